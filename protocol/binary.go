@@ -1,0 +1,244 @@
+package protocol
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// HeaderLen is the length in bytes of a binary frame's header. The user ID, the destination's and the body follow it.
+const HeaderLen = 16
+
+const (
+	magic   = 0x52
+	version = 1
+
+	knownFlags = FlagReply | FlagError
+)
+
+// BinaryCodec is Rollcall's own wire format; see [Binary].
+type BinaryCodec struct{}
+
+// Binary is Rollcall's own wire format: a 16-byte header, the two user IDs and the body, as docs/protocol.md has it.
+// It is safe for any number of goroutines.
+//
+// Decode refuses a frame with InvalidMessage or MessageTooLarge as soon as the bytes that are there show it: a wrong
+// magic with the first byte, a length over a limit with the header. It allocates nothing but a user ID that m does
+// not hold already; an ID that m arrives with is taken to be valid. m.Body is a part of src with its capacity cut
+// off, so that an append to it does not write into the next frame. Unless it returns a message, m stays as it was.
+// It accepts every message type but 0, and reserved user IDs: who may use them is not the codec's to judge.
+//
+// Append refuses what Decode would: type 0, unknown flags, FlagError without FlagReply, a user ID that is longer than
+// [MaxUserID], is not UTF-8 or has control characters, and more than 4 GiB in all.
+var Binary BinaryCodec
+
+var _ Codec = Binary
+
+// Decode implements [Codec].
+func (BinaryCodec) Decode(src []byte, m *Message, o DecodeOptions) (n, need int, err error) {
+	if len(src) < HeaderLen {
+		if err := headerError(src, o); err != nil {
+			return 0, 0, err
+		}
+		return 0, HeaderLen, nil
+	}
+	var (
+		head   = binary.BigEndian.Uint64(src) // magic, version and flags, type, length
+		flags  = Flags(head>>48) & knownFlags
+		typ    = uint16(head >> 32)
+		length = int64(uint32(head))
+		user   = int64(src[12])
+		dest   = int64(src[13])
+		body   = length - user - dest
+	)
+	if head>>48&^uint64(knownFlags) != magic<<8|version<<4 || flags == FlagError || typ == 0 || body < 0 ||
+		o.MaxBody > 0 && body > int64(o.MaxBody) ||
+		o.MaxFrame > 0 && HeaderLen+length > int64(o.MaxFrame) ||
+		HeaderLen+length > math.MaxInt {
+		return 0, 0, headerError(src[:HeaderLen], o)
+	}
+	total := HeaderLen + int(length)
+	if len(src) < total {
+		if err := arrivedIDError(src[HeaderLen:], int(user), int(dest)); err != nil {
+			return 0, 0, err
+		}
+		return 0, total, nil
+	}
+
+	if user|dest == 0 { // nearly every message of a client
+		m.UserID, m.DestUserID = "", ""
+	} else if err := decodeIDs(src[HeaderLen:HeaderLen+user+dest], int(user), m); err != nil {
+		return 0, 0, err
+	}
+	m.Type = typ
+	m.Flags = flags
+	m.ID = binary.BigEndian.Uint32(src[8:])
+	m.Device = binary.BigEndian.Uint16(src[14:])
+	m.Body = src[HeaderLen+user+dest : total : total]
+	return total, 0, nil
+}
+
+// decodeIDs decodes the user IDs, the first of which has user bytes. They are compared without allocating: a connection's
+// frames carry the same IDs again and again.
+func decodeIDs(ids []byte, user int, m *Message) error {
+	sameUser := string(ids[:user]) == m.UserID
+	sameDest := string(ids[user:]) == m.DestUserID
+	if !sameUser && !validID(ids[:user]) {
+		return idError("UserID", ids[:user])
+	}
+	if !sameDest && !validID(ids[user:]) {
+		return idError("DestUserID", ids[user:])
+	}
+	if !sameUser {
+		m.UserID = string(ids[:user])
+	}
+	if !sameDest {
+		m.DestUserID = string(ids[user:])
+	}
+	return nil
+}
+
+// headerError returns why a frame that begins with h, at most a header, is refused, and nil if nothing in h shows
+// it. It judges in the order in which the bytes come, so that a frame gets the same code however it was split.
+func headerError(h []byte, o DecodeOptions) error {
+	if len(h) >= 1 && h[0] != magic {
+		return invalid("the frame begins with 0x%02x, not with the magic 0x%02x", h[0], magic)
+	}
+	if len(h) >= 2 {
+		if v := h[1] >> 4; v != version {
+			return invalid("protocol version %d, want %d", v, version)
+		}
+		if err := flagsError(Flags(h[1] & 0x0F)); err != nil {
+			return invalid("%v", err)
+		}
+	}
+	if len(h) >= 4 && h[2] == 0 && h[3] == 0 {
+		return invalid("message type 0")
+	}
+
+	if len(h) <= 4 {
+		return nil
+	}
+	// What is still to come can make the length only larger, and the body's share smaller by two IDs at most.
+	var length [4]byte
+	copy(length[:], h[min(len(h), 4):])
+	least := int64(binary.BigEndian.Uint32(length[:]))
+	user, dest := int64(MaxUserID), int64(MaxUserID)
+	if len(h) > 12 {
+		user = int64(h[12])
+	}
+	if len(h) > 13 {
+		dest = int64(h[13])
+	}
+	if o.MaxFrame > 0 && HeaderLen+least > int64(o.MaxFrame) {
+		return tooLarge("a frame of %d bytes or more, the limit is %d", HeaderLen+least, o.MaxFrame)
+	}
+	if HeaderLen+least > math.MaxInt {
+		return tooLarge("a frame of %d bytes or more", HeaderLen+least)
+	}
+	if o.MaxBody > 0 && least-user-dest > int64(o.MaxBody) {
+		return tooLarge("a body of %d bytes or more, the limit is %d", least-user-dest, o.MaxBody)
+	}
+	if len(h) > 12 && user > least || len(h) > 13 && user+dest > least {
+		return invalid("the user IDs are longer than the length %d", least)
+	}
+	return nil
+}
+
+// arrivedIDError returns why the IDs are refused in so far as they are there; b is what follows the header.
+func arrivedIDError(b []byte, user, dest int) error {
+	if u := b[:min(len(b), user)]; !validIDStart(u, len(u) == user) {
+		return idError("UserID", u)
+	}
+	b = b[min(len(b), user):]
+	if d := b[:min(len(b), dest)]; !validIDStart(d, len(d) == dest) {
+		return idError("DestUserID", d)
+	}
+	return nil
+}
+
+// Append implements [Codec].
+func (BinaryCodec) Append(dst []byte, m *Message) ([]byte, error) {
+	length, ok := frameLength(len(m.UserID), len(m.DestUserID), len(m.Body))
+	if !ok || m.Type == 0 || m.Flags > knownFlags || m.Flags == FlagError {
+		return dst, messageError(m)
+	}
+	start, user := len(dst), HeaderLen+len(m.UserID)
+	out := slices.Grow(dst, HeaderLen+int(length))[:start+HeaderLen+int(length)]
+	f := out[start:]
+	binary.BigEndian.PutUint64(f, magic<<56|version<<52|uint64(m.Flags)<<48|uint64(m.Type)<<32|uint64(length))
+	binary.BigEndian.PutUint64(f[8:], uint64(m.ID)<<32|uint64(len(m.UserID))<<24|uint64(len(m.DestUserID))<<16|
+		uint64(m.Device))
+	copy(f[HeaderLen:], m.UserID)
+	copy(f[user:], m.DestUserID)
+	copy(f[user+len(m.DestUserID):], m.Body)
+	if !printable(f[HeaderLen : user+len(m.DestUserID)]) {
+		if err := messageError(m); err != nil {
+			return dst, err
+		}
+	}
+	return out, nil
+}
+
+// AppendReply appends the reply to a decoded message: its type and ID, with the given flags and body, from the server
+// itself. It is Append for those who answer a great many messages.
+func (BinaryCodec) AppendReply(dst []byte, request *Message, flags Flags, body []byte) ([]byte, error) {
+	if request.Type == 0 || flags > knownFlags || flags == FlagError || uint64(len(body)) > math.MaxUint32 {
+		return dst, messageError(&Message{Type: request.Type, Flags: flags, Body: body})
+	}
+	start := len(dst)
+	out := slices.Grow(dst, HeaderLen+len(body))[:start+HeaderLen+len(body)]
+	f := out[start:]
+	binary.BigEndian.PutUint64(f, magic<<56|version<<52|uint64(flags)<<48|uint64(request.Type)<<32|uint64(len(body)))
+	binary.BigEndian.PutUint64(f[8:], uint64(request.ID)<<32)
+	copy(f[HeaderLen:], body)
+	return out, nil
+}
+
+// frameLength is a header's length field for parts of these lengths; it reports whether they can be encoded.
+func frameLength(user, dest, body int) (uint32, bool) {
+	n := uint64(user) + uint64(dest) + uint64(body)
+	return uint32(n), user <= MaxUserID && dest <= MaxUserID && n <= math.MaxUint32 && n <= math.MaxInt-HeaderLen
+}
+
+// messageError returns why no codec of this package encodes m, and nil if nothing speaks against it.
+func messageError(m *Message) error {
+	if m.Type == 0 {
+		return errors.New("rollcall: message type 0 cannot be encoded")
+	}
+	if err := flagsError(m.Flags); err != nil {
+		return fmt.Errorf("rollcall: %w", err)
+	}
+	for _, id := range []string{m.UserID, m.DestUserID} {
+		if id == "" {
+			continue
+		}
+		if text := idFault(id); text != "" {
+			return fmt.Errorf("rollcall: user ID %.64q %s", id, text)
+		}
+	}
+	if _, ok := frameLength(len(m.UserID), len(m.DestUserID), len(m.Body)); !ok {
+		return fmt.Errorf("rollcall: a body of %d bytes is too large for a frame", len(m.Body))
+	}
+	return nil
+}
+
+func flagsError(f Flags) error {
+	if f&^knownFlags != 0 {
+		return fmt.Errorf("unknown flags in 0x%x", uint8(f))
+	}
+	if f == FlagError {
+		return errors.New("the error flag without the reply flag")
+	}
+	return nil
+}
+
+func invalid(format string, a ...any) error {
+	return &CloseError{Code: InvalidMessage, Text: fmt.Sprintf(format, a...)}
+}
+
+func tooLarge(format string, a ...any) error {
+	return &CloseError{Code: MessageTooLarge, Text: fmt.Sprintf(format, a...)}
+}

@@ -1,0 +1,214 @@
+package protocol
+
+import (
+	"bytes"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+	"unsafe"
+)
+
+// A frame that arrives byte by byte is never refused and never taken too early, and then is what it would have been
+// in one piece. That holds for frames with others behind them too.
+func TestBinaryDecodeOfEveryPrefix(t *testing.T) {
+	for name, frame := range validVectors(t) {
+		t.Run(name, func(t *testing.T) {
+			var whole Message
+			if _, _, err := Binary.Decode(frame, &whole, DecodeOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			var m Message
+			for n := range frame {
+				took, need, err := Binary.Decode(frame[:n], &m, DecodeOptions{MaxBody: len(frame), MaxFrame: len(frame)})
+				if took != 0 || need <= n || need > len(frame) || err != nil {
+					t.Fatalf("Decode of %d of %d bytes = %d, %d, %v", n, len(frame), took, need, err)
+				}
+				if !reflect.DeepEqual(m, Message{}) {
+					t.Fatalf("Decode of %d of %d bytes changed the message: %+v", n, len(frame), m)
+				}
+			}
+			longer := append(bytes.Clone(frame), "Rabc"...)
+			if n, _, err := Binary.Decode(longer, &m, DecodeOptions{}); n != len(frame) || err != nil {
+				t.Fatalf("Decode with bytes behind the frame = %d, %v", n, err)
+			}
+			if !reflect.DeepEqual(m, whole) {
+				t.Errorf("got %+v, want %+v", m, whole)
+			}
+		})
+	}
+}
+
+// Whoever reads only when need bytes are there reads a frame in two steps at most.
+func TestBinaryNeedIsExact(t *testing.T) {
+	f := raw(0x52, 0, 1, 7, 0, "alice", "bob", make([]byte, 1000))
+	var m Message
+	_, need, _ := Binary.Decode(nil, &m, DecodeOptions{})
+	if need != HeaderLen {
+		t.Fatalf("of nothing need = %d, want %d", need, HeaderLen)
+	}
+	if _, need, _ = Binary.Decode(f[:need], &m, DecodeOptions{}); need != len(f) {
+		t.Errorf("of the header need = %d, want %d", need, len(f))
+	}
+}
+
+// A length is believed only when its bytes have come: a header alone allocates nothing, whatever it announces.
+func TestBinaryDecodeDoesNotAllocateByLength(t *testing.T) {
+	h := header(1<<29, 255, 255)
+	got := testing.AllocsPerRun(100, func() {
+		var m Message
+		if n, need, err := Binary.Decode(h, &m, DecodeOptions{}); n != 0 || need != HeaderLen+1<<29 || err != nil {
+			t.Fatal(n, need, err)
+		}
+	})
+	if got != 0 {
+		t.Errorf("%v allocations for a header", got)
+	}
+}
+
+// The body is a part of the source, and an append to it must not reach the next frame.
+func TestBinaryBodyAliasesSource(t *testing.T) {
+	f := raw(0x52, 0, 1, 7, 0, "a", "b", text("body"))
+	src := append(bytes.Clone(f), f...)
+	var m Message
+	if _, _, err := Binary.Decode(src, &m, DecodeOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if &m.Body[0] != &src[len(f)-4] {
+		t.Error("the body is a copy")
+	}
+	if cap(m.Body) != len(m.Body) {
+		t.Errorf("the body's capacity is %d, its length %d", cap(m.Body), len(m.Body))
+	}
+	if c := m.Clone(); &c.Body[0] == &m.Body[0] || !reflect.DeepEqual(*c, m) {
+		t.Errorf("Clone gives %+v of %+v", c, m)
+	}
+}
+
+// An ID that the message holds already is not allocated again; another one is replaced, an empty one too.
+func TestBinaryDecodeReusesIDs(t *testing.T) {
+	user, dest := string([]byte("alice")), string([]byte("bob"))
+	m := Message{UserID: user, DestUserID: dest, Type: 9, Flags: FlagReply, ID: 9, Device: 9, Body: text("old")}
+	decode := func(f []byte) {
+		t.Helper()
+		if _, _, err := Binary.Decode(f, &m, DecodeOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	decode(raw(0x52, 0, 1, 0, 0, "alice", "bob", nil))
+	if unsafe.StringData(m.UserID) != unsafe.StringData(user) || unsafe.StringData(m.DestUserID) != unsafe.StringData(dest) {
+		t.Error("equal IDs were allocated again")
+	}
+	if m.Type != 1 || m.Flags != 0 || m.ID != 0 || m.Device != 0 || len(m.Body) != 0 {
+		t.Errorf("fields of the message before were left: %+v", m)
+	}
+	decode(raw(0x52, 0, 1, 0, 0, "", "carol", nil))
+	if m.UserID != "" || m.DestUserID != "carol" {
+		t.Errorf("the IDs are %q and %q, want none and carol", m.UserID, m.DestUserID)
+	}
+}
+
+// A message that is refused for its second ID does not leave the first in the message.
+func TestBinaryRefusalLeavesMessage(t *testing.T) {
+	m := Message{UserID: "alice", Type: 9}
+	_, _, err := Binary.Decode(raw(0x52, 0, 1, 0, 0, "mallory", "\n", nil), &m, DecodeOptions{})
+	if codeOf(err) != InvalidMessage {
+		t.Errorf("got %v, want InvalidMessage", err)
+	}
+	if !reflect.DeepEqual(m, Message{UserID: "alice", Type: 9}) {
+		t.Errorf("the message became %+v", m)
+	}
+}
+
+// Nothing is appended that the other side would refuse.
+func TestAppendRefuses(t *testing.T) {
+	for name, m := range map[string]Message{
+		"type 0":                       {Type: 0},
+		"unknown flag 4":               {Type: 1, Flags: 4},
+		"unknown flag 8":               {Type: 1, Flags: 8 | FlagReply},
+		"unknown flag 16":              {Type: 1, Flags: 16},
+		"error flag alone":             {Type: 1, Flags: FlagError},
+		"user ID of 256 bytes":         {Type: 1, UserID: strings.Repeat("u", 256)},
+		"destination of 256 bytes":     {Type: 1, DestUserID: strings.Repeat("u", 256)},
+		"user ID not UTF-8":            {Type: 1, UserID: "a\xff"},
+		"destination not UTF-8":        {Type: 1, DestUserID: "\xc3"},
+		"user ID with a line feed":     {Type: 1, UserID: "abcdefghijk\nlmn"},
+		"destination with U+0080":      {Type: 1, DestUserID: "a\u0080"},
+		"two IDs that make a rune":     {Type: 1, UserID: "a\xc3", DestUserID: "\xbc"},
+		"two long IDs that do as well": {Type: 1, UserID: "aaaaaaaaaaaa\xc3", DestUserID: "\xbcbbbbbbbbbbb"},
+	} {
+		for codecName, c := range map[string]Codec{"Binary": Binary, "Line": Line} {
+			t.Run(codecName+", "+name, func(t *testing.T) {
+				dst := append(make([]byte, 0, 100), "before"...)
+				got, err := c.Append(dst, &m)
+				if err == nil {
+					t.Fatalf("appended %q", got)
+				}
+				if !strings.HasPrefix(err.Error(), "rollcall: ") {
+					t.Errorf("the error is %q", err)
+				}
+				if string(got) != "before" {
+					t.Errorf("dst became %q", got)
+				}
+			})
+		}
+	}
+}
+
+// The length field has 32 bits.
+func TestFrameLength(t *testing.T) {
+	for _, c := range []struct {
+		user, dest int
+		body       uint64
+		ok         bool
+	}{
+		{0, 0, 0, true}, {255, 255, 0, true}, {256, 0, 0, false}, {0, 256, 0, false},
+		{0, 0, math.MaxUint32, true}, {0, 0, math.MaxUint32 + 1, false}, {1, 0, math.MaxUint32, false},
+	} {
+		if c.body > math.MaxInt {
+			continue // no such body on this machine
+		}
+		n, ok := frameLength(c.user, c.dest, int(c.body))
+		if ok != c.ok || ok && uint64(n) != uint64(c.user)+uint64(c.dest)+c.body {
+			t.Errorf("frameLength(%d, %d, %d) = %d, %v", c.user, c.dest, c.body, n, ok)
+		}
+	}
+}
+
+// Append writes behind what is there, into the room that is there.
+func TestBinaryAppendExtends(t *testing.T) {
+	m := Message{Type: 1, UserID: "alice", Body: text("hi")}
+	dst := append(make([]byte, 0, 100), "before"...)
+	got, err := Binary.Append(dst, &m)
+	if want := "before" + string(raw(0x52, 0, 1, 0, 0, "alice", "", text("hi"))); err != nil || string(got) != want {
+		t.Errorf("got %q, %v; want %q", got, err, want)
+	}
+	if &got[0] != &dst[0] {
+		t.Error("the room was not used")
+	}
+	grown, err := Binary.Append([]byte("before")[:6:6], &m)
+	if err != nil || !bytes.Equal(grown, got) {
+		t.Errorf("without room: got %q, %v; want %q", grown, err, got)
+	}
+}
+
+// The fast way to look at IDs sees what the plain one sees, for each byte at each place.
+func TestValidIDIsWhatUnicodeSays(t *testing.T) {
+	for n := 1; n <= 17; n++ {
+		for at := range n {
+			for c := range 256 {
+				b := bytes.Repeat([]byte("a"), n)
+				b[at] = byte(c)
+				want := utf8.Valid(b) && !bytes.ContainsFunc(b, unicode.IsControl)
+				if got := validID(b); got != want {
+					t.Fatalf("validID(%q) = %v", b, got)
+				}
+				if c < utf8.RuneSelf && printable(b) != want {
+					t.Fatalf("printable(%q) = %v", b, !want)
+				}
+			}
+		}
+	}
+}

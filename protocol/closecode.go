@@ -1,0 +1,106 @@
+package protocol
+
+import "fmt"
+
+// CloseCode says why a connection or a session ended, or why a request failed. One set of codes serves the wire,
+// the events, the logs and errors.As (see [CloseError]).
+//
+// Codes go by thousand, unknown ones too: after 1xxx and 3xxx a client may reconnect, with backoff; after 2xxx and
+// 4xxx it must not; 5xxx belongs to one request and leaves the connection open. 3xxx and 4xxx are the application's.
+// The table is in docs/protocol.md.
+type CloseCode uint16
+
+const (
+	// ClientClosed: the client ended the connection, by a Close message or by ending its side between two frames.
+	ClientClosed CloseCode = 1000
+	// NetworkError: the connection was reset, or ended within a frame. It is never sent.
+	NetworkError CloseCode = 1001
+	// HeartbeatTimeout: nothing was heard from the client for longer than the heartbeat timeout.
+	HeartbeatTimeout CloseCode = 1002
+	// SlowConsumer: more bytes waited to be sent to the client than the outbound limit allows.
+	SlowConsumer CloseCode = 1003
+	// ServerStopping: the server is going down, or cleared its sessions.
+	ServerStopping CloseCode = 1004
+	// LogonTimeout: no first message came in time.
+	LogonTimeout CloseCode = 1005
+	// TooManyConnections: the server has as many connections as it may have.
+	TooManyConnections CloseCode = 1006
+	// RateLimited: the client sent more than may wait for the server's handlers.
+	RateLimited CloseCode = 1007
+	// InternalError: the server failed: a handler panicked, an authenticator had no answer, a logon took too long.
+	InternalError CloseCode = 1008
+
+	// PushedOut: the same user logged on again, and the new session replaced this one.
+	PushedOut CloseCode = 2000
+	// AlreadyLoggedOn: the user is online, and the server keeps the session that is there.
+	AlreadyLoggedOn CloseCode = 2001
+	// KickedOut: the application threw the user out.
+	KickedOut CloseCode = 2002
+	// Unauthorized: the authenticator refused, or the first message was not a Logon.
+	Unauthorized CloseCode = 2003
+	// InvalidMessage: a frame broke the protocol.
+	InvalidMessage CloseCode = 2004
+	// WrongUserID: a message carried another user's ID, and the server is strict about it.
+	WrongUserID CloseCode = 2005
+	// MessageTooLarge: a header announced more than the limit allows.
+	MessageTooLarge CloseCode = 2006
+	// DeviceNotAllowed: the user may not log on with this device class.
+	DeviceNotAllowed CloseCode = 2007
+
+	// UserOffline: the user that a message was for is not online.
+	UserOffline CloseCode = 5000
+	// NoHandler: the server has no handler for this message type.
+	NoHandler CloseCode = 5001
+	// HandlerFailed: the handler could not do what was asked.
+	HandlerFailed CloseCode = 5002
+	// Refused: the application does not allow this request.
+	Refused CloseCode = 5003
+	// TimedOut: no answer came in time.
+	TimedOut CloseCode = 5004
+)
+
+var closeCodeNames = map[CloseCode]string{
+	ClientClosed: "ClientClosed", NetworkError: "NetworkError", HeartbeatTimeout: "HeartbeatTimeout",
+	SlowConsumer: "SlowConsumer", ServerStopping: "ServerStopping", LogonTimeout: "LogonTimeout",
+	TooManyConnections: "TooManyConnections", RateLimited: "RateLimited", InternalError: "InternalError",
+	PushedOut: "PushedOut", AlreadyLoggedOn: "AlreadyLoggedOn", KickedOut: "KickedOut", Unauthorized: "Unauthorized",
+	InvalidMessage: "InvalidMessage", WrongUserID: "WrongUserID", MessageTooLarge: "MessageTooLarge",
+	DeviceNotAllowed: "DeviceNotAllowed",
+	UserOffline:      "UserOffline", NoHandler: "NoHandler", HandlerFailed: "HandlerFailed", Refused: "Refused",
+	TimedOut: "TimedOut",
+}
+
+// String returns the code's name, or "code N" for one that this package does not know.
+func (c CloseCode) String() string {
+	if name, ok := closeCodeNames[c]; ok {
+		return name
+	}
+	return fmt.Sprintf("code %d", uint16(c))
+}
+
+// MayReconnect reports whether a client that was closed with c may connect again, with backoff.
+func (c CloseCode) MayReconnect() bool {
+	switch c / 1000 {
+	case 1, 3:
+		return true
+	}
+	return false
+}
+
+// CloseError is a close code as an error: why a connection was closed, a logon refused or a request not served.
+// Find it in a chain with errors.As.
+type CloseError struct {
+	Code CloseCode
+	Text string // for people; may be empty
+	// Info holds what a program may act on; nil for none. Known keys: "retry-ms", how long to wait before
+	// reconnecting, and "address", where to connect instead.
+	Info map[string]string
+}
+
+// Error returns the code's name and the text.
+func (e *CloseError) Error() string {
+	if e.Text == "" {
+		return "rollcall: " + e.Code.String()
+	}
+	return "rollcall: " + e.Code.String() + ": " + e.Text
+}

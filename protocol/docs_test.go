@@ -1,0 +1,243 @@
+package protocol
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const docFile = "../docs/protocol.md"
+
+// fence is a fenced block of docs/protocol.md.
+type fence struct {
+	line  int // of its first line
+	info  []string
+	lines []string
+}
+
+func fences(t *testing.T, kind string) []fence {
+	t.Helper()
+	text, err := os.ReadFile(docFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []fence
+	var open *fence
+	for i, l := range strings.Split(string(text), "\n") {
+		info, mark := strings.CutPrefix(l, "```")
+		switch {
+		case mark && open == nil:
+			open = &fence{line: i + 2, info: strings.Fields(info)}
+		case mark:
+			if len(open.info) > 0 && open.info[0] == kind {
+				all = append(all, *open)
+			}
+			open = nil
+		case open != nil:
+			open.lines = append(open.lines, l)
+		}
+	}
+	if open != nil || len(all) < 5 {
+		t.Fatalf("%d blocks of kind %s in %s, and one unclosed: %v", len(all), kind, docFile, open != nil)
+	}
+	return all
+}
+
+// Every frame in the document decodes to what the document says, and is what this package writes. In a block "frame"
+// there is hex, '#' begins a comment, and "=> " says what the hex above it is.
+func TestDocumentedFrames(t *testing.T) {
+	for _, f := range fences(t, "frame") {
+		var o DecodeOptions
+		for _, word := range f.info[1:] {
+			n, err := strconv.Atoi(strings.TrimPrefix(word, "max-body="))
+			if err != nil {
+				t.Fatalf("line %d: %v", f.line, err)
+			}
+			o.MaxBody = n
+		}
+		var digits string
+		var m Message // one for all, as a connection has it
+		for i, l := range f.lines {
+			want, ok := strings.CutPrefix(l, "=> ")
+			if !ok {
+				l, _, _ = strings.Cut(l, "#")
+				digits += l
+				continue
+			}
+			frame := bytesOf(t, digits)
+			digits = ""
+			n, _, err := Binary.Decode(frame, &m, o)
+			if err == nil && n != len(frame) {
+				t.Errorf("line %d: %d bytes of %d make the frame", f.line+i, n, len(frame))
+			}
+			if got := describe(&m, err); got != want {
+				t.Errorf("line %d: the frame is\n%s, not\n%s", f.line+i, got, want)
+			}
+			if again, _ := Binary.Append(nil, &m); err == nil && string(again) != string(frame) {
+				t.Errorf("line %d: it would be written as %x", f.line+i, again)
+			}
+		}
+		if digits != "" {
+			t.Errorf("line %d: nothing says what the last hex is", f.line)
+		}
+	}
+}
+
+// Every line in the document is read, or written, as the document says.
+func TestDocumentedLines(t *testing.T) {
+	written := make(map[string]bool) // what the server sends, and whether the document has it
+	for _, m := range documentedMessages(t) {
+		l, err := Line.Append(nil, &m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written[strings.TrimSuffix(string(l), "\n")] = false
+	}
+	for _, f := range fences(t, "line") {
+		first := len(f.info) > 1 && f.info[1] == "first"
+		var m Message
+		var err error
+		for i, l := range f.lines {
+			l = strings.ReplaceAll(l, "<TAB>", "\t")
+			if src, ok := strings.CutPrefix(l, "C:"); ok {
+				src = strings.TrimPrefix(src, " ")
+				var n int
+				if n, _, err = Line.Decode([]byte(src+"\n"), &m, DecodeOptions{First: first}); err == nil && n != len(src)+1 {
+					t.Errorf("line %d: %d bytes of %d", f.line+i, n, len(src)+1)
+				}
+			} else if want, ok := strings.CutPrefix(l, "=> "); ok {
+				if got := describe(&m, err); got != want {
+					t.Errorf("line %d: the line is\n%s, not\n%s", f.line+i, got, want)
+				}
+			} else if src, ok := strings.CutPrefix(l, "S: "); ok {
+				if _, ok := written[src]; !ok {
+					t.Errorf("line %d: no message of documentedMessages is written as %q", f.line+i, src)
+				}
+				written[src] = true
+			} else {
+				t.Errorf("line %d: %q is neither C:, S: nor =>", f.line+i, l)
+			}
+		}
+	}
+	for l, there := range written {
+		if !there {
+			t.Errorf("the document does not have %q", l)
+		}
+	}
+}
+
+// documentedMessages are those that the document shows as the server's lines.
+func documentedMessages(t *testing.T) []Message {
+	t.Helper()
+	failed := FlagReply | FlagError
+	welcome, err := AppendLogonReply(nil, map[string]string{FieldSession: "0197abcd", FieldHeartbeatMS: "10000"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reason := func(code CloseCode, text string) []byte {
+		return AppendClose(nil, &CloseError{Code: code, Text: text})
+	}
+	return []Message{
+		{Type: 1, Body: []byte("news")},
+		{Type: 1, UserID: "alice", Body: []byte("hello")},
+		{Type: 1, UserID: "alice", DestUserID: "bob", Body: []byte("hello")},
+		{Type: 1, Flags: FlagReply, ID: 7, Body: []byte("sent")},
+		{Type: 1, Flags: FlagReply, ID: 7, Body: []byte("42")},
+		{Type: 1, Flags: failed, ID: 7, Body: reason(UserOffline, "bob is offline")},
+		{Type: 1, Flags: failed, ID: 7, Body: AppendClose(nil, &CloseError{Code: Refused, Text: "not so fast",
+			Info: map[string]string{FieldRetryMS: "250"}})},
+		{Type: Logon, Flags: FlagReply, ID: 1, Body: welcome},
+		{Type: Logon, Flags: failed, ID: 1, Body: reason(Unauthorized, "bad token")},
+		{Type: Close, Body: reason(PushedOut, "")},
+		{Type: Close, Body: AppendClose(nil, &CloseError{Code: ServerStopping, Text: "stopping",
+			Info: map[string]string{FieldRetryMS: "5000"}})},
+		{Type: Heartbeat, Flags: FlagReply, ID: 5},
+	}
+}
+
+// The document's table of codes is this package's.
+func TestDocumentedCodes(t *testing.T) {
+	text, err := os.ReadFile(docFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[CloseCode]string)
+	for _, row := range regexp.MustCompile(`(?m)^\| (\d{4}) \| (\w+) \|`).FindAllStringSubmatch(string(text), -1) {
+		n, _ := strconv.Atoi(row[1])
+		got[CloseCode(n)] = row[2]
+	}
+	if !maps.Equal(got, closeCodeNames) {
+		t.Errorf("the document has %v, want %v", got, closeCodeNames)
+	}
+}
+
+// describe says what a decoder made of bytes, in the document's words.
+func describe(m *Message, err error) string {
+	if err != nil {
+		return fmt.Sprintf("refused: %d %v", codeOf(err), codeOf(err))
+	}
+	names := map[uint16]string{Heartbeat: "Heartbeat", Logon: "Logon", Close: "Close"}
+	s := names[m.Type]
+	if s == "" {
+		s = fmt.Sprintf("type %d", m.Type)
+	}
+	failed := m.Flags&FlagError != 0
+	if m.IsReply() {
+		s += ", reply"
+	}
+	if failed {
+		s += ", error"
+	}
+	s += fmt.Sprintf(", id %d", m.ID)
+	if m.Device != 0 {
+		s += fmt.Sprintf(", device %d", m.Device)
+	}
+	if m.UserID != "" {
+		s += fmt.Sprintf(", from %q", m.UserID)
+	}
+	if m.DestUserID != "" {
+		s += fmt.Sprintf(", to %q", m.DestUserID)
+	}
+	return s + ": " + describeBody(m, failed)
+}
+
+func describeBody(m *Message, failed bool) string {
+	switch {
+	case failed || m.Type == Close:
+		e, err := ParseClose(m.Body)
+		if err != nil {
+			return err.Error()
+		}
+		s := fmt.Sprintf("%d %v %q", e.Code, e.Code, e.Text)
+		if e.Info != nil {
+			s += " " + describeFields(e.Info)
+		}
+		return s
+	case m.Type == Logon && m.IsReply():
+		fields, err := ParseLogonReply(m.Body)
+		if err != nil {
+			return err.Error()
+		}
+		return "accepted " + describeFields(fields)
+	case m.Type == Logon:
+		fields, err := ParseStringMap(m.Body)
+		if err != nil {
+			return err.Error()
+		}
+		return describeFields(fields)
+	}
+	return fmt.Sprintf("%q", m.Body)
+}
+
+func describeFields(fields map[string]string) string {
+	var pairs []string
+	for _, k := range slices.Sorted(maps.Keys(fields)) {
+		pairs = append(pairs, fmt.Sprintf("%s=%q", k, fields[k]))
+	}
+	return "{" + strings.Join(pairs, " ") + "}"
+}

@@ -1,0 +1,386 @@
+package protocol
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+	"unsafe"
+)
+
+// What a person writes after the first line.
+var lineCases = []struct {
+	line string
+	want Message
+}{
+	{"", Message{Type: Heartbeat}},
+	{"#1 hello", Message{Type: 1, Body: text("hello")}},
+	{"#1", Message{Type: 1}},
+	{"#1 ", Message{Type: 1}},
+	{"#1  hello ", Message{Type: 1, Body: text(" hello ")}},
+	{"#65279 x", Message{Type: 0xFEFF, Body: text("x")}},
+	{"#0x1F hello", Message{Type: 0x1F, Body: text("hello")}},
+	{"#0XfeFF hello", Message{Type: 0xFEFF, Body: text("hello")}},
+	{"#010 decimal", Message{Type: 10, Body: text("decimal")}},
+	{"#1 7 hello", Message{Type: 1, ID: 7, Body: text("hello")}},
+	{"#1 7", Message{Type: 1, ID: 7}},
+	{"#1 4294967295 x", Message{Type: 1, ID: 1<<32 - 1, Body: text("x")}},
+	{"#1 0 42 apples", Message{Type: 1, Body: text("42 apples")}},
+	{"#1 7 8 9", Message{Type: 1, ID: 7, Body: text("8 9")}},
+	{"#1 7a", Message{Type: 1, Body: text("7a")}},
+	{"#1 -7", Message{Type: 1, Body: text("-7")}},
+	{"#1 7\thello", Message{Type: 1, Body: text("7\thello")}},
+	{"@bob #1 hello", Message{Type: 1, DestUserID: "bob", Body: text("hello")}},
+	{"@bob #0x10 7 hello", Message{Type: 16, ID: 7, DestUserID: "bob", Body: text("hello")}},
+	{"@_0 #2 7 ping", Message{Type: 2, ID: 7, DestUserID: "_0", Body: text("ping")}},
+	{`@bob\sthe\sbuilder #1 x`, Message{Type: 1, DestUserID: "bob the builder", Body: text("x")}},
+	{"@Zoë #1 Grüße", Message{Type: 1, DestUserID: "Zoë", Body: text("Grüße")}},
+	{"hello there", Message{Type: 1, Body: text("hello there")}},
+	{"7 apples", Message{Type: 1, Body: text("7 apples")}},
+	{"@bob hello", Message{Type: 1, DestUserID: "bob", Body: text("hello")}},
+	{"@bob", Message{Type: 1, DestUserID: "bob"}},
+	{"@bob @carol", Message{Type: 1, DestUserID: "bob", Body: text("@carol")}},
+	{" #1 x", Message{Type: 1, Body: text(" #1 x")}},
+	{" ", Message{Type: 1, Body: text(" ")}},
+	{`a\\b\nc\rd\te\sf\x00\xFF`, Message{Type: 1, Body: text("a\\b\nc\rd\te f\x00\xff")}},
+	{`C:\dir \xg0 \x1`, Message{Type: 1, Body: text(`C:\dir \xg0 \x1`)}},
+	{`end\`, Message{Type: 1, Body: text(`end\`)}},
+	{`\x23 no type`, Message{Type: 1, Body: text("# no type")}},
+	{"Latin-1 \xe9", Message{Type: 1, Body: text("Latin-1 \xe9")}},
+	{"#0xFF00 5", Message{Type: Heartbeat, ID: 5}},
+	{"#0xFF02", Message{Type: Close, Body: text("\x03\xe8\x00\x00")}},
+	{"#0xFF02 bye", Message{Type: Close, Body: text("\x03\xe8\x00\x03bye")}},
+}
+
+// One line is one message, ended by \n or \r\n, and nothing is taken before its end.
+func TestLineDecode(t *testing.T) {
+	for _, c := range lineCases {
+		for _, ending := range []string{"\n", "\r\n"} {
+			t.Run(c.line+ending, func(t *testing.T) {
+				src := text(c.line + ending + "next")
+				n := len(c.line + ending)
+				var m Message
+				for i := range n {
+					if took, need, err := Line.Decode(src[:i], &m, DecodeOptions{}); took != 0 || need != i+1 || err != nil {
+						t.Fatalf("of %d of %d bytes: %d, %d, %v", i, n, took, need, err)
+					}
+				}
+				if took, _, err := Line.Decode(src, &m, DecodeOptions{MaxBody: 100, MaxFrame: 200}); took != n || err != nil {
+					t.Fatalf("Decode = %d, %v; want %d", took, err, n)
+				}
+				if len(m.Body) == 0 {
+					m.Body = nil
+				}
+				if !reflect.DeepEqual(m, c.want) {
+					t.Errorf("got %+v, want %+v", m, c.want)
+				}
+			})
+		}
+	}
+}
+
+// The first line is the user ID, and binds: it is a Logon, whose fields follow after tabs.
+func TestLineFirst(t *testing.T) {
+	for _, c := range []struct {
+		line, user string
+		fields     map[string]string
+	}{
+		{"alice", "alice", nil},
+		{"Zoë the 1st", "Zoë the 1st", nil},
+		{"#alice", "#alice", nil},
+		{"@alice", "@alice", nil},
+		{`alice\\b\sc`, `alice\b c`, nil},
+		{"alice\ttoken=secret", "alice", map[string]string{"token": "secret"}},
+		{"alice\ttoken=a=b\tsession=0197", "alice", map[string]string{"token": "a=b", "session": "0197"}},
+		{`alice` + "\t" + `a\x3db=\t\n`, "alice", map[string]string{"a=b": "\t\n"}},
+		{"\ttoken=secret", "", map[string]string{"token": "secret"}},
+		{"alice\tempty=", "alice", map[string]string{"empty": ""}},
+		{"", "", nil}, // names no user; who logs on without one is not the codec's to judge
+	} {
+		t.Run(c.line, func(t *testing.T) {
+			src := text(c.line + "\r\n")
+			var m Message
+			for i := range src {
+				if took, need, err := Line.Decode(src[:i], &m, DecodeOptions{First: true}); took != 0 || need != i+1 || err != nil {
+					t.Fatalf("of %d bytes: %d, %d, %v", i, took, need, err)
+				}
+			}
+			if took, _, err := Line.Decode(src, &m, DecodeOptions{First: true}); took != len(src) || err != nil {
+				t.Fatalf("Decode = %d, %v", took, err)
+			}
+			if m.Type != Logon || m.UserID != c.user || m.ID == 0 || m.Flags != 0 || m.DestUserID != "" {
+				t.Errorf("got %+v, want a Logon of %q that is answered", m, c.user)
+			}
+			fields, err := ParseStringMap(m.Body)
+			if err != nil || len(fields) != len(c.fields) || len(fields) > 0 && !reflect.DeepEqual(fields, c.fields) {
+				t.Errorf("the fields are %v, %v; want %v", fields, err, c.fields)
+			}
+		})
+	}
+}
+
+func TestLineRefuses(t *testing.T) {
+	long := strings.Repeat("x", 256)
+	for _, c := range []struct {
+		name, line string
+		first      bool
+		text       string // what the refusal says
+	}{
+		{"no type", "# hello", false, "#type"},
+		{"type 0", "#0 hello", false, "#type"},
+		{"type 0 in hex", "#0x0 hello", false, "#type"},
+		{"type over 65535", "#65536 hello", false, "#type"},
+		{"negative type", "#-1 hello", false, "#type"},
+		{"type with a sign", "#+1 hello", false, "#type"},
+		{"type with an underscore", "#1_0 hello", false, "#type"},
+		{"hex type without digits", "#0x hello", false, "#type"},
+		{"a word for a type", "#hello", false, "#type"},
+		{"a destination and no type", "@bob #", false, "#type"},
+		{"no destination", "@ #1 hello", false, "after the @"},
+		{"message ID over 32 bits", "#1 4294967296 x", false, "write the ID 0"},
+		{"destination of 256 bytes", "@" + long + " #1 x", false, "256 bytes"},
+		{"destination not UTF-8", "@b\xff #1 x", false, "not valid UTF-8"},
+		{"destination with an escaped control character", `@b\n #1 x`, false, "control character"},
+		{"user ID of 256 bytes", long, true, "256 bytes"},
+		{"user ID not UTF-8", "b\xff", true, "not valid UTF-8"},
+		{"user ID that ends within a rune", "b\xc3", true, "not valid UTF-8"},
+		{"user ID with a control character", "b\x1b[2J", true, "control character"},
+		{"user ID with an escaped control character", `b\x1b`, true, "control character"},
+		{"user ID with a carriage return", "b\rc", true, "control character"},
+		{"a field without =", "alice\ttoken", true, "key=value"},
+		{"an empty field", "alice\t", true, "key=value"},
+		{"an empty key", "alice\t=secret", true, "empty key"},
+		{"a key twice", "alice\tk=1\tk=2", true, "twice"},
+		{"a value not UTF-8", "alice\tk=\xff", true, "not UTF-8"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := Message{DestUserID: "kept"}
+			_, _, err := Line.Decode(text(c.line+"\n"), &m, DecodeOptions{First: c.first})
+			if codeOf(err) != InvalidMessage || !strings.Contains(err.Error(), c.text) {
+				t.Errorf("got %v, want InvalidMessage with %q", err, c.text)
+			}
+			if !reflect.DeepEqual(m, Message{DestUserID: "kept"}) {
+				t.Errorf("the message became %+v", m)
+			}
+		})
+	}
+}
+
+// A first line's user ID is judged before the line's end has come: a binary client's frame, for instance, is refused
+// by its first bytes.
+func TestLineFirstIsJudgedAtOnce(t *testing.T) {
+	frame := string(raw(0x52, 0, Logon, 1, 0, "alice", "", nil))
+	for _, src := range []string{frame[:2], "b\xff", "b\xc3\t"} {
+		if _, _, err := Line.Decode(text(src), &Message{}, DecodeOptions{First: true}); codeOf(err) != InvalidMessage {
+			t.Errorf("of %q: %v, want InvalidMessage", src, err)
+		}
+	}
+}
+
+// A line is bounded before its end has come, and gets the same answer however it was split.
+func TestLineLimits(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		src  string
+		o    DecodeOptions
+		ok   bool
+	}{
+		{"frame of max frame", strings.Repeat("x", 98) + "\r\n", DecodeOptions{MaxFrame: 100}, true},
+		{"frame over max frame", strings.Repeat("x", 99) + "\r\n", DecodeOptions{MaxFrame: 100}, false},
+		{"no end at max frame", strings.Repeat("x", 100), DecodeOptions{MaxFrame: 100}, false},
+		{"body of max body", "@bob #1 7 " + strings.Repeat("x", 100) + "\n", DecodeOptions{MaxBody: 100}, true},
+		{"body over max body", "@bob #1 7 " + strings.Repeat("x", 101) + "\n", DecodeOptions{MaxBody: 100}, false},
+		{"no end at max body and room", strings.Repeat("x", 100+lineRoom), DecodeOptions{MaxBody: 100}, false},
+		{"the largest line for a body", "@" + strings.Repeat(`\x61`, 255) + " #0xFEFF 4294967295 " +
+			strings.Repeat("x", 100) + "\r\n", DecodeOptions{MaxBody: 100}, true},
+		{"no limits", strings.Repeat("x", 100000) + "\n", DecodeOptions{}, true},
+		{"a body limit that is all there is", "x\n", DecodeOptions{MaxBody: int(^uint(0) >> 1)}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, _, err := Line.Decode(text(c.src), &Message{}, c.o)
+			want := MessageTooLarge
+			if c.ok {
+				want = 0
+			}
+			if codeOf(err) != want {
+				t.Errorf("got %v, want %v", err, want)
+			}
+		})
+	}
+}
+
+// The text is a part of the source with its capacity cut off; a destination that is held already is not allocated.
+func TestLineBodyAliasesSource(t *testing.T) {
+	src := text("@bob #1 hello\nnext")
+	dest := string([]byte("bob"))
+	m := Message{DestUserID: dest}
+	if _, _, err := Line.Decode(src, &m, DecodeOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if &m.Body[0] != &src[8] || cap(m.Body) != len(m.Body) {
+		t.Errorf("the body is a copy, or has the capacity %d", cap(m.Body))
+	}
+	if unsafe.StringData(m.DestUserID) != unsafe.StringData(dest) {
+		t.Error("an equal destination was allocated again")
+	}
+	before := string(src)
+	if _, _, err := Line.Decode(text(`a\nb`+"\n"), &m, DecodeOptions{}); err != nil || string(m.Body) != "a\nb" {
+		t.Errorf("with an escape: %q, %v", m.Body, err)
+	}
+	if string(src) != before {
+		t.Error("the source was written to")
+	}
+}
+
+// What a server sends, line for line.
+func TestLineAppend(t *testing.T) {
+	closing := func(code CloseCode, text string, kv ...string) []byte {
+		e := &CloseError{Code: code, Text: text}
+		if len(kv) > 0 {
+			e.Info = map[string]string{kv[0]: kv[1]}
+		}
+		return AppendClose(nil, e)
+	}
+	for _, c := range []struct {
+		want string
+		m    Message
+	}{
+		{"#1 hello", Message{Type: 1, Body: text("hello")}},
+		{"#1", Message{Type: 1}},
+		{"#1 7 hello", Message{Type: 1, ID: 7, Body: text("hello")}},
+		{"#1 0 42 apples", Message{Type: 1, Body: text("42 apples")}},
+		{"#1 0 42", Message{Type: 1, Body: text("42")}},
+		{"#1 7 42", Message{Type: 1, ID: 7, Body: text("42")}},
+		{"<alice> #1 hello", Message{Type: 1, UserID: "alice", Body: text("hello")}},
+		{"<alice> @bob #1 hello", Message{Type: 1, UserID: "alice", DestUserID: "bob", Body: text("hello")}},
+		{`<a\sb> @c\\d #1 x`, Message{Type: 1, UserID: "a b", DestUserID: `c\d`, Body: text("x")}},
+		{"= #1 7 sent", Message{Type: 1, Flags: FlagReply, ID: 7, Body: text("sent")}},
+		{"= #1 7", Message{Type: 1, Flags: FlagReply, ID: 7}},
+		{"= <bob> #1 7 yes", Message{Type: 1, Flags: FlagReply, ID: 7, UserID: "bob", Body: text("yes")}},
+		{"! #1 7 5000 UserOffline bob is not here",
+			Message{Type: 1, Flags: FlagReply | FlagError, ID: 7, Body: closing(UserOffline, "bob is not here")}},
+		{"! #1 0 5999 -", Message{Type: 1, Flags: FlagReply | FlagError, Body: closing(5999, "")}},
+		{"! #1 7 5003 Refused slowly\tretry-ms=250",
+			Message{Type: 1, Flags: FlagReply | FlagError, ID: 7, Body: closing(Refused, "slowly", "retry-ms", "250")}},
+		{"* welcome", Message{Type: Logon, Flags: FlagReply, ID: 1, Body: text("\x00\x00")}},
+		{"* welcome\theartbeat-ms=10000\tsession=0197", Message{Type: Logon, Flags: FlagReply, ID: 1,
+			Body: text("\x00\x00\x02\x07session\x00\x040197\x0cheartbeat-ms\x00\x0510000")}},
+		{"* refused 2003 Unauthorized bad token",
+			Message{Type: Logon, Flags: FlagReply | FlagError, ID: 1, Body: closing(Unauthorized, "bad token")}},
+		{"* close 2000 PushedOut", Message{Type: Close, Body: closing(PushedOut, "")}},
+		{"* close 4001 - go away", Message{Type: Close, Body: closing(4001, "go away")}},
+		{"* close 1004 ServerStopping bye\tretry-ms=5000",
+			Message{Type: Close, Body: closing(ServerStopping, "bye", "retry-ms", "5000")}},
+		{"* heartbeat 5", Message{Type: Heartbeat, Flags: FlagReply, ID: 5}},
+		{"", Message{Type: Heartbeat}},
+		{"#0xFF00 5", Message{Type: Heartbeat, ID: 5}},
+		{"#0xFF03 x", Message{Type: 0xFF03, Body: text("x")}},
+		{"alice\ttoken=secret", Message{Type: Logon, ID: 1, UserID: "alice", Body: text("\x01\x05token\x00\x06secret")}},
+		{"a b\t" + `k\x3d=a\tb=c`, Message{Type: Logon, UserID: "a b", Body: text("\x01\x02k=\x00\x05a\tb=c")}},
+	} {
+		t.Run(c.want, func(t *testing.T) {
+			got, err := Line.Append([]byte("before"), &c.m)
+			if err != nil || string(got) != "before"+c.want+"\n" {
+				t.Errorf("got %q, %v; want %q", got, err, c.want)
+			}
+		})
+	}
+}
+
+// A message is one line whatever is in it: a body, an ID, a text or a field cannot forge another line, nor drive the
+// terminal.
+func TestLineCannotBeForged(t *testing.T) {
+	evil := "x\n* close 2000 PushedOut\r\n\x1b[2J\x00\x07\x7f\u0085\u009b\u2028\u2029\xff\\"
+	clean := strings.ToValidUTF8(evil, "?")
+	id := "> #1 x\u2028y <b"
+	info := map[string]string{"k\n=\t": clean}
+	logonReply, err := AppendLogonReply(nil, info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, m := range map[string]Message{
+		"body":          {Type: 1, Body: text(evil)},
+		"sender":        {Type: 1, UserID: id, DestUserID: id, Body: text("x")},
+		"reply":         {Type: 1, Flags: FlagReply, ID: 1, Body: text(evil)},
+		"error reply":   {Type: 1, Flags: FlagReply | FlagError, Body: AppendClose(nil, &CloseError{Text: clean, Info: info})},
+		"close":         {Type: Close, Body: AppendClose(nil, &CloseError{Text: clean, Info: info})},
+		"refused logon": {Type: Logon, Flags: FlagReply | FlagError, Body: AppendClose(nil, &CloseError{Text: clean})},
+		"welcome":       {Type: Logon, Flags: FlagReply, Body: logonReply},
+		"logon":         {Type: Logon, UserID: id, Body: logonReply[2:]},
+		"system type":   {Type: 0xFFFF, Body: text(evil)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			line, err := Line.Append(nil, &m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkOneLine(t, line)
+		})
+	}
+	line, _ := Line.Append(nil, &Message{Type: 1, UserID: id, Body: text("x")})
+	if word, rest, _ := strings.Cut(string(line), " "); !strings.HasSuffix(word, ">") || rest != "#1 x\n" {
+		t.Errorf("the sender is more than a word: %q", line)
+	}
+}
+
+func checkOneLine(t *testing.T, line []byte) {
+	t.Helper()
+	s, ok := strings.CutSuffix(string(line), "\n")
+	if !ok || !utf8.ValidString(s) {
+		t.Fatalf("not a line of text: %q", line)
+	}
+	for _, r := range s {
+		if r != '\t' && unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			t.Fatalf("%U in %q", r, line)
+		}
+	}
+}
+
+// A system message or an error reply whose body is not one cannot be written as words.
+func TestLineAppendRefusesBrokenBodies(t *testing.T) {
+	for name, m := range map[string]Message{
+		"close":         {Type: Close, Body: text("x")},
+		"error reply":   {Type: 1, Flags: FlagReply | FlagError},
+		"refused logon": {Type: Logon, Flags: FlagReply | FlagError},
+		"logon reply":   {Type: Logon, Flags: FlagReply},
+		"logon":         {Type: Logon, UserID: "alice", Body: text("x")},
+	} {
+		if got, err := Line.Append([]byte("before"), &m); err == nil || string(got) != "before" {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
+
+// What Line has decoded it writes so that it decodes to the same again.
+func TestLineRoundTrip(t *testing.T) {
+	for _, c := range lineCases {
+		if c.want.Type == Close {
+			continue // written as the server's notice
+		}
+		checkLineRoundTrip(t, &c.want, false)
+	}
+}
+
+func checkLineRoundTrip(t *testing.T, m *Message, first bool) {
+	t.Helper()
+	line, err := Line.Append(nil, m)
+	if err != nil {
+		t.Fatalf("Append of %+v: %v", m, err)
+	}
+	checkOneLine(t, line)
+	var again Message
+	if n, _, err := Line.Decode(line, &again, DecodeOptions{First: first}); n != len(line) || err != nil {
+		t.Fatalf("Decode of %q = %d, %v", line, n, err)
+	}
+	if !sameMessage(m, &again) {
+		t.Fatalf("%+v became %+v by the line %q", m, again, line)
+	}
+}
+
+// sameMessage is DeepEqual but for nil and empty bodies.
+func sameMessage(a, b *Message) bool {
+	x, y := *a, *b
+	x.Body, y.Body = nil, nil
+	return reflect.DeepEqual(x, y) && string(a.Body) == string(b.Body)
+}

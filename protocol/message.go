@@ -1,0 +1,59 @@
+// Package protocol is Rollcall's wire: messages, the codecs that turn them into bytes and back, close codes, and the
+// bodies of system messages. It does no I/O and starts no goroutine. docs/protocol.md describes the wire for people
+// who write a client in another language.
+package protocol
+
+import "slices"
+
+// Message types of the system. Types 0x0001–0xFEFF are the application's, 0xFF00–0xFFFF are the system's, 0 is invalid.
+const (
+	// Heartbeat shows that the client is alive. One with a non-zero ID is answered.
+	Heartbeat uint16 = 0xFF00
+	// Logon binds a user to the connection; its body is a string map.
+	Logon uint16 = 0xFF01
+	// Close says why the connection ends; its body is a code and a text. Whoever sends it closes next.
+	Close uint16 = 0xFF02
+
+	// FirstSystemType is the lowest message type that is the system's.
+	FirstSystemType uint16 = 0xFF00
+)
+
+// ServerID is the user ID by which a client addresses the server itself.
+const ServerID = "_0"
+
+// Flags of a message.
+type Flags uint8
+
+const (
+	// FlagReply marks the reply to a request; it carries the request's ID.
+	FlagReply Flags = 1
+	// FlagError marks a reply whose body is a code and a text (see [ParseClose]). It never stands without FlagReply.
+	FlagError Flags = 2
+)
+
+// Message is one message, decoded or to be encoded.
+//
+// A Message that a handler gets, and its Body, are valid until the handler returns: the engine decodes the next
+// message into the same struct, and Body is a part of the read buffer. Use [Message.Clone] to keep it. The strings
+// are ordinary Go strings, and stay.
+type Message struct {
+	Type   uint16
+	Flags  Flags
+	ID     uint32 // the sender's own; a reply carries its request's; 0 says that no reply is expected
+	Device uint16 // device class of the sender; 0 is unspecified
+	// UserID says whom the message is from. To a handler it is the user bound to the connection; in a frame from the
+	// server empty is the server itself.
+	UserID     string
+	DestUserID string // whom it is for; empty or ServerID is the server
+	Body       []byte
+}
+
+// Clone returns a copy of m that shares no memory with it and stays valid.
+func (m *Message) Clone() *Message {
+	c := *m
+	c.Body = slices.Clone(m.Body)
+	return &c
+}
+
+// IsReply reports whether m answers a request.
+func (m *Message) IsReply() bool { return m.Flags&FlagReply != 0 }
