@@ -1,0 +1,303 @@
+package contract
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Violation is a rule of the contract that the record breaks.
+type Violation struct {
+	Rule int    // its number in docs/contract.md
+	User string // empty when it is about no user in particular
+	Text string
+}
+
+func (v *Violation) Error() string {
+	if v.User == "" {
+		return fmt.Sprintf("rule %d: %s", v.Rule, v.Text)
+	}
+	return fmt.Sprintf("rule %d, %s: %s", v.Rule, v.User, v.Text)
+}
+
+// Violations returns the rules that err, from [Manager.Check], says are broken.
+func Violations(err error) []*Violation {
+	var all []*Violation
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			var v *Violation
+			if errors.As(e, &v) {
+				all = append(all, v)
+			}
+		}
+	}
+	return all
+}
+
+// maxTold is how many violations an error tells: the first is the one to look at.
+const maxTold = 8
+
+// Check holds the record against the rules and returns what is broken, with the story of the user it befell first.
+// Everything must have come to rest.
+func (m *Manager) Check() error {
+	m.log.mu.Lock()
+	defer m.log.mu.Unlock()
+	j := m.newJudge()
+	for _, h := range j.histories {
+		j.order(h)
+		j.lookups(h)
+		j.totals(h)
+	}
+	for _, c := range m.log.conns {
+		j.register(c)
+		j.session(c)
+	}
+	j.promptness()
+	j.changes()
+	j.userCount()
+	j.rests()
+	j.closings()
+	if len(j.violations) == 0 {
+		return nil
+	}
+	var all []error
+	for i, v := range j.violations {
+		if i == maxTold {
+			all = append(all, fmt.Errorf("and %d more", len(j.violations)-maxTold))
+			break
+		}
+		all = append(all, v)
+	}
+	if user := j.violations[0].User; user != "" {
+		all = append(all, errors.New("what befell "+user+":\n"+m.log.story(user)))
+	}
+	return errors.Join(all...)
+}
+
+// judge reads the record.
+type judge struct {
+	*log
+	m          *Manager
+	histories  []*history
+	byUser     map[string]*history
+	found      map[uint64]*befallen
+	violations []*Violation
+}
+
+// befallen is what was told of a session, each at most once (order complains of more).
+type befallen struct {
+	connected, pushedOut, timedOut, disconnected *event
+	ignored                                      *event // of its connection, which was refused
+	turn                                         place  // when its logon's turn had not begun yet
+}
+
+// history is what was told of a user: the events in order, the calls of all subscribers for one event gathered.
+type history struct {
+	user   string
+	events []*event
+}
+
+func (j *judge) complain(rule int, user, format string, args ...any) {
+	j.violations = append(j.violations, &Violation{rule, user, fmt.Sprintf(format, args...)})
+}
+
+func (m *Manager) newJudge() *judge {
+	j := &judge{log: &m.log, m: m, byUser: make(map[string]*history), found: make(map[uint64]*befallen)}
+	calls := make(map[string][]*event)
+	for _, e := range j.log.events {
+		if _, seen := calls[e.user]; !seen {
+			h := &history{user: e.user}
+			j.histories = append(j.histories, h)
+			j.byUser[e.user] = h
+		}
+		calls[e.user] = append(calls[e.user], e)
+	}
+	for _, h := range j.histories {
+		h.events = j.gather(h.user, calls[h.user])
+	}
+	for _, h := range j.histories {
+		for i, e := range h.events {
+			j.file(h, i, e)
+		}
+	}
+	return j
+}
+
+// gather makes one event of the calls of its subscribers, which come one after another.
+func (j *judge) gather(user string, calls []*event) []*event {
+	var events []*event
+	subscribers := int(j.m.subscribers.Load())
+	for i := 0; i < len(calls); {
+		first := calls[i]
+		e := *first
+		n := 0
+		for ; n < subscribers && i+n < len(calls); n++ {
+			c := calls[i+n]
+			if n > 0 && !c.from.after(e.to) {
+				j.complain(4, user, "%v began before %v had returned", c, &e)
+			}
+			if c.kind != first.kind || c.conn != first.conn || c.subscriber != n {
+				break
+			}
+			e.to, e.toAt = c.to, c.toAt
+		}
+		if n < subscribers {
+			j.complain(10, user, "%v was told to %d subscribers of %d", first, n, subscribers)
+		}
+		i += max(n, 1)
+		if k := len(events); k > 0 && !e.from.after(events[k-1].to) {
+			j.complain(4, user, "%v began before %v had returned", &e, events[k-1])
+		}
+		events = append(events, &e)
+	}
+	return events
+}
+
+// after reports whether p comes after q, the end of something; nothing comes after what has not ended.
+func (p place) after(q place) bool { return q != 0 && p > q }
+
+// file notes what e means for its session.
+func (j *judge) file(h *history, i int, e *event) {
+	b := j.of(e.conn)
+	keep := func(p **event) {
+		if *p != nil {
+			j.complain(3, e.user, "%v came twice", e)
+		}
+		*p = e
+	}
+	switch e.kind {
+	case connected:
+		keep(&b.connected)
+		b.turn = h.turnOf(i)
+	case pushedOut:
+		keep(&b.pushedOut)
+	case timedOut:
+		keep(&b.timedOut)
+	case disconnected:
+		keep(&b.disconnected)
+	case ignored:
+		keep(&b.ignored)
+		b.turn = h.turnOf(i)
+	}
+}
+
+func (j *judge) of(conn uint64) *befallen {
+	b := j.found[conn]
+	if b == nil {
+		b = new(befallen)
+		j.found[conn] = b
+	}
+	return b
+}
+
+// turnOf returns a place at which the change that fired event i had not begun: the end of the event before. The end of
+// the old session belongs to the logon's turn.
+func (h *history) turnOf(i int) place {
+	if h.events[i].kind == connected {
+		if i > 0 && h.events[i-1].kind == disconnected {
+			i--
+		}
+		if i > 0 && h.events[i-1].kind == pushedOut {
+			i--
+		}
+	}
+	if i == 0 {
+		return 0
+	}
+	return h.events[i-1].to
+}
+
+func (e *event) String() string {
+	switch e.kind {
+	case pushedOut:
+		return fmt.Sprintf("PushedOut(%d by %d)", e.conn, e.by)
+	case disconnected:
+		return fmt.Sprintf("Disconnected(%d, %v)", e.conn, e.code)
+	case countChanged:
+		return fmt.Sprintf("UserCountChanged(%d)", e.count)
+	}
+	return fmt.Sprintf("%s(%d)", e.kind, e.conn)
+}
+
+func (a *ask) String() string {
+	switch a.what {
+	case endConn, endAddress:
+		return fmt.Sprintf("%s(%d, %v)", a.what, a.conn, a.code)
+	case endSession:
+		return fmt.Sprintf("%s(%s, %v)", a.what, a.session, a.code)
+	}
+	return fmt.Sprintf("%s(%s, %v)", a.what, a.user, a.code)
+}
+
+func (k *look) String() string {
+	switch {
+	case k.at != 0 && k.found:
+		return fmt.Sprintf("connection %d is %s's", k.at, k.user)
+	case k.at != 0:
+		return fmt.Sprintf("connection %d is nobody's", k.at)
+	}
+	return fmt.Sprintf("%s is on connections %v", k.user, k.conns)
+}
+
+// story tells what concerned a user, in order.
+func (l *log) story(user string) string {
+	type line struct {
+		at   place
+		text string
+	}
+	var lines []line
+	tell := func(s span, what any) {
+		took := ""
+		if s.to == 0 {
+			took = ", never ended"
+		} else if s.toAt > s.fromAt {
+			took = fmt.Sprintf(", for %v", s.toAt-s.fromAt)
+		}
+		lines = append(lines, line{s.from, fmt.Sprintf("  %6d-%-6d %v%s: %v", s.from, s.to, s.fromAt, took, what)})
+	}
+	for _, e := range l.events {
+		if e.user == user {
+			tell(e.span, fmt.Sprintf("%v to subscriber %d", e, e.subscriber))
+		}
+	}
+	mine := make(map[uint64]bool)
+	sessions := make(map[string]bool)
+	for _, c := range l.conns {
+		if c.user != user {
+			continue
+		}
+		mine[c.number], sessions[c.session] = true, true
+		tell(c.logon, fmt.Sprintf("Register(%d, session %q) = %q, %v", c.number, c.takeOver, c.session, c.err))
+		if c.contextEnded != 0 {
+			tell(span{from: c.contextEnded, to: c.contextEnded}, fmt.Sprintf("context of %d ended", c.number))
+		}
+		for _, q := range c.quiesces {
+			tell(*q, fmt.Sprintf("Quiesce(%d), done at %v", c.number, c.quiet))
+		}
+		for _, x := range c.closes {
+			tell(x.span, fmt.Sprintf("Close(%d, %v)", c.number, x.code))
+		}
+		for _, x := range c.messages {
+			tell(*x, fmt.Sprintf("message on %d", c.number))
+		}
+		for _, x := range c.silences {
+			tell(span{from: x.at, to: x.at}, fmt.Sprintf("silent on %d: %v", c.number, x.silent))
+		}
+	}
+	for _, a := range l.asks {
+		if a.user == user || a.what == endAll || a.what == endForGood || mine[a.conn] || a.session != "" && sessions[a.session] {
+			tell(a.span, a)
+		}
+	}
+	for _, r := range l.rests {
+		tell(r.span, "at rest")
+	}
+	slices.SortFunc(lines, func(a, b line) int { return int(a.at - b.at) })
+	var b strings.Builder
+	for _, l := range lines {
+		b.WriteString(l.text)
+		b.WriteByte('\n')
+	}
+	return b.String()
+}

@@ -1,0 +1,207 @@
+// Package contract holds a user manager to the rules of docs/contract.md.
+//
+// A [Manager] is a usermgr.Manager that writes down all that passes through it: what it was asked, what it asked of its
+// links and of its checker, what it told its subscribers and what it answered, each with its place in one order. When
+// everything has come to rest a test calls [Manager.AtRest], and at its end [Manager.Check], which reads the record and
+// names every rule that it breaks. It knows no socket: a test of the manager uses it with links of its own, a test of a
+// bridge gives it to the bridge in the manager's place and calls [Manager.Message] in its message handlers.
+package contract
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// Manager is a usermgr.Manager whose doings are written down. What it does not override is not written down.
+//
+// Subscribe to it before the first logon: every subscriber is expected to see every event.
+type Manager struct {
+	*usermgr.Manager
+
+	// FakeTime says that the test runs in a testing/synctest bubble, where time passes only while everybody waits. Then
+	// time tells more: what must not wait takes none, and whatever was asked at an earlier time has taken its place.
+	FakeTime bool
+
+	mode           usermgr.RelogonMode
+	quiesceTimeout time.Duration
+
+	log         log
+	subscribers atomic.Int32
+
+	// naming is held by whoever finds out which session a watch belongs to, by sending a beat through the manager, and
+	// shared by everybody else who sends one.
+	naming     sync.RWMutex
+	namingConn atomic.Uint64
+}
+
+var _ usermgr.UserManager = (*Manager)(nil)
+
+// New returns a new usermgr.Manager, with a record that begins now.
+func New(cfg usermgr.Config) *Manager {
+	m := &Manager{mode: cfg.Relogon, quiesceTimeout: cfg.QuiesceTimeout}
+	if m.quiesceTimeout == 0 {
+		m.quiesceTimeout = 5 * time.Second
+	}
+	m.log.start = time.Now()
+	m.log.byConn = make(map[uint64]*connection)
+	if cfg.Checker == nil {
+		cfg.Checker = heartbeat.New(0, 0)
+	}
+	cfg.Checker = checker{cfg.Checker, m}
+	m.Manager = usermgr.New(cfg)
+	m.Subscribe(usermgr.Handlers{Connected: m.nameWatch})
+	return m
+}
+
+// Subscribe is usermgr.Manager.Subscribe, with every call of a handler written down.
+func (m *Manager) Subscribe(h usermgr.Handlers) (unsubscribe func()) {
+	return m.Manager.Subscribe(m.recorded(int(m.subscribers.Add(1))-1, h))
+}
+
+// Register is usermgr.Manager.Register, with the logon, the link and the session written down.
+func (m *Manager) Register(ctx context.Context, l usermgr.Logon, to usermgr.Link) (usermgr.Session, error) {
+	c := &connection{number: to.Address().Conn, user: l.UserID, takeOver: l.Session}
+	m.log.begin(&c.logon, func() {
+		m.log.conns = append(m.log.conns, c)
+		m.log.byConn[c.number] = c
+	})
+	stop := context.AfterFunc(ctx, func() { m.log.mark(&c.contextEnded, nil) })
+	s, err := m.Manager.Register(ctx, l, link{to, m, c})
+	stop()
+	m.log.end(&c.logon, func() {
+		c.err, c.cause = err, context.Cause(ctx)
+		if s != nil {
+			c.session = s.ID()
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return session{s, m, c}, nil
+}
+
+// Unregister is usermgr.Manager.Unregister, written down.
+func (m *Manager) Unregister(userID string, code protocol.CloseCode, text string) *usermgr.Change {
+	return m.ask(&ask{what: endUser, user: userID, code: code}, func() *usermgr.Change {
+		return m.Manager.Unregister(userID, code, text)
+	})
+}
+
+// UnregisterSession is usermgr.Manager.UnregisterSession, written down.
+func (m *Manager) UnregisterSession(sessionID string, code protocol.CloseCode, text string) *usermgr.Change {
+	return m.ask(&ask{what: endSession, session: sessionID, code: code}, func() *usermgr.Change {
+		return m.Manager.UnregisterSession(sessionID, code, text)
+	})
+}
+
+// UnregisterAt is usermgr.Manager.UnregisterAt, written down.
+func (m *Manager) UnregisterAt(a usermgr.Address, code protocol.CloseCode, text string) *usermgr.Change {
+	return m.ask(&ask{what: endAddress, conn: a.Conn, code: code}, func() *usermgr.Change {
+		return m.Manager.UnregisterAt(a, code, text)
+	})
+}
+
+// Clear is usermgr.Manager.Clear, written down.
+func (m *Manager) Clear() *usermgr.Change {
+	return m.ask(&ask{what: endAll, code: protocol.ServerStopping}, m.Manager.Clear)
+}
+
+// Close is usermgr.Manager.Close, written down.
+func (m *Manager) Close(ctx context.Context) error {
+	a := &ask{what: endForGood, code: protocol.ServerStopping}
+	m.log.begin(&a.span, func() { m.log.asks = append(m.log.asks, a) })
+	err := m.Manager.Close(ctx)
+	m.log.end(&a.span, func() { a.err = err })
+	return err
+}
+
+func (m *Manager) ask(a *ask, do func() *usermgr.Change) *usermgr.Change {
+	m.log.begin(&a.span, func() { m.log.asks = append(m.log.asks, a) })
+	c := do()
+	m.log.end(&a.span, func() { a.change = c })
+	return c
+}
+
+// Touch is usermgr.Manager.Touch.
+func (m *Manager) Touch(userID string) bool {
+	m.naming.RLock()
+	defer m.naming.RUnlock()
+	return m.Manager.Touch(userID)
+}
+
+// Addresses is usermgr.Manager.Addresses, with the answer written down.
+func (m *Manager) Addresses(userID string) []usermgr.Address {
+	k := &look{user: userID}
+	m.log.begin(&k.span, func() { m.log.looks = append(m.log.looks, k) })
+	answer := m.Manager.Addresses(userID)
+	m.log.end(&k.span, func() {
+		for _, a := range answer {
+			k.conns = append(k.conns, a.Conn)
+		}
+	})
+	return answer
+}
+
+// UserAt is usermgr.Manager.UserAt, with the answer written down.
+func (m *Manager) UserAt(a usermgr.Address) (userID string, ok bool) {
+	k := &look{at: a.Conn}
+	m.log.begin(&k.span, func() { m.log.looks = append(m.log.looks, k) })
+	userID, ok = m.Manager.UserAt(a)
+	m.log.end(&k.span, func() { k.user, k.found = userID, ok })
+	return userID, ok
+}
+
+// User is usermgr.Manager.User, with the answer written down.
+func (m *Manager) User(userID string) (usermgr.UserData, bool) {
+	k := &look{user: userID}
+	m.log.begin(&k.span, func() { m.log.looks = append(m.log.looks, k) })
+	data, ok := m.Manager.User(userID)
+	m.log.end(&k.span, func() {
+		if ok {
+			k.data = &data
+		}
+		for _, s := range data.Sessions {
+			k.conns = append(k.conns, s.Address.Conn)
+		}
+	})
+	return data, ok
+}
+
+// Message writes down that a message handler of a connection starts; the function that it returns, that it returns.
+func (m *Manager) Message(conn uint64) (returns func()) {
+	s := new(span)
+	m.log.begin(s, func() {
+		if c := m.log.byConn[conn]; c != nil {
+			c.messages = append(c.messages, s)
+		} else {
+			m.log.strays = append(m.log.strays, conn)
+		}
+	})
+	return func() { m.log.end(s, nil) }
+}
+
+// AtRest writes down what the manager answers now. The caller says with it that nothing is under way any more: no
+// handler runs or is held up, and nobody asks for anything.
+func (m *Manager) AtRest() {
+	r := &rest{online: make(map[string][]uint64), stats: m.Stats()}
+	m.log.begin(&r.span, func() { m.log.rests = append(m.log.rests, r) })
+	for userID := range m.Users() {
+		for _, a := range m.Manager.Addresses(userID) {
+			r.online[userID] = append(r.online[userID], a.Conn)
+		}
+	}
+	m.log.end(&r.span, nil)
+}
+
+// Len returns how much has been written down: it grows for as long as anything goes on.
+func (m *Manager) Len() int {
+	m.log.mu.Lock()
+	defer m.log.mu.Unlock()
+	return int(m.log.last)
+}

@@ -1,0 +1,189 @@
+package contract
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// promptness: what must not wait has returned, and, where time tells, took none (rule 10).
+func (j *judge) promptness() {
+	for _, a := range j.asks {
+		if a.to == 0 {
+			j.complain(10, a.user, "%v has not returned", a)
+		} else if j.m.FakeTime && a.toAt > a.fromAt && a.what != endForGood {
+			j.complain(10, a.user, "%v returned only after %v", a, a.toAt-a.fromAt)
+		}
+	}
+	for _, k := range j.looks {
+		if k.to == 0 {
+			j.complain(10, k.user, "a question about a user or a connection was not answered")
+		} else if j.m.FakeTime && k.toAt > k.fromAt {
+			j.complain(10, k.user, "%v: the answer came only after %v", k, k.toAt-k.fromAt)
+		}
+	}
+	for _, h := range j.histories {
+		for _, e := range h.events {
+			if e.to == 0 {
+				j.complain(10, h.user, "%v has not returned", e)
+			}
+		}
+	}
+}
+
+// userCount: the calls come one at a time, and each tells another number than the one before (rules 6 and 12).
+func (j *judge) userCount() {
+	last := make(map[int]*event)
+	var previous *event
+	for _, e := range j.counts {
+		if previous != nil && !e.from.after(previous.to) {
+			j.complain(12, "", "%v began before %v had returned", e, previous)
+		}
+		previous = e
+		told := 0
+		if l := last[e.subscriber]; l != nil {
+			told = l.count
+		}
+		if told == e.count {
+			j.complain(12, "", "%v came, and that was no change", e)
+		}
+		last[e.subscriber] = e
+	}
+}
+
+// rests: when all is quiet, whoever is told of as online is online, whoever was to end has ended, and the numbers are
+// true (rules 3, 5, 10 and 12).
+func (j *judge) rests() {
+	for _, r := range j.log.rests {
+		online := j.onlineAt(r.from)
+		for _, user := range slices.Sorted(maps.Keys(online)) {
+			if !slices.Equal(online[user], r.online[user]) {
+				j.complain(3, user, "at rest the user is on connections %v; by the events it is %v", r.online[user], online[user])
+			}
+		}
+		for user, conns := range r.online {
+			if online[user] == nil {
+				j.complain(3, user, "at rest the user is on connections %v; by the events it is on none", conns)
+			}
+		}
+		if r.stats.Users != len(online) {
+			j.complain(12, "", "at rest the manager counts %d users; by the events it is %d", r.stats.Users, len(online))
+		}
+		told := 0
+		for _, e := range j.counts {
+			if e.from < r.from {
+				told = e.count
+			}
+		}
+		if told != len(online) {
+			j.complain(12, "", "at rest UserCountChanged has told %d last; by the events it is %d", told, len(online))
+		}
+		j.overdue(r)
+	}
+	if n := len(j.log.rests); n > 0 {
+		last := j.log.rests[n-1]
+		if last.stats.HandlerPanics != j.panics {
+			j.complain(10, "", "%d event handlers panicked, the manager counts %d", j.panics, last.stats.HandlerPanics)
+		}
+		if least, most := j.givenUp(); last.stats.HandlersFrozen < least || last.stats.HandlersFrozen > most {
+			j.complain(5, "", "%d to %d sessions ended without their last message handler, the manager counts %d", least, most,
+				last.stats.HandlersFrozen)
+		}
+	}
+	if len(j.strays) > 0 {
+		j.complain(5, "", "connections got messages without having asked to log on: %v", j.strays)
+	}
+}
+
+// onlineAt returns who was online at p, and where, by the events.
+func (j *judge) onlineAt(p place) map[string][]uint64 {
+	online := make(map[string][]uint64)
+	for _, h := range j.histories {
+		for _, e := range h.events {
+			if e.from > p {
+				break
+			}
+			switch e.kind {
+			case connected:
+				online[h.user] = append(online[h.user], e.conn)
+			case disconnected:
+				online[h.user] = slices.DeleteFunc(online[h.user], func(c uint64) bool { return c == e.conn })
+				if len(online[h.user]) == 0 {
+					delete(online, h.user)
+				}
+			}
+		}
+	}
+	return online
+}
+
+// overdue: at rest, nobody is online who was told to go, and every change has come to its end.
+func (j *judge) overdue(r *rest) {
+	for _, c := range j.conns {
+		b := j.of(c.number)
+		if b.connected == nil || b.connected.from > r.from || b.disconnected != nil && b.disconnected.from < r.from {
+			continue
+		}
+		for _, a := range j.asks {
+			waited := j.m.FakeTime && c.logon.fromAt < a.fromAt && (a.what == endUser || a.what == endAll || a.what == endForGood)
+			if a.before(r.from) && (j.reached(a, c, b) || waited && j.concerns(a, c)) {
+				j.complain(10, c.user, "at rest %d is online, in spite of %v", c.number, a)
+			}
+		}
+	}
+}
+
+// changes: every change is done, and says how many sessions it ended (rule 10).
+func (j *judge) changes() {
+	ended := make(map[protocol.CloseCode]int)
+	for _, b := range j.found {
+		if b.disconnected != nil {
+			ended[b.disconnected.code]++
+		}
+	}
+	asked := make(map[protocol.CloseCode]int)
+	for _, a := range j.asks {
+		asked[a.code]++
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	for _, a := range j.asks {
+		if a.change == nil {
+			continue
+		}
+		n, err := a.change.Wait(ctx)
+		if err != nil {
+			j.complain(10, a.user, "%v is not done", a)
+		} else if a.code != protocol.ServerStopping && asked[a.code] == 1 && n != ended[a.code] {
+			j.complain(10, a.user, "%v says that it ended %d sessions; by the events it was %d", a, n, ended[a.code])
+		}
+	}
+}
+
+// closings: nothing comes after Close (rule 16).
+func (j *judge) closings() {
+	for _, a := range j.asks {
+		if a.what != endForGood {
+			continue
+		}
+		if a.err != nil {
+			j.complain(16, "", "Close has not come to its end: %v", a.err)
+		}
+		if a.err != nil || a.to == 0 {
+			continue
+		}
+		for _, e := range slices.Concat(j.events, j.counts) {
+			if e.reaches(a.to) {
+				j.complain(16, e.user, "%v came after Close", e)
+			}
+		}
+		for _, c := range j.conns {
+			if c.logon.from > a.to && c.err == nil {
+				j.complain(16, c.user, "Register(%d) succeeded after Close", c.number)
+			}
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package contract
+
+import (
+	"slices"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// session holds what happened on a connection against rules 3, 5, 6, 9 and 10.
+func (j *judge) session(c *connection) {
+	b := j.of(c.number)
+	if b.connected == nil {
+		if len(c.messages) > 0 {
+			j.complain(5, c.user, "connection %d got messages without having come online", c.number)
+		}
+		if len(c.closes) > 0 || len(c.quiesces) > 0 {
+			j.complain(7, c.user, "connection %d, which never came online, was quiesced or closed by the manager", c.number)
+		}
+		return
+	}
+	for _, msg := range c.messages {
+		if !msg.from.after(b.connected.to) {
+			j.complain(5, c.user, "a message handler of %d ran before %v had returned", c.number, b.connected)
+		}
+	}
+	if b.disconnected == nil {
+		if len(c.closes) > 0 || len(c.quiesces) > 0 {
+			j.complain(3, c.user, "connection %d was quiesced or closed and never disconnected", c.number)
+		}
+		return
+	}
+	j.quiesced(c, b)
+	j.closed(c, b)
+	j.cause(c, b)
+	j.counters(c, b)
+}
+
+// ending is the first event of the session's end.
+func (b *befallen) ending() *event {
+	switch {
+	case b.pushedOut != nil:
+		return b.pushedOut
+	case b.timedOut != nil:
+		return b.timedOut
+	}
+	return b.disconnected
+}
+
+// quiesced: the session was quiesced before it was told to end, and no message handler ran beside the event handlers,
+// unless it had been given up on (rules 5 and 6).
+func (j *judge) quiesced(c *connection, b *befallen) {
+	end := b.ending()
+	if len(c.quiesces) == 0 || !c.quiesces[0].before(end.from) {
+		j.complain(6, c.user, "%d was quiesced %d times before %v", c.number, len(c.quiesces), end)
+		return
+	}
+	asked := c.quiesces[0]
+	quiet := len(c.quiet) > 0 && c.quiet[0] < end.from
+	if waited := end.fromAt - asked.fromAt; !quiet && waited < j.m.quiesceTimeout {
+		j.complain(5, c.user, "%v came %v after Quiesce, which was not done", end, waited)
+	} else if j.m.FakeTime && waited > j.m.quiesceTimeout {
+		j.complain(5, c.user, "%v came only %v after Quiesce", end, waited)
+	}
+	late := 0
+	for _, msg := range c.messages {
+		switch {
+		case quiet && msg.from > c.quiet[0], msg.from > b.disconnected.from && quiet:
+			j.complain(6, c.user, "a message handler of %d started after it was quiet", c.number)
+		case msg.from.after(asked.to):
+			late++ // one may have been about to
+		}
+		if quiet && msg.reaches(end.from) {
+			j.complain(5, c.user, "%v came while a message handler of %d ran", end, c.number)
+		}
+	}
+	if late > 1 {
+		j.complain(6, c.user, "%d message handlers of %d started after it was quiesced", late, c.number)
+	}
+}
+
+// givenUp counts the sessions whose end did not wait for Quiesce to be done: for certain, and at most, since the end of
+// the deadline and of the last handler may coincide.
+func (j *judge) givenUp() (least, most uint64) {
+	for _, c := range j.conns {
+		b := j.found[c.number]
+		if b == nil || b.disconnected == nil || len(c.quiesces) == 0 {
+			continue
+		}
+		end := b.ending()
+		if len(c.quiet) == 0 || c.quiet[0] > end.from {
+			least++
+		}
+		if end.fromAt-c.quiesces[0].fromAt >= j.m.quiesceTimeout {
+			most++
+		}
+	}
+	return least, max(least, most)
+}
+
+// closed: the link is closed once, when all is told, with the code that was told.
+func (j *judge) closed(c *connection, b *befallen) {
+	if len(c.closes) != 1 {
+		j.complain(6, c.user, "the link of %d was closed %d times", c.number, len(c.closes))
+		return
+	}
+	x := c.closes[0]
+	if !x.from.after(b.disconnected.to) {
+		j.complain(6, c.user, "the link of %d was closed before %v had returned", c.number, b.disconnected)
+	}
+	if x.code != b.disconnected.code {
+		j.complain(3, c.user, "the link of %d was closed with %v, after %v", c.number, x.code, b.disconnected)
+	}
+}
+
+// cause: the session ended for the first cause that was recorded (rules 3, 9 and 10).
+func (j *judge) cause(c *connection, b *befallen) {
+	code := b.disconnected.code
+	first := place(-1) // when the cause can have been recorded at the earliest; -1: never
+	could := func(p place) {
+		if first < 0 || p < first {
+			first = p
+		}
+	}
+	if b.pushedOut != nil && code == protocol.PushedOut {
+		could(max(j.turnAt(b.pushedOut), j.logonOf(b.pushedOut.by)))
+	}
+	if b.timedOut != nil && code == protocol.HeartbeatTimeout {
+		could(j.turnAt(b.timedOut))
+	}
+	for _, a := range j.asks {
+		if a.code == code && a.from < b.disconnected.from && j.concerns(a, c) {
+			could(a.from)
+		}
+	}
+	if first < 0 {
+		j.complain(j.wrongly(c, b), c.user, "%v came, and nobody had asked for that", b.disconnected)
+		return
+	}
+	for _, a := range j.asks {
+		if a.code != code && a.before(first) && j.reached(a, c, b) {
+			j.complain(3, c.user, "%v came, but %v was the first cause", b.disconnected, a)
+			return
+		}
+	}
+}
+
+// wrongly returns the rule that is broken when a session ended for a cause that was not its own.
+func (j *judge) wrongly(c *connection, b *befallen) int {
+	for _, a := range j.asks {
+		if a.code != b.disconnected.code {
+			continue
+		}
+		switch a.what {
+		case endUser, endAll, endForGood:
+			return 10 // a later logon
+		}
+		return 9 // another session
+	}
+	return 3
+}
+
+// concerns reports whether a may have been meant for the session of c: it exists, or its logon waits, at the call.
+func (j *judge) concerns(a *ask, c *connection) bool {
+	if a.to != 0 && c.logon.from > a.to {
+		return false
+	}
+	switch a.what {
+	case endConn, endAddress:
+		return a.conn == c.number
+	case endSession:
+		id := c.session
+		if b := j.of(c.number); id == "" && b.connected != nil {
+			id = b.connected.info.SessionID
+		}
+		return a.session != "" && a.session == id
+	case endUser:
+		return a.user == c.user
+	}
+	return true
+}
+
+// reached reports whether a, by its end, had certainly reached the session of c.
+func (j *judge) reached(a *ask, c *connection, b *befallen) bool {
+	if !j.concerns(a, c) || a.from < b.connected.from {
+		return false
+	}
+	return b.disconnected == nil || a.before(b.disconnected.from)
+}
+
+func (j *judge) turnAt(e *event) place {
+	h := j.byUser[e.user]
+	return h.turnOf(slices.Index(h.events, e))
+}
+
+func (j *judge) logonOf(conn uint64) place {
+	if c := j.byConn[conn]; c != nil {
+		return c.logon.from
+	}
+	return 0
+}

@@ -1,0 +1,169 @@
+//go:build !race
+
+package usermgr_test
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+const crowd = 100_000
+
+// crowded returns a manager with a crowd online, and the users' IDs.
+func crowded(b *testing.B) (*usermgr.Manager, []string) {
+	m := newManager(b, usermgr.Config{})
+	userIDs := make([]string, crowd)
+	for i := range userIDs {
+		userIDs[i] = fmt.Sprintf("user%06d", i)
+		logOn(b, m, userIDs[i], newLink(uint64(i)))
+	}
+	return m, userIDs
+}
+
+func heapInUse() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	return s.HeapAlloc
+}
+
+// BenchmarkUserMemory reports what a user who is online takes, without the ID and the link.
+func BenchmarkUserMemory(b *testing.B) {
+	userIDs, links := make([]string, crowd), make([]*testLink, crowd)
+	for i := range userIDs {
+		userIDs[i], links[i] = fmt.Sprintf("user%06d", i), newLink(uint64(i))
+	}
+	for b.Loop() {
+		b.StopTimer()
+		m := usermgr.New(usermgr.Config{})
+		before := heapInUse()
+		b.StartTimer()
+		for i, userID := range userIDs {
+			logOn(b, m, userID, links[i])
+		}
+		b.StopTimer()
+		b.ReportMetric(float64(heapInUse()-before)/crowd, "B/user")
+		closeManager(b, m)
+		b.StartTimer()
+	}
+}
+
+// BenchmarkRegister is a user who comes, to a crowd.
+func BenchmarkRegister(b *testing.B) {
+	m, _ := crowded(b)
+	link, i := newLink(crowd), 0
+	for b.Loop() {
+		logOn(b, m, fmt.Sprint("new", i), link)
+		i++
+	}
+}
+
+// BenchmarkRegisterAndEnd is a user who comes and goes.
+func BenchmarkRegisterAndEnd(b *testing.B) {
+	m, _ := crowded(b)
+	link := newLink(crowd)
+	for b.Loop() {
+		logOn(b, m, "new", link).End(protocol.ClientClosed)
+	}
+}
+
+// BenchmarkReplace is a user who logs on again.
+func BenchmarkReplace(b *testing.B) {
+	m, userIDs := crowded(b)
+	link, i := newLink(crowd), 0
+	for b.Loop() {
+		logOn(b, m, userIDs[i%crowd], link)
+		i++
+	}
+}
+
+func BenchmarkLookup(b *testing.B) {
+	m, userIDs := crowded(b)
+	b.Run("IsOnline", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			m.IsOnline(userIDs[i%crowd])
+		}
+	})
+	b.Run("Addresses", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			m.Addresses(userIDs[i%crowd])
+		}
+	})
+	b.Run("UserAt", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			m.UserAt(usermgr.Address{Conn: uint64(i % crowd)})
+		}
+	})
+	b.Run("User", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			m.User(userIDs[i%crowd])
+		}
+	})
+	b.Run("IsOnlineParallel", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			for i := 0; pb.Next(); i++ {
+				m.IsOnline(userIDs[i%crowd])
+			}
+		})
+	})
+}
+
+func BenchmarkMessagePath(b *testing.B) {
+	m := newManager(b, usermgr.Config{})
+	s := logOn(b, m, "ann", newLink(1))
+	b.Run("Beat", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			s.Beat()
+		}
+	})
+	b.Run("Received", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			s.Received(1, 1, 64)
+		}
+	})
+	b.Run("Sent", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			s.Sent(1, 1, 64)
+		}
+	})
+}
+
+// BenchmarkDisplayLook is one look at a crowd of whom one has new numbers; rule 18.
+func BenchmarkDisplayLook(b *testing.B) {
+	m, _ := crowded(b)
+	s := logOn(b, m, "busy", newLink(crowd))
+	shown := make(chan struct{}, 1)
+	d := new(signalDisplayer)
+	d.shown = shown
+	defer m.Display(d, time.Nanosecond)()
+	<-shown
+	b.ResetTimer()
+	for b.Loop() {
+		s.Sent(1, 1, 64)
+		<-shown
+	}
+}
+
+// signalDisplayer signals the end of every look that showed something.
+type signalDisplayer struct{ shown chan struct{} }
+
+func (d *signalDisplayer) ClearAll()                               {}
+func (d *signalDisplayer) SetOrUpdateUserItem(usermgr.DisplayItem) {}
+func (d *signalDisplayer) RemoveUser(string, protocol.CloseCode)   {}
+func (d *signalDisplayer) Refresh() {
+	select {
+	case d.shown <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,143 @@
+package usermgr
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+const (
+	defaultConsoleRows = 50
+	departuresKept     = 5
+)
+
+// clearScreen moves a terminal's cursor home and clears the screen.
+const clearScreen = "\x1b[H\x1b[2J"
+
+// ConsoleDisplayer is a UserDisplayer that draws a table: users by ID, with what each has sent and received, and the
+// causes of the last few departures. Make one with NewConsoleDisplayer, set the fields before it is displayed, and
+// display it once: its methods must not run at the same time.
+type ConsoleDisplayer struct {
+	// Rows is how many users are listed at most. 0 means 50; negative means all.
+	Rows int
+	// ClearScreen clears the terminal before a table is drawn, so that each takes the place of the last.
+	ClearScreen bool
+
+	w     io.Writer
+	users map[string]DisplayItem
+	left  []string // the newest last
+}
+
+var (
+	_ UserDisplayer = (*ConsoleDisplayer)(nil)
+	_ Refresher     = (*ConsoleDisplayer)(nil)
+)
+
+// NewConsoleDisplayer returns a displayer that draws on w, with one Write a table. It sets ClearScreen when w is a
+// terminal. Errors of w are ignored.
+func NewConsoleDisplayer(w io.Writer) *ConsoleDisplayer {
+	return &ConsoleDisplayer{w: w, ClearScreen: isTerminal(w), users: make(map[string]DisplayItem)}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// ClearAll implements UserDisplayer.
+func (c *ConsoleDisplayer) ClearAll() {
+	clear(c.users)
+	c.left = nil
+}
+
+// SetOrUpdateUserItem implements UserDisplayer.
+func (c *ConsoleDisplayer) SetOrUpdateUserItem(item DisplayItem) { c.users[item.UserID] = item }
+
+// RemoveUser implements UserDisplayer.
+func (c *ConsoleDisplayer) RemoveUser(userID string, cause protocol.CloseCode) {
+	delete(c.users, userID)
+	c.left = append(c.left, userID+" left: "+cause.String())
+	if len(c.left) > departuresKept {
+		c.left = slices.Delete(c.left, 0, 1)
+	}
+}
+
+// Refresh implements Refresher: it draws the table.
+func (c *ConsoleDisplayer) Refresh() {
+	var b bytes.Buffer
+	if c.ClearScreen {
+		b.WriteString(clearScreen)
+	}
+	fmt.Fprintf(&b, "%s online\n", withCommas(len(c.users)))
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "USER\tADDRESS\tMESSAGES IN\tBYTES IN\tMESSAGES OUT\tBYTES OUT\tLAST TYPE OUT")
+	rows := c.firstRows()
+	for _, userID := range rows {
+		i := c.users[userID]
+		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%d\t%s\n", userID, i.Address.Remote,
+			i.In.Messages, i.In.Bytes, i.Out.Messages, i.Out.Bytes, typeName(i.Out.LastType))
+	}
+	table.Flush() //nolint:errcheck // a bytes.Buffer takes everything
+	if more := len(c.users) - len(rows); more > 0 {
+		fmt.Fprintf(&b, "… and %s more\n", withCommas(more))
+	}
+	for _, line := range slices.Backward(c.left) {
+		fmt.Fprintln(&b, line)
+	}
+	if !c.ClearScreen {
+		b.WriteByte('\n') // between one table and the next
+	}
+	c.w.Write(b.Bytes()) //nolint:errcheck // nobody is there to be told
+}
+
+// firstRows returns the IDs of the users to list, sorted. It does not sort those that are not listed.
+func (c *ConsoleDisplayer) firstRows() []string {
+	limit := c.Rows
+	switch {
+	case limit == 0:
+		limit = defaultConsoleRows
+	case limit < 0:
+		limit = len(c.users)
+	}
+	if limit >= len(c.users) {
+		return slices.Sorted(maps.Keys(c.users))
+	}
+	rows := make([]string, 0, limit+1)
+	for userID := range c.users {
+		if len(rows) == limit && userID > rows[limit-1] {
+			continue
+		}
+		at, _ := slices.BinarySearch(rows, userID)
+		rows = slices.Insert(rows, at, userID)
+		rows = rows[:min(len(rows), limit)]
+	}
+	return rows
+}
+
+// typeName is a message type as the protocol's documents write it; "-" when there was no message.
+func typeName(typ uint16) string {
+	if typ == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("0x%04X", typ)
+}
+
+// withCommas groups the digits of n, which is not negative, by thousands.
+func withCommas(n int) string {
+	digits := strconv.Itoa(n)
+	for at := len(digits) - 3; at > 0; at -= 3 {
+		digits = digits[:at] + "," + digits[at:]
+	}
+	return digits
+}

@@ -1,0 +1,293 @@
+package usermgr
+
+import (
+	"bytes"
+	"context"
+	"maps"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+const defaultDisplayInterval = time.Second
+
+// UserDisplayer shows who is online, and what each has sent and received: a table on a console, a window, a web page.
+// Manager.Display feeds it. Its methods are called one at a time, from a goroutine of the display's own: one that blocks
+// delays what is shown and nothing else. A panic is recovered, logged (once a look) and counted in Stats.HandlerPanics.
+type UserDisplayer interface {
+	// ClearAll empties the list. It is the first call of a display, and comes once.
+	ClearAll()
+	// SetOrUpdateUserItem shows a user who has come online, or new numbers or a new address of one who is shown.
+	SetOrUpdateUserItem(item DisplayItem)
+	// RemoveUser takes a user who is shown off the list. The cause is that of the user's last session.
+	RemoveUser(userID string, cause protocol.CloseCode)
+}
+
+// Refresher may be implemented by a UserDisplayer that draws everything at once: Refresh is called at the end of every
+// look that called another method.
+type Refresher interface {
+	// Refresh is called on the display's goroutine.
+	Refresh()
+}
+
+// DisplayItem is what is shown of a user. It is a copy, and stays. Items are equal (==) when they look the same.
+type DisplayItem struct {
+	UserID  string
+	Address Address
+	// Received from the user's clients and sent to them since the user came online, a replaced session included.
+	// In.Messages is the number of requests, Out.Bytes that of the bytes that the user has downloaded.
+	In, Out Traffic
+}
+
+// Display shows the users on d until stop is called or the manager is closed: ClearAll, a first look at once, and
+// another one every interval after the end of the one before. 0, or less, means one second.
+//
+// A look makes at most one call for a user, and none for one whose numbers and address are as they were shown. So a user
+// who has left and come back between two looks is simply shown on, one who came and left is never shown, and one whose
+// session was replaced is shown with the new address. A user is removed when the Disconnected handlers of those who
+// subscribed before have returned. Looks read counters that are kept anyway: the message path does nothing for them.
+//
+// stop ends the display and waits for a call of d that is running, unless it is that call's goroutine that stops; no
+// call begins afterwards. It leaves the list as it is. A second stop only waits. Manager.Close ends the display with a
+// last look, which removes everybody, and waits for it until its context ends. On a manager that is closed Display does
+// nothing.
+func (m *Manager) Display(d UserDisplayer, interval time.Duration) (stop func()) {
+	if interval <= 0 {
+		interval = defaultDisplayInterval
+	}
+	v := &display{
+		manager:  m,
+		to:       d,
+		interval: interval,
+		shown:    make(map[string]*DisplayItem),
+		left:     make(map[string]protocol.CloseCode),
+		quit:     make(chan struct{}),
+		ended:    make(chan struct{}),
+	}
+	if !m.displays.add(v) {
+		return func() {}
+	}
+	unsubscribe := m.Subscribe(Handlers{Disconnected: v.disconnected})
+	go func() {
+		defer close(v.ended)
+		defer m.displays.remove(v)
+		defer unsubscribe()
+		v.run()
+	}()
+	return v.stop
+}
+
+// display feeds one UserDisplayer.
+type display struct {
+	manager  *Manager
+	to       UserDisplayer
+	interval time.Duration
+
+	mu    sync.Mutex
+	shown map[string]*DisplayItem       // written by run's goroutine alone, under mu; the items are its own
+	left  map[string]protocol.CloseCode // who of those shown has gone offline since the last look
+
+	once      sync.Once
+	quit      chan struct{} // closed by stop
+	ended     chan struct{} // closed when run's goroutine has ended
+	goroutine atomic.Uint64 // the number of run's goroutine
+	called    bool          // the look has called to
+	panicked  bool          // the look has met a panic
+}
+
+// disconnected notes why a user went offline. It is an event handler, and so comes in the order of the user's changes.
+// Users who are not shown are left out, or a displayer that blocks would let left grow without end.
+func (v *display) disconnected(s SessionInfo, why protocol.CloseCode) {
+	if v.manager.IsOnline(s.UserID) {
+		return // the session was replaced
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.shown[s.UserID] != nil {
+		v.left[s.UserID] = why
+	}
+}
+
+func (v *display) run() {
+	v.goroutine.Store(goroutineID())
+	v.call(v.to.ClearAll)
+	v.look()
+	pause := time.NewTimer(v.interval)
+	defer pause.Stop()
+	for {
+		select {
+		case <-v.quit:
+			return
+		case <-v.manager.displays.quit:
+			v.look()
+			return
+		case <-pause.C:
+			v.look()
+			pause.Reset(v.interval)
+		}
+	}
+}
+
+// look shows what has changed since the last look.
+func (v *display) look() {
+	v.mu.Lock()
+	left := v.left
+	v.left = make(map[string]protocol.CloseCode)
+	v.mu.Unlock()
+	for u := range v.manager.users.all() {
+		if v.show(u) {
+			delete(left, u.id) // has come back since
+		}
+	}
+	for userID, cause := range left {
+		v.mu.Lock()
+		if again, ok := v.left[userID]; ok { // came back and left once more in this moment
+			cause = again
+		}
+		v.forget(userID)
+		v.mu.Unlock()
+		v.call(func() { v.to.RemoveUser(userID, cause) })
+	}
+	if r, ok := v.to.(Refresher); ok && v.called {
+		v.call(r.Refresh)
+	}
+	v.called, v.panicked = false, false
+}
+
+// forget makes userID one who is not shown. v.mu is held on entry.
+func (v *display) forget(userID string) {
+	delete(v.shown, userID)
+	delete(v.left, userID)
+}
+
+// show shows u if anything has changed, and reports whether u is online.
+func (v *display) show(u *user) bool {
+	item, was := v.shown[u.id]
+	if !was { // entered before u is read, so that disconnected does not miss a departure in between
+		item = new(DisplayItem)
+		v.mu.Lock()
+		v.shown[u.id] = item
+		v.mu.Unlock()
+	}
+	now, online := u.displayItem()
+	switch {
+	case online && now != *item:
+		*item = now
+		v.call(func() { v.to.SetOrUpdateUserItem(now) })
+	case !online && !was:
+		v.mu.Lock()
+		v.forget(u.id)
+		v.mu.Unlock()
+	}
+	return online
+}
+
+// call calls the displayer, unless the display was stopped.
+func (v *display) call(f func()) {
+	select {
+	case <-v.quit:
+		return
+	default:
+	}
+	v.called = true
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		v.manager.handlerPanics.Add(1)
+		if !v.panicked {
+			v.panicked = true
+			v.manager.log.Error("a user displayer panicked", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+		}
+	}()
+	f()
+}
+
+func (v *display) stop() {
+	v.once.Do(func() { close(v.quit) })
+	select {
+	case <-v.ended:
+	default:
+		if v.goroutine.Load() != goroutineID() { // d's own call must not wait for itself
+			<-v.ended
+		}
+	}
+}
+
+// displayItem returns what is to be shown of u, and whether u is online.
+func (u *user) displayItem() (DisplayItem, bool) {
+	s, past := u.now()
+	if s == nil {
+		return DisplayItem{}, false
+	}
+	i := DisplayItem{UserID: u.id, Address: s.link.Address(), In: past.in, Out: past.out}
+	i.In.add(s.in.load())
+	i.Out.add(s.out.load())
+	return i, true
+}
+
+// displays are the displays that run, for Close to end them.
+type displays struct {
+	quit    chan struct{} // closed when the manager closes
+	mu      sync.Mutex
+	running map[*display]struct{}
+	closed  bool
+}
+
+func (d *displays) init() {
+	d.quit, d.running = make(chan struct{}), make(map[*display]struct{})
+}
+
+// add reports whether v may run.
+func (d *displays) add(v *display) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return false
+	}
+	d.running[v] = struct{}{}
+	return true
+}
+
+func (d *displays) remove(v *display) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.running, v)
+}
+
+// stop lets every display have its last look, and waits for it.
+func (d *displays) stop(ctx context.Context) error {
+	d.mu.Lock()
+	if !d.closed {
+		d.closed = true
+		close(d.quit)
+	}
+	running := slices.Collect(maps.Keys(d.running))
+	d.mu.Unlock()
+	for _, v := range running {
+		select {
+		case <-v.ended:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// goroutineID returns the number of the goroutine that calls it, from the first line of its stack trace:
+// "goroutine 7 [running]:". Numbers are never reused.
+func goroutineID() uint64 {
+	var trace [64]byte
+	number := bytes.Fields(trace[:runtime.Stack(trace[:], false)])[1]
+	id, _ := strconv.ParseUint(string(number), 10, 64)
+	return id
+}

@@ -1,0 +1,138 @@
+package usermgr
+
+import (
+	"context"
+	"runtime/debug"
+	"slices"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Handlers are what a subscriber wants to be told. Any may be nil.
+//
+// Events of one user come one at a time, in the order in which they took effect, on a goroutine of that user's own, so
+// a handler may block and may call any method of the manager; it holds up that user and nobody else. Waiting inside a
+// handler for a change of the handler's own user waits until the context ends. A panic is recovered, logged and counted.
+type Handlers struct {
+	// Connected: a user has come online. Its handlers return before the session's first message is delivered.
+	Connected func(s SessionInfo)
+	// PushedOut: the user logged on again from another connection. The old session's last message handler has
+	// returned; its connection is still open and takes messages; lookups still answer with it. Disconnected follows.
+	PushedOut func(old SessionInfo, by Address)
+	// Ignored: the user is online, and a second logon from another connection was refused (IgnoreNew).
+	Ignored func(userID string, by Address)
+	// TimedOut: nothing was heard from the client for longer than the timeout. Disconnected follows.
+	TimedOut func(s SessionInfo)
+	// Disconnected: the session is over, s has its final counters, and nothing of it follows. Every Connected has
+	// exactly one. It does not wait for the socket to close.
+	Disconnected func(s SessionInfo, why protocol.CloseCode)
+	// UserCountChanged: so many users are online now. It runs on one goroutine of its own; while a handler runs,
+	// changes are gathered into the next call, and the last call has the true number.
+	UserCountChanged func(online int)
+}
+
+// Subscribe adds a set of handlers and returns the function that takes it away again. Subscribers are called in the
+// order in which they subscribed. An event that is being delivered may still reach a subscriber that was just removed.
+func (m *Manager) Subscribe(h Handlers) (unsubscribe func()) {
+	added := &h
+	m.updateSubscribers(func(all []*Handlers) []*Handlers { return append(all, added) })
+	return func() {
+		m.updateSubscribers(func(all []*Handlers) []*Handlers {
+			return slices.DeleteFunc(all, func(o *Handlers) bool { return o == added })
+		})
+	}
+}
+
+func (m *Manager) updateSubscribers(update func([]*Handlers) []*Handlers) {
+	m.subscribing.Lock()
+	defer m.subscribing.Unlock()
+	var all []*Handlers
+	if p := m.subscribers.Load(); p != nil {
+		all = slices.Clone(*p)
+	}
+	all = update(all)
+	m.subscribers.Store(&all)
+}
+
+// each calls f for every subscriber. One that panics does not keep the others from running.
+func (m *Manager) each(event string, f func(*Handlers)) {
+	subscribers := m.subscribers.Load()
+	if subscribers == nil {
+		return
+	}
+	for _, h := range *subscribers {
+		m.protect(event, h, f)
+	}
+}
+
+func (m *Manager) protect(event string, h *Handlers, f func(*Handlers)) {
+	defer func() {
+		if v := recover(); v != nil {
+			m.handlerPanics.Add(1)
+			m.log.Error("an event handler panicked", zap.String("event", event), zap.Any("panic", v),
+				zap.ByteString("stack", debug.Stack()))
+		}
+	}()
+	f(h)
+}
+
+func (m *Manager) countBy(n int64) {
+	m.online.Add(n)
+	m.count.changed()
+}
+
+// countNotifier runs UserCountChanged on its goroutine.
+type countNotifier struct {
+	dirty chan struct{} // holds one token while there is something to tell
+	quit  chan struct{}
+	once  sync.Once // closes quit
+	ended chan struct{}
+}
+
+func (c *countNotifier) start(m *Manager) {
+	c.dirty, c.quit, c.ended = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(c.ended)
+		told := 0
+		tell := func() {
+			if n := m.Count(); n != told {
+				told = n
+				m.each("UserCountChanged", func(h *Handlers) {
+					if h.UserCountChanged != nil {
+						h.UserCountChanged(n)
+					}
+				})
+			}
+		}
+		for {
+			select {
+			case <-c.dirty:
+				tell()
+			case <-c.quit:
+				tell()
+				return
+			}
+		}
+	}()
+}
+
+func (c *countNotifier) changed() {
+	select {
+	case c.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// stop lets the last change be told, and waits for it.
+func (c *countNotifier) stop(ctx context.Context) error {
+	c.once.Do(func() { close(c.quit) })
+	select {
+	case <-c.ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

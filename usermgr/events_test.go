@@ -1,0 +1,227 @@
+package usermgr_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// Rule 10: a handler may call any method of the manager for its own user, without a deadlock.
+func TestHandlersMayCallEveryMethodForTheirOwnUser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, j := watched(t, usermgr.Config{})
+		callAll := func(s usermgr.SessionInfo) {
+			m.Touch(s.UserID)
+			m.SetTag(s.UserID, "tag")
+			m.User(s.UserID)
+			m.IsOnline(s.UserID)
+			m.Addresses(s.UserID)
+			m.UserAt(s.Address)
+			m.Session(s.SessionID)
+			for range m.Users() {
+			}
+			m.Count()
+			m.Stats()
+			m.HeartbeatTimeout()
+			m.Subscribe(usermgr.Handlers{})()
+			m.Display(new(listDisplayer), time.Minute)()
+			m.Unregister(s.UserID, protocol.KickedOut, "")
+			m.UnregisterSession(s.SessionID, protocol.KickedOut, "")
+			m.UnregisterAt(s.Address, protocol.KickedOut, "")
+			m.Clear()
+		}
+		m.Subscribe(usermgr.Handlers{
+			Connected:    callAll,
+			PushedOut:    func(old usermgr.SessionInfo, _ usermgr.Address) { callAll(old) },
+			TimedOut:     callAll,
+			Disconnected: func(s usermgr.SessionInfo, _ protocol.CloseCode) { callAll(s) },
+		})
+		logOn(t, m, "ann", newLink(1))
+		synctest.Wait()
+		j.expect(t, "Connected ann@1", "Disconnected ann@1 KickedOut")
+	})
+}
+
+// Rule 10: a handler may log its own user on; the logon waits for its turn behind the handler.
+func TestHandlerMayLogItsOwnUserOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, j := watched(t, usermgr.Config{})
+		unsubscribe := m.Subscribe(usermgr.Handlers{Disconnected: func(s usermgr.SessionInfo, _ protocol.CloseCode) {
+			beginLogOn(t, m, s.UserID, newLink(s.Address.Conn+1))
+			time.Sleep(time.Second)
+			j.add("handler returns")
+		}})
+		s := logOn(t, m, "ann", newLink(1))
+		s.End(protocol.ClientClosed)
+		time.Sleep(2 * time.Second)
+		unsubscribe()
+		j.expect(t, "Connected ann@1", "Disconnected ann@1 ClientClosed", "handler returns", "Connected ann@2")
+	})
+}
+
+// Rule 4: events of one user never overlap.
+func TestEventsOfOneUserNeverOverlap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager(t, usermgr.Config{})
+		running, most := 0, 0 // without a lock: if events overlapped the race detector would say so too
+		event := func() {
+			running++
+			most = max(most, running)
+			time.Sleep(time.Second)
+			running--
+		}
+		m.Subscribe(usermgr.Handlers{
+			Connected:    func(usermgr.SessionInfo) { event() },
+			PushedOut:    func(usermgr.SessionInfo, usermgr.Address) { event() },
+			Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { event() },
+		})
+		for conn := range uint64(20) {
+			beginLogOn(t, m, "ann", newLink(conn))
+			m.Unregister("ann", protocol.KickedOut, "")
+		}
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if most != 1 {
+			t.Errorf("%d events ran at the same time", most)
+		}
+	})
+}
+
+// Rule 10: a panic is recovered, logged and counted; the other subscribers still run, and the user goes on.
+func TestPanicInAHandlerIsRecoveredLoggedAndCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.ErrorLevel)
+		m := newManager(t, usermgr.Config{Logger: zap.New(core)})
+		m.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) { panic("oh no") }})
+		var j journal
+		m.Subscribe(j.handlers())
+		s := logOn(t, m, "ann", newLink(1))
+		s.End(protocol.ClientClosed)
+		synctest.Wait()
+		j.expect(t, "Connected ann@1", "Disconnected ann@1 ClientClosed")
+		if n := m.Stats().HandlerPanics; n != 1 {
+			t.Errorf("HandlerPanics is %d, want 1", n)
+		}
+		found := logs.FilterField(zap.String("event", "Connected")).FilterField(zap.Any("panic", "oh no"))
+		if found.Len() != 1 {
+			t.Errorf("the log has %v", logs.All())
+		}
+	})
+}
+
+// Subscribers are called in the order in which they subscribed, and no more when they have unsubscribed.
+func TestSubscribersAreCalledInOrderUntilTheyUnsubscribe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, j := newManager(t, usermgr.Config{}), new(journal)
+		note := func(name string) usermgr.Handlers {
+			return usermgr.Handlers{Connected: func(s usermgr.SessionInfo) { j.add("%s: %s", name, s.UserID) }}
+		}
+		m.Subscribe(note("first"))
+		unsubscribe := m.Subscribe(note("second"))
+		m.Subscribe(note("third"))
+		logOn(t, m, "ann", newLink(1))
+		unsubscribe()
+		unsubscribe()
+		logOn(t, m, "bob", newLink(2))
+		j.expect(t, "first: ann", "second: ann", "third: ann", "first: bob", "third: bob")
+	})
+}
+
+// Rule 3: Connected and Disconnected describe the same session; the latter has its final counters.
+func TestDisconnectedHasTheFinalCounters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager(t, usermgr.Config{})
+		var first, last usermgr.SessionInfo
+		m.Subscribe(usermgr.Handlers{
+			Connected:    func(s usermgr.SessionInfo) { first = s },
+			Disconnected: func(s usermgr.SessionInfo, _ protocol.CloseCode) { last = s },
+		})
+		s, err := m.Register(t.Context(), usermgr.Logon{UserID: "ann", Device: 3}, newLink(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Received(7, 2, 64)
+		s.Sent(8, 1, 32)
+		s.Dropped(9, 3, 96)
+		s.End(protocol.ClientClosed)
+		synctest.Wait()
+		want := first
+		want.In = usermgr.Traffic{Messages: 2, Bytes: 64, LastType: 7}
+		want.Out = usermgr.Traffic{Messages: 1, Bytes: 32, LastType: 8}
+		want.Dropped = usermgr.Traffic{Messages: 3, Bytes: 96, LastType: 9}
+		if last != want {
+			t.Errorf("Disconnected had\n%+v\nwant\n%+v", last, want)
+		}
+		if first.SessionID != s.ID() || first.Device != 3 || first.Address != newLink(1).Address() {
+			t.Errorf("Connected had %+v", first)
+		}
+	})
+}
+
+// Rule 12, E8: every change of the number of users is told, by itself if its handler keeps up.
+func TestUserCountChangedTellsEveryChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager(t, usermgr.Config{})
+		var told []int
+		m.Subscribe(usermgr.Handlers{UserCountChanged: func(n int) { told = append(told, n) }})
+		ann := logOn(t, m, "ann", newLink(1))
+		synctest.Wait()
+		logOn(t, m, "bob", newLink(2))
+		synctest.Wait()
+		ann.End(protocol.ClientClosed)
+		synctest.Wait()
+		if want := []int{1, 2, 1}; !slices.Equal(told, want) {
+			t.Errorf("told %v, want %v", told, want)
+		}
+	})
+}
+
+// Rule 12: changes are coalesced while the handler runs, holding nobody up, and it ends on the true number.
+func TestUserCountChangedCoalescesAndEndsOnTheTrueNumber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager(t, usermgr.Config{})
+		var told []int
+		m.Subscribe(usermgr.Handlers{UserCountChanged: func(n int) {
+			told = append(told, n)
+			time.Sleep(time.Second)
+		}})
+		logOn(t, m, "user0", newLink(0))
+		synctest.Wait()
+		for i := uint64(1); i < 100; i++ {
+			logOn(t, m, fmt.Sprint("user", i), newLink(i))
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if want := []int{1, 100}; !slices.Equal(told, want) {
+			t.Errorf("told %v, want %v", told, want)
+		}
+	})
+}
+
+// Rule 12: the true number is told even if the manager closes while the handler runs.
+func TestUserCountChangedEndsOnTheTrueNumberAtClose(t *testing.T) {
+	for range 8 { // the change and the end of the manager are found in either order
+		synctest.Test(t, func(t *testing.T) {
+			m := newManager(t, usermgr.Config{})
+			var told []int
+			m.Subscribe(usermgr.Handlers{UserCountChanged: func(n int) {
+				told = append(told, n)
+				time.Sleep(time.Second)
+			}})
+			logOn(t, m, "ann", newLink(1))
+			synctest.Wait()
+			closeManager(t, m)
+			if want := []int{1, 0}; !slices.Equal(told, want) {
+				t.Errorf("told %v, want %v", told, want)
+			}
+		})
+	}
+}

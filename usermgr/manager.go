@@ -1,0 +1,199 @@
+package usermgr
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/logging"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// RelogonMode says what happens when a user who is online logs on again.
+type RelogonMode int
+
+const (
+	// ReplaceOld ends the old session with PushedOut, then brings the new one online.
+	ReplaceOld RelogonMode = iota
+	// IgnoreNew keeps the old session and refuses the new logon with AlreadyLoggedOn.
+	IgnoreNew
+)
+
+// ErrNoUserID is returned by Register for a logon without a user ID.
+var ErrNoUserID = errors.New("rollcall: a logon needs a user ID")
+
+// Config holds the settings of a Manager. The zero value is ready to use.
+type Config struct {
+	// Relogon says what a second logon of one user does. Default: ReplaceOld.
+	Relogon RelogonMode
+	// Checker finds out who has been silent for too long. The manager owns it and closes it. Nil means
+	// heartbeat.New(0, 0), which looks every second and allows 30 s of silence; heartbeat.Off watches nobody.
+	Checker heartbeat.Checker
+	// QuiesceTimeout is how long a session that ends waits for its last message handler to return, before it is given
+	// up on, logged and counted, so that a stuck handler cannot keep its user from logging on again.
+	// 0 means 5 s; negative means no waiting.
+	QuiesceTimeout time.Duration
+	// Logger takes what an operator should know. Nil means warnings and errors, to standard error.
+	Logger *zap.Logger
+}
+
+// Manager is the user manager: it keeps users and sessions in this process's memory. All methods may be called from
+// any goroutine, in event handlers too.
+type Manager struct {
+	relogon        RelogonMode
+	checker        heartbeat.Checker
+	quiesceTimeout time.Duration
+	log            *zap.Logger
+
+	users    directory
+	sessions sessionIndex
+	ids      sessionIDs
+
+	subscribers   atomic.Pointer[[]*Handlers]
+	subscribing   sync.Mutex // serialises writers of subscribers
+	online        atomic.Int64
+	count         countNotifier
+	displays      displays
+	clock         coarseClock
+	closed        atomic.Bool
+	handlerPanics atomic.Uint64
+	givenUp       atomic.Uint64
+}
+
+var _ UserManager = (*Manager)(nil)
+
+// New returns a manager with nobody online. Call Close when done with it.
+func New(cfg Config) *Manager {
+	m := &Manager{
+		relogon:        cfg.Relogon,
+		checker:        cfg.Checker,
+		quiesceTimeout: cfg.QuiesceTimeout,
+		log:            logging.OrDefault(cfg.Logger),
+	}
+	if m.checker == nil {
+		m.checker = heartbeat.New(0, 0)
+	}
+	if m.quiesceTimeout == 0 {
+		m.quiesceTimeout = 5 * time.Second
+	}
+	m.users.init()
+	m.sessions.init()
+	m.ids.init()
+	m.displays.init()
+	m.clock.start()
+	m.count.start(m)
+	return m
+}
+
+// HeartbeatTimeout returns how long a user may be silent; 0 means for ever.
+func (m *Manager) HeartbeatTimeout() time.Duration { return m.checker.Timeout() }
+
+// Register implements UserManager. It refuses with AlreadyLoggedOn (IgnoreNew) or ServerStopping (after Close), and
+// with InternalError, or the *protocol.CloseError that is ctx's cause, when ctx ended before the logon's turn. The logon's
+// event handlers may run on the calling goroutine.
+func (m *Manager) Register(ctx context.Context, l Logon, link Link) (Session, error) {
+	if l.UserID == "" {
+		return nil, ErrNoUserID
+	}
+	p := &pendingLogon{ctx: ctx, logon: l, link: link}
+	var c *change
+	u, mine := m.users.takeOrPost(m, l.UserID, func() *change {
+		p.done = make(chan struct{})
+		c = &change{run: func(u *user) {
+			defer close(p.done)
+			u.logOn(p)
+		}}
+		return c
+	})
+	if mine {
+		defer u.passOn()
+		u.logOn(p)
+		return p.outcome()
+	}
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		if u.withdraw(c) {
+			return nil, contextError(ctx)
+		}
+		<-p.done // its turn has come: what has begun is finished
+	}
+	return p.outcome()
+}
+
+func (p *pendingLogon) outcome() (Session, error) {
+	if p.err != nil {
+		return nil, p.err
+	}
+	return p.session, nil
+}
+
+// contextError says why a logon was not waited for: the cause that the caller gave, or the deadline.
+func contextError(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	var ce *protocol.CloseError
+	if errors.As(cause, &ce) {
+		return ce
+	}
+	return &protocol.CloseError{Code: protocol.InternalError, Text: "the logon's turn did not come: " + cause.Error()}
+}
+
+// Touch counts as a sign of life of the user, as if bytes had come. It reports whether the user is online.
+func (m *Manager) Touch(userID string) bool {
+	u := m.users.get(userID)
+	if u == nil {
+		return false
+	}
+	s := u.current.Load()
+	if s == nil {
+		return false
+	}
+	s.Beat()
+	return true
+}
+
+// SetTag attaches a text of the application's to a user who is online; it is gone when the user goes offline.
+// It reports whether the user is online.
+func (m *Manager) SetTag(userID, tag string) bool {
+	u := m.users.get(userID)
+	if u == nil {
+		return false
+	}
+	return u.setTag(tag)
+}
+
+// Close ends every session with ServerStopping, refuses later logons, and waits until all handlers have returned and
+// the manager's goroutines have ended, or until ctx ends. Do not call it from an event handler or a UserDisplayer: it
+// waits for itself.
+func (m *Manager) Close(ctx context.Context) error {
+	m.closed.Store(true)
+	if _, err := m.Clear().Wait(ctx); err != nil {
+		return err
+	}
+	if err := m.users.drain(ctx); err != nil {
+		return err
+	}
+	if err := m.count.stop(ctx); err != nil {
+		return err
+	}
+	m.clock.stop()
+	m.checker.Close()
+	return m.displays.stop(ctx)
+}
+
+// Stats are counters of a manager since it was made.
+type Stats struct {
+	Users          int    // users who are online now
+	HandlerPanics  uint64 // event handlers that panicked
+	HandlersFrozen uint64 // sessions whose last message handler was given up on
+}
+
+// Stats returns the manager's counters.
+func (m *Manager) Stats() Stats {
+	return Stats{Users: m.Count(), HandlerPanics: m.handlerPanics.Load(), HandlersFrozen: m.givenUp.Load()}
+}

@@ -1,0 +1,169 @@
+package usermgr_test
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/rollcall-go/rollcall/internal/contract"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// TestModel runs random programs on a manager and holds everything that it did against the contract (rules 3 to 10, 12
+// and 16), see the package contract. A program is what several goroutines do at the same time, and what the handlers
+// do, on links and a checker that are made up; it runs in a synctest bubble, so that waiting takes no time.
+//
+// ROLLCALL_MODEL_STEPS says how many steps to take in all; a million by default, a fiftieth of it with -short.
+//
+// A failure names its seed, which -rapid.seed (or RAPID_SEED) takes: it makes the same programs again. The scheduler has
+// no seed, so a failure may need a few runs (-count=20) to come again. With -rapid.v the programs are printed.
+func TestModel(t *testing.T) {
+	steps := 1_000_000
+	if testing.Short() {
+		steps /= 50
+	}
+	if s := os.Getenv("ROLLCALL_MODEL_STEPS"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatalf("ROLLCALL_MODEL_STEPS: %v", err)
+		}
+		steps = n
+	}
+	setFlags(t, (steps+2*modelSteps-1)/(2*modelSteps))
+
+	var taken atomic.Int64
+	var seen occurrences
+	stop := watchOver(&taken)
+	began := time.Now()
+	t.Run("mode", func(t *testing.T) {
+		for name, mode := range map[string]usermgr.RelogonMode{"ReplaceOld": usermgr.ReplaceOld, "IgnoreNew": usermgr.IgnoreNew} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				rapid.Check(t, func(rt *rapid.T) {
+					p := drawProgram(rt, mode)
+					err := inBubble(t, func() error {
+						w := newWorld(p, &taken)
+						defer w.users.Tally(seen.add)
+						return w.run()
+					})
+					if err != nil {
+						rt.Fatalf("%v", err)
+					}
+				})
+			})
+		}
+	})
+	stop()
+	t.Logf("%d steps in %v: %v", taken.Load(), time.Since(began).Round(time.Millisecond), &seen)
+	if t.Failed() {
+		return
+	}
+	if int(taken.Load()) < steps {
+		t.Errorf("%d steps were to be taken", steps)
+	}
+	for _, what := range contract.Tallied {
+		if seen.times[what] == 0 && steps >= 10_000 {
+			t.Errorf("it never came to this: %s; so nothing is known of it", what)
+		}
+	}
+	goleak.VerifyNone(t)
+}
+
+// occurrences counts what happened in all programs together.
+type occurrences struct {
+	mu    sync.Mutex
+	times map[string]int
+}
+
+func (o *occurrences) add(what string, times int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.times == nil {
+		o.times = make(map[string]int)
+	}
+	o.times[what] += times
+}
+
+func (o *occurrences) String() string {
+	var b strings.Builder
+	for _, what := range contract.Tallied {
+		fmt.Fprintf(&b, "%d %s, ", o.times[what], what)
+	}
+	return strings.TrimSuffix(b.String(), ", ")
+}
+
+// setFlags tells rapid how many programs to make in each mode, and from which seed. Its files of failures would be of
+// little use, since a seed tells as much and a shorter program need not fail again.
+func setFlags(t *testing.T, checks int) {
+	if testing.Short() {
+		checks *= 5 // rapid takes a fifth
+	}
+	values := map[string]string{"rapid.checks": strconv.Itoa(checks), "rapid.nofailfile": "true"}
+	if flag.Lookup("rapid.seed").Value.String() == "0" {
+		values["rapid.seed"] = strconv.FormatUint(rand.Uint64()|1, 10)
+		fmt.Println("TestModel begins at -rapid.seed=" + values["rapid.seed"]) // a panic leaves no time for it
+	}
+	for name, value := range values {
+		old := flag.Lookup(name).Value.String()
+		if err := flag.Set(name, value); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = flag.Set(name, old) })
+	}
+}
+
+// inBubble runs a case in a bubble. A deadlock there is a panic here.
+func inBubble(t *testing.T, run func() error) (err error) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		returned := false
+		defer func() {
+			if p := recover(); p != nil {
+				err = errors.Join(err, fmt.Errorf("%v", p))
+			} else if !returned {
+				err = errors.Join(err, errors.New("the case was ended, as by a data race"))
+			}
+		}()
+		synctest.Test(t, func(*testing.T) { err = run() })
+		returned = true
+	}()
+	<-ended
+	return err
+}
+
+// watchOver ends the program when no step has been taken for long: some goroutine waits for a lock that nobody will give
+// back, which does not count as a deadlock in a bubble.
+func watchOver(taken *atomic.Int64) (stop func()) {
+	stopped, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for last := int64(-1); ; {
+			select {
+			case <-stopped:
+				return
+			case <-time.After(30 * time.Second):
+			}
+			if now := taken.Load(); now == last {
+				_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 2)
+				panic("rule 10: the model is stuck; to try again: -rapid.seed=" + flag.Lookup("rapid.seed").Value.String())
+			} else {
+				last = now
+			}
+		}
+	}()
+	return func() { close(stopped); <-ended }
+}

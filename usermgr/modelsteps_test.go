@@ -1,0 +1,331 @@
+package usermgr_test
+
+import (
+	"context"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+const (
+	modelPhases  = 3  // after each, everything comes to rest
+	modelScripts = 3  // goroutines that run at the same time
+	modelScript  = 16 // steps of each
+	modelSteps   = modelPhases * modelScripts * modelScript
+	modelUsers   = 3
+)
+
+// program is what a case does. Nothing else in it is random, but for the scheduler.
+type program struct {
+	Relogon    usermgr.RelogonMode
+	Phases     [][][]step    // of scripts, which run at the same time
+	Behaviours []action      // of handlers, who are dealt one each
+	CloseAfter time.Duration // Close comes so long after the beginning of the last phase; 0: after its end
+}
+
+// step is one thing that happens from outside.
+type step struct {
+	Do   action
+	User int
+	Pick int // which of several: connections, variants
+	Wait time.Duration
+}
+
+// action is what a step or a handler does.
+type action string
+
+const (
+	// Of steps alone.
+	doLogOn      action = "log on"
+	doTakeOver   action = "take over the latest session"
+	doHurry      action = "log on with a context that ends"
+	doMessage    action = "message"
+	doEnd        action = "end the connection"
+	doSilence    action = "fall silent"
+	doFalseAlarm action = "fall silent and speak"
+	doPassBy     action = "a bystander comes and goes"
+	doListen     action = "subscribe for a moment"
+	doRelease    action = "release"
+
+	// Of steps and handlers.
+	doWait        action = "wait"
+	doLook        action = "look"
+	doTouch       action = "touch"
+	doTag         action = "tag"
+	doKickUser    action = "kick the user"
+	doKickSession action = "kick the session"
+	doKickAddress action = "kick the address"
+	doClear       action = "clear"
+
+	// Of handlers alone.
+	doNothing   action = "nothing"
+	doHold      action = "hold up"
+	doPanic     action = "panic"
+	doKickOther action = "kick another user"
+	doEndOwn    action = "end the own connection"
+	doSend      action = "send"
+)
+
+// weight says how often an action is drawn, against the others.
+type weight struct {
+	do    action
+	times int
+}
+
+// drawn draws actions by their weights. The heaviest come first, since rapid likes the front of a list best.
+func drawn(weights ...weight) *rapid.Generator[action] {
+	heaviest := slices.MaxFunc(weights, func(a, b weight) int { return a.times - b.times })
+	var all []action
+	for level := heaviest.times; level > 0; level-- {
+		for _, w := range weights {
+			if w.times >= level {
+				all = append(all, w.do)
+			}
+		}
+	}
+	return rapid.SampledFrom(all)
+}
+
+var (
+	stepActions = drawn(
+		weight{doLogOn, 14}, weight{doTakeOver, 6}, weight{doHurry, 6}, weight{doMessage, 16}, weight{doEnd, 10},
+		weight{doSilence, 5}, weight{doFalseAlarm, 4}, weight{doPassBy, 3}, weight{doListen, 1}, weight{doRelease, 3},
+		weight{doWait, 14}, weight{doLook, 6}, weight{doTouch, 2}, weight{doTag, 2}, weight{doKickUser, 4},
+		weight{doKickSession, 3}, weight{doKickAddress, 3}, weight{doClear, 1})
+	behaviourActions = drawn(
+		weight{doNothing, 12}, weight{doWait, 10}, weight{doHold, 3}, weight{doPanic, 2}, weight{doLook, 3},
+		weight{doTouch, 2}, weight{doTag, 1}, weight{doKickUser, 2}, weight{doKickSession, 2}, weight{doKickAddress, 2},
+		weight{doKickOther, 2}, weight{doEndOwn, 2}, weight{doSend, 3}, weight{doClear, 1})
+	anyUser = rapid.IntRange(0, modelUsers-1)
+	anyPick = rapid.IntRange(0, 31)
+	anyWait = rapid.IntRange(0, 40)
+)
+
+func drawProgram(t *rapid.T, mode usermgr.RelogonMode) *program {
+	p := &program{Relogon: mode, CloseAfter: 500 * time.Microsecond * time.Duration(anyWait.Draw(t, "close after"))}
+	for range 24 {
+		p.Behaviours = append(p.Behaviours, behaviourActions.Draw(t, "behaviour"))
+	}
+	for range modelPhases {
+		var phase [][]step
+		for range modelScripts {
+			var script []step
+			for range modelScript {
+				script = append(script, step{Do: stepActions.Draw(t, "do"), User: anyUser.Draw(t, "user"),
+					Pick: anyPick.Draw(t, "pick"), Wait: time.Duration(anyWait.Draw(t, "wait")) * 500 * time.Microsecond})
+			}
+			phase = append(phase, script)
+		}
+		p.Phases = append(p.Phases, phase)
+	}
+	return p
+}
+
+func (s step) user() string { return string(rune('a' + s.User)) }
+
+func (s step) manner() manner {
+	switch {
+	case s.Pick == 13:
+		return quiesceNever
+	case s.Pick%4 == 2:
+		return quiesceLater
+	}
+	return quiesceAtOnce
+}
+
+// do takes one step.
+func (w *world) do(s step) {
+	switch s.Do {
+	case doLogOn:
+		w.logOn(s, "")
+	case doTakeOver:
+		w.logOn(s, w.latestSession(s.user()))
+	case doHurry:
+		w.logOnHurriedly(s)
+	case doPassBy:
+		w.passBy(s)
+	case doSilence:
+		if watch := w.checker.pick(s.Pick); watch != nil {
+			w.checker.fallSilent(watch)
+		}
+	case doFalseAlarm:
+		if watch := w.checker.pick(s.Pick); watch != nil {
+			w.falseAlarm(s, watch)
+		}
+	case doListen:
+		leave := w.users.Manager.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) {}})
+		w.pause(s.Wait)
+		leave()
+	case doRelease:
+		w.release()
+	case doWait:
+		w.pause(s.Wait)
+	default:
+		link := w.pick(s)
+		if link == nil {
+			return
+		}
+		switch s.Do {
+		case doMessage:
+			link.message()
+		case doEnd:
+			link.end(w.code())
+		case doKickAddress:
+			w.spawn(func() { w.kickAndWait(link) })
+		default:
+			w.call(s.Do, s.user(), link)
+		}
+	}
+}
+
+// call calls a method of the manager, as steps and handlers do.
+func (w *world) call(a action, user string, link *modelLink) {
+	switch a {
+	case doLook:
+		w.users.Addresses(user)
+		w.users.UserAt(link.addr)
+		w.users.Session(w.latestSession(user))
+		for range w.users.Users() {
+		}
+	case doTouch:
+		w.users.Touch(user)
+	case doTag:
+		w.users.SetTag(user, "tagged")
+	case doKickUser:
+		w.users.Unregister(user, w.code(), "")
+	case doKickSession:
+		w.users.UnregisterSession(w.latestSession(user), w.code(), "")
+	case doKickAddress:
+		w.users.UnregisterAt(link.addr, w.code(), "")
+	case doClear:
+		w.users.Clear()
+	}
+}
+
+func (w *world) logOn(s step, session string) {
+	l := w.newLink(s.user(), s)
+	w.spawn(func() { _ = l.logOn(usermgr.Logon{UserID: l.user, Session: session}) })
+}
+
+// logOnHurriedly logs on with a context that has ended, or will soon have, by its deadline or because of the peer.
+func (w *world) logOnHurriedly(s step) {
+	l := w.newLink(s.user(), s)
+	switch s.Pick % 4 {
+	case 0:
+		l.cancel(&protocol.CloseError{Code: protocol.ClientClosed})
+	case 1:
+		ctx, cancel := context.WithTimeout(l.ctx, s.Wait)
+		l.ctx = ctx
+		w.spawn(func() { <-ctx.Done(); cancel() })
+	default:
+		w.spawn(func() { time.Sleep(s.Wait); l.end(protocol.ClientClosed) })
+	}
+	w.spawn(func() { _ = l.logOn(usermgr.Logon{UserID: l.user}) })
+}
+
+// passBy brings the bystander online, and has it go, in no time, whatever holds the other users up.
+func (w *world) passBy(s step) {
+	began := time.Now()
+	l := w.newLink(bystander, step{})
+	if l.logOn(usermgr.Logon{UserID: bystander}) == nil {
+		if s.Pick%2 == 0 {
+			l.end(w.code())
+		} else {
+			w.users.Unregister(bystander, w.code(), "")
+		}
+		<-l.closed
+	}
+	if d := time.Since(began); d > 0 {
+		w.trouble("rule 10: while others were held up, %v needed %v to come and go", l, d)
+	}
+}
+
+// falseAlarm has a client fall silent, and speak before the turn comes, or not long after. Later it may fall silent for
+// good.
+func (w *world) falseAlarm(s step, watch *modelWatch) {
+	w.checker.fallSilent(watch)
+	watch.Beat()
+	if s.Pick%2 == 0 {
+		w.spawn(func() {
+			w.pause(s.Wait)
+			w.checker.fallSilent(watch)
+		})
+	}
+}
+
+// kickAndWait ends the session on a connection. When Wait says that it did, all is over for the connection.
+func (w *world) kickAndWait(l *modelLink) {
+	ctx, cancel := context.WithTimeout(context.Background(), modelPatience)
+	defer cancel()
+	n, err := w.users.UnregisterAt(l.addr, w.code(), "").Wait(ctx)
+	if n == 0 || err != nil {
+		return
+	}
+	select {
+	case <-l.closed:
+	default:
+		w.trouble("rule 10: the handle of a change was done before the change")
+	}
+}
+
+// occasion is when a handler does something.
+type occasion struct {
+	what string
+	n    int
+	user string
+	link *modelLink // nil in UserCountChanged
+}
+
+// behave is what a handler does: what the program has dealt it.
+func (w *world) behave(o *occasion) {
+	if o.user == bystander {
+		return
+	}
+	h := fnv.New32a()
+	h.Write([]byte(o.what))
+	h.Write([]byte{byte(o.n)})
+	if o.link != nil {
+		h.Write([]byte{byte(o.link.addr.Conn)})
+	}
+	dealt := h.Sum32()
+	a := w.program.Behaviours[dealt%uint32(len(w.program.Behaviours))]
+	switch a {
+	case doNothing:
+		return
+	case doWait:
+		w.pause(time.Duration(dealt>>16%40) * 500 * time.Microsecond)
+		return
+	case doHold:
+		w.hold()
+		return
+	case doPanic:
+		if o.what != "message" {
+			panic("a handler of the model")
+		}
+		return
+	}
+	if o.link == nil {
+		w.users.Count()
+		return
+	}
+	switch a {
+	case doKickOther:
+		w.call(doKickUser, step{User: int(dealt>>16) % modelUsers}.user(), o.link)
+	case doEndOwn:
+		if s := o.link.bound(); s != nil {
+			s.End(w.code())
+		}
+	case doSend:
+		if s := o.link.bound(); s != nil {
+			s.Sent(7, 1, 30)
+			s.Dropped(8, 1, 31)
+		}
+	default:
+		w.call(a, o.user, o.link)
+	}
+}

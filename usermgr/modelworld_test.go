@@ -1,0 +1,265 @@
+package usermgr_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/internal/contract"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+const (
+	// modelQuiesceTimeout is no multiple of any duration of the programs, so that a handler hardly ever returns in the
+	// instant in which it is given up on.
+	modelQuiesceTimeout = 50*time.Millisecond + 1
+	// bystander is a user whose handlers never wait: whatever the others do, it must not wait either (rule 10).
+	bystander = "bystander"
+	// modelPatience is how long (in fake time) the model waits for what must happen.
+	modelPatience = 2 * time.Minute
+)
+
+// world is one manager, and all that happens to it while a program runs.
+type world struct {
+	users   *contract.Manager
+	checker *modelChecker
+	program *program
+	steps   *atomic.Int64
+	busy    sync.WaitGroup // everything that was spawned
+	codes   atomic.Uint32
+
+	draining atomic.Bool // from now on nobody waits any more
+
+	mu       sync.Mutex
+	links    []*modelLink
+	latest   map[string]*modelLink // where each user logged on last
+	gate     chan struct{}         // those who are held up wait for it to be closed
+	troubles []error
+}
+
+func newWorld(p *program, steps *atomic.Int64) *world {
+	w := &world{program: p, steps: steps, checker: new(modelChecker), latest: make(map[string]*modelLink),
+		gate: make(chan struct{})}
+	w.codes.Store(10000)
+	w.users = contract.New(usermgr.Config{Relogon: p.Relogon, Checker: w.checker, QuiesceTimeout: modelQuiesceTimeout,
+		Logger: zap.NewNop()})
+	w.users.FakeTime = true
+	w.users.Subscribe(w.handlers())
+	w.users.Subscribe(usermgr.Handlers{}) // runs although the one before may panic
+	return w
+}
+
+// run runs the whole program and returns what it broke.
+func (w *world) run() error {
+	for i, phase := range w.program.Phases {
+		w.draining.Store(false)
+		scripts := w.start(phase)
+		if i == len(w.program.Phases)-1 && w.program.CloseAfter > 0 {
+			time.Sleep(w.program.CloseAfter)
+			break
+		}
+		w.await(scripts)
+		if !w.settle() {
+			return w.verdict()
+		}
+	}
+	w.close()
+	return w.verdict()
+}
+
+// start starts the scripts of a phase. The channel is closed when they have ended.
+func (w *world) start(phase [][]step) (ended <-chan struct{}) {
+	var running sync.WaitGroup
+	for _, script := range phase {
+		running.Add(1)
+		w.spawn(func() {
+			defer running.Done()
+			for _, s := range script {
+				w.steps.Add(1)
+				w.do(s)
+			}
+		})
+	}
+	all := make(chan struct{})
+	w.spawn(func() { running.Wait(); close(all) })
+	return all
+}
+
+// await waits for goroutines to end. From time to time it releases those who are held up.
+func (w *world) await(ended <-chan struct{}) {
+	for began := time.Now(); time.Since(began) < modelPatience; {
+		select {
+		case <-ended:
+			return
+		case <-time.After(modelQuiesceTimeout * 3 / 2):
+			w.release()
+		}
+	}
+	w.trouble("rule 10: goroutines that wait for the manager have not ended in %v", modelPatience)
+}
+
+// settle waits until nothing goes on any more, and has that written down.
+func (w *world) settle() (quiet bool) {
+	w.draining.Store(true)
+	for began := time.Now(); time.Since(began) < modelPatience; {
+		w.release()
+		before := w.users.Len()
+		time.Sleep(3 * modelQuiesceTimeout)
+		synctest.Wait()
+		if w.users.Len() == before {
+			w.users.AtRest()
+			if n := w.checker.overlooked(); n > 0 {
+				w.trouble("rule 8: at rest, %d silent sessions are online", n)
+			}
+			return true
+		}
+	}
+	w.trouble("something went on for %v", modelPatience)
+	return false
+}
+
+// close closes the manager, twice, and waits for everything that was spawned.
+func (w *world) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), modelPatience)
+	defer cancel()
+	w.draining.Store(true)
+	w.release()
+	w.spawn(func() { _ = w.users.Close(ctx) })
+	_ = w.users.Close(ctx) // the contract complains about an error
+	_, err := w.users.Register(ctx, usermgr.Logon{UserID: "late"}, w.newLink("late", step{}))
+	if ce := new(protocol.CloseError); !errors.As(err, &ce) || ce.Code != protocol.ServerStopping {
+		w.trouble("rule 16: a logon after Close ended with %v", err)
+	}
+	if w.settle() {
+		all := make(chan struct{})
+		go func() { w.busy.Wait(); close(all) }()
+		w.await(all)
+	}
+}
+
+func (w *world) verdict() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return errors.Join(append(w.troubles, w.users.Check())...)
+}
+
+func (w *world) trouble(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.troubles = append(w.troubles, fmt.Errorf(format, args...))
+}
+
+func (w *world) spawn(f func()) {
+	w.busy.Add(1)
+	go func() {
+		defer w.busy.Done()
+		f()
+	}()
+}
+
+// hold waits until somebody releases those who are held up.
+func (w *world) hold() {
+	w.mu.Lock()
+	gate := w.gate
+	w.mu.Unlock()
+	if !w.draining.Load() {
+		<-gate
+	}
+}
+
+func (w *world) release() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.gate)
+	w.gate = make(chan struct{})
+}
+
+func (w *world) pause(d time.Duration) {
+	if !w.draining.Load() {
+		time.Sleep(d)
+	}
+}
+
+// code returns a close code that nobody else has: so it is seen which cause ended a session.
+func (w *world) code() protocol.CloseCode { return protocol.CloseCode(w.codes.Add(1)) }
+
+func (w *world) newLink(user string, s step) *modelLink {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	l := &modelLink{world: w, user: user, manner: s.manner(), late: s.Wait, ctx: ctx, cancel: cancel,
+		closed: make(chan struct{})}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.links = append(w.links, l)
+	l.addr = usermgr.Address{Conn: uint64(len(w.links)), Remote: "model"}
+	return l
+}
+
+// pick returns the connection on which the user logged on last, or any of the latest connections, or nil when there is
+// none at all.
+func (w *world) pick(s step) *modelLink {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l := w.latest[s.user()]; l != nil && s.Pick%4 != 3 {
+		return l
+	}
+	if len(w.links) == 0 {
+		return nil
+	}
+	return w.links[len(w.links)-1-s.Pick%len(w.links)]
+}
+
+// admitted notes that l is where its user logged on last.
+func (w *world) admitted(l *modelLink) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.latest[l.user] = l
+}
+
+// latestSession returns the ID of the session that the user got last: it may have ended.
+func (w *world) latestSession(user string) string {
+	w.mu.Lock()
+	l := w.latest[user]
+	w.mu.Unlock()
+	if l == nil {
+		return "none"
+	}
+	return l.bound().ID()
+}
+
+// handlers are the subscriber that does all that an event handler may do.
+func (w *world) handlers() usermgr.Handlers {
+	at := func(what, user string, conn uint64) {
+		w.users.Addresses(user) // the contract knows the right answers
+		w.users.UserAt(usermgr.Address{Conn: conn})
+		w.behave(&occasion{what: what, user: user, link: w.link(conn)})
+	}
+	return usermgr.Handlers{
+		Connected: func(s usermgr.SessionInfo) {
+			w.users.User(s.UserID)
+			at("Connected", s.UserID, s.Address.Conn)
+		},
+		PushedOut: func(old usermgr.SessionInfo, by usermgr.Address) {
+			w.users.UserAt(by)
+			at("PushedOut", old.UserID, old.Address.Conn)
+		},
+		Ignored:  func(userID string, by usermgr.Address) { at("Ignored", userID, by.Conn) },
+		TimedOut: func(s usermgr.SessionInfo) { at("TimedOut", s.UserID, s.Address.Conn) },
+		Disconnected: func(s usermgr.SessionInfo, _ protocol.CloseCode) {
+			at("Disconnected", s.UserID, s.Address.Conn)
+		},
+		UserCountChanged: func(online int) { w.behave(&occasion{what: "UserCountChanged", n: online}) },
+	}
+}
+
+func (w *world) link(conn uint64) *modelLink {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.links[conn-1]
+}

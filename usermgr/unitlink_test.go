@@ -1,0 +1,179 @@
+package usermgr_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// journal notes what happened, in order. Its handlers write a line for every event: a session is "user@connection".
+type journal struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (j *journal) add(format string, args ...any) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.lines = append(j.lines, fmt.Sprintf(format, args...))
+}
+
+func (j *journal) all() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.lines)
+}
+
+func (j *journal) sort() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	slices.Sort(j.lines)
+}
+
+// expect fails the test unless exactly these lines were written since the last call.
+func (j *journal) expect(t *testing.T, want ...string) {
+	t.Helper()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !slices.Equal(j.lines, want) {
+		t.Errorf("it happened:\n\t%s\nwant:\n\t%s", strings.Join(j.lines, "\n\t"), strings.Join(want, "\n\t"))
+	}
+	j.lines = nil
+}
+
+func (j *journal) handlers() usermgr.Handlers {
+	return usermgr.Handlers{
+		Connected: func(s usermgr.SessionInfo) { j.add("Connected %s@%d", s.UserID, s.Address.Conn) },
+		PushedOut: func(old usermgr.SessionInfo, by usermgr.Address) {
+			j.add("PushedOut %s@%d by @%d", old.UserID, old.Address.Conn, by.Conn)
+		},
+		Ignored:  func(userID string, by usermgr.Address) { j.add("Ignored %s@%d", userID, by.Conn) },
+		TimedOut: func(s usermgr.SessionInfo) { j.add("TimedOut %s@%d", s.UserID, s.Address.Conn) },
+		Disconnected: func(s usermgr.SessionInfo, why protocol.CloseCode) {
+			j.add("Disconnected %s@%d %s", s.UserID, s.Address.Conn, why)
+		},
+	}
+}
+
+// testLink is a connection that is not there. It writes to its journal, if it has one, when it is closed.
+type testLink struct {
+	conn    uint64
+	journal *journal
+
+	mu     sync.Mutex
+	busy   bool   // a message handler runs
+	done   func() // Quiesce's, kept while busy
+	closed []protocol.CloseError
+}
+
+func newLink(conn uint64) *testLink { return &testLink{conn: conn} }
+
+func (l *testLink) Address() usermgr.Address {
+	return usermgr.Address{Conn: l.conn, Remote: fmt.Sprintf("192.0.2.1:%d", l.conn)}
+}
+
+func (l *testLink) Quiesce(done func()) {
+	l.mu.Lock()
+	if l.busy {
+		l.done, done = done, func() {}
+	}
+	l.mu.Unlock()
+	done()
+}
+
+func (l *testLink) Close(code protocol.CloseCode, text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = append(l.closed, protocol.CloseError{Code: code, Text: text})
+	if l.journal != nil {
+		l.journal.add("closed @%d %s", l.conn, code)
+	}
+}
+
+// handlerStarts and handlerReturns are a message handler of the connection.
+func (l *testLink) handlerStarts() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.busy = true
+}
+
+func (l *testLink) handlerReturns() {
+	l.mu.Lock()
+	done := l.done
+	l.busy, l.done = false, nil
+	l.mu.Unlock()
+	if done != nil {
+		done()
+	}
+}
+
+// closings returns how the link was closed, once for each time.
+func (l *testLink) closings() []protocol.CloseError {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.closed)
+}
+
+// newManager returns a manager that is closed when the test ends, and fails the test if that takes long.
+func newManager(t testing.TB, cfg usermgr.Config) *usermgr.Manager {
+	if cfg.Logger == nil {
+		cfg.Logger = zap.NewNop()
+	}
+	m := usermgr.New(cfg)
+	t.Cleanup(func() { closeManager(t, m) })
+	return m
+}
+
+func closeManager(t testing.TB, m *usermgr.Manager) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := m.Close(ctx); err != nil {
+		t.Errorf("closing the manager: %v", err)
+	}
+}
+
+// watched returns a manager and a journal that is subscribed to it.
+func watched(t testing.TB, cfg usermgr.Config) (*usermgr.Manager, *journal) {
+	m, j := newManager(t, cfg), new(journal)
+	m.Subscribe(j.handlers())
+	return m, j
+}
+
+func logOn(t testing.TB, m *usermgr.Manager, userID string, l *testLink) usermgr.Session {
+	t.Helper()
+	s, err := m.Register(t.Context(), usermgr.Logon{UserID: userID, Address: l.Address()}, l)
+	if err != nil {
+		t.Fatalf("%s could not log on: %v", userID, err)
+	}
+	return s
+}
+
+// beginLogOn is a logOn that is not waited for. Tests in which it must have come to its end look at the journal.
+func beginLogOn(t testing.TB, m *usermgr.Manager, userID string, l *testLink) {
+	go func() {
+		if _, err := m.Register(t.Context(), usermgr.Logon{UserID: userID, Address: l.Address()}, l); err != nil {
+			t.Errorf("%s could not log on: %v", userID, err)
+		}
+	}()
+}
+
+// wait waits for a change and returns how many sessions it ended.
+func wait(t testing.TB, c *usermgr.Change) int {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	n, err := c.Wait(ctx)
+	if err != nil {
+		t.Fatalf("the change has not come to its end: %v", err)
+	}
+	return n
+}

@@ -1,0 +1,82 @@
+// Package usermgr keeps who is online: users, their sessions, what happens when a user logs on twice, falls silent or is
+// thrown out, and how much each has sent and received. It knows no socket and no frame: a [Link] is all that it sees of
+// a connection, and [UserManager] all that a bridge sees of it.
+//
+// [Manager] is the implementation. docs/contract.md has the rules that it holds.
+//
+// # Locks
+//
+// There are three kinds, each held for a few instructions, never while a handler, a Link or a Checker runs:
+// a shard of the users (directory), then one user's entry, taken in that order; and a shard of an index, taken alone.
+package usermgr
+
+import (
+	"context"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Address says which connection a session is on.
+type Address struct {
+	Conn   uint64 // the connection's number, never reused by this process
+	Remote string // the peer's network address, for people to read
+}
+
+// Logon is what a client said of itself when it asked to come in, completed by the bridge.
+type Logon struct {
+	UserID string // who it is: the first message's user ID, or the authenticator's word for it
+	Device uint16 // device class; 0 is unspecified
+	// Session, when it is the ID of this user's live session, takes that session over: the logon replaces it, whatever
+	// the RelogonMode. It comes from the Logon message's field "session".
+	Session string
+	Fields  map[string]string // the Logon message's string map; nil when the first message was not a Logon
+	Address Address           // the connection that asks
+}
+
+// Link is a session's connection as the manager sees it. The bridge gives one; a test or another engine may too.
+// All methods may be called from any goroutine, never block, and stay callable when the connection has ended.
+type Link interface {
+	// Address returns the connection's address. It never changes.
+	Address() Address
+	// Quiesce stops the delivery of messages: no message handler of the connection starts any more, and done is called
+	// once, from any goroutine, when none is running and what was sent until then is counted. It is called too when the
+	// connection or its engine ends first. The manager may call Quiesce again.
+	Quiesce(done func())
+	// Close ends the connection: what is queued goes out, then the notice with the code and the text, then it closes.
+	// The manager calls it for every session that was Connected, once, when the session's Disconnected handlers have
+	// returned; on a connection that has already ended there is nothing left to do but to release the session.
+	Close(code protocol.CloseCode, text string)
+}
+
+// UserManager is what a bridge needs of a user manager. A program may bring its own.
+type UserManager interface {
+	// Register brings a user online. It blocks until the logon is done, its Connected handlers included, or refused.
+	// When ctx ends before the logon's turn has come nothing has happened, and the error says so; a logon that has
+	// begun is finished, and the caller ends the session if it has no use for it any more.
+	//
+	// A *protocol.CloseError says with which code the connection is to be closed; any other error is an InternalError.
+	Register(ctx context.Context, l Logon, link Link) (Session, error)
+	// Addresses returns where the user's sessions are, or nothing for a user who is not online.
+	Addresses(userID string) []Address
+}
+
+// Session is one user on one connection, from binding to unbinding, as the connection's engine sees it. Beat, Received and
+// Sent stand in the message path: they take no lock, look nothing up and allocate nothing.
+// All methods may be called from any goroutine, and do nothing once the session has ended.
+type Session interface {
+	// ID returns the session's ID. It can take the session over: treat it as a secret.
+	ID() string
+	// UserID returns the ID of the user.
+	UserID() string
+	// Beat says that bytes have come from the client, even if they are no whole message yet.
+	Beat()
+	// Received counts messages of so many bytes in all, with their headers; the last one was of type typ.
+	Received(typ uint16, messages, bytes int)
+	// Sent counts messages that were handed to the network.
+	Sent(typ uint16, messages, bytes int)
+	// Dropped counts messages for the client that were thrown away.
+	Dropped(typ uint16, messages, bytes int)
+	// End says that the connection is ending, and why. The first cause that is recorded stays. It returns at once;
+	// Close is called on the session's link when all is done.
+	End(code protocol.CloseCode)
+}
