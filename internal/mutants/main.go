@@ -1,0 +1,270 @@
+// Command mutants checks the model test of the user manager: it must fail when a rule of the contract is broken.
+//
+// Each file in edits breaks one rule. For each, a copy of the module is edited, and TestModel is run in it; it must
+// fail. In a copy without edits it must pass. Run it in the module's root: go run ./internal/mutants [name ...]
+//
+// A file in edits has a line for its name, one for the rule, one for what it breaks, and then one or more edits, whose
+// old text must be found exactly once in the file:
+//
+//	name: silence-not-looked-at-again
+//	rule: 8
+//	breaks: a user who spoke before the turn came is timed out all the same
+//	file: usermgr/user.go
+//	--- old
+//	...
+//	--- new
+//	...
+//	--- end
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+func main() {
+	steps := flag.Int("steps", 60_000, "steps of the model for each mutant")
+	verbose := flag.Bool("v", false, "print what the model test says")
+	flag.Parse()
+	if err := run(*steps, *verbose, flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "mutants:", err)
+		os.Exit(1)
+	}
+}
+
+func run(steps int, verbose bool, names []string) error {
+	mutants, err := readAll(filepath.Join("internal", "mutants", "edits"))
+	if err != nil {
+		return err
+	}
+	if len(names) > 0 {
+		mutants = slices.DeleteFunc(mutants, func(m *mutant) bool { return !slices.Contains(names, m.name) })
+	}
+	if len(mutants) == 0 {
+		return fmt.Errorf("no such mutant")
+	}
+	dir, err := os.MkdirTemp("", "mutants")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := copyModule(dir); err != nil {
+		return err
+	}
+	t := tester{dir: dir, steps: steps, verbose: verbose, limit: 2 * time.Minute}
+
+	began := time.Now()
+	if failed, said, err := t.test(); err != nil {
+		return err
+	} else if failed {
+		return fmt.Errorf("the model test fails without any edit:\n%s", said)
+	}
+	fmt.Printf("PASSED    the code as it is (%v)\n", since(began))
+	t.limit = max(5*time.Since(began), 10*time.Second) // for mutants that wait for ever
+	bad := 0
+	for _, m := range mutants {
+		if !t.try(m) {
+			bad++
+		}
+	}
+	fmt.Printf("%d mutants, %d killed, in %v\n", len(mutants), len(mutants)-bad, since(began))
+	if bad > 0 {
+		return fmt.Errorf("%d mutants survived, or could not be tried", bad)
+	}
+	return nil
+}
+
+// tester runs the model test in a copy of the module.
+type tester struct {
+	dir     string
+	steps   int
+	verbose bool
+	limit   time.Duration
+}
+
+// try edits the copy, tests it, takes the edits back, and reports whether the mutant was killed.
+func (t *tester) try(m *mutant) (killed bool) {
+	began := time.Now()
+	undo, err := m.apply(t.dir)
+	defer undo()
+	var said string
+	if err == nil {
+		killed, said, err = t.test()
+	}
+	switch {
+	case err != nil:
+		fmt.Printf("STALE     rule %-2s %s: %v\n", m.rule, m.name, err)
+		return false
+	case !killed:
+		fmt.Printf("SURVIVED  rule %-2s %s (%v): %s\n", m.rule, m.name, since(began), m.breaks)
+		return false
+	}
+	fmt.Printf("KILLED    rule %-2s %s (%v): %s\n", m.rule, m.name, since(began), verdict(said))
+	if t.verbose {
+		fmt.Println(said)
+	}
+	return true
+}
+
+// test reports whether the model test fails. A copy that does not compile is an error.
+func (t *tester) test() (failed bool, said string, err error) {
+	build := exec.Command("go", "test", "-c", "-ldflags=-s -w", "-o", "model.test", "./usermgr")
+	build.Dir = t.dir
+	if out, err := build.CombinedOutput(); err != nil {
+		return false, "", fmt.Errorf("it does not compile: %v\n%s", err, out)
+	}
+	test := exec.Command(filepath.Join(t.dir, "model.test"), "-test.run=^TestModel$", "-test.timeout="+t.limit.String(),
+		"-rapid.shrinktime=1ns")
+	test.Dir = filepath.Join(t.dir, "usermgr")
+	test.Env = append(os.Environ(), fmt.Sprintf("ROLLCALL_MODEL_STEPS=%d", t.steps))
+	out, err := test.CombinedOutput()
+	if _, ran := err.(*exec.ExitError); err != nil && !ran {
+		return false, "", err
+	}
+	return err != nil, string(out), nil
+}
+
+var said = regexp.MustCompile(`rule \d+.*|panic: .*|deadlock.*`)
+
+// verdict finds in the output of the model test what it complains about.
+func verdict(output string) string {
+	if v := said.FindString(output); v != "" {
+		return v
+	}
+	line, _, _ := strings.Cut(output, "\n")
+	return line
+}
+
+func since(t time.Time) time.Duration { return time.Since(t).Round(100 * time.Millisecond) }
+
+// mutant is a way to break a rule.
+type mutant struct {
+	name, rule, breaks string
+	edits              []edit
+}
+
+type edit struct{ file, old, new string }
+
+func readAll(dir string) (all []*mutant, err error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.txt"))
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		m, err := parse(string(text))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		all = append(all, m)
+	}
+	return all, nil
+}
+
+func parse(text string) (*mutant, error) {
+	m := &mutant{}
+	var e edit
+	var into *string // where text goes; nil between edits
+	for line := range strings.Lines(text) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		switch {
+		case line == "--- old\n":
+			into = &e.old
+		case line == "--- new\n":
+			into = &e.new
+		case line == "--- end\n":
+			m.edits = append(m.edits, e)
+			e.old, e.new, into = "", "", nil
+		case into != nil:
+			*into += line
+		case key == "name":
+			m.name = value
+		case key == "rule":
+			m.rule = value
+		case key == "breaks":
+			m.breaks = value
+		case key == "file":
+			e.file = value
+		case key != "":
+			return nil, fmt.Errorf("unexpected line %q", line)
+		}
+	}
+	if m.name == "" || m.rule == "" || m.breaks == "" || len(m.edits) == 0 || into != nil {
+		return nil, fmt.Errorf("it needs a name, a rule, what it breaks, and an edit")
+	}
+	return m, nil
+}
+
+// apply edits the copy. undo is never nil.
+func (m *mutant) apply(dir string) (undo func(), err error) {
+	originals := make(map[string][]byte)
+	undo = func() {
+		for path, text := range originals {
+			if err := os.WriteFile(path, text, 0o644); err != nil {
+				panic(err) // every later mutant would be another one
+			}
+		}
+	}
+	for _, e := range m.edits {
+		path := filepath.Join(dir, filepath.FromSlash(e.file))
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return undo, err
+		}
+		if n := bytes.Count(text, []byte(e.old)); n != 1 || e.old == "" {
+			return undo, fmt.Errorf("its old text is in %s %d times:\n%s", e.file, n, e.old)
+		}
+		if originals[path] == nil {
+			originals[path] = text
+		}
+		if err := os.WriteFile(path, bytes.Replace(text, []byte(e.old), []byte(e.new), 1), 0o644); err != nil {
+			return undo, err
+		}
+	}
+	return undo, nil
+}
+
+// copyModule copies what Go needs of the module in the working directory.
+func copyModule(to string) error {
+	return filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name := d.Name(); path != "." && (strings.HasPrefix(name, ".") || isModule(path)) {
+				return filepath.SkipDir
+			}
+			return os.MkdirAll(filepath.Join(to, path), 0o755)
+		}
+		name := d.Name()
+		if ext := filepath.Ext(name); ext != ".go" && ext != ".mod" && ext != ".sum" {
+			return nil
+		}
+		if strings.HasSuffix(name, "_test.go") && !strings.HasPrefix(name, "model") {
+			return nil // the model test shall kill them alone
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, path), text, 0o644)
+	})
+}
+
+// isModule reports whether a directory below the root is a module of its own.
+func isModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
+}
