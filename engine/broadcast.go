@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"iter"
+	"reflect"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Conns yields the connections that have been let in, in no order. Any goroutine may range over it; it holds nobody up.
+func (e *Engine) Conns() iter.Seq[*Conn] {
+	return func(yield func(*Conn) bool) {
+		for _, c := range e.conns.all() {
+			if c.state.Load() == stateBound && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// Broadcast sends one message to many connections: it is encoded once for each wire format, and each event loop is woken
+// once. It takes its place in each connection's order, behind what was sent before. Connections that are not let in yet, or
+// closing, are left out. It returns how many it is on its way to; an error says that the message cannot be encoded, or is
+// larger than the outbound limit (ErrTooLarge), and then it went to none of those that remained.
+func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message) (n int, err error) {
+	var frames []*frame // one for each wire format: one or two
+	output := make(map[*loop][]*Conn, e.cfg.Loops)
+	defer func() {
+		for l, conns := range output {
+			l.markOutput(conns...)
+		}
+	}()
+	for c := range to {
+		f, err := frameOf(&frames, c.codec, m)
+		if err != nil {
+			return n, err
+		}
+		if len(f.b) > e.cfg.OutboundLimit {
+			return n, ErrTooLarge
+		}
+		sent, mark := c.enqueueFrame(f)
+		if sent {
+			n++
+		}
+		if mark {
+			output[c.loop] = append(output[c.loop], c)
+		}
+	}
+	return n, nil
+}
+
+// frame is a message as it goes out, shared by many connections and never changed.
+type frame struct {
+	codec protocol.Codec
+	outBuf
+}
+
+// frameOf returns m in a wire format, encoded once.
+func frameOf(frames *[]*frame, codec protocol.Codec, m *protocol.Message) (*frame, error) {
+	for _, f := range *frames {
+		if reflect.ValueOf(codec).Comparable() && f.codec == codec {
+			return f, nil
+		}
+	}
+	b, err := appendFrame(codec, nil, m)
+	if err != nil {
+		return nil, err
+	}
+	f := &frame{codec: codec, outBuf: outBuf{b: b}}
+	f.add(m.Type, len(b))
+	*frames = append(*frames, f)
+	return f, nil
+}
+
+// enqueueFrame puts a frame behind what is queued. It reports whether the frame is on its way, and whether the loop must
+// be told.
+func (c *Conn) enqueueFrame(f *frame) (sent, mark bool) {
+	c.mu.Lock()
+	if c.state.Load() != stateBound {
+		c.mu.Unlock()
+		return false, false
+	}
+	o := c.takeBuf()
+	if len(f.b) > c.engine.cfg.OutboundLimit-len(o.b)-int(c.unsent) {
+		c.mu.Unlock()
+		c.overflow(f.typ, len(f.b))
+		return false, false
+	}
+	o.append(&f.outBuf)
+	c.queued.Store(true)
+	mark = c.mark()
+	c.mu.Unlock()
+	return true, mark
+}

@@ -1,0 +1,62 @@
+package engine_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// A broadcast takes its place in each connection's order, whatever the wire format.
+func TestABroadcastReachesEveryConnectionInOrder(t *testing.T) {
+	e := newEngine(engine.Config{Loops: 2})
+	var once sync.Once
+	const conns, rounds = 20, 50
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
+	e.Handle(2, func(c *engine.Conn, m *protocol.Message) {
+		once.Do(func() {
+			go func() {
+				for i := range rounds {
+					for other := range e.Conns() {
+						_ = other.Send(3, fmt.Appendf(nil, "own %d", i))
+					}
+					n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 3, Body: fmt.Appendf(nil, "all %d", i)})
+					if n != conns || err != nil {
+						t.Errorf("Broadcast returned %d, %v", n, err)
+					}
+				}
+			}()
+		})
+	})
+	r := serve(t, e)
+	peers := make([]*peer, conns)
+	for i := range peers {
+		peers[i] = dial(t, r.addr)
+		peers[i].ask(1, 1, "hello")
+	}
+	peers[0].send(protocol.Message{Type: 2})
+	for _, p := range peers {
+		for i := range rounds {
+			for _, want := range []string{fmt.Sprint("own ", i), fmt.Sprint("all ", i)} {
+				m, err := p.next()
+				if err != nil || string(m.Body) != want {
+					t.Fatalf("got %v, %v; want %q", m, err, want)
+				}
+			}
+		}
+	}
+}
+
+// A broadcast that cannot be encoded goes to nobody.
+func TestABroadcastThatCannotBeEncodedIsAnError(t *testing.T) {
+	e := newEcho(engine.Config{})
+	r := serve(t, e)
+	p := dial(t, r.addr)
+	p.ask(1, 1, "")
+	if n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 0}); n != 0 || err == nil {
+		t.Errorf("Broadcast returned %d, %v", n, err)
+	}
+	p.ask(1, 2, "")
+}

@@ -1,0 +1,262 @@
+package engine
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// opened is called on the loop when gnet has the connection.
+func (c *Conn) opened(gc gnet.Conn) {
+	e := c.engine
+	c.gc = gc
+	c.loop = e.loopOf(gc)
+	if e.pool != nil {
+		c.box = &mailbox{pool: e.pool}
+	}
+	c.mu.Lock()
+	c.timer = time.AfterFunc(e.cfg.LogonTimeout, func() {
+		if c.state.Load() == stateAccepted {
+			c.Close(protocol.LogonTimeout, "no first message came in time")
+		}
+	})
+	c.mu.Unlock()
+	e.conns.add(c)
+	select {
+	case <-e.stopping:
+		c.Close(protocol.ServerStopping, "the server is stopping")
+	default:
+	}
+}
+
+// close begins to close the connection, unless it has begun.
+func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
+	c.mu.Lock()
+	state := c.state.Load()
+	if state >= stateClosing {
+		c.mu.Unlock()
+		if state == stateEnded && c.box != nil {
+			c.box.dropBacklog(c)
+		}
+		return
+	}
+	if state == stateVerifying && !c.letIn {
+		c.dropQueue() // nothing comes before the answer to a Logon, not even when there will be none
+	}
+	c.state.Store(stateClosing)
+	c.code = why.Code
+	if reply != nil {
+		c.putFirst(reply)
+	}
+	switch why.Code {
+	case protocol.ClientClosed, protocol.NetworkError: // the peer knows
+	default:
+		err := c.enqueue(&protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil, why)})
+		if err != nil {
+			c.engine.log.Error("a Close notice cannot be encoded", zapConn(c), zapError(err))
+		}
+	}
+	c.stopTimer()
+	c.rare().closeBegan = time.Now()
+	c.timer = time.AfterFunc(c.engine.cfg.CloseTimeout, func() { c.loop.post(c.closeNow) })
+	c.mu.Unlock()
+	c.tellEnd()
+	c.abandon()
+	c.loop.post(func() { c.guard(c.drain) })
+}
+
+// tellEnd tells the admission, once, that the connection has begun to close.
+func (c *Conn) tellEnd() {
+	c.mu.Lock()
+	b, code := c.binding, c.code
+	tell := b != nil && !c.endTold
+	c.endTold = c.endTold || tell
+	c.mu.Unlock()
+	if tell {
+		c.guard(func() { b.Ended(code) })
+	}
+}
+
+// abandon ends what waits for the connection: its context, and requests that it has not answered.
+func (c *Conn) abandon() {
+	c.mu.Lock()
+	code := c.code
+	x := c.extra
+	var requests map[uint32]*request
+	if x != nil {
+		requests, x.requests = x.requests, nil
+		if x.cancel != nil {
+			x.cancel(&protocol.CloseError{Code: code})
+		}
+	}
+	c.mu.Unlock()
+	for _, r := range requests {
+		switch {
+		case r.inline:
+			r.finish(nil, ErrClosed)
+		case c.box != nil:
+			c.box.put(c, item{request: r, err: ErrClosed})
+		default: // on the loop, like a reply: whoever closes may hold the application's locks
+			c.loop.post(func() { c.guard(func() { r.finish(nil, ErrClosed) }) })
+		}
+	}
+}
+
+// dropQueue forgets what is queued. c.mu is held on entry.
+func (c *Conn) dropQueue() {
+	if c.out != nil {
+		c.out.release()
+		c.out = nil
+	}
+}
+
+// drain sends what is left, and then goes on to wait for the peer's end. It runs on the loop.
+func (c *Conn) drain() {
+	if c.gone {
+		return
+	}
+	c.flush()
+	if c.gone {
+		return
+	}
+	if c.gc.OutboundBuffered() > 0 { // the loop's look after it goes on when the peer has taken all
+		return
+	}
+	c.shutWrite()
+}
+
+// shutWrite ends our side. What the peer still sends is read and thrown away until it ends its side too: a socket that
+// is closed with unread bytes is reset, and the notice lost.
+func (c *Conn) shutWrite() {
+	if c.shut || c.gone {
+		return
+	}
+	c.shut = true
+	if err := shutdownWrite(c.gc.Fd()); err != nil {
+		c.closeNow()
+		return
+	}
+	c.linger()
+}
+
+// lingerTime is how long a peer that has taken everything may take to end its side.
+const lingerTime = time.Second
+
+// linger waits for the peer's end: for lingerTime, or longer while the kernel still has bytes that the peer has not
+// taken, and never past CloseTimeout.
+func (c *Conn) linger() {
+	if c.gone {
+		return
+	}
+	c.mu.Lock()
+	left := c.engine.cfg.CloseTimeout - time.Since(c.rare().closeBegan)
+	c.mu.Unlock()
+	if left <= 0 {
+		c.closeNow()
+		return
+	}
+	c.mu.Lock()
+	c.stopTimer()
+	c.timer = time.AfterFunc(min(left, lingerTime), func() { c.loop.post(c.lingered) })
+	c.mu.Unlock()
+}
+
+func (c *Conn) lingered() {
+	if !c.gone && unacknowledged(c.gc.Fd()) > 0 {
+		c.linger()
+		return
+	}
+	c.closeNow()
+}
+
+// closeNow closes the socket, whatever is left. It runs on the loop.
+func (c *Conn) closeNow() {
+	if c.gone {
+		return
+	}
+	if c.gc.OutboundBuffered() > 0 || !c.shut {
+		_ = c.gc.SetLinger(0) // the peer did not take it in time: the kernel need not keep it either
+	}
+	if err := c.gc.EventLoop().Close(c.gc); err != nil {
+		c.engine.log.Debug("closing a connection", zapConn(c), zapError(err))
+	}
+}
+
+// onClose is called by gnet, on the loop, when the connection is over, perhaps in the middle of a write. The descriptor
+// is closed when it returns.
+func (c *Conn) onClose(err error) {
+	if c.gone {
+		return
+	}
+	first, closed := false, stateClosed
+	c.mu.Lock()
+	if c.state.Load() < stateClosing {
+		first, closed = true, stateEnded
+		c.code = c.endCode(err)
+	}
+	if c.state.Load() == stateVerifying && !c.letIn {
+		c.dropQueue()
+	}
+	o := c.out
+	c.out = nil
+	c.state.Store(closed)
+	c.stopTimer()
+	c.mu.Unlock()
+	if first && c.code == protocol.ClientClosed && o != nil && c.loop.current != c {
+		_, _ = c.gc.Write(o.b) // a peer that ended its side may still read: gnet sends what the socket takes
+	}
+	if o != nil {
+		o.release()
+	}
+	c.gone = true
+	if c.box == nil {
+		c.engine.conns.remove(c)
+	}
+	c.abandon()
+	if c.loop.current == c { // inside a handler's write: its end comes when the handlers have returned
+		c.endPending = true
+		c.endFirst = first
+		return
+	}
+	c.over(first)
+}
+
+// endDelivered goes on where onClose had to wait for the dispatch at hand.
+func (c *Conn) endDelivered() {
+	c.endPending = false
+	c.over(c.endFirst)
+}
+
+// over is the end of a connection that gnet has closed. With Workers, messages that the client sent before it ended its
+// side are still handled first.
+func (c *Conn) over(first bool) {
+	if c.box != nil {
+		c.box.end(c, first)
+		return
+	}
+	if first {
+		c.tellEnd()
+	}
+	c.settle()
+}
+
+// endCode says why the peer ended the connection.
+func (c *Conn) endCode(err error) protocol.CloseCode {
+	switch {
+	case err == nil: // gnet's own doing: its engine stops
+		return protocol.ServerStopping
+	case !errors.Is(err, io.EOF):
+		return protocol.NetworkError
+	case c.state.Load() != stateVerifying && c.loop.current != c && c.gc.InboundBuffered() > 0:
+		return protocol.NetworkError // within a frame
+	}
+	return protocol.ClientClosed
+}
+
+func zapConn(c *Conn) zap.Field    { return zap.String("remote", c.remote) }
+func zapError(err error) zap.Field { return zap.Error(err) }

@@ -1,0 +1,265 @@
+package engine
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// A connection is accepted, then verified while its first message is with the Admission, then bound, then closing, then
+// closed. Without an Admission its first message binds it.
+const (
+	stateAccepted uint32 = iota
+	stateVerifying
+	stateBound
+	stateClosing
+	stateClosed // by us
+	stateEnded  // closed by the peer; with Workers, what it sent before is still handled
+)
+
+// lastConnID numbers the connections of all engines of the process, so that a number is never reused.
+var lastConnID atomic.Uint64
+
+// Conn is one connection. All methods may be called from any goroutine, also when the connection has ended.
+type Conn struct {
+	// What Send needs comes first, and fits into one cache line: whoever sends to a thousand connections waits for memory.
+	engine  *Engine
+	codec   protocol.Codec
+	mu      sync.Mutex
+	out     *outBuf       // what waits to be handed to gnet
+	state   atomic.Uint32 // changed under mu
+	queued  atomic.Bool   // out is not empty, or gnet holds bytes that the peer has not taken; changed under mu
+	quiet   atomic.Bool   // no message handler starts any more
+	unsent  uint32        // bytes that gnet holds
+	marked  bool          // stands in the loop's list of connections with output
+	settled bool          // no message handler runs any more, and none will
+	endTold bool          // the binding knows of the end
+	letIn   bool          // Admit was called: what comes first is in the queue
+	code    protocol.CloseCode
+
+	loop    *loop       // set when the connection is opened, before anyone else can see it
+	binding Binding     // set on the loop; read on the loop, or under mu
+	timer   *time.Timer // the logon timeout, later the close timeout; nil in between; under mu
+	extra   *extra      // under mu
+	id      uint64
+	remote  string
+
+	// The loop's own.
+	gc              gnet.Conn
+	userID          string
+	unfinishedSince int64    // when the frame at hand began to arrive, by the engine's clock; 0 for none
+	box             *mailbox // with Workers
+	need            uint32   // bytes that must be buffered before the codec is asked again
+	strict          bool
+	gone            bool // gnet has closed the connection: its descriptor may be another's by now
+	attended        bool // stands in the loop's list of connections to look at
+	shut            bool // the write side is shut down
+	userBound       bool // bound by an Admission
+	endPending      bool // gnet closed the connection in the middle of a dispatch, whose end it waits for
+	endFirst        bool // the peer ended the connection, not we
+}
+
+// extra is what few connections have, or none for long. It keeps an idle connection small.
+type extra struct {
+	ctx        context.Context
+	cancel     context.CancelCauseFunc
+	values     map[any]any
+	requests   map[uint32]*request
+	lastID     uint32
+	whenQuiet  []func()
+	closeBegan time.Time // set before the loop is told to close
+}
+
+// rare returns the connection's extra. c.mu is held on entry.
+func (c *Conn) rare() *extra {
+	if c.extra == nil {
+		c.extra = new(extra)
+	}
+	return c.extra
+}
+
+// ID returns the connection's number. It is never reused by this process.
+func (c *Conn) ID() uint64 { return c.id }
+
+// RemoteAddr returns the peer's network address as text, as it was when the connection was accepted.
+func (c *Conn) RemoteAddr() string { return c.remote }
+
+// Context returns a context that ends when the connection begins to close. Its cause is a *protocol.CloseError.
+func (c *Conn) Context() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	x := c.rare()
+	if x.ctx == nil {
+		x.ctx, x.cancel = context.WithCancelCause(context.Background())
+		if c.state.Load() >= stateClosing {
+			x.cancel(&protocol.CloseError{Code: c.code})
+		}
+	}
+	return x.ctx
+}
+
+// SetValue attaches a value to the connection; a nil value takes it away.
+func (c *Conn) SetValue(key, value any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	x := c.rare()
+	if value == nil {
+		delete(x.values, key)
+		return
+	}
+	if x.values == nil {
+		x.values = make(map[any]any)
+	}
+	x.values[key] = value
+}
+
+// Value returns what SetValue attached under key, or nil.
+func (c *Conn) Value(key any) any {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.extra == nil {
+		return nil
+	}
+	return c.extra.values[key]
+}
+
+// Admitted says as whom a connection comes in.
+type Admitted struct {
+	// UserID is the user bound to the connection: every message is delivered under it.
+	UserID string
+	// StrictUserID closes the connection with WrongUserID when a message carries another user's ID.
+	StrictUserID bool
+	// Reply, when not nil, is sent before anything else.
+	Reply *protocol.Message
+	// Deliver, when not nil, is the first message, to be delivered to its handler. It must own its memory.
+	Deliver *protocol.Message
+}
+
+// Admit lets a connection in whose first message is with the Admission. On one that is closing it does nothing.
+func (c *Conn) Admit(a Admitted) {
+	c.mu.Lock()
+	if c.state.Load() == stateVerifying {
+		c.letIn = true
+		if a.Reply != nil {
+			c.putFirst(a.Reply) // here, not on the loop: a Close that comes in between sends it too
+		}
+	}
+	c.mu.Unlock()
+	c.loop.post(func() { c.guard(func() { c.admit(a) }) })
+}
+
+// admit runs on the loop.
+func (c *Conn) admit(a Admitted) {
+	c.mu.Lock()
+	if c.state.Load() != stateVerifying {
+		c.mu.Unlock()
+		return
+	}
+	c.userID, c.strict, c.userBound = a.UserID, a.StrictUserID, true
+	c.state.Store(stateBound)
+	c.mu.Unlock()
+	c.flush()
+	c.loop.process(c, a.Deliver)
+}
+
+// putFirst puts a message in front of what is queued. c.mu is held on entry.
+func (c *Conn) putFirst(m *protocol.Message) {
+	later := c.out
+	c.out = nil
+	if err := c.enqueue(m); err != nil {
+		c.engine.log.Error("a reply cannot be encoded", zapConn(c), zapError(err))
+	}
+	if later != nil {
+		c.takeBuf().append(later)
+		later.release()
+	}
+}
+
+// Refuse turns away a connection whose first message is with the Admission: reply, when not nil, goes out, then the
+// Close notice with why, then it closes.
+func (c *Conn) Refuse(reply *protocol.Message, why *protocol.CloseError) {
+	c.close(reply, why)
+}
+
+// Close ends the connection gracefully: what was queued before goes out, then a notice with the code and the text; when
+// the peer has taken it, or CloseTimeout has passed, the connection closes. Close returns at once; from then on nothing
+// more is delivered, and sending returns ErrClosed. Only the first Close counts. ClientClosed and NetworkError send no
+// notice: the peer knows.
+func (c *Conn) Close(code protocol.CloseCode, text string) {
+	c.close(nil, &protocol.CloseError{Code: code, Text: text})
+}
+
+// CloseWith is Close with all that a notice can carry, such as how long the client is to wait before it reconnects, or
+// where to (protocol.FieldRetryMS, protocol.FieldAddress).
+func (c *Conn) CloseWith(why *protocol.CloseError) {
+	c.close(nil, why)
+}
+
+// Quiesce stops the delivery of messages. done is called once, from any goroutine, when no message handler of the
+// connection runs any more and what was sent so far is handed to the network, as far as the peer takes it, and counted;
+// it must not block. See usermgr.Link.
+func (c *Conn) Quiesce(done func()) {
+	if c.box != nil {
+		c.box.quiesce(c, func() {
+			c.loop.post(func() {
+				c.flushBound()
+				c.guard(done)
+			})
+		})
+		return
+	}
+	c.mu.Lock()
+	c.quiet.Store(true)
+	if c.settled {
+		c.mu.Unlock()
+		done()
+		return
+	}
+	c.rare().whenQuiet = append(c.rare().whenQuiet, done)
+	c.mu.Unlock()
+	c.loop.post(func() { // a task runs between two dispatches: no handler is running then
+		c.flushBound()
+		c.becomeQuiet()
+	})
+}
+
+// flushBound is flush, unless what is queued waits for the admission.
+func (c *Conn) flushBound() {
+	if c.state.Load() >= stateBound {
+		c.guard(c.flush)
+	}
+}
+
+// becomeQuiet calls those who wait until no message handler runs.
+func (c *Conn) becomeQuiet() {
+	var waiting []func()
+	c.mu.Lock()
+	if x := c.extra; x != nil {
+		waiting, x.whenQuiet = x.whenQuiet, nil
+	}
+	c.mu.Unlock()
+	for _, done := range waiting {
+		c.guard(done)
+	}
+}
+
+// stopTimer ends the timeout at hand. c.mu is held on entry.
+func (c *Conn) stopTimer() {
+	if c.timer != nil {
+		c.timer.Stop()
+		c.timer = nil // a stopped timer would be more than half of what else the connection takes
+	}
+}
+
+// settle says that no handler runs any more, and none will.
+func (c *Conn) settle() {
+	c.mu.Lock()
+	c.settled = true
+	c.mu.Unlock()
+	c.becomeQuiet()
+}

@@ -1,0 +1,151 @@
+package engine_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// gnet trap 16: what is sent to a connection that has ended never reaches the one whose socket has its descriptor now.
+// Every body carries the connection's ID, and every peer must see only its own.
+func TestASendAfterTheEndNeverReachesAnotherPeer(t *testing.T) {
+	const generations, perGeneration, senders = 24, 25, 2
+	e := newEngine(engine.Config{Loops: 2, CloseTimeout: time.Second})
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+		_ = c.Reply(m, binary.BigEndian.AppendUint64(nil, c.ID()))
+	})
+	r := serve(t, e)
+
+	var mu sync.Mutex
+	var known []*engine.Conn // every connection that there ever was
+	quit := make(chan struct{})
+	var sent, refused atomic.Int64
+	var wg sync.WaitGroup
+	for s := range senders {
+		wg.Go(func() {
+			for n := s; ; n += 7 {
+				select {
+				case <-quit:
+					return
+				default:
+				}
+				mu.Lock()
+				var c *engine.Conn
+				if recent := min(len(known), 2*perGeneration); recent > 0 {
+					c = known[len(known)-1-n%recent]
+				}
+				mu.Unlock()
+				runtime.Gosched()
+				if c == nil {
+					continue
+				}
+				switch err := c.Send(2, binary.BigEndian.AppendUint64(nil, c.ID())); {
+				case err == nil:
+					sent.Add(1)
+				case errors.Is(err, engine.ErrClosed):
+					refused.Add(1)
+				default:
+					t.Errorf("Send: %v", err)
+				}
+			}
+		})
+	}
+	for g := range generations {
+		peers := make([]*peer, perGeneration)
+		ids := make([]uint64, perGeneration)
+		for i := range peers {
+			peers[i] = dial(t, r.addr)
+			peers[i].send(protocol.Message{Type: 1, ID: 1})
+		}
+		for i, p := range peers {
+			for n := 0; n < 20; n++ { // its reply, and what the senders have for it
+				m := p.read()
+				id := binary.BigEndian.Uint64(m.Body)
+				if ids[i] == 0 {
+					ids[i] = id
+					mu.Lock()
+					known = append(known, e.Conn(id))
+					mu.Unlock()
+				}
+				if id != ids[i] {
+					t.Fatalf("connection %d got a message of connection %d", ids[i], id)
+				}
+				if m.Type == 1 && g%4 > 0 { // in some generations nothing but the reply is waited for
+					break
+				}
+			}
+		}
+		for i, p := range peers {
+			switch i % 3 { // by a reset, by the peer, by the server
+			case 0:
+				p.reset()
+			case 1:
+				_ = p.Close()
+			case 2:
+				if c := e.Conn(ids[i]); c != nil {
+					c.Close(protocol.KickedOut, "")
+				}
+				_ = p.Close()
+			}
+		}
+	}
+	close(quit)
+	wg.Wait()
+	if sent.Load() == 0 || refused.Load() == 0 {
+		t.Errorf("%d sends were taken, %d refused: the test did not show what it should", sent.Load(), refused.Load())
+	}
+}
+
+// gnet traps 7 and 16: a write that fails in the middle of a handler closes the connection inside the call. What the
+// handler still sends goes nowhere, its end is told when it has returned, and Quiesce waits for it.
+func TestAWriteThatFailsInsideAHandler(t *testing.T) {
+	for range 10 {
+		e := newEngine(engine.Config{Loops: 1, OutboundLimit: 1 << 20})
+		g := newGate(t, e)
+		entered, goOn := make(chan struct{}), make(chan struct{})
+		var returned, quiesced atomic.Bool
+		done := make(chan struct{})
+		e.Handle(1, func(*engine.Conn, *protocol.Message) {})
+		e.Handle(2, func(c *engine.Conn, m *protocol.Message) {
+			close(entered)
+			<-goOn
+			c.Quiesce(func() {
+				if quiesced.Swap(true) {
+					t.Error("done was called twice")
+				}
+				if !returned.Load() {
+					t.Error("done was called before the handler returned")
+				}
+				close(done)
+			})
+			for range 100 {
+				_ = c.Reply(m, make([]byte, 64<<10)) // the peer is gone: one of these fails
+			}
+			_ = c.Send(1, nil)
+			returned.Store(true)
+		})
+		e.Handle(3, func(*engine.Conn, *protocol.Message) { t.Error("a message was delivered after the end") })
+		r := serve(t, e)
+		p, b := g.enter(t, r.addr)
+		p.send(protocol.Message{Type: 2, ID: 1}, protocol.Message{Type: 3})
+		receive(t, "the handler", entered)
+		p.reset()
+		close(goOn)
+		receive(t, "done", done)
+		receive(t, "Ended", b.firstEnd)
+		if !returned.Load() {
+			t.Error("Ended was called before the handler returned")
+		}
+		eventually(t, "the end", func() bool { return e.Stats().Connections == 0 })
+		if err := r.stop(t); err != nil {
+			t.Error(err)
+		}
+	}
+}

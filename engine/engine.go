@@ -1,0 +1,262 @@
+// Package engine is the server: it accepts connections, finds messages in what they send, hands them to handlers, and
+// sends. It knows no users; package bridge joins it to a user manager. It stands on gnet, which never shows.
+//
+// # Goroutines and locks
+//
+// A few goroutines accept (accept.go) and give each connection to one of the event loops (loop.go), where it stays. All
+// that reads from or writes to a socket happens on the connection's loop. Handlers run there too, or on the pool of
+// Config.Workers (workers.go). Whoever wants something of a loop posts a task; one socket pair a loop wakes it, so that
+// tasks and input take turns.
+//
+// Locks are held for a few instructions and never while a handler, an Admission, a codec's Decode or a write to a
+// connection runs. Order: a mailbox's, then a connection's, then a loop's; a shard of the table is taken alone.
+package engine
+
+import (
+	"context"
+	"errors"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/internal/logging"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+var (
+	// ErrClosed is returned by whatever would send on a connection that is closing or closed.
+	ErrClosed = errors.New("rollcall: the connection is closed")
+	// ErrTooLarge is returned for a message that alone is larger than the outbound limit.
+	ErrTooLarge = errors.New("rollcall: the message is larger than the outbound limit")
+	// ErrRequestTimeout is the outcome of a request to a client that did not answer in time.
+	ErrRequestTimeout = errors.New("rollcall: the client did not answer in time")
+	// ErrStopTimeout is in the error of Run or Shutdown when something had to be given up on.
+	ErrStopTimeout = errors.New("rollcall: the engine did not stop in time")
+	// ErrLoopEnded is in the error of Run when an event loop ended and nobody had asked it to.
+	ErrLoopEnded = errors.New("rollcall: an event loop ended by itself")
+	// ErrRunning is returned by a second Run, and by Listen after Run.
+	ErrRunning = errors.New("rollcall: the engine has been run already")
+)
+
+// Listener is one address to listen on.
+type Listener struct {
+	// Addr is a TCP address, as in net.Listen; port 0 takes a free one, which Addrs tells.
+	Addr string
+	// Codec is the wire format of connections that come in here. Nil means Config.Codec.
+	Codec protocol.Codec
+}
+
+// Config holds the settings of an Engine. Zero means the default, negative means none.
+type Config struct {
+	// Addr is the TCP address to listen on, when Listeners is empty.
+	Addr string
+	// Listeners are the addresses to listen on, each with its wire format.
+	Listeners []Listener
+	// Codec is the wire format. Nil means protocol.Binary.
+	Codec protocol.Codec
+
+	// Loops is the number of event loops. 0 or less means one a processor (GOMAXPROCS).
+	Loops int
+	// Workers is the number of goroutines that run message handlers. 0 means that handlers run on the event loops,
+	// which is fastest, and must not block: a loop that is stuck serves none of its connections, and holds up accepting.
+	// Handlers that may block need Workers; each connection's order is kept, and what a client sent before it ended the
+	// connection is still handled.
+	Workers int
+
+	// MaxConnections is how many connections may be open. 0 means what the process's limit of open files leaves,
+	// keeping some spare.
+	MaxConnections int
+	// MaxBody is the largest body of a message, in bytes. 0 means 1 MiB.
+	MaxBody int
+	// MaxFirstFrame is the largest first frame, in bytes. 0 means 4 KiB.
+	MaxFirstFrame int
+	// MaxWaiting is how many bytes may wait behind the first frame while a connection is being admitted. 0 means 64 KiB.
+	MaxWaiting int
+	// InboundLimit is how many bytes of messages may wait for a connection's handlers, with Workers. A client that
+	// sends more is closed with RateLimited. A message that waits takes some 150 bytes of memory besides its own. 0 means
+	// 4 MiB.
+	InboundLimit int
+	// OutboundLimit is how many bytes may wait to be sent to a connection. One that lets more gather is closed with
+	// SlowConsumer. 0 means 8 MiB.
+	OutboundLimit int
+
+	// LogonTimeout is how long a connection may take until its first message is there. 0 means 15 s.
+	LogonTimeout time.Duration
+	// UnfinishedTimeout is how long the bytes of one unfinished frame count as a sign of life. 0 means 60 s.
+	UnfinishedTimeout time.Duration
+	// CloseTimeout is how long a closing connection may take to fetch what was queued for it. When it has, it is given
+	// another second at most to close its side. 0 means 10 s.
+	CloseTimeout time.Duration
+	// StopTimeout is how long Run takes to stop when its context has ended, before it gives up on what is left.
+	// 0 means 15 s.
+	StopTimeout time.Duration
+	// StallTimeout is how long an event loop may be busy with a handler before that is logged and counted. 0 means 1 s.
+	StallTimeout time.Duration
+
+	// Logger takes what an operator should know, gnet's own words included. Nil means warnings and errors, to standard
+	// error.
+	Logger *zap.Logger
+}
+
+func orDefault[T int | time.Duration](v, def, none T) T {
+	switch {
+	case v == 0:
+		return def
+	case v < 0:
+		return none
+	}
+	return v
+}
+
+const (
+	never   = time.Duration(1<<63 - 1)
+	noLimit = int(^uint(0) >> 1)
+)
+
+func (c Config) withDefaults() Config {
+	if c.Codec == nil {
+		c.Codec = protocol.Binary
+	}
+	if len(c.Listeners) == 0 {
+		c.Listeners = []Listener{{Addr: c.Addr}}
+	}
+	if c.Loops <= 0 {
+		c.Loops = runtime.GOMAXPROCS(0)
+	}
+	c.Workers = max(c.Workers, 0)
+	c.MaxBody = orDefault(c.MaxBody, protocol.DefaultMaxBody, noLimit)
+	c.MaxFirstFrame = orDefault(c.MaxFirstFrame, 4<<10, noLimit)
+	c.MaxWaiting = orDefault(c.MaxWaiting, 64<<10, noLimit)
+	c.InboundLimit = orDefault(c.InboundLimit, 4<<20, noLimit)
+	c.OutboundLimit = orDefault(c.OutboundLimit, 8<<20, noLimit)
+	c.LogonTimeout = orDefault(c.LogonTimeout, 15*time.Second, never)
+	c.UnfinishedTimeout = orDefault(c.UnfinishedTimeout, time.Minute, never)
+	c.CloseTimeout = orDefault(c.CloseTimeout, 10*time.Second, never)
+	c.StopTimeout = orDefault(c.StopTimeout, 15*time.Second, never)
+	c.StallTimeout = orDefault(c.StallTimeout, time.Second, never)
+	return c
+}
+
+// Engine is a server. Make it with New, give it handlers, then Run it, once.
+type Engine struct {
+	cfg       Config
+	log       *zap.Logger
+	admission Admission
+	handlers  handlerTable
+
+	client    *gnet.Client
+	loops     []*loop
+	pool      *workerPool
+	conns     connTable
+	clock     atomic.Int64 // Unix nanoseconds, to a quarter of a second
+	listeners []net.Listener
+	accepting sync.WaitGroup
+	lingering chan struct{} // a token for each connection over the limit that is being told so
+
+	mu          sync.Mutex
+	running     bool
+	stopping    chan struct{} // closed when the engine is to stop
+	stopRequest stopRequest
+	ended       chan struct{} // closed when Run has returned
+	outcome     error
+
+	counters
+}
+
+type counters struct {
+	accepted, refused, handlerPanics, stalls atomic.Uint64
+}
+
+// Stats are counters of an engine since it was made.
+type Stats struct {
+	Connections   int    // open now
+	Accepted      uint64 // connections that came in
+	Refused       uint64 // connections that were one too many
+	HandlerPanics uint64 // message handlers that panicked
+	Stalls        uint64 // times that an event loop was stuck for longer than StallTimeout
+}
+
+// Stats returns the engine's counters. Any goroutine may call it.
+func (e *Engine) Stats() Stats {
+	return Stats{Connections: int(e.conns.open.Load()), Accepted: e.accepted.Load(), Refused: e.refused.Load(),
+		HandlerPanics: e.handlerPanics.Load(), Stalls: e.stalls.Load()}
+}
+
+// New returns an engine that does not listen yet.
+func New(cfg Config) *Engine {
+	cfg = cfg.withDefaults()
+	e := &Engine{
+		cfg:       cfg,
+		log:       logging.OrDefault(cfg.Logger),
+		lingering: make(chan struct{}, 64),
+		stopping:  make(chan struct{}),
+		ended:     make(chan struct{}),
+	}
+	e.conns.init()
+	e.clock.Store(time.Now().UnixNano())
+	return e
+}
+
+// SetAdmission says who decides which connections may come in. Without one, every connection may. Call it before Run;
+// bridge.Attach does.
+func (e *Engine) SetAdmission(a Admission) {
+	e.mustNotRun("SetAdmission")
+	if e.admission != nil {
+		panic("rollcall: the engine has an admission already: attach one bridge to one engine")
+	}
+	e.admission = a
+}
+
+func (e *Engine) mustNotRun(what string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.running {
+		panic("rollcall: " + what + " must be called before Run")
+	}
+}
+
+// Conn returns the open connection with this ID, or nil. Any goroutine may call it.
+func (e *Engine) Conn(id uint64) *Conn { return e.conns.get(id) }
+
+// Admission decides which connections may come in, and learns when they go. The bridge is one.
+type Admission interface {
+	// First is called on the connection's event loop with its first message, which is valid until it returns. It must
+	// not block. Nothing more of the connection is delivered until Conn.Admit is called, from any goroutine; Conn.Refuse
+	// or Conn.Close turn it away. It may return nil when it does not want to know more.
+	First(c *Conn, m *protocol.Message) Binding
+	// Drain is called while the engine stops, when every connection has been told to close. It waits until all that the
+	// admission has bound is unbound, or until ctx ends, and returns how many are left.
+	Drain(ctx context.Context) (left int)
+}
+
+// Binding is what an Admission knows of a connection. Beat, Received and Sent stand in the message path, on the connection's
+// loop, from Admit on: they must take no lock, look nothing up and allocate nothing. Dropped and Ended are rare, and may come
+// from any goroutine, before Admit too.
+type Binding interface {
+	// Beat says that bytes have come from the client.
+	Beat()
+	// Received counts messages that came in one read, bytes with their headers; the last was of type typ. Heartbeats
+	// and other upkeep (Logon, Close) do not count.
+	Received(typ uint16, messages, bytes int)
+	// Sent counts messages that were handed to the network, in the same way.
+	Sent(typ uint16, messages, bytes int)
+	// Dropped counts messages that were thrown away because the outbound limit was reached.
+	Dropped(typ uint16, messages, bytes int)
+	// Ended is called once, from any goroutine, when the connection begins to close, whoever closes it. It must not
+	// block.
+	Ended(code protocol.CloseCode)
+}
+
+// noBinding is for an Admission that does not want to know more of a connection.
+type noBinding struct{}
+
+func (noBinding) Beat()                     {}
+func (noBinding) Received(uint16, int, int) {}
+func (noBinding) Sent(uint16, int, int)     {}
+func (noBinding) Dropped(uint16, int, int)  {}
+func (noBinding) Ended(protocol.CloseCode)  {}

@@ -1,0 +1,130 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Handler is told of a message. It runs on the connection's event loop, and must not block; or, with Config.Workers, on
+// a worker, where it may. Messages of one connection come one at a time, in order. m is valid until it returns. A panic
+// closes the connection with InternalError, and nothing else.
+type Handler func(c *Conn, m *protocol.Message)
+
+// Middleware wraps a handler in another.
+type Middleware func(next Handler) Handler
+
+// handlerTable finds a handler by message type without hashing: 256 pages of 256.
+type handlerTable struct {
+	pages      [256]*[256]Handler
+	byDefault  Handler
+	middleware []Middleware
+}
+
+func (t *handlerTable) lookup(typ uint16) Handler {
+	if page := t.pages[typ>>8]; page != nil {
+		if h := page[typ&0xff]; h != nil {
+			return h
+		}
+	}
+	return t.byDefault
+}
+
+// Handle sets the handler of a message type. Call it before Run. It panics for a type that is not the application's
+// and for a second handler of one type.
+func (e *Engine) Handle(typ uint16, h Handler) {
+	e.mustNotRun("Handle")
+	if typ == 0 || typ >= protocol.FirstSystemType {
+		panic("rollcall: message types of the application are 0x0001 to 0xFEFF")
+	}
+	t := &e.handlers
+	if t.pages[typ>>8] == nil {
+		t.pages[typ>>8] = new([256]Handler)
+	}
+	if t.pages[typ>>8][typ&0xff] != nil {
+		panic("rollcall: two handlers for one message type")
+	}
+	t.pages[typ>>8][typ&0xff] = h
+}
+
+// HandleDefault sets the handler of the messages that have none of their own. Without it a client that asked, with a
+// message ID, is answered NoHandler. Call it before Run, or it panics; the last call counts.
+func (e *Engine) HandleDefault(h Handler) {
+	e.mustNotRun("HandleDefault")
+	e.handlers.byDefault = h
+}
+
+// Use wraps every handler, the first middleware given outermost. Call it before Run, or it panics.
+func (e *Engine) Use(mw ...Middleware) {
+	e.mustNotRun("Use")
+	e.handlers.middleware = append(e.handlers.middleware, mw...)
+}
+
+// wrap puts the middleware around the handlers, once.
+func (t *handlerTable) wrap() {
+	around := func(h Handler) Handler {
+		for i := len(t.middleware) - 1; i >= 0; i-- {
+			h = t.middleware[i](h)
+		}
+		return h
+	}
+	for _, page := range t.pages {
+		if page == nil {
+			continue
+		}
+		for i, h := range page {
+			if h != nil {
+				page[i] = around(h)
+			}
+		}
+	}
+	if t.byDefault != nil {
+		t.byDefault = around(t.byDefault)
+	}
+}
+
+// Format turns values into message bodies and back.
+type Format struct {
+	Marshal   func(v any) ([]byte, error)
+	Unmarshal func(data []byte, v any) error
+}
+
+// JSON is the Format of encoding/json.
+var JSON = Format{Marshal: json.Marshal, Unmarshal: json.Unmarshal}
+
+// Typed makes a handler of a function from a request to a response; m says who asks, and its body is req. A body that is no Req is answered HandlerFailed. An
+// error that is a *protocol.CloseError is answered with its code and text; of any other the client learns only that the
+// handler failed, and the log has the rest.
+func Typed[Req, Resp any](f Format, h func(c *Conn, m *protocol.Message, req Req) (Resp, error)) Handler {
+	return func(c *Conn, m *protocol.Message) {
+		var req Req
+		if err := f.Unmarshal(m.Body, &req); err != nil {
+			_ = c.ReplyError(m, protocol.HandlerFailed, "the body is not what this message type needs: "+err.Error())
+			return
+		}
+		resp, err := h(c, m, req)
+		if err != nil {
+			c.failed(m, err)
+			return
+		}
+		body, err := f.Marshal(resp)
+		if err != nil {
+			c.failed(m, err)
+			return
+		}
+		_ = c.Reply(m, body)
+	}
+}
+
+func (c *Conn) failed(m *protocol.Message, err error) {
+	var ce *protocol.CloseError
+	if errors.As(err, &ce) {
+		_ = c.ReplyError(m, ce.Code, ce.Text)
+		return
+	}
+	c.engine.log.Info("a handler failed", zapConn(c), zap.Uint16("type", m.Type), zapError(err))
+	_ = c.ReplyError(m, protocol.HandlerFailed, "the handler failed")
+}

@@ -1,0 +1,193 @@
+package engine_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+func TestAMessageGoesToTheHandlerOfItsType(t *testing.T) {
+	e := newEngine(engine.Config{})
+	answer := func(text string) engine.Handler {
+		return func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, []byte(text)) }
+	}
+	e.Handle(1, answer("first"))
+	e.Handle(0xFEFF, answer("last"))
+	e.HandleDefault(answer("other"))
+	r := serve(t, e)
+	p := dial(t, r.addr)
+	for typ, want := range map[uint16]string{1: "first", 0xFEFF: "last", 2: "other", 0x101: "other"} {
+		if got := string(p.ask(typ, uint32(typ), "").Body); got != want {
+			t.Errorf("type %#x went to %q, want %q", typ, got, want)
+		}
+	}
+}
+
+func TestWithoutAHandlerTheClientIsToldIfItAsked(t *testing.T) {
+	e := newEngine(engine.Config{})
+	e.Handle(1, echo)
+	r := serve(t, e)
+	p := dial(t, r.addr)
+	p.send(protocol.Message{Type: 2}, protocol.Message{Type: 2, ID: 3}, protocol.Message{Type: 1, ID: 4})
+	p.wantError(3, protocol.NoHandler)
+	if m := p.read(); m.ID != 4 {
+		t.Errorf("got %v", m)
+	}
+}
+
+func TestMiddlewareWrapsEveryHandlerFirstOutermost(t *testing.T) {
+	e := newEngine(engine.Config{})
+	var trace []string // on the loop alone
+	mw := func(name string) engine.Middleware {
+		return func(next engine.Handler) engine.Handler {
+			return func(c *engine.Conn, m *protocol.Message) {
+				trace = append(trace, name+"(")
+				next(c, m)
+				trace = append(trace, ")"+name)
+			}
+		}
+	}
+	e.Use(mw("a"), mw("b"))
+	h := func(c *engine.Conn, m *protocol.Message) { trace = append(trace, fmt.Sprint(m.Type)) }
+	e.Handle(1, h)
+	e.HandleDefault(h)
+	e.Use(mw("c")) // also after the handlers
+	e.Handle(3, func(c *engine.Conn, m *protocol.Message) {
+		_ = c.Reply(m, []byte(strings.Join(trace[:len(trace)-3], " ")))
+	})
+	r := serve(t, e)
+	p := dial(t, r.addr)
+	p.send(protocol.Message{Type: 1}, protocol.Message{Type: 2}, protocol.Message{Type: 3, ID: 1})
+	want := "a( b( c( 1 )c )b )a a( b( c( 2 )c )b )a"
+	if got := string(p.read().Body); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestHandlersAreSetBeforeRun(t *testing.T) {
+	panics := func(name string, f func()) {
+		t.Helper()
+		defer func() {
+			if recover() == nil {
+				t.Errorf("%s did not panic", name)
+			}
+		}()
+		f()
+	}
+	e := newEngine(engine.Config{})
+	e.Handle(1, echo)
+	panics("a second handler", func() { e.Handle(1, echo) })
+	panics("type 0", func() { e.Handle(0, echo) })
+	panics("a system type", func() { e.Handle(protocol.Heartbeat, echo) })
+	e.SetAdmission(&gate{arrived: make(chan *binding, 1)})
+	panics("a second admission", func() { e.SetAdmission(&gate{}) })
+	r := serve(t, e)
+	dial(t, r.addr).ask(1, 1, "") // it runs
+	panics("Handle while running", func() { e.Handle(2, echo) })
+	panics("HandleDefault while running", func() { e.HandleDefault(echo) })
+	panics("Use while running", func() { e.Use() })
+	panics("SetAdmission while running", func() { e.SetAdmission(&gate{}) })
+}
+
+func TestTyped(t *testing.T) {
+	type sum struct{ A, B int }
+	type total struct{ Total int }
+	core, logs := observer.New(zap.InfoLevel)
+	e := newEngine(engine.Config{Logger: zap.New(core)})
+	secret := errors.New("the database's password is hunter2")
+	e.Handle(1, engine.Typed(engine.JSON, func(_ *engine.Conn, _ *protocol.Message, s sum) (total, error) { return total{s.A + s.B}, nil }))
+	e.Handle(2, engine.Typed(engine.JSON, func(*engine.Conn, *protocol.Message, sum) (total, error) { return total{}, secret }))
+	e.Handle(3, engine.Typed(engine.JSON, func(*engine.Conn, *protocol.Message, sum) (total, error) {
+		return total{}, fmt.Errorf("wrapped: %w", &protocol.CloseError{Code: protocol.Refused, Text: "not today"})
+	}))
+	e.Handle(4, engine.Typed(engine.JSON, func(*engine.Conn, *protocol.Message, sum) (chan int, error) { return nil, nil })) // not for JSON
+	r := serve(t, e)
+	p := dial(t, r.addr)
+	send := func(typ uint16, body string) {
+		p.send(protocol.Message{Type: typ, ID: uint32(typ), Body: []byte(body)})
+	}
+
+	if got := string(p.ask(1, 1, `{"A":2,"B":3}`).Body); got != `{"Total":5}` {
+		t.Errorf("got %s", got)
+	}
+	send(1, `{"A":"two"}`)
+	p.wantError(1, protocol.HandlerFailed)
+	send(1, ``)
+	p.wantError(1, protocol.HandlerFailed)
+	send(2, `{}`)
+	if ce := p.wantError(2, protocol.HandlerFailed); strings.Contains(ce.Text, "hunter2") {
+		t.Errorf("the client was told %q", ce.Text)
+	}
+	if logs.FilterMessage("a handler failed").FilterField(zap.Error(secret)).Len() != 1 {
+		t.Errorf("the log has not the error: %v", logs.All())
+	}
+	send(3, `{}`)
+	if ce := p.wantError(3, protocol.Refused); ce.Text != "not today" {
+		t.Errorf("the text is %q", ce.Text)
+	}
+	send(4, `{}`)
+	p.wantError(4, protocol.HandlerFailed)
+	p.ask(1, 5, `{}`) // the connection is as before
+}
+
+// A message is valid until its handler returns; a clone stays.
+func TestAClonedMessageStays(t *testing.T) {
+	e := newEngine(engine.Config{})
+	clones := make(chan *protocol.Message, 100)
+	e.HandleDefault(func(_ *engine.Conn, m *protocol.Message) { clones <- m.Clone() })
+	r := serve(t, e)
+	p := dial(t, r.addr)
+	for i := range uint32(100) {
+		p.send(protocol.Message{Type: 1, ID: i, Device: 7, DestUserID: "bob", Body: fmt.Appendf(nil, "body %d", i)})
+	}
+	for i := range uint32(100) {
+		m := receive(t, "a message", clones)
+		if m.ID != i || m.Device != 7 || m.DestUserID != "bob" || string(m.Body) != fmt.Sprintf("body %d", i) {
+			t.Fatalf("message %d is %v", i, m)
+		}
+	}
+}
+
+func TestValuesAndIdentity(t *testing.T) {
+	e := newEngine(engine.Config{})
+	type key struct{}
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+		n, _ := c.Value(key{}).(int)
+		c.SetValue(key{}, n+1)
+		_ = c.Reply(m, fmt.Append(nil, n))
+	})
+	e.Handle(2, func(c *engine.Conn, m *protocol.Message) {
+		c.SetValue(key{}, nil)
+		_ = c.Reply(m, []byte(c.RemoteAddr()))
+	})
+	e.Handle(3, func(c *engine.Conn, m *protocol.Message) {
+		_ = c.Reply(m, fmt.Append(nil, c.ID(), e.Conn(c.ID()) == c, e.Conn(c.ID()+1_000_000) == nil))
+	})
+	r := serve(t, e)
+	a, b := dial(t, r.addr), dial(t, r.addr)
+	var got []string
+	for _, p := range []*peer{a, a, b, a} {
+		got = append(got, string(p.ask(1, 1, "").Body))
+	}
+	if want := []string{"0", "1", "0", "2"}; !slices.Equal(got, want) {
+		t.Errorf("the values are %v, want %v", got, want)
+	}
+	if got := string(a.ask(2, 1, "").Body); got != a.LocalAddr().String() {
+		t.Errorf("the remote address is %s, want %v", got, a.LocalAddr())
+	}
+	if got := string(a.ask(1, 1, "").Body); got != "0" {
+		t.Errorf("the value that was taken away is %s", got)
+	}
+	ida, idb := string(a.ask(3, 1, "").Body), string(b.ask(3, 1, "").Body)
+	if ida == idb || !strings.HasSuffix(ida, "true true") || !strings.HasSuffix(idb, "true true") {
+		t.Errorf("the IDs are %s and %s", ida, idb)
+	}
+}

@@ -1,0 +1,203 @@
+package engine
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// attendInterval is how often a loop looks at connections whose peers do not keep up.
+const attendInterval = 5 * time.Millisecond
+
+// loop is one event loop: a goroutine of gnet's, with what we want done on it.
+type loop struct {
+	engine   *Engine
+	gnetLoop gnet.EventLoop
+	waker    net.Conn // a byte written here makes the loop run its tasks
+
+	// The loop's own.
+	msg       protocol.Message // the message being delivered
+	current   *Conn            // the connection whose messages are being delivered, or nil
+	batch     outBuf           // replies to the messages of the read at hand
+	attention []*Conn          // connections to look at in a while
+
+	mu       sync.Mutex
+	tasks    []func()
+	output   []*Conn // connections with output
+	woken    bool
+	ended    bool
+	attender *time.Timer
+
+	spareTasks  []func()
+	spareOutput []*Conn
+
+	pinged, ponged atomic.Int64 // of the watchdog
+}
+
+// post runs f on the loop, soon; at once, here, when the loop has ended.
+func (l *loop) post(f func()) {
+	l.mu.Lock()
+	if l.ended {
+		l.mu.Unlock()
+		f()
+		return
+	}
+	l.tasks = append(l.tasks, f)
+	wake := l.mustWake()
+	l.mu.Unlock()
+	if wake {
+		l.wake()
+	}
+}
+
+// markOutput has the loop hand the connections' queues to gnet.
+func (l *loop) markOutput(conns ...*Conn) {
+	l.mu.Lock()
+	l.output = append(l.output, conns...)
+	wake := l.mustWake()
+	l.mu.Unlock()
+	if wake {
+		l.wake()
+	}
+}
+
+// mustWake reports whether the loop sleeps on what there is to do. l.mu is held on entry.
+func (l *loop) mustWake() bool {
+	wake := !l.woken && !l.ended
+	l.woken = true
+	return wake
+}
+
+var wakeByte = []byte{1}
+
+// wake makes the loop run its tasks. A byte on a socket pair, not a task of gnet's: gnet runs its tasks until there are
+// none, so that goroutines that send without a pause would keep the loop from reading.
+func (l *loop) wake() {
+	_, _ = l.waker.Write(wakeByte) // one byte at most is under way, so it cannot block; an ended loop needs no waking
+}
+
+// run runs what was posted and writes what was queued. It runs on the loop.
+func (l *loop) run() {
+	l.mu.Lock()
+	tasks, output := l.tasks, l.output
+	l.tasks, l.output = l.spareTasks[:0], l.spareOutput[:0]
+	l.woken = false
+	l.mu.Unlock()
+	l.ponged.Store(l.pinged.Load())
+	for i, f := range tasks {
+		tasks[i] = nil
+		l.protect(f)
+	}
+	for i, c := range output {
+		output[i] = nil
+		c.guard(c.flush)
+	}
+	l.spareTasks, l.spareOutput = tasks, output
+	if cap(tasks) > 4096 {
+		l.spareTasks = nil
+	}
+}
+
+// protect keeps a panic in a callback that was given to us from ending the process.
+func (l *loop) protect(f func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.engine.panicked("a task", v)
+		}
+	}()
+	f()
+}
+
+// attend puts a connection on the list of those to look at in a while. It runs on the loop.
+func (l *loop) attend(c *Conn) {
+	if c.attended || c.gone {
+		return
+	}
+	c.attended = true
+	l.attention = append(l.attention, c)
+	if len(l.attention) == 1 {
+		l.attendLater()
+	}
+}
+
+func (l *loop) attendLater() {
+	if l.attender == nil {
+		l.attender = time.AfterFunc(attendInterval, func() { l.post(l.lookAfter) })
+		return
+	}
+	l.attender.Reset(attendInterval)
+}
+
+// lookAfter looks at the connections whose peers did not keep up.
+func (l *loop) lookAfter() {
+	looking := l.attention
+	l.attention = nil
+	for _, c := range looking {
+		c.attended = false
+		c.guard(c.flush) // does nothing but look while gnet holds bytes
+		if !c.attended && c.state.Load() == stateClosing {
+			c.guard(c.drain) // not shutWrite: the notice may have been queued since
+		}
+	}
+}
+
+// end says that the loop runs nothing any more, and runs here what it has left undone.
+func (l *loop) end() {
+	l.mu.Lock()
+	l.ended = true
+	tasks := l.tasks
+	l.tasks, l.output = nil, nil
+	l.mu.Unlock()
+	for _, f := range tasks {
+		l.protect(f)
+	}
+}
+
+// events receives gnet's callbacks, each on the loop of its connection. A connection's context is its *Conn, that of a
+// loop's waker the *loop.
+type events struct {
+	gnet.BuiltinEventEngine
+	engine *Engine
+}
+
+func (ev *events) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
+	if c, ok := gc.Context().(*Conn); ok {
+		c.opened(gc)
+	}
+	return nil, gnet.None
+}
+
+func (ev *events) OnTraffic(gc gnet.Conn) gnet.Action {
+	switch v := gc.Context().(type) {
+	case *Conn:
+		v.loop.read(v)
+	case *loop:
+		_, _ = gc.Discard(-1)
+		v.run()
+	}
+	return gnet.None
+}
+
+func (ev *events) OnClose(gc gnet.Conn, err error) gnet.Action {
+	switch v := gc.Context().(type) {
+	case *Conn:
+		v.onClose(err)
+	case *loop:
+		ev.engine.fail(ErrLoopEnded)
+	}
+	return gnet.None
+}
+
+// gnetLogger routes gnet's words into ours. What gnet warns of is everyday life for a server: that a connection which was
+// closed while an event for it was under way had an event, for one.
+type gnetLogger struct{ *zap.SugaredLogger }
+
+func (g gnetLogger) Warnf(format string, args ...any) { g.Debugf(format, args...) }
+
+func (g gnetLogger) Fatalf(format string, args ...any) { g.Errorf(format, args...) }

@@ -1,0 +1,35 @@
+package engine
+
+import (
+	"net"
+	"syscall"
+)
+
+func shutdownWrite(fd int) error { return syscall.Shutdown(syscall.Handle(fd), syscall.SHUT_WR) }
+
+// socketPair returns the two ends of a connection inside this process.
+func socketPair() (ours, theirs net.Conn, err error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer ln.Close()
+	ours, err = net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		return nil, nil, err
+	}
+	for {
+		theirs, err = ln.Accept()
+		if err != nil {
+			_ = ours.Close()
+			return nil, nil, err
+		}
+		if theirs.RemoteAddr().String() == ours.LocalAddr().String() {
+			return ours, theirs, nil
+		}
+		_ = theirs.Close() // a stranger
+	}
+}
+
+// descriptorsLeft returns how many connections there is room for: Windows has no limit of its own.
+func descriptorsLeft() int { return 1 << 20 }

@@ -1,0 +1,243 @@
+package engine_test
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// gnet trap 14, rule 15: a panic in a message handler ends its connection with InternalError, and nothing else. What was
+// answered before goes out.
+func TestAPanicInAHandlerEndsItsConnectionAlone(t *testing.T) {
+	for _, workers := range []int{0, 2} {
+		t.Run(fmt.Sprintf("%d workers", workers), func(t *testing.T) {
+			e := newEngine(engine.Config{Workers: workers})
+			g := newGate(t, e)
+			e.Handle(1, echo)
+			e.Handle(2, func(*engine.Conn, *protocol.Message) { panic("in a handler") })
+			e.Handle(9, echo)
+			r := serve(t, e)
+			check := healthy(t, r.addr)
+			receive(t, "the healthy connection", g.arrived)
+			for range 3 {
+				p, b := g.enter(t, r.addr)
+				p.read()
+				p.send(protocol.Message{Type: 1, ID: 1}, protocol.Message{Type: 2}, protocol.Message{Type: 1, ID: 2})
+				if m := p.read(); m.ID != 1 {
+					t.Errorf("got %v", m)
+				}
+				p.wantClose(protocol.InternalError)
+				b.wantEnd(t, protocol.InternalError)
+			}
+			check()
+			if n := e.Stats().HandlerPanics; n != 3 {
+				t.Errorf("%d panics were counted, want 3", n)
+			}
+		})
+	}
+}
+
+// gnet trap 14: a panic in an Admission, or in its Binding, ends that connection with InternalError, and nothing else:
+// with its first message, and later.
+func TestAPanicInAnAdmissionEndsItsConnectionAlone(t *testing.T) {
+	for _, where := range []string{"First", "Beat", "Received", "Sent", "Beat, later", "Received, later", "Sent, later", "Ended, later"} {
+		t.Run(where, func(t *testing.T) {
+			e := newEcho(engine.Config{Loops: 1})
+			g := newGate(t, e)
+			r := serve(t, e)
+			check := healthy(t, r.addr)
+			healthyOne := receive(t, "the healthy connection", g.arrived)
+			eventually(t, "the healthy connection's first answer", func() bool { return healthyOne.sent.Load() > 0 })
+
+			method, later := strings.CutSuffix(where, ", later")
+			var armed atomic.Bool
+			armed.Store(!later)
+			bad := &gate{arrived: make(chan *binding, 1), panic: func(at string) {
+				if at == method && armed.Load() {
+					panic("in " + where)
+				}
+			}}
+			if where == "First" {
+				bad.first = func(*engine.Conn, *protocol.Message, *binding) { panic("in First") }
+			}
+			g.swap(bad) // for the next connection
+			p := dial(t, r.addr)
+			p.send(protocol.Message{Type: 1, ID: 1, UserID: "ann"})
+			b := receive(t, "a connection", bad.arrived)
+			if later {
+				p.read()
+				eventually(t, "the count", func() bool { return b.sent.Load() == 1 })
+				armed.Store(true)
+				if method == "Ended" {
+					_ = p.Close()
+					receive(t, "Ended", b.firstEnd)
+				} else {
+					p.send(protocol.Message{Type: 1, ID: 2})
+				}
+			}
+			if method != "Ended" {
+				m := p.read()
+				if m.Type != protocol.Close {
+					m = p.read() // the panic came after the answer
+				}
+				wantNotice(t, m, protocol.InternalError)
+				p.wantEOF()
+				_ = p.Close()
+			}
+			eventually(t, "the end", func() bool { return e.Stats().Connections == 1 })
+			check()
+		})
+	}
+}
+
+// gnet trap 14: a panic in what an application gave a connection to call.
+func TestAPanicInACallbackEndsItsConnectionAlone(t *testing.T) {
+	for _, workers := range []int{0, 2} {
+		for _, c := range []struct {
+			name string
+			end  func(p *peer, request protocol.Message)
+		}{
+			{"a reply", func(p *peer, request protocol.Message) {
+				p.send(protocol.Message{Type: request.Type, ID: request.ID, Flags: protocol.FlagReply})
+				p.wantClose(protocol.InternalError)
+			}},
+			{"a timeout", func(p *peer, _ protocol.Message) { p.wantClose(protocol.InternalError) }},
+			{"the connection's end", func(p *peer, _ protocol.Message) { _ = p.Close() }},
+		} {
+			t.Run(fmt.Sprintf("%s, %d workers", c.name, workers), func(t *testing.T) {
+				e := newEngine(engine.Config{Workers: workers})
+				e.Handle(9, echo)
+				called := make(chan error, 1)
+				timeout := time.Minute
+				if c.name == "a timeout" {
+					timeout = 20 * time.Millisecond
+				}
+				e.Handle(1, func(conn *engine.Conn, _ *protocol.Message) {
+					_ = conn.Request(1, nil, timeout, func(_ *protocol.Message, err error) {
+						called <- err
+						panic("in a callback")
+					})
+				})
+				r := serve(t, e)
+				check := healthy(t, r.addr)
+				p := dial(t, r.addr)
+				p.send(protocol.Message{Type: 1})
+				c.end(p, p.read())
+				receive(t, "the callback", called)
+				_ = p.Close()
+				eventually(t, "the end", func() bool { return e.Stats().Connections == 1 })
+				check()
+			})
+		}
+	}
+}
+
+// gnet trap 14: a panic in a task that was posted to an event loop, here Quiesce's done.
+func TestAPanicInATaskEndsNothing(t *testing.T) {
+	e := newEcho(engine.Config{})
+	g := newGate(t, e)
+	r := serve(t, e)
+	check := healthy(t, r.addr)
+	receive(t, "the healthy connection", g.arrived)
+	p, b := g.enter(t, r.addr)
+	called := make(chan struct{})
+	b.conn.Quiesce(func() {
+		close(called)
+		panic("in a task")
+	})
+	receive(t, "done", called)
+	_ = p.Close()
+	eventually(t, "the end", func() bool { return e.Stats().Connections == 1 })
+	check()
+}
+
+// panickyCodec is Binary until it meets the body "panic".
+type panickyCodec struct{ decode, encode bool }
+
+func (c panickyCodec) Decode(src []byte, m *protocol.Message, o protocol.DecodeOptions) (n, need int, err error) {
+	n, need, err = protocol.Binary.Decode(src, m, o)
+	if c.decode && n > 0 && string(m.Body) == "panic" {
+		panic("in Decode")
+	}
+	return n, need, err
+}
+
+func (c panickyCodec) Append(dst []byte, m *protocol.Message) ([]byte, error) {
+	if c.encode && string(m.Body) == "panic" {
+		panic("in Append")
+	}
+	return protocol.Binary.Append(dst, m)
+}
+
+// gnet trap 14: a panic while a codec decodes ends its connection with InternalError, and nothing else.
+func TestAPanicInDecodeEndsItsConnectionAlone(t *testing.T) {
+	e := newEcho(engine.Config{Codec: panickyCodec{decode: true}})
+	r := serve(t, e)
+	check := healthy(t, r.addr)
+	p := dial(t, r.addr)
+	p.ask(1, 1, "fine")
+	p.send(protocol.Message{Type: 1, ID: 2, Body: []byte("panic")}, protocol.Message{Type: 1, ID: 3})
+	p.wantClose(protocol.InternalError)
+	_ = p.Close()
+	eventually(t, "the end", func() bool { return e.Stats().Connections == 1 })
+	check()
+}
+
+// gnet trap 14: a panic while a codec encodes is the sender's error. No lock stays held.
+func TestAPanicInAppendIsTheSendersError(t *testing.T) {
+	e := newEcho(engine.Config{Codec: panickyCodec{encode: true}})
+	errs := make(chan error, 2)
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+		errs <- c.Reply(m, []byte("panic"))
+		errs <- c.Send(1, []byte("panic"))
+		_ = c.Reply(m, []byte("fine"))
+	})
+	r := serve(t, e)
+	check := healthy(t, r.addr)
+	p := dial(t, r.addr)
+	for id := range uint32(3) {
+		if got := string(p.ask(1, id+1, "").Body); got != "fine" {
+			t.Errorf("got %q", got)
+		}
+		for range 2 {
+			if receive(t, "an outcome", errs) == nil {
+				t.Error("no error came back")
+			}
+		}
+	}
+	check()
+}
+
+// noticePanicCodec cannot encode the notice that a connection is one too many.
+type noticePanicCodec struct{ protocol.BinaryCodec }
+
+func (c noticePanicCodec) Append(dst []byte, m *protocol.Message) ([]byte, error) {
+	if m.Type == protocol.Close {
+		panic("in a notice")
+	}
+	return c.BinaryCodec.Append(dst, m)
+}
+
+// gnet trap 14: nor does a panic in a notice, on whichever goroutine it is encoded.
+func TestAPanicInANoticeEndsNothing(t *testing.T) {
+	e := newEcho(engine.Config{Codec: noticePanicCodec{}, MaxConnections: 2})
+	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) { c.Close(protocol.KickedOut, "") })
+	r := serve(t, e)
+	check := healthy(t, r.addr)
+	p := dial(t, r.addr)
+	p.ask(1, 1, "")
+	stranger := dial(t, r.addr)
+	if m, err := stranger.next(); err == nil {
+		t.Errorf("a stranger got a message of type %#x", m.Type)
+	}
+	p.send(protocol.Message{Type: 2})
+	p.wantEOF()
+	_ = p.Close()
+	eventually(t, "the end", func() bool { return e.Stats().Connections == 1 })
+	check()
+}

@@ -1,0 +1,269 @@
+package engine
+
+import (
+	"errors"
+	"math"
+	"runtime/debug"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// read is called when bytes have come. It runs on the loop, like all in this file.
+func (l *loop) read(c *Conn) {
+	switch c.state.Load() {
+	case stateVerifying:
+		if c.gc.InboundBuffered() > l.engine.cfg.MaxWaiting {
+			c.Close(protocol.RateLimited, "too much was sent before the logon was answered")
+			_, _ = c.gc.Discard(-1)
+		}
+	case stateClosing, stateClosed, stateEnded:
+		_, _ = c.gc.Discard(-1)
+	default:
+		l.process(c, nil)
+	}
+}
+
+// process delivers what is buffered: first, when not nil, then every whole frame, in one pass.
+func (l *loop) process(c *Conn, first *protocol.Message) {
+	if c.gone {
+		return
+	}
+	if c.quiet.Load() {
+		_, _ = c.gc.Discard(-1)
+		return
+	}
+	defer l.processed(c)
+	buffered := c.gc.InboundBuffered()
+	if first == nil && buffered < int(c.need) { // looking at an unfinished frame would copy it each time
+		l.beat(c, false)
+		return
+	}
+	var in tally
+	used := 0
+	l.current = c
+	if buffered > 0 || first != nil {
+		used = l.deliverAll(c, first, &in)
+	}
+	l.current = nil
+	if !c.gone && used > 0 {
+		_, _ = c.gc.Discard(used) // never 0, which would discard everything
+	}
+	if in.messages > 0 && c.userBound {
+		c.binding.Received(in.typ, in.messages, in.bytes)
+	}
+	l.beat(c, used > 0)
+	c.flushBatch()
+	if !c.gone && c.state.Load() >= stateClosing {
+		_, _ = c.gc.Discard(-1)
+	}
+}
+
+// processed is deferred by process. A panic that comes so far is a Binding's: it must not touch other connections.
+func (l *loop) processed(c *Conn) {
+	if v := recover(); v != nil {
+		l.current = nil
+		l.batch.reset()
+		c.handlerPanicked(v)
+	}
+	if c.endPending {
+		c.endDelivered()
+	}
+}
+
+// beat tells of a sign of life: a whole frame, or bytes of one that has not taken too long.
+func (l *loop) beat(c *Conn, progress bool) {
+	if c.state.Load() != stateBound || !c.userBound {
+		return
+	}
+	now := l.engine.clock.Load()
+	switch {
+	case c.gone || c.gc.InboundBuffered() == 0:
+		c.unfinishedSince = 0
+	case progress || c.unfinishedSince == 0:
+		c.unfinishedSince = now
+	case now-c.unfinishedSince > int64(l.engine.cfg.UnfinishedTimeout):
+		return
+	}
+	c.binding.Beat()
+}
+
+// deliverAll delivers the frames that are buffered and returns how many bytes they took.
+func (l *loop) deliverAll(c *Conn, first *protocol.Message, in *tally) (used int) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.handlerPanicked(v)
+		}
+	}()
+	if first != nil {
+		if !c.delivers() {
+			return 0
+		}
+		in.add(first.Type, frameSize(first))
+		c.deliver(first, frameSize(first))
+		if !c.delivers() || c.gc.InboundBuffered() == 0 {
+			return 0
+		}
+	}
+	buf, _ := c.gc.Peek(-1)
+	cfg := &l.engine.cfg
+	opts := protocol.DecodeOptions{MaxBody: cfg.MaxBody}
+	if c.state.Load() == stateAccepted {
+		opts.First, opts.MaxFrame = true, cfg.MaxFirstFrame
+	}
+	m := &l.msg
+	_, binary := c.codec.(protocol.BinaryCodec)
+	handlers := &l.engine.handlers
+	for used < len(buf) {
+		var n, need int
+		var err error
+		m.UserID = c.userID
+		if binary { // called directly it is not looked up for each message
+			n, need, err = protocol.Binary.Decode(buf[used:], m, opts)
+		} else {
+			n, need, err = c.codec.Decode(buf[used:], m, opts)
+		}
+		if err != nil {
+			c.decodeFailed(err)
+			return used
+		}
+		if n <= 0 {
+			c.need = uint32(min(max(need, len(buf)-used+1), math.MaxInt32))
+			return used
+		}
+		used += n
+		if opts.First {
+			c.need = 0
+			if !c.firstMessage(m) { // the rest waits until the Admission has decided
+				return used
+			}
+			opts.First, opts.MaxFrame = false, 0
+		}
+		if m.UserID != c.userID && c.userBound {
+			if c.strict && m.UserID != "" {
+				c.Close(protocol.WrongUserID, "the message carries another user's ID")
+				return used
+			}
+			m.UserID = c.userID
+		}
+		in.add(m.Type, n)
+		if h := handlers.lookup(m.Type); h != nil && m.Type < protocol.FirstSystemType && !m.IsReply() && c.box == nil {
+			h(c, m) // what deliver would come to, for nearly every message
+		} else {
+			c.deliver(m, n)
+		}
+		if len(l.batch.b) >= flushSize {
+			c.flushBatch()
+		}
+		if !c.delivers() {
+			return used
+		}
+	}
+	c.need = 0
+	return used
+}
+
+// delivers reports whether the next message may be delivered.
+func (c *Conn) delivers() bool {
+	return c.state.Load() == stateBound && !c.quiet.Load()
+}
+
+// frameSize is what a message takes in Rollcall's own wire format, which the first message is counted by.
+func frameSize(m *protocol.Message) int {
+	return protocol.HeaderLen + len(m.UserID) + len(m.DestUserID) + len(m.Body)
+}
+
+// firstMessage is a connection's first. It reports whether the message is to be delivered now.
+func (c *Conn) firstMessage(m *protocol.Message) bool {
+	e := c.engine
+	c.mu.Lock()
+	if c.state.Load() != stateAccepted {
+		c.mu.Unlock()
+		return false
+	}
+	c.stopTimer()
+	if e.admission == nil {
+		c.state.Store(stateBound)
+		c.mu.Unlock()
+		return true
+	}
+	c.state.Store(stateVerifying)
+	c.mu.Unlock()
+	if m.Type == protocol.Close {
+		c.Close(protocol.ClientClosed, "")
+		return false
+	}
+	b := e.admission.First(c, m)
+	if b == nil {
+		b = noBinding{}
+	}
+	c.mu.Lock()
+	c.binding = b
+	over := c.state.Load() >= stateClosing
+	c.mu.Unlock()
+	if over {
+		c.tellEnd()
+	}
+	return false
+}
+
+// deliver hands one message of n bytes to whom it concerns. Upkeep and replies never wait behind a handler.
+func (c *Conn) deliver(m *protocol.Message, n int) {
+	switch {
+	case m.IsReply() && (m.DestUserID == "" || m.DestUserID == protocol.ServerID): // to the server itself
+		c.answered(m)
+	case m.Type == protocol.Heartbeat:
+		if m.ID != 0 && !m.IsReply() {
+			_ = c.Reply(m, nil)
+		}
+	case m.Type == protocol.Logon && c.engine.admission != nil && !m.IsReply():
+		c.Close(protocol.InvalidMessage, "a second Logon on one connection")
+	case c.box != nil:
+		c.box.put(c, item{message: m.Clone(), size: n})
+	default:
+		c.handle(m)
+	}
+}
+
+// handle runs the message's handler. It runs on the loop, or on a worker.
+func (c *Conn) handle(m *protocol.Message) {
+	if m.Type == protocol.Close {
+		c.Close(protocol.ClientClosed, "")
+		return
+	}
+	if m.Type > protocol.Close { // the system's, of a later version: never the application's, which might relay it
+		if m.IsReply() { // to another user, and nobody passes it on: a reply is not replied to
+			return
+		}
+		_ = c.ReplyError(m, protocol.NoHandler, "the server does not know this system message")
+		return
+	}
+	if h := c.engine.handlers.lookup(m.Type); h != nil {
+		h(c, m)
+		return
+	}
+	if m.IsReply() { // to another user, and nobody passes it on: a reply is not replied to
+		return
+	}
+	_ = c.ReplyError(m, protocol.NoHandler, "the server has no handler for this message type")
+}
+
+func (c *Conn) decodeFailed(err error) {
+	var ce *protocol.CloseError
+	if errors.As(err, &ce) {
+		c.Close(ce.Code, ce.Text)
+		return
+	}
+	c.Close(protocol.InvalidMessage, err.Error())
+}
+
+func (c *Conn) handlerPanicked(v any) {
+	c.engine.panicked("a message handler of "+c.remote, v)
+	c.Close(protocol.InternalError, "")
+}
+
+func (e *Engine) panicked(who string, v any) {
+	e.handlerPanics.Add(1)
+	e.log.Error(who+" panicked", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+}

@@ -1,0 +1,140 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// request is one that the server sent and the client has not answered.
+type request struct {
+	done   func(*protocol.Message, error) // called once, by whoever took the request out of the connection's map
+	timer  *time.Timer
+	inline bool // done neither blocks nor is the application's, and may run on the loop whatever Workers says
+}
+
+func (r *request) finish(m *protocol.Message, err error) {
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+	r.done(m, err)
+}
+
+// Request sends a request to the client and returns at once. done is called once: with the reply, which is valid until
+// done returns, or with an error: a *protocol.CloseError when the client answered with one, ErrRequestTimeout after the
+// timeout (0 means 10 s), ErrClosed when the connection ended first. A reply is delivered like a message, on the
+// connection's loop or a worker; an error may come on any goroutine. When Request returns an error done is not called.
+func (c *Conn) Request(typ uint16, body []byte, timeout time.Duration, done func(reply *protocol.Message, err error)) error {
+	return c.request(typ, body, orDefault(timeout, 10*time.Second, never), &request{done: done})
+}
+
+// RequestContext sends a request to the client and waits for the reply, which the caller may keep, or until ctx ends.
+// It must not be called on an event loop, which could then not read the reply: in a handler without Workers use Request.
+func (c *Conn) RequestContext(ctx context.Context, typ uint16, body []byte) (*protocol.Message, error) {
+	type outcome struct {
+		reply *protocol.Message
+		err   error
+	}
+	done := make(chan outcome, 1)
+	r := &request{inline: true, done: func(m *protocol.Message, err error) {
+		if m != nil {
+			m = m.Clone()
+		}
+		done <- outcome{m, err}
+	}}
+	if err := c.request(typ, body, never, r); err != nil {
+		return nil, err
+	}
+	select {
+	case o := <-done:
+		return o.reply, o.err
+	case <-ctx.Done():
+		c.forget(r)
+		return nil, ctx.Err()
+	}
+}
+
+func (c *Conn) request(typ uint16, body []byte, timeout time.Duration, r *request) error {
+	c.mu.Lock()
+	if c.state.Load() >= stateClosing {
+		c.mu.Unlock()
+		return ErrClosed
+	}
+	x := c.rare()
+	if x.requests == nil {
+		x.requests = make(map[uint32]*request)
+	}
+	for {
+		x.lastID++
+		if _, taken := x.requests[x.lastID]; x.lastID != 0 && !taken {
+			break
+		}
+	}
+	id := x.lastID
+	x.requests[id] = r
+	if timeout != never {
+		r.timer = time.AfterFunc(timeout, func() {
+			if c.take(id) == r {
+				c.guard(func() { r.done(nil, ErrRequestTimeout) })
+			}
+		})
+	}
+	c.mu.Unlock()
+	if err := c.SendMessage(&protocol.Message{Type: typ, ID: id, Body: body}); err != nil {
+		if c.take(id) == r { // otherwise somebody has called done, or will
+			if r.timer != nil {
+				r.timer.Stop()
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// take takes an open request out, so that one party alone finishes it; nil when there is none.
+func (c *Conn) take(id uint32) *request {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.extra == nil {
+		return nil
+	}
+	r := c.extra.requests[id]
+	delete(c.extra.requests, id)
+	return r
+}
+
+func (c *Conn) forget(r *request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, o := range c.extra.requests {
+		if o == r {
+			delete(c.extra.requests, id)
+			return
+		}
+	}
+}
+
+// answered is called on the loop with a reply. One that nobody waits for any more is dropped.
+func (c *Conn) answered(m *protocol.Message) {
+	r := c.take(m.ID)
+	if r == nil {
+		return
+	}
+	var err error
+	if m.Flags&protocol.FlagError != 0 {
+		var ce *protocol.CloseError
+		if ce, err = protocol.ParseClose(m.Body); err == nil {
+			err = ce
+		}
+		m = nil
+	}
+	if c.box != nil && !r.inline {
+		if m != nil {
+			m = m.Clone()
+		}
+		c.box.put(c, item{message: m, request: r, err: err})
+		return
+	}
+	r.finish(m, err)
+}

@@ -1,0 +1,291 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Run serves until ctx ends or Shutdown is called, and then stops: the listeners close, every connection is told
+// ServerStopping and closed gracefully, every session ends. It returns nil when it was asked to stop and all went well;
+// an error that wraps ErrStopTimeout, with the numbers, when something had to be given up on; and an error at once when
+// it cannot listen. An engine runs once.
+func (e *Engine) Run(ctx context.Context) error {
+	e.mu.Lock()
+	if e.running {
+		e.mu.Unlock()
+		return ErrRunning
+	}
+	select {
+	case <-e.stopping: // Shutdown came first
+		e.running = true
+		e.mu.Unlock()
+		close(e.ended)
+		return nil
+	default:
+	}
+	if err := e.listen(); err != nil {
+		e.mu.Unlock()
+		return err
+	}
+	e.running = true
+	e.mu.Unlock()
+
+	err := e.serve(ctx)
+	e.mu.Lock()
+	e.outcome = err
+	e.mu.Unlock()
+	close(e.ended)
+	return err
+}
+
+// Shutdown stops an engine that runs, as the end of Run's context does, but gives up when ctx ends instead of at
+// StopTimeout. It returns what Run returns, when Run has. Before Run it closes what Listen has opened, and Run will return
+// nil at once. When a stop is under way already it waits for that one.
+func (e *Engine) Shutdown(ctx context.Context) error {
+	e.mu.Lock()
+	running := e.running
+	e.mu.Unlock()
+	e.askToStop(stopRequest{within: ctx})
+	if !running {
+		e.closeListeners()
+		return nil
+	}
+	<-e.ended
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.outcome
+}
+
+// stopRequest says how an engine is to stop.
+type stopRequest struct {
+	within  context.Context // gives up when it ends; nil means StopTimeout
+	failure error           // why nobody had to ask
+}
+
+// askToStop begins the stop. Only the first request counts.
+func (e *Engine) askToStop(r stopRequest) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	select {
+	case <-e.stopping:
+	default:
+		e.stopRequest = r
+		close(e.stopping)
+	}
+}
+
+// fail stops the engine because of an error.
+func (e *Engine) fail(err error) { e.askToStop(stopRequest{failure: err}) }
+
+func (e *Engine) serve(ctx context.Context) error {
+	e.handlers.wrap()
+	if err := e.startLoops(); err != nil {
+		for _, l := range e.loops {
+			_ = l.waker.Close()
+		}
+		e.closeListeners()
+		return err
+	}
+	if e.cfg.Workers > 0 {
+		e.pool = newWorkerPool(e.cfg.Workers)
+	}
+	watchdog := make(chan struct{})
+	watchdogEnded := make(chan struct{})
+	go func() {
+		defer close(watchdogEnded)
+		e.watch(watchdog)
+	}()
+	e.startAccepting()
+
+	select {
+	case <-ctx.Done():
+		e.askToStop(stopRequest{})
+	case <-e.stopping:
+	}
+	e.mu.Lock()
+	r := e.stopRequest
+	e.mu.Unlock()
+	if r.within == nil {
+		var cancel context.CancelFunc
+		r.within, cancel = context.WithTimeout(context.Background(), e.cfg.StopTimeout)
+		defer cancel()
+	}
+	err := e.stop(r.within)
+	close(watchdog)
+	<-watchdogEnded
+	return errors.Join(r.failure, err)
+}
+
+// startLoops starts gnet's event loops and learns which they are, by a connection of our own to each.
+func (e *Engine) startLoops() error {
+	client, err := gnet.NewClient(&events{engine: e},
+		gnet.WithNumEventLoop(e.cfg.Loops),
+		gnet.WithTCPNoDelay(gnet.TCPDelay), // net has set it: gnet need not do it again
+		gnet.WithLogger(gnetLogger{e.log.Named("gnet").WithOptions(zap.AddCallerSkip(1)).Sugar()}))
+	if err != nil {
+		return err
+	}
+	if err := client.Start(); err != nil {
+		return err
+	}
+	e.client = client
+	for range e.cfg.Loops {
+		ours, theirs, err := socketPair()
+		if err != nil {
+			_ = client.Stop()
+			return fmt.Errorf("rollcall: no socket pair to wake an event loop with: %w", err)
+		}
+		l := &loop{engine: e, waker: ours}
+		e.loops = append(e.loops, l)
+		// gnet chooses the loop with the fewest connections: each gets one.
+		gc, err := client.EnrollContext(theirs, l)
+		if err != nil {
+			_ = client.Stop()
+			return fmt.Errorf("rollcall: an event loop cannot be woken: %w", err)
+		}
+		l.gnetLoop = gc.EventLoop()
+	}
+	return nil
+}
+
+// loopOf returns our side of the event loop that a connection is on.
+func (e *Engine) loopOf(gc gnet.Conn) *loop {
+	el := gc.EventLoop()
+	for _, l := range e.loops {
+		if l.gnetLoop == el {
+			return l
+		}
+	}
+	panic("rollcall: a connection on an event loop that does not exist")
+}
+
+// watchInterval is how often the watchdog looks at the loops, and how exact the engine's clock is.
+const watchInterval = 250 * time.Millisecond
+
+// watch keeps the engine's clock, and says when an event loop is stuck.
+func (e *Engine) watch(quit <-chan struct{}) {
+	t := time.NewTicker(watchInterval)
+	defer t.Stop()
+	since := make([]time.Time, len(e.loops)) // when the ping at hand was sent
+	told := make([]bool, len(e.loops))
+	for {
+		select {
+		case <-quit:
+			return
+		case now := <-t.C:
+			e.clock.Store(now.UnixNano())
+			for i, l := range e.loops {
+				if l.ponged.Load() == l.pinged.Load() {
+					if told[i] {
+						e.log.Warn("an event loop goes on", zap.Int("loop", i), zap.Duration("stuck", now.Sub(since[i])))
+					}
+					since[i], told[i] = now, false
+					l.pinged.Add(1)
+					l.post(func() {})
+				} else if !told[i] && now.Sub(since[i]) >= e.cfg.StallTimeout {
+					told[i] = true
+					e.log.Error("an event loop is stuck: a message handler blocks it; handlers that may block need Workers",
+						zap.Int("loop", i), zap.Duration("stuck", now.Sub(since[i])))
+					e.stalls.Add(1)
+				}
+			}
+		}
+	}
+}
+
+func (e *Engine) closeListeners() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, ln := range e.listeners {
+		_ = ln.Close()
+	}
+}
+
+// stop ends everything, in order, and gives up on what is left when ctx ends.
+func (e *Engine) stop(ctx context.Context) error {
+	began := time.Now()
+	e.closeListeners()
+	// An event loop that is stuck may hold an acceptor up; a connection that comes through after this is closed at once.
+	soon, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	acceptors := !wait(soon, e.accepting.Wait)
+
+	for _, c := range e.conns.all() {
+		c.Close(protocol.ServerStopping, "the server is stopping")
+	}
+	wait(soon, e.passLoops) // a first message that was on its way to the admission has reached it
+	sessions := 0
+	if e.admission != nil {
+		sessions = e.admission.Drain(ctx)
+	}
+	t := time.NewTicker(2 * time.Millisecond)
+	defer t.Stop()
+	for e.conns.open.Load() > 0 && ctx.Err() == nil {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		}
+	}
+	connections := e.conns.open.Load()
+	workers := e.pool != nil && e.pool.stop(ctx) != nil
+
+	// gnet closes what is left; it waits for its loops, one of which may be stuck in a handler.
+	grace, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer done()
+	loops := !wait(grace, func() {
+		_ = e.client.Stop()
+		for _, l := range e.loops {
+			l.end()
+		}
+	})
+	for _, l := range e.loops {
+		_ = l.waker.Close()
+	}
+	if sessions == 0 && connections == 0 && !acceptors && !workers && !loops {
+		return nil
+	}
+	return fmt.Errorf("%w: gave up after %v on %d sessions and %d connections%s%s%s", ErrStopTimeout,
+		time.Since(began).Round(time.Millisecond), sessions, connections,
+		when(workers, ", a worker whose handler is stuck"), when(loops, ", an event loop that is stuck in a handler"),
+		when(acceptors, ", connections that were being accepted"))
+}
+
+// passLoops waits until every event loop has finished what it is at.
+func (e *Engine) passLoops() {
+	var passed sync.WaitGroup
+	for _, l := range e.loops {
+		passed.Add(1)
+		l.post(passed.Done)
+	}
+	passed.Wait()
+}
+
+func when(b bool, text string) string {
+	if b {
+		return text
+	}
+	return ""
+}
+
+// wait runs f and reports whether it returned before ctx ended.
+func wait(ctx context.Context, f func()) bool {
+	done := make(chan struct{})
+	go func() {
+		f()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

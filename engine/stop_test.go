@@ -1,0 +1,278 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Rule 16, gnet trap 10: when an engine stops its listeners close first, then every connection is told ServerStopping,
+// and only then closed; its Ended comes before Run returns.
+func TestStoppingTellsEveryConnection(t *testing.T) {
+	e := newEngine(engine.Config{StopTimeout: time.Minute})
+	g := newGate(t, e)
+	e.Handle(1, func(*engine.Conn, *protocol.Message) {})
+	entered, release := make(chan struct{}), make(chan struct{})
+	e.Handle(2, func(*engine.Conn, *protocol.Message) { // holds up the loop, and the stop with it
+		close(entered)
+		<-release
+	})
+	r := serve(t, e)
+	peers := make([]*peer, 20)
+	bindings := make([]*binding, len(peers))
+	for i := range peers {
+		peers[i], bindings[i] = g.enter(t, r.addr)
+	}
+	silent := dial(t, r.addr) // not admitted yet
+	eventually(t, "all connections", func() bool { return e.Stats().Connections == len(peers)+1 })
+	peers[0].send(protocol.Message{Type: 2})
+	receive(t, "the handler", entered)
+	r.cancel()
+	eventually(t, "the end of listening", func() bool {
+		nc, err := net.DialTimeout("tcp", r.addr, patience)
+		if err == nil {
+			_ = nc.Close()
+		}
+		return err != nil
+	})
+	select {
+	case <-r.ended:
+		t.Error("Run returned while there were connections")
+	default:
+	}
+	close(release)
+	for i, p := range append(peers, silent) {
+		p.wantClose(protocol.ServerStopping)
+		if i < len(bindings) {
+			bindings[i].wantEnd(t, protocol.ServerStopping)
+		}
+		_ = p.Close()
+	}
+	if err := r.stop(t); err != nil {
+		t.Errorf("Run returned %v", err)
+	}
+	if n := e.Stats().Connections; n != 0 {
+		t.Errorf("%d connections are left", n)
+	}
+}
+
+func TestShutdownBeforeRunIsKept(t *testing.T) {
+	e := newEcho(engine.Config{Addr: "127.0.0.1:0"})
+	if err := e.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	addr := e.Addrs()[0].String()
+	if err := e.Shutdown(context.Background()); err != nil {
+		t.Errorf("Shutdown before Run returned %v", err)
+	}
+	if c, err := net.Dial("tcp", addr); err == nil {
+		_ = c.Close()
+		t.Error("the listener is still open")
+	}
+	if err := e.Run(context.Background()); err != nil {
+		t.Errorf("Run after Shutdown returned %v", err)
+	}
+}
+
+func TestShutdown(t *testing.T) {
+	e := newEcho(engine.Config{})
+	r := serve(t, e)
+	p := dial(t, r.addr)
+	p.ask(1, 1, "")
+	ended := make(chan error, 2)
+	for range 2 {
+		go func() { ended <- e.Shutdown(context.Background()) }()
+	}
+	p.wantClose(protocol.ServerStopping)
+	_ = p.Close()
+	for range 2 {
+		if err := receive(t, "Shutdown", ended); err != nil {
+			t.Errorf("Shutdown returned %v", err)
+		}
+	}
+	receive(t, "Run", r.ended)
+	if r.err != nil {
+		t.Errorf("Run returned %v", r.err)
+	}
+	if err := e.Shutdown(context.Background()); err != nil {
+		t.Errorf("Shutdown after the end returned %v", err)
+	}
+}
+
+// Shutdown gives up when its context ends, on peers that do not go.
+func TestShutdownGivesUpWhenItsContextEnds(t *testing.T) {
+	bothModes(t, shutdownGivesUp)
+}
+
+func shutdownGivesUp(t *testing.T, workers int) {
+	r := run(t, newEcho(engine.Config{Workers: workers}))
+	p := dial(t, r.addr)
+	p.ask(1, 1, "")
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	err := r.Shutdown(ctx)
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("Shutdown took %v", took)
+	}
+	if !errors.Is(err, engine.ErrStopTimeout) || !strings.Contains(err.Error(), "1 connections") {
+		t.Errorf("Shutdown returned %v, want one connection given up on", err)
+	}
+	if strings.Contains(err.Error(), "loop") || strings.Contains(err.Error(), "worker") {
+		t.Errorf("Shutdown returned %v, but no handler is stuck", err)
+	}
+	if again := r.stop(t); again == nil || again.Error() != err.Error() {
+		t.Errorf("Run returned %v, Shutdown %v", again, err)
+	}
+}
+
+// Rule 5: a handler that is stuck on an event loop is logged and counted; rule 16: Run gives up on it at StopTimeout, and
+// says so. The other loop's connections are told as ever.
+func TestAHandlerThatIsStuckOnALoop(t *testing.T) {
+	ignore := goleak.IgnoreCurrent()
+	core, logs := observer.New(zap.ErrorLevel)
+	e := newEngine(engine.Config{Loops: 2, StallTimeout: 200 * time.Millisecond, StopTimeout: 300 * time.Millisecond,
+		Logger: zap.New(core)})
+	g := newGate(t, e)
+	e.Handle(1, func(*engine.Conn, *protocol.Message) {})
+	entered, release := make(chan struct{}), make(chan struct{})
+	e.Handle(2, func(*engine.Conn, *protocol.Message) {
+		close(entered)
+		<-release
+	})
+	e.Handle(9, echo)
+	r := run(t, e)
+	stuck, b := g.enter(t, r.addr)
+	eventually(t, "its first message", func() bool { return b.received.Load() == 1 })
+	other, otherBinding := g.enter(t, r.addr) // gnet gives it to the loop with fewer connections
+	eventually(t, "its first message", func() bool { return otherBinding.received.Load() == 1 })
+	stuck.send(protocol.Message{Type: 2})
+	receive(t, "the handler", entered)
+	eventually(t, "the stall", func() bool { return e.Stats().Stalls == 1 })
+	if logs.FilterMessageSnippet("stuck").Len() != 1 {
+		t.Errorf("the log has not the stall, once: %v", logs.All())
+	}
+	other.ask(9, 1, "")
+
+	r.cancel()
+	other.wantClose(protocol.ServerStopping)
+	_ = other.Close()
+	began := time.Now()
+	err := r.stop(t)
+	if !errors.Is(err, engine.ErrStopTimeout) || !strings.Contains(err.Error(), "event loop") {
+		t.Errorf("Run returned %v", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("stopping took %v", took)
+	}
+	b.wantEnd(t, protocol.ServerStopping)
+	close(release)
+	_ = stuck.Close()
+	goleak.VerifyNone(t, ignore) // waits for the loop to end
+}
+
+// With Workers Run gives up on a stuck handler too, and the loops go on meanwhile.
+func TestAHandlerThatIsStuckOnAWorker(t *testing.T) {
+	ignore := goleak.IgnoreCurrent()
+	e := newEngine(engine.Config{Workers: 2, StallTimeout: 50 * time.Millisecond, StopTimeout: 300 * time.Millisecond})
+	g := newGate(t, e)
+	e.Handle(1, func(*engine.Conn, *protocol.Message) {})
+	entered, release := make(chan struct{}), make(chan struct{})
+	sent := make(chan error, 1)
+	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) {
+		close(entered)
+		<-release
+		sent <- c.Send(1, nil)
+	})
+	r := run(t, e)
+	p, b := g.enter(t, r.addr)
+	p.send(protocol.Message{Type: 2})
+	receive(t, "the handler", entered)
+	r.cancel()
+	p.wantClose(protocol.ServerStopping) // the loop is free
+	b.wantEnd(t, protocol.ServerStopping)
+	_ = p.Close()
+	err := r.stop(t)
+	if !errors.Is(err, engine.ErrStopTimeout) || !strings.Contains(err.Error(), "worker") || strings.Contains(err.Error(), "loop") {
+		t.Errorf("Run returned %v", err)
+	}
+	if n := e.Stats().Stalls; n != 0 {
+		t.Errorf("%d loops stalled", n)
+	}
+	close(release)
+	if err := receive(t, "what it sends later", sent); !errors.Is(err, engine.ErrClosed) {
+		t.Errorf("what the stuck handler sent later: %v", err)
+	}
+	goleak.VerifyNone(t, ignore)
+}
+
+// Rule 16: Run says how many sessions it gave up on.
+func TestRunCountsWhatItGaveUpOn(t *testing.T) {
+	e := newEngine(engine.Config{StopTimeout: 100 * time.Millisecond})
+	e.SetAdmission(leftovers(3))
+	r := run(t, e)
+	if err := r.stop(t); !errors.Is(err, engine.ErrStopTimeout) || !strings.Contains(err.Error(), "3 sessions") {
+		t.Errorf("Run returned %v", err)
+	}
+}
+
+// leftovers is an Admission that does not get rid of its sessions.
+type leftovers int
+
+func (leftovers) First(*engine.Conn, *protocol.Message) engine.Binding { return nil }
+func (n leftovers) Drain(ctx context.Context) int {
+	<-ctx.Done()
+	return int(n)
+}
+
+// An Admission need not want to know of a connection.
+func TestAConnectionWithoutABinding(t *testing.T) {
+	e := newEngine(engine.Config{})
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, []byte(m.UserID)) })
+	e.SetAdmission(unbinding{})
+	r := serve(t, e)
+	p := dial(t, r.addr)
+	p.send(protocol.Message{Type: 1, ID: 1}, protocol.Message{Type: 1, ID: 2, UserID: "eve"})
+	for range 2 { // rule 2
+		if got := string(p.read().Body); got != "ann" {
+			t.Errorf("a message was delivered as %q's", got)
+		}
+	}
+	_ = p.Close()
+	eventually(t, "the end", func() bool { return e.Stats().Connections == 0 })
+}
+
+type unbinding struct{}
+
+func (unbinding) First(c *engine.Conn, m *protocol.Message) engine.Binding {
+	first := m.Clone()
+	first.UserID = "ann"
+	c.Admit(engine.Admitted{UserID: "ann", Deliver: first})
+	return nil
+}
+func (unbinding) Drain(context.Context) int { return 0 }
+
+// A running engine leaves no goroutine behind, however it ends.
+func TestAnEngineLeavesNothingBehind(t *testing.T) {
+	ignore := goleak.IgnoreCurrent()
+	for _, workers := range []int{0, 3} {
+		r := serve(t, newEcho(engine.Config{Workers: workers, CloseTimeout: 100 * time.Millisecond}))
+		for range 10 {
+			dial(t, r.addr).ask(1, 1, "") // left open
+		}
+		if err := r.stop(t); err != nil {
+			t.Error(err)
+		}
+	}
+	goleak.VerifyNone(t, ignore)
+}

@@ -1,0 +1,215 @@
+package engine
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// mailbox holds what waits for a connection's message handlers, with Workers. One worker at a time takes from it, so
+// that the connection's order is kept.
+type mailbox struct {
+	pool *workerPool
+
+	mu        sync.Mutex
+	items     []item
+	bytes     int  // of the messages that wait
+	scheduled bool // stands in the pool's queue, or a worker takes from it
+	active    bool // a handler runs
+	quiet     bool // no handler starts any more
+	whenQuiet []func()
+}
+
+// item is one thing to do for a connection, in its order.
+type item struct {
+	message *protocol.Message // also the reply to request
+	size    int               // what it counts for the inbound limit
+	request *request          // instead of a message for its handler: a request of ours that is over
+	err     error             // and how
+	end     bool              // instead of a message: the connection is over
+	tellEnd bool              // and its admission does not know yet
+	leave   bool              // and it has its place in the table still
+}
+
+// put adds an item.
+func (b *mailbox) put(c *Conn, it item) {
+	b.mu.Lock()
+	if it.size > 0 && b.bytes+it.size > c.engine.cfg.InboundLimit {
+		b.mu.Unlock()
+		c.Close(protocol.RateLimited, "more was sent than may wait for the server's handlers")
+		return
+	}
+	b.bytes += it.size
+	b.items = append(b.items, it)
+	schedule := !b.scheduled
+	b.scheduled = true
+	b.mu.Unlock()
+	if schedule {
+		b.pool.submit(c)
+	}
+}
+
+// end says that gnet has closed the connection. When the peer did it (tellEnd), what it had sent is handled first, and the
+// connection keeps its place in the table until then.
+func (b *mailbox) end(c *Conn, tellEnd bool) {
+	b.mu.Lock()
+	keep := tellEnd && !b.quiet
+	b.mu.Unlock()
+	if !keep {
+		c.engine.conns.remove(c)
+	}
+	b.put(c, item{end: true, tellEnd: tellEnd, leave: keep})
+}
+
+// dropBacklog gives up what a client sent before it ended the connection.
+func (b *mailbox) dropBacklog(c *Conn) {
+	c.quiet.Store(true)
+	b.mu.Lock()
+	b.quiet = true
+	b.mu.Unlock()
+	c.tellEnd()
+}
+
+func (b *mailbox) quiesce(c *Conn, done func()) {
+	c.quiet.Store(true)
+	b.mu.Lock()
+	b.quiet = true
+	if b.active {
+		b.whenQuiet = append(b.whenQuiet, done)
+		b.mu.Unlock()
+		return
+	}
+	b.mu.Unlock()
+	done()
+}
+
+// turnLength is how many items a worker takes before other connections have their turn.
+const turnLength = 64
+
+// work takes items until there are none, or the turn is over; it reports whether there are more.
+func (b *mailbox) work(c *Conn) (more bool) {
+	for range turnLength {
+		b.mu.Lock()
+		if len(b.items) == 0 {
+			b.scheduled = false
+			b.items = nil
+			b.mu.Unlock()
+			return false
+		}
+		it := b.items[0]
+		b.items[0] = item{}
+		b.items = b.items[1:]
+		b.bytes -= it.size
+		state := c.state.Load()
+		b.active = !it.end && !b.quiet && (state == stateBound || state == stateEnded)
+		active := b.active
+		b.mu.Unlock()
+		switch {
+		case it.end:
+			if it.leave {
+				c.engine.conns.remove(c)
+			}
+			if it.tellEnd {
+				c.tellEnd()
+			}
+		case it.request != nil && active:
+			c.guard(func() { it.request.finish(it.message, it.err) })
+		case it.request != nil: // its callback is promised to run once, but replies are not delivered any more
+			c.guard(func() { it.request.finish(nil, ErrClosed) })
+		case active:
+			c.guard(func() { c.handle(it.message) })
+		}
+		b.mu.Lock()
+		b.active = false
+		waiting := b.whenQuiet
+		b.whenQuiet = nil
+		b.mu.Unlock()
+		for _, done := range waiting {
+			c.guard(done)
+		}
+	}
+	return true
+}
+
+// guard closes the connection when f panics.
+func (c *Conn) guard(f func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.handlerPanicked(v)
+		}
+	}()
+	f()
+}
+
+// workerPool runs message handlers on a fixed number of goroutines.
+type workerPool struct {
+	mu     sync.Mutex
+	ready  sync.Cond
+	queue  []*Conn // connections with items, first come first served
+	closed bool
+	wg     sync.WaitGroup
+}
+
+func newWorkerPool(workers int) *workerPool {
+	p := &workerPool{}
+	p.ready.L = &p.mu
+	p.wg.Add(workers)
+	for range workers {
+		go p.run()
+	}
+	return p
+}
+
+func (p *workerPool) submit(c *Conn) {
+	p.mu.Lock()
+	p.queue = append(p.queue, c)
+	p.mu.Unlock()
+	p.ready.Signal()
+}
+
+func (p *workerPool) run() {
+	defer p.wg.Done()
+	for {
+		p.mu.Lock()
+		for len(p.queue) == 0 && !p.closed {
+			p.ready.Wait()
+		}
+		if len(p.queue) == 0 {
+			p.mu.Unlock()
+			return
+		}
+		c := p.queue[0]
+		p.queue[0] = nil
+		p.queue = p.queue[1:]
+		p.mu.Unlock()
+		if c.box.work(c) {
+			p.submit(c)
+		}
+	}
+}
+
+// stop lets the workers finish what is queued, and waits for them until ctx ends.
+func (p *workerPool) stop(ctx context.Context) error {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.ready.Broadcast()
+	ended := make(chan struct{})
+	go func() {
+		p.wg.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+	}
+	select {
+	case <-ended: // idle workers end at once, also when ctx was over before they were told
+		return nil
+	case <-time.After(100 * time.Millisecond):
+		return ctx.Err()
+	}
+}

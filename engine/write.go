@@ -1,0 +1,305 @@
+package engine
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// flushSize is how many bytes of replies are gathered in one read before they are written.
+const flushSize = 64 << 10
+
+// outBuf gathers frames that are written together, with what they count.
+type outBuf struct {
+	b []byte
+	tally
+}
+
+// tally is what a run of messages adds to a session's traffic.
+type tally struct {
+	messages, bytes int
+	typ             uint16
+}
+
+func (t *tally) add(typ uint16, n int) {
+	if typ >= protocol.Heartbeat && typ <= protocol.Close { // upkeep: with Logon between them
+		return
+	}
+	t.messages++
+	t.bytes += n
+	t.typ = typ
+}
+
+func (t *tally) addAll(o tally) {
+	if o.messages > 0 {
+		t.messages += o.messages
+		t.bytes += o.bytes
+		t.typ = o.typ
+	}
+}
+
+var outBufs = sync.Pool{New: func() any { return new(outBuf) }}
+
+func (o *outBuf) release() {
+	if cap(o.b) > flushSize*2 { // one large message must not be remembered for ever
+		return
+	}
+	o.b, o.tally = o.b[:0], tally{}
+	outBufs.Put(o)
+}
+
+// reset empties a batch, and forgets the memory that a large one took.
+func (o *outBuf) reset() {
+	if cap(o.b) > 4*flushSize {
+		o.b = nil
+	}
+	o.b, o.tally = o.b[:0], tally{}
+}
+
+func (o *outBuf) append(p *outBuf) {
+	o.b = append(o.b, p.b...)
+	o.addAll(p.tally)
+}
+
+// appendFrame encodes m. The switch keeps m from escaping to the heap with the codec that nearly everyone uses.
+func appendFrame(codec protocol.Codec, dst []byte, m *protocol.Message) ([]byte, error) {
+	if _, ok := codec.(protocol.BinaryCodec); ok {
+		return protocol.Binary.Append(dst, m)
+	}
+	escapes := *m
+	return appendForeign(codec, dst, &escapes)
+}
+
+// appendForeign makes a panic in a codec that is not ours an error: its callers hold locks, or are goroutines of ours.
+func appendForeign(codec protocol.Codec, dst []byte, m *protocol.Message) (b []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			b, err = dst, fmt.Errorf("rollcall: the codec panicked: %v", v)
+		}
+	}()
+	return codec.Append(dst, m)
+}
+
+// Send sends a message of the application's to the client. It never blocks, and copies the body. An error says that the
+// message will not arrive: ErrClosed, also when the message was one too many for the outbound limit, which closes the
+// connection with SlowConsumer; ErrTooLarge; or why it cannot be encoded. Without one it is on its way.
+func (c *Conn) Send(typ uint16, body []byte) error {
+	return c.SendMessage(&protocol.Message{Type: typ, Body: body})
+}
+
+// SendMessage sends any message: with a sender's UserID, with flags, of a system type.
+func (c *Conn) SendMessage(m *protocol.Message) error {
+	c.mu.Lock()
+	if c.state.Load() >= stateClosing {
+		c.mu.Unlock()
+		return ErrClosed
+	}
+	if err := c.enqueue(m); err != nil {
+		c.mu.Unlock()
+		if err == errOverLimit {
+			c.overflow(m.Type, frameSize(m))
+			return ErrClosed
+		}
+		return err
+	}
+	mark := c.mark()
+	c.mu.Unlock()
+	if mark {
+		c.loop.markOutput(c)
+	}
+	return nil
+}
+
+// Reply answers m, a message that a handler of this connection got. Replies to the messages of one read go out in one
+// write. It is sent even when m's ID is 0, which says that the sender expects none.
+func (c *Conn) Reply(m *protocol.Message, body []byte) error {
+	return c.reply(m, protocol.FlagReply, body)
+}
+
+// ReplyError tells the sender of m that what it asked for failed: the body is a code, 5xxx or one of the application's,
+// and a text. Where m's ID is 0 nobody could tell what the error belongs to, and none is sent.
+func (c *Conn) ReplyError(m *protocol.Message, code protocol.CloseCode, text string) error {
+	if m.ID == 0 {
+		return nil
+	}
+	body := protocol.AppendClose(nil, &protocol.CloseError{Code: code, Text: text})
+	return c.reply(m, protocol.FlagReply|protocol.FlagError, body)
+}
+
+// reply sends the answer to m. When m is the message that the loop is delivering the caller stands on the loop, and the
+// answer joins the batch of the read at hand, without a lock; unless something is queued before it.
+func (c *Conn) reply(m *protocol.Message, flags protocol.Flags, body []byte) error {
+	l := c.loop
+	if m != &l.msg || l.current != c || c.queued.Load() {
+		return c.SendMessage(&protocol.Message{Type: m.Type, Flags: flags, ID: m.ID, Body: body})
+	}
+	if c.state.Load() >= stateClosing {
+		return ErrClosed
+	}
+	b, err := c.appendReply(l.batch.b, m, flags, body)
+	if err != nil {
+		return err
+	}
+	n := len(b) - len(l.batch.b)
+	if limit := l.engine.cfg.OutboundLimit; len(b) > limit {
+		if n > limit {
+			return ErrTooLarge
+		}
+		c.overflow(m.Type, n)
+		return ErrClosed
+	}
+	l.batch.b = b
+	l.batch.add(m.Type, n) // written when the handler has returned: a write that fails frees what m.Body is a part of
+	return nil
+}
+
+// appendReply encodes the reply to m. With the codec that nearly everyone uses there is no Message in between: half the time.
+func (c *Conn) appendReply(dst []byte, m *protocol.Message, flags protocol.Flags, body []byte) ([]byte, error) {
+	if _, ok := c.codec.(protocol.BinaryCodec); ok {
+		return protocol.Binary.AppendReply(dst, m, flags, body)
+	}
+	return appendFrame(c.codec, dst, &protocol.Message{Type: m.Type, Flags: flags, ID: m.ID, Body: body})
+}
+
+// errOverLimit says that the queue is full.
+var errOverLimit = &protocol.CloseError{Code: protocol.SlowConsumer}
+
+// enqueue encodes m behind what is queued. c.mu is held on entry.
+func (c *Conn) enqueue(m *protocol.Message) error {
+	o := c.takeBuf()
+	before := len(o.b)
+	b, err := appendFrame(c.codec, o.b, m)
+	if err != nil {
+		return err
+	}
+	n := len(b) - before
+	if limit := c.engine.cfg.OutboundLimit; n > limit-len(o.b)-int(c.unsent) && m.Type != protocol.Close {
+		o.b = b[:before]
+		if n > limit {
+			return ErrTooLarge
+		}
+		return errOverLimit
+	}
+	o.b = b
+	o.add(m.Type, n)
+	if !c.queued.Load() { // a store costs more than a look
+		c.queued.Store(true)
+	}
+	return nil
+}
+
+// takeBuf returns the connection's queue. c.mu is held on entry.
+func (c *Conn) takeBuf() *outBuf {
+	if c.out == nil {
+		c.out = outBufs.Get().(*outBuf)
+	}
+	return c.out
+}
+
+// mark reports whether the loop must be told that the connection has output. c.mu is held on entry.
+func (c *Conn) mark() bool {
+	if c.marked || c.state.Load() < stateBound { // what is queued before admission waits for it
+		return false
+	}
+	c.marked = true
+	return true
+}
+
+// overflow closes a connection whose peer does not take what is sent.
+func (c *Conn) overflow(typ uint16, n int) {
+	c.mu.Lock()
+	b := c.binding
+	c.mu.Unlock()
+	if b != nil {
+		c.guard(func() { b.Dropped(typ, 1, n) })
+	}
+	c.Close(protocol.SlowConsumer, "more waits to be sent than the outbound limit allows")
+}
+
+// flushBatch hands the replies of the read at hand to gnet. It runs on the loop.
+func (c *Conn) flushBatch() {
+	batch := &c.loop.batch
+	if len(batch.b) == 0 {
+		return
+	}
+	if c.gone {
+		batch.reset()
+		return
+	}
+	if c.gc.OutboundBuffered() == 0 {
+		c.write(batch)
+		batch.reset()
+		return
+	}
+	// The peer does not keep up: the batch goes to the front of the queue, since all that is there came after it.
+	c.mu.Lock()
+	front := outBufs.Get().(*outBuf)
+	front.append(batch)
+	if c.out != nil {
+		front.append(c.out)
+		c.out.release()
+	}
+	c.out = front
+	c.queued.Store(true)
+	over := len(front.b)+int(c.unsent) > c.engine.cfg.OutboundLimit
+	c.mu.Unlock()
+	batch.reset()
+	c.loop.attend(c)
+	if over {
+		c.Close(protocol.SlowConsumer, "more waits to be sent than the outbound limit allows")
+	}
+}
+
+// flush hands what is queued to gnet, unless gnet still holds bytes. It runs on the loop.
+func (c *Conn) flush() {
+	if c.gone {
+		return
+	}
+	held := c.gc.OutboundBuffered()
+	c.mu.Lock()
+	c.unsent = uint32(held)
+	c.marked = held > 0 // while gnet holds bytes the loop looks at the connection anyway
+	if held > 0 {
+		c.mu.Unlock()
+		c.loop.attend(c)
+		return
+	}
+	o := c.out
+	c.out = nil
+	c.queued.Store(false)
+	if o != nil {
+		c.unsent = uint32(len(o.b)) // until the write has shown how much of it gnet must hold
+	}
+	c.mu.Unlock()
+	if o == nil {
+		return
+	}
+	c.write(o)
+	o.release()
+	if !c.gone {
+		c.mu.Lock()
+		c.unsent = uint32(c.gc.OutboundBuffered())
+		c.mu.Unlock()
+	}
+}
+
+// write hands o to gnet, which sends what the socket takes and holds the rest. A write that fails closes the connection
+// inside the call.
+func (c *Conn) write(o *outBuf) {
+	_, err := c.gc.Write(o.b)
+	if c.gone || err != nil {
+		return
+	}
+	if o.messages > 0 && c.userBound {
+		c.binding.Sent(o.typ, o.messages, o.bytes)
+	}
+	if held := c.gc.OutboundBuffered(); held > 0 {
+		c.mu.Lock()
+		c.unsent = uint32(held)
+		c.marked = true
+		c.queued.Store(true)
+		c.mu.Unlock()
+		c.loop.attend(c)
+	}
+}
