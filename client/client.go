@@ -1,0 +1,245 @@
+// Package client is Rollcall's client for Go: it logs on, keeps the connection alive, sends, asks and answers, and comes
+// back by itself when the connection is lost, unless the server's close code forbids it.
+//
+//	c, err := client.Dial(ctx, "localhost:9000", client.Config{
+//		UserID: "alice",
+//		Handle: map[uint16]client.Handler{
+//			chat: func(c *client.Client, m *protocol.Message) { fmt.Printf("%s: %s\n", m.UserID, m.Body) },
+//		},
+//	})
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	defer c.Close()
+//	err = c.SendTo("bob", chat, []byte("hello"))
+//
+// # Goroutines and locks
+//
+// A client has three goroutines. One reads, and makes new connections (reconnect.go); one writes what was queued, and
+// heartbeats (write.go); one runs the application's handlers, one at a time, in order (inbox.go). A handler may
+// therefore call any method of the client, Request and Close included: replies are read while it waits.
+//
+// There are three locks, the Client's, a conn's and the inbox's. None is held while another is taken, while a handler
+// runs, or while the network is read or written.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+var (
+	// ErrNotConnected is returned by whatever would send while there is no connection. Nothing was sent, and nothing is
+	// kept for later.
+	ErrNotConnected = errors.New("rollcall: the client is not connected")
+	// ErrDisconnected is the outcome of a request whose connection was lost before the reply came. Whether the server
+	// has done what it was asked is not known. Why the connection was lost is in the chain too.
+	ErrDisconnected = errors.New("rollcall: the connection was lost before the reply came")
+	// ErrClosed is returned by whatever would send when the client has ended for good, and is Err's answer after Close.
+	ErrClosed = errors.New("rollcall: the client is closed")
+	// ErrTooLarge is returned for a body that is larger than Config.MaxBody.
+	ErrTooLarge = errors.New("rollcall: the body is larger than MaxBody")
+)
+
+// State is what a client is doing.
+type State int
+
+const (
+	// Reconnecting: there is no connection; the client waits, or tries to make one.
+	Reconnecting State = iota
+	// Online: the client is logged on.
+	Online
+	// Closed: the client has ended for good.
+	Closed
+)
+
+// String returns the state's name.
+func (s State) String() string {
+	switch s {
+	case Reconnecting:
+		return "Reconnecting"
+	case Online:
+		return "Online"
+	case Closed:
+		return "Closed"
+	}
+	return fmt.Sprintf("State(%d)", int(s))
+}
+
+// PanicError says that a handler, or StateChanged, panicked, which ends the client. Find it in Err with errors.As.
+type PanicError struct {
+	Value any    // what panic was called with
+	Stack []byte // of the goroutine, as debug.Stack gives it
+}
+
+// Error returns the panic's value. The stack is left out.
+func (e *PanicError) Error() string { return fmt.Sprintf("rollcall: a handler panicked: %v", e.Value) }
+
+// Client is one user's connection to a server, and those that follow it when it is lost. Make it with Dial. All methods
+// may be called from any goroutine, in handlers too.
+type Client struct {
+	cfg      Config
+	addr     string // as given to Dial
+	inbox    *inbox
+	ctx      context.Context // ends when the client is to end
+	cancel   context.CancelFunc
+	loopDone chan struct{} // closed when the goroutine that reads has ended, and with it the one that writes
+	done     chan struct{} // closed when the handlers' goroutine has ended too
+
+	mu      sync.Mutex
+	state   State
+	conn    *conn // nil unless the client is online
+	stopped error // why the client was made to end from this side; nil while it was not
+	err     error // why the client has ended
+	userID  string
+	session string // ID of the last session
+	target  string // where to connect next
+}
+
+// Dial connects to a server's TCP address, "host:port", logs on, and waits for the answer. ctx, together with
+// Config.DialTimeout, limits how long that may take, and has no meaning once Dial has returned.
+//
+// Dial does not try again: when there is no connection, or the server refuses, it returns the error. A refusal is a
+// *protocol.CloseError (errors.As), whose Code.MayReconnect says whether another try makes sense. Only a client that
+// was online reconnects by itself.
+//
+// The caller must Close the client.
+func Dial(ctx context.Context, addr string, cfg Config) (*Client, error) {
+	cfg = cfg.withDefaults()
+	if cfg.UserID != "" {
+		if err := protocol.CheckUserID(cfg.UserID); err != nil {
+			return nil, err
+		}
+	}
+	c := &Client{cfg: cfg, addr: addr, target: addr, userID: cfg.UserID, inbox: newInbox(cfg.InboundLimit),
+		loopDone: make(chan struct{}), done: make(chan struct{})}
+	cn, err := c.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.wentOnline(cn)
+	go c.dispatch()
+	go c.run(cn)
+	return c, nil
+}
+
+// UserID returns who the client is to the server: the user ID that the logon's reply names, which the server may know
+// by the token alone, or else Config.UserID.
+func (c *Client) UserID() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.userID
+}
+
+// SessionID returns the ID of the session, or of the last one while there is no connection. It is empty for a server
+// that tells none. Whoever has it can take the session over: it is a secret.
+func (c *Client) SessionID() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session
+}
+
+// State returns what the client is doing. StateChanged may hear of it later.
+func (c *Client) State() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+// Done returns a channel that is closed when the client has ended for good and its last handler, StateChanged with
+// Closed, has returned. Do not wait for it in a handler, which would wait for itself.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err returns nil while the client lives, and then why it ended for good: ErrClosed after Close, a *PanicError when a
+// handler panicked, and otherwise the error that it could not, or must not, reconnect after. errors.As finds the
+// server's *protocol.CloseError in it.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Close ends the client: what was sent before still goes out, then a Close notice, and when the server has ended its
+// side, or Config.CloseTimeout has passed, the connection closes. Requests that wait end with ErrDisconnected. No
+// message is delivered any more; StateChanged is called with Closed and ErrClosed.
+//
+// Close waits until the client's goroutines have ended, except when a handler is running, which may be the caller: then
+// it does not wait for that one (Done does). It returns an error when something did not end in time, such as a
+// FieldsFunc that does not mind its context. Later calls wait in the same way, and change nothing.
+func (c *Client) Close() error {
+	c.stop(ErrClosed, protocol.ClientClosed, "")
+	handlerRuns := c.inbox.discard()
+	timeout := time.NewTimer(c.cfg.CloseTimeout + time.Second)
+	defer timeout.Stop()
+	end := c.done
+	if handlerRuns {
+		end = c.loopDone
+	}
+	select {
+	case <-end:
+		return nil
+	case <-timeout.C:
+		return errors.New("rollcall: the client did not end in time")
+	}
+}
+
+// stop makes the client end, unless it was made to before: the server is told, and waiting for a connection ends.
+func (c *Client) stop(why error, code protocol.CloseCode, text string) {
+	c.mu.Lock()
+	if c.stopped != nil || c.state == Closed {
+		c.mu.Unlock()
+		return
+	}
+	c.stopped = why
+	cn := c.conn
+	c.conn = nil
+	c.mu.Unlock()
+	c.cancel()
+	if cn != nil {
+		cn.leave(why, code, text)
+	}
+}
+
+// wentOnline takes cn into use.
+func (c *Client) wentOnline(cn *conn) {
+	c.mu.Lock()
+	leave := c.stopped != nil
+	if !leave {
+		c.conn, c.state = cn, Online
+	}
+	c.session = cn.session
+	if cn.userID != "" {
+		c.userID = cn.userID
+	}
+	c.mu.Unlock()
+	if leave { // Close was called while the logon was under way
+		cn.leave(ErrClosed, protocol.ClientClosed, "")
+		return
+	}
+	c.tell(Online, nil)
+}
+
+// ended is the last that the goroutine that reads does.
+func (c *Client) ended(err error) {
+	c.mu.Lock()
+	if c.stopped != nil {
+		err = c.stopped
+	}
+	c.conn, c.state, c.err = nil, Closed, err
+	c.mu.Unlock()
+	c.cancel()
+	c.inbox.putLast(item{state: Closed, err: err})
+}
+
+// tell lets StateChanged know.
+func (c *Client) tell(s State, err error) {
+	if c.cfg.StateChanged != nil {
+		_ = c.inbox.put(item{state: s, err: err, size: stateSize}, nil, c.ctx.Done())
+	}
+}

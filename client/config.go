@@ -1,0 +1,130 @@
+package client
+
+import (
+	"context"
+	"math"
+	"net"
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Handler is told of a message from the server, or from another user by way of the server: m.UserID says whom it is
+// from, and is empty for the server itself. Handlers run one at a time, in the order in which the messages came, on a
+// goroutine of the client's own; while one blocks the others wait. m and its body are the handler's to keep.
+//
+// A panic in a handler ends the client: the server is told InternalError, and Err has a *PanicError.
+type Handler func(c *Client, m *protocol.Message)
+
+// Config holds the settings of a Client. Zero means the default, negative means none. Dial takes a copy; the maps must
+// not change afterwards.
+type Config struct {
+	// UserID is who logs on. Empty leaves it to the server's authenticator to know by the token.
+	UserID string
+	// Device is the device class; 0 is unspecified.
+	Device uint16
+	// Fields go with every logon: protocol.FieldToken for the server's authenticator, protocol.FieldSession to take over
+	// a session whose ID was kept from an earlier run, and whatever the application wants. When the client reconnects it
+	// puts its own last session ID there.
+	Fields map[string]string
+	// FieldsFunc, when set, is called before every logon, and what it returns is added to Fields and wins over them: it is
+	// the place to get a fresh token. ctx ends with the attempt. An error is the attempt's, and by default the client
+	// tries again later; a *protocol.CloseError ends the client where its code says so. It runs on the goroutine that
+	// called Dial, or on the client's own, and must not call Close.
+	FieldsFunc func(ctx context.Context) (map[string]string, error)
+
+	// Handle has the handlers by message type, 0x0001 to 0xFEFF.
+	Handle map[uint16]Handler
+	// HandleDefault gets the messages whose type has no handler. Without it a request of the server's (a message with an
+	// ID) is answered NoHandler, and other messages are dropped.
+	HandleDefault Handler
+	// StateChanged, when set, is told of every state, in order, on the handlers' goroutine: Online comes before the
+	// messages of its connection, perhaps before Dial has returned; Reconnecting and Closed after them. err is nil with
+	// Online; with Reconnecting, why the connection was lost, and again, for each attempt that failed, why it did; with
+	// Closed, what Err returns. errors.As finds the server's *protocol.CloseError in it, with the code NetworkError for
+	// a connection that ended without a word. Closed comes once, and last. A Dial that fails calls nothing.
+	StateChanged func(c *Client, s State, err error)
+
+	// HeartbeatInterval is after how long without sending anything the client sends a Heartbeat. 0 means what the
+	// server asks for in its logon reply, or else 10 s. Longer than the server asks for, and it throws the client out.
+	// Negative means no heartbeats, and no watch on the server either.
+	HeartbeatInterval time.Duration
+	// ServerTimeout is how long the server may be silent before the connection counts as lost. When nothing has come for
+	// a third of it the client sends Heartbeats that the server must answer. 0 means three heartbeat intervals, and 3 s
+	// at least; negative means for ever. While the client itself does not read, see InboundLimit, nothing counts as silence.
+	ServerTimeout time.Duration
+
+	// ReconnectMin and ReconnectMax bound the waiting before the attempts to reconnect: before attempt n, from 0, it is
+	// random between 0 and the lesser of ReconnectMax and ReconnectMin × 2ⁿ, on top of the server's retry-ms if it gave
+	// one. n begins at 0 again when a connection has lasted for a minute. 0 means 200 ms and 30 s. A negative
+	// ReconnectMin means no waiting (but for retry-ms); a negative ReconnectMax means that the client never reconnects.
+	//
+	// After a close code of 1xxx or 3xxx, and after a failure without a code, the client reconnects; after any other it
+	// ends. A logon that is refused with AlreadyLoggedOn while reconnecting is tried again until the server's heartbeat
+	// timeout (three times what it asked for, 30 s if it did not) has passed since the connection was lost, since the
+	// user who is logged on may be the client's own dead connection. When the server names another address the client
+	// tries that; once an attempt there has failed it goes back to Dial's.
+	ReconnectMin, ReconnectMax time.Duration
+
+	// DialTimeout is how long one attempt may take, from FieldsFunc over connecting to the logon's answer. 0 means 15 s;
+	// negative leaves it to Dial's context alone, and an attempt to reconnect may take for ever.
+	DialTimeout time.Duration
+	// WriteTimeout is how long the network may take no byte at all before the connection counts as lost, and so how long
+	// a Send may block. 0 means 10 s; negative means for ever.
+	WriteTimeout time.Duration
+	// CloseTimeout is how long Close waits for the server to end its side. 0 means 3 s; negative means not at
+	// all: the notice, and what was sent last, may be lost.
+	CloseTimeout time.Duration
+
+	// MaxBody is the largest body in bytes, both ways. A message of the server's that is larger ends the client with
+	// MessageTooLarge. 0 means 1 MiB, which is the server's default too; negative means no limit.
+	MaxBody int
+	// InboundLimit is how many bytes of messages may wait for handlers. When there are more the client stops reading, so
+	// that the server feels it, and may end with SlowConsumer a client that stays behind. While a request waits for its
+	// reply, which may be behind those messages, the client reads on, up to four times the limit; beyond that the
+	// connection ends with RateLimited, and the client reconnects. 0 means 4 MiB; negative means no limit.
+	InboundLimit int
+
+	// DialContext makes connections. Nil means net.Dialer's. For TLS give that of a tls.Dialer.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+const (
+	defaultHeartbeat = 10 * time.Second
+	// leastServerTimeout keeps a server with very short intervals from being given up on over a pause.
+	leastServerTimeout = 3 * time.Second
+	noLimit            = math.MaxInt / 8
+	never              = time.Duration(math.MaxInt64 / 8) // sums of a few of them do not overflow
+)
+
+func orDefault[T int | time.Duration](v, def, none T) T {
+	switch {
+	case v == 0:
+		return def
+	case v < 0:
+		return none
+	}
+	return min(v, none)
+}
+
+func (c Config) withDefaults() Config {
+	c.ReconnectMin = max(c.ReconnectMin, -1)
+	if c.ReconnectMin == 0 {
+		c.ReconnectMin = 200 * time.Millisecond
+	}
+	if c.ReconnectMax == 0 {
+		c.ReconnectMax = 30 * time.Second
+	}
+	c.DialTimeout = orDefault(c.DialTimeout, 15*time.Second, never)
+	c.WriteTimeout = orDefault(c.WriteTimeout, 10*time.Second, never)
+	if c.CloseTimeout == 0 {
+		c.CloseTimeout = 3 * time.Second
+	}
+	c.CloseTimeout = min(max(c.CloseTimeout, 0), never)
+	c.MaxBody = orDefault(c.MaxBody, protocol.DefaultMaxBody, noLimit)
+	c.InboundLimit = orDefault(c.InboundLimit, 4<<20, noLimit)
+	if c.DialContext == nil {
+		c.DialContext = new(net.Dialer).DialContext
+	}
+	return c
+}

@@ -1,0 +1,206 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// conn is one connection that is logging on, or logged on.
+type conn struct {
+	client *Client
+	nc     net.Conn
+	frames frameReader
+	born   time.Time // what times below are counted from
+
+	// Set by the logon.
+	userID, session string
+	ghostTimeout    time.Duration // how long the server may take to notice that this connection is dead
+	interval        time.Duration // between two signs of life
+	serverTimeout   time.Duration
+
+	heard  atomic.Int64 // when bytes last came, counted from born
+	paused atomic.Bool  // the client itself does not read, since handlers are behind
+
+	wake chan struct{} // has a token when the writer has something to do
+	dead chan struct{} // closed when the connection has ended
+
+	mu       sync.Mutex
+	out      []byte        // frames that wait to be written
+	space    chan struct{} // closed when out has been taken; nil while nobody waits for that
+	cut      bool          // nothing more may be sent
+	leaving  bool          // the last frame of out is a Close
+	why      error         // why the connection ended; nil while it has not
+	requests map[uint32]chan answer
+	lastID   uint32
+	timer    *time.Timer // ends the connection when the peer does not in time
+}
+
+// answer is the outcome of a request.
+type answer struct {
+	reply *protocol.Message
+	err   error
+}
+
+// maxQueued is how many bytes may wait to be written before a Send waits.
+const maxQueued = 256 << 10
+
+func newConn(c *Client, nc net.Conn) *conn {
+	cn := &conn{client: c, nc: nc, born: time.Now(), wake: make(chan struct{}, 1), dead: make(chan struct{}),
+		requests: make(map[uint32]chan answer), lastID: logonID}
+	cn.frames = frameReader{read: cn.read, maxBody: c.cfg.MaxBody}
+	return cn
+}
+
+// serve runs the connection until it has ended, and returns why it did.
+func (cn *conn) serve() error {
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		cn.writeAll()
+	}()
+	cn.end(cn.readAll())
+	<-written
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	return cn.why
+}
+
+// end ends the connection at once. The first cause counts.
+func (cn *conn) end(why error) {
+	cn.mu.Lock()
+	if cn.why != nil {
+		cn.mu.Unlock()
+		return
+	}
+	cn.why = why
+	cn.cut = true
+	if cn.timer != nil {
+		cn.timer.Stop()
+	}
+	cn.mu.Unlock()
+	close(cn.dead)
+	_ = cn.nc.Close()
+	cn.abandon(why)
+}
+
+// leave begins to end the connection gracefully: what is queued goes out, then a notice; then the peer has its time to
+// end its side.
+func (cn *conn) leave(why error, code protocol.CloseCode, text string) {
+	cn.mu.Lock()
+	if cn.why != nil || cn.leaving {
+		cn.mu.Unlock()
+		return
+	}
+	if !cn.cut {
+		cn.cut, cn.leaving = true, true
+		notice := protocol.Message{Type: protocol.Close,
+			Body: protocol.AppendClose(nil, &protocol.CloseError{Code: code, Text: text})}
+		cn.out, _ = protocol.Binary.Append(cn.out, &notice) // nothing in it can fail
+	}
+	if cn.timer != nil {
+		cn.timer.Stop()
+	}
+	cn.timer = time.AfterFunc(cn.client.cfg.CloseTimeout, func() { cn.end(why) })
+	cn.mu.Unlock()
+	token(cn.wake)
+	cn.abandon(why)
+}
+
+// abandon ends the requests that wait.
+func (cn *conn) abandon(why error) {
+	cn.mu.Lock()
+	requests := cn.requests
+	cn.requests = nil
+	cn.mu.Unlock()
+	for _, ch := range requests {
+		ch <- answer{err: fmt.Errorf("%w: %w", ErrDisconnected, why)}
+	}
+}
+
+// send queues a message. While too much waits already it waits too, until ctx or the connection ends.
+func (cn *conn) send(ctx context.Context, m *protocol.Message) error {
+	for {
+		cn.mu.Lock()
+		if cn.cut {
+			cn.mu.Unlock()
+			return ErrNotConnected
+		}
+		if len(cn.out) < maxQueued {
+			out, err := protocol.Binary.Append(cn.out, m)
+			cn.out = out
+			cn.mu.Unlock()
+			if err == nil {
+				token(cn.wake)
+			}
+			return err
+		}
+		if cn.space == nil {
+			cn.space = make(chan struct{})
+		}
+		space := cn.space
+		cn.mu.Unlock()
+		select {
+		case <-space:
+		case <-cn.dead:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// request sends m under an ID of its own and waits for the reply.
+func (cn *conn) request(ctx context.Context, m *protocol.Message) (*protocol.Message, error) {
+	ch := make(chan answer, 1)
+	cn.mu.Lock()
+	if cn.cut {
+		cn.mu.Unlock()
+		return nil, ErrNotConnected
+	}
+	m.ID = cn.nextID()
+	cn.requests[m.ID] = ch
+	cn.mu.Unlock()
+	token(cn.client.inbox.room) // a reader that waits for the handlers looks again: the reply may be behind
+	if err := cn.send(ctx, m); err != nil {
+		cn.forget(m.ID)
+		return nil, err
+	}
+	select {
+	case a := <-ch:
+		return a.reply, a.err
+	case <-ctx.Done():
+		cn.forget(m.ID)
+		return nil, ctx.Err()
+	}
+}
+
+// nextID returns a message ID that no open request has. cn.mu is held on entry.
+func (cn *conn) nextID() uint32 {
+	for {
+		cn.lastID++
+		if _, taken := cn.requests[cn.lastID]; cn.lastID != 0 && !taken {
+			return cn.lastID
+		}
+	}
+}
+
+func (cn *conn) forget(id uint32) {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	delete(cn.requests, id)
+}
+
+// waits reports whether a request does.
+func (cn *conn) waits() bool {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	return len(cn.requests) > 0
+}
+
+// now is the time since the connection was made.
+func (cn *conn) now() time.Duration { return time.Since(cn.born) }

@@ -1,0 +1,81 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// chat is a message type of the application's.
+const chat = 1
+
+// relay starts a server that passes chat messages on, and returns its address and what stops it.
+func relay() (addr string, stop func()) {
+	users := usermgr.New(usermgr.Config{})
+	srv := engine.New(engine.Config{Addr: "127.0.0.1:0"})
+	b := bridge.Attach(srv, users, bridge.Config{})
+	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
+		err := b.SendMessage(m.DestUserID, &protocol.Message{Type: m.Type, UserID: m.UserID, Body: m.Body})
+		if err != nil {
+			_ = c.ReplyError(m, protocol.UserOffline, m.DestUserID+" is offline")
+			return
+		}
+		_ = c.Reply(m, []byte("sent"))
+	})
+	if err := srv.Listen(); err != nil {
+		log.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = srv.Run(ctx)
+		_ = users.Close(context.Background())
+	}()
+	return srv.Addrs()[0].String(), func() { cancel(); <-ended }
+}
+
+func Example() {
+	addr, stop := relay()
+	defer stop()
+	ctx := context.Background()
+
+	heard := make(chan string, 1)
+	bob, err := client.Dial(ctx, addr, client.Config{
+		UserID: "bob",
+		Handle: map[uint16]client.Handler{
+			chat: func(_ *client.Client, m *protocol.Message) { heard <- fmt.Sprintf("%s: %s", m.UserID, m.Body) },
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer bob.Close()
+
+	alice, err := client.Dial(ctx, addr, client.Config{UserID: "alice"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer alice.Close()
+
+	reply, err := alice.RequestTo(ctx, "bob", chat, []byte("are you there?"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", reply.Body)
+	fmt.Println(<-heard)
+
+	_, err = alice.RequestTo(ctx, "carol", chat, []byte("and you?"))
+	fmt.Println(err)
+
+	// Output:
+	// sent
+	// alice: are you there?
+	// rollcall: UserOffline: carol is offline
+}

@@ -1,0 +1,199 @@
+package client
+
+import (
+	"errors"
+	"runtime/debug"
+	"sync"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// inbox is what waits for the application's handlers: messages, and changes of state between them. The goroutine that
+// reads puts, the handlers' goroutine takes.
+type inbox struct {
+	limit int           // bytes that may wait
+	ready chan struct{} // has a token when there may be something to take
+	room  chan struct{} // has a token when there may be room again, or another reason to look
+
+	mu         sync.Mutex
+	items      []item
+	bytes      int
+	busy       bool // a handler runs
+	discarding bool // nothing is delivered any more but the last item
+}
+
+// item is a message, or else a state with its error.
+type item struct {
+	message *protocol.Message
+	state   State
+	err     error
+	size    int
+}
+
+const (
+	// stateSize is what a change of state counts: a client that reconnects again and again while a handler is stuck must
+	// not gather them for ever.
+	stateSize = 1 << 10
+	// hardLimit is how many times the limit may wait while a request does.
+	hardLimit = 4
+)
+
+var errInboxFull = &protocol.CloseError{Code: protocol.RateLimited,
+	Text: "more has come than may wait for the handlers while a request waits for its reply"}
+
+func newInbox(limit int) *inbox {
+	return &inbox{limit: limit, ready: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+}
+
+// put adds an item. It waits until there is room, or stop is closed. While urgent, which may be nil, says so it does not
+// wait, up to the hard limit, beyond which it returns errInboxFull.
+func (b *inbox) put(it item, urgent func() bool, stop <-chan struct{}) error {
+	for !b.add(it, b.limit) {
+		if urgent != nil && urgent() {
+			if !b.add(it, hardLimit*b.limit) {
+				return errInboxFull
+			}
+			return nil
+		}
+		select {
+		case <-b.room:
+		case <-stop:
+			return nil
+		}
+	}
+	return nil
+}
+
+// add appends an item unless limit bytes wait already, and reports whether that is done with.
+func (b *inbox) add(it item, limit int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.discarding {
+		return true
+	}
+	if b.bytes >= limit {
+		return false
+	}
+	b.items = append(b.items, it)
+	b.bytes += it.size
+	token(b.ready)
+	return true
+}
+
+// full reports whether the next put may have to wait.
+func (b *inbox) full() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.bytes >= b.limit && !b.discarding
+}
+
+// putLast adds the last item, which is delivered in any case.
+func (b *inbox) putLast(it item) {
+	b.mu.Lock()
+	b.items = append(b.items, it)
+	b.mu.Unlock()
+	token(b.ready)
+}
+
+// discard throws away what waits, and what comes later but the last item. It reports whether a handler is running.
+func (b *inbox) discard() (busy bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.discarding {
+		b.discarding = true
+		last := b.items
+		b.items, b.bytes = nil, 0
+		if n := len(last); n > 0 && last[n-1].message == nil && last[n-1].state == Closed {
+			b.items = last[n-1:]
+		}
+		token(b.room)
+	}
+	return b.busy
+}
+
+// take waits for an item. The handlers' goroutine counts as busy from then on until it comes back.
+func (b *inbox) take() item {
+	for {
+		b.mu.Lock()
+		b.busy = len(b.items) > 0
+		if b.busy {
+			it := b.items[0]
+			b.items[0] = item{}
+			b.items = b.items[1:]
+			b.bytes -= it.size
+			b.mu.Unlock()
+			token(b.room)
+			return it
+		}
+		b.items = nil
+		b.mu.Unlock()
+		<-b.ready
+	}
+}
+
+// idle says that the handlers' goroutine has ended.
+func (b *inbox) idle() {
+	b.mu.Lock()
+	b.busy = false
+	b.mu.Unlock()
+}
+
+func token(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// dispatch runs the handlers. It is the handlers' goroutine.
+func (c *Client) dispatch() {
+	defer close(c.done)
+	defer c.inbox.idle()
+	for {
+		it := c.inbox.take()
+		c.call(it)
+		if it.message == nil && it.state == Closed {
+			return
+		}
+	}
+}
+
+// call runs the handler that it is for.
+func (c *Client) call(it item) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.panicked(&PanicError{Value: v, Stack: debug.Stack()})
+		}
+	}()
+	if it.message == nil {
+		if c.cfg.StateChanged != nil {
+			c.cfg.StateChanged(c, it.state, it.err)
+		}
+		return
+	}
+	h := c.cfg.Handle[it.message.Type]
+	if h == nil {
+		h = c.cfg.HandleDefault
+	}
+	if h != nil {
+		h(c, it.message)
+		return
+	}
+	if it.message.UserID == "" { // another user's request is not for this client's library to refuse
+		_ = c.ReplyError(it.message, protocol.NoHandler, "the client has no handler for this message type")
+	}
+}
+
+// panicked ends the client because of a panic in a handler.
+func (c *Client) panicked(e *PanicError) {
+	c.stop(e, protocol.InternalError, "a handler panicked")
+	c.inbox.discard()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.err != nil: // it had ended already, and delivered the rest
+		c.err = errors.Join(c.err, e)
+	case c.stopped != error(e): // it is ending
+		c.stopped = errors.Join(c.stopped, e)
+	}
+}

@@ -1,0 +1,148 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// logonID is the message ID of the Logon.
+const logonID = 1
+
+// connect makes one connection and logs on.
+func (c *Client) connect(ctx context.Context) (*conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
+	defer cancel()
+	c.mu.Lock()
+	session, addr := c.session, c.target
+	c.mu.Unlock()
+
+	fields, err := c.logonFields(ctx, session)
+	if err != nil {
+		return nil, err
+	}
+	frame, err := c.logonFrame(fields)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := c.cfg.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
+	cn := newConn(c, nc)
+	err = cn.logOn(frame)
+	if !stop() { // ctx ended, which is why the logon failed, if it did
+		err = ctx.Err()
+	}
+	if err != nil {
+		_ = nc.Close()
+		return nil, fmt.Errorf("rollcall: logging on at %s: %w", addr, err)
+	}
+	return cn, nil
+}
+
+// logonFields gathers what a Logon carries.
+func (c *Client) logonFields(ctx context.Context, session string) (map[string]string, error) {
+	fields := make(map[string]string)
+	maps.Copy(fields, c.cfg.Fields)
+	if session != "" {
+		fields[protocol.FieldSession] = session
+	}
+	if c.cfg.FieldsFunc != nil {
+		fresh, err := c.cfg.FieldsFunc(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("rollcall: no fields to log on with: %w", err)
+		}
+		maps.Copy(fields, fresh)
+	}
+	return fields, nil
+}
+
+func (c *Client) logonFrame(fields map[string]string) ([]byte, error) {
+	body, err := protocol.AppendStringMap(nil, fields)
+	if err != nil {
+		return nil, err
+	}
+	return protocol.Binary.Append(nil, &protocol.Message{Type: protocol.Logon, ID: logonID, Device: c.cfg.Device,
+		UserID: c.cfg.UserID, Body: body})
+}
+
+// logOn sends the Logon and waits for its answer, which comes before any other frame.
+func (cn *conn) logOn(frame []byte) error {
+	if _, err := cn.nc.Write(frame); err != nil {
+		return networkError(err)
+	}
+	var m protocol.Message
+	if err := cn.frames.next(&m); err != nil {
+		return err
+	}
+	switch {
+	case m.Type == protocol.Close && !m.IsReply():
+		return closeNotice(m.Body)
+	case m.Type != protocol.Logon || !m.IsReply() || m.ID != logonID:
+		return &protocol.CloseError{Code: protocol.InvalidMessage,
+			Text: fmt.Sprintf("the server answered the logon with a message of type 0x%04x", m.Type)}
+	}
+	fields, err := protocol.ParseLogonReply(m.Body)
+	if err != nil {
+		return err
+	}
+	if m.Flags&protocol.FlagError != 0 {
+		return &protocol.CloseError{Code: protocol.InvalidMessage, Text: "the logon was refused without a code"}
+	}
+	cn.userID, cn.session = m.DestUserID, fields[protocol.FieldSession]
+	cn.setHeartbeat(fields[protocol.FieldHeartbeatMS])
+	return nil
+}
+
+// setHeartbeat sets how often the connection shows life, and asks for it; ms is what the server asked for.
+func (cn *conn) setHeartbeat(ms string) {
+	asked := milliseconds(ms)
+	if asked <= 0 {
+		asked = defaultHeartbeat
+	}
+	cn.ghostTimeout = min(3*asked, never)
+	cfg := &cn.client.cfg
+	cn.interval = orDefault(cfg.HeartbeatInterval, asked, never)
+	cn.serverTimeout = orDefault(cfg.ServerTimeout, max(3*cn.interval, leastServerTimeout), never)
+	if cfg.HeartbeatInterval < 0 {
+		cn.serverTimeout = never
+	}
+}
+
+// milliseconds reads a decimal number of milliseconds, at most never; 0 if it is none.
+func milliseconds(s string) time.Duration {
+	ms, err := strconv.ParseUint(s, 10, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return 0
+	}
+	return time.Duration(min(ms, uint64(never/time.Millisecond))) * time.Millisecond
+}
+
+// closeNotice returns what a Close message says.
+func closeNotice(body []byte) error {
+	ce, err := protocol.ParseClose(body)
+	if err != nil {
+		return err
+	}
+	return ce
+}
+
+// networkError says that a connection ended without a Close.
+func networkError(err error) error {
+	return &lostError{CloseError: protocol.CloseError{Code: protocol.NetworkError, Text: err.Error()}, cause: err}
+}
+
+// lostError is a close code with the error of the network that it stands for.
+type lostError struct {
+	protocol.CloseError
+	cause error
+}
+
+func (e *lostError) Unwrap() []error { return []error{&e.CloseError, e.cause} }

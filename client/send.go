@@ -1,0 +1,113 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Send sends a message to the server, which expects no reply. It returns when the message is on its way; the body may be
+// used again then. It blocks only while more than 256 KiB wait for the network, for WriteTimeout at most.
+//
+// It returns ErrNotConnected while there is no connection, ErrClosed when the client has ended, ErrTooLarge, or an error
+// for a message that cannot be encoded. A message that was on its way when the connection was lost is lost without a
+// word: use Request for what must be known to have arrived.
+func (c *Client) Send(typ uint16, body []byte) error {
+	return c.SendMessage(&protocol.Message{Type: typ, Body: body})
+}
+
+// SendTo is Send to another user, by way of the server. Whether the message is passed on is the server's decision.
+func (c *Client) SendTo(dest string, typ uint16, body []byte) error {
+	return c.SendMessage(&protocol.Message{Type: typ, DestUserID: dest, Body: body})
+}
+
+// SendMessage is Send for any message of an application type, with flags and an ID. A UserID is not needed, and not
+// believed. Requests are better made with Request: a reply whose request it does not know the client drops.
+func (c *Client) SendMessage(m *protocol.Message) error {
+	cn, err := c.connFor(m)
+	if err != nil {
+		return err
+	}
+	return cn.send(context.Background(), m)
+}
+
+// Reply answers m, a message that a handler got; where m is another user's the answer is addressed to that user. It is
+// sent even when m's ID is 0, which says that the sender expects none. It may be called after the handler has returned;
+// on a later connection than m came with, the answer is most likely ignored. Errors are Send's.
+func (c *Client) Reply(m *protocol.Message, body []byte) error {
+	return c.SendMessage(&protocol.Message{Type: m.Type, Flags: protocol.FlagReply, ID: m.ID, DestUserID: m.UserID, Body: body})
+}
+
+// ReplyError tells the sender of m that what it asked for failed, with a code, 5xxx or one of the application's, and a
+// text for people. Where m's ID is 0 nobody could tell what the error belongs to, and none is sent. Errors are Send's.
+func (c *Client) ReplyError(m *protocol.Message, code protocol.CloseCode, text string) error {
+	if m.ID == 0 {
+		return nil
+	}
+	return c.SendMessage(&protocol.Message{Type: m.Type, Flags: protocol.FlagReply | protocol.FlagError, ID: m.ID,
+		DestUserID: m.UserID, Body: protocol.AppendClose(nil, &protocol.CloseError{Code: code, Text: text})})
+}
+
+// Request sends a message to the server and waits for its reply, which is the caller's to keep. Any number of requests
+// may wait at a time; replies may come in any order.
+//
+// The error is ctx's when it ends first, a *protocol.CloseError when the server answered with one, ErrDisconnected when
+// the connection was lost meanwhile, and otherwise Send's. Without a deadline in ctx, a server that never answers is
+// waited for until the connection ends.
+func (c *Client) Request(ctx context.Context, typ uint16, body []byte) (*protocol.Message, error) {
+	return c.request(ctx, &protocol.Message{Type: typ, Body: body})
+}
+
+// RequestTo is Request with a message for another user. Who answers, that user or the server, is the server's decision.
+func (c *Client) RequestTo(ctx context.Context, dest string, typ uint16, body []byte) (*protocol.Message, error) {
+	return c.request(ctx, &protocol.Message{Type: typ, DestUserID: dest, Body: body})
+}
+
+func (c *Client) request(ctx context.Context, m *protocol.Message) (*protocol.Message, error) {
+	cn, err := c.connFor(m)
+	if err != nil {
+		return nil, err
+	}
+	return cn.request(ctx, m)
+}
+
+// Ping asks the server for a sign of life, with a Heartbeat, and returns how long it took. Errors are Request's.
+func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
+	cn, err := c.current()
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	if _, err := cn.request(ctx, &protocol.Message{Type: protocol.Heartbeat}); err != nil {
+		return 0, err
+	}
+	return time.Since(began), nil
+}
+
+// connFor returns the connection for m, which must be one that the application may send.
+func (c *Client) connFor(m *protocol.Message) (*conn, error) {
+	if m.Type >= protocol.FirstSystemType {
+		return nil, fmt.Errorf("rollcall: message type 0x%04x is the system's", m.Type)
+	}
+	if len(m.Body) > c.cfg.MaxBody {
+		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(m.Body), c.cfg.MaxBody)
+	}
+	return c.current()
+}
+
+// current returns the connection, or why there is none.
+func (c *Client) current() (*conn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.conn != nil:
+		return c.conn, nil
+	case c.err == nil && c.stopped == nil:
+		return nil, ErrNotConnected
+	case c.err == nil || c.err == ErrClosed:
+		return nil, ErrClosed
+	}
+	return nil, fmt.Errorf("%w: %w", ErrClosed, c.err)
+}
