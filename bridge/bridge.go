@@ -1,0 +1,148 @@
+// Package bridge joins an engine and a user manager: it binds the user of a connection's first message, asks the
+// authenticator, answers logons, tells and closes those who must go, and counts.
+package bridge
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/logging"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// ErrUserOffline is returned by Send for a user who has no session on this bridge's engine.
+var ErrUserOffline = errors.New("rollcall: the user is offline")
+
+// Identity is what an authenticator has found out.
+type Identity struct {
+	// UserID is the user that is bound to the connection. Where the Logon named a user it must be the same.
+	UserID string
+}
+
+// Authenticator decides who a client is, by what its Logon says. It may block until ctx ends, and runs on a goroutine of
+// its own. A *protocol.CloseError chooses the code that the client is refused with, Unauthorized usually; any other error
+// means that there was no answer, and the client is told InternalError and may try again.
+type Authenticator func(ctx context.Context, l usermgr.Logon) (Identity, error)
+
+// Config holds the settings of a bridge. The zero value is ready to use.
+type Config struct {
+	// Authenticate, when set, must say yes before a user is bound, and the first message must be a Logon. Nil lets
+	// everybody in under the name that the first message gives.
+	Authenticate Authenticator
+	// MaxAuthenticating is how many authenticators run at a time; further logons wait. 0 or less means 256.
+	MaxAuthenticating int
+	// LogonDeadline is how long a logon may take from its first message on, the authenticator's time and the user's
+	// event handlers included, before the client is told InternalError. 0 or less means 10 s.
+	LogonDeadline time.Duration
+	// StrictUserID closes a connection with WrongUserID when a later message carries another user's ID. Otherwise the
+	// ID in a later message is ignored.
+	StrictUserID bool
+	// HeartbeatInterval is how often clients are told to show that they are alive. 0 means a third of the manager's
+	// timeout, where the manager tells one (HeartbeatTimeout); negative means that they are told nothing.
+	HeartbeatInterval time.Duration
+	// ManualClose leaves notices and closing to the event handlers. Messages after Disconnected are dropped, and 5 s
+	// later the bridge closes the connection all the same. A logon that is refused has no session: the bridge closes it.
+	ManualClose bool
+	// Logger takes what an operator should know. Nil means warnings and errors, to standard error.
+	Logger *zap.Logger
+}
+
+// manualCloseGrace is how long a connection may outlive its session with ManualClose.
+var manualCloseGrace = 5 * time.Second // a variable for the tests alone
+
+// Bridge joins one engine and one user manager. All methods may be called from any goroutine.
+type Bridge struct {
+	engine         *engine.Engine
+	users          usermgr.UserManager
+	cfg            Config
+	log            *zap.Logger
+	authenticating chan struct{} // a token for each authenticator that runs
+	heartbeat      time.Duration // what clients are told; 0 for nothing
+	grace          time.Duration // manualCloseGrace, as it was when the bridge was attached
+
+	bound atomic.Int64  // logons under way and sessions that are not yet unbound
+	idle  chan struct{} // gets a token when bound may have become 0
+}
+
+// Attach joins e and users. Call it before e.Run, once for an engine, or it panics; several engines may share a manager. When the
+// engine stops it ends the sessions of its connections, and waits for their Disconnected handlers.
+func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) *Bridge {
+	if cfg.MaxAuthenticating <= 0 {
+		cfg.MaxAuthenticating = 256
+	}
+	if cfg.LogonDeadline <= 0 {
+		cfg.LogonDeadline = 10 * time.Second
+	}
+	b := &Bridge{engine: e, users: users, cfg: cfg, log: logging.OrDefault(cfg.Logger),
+		authenticating: make(chan struct{}, cfg.MaxAuthenticating), idle: make(chan struct{}, 1), grace: manualCloseGrace}
+	b.heartbeat = max(cfg.HeartbeatInterval, 0)
+	if m, ok := users.(interface{ HeartbeatTimeout() time.Duration }); ok && cfg.HeartbeatInterval == 0 {
+		b.heartbeat = m.HeartbeatTimeout() / 3
+	}
+	e.SetAdmission(admission{b})
+	return b
+}
+
+// Send sends a message of the application's to every session of a user on this engine. It returns ErrUserOffline when
+// there is none. The body is copied before Send returns, which never blocks: see engine.Conn.Send.
+func (b *Bridge) Send(userID string, typ uint16, body []byte) error {
+	return b.SendMessage(userID, &protocol.Message{Type: typ, Body: body})
+}
+
+// SendMessage is Send for any message, such as one that carries its sender's UserID.
+func (b *Bridge) SendMessage(userID string, m *protocol.Message) error {
+	err := ErrUserOffline
+	for _, a := range b.users.Addresses(userID) {
+		c := b.engine.Conn(a.Conn)
+		if c == nil {
+			continue
+		}
+		switch sendErr := c.SendMessage(m); {
+		case sendErr == nil:
+			err = nil
+		case errors.Is(sendErr, engine.ErrClosed): // on its way out: as good as offline
+		case err != nil:
+			err = sendErr
+		}
+	}
+	return err
+}
+
+// admission is the engine's side of the bridge.
+type admission struct{ *Bridge }
+
+// First implements engine.Admission.
+func (b admission) First(c *engine.Conn, m *protocol.Message) engine.Binding {
+	l := &link{bridge: b.Bridge, conn: c, first: m.Clone()}
+	b.bound.Add(1)
+	go l.logOn()
+	return l
+}
+
+// Drain implements engine.Admission.
+func (b admission) Drain(ctx context.Context) (left int) {
+	for b.bound.Load() > 0 {
+		select {
+		case <-b.idle:
+		case <-ctx.Done():
+			return int(b.bound.Load())
+		}
+	}
+	return 0
+}
+
+// release says that a logon has failed or a session is unbound.
+func (b *Bridge) release() {
+	if b.bound.Add(-1) == 0 {
+		select {
+		case b.idle <- struct{}{}:
+		default:
+		}
+	}
+}

@@ -1,0 +1,183 @@
+package bridge_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// finals collects what Disconnected tells.
+func finals(s *server) <-chan usermgr.SessionInfo {
+	c := make(chan usermgr.SessionInfo, 16)
+	s.users.Subscribe(usermgr.Handlers{Disconnected: func(i usermgr.SessionInfo, _ protocol.CloseCode) { c <- i }})
+	return c
+}
+
+// Rule 12: every message is counted once each way, bytes with headers, whoever sends it and wherever it is handled;
+// the upkeep (Logon, Heartbeat, Close) is not.
+func TestCountsAreExact(t *testing.T) {
+	for _, workers := range []int{0, 2} {
+		s := newServer(t, options{engine: engine.Config{Workers: workers}})
+		final := finals(s)
+		s.start()
+		c := s.logOn("ann")
+
+		const asked, pushers, pushes = 300, 4, 200
+		var in, out usermgr.Traffic
+		in.Messages, out.Messages = asked+1, asked+1+pushers*pushes
+		var requests []*protocol.Message
+		for i := range asked {
+			body := []byte(strings.Repeat("x", i))
+			requests = append(requests, &protocol.Message{Type: echo, ID: 2, UserID: "ann", Body: body},
+				&protocol.Message{Type: protocol.Heartbeat, ID: 3})
+			in.Bytes += uint64(protocol.HeaderLen + len("ann") + i)
+			out.Bytes += uint64(protocol.HeaderLen + i)
+		}
+		var pushing sync.WaitGroup
+		for range pushers {
+			pushing.Go(func() {
+				for range pushes {
+					if err := s.bridge.Send("ann", push, []byte("pushed")); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		out.Bytes += pushers * pushes * uint64(protocol.HeaderLen+len("pushed"))
+		go c.write(requests...) //nolint:errcheck // what does not arrive is missed below
+		for range asked + asked + pushers*pushes {
+			c.receive()
+		}
+		pushing.Wait()
+		last := &protocol.Message{Type: 0x77, ID: 4} // has no handler: an error reply
+		c.send(last)
+		reply := c.receive()
+		in.Bytes += protocol.HeaderLen
+		out.Bytes += protocol.HeaderLen + uint64(len(reply.Body))
+		in.LastType, out.LastType = last.Type, last.Type
+
+		eventually(t, "the counts of the user are true", func() bool {
+			data, _ := s.users.User("ann")
+			return data.In == in && data.Out == out
+		})
+		c.send(&protocol.Message{Type: protocol.Close,
+			Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})})
+		if i := <-final; i.In != in || i.Out != out || i.Dropped != (usermgr.Traffic{}) {
+			t.Errorf("workers %d: Disconnected told in %+v, out %+v, dropped %+v; want %+v, %+v", workers, i.In, i.Out, i.Dropped, in, out)
+		}
+	}
+}
+
+// Rule 12: where the first message binds it is counted, and so is what was pipelined behind it.
+func TestFirstMessageIsCounted(t *testing.T) {
+	s := newServer(t, options{})
+	final := finals(s)
+	s.start()
+	c := s.dial()
+	c.send(&protocol.Message{Type: say, UserID: "ann", Body: []byte("12345")}, &protocol.Message{Type: echo, ID: 1})
+	c.expect(echo, "")
+	c.conn.Close()
+	i := <-final
+	want := usermgr.Traffic{Messages: 2, Bytes: 2*protocol.HeaderLen + 3 + 5, LastType: echo}
+	if i.In != want {
+		t.Errorf("in: %+v, want %+v", i.In, want)
+	}
+	if want = (usermgr.Traffic{Messages: 1, Bytes: protocol.HeaderLen, LastType: echo}); i.Out != want {
+		t.Errorf("out: %+v, want %+v", i.Out, want)
+	}
+}
+
+// Rule 12: a user's counts go on over a replacement; a session's start anew.
+func TestUsersCountsGoOn(t *testing.T) {
+	s := serve(t, options{})
+	for range 3 {
+		s.logOn("ann").ask("hello")
+	}
+	want := usermgr.Traffic{Messages: 3, Bytes: 3 * (protocol.HeaderLen + 5), LastType: echo}
+	eventually(t, "the user's counts have all three sessions'", func() bool {
+		data, _ := s.users.User("ann")
+		return data.In == want && data.Out == want && data.Sessions[0].In.Messages == 1
+	})
+}
+
+// Rule 12 and 15: what is thrown away because the client does not read is counted as dropped, the rest as sent as far
+// as it was handed over; the client is a SlowConsumer.
+func TestDroppedIsCounted(t *testing.T) {
+	s := newServer(t, options{engine: engine.Config{OutboundLimit: 1 << 20, CloseTimeout: time.Second}})
+	final := finals(s)
+	s.start()
+	c, bob := s.logOn("ann"), s.logOn("bob")
+	body := make([]byte, 64<<10)
+	accepted := 0
+	for {
+		if err := s.bridge.Send("ann", push, body); err != nil {
+			break
+		}
+		accepted++
+	}
+	i := <-final
+	frameLen := uint64(protocol.HeaderLen + len(body))
+	if want := (usermgr.Traffic{Messages: 1, Bytes: frameLen, LastType: push}); i.Dropped != want {
+		t.Errorf("dropped: %+v, want %+v", i.Dropped, want)
+	}
+	if i.Out.Messages > uint64(accepted) || i.Out.Bytes != i.Out.Messages*frameLen {
+		t.Errorf("out: %+v of %d that were taken", i.Out, accepted)
+	}
+	bob.ask("unharmed")
+	s.journal.expect(t, "Connected ann@1", "Connected bob@2", "Disconnected ann@1 SlowConsumer")
+	c.conn.Close()
+}
+
+// Rule 12: what Connected's handlers send is counted, and so is what was sent right before the session was ended.
+func TestLastWordsAreCounted(t *testing.T) {
+	for _, workers := range []int{0, 2} {
+		s := newServer(t, options{engine: engine.Config{Workers: workers}})
+		final := finals(s)
+		s.users.Subscribe(usermgr.Handlers{Connected: func(i usermgr.SessionInfo) {
+			_ = s.bridge.Send(i.UserID, push, []byte("welcome"))
+		}})
+		s.start()
+		for range 50 {
+			c := s.logOn("ann")
+			c.expect(push, "welcome")
+			if err := s.bridge.Send("ann", push, []byte("goodbye")); err != nil {
+				t.Fatal(err)
+			}
+			s.users.Unregister("ann", protocol.KickedOut, "")
+			c.expect(push, "goodbye")
+			c.expectClose(protocol.KickedOut)
+			want := usermgr.Traffic{Messages: 2, Bytes: 2 * (protocol.HeaderLen + 7), LastType: push}
+			if i := <-final; i.Out != want {
+				t.Errorf("workers %d: out %+v, want %+v", workers, i.Out, want)
+			}
+		}
+	}
+}
+
+// Rule 12: so is what a PushedOut handler still sends to the old connection.
+func TestWhatPushedOutHandlersSendIsCounted(t *testing.T) {
+	for _, workers := range []int{0, 2} {
+		s := newServer(t, options{engine: engine.Config{Workers: workers}})
+		final := finals(s)
+		s.users.Subscribe(usermgr.Handlers{PushedOut: func(old usermgr.SessionInfo, _ usermgr.Address) {
+			_ = s.bridge.Send(old.UserID, push, []byte("farewell"))
+		}})
+		s.start()
+		c := s.logOn("ann")
+		for range 50 {
+			next := s.logOn("ann")
+			c.expect(push, "farewell")
+			c.expectClose(protocol.PushedOut)
+			want := usermgr.Traffic{Messages: 1, Bytes: protocol.HeaderLen + 8, LastType: push}
+			if i := <-final; i.Out != want {
+				t.Errorf("workers %d: out %+v, want %+v", workers, i.Out, want)
+			}
+			c = next
+		}
+	}
+}

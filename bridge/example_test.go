@@ -1,0 +1,93 @@
+package bridge_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// A server that knows who is online, and a client that logs on, says something and leaves.
+func Example() {
+	const chat = 1
+
+	users := usermgr.New(usermgr.Config{})
+	users.Subscribe(usermgr.Handlers{
+		Connected:    func(s usermgr.SessionInfo) { fmt.Println(s.UserID, "is online") },
+		Disconnected: func(s usermgr.SessionInfo, why protocol.CloseCode) { fmt.Println(s.UserID, "left:", why) },
+	})
+	srv := engine.New(engine.Config{Addr: "127.0.0.1:0"})
+	b := bridge.Attach(srv, users, bridge.Config{
+		Authenticate: func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+			if l.Fields[protocol.FieldToken] != "secret of "+l.UserID {
+				return bridge.Identity{}, &protocol.CloseError{Code: protocol.Unauthorized, Text: "wrong token"}
+			}
+			return bridge.Identity{UserID: l.UserID}, nil
+		},
+	})
+	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
+		if err := b.Send(m.DestUserID, m.Type, m.Body); err != nil {
+			_ = c.ReplyError(m, protocol.UserOffline, err.Error())
+		}
+	})
+
+	if err := srv.Listen(); err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- srv.Run(ctx) }()
+
+	visit(srv.Addrs()[0].String(), chat)
+
+	stop()
+	fmt.Println("the server has stopped:", <-ended)
+	_ = users.Close(context.Background())
+	// Output:
+	// ann is online
+	// ann receives: hello, me
+	// ann left: ClientClosed
+	// the server has stopped: <nil>
+}
+
+// visit is a client, of the simplest kind: it writes frames and reads frames.
+func visit(addr string, chat uint16) {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer conn.Close()
+	fields, _ := protocol.AppendStringMap(nil, map[string]string{protocol.FieldToken: "secret of ann"})
+	frames, _ := protocol.Binary.Append(nil, &protocol.Message{Type: protocol.Logon, ID: 1, UserID: "ann", Body: fields})
+	frames, _ = protocol.Binary.Append(frames, &protocol.Message{Type: chat, ID: 2, DestUserID: "ann", Body: []byte("hello, me")})
+	_, _ = conn.Write(frames)
+
+	var in []byte
+	var m protocol.Message
+	for m.Type != chat {
+		n, _, err := protocol.Binary.Decode(in, &m, protocol.DecodeOptions{})
+		if err == nil && n == 0 {
+			chunk := make([]byte, 512)
+			if n, err = conn.Read(chunk); err == nil {
+				in = append(in, chunk[:n]...)
+				continue
+			}
+		}
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		in = in[n:]
+	}
+	fmt.Printf("ann receives: %s\n", m.Body)
+	notice := protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})
+	frames, _ = protocol.Binary.Append(nil, &protocol.Message{Type: protocol.Close, Body: notice})
+	_, _ = conn.Write(frames)
+	_, _ = conn.Read(make([]byte, 1)) // until the server ends its side, too
+}

@@ -1,0 +1,230 @@
+package bridge_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// patience is how long a test waits for something that must happen.
+const patience = 20 * time.Second
+
+// rawClient is one connection that speaks protocol.Binary and does nothing by itself. Methods that fail the test are
+// for the test's own goroutine; dialRaw, write, read and tryLogOn are for any.
+type rawClient struct {
+	t    testing.TB
+	conn net.Conn
+	name string
+	in   []byte
+	out  []byte
+
+	heardOut chan struct{}
+}
+
+func dialRaw(addr string) (*rawClient, error) {
+	conn, err := net.DialTimeout("tcp", addr, patience)
+	if err != nil {
+		return nil, err
+	}
+	return &rawClient{conn: conn, heardOut: make(chan struct{})}, nil
+}
+
+// frame encodes messages.
+func frame(t testing.TB, messages ...*protocol.Message) []byte {
+	t.Helper()
+	var b []byte
+	for _, m := range messages {
+		var err error
+		if b, err = protocol.Binary.Append(b, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
+
+// rawFrame builds a first message without the codec's checks.
+func rawFrame(typ uint16, userID string) []byte {
+	b := make([]byte, protocol.HeaderLen, protocol.HeaderLen+len(userID))
+	b[0], b[1] = 0x52, 1<<4
+	binary.BigEndian.PutUint16(b[2:], typ)
+	binary.BigEndian.PutUint32(b[4:], uint32(len(userID)))
+	b[12] = byte(len(userID))
+	return append(b, userID...)
+}
+
+// logonMessage is a Logon with the ID 1; its fields are key, value, key, value.
+func logonMessage(userID string, fields ...string) *protocol.Message {
+	m := make(map[string]string)
+	for i := 0; i < len(fields); i += 2 {
+		m[fields[i]] = fields[i+1]
+	}
+	body, err := protocol.AppendStringMap(nil, m)
+	if err != nil {
+		panic(err)
+	}
+	return &protocol.Message{Type: protocol.Logon, ID: 1, UserID: userID, Body: body}
+}
+
+func (c *rawClient) write(messages ...*protocol.Message) error {
+	b := c.out[:0]
+	for _, m := range messages {
+		var err error
+		if b, err = protocol.Binary.Append(b, m); err != nil {
+			return err
+		}
+	}
+	c.out = b
+	_ = c.conn.SetWriteDeadline(time.Now().Add(patience))
+	_, err := c.conn.Write(b)
+	return err
+}
+
+// read returns the next message, or io.EOF when the server has ended its side between two messages.
+func (c *rawClient) read() (*protocol.Message, error) {
+	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
+	for {
+		m := new(protocol.Message)
+		n, _, err := protocol.Binary.Decode(c.in, m, protocol.DecodeOptions{})
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 {
+			m = m.Clone()
+			c.in = c.in[n:]
+			return m, nil
+		}
+		var chunk [4096]byte
+		got, err := c.conn.Read(chunk[:])
+		c.in = append(c.in, chunk[:got]...)
+		if err != nil && got == 0 {
+			if err == io.EOF && len(c.in) > 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+}
+
+// hearOut reads until the server ends its side, keeps what came for read, and ends its own side.
+func (c *rawClient) hearOut() {
+	defer close(c.heardOut)
+	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
+	rest, _ := io.ReadAll(c.conn)
+	c.in = append(c.in, rest...)
+	_ = c.conn.(*net.TCPConn).CloseWrite()
+}
+
+// tryLogOn sends a Logon and reads its reply. The error is a *protocol.CloseError when the server refused, in its
+// reply or with a notice in its place.
+func (c *rawClient) tryLogOn(userID string, fields ...string) (reply map[string]string, err error) {
+	if err := c.write(logonMessage(userID, fields...)); err != nil {
+		return nil, err
+	}
+	m, err := c.read()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case m.Type == protocol.Logon && m.IsReply() && m.ID == 1:
+		return protocol.ParseLogonReply(m.Body)
+	case m.Type == protocol.Close:
+		ce, err := protocol.ParseClose(m.Body)
+		return nil, errors.Join(ce, err)
+	}
+	return nil, fmt.Errorf("the answer to a Logon is %+v", m)
+}
+
+func (c *rawClient) send(messages ...*protocol.Message) {
+	c.t.Helper()
+	if err := c.write(messages...); err != nil {
+		c.t.Fatalf("client %s cannot send: %v", c.name, err)
+	}
+}
+
+func (c *rawClient) sendBytes(b []byte) {
+	c.t.Helper()
+	if _, err := c.conn.Write(b); err != nil {
+		c.t.Fatalf("client %s cannot send: %v", c.name, err)
+	}
+}
+
+func (c *rawClient) receive() *protocol.Message {
+	c.t.Helper()
+	m, err := c.read()
+	if err != nil {
+		c.t.Fatalf("client %s waits for a message: %v", c.name, err)
+	}
+	return m
+}
+
+// expect receives a message with this type and body.
+func (c *rawClient) expect(typ uint16, body string) {
+	c.t.Helper()
+	if m := c.receive(); m.Type != typ || string(m.Body) != body {
+		c.t.Fatalf("client %s received type %#x, %q; want type %#x, %q", c.name, m.Type, m.Body, typ, body)
+	}
+}
+
+// logOn logs on and returns the fields of the reply.
+func (c *rawClient) logOn(userID string, fields ...string) map[string]string {
+	c.t.Helper()
+	reply, err := c.tryLogOn(userID, fields...)
+	if err != nil {
+		c.t.Fatalf("client %s cannot log on as %s: %v", c.name, userID, err)
+	}
+	return reply
+}
+
+// ask sends a message of type echo and waits for it to come back.
+func (c *rawClient) ask(text string) {
+	c.t.Helper()
+	c.send(&protocol.Message{Type: echo, ID: 9, Body: []byte(text)})
+	c.expect(echo, text)
+}
+
+// expectClose receives the Close notice, which must be the last message, and then the server's end of the connection.
+func (c *rawClient) expectClose(code protocol.CloseCode) *protocol.CloseError {
+	c.t.Helper()
+	m := c.receive()
+	if m.Type != protocol.Close {
+		c.t.Fatalf("client %s received type %#x, %q; want a Close notice", c.name, m.Type, m.Body)
+	}
+	ce, err := protocol.ParseClose(m.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if ce.Code != code {
+		c.t.Fatalf("client %s was closed with %v, want %v", c.name, ce, code)
+	}
+	c.expectEnd()
+	return ce
+}
+
+// expectEnd receives the server's end of the connection: a proper one, no reset.
+func (c *rawClient) expectEnd() {
+	c.t.Helper()
+	if m, err := c.read(); err != io.EOF {
+		c.t.Fatalf("client %s received %+v, %v; want the server's end", c.name, m, err)
+	}
+}
+
+// expectRefused receives what refuses a Logon: the error reply, then the Close notice, then the end.
+func (c *rawClient) expectRefused(code protocol.CloseCode) {
+	c.t.Helper()
+	m := c.receive()
+	if m.Type != protocol.Logon || m.Flags != protocol.FlagReply|protocol.FlagError || m.ID != 1 {
+		c.t.Fatalf("client %s received %+v, want the error reply to its Logon", c.name, m)
+	}
+	_, err := protocol.ParseLogonReply(m.Body)
+	var ce *protocol.CloseError
+	if !errors.As(err, &ce) || ce.Code != code {
+		c.t.Fatalf("client %s was refused with %v, want %v", c.name, err, code)
+	}
+	c.expectClose(code)
+}

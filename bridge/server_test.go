@@ -1,0 +1,255 @@
+package bridge_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, // gnet's pool of workers is the process's, and starts with it
+		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
+		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).ticktock"))
+}
+
+// Message types of the tests.
+const (
+	echo uint16 = 1 // is replied to with its own body
+	say  uint16 = 2 // is noted in the journal: "say ann@1 text"
+	push uint16 = 3 // comes from the server
+)
+
+// options are the settings of a server. Zero values are made fit for tests: a free port, nobody watched, no log.
+type options struct {
+	engine engine.Config
+	users  usermgr.Config
+	bridge bridge.Config
+}
+
+// server is an engine and a manager joined by a bridge, with a journal of what happened.
+type server struct {
+	t       testing.TB
+	engine  *engine.Engine
+	users   *usermgr.Manager
+	bridge  *bridge.Bridge
+	journal *journal
+	clients []*rawClient // of dial
+
+	cancel  context.CancelFunc
+	ended   chan struct{} // closed when Run has returned
+	outcome error
+}
+
+// newServer makes a server that does not run yet, so that a test can add handlers.
+func newServer(t testing.TB, o options) *server {
+	o.users.Logger = orNop(o.users.Logger)
+	if o.users.Checker == nil {
+		o.users.Checker = heartbeat.Off
+	}
+	users := usermgr.New(o.users)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := users.Close(ctx); err != nil {
+			t.Errorf("closing the manager: %v", err)
+		}
+	})
+	return newServerFor(t, o, users, users)
+}
+
+// newServerFor is newServer for a manager that the test has; the bridge gets it as um.
+func newServerFor(t testing.TB, o options, users *usermgr.Manager, um usermgr.UserManager) *server {
+	if o.engine.Addr == "" {
+		o.engine.Addr = "127.0.0.1:0"
+	}
+	o.engine.Logger, o.bridge.Logger = orNop(o.engine.Logger), orNop(o.bridge.Logger)
+	s := &server{t: t, engine: engine.New(o.engine), users: users, journal: newJournal(), ended: make(chan struct{})}
+	s.bridge = bridge.Attach(s.engine, um, o.bridge)
+	if users != nil {
+		users.Subscribe(s.journal.handlers())
+	}
+	s.engine.Handle(echo, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
+	s.engine.Handle(say, func(c *engine.Conn, m *protocol.Message) {
+		s.journal.add("say %s@%s %s", m.UserID, s.journal.name(c.RemoteAddr()), m.Body)
+	})
+	return s
+}
+
+func orNop(l *zap.Logger) *zap.Logger {
+	if l == nil {
+		return zap.NewNop()
+	}
+	return l
+}
+
+// start runs the server until the test ends, which it must without an error.
+func (s *server) start() *server {
+	s.t.Helper()
+	if err := s.engine.Listen(); err != nil {
+		s.t.Fatal(err)
+	}
+	var ctx context.Context
+	ctx, s.cancel = context.WithCancel(context.Background())
+	go func() {
+		s.outcome = s.engine.Run(ctx)
+		close(s.ended)
+	}()
+	s.t.Cleanup(func() {
+		select {
+		case <-s.ended: // the test has looked at the outcome itself
+		default:
+			if err := s.stop(); err != nil {
+				s.t.Errorf("Run returned %v", err)
+			}
+		}
+	})
+	return s
+}
+
+func serve(t testing.TB, o options) *server { return newServer(t, o).start() }
+
+// stop stops the server and returns what Run returned. The clients hear it out: what they are told is there to be read.
+func (s *server) stop() error {
+	s.cancel()
+	for _, c := range s.clients {
+		go c.hearOut()
+	}
+	<-s.ended
+	for _, c := range s.clients {
+		<-c.heardOut
+	}
+	return s.outcome
+}
+
+func (s *server) addr() string { return s.engine.Addrs()[0].String() }
+
+// dial connects a client. The journal knows the first one as 1, the second one as 2.
+func (s *server) dial() *rawClient {
+	s.t.Helper()
+	c, err := dialRaw(s.addr())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { c.conn.Close() })
+	s.clients = append(s.clients, c)
+	c.t, c.name = s.t, s.journal.meet(c.conn.LocalAddr().String())
+	return c
+}
+
+// logOn connects a client and logs it on.
+func (s *server) logOn(userID string, fields ...string) *rawClient {
+	s.t.Helper()
+	c := s.dial()
+	c.logOn(userID, fields...)
+	return c
+}
+
+// eventually waits for a condition.
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("it did not come true: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// journal notes what happened, in order. A session is "user@connection", a connection the number of its dial.
+type journal struct {
+	mu    sync.Mutex
+	names map[string]string
+	lines []string
+}
+
+func newJournal() *journal { return &journal{names: make(map[string]string)} }
+
+func (j *journal) meet(remote string) (name string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	name = strconv.Itoa(len(j.names) + 1)
+	j.names[remote] = name
+	return name
+}
+
+func (j *journal) name(remote string) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.names[remote]
+}
+
+func (j *journal) add(format string, args ...any) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.lines = append(j.lines, fmt.Sprintf(format, args...))
+}
+
+func (j *journal) all() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.lines)
+}
+
+// expect waits until as many lines are written, and fails the test unless they are these. The order of a user's lines
+// is what counts: users have none among each other.
+func (j *journal) expect(t testing.TB, want ...string) {
+	t.Helper()
+	var got []string
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		if got = j.all(); len(got) >= len(want) || time.Now().After(deadline) {
+			break
+		}
+	}
+	byUser := func(a, b string) int { return strings.Compare(userOf(a), userOf(b)) }
+	slices.SortStableFunc(got, byUser)
+	slices.SortStableFunc(want, byUser)
+	if !slices.Equal(got, want) {
+		t.Fatalf("it happened:\n\t%s\nwant:\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+}
+
+// userOf returns the user whom a line is about.
+func userOf(line string) string {
+	_, line, _ = strings.Cut(line, " ")
+	user, _, _ := strings.Cut(line, "@")
+	return user
+}
+
+// expectEnd stops the server and expects the lines, none of which may come later: it is how to say that something did
+// not happen.
+func (s *server) expectEnd(want ...string) {
+	s.t.Helper()
+	if err := s.stop(); err != nil {
+		s.t.Errorf("Run returned %v", err)
+	}
+	s.journal.expect(s.t, want...)
+}
+
+func (j *journal) handlers() usermgr.Handlers {
+	on := func(s usermgr.SessionInfo) string { return s.UserID + "@" + j.name(s.Address.Remote) }
+	return usermgr.Handlers{
+		Connected: func(s usermgr.SessionInfo) { j.add("Connected %s", on(s)) },
+		PushedOut: func(old usermgr.SessionInfo, by usermgr.Address) {
+			j.add("PushedOut %s by %s", on(old), j.name(by.Remote))
+		},
+		Ignored:  func(userID string, by usermgr.Address) { j.add("Ignored %s@%s", userID, j.name(by.Remote)) },
+		TimedOut: func(s usermgr.SessionInfo) { j.add("TimedOut %s", on(s)) },
+		Disconnected: func(s usermgr.SessionInfo, why protocol.CloseCode) {
+			j.add("Disconnected %s %v", on(s), why)
+		},
+	}
+}

@@ -1,0 +1,107 @@
+// Customcodec is a server with a wire format of its own: lines that a person types. Start it, then in two terminals:
+//
+//	nc 127.0.0.1 9001          nc 127.0.0.1 9001
+//	I am alice                 I am bob
+//	bob: hello                 alice: hello yourself
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+const (
+	chat    = 1
+	maxLine = 1024
+)
+
+// talk is the wire format: the first line is "I am NAME", every other "NAME: text". It keeps nothing between calls.
+type talk struct{}
+
+// Decode finds one line at the start of src.
+func (talk) Decode(src []byte, m *protocol.Message, o protocol.DecodeOptions) (n, need int, err error) {
+	end := bytes.IndexByte(src, '\n')
+	if end < 0 {
+		if len(src) >= maxLine {
+			return 0, 0, &protocol.CloseError{Code: protocol.MessageTooLarge, Text: "that line is too long"}
+		}
+		return 0, len(src) + 1, nil
+	}
+	line := strings.TrimSpace(string(src[:end]))
+	if o.First {
+		name, ok := strings.CutPrefix(line, "I am ")
+		if !ok {
+			return 0, 0, &protocol.CloseError{Code: protocol.InvalidMessage, Text: "say who you are first: I am NAME"}
+		}
+		*m = protocol.Message{Type: protocol.Logon, UserID: name}
+		return end + 1, 0, nil
+	}
+	to, text, ok := strings.Cut(line, ": ")
+	if !ok { // any other line, an empty one too, shows that somebody is there
+		*m = protocol.Message{Type: protocol.Heartbeat}
+		return end + 1, 0, nil
+	}
+	*m = protocol.Message{Type: chat, ID: 1, DestUserID: to, Body: []byte(text)}
+	return end + 1, 0, nil
+}
+
+// Append writes one line: a message, an error, or what the server has to say.
+func (talk) Append(dst []byte, m *protocol.Message) ([]byte, error) {
+	switch {
+	case m.Flags&protocol.FlagError != 0, m.Type == protocol.Close:
+		why, err := protocol.ParseClose(m.Body)
+		if err != nil {
+			return dst, err
+		}
+		return fmt.Appendf(dst, "! %s: %s\n", why.Code, why.Text), nil
+	case m.Type == protocol.Logon:
+		return append(dst, "* welcome; write NAME: text\n"...), nil
+	case m.Type == protocol.Heartbeat:
+		return dst, nil
+	case m.UserID == "":
+		return fmt.Appendf(dst, "* %s\n", m.Body), nil
+	}
+	return fmt.Appendf(dst, "%s: %s\n", m.UserID, m.Body), nil
+}
+
+func main() {
+	addr := flag.String("addr", "127.0.0.1:9001", "TCP address to listen on")
+	flag.Parse()
+
+	users := usermgr.New(usermgr.Config{})
+	users.Subscribe(usermgr.Handlers{
+		Connected:    func(s usermgr.SessionInfo) { log.Print(s.UserID, " is online") },
+		Disconnected: func(s usermgr.SessionInfo, why protocol.CloseCode) { log.Print(s.UserID, " left: ", why) },
+	})
+	srv := engine.New(engine.Config{Addr: *addr, Codec: talk{}})
+	b := bridge.Attach(srv, users, bridge.Config{})
+	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
+		relayed := &protocol.Message{Type: chat, UserID: m.UserID, Body: m.Body}
+		if err := b.SendMessage(m.DestUserID, relayed); err != nil {
+			_ = c.ReplyError(m, protocol.UserOffline, m.DestUserID+" is not here")
+			return
+		}
+		_ = c.Reply(m, []byte("sent"))
+	})
+
+	if err := srv.Listen(); err != nil {
+		log.Fatal(err)
+	}
+	log.Print("listening on ", srv.Addrs()[0], "; try: nc ", strings.ReplaceAll(srv.Addrs()[0].String(), ":", " "))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := srv.Run(ctx); err != nil {
+		log.Fatal(err)
+	}
+}

@@ -1,0 +1,127 @@
+// Echo answers every application message with the same type, ID and body. It is the server that tests and benchmarks
+// drive:
+//
+//	go run ./examples/echo -addr 127.0.0.1:9000 -events
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "echo:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	var (
+		cfg       engine.Config
+		bridgeCfg bridge.Config
+	)
+	flag.StringVar(&cfg.Addr, "addr", "127.0.0.1:9000", "TCP address to listen on")
+	relogon := flag.String("relogon", "replace-old", "what a second logon of a user does: replace-old or ignore-new")
+	interval := flag.Duration("heartbeat-interval", time.Second, "how often silence is looked for")
+	timeout := flag.Duration("heartbeat-timeout", 30*time.Second, "how long a client may be silent; 0 for ever")
+	flag.DurationVar(&cfg.LogonTimeout, "logon-timeout", 15*time.Second, "how long the first message may take")
+	token := flag.String("token", "", "when set, a Logon must carry it")
+	flag.BoolVar(&bridgeCfg.StrictUserID, "strict-user-id", false, "close on a message under another user's ID")
+	flag.IntVar(&cfg.MaxConnections, "max-connections", 0, "connections at a time; 0 for what the open files leave")
+	flag.IntVar(&cfg.MaxBody, "max-body", protocol.DefaultMaxBody, "largest body in bytes")
+	flag.IntVar(&cfg.OutboundLimit, "outbound-limit", 8<<20, "bytes that may wait for a client")
+	flag.IntVar(&cfg.Loops, "loops", 0, "event loops; 0 for one a processor")
+	flag.IntVar(&cfg.Workers, "workers", 0, "goroutines for handlers; 0 runs them on the loops")
+	events := flag.Bool("events", false, "print each event as a line of JSON")
+	flag.Parse()
+
+	users := usermgr.Config{Checker: heartbeat.Off}
+	switch *relogon {
+	case "replace-old":
+	case "ignore-new":
+		users.Relogon = usermgr.IgnoreNew
+	default:
+		return fmt.Errorf("-relogon %s: must be replace-old or ignore-new", *relogon)
+	}
+	if *timeout > 0 {
+		users.Checker = heartbeat.New(*interval, *timeout)
+	}
+	if *token != "" {
+		bridgeCfg.Authenticate = func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+			if l.Fields[protocol.FieldToken] != *token {
+				return bridge.Identity{}, &protocol.CloseError{Code: protocol.Unauthorized, Text: "wrong token"}
+			}
+			return bridge.Identity{UserID: l.UserID}, nil
+		}
+	}
+
+	m := usermgr.New(users)
+	m.Subscribe(eventPrinter(*events))
+	srv := engine.New(cfg)
+	bridge.Attach(srv, m, bridgeCfg)
+	srv.HandleDefault(func(c *engine.Conn, msg *protocol.Message) { _ = c.Reply(msg, msg.Body) })
+
+	if err := srv.Listen(); err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "listening on", srv.Addrs()[0])
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := srv.Run(ctx); err != nil {
+		return err
+	}
+	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return m.Close(closing) // the last user_count is printed before it returns
+}
+
+// eventPrinter subscribes to every event, and prints them when asked to.
+func eventPrinter(enabled bool) usermgr.Handlers {
+	var mu sync.Mutex
+	out := json.NewEncoder(os.Stdout)
+	show := func(event map[string]any) {
+		mu.Lock()
+		defer mu.Unlock()
+		_ = out.Encode(event)
+	}
+	session := func(event string, s *usermgr.SessionInfo, key string, value any) {
+		if !enabled {
+			return
+		}
+		e := map[string]any{"event": event, "user": s.UserID, "session": s.SessionID, "address": s.Address.Remote}
+		if key != "" {
+			e[key] = value
+		}
+		show(e)
+	}
+	return usermgr.Handlers{
+		Connected: func(s usermgr.SessionInfo) { session("connected", &s, "", nil) },
+		PushedOut: func(s usermgr.SessionInfo, by usermgr.Address) { session("pushed_out", &s, "by", by.Remote) },
+		Ignored: func(userID string, by usermgr.Address) {
+			if enabled {
+				show(map[string]any{"event": "ignored", "user": userID, "by": by.Remote})
+			}
+		},
+		TimedOut:     func(s usermgr.SessionInfo) { session("timed_out", &s, "", nil) },
+		Disconnected: func(s usermgr.SessionInfo, why protocol.CloseCode) { session("disconnected", &s, "cause", why) },
+		UserCountChanged: func(n int) {
+			if enabled {
+				show(map[string]any{"event": "user_count", "count": n})
+			}
+		},
+	}
+}

@@ -1,0 +1,175 @@
+// Package rollcalltest runs a whole Rollcall server inside a test, as net/http/httptest does for HTTP.
+//
+//	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
+//		s.Engine.Handle(chat, handleChat)
+//	}})
+//	alice := srv.Client(t, "alice", client.Config{})
+//	reply, err := alice.Request(t.Context(), chat, []byte("hello"))
+//
+// The server listens on loopback, on a port of its own, and stops when the test ends.
+package rollcalltest
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// Config holds the settings of a server. The zero value is ready to use: it lets everybody in.
+type Config struct {
+	// Engine, Users and Bridge are the settings of the parts. Where the engine has no address it listens on a free port
+	// of 127.0.0.1; where it is not told how many event loops to run it has two. A part without a Logger writes warnings
+	// and errors to the test's log.
+	Engine engine.Config
+	Users  usermgr.Config // the user manager's
+	Bridge bridge.Config  // the bridge's
+	// Setup, when set, is called before the server runs, on the goroutine of NewServer, with everything but Addr in
+	// place: it is where message handlers are registered and events subscribed to.
+	Setup func(s *Server)
+}
+
+// Server is a server that runs. Its methods may be called from any goroutine.
+type Server struct {
+	Engine *engine.Engine
+	Users  *usermgr.Manager
+	Bridge *bridge.Bridge
+	// Addr is where the server listens, for client.Dial: "127.0.0.1:49152".
+	Addr string
+
+	t      testing.TB
+	cancel context.CancelFunc
+	ran    chan struct{} // closed when the engine's Run has returned
+	runErr error
+	stop   sync.Once
+	quiet  atomic.Bool // the test may be over: nothing is logged any more
+}
+
+// NewServer starts a server. When the test and its subtests end the server is stopped, as by Stop. It ends the test when
+// the server cannot listen.
+func NewServer(t testing.TB, cfg Config) *Server {
+	t.Helper()
+	s := &Server{t: t, ran: make(chan struct{})}
+	logger := zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel), zaptest.WrapOptions(zap.WrapCore(s.untilStopped)))
+	for _, l := range []**zap.Logger{&cfg.Engine.Logger, &cfg.Users.Logger, &cfg.Bridge.Logger} {
+		if *l == nil {
+			*l = logger
+		}
+	}
+	if cfg.Engine.Addr == "" {
+		cfg.Engine.Addr = "127.0.0.1:0"
+	}
+	if cfg.Engine.Loops == 0 {
+		cfg.Engine.Loops = 2
+	}
+	s.Users = usermgr.New(cfg.Users)
+	s.Engine = engine.New(cfg.Engine)
+	s.Bridge = bridge.Attach(s.Engine, s.Users, cfg.Bridge)
+	if cfg.Setup != nil {
+		cfg.Setup(s)
+	}
+	if err := s.Engine.Listen(); err != nil {
+		close(s.ran)
+		s.Stop()
+		t.Fatalf("rollcalltest: the server cannot listen: %v", err)
+	}
+	s.Addr = s.Engine.Addrs()[0].String()
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	go func() {
+		defer close(s.ran)
+		s.runErr = s.Engine.Run(ctx)
+	}()
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// Stop stops the server: every client is told ServerStopping, every session ends, and the event handlers have returned.
+// The test fails when something had to be given up on (at the engine's StopTimeout, or 10 s later). A second Stop waits
+// for the first. It must not be called in a handler.
+func (s *Server) Stop() {
+	s.t.Helper()
+	s.stop.Do(func() {
+		if s.cancel != nil {
+			s.cancel()
+		}
+		<-s.ran
+		if s.runErr != nil {
+			s.t.Errorf("rollcalltest: the engine did not stop cleanly: %v", s.runErr)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := s.Users.Close(ctx); err != nil {
+			s.t.Errorf("rollcalltest: the user manager did not stop cleanly: %v", err)
+		}
+		s.quiet.Store(true)
+	})
+}
+
+// Client logs a user on, and closes the client when the test and its subtests end. It ends the test when the logon
+// fails; to test that use client.Dial with Addr. cfg.UserID is set to userID.
+func (s *Server) Client(t testing.TB, userID string, cfg client.Config) *client.Client {
+	t.Helper()
+	cfg.UserID = userID
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	c, err := client.Dial(ctx, s.Addr, cfg)
+	if err != nil {
+		t.Fatalf("rollcalltest: %s cannot log on: %v", userID, err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("rollcalltest: the client of %s: %v", userID, err)
+		}
+		select {
+		case <-c.Done():
+		case <-time.After(10 * time.Second):
+			t.Errorf("rollcalltest: a handler of %s has not returned", userID)
+		}
+	})
+	return c
+}
+
+// Eventually polls until cond holds, and ends the test when it does not within 10 s. Use it where nothing tells when the
+// thing has happened; format and args say what was waited for.
+func Eventually(t testing.TB, cond func() bool, format string, args ...any) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !cond() {
+		if time.Now().After(deadline) {
+			t.Fatalf("rollcalltest: after 10 s still not: "+format, args...)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// untilStopped keeps a logger from using the test's log when the test may be over, which panics.
+func (s *Server) untilStopped(core zapcore.Core) zapcore.Core { return &stoppingCore{core, &s.quiet} }
+
+type stoppingCore struct {
+	zapcore.Core
+	stopped *atomic.Bool
+}
+
+func (c *stoppingCore) Enabled(l zapcore.Level) bool { return !c.stopped.Load() && c.Core.Enabled(l) }
+
+func (c *stoppingCore) With(f []zapcore.Field) zapcore.Core {
+	return &stoppingCore{c.Core.With(f), c.stopped}
+}
+
+func (c *stoppingCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.stopped.Load() {
+		return ce
+	}
+	return c.Core.Check(e, ce)
+}
