@@ -1,0 +1,246 @@
+package doccheck
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/rollcall-go/rollcall/"
+
+// mayImport says which packages of the module a public package may import. A package's tests may import anything.
+var mayImport = map[string][]string{
+	"protocol":     {},
+	"heartbeat":    {},
+	"usermgr":      {"heartbeat", "protocol", "internal/logging"},
+	"engine":       {"protocol", "internal/logging"},
+	"bridge":       {"protocol", "usermgr", "engine", "heartbeat", "internal/logging"},
+	"client":       {"protocol"},
+	"rollcalltest": {"protocol", "usermgr", "engine", "heartbeat", "bridge", "client"},
+}
+
+// parse returns the files of a public package: its code, and its tests.
+func parse(t *testing.T, pkg string) (code, tests []*ast.File) {
+	t.Helper()
+	fset := token.NewFileSet()
+	err := filepath.WalkDir(filepath.Join(root, pkg), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		f, err := parser.ParseFile(fset, path, nil, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		if strings.HasSuffix(path, "_test.go") {
+			tests = append(tests, f)
+		} else {
+			code = append(code, f)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code, tests
+}
+
+func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {
+	for pkg, allowed := range mayImport {
+		code, _ := parse(t, pkg)
+		for _, f := range code {
+			for _, i := range f.Imports {
+				path, _ := strconv.Unquote(i.Path.Value)
+				if of, ok := strings.CutPrefix(path, module); ok && !slices.Contains(allowed, of) {
+					t.Errorf("%s imports %s", pkg, of)
+				}
+			}
+		}
+	}
+}
+
+func TestEveryExportedNameIsDocumented(t *testing.T) {
+	for pkg := range mayImport {
+		code, _ := parse(t, pkg)
+		documented := false
+		for _, f := range code {
+			documented = documented || f.Doc != nil
+			for _, d := range f.Decls {
+				for _, name := range undocumented(d) {
+					t.Errorf("%s.%s has no doc comment", pkg, name)
+				}
+			}
+		}
+		if !documented {
+			t.Errorf("package %s has no doc comment", pkg)
+		}
+	}
+}
+
+// undocumented returns the exported names of a declaration that nothing is said about.
+func undocumented(d ast.Decl) (names []string) {
+	switch d := d.(type) {
+	case *ast.FuncDecl:
+		name := d.Name.Name
+		if d.Recv != nil {
+			recv := receiver(d.Recv.List[0].Type)
+			if !ast.IsExported(recv) {
+				return nil
+			}
+			name = recv + "." + name
+		}
+		if d.Name.IsExported() && d.Doc == nil {
+			names = append(names, name)
+		}
+	case *ast.GenDecl:
+		for _, spec := range d.Specs {
+			switch s := spec.(type) {
+			case *ast.TypeSpec:
+				if s.Name.IsExported() {
+					if d.Doc == nil && s.Doc == nil {
+						names = append(names, s.Name.Name)
+					}
+					names = append(names, undocumentedMembers(s)...)
+				}
+			case *ast.ValueSpec:
+				for _, n := range s.Names {
+					if n.IsExported() && d.Doc == nil && s.Doc == nil && s.Comment == nil {
+						names = append(names, n.Name)
+					}
+				}
+			}
+		}
+	}
+	return names
+}
+
+// undocumentedMembers returns the methods of an interface, and the fields of a type that a user fills in, that nothing
+// is said about. Fields of a plain record may share the type's comment, or speak for themselves.
+func undocumentedMembers(s *ast.TypeSpec) (names []string) {
+	var members []*ast.Field
+	switch typ := s.Type.(type) {
+	case *ast.InterfaceType:
+		members = typ.Methods.List
+	case *ast.StructType:
+		if strings.HasSuffix(s.Name.Name, "Config") || s.Name.Name == "Handlers" {
+			members = typ.Fields.List
+		}
+	}
+	for _, f := range members {
+		for _, n := range f.Names {
+			if n.IsExported() && f.Doc == nil && f.Comment == nil {
+				names = append(names, s.Name.Name+"."+n.Name)
+			}
+		}
+	}
+	return names
+}
+
+func receiver(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.StarExpr:
+		return receiver(e.X)
+	case *ast.IndexExpr:
+		return receiver(e.X)
+	case *ast.Ident:
+		return e.Name
+	}
+	return ""
+}
+
+func TestEveryPackageHasARunnableExample(t *testing.T) {
+	for pkg := range mayImport {
+		_, tests := parse(t, pkg)
+		found := false
+		for _, f := range tests {
+			for _, d := range f.Decls {
+				fn, ok := d.(*ast.FuncDecl)
+				if !ok || !strings.HasPrefix(fn.Name.Name, "Example") {
+					continue
+				}
+				for _, c := range f.Comments {
+					inside := c.Pos() > fn.Body.Pos() && c.End() < fn.Body.End()
+					found = found || inside && strings.Contains(strings.ToLower(c.Text()), "output:")
+				}
+				// An example of a package for tests needs a *testing.T: one of its tests runs it.
+				found = found || pkg == "rollcalltest"
+			}
+		}
+		if !found {
+			t.Errorf("package %s has no runnable Example", pkg)
+		}
+	}
+}
+
+// gnet's types stay behind the engine: nothing exported mentions them.
+func TestGnetNeverShows(t *testing.T) {
+	for pkg := range mayImport {
+		code, _ := parse(t, pkg)
+		for _, f := range code {
+			for _, d := range f.Decls {
+				for _, node := range exportedSignatures(d) {
+					ast.Inspect(node, func(n ast.Node) bool {
+						if sel, ok := n.(*ast.SelectorExpr); ok {
+							if x, ok := sel.X.(*ast.Ident); ok && x.Name == "gnet" {
+								t.Errorf("%s shows gnet.%s", pkg, sel.Sel.Name)
+							}
+						}
+						return true
+					})
+				}
+			}
+		}
+	}
+}
+
+// exportedSignatures returns what a user of the package can see of a declaration.
+func exportedSignatures(d ast.Decl) (seen []ast.Node) {
+	switch d := d.(type) {
+	case *ast.FuncDecl:
+		if d.Name.IsExported() && (d.Recv == nil || ast.IsExported(receiver(d.Recv.List[0].Type))) {
+			seen = append(seen, d.Type)
+		}
+	case *ast.GenDecl:
+		for _, spec := range d.Specs {
+			s, ok := spec.(*ast.TypeSpec)
+			if !ok || !s.Name.IsExported() {
+				continue
+			}
+			st, ok := s.Type.(*ast.StructType)
+			if !ok {
+				seen = append(seen, s.Type)
+				continue
+			}
+			for _, f := range st.Fields.List {
+				if len(f.Names) == 0 || slices.ContainsFunc(f.Names, func(n *ast.Ident) bool { return n.IsExported() }) {
+					seen = append(seen, f.Type)
+				}
+			}
+		}
+	}
+	return seen
+}
+
+func TestNoFileIsMuchOverFiveHundredLines(t *testing.T) {
+	for pkg := range mayImport {
+		err := filepath.WalkDir(filepath.Join(root, pkg), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			if n := strings.Count(string(b), "\n"); n > 550 {
+				t.Errorf("%s has %d lines", path, n)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}

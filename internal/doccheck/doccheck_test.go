@@ -1,0 +1,81 @@
+// Package doccheck holds the documents against the code.
+package doccheck
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+const root = "../.."
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(root, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestTheServerInTheReadmeCompilesAndHasThirtyLinesOrSo(t *testing.T) {
+	_, rest, ok := strings.Cut(read(t, "README.md"), "```go\n")
+	code, _, closed := strings.Cut(rest, "```")
+	if !ok || !closed {
+		t.Fatal("README.md has no Go block")
+	}
+	if n := strings.Count(code, "\n"); n > 36 {
+		t.Errorf("the server has %d lines", n)
+	}
+	file := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(file, []byte(code), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"build", "-o", os.DevNull, file}, {"vet", file}} {
+		cmd := exec.Command("go", args...)
+		cmd.Dir = root
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("go %s: %v\n%s", args[0], err, out)
+		}
+	}
+}
+
+func TestTheReadmesCodesAreTheProtocols(t *testing.T) {
+	cells := regexp.MustCompile(`\| (\d{4}) \| (\w+) `).FindAllStringSubmatch(read(t, "README.md"), -1)
+	listed := make(map[string]string)
+	for _, c := range cells {
+		listed[c[1]] = c[2]
+	}
+	for _, class := range []protocol.CloseCode{1000, 2000, 5000} {
+		for code := class; code < class+100; code++ {
+			name := code.String()
+			number := strings.TrimPrefix(name, "code ")
+			if number != name { // no code of ours
+				if got, ok := listed[number]; ok {
+					t.Errorf("the README names %s %s, which the protocol does not know", number, got)
+				}
+				continue
+			}
+			if got := listed[strconv.Itoa(int(code))]; got != name {
+				t.Errorf("code %d is %s, in the README %q", code, name, got)
+			}
+		}
+	}
+}
+
+func TestLinksInTheDocumentsLeadSomewhere(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+	for _, doc := range []string{"README.md", "CONTRIBUTING.md", "docs/contract.md", "docs/protocol.md", "docs/performance.md"} {
+		for _, m := range link.FindAllStringSubmatch(read(t, doc), -1) {
+			if _, err := os.Stat(filepath.Join(root, filepath.Dir(doc), m[1])); err != nil {
+				t.Errorf("%s links to %s: %v", doc, m[1], err)
+			}
+		}
+	}
+}
