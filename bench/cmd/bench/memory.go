@@ -1,0 +1,110 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/rollcall-go/rollcall/bench/internal/load"
+	"github.com/rollcall-go/rollcall/bench/internal/process"
+	"github.com/rollcall-go/rollcall/bench/internal/report"
+)
+
+// perUser is what a server holds for each of its users, in bytes.
+type perUser struct{ idle, afterTraffic float64 }
+
+// memory measures what a server holds in RAM for users who do nothing.
+func memory(b *bench) (report.Section, error) {
+	const size = 64
+	sizes := []int{1_000, 10_000, 19_000}
+	if b.short {
+		sizes = sizes[:2]
+	}
+	peers := []peer{rawGnet, byHand, rollcall, plainNet, zinx}
+	found := make(map[string]map[int]perUser)
+	t := report.Table{Head: []string{"server"}}
+	for _, n := range sizes {
+		t.Head = append(t.Head, report.Count(float64(n))+" idle", "after traffic")
+	}
+	for _, p := range peers {
+		found[p.name] = make(map[int]perUser)
+		row := []string{p.name}
+		for _, n := range sizes {
+			m, err := b.measureMemory(p, n, size)
+			if err != nil {
+				(&contestant{peer: p, failed: err}).complain()
+				row = append(row, "failed", "failed")
+				continue
+			}
+			found[p.name][n] = m
+			row = append(row, report.Count(m.idle), report.Count(m.afterTraffic))
+		}
+		t.Row(row...)
+	}
+
+	const many = 10_000
+	chart := report.Chart{Title: "Memory for an idle connection", Note: "Resident bytes of the server, 10,000 connections. Shorter is better."}
+	for _, p := range peers {
+		if m, ok := found[p.name][many]; ok {
+			chart.Bars = append(chart.Bars, report.Bar{Name: p.name, Value: m.idle, Text: fmt.Sprintf("%.1f KB", m.idle/1e3),
+				Ours: p.name == rollcall.name})
+		}
+	}
+	b.charts["benchmarks-memory.svg"] = chart
+	return report.Section{Intro: `
+Resident bytes a user: what the server has in RAM (Rss of smaps_rollup) with so many connections, less what it had without,
+divided by their number, each time after it has collected its garbage and given free pages back. Every connection has
+logged on; Rollcall watches its users' heartbeats. The second figure is after one message of 64 B from each, and its answer.
+
+![Memory for an idle connection](benchmarks-memory.svg)`,
+		Targets: memoryTargets(found, many, sizes[len(sizes)-1]), Body: t.String()}, nil
+}
+
+func memoryTargets(found map[string]map[int]perUser, many, most int) []report.Target {
+	ours, theirs, largest := found[rollcall.name][many], found[zinx.name][many], found[rollcall.name][most]
+	measured := ours.idle > 0
+	targets := []report.Target{
+		{What: "idle, 10,000 users", Must: "≤ 1,400 B", Measured: report.Count(ours.idle) + " B", Met: measured && ours.idle <= 1400},
+		{What: "idle, 10,000 users", Must: "≤ 0.125 × zinx", Measured: fmt.Sprintf("%.3f", ours.idle/theirs.idle),
+			Met: measured && ours.idle <= theirs.idle/8},
+	}
+	if most > many {
+		targets = append(targets, report.Target{What: fmt.Sprintf("%s users ÷ 10,000 users", report.Count(float64(most))),
+			Must: "≤ 1.10 (linear)", Measured: fmt.Sprintf("%.3f", largest.idle/ours.idle), Met: measured && largest.idle <= 1.1*ours.idle})
+	}
+	return targets
+}
+
+func (b *bench) measureMemory(p peer, users, size int) (m perUser, err error) {
+	server, err := b.start(p)
+	if err != nil {
+		return m, err
+	}
+	defer server.Stop()
+	empty, err := resident(server)
+	if err != nil {
+		return m, err
+	}
+	g, err := load.Dial(server, users, p.dialect, size)
+	if err != nil {
+		return m, err
+	}
+	defer g.Close()
+	idle, err := resident(server)
+	if err != nil {
+		return m, err
+	}
+	if err := g.EachOnce(); err != nil {
+		return m, err
+	}
+	after, err := resident(server)
+	return perUser{float64(idle-empty) / float64(users), float64(after-empty) / float64(users)}, err
+}
+
+// resident returns what a server has in RAM when it has given back all that it can.
+func resident(server *process.Process) (int64, error) {
+	if err := server.FreeMemory(); err != nil {
+		return 0, err
+	}
+	return server.Resident()
+}

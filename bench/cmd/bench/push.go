@@ -1,0 +1,72 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rollcall-go/rollcall/bench/internal/load"
+	"github.com/rollcall-go/rollcall/bench/internal/report"
+	"github.com/rollcall-go/rollcall/bench/internal/wire"
+)
+
+const (
+	pushConns = 1000
+	pushSize  = 64
+)
+
+var (
+	asyncWrite      = kind("gnet AsyncWrite", wire.Rollcall, "gnet-push", "-conns", fmt.Sprint(pushConns), "-size", fmt.Sprint(pushSize))
+	asyncWriteAgain = renamed(asyncWrite, "gnet AsyncWrite, again")
+	connSend        = kind("Rollcall Conn.Send", wire.Rollcall, "rollcall-push", "-conns", fmt.Sprint(pushConns), "-size", fmt.Sprint(pushSize))
+	bridgeSend      = kind("Rollcall Bridge.Send", wire.Rollcall, "rollcall-push", "-by", "user", "-conns", fmt.Sprint(pushConns), "-size", fmt.Sprint(pushSize))
+)
+
+func renamed(p peer, name string) peer {
+	p.name = name
+	return p
+}
+
+// pushCell is one of the ways in which the push is measured.
+type pushCell struct {
+	goroutines int
+	underWay   int // messages that may be under way, a connection
+}
+
+func (c pushCell) String() string {
+	what := "1 goroutine"
+	if c.goroutines > 1 {
+		what = fmt.Sprintf("%d goroutines", c.goroutines)
+	}
+	return fmt.Sprintf("%s, %d messages a connection under way", what, c.underWay)
+}
+
+// push measures how many messages a second a server sends that nobody has asked for.
+func push(b *bench) (report.Section, error) {
+	s := report.Section{Intro: fmt.Sprintf(`
+Goroutines of the server send messages of %d B to %s connections, round robin, and are counted where they are received.
+The receivers tell the server how many have come, and it stops for a while when too many are under way: otherwise whoever
+queues fastest would look best. How many that may be makes a difference, to gnet most of all, so there are two depths.
+Conn.Send has the connection at hand, Bridge.Send is given a user's ID. gnet's AsyncWrite is called once a message, with a
+frame that was built beforehand.`, pushSize, report.Count(pushConns))}
+	cells := []pushCell{{1, 64}, {8, 64}, {1, 256}, {8, 256}}
+	if b.short {
+		cells = cells[:2]
+	}
+	// gnet's event loop may be at it for long before anything arrives.
+	length := max(b.length, time.Second/2)
+	var body strings.Builder
+	for _, cell := range cells {
+		all := b.enter([]peer{asyncWriteAgain, asyncWrite, connSend, bridgeSend}, pushConns, pushSize)
+		b.alternate(all, func(c *contestant) (load.Result, error) {
+			return c.group.Receive(fmt.Sprint(cell.goroutines), cell.underWay*pushConns, b.warmUp, length)
+		})
+		leave(all)
+		fmt.Fprintf(&body, "### %v\n\n%s\n", cell, rateTable("messages", all, find(all, asyncWrite)))
+		s.Targets = append(s.Targets, atLeast(cell.String(), find(all, connSend), find(all, asyncWrite), 40))
+	}
+	s.Body = body.String()
+	return s, nil
+}

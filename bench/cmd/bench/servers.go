@@ -1,0 +1,82 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"net"
+
+	"github.com/rollcall-go/rollcall/bench/internal/process"
+	"github.com/rollcall-go/rollcall/bench/internal/wire"
+)
+
+// peer is a server that can be measured.
+type peer struct {
+	name    string
+	dialect wire.Dialect
+	// command returns a program and its arguments.
+	command func(b *bench, addr string, loops int) []string
+}
+
+// kind is a peer that cmd/server is.
+func kind(name string, d wire.Dialect, args ...string) peer {
+	return peer{name, d, func(b *bench, addr string, loops int) []string {
+		return append([]string{b.program("server"), args[0], "-addr", addr, "-loops", fmt.Sprint(loops)}, args[1:]...)
+	}}
+}
+
+var (
+	rawGnet     = kind("raw gnet", wire.Rollcall, "raw")
+	byHand      = kind("by hand", wire.Rollcall, "byhand")
+	byHandAgain = kind("by hand, again", wire.Rollcall, "byhand")
+	plainNet    = kind("net", wire.Rollcall, "net")
+	nbio        = kind("nbio", wire.Rollcall, "nbio")
+	zinx        = kind("zinx", wire.Zinx, "zinx")
+
+	// Idle users must not fall silent while the others are measured.
+	rollcall = peer{"Rollcall", wire.Rollcall, func(b *bench, addr string, loops int) []string {
+		return []string{b.program("echo"), "-addr", addr, "-loops", fmt.Sprint(loops), "-heartbeat-timeout", "10m"}
+	}}
+	epollC = peer{"C epoll", wire.Rollcall, func(b *bench, addr string, _ int) []string {
+		_, port, _ := net.SplitHostPort(addr)
+		return []string{b.program("epoll"), port}
+	}}
+)
+
+// echoPeers are all that echo. The ones that are compared most closely stand together.
+func (b *bench) echoPeers() []peer {
+	all := []peer{byHandAgain, byHand, rollcall, rawGnet}
+	if b.noC == "" {
+		all = append(all, epollC)
+	}
+	return append(all, nbio, plainNet, zinx)
+}
+
+// start starts a server with one event loop on the servers' processor.
+func (b *bench) start(p peer) (*process.Process, error) {
+	return b.startLoops(p, 1, b.serverCPUs(1))
+}
+
+func (b *bench) startLoops(p peer, loops int, cpus []int) (*process.Process, error) {
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	command := p.command(b, addr, loops)
+	return process.Start(cpus, command[0], command[1:]...)
+}
+
+// serverCPUs are the processors of a server with n event loops: not the generator's, as long as there are others.
+func (b *bench) serverCPUs(n int) []int {
+	return b.cpus[:min(n, len(b.cpus))]
+}
+
+// freeAddr returns an address that nobody listens on.
+func freeAddr() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = ln.Close() }()
+	return ln.Addr().String(), nil
+}

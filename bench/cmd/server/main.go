@@ -1,0 +1,71 @@
+//go:build linux
+
+// Server is every server of the benchmark that is not examples/echo or epoll.c, one kind a process:
+//
+//	server KIND [-addr 127.0.0.1:9000] [-loops 1] …
+//
+// It says "listening on", and where, when it can be connected to.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	_ "github.com/rollcall-go/rollcall/bench/internal/freemem"
+)
+
+// options are what the command line says.
+type options struct {
+	addr  string
+	loops int
+	conns int    // connections to wait for before a push
+	size  int    // of a message that is pushed, header included
+	check bool   // write everything down and hold it against the contract
+	by    string // how Rollcall is told whom a message is for
+}
+
+// kinds are the servers by name. Each returns when it cannot go on.
+var kinds = map[string]func(options) error{
+	"raw":                rawEcho,
+	"byhand":             byHand,
+	"net":                plainNet,
+	"nbio":               nbioEcho,
+	"zinx":               zinxEcho,
+	"rollcall-push":      rollcallPush,
+	"rollcall-broadcast": rollcallBroadcast,
+	"gnet-push":          gnetPush,
+	"write-broadcast":    writeBroadcast,
+	"relogon":            relogon,
+}
+
+func main() {
+	if len(os.Args) < 2 || kinds[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "server: no such kind of server")
+		os.Exit(2)
+	}
+	var o options
+	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
+	flags.StringVar(&o.addr, "addr", "127.0.0.1:9000", "where to listen")
+	flags.IntVar(&o.loops, "loops", 1, "event loops")
+	flags.IntVar(&o.conns, "conns", 1000, "connections to wait for before a push")
+	flags.IntVar(&o.size, "size", 64, "bytes of a message that is pushed, header included")
+	flags.StringVar(&o.by, "by", "conn", "what a push calls: conn (Conn.Send) or user (Bridge.Send)")
+	flags.BoolVar(&o.check, "check", false, "hold what happens against the contract")
+	_ = flags.Parse(os.Args[2:])
+
+	go func() { // servers that need no farewell
+		asked := make(chan os.Signal, 1)
+		signal.Notify(asked, os.Interrupt, syscall.SIGTERM)
+		<-asked
+		os.Exit(0)
+	}()
+	if err := kinds[os.Args[1]](o); err != nil {
+		fmt.Fprintf(os.Stderr, "server %s: %v\n", os.Args[1], err)
+		os.Exit(1)
+	}
+}
+
+func listening(addr string) { fmt.Fprintln(os.Stderr, "listening on", addr) }

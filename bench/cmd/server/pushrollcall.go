@@ -1,0 +1,104 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rollcall-go/rollcall/bench/internal/wire"
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// rollcallServer is Rollcall with all that examples/echo has: users, statistics, heartbeat, events.
+type rollcallServer struct {
+	engine *engine.Engine
+	bridge *bridge.Bridge
+	users  *usermgr.Manager
+
+	mu      sync.Mutex
+	online  []string
+	conns   []*engine.Conn
+	arrived chan struct{} // closed when all that are waited for are online
+}
+
+// newRollcall returns a server that runs, and whose handlers answer every message with its body.
+func newRollcall(o options) (*rollcallServer, error) {
+	s := &rollcallServer{arrived: make(chan struct{}),
+		users: usermgr.New(usermgr.Config{Checker: heartbeat.New(time.Second, 10*time.Minute)})}
+	s.users.Subscribe(usermgr.Handlers{
+		Connected: func(i usermgr.SessionInfo) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.online = append(s.online, i.UserID)
+			s.conns = append(s.conns, s.engine.Conn(i.Address.Conn))
+			if len(s.conns) == o.conns {
+				close(s.arrived)
+			}
+		},
+		Disconnected: func(i usermgr.SessionInfo, why protocol.CloseCode) {},
+	})
+	s.engine = engine.New(engine.Config{Addr: o.addr, Loops: o.loops})
+	s.bridge = bridge.Attach(s.engine, s.users, bridge.Config{})
+	s.engine.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
+	if err := s.engine.Listen(); err != nil {
+		return nil, err
+	}
+	go func() {
+		if err := s.engine.Run(context.Background()); err != nil {
+			fmt.Fprintln(os.Stderr, "server:", err)
+		}
+		os.Exit(1)
+	}()
+	listening(o.addr)
+	return s, nil
+}
+
+func rollcallPush(o options) error {
+	s, err := newRollcall(o)
+	if err != nil {
+		return err
+	}
+	<-s.arrived
+	body := make([]byte, o.size-protocol.HeaderLen)
+	sendTo := func(i int) { mustSend(s.conns[i].Send(wire.MessageType, body)) }
+	if o.by == "user" {
+		sendTo = func(i int) { mustSend(s.bridge.Send(s.online[i], wire.MessageType, body)) }
+	}
+	return roundRobin(o.conns, sendTo).obey()
+}
+
+func rollcallBroadcast(o options) error {
+	s, err := newRollcall(o)
+	if err != nil {
+		return err
+	}
+	<-s.arrived
+	body := make([]byte, o.size-protocol.HeaderLen)
+	return toAll(o.conns, func() { s.broadcast(wire.MessageType, body) }).obey()
+}
+
+// broadcast sends one message to everybody.
+func (s *rollcallServer) broadcast(typ uint16, body []byte) {
+	n, err := s.engine.Broadcast(slices.Values(s.conns), &protocol.Message{Type: typ, Body: body})
+	if n != len(s.conns) {
+		err = fmt.Errorf("a broadcast went to %d of %d connections: %w", n, len(s.conns), err)
+	}
+	mustSend(err)
+}
+
+// mustSend ends the process: a message that is lost would count as a fast one.
+func mustSend(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "server: a message could not be sent:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,84 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/contract"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// relogon is Rollcall for clients that take one user ID from each other. When they have all gone and standard input says
+// "report" it tells how many sessions there were, and, with -check, whether all that happened was as the contract has it.
+// Writing down all that happens takes time, so the rate is measured without.
+func relogon(o options) error {
+	var came, pushedOut, left atomic.Int64
+	var (
+		users  usermgr.UserManager
+		online func() int
+		check  = func() error { return nil }
+		events = usermgr.Handlers{
+			Connected:    func(usermgr.SessionInfo) { came.Add(1) },
+			PushedOut:    func(usermgr.SessionInfo, usermgr.Address) { pushedOut.Add(1) },
+			Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { left.Add(1) },
+		}
+	)
+	if o.check {
+		m := contract.New(usermgr.Config{})
+		m.Subscribe(events)
+		users, online = m, m.Count
+		check = func() error {
+			m.AtRest()
+			return m.Check()
+		}
+	} else {
+		m := usermgr.New(usermgr.Config{})
+		m.Subscribe(events)
+		users, online = m, m.Count
+	}
+	e := engine.New(engine.Config{Addr: o.addr, Loops: o.loops})
+	bridge.Attach(e, users, bridge.Config{})
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
+	if err := e.Listen(); err != nil {
+		return err
+	}
+	go func() {
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			if err := awaitQuiet(func() bool { return online() == 0 && came.Load() == left.Load() }); err != nil {
+				broken(fmt.Errorf("%w: %d users online, %d sessions began, %d ended", err, online(), came.Load(), left.Load()))
+			} else if err := check(); err != nil {
+				broken(err)
+			}
+			fmt.Fprintln(os.Stderr, "sessions", came.Load(), pushedOut.Load())
+		}
+	}()
+	listening(o.addr)
+	return e.Run(context.Background())
+}
+
+// awaitQuiet waits until there is nothing left to happen.
+func awaitQuiet(quiet func() bool) error {
+	for deadline := time.Now().Add(10 * time.Second); !quiet(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return context.DeadlineExceeded
+		}
+	}
+	time.Sleep(100 * time.Millisecond) // what is told last has been told
+	return nil
+}
+
+func broken(err error) {
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintln(os.Stderr, "broken:", strings.TrimSpace(line))
+	}
+}
