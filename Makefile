@@ -1,0 +1,48 @@
+# make test is what must be green before a commit; CONTRIBUTING.md says what the others are for.
+
+GO ?= go
+STATICCHECK := bin/staticcheck
+FUZZTIME ?= 400000x
+
+.PHONY: test vet race alloc build fuzz mutants bench clean
+
+test: vet race alloc
+
+vet: $(STATICCHECK)
+	$(GO) vet ./...
+	$(STATICCHECK) ./...
+
+race:
+	$(GO) test -race -timeout 9m ./...
+
+# Allocations are counted without the race detector, which allocates on its own account.
+alloc:
+	$(GO) test -run Alloc ./...
+
+build:
+	GOOS=linux GOARCH=arm64 $(GO) build ./...
+	GOOS=darwin GOARCH=arm64 $(GO) build ./...
+	GOOS=windows GOARCH=amd64 $(GO) build ./...
+
+# Every fuzz target of every package, FUZZTIME each: a number of inputs (400000x) rather than a time, since the go command
+# now and then reports a time that runs out as a failure of the target ("context deadline exceeded").
+fuzz:
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "fuzzing $$pkg $$target for $(FUZZTIME)"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+# Breaks the user manager's rules one by one, in a copy, and requires that the model test notices each time.
+mutants:
+	$(GO) run ./internal/mutants
+
+bench:
+	cd bench && $(GO) run ./cmd/bench
+
+$(STATICCHECK): tools/go.mod tools/go.sum
+	cd tools && $(GO) build -o ../$(STATICCHECK) honnef.co/go/tools/cmd/staticcheck
+
+clean:
+	rm -rf bin
