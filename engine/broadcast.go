@@ -3,6 +3,7 @@ package engine
 import (
 	"iter"
 	"reflect"
+	"sync"
 
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -24,12 +25,8 @@ func (e *Engine) Conns() iter.Seq[*Conn] {
 // larger than the outbound limit (ErrTooLarge), and then it went to none of those that remained.
 func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message) (n int, err error) {
 	var frames []*frame // one for each wire format: one or two
-	output := make(map[*loop][]*Conn, e.cfg.Loops)
-	defer func() {
-		for l, conns := range output {
-			l.markOutput(conns...)
-		}
-	}()
+	output := outputs.Get().(*outputLists)
+	defer output.flush()
 	for c := range to {
 		f, err := frameOf(&frames, c.codec, m)
 		if err != nil {
@@ -43,10 +40,49 @@ func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message) (n int, err 
 			n++
 		}
 		if mark {
-			output[c.loop] = append(output[c.loop], c)
+			output.add(c)
 		}
 	}
 	return n, nil
+}
+
+// outputLists are the connections that a broadcast has given output, by loop. They are used again: for ten thousand
+// connections the lists alone would be a quarter of a megabyte of garbage a broadcast.
+type outputLists []outputList
+
+type outputList struct {
+	loop  *loop
+	conns []*Conn
+}
+
+var outputs = sync.Pool{New: func() any { return new(outputLists) }}
+
+func (o *outputLists) add(c *Conn) {
+	for i := range *o { // there are as many as processors
+		l := &(*o)[i]
+		if l.loop == nil {
+			l.loop = c.loop
+		}
+		if l.loop == c.loop {
+			l.conns = append(l.conns, c)
+			return
+		}
+	}
+	*o = append(*o, outputList{c.loop, []*Conn{c}})
+}
+
+// flush tells the loops, and forgets them and the connections.
+func (o *outputLists) flush() {
+	for i := range *o {
+		l := &(*o)[i]
+		if l.loop == nil {
+			break
+		}
+		l.loop.markOutput(l.conns...)
+		clear(l.conns)
+		l.loop, l.conns = nil, l.conns[:0]
+	}
+	outputs.Put(o)
 }
 
 // frame is a message as it goes out, shared by many connections and never changed.
@@ -57,8 +93,12 @@ type frame struct {
 
 // frameOf returns m in a wire format, encoded once.
 func frameOf(frames *[]*frame, codec protocol.Codec, m *protocol.Message) (*frame, error) {
+	_, binary := codec.(protocol.BinaryCodec)
 	for _, f := range *frames {
-		if reflect.ValueOf(codec).Comparable() && f.codec == codec {
+		if _, same := f.codec.(protocol.BinaryCodec); same && binary {
+			return f, nil
+		}
+		if !binary && reflect.ValueOf(codec).Comparable() && f.codec == codec {
 			return f, nil
 		}
 	}
@@ -66,28 +106,35 @@ func frameOf(frames *[]*frame, codec protocol.Codec, m *protocol.Message) (*fram
 	if err != nil {
 		return nil, err
 	}
-	f := &frame{codec: codec, outBuf: outBuf{b: b}}
+	f := &frame{codec: codec, outBuf: outBuf{b: b, shared: true}}
 	f.add(m.Type, len(b))
 	*frames = append(*frames, f)
 	return f, nil
 }
 
-// enqueueFrame puts a frame behind what is queued. It reports whether the frame is on its way, and whether the loop must
-// be told.
+// enqueueFrame puts a frame behind what is queued; where nothing is, the frame itself becomes the queue. It reports whether
+// the frame is on its way, and whether the loop must be told.
 func (c *Conn) enqueueFrame(f *frame) (sent, mark bool) {
 	c.mu.Lock()
 	if c.state.Load() != stateBound {
 		c.mu.Unlock()
 		return false, false
 	}
-	o := c.takeBuf()
-	if len(f.b) > c.engine.cfg.OutboundLimit-len(o.b)-int(c.unsent) {
+	waits := int(c.unsent)
+	if c.out != nil {
+		waits += len(c.out.b)
+	}
+	if len(f.b) > c.engine.cfg.OutboundLimit-waits {
 		c.mu.Unlock()
 		c.overflow(f.typ, len(f.b))
 		return false, false
 	}
-	o.append(&f.outBuf)
-	c.queued.Store(true)
+	if c.out == nil {
+		c.out = &f.outBuf
+	} else {
+		c.takeBuf().append(&f.outBuf)
+	}
+	c.setQueued()
 	mark = c.mark()
 	c.mu.Unlock()
 	return true, mark

@@ -27,41 +27,44 @@ var lastConnID atomic.Uint64
 
 // Conn is one connection. All methods may be called from any goroutine, also when the connection has ended.
 type Conn struct {
-	// What Send needs comes first, and fits into one cache line: whoever sends to a thousand connections waits for memory.
-	engine  *Engine
-	codec   protocol.Codec
-	mu      sync.Mutex
-	out     *outBuf       // what waits to be handed to gnet
-	state   atomic.Uint32 // changed under mu
-	queued  atomic.Bool   // out is not empty, or gnet holds bytes that the peer has not taken; changed under mu
-	quiet   atomic.Bool   // no message handler starts any more
-	unsent  uint32        // bytes that gnet holds
-	marked  bool          // stands in the loop's list of connections with output
-	settled bool          // no message handler runs any more, and none will
-	endTold bool          // the binding knows of the end
-	letIn   bool          // Admit was called: what comes first is in the queue
-	code    protocol.CloseCode
+	// What Send needs lies in the first cache line, and what a read needs in that and the next: a server that goes from one
+	// of a thousand connections to another waits for memory more than it computes.
+	engine     *Engine
+	codec      protocol.Codec
+	mu         sync.Mutex
+	out        *outBuf       // what waits to be handed to gnet
+	state      atomic.Uint32 // changed under mu
+	queued     atomic.Bool   // out is not empty, or gnet holds bytes that the peer has not taken; changed under mu
+	quiet      atomic.Bool   // no message handler starts any more
+	unsent     uint32        // bytes that gnet holds
+	marked     bool          // stands in the loop's list of connections with output
+	settled    bool          // no message handler runs any more, and none will
+	endTold    bool          // the binding knows of the end
+	letIn      bool          // Admit was called: what comes first is in the queue
+	code       protocol.CloseCode
+	unfinished bool // a frame has begun to arrive, at unfinishedSince; the loop's own
 
-	loop    *loop       // set when the connection is opened, before anyone else can see it
-	binding Binding     // set on the loop; read on the loop, or under mu
-	timer   *time.Timer // the logon timeout, later the close timeout; nil in between; under mu
-	extra   *extra      // under mu
-	id      uint64
-	remote  string
-
+	loop    *loop   // set when the connection is opened, before anyone else can see it
+	binding Binding // set on the loop; read on the loop, or under mu
 	// The loop's own.
-	gc              gnet.Conn
-	userID          string
-	unfinishedSince int64    // when the frame at hand began to arrive, by the engine's clock; 0 for none
-	box             *mailbox // with Workers
-	need            uint32   // bytes that must be buffered before the codec is asked again
-	strict          bool
-	gone            bool // gnet has closed the connection: its descriptor may be another's by now
-	attended        bool // stands in the loop's list of connections to look at
-	shut            bool // the write side is shut down
-	userBound       bool // bound by an Admission
-	endPending      bool // gnet closed the connection in the middle of a dispatch, whose end it waits for
-	endFirst        bool // the peer ended the connection, not we
+	gc         gnet.Conn
+	userID     string
+	need       uint32 // bytes that must be buffered before the codec is asked again
+	strict     bool
+	gone       bool // gnet has closed the connection: its descriptor may be another's by now
+	userBound  bool // bound by an Admission
+	endPending bool // gnet closed the connection in the middle of a dispatch, whose end it waits for
+
+	timer  *time.Timer // the logon timeout, later the close timeout; nil in between; under mu
+	extra  *extra      // under mu
+	id     uint64
+	remote string
+	box    *mailbox // with Workers
+	// The loop's own.
+	unfinishedSince int64 // by the engine's clock
+	attended        bool  // stands in the loop's list of connections to look at
+	shut            bool  // the write side is shut down
+	endFirst        bool  // the peer ended the connection, not we
 }
 
 // extra is what few connections have, or none for long. It keeps an idle connection small.

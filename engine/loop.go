@@ -25,6 +25,7 @@ type loop struct {
 	msg       protocol.Message // the message being delivered
 	current   *Conn            // the connection whose messages are being delivered, or nil
 	batch     outBuf           // replies to the messages of the read at hand
+	room      int              // bytes that batch.b may hold before reply must be asked; 0 when protocol.Binary is not the codec
 	attention []*Conn          // connections to look at in a while
 
 	mu       sync.Mutex

@@ -35,17 +35,13 @@ func (l *loop) process(c *Conn, first *protocol.Message) {
 		return
 	}
 	defer l.processed(c)
-	buffered := c.gc.InboundBuffered()
-	if first == nil && buffered < int(c.need) { // looking at an unfinished frame would copy it each time
+	if first == nil && c.need > 0 && c.gc.InboundBuffered() < int(c.need) { // a look at an unfinished frame copies it
 		l.beat(c, false)
 		return
 	}
 	var in tally
-	used := 0
 	l.current = c
-	if buffered > 0 || first != nil {
-		used = l.deliverAll(c, first, &in)
-	}
+	used := l.deliverAll(c, first, &in)
 	l.current = nil
 	if !c.gone && used > 0 {
 		_, _ = c.gc.Discard(used) // never 0, which would discard everything
@@ -80,9 +76,11 @@ func (l *loop) beat(c *Conn, progress bool) {
 	now := l.engine.clock.Load()
 	switch {
 	case c.gone || c.gc.InboundBuffered() == 0:
-		c.unfinishedSince = 0
-	case progress || c.unfinishedSince == 0:
-		c.unfinishedSince = now
+		if c.unfinished { // a store where nothing changes would cost more than the look
+			c.unfinished = false
+		}
+	case progress || !c.unfinished:
+		c.unfinished, c.unfinishedSince = true, now
 	case now-c.unfinishedSince > int64(l.engine.cfg.UnfinishedTimeout):
 		return
 	}
@@ -114,8 +112,18 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, in *tally) (used int
 	}
 	m := &l.msg
 	_, binary := c.codec.(protocol.BinaryCodec)
-	handlers := &l.engine.handlers
+	plain := binary && l.engine.pool == nil
+	l.takeRoom(binary)
 	for used < len(buf) {
+		if plain && !opts.First {
+			n, more := l.deliverPlain(c, buf[used:], in)
+			if used += n; !more {
+				return used
+			}
+			if used == len(buf) {
+				break
+			}
+		}
 		var n, need int
 		var err error
 		m.UserID = c.userID
@@ -148,13 +156,10 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, in *tally) (used int
 			m.UserID = c.userID
 		}
 		in.add(m.Type, n)
-		if h := handlers.lookup(m.Type); h != nil && m.Type < protocol.FirstSystemType && !m.IsReply() && c.box == nil {
-			h(c, m) // what deliver would come to, for nearly every message
-		} else {
-			c.deliver(m, n)
-		}
+		c.deliver(m, n)
 		if len(l.batch.b) >= flushSize {
 			c.flushBatch()
+			l.takeRoom(binary)
 		}
 		if !c.delivers() {
 			return used
@@ -162,6 +167,39 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, in *tally) (used int
 	}
 	c.need = 0
 	return used
+}
+
+// deliverPlain delivers frames of the kind that nearly all are, up to one that is not plain or has no handler. It returns how
+// many bytes they took, and whether the next message may be delivered. It does nothing that deliverAll would not come to: with
+// Reply's short way a message takes 15 ns instead of 23.
+func (l *loop) deliverPlain(c *Conn, buf []byte, in *tally) (used int, more bool) {
+	m := &l.msg
+	maxBody := l.engine.cfg.MaxBody
+	var h Handler
+	var of uint16 // h's message type
+	for {
+		n := protocol.Binary.DecodePlain(buf[used:], m, maxBody)
+		if n == 0 {
+			return used, true
+		}
+		if m.Type != of {
+			of = m.Type
+			if h = l.engine.handlers.lookup(of); h == nil {
+				return used, true
+			}
+		}
+		used += n
+		m.UserID, m.DestUserID = c.userID, ""
+		in.count(of, n)
+		h(c, m)
+		if len(l.batch.b) >= flushSize {
+			c.flushBatch()
+			l.takeRoom(true)
+		}
+		if !c.delivers() {
+			return used, false
+		}
+	}
 }
 
 // delivers reports whether the next message may be delivered.

@@ -1,0 +1,67 @@
+package engine
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// recordingConn is a memoryConn that remembers what was written to it.
+type recordingConn struct {
+	memoryConn
+	written []byte
+}
+
+func (c *recordingConn) Write(p []byte) (int, error) {
+	c.written = append(c.written, p...)
+	return len(p), nil
+}
+
+// The frame of a broadcast is the queue of every connection that has none. What is sent to one of them before or after stays
+// its own, and in order.
+func TestABroadcastsFrameIsNobodysQueue(t *testing.T) {
+	e := New(Config{})
+	l := &loop{engine: e, woken: true} // nobody is woken: the test is the loop, too
+	conns := make([]*Conn, 3)
+	for i := range conns {
+		conns[i] = &Conn{engine: e, codec: protocol.Binary, gc: &recordingConn{}, loop: l}
+		conns[i].state.Store(stateBound)
+	}
+	send := func(c *Conn, body string) {
+		t.Helper()
+		if err := c.Send(1, []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	broadcast := func(body string) {
+		t.Helper()
+		if n, err := e.Broadcast(slices.Values(conns), &protocol.Message{Type: 1, Body: []byte(body)}); n != len(conns) || err != nil {
+			t.Fatalf("Broadcast returned %d, %v", n, err)
+		}
+	}
+	for range 3 { // queues are used again
+		send(conns[0], "before")
+		broadcast("all")
+		send(conns[1], "after")
+		broadcast("again")
+		for _, c := range l.output {
+			c.flush()
+		}
+		l.output = l.output[:0]
+		for i, want := range [][]string{{"before", "all", "again"}, {"all", "after", "again"}, {"all", "again"}} {
+			gc := conns[i].gc.(*recordingConn)
+			var got []string
+			for m := (protocol.Message{}); len(gc.written) > 0; {
+				n, _, err := protocol.Binary.Decode(gc.written, &m, protocol.DecodeOptions{})
+				if n == 0 || err != nil {
+					t.Fatalf("%x: %v", gc.written, err)
+				}
+				got, gc.written = append(got, string(m.Body)), gc.written[n:]
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("connection %d was sent %q, want %q", i, got, want)
+			}
+		}
+	}
+}
