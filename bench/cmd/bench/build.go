@@ -83,7 +83,7 @@ What Rollcall costs over gnet alone, and how it compares with what else one coul
 all this and writes this page; do not edit it. On a quiet machine with Linux and two processors or more:
 
 	make bench                                       # everything
-	cd bench && go run ./cmd/bench -short            # rough figures in two minutes; nothing is written
+	cd bench && go run ./cmd/bench -short            # rough figures in three minutes; nothing is written
 	cd bench && go run ./cmd/bench -only echo,push   # some of the tables; the others stay as they are
 
 Machine: %s, %d processors, Linux %s. Versions: %s.
@@ -96,6 +96,7 @@ has another. All speak over loopback.
 | raw gnet | gnet sending back the bytes that come: the ceiling of whatever stands on gnet |
 | by hand | the baseline: gnet with Rollcall's frames parsed and answered by hand, one write for all that a read brought, no users |
 | by hand, again | the same in a second process: how far its ratio is from 1 is the noise |
+| minimal | what Rollcall does, on gnet and the standard library alone (`+"`bench/internal/minimal`"+`): messages, handlers by type, users bound, found, pushed out and watched, counters, limits, panics contained; without settings, authenticator, events and workers. Where it misses a target too, it is the work that costs so much, not Rollcall |
 | Rollcall | examples/echo: users bound, statistics, heartbeat, and every event subscribed to |
 | C epoll | the bytes sent back by C on epoll: the limit of the machine |
 | nbio | nbio sending back the bytes that come |
@@ -104,7 +105,8 @@ has another. All speak over loopback.
 
 Runs of the servers alternate (A B C, C B A, A B C …). A ratio is that of two runs of one round, given as the median of all
 rounds with the quartiles in brackets. CPU time is the server's own (user + system), which is steadier than its rate. A
-server or a generator that uses its processor to 95 %% or more is what limits the rate.`,
+server or a generator that uses its processor to 95 %% or more is what limits the rate. The targets are Rollcall's; minimal is
+held against them too.`,
 		processor(), runtime.NumCPU(), kernel(), b.versions())
 }
 

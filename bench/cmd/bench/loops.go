@@ -20,7 +20,7 @@ func loops(b *bench) (report.Section, error) {
 	var body strings.Builder
 	for _, n := range []int{1, 2} {
 		var all []*contestant
-		for _, p := range []peer{byHandAgain, byHand, rollcall, rawGnet} {
+		for _, p := range []peer{byHandAgain, byHand, minimal, rollcall, rawGnet} {
 			member := &contestant{peer: p}
 			all = append(all, member)
 			member.server, member.failed = b.startLoops(p, n, b.serverCPUs(n))
@@ -37,7 +37,7 @@ func loops(b *bench) (report.Section, error) {
 		if n > 1 {
 			what = fmt.Sprintf("%d loops", n)
 		}
-		fmt.Fprintf(&body, "### %s\n\n%s\n", what, rateTable("messages", all, find(all, byHand), find(all, rawGnet)))
+		fmt.Fprintf(&body, "### %s\n\n%s\n", what, rateTable("messages", all, find(all, byHand), find(all, minimal), find(all, rawGnet)))
 	}
 	return report.Section{Intro: fmt.Sprintf("The echo (%v), by servers with so many event loops and processors. %s", c, generator),
 		Body: body.String()}, nil

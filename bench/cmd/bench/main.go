@@ -3,8 +3,8 @@
 // Bench measures Rollcall beside gnet alone, zinx, nbio, plain goroutines and C, on loopback, and writes what it finds to
 // docs/benchmarks.md. Run it in bench/, on a machine that has nothing else to do:
 //
-//	go run ./cmd/bench              everything; about three quarters of an hour
-//	go run ./cmd/bench -short       rough figures, in about two minutes; nothing is written
+//	go run ./cmd/bench              everything; about 50 minutes
+//	go run ./cmd/bench -short       rough figures, in under three minutes; nothing is written
 //	go run ./cmd/bench -only push   some of the tables; the others stay in the document as they are
 package main
 
@@ -71,7 +71,7 @@ func main() {
 
 func run() error {
 	b := &bench{charts: make(map[string]report.Chart)}
-	flag.BoolVar(&b.short, "short", false, "rough figures, in about two minutes")
+	flag.BoolVar(&b.short, "short", false, "rough figures, in under three minutes")
 	flag.IntVar(&b.pairs, "pairs", 0, "runs of each server; 0 means 15, or 3 with -short")
 	only := flag.String("only", "", "the tables to make, with commas between: "+names())
 	docs := flag.String("docs", "", `where to write; empty means ../docs, or nowhere with -short`)

@@ -29,6 +29,7 @@ var (
 	rawGnet     = kind("raw gnet", wire.Rollcall, "raw")
 	byHand      = kind("by hand", wire.Rollcall, "byhand")
 	byHandAgain = kind("by hand, again", wire.Rollcall, "byhand")
+	minimal     = kind("minimal", wire.Rollcall, "minimal")
 	plainNet    = kind("net", wire.Rollcall, "net")
 	nbio        = kind("nbio", wire.Rollcall, "nbio")
 	zinx        = kind("zinx", wire.Zinx, "zinx")
@@ -45,7 +46,7 @@ var (
 
 // echoPeers are all that echo. The ones that are compared most closely stand together.
 func (b *bench) echoPeers() []peer {
-	all := []peer{byHandAgain, byHand, rollcall, rawGnet}
+	all := []peer{byHandAgain, byHand, minimal, rollcall, rawGnet}
 	if b.noC == "" {
 		all = append(all, epollC)
 	}

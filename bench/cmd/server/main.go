@@ -37,6 +37,9 @@ var kinds = map[string]func(options) error{
 	"rollcall-push":      rollcallPush,
 	"rollcall-broadcast": rollcallBroadcast,
 	"gnet-push":          gnetPush,
+	"minimal":            minimalEcho,
+	"minimal-push":       minimalPush,
+	"minimal-broadcast":  minimalBroadcast,
 	"write-broadcast":    writeBroadcast,
 	"relogon":            relogon,
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -21,6 +22,14 @@ type Target struct {
 	Must     string
 	Measured string
 	Met      bool
+	Minimal  *Minimal // nil where there is none
+}
+
+// Minimal is how the minimal program, which has nothing of ours in it, stands to a target, and we to it.
+type Minimal struct {
+	Measured string
+	Met      bool
+	Ours     string // our result ÷ its
 }
 
 // String returns the section in Markdown.
@@ -28,18 +37,34 @@ func (s Section) String() string {
 	var b strings.Builder
 	b.WriteString("## " + s.Title + "\n\n" + strings.TrimSpace(s.Intro) + "\n\n")
 	if len(s.Targets) > 0 {
-		t := Table{Head: []string{"target", "must be", "is", "met"}}
-		for _, target := range s.Targets {
-			met := "no"
-			if target.Met {
-				met = "yes"
-			}
-			t.Row(target.What, target.Must, target.Measured, met)
-		}
+		t := targetTable(s.Targets)
 		b.WriteString(t.String() + "\n")
 	}
 	b.WriteString(strings.TrimSpace(s.Body) + "\n")
 	return b.String()
+}
+
+// targetTable has columns for the minimal program only where there is one.
+func targetTable(targets []Target) Table {
+	t := Table{Head: []string{"target", "must be", "is", "met"}}
+	if slices.ContainsFunc(targets, func(t Target) bool { return t.Minimal != nil }) {
+		t.Head = append(t.Head, "minimal is", "met", "Rollcall ÷ minimal")
+	}
+	for _, target := range targets {
+		row := []string{target.What, target.Must, target.Measured, yesNo(target.Met)}
+		if m := target.Minimal; m != nil {
+			row = append(row, m.Measured, yesNo(m.Met), m.Ours)
+		}
+		t.Row(row...)
+	}
+	return t
+}
+
+func yesNo(yes bool) string {
+	if yes {
+		return "yes"
+	}
+	return "no"
 }
 
 // WriteDocument writes the document: its head, then a section for each of order. Sections that were not measured now are

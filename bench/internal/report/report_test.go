@@ -28,6 +28,25 @@ func TestCount(t *testing.T) {
 	}
 }
 
+func TestTargetsStandBesideTheMinimalProgram(t *testing.T) {
+	without := Section{Title: "A", Targets: []Target{{What: "x", Must: "1", Measured: "2", Met: true}}}.String()
+	if strings.Contains(without, "minimal") {
+		t.Errorf("nothing is said of a minimal program, but there is:\n%s", without)
+	}
+	with := Section{Title: "A", Targets: []Target{
+		{What: "x", Must: "≥ 5", Measured: "2", Minimal: &Minimal{"4", false, "0.5"}},
+		{What: "y", Must: "≥ 1", Measured: "2", Met: true},
+	}}.String()
+	want := "## A\n\n\n\n" +
+		"| target | must be |  is | met | minimal is | met | Rollcall ÷ minimal |\n" +
+		"|--------|--------:|----:|----:|-----------:|----:|-------------------:|\n" +
+		"| x      |     ≥ 5 |   2 |  no |          4 |  no |                0.5 |\n" +
+		"| y      |     ≥ 1 |   2 | yes |            |     |                    |\n\n\n"
+	if with != want {
+		t.Errorf("got\n%q\nwant\n%q", with, want)
+	}
+}
+
 func TestSectionsThatWereNotMeasuredAreKept(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "benchmarks.md")
 	order := []string{"Echo", "Push"}
