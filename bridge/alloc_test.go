@@ -68,6 +68,32 @@ func TestMessagePathAllocatesNothing(t *testing.T) {
 	}
 }
 
+// A message to a user costs a look-up and Conn.Send: no allocation. The loop may allocate while its lists grow to their size.
+func TestSendToAUserAllocatesNothing(t *testing.T) {
+	s := serve(t, options{engine: engine.Config{Loops: 1}})
+	client := s.logOn("ann")
+	go io.Copy(io.Discard, client.conn) //nolint:errcheck // until the client is closed
+	body := make([]byte, 64)
+	send := func() {
+		if err := s.bridge.Send("ann", push, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2000 {
+		send()
+	}
+	const sends = 20_000
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range sends {
+		send()
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.Mallocs - before.Mallocs; n > sends/100 {
+		t.Errorf("%d allocations for %d messages", n, sends)
+	}
+}
+
 func repeated(t *testing.T, m *protocol.Message, n int) (b []byte) {
 	t.Helper()
 	for range n {

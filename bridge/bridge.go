@@ -98,8 +98,8 @@ func (b *Bridge) Send(userID string, typ uint16, body []byte) error {
 // SendMessage is Send for any message, such as one that carries its sender's UserID.
 func (b *Bridge) SendMessage(userID string, m *protocol.Message) error {
 	err := ErrUserOffline
-	for _, a := range b.users.Addresses(userID) {
-		c := b.engine.Conn(a.Conn)
+	for _, l := range b.users.Links(userID) {
+		c := b.conn(l)
 		if c == nil {
 			continue
 		}
@@ -114,12 +114,23 @@ func (b *Bridge) SendMessage(userID string, m *protocol.Message) error {
 	return err
 }
 
+// conn returns the connection of a session, or nil when it is not on this bridge's engine.
+func (b *Bridge) conn(l usermgr.Link) *engine.Conn {
+	switch own, ok := l.(*link); {
+	case !ok: // the user manager has put something around it
+		return b.engine.Conn(l.Address().Conn)
+	case own.bridge == b:
+		return own.conn
+	}
+	return nil
+}
+
 // admission is the engine's side of the bridge.
 type admission struct{ *Bridge }
 
 // First implements engine.Admission.
 func (b admission) First(c *engine.Conn, m *protocol.Message) engine.Binding {
-	l := &link{bridge: b.Bridge, conn: c, first: m.Clone()}
+	l := &link{bridge: b.Bridge, conn: c, logon: &logon{first: *m.Clone()}}
 	b.bound.Add(1)
 	go l.logOn()
 	return l

@@ -22,13 +22,22 @@ type link struct {
 	session usermgr.Session
 
 	mu     sync.Mutex
-	first  *protocol.Message       // until the logon is done
-	cancel context.CancelCauseFunc // ends the logon, while it is under way
-	ended  protocol.CloseCode      // why the connection ended; 0 while it has not
-	known  bool                    // session may be told of the end
-	closed bool                    // the manager is done with the link
-	in     bool                    // the connection has been let in: it may be closed
-	why    *protocol.CloseError    // Close's, when it came before that
+	logon  *logon             // nil when the connection has been let in: it may be closed
+	ended  protocol.CloseCode // why the connection ended; 0 while it has not
+	known  bool               // session may be told of the end
+	closed bool               // the manager is done with the link
+}
+
+// logon is what a link needs until it has been let in. It is the context of its authenticator, with a deadline of which a
+// timer keeps watch.
+type logon struct {
+	context.Context
+	deadline int64 // Unix nanoseconds
+
+	first    protocol.Message
+	answered bool                    // or about to be
+	cancel   context.CancelCauseFunc // ends the logon, while it is under way
+	why      *protocol.CloseError    // Close's, when it came early
 }
 
 var (
@@ -54,7 +63,11 @@ func (l *link) Dropped(typ uint16, messages, bytes int) {
 func (l *link) Ended(code protocol.CloseCode) {
 	l.mu.Lock()
 	l.ended = code
-	known, cancel := l.known, l.cancel
+	known := l.known
+	var cancel context.CancelCauseFunc
+	if !known {
+		cancel = l.logon.cancel
+	}
 	l.mu.Unlock()
 	if known {
 		l.session.End(code)
@@ -74,9 +87,9 @@ func (l *link) Close(code protocol.CloseCode, text string) {
 	l.mu.Lock()
 	again := l.closed
 	l.closed = true
-	early := !l.in
+	early := l.logon != nil
 	if early {
-		l.why = &protocol.CloseError{Code: code, Text: text}
+		l.logon.why = &protocol.CloseError{Code: code, Text: text}
 	}
 	l.mu.Unlock()
 	if again {
@@ -102,8 +115,10 @@ func (l *link) logOn() {
 	b := l.bridge
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
+	p := l.logon
+	p.Context, p.deadline = ctx, time.Now().Add(b.cfg.LogonDeadline).UnixNano()
 	l.mu.Lock()
-	l.cancel = cancel
+	p.cancel = cancel
 	ended := l.ended
 	l.mu.Unlock()
 	if ended != 0 {
@@ -118,7 +133,7 @@ func (l *link) logOn() {
 	})
 	defer deadline.Stop()
 
-	logon, err := l.identify(logonContext{ctx, time.Now().Add(b.cfg.LogonDeadline)})
+	logon, err := l.identify(p)
 	var s usermgr.Session
 	if err == nil {
 		s, err = l.register(ctx, logon)
@@ -142,20 +157,16 @@ func (l *link) register(ctx context.Context, logon usermgr.Logon) (s usermgr.Ses
 	return l.bridge.users.Register(ctx, logon, l)
 }
 
-// logonContext is a context with a deadline of which others keep watch.
-type logonContext struct {
-	context.Context
-	deadline time.Time
-}
-
-func (c logonContext) Deadline() (time.Time, bool) { return c.deadline, true }
+// Deadline implements context.Context.
+func (p *logon) Deadline() (time.Time, bool) { return time.Unix(0, p.deadline), true }
 
 // identify says as whom the client logs on.
-func (l *link) identify(ctx context.Context) (usermgr.Logon, error) {
+func (l *link) identify(p *logon) (usermgr.Logon, error) {
 	cfg := &l.bridge.cfg
-	logon := usermgr.Logon{UserID: l.first.UserID, Device: l.first.Device, Address: l.Address()}
-	if l.first.Type == protocol.Logon {
-		fields, err := protocol.ParseStringMap(l.first.Body)
+	first := &p.first
+	logon := usermgr.Logon{UserID: first.UserID, Device: first.Device, Address: l.Address()}
+	if first.Type == protocol.Logon {
+		fields, err := protocol.ParseStringMap(first.Body)
 		if err != nil {
 			return logon, err
 		}
@@ -164,7 +175,7 @@ func (l *link) identify(ctx context.Context) (usermgr.Logon, error) {
 	if cfg.Authenticate == nil {
 		return logon, protocol.CheckUserID(logon.UserID)
 	}
-	if l.first.Type != protocol.Logon {
+	if first.Type != protocol.Logon {
 		return logon, &protocol.CloseError{Code: protocol.Unauthorized, Text: "the first message must be a Logon"}
 	}
 	if logon.UserID != "" {
@@ -172,7 +183,7 @@ func (l *link) identify(ctx context.Context) (usermgr.Logon, error) {
 			return logon, err
 		}
 	}
-	id, err := l.authenticate(ctx, logon)
+	id, err := l.authenticate(p, logon)
 	if err != nil {
 		return logon, err
 	}
@@ -210,11 +221,9 @@ func (l *link) admit(s usermgr.Session, stop func() bool) {
 	l.mu.Lock()
 	l.session = s
 	l.known = true
-	first := l.first
-	if inTime {
-		l.first = nil
-	}
-	l.cancel = nil
+	first := &l.logon.first
+	l.logon.answered = inTime
+	l.logon.cancel = nil
 	ended := l.ended
 	l.mu.Unlock()
 	if ended == 0 && !inTime {
@@ -232,8 +241,8 @@ func (l *link) admit(s usermgr.Session, stop func() bool) {
 	}
 	l.conn.Admit(a)
 	l.mu.Lock()
-	l.in = true
-	why := l.why
+	why := l.logon.why
+	l.logon = nil
 	l.mu.Unlock()
 	if why != nil {
 		l.close(why.Code, why.Text)
@@ -261,8 +270,8 @@ func (l *link) refuse(err error) {
 	}
 	var reply *protocol.Message
 	l.mu.Lock()
-	if l.first != nil && l.first.Type == protocol.Logon {
-		reply = &protocol.Message{Type: protocol.Logon, Flags: protocol.FlagReply | protocol.FlagError, ID: l.first.ID,
+	if p := l.logon; p != nil && !p.answered && p.first.Type == protocol.Logon {
+		reply = &protocol.Message{Type: protocol.Logon, Flags: protocol.FlagReply | protocol.FlagError, ID: p.first.ID,
 			Body: protocol.AppendClose(nil, ce)}
 	}
 	l.mu.Unlock()

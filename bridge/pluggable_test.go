@@ -39,11 +39,11 @@ func (b *guestBook) Register(_ context.Context, l usermgr.Logon, link usermgr.Li
 	return b.guests[l.UserID], nil
 }
 
-func (b *guestBook) Addresses(userID string) []usermgr.Address {
+func (b *guestBook) Links(userID string) []usermgr.Link {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if g := b.guests[userID]; g != nil {
-		return []usermgr.Address{g.link.Address()}
+		return []usermgr.Link{g.link}
 	}
 	return nil
 }
@@ -82,7 +82,7 @@ func TestOwnUserManager(t *testing.T) {
 	ann.expect(push, "hello")
 	ann.ask("echo")
 	ann.conn.Close()
-	eventually(t, "ann is gone", func() bool { return book.Addresses("ann") == nil })
+	eventually(t, "ann is gone", func() bool { return book.Links("ann") == nil })
 	s.logOn("ann").ask("again")
 	if err := s.stop(); err != nil {
 		t.Errorf("Run returned %v", err)

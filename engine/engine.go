@@ -197,7 +197,6 @@ func New(cfg Config) *Engine {
 		stopping:  make(chan struct{}),
 		ended:     make(chan struct{}),
 	}
-	e.conns.init()
 	e.clock.Store(time.Now().UnixNano())
 	return e
 }

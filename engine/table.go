@@ -3,33 +3,33 @@ package engine
 import (
 	"sync"
 	"sync/atomic"
+
+	"github.com/rollcall-go/rollcall/internal/table"
 )
 
-// connTable finds the open connections by ID.
+// connTable finds the open connections by ID. Looking takes no lock.
 type connTable struct {
 	open   atomic.Int64 // places taken; one is taken before a connection is opened
 	shards [64]connShard
 }
 
 type connShard struct {
-	mu    sync.RWMutex
-	conns map[uint64]*Conn
-	_     [32]byte
+	mu    sync.Mutex // held to change conns
+	conns table.Table[Conn]
+	_     [32]byte // keeps neighbours' locks on other cache lines
 }
 
-func (t *connTable) init() {
-	for i := range t.shards {
-		t.shards[i].conns = make(map[uint64]*Conn)
-	}
-}
+// hashOfConn spreads numbers that follow one another: the golden ratio.
+func hashOfConn(id uint64) uint64 { return id * 0x9E3779B97F4A7C15 }
 
-func (t *connTable) shard(id uint64) *connShard { return &t.shards[id%uint64(len(t.shards))] }
+func (c *Conn) hash() uint64 { return hashOfConn(c.id) }
+
+// shard takes bits of the hash that a table does not look at.
+func (t *connTable) shard(hash uint64) *connShard { return &t.shards[hash>>48%uint64(len(t.shards))] }
 
 func (t *connTable) get(id uint64) *Conn {
-	sh := t.shard(id)
-	sh.mu.RLock()
-	defer sh.mu.RUnlock()
-	return sh.conns[id]
+	hash := hashOfConn(id)
+	return t.shard(hash).conns.Find(hash, func(c *Conn) bool { return c.id == id })
 }
 
 // takePlace reports whether one more connection fits.
@@ -42,17 +42,17 @@ func (t *connTable) takePlace(limit int) bool {
 }
 
 func (t *connTable) add(c *Conn) {
-	sh := t.shard(c.id)
+	sh := t.shard(c.hash())
 	sh.mu.Lock()
-	sh.conns[c.id] = c
+	sh.conns.Add(c, (*Conn).hash)
 	sh.mu.Unlock()
 }
 
 // remove takes out a connection and gives its place back.
 func (t *connTable) remove(c *Conn) {
-	sh := t.shard(c.id)
+	sh := t.shard(c.hash())
 	sh.mu.Lock()
-	delete(sh.conns, c.id)
+	sh.conns.Remove(c, (*Conn).hash)
 	sh.mu.Unlock()
 	t.open.Add(-1)
 }
@@ -61,12 +61,10 @@ func (t *connTable) remove(c *Conn) {
 func (t *connTable) all() []*Conn {
 	all := make([]*Conn, 0, t.open.Load())
 	for i := range t.shards {
-		sh := &t.shards[i]
-		sh.mu.RLock()
-		for _, c := range sh.conns {
+		t.shards[i].conns.All(func(c *Conn) bool {
 			all = append(all, c)
-		}
-		sh.mu.RUnlock()
+			return true
+		})
 	}
 	return all
 }

@@ -24,3 +24,21 @@ func TestMessagePathAllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+// Looking up allocates nothing: whoever relays does it for every message.
+func TestLookUpsAllocateNothing(t *testing.T) {
+	m := newManager(t, usermgr.Config{})
+	link := newLink(1)
+	logOn(t, m, "ann", link)
+	at := link.Address()
+	for what, look := range map[string]func(){
+		"IsOnline": func() { m.IsOnline("ann") },
+		"Links":    func() { m.Links("ann") },
+		"UserAt":   func() { m.UserAt(at) },
+		"nobody":   func() { m.Links("bob") },
+	} {
+		if n := testing.AllocsPerRun(1000, look); n != 0 {
+			t.Errorf("%s: %v allocations", what, n)
+		}
+	}
+}

@@ -90,7 +90,7 @@ func (c *Change) endAll(u *user, why ending) {
 			if s != now && s.record(why) {
 				n++
 			}
-			if s.ended.Load() != nil {
+			if s.why() != nil {
 				u.finish(s)
 			}
 		}

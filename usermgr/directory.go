@@ -2,57 +2,62 @@ package usermgr
 
 import (
 	"context"
+	"encoding/binary"
 	"hash/maphash"
 	"iter"
 	"sync"
 
 	"github.com/google/uuid"
+
+	"github.com/rollcall-go/rollcall/internal/table"
 )
 
-// shardCount spreads logons and lookups over many locks. A power of two.
+// shardCount spreads logons over many locks. A power of two.
 const shardCount = 256
 
-// directory finds users by ID.
+// shardOf returns the number of the shard for a hash: bits of it that a table does not look at.
+func shardOf(hash uint64) uint64 { return hash >> 48 % shardCount }
+
+// directory finds users by ID. Looking takes no lock: a read lock alone cost as much as a look-up in a sync.Map.
 type directory struct {
 	seed   maphash.Seed
 	shards [shardCount]userShard
 }
 
 type userShard struct {
-	mu    sync.RWMutex
-	users map[string]*user
+	mu    sync.Mutex // held to change users
+	users table.Table[user]
 	_     [32]byte // keeps neighbours' locks on other cache lines
 }
 
-func (d *directory) init() {
-	d.seed = maphash.MakeSeed()
-	for i := range d.shards {
-		d.shards[i].users = make(map[string]*user)
-	}
+func (d *directory) init() { d.seed = maphash.MakeSeed() }
+
+// locate returns the shard of a user, and the hash that finds the user there.
+func (d *directory) locate(userID string) (sh *userShard, hash uint64) {
+	hash = maphash.String(d.seed, userID)
+	return &d.shards[shardOf(hash)], hash
 }
 
-func (d *directory) shard(userID string) *userShard {
-	return &d.shards[maphash.String(d.seed, userID)&(shardCount-1)]
+func (d *directory) hash(u *user) uint64 {
+	_, hash := d.locate(u.id)
+	return hash
 }
 
 func (d *directory) get(userID string) *user {
-	sh := d.shard(userID)
-	sh.mu.RLock()
-	u := sh.users[userID]
-	sh.mu.RUnlock()
-	return u
+	sh, hash := d.locate(userID)
+	return sh.users.Find(hash, func(u *user) bool { return u.id == userID })
 }
 
 // takeOrPost gives the caller the user's turn (mine) when nobody has it, and otherwise queues the change that wait
 // returns. The user's entry is made if there is none. wait is called with locks held.
 func (d *directory) takeOrPost(m *Manager, userID string, wait func() *change) (u *user, mine bool) {
-	sh := d.shard(userID)
+	sh, hash := d.locate(userID)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	u = sh.users[userID]
+	u = sh.users.Find(hash, func(u *user) bool { return u.id == userID })
 	if u == nil {
 		u = &user{manager: m, id: userID}
-		sh.users[userID] = u
+		sh.users.Add(u, d.hash)
 	}
 	u.mu.Lock() // under the shard's lock: removeIdle must not take the entry away in between
 	defer u.mu.Unlock()
@@ -66,32 +71,22 @@ func (d *directory) takeOrPost(m *Manager, userID string, wait func() *change) (
 
 // removeIdle takes a user out who has neither a session nor changes that wait.
 func (d *directory) removeIdle(u *user) {
-	sh := d.shard(u.id)
+	sh, _ := d.locate(u.id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !u.running && u.current.Load() == nil && sh.users[u.id] == u {
-		delete(sh.users, u.id)
+	if !u.running && u.current.Load() == nil {
+		sh.users.Remove(u, d.hash) // unless it has been done
 	}
 }
 
-// all yields every entry. It copies a shard at a time, so that whoever ranges over it holds nobody up.
+// all yields every entry. Whoever ranges over it holds nobody up.
 func (d *directory) all() iter.Seq[*user] {
 	return func(yield func(*user) bool) {
-		var batch []*user
 		for i := range d.shards {
-			sh := &d.shards[i]
-			batch = batch[:0]
-			sh.mu.RLock()
-			for _, u := range sh.users {
-				batch = append(batch, u)
-			}
-			sh.mu.RUnlock()
-			for _, u := range batch {
-				if !yield(u) {
-					return
-				}
+			if !d.shards[i].users.All(yield) {
+				return
 			}
 		}
 	}
@@ -117,55 +112,53 @@ func (d *directory) drain(ctx context.Context) error {
 	}
 }
 
-// sessionIndex finds sessions by their ID and by their connection.
+// sessionIndex finds sessions by their ID and by their connection. Looking takes no lock.
 type sessionIndex struct {
 	shards [shardCount]sessionShard
 }
 
 type sessionShard struct {
-	mu     sync.RWMutex
-	byID   map[uuid.UUID]*session
-	byConn map[uint64]*session
-	_      [24]byte
+	mu     sync.Mutex // held to change the tables
+	byID   table.Table[session]
+	byConn table.Table[session]
 }
 
-func (x *sessionIndex) init() {
-	for i := range x.shards {
-		x.shards[i].byID = make(map[uuid.UUID]*session)
-		x.shards[i].byConn = make(map[uint64]*session)
-	}
-}
+// The last eight bytes of a version 7 UUID are random, but for two bits. The connections' numbers follow one another.
+func hashOfID(id uuid.UUID) uint64  { return binary.BigEndian.Uint64(id[8:]) * scatter }
+func hashOfConn(conn uint64) uint64 { return conn * scatter }
+func hashByID(s *session) uint64    { return hashOfID(s.id) }
+func hashByConn(s *session) uint64  { return hashOfConn(s.conn) }
 
-func (x *sessionIndex) idShard(id uuid.UUID) *sessionShard {
-	return &x.shards[id[15]&(shardCount-1)] // the last byte of a version 7 UUID is random
-}
+// scatter is the golden ratio: the highest bits of a product with it depend on all bits of the other factor, and the
+// lowest are different for numbers that follow one another.
+const scatter = 0x9E3779B97F4A7C15
 
-func (x *sessionIndex) connShard(conn uint64) *sessionShard { return &x.shards[conn&(shardCount-1)] }
+func (x *sessionIndex) shard(hash uint64) *sessionShard { return &x.shards[shardOf(hash)] }
 
 func (x *sessionIndex) add(s *session) {
-	sh := x.idShard(s.id)
+	sh := x.shard(hashOfID(s.id))
 	sh.mu.Lock()
-	sh.byID[s.id] = s
+	sh.byID.Add(s, hashByID)
 	sh.mu.Unlock()
-	conn := s.link.Address().Conn
-	sh = x.connShard(conn)
+	sh = x.shard(hashOfConn(s.conn))
 	sh.mu.Lock()
-	sh.byConn[conn] = s
-	sh.mu.Unlock()
+	defer sh.mu.Unlock()
+	if old := sh.onConn(s.conn); old != nil { // one connection may carry one session after another
+		sh.byConn.Replace(old, s, hashByConn)
+	} else {
+		sh.byConn.Add(s, hashByConn)
+	}
 }
 
 func (x *sessionIndex) remove(s *session) {
-	sh := x.idShard(s.id)
+	sh := x.shard(hashOfID(s.id))
 	sh.mu.Lock()
-	delete(sh.byID, s.id)
+	sh.byID.Remove(s, hashByID)
 	sh.mu.Unlock()
-	conn := s.link.Address().Conn
-	sh = x.connShard(conn)
+	sh = x.shard(hashOfConn(s.conn))
 	sh.mu.Lock()
-	if sh.byConn[conn] == s { // one connection may carry one session after another
-		delete(sh.byConn, conn)
-	}
-	sh.mu.Unlock()
+	defer sh.mu.Unlock()
+	sh.byConn.Remove(s, hashByConn) // unless another session of the connection has taken its place
 }
 
 func (x *sessionIndex) withID(sessionID string) *session {
@@ -173,15 +166,12 @@ func (x *sessionIndex) withID(sessionID string) *session {
 	if err != nil {
 		return nil
 	}
-	sh := x.idShard(id)
-	sh.mu.RLock()
-	defer sh.mu.RUnlock()
-	return sh.byID[id]
+	hash := hashOfID(id)
+	return x.shard(hash).byID.Find(hash, func(s *session) bool { return s.id == id })
 }
 
-func (x *sessionIndex) onConn(conn uint64) *session {
-	sh := x.connShard(conn)
-	sh.mu.RLock()
-	defer sh.mu.RUnlock()
-	return sh.byConn[conn]
+func (x *sessionIndex) onConn(conn uint64) *session { return x.shard(hashOfConn(conn)).onConn(conn) }
+
+func (sh *sessionShard) onConn(conn uint64) *session {
+	return sh.byConn.Find(hashOfConn(conn), func(s *session) bool { return s.conn == conn })
 }

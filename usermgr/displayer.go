@@ -229,7 +229,7 @@ func (u *user) displayItem() (DisplayItem, bool) {
 	if s == nil {
 		return DisplayItem{}, false
 	}
-	i := DisplayItem{UserID: u.id, Address: s.link.Address(), In: past.in, Out: past.out}
+	i := DisplayItem{UserID: u.id, Address: s.links[0].Address(), In: past.in, Out: past.out}
 	i.In.add(s.in.load())
 	i.Out.add(s.out.load())
 	return i, true

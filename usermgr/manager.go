@@ -82,7 +82,6 @@ func New(cfg Config) *Manager {
 		m.quiesceTimeout = 5 * time.Second
 	}
 	m.users.init()
-	m.sessions.init()
 	m.ids.init()
 	m.displays.init()
 	m.clock.start()
@@ -100,20 +99,22 @@ func (m *Manager) Register(ctx context.Context, l Logon, link Link) (Session, er
 	if l.UserID == "" {
 		return nil, ErrNoUserID
 	}
-	p := &pendingLogon{ctx: ctx, logon: l, link: link}
+	now := pendingLogon{ctx: ctx, logon: l, link: link} // on the stack, unless it has to wait
+	var p *pendingLogon
 	var c *change
 	u, mine := m.users.takeOrPost(m, l.UserID, func() *change {
-		p.done = make(chan struct{})
+		p = &pendingLogon{ctx: ctx, logon: l, link: link, done: make(chan struct{})}
+		logon := p
 		c = &change{run: func(u *user) {
-			defer close(p.done)
-			u.logOn(p)
+			defer close(logon.done)
+			u.logOn(logon)
 		}}
 		return c
 	})
 	if mine {
 		defer u.passOn()
-		u.logOn(p)
-		return p.outcome()
+		u.logOn(&now)
+		return now.outcome()
 	}
 	select {
 	case <-p.done:

@@ -41,8 +41,8 @@ func (m *Manager) IsOnline(userID string) bool {
 	return u != nil && u.current.Load() != nil
 }
 
-// Addresses implements UserManager.
-func (m *Manager) Addresses(userID string) []Address {
+// Links implements UserManager. It allocates nothing.
+func (m *Manager) Links(userID string) []Link {
 	u := m.users.get(userID)
 	if u == nil {
 		return nil
@@ -51,7 +51,20 @@ func (m *Manager) Addresses(userID string) []Address {
 	if s == nil {
 		return nil
 	}
-	return []Address{s.link.Address()}
+	return s.links[:]
+}
+
+// Addresses returns where the user's sessions are, or nothing for a user who is not online.
+func (m *Manager) Addresses(userID string) []Address {
+	links := m.Links(userID)
+	if links == nil {
+		return nil
+	}
+	addresses := make([]Address, len(links))
+	for i, l := range links {
+		addresses[i] = l.Address()
+	}
+	return addresses
 }
 
 // UserAt returns the ID of the user whose session is on the connection a.Conn, and whether there is one.

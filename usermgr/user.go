@@ -23,7 +23,7 @@ type user struct {
 	current atomic.Pointer[session] // written by the turn alone, under mu; nil while the user is offline
 
 	mu      sync.Mutex
-	waiting []*change
+	waiting queue
 	running bool  // somebody has the turn
 	past    *past // nil for a user without one
 }
@@ -68,9 +68,6 @@ func (u *user) rememberPast() *past {
 	return u.past
 }
 
-// change is something that is to happen to a user.
-type change struct{ run func(*user) }
-
 // pendingLogon is a logon from Register's call to its outcome.
 type pendingLogon struct {
 	ctx     context.Context
@@ -93,7 +90,7 @@ func (u *user) post(c *change) {
 
 // enqueue adds a change and reports whether the turn's goroutine must be started. u.mu is held on entry.
 func (u *user) enqueue(c *change) (start bool) {
-	u.waiting = append(u.waiting, c)
+	u.waiting.add(c)
 	start = !u.running
 	u.running = true
 	return start
@@ -103,13 +100,7 @@ func (u *user) enqueue(c *change) (start bool) {
 func (u *user) withdraw(c *change) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for i, w := range u.waiting {
-		if w == c {
-			u.waiting = append(u.waiting[:i:i], u.waiting[i+1:]...)
-			return true
-		}
-	}
-	return false
+	return u.waiting.remove(c)
 }
 
 // takeTurns is the goroutine of the turn.
@@ -130,24 +121,17 @@ func (u *user) takeTurns() {
 func (u *user) next() *change {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if len(u.waiting) == 0 {
-		return nil
-	}
-	c := u.waiting[0]
-	u.waiting[0] = nil
-	u.waiting = u.waiting[1:]
-	return c
+	return u.waiting.take()
 }
 
 // endTurn gives the turn back, unless changes wait.
 func (u *user) endTurn() bool {
 	u.mu.Lock()
-	if len(u.waiting) > 0 {
+	if !u.waiting.empty() {
 		u.mu.Unlock()
 		return false
 	}
 	u.running = false
-	u.waiting = nil
 	u.mu.Unlock()
 	if u.current.Load() == nil {
 		u.manager.users.removeIdle(u)
@@ -180,7 +164,7 @@ func (u *user) logOn(p *pendingLogon) {
 	}
 
 	old := u.current.Load()
-	if old != nil && old.ended.Load() != nil { // it ended by itself, and its own turn is still to come
+	if old != nil && old.why() != nil { // it ended by itself, and its own turn is still to come
 		u.finish(old)
 		old = nil
 	}
@@ -196,7 +180,7 @@ func (u *user) logOn(p *pendingLogon) {
 	}
 
 	now := time.Now().UnixNano()
-	s := &session{user: u, link: p.link, id: id, device: p.logon.Device, logonTime: now}
+	s := &session{user: u, links: [1]Link{p.link}, conn: addr.Conn, id: id, device: p.logon.Device, logonTime: now}
 	s.active.Store(now)
 	s.watch = m.checker.Watch(s.fellSilent)
 	if old != nil {
@@ -224,7 +208,7 @@ func (u *user) replace(old, s *session) {
 	m := u.manager
 	m.each("PushedOut", func(h *Handlers) {
 		if h.PushedOut != nil {
-			h.PushedOut(u.info(old), s.link.Address())
+			h.PushedOut(u.info(old), s.links[0].Address())
 		}
 	})
 	u.quiesce(old) // once more: what the handlers have sent is counted
@@ -260,13 +244,13 @@ func (u *user) disconnect(s, successor *session) {
 	s.watch.Stop()
 	final := u.info(s)
 	u.bind(s, successor, &final)
-	why := s.ended.Load()
+	why := s.why()
 	u.manager.each("Disconnected", func(h *Handlers) {
 		if h.Disconnected != nil {
 			h.Disconnected(final, why.code)
 		}
 	})
-	s.link.Close(why.code, why.text)
+	s.links[0].Close(why.code, why.text)
 }
 
 // bind makes next the user's session in place of old; either may be nil. Lookups by user, session and address turn
@@ -309,7 +293,7 @@ func (u *user) quiesce(s *session) {
 		return
 	}
 	done := make(chan struct{})
-	s.link.Quiesce(func() { close(done) })
+	s.links[0].Quiesce(func() { close(done) })
 	select {
 	case <-done:
 		return
@@ -323,7 +307,7 @@ func (u *user) quiesce(s *session) {
 		s.stuck = true
 		u.manager.givenUp.Add(1)
 		u.manager.log.Warn("a message handler did not return in time; its session ends without it",
-			zap.String("user", u.id), zap.String("remote", s.link.Address().Remote), zap.Duration("after", u.manager.quiesceTimeout))
+			zap.String("user", u.id), zap.String("remote", s.links[0].Address().Remote), zap.Duration("after", u.manager.quiesceTimeout))
 	}
 }
 

@@ -8,6 +8,7 @@
 //
 // There are three kinds, each held for a few instructions, never while a handler, a Link or a Checker runs:
 // a shard of the users (directory), then one user's entry, taken in that order; and a shard of an index, taken alone.
+// Those who look users and sessions up take none of them.
 package usermgr
 
 import (
@@ -56,8 +57,10 @@ type UserManager interface {
 	//
 	// A *protocol.CloseError says with which code the connection is to be closed; any other error is an InternalError.
 	Register(ctx context.Context, l Logon, link Link) (Session, error)
-	// Addresses returns where the user's sessions are, or nothing for a user who is not online.
-	Addresses(userID string) []Address
+	// Links returns the links of the user's sessions, as Register got them, or nothing for a user who is not online. It is
+	// called for every message to a user: it should cost a look-up and no allocation. Neither side changes the slice
+	// afterwards.
+	Links(userID string) []Link
 }
 
 // Session is one user on one connection, from binding to unbinding, as the connection's engine sees it. Beat, Received and

@@ -1,0 +1,210 @@
+// Package table finds things by a key that they hold themselves. Finding takes no lock.
+package table
+
+import (
+	"math"
+	"math/bits"
+	"sync/atomic"
+)
+
+const (
+	groupSlots = 8
+	// A table is rebuilt, into one that is 2/3 full, when more than 7/8 of its slots are used, and when less than 1/3 are, so
+	// that it shrinks when things are taken out. Sizes that double would be 3/5 full on an average, these are 3/4.
+	fullNum, fullDen     = 7, 8
+	freshNum, freshDen   = 2, 3
+	sparseNum, sparseDen = 1, 3
+)
+
+// Table is a set of pointers in open addressing. A slot takes nine bytes, where a map holds the keys besides. Any number of
+// goroutines may look while one changes it; those who change it take turns, by a lock of theirs.
+//
+// Things with equal hashes are told apart by what the caller says; with good hashes he is hardly asked about others. The
+// lowest 32 bits of the hash say where a thing stands, the highest seven what its tag is.
+//
+// The zero Table is empty and ready to use.
+type Table[T any] struct {
+	groups atomic.Pointer[groups[T]]
+	live   int // things in the table
+	used   int // slots that are not empty: live, and those where something was taken out
+}
+
+// group is eight slots, with a tag for each: a byte of the hash, so that looking touches hardly any thing but the right one.
+// A thing stands in a slot that was free, in the first group that had one, counted from the group that its hash names. Its
+// tag is written after it, and taken away before it.
+type group[T any] struct {
+	tags atomic.Uint64
+	at   [groupSlots]atomic.Pointer[T]
+}
+
+// groups are the slots of a table at one moment.
+type groups[T any] struct {
+	all []group[T]
+	// 32 bytes have few neighbours that come and go: with 24, which is the size of much that a logon leaves behind, the
+	// headers of 833 tables kept half a megabyte from being given back.
+	_ [8]byte
+}
+
+const (
+	empty = 0 // the tag of a slot that was never used: what is looked for stands in no later group
+	gone  = 1 // of one where something was taken out
+	lows  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+func tagOf(hash uint64) uint64 { return hash>>57 | 0x80 }
+
+// with returns the bytes of tags that are tag, as their highest bits. Bytes above one of them may be there by mistake.
+func with(tags, tag uint64) uint64 {
+	x := tags ^ tag*lows
+	return (x - lows) &^ x & highs
+}
+
+// slot returns the number of the first of these bytes.
+func slot(matches uint64) int { return bits.TrailingZeros64(matches) / 8 }
+
+func (g *group[T]) setTag(slot int, tag uint64) {
+	shift := slot * 8
+	g.tags.Store(g.tags.Load()&^(0xFF<<shift) | tag<<shift)
+}
+
+// first returns the number of the group that a hash names: the share of all groups that its lowest 32 bits are of 2^32.
+func (s *groups[T]) first(hash uint64) int {
+	return int(hash & math.MaxUint32 * uint64(len(s.all)) >> 32)
+}
+
+// after returns the number of the next group, round and round.
+func (s *groups[T]) after(i int) int {
+	if i++; i < len(s.all) {
+		return i
+	}
+	return 0
+}
+
+// slots returns how many there are.
+func (s *groups[T]) slots() int {
+	if s == nil {
+		return 0
+	}
+	return len(s.all) * groupSlots
+}
+
+// Find returns what is in the table with this hash, and is what is looked for, or nil. What is there throughout is found.
+func (t *Table[T]) Find(hash uint64, is func(*T) bool) *T {
+	groups := t.groups.Load()
+	if groups == nil {
+		return nil
+	}
+	for i := groups.first(hash); ; i = groups.after(i) {
+		g := &groups.all[i]
+		tags := g.tags.Load()
+		for m := with(tags, tagOf(hash)); m != 0; m &= m - 1 {
+			if p := g.at[slot(m)].Load(); p != nil && is(p) {
+				return p
+			}
+		}
+		if with(tags, empty) != 0 {
+			return nil
+		}
+	}
+}
+
+// Len returns how many things are in the table. Only those who change it may ask.
+func (t *Table[T]) Len() int { return t.live }
+
+// Add puts in p, which must not be there. hash returns the hash of a thing in the table.
+func (t *Table[T]) Add(p *T, hash func(*T) uint64) {
+	groups := t.groups.Load()
+	if (t.used+1)*fullDen > groups.slots()*fullNum {
+		groups = t.rebuild(t.live+1, hash)
+	}
+	if put(groups, p, hash(p)) {
+		t.used++
+	}
+	t.live++
+}
+
+// put puts p into a free slot, and reports whether it was an empty one.
+func put[T any](groups *groups[T], p *T, hash uint64) (wasEmpty bool) {
+	for i := groups.first(hash); ; i = groups.after(i) {
+		g := &groups.all[i]
+		free := ^g.tags.Load() & highs
+		if free == 0 {
+			continue
+		}
+		n := slot(free)
+		wasEmpty = g.tags.Load()>>(n*8)&0xFF == empty
+		g.at[n].Store(p)
+		g.setTag(n, tagOf(hash))
+		return wasEmpty
+	}
+}
+
+// place returns where p stands, or nil.
+func (t *Table[T]) place(p *T, hash uint64) (g *group[T], slot int) {
+	groups := t.groups.Load()
+	if groups == nil {
+		return nil, 0
+	}
+	for i := groups.first(hash); ; i = groups.after(i) {
+		g := &groups.all[i]
+		for n := range g.at {
+			if g.at[n].Load() == p {
+				return g, n
+			}
+		}
+		if with(g.tags.Load(), empty) != 0 {
+			return nil, 0
+		}
+	}
+}
+
+// Replace puts p in the place of old, which is in the table and has the same hash: at no moment is neither found.
+func (t *Table[T]) Replace(old, p *T, hash func(*T) uint64) {
+	g, n := t.place(old, hash(p))
+	g.at[n].Store(p)
+}
+
+// Remove takes out p, and reports whether it was there.
+func (t *Table[T]) Remove(p *T, hash func(*T) uint64) bool {
+	g, n := t.place(p, hash(p))
+	if g == nil {
+		return false
+	}
+	if with(g.tags.Load(), empty) != 0 { // nobody looks on from this group anyway
+		g.setTag(n, empty)
+		t.used--
+	} else {
+		g.setTag(n, gone)
+	}
+	g.at[n].Store(nil)
+	t.live--
+	if size := t.groups.Load().slots(); size > groupSlots && t.live*sparseDen < size*sparseNum {
+		t.rebuild(t.live, hash)
+	}
+	return true
+}
+
+// rebuild moves everything to new slots, enough for n things. Those who look at the old ones find what was there.
+func (t *Table[T]) rebuild(n int, hash func(*T) uint64) *groups[T] {
+	groups := &groups[T]{all: make([]group[T], n*freshDen/(groupSlots*freshNum)+1)}
+	t.All(func(p *T) bool {
+		put(groups, p, hash(p))
+		return true
+	})
+	t.used = t.live
+	t.groups.Store(groups)
+	return groups
+}
+
+// All calls yield for everything that is in the table, until it returns false, and reports whether it never did. What is
+// there throughout comes once; what is added or taken out meanwhile may come or not.
+func (t *Table[T]) All(yield func(*T) bool) bool {
+	groups := t.groups.Load()
+	for i := range groups.slots() {
+		if p := groups.all[i/groupSlots].at[i%groupSlots].Load(); p != nil && !yield(p) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,44 @@
+package usermgr
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// The queue is a slice, whatever is done to it.
+func TestQueueAgainstASlice(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	var q queue
+	var want []*change
+	for range 20_000 {
+		switch r.IntN(5) {
+		case 0, 1:
+			c := new(change)
+			q.add(c)
+			want = append(want, c)
+		case 2, 3:
+			var first *change
+			if len(want) > 0 {
+				first, want = want[0], want[1:]
+			}
+			if got := q.take(); got != first {
+				t.Fatalf("took %p, want %p", got, first)
+			}
+		default:
+			if q.remove(new(change)) {
+				t.Fatal("removed what was not there")
+			}
+			if len(want) > 0 {
+				i := r.IntN(len(want))
+				if !q.remove(want[i]) || want[i].next != nil {
+					t.Fatal("what is there cannot be removed")
+				}
+				want = slices.Delete(want, i, i+1)
+			}
+		}
+		if q.empty() != (len(want) == 0) {
+			t.Fatalf("empty is %v with %d in it", q.empty(), len(want))
+		}
+	}
+}

@@ -1,0 +1,16 @@
+package usermgr
+
+import (
+	"testing"
+	"unsafe"
+)
+
+// What every user has, has the sizes that docs/performance.md counts: one word more takes 16 bytes a user.
+func TestSizes(t *testing.T) {
+	if n := unsafe.Sizeof(session{}); n > 128 {
+		t.Errorf("a session takes %d bytes, more than 128", n)
+	}
+	if n := unsafe.Sizeof(user{}); n > 64 {
+		t.Errorf("a user takes %d bytes, more than 64", n)
+	}
+}
