@@ -64,14 +64,14 @@ func (d *directory) takeOrPost(m *Manager, userID string, wait func() *change) (
 	return u, true
 }
 
-// removeIdle takes a user out who has neither a session nor changes that wait.
+// removeIdle takes a user out who has is not online and has no changes that wait.
 func (d *directory) removeIdle(u *user) {
 	sh := d.shard(u.id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !u.running && u.current.Load() == nil && sh.users[u.id] == u {
+	if !u.running && !u.online && sh.users[u.id] == u {
 		delete(sh.users, u.id)
 	}
 }
