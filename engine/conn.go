@@ -40,6 +40,7 @@ type Conn struct {
 	settled bool          // no message handler runs any more, and none will
 	endTold bool          // the binding knows of the end
 	letIn   bool          // Admit was called: what comes first is in the queue
+	outcome Outcome
 	code    protocol.CloseCode
 
 	loop    *loop       // set when the connection is opened, before anyone else can see it
@@ -59,6 +60,7 @@ type Conn struct {
 	gone            bool // gnet has closed the connection: its descriptor may be another's by now
 	attended        bool // stands in the loop's list of connections to look at
 	shut            bool // the write side is shut down
+	forced          bool // closed before the peer had taken everything
 	userBound       bool // bound by an Admission
 	endPending      bool // gnet closed the connection in the middle of a dispatch, whose end it waits for
 	endFirst        bool // the peer ended the connection, not we
@@ -72,6 +74,7 @@ type extra struct {
 	requests   map[uint32]*request
 	lastID     uint32
 	whenQuiet  []func()
+	whenClosed []func(Outcome)
 	closeBegan time.Time // set before the loop is told to close
 }
 

@@ -148,7 +148,7 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, in *tally) (used int
 			m.UserID = c.userID
 		}
 		in.add(m.Type, n)
-		if h := handlers.lookup(m.Type); h != nil && m.Type < protocol.FirstSystemType && !m.IsReply() && c.box == nil {
+		if h := handlers.lookup(m.Type); h != nil && m.Type < protocol.FirstSystemType && !m.IsReply() && c.box == nil && !handlers.relays(m) {
 			h(c, m) // what deliver would come to, for nearly every message
 		} else {
 			c.deliver(m, n)
@@ -219,6 +219,8 @@ func (c *Conn) deliver(m *protocol.Message, n int) {
 		}
 	case m.Type == protocol.Logon && c.engine.admission != nil && !m.IsReply():
 		c.Close(protocol.InvalidMessage, "a second Logon on one connection")
+	case m.Type > protocol.Close && !m.IsReply() && c.engine.handlers.system[m.Type] != nil:
+		c.engine.handlers.system[m.Type](c, m)
 	case c.box != nil:
 		c.box.put(c, item{message: m.Clone(), size: n})
 	default:
@@ -237,6 +239,10 @@ func (c *Conn) handle(m *protocol.Message) {
 			return
 		}
 		_ = c.ReplyError(m, protocol.NoHandler, "the server does not know this system message")
+		return
+	}
+	if c.engine.handlers.relays(m) {
+		c.engine.handlers.addressed(c, m)
 		return
 	}
 	if h := c.engine.handlers.lookup(m.Type); h != nil {
