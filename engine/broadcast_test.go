@@ -22,7 +22,7 @@ func TestABroadcastReachesEveryConnectionInOrder(t *testing.T) {
 					for other := range e.Conns() {
 						_ = other.Send(3, fmt.Appendf(nil, "own %d", i))
 					}
-					n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 3, Body: fmt.Appendf(nil, "all %d", i)}, nil)
+					n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 3, Body: fmt.Appendf(nil, "all %d", i)})
 					if n != conns || err != nil {
 						t.Errorf("Broadcast returned %d, %v", n, err)
 					}
@@ -55,7 +55,7 @@ func TestABroadcastThatCannotBeEncodedIsAnError(t *testing.T) {
 	r := serve(t, e)
 	p := dial(t, r.addr)
 	p.ask(1, 1, "")
-	if n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 0}, nil); n != 0 || err == nil {
+	if n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 0}); n != 0 || err == nil {
 		t.Errorf("Broadcast returned %d, %v", n, err)
 	}
 	p.ask(1, 2, "")

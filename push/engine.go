@@ -158,7 +158,7 @@ func (r *run) broadcast(to iter.Seq[*engine.Conn]) error {
 			}
 		}
 	}
-	_, err := r.engine.bridge.Engine().Broadcast(bound, r.frame, func(c *engine.Conn) {
+	_, err := r.engine.bridge.Engine().BroadcastFunc(bound, r.frame, func(c *engine.Conn) {
 		r.unexpect(c)
 		d := r.delivery(c.UserID())
 		if d.Sessions--; d.Sessions == 0 {
