@@ -5,6 +5,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"iter"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,10 @@ var ErrUserOffline = errors.New("rollcall: the user is offline")
 type Identity struct {
 	// UserID is the user that is bound to the connection. Where the Logon named a user it must be the same.
 	UserID string
+	// Token names the login, in place of the Logon's own token: the same token twice is one session. An application whose
+	// tokens are passwords, which all of a user's devices share, gives each device one of its own here. Empty leaves
+	// the Logon's.
+	Token string
 }
 
 // Authenticator decides who a client is, by what its Logon says. It may block until ctx ends, and runs on a goroutine of
@@ -49,6 +54,12 @@ type Config struct {
 	// ManualClose leaves notices and closing to the event handlers. Messages after Disconnected are dropped, and 5 s
 	// later the bridge closes the connection all the same. A logon that is refused has no session: the bridge closes it.
 	ManualClose bool
+	// Relay, when set, passes messages that name a user as their destination on to that user's sessions. Nil leaves them
+	// to the handlers of their type.
+	Relay *Relay
+	// MayAskWhoIsOnline decides whether a client may ask which of some users are online. It runs on the event loop. Nil
+	// refuses everybody.
+	MayAskWhoIsOnline func(asker string, about []string) bool
 	// Logger takes what an operator should know. Nil means warnings and errors, to standard error.
 	Logger *zap.Logger
 }
@@ -86,7 +97,28 @@ func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) *Bridge {
 		b.heartbeat = m.HeartbeatTimeout() / 3
 	}
 	e.SetAdmission(admission{b})
+	e.HandleSystem(protocol.WhoIsOnline, b.whoIsOnline)
+	if cfg.Relay != nil {
+		e.HandleAddressed(b.relay)
+	}
 	return b
+}
+
+// Engine returns the engine that was given to Attach.
+func (b *Bridge) Engine() *engine.Engine { return b.engine }
+
+// Users returns the user manager that was given to Attach.
+func (b *Bridge) Users() usermgr.UserManager { return b.users }
+
+// Conns yields the connections that a user's sessions have on this bridge's engine, the oldest session's first.
+func (b *Bridge) Conns(userID string) iter.Seq[*engine.Conn] {
+	return func(yield func(*engine.Conn) bool) {
+		for _, l := range b.users.Links(userID) {
+			if c := b.conn(l); c != nil && !yield(c) {
+				return
+			}
+		}
+	}
 }
 
 // Send sends a message of the application's to every session of a user on this engine. It returns ErrUserOffline when
@@ -98,11 +130,7 @@ func (b *Bridge) Send(userID string, typ uint16, body []byte) error {
 // SendMessage is Send for any message, such as one that carries its sender's UserID.
 func (b *Bridge) SendMessage(userID string, m *protocol.Message) error {
 	err := ErrUserOffline
-	for _, l := range b.users.Links(userID) {
-		c := b.conn(l)
-		if c == nil {
-			continue
-		}
+	for c := range b.Conns(userID) {
 		switch sendErr := c.SendMessage(m); {
 		case sendErr == nil:
 			err = nil

@@ -43,6 +43,8 @@ type logon struct {
 var (
 	_ engine.Binding = (*link)(nil)
 	_ usermgr.Link   = (*link)(nil)
+
+	_ usermgr.CloseReporter = (*link)(nil)
 )
 
 func (l *link) Beat()                                    { l.session.Beat() }
@@ -81,6 +83,20 @@ func (l *link) Address() usermgr.Address {
 }
 
 func (l *link) Quiesce(done func()) { l.conn.Quiesce(done) }
+
+// WhenClosed implements usermgr.CloseReporter.
+func (l *link) WhenClosed(f func(usermgr.CloseOutcome)) {
+	l.conn.WhenClosed(func(o engine.Outcome) {
+		switch o {
+		case engine.Told:
+			f(usermgr.OutcomeTold)
+		case engine.Forced:
+			f(usermgr.OutcomeForced)
+		default:
+			f(usermgr.OutcomeClosedByPeer)
+		}
+	})
+}
 
 // Close is called by the manager when the session is unbound.
 func (l *link) Close(code protocol.CloseCode, text string) {
@@ -170,7 +186,7 @@ func (l *link) identify(p *logon) (usermgr.Logon, error) {
 		if err != nil {
 			return logon, err
 		}
-		logon.Fields, logon.Session = fields, fields[protocol.FieldSession]
+		logon.Fields, logon.Session, logon.Token = fields, fields[protocol.FieldSession], fields[protocol.FieldToken]
 	}
 	if cfg.Authenticate == nil {
 		return logon, protocol.CheckUserID(logon.UserID)
@@ -194,6 +210,9 @@ func (l *link) identify(p *logon) (usermgr.Logon, error) {
 		return logon, errors.New("the authenticator returned an unusable user ID: " + err.Error())
 	}
 	logon.UserID = id.UserID
+	if id.Token != "" {
+		logon.Token = id.Token
+	}
 	return logon, nil
 }
 

@@ -16,8 +16,9 @@
 // # Goroutines and locks
 //
 // A client has three goroutines. One reads, and makes new connections (reconnect.go); one writes what was queued, and
-// heartbeats (write.go); one runs the application's handlers, one at a time, in order (inbox.go). A handler may
-// therefore call any method of the client, Request and Close included: replies are read while it waits.
+// heartbeats (write.go); one runs the application's handlers, OnPush and StateChanged among them, one at a time, in order
+// (inbox.go). A handler may therefore call any method of the client, Request and Close included: replies are read while it
+// waits.
 //
 // There are three locks, the Client's, a conn's and the inbox's. None is held while another is taken, while a handler
 // runs, or while the network is read or written.
@@ -71,7 +72,7 @@ func (s State) String() string {
 	return fmt.Sprintf("State(%d)", int(s))
 }
 
-// PanicError says that a handler, or StateChanged, panicked, which ends the client. Find it in Err with errors.As.
+// PanicError says that a handler, OnPush or StateChanged, panicked, which ends the client. Find it in Err with errors.As.
 type PanicError struct {
 	Value any    // what panic was called with
 	Stack []byte // of the goroutine, as debug.Stack gives it
@@ -86,6 +87,7 @@ type Client struct {
 	cfg      Config
 	addr     string // as given to Dial
 	inbox    *inbox
+	pushes   seenPushes      // the handlers' goroutine's
 	ctx      context.Context // ends when the client is to end
 	cancel   context.CancelFunc
 	loopDone chan struct{} // closed when the goroutine that reads has ended, and with it the one that writes
@@ -167,7 +169,8 @@ func (c *Client) Err() error {
 
 // Close ends the client: what was sent before still goes out, then a Close notice, and when the server has ended its
 // side, or Config.CloseTimeout has passed, the connection closes. Requests that wait end with ErrDisconnected. No
-// message is delivered any more; StateChanged is called with Closed and ErrClosed.
+// message is delivered any more, and a push that OnPush has not returned from is not acknowledged; StateChanged is called
+// with Closed and ErrClosed.
 //
 // Close waits until the client's goroutines have ended, except when a handler is running, which may be the caller: then
 // it does not wait for that one (Done does). It returns an error when something did not end in time, such as a

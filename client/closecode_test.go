@@ -18,7 +18,8 @@ func TestTheCloseCodeDecidesWhetherTheClientReconnects(t *testing.T) {
 			protocol.ServerStopping, protocol.LogonTimeout, protocol.TooManyConnections, protocol.RateLimited,
 			protocol.InternalError, 1009, 1500, 1999}, true},
 		{[]protocol.CloseCode{protocol.PushedOut, protocol.AlreadyLoggedOn, protocol.KickedOut, protocol.Unauthorized,
-			protocol.InvalidMessage, protocol.WrongUserID, protocol.MessageTooLarge, protocol.DeviceNotAllowed, 2008, 2999}, false},
+			protocol.InvalidMessage, protocol.WrongUserID, protocol.MessageTooLarge, protocol.DeviceNotAllowed,
+			protocol.SessionExpired, 2009, 2999}, false},
 		{[]protocol.CloseCode{3000, 3001, 3999}, true},
 		{[]protocol.CloseCode{4000, 4001, 4999}, false},
 		{[]protocol.CloseCode{protocol.UserOffline, protocol.TimedOut, 5999}, false}, // a request's, not a connection's
@@ -57,7 +58,7 @@ func TestARefusalWhileReconnectingGoesByItsCode(t *testing.T) {
 	for why, reconnect := range map[protocol.CloseCode]bool{
 		protocol.ServerStopping: true, protocol.InternalError: true, 1999: true, 3000: true,
 		protocol.Unauthorized: false, protocol.PushedOut: false, protocol.KickedOut: false, protocol.DeviceNotAllowed: false,
-		2999: false, 4000: false, 5000: false,
+		protocol.SessionExpired: false, 2999: false, 4000: false, 5000: false,
 	} {
 		t.Run(fmt.Sprintf("%d %v", uint16(why), why), func(t *testing.T) {
 			n := sockets(t)

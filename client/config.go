@@ -38,6 +38,15 @@ type Config struct {
 	// HandleDefault gets the messages whose type has no handler. Without it a request of the server's (a message with an
 	// ID) is answered NoHandler, and other messages are dropped.
 	HandleDefault Handler
+	// OnPush, when set, gets what the server pushes; m is its to keep. It runs where handlers do, in order with the other
+	// messages. When it has returned the client acknowledges the push, if m.Confirm asks for that: so OnPush returns when
+	// the push has been dealt with, and the kinds that it does not know it ignores. Not acknowledged is a push that it
+	// panics at, and one during which the client is closed; one whose acknowledgement is lost with the connection comes
+	// again, if the server sees to that. A push that comes again after OnPush has returned from it is acknowledged once
+	// more and not delivered, as far as it is among the last 1,024 with Confirm; a Client that is new knows of none.
+	//
+	// Without OnPush pushes are dropped, and not acknowledged.
+	OnPush func(c *Client, m *protocol.PushMessage)
 	// StateChanged, when set, is told of every state, in order, on the handlers' goroutine: Online comes before the
 	// messages of its connection, perhaps before Dial has returned; Reconnecting and Closed after them. err is nil with
 	// Online; with Reconnecting, why the connection was lost, and again, for each attempt that failed, why it did; with

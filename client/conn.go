@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -36,9 +37,15 @@ type conn struct {
 	cut      bool          // nothing more may be sent
 	leaving  bool          // the last frame of out is a Close
 	why      error         // why the connection ended; nil while it has not
-	requests map[uint32]chan answer
+	requests map[uint32]request
 	lastID   uint32
 	timer    *time.Timer // ends the connection when the peer does not in time
+}
+
+// request is one that waits for its reply.
+type request struct {
+	of     string // who was asked; empty is the server
+	answer chan answer
 }
 
 // answer is the outcome of a request.
@@ -52,7 +59,7 @@ const maxQueued = 256 << 10
 
 func newConn(c *Client, nc net.Conn) *conn {
 	cn := &conn{client: c, nc: nc, born: time.Now(), wake: make(chan struct{}, 1), dead: make(chan struct{}),
-		requests: make(map[uint32]chan answer), lastID: logonID}
+		requests: make(map[uint32]request), lastID: rand.Uint32()}
 	cn.frames = frameReader{read: cn.read, maxBody: c.cfg.MaxBody}
 	return cn
 }
@@ -118,8 +125,8 @@ func (cn *conn) abandon(why error) {
 	requests := cn.requests
 	cn.requests = nil
 	cn.mu.Unlock()
-	for _, ch := range requests {
-		ch <- answer{err: fmt.Errorf("%w: %w", ErrDisconnected, why)}
+	for _, r := range requests {
+		r.answer <- answer{err: fmt.Errorf("%w: %w", ErrDisconnected, why)}
 	}
 }
 
@@ -163,7 +170,7 @@ func (cn *conn) request(ctx context.Context, m *protocol.Message) (*protocol.Mes
 		return nil, ErrNotConnected
 	}
 	m.ID = cn.nextID()
-	cn.requests[m.ID] = ch
+	cn.requests[m.ID] = request{of: m.DestUserID, answer: ch}
 	cn.mu.Unlock()
 	token(cn.client.inbox.room) // a reader that waits for the handlers looks again: the reply may be behind
 	if err := cn.send(ctx, m); err != nil {
@@ -179,7 +186,8 @@ func (cn *conn) request(ctx context.Context, m *protocol.Message) (*protocol.Mes
 	}
 }
 
-// nextID returns a message ID that no open request has. cn.mu is held on entry.
+// nextID returns a message ID that no open request has. They begin at a random number: a relayed reply reaches every
+// session of the user who asked (docs/protocol.md, Messages between users). cn.mu is held on entry.
 func (cn *conn) nextID() uint32 {
 	for {
 		cn.lastID++

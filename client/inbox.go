@@ -8,8 +8,8 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// inbox is what waits for the application's handlers: messages, and changes of state between them. The goroutine that
-// reads puts, the handlers' goroutine takes.
+// inbox is what waits for the application's handlers: messages, pushes, and changes of state between them. The
+// goroutine that reads puts, the handlers' goroutine takes.
 type inbox struct {
 	limit int           // bytes that may wait
 	ready chan struct{} // has a token when there may be something to take
@@ -22,13 +22,17 @@ type inbox struct {
 	discarding bool // nothing is delivered any more but the last item
 }
 
-// item is a message, or else a state with its error.
+// item is a message, a push, or else a state with its error.
 type item struct {
 	message *protocol.Message
+	push    *protocol.PushMessage
 	state   State
 	err     error
 	size    int
 }
+
+// isLast reports whether it is the client's last word.
+func (it *item) isLast() bool { return it.state == Closed }
 
 const (
 	// stateSize is what a change of state counts: a client that reconnects again and again while a handler is stuck must
@@ -103,7 +107,7 @@ func (b *inbox) discard() (busy bool) {
 		b.discarding = true
 		last := b.items
 		b.items, b.bytes = nil, 0
-		if n := len(last); n > 0 && last[n-1].message == nil && last[n-1].state == Closed {
+		if n := len(last); n > 0 && last[n-1].isLast() {
 			b.items = last[n-1:]
 		}
 		token(b.room)
@@ -152,7 +156,7 @@ func (c *Client) dispatch() {
 	for {
 		it := c.inbox.take()
 		c.call(it)
-		if it.message == nil && it.state == Closed {
+		if it.isLast() {
 			return
 		}
 	}
@@ -165,6 +169,10 @@ func (c *Client) call(it item) {
 			c.panicked(&PanicError{Value: v, Stack: debug.Stack()})
 		}
 	}()
+	if it.push != nil {
+		c.pushed(it.push)
+		return
+	}
 	if it.message == nil {
 		if c.cfg.StateChanged != nil {
 			c.cfg.StateChanged(c, it.state, it.err)

@@ -11,7 +11,7 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// logonID is the message ID of the Logon.
+// logonID is the message ID of the Logon, which is answered before anything else is asked.
 const logonID = 1
 
 // connect makes one connection and logs on.

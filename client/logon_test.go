@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -57,8 +58,10 @@ func TestFramesAreByteForByteAsTheProtocolHasThem(t *testing.T) {
 		_, err := c.Request(context.Background(), 0x102, []byte("?"))
 		ended <- err
 	}()
-	read("a request", "52 10 0102 00000001 00000002 00 00 0000 3f")
-	p.writeBytes(unhex(t, "52 11 0102 00000000 00000002 00 00 0000"))
+	read("a request", "52 10 0102 00000001")
+	id := p.readBytes(4) // a random number
+	read("the rest of it", "00 00 0000 3f")
+	p.writeBytes(slices.Concat(unhex(t, "52 11 0102 00000000"), id, unhex(t, "00 00 0000")))
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}

@@ -12,16 +12,21 @@ func (cn *conn) readAll() error {
 	var m protocol.Message
 	for {
 		if err := cn.frames.next(&m); err != nil {
-			var ce *protocol.CloseError
-			if errors.As(err, &ce) && ce.Code != protocol.NetworkError { // the server is told what it did wrong
-				cn.leave(err, ce.Code, ce.Text)
-				_, _ = io.Copy(io.Discard, cn.nc)
-			}
+			cn.complain(err)
 			return err
 		}
 		if err := cn.receive(&m); err != nil {
 			return err
 		}
+	}
+}
+
+// complain tells the server what it did wrong, if that is what err is, and waits for its end.
+func (cn *conn) complain(err error) {
+	var ce *protocol.CloseError
+	if errors.As(err, &ce) && ce.Code != protocol.NetworkError {
+		cn.leave(err, ce.Code, ce.Text)
+		_, _ = io.Copy(io.Discard, cn.nc)
 	}
 }
 
@@ -36,16 +41,26 @@ func (cn *conn) receive(m *protocol.Message) error {
 		}
 	case m.Type == protocol.Close:
 		return closeNotice(m.Body)
+	case m.Type == protocol.Push && cn.client.cfg.OnPush != nil:
+		p, err := protocol.ParsePush(m.Body)
+		if err != nil {
+			cn.complain(err)
+			return err
+		}
+		return cn.deliver(item{push: p, size: frameSize(m)})
 	case m.Type >= protocol.FirstSystemType: // of a later version of the protocol
 	default:
-		return cn.deliver(m.Clone())
+		return cn.deliver(item{message: m.Clone(), size: frameSize(m)})
 	}
 	return nil
 }
 
-// deliver puts a message into the inbox, and so may wait for the handlers.
-func (cn *conn) deliver(m *protocol.Message) error {
-	it := item{message: m, size: protocol.HeaderLen + len(m.UserID) + len(m.DestUserID) + len(m.Body)}
+func frameSize(m *protocol.Message) int {
+	return protocol.HeaderLen + len(m.UserID) + len(m.DestUserID) + len(m.Body)
+}
+
+// deliver puts an item into the inbox, and so may wait for the handlers.
+func (cn *conn) deliver(it item) error {
 	if !cn.client.inbox.full() {
 		return cn.client.inbox.put(it, cn.waits, cn.dead)
 	}
@@ -54,20 +69,24 @@ func (cn *conn) deliver(m *protocol.Message) error {
 	return cn.client.inbox.put(it, cn.waits, cn.dead)
 }
 
-// answered gives a reply to the request that waits for it. One that nobody waits for any more is dropped.
+// answered gives a reply to the request that waits for it. One that nobody waits for any more is dropped, and so is one
+// from a user who was not asked: it is the reply to another session of this user.
 func (cn *conn) answered(m *protocol.Message) {
 	cn.mu.Lock()
-	ch := cn.requests[m.ID]
-	delete(cn.requests, m.ID)
+	r, open := cn.requests[m.ID]
+	open = open && (m.UserID == "" || m.UserID == r.of)
+	if open {
+		delete(cn.requests, m.ID)
+	}
 	cn.mu.Unlock()
-	if ch == nil {
+	if !open {
 		return
 	}
 	if m.Flags&protocol.FlagError != 0 {
-		ch <- answer{err: closeNotice(m.Body)}
+		r.answer <- answer{err: closeNotice(m.Body)}
 		return
 	}
-	ch <- answer{reply: m.Clone()}
+	r.answer <- answer{reply: m.Clone()}
 }
 
 // read is frames' way to the network.

@@ -60,7 +60,9 @@ func (c *Client) Request(ctx context.Context, typ uint16, body []byte) (*protoco
 	return c.request(ctx, &protocol.Message{Type: typ, Body: body})
 }
 
-// RequestTo is Request with a message for another user. Who answers, that user or the server, is the server's decision.
+// RequestTo is Request with a message for another user. Who answers, that user or the server, is the server's decision; a
+// reply from anybody else is not taken for one. Where several sessions of that user answer the first reply counts, and
+// where the user is offline the server answers with the *protocol.CloseError UserOffline.
 func (c *Client) RequestTo(ctx context.Context, dest string, typ uint16, body []byte) (*protocol.Message, error) {
 	return c.request(ctx, &protocol.Message{Type: typ, DestUserID: dest, Body: body})
 }
@@ -86,13 +88,42 @@ func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
 	return time.Since(began), nil
 }
 
+// WhoIsOnline asks the server which of the users are online, and returns those, in the order asked. One request takes
+// protocol.MaxIDList IDs, and they must be well-formed, see protocol.AppendIDList.
+//
+// Errors are Request's. A server that does not allow the question answers it with the *protocol.CloseError Refused.
+func (c *Client) WhoIsOnline(ctx context.Context, ids ...string) ([]string, error) {
+	body, err := protocol.AppendIDList(nil, ids)
+	if err != nil {
+		return nil, err
+	}
+	cn, err := c.connForBody(body)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := cn.request(ctx, &protocol.Message{Type: protocol.WhoIsOnline, Body: body})
+	if err != nil {
+		return nil, err
+	}
+	online, err := protocol.ParseIDList(reply.Body)
+	if err != nil {
+		return nil, fmt.Errorf("rollcall: the server's answer to who is online: %w", err)
+	}
+	return online, nil
+}
+
 // connFor returns the connection for m, which must be one that the application may send.
 func (c *Client) connFor(m *protocol.Message) (*conn, error) {
 	if m.Type >= protocol.FirstSystemType {
 		return nil, fmt.Errorf("rollcall: message type 0x%04x is the system's", m.Type)
 	}
-	if len(m.Body) > c.cfg.MaxBody {
-		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(m.Body), c.cfg.MaxBody)
+	return c.connForBody(m.Body)
+}
+
+// connForBody returns the connection for a message with this body.
+func (c *Client) connForBody(body []byte) (*conn, error) {
+	if len(body) > c.cfg.MaxBody {
+		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(body), c.cfg.MaxBody)
 	}
 	return c.current()
 }

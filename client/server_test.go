@@ -74,6 +74,20 @@ func TestAClientThatWasKickedStaysOut(t *testing.T) {
 	}
 }
 
+// Whoever is idle for too long comes back when they want to, and not by themselves.
+func TestAClientWhoseSessionExpiredStaysOut(t *testing.T) {
+	srv := rollcalltest.NewServer(t, rollcalltest.Config{})
+	c := srv.Client(t, "alice", client.Config{ReconnectMin: -1})
+	srv.Users.Unregister("alice", protocol.SessionExpired, "idle for an hour")
+	<-c.Done()
+	if got := code(t, c.Err()); got != protocol.SessionExpired {
+		t.Errorf("ended with %v", got)
+	}
+	if srv.Users.IsOnline("alice") {
+		t.Error("alice is online")
+	}
+}
+
 // tokens lets users in whose token is "t:" and their ID.
 func tokens(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
 	token := l.Fields[protocol.FieldToken]

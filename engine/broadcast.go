@@ -21,9 +21,15 @@ func (e *Engine) Conns() iter.Seq[*Conn] {
 
 // Broadcast sends one message to many connections: it is encoded once for each wire format, and each event loop is woken
 // once. It takes its place in each connection's order, behind what was sent before. Connections that are not let in yet, or
-// closing, are left out. It returns how many it is on its way to; an error says that the message cannot be encoded, or is
+// closing, are left out, as is one whose queue it would make too long, which closes with SlowConsumer. It returns how many the
+// message is on its way to; an error says that the message cannot be encoded, or is
 // larger than the outbound limit (ErrTooLarge), and then it went to none of those that remained.
 func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message) (n int, err error) {
+	return e.BroadcastFunc(to, m, func(*Conn) {})
+}
+
+// BroadcastFunc is Broadcast that calls missed for each connection that is left out, on the caller's goroutine.
+func (e *Engine) BroadcastFunc(to iter.Seq[*Conn], m *protocol.Message, missed func(*Conn)) (n int, err error) {
 	var frames []*frame // one for each wire format: one or two
 	output := outputs.Get().(*outputLists)
 	defer output.flush()
@@ -38,6 +44,8 @@ func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message) (n int, err 
 		sent, mark := c.enqueueFrame(f)
 		if sent {
 			n++
+		} else {
+			missed(c)
 		}
 		if mark {
 			output.add(c)

@@ -138,6 +138,7 @@ func (c *Conn) shutWrite() {
 	}
 	c.shut = true
 	if err := shutdownWrite(c.gc.Fd()); err != nil {
+		c.setOutcome(ClosedByPeer)
 		c.closeNow()
 		return
 	}
@@ -179,7 +180,9 @@ func (c *Conn) closeNow() {
 	if c.gone {
 		return
 	}
-	if c.gc.OutboundBuffered() > 0 || !c.shut {
+	unsent := c.gc.OutboundBuffered() > 0 || !c.shut
+	c.forced = unsent || unacknowledged(c.gc.Fd()) > 0
+	if unsent {
 		_ = c.gc.SetLinger(0) // the peer did not take it in time: the kernel need not keep it either
 	}
 	if err := c.gc.EventLoop().Close(c.gc); err != nil {
@@ -202,6 +205,7 @@ func (c *Conn) onClose(err error) {
 	if c.state.Load() == stateVerifying && !c.letIn {
 		c.dropQueue()
 	}
+	outcome := c.outcomeOf(err)
 	o := c.out
 	c.out = nil
 	c.state.Store(closed)
@@ -214,6 +218,7 @@ func (c *Conn) onClose(err error) {
 		o.release()
 	}
 	c.gone = true
+	c.setOutcome(outcome)
 	if c.box == nil {
 		c.engine.conns.remove(c)
 	}

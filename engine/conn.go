@@ -42,6 +42,7 @@ type Conn struct {
 	endTold    bool          // the binding knows of the end
 	letIn      bool          // Admit was called: what comes first is in the queue
 	code       protocol.CloseCode
+	outcome    Outcome
 	unfinished bool // a frame has begun to arrive, at unfinishedSince; the loop's own
 
 	loop    *loop   // set when the connection is opened, before anyone else can see it
@@ -64,6 +65,7 @@ type Conn struct {
 	unfinishedSince int64 // by the engine's clock
 	attended        bool  // stands in the loop's list of connections to look at
 	shut            bool  // the write side is shut down
+	forced          bool  // closed before the peer had taken everything
 	endFirst        bool  // the peer ended the connection, not we
 }
 
@@ -75,6 +77,7 @@ type extra struct {
 	requests   map[uint32]*request
 	lastID     uint32
 	whenQuiet  []func()
+	whenClosed []func(Outcome)
 	closeBegan time.Time // set before the loop is told to close
 }
 

@@ -21,6 +21,8 @@ type Middleware func(next Handler) Handler
 type handlerTable struct {
 	pages      [256]*[256]Handler
 	byDefault  Handler
+	addressed  Handler            // of messages for another user; nil: as any other
+	system     map[uint16]Handler // of system types above Close
 	middleware []Middleware
 }
 
@@ -83,6 +85,9 @@ func (t *handlerTable) wrap() {
 	}
 	if t.byDefault != nil {
 		t.byDefault = around(t.byDefault)
+	}
+	if t.addressed != nil {
+		t.addressed = around(t.addressed)
 	}
 }
 

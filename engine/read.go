@@ -257,6 +257,8 @@ func (c *Conn) deliver(m *protocol.Message, n int) {
 		}
 	case m.Type == protocol.Logon && c.engine.admission != nil && !m.IsReply():
 		c.Close(protocol.InvalidMessage, "a second Logon on one connection")
+	case m.Type > protocol.Close && !m.IsReply() && c.engine.handlers.system[m.Type] != nil:
+		c.engine.handlers.system[m.Type](c, m)
 	case c.box != nil:
 		c.box.put(c, item{message: m.Clone(), size: n})
 	default:
@@ -275,6 +277,10 @@ func (c *Conn) handle(m *protocol.Message) {
 			return
 		}
 		_ = c.ReplyError(m, protocol.NoHandler, "the server does not know this system message")
+		return
+	}
+	if c.engine.handlers.relays(m) {
+		c.engine.handlers.addressed(c, m)
 		return
 	}
 	if h := c.engine.handlers.lookup(m.Type); h != nil {

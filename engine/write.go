@@ -24,7 +24,7 @@ type tally struct {
 }
 
 func (t *tally) add(typ uint16, n int) {
-	if typ >= protocol.Heartbeat && typ <= protocol.Close { // upkeep: with Logon between them
+	if typ >= protocol.FirstSystemType && (typ <= protocol.Close || typ == protocol.PushAck) { // upkeep
 		return
 	}
 	t.count(typ, n)

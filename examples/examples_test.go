@@ -60,14 +60,26 @@ func eventually(t *testing.T, what string, cond func() bool) {
 	}
 }
 
-// start builds and runs an example. It is stopped with the test.
-func start(t *testing.T, name string, args ...string) *program {
+// build builds an example.
+func build(t *testing.T, name string) (bin string) {
 	t.Helper()
-	bin := filepath.Join(t.TempDir(), name)
+	bin = filepath.Join(t.TempDir(), name)
 	if out, err := exec.Command("go", "build", "-o", bin, "./"+name).CombinedOutput(); err != nil {
 		t.Fatalf("building %s: %v\n%s", name, err, out)
 	}
-	p := &program{cmd: exec.Command(bin, args...), stdout: new(output), stderr: new(output), exited: make(chan struct{})}
+	return bin
+}
+
+// start builds and runs an example. It is stopped with the test.
+func start(t *testing.T, name string, args ...string) *program {
+	t.Helper()
+	return run(t, exec.Command(build(t, name), args...))
+}
+
+// run starts an example that is built. It is stopped with the test.
+func run(t *testing.T, cmd *exec.Cmd) *program {
+	t.Helper()
+	p := &program{cmd: cmd, stdout: new(output), stderr: new(output), exited: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -80,7 +92,7 @@ func start(t *testing.T, name string, args ...string) *program {
 		_ = p.cmd.Process.Kill()
 		<-p.exited
 		if t.Failed() {
-			t.Logf("%s printed:\n%s\nand on standard error:\n%s", name, p.stdout, p.stderr)
+			t.Logf("%s printed:\n%s\nand on standard error:\n%s", cmd, p.stdout, p.stderr)
 		}
 	})
 	return p

@@ -46,6 +46,9 @@ const (
 	MessageTooLarge CloseCode = 2006
 	// DeviceNotAllowed: the user may not log on with this device class.
 	DeviceNotAllowed CloseCode = 2007
+	// SessionExpired: nothing but heartbeats came from the client for longer than the server's idle time. Whoever is there
+	// logs on again; the client does not do it for them.
+	SessionExpired CloseCode = 2008
 
 	// UserOffline: the user that a message was for is not online.
 	UserOffline CloseCode = 5000
@@ -65,8 +68,8 @@ var closeCodeNames = map[CloseCode]string{
 	TooManyConnections: "TooManyConnections", RateLimited: "RateLimited", InternalError: "InternalError",
 	PushedOut: "PushedOut", AlreadyLoggedOn: "AlreadyLoggedOn", KickedOut: "KickedOut", Unauthorized: "Unauthorized",
 	InvalidMessage: "InvalidMessage", WrongUserID: "WrongUserID", MessageTooLarge: "MessageTooLarge",
-	DeviceNotAllowed: "DeviceNotAllowed",
-	UserOffline:      "UserOffline", NoHandler: "NoHandler", HandlerFailed: "HandlerFailed", Refused: "Refused",
+	DeviceNotAllowed: "DeviceNotAllowed", SessionExpired: "SessionExpired",
+	UserOffline: "UserOffline", NoHandler: "NoHandler", HandlerFailed: "HandlerFailed", Refused: "Refused",
 	TimedOut: "TimedOut",
 }
 

@@ -22,7 +22,7 @@ func TestMayReconnect(t *testing.T) {
 		ClientClosed: true, NetworkError: true, HeartbeatTimeout: true, SlowConsumer: true, ServerStopping: true,
 		LogonTimeout: true, TooManyConnections: true, RateLimited: true, InternalError: true, 1999: true,
 		PushedOut: false, AlreadyLoggedOn: false, KickedOut: false, Unauthorized: false, InvalidMessage: false,
-		WrongUserID: false, MessageTooLarge: false, DeviceNotAllowed: false, 2999: false,
+		WrongUserID: false, MessageTooLarge: false, DeviceNotAllowed: false, SessionExpired: false, 2999: false,
 		3000: true, 3999: true, 4000: false, 4999: false,
 		UserOffline: false, NoHandler: false, HandlerFailed: false, Refused: false, TimedOut: false, 5999: false,
 		6000: false, 65535: false,
@@ -39,7 +39,7 @@ func TestCloseCodeNames(t *testing.T) {
 		"1000 ClientClosed", "1001 NetworkError", "1002 HeartbeatTimeout", "1003 SlowConsumer", "1004 ServerStopping",
 		"1005 LogonTimeout", "1006 TooManyConnections", "1007 RateLimited", "1008 InternalError",
 		"2000 PushedOut", "2001 AlreadyLoggedOn", "2002 KickedOut", "2003 Unauthorized", "2004 InvalidMessage",
-		"2005 WrongUserID", "2006 MessageTooLarge", "2007 DeviceNotAllowed",
+		"2005 WrongUserID", "2006 MessageTooLarge", "2007 DeviceNotAllowed", "2008 SessionExpired",
 		"5000 UserOffline", "5001 NoHandler", "5002 HandlerFailed", "5003 Refused", "5004 TimedOut",
 	}
 	var got []string

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 const docFile = "../docs/protocol.md"
@@ -181,7 +182,8 @@ func describe(m *Message, err error) string {
 	if err != nil {
 		return fmt.Sprintf("refused: %d %v", codeOf(err), codeOf(err))
 	}
-	names := map[uint16]string{Heartbeat: "Heartbeat", Logon: "Logon", Close: "Close"}
+	names := map[uint16]string{Heartbeat: "Heartbeat", Logon: "Logon", Close: "Close", Push: "Push", PushAck: "PushAck",
+		WhoIsOnline: "WhoIsOnline"}
 	s := names[m.Type]
 	if s == "" {
 		s = fmt.Sprintf("type %d", m.Type)
@@ -230,8 +232,43 @@ func describeBody(m *Message, failed bool) string {
 			return err.Error()
 		}
 		return describeFields(fields)
+	case m.Type == Push:
+		return describePush(m.Body)
+	case m.Type == PushAck:
+		id, err := ParsePushAck(m.Body)
+		if err != nil {
+			return badBody(err)
+		}
+		return id.String()
+	case m.Type == WhoIsOnline:
+		ids, err := ParseIDList(m.Body)
+		if err != nil {
+			return badBody(err)
+		}
+		return fmt.Sprintf("%q", ids)
 	}
 	return fmt.Sprintf("%q", m.Body)
+}
+
+func badBody(err error) string { return fmt.Sprintf("a body that is %v", codeOf(err)) }
+
+// describePush says what a push is, but for a time that is not known, and a name that there is not.
+func describePush(body []byte) string {
+	p, err := ParsePush(body)
+	if err != nil {
+		return badBody(err)
+	}
+	s := fmt.Sprintf("%v %v", p.ID, p.Kind)
+	if p.Name != "" {
+		s += fmt.Sprintf(" %q", p.Name)
+	}
+	if p.Confirm {
+		s += ", confirm"
+	}
+	if !p.Time.IsZero() {
+		s += ", at " + p.Time.Format(time.RFC3339Nano)
+	}
+	return s + fmt.Sprintf(" %s %q", describeFields(p.Metadata), p.Content)
 }
 
 func describeFields(fields map[string]string) string {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -112,4 +114,28 @@ func ExampleParseLogonReply() {
 	// Output:
 	// map[heartbeat-ms:10000] <nil>
 	// map[] rollcall: Unauthorized: bad token
+}
+
+// A push, as the server writes it and the client reads it, and what the client acknowledges it with.
+func ExamplePushMessage() {
+	body, err := protocol.AppendPush(nil, &protocol.PushMessage{
+		ID:      uuid.MustParse("0197abcd-ef01-7234-89ab-0123456789ab"), // a program takes uuid.NewV7
+		Kind:    protocol.PushText,
+		Confirm: true,
+		Content: []byte("hello"),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	p, err := protocol.ParsePush(body)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Printf("%v, to be confirmed: %v: %s\n", p.Kind, p.Confirm, p.Content)
+	fmt.Printf("% x\n", protocol.AppendPushAck(nil, p.ID))
+	// Output:
+	// Text, to be confirmed: true: hello
+	// 01 97 ab cd ef 01 72 34 89 ab 01 23 45 67 89 ab
 }

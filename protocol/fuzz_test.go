@@ -3,6 +3,7 @@ package protocol
 import (
 	"bytes"
 	"maps"
+	"reflect"
 	"testing"
 )
 
@@ -94,6 +95,54 @@ func FuzzStringMap(f *testing.F) {
 		again, err := ParseClose(AppendClose(nil, e))
 		if err != nil || again.Code != e.Code || again.Text != e.Text || !maps.Equal(again.Info, e.Info) {
 			t.Fatalf("%v became %v, %v", e, again, err)
+		}
+	})
+}
+
+// A push that is read is written as it was, but for the order of its metadata.
+func FuzzPush(f *testing.F) {
+	for _, v := range append(pushVectors(), pushErrorVectors()...) {
+		f.Add(bytesOf(f, v.Valid.BodyHex))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		before := bytes.Clone(b)
+		p, err := ParsePush(b)
+		if !bytes.Equal(b, before) {
+			t.Fatal("the body was written to")
+		}
+		if err != nil {
+			if codeOf(err) != InvalidMessage || p != nil {
+				t.Fatalf("%+v, %v", p, err)
+			}
+		} else {
+			written, err := AppendPush(nil, p)
+			if err != nil || len(written) != len(b) {
+				t.Fatalf("%x became %x, %v", b, written, err)
+			}
+			if again, err := ParsePush(written); err != nil || !reflect.DeepEqual(again, p) {
+				t.Fatalf("%+v became %+v, %v", p, again, err)
+			}
+		}
+		if id, err := ParsePushAck(b); (err == nil) != (len(b) == 16) || err == nil && !bytes.Equal(id[:], b) {
+			t.Fatalf("acknowledged is %v, %v", id, err)
+		}
+	})
+}
+
+func FuzzIDList(f *testing.F) {
+	for _, v := range onlineVectors() {
+		f.Add(bytesOf(f, v.Valid.BodyHex))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		ids, err := ParseIDList(b)
+		if err != nil {
+			if codeOf(err) != InvalidMessage || ids != nil {
+				t.Fatalf("%q, %v", ids, err)
+			}
+			return
+		}
+		if again, err := AppendIDList(nil, ids); err != nil || !bytes.Equal(again, b) || len(ids) > MaxIDList {
+			t.Fatalf("%x became %x, %v", b, again, err)
 		}
 	})
 }

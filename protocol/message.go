@@ -13,6 +13,14 @@ const (
 	Logon uint16 = 0xFF01
 	// Close says why the connection ends; its body is a code and a text. Whoever sends it closes next.
 	Close uint16 = 0xFF02
+	// Push is a message of the server's application that says what it is, and may want to be acknowledged; its body is a
+	// [PushMessage]. Only servers send it.
+	Push uint16 = 0xFF03
+	// PushAck acknowledges a push; its body is the push's ID. Only clients send it, without a message ID.
+	PushAck uint16 = 0xFF04
+	// WhoIsOnline is a client's request; its body is an ID list (see [AppendIDList]). The reply's is one of those who are
+	// online. A server that does not allow it answers [Refused].
+	WhoIsOnline uint16 = 0xFF05
 
 	// FirstSystemType is the lowest message type that is the system's.
 	FirstSystemType uint16 = 0xFF00

@@ -89,34 +89,46 @@ func ParseStringMap(b []byte) (map[string]string, error) {
 	if len(b) == 0 {
 		return map[string]string{}, nil
 	}
+	m, after, err := cutStringMap(b)
+	if err != nil {
+		return nil, err
+	}
+	if len(after) > 0 {
+		return nil, invalid("%d bytes after a string map", len(after))
+	}
+	return m, nil
+}
+
+// cutStringMap reads the string map that b begins with, and returns what comes after it.
+func cutStringMap(b []byte) (m map[string]string, after []byte, err error) {
+	if len(b) == 0 {
+		return nil, nil, invalid("a string map is cut off")
+	}
 	count := int(b[0])
 	b = b[1:]
 	const leastPair = 1 + 1 + 2
-	m := make(map[string]string, min(count, len(b)/leastPair)) // never more than bytes have come for
+	m = make(map[string]string, min(count, len(b)/leastPair)) // never more than bytes have come for
 	for range count {
 		if len(b) < 1 || len(b) < 1+int(b[0])+2 {
-			return nil, invalid("a string map is cut off")
+			return nil, nil, invalid("a string map is cut off")
 		}
 		key, rest := b[1:1+int(b[0])], b[1+int(b[0]):]
 		size := int(binary.BigEndian.Uint16(rest))
 		if len(rest) < 2+size {
-			return nil, invalid("a string map is cut off")
+			return nil, nil, invalid("a string map is cut off")
 		}
 		value := rest[2 : 2+size]
 		b = rest[2+size:]
 		if len(key) == 0 {
-			return nil, invalid("an empty key in a string map")
+			return nil, nil, invalid("an empty key in a string map")
 		}
 		if !utf8.Valid(key) || !utf8.Valid(value) {
-			return nil, invalid("a string map that is not UTF-8")
+			return nil, nil, invalid("a string map that is not UTF-8")
 		}
 		if _, ok := m[string(key)]; ok {
-			return nil, invalid("the key %.64q twice in a string map", key)
+			return nil, nil, invalid("the key %.64q twice in a string map", key)
 		}
 		m[string(key)] = string(value)
 	}
-	if len(b) > 0 {
-		return nil, invalid("%d bytes after a string map", len(b))
-	}
-	return m, nil
+	return m, b, nil
 }

@@ -13,7 +13,7 @@ var aboutVectors = []string{
 	"close code, by a decoder with these limits, once refused_at of its bytes are there), need (the frame is unfinished;",
 	"it is not worth looking again before that many bytes are there). max_body and max_frame are the decoder's limits",
 	"in bytes, absent is none. A valid frame is also what an encoder makes of the fields. body.error_code says that the",
-	"frame is fine and its body, taken for a string map, is not.",
+	"frame is fine and its body is not: a Logon's string map, a Push, a PushAck, or WhoIsOnline's ID list.",
 }
 
 const (
@@ -27,6 +27,9 @@ func vectorCases() []vector {
 	all = append(all, plainVectors()...)
 	all = append(all, systemVectors()...)
 	all = append(all, mapVectors()...)
+	all = append(all, pushVectors()...)
+	all = append(all, pushErrorVectors()...)
+	all = append(all, onlineVectors()...)
 	all = append(all, refusedVectors()...)
 	all = append(all, limitVectors()...)
 	return append(all, unfinishedVectors()...)

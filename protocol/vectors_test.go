@@ -10,6 +10,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/google/uuid"
 )
 
 // testdata/vectors.json is for clients in any language. It is written from the table in vectorcases_test.go by
@@ -59,13 +61,26 @@ type body struct {
 	Logon   *map[string]string `json:"logon,omitempty"`       // a string map
 	Welcome *map[string]string `json:"logon_reply,omitempty"` // code 0 and a string map
 	Close   *closeBody         `json:"close,omitempty"`       // a code and a text
-	Error   CloseCode          `json:"error_code,omitempty"`  // the frame is fine, its body is not
+	Push    *pushBody          `json:"push,omitempty"`
+	PushAck string             `json:"push_ack,omitempty"`   // the push's ID
+	IDs     *[]string          `json:"id_list,omitempty"`    // of WhoIsOnline and its reply
+	Error   CloseCode          `json:"error_code,omitempty"` // the frame is fine, its body is not
 }
 
 type closeBody struct {
 	Code CloseCode         `json:"code"`
 	Text string            `json:"text"`
 	Info map[string]string `json:"info,omitempty"`
+}
+
+type pushBody struct {
+	ID         string            `json:"id"`
+	Kind       PushKind          `json:"kind"`
+	Name       string            `json:"name,omitempty"`
+	Confirm    bool              `json:"confirm"`
+	TimeMS     int64             `json:"time_ms"` // 0 is unknown
+	Metadata   map[string]string `json:"metadata,omitempty"`
+	ContentHex string            `json:"content_hex"`
 }
 
 // raw puts a frame together, field by field.
@@ -172,19 +187,20 @@ func checkValid(t *testing.T, frame []byte, want *vectorMessage, o DecodeOptions
 		t.Errorf("Append = %x, %v; want %x", again, err, frame)
 	}
 	if want.Body != nil {
-		checkBody(t, m.Body, want.Body)
+		checkBody(t, &m, want.Body)
 	}
 }
 
-func checkBody(t *testing.T, b []byte, want *body) {
+func checkBody(t *testing.T, m *Message, want *body) {
 	t.Helper()
+	b := m.Body
 	var got any
 	var err error
 	var again []byte // what this package would have written
 	switch {
 	case want.Error != 0:
-		if _, err := ParseStringMap(b); codeOf(err) != want.Error {
-			t.Errorf("ParseStringMap: %v, want %v", err, want.Error)
+		if err := parseError(m); codeOf(err) != want.Error {
+			t.Errorf("the body's error is %v, want %v", err, want.Error)
 		}
 		return
 	case want.Logon != nil:
@@ -209,6 +225,22 @@ func checkBody(t *testing.T, b []byte, want *body) {
 			got = body{Close: &closeBody{Code: e.Code, Text: e.Text, Info: e.Info}}
 			again = AppendClose(nil, e)
 		}
+	case want.Push != nil:
+		var p *PushMessage
+		if p, err = ParsePush(b); err == nil {
+			got = body{Push: toPushBody(p)}
+			again, _ = AppendPush(nil, p)
+		}
+	case want.PushAck != "":
+		var id uuid.UUID
+		id, err = ParsePushAck(b)
+		got = body{PushAck: id.String()}
+		again = AppendPushAck(nil, id)
+	case want.IDs != nil:
+		var ids []string
+		ids, err = ParseIDList(b)
+		got = body{IDs: &ids}
+		again, _ = AppendIDList(nil, ids)
 	}
 	if err != nil || !reflect.DeepEqual(got, *want) {
 		t.Errorf("body is %+v, %v; want %+v", got, err, *want)
@@ -216,6 +248,30 @@ func checkBody(t *testing.T, b []byte, want *body) {
 	if !bytes.Equal(again, b) {
 		t.Errorf("body again is %x, want %x", again, b)
 	}
+}
+
+// parseError returns why the body of m is refused.
+func parseError(m *Message) (err error) {
+	switch m.Type {
+	case Push:
+		_, err = ParsePush(m.Body)
+	case PushAck:
+		_, err = ParsePushAck(m.Body)
+	case WhoIsOnline:
+		_, err = ParseIDList(m.Body)
+	default:
+		_, err = ParseStringMap(m.Body)
+	}
+	return err
+}
+
+func toPushBody(p *PushMessage) *pushBody {
+	b := &pushBody{ID: p.ID.String(), Kind: p.Kind, Name: p.Name, Confirm: p.Confirm, Metadata: p.Metadata,
+		ContentHex: hex.EncodeToString(p.Content)}
+	if !p.Time.IsZero() {
+		b.TimeMS = p.Time.UnixMilli()
+	}
+	return b
 }
 
 func checkRefused(t *testing.T, frame []byte, v vector, o DecodeOptions) {

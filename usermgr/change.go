@@ -43,13 +43,13 @@ func (c *Change) Wait(ctx context.Context) (sessions int, err error) {
 	return int(c.sessions.Load()), nil
 }
 
-// Unregister ends a user's session, and the logons of the user that wait at this moment once they have come online,
-// with the given code and text. It is how to kick: Unregister(id, protocol.KickedOut, "text for the user").
-// It returns at once; for a user who is not there the change ends no session.
+// Unregister ends a user's sessions, and the logons of the user that wait at this moment once they have come online,
+// with the given code and text. It returns at once; for a user who is not there the change ends no session. To throw
+// a user out with KickedOut, and to learn what became of it, there is KickUser.
 func (m *Manager) Unregister(userID string, code protocol.CloseCode, text string) *Change {
 	c := newChange()
 	if u := m.users.get(userID); u != nil {
-		c.endAll(u, ending{code, text})
+		c.end(u, ending{code, text}, everySession, nil)
 	}
 	c.partDone(0)
 	return c
@@ -69,30 +69,51 @@ func (m *Manager) UnregisterAt(a Address, code protocol.CloseCode, text string) 
 func (m *Manager) Clear() *Change {
 	c := newChange()
 	for u := range m.users.all() {
-		c.endAll(u, ending{code: protocol.ServerStopping})
+		c.end(u, ending{code: protocol.ServerStopping}, everySession, nil)
 	}
 	c.partDone(0)
 	return c
 }
 
-// endAll ends the session that u has now, and after them the logons that wait now: its part runs behind them, in turn.
-func (c *Change) endAll(u *user, why ending) {
+func everySession(*session) bool { return true }
+
+// end ends those of u's sessions that which says, and after them the logons that wait now and are such: its part runs
+// behind them, in turn. recorded, when not nil, is called for each session whose end it is, when that is recorded, with
+// u's lock held. It reports whether there was anything that could end.
+func (c *Change) end(u *user, why ending, which func(*session) bool, recorded func(*session)) (found bool) {
 	c.open.Add(1)
-	u.mu.Lock()
-	now := u.current.Load()
-	mine := now != nil && now.record(why) // the cause counts from the call, not from the turn
-	start := u.enqueue(&change{run: func(u *user) {
-		var n int64
-		if mine {
+	var n int64
+	record := func(s *session) { // u.mu is held
+		if s.record(why) {
 			n++
-		}
-		if s := u.current.Load(); s != nil {
-			if s != now && s.record(why) {
-				n++
+			if recorded != nil {
+				recorded(s)
 			}
-			if s.why() != nil {
+		}
+	}
+	u.mu.Lock()
+	for _, s := range u.list() {
+		if which(s) {
+			record(s) // the cause counts from the call, not from the turn
+		}
+	}
+	found = n > 0 || u.running // a logon may be under way
+	start := u.enqueue(&change{run: func(u *user) {
+		u.mu.Lock()
+		ending := u.list()
+		for _, s := range ending {
+			if which(s) {
+				record(s)
+			}
+		}
+		u.mu.Unlock()
+		for _, s := range ending {
+			if which(s) && s.why() != nil {
 				u.finish(s)
 			}
+		}
+		if !why.code.MayReconnect() || why.code == protocol.ServerStopping {
+			u.endGrace()
 		}
 		c.partDone(n)
 	}})
@@ -100,6 +121,7 @@ func (c *Change) endAll(u *user, why ending) {
 	if start {
 		go u.takeTurns()
 	}
+	return found
 }
 
 // endOne ends s, which may be nil.

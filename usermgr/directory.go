@@ -34,14 +34,14 @@ func (d *directory) init() { d.seed = maphash.MakeSeed() }
 
 // locate returns the shard of a user, and the hash that finds the user there.
 func (d *directory) locate(userID string) (sh *userShard, hash uint64) {
-	hash = maphash.String(d.seed, userID)
+	hash = d.hashOf(userID)
 	return &d.shards[shardOf(hash)], hash
 }
 
-func (d *directory) hash(u *user) uint64 {
-	_, hash := d.locate(u.id)
-	return hash
-}
+// hashOf is the same for an ID as long as the manager lives: the order of pages rests on it.
+func (d *directory) hashOf(userID string) uint64 { return maphash.String(d.seed, userID) }
+
+func (d *directory) hash(u *user) uint64 { return d.hashOf(u.id) }
 
 func (d *directory) get(userID string) *user {
 	sh, hash := d.locate(userID)
@@ -69,14 +69,14 @@ func (d *directory) takeOrPost(m *Manager, userID string, wait func() *change) (
 	return u, true
 }
 
-// removeIdle takes a user out who has neither a session nor changes that wait.
+// removeIdle takes a user out who is not online and has no changes that wait.
 func (d *directory) removeIdle(u *user) {
 	sh, _ := d.locate(u.id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !u.running && u.current.Load() == nil {
+	if !u.running && !u.online {
 		sh.users.Remove(u, d.hash) // unless it has been done
 	}
 }
@@ -90,6 +90,23 @@ func (d *directory) all() iter.Seq[*user] {
 			}
 		}
 	}
+}
+
+// shardLen returns how many entries a shard has.
+func (d *directory) shardLen(i int) int {
+	sh := &d.shards[i]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return sh.users.Len()
+}
+
+// shardUsers appends the entries of a shard. Whoever is there throughout is among them once.
+func (d *directory) shardUsers(i int, all []*user) []*user {
+	d.shards[i].users.All(func(u *user) bool {
+		all = append(all, u)
+		return true
+	})
+	return all
 }
 
 // drain waits until every turn has ended. Nobody logs on any more.

@@ -225,14 +225,18 @@ func (v *display) stop() {
 
 // displayItem returns what is to be shown of u, and whether u is online.
 func (u *user) displayItem() (DisplayItem, bool) {
-	s, past := u.now()
-	if s == nil {
-		return DisplayItem{}, false
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	i := DisplayItem{UserID: u.id}
+	if p := u.past.Load(); p != nil {
+		i.In, i.Out = p.in, p.out
 	}
-	i := DisplayItem{UserID: u.id, Address: s.links[0].Address(), In: past.in, Out: past.out}
-	i.In.add(s.in.load())
-	i.Out.add(s.out.load())
-	return i, true
+	for _, s := range u.list() {
+		i.Address = s.links[0].Address() // the newest session's
+		i.In.add(s.in.load())
+		i.Out.add(s.out.load())
+	}
+	return i, u.online
 }
 
 // displays are the displays that run, for Close to end them.

@@ -17,15 +17,26 @@ import (
 // a handler may block and may call any method of the manager; it holds up that user and nobody else. Waiting inside a
 // handler for a change of the handler's own user waits until the context ends. A panic is recovered, logged and counted.
 type Handlers struct {
-	// Connected: a user has come online. Its handlers return before the session's first message is delivered.
+	// Online: a user's first session is there; its Connected follows. The user stays online until Offline.
+	Online func(u UserData)
+	// Offline: a user's last session is over, after its Disconnected; with Config.OfflineGrace, when that has passed. u has
+	// what all the sessions since Online have counted, and no sessions.
+	Offline func(u UserData)
+	// Connected: a session has begun. Its handlers return before the session's first message is delivered.
 	Connected func(s SessionInfo)
-	// PushedOut: the user logged on again from another connection. The old session's last message handler has
+	// PushedOut: the user logged on again from another connection, and this session may not live beside the new one. The old session's last message handler has
 	// returned; its connection is still open and takes messages; lookups still answer with it. Disconnected follows.
 	PushedOut func(old SessionInfo, by Address)
 	// Ignored: the user is online, and a second logon from another connection was refused (IgnoreNew).
 	Ignored func(userID string, by Address)
 	// TimedOut: nothing was heard from the client for longer than the timeout. Disconnected follows.
 	TimedOut func(s SessionInfo)
+	// Expired: nothing but heartbeats has come from the client for Config.IdleTimeout. Disconnected follows.
+	Expired func(s SessionInfo)
+	// Tagged: SetSessionTag gave the session another tag than it had.
+	Tagged func(s SessionInfo, old string)
+	// UserTagged: SetTag gave the user another tag than before.
+	UserTagged func(u UserData, old string)
 	// Disconnected: the session is over, s has its final counters, and nothing of it follows. Every Connected has
 	// exactly one. It does not wait for the socket to close.
 	Disconnected func(s SessionInfo, why protocol.CloseCode)

@@ -2,6 +2,7 @@ package usermgr_test
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -157,7 +158,7 @@ func TestDisconnectedHasTheFinalCounters(t *testing.T) {
 		want.In = usermgr.Traffic{Messages: 2, Bytes: 64, LastType: 7}
 		want.Out = usermgr.Traffic{Messages: 1, Bytes: 32, LastType: 8}
 		want.Dropped = usermgr.Traffic{Messages: 3, Bytes: 96, LastType: 9}
-		if last != want {
+		if !reflect.DeepEqual(last, want) {
 			t.Errorf("Disconnected had\n%+v\nwant\n%+v", last, want)
 		}
 		if first.SessionID != s.ID() || first.Device != 3 || first.Address != newLink(1).Address() {

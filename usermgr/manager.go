@@ -31,6 +31,15 @@ var ErrNoUserID = errors.New("rollcall: a logon needs a user ID")
 type Config struct {
 	// Relogon says what a second logon of one user does. Default: ReplaceOld.
 	Relogon RelogonMode
+	// Devices says which sessions of one user may live side by side. Default: one session a user.
+	Devices Devices
+	// OfflineGrace is how long a user whose last session has ended still counts as online, when the close code says that
+	// the client may come back by itself: a user who is back within it was never offline. Meanwhile the user has no
+	// session, and nothing can be sent. 0 or less means none.
+	OfflineGrace time.Duration
+	// IdleTimeout is after how long without any message but heartbeats a session expires, with SessionExpired. It is
+	// found within a sixtieth of it, or a second where that is more. 0 or less means never.
+	IdleTimeout time.Duration
 	// Checker finds out who has been silent for too long. The manager owns it and closes it. Nil means
 	// heartbeat.New(0, 0), which looks every second and allows 30 s of silence; heartbeat.Off watches nobody.
 	Checker heartbeat.Checker
@@ -46,13 +55,18 @@ type Config struct {
 // any goroutine, in event handlers too.
 type Manager struct {
 	relogon        RelogonMode
+	devices        Devices
+	grace          time.Duration
 	checker        heartbeat.Checker
+	idle           heartbeat.Checker // nil without IdleTimeout
 	quiesceTimeout time.Duration
 	log            *zap.Logger
 
-	users    directory
-	sessions sessionIndex
-	ids      sessionIDs
+	users        directory
+	sessions     sessionIndex
+	deviceCounts deviceCounts
+	ids          sessionIDs
+	revoked      revokedTokens
 
 	subscribers   atomic.Pointer[[]*Handlers]
 	subscribing   sync.Mutex // serialises writers of subscribers
@@ -71,12 +85,17 @@ var _ UserManager = (*Manager)(nil)
 func New(cfg Config) *Manager {
 	m := &Manager{
 		relogon:        cfg.Relogon,
+		devices:        cfg.Devices,
+		grace:          cfg.OfflineGrace,
 		checker:        cfg.Checker,
 		quiesceTimeout: cfg.QuiesceTimeout,
 		log:            logging.OrDefault(cfg.Logger),
 	}
 	if m.checker == nil {
 		m.checker = heartbeat.New(0, 0)
+	}
+	if cfg.IdleTimeout > 0 {
+		m.idle = heartbeat.New(max(cfg.IdleTimeout/60, min(time.Second, cfg.IdleTimeout)), cfg.IdleTimeout)
 	}
 	if m.quiesceTimeout == 0 {
 		m.quiesceTimeout = 5 * time.Second
@@ -144,30 +163,6 @@ func contextError(ctx context.Context) error {
 	return &protocol.CloseError{Code: protocol.InternalError, Text: "the logon's turn did not come: " + cause.Error()}
 }
 
-// Touch counts as a sign of life of the user, as if bytes had come. It reports whether the user is online.
-func (m *Manager) Touch(userID string) bool {
-	u := m.users.get(userID)
-	if u == nil {
-		return false
-	}
-	s := u.current.Load()
-	if s == nil {
-		return false
-	}
-	s.Beat()
-	return true
-}
-
-// SetTag attaches a text of the application's to a user who is online; it is gone when the user goes offline.
-// It reports whether the user is online.
-func (m *Manager) SetTag(userID, tag string) bool {
-	u := m.users.get(userID)
-	if u == nil {
-		return false
-	}
-	return u.setTag(tag)
-}
-
 // Close ends every session with ServerStopping, refuses later logons, and waits until all handlers have returned and
 // the manager's goroutines have ended, or until ctx ends. Do not call it from an event handler or a UserDisplayer: it
 // waits for itself.
@@ -184,6 +179,9 @@ func (m *Manager) Close(ctx context.Context) error {
 	}
 	m.clock.stop()
 	m.checker.Close()
+	if m.idle != nil {
+		m.idle.Close()
+	}
 	return m.displays.stop(ctx)
 }
 

@@ -2,6 +2,8 @@ package usermgr
 
 import (
 	"iter"
+	"maps"
+	"sync"
 	"time"
 )
 
@@ -12,33 +14,59 @@ type UserData struct {
 	LastActive time.Time // when bytes last came from one of the user's clients, to 100 ms
 	In, Out    Traffic   // of all sessions since then
 	Dropped    Traffic
-	Tag        string // see Manager.SetTag
-	Sessions   []SessionInfo
+	Tag        string        // see Manager.SetTag
+	Sessions   []SessionInfo // the oldest first; none within Config.OfflineGrace
+	online     bool
 }
 
 // User returns what is known of a user, and whether the user is online.
 func (m *Manager) User(userID string) (UserData, bool) {
 	u := m.users.get(userID)
-	if u == nil {
+	if u == nil || !u.isOnline() {
 		return UserData{}, false
 	}
-	s, past := u.now()
-	if s == nil {
-		return UserData{}, false
-	}
-	i := s.info(past.tag)
-	d := UserData{UserID: u.id, Since: time.Unix(0, past.since), LastActive: i.LastActive, Tag: past.tag,
-		In: past.in, Out: past.out, Dropped: past.dropped, Sessions: []SessionInfo{i}}
-	d.In.add(i.In)
-	d.Out.add(i.Out)
-	d.Dropped.add(i.Dropped)
-	return d, true
+	d := u.data()
+	return d, d.online
 }
 
-// IsOnline reports whether the user has a session.
+// data describes the user.
+func (u *user) data() UserData {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	d := UserData{UserID: u.id, online: u.online}
+	all := u.list()
+	since := int64(0)
+	if p := u.past.Load(); p != nil {
+		d.In, d.Out, d.Dropped, d.Tag, d.LastActive = p.in, p.out, p.dropped, p.tag, p.active
+		since = p.since
+	}
+	if since == 0 && len(all) > 0 {
+		since = all[0].logonTime
+	}
+	for _, s := range all {
+		i := s.info()
+		d.In.add(i.In)
+		d.Out.add(i.Out)
+		d.Dropped.add(i.Dropped)
+		if i.LastActive.After(d.LastActive) {
+			d.LastActive = i.LastActive
+		}
+		d.Sessions = append(d.Sessions, i)
+	}
+	d.Since = time.Unix(0, since)
+	return d
+}
+
+// IsOnline reports whether the user has a session, or had one within Config.OfflineGrace.
 func (m *Manager) IsOnline(userID string) bool {
 	u := m.users.get(userID)
-	return u != nil && u.current.Load() != nil
+	return u != nil && u.isOnline()
+}
+
+// Sessions returns the sessions of a user, the oldest first; none for a user who has none.
+func (m *Manager) Sessions(userID string) []SessionInfo {
+	d, _ := m.User(userID)
+	return d.Sessions
 }
 
 // Links implements UserManager. It allocates nothing.
@@ -47,11 +75,14 @@ func (m *Manager) Links(userID string) []Link {
 	if u == nil {
 		return nil
 	}
-	s := u.current.Load()
-	if s == nil {
+	others, s := u.others(), u.oldest.Load()
+	switch {
+	case s == nil:
 		return nil
+	case others == nil:
+		return s.links[:]
 	}
-	return s.links[:]
+	return others.links
 }
 
 // Addresses returns where the user's sessions are, or nothing for a user who is not online.
@@ -90,7 +121,7 @@ func (m *Manager) Session(sessionID string) (SessionInfo, bool) {
 func (m *Manager) Users() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for u := range m.users.all() {
-			if u.current.Load() != nil && !yield(u.id) {
+			if u.isOnline() && !yield(u.id) {
 				return
 			}
 		}
@@ -99,3 +130,27 @@ func (m *Manager) Users() iter.Seq[string] {
 
 // Count returns how many users are online.
 func (m *Manager) Count() int { return int(m.online.Load()) }
+
+// CountByDevice returns how many sessions there are of each device class that has any.
+func (m *Manager) CountByDevice() map[uint16]int {
+	m.deviceCounts.mu.Lock()
+	defer m.deviceCounts.mu.Unlock()
+	return maps.Clone(m.deviceCounts.n)
+}
+
+// deviceCounts counts sessions by device class.
+type deviceCounts struct {
+	mu sync.Mutex
+	n  map[uint16]int
+}
+
+func (c *deviceCounts) add(device uint16, n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == nil {
+		c.n = make(map[uint16]int)
+	}
+	if c.n[device] += n; c.n[device] == 0 {
+		delete(c.n, device)
+	}
+}

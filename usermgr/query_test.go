@@ -141,12 +141,12 @@ func TestTagStaysUntilTheUserGoesOffline(t *testing.T) {
 			t.Fatal("SetTag says that ann is not online")
 		}
 		s := logOn(t, m, "ann", newLink(2))
-		if d, _ := m.User("ann"); d.Tag != "vip" || d.Sessions[0].Tag != "vip" {
-			t.Errorf("after a replacement the tags are %q and %q", d.Tag, d.Sessions[0].Tag)
+		if d, _ := m.User("ann"); d.Tag != "vip" || d.Sessions[0].UserTag != "vip" {
+			t.Errorf("after a replacement the tags are %q and %q", d.Tag, d.Sessions[0].UserTag)
 		}
 		var atTheEnd string
 		unsubscribe := m.Subscribe(usermgr.Handlers{Disconnected: func(s usermgr.SessionInfo, _ protocol.CloseCode) {
-			atTheEnd = s.Tag
+			atTheEnd = s.UserTag
 			if m.SetTag("ann", "too late") {
 				t.Error("SetTag says that ann is online when Disconnected runs")
 			}

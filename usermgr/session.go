@@ -27,15 +27,19 @@ func (t *Traffic) add(o Traffic) {
 
 // SessionInfo describes a session at one moment. It is a copy, and stays.
 type SessionInfo struct {
-	UserID     string
-	SessionID  string // can take the session over: a secret
-	Address    Address
-	Device     uint16
-	LogonTime  time.Time
-	LastActive time.Time // when bytes last came from the client, to 100 ms
-	In, Out    Traffic   // received from the client, and handed to the network for it
-	Dropped    Traffic   // for the client, but thrown away
-	Tag        string    // the user's, see Manager.SetTag
+	UserID      string
+	SessionID   string // can take the session over: a secret
+	Token       string // the Logon's, or else the session ID: a secret too
+	Address     Address
+	Device      uint16
+	Fields      map[string]string // the Logon's string map without token and session; shared, not to be changed; nil for none
+	LogonTime   time.Time
+	LastActive  time.Time // when bytes last came from the client, to 100 ms
+	LastMessage time.Time // when a message that is no heartbeat last came, to 100 ms; at first LogonTime
+	In, Out     Traffic   // received from the client, and handed to the network for it
+	Dropped     Traffic   // for the client, but thrown away
+	Tag         string    // the session's, see Manager.SetSessionTag
+	UserTag     string    // the user's, see Manager.SetTag
 }
 
 // counter is a Traffic that is written in the message path and read from anywhere. Two words, and so two atomic adds: the
@@ -66,19 +70,27 @@ type session struct {
 	conn   uint64 // the number of link's connection
 	device uint16
 	stuck  bool // the turn's own: a message handler was given up on
+	bound  bool // the turn's own: it stands among its user's sessions
 	// suspected holds while a look at the session's silence waits for the user's turn.
 	suspected atomic.Bool
 	logonTime int64 // Unix nanoseconds
 
-	active  atomic.Int64 // Unix nanoseconds
-	in, out counter
-	rare    atomic.Pointer[rare]
+	active, heard atomic.Uint32 // when bytes last came, and a message that is no heartbeat; by the manager's clock
+	in, out       counter
+	rare          atomic.Pointer[rare]
 }
 
-// rare is what a session that lives has seldom. It is apart, so that a session takes 128 bytes and not 144.
+// rare is what most sessions have not while they live. It is apart, so that a session takes 128 bytes.
 type rare struct {
 	ended   atomic.Pointer[ending] // nil while the session lives; the first cause that was recorded
 	dropped counter
+
+	// Set before anybody else knows the session.
+	token  string
+	fields map[string]string
+	idle   heartbeat.Watch // with Config.IdleTimeout; else nil
+	// suspected holds while a look at the session's idleness waits for the user's turn.
+	suspected atomic.Bool
 }
 
 // madeRare returns the session's rare, to be written to.
@@ -99,6 +111,63 @@ func (s *session) why() *ending {
 	return nil
 }
 
+func (m *Manager) newSession(u *user, link Link, id uuid.UUID, l *Logon) *session {
+	s := &session{user: u, links: [1]Link{link}, conn: link.Address().Conn, id: id, device: l.Device, logonTime: time.Now().UnixNano()}
+	s.active.Store(m.clock.now())
+	s.heard.Store(m.clock.now())
+	if fields := l.metadata(); l.Token != "" || fields != nil || m.idle != nil {
+		s.rare.Store(&rare{token: l.Token, fields: fields})
+	}
+	s.watch = m.checker.Watch(s.fellSilent)
+	if m.idle != nil {
+		s.rare.Load().idle = m.idle.Watch(s.fellIdle)
+	}
+	return s
+}
+
+// metadata returns the Logon's fields but for those that the manager itself understands.
+func (l *Logon) metadata() map[string]string {
+	var fields map[string]string
+	for k, v := range l.Fields {
+		if k == protocol.FieldToken || k == protocol.FieldSession {
+			continue
+		}
+		if fields == nil {
+			fields = make(map[string]string, len(l.Fields))
+		}
+		fields[k] = v
+	}
+	return fields
+}
+
+// token returns what names the session's login.
+func (s *session) token() string {
+	if r := s.rare.Load(); r != nil && r.token != "" {
+		return r.token
+	}
+	return s.ID()
+}
+
+// touch counts as a sign of life, and as a message.
+func (s *session) touch() {
+	s.Beat()
+	s.heardAt(s.user.manager.clock.now())
+}
+
+func (s *session) heardAt(now uint32) {
+	s.heard.Store(now)
+	if r := s.rare.Load(); r != nil && r.idle != nil {
+		r.idle.Beat()
+	}
+}
+
+func (s *session) stopWatches() {
+	s.watch.Stop()
+	if r := s.rare.Load(); r != nil && r.idle != nil {
+		r.idle.Stop()
+	}
+}
+
 // ending is why a session ends.
 type ending struct {
 	code protocol.CloseCode
@@ -110,10 +179,17 @@ func (s *session) UserID() string { return s.user.id }
 
 func (s *session) Beat() {
 	s.watch.Beat()
-	s.active.Store(max(s.user.manager.clock.now(), s.logonTime)) // the clock may lag behind the logon
+	if now := s.user.manager.clock.now(); now != s.active.Load() { // seldom, and a look costs less than a store
+		s.active.Store(now)
+	}
 }
 
-func (s *session) Received(typ uint16, messages, bytes int) { s.in.add(typ, messages, bytes) }
+func (s *session) Received(typ uint16, messages, bytes int) {
+	s.in.add(typ, messages, bytes)
+	if now := s.user.manager.clock.now(); now != s.heard.Load() {
+		s.heardAt(now)
+	}
+}
 
 func (s *session) Sent(typ uint16, messages, bytes int) { s.out.add(typ, messages, bytes) }
 
@@ -145,14 +221,45 @@ func (s *session) fellSilent() {
 	}
 }
 
-func (s *session) info(tag string) SessionInfo {
+// fellIdle is called by the checker of idleness, which is looked at again when the user's turn comes.
+func (s *session) fellIdle() {
+	r := s.rare.Load()
+	if r.suspected.CompareAndSwap(false, true) {
+		s.user.post(&change{run: func(u *user) {
+			r.suspected.Store(false)
+			u.expire(s)
+		}})
+	}
+}
+
+// info describes the session. The user's lock is held on entry.
+func (s *session) info() SessionInfo {
 	i := SessionInfo{
 		UserID: s.user.id, SessionID: s.ID(), Address: s.links[0].Address(), Device: s.device,
-		LogonTime: time.Unix(0, s.logonTime), LastActive: time.Unix(0, s.active.Load()),
-		In: s.in.load(), Out: s.out.load(), Tag: tag,
+		LogonTime: time.Unix(0, s.logonTime), In: s.in.load(), Out: s.out.load(),
 	}
+	i.LastActive, i.LastMessage = s.timeOf(s.active.Load()), s.lastMessage()
+	i.Token = i.SessionID
 	if r := s.rare.Load(); r != nil {
+		i.Fields = r.fields
+		if r.token != "" {
+			i.Token = r.token
+		}
 		i.Dropped = r.dropped.load()
 	}
+	if p := s.user.past.Load(); p != nil {
+		i.Tag, i.UserTag = p.tags[s], p.tag
+	}
 	return i
+}
+
+func (s *session) lastMessage() time.Time { return s.timeOf(s.heard.Load()) }
+
+// timeOf returns what the manager's clock meant. It may lag behind the logon.
+func (s *session) timeOf(tick uint32) time.Time {
+	t, logon := s.user.manager.clock.time(tick), time.Unix(0, s.logonTime)
+	if t.Before(logon) {
+		return logon
+	}
+	return t
 }

@@ -30,6 +30,9 @@ type Logon struct {
 	// Session, when it is the ID of this user's live session, takes that session over: the logon replaces it, whatever
 	// the RelogonMode. It comes from the Logon message's field "session".
 	Session string
+	// Token names the login: the same token twice is one session. It is the Logon message's field "token", or what the
+	// authenticator gave in its place. Empty means the session ID. It is a secret.
+	Token   string
 	Fields  map[string]string // the Logon message's string map; nil when the first message was not a Logon
 	Address Address           // the connection that asks
 }

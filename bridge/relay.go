@@ -1,0 +1,102 @@
+package bridge
+
+import (
+	"errors"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// Relay passes the application's messages from one user to another: a message whose DestUserID names a user goes to every
+// session of that user, under the sender's bound UserID. A reply goes the same way back. Whoever sends to a user without
+// a session is told UserOffline, if the message had an ID that could be answered. The zero value passes everything on.
+//
+// Its functions run where the engine's message handlers do, on the event loop unless there are Workers.
+type Relay struct {
+	// Allow, when set, is asked about each message before it is passed on, from the connection from. It may change m, its
+	// DestUserID too (a client takes an answer only from the user whom it asked, or from the server). An error refuses the message: a sender who gave an ID is told the code and the text of a
+	// *protocol.CloseError, or else Refused and the error's text.
+	Allow func(from *engine.Conn, m *protocol.Message) error
+	// Undelivered, when set, is told of each message whose destination has no session. m is valid until it returns.
+	Undelivered func(from *engine.Conn, m *protocol.Message)
+}
+
+// relay is the handler of messages that are for another user.
+func (b *Bridge) relay(from *engine.Conn, m *protocol.Message) {
+	r := b.cfg.Relay
+	if r.Allow != nil {
+		out := *m // the hook may change what it likes, and m still says whom and what to answer
+		if err := r.Allow(from, &out); err != nil {
+			b.refuseRelay(from, m, err)
+			return
+		}
+		out.UserID, out.ID = m.UserID, m.ID
+		b.pass(from, m, &out)
+		return
+	}
+	b.pass(from, m, m)
+}
+
+// pass sends out, which is m or what the hook made of it.
+func (b *Bridge) pass(from *engine.Conn, m, out *protocol.Message) {
+	err := b.SendMessage(out.DestUserID, out)
+	if err == nil {
+		return
+	}
+	if !errors.Is(err, ErrUserOffline) {
+		b.refuseRelay(from, m, err)
+		return
+	}
+	if b.cfg.Relay.Undelivered != nil {
+		b.cfg.Relay.Undelivered(from, out)
+	}
+	if !m.IsReply() {
+		_ = from.ReplyError(m, protocol.UserOffline, out.DestUserID+" is offline")
+	}
+}
+
+func (b *Bridge) refuseRelay(from *engine.Conn, m *protocol.Message, err error) {
+	if m.IsReply() { // a reply is not replied to
+		return
+	}
+	var ce *protocol.CloseError
+	if errors.As(err, &ce) {
+		_ = from.ReplyError(m, ce.Code, ce.Text)
+		return
+	}
+	_ = from.ReplyError(m, protocol.Refused, err.Error())
+}
+
+// whoIsOnline answers the client's question.
+func (b *Bridge) whoIsOnline(c *engine.Conn, m *protocol.Message) {
+	about, err := protocol.ParseIDList(m.Body)
+	if err != nil {
+		_ = c.ReplyError(m, protocol.Refused, err.Error())
+		return
+	}
+	if b.cfg.MayAskWhoIsOnline == nil || !b.cfg.MayAskWhoIsOnline(m.UserID, about) {
+		_ = c.ReplyError(m, protocol.Refused, "this server does not tell you who is online")
+		return
+	}
+	online := about[:0]
+	for _, id := range about {
+		if isOnline(b.users, id) {
+			online = append(online, id)
+		}
+	}
+	body, err := protocol.AppendIDList(nil, online)
+	if err != nil {
+		_ = c.ReplyError(m, protocol.HandlerFailed, err.Error())
+		return
+	}
+	_ = c.Reply(m, body)
+}
+
+// isOnline asks the manager itself where it can be asked: a user may be online and have no session for a moment.
+func isOnline(users usermgr.UserManager, userID string) bool {
+	if m, ok := users.(interface{ IsOnline(string) bool }); ok {
+		return m.IsOnline(userID)
+	}
+	return len(users.Links(userID)) > 0
+}

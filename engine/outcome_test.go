@@ -1,0 +1,57 @@
+package engine_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// A kick is to know how each connection ended (issue: told, closed by its peer, or by force after the deadline).
+func TestWhenClosedTellsHowTheConnectionEnded(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		want  engine.Outcome
+		close func(t *testing.T, c *engine.Conn, p *peer)
+	}{
+		{"a peer that takes the notice", engine.Told, func(t *testing.T, c *engine.Conn, p *peer) {
+			c.Close(protocol.KickedOut, "out")
+			p.wantClose(protocol.KickedOut)
+			p.Close()
+		}},
+		{"a peer that takes the notice and never ends its side", engine.Told, func(t *testing.T, c *engine.Conn, p *peer) {
+			c.Close(protocol.KickedOut, "out")
+			p.wantClose(protocol.KickedOut)
+		}},
+		{"a peer that leaves", engine.ClosedByPeer, func(t *testing.T, c *engine.Conn, p *peer) { p.Close() }},
+		{"a peer that never reads", engine.Forced, func(t *testing.T, c *engine.Conn, p *peer) {
+			for range 40 {
+				if err := c.Send(1, make([]byte, 512<<10)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.Close(protocol.KickedOut, "out")
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			e := newEngine(engine.Config{CloseTimeout: 500 * time.Millisecond, OutboundLimit: 64 << 20})
+			conns := make(chan *engine.Conn, 1)
+			e.Handle(1, func(c *engine.Conn, m *protocol.Message) { conns <- c })
+			p := dial(t, serve(t, e).addr)
+			p.send(protocol.Message{Type: 1})
+			c := <-conns
+			outcome := make(chan engine.Outcome, 2)
+			c.WhenClosed(func(o engine.Outcome) { outcome <- o })
+			tc.close(t, c, p)
+			if got := <-outcome; got != tc.want {
+				t.Errorf("the connection was %v, want %v", got, tc.want)
+			}
+			c.WhenClosed(func(o engine.Outcome) { outcome <- o })
+			if got := <-outcome; got != tc.want {
+				t.Errorf("asked afterwards it was %v, want %v", got, tc.want)
+			}
+		})
+	}
+}

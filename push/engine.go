@@ -1,0 +1,193 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// ConfirmTimeout is how long Engine waits for confirmations where the context has no deadline.
+const ConfirmTimeout = 10 * time.Second
+
+var (
+	// ErrNoFilter is returned for a target by filter where the user manager has no Matching method.
+	ErrNoFilter = errors.New("rollcall: the user manager cannot find sessions by a filter")
+	// ErrNoKick is returned where the user manager has no KickUser method.
+	ErrNoKick = errors.New("rollcall: the user manager cannot throw users out")
+)
+
+// Engine is the Pusher that delivers to the sessions on a bridge's engine. It is a Kicker too.
+type Engine struct {
+	bridge        *bridge.Bridge
+	confirmations confirmations
+}
+
+var (
+	_ Pusher = (*Engine)(nil)
+	_ Kicker = (*Engine)(nil)
+)
+
+// NewEngine returns the pusher of a bridge's engine, which takes the clients' acknowledgements from now on. Call it
+// before the engine runs, once for each, or it panics.
+func NewEngine(b *bridge.Bridge) *Engine {
+	p := &Engine{bridge: b}
+	p.confirmations.init()
+	b.Engine().HandleSystem(protocol.PushAck, p.confirmations.acknowledged)
+	return p
+}
+
+// Push implements Pusher. It hands the message to the connections of every session that is concerned, and does not block,
+// unless m asks for confirmation: then it waits until every session has acknowledged m or ended, until ctx ends, or, where
+// ctx has no deadline, for ConfirmTimeout. A client acknowledges when its handler has returned. Handed over means that the
+// message takes its place in the connection's order; without confirmation nobody knows whether it arrives. A user who has
+// no session here has bridge.ErrUserOffline.
+func (p *Engine) Push(ctx context.Context, to Target, m *Message) ([]Delivery, error) {
+	body, err := protocol.AppendPush(nil, m)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{engine: p, frame: &protocol.Message{Type: protocol.Push, Body: body}, index: make(map[string]int, len(to.Users))}
+	if m.Confirm {
+		r.wait = newWait(m.ID)
+	}
+	switch {
+	case to.Everyone:
+		err = r.broadcast(p.bridge.Engine().Conns())
+	case to.Sessions != nil:
+		matching, ok := p.bridge.Users().(interface {
+			Matching(usermgr.Filter) iter.Seq[usermgr.SessionInfo]
+		})
+		if !ok {
+			return nil, ErrNoFilter
+		}
+		err = r.broadcast(p.conns(matching.Matching(*to.Sessions)))
+	default:
+		r.toUsers(to.Users)
+	}
+	if r.wait != nil {
+		r.await(ctx)
+	}
+	return r.deliveries, err
+}
+
+// conns yields the connections of the sessions that are on this engine.
+func (p *Engine) conns(sessions iter.Seq[usermgr.SessionInfo]) iter.Seq[*engine.Conn] {
+	return func(yield func(*engine.Conn) bool) {
+		for s := range sessions {
+			if c := p.bridge.Engine().Conn(s.Address.Conn); c != nil && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// Kick implements Kicker.
+func (p *Engine) Kick(ctx context.Context, userID string, o usermgr.KickOptions) ([]usermgr.Kicked, error) {
+	m, ok := p.bridge.Users().(interface {
+		KickUser(string, usermgr.KickOptions) (*usermgr.Kick, error)
+	})
+	if !ok {
+		return nil, ErrNoKick
+	}
+	k, err := m.KickUser(userID, o)
+	if err != nil {
+		return nil, err
+	}
+	return k.Wait(ctx)
+}
+
+// run is one message on its way to its sessions.
+type run struct {
+	engine     *Engine
+	frame      *protocol.Message
+	deliveries []Delivery
+	index      map[string]int // of the user's delivery
+	wait       *wait          // nil where nobody is to confirm
+}
+
+// delivery returns the user's, which stays valid until the next call.
+func (r *run) delivery(userID string) *Delivery {
+	i, ok := r.index[userID]
+	if !ok {
+		i = len(r.deliveries)
+		r.index[userID] = i
+		r.deliveries = append(r.deliveries, Delivery{UserID: userID})
+	}
+	return &r.deliveries[i]
+}
+
+func (r *run) toUsers(userIDs []string) {
+	for _, id := range userIDs {
+		d := r.delivery(id)
+		for c := range r.engine.bridge.Conns(id) {
+			r.expect(c)
+			switch err := c.SendMessage(r.frame); {
+			case err == nil:
+				d.Sessions++
+			default:
+				r.unexpect(c)
+				if !errors.Is(err, engine.ErrClosed) { // on its way out: as good as offline
+					d.Err = err
+				}
+			}
+		}
+		if d.Sessions == 0 && d.Err == nil {
+			d.Err = bridge.ErrUserOffline
+		}
+	}
+}
+
+// broadcast sends to many connections at once.
+func (r *run) broadcast(to iter.Seq[*engine.Conn]) error {
+	bound := func(yield func(*engine.Conn) bool) {
+		for c := range to {
+			id := c.UserID()
+			if id == "" {
+				continue
+			}
+			r.expect(c)
+			r.delivery(id).Sessions++
+			if !yield(c) {
+				return
+			}
+		}
+	}
+	_, err := r.engine.bridge.Engine().BroadcastFunc(bound, r.frame, func(c *engine.Conn) {
+		r.unexpect(c)
+		d := r.delivery(c.UserID())
+		if d.Sessions--; d.Sessions == 0 {
+			d.Err = bridge.ErrUserOffline
+		}
+	})
+	return err
+}
+
+func (r *run) expect(c *engine.Conn) {
+	if r.wait != nil {
+		r.engine.confirmations.expect(c, r.wait)
+	}
+}
+
+func (r *run) unexpect(c *engine.Conn) {
+	if r.wait != nil {
+		r.engine.confirmations.settle(c, r.wait.id, false)
+	}
+}
+
+// await waits for the confirmations, and enters them.
+func (r *run) await(ctx context.Context) {
+	if _, limited := ctx.Deadline(); !limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, ConfirmTimeout)
+		defer cancel()
+	}
+	for _, c := range r.engine.confirmations.await(ctx, r.wait) {
+		r.delivery(c.UserID()).Confirmed++
+	}
+}

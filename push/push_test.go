@@ -1,0 +1,306 @@
+package push_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/push"
+	"github.com/rollcall-go/rollcall/rollcalltest"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// newServer starts a server whose engine is a pusher of the service.
+func newServer(t *testing.T, cfg rollcalltest.Config) (*rollcalltest.Server, *push.Service) {
+	service := push.New()
+	cfg.Setup = func(s *rollcalltest.Server) { service.Register("engine", push.NewEngine(s.Bridge)) }
+	return rollcalltest.NewServer(t, cfg), service
+}
+
+// receiver is a client's configuration that notes what is pushed.
+func receiver(got chan<- *protocol.PushMessage) client.Config {
+	return client.Config{OnPush: func(_ *client.Client, p *protocol.PushMessage) { got <- p }}
+}
+
+func deliveries(t *testing.T, r push.Result, pusher string) map[string]push.Delivery {
+	t.Helper()
+	if r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	for _, o := range r.Outcomes {
+		if o.Pusher == pusher {
+			if o.Err != nil {
+				t.Fatal(o.Err)
+			}
+			byUser := make(map[string]push.Delivery)
+			for _, d := range o.Deliveries {
+				byUser[d.UserID] = d
+			}
+			return byUser
+		}
+	}
+	t.Fatalf("nothing of %q in %+v", pusher, r)
+	return nil
+}
+
+// S4: a push goes to a user, to users, to everyone, to the sessions of a filter; each message has its kind, an ID, a time
+// and metadata.
+func TestPushReachesItsTarget(t *testing.T) {
+	srv, service := newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
+	got := map[string]chan *protocol.PushMessage{}
+	for _, c := range []struct {
+		user   string
+		device uint16
+	}{{"ann", 1}, {"ann", 2}, {"bob", 1}} {
+		ch := make(chan *protocol.PushMessage, 10)
+		got[fmt.Sprint(c.user, c.device)] = ch
+		cfg := receiver(ch)
+		cfg.Device = c.device
+		srv.Client(t, c.user, cfg)
+	}
+	custom := push.Custom("score", []byte("3:1"))
+	custom.Metadata = map[string]string{"game": "7"}
+	for _, tc := range []struct {
+		name   string
+		to     push.Target
+		m      *push.Message
+		reach  []string
+		counts map[string]int // sessions by user; -1 for offline
+	}{
+		{"a user", push.ToUsers("ann"), push.Text("hello"), []string{"ann1", "ann2"}, map[string]int{"ann": 2}},
+		{"users, one of them offline and one named twice", push.ToUsers("bob", "carol", "bob"), push.Binary([]byte{0xff}),
+			[]string{"bob1"}, map[string]int{"bob": 1, "carol": -1}},
+		{"everyone", push.ToEveryone(), push.Notification("lunch"), []string{"ann1", "ann2", "bob1"}, map[string]int{"ann": 2, "bob": 1}},
+		{"a filter", push.ToSessions(usermgr.Filter{Devices: []uint16{1}}), custom, []string{"ann1", "bob1"}, map[string]int{"ann": 1, "bob": 1}},
+	} {
+		r := service.Push(t.Context(), tc.to, tc.m)
+		ds := deliveries(t, r, "engine")
+		if len(ds) != len(tc.counts) {
+			t.Errorf("%s: %d deliveries %+v", tc.name, len(ds), ds)
+		}
+		for user, n := range tc.counts {
+			d := ds[user]
+			if n < 0 && !errors.Is(d.Err, bridge.ErrUserOffline) || n >= 0 && (d.Sessions != n || d.Err != nil) {
+				t.Errorf("%s: %+v", tc.name, d)
+			}
+		}
+		for _, who := range tc.reach {
+			p := <-got[who]
+			if p.ID != r.ID || p.Kind != tc.m.Kind || string(p.Content) != string(tc.m.Content) || p.Name != tc.m.Name ||
+				p.Metadata["game"] != tc.m.Metadata["game"] || time.Since(p.Time).Abs() > time.Minute {
+				t.Errorf("%s: %s got %+v, want %+v", tc.name, who, p, tc.m)
+			}
+		}
+	}
+	for who, ch := range got {
+		if len(ch) > 0 {
+			t.Errorf("%s got too much: %+v", who, <-ch)
+		}
+	}
+}
+
+type failing struct{ err error }
+
+func (p failing) Push(context.Context, push.Target, *push.Message) ([]push.Delivery, error) {
+	if p.err == nil {
+		panic("pusher")
+	}
+	return nil, p.err
+}
+
+// S5: every registered pusher gets each message, in order, for each target, online or not; one that fails or panics stops
+// nothing; none registered is fine; the pusher in memory keeps messages, and forgets the oldest.
+func TestEveryPusherGetsEachMessage(t *testing.T) {
+	if r := push.New().Push(t.Context(), push.ToUsers("ann"), push.Text("to nobody")); r.Err != nil || len(r.Outcomes) != 0 {
+		t.Errorf("without pushers: %+v", r)
+	}
+	srv, service := newServer(t, rollcalltest.Config{})
+	broken := errors.New("broken")
+	first, last := push.NewMemory(2), push.NewMemory(0)
+	service.Register("first", first)
+	service.Register("fails", failing{broken})
+	service.Register("panics", failing{})
+	unregister := service.Register("last", last)
+	got := make(chan *protocol.PushMessage, 10)
+	srv.Client(t, "ann", receiver(got))
+
+	for i := range 3 {
+		r := service.Push(t.Context(), push.ToUsers("ann", "bob"), push.Text(fmt.Sprint(i)))
+		var names []string
+		for _, o := range r.Outcomes {
+			names = append(names, o.Pusher)
+		}
+		if !slices.Equal(names, []string{"engine", "first", "fails", "panics", "last"}) {
+			t.Errorf("the pushers were asked in the order %q", names)
+		}
+		var panicked *push.PanicError
+		if !errors.Is(r.Outcomes[2].Err, broken) || !errors.As(r.Outcomes[3].Err, &panicked) {
+			t.Errorf("the failures are told as %v and %v", r.Outcomes[2].Err, r.Outcomes[3].Err)
+		}
+		if ds := deliveries(t, r, "engine"); ds["ann"].Sessions != 1 || ds["bob"].Err == nil {
+			t.Errorf("the engine's deliveries: %+v", ds)
+		}
+		if p := <-got; string(p.Content) != fmt.Sprint(i) {
+			t.Errorf("ann got %q", p.Content)
+		}
+	}
+	unregister()
+	service.Push(t.Context(), push.ToEveryone(), push.Text("3"))
+	contents := func(ms []push.Message) (out []string) {
+		for _, m := range ms {
+			out = append(out, string(m.Content))
+		}
+		return out
+	}
+	if kept := contents(first.For("bob")); !slices.Equal(kept, []string{"2", "3"}) {
+		t.Errorf("a Memory of two keeps %q", kept)
+	}
+	if kept := contents(last.For("bob")); !slices.Equal(kept, []string{"0", "1", "2"}) {
+		t.Errorf("the last pusher kept %q", kept)
+	}
+	if last.Clear(); len(last.All()) != 0 {
+		t.Error("Clear leaves something")
+	}
+}
+
+// Bad input gets an error that says what was wrong, and goes nowhere.
+func TestPushRefusesWhatIsNoPush(t *testing.T) {
+	memory := push.NewMemory(0)
+	service := push.New()
+	service.Register("memory", memory)
+	for name, tc := range map[string]struct {
+		to push.Target
+		m  *push.Message
+	}{
+		"no target":         {push.Target{}, push.Text("x")},
+		"two targets":       {push.Target{Users: []string{"ann"}, Everyone: true}, push.Text("x")},
+		"a blank user":      {push.ToUsers("ann", ""), push.Text("x")},
+		"a text of bytes":   {push.ToEveryone(), push.Text("\xff")},
+		"a custom nameless": {push.ToEveryone(), push.Custom("", nil)},
+	} {
+		if r := service.Push(t.Context(), tc.to, tc.m); r.Err == nil {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	if _, err := service.Kick(t.Context(), "", usermgr.KickOptions{}); !errors.Is(err, usermgr.ErrBlankID) {
+		t.Errorf("a kick of a blank user: %v", err)
+	}
+	if kept := memory.All(); len(kept) > 0 {
+		t.Errorf("the pusher got %+v", kept)
+	}
+}
+
+// S6: the KickOut message with its reason goes out, then every session goes offline, even when a pusher failed.
+func TestKickWithNotice(t *testing.T) {
+	srv, service := newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
+	service.Register("panics", failing{})
+	var got []chan *protocol.PushMessage
+	var clients []*client.Client
+	for device := range uint16(3) {
+		ch := make(chan *protocol.PushMessage, 1)
+		cfg := receiver(ch)
+		cfg.Device = device
+		got = append(got, ch)
+		clients = append(clients, srv.Client(t, "ann", cfg))
+	}
+	r, err := service.Kick(t.Context(), "ann", usermgr.KickOptions{Text: "for spam"})
+	if err != nil || len(r.Kicked) != 3 {
+		t.Fatalf("the kick ended with %+v, %v", r, err)
+	}
+	for i, c := range clients {
+		if p := <-got[i]; p.Kind != protocol.PushKickOut || string(p.Content) != "for spam" {
+			t.Errorf("client %d got %+v", i, p)
+		}
+		<-c.Done()
+		var ce *protocol.CloseError
+		if !errors.As(c.Err(), &ce) || ce.Code != protocol.KickedOut || ce.Text != "for spam" {
+			t.Errorf("client %d ended with %v", i, c.Err())
+		}
+		if r.Kicked[i].Outcome != usermgr.OutcomeTold {
+			t.Errorf("session %d: %v", i, r.Kicked[i].Outcome)
+		}
+	}
+	if srv.Users.IsOnline("ann") {
+		t.Error("ann is still online")
+	}
+	if _, err := service.Kick(t.Context(), "ann", usermgr.KickOptions{}); !errors.Is(err, usermgr.ErrUnknownID) {
+		t.Errorf("a kick of a user who is gone: %v", err)
+	}
+}
+
+// With Confirm the result says who has acknowledged: once the handler has returned, within the deadline, and nobody waits
+// for a session that has ended.
+func TestConfirm(t *testing.T) {
+	srv, service := newServer(t, rollcalltest.Config{})
+	hold := make(chan struct{})
+	entered := make(chan struct{}, 1)
+	srv.Client(t, "slow", client.Config{OnPush: func(_ *client.Client, p *protocol.PushMessage) {
+		entered <- struct{}{}
+		<-hold
+	}})
+	srv.Client(t, "deaf", client.Config{}) // takes no pushes, so it never acknowledges
+	got := make(chan *protocol.PushMessage, 10)
+	srv.Client(t, "ann", receiver(got))
+	m := push.Text("please")
+	m.Confirm = true
+	ctx, cancel := context.WithCancel(t.Context())
+	result := make(chan push.Result, 1)
+	go func() { result <- service.Push(ctx, push.ToUsers("ann", "slow", "deaf", "gone"), m) }()
+	<-got
+	<-entered
+	cancel()
+	ds := deliveries(t, <-result, "engine")
+	for user, confirmed := range map[string]int{"slow": 0, "deaf": 0, "gone": 0} {
+		if d := ds[user]; d.Confirmed != confirmed {
+			t.Errorf("%+v", d)
+		}
+	}
+	close(hold)
+
+	m = push.Text("again")
+	m.Confirm = true
+	if d := deliveries(t, service.Push(t.Context(), push.ToUsers("ann", "slow"), m), "engine"); d["ann"].Confirmed != 1 || d["slow"].Confirmed != 1 {
+		t.Errorf("all have confirmed, and the result is %+v", d)
+	}
+
+	m = push.Text("before the end")
+	m.Confirm = true
+	go func() { result <- service.Push(t.Context(), push.ToUsers("deaf"), m) }()
+	rollcalltest.Eventually(t, func() bool { s := srv.Users.Sessions("deaf"); return len(s) == 1 && s[0].Out.Messages == 2 }, "the push is out")
+	srv.Users.Unregister("deaf", protocol.KickedOut, "")
+	if d := deliveries(t, <-result, "engine"); d["deaf"].Confirmed != 0 || d["deaf"].Sessions != 1 {
+		t.Errorf("a session that ended: %+v", d)
+	}
+}
+
+// A push's frame takes its place behind what was sent before, and nothing of the application's is needed to handle it.
+func TestPushKeepsTheOrder(t *testing.T) {
+	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{Loops: 1}})
+	order := make(chan string, 100)
+	srv.Client(t, "ann", client.Config{
+		HandleDefault: func(_ *client.Client, m *protocol.Message) { order <- string(m.Body) },
+		OnPush:        func(_ *client.Client, p *protocol.PushMessage) { order <- string(p.Content) },
+	})
+	for i := range 50 {
+		if err := srv.Bridge.Send("ann", 1, fmt.Append(nil, 2*i)); err != nil {
+			t.Fatal(err)
+		}
+		to := push.ToUsers("ann")
+		if i%2 == 1 {
+			to = push.ToEveryone()
+		}
+		service.Push(t.Context(), to, push.Text(fmt.Sprint(2*i+1)))
+	}
+	for i := range 100 {
+		if got := <-order; got != fmt.Sprint(i) {
+			t.Fatalf("message %d is %q", i, got)
+		}
+	}
+}

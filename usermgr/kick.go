@@ -1,0 +1,175 @@
+package usermgr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+var (
+	// ErrBlankID is returned for an ID that is empty.
+	ErrBlankID = errors.New("rollcall: the ID is empty")
+	// ErrUnknownID is returned for a user, a device of a user or a session that is not online.
+	ErrUnknownID = errors.New("rollcall: nobody with this ID is online")
+)
+
+// CloseOutcome says how a connection ended that was told to close.
+type CloseOutcome uint8
+
+const (
+	// OutcomePending: the connection has not ended yet, or its Link does not tell.
+	OutcomePending CloseOutcome = iota
+	// OutcomeTold: the peer has taken the notice.
+	OutcomeTold
+	// OutcomeClosedByPeer: the peer ended the connection first; it may not have seen the notice.
+	OutcomeClosedByPeer
+	// OutcomeForced: the peer did not take the notice in time, and the connection was closed by force.
+	OutcomeForced
+)
+
+// String returns the outcome in words.
+func (o CloseOutcome) String() string {
+	switch o {
+	case OutcomePending:
+		return "pending"
+	case OutcomeTold:
+		return "told"
+	case OutcomeClosedByPeer:
+		return "closed by its peer"
+	case OutcomeForced:
+		return "closed by force"
+	}
+	return fmt.Sprintf("CloseOutcome(%d)", uint8(o))
+}
+
+// CloseReporter is what a Link may be besides: one that tells how its connection ended.
+type CloseReporter interface {
+	// WhenClosed has f called once, from any goroutine, when the connection has ended; at once when it has already. f does
+	// not block.
+	WhenClosed(f func(CloseOutcome))
+}
+
+// KickOptions are what a kick may say.
+type KickOptions struct {
+	// Text is for the user; it goes out with the notice.
+	Text string
+	// RevokeFor is for how long a logon with the token of a kicked session, or with its session ID, is refused with
+	// Unauthorized. A user who logs on without any token is known by nothing else, and not refused: that is the
+	// authenticator's to do. 0 or less means not at all.
+	RevokeFor time.Duration
+}
+
+// Kicked is what became of one session that was thrown out.
+type Kicked struct {
+	Session SessionInfo // with its final counters, once the outcome is known
+	Outcome CloseOutcome
+}
+
+// Kick is a kick under way.
+type Kick struct {
+	change *Change
+
+	mu      sync.Mutex
+	kicked  []*kickedSession
+	pending sync.WaitGroup // connections whose outcome is awaited
+}
+
+type kickedSession struct {
+	session *session
+	outcome CloseOutcome
+}
+
+// Wait waits until the sessions have ended, all their event handlers included, and their connections too, or until ctx
+// ends. It returns what became of each session, the oldest first for each user; with ctx's error, of each as far as is known. In an event handler,
+// waiting for a kick of the handler's own user ends with ctx's error.
+func (k *Kick) Wait(ctx context.Context) ([]Kicked, error) {
+	_, err := k.change.Wait(ctx)
+	if err == nil {
+		closed := make(chan struct{})
+		go func() {
+			k.pending.Wait()
+			close(closed)
+		}()
+		select {
+		case <-closed:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	all := make([]Kicked, len(k.kicked))
+	for i, s := range k.kicked {
+		all[i] = Kicked{Session: s.session.user.info(s.session), Outcome: s.outcome}
+	}
+	return all, err
+}
+
+// KickUser throws a user out: every session of the user, and the logons that wait at this moment once they have come
+// online, end with KickedOut, after which a client does not reconnect by itself. It returns at once, and may be called in
+// handlers; Wait tells the outcome. The error is ErrBlankID, or ErrUnknownID for a user who is not there.
+func (m *Manager) KickUser(userID string, o KickOptions) (*Kick, error) {
+	return m.kick(userID, o, func(*session) bool { return true })
+}
+
+// KickDevice is KickUser for the user's sessions of one device class.
+func (m *Manager) KickDevice(userID string, device uint16, o KickOptions) (*Kick, error) {
+	return m.kick(userID, o, func(s *session) bool { return s.device == device })
+}
+
+// KickSession is KickUser for one session.
+func (m *Manager) KickSession(sessionID string, o KickOptions) (*Kick, error) {
+	if sessionID == "" {
+		return nil, ErrBlankID
+	}
+	s := m.sessions.withID(sessionID)
+	if s == nil {
+		return nil, ErrUnknownID
+	}
+	return m.kick(s.user.id, o, func(other *session) bool { return other == s })
+}
+
+func (m *Manager) kick(userID string, o KickOptions, which func(*session) bool) (*Kick, error) {
+	if userID == "" {
+		return nil, ErrBlankID
+	}
+	u := m.users.get(userID)
+	if u == nil {
+		return nil, ErrUnknownID
+	}
+	k := &Kick{change: newChange()}
+	found := k.change.end(u, ending{protocol.KickedOut, o.Text}, which, func(s *session) {
+		if o.RevokeFor > 0 {
+			m.revoked.add(u.id, s, time.Now().Add(o.RevokeFor))
+		}
+		k.add(s)
+	})
+	k.change.partDone(0)
+	if !found {
+		return nil, ErrUnknownID
+	}
+	return k, nil
+}
+
+// add is called when a session's end is recorded, with the user's lock held.
+func (k *Kick) add(s *session) {
+	entry := &kickedSession{session: s}
+	k.mu.Lock()
+	k.kicked = append(k.kicked, entry)
+	k.mu.Unlock()
+	reporter, ok := s.links[0].(CloseReporter)
+	if !ok {
+		return
+	}
+	k.pending.Add(1)
+	go reporter.WhenClosed(func(o CloseOutcome) {
+		k.mu.Lock()
+		entry.outcome = o
+		k.mu.Unlock()
+		k.pending.Done()
+	})
+}

@@ -1,0 +1,316 @@
+package usermgr
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// pendingLogon is a logon from Register's call to its outcome.
+type pendingLogon struct {
+	ctx     context.Context
+	logon   Logon
+	link    Link
+	done    chan struct{} // closed when session or err is set; nil while nobody waits for that
+	session *session
+	err     error
+}
+
+// logOn is a logon's turn.
+func (u *user) logOn(p *pendingLogon) {
+	m := u.manager
+	if p.ctx.Err() != nil { // its connection ended first: it fires nothing
+		p.err = contextError(p.ctx)
+		return
+	}
+	if m.closed.Load() {
+		p.err = &protocol.CloseError{Code: protocol.ServerStopping}
+		return
+	}
+	if m.revoked.refuses(u.id, &p.logon) {
+		p.err = &protocol.CloseError{Code: protocol.Unauthorized, Text: "the token was revoked"}
+		return
+	}
+	id, err := m.ids.next()
+	if err != nil {
+		p.err = &protocol.CloseError{Code: protocol.InternalError, Text: "no session ID: " + err.Error()}
+		return
+	}
+
+	excluded := m.devices.excluded(u.living(), &p.logon)
+	if m.relogon == IgnoreNew && len(excluded) > 0 && !(len(excluded) == 1 && p.logon.takesOver(excluded[0])) {
+		addr := p.link.Address()
+		m.each("Ignored", func(h *Handlers) {
+			if h.Ignored != nil {
+				h.Ignored(u.id, addr)
+			}
+		})
+		p.err = &protocol.CloseError{Code: protocol.AlreadyLoggedOn, Text: u.id + " is logged on already"}
+		return
+	}
+
+	s := m.newSession(u, p.link, id, &p.logon)
+	if len(excluded) > 0 {
+		u.replace(excluded, s)
+	} else {
+		u.comeIn(s)
+	}
+	m.each("Connected", func(h *Handlers) {
+		if h.Connected != nil {
+			h.Connected(u.info(s))
+		}
+	})
+	s.touch() // nobody could report the client's bytes before: the logon's own time is no silence
+	p.session = s
+}
+
+// living returns the sessions that live, the oldest first. Those that have ended by themselves, and whose own turn is
+// still to come, it finishes.
+func (u *user) living() []*session {
+	all := u.sessions()
+	living := all[:0:0]
+	for _, s := range all {
+		if s.why() != nil {
+			u.finish(s)
+			continue
+		}
+		living = append(living, s)
+	}
+	return living
+}
+
+// comeIn binds a session that takes no other's place.
+func (u *user) comeIn(s *session) {
+	if !u.bind(nil, s, nil) {
+		return
+	}
+	u.manager.each("Online", func(h *Handlers) {
+		if h.Online != nil {
+			h.Online(u.data())
+		}
+	})
+}
+
+// replace ends the sessions that s excludes, the oldest first: rule 4's order, and no moment at which the user is offline.
+// s takes the place of the last.
+func (u *user) replace(excluded []*session, s *session) {
+	for i, old := range excluded {
+		last := i == len(excluded)-1
+		if !old.record(ending{protocol.PushedOut, "the same user logged on again"}) {
+			u.finish(old) // it ended by itself in this moment: a session that has ended is not pushed out
+			if last {
+				u.comeIn(s)
+			}
+			continue
+		}
+		u.quiesce(old)
+		u.manager.each("PushedOut", func(h *Handlers) {
+			if h.PushedOut != nil {
+				h.PushedOut(u.info(old), s.links[0].Address())
+			}
+		})
+		u.quiesce(old) // once more: what the handlers have sent is counted
+		if last {
+			u.disconnect(old, s)
+		} else {
+			u.disconnect(old, nil)
+		}
+	}
+}
+
+// finish is the end of a session whose cause is recorded. It does nothing for one that is no longer the user's.
+func (u *user) finish(s *session) {
+	if !s.bound {
+		return
+	}
+	u.quiesce(s)
+	u.disconnect(s, nil)
+}
+
+// timeOut ends a session that is still silent when its turn comes.
+func (u *user) timeOut(s *session) {
+	if !s.bound || !s.watch.Silent() || !s.record(ending{code: protocol.HeartbeatTimeout}) {
+		return
+	}
+	u.quiesce(s)
+	u.manager.each("TimedOut", func(h *Handlers) {
+		if h.TimedOut != nil {
+			h.TimedOut(u.info(s))
+		}
+	})
+	u.quiesce(s) // once more: what the handlers have sent is counted
+	u.disconnect(s, nil)
+}
+
+// expire ends a session that still has sent nothing but heartbeats when its turn comes.
+func (u *user) expire(s *session) {
+	if !s.bound || !s.rare.Load().idle.Silent() || !s.record(ending{protocol.SessionExpired, "nothing but heartbeats came for too long"}) {
+		return
+	}
+	u.quiesce(s)
+	u.manager.each("Expired", func(h *Handlers) {
+		if h.Expired != nil {
+			h.Expired(u.info(s))
+		}
+	})
+	u.quiesce(s) // once more: what the handlers have sent is counted
+	u.disconnect(s, nil)
+}
+
+// disconnect unbinds s, with successor taking its place if there is one, then tells the subscribers and the link.
+func (u *user) disconnect(s, successor *session) {
+	s.stopWatches()
+	final := u.info(s)
+	u.bind(s, successor, &final)
+	why := s.why()
+	offline := u.leave(why.code)
+	u.manager.each("Disconnected", func(h *Handlers) {
+		if h.Disconnected != nil {
+			h.Disconnected(final, why.code)
+		}
+	})
+	s.links[0].Close(why.code, why.text)
+	if offline != nil {
+		u.tellOffline(offline)
+	}
+}
+
+// bind makes next the user's session in place of old; either may be nil. Lookups by user, session and address turn
+// over here. final is what old has counted. It reports whether the user came online.
+func (u *user) bind(old, next *session, final *SessionInfo) (cameOnline bool) {
+	m := u.manager
+	if next != nil {
+		next.bound = true
+		m.sessions.add(next)
+		m.deviceCounts.add(next.device, 1)
+	}
+	u.mu.Lock()
+	if old != nil {
+		p := u.rememberPast()
+		if p.since == 0 {
+			p.since = u.oldest.Load().logonTime
+		}
+		p.in.add(final.In)
+		p.out.add(final.Out)
+		p.dropped.add(final.Dropped)
+		p.active = final.LastActive // later than any before
+		delete(p.tags, old)
+	}
+	if next != nil {
+		cameOnline = !u.online
+		u.online = true
+		u.stopGrace()
+	}
+	u.swap(old, next)
+	u.mu.Unlock()
+	if old != nil {
+		old.bound = false
+		m.sessions.remove(old)
+		m.deviceCounts.add(old.device, -1)
+	}
+	if cameOnline {
+		m.countBy(1)
+	}
+	return cameOnline
+}
+
+// leave is for the moment after a session was unbound. When it was the last one the user goes offline, at once or, where
+// there is a grace and the client may come back by itself, after that. It returns what is known of a user who went offline.
+func (u *user) leave(why protocol.CloseCode) *UserData {
+	if u.oldest.Load() != nil {
+		return nil
+	}
+	m := u.manager
+	if m.grace <= 0 || !why.MayReconnect() || why == protocol.ServerStopping || m.closed.Load() {
+		return u.goOffline()
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	p := u.rememberPast()
+	var timer *time.Timer
+	timer = time.AfterFunc(m.grace, func() {
+		u.post(&change{run: func(u *user) {
+			u.mu.Lock()
+			p := u.past.Load()
+			over := p != nil && p.grace == timer
+			u.mu.Unlock()
+			if over {
+				u.endGrace()
+			}
+		}})
+	})
+	p.grace = timer // the change reads it behind this lock
+	return nil
+}
+
+// goOffline ends the time of a user who has no session any more.
+func (u *user) goOffline() *UserData {
+	d := u.data()
+	u.mu.Lock()
+	u.stopGrace()
+	u.online = false
+	u.past.Store(nil)
+	u.mu.Unlock()
+	u.manager.countBy(-1)
+	return &d
+}
+
+// endGrace takes a user offline who has no session and is within the grace.
+func (u *user) endGrace() {
+	u.mu.Lock()
+	waiting := u.online && u.oldest.Load() == nil
+	u.mu.Unlock()
+	if waiting {
+		u.tellOffline(u.goOffline())
+	}
+}
+
+func (u *user) tellOffline(d *UserData) {
+	u.manager.each("Offline", func(h *Handlers) {
+		if h.Offline != nil {
+			h.Offline(*d)
+		}
+	})
+}
+
+// stopGrace ends the grace, if it runs. u.mu is held on entry.
+func (u *user) stopGrace() {
+	if p := u.past.Load(); p != nil && p.grace != nil {
+		p.grace.Stop()
+		p.grace = nil
+	}
+}
+
+// quiesce waits until no message handler of the session runs and what was sent to it is counted. It gives up on a message
+// handler that is stuck, once.
+func (u *user) quiesce(s *session) {
+	if s.stuck {
+		return
+	}
+	done := make(chan struct{})
+	s.links[0].Quiesce(func() { close(done) })
+	select {
+	case <-done:
+		return
+	default:
+	}
+	t := time.NewTimer(u.manager.quiesceTimeout)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+		s.stuck = true
+		u.manager.givenUp.Add(1)
+		u.manager.log.Warn("a message handler did not return in time; its session ends without it",
+			zap.String("user", u.id), zap.String("remote", s.links[0].Address().Remote), zap.Duration("after", u.manager.quiesceTimeout))
+	}
+}
+
+func (u *user) info(s *session) SessionInfo {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return s.info()
+}

@@ -1,0 +1,504 @@
+package usermgr
+
+import (
+	"cmp"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+const (
+	defaultPageLimit = 100
+	maxPageLimit     = 1000
+)
+
+var (
+	// ErrBadCursor is returned for a PageQuery.Cursor that this manager did not give, or gave for the other kind of page.
+	ErrBadCursor = errors.New("rollcall: the cursor is not one that this manager gave for this kind of page; begin again with an empty one")
+	// ErrCursorAndPage is returned for a PageQuery with both a Cursor and a Page.
+	ErrCursorAndPage = errors.New("rollcall: a page is asked for by cursor or by number; set Cursor or Page, not both")
+	// ErrBadPage is returned for a negative PageQuery.Page.
+	ErrBadPage = errors.New("rollcall: pages are numbered from 1; leave Page 0 to ask by cursor")
+	// ErrBadLimit is returned for a PageQuery.Limit out of its range.
+	ErrBadLimit = errors.New("rollcall: a page has 1 to 1,000 items; leave Limit 0 for 100")
+)
+
+// Filter says which sessions are meant. A session matches when all that is set holds for it; a user matches when one of the
+// sessions does. The zero value matches everybody who is online, also a user who within Config.OfflineGrace has no session.
+type Filter struct {
+	Devices []uint16      // the session's device class is one of these; empty for any
+	Tag     string        // the session's tag, or its user's, is this one; "" for any
+	IdleFor time.Duration // no message but heartbeats has come for at least so long, by SessionInfo.LastMessage; 0 for any
+}
+
+// PageQuery asks for a page.
+//
+// By cursor: an empty Cursor begins, and each page's Next goes on. Whoever is online throughout, and matches, is listed
+// exactly once, whoever else comes and goes meanwhile. A page costs a look at one or a few 256ths of the users, more with a
+// filter that few match. Filter and Limit may change from page to page: a cursor is a place in the order of all users.
+//
+// By number: Page counts from 1, and the page has a Total. While nothing changes the pages have every item exactly once; when
+// users come and go in between, items move from page to page. With a filter each page costs a look at every user, and so it
+// does without one while logons are under way, or, for sessions, where a user may have several or Config.OfflineGrace is set.
+//
+// The order is one that does not change while users come and go, but has no meaning; the sessions of one user stand
+// together, the oldest first.
+type PageQuery struct {
+	Filter
+	Limit  int    // items of a page: 1 to 1,000; 0 for 100
+	Cursor string // a Page's Next; "" for the first page
+	Page   int    // the number of the page, from 1; 0 to go by Cursor
+}
+
+// Page is a part of a listing. Its items are as they were when each was looked at.
+type Page[T any] struct {
+	Items []T
+	Next  string // the cursor that goes on after the page; "" when nothing follows
+	Total int    // items of all pages; -1 for a page that was asked for by cursor
+}
+
+// UserPage returns a page of the users who are online and match, each with all sessions. Like SessionPage and Matching it
+// holds up nobody: no lock is held for longer than it takes to copy a 256th of the list of users. Its errors are
+// ErrBadCursor, ErrCursorAndPage, ErrBadPage and ErrBadLimit.
+func (m *Manager) UserPage(q PageQuery) (Page[UserData], error) { return userListing.page(m, &q) }
+
+// SessionPage returns a page of the sessions that match. Its errors are those of UserPage.
+func (m *Manager) SessionPage(q PageQuery) (Page[SessionInfo], error) {
+	return sessionListing.page(m, &q)
+}
+
+// Matching yields the sessions that match, in no order. A session that lives, and matches, throughout is yielded once.
+func (m *Manager) Matching(f Filter) iter.Seq[SessionInfo] {
+	return func(yield func(SessionInfo) bool) {
+		c := f.criteria()
+		var users []*user
+		var matching []SessionInfo
+		for shard := range shardCount {
+			users = m.users.shardUsers(shard, users[:0])
+			for _, u := range users {
+				matching = appendSessions(matching[:0], u, &c)
+				for _, s := range matching {
+					if !yield(s) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// criteria are a Filter at one moment.
+type criteria struct {
+	devices []uint16
+	tag     string
+	heardBy time.Time // the latest time of the last message; zero for any
+	any     bool      // nothing is asked for
+}
+
+func (f *Filter) criteria() criteria {
+	c := criteria{devices: f.Devices, tag: f.Tag}
+	if f.IdleFor > 0 {
+		c.heardBy = time.Now().Add(-f.IdleFor)
+	}
+	c.any = len(c.devices) == 0 && c.tag == "" && f.IdleFor <= 0
+	return c
+}
+
+func (c *criteria) match(device uint16, heard time.Time, tag, userTag string) bool {
+	return (len(c.devices) == 0 || slices.Contains(c.devices, device)) &&
+		(c.tag == "" || c.tag == tag || c.tag == userTag) &&
+		(c.heardBy.IsZero() || !heard.After(c.heardBy))
+}
+
+// matchSession is match for a session of the user. u.mu is held on entry.
+func (u *user) matchSession(s *session, c *criteria) bool {
+	if c.any {
+		return true
+	}
+	var tag, userTag string
+	if p := u.past.Load(); p != nil {
+		tag, userTag = p.tags[s], p.tag
+	}
+	return c.match(s.device, s.lastMessage(), tag, userTag)
+}
+
+// matching yields the sessions that match, the oldest first. u.mu is held on entry, and while it runs.
+func (u *user) matching(c *criteria) iter.Seq[*session] {
+	return func(yield func(*session) bool) {
+		oldest, others := u.oldest.Load(), u.others()
+		if oldest != nil && u.matchSession(oldest, c) && !yield(oldest) {
+			return
+		}
+		if others == nil {
+			return
+		}
+		for _, s := range others.sessions {
+			if u.matchSession(s, c) && !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// listing is what can be had in pages: users or sessions.
+type listing[T any] struct {
+	kind   string                             // a cursor of another kind is refused
+	count  func(*user, *criteria) int         // how many items the user has
+	append func([]T, *user, *criteria) []T    // adds them, the oldest first
+	place  func(T) (string, uint64)           // the item's place: a user ID, and a place among the user's items
+	single func(m *Manager, entries int) bool // when the directory has so many entries, each has one item
+}
+
+var userListing = listing[UserData]{
+	kind:   "user",
+	count:  countUser,
+	append: appendUser,
+	place:  func(d UserData) (string, uint64) { return d.UserID, wholeUser },
+	single: func(m *Manager, entries int) bool { return entries == m.Count() },
+}
+
+var sessionListing = listing[SessionInfo]{
+	kind:   "session",
+	count:  countSessions,
+	append: appendSessions,
+	place:  func(s SessionInfo) (string, uint64) { return s.UserID, age(uuid.MustParse(s.SessionID)) },
+	single: func(m *Manager, entries int) bool {
+		if m.grace > 0 || entries != m.Count() {
+			return false
+		}
+		sessions := 0
+		for _, n := range m.CountByDevice() {
+			sessions += n
+		}
+		return entries == sessions // and whoever is online has one
+	},
+}
+
+// wholeUser is the place behind all items of a user.
+const wholeUser = math.MaxUint64
+
+// age is the time in a version 7 UUID, which grows from session to session. The rest of a session ID is a secret, and
+// must not stand in a cursor.
+func age(id uuid.UUID) uint64 { return binary.BigEndian.Uint64(id[:8]) }
+
+func countUser(u *user, c *criteria) int {
+	if c.any && u.isOnline() || !c.any && countSessions(u, c) > 0 {
+		return 1
+	}
+	return 0
+}
+
+func appendUser(all []UserData, u *user, c *criteria) []UserData {
+	if countUser(u, c) == 0 { // before the user is described, which costs more
+		return all
+	}
+	d := u.data()
+	if !d.online || len(d.Sessions) == 0 && u.manager.grace <= 0 { // has left since
+		return all
+	}
+	if !c.any && !slices.ContainsFunc(d.Sessions, func(s SessionInfo) bool {
+		return c.match(s.Device, s.LastMessage, s.Tag, s.UserTag)
+	}) {
+		return all
+	}
+	return append(all, d)
+}
+
+func countSessions(u *user, c *criteria) (n int) {
+	if c.any {
+		others, oldest := u.others(), u.oldest.Load()
+		switch {
+		case oldest == nil:
+			return 0
+		case others == nil:
+			return 1
+		}
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for range u.matching(c) {
+		n++
+	}
+	return n
+}
+
+func appendSessions(all []SessionInfo, u *user, c *criteria) []SessionInfo {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for s := range u.matching(c) {
+		all = append(all, s.info())
+	}
+	return all
+}
+
+// place is a place in the order of all items: by shard, by hash, by user ID, by age. The zero value is the beginning.
+type place struct {
+	hash    uint64 // of userID; it determines the shard
+	userID  string
+	session uint64
+}
+
+// page answers a query.
+func (l *listing[T]) page(m *Manager, q *PageQuery) (Page[T], error) {
+	limit := q.Limit
+	if limit == 0 {
+		limit = defaultPageLimit
+	}
+	switch {
+	case limit < 0 || limit > maxPageLimit:
+		return Page[T]{}, fmt.Errorf("%w; it was %d", ErrBadLimit, q.Limit)
+	case q.Page < 0:
+		return Page[T]{}, fmt.Errorf("%w; it was %d", ErrBadPage, q.Page)
+	case q.Page > 0 && q.Cursor != "":
+		return Page[T]{}, ErrCursorAndPage
+	}
+	c := q.criteria()
+	p, w := Page[T]{Total: -1}, walk[T]{listing: l, manager: m, criteria: &c, limit: limit}
+	if q.Page > 0 {
+		p.Total = w.skipPages(q.Page - 1)
+	} else if err := w.goTo(q.Cursor); err != nil {
+		return Page[T]{}, err
+	}
+	more := w.run()
+	if len(w.items) > 0 {
+		p.Items = w.items
+	}
+	if more {
+		p.Next = l.cursor(m, w.items[limit-1])
+	}
+	return p, nil
+}
+
+// cursor returns the cursor that goes on after an item: the item's place, behind a checksum that only this manager can
+// make, and makes for this kind of item.
+func (l *listing[T]) cursor(m *Manager, item T) string {
+	userID, session := l.place(item)
+	where := string(binary.BigEndian.AppendUint64(nil, session)) + userID
+	sum := binary.BigEndian.AppendUint64(nil, m.users.hashOf(l.kind+where))
+	return base64.RawURLEncoding.EncodeToString(append(sum, where...))
+}
+
+func (l *listing[T]) placeOf(m *Manager, cursor string) (place, error) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil || len(raw) < 16 {
+		return place{}, ErrBadCursor
+	}
+	sum, where := binary.BigEndian.Uint64(raw), string(raw[8:])
+	if sum != m.users.hashOf(l.kind+where) {
+		return place{}, ErrBadCursor
+	}
+	userID := where[8:]
+	return place{hash: m.users.hashOf(userID), userID: userID, session: binary.BigEndian.Uint64(raw[8:])}, nil
+}
+
+// walk goes through the users in order and gathers a page.
+type walk[T any] struct {
+	*listing[T]
+	manager  *Manager
+	criteria *criteria
+	limit    int
+
+	shard int   // where to begin
+	after place // in that shard
+	skip  int   // so many items after that
+	items []T
+}
+
+// goTo sets where to begin.
+func (w *walk[T]) goTo(cursor string) error {
+	if cursor == "" {
+		return nil
+	}
+	p, err := w.placeOf(w.manager, cursor)
+	if err != nil {
+		return err
+	}
+	w.shard, w.after = int(shardOf(p.hash)), p
+	return nil
+}
+
+// skipPages makes the walk begin after so many pages, and returns how many items there are in all.
+func (w *walk[T]) skipPages(pages int) (total int) {
+	counts := w.shardCounts()
+	for _, n := range counts {
+		total += n
+	}
+	if pages > total/w.limit { // the product might overflow
+		w.shard = shardCount
+		return total
+	}
+	w.skip = pages * w.limit
+	for w.shard < shardCount && w.skip >= counts[w.shard] {
+		w.skip -= counts[w.shard]
+		w.shard++
+	}
+	return total
+}
+
+// shardCounts returns how many items each shard has. It looks at every user, unless each has one item.
+func (w *walk[T]) shardCounts() (counts [shardCount]int) {
+	entries := 0
+	for i := range counts {
+		counts[i] = w.manager.users.shardLen(i)
+		entries += counts[i]
+	}
+	if w.criteria.any && w.single(w.manager, entries) {
+		return counts
+	}
+	s := scratches.Get().(*scratch)
+	defer s.release()
+	for i := range counts {
+		counts[i] = 0
+		s.users = w.manager.users.shardUsers(i, s.users[:0])
+		for _, u := range s.users {
+			counts[i] += w.count(u, w.criteria)
+		}
+	}
+	return counts
+}
+
+// run gathers the page's items, and reports whether more follow.
+func (w *walk[T]) run() (more bool) {
+	s := scratches.Get().(*scratch)
+	defer s.release()
+	if w.criteria.any && w.shard < shardCount {
+		w.items = make([]T, 0, min(w.limit, w.manager.Count())+1)
+	}
+	for ; w.shard < shardCount; w.shard++ {
+		for u := range w.inOrder(s) {
+			if w.take(u) {
+				return true
+			}
+		}
+		w.after = place{}
+	}
+	return false
+}
+
+// take takes a user's items, and reports whether there were more than the page had room for.
+func (w *walk[T]) take(u *user) (more bool) {
+	if len(w.items) == w.limit {
+		return w.count(u, w.criteria) > 0
+	}
+	if w.skip > 0 {
+		if n := w.count(u, w.criteria); n <= w.skip {
+			w.skip -= n
+			return false
+		}
+	}
+	before := len(w.items)
+	w.items = w.append(w.items, u, w.criteria)
+	after := before + min(w.skip, len(w.items)-before)
+	w.skip = 0
+	if u.id == w.after.userID {
+		for after < len(w.items) {
+			if _, session := w.place(w.items[after]); session > w.after.session {
+				break
+			}
+			after++
+		}
+	}
+	w.items = slices.Delete(w.items, before, after)
+	if n := len(w.items); n > before {
+		w.after.userID, w.after.session = w.place(w.items[n-1])
+	}
+	if more = len(w.items) > w.limit; more {
+		w.items = w.items[:w.limit]
+	}
+	return more
+}
+
+// inOrder yields the users of the walk's shard who match and have not been passed. Rather than sort them it takes one after
+// the other from a heap: a page seldom needs them all. A user who went and came back while the shard was copied may be among
+// them twice, with the old entry and the new.
+func (w *walk[T]) inOrder(s *scratch) iter.Seq[*user] {
+	return func(yield func(*user) bool) {
+		users := &w.manager.users
+		s.users = users.shardUsers(w.shard, s.users[:0])
+		s.heap = s.heap[:0]
+		for _, u := range s.users {
+			if !w.criteria.any && w.count(u, w.criteria) == 0 {
+				continue
+			}
+			h := hashedUser{users.hashOf(u.id), u}
+			d := h.compare(w.after.hash, w.after.userID)
+			if d > 0 || d == 0 && w.after.session < wholeUser {
+				s.heap = append(s.heap, h)
+			}
+		}
+		s.heap.init()
+		for len(s.heap) > 0 && yield(s.heap.pop()) {
+		}
+	}
+}
+
+// hashedUser is a user with the ID's hash.
+type hashedUser struct {
+	hash uint64
+	user *user
+}
+
+func (h hashedUser) compare(hash uint64, userID string) int {
+	if h.hash != hash {
+		return cmp.Compare(h.hash, hash)
+	}
+	return cmp.Compare(h.user.id, userID)
+}
+
+// userHeap has the first user at its root.
+type userHeap []hashedUser
+
+func (h userHeap) init() {
+	for i := len(h)/2 - 1; i >= 0; i-- {
+		h.siftDown(i)
+	}
+}
+
+func (h *userHeap) pop() *user {
+	all := *h
+	first, last := all[0].user, len(all)-1
+	all[0] = all[last]
+	*h = all[:last]
+	h.siftDown(0)
+	return first
+}
+
+func (h userHeap) siftDown(i int) {
+	for {
+		child := 2*i + 1
+		if child >= len(h) {
+			return
+		}
+		if right := child + 1; right < len(h) && h[right].compare(h[child].hash, h[child].user.id) < 0 {
+			child = right
+		}
+		if h[i].compare(h[child].hash, h[child].user.id) <= 0 {
+			return
+		}
+		h[i], h[child] = h[child], h[i]
+		i = child
+	}
+}
+
+// scratch is room for the users of a shard.
+type scratch struct {
+	users []*user
+	heap  userHeap
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// release puts the scratch back, and forgets the users in it.
+func (s *scratch) release() {
+	clear(s.users[:cap(s.users)])
+	clear(s.heap[:cap(s.heap)])
+	scratches.Put(s)
+}

@@ -1,0 +1,522 @@
+package usermgr_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// pager asks for pages of users or of sessions; what is compared is the items' IDs.
+type pager func(*usermgr.Manager, usermgr.PageQuery) (usermgr.Page[string], error)
+
+func userIDs(m *usermgr.Manager, q usermgr.PageQuery) (usermgr.Page[string], error) {
+	p, err := m.UserPage(q)
+	return idsOf(p, func(d usermgr.UserData) string { return d.UserID }), err
+}
+
+func sessionIDs(m *usermgr.Manager, q usermgr.PageQuery) (usermgr.Page[string], error) {
+	p, err := m.SessionPage(q)
+	return idsOf(p, func(s usermgr.SessionInfo) string { return s.SessionID }), err
+}
+
+func idsOf[T any](p usermgr.Page[T], id func(T) string) usermgr.Page[string] {
+	ids := usermgr.Page[string]{Next: p.Next, Total: p.Total}
+	for _, item := range p.Items {
+		ids.Items = append(ids.Items, id(item))
+	}
+	return ids
+}
+
+// ask returns a page, and fails the test on an error.
+func ask(t testing.TB, m *usermgr.Manager, of pager, q usermgr.PageQuery) usermgr.Page[string] {
+	t.Helper()
+	p, err := of(m, q)
+	if err != nil {
+		t.Fatalf("%+v: %v", q, err)
+	}
+	return p
+}
+
+// byCursor goes through a listing by cursor. Every page but the last must be full, and none may be empty but the first.
+func byCursor(t testing.TB, m *usermgr.Manager, of pager, q usermgr.PageQuery) (all []string) {
+	t.Helper()
+	for {
+		p := ask(t, m, of, q)
+		if n := len(p.Items); p.Total != -1 || n > q.Limit || p.Next != "" && n < q.Limit || n == 0 && q.Cursor != "" || len(all) > 10_000 {
+			t.Fatalf("a page of %d at %d, total %d, next %q", n, len(all), p.Total, p.Next)
+		}
+		all = append(all, p.Items...)
+		if q.Cursor = p.Next; p.Next == "" {
+			return all
+		}
+	}
+}
+
+// byNumber goes through a listing by page number, the last page first, and checks how many rows each page has.
+func byNumber(t testing.TB, m *usermgr.Manager, of pager, q usermgr.PageQuery, total int) []string {
+	t.Helper()
+	pages := (total + q.Limit - 1) / q.Limit
+	all := make([][]string, pages)
+	for q.Page = pages + 1; q.Page > 0; q.Page-- {
+		p := ask(t, m, of, q)
+		want := max(0, min(q.Limit, total-(q.Page-1)*q.Limit))
+		if len(p.Items) != want || p.Total != total || (p.Next != "") != (q.Page < pages) {
+			t.Fatalf("page %d of %d has %d rows, total %d, next %q; want %d, %d", q.Page, pages, len(p.Items), p.Total, p.Next, want, total)
+		}
+		if q.Page <= pages {
+			all[q.Page-1] = p.Items
+		}
+	}
+	return slices.Concat(all...)
+}
+
+// expectPages goes through a listing by cursor and by number, and fails the test unless each has what is wanted, once, in one order.
+func expectPages(t *testing.T, m *usermgr.Manager, of pager, q usermgr.PageQuery, want []string) {
+	t.Helper()
+	cursor, number := byCursor(t, m, of, q), byNumber(t, m, of, q, len(want))
+	if !slices.Equal(cursor, number) {
+		t.Errorf("%+v: by cursor there are %d, by number %d, or they have another order", q, len(cursor), len(number))
+	}
+	slices.Sort(cursor)
+	slices.Sort(want)
+	if !slices.Equal(cursor, want) {
+		t.Errorf("%+v: %d are listed, want %d, each once", q, len(cursor), len(want))
+	}
+}
+
+// crew is a manager with users of several devices and tags, some silent for a while, and what is to be found of them.
+type crew struct {
+	*usermgr.Manager
+	sessions []usermgr.SessionInfo
+	online   []string // all users who are online
+}
+
+const phone, tablet, desk = 1, 2, 3
+
+// newCrew has users without a session too, within their grace. It is called in a synctest bubble.
+func newCrew(t *testing.T, users int) *crew {
+	m := newManager(t, usermgr.Config{Checker: heartbeat.Off, Devices: usermgr.OnePerDevice(), OfflineGrace: time.Hour})
+	c, conn := &crew{Manager: m}, uint64(0)
+	on := func(userID string, device uint16) usermgr.Session {
+		conn++
+		link := newLink(conn)
+		s, err := m.Register(t.Context(), usermgr.Logon{UserID: userID, Device: device, Address: link.Address()}, link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	var talking []usermgr.Session
+	for i := range users {
+		userID := fmt.Sprintf("user%04d", i)
+		c.online = append(c.online, userID)
+		for _, device := range random.Perm(4)[:1+i%3] {
+			s := on(userID, uint16(device))
+			if random.IntN(4) == 0 {
+				m.SetSessionTag(s.ID(), "red")
+			}
+			if random.IntN(2) == 0 {
+				talking = append(talking, s)
+			}
+		}
+		switch i % 10 {
+		case 3:
+			m.SetTag(userID, "red")
+		case 4:
+			m.SetTag(userID, "blue")
+		case 5: // has no session, but counts as online
+			for _, s := range m.Sessions(userID) {
+				m.SetTag(userID, "red")
+				wait(t, m.UnregisterSession(s.SessionID, protocol.NetworkError, ""))
+			}
+		case 6: // is gone
+			wait(t, m.Unregister(userID, protocol.KickedOut, ""))
+			c.online = c.online[:len(c.online)-1]
+		}
+	}
+	time.Sleep(10 * time.Minute)
+	for _, s := range talking {
+		s.Received(1, 1, 64)
+	}
+	synctest.Wait()
+	for _, userID := range c.online {
+		c.sessions = append(c.sessions, m.Sessions(userID)...)
+	}
+	return c
+}
+
+// match returns the sessions that match a filter, and their users, by what Filter's documentation says.
+func (c *crew) match(f usermgr.Filter) (users, sessions []string) {
+	for _, s := range c.sessions {
+		if len(f.Devices) > 0 && !slices.Contains(f.Devices, s.Device) ||
+			f.Tag != "" && s.Tag != f.Tag && s.UserTag != f.Tag ||
+			f.IdleFor > 0 && time.Since(s.LastMessage) < f.IdleFor {
+			continue
+		}
+		sessions = append(sessions, s.SessionID)
+		if !slices.Contains(users, s.UserID) {
+			users = append(users, s.UserID)
+		}
+	}
+	if len(f.Devices) == 0 && f.Tag == "" && f.IdleFor == 0 {
+		users = slices.Clone(c.online)
+	}
+	return users, sessions
+}
+
+var filters = map[string]usermgr.Filter{
+	"everybody":     {},
+	"one device":    {Devices: []uint16{phone}},
+	"two devices":   {Devices: []uint16{phone, desk}},
+	"unspecified":   {Devices: []uint16{0}},
+	"tag":           {Tag: "red"},
+	"user's tag":    {Tag: "blue"},
+	"idle":          {IdleFor: 5 * time.Minute},
+	"idle for long": {IdleFor: time.Hour},
+	"all":           {Devices: []uint16{tablet, desk}, Tag: "red", IdleFor: 10 * time.Minute},
+	"nobody":        {Tag: "green"},
+}
+
+// H1, S3: while nothing changes the pages of every size have every item once, by cursor and by number, with a total.
+func TestPagesHaveEverythingOnce(t *testing.T) {
+	for name, f := range filters {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCrew(t, 120)
+				users, sessions := c.match(f)
+				if few := name == "nobody" || name == "idle for long"; few != (len(sessions) == 0) || len(sessions) >= len(c.sessions) && name != "everybody" {
+					t.Fatalf("of %d sessions %d match: the filter is not tested", len(c.sessions), len(sessions))
+				}
+				for _, limit := range []int{1, 2, 3, 7, 50, len(users), len(users) + 1, len(sessions), 1000} {
+					q := usermgr.PageQuery{Filter: f, Limit: max(limit, 1)}
+					expectPages(t, c.Manager, userIDs, q, users)
+					expectPages(t, c.Manager, sessionIDs, q, sessions)
+				}
+			})
+		})
+	}
+}
+
+// H1: without a filter, a grace or several devices a page by number skips users without a look at them; the rows are the same.
+func TestPagesOfPlainUsersHaveEverythingOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager(t, usermgr.Config{})
+		var users, sessions []string
+		for i := range uint64(1500) {
+			s := logOn(t, m, fmt.Sprint("user", i), newLink(i))
+			users, sessions = append(users, s.UserID()), append(sessions, s.ID())
+		}
+		for _, limit := range []int{1, 10, 499, 500, 1000} {
+			expectPages(t, m, userIDs, usermgr.PageQuery{Limit: limit}, users)
+			expectPages(t, m, sessionIDs, usermgr.PageQuery{Limit: limit}, sessions)
+		}
+	})
+}
+
+// H1: a user whose Offline handler does not return is offline, and takes nobody's place on a page.
+func TestPagesLeaveOutWhoIsAboutToBeForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager(t, usermgr.Config{})
+		for i := range uint64(300) {
+			logOn(t, m, fmt.Sprint("user", i), newLink(i))
+		}
+		q := usermgr.PageQuery{Limit: 10}
+		users, sessions := byCursor(t, m, userIDs, q), byCursor(t, m, sessionIDs, q) // in the same order
+		m.Subscribe(usermgr.Handlers{Offline: func(usermgr.UserData) { time.Sleep(time.Hour) }})
+		for _, userID := range slices.Concat(users[:50], users[250:]) {
+			m.Unregister(userID, protocol.KickedOut, "")
+		}
+		synctest.Wait()
+		expectPages(t, m, userIDs, q, users[50:250])
+		expectPages(t, m, sessionIDs, q, sessions[50:250])
+		time.Sleep(2 * time.Hour)
+	})
+}
+
+// S3: the sessions that match can be ranged over; the ranging may stop, and may change them.
+func TestMatchingYieldsTheSessionsThatMatch(t *testing.T) {
+	for name, f := range filters {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCrew(t, 120)
+				_, want := c.match(f)
+				var got []string
+				for s := range c.Matching(f) {
+					got = append(got, s.SessionID)
+				}
+				slices.Sort(got)
+				slices.Sort(want)
+				if !slices.Equal(got, want) {
+					t.Errorf("%d match, want %d", len(got), len(want))
+				}
+				kicked := 0
+				for s := range c.Matching(f) {
+					wait(t, c.UnregisterSession(s.SessionID, protocol.KickedOut, ""))
+					if kicked++; kicked == 3 {
+						break
+					}
+				}
+				left := 0
+				for range c.Matching(f) {
+					left++
+				}
+				if left != len(want)-kicked {
+					t.Errorf("%d of %d were kicked, and %d are left", kicked, len(want), left)
+				}
+			})
+		})
+	}
+}
+
+// S3: items are described in full: a user with every session, whichever of them matches, the oldest first.
+func TestPagesDescribeTheirItems(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrew(t, 120)
+		users, err := c.UserPage(usermgr.PageQuery{Filter: usermgr.Filter{Devices: []uint16{phone}}})
+		if err != nil || len(users.Items) == 0 {
+			t.Fatalf("%d users: %v", len(users.Items), err)
+		}
+		for _, d := range users.Items {
+			want, _ := c.User(d.UserID)
+			if fmt.Sprint(d) != fmt.Sprint(want) {
+				t.Errorf("the page has\n\t%+v, want\n\t%+v", d, want)
+			}
+		}
+		sessions, err := c.SessionPage(usermgr.PageQuery{Limit: 1000})
+		if err != nil || len(sessions.Items) != len(c.sessions) {
+			t.Fatalf("%d sessions: %v, want %d", len(sessions.Items), err, len(c.sessions))
+		}
+		seen := make(map[string][]usermgr.SessionInfo)
+		for i, s := range sessions.Items {
+			if n := len(seen[s.UserID]); n > 0 && sessions.Items[i-1].UserID != s.UserID {
+				t.Errorf("the sessions of %s do not stand together", s.UserID)
+			}
+			seen[s.UserID] = append(seen[s.UserID], s)
+		}
+		for userID, got := range seen {
+			if want := c.Sessions(userID); fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("the page has\n\t%+v, want\n\t%+v", got, want)
+			}
+		}
+	})
+}
+
+// By cursor, whoever is online throughout is listed exactly once, and nobody twice, while others come and go.
+func TestCursorIsStableWhileUsersComeAndGo(t *testing.T) {
+	m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
+	stay := make(map[string]bool) // the users who stay, and their sessions
+	for i := range uint64(1000) {
+		userID := fmt.Sprint("stays", i)
+		stay[userID] = true
+		stay[logOn(t, m, userID, newLink(i)).ID()] = true
+	}
+	var others sync.WaitGroup
+	defer others.Wait()
+	quit := make(chan struct{})
+	defer close(quit)
+	for worker := range uint64(2) {
+		others.Go(func() {
+			random := rand.New(rand.NewPCG(worker, 1))
+			for conn := 1_000_000 * (worker + 1); ; conn++ {
+				select {
+				case <-quit:
+					return
+				default:
+				}
+				link, l := newLink(conn), usermgr.Logon{UserID: fmt.Sprint("comes", random.IntN(300))}
+				if conn%4 == 0 { // another session of one who stays
+					l.UserID, l.Device = fmt.Sprint("stays", random.IntN(1000)), tablet
+				}
+				s, err := m.Register(t.Context(), l, link)
+				if err != nil {
+					t.Errorf("%s could not log on: %v", l.UserID, err)
+					return
+				}
+				if conn%3 > 0 {
+					s.End(protocol.ClientClosed)
+				}
+			}
+		})
+	}
+	for round := range 20 {
+		for name, of := range map[string]pager{"users": userIDs, "sessions": sessionIDs} {
+			q := usermgr.PageQuery{Limit: 1 + round*round}
+			seen := make(map[string]int)
+			for {
+				p := ask(t, m, of, q)
+				for _, id := range p.Items {
+					seen[id]++
+				}
+				if q.Cursor = p.Next; p.Next == "" {
+					break
+				}
+			}
+			stayed := 0
+			for id, n := range seen {
+				if n > 1 {
+					t.Errorf("%s, %d a page: %s is listed %d times", name, q.Limit, id, n)
+				}
+				if stay[id] {
+					stayed++
+				}
+			}
+			if stayed != 1000 {
+				t.Errorf("%s, %d a page: of the 1,000 who stay %d are listed", name, q.Limit, stayed)
+			}
+		}
+		matched := 0
+		for s := range m.Matching(usermgr.Filter{}) {
+			if stay[s.SessionID] {
+				matched++
+			}
+		}
+		if matched != 1000 {
+			t.Errorf("of the 1,000 sessions that stay %d match", matched)
+		}
+		if p := ask(t, m, userIDs, usermgr.PageQuery{Page: 2, Limit: 7}); len(p.Items) != 7 || p.Total < 1000 {
+			t.Errorf("page 2 has %d rows, total %d", len(p.Items), p.Total)
+		}
+	}
+}
+
+// A cursor is a place: it goes on when the item before it has gone, with another limit, and with another filter.
+func TestCursorOutlivesTheItemItNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager(t, usermgr.Config{Devices: usermgr.UpTo(9)})
+		for i := range uint64(100) {
+			logOn(t, m, fmt.Sprint("user", i/2), newLink(i)) // each has two sessions
+		}
+		for _, of := range []pager{userIDs, sessionIDs} {
+			whole := ask(t, m, of, usermgr.PageQuery{Limit: 1000}).Items
+			first := ask(t, m, of, usermgr.PageQuery{Limit: 5})
+			last := first.Items[4]
+			wait(t, m.Unregister(last, protocol.KickedOut, ""))
+			wait(t, m.UnregisterSession(last, protocol.KickedOut, ""))
+			rest := ask(t, m, of, usermgr.PageQuery{Limit: 1000, Cursor: first.Next, Filter: usermgr.Filter{Devices: []uint16{0}}})
+			if !slices.Equal(rest.Items, whole[5:]) {
+				t.Errorf("after the cursor there are %d items, want %d", len(rest.Items), len(whole)-5)
+			}
+		}
+		numbered := ask(t, m, sessionIDs, usermgr.PageQuery{Limit: 5, Page: 3})
+		next := ask(t, m, sessionIDs, usermgr.PageQuery{Limit: 5, Page: 4})
+		if p := ask(t, m, sessionIDs, usermgr.PageQuery{Limit: 5, Cursor: numbered.Next}); !slices.Equal(p.Items, next.Items) {
+			t.Error("the cursor of page 3 does not go on with page 4")
+		}
+	})
+}
+
+// A session ID is a secret, and a cursor may end up in a link of a web page.
+func TestCursorHasNoSessionID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager(t, usermgr.Config{})
+		for i := range uint64(2) {
+			logOn(t, m, fmt.Sprint("user", i), newLink(i))
+		}
+		p := ask(t, m, sessionIDs, usermgr.PageQuery{Limit: 1})
+		raw, err := base64.RawURLEncoding.DecodeString(p.Next)
+		id := uuid.MustParse(p.Items[0])
+		if err != nil || bytes.Contains(raw, id[8:]) {
+			t.Errorf("the cursor is %q, %v, and has the random part of %v", raw, err, id)
+		}
+	})
+}
+
+// A cursor of another manager, of the other kind of page, or of nobody is refused; so are limits and pages that are not.
+func TestBadPageQueriesAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		managers := []*usermgr.Manager{newManager(t, usermgr.Config{}), newManager(t, usermgr.Config{})}
+		for _, m := range managers {
+			for i := range uint64(3) {
+				logOn(t, m, fmt.Sprint("ann", i), newLink(i))
+			}
+		}
+		m := managers[0]
+		for name, of := range map[string]pager{"users": userIDs, "sessions": sessionIDs} {
+			good := ask(t, m, of, usermgr.PageQuery{Limit: 1}).Next
+			otherKind := sessionIDs
+			if name == "sessions" {
+				otherKind = userIDs
+			}
+			type query = usermgr.PageQuery
+			bad := map[string]struct {
+				query
+				want error
+			}{
+				"another manager's": {query{Cursor: ask(t, managers[1], of, query{Limit: 1}).Next}, usermgr.ErrBadCursor},
+				"the other kind's":  {query{Cursor: ask(t, m, otherKind, query{Limit: 1}).Next}, usermgr.ErrBadCursor},
+				"no base64":         {query{Cursor: "users, please"}, usermgr.ErrBadCursor},
+				"too short":         {query{Cursor: "AAAA"}, usermgr.ErrBadCursor},
+				"garbage":           {query{Cursor: strings.Repeat("A", 40)}, usermgr.ErrBadCursor},
+				"cut off":           {query{Cursor: good[:len(good)-4]}, usermgr.ErrBadCursor},
+				"too long":          {query{Cursor: good + "AAAA"}, usermgr.ErrBadCursor},
+				"both":              {query{Cursor: good, Page: 1}, usermgr.ErrCursorAndPage},
+				"page -1":           {query{Page: -1}, usermgr.ErrBadPage},
+				"limit -1":          {query{Limit: -1}, usermgr.ErrBadLimit},
+				"limit 1001":        {query{Limit: 1001}, usermgr.ErrBadLimit},
+			}
+			for what, b := range bad {
+				if p, err := of(m, b.query); !errors.Is(err, b.want) || p.Items != nil {
+					t.Errorf("%s, %s: %d items, %v; want %v", name, what, len(p.Items), err, b.want)
+				}
+			}
+			for i := range good { // no character may be changed, nor the bits that the last one does not need
+				for _, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=" {
+					changed := good[:i] + string(c) + good[i+1:]
+					if _, err := of(m, query{Cursor: changed}); changed != good && !errors.Is(err, usermgr.ErrBadCursor) {
+						t.Fatalf("%s: the cursor %s, changed to %s, gives %v", name, good, changed, err)
+					}
+				}
+			}
+		}
+	})
+}
+
+// The limits of a page: 100 by default, 1,000 at most, and no page number is too large.
+func TestPageLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager(t, usermgr.Config{})
+		for _, of := range []pager{userIDs, sessionIDs} {
+			if p := ask(t, m, of, usermgr.PageQuery{}); p.Items != nil || p.Next != "" || p.Total != -1 {
+				t.Errorf("of nobody the first page is %+v", p)
+			}
+			if p := ask(t, m, of, usermgr.PageQuery{Page: 1}); p.Items != nil || p.Next != "" || p.Total != 0 {
+				t.Errorf("of nobody page 1 is %+v", p)
+			}
+		}
+		for i := range uint64(1001) {
+			logOn(t, m, fmt.Sprint("user", i), newLink(i))
+		}
+		for _, of := range []pager{userIDs, sessionIDs} {
+			for limit, want := range map[int]int{0: 100, 1: 1, 1000: 1000} {
+				for page := range 2 {
+					if p := ask(t, m, of, usermgr.PageQuery{Limit: limit, Page: page}); len(p.Items) != want {
+						t.Errorf("a page of limit %d has %d items, want %d", limit, len(p.Items), want)
+					}
+				}
+			}
+			for _, limit := range []int{1, 2, 1000} {
+				for _, page := range []int{1002, math.MaxInt/1000 + 2, math.MaxInt/2 + 2, math.MaxInt} {
+					if p := ask(t, m, of, usermgr.PageQuery{Limit: limit, Page: page}); p.Items != nil || p.Next != "" || p.Total != 1001 {
+						t.Errorf("page %d of limit %d is %d items, next %q, total %d", page, limit, len(p.Items), p.Next, p.Total)
+					}
+				}
+			}
+		}
+	})
+}
