@@ -14,18 +14,17 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// link is one connection's way through the bridge: the engine's Binding on one side, the manager's Link on the other.
+// link is one connection's way through the bridge: the manager's Link on one side, and on the other the engine's Binding
+// until it is admitted; then the session itself is that, so that the message path touches no more memory than it must.
 type link struct {
 	bridge *Bridge
 	conn   *engine.Conn
-	// session is set before Admit, and read on the connection's loop after it: the message path needs no lock.
-	session usermgr.Session
 
-	mu     sync.Mutex
-	logon  *logon             // nil when the connection has been let in: it may be closed
-	ended  protocol.CloseCode // why the connection ended; 0 while it has not
-	known  bool               // session may be told of the end
-	closed bool               // the manager is done with the link
+	mu      sync.Mutex
+	session usermgr.Session    // nil until the manager has given it
+	logon   *logon             // nil when the connection has been let in: it may be closed
+	ended   protocol.CloseCode // why the connection ended; 0 while it has not
+	closed  bool               // the manager is done with the link
 }
 
 // logon is what a link needs until it has been let in. It is the context of its authenticator, with a deadline of which a
@@ -35,6 +34,7 @@ type logon struct {
 	deadline int64 // Unix nanoseconds
 
 	first    protocol.Message
+	admitted engine.Admitted
 	answered bool                    // or about to be
 	cancel   context.CancelCauseFunc // ends the logon, while it is under way
 	why      *protocol.CloseError    // Close's, when it came early
@@ -47,32 +47,33 @@ var (
 	_ usermgr.CloseReporter = (*link)(nil)
 )
 
-func (l *link) Beat()                                    { l.session.Beat() }
-func (l *link) Received(typ uint16, messages, bytes int) { l.session.Received(typ, messages, bytes) }
-func (l *link) Sent(typ uint16, messages, bytes int)     { l.session.Sent(typ, messages, bytes) }
+// Beat, Received and Sent are the session's once the connection is let in.
+func (l *link) Beat()                     {}
+func (l *link) Received(uint16, int, int) {}
+func (l *link) Sent(uint16, int, int)     {}
 
-// Dropped may come from any goroutine, before the session is there too.
+// Dropped may come from any goroutine.
 func (l *link) Dropped(typ uint16, messages, bytes int) {
 	l.mu.Lock()
-	known := l.known
+	s := l.session
 	l.mu.Unlock()
-	if known {
-		l.session.Dropped(typ, messages, bytes)
+	if s != nil {
+		s.Dropped(typ, messages, bytes)
 	}
 }
 
-// Ended is called by the engine when the connection begins to close.
-func (l *link) Ended(code protocol.CloseCode) {
+// End is called by the engine when the connection begins to close.
+func (l *link) End(code protocol.CloseCode) {
 	l.mu.Lock()
 	l.ended = code
-	known := l.known
+	s := l.session
 	var cancel context.CancelCauseFunc
-	if !known {
+	if s == nil {
 		cancel = l.logon.cancel
 	}
 	l.mu.Unlock()
-	if known {
-		l.session.End(code)
+	if s != nil {
+		s.End(code)
 	} else if cancel != nil {
 		cancel(&protocol.CloseError{Code: code, Text: "the connection ended before the logon was done"})
 	}
@@ -239,7 +240,6 @@ func (l *link) admit(s usermgr.Session, stop func() bool) {
 	inTime := stop() // if not, the client is told in this moment that it took too long
 	l.mu.Lock()
 	l.session = s
-	l.known = true
 	first := &l.logon.first
 	l.logon.answered = inTime
 	l.logon.cancel = nil
@@ -252,7 +252,8 @@ func (l *link) admit(s usermgr.Session, stop func() bool) {
 		s.End(ended)
 		return
 	}
-	a := engine.Admitted{UserID: s.UserID(), StrictUserID: l.bridge.cfg.StrictUserID}
+	a := &l.logon.admitted
+	a.UserID, a.StrictUserID, a.Binding = s.UserID(), l.bridge.cfg.StrictUserID, s
 	if first.Type == protocol.Logon {
 		a.Reply = l.logonReply(first, s)
 	} else {

@@ -156,7 +156,7 @@ func TestListenersWithCodecsOfTheirOwn(t *testing.T) {
 	}})
 	g := newGate(t, e)
 	g.first = func(c *engine.Conn, m *protocol.Message, _ *binding) {
-		a := engine.Admitted{UserID: m.UserID}
+		a := &engine.Admitted{UserID: m.UserID}
 		if m.Type != protocol.Logon {
 			a.Deliver = m.Clone()
 		}

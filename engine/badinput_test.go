@@ -115,7 +115,7 @@ func TestWhatWaitsForTheAdmissionIsLimited(t *testing.T) {
 		p.send(protocol.Message{Type: 1, ID: id + 1, Body: make([]byte, 500)})
 	}
 	_ = b.conn.Send(2, []byte("not before the reply"))
-	b.conn.Admit(engine.Admitted{UserID: "ann", Reply: &protocol.Message{Type: protocol.Logon, Flags: protocol.FlagReply}})
+	b.conn.Admit(&engine.Admitted{UserID: "ann", Reply: &protocol.Message{Type: protocol.Logon, Flags: protocol.FlagReply}})
 	if m := p.read(); m.Type != protocol.Logon {
 		t.Errorf("the first frame is of type %#x, want the reply", m.Type)
 	}
@@ -262,7 +262,7 @@ func TestAfterAdmission(t *testing.T) {
 	e := newEcho(engine.Config{})
 	g := newGate(t, e)
 	g.first = func(c *engine.Conn, m *protocol.Message, _ *binding) {
-		c.Admit(engine.Admitted{UserID: "ann", StrictUserID: m.Type == 2})
+		c.Admit(&engine.Admitted{UserID: "ann", StrictUserID: m.Type == 2})
 	}
 	users := make(chan string, 10)
 	e.Handle(3, func(_ *engine.Conn, m *protocol.Message) { users <- m.UserID })

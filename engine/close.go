@@ -78,7 +78,7 @@ func (c *Conn) tellEnd() {
 	c.endTold = c.endTold || tell
 	c.mu.Unlock()
 	if tell {
-		c.guard(func() { b.Ended(code) })
+		c.guard(func() { b.End(code) })
 	}
 }
 

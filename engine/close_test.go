@@ -200,7 +200,7 @@ func TestAnEndWhileTheAdmissionDecidesIsTheClients(t *testing.T) {
 	b := receive(t, "a connection", g.arrived)
 	p.endSide()
 	b.wantEnd(t, protocol.ClientClosed)
-	b.conn.Admit(engine.Admitted{UserID: "ann"}) // too late, and harmless
+	b.conn.Admit(&engine.Admitted{UserID: "ann"}) // too late, and harmless
 }
 
 // A peer that ends its side right after its requests is answered: Reply on the loop, and Send from the handler.
@@ -245,7 +245,7 @@ func TestEndedComesOnceWhoeverCloses(t *testing.T) {
 	var closing atomic.Pointer[engine.Conn]
 	g.first = func(c *engine.Conn, m *protocol.Message, _ *binding) {
 		if m.ID%2 == 0 {
-			c.Admit(engine.Admitted{UserID: m.UserID, Deliver: m.Clone()})
+			c.Admit(&engine.Admitted{UserID: m.UserID, Deliver: m.Clone()})
 		}
 		closing.Store(c) // the other goroutine closes it while First returns, a little earlier or later
 		for range m.ID % 64 * 8 {

@@ -46,7 +46,7 @@ type Conn struct {
 	unfinished bool // a frame has begun to arrive, at unfinishedSince; the loop's own
 
 	loop    *loop   // set when the connection is opened, before anyone else can see it
-	binding Binding // set on the loop; read on the loop, or under mu
+	binding Binding // set under mu; read under mu, or on the loop once the connection is bound
 	// The loop's own.
 	gc         gnet.Conn
 	userID     string
@@ -140,17 +140,23 @@ type Admitted struct {
 	UserID string
 	// StrictUserID closes the connection with WrongUserID when a message carries another user's ID.
 	StrictUserID bool
+	// Binding, when not nil, takes the place of what Admission.First returned, from now on.
+	Binding Binding
 	// Reply, when not nil, is sent before anything else.
 	Reply *protocol.Message
 	// Deliver, when not nil, is the first message, to be delivered to its handler. It must own its memory.
 	Deliver *protocol.Message
 }
 
-// Admit lets a connection in whose first message is with the Admission. On one that is closing it does nothing.
-func (c *Conn) Admit(a Admitted) {
+// Admit lets a connection in whose first message is with the Admission. On one that is closing it does nothing. a must not
+// be changed any more.
+func (c *Conn) Admit(a *Admitted) {
 	c.mu.Lock()
 	if c.state.Load() == stateVerifying {
 		c.letIn = true
+		if a.Binding != nil {
+			c.binding = a.Binding // whose end must be told from now on; the loop looks at it when it has let the connection in
+		}
 		if a.Reply != nil {
 			c.putFirst(a.Reply) // here, not on the loop: a Close that comes in between sends it too
 		}
@@ -160,7 +166,7 @@ func (c *Conn) Admit(a Admitted) {
 }
 
 // admit runs on the loop.
-func (c *Conn) admit(a Admitted) {
+func (c *Conn) admit(a *Admitted) {
 	c.mu.Lock()
 	if c.state.Load() != stateVerifying {
 		c.mu.Unlock()

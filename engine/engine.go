@@ -234,7 +234,7 @@ type Admission interface {
 }
 
 // Binding is what an Admission knows of a connection. Beat, Received and Sent stand in the message path, on the connection's
-// loop, from Admit on: they must take no lock, look nothing up and allocate nothing. Dropped and Ended are rare, and may come
+// loop, from Admit on: they must take no lock, look nothing up and allocate nothing. Dropped and End are rare, and may come
 // from any goroutine, before Admit too.
 type Binding interface {
 	// Beat says that bytes have come from the client.
@@ -246,9 +246,9 @@ type Binding interface {
 	Sent(typ uint16, messages, bytes int)
 	// Dropped counts messages that were thrown away because the outbound limit was reached.
 	Dropped(typ uint16, messages, bytes int)
-	// Ended is called once, from any goroutine, when the connection begins to close, whoever closes it. It must not
+	// End is called once, from any goroutine, when the connection begins to close, whoever closes it. It must not
 	// block.
-	Ended(code protocol.CloseCode)
+	End(code protocol.CloseCode)
 }
 
 // noBinding is for an Admission that does not want to know more of a connection.
@@ -258,4 +258,4 @@ func (noBinding) Beat()                     {}
 func (noBinding) Received(uint16, int, int) {}
 func (noBinding) Sent(uint16, int, int)     {}
 func (noBinding) Dropped(uint16, int, int)  {}
-func (noBinding) Ended(protocol.CloseCode)  {}
+func (noBinding) End(protocol.CloseCode)    {}

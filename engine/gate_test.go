@@ -61,7 +61,7 @@ func (g *gate) First(c *engine.Conn, m *protocol.Message) engine.Binding {
 		g.first(c, m, b)
 		return b
 	}
-	c.Admit(engine.Admitted{UserID: m.UserID, Deliver: m.Clone()})
+	c.Admit(&engine.Admitted{UserID: m.UserID, Deliver: m.Clone()})
 	return b
 }
 
@@ -128,7 +128,7 @@ func (b *binding) Dropped(typ uint16, messages, bytes int) {
 	b.at("Dropped")
 }
 
-func (b *binding) Ended(code protocol.CloseCode) {
+func (b *binding) End(code protocol.CloseCode) {
 	b.mu.Lock()
 	b.ends = append(b.ends, code)
 	first := len(b.ends) == 1

@@ -29,7 +29,7 @@ func (b *memoryBinding) Beat()                              {}
 func (b *memoryBinding) Received(_ uint16, messages, _ int) { b.received += messages }
 func (b *memoryBinding) Sent(_ uint16, messages, _ int)     { b.sent += messages }
 func (b *memoryBinding) Dropped(uint16, int, int)           {}
-func (b *memoryBinding) Ended(protocol.CloseCode)           {}
+func (b *memoryBinding) End(protocol.CloseCode)             {}
 
 // What Send needs of a Conn lies in its first cache line, what a read needs in two. Memory of 192 bytes begins with a line.
 func TestAConnsHotFieldsLieInTwoCacheLines(t *testing.T) {

@@ -237,7 +237,9 @@ func (c *Conn) firstMessage(m *protocol.Message) bool {
 		b = noBinding{}
 	}
 	c.mu.Lock()
-	c.binding = b
+	if c.binding == nil { // or else Admit has brought another already
+		c.binding = b
+	}
 	over := c.state.Load() >= stateClosing
 	c.mu.Unlock()
 	if over {

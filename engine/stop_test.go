@@ -257,7 +257,7 @@ type unbinding struct{}
 func (unbinding) First(c *engine.Conn, m *protocol.Message) engine.Binding {
 	first := m.Clone()
 	first.UserID = "ann"
-	c.Admit(engine.Admitted{UserID: "ann", Deliver: first})
+	c.Admit(&engine.Admitted{UserID: "ann", Deliver: first})
 	return nil
 }
 func (unbinding) Drain(context.Context) int { return 0 }
