@@ -21,13 +21,14 @@ func broadcast(b *bench) (report.Section, error) {
 	args := []string{"-conns", fmt.Sprint(conns), "-size", fmt.Sprint(broadcastSize)}
 	write := kind("write(2)", wire.Rollcall, append([]string{"write-broadcast"}, args...)...)
 	ours := kind("Rollcall", wire.Rollcall, append([]string{"rollcall-broadcast"}, args...)...)
+	service := kind("Rollcall, push", wire.Rollcall, append([]string{"rollcall-broadcast", "-by", "service"}, args...)...)
 	bare := kind("minimal", wire.Rollcall, append([]string{"minimal-broadcast"}, args...)...)
-	peers := []peer{renamed(write, "write(2), again"), write, bare, ours}
+	peers := []peer{renamed(write, "write(2), again"), write, bare, ours, service}
 
 	s := report.Section{Intro: fmt.Sprintf(`
 One message of %d B to %s connections, over and over, counted where it is received. write(2) is the least that could do it:
 one thread that calls write for one socket after the other, past Go's scheduler. Rollcall is Engine.Broadcast to all its
-connections, on one event loop. minimal encodes once, and has one task on the event loop call gnet's Write for each
+connections, on one event loop; "Rollcall, push" is push.Service to everyone, which tells for each user what happened. minimal encodes once, and has one task on the event loop call gnet's Write for each
 connection; of the broadcasts that are under way it makes a write each, where Rollcall makes one of those that wait. Each run
 is a new process, since two servers have more connections than the generator has descriptors.`, broadcastSize, report.Count(float64(conns)))}
 	var body strings.Builder
@@ -43,7 +44,8 @@ is a new process, since two servers have more connections than the generator has
 		}
 		hand := find(all, write)
 		fmt.Fprintf(&body, "### %s\n\n%s\n", strings.ToUpper(what[:1])+what[1:], rateTable("messages", all, hand, find(all, bare)))
-		s.Targets = append(s.Targets, atLeast(what, find(all, ours), hand, 0.9, find(all, bare)))
+		s.Targets = append(s.Targets, atLeast(what, find(all, ours), hand, 0.9, find(all, bare)),
+			atLeast(what+", push", find(all, service), hand, 0.9, find(all, bare)))
 	}
 	s.Body = body.String()
 	return s, nil

@@ -55,7 +55,7 @@ func main() {
 	flags.IntVar(&o.loops, "loops", 1, "event loops")
 	flags.IntVar(&o.conns, "conns", 1000, "connections to wait for before a push")
 	flags.IntVar(&o.size, "size", 64, "bytes of a message that is pushed, header included")
-	flags.StringVar(&o.by, "by", "conn", "what a push calls: conn (Conn.Send) or user (Bridge.Send)")
+	flags.StringVar(&o.by, "by", "conn", "what a push calls: conn (Conn.Send, Engine.Broadcast), user (Bridge.Send) or service (push.Service, of a broadcast)")
 	flags.BoolVar(&o.check, "check", false, "hold what happens against the contract")
 	_ = flags.Parse(os.Args[2:])
 

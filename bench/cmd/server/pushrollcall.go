@@ -15,6 +15,7 @@ import (
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -23,6 +24,7 @@ type rollcallServer struct {
 	engine *engine.Engine
 	bridge *bridge.Bridge
 	users  *usermgr.Manager
+	push   *push.Service
 
 	mu      sync.Mutex
 	online  []string
@@ -48,6 +50,8 @@ func newRollcall(o options) (*rollcallServer, error) {
 	})
 	s.engine = engine.New(engine.Config{Addr: o.addr, Loops: o.loops})
 	s.bridge = bridge.Attach(s.engine, s.users, bridge.Config{})
+	s.push = push.New()
+	s.push.Register("engine", push.NewEngine(s.bridge))
 	s.engine.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
 	if err := s.engine.Listen(); err != nil {
 		return nil, err
@@ -82,8 +86,23 @@ func rollcallBroadcast(o options) error {
 		return err
 	}
 	<-s.arrived
+	if o.by == "service" {
+		return toAll(o.conns, s.pushToEveryone(o.size)).obey()
+	}
 	body := make([]byte, o.size-protocol.HeaderLen)
 	return toAll(o.conns, func() { s.broadcast(wire.MessageType, body) }).obey()
+}
+
+// pushToEveryone returns a function that pushes one message, of size bytes on the wire, to everyone.
+func (s *rollcallServer) pushToEveryone(size int) func() {
+	body, err := protocol.AppendPush(nil, push.Binary(nil))
+	mustSend(err)
+	content := make([]byte, size-protocol.HeaderLen-len(body))
+	return func() {
+		if r := s.push.Push(context.Background(), push.ToEveryone(), push.Binary(content)); r.Sessions() != len(s.conns) {
+			mustSend(fmt.Errorf("a push went to %d of %d sessions: %w", r.Sessions(), len(s.conns), r.Err))
+		}
+	}
 }
 
 // broadcast sends one message to everybody.
