@@ -34,7 +34,7 @@ func server(ctx context.Context, args []string) error {
 	})
 
 	srv.Handle(say, func(c *engine.Conn, m *protocol.Message) { // without a destination: to everyone
-		_, _ = srv.Broadcast(srv.Conns(), &protocol.Message{Type: say, UserID: m.UserID, Body: m.Body}, nil)
+		_, _ = srv.Broadcast(srv.Conns(), &protocol.Message{Type: say, UserID: m.UserID, Body: m.Body})
 	})
 	srv.Handle(who, engine.Typed(engine.JSON, func(_ *engine.Conn, _ *protocol.Message, req whoRequest) (whoReply, error) {
 		p, err := users.UserPage(usermgr.PageQuery{Cursor: req.Next, Limit: *page})
