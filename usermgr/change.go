@@ -49,7 +49,7 @@ func (c *Change) Wait(ctx context.Context) (sessions int, err error) {
 func (m *Manager) Unregister(userID string, code protocol.CloseCode, text string) *Change {
 	c := newChange()
 	if u := m.users.get(userID); u != nil {
-		c.end(u, ending{code, text}, everySession, nil)
+		c.end(u, ending{code: code, text: text}, nil, nil)
 	}
 	c.partDone(0)
 	return c
@@ -57,32 +57,32 @@ func (m *Manager) Unregister(userID string, code protocol.CloseCode, text string
 
 // UnregisterSession ends one session. See Unregister.
 func (m *Manager) UnregisterSession(sessionID string, code protocol.CloseCode, text string) *Change {
-	return endOne(m.sessions.withID(sessionID), ending{code, text})
+	return endOne(m.sessions.withID(sessionID), ending{code: code, text: text})
 }
 
 // UnregisterAt ends the session on the connection a.Conn. See Unregister.
 func (m *Manager) UnregisterAt(a Address, code protocol.CloseCode, text string) *Change {
-	return endOne(m.sessions.onConn(a.Conn), ending{code, text})
+	return endOne(m.sessions.onConn(a.Conn), ending{code: code, text: text})
 }
 
 // Clear ends every session of the moment, and the logons that wait at this moment, with ServerStopping.
 func (m *Manager) Clear() *Change {
 	c := newChange()
 	for u := range m.users.all() {
-		c.end(u, ending{code: protocol.ServerStopping}, everySession, nil)
+		c.end(u, ending{code: protocol.ServerStopping}, nil, nil)
 	}
 	c.partDone(0)
 	return c
 }
 
-func everySession(*session) bool { return true }
-
-// end ends those of u's sessions that which says, and after them the logons that wait now and are such: its part runs
-// behind them, in turn. recorded, when not nil, is called for each session whose end it is, when that is recorded, with
-// u's lock held. It reports whether there was anything that could end.
-func (c *Change) end(u *user, why ending, which func(*session) bool, recorded func(*session)) (found bool) {
+// end ends those of u's sessions that only says, and after them the logons that wait now and are such: its part runs
+// behind them, in turn. A nil only means the whole user, with the grace of one who has no session. recorded, when not nil,
+// is called for each session whose end it is, when that is recorded, with u's lock held. It reports whether there was
+// anything that could end.
+func (c *Change) end(u *user, why ending, only func(*session) bool, recorded func(*session)) (found bool) {
 	c.open.Add(1)
 	var n int64
+	which := func(s *session) bool { return only == nil || only(s) }
 	record := func(s *session) { // u.mu is held
 		if s.record(why) {
 			n++
@@ -97,7 +97,7 @@ func (c *Change) end(u *user, why ending, which func(*session) bool, recorded fu
 			record(s) // the cause counts from the call, not from the turn
 		}
 	}
-	found = n > 0 || u.running // a logon may be under way
+	found = n > 0 || u.running || only == nil && u.online // a logon may be under way
 	start := u.enqueue(&change{run: func(u *user) {
 		u.mu.Lock()
 		ending := u.list()
@@ -112,7 +112,7 @@ func (c *Change) end(u *user, why ending, which func(*session) bool, recorded fu
 				u.finish(s)
 			}
 		}
-		if !why.code.MayReconnect() || why.code == protocol.ServerStopping {
+		if only == nil && (!why.code.MayReconnect() || why.code == protocol.ServerStopping) {
 			u.endGrace()
 		}
 		c.partDone(n)

@@ -24,8 +24,9 @@ type Handlers struct {
 	Offline func(u UserData)
 	// Connected: a session has begun. Its handlers return before the session's first message is delivered.
 	Connected func(s SessionInfo)
-	// PushedOut: the user logged on again from another connection, and this session may not live beside the new one. The old session's last message handler has
-	// returned; its connection is still open and takes messages; lookups still answer with it. Disconnected follows.
+	// PushedOut: the user logged on again from another connection, and this session may not live beside the new one. The
+	// old session's last message handler has returned; its connection is still open and takes messages; lookups still
+	// answer with it. Disconnected follows.
 	PushedOut func(old SessionInfo, by Address)
 	// Ignored: the user is online, and a second logon from another connection was refused (IgnoreNew).
 	Ignored func(userID string, by Address)

@@ -72,48 +72,65 @@ type Kicked struct {
 // Kick is a kick under way.
 type Kick struct {
 	change *Change
+	// closed is done when the outcomes that are awaited are known. It is held open until change is done.
+	closed  *Change
+	release sync.Once
 
-	mu      sync.Mutex
-	kicked  []*kickedSession
-	pending sync.WaitGroup // connections whose outcome is awaited
+	mu     sync.Mutex
+	kicked []*kickedSession
 }
 
 type kickedSession struct {
 	session *session
+	final   *SessionInfo // nil until it has ended
 	outcome CloseOutcome
 }
 
 // Wait waits until the sessions have ended, all their event handlers included, and their connections too, or until ctx
-// ends. It returns what became of each session, the oldest first for each user; with ctx's error, of each as far as is known. In an event handler,
-// waiting for a kick of the handler's own user ends with ctx's error.
+// ends. It returns what became of each session, the oldest first; with ctx's error, of each as far as is known. In an event
+// handler, waiting for a kick of the handler's own user ends with ctx's error.
 func (k *Kick) Wait(ctx context.Context) ([]Kicked, error) {
 	_, err := k.change.Wait(ctx)
 	if err == nil {
-		closed := make(chan struct{})
-		go func() {
-			k.pending.Wait()
-			close(closed)
-		}()
-		select {
-		case <-closed:
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
+		k.release.Do(func() { k.closed.partDone(0) })
+		_, err = k.closed.Wait(ctx)
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	all := make([]Kicked, len(k.kicked))
+	var live []int
 	for i, s := range k.kicked {
-		all[i] = Kicked{Session: s.session.user.info(s.session), Outcome: s.outcome}
+		all[i].Outcome = s.outcome
+		if s.final != nil {
+			all[i].Session = *s.final
+		} else {
+			live = append(live, i)
+		}
+	}
+	kicked := k.kicked
+	k.mu.Unlock()
+	for _, i := range live {
+		s := kicked[i].session
+		all[i].Session = s.user.info(s)
 	}
 	return all, err
+}
+
+// ended notes what a session has counted in the end.
+func (k *Kick) ended(s *session, final SessionInfo) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, entry := range k.kicked {
+		if entry.session == s {
+			entry.final = &final
+		}
+	}
 }
 
 // KickUser throws a user out: every session of the user, and the logons that wait at this moment once they have come
 // online, end with KickedOut, after which a client does not reconnect by itself. It returns at once, and may be called in
 // handlers; Wait tells the outcome. The error is ErrBlankID, or ErrUnknownID for a user who is not there.
 func (m *Manager) KickUser(userID string, o KickOptions) (*Kick, error) {
-	return m.kick(userID, o, func(*session) bool { return true })
+	return m.kick(userID, o, nil)
 }
 
 // KickDevice is KickUser for the user's sessions of one device class.
@@ -133,7 +150,7 @@ func (m *Manager) KickSession(sessionID string, o KickOptions) (*Kick, error) {
 	return m.kick(s.user.id, o, func(other *session) bool { return other == s })
 }
 
-func (m *Manager) kick(userID string, o KickOptions, which func(*session) bool) (*Kick, error) {
+func (m *Manager) kick(userID string, o KickOptions, only func(*session) bool) (*Kick, error) {
 	if userID == "" {
 		return nil, ErrBlankID
 	}
@@ -141,8 +158,8 @@ func (m *Manager) kick(userID string, o KickOptions, which func(*session) bool) 
 	if u == nil {
 		return nil, ErrUnknownID
 	}
-	k := &Kick{change: newChange()}
-	found := k.change.end(u, ending{protocol.KickedOut, o.Text}, which, func(s *session) {
+	k := &Kick{change: newChange(), closed: newChange()}
+	found := k.change.end(u, ending{protocol.KickedOut, o.Text, k}, only, func(s *session) {
 		if o.RevokeFor > 0 {
 			m.revoked.add(u.id, s, time.Now().Add(o.RevokeFor))
 		}
@@ -165,11 +182,11 @@ func (k *Kick) add(s *session) {
 	if !ok {
 		return
 	}
-	k.pending.Add(1)
+	k.closed.open.Add(1)
 	go reporter.WhenClosed(func(o CloseOutcome) {
 		k.mu.Lock()
 		entry.outcome = o
 		k.mu.Unlock()
-		k.pending.Done()
+		k.closed.partDone(0)
 	})
 }

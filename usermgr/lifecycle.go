@@ -99,7 +99,7 @@ func (u *user) comeIn(s *session) {
 func (u *user) replace(excluded []*session, s *session) {
 	for i, old := range excluded {
 		last := i == len(excluded)-1
-		if !old.record(ending{protocol.PushedOut, "the same user logged on again"}) {
+		if !old.record(ending{code: protocol.PushedOut, text: "the same user logged on again"}) {
 			u.finish(old) // it ended by itself in this moment: a session that has ended is not pushed out
 			if last {
 				u.comeIn(s)
@@ -147,7 +147,8 @@ func (u *user) timeOut(s *session) {
 
 // expire ends a session that still has sent nothing but heartbeats when its turn comes.
 func (u *user) expire(s *session) {
-	if !s.bound || !s.rare.Load().idle.Silent() || !s.record(ending{protocol.SessionExpired, "nothing but heartbeats came for too long"}) {
+	why := ending{code: protocol.SessionExpired, text: "nothing but heartbeats came for too long"}
+	if !s.bound || !s.rare.Load().idle.Silent() || !s.record(why) {
 		return
 	}
 	u.quiesce(s)
@@ -166,6 +167,9 @@ func (u *user) disconnect(s, successor *session) {
 	final := u.info(s)
 	u.bind(s, successor, &final)
 	why := s.why()
+	if why.kick != nil {
+		why.kick.ended(s, final)
+	}
 	offline := u.leave(why.code)
 	u.manager.each("Disconnected", func(h *Handlers) {
 		if h.Disconnected != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rollcall-go/rollcall/protocol"
@@ -29,6 +30,7 @@ type modelLink struct {
 	ctx    context.Context         // Register's
 	cancel context.CancelCauseFunc // tells Register that the connection has ended
 	closed chan struct{}           // closed by Close
+	on     atomic.Uint32           // the device class
 
 	mu       sync.Mutex
 	session  usermgr.Session // nil until Register has returned it
@@ -60,6 +62,17 @@ func (l *modelLink) Quiesce(done func()) {
 	}
 }
 
+// WhenClosed tells what becomes of the connection, some time after Close.
+func (l *modelLink) WhenClosed(f func(usermgr.CloseOutcome)) {
+	l.world.spawn(func() {
+		<-l.closed
+		l.world.pause(l.late)
+		f(usermgr.CloseOutcome(1 + l.addr.Conn%3))
+	})
+}
+
+func (l *modelLink) device() uint16 { return uint16(l.on.Load()) }
+
 func (l *modelLink) Close(protocol.CloseCode, string) {
 	select {
 	case <-l.closed: // the contract complains
@@ -70,6 +83,7 @@ func (l *modelLink) Close(protocol.CloseCode, string) {
 
 // logOn registers, and then does with the session what has come up in the meantime.
 func (l *modelLink) logOn(logon usermgr.Logon) error {
+	l.on.Store(uint32(logon.Device))
 	session, err := l.world.users.Register(l.ctx, logon, l)
 	if err != nil {
 		return err
@@ -82,7 +96,24 @@ func (l *modelLink) logOn(logon usermgr.Logon) error {
 	l.serve()
 	l.mu.Unlock()
 	l.world.admitted(l)
+	if l.world.program.Idle > 0 && l.user != bystander && l.addr.Conn%2 == 0 {
+		l.world.spawn(func() { l.beats(session) })
+	}
 	return nil
+}
+
+// beats sends a heartbeat now and then, which keeps nobody from expiring.
+func (l *modelLink) beats(s usermgr.Session) {
+	t := time.NewTicker(40 * time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case <-l.closed:
+			return
+		case <-t.C:
+			s.Beat()
+		}
+	}
 }
 
 // end is the end of the connection: the engine has lost it.

@@ -2,12 +2,14 @@ package usermgr_test
 
 import (
 	"context"
+	"fmt"
 	"hash/fnv"
 	"slices"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"github.com/rollcall-go/rollcall/internal/contract"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -23,6 +25,9 @@ const (
 // program is what a case does. Nothing else in it is random, but for the scheduler.
 type program struct {
 	Relogon    usermgr.RelogonMode
+	Policy     contract.Policy
+	Grace      time.Duration // 0 for none
+	Idle       time.Duration // 0 for never
 	Phases     [][][]step    // of scripts, which run at the same time
 	Behaviours []action      // of handlers, who are dealt one each
 	CloseAfter time.Duration // Close comes so long after the beginning of the last phase; 0: after its end
@@ -42,6 +47,8 @@ type action string
 const (
 	// Of steps alone.
 	doLogOn      action = "log on"
+	doGather     action = "log on with every device"
+	doLeave      action = "leave, and be thrown out"
 	doTakeOver   action = "take over the latest session"
 	doHurry      action = "log on with a context that ends"
 	doMessage    action = "message"
@@ -50,6 +57,8 @@ const (
 	doFalseAlarm action = "fall silent and speak"
 	doPassBy     action = "a bystander comes and goes"
 	doListen     action = "subscribe for a moment"
+	doBeat       action = "heartbeat"
+	doWaitLong   action = "wait for long"
 	doRelease    action = "release"
 
 	// Of steps and handlers.
@@ -57,18 +66,21 @@ const (
 	doLook        action = "look"
 	doTouch       action = "touch"
 	doTag         action = "tag"
+	doEndUser     action = "unregister the user"
+	doEndSession  action = "unregister the session"
+	doEndAddress  action = "unregister the address"
 	doKickUser    action = "kick the user"
+	doKickDevice  action = "kick a device"
 	doKickSession action = "kick the session"
-	doKickAddress action = "kick the address"
 	doClear       action = "clear"
 
 	// Of handlers alone.
-	doNothing   action = "nothing"
-	doHold      action = "hold up"
-	doPanic     action = "panic"
-	doKickOther action = "kick another user"
-	doEndOwn    action = "end the own connection"
-	doSend      action = "send"
+	doNothing  action = "nothing"
+	doHold     action = "hold up"
+	doPanic    action = "panic"
+	doEndOther action = "unregister another user"
+	doEndOwn   action = "end the own connection"
+	doSend     action = "send"
 )
 
 // weight says how often an action is drawn, against the others.
@@ -93,21 +105,31 @@ func drawn(weights ...weight) *rapid.Generator[action] {
 
 var (
 	stepActions = drawn(
-		weight{doLogOn, 14}, weight{doTakeOver, 6}, weight{doHurry, 6}, weight{doMessage, 16}, weight{doEnd, 10},
-		weight{doSilence, 5}, weight{doFalseAlarm, 4}, weight{doPassBy, 3}, weight{doListen, 1}, weight{doRelease, 3},
-		weight{doWait, 14}, weight{doLook, 6}, weight{doTouch, 2}, weight{doTag, 2}, weight{doKickUser, 4},
-		weight{doKickSession, 3}, weight{doKickAddress, 3}, weight{doClear, 1})
+		weight{doLogOn, 14}, weight{doGather, 4}, weight{doLeave, 4}, weight{doTakeOver, 6}, weight{doHurry, 6},
+		weight{doMessage, 16}, weight{doEnd, 10}, weight{doSilence, 5}, weight{doFalseAlarm, 4}, weight{doPassBy, 3},
+		weight{doListen, 1}, weight{doRelease, 3}, weight{doWait, 14}, weight{doWaitLong, 3}, weight{doLook, 6},
+		weight{doBeat, 3}, weight{doTouch, 2}, weight{doTag, 4}, weight{doEndUser, 2}, weight{doEndSession, 2},
+		weight{doEndAddress, 2}, weight{doKickUser, 4}, weight{doKickDevice, 2}, weight{doKickSession, 2}, weight{doClear, 1})
 	behaviourActions = drawn(
 		weight{doNothing, 12}, weight{doWait, 10}, weight{doHold, 3}, weight{doPanic, 2}, weight{doLook, 3},
-		weight{doTouch, 2}, weight{doTag, 1}, weight{doKickUser, 2}, weight{doKickSession, 2}, weight{doKickAddress, 2},
-		weight{doKickOther, 2}, weight{doEndOwn, 2}, weight{doSend, 3}, weight{doClear, 1})
+		weight{doTouch, 2}, weight{doTag, 2}, weight{doEndUser, 1}, weight{doEndSession, 1}, weight{doEndAddress, 1},
+		weight{doKickUser, 1}, weight{doKickDevice, 1}, weight{doKickSession, 1}, weight{doEndOther, 2},
+		weight{doEndOwn, 2}, weight{doSend, 3}, weight{doClear, 1})
+	// The first, one session a user, is drawn most often.
+	policies = rapid.SampledFrom([]contract.Policy{{}, {}, {PerDevice: true}, {PerDevice: true, Max: 1}, {PerDevice: true, Max: 2},
+		{PerDevice: true, Max: 3}, {PerDevice: true, Pairs: [][2]uint16{{1, 2}, {2, 3}}},
+		{PerDevice: true, Pairs: [][2]uint16{{0, 3}, {1, 3}, {2, 3}}}})
+	graces = rapid.SampledFrom([]time.Duration{0, 20 * time.Millisecond, 400 * time.Millisecond})
+	idles  = rapid.SampledFrom([]time.Duration{0, 0, 250 * time.Millisecond})
+
 	anyUser = rapid.IntRange(0, modelUsers-1)
 	anyPick = rapid.IntRange(0, 31)
 	anyWait = rapid.IntRange(0, 40)
 )
 
 func drawProgram(t *rapid.T, mode usermgr.RelogonMode) *program {
-	p := &program{Relogon: mode, CloseAfter: 500 * time.Microsecond * time.Duration(anyWait.Draw(t, "close after"))}
+	p := &program{Relogon: mode, Policy: policies.Draw(t, "policy"), Grace: graces.Draw(t, "grace"),
+		Idle: idles.Draw(t, "idle"), CloseAfter: 500 * time.Microsecond * time.Duration(anyWait.Draw(t, "close after"))}
 	for range 24 {
 		p.Behaviours = append(p.Behaviours, behaviourActions.Draw(t, "behaviour"))
 	}
@@ -145,6 +167,17 @@ func (w *world) do(s step) {
 		w.logOn(s, "")
 	case doTakeOver:
 		w.logOn(s, w.latestSession(s.user()))
+	case doGather:
+		for device := range 4 {
+			w.logOn(step{User: s.User, Pick: device + s.Pick/4*4, Wait: s.Wait}, "")
+			w.pause(s.Wait / 4)
+		}
+	case doLeave:
+		if link := w.pick(s); link != nil {
+			link.end(protocol.NetworkError)
+			w.pause(s.Wait / 8)
+			w.kick(doKickUser, link.user, link)
+		}
 	case doHurry:
 		w.logOnHurriedly(s)
 	case doPassBy:
@@ -165,6 +198,8 @@ func (w *world) do(s step) {
 		w.release()
 	case doWait:
 		w.pause(s.Wait)
+	case doWaitLong:
+		w.pause(10 * s.Wait)
 	default:
 		link := w.pick(s)
 		if link == nil {
@@ -173,10 +208,18 @@ func (w *world) do(s step) {
 		switch s.Do {
 		case doMessage:
 			link.message()
+		case doBeat:
+			if s := link.bound(); s != nil {
+				s.Beat()
+			}
 		case doEnd:
 			link.end(w.code())
-		case doKickAddress:
-			w.spawn(func() { w.kickAndWait(link) })
+		case doEndAddress:
+			w.spawn(func() { w.endAndWait(link) })
+		case doKickUser, doKickDevice, doKickSession:
+			if k := w.kick(s.Do, s.user(), link); k != nil && s.Pick%2 == 0 {
+				w.spawn(func() { w.awaitKick(k) })
+			}
 		default:
 			w.call(s.Do, s.user(), link)
 		}
@@ -190,26 +233,81 @@ func (w *world) call(a action, user string, link *modelLink) {
 		w.users.Addresses(user)
 		w.users.UserAt(link.addr)
 		w.users.Session(w.latestSession(user))
+		w.users.User(user)
+		w.users.CountByDevice()
 		for range w.users.Users() {
 		}
 	case doTouch:
-		w.users.Touch(user)
+		if link.addr.Conn%2 == 0 {
+			w.users.Touch(user)
+		} else {
+			w.users.TouchSession(w.latestSession(user))
+		}
 	case doTag:
-		w.users.SetTag(user, "tagged")
-	case doKickUser:
+		tag := fmt.Sprint("tag ", w.code()%3) // now and then the one that is there
+		if link.addr.Conn%2 == 0 {
+			w.users.SetTag(user, tag)
+		} else {
+			w.users.SetSessionTag(w.latestSession(user), tag)
+		}
+	case doEndUser:
 		w.users.Unregister(user, w.code(), "")
-	case doKickSession:
+	case doEndSession:
 		w.users.UnregisterSession(w.latestSession(user), w.code(), "")
-	case doKickAddress:
+	case doEndAddress:
 		w.users.UnregisterAt(link.addr, w.code(), "")
+	case doKickUser, doKickDevice, doKickSession:
+		w.kick(a, user, link)
 	case doClear:
 		w.users.Clear()
 	}
 }
 
+// kick throws somebody out, with a text that nobody else uses. It is nil when nobody was there.
+func (w *world) kick(a action, user string, link *modelLink) *usermgr.Kick {
+	o := usermgr.KickOptions{Text: fmt.Sprint("kick ", w.code())}
+	if link.addr.Conn%3 == 0 {
+		o.RevokeFor = 30 * time.Millisecond
+	}
+	var k *usermgr.Kick
+	switch a {
+	case doKickUser:
+		k, _ = w.users.KickUser(user, o)
+	case doKickDevice:
+		k, _ = w.users.KickDevice(user, link.device(), o)
+	case doKickSession:
+		k, _ = w.users.KickSession(w.latestSession(user), o)
+	}
+	return k
+}
+
+// awaitKick waits for a kick. When Wait says that it is done, so are the connections.
+func (w *world) awaitKick(k *usermgr.Kick) {
+	ctx, cancel := context.WithTimeout(context.Background(), modelPatience)
+	defer cancel()
+	told, err := k.Wait(ctx)
+	if err != nil {
+		w.trouble("rule 10: a kick has not come to its end: %v", err)
+	}
+	for _, s := range told {
+		if l := w.link(s.Session.Address.Conn); l.manner != quiesceNever && s.Outcome == usermgr.OutcomePending {
+			w.trouble("rule 10: a kick was done before %v had ended", l)
+		}
+	}
+}
+
+// logon is what the client of a step says of itself. Logins share a few tokens.
+func (s step) logon(session string) usermgr.Logon {
+	l := usermgr.Logon{UserID: s.user(), Session: session, Device: uint16(s.Pick % 4)}
+	if s.Pick%3 != 0 {
+		l.Token = fmt.Sprint("token ", s.Pick%5)
+	}
+	return l
+}
+
 func (w *world) logOn(s step, session string) {
 	l := w.newLink(s.user(), s)
-	w.spawn(func() { _ = l.logOn(usermgr.Logon{UserID: l.user, Session: session}) })
+	w.spawn(func() { _ = l.logOn(s.logon(session)) })
 }
 
 // logOnHurriedly logs on with a context that has ended, or will soon have, by its deadline or because of the peer.
@@ -225,7 +323,7 @@ func (w *world) logOnHurriedly(s step) {
 	default:
 		w.spawn(func() { time.Sleep(s.Wait); l.end(protocol.ClientClosed) })
 	}
-	w.spawn(func() { _ = l.logOn(usermgr.Logon{UserID: l.user}) })
+	w.spawn(func() { _ = l.logOn(s.logon("")) })
 }
 
 // passBy brings the bystander online, and has it go, in no time, whatever holds the other users up.
@@ -258,8 +356,8 @@ func (w *world) falseAlarm(s step, watch *modelWatch) {
 	}
 }
 
-// kickAndWait ends the session on a connection. When Wait says that it did, all is over for the connection.
-func (w *world) kickAndWait(l *modelLink) {
+// endAndWait ends the session on a connection. When Wait says that it did, all is over for the connection.
+func (w *world) endAndWait(l *modelLink) {
 	ctx, cancel := context.WithTimeout(context.Background(), modelPatience)
 	defer cancel()
 	n, err := w.users.UnregisterAt(l.addr, w.code(), "").Wait(ctx)
@@ -314,8 +412,8 @@ func (w *world) behave(o *occasion) {
 		return
 	}
 	switch a {
-	case doKickOther:
-		w.call(doKickUser, step{User: int(dealt>>16) % modelUsers}.user(), o.link)
+	case doEndOther:
+		w.call(doEndUser, step{User: int(dealt>>16) % modelUsers}.user(), o.link)
 	case doEndOwn:
 		if s := o.link.bound(); s != nil {
 			s.End(w.code())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing/synctest"
@@ -22,6 +23,8 @@ const (
 	modelQuiesceTimeout = 50*time.Millisecond + 1
 	// bystander is a user whose handlers never wait: whatever the others do, it must not wait either (rule 10).
 	bystander = "bystander"
+	// drowsy begins a tag whose UserTagged holds up its user for as long as it takes to expire.
+	drowsy = "drowsy "
 	// modelPatience is how long (in fake time) the model waits for what must happen.
 	modelPatience = 2 * time.Minute
 )
@@ -47,9 +50,8 @@ type world struct {
 func newWorld(p *program, steps *atomic.Int64) *world {
 	w := &world{program: p, steps: steps, checker: new(modelChecker), latest: make(map[string]*modelLink),
 		gate: make(chan struct{})}
-	w.codes.Store(10000)
-	w.users = contract.New(usermgr.Config{Relogon: p.Relogon, Checker: w.checker, QuiesceTimeout: modelQuiesceTimeout,
-		Logger: zap.NewNop()})
+	w.users = contract.NewWith(p.Policy, usermgr.Config{Relogon: p.Relogon, OfflineGrace: p.Grace, IdleTimeout: p.Idle,
+		Checker: w.checker, QuiesceTimeout: modelQuiesceTimeout, Logger: zap.NewNop()})
 	w.users.FakeTime = true
 	w.users.Subscribe(w.handlers())
 	w.users.Subscribe(usermgr.Handlers{}) // runs although the one before may panic
@@ -68,6 +70,18 @@ func (w *world) run() error {
 		w.await(scripts)
 		if !w.settle() {
 			return w.verdict()
+		}
+		if w.program.Idle > 0 && i < len(w.program.Phases)-1 {
+			w.drowse(i)
+			if !w.settle() {
+				return w.verdict()
+			}
+			if i > 0 {
+				time.Sleep(2 * w.program.Idle) // those who woke up are looked at again
+				if !w.settle() {
+					return w.verdict()
+				}
+			}
 		}
 	}
 	w.close()
@@ -123,6 +137,32 @@ func (w *world) settle() (quiet bool) {
 	}
 	w.trouble("something went on for %v", modelPatience)
 	return false
+}
+
+// drowse holds up every user until all sessions are found idle, and then has some of them wake up before their turn comes.
+func (w *world) drowse(phase int) {
+	var awake []*modelLink
+	for i := range modelUsers {
+		user := step{User: i}.user()
+		w.users.SetTag(user, fmt.Sprint(drowsy, phase))
+		w.mu.Lock()
+		if l := w.latest[user]; l != nil {
+			awake = append(awake, l)
+		}
+		w.mu.Unlock()
+	}
+	time.Sleep(2*w.program.Idle - 10*time.Millisecond)
+	for _, l := range awake {
+		switch (l.addr.Conn + uint64(2*phase)) % 4 {
+		case 0:
+			l.message()
+		case 1:
+			w.users.TouchSession(l.bound().ID())
+		case 2:
+			w.users.Touch(l.user)
+		}
+	}
+	time.Sleep(20 * time.Millisecond)
 }
 
 // close closes the manager, twice, and waits for everything that was spawned.
@@ -187,8 +227,18 @@ func (w *world) pause(d time.Duration) {
 	}
 }
 
-// code returns a close code that nobody else has: so it is seen which cause ended a session.
-func (w *world) code() protocol.CloseCode { return protocol.CloseCode(w.codes.Add(1)) }
+// code returns a close code that nobody else has: so it is seen which cause ended a session. After every other one a
+// client may reconnect.
+func (w *world) code() protocol.CloseCode {
+	n := w.codes.Add(1)
+	switch {
+	case n >= 2000:
+		return protocol.CloseCode(10000 + n)
+	case n%2 == 0:
+		return protocol.CloseCode(3000 + n/2)
+	}
+	return protocol.CloseCode(4000 + n/2)
+}
 
 func (w *world) newLink(user string, s step) *modelLink {
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -253,6 +303,20 @@ func (w *world) handlers() usermgr.Handlers {
 		TimedOut: func(s usermgr.SessionInfo) { at("TimedOut", s.UserID, s.Address.Conn) },
 		Disconnected: func(s usermgr.SessionInfo, _ protocol.CloseCode) {
 			at("Disconnected", s.UserID, s.Address.Conn)
+		},
+		Expired: func(s usermgr.SessionInfo) { at("Expired", s.UserID, s.Address.Conn) },
+		Tagged:  func(s usermgr.SessionInfo, _ string) { at("Tagged", s.UserID, s.Address.Conn) },
+		Online:  func(u usermgr.UserData) { at("Online", u.UserID, u.Sessions[0].Address.Conn) },
+		Offline: func(u usermgr.UserData) {
+			w.users.Addresses(u.UserID)
+			w.behave(&occasion{what: "Offline", user: u.UserID, link: w.pick(step{User: int(u.UserID[0] - 'a')})})
+		},
+		UserTagged: func(u usermgr.UserData, _ string) {
+			if strings.HasPrefix(u.Tag, drowsy) {
+				time.Sleep(2 * w.program.Idle)
+				return
+			}
+			w.behave(&occasion{what: "UserTagged" + u.Tag, user: u.UserID, link: w.pick(step{User: int(u.UserID[0] - 'a')})})
 		},
 		UserCountChanged: func(online int) { w.behave(&occasion{what: "UserCountChanged", n: online}) },
 	}

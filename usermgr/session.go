@@ -173,6 +173,7 @@ func (s *session) stopWatches() {
 type ending struct {
 	code protocol.CloseCode
 	text string
+	kick *Kick // whose it is; nil for none
 }
 
 func (s *session) ID() string     { return s.id.String() }

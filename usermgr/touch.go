@@ -2,8 +2,8 @@ package usermgr
 
 import "slices"
 
-// Touch counts as a sign of life, and as a message, of all the user's sessions, as if one had come on each. It reports whether the user has a
-// session.
+// Touch counts as a sign of life, and as a message, of all the user's sessions, as if one had come on each. It reports
+// whether the user has a session.
 func (m *Manager) Touch(userID string) bool {
 	u := m.users.get(userID)
 	if u == nil {
@@ -46,10 +46,13 @@ func (m *Manager) SetTag(userID, tag string) bool {
 	old := p.tag
 	p.tag = tag
 	start := u.enqueue(&change{run: func(u *user) {
-		d := u.data()
-		if !u.isOnline() {
+		u.mu.Lock()
+		over := u.past.Load() != p // the user has gone offline since, and the tag with it
+		u.mu.Unlock()
+		if over {
 			return
 		}
+		d := u.data()
 		d.Tag = tag // as it was set: a later one has its own event
 		m.each("UserTagged", func(h *Handlers) {
 			if h.UserTagged != nil {

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -31,6 +32,12 @@ func (j *journal) all() []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return slices.Clone(j.lines)
+}
+
+func (j *journal) clear() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.lines = nil
 }
 
 func (j *journal) sort() {
@@ -61,6 +68,19 @@ func (j *journal) handlers() usermgr.Handlers {
 		Disconnected: func(s usermgr.SessionInfo, why protocol.CloseCode) {
 			j.add("Disconnected %s@%d %s", s.UserID, s.Address.Conn, why)
 		},
+	}
+}
+
+// rest are the handlers that handlers leaves out.
+func (j *journal) rest() usermgr.Handlers {
+	return usermgr.Handlers{
+		Online:  func(u usermgr.UserData) { j.add("Online %s@%d", u.UserID, u.Sessions[0].Address.Conn) },
+		Offline: func(u usermgr.UserData) { j.add("Offline %s", u.UserID) },
+		Expired: func(s usermgr.SessionInfo) { j.add("Expired %s@%d", s.UserID, s.Address.Conn) },
+		Tagged: func(s usermgr.SessionInfo, old string) {
+			j.add("Tagged %s@%d %q, was %q", s.UserID, s.Address.Conn, s.Tag, old)
+		},
+		UserTagged: func(u usermgr.UserData, old string) { j.add("UserTagged %s %q, was %q", u.UserID, u.Tag, old) },
 	}
 }
 
@@ -148,6 +168,16 @@ func watched(t testing.TB, cfg usermgr.Config) (*usermgr.Manager, *journal) {
 	return m, j
 }
 
+// watchedAll is watched with a journal that tells of every event. By default nobody is ever silent.
+func watchedAll(t testing.TB, cfg usermgr.Config) (*usermgr.Manager, *journal) {
+	if cfg.Checker == nil {
+		cfg.Checker = heartbeat.Off
+	}
+	m, j := watched(t, cfg)
+	m.Subscribe(j.rest())
+	return m, j
+}
+
 func logOn(t testing.TB, m *usermgr.Manager, userID string, l *testLink) usermgr.Session {
 	t.Helper()
 	s, err := m.Register(t.Context(), usermgr.Logon{UserID: userID, Address: l.Address()}, l)
@@ -155,6 +185,21 @@ func logOn(t testing.TB, m *usermgr.Manager, userID string, l *testLink) usermgr
 		t.Fatalf("%s could not log on: %v", userID, err)
 	}
 	return s
+}
+
+func logOnAs(t testing.TB, m *usermgr.Manager, l usermgr.Logon, link usermgr.Link) usermgr.Session {
+	t.Helper()
+	l.Address = link.Address()
+	s, err := m.Register(t.Context(), l, link)
+	if err != nil {
+		t.Fatalf("%s could not log on: %v", l.UserID, err)
+	}
+	return s
+}
+
+func onDevice(t testing.TB, m *usermgr.Manager, userID string, device uint16, link usermgr.Link) usermgr.Session {
+	t.Helper()
+	return logOnAs(t, m, usermgr.Logon{UserID: userID, Device: device}, link)
 }
 
 // beginLogOn is a logOn that is not waited for. Tests in which it must have come to its end look at the journal.

@@ -9,6 +9,7 @@
 // There are three kinds, each held for a few instructions, never while a handler, a Link or a Checker runs:
 // a shard of the users (directory), then one user's entry, taken in that order; and a shard of an index, taken alone.
 // Those who look users and sessions up take none of them.
+// A kick's record and the revoked tokens have locks of their own, behind which no other is taken.
 package usermgr
 
 import (

@@ -46,6 +46,8 @@ func (m *Manager) Check() error {
 	j := m.newJudge()
 	for _, h := range j.histories {
 		j.order(h)
+		j.presence(h)
+		j.tags(h)
 		j.lookups(h)
 		j.totals(h)
 	}
@@ -82,14 +84,16 @@ type judge struct {
 	histories  []*history
 	byUser     map[string]*history
 	found      map[uint64]*befallen
+	absences   []*absence
 	violations []*Violation
 }
 
 // befallen is what was told of a session, each at most once (order complains of more).
 type befallen struct {
-	connected, pushedOut, timedOut, disconnected *event
-	ignored                                      *event // of its connection, which was refused
-	turn                                         place  // when its logon's turn had not begun yet
+	connected, pushedOut, timedOut, expired, disconnected *event
+
+	ignored *event // of its connection, which was refused
+	turn    place  // when its logon's turn had not begun yet
 }
 
 // history is what was told of a user: the events in order, the calls of all subscribers for one event gathered.
@@ -137,7 +141,7 @@ func (j *judge) gather(user string, calls []*event) []*event {
 			if n > 0 && !c.from.after(e.to) {
 				j.complain(4, user, "%v began before %v had returned", c, &e)
 			}
-			if c.kind != first.kind || c.conn != first.conn || c.subscriber != n {
+			if c.kind != first.kind || c.conn != first.conn || c.tag != first.tag || c.subscriber != n {
 				break
 			}
 			e.to, e.toAt = c.to, c.toAt
@@ -174,6 +178,8 @@ func (j *judge) file(h *history, i int, e *event) {
 		keep(&b.pushedOut)
 	case timedOut:
 		keep(&b.timedOut)
+	case expired:
+		keep(&b.expired)
 	case disconnected:
 		keep(&b.disconnected)
 	case ignored:
@@ -191,14 +197,11 @@ func (j *judge) of(conn uint64) *befallen {
 	return b
 }
 
-// turnOf returns a place at which the change that fired event i had not begun: the end of the event before. The end of
-// the old session belongs to the logon's turn.
+// turnOf returns a place at which the change that fired event i had not begun: the end of the event before. The ends of
+// old sessions belong to the logon's turn, and so do those that it found ended.
 func (h *history) turnOf(i int) place {
-	if h.events[i].kind == connected {
-		if i > 0 && h.events[i-1].kind == disconnected {
-			i--
-		}
-		if i > 0 && h.events[i-1].kind == pushedOut {
+	if e := h.events[i]; e.kind == connected || e.kind == ignored {
+		for i > 0 && h.inTurnOf(e, i-1) {
 			i--
 		}
 	}
@@ -206,6 +209,22 @@ func (h *history) turnOf(i int) place {
 		return 0
 	}
 	return h.events[i-1].to
+}
+
+// inTurnOf reports whether event i, at the outcome of a logon or before another that is in its turn, may be in its turn too.
+func (h *history) inTurnOf(outcome *event, i int) bool {
+	switch e := h.events[i]; e.kind {
+	case cameOnline:
+		return e.conn == outcome.conn
+	case pushedOut:
+		return e.by == outcome.conn
+	case wentOffline:
+		return true
+	case disconnected:
+		before := h.at(i - 1)
+		return before == nil || before.kind != timedOut && before.kind != expired || before.conn != e.conn
+	}
+	return false
 }
 
 func (e *event) String() string {
@@ -216,6 +235,12 @@ func (e *event) String() string {
 		return fmt.Sprintf("Disconnected(%d, %v)", e.conn, e.code)
 	case countChanged:
 		return fmt.Sprintf("UserCountChanged(%d)", e.count)
+	case cameOnline:
+		return fmt.Sprintf("Online(on %d)", e.conn)
+	case wentOffline:
+		return "Offline"
+	case tagged, userTagged:
+		return fmt.Sprintf("%s(%d, %q, was %q)", e.kind, e.conn, e.tag, e.old)
 	}
 	return fmt.Sprintf("%s(%d)", e.kind, e.conn)
 }
@@ -226,12 +251,17 @@ func (a *ask) String() string {
 		return fmt.Sprintf("%s(%d, %v)", a.what, a.conn, a.code)
 	case endSession:
 		return fmt.Sprintf("%s(%s, %v)", a.what, a.session, a.code)
+	case kickUser, kickDevice, kickSession:
+		return fmt.Sprintf("%s(%s, device %d, session %q, text %q, revoked for %v) = %v", a.what, a.user, a.device, a.session,
+			a.text, a.revoke, a.err)
 	}
 	return fmt.Sprintf("%s(%s, %v)", a.what, a.user, a.code)
 }
 
 func (k *look) String() string {
 	switch {
+	case k.session != "":
+		return fmt.Sprintf("session %s of connection %d is found: %v", k.session, k.at, k.found)
 	case k.at != 0 && k.found:
 		return fmt.Sprintf("connection %d is %s's", k.at, k.user)
 	case k.at != 0:
@@ -268,7 +298,8 @@ func (l *log) story(user string) string {
 			continue
 		}
 		mine[c.number], sessions[c.session] = true, true
-		tell(c.logon, fmt.Sprintf("Register(%d, session %q) = %q, %v", c.number, c.takeOver, c.session, c.err))
+		tell(c.logon, fmt.Sprintf("Register(%d, device %d, token %q, session %q) = %q, %v", c.number, c.device, c.token,
+			c.takeOver, c.session, c.err))
 		if c.contextEnded != 0 {
 			tell(span{from: c.contextEnded, to: c.contextEnded}, fmt.Sprintf("context of %d ended", c.number))
 		}
@@ -276,7 +307,7 @@ func (l *log) story(user string) string {
 			tell(*q, fmt.Sprintf("Quiesce(%d), done at %v", c.number, c.quiet))
 		}
 		for _, x := range c.closes {
-			tell(x.span, fmt.Sprintf("Close(%d, %v)", c.number, x.code))
+			tell(x.span, fmt.Sprintf("Close(%d, %v, %q)", c.number, x.code, x.text))
 		}
 		for _, x := range c.messages {
 			tell(*x, fmt.Sprintf("message on %d", c.number))
@@ -288,6 +319,16 @@ func (l *log) story(user string) string {
 	for _, a := range l.asks {
 		if a.user == user || a.what == endAll || a.what == endForGood || mine[a.conn] || a.session != "" && sessions[a.session] {
 			tell(a.span, a)
+		}
+	}
+	for _, x := range l.touches {
+		if x.user == user || sessions[x.session] {
+			tell(x.span, "touched "+x.user+x.session)
+		}
+	}
+	for _, x := range l.taggings {
+		if x.user == user || sessions[x.session] {
+			tell(x.span, fmt.Sprintf("tagged %s %q: %v", x.user+x.session, x.tag, x.done))
 		}
 	}
 	for _, r := range l.rests {

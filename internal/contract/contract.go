@@ -29,6 +29,9 @@ type Manager struct {
 	FakeTime bool
 
 	mode           usermgr.RelogonMode
+	policy         Policy
+	grace, idle    time.Duration
+	idleInterval   time.Duration // within which it is found that a session is idle
 	quiesceTimeout time.Duration
 
 	log         log
@@ -42,9 +45,14 @@ type Manager struct {
 
 var _ usermgr.UserManager = (*Manager)(nil)
 
-// New returns a new usermgr.Manager, with a record that begins now.
-func New(cfg usermgr.Config) *Manager {
-	m := &Manager{mode: cfg.Relogon, quiesceTimeout: cfg.QuiesceTimeout}
+// New returns a new usermgr.Manager, with a record that begins now. Users have one session each.
+func New(cfg usermgr.Config) *Manager { return NewWith(Policy{}, cfg) }
+
+// NewWith is New with a policy, which takes the place of cfg.Devices.
+func NewWith(p Policy, cfg usermgr.Config) *Manager {
+	cfg.Devices = p.devices()
+	m := &Manager{mode: cfg.Relogon, policy: p, grace: cfg.OfflineGrace, idle: cfg.IdleTimeout, quiesceTimeout: cfg.QuiesceTimeout}
+	m.idleInterval = max(m.idle/60, min(time.Second, m.idle))
 	if m.quiesceTimeout == 0 {
 		m.quiesceTimeout = 5 * time.Second
 	}
@@ -66,13 +74,13 @@ func (m *Manager) Subscribe(h usermgr.Handlers) (unsubscribe func()) {
 
 // Register is usermgr.Manager.Register, with the logon, the link and the session written down.
 func (m *Manager) Register(ctx context.Context, l usermgr.Logon, to usermgr.Link) (usermgr.Session, error) {
-	c := &connection{number: to.Address().Conn, user: l.UserID, takeOver: l.Session}
+	c := &connection{number: to.Address().Conn, user: l.UserID, takeOver: l.Session, device: l.Device, token: l.Token}
 	m.log.begin(&c.logon, func() {
 		m.log.conns = append(m.log.conns, c)
 		m.log.byConn[c.number] = c
 	})
 	stop := context.AfterFunc(ctx, func() { m.log.mark(&c.contextEnded, nil) })
-	s, err := m.Manager.Register(ctx, l, link{to, m, c})
+	s, err := m.Manager.Register(ctx, l, m.recordedLink(to, c))
 	stop()
 	m.log.end(&c.logon, func() {
 		c.err, c.cause = err, context.Cause(ctx)
@@ -88,21 +96,21 @@ func (m *Manager) Register(ctx context.Context, l usermgr.Logon, to usermgr.Link
 
 // Unregister is usermgr.Manager.Unregister, written down.
 func (m *Manager) Unregister(userID string, code protocol.CloseCode, text string) *usermgr.Change {
-	return m.ask(&ask{what: endUser, user: userID, code: code}, func() *usermgr.Change {
+	return m.ask(&ask{what: endUser, user: userID, code: code, text: text}, func() *usermgr.Change {
 		return m.Manager.Unregister(userID, code, text)
 	})
 }
 
 // UnregisterSession is usermgr.Manager.UnregisterSession, written down.
 func (m *Manager) UnregisterSession(sessionID string, code protocol.CloseCode, text string) *usermgr.Change {
-	return m.ask(&ask{what: endSession, session: sessionID, code: code}, func() *usermgr.Change {
+	return m.ask(&ask{what: endSession, session: sessionID, code: code, text: text}, func() *usermgr.Change {
 		return m.Manager.UnregisterSession(sessionID, code, text)
 	})
 }
 
 // UnregisterAt is usermgr.Manager.UnregisterAt, written down.
 func (m *Manager) UnregisterAt(a usermgr.Address, code protocol.CloseCode, text string) *usermgr.Change {
-	return m.ask(&ask{what: endAddress, conn: a.Conn, code: code}, func() *usermgr.Change {
+	return m.ask(&ask{what: endAddress, conn: a.Conn, code: code, text: text}, func() *usermgr.Change {
 		return m.Manager.UnregisterAt(a, code, text)
 	})
 }
@@ -128,11 +136,59 @@ func (m *Manager) ask(a *ask, do func() *usermgr.Change) *usermgr.Change {
 	return c
 }
 
-// Touch is usermgr.Manager.Touch.
+// Touch is usermgr.Manager.Touch, written down.
 func (m *Manager) Touch(userID string) bool {
+	return m.touch(&touch{user: userID}, func() bool { return m.Manager.Touch(userID) })
+}
+
+// TouchSession is usermgr.Manager.TouchSession, written down.
+func (m *Manager) TouchSession(sessionID string) bool {
+	return m.touch(&touch{session: sessionID}, func() bool { return m.Manager.TouchSession(sessionID) })
+}
+
+func (m *Manager) touch(t *touch, do func() bool) bool {
+	m.log.begin(&t.span, func() { m.log.touches = append(m.log.touches, t) })
 	m.naming.RLock()
-	defer m.naming.RUnlock()
-	return m.Manager.Touch(userID)
+	found := do()
+	m.naming.RUnlock()
+	m.log.end(&t.span, nil)
+	return found
+}
+
+// SetTag is usermgr.Manager.SetTag, written down.
+func (m *Manager) SetTag(userID, tag string) bool {
+	return m.tag(&tagging{user: userID, tag: tag}, func() bool { return m.Manager.SetTag(userID, tag) })
+}
+
+// SetSessionTag is usermgr.Manager.SetSessionTag, written down.
+func (m *Manager) SetSessionTag(sessionID, tag string) bool {
+	return m.tag(&tagging{session: sessionID, tag: tag}, func() bool { return m.Manager.SetSessionTag(sessionID, tag) })
+}
+
+func (m *Manager) tag(t *tagging, do func() bool) bool {
+	m.log.begin(&t.span, func() { m.log.taggings = append(m.log.taggings, t) })
+	done := do()
+	m.log.end(&t.span, func() { t.done = done })
+	return done
+}
+
+// Session is usermgr.Manager.Session, with the answer written down.
+func (m *Manager) Session(sessionID string) (usermgr.SessionInfo, bool) {
+	k := &look{session: sessionID}
+	m.log.begin(&k.span, nil)
+	info, ok := m.Manager.Session(sessionID)
+	m.log.end(&k.span, func() {
+		k.user, k.at, k.found = info.UserID, info.Address.Conn, ok
+		for _, c := range m.log.conns {
+			if !ok && c.session == sessionID {
+				k.at = c.number
+			}
+		}
+		if k.at != 0 { // else nobody has heard of it
+			m.log.looks = append(m.log.looks, k)
+		}
+	})
+	return info, ok
 }
 
 // Addresses is usermgr.Manager.Addresses, with the answer written down.
@@ -189,11 +245,15 @@ func (m *Manager) Message(conn uint64) (returns func()) {
 // AtRest writes down what the manager answers now. The caller says with it that nothing is under way any more: no
 // handler runs or is held up, and nobody asks for anything.
 func (m *Manager) AtRest() {
-	r := &rest{online: make(map[string][]uint64), stats: m.Stats()}
+	r := &rest{online: make(map[string][]uint64), data: make(map[string]usermgr.UserData), stats: m.Stats(),
+		devices: m.CountByDevice()}
 	m.log.begin(&r.span, func() { m.log.rests = append(m.log.rests, r) })
 	for userID := range m.Users() {
 		for _, a := range m.Manager.Addresses(userID) {
 			r.online[userID] = append(r.online[userID], a.Conn)
+		}
+		if d, ok := m.Manager.User(userID); ok && m.IsOnline(userID) {
+			r.data[userID] = d
 		}
 	}
 	m.log.end(&r.span, nil)

@@ -16,8 +16,8 @@ import (
 
 // online and ended are how user a, or b, comes online on connection 1 and goes again.
 const (
-	online  = "log 1 a; Connected 1; count 1; in 1; "
-	ended   = "end 1 1000; quiesce 1; quiet 1; Disconnected 1 1000; count 0; close 1 1000; "
+	online  = "log 1 a; Online 1; Connected 1; count 1; in 1; "
+	ended   = "end 1 1000; quiesce 1; quiet 1; Disconnected 1 1000; close 1 1000; Offline a; count 0; "
 	replace = "log 2 a; quiesce 1; quiet 1; PushedOut 1 by 2; Disconnected 1 2000; close 1 2000; Connected 2; in 2; "
 )
 
@@ -33,10 +33,11 @@ var stories = []struct {
 	{"a second logon is refused", 0, usermgr.IgnoreNew, online + "log 2 a; Ignored 2 a; out 2 2001; users a=1"},
 	{"a session is taken over", 0, usermgr.IgnoreNew, online + "log 2 a s1;" + replace[len("log 2 a;"):]},
 	{"a logon is withdrawn", 0, 0, "log 1 a; dead 1; out 1 1000"},
-	{"a user falls silent", 0, 0, online + "silent 1; quiesce 1; quiet 1; TimedOut 1; Disconnected 1 1002; close 1 1002"},
-	{"a handler is given up on", 0, 0, online + "+message 1; end 1 1000; quiesce 1; pass; Disconnected 1 1000; close 1 1000"},
+	{"a user falls silent", 0, 0, online + "silent 1; quiesce 1; quiet 1; TimedOut 1; Disconnected 1 1002; close 1 1002; Offline a"},
+	{"a handler is given up on", 0, 0, online + "+message 1; end 1 1000; quiesce 1; pass; Disconnected 1 1000; close 1 1000; " +
+		"Offline a"},
 	{"a late end of the old connection", 0, 0, online + replace + "end 1 1001; users a=2"},
-	{"a manager is closed", 0, 0, online + "+stop; quiesce 1; quiet 1; Disconnected 1 1004; close 1 1004; -stop"},
+	{"a manager is closed", 0, 0, online + "+stop; quiesce 1; quiet 1; Disconnected 1 1004; close 1 1004; Offline a; -stop"},
 
 	{"Disconnected never comes", 3, 0, online + "end 1 1000; quiesce 1; quiet 1; users"},
 	{"Disconnected comes twice", 3, 0, online + ended + "Disconnected 1 1000"},
@@ -98,18 +99,23 @@ func TestCheckNamesTheRuleThatAStoryBreaks(t *testing.T) {
 	for _, s := range stories {
 		t.Run(s.name, func(t *testing.T) {
 			var err error
-			synctest.Test(t, func(*testing.T) { err = told(s.mode, s.story).Check() })
-			var rules []int
-			for _, v := range Violations(err) {
-				rules = append(rules, v.Rule)
-			}
-			if s.rule == 0 && err != nil {
-				t.Errorf("breaks no rule, but Check says: %v", err)
-			}
-			if s.rule != 0 && !slices.Contains(rules, s.rule) {
-				t.Errorf("breaks rule %d, but Check says: %v", s.rule, err)
-			}
+			synctest.Test(t, func(*testing.T) { err = told(&Manager{mode: s.mode}, s.story).Check() })
+			judged(t, s.rule, err)
 		})
+	}
+}
+
+func judged(t *testing.T, rule int, err error) {
+	t.Helper()
+	var rules []int
+	for _, v := range Violations(err) {
+		rules = append(rules, v.Rule)
+	}
+	if rule == 0 && err != nil {
+		t.Errorf("breaks no rule, but Check says: %v", err)
+	}
+	if rule != 0 && !slices.Contains(rules, rule) {
+		t.Errorf("breaks rule %d, but Check says: %v", rule, err)
 	}
 }
 
@@ -147,8 +153,9 @@ type teller struct {
 	open  map[string]*span  // what was begun, by its words
 }
 
-func told(mode usermgr.RelogonMode, story string) *Manager {
-	m := &Manager{FakeTime: true, mode: mode, quiesceTimeout: time.Minute}
+func told(m *Manager, story string) *Manager {
+	m.FakeTime, m.quiesceTimeout = true, time.Minute
+	m.idleInterval = m.idle / 60
 	m.subscribers.Store(1)
 	m.log.start, m.log.byConn = time.Now(), make(map[uint64]*connection)
 	t := &teller{m, make(map[string]string), make(map[string]*span)}
@@ -177,10 +184,17 @@ func (t *teller) tell(words string) {
 	case "pass":
 		time.Sleep(time.Minute)
 		return
-	case "log": // connection, user, session to take over
+	case "log": // connection, user, and any of: s and a session to take over, d and a device, t and a token
 		c = &connection{number: uint64(number), user: w[2]}
-		if len(w) > 4 && w[3] != "." {
-			c.takeOver = w[3]
+		for _, more := range w[3:] {
+			switch more[0] {
+			case 's':
+				c.takeOver = more
+			case 'd':
+				c.device = uint16(num(more[1:]))
+			case 't':
+				c.token = more
+			}
 		}
 		t.users[w[1]] = w[2]
 		l.begin(&c.logon, func() { l.conns, l.byConn[c.number] = append(l.conns, c), c })
@@ -202,7 +216,7 @@ func (t *teller) tell(words string) {
 		var at place
 		l.mark(&at, func() { c.quiet = append(c.quiet, at) })
 		return
-	case "users": // user=connection
+	case "users": // user=connection,connection
 		s = t.rest(w[1])
 	case "where": // user, connection
 		k := &look{user: w[1]}
@@ -225,6 +239,14 @@ func (t *teller) tell(words string) {
 	case "received":
 		x := &tally{way: in, typ: 1, messages: 1, bytes: 16}
 		s, c.tallies = &x.span, append(c.tallies, x)
+	case "touch": // user
+		x := &touch{user: w[1]}
+		s, l.touches = &x.span, append(l.touches, x)
+	case "tag": // user, tag
+		x := &tagging{user: w[1], tag: w[2], done: true}
+		s, l.taggings = &x.span, append(l.taggings, x)
+	case "miss": // user: a kick that finds nobody
+		s = t.ask(&ask{what: kickUser, user: w[1], code: protocol.KickedOut, err: usermgr.ErrUnknownID})
 	case "end": // connection, code
 		s = t.ask(&ask{what: endConn, conn: uint64(number), code: code(w[2])})
 	case "kick": // user, code
@@ -236,11 +258,20 @@ func (t *teller) tell(words string) {
 		s, l.counts = &e.span, append(l.counts, e)
 	default: // an event
 		e := &event{kind: kind(first), conn: uint64(number), user: t.users[w[1]]}
-		e.info = usermgr.SessionInfo{UserID: e.user, SessionID: "s" + w[1]}
-		if e.kind == pushedOut {
+		if c != nil {
+			e.info = info(c)
+		}
+		switch e.kind {
+		case pushedOut:
 			e.by = uint64(num(w[3]))
-		} else if e.kind == disconnected {
+		case disconnected:
 			e.code = code(w[2])
+		case cameOnline:
+			e.data.Sessions = []usermgr.SessionInfo{e.info}
+		case wentOffline:
+			e.user = w[1]
+		case userTagged: // user, tag, old tag
+			e.user, e.tag, e.old = w[1], w[2], strings.Trim(w[3], ".")
 		}
 		s, l.events = &e.span, append(l.events, e)
 	}
@@ -256,11 +287,32 @@ func (t *teller) ask(a *ask) *span {
 	return &a.span
 }
 
+func info(c *connection) usermgr.SessionInfo {
+	s := usermgr.SessionInfo{UserID: c.user, SessionID: "s" + strconv.FormatUint(c.number, 10), Token: c.token, Device: c.device,
+		Address: usermgr.Address{Conn: c.number}}
+	if s.Token == "" {
+		s.Token = s.SessionID
+	}
+	return s
+}
+
 // rest is a rest at which one user, or nobody, is online.
 func (t *teller) rest(who string) *span {
-	r := &rest{online: make(map[string][]uint64)}
-	if user, conn, ok := strings.Cut(who, "="); ok {
-		r.online[user] = []uint64{uint64(num(conn))}
+	r := &rest{online: make(map[string][]uint64), data: make(map[string]usermgr.UserData), devices: make(map[uint16]int)}
+	if user, conns, ok := strings.Cut(who, "="); ok {
+		var d usermgr.UserData
+		for conn := range strings.SplitSeq(conns, ",") {
+			n := uint64(num(conn))
+			if conn == "" {
+				continue
+			}
+			r.online[user] = append(r.online[user], n)
+			if c := t.m.log.byConn[n]; c != nil {
+				d.Sessions = append(d.Sessions, info(c))
+				r.devices[c.device]++
+			}
+		}
+		r.data[user] = d
 		r.stats.Users = 1
 	}
 	t.m.log.rests = append(t.m.log.rests, r)

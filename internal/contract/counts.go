@@ -15,6 +15,8 @@ func (j *judge) counters(c *connection, b *befallen) {
 		sure = b.pushedOut.to
 	case b.timedOut != nil:
 		sure = b.timedOut.to
+	case b.expired != nil:
+		sure = b.expired.to
 	case len(c.quiet) > 0 && c.quiet[0] < sure:
 		sure = c.quiet[0]
 	case len(c.quiesces) > 0:
@@ -45,39 +47,50 @@ func (j *judge) counters(c *connection, b *befallen) {
 	}
 }
 
-// totals: while a user stays online, what earlier sessions have counted is the user's (rule 12). Asked while Connected
-// is told, the new session has counted nothing yet.
+// totals: while a user stays online, what earlier sessions have counted is the user's (rule 12). What the live ones have is
+// in the same answer, so the rest of it must be theirs.
 func (j *judge) totals(h *history) {
 	var earlier usermgr.UserData
-	for i, e := range h.events {
-		if e.kind == disconnected {
-			if i == 0 || h.events[i-1].kind != pushedOut {
-				earlier = usermgr.UserData{}
-				continue
+	for _, e := range h.events {
+		switch e.kind {
+		case cameOnline:
+			earlier = usermgr.UserData{}
+			if len(e.data.Sessions) > 0 {
+				earlier.Since = e.data.Sessions[0].LogonTime
 			}
+			j.total(&e.data, &earlier, e)
+		case disconnected:
 			add(&earlier.In, e.info.In)
 			add(&earlier.Out, e.info.Out)
 			add(&earlier.Dropped, e.info.Dropped)
-		}
-		if e.kind != connected {
-			continue
-		}
-		if earlier.Since.IsZero() {
-			earlier.Since = e.info.LogonTime
-		}
-		for _, k := range j.looks {
-			if k.data == nil || k.user != h.user || !k.within(&e.span) {
-				continue
-			}
-			d := k.data
-			if d.In != earlier.In || d.Out != earlier.Out || d.Dropped != earlier.Dropped {
-				j.complain(12, h.user, "during %v the user has in %+v, out %+v, dropped %+v; earlier sessions had %+v, %+v, %+v",
-					e, d.In, d.Out, d.Dropped, earlier.In, earlier.Out, earlier.Dropped)
-			}
-			if !d.Since.Equal(earlier.Since) {
-				j.complain(12, h.user, "during %v the user is online since %v; it is %v", e, d.Since, earlier.Since)
+		case wentOffline:
+			j.total(&e.data, &earlier, e)
+			earlier = usermgr.UserData{}
+		case connected:
+			for _, k := range j.looks {
+				if k.data != nil && k.user == h.user && k.within(&e.span) {
+					j.total(k.data, &earlier, e)
+				}
 			}
 		}
+	}
+}
+
+// total holds an answer about a user, given while e was told, against what the sessions have counted that ended before.
+func (j *judge) total(d, earlier *usermgr.UserData, e *event) {
+	in, out, dropped := earlier.In, earlier.Out, earlier.Dropped
+	for _, s := range d.Sessions {
+		add(&in, s.In)
+		add(&out, s.Out)
+		add(&dropped, s.Dropped)
+		j.described(&s)
+	}
+	if d.In != in || d.Out != out || d.Dropped != dropped {
+		j.complain(12, e.user, "during %v the user has in %+v, out %+v, dropped %+v; the sessions since Online had %+v, %+v, %+v",
+			e, d.In, d.Out, d.Dropped, in, out, dropped)
+	}
+	if !d.Since.Equal(earlier.Since) {
+		j.complain(12, e.user, "during %v the user is online since %v; it is %v", e, d.Since, earlier.Since)
 	}
 }
 

@@ -15,17 +15,19 @@ type place int
 type log struct {
 	start time.Time
 
-	mu     sync.Mutex
-	last   place
-	conns  []*connection
-	byConn map[uint64]*connection
-	events []*event // of users
-	counts []*event // UserCountChanged
-	asks   []*ask
-	looks  []*look
-	rests  []*rest
-	strays []uint64 // connections that got messages, and never asked to log on
-	panics uint64   // handlers that panicked
+	mu       sync.Mutex
+	last     place
+	conns    []*connection
+	byConn   map[uint64]*connection
+	events   []*event // of users
+	counts   []*event // UserCountChanged
+	asks     []*ask
+	looks    []*look
+	rests    []*rest
+	touches  []*touch
+	taggings []*tagging
+	strays   []uint64 // connections that got messages, and never asked to log on
+	panics   uint64   // handlers that panicked
 }
 
 // span is something with a beginning and an end.
@@ -46,6 +48,8 @@ func (s *span) reaches(p place) bool { return s.to == 0 || s.to > p }
 type connection struct {
 	number       uint64
 	user         string
+	device       uint16
+	token        string // the Logon's
 	takeOver     string // the session that it asked for
 	logon        span   // Register
 	err          error  // Register's
@@ -59,11 +63,13 @@ type connection struct {
 	messages []*span
 	tallies  []*tally
 	silences []silence
+	outcome  usermgr.CloseOutcome // what the link told; pending when it did not
 }
 
 type closeCall struct {
 	span
 	code protocol.CloseCode
+	text string
 }
 
 // tally is a call of Received, Sent or Dropped.
@@ -98,7 +104,9 @@ type event struct {
 	by         uint64 // PushedOut's
 	code       protocol.CloseCode
 	info       usermgr.SessionInfo
-	count      int // UserCountChanged's
+	data       usermgr.UserData // Online's, Offline's and UserTagged's
+	tag, old   string           // Tagged's and UserTagged's
+	count      int              // UserCountChanged's
 }
 
 type kind string
@@ -109,6 +117,11 @@ const (
 	ignored      kind = "Ignored"
 	timedOut     kind = "TimedOut"
 	disconnected kind = "Disconnected"
+	expired      kind = "Expired"
+	tagged       kind = "Tagged"
+	userTagged   kind = "UserTagged"
+	cameOnline   kind = "Online"
+	wentOffline  kind = "Offline"
 	countChanged kind = "UserCountChanged"
 )
 
@@ -119,9 +132,13 @@ type ask struct {
 	user    string
 	session string
 	conn    uint64
+	device  uint16
 	code    protocol.CloseCode
-	change  *usermgr.Change // nil for Session.End and Close
-	err     error           // Close's
+	text    string
+	revoke  time.Duration
+	change  *usermgr.Change // nil for Session.End, Close and kicks
+	kick    *usermgr.Kick
+	err     error // Close's and a kick's
 }
 
 type what string
@@ -133,6 +150,10 @@ const (
 	endUser    what = "Unregister"
 	endAll     what = "Clear"
 	endForGood what = "Close"
+
+	kickUser    what = "KickUser"
+	kickDevice  what = "KickDevice"
+	kickSession what = "KickSession"
 )
 
 // look is a question to the manager: where a user is, or, with at set, who is on a connection.
@@ -142,15 +163,31 @@ type look struct {
 	conns []uint64
 	data  *usermgr.UserData
 
-	at    uint64
-	found bool
+	at      uint64
+	session string // the session that was asked for, on connection at
+	found   bool
+}
+
+// touch is a call of Touch or TouchSession.
+type touch struct {
+	span
+	user, session string
+}
+
+// tagging is a call of SetTag or SetSessionTag.
+type tagging struct {
+	span
+	user, session, tag string
+	done               bool
 }
 
 // rest is what the manager answered when all was quiet.
 type rest struct {
 	span
-	online map[string][]uint64
-	stats  usermgr.Stats
+	online  map[string][]uint64         // where
+	data    map[string]usermgr.UserData // of everybody who is online
+	devices map[uint16]int
+	stats   usermgr.Stats
 }
 
 // begin writes down the beginning of s, and whatever else is to be written with it.

@@ -56,14 +56,15 @@ func (j *judge) stretches(h *history) []stretch {
 	var since place
 	for i, e := range h.events {
 		before := here
-		replaced := i > 0 && h.events[i-1].kind == pushedOut
 		switch e.kind {
-		case connected, timedOut, pushedOut:
-			here = []uint64{e.conn}
+		case connected, cameOnline, timedOut, expired, pushedOut:
+			if !slices.Contains(here, e.conn) {
+				here = append(slices.Clone(here), e.conn)
+			}
 		case disconnected:
-			here = nil
-			if replaced {
-				here = []uint64{h.events[i-1].by}
+			here = slices.DeleteFunc(slices.Clone(here), func(c uint64) bool { return c == e.conn })
+			if j.succeeded(h, i) {
+				here = append(here, h.events[i-1].by)
 			}
 		}
 		add(since, before, here)

@@ -7,32 +7,65 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// order holds a user's events against the orders that are allowed: rules 3, 4, 7 and 8.
+// order holds a user's events against the orders that are allowed: rules 3, 4, 7, 8 and 17.
 func (j *judge) order(h *history) {
-	var current *event // Connected of the session that the user has
+	var live []*event // Connected of the sessions that the user has, by age
+	var evicting *eviction
 	for i, e := range h.events {
+		at := slices.IndexFunc(live, func(c *event) bool { return c.conn == e.conn })
 		switch {
+		case e.kind == cameOnline || e.kind == wentOffline || e.kind == userTagged:
 		case e.kind == connected:
-			if current != nil {
-				j.complain(4, h.user, "%v came while %d was still online", e, current.conn)
-			}
-			current = e
-		case current == nil:
+			j.fits(e, live)
+			live = append(live, e)
+			evicting = nil
+			j.described(&e.info)
+		case len(live) == 0:
 			j.complain(3, h.user, "%v came while the user was offline", e)
 		case e.kind == ignored:
-			j.refused(h, i, j.byConn[current.conn])
-		case e.conn != current.conn:
-			j.complain(3, h.user, "%v came while %d was online", e, current.conn)
+			j.refused(h, i, live)
+		case at < 0:
+			j.complain(3, h.user, "%v came while %d was online", e, live[0].conn)
 		case e.kind == pushedOut:
-			j.replaced(h, i, j.byConn[current.conn])
+			if evicting == nil || evicting.by != e.by {
+				evicting = &eviction{by: e.by, goes: j.m.policy.excluded(j.logins(live), j.login(e.by))}
+			}
+			j.replaced(h, i, evicting, live)
 		case e.kind == timedOut:
 			j.follows(h, i, protocol.HeartbeatTimeout)
 			j.silent(h, i)
+		case e.kind == expired:
+			j.idle(h, i)
 		case e.kind == disconnected:
-			current = nil
+			live = slices.Delete(live, at, at+1)
+			j.described(&e.info)
 		}
 	}
 	j.firstComeFirstServed(h)
+}
+
+// eviction is what a logon does to the sessions that it leaves no place.
+type eviction struct {
+	by   uint64
+	goes []uint64 // those whose turn is still to come, by age
+}
+
+func (j *judge) logins(live []*event) (all []login) {
+	for _, c := range live {
+		all = append(all, j.login(c.conn))
+	}
+	return all
+}
+
+// fits: e is Connected; none of the sessions that are there is one that has to go (rules 4 and 17).
+func (j *judge) fits(e *event, live []*event) {
+	for _, conn := range j.m.policy.excluded(j.logins(live), j.login(e.conn)) {
+		rule := 17
+		if !j.m.policy.PerDevice {
+			rule = 4
+		}
+		j.complain(rule, e.user, "%v came while %d was still online", e, conn)
+	}
 }
 
 // firstComeFirstServed: logons of a user take their turns in the order in which they came (rule 4).
@@ -50,44 +83,92 @@ func (j *judge) firstComeFirstServed(h *history) {
 	}
 }
 
-// replaced: event i is PushedOut of the session of old, in favour of a logon that may do that (rules 3, 4 and 7).
-func (j *judge) replaced(h *history, i int, old *connection) {
+// replaced: event i is PushedOut of a live session, in favour of a logon that may do that: it has to go, and its turn among
+// those that have to go has come (rules 3, 4, 7 and 17).
+func (j *judge) replaced(h *history, i int, x *eviction, live []*event) {
 	e := h.events[i]
 	j.follows(h, i, protocol.PushedOut)
-	if i+2 >= len(h.events) || h.events[i+2].kind != connected || h.events[i+2].conn != e.by {
-		j.complain(4, h.user, "after %v, Connected(%d) did not come next but one", e, e.by)
+	if !j.ledTo(h, i, x) {
+		j.complain(4, h.user, "after %v, Connected(%d) did not come next but one, nor after more of its kind", e, e.by)
 	}
 	by := j.byConn[e.by]
-	if by == nil || old == nil {
+	if by == nil {
 		j.complain(4, h.user, "%v concerns a connection that never logged on", e)
 		return
 	}
-	if j.m.mode == usermgr.IgnoreNew && by.takeOver != j.found[old.number].connected.info.SessionID {
-		j.complain(7, h.user, "%v came, and %d had not asked for its session", e, e.by)
+	if j.m.mode == usermgr.IgnoreNew && (len(x.goes) != 1 || by.takeOver != j.login(e.conn).session) {
+		j.complain(7, h.user, "%v came, and %d had not asked for its session alone", e, e.by)
 	}
+	for len(x.goes) > 0 {
+		first := x.goes[0]
+		x.goes = x.goes[1:]
+		if first == e.conn {
+			return
+		}
+		if slices.ContainsFunc(live, func(c *event) bool { return c.conn == first }) {
+			j.complain(17, h.user, "%v came before the turn of %d, which is older", e, first)
+		}
+	}
+	j.complain(17, h.user, "%v came, although the two may live side by side", e)
 }
 
-// refused: event i is Ignored, because of a session that has not ended and that the logon did not ask for (rules 3, 6
-// and 7).
-func (j *judge) refused(h *history, i int, stays *connection) {
+// ledTo reports whether nothing stands between PushedOut, event i, and the new session's Connected but the end of the old
+// one, and, where more than one has to go, of the others.
+func (j *judge) ledTo(h *history, i int, x *eviction) bool {
+	others := x.goes[min(1, len(x.goes)):]
+	for k := i + 2; k < len(h.events); k++ {
+		e := h.events[k]
+		switch {
+		case e.kind == connected:
+			return e.conn == x.by
+		case len(others) == 0:
+			return false
+		case e.kind == pushedOut && e.by == x.by, e.kind == wentOffline, e.kind == cameOnline && e.conn == x.by:
+		case e.kind == disconnected && slices.Contains(others, e.conn):
+		default:
+			return false
+		}
+	}
+	return false
+}
+
+// succeeded reports whether event i is the end of a session whose place a new one took in the same moment.
+func (j *judge) succeeded(h *history, i int) bool {
+	before := h.at(i - 1)
+	if before == nil || before.kind != pushedOut || before.conn != h.events[i].conn {
+		return false
+	}
+	next := h.at(i + 1)
+	return !j.m.policy.PerDevice || next == nil || next.kind == connected && next.conn == before.by
+}
+
+// refused: event i is Ignored, because of a session that has not ended and that the logon did not ask for (rules 3, 6, 7
+// and 17).
+func (j *judge) refused(h *history, i int, live []*event) {
 	e := h.events[i]
 	c := j.byConn[e.conn]
-	if c == nil || stays == nil {
+	if c == nil {
 		j.complain(7, h.user, "%v concerns a connection that never logged on", e)
 		return
 	}
 	if j.m.mode != usermgr.IgnoreNew {
 		j.complain(6, h.user, "%v came, although new logons replace old ones", e)
 	}
-	b := j.of(stays.number)
-	if c.takeOver == b.connected.info.SessionID {
-		j.complain(7, h.user, "%v came, although it had asked for the live session", e)
-	}
-	for _, a := range j.asks {
-		if a.before(h.turnOf(i)) && j.reached(a, stays, b) {
-			j.complain(7, h.user, "%v came, although %d had ended by %v", e, stays.number, a)
-			return
+	var stay []login
+	for _, s := range live {
+		ended := slices.ContainsFunc(j.asks, func(a *ask) bool {
+			return a.before(h.turnOf(i)) && j.byConn[s.conn] != nil && j.reached(a, j.byConn[s.conn], j.of(s.conn))
+		})
+		if !ended {
+			stay = append(stay, j.login(s.conn))
 		}
+	}
+	inTheWay := j.m.policy.excluded(stay, j.login(e.conn))
+	switch {
+	case len(inTheWay) == 0:
+		j.complain(7, h.user, "%v came, and no session was in the way: all of %d had ended, or could stay", e, len(live))
+	case len(inTheWay) == 1 && c.takeOver != "" && c.takeOver == j.login(inTheWay[0]).session:
+		j.complain(7, h.user, "%v came, although it had asked for the live session", e)
 	}
 }
 
@@ -121,11 +202,14 @@ func (j *judge) register(c *connection) {
 		j.complain(10, c.user, "Register(%d) has not returned", c.number)
 		return
 	}
-	if b.connected == nil && (b.pushedOut != nil || b.timedOut != nil || b.disconnected != nil) {
+	if b.connected == nil && (b.pushedOut != nil || b.timedOut != nil || b.expired != nil || b.disconnected != nil) {
 		j.complain(3, c.user, "connection %d had an end, and never came online", c.number)
 	}
 	if c.contextEnded != 0 && c.contextEnded < b.turn {
 		j.complain(3, c.user, "connection %d ended before its turn, and was told of", c.number)
+	}
+	if b.connected != nil {
+		j.revoked(c, b)
 	}
 	if c.err == nil {
 		switch {
@@ -169,6 +253,7 @@ func (j *judge) refusal(c *connection, b *befallen) {
 	closing := slices.ContainsFunc(j.asks, func(a *ask) bool { return a.what == endForGood && a.from < c.logon.to })
 	switch {
 	case refused.Code == protocol.ServerStopping && closing:
+	case refused.Code == protocol.Unauthorized && j.mayBeRevoked(c):
 	case c.cause == nil:
 		j.complain(3, c.user, "Register(%d) failed with %v for no reason", c.number, refused.Code)
 	default:

@@ -64,6 +64,45 @@ func (m *Manager) recorded(subscriber int, h usermgr.Handlers) usermgr.Handlers 
 				}
 			})
 		},
+		Expired: func(s usermgr.SessionInfo) {
+			call(&event{kind: expired, user: s.UserID, conn: s.Address.Conn, info: s}, func() {
+				if h.Expired != nil {
+					h.Expired(s)
+				}
+			})
+		},
+		Tagged: func(s usermgr.SessionInfo, old string) {
+			call(&event{kind: tagged, user: s.UserID, conn: s.Address.Conn, info: s, tag: s.Tag, old: old}, func() {
+				if h.Tagged != nil {
+					h.Tagged(s, old)
+				}
+			})
+		},
+		UserTagged: func(u usermgr.UserData, old string) {
+			call(&event{kind: userTagged, user: u.UserID, data: u, tag: u.Tag, old: old}, func() {
+				if h.UserTagged != nil {
+					h.UserTagged(u, old)
+				}
+			})
+		},
+		Online: func(u usermgr.UserData) {
+			e := &event{kind: cameOnline, user: u.UserID, data: u}
+			if len(u.Sessions) > 0 {
+				e.conn = u.Sessions[0].Address.Conn
+			}
+			call(e, func() {
+				if h.Online != nil {
+					h.Online(u)
+				}
+			})
+		},
+		Offline: func(u usermgr.UserData) {
+			call(&event{kind: wentOffline, user: u.UserID, data: u}, func() {
+				if h.Offline != nil {
+					h.Offline(u)
+				}
+			})
+		},
 		UserCountChanged: func(online int) {
 			call(&event{kind: countChanged, count: online}, func() {
 				if h.UserCountChanged != nil {
@@ -81,6 +120,28 @@ type link struct {
 	c *connection
 }
 
+// reportingLink is the link of a connection that tells how it ended.
+type reportingLink struct {
+	link
+	usermgr.CloseReporter
+}
+
+func (m *Manager) recordedLink(to usermgr.Link, c *connection) usermgr.Link {
+	l := link{to, m, c}
+	if r, ok := to.(usermgr.CloseReporter); ok {
+		return reportingLink{l, r}
+	}
+	return l
+}
+
+func (l reportingLink) WhenClosed(f func(usermgr.CloseOutcome)) {
+	l.CloseReporter.WhenClosed(func(o usermgr.CloseOutcome) {
+		var at place
+		l.m.log.mark(&at, func() { l.c.outcome = o })
+		f(o)
+	})
+}
+
 func (l link) Quiesce(done func()) {
 	s := new(span)
 	l.m.log.begin(s, func() { l.c.quiesces = append(l.c.quiesces, s) })
@@ -93,7 +154,7 @@ func (l link) Quiesce(done func()) {
 }
 
 func (l link) Close(code protocol.CloseCode, text string) {
-	c := &closeCall{code: code}
+	c := &closeCall{code: code, text: text}
 	l.m.log.begin(&c.span, func() { l.c.closes = append(l.c.closes, c) })
 	l.Link.Close(code, text)
 	l.m.log.end(&c.span, nil)
@@ -159,7 +220,7 @@ func (m *Manager) nameWatch(s usermgr.SessionInfo) {
 	m.naming.Lock()
 	defer m.naming.Unlock()
 	m.namingConn.Store(s.Address.Conn)
-	m.Manager.Touch(s.UserID)
+	m.Manager.TouchSession(s.SessionID)
 	m.namingConn.Store(0)
 }
 

@@ -69,8 +69,25 @@ func (j *judge) rests() {
 				j.complain(3, user, "at rest the user is on connections %v; by the events it is on none", conns)
 			}
 		}
-		if r.stats.Users != len(online) {
-			j.complain(12, "", "at rest the manager counts %d users; by the events it is %d", r.stats.Users, len(online))
+		users := j.onlineUsers(r.from)
+		if r.stats.Users != len(users) {
+			j.complain(12, "", "at rest the manager counts %d users; by the events it is %d", r.stats.Users, len(users))
+		}
+		for user := range users {
+			if _, ok := r.data[user]; !ok {
+				j.complain(17, user, "at rest the user is offline; by the events it is not")
+			}
+		}
+		for user, d := range r.data {
+			if !users[user] {
+				j.complain(17, user, "at rest the user is online; by the events it is not")
+			}
+			if len(d.Sessions) != len(online[user]) {
+				j.complain(3, user, "at rest the user has %d sessions; by the events it is %d", len(d.Sessions), len(online[user]))
+			}
+		}
+		if devices := j.devicesOf(online); !maps.Equal(devices, r.devices) {
+			j.complain(17, "", "at rest there are so many sessions on each device: %v; by the events it is %v", r.devices, devices)
 		}
 		told := 0
 		for _, e := range j.counts {
@@ -78,10 +95,13 @@ func (j *judge) rests() {
 				told = e.count
 			}
 		}
-		if told != len(online) {
-			j.complain(12, "", "at rest UserCountChanged has told %d last; by the events it is %d", told, len(online))
+		if told != len(users) {
+			j.complain(12, "", "at rest UserCountChanged has told %d last; by the events it is %d", told, len(users))
 		}
 		j.overdue(r)
+		j.absent(r)
+		j.tagsAt(r)
+		j.expiring(r)
 	}
 	if n := len(j.log.rests); n > 0 {
 		last := j.log.rests[n-1]
@@ -96,6 +116,16 @@ func (j *judge) rests() {
 	if len(j.strays) > 0 {
 		j.complain(5, "", "connections got messages without having asked to log on: %v", j.strays)
 	}
+}
+
+func (j *judge) devicesOf(online map[string][]uint64) map[uint16]int {
+	devices := make(map[uint16]int)
+	for _, conns := range online {
+		for _, c := range conns {
+			devices[j.login(c).device]++
+		}
+	}
+	return devices
 }
 
 // onlineAt returns who was online at p, and where, by the events.
@@ -128,12 +158,21 @@ func (j *judge) overdue(r *rest) {
 			continue
 		}
 		for _, a := range j.asks {
-			waited := j.m.FakeTime && c.logon.fromAt < a.fromAt && (a.what == endUser || a.what == endAll || a.what == endForGood)
+			waited := j.m.FakeTime && c.logon.fromAt < a.fromAt && a.waits()
 			if a.before(r.from) && (j.reached(a, c, b) || waited && j.concerns(a, c)) {
 				j.complain(10, c.user, "at rest %d is online, in spite of %v", c.number, a)
 			}
 		}
 	}
+}
+
+// waits reports whether a is meant for the logons that wait, too.
+func (a *ask) waits() bool {
+	switch a.what {
+	case endUser, endAll, endForGood, kickUser, kickDevice:
+		return true
+	}
+	return false
 }
 
 // changes: every change is done, and says how many sessions it ended (rule 10).
@@ -151,6 +190,9 @@ func (j *judge) changes() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	for _, a := range j.asks {
+		if a.what == kickUser || a.what == kickDevice || a.what == kickSession {
+			j.kick(ctx, a)
+		}
 		if a.change == nil {
 			continue
 		}

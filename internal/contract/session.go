@@ -42,6 +42,8 @@ func (b *befallen) ending() *event {
 		return b.pushedOut
 	case b.timedOut != nil:
 		return b.timedOut
+	case b.expired != nil:
+		return b.expired
 	}
 	return b.disconnected
 }
@@ -127,8 +129,11 @@ func (j *judge) cause(c *connection, b *befallen) {
 	if b.timedOut != nil && code == protocol.HeartbeatTimeout {
 		could(j.turnAt(b.timedOut))
 	}
+	if b.expired != nil && code == protocol.SessionExpired {
+		could(j.turnAt(b.expired))
+	}
 	for _, a := range j.asks {
-		if a.code == code && a.from < b.disconnected.from && j.concerns(a, c) {
+		if a.code == code && a.from < b.disconnected.from && j.concerns(a, c) && (len(c.closes) == 0 || c.closes[0].text == a.text) {
 			could(a.from)
 		}
 	}
@@ -137,7 +142,8 @@ func (j *judge) cause(c *connection, b *befallen) {
 		return
 	}
 	for _, a := range j.asks {
-		if a.code != code && a.before(first) && j.reached(a, c, b) {
+		another := a.code != code || len(c.closes) > 0 && c.closes[0].text != a.text
+		if another && a.before(first) && j.reached(a, c, b) {
 			j.complain(3, c.user, "%v came, but %v was the first cause", b.disconnected, a)
 			return
 		}
@@ -151,7 +157,7 @@ func (j *judge) wrongly(c *connection, b *befallen) int {
 			continue
 		}
 		switch a.what {
-		case endUser, endAll, endForGood:
+		case endUser, endAll, endForGood, kickUser, kickDevice:
 			return 10 // a later logon
 		}
 		return 9 // another session
@@ -161,20 +167,24 @@ func (j *judge) wrongly(c *connection, b *befallen) int {
 
 // concerns reports whether a may have been meant for the session of c: it exists, or its logon waits, at the call.
 func (j *judge) concerns(a *ask, c *connection) bool {
-	if a.to != 0 && c.logon.from > a.to {
-		return false
-	}
+	return a.refused() == nil && (a.to == 0 || c.logon.from <= a.to) && j.names(a, c)
+}
+
+// names reports whether c is of those that a names, whenever.
+func (j *judge) names(a *ask, c *connection) bool {
 	switch a.what {
 	case endConn, endAddress:
 		return a.conn == c.number
-	case endSession:
+	case endSession, kickSession:
 		id := c.session
 		if b := j.of(c.number); id == "" && b.connected != nil {
 			id = b.connected.info.SessionID
 		}
 		return a.session != "" && a.session == id
-	case endUser:
+	case endUser, kickUser:
 		return a.user == c.user
+	case kickDevice:
+		return a.user == c.user && a.device == c.device
 	}
 	return true
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 // Tallied are the things that Tally counts: what a test that means to try everything should have come upon.
@@ -13,6 +14,13 @@ var Tallied = []string{
 	"take-over of a session", "logon that ended before its turn", "logon that ended in its turn",
 	"logon that met its deadline", "logon after Close", "message", "message at the time of Quiesce",
 	"handler given up on", "handler that panicked", "silence that was over in its turn", "end of a session that had ended",
+
+	"Online", "Offline", "Expired", "Tagged", "UserTagged", "session beside another", "eviction of several sessions",
+	"eviction of the oldest over the number", "logon over the number refused", "logon with the token of another session",
+	"return within the grace", "grace that passed", "grace that was ended",
+	"kick of a session", "kick of a device", "kick of a user", "kick of nobody", "kick of several sessions",
+	"kick of a logon that waited", "kick in the grace", "logon with a revoked token refused",
+	"logon with a token that is refused no more", "connection told", "connection closed by its peer", "connection closed by force",
 }
 
 // Tally tells how often each of Tallied has happened.
@@ -21,10 +29,37 @@ func (m *Manager) Tally(tell func(what string, times int)) {
 	defer m.log.mu.Unlock()
 	j := m.newJudge()
 	for _, h := range j.histories {
-		for _, e := range h.events {
+		j.presence(h)
+		live := 0
+		for i, e := range h.events {
 			tell(string(e.kind), 1)
+			switch e.kind {
+			case connected:
+				if live++; live > 1 {
+					tell("session beside another", 1)
+				}
+			case disconnected:
+				live--
+			case pushedOut:
+				if next := h.at(i + 2); next != nil && next.kind == pushedOut && next.by == e.by {
+					tell("eviction of several sessions", 1)
+				}
+				o, l := j.login(e.conn), j.login(e.by)
+				switch {
+				case l.same(o) && l.takeOver != o.session:
+					tell("logon with the token of another session", 1)
+				case !l.same(o) && !m.policy.clash(o.device, l.device):
+					tell("eviction of the oldest over the number", 1)
+				}
+			case ignored:
+				if m.policy.Max > 1 && live == m.policy.Max {
+					tell("logon over the number refused", 1)
+				}
+			}
 		}
 	}
+	m.tallyAbsences(j, tell)
+	m.tallyKicks(j, tell)
 	for _, e := range m.log.counts {
 		if e.subscriber == 0 {
 			tell("UserCountChanged", 1)
@@ -64,6 +99,75 @@ func (m *Manager) Tally(tell func(what string, times int)) {
 	for _, a := range m.log.asks {
 		if b := j.found[a.conn]; b != nil && a.what == endConn && b.disconnected != nil && b.disconnected.to < a.from {
 			tell("end of a session that had ended", 1)
+		}
+	}
+}
+
+func (m *Manager) tallyAbsences(j *judge, tell func(what string, times int)) {
+	for _, w := range j.absences {
+		for _, e := range j.byUser[w.user].events {
+			switch {
+			case w.to == 0 || e.from != w.to:
+			case e.kind == connected:
+				tell("return within the grace", 1)
+			case e.fromAt < w.due:
+				tell("grace that was ended", 1)
+			default:
+				tell("grace that passed", 1)
+			}
+		}
+		for _, a := range j.asks {
+			if a.what == kickUser && a.user == w.user && a.from > w.left.to && w.left.to != 0 && (w.to == 0 || a.to < w.to) {
+				tell("kick in the grace", 1)
+			}
+		}
+	}
+}
+
+func (m *Manager) tallyKicks(j *judge, tell func(what string, times int)) {
+	outcomes := map[usermgr.CloseOutcome]string{usermgr.OutcomeTold: "connection told",
+		usermgr.OutcomeClosedByPeer: "connection closed by its peer", usermgr.OutcomeForced: "connection closed by force"}
+	kinds := map[what]string{kickUser: "kick of a user", kickDevice: "kick of a device", kickSession: "kick of a session"}
+	for _, a := range j.asks {
+		kind, ok := kinds[a.what]
+		if !ok {
+			continue
+		}
+		if a.err != nil {
+			tell("kick of nobody", 1)
+			continue
+		}
+		n := 0
+		for _, c := range j.conns {
+			if !j.meant(a, c) {
+				continue
+			}
+			n++
+			if c.outcome != usermgr.OutcomePending {
+				tell(outcomes[c.outcome], 1)
+			}
+			if j.of(c.number).connected.from > a.to {
+				tell("kick of a logon that waited", 1)
+			}
+			if a.revoke <= 0 {
+				continue
+			}
+			for _, later := range j.conns {
+				if later.logon.from > a.to && j.shows(later, c) {
+					var refused *protocol.CloseError
+					if errors.As(later.err, &refused) && refused.Code == protocol.Unauthorized {
+						tell("logon with a revoked token refused", 1)
+					} else if later.err == nil {
+						tell("logon with a token that is refused no more", 1)
+					}
+				}
+			}
+		}
+		if n > 0 {
+			tell(kind, 1)
+		}
+		if n > 1 {
+			tell("kick of several sessions", 1)
 		}
 	}
 }

@@ -9,7 +9,7 @@
 //	name: silence-not-looked-at-again
 //	rule: 8
 //	breaks: a user who spoke before the turn came is timed out all the same
-//	file: usermgr/user.go
+//	file: usermgr/lifecycle.go
 //	--- old
 //	...
 //	--- new

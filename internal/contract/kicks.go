@@ -1,0 +1,183 @@
+package contract
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// refused returns why a kick was refused.
+func (a *ask) refused() error {
+	switch a.what {
+	case kickUser, kickDevice, kickSession:
+		return a.err
+	}
+	return nil
+}
+
+// meant reports whether it was a that ended the session of c, by what its connection was told.
+func (j *judge) meant(a *ask, c *connection) bool {
+	b := j.of(c.number)
+	return a.refused() == nil && b.disconnected != nil && b.disconnected.code == a.code && len(c.closes) > 0 &&
+		c.closes[0].text == a.text && j.concerns(a, c)
+}
+
+// kick holds what a kick says against what befell its sessions (rule 10).
+func (j *judge) kick(ctx context.Context, a *ask) {
+	switch {
+	case errors.Is(a.err, usermgr.ErrBlankID):
+		if a.what == kickSession && a.session != "" || a.what != kickSession && a.user != "" {
+			j.complain(10, a.user, "%v was refused with %v", a, a.err)
+		}
+		return
+	case errors.Is(a.err, usermgr.ErrUnknownID):
+		j.unknown(a)
+		return
+	case a.err != nil || a.kick == nil:
+		j.complain(10, a.user, "%v was refused with %v", a, a.err)
+		return
+	}
+	if !j.mayFind(a) {
+		j.complain(10, a.user, "%v found somebody, and nobody was there", a)
+	}
+	told, err := a.kick.Wait(ctx)
+	if err != nil {
+		j.complain(10, a.user, "%v is not done", a)
+		return
+	}
+	if slices.ContainsFunc(j.asks, func(o *ask) bool { return o != a && o.text == a.text && o.code == a.code }) {
+		return // whose sessions they were cannot be told
+	}
+	var mine []*connection
+	for _, c := range j.conns {
+		if j.meant(a, c) {
+			mine = append(mine, c)
+		}
+	}
+	slices.SortFunc(mine, func(x, y *connection) int {
+		return cmp.Compare(j.of(x.number).connected.from, j.of(y.number).connected.from)
+	})
+	if len(told) != len(mine) {
+		j.complain(10, a.user, "%v says that it ended %d sessions; by the events it was %d", a, len(told), len(mine))
+		return
+	}
+	for i, c := range mine {
+		final, s := j.of(c.number).disconnected.info, told[i].Session
+		if s.Address.Conn != c.number {
+			j.complain(10, a.user, "%v tells of %d in the place of %d", a, s.Address.Conn, c.number)
+		} else if s.In != final.In || s.Out != final.Out || s.Dropped != final.Dropped || s.Tag != final.Tag || s.UserTag != final.UserTag {
+			j.complain(12, a.user, "%v tells of %+v; it was %+v", a, s, final)
+		}
+		if told[i].Outcome != c.outcome {
+			j.complain(10, a.user, "%v tells that %d was %v; it was %v", a, c.number, told[i].Outcome, c.outcome)
+		}
+	}
+}
+
+// mayFind reports whether a kick can have found somebody: the session, or anything of the user's, which may be a logon that
+// is under way.
+func (j *judge) mayFind(a *ask) bool {
+	return slices.ContainsFunc(j.conns, func(c *connection) bool {
+		if a.what == kickSession {
+			return j.concerns(a, c)
+		}
+		return c.user == a.user && c.logon.from <= a.to
+	})
+}
+
+// unknown: a kick was refused because nobody was there.
+func (j *judge) unknown(a *ask) {
+	if a.kick != nil {
+		j.complain(10, a.user, "%v was refused, and goes on", a)
+	}
+	for _, c := range j.conns {
+		b := j.of(c.number)
+		if b.connected == nil || b.connected.from > a.from {
+			continue
+		}
+		end := place(0) // until then the session is certainly found
+		if len(c.quiesces) > 0 {
+			end = c.quiesces[0].from
+		}
+		if (end == 0 || end > a.to) && j.names(a, c) {
+			j.complain(10, a.user, "%v found nobody, and %d was online", a, c.number)
+		}
+	}
+	for _, w := range j.absences {
+		if a.what == kickUser && w.user == a.user && w.left.to != 0 && w.left.to < a.from && (w.to == 0 || w.to > a.to) {
+			j.complain(10, a.user, "%v found nobody, and the user counted as online", a)
+		}
+	}
+}
+
+// shows reports whether the logon of c shows the token, or the ID, of the session of k.
+func (j *judge) shows(c, k *connection) bool {
+	of := j.login(k.number)
+	for _, t := range []string{c.token, c.takeOver} {
+		if t != "" && c.user == k.user && (t == of.session || t == of.token) {
+			return true
+		}
+	}
+	return false
+}
+
+// revoked: whoever came online did not show a token that was refused at the time (rule 10).
+func (j *judge) revoked(c *connection, b *befallen) {
+	for _, a := range j.asks {
+		if a.revoke <= 0 {
+			continue
+		}
+		for _, k := range j.conns {
+			// It was revoked at the call or later, and before Disconnected.
+			if j.meant(a, k) && j.shows(c, k) && c.logon.from > j.of(k.number).disconnected.from && b.connected.fromAt < a.fromAt+a.revoke {
+				j.complain(10, c.user, "%v came for a token that %v had revoked", b.connected, a)
+			}
+		}
+	}
+}
+
+// mayBeRevoked reports whether the token that c shows can have been refused in its turn.
+func (j *judge) mayBeRevoked(c *connection) bool {
+	for _, a := range j.asks {
+		if a.revoke <= 0 || a.from > c.logon.to {
+			continue
+		}
+		for _, k := range j.conns {
+			if j.meant(a, k) && j.shows(c, k) && c.logon.fromAt < j.of(k.number).disconnected.fromAt+a.revoke {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// KickUser is usermgr.Manager.KickUser, written down.
+func (m *Manager) KickUser(userID string, o usermgr.KickOptions) (*usermgr.Kick, error) {
+	return m.kick(&ask{what: kickUser, user: userID}, o, func() (*usermgr.Kick, error) { return m.Manager.KickUser(userID, o) })
+}
+
+// KickDevice is usermgr.Manager.KickDevice, written down.
+func (m *Manager) KickDevice(userID string, device uint16, o usermgr.KickOptions) (*usermgr.Kick, error) {
+	return m.kick(&ask{what: kickDevice, user: userID, device: device}, o, func() (*usermgr.Kick, error) {
+		return m.Manager.KickDevice(userID, device, o)
+	})
+}
+
+// KickSession is usermgr.Manager.KickSession, written down.
+func (m *Manager) KickSession(sessionID string, o usermgr.KickOptions) (*usermgr.Kick, error) {
+	return m.kick(&ask{what: kickSession, session: sessionID}, o, func() (*usermgr.Kick, error) {
+		return m.Manager.KickSession(sessionID, o)
+	})
+}
+
+func (m *Manager) kick(a *ask, o usermgr.KickOptions, do func() (*usermgr.Kick, error)) (*usermgr.Kick, error) {
+	a.code, a.text, a.revoke = protocol.KickedOut, o.Text, o.RevokeFor
+	m.log.begin(&a.span, func() { m.log.asks = append(m.log.asks, a) })
+	k, err := do()
+	m.log.end(&a.span, func() { a.kick, a.err = k, err })
+	return k, err
+}

@@ -1,0 +1,92 @@
+package contract
+
+import (
+	"slices"
+
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// Policy says which sessions of a user may live side by side (rule 17). It is a usermgr.Devices that the contract can read,
+// so that it judges by itself which sessions had to go.
+type Policy struct {
+	PerDevice bool        // sessions on different device classes may; else there is one session a user
+	Max       int         // so many at most, of which those on device 0 may share it; 0 for any number
+	Pairs     [][2]uint16 // device classes that exclude each other
+}
+
+func (p Policy) devices() usermgr.Devices {
+	switch {
+	case !p.PerDevice:
+		return usermgr.Devices{}
+	case p.Max > 0:
+		return usermgr.UpTo(p.Max)
+	case len(p.Pairs) > 0:
+		return usermgr.Exclusive(p.Pairs...)
+	}
+	return usermgr.OnePerDevice()
+}
+
+// login is what a policy looks at.
+type login struct {
+	conn           uint64
+	device         uint16
+	token, session string
+	takeOver       string // the session that it asked for
+}
+
+// login returns what is known of the logon on a connection.
+func (j *judge) login(conn uint64) login {
+	l := login{conn: conn}
+	if c := j.byConn[conn]; c != nil {
+		l.device, l.token, l.takeOver, l.session = c.device, c.token, c.takeOver, c.session
+	}
+	if b := j.of(conn); b.connected != nil {
+		l.session = b.connected.info.SessionID
+	}
+	return l
+}
+
+func (l login) same(o login) bool {
+	if l.takeOver != "" && l.takeOver == o.session {
+		return true
+	}
+	token := o.token
+	if token == "" {
+		token = o.session
+	}
+	return l.token != "" && l.token == token
+}
+
+func (p Policy) clash(a, b uint16) bool {
+	switch {
+	case !p.PerDevice:
+		return true
+	case a == b:
+		return a != 0 || p.Max == 0
+	}
+	return slices.Contains(p.Pairs, [2]uint16{a, b}) || slices.Contains(p.Pairs, [2]uint16{b, a})
+}
+
+// excluded returns the connections, of those of the live sessions by age, that the logon leaves no place.
+func (p Policy) excluded(live []login, l login) []uint64 {
+	goes := make([]bool, len(live))
+	stay := 0
+	for i, o := range live {
+		if goes[i] = l.same(o) || p.clash(o.device, l.device); !goes[i] {
+			stay++
+		}
+	}
+	for i := 0; i < len(live) && p.Max > 0 && stay >= p.Max; i++ {
+		if !goes[i] {
+			goes[i] = true
+			stay--
+		}
+	}
+	var conns []uint64
+	for i, o := range live {
+		if goes[i] {
+			conns = append(conns, o.conn)
+		}
+	}
+	return conns
+}

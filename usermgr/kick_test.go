@@ -1,0 +1,475 @@
+package usermgr_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// reportingLink is a link that tells how its connection ended.
+type reportingLink struct {
+	*testLink
+
+	mu      sync.Mutex
+	outcome usermgr.CloseOutcome
+	tell    []func(usermgr.CloseOutcome)
+}
+
+var _ usermgr.CloseReporter = (*reportingLink)(nil)
+
+func newReportingLink(conn uint64) *reportingLink { return &reportingLink{testLink: newLink(conn)} }
+
+func (l *reportingLink) WhenClosed(f func(usermgr.CloseOutcome)) {
+	l.mu.Lock()
+	o := l.outcome
+	if o == usermgr.OutcomePending {
+		l.tell = append(l.tell, f)
+	}
+	l.mu.Unlock()
+	if o != usermgr.OutcomePending {
+		f(o)
+	}
+}
+
+// ends is the end of the connection.
+func (l *reportingLink) ends(o usermgr.CloseOutcome) {
+	l.mu.Lock()
+	tell := l.tell
+	l.outcome, l.tell = o, nil
+	l.mu.Unlock()
+	for _, f := range tell {
+		f(o)
+	}
+}
+
+// kicked waits for a kick and tells what became of each session, "connection outcome".
+func kicked(t *testing.T, k *usermgr.Kick, err error) (told []string) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("the kick was refused: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	all, err := k.Wait(ctx)
+	for _, s := range all {
+		told = append(told, fmt.Sprintf("%d %v", s.Session.Address.Conn, s.Outcome))
+	}
+	if err != nil {
+		told = append(told, err.Error())
+	}
+	return told
+}
+
+// Rule 10, H2, E12: a session, a device class or a whole user is thrown out, with a text, and nobody else. Sessions end
+// the oldest first.
+func TestKickEndsWhatItNames(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		kick func(*usermgr.Manager, []usermgr.Session, usermgr.KickOptions) (*usermgr.Kick, error)
+		want []uint64
+	}{
+		{"session", func(m *usermgr.Manager, all []usermgr.Session, o usermgr.KickOptions) (*usermgr.Kick, error) {
+			return m.KickSession(all[1].ID(), o)
+		}, []uint64{2}},
+		{"device", func(m *usermgr.Manager, _ []usermgr.Session, o usermgr.KickOptions) (*usermgr.Kick, error) {
+			return m.KickDevice("ann", 0, o)
+		}, []uint64{1, 3}},
+		{"user", func(m *usermgr.Manager, _ []usermgr.Session, o usermgr.KickOptions) (*usermgr.Kick, error) {
+			return m.KickUser("ann", o)
+		}, []uint64{1, 2, 3}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, j := watchedAll(t, usermgr.Config{Devices: usermgr.UpTo(3)})
+				var sessions []usermgr.Session
+				links := map[uint64]*testLink{}
+				for i, device := range []uint16{0, 5, 0} {
+					link := newLink(uint64(i + 1))
+					links[link.conn] = link
+					sessions = append(sessions, onDevice(t, m, "ann", device, link))
+				}
+				onDevice(t, m, "bob", 0, newLink(9))
+				j.clear()
+				k, err := c.kick(m, sessions, usermgr.KickOptions{Text: "be nice"})
+				var told, want []string
+				told = kicked(t, k, err)
+				var lines []string
+				for _, conn := range c.want {
+					want = append(want, fmt.Sprintf("%d pending", conn)) // these links do not tell
+					lines = append(lines, fmt.Sprintf("Disconnected ann@%d KickedOut", conn))
+					closed := links[conn].closings()
+					if len(closed) != 1 || closed[0].Code != protocol.KickedOut || closed[0].Text != "be nice" {
+						t.Errorf("connection %d was told %v", conn, closed)
+					}
+				}
+				if len(c.want) == 3 {
+					lines = append(lines, "Offline ann")
+				}
+				j.expect(t, lines...)
+				if !slices.Equal(told, want) {
+					t.Errorf("the kick told %q, want %q", told, want)
+				}
+				if !m.IsOnline("bob") || len(m.Sessions("ann")) != 3-len(c.want) {
+					t.Errorf("bob is online: %v, ann has %d sessions", m.IsOnline("bob"), len(m.Sessions("ann")))
+				}
+			})
+		})
+	}
+}
+
+// H2: blank and unknown IDs are errors of their own, and nothing happens.
+func TestKickOfBlankAndUnknownIDs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, j := watchedAll(t, usermgr.Config{})
+		gone := logOn(t, m, "bob", newLink(1))
+		gone.End(protocol.ClientClosed)
+		logOn(t, m, "ann", newLink(2))
+		synctest.Wait()
+		j.clear()
+		for what, c := range map[string]struct {
+			kick func() (*usermgr.Kick, error)
+			want error
+		}{
+			"no user":        {func() (*usermgr.Kick, error) { return m.KickUser("", usermgr.KickOptions{}) }, usermgr.ErrBlankID},
+			"no user's":      {func() (*usermgr.Kick, error) { return m.KickDevice("", 1, usermgr.KickOptions{}) }, usermgr.ErrBlankID},
+			"no session":     {func() (*usermgr.Kick, error) { return m.KickSession("", usermgr.KickOptions{}) }, usermgr.ErrBlankID},
+			"unknown user":   {func() (*usermgr.Kick, error) { return m.KickUser("eve", usermgr.KickOptions{}) }, usermgr.ErrUnknownID},
+			"offline user":   {func() (*usermgr.Kick, error) { return m.KickUser("bob", usermgr.KickOptions{}) }, usermgr.ErrUnknownID},
+			"unknown device": {func() (*usermgr.Kick, error) { return m.KickDevice("ann", 1, usermgr.KickOptions{}) }, usermgr.ErrUnknownID},
+			"past session":   {func() (*usermgr.Kick, error) { return m.KickSession(gone.ID(), usermgr.KickOptions{}) }, usermgr.ErrUnknownID},
+			"no session ID":  {func() (*usermgr.Kick, error) { return m.KickSession("ann", usermgr.KickOptions{}) }, usermgr.ErrUnknownID},
+		} {
+			if k, err := c.kick(); !errors.Is(err, c.want) || k != nil {
+				t.Errorf("%s: %v, %v; want %v", what, k, err, c.want)
+			}
+		}
+		synctest.Wait()
+		j.expect(t)
+	})
+}
+
+// E12: a kick tells of each session whether its peer was told, ended first, or was closed by force after the deadline.
+func TestKickTellsWhatBecameOfEachConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager(t, usermgr.Config{Devices: usermgr.UpTo(4), Checker: heartbeat.Off})
+		for conn, outcome := range []usermgr.CloseOutcome{usermgr.OutcomeTold, usermgr.OutcomeClosedByPeer, usermgr.OutcomeForced} {
+			l := newReportingLink(uint64(conn))
+			logOnAs(t, m, usermgr.Logon{UserID: "ann"}, l)
+			if outcome == usermgr.OutcomeClosedByPeer {
+				l.ends(outcome) // has ended already; who reads from it is about to say so
+			} else {
+				time.AfterFunc(10*time.Second, func() { l.ends(outcome) })
+			}
+		}
+		logOn(t, m, "ann", newLink(3)) // does not tell
+		began := time.Now()
+		k, err := m.KickUser("ann", usermgr.KickOptions{})
+		if returned := time.Since(began); returned != 0 {
+			t.Errorf("KickUser returned after %v", returned)
+		}
+		told := kicked(t, k, err)
+		if want := []string{"0 told", "1 closed by its peer", "2 closed by force", "3 pending"}; !slices.Equal(told, want) {
+			t.Errorf("the kick told %q, want %q", told, want)
+		}
+		if waited := time.Since(began); waited != 10*time.Second {
+			t.Errorf("Wait returned after %v, the connections after 10 s", waited)
+		}
+		if again := kicked(t, k, nil); !slices.Equal(again, told) {
+			t.Errorf("asked again the kick told %q", again)
+		}
+	})
+}
+
+// Rule 10: Wait ends with its context, and tells what is known by then.
+func TestKickWaitsUntilItsContextEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager(t, usermgr.Config{Devices: usermgr.UpTo(2), Checker: heartbeat.Off})
+		told, silent := newReportingLink(1), newReportingLink(2)
+		logOnAs(t, m, usermgr.Logon{UserID: "ann"}, told)
+		logOnAs(t, m, usermgr.Logon{UserID: "ann"}, silent)
+		k, err := m.KickUser("ann", usermgr.KickOptions{})
+		told.ends(usermgr.OutcomeTold)
+		synctest.Wait()
+		if got, want := kicked(t, k, err), []string{"1 told", "2 pending", context.DeadlineExceeded.Error()}; !slices.Equal(got, want) {
+			t.Errorf("the kick told %q, want %q", got, want)
+		}
+		silent.ends(usermgr.OutcomeForced)
+	})
+}
+
+// Rules 3 and 12: a kick has the sessions' final descriptions, tags and all, whatever happens to the user afterwards.
+func TestKickHasTheFinalCounters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager(t, usermgr.Config{Checker: heartbeat.Off})
+		var s usermgr.Session
+		var last usermgr.SessionInfo
+		unsubscribe := m.Subscribe(usermgr.Handlers{Disconnected: func(i usermgr.SessionInfo, _ protocol.CloseCode) { last = i }})
+		link := newLink(1)
+		s = logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: "x"}, link)
+		m.SetTag("ann", "user's")
+		m.SetSessionTag(s.ID(), "session's")
+		link.handlerStarts()
+		k, err := m.KickUser("ann", usermgr.KickOptions{})
+		s.Received(1, 1, 10) // the last message handler's
+		link.handlerReturns()
+		synctest.Wait()
+		unsubscribe()
+		s.Received(1, 1, 10) // too late
+		logOn(t, m, "ann", newLink(2))
+		m.SetTag("ann", "another")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := k.Wait(t.Context())
+		if len(all) != 1 || err != nil {
+			t.Fatalf("kicked were %+v, %v", all, err)
+		}
+		got := all[0].Session
+		if got.In != last.In || got.In.Bytes != 10 || got.Tag != "session's" || got.UserTag != "user's" || got.Token != "x" {
+			t.Errorf("the kick tells of\n%+v\nDisconnected did of\n%+v", got, last)
+		}
+	})
+}
+
+// Rule 3: a session whose end was recorded first is not the kick's.
+func TestKickLeavesAnEarlierCauseAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.UpTo(2)})
+		link := newLink(1)
+		first := logOn(t, m, "ann", link)
+		logOn(t, m, "ann", newLink(2))
+		j.clear()
+		link.handlerStarts() // holds the end up
+		first.End(protocol.NetworkError)
+		k, err := m.KickUser("ann", usermgr.KickOptions{})
+		link.handlerReturns()
+		if got := kicked(t, k, err); !slices.Equal(got, []string{"2 pending"}) {
+			t.Errorf("the kick told %q", got)
+		}
+		j.expect(t, "Disconnected ann@1 NetworkError", "Disconnected ann@2 KickedOut", "Offline ann")
+	})
+}
+
+// Rule 5: a kick waits for the last message handler of each session, and gives up on one that is stuck.
+func TestKickWaitsForTheRunningMessageHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.UpTo(2)})
+		stuck, slow := newLink(1), newLink(2)
+		logOn(t, m, "ann", stuck)
+		logOn(t, m, "ann", slow)
+		j.clear()
+		stuck.handlerStarts()
+		slow.handlerStarts()
+		k, err := m.KickUser("ann", usermgr.KickOptions{})
+		time.Sleep(5*time.Second - 1)
+		synctest.Wait()
+		j.expect(t)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		j.expect(t, "Disconnected ann@1 KickedOut")
+		slow.handlerReturns()
+		kicked(t, k, err)
+		j.expect(t, "Disconnected ann@2 KickedOut", "Offline ann")
+		if n := m.Stats().HandlersFrozen; n != 1 {
+			t.Errorf("HandlersFrozen is %d, want 1", n)
+		}
+	})
+}
+
+// Rule 10: a kick concerns the sessions and logons of the moment: those that wait end once they have come online.
+func TestKickConcernsTheLogonsOfTheMomentOnly(t *testing.T) {
+	for device, want := range map[int][]string{
+		-1: {"Connected ann@1", "Disconnected ann@1 KickedOut", "Offline ann",
+			"Online ann@2", "Connected ann@2", "Disconnected ann@2 KickedOut", "Offline ann", "Online ann@3", "Connected ann@3"},
+		7: {"Connected ann@1", "Connected ann@2", "Disconnected ann@2 KickedOut", "Connected ann@3"},
+	} {
+		t.Run(fmt.Sprint("device ", device), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, j := watchedAll(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
+				thaw := make(chan struct{})
+				unsubscribe := m.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) { <-thaw }})
+				begin := func(device uint16, conn uint64) {
+					go onDevice(t, m, "ann", device, newLink(conn))
+					synctest.Wait()
+				}
+				begin(1, 1) // has begun
+				begin(7, 2) // waits
+				var k *usermgr.Kick
+				var err error
+				if device < 0 {
+					k, err = m.KickUser("ann", usermgr.KickOptions{})
+				} else {
+					k, err = m.KickDevice("ann", uint16(device), usermgr.KickOptions{})
+				}
+				begin(7, 3) // is later
+				unsubscribe()
+				close(thaw)
+				kicked(t, k, err)
+				synctest.Wait()
+				j.expect(t, append([]string{"Online ann@1"}, want...)...)
+			})
+		})
+	}
+}
+
+// Rule 10: a handler may kick its own user; waiting for that ends with the context.
+func TestKickInAHandlerOfTheSameUser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, j := watchedAll(t, usermgr.Config{})
+		var waited []error
+		kick := func(s usermgr.SessionInfo) {
+			for _, f := range []func() (*usermgr.Kick, error){
+				func() (*usermgr.Kick, error) { return m.KickSession(s.SessionID, usermgr.KickOptions{}) },
+				func() (*usermgr.Kick, error) { return m.KickDevice("ann", 0, usermgr.KickOptions{}) },
+				func() (*usermgr.Kick, error) { return m.KickUser("ann", usermgr.KickOptions{}) },
+			} {
+				k, err := f()
+				if err != nil {
+					t.Errorf("the kick was refused: %v", err)
+					return
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				_, err = k.Wait(ctx)
+				cancel()
+				waited = append(waited, err)
+			}
+		}
+		m.Subscribe(usermgr.Handlers{Connected: kick})
+		logOn(t, m, "ann", newLink(1))
+		synctest.Wait()
+		j.expect(t, "Online ann@1", "Connected ann@1", "Disconnected ann@1 KickedOut", "Offline ann")
+		if len(waited) != 3 || slices.Contains(waited, nil) {
+			t.Errorf("waiting in the handler ended with %v", waited)
+		}
+	})
+}
+
+// Rule 10: kicks may come from many goroutines at once; each session is one kick's.
+func TestKicksOfManyGoroutines(t *testing.T) {
+	m, _ := watchedAll(t, usermgr.Config{Devices: usermgr.UpTo(8)})
+	var mu sync.Mutex
+	var told []string
+	var all sync.WaitGroup
+	for conn := range uint64(8) {
+		logOnAs(t, m, usermgr.Logon{UserID: "ann"}, newReportingLink(conn))
+	}
+	for _, s := range m.Sessions("ann") {
+		for range 4 {
+			all.Go(func() {
+				var k *usermgr.Kick
+				var err error
+				if s.Address.Conn%2 == 0 {
+					k, err = m.KickSession(s.SessionID, usermgr.KickOptions{RevokeFor: time.Hour})
+				} else {
+					k, err = m.KickUser("ann", usermgr.KickOptions{RevokeFor: time.Hour})
+				}
+				if err != nil {
+					return // somebody else was faster
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				_, _ = k.Wait(ctx) // while sessions are added to it
+				ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+				defer cancel()
+				kicked, _ := k.Wait(ctx) // the connections never end
+				mu.Lock()
+				defer mu.Unlock()
+				for _, s := range kicked {
+					told = append(told, s.Session.SessionID)
+				}
+			})
+		}
+	}
+	all.Wait()
+	closeManager(t, m)
+	slices.Sort(told)
+	if n := len(slices.Compact(told)); n != 8 || len(told) != 8 {
+		t.Errorf("the kicks told of %d sessions, %d different ones; want 8", len(told), n)
+	}
+}
+
+// H2: with RevokeFor the token of a kicked session, and its ID, are refused for so long, for that user; without it, or
+// afterwards, they are not.
+func TestRevokedTokenIsRefusedForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.UpTo(9)})
+		tries := func(what string, want bool, l usermgr.Logon) {
+			t.Helper()
+			s, err := m.Register(t.Context(), l, newLink(100))
+			if err == nil {
+				s.End(protocol.ClientClosed)
+			} else if got := refusal(t, err); got != protocol.Unauthorized || strings.Contains(err.Error(), "x") {
+				t.Errorf("%s: refused with %v", what, err)
+			}
+			if got := err == nil; got != want {
+				t.Errorf("%s: let in: %v, want %v", what, got, want)
+			}
+			synctest.Wait()
+		}
+		first := logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: "x"}, newLink(1))
+		logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: "z"}, newLink(2))
+		k, err := m.KickSession(first.ID(), usermgr.KickOptions{RevokeFor: time.Minute})
+		kicked(t, k, err)
+		time.Sleep(time.Minute - 1)
+		j.clear()
+		tries("the token", false, usermgr.Logon{UserID: "ann", Token: "x"})
+		tries("the session ID as a token", false, usermgr.Logon{UserID: "ann", Token: first.ID()})
+		tries("the session ID", false, usermgr.Logon{UserID: "ann", Session: first.ID()})
+		j.expect(t) // and nothing was told of it
+		tries("another token", true, usermgr.Logon{UserID: "ann", Token: "y"})
+		tries("no token", true, usermgr.Logon{UserID: "ann"})
+		tries("another user", true, usermgr.Logon{UserID: "bob", Token: "x"})
+		time.Sleep(time.Nanosecond)
+		tries("the token, later", true, usermgr.Logon{UserID: "ann", Token: "x"})
+
+		third := logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: "w"}, newLink(3))
+		k, err = m.KickSession(third.ID(), usermgr.KickOptions{})
+		kicked(t, k, err)
+		tries("a token that was not revoked", true, usermgr.Logon{UserID: "ann", Token: "w"})
+	})
+}
+
+// Rules 4 and 10, H2: a logon with the token that waits behind the kick is refused in its turn.
+func TestRevokedTokenIsRefusedInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, j := watchedAll(t, usermgr.Config{})
+		link := newLink(1)
+		s := logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: "x"}, link)
+		j.clear()
+		link.handlerStarts()
+		k, err := m.KickSession(s.ID(), usermgr.KickOptions{RevokeFor: time.Minute})
+		refused := make(chan error, 1)
+		go func() {
+			_, err := m.Register(t.Context(), usermgr.Logon{UserID: "ann", Token: "x"}, newLink(2))
+			refused <- err
+		}()
+		synctest.Wait()
+		link.handlerReturns()
+		kicked(t, k, err)
+		if got := refusal(t, <-refused); got != protocol.Unauthorized {
+			t.Errorf("the logon ended with %v, want Unauthorized", got)
+		}
+		j.expect(t, "Disconnected ann@1 KickedOut", "Offline ann")
+	})
+}
+
+func TestCloseOutcomesHaveNames(t *testing.T) {
+	for o, want := range map[usermgr.CloseOutcome]string{
+		usermgr.OutcomePending: "pending", usermgr.OutcomeTold: "told", usermgr.OutcomeClosedByPeer: "closed by its peer",
+		usermgr.OutcomeForced: "closed by force", 9: "CloseOutcome(9)",
+	} {
+		if got := o.String(); got != want {
+			t.Errorf("%d is %q, want %q", uint8(o), got, want)
+		}
+	}
+}
