@@ -55,6 +55,16 @@ func (m *Manager) Unregister(userID string, code protocol.CloseCode, text string
 	return c
 }
 
+// UnregisterToken ends the user's session whose login has this token. See Unregister.
+func (m *Manager) UnregisterToken(userID, token string, code protocol.CloseCode, text string) *Change {
+	c := newChange()
+	if u := m.users.get(userID); u != nil {
+		c.end(u, ending{code: code, text: text}, func(s *session) bool { return s.token() == token }, nil)
+	}
+	c.partDone(0)
+	return c
+}
+
 // UnregisterSession ends one session. See Unregister.
 func (m *Manager) UnregisterSession(sessionID string, code protocol.CloseCode, text string) *Change {
 	return endOne(m.sessions.withID(sessionID), ending{code: code, text: text})

@@ -88,6 +88,30 @@ func TestUnregisterEndsAllSessionsOfAUser(t *testing.T) {
 	})
 }
 
+// S2: a session is taken offline by its token, the Logon's or the session's own; another user's and an unknown one do nothing.
+func TestUnregisterTokenEndsThatSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.UpTo(3)})
+		for conn, token := range []string{"t-0", "t-1", ""} {
+			l := usermgr.Logon{UserID: "ann", Token: token}
+			if _, err := m.Register(t.Context(), l, newLink(uint64(conn))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		third := m.Sessions("ann")[2]
+		j.clear()
+		for _, tc := range []struct {
+			user, token string
+			ends        int
+		}{{"ann", "t-1", 1}, {"ann", "t-1", 0}, {"bob", "t-0", 0}, {"ann", "nonsense", 0}, {"ann", third.Token, 1}} {
+			if n := wait(t, m.UnregisterToken(tc.user, tc.token, protocol.ClientClosed, "")); n != tc.ends {
+				t.Errorf("%s of %s ended %d sessions, want %d", tc.token, tc.user, n, tc.ends)
+			}
+		}
+		j.expect(t, "Disconnected ann@1 ClientClosed", "Disconnected ann@2 ClientClosed")
+	})
+}
+
 // S3: the sessions of a user are none for who is absent, and a sign of life of one is no other's.
 func TestActivityIsOneSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
