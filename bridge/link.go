@@ -21,6 +21,8 @@ type link struct {
 	// session is set before Admit, and read on the connection's loop after it: the message path needs no lock.
 	session usermgr.Session
 
+	turn, authTurn *turn // among the logons, and among those that are authenticated
+
 	mu     sync.Mutex
 	first  *protocol.Message       // until the logon is done
 	cancel context.CancelCauseFunc // ends the logon, while it is under way
@@ -116,6 +118,7 @@ func (l *link) close(code protocol.CloseCode, text string) {
 // own, which ends with the logon.
 func (l *link) logOn() {
 	b := l.bridge
+	defer l.leaveTurns()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	l.mu.Lock()
@@ -134,17 +137,31 @@ func (l *link) logOn() {
 	})
 	defer deadline.Stop()
 
-	logon, err := l.identify(logonContext{ctx, time.Now().Add(b.cfg.LogonDeadline)})
-	var s usermgr.Session
-	if err == nil {
-		s, err = l.register(ctx, logon)
-	}
+	s, err := l.takeTurn(logonContext{ctx, time.Now().Add(b.cfg.LogonDeadline)})
 	if err != nil {
 		l.refuse(err)
 		b.release()
 		return
 	}
 	l.admit(s, deadline.Stop)
+}
+
+// takeTurn waits for a place among the logons, and does what can be refused.
+func (l *link) takeTurn(ctx logonContext) (usermgr.Session, error) {
+	if err := l.turn.wait(ctx); err != nil {
+		return nil, err
+	}
+	logon, err := l.identify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return l.register(ctx.Context, logon)
+}
+
+// leaveTurns gives up the places that it has, and those in a queue.
+func (l *link) leaveTurns() {
+	l.bridge.authenticating.leave(l.authTurn)
+	l.bridge.loggingOn.leave(l.turn)
 }
 
 // register is the user manager's part. The manager may be the program's own, and panic.
@@ -208,13 +225,14 @@ func (l *link) identify(ctx context.Context) (usermgr.Logon, error) {
 // authenticate waits for a place among the authenticators, and runs one.
 func (l *link) authenticate(ctx context.Context, logon usermgr.Logon) (id Identity, err error) {
 	b := l.bridge
-	select {
-	case b.authenticating <- struct{}{}:
-	case <-ctx.Done():
-		return Identity{}, context.Cause(ctx)
+	if l.authTurn == nil {
+		l.authTurn = b.authenticating.join()
+	}
+	if err := l.authTurn.wait(ctx); err != nil {
+		return Identity{}, err
 	}
 	defer func() {
-		<-b.authenticating
+		b.authenticating.leave(l.authTurn)
 		if v := recover(); v != nil {
 			b.log.Error("the authenticator panicked", zap.Any("panic", v), zap.Stack("stack"))
 			err = errors.New("the authenticator panicked")

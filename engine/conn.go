@@ -49,6 +49,7 @@ type Conn struct {
 	extra   *extra      // under mu
 	id      uint64
 	remote  string
+	origin  *origin // where it comes from, when that is counted
 
 	// The loop's own.
 	gc              gnet.Conn
@@ -89,7 +90,8 @@ func (c *Conn) rare() *extra {
 // ID returns the connection's number. It is never reused by this process.
 func (c *Conn) ID() uint64 { return c.id }
 
-// RemoteAddr returns the peer's network address as text, as it was when the connection was accepted.
+// RemoteAddr returns the peer's network address as text, as it was when the connection was accepted; behind a load balancer
+// the client's, as the PROXY header says.
 func (c *Conn) RemoteAddr() string { return c.remote }
 
 // Context returns a context that ends when the connection begins to close. Its cause is a *protocol.CloseError.

@@ -3,6 +3,8 @@ package engine
 import (
 	"sync"
 	"sync/atomic"
+
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // connTable finds the open connections by ID.
@@ -48,8 +50,9 @@ func (t *connTable) add(c *Conn) {
 	sh.mu.Unlock()
 }
 
-// remove takes out a connection and gives its place back.
+// remove takes out a connection that has ended, and gives its places back.
 func (t *connTable) remove(c *Conn) {
+	c.engine.gate.leave(c.origin, c.code != protocol.ServerStopping)
 	sh := t.shard(c.id)
 	sh.mu.Lock()
 	delete(sh.conns, c.id)
