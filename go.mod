@@ -5,9 +5,11 @@ go 1.25
 require (
 	github.com/google/uuid v1.6.0
 	github.com/panjf2000/gnet/v2 v2.10.0
+	github.com/pires/go-proxyproto v0.13.0
 	go.uber.org/goleak v1.3.0
 	go.uber.org/zap v1.28.0
 	golang.org/x/sys v0.30.0
+	golang.org/x/time v0.14.0
 	pgregory.net/rapid v1.3.0
 )
 

@@ -40,8 +40,13 @@ type Config struct {
 	// Authenticate, when set, must say yes before a user is bound, and the first message must be a Logon. Nil lets
 	// everybody in under the name that the first message gives.
 	Authenticate Authenticator
-	// MaxAuthenticating is how many authenticators run at a time; further logons wait. 0 or less means 256.
+	// MaxAuthenticating is how many authenticators run at a time; further logons wait, in order. 0 or less means 256.
 	MaxAuthenticating int
+	// MaxLogons is how many logons may be under way at a time, from their turn on until the user manager has answered; further
+	// ones wait, in order, within LogonDeadline. It keeps a storm of returning clients from a user manager that asks others,
+	// a database for one. An event handler that is stuck holds the place of its user's logon, so that with enough of them
+	// nobody could log on any more: leave room for that, or leave it off. 0 or less means no limit.
+	MaxLogons int
 	// LogonDeadline is how long a logon may take from its first message on, the authenticator's time and the user's
 	// event handlers included, before the client is told InternalError. 0 or less means 10 s.
 	LogonDeadline time.Duration
@@ -73,7 +78,8 @@ type Bridge struct {
 	users          usermgr.UserManager
 	cfg            Config
 	log            *zap.Logger
-	authenticating chan struct{} // a token for each authenticator that runs
+	authenticating *turns        // nil without an authenticator
+	loggingOn      *turns        // of MaxLogons, or nil
 	heartbeat      time.Duration // what clients are told; 0 for nothing
 	grace          time.Duration // manualCloseGrace, as it was when the bridge was attached
 
@@ -91,7 +97,13 @@ func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) *Bridge {
 		cfg.LogonDeadline = 10 * time.Second
 	}
 	b := &Bridge{engine: e, users: users, cfg: cfg, log: logging.OrDefault(cfg.Logger),
-		authenticating: make(chan struct{}, cfg.MaxAuthenticating), idle: make(chan struct{}, 1), grace: manualCloseGrace}
+		idle: make(chan struct{}, 1), grace: manualCloseGrace}
+	if cfg.MaxLogons > 0 {
+		b.loggingOn = newTurns(cfg.MaxLogons)
+	}
+	if cfg.Authenticate != nil {
+		b.authenticating = newTurns(cfg.MaxAuthenticating)
+	}
 	b.heartbeat = max(cfg.HeartbeatInterval, 0)
 	if m, ok := users.(interface{ HeartbeatTimeout() time.Duration }); ok && cfg.HeartbeatInterval == 0 {
 		b.heartbeat = m.HeartbeatTimeout() / 3
@@ -159,6 +171,11 @@ type admission struct{ *Bridge }
 // First implements engine.Admission.
 func (b admission) First(c *engine.Conn, m *protocol.Message) engine.Binding {
 	l := &link{bridge: b.Bridge, conn: c, logon: &logon{first: *m.Clone()}}
+	if b.loggingOn != nil {
+		l.logon.turn = b.loggingOn.join() // here, where it is known who came first
+	} else {
+		l.logon.authTurn = b.authenticating.join()
+	}
 	b.bound.Add(1)
 	go l.logOn()
 	return l

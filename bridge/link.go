@@ -33,6 +33,8 @@ type logon struct {
 	context.Context
 	deadline int64 // Unix nanoseconds
 
+	turn, authTurn *turn // among the logons, and among those that are authenticated
+
 	first    protocol.Message
 	admitted engine.Admitted
 	answered bool                    // or about to be
@@ -129,10 +131,10 @@ func (l *link) close(code protocol.CloseCode, text string) {
 // logOn takes the connection from its first message to its session, or to its refusal. It runs on a goroutine of its
 // own, which ends with the logon.
 func (l *link) logOn() {
-	b := l.bridge
+	b, p := l.bridge, l.logon
+	defer b.leaveTurns(p)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	p := l.logon
 	p.Context, p.deadline = ctx, time.Now().Add(b.cfg.LogonDeadline).UnixNano()
 	l.mu.Lock()
 	p.cancel = cancel
@@ -150,17 +152,31 @@ func (l *link) logOn() {
 	})
 	defer deadline.Stop()
 
-	logon, err := l.identify(p)
-	var s usermgr.Session
-	if err == nil {
-		s, err = l.register(ctx, logon)
-	}
+	s, err := l.takeTurn(p)
 	if err != nil {
 		l.refuse(err)
 		b.release()
 		return
 	}
 	l.admit(s, deadline.Stop)
+}
+
+// takeTurn waits for a place among the logons, and does what can be refused.
+func (l *link) takeTurn(p *logon) (usermgr.Session, error) {
+	if err := p.turn.wait(p); err != nil {
+		return nil, err
+	}
+	logon, err := l.identify(p)
+	if err != nil {
+		return nil, err
+	}
+	return l.register(p.Context, logon)
+}
+
+// leaveTurns gives up the places that a logon has, and those in a queue.
+func (b *Bridge) leaveTurns(p *logon) {
+	b.authenticating.leave(p.authTurn)
+	b.loggingOn.leave(p.turn)
 }
 
 // register is the user manager's part. The manager may be the program's own, and panic.
@@ -218,21 +234,22 @@ func (l *link) identify(p *logon) (usermgr.Logon, error) {
 }
 
 // authenticate waits for a place among the authenticators, and runs one.
-func (l *link) authenticate(ctx context.Context, logon usermgr.Logon) (id Identity, err error) {
+func (l *link) authenticate(p *logon, logon usermgr.Logon) (id Identity, err error) {
 	b := l.bridge
-	select {
-	case b.authenticating <- struct{}{}:
-	case <-ctx.Done():
-		return Identity{}, context.Cause(ctx)
+	if p.authTurn == nil {
+		p.authTurn = b.authenticating.join()
+	}
+	if err := p.authTurn.wait(p); err != nil {
+		return Identity{}, err
 	}
 	defer func() {
-		<-b.authenticating
+		b.authenticating.leave(p.authTurn)
 		if v := recover(); v != nil {
 			b.log.Error("the authenticator panicked", zap.Any("panic", v), zap.Stack("stack"))
 			err = errors.New("the authenticator panicked")
 		}
 	}()
-	return b.cfg.Authenticate(ctx, logon)
+	return b.cfg.Authenticate(p, logon)
 }
 
 // admit lets the connection in as the session's.

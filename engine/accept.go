@@ -68,25 +68,30 @@ func (e *Engine) startAccepting() {
 		limit = descriptorsLeft()
 	}
 	for i, ln := range e.listeners {
-		codec := e.cfg.Listeners[i].Codec
-		if codec == nil {
-			codec = e.cfg.Codec
+		l := e.cfg.Listeners[i]
+		at := &entrance{index: i, ln: ln, codec: l.Codec}
+		if at.codec == nil {
+			at.codec = e.cfg.Codec
 		}
+		if len(l.ProxyProtocol) > 0 {
+			at.proxies = unmapped(l.ProxyProtocol)
+		}
+		at.staged = at.proxies != nil || e.cfg.OnAccept != nil
 		for range acceptorsPerListener {
 			e.accepting.Add(1)
-			go e.accept(ln, codec, limit)
+			go e.accept(at, limit)
 		}
 	}
 }
 
 // accept takes in connections until the listener is closed. Running out of descriptors is a matter of waiting.
-func (e *Engine) accept(ln net.Listener, codec protocol.Codec, limit int) {
+func (e *Engine) accept(at *entrance, limit int) {
 	defer e.accepting.Done()
 	const maxPause = time.Second
 	pause := time.Duration(0)
 	var local net.IP
 	for {
-		nc, err := ln.Accept()
+		nc, err := at.ln.Accept()
 		if err != nil {
 			select {
 			case <-e.stopping:
@@ -108,13 +113,8 @@ func (e *Engine) accept(ln net.Listener, codec protocol.Codec, limit int) {
 		}
 		pause = 0
 		e.accepted.Add(1)
-		if !e.conns.takePlace(limit) {
-			e.refused.Add(1)
-			e.turnAway(nc, codec)
-			continue
-		}
 		lighten(nc, &local)
-		e.enroll(nc, codec)
+		e.arrive(at, nc, limit)
 	}
 }
 
@@ -136,17 +136,6 @@ func lighten(nc net.Conn, local *net.IP) {
 	from.IP = slices.Clone(from.IP)
 }
 
-// enroll gives a connection to an event loop. gnet says that all went well also when it did not: what counts is whether
-// the connection was opened.
-func (e *Engine) enroll(nc net.Conn, codec protocol.Codec) {
-	c := &Conn{id: lastConnID.Add(1), engine: e, codec: codec, remote: remoteText(nc)}
-	_, err := e.client.EnrollContext(nc, c)
-	if err != nil || c.loop == nil {
-		e.conns.open.Add(-1)
-		e.log.Debug("a connection could not be given to an event loop", zapConn(c), zap.Error(err))
-	}
-}
-
 // remoteText is the peer's address as text: what String returns, in one allocation instead of three.
 func remoteText(nc net.Conn) string {
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
@@ -155,9 +144,65 @@ func remoteText(nc net.Conn) string {
 	return nc.RemoteAddr().String()
 }
 
-// turnAway tells a connection over the limit so, and lingers until the peer has read it; 64 at a time, more are closed
-// untold.
-func (e *Engine) turnAway(nc net.Conn, codec protocol.Codec) {
+// arrive takes a connection on: its places, then its turn by AcceptRate, then its handshake, if it has one, which is not
+// the acceptor's business.
+func (e *Engine) arrive(at *entrance, nc net.Conn, limit int) {
+	a := &arrival{engine: e, at: at, nc: nc, remote: remoteText(nc),
+		Incoming: Incoming{Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr()), Listener: at.index}}
+	if at.proxies != nil {
+		a.Proxy = a.Remote
+		if !contains(at.proxies, a.Proxy.Addr()) {
+			e.refused[refusedProxy].Add(1)
+			_ = nc.Close()
+			return
+		}
+	} else if r := a.takeOrigin(a.Remote.Addr()); r != letIn {
+		e.refused[r].Add(1)
+		e.turnAway(nc, at.codec, r.notice())
+		return
+	}
+	if !e.conns.takePlace(limit) {
+		e.refused[refusedFull].Add(1)
+		e.gate.leave(a.origin, false)
+		e.turnAway(nc, at.codec, refusedFull.notice())
+		return
+	}
+	switch {
+	case !e.waitTurn():
+		a.refuse(refusedStopping, nil)
+	case at.staged:
+		e.handshakes.add(a)
+	default:
+		a.enroll()
+	}
+}
+
+// waitTurn waits until AcceptRate lets the next connection in. It reports false when the engine stops first.
+func (e *Engine) waitTurn() bool {
+	if e.pace == nil {
+		return true
+	}
+	wait := e.pace.Reserve().Delay()
+	if wait == 0 {
+		return true
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-e.stopping:
+		return false
+	}
+}
+
+// turnAway tells a connection why it may not come in, and lingers until the peer has read it; 64 at a time, more are closed
+// untold, and so is one that is told nothing. It is called by a goroutine that e.accepting waits for, unless why is nil.
+func (e *Engine) turnAway(nc net.Conn, codec protocol.Codec, why *protocol.CloseError) {
+	if why == nil || why.Code == protocol.ClientClosed || why.Code == protocol.NetworkError { // codes that are never sent
+		_ = nc.Close()
+		return
+	}
 	select {
 	case e.lingering <- struct{}{}:
 	default:
@@ -171,8 +216,7 @@ func (e *Engine) turnAway(nc net.Conn, codec protocol.Codec) {
 			<-e.lingering
 			e.accepting.Done()
 		}()
-		notice, err := appendFrame(codec, nil, &protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil,
-			&protocol.CloseError{Code: protocol.TooManyConnections, Text: "the server is full"})})
+		notice, err := appendFrame(codec, nil, &protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil, why)})
 		if err != nil {
 			return
 		}

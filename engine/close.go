@@ -36,6 +36,9 @@ func (c *Conn) opened(gc gnet.Conn) {
 
 // close begins to close the connection, unless it has begun.
 func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
+	if why.Code == protocol.Unauthorized {
+		c.countFailedLogon() // before the client knows, and may try again
+	}
 	c.mu.Lock()
 	state := c.state.Load()
 	if state >= stateClosing {
@@ -68,6 +71,17 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 	c.tellEnd()
 	c.abandon()
 	c.loop.post(func() { c.guard(c.drain) })
+}
+
+// countFailedLogon counts the end of a connection that nobody has let in, also when the client did not stay to hear it.
+func (c *Conn) countFailedLogon() {
+	c.mu.Lock()
+	state := c.state.Load()
+	failed := !c.letIn && (state < stateClosing || state == stateEnded)
+	c.mu.Unlock()
+	if failed {
+		c.engine.gate.failedLogon(c.origin())
+	}
 }
 
 // tellEnd tells the admission, once, that the connection has begun to close.

@@ -71,6 +71,7 @@ type Conn struct {
 
 // extra is what few connections have, or none for long. It keeps an idle connection small.
 type extra struct {
+	origin     *origin // where the connection comes from, when that is counted
 	ctx        context.Context
 	cancel     context.CancelCauseFunc
 	values     map[any]any
@@ -89,10 +90,21 @@ func (c *Conn) rare() *extra {
 	return c.extra
 }
 
+// origin returns where the connection comes from, nil when that is not counted.
+func (c *Conn) origin() *origin {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.extra == nil {
+		return nil
+	}
+	return c.extra.origin
+}
+
 // ID returns the connection's number. It is never reused by this process.
 func (c *Conn) ID() uint64 { return c.id }
 
-// RemoteAddr returns the peer's network address as text, as it was when the connection was accepted.
+// RemoteAddr returns the peer's network address as text, as it was when the connection was accepted; behind a load balancer
+// the client's, as the PROXY header says.
 func (c *Conn) RemoteAddr() string { return c.remote }
 
 // Context returns a context that ends when the connection begins to close. Its cause is a *protocol.CloseError.

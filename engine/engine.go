@@ -9,13 +9,15 @@
 // tasks and input take turns.
 //
 // Locks are held for a few instructions and never while a handler, an Admission, a codec's Decode or a write to a
-// connection runs. Order: a mailbox's, then a connection's, then a loop's; a shard of the table is taken alone.
+// connection runs. Order: a mailbox's, then a connection's, then a loop's; a shard of the table is taken alone,
+// and so is that of the handshakes (gate_stage.go); an arrival's comes before the gate's (gate.go).
 package engine
 
 import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -23,6 +25,7 @@ import (
 
 	"github.com/panjf2000/gnet/v2"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/rollcall-go/rollcall/internal/logging"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -49,6 +52,12 @@ type Listener struct {
 	Addr string
 	// Codec is the wire format of connections that come in here. Nil means Config.Codec.
 	Codec protocol.Codec
+	// ProxyProtocol are the addresses of the load balancers in front of this listener. When there are any, every connection
+	// must come from one of them and begin with a PROXY header, version 1 or 2, within Config.ProxyTimeout; others are
+	// closed. The address in the header is then the client's, for limits, bans, OnAccept and Conn.RemoteAddr. A load
+	// balancer that connects on its own account (LOCAL, UNKNOWN) is let in under its own address, which is neither
+	// limited nor banned. Empty means that clients connect directly.
+	ProxyProtocol []netip.Prefix
 }
 
 // Config holds the settings of an Engine. Zero means the default, negative means none.
@@ -71,6 +80,40 @@ type Config struct {
 	// MaxConnections is how many connections may be open. 0 means what the process's limit of open files leaves,
 	// keeping some spare.
 	MaxConnections int
+	// MaxPerAddress is how many connections may be open from one remote address; one more is told TooManyConnections.
+	// Many users may share an address. An IPv6 address counts as its network of 64 bits, which is one customer's. 0 or
+	// less means no limit.
+	MaxPerAddress int
+	// MaxPerSubnet is MaxPerAddress for a whole network, of SubnetV4Bits or SubnetV6Bits. 0 or less means no limit.
+	MaxPerSubnet int
+	// SubnetV4Bits is the length of the prefix that makes a subnet of IPv4 addresses, 32 at most. 0 or less means 24.
+	SubnetV4Bits int
+	// SubnetV6Bits is the length of the prefix that makes a subnet of IPv6 addresses, 64 at most. 0 or less means 48.
+	SubnetV6Bits int
+	// AcceptRate is how many connections are taken in a second, on average, by all listeners together. More are not
+	// refused: they wait in the system's backlog. Those that are refused for their address, or because the server is
+	// full, do not count. 0 or less means no limit.
+	AcceptRate float64
+	// AcceptBurst is how many connections may be taken in at once, when fewer than AcceptRate came before. 0 or less
+	// means those of one second, 1 at least.
+	AcceptBurst int
+	// OnAccept, when set, is asked about each connection before anything of the client's is read; limits on addresses and
+	// bans come first. An error turns the connection away: a *protocol.CloseError is what it is told, by any other error
+	// it is closed untold. It may block, within HandshakeTimeout, when ctx ends and the connection is closed untold,
+	// whether the hook returns or not. It is called from MaxHandshakes goroutines at a time; one that does
+	// not return keeps its place among them. A panic is an error.
+	OnAccept func(ctx context.Context, in Incoming) error
+	// MaxHandshakes is how many connections may be in a handshake at a time: the PROXY header, OnAccept. More wait for
+	// their turn, unread, and keep nobody else from coming in. 0 means 256.
+	MaxHandshakes int
+	// HandshakeTimeout is how long a handshake may take, and how long a connection may wait for its turn before that. One
+	// that waits longer is told TooManyConnections. 0 means 10 s.
+	HandshakeTimeout time.Duration
+	// ProxyTimeout is how long a load balancer may take until its PROXY header is there (Listener.ProxyProtocol). 0 means
+	// 5 s.
+	ProxyTimeout time.Duration
+	// Bans shut out addresses that fail to log on, or come and go, too often. The zero value bans none.
+	Bans Bans
 	// MaxBody is the largest body of a message, in bytes. 0 means 1 MiB.
 	MaxBody int
 	// MaxFirstFrame is the largest first frame, in bytes. 0 means 4 KiB.
@@ -113,6 +156,13 @@ func orDefault[T int | time.Duration](v, def, none T) T {
 	return v
 }
 
+func bitsOrDefault(v, def, most int) int {
+	if v <= 0 {
+		return def
+	}
+	return min(v, most)
+}
+
 const (
 	never   = time.Duration(1<<63 - 1)
 	noLimit = int(^uint(0) >> 1)
@@ -129,6 +179,15 @@ func (c Config) withDefaults() Config {
 		c.Loops = runtime.GOMAXPROCS(0)
 	}
 	c.Workers = max(c.Workers, 0)
+	c.SubnetV4Bits = bitsOrDefault(c.SubnetV4Bits, 24, 32)
+	c.SubnetV6Bits = bitsOrDefault(c.SubnetV6Bits, 48, 64)
+	if c.AcceptBurst <= 0 {
+		c.AcceptBurst = max(int(min(c.AcceptRate, 1<<30)), 1)
+	}
+	c.MaxHandshakes = orDefault(c.MaxHandshakes, 256, noLimit)
+	c.HandshakeTimeout = orDefault(c.HandshakeTimeout, 10*time.Second, never)
+	c.ProxyTimeout = orDefault(c.ProxyTimeout, 5*time.Second, never)
+	c.Bans = c.Bans.withDefaults()
 	c.MaxBody = orDefault(c.MaxBody, protocol.DefaultMaxBody, noLimit)
 	c.MaxFirstFrame = orDefault(c.MaxFirstFrame, 4<<10, noLimit)
 	c.MaxWaiting = orDefault(c.MaxWaiting, 64<<10, noLimit)
@@ -156,7 +215,11 @@ type Engine struct {
 	clock     atomic.Int64 // Unix nanoseconds, to a quarter of a second
 	listeners []net.Listener
 	accepting sync.WaitGroup
-	lingering chan struct{} // a token for each connection over the limit that is being told so
+	lingering chan struct{} // a token for each connection that is being told that it may not come in
+
+	gate       gate
+	handshakes handshakes
+	pace       *rate.Limiter // of AcceptRate, or nil
 
 	mu          sync.Mutex
 	running     bool
@@ -169,22 +232,30 @@ type Engine struct {
 }
 
 type counters struct {
-	accepted, refused, handlerPanics, stalls atomic.Uint64
+	accepted, handlerPanics, stalls atomic.Uint64
+	refused                         [refusals]atomic.Uint64
 }
 
 // Stats are counters of an engine since it was made.
 type Stats struct {
 	Connections   int    // open now
 	Accepted      uint64 // connections that came in
-	Refused       uint64 // connections that were one too many
+	Refused       uint64 // connections that were not let in
 	HandlerPanics uint64 // message handlers that panicked
 	Stalls        uint64 // times that an event loop was stuck for longer than StallTimeout
+
+	RefusedBy         Refusals // why they were not let in
+	Handshakes        int      // connections in a handshake now: the PROXY header, OnAccept
+	HandshakesWaiting int      // connections that wait for their handshake's turn now
+	Bans              int      // bans in force now
 }
 
 // Stats returns the engine's counters. Any goroutine may call it.
 func (e *Engine) Stats() Stats {
-	return Stats{Connections: int(e.conns.open.Load()), Accepted: e.accepted.Load(), Refused: e.refused.Load(),
-		HandlerPanics: e.handlerPanics.Load(), Stalls: e.stalls.Load()}
+	running, waiting := e.handshakes.counts()
+	return Stats{Connections: int(e.conns.open.Load()), Accepted: e.accepted.Load(), Refused: e.refusedInAll(),
+		HandlerPanics: e.handlerPanics.Load(), Stalls: e.stalls.Load(),
+		RefusedBy: e.refusalsByReason(), Handshakes: running, HandshakesWaiting: waiting, Bans: e.gate.bansInForce()}
 }
 
 // New returns an engine that does not listen yet.
@@ -196,6 +267,11 @@ func New(cfg Config) *Engine {
 		lingering: make(chan struct{}, 64),
 		stopping:  make(chan struct{}),
 		ended:     make(chan struct{}),
+	}
+	e.gate.init(&e.cfg, e.log)
+	e.handshakes.init(e)
+	if cfg.AcceptRate > 0 {
+		e.pace = rate.NewLimiter(rate.Limit(cfg.AcceptRate), cfg.AcceptBurst)
 	}
 	e.clock.Store(time.Now().UnixNano())
 	return e

@@ -213,6 +213,7 @@ func (e *Engine) closeListeners() {
 func (e *Engine) stop(ctx context.Context) error {
 	began := time.Now()
 	e.closeListeners()
+	e.handshakes.stop()
 	// An event loop that is stuck may hold an acceptor up; a connection that comes through after this is closed at once.
 	soon, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/rollcall-go/rollcall/internal/table"
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // connTable finds the open connections by ID. Looking takes no lock.
@@ -48,8 +49,9 @@ func (t *connTable) add(c *Conn) {
 	sh.mu.Unlock()
 }
 
-// remove takes out a connection and gives its place back.
+// remove takes out a connection that has ended, and gives its places back.
 func (t *connTable) remove(c *Conn) {
+	c.engine.gate.leave(c.origin(), c.code != protocol.ServerStopping)
 	sh := t.shard(c.hash())
 	sh.mu.Lock()
 	sh.conns.Remove(c, (*Conn).hash)

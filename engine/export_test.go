@@ -1,0 +1,9 @@
+package engine
+
+// Places returns how many origins and subnets the engine counts connections of, for tests that want all places to have
+// been given back.
+func (e *Engine) Places() (origins, subnets int) {
+	e.gate.mu.Lock()
+	defer e.gate.mu.Unlock()
+	return len(e.gate.origins), len(e.gate.subnets)
+}

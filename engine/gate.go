@@ -1,0 +1,205 @@
+package engine
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// gate knows where the connections come from, and which addresses are banned. Its lock is taken when a connection comes
+// and when it goes, never in between, and alone.
+type gate struct {
+	perAddress, perSubnet  int // 0 for no limit
+	v4Bits, v6Bits         int
+	bans                   Bans
+	counting               bool // connections have an origin
+	maxSuspects, maxBanned int  // sizes of the tables
+	now                    func() time.Time
+	log                    *zap.Logger
+
+	bannedNow atomic.Int64 // the size of banned, so that it need not be looked at while it is empty
+
+	mu       sync.Mutex
+	origins  map[netip.Addr]*origin
+	subnets  map[netip.Prefix]int
+	suspects map[netip.Addr]*suspect
+	banned   map[netip.Addr]ban
+}
+
+// origin is where connections come from: an IPv4 address, or an IPv6 network of 64 bits, which is one customer's.
+type origin struct {
+	addr netip.Addr
+	open int
+}
+
+func (g *gate) init(cfg *Config, log *zap.Logger) {
+	g.perAddress, g.perSubnet = max(cfg.MaxPerAddress, 0), max(cfg.MaxPerSubnet, 0)
+	g.v4Bits, g.v6Bits = cfg.SubnetV4Bits, cfg.SubnetV6Bits
+	g.bans = cfg.Bans
+	g.counting = g.perAddress > 0 || g.perSubnet > 0 || g.bans.FailedLogons > 0 || g.bans.Flaps > 0
+	g.maxSuspects, g.maxBanned = tableSize, tableSize
+	g.now, g.log = time.Now, log
+	g.origins = make(map[netip.Addr]*origin)
+	g.subnets = make(map[netip.Prefix]int)
+	g.suspects = make(map[netip.Addr]*suspect)
+	g.banned = make(map[netip.Addr]ban)
+}
+
+// originOf returns what an address counts as.
+func originOf(a netip.Addr) netip.Addr {
+	a = a.Unmap().WithZone("")
+	if a.Is6() {
+		p, _ := a.Prefix(64)
+		return p.Addr()
+	}
+	return a
+}
+
+func (g *gate) subnetOf(a netip.Addr) netip.Prefix {
+	bits := g.v4Bits
+	if a.Is6() {
+		bits = g.v6Bits
+	}
+	p, _ := a.Prefix(bits)
+	return p
+}
+
+// enter takes the places of a connection from this address; leave gives them back. Without limits and bans it returns no
+// origin.
+func (g *gate) enter(a netip.Addr) (*origin, refusal) {
+	if !g.counting && g.bannedNow.Load() == 0 || !a.IsValid() {
+		return nil, letIn
+	}
+	a = originOf(a)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if b, found := g.banned[a]; found {
+		if g.now().Before(b.until) {
+			return nil, refusedBanned
+		}
+		g.lift(a)
+	}
+	if !g.counting {
+		return nil, letIn
+	}
+	o := g.origins[a]
+	if g.perAddress > 0 && o != nil && o.open >= g.perAddress {
+		return nil, refusedAddress
+	}
+	if g.perSubnet > 0 {
+		subnet := g.subnetOf(a)
+		if g.subnets[subnet] >= g.perSubnet {
+			return nil, refusedSubnet
+		}
+		g.subnets[subnet]++
+	}
+	if o == nil {
+		o = &origin{addr: a}
+		g.origins[a] = o
+	}
+	o.open++
+	return o, letIn
+}
+
+// leave gives back the places of a connection. It counts as a disconnect of its address when ended is true.
+func (g *gate) leave(o *origin, ended bool) {
+	if o == nil {
+		return
+	}
+	g.mu.Lock()
+	if o.open--; o.open == 0 {
+		delete(g.origins, o.addr)
+	}
+	if g.perSubnet > 0 {
+		subnet := g.subnetOf(o.addr)
+		if g.subnets[subnet]--; g.subnets[subnet] == 0 {
+			delete(g.subnets, subnet)
+		}
+	}
+	g.mu.Unlock()
+	if ended && g.bans.Flaps > 0 {
+		g.suspect(o.addr, BannedForFlapping)
+	}
+}
+
+// failedLogon counts a failed log-on.
+func (g *gate) failedLogon(o *origin) {
+	if o == nil || g.bans.FailedLogons <= 0 {
+		return
+	}
+	g.suspect(o.addr, BannedForFailedLogons)
+}
+
+// refusal is why a connection is not let in.
+type refusal uint8
+
+const (
+	letIn refusal = iota
+	refusedFull
+	refusedAddress
+	refusedSubnet
+	refusedBanned
+	refusedProxy
+	refusedByHook
+	refusedHandshake
+	refusedStopping // is not counted
+	refusals
+)
+
+// Refusals are counters of connections that were not let in, by reason.
+type Refusals struct {
+	Full      uint64 // MaxConnections were open
+	Address   uint64 // MaxPerAddress were open from its address
+	Subnet    uint64 // MaxPerSubnet were open from its subnet
+	Banned    uint64 // its address was banned
+	Proxy     uint64 // no valid PROXY header came in time, or it came from an address that is not trusted
+	Hook      uint64 // OnAccept said no, or panicked
+	Handshake uint64 // its turn did not come, or its handshake was not done, within HandshakeTimeout
+}
+
+func (c *counters) refusalsByReason() Refusals {
+	n := func(r refusal) uint64 { return c.refused[r].Load() }
+	return Refusals{Full: n(refusedFull), Address: n(refusedAddress), Subnet: n(refusedSubnet), Banned: n(refusedBanned),
+		Proxy: n(refusedProxy), Hook: n(refusedByHook), Handshake: n(refusedHandshake)}
+}
+
+func (c *counters) refusedInAll() (n uint64) {
+	for r := range c.refused {
+		n += c.refused[r].Load()
+	}
+	return n
+}
+
+// notice is what a connection is told that is refused for a reason of the engine's own; nil for nothing.
+func (r refusal) notice() *protocol.CloseError {
+	text := ""
+	switch r {
+	case refusedFull:
+		text = "the server is full"
+	case refusedAddress:
+		text = "too many connections from this address"
+	case refusedSubnet:
+		text = "too many connections from this network"
+	case refusedHandshake:
+		text = "the server is busy"
+	default:
+		return nil
+	}
+	return &protocol.CloseError{Code: protocol.TooManyConnections, Text: text}
+}
+
+// addrPort returns a TCP address in the form in which addresses are compared.
+func addrPort(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := tcp.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

@@ -1,0 +1,241 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Bans says which addresses are shut out for a while. Both reasons are off by default. Many users may share an address:
+// a company's, a mobile network's. Set the numbers high enough for all of them. An IPv6 address counts as its network of
+// 64 bits.
+//
+// Connections from a banned address are closed at once and untold. Those that are open stay.
+type Bans struct {
+	// FailedLogons is how many failed log-ons within Window have an address banned: connections that were closed with
+	// Unauthorized before a user was bound to them. A server's failure (InternalError), a timeout or a log-on that a
+	// relogon rule turned away is none. A log-on that succeeds does not begin the count anew. 0 or less means no limit.
+	FailedLogons int
+	// Window is the time over which FailedLogons are counted, from the first one on. 0 or less means 10 minutes.
+	Window time.Duration
+	// Flaps is how many connections of an address may end, from the first such end on, within a minute; with this many
+	// the address is banned. It does not matter who ended them or why, except that those that the server ended because
+	// it was stopping, or did not let in, do not count. 0 or less means no limit.
+	Flaps int
+	// For is how long a ban lasts. 0 or less means 5 minutes.
+	For time.Duration
+}
+
+func (b Bans) withDefaults() Bans {
+	if b.Window <= 0 {
+		b.Window = 10 * time.Minute
+	}
+	if b.For <= 0 {
+		b.For = 5 * time.Minute
+	}
+	return b
+}
+
+// flapWindow is the time over which Bans.Flaps are counted.
+const flapWindow = time.Minute
+
+// tableSize is how many suspects, and how many bans, are remembered. A flood from more addresses makes the gate forget
+// some: an entry takes some 100 bytes.
+const tableSize = 1 << 16
+
+// BanReason says why an address is banned.
+type BanReason uint8
+
+const (
+	// BannedByApplication: Engine.Ban was called.
+	BannedByApplication BanReason = iota
+	// BannedForFailedLogons: Bans.FailedLogons was reached.
+	BannedForFailedLogons
+	// BannedForFlapping: Bans.Flaps was reached.
+	BannedForFlapping
+)
+
+// String returns the reason in words.
+func (r BanReason) String() string {
+	switch r {
+	case BannedByApplication:
+		return "banned by the application"
+	case BannedForFailedLogons:
+		return "failed log-ons"
+	case BannedForFlapping:
+		return "flapping"
+	}
+	return fmt.Sprintf("BanReason(%d)", uint8(r))
+}
+
+// Ban is an address that is shut out.
+type Ban struct {
+	// Prefix is the IPv4 address, or the IPv6 network of 64 bits.
+	Prefix netip.Prefix
+	// Until is when the ban ends.
+	Until time.Time
+	// Reason says why.
+	Reason BanReason
+}
+
+// Ban shuts an address out for a while, or sets a new end to its ban: connections from it are closed at once and untold.
+// Those that are open stay. Of an IPv6 address the whole network of 64 bits is banned. 0 or less means as long as Bans.For.
+// At a listener with ProxyProtocol it is the clients' addresses that count, not the load balancer's. An invalid address is
+// ignored. Some 65,000 bans are remembered; when there are more, the ones that are nearly over are forgotten. Any goroutine
+// may call it.
+func (e *Engine) Ban(addr netip.Addr, duration time.Duration) {
+	if !addr.IsValid() {
+		return
+	}
+	if duration <= 0 {
+		duration = e.gate.bans.For
+	}
+	e.gate.mu.Lock()
+	defer e.gate.mu.Unlock()
+	e.gate.ban(originOf(addr), duration, BannedByApplication)
+}
+
+// Unban ends the ban of an address, whatever the reason, and reports whether there was one. Its failed log-ons and
+// disconnects are counted anew. Any goroutine may call it.
+func (e *Engine) Unban(addr netip.Addr) bool {
+	g := &e.gate
+	addr = originOf(addr)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	b, found := g.banned[addr]
+	g.lift(addr)
+	delete(g.suspects, addr)
+	return found && g.now().Before(b.until)
+}
+
+// Bans returns the bans in force, ordered by address. Any goroutine may call it.
+func (e *Engine) Bans() []Ban {
+	g := &e.gate
+	g.mu.Lock()
+	bans := make([]Ban, 0, len(g.banned))
+	for a, b := range g.banned {
+		if !g.now().Before(b.until) {
+			continue
+		}
+		bits := 32
+		if a.Is6() {
+			bits = 64
+		}
+		bans = append(bans, Ban{Prefix: netip.PrefixFrom(a, bits), Until: b.until, Reason: b.reason})
+	}
+	g.mu.Unlock()
+	slices.SortFunc(bans, func(x, y Ban) int { return x.Prefix.Addr().Compare(y.Prefix.Addr()) })
+	return bans
+}
+
+// bansInForce counts the bans that have not ended, and forgets the others.
+func (g *gate) bansInForce() int {
+	if g.bannedNow.Load() == 0 {
+		return 0
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for a, b := range g.banned {
+		if !g.now().Before(b.until) {
+			g.lift(a)
+		}
+	}
+	return len(g.banned)
+}
+
+type ban struct {
+	until  time.Time
+	reason BanReason
+}
+
+// ban bans an origin. g.mu is held on entry.
+func (g *gate) ban(a netip.Addr, duration time.Duration, why BanReason) {
+	if _, again := g.banned[a]; !again {
+		evict(g.banned, g.maxBanned, func(b ban) time.Time { return b.until }, g.now())
+	}
+	g.banned[a] = ban{g.now().Add(duration), why}
+	delete(g.suspects, a)
+	g.bannedNow.Store(int64(len(g.banned)))
+}
+
+// lift ends a ban. g.mu is held on entry.
+func (g *gate) lift(a netip.Addr) {
+	delete(g.banned, a)
+	g.bannedNow.Store(int64(len(g.banned)))
+}
+
+// suspect is an address with failed log-ons or disconnects in the window at hand.
+type suspect struct {
+	failures, disconnects tries
+	forget                time.Time // when all of it is too long ago
+}
+
+// suspect counts something against an origin, and bans it when that was once too often.
+func (g *gate) suspect(a netip.Addr, what BanReason) {
+	g.mu.Lock()
+	now := g.now()
+	if b, banned := g.banned[a]; banned && now.Before(b.until) { // a connection that was open before
+		g.mu.Unlock()
+		return
+	}
+	s := g.suspects[a]
+	if s == nil {
+		evict(g.suspects, g.maxSuspects, func(s *suspect) time.Time { return s.forget }, now)
+		s = new(suspect)
+		g.suspects[a] = s
+	}
+	s.forget = now.Add(max(g.bans.Window, flapWindow))
+	var guilty bool
+	if what == BannedForFlapping {
+		guilty = s.disconnects.add(now, flapWindow) >= g.bans.Flaps
+	} else {
+		guilty = s.failures.add(now, g.bans.Window) >= g.bans.FailedLogons
+	}
+	if guilty {
+		g.ban(a, g.bans.For, what)
+	}
+	g.mu.Unlock()
+	if guilty {
+		g.log.Info("an address is banned", zap.Stringer("address", a), zap.Stringer("reason", what),
+			zap.Duration("for", g.bans.For))
+	}
+}
+
+// tries counts what happens within a window of time, which begins with the first.
+type tries struct {
+	since time.Time
+	n     int
+}
+
+func (t *tries) add(now time.Time, window time.Duration) int {
+	if t.n == 0 || now.Sub(t.since) >= window {
+		*t = tries{since: now}
+	}
+	t.n++
+	return t.n
+}
+
+// evict makes room for one more in a table. It looks at a few entries, which are random ones, whatever the size; those
+// that are over go, and of the others, when there is no room, the one that is over first.
+func evict[V any](table map[netip.Addr]V, size int, over func(V) time.Time, now time.Time) {
+	var first netip.Addr
+	var firstOver time.Time
+	looked := 0
+	for a, v := range table {
+		switch end := over(v); {
+		case !now.Before(end):
+			delete(table, a)
+		case !first.IsValid() || end.Before(firstOver):
+			first, firstOver = a, end
+		}
+		if looked++; looked == 8 {
+			break
+		}
+	}
+	if len(table) >= size && first.IsValid() {
+		delete(table, first)
+	}
+}

@@ -1,0 +1,172 @@
+package engine_test
+
+import (
+	"net"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// dialFrom is dial from an address of this machine's.
+func dialFrom(t testing.TB, from, addr string) *peer {
+	t.Helper()
+	p, err := tryDialFrom(from, addr)
+	if err != nil && runtime.GOOS != "linux" {
+		t.Skipf("%s is no address of this machine: %v", from, err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	p.t = t
+	return p
+}
+
+// tryDialFrom is dialFrom for any goroutine.
+func tryDialFrom(from, addr string) (*peer, error) {
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: patience}
+	nc, err := d.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return &peer{Conn: nc, codec: protocol.Binary}, nil
+}
+
+// enterFrom dials from an address, and is served.
+func enterFrom(t testing.TB, from, addr string) *peer {
+	t.Helper()
+	p := dialFrom(t, from, addr)
+	p.ask(1, 1, from)
+	return p
+}
+
+// wantUntold wants the connection to be closed without a message. It may be a reset.
+func (p *peer) wantUntold() {
+	p.t.Helper()
+	if m, err := p.next(); err == nil {
+		p.t.Fatalf("got a message of type %#x, want to be closed untold", m.Type)
+	} else if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		p.t.Fatal("the connection is still open")
+	}
+}
+
+// wantNobodyIn waits until every place has been given back.
+func wantNobodyIn(t testing.TB, e *engine.Engine) {
+	t.Helper()
+	eventually(t, "all places given back", func() bool {
+		origins, subnets := e.Places()
+		s := e.Stats()
+		return s.Connections == 0 && s.HandshakesWaiting == 0 && origins == 0 && subnets == 0
+	})
+}
+
+func TestConnectionsOfOneAddressAreLimited(t *testing.T) {
+	e := newEcho(engine.Config{MaxPerAddress: 2})
+	r := serve(t, e)
+	a, b := enterFrom(t, "127.0.1.1", r.addr), enterFrom(t, "127.0.1.1", r.addr)
+	dialFrom(t, "127.0.1.1", r.addr).wantClose(protocol.TooManyConnections)
+	c := enterFrom(t, "127.0.1.2", r.addr)
+	if s := e.Stats(); s.Refused != 1 || s.RefusedBy != (engine.Refusals{Address: 1}) || s.Connections != 3 {
+		t.Errorf("Stats returned %+v", s)
+	}
+	_ = a.Close()
+	eventually(t, "the place of the one that left", func() bool { return e.Stats().Connections == 2 })
+	d := enterFrom(t, "127.0.1.1", r.addr)
+	for _, p := range []*peer{b, c, d} {
+		p.ask(1, 2, "")
+		_ = p.Close()
+	}
+	wantNobodyIn(t, e)
+}
+
+func TestConnectionsOfOneSubnetAreLimited(t *testing.T) {
+	e := newEcho(engine.Config{MaxPerAddress: 2, MaxPerSubnet: 2})
+	r := serve(t, e)
+	a, b := enterFrom(t, "127.0.1.1", r.addr), enterFrom(t, "127.0.1.2", r.addr)
+	dialFrom(t, "127.0.1.3", r.addr).wantClose(protocol.TooManyConnections)
+	c := enterFrom(t, "127.0.2.3", r.addr)
+	if s := e.Stats(); s.RefusedBy != (engine.Refusals{Subnet: 1}) {
+		t.Errorf("Stats returned %+v", s)
+	}
+	_ = a.Close()
+	eventually(t, "the place of the one that left", func() bool { return e.Stats().Connections == 2 })
+	d := enterFrom(t, "127.0.1.3", r.addr)
+	for _, p := range []*peer{b, c, d} {
+		_ = p.Close()
+	}
+	wantNobodyIn(t, e)
+}
+
+// One that the limit on all connections refuses takes no place of its address's.
+func TestAFullServerCountsNoAddress(t *testing.T) {
+	e := newEcho(engine.Config{MaxConnections: 1, MaxPerAddress: 1})
+	r := serve(t, e)
+	a := enterFrom(t, "127.0.1.1", r.addr)
+	for range 3 {
+		dialFrom(t, "127.0.1.2", r.addr).wantClose(protocol.TooManyConnections)
+	}
+	if s := e.Stats(); s.RefusedBy != (engine.Refusals{Full: 3}) {
+		t.Errorf("Stats returned %+v", s)
+	}
+	_ = a.Close()
+	eventually(t, "the place of the one that left", func() bool { return e.Stats().Connections == 0 })
+	_ = enterFrom(t, "127.0.1.2", r.addr).Close()
+	wantNobodyIn(t, e)
+}
+
+// Over the rate connections wait; nobody is refused.
+func TestAcceptRateDelays(t *testing.T) {
+	const clients, burst, perSecond = 30, 5, 50
+	e := newEcho(engine.Config{AcceptRate: perSecond, AcceptBurst: burst})
+	r := serve(t, e)
+	began := time.Now()
+	peers := make([]*peer, clients)
+	for i := range peers {
+		peers[i] = dial(t, r.addr)
+		peers[i].send(protocol.Message{Type: 1, ID: 1})
+	}
+	for i, p := range peers {
+		p.read()
+		if i < burst && time.Since(began) > patience/2 {
+			t.Errorf("connection %d of the burst waited", i)
+		}
+	}
+	if took, least := time.Since(began), (clients-burst)*time.Second/perSecond; took < least-10*time.Millisecond {
+		t.Errorf("%d connections were taken in within %v, want %v at least", clients, took, least)
+	}
+	if s := e.Stats(); s.Refused != 0 || s.Accepted != clients {
+		t.Errorf("Stats returned %+v", s)
+	}
+}
+
+// What is refused for its address does not take the turn of another.
+func TestRefusedConnectionsDoNotCountForTheAcceptRate(t *testing.T) {
+	e := newEcho(engine.Config{AcceptRate: 0.001, AcceptBurst: 2, MaxPerAddress: 1})
+	r := serve(t, e)
+	enterFrom(t, "127.0.1.1", r.addr)
+	for range 10 {
+		dialFrom(t, "127.0.1.1", r.addr).wantClose(protocol.TooManyConnections)
+	}
+	enterFrom(t, "127.0.1.2", r.addr)
+}
+
+// A stopping engine does not wait for the turn of those who are not in yet.
+func TestStoppingDoesNotWaitForTheAcceptRate(t *testing.T) {
+	e := newEcho(engine.Config{AcceptRate: 0.001, MaxPerAddress: 100, StopTimeout: time.Minute})
+	r := serve(t, e)
+	enterFrom(t, "127.0.1.1", r.addr).endSide()
+	waits := dialFrom(t, "127.0.1.1", r.addr)
+	eventually(t, "the second one is accepted", func() bool { return e.Stats().Accepted == 2 })
+	began := time.Now()
+	if err := r.stop(t); err != nil {
+		t.Errorf("Run returned %v", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("stopping took %v", took)
+	}
+	waits.wantUntold()
+	wantNobodyIn(t, e)
+}

@@ -1,0 +1,99 @@
+package engine
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	proxyproto "github.com/pires/go-proxyproto"
+)
+
+// maxProxyHeader is the largest PROXY header that is read, in bytes: addresses and what a load balancer adds.
+const maxProxyHeader = 16 + 4096
+
+var (
+	errNoProxyHeader   = errors.New("rollcall: no PROXY header")
+	errProxyNotTCP     = errors.New("rollcall: the PROXY header is not of a TCP connection")
+	errProxyHeaderLong = errors.New("rollcall: the PROXY header is too long")
+)
+
+// readProxyHeader reads a PROXY header and no byte more: what follows belongs to the event loop. client is invalid when the
+// load balancer speaks for itself (LOCAL, UNKNOWN), or for a client that has no network address.
+func readProxyHeader(nc net.Conn, deadline time.Time) (client netip.AddrPort, err error) {
+	_ = nc.SetReadDeadline(deadline)
+	raw, err := proxyHeaderBytes(nc)
+	if err != nil {
+		return client, err
+	}
+	h, err := proxyproto.Read(bufio.NewReaderSize(bytes.NewReader(raw), len(raw)))
+	if err != nil {
+		return client, err
+	}
+	if h.Command.IsLocal() || h.TransportProtocol == proxyproto.UnixStream {
+		return client, nil
+	}
+	source, _, ok := h.TCPAddrs()
+	if !ok {
+		return client, errProxyNotTCP
+	}
+	return addrPort(source), nil
+}
+
+// proxyHeaderBytes reads up to the end of the header. The shortest of either version has more bytes than a signature.
+func proxyHeaderBytes(r io.Reader) ([]byte, error) {
+	header := make([]byte, len(proxyproto.SIGV2), 128)
+	if _, err := io.ReadFull(r, header); err != nil {
+		return nil, err
+	}
+	if bytes.HasPrefix(header, []byte("PROXY ")) {
+		const longest = 107
+		for len(header) < longest && header[len(header)-1] != '\n' { // a line has no length to go by
+			header = append(header, 0)
+			if _, err := io.ReadFull(r, header[len(header)-1:]); err != nil {
+				return nil, err
+			}
+		}
+		return header, nil
+	}
+	if !bytes.Equal(header, proxyproto.SIGV2) {
+		return nil, errNoProxyHeader
+	}
+	header = header[:16]
+	if _, err := io.ReadFull(r, header[12:]); err != nil {
+		return nil, err
+	}
+	size := 16 + int(binary.BigEndian.Uint16(header[14:]))
+	if size > maxProxyHeader {
+		return nil, errProxyHeaderLong
+	}
+	header = append(header, make([]byte, size-16)...)
+	_, err := io.ReadFull(r, header[16:])
+	return header, err
+}
+
+// unmapped returns prefixes in the form in which addresses are compared.
+func unmapped(prefixes []netip.Prefix) []netip.Prefix {
+	out := make([]netip.Prefix, 0, len(prefixes))
+	for _, p := range prefixes {
+		if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+func contains(prefixes []netip.Prefix, a netip.Addr) bool {
+	a = a.WithZone("")
+	for _, p := range prefixes {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,309 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Incoming is a connection that wants to come in.
+type Incoming struct {
+	// Remote is the client's address; behind a load balancer, what the PROXY header says.
+	Remote netip.AddrPort
+	// Local is the address of this server that it came to.
+	Local netip.AddrPort
+	// Proxy is the load balancer's address; invalid without one (Listener.ProxyProtocol). When the load balancer
+	// connects on its own account, to see whether the server lives, Remote is the same.
+	Proxy netip.AddrPort
+	// Listener is the listener's index in Config.Listeners.
+	Listener int
+}
+
+// entrance is a listener with what its connections go through.
+type entrance struct {
+	index   int
+	ln      net.Listener
+	codec   protocol.Codec
+	proxies []netip.Prefix // nil for no PROXY protocol
+	staged  bool           // connections have a handshake before they come to an event loop
+}
+
+// arrival is a connection on its way from accept to its event loop. It holds a place among all connections, and one among
+// its origin's once that is known.
+type arrival struct {
+	Incoming
+	engine *Engine
+	at     *entrance
+	nc     net.Conn
+	remote string    // what Conn.RemoteAddr will say
+	since  time.Time // when it began to wait for its turn
+
+	mu     sync.Mutex
+	origin *origin
+	over   bool // it has been given to an event loop, or refused: what it holds is settled
+}
+
+// settle reports whether it is up to the caller to pass the connection and its places on, or to give them up.
+func (a *arrival) settle() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	first := !a.over
+	a.over = true
+	return first
+}
+
+// takeOrigin takes a place among the connections of the client's address.
+func (a *arrival) takeOrigin(client netip.Addr) refusal {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over {
+		return letIn
+	}
+	var r refusal
+	a.origin, r = a.engine.gate.enter(client)
+	return r
+}
+
+// refuse closes a connection that has its place, and gives that back. why is what it is told; nil for nothing.
+func (a *arrival) refuse(r refusal, why *protocol.CloseError) {
+	if !a.settle() {
+		return
+	}
+	e := a.engine
+	if r != refusedStopping {
+		e.refused[r].Add(1)
+	}
+	e.conns.open.Add(-1)
+	e.gate.leave(a.origin, false)
+	e.turnAway(a.nc, a.at.codec, why)
+}
+
+// enroll gives the connection to an event loop. gnet says that all went well also when it did not: what counts is whether
+// the connection was opened.
+func (a *arrival) enroll() {
+	if !a.settle() {
+		return
+	}
+	e := a.engine
+	c := &Conn{id: lastConnID.Add(1), engine: e, codec: a.at.codec, remote: a.remote}
+	if a.origin != nil {
+		c.extra = &extra{origin: a.origin}
+	}
+	_, err := e.client.EnrollContext(a.nc, c)
+	if err != nil || c.loop == nil {
+		e.conns.open.Add(-1)
+		e.gate.leave(a.origin, false)
+		e.log.Debug("a connection could not be given to an event loop", zapConn(c), zap.Error(err))
+	}
+}
+
+// handshakes runs what comes before an event loop and may take its time, on a bounded number of goroutines, which live
+// while there are connections for them. Connections wait for their turn unread, first come first served.
+type handshakes struct {
+	engine *Engine
+	limit  int
+	ctx    context.Context // ends when the engine stops
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	running int
+	waiting []*arrival
+	stopped bool
+	expiry  *time.Timer // runs while connections wait
+}
+
+func (h *handshakes) init(e *Engine) {
+	h.engine, h.limit = e, e.cfg.MaxHandshakes
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+}
+
+// add is called by a goroutine that e.accepting waits for.
+func (h *handshakes) add(a *arrival) {
+	h.mu.Lock()
+	switch {
+	case h.stopped:
+		h.mu.Unlock()
+		a.refuse(refusedStopping, nil)
+		return
+	case h.running < h.limit:
+		h.running++
+		h.engine.accepting.Add(1)
+		go h.work(a)
+	default:
+		a.since = time.Now()
+		h.waiting = append(h.waiting, a)
+		if len(h.waiting) == 1 {
+			h.expireLater()
+		}
+	}
+	h.mu.Unlock()
+}
+
+func (h *handshakes) work(a *arrival) {
+	defer h.engine.accepting.Done()
+	for ; a != nil; a = h.next() {
+		h.run(a)
+	}
+}
+
+// next returns the connection whose turn it is, or nil when the goroutine is not needed any more.
+func (h *handshakes) next() *arrival {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if a := h.first(); a != nil {
+		return a
+	}
+	h.running--
+	return nil
+}
+
+// first takes the first one that waits. h.mu is held on entry.
+func (h *handshakes) first() *arrival {
+	if len(h.waiting) == 0 {
+		return nil
+	}
+	a := h.waiting[0]
+	h.waiting[0] = nil
+	if h.waiting = h.waiting[1:]; len(h.waiting) == 0 {
+		h.waiting = nil
+		h.expiry.Stop()
+	}
+	return a
+}
+
+// expireLater has those who wait looked at when the first has waited too long. h.mu is held on entry.
+func (h *handshakes) expireLater() {
+	in := h.engine.cfg.HandshakeTimeout - time.Since(h.waiting[0].since)
+	if h.expiry == nil {
+		h.expiry = time.AfterFunc(in, h.expire)
+		return
+	}
+	h.expiry.Reset(in)
+}
+
+// expire refuses those who have waited too long.
+func (h *handshakes) expire() {
+	h.mu.Lock()
+	var late []*arrival
+	for len(h.waiting) > 0 && time.Since(h.waiting[0].since) >= h.engine.cfg.HandshakeTimeout {
+		late = append(late, h.first())
+	}
+	if len(h.waiting) > 0 {
+		h.expireLater()
+	}
+	if len(late) > 0 { // while others wait, every goroutine is at work: the engine waits for them, and so for this one
+		h.engine.accepting.Add(1)
+		defer h.engine.accepting.Done()
+	}
+	h.mu.Unlock()
+	for _, a := range late {
+		a.refuse(refusedHandshake, refusedHandshake.notice())
+	}
+}
+
+// stop closes the connections that wait and those that are in a handshake.
+func (h *handshakes) stop() {
+	h.mu.Lock()
+	h.stopped = true
+	waiting := h.waiting
+	h.waiting = nil
+	if h.expiry != nil {
+		h.expiry.Stop()
+	}
+	h.mu.Unlock()
+	h.cancel()
+	for _, a := range waiting {
+		a.refuse(refusedStopping, nil)
+	}
+}
+
+// counts returns how many connections are in a handshake, and how many wait for their turn.
+func (h *handshakes) counts() (running, waiting int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.running, len(h.waiting)
+}
+
+// run takes a connection from accept to its event loop, within HandshakeTimeout.
+func (h *handshakes) run(a *arrival) {
+	ctx, cancel := context.WithTimeout(h.ctx, h.engine.cfg.HandshakeTimeout)
+	defer cancel()
+	closed := make(chan struct{})
+	inTime := context.AfterFunc(ctx, func() { // also while the hook pays no heed to ctx
+		defer close(closed)
+		a.giveUp(h.ctx)
+	})
+	ok := a.shakeHands(ctx)
+	if !inTime() {
+		<-closed
+		return
+	}
+	if !ok || ctx.Err() != nil {
+		a.giveUp(h.ctx) // unless it has been refused
+		return
+	}
+	_ = a.nc.SetDeadline(time.Time{})
+	a.enroll()
+}
+
+// giveUp closes a connection whose time is up, or whose engine is stopping.
+func (a *arrival) giveUp(engine context.Context) {
+	if engine.Err() != nil {
+		a.refuse(refusedStopping, nil)
+		return
+	}
+	a.refuse(refusedHandshake, nil)
+}
+
+// shakeHands does what comes before an event loop: the PROXY header, the application's word. It reports whether the
+// connection may come in; if not it has refused it, or ctx has ended.
+func (a *arrival) shakeHands(ctx context.Context) bool {
+	e := a.engine
+	if a.at.proxies != nil {
+		client, err := readProxyHeader(a.nc, time.Now().Add(e.cfg.ProxyTimeout))
+		if err != nil {
+			if ctx.Err() == nil {
+				e.log.Debug("no PROXY header", zap.Stringer("from", a.Proxy), zap.Error(err))
+				a.refuse(refusedProxy, nil)
+			}
+			return false
+		}
+		if client.IsValid() {
+			a.Remote, a.remote = client, client.String()
+			if r := a.takeOrigin(client.Addr()); r != letIn {
+				a.refuse(r, r.notice())
+				return false
+			}
+		}
+	}
+	if e.cfg.OnAccept != nil {
+		if err := a.askHook(ctx); err != nil {
+			if ctx.Err() == nil {
+				var why *protocol.CloseError
+				errors.As(err, &why)
+				a.refuse(refusedByHook, why)
+			}
+			return false
+		}
+	}
+	return true
+}
+
+// askHook asks the application.
+func (a *arrival) askHook(ctx context.Context) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			a.engine.log.Error("OnAccept panicked", zap.Any("panic", v), zap.Stack("stack"))
+			err = fmt.Errorf("rollcall: OnAccept panicked: %v", v)
+		}
+	}()
+	return a.engine.cfg.OnAccept(ctx, a.Incoming)
+}
