@@ -33,6 +33,14 @@ func (e *Engine) listen() error {
 		return nil
 	}
 	var open []net.Listener
+	if e.cfg.TLS != nil {
+		return errors.New("rollcall: with Config.Listeners, TLS is each listener's own: Config.TLS must be nil")
+	}
+	for _, l := range e.cfg.Listeners {
+		if err := checkTLS(l); err != nil {
+			return err
+		}
+	}
 	for _, l := range e.cfg.Listeners {
 		// No TCP keep-alive: whoever is silent is found by the heartbeat, and it costs four system calls a connection.
 		ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", l.Addr)
@@ -68,19 +76,15 @@ func (e *Engine) startAccepting() {
 		limit = descriptorsLeft()
 	}
 	for i, ln := range e.listeners {
-		codec := e.cfg.Listeners[i].Codec
-		if codec == nil {
-			codec = e.cfg.Codec
-		}
 		for range acceptorsPerListener {
 			e.accepting.Add(1)
-			go e.accept(ln, codec, limit)
+			go e.accept(ln, e.cfg.Listeners[i], limit)
 		}
 	}
 }
 
 // accept takes in connections until the listener is closed. Running out of descriptors is a matter of waiting.
-func (e *Engine) accept(ln net.Listener, codec protocol.Codec, limit int) {
+func (e *Engine) accept(ln net.Listener, l Listener, limit int) {
 	defer e.accepting.Done()
 	const maxPause = time.Second
 	pause := time.Duration(0)
@@ -110,11 +114,23 @@ func (e *Engine) accept(ln net.Listener, codec protocol.Codec, limit int) {
 		e.accepted.Add(1)
 		if !e.conns.takePlace(limit) {
 			e.refused.Add(1)
-			e.turnAway(nc, codec)
+			e.turnAway(nc, l)
 			continue
 		}
 		lighten(nc, &local)
-		e.enroll(nc, codec)
+		if l.TLS == nil {
+			e.enroll(nc, l.Codec, nil)
+			continue
+		}
+		select {
+		case e.handshaking <- struct{}{}:
+			e.accepting.Add(1)
+			go e.handshake(nc, l)
+		case <-e.stopping:
+			e.conns.open.Add(-1)
+			_ = nc.Close()
+			return
+		}
 	}
 }
 
@@ -137,10 +153,16 @@ func lighten(nc net.Conn, local *net.IP) {
 }
 
 // enroll gives a connection to an event loop. gnet says that all went well also when it did not: what counts is whether
-// the connection was opened.
-func (e *Engine) enroll(nc net.Conn, codec protocol.Codec) {
+// the connection was opened. s is the connection's TLS, or nil.
+func (e *Engine) enroll(nc net.Conn, codec protocol.Codec, s *secureConn) {
 	c := &Conn{id: lastConnID.Add(1), engine: e, codec: codec, remote: remoteText(nc)}
-	_, err := e.client.EnrollContext(nc, c)
+	var err error
+	if s == nil {
+		_, err = e.client.EnrollContext(nc, c)
+	} else {
+		s.conn, s.wire.conn = c, c
+		_, err = e.client.EnrollContext(nc, s)
+	}
 	if err != nil || c.loop == nil {
 		e.conns.open.Add(-1)
 		e.log.Debug("a connection could not be given to an event loop", zapConn(c), zap.Error(err))
@@ -157,7 +179,7 @@ func remoteText(nc net.Conn) string {
 
 // turnAway tells a connection over the limit so, and lingers until the peer has read it; 64 at a time, more are closed
 // untold.
-func (e *Engine) turnAway(nc net.Conn, codec protocol.Codec) {
+func (e *Engine) turnAway(nc net.Conn, l Listener) {
 	select {
 	case e.lingering <- struct{}{}:
 	default:
@@ -171,27 +193,25 @@ func (e *Engine) turnAway(nc net.Conn, codec protocol.Codec) {
 			<-e.lingering
 			e.accepting.Done()
 		}()
-		notice, err := appendFrame(codec, nil, &protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil,
+		notice, err := appendFrame(l.Codec, nil, &protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil,
 			&protocol.CloseError{Code: protocol.TooManyConnections, Text: "the server is full"})})
 		if err != nil {
 			return
 		}
-		_ = nc.SetDeadline(time.Now().Add(min(e.cfg.CloseTimeout, 5*time.Second)))
-		if _, err := nc.Write(notice); err != nil {
+		timeout := min(e.cfg.CloseTimeout, 5*time.Second)
+		_ = nc.SetDeadline(time.Now().Add(timeout))
+		defer context.AfterFunc(e.untilStop, func() { _ = nc.SetDeadline(time.Now()) })() // nobody waits for strangers
+		if l.TLS == nil {
+			_, err = nc.Write(notice)
+		} else {
+			err = e.tellSecurely(nc, l.TLS, notice, timeout)
+		}
+		if err != nil {
 			return
 		}
 		if tcp, ok := nc.(*net.TCPConn); ok {
 			_ = tcp.CloseWrite()
 		}
-		done := make(chan struct{})
-		defer close(done)
-		go func() { // a stopping engine does not wait for strangers
-			select {
-			case <-e.stopping:
-				_ = nc.SetDeadline(time.Now())
-			case <-done:
-			}
-		}()
 		_, _ = io.Copy(io.Discard, nc)
 	}()
 }

@@ -14,9 +14,11 @@ package engine
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +51,10 @@ type Listener struct {
 	Addr string
 	// Codec is the wire format of connections that come in here. Nil means Config.Codec.
 	Codec protocol.Codec
+	// TLS, when set, has connections that come in here speak TLS; nil means plain TCP. It needs a certificate, and must not
+	// be changed any more: for certificates that are replaced while the engine runs there is tls.Config.GetCertificate.
+	// What its functions do is a part of the handshake, and counts towards HandshakeTimeout.
+	TLS *tls.Config
 }
 
 // Config holds the settings of an Engine. Zero means the default, negative means none.
@@ -59,6 +65,8 @@ type Config struct {
 	Listeners []Listener
 	// Codec is the wire format. Nil means protocol.Binary.
 	Codec protocol.Codec
+	// TLS is Listener.TLS for Addr. With Listeners it must be nil: each listener has its own.
+	TLS *tls.Config
 
 	// Loops is the number of event loops. 0 or less means one a processor (GOMAXPROCS).
 	Loops int
@@ -85,7 +93,13 @@ type Config struct {
 	// SlowConsumer. 0 means 8 MiB.
 	OutboundLimit int
 
-	// LogonTimeout is how long a connection may take until its first message is there. 0 means 15 s.
+	// MaxHandshakes is how many TLS handshakes run at a time, each on a goroutine of its own; when there are so many,
+	// TLS listeners accept no more until one has ended. 0 or less means 256.
+	MaxHandshakes int
+	// HandshakeTimeout is how long a TLS handshake may take, from accepting on. Then the connection is closed. 0 means 10 s.
+	HandshakeTimeout time.Duration
+	// LogonTimeout is how long a connection may take until its first message is there, counted from the end of its TLS
+	// handshake if it has one. 0 means 15 s.
 	LogonTimeout time.Duration
 	// UnfinishedTimeout is how long the bytes of one unfinished frame count as a sign of life. 0 means 60 s.
 	UnfinishedTimeout time.Duration
@@ -123,8 +137,19 @@ func (c Config) withDefaults() Config {
 		c.Codec = protocol.Binary
 	}
 	if len(c.Listeners) == 0 {
-		c.Listeners = []Listener{{Addr: c.Addr}}
+		c.Listeners = []Listener{{Addr: c.Addr, TLS: c.TLS}}
+		c.TLS = nil
 	}
+	c.Listeners = slices.Clone(c.Listeners)
+	for i := range c.Listeners {
+		if c.Listeners[i].Codec == nil {
+			c.Listeners[i].Codec = c.Codec
+		}
+	}
+	if c.MaxHandshakes <= 0 {
+		c.MaxHandshakes = 256
+	}
+	c.HandshakeTimeout = orDefault(c.HandshakeTimeout, 10*time.Second, never)
 	if c.Loops <= 0 {
 		c.Loops = runtime.GOMAXPROCS(0)
 	}
@@ -156,11 +181,15 @@ type Engine struct {
 	clock     atomic.Int64 // Unix nanoseconds, to a quarter of a second
 	listeners []net.Listener
 	accepting sync.WaitGroup
-	lingering chan struct{} // a token for each connection over the limit that is being told so
+	lingering chan struct{} // a token for each connection that is being told why it is not let in
+
+	handshaking chan struct{} // a token for each TLS handshake that is under way
 
 	mu          sync.Mutex
 	running     bool
 	stopping    chan struct{} // closed when the engine is to stop
+	untilStop   context.Context
+	endUntil    context.CancelFunc // ends untilStop, with stopping
 	stopRequest stopRequest
 	ended       chan struct{} // closed when Run has returned
 	outcome     error
@@ -169,34 +198,39 @@ type Engine struct {
 }
 
 type counters struct {
-	accepted, refused, handlerPanics, stalls atomic.Uint64
+	accepted, refused, handshakesFailed, handlerPanics, stalls atomic.Uint64
 }
 
 // Stats are counters of an engine since it was made.
 type Stats struct {
-	Connections   int    // open now
-	Accepted      uint64 // connections that came in
-	Refused       uint64 // connections that were one too many
-	HandlerPanics uint64 // message handlers that panicked
-	Stalls        uint64 // times that an event loop was stuck for longer than StallTimeout
+	Connections int    // open now
+	Accepted    uint64 // connections that came in
+	Refused     uint64 // connections that were one too many
+	// HandshakesFailed counts TLS handshakes that came to nothing, at HandshakeTimeout among them.
+	HandshakesFailed uint64
+	HandlerPanics    uint64 // message handlers that panicked
+	Stalls           uint64 // times that an event loop was stuck for longer than StallTimeout
 }
 
 // Stats returns the engine's counters. Any goroutine may call it.
 func (e *Engine) Stats() Stats {
 	return Stats{Connections: int(e.conns.open.Load()), Accepted: e.accepted.Load(), Refused: e.refused.Load(),
-		HandlerPanics: e.handlerPanics.Load(), Stalls: e.stalls.Load()}
+		HandshakesFailed: e.handshakesFailed.Load(),
+		HandlerPanics:    e.handlerPanics.Load(), Stalls: e.stalls.Load()}
 }
 
 // New returns an engine that does not listen yet.
 func New(cfg Config) *Engine {
 	cfg = cfg.withDefaults()
 	e := &Engine{
-		cfg:       cfg,
-		log:       logging.OrDefault(cfg.Logger),
-		lingering: make(chan struct{}, 64),
-		stopping:  make(chan struct{}),
-		ended:     make(chan struct{}),
+		cfg:         cfg,
+		log:         logging.OrDefault(cfg.Logger),
+		lingering:   make(chan struct{}, 64),
+		handshaking: make(chan struct{}, cfg.MaxHandshakes),
+		stopping:    make(chan struct{}),
+		ended:       make(chan struct{}),
 	}
+	e.untilStop, e.endUntil = context.WithCancel(context.Background())
 	e.clock.Store(time.Now().UnixNano())
 	return e
 }
