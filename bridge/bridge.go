@@ -4,6 +4,7 @@ package bridge
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"iter"
 	"sync/atomic"
@@ -30,10 +31,36 @@ type Identity struct {
 	Token string
 }
 
-// Authenticator decides who a client is, by what its Logon says. It may block until ctx ends, and runs on a goroutine of
+// Authenticator decides who a client is, by what its Logon says, or by its certificate (PeerCertificate). It may block until ctx ends, and runs on a goroutine of
 // its own. A *protocol.CloseError chooses the code that the client is refused with, Unauthorized usually; any other error
 // means that there was no answer, and the client is told InternalError and may try again.
 type Authenticator func(ctx context.Context, l usermgr.Logon) (Identity, error)
+
+// connKey is under which an authenticator's context has its connection.
+type connKey struct{}
+
+// ConnFrom returns the connection that a logon comes from. ctx is what the Authenticator was given; with any other it returns
+// nil. The connection is not let in yet: it is for looking at (RemoteAddr, TLS, Value), not for sending.
+func ConnFrom(ctx context.Context) *engine.Conn {
+	c, _ := ctx.Value(connKey{}).(*engine.Conn)
+	return c
+}
+
+// PeerCertificate returns the certificate that the client has shown in its TLS handshake, once it was verified against
+// tls.Config.ClientCAs. ctx is what the Authenticator was given. Nil means that there is none: plain TCP, no certificate, or
+// one that nobody has verified (tls.RequestClientCert and tls.RequireAnyClientCert verify nothing; what
+// tls.Config.VerifyConnection has accepted is in ConnFrom(ctx).TLS()). It must not be changed.
+func PeerCertificate(ctx context.Context) *x509.Certificate {
+	c := ConnFrom(ctx)
+	if c == nil {
+		return nil
+	}
+	state := c.TLS()
+	if state == nil || len(state.VerifiedChains) == 0 {
+		return nil
+	}
+	return state.VerifiedChains[0][0]
+}
 
 // Config holds the settings of a bridge. The zero value is ready to use.
 type Config struct {
@@ -170,7 +197,7 @@ type admission struct{ *Bridge }
 
 // First implements engine.Admission.
 func (b admission) First(c *engine.Conn, m *protocol.Message) engine.Binding {
-	l := &link{bridge: b.Bridge, conn: c, logon: &logon{first: *m.Clone()}}
+	l := &link{bridge: b.Bridge, conn: c, logon: &logon{conn: c, first: *m.Clone()}}
 	if b.loggingOn != nil {
 		l.logon.turn = b.loggingOn.join() // here, where it is known who came first
 	} else {

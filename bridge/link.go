@@ -32,6 +32,7 @@ type link struct {
 type logon struct {
 	context.Context
 	deadline int64 // Unix nanoseconds
+	conn     *engine.Conn
 
 	turn, authTurn *turn // among the logons, and among those that are authenticated
 
@@ -192,6 +193,14 @@ func (l *link) register(ctx context.Context, logon usermgr.Logon) (s usermgr.Ses
 
 // Deadline implements context.Context.
 func (p *logon) Deadline() (time.Time, bool) { return time.Unix(0, p.deadline), true }
+
+// Value implements context.Context: ConnFrom finds the connection in it.
+func (p *logon) Value(key any) any {
+	if key == (connKey{}) {
+		return p.conn
+	}
+	return p.Context.Value(key)
+}
 
 // identify says as whom the client logs on.
 func (l *link) identify(p *logon) (usermgr.Logon, error) {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"math"
 	"net"
 	"time"
@@ -94,7 +95,12 @@ type Config struct {
 	// connection ends with RateLimited, and the client reconnects. 0 means 4 MiB; negative means no limit.
 	InboundLimit int
 
-	// DialContext makes connections. Nil means net.Dialer's. For TLS give that of a tls.Dialer.
+	// TLS, when set, has the client speak TLS on every connection; nil means that it does not. Without a ServerName the
+	// server's certificate must be for the host that is dialled. It must not be changed any more. The handshake counts
+	// towards DialTimeout.
+	TLS *tls.Config
+	// DialContext makes connections. Nil means net.Dialer's. With TLS set the client speaks TLS on what it returns, so that
+	// it must not do that itself, as a tls.Dialer's would.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
@@ -134,6 +140,9 @@ func (c Config) withDefaults() Config {
 	c.InboundLimit = orDefault(c.InboundLimit, 4<<20, noLimit)
 	if c.DialContext == nil {
 		c.DialContext = new(net.Dialer).DialContext
+	}
+	if c.TLS != nil {
+		c.DialContext = secured(c.DialContext, c.TLS)
 	}
 	return c
 }

@@ -92,7 +92,7 @@ func (cn *conn) end(why error) {
 	}
 	cn.mu.Unlock()
 	close(cn.dead)
-	_ = cn.nc.Close()
+	closeAtOnce(cn.nc)
 	cn.abandon(why)
 }
 

@@ -32,6 +32,14 @@ func (e *Engine) listen() error {
 	if e.listeners != nil {
 		return nil
 	}
+	if e.cfg.TLS != nil {
+		return errors.New("rollcall: with Config.Listeners, TLS is each listener's own: Config.TLS must be nil")
+	}
+	for _, l := range e.cfg.Listeners {
+		if err := checkTLS(l); err != nil {
+			return err
+		}
+	}
 	var open []net.Listener
 	for _, l := range e.cfg.Listeners {
 		// No TCP keep-alive: whoever is silent is found by the heartbeat, and it costs four system calls a connection.
@@ -69,14 +77,14 @@ func (e *Engine) startAccepting() {
 	}
 	for i, ln := range e.listeners {
 		l := e.cfg.Listeners[i]
-		at := &entrance{index: i, ln: ln, codec: l.Codec}
+		at := &entrance{index: i, ln: ln, codec: l.Codec, tls: l.TLS}
 		if at.codec == nil {
 			at.codec = e.cfg.Codec
 		}
 		if len(l.ProxyProtocol) > 0 {
 			at.proxies = unmapped(l.ProxyProtocol)
 		}
-		at.staged = at.proxies != nil || e.cfg.OnAccept != nil
+		at.staged = at.proxies != nil || e.cfg.OnAccept != nil || l.TLS != nil
 		for range acceptorsPerListener {
 			e.accepting.Add(1)
 			go e.accept(at, limit)
@@ -158,13 +166,13 @@ func (e *Engine) arrive(at *entrance, nc net.Conn, limit int) {
 		}
 	} else if r := a.takeOrigin(a.Remote.Addr()); r != letIn {
 		e.refused[r].Add(1)
-		e.turnAway(nc, at.codec, r.notice())
+		e.turnAway(nc, at, r.notice())
 		return
 	}
 	if !e.conns.takePlace(limit) {
 		e.refused[refusedFull].Add(1)
 		e.gate.leave(a.origin, false)
-		e.turnAway(nc, at.codec, refusedFull.notice())
+		e.turnAway(nc, at, refusedFull.notice())
 		return
 	}
 	switch {
@@ -198,7 +206,7 @@ func (e *Engine) waitTurn() bool {
 
 // turnAway tells a connection why it may not come in, and lingers until the peer has read it; 64 at a time, more are closed
 // untold, and so is one that is told nothing. It is called by a goroutine that e.accepting waits for, unless why is nil.
-func (e *Engine) turnAway(nc net.Conn, codec protocol.Codec, why *protocol.CloseError) {
+func (e *Engine) turnAway(nc net.Conn, at *entrance, why *protocol.CloseError) {
 	if why == nil || why.Code == protocol.ClientClosed || why.Code == protocol.NetworkError { // codes that are never sent
 		_ = nc.Close()
 		return
@@ -216,26 +224,24 @@ func (e *Engine) turnAway(nc net.Conn, codec protocol.Codec, why *protocol.Close
 			<-e.lingering
 			e.accepting.Done()
 		}()
-		notice, err := appendFrame(codec, nil, &protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil, why)})
+		notice, err := appendFrame(at.codec, nil, &protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil, why)})
 		if err != nil {
 			return
 		}
-		_ = nc.SetDeadline(time.Now().Add(min(e.cfg.CloseTimeout, 5*time.Second)))
-		if _, err := nc.Write(notice); err != nil {
+		timeout := min(e.cfg.CloseTimeout, 5*time.Second)
+		_ = nc.SetDeadline(time.Now().Add(timeout))
+		defer context.AfterFunc(e.untilStop, func() { _ = nc.SetDeadline(time.Now()) })() // nobody waits for strangers
+		if at.tls == nil {
+			_, err = nc.Write(notice)
+		} else {
+			err = e.tellSecurely(nc, at.tls, notice, timeout)
+		}
+		if err != nil {
 			return
 		}
 		if tcp, ok := nc.(*net.TCPConn); ok {
 			_ = tcp.CloseWrite()
 		}
-		done := make(chan struct{})
-		defer close(done)
-		go func() { // a stopping engine does not wait for strangers
-			select {
-			case <-e.stopping:
-				_ = nc.SetDeadline(time.Now())
-			case <-done:
-			}
-		}()
 		_, _ = io.Copy(io.Discard, nc)
 	}()
 }

@@ -141,6 +141,9 @@ func (c *Conn) drain() {
 	if c.gc.OutboundBuffered() > 0 { // the loop's look after it goes on when the peer has taken all
 		return
 	}
+	if s := c.secure(); s != nil && !s.finish() {
+		return
+	}
 	c.shutWrite()
 }
 
@@ -199,7 +202,7 @@ func (c *Conn) closeNow() {
 	if unsent {
 		_ = c.gc.SetLinger(0) // the peer did not take it in time: the kernel need not keep it either
 	}
-	if err := c.gc.EventLoop().Close(c.gc); err != nil {
+	if err := c.gc.EventLoop().Close(c.socket()); err != nil {
 		c.engine.log.Debug("closing a connection", zapConn(c), zapError(err))
 	}
 }
@@ -225,8 +228,13 @@ func (c *Conn) onClose(err error) {
 	c.state.Store(closed)
 	c.stopTimer()
 	c.mu.Unlock()
-	if first && c.code == protocol.ClientClosed && o != nil && c.loop.current != c {
-		_, _ = c.gc.Write(o.b) // a peer that ended its side may still read: gnet sends what the socket takes
+	if first && c.code == protocol.ClientClosed && c.loop.current != c { // a peer that ended its side may still read
+		if o != nil {
+			_, _ = c.gc.Write(o.b) // gnet sends what the socket takes
+		}
+		if s := c.secure(); s != nil {
+			s.finish()
+		}
 	}
 	if o != nil {
 		o.release()

@@ -15,10 +15,12 @@ package engine
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,6 +60,10 @@ type Listener struct {
 	// balancer that connects on its own account (LOCAL, UNKNOWN) is let in under its own address, which is neither
 	// limited nor banned. Empty means that clients connect directly.
 	ProxyProtocol []netip.Prefix
+	// TLS, when set, has connections that come in here speak TLS; nil means plain TCP. It needs a certificate, and must not
+	// be changed any more: for certificates that are replaced while the engine runs there is tls.Config.GetCertificate.
+	// What its functions do is a part of the handshake, and counts towards HandshakeTimeout.
+	TLS *tls.Config
 }
 
 // Config holds the settings of an Engine. Zero means the default, negative means none.
@@ -68,6 +74,8 @@ type Config struct {
 	Listeners []Listener
 	// Codec is the wire format. Nil means protocol.Binary.
 	Codec protocol.Codec
+	// TLS is Listener.TLS for Addr. With Listeners it must be nil: each listener has its own.
+	TLS *tls.Config
 
 	// Loops is the number of event loops. 0 or less means one a processor (GOMAXPROCS).
 	Loops int
@@ -103,7 +111,7 @@ type Config struct {
 	// whether the hook returns or not. It is called from MaxHandshakes goroutines at a time; one that does
 	// not return keeps its place among them. A panic is an error.
 	OnAccept func(ctx context.Context, in Incoming) error
-	// MaxHandshakes is how many connections may be in a handshake at a time: the PROXY header, OnAccept. More wait for
+	// MaxHandshakes is how many connections may be in a handshake at a time: the PROXY header, OnAccept, TLS. More wait for
 	// their turn, unread, and keep nobody else from coming in. 0 means 256.
 	MaxHandshakes int
 	// HandshakeTimeout is how long a handshake may take, and how long a connection may wait for its turn before that. One
@@ -127,8 +135,8 @@ type Config struct {
 	// OutboundLimit is how many bytes may wait to be sent to a connection. One that lets more gather is closed with
 	// SlowConsumer. 0 means 8 MiB.
 	OutboundLimit int
-
-	// LogonTimeout is how long a connection may take until its first message is there. 0 means 15 s.
+	// LogonTimeout is how long a connection may take until its first message is there, counted from the end of its TLS
+	// handshake if it has one. 0 means 15 s.
 	LogonTimeout time.Duration
 	// UnfinishedTimeout is how long the bytes of one unfinished frame count as a sign of life. 0 means 60 s.
 	UnfinishedTimeout time.Duration
@@ -173,8 +181,19 @@ func (c Config) withDefaults() Config {
 		c.Codec = protocol.Binary
 	}
 	if len(c.Listeners) == 0 {
-		c.Listeners = []Listener{{Addr: c.Addr}}
+		c.Listeners = []Listener{{Addr: c.Addr, TLS: c.TLS}}
+		c.TLS = nil
 	}
+	c.Listeners = slices.Clone(c.Listeners)
+	for i := range c.Listeners {
+		if c.Listeners[i].Codec == nil {
+			c.Listeners[i].Codec = c.Codec
+		}
+	}
+	if c.MaxHandshakes <= 0 {
+		c.MaxHandshakes = 256
+	}
+	c.HandshakeTimeout = orDefault(c.HandshakeTimeout, 10*time.Second, never)
 	if c.Loops <= 0 {
 		c.Loops = runtime.GOMAXPROCS(0)
 	}
@@ -184,8 +203,6 @@ func (c Config) withDefaults() Config {
 	if c.AcceptBurst <= 0 {
 		c.AcceptBurst = max(int(min(c.AcceptRate, 1<<30)), 1)
 	}
-	c.MaxHandshakes = orDefault(c.MaxHandshakes, 256, noLimit)
-	c.HandshakeTimeout = orDefault(c.HandshakeTimeout, 10*time.Second, never)
 	c.ProxyTimeout = orDefault(c.ProxyTimeout, 5*time.Second, never)
 	c.Bans = c.Bans.withDefaults()
 	c.MaxBody = orDefault(c.MaxBody, protocol.DefaultMaxBody, noLimit)
@@ -224,6 +241,8 @@ type Engine struct {
 	mu          sync.Mutex
 	running     bool
 	stopping    chan struct{} // closed when the engine is to stop
+	untilStop   context.Context
+	endUntil    context.CancelFunc // ends untilStop, with stopping
 	stopRequest stopRequest
 	ended       chan struct{} // closed when Run has returned
 	outcome     error
@@ -245,7 +264,7 @@ type Stats struct {
 	Stalls        uint64 // times that an event loop was stuck for longer than StallTimeout
 
 	RefusedBy         Refusals // why they were not let in
-	Handshakes        int      // connections in a handshake now: the PROXY header, OnAccept
+	Handshakes        int      // connections in a handshake now: the PROXY header, OnAccept, TLS
 	HandshakesWaiting int      // connections that wait for their handshake's turn now
 	Bans              int      // bans in force now
 }
@@ -268,6 +287,7 @@ func New(cfg Config) *Engine {
 		stopping:  make(chan struct{}),
 		ended:     make(chan struct{}),
 	}
+	e.untilStop, e.endUntil = context.WithCancel(context.Background())
 	e.gate.init(&e.cfg, e.log)
 	e.handshakes.init(e)
 	if cfg.AcceptRate > 0 {

@@ -160,7 +160,7 @@ type Refusals struct {
 	Banned    uint64 // its address was banned
 	Proxy     uint64 // no valid PROXY header came in time, or it came from an address that is not trusted
 	Hook      uint64 // OnAccept said no, or panicked
-	Handshake uint64 // its turn did not come, or its handshake was not done, within HandshakeTimeout
+	Handshake uint64 // its turn did not come, or its handshake was not done, within HandshakeTimeout, or TLS failed
 }
 
 func (c *counters) refusalsByReason() Refusals {

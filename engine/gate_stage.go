@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -33,6 +34,7 @@ type entrance struct {
 	ln      net.Listener
 	codec   protocol.Codec
 	proxies []netip.Prefix // nil for no PROXY protocol
+	tls     *tls.Config    // nil for plain TCP
 	staged  bool           // connections have a handshake before they come to an event loop
 }
 
@@ -45,6 +47,7 @@ type arrival struct {
 	nc     net.Conn
 	remote string    // what Conn.RemoteAddr will say
 	since  time.Time // when it began to wait for its turn
+	tls    *secureConn
 
 	mu     sync.Mutex
 	origin *origin
@@ -83,7 +86,7 @@ func (a *arrival) refuse(r refusal, why *protocol.CloseError) {
 	}
 	e.conns.open.Add(-1)
 	e.gate.leave(a.origin, false)
-	e.turnAway(a.nc, a.at.codec, why)
+	e.turnAway(a.nc, a.at, why)
 }
 
 // enroll gives the connection to an event loop. gnet says that all went well also when it did not: what counts is whether
@@ -97,7 +100,12 @@ func (a *arrival) enroll() {
 	if a.origin != nil {
 		c.extra = &extra{origin: a.origin}
 	}
-	_, err := e.client.EnrollContext(a.nc, c)
+	var context any = c
+	if a.tls != nil {
+		a.tls.conn, a.tls.wire.conn = c, c
+		context = a.tls
+	}
+	_, err := e.client.EnrollContext(a.nc, context)
 	if err != nil || c.loop == nil {
 		e.conns.open.Add(-1)
 		e.gate.leave(a.origin, false)
@@ -263,7 +271,7 @@ func (a *arrival) giveUp(engine context.Context) {
 	a.refuse(refusedHandshake, nil)
 }
 
-// shakeHands does what comes before an event loop: the PROXY header, the application's word. It reports whether the
+// shakeHands does what comes before an event loop: the PROXY header, the application's word, TLS. It reports whether the
 // connection may come in; if not it has refused it, or ctx has ended.
 func (a *arrival) shakeHands(ctx context.Context) bool {
 	e := a.engine
@@ -294,7 +302,7 @@ func (a *arrival) shakeHands(ctx context.Context) bool {
 			return false
 		}
 	}
-	return true
+	return a.at.tls == nil || a.secure(ctx)
 }
 
 // askHook asks the application.

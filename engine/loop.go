@@ -27,6 +27,8 @@ type loop struct {
 	batch     outBuf           // replies to the messages of the read at hand
 	room      int              // bytes that batch.b may hold before reply must be asked; 0 when protocol.Binary is not the codec
 	attention []*Conn          // connections to look at in a while
+	openBuf   []byte           // for decrypted bytes; nil while it is in use
+	sealBuf   []byte           // for encrypted ones, likewise
 
 	mu       sync.Mutex
 	tasks    []func()
@@ -160,16 +162,19 @@ func (l *loop) end() {
 	}
 }
 
-// events receives gnet's callbacks, each on the loop of its connection. A connection's context is its *Conn, that of a
-// loop's waker the *loop.
+// events receives gnet's callbacks, each on the loop of its connection. A connection's context is its *Conn, or its
+// *secureConn with TLS; that of a loop's waker is the *loop.
 type events struct {
 	gnet.BuiltinEventEngine
 	engine *Engine
 }
 
 func (ev *events) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
-	if c, ok := gc.Context().(*Conn); ok {
-		c.opened(gc)
+	switch v := gc.Context().(type) {
+	case *Conn:
+		v.opened(gc)
+	case *secureConn:
+		v.opened(gc)
 	}
 	return nil, gnet.None
 }
@@ -178,6 +183,10 @@ func (ev *events) OnTraffic(gc gnet.Conn) gnet.Action {
 	switch v := gc.Context().(type) {
 	case *Conn:
 		v.loop.read(v)
+	case *secureConn:
+		if v.traffic() {
+			return gnet.Close
+		}
 	case *loop:
 		_, _ = gc.Discard(-1)
 		v.run()
@@ -188,6 +197,8 @@ func (ev *events) OnTraffic(gc gnet.Conn) gnet.Action {
 func (ev *events) OnClose(gc gnet.Conn, err error) gnet.Action {
 	switch v := gc.Context().(type) {
 	case *Conn:
+		v.onClose(err)
+	case *secureConn:
 		v.onClose(err)
 	case *loop:
 		ev.engine.fail(ErrLoopEnded)

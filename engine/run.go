@@ -79,6 +79,7 @@ func (e *Engine) askToStop(r stopRequest) {
 	default:
 		e.stopRequest = r
 		close(e.stopping)
+		e.endUntil()
 	}
 }
 

@@ -1,0 +1,41 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+)
+
+// secured returns a dialler that speaks TLS on what dial returns.
+func secured(dial func(ctx context.Context, network, addr string) (net.Conn, error), cfg *tls.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		nc, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		to := cfg
+		if to.ServerName == "" {
+			host, _, err := net.SplitHostPort(addr)
+			if err != nil {
+				host = addr
+			}
+			to = to.Clone()
+			to.ServerName = host
+		}
+		tc := tls.Client(nc, to)
+		if err := tc.HandshakeContext(ctx); err != nil {
+			_ = nc.Close()
+			return nil, fmt.Errorf("TLS with %s: %w", addr, err)
+		}
+		return tc, nil
+	}
+}
+
+// closeAtOnce closes a connection without a last word: that of a tls.Conn would wait for a network that takes nothing.
+func closeAtOnce(nc net.Conn) {
+	if tc, ok := nc.(*tls.Conn); ok {
+		nc = tc.NetConn()
+	}
+	_ = nc.Close()
+}

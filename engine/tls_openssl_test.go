@@ -1,0 +1,184 @@
+package engine_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// sClient is openssl s_client, which sends what it reads line by line, and takes a K or a k alone on a line as an order to
+// update its keys.
+type sClient struct {
+	t     *testing.T
+	in    io.Writer
+	lines chan string // what it writes, its own words among it
+	ended chan error
+}
+
+func newSClient(t *testing.T, addr string, args ...string) *sClient {
+	t.Helper()
+	path, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Fatal("openssl is not installed: make openssl says how to get it")
+	}
+	cmd := exec.Command(path, append([]string{"s_client", "-connect", addr}, args...)...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w := io.Pipe()
+	cmd.Stdout, cmd.Stderr = w, w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s := &sClient{t: t, in: in, lines: make(chan string, 1000), ended: make(chan error, 1)}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		defer close(s.lines)
+		for sc := bufio.NewScanner(r); sc.Scan(); {
+			s.lines <- sc.Text()
+		}
+	}()
+	waited := make(chan struct{})
+	go func() {
+		defer close(waited)
+		s.ended <- cmd.Wait()
+		_ = w.Close()
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = r.Close()
+		<-waited
+		<-read
+	})
+	return s
+}
+
+// say has the client send a line, or obey it.
+func (s *sClient) say(line string) {
+	s.t.Helper()
+	if _, err := io.WriteString(s.in, line+"\n"); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// want waits for a line with text in it.
+func (s *sClient) want(text string) string {
+	s.t.Helper()
+	timeout := time.After(patience)
+	var seen []string
+	for {
+		select {
+		case line, ok := <-s.lines:
+			if !ok {
+				s.t.Fatalf("openssl ended without %q:\n%s", text, strings.Join(seen, "\n"))
+			}
+			if strings.Contains(line, text) {
+				return line
+			}
+			seen = append(seen, line)
+		case <-timeout:
+			s.t.Fatalf("openssl did not say %q:\n%s", text, strings.Join(seen, "\n"))
+		}
+	}
+}
+
+// newLineEcho echoes lines with a word before them, so that they can be told from what was typed.
+func newLineEcho(cfg engine.Config) *engine.Engine {
+	cfg.Codec = protocol.Line
+	e := newEngine(cfg)
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+		if string(m.Body) == "go" {
+			c.Close(protocol.KickedOut, "go then")
+			return
+		}
+		_ = c.Send(m.Type, append([]byte("echo of "), m.Body...))
+	})
+	return e
+}
+
+// OpenSSL's idea of TLS, in both versions: messages, an end by us that it finds complete, an end by it.
+func TestOpenSSLTalksToTheEngine(t *testing.T) {
+	sec := newSecurity(t)
+	e := newLineEcho(engine.Config{TLS: sec.server})
+	r := serve(t, e)
+	for _, v := range []struct{ flag, name string }{{"-tls1_2", "TLSv1.2"}, {"-tls1_3", "TLSv1.3"}} {
+		t.Run(v.name, func(t *testing.T) {
+			s := newSClient(t, r.addr, v.flag, "-brief", "-CAfile", sec.ca.File(), "-verify_return_error", "-verify_hostname", "localhost")
+			s.want("Protocol version: " + v.name)
+			s.want("Verification: OK")
+			s.say("ann")
+			for i := range 20 {
+				s.say(fmt.Sprintf("#7 line %d", i))
+				s.want(fmt.Sprintf("echo of line %d", i))
+			}
+			s.say("#7 go")
+			s.want("go then")
+			timeout := time.After(patience)
+			for over := false; !over; {
+				select {
+				case line, ok := <-s.lines:
+					over = !ok
+					if strings.Contains(line, "error") || strings.Contains(line, "unexpected eof") {
+						t.Errorf("openssl says %q", line)
+					}
+				case <-timeout:
+					t.Fatal("openssl does not end")
+				}
+			}
+			if err := receive(t, "the end of openssl", s.ended); err != nil {
+				t.Errorf("openssl ended with %v", err)
+			}
+			eventually(t, "the end", func() bool { return e.Stats().Connections == 0 })
+		})
+	}
+}
+
+// Section 5: new keys for what the client sends, and for what it wants the server to send, over and over.
+func TestKeyUpdatesByOpenSSL(t *testing.T) {
+	sec := newSecurity(t)
+	r := serve(t, newLineEcho(engine.Config{TLS: sec.server}))
+	s := newSClient(t, r.addr, "-tls1_3", "-CAfile", sec.ca.File())
+	s.want("Verify return code: 0")
+	s.say("ann")
+	s.say("#7 before")
+	s.want("echo of before")
+	for i := range 20 {
+		order := "k" // new keys for its own side
+		if i%2 == 0 {
+			order = "K" // for both
+		}
+		s.say(order)
+		s.want("KEYUPDATE")
+		s.say(fmt.Sprintf("#7 after %d", i))
+		s.want(fmt.Sprintf("echo of after %d", i))
+	}
+}
+
+// A client certificate of OpenSSL's, and a session that it resumes with a ticket, in both versions.
+func TestOpenSSLResumesASession(t *testing.T) {
+	sec := newSecurity(t)
+	r := serve(t, newLineEcho(engine.Config{TLS: sec.server}))
+	for _, flag := range []string{"-tls1_2", "-tls1_3"} {
+		ticket := t.TempDir() + "/ticket"
+		first := newSClient(t, r.addr, flag, "-sess_out", ticket)
+		first.say("ann")
+		first.say("#7 one")
+		first.want("echo of one")
+		first.say("#7 go")
+		receive(t, "the end of openssl", first.ended)
+		again := newSClient(t, r.addr, flag, "-sess_in", ticket)
+		again.want("Reused, ")
+		again.say("ann")
+		again.say("#7 two")
+		again.want("echo of two")
+	}
+}
