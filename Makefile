@@ -4,9 +4,15 @@ GO ?= go
 STATICCHECK := bin/staticcheck
 FUZZTIME ?= 400000x
 
-.PHONY: test vet race alloc build fuzz mutants bench clean
+.PHONY: test openssl vet race alloc build fuzz mutants bench clean
 
-test: vet race alloc
+test: openssl vet race alloc
+
+# The TLS tests talk to OpenSSL. Where it is missing it is installed, if that can be done without asking anybody.
+openssl:
+	@command -v openssl >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y openssl; } || \
+		{ echo "the tests need openssl: install it (apt-get install openssl, apk add openssl, brew install openssl)" >&2; exit 1; }
 
 vet: $(STATICCHECK)
 	$(GO) vet ./...

@@ -46,6 +46,9 @@ func run() error {
 	flag.IntVar(&cfg.OutboundLimit, "outbound-limit", 8<<20, "bytes that may wait for a client")
 	flag.IntVar(&cfg.Loops, "loops", 0, "event loops; 0 for one a processor")
 	flag.IntVar(&cfg.Workers, "workers", 0, "goroutines for handlers; 0 runs them on the loops")
+	tlsCert := flag.String("tls-cert", "", "file with the certificate, in PEM: speak TLS; read again when it changes")
+	tlsKey := flag.String("tls-key", "", "file with the certificate's key, in PEM")
+	tlsClientCA := flag.String("tls-client-ca", "", "file with the authorities, in PEM, of which one must have issued a client's certificate")
 	events := flag.Bool("events", false, "print each event as a line of JSON")
 	flag.Parse()
 
@@ -69,6 +72,10 @@ func run() error {
 		}
 	}
 
+	var err error
+	if cfg.TLS, err = tlsConfig(*tlsCert, *tlsKey, *tlsClientCA); err != nil {
+		return err
+	}
 	m := usermgr.New(users)
 	m.Subscribe(eventPrinter(*events))
 	srv := engine.New(cfg)

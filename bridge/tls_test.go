@@ -1,0 +1,86 @@
+package bridge_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"testing"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/testca"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// byCertificate lets clients in under the names in their certificates.
+func byCertificate(ctx context.Context, _ usermgr.Logon) (bridge.Identity, error) {
+	cert := bridge.PeerCertificate(ctx)
+	if cert == nil {
+		return bridge.Identity{}, &protocol.CloseError{Code: protocol.Unauthorized, Text: "no certificate"}
+	}
+	return bridge.Identity{UserID: cert.Subject.CommonName}, nil
+}
+
+// Rule 1: the authenticator may know a client by its certificate, when that was verified.
+func TestAVerifiedCertificateReachesTheAuthenticator(t *testing.T) {
+	ca := testca.New(t)
+	for _, c := range []struct {
+		name    string
+		auth    tls.ClientAuthType
+		with    bool // a certificate
+		allowed bool
+	}{
+		{"required", tls.RequireAndVerifyClientCert, true, true},
+		{"verified if given", tls.VerifyClientCertIfGiven, true, true},
+		{"not given", tls.VerifyClientCertIfGiven, false, false},
+		{"not verified", tls.RequireAnyClientCert, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := serve(t, options{bridge: bridge.Config{Authenticate: byCertificate}, engine: engine.Config{TLS: &tls.Config{
+				Certificates: []tls.Certificate{ca.Issue("server")}, ClientAuth: c.auth, ClientCAs: ca.Pool}}})
+			cfg := client.Config{TLS: &tls.Config{RootCAs: ca.Pool}}
+			if c.with {
+				cfg.TLS.Certificates = []tls.Certificate{ca.Issue("ann")}
+			}
+			cl, err := client.Dial(t.Context(), s.engine.Addrs()[0].String(), cfg)
+			if err == nil {
+				defer cl.Close()
+			}
+			if allowed := err == nil; allowed != c.allowed {
+				t.Fatalf("logging on ended with %v", err)
+			}
+			if c.allowed && (cl.UserID() != "ann" || !s.users.IsOnline("ann")) {
+				t.Errorf("the client is %q", cl.UserID())
+			}
+		})
+	}
+}
+
+// ConnFrom finds the connection of a logon, in a context of the authenticator's own making too; elsewhere there is none.
+func TestAnAuthenticatorMayLookAtTheConnection(t *testing.T) {
+	seen := make(chan string, 1)
+	s := serve(t, options{bridge: bridge.Config{Authenticate: func(ctx context.Context, l usermgr.Logon) (bridge.Identity, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		c := bridge.ConnFrom(ctx)
+		if c.ID() != l.Address.Conn || c.TLS() != nil || bridge.PeerCertificate(ctx) != nil {
+			t.Errorf("got the connection %d, want %d", c.ID(), l.Address.Conn)
+		}
+		seen <- c.RemoteAddr()
+		return bridge.Identity{UserID: "ann"}, nil
+	}}})
+	cl, err := client.Dial(t.Context(), s.engine.Addrs()[0].String(), client.Config{UserID: "ann"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if remote := <-seen; remote == "" {
+		t.Error("the connection has no address")
+	}
+	var none *x509.Certificate
+	if bridge.ConnFrom(t.Context()) != nil || bridge.PeerCertificate(t.Context()) != none {
+		t.Error("a context of nobody's has a connection")
+	}
+}
