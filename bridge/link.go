@@ -36,6 +36,7 @@ type logon struct {
 	first    protocol.Message
 	admitted engine.Admitted
 	answered bool                    // or about to be
+	refused  bool                    // and counted
 	cancel   context.CancelCauseFunc // ends the logon, while it is under way
 	why      *protocol.CloseError    // Close's, when it came early
 }
@@ -130,6 +131,8 @@ func (l *link) close(code protocol.CloseCode, text string) {
 // own, which ends with the logon.
 func (l *link) logOn() {
 	b := l.bridge
+	b.loggingOn.Add(1)
+	defer b.loggingOn.Add(-1)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	p := l.logon
@@ -139,6 +142,7 @@ func (l *link) logOn() {
 	ended := l.ended
 	l.mu.Unlock()
 	if ended != 0 {
+		b.refused.Add(ended)
 		b.release()
 		return
 	}
@@ -228,6 +232,7 @@ func (l *link) authenticate(ctx context.Context, logon usermgr.Logon) (id Identi
 	defer func() {
 		<-b.authenticating
 		if v := recover(); v != nil {
+			b.authenticatorPanics.Add(1)
 			b.log.Error("the authenticator panicked", zap.Any("panic", v), zap.Stack("stack"))
 			err = errors.New("the authenticator panicked")
 		}
@@ -290,6 +295,10 @@ func (l *link) refuse(err error) {
 	}
 	var reply *protocol.Message
 	l.mu.Lock()
+	if p := l.logon; p != nil && !p.answered && !p.refused {
+		p.refused = true
+		l.bridge.refused.Add(ce.Code)
+	}
 	if p := l.logon; p != nil && !p.answered && p.first.Type == protocol.Logon {
 		reply = &protocol.Message{Type: protocol.Logon, Flags: protocol.FlagReply | protocol.FlagError, ID: p.first.ID,
 			Body: protocol.AppendClose(nil, ce)}

@@ -110,6 +110,7 @@ func (e *Engine) accept(ln net.Listener, codec protocol.Codec, limit int) {
 		e.accepted.Add(1)
 		if !e.conns.takePlace(limit) {
 			e.refused.Add(1)
+			e.closed.Add(protocol.TooManyConnections)
 			e.turnAway(nc, codec)
 			continue
 		}

@@ -53,6 +53,7 @@ func (u *user) logOn(p *pendingLogon) {
 	}
 
 	s := m.newSession(u, p.link, id, &p.logon)
+	m.logons.Add(1)
 	if len(excluded) > 0 {
 		u.replace(excluded, s)
 	} else {
@@ -166,6 +167,8 @@ func (u *user) disconnect(s, successor *session) {
 	final := u.info(s)
 	u.bind(s, successor, &final)
 	why := s.why()
+	u.manager.disconnected.Add(why.code)
+	u.manager.history.add(&final, why.code)
 	offline := u.leave(why.code)
 	u.manager.each("Disconnected", func(h *Handlers) {
 		if h.Disconnected != nil {

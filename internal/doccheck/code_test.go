@@ -19,9 +19,9 @@ const module = "github.com/rollcall-go/rollcall/"
 var mayImport = map[string][]string{
 	"protocol":     {},
 	"heartbeat":    {},
-	"usermgr":      {"heartbeat", "protocol", "internal/logging", "internal/table"},
-	"engine":       {"protocol", "internal/logging", "internal/table"},
-	"bridge":       {"protocol", "usermgr", "engine", "heartbeat", "internal/logging"},
+	"usermgr":      {"heartbeat", "protocol", "internal/codes", "internal/logging", "internal/table"},
+	"engine":       {"protocol", "internal/codes", "internal/logging", "internal/table"},
+	"bridge":       {"protocol", "usermgr", "engine", "heartbeat", "internal/codes", "internal/logging"},
 	"client":       {"protocol"},
 	"rollcalltest": {"protocol", "usermgr", "engine", "heartbeat", "bridge", "client"},
 }
