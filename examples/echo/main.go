@@ -46,6 +46,7 @@ func run() error {
 	flag.IntVar(&cfg.OutboundLimit, "outbound-limit", 8<<20, "bytes that may wait for a client")
 	flag.IntVar(&cfg.Loops, "loops", 0, "event loops; 0 for one a processor")
 	flag.IntVar(&cfg.Workers, "workers", 0, "goroutines for handlers; 0 runs them on the loops")
+	flag.DurationVar(&cfg.StopWindow, "stop-window", 0, "over which time clients are told that the server stops")
 	events := flag.Bool("events", false, "print each event as a line of JSON")
 	flag.Parse()
 
@@ -81,7 +82,9 @@ func run() error {
 	fmt.Fprintln(os.Stderr, "listening on", srv.Addrs()[0])
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := srv.Run(ctx); err != nil {
+	err := srv.Run(ctx)
+	fmt.Fprintln(os.Stderr, "stopped:", srv.StopReport())
+	if err != nil {
 		return err
 	}
 	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
