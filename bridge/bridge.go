@@ -112,6 +112,8 @@ type Bridge struct {
 
 	bound atomic.Int64  // logons under way and sessions that are not yet unbound
 	idle  chan struct{} // gets a token when bound may have become 0
+
+	counters
 }
 
 // Attach joins e and users. Call it before e.Run, once for an engine, or it panics; several engines may share a manager. When the

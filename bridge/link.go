@@ -39,6 +39,7 @@ type logon struct {
 	first    protocol.Message
 	admitted engine.Admitted
 	answered bool                    // or about to be
+	refused  bool                    // and counted
 	cancel   context.CancelCauseFunc // ends the logon, while it is under way
 	why      *protocol.CloseError    // Close's, when it came early
 }
@@ -134,6 +135,8 @@ func (l *link) close(code protocol.CloseCode, text string) {
 func (l *link) logOn() {
 	b, p := l.bridge, l.logon
 	defer b.leaveTurns(p)
+	b.underWay.Add(1)
+	defer b.underWay.Add(-1)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	p.Context, p.deadline = ctx, time.Now().Add(b.cfg.LogonDeadline).UnixNano()
@@ -142,6 +145,7 @@ func (l *link) logOn() {
 	ended := l.ended
 	l.mu.Unlock()
 	if ended != 0 {
+		b.refused.Add(ended)
 		b.release()
 		return
 	}
@@ -254,6 +258,7 @@ func (l *link) authenticate(p *logon, logon usermgr.Logon) (id Identity, err err
 	defer func() {
 		b.authenticating.leave(p.authTurn)
 		if v := recover(); v != nil {
+			b.authenticatorPanics.Add(1)
 			b.log.Error("the authenticator panicked", zap.Any("panic", v), zap.Stack("stack"))
 			err = errors.New("the authenticator panicked")
 		}
@@ -316,6 +321,10 @@ func (l *link) refuse(err error) {
 	}
 	var reply *protocol.Message
 	l.mu.Lock()
+	if p := l.logon; p != nil && !p.answered && !p.refused {
+		p.refused = true
+		l.bridge.refused.Add(ce.Code)
+	}
 	if p := l.logon; p != nil && !p.answered && p.first.Type == protocol.Logon {
 		reply = &protocol.Message{Type: protocol.Logon, Flags: protocol.FlagReply | protocol.FlagError, ID: p.first.ID,
 			Body: protocol.AppendClose(nil, ce)}

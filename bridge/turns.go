@@ -8,6 +8,7 @@ import (
 
 // turns lets so many in at a time, first come first served. A nil one lets everybody in.
 type turns struct {
+	places  int
 	mu      sync.Mutex
 	free    int
 	waiting list.List // of turns
@@ -20,7 +21,17 @@ type turn struct {
 	left    bool
 }
 
-func newTurns(places int) *turns { return &turns{free: places} }
+func newTurns(places int) *turns { return &turns{places: places, free: places} }
+
+// taken returns how many places are taken.
+func (t *turns) taken() int {
+	if t == nil {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.places - t.free
+}
 
 // join takes a place, or one in the queue. It does not block, so that it can be called where the order is still known.
 func (t *turns) join() *turn {

@@ -211,6 +211,7 @@ func (e *Engine) turnAway(nc net.Conn, at *entrance, why *protocol.CloseError) {
 		_ = nc.Close()
 		return
 	}
+	e.closed.Add(why.Code)
 	select {
 	case e.lingering <- struct{}{}:
 	default:

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"io"
+	"math/rand/v2"
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
@@ -19,6 +20,8 @@ func (c *Conn) opened(gc gnet.Conn) {
 	if e.pool != nil {
 		c.box = &mailbox{pool: e.pool}
 	}
+	e.opened.Add(1)
+	e.states[stateAccepted].Add(1)
 	c.mu.Lock()
 	c.timer = time.AfterFunc(e.cfg.LogonTimeout, func() {
 		if c.state.Load() == stateAccepted {
@@ -29,7 +32,7 @@ func (c *Conn) opened(gc gnet.Conn) {
 	e.conns.add(c)
 	select {
 	case <-e.stopping:
-		c.Close(protocol.ServerStopping, "the server is stopping")
+		c.CloseWith(e.farewell(rand.Float64()))
 	default:
 	}
 }
@@ -51,7 +54,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 	if state == stateVerifying && !c.letIn {
 		c.dropQueue() // nothing comes before the answer to a Logon, not even when there will be none
 	}
-	c.state.Store(stateClosing)
+	c.setState(stateClosing)
 	c.code = why.Code
 	if reply != nil {
 		c.putFirst(reply)
@@ -225,7 +228,8 @@ func (c *Conn) onClose(err error) {
 	outcome := c.outcomeOf(err)
 	o := c.out
 	c.out = nil
-	c.state.Store(closed)
+	c.setState(closed)
+	c.engine.closed.Add(c.code)
 	c.stopTimer()
 	c.mu.Unlock()
 	if first && c.code == protocol.ClientClosed && c.loop.current != c { // a peer that ended its side may still read

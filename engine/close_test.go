@@ -66,8 +66,9 @@ func TestAPeerThatDoesNotGoIsGoneAtCloseTimeout(t *testing.T) {
 		for range int(m.ID) {
 			_ = c.Send(1, make([]byte, 1<<20))
 		}
+		began := time.Now()
 		c.Close(protocol.KickedOut, "")
-		closed <- time.Now()
+		closed <- began
 	})
 	r := serve(t, e)
 	for name, megabytes := range map[string]uint32{"takes nothing": 48, "does not end its side": 0} {

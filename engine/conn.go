@@ -185,7 +185,7 @@ func (c *Conn) admit(a *Admitted) {
 		return
 	}
 	c.userID, c.strict, c.userBound = a.UserID, a.StrictUserID, true
-	c.state.Store(stateBound)
+	c.setState(stateBound)
 	c.mu.Unlock()
 	c.flush()
 	c.loop.process(c, a.Deliver)

@@ -29,6 +29,7 @@ type loop struct {
 	attention []*Conn          // connections to look at in a while
 	openBuf   []byte           // for decrypted bytes; nil while it is in use
 	sealBuf   []byte           // for encrypted ones, likewise
+	in, out   Traffic
 
 	mu       sync.Mutex
 	tasks    []func()
@@ -41,6 +42,7 @@ type loop struct {
 	spareOutput []*Conn
 
 	pinged, ponged atomic.Int64 // of the watchdog
+	published      published
 }
 
 // post runs f on the loop, soon; at once, here, when the loop has ended.
@@ -92,7 +94,10 @@ func (l *loop) run() {
 	l.tasks, l.output = l.spareTasks[:0], l.spareOutput[:0]
 	l.woken = false
 	l.mu.Unlock()
-	l.ponged.Store(l.pinged.Load())
+	if ping := l.pinged.Load(); ping != l.ponged.Load() {
+		l.ponged.Store(ping)
+		l.publish()
+	}
 	for i, f := range tasks {
 		tasks[i] = nil
 		l.protect(f)
@@ -141,13 +146,29 @@ func (l *loop) attendLater() {
 func (l *loop) lookAfter() {
 	looking := l.attention
 	l.attention = nil
+	queued := 0
 	for _, c := range looking {
 		c.attended = false
 		c.guard(c.flush) // does nothing but look while gnet holds bytes
 		if !c.attended && c.state.Load() == stateClosing {
 			c.guard(c.drain) // not shutWrite: the notice may have been queued since
 		}
+		if c.attended {
+			queued += c.waiting()
+		}
 	}
+	l.published.outboundQueue.Store(int64(queued))
+}
+
+// waiting returns how many bytes wait to be sent, as the loop last saw it.
+func (c *Conn) waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := int(c.unsent)
+	if c.out != nil {
+		n += len(c.out.b)
+	}
+	return n
 }
 
 // end says that the loop runs nothing any more, and runs here what it has left undone.
@@ -157,6 +178,8 @@ func (l *loop) end() {
 	tasks := l.tasks
 	l.tasks, l.output = nil, nil
 	l.mu.Unlock()
+	l.publish()
+	l.published.outboundQueue.Store(0)
 	for _, f := range tasks {
 		l.protect(f)
 	}

@@ -57,6 +57,7 @@ func (c *Conn) setOutcome(o Outcome) {
 		return
 	}
 	c.outcome = o
+	c.engine.outcomes[o].Add(1)
 	var waiting []func(Outcome)
 	if x := c.extra; x != nil {
 		waiting, x.whenClosed = x.whenClosed, nil

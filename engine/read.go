@@ -46,8 +46,11 @@ func (l *loop) process(c *Conn, first *protocol.Message) {
 	if !c.gone && used > 0 {
 		_, _ = c.gc.Discard(used) // never 0, which would discard everything
 	}
-	if in.messages > 0 && c.userBound {
-		c.binding.Received(in.typ, in.messages, in.bytes)
+	if in.messages > 0 {
+		l.in.add(in)
+		if c.userBound {
+			c.binding.Received(in.typ, in.messages, in.bytes)
+		}
 	}
 	l.beat(c, used > 0)
 	c.flushBatch()
@@ -222,11 +225,11 @@ func (c *Conn) firstMessage(m *protocol.Message) bool {
 	}
 	c.stopTimer()
 	if e.admission == nil {
-		c.state.Store(stateBound)
+		c.setState(stateBound)
 		c.mu.Unlock()
 		return true
 	}
-	c.state.Store(stateVerifying)
+	c.setState(stateVerifying)
 	c.mu.Unlock()
 	if m.Type == protocol.Close {
 		c.Close(protocol.ClientClosed, "")

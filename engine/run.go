@@ -4,17 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
 	"go.uber.org/zap"
-
-	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // Run serves until ctx ends or Shutdown is called, and then stops: the listeners close, every connection is told
-// ServerStopping and closed gracefully, every session ends. It returns nil when it was asked to stop and all went well;
+// ServerStopping, over Config.StopWindow, and closed gracefully: what handlers have replied goes out before the notice. Every
+// session ends. StopReport says how many connections ended how. Run returns nil when it was asked to stop and all went well;
 // an error that wraps ErrStopTimeout, with the numbers, when something had to be given up on; and an error at once when
 // it cannot listen. An engine runs once.
 func (e *Engine) Run(ctx context.Context) error {
@@ -38,16 +36,16 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.running = true
 	e.mu.Unlock()
 
-	err := e.serve(ctx)
+	report, err := e.serve(ctx)
 	e.mu.Lock()
-	e.outcome = err
+	e.outcome, e.report = err, report
 	e.mu.Unlock()
 	close(e.ended)
 	return err
 }
 
 // Shutdown stops an engine that runs, as the end of Run's context does, but gives up when ctx ends instead of at
-// StopTimeout. It returns what Run returns, when Run has. Before Run it closes what Listen has opened, and Run will return
+// StopTimeout, and closes by force what is left then. It returns what Run returns, when Run has. Before Run it closes what Listen has opened, and Run will return
 // nil at once. When a stop is under way already it waits for that one.
 func (e *Engine) Shutdown(ctx context.Context) error {
 	e.mu.Lock()
@@ -86,14 +84,14 @@ func (e *Engine) askToStop(r stopRequest) {
 // fail stops the engine because of an error.
 func (e *Engine) fail(err error) { e.askToStop(stopRequest{failure: err}) }
 
-func (e *Engine) serve(ctx context.Context) error {
+func (e *Engine) serve(ctx context.Context) (StopReport, error) {
 	e.handlers.wrap()
 	if err := e.startLoops(); err != nil {
 		for _, l := range e.loops {
 			_ = l.waker.Close()
 		}
 		e.closeListeners()
-		return err
+		return StopReport{}, err
 	}
 	if e.cfg.Workers > 0 {
 		e.pool = newWorkerPool(e.cfg.Workers)
@@ -119,10 +117,14 @@ func (e *Engine) serve(ctx context.Context) error {
 		r.within, cancel = context.WithTimeout(context.Background(), e.cfg.StopTimeout)
 		defer cancel()
 	}
-	err := e.stop(r.within)
+	window := e.cfg.StopWindow
+	if r.failure != nil {
+		window = 0
+	}
+	report, err := e.stop(r.within, window)
 	close(watchdog)
 	<-watchdogEnded
-	return errors.Join(r.failure, err)
+	return report, errors.Join(r.failure, err)
 }
 
 // startLoops starts gnet's event loops and learns which they are, by a connection of our own to each.
@@ -154,6 +156,7 @@ func (e *Engine) startLoops() error {
 		}
 		l.gnetLoop = gc.EventLoop()
 	}
+	e.started.Store(&e.loops)
 	return nil
 }
 
@@ -199,95 +202,5 @@ func (e *Engine) watch(quit <-chan struct{}) {
 				}
 			}
 		}
-	}
-}
-
-func (e *Engine) closeListeners() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, ln := range e.listeners {
-		_ = ln.Close()
-	}
-}
-
-// stop ends everything, in order, and gives up on what is left when ctx ends.
-func (e *Engine) stop(ctx context.Context) error {
-	began := time.Now()
-	e.closeListeners()
-	e.handshakes.stop()
-	// An event loop that is stuck may hold an acceptor up; a connection that comes through after this is closed at once.
-	soon, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	acceptors := !wait(soon, e.accepting.Wait)
-
-	for _, c := range e.conns.all() {
-		c.Close(protocol.ServerStopping, "the server is stopping")
-	}
-	wait(soon, e.passLoops) // a first message that was on its way to the admission has reached it
-	sessions := 0
-	if e.admission != nil {
-		sessions = e.admission.Drain(ctx)
-	}
-	t := time.NewTicker(2 * time.Millisecond)
-	defer t.Stop()
-	for e.conns.open.Load() > 0 && ctx.Err() == nil {
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-		}
-	}
-	connections := e.conns.open.Load()
-	workers := e.pool != nil && e.pool.stop(ctx) != nil
-
-	// gnet closes what is left; it waits for its loops, one of which may be stuck in a handler.
-	grace, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer done()
-	loops := !wait(grace, func() {
-		_ = e.client.Stop()
-		for _, l := range e.loops {
-			l.end()
-		}
-	})
-	for _, l := range e.loops {
-		_ = l.waker.Close()
-	}
-	if sessions == 0 && connections == 0 && !acceptors && !workers && !loops {
-		return nil
-	}
-	return fmt.Errorf("%w: gave up after %v on %d sessions and %d connections%s%s%s", ErrStopTimeout,
-		time.Since(began).Round(time.Millisecond), sessions, connections,
-		when(workers, ", a worker whose handler is stuck"), when(loops, ", an event loop that is stuck in a handler"),
-		when(acceptors, ", connections that were being accepted"))
-}
-
-// passLoops waits until every event loop has finished what it is at.
-func (e *Engine) passLoops() {
-	var passed sync.WaitGroup
-	for _, l := range e.loops {
-		passed.Add(1)
-		l.post(passed.Done)
-	}
-	passed.Wait()
-}
-
-func when(b bool, text string) string {
-	if b {
-		return text
-	}
-	return ""
-}
-
-// wait runs f and reports whether it returned before ctx ended.
-func wait(ctx context.Context, f func()) bool {
-	done := make(chan struct{})
-	go func() {
-		f()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

@@ -42,6 +42,7 @@ func (b *mailbox) put(c *Conn, it item) {
 		return
 	}
 	b.bytes += it.size
+	c.engine.inboundQueue.Add(int64(it.size))
 	b.items = append(b.items, it)
 	schedule := !b.scheduled
 	b.scheduled = true
@@ -102,6 +103,7 @@ func (b *mailbox) work(c *Conn) (more bool) {
 		b.items[0] = item{}
 		b.items = b.items[1:]
 		b.bytes -= it.size
+		c.engine.inboundQueue.Add(-int64(it.size))
 		state := c.state.Load()
 		b.active = !it.end && !b.quiet && (state == stateBound || state == stateEnded)
 		active := b.active

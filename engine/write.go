@@ -279,6 +279,8 @@ func (c *Conn) mark() bool {
 
 // overflow closes a connection whose peer does not take what is sent.
 func (c *Conn) overflow(typ uint16, n int) {
+	c.engine.droppedMessages.Add(1)
+	c.engine.droppedBytes.Add(uint64(n))
 	c.mu.Lock()
 	b := c.binding
 	c.mu.Unlock()
@@ -362,8 +364,11 @@ func (c *Conn) write(o *outBuf) {
 	if c.gone || err != nil {
 		return
 	}
-	if o.messages > 0 && c.userBound {
-		c.binding.Sent(o.typ, o.messages, o.bytes)
+	if o.messages > 0 {
+		c.loop.out.add(o.tally)
+		if c.userBound {
+			c.binding.Sent(o.typ, o.messages, o.bytes)
+		}
 	}
 	if held := c.gc.OutboundBuffered(); held > 0 {
 		c.mu.Lock()

@@ -53,6 +53,7 @@ func (u *user) logOn(p *pendingLogon) {
 	}
 
 	s := m.newSession(u, p.link, id, &p.logon)
+	m.logons.Add(1)
 	if len(excluded) > 0 {
 		u.replace(excluded, s)
 	} else {
@@ -170,6 +171,8 @@ func (u *user) disconnect(s, successor *session) {
 	if why.kick != nil {
 		why.kick.ended(s, final)
 	}
+	u.manager.disconnected.Add(why.code)
+	u.manager.history.add(&final, why.code)
 	offline := u.leave(why.code)
 	u.manager.each("Disconnected", func(h *Handlers) {
 		if h.Disconnected != nil {

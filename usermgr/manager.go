@@ -47,6 +47,9 @@ type Config struct {
 	// up on, logged and counted, so that a stuck handler cannot keep its user from logging on again.
 	// 0 means 5 s; negative means no waiting.
 	QuiesceTimeout time.Duration
+	// ClosedHistory is how many sessions that have ended Closed remembers, each with its SessionInfo: some 400 bytes, and what
+	// its Fields take, which the first frame's limit bounds. 0 means 1,000; negative means none.
+	ClosedHistory int
 	// Logger takes what an operator should know. Nil means warnings and errors, to standard error.
 	Logger *zap.Logger
 }
@@ -68,15 +71,15 @@ type Manager struct {
 	ids          sessionIDs
 	revoked      revokedTokens
 
-	subscribers   atomic.Pointer[[]*Handlers]
-	subscribing   sync.Mutex // serialises writers of subscribers
-	online        atomic.Int64
-	count         countNotifier
-	displays      displays
-	clock         coarseClock
-	closed        atomic.Bool
-	handlerPanics atomic.Uint64
-	givenUp       atomic.Uint64
+	subscribers atomic.Pointer[[]*Handlers]
+	subscribing sync.Mutex // serialises writers of subscribers
+	online      atomic.Int64
+	count       countNotifier
+	displays    displays
+	clock       coarseClock
+	closed      atomic.Bool
+	history     history
+	counters
 }
 
 var _ UserManager = (*Manager)(nil)
@@ -100,6 +103,10 @@ func New(cfg Config) *Manager {
 	if m.quiesceTimeout == 0 {
 		m.quiesceTimeout = 5 * time.Second
 	}
+	m.history.size = cfg.ClosedHistory
+	if m.history.size == 0 {
+		m.history.size = defaultHistory
+	}
 	m.users.init()
 	m.ids.init()
 	m.displays.init()
@@ -115,6 +122,14 @@ func (m *Manager) HeartbeatTimeout() time.Duration { return m.checker.Timeout() 
 // with InternalError, or the *protocol.CloseError that is ctx's cause, when ctx ended before the logon's turn. The logon's
 // event handlers may run on the calling goroutine.
 func (m *Manager) Register(ctx context.Context, l Logon, link Link) (Session, error) {
+	s, err := m.register(ctx, l, link)
+	if err != nil {
+		m.refuse(err)
+	}
+	return s, err
+}
+
+func (m *Manager) register(ctx context.Context, l Logon, link Link) (Session, error) {
 	if l.UserID == "" {
 		return nil, ErrNoUserID
 	}
@@ -183,16 +198,4 @@ func (m *Manager) Close(ctx context.Context) error {
 		m.idle.Close()
 	}
 	return m.displays.stop(ctx)
-}
-
-// Stats are counters of a manager since it was made.
-type Stats struct {
-	Users          int    // users who are online now
-	HandlerPanics  uint64 // event handlers that panicked
-	HandlersFrozen uint64 // sessions whose last message handler was given up on
-}
-
-// Stats returns the manager's counters.
-func (m *Manager) Stats() Stats {
-	return Stats{Users: m.Count(), HandlerPanics: m.handlerPanics.Load(), HandlersFrozen: m.givenUp.Load()}
 }

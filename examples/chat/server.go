@@ -77,6 +77,7 @@ func server(ctx context.Context, args []string) error {
 	}
 	fmt.Fprintf(os.Stderr, "listening on %s; everybody may kick everybody here\n", srv.Addrs()[0])
 	err := srv.Run(ctx)
+	fmt.Fprintln(os.Stderr, "stopped:", srv.StopReport())
 	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if closeErr := users.Close(closing); err == nil {

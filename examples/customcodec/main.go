@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
@@ -99,7 +100,7 @@ func main() {
 		log.Fatal(err)
 	}
 	log.Print("listening on ", srv.Addrs()[0], "; try: nc ", strings.ReplaceAll(srv.Addrs()[0].String(), ":", " "))
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := srv.Run(ctx); err != nil {
 		log.Fatal(err)

@@ -49,6 +49,7 @@ func run() error {
 	tlsCert := flag.String("tls-cert", "", "file with the certificate, in PEM: speak TLS; read again when it changes")
 	tlsKey := flag.String("tls-key", "", "file with the certificate's key, in PEM")
 	tlsClientCA := flag.String("tls-client-ca", "", "file with the authorities, in PEM, of which one must have issued a client's certificate")
+	flag.DurationVar(&cfg.StopWindow, "stop-window", 0, "over which time clients are told that the server stops")
 	events := flag.Bool("events", false, "print each event as a line of JSON")
 	flag.Parse()
 
@@ -88,7 +89,9 @@ func run() error {
 	fmt.Fprintln(os.Stderr, "listening on", srv.Addrs()[0])
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := srv.Run(ctx); err != nil {
+	err = srv.Run(ctx)
+	fmt.Fprintln(os.Stderr, "stopped:", srv.StopReport())
+	if err != nil {
 		return err
 	}
 	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -12,6 +12,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -28,7 +29,7 @@ const echo, chat = 1, 2 // the application's message types
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "TCP address; when given, the server stays up for other clients")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
 	users := usermgr.New(usermgr.Config{Checker: heartbeat.New(200*time.Millisecond, time.Second)})

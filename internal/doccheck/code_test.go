@@ -19,10 +19,11 @@ const module = "github.com/rollcall-go/rollcall/"
 var mayImport = map[string][]string{
 	"protocol":     {},
 	"heartbeat":    {},
-	"usermgr":      {"heartbeat", "protocol", "internal/logging", "internal/table"},
-	"engine":       {"protocol", "internal/logging", "internal/table"},
-	"bridge":       {"protocol", "usermgr", "engine", "heartbeat", "internal/logging"},
+	"usermgr":      {"heartbeat", "protocol", "internal/codes", "internal/logging", "internal/table"},
+	"engine":       {"protocol", "internal/codes", "internal/logging", "internal/table"},
+	"bridge":       {"protocol", "usermgr", "engine", "heartbeat", "internal/codes", "internal/logging"},
 	"client":       {"protocol"},
+	"metrics":      {"protocol", "usermgr", "engine", "bridge", "metrics"},
 	"rollcalltest": {"protocol", "usermgr", "engine", "heartbeat", "bridge", "client"},
 }
 
@@ -174,6 +175,15 @@ func TestEveryPackageHasARunnableExample(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("package %s has no runnable Example", pkg)
+		}
+	}
+}
+
+// Metrics are a module of their own, so that a program without them, such as examples/echo, is free of Prometheus.
+func TestTheMainModuleIsFreeOfPrometheus(t *testing.T) {
+	for _, file := range []string{"go.mod", "go.sum"} {
+		if strings.Contains(read(t, file), "prometheus") {
+			t.Errorf("%s names Prometheus", file)
 		}
 	}
 }

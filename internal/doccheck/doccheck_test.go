@@ -71,7 +71,7 @@ func TestTheReadmesCodesAreTheProtocols(t *testing.T) {
 
 func TestLinksInTheDocumentsLeadSomewhere(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
-	for _, doc := range []string{"README.md", "CONTRIBUTING.md", "docs/contract.md", "docs/protocol.md", "docs/performance.md"} {
+	for _, doc := range []string{"README.md", "CONTRIBUTING.md", "docs/contract.md", "docs/protocol.md", "docs/performance.md", "docs/metrics.md"} {
 		for _, m := range link.FindAllStringSubmatch(read(t, doc), -1) {
 			if _, err := os.Stat(filepath.Join(root, filepath.Dir(doc), m[1])); err != nil {
 				t.Errorf("%s links to %s: %v", doc, m[1], err)

@@ -1,0 +1,69 @@
+package bridge_test
+
+import (
+	"context"
+	"maps"
+	"testing"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+func TestStatsCountLogonsUnderWay(t *testing.T) {
+	g := newGate()
+	s := serve(t, options{bridge: bridge.Config{Authenticate: g.authenticate, MaxAuthenticating: 2}})
+	for range 3 {
+		s.dial().send(logonMessage("slow"))
+	}
+	eventually(t, "two are authenticated and one waits", func() bool {
+		got := s.bridge.Stats()
+		return got.LoggingOn == 3 && got.Authenticating == 2
+	})
+	g.open()
+	eventually(t, "all have come in", func() bool {
+		got := s.bridge.Stats()
+		return got.LoggingOn == 0 && got.Authenticating == 0
+	})
+}
+
+// Every logon that comes to nothing is counted once, whoever refused it, with the code that the client was told.
+func TestStatsCountLogonsThatCameToNothing(t *testing.T) {
+	held := make(chan struct{})
+	s := serve(t, options{users: usermgr.Config{Relogon: usermgr.IgnoreNew},
+		bridge: bridge.Config{Authenticate: func(ctx context.Context, l usermgr.Logon) (bridge.Identity, error) {
+			switch l.UserID {
+			case "eve":
+				return bridge.Identity{}, &protocol.CloseError{Code: protocol.Unauthorized}
+			case "mallory":
+				panic("on purpose")
+			case "leaving":
+				held <- struct{}{}
+				<-ctx.Done()
+				return bridge.Identity{}, context.Cause(ctx)
+			}
+			return bridge.Identity{UserID: l.UserID}, nil
+		}}})
+	s.logOn("ann")
+	for _, c := range []struct {
+		user string
+		code protocol.CloseCode
+	}{{"eve", protocol.Unauthorized}, {"eve", protocol.Unauthorized}, {"mallory", protocol.InternalError}, {"ann", protocol.AlreadyLoggedOn}} {
+		client := s.dial()
+		client.send(logonMessage(c.user))
+		client.expectRefused(c.code)
+	}
+	leaving := s.dial()
+	leaving.send(logonMessage("leaving"))
+	<-held
+	leaving.conn.Close()
+	want := map[protocol.CloseCode]uint64{protocol.Unauthorized: 2, protocol.InternalError: 1, protocol.AlreadyLoggedOn: 1,
+		protocol.ClientClosed: 1}
+	eventually(t, "all are counted", func() bool { return maps.Equal(s.bridge.Stats().Refused, want) })
+	if n := s.bridge.Stats().AuthenticatorPanics; n != 1 {
+		t.Errorf("%d authenticators panicked", n)
+	}
+	if got := s.users.Stats(); !maps.Equal(got.Refused, map[protocol.CloseCode]uint64{protocol.AlreadyLoggedOn: 1}) || got.Logons != 1 {
+		t.Errorf("the manager has %d logons, refused %v", got.Logons, got.Refused)
+	}
+}

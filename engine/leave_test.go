@@ -1,0 +1,321 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Rules 14 and 16: what a handler has replied before the notice is received by the client, all of it and nothing else,
+// while every client goes on asking.
+func TestEveryReplyBeforeTheNoticeIsReceived(t *testing.T) {
+	bothModes(t, func(t *testing.T, workers int) {
+		const clients, flight = 20, 16
+		e := newEngine(engine.Config{Workers: workers, StopWindow: 100 * time.Millisecond})
+		var replied sync.Map // by the client's address: how many
+		var total atomic.Int64
+		e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+			if c.Reply(m, m.Body) != nil {
+				return
+			}
+			n, _ := replied.LoadOrStore(c.RemoteAddr(), new(atomic.Int64))
+			n.(*atomic.Int64).Add(1)
+			total.Add(1)
+		})
+		r := serve(t, e)
+		var wg sync.WaitGroup
+		received := make(map[string]int64)
+		var mu sync.Mutex
+		for range clients {
+			p := dial(t, r.addr)
+			wg.Go(func() {
+				defer p.Close()
+				id, n := uint32(0), int64(0)
+				ask := func(k int) {
+					var b []byte
+					for range k {
+						id++
+						b, _ = protocol.Binary.Append(b, &protocol.Message{Type: 1, ID: id, Body: make([]byte, 100)})
+					}
+					_, _ = p.Write(b)
+				}
+				ask(flight)
+				for {
+					m, err := p.next()
+					if err != nil {
+						t.Errorf("after %d replies came %v, want a notice", n, err)
+						return
+					}
+					if m.Type == protocol.Close {
+						break
+					}
+					if n++; m.ID != uint32(n) {
+						t.Errorf("reply %d is to request %d", n, m.ID)
+						return
+					}
+					ask(1)
+				}
+				mu.Lock()
+				received[p.LocalAddr().String()] = n
+				mu.Unlock()
+			})
+		}
+		eventually(t, "some replies", func() bool { return total.Load() > 100*clients })
+		err := r.stop(t)
+		wg.Wait()
+		if err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+		if len(received) != clients {
+			t.Errorf("%d clients had a notice, want %d", len(received), clients)
+		}
+		for addr, got := range received {
+			n, _ := replied.Load(addr)
+			if want := n.(*atomic.Int64).Load(); got != want {
+				t.Errorf("a client received %d replies of %d", got, want)
+			}
+		}
+		if rep := e.StopReport(); rep.Told != clients || rep.Connections != clients {
+			t.Errorf("the report says: %v", rep)
+		}
+	})
+}
+
+// farewellNotice is a client's notice and when it came.
+type farewellNotice struct {
+	at     time.Time
+	retry  time.Duration
+	served time.Time // when the last reply before it came
+}
+
+// hearNotice goes on asking until the notice comes.
+func hearNotice(t *testing.T, p *peer) (f farewellNotice) {
+	defer p.Close()
+	for id := uint32(2); ; id++ {
+		b, _ := protocol.Binary.Append(nil, &protocol.Message{Type: 1, ID: id})
+		_, _ = p.Write(b)
+		m, err := p.next()
+		if err != nil {
+			t.Errorf("got %v, want a notice", err)
+			return f
+		}
+		if m.Type != protocol.Close {
+			f.served = time.Now()
+			time.Sleep(2 * time.Millisecond) // leaves the processor to the others
+			continue
+		}
+		f.at = time.Now()
+		why, err := protocol.ParseClose(m.Body)
+		if err != nil || why.Code != protocol.ServerStopping {
+			t.Errorf("got %v, %v", why, err)
+			return f
+		}
+		ms, _ := strconv.Atoi(why.Info[protocol.FieldRetryMS])
+		f.retry = time.Duration(ms) * time.Millisecond
+		return f
+	}
+}
+
+// notices has so many clients connect, calls stop, and returns their notices in the order in which they came.
+func notices(t *testing.T, r *running, clients int, stop func()) []farewellNotice {
+	t.Helper()
+	all := make([]farewellNotice, clients)
+	var wg sync.WaitGroup
+	for i := range all {
+		p := dial(t, r.addr)
+		p.ask(1, 1, "")
+		wg.Go(func() { all[i] = hearNotice(t, p) })
+	}
+	stop()
+	wg.Wait()
+	slices.SortFunc(all, func(a, b farewellNotice) int { return a.at.Compare(b.at) })
+	return all
+}
+
+// Config.StopWindow: the notices come evenly over it, and so do the times after which clients are to come back; who is not
+// told yet is served.
+func TestNoticesAreSpreadOverTheWindow(t *testing.T) {
+	const clients, window = 21, 400 * time.Millisecond
+	r := serve(t, newEcho(engine.Config{StopWindow: window}))
+	all := notices(t, r, clients, r.cancel)
+	first, last := all[0], all[clients-1]
+	if took := last.at.Sub(first.at); took < window*9/10 {
+		t.Errorf("all were told within %v, want %v", took, window)
+	}
+	for i, n := range all { // never before its time, but perhaps late: the machine is busy
+		share := window * time.Duration(i) / (clients - 1)
+		if after := n.at.Sub(first.at); after < share-40*time.Millisecond {
+			t.Errorf("notice %d came after %v, want %v", i, after, share)
+		}
+	}
+	if last.served.Before(first.at) {
+		t.Error("the last client was served no more when the first was told")
+	}
+	slices.SortFunc(all, func(a, b farewellNotice) int { return int(a.retry - b.retry) })
+	for i, n := range all {
+		if want := window * time.Duration(i) / (clients - 1); n.retry != want {
+			t.Errorf("client %d is to wait %v, want %v", i, n.retry, want)
+		}
+	}
+	if err := r.stop(t); err != nil {
+		t.Errorf("Run returned %v", err)
+	}
+}
+
+// Without a window all are told at once, and nothing of when to come back.
+func TestWithoutAWindowNobodyIsToldToWait(t *testing.T) {
+	r := serve(t, newEcho(engine.Config{}))
+	for _, n := range notices(t, r, 3, r.cancel) {
+		if n.retry != 0 {
+			t.Errorf("a client is to wait %v", n.retry)
+		}
+	}
+}
+
+// The notices take no more than half of the time that the stop has; when that ends early the rest is told at once. The
+// times to come back stay spread over the whole window.
+func TestTheWindowKeepsToTheContext(t *testing.T) {
+	const clients, window = 5, time.Hour
+	for _, tc := range []struct {
+		name   string
+		inTime bool // the clients go before it
+		ctx    func() (context.Context, context.CancelFunc)
+	}{
+		{"a deadline", true, func() (context.Context, context.CancelFunc) {
+			return context.WithTimeout(context.Background(), 2*time.Second)
+		}},
+		{"an end that nobody knew of", false, func() (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(context.Background())
+			time.AfterFunc(100*time.Millisecond, cancel)
+			return ctx, cancel
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := run(t, newEcho(engine.Config{StopWindow: window}))
+			began := time.Now()
+			ended := make(chan error, 1)
+			all := notices(t, r, clients, func() {
+				go func() {
+					ctx, cancel := tc.ctx()
+					defer cancel()
+					ended <- r.Shutdown(ctx)
+				}()
+			})
+			err := receive(t, "Shutdown", ended)
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("stopping took %v", took)
+			}
+			if tc.inTime && err != nil {
+				t.Errorf("Shutdown returned %v", err)
+			}
+			if longest := slices.MaxFunc(all, func(a, b farewellNotice) int { return int(a.retry - b.retry) }); longest.retry != window {
+				t.Errorf("the last is to wait %v, want %v", longest.retry, window)
+			}
+		})
+	}
+}
+
+// Shutdown closes by force what is left when its context ends, and the report says how many connections ended how.
+func TestTheReportSaysHowManyOfEach(t *testing.T) {
+	e := newEcho(engine.Config{OutboundLimit: 64 << 20})
+	conns := make(chan *engine.Conn, 1)
+	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) { conns <- c })
+	r := run(t, e)
+	earlier := dial(t, r.addr) // gone before the stop: not in the report
+	earlier.ask(1, 1, "")
+	_ = earlier.Close()
+	eventually(t, "the end of an earlier connection", func() bool { return e.Stats().Connections == 0 })
+
+	told := []*peer{dial(t, r.addr), dial(t, r.addr), dial(t, r.addr)}
+	leaving, deaf := dial(t, r.addr), dial(t, r.addr)
+	for _, p := range append(told, leaving) {
+		p.ask(1, 1, "")
+	}
+	deaf.send(protocol.Message{Type: 2})
+	c := receive(t, "the connection of the deaf peer", conns)
+	for range 60 {
+		if err := c.Send(1, make([]byte, 512<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- e.Shutdown(ctx) }()
+	if m := leaving.read(); m.Type != protocol.Close {
+		t.Fatalf("got %v, want a notice", m)
+	}
+	leaving.reset()
+	for _, p := range told {
+		p.wantClose(protocol.ServerStopping)
+		_ = p.Close()
+	}
+	if err := receive(t, "Shutdown", ended); !errors.Is(err, engine.ErrStopTimeout) {
+		t.Errorf("Shutdown returned %v", err)
+	}
+	rep := e.StopReport()
+	if rep.Took < time.Second || rep.Took > 10*time.Second {
+		t.Errorf("stopping took %v", rep.Took)
+	}
+	rep.Took = 0
+	if want := (engine.StopReport{Connections: 5, Told: 3, ClosedByPeer: 1, Forced: 1}); rep != want {
+		t.Errorf("the report says: %v; want: %v", rep, want)
+	}
+	if o, want := e.Stats().Outcomes, (engine.Outcomes{Told: 3, ClosedByPeer: 2, Forced: 1}); o != want {
+		t.Errorf("in all: %+v, want %+v", o, want)
+	}
+}
+
+// What a handler that blocks its loop keeps from closing is in the report too.
+func TestTheReportCountsWhatCannotBeClosed(t *testing.T) {
+	e := newEcho(engine.Config{Loops: 1, StopTimeout: 100 * time.Millisecond})
+	entered, release := make(chan struct{}), make(chan struct{})
+	e.Handle(2, func(*engine.Conn, *protocol.Message) {
+		close(entered)
+		<-release
+	})
+	r := run(t, e)
+	p := dial(t, r.addr)
+	p.send(protocol.Message{Type: 2})
+	receive(t, "the handler", entered)
+	if rep := e.StopReport(); rep != (engine.StopReport{}) {
+		t.Errorf("while it runs the report says: %v", rep)
+	}
+	err := r.stop(t)
+	close(release)
+	if !errors.Is(err, engine.ErrStopTimeout) {
+		t.Errorf("Run returned %v", err)
+	}
+	if rep := e.StopReport(); rep.Left != 1 || rep.Connections != 1 {
+		t.Errorf("the report says: %v", rep)
+	}
+	p.wantEventualEnd()
+}
+
+// wantEventualEnd waits until the connection is over, however.
+func (p *peer) wantEventualEnd() {
+	p.t.Helper()
+	for {
+		if _, err := p.next(); err != nil {
+			return
+		}
+	}
+}
+
+// Rule 16: Run gives up on sessions, and the report counts them.
+func TestTheReportCountsSessions(t *testing.T) {
+	e := newEngine(engine.Config{StopTimeout: 100 * time.Millisecond})
+	e.SetAdmission(leftovers(3))
+	_ = run(t, e).stop(t)
+	if rep := e.StopReport(); rep.Sessions != 3 || rep.Connections != 0 {
+		t.Errorf("the report says: %v", rep)
+	}
+}

@@ -1,0 +1,133 @@
+package engine
+
+import (
+	"sync/atomic"
+
+	"github.com/rollcall-go/rollcall/internal/codes"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Stats is a snapshot of an engine. What counts up does so since the engine was made. The parts are read one after another,
+// so that they may be a moment apart.
+type Stats struct {
+	Connections int        // open now: the states' sum, those being opened, and with Workers those that have ended with messages to handle
+	States      ConnStates // of the open connections
+	Accepted    uint64     // connections that came in
+	Refused     uint64     // connections that were not let in; those that were told why are in Closed too
+	RefusedBy   Refusals   // why they were not let in
+	// Handshakes are in a handshake now (the PROXY header, OnAccept, TLS), HandshakesWaiting wait for their turn.
+	Handshakes, HandshakesWaiting int
+	Bans                          int // bans in force now
+	// Closed are the connections that are over, by the code that ended them.
+	Closed map[protocol.CloseCode]uint64
+	// Outcomes are how they ended, but for those that were refused.
+	Outcomes Outcomes
+
+	// In are messages received and Out messages handed to the network, heartbeats and other upkeep left out, exact to a
+	// quarter of a second; Dropped were thrown away because the outbound limit was reached.
+	In, Out, Dropped Traffic
+	// InboundQueue is how many bytes of messages wait for workers.
+	InboundQueue int64
+	// OutboundQueue is how many bytes wait for clients that do not keep up, exact to a few milliseconds. What the kernel
+	// holds is not among them.
+	OutboundQueue int64
+
+	HandlerPanics uint64 // message handlers that panicked
+	Stalls        uint64 // times that an event loop was stuck for longer than StallTimeout
+}
+
+// ConnStates counts connections by state.
+type ConnStates struct {
+	Accepted  int // the first message is awaited
+	Verifying int // the first message is with the Admission
+	Bound     int // let in
+	Closing   int // told to go, and not gone yet
+}
+
+// Outcomes counts connections by how they ended: see Outcome.
+type Outcomes struct{ Told, ClosedByPeer, Forced uint64 }
+
+// Traffic counts messages one way.
+type Traffic struct {
+	Messages uint64
+	Bytes    uint64 // with headers
+}
+
+// Stats returns a snapshot. It takes a few hundred loads, however many connections there are. Any goroutine may call it.
+func (e *Engine) Stats() Stats {
+	handshakes, waiting := e.handshakes.counts()
+	s := Stats{
+		Connections: int(e.conns.open.Load()),
+		States: ConnStates{
+			Accepted: int(e.states[stateAccepted].Load()), Verifying: int(e.states[stateVerifying].Load()),
+			Bound: int(e.states[stateBound].Load()), Closing: int(e.states[stateClosing].Load())},
+		Accepted: e.accepted.Load(), Refused: e.refusedInAll(), RefusedBy: e.refusalsByReason(),
+		Handshakes: handshakes, HandshakesWaiting: waiting, Bans: e.gate.bansInForce(),
+		Closed: e.closed.All(), Outcomes: e.outcomesSoFar(),
+		Dropped:       Traffic{e.droppedMessages.Load(), e.droppedBytes.Load()},
+		InboundQueue:  e.inboundQueue.Load(),
+		HandlerPanics: e.handlerPanics.Load(), Stalls: e.stalls.Load(),
+	}
+	if loops := e.started.Load(); loops != nil {
+		for _, l := range *loops {
+			p := &l.published
+			s.In.Messages += p.inMessages.Load()
+			s.In.Bytes += p.inBytes.Load()
+			s.Out.Messages += p.outMessages.Load()
+			s.Out.Bytes += p.outBytes.Load()
+			s.OutboundQueue += p.outboundQueue.Load()
+		}
+	}
+	return s
+}
+
+// counters are the engine's. None of them stands in the message path, whose counters are the loops' own.
+type counters struct {
+	accepted, handlerPanics, stalls atomic.Uint64
+	refused                         [refusals]atomic.Uint64
+
+	opened                        atomic.Uint64 // connections that an event loop got
+	states                        [stateClosing + 1]atomic.Int64
+	closed                        codes.Counter
+	outcomes                      [Forced + 1]atomic.Uint64
+	droppedMessages, droppedBytes atomic.Uint64
+	inboundQueue                  atomic.Int64
+	started                       atomic.Pointer[[]*loop] // the loops, once all of them run
+}
+
+func (e *counters) outcomesSoFar() Outcomes {
+	return Outcomes{Told: e.outcomes[Told].Load(), ClosedByPeer: e.outcomes[ClosedByPeer].Load(), Forced: e.outcomes[Forced].Load()}
+}
+
+// setState changes the connection's state. c.mu is held on entry.
+func (c *Conn) setState(state uint32) {
+	e := c.engine
+	if old := c.state.Swap(state); old <= stateClosing {
+		e.states[old].Add(-1)
+	}
+	if state <= stateClosing {
+		e.states[state].Add(1)
+	}
+}
+
+// published is what a loop has counted, for others to read. The loop alone writes it, a few times a second: an atomic store
+// takes as long as a third of a message.
+type published struct {
+	inMessages, inBytes, outMessages, outBytes atomic.Uint64
+	outboundQueue                              atomic.Int64
+}
+
+// publish lets others see what the loop has counted. It runs on the loop.
+func (l *loop) publish() {
+	p := &l.published
+	p.inMessages.Store(l.in.Messages)
+	p.inBytes.Store(l.in.Bytes)
+	p.outMessages.Store(l.out.Messages)
+	p.outBytes.Store(l.out.Bytes)
+}
+
+// add counts a run of messages.
+func (t *Traffic) add(of tally) {
+	t.Messages += uint64(of.messages)
+	t.Bytes += uint64(of.bytes)
+}

@@ -1,0 +1,171 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// StopReport says what became of the connections that were open when an engine began to stop.
+type StopReport struct {
+	Connections  int           // the sum of the next four
+	Told         int           // closed, and their clients have taken the notice
+	ClosedByPeer int           // ended by their clients, or by the network; some may not have seen a notice
+	Forced       int           // closed before their clients had taken all that was to be sent
+	Left         int           // not closed, since a handler blocks their event loop
+	Sessions     int           // given up on: they had not ended in time
+	Took         time.Duration // from the request to the end
+}
+
+// String returns the report in words, for a log.
+func (r StopReport) String() string {
+	return fmt.Sprintf("%d told, %d closed by their peers, %d by force, %d not closed, %d sessions given up on, in %v",
+		r.Told, r.ClosedByPeer, r.Forced, r.Left, r.Sessions, r.Took.Round(time.Millisecond))
+}
+
+// StopReport returns what became of the connections when the engine stopped; nothing before Run has returned. Any
+// goroutine may call it.
+func (e *Engine) StopReport() StopReport {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.report
+}
+
+// stop ends everything, in order, and gives up on what is left when ctx ends.
+func (e *Engine) stop(ctx context.Context, window time.Duration) (StopReport, error) {
+	began, before := time.Now(), e.outcomesSoFar()
+	e.closeListeners()
+	e.handshakes.stop()
+	// An event loop that is stuck may hold an acceptor up; a connection that comes through after this is closed at once.
+	soon, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	acceptors := !wait(soon, e.accepting.Wait)
+
+	e.tellAll(ctx, window)
+	// A first message that was on its way to the admission has reached it, and each notice the kernel, even when ctx is over.
+	patience := time.Second
+	if ctx.Err() != nil {
+		patience = 250 * time.Millisecond
+	}
+	soon, cancel = context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	wait(soon, e.passLoops)
+	sessions := 0
+	if e.admission != nil {
+		sessions = e.admission.Drain(ctx)
+	}
+	t := time.NewTicker(2 * time.Millisecond)
+	defer t.Stop()
+	for e.conns.open.Load() > 0 && ctx.Err() == nil {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		}
+	}
+	connections := e.conns.open.Load()
+	workers := e.pool != nil && e.pool.stop(ctx) != nil
+
+	// gnet closes what is left; it waits for its loops, one of which may be stuck in a handler.
+	grace, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer done()
+	loops := !wait(grace, func() {
+		_ = e.client.Stop()
+		for _, l := range e.loops {
+			l.end()
+		}
+	})
+	for _, l := range e.loops {
+		_ = l.waker.Close()
+	}
+	r := e.reportSince(before)
+	r.Sessions, r.Took = sessions, time.Since(began)
+	if sessions == 0 && connections == 0 && !acceptors && !workers && !loops {
+		return r, nil
+	}
+	return r, fmt.Errorf("%w: gave up after %v on %d sessions and %d connections%s%s%s", ErrStopTimeout,
+		r.Took.Round(time.Millisecond), sessions, connections,
+		when(workers, ", a worker whose handler is stuck"), when(loops, ", an event loop that is stuck in a handler"),
+		when(acceptors, ", connections that were being accepted"))
+}
+
+// tellAll closes every connection, evenly over the window; at once those that are left when ctx ends.
+func (e *Engine) tellAll(ctx context.Context, window time.Duration) {
+	if deadline, ok := ctx.Deadline(); ok {
+		window = min(window, time.Until(deadline)/2) // the last one told needs time, too
+	}
+	began := time.Now()
+	all := e.conns.all()
+	for i, c := range all {
+		share := float64(i) / float64(max(len(all)-1, 1))
+		if ahead := time.Duration(share*float64(window)) - time.Since(began); ahead > time.Millisecond {
+			select {
+			case <-time.After(ahead):
+			case <-ctx.Done():
+				window = 0
+			}
+		}
+		c.CloseWith(e.farewell(share))
+	}
+}
+
+// farewell is what a connection is told when the engine stops. share, from 0 to 1, is its place among the others.
+func (e *Engine) farewell(share float64) *protocol.CloseError {
+	why := &protocol.CloseError{Code: protocol.ServerStopping, Text: "the server is stopping"}
+	if ms := int64(share * float64(e.cfg.StopWindow.Milliseconds())); ms > 0 {
+		why.Info = map[string]string{protocol.FieldRetryMS: strconv.FormatInt(ms, 10)}
+	}
+	return why
+}
+
+// reportSince counts the connections that have ended since before, and those that have not.
+func (e *Engine) reportSince(before Outcomes) StopReport {
+	o := e.outcomesSoFar()
+	r := StopReport{Told: int(o.Told - before.Told), ClosedByPeer: int(o.ClosedByPeer - before.ClosedByPeer),
+		Forced: int(o.Forced - before.Forced), Left: int(e.opened.Load() - o.Told - o.ClosedByPeer - o.Forced)}
+	r.Connections = r.Told + r.ClosedByPeer + r.Forced + r.Left
+	return r
+}
+
+func (e *Engine) closeListeners() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, ln := range e.listeners {
+		_ = ln.Close()
+	}
+}
+
+// passLoops waits until every event loop has finished what it is at.
+func (e *Engine) passLoops() {
+	var passed sync.WaitGroup
+	for _, l := range e.loops {
+		passed.Add(1)
+		l.post(passed.Done)
+	}
+	passed.Wait()
+}
+
+func when(b bool, text string) string {
+	if b {
+		return text
+	}
+	return ""
+}
+
+// wait runs f and reports whether it returned before ctx ended.
+func wait(ctx context.Context, f func()) bool {
+	done := make(chan struct{})
+	go func() {
+		f()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,131 @@
+// Package metrics shows Prometheus what an engine, a user manager and a bridge count. It is a module of its own, so that a
+// program without it is free of Prometheus's packages. docs/metrics.md lists the metrics.
+package metrics
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// Config says what a Collector collects from. What is nil has no metrics.
+type Config struct {
+	// Engine is the engine whose connections, messages and queues are shown.
+	Engine *engine.Engine
+	// Users is the user manager whose users and sessions are shown.
+	Users *usermgr.Manager
+	// Bridge is the bridge whose logons are shown.
+	Bridge *bridge.Bridge
+}
+
+// Collector is a prometheus.Collector. It takes its numbers when it is asked, from one snapshot of each source. Several
+// engines in one process need a collector each, registered with labels: see prometheus.WrapRegistererWith.
+type Collector struct{ sources []source }
+
+var _ prometheus.Collector = (*Collector)(nil)
+
+// New returns a collector. Register it with a prometheus.Registerer.
+func New(cfg Config) *Collector {
+	c := &Collector{}
+	if cfg.Engine != nil {
+		c.sources = append(c.sources, newSource(engineMetrics, cfg.Engine.Stats))
+	}
+	if cfg.Users != nil {
+		c.sources = append(c.sources, newSource(userMetrics, cfg.Users.Stats))
+	}
+	if cfg.Bridge != nil {
+		c.sources = append(c.sources, newSource(bridgeMetrics, cfg.Bridge.Stats))
+	}
+	return c
+}
+
+// Describe implements prometheus.Collector.
+func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, s := range c.sources {
+		s.describe(ch)
+	}
+}
+
+// Collect implements prometheus.Collector. Any goroutine may call it.
+func (c *Collector) Collect(ch chan<- prometheus.Metric) {
+	for _, s := range c.sources {
+		s.collect(ch)
+	}
+}
+
+// metric is one of a source whose snapshot is an S.
+type metric[S any] struct {
+	name  string
+	typ   prometheus.ValueType
+	label string // its only label; empty for none
+	help  string
+	read  func(s *S, put put)
+}
+
+// put gives a metric's value, for a value of its label if it has one.
+type put func(value float64, label ...string)
+
+// source is what one snapshot gives.
+type source struct {
+	describe func(ch chan<- *prometheus.Desc)
+	collect  func(ch chan<- prometheus.Metric)
+}
+
+func newSource[S any](metrics []metric[S], stats func() S) source {
+	descs := make([]*prometheus.Desc, len(metrics))
+	for i, m := range metrics {
+		descs[i] = m.desc()
+	}
+	return source{
+		describe: func(ch chan<- *prometheus.Desc) {
+			for _, d := range descs {
+				ch <- d
+			}
+		},
+		collect: func(ch chan<- prometheus.Metric) {
+			s := stats()
+			for i, m := range metrics {
+				m.read(&s, func(value float64, label ...string) {
+					ch <- prometheus.MustNewConstMetric(descs[i], m.typ, value, label...)
+				})
+			}
+		},
+	}
+}
+
+func (m *metric[S]) desc() *prometheus.Desc {
+	var labels []string
+	if m.label != "" {
+		labels = []string{m.label}
+	}
+	return prometheus.NewDesc(m.name, m.help, labels, nil)
+}
+
+// one reads a metric without a label.
+func one[S any, N int | int64 | uint64](value func(s *S) N) func(*S, put) {
+	return func(s *S, put put) { put(float64(value(s))) }
+}
+
+// byCode reads a metric with a value for each close code.
+func byCode[S any](counts func(s *S) map[protocol.CloseCode]uint64) func(*S, put) {
+	return func(s *S, put put) {
+		for code, n := range counts(s) {
+			put(float64(n), codeLabel(code))
+		}
+	}
+}
+
+// codeLabel is a code's name, or the number of one that the protocol does not name.
+func codeLabel(code protocol.CloseCode) string { return strings.TrimPrefix(code.String(), "code ") }
+
+func byDevice(s *usermgr.Stats, put put) {
+	for device, n := range s.Devices {
+		put(float64(n), strconv.Itoa(int(device)))
+	}
+}

@@ -1,0 +1,81 @@
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+const (
+	counter = prometheus.CounterValue
+	gauge   = prometheus.GaugeValue
+)
+
+var engineMetrics = []metric[engine.Stats]{
+	{"rollcall_connections", gauge, "state", "Open connections.", func(s *engine.Stats, put put) {
+		put(float64(s.States.Accepted), "accepted")
+		put(float64(s.States.Verifying), "verifying")
+		put(float64(s.States.Bound), "bound")
+		put(float64(s.States.Closing), "closing")
+	}},
+	{"rollcall_connections_accepted_total", counter, "", "Connections that came in.",
+		one(func(s *engine.Stats) uint64 { return s.Accepted })},
+	{"rollcall_connections_refused_total", counter, "", "Connections that were one too many.",
+		one(func(s *engine.Stats) uint64 { return s.Refused })},
+	{"rollcall_connections_closed_total", counter, "code", "Connections that are over, by the close code that ended them.",
+		byCode(func(s *engine.Stats) map[protocol.CloseCode]uint64 { return s.Closed })},
+	{"rollcall_connection_outcomes_total", counter, "outcome", "Connections that are over, by what became of the notice.",
+		func(s *engine.Stats, put put) {
+			put(float64(s.Outcomes.Told), "told")
+			put(float64(s.Outcomes.ClosedByPeer), "closed_by_peer")
+			put(float64(s.Outcomes.Forced), "forced")
+		}},
+	{"rollcall_received_messages_total", counter, "", "Messages received, without upkeep such as heartbeats.",
+		one(func(s *engine.Stats) uint64 { return s.In.Messages })},
+	{"rollcall_received_bytes_total", counter, "", "Bytes of the messages received, with headers.",
+		one(func(s *engine.Stats) uint64 { return s.In.Bytes })},
+	{"rollcall_sent_messages_total", counter, "", "Messages handed to the network, without upkeep.",
+		one(func(s *engine.Stats) uint64 { return s.Out.Messages })},
+	{"rollcall_sent_bytes_total", counter, "", "Bytes of the messages handed to the network, with headers.",
+		one(func(s *engine.Stats) uint64 { return s.Out.Bytes })},
+	{"rollcall_dropped_messages_total", counter, "", "Messages thrown away at the outbound limit.",
+		one(func(s *engine.Stats) uint64 { return s.Dropped.Messages })},
+	{"rollcall_dropped_bytes_total", counter, "", "Bytes of the messages thrown away at the outbound limit.",
+		one(func(s *engine.Stats) uint64 { return s.Dropped.Bytes })},
+	{"rollcall_inbound_queue_bytes", gauge, "", "Bytes of messages that wait for workers.",
+		one(func(s *engine.Stats) int64 { return s.InboundQueue })},
+	{"rollcall_outbound_queue_bytes", gauge, "", "Bytes that wait for clients that do not keep up.",
+		one(func(s *engine.Stats) int64 { return s.OutboundQueue })},
+	{"rollcall_handler_panics_total", counter, "", "Message handlers that panicked.",
+		one(func(s *engine.Stats) uint64 { return s.HandlerPanics })},
+	{"rollcall_loop_stalls_total", counter, "", "Times that an event loop was stuck in a message handler.",
+		one(func(s *engine.Stats) uint64 { return s.Stalls })},
+}
+
+var userMetrics = []metric[usermgr.Stats]{
+	{"rollcall_users", gauge, "", "Users who are online.", one(func(s *usermgr.Stats) int { return s.Users })},
+	{"rollcall_sessions", gauge, "device", "Live sessions, by device class.", byDevice},
+	{"rollcall_sessions_started_total", counter, "", "Sessions that have begun.",
+		one(func(s *usermgr.Stats) uint64 { return s.Logons })},
+	{"rollcall_sessions_ended_total", counter, "code", "Sessions that are over, by the close code that ended them.",
+		byCode(func(s *usermgr.Stats) map[protocol.CloseCode]uint64 { return s.Disconnected })},
+	{"rollcall_sessions_refused_total", counter, "code", "Logons that the user manager refused, by close code.",
+		byCode(func(s *usermgr.Stats) map[protocol.CloseCode]uint64 { return s.Refused })},
+	{"rollcall_event_handler_panics_total", counter, "", "Event handlers that panicked.",
+		one(func(s *usermgr.Stats) uint64 { return s.HandlerPanics })},
+	{"rollcall_handlers_given_up_total", counter, "", "Sessions whose last message handler did not return in time.",
+		one(func(s *usermgr.Stats) uint64 { return s.HandlersFrozen })},
+}
+
+var bridgeMetrics = []metric[bridge.Stats]{
+	{"rollcall_logons_in_progress", gauge, "", "Logons under way.", one(func(s *bridge.Stats) int { return s.LoggingOn })},
+	{"rollcall_authenticators_running", gauge, "", "Authenticators that run.",
+		one(func(s *bridge.Stats) int { return s.Authenticating })},
+	{"rollcall_logons_refused_total", counter, "code", "Logons that came to nothing, by close code.",
+		byCode(func(s *bridge.Stats) map[protocol.CloseCode]uint64 { return s.Refused })},
+	{"rollcall_authenticator_panics_total", counter, "", "Authenticators that panicked.",
+		one(func(s *bridge.Stats) uint64 { return s.AuthenticatorPanics })},
+}
