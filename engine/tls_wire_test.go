@@ -1,0 +1,142 @@
+package engine
+
+import (
+	"bytes"
+	"crypto/tls"
+	"net"
+	"slices"
+	"testing"
+
+	"github.com/rollcall-go/rollcall/internal/testca"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// memoryLink is a memoryConn that keeps what was written to it.
+type memoryLink struct {
+	memoryConn
+	wrote []byte
+}
+
+func (c *memoryLink) Write(p []byte) (int, error) {
+	c.wrote = append(c.wrote, p...)
+	return len(p), nil
+}
+
+// recorder is the client's end: what it writes is kept once the handshake is over.
+type recorder struct {
+	net.Conn
+	keeps bool
+	kept  []byte
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	if r.keeps {
+		r.kept = append(r.kept, p...)
+		return len(p), nil
+	}
+	return r.Conn.Write(p)
+}
+
+// newSecureConn returns a bound connection after its handshake, without a socket, and its client's end.
+func newSecureConn(t *testing.T, e *Engine, version uint16) (*Conn, *memoryLink, *tls.Conn, *recorder) {
+	ca := testca.New(t)
+	ours, theirs := net.Pipe()
+	t.Cleanup(func() { _ = ours.Close(); _ = theirs.Close() })
+	s := startTLS(ours, &tls.Config{Certificates: []tls.Certificate{ca.Issue("server")}, SessionTicketsDisabled: true})
+	rec := &recorder{Conn: theirs}
+	client := tls.Client(rec, &tls.Config{RootCAs: ca.Pool, ServerName: "localhost", MinVersion: version, MaxVersion: version})
+	done := make(chan error, 1)
+	go func() { done <- client.Handshake() }()
+	if err := s.tls.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	rec.keeps = true
+	gc := &memoryLink{}
+	s.wire.nc, s.Conn = nil, gc
+	c := &Conn{engine: e, codec: protocol.Binary, gc: s, loop: &loop{engine: e}, userID: "ann", binding: &memoryBinding{}, userBound: true}
+	s.conn, s.wire.conn = c, c
+	c.state.Store(stateBound)
+	return c, gc, client, rec
+}
+
+// Records that come in pieces of every length, one byte among them, and many in one piece, are what was sent. At each moment
+// something is known to be unfinished exactly when a record or a frame is.
+func TestTLSRecordsInPiecesOfEveryLength(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		e := New(Config{})
+		var got []byte
+		e.HandleDefault(func(_ *Conn, m *protocol.Message) { got = append(got, m.Body...) })
+		c, gc, client, rec := newSecureConn(t, e, version)
+		s := c.secure()
+		var sent []byte
+		var whole []int // lengths of what had been sent when a frame and its record were whole
+		for i := range 40 {
+			body := bytes.Repeat([]byte{byte(i)}, i*i)
+			b, err := protocol.Binary.Append(nil, &protocol.Message{Type: 1, Body: body})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := client.Write(b); err != nil {
+				t.Fatal(err)
+			}
+			sent = append(sent, body...)
+			whole = append(whole, len(rec.kept))
+		}
+		for step, at := 1, 0; at < len(rec.kept); step++ {
+			n := min(step, len(rec.kept)-at)
+			if at < 3000 {
+				n = 1
+			}
+			gc.in = rec.kept[at : at+n]
+			if s.traffic() || c.state.Load() != stateBound {
+				t.Fatalf("the connection ended at byte %d: %v", at, c.code)
+			}
+			at += n
+			if finished := slices.Contains(whole, at); finished != (s.InboundBuffered() == 0) {
+				t.Fatalf("after byte %d %d bytes wait", at, s.InboundBuffered())
+			}
+			if s.InboundBuffered() == 0 && s.plain != nil {
+				t.Fatal("a connection for which nothing waits holds a buffer")
+			}
+		}
+		if !bytes.Equal(got, sent) {
+			t.Errorf("%s: got %d bytes, and not the %d that were sent", tls.VersionName(version), len(got), len(sent))
+		}
+	}
+}
+
+// A record that never ends is a sign of life for UnfinishedTimeout alone, as a frame is.
+func TestARecordThatNeverEndsIsNoSignOfLifeForEver(t *testing.T) {
+	e := New(Config{})
+	e.HandleDefault(func(*Conn, *protocol.Message) {})
+	c, gc, client, rec := newSecureConn(t, e, tls.VersionTLS13)
+	beats := &beatCounter{}
+	c.binding = beats
+	if _, err := client.Write(make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	feed := func(at int) {
+		gc.in = rec.kept[at : at+1]
+		c.secure().traffic()
+	}
+	feed(0)
+	feed(1)
+	if beats.n != 2 {
+		t.Fatalf("%d signs of life, want 2", beats.n)
+	}
+	e.clock.Add(int64(e.cfg.UnfinishedTimeout) + 1)
+	feed(2)
+	if beats.n != 2 {
+		t.Error("it is a sign of life after UnfinishedTimeout too")
+	}
+}
+
+type beatCounter struct {
+	memoryBinding
+	n int
+}
+
+func (b *beatCounter) Beat() { b.n++ }
