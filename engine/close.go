@@ -72,6 +72,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 
 // tellEnd tells the admission, once, that the connection has begun to close.
 func (c *Conn) tellEnd() {
+	c.countDrops()
 	c.mu.Lock()
 	b, code := c.binding, c.code
 	tell := b != nil && !c.endTold
@@ -212,6 +213,7 @@ func (c *Conn) onClose(err error) {
 	c.stopTimer()
 	c.mu.Unlock()
 	if first && c.code == protocol.ClientClosed && o != nil && c.loop.current != c {
+		o.compact()
 		_, _ = c.gc.Write(o.b) // a peer that ended its side may still read: gnet sends what the socket takes
 	}
 	if o != nil {

@@ -103,6 +103,7 @@ func (e *Engine) serve(ctx context.Context) error {
 		defer close(watchdogEnded)
 		e.watch(watchdog)
 	}()
+	endLimits := e.startLimits()
 	e.startAccepting()
 
 	select {
@@ -121,7 +122,7 @@ func (e *Engine) serve(ctx context.Context) error {
 	err := e.stop(r.within)
 	close(watchdog)
 	<-watchdogEnded
-	return errors.Join(r.failure, err)
+	return errors.Join(r.failure, err, endLimits(r.within))
 }
 
 // startLoops starts gnet's event loops and learns which they are, by a connection of our own to each.
