@@ -30,6 +30,13 @@ func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message) (n int, err 
 
 // BroadcastFunc is Broadcast that calls missed for each connection that is left out, on the caller's goroutine.
 func (e *Engine) BroadcastFunc(to iter.Seq[*Conn], m *protocol.Message, missed func(*Conn)) (n int, err error) {
+	return e.BroadcastWith(to, m, SendOptions{}, missed)
+}
+
+// BroadcastWith is BroadcastFunc with a policy of the message's own for connections that do not keep up, as in
+// Conn.SendWith. One that drops the message is left out.
+func (e *Engine) BroadcastWith(to iter.Seq[*Conn], m *protocol.Message, o SendOptions, missed func(*Conn)) (n int, err error) {
+	o = o.of(e, m)
 	var frames []*frame // one for each wire format: one or two
 	output := outputs.Get().(*outputLists)
 	defer output.flush()
@@ -41,7 +48,12 @@ func (e *Engine) BroadcastFunc(to iter.Seq[*Conn], m *protocol.Message, missed f
 		if len(f.b) > e.cfg.OutboundLimit {
 			return n, ErrTooLarge
 		}
-		sent, mark := c.enqueueFrame(f)
+		var sent, mark bool
+		if o.Policy == SlowClose {
+			sent, mark = c.enqueueFrame(f)
+		} else {
+			sent, mark = c.enqueueDroppableFrame(f, o)
+		}
 		if sent {
 			n++
 		} else {
@@ -132,7 +144,7 @@ func (c *Conn) enqueueFrame(f *frame) (sent, mark bool) {
 	if c.out != nil {
 		waits += len(c.out.b)
 	}
-	if len(f.b) > c.engine.cfg.OutboundLimit-waits {
+	if len(f.b) > c.engine.cfg.OutboundLimit-waits && (c.out == nil || !c.makeRoom(c.out, len(f.b))) {
 		c.mu.Unlock()
 		c.overflow(f.typ, len(f.b))
 		return false, false
@@ -140,6 +152,7 @@ func (c *Conn) enqueueFrame(f *frame) (sent, mark bool) {
 	if c.out == nil {
 		c.out = &f.outBuf
 	} else {
+		c.engine.grew(len(f.b))
 		c.takeBuf().append(&f.outBuf)
 	}
 	c.setQueued()

@@ -89,6 +89,7 @@ func (c *Conn) countFailedLogon() {
 
 // tellEnd tells the admission, once, that the connection has begun to close.
 func (c *Conn) tellEnd() {
+	c.countDrops()
 	c.mu.Lock()
 	b, code := c.binding, c.code
 	tell := b != nil && !c.endTold
@@ -234,6 +235,7 @@ func (c *Conn) onClose(err error) {
 	c.mu.Unlock()
 	if first && c.code == protocol.ClientClosed && c.loop.current != c { // a peer that ended its side may still read
 		if o != nil {
+			o.compact()
 			_, _ = c.gc.Write(o.b) // gnet sends what the socket takes
 		}
 		if s := c.secure(); s != nil {

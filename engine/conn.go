@@ -62,11 +62,12 @@ type Conn struct {
 	remote string
 	box    *mailbox // with Workers
 	// The loop's own.
-	unfinishedSince int64 // by the engine's clock
-	attended        bool  // stands in the loop's list of connections to look at
-	shut            bool  // the write side is shut down
-	forced          bool  // closed before the peer had taken everything
-	endFirst        bool  // the peer ended the connection, not we
+	unfinishedSince int64         // by the engine's clock
+	attended        bool          // stands in the loop's list of connections to look at
+	shut            bool          // the write side is shut down
+	forced          bool          // closed before the peer had taken everything
+	endFirst        bool          // the peer ended the connection, not we
+	inbound         atomic.Uint32 // bytes that gnet has read and nobody has taken; only with Config.MemoryBudget
 }
 
 // extra is what few connections have, or none for long. It keeps an idle connection small.
@@ -80,6 +81,10 @@ type extra struct {
 	whenQuiet  []func()
 	whenClosed []func(Outcome)
 	closeBegan time.Time // set before the loop is told to close
+	limits     *limits
+	stall      *stall
+	drops      *drops
+	overBudget bool // closed for Config.MemoryBudget: what waited is given up
 }
 
 // rare returns the connection's extra. c.mu is held on entry.
@@ -189,6 +194,7 @@ func (c *Conn) admit(a *Admitted) {
 	c.mu.Unlock()
 	c.flush()
 	c.loop.process(c, a.Deliver)
+	c.noteInbound()
 }
 
 // putFirst puts a message in front of what is queued. c.mu is held on entry.

@@ -157,6 +157,43 @@ type Config struct {
 	// StallTimeout is how long an event loop may be busy with a handler before that is logged and counted. 0 means 1 s.
 	StallTimeout time.Duration
 
+	// MaxMessageRate is how many messages a second a client may send, of whatever kind, heartbeats too. One that sends more is
+	// closed with RateLimited. It is looked at once a read, whose messages are still handled. 0 or less means no limit.
+	MaxMessageRate int
+	// MessageBurst is how many messages a client may send at once, after it was silent. 0 or less means what
+	// MaxMessageRate allows in a second. What it sends while it waits to be admitted comes as one read.
+	MessageBurst int
+	// MaxByteRate is how many bytes a second a client may send, in whole frames with their headers; as MaxMessageRate.
+	// 0 or less means no limit.
+	MaxByteRate int
+	// ByteBurst is how many bytes a client may send at once; a larger message closes the connection. 0 or less means what
+	// MaxByteRate allows in a second, and 64 KiB at least.
+	ByteBurst int
+	// MaxRequests is how many requests of a client may wait for their answers: messages of the application's with an ID,
+	// to the server itself. Each is waited for until Reply or ReplyError has answered it, also after its handler has
+	// returned, so with a limit each must be answered. One that is too many is answered with the error Refused, its
+	// handler is not called, and the connection stays. 0 or less means no limit.
+	MaxRequests int
+	// MemoryBudget is how many bytes may wait in the whole engine, to be read or to be written: unfinished frames, what
+	// comes before a connection is admitted, messages that wait for Workers, queues, and what the network has not taken.
+	// When it is more, the connections for which most waits are closed, the worst first, until the rest fits: with
+	// SlowConsumer where more waits to be written, or else with RateLimited. What waits for them is thrown away at once,
+	// and one that takes nothing is not waited for. It is looked at every quarter of a second, and within a few
+	// milliseconds of a burst; meanwhile it may be exceeded. The kernel's own buffers do not count. 0 or less means
+	// no limit.
+	MemoryBudget int
+	// WriteTimeout is how long a client may take nothing at all while bytes wait for it, beyond what the kernel's buffers
+	// hold, before SlowPolicy applies. One that takes a little, however slowly, is left alone. 0 means 10 s.
+	WriteTimeout time.Duration
+	// SlowPolicy is what happens to messages for a client that does not keep up. 0 means SlowClose. With SlowLatest the key
+	// of a message that is sent without one is its type.
+	SlowPolicy SlowPolicy
+	// OnDropped is told of messages for a connection that were thrown away, at most once a second each connection, also
+	// for one that has closed meanwhile. It is called on a goroutine of the engine's that does nothing else, for one
+	// connection at a time, and holds no lock; while it blocks, others are told later, and Run does not return before
+	// StopTimeout. Nil means that nobody is told; they are counted all the same.
+	OnDropped func(c *Conn, dropped DropReport)
+
 	// Logger takes what an operator should know, gnet's own words included. Nil means warnings and errors, to standard
 	// error.
 	Logger *zap.Logger
@@ -177,6 +214,13 @@ func bitsOrDefault(v, def, most int) int {
 		return def
 	}
 	return min(v, most)
+}
+
+func positiveOr(v, def int) int {
+	if v <= 0 {
+		return def
+	}
+	return v
 }
 
 const (
@@ -224,15 +268,27 @@ func (c Config) withDefaults() Config {
 	c.StopWindow = max(c.StopWindow, 0)
 	c.StopTimeout = orDefault(c.StopTimeout, 15*time.Second+c.StopWindow, never)
 	c.StallTimeout = orDefault(c.StallTimeout, time.Second, never)
+	c.MessageBurst = positiveOr(c.MessageBurst, c.MaxMessageRate)
+	c.ByteBurst = positiveOr(c.ByteBurst, max(c.MaxByteRate, 64<<10))
+	c.MaxMessageRate = positiveOr(c.MaxMessageRate, noLimit)
+	c.MaxByteRate = positiveOr(c.MaxByteRate, noLimit)
+	c.MaxRequests = positiveOr(c.MaxRequests, noLimit)
+	c.MemoryBudget = positiveOr(c.MemoryBudget, noLimit)
+	c.WriteTimeout = orDefault(c.WriteTimeout, 10*time.Second, never)
+	if c.SlowPolicy == SlowDefault {
+		c.SlowPolicy = SlowClose
+	}
 	return c
 }
 
 // Engine is a server. Make it with New, give it handlers, then Run it, once.
 type Engine struct {
-	cfg       Config
-	log       *zap.Logger
-	admission Admission
-	handlers  handlerTable
+	cfg        Config
+	plainLimit int       // how much may wait where Send need not look at a SlowPolicy
+	limits     limitKind // those that are set
+	log        *zap.Logger
+	admission  Admission
+	handlers   handlerTable
 
 	client    *gnet.Client
 	loops     []*loop
@@ -257,6 +313,8 @@ type Engine struct {
 	outcome     error
 	report      StopReport
 
+	budget  budget
+	reports dropReports
 	counters
 }
 
@@ -277,6 +335,7 @@ func New(cfg Config) *Engine {
 		e.pace = rate.NewLimiter(rate.Limit(cfg.AcceptRate), cfg.AcceptBurst)
 	}
 	e.clock.Store(time.Now().UnixNano())
+	e.setLimits()
 	return e
 }
 
@@ -323,7 +382,8 @@ type Binding interface {
 	Received(typ uint16, messages, bytes int)
 	// Sent counts messages that were handed to the network, in the same way.
 	Sent(typ uint16, messages, bytes int)
-	// Dropped counts messages that were thrown away because the outbound limit was reached.
+	// Dropped counts messages that were thrown away because the client does not keep up: within about a second, and before
+	// End.
 	Dropped(typ uint16, messages, bytes int)
 	// End is called once, from any goroutine, when the connection begins to close, whoever closes it. It must not
 	// block.

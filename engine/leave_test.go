@@ -68,7 +68,11 @@ func TestEveryReplyBeforeTheNoticeIsReceived(t *testing.T) {
 				mu.Unlock()
 			})
 		}
-		eventually(t, "some replies", func() bool { return total.Load() > 100*clients })
+		eventually(t, "replies to everybody", func() bool {
+			served := 0
+			replied.Range(func(any, any) bool { served++; return true })
+			return served == clients && total.Load() > 100*clients
+		})
 		err := r.stop(t)
 		wg.Wait()
 		if err != nil {

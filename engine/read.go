@@ -23,6 +23,9 @@ func (l *loop) read(c *Conn) {
 	default:
 		l.process(c, nil)
 	}
+	if l.engine.limits&limitMemory != 0 {
+		c.noteInbound()
+	}
 }
 
 // process delivers what is buffered: first, when not nil, then every whole frame, in one pass.
@@ -54,6 +57,9 @@ func (l *loop) process(c *Conn, first *protocol.Message) {
 	}
 	l.beat(c, used > 0)
 	c.flushBatch()
+	if l.engine.limits&limitRate != 0 && used > 0 {
+		c.checkRate(in.messages+in.upkeep, used)
+	}
 	if !c.gone && c.state.Load() >= stateClosing {
 		_, _ = c.gc.Discard(-1)
 	}
@@ -115,7 +121,7 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, in *tally) (used int
 	}
 	m := &l.msg
 	_, binary := c.codec.(protocol.BinaryCodec)
-	plain := binary && l.engine.pool == nil
+	plain := binary && l.engine.pool == nil && l.engine.limits&limitRequests == 0
 	l.takeRoom(binary)
 	for used < len(buf) {
 		if plain && !opts.First {
@@ -264,6 +270,7 @@ func (c *Conn) deliver(m *protocol.Message, n int) {
 		c.Close(protocol.InvalidMessage, "a second Logon on one connection")
 	case m.Type > protocol.Close && !m.IsReply() && c.engine.handlers.system[m.Type] != nil:
 		c.engine.handlers.system[m.Type](c, m)
+	case c.engine.limits&limitRequests != 0 && c.requested(m):
 	case c.box != nil:
 		c.box.put(c, item{message: m.Clone(), size: n})
 	default:

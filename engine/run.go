@@ -102,6 +102,7 @@ func (e *Engine) serve(ctx context.Context) (StopReport, error) {
 		defer close(watchdogEnded)
 		e.watch(watchdog)
 	}()
+	endLimits := e.startLimits()
 	e.startAccepting()
 
 	select {
@@ -124,7 +125,7 @@ func (e *Engine) serve(ctx context.Context) (StopReport, error) {
 	report, err := e.stop(r.within, window)
 	close(watchdog)
 	<-watchdogEnded
-	return report, errors.Join(r.failure, err)
+	return report, errors.Join(r.failure, err, endLimits(r.within))
 }
 
 // startLoops starts gnet's event loops and learns which they are, by a connection of our own to each.

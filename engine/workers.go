@@ -41,6 +41,9 @@ func (b *mailbox) put(c *Conn, it item) {
 		c.Close(protocol.RateLimited, "more was sent than may wait for the server's handlers")
 		return
 	}
+	if b.bytes>>16 != (b.bytes+it.size)>>16 {
+		c.engine.grew(1<<16 + it.size)
+	}
 	b.bytes += it.size
 	c.engine.inboundQueue.Add(int64(it.size))
 	b.items = append(b.items, it)

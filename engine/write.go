@@ -14,17 +14,20 @@ const flushSize = 64 << 10
 type outBuf struct {
 	b []byte
 	tally
-	shared bool // a broadcast's: the queue of many connections, which nobody changes
+	shared  bool           // a broadcast's: the queue of many connections, which nobody changes
+	waiting *waitingFrames // frames that may be dropped, if there are any
 }
 
 // tally is what a run of messages adds to a session's traffic.
 type tally struct {
 	messages, bytes int
 	typ             uint16
+	upkeep          int // messages that do not count
 }
 
 func (t *tally) add(typ uint16, n int) {
-	if typ >= protocol.FirstSystemType && (typ <= protocol.Close || typ == protocol.PushAck) { // upkeep
+	if typ >= protocol.FirstSystemType && (typ <= protocol.Close || typ == protocol.PushAck) {
+		t.upkeep++
 		return
 	}
 	t.count(typ, n)
@@ -51,6 +54,9 @@ func (o *outBuf) release() {
 	if o.shared || cap(o.b) > flushSize*2 { // one large message must not be remembered for ever
 		return
 	}
+	if o.waiting != nil {
+		o.forgetWaiting()
+	}
 	o.b, o.tally = o.b[:0], tally{}
 	outBufs.Put(o)
 }
@@ -64,6 +70,9 @@ func (o *outBuf) reset() {
 }
 
 func (o *outBuf) append(p *outBuf) {
+	if p.waiting != nil {
+		o.takeWaiting(p, len(o.b))
+	}
 	o.b = append(o.b, p.b...)
 	o.addAll(p.tally)
 }
@@ -111,7 +120,7 @@ func (c *Conn) enqueuePlain(typ uint16, body []byte) bool {
 		return false
 	}
 	o := c.takeBuf()
-	at, end := len(o.b), min(cap(o.b), c.engine.cfg.OutboundLimit-int(c.unsent))
+	at, end := len(o.b), min(cap(o.b), c.engine.plainLimit-int(c.unsent))
 	if at >= end {
 		return false
 	}
@@ -125,8 +134,17 @@ func (c *Conn) enqueuePlain(typ uint16, body []byte) bool {
 	return true
 }
 
-// SendMessage sends any message: with a sender's UserID, with flags, of a system type.
+// SendMessage sends any message: with a sender's UserID, with flags, of a system type. See Send and, for another policy than
+// SlowClose, SendWith.
 func (c *Conn) SendMessage(m *protocol.Message) error {
+	if c.engine.cfg.SlowPolicy != SlowClose {
+		return c.SendWith(m, SendOptions{})
+	}
+	return c.sendClosing(m)
+}
+
+// sendClosing sends a message that is not dropped: when there is no room the connection closes.
+func (c *Conn) sendClosing(m *protocol.Message) error {
 	c.mu.Lock()
 	if c.state.Load() >= stateClosing {
 		c.mu.Unlock()
@@ -167,7 +185,7 @@ func (c *Conn) Reply(m *protocol.Message, body []byte) error {
 // takeRoom says how much the batch takes without being asked: no more than the memory that it has, and than may wait.
 func (l *loop) takeRoom(binary bool) {
 	l.room = 0
-	if binary {
+	if binary && l.engine.cfg.MaxRequests == noLimit { // or else reply counts
 		l.room = min(cap(l.batch.b), l.engine.cfg.OutboundLimit)
 	}
 }
@@ -182,9 +200,9 @@ func (c *Conn) ReplyError(m *protocol.Message, code protocol.CloseCode, text str
 	return c.reply(m, protocol.FlagReply|protocol.FlagError, body)
 }
 
-// reply sends the answer to m. When m is the message that the loop is delivering the caller stands on the loop, and the
+// sendReply sends an answer to m. When m is the message that the loop is delivering the caller stands on the loop, and the
 // answer joins the batch of the read at hand, without a lock; unless something is queued before it.
-func (c *Conn) reply(m *protocol.Message, flags protocol.Flags, body []byte) error {
+func (c *Conn) sendReply(m *protocol.Message, flags protocol.Flags, body []byte) error {
 	l := c.loop
 	if m != &l.msg || l.current != c || c.queued.Load() {
 		return c.SendMessage(&protocol.Message{Type: m.Type, Flags: flags, ID: m.ID, Body: body})
@@ -236,7 +254,13 @@ func (c *Conn) enqueue(m *protocol.Message) error {
 		if n > limit {
 			return ErrTooLarge
 		}
-		return errOverLimit
+		if !c.makeRoom(o, n) {
+			return errOverLimit
+		}
+		b = append(o.b, b[before:]...)
+	}
+	if grown := cap(b) - cap(o.b); grown > 0 {
+		c.engine.grew(grown)
 	}
 	o.b = b
 	o.add(m.Type, n)
@@ -279,14 +303,9 @@ func (c *Conn) mark() bool {
 
 // overflow closes a connection whose peer does not take what is sent.
 func (c *Conn) overflow(typ uint16, n int) {
-	c.engine.droppedMessages.Add(1)
-	c.engine.droppedBytes.Add(uint64(n))
 	c.mu.Lock()
-	b := c.binding
+	c.drop(tally{messages: 1, bytes: n, typ: typ})
 	c.mu.Unlock()
-	if b != nil {
-		c.guard(func() { b.Dropped(typ, 1, n) })
-	}
 	c.Close(protocol.SlowConsumer, "more waits to be sent than the outbound limit allows")
 }
 
@@ -315,7 +334,7 @@ func (c *Conn) flushBatch() {
 	}
 	c.out = front
 	c.queued.Store(true)
-	over := len(front.b)+int(c.unsent) > c.engine.cfg.OutboundLimit
+	over := len(front.b)+int(c.unsent) > c.engine.cfg.OutboundLimit && !c.makeRoom(front, 0)
 	c.mu.Unlock()
 	batch.reset()
 	c.loop.attend(c)
@@ -326,35 +345,50 @@ func (c *Conn) flushBatch() {
 
 // flush hands what is queued to gnet, unless gnet still holds bytes. It runs on the loop.
 func (c *Conn) flush() {
+	for c.flushPart() {
+	}
+}
+
+// flushPart hands over what is queued, or a part of it, and then reports whether the rest may follow.
+func (c *Conn) flushPart() (more bool) {
 	if c.gone {
-		return
+		return false
 	}
 	held := c.gc.OutboundBuffered()
 	c.mu.Lock()
 	c.unsent = uint32(held)
 	c.marked = held > 0 // while gnet holds bytes the loop looks at the connection anyway
 	if held > 0 {
+		stalled := c.stalled(held)
 		c.mu.Unlock()
 		c.loop.attend(c)
-		return
+		if stalled {
+			c.writeTimedOut()
+		}
+		return false
 	}
 	o := c.out
 	c.out = nil
 	c.queued.Store(false)
 	if o != nil {
+		if o.waiting != nil {
+			o, more = c.takePart(o)
+		}
 		c.unsent = uint32(len(o.b)) // until the write has shown how much of it gnet must hold
 	}
 	c.mu.Unlock()
 	if o == nil {
-		return
+		return false
 	}
 	c.write(o)
 	o.release()
-	if !c.gone {
-		c.mu.Lock()
-		c.unsent = uint32(c.gc.OutboundBuffered())
-		c.mu.Unlock()
+	if c.gone {
+		return false
 	}
+	c.mu.Lock()
+	c.unsent = uint32(c.gc.OutboundBuffered())
+	c.mu.Unlock()
+	return more
 }
 
 // write hands o to gnet, which sends what the socket takes and holds the rest. A write that fails closes the connection
@@ -373,6 +407,7 @@ func (c *Conn) write(o *outBuf) {
 	if held := c.gc.OutboundBuffered(); held > 0 {
 		c.mu.Lock()
 		c.unsent = uint32(held)
+		c.heldBack(held)
 		c.marked = true
 		c.queued.Store(true)
 		c.mu.Unlock()

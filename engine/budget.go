@@ -1,0 +1,288 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// limitKind is a set of limits that reading must look at.
+type limitKind uint8
+
+const (
+	limitRate limitKind = 1 << iota
+	limitRequests
+	limitMemory
+)
+
+// setLimits derives from the settings what the message path looks at.
+func (e *Engine) setLimits() {
+	cfg := &e.cfg
+	if cfg.MaxMessageRate != noLimit || cfg.MaxByteRate != noLimit {
+		e.limits |= limitRate
+	}
+	if cfg.MaxRequests != noLimit {
+		e.limits |= limitRequests
+	}
+	if cfg.MemoryBudget != noLimit {
+		e.limits |= limitMemory
+	}
+	if cfg.SlowPolicy == SlowClose {
+		e.plainLimit = cfg.OutboundLimit
+	}
+	e.budget.kick = make(chan struct{}, 1)
+	e.reports.kick = make(chan struct{}, 1)
+}
+
+// startLimits starts the goroutines that look at limits beside the event loops. What it returns ends them.
+func (e *Engine) startLimits() (end func(context.Context) error) {
+	quit := make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() { e.tellOfDrops(quit) })
+	if e.limits&limitMemory != 0 {
+		running.Go(func() { e.watchMemory(quit) })
+	}
+	return func(ctx context.Context) error {
+		close(quit)
+		ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadlineOf(ctx))
+		defer cancel()
+		if !wait(ctx, running.Wait) {
+			return ErrStopTimeout
+		}
+		return nil
+	}
+}
+
+// deadlineOf is when ctx ends, and in a second at the earliest.
+func deadlineOf(ctx context.Context) time.Time {
+	soon := time.Now().Add(time.Second)
+	if d, ok := ctx.Deadline(); ok && d.After(soon) {
+		return d
+	}
+	return soon
+}
+
+// budget watches how much waits in the whole engine. Nothing is subtracted anywhere: growth brings the next look forward, and
+// a look counts what is there.
+type budget struct {
+	left atomic.Int64 // how much may come to wait before the next look
+	kick chan struct{}
+}
+
+// grew says that n more bytes wait, or may.
+func (e *Engine) grew(n int) {
+	if e.limits&limitMemory != 0 && e.budget.left.Add(-int64(n)) < 0 {
+		select {
+		case e.budget.kick <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// noteInbound keeps how much gnet has read for the connection and nobody has taken. It runs on the loop.
+func (c *Conn) noteInbound() {
+	if c.engine.limits&limitMemory == 0 {
+		return
+	}
+	var now uint32
+	if !c.gone {
+		now = uint32(c.gc.InboundBuffered())
+	}
+	if was := c.inbound.Load(); now != was {
+		c.inbound.Store(now)
+		if now > was {
+			c.engine.grew(int(now - was))
+		}
+	}
+}
+
+// restBetweenLooks is the least time between two looks, and no more than a twentieth of the time is spent on them.
+const restBetweenLooks = 2 * time.Millisecond
+
+func (e *Engine) watchMemory(quit <-chan struct{}) {
+	t := time.NewTimer(watchInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-quit:
+			return
+		case <-t.C:
+		case <-e.budget.kick:
+		}
+		began := time.Now()
+		e.keepBudget()
+		rest := max(restBetweenLooks, 20*time.Since(began))
+		select {
+		case <-quit:
+			return
+		case <-time.After(rest):
+		}
+		t.Reset(watchInterval)
+	}
+}
+
+// offender is a connection for which something waits.
+type offender struct {
+	conn    *Conn
+	in, out int
+}
+
+func (o offender) sum() int { return o.in + o.out }
+
+// keepBudget closes the connections for which most waits, the worst first, until the rest is within the budget.
+func (e *Engine) keepBudget() {
+	limit := e.cfg.MemoryBudget
+	var waiting []offender
+	total := 0
+	e.budget.left.Store(int64(limit)) // what grows from here on counts for the next look
+	for i := range e.conns.shards {
+		e.conns.shards[i].conns.All(func(c *Conn) bool {
+			if o := c.waits(); o.sum() > 0 {
+				total += o.sum()
+				waiting = append(waiting, o)
+			}
+			return true
+		})
+	}
+	if total > limit {
+		slices.SortFunc(waiting, func(a, b offender) int { return cmp.Compare(b.sum(), a.sum()) })
+		for _, o := range waiting {
+			if total <= limit {
+				break
+			}
+			total -= o.sum()
+			e.log.Warn("a connection is closed: more waits than the memory budget allows", zapConn(o.conn),
+				zap.Int("toBeRead", o.in), zap.Int("toBeWritten", o.out))
+			o.conn.giveUp(o)
+		}
+	}
+	e.budget.left.Add(-int64(total))
+}
+
+// waits returns what waits for the connection; nothing when that is being given up.
+func (c *Conn) waits() offender {
+	o := offender{conn: c}
+	open := c.state.Load() < stateClosed
+	if open {
+		o.in = int(c.inbound.Load())
+	}
+	if c.box != nil {
+		c.box.mu.Lock()
+		o.in += c.box.bytes + len(c.box.items)*itemCost
+		c.box.mu.Unlock()
+	}
+	if !open || o.in == 0 && !c.queued.Load() && c.state.Load() == stateBound {
+		return o
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.extra != nil && c.extra.overBudget {
+		return offender{conn: c}
+	}
+	o.out = int(c.unsent)
+	if c.out != nil && !c.out.shared {
+		o.out += len(c.out.b)
+	}
+	return o
+}
+
+// itemCost is what a message in a mailbox takes besides its own bytes.
+const itemCost = 150
+
+// giveUp closes a connection for which too much waits, and frees that.
+func (c *Conn) giveUp(o offender) {
+	c.mu.Lock()
+	c.rare().overBudget = true
+	if c.out != nil {
+		c.drop(c.out.tally)
+		c.dropQueue()
+	}
+	c.mu.Unlock()
+	if c.box != nil {
+		c.box.discard()
+	}
+	if o.out >= o.in {
+		c.Close(protocol.SlowConsumer, "the server is short of memory, and the client does not take what is sent")
+	} else {
+		c.Close(protocol.RateLimited, "the server is short of memory, and the client sends more than it can handle")
+	}
+	c.loop.post(func() {
+		c.guard(func() {
+			if c.gone {
+				return
+			}
+			if c.gc.InboundBuffered() > 0 {
+				_, _ = c.gc.Discard(-1)
+			}
+			if c.gc.OutboundBuffered() > 0 { // the notice would never be read, and gnet keeps what it holds until the end
+				c.closeNow()
+			}
+		})
+	})
+}
+
+// discard gives up the messages that wait, not what must come all the same.
+func (b *mailbox) discard() {
+	b.mu.Lock()
+	b.items = slices.DeleteFunc(b.items, func(it item) bool { return it.request == nil && !it.end })
+	b.bytes = 0
+	for _, it := range b.items {
+		b.bytes += it.size
+	}
+	b.mu.Unlock()
+}
+
+// dropReports are the connections that have dropped messages of which nobody was told.
+type dropReports struct {
+	mu    sync.Mutex // taken under Conn.mu
+	conns []*Conn
+	kick  chan struct{}
+}
+
+func (r *dropReports) add(c *Conn) {
+	r.mu.Lock()
+	r.conns = append(r.conns, c)
+	r.mu.Unlock()
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
+// reportInterval is how long nobody is told again.
+const reportInterval = time.Second
+
+// tellOfDrops has what was dropped counted, and tells the application.
+func (e *Engine) tellOfDrops(quit <-chan struct{}) {
+	for ended := false; ; {
+		select {
+		case <-e.reports.kick:
+		case <-quit:
+			ended = true
+		}
+		e.reports.mu.Lock()
+		conns := e.reports.conns
+		e.reports.conns = nil
+		e.reports.mu.Unlock()
+		for _, c := range conns {
+			c.countDrops()
+		}
+		for _, c := range conns {
+			c.tellDrops(e.cfg.OnDropped)
+		}
+		if ended {
+			return
+		}
+		select {
+		case <-time.After(reportInterval):
+		case <-quit:
+		}
+	}
+}

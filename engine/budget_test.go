@@ -1,0 +1,118 @@
+package engine_test
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Rule 15: past the memory budget the connection for which most waits is closed, then the next, and nobody else; and the
+// memory comes back.
+func TestTheMemoryBudgetClosesTheWorstFirst(t *testing.T) {
+	const crowd, budget = 200, 24 << 20
+	e := newEngine(engine.Config{OutboundLimit: 256 << 20, MemoryBudget: budget, WriteTimeout: -1})
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+		if m.ID != 0 {
+			_ = c.Reply(m, m.Body)
+		}
+	})
+	g := newGate(t, e)
+	r := serve(t, e)
+	var peers []*peer
+	var bindings []*binding
+	for range crowd {
+		p, b := g.enter(t, r.addr)
+		peers, bindings = append(peers, p), append(bindings, b)
+	}
+	_, worse := g.enterSlow(t, r.addr)
+	_, bad := g.enterSlow(t, r.addr)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for n := range (budget/2 + 4<<20) / chunk { // within the budget, with the worse one's little
+		if err := bad.conn.SendWith(numbered(n), engine.SendOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sum := 0
+	for worse.conn.SendWith(numbered(0), engine.SendOptions{}) == nil {
+		if sum += chunk; sum > 200<<20 {
+			t.Fatal("nothing was done about 200 MiB")
+		}
+	}
+	t.Logf("closed when %d MiB had been sent to the one and %d MiB to the other; the budget is %d MiB", sum>>20, (budget/2+4<<20)>>20, budget>>20)
+	worse.wantEnd(t, protocol.SlowConsumer)
+	time.Sleep(time.Second) // looks go on
+	if bad.conn.Context().Err() != nil {
+		t.Error("one that was not the worst was closed, too")
+	}
+	for i, p := range peers {
+		p.ask(2, 1, "hello")
+		if len(bindings[i].codes()) > 0 {
+			t.Fatal("one for whom nothing waits was closed")
+		}
+	}
+	for sum = 0; bad.conn.SendWith(numbered(0), engine.SendOptions{}) == nil; sum += chunk {
+		if sum > 200<<20 {
+			t.Fatal("nothing was done about 200 MiB more")
+		}
+	}
+	bad.wantEnd(t, protocol.SlowConsumer)
+	eventually(t, "the end of both", func() bool { return e.Stats().Connections == crowd })
+	eventually(t, "the memory", func() bool {
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		return after.HeapAlloc < before.HeapAlloc+4<<20
+	})
+	if worse.dropped.Load() == 0 {
+		t.Error("what was thrown away was not counted")
+	}
+}
+
+// What waits to be read counts, too: unfinished frames, and messages that wait for Workers. Where that weighs more the code is
+// RateLimited.
+func TestTheMemoryBudgetCountsWhatWaitsToBeRead(t *testing.T) {
+	const budget = 8 << 20
+	release := make(chan struct{})
+	e := newEngine(engine.Config{MaxBody: 64 << 20, InboundLimit: -1, MemoryBudget: budget, Workers: 2, UnfinishedTimeout: -1})
+	e.Handle(1, func(*engine.Conn, *protocol.Message) {})
+	e.Handle(2, echo)
+	e.Handle(3, func(*engine.Conn, *protocol.Message) { <-release })
+	g := newGate(t, e)
+	r := serve(t, e)
+	defer close(release)
+	var peers []*peer
+	for range 20 {
+		p, _ := g.enter(t, r.addr)
+		p.sendRaw(frame(t, protocol.Message{Type: 2, ID: 1, Body: make([]byte, 50<<10)})[:40<<10]) // a little waits for each
+		peers = append(peers, p)
+	}
+	flood := func(p *peer, c *engine.Conn, b []byte) {
+		t.Helper()
+		for range 200 << 20 / len(b) {
+			_ = p.SetWriteDeadline(time.Now().Add(patience))
+			if _, err := p.Write(b); err != nil || c.Context().Err() != nil {
+				return
+			}
+		}
+		t.Error("nothing was done about 200 MiB")
+	}
+	half, h := g.enter(t, r.addr)
+	half.sendRaw(frame(t, protocol.Message{Type: 2, Body: make([]byte, 63<<20)})[:1<<20])
+	piece := make([]byte, 256<<10)
+	flood(half, h.conn, piece)
+	h.wantEnd(t, protocol.RateLimited)
+	busy, b := g.enter(t, r.addr)
+	busy.send(protocol.Message{Type: 3})
+	flood(busy, b.conn, frame(t, protocol.Message{Type: 1, Body: piece}))
+	b.wantEnd(t, protocol.RateLimited)
+	for _, p := range peers {
+		p.sendRaw(frame(t, protocol.Message{Type: 2, ID: 1, Body: make([]byte, 50<<10)})[40<<10:])
+		if m := p.read(); m.ID != 1 || len(m.Body) != 50<<10 {
+			t.Errorf("got %v", m)
+		}
+	}
+}

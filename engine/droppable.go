@@ -1,0 +1,207 @@
+package engine
+
+import (
+	"math"
+	"slices"
+	"sync"
+)
+
+// waitingFrames says where in a queue those frames lie that may be dropped. A queue has one only while there are such. A frame
+// that is dropped stays in the queue's bytes until enough of them are dead to be worth the copying.
+type waitingFrames struct {
+	frames []waitingFrame
+	first  int                  // frames before this one are dead
+	latest map[latestKey]uint32 // the number of the frame with a key; perhaps a dead one's
+	last   uint32               // the last frame's number
+	dead   int                  // bytes of dead frames in the queue
+	live   int                  // bytes of the others
+	lost   tally                // all that was dropped
+}
+
+type waitingFrame struct {
+	at, n, number uint32
+	typ           uint16
+	live          bool
+}
+
+type latestKey struct {
+	typ uint16
+	key string
+}
+
+var waitingFramesPool = sync.Pool{New: func() any { return new(waitingFrames) }}
+
+// waits is how many bytes of the queue are to be sent.
+func (o *outBuf) waits() int {
+	if o.waiting == nil {
+		return len(o.b)
+	}
+	return len(o.b) - o.waiting.dead
+}
+
+// mayDrop is how many bytes of the queue may be dropped.
+func (o *outBuf) mayDrop() int {
+	if o.waiting == nil {
+		return 0
+	}
+	return o.waiting.live
+}
+
+// dropped is all that was dropped so far.
+func (o *outBuf) dropped() tally {
+	if o.waiting == nil {
+		return tally{}
+	}
+	return o.waiting.lost
+}
+
+// droppedSince is what was dropped since dropped returned before.
+func (o *outBuf) droppedSince(before tally) tally {
+	t := o.dropped()
+	t.messages -= before.messages
+	t.bytes -= before.bytes
+	return t
+}
+
+// track notes that the queue's last n bytes are a frame that may be dropped.
+func (o *outBuf) track(n int, typ uint16, opts SendOptions) {
+	at := len(o.b) - n
+	if len(o.b) > math.MaxUint32/2 {
+		return
+	}
+	if o.waiting == nil {
+		o.waiting = waitingFramesPool.Get().(*waitingFrames)
+	}
+	w := o.waiting
+	w.last++
+	w.frames = append(w.frames, waitingFrame{at: uint32(at), n: uint32(n), number: w.last, typ: typ, live: true})
+	w.live += n
+	if opts.Policy == SlowLatest {
+		if w.latest == nil {
+			w.latest = make(map[latestKey]uint32)
+		}
+		w.latest[latestKey{typ, opts.Key}] = w.last
+	}
+}
+
+// dropOldest drops frames, the oldest first, until n bytes are gone.
+func (o *outBuf) dropOldest(n int) {
+	w := o.waiting
+	for ; n > 0 && w.first < len(w.frames); w.first++ {
+		n -= o.dropFrame(&w.frames[w.first])
+	}
+}
+
+// dropKey drops the frame with this key, if one waits, and returns how long it was.
+func (o *outBuf) dropKey(typ uint16, key string) (n int) {
+	w := o.waiting
+	if w == nil {
+		return 0
+	}
+	number, ok := w.latest[latestKey{typ, key}]
+	if !ok {
+		return 0
+	}
+	i, ok := slices.BinarySearchFunc(w.frames, number, func(f waitingFrame, number uint32) int { return int(f.number) - int(number) })
+	if !ok {
+		return 0
+	}
+	return o.dropFrame(&w.frames[i])
+}
+
+func (o *outBuf) dropFrame(f *waitingFrame) (n int) {
+	if !f.live {
+		return 0
+	}
+	f.live = false
+	n = int(f.n)
+	o.waiting.dead += n
+	o.waiting.live -= n
+	o.waiting.lost.count(f.typ, n)
+	o.messages--
+	o.bytes -= n
+	return n
+}
+
+// compactSome takes the dead frames out when there are many: each byte is then copied a few times at most.
+func (o *outBuf) compactSome(limit int) {
+	if w := o.waiting; w != nil && w.dead > 4<<10 && (w.dead > len(o.b)/2 || len(o.b) > limit && w.dead > limit/4) {
+		o.compact()
+	}
+}
+
+// compact takes the dead frames out of the queue.
+func (o *outBuf) compact() {
+	w := o.waiting
+	if w == nil || w.dead == 0 {
+		return
+	}
+	to, from := 0, 0
+	kept := w.frames[:0]
+	for _, f := range w.frames {
+		if !f.live {
+			to += copy(o.b[to:], o.b[from:f.at])
+			from = int(f.at + f.n)
+			continue
+		}
+		f.at -= uint32(from - to)
+		kept = append(kept, f)
+	}
+	to += copy(o.b[to:], o.b[from:])
+	o.b = o.b[:to]
+	w.frames, w.first, w.dead = kept, 0, 0
+	if len(w.latest) > 2*len(kept) {
+		for key, number := range w.latest {
+			if _, ok := slices.BinarySearchFunc(kept, number, func(f waitingFrame, number uint32) int { return int(f.number) - int(number) }); !ok {
+				delete(w.latest, key)
+			}
+		}
+	}
+}
+
+// split takes off what lies before the first frame that may be dropped and begins at n or later; nil when there is none. Where
+// other frames lie is not known: all of them count as taken off. The queue is compact.
+func (o *outBuf) split(n int) *outBuf {
+	w := o.waiting
+	i, _ := slices.BinarySearchFunc(w.frames, n, func(f waitingFrame, at int) int { return int(f.at) - at })
+	if i == len(w.frames) {
+		return nil
+	}
+	cut := w.frames[i].at
+	part := outBufs.Get().(*outBuf)
+	part.b = append(part.b, o.b[:cut]...)
+	part.tally, o.tally = o.tally, tally{}
+	o.b = o.b[cut:]
+	for _, f := range w.frames[:i] {
+		w.live -= int(f.n)
+	}
+	w.frames = w.frames[:copy(w.frames, w.frames[i:])]
+	for j := range w.frames {
+		f := &w.frames[j]
+		f.at -= cut
+		o.count(f.typ, int(f.n))
+	}
+	part.messages -= o.messages
+	part.bytes -= o.bytes
+	return part
+}
+
+// takeWaiting takes over where in p's bytes, which now lie in o's from at on, frames lie that may be dropped.
+func (o *outBuf) takeWaiting(p *outBuf, at int) {
+	for i := range p.waiting.frames {
+		p.waiting.frames[i].at += uint32(at)
+	}
+	o.waiting, p.waiting = p.waiting, nil
+}
+
+// forgetWaiting says that the queue is handed over.
+func (o *outBuf) forgetWaiting() {
+	w := o.waiting
+	o.waiting = nil
+	if cap(w.frames) > 4096 || len(w.latest) > 4096 { // what a large queue took must not be remembered for ever
+		return
+	}
+	clear(w.latest)
+	*w = waitingFrames{frames: w.frames[:0], latest: w.latest}
+	waitingFramesPool.Put(w)
+}

@@ -1,0 +1,33 @@
+package engine
+
+import (
+	"testing"
+	"time"
+)
+
+// What a client did not send a while ago it may send now, up to the burst.
+func TestABucketFillsAtItsRateUpToItsBurst(t *testing.T) {
+	const rate, burst = 10, 30
+	now := time.Now()
+	var b bucket
+	for i, step := range []struct {
+		after time.Duration
+		n     int
+		ok    bool
+	}{
+		{0, 30, true}, // full at first
+		{0, 1, false},
+		{200 * time.Millisecond, 1, true}, // what was one too many counts, too
+		{time.Hour, 30, true},             // no more than the burst, however long it was silent
+		{100 * time.Millisecond, 1, true},
+		{time.Second, 11, false},
+	} {
+		now = now.Add(step.after)
+		if ok := b.take(now, step.n, rate, burst); ok != step.ok {
+			t.Errorf("step %d: taking %d after %v: %t", i, step.n, step.after, ok)
+		}
+	}
+	if b = (bucket{}); !b.take(now, noLimit, noLimit, 0) {
+		t.Error("no limit is a limit")
+	}
+}

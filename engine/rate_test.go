@@ -1,0 +1,95 @@
+package engine_test
+
+import (
+	"testing"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Rule 15: a client that sends more than it may is closed with RateLimited, and nobody else. A burst is allowed.
+func TestAClientOverItsRateIsClosedAlone(t *testing.T) {
+	const burst, hour = 100, 1
+	for name, c := range map[string]struct {
+		cfg engine.Config
+		m   protocol.Message
+	}{
+		"messages": {engine.Config{MaxMessageRate: hour, MessageBurst: burst}, protocol.Message{Type: 1}},
+		"heartbeats": {engine.Config{MaxMessageRate: hour, MessageBurst: burst},
+			protocol.Message{Type: protocol.Heartbeat}},
+		"bytes": {engine.Config{MaxByteRate: hour, ByteBurst: burst * (protocol.HeaderLen + 100)},
+			protocol.Message{Type: 1, Body: make([]byte, 100)}},
+		"messages, with Workers": {engine.Config{MaxMessageRate: hour, MessageBurst: burst, Workers: 1},
+			protocol.Message{Type: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.cfg.Loops = 1
+			e := newEngine(c.cfg)
+			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+				if m.ID != 0 {
+					_ = c.Reply(m, nil)
+				}
+			})
+			r := serve(t, e)
+			frugal, p := dial(t, r.addr), dial(t, r.addr)
+			frugal.ask(1, 1, "")
+			send := func(n int) {
+				var ms []protocol.Message
+				for range n {
+					ms = append(ms, c.m)
+				}
+				p.send(ms...)
+			}
+			p.ask(1, 1, "")
+			send(burst - 5)
+			p.ask(1, 2, "") // the burst was allowed
+			send(burst)
+			p.wantClose(protocol.RateLimited)
+			frugal.ask(1, 2, "")
+		})
+	}
+}
+
+// A request that is one too many is answered Refused, and the connection stays. A request waits until it is answered, also
+// after its handler has returned.
+func TestMaxRequestsRefusesOneTooMany(t *testing.T) {
+	for name, workers := range map[string]int{"on the loop": 0, "with Workers": 2} {
+		t.Run(name, func(t *testing.T) {
+			e := newEngine(engine.Config{MaxRequests: 2, Workers: workers})
+			waiting := make(chan *protocol.Message, 10)
+			conns := make(chan *engine.Conn, 10)
+			e.Handle(1, func(c *engine.Conn, m *protocol.Message) { waiting <- m.Clone(); conns <- c })
+			e.Handle(2, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
+			e.Handle(3, func(c *engine.Conn, m *protocol.Message) { _ = c.ReplyError(m, 7000, "no") })
+			e.Handle(4, func(*engine.Conn, *protocol.Message) {})
+			r := serve(t, e)
+			other, p := dial(t, r.addr), dial(t, r.addr)
+			for id := range uint32(20) { // those that are answered, in whatever way, do not count
+				p.ask(2, id+1, "a")
+				p.send(protocol.Message{Type: 3, ID: id + 1})
+				p.wantError(id+1, 7000)
+				p.send(protocol.Message{Type: 77, ID: id + 1})
+				p.wantError(id+1, protocol.NoHandler)
+				p.send(protocol.Message{Type: 4}) // nor does what nobody asks with
+			}
+			p.send(protocol.Message{Type: 1, ID: 8}, protocol.Message{Type: 1, ID: 8}, protocol.Message{Type: 1, ID: 9})
+			p.wantError(9, protocol.Refused)
+			p.send(protocol.Message{Type: 2, ID: 10})
+			p.wantError(10, protocol.Refused)
+			p.ask(protocol.Heartbeat, 11, "") // upkeep goes on
+			other.ask(2, 1, "another client's")
+
+			m, c := receive(t, "a request", waiting), receive(t, "a connection", conns)
+			if err := c.Reply(m, []byte("later")); err != nil {
+				t.Fatal(err)
+			}
+			if got := p.read(); got.ID != 8 || string(got.Body) != "later" {
+				t.Errorf("got %v", got)
+			}
+			p.ask(2, 12, "there is room again")
+			if n := len(waiting); n != 1 {
+				t.Errorf("%d more requests reached the handler, want 1", n)
+			}
+		})
+	}
+}

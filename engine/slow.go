@@ -1,0 +1,305 @@
+package engine
+
+import (
+	"errors"
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// ErrDropped is returned for a message that was thrown away because the client does not keep up, and the message's
+// SlowPolicy says so. The connection stays.
+var ErrDropped = errors.New("rollcall: the message was dropped: the client does not keep up")
+
+// SlowPolicy says what happens to messages for a client that does not keep up: one that lets more gather than
+// Config.OutboundLimit allows, or takes nothing for Config.WriteTimeout. What is already with the network is never taken
+// back, and neither are replies, requests and other messages with an ID, nor the system's messages; where those alone are
+// too many the connection closes with SlowConsumer. To make room for one of them, messages that may be dropped are, the
+// oldest first.
+type SlowPolicy uint8
+
+const (
+	// SlowDefault is Config.SlowPolicy, and there it is SlowClose.
+	SlowDefault SlowPolicy = iota
+	// SlowClose closes the connection with SlowConsumer.
+	SlowClose
+	// SlowDropNewest drops the message that is sent when there is no room for it, or while the client takes nothing, and
+	// the sender gets ErrDropped.
+	SlowDropNewest
+	// SlowDropOldest drops the oldest of the messages that wait and may be dropped, until there is room. Where dropping them
+	// all would not be enough, it drops none, and the sender gets ErrDropped.
+	SlowDropOldest
+	// SlowLatest is SlowDropOldest that keeps one message a key: a message takes away the one of its type and key that
+	// waits, also when there is room, and goes to the end of the queue.
+	SlowLatest
+)
+
+// SendOptions say how one message is sent.
+type SendOptions struct {
+	// Policy is what happens when the client does not keep up. 0 means Config.SlowPolicy.
+	Policy SlowPolicy
+	// Key tells the messages of one type apart for SlowLatest. Empty is a key, too.
+	Key string
+}
+
+// DropReport says what was thrown away.
+type DropReport struct {
+	Messages, Bytes int
+	LastType        uint16
+}
+
+// SendWith is SendMessage with a policy of the message's own, also for a request or a push. ErrDropped says that it was
+// thrown away; a message without an error may still be, where its policy is SlowDropOldest or SlowLatest, or to make room
+// for one that may not be.
+func (c *Conn) SendWith(m *protocol.Message, o SendOptions) error {
+	if o = o.of(c.engine, m); o.Policy == SlowClose {
+		return c.sendClosing(m)
+	}
+	c.mu.Lock()
+	if c.state.Load() >= stateClosing {
+		c.mu.Unlock()
+		return ErrClosed
+	}
+	if err := c.enqueueDroppable(m, o); err != nil {
+		c.mu.Unlock()
+		return err
+	}
+	mark := c.mark()
+	c.mu.Unlock()
+	if mark {
+		c.loop.markOutput(c)
+	}
+	return nil
+}
+
+// of returns the options that count for m.
+func (o SendOptions) of(e *Engine, m *protocol.Message) SendOptions {
+	explicit := o.Policy != SlowDefault
+	if !explicit {
+		o.Policy = e.cfg.SlowPolicy
+	}
+	if !droppable(m, explicit) {
+		o.Policy = SlowClose
+	}
+	return o
+}
+
+// droppable reports whether a policy may take a message: one that somebody waits for, or the protocol needs, it may not.
+func droppable(m *protocol.Message, explicit bool) bool {
+	switch {
+	case m.IsReply(), m.Type >= protocol.FirstSystemType && m.Type != protocol.Push:
+		return false
+	case m.ID != 0, m.Type == protocol.Push:
+		return explicit
+	}
+	return true
+}
+
+// enqueueDroppable encodes m behind what is queued, and notes where, or drops it. c.mu is held on entry.
+func (c *Conn) enqueueDroppable(m *protocol.Message, o SendOptions) error {
+	q := c.takeBuf()
+	b, err := appendFrame(c.codec, q.b, m)
+	if err != nil {
+		return err
+	}
+	frame := b[len(q.b):]
+	if grown := cap(b) - cap(q.b); grown > 0 {
+		c.engine.grew(grown)
+	}
+	q.b = b[:len(q.b)]
+	return c.putDroppable(q, frame, m.Type, o)
+}
+
+// putDroppable puts a frame behind the connection's queue, or drops it. The frame may lie right behind the queue. c.mu is held
+// on entry.
+func (c *Conn) putDroppable(q *outBuf, frame []byte, typ uint16, o SendOptions) error {
+	n, limit := len(frame), c.engine.cfg.OutboundLimit
+	if n > limit {
+		return ErrTooLarge
+	}
+	over := n - (limit - q.waits() - int(c.unsent))
+	before := q.dropped()
+	switch {
+	case o.Policy == SlowDropNewest && (over > 0 || c.takesNothing()), over > 0 && over > q.mayDrop():
+		c.drop(tally{messages: 1, bytes: n, typ: typ})
+		return ErrDropped
+	case o.Policy == SlowLatest:
+		over -= q.dropKey(typ, o.Key)
+	}
+	if over > 0 {
+		q.dropOldest(over)
+	}
+	q.b = append(q.b, frame...)
+	q.track(n, typ, o)
+	q.add(typ, n)
+	q.compactSome(limit)
+	c.setQueued()
+	c.drop(q.droppedSince(before))
+	return nil
+}
+
+// enqueueDroppableFrame is enqueueFrame for a frame that may be dropped. It is copied, since what may be dropped is noted in a
+// queue of the connection's own.
+func (c *Conn) enqueueDroppableFrame(f *frame, o SendOptions) (sent, mark bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state.Load() != stateBound || c.putDroppable(c.takeBuf(), f.b, f.typ, o) != nil {
+		return false, false
+	}
+	c.engine.grew(len(f.b))
+	return true, c.mark()
+}
+
+// makeRoom drops messages that may be dropped until n more bytes fit into the queue, if that is enough. c.mu is held on entry.
+func (c *Conn) makeRoom(q *outBuf, n int) bool {
+	over := n - (c.engine.cfg.OutboundLimit - q.waits() - int(c.unsent))
+	if over > q.mayDrop() {
+		return false
+	}
+	if over > 0 {
+		before := q.dropped()
+		q.dropOldest(over)
+		q.compactSome(c.engine.cfg.OutboundLimit)
+		c.drop(q.droppedSince(before))
+	}
+	return true
+}
+
+// takePart takes the beginning of a queue, of which frames may be dropped, and leaves the rest queued: what gnet holds cannot be
+// dropped any more. c.mu is held on entry.
+func (c *Conn) takePart(q *outBuf) (part *outBuf, more bool) {
+	q.compact()
+	part = q.split(flushSize)
+	if part == nil {
+		return q, false
+	}
+	c.out = q
+	c.queued.Store(true)
+	return part, true
+}
+
+// stall watches whether the peer takes what gnet holds. It is under Conn.mu.
+type stall struct {
+	since     time.Time // when the peer was last seen to take something
+	asked     time.Time // when the kernel was last asked
+	times     int       // how often it was since
+	gnetHas   int
+	kernelHas int
+	slow      bool // nothing was taken for WriteTimeout
+}
+
+// stallLooks is how often the kernel is asked within WriteTimeout, at least half of which must have happened: time in which
+// the process did not run is nobody's slowness.
+const stallLooks = 16
+
+// heldBack says that gnet has begun to hold bytes. It runs on the loop; c.mu is held on entry.
+func (c *Conn) heldBack(held int) {
+	c.engine.grew(held)
+	if c.engine.cfg.WriteTimeout == never {
+		return
+	}
+	x, now := c.rare(), time.Now()
+	if x.stall == nil {
+		x.stall = new(stall)
+	}
+	*x.stall = stall{since: now, asked: now, gnetHas: held, kernelHas: unacknowledged(c.gc.Fd())}
+}
+
+// stalled reports, where gnet holds bytes, whether the peer has just been found to have taken nothing for WriteTimeout. It
+// runs on the loop; c.mu is held on entry.
+func (c *Conn) stalled(held int) bool {
+	timeout := c.engine.cfg.WriteTimeout
+	if timeout == never || c.extra == nil || c.extra.stall == nil || c.state.Load() >= stateClosing {
+		return false
+	}
+	s, now := c.extra.stall, time.Now()
+	if held < s.gnetHas {
+		*s = stall{since: now, asked: now, gnetHas: held, kernelHas: unacknowledged(c.gc.Fd())}
+		return false
+	}
+	if now.Sub(s.asked) < timeout/stallLooks {
+		return false
+	}
+	s.asked = now
+	s.times++
+	if k := unacknowledged(c.gc.Fd()); k != s.kernelHas {
+		*s = stall{since: now, asked: now, gnetHas: held, kernelHas: k}
+		return false
+	}
+	if s.slow || s.times < stallLooks/2 || now.Sub(s.since) < timeout {
+		return false
+	}
+	s.slow = true
+	return true
+}
+
+// takesNothing reports whether the peer has taken nothing for WriteTimeout. c.mu is held on entry.
+func (c *Conn) takesNothing() bool {
+	return c.unsent > 0 && c.extra != nil && c.extra.stall != nil && c.extra.stall.slow
+}
+
+// writeTimedOut is called on the loop when the peer has taken nothing for WriteTimeout.
+func (c *Conn) writeTimedOut() {
+	if c.engine.cfg.SlowPolicy == SlowClose {
+		c.Close(protocol.SlowConsumer, "the client takes nothing")
+	}
+}
+
+// drops are messages that a connection has lost and nobody was told of. They are under Conn.mu.
+type drops struct {
+	uncounted tally // by the binding
+	untold    tally // to Config.OnDropped
+	listed    bool  // stands in the engine's list
+}
+
+// drop notes what was thrown away. c.mu is held on entry.
+func (c *Conn) drop(t tally) {
+	if t.messages == 0 {
+		return
+	}
+	c.engine.droppedMessages.Add(uint64(t.messages))
+	c.engine.droppedBytes.Add(uint64(t.bytes))
+	x := c.rare()
+	if x.drops == nil {
+		x.drops = new(drops)
+	}
+	x.drops.uncounted.addAll(t)
+	x.drops.untold.addAll(t)
+	if !x.drops.listed {
+		x.drops.listed = true
+		c.engine.reports.add(c)
+	}
+}
+
+// countDrops has the binding count what was dropped.
+func (c *Conn) countDrops() {
+	c.mu.Lock()
+	b := c.binding
+	if c.extra == nil || c.extra.drops == nil || b == nil {
+		c.mu.Unlock()
+		return
+	}
+	t := c.extra.drops.uncounted
+	c.extra.drops.uncounted = tally{}
+	c.mu.Unlock()
+	if t.messages > 0 {
+		c.guard(func() { b.Dropped(t.typ, t.messages, t.bytes) })
+	}
+}
+
+// tellDrops tells the application what was dropped.
+func (c *Conn) tellDrops(tell func(*Conn, DropReport)) {
+	c.mu.Lock()
+	t := c.extra.drops.untold
+	c.extra.drops.untold, c.extra.drops.listed = tally{}, false
+	c.mu.Unlock()
+	if tell == nil || t.messages == 0 {
+		return
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			c.engine.panicked("OnDropped", v)
+		}
+	}()
+	tell(c, DropReport{Messages: t.messages, Bytes: t.bytes, LastType: t.typ})
+}

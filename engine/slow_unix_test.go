@@ -1,0 +1,9 @@
+//go:build unix
+
+package engine_test
+
+import "syscall"
+
+func setReceiveBuffer(fd uintptr, n int) {
+	_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, n)
+}
