@@ -9,7 +9,8 @@
 // tasks and input take turns.
 //
 // Locks are held for a few instructions and never while a handler, an Admission, a codec's Decode or a write to a
-// connection runs. Order: a mailbox's, then a connection's, then a loop's; a shard of the table is taken alone.
+// connection runs. Order: a mailbox's, then a connection's, then a loop's or that of the list of drop reports; a shard of the
+// table is taken alone.
 package engine
 
 import (
