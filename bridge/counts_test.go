@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -131,6 +132,36 @@ func TestDroppedIsCounted(t *testing.T) {
 	bob.ask("unharmed")
 	s.journal.expect(t, "Connected ann@1", "Connected bob@2", "Disconnected ann@1 SlowConsumer")
 	c.conn.Close()
+}
+
+// Rules 12 and 15: with a policy that drops, the sender is told, the user stays, and what was dropped is counted for the user.
+func TestDroppedIsCountedForAUserWhoStays(t *testing.T) {
+	s := serve(t, options{engine: engine.Config{OutboundLimit: 1 << 20, SlowPolicy: engine.SlowDropNewest}})
+	ann := s.logOn("ann")
+	body := make([]byte, 64<<10)
+	accepted, dropped := 0, 0
+	for dropped < 10 {
+		switch err := s.bridge.Send("ann", push, body); {
+		case err == nil:
+			accepted++
+		case errors.Is(err, engine.ErrDropped):
+			dropped++
+		default:
+			t.Fatal(err)
+		}
+	}
+	frameLen := uint64(protocol.HeaderLen + len(body))
+	want := usermgr.Traffic{Messages: uint64(dropped), Bytes: uint64(dropped) * frameLen, LastType: push}
+	eventually(t, "the count of what was dropped", func() bool {
+		d, online := s.users.User("ann")
+		return online && d.Dropped == want
+	})
+	for range accepted {
+		if m := ann.receive(); len(m.Body) != len(body) {
+			t.Fatalf("got %v", m)
+		}
+	}
+	ann.ask("still there")
 }
 
 // Rule 12: what Connected's handlers send is counted, and so is what was sent right before the session was ended.

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -54,7 +55,7 @@ func (e *Engine) startLimits() (end func(context.Context) error) {
 		ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadlineOf(ctx))
 		defer cancel()
 		if !wait(ctx, running.Wait) {
-			return ErrStopTimeout
+			return fmt.Errorf("%w: OnDropped has not returned", ErrStopTimeout)
 		}
 		return nil
 	}

@@ -9,8 +9,8 @@
 // tasks and input take turns.
 //
 // Locks are held for a few instructions and never while a handler, an Admission, a codec's Decode or a write to a
-// connection runs. Order: a mailbox's, then a connection's, then a loop's; a shard of the table is taken alone,
-// and so is that of the handshakes (gate_stage.go); an arrival's comes before the gate's (gate.go).
+// connection runs. Order: a mailbox's, then a connection's, then a loop's or that of the list of drop reports; a shard of the
+// table is taken alone, and so is that of the handshakes (gate_stage.go); an arrival's comes before the gate's (gate.go).
 package engine
 
 import (

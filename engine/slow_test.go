@@ -31,6 +31,7 @@ func (g *gate) enterSlow(t testing.TB, addr string) (*peer, *binding) {
 	return p, receive(t, "a connection", g.arrived)
 }
 
+// chunk is how long the bodies of these tests are.
 const chunk = 8 << 10
 
 // slowBuffers is more than the kernel holds for a slow peer: 4 MiB on our side, unless it is told otherwise.
@@ -171,6 +172,37 @@ func TestWhatMayNotBeDroppedClosesASlowConnection(t *testing.T) {
 			r := serve(t, e)
 			p, b := g.enterSlow(t, r.addr)
 			p.send(protocol.Message{Type: 1, ID: 1})
+			b.wantEnd(t, protocol.SlowConsumer)
+		})
+	}
+}
+
+// Messages with an ID, which somebody waits for, and pushes are dropped only where the message's own policy says so: the
+// engine's closes the connection.
+func TestTheEnginesPolicyDropsNoRequestsAndNoPushes(t *testing.T) {
+	for name, m := range map[string]protocol.Message{
+		"a request": {Type: 7, ID: 1, Body: make([]byte, chunk)},
+		"a push":    {Type: protocol.Push, Body: make([]byte, chunk)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newQuiet(engine.Config{OutboundLimit: 256 << 10, SlowPolicy: engine.SlowDropNewest, CloseTimeout: 200 * time.Millisecond})
+			g := newGate(t, e)
+			r := serve(t, e)
+			_, b := g.enterSlow(t, r.addr)
+			send := func(o engine.SendOptions) error {
+				for range 2 * slowBuffers / chunk {
+					if err := b.conn.SendWith(&m, o); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			if err := send(engine.SendOptions{Policy: engine.SlowDropNewest}); !errors.Is(err, engine.ErrDropped) {
+				t.Errorf("with its own policy: %v", err)
+			}
+			if err := send(engine.SendOptions{}); !errors.Is(err, engine.ErrClosed) {
+				t.Errorf("with the engine's policy: %v", err)
+			}
 			b.wantEnd(t, protocol.SlowConsumer)
 		})
 	}
@@ -325,6 +357,7 @@ func TestABroadcastPassesFrozenClients(t *testing.T) {
 				}
 			}
 			const end = 1 << 20
+			var dropped, came []int
 			for i, p := range peers {
 				if bindings[i].conn.Context().Err() != nil {
 					t.Fatal("a frozen client was closed")
@@ -354,10 +387,13 @@ func TestABroadcastPassesFrozenClients(t *testing.T) {
 				if !slices.IsSorted(got) {
 					t.Error("the messages came out of order")
 				}
-				bindings[i].wantCounts(t, len(got), n+1+tries-len(got))
+				came, dropped = append(came, len(got)), append(dropped, n+1+tries-len(got))
 				if policy == engine.SlowDropNewest && missed[bindings[i].conn] != n+1-len(got) {
 					t.Errorf("%d were missed, %d of %d came", missed[bindings[i].conn], len(got)-1, n)
 				}
+			}
+			for i, b := range bindings {
+				b.wantCounts(t, came[i], dropped[i])
 			}
 		})
 	}

@@ -25,7 +25,7 @@ const (
 	LogonTimeout CloseCode = 1005
 	// TooManyConnections: the server has as many connections as it may have.
 	TooManyConnections CloseCode = 1006
-	// RateLimited: the client sent more than may wait for the server's handlers.
+	// RateLimited: the client sent more than may wait for the server's handlers, or than it may send in a second.
 	RateLimited CloseCode = 1007
 	// InternalError: the server failed: a handler panicked, an authenticator had no answer, a logon took too long.
 	InternalError CloseCode = 1008
