@@ -93,6 +93,43 @@ func TestEveryReplyBeforeTheNoticeIsReceived(t *testing.T) {
 	})
 }
 
+// A handler that is at work when the engine stops finishes before Run returns.
+func TestRunWaitsForHandlersAtWork(t *testing.T) {
+	bothModes(t, func(t *testing.T, workers int) {
+		e := newEngine(engine.Config{Workers: workers})
+		entered, release := make(chan struct{}), make(chan struct{})
+		var finished atomic.Bool
+		e.Handle(1, func(*engine.Conn, *protocol.Message) {
+			close(entered)
+			<-release
+			finished.Store(true)
+		})
+		r := serve(t, e)
+		p := dial(t, r.addr)
+		p.send(protocol.Message{Type: 1})
+		receive(t, "the handler", entered)
+		r.cancel()
+		if workers > 0 { // the connection itself is done with
+			p.wantClose(protocol.ServerStopping)
+			_ = p.Close()
+			eventually(t, "the connection is gone", func() bool { return e.Stats().Connections == 0 })
+		}
+		select {
+		case <-r.ended:
+			t.Error("Run returned while a handler was at work")
+		case <-time.After(50 * time.Millisecond):
+		}
+		close(release)
+		if workers == 0 {
+			p.wantClose(protocol.ServerStopping)
+			_ = p.Close()
+		}
+		if err := r.stop(t); err != nil || !finished.Load() {
+			t.Errorf("Run returned %v, the handler has finished: %v", err, finished.Load())
+		}
+	})
+}
+
 // farewellNotice is a client's notice and when it came.
 type farewellNotice struct {
 	at     time.Time
@@ -232,11 +269,15 @@ func TestTheReportSaysHowManyOfEach(t *testing.T) {
 	e := newEcho(engine.Config{OutboundLimit: 64 << 20})
 	conns := make(chan *engine.Conn, 1)
 	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) { conns <- c })
+	e.Handle(3, func(c *engine.Conn, _ *protocol.Message) { c.Close(protocol.KickedOut, "") })
 	r := run(t, e)
-	earlier := dial(t, r.addr) // gone before the stop: not in the report
-	earlier.ask(1, 1, "")
-	_ = earlier.Close()
-	eventually(t, "the end of an earlier connection", func() bool { return e.Stats().Connections == 0 })
+	left, kicked := dial(t, r.addr), dial(t, r.addr) // gone before the stop: not in the report
+	left.ask(1, 1, "")
+	_ = left.Close()
+	kicked.send(protocol.Message{Type: 3})
+	kicked.wantClose(protocol.KickedOut)
+	_ = kicked.Close()
+	eventually(t, "the end of the earlier connections", func() bool { return e.Stats().Connections == 0 })
 
 	told := []*peer{dial(t, r.addr), dial(t, r.addr), dial(t, r.addr)}
 	leaving, deaf := dial(t, r.addr), dial(t, r.addr)
@@ -273,7 +314,7 @@ func TestTheReportSaysHowManyOfEach(t *testing.T) {
 	if want := (engine.StopReport{Connections: 5, Told: 3, ClosedByPeer: 1, Forced: 1}); rep != want {
 		t.Errorf("the report says: %v; want: %v", rep, want)
 	}
-	if o, want := e.Stats().Outcomes, (engine.Outcomes{Told: 3, ClosedByPeer: 2, Forced: 1}); o != want {
+	if o, want := e.Stats().Outcomes, (engine.Outcomes{Told: 4, ClosedByPeer: 2, Forced: 1}); o != want {
 		t.Errorf("in all: %+v, want %+v", o, want)
 	}
 }
