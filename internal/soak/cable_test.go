@@ -16,11 +16,11 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// The heartbeat of the servers whose clients vanish.
-const (
-	silence  = time.Second
-	interval = 200 * time.Millisecond
-)
+// watched are the settings of servers whose clients vanish while they are pushed to.
+func watched() settings {
+	return settings{Interval: 100 * time.Millisecond, Timeout: sized(300*time.Millisecond, time.Second, 10*time.Second),
+		PushEvery: 10 * time.Millisecond, CloseTimeout: sized(200*time.Millisecond, time.Second, 10*time.Second)}
+}
 
 // cable is a proxy between one client and the server. When it is pulled it swallows what either sends, and says nothing.
 type cable struct {
@@ -88,7 +88,8 @@ func (c *cable) pump(to, from net.Conn) {
 // the server sends counts as life: the heartbeat finds the silence, and not before its time.
 func TestCablePulledInMidFrame(t *testing.T) {
 	returnsTheDescriptors(t)
-	s := startServer(t, settings{Interval: interval, Timeout: silence, PushEvery: 10 * time.Millisecond, CloseTimeout: time.Second})
+	cfg := watched()
+	s := startServer(t, cfg)
 	c := newCable(t, s.addr)
 	p := online(t, c.Addr().String(), "ann")
 	b := frame(&protocol.Message{Type: echo, Body: make([]byte, 200)})
@@ -102,8 +103,8 @@ func TestCablePulledInMidFrame(t *testing.T) {
 	c.pulled.Store(true)
 	s.until("the heartbeat finds the silence", func(now state) bool { return now.Codes[protocol.HeartbeatTimeout.String()] == 1 })
 	took := time.Since(began)
-	t.Logf("found after %v, with a timeout of %v and an interval of %v", took.Round(time.Millisecond), silence, interval)
-	if took < silence {
+	t.Logf("found after %v, with a timeout of %v and an interval of %v", took.Round(time.Millisecond), cfg.Timeout, cfg.Interval)
+	if took < cfg.Timeout {
 		t.Error("that is before the timeout")
 	}
 	s.until("the connection is given up", func(now state) bool { return now.Engine.Connections == 0 && now.TimedOut == 1 })
@@ -136,8 +137,9 @@ func TestLinkThatGoesDown(t *testing.T) {
 	if err != nil {
 		t.Skipf("this machine lets nobody have a network of their own, TestCablePulledInMidFrame must do: %v", err)
 	}
-	s := startServer(t, settings{Addr: "192.0.2.1:9000", Interval: interval, Timeout: silence, PushEvery: 10 * time.Millisecond,
-		CloseTimeout: time.Second}, "ip", "netns", "exec", here)
+	cfg := watched()
+	cfg.Addr = "192.0.2.1:9000"
+	s := startServer(t, cfg, "ip", "netns", "exec", here)
 	client := startChild(t, "halfway", crowd{Addr: s.addr, Prefix: "ann"}, "ip", "netns", "exec", there)
 	if got := client.line(); got != "half" {
 		t.Fatal(got)
@@ -148,6 +150,6 @@ func TestLinkThatGoesDown(t *testing.T) {
 	began := time.Now()
 	s.until("the heartbeat finds the silence", func(now state) bool { return now.Codes[protocol.HeartbeatTimeout.String()] == 1 })
 	t.Logf("found %v after the link went down, with a timeout of %v and an interval of %v",
-		time.Since(began).Round(time.Millisecond), silence, interval)
+		time.Since(began).Round(time.Millisecond), cfg.Timeout, cfg.Interval)
 	s.until("the connection is given up", func(now state) bool { return now.Engine.Connections == 0 && now.TimedOut == 1 })
 }

@@ -38,7 +38,8 @@ func startChild(t testing.TB, job string, arg any, before ...string) *child {
 	}
 	args := append(before, os.Args[0])
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), childJob+"="+job, childArg+"="+string(told))
+	// The race detector would sleep for a second at each exit.
+	cmd.Env = append(os.Environ(), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0", childJob+"="+job, childArg+"="+string(told))
 	cmd.Stderr = os.Stderr
 	c := &child{t: t, cmd: cmd}
 	if c.in, err = cmd.StdinPipe(); err != nil {

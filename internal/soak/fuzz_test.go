@@ -161,13 +161,17 @@ func (s *fuzzed) run(t *testing.T, mode usermgr.RelogonMode, in *script) {
 	}
 	for _, p := range f.conns {
 		if p != nil {
-			p.leave()
+			if err := p.leave(); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 	if err := well.ask(2); err != nil {
 		t.Errorf("the healthy connection: %v", err)
 	}
-	well.leave()
+	if err := well.leave(); err != nil {
+		t.Error(err)
+	}
 	eventually(t, "nothing is left of the input", func() bool { return s.engine.Stats().Connections == 0 && users.Count() == 0 })
 	closing, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -203,7 +207,7 @@ func (f *fuzzing) step(in *script) {
 		return
 	}
 	user := func() string { return []string{"ann", "bob"}[in.byte()&1] }
-	switch b & 15 % opCount {
+	switch (b & 15) % opCount {
 	case opLogon:
 		id, fields := user(), []string{}
 		if in.byte()&1 == 1 && f.session != "" {
@@ -276,18 +280,17 @@ func (f *fuzzing) listen(p *fuzzPeer) {
 	}
 }
 
-// leave ends the client's side, and hears the server out when there is something to hear.
-func (p *peer) leave() {
+// leave ends the client's side, and reads until the server has ended its own, which it must.
+func (p *peer) leave() error {
+	defer p.Close()
 	_ = p.CloseWrite()
 	for {
 		_ = p.SetReadDeadline(time.Now().Add(patience))
 		var b [4096]byte
-		if _, err := p.Read(b[:]); err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				panic(fmt.Sprintf("the server does not end its side: %v", err))
-			}
-			break
+		if _, err := p.Read(b[:]); errors.Is(err, os.ErrDeadlineExceeded) {
+			return fmt.Errorf("the server does not end its side: %w", err)
+		} else if err != nil {
+			return nil
 		}
 	}
-	_ = p.Close()
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long a test waits for something that must happen.
-const patience = 30 * time.Second
+const patience = 45 * time.Second
 
 // childJob names, in the environment, what this test binary does when a test starts it as a process of its own.
 const childJob = "ROLLCALL_SOAK_CHILD"

@@ -47,14 +47,15 @@ func TestClientsAreKilled(t *testing.T) {
 // the sockets are not thrown out; one that has really fallen silent is.
 func TestServerThatIsStoppedAndGoesOn(t *testing.T) {
 	returnsTheDescriptors(t)
-	s := startServer(t, settings{Interval: interval, Timeout: silence})
+	silence := sized(time.Second, 2*time.Second, 30*time.Second)
+	s := startServer(t, settings{Interval: 200 * time.Millisecond, Timeout: silence})
 	const users = 100
 	c := startChild(t, "clients", crowd{Addr: s.addr, Prefix: "user", Users: users, Every: 100 * time.Millisecond})
 	if got := c.line(); got != "ready" {
 		t.Fatal(got)
 	}
 	ghost := online(t, s.addr, "ghost")
-	stopped := sized(2*time.Second, 3*time.Second, 60*time.Second)
+	stopped := silence + sized(200*time.Millisecond, time.Second, 30*time.Second)
 	s.signal(syscall.SIGSTOP)
 	time.Sleep(stopped) // is what is tested
 	s.signal(syscall.SIGCONT)
@@ -63,7 +64,7 @@ func TestServerThatIsStoppedAndGoesOn(t *testing.T) {
 		t.Errorf("it was told %v, %v", code, err)
 	}
 	st := s.stats()
-	t.Logf("stopped for %v: %d of %d are online still, %d were thrown out", stopped, st.Users, users, st.Disconnected)
+	t.Logf("stopped for %v, with a timeout of %v: %d of %d are online still, %d were thrown out", stopped, silence, st.Users, users, st.Disconnected)
 	if st.Users != users || st.Connected != users+1 || st.Disconnected != 1 {
 		t.Errorf("%d Connected, %d Disconnected, %v", st.Connected, st.Disconnected, st.Codes)
 	}

@@ -56,12 +56,12 @@ func (r *receivers) stop() {
 // SlowConsumer, the server's memory stays within what it allows them, and the others get all that is pushed.
 func TestPeersThatNeverRead(t *testing.T) {
 	returnsTheDescriptors(t)
-	n := sized(50, 200, 200)
+	n := sized(20, 200, 200)
 	const limit = 256 << 10
-	s := startServer(t, settings{OutboundLimit: limit, PushEvery: 20 * time.Millisecond, PushBulk: 16 << 10,
-		CloseTimeout: time.Second, CollectBeforeStats: true})
+	s := startServer(t, settings{OutboundLimit: limit, PushEvery: 20 * time.Millisecond, PushBulk: 48 << 10,
+		CloseTimeout: 500 * time.Millisecond, CollectBeforeStats: true})
 	r := startReceivers(t, s.addr, n)
-	calm := sized(500*time.Millisecond, 2*time.Second, 20*time.Second)
+	calm := sized(300*time.Millisecond, 2*time.Second, 20*time.Second)
 	time.Sleep(calm) // what is pushed meanwhile is measured
 	without, before := r.latency(), s.stats()
 

@@ -31,7 +31,7 @@ func TestStormAfterARestart(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			c, err := client.Dial(ctx, s.addr, client.Config{UserID: fmt.Sprint("user", i), HeartbeatInterval: -1,
-				ReconnectMax: 5 * time.Second,
+				ReconnectMax: sized(500*time.Millisecond, time.Second, 5*time.Second),
 				StateChanged: func(_ *client.Client, st client.State, err error) {
 					switch st {
 					case client.Online:
