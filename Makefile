@@ -3,8 +3,10 @@
 GO ?= go
 STATICCHECK := bin/staticcheck
 FUZZTIME ?= 400000x
+SOAK_FUZZTIME ?= 25000x
+SOAK_TIME ?= 10m
 
-.PHONY: test openssl vet race alloc build fuzz mutants bench clean
+.PHONY: test openssl vet race alloc build fuzz soak mutants bench clean
 
 test: openssl vet race alloc
 
@@ -33,14 +35,22 @@ build:
 	GOOS=windows GOARCH=amd64 $(GO) build ./...
 
 # Every fuzz target of every package, FUZZTIME each: a number of inputs (400000x) rather than a time, since the go command
-# now and then reports a time that runs out as a failure of the target ("context deadline exceeded").
+# now and then reports a time that runs out as a failure of the target ("context deadline exceeded"). An input of
+# internal/soak is a whole story on real sockets, so that there are fewer of them, about a minute's; what they cover is
+# never quite the same twice, so that it does not pay to make them smaller.
 fuzz:
 	@set -e; for pkg in $$($(GO) list ./...); do \
+		time="$(FUZZTIME)"; \
+		case $$pkg in */internal/soak) time="$(SOAK_FUZZTIME) -fuzzminimizetime 10x";; esac; \
 		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-			echo "fuzzing $$pkg $$target for $(FUZZTIME)"; \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+			echo "fuzzing $$pkg $$target for $$time"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $$time $$pkg; \
 		done; \
 	done
+
+# The tests of internal/soak at full size; the longest one takes SOAK_TIME.
+soak:
+	SOAK_TIME=$(SOAK_TIME) $(GO) test -count=1 -v -timeout 2h -run Test ./internal/soak
 
 # Breaks the user manager's rules one by one, in a copy, and requires that the model test notices each time.
 mutants:

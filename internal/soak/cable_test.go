@@ -1,0 +1,155 @@
+//go:build linux
+
+package soak
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// watched are the settings of servers whose clients vanish while they are pushed to.
+func watched() settings {
+	return settings{Interval: 100 * time.Millisecond, Timeout: sized(300*time.Millisecond, time.Second, 10*time.Second),
+		PushEvery: 10 * time.Millisecond, CloseTimeout: sized(200*time.Millisecond, time.Second, 10*time.Second)}
+}
+
+// cable is a proxy between one client and the server. When it is pulled it swallows what either sends, and says nothing.
+type cable struct {
+	net.Listener
+	pulled  atomic.Bool
+	pumping sync.WaitGroup
+	ends    []net.Conn
+}
+
+func newCable(t testing.TB, addr string) *cable {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cable{Listener: l}
+	ready := make(chan struct{})
+	go func() {
+		defer close(ready)
+		near, err := l.Accept()
+		if err != nil {
+			return
+		}
+		far, err := net.DialTimeout("tcp", addr, patience)
+		if err != nil {
+			_ = near.Close()
+			return
+		}
+		c.ends = []net.Conn{near, far}
+		c.pumping.Go(func() { c.pump(near, far) })
+		c.pumping.Go(func() { c.pump(far, near) })
+	}()
+	t.Cleanup(func() {
+		_ = l.Close()
+		<-ready
+		for _, end := range c.ends {
+			_ = end.Close()
+		}
+		c.pumping.Wait()
+	})
+	return c
+}
+
+func (c *cable) pump(to, from net.Conn) {
+	b := make([]byte, 4096)
+	for {
+		n, err := from.Read(b)
+		if c.pulled.Load() {
+			if err != nil {
+				return
+			}
+			continue
+		}
+		if err != nil {
+			_ = to.Close()
+			return
+		}
+		if _, err := to.Write(b[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// Rule 8: the cable of a client is pulled in the middle of a frame, while the server goes on sending to it. Nothing that
+// the server sends counts as life: the heartbeat finds the silence, and not before its time.
+func TestCablePulledInMidFrame(t *testing.T) {
+	returnsTheDescriptors(t)
+	cfg := watched()
+	s := startServer(t, cfg)
+	c := newCable(t, s.addr)
+	p := online(t, c.Addr().String(), "ann")
+	b := frame(&protocol.Message{Type: echo, Body: make([]byte, 200)})
+	if err := p.write(b[:len(b)/2]); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now() // no later than the server reads the half
+	if _, err := p.next(); err != nil {
+		t.Fatalf("before the cable was pulled: %v", err)
+	}
+	c.pulled.Store(true)
+	s.until("the heartbeat finds the silence", func(now state) bool { return now.Codes[protocol.HeartbeatTimeout.String()] == 1 })
+	took := time.Since(began)
+	t.Logf("found after %v, with a timeout of %v and an interval of %v", took.Round(time.Millisecond), cfg.Timeout, cfg.Interval)
+	if took < cfg.Timeout {
+		t.Error("that is before the timeout")
+	}
+	s.until("the connection is given up", func(now state) bool { return now.Engine.Connections == 0 && now.TimedOut == 1 })
+}
+
+// ip runs the system's ip command.
+func ip(args ...string) error {
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// TestLinkThatGoesDown is TestCablePulledInMidFrame with a network: the server and the client are each in a namespace of
+// its own, and the link between them goes down. What the server sends is never acknowledged.
+func TestLinkThatGoesDown(t *testing.T) {
+	here, there := fmt.Sprintf("soak%da", os.Getpid()), fmt.Sprintf("soak%db", os.Getpid())
+	var err error
+	for _, args := range [][]string{
+		{"netns", "add", here}, {"netns", "add", there},
+		{"-n", here, "link", "add", "soak0", "type", "veth", "peer", "name", "soak0", "netns", there},
+		{"-n", here, "addr", "add", "192.0.2.1/24", "dev", "soak0"}, {"-n", there, "addr", "add", "192.0.2.2/24", "dev", "soak0"},
+		{"-n", here, "link", "set", "soak0", "up"}, {"-n", there, "link", "set", "soak0", "up"},
+	} {
+		if err = ip(args...); err != nil {
+			break
+		}
+	}
+	t.Cleanup(func() { _, _ = ip("netns", "del", here), ip("netns", "del", there) })
+	if err != nil {
+		t.Skipf("this machine lets nobody have a network of their own, TestCablePulledInMidFrame must do: %v", err)
+	}
+	cfg := watched()
+	cfg.Addr = "192.0.2.1:9000"
+	s := startServer(t, cfg, "ip", "netns", "exec", here)
+	client := startChild(t, "halfway", crowd{Addr: s.addr, Prefix: "ann"}, "ip", "netns", "exec", there)
+	if got := client.line(); got != "half" {
+		t.Fatal(got)
+	}
+	if err := ip("-n", there, "link", "set", "soak0", "down"); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	s.until("the heartbeat finds the silence", func(now state) bool { return now.Codes[protocol.HeartbeatTimeout.String()] == 1 })
+	t.Logf("found %v after the link went down, with a timeout of %v and an interval of %v",
+		time.Since(began).Round(time.Millisecond), cfg.Timeout, cfg.Interval)
+	s.until("the connection is given up", func(now state) bool { return now.Engine.Connections == 0 && now.TimedOut == 1 })
+}

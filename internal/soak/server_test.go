@@ -1,0 +1,281 @@
+//go:build linux
+
+package soak
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// Message types.
+const (
+	echo uint16 = 1 // is replied to with its own body
+	push uint16 = 2 // comes from the server; the body begins with the time, in nanoseconds since 1970
+	note uint16 = 3 // has no answer
+)
+
+// bad is a token that the authenticator refuses.
+const bad = "bad"
+
+// settings are those of a server process.
+type settings struct {
+	Addr               string // "" is a free port of 127.0.0.1
+	Descriptors        uint64 // limit of open files; 0 leaves it
+	Workers            int
+	MaxConnections     int
+	OutboundLimit      int
+	LogonTimeout       time.Duration
+	Interval, Timeout  time.Duration // of the heartbeat; 0 watches nobody
+	Authenticate       bool
+	PushEvery          time.Duration // to all who are online, 64 B of body
+	PushBulk           int           // bytes of another push, to those whose name begins with "slow"
+	CloseTimeout       time.Duration
+	CollectBeforeStats bool // memory is what is left after a garbage collection
+}
+
+// state is what a server process tells of itself.
+type state struct {
+	usage
+	Engine                   engine.Stats
+	Users                    int
+	Connected, Disconnected  int
+	PushedOut, TimedOut      int
+	Codes                    map[string]int // of Disconnected
+	MessagesIn, AcceptErrors int            // MessagesIn are those of sessions that have ended
+	Ended                    string         // what Run returned when nobody had asked for it
+}
+
+// serverMain is a server. It prints its address, then answers each line that it reads: "stats"; "eat", which opens files
+// until there is no descriptor left; "spew", which closes them again. When its input ends it stops.
+func serverMain() {
+	var s settings
+	childIsTold(&s)
+	if s.Descriptors > 0 {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: s.Descriptors, Max: s.Descriptors}); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
+	p := &process{settings: s, st: state{Codes: make(map[string]int)}}
+	if err := p.run(); err != nil {
+		fmt.Fprintln(os.Stderr, "the server:", err)
+		os.Exit(1)
+	}
+}
+
+type process struct {
+	settings settings
+	engine   *engine.Engine
+	users    *usermgr.Manager
+	bridge   *bridge.Bridge
+	eaten    []*os.File
+
+	mu sync.Mutex
+	st state
+}
+
+func (p *process) run() error {
+	s := p.settings
+	checker := heartbeat.Checker(heartbeat.Off)
+	if s.Timeout > 0 {
+		checker = heartbeat.New(s.Interval, s.Timeout)
+	}
+	if s.Addr == "" {
+		s.Addr = "127.0.0.1:0"
+	}
+	nop := zap.NewNop()
+	p.users = usermgr.New(usermgr.Config{Checker: checker, Logger: nop})
+	p.engine = engine.New(engine.Config{Addr: s.Addr, Loops: 2, Workers: s.Workers, MaxConnections: s.MaxConnections,
+		OutboundLimit: s.OutboundLimit, LogonTimeout: s.LogonTimeout, CloseTimeout: s.CloseTimeout, Logger: nop})
+	cfg := bridge.Config{LogonDeadline: patience, Logger: nop}
+	if s.Authenticate {
+		cfg.Authenticate = func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+			if l.Token == bad {
+				return bridge.Identity{}, &protocol.CloseError{Code: protocol.Unauthorized, Text: "who are you?"}
+			}
+			return bridge.Identity{UserID: l.UserID}, nil
+		}
+	}
+	p.bridge = bridge.Attach(p.engine, p.users, cfg)
+	p.users.Subscribe(p.handlers())
+	p.engine.Handle(echo, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
+	p.engine.Handle(note, func(*engine.Conn, *protocol.Message) {})
+	if err := p.engine.Listen(); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- p.engine.Run(ctx) }()
+	over := make(chan struct{})
+	var pushing sync.WaitGroup
+	pushing.Go(func() { p.push(over) })
+	fmt.Println(p.engine.Addrs()[0])
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		switch in.Text() {
+		case "stats":
+			fmt.Println(p.stats(ended))
+		case "eat":
+			fmt.Println(p.eat())
+		case "spew":
+			for _, f := range p.eaten {
+				_ = f.Close()
+			}
+			fmt.Println(len(p.eaten))
+			p.eaten = nil
+		}
+	}
+	close(over)
+	pushing.Wait()
+	stop()
+	if err := <-ended; err != nil {
+		return err
+	}
+	closing, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := p.users.Close(closing); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.st.Connected != p.st.Disconnected {
+		return fmt.Errorf("%d Connected and %d Disconnected", p.st.Connected, p.st.Disconnected)
+	}
+	return nil
+}
+
+func (p *process) stats(ended chan error) string {
+	if p.settings.CollectBeforeStats {
+		debug.FreeOSMemory()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.st.usage, p.st.Engine, p.st.Users = usageNow(), p.engine.Stats(), p.users.Count()
+	select {
+	case err := <-ended:
+		p.st.Ended = fmt.Sprint("Run returned ", err)
+		ended <- err
+	default:
+	}
+	b, err := json.Marshal(p.st)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+func (p *process) eat() int {
+	for {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			return len(p.eaten)
+		}
+		p.eaten = append(p.eaten, f)
+	}
+}
+
+func (p *process) handlers() usermgr.Handlers {
+	note := func(f func(*state)) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		f(&p.st)
+	}
+	return usermgr.Handlers{
+		Connected: func(usermgr.SessionInfo) { note(func(s *state) { s.Connected++ }) },
+		PushedOut: func(usermgr.SessionInfo, usermgr.Address) { note(func(s *state) { s.PushedOut++ }) },
+		TimedOut:  func(usermgr.SessionInfo) { note(func(s *state) { s.TimedOut++ }) },
+		Disconnected: func(i usermgr.SessionInfo, why protocol.CloseCode) {
+			note(func(s *state) {
+				s.Disconnected++
+				s.Codes[why.String()]++
+				s.MessagesIn += int(i.In.Messages)
+			})
+		},
+	}
+}
+
+// push pushes until over is closed.
+func (p *process) push(over <-chan struct{}) {
+	if p.settings.PushEvery == 0 {
+		return
+	}
+	tick := time.NewTicker(p.settings.PushEvery)
+	defer tick.Stop()
+	bulk := make([]byte, p.settings.PushBulk)
+	for {
+		select {
+		case <-over:
+			return
+		case <-tick.C:
+		}
+		for c := range p.engine.Conns() {
+			body := binary.BigEndian.AppendUint64(make([]byte, 0, 64), uint64(time.Now().UnixNano()))
+			_ = c.Send(push, body[:64])
+			if len(bulk) > 0 && strings.HasPrefix(c.UserID(), "slow") {
+				_ = c.Send(note, bulk)
+			}
+		}
+	}
+}
+
+// server is a server process.
+type server struct {
+	*child
+	addr string
+}
+
+func startServer(t testing.TB, s settings, before ...string) *server {
+	t.Helper()
+	c := startChild(t, "server", s, before...)
+	return &server{c, c.line()}
+}
+
+// stats asks the server how it is. It must be well.
+func (s *server) stats() state {
+	s.t.Helper()
+	var st state
+	if answer := s.ask("stats"); json.Unmarshal([]byte(answer), &st) != nil || st.Ended != "" {
+		s.t.Fatalf("the server says %s", answer)
+	}
+	return st
+}
+
+// until waits for a state of the server.
+func (s *server) until(what string, condition func(state) bool) (st state) {
+	s.t.Helper()
+	defer func() {
+		if s.t.Failed() {
+			s.t.Logf("the server is %+v", st)
+		}
+	}()
+	eventually(s.t, what, func() bool { st = s.stats(); return condition(st) })
+	return st
+}
+
+// isBackAt waits until the server holds no more than it did before, connections, users, goroutines and descriptors.
+func (s *server) isBackAt(before state) state {
+	s.t.Helper()
+	return s.until("the server holds what it held before", func(now state) bool {
+		return now.Engine.Connections == before.Engine.Connections && now.Users == before.Users &&
+			now.Goroutines <= before.Goroutines+4 && // the pools of the server and of gnet, which come and go
+			now.Descriptors <= before.Descriptors && now.Connected-now.Disconnected == before.Users
+	})
+}
