@@ -21,7 +21,8 @@ func (e *Engine) Conns() iter.Seq[*Conn] {
 
 // Broadcast sends one message to many connections: it is encoded once for each wire format, and each event loop is woken
 // once. It takes its place in each connection's order, behind what was sent before. Connections that are not let in yet, or
-// closing, are left out, as is one whose queue it would make too long, which closes with SlowConsumer. It returns how many the
+// closing, are left out, as is one whose queue it would make too long, which closes with SlowConsumer, or drops the message
+// where Config.SlowPolicy says so. It returns how many the
 // message is on its way to; an error says that the message cannot be encoded, or is
 // larger than the outbound limit (ErrTooLarge), and then it went to none of those that remained.
 func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message) (n int, err error) {

@@ -32,7 +32,8 @@ func TestTheMemoryBudgetClosesTheWorstFirst(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	for n := range (budget/2 + 4<<20) / chunk { // within the budget, with the worse one's little
+	const little = budget/4 + 4<<20 // of which the kernel takes 4 MiB at most
+	for n := range little / chunk {
 		if err := bad.conn.SendWith(numbered(n), engine.SendOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +44,7 @@ func TestTheMemoryBudgetClosesTheWorstFirst(t *testing.T) {
 			t.Fatal("nothing was done about 200 MiB")
 		}
 	}
-	t.Logf("closed when %d MiB had been sent to the one and %d MiB to the other; the budget is %d MiB", sum>>20, (budget/2+4<<20)>>20, budget>>20)
+	t.Logf("closed when %d MiB had been sent to the one and %d MiB to the other; the budget is %d MiB", sum>>20, little>>20, budget>>20)
 	worse.wantEnd(t, protocol.SlowConsumer)
 	time.Sleep(time.Second) // looks go on
 	if bad.conn.Context().Err() != nil {

@@ -183,7 +183,9 @@ type Config struct {
 	// no limit.
 	MemoryBudget int
 	// WriteTimeout is how long a client may take nothing at all while bytes wait for it, beyond what the kernel's buffers
-	// hold, before SlowPolicy applies. One that takes a little, however slowly, is left alone. 0 means 10 s.
+	// hold, before SlowPolicy applies: SlowClose closes the connection, SlowDropNewest drops what is sent until the client
+	// takes something again, and with the others nothing changes. One that takes a little, however slowly, is left alone.
+	// 0 means 10 s.
 	WriteTimeout time.Duration
 	// SlowPolicy is what happens to messages for a client that does not keep up. 0 means SlowClose. With SlowLatest the key
 	// of a message that is sent without one is its type.
