@@ -425,3 +425,30 @@ func TestSlowPoliciesRaceWithClose(t *testing.T) {
 		b.wantEnd(t, protocol.KickedOut)
 	}
 }
+
+// Rule 12: what was dropped is counted before End, also while nobody reports because OnDropped blocks.
+func TestDropsAreCountedBeforeTheEnd(t *testing.T) {
+	blocked, release := make(chan struct{}, 10), make(chan struct{})
+	e := newQuiet(engine.Config{OutboundLimit: 256 << 10, SlowPolicy: engine.SlowDropNewest, CloseTimeout: 200 * time.Millisecond,
+		OnDropped: func(*engine.Conn, engine.DropReport) { blocked <- struct{}{}; <-release }})
+	g := newGate(t, e)
+	r := serve(t, e)
+	defer close(release)
+	_, b := g.enterSlow(t, r.addr)
+	dropped := 0
+	drop := func() {
+		for want := dropped + 10; dropped < want; {
+			if errors.Is(b.conn.SendWith(numbered(1), engine.SendOptions{}), engine.ErrDropped) {
+				dropped++
+			}
+		}
+	}
+	drop()
+	receive(t, "a report", blocked)
+	drop()
+	b.conn.Close(protocol.KickedOut, "")
+	b.wantEnd(t, protocol.KickedOut)
+	if n := b.dropped.Load(); n != int64(dropped) {
+		t.Errorf("%d drops were counted before the end, want %d", n, dropped)
+	}
+}
