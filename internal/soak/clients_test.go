@@ -17,6 +17,7 @@ type crowd struct {
 	Addr, Prefix string
 	Users        int
 	Every        time.Duration // how often each sends
+	Deaf         bool          // every second one does not read, so that its end is a reset where the server sends
 }
 
 // clientsMain logs users on, prints "ready", and has each of them send until its input ends.
@@ -37,7 +38,9 @@ func clientsMain() {
 				fmt.Fprintln(os.Stderr, "a client:", err)
 				return
 			}
-			go func() { _, _ = p.hearOut() }()
+			if !c.Deaf || i%2 == 0 {
+				go func() { _, _ = p.hearOut() }()
+			}
 			for p.write(frame(&protocol.Message{Type: note, Body: []byte("still here")})) == nil {
 				select {
 				case <-over:

@@ -15,7 +15,7 @@ import (
 // once, those of the others go on, and the server holds no more than before.
 func TestClientsAreKilled(t *testing.T) {
 	returnsTheDescriptors(t)
-	s := startServer(t, settings{})
+	s := startServer(t, settings{PushEvery: 20 * time.Millisecond})
 	h := startHealthy(t, s.addr, 2)
 	before := s.stats()
 	var users int
@@ -23,7 +23,7 @@ func TestClientsAreKilled(t *testing.T) {
 		var dead, alive *child
 		for _, c := range []**child{&dead, &alive} {
 			prefix := fmt.Sprintf("user%d.%d.", round, users)
-			*c = startChild(t, "clients", crowd{Addr: s.addr, Prefix: prefix, Users: 100, Every: 5 * time.Millisecond})
+			*c = startChild(t, "clients", crowd{Addr: s.addr, Prefix: prefix, Users: 100, Every: 5 * time.Millisecond, Deaf: true})
 			if got := (*c).line(); got != "ready" {
 				t.Fatal(got)
 			}
@@ -37,6 +37,9 @@ func TestClientsAreKilled(t *testing.T) {
 	}
 	st := s.stats()
 	t.Logf("%d clients, half of them killed: %v; the healthy: %v", users, st.Codes, h.p99())
+	if ends := st.Codes[protocol.ClientClosed.String()] + st.Codes[protocol.NetworkError.String()]; ends != users {
+		t.Errorf("%d ended with ClientClosed or NetworkError", ends)
+	}
 	if st.Connected != users+2 || st.Disconnected != users {
 		t.Errorf("%d Connected and %d Disconnected of %d", st.Connected, st.Disconnected, users)
 	}
@@ -47,7 +50,7 @@ func TestClientsAreKilled(t *testing.T) {
 // the sockets are not thrown out; one that has really fallen silent is.
 func TestServerThatIsStoppedAndGoesOn(t *testing.T) {
 	returnsTheDescriptors(t)
-	silence := sized(time.Second, 2*time.Second, 30*time.Second)
+	silence := sized(700*time.Millisecond, 2*time.Second, 30*time.Second)
 	s := startServer(t, settings{Interval: 200 * time.Millisecond, Timeout: silence})
 	const users = 100
 	c := startChild(t, "clients", crowd{Addr: s.addr, Prefix: "user", Users: users, Every: 100 * time.Millisecond})

@@ -58,15 +58,15 @@ func TestPeersThatNeverRead(t *testing.T) {
 	returnsTheDescriptors(t)
 	n := sized(20, 200, 200)
 	const limit = 256 << 10
-	s := startServer(t, settings{OutboundLimit: limit, PushEvery: 20 * time.Millisecond, PushBulk: 48 << 10,
+	s := startServer(t, settings{OutboundLimit: limit, PushEvery: 20 * time.Millisecond, PushBulk: sized(192, 48, 48) << 10,
 		CloseTimeout: 500 * time.Millisecond, CollectBeforeStats: true})
 	r := startReceivers(t, s.addr, n)
-	calm := sized(300*time.Millisecond, 2*time.Second, 20*time.Second)
+	calm := sized(300*time.Millisecond, 2*time.Second, 5*time.Second)
 	time.Sleep(calm) // what is pushed meanwhile is measured
 	without, before := r.latency(), s.stats()
 
 	var slow []*peer
-	highest := before.Resident
+	highest, after := before.Resident, before
 	for round := range sized(1, 1, 10) {
 		for i := range n {
 			p, err := dial(s.addr)
@@ -84,12 +84,14 @@ func TestPeersThatNeverRead(t *testing.T) {
 			highest = max(highest, now.Resident)
 			return now.Codes[protocol.SlowConsumer.String()] == len(slow)
 		})
+		after = s.until("only those who read are left", func(now state) bool { return now.Engine.Connections == n })
+		t.Logf("round %d: at most %d MB, %d MB after it", round+1, highest>>20, after.Resident>>20)
 	}
 	with := r.latency()
-	after := s.until("only those who read are left", func(now state) bool { return now.Engine.Connections == n })
 	t.Logf("%d readers without them: %v; with %d × %d that never read: %v", n, without, len(slow)/n, n, with)
 	t.Logf("memory: %d MB before, at most %d MB, %d MB after", before.Resident>>20, highest>>20, after.Resident>>20)
-	if allowed := n*limit + 64<<20; !raced && highest-before.Resident > 2*allowed {
+	// A full queue has up to twice its size in memory, and what is being written is there once more.
+	if allowed := 4*n*limit + 64<<20; !raced && highest-before.Resident > allowed {
 		t.Errorf("memory grew by %d MB", (highest-before.Resident)>>20)
 	}
 	if without.n == 0 || with.n == 0 || after.Users != n {
