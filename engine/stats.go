@@ -24,7 +24,7 @@ type Stats struct {
 	Outcomes Outcomes
 
 	// In are messages received and Out messages handed to the network, heartbeats and other upkeep left out, exact to a
-	// quarter of a second; Dropped were thrown away because the outbound limit was reached.
+	// quarter of a second; Dropped were thrown away because clients did not keep up.
 	In, Out, Dropped Traffic
 	// InboundQueue is how many bytes of messages wait for workers.
 	InboundQueue int64

@@ -129,7 +129,7 @@ func TestWhatHappensShows(t *testing.T) {
 	wantEventually(t, c, map[string]float64{
 		"rollcall_connections{state=bound}": 1, "rollcall_connections{state=accepted}": 0,
 		"rollcall_connections{state=verifying}": 0, "rollcall_connections{state=closing}": 0,
-		"rollcall_connections_accepted_total": 2, "rollcall_connections_refused_total": 0,
+		"rollcall_connections_accepted_total": 2, "rollcall_connections_refused_total{reason=full}": 0, "rollcall_bans": 0,
 		"rollcall_connections_closed_total{code=Unauthorized}": 1, "rollcall_connection_outcomes_total{outcome=told}": 1,
 		"rollcall_received_messages_total": 1, "rollcall_received_bytes_total": 100,
 		"rollcall_sent_messages_total": 1, "rollcall_sent_bytes_total": 100,

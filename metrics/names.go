@@ -23,8 +23,23 @@ var engineMetrics = []metric[engine.Stats]{
 	}},
 	{"rollcall_connections_accepted_total", counter, "", "Connections that came in.",
 		one(func(s *engine.Stats) uint64 { return s.Accepted })},
-	{"rollcall_connections_refused_total", counter, "", "Connections that were one too many.",
-		one(func(s *engine.Stats) uint64 { return s.Refused })},
+	{"rollcall_connections_refused_total", counter, "reason", "Connections that were not let in.",
+		func(s *engine.Stats, put put) {
+			r := s.RefusedBy
+			put(float64(r.Full), "full")
+			put(float64(r.Address), "address")
+			put(float64(r.Subnet), "subnet")
+			put(float64(r.Banned), "banned")
+			put(float64(r.Proxy), "proxy")
+			put(float64(r.Hook), "hook")
+			put(float64(r.Handshake), "handshake")
+		}},
+	{"rollcall_handshakes", gauge, "state", "Connections in their handshake, or waiting for its turn.",
+		func(s *engine.Stats, put put) {
+			put(float64(s.Handshakes), "running")
+			put(float64(s.HandshakesWaiting), "waiting")
+		}},
+	{"rollcall_bans", gauge, "", "Addresses that are banned.", one(func(s *engine.Stats) int { return s.Bans })},
 	{"rollcall_connections_closed_total", counter, "code", "Connections that are over, by the close code that ended them.",
 		byCode(func(s *engine.Stats) map[protocol.CloseCode]uint64 { return s.Closed })},
 	{"rollcall_connection_outcomes_total", counter, "outcome", "Connections that are over, by what became of the notice.",
@@ -41,9 +56,9 @@ var engineMetrics = []metric[engine.Stats]{
 		one(func(s *engine.Stats) uint64 { return s.Out.Messages })},
 	{"rollcall_sent_bytes_total", counter, "", "Bytes of the messages handed to the network, with headers.",
 		one(func(s *engine.Stats) uint64 { return s.Out.Bytes })},
-	{"rollcall_dropped_messages_total", counter, "", "Messages thrown away at the outbound limit.",
+	{"rollcall_dropped_messages_total", counter, "", "Messages thrown away since their clients did not keep up.",
 		one(func(s *engine.Stats) uint64 { return s.Dropped.Messages })},
-	{"rollcall_dropped_bytes_total", counter, "", "Bytes of the messages thrown away at the outbound limit.",
+	{"rollcall_dropped_bytes_total", counter, "", "Bytes of the messages thrown away since their clients did not keep up.",
 		one(func(s *engine.Stats) uint64 { return s.Dropped.Bytes })},
 	{"rollcall_inbound_queue_bytes", gauge, "", "Bytes of messages that wait for workers.",
 		one(func(s *engine.Stats) int64 { return s.InboundQueue })},
