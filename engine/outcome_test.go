@@ -8,7 +8,7 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// A kick is to know how each connection ended (issue: told, closed by its peer, or by force after the deadline).
+// A kick is to know how each connection ended: told, closed by its peer, or by force after the deadline.
 func TestWhenClosedTellsHowTheConnectionEnded(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
