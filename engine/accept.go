@@ -211,13 +211,13 @@ func (e *Engine) turnAway(nc net.Conn, at *entrance, why *protocol.CloseError) {
 		_ = nc.Close()
 		return
 	}
-	e.closed.Add(why.Code)
 	select {
 	case e.lingering <- struct{}{}:
 	default:
 		_ = nc.Close()
 		return
 	}
+	e.closed.Add(why.Code)
 	e.accepting.Add(1)
 	go func() {
 		defer func() {

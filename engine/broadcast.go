@@ -22,32 +22,35 @@ func (e *Engine) Conns() iter.Seq[*Conn] {
 // Broadcast sends one message to many connections: it is encoded once for each wire format, and each event loop is woken
 // once. It takes its place in each connection's order, behind what was sent before. Connections that are not let in yet, or
 // closing, are left out, as is one whose queue it would make too long, which closes with SlowConsumer, or drops the message
-// where Config.SlowPolicy says so. It returns how many the
-// message is on its way to; an error says that the message cannot be encoded, or is
-// larger than the outbound limit (ErrTooLarge), and then it went to none of those that remained.
+// where Config.SlowPolicy says so. It returns how many the message is on its way to; an error says that the message cannot
+// be encoded, or is larger than the outbound limit (ErrTooLarge), in the wire format of some, which are left out.
 func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message) (n int, err error) {
-	return e.BroadcastFunc(to, m, func(*Conn) {})
+	return e.BroadcastFunc(to, m, func(*Conn, error) {})
 }
 
-// BroadcastFunc is Broadcast that calls missed for each connection that is left out, on the caller's goroutine.
-func (e *Engine) BroadcastFunc(to iter.Seq[*Conn], m *protocol.Message, missed func(*Conn)) (n int, err error) {
+// BroadcastFunc is Broadcast that calls missed for each connection that is left out, with the reason, on the caller's
+// goroutine, before to goes on: ErrClosed for one that is not let in yet or closing, also with SlowConsumer; ErrDropped; or
+// Broadcast's error.
+func (e *Engine) BroadcastFunc(to iter.Seq[*Conn], m *protocol.Message, missed func(*Conn, error)) (n int, err error) {
 	return e.BroadcastWith(to, m, SendOptions{}, missed)
 }
 
 // BroadcastWith is BroadcastFunc with a policy of the message's own for connections that do not keep up, as in
 // Conn.SendWith. One that drops the message is left out.
-func (e *Engine) BroadcastWith(to iter.Seq[*Conn], m *protocol.Message, o SendOptions, missed func(*Conn)) (n int, err error) {
+func (e *Engine) BroadcastWith(to iter.Seq[*Conn], m *protocol.Message, o SendOptions, missed func(*Conn, error)) (n int, err error) {
 	o = o.of(e, m)
 	var frames []*frame // one for each wire format: one or two
 	output := outputs.Get().(*outputLists)
 	defer output.flush()
 	for c := range to {
-		f, err := frameOf(&frames, c.codec, m)
-		if err != nil {
-			return n, err
+		f, bad := frameOf(&frames, c.codec, m)
+		if bad == nil && len(f.b) > e.cfg.OutboundLimit {
+			bad = ErrTooLarge
 		}
-		if len(f.b) > e.cfg.OutboundLimit {
-			return n, ErrTooLarge
+		if bad != nil {
+			err = bad
+			missed(c, bad)
+			continue
 		}
 		var sent, mark bool
 		if o.Policy == SlowClose {
@@ -55,16 +58,19 @@ func (e *Engine) BroadcastWith(to iter.Seq[*Conn], m *protocol.Message, o SendOp
 		} else {
 			sent, mark = c.enqueueDroppableFrame(f, o)
 		}
-		if sent {
+		switch {
+		case sent:
 			n++
-		} else {
-			missed(c)
+		case c.state.Load() == stateBound:
+			missed(c, ErrDropped)
+		default:
+			missed(c, ErrClosed)
 		}
 		if mark {
 			output.add(c)
 		}
 	}
-	return n, nil
+	return n, err
 }
 
 // outputLists are the connections that a broadcast has given output, by loop. They are used again: for ten thousand

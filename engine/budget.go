@@ -204,10 +204,11 @@ func (c *Conn) giveUp(o offender) {
 	if c.out != nil {
 		c.drop(c.out.tally)
 		c.dropQueue()
+		c.rare().noticed = false
 	}
 	c.mu.Unlock()
 	if c.box != nil {
-		c.box.discard()
+		c.box.discard(c.engine)
 	}
 	if o.out >= o.in {
 		c.Close(protocol.SlowConsumer, "the server is short of memory, and the client does not take what is sent")
@@ -230,13 +231,15 @@ func (c *Conn) giveUp(o offender) {
 }
 
 // discard gives up the messages that wait, not what must come all the same.
-func (b *mailbox) discard() {
+func (b *mailbox) discard(e *Engine) {
 	b.mu.Lock()
+	before := b.bytes
 	b.items = slices.DeleteFunc(b.items, func(it item) bool { return it.request == nil && !it.end })
 	b.bytes = 0
 	for _, it := range b.items {
 		b.bytes += it.size
 	}
+	e.inboundQueue.Add(int64(b.bytes - before))
 	b.mu.Unlock()
 }
 

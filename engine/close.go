@@ -66,6 +66,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 		if err != nil {
 			c.engine.log.Error("a Close notice cannot be encoded", zapConn(c), zapError(err))
 		}
+		c.rare().noticed = err == nil
 	}
 	c.stopTimer()
 	c.rare().closeBegan = time.Now()

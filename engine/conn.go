@@ -81,6 +81,7 @@ type extra struct {
 	whenQuiet  []func()
 	whenClosed []func(Outcome)
 	closeBegan time.Time // set before the loop is told to close
+	noticed    bool      // a Close notice is queued, or was sent
 	limits     *limits
 	stall      *stall
 	drops      *drops

@@ -110,7 +110,7 @@ func TestAQueueOfAllPoliciesIsWhatASimpleListWouldBe(t *testing.T) {
 			var err error
 			switch broadcast := rnd.IntN(3) == 0; {
 			case broadcast:
-				if n, _ := e.BroadcastWith(slices.Values([]*Conn{c}), m, o, func(*Conn) {}); n == 0 {
+				if n, _ := e.BroadcastWith(slices.Values([]*Conn{c}), m, o, func(*Conn, error) {}); n == 0 {
 					err = ErrDropped
 				}
 			case policy == SlowClose:

@@ -26,6 +26,7 @@ var (
 // load balancer speaks for itself (LOCAL, UNKNOWN), or for a client that has no network address.
 func readProxyHeader(nc net.Conn, deadline time.Time) (client netip.AddrPort, err error) {
 	_ = nc.SetReadDeadline(deadline)
+	defer func() { _ = nc.SetReadDeadline(time.Time{}) }() // what comes next has a time of its own
 	raw, err := proxyHeaderBytes(nc)
 	if err != nil {
 		return client, err

@@ -120,7 +120,9 @@ func Typed[Req, Resp any](f Format, h func(c *Conn, m *protocol.Message, req Req
 			c.failed(m, err)
 			return
 		}
-		_ = c.Reply(m, body)
+		if err := c.Reply(m, body); errors.Is(err, ErrTooLarge) {
+			c.failed(m, err)
+		}
 	}
 }
 

@@ -166,7 +166,7 @@ func (c *Conn) waiting() int {
 	defer c.mu.Unlock()
 	n := int(c.unsent)
 	if c.out != nil {
-		n += len(c.out.b)
+		n += c.out.waits()
 	}
 	return n
 }

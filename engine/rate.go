@@ -60,10 +60,15 @@ func (c *Conn) checkRate(messages, bytes int) {
 	}
 }
 
+// inFlight reports whether a message counts towards MaxRequests.
+func (c *Conn) inFlight(m *protocol.Message) bool {
+	return m.ID != 0 && !m.IsReply() && m.Type < protocol.FirstSystemType && !c.engine.handlers.relays(m)
+}
+
 // requested counts a message that is a request of the application's. It reports whether it was one too many, and then has
 // answered it. It runs on the loop.
 func (c *Conn) requested(m *protocol.Message) (refused bool) {
-	if m.ID == 0 || m.IsReply() || m.Type >= protocol.FirstSystemType || c.engine.handlers.relays(m) {
+	if !c.inFlight(m) {
 		return false
 	}
 	c.mu.Lock()
@@ -85,9 +90,9 @@ func (c *Conn) requested(m *protocol.Message) (refused bool) {
 
 // reply sends the answer to m, whose request is in flight no more.
 func (c *Conn) reply(m *protocol.Message, flags protocol.Flags, body []byte) error {
-	id := m.ID // m may be the loop's, and gone when a write has failed
+	id, counts := m.ID, c.engine.cfg.MaxRequests != noLimit && c.inFlight(m) // m may be the loop's, and gone when a write has failed
 	err := c.sendReply(m, flags, body)
-	if err == nil && id != 0 && c.engine.cfg.MaxRequests != noLimit {
+	if err == nil && counts {
 		c.mu.Lock()
 		if l := c.limited(); l.inFlight[id] > 0 {
 			l.requests--

@@ -76,7 +76,9 @@ func TestMaxRequestsRefusesOneTooMany(t *testing.T) {
 			p.wantError(9, protocol.Refused)
 			p.send(protocol.Message{Type: 2, ID: 10})
 			p.wantError(10, protocol.Refused)
-			p.ask(protocol.Heartbeat, 11, "") // upkeep goes on
+			p.ask(protocol.Heartbeat, 8, "") // upkeep goes on, and is no answer to a request with its ID
+			p.send(protocol.Message{Type: 2, ID: 10})
+			p.wantError(10, protocol.Refused)
 			other.ask(2, 1, "another client's")
 
 			m, c := receive(t, "a request", waiting), receive(t, "a connection", conns)

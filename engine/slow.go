@@ -293,6 +293,7 @@ func (c *Conn) tellDrops(tell func(*Conn, DropReport)) {
 	t := c.extra.drops.untold
 	c.extra.drops.untold, c.extra.drops.listed = tally{}, false
 	c.mu.Unlock()
+	c.countDrops() // what was dropped since others were told
 	if tell == nil || t.messages == 0 {
 		return
 	}

@@ -349,7 +349,7 @@ func TestABroadcastPassesFrozenClients(t *testing.T) {
 			missed := map[*engine.Conn]int{}
 			for i := range n {
 				sent, err := e.BroadcastWith(slices.Values(all), numbered(i), engine.SendOptions{Policy: policy},
-					func(c *engine.Conn) { missed[c]++ })
+					func(c *engine.Conn, _ error) { missed[c]++ })
 				if err != nil || sent > len(all) {
 					t.Fatal(sent, err)
 				}
@@ -411,7 +411,7 @@ func TestSlowPoliciesRaceWithClose(t *testing.T) {
 				for i := 0; ; i++ {
 					o := engine.SendOptions{Policy: policy, Key: fmt.Sprint(i % 3)}
 					if i%2 == 0 {
-						_, _ = e.BroadcastWith(slices.Values([]*engine.Conn{b.conn}), m, o, func(*engine.Conn) {})
+						_, _ = e.BroadcastWith(slices.Values([]*engine.Conn{b.conn}), m, o, func(*engine.Conn, error) {})
 					}
 					if err := b.conn.SendWith(m, o); errors.Is(err, engine.ErrClosed) {
 						return

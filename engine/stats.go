@@ -53,7 +53,7 @@ type Traffic struct {
 	Bytes    uint64 // with headers
 }
 
-// Stats returns a snapshot. It takes a few hundred loads, however many connections there are. Any goroutine may call it.
+// Stats returns a snapshot. It takes a few hundred loads, and a look at each ban, however many connections there are. Any goroutine may call it.
 func (e *Engine) Stats() Stats {
 	handshakes, waiting := e.handshakes.counts()
 	s := Stats{

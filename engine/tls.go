@@ -28,6 +28,7 @@ type secureConn struct {
 	plain     []byte // decrypted and not yet taken; while traffic runs it may lie in the loop's buffer
 	ended     bool   // the peer has said that it sends no more
 	notified  bool   // so have we
+	begun     bool   // traffic has run
 }
 
 const (
@@ -52,10 +53,10 @@ func (a *arrival) secure(ctx context.Context) bool {
 	s := startTLS(a.nc, a.at.tls)
 	if err := e.handshake(ctx, s.tls); err != nil {
 		e.log.Debug("a TLS handshake failed", zap.String("remote", a.remote), zapError(err))
-		if e.untilStop.Err() == nil && a.settle() {
+		if ctx.Err() == nil && a.settle() { // or else giveUp does it
 			e.refused[refusedHandshake].Add(1)
 			e.conns.open.Add(-1)
-			e.gate.leave(a.origin, true)
+			e.gate.leave(a.origin, false)
 			e.accepting.Add(1)
 			go e.lingerOver(a.nc)
 		}
@@ -165,8 +166,10 @@ func (s *secureConn) traffic() (over bool) {
 	case c.state.Load() >= stateClosing, c.quiet.Load(): // from here on nothing is decrypted any more
 		_, _ = s.Conn.Discard(-1)
 		s.plain, s.wire.got = nil, 0
+		c.noteInbound()
 		return false
 	}
+	s.begun = true
 	own := len(s.plain) >= sealSize // a large message gathers in memory of its own
 	buf := s.plain
 	if !own {
@@ -179,6 +182,9 @@ func (s *secureConn) traffic() (over bool) {
 	rest := s.plain[:0]
 	s.plain = buf
 	s.send() // a reply to a key update, or an alert
+	if !c.gone && !c.attended {
+		c.holds()
+	}
 	if !c.gone {
 		l.read(c)
 	}
@@ -246,6 +252,9 @@ func (l *loop) takeOpenBuf() []byte {
 func (s *secureConn) onClose(err error) {
 	if s.ended && err == nil {
 		err = io.EOF
+	}
+	if !s.begun && errors.Is(err, io.EOF) { // it came and went at once: what the handshake had read is delivered first
+		s.traffic()
 	}
 	s.conn.onClose(err)
 	s.plain = nil

@@ -396,7 +396,13 @@ func (c *Conn) flushPart() (more bool) {
 // inside the call.
 func (c *Conn) write(o *outBuf) {
 	_, err := c.gc.Write(o.b)
-	if c.gone || err != nil {
+	if c.gone {
+		return
+	}
+	if err != nil { // TLS is broken
+		c.mu.Lock()
+		c.rare().noticed = false
+		c.mu.Unlock()
 		return
 	}
 	if o.messages > 0 {
@@ -405,6 +411,11 @@ func (c *Conn) write(o *outBuf) {
 			c.binding.Sent(o.typ, o.messages, o.bytes)
 		}
 	}
+	c.holds()
+}
+
+// holds looks whether gnet holds bytes that the socket did not take. It runs on the loop.
+func (c *Conn) holds() {
 	if held := c.gc.OutboundBuffered(); held > 0 {
 		c.mu.Lock()
 		c.unsent = uint32(held)

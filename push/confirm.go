@@ -2,6 +2,7 @@ package push
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/google/uuid"
@@ -14,7 +15,7 @@ import (
 // loop too; nothing is called with it.
 type confirmations struct {
 	mu    sync.Mutex
-	conns map[*engine.Conn]map[uuid.UUID]*wait // open as long as the connection, once it was asked
+	conns map[*engine.Conn]map[uuid.UUID][]*wait // kept as long as the connection is open, once it was asked
 }
 
 // wait is one message that is to be acknowledged. The lock of the confirmations guards it.
@@ -28,7 +29,7 @@ type wait struct {
 
 func newWait(id uuid.UUID) *wait { return &wait{id: id, open: 1, done: make(chan struct{})} }
 
-func (a *confirmations) init() { a.conns = make(map[*engine.Conn]map[uuid.UUID]*wait) }
+func (a *confirmations) init() { a.conns = make(map[*engine.Conn]map[uuid.UUID][]*wait) }
 
 // expect says that the message is about to be sent to c.
 func (a *confirmations) expect(c *engine.Conn, w *wait) {
@@ -36,31 +37,48 @@ func (a *confirmations) expect(c *engine.Conn, w *wait) {
 	defer a.mu.Unlock()
 	waits := a.conns[c]
 	if waits == nil {
-		waits = make(map[uuid.UUID]*wait)
+		waits = make(map[uuid.UUID][]*wait)
 		a.conns[c] = waits
 		context.AfterFunc(c.Context(), func() { a.ended(c) })
 	}
-	if waits[w.id] != nil { // the same message again: the first one's acknowledgement will do for both
-		return
-	}
-	waits[w.id] = w
+	waits[w.id] = append(waits[w.id], w) // the same message again: one acknowledgement does for both
 	w.asked = append(w.asked, c)
 	w.open++
 }
 
-// settle says that c has acknowledged the message, or never will.
-func (a *confirmations) settle(c *engine.Conn, id uuid.UUID, confirmed bool) {
+// confirm says that c has acknowledged the message.
+func (a *confirmations) confirm(c *engine.Conn, id uuid.UUID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	w := a.conns[c][id]
-	if w == nil {
-		return
+	for _, w := range a.conns[c][id] {
+		w.confirmed = append(w.confirmed, c)
+		w.close()
 	}
 	delete(a.conns[c], id)
-	if confirmed {
-		w.confirmed = append(w.confirmed, c)
+}
+
+// unexpect says that the message was not sent to c after all.
+func (a *confirmations) unexpect(c *engine.Conn, w *wait) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.forget(c, w) {
+		w.close()
 	}
-	w.close()
+}
+
+// forget takes w from those that c may acknowledge, and reports whether it was among them. a.mu is held on entry.
+func (a *confirmations) forget(c *engine.Conn, w *wait) bool {
+	waits := a.conns[c][w.id]
+	i := slices.Index(waits, w)
+	if i < 0 {
+		return false
+	}
+	if waits = slices.Delete(waits, i, i+1); len(waits) > 0 {
+		a.conns[c][w.id] = waits
+	} else {
+		delete(a.conns[c], w.id)
+	}
+	return true
 }
 
 // close says that one fewer may acknowledge.
@@ -74,8 +92,10 @@ func (w *wait) close() {
 func (a *confirmations) ended(c *engine.Conn) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, w := range a.conns[c] {
-		w.close()
+	for _, waits := range a.conns[c] {
+		for _, w := range waits {
+			w.close()
+		}
 	}
 	delete(a.conns, c)
 }
@@ -92,9 +112,7 @@ func (a *confirmations) await(ctx context.Context, w *wait) []*engine.Conn {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, c := range w.asked {
-		if a.conns[c][w.id] == w {
-			delete(a.conns[c], w.id) // an acknowledgement that comes later is late
-		}
+		a.forget(c, w) // an acknowledgement that comes later is late
 	}
 	return w.confirmed
 }
@@ -106,5 +124,5 @@ func (a *confirmations) acknowledged(c *engine.Conn, m *protocol.Message) {
 		c.Close(protocol.InvalidMessage, err.Error())
 		return
 	}
-	a.settle(c, id, true)
+	a.confirm(c, id)
 }

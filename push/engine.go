@@ -46,7 +46,8 @@ func NewEngine(b *bridge.Bridge) *Engine {
 // unless m asks for confirmation: then it waits until every session has acknowledged m or ended, until ctx ends, or, where
 // ctx has no deadline, for ConfirmTimeout. A client acknowledges when its handler has returned. Handed over means that the
 // message takes its place in the connection's order; without confirmation nobody knows whether it arrives. A user who has
-// no session here has bridge.ErrUserOffline.
+// no session here has bridge.ErrUserOffline. Everyone is whoever has been let in: a session whose Connected handlers have not
+// returned yet is not among them.
 func (p *Engine) Push(ctx context.Context, to Target, m *Message) ([]Delivery, error) {
 	body, err := protocol.AppendPush(nil, m)
 	if err != nil {
@@ -58,7 +59,7 @@ func (p *Engine) Push(ctx context.Context, to Target, m *Message) ([]Delivery, e
 	}
 	switch {
 	case to.Everyone:
-		err = r.broadcast(p.bridge.Engine().Conns())
+		err = r.broadcast(p.everyone())
 	case to.Sessions != nil:
 		matching, ok := p.bridge.Users().(interface {
 			Matching(usermgr.Filter) iter.Seq[usermgr.SessionInfo]
@@ -76,11 +77,22 @@ func (p *Engine) Push(ctx context.Context, to Target, m *Message) ([]Delivery, e
 	return r.deliveries, err
 }
 
-// conns yields the connections of the sessions that are on this engine.
-func (p *Engine) conns(sessions iter.Seq[usermgr.SessionInfo]) iter.Seq[*engine.Conn] {
-	return func(yield func(*engine.Conn) bool) {
+// conns yields the connections of the sessions that are on this engine, each with its user.
+func (p *Engine) conns(sessions iter.Seq[usermgr.SessionInfo]) iter.Seq2[*engine.Conn, string] {
+	return func(yield func(*engine.Conn, string) bool) {
 		for s := range sessions {
-			if c := p.bridge.Engine().Conn(s.Address.Conn); c != nil && !yield(c) {
+			if c := p.bridge.Engine().Conn(s.Address.Conn); c != nil && !yield(c, s.UserID) {
+				return
+			}
+		}
+	}
+}
+
+// everyone yields the connections that have been let in, each with its user.
+func (p *Engine) everyone() iter.Seq2[*engine.Conn, string] {
+	return func(yield func(*engine.Conn, string) bool) {
+		for c := range p.bridge.Engine().Conns() {
+			if id := c.UserID(); id != "" && !yield(c, id) {
 				return
 			}
 		}
@@ -143,14 +155,12 @@ func (r *run) toUsers(userIDs []string) {
 	}
 }
 
-// broadcast sends to many connections at once.
-func (r *run) broadcast(to iter.Seq[*engine.Conn]) error {
-	bound := func(yield func(*engine.Conn) bool) {
-		for c := range to {
-			id := c.UserID()
-			if id == "" {
-				continue
-			}
+// broadcast sends to many connections at once, each with its user.
+func (r *run) broadcast(to iter.Seq2[*engine.Conn, string]) error {
+	var userID string // of the connection at hand
+	conns := func(yield func(*engine.Conn) bool) {
+		for c, id := range to {
+			userID = id
 			r.expect(c)
 			r.delivery(id).Sessions++
 			if !yield(c) {
@@ -158,13 +168,22 @@ func (r *run) broadcast(to iter.Seq[*engine.Conn]) error {
 			}
 		}
 	}
-	_, err := r.engine.bridge.Engine().BroadcastFunc(bound, r.frame, func(c *engine.Conn) {
+	_, err := r.engine.bridge.Engine().BroadcastFunc(conns, r.frame, func(c *engine.Conn, why error) {
+		if errors.Is(why, engine.ErrClosed) && c.SendMessage(r.frame) == nil {
+			return // it is being let in: the message goes out behind the answer to the logon
+		}
 		r.unexpect(c)
-		d := r.delivery(c.UserID())
-		if d.Sessions--; d.Sessions == 0 {
-			d.Err = bridge.ErrUserOffline
+		d := r.delivery(userID)
+		d.Sessions--
+		if !errors.Is(why, engine.ErrClosed) {
+			d.Err = why
 		}
 	})
+	for i := range r.deliveries {
+		if d := &r.deliveries[i]; d.Sessions == 0 && d.Err == nil {
+			d.Err = bridge.ErrUserOffline
+		}
+	}
 	return err
 }
 
@@ -176,7 +195,7 @@ func (r *run) expect(c *engine.Conn) {
 
 func (r *run) unexpect(c *engine.Conn) {
 	if r.wait != nil {
-		r.engine.confirmations.settle(c, r.wait.id, false)
+		r.engine.confirmations.unexpect(c, r.wait)
 	}
 }
 
@@ -188,6 +207,8 @@ func (r *run) await(ctx context.Context) {
 		defer cancel()
 	}
 	for _, c := range r.engine.confirmations.await(ctx, r.wait) {
-		r.delivery(c.UserID()).Confirmed++
+		if id := c.UserID(); id != "" {
+			r.delivery(id).Confirmed++
+		}
 	}
 }

@@ -181,7 +181,8 @@ func (s *Service) all() []*registered {
 // tells what each did. One that fails, or panics, stops neither the others nor the rest of the users. m gets an ID and a
 // time where it has none, and must not be changed until Push returns.
 //
-// It does not block, and may be called on an event loop, unless m asks for confirmation or a pusher blocks by its nature.
+// It does not block, and may be called on an event loop, unless m asks for confirmation or a pusher blocks by its nature. A
+// pusher that waits for confirmations holds up those behind it, and may use up ctx: register the engine's last.
 func (s *Service) Push(ctx context.Context, to Target, m *Message) Result {
 	if err := complete(m); err != nil {
 		return Result{Err: err}
@@ -247,7 +248,8 @@ func (r *registered) push(ctx context.Context, to Target, m *Message) (o Outcome
 // Kick throws a user out with notice: a KickOut message with the reason, o.Text, goes to every pusher; then each that is a
 // Kicker throws the user out, whether or not a pusher failed. Result.Kicked tells what became of the sessions. The error
 // is usermgr.ErrBlankID, or that of the last Kicker that failed: usermgr.ErrUnknownID for a user who is not online. Kick
-// waits until the sessions have ended, or ctx does; do not call it on an event loop, or in the user's own event handler.
+// waits until the sessions have ended, or ctx does; do not call it on an event loop, in the user's own event handler, or in a
+// message handler of a user whom others may kick: two who kick each other would wait for each other's handlers.
 func (s *Service) Kick(ctx context.Context, userID string, o usermgr.KickOptions) (Result, error) {
 	if userID == "" {
 		return Result{}, usermgr.ErrBlankID
@@ -259,11 +261,23 @@ func (s *Service) Kick(ctx context.Context, userID string, o usermgr.KickOptions
 		if !ok {
 			continue
 		}
-		kicked, kickErr := k.Kick(ctx, userID, o)
+		kicked, kickErr := kick(ctx, k, userID, o)
 		r.Kicked = append(r.Kicked, kicked...)
 		if kickErr != nil {
 			err = kickErr
 		}
 	}
+	if len(r.Kicked) > 0 && errors.Is(err, usermgr.ErrUnknownID) { // online somewhere else
+		err = nil
+	}
 	return r, err
+}
+
+func kick(ctx context.Context, k Kicker, userID string, o usermgr.KickOptions) (kicked []usermgr.Kicked, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return k.Kick(ctx, userID, o)
 }

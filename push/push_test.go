@@ -304,3 +304,78 @@ func TestPushKeepsTheOrder(t *testing.T) {
 		}
 	}
 }
+
+// A message that is too large is told as that for each user, and nobody is waited for.
+func TestPushOfTooMuch(t *testing.T) {
+	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{OutboundLimit: 64 << 10}})
+	srv.Client(t, "ann", client.Config{})
+	m := push.Binary(make([]byte, 128<<10))
+	m.Confirm = true
+	for name, to := range map[string]push.Target{"a user": push.ToUsers("ann"), "everyone": push.ToEveryone()} {
+		r := service.Push(t.Context(), to, m)
+		if n := r.Sessions(); n != 0 {
+			t.Errorf("%s: the result counts %d sessions", name, n)
+		}
+		if ds := r.Outcomes[0].Deliveries; len(ds) != 1 || !errors.Is(ds[0].Err, engine.ErrTooLarge) {
+			t.Errorf("%s: the deliveries are %+v", name, ds)
+		}
+	}
+}
+
+// A message that is under way twice is confirmed to both who wait.
+func TestOneConfirmationDoesForBoth(t *testing.T) {
+	srv, service := newServer(t, rollcalltest.Config{})
+	hold := make(chan struct{})
+	srv.Client(t, "ann", client.Config{OnPush: func(*client.Client, *protocol.PushMessage) { <-hold }})
+	m := push.Text("twice")
+	m.Confirm = true
+	results := make(chan push.Result, 2)
+	for range 2 {
+		go func() { results <- service.Push(t.Context(), push.ToUsers("ann"), m) }()
+	}
+	rollcalltest.Eventually(t, func() bool { s := srv.Users.Sessions("ann"); return s[0].Out.Messages == 2 }, "both are out")
+	close(hold)
+	for range 2 {
+		if r := <-results; r.Confirmed() != 1 {
+			t.Errorf("one of the two has %+v", r)
+		}
+	}
+}
+
+// A session is reached by a filter while its Connected handlers run: the message comes behind the answer to the logon.
+func TestPushReachesWhoIsBeingLetIn(t *testing.T) {
+	srv, service := newServer(t, rollcalltest.Config{})
+	pushed := make(chan push.Result, 1)
+	srv.Users.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) {
+		pushed <- service.Push(context.Background(), push.ToSessions(usermgr.Filter{}), push.Text("welcome"))
+	}})
+	got := make(chan *protocol.PushMessage, 1)
+	srv.Client(t, "ann", receiver(got))
+	if r := <-pushed; r.Sessions() != 1 {
+		t.Errorf("the result is %+v", r)
+	}
+	if p := <-got; string(p.Content) != "welcome" {
+		t.Errorf("ann got %q", p.Content)
+	}
+}
+
+type panickingKicker struct{ failing }
+
+func (panickingKicker) Kick(context.Context, string, usermgr.KickOptions) ([]usermgr.Kicked, error) {
+	panic("kicker")
+}
+
+// S6: a Kicker that panics keeps nobody online elsewhere.
+func TestAPanicOfAKickerStopsNoOther(t *testing.T) {
+	service := push.New()
+	service.Register("first", panickingKicker{})
+	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
+		service.Register("engine", push.NewEngine(s.Bridge))
+	}})
+	srv.Client(t, "ann", client.Config{})
+	r, err := service.Kick(t.Context(), "ann", usermgr.KickOptions{})
+	var panicked *push.PanicError
+	if len(r.Kicked) != 1 || !errors.As(err, &panicked) || srv.Users.IsOnline("ann") {
+		t.Errorf("the kick ended with %+v, %v", r, err)
+	}
+}

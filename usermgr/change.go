@@ -49,7 +49,7 @@ func (c *Change) Wait(ctx context.Context) (sessions int, err error) {
 func (m *Manager) Unregister(userID string, code protocol.CloseCode, text string) *Change {
 	c := newChange()
 	if u := m.users.get(userID); u != nil {
-		c.end(u, ending{code: code, text: text}, nil, nil)
+		c.end(u, ending{code: code, text: text}, nil, nil, nil)
 	}
 	c.partDone(0)
 	return c
@@ -59,7 +59,7 @@ func (m *Manager) Unregister(userID string, code protocol.CloseCode, text string
 func (m *Manager) UnregisterToken(userID, token string, code protocol.CloseCode, text string) *Change {
 	c := newChange()
 	if u := m.users.get(userID); u != nil {
-		c.end(u, ending{code: code, text: text}, func(s *session) bool { return s.token() == token }, nil)
+		c.end(u, ending{code: code, text: text}, func(s *session) bool { return s.token() == token }, nil, nil)
 	}
 	c.partDone(0)
 	return c
@@ -79,7 +79,7 @@ func (m *Manager) UnregisterAt(a Address, code protocol.CloseCode, text string) 
 func (m *Manager) Clear() *Change {
 	c := newChange()
 	for u := range m.users.all() {
-		c.end(u, ending{code: protocol.ServerStopping}, nil, nil)
+		c.end(u, ending{code: protocol.ServerStopping}, nil, nil, nil)
 	}
 	c.partDone(0)
 	return c
@@ -88,12 +88,16 @@ func (m *Manager) Clear() *Change {
 // end ends those of u's sessions that only says, and after them the logons that wait now and are such: its part runs
 // behind them, in turn. A nil only means the whole user, with the grace of one who has no session. recorded, when not nil,
 // is called for each session whose end it is, when that is recorded, with u's lock held. It reports whether there was
-// anything that could end.
-func (c *Change) end(u *user, why ending, only func(*session) bool, recorded func(*session)) (found bool) {
+// anything that could end. meant, when not nil, is called before that for each session that is to end, also for one whose
+// end was recorded before, with u's lock held.
+func (c *Change) end(u *user, why ending, only func(*session) bool, meant, recorded func(*session)) (found bool) {
 	c.open.Add(1)
 	var n int64
 	which := func(s *session) bool { return only == nil || only(s) }
 	record := func(s *session) { // u.mu is held
+		if meant != nil {
+			meant(s)
+		}
 		if s.record(why) {
 			n++
 			if recorded != nil {

@@ -52,7 +52,7 @@ type DisplayItem struct {
 //
 // A look makes at most one call for a user, and none for one whose numbers and address are as they were shown. So a user
 // who has left and come back between two looks is simply shown on, one who came and left is never shown, and one whose
-// session was replaced is shown with the new address. A user is removed when the Disconnected handlers of those who
+// session was replaced is shown with the new address. A user is removed when the Offline handlers of those who
 // subscribed before have returned. Looks read counters that are kept anyway: the message path does nothing for them.
 //
 // stop ends the display and waits for a call of d that is running, unless it is that call's goroutine that stops; no
@@ -68,6 +68,7 @@ func (m *Manager) Display(d UserDisplayer, interval time.Duration) (stop func())
 		to:       d,
 		interval: interval,
 		shown:    make(map[string]*DisplayItem),
+		cause:    make(map[string]protocol.CloseCode),
 		left:     make(map[string]protocol.CloseCode),
 		quit:     make(chan struct{}),
 		ended:    make(chan struct{}),
@@ -75,7 +76,7 @@ func (m *Manager) Display(d UserDisplayer, interval time.Duration) (stop func())
 	if !m.displays.add(v) {
 		return func() {}
 	}
-	unsubscribe := m.Subscribe(Handlers{Disconnected: v.disconnected})
+	unsubscribe := m.Subscribe(Handlers{Disconnected: v.disconnected, Offline: v.offline})
 	go func() {
 		defer close(v.ended)
 		defer m.displays.remove(v)
@@ -93,6 +94,7 @@ type display struct {
 
 	mu    sync.Mutex
 	shown map[string]*DisplayItem       // written by run's goroutine alone, under mu; the items are its own
+	cause map[string]protocol.CloseCode // why those shown lost their last session
 	left  map[string]protocol.CloseCode // who of those shown has gone offline since the last look
 
 	once      sync.Once
@@ -103,17 +105,28 @@ type display struct {
 	panicked  bool          // the look has met a panic
 }
 
-// disconnected notes why a user went offline. It is an event handler, and so comes in the order of the user's changes.
-// Users who are not shown are left out, or a displayer that blocks would let left grow without end.
+// disconnected notes why a user may be about to go offline. It is an event handler, and so comes in the order of the user's
+// changes. Users who are not shown are left out, or a displayer that blocks would let the maps grow without end.
 func (v *display) disconnected(s SessionInfo, why protocol.CloseCode) {
-	if v.manager.IsOnline(s.UserID) {
-		return // the session was replaced
-	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.shown[s.UserID] != nil {
-		v.left[s.UserID] = why
+		v.cause[s.UserID] = why
 	}
+}
+
+// offline notes that a user has gone offline, perhaps some time after the last session.
+func (v *display) offline(u UserData) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.shown[u.UserID] == nil {
+		return
+	}
+	why, known := v.cause[u.UserID]
+	if !known { // the display began within the grace
+		why = protocol.NetworkError
+	}
+	v.left[u.UserID] = why
 }
 
 func (v *display) run() {
@@ -165,6 +178,7 @@ func (v *display) look() {
 // forget makes userID one who is not shown. v.mu is held on entry.
 func (v *display) forget(userID string) {
 	delete(v.shown, userID)
+	delete(v.cause, userID)
 	delete(v.left, userID)
 }
 

@@ -483,3 +483,31 @@ func TestDisplaysAreIndependent(t *testing.T) {
 		}
 	})
 }
+
+// E10, rule 17: a user is shown until the grace is over, also when a kick ends it, and removed with the cause of the last session's end.
+func TestDisplayRemovesWhoseGraceIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, d, _ := displayed(t, usermgr.Config{OfflineGrace: 10 * time.Second})
+		s := logOn(t, m, "ann", newLink(1))
+		bobs := logOn(t, m, "bob", newLink(2))
+		nextLook()
+		d.clear()
+		s.End(protocol.ClientClosed)
+		bobs.End(protocol.NetworkError)
+		nextLook()
+		d.sort()
+		d.expect(t, "set ann@0 in 0 out 0", "set bob@0 in 0 out 0") // online still, and nowhere
+		d.clear()
+		if k, err := m.KickUser("bob", usermgr.KickOptions{}); err != nil {
+			t.Error(err)
+		} else if _, err := k.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+		nextLook()
+		d.expect(t, "remove bob NetworkError")
+		d.clear()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		d.expect(t, "remove ann ClientClosed")
+	})
+}

@@ -57,8 +57,8 @@ type CloseReporter interface {
 type KickOptions struct {
 	// Text is for the user; it goes out with the notice.
 	Text string
-	// RevokeFor is for how long a logon with the token of a kicked session, or with its session ID, is refused with
-	// Unauthorized. A user who logs on without any token is known by nothing else, and not refused: that is the
+	// RevokeFor is for how long a logon with the token of a session that is meant, or with its session ID, is refused with
+	// Unauthorized; also of one that has just ended by itself, or whose user is within Config.OfflineGrace. A user who logs on without any token is known by nothing else, and not refused: that is the
 	// authenticator's to do. 0 or less means not at all.
 	RevokeFor time.Duration
 }
@@ -133,12 +133,13 @@ func (m *Manager) KickUser(userID string, o KickOptions) (*Kick, error) {
 	return m.kick(userID, o, nil)
 }
 
-// KickDevice is KickUser for the user's sessions of one device class.
+// KickDevice is KickUser for the user's sessions of one device class. While a change of the user is under way, such as a logon,
+// it may find no such session in the end, and Wait returns none.
 func (m *Manager) KickDevice(userID string, device uint16, o KickOptions) (*Kick, error) {
 	return m.kick(userID, o, func(s *session) bool { return s.device == device })
 }
 
-// KickSession is KickUser for one session.
+// KickSession is KickUser for one session. Where that is ending by itself at this moment, Wait returns none.
 func (m *Manager) KickSession(sessionID string, o KickOptions) (*Kick, error) {
 	if sessionID == "" {
 		return nil, ErrBlankID
@@ -159,17 +160,28 @@ func (m *Manager) kick(userID string, o KickOptions, only func(*session) bool) (
 		return nil, ErrUnknownID
 	}
 	k := &Kick{change: newChange(), closed: newChange()}
-	found := k.change.end(u, ending{protocol.KickedOut, o.Text, k}, only, func(s *session) {
-		if o.RevokeFor > 0 {
-			m.revoked.add(u.id, s, time.Now().Add(o.RevokeFor))
+	var revoke func(*session)
+	if until := time.Now().Add(o.RevokeFor); o.RevokeFor > 0 {
+		revoke = func(s *session) { m.revoked.add(u.id, until, s.token(), s.ID()) }
+		if only == nil {
+			u.revokeLast(until)
 		}
-		k.add(s)
-	})
+	}
+	found := k.change.end(u, ending{protocol.KickedOut, o.Text, k}, only, revoke, k.add)
 	k.change.partDone(0)
 	if !found {
 		return nil, ErrUnknownID
 	}
 	return k, nil
+}
+
+// revokeLast refuses the token of a user's last session, of one who is within the grace.
+func (u *user) revokeLast(until time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if p := u.past.Load(); p != nil && p.lastID != "" && u.oldest.Load() == nil {
+		u.manager.revoked.add(u.id, until, p.lastToken, p.lastID)
+	}
 }
 
 // add is called when a session's end is recorded, with the user's lock held.

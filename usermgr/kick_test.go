@@ -473,3 +473,38 @@ func TestCloseOutcomesHaveNames(t *testing.T) {
 		}
 	}
 }
+
+// H2: a token is revoked too when its session has just ended by itself, or its user is within the grace.
+func TestRevokeReachesSessionsThatAreOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, _ := watched(t, usermgr.Config{OfflineGrace: time.Minute})
+		refused := func(token string) bool {
+			_, err := m.Register(t.Context(), usermgr.Logon{UserID: "ann", Token: token}, newLink(99))
+			var ce *protocol.CloseError
+			return errors.As(err, &ce) && ce.Code == protocol.Unauthorized
+		}
+		s := logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: "in the grace"}, newLink(1))
+		s.End(protocol.NetworkError)
+		synctest.Wait()
+		if _, err := m.KickUser("ann", usermgr.KickOptions{RevokeFor: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		if !refused("in the grace") {
+			t.Error("the token of a user within the grace is let in")
+		}
+
+		link := newLink(2)
+		link.handlerStarts() // so that the end takes a while
+		s = logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: "dying"}, link)
+		s.End(protocol.NetworkError)
+		synctest.Wait()
+		k, err := m.KickSession(s.ID(), usermgr.KickOptions{RevokeFor: time.Hour})
+		link.handlerReturns()
+		if got := kicked(t, k, err); len(got) != 0 {
+			t.Errorf("a kick of a session that was ending by itself tells of %q", got)
+		}
+		if !refused("dying") {
+			t.Error("the token of a session that was about to end is let in")
+		}
+	})
+}

@@ -64,7 +64,10 @@ func (u *user) logOn(p *pendingLogon) {
 			h.Connected(u.info(s))
 		}
 	})
-	s.touch() // nobody could report the client's bytes before: the logon's own time is no silence
+	s.touch()                              // nobody could report the client's bytes before: the logon's own time is no silence
+	if m.revoked.refuses(u.id, &p.logon) { // revoked while its turn was under way
+		s.end(ending{code: protocol.Unauthorized, text: "the token was revoked"})
+	}
 	p.session = s
 }
 
@@ -205,6 +208,9 @@ func (u *user) bind(old, next *session, final *SessionInfo) (cameOnline bool) {
 		p.dropped.add(final.Dropped)
 		p.active = final.LastActive // later than any before
 		delete(p.tags, old)
+		if m.grace > 0 {
+			p.lastToken, p.lastID = final.Token, final.SessionID
+		}
 	}
 	if next != nil {
 		cameOnline = !u.online

@@ -16,8 +16,8 @@ type revokedToken struct{ userID, token string }
 
 const leastSweep = 64
 
-// add refuses the session's token, and its ID, from now on.
-func (r *revokedTokens) add(userID string, s *session, until time.Time) {
+// add refuses a session's token, and its ID, from now on.
+func (r *revokedTokens) add(userID string, until time.Time, tokens ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.until == nil {
@@ -32,7 +32,7 @@ func (r *revokedTokens) add(userID string, s *session, until time.Time) {
 		}
 		r.sweep = max(2*len(r.until), leastSweep)
 	}
-	for _, token := range []string{s.token(), s.ID()} {
+	for _, token := range tokens {
 		if t := (revokedToken{userID, token}); r.until[t].Before(until) {
 			r.until[t] = until
 		}

@@ -7,18 +7,12 @@ import (
 	"time"
 )
 
-func withToken(token string) *session {
-	s := new(session)
-	s.rare.Store(&rare{token: token})
-	return s
-}
-
 // H3: tokens that are refused no more are forgotten, so that kicks do not pile up.
 func TestRevokedTokensAreForgottenInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r revokedTokens
 		for i := range 100 * leastSweep {
-			r.add("ann", withToken(fmt.Sprint(i)), time.Now().Add(leastSweep*time.Second))
+			r.add("ann", time.Now().Add(leastSweep*time.Second), fmt.Sprint(i), fmt.Sprint("session ", i))
 			time.Sleep(time.Second)
 		}
 		if n := len(r.until); n > 4*leastSweep {
@@ -36,9 +30,8 @@ func TestRevokedTokensAreForgottenInTime(t *testing.T) {
 func TestLongestRevocationCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r revokedTokens
-		s := withToken("x")
 		for _, d := range []time.Duration{time.Second, time.Hour, time.Minute} {
-			r.add("ann", s, time.Now().Add(d))
+			r.add("ann", time.Now().Add(d), "x")
 		}
 		time.Sleep(time.Hour - 1)
 		if !r.refuses("ann", &Logon{Token: "x"}) {

@@ -35,6 +35,8 @@ type past struct {
 	in, out, dropped Traffic             // of the sessions that have ended since the user came online
 	since            int64               // when that was, Unix nanoseconds; 0 while no session has ended
 	active           time.Time           // when the last of them was active
+	lastToken        string              // of the session that ended last, with Config.OfflineGrace
+	lastID           string              // and its ID
 	grace            *time.Timer         // runs while a user without a session still counts as online
 }
 

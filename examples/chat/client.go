@@ -155,6 +155,9 @@ func (t *chat) do(ctx context.Context, c *client.Client, line string) error {
 	case strings.HasPrefix(word, "/"):
 		return fmt.Errorf("%s? /help tells what you can do", word)
 	case strings.HasPrefix(word, "@"):
+		if word == "@" || strings.HasPrefix(word, "@_") {
+			return errors.New("to whom? @bob hello")
+		}
 		_, err := c.RequestTo(ctx, word[1:], say, []byte(rest)) // answered by the client of the user
 		return err
 	}

@@ -147,7 +147,14 @@ func (j *judge) mayBeRevoked(c *connection) bool {
 			continue
 		}
 		for _, k := range j.conns {
-			if j.meant(a, k) && j.shows(c, k) && c.logon.fromAt < j.of(k.number).disconnected.fromAt+a.revoke {
+			if !j.shows(c, k) {
+				continue
+			}
+			if j.meant(a, k) && c.logon.fromAt < j.of(k.number).disconnected.fromAt+a.revoke {
+				return true
+			}
+			// One that was ending by itself, or whose user was within the grace, is revoked too.
+			if j.names(a, k) && c.logon.fromAt < a.fromAt+a.revoke {
 				return true
 			}
 		}

@@ -137,6 +137,9 @@ func (j *judge) cause(c *connection, b *befallen) {
 			could(a.from)
 		}
 	}
+	if code == protocol.Unauthorized && j.mayBeRevoked(c) { // while its turn was under way
+		could(b.connected.from)
+	}
 	if first < 0 {
 		j.complain(j.wrongly(c, b), c.user, "%v came, and nobody had asked for that", b.disconnected)
 		return
