@@ -86,7 +86,7 @@ all this and writes this page; do not edit it. On a quiet machine with Linux and
 	cd bench && go run ./cmd/bench -short            # rough figures in three minutes; nothing is written
 	cd bench && go run ./cmd/bench -only echo,push   # some of the tables; the others stay as they are
 
-Machine: %s, %d processors, Linux %s. Versions: %s.
+Versions: %s. Each table says on which machine it was measured, and when.
 
 The servers, each a process of its own on one processor; the load generator, one thread that polls non-blocking sockets,
 has another. All speak over loopback.
@@ -107,7 +107,7 @@ Runs of the servers alternate (A B C, C B A, A B C …). A ratio is that of two 
 rounds with the quartiles in brackets. CPU time is the server's own (user + system), which is steadier than its rate. A
 server or a generator that uses its processor to 95 %% or more is what limits the rate. The targets are Rollcall's; minimal is
 held against them too.`,
-		processor(), runtime.NumCPU(), kernel(), b.versions())
+		b.versions())
 }
 
 // beginning is when a table was begun, and what had been used of the machine by then.
@@ -131,8 +131,8 @@ func (b *bench) provenance(began beginning) string {
 	}
 	took := time.Since(began.time)
 	others := process.Busy() - began.busy - (process.Used() - began.used)
-	return fmt.Sprintf("Measured on %s at %s, in %v%s. Meanwhile other work took %.0f %% of the machine.%s",
-		began.time.Format("2006-01-02"), commit(), took.Round(time.Second), rounds,
+	return fmt.Sprintf("Measured on %s at %s (%s, %d processors, Linux %s), in %v%s. Meanwhile other work took %.0f %% of the machine.%s",
+		began.time.Format("2006-01-02"), commit(), processor(), runtime.NumCPU(), kernel(), took.Round(time.Second), rounds,
 		100*max(others.Seconds(), 0)/took.Seconds()/float64(runtime.NumCPU()), rough)
 }
 
