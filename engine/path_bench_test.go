@@ -17,6 +17,7 @@ type memoryConn struct {
 	wrote int
 }
 
+func (c *memoryConn) Fd() int                           { return -1 } // which takes nothing
 func (c *memoryConn) InboundBuffered() int              { return len(c.in) }
 func (c *memoryConn) OutboundBuffered() int             { return 0 }
 func (c *memoryConn) Peek(int) ([]byte, error)          { return c.in, nil }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/panjf2000/gnet/v2"
+
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -395,7 +397,12 @@ func (c *Conn) flushPart() (more bool) {
 // write hands o to gnet, which sends what the socket takes and holds the rest. A write that fails closes the connection
 // inside the call.
 func (c *Conn) write(o *outBuf) {
-	_, err := c.gc.Write(o.b)
+	var err error
+	if _, encrypts := c.gc.(*secureConn); encrypts {
+		_, err = c.gc.Write(o.b)
+	} else {
+		err = writeSocket(c.gc, o.b)
+	}
 	if c.gone {
 		return
 	}
@@ -412,6 +419,18 @@ func (c *Conn) write(o *outBuf) {
 		}
 	}
 	c.holds()
+}
+
+// writeSocket hands b to gnet, or to the socket itself where it takes all that at once.
+func writeSocket(gc gnet.Conn, b []byte) error {
+	if len(b) > 0 && len(b) <= 2*flushSize && gc.OutboundBuffered() == 0 {
+		b = b[writeNow(gc.Fd(), b):]
+		if len(b) == 0 {
+			return nil
+		}
+	}
+	_, err := gc.Write(b)
+	return err
 }
 
 // holds looks whether gnet holds bytes that the socket did not take. It runs on the loop.
