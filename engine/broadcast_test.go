@@ -49,6 +49,25 @@ func TestABroadcastReachesEveryConnectionInOrder(t *testing.T) {
 	}
 }
 
+// Conns yields the connections in the order in which they came.
+func TestConnsComeInOrder(t *testing.T) {
+	e := newEcho(engine.Config{Loops: 2})
+	r := serve(t, e)
+	for range 100 {
+		dial(t, r.addr).ask(1, 1, "")
+	}
+	n, last := 0, uint64(0)
+	for c := range e.Conns() {
+		if c.ID() <= last {
+			t.Errorf("connection %d came after %d", c.ID(), last)
+		}
+		n, last = n+1, c.ID()
+	}
+	if n != 100 {
+		t.Errorf("there are %d connections, want 100", n)
+	}
+}
+
 // A broadcast that cannot be encoded goes to nobody.
 func TestABroadcastThatCannotBeEncodedIsAnError(t *testing.T) {
 	e := newEcho(engine.Config{})

@@ -53,7 +53,12 @@ func (p *Engine) Push(ctx context.Context, to Target, m *Message) ([]Delivery, e
 	if err != nil {
 		return nil, err
 	}
-	r := &run{engine: p, frame: &protocol.Message{Type: protocol.Push, Body: body}, index: make(map[string]int, len(to.Users))}
+	users := len(to.Users)
+	if to.Everyone {
+		users = p.bridge.Engine().Stats().States.Bound
+	}
+	r := &run{engine: p, frame: &protocol.Message{Type: protocol.Push, Body: body},
+		deliveries: make([]Delivery, 0, users), index: make(map[string]int, users)}
 	if m.Confirm {
 		r.wait = newWait(m.ID)
 	}
