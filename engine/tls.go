@@ -318,7 +318,7 @@ func (s *secureConn) send() {
 	if len(b) == 0 || s.conn.gone {
 		return
 	}
-	_ = writeSocket(s.Conn, b) // a failure closes the connection, which shows in gone
+	_, _ = s.Conn.Write(b) // a failure closes the connection, which shows in gone
 	s.conn.loop.sealBuf = b[:0]
 }
 

@@ -323,7 +323,7 @@ func (c *Conn) flushBatch() {
 		return
 	}
 	if c.gc.OutboundBuffered() == 0 {
-		c.write(batch)
+		c.write(batch, true)
 		batch.reset()
 		return
 	}
@@ -383,7 +383,7 @@ func (c *Conn) flushPart() (more bool) {
 	if o == nil {
 		return false
 	}
-	c.write(o)
+	c.write(o, o.shared)
 	o.release()
 	if c.gone {
 		return false
@@ -395,13 +395,14 @@ func (c *Conn) flushPart() (more bool) {
 }
 
 // write hands o to gnet, which sends what the socket takes and holds the rest. A write that fails closes the connection
-// inside the call.
-func (c *Conn) write(o *outBuf) {
+// inside the call. Where o is not what goroutines queue meanwhile, but replies or a broadcast, the scheduler need not hear of
+// the write; they, however, want the processor between the writes.
+func (c *Conn) write(o *outBuf, alone bool) {
 	var err error
-	if _, encrypts := c.gc.(*secureConn); encrypts {
-		_, err = c.gc.Write(o.b)
-	} else {
+	if _, encrypts := c.gc.(*secureConn); alone && !encrypts {
 		err = writeSocket(c.gc, o.b)
+	} else {
+		_, err = c.gc.Write(o.b)
 	}
 	if c.gone {
 		return
