@@ -20,8 +20,8 @@ const perSecond = 200_000 / 60
 func TestChurn(t *testing.T) {
 	returnsTheDescriptors(t)
 	duration := sized(500*time.Millisecond, 2*time.Second, soakTime())
-	s := startServer(t, settings{CollectBeforeStats: true})
-	h := startHealthy(t, s.addr, 1)
+	s := startServer(t, settings{})
+	h := startHealthy(t, s.at, 1)
 	began := time.Now()
 	var made, loggedOn, failed atomic.Int64
 	places := make(chan int, perSecond) // to connect; what is not taken within a second is lost
@@ -30,7 +30,7 @@ func TestChurn(t *testing.T) {
 		churning.Go(func() {
 			for i := range places {
 				made.Add(1)
-				if err := visit(s.addr, fmt.Sprint("user", w, ".", i%1000), i); err != nil {
+				if err := visit(s.at, fmt.Sprint("user", w, ".", i%1000), i); err != nil {
 					failed.Add(1)
 					continue
 				}
@@ -58,7 +58,7 @@ func TestChurn(t *testing.T) {
 	samples := 10
 	for i := range samples {
 		time.Sleep(time.Until(began.Add(duration * time.Duration(i+1) / time.Duration(samples))))
-		st := s.stats()
+		st := s.collected()
 		if i == 1 {
 			first = st
 		}
@@ -87,8 +87,8 @@ func TestChurn(t *testing.T) {
 }
 
 // visit logs on, asks three times, and leaves.
-func visit(addr, user string, how int) error {
-	p, err := dial(addr)
+func visit(at target, user string, how int) error {
+	p, err := dial(at)
 	if err != nil {
 		return err
 	}

@@ -101,7 +101,7 @@ func (s *script) bytes(n int) []byte {
 type fuzzed struct {
 	engine *engine.Engine
 	bridge *bridge.Bridge
-	addr   string
+	at     target
 	users  atomic.Pointer[contract.Manager]
 	stop   func()
 }
@@ -124,7 +124,7 @@ func newFuzzed(t testing.TB, workers int) *fuzzed {
 	if err := s.engine.Listen(); err != nil {
 		t.Fatal(err)
 	}
-	s.addr = s.engine.Addrs()[0].String()
+	s.at.Addr = s.engine.Addrs()[0].String()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.engine.Run(ctx) }()
@@ -142,7 +142,7 @@ func (s *fuzzed) run(t *testing.T, mode usermgr.RelogonMode, in *script) {
 	users := contract.New(usermgr.Config{Relogon: mode, Checker: heartbeat.Off, Logger: zap.NewNop()})
 	users.Subscribe(usermgr.Handlers{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) {}})
 	s.users.Store(users)
-	well, err := dial(s.addr)
+	well, err := dial(s.at)
 	if err == nil {
 		_, err = well.logOn("healthy")
 	}
@@ -243,7 +243,7 @@ func (f *fuzzing) step(in *script) {
 // conn returns a connection, which is made when it is first used.
 func (f *fuzzing) conn(i int) *fuzzPeer {
 	if f.conns[i] == nil {
-		p, err := dial(f.s.addr)
+		p, err := dial(f.s.at)
 		if err != nil {
 			return nil
 		}

@@ -16,14 +16,14 @@ import (
 func TestClientsAreKilled(t *testing.T) {
 	returnsTheDescriptors(t)
 	s := startServer(t, settings{PushEvery: 20 * time.Millisecond})
-	h := startHealthy(t, s.addr, 2)
+	h := startHealthy(t, s.at, 2)
 	before := s.stats()
 	var users int
 	for round := range sized(1, 3, 50) {
 		var dead, alive *child
 		for _, c := range []**child{&dead, &alive} {
 			prefix := fmt.Sprintf("user%d.%d.", round, users)
-			*c = startChild(t, "clients", crowd{Addr: s.addr, Prefix: prefix, Users: 100, Every: 5 * time.Millisecond, Deaf: true})
+			*c = startChild(t, "clients", crowd{At: s.at, Prefix: prefix, Users: 100, Every: 5 * time.Millisecond, Deaf: true})
 			if got := (*c).line(); got != "ready" {
 				t.Fatal(got)
 			}
@@ -53,11 +53,11 @@ func TestServerThatIsStoppedAndGoesOn(t *testing.T) {
 	silence := sized(700*time.Millisecond, 2*time.Second, 30*time.Second)
 	s := startServer(t, settings{Interval: 200 * time.Millisecond, Timeout: silence})
 	const users = 100
-	c := startChild(t, "clients", crowd{Addr: s.addr, Prefix: "user", Users: users, Every: 100 * time.Millisecond})
+	c := startChild(t, "clients", crowd{At: s.at, Prefix: "user", Users: users, Every: 100 * time.Millisecond})
 	if got := c.line(); got != "ready" {
 		t.Fatal(got)
 	}
-	ghost := online(t, s.addr, "ghost")
+	ghost := online(t, s.at, "ghost")
 	stopped := silence + sized(200*time.Millisecond, time.Second, 30*time.Second)
 	s.signal(syscall.SIGSTOP)
 	time.Sleep(stopped) // is what is tested

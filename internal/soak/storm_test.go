@@ -30,7 +30,7 @@ func TestStormAfterARestart(t *testing.T) {
 			defer func() { <-slots }()
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
-			c, err := client.Dial(ctx, s.addr, client.Config{UserID: fmt.Sprint("user", i), HeartbeatInterval: -1,
+			c, err := client.Dial(ctx, s.at.Addr, client.Config{UserID: fmt.Sprint("user", i), HeartbeatInterval: -1,
 				ReconnectMax: sized(500*time.Millisecond, time.Second, 5*time.Second),
 				StateChanged: func(_ *client.Client, st client.State, err error) {
 					switch st {
@@ -60,7 +60,7 @@ func TestStormAfterARestart(t *testing.T) {
 			s.end()
 		}
 		down := time.Since(began)
-		s = startServer(t, settings{Addr: s.addr})
+		s = startServer(t, settings{Addr: s.at.Addr})
 		up := time.Now()
 		want := int64(n * (round + 2))
 		eventually(t, "all clients are back", func() bool { return online.Load() == want })
