@@ -25,11 +25,14 @@ import (
 // orders are what a process of attackers is told.
 type orders struct {
 	At        target
-	Flood     string
+	Flood     string // a name in floods, or visits
 	Attackers int
-	Addresses int // 127.0.1.1 and so on
+	Addresses int // 127.0.1.1 and so on; 0 leaves it to the system
 	Rate      int // attacks a second, all attackers together; 0 for as many as are answered
 }
+
+// visits are those of TestChurn.
+const visits = "visits"
 
 // toll is what the attackers have seen.
 type toll struct {
@@ -71,7 +74,11 @@ func attackMain() {
 	over := make(chan struct{})
 	var places *pacer
 	if o.Rate > 0 {
-		places = newPacer(o.Rate, over)
+		within := 100 * time.Millisecond // a flood is no worse after a pause
+		if o.Flood == visits {
+			within = time.Second
+		}
+		places = newPacer(o.Rate, within, over)
 	}
 	hello := clientHello()
 	attackers := make([]*attacker, o.Attackers)
@@ -79,10 +86,19 @@ func attackMain() {
 	var attacking sync.WaitGroup
 	for i := range attackers {
 		a := &attacker{orders: o, number: i, at: netip.MustParseAddrPort(o.At.Addr), places: places, over: over,
-			from: netip.AddrFrom4([4]byte{127, 0, 1, byte(1 + i%o.Addresses)}), hello: hello[:len(hello)/2], ends: make(map[string]int)}
-		a.At.From = a.from.String()
+			hello: hello[:len(hello)/2], ends: make(map[string]int)}
+		if o.Addresses > 0 {
+			a.from = netip.AddrFrom4([4]byte{127, 0, 1, byte(1 + i%o.Addresses)})
+			a.At.From = a.from.String()
+		}
 		attackers[i] = a
-		attacking.Go(func() { floods[o.Flood].attack(a) })
+		attacking.Go(func() {
+			if o.Flood == visits {
+				a.visits()
+			} else {
+				floods[o.Flood].attack(a)
+			}
+		})
 	}
 	fmt.Println("ready")
 	bufio.NewScanner(os.Stdin).Scan()
@@ -172,7 +188,7 @@ func (a *attacker) raw(do func(rawConn) string) {
 	}
 	a.reader.at, a.reader.end = 0, 0
 	a.ended(do(c))
-	c.close()
+	c.reset()
 }
 
 // holds makes a connection that does something and then waits for its end.

@@ -42,8 +42,8 @@ func (f flood) run(t *testing.T, name string, l limits) {
 	}
 	s := startServer(t, cfg)
 	h := startHealthy(t, s.at, 4)
-	h.newcomers(s.at)
 	before := s.collected()
+	h.newcomers(s.at)
 
 	calm := h.phase(duration / 2)
 	attack := startIdle(t, "attack", orders{At: s.at, Flood: name, Attackers: f.attackers, Addresses: f.addresses, Rate: f.rate})

@@ -42,7 +42,7 @@ func dialRaw(at netip.AddrPort, from netip.Addr) (rawConn, error) {
 	if from.IsValid() {
 		_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_IP, bindAddressNoPort, 1)
 		if err := syscall.Bind(fd, rawAddr(netip.AddrPortFrom(from, 0))); err != nil {
-			c.close()
+			c.reset()
 			return -1, fmt.Errorf("bind: %w", err)
 		}
 	}
@@ -52,15 +52,16 @@ func dialRaw(at netip.AddrPort, from netip.Addr) (rawConn, error) {
 			return c, nil
 		case syscall.EINTR: // a signal of the Go scheduler's
 		default:
-			c.close()
+			c.reset()
 			return -1, fmt.Errorf("connect: %w", err)
 		}
 	}
 }
 
-func (c rawConn) close() { _ = syscall.Close(int(c)) }
+func (c rawConn) reset() { _ = syscall.Close(int(c)) }
 
-func (c rawConn) endSide() { _ = syscall.Shutdown(int(c), syscall.SHUT_WR) }
+// CloseWrite ends the client's side.
+func (c rawConn) CloseWrite() error { return syscall.Shutdown(int(c), syscall.SHUT_WR) }
 
 func (c rawConn) write(b []byte) error {
 	for len(b) > 0 {
@@ -133,10 +134,9 @@ func (r *rawReader) hearOut(c rawConn) (code protocol.CloseCode) {
 // pacer lets something be done at a rate.
 type pacer struct{ places chan struct{} }
 
-// newPacer returns one that hands out places until over is closed. Those that nobody takes within a tenth of a second are
-// lost.
-func newPacer(perSecond int, over <-chan struct{}) *pacer {
-	p := &pacer{make(chan struct{}, perSecond/10+1)}
+// newPacer returns one that hands out places until over is closed. Those that nobody takes within a time are lost.
+func newPacer(perSecond int, within time.Duration, over <-chan struct{}) *pacer {
+	p := &pacer{make(chan struct{}, int(float64(perSecond)*within.Seconds())+1)}
 	go func() {
 		defer close(p.places)
 		tick := time.NewTicker(time.Millisecond)
