@@ -4,6 +4,7 @@ package soak
 
 import (
 	"maps"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ const floodBudget = 64 << 20
 
 // advised are the limits that docs/security.md advises for 10,000 connections.
 var advised = limits{MaxPerAddress: 100, MaxPerSubnet: 1000, AcceptRate: 2000, Bans: engine.Bans{FailedLogons: 50, Flaps: 300},
-	MemoryBudget: floodBudget, MaxMessageRate: 2000, MaxAuthenticating: 256, MaxLogons: 256}
+	MemoryBudget: floodBudget, MaxMessageRate: 2000, MaxAuthenticating: 256, MaxLogons: 256, Procs: runtime.NumCPU() + 2}
 
 // Rule 15: a flood of connections that want nothing good, against a server with the default limits, and against one with
 // those that are advised. Healthy connections go on, and when it is over the server holds no more than before.
@@ -31,7 +32,7 @@ func TestFloods(t *testing.T) {
 
 func (f flood) run(t *testing.T, name string, l limits) {
 	returnsTheDescriptors(t)
-	duration := sized(200*time.Millisecond, 500*time.Millisecond, 20*time.Second)
+	duration := sized(200*time.Millisecond, 500*time.Millisecond, min(soakTime()/3, 20*time.Second))
 	cfg := settings{Authenticate: true, CloseTimeout: time.Second, Limits: l}
 	if f.overTLS {
 		cfg.TLS = newCertificate(t)

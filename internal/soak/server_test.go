@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -66,6 +67,7 @@ type limits struct {
 	Bans                         engine.Bans
 	MemoryBudget, MaxMessageRate int
 	MaxAuthenticating, MaxLogons int
+	Procs                        int // GOMAXPROCS of the process, whose event loops are as many as otherwise
 }
 
 // certificate are the files of a server's certificate, of its key, and of the authority behind it.
@@ -127,6 +129,9 @@ func serverMain() {
 			fmt.Println(err)
 			os.Exit(1)
 		}
+	}
+	if s.Limits.Procs > 0 {
+		runtime.GOMAXPROCS(s.Limits.Procs)
 	}
 	p := &process{settings: s, st: state{Codes: make(map[string]int), Warnings: make(map[string]int)}}
 	if err := p.run(); err != nil {
