@@ -22,8 +22,10 @@ var advised = limits{MaxPerAddress: 100, MaxPerSubnet: 1000, AcceptRate: 2000, B
 // Rule 15: a flood of connections that want nothing good, against a server with the default limits, and against one with
 // those that are advised. Healthy connections go on, and when it is over the server holds no more than before.
 func TestFloods(t *testing.T) {
+	returnsTheDescriptors(t)
 	for _, name := range slices.Sorted(maps.Keys(floods)) {
 		t.Run(name, func(t *testing.T) {
+			besideOthers(t)
 			t.Run("default limits", func(t *testing.T) { floods[name].run(t, name, limits{}) })
 			t.Run("advised limits", func(t *testing.T) { floods[name].run(t, name, advised) })
 		})
@@ -31,8 +33,8 @@ func TestFloods(t *testing.T) {
 }
 
 func (f flood) run(t *testing.T, name string, l limits) {
-	returnsTheDescriptors(t)
-	duration := sized(200*time.Millisecond, 500*time.Millisecond, min(soakTime()/3, 20*time.Second))
+	besideOthers(t)
+	duration := sized(200*time.Millisecond, 300*time.Millisecond, min(soakTime()/3, 20*time.Second))
 	cfg := settings{Authenticate: true, CloseTimeout: time.Second, Limits: l}
 	if f.overTLS {
 		cfg.TLS = newCertificate(t)

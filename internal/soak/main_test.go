@@ -49,6 +49,13 @@ func sized[T any](short, normal, soak T) T {
 	return normal
 }
 
+// besideOthers lets a test that mostly waits run beside others, unless it is one of make soak, which measure.
+func besideOthers(t *testing.T) {
+	if soakTime() == 0 {
+		t.Parallel()
+	}
+}
+
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()

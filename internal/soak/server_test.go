@@ -114,6 +114,7 @@ type state struct {
 	Codes                   map[string]int // of Disconnected
 	MessagesIn              int            // of sessions that have ended
 	SessionsDropped         int            // sessions that have ended, of whose messages some were dropped
+	Droppers                int            // connections of which OnDropped was told
 	Warnings                map[string]int // what the engine has logged
 	Ended                   string         // what Run returned when nobody had asked for it
 }
@@ -133,7 +134,7 @@ func serverMain() {
 	if s.Limits.Procs > 0 {
 		runtime.GOMAXPROCS(s.Limits.Procs)
 	}
-	p := &process{settings: s, st: state{Codes: make(map[string]int), Warnings: make(map[string]int)}}
+	p := &process{settings: s, st: state{Codes: make(map[string]int), Warnings: make(map[string]int)}, droppers: make(map[uint64]bool)}
 	if err := p.run(); err != nil {
 		fmt.Fprintln(os.Stderr, "the server:", err)
 		os.Exit(1)
@@ -147,8 +148,9 @@ type process struct {
 	bridge   *bridge.Bridge
 	eaten    []*os.File
 
-	mu sync.Mutex
-	st state
+	mu       sync.Mutex
+	st       state
+	droppers map[uint64]bool
 }
 
 func (p *process) run() error {
@@ -170,7 +172,7 @@ func (p *process) run() error {
 		OutboundLimit: s.OutboundLimit, WriteTimeout: s.WriteTimeout, SlowPolicy: s.SlowPolicy, LogonTimeout: s.LogonTimeout,
 		HandshakeTimeout: s.HandshakeTimeout, CloseTimeout: s.CloseTimeout, MaxPerAddress: s.Limits.MaxPerAddress,
 		MaxPerSubnet: s.Limits.MaxPerSubnet, AcceptRate: s.Limits.AcceptRate, Bans: s.Limits.Bans,
-		MemoryBudget: s.Limits.MemoryBudget, MaxMessageRate: s.Limits.MaxMessageRate, Logger: p.logger()})
+		MemoryBudget: s.Limits.MemoryBudget, MaxMessageRate: s.Limits.MaxMessageRate, OnDropped: p.onDropped, Logger: p.logger()})
 	cfg := bridge.Config{LogonDeadline: patience, MaxAuthenticating: s.Limits.MaxAuthenticating, MaxLogons: s.Limits.MaxLogons,
 		Logger: nop}
 	if s.Authenticate {
@@ -247,6 +249,13 @@ func (p *process) stats(ended chan error) string {
 		return err.Error()
 	}
 	return string(b)
+}
+
+func (p *process) onDropped(c *engine.Conn, _ engine.DropReport) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.droppers[c.ID()] = true
+	p.st.Droppers = len(p.droppers)
 }
 
 // logger counts what the engine warns of, as an operator would have it written.

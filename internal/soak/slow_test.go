@@ -112,9 +112,10 @@ const overBudget = "a connection is closed: more waits than the memory budget al
 // KiB besides. Each of those is closed, or loses messages, as the policy says, the server's memory stays within what it
 // allows them, and the others get all that is pushed.
 func TestPeersThatNeverRead(t *testing.T) {
-	n := sized(20, 200, 200)
+	returnsTheDescriptors(t)
+	n := sized(20, 50, 200)
 	const limit, budget = 256 << 10, 80 << 20
-	within := sized(200*time.Millisecond, 500*time.Millisecond, 2*time.Second)
+	within := sized(200*time.Millisecond, 300*time.Millisecond, 2*time.Second)
 	byBudget := n * 64 << 10
 	for _, v := range []neverRead{
 		{"OutboundLimit", settings{OutboundLimit: limit, WriteTimeout: -1, Limits: limits{MemoryBudget: budget}}, closes, false},
@@ -129,7 +130,7 @@ func TestPeersThatNeverRead(t *testing.T) {
 }
 
 func (v neverRead) run(t *testing.T, n int) {
-	returnsTheDescriptors(t)
+	besideOthers(t)
 	v.cfg.PushEvery, v.cfg.PushBulk, v.cfg.CloseTimeout = 20*time.Millisecond, sized(16, 16, 4)<<10, 500*time.Millisecond
 	if v.secure {
 		v.cfg.TLS = newCertificate(t)
@@ -210,7 +211,7 @@ func (v neverRead) least() time.Duration {
 	if v.does == closes {
 		return 0
 	}
-	return sized(500*time.Millisecond, time.Second, 10*time.Second)
+	return sized(300*time.Millisecond, 500*time.Millisecond, 10*time.Second)
 }
 
 // isDealingWith reports whether a round, of which there were some before, has come so far that its peers may go.
@@ -221,7 +222,7 @@ func (v neverRead) isDealingWith(n, rounds int, now state) bool {
 	case closesMost:
 		return now.Warnings[overBudget] >= (rounds+1)*n/2
 	}
-	return now.Engine.Dropped.Messages >= uint64(4*n*(rounds+1))
+	return now.Droppers == n*(rounds+1)
 }
 
 // hasDealtWith checks what became of all who never read.

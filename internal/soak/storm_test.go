@@ -22,7 +22,7 @@ func TestStormAfterARestart(t *testing.T) {
 
 func storm(t *testing.T, cert *certificate) {
 	returnsTheDescriptors(t)
-	n := sized(100, 300, 10_000)
+	n := sized(100, 200, 10_000)
 	s := startServer(t, settings{TLS: cert})
 	var trust *tls.Config
 	if cert != nil {
