@@ -77,7 +77,9 @@ type Config struct {
 	// TLS is Listener.TLS for Addr. With Listeners it must be nil: each listener has its own.
 	TLS *tls.Config
 
-	// Loops is the number of event loops. 0 or less means one a processor (GOMAXPROCS).
+	// Loops is the number of event loops. 0 or less means one a processor: GOMAXPROCS, but no more than there are. With
+	// GOMAXPROCS two above that, what is not on a loop (accepting, TLS handshakes, authenticators, Workers) does not wait
+	// for one to sleep for a while: see docs/performance.md.
 	Loops int
 	// Workers is the number of goroutines that run message handlers. 0 means that handlers run on the event loops,
 	// which is fastest, and must not block: a loop that is stuck serves none of its connections, and holds up accepting.
@@ -249,7 +251,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.HandshakeTimeout = orDefault(c.HandshakeTimeout, 10*time.Second, never)
 	if c.Loops <= 0 {
-		c.Loops = runtime.GOMAXPROCS(0)
+		c.Loops = min(runtime.GOMAXPROCS(0), runtime.NumCPU())
 	}
 	c.Workers = max(c.Workers, 0)
 	c.SubnetV4Bits = bitsOrDefault(c.SubnetV4Bits, 24, 32)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"runtime"
 	"testing"
 	"time"
 )
@@ -29,5 +30,17 @@ func TestABucketFillsAtItsRateUpToItsBurst(t *testing.T) {
 	}
 	if b = (bucket{}); !b.take(now, noLimit, noLimit, 0) {
 		t.Error("no limit is a limit")
+	}
+}
+
+// A GOMAXPROCS above the number of processors is room for what is not on a loop, not for more loops.
+func TestLoopsAreNoMoreThanProcessors(t *testing.T) {
+	before := runtime.GOMAXPROCS(0)
+	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+	for procs, want := range map[int]int{1: 1, runtime.NumCPU(): runtime.NumCPU(), runtime.NumCPU() + 2: runtime.NumCPU()} {
+		runtime.GOMAXPROCS(procs)
+		if got := (Config{}).withDefaults().Loops; got != want {
+			t.Errorf("with GOMAXPROCS %d there are %d loops, want %d", procs, got, want)
+		}
 	}
 }

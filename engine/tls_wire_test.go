@@ -15,18 +15,27 @@ import (
 type memoryLink struct {
 	memoryConn
 	wrote []byte
+	full  bool // the socket takes nothing
+	held  int  // of what was written
 }
 
 func (c *memoryLink) Write(p []byte) (int, error) {
 	c.wrote = append(c.wrote, p...)
+	if c.full {
+		c.held += len(p)
+	}
 	return len(p), nil
 }
+
+func (c *memoryLink) OutboundBuffered() int { return c.held }
+func (c *memoryLink) Fd() int               { return -1 }
 
 // recorder is the client's end: what it writes is kept once the handshake is over.
 type recorder struct {
 	net.Conn
 	keeps bool
 	kept  []byte
+	keys  bytes.Buffer // the secrets of TLS 1.3, as crypto/tls logs them
 }
 
 func (r *recorder) Write(p []byte) (int, error) {
@@ -44,7 +53,8 @@ func newSecureConn(t *testing.T, e *Engine, version uint16) (*Conn, *memoryLink,
 	t.Cleanup(func() { _ = ours.Close(); _ = theirs.Close() })
 	s := startTLS(ours, &tls.Config{Certificates: []tls.Certificate{ca.Issue("server")}, SessionTicketsDisabled: true})
 	rec := &recorder{Conn: theirs}
-	client := tls.Client(rec, &tls.Config{RootCAs: ca.Pool, ServerName: "localhost", MinVersion: version, MaxVersion: version})
+	client := tls.Client(rec, &tls.Config{RootCAs: ca.Pool, ServerName: "localhost", MinVersion: version, MaxVersion: version,
+		KeyLogWriter: &rec.keys})
 	done := make(chan error, 1)
 	go func() { done <- client.Handshake() }()
 	if err := s.tls.Handshake(); err != nil {

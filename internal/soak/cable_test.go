@@ -25,18 +25,19 @@ func watched() settings {
 // cable is a proxy between one client and the server. When it is pulled it swallows what either sends, and says nothing.
 type cable struct {
 	net.Listener
+	at      target // the server through it
 	pulled  atomic.Bool
 	pumping sync.WaitGroup
 	ends    []net.Conn
 }
 
-func newCable(t testing.TB, addr string) *cable {
+func newCable(t testing.TB, to target) *cable {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cable{Listener: l}
+	c := &cable{Listener: l, at: target{Addr: l.Addr().String(), CA: to.CA}}
 	ready := make(chan struct{})
 	go func() {
 		defer close(ready)
@@ -44,7 +45,7 @@ func newCable(t testing.TB, addr string) *cable {
 		if err != nil {
 			return
 		}
-		far, err := net.DialTimeout("tcp", addr, patience)
+		far, err := net.DialTimeout("tcp", to.Addr, patience)
 		if err != nil {
 			_ = near.Close()
 			return
@@ -90,8 +91,8 @@ func TestCablePulledInMidFrame(t *testing.T) {
 	returnsTheDescriptors(t)
 	cfg := watched()
 	s := startServer(t, cfg)
-	c := newCable(t, s.addr)
-	p := online(t, c.Addr().String(), "ann")
+	c := newCable(t, s.at)
+	p := online(t, c.at, "ann")
 	b := frame(&protocol.Message{Type: echo, Body: make([]byte, 200)})
 	if err := p.write(b[:len(b)/2]); err != nil {
 		t.Fatal(err)
@@ -140,7 +141,7 @@ func TestLinkThatGoesDown(t *testing.T) {
 	cfg := watched()
 	cfg.Addr = "192.0.2.1:9000"
 	s := startServer(t, cfg, "ip", "netns", "exec", here)
-	client := startChild(t, "halfway", crowd{Addr: s.addr, Prefix: "ann"}, "ip", "netns", "exec", there)
+	client := startChild(t, "halfway", crowd{At: s.at, Prefix: "ann"}, "ip", "netns", "exec", there)
 	if got := client.line(); got != "half" {
 		t.Fatal(got)
 	}

@@ -14,10 +14,11 @@ import (
 
 // crowd are the users of a client process.
 type crowd struct {
-	Addr, Prefix string
-	Users        int
-	Every        time.Duration // how often each sends
-	Deaf         bool          // every second one does not read, so that its end is a reset where the server sends
+	At     target
+	Prefix string
+	Users  int
+	Every  time.Duration // how often each sends
+	Deaf   bool          // every second one does not read, so that its end is a reset where the server sends
 }
 
 // clientsMain logs users on, prints "ready", and has each of them send until its input ends.
@@ -29,7 +30,7 @@ func clientsMain() {
 	for i := range c.Users {
 		on.Add(1)
 		running.Go(func() {
-			p, err := dial(c.Addr)
+			p, err := dial(c.At)
 			if err == nil {
 				_, err = p.logOn(fmt.Sprint(c.Prefix, i))
 			}
@@ -63,7 +64,7 @@ func clientsMain() {
 func halfwayMain() {
 	var c crowd
 	childIsTold(&c)
-	p, err := dial(c.Addr)
+	p, err := dial(c.At)
 	if err == nil {
 		_, err = p.logOn(c.Prefix)
 	}

@@ -28,13 +28,13 @@ func (b *burst) String() string {
 }
 
 // startBurst makes n connections at once, which log on and stay until they are released.
-func startBurst(addr string, n int, release <-chan struct{}) (b *burst, wait func()) {
+func startBurst(at target, n int, release <-chan struct{}) (b *burst, wait func()) {
 	b = new(burst)
 	var left, gone sync.WaitGroup
 	left.Add(n)
 	for i := range n {
 		gone.Go(func() {
-			p, err := dial(addr)
+			p, err := dial(at)
 			if err != nil {
 				b.cut.Add(1)
 				left.Done()
@@ -79,11 +79,11 @@ func TestBurstsWithFewDescriptors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			returnsTheDescriptors(t)
 			s := startServer(t, settings{Descriptors: fewDescriptors, MaxConnections: limit, CloseTimeout: time.Second})
-			h := startHealthy(t, s.addr, 2)
+			h := startHealthy(t, s.at, 2)
 			before := s.stats()
 			for range sized(1, 2, 20) {
 				release := make(chan struct{})
-				b, gone := startBurst(s.addr, sized(500, 1500, 1500), release)
+				b, gone := startBurst(s.at, sized(500, 1500, 1500), release)
 				t.Logf("%v; the healthy: %v", b, h.p99())
 				if n := b.served.Load(); n < fewDescriptors/4 {
 					t.Errorf("%d were served", n)
@@ -92,7 +92,7 @@ func TestBurstsWithFewDescriptors(t *testing.T) {
 				gone()
 				after := s.isBackAt(before)
 				before.usage = after.usage // the first burst brings in what the process keeps
-				b, gone = startBurst(s.addr, 50, release)
+				b, gone = startBurst(s.at, 50, release)
 				gone()
 				if n := b.served.Load(); n != 50 {
 					t.Errorf("after the burst %v", b)
@@ -109,12 +109,12 @@ func TestBurstsWithFewDescriptors(t *testing.T) {
 func TestApplicationThatEatsTheDescriptors(t *testing.T) {
 	returnsTheDescriptors(t)
 	s := startServer(t, settings{Descriptors: fewDescriptors, CloseTimeout: time.Second})
-	h := startHealthy(t, s.addr, 2)
+	h := startHealthy(t, s.at, 2)
 	before := s.stats()
 	for range sized(1, 2, 20) {
 		eaten := s.ask("eat")
 		release := make(chan struct{})
-		b, gone := startBurst(s.addr, 20, release)
+		b, gone := startBurst(s.at, 20, release)
 		t.Logf("%s files were opened: %v; the healthy: %v", eaten, b, h.p99())
 		if n := b.served.Load(); n > 2 { // what was on its way to be closed when the files were opened
 			t.Errorf("%d were served without a descriptor", n)
@@ -124,7 +124,7 @@ func TestApplicationThatEatsTheDescriptors(t *testing.T) {
 		}
 		close(release)
 		gone()
-		b, gone = startBurst(s.addr, 50, release)
+		b, gone = startBurst(s.at, 50, release)
 		gone()
 		if n := b.served.Load(); n != 50 {
 			t.Errorf("when there is room again: %v", b)

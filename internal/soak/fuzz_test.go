@@ -36,11 +36,12 @@ const (
 	opReset          // resets
 	opListen         // reads what is there
 	opKick           // user: the server throws a user out, or pushes
+	opBeneath        // how many, then they: bytes that are not TLS, or garbage in its records
 	opCount          // of operations
 	fuzzConns = 3
 )
 
-// FuzzServer sends any bytes, cut anywhere, on up to three connections of a server, whose users are two. After each
+// FuzzServer sends any bytes, cut anywhere, on up to three connections of a server, plain or over TLS, whose users are two. After each
 // input nothing may be left of it, the record of the user manager must obey the contract, and a healthy connection works.
 func FuzzServer(f *testing.F) {
 	logon := logonFrame("ann")
@@ -55,13 +56,18 @@ func FuzzServer(f *testing.F) {
 		{{0}, raw(0, logon), raw(0, talk), raw(1, logon[:10]), raw(1, logon[10:]), on(0, opClose), on(1, opKick, 0)},
 		{{0}, raw(0, []byte("GET / HTTP/1.1\r\n\r\n")), raw(1, bytes.Repeat([]byte{0x52}, 40)), raw(2, talk)},
 		{{1}, on(0, opLogon, 1, 0, 0), on(0, opTalk, 5, 11), on(0, opSystem, 0, 0), on(0, opRest), on(0, opSystem, 2, 0)},
+		{{4}, on(0, opLogon, 0, 0, 0), on(0, opTalk, 3, 7), on(1, opLogon, 0, 0, 0), on(0, opListen), on(1, opEnd), on(0, opRest)},
+		{{5}, on(0, opLogon, 0, 0, 0), on(1, opBeneath, 5, 23, 3, 3, 0, 9), on(0, opBeneath, 7, 23, 3, 3, 0, 2, 1, 1), on(2, opLogon, 0, 1, 0)},
+		{{6}, on(0, opLogon, 0, 0, 0), on(0, opTalk, 7, 0), on(0, opKick, 1), on(0, opBeneath, 3, 23, 3, 3), on(0, opClose), on(1, opReset)},
+		{{7}, raw(0, logon), raw(0, talk), on(1, opLogon, 1, 0, 0), on(1, opReset), on(0, opKick, 0, 0), on(2, opBeneath, 1, 0)},
 		{{2}, on(0, opLogon, 0, 0, 0), on(0, opSystem, 1, 0), on(1, opSystem, 5, 3), on(1, opEnd), on(2, opReset)},
 	} {
 		f.Add(bytes.Join(input, nil))
 	}
-	servers := sync.OnceValue(func() (all [2]*fuzzed) { // of this process, which fuzzes one input at a time
+	certs := [2]*certificate{nil, newCertificate(f)}
+	servers := sync.OnceValue(func() (all [4]*fuzzed) { // of this process, which fuzzes one input at a time
 		for i := range all {
-			all[i] = newFuzzed(f, 2*i)
+			all[i] = newFuzzed(f, 2*(i&1), certs[i>>1])
 		}
 		return all
 	})
@@ -73,7 +79,7 @@ func FuzzServer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input []byte) {
 		in := &script{input}
 		how := in.byte()
-		s := servers()[how>>1&1]
+		s := servers()[how>>1&3]
 		s.run(t, usermgr.RelogonMode(how&1), in)
 	})
 }
@@ -101,7 +107,7 @@ func (s *script) bytes(n int) []byte {
 type fuzzed struct {
 	engine *engine.Engine
 	bridge *bridge.Bridge
-	addr   string
+	at     target
 	users  atomic.Pointer[contract.Manager]
 	stop   func()
 }
@@ -113,9 +119,13 @@ func (s *fuzzed) Register(ctx context.Context, l usermgr.Logon, link usermgr.Lin
 
 func (s *fuzzed) Links(userID string) []usermgr.Link { return s.users.Load().Links(userID) }
 
-func newFuzzed(t testing.TB, workers int) *fuzzed {
+func newFuzzed(t testing.TB, workers int, cert *certificate) *fuzzed {
 	nop := zap.NewNop()
-	s := &fuzzed{engine: engine.New(engine.Config{Addr: "127.0.0.1:0", Loops: 2, Workers: workers, MaxBody: 1 << 16, Logger: nop})}
+	secure, err := cert.config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &fuzzed{at: target{CA: cert.authority()}, engine: engine.New(engine.Config{Addr: "127.0.0.1:0", TLS: secure, Loops: 2, Workers: workers, MaxBody: 1 << 16, Logger: nop})}
 	s.bridge = bridge.Attach(s.engine, s, bridge.Config{Logger: nop})
 	s.engine.Handle(echo, func(c *engine.Conn, m *protocol.Message) {
 		defer s.users.Load().Message(c.ID())()
@@ -124,7 +134,7 @@ func newFuzzed(t testing.TB, workers int) *fuzzed {
 	if err := s.engine.Listen(); err != nil {
 		t.Fatal(err)
 	}
-	s.addr = s.engine.Addrs()[0].String()
+	s.at.Addr = s.engine.Addrs()[0].String()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.engine.Run(ctx) }()
@@ -142,7 +152,7 @@ func (s *fuzzed) run(t *testing.T, mode usermgr.RelogonMode, in *script) {
 	users := contract.New(usermgr.Config{Relogon: mode, Checker: heartbeat.Off, Logger: zap.NewNop()})
 	users.Subscribe(usermgr.Handlers{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) {}})
 	s.users.Store(users)
-	well, err := dial(s.addr)
+	well, err := dial(s.at)
 	if err == nil {
 		_, err = well.logOn("healthy")
 	}
@@ -229,6 +239,8 @@ func (f *fuzzing) step(in *script) {
 		_ = p.Close()
 	case opReset:
 		p.reset()
+	case opBeneath:
+		_, _ = p.tcp.Write(in.bytes(int(in.byte())))
 	case opListen:
 		f.listen(p)
 	case opKick:
@@ -243,7 +255,7 @@ func (f *fuzzing) step(in *script) {
 // conn returns a connection, which is made when it is first used.
 func (f *fuzzing) conn(i int) *fuzzPeer {
 	if f.conns[i] == nil {
-		p, err := dial(f.s.addr)
+		p, err := dial(f.s.at)
 		if err != nil {
 			return nil
 		}

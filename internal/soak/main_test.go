@@ -21,7 +21,8 @@ const patience = 45 * time.Second
 const childJob = "ROLLCALL_SOAK_CHILD"
 
 // childJobs are the mains of such processes.
-var childJobs = map[string]func(){"server": serverMain, "clients": clientsMain, "halfway": halfwayMain}
+var childJobs = map[string]func(){"server": serverMain, "clients": clientsMain, "halfway": halfwayMain,
+	"deaf": deafMain, "attack": attackMain}
 
 func TestMain(m *testing.M) {
 	if job := childJobs[os.Getenv(childJob)]; job != nil {
@@ -48,6 +49,13 @@ func sized[T any](short, normal, soak T) T {
 	return normal
 }
 
+// besideOthers lets a test that mostly waits run beside others, unless it is one of make soak, which measure.
+func besideOthers(t *testing.T) {
+	if soakTime() == 0 {
+		t.Parallel()
+	}
+}
+
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
@@ -61,7 +69,7 @@ func eventually(t testing.TB, what string, condition func() bool) {
 // usage is what a process holds.
 type usage struct {
 	Goroutines, Descriptors int
-	Resident                int // bytes
+	Resident, Peak          int // bytes; Peak is the most that was ever resident
 }
 
 func (u usage) String() string {
@@ -78,6 +86,14 @@ func usageNow() usage {
 		if fields := strings.Fields(string(b)); len(fields) > 1 {
 			pages, _ := strconv.Atoi(fields[1])
 			u.Resident = pages * os.Getpagesize()
+		}
+	}
+	if b, err := os.ReadFile("/proc/self/status"); err == nil {
+		if _, after, found := strings.Cut(string(b), "VmHWM:"); found {
+			if fields := strings.Fields(after); len(fields) > 0 {
+				kilobytes, _ := strconv.Atoi(fields[0])
+				u.Peak = kilobytes << 10
+			}
 		}
 	}
 	return u

@@ -27,7 +27,7 @@ type judged struct {
 	engine *engine.Engine
 	bridge *bridge.Bridge
 	users  *contract.Manager
-	addr   string
+	at     target
 	end    func()
 
 	connected, pushedOut, ignored atomic.Int64
@@ -54,7 +54,7 @@ func newJudged(t testing.TB, mode usermgr.RelogonMode, e engine.Config) *judged 
 	if err := s.engine.Listen(); err != nil {
 		t.Fatal(err)
 	}
-	s.addr = s.engine.Addrs()[0].String()
+	s.at.Addr = s.engine.Addrs()[0].String()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.engine.Run(ctx) }()
@@ -95,7 +95,7 @@ func TestThousandsLogOnUnderOneID(t *testing.T) {
 	inBothModes(t, func(t *testing.T, mode usermgr.RelogonMode) {
 		wave := sized(200, 1000, 1000)
 		s := newJudged(t, mode, engine.Config{})
-		other := online(t, s.addr, "other")
+		other := online(t, s.at, "other")
 		began := time.Now()
 		all := make([]*peer, 0, 2*wave)
 		told := make(chan error, 2*wave) // what a connection ended with
@@ -149,7 +149,7 @@ func (s *judged) wave(n int, told chan<- error) []*peer {
 	s.t.Helper()
 	peers := make([]*peer, n)
 	for i := range peers {
-		p, err := dial(s.addr)
+		p, err := dial(s.at)
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -181,13 +181,13 @@ func (s *judged) wave(n int, told chan<- error) []*peer {
 // logon does not wait for it: at once where it replaces (ReplaceOld), with the session's ID where it would be refused.
 func TestFrozenOldSessionIsReplacedAtOnce(t *testing.T) {
 	inBothModes(t, func(t *testing.T, mode usermgr.RelogonMode) {
-		s := newJudged(t, mode, engine.Config{CloseTimeout: sized(200*time.Millisecond, time.Second, 5*time.Second), OutboundLimit: 64 << 20})
-		old, err := dial(s.addr)
+		s := newJudged(t, mode, engine.Config{CloseTimeout: sized(200*time.Millisecond, 500*time.Millisecond, 5*time.Second), OutboundLimit: 64 << 20})
+		old, err := dial(s.at)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { old.reset() })
-		_ = old.SetReadBuffer(4096)
+		_ = old.tcp.SetReadBuffer(4096)
 		session, err := old.logOn("one")
 		if err != nil {
 			t.Fatal(err)
@@ -200,7 +200,7 @@ func TestFrozenOldSessionIsReplacedAtOnce(t *testing.T) {
 		began := time.Now()
 		if mode == usermgr.IgnoreNew {
 			var ce *protocol.CloseError
-			p, err := dial(s.addr)
+			p, err := dial(s.at)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -209,7 +209,7 @@ func TestFrozenOldSessionIsReplacedAtOnce(t *testing.T) {
 			}
 			p.reset()
 		}
-		p := online(t, s.addr, "one", protocol.FieldSession, session)
+		p := online(t, s.at, "one", protocol.FieldSession, session)
 		if err := p.ask(1); err != nil {
 			t.Error(err)
 		}
@@ -227,14 +227,14 @@ func TestFrozenOldSessionIsReplacedAtOnce(t *testing.T) {
 // other out for ever. That is their business: every round is told in order, and other users do not suffer.
 func TestTwoClientsThatReconnectOnPushOut(t *testing.T) {
 	s := newJudged(t, usermgr.ReplaceOld, engine.Config{})
-	h := startHealthy(t, s.addr, 1)
+	h := startHealthy(t, s.at, 1)
 	rounds := int64(sized(200, 1000, 10_000))
 	began := time.Now()
 	var fight sync.WaitGroup
 	for range 2 {
 		fight.Go(func() {
 			for s.connected.Load() < rounds {
-				p, err := dial(s.addr)
+				p, err := dial(s.at)
 				if err == nil {
 					_, err = p.logOn("one")
 				}
@@ -256,7 +256,7 @@ func TestTwoClientsThatReconnectOnPushOut(t *testing.T) {
 				}
 			}
 			// The other one may wait to be pushed out.
-			if p, err := dial(s.addr); err == nil {
+			if p, err := dial(s.at); err == nil {
 				_, _ = p.logOn("one")
 				p.reset()
 			}

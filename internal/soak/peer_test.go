@@ -3,32 +3,96 @@
 package soak
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
+// target is where a server is, and how it is reached.
+type target struct {
+	Addr string
+	CA   string // the file of the authority behind the server's certificate; "" for plain TCP
+	From string // the IP address to come from; "" leaves it to the system
+}
+
 // peer is one connection that speaks protocol.Binary and does nothing by itself.
 type peer struct {
-	*net.TCPConn
+	net.Conn
+	tcp     *net.TCPConn // what Conn is, or what lies beneath its TLS
 	in, buf []byte
 }
 
-func dial(addr string) (*peer, error) {
-	conn, err := net.DialTimeout("tcp", addr, patience)
+func dial(at target) (*peer, error) { return dialIn(at, patience, nil) }
+
+// dialIn connects, and goes through the handshake of TLS, within a time, with a socket that prepare, unless it is nil, has
+// had its hands on.
+func dialIn(at target, within time.Duration, prepare func(fd int)) (*peer, error) {
+	d := net.Dialer{Timeout: within, KeepAlive: -1}
+	if at.From != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(at.From)}
+	}
+	if prepare != nil {
+		d.Control = func(_, _ string, c syscall.RawConn) error {
+			return c.Control(func(fd uintptr) { prepare(int(fd)) })
+		}
+	}
+	conn, err := d.Dial("tcp", at.Addr)
 	if err != nil {
 		return nil, err
 	}
-	return &peer{TCPConn: conn.(*net.TCPConn)}, nil
+	p := &peer{Conn: conn, tcp: conn.(*net.TCPConn)}
+	if at.CA == "" {
+		return p, nil
+	}
+	cfg, err := trusting(at.CA)
+	if err != nil {
+		p.reset()
+		return nil, err
+	}
+	tc := tls.Client(conn, cfg)
+	_ = tc.SetDeadline(time.Now().Add(within))
+	if err := tc.Handshake(); err != nil {
+		p.reset()
+		return nil, err
+	}
+	_ = tc.SetDeadline(time.Time{})
+	p.Conn = tc
+	return p, nil
 }
+
+var trusted sync.Map // a *tls.Config for each file of an authority
+
+// trusting returns a configuration for clients that trust the authority in a file.
+func trusting(ca string) (*tls.Config, error) {
+	if cfg, ok := trusted.Load(ca); ok {
+		return cfg.(*tls.Config), nil
+	}
+	b, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, err
+	}
+	cfg := &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "localhost"}
+	if !cfg.RootCAs.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("%s holds no certificate", ca)
+	}
+	trusted.Store(ca, cfg)
+	return cfg, nil
+}
+
+// CloseWrite ends the client's side.
+func (p *peer) CloseWrite() error { return p.Conn.(interface{ CloseWrite() error }).CloseWrite() }
 
 func frame(m *protocol.Message) []byte {
 	b, err := protocol.Binary.Append(nil, m)
@@ -145,14 +209,14 @@ func (p *peer) hearOut() (code protocol.CloseCode, err error) {
 
 // reset ends the connection with a reset, which leaves nothing behind in the system.
 func (p *peer) reset() {
-	_ = p.SetLinger(0)
-	_ = p.Close()
+	_ = p.tcp.SetLinger(0)
+	_ = p.tcp.Close()
 }
 
 // online logs a user on, which must succeed.
-func online(t testing.TB, addr, userID string, fields ...string) *peer {
+func online(t testing.TB, at target, userID string, fields ...string) *peer {
 	t.Helper()
-	p, err := dial(addr)
+	p, err := dial(at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,23 +234,37 @@ type healthy struct {
 	asked sync.WaitGroup
 
 	mu   sync.Mutex
-	took []time.Duration
+	took phase
 	errs []error
 }
 
+// phase is what healthy users met with in a part of a test.
+type phase struct {
+	asking     []time.Duration // how long answers took
+	comingOn   []time.Duration // how long log-ons took, of newcomers
+	turnedAway int             // newcomers
+}
+
+func (p phase) answers() latency { return latencyOf(p.asking) }
+func (p phase) logons() latency  { return latencyOf(p.comingOn) }
+
+func (p phase) and(q phase) phase {
+	return phase{append(p.asking, q.asking...), append(p.comingOn, q.comingOn...), p.turnedAway + q.turnedAway}
+}
+
 // startHealthy logs users on, each of whom asks every few milliseconds until stop.
-func startHealthy(t testing.TB, addr string, n int) *healthy {
+func startHealthy(t testing.TB, at target, n int) *healthy {
 	t.Helper()
 	h := &healthy{t: t, quit: make(chan struct{})}
 	for i := range n {
-		p := online(t, addr, fmt.Sprint("healthy", i))
+		p := online(t, at, fmt.Sprint("healthy", i))
 		h.asked.Go(func() {
 			defer p.Close()
 			for id := uint32(1); ; id++ {
 				began := time.Now()
 				err := p.ask(id)
 				h.mu.Lock()
-				h.took = append(h.took, time.Since(began))
+				h.took.asking = append(h.took.asking, time.Since(began))
 				if err != nil {
 					h.errs = append(h.errs, err)
 				}
@@ -209,9 +287,58 @@ func startHealthy(t testing.TB, addr string, n int) *healthy {
 func (h *healthy) p99() latency {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l := latencyOf(h.took)
-	h.took = nil
+	l := h.took.answers()
+	h.took = phase{}
 	return l
+}
+
+// phase has the users go on for d, and returns what they met with.
+func (h *healthy) phase(d time.Duration) phase {
+	h.p99()
+	time.Sleep(d)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	met := h.took
+	h.took = phase{}
+	return met
+}
+
+// newcomers are users who log on, four a second, and leave again. Some may not be let in: a limit that is right does that.
+func (h *healthy) newcomers(at target) {
+	const patience = 5 * time.Second
+	h.asked.Go(func() {
+		for i := 0; ; i++ {
+			h.asked.Go(func() {
+				began := time.Now()
+				err := comeAndGo(at, fmt.Sprint("newcomer", i), patience)
+				h.mu.Lock()
+				defer h.mu.Unlock()
+				if err != nil {
+					h.took.turnedAway++
+					return
+				}
+				h.took.comingOn = append(h.took.comingOn, time.Since(began))
+			})
+			select {
+			case <-h.quit:
+				return
+			case <-time.After(250 * time.Millisecond):
+			}
+		}
+	})
+}
+
+// comeAndGo logs on within a time.
+func comeAndGo(at target, user string, within time.Duration) error {
+	p, err := dialIn(at, within, nil)
+	if err != nil {
+		return err
+	}
+	defer p.reset()
+	// next sets a deadline of its own, which is longer.
+	defer time.AfterFunc(within, func() { _ = p.tcp.Close() }).Stop()
+	_, err = p.logOn(user)
+	return err
 }
 
 // stop ends the users. It fails the test when one was not answered.
@@ -234,6 +361,9 @@ func (l latency) String() string {
 	r := func(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }
 	return fmt.Sprintf("p50 %v, p99 %v, max %v of %d", r(l.p50), r(l.p99), r(l.longest), l.n)
 }
+
+// over returns how many times longer the slowest took.
+func (l latency) over(without latency) float64 { return float64(l.p99) / float64(max(without.p99, 1)) }
 
 func latencyOf(took []time.Duration) latency {
 	if len(took) == 0 {

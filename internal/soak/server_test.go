@@ -5,10 +5,13 @@ package soak
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -17,10 +20,12 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/testca"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -37,33 +42,85 @@ const bad = "bad"
 
 // settings are those of a server process.
 type settings struct {
-	Addr               string // "" is a free port of 127.0.0.1
-	Descriptors        uint64 // limit of open files; 0 leaves it
-	Workers            int
-	MaxConnections     int
-	OutboundLimit      int
-	LogonTimeout       time.Duration
-	Interval, Timeout  time.Duration // of the heartbeat; 0 watches nobody
-	Authenticate       bool
-	PushEvery          time.Duration // to all who are online, 64 B of body
-	PushBulk           int           // bytes of another push, to those whose name begins with "slow"
-	CloseTimeout       time.Duration
-	CollectBeforeStats bool // memory is what is left after a garbage collection
+	Addr              string       // "" is a free port of 127.0.0.1
+	TLS               *certificate // nil for plain TCP
+	Descriptors       uint64       // limit of open files; 0 leaves it
+	Workers           int
+	MaxConnections    int
+	OutboundLimit     int
+	WriteTimeout      time.Duration
+	SlowPolicy        engine.SlowPolicy
+	LogonTimeout      time.Duration
+	HandshakeTimeout  time.Duration
+	Interval, Timeout time.Duration // of the heartbeat; 0 watches nobody
+	Authenticate      bool
+	PushEvery         time.Duration // to each who is online, 64 B of body, to one after another within that time
+	PushBulk          int           // bytes of another push, to those whose name begins with "slow"
+	CloseTimeout      time.Duration
+	Limits            limits
+}
+
+// limits are those that are off by default, of the engine and of the bridge.
+type limits struct {
+	MaxPerAddress, MaxPerSubnet  int
+	AcceptRate                   float64
+	Bans                         engine.Bans
+	MemoryBudget, MaxMessageRate int
+	MaxAuthenticating, MaxLogons int
+	Procs                        int // GOMAXPROCS of the process, whose event loops are as many as otherwise
+}
+
+// certificate are the files of a server's certificate, of its key, and of the authority behind it.
+type certificate struct{ Cert, Key, CA string }
+
+// newCertificate returns one that lasts as long as the test.
+func newCertificate(t testing.TB) *certificate {
+	t.Helper()
+	ca := testca.New(t)
+	cert, key := ca.Files(ca.Issue("server"))
+	return &certificate{cert, key, ca.File()}
+}
+
+// config returns the TLS of a server; nil without a certificate.
+func (c *certificate) config() (*tls.Config, error) {
+	if c == nil {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+	return &tls.Config{Certificates: []tls.Certificate{cert}}, err
+}
+
+// authority is what clients must know; "" without a certificate.
+func (c *certificate) authority() string {
+	if c == nil {
+		return ""
+	}
+	return c.CA
+}
+
+// overPlainAndTLS runs a test without and with a certificate.
+func overPlainAndTLS(t *testing.T, test func(t *testing.T, c *certificate)) {
+	t.Run("plain", func(t *testing.T) { test(t, nil) })
+	t.Run("TLS", func(t *testing.T) { test(t, newCertificate(t)) })
 }
 
 // state is what a server process tells of itself.
 type state struct {
 	usage
-	Engine                   engine.Stats
-	Users                    int
-	Connected, Disconnected  int
-	PushedOut, TimedOut      int
-	Codes                    map[string]int // of Disconnected
-	MessagesIn, AcceptErrors int            // MessagesIn are those of sessions that have ended
-	Ended                    string         // what Run returned when nobody had asked for it
+	Engine                  engine.Stats
+	Users                   int
+	Connected, Disconnected int
+	PushedOut, TimedOut     int
+	Codes                   map[string]int // of Disconnected
+	MessagesIn              int            // of sessions that have ended
+	SessionsDropped         int            // sessions that have ended, of whose messages some were dropped
+	Droppers                int            // connections of which OnDropped was told
+	Warnings                map[string]int // what the engine has logged
+	Ended                   string         // what Run returned when nobody had asked for it
 }
 
-// serverMain is a server. It prints its address, then answers each line that it reads: "stats"; "eat", which opens files
+// serverMain is a server. It prints its address, then answers each line that it reads: "stats"; "collect",
+// which is "stats" after a garbage collection, so that memory is what is in use; "eat", which opens files
 // until there is no descriptor left; "spew", which closes them again. When its input ends it stops.
 func serverMain() {
 	var s settings
@@ -74,7 +131,10 @@ func serverMain() {
 			os.Exit(1)
 		}
 	}
-	p := &process{settings: s, st: state{Codes: make(map[string]int)}}
+	if s.Limits.Procs > 0 {
+		runtime.GOMAXPROCS(s.Limits.Procs)
+	}
+	p := &process{settings: s, st: state{Codes: make(map[string]int), Warnings: make(map[string]int)}, droppers: make(map[uint64]bool)}
 	if err := p.run(); err != nil {
 		fmt.Fprintln(os.Stderr, "the server:", err)
 		os.Exit(1)
@@ -88,8 +148,9 @@ type process struct {
 	bridge   *bridge.Bridge
 	eaten    []*os.File
 
-	mu sync.Mutex
-	st state
+	mu       sync.Mutex
+	st       state
+	droppers map[uint64]bool
 }
 
 func (p *process) run() error {
@@ -101,11 +162,19 @@ func (p *process) run() error {
 	if s.Addr == "" {
 		s.Addr = "127.0.0.1:0"
 	}
+	secure, err := s.TLS.config()
+	if err != nil {
+		return err
+	}
 	nop := zap.NewNop()
 	p.users = usermgr.New(usermgr.Config{Checker: checker, Logger: nop})
-	p.engine = engine.New(engine.Config{Addr: s.Addr, Loops: 2, Workers: s.Workers, MaxConnections: s.MaxConnections,
-		OutboundLimit: s.OutboundLimit, LogonTimeout: s.LogonTimeout, CloseTimeout: s.CloseTimeout, Logger: nop})
-	cfg := bridge.Config{LogonDeadline: patience, Logger: nop}
+	p.engine = engine.New(engine.Config{Addr: s.Addr, TLS: secure, Loops: 2, Workers: s.Workers, MaxConnections: s.MaxConnections,
+		OutboundLimit: s.OutboundLimit, WriteTimeout: s.WriteTimeout, SlowPolicy: s.SlowPolicy, LogonTimeout: s.LogonTimeout,
+		HandshakeTimeout: s.HandshakeTimeout, CloseTimeout: s.CloseTimeout, MaxPerAddress: s.Limits.MaxPerAddress,
+		MaxPerSubnet: s.Limits.MaxPerSubnet, AcceptRate: s.Limits.AcceptRate, Bans: s.Limits.Bans,
+		MemoryBudget: s.Limits.MemoryBudget, MaxMessageRate: s.Limits.MaxMessageRate, OnDropped: p.onDropped, Logger: p.logger()})
+	cfg := bridge.Config{LogonDeadline: patience, MaxAuthenticating: s.Limits.MaxAuthenticating, MaxLogons: s.Limits.MaxLogons,
+		Logger: nop}
 	if s.Authenticate {
 		cfg.Authenticate = func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
 			if l.Token == bad {
@@ -132,6 +201,9 @@ func (p *process) run() error {
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		switch in.Text() {
 		case "stats":
+			fmt.Println(p.stats(ended))
+		case "collect":
+			debug.FreeOSMemory()
 			fmt.Println(p.stats(ended))
 		case "eat":
 			fmt.Println(p.eat())
@@ -163,9 +235,6 @@ func (p *process) run() error {
 }
 
 func (p *process) stats(ended chan error) string {
-	if p.settings.CollectBeforeStats {
-		debug.FreeOSMemory()
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.st.usage, p.st.Engine, p.st.Users = usageNow(), p.engine.Stats(), p.users.Count()
@@ -180,6 +249,24 @@ func (p *process) stats(ended chan error) string {
 		return err.Error()
 	}
 	return string(b)
+}
+
+func (p *process) onDropped(c *engine.Conn, _ engine.DropReport) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.droppers[c.ID()] = true
+	p.st.Droppers = len(p.droppers)
+}
+
+// logger counts what the engine warns of, as an operator would have it written.
+func (p *process) logger() *zap.Logger {
+	encoder := zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig())
+	return zap.New(zapcore.NewCore(encoder, zapcore.AddSync(io.Discard), zap.InfoLevel), zap.Hooks(func(e zapcore.Entry) error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.st.Warnings[e.Message]++
+		return nil
+	}))
 }
 
 func (p *process) eat() int {
@@ -207,26 +294,39 @@ func (p *process) handlers() usermgr.Handlers {
 				s.Disconnected++
 				s.Codes[why.String()]++
 				s.MessagesIn += int(i.In.Messages)
+				s.SessionsDropped += min(int(i.Dropped.Messages), 1)
 			})
 		},
 	}
 }
 
-// push pushes until over is closed.
+// push pushes until over is closed: to a part of the connections each millisecond.
 func (p *process) push(over <-chan struct{}) {
-	if p.settings.PushEvery == 0 {
+	parts := int(p.settings.PushEvery / time.Millisecond)
+	if parts == 0 {
 		return
 	}
-	tick := time.NewTicker(p.settings.PushEvery)
+	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	bulk := make([]byte, p.settings.PushBulk)
-	for {
+	conns := make([][]*engine.Conn, parts)
+	for turn := 0; ; turn = (turn + 1) % parts {
 		select {
 		case <-over:
 			return
 		case <-tick.C:
 		}
-		for c := range p.engine.Conns() {
+		if turn == 0 {
+			for i := range conns {
+				conns[i] = conns[i][:0]
+			}
+			n := 0
+			for c := range p.engine.Conns() {
+				conns[n%parts] = append(conns[n%parts], c)
+				n++
+			}
+		}
+		for _, c := range conns[turn] {
 			body := binary.BigEndian.AppendUint64(make([]byte, 0, 64), uint64(time.Now().UnixNano()))
 			_ = c.Send(push, body[:64])
 			if len(bulk) > 0 && strings.HasPrefix(c.UserID(), "slow") {
@@ -239,20 +339,31 @@ func (p *process) push(over <-chan struct{}) {
 // server is a server process.
 type server struct {
 	*child
-	addr string
+	at target
 }
 
-func startServer(t testing.TB, s settings, before ...string) *server {
+func startServer(t testing.TB, cfg settings, before ...string) *server {
 	t.Helper()
-	c := startChild(t, "server", s, before...)
-	return &server{c, c.line()}
+	c := startChild(t, "server", cfg, before...)
+	return &server{c, target{Addr: c.line(), CA: cfg.TLS.authority()}}
 }
 
 // stats asks the server how it is. It must be well.
 func (s *server) stats() state {
 	s.t.Helper()
+	return s.tells("stats")
+}
+
+// collected is stats after a garbage collection.
+func (s *server) collected() state {
+	s.t.Helper()
+	return s.tells("collect")
+}
+
+func (s *server) tells(question string) state {
+	s.t.Helper()
 	var st state
-	if answer := s.ask("stats"); json.Unmarshal([]byte(answer), &st) != nil || st.Ended != "" {
+	if answer := s.ask(question); json.Unmarshal([]byte(answer), &st) != nil || st.Ended != "" {
 		s.t.Fatalf("the server says %s", answer)
 	}
 	return st
@@ -266,8 +377,14 @@ func (s *server) until(what string, condition func(state) bool) (st state) {
 			s.t.Logf("the server is %+v", st)
 		}
 	}()
-	eventually(s.t, what, func() bool { st = s.stats(); return condition(st) })
-	return st
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) { // a server has better things to do than to tell how it is
+		if st = s.stats(); condition(st) {
+			return st
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("it did not come true: %s", what)
+		}
+	}
 }
 
 // isBackAt waits until the server holds no more than it did before, connections, users, goroutines and descriptors.

@@ -14,16 +14,20 @@ import (
 // Rules 3 and 12: processes with a hundred clients each are killed with -9, one after another. Each client's session ends,
 // once, those of the others go on, and the server holds no more than before.
 func TestClientsAreKilled(t *testing.T) {
+	overPlainAndTLS(t, clientsAreKilled)
+}
+
+func clientsAreKilled(t *testing.T, cert *certificate) {
 	returnsTheDescriptors(t)
-	s := startServer(t, settings{PushEvery: 20 * time.Millisecond})
-	h := startHealthy(t, s.addr, 2)
+	s := startServer(t, settings{TLS: cert, PushEvery: 20 * time.Millisecond})
+	h := startHealthy(t, s.at, 2)
 	before := s.stats()
 	var users int
-	for round := range sized(1, 3, 50) {
+	for round := range sized(1, 2, 50) {
 		var dead, alive *child
 		for _, c := range []**child{&dead, &alive} {
 			prefix := fmt.Sprintf("user%d.%d.", round, users)
-			*c = startChild(t, "clients", crowd{Addr: s.addr, Prefix: prefix, Users: 100, Every: 5 * time.Millisecond, Deaf: true})
+			*c = startChild(t, "clients", crowd{At: s.at, Prefix: prefix, Users: 100, Every: 5 * time.Millisecond, Deaf: true})
 			if got := (*c).line(); got != "ready" {
 				t.Fatal(got)
 			}
@@ -50,15 +54,15 @@ func TestClientsAreKilled(t *testing.T) {
 // the sockets are not thrown out; one that has really fallen silent is.
 func TestServerThatIsStoppedAndGoesOn(t *testing.T) {
 	returnsTheDescriptors(t)
-	silence := sized(700*time.Millisecond, 2*time.Second, 30*time.Second)
+	silence := sized(700*time.Millisecond, 1200*time.Millisecond, 30*time.Second)
 	s := startServer(t, settings{Interval: 200 * time.Millisecond, Timeout: silence})
 	const users = 100
-	c := startChild(t, "clients", crowd{Addr: s.addr, Prefix: "user", Users: users, Every: 100 * time.Millisecond})
+	c := startChild(t, "clients", crowd{At: s.at, Prefix: "user", Users: users, Every: 100 * time.Millisecond})
 	if got := c.line(); got != "ready" {
 		t.Fatal(got)
 	}
-	ghost := online(t, s.addr, "ghost")
-	stopped := silence + sized(200*time.Millisecond, time.Second, 30*time.Second)
+	ghost := online(t, s.at, "ghost")
+	stopped := silence + sized(200*time.Millisecond, 500*time.Millisecond, 30*time.Second)
 	s.signal(syscall.SIGSTOP)
 	time.Sleep(stopped) // is what is tested
 	s.signal(syscall.SIGCONT)
@@ -74,4 +78,34 @@ func TestServerThatIsStoppedAndGoesOn(t *testing.T) {
 	_ = ghost.Close()
 	c.end()
 	s.until("everybody is gone", func(now state) bool { return now.Users == 0 && now.Engine.Connections == 0 })
+}
+
+// Rule 16: a server stops while clients send, do not read, come and go and are in their handshake. Each of its sessions has its
+// Disconnected before Run returns, and Run returns no error: the process says so by its own end.
+func TestStopUnderLoad(t *testing.T) {
+	overPlainAndTLS(t, func(t *testing.T, cert *certificate) {
+		returnsTheDescriptors(t)
+		for range sized(1, 1, 10) {
+			s := startServer(t, settings{TLS: cert, PushEvery: 20 * time.Millisecond, PushBulk: 4 << 10, CloseTimeout: 500 * time.Millisecond})
+			users := startChild(t, "clients", crowd{At: s.at, Prefix: "user", Users: sized(20, 40, 200), Every: 5 * time.Millisecond, Deaf: true})
+			deaf := startIdle(t, "deaf", crowd{At: s.at, Prefix: "slow", Users: sized(10, 20, 100)})
+			come := startIdle(t, "attack", orders{At: s.at, Flood: visits, Attackers: 8, Rate: 300})
+			half := startIdle(t, "attack", orders{At: s.at, Flood: "half a TLS hello", Attackers: 20, Addresses: 1})
+			for _, c := range []*child{users, deaf, come, half} {
+				if got := c.line(); got != "ready" {
+					t.Fatal(got)
+				}
+			}
+			s.until("visitors have come", func(now state) bool { return now.Disconnected > sized(0, 5, 50) })
+			before := s.stats()
+			began := time.Now()
+			s.end()
+			t.Logf("a server with %d users, %d of %d sessions over, stopped in %v", before.Users, before.Disconnected, before.Connected,
+				time.Since(began).Round(time.Millisecond))
+			come.stop()
+			half.stop()
+			deaf.end()
+			users.end()
+		}
+	})
 }

@@ -4,10 +4,14 @@ package soak
 
 import (
 	"fmt"
+	"io"
+	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -20,11 +24,11 @@ type receivers struct {
 	ages []time.Duration
 }
 
-func startReceivers(t testing.TB, addr string, n int) *receivers {
+func startReceivers(t testing.TB, at target, n int) *receivers {
 	t.Helper()
 	r := new(receivers)
 	for i := range n {
-		p := online(t, addr, fmt.Sprint("reader", i))
+		p := online(t, at, fmt.Sprint("reader", i))
 		r.peers = append(r.peers, p)
 		r.reading.Go(func() {
 			p.pushed(func(age time.Duration) {
@@ -37,66 +41,204 @@ func startReceivers(t testing.TB, addr string, n int) *receivers {
 	return r
 }
 
-func (r *receivers) latency() latency {
+// take returns how old what came since the last call was.
+func (r *receivers) take() []time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l := latencyOf(r.ages)
+	ages := r.ages
 	r.ages = nil
-	return l
+	return ages
 }
 
 func (r *receivers) stop() {
 	for _, p := range r.peers {
-		_ = p.Close()
+		p.reset()
 	}
 	r.reading.Wait()
 }
 
-// Rules 14 and 15: 200 peers that never read, while 200 others are pushed 64 B messages. Each slow one is closed with
-// SlowConsumer, the server's memory stays within what it allows them, and the others get all that is pushed.
+// deafMain logs users on who never read, a few hundred a second, and prints "ready". They leave when its input ends.
+func deafMain() {
+	var c crowd
+	childIsTold(&c)
+	// Segments of a network's size: for those of the loopback interface, 64 KiB long, the kernel holds megabytes.
+	small := func(fd int) {
+		_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10)
+		_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_MAXSEG, 1400)
+	}
+	var peers []*peer
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for i := range c.Users {
+		<-tick.C
+		p, err := dialIn(c.At, patience, small)
+		if err == nil {
+			err = p.write(logonFrame(fmt.Sprint(c.Prefix, i)))
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "a client that never reads:", err)
+			os.Exit(1)
+		}
+		peers = append(peers, p)
+	}
+	fmt.Println("ready")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	for _, p := range peers {
+		p.reset()
+	}
+}
+
+// neverRead is one way of dealing with peers that never read.
+type neverRead struct {
+	name   string
+	cfg    settings
+	does   dealing
+	secure bool
+}
+
+// dealing is what the server does with peers that never read.
+type dealing int
+
+const (
+	closes     dealing = iota // each of them
+	drops                     // what is sent to them
+	closesMost                // until what waits for the others fits into the budget
+)
+
+// overBudget is what the engine logs of each connection that the budget closes.
+const overBudget = "a connection is closed: more waits than the memory budget allows"
+
+// Rules 14 and 15: 200 peers that never read beside 200 that do. All are pushed 64 B messages, those who never read some
+// KiB besides. Each of those is closed, or loses messages, as the policy says, the server's memory stays within what it
+// allows them, and the others get all that is pushed.
 func TestPeersThatNeverRead(t *testing.T) {
 	returnsTheDescriptors(t)
-	n := sized(20, 200, 200)
-	const limit = 256 << 10
-	s := startServer(t, settings{OutboundLimit: limit, PushEvery: 20 * time.Millisecond, PushBulk: sized(192, 48, 48) << 10,
-		CloseTimeout: 500 * time.Millisecond, CollectBeforeStats: true})
-	r := startReceivers(t, s.addr, n)
-	calm := sized(300*time.Millisecond, 2*time.Second, 5*time.Second)
-	time.Sleep(calm) // what is pushed meanwhile is measured
-	without, before := r.latency(), s.stats()
+	n := sized(20, 50, 200)
+	const limit, budget = 256 << 10, 80 << 20
+	within := sized(200*time.Millisecond, 300*time.Millisecond, 2*time.Second)
+	byBudget := n * 64 << 10
+	for _, v := range []neverRead{
+		{"OutboundLimit", settings{OutboundLimit: limit, WriteTimeout: -1, Limits: limits{MemoryBudget: budget}}, closes, false},
+		{"OutboundLimit over TLS", settings{OutboundLimit: limit, WriteTimeout: -1, Limits: limits{MemoryBudget: budget}}, closes, true},
+		{"WriteTimeout", settings{WriteTimeout: within, Limits: limits{MemoryBudget: budget}}, closes, false},
+		{"MemoryBudget", settings{WriteTimeout: -1, Limits: limits{MemoryBudget: byBudget}}, closesMost, false},
+		{"SlowDropNewest", settings{OutboundLimit: limit, SlowPolicy: engine.SlowDropNewest, Limits: limits{MemoryBudget: budget}}, drops, false},
+		{"SlowDropOldest", settings{OutboundLimit: limit, SlowPolicy: engine.SlowDropOldest, Limits: limits{MemoryBudget: budget}}, drops, false},
+	} {
+		t.Run(v.name, func(t *testing.T) { v.run(t, n) })
+	}
+}
 
-	var slow []*peer
-	highest, after := before.Resident, before
-	for round := range sized(1, 1, 10) {
-		for i := range n {
-			p, err := dial(s.addr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(p.reset)
-			_ = p.SetReadBuffer(4096)
-			if err := p.write(logonFrame(fmt.Sprintf("slow%d.%d", round, i))); err != nil {
-				t.Fatal(err)
-			}
-			slow = append(slow, p)
+func (v neverRead) run(t *testing.T, n int) {
+	besideOthers(t)
+	v.cfg.PushEvery, v.cfg.PushBulk, v.cfg.CloseTimeout = 20*time.Millisecond, sized(16, 16, 4)<<10, 500*time.Millisecond
+	if v.secure {
+		v.cfg.TLS = newCertificate(t)
+	}
+	s := startServer(t, v.cfg)
+	r := startReceivers(t, s.at, n)
+	before := s.collected()
+	r.take()
+
+	// In the last round it is memory that is looked at, which takes the server's time.
+	var with, without []time.Duration
+	rounds := sized(1, 1, 6)
+	highest := before
+	for round := range rounds {
+		last := round == rounds-1
+		began := time.Now()
+		slow := startIdle(t, "deaf", crowd{At: s.at, Prefix: fmt.Sprintf("slow%d.", round), Users: n})
+		if got := slow.line(); got != "ready" {
+			t.Fatal(got)
 		}
-		s.until("every slow one is closed by SlowConsumer", func(now state) bool {
-			highest = max(highest, now.Resident)
-			return now.Codes[protocol.SlowConsumer.String()] == len(slow)
-		})
-		after = s.until("only those who read are left", func(now state) bool { return now.Engine.Connections == n })
-		t.Logf("round %d: at most %d MB, %d MB after it", round+1, highest>>20, after.Resident>>20)
+		look := func() state {
+			if !last {
+				return s.stats()
+			}
+			st := s.collected()
+			if st.Resident > highest.Resident {
+				highest = st
+			}
+			return st
+		}
+		deadline := began.Add(patience)
+		for st := look(); ; st = look() {
+			if time.Since(began) > v.least() && v.isDealingWith(n, round, st) {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the slow ones were not dealt with: %+v", st)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		took := time.Since(began)
+		if !last || rounds == 1 {
+			with = append(with, r.take()...)
+		}
+		slow.end()
+		s.until("only those who read are left", func(now state) bool { return now.Engine.Connections == n })
+		if rounds == 1 {
+			took = took / 4 // no time matters
+		}
+		if r.take(); !last || rounds == 1 {
+			for calm := time.Now(); time.Since(calm) < took; time.Sleep(50 * time.Millisecond) { // what is pushed meanwhile is measured
+				s.stats()
+			}
+			without = append(without, r.take()...)
+		}
 	}
-	with := r.latency()
-	t.Logf("%d readers without them: %v; with %d × %d that never read: %v", n, without, len(slow)/n, n, with)
-	t.Logf("memory: %d MB before, at most %d MB, %d MB after", before.Resident>>20, highest>>20, after.Resident>>20)
-	// A full queue has up to twice its size in memory, and what is being written is there once more.
-	if allowed := 4*n*limit + 64<<20; !raced && highest-before.Resident > allowed {
-		t.Errorf("memory grew by %d MB", (highest-before.Resident)>>20)
+	after := s.collected()
+	a, b := latencyOf(without), latencyOf(with)
+	t.Logf("%d readers without them: %v; with %d that never read, %d times: %v; ratio of p99 %.1f", n, a, n, rounds, b, b.over(a))
+	t.Logf("memory: %d MB before, at most %d MB in use, %d MB with what was not yet collected, %d MB after; dropped %d", before.Resident>>20,
+		highest.Resident>>20, after.Peak>>20, after.Resident>>20, after.Engine.Dropped.Messages)
+
+	if a.n == 0 || b.n == 0 || after.Users != n {
+		t.Errorf("%d readers are left, who got %d and %d pushes", after.Users, a.n, b.n)
 	}
-	if without.n == 0 || with.n == 0 || after.Users != n {
-		t.Errorf("%d readers are left, who got %d and %d pushes", after.Users, without.n, with.n)
+	v.hasDealtWith(t, n*rounds, n*rounds/2, after)
+	// What waits may have twice its size in memory, as a slice that has grown; the rest is for buffers that are kept.
+	allowed := 2*v.cfg.Limits.MemoryBudget + 32<<20
+	if grown := highest.Resident - before.Resident; !raced && grown > allowed {
+		t.Errorf("memory in use grew by %d MB, %d MB are allowed", grown>>20, allowed>>20)
 	}
 	r.stop()
 	s.until("everybody is gone", func(now state) bool { return now.Users == 0 && now.Engine.Connections == 0 })
+}
+
+// least is how long a round takes at least: where nobody is closed nothing else says when it is over.
+func (v neverRead) least() time.Duration {
+	if v.does == closes {
+		return 0
+	}
+	return sized(300*time.Millisecond, 500*time.Millisecond, 10*time.Second)
+}
+
+// isDealingWith reports whether a round, of which there were some before, has come so far that its peers may go.
+func (v neverRead) isDealingWith(n, rounds int, now state) bool {
+	switch v.does {
+	case closes:
+		return now.Codes[protocol.SlowConsumer.String()] == n*(rounds+1)
+	case closesMost:
+		return now.Warnings[overBudget] >= (rounds+1)*n/2
+	}
+	return now.Droppers == n*(rounds+1)
+}
+
+// hasDealtWith checks what became of all who never read.
+func (v neverRead) hasDealtWith(t *testing.T, all, most int, after state) {
+	slow, byBudget := after.Codes[protocol.SlowConsumer.String()], after.Warnings[overBudget]
+	var ok bool
+	switch v.does {
+	case closes:
+		ok = slow == all && byBudget == 0
+	case closesMost:
+		ok = slow >= most && byBudget == slow
+	case drops:
+		ok = slow == 0 && byBudget == 0 && after.SessionsDropped == all
+	}
+	if !ok || after.Disconnected != all {
+		t.Errorf("of %d that never read %d were closed by SlowConsumer, %d of them by the budget; %d lost messages; %v", all, slow,
+			byBudget, after.SessionsDropped, after.Codes)
+	}
 }

@@ -4,6 +4,7 @@ package soak
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -16,9 +17,20 @@ import (
 // A server restarts, in good order the first time and by kill -9 the second. All its clients are back by themselves. The
 // clients are in this process and the server in another, each with a descriptor a client.
 func TestStormAfterARestart(t *testing.T) {
+	overPlainAndTLS(t, storm)
+}
+
+func storm(t *testing.T, cert *certificate) {
 	returnsTheDescriptors(t)
-	n := sized(100, 500, 10_000)
-	s := startServer(t, settings{})
+	n := sized(100, 200, 10_000)
+	s := startServer(t, settings{TLS: cert})
+	var trust *tls.Config
+	if cert != nil {
+		var err error
+		if trust, err = trusting(cert.CA); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var online, closed atomic.Int64
 	clients := make([]*client.Client, n)
 	slots := make(chan struct{}, 64) // dials at a time
@@ -30,7 +42,7 @@ func TestStormAfterARestart(t *testing.T) {
 			defer func() { <-slots }()
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
-			c, err := client.Dial(ctx, s.addr, client.Config{UserID: fmt.Sprint("user", i), HeartbeatInterval: -1,
+			c, err := client.Dial(ctx, s.at.Addr, client.Config{TLS: trust, UserID: fmt.Sprint("user", i), HeartbeatInterval: -1,
 				ReconnectMax: sized(500*time.Millisecond, time.Second, 5*time.Second),
 				StateChanged: func(_ *client.Client, st client.State, err error) {
 					switch st {
@@ -60,7 +72,7 @@ func TestStormAfterARestart(t *testing.T) {
 			s.end()
 		}
 		down := time.Since(began)
-		s = startServer(t, settings{Addr: s.addr})
+		s = startServer(t, settings{TLS: cert, Addr: s.at.Addr})
 		up := time.Now()
 		want := int64(n * (round + 2))
 		eventually(t, "all clients are back", func() bool { return online.Load() == want })
