@@ -250,7 +250,7 @@ func (u *user) displayItem() (DisplayItem, bool) {
 		i.In.add(s.in.load())
 		i.Out.add(s.out.load())
 	}
-	return i, u.online
+	return i, u.countsAsOnline()
 }
 
 // displays are the displays that run, for Close to end them.

@@ -201,7 +201,7 @@ func appendUser(all []UserData, u *user, c *criteria) []UserData {
 		return all
 	}
 	d := u.data()
-	if !d.online || len(d.Sessions) == 0 && u.manager.grace <= 0 { // has left since
+	if !d.online { // has left since
 		return all
 	}
 	if !c.any && !slices.ContainsFunc(d.Sessions, func(s SessionInfo) bool {
@@ -321,7 +321,7 @@ func (w *walk[T]) goTo(cursor string) error {
 	if err != nil {
 		return err
 	}
-	w.shard, w.after = int(shardOf(p.hash)), p
+	w.shard, w.after = shardOf(p.hash), p
 	return nil
 }
 
