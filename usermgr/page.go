@@ -76,7 +76,7 @@ func (m *Manager) SessionPage(q PageQuery) (Page[SessionInfo], error) {
 // Matching yields the sessions that match, in no order. A session that lives, and matches, throughout is yielded once.
 func (m *Manager) Matching(f Filter) iter.Seq[SessionInfo] {
 	return func(yield func(SessionInfo) bool) {
-		c := f.criteria()
+		c := f.criteria(&m.clock)
 		var users []*user
 		var matching []SessionInfo
 		for shard := range shardCount {
@@ -101,10 +101,10 @@ type criteria struct {
 	any     bool      // nothing is asked for
 }
 
-func (f *Filter) criteria() criteria {
+func (f *Filter) criteria(clock *coarseClock) criteria {
 	c := criteria{devices: f.Devices, tag: f.Tag}
 	if f.IdleFor > 0 {
-		c.heardBy = time.Now().Add(-f.IdleFor)
+		c.heardBy = clock.exactly().Add(-f.IdleFor)
 	}
 	c.any = len(c.devices) == 0 && c.tag == "" && f.IdleFor <= 0
 	return c
@@ -258,7 +258,7 @@ func (l *listing[T]) page(m *Manager, q *PageQuery) (Page[T], error) {
 	case q.Page > 0 && q.Cursor != "":
 		return Page[T]{}, ErrCursorAndPage
 	}
-	c := q.criteria()
+	c := q.criteria(&m.clock)
 	p, w := Page[T]{Total: -1}, walk[T]{listing: l, manager: m, criteria: &c, limit: limit}
 	if q.Page > 0 {
 		p.Total = w.skipPages(q.Page - 1)

@@ -257,10 +257,11 @@ func (s *session) info() SessionInfo {
 
 func (s *session) lastMessage() time.Time { return s.timeOf(s.heard.Load()) }
 
-// timeOf returns what the manager's clock meant. It may lag behind the logon.
+// timeOf returns what the manager's clock meant. It may lag a little behind the logon; by more only if the system's clock
+// has been set since.
 func (s *session) timeOf(tick uint32) time.Time {
 	t, logon := s.user.manager.clock.time(tick), time.Unix(0, s.logonTime)
-	if t.Before(logon) {
+	if late := logon.Sub(t); late > 0 && late < clockStep {
 		return logon
 	}
 	return t
