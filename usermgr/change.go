@@ -112,7 +112,8 @@ func (c *Change) end(u *user, why ending, only func(*session) bool) (found bool)
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	found = len(record()) > 0 || u.logons > 0 || only == nil && u.countsAsOnline() // the cause counts from now, not from the turn
+	meant := record() // the cause counts from the call, not from the turn
+	found = len(meant) > 0 || u.logons > 0 || only == nil && u.countsAsOnline()
 	u.enqueue(&task{run: func(u *user) {
 		u.mu.Lock()
 		meant := record()

@@ -130,8 +130,8 @@ func (k *Kick) ended(s *session, final SessionInfo) {
 
 // KickUser throws a user out: every session of the user, and the logons that wait at this moment once they have come
 // online, end with KickedOut, after which a client does not reconnect by itself. It returns at once, and may be called in
-// handlers; Wait tells the outcome. The error is ErrBlankID, or ErrUnknownID for a user who is not there. While a logon of the
-// user is under way there is no error, and Wait may return no session in the end: the logon may be refused.
+// handlers; Wait tells the outcome. The error is ErrBlankID, or ErrUnknownID for a user who is not there. While a logon of
+// the user is under way there is no error, and Wait may return no session in the end: the logon may be refused.
 func (m *Manager) KickUser(userID string, o KickOptions) (*Kick, error) {
 	return m.kick(userID, o, nil)
 }

@@ -222,7 +222,8 @@ func (w *world) do(s step) {
 	}
 }
 
-// leave ends the latest connections of a user, of one device or of several, throws the user out, and tries their logins again.
+// leave ends the latest connections of a user, of one device or of several, throws the user out, and tries their logins
+// again.
 func (w *world) leave(s step) {
 	all := w.latestOf(s.user(), 1+s.Pick%4)
 	for _, l := range all {

@@ -43,9 +43,10 @@ type Filter struct {
 // exactly once, whoever else comes and goes meanwhile. A page costs a look at one or a few 256ths of the users, more with a
 // filter that few match. Filter and Limit may change from page to page: a cursor is a place in the order of all users.
 //
-// By number: Page counts from 1, and the page has a Total. While nothing changes the pages have every item exactly once; when
-// users come and go in between, items move from page to page. With a filter each page costs a look at every user, and so it
-// does without one while logons are under way, or, for sessions, where a user may have several or Config.OfflineGrace is set.
+// By number: Page counts from 1, and the page has a Total. While nothing changes the pages have every item exactly once;
+// when users come and go in between, items move from page to page. With a filter each page costs a look at every user, and
+// so it does without one while logons are under way, or, for sessions, where a user may have several or
+// Config.OfflineGrace is set.
 //
 // The order is one that does not change while users come and go, but has no meaning; the sessions of one user stand
 // together, the oldest first.

@@ -137,8 +137,8 @@ func (u *user) isOnline() bool {
 	return u.countsAsOnline()
 }
 
-// countsAsOnline is isOnline: without a grace there is a moment, from the end of the last session to Offline, at which online
-// still holds. u.mu is held on entry.
+// countsAsOnline is isOnline: without a grace there is a moment, from the end of the last session to Offline, at which
+// online still holds. u.mu is held on entry.
 func (u *user) countsAsOnline() bool {
 	return u.online && (u.oldest.Load() != nil || u.manager.grace > 0)
 }
