@@ -20,16 +20,12 @@ type connShard struct {
 	_     [32]byte // keeps neighbours' locks on other cache lines
 }
 
-// hashOfConn spreads numbers that follow one another: the golden ratio.
-func hashOfConn(id uint64) uint64 { return id * 0x9E3779B97F4A7C15 }
+func (c *Conn) hash() uint64 { return table.Scatter(c.id) }
 
-func (c *Conn) hash() uint64 { return hashOfConn(c.id) }
-
-// shard takes bits of the hash that a table does not look at.
-func (t *connTable) shard(hash uint64) *connShard { return &t.shards[hash>>48%uint64(len(t.shards))] }
+func (t *connTable) shard(hash uint64) *connShard { return &t.shards[table.Shard(hash, len(t.shards))] }
 
 func (t *connTable) get(id uint64) *Conn {
-	hash := hashOfConn(id)
+	hash := table.Scatter(id)
 	return t.shard(hash).conns.Find(hash, func(c *Conn) bool { return c.id == id })
 }
 

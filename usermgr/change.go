@@ -49,7 +49,7 @@ func (c *Change) Wait(ctx context.Context) (sessions int, err error) {
 func (m *Manager) Unregister(userID string, code protocol.CloseCode, text string) *Change {
 	c := newChange()
 	if u := m.users.get(userID); u != nil {
-		c.end(u, ending{code: code, text: text}, nil, nil, nil)
+		c.end(u, ending{code: code, text: text}, nil)
 	}
 	c.partDone(0)
 	return c
@@ -59,7 +59,7 @@ func (m *Manager) Unregister(userID string, code protocol.CloseCode, text string
 func (m *Manager) UnregisterToken(userID, token string, code protocol.CloseCode, text string) *Change {
 	c := newChange()
 	if u := m.users.get(userID); u != nil {
-		c.end(u, ending{code: code, text: text}, func(s *session) bool { return s.token() == token }, nil, nil)
+		c.end(u, ending{code: code, text: text}, func(s *session) bool { return s.token() == token })
 	}
 	c.partDone(0)
 	return c
@@ -79,62 +79,53 @@ func (m *Manager) UnregisterAt(a Address, code protocol.CloseCode, text string) 
 func (m *Manager) Clear() *Change {
 	c := newChange()
 	for u := range m.users.all() {
-		c.end(u, ending{code: protocol.ServerStopping}, nil, nil, nil)
+		c.end(u, ending{code: protocol.ServerStopping}, nil)
 	}
 	c.partDone(0)
 	return c
 }
 
 // end ends those of u's sessions that only says, and after them the logons that wait now and are such: its part runs
-// behind them, in turn. A nil only means the whole user, with the grace of one who has no session. recorded, when not nil,
-// is called for each session whose end it is, when that is recorded, with u's lock held. It reports whether there was
-// anything that could end. meant, when not nil, is called before that for each session that is to end, also for one whose
-// end was recorded before, with u's lock held.
-func (c *Change) end(u *user, why ending, only func(*session) bool, meant, recorded func(*session)) (found bool) {
+// behind them, in turn. A nil only means the whole user, with the grace of one who has no session. It reports whether there
+// was anything that could end.
+func (c *Change) end(u *user, why ending, only func(*session) bool) (found bool) {
 	c.open.Add(1)
 	var n int64
-	which := func(s *session) bool { return only == nil || only(s) }
-	record := func(s *session) { // u.mu is held
-		if meant != nil {
-			meant(s)
-		}
-		if s.record(why) {
-			n++
-			if recorded != nil {
-				recorded(s)
+	record := func() (meant []*session) { // u.mu is held
+		for _, s := range u.list() {
+			if only != nil && !only(s) {
+				continue
+			}
+			meant = append(meant, s)
+			first := s.record(why)
+			if first {
+				n++
+			}
+			if why.kick != nil {
+				why.kick.noted(s, first)
 			}
 		}
+		if why.kick != nil && only == nil {
+			why.kick.revokePast(u)
+		}
+		return meant
 	}
 	u.mu.Lock()
-	for _, s := range u.list() {
-		if which(s) {
-			record(s) // the cause counts from the call, not from the turn
-		}
-	}
-	found = n > 0 || u.running || only == nil && u.online // a logon may be under way
-	start := u.enqueue(&change{run: func(u *user) {
+	defer u.mu.Unlock()
+	meant := record() // the cause counts from the call, not from the turn
+	found = len(meant) > 0 || u.logons > 0 || only == nil && u.countsAsOnline()
+	u.enqueue(&task{run: func(u *user) {
 		u.mu.Lock()
-		ending := u.list()
-		for _, s := range ending {
-			if which(s) {
-				record(s)
-			}
-		}
+		meant := record()
 		u.mu.Unlock()
-		for _, s := range ending {
-			if which(s) && s.why() != nil {
-				u.finish(s)
-			}
+		for _, s := range meant {
+			u.finish(s)
 		}
 		if only == nil && (!why.code.MayReconnect() || why.code == protocol.ServerStopping) {
 			u.endGrace()
 		}
 		c.partDone(n)
 	}})
-	u.mu.Unlock()
-	if start {
-		go u.takeTurns()
-	}
 	return found
 }
 
@@ -145,7 +136,7 @@ func endOne(s *session, why ending) *Change {
 		c.partDone(0)
 		return c
 	}
-	s.user.post(&change{run: func(u *user) {
+	s.user.post(&task{run: func(u *user) {
 		u.finish(s)
 		c.partDone(1)
 	}})

@@ -15,8 +15,8 @@ import (
 // shardCount spreads logons over many locks. A power of two.
 const shardCount = 256
 
-// shardOf returns the number of the shard for a hash: bits of it that a table does not look at.
-func shardOf(hash uint64) uint64 { return hash >> 48 % shardCount }
+// shardOf returns the number of the shard for a hash.
+func shardOf(hash uint64) int { return table.Shard(hash, shardCount) }
 
 // directory finds users by ID. Looking takes no lock: a read lock alone cost as much as a look-up in a sync.Map.
 type directory struct {
@@ -48,9 +48,9 @@ func (d *directory) get(userID string) *user {
 	return sh.users.Find(hash, func(u *user) bool { return u.id == userID })
 }
 
-// takeOrPost gives the caller the user's turn (mine) when nobody has it, and otherwise queues the change that wait
-// returns. The user's entry is made if there is none. wait is called with locks held.
-func (d *directory) takeOrPost(m *Manager, userID string, wait func() *change) (u *user, mine bool) {
+// takeOrPost is for a logon: it gives the caller the user's turn (mine) when nobody has it, and otherwise queues the task
+// that wait returns. The user's entry is made if there is none. wait is called with locks held.
+func (d *directory) takeOrPost(m *Manager, userID string, wait func() *task) (u *user, mine bool) {
 	sh, hash := d.locate(userID)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -61,6 +61,7 @@ func (d *directory) takeOrPost(m *Manager, userID string, wait func() *change) (
 	}
 	u.mu.Lock() // under the shard's lock: removeIdle must not take the entry away in between
 	defer u.mu.Unlock()
+	u.logons++
 	if u.running {
 		u.enqueue(wait())
 		return u, false
@@ -69,7 +70,7 @@ func (d *directory) takeOrPost(m *Manager, userID string, wait func() *change) (
 	return u, true
 }
 
-// removeIdle takes a user out who is not online and has no changes that wait.
+// removeIdle takes a user out who is not online and has no tasks that wait.
 func (d *directory) removeIdle(u *user) {
 	sh, _ := d.locate(u.id)
 	sh.mu.Lock()
@@ -116,7 +117,7 @@ func (d *directory) drain(ctx context.Context) error {
 		for u := range d.all() {
 			idle = false
 			reached := make(chan struct{})
-			u.post(&change{run: func(*user) { close(reached) }})
+			u.post(&task{run: func(*user) { close(reached) }})
 			select {
 			case <-reached:
 			case <-ctx.Done():
@@ -141,14 +142,10 @@ type sessionShard struct {
 }
 
 // The last eight bytes of a version 7 UUID are random, but for two bits. The connections' numbers follow one another.
-func hashOfID(id uuid.UUID) uint64  { return binary.BigEndian.Uint64(id[8:]) * scatter }
-func hashOfConn(conn uint64) uint64 { return conn * scatter }
+func hashOfID(id uuid.UUID) uint64  { return table.Scatter(binary.BigEndian.Uint64(id[8:])) }
+func hashOfConn(conn uint64) uint64 { return table.Scatter(conn) }
 func hashByID(s *session) uint64    { return hashOfID(s.id) }
 func hashByConn(s *session) uint64  { return hashOfConn(s.conn) }
-
-// scatter is the golden ratio: the highest bits of a product with it depend on all bits of the other factor, and the
-// lowest are different for numbers that follow one another.
-const scatter = 0x9E3779B97F4A7C15
 
 func (x *sessionIndex) shard(hash uint64) *sessionShard { return &x.shards[shardOf(hash)] }
 

@@ -1,15 +1,11 @@
 package usermgr
 
 import (
-	"bytes"
 	"context"
 	"maps"
-	"runtime"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -55,10 +51,9 @@ type DisplayItem struct {
 // session was replaced is shown with the new address. A user is removed when the Offline handlers of those who
 // subscribed before have returned. Looks read counters that are kept anyway: the message path does nothing for them.
 //
-// stop ends the display and waits for a call of d that is running, unless it is that call's goroutine that stops; no
-// call begins afterwards. It leaves the list as it is. A second stop only waits. Manager.Close ends the display with a
-// last look, which removes everybody, and waits for it until its context ends. On a manager that is closed Display does
-// nothing.
+// stop ends the display and waits for a call of d that is running, so that it must not be called inside d; no call begins
+// afterwards. It leaves the list as it is. A second stop only waits. Manager.Close ends the display with a last look, which
+// removes everybody, and waits for it until its context ends. On a manager that is closed Display does nothing.
 func (m *Manager) Display(d UserDisplayer, interval time.Duration) (stop func()) {
 	if interval <= 0 {
 		interval = defaultDisplayInterval
@@ -97,12 +92,11 @@ type display struct {
 	cause map[string]protocol.CloseCode // why those shown lost their last session
 	left  map[string]protocol.CloseCode // who of those shown has gone offline since the last look
 
-	once      sync.Once
-	quit      chan struct{} // closed by stop
-	ended     chan struct{} // closed when run's goroutine has ended
-	goroutine atomic.Uint64 // the number of run's goroutine
-	called    bool          // the look has called to
-	panicked  bool          // the look has met a panic
+	once     sync.Once
+	quit     chan struct{} // closed by stop
+	ended    chan struct{} // closed when run's goroutine has ended
+	called   bool          // the look has called to
+	panicked bool          // the look has met a panic
 }
 
 // disconnected notes why a user may be about to go offline. It is an event handler, and so comes in the order of the user's
@@ -130,7 +124,6 @@ func (v *display) offline(u UserData) {
 }
 
 func (v *display) run() {
-	v.goroutine.Store(goroutineID())
 	v.call(v.to.ClearAll)
 	v.look()
 	pause := time.NewTimer(v.interval)
@@ -228,13 +221,7 @@ func (v *display) call(f func()) {
 
 func (v *display) stop() {
 	v.once.Do(func() { close(v.quit) })
-	select {
-	case <-v.ended:
-	default:
-		if v.goroutine.Load() != goroutineID() { // d's own call must not wait for itself
-			<-v.ended
-		}
-	}
+	<-v.ended
 }
 
 // displayItem returns what is to be shown of u, and whether u is online.
@@ -250,7 +237,7 @@ func (u *user) displayItem() (DisplayItem, bool) {
 		i.In.add(s.in.load())
 		i.Out.add(s.out.load())
 	}
-	return i, u.online
+	return i, u.countsAsOnline()
 }
 
 // displays are the displays that run, for Close to end them.
@@ -299,13 +286,4 @@ func (d *displays) stop(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// goroutineID returns the number of the goroutine that calls it, from the first line of its stack trace:
-// "goroutine 7 [running]:". Numbers are never reused.
-func goroutineID() uint64 {
-	var trace [64]byte
-	number := bytes.Fields(trace[:runtime.Stack(trace[:], false)])[1]
-	id, _ := strconv.ParseUint(string(number), 10, 64)
-	return id
 }

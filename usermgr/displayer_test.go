@@ -407,21 +407,6 @@ func TestStopOfADisplayWaitsAndEndsIt(t *testing.T) {
 	})
 }
 
-// stop may be called inside the displayer, where it does not wait for itself.
-func TestDisplayMayBeStoppedInsideTheDisplayer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m, d, stop := displayed(t, usermgr.Config{})
-		d.during(func(string) { stop(); d.add("stopped") })
-		logOn(t, m, "ann", newLink(1))
-		logOn(t, m, "bob", newLink(2))
-		nextLook()
-		stop()
-		if calls := d.all(); len(calls) != 2 || calls[1] != "stopped" {
-			t.Errorf("the calls were %q, want one, and its stop to return", calls)
-		}
-	})
-}
-
 // Close ends the displays after a last look, in which everybody is removed; no goroutine stays.
 func TestCloseEndsDisplaysWithALastLook(t *testing.T) {
 	before := goleak.IgnoreCurrent()
@@ -484,7 +469,8 @@ func TestDisplaysAreIndependent(t *testing.T) {
 	})
 }
 
-// E10, rule 17: a user is shown until the grace is over, also when a kick ends it, and removed with the cause of the last session's end.
+// E10, rule 17: a user is shown until the grace is over, also when a kick ends it, and removed with the cause of the last
+// session's end.
 func TestDisplayRemovesWhoseGraceIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, d, _ := displayed(t, usermgr.Config{OfflineGrace: 10 * time.Second})

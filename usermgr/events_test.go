@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,40 +17,131 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// Rule 10: a handler may call any method of the manager for its own user, without a deadlock.
-func TestHandlersMayCallEveryMethodForTheirOwnUser(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m, j := watched(t, usermgr.Config{})
-		callAll := func(s usermgr.SessionInfo) {
-			m.Touch(s.UserID)
-			m.SetTag(s.UserID, "tag")
-			m.User(s.UserID)
-			m.IsOnline(s.UserID)
-			m.Addresses(s.UserID)
-			m.UserAt(s.Address)
-			m.Session(s.SessionID)
-			for range m.Users() {
-			}
-			m.Count()
-			m.Stats()
-			m.HeartbeatTimeout()
-			m.Subscribe(usermgr.Handlers{})()
-			m.Display(new(listDisplayer), time.Minute)()
-			m.Unregister(s.UserID, protocol.KickedOut, "")
-			m.UnregisterSession(s.SessionID, protocol.KickedOut, "")
-			m.UnregisterAt(s.Address, protocol.KickedOut, "")
-			m.Clear()
+// everyMethod calls each method of a Manager, but for those that wait for turns, for the user of a session.
+var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
+	"Addresses":        func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Addresses(s.UserID) },
+	"Clear":            func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Clear() },
+	"Closed":           func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Closed() },
+	"Count":            func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Count() },
+	"CountByDevice":    func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.CountByDevice() },
+	"Display":          func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Display(new(listDisplayer), time.Minute)() },
+	"HeartbeatTimeout": func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.HeartbeatTimeout() },
+	"IsOnline":         func(m *usermgr.Manager, s usermgr.SessionInfo) { m.IsOnline(s.UserID) },
+	"KickDevice": func(m *usermgr.Manager, s usermgr.SessionInfo) {
+		_, _ = m.KickDevice(s.UserID, s.Device, usermgr.KickOptions{})
+	},
+	"KickSession": func(m *usermgr.Manager, s usermgr.SessionInfo) {
+		_, _ = m.KickSession(s.SessionID, usermgr.KickOptions{})
+	},
+	"KickUser": func(m *usermgr.Manager, s usermgr.SessionInfo) {
+		_, _ = m.KickUser(s.UserID, usermgr.KickOptions{RevokeFor: time.Minute})
+	},
+	"Links": func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Links(s.UserID) },
+	"Matching": func(m *usermgr.Manager, _ usermgr.SessionInfo) {
+		for range m.Matching(usermgr.Filter{Tag: "tag"}) {
 		}
-		m.Subscribe(usermgr.Handlers{
-			Connected:    callAll,
-			PushedOut:    func(old usermgr.SessionInfo, _ usermgr.Address) { callAll(old) },
-			TimedOut:     callAll,
-			Disconnected: func(s usermgr.SessionInfo, _ protocol.CloseCode) { callAll(s) },
+	},
+	"Session":       func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Session(s.SessionID) },
+	"SessionPage":   func(m *usermgr.Manager, _ usermgr.SessionInfo) { _, _ = m.SessionPage(usermgr.PageQuery{Page: 1}) },
+	"Sessions":      func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Sessions(s.UserID) },
+	"SetSessionTag": func(m *usermgr.Manager, s usermgr.SessionInfo) { m.SetSessionTag(s.SessionID, "handler's") },
+	"SetTag":        func(m *usermgr.Manager, s usermgr.SessionInfo) { m.SetTag(s.UserID, "handler's") },
+	"Stats":         func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Stats() },
+	"Subscribe":     func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Subscribe(usermgr.Handlers{})() },
+	"Touch":         func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Touch(s.UserID) },
+	"TouchSession":  func(m *usermgr.Manager, s usermgr.SessionInfo) { m.TouchSession(s.SessionID) },
+	"Unregister":    func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Unregister(s.UserID, protocol.KickedOut, "") },
+	"UnregisterAt":  func(m *usermgr.Manager, s usermgr.SessionInfo) { m.UnregisterAt(s.Address, protocol.KickedOut, "") },
+	"UnregisterSession": func(m *usermgr.Manager, s usermgr.SessionInfo) {
+		m.UnregisterSession(s.SessionID, protocol.KickedOut, "")
+	},
+	"UnregisterToken": func(m *usermgr.Manager, s usermgr.SessionInfo) {
+		m.UnregisterToken(s.UserID, s.Token, protocol.KickedOut, "")
+	},
+	"User":     func(m *usermgr.Manager, s usermgr.SessionInfo) { m.User(s.UserID) },
+	"UserAt":   func(m *usermgr.Manager, s usermgr.SessionInfo) { m.UserAt(s.Address) },
+	"UserPage": func(m *usermgr.Manager, _ usermgr.SessionInfo) { _, _ = m.UserPage(usermgr.PageQuery{}) },
+	"Users": func(m *usermgr.Manager, _ usermgr.SessionInfo) {
+		for range m.Users() {
+		}
+	},
+}
+
+// Rule 10: a handler of any event may call any method of the manager for its own user, without a deadlock. Register and
+// Close wait for turns: see TestHandlerMayLogItsOwnUserOn.
+func TestHandlersMayCallEveryMethodForTheirOwnUser(t *testing.T) {
+	methods := []string{"Close", "Register"}
+	for name := range everyMethod {
+		methods = append(methods, name)
+	}
+	slices.Sort(methods)
+	var all []string
+	for i := range reflect.TypeFor[*usermgr.Manager]().NumMethod() {
+		all = append(all, reflect.TypeFor[*usermgr.Manager]().Method(i).Name)
+	}
+	if !slices.Equal(methods, all) {
+		t.Fatalf("the manager's methods are\n%q; called are\n%q", all, methods)
+	}
+	for i := range reflect.TypeFor[usermgr.Handlers]().NumField() {
+		event := reflect.TypeFor[usermgr.Handlers]().Field(i)
+		t.Run(event.Name, func(t *testing.T) {
+			for name, call := range everyMethod {
+				t.Run(name, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { callInHandler(t, event.Name, call) })
+				})
+			}
+			t.Run("all", func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					callInHandler(t, event.Name, func(m *usermgr.Manager, s usermgr.SessionInfo) {
+						for _, call := range everyMethod {
+							call(m, s)
+						}
+					})
+				})
+			})
 		})
-		logOn(t, m, "ann", newLink(1))
-		synctest.Wait()
-		j.expect(t, "Connected ann@1", "Disconnected ann@1 KickedOut")
-	})
+	}
+}
+
+// callInHandler has ann go through a life in which every event comes, but that either PushedOut or Ignored does, and either
+// TimedOut or Expired, and calls a method when the event comes for the first time.
+func callInHandler(t *testing.T, event string, call func(*usermgr.Manager, usermgr.SessionInfo)) {
+	var cfg usermgr.Config
+	switch event {
+	case "Ignored":
+		cfg.Relogon = usermgr.IgnoreNew
+	case "Expired":
+		cfg.IdleTimeout = 20 * time.Second // before the 30 of silence
+	}
+	m := newManager(t, cfg)
+	var returned atomic.Bool
+	var once sync.Once
+	handler := reflect.ValueOf(new(usermgr.Handlers)).Elem()
+	field := handler.FieldByName(event)
+	field.Set(reflect.MakeFunc(field.Type(), func([]reflect.Value) []reflect.Value {
+		once.Do(func() {
+			s := usermgr.SessionInfo{UserID: "ann", Address: newLink(1).Address()}
+			if all := m.Sessions("ann"); len(all) > 0 {
+				s = all[0]
+			}
+			call(m, s)
+			returned.Store(true)
+		})
+		return nil
+	}))
+	m.Subscribe(handler.Interface().(usermgr.Handlers))
+	s := logOn(t, m, "ann", newLink(1))
+	m.SetTag("ann", "tag")
+	m.SetSessionTag(s.ID(), "tag")
+	synctest.Wait()
+	_, _ = m.Register(t.Context(), usermgr.Logon{UserID: "ann"}, newLink(2))
+	time.Sleep(time.Minute)
+	if !returned.Load() {
+		t.Error("the handler has not returned")
+	}
+	if n := m.Count(); n != 0 {
+		t.Errorf("%d users are online", n)
+	}
 }
 
 // Rule 10: a handler may log its own user on; the logon waits for its turn behind the handler.

@@ -58,8 +58,9 @@ type KickOptions struct {
 	// Text is for the user; it goes out with the notice.
 	Text string
 	// RevokeFor is for how long a logon with the token of a session that is meant, or with its session ID, is refused with
-	// Unauthorized; also of one that has just ended by itself, or whose user is within Config.OfflineGrace. A user who logs on without any token is known by nothing else, and not refused: that is the
-	// authenticator's to do. 0 or less means not at all.
+	// Unauthorized, also when the session is ending by itself. KickUser means besides the sessions that have ended within the
+	// last Config.OfflineGrace, of however many devices: the last 64 of them. A user who logs on without any token is known by
+	// nothing else, and not refused: that is the authenticator's to do. 0 or less means not at all.
 	RevokeFor time.Duration
 }
 
@@ -71,7 +72,8 @@ type Kicked struct {
 
 // Kick is a kick under way.
 type Kick struct {
-	change *Change
+	revoked time.Time // until when tokens are refused; zero for not at all
+	change  *Change
 	// closed is done when the outcomes that are awaited are known. It is held open until change is done.
 	closed  *Change
 	release sync.Once
@@ -128,18 +130,18 @@ func (k *Kick) ended(s *session, final SessionInfo) {
 
 // KickUser throws a user out: every session of the user, and the logons that wait at this moment once they have come
 // online, end with KickedOut, after which a client does not reconnect by itself. It returns at once, and may be called in
-// handlers; Wait tells the outcome. The error is ErrBlankID, or ErrUnknownID for a user who is not there.
+// handlers; Wait tells the outcome. The error is ErrBlankID, or ErrUnknownID for a user who is not there. While a logon of
+// the user is under way there is no error, and Wait may return no session in the end: the logon may be refused.
 func (m *Manager) KickUser(userID string, o KickOptions) (*Kick, error) {
 	return m.kick(userID, o, nil)
 }
 
-// KickDevice is KickUser for the user's sessions of one device class. While a change of the user is under way, such as a logon,
-// it may find no such session in the end, and Wait returns none.
+// KickDevice is KickUser for the user's sessions of one device class.
 func (m *Manager) KickDevice(userID string, device uint16, o KickOptions) (*Kick, error) {
 	return m.kick(userID, o, func(s *session) bool { return s.device == device })
 }
 
-// KickSession is KickUser for one session. Where that is ending by itself at this moment, Wait returns none.
+// KickSession is KickUser for one session. Where that is ending for another cause already, Wait returns none.
 func (m *Manager) KickSession(sessionID string, o KickOptions) (*Kick, error) {
 	if sessionID == "" {
 		return nil, ErrBlankID
@@ -160,14 +162,10 @@ func (m *Manager) kick(userID string, o KickOptions, only func(*session) bool) (
 		return nil, ErrUnknownID
 	}
 	k := &Kick{change: newChange(), closed: newChange()}
-	var revoke func(*session)
-	if until := time.Now().Add(o.RevokeFor); o.RevokeFor > 0 {
-		revoke = func(s *session) { m.revoked.add(u.id, until, s.token(), s.ID()) }
-		if only == nil {
-			u.revokeLast(until)
-		}
+	if o.RevokeFor > 0 {
+		k.revoked = time.Now().Add(o.RevokeFor)
 	}
-	found := k.change.end(u, ending{protocol.KickedOut, o.Text, k}, only, revoke, k.add)
+	found := k.change.end(u, ending{protocol.KickedOut, o.Text, k}, only)
 	k.change.partDone(0)
 	if !found {
 		return nil, ErrUnknownID
@@ -175,16 +173,30 @@ func (m *Manager) kick(userID string, o KickOptions, only func(*session) bool) (
 	return k, nil
 }
 
-// revokeLast refuses the token of a user's last session, of one who is within the grace.
-func (u *user) revokeLast(until time.Time) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if p := u.past.Load(); p != nil && p.lastID != "" && u.oldest.Load() == nil {
-		u.manager.revoked.add(u.id, until, p.lastToken, p.lastID)
+// noted is called for each session that is meant, when its end is recorded; first says that this kick ends it, and no
+// earlier cause. The user's lock is held on entry.
+func (k *Kick) noted(s *session, first bool) {
+	if !k.revoked.IsZero() {
+		s.user.manager.revoked.add(s.user.id, k.revoked, s.token(), s.ID())
+	}
+	if first {
+		k.add(s)
 	}
 }
 
-// add is called when a session's end is recorded, with the user's lock held.
+// revokePast refuses the logins of the sessions of u that have ended of late. u.mu is held on entry, since the sessions that
+// live were looked at: one that ends is among these or those.
+func (k *Kick) revokePast(u *user) {
+	p := u.past.Load()
+	if k.revoked.IsZero() || p == nil {
+		return
+	}
+	for _, l := range p.recentLogins(u.manager) {
+		u.manager.revoked.add(u.id, k.revoked, l.token, l.sessionID)
+	}
+}
+
+// add makes a session one of the kick's. The user's lock is held on entry.
 func (k *Kick) add(s *session) {
 	entry := &kickedSession{session: s}
 	k.mu.Lock()

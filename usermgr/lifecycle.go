@@ -21,6 +21,7 @@ type pendingLogon struct {
 
 // logOn is a logon's turn.
 func (u *user) logOn(p *pendingLogon) {
+	defer u.logonOver()
 	m := u.manager
 	if p.ctx.Err() != nil { // its connection ended first: it fires nothing
 		p.err = contextError(p.ctx)
@@ -110,18 +111,15 @@ func (u *user) replace(excluded []*session, s *session) {
 			}
 			continue
 		}
-		u.quiesce(old)
-		u.manager.each("PushedOut", func(h *Handlers) {
+		var successor *session
+		if last {
+			successor = s
+		}
+		u.endTelling(old, successor, "PushedOut", func(h *Handlers) {
 			if h.PushedOut != nil {
 				h.PushedOut(u.info(old), s.links[0].Address())
 			}
 		})
-		u.quiesce(old) // once more: what the handlers have sent is counted
-		if last {
-			u.disconnect(old, s)
-		} else {
-			u.disconnect(old, nil)
-		}
 	}
 }
 
@@ -139,14 +137,11 @@ func (u *user) timeOut(s *session) {
 	if !s.bound || !s.watch.Silent() || !s.record(ending{code: protocol.HeartbeatTimeout}) {
 		return
 	}
-	u.quiesce(s)
-	u.manager.each("TimedOut", func(h *Handlers) {
+	u.endTelling(s, nil, "TimedOut", func(h *Handlers) {
 		if h.TimedOut != nil {
 			h.TimedOut(u.info(s))
 		}
 	})
-	u.quiesce(s) // once more: what the handlers have sent is counted
-	u.disconnect(s, nil)
 }
 
 // expire ends a session that still has sent nothing but heartbeats when its turn comes.
@@ -155,14 +150,19 @@ func (u *user) expire(s *session) {
 	if !s.bound || !s.rare.Load().idle.Silent() || !s.record(why) {
 		return
 	}
-	u.quiesce(s)
-	u.manager.each("Expired", func(h *Handlers) {
+	u.endTelling(s, nil, "Expired", func(h *Handlers) {
 		if h.Expired != nil {
 			h.Expired(u.info(s))
 		}
 	})
+}
+
+// endTelling ends a session for a cause that has an event of its own, which comes before Disconnected.
+func (u *user) endTelling(s, successor *session, event string, tell func(*Handlers)) {
+	u.quiesce(s)
+	u.manager.each(event, tell)
 	u.quiesce(s) // once more: what the handlers have sent is counted
-	u.disconnect(s, nil)
+	u.disconnect(s, successor)
 }
 
 // disconnect unbinds s, with successor taking its place if there is one, then tells the subscribers and the link.
@@ -209,7 +209,7 @@ func (u *user) bind(old, next *session, final *SessionInfo) (cameOnline bool) {
 		p.active = final.LastActive // later than any before
 		delete(p.tags, old)
 		if m.grace > 0 {
-			p.lastToken, p.lastID = final.Token, final.SessionID
+			p.rememberLogin(m, final)
 		}
 	}
 	if next != nil {
@@ -245,7 +245,7 @@ func (u *user) leave(why protocol.CloseCode) *UserData {
 	p := u.rememberPast()
 	var timer *time.Timer
 	timer = time.AfterFunc(m.grace, func() {
-		u.post(&change{run: func(u *user) {
+		u.post(&task{run: func(u *user) {
 			u.mu.Lock()
 			p := u.past.Load()
 			over := p != nil && p.grace == timer

@@ -135,15 +135,15 @@ func (m *Manager) register(ctx context.Context, l Logon, link Link) (Session, er
 	}
 	now := pendingLogon{ctx: ctx, logon: l, link: link} // on the stack, unless it has to wait
 	var p *pendingLogon
-	var c *change
-	u, mine := m.users.takeOrPost(m, l.UserID, func() *change {
+	var t *task
+	u, mine := m.users.takeOrPost(m, l.UserID, func() *task {
 		p = &pendingLogon{ctx: ctx, logon: l, link: link, done: make(chan struct{})}
 		logon := p
-		c = &change{run: func(u *user) {
+		t = &task{run: func(u *user) {
 			defer close(logon.done)
 			u.logOn(logon)
 		}}
-		return c
+		return t
 	})
 	if mine {
 		defer u.passOn()
@@ -153,7 +153,7 @@ func (m *Manager) register(ctx context.Context, l Logon, link Link) (Session, er
 	select {
 	case <-p.done:
 	case <-ctx.Done():
-		if u.withdraw(c) {
+		if u.withdraw(t) {
 			return nil, contextError(ctx)
 		}
 		<-p.done // its turn has come: what has begun is finished

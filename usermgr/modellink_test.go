@@ -26,11 +26,11 @@ type modelLink struct {
 	addr   usermgr.Address
 	user   string
 	manner manner
-	late   time.Duration           // how much later
-	ctx    context.Context         // Register's
-	cancel context.CancelCauseFunc // tells Register that the connection has ended
-	closed chan struct{}           // closed by Close
-	on     atomic.Uint32           // the device class
+	late   time.Duration                 // how much later
+	ctx    context.Context               // Register's
+	cancel context.CancelCauseFunc       // tells Register that the connection has ended
+	closed chan struct{}                 // closed by Close
+	logon  atomic.Pointer[usermgr.Logon] // nil until it logs on
 
 	mu       sync.Mutex
 	session  usermgr.Session // nil until Register has returned it
@@ -71,7 +71,12 @@ func (l *modelLink) WhenClosed(f func(usermgr.CloseOutcome)) {
 	})
 }
 
-func (l *modelLink) device() uint16 { return uint16(l.on.Load()) }
+func (l *modelLink) device() uint16 {
+	if logon := l.logon.Load(); logon != nil {
+		return logon.Device
+	}
+	return 0
+}
 
 func (l *modelLink) Close(protocol.CloseCode, string) {
 	select {
@@ -83,7 +88,7 @@ func (l *modelLink) Close(protocol.CloseCode, string) {
 
 // logOn registers, and then does with the session what has come up in the meantime.
 func (l *modelLink) logOn(logon usermgr.Logon) error {
-	l.on.Store(uint32(logon.Device))
+	l.logon.Store(&logon)
 	session, err := l.world.users.Register(l.ctx, logon, l)
 	if err != nil {
 		return err

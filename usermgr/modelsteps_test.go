@@ -173,11 +173,7 @@ func (w *world) do(s step) {
 			w.pause(s.Wait / 4)
 		}
 	case doLeave:
-		if link := w.pick(s); link != nil {
-			link.end(protocol.NetworkError)
-			w.pause(s.Wait / 8)
-			w.kick(doKickUser, link.user, link)
-		}
+		w.leave(s)
 	case doHurry:
 		w.logOnHurriedly(s)
 	case doPassBy:
@@ -222,6 +218,26 @@ func (w *world) do(s step) {
 			}
 		default:
 			w.call(s.Do, s.user(), link)
+		}
+	}
+}
+
+// leave ends the latest connections of a user, of one device or of several, throws the user out, and tries their logins
+// again.
+func (w *world) leave(s step) {
+	all := w.latestOf(s.user(), 1+s.Pick%4)
+	for _, l := range all {
+		l.end(protocol.NetworkError)
+		w.pause(s.Wait / 16)
+	}
+	if len(all) == 0 {
+		return
+	}
+	w.kick(doKickUser, s.user(), all[s.Pick%len(all)])
+	for _, l := range all {
+		if logon := l.logon.Load(); logon != nil {
+			again := w.newLink(s.user(), s)
+			w.spawn(func() { _ = again.logOn(*logon) })
 		}
 	}
 }

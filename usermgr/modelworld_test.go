@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -263,6 +264,18 @@ func (w *world) pick(s step) *modelLink {
 		return nil
 	}
 	return w.links[len(w.links)-1-s.Pick%len(w.links)]
+}
+
+// latestOf returns the last n connections on which a user tried to log on, the latest first.
+func (w *world) latestOf(user string, n int) (all []*modelLink) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range slices.Backward(w.links) {
+		if l.user == user && len(all) < n {
+			all = append(all, l)
+		}
+	}
+	return all
 }
 
 // admitted notes that l is where its user logged on last.

@@ -88,7 +88,8 @@ func TestUnregisterEndsAllSessionsOfAUser(t *testing.T) {
 	})
 }
 
-// S2: a session is taken offline by its token, the Logon's or the session's own; another user's and an unknown one do nothing.
+// S2: a session is taken offline by its token, the Logon's or the session's own; another user's and an unknown one do
+// nothing.
 func TestUnregisterTokenEndsThatSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.UpTo(3)})

@@ -33,7 +33,7 @@ func (m *Manager) User(userID string) (UserData, bool) {
 func (u *user) data() UserData {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	d := UserData{UserID: u.id, online: u.online}
+	d := UserData{UserID: u.id, online: u.countsAsOnline()}
 	all := u.list()
 	since := int64(0)
 	if p := u.past.Load(); p != nil {

@@ -1,28 +1,28 @@
 package usermgr
 
-// change is something that is to happen to a user.
-type change struct {
+// task is something that is to happen to a user, in turn.
+type task struct {
 	run  func(*user)
-	next *change // in the queue
+	next *task // in the queue
 }
 
-// queue holds the changes that wait, in a ring: one word, nil for nearly every user, where a slice takes three.
-type queue struct{ last *change }
+// queue holds the tasks that wait, in a ring: one word, nil for nearly every user, where a slice takes three.
+type queue struct{ last *task }
 
 func (q *queue) empty() bool { return q.last == nil }
 
-// add puts c behind all others.
-func (q *queue) add(c *change) {
+// add puts t behind all others.
+func (q *queue) add(t *task) {
 	if q.last == nil {
-		c.next = c
+		t.next = t
 	} else {
-		c.next, q.last.next = q.last.next, c
+		t.next, q.last.next = q.last.next, t
 	}
-	q.last = c
+	q.last = t
 }
 
-// take takes out the first change, nil when there is none.
-func (q *queue) take() *change {
+// take takes out the first task, nil when there is none.
+func (q *queue) take() *task {
 	before := q.last
 	if before == nil {
 		return nil
@@ -30,13 +30,13 @@ func (q *queue) take() *change {
 	return q.takeAfter(before)
 }
 
-// remove takes out c, and reports whether it was there.
-func (q *queue) remove(c *change) bool {
+// remove takes out t, and reports whether it was there.
+func (q *queue) remove(t *task) bool {
 	before := q.last
 	if before == nil {
 		return false
 	}
-	for before.next != c {
+	for before.next != t {
 		if before = before.next; before == q.last {
 			return false
 		}
@@ -45,16 +45,16 @@ func (q *queue) remove(c *change) bool {
 	return true
 }
 
-// takeAfter takes out the change that stands behind before, or, behind the last, the first.
-func (q *queue) takeAfter(before *change) *change {
-	c := before.next
+// takeAfter takes out the task that stands behind before, or, behind the last, the first.
+func (q *queue) takeAfter(before *task) *task {
+	t := before.next
 	switch {
-	case c == before:
+	case t == before:
 		q.last = nil
-	case c == q.last:
+	case t == q.last:
 		q.last = before
 	}
-	before.next = c.next
-	c.next = nil
-	return c
+	before.next = t.next
+	t.next = nil
+	return t
 }

@@ -10,15 +10,15 @@ import (
 func TestQueueAgainstASlice(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	var q queue
-	var want []*change
+	var want []*task
 	for range 20_000 {
 		switch r.IntN(5) {
 		case 0, 1:
-			c := new(change)
-			q.add(c)
-			want = append(want, c)
+			added := new(task)
+			q.add(added)
+			want = append(want, added)
 		case 2, 3:
-			var first *change
+			var first *task
 			if len(want) > 0 {
 				first, want = want[0], want[1:]
 			}
@@ -26,7 +26,7 @@ func TestQueueAgainstASlice(t *testing.T) {
 				t.Fatalf("took %p, want %p", got, first)
 			}
 		default:
-			if q.remove(new(change)) {
+			if q.remove(new(task)) {
 				t.Fatal("removed what was not there")
 			}
 			if len(want) > 0 {

@@ -206,7 +206,7 @@ func (s *session) end(why ending) bool {
 	if !s.record(why) {
 		return false
 	}
-	s.user.post(&change{run: func(u *user) { u.finish(s) }})
+	s.user.post(&task{run: func(u *user) { u.finish(s) }})
 	return true
 }
 
@@ -216,7 +216,7 @@ func (s *session) record(why ending) bool { return s.madeRare().ended.CompareAnd
 // fellSilent is called by the checker. Silence is looked at again when the user's turn comes.
 func (s *session) fellSilent() {
 	if s.suspected.CompareAndSwap(false, true) {
-		s.user.post(&change{run: func(u *user) {
+		s.user.post(&task{run: func(u *user) {
 			s.suspected.Store(false)
 			u.timeOut(s)
 		}})
@@ -227,7 +227,7 @@ func (s *session) fellSilent() {
 func (s *session) fellIdle() {
 	r := s.rare.Load()
 	if r.suspected.CompareAndSwap(false, true) {
-		s.user.post(&change{run: func(u *user) {
+		s.user.post(&task{run: func(u *user) {
 			r.suspected.Store(false)
 			u.expire(s)
 		}})
@@ -257,10 +257,11 @@ func (s *session) info() SessionInfo {
 
 func (s *session) lastMessage() time.Time { return s.timeOf(s.heard.Load()) }
 
-// timeOf returns what the manager's clock meant. It may lag behind the logon.
+// timeOf returns what the manager's clock meant. It may lag a little behind the logon; by more only if the system's clock
+// has been set since.
 func (s *session) timeOf(tick uint32) time.Time {
 	t, logon := s.user.manager.clock.time(tick), time.Unix(0, s.logonTime)
-	if t.Before(logon) {
+	if late := logon.Sub(t); late > 0 && late < clockStep {
 		return logon
 	}
 	return t

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// user is a user's entry. It stands in the directory while the user is online or has changes that wait.
+// user is a user's entry. It stands in the directory while the user is online or has tasks that wait.
 //
-// A user's changes run one at a time, in order, on the goroutine of the user's turn, which lives while there are any. A
+// A user's tasks run one at a time, in order, on the goroutine of the user's turn, which lives while there are any. A
 // logon that finds nobody before it takes its turn on the goroutine that called Register, which waits for it anyway.
-// Handlers run on it with no lock held: one that blocks holds up its own user and nobody else, and a change that it asks
-// for queues behind it. That order is what rules 3 to 7 of the contract rest on; lifecycle.go has the changes.
+// Handlers run on it with no lock held: one that blocks holds up its own user and nobody else, and what it asks for
+// queues behind it. That order is what rules 3 to 7 of the contract rest on; lifecycle.go has what happens.
 type user struct {
 	manager *Manager
 	id      string
@@ -24,6 +24,7 @@ type user struct {
 	waiting queue
 	running bool                 // somebody has the turn
 	online  bool                 // from Online to Offline: while there is a session, and for the grace after the last
+	logons  uint32               // that wait, or have the turn
 	past    atomic.Pointer[past] // nil for a user without one; written under mu
 }
 
@@ -35,9 +36,36 @@ type past struct {
 	in, out, dropped Traffic             // of the sessions that have ended since the user came online
 	since            int64               // when that was, Unix nanoseconds; 0 while no session has ended
 	active           time.Time           // when the last of them was active
-	lastToken        string              // of the session that ended last, with Config.OfflineGrace
-	lastID           string              // and its ID
+	logins           []pastLogin         // of the sessions that ended of late, the latest last; with Config.OfflineGrace
 	grace            *time.Timer         // runs while a user without a session still counts as online
+}
+
+// pastLogin is what the logon of a session showed that has ended.
+type pastLogin struct {
+	token, sessionID string
+	ended            uint32 // by the manager's clock
+}
+
+// maxPastLogins is how many a user has at most: a client that comes and goes all the time shall not fill the memory.
+const maxPastLogins = 64
+
+// rememberLogin notes the login of a session that ends. The user's lock is held on entry.
+func (p *past) rememberLogin(m *Manager, s *SessionInfo) {
+	logins := p.recentLogins(m)
+	if len(logins) == maxPastLogins {
+		logins = slices.Delete(logins, 0, 1)
+	}
+	p.logins = append(logins, pastLogin{s.Token, s.SessionID, m.clock.now()})
+}
+
+// recentLogins returns the logins of the sessions that have ended within the grace, and forgets the others. The user's lock
+// is held on entry.
+func (p *past) recentLogins(m *Manager) []pastLogin {
+	now := m.clock.now()
+	p.logins = slices.DeleteFunc(p.logins, func(l pastLogin) bool {
+		return time.Duration(now-l.ended)*clockResolution > m.grace+clockResolution // a tick begins at any time
+	})
+	return p.logins
 }
 
 // several are the sessions of a user who has more than one. It never changes.
@@ -106,7 +134,13 @@ func (u *user) isOnline() bool {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.online
+	return u.countsAsOnline()
+}
+
+// countsAsOnline is isOnline: without a grace there is a moment, from the end of the last session to Offline, at which
+// online still holds. u.mu is held on entry.
+func (u *user) countsAsOnline() bool {
+	return u.online && (u.oldest.Load() != nil || u.manager.grace > 0)
 }
 
 // rememberPast returns the user's past, to be written to. u.mu is held on entry.
@@ -119,53 +153,62 @@ func (u *user) rememberPast() *past {
 	return p
 }
 
-// post queues a change for a user whose session is known.
-func (u *user) post(c *change) {
+// post queues a task for a user whose session is known.
+func (u *user) post(t *task) {
 	u.mu.Lock()
-	start := u.enqueue(c)
-	u.mu.Unlock()
-	if start {
+	defer u.mu.Unlock()
+	u.enqueue(t)
+}
+
+// enqueue adds a task, and starts the turn's goroutine if nobody has the turn. u.mu is held on entry.
+func (u *user) enqueue(t *task) {
+	u.waiting.add(t)
+	if !u.running {
+		u.running = true
 		go u.takeTurns()
 	}
 }
 
-// enqueue adds a change and reports whether the turn's goroutine must be started. u.mu is held on entry.
-func (u *user) enqueue(c *change) (start bool) {
-	u.waiting.add(c)
-	start = !u.running
-	u.running = true
-	return start
-}
-
-// withdraw takes back a change whose turn has not come, and reports whether it was in time.
-func (u *user) withdraw(c *change) bool {
+// withdraw takes back a logon whose turn has not come, and reports whether it was in time.
+func (u *user) withdraw(t *task) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.waiting.remove(c)
+	if !u.waiting.remove(t) {
+		return false
+	}
+	u.logons--
+	return true
+}
+
+// logonOver is called at the end of a logon's turn.
+func (u *user) logonOver() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.logons--
 }
 
 // takeTurns is the goroutine of the turn.
 func (u *user) takeTurns() {
 	for {
-		c := u.next()
-		if c == nil {
+		t := u.next()
+		if t == nil {
 			if u.endTurn() {
 				return
 			}
 			continue
 		}
-		c.run(u)
+		t.run(u)
 	}
 }
 
-// next returns the change whose turn it is, nil when there is none.
-func (u *user) next() *change {
+// next returns the task whose turn it is, nil when there is none.
+func (u *user) next() *task {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.waiting.take()
 }
 
-// endTurn gives the turn back, unless changes wait.
+// endTurn gives the turn back, unless tasks wait.
 func (u *user) endTurn() bool {
 	u.mu.Lock()
 	if !u.waiting.empty() {

@@ -6,10 +6,11 @@
 //
 // # Locks
 //
-// There are three kinds, each held for a few instructions, never while a handler, a Link or a Checker runs:
-// a shard of the users (directory), then one user's entry, taken in that order; and a shard of an index, taken alone.
-// Those who look users and sessions up take none of them.
-// A kick's record and the revoked tokens have locks of their own, behind which no other is taken.
+// Each is held for a few instructions, and never while a handler, a Checker or a Link runs, but for [Link.Address]. Two are
+// taken in this order: a shard of the users (directory), then one user's entry. All others are leaves, behind which no other
+// is taken: a shard of an index, a kick's record, the revoked tokens, the counts of devices, the history of sessions, the
+// source of session IDs, the subscribers, the displays, and what one display has shown. Those who look users and sessions
+// up take no lock to find them, and the user's to describe them.
 package usermgr
 
 import (
@@ -41,7 +42,8 @@ type Logon struct {
 // Link is a session's connection as the manager sees it. The bridge gives one; a test or another engine may too.
 // All methods may be called from any goroutine, never block, and stay callable when the connection has ended.
 type Link interface {
-	// Address returns the connection's address. It never changes.
+	// Address returns the connection's address. It never changes. The manager may call it with a lock held: it must return
+	// at once, and call nothing of the manager.
 	Address() Address
 	// Quiesce stops the delivery of messages: no message handler of the connection starts any more, and done is called
 	// once, from any goroutine, when none is running and what was sent until then is counted. It is called too when the
@@ -54,6 +56,11 @@ type Link interface {
 }
 
 // UserManager is what a bridge needs of a user manager. A program may bring its own.
+//
+// It may have methods of [Manager]'s besides, which are used where they are found: HeartbeatTimeout, from which the
+// bridge takes how often it sends heartbeats; IsOnline, for those who ask who is online, in the place of a look at Links; Matching,
+// for push to sessions by filter; and KickUser, for kicks with notice. Since a [Kick] can only come from a Manager, what has
+// KickUser embeds one, or keeps one to pass it on to.
 type UserManager interface {
 	// Register brings a user online. It blocks until the logon is done, its Connected handlers included, or refused.
 	// When ctx ends before the logon's turn has come nothing has happened, and the error says so; a logon that has

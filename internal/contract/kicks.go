@@ -79,14 +79,26 @@ func (j *judge) kick(ctx context.Context, a *ask) {
 }
 
 // mayFind reports whether a kick can have found somebody: the session, or anything of the user's, which may be a logon that
-// is under way.
+// is under way, or the grace.
 func (j *judge) mayFind(a *ask) bool {
 	return slices.ContainsFunc(j.conns, func(c *connection) bool {
 		if a.what == kickSession {
 			return j.concerns(a, c)
 		}
-		return c.user == a.user && c.logon.from <= a.to
+		return c.user == a.user && c.logon.from <= a.to && !j.over(c, a.from)
+	}) || a.what == kickUser && slices.ContainsFunc(j.absences, func(w *absence) bool {
+		return w.user == a.user && w.left.from < a.to && (w.to == 0 || w.to > a.from)
 	})
+}
+
+// over reports whether all was told at p of the session on c, or the logon had been refused.
+func (j *judge) over(c *connection, p place) bool {
+	if b := j.of(c.number); b.disconnected != nil {
+		return p.after(b.disconnected.to)
+	} else if b.connected != nil {
+		return false
+	}
+	return p.after(c.logon.to)
 }
 
 // unknown: a kick was refused because nobody was there.
@@ -136,8 +148,48 @@ func (j *judge) revoked(c *connection, b *befallen) {
 			if j.meant(a, k) && j.shows(c, k) && c.logon.from > j.of(k.number).disconnected.from && b.connected.fromAt < a.fromAt+a.revoke {
 				j.complain(10, c.user, "%v came for a token that %v had revoked", b.connected, a)
 			}
+			if j.ofLate(a, k) && j.shows(c, k) && c.logon.from > a.to && b.connected.fromAt < a.fromAt+a.revoke {
+				j.complain(10, c.user, "%v came for the token of %d, which had ended within the grace when %v came", b.connected, k.number, a)
+			}
 		}
 	}
+}
+
+// manyPast is how many sessions may have ended since one whose token a kick of the user must still know. The manager knows
+// some more.
+const manyPast = 60
+
+// ofLate reports whether a is a kick of the user of k, whose session had ended within the grace, and the user had certainly
+// not been offline since.
+func (j *judge) ofLate(a *ask, k *connection) bool {
+	left := j.of(k.number).disconnected
+	if a.what != kickUser || a.user != k.user || a.refused() != nil || j.m.grace <= 0 ||
+		left == nil || left.from > a.from || a.toAt >= left.fromAt+j.m.grace {
+		return false
+	}
+	since := 0
+	for _, o := range j.conns {
+		if d := j.of(o.number).disconnected; o.user == k.user && d != nil && d.from > left.from && d.from < a.to {
+			since++
+		}
+	}
+	return since < manyPast && slices.ContainsFunc(j.conns, func(o *connection) bool {
+		b := j.of(o.number)
+		if o.user != k.user || b.connected == nil || b.connected.from > left.from {
+			return false
+		}
+		return len(o.quiesces) == 0 || o.quiesces[0].from > a.to || j.awayDuring(a, o)
+	})
+}
+
+// awayDuring reports whether the user was certainly within the grace, which the end of the session on c began, when a came.
+func (j *judge) awayDuring(a *ask, c *connection) bool {
+	left := j.of(c.number).disconnected
+	return slices.ContainsFunc(j.absences, func(w *absence) bool {
+		return w.left == left && a.from.after(left.to) && (w.to == 0 || w.to > a.to) && a.toAt < w.due
+	}) && !slices.ContainsFunc(j.asks, func(o *ask) bool { // another that came since c logged on might have ended it
+		return o != a && o.from < a.to && !c.logon.from.after(o.to) && o.endsGrace() && (o.user == a.user || o.user == "")
+	})
 }
 
 // mayBeRevoked reports whether the token that c shows can have been refused in its turn.

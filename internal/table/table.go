@@ -29,6 +29,14 @@ type Table[T any] struct {
 	used   int // slots that are not empty: live, and those where something was taken out
 }
 
+// Scatter makes a hash of a number that is no good hash itself: the golden ratio. The highest bits of the product depend on
+// all bits of the number, and the lowest are different for numbers that follow one another.
+func Scatter(n uint64) uint64 { return n * 0x9E3779B97F4A7C15 }
+
+// Shard says which of n tables a hash belongs to, by bits of it that a table does not look at. n is a power of two, at most
+// 512.
+func Shard(hash uint64, n int) int { return int(hash >> 48 % uint64(n)) }
+
 // group is eight slots, with a tag for each: a byte of the hash, so that looking touches hardly any thing but the right one.
 // A thing stands in a slot that was free, in the first group that had one, counted from the group that its hash names. Its
 // tag is written after it, and taken away before it.

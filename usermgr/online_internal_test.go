@@ -1,0 +1,46 @@
+package usermgr
+
+import (
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+type nowhere struct{}
+
+func (nowhere) Address() Address                 { return Address{} }
+func (nowhere) Quiesce(done func())              { done() }
+func (nowhere) Close(protocol.CloseCode, string) {}
+
+// Rule 17: whoever has lost the last session, and has no grace, is not online without a session for a moment, in no answer.
+func TestNobodyIsOnlineWithoutASession(t *testing.T) {
+	m := New(Config{ClosedHistory: 1})
+	defer func() { _ = m.Close(t.Context()) }()
+	s, err := m.Register(t.Context(), Logon{UserID: "ann"}, nowhere{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := m.users.get("ann")
+	m.history.mu.Lock() // where the end of a session passes by between its unbinding and Offline
+	defer m.history.mu.Unlock()
+	s.End(protocol.NetworkError)
+	for u.oldest.Load() != nil {
+		time.Sleep(time.Millisecond)
+	}
+	if !u.online {
+		t.Fatal("the moment has passed")
+	}
+	if d := u.data(); d.online {
+		t.Errorf("the description is of a user who is online, with %d sessions", len(d.Sessions))
+	}
+	if _, online := u.displayItem(); online {
+		t.Error("the user is shown")
+	}
+	if m.IsOnline("ann") || m.SetTag("ann", "x") {
+		t.Error("the user is online")
+	}
+	if _, err := m.KickUser("ann", KickOptions{}); err != ErrUnknownID {
+		t.Errorf("the kick ended with %v", err)
+	}
+}

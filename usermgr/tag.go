@@ -1,0 +1,78 @@
+package usermgr
+
+import "slices"
+
+// SetTag attaches a text of the application's to a user who is online; it is gone when the user goes offline, and "" takes
+// it away. Lookups have it at once; UserTagged follows in the user's order. It reports whether the user is online.
+func (m *Manager) SetTag(userID, tag string) bool {
+	u := m.users.get(userID)
+	if u == nil {
+		return false
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.countsAsOnline() {
+		return false
+	}
+	p := u.rememberPast()
+	if p.tag == tag {
+		return true
+	}
+	old := p.tag
+	p.tag = tag
+	u.enqueue(&task{run: func(u *user) {
+		u.mu.Lock()
+		over := u.past.Load() != p // the user has gone offline since, and the tag with it
+		u.mu.Unlock()
+		if over {
+			return
+		}
+		d := u.data()
+		d.Tag = tag // as it was set: a later one has its own event
+		m.each("UserTagged", func(h *Handlers) {
+			if h.UserTagged != nil {
+				h.UserTagged(d, old)
+			}
+		})
+	}})
+	return true
+}
+
+// SetSessionTag attaches a text of the application's to a session; "" takes it away. Lookups have it at once; Tagged
+// follows in the user's order, unless the session has ended by then. It reports whether the session lives.
+func (m *Manager) SetSessionTag(sessionID, tag string) bool {
+	s := m.sessions.withID(sessionID)
+	if s == nil {
+		return false
+	}
+	u := s.user
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !slices.Contains(u.list(), s) {
+		return false
+	}
+	p := u.rememberPast()
+	old := p.tags[s]
+	if old == tag {
+		return true
+	}
+	if p.tags == nil {
+		p.tags = make(map[*session]string)
+	}
+	if p.tags[s] = tag; tag == "" {
+		delete(p.tags, s)
+	}
+	u.enqueue(&task{run: func(u *user) {
+		if !s.bound {
+			return
+		}
+		i := u.info(s)
+		i.Tag = tag // as it was set: a later one has its own event
+		m.each("Tagged", func(h *Handlers) {
+			if h.Tagged != nil {
+				h.Tagged(i, old)
+			}
+		})
+	}})
+	return true
+}
