@@ -17,7 +17,8 @@ import (
 // that several are given in one round of a busy loop. gnet chooses the loop with the fewest connections.
 const acceptorsPerListener = 4
 
-// Listen opens the listeners, so that Addrs can tell them; Run does it when it was not done. An error names the address.
+// Listen opens the listeners, so that Addrs can tell them; Run does it when it was not done. An error names the address,
+// or the setting that makes no sense.
 func (e *Engine) Listen() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -35,8 +36,11 @@ func (e *Engine) listen() error {
 	if e.cfg.TLS != nil {
 		return errors.New("rollcall: with Config.Listeners, TLS is each listener's own: Config.TLS must be nil")
 	}
+	if e.cfg.AcceptBurst > 0 && e.cfg.AcceptRate <= 0 {
+		return errors.New("rollcall: AcceptBurst says nothing without AcceptRate")
+	}
 	for _, l := range e.cfg.Listeners {
-		if err := checkTLS(l); err != nil {
+		if err := errors.Join(checkTLS(l), checkProxies(l)); err != nil {
 			return err
 		}
 	}
@@ -78,9 +82,6 @@ func (e *Engine) startAccepting() {
 	for i, ln := range e.listeners {
 		l := e.cfg.Listeners[i]
 		at := &entrance{index: i, ln: ln, codec: l.Codec, tls: l.TLS}
-		if at.codec == nil {
-			at.codec = e.cfg.Codec
-		}
 		if len(l.ProxyProtocol) > 0 {
 			at.proxies = unmapped(l.ProxyProtocol)
 		}

@@ -92,11 +92,16 @@ func (e *Engine) tellSecurely(nc net.Conn, cfg *tls.Config, notice []byte, timeo
 	return tc.CloseWrite()
 }
 
-// checkTLS says what is wrong with a listener's TLS that would make every handshake fail.
+// checkTLS says what is wrong with a listener's TLS that would make every handshake fail, or let strangers in.
 func checkTLS(l Listener) error {
 	c := l.TLS
-	if c != nil && len(c.Certificates) == 0 && c.GetCertificate == nil && c.GetConfigForClient == nil {
+	switch {
+	case c == nil || c.GetConfigForClient != nil:
+		return nil
+	case len(c.Certificates) == 0 && c.GetCertificate == nil:
 		return fmt.Errorf("rollcall: the TLS of listener %q has no certificate", l.Addr)
+	case c.ClientAuth >= tls.VerifyClientCertIfGiven && c.ClientCAs == nil: // whoever the system trusts would be believed
+		return fmt.Errorf("rollcall: the TLS of listener %q verifies client certificates, but has no ClientCAs", l.Addr)
 	}
 	return nil
 }
