@@ -167,13 +167,13 @@ func (e *Engine) arrive(at *entrance, nc net.Conn, limit int) {
 		}
 	} else if r := a.takeOrigin(a.Remote.Addr()); r != letIn {
 		e.refused[r].Add(1)
-		e.turnAway(nc, at, r.notice())
+		e.turnAway(nc, at, r.notice(at))
 		return
 	}
 	if !e.conns.takePlace(limit) {
 		e.refused[refusedFull].Add(1)
 		e.gate.leave(a.origin, false)
-		e.turnAway(nc, at, refusedFull.notice())
+		e.turnAway(nc, at, refusedFull.notice(at))
 		return
 	}
 	switch {
@@ -205,20 +205,37 @@ func (e *Engine) waitTurn() bool {
 	}
 }
 
-// turnAway tells a connection why it may not come in, and lingers until the peer has read it; 64 at a time, more are closed
-// untold, and so is one that is told nothing. It is called by a goroutine that e.accepting waits for, unless why is nil.
+// turnAway tells a connection why it may not come in, if it can, and closes it. It is called by a goroutine that e.accepting
+// waits for, unless why is nil.
 func (e *Engine) turnAway(nc net.Conn, at *entrance, why *protocol.CloseError) {
 	if why == nil || why.Code == protocol.ClientClosed || why.Code == protocol.NetworkError { // codes that are never sent
 		_ = nc.Close()
 		return
 	}
+	timeout := min(e.cfg.CloseTimeout, 5*time.Second)
+	e.tellStranger(nc, timeout, func() error {
+		notice, err := appendFrame(at.codec, nil, &protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil, why)})
+		if err != nil {
+			return err
+		}
+		if at.tls != nil {
+			return e.tellSecurely(nc, at.tls, notice, why.Code)
+		}
+		e.closed.Add(why.Code)
+		_, err = nc.Write(notice)
+		return err
+	})
+}
+
+// tellStranger has something said to a connection that is not let in, lingers until the peer has read it, and closes the
+// connection; 64 at a time, more are closed untold. It is called by a goroutine that e.accepting waits for.
+func (e *Engine) tellStranger(nc net.Conn, timeout time.Duration, say func() error) {
 	select {
 	case e.lingering <- struct{}{}:
 	default:
 		_ = nc.Close()
 		return
 	}
-	e.closed.Add(why.Code)
 	e.accepting.Add(1)
 	go func() {
 		defer func() {
@@ -226,19 +243,9 @@ func (e *Engine) turnAway(nc net.Conn, at *entrance, why *protocol.CloseError) {
 			<-e.lingering
 			e.accepting.Done()
 		}()
-		notice, err := appendFrame(at.codec, nil, &protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil, why)})
-		if err != nil {
-			return
-		}
-		timeout := min(e.cfg.CloseTimeout, 5*time.Second)
 		_ = nc.SetDeadline(time.Now().Add(timeout))
 		defer context.AfterFunc(e.untilStop, func() { _ = nc.SetDeadline(time.Now()) })() // nobody waits for strangers
-		if at.tls == nil {
-			_, err = nc.Write(notice)
-		} else {
-			err = e.tellSecurely(nc, at.tls, notice, timeout)
-		}
-		if err != nil {
+		if say() != nil {
 			return
 		}
 		if tcp, ok := nc.(*net.TCPConn); ok {

@@ -289,6 +289,7 @@ type Engine struct {
 	listeners []net.Listener
 	accepting sync.WaitGroup
 	lingering chan struct{} // a token for each connection that is being told that it may not come in
+	telling   chan struct{} // a token for each of them that is in a TLS handshake
 
 	gate       gate
 	handshakes handshakes
@@ -316,6 +317,7 @@ func New(cfg Config) *Engine {
 		cfg:       cfg,
 		log:       logging.OrDefault(cfg.Logger),
 		lingering: make(chan struct{}, 64),
+		telling:   make(chan struct{}, maxTelling),
 		stopping:  make(chan struct{}),
 		ended:     make(chan struct{}),
 	}

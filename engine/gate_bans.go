@@ -23,7 +23,8 @@ type Bans struct {
 	Window time.Duration
 	// Flaps is how many connections of an address may end, from the first such end on, within a minute; with this many
 	// the address is banned. It does not matter who ended them or why, except that those that the server ended because
-	// it was stopping, or did not let in, do not count. 0 or less means no limit.
+	// it was stopping, or did not let in, do not count; but a TLS handshake that the client did not get through does. 0 or
+	// less means no limit.
 	Flaps int
 	// For is how long a ban lasts. 0 or less means 5 minutes.
 	For time.Duration

@@ -49,9 +49,10 @@ type arrival struct {
 	since  time.Time // when it began to wait for its turn
 	tls    *secureConn
 
-	mu     sync.Mutex
-	origin *origin
-	over   bool // it has been given to an event loop, or refused: what it holds is settled
+	mu      sync.Mutex
+	origin  *origin
+	shaking bool // its TLS handshake has begun
+	over    bool // it has been given to an event loop, or refused: what it holds is settled
 }
 
 // settle reports whether it is up to the caller to pass the connection and its places on, or to give them up.
@@ -75,27 +76,46 @@ func (a *arrival) takeOrigin(client netip.Addr) refusal {
 	return r
 }
 
+// turnedDown counts a connection that is not let in and gives its places back, and leaves closing it to the caller. It
+// reports false when the connection is settled already. A client whose TLS handshake came to nothing has come and gone, like
+// one that leaves with half a frame; other refusals are no fault of its own.
+func (a *arrival) turnedDown(r refusal) bool {
+	if !a.settle() {
+		return false
+	}
+	if r != refusedStopping {
+		a.engine.refused[r].Add(1)
+	}
+	a.givePlacesBack(r == refusedHandshake && a.shaking)
+	return true
+}
+
+// givePlacesBack gives back the connection's place, and that of its origin, whom it counts against when flapped is true.
+func (a *arrival) givePlacesBack(flapped bool) {
+	a.engine.conns.open.Add(-1)
+	a.engine.gate.leave(a.origin, flapped)
+}
+
 // refuse closes a connection that has its place, and gives that back. why is what it is told; nil for nothing.
 func (a *arrival) refuse(r refusal, why *protocol.CloseError) {
-	if !a.settle() {
-		return
+	if a.turnedDown(r) {
+		a.engine.turnAway(a.nc, a.at, why)
 	}
-	e := a.engine
-	if r != refusedStopping {
-		e.refused[r].Add(1)
-	}
-	e.conns.open.Add(-1)
-	e.gate.leave(a.origin, false)
-	e.turnAway(a.nc, a.at, why)
 }
 
 // enroll gives the connection to an event loop. gnet says that all went well also when it did not: what counts is whether
-// the connection was opened.
+// the connection was opened. Loops that have ended would never answer.
 func (a *arrival) enroll() {
+	e := a.engine
+	select {
+	case <-e.stopping:
+		a.refuse(refusedStopping, nil)
+		return
+	default:
+	}
 	if !a.settle() {
 		return
 	}
-	e := a.engine
 	c := &Conn{id: lastConnID.Add(1), engine: e, codec: a.at.codec, remote: a.remote}
 	if a.origin != nil {
 		c.extra = &extra{origin: a.origin}
@@ -107,8 +127,8 @@ func (a *arrival) enroll() {
 	}
 	_, err := e.client.EnrollContext(a.nc, context)
 	if err != nil || c.loop == nil {
-		e.conns.open.Add(-1)
-		e.gate.leave(a.origin, false)
+		e.refused[refusedFailed].Add(1)
+		a.givePlacesBack(false)
 		e.log.Debug("a connection could not be given to an event loop", zapConn(c), zap.Error(err))
 	}
 }
@@ -213,7 +233,7 @@ func (h *handshakes) expire() {
 	}
 	h.mu.Unlock()
 	for _, a := range late {
-		a.refuse(refusedHandshake, refusedHandshake.notice())
+		a.refuse(refusedHandshake, refusedHandshake.notice(a.at))
 	}
 }
 
@@ -233,11 +253,12 @@ func (h *handshakes) stop() {
 	}
 }
 
-// counts returns how many connections are in a handshake, and how many wait for their turn.
+// counts returns how many connections are in a handshake, strangers that are told something in TLS among them, and how many
+// wait for their turn.
 func (h *handshakes) counts() (running, waiting int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.running, len(h.waiting)
+	return h.running + len(h.engine.telling), len(h.waiting)
 }
 
 // run takes a connection from accept to its event loop, within HandshakeTimeout.
@@ -287,7 +308,7 @@ func (a *arrival) shakeHands(ctx context.Context) bool {
 		if client.IsValid() {
 			a.Remote, a.remote = client, client.String()
 			if r := a.takeOrigin(client.Addr()); r != letIn {
-				a.refuse(r, r.notice())
+				a.refuse(r, r.notice(a.at))
 				return false
 			}
 		}

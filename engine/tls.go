@@ -51,14 +51,13 @@ func startTLS(nc net.Conn, cfg *tls.Config) *secureConn {
 func (a *arrival) secure(ctx context.Context) bool {
 	e := a.engine
 	s := startTLS(a.nc, a.at.tls)
+	a.mu.Lock()
+	a.shaking = true
+	a.mu.Unlock()
 	if err := e.handshake(ctx, s.tls); err != nil {
 		e.log.Debug("a TLS handshake failed", zap.String("remote", a.remote), zapError(err))
-		if ctx.Err() == nil && a.settle() { // or else giveUp does it
-			e.refused[refusedHandshake].Add(1)
-			e.conns.open.Add(-1)
-			e.gate.leave(a.origin, false)
-			e.accepting.Add(1)
-			go e.lingerOver(a.nc)
+		if ctx.Err() == nil && a.turnedDown(refusedHandshake) { // or else giveUp does it
+			e.tellStranger(a.nc, lingerTime, func() error { return nil }) // the alert has said it
 		}
 		return false
 	}
@@ -78,14 +77,24 @@ func (e *Engine) handshake(ctx context.Context, tc *tls.Conn) (err error) {
 	return tc.HandshakeContext(ctx)
 }
 
-// tellSecurely tells a connection that is not let in why, in TLS.
-func (e *Engine) tellSecurely(nc net.Conn, cfg *tls.Config, notice []byte, timeout time.Duration) error {
+// maxTelling is how many connections may be in a handshake that is there only to tell them why they are not let in.
+const maxTelling = 8
+
+var errTooManyToTell = errors.New("rollcall: too many connections are told something at the moment")
+
+// tellSecurely tells a connection that is not let in why, in TLS. It has been given a deadline.
+func (e *Engine) tellSecurely(nc net.Conn, cfg *tls.Config, notice []byte, code protocol.CloseCode) error {
+	select {
+	case e.telling <- struct{}{}:
+		defer func() { <-e.telling }()
+	default:
+		return errTooManyToTell
+	}
 	tc := tls.Server(nc, cfg)
-	ctx, cancel := context.WithTimeout(e.untilStop, timeout)
-	defer cancel()
-	if err := e.handshake(ctx, tc); err != nil {
+	if err := e.handshake(e.untilStop, tc); err != nil {
 		return err
 	}
+	e.closed.Add(code)
 	if _, err := tc.Write(notice); err != nil {
 		return err
 	}
@@ -104,24 +113,6 @@ func checkTLS(l Listener) error {
 		return fmt.Errorf("rollcall: the TLS of listener %q verifies client certificates, but has no ClientCAs", l.Addr)
 	}
 	return nil
-}
-
-// lingerOver closes a connection whose handshake has failed in such a way that the peer learns why, if not too many others
-// are told something at the moment.
-func (e *Engine) lingerOver(nc net.Conn) {
-	defer e.accepting.Done()
-	defer nc.Close()
-	select {
-	case e.lingering <- struct{}{}:
-	default:
-		return
-	}
-	defer func() { <-e.lingering }()
-	_ = nc.SetDeadline(time.Now().Add(lingerTime))
-	defer context.AfterFunc(e.untilStop, func() { _ = nc.SetDeadline(time.Now()) })()
-	if tcp, ok := nc.(*net.TCPConn); ok && tcp.CloseWrite() == nil {
-		_, _ = io.Copy(io.Discard, nc)
-	}
 }
 
 // TLS returns what the handshake has found: version, protocol, the client's certificates. Nil means that the connection does
