@@ -30,6 +30,7 @@ type gate struct {
 	subnets  map[netip.Prefix]int
 	suspects map[netip.Addr]*suspect
 	banned   map[netip.Addr]ban
+	swept    time.Time // when banned was last rid of those that have ended
 }
 
 // origin is where connections come from: an IPv4 address, or an IPv6 network of 64 bits, which is one customer's.
