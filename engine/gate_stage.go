@@ -144,13 +144,24 @@ type handshakes struct {
 	mu      sync.Mutex
 	running int
 	waiting []*arrival
+	guests  map[*guest]*arrival // those that are in TLS
 	stopped bool
-	expiry  *time.Timer // runs while connections wait
+	look    *time.Timer // runs while connections wait
 }
+
+const (
+	// lookInterval is how often those who wait, and those they wait for, are looked at.
+	lookInterval = 50 * time.Millisecond
+	// hurry is how long a client may be waited for in its TLS handshake, in all, while others wait for its place: otherwise a
+	// few clients that say nothing would keep everybody out. A client has two flights to send, and the first one has come
+	// while it waited itself.
+	hurry = time.Second
+)
 
 func (h *handshakes) init(e *Engine) {
 	h.engine, h.limit = e, e.cfg.MaxHandshakes
 	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.guests = make(map[*guest]*arrival)
 }
 
 // add is called by a goroutine that e.accepting waits for.
@@ -169,10 +180,22 @@ func (h *handshakes) add(a *arrival) {
 		a.since = time.Now()
 		h.waiting = append(h.waiting, a)
 		if len(h.waiting) == 1 {
-			h.expireLater()
+			h.lookLater()
 		}
 	}
 	h.mu.Unlock()
+}
+
+// host keeps watch over a client's TLS handshake until the function that it returns is called.
+func (h *handshakes) host(g *guest, a *arrival) (done func()) {
+	h.mu.Lock()
+	h.guests[g] = a
+	h.mu.Unlock()
+	return func() {
+		h.mu.Lock()
+		delete(h.guests, g)
+		h.mu.Unlock()
+	}
 }
 
 func (h *handshakes) work(a *arrival) {
@@ -202,38 +225,46 @@ func (h *handshakes) first() *arrival {
 	h.waiting[0] = nil
 	if h.waiting = h.waiting[1:]; len(h.waiting) == 0 {
 		h.waiting = nil
-		h.expiry.Stop()
+		h.look.Stop()
 	}
 	return a
 }
 
-// expireLater has those who wait looked at when the first has waited too long. h.mu is held on entry.
-func (h *handshakes) expireLater() {
-	in := h.engine.cfg.HandshakeTimeout - time.Since(h.waiting[0].since)
-	if h.expiry == nil {
-		h.expiry = time.AfterFunc(in, h.expire)
+// lookLater has those who wait looked at. h.mu is held on entry.
+func (h *handshakes) lookLater() {
+	if h.look == nil {
+		h.look = time.AfterFunc(lookInterval, h.lookAfter)
 		return
 	}
-	h.expiry.Reset(in)
+	h.look.Reset(lookInterval)
 }
 
-// expire refuses those who have waited too long.
-func (h *handshakes) expire() {
+// lookAfter refuses those who have waited too long, and makes room for the others: for each of them it gives up on one client
+// that is slow in its handshake.
+func (h *handshakes) lookAfter() {
 	h.mu.Lock()
-	var late []*arrival
+	var late, slow []*arrival
 	for len(h.waiting) > 0 && time.Since(h.waiting[0].since) >= h.engine.cfg.HandshakeTimeout {
 		late = append(late, h.first())
 	}
 	if len(h.waiting) > 0 {
-		h.expireLater()
+		for g, a := range h.guests {
+			if len(slow) < len(h.waiting) && g.awaited() >= hurry {
+				slow = append(slow, a)
+			}
+		}
+		h.lookLater()
 	}
-	if len(late) > 0 { // while others wait, every goroutine is at work: the engine waits for them, and so for this one
+	if len(late)+len(slow) > 0 { // while others wait, every goroutine is at work: the engine waits for them, and so for this one
 		h.engine.accepting.Add(1)
 		defer h.engine.accepting.Done()
 	}
 	h.mu.Unlock()
 	for _, a := range late {
 		a.refuse(refusedHandshake, refusedHandshake.notice(a.at))
+	}
+	for _, a := range slow {
+		a.refuse(refusedHandshake, nil)
 	}
 }
 
@@ -243,8 +274,8 @@ func (h *handshakes) stop() {
 	h.stopped = true
 	waiting := h.waiting
 	h.waiting = nil
-	if h.expiry != nil {
-		h.expiry.Stop()
+	if h.look != nil {
+		h.look.Stop()
 	}
 	h.mu.Unlock()
 	h.cancel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -11,6 +12,67 @@ import (
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
 )
+
+// Clients that say nothing, half a hello, or nothing after it, hold up who waits behind them for a second and no more, however
+// long a handshake may take; and when nobody waits they are left alone.
+func TestSlowHandshakesDoNotKeepOthersOut(t *testing.T) {
+	sec := newSecurity(t)
+	hello := recordHello(t, sec.client)
+	for name, sent := range map[string][]byte{"nothing": nil, "half a hello": hello[:20], "a hello": hello} {
+		t.Run(name, func(t *testing.T) {
+			const slots = 4
+			e := newEcho(engine.Config{TLS: sec.server, MaxHandshakes: slots, HandshakeTimeout: time.Hour})
+			r := serve(t, e)
+			for range 2 * slots {
+				p := dial(t, r.addr)
+				p.sendRaw(sent)
+			}
+			dialTLS(t, r.addr, sec.client).ask(1, 1, "")
+			if s := e.Stats(); s.Handshakes == 0 || s.RefusedBy.Handshake == 0 || s.RefusedBy.Handshake > 2*slots {
+				t.Errorf("Stats returned %+v", s)
+			}
+		})
+	}
+}
+
+// recordHello returns what a client sends first.
+func recordHello(t *testing.T, cfg *tls.Config) []byte {
+	wire := &swallower{Conn: failing{}, swallows: true}
+	_ = tls.Client(wire, cfg).Handshake()
+	if len(wire.taken) < 100 {
+		t.Fatalf("a hello of %d bytes", len(wire.taken))
+	}
+	return wire.taken
+}
+
+// failing is a connection from which nothing can be read.
+type failing struct{ net.Conn }
+
+func (failing) Read([]byte) (int, error)         { return 0, errors.New("nothing to read") }
+func (failing) SetWriteDeadline(time.Time) error { return nil }
+func (failing) Close() error                     { return nil }
+
+// A client that can send for ever in its handshake is cut off, and the bound has room for what is usual.
+func TestAHandshakeHasABoundInBytes(t *testing.T) {
+	sec := newSecurity(t)
+	e := newEcho(engine.Config{TLS: sec.server, HandshakeTimeout: time.Hour})
+	r := serve(t, e)
+	p := dial(t, r.addr)
+	record := append([]byte{22, 3, 1, 0x10, 0}, make([]byte, 4096)...)
+	first := append([]byte(nil), record...)
+	copy(first[5:], []byte{1, 0, 0xff, 0xff}) // a hello of 64 KiB
+	p.sendRaw(first)
+	for range 4 {
+		p.sendRaw(record)
+	}
+	eventually(t, "the end of the handshake", func() bool { return e.Stats().RefusedBy.Handshake == 1 })
+	p.wantUntold()
+	cfg := sec.client.Clone()
+	for len(cfg.NextProtos) < 100 { // some 10 KB
+		cfg.NextProtos = append(cfg.NextProtos, string(make([]byte, 99))+string(rune('0'+len(cfg.NextProtos))))
+	}
+	dialTLS(t, r.addr, cfg).ask(1, 1, "")
+}
 
 // Rule 15: handshakes that come to nothing count as flaps, whatever became of them; what is no fault of the client's does not.
 func TestFailedHandshakesBanAnAddress(t *testing.T) {

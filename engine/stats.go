@@ -15,7 +15,8 @@ type Stats struct {
 	Accepted    uint64     // connections that came in
 	Refused     uint64     // connections that were not let in; those that were told why are in Closed too
 	RefusedBy   Refusals   // why they were not let in
-	// Handshakes are in a handshake now (the PROXY header, OnAccept, TLS), HandshakesWaiting wait for their turn.
+	// Handshakes are in a handshake now (the PROXY header, OnAccept, TLS), up to 8 among them that are only told in TLS why
+	// they are not let in; HandshakesWaiting wait for their turn.
 	Handshakes, HandshakesWaiting int
 	Bans                          int // bans in force; one that has ended may be counted for another 2 s
 	// Closed are the connections that are over, by the code that ended them.

@@ -36,13 +36,16 @@ const (
 	sealSize = 64 << 10
 	// openSize is the loop's buffer for what a read brings and what was left of the one before. gnet reads 64 KiB at most.
 	openSize = 2 * sealSize
+	// maxHollow is how many bytes may come after the handshake without a message's byte in them. A record has less, and the
+	// upkeep of TLS a few dozen a time; what a tls.Conn keeps of it, it keeps for as long as it lives.
+	maxHollow = 32 << 10
 	// recordHeaderLen is how many bytes of a TLS record say how long it is.
 	recordHeaderLen = 5
 )
 
 // startTLS returns the server's side of a TLS connection, before its handshake.
 func startTLS(nc net.Conn, cfg *tls.Config) *secureConn {
-	s := &secureConn{wire: wire{nc: nc, local: nc.LocalAddr(), remote: nc.RemoteAddr()}}
+	s := &secureConn{wire: wire{nc: newGuest(nc, cfg), local: nc.LocalAddr(), remote: nc.RemoteAddr()}}
 	s.tls = tls.Server(&s.wire, cfg)
 	return s
 }
@@ -54,6 +57,7 @@ func (a *arrival) secure(ctx context.Context) bool {
 	a.mu.Lock()
 	a.shaking = true
 	a.mu.Unlock()
+	defer e.handshakes.host(s.wire.nc, a)()
 	if err := e.handshake(ctx, s.tls); err != nil {
 		e.log.Debug("a TLS handshake failed", zap.String("remote", a.remote), zapError(err))
 		if ctx.Err() == nil && a.turnedDown(refusedHandshake) { // or else giveUp does it
@@ -82,7 +86,7 @@ const maxTelling = 8
 
 var errTooManyToTell = errors.New("rollcall: too many connections are told something at the moment")
 
-// tellSecurely tells a connection that is not let in why, in TLS. It has been given a deadline.
+// tellSecurely tells a connection that is not let in why, in TLS, if it is quick.
 func (e *Engine) tellSecurely(nc net.Conn, cfg *tls.Config, notice []byte, code protocol.CloseCode) error {
 	select {
 	case e.telling <- struct{}{}:
@@ -90,8 +94,10 @@ func (e *Engine) tellSecurely(nc net.Conn, cfg *tls.Config, notice []byte, code 
 	default:
 		return errTooManyToTell
 	}
-	tc := tls.Server(nc, cfg)
-	if err := e.handshake(e.untilStop, tc); err != nil {
+	tc := tls.Server(newGuest(nc, cfg), cfg)
+	ctx, cancel := context.WithTimeout(e.untilStop, hurry)
+	defer cancel()
+	if err := e.handshake(ctx, tc); err != nil {
 		return err
 	}
 	e.closed.Add(code)
@@ -204,6 +210,9 @@ func (s *secureConn) decrypt(buf []byte) ([]byte, error) {
 		}
 		n, err := s.tls.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
+		if n > 0 {
+			s.wire.hollow = 0
+		}
 		if err != nil {
 			return buf, err
 		}
@@ -218,6 +227,8 @@ func (s *secureConn) afterwards(err error) (over bool) {
 	}
 	var oe *net.OpError
 	switch {
+	case err == errNothingMore && s.wire.hollow > maxHollow:
+		c.Close(protocol.InvalidMessage, "so many TLS records with nothing in them")
 	case err == errNothingMore:
 		if s.OutboundBuffered() > c.engine.cfg.OutboundLimit { // key updates, for want of anything that is counted
 			c.Close(protocol.SlowConsumer, "more waits to be sent than the outbound limit allows")
@@ -320,12 +331,13 @@ func (s *secureConn) send() {
 
 // wire is the net.Conn that a tls.Conn stands on: during the handshake the one that was accepted, then two buffers.
 type wire struct {
-	nc            net.Conn // nil after the handshake
-	conn          *Conn    // set after the handshake
-	in            []byte   // has come and is not yet with the tls.Conn; gnet's memory
-	out           []byte   // waits for gnet
-	got           int      // bytes that have come of the record at hand, 0 between two
-	size          int      // its length, as far as got tells
+	nc            *guest // nil after the handshake
+	conn          *Conn  // set after the handshake
+	in            []byte // has come and is not yet with the tls.Conn; gnet's memory
+	out           []byte // waits for gnet
+	got           int    // bytes that have come of the record at hand, 0 between two
+	size          int    // its length, as far as got tells
+	hollow        int    // bytes that the tls.Conn has taken since it gave any
 	local, remote net.Addr
 }
 
@@ -342,11 +354,12 @@ func (w *wire) Read(p []byte) (n int, err error) {
 	switch {
 	case w.nc != nil:
 		n, err = w.nc.Read(p)
-	case len(w.in) == 0:
+	case len(w.in) == 0 || w.hollow > maxHollow:
 		return 0, errNothingMore
 	default:
 		n = copy(p, w.in)
 		w.in = w.in[n:]
+		w.hollow += n
 	}
 	w.follow(p[:n])
 	return n, err

@@ -2,9 +2,16 @@ package engine
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/binary"
+	"encoding/hex"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/rollcall-go/rollcall/internal/testca"
@@ -27,6 +34,7 @@ type recorder struct {
 	net.Conn
 	keeps bool
 	kept  []byte
+	keys  strings.Builder // what the client would write to SSLKEYLOGFILE
 }
 
 func (r *recorder) Write(p []byte) (int, error) {
@@ -44,7 +52,8 @@ func newSecureConn(t *testing.T, e *Engine, version uint16) (*Conn, *memoryLink,
 	t.Cleanup(func() { _ = ours.Close(); _ = theirs.Close() })
 	s := startTLS(ours, &tls.Config{Certificates: []tls.Certificate{ca.Issue("server")}, SessionTicketsDisabled: true})
 	rec := &recorder{Conn: theirs}
-	client := tls.Client(rec, &tls.Config{RootCAs: ca.Pool, ServerName: "localhost", MinVersion: version, MaxVersion: version})
+	client := tls.Client(rec, &tls.Config{RootCAs: ca.Pool, ServerName: "localhost", MinVersion: version, MaxVersion: version,
+		KeyLogWriter: &rec.keys})
 	done := make(chan error, 1)
 	go func() { done <- client.Handshake() }()
 	if err := s.tls.Handshake(); err != nil {
@@ -140,3 +149,79 @@ type beatCounter struct {
 }
 
 func (b *beatCounter) Beat() { b.n++ }
+
+// Records that carry no message's byte, such as a key update without end, are kept by crypto/tls where MemoryBudget does not see
+// them: after a while they end the connection. Large records, however slowly they come, do not.
+func TestTLSRecordsWithNothingInThemEndTheConnection(t *testing.T) {
+	e := New(Config{CloseTimeout: -1})
+	e.HandleDefault(func(*Conn, *protocol.Message) {})
+	c, gc, client, rec := newSecureConn(t, e, tls.VersionTLS13)
+	c.loop.woken = true // it has nobody to wake
+	b, err := protocol.Binary.Append(nil, &protocol.Message{Type: 1, Body: make([]byte, 4*maxHollow)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; at < len(rec.kept); at += 100 {
+		gc.in = rec.kept[at:min(at+100, len(rec.kept))]
+		c.secure().traffic()
+	}
+	if c.state.Load() != stateBound || c.secure().InboundBuffered() != 0 {
+		t.Fatalf("a message of large records ended with %v", c.code)
+	}
+	seal := rec.sealer(t, client)
+	sent := 0
+	for part := []byte{24, 0, 0xff, 0xff}; c.state.Load() == stateBound; part = make([]byte, 1000) { // a key update of 64 KiB
+		gc.in = seal(22, part)
+		if sent += len(gc.in); sent > 2*maxHollow {
+			t.Fatal("the connection still lives")
+		}
+		c.secure().traffic()
+	}
+	if sent < maxHollow/2 || c.code != protocol.InvalidMessage {
+		t.Errorf("ended after %d bytes with %v", sent, c.code)
+	}
+}
+
+// sealer returns a function that makes records of any type as the client would, after those that it has sent: crypto/tls makes
+// none that would be a nuisance.
+func (r *recorder) sealer(t *testing.T, client *tls.Conn) func(typ byte, b []byte) []byte {
+	if s := client.ConnectionState(); s.CipherSuite != tls.TLS_AES_128_GCM_SHA256 {
+		t.Skipf("%s is not known here", tls.CipherSuiteName(s.CipherSuite))
+	}
+	_, line, _ := strings.Cut(r.keys.String(), "CLIENT_TRAFFIC_SECRET_0 ")
+	secret, err := hex.DecodeString(strings.Fields(line)[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	expand := func(label string, n int) []byte { // RFC 8446, 7.1
+		label = "tls13 " + label
+		info := append([]byte{0, byte(n), byte(len(label))}, label+"\x00"...)
+		b, err := hkdf.Expand(sha256.New, secret, string(info), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	block, err := aes.NewCipher(expand("key", 16))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gcm, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	iv, seq := expand("iv", gcm.NonceSize()), uint64(0)
+	for b := r.kept; len(b) > 0; b = b[recordHeaderLen+int(binary.BigEndian.Uint16(b[3:])):] {
+		seq++
+	}
+	return func(typ byte, b []byte) []byte {
+		nonce := slices.Clone(iv)
+		binary.BigEndian.PutUint64(nonce[4:], binary.BigEndian.Uint64(nonce[4:])^seq)
+		seq++
+		header := binary.BigEndian.AppendUint16([]byte{23, 3, 3}, uint16(len(b)+1+gcm.Overhead()))
+		return gcm.Seal(slices.Clone(header), nonce, append(slices.Clone(b), typ), header)
+	}
+}
