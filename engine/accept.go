@@ -17,7 +17,8 @@ import (
 // that several are given in one round of a busy loop. gnet chooses the loop with the fewest connections.
 const acceptorsPerListener = 4
 
-// Listen opens the listeners, so that Addrs can tell them; Run does it when it was not done. An error names the address.
+// Listen opens the listeners, so that Addrs can tell them; Run does it when it was not done. An error names the address,
+// or the setting that makes no sense.
 func (e *Engine) Listen() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -35,8 +36,11 @@ func (e *Engine) listen() error {
 	if e.cfg.TLS != nil {
 		return errors.New("rollcall: with Config.Listeners, TLS is each listener's own: Config.TLS must be nil")
 	}
+	if e.cfg.AcceptBurst > 0 && e.cfg.AcceptRate <= 0 {
+		return errors.New("rollcall: AcceptBurst says nothing without AcceptRate")
+	}
 	for _, l := range e.cfg.Listeners {
-		if err := checkTLS(l); err != nil {
+		if err := errors.Join(checkTLS(l), checkProxies(l)); err != nil {
 			return err
 		}
 	}
@@ -78,9 +82,6 @@ func (e *Engine) startAccepting() {
 	for i, ln := range e.listeners {
 		l := e.cfg.Listeners[i]
 		at := &entrance{index: i, ln: ln, codec: l.Codec, tls: l.TLS}
-		if at.codec == nil {
-			at.codec = e.cfg.Codec
-		}
 		if len(l.ProxyProtocol) > 0 {
 			at.proxies = unmapped(l.ProxyProtocol)
 		}
@@ -166,13 +167,13 @@ func (e *Engine) arrive(at *entrance, nc net.Conn, limit int) {
 		}
 	} else if r := a.takeOrigin(a.Remote.Addr()); r != letIn {
 		e.refused[r].Add(1)
-		e.turnAway(nc, at, r.notice())
+		e.turnAway(nc, at, r.notice(at))
 		return
 	}
 	if !e.conns.takePlace(limit) {
 		e.refused[refusedFull].Add(1)
 		e.gate.leave(a.origin, false)
-		e.turnAway(nc, at, refusedFull.notice())
+		e.turnAway(nc, at, refusedFull.notice(at))
 		return
 	}
 	switch {
@@ -204,20 +205,37 @@ func (e *Engine) waitTurn() bool {
 	}
 }
 
-// turnAway tells a connection why it may not come in, and lingers until the peer has read it; 64 at a time, more are closed
-// untold, and so is one that is told nothing. It is called by a goroutine that e.accepting waits for, unless why is nil.
+// turnAway tells a connection why it may not come in, if it can, and closes it. It is called by a goroutine that e.accepting
+// waits for, unless why is nil.
 func (e *Engine) turnAway(nc net.Conn, at *entrance, why *protocol.CloseError) {
 	if why == nil || why.Code == protocol.ClientClosed || why.Code == protocol.NetworkError { // codes that are never sent
 		_ = nc.Close()
 		return
 	}
+	timeout := min(e.cfg.CloseTimeout, 5*time.Second)
+	e.tellStranger(nc, timeout, func() error {
+		notice, err := appendFrame(at.codec, nil, &protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil, why)})
+		if err != nil {
+			return err
+		}
+		if at.tls != nil {
+			return e.tellSecurely(nc, at.tls, notice, why.Code)
+		}
+		e.closed.Add(why.Code)
+		_, err = nc.Write(notice)
+		return err
+	})
+}
+
+// tellStranger has something said to a connection that is not let in, lingers until the peer has read it, and closes the
+// connection; 64 at a time, more are closed untold. It is called by a goroutine that e.accepting waits for.
+func (e *Engine) tellStranger(nc net.Conn, timeout time.Duration, say func() error) {
 	select {
 	case e.lingering <- struct{}{}:
 	default:
 		_ = nc.Close()
 		return
 	}
-	e.closed.Add(why.Code)
 	e.accepting.Add(1)
 	go func() {
 		defer func() {
@@ -225,19 +243,9 @@ func (e *Engine) turnAway(nc net.Conn, at *entrance, why *protocol.CloseError) {
 			<-e.lingering
 			e.accepting.Done()
 		}()
-		notice, err := appendFrame(at.codec, nil, &protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil, why)})
-		if err != nil {
-			return
-		}
-		timeout := min(e.cfg.CloseTimeout, 5*time.Second)
 		_ = nc.SetDeadline(time.Now().Add(timeout))
 		defer context.AfterFunc(e.untilStop, func() { _ = nc.SetDeadline(time.Now()) })() // nobody waits for strangers
-		if at.tls == nil {
-			_, err = nc.Write(notice)
-		} else {
-			err = e.tellSecurely(nc, at.tls, notice, timeout)
-		}
-		if err != nil {
+		if say() != nil {
 			return
 		}
 		if tcp, ok := nc.(*net.TCPConn); ok {

@@ -104,8 +104,8 @@ type Config struct {
 	// refused: they wait in the system's backlog. Those that are refused for their address, or because the server is
 	// full, do not count. 0 or less means no limit.
 	AcceptRate float64
-	// AcceptBurst is how many connections may be taken in at once, when fewer than AcceptRate came before. 0 or less
-	// means those of one second, 1 at least.
+	// AcceptBurst is how many connections may be taken in at once, when fewer than AcceptRate came before; without
+	// AcceptRate it must not be set. 0 or less means those of one second, 1 at least.
 	AcceptBurst int
 	// OnAccept, when set, is asked about each connection before anything of the client's is read; limits on addresses and
 	// bans come first. An error turns the connection away: a *protocol.CloseError is what it is told, by any other error
@@ -114,7 +114,7 @@ type Config struct {
 	// not return keeps its place among them. A panic is an error.
 	OnAccept func(ctx context.Context, in Incoming) error
 	// MaxHandshakes is how many connections may be in a handshake at a time: the PROXY header, OnAccept, TLS. More wait for
-	// their turn, unread, and keep nobody else from coming in. 0 means 256.
+	// their turn, unread, and keep nobody else from coming in. 0 or less means 256.
 	MaxHandshakes int
 	// HandshakeTimeout is how long a handshake may take, and how long a connection may wait for its turn before that. One
 	// that waits longer is told TooManyConnections. 0 means 10 s.
@@ -213,13 +213,6 @@ func orDefault[T int | time.Duration](v, def, none T) T {
 	return v
 }
 
-func bitsOrDefault(v, def, most int) int {
-	if v <= 0 {
-		return def
-	}
-	return min(v, most)
-}
-
 func positiveOr(v, def int) int {
 	if v <= 0 {
 		return def
@@ -246,18 +239,14 @@ func (c Config) withDefaults() Config {
 			c.Listeners[i].Codec = c.Codec
 		}
 	}
-	if c.MaxHandshakes <= 0 {
-		c.MaxHandshakes = 256
-	}
+	c.MaxHandshakes = positiveOr(c.MaxHandshakes, 256)
 	c.HandshakeTimeout = orDefault(c.HandshakeTimeout, 10*time.Second, never)
-	if c.Loops <= 0 {
-		c.Loops = min(runtime.GOMAXPROCS(0), runtime.NumCPU())
-	}
+	c.Loops = positiveOr(c.Loops, min(runtime.GOMAXPROCS(0), runtime.NumCPU()))
 	c.Workers = max(c.Workers, 0)
-	c.SubnetV4Bits = bitsOrDefault(c.SubnetV4Bits, 24, 32)
-	c.SubnetV6Bits = bitsOrDefault(c.SubnetV6Bits, 48, 64)
-	if c.AcceptBurst <= 0 {
-		c.AcceptBurst = max(int(min(c.AcceptRate, 1<<30)), 1)
+	c.SubnetV4Bits = min(positiveOr(c.SubnetV4Bits, 24), 32)
+	c.SubnetV6Bits = min(positiveOr(c.SubnetV6Bits, 48), 64)
+	if c.AcceptRate > 0 { // or else a burst is a mistake, which Listen names
+		c.AcceptBurst = positiveOr(c.AcceptBurst, max(int(min(c.AcceptRate, 1<<30)), 1))
 	}
 	c.ProxyTimeout = orDefault(c.ProxyTimeout, 5*time.Second, never)
 	c.Bans = c.Bans.withDefaults()
@@ -302,6 +291,7 @@ type Engine struct {
 	listeners []net.Listener
 	accepting sync.WaitGroup
 	lingering chan struct{} // a token for each connection that is being told that it may not come in
+	telling   chan struct{} // a token for each of them that is in a TLS handshake
 
 	gate       gate
 	handshakes handshakes
@@ -329,6 +319,7 @@ func New(cfg Config) *Engine {
 		cfg:       cfg,
 		log:       logging.OrDefault(cfg.Logger),
 		lingering: make(chan struct{}, 64),
+		telling:   make(chan struct{}, maxTelling),
 		stopping:  make(chan struct{}),
 		ended:     make(chan struct{}),
 	}

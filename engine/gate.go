@@ -30,6 +30,7 @@ type gate struct {
 	subnets  map[netip.Prefix]int
 	suspects map[netip.Addr]*suspect
 	banned   map[netip.Addr]ban
+	swept    time.Time // when banned was last rid of those that have ended
 }
 
 // origin is where connections come from: an IPv4 address, or an IPv6 network of 64 bits, which is one customer's.
@@ -148,6 +149,7 @@ const (
 	refusedProxy
 	refusedByHook
 	refusedHandshake
+	refusedFailed
 	refusedStopping // is not counted
 	refusals
 )
@@ -161,12 +163,14 @@ type Refusals struct {
 	Proxy     uint64 // no valid PROXY header came in time, or it came from an address that is not trusted
 	Hook      uint64 // OnAccept said no, or panicked
 	Handshake uint64 // its turn did not come, or its handshake was not done, within HandshakeTimeout, or TLS failed
+	Failed    uint64 // the server failed to take it on: there was no descriptor left, for one
 }
 
 func (c *counters) refusalsByReason() Refusals {
 	n := func(r refusal) uint64 { return c.refused[r].Load() }
 	return Refusals{Full: n(refusedFull), Address: n(refusedAddress), Subnet: n(refusedSubnet), Banned: n(refusedBanned),
-		Proxy: n(refusedProxy), Hook: n(refusedByHook), Handshake: n(refusedHandshake)}
+		Proxy: n(refusedProxy), Hook: n(refusedByHook), Handshake: n(refusedHandshake),
+		Failed: n(refusedFailed)}
 }
 
 func (c *counters) refusedInAll() (n uint64) {
@@ -176,8 +180,13 @@ func (c *counters) refusedInAll() (n uint64) {
 	return n
 }
 
-// notice is what a connection is told that is refused for a reason of the engine's own; nil for nothing.
-func (r refusal) notice() *protocol.CloseError {
+// notice is what a connection is told that is refused at an entrance for a reason of the engine's own; nil for nothing. In
+// TLS it costs a handshake, which an address that has taken too much is not worth; and what a load balancer has to say
+// before the handshake was not read.
+func (r refusal) notice(at *entrance) *protocol.CloseError {
+	if at.tls != nil && (at.proxies != nil || r == refusedAddress || r == refusedSubnet) {
+		return nil
+	}
 	text := ""
 	switch r {
 	case refusedFull:

@@ -23,7 +23,8 @@ type Bans struct {
 	Window time.Duration
 	// Flaps is how many connections of an address may end, from the first such end on, within a minute; with this many
 	// the address is banned. It does not matter who ended them or why, except that those that the server ended because
-	// it was stopping, or did not let in, do not count. 0 or less means no limit.
+	// it was stopping, or did not let in, do not count; but a TLS handshake that the client did not get through does. 0 or
+	// less means no limit.
 	Flaps int
 	// For is how long a ban lasts. 0 or less means 5 minutes.
 	For time.Duration
@@ -41,6 +42,9 @@ func (b Bans) withDefaults() Bans {
 
 // flapWindow is the time over which Bans.Flaps are counted.
 const flapWindow = time.Minute
+
+// sweepInterval is how often bans that have ended are looked for.
+const sweepInterval = 2 * time.Second
 
 // tableSize is how many suspects, and how many bans, are remembered. A flood from more addresses makes the gate forget
 // some: an entry takes some 100 bytes.
@@ -131,19 +135,24 @@ func (e *Engine) Bans() []Ban {
 	return bans
 }
 
-// bansInForce counts the bans that have not ended, and forgets the others.
-func (g *gate) bansInForce() int {
+// sweep forgets the bans that have ended, once in sweepInterval: a full table takes some milliseconds, for which whoever comes
+// in waits.
+func (g *gate) sweep() {
 	if g.bannedNow.Load() == 0 {
-		return 0
+		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	now := g.now()
+	if now.Sub(g.swept) < sweepInterval {
+		return
+	}
+	g.swept = now
 	for a, b := range g.banned {
-		if !g.now().Before(b.until) {
+		if !now.Before(b.until) {
 			g.lift(a)
 		}
 	}
-	return len(g.banned)
 }
 
 type ban struct {

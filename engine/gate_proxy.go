@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -75,6 +76,16 @@ func proxyHeaderBytes(r io.Reader) ([]byte, error) {
 	header = append(header, make([]byte, size-16)...)
 	_, err := io.ReadFull(r, header[16:])
 	return header, err
+}
+
+// checkProxies says what is wrong with a listener's load balancers: none would be believed.
+func checkProxies(l Listener) error {
+	for _, p := range l.ProxyProtocol {
+		if !p.IsValid() {
+			return fmt.Errorf("rollcall: the ProxyProtocol of listener %q has an invalid prefix", l.Addr)
+		}
+	}
+	return nil
 }
 
 // unmapped returns prefixes in the form in which addresses are compared.

@@ -49,9 +49,10 @@ type arrival struct {
 	since  time.Time // when it began to wait for its turn
 	tls    *secureConn
 
-	mu     sync.Mutex
-	origin *origin
-	over   bool // it has been given to an event loop, or refused: what it holds is settled
+	mu      sync.Mutex
+	origin  *origin
+	shaking bool // its TLS handshake has begun
+	over    bool // it has been given to an event loop, or refused: what it holds is settled
 }
 
 // settle reports whether it is up to the caller to pass the connection and its places on, or to give them up.
@@ -75,27 +76,46 @@ func (a *arrival) takeOrigin(client netip.Addr) refusal {
 	return r
 }
 
+// turnedDown counts a connection that is not let in and gives its places back, and leaves closing it to the caller. It
+// reports false when the connection is settled already. A client whose TLS handshake came to nothing has come and gone, like
+// one that leaves with half a frame; other refusals are no fault of its own.
+func (a *arrival) turnedDown(r refusal) bool {
+	if !a.settle() {
+		return false
+	}
+	if r != refusedStopping {
+		a.engine.refused[r].Add(1)
+	}
+	a.givePlacesBack(r == refusedHandshake && a.shaking)
+	return true
+}
+
+// givePlacesBack gives back the connection's place, and that of its origin, whom it counts against when flapped is true.
+func (a *arrival) givePlacesBack(flapped bool) {
+	a.engine.conns.open.Add(-1)
+	a.engine.gate.leave(a.origin, flapped)
+}
+
 // refuse closes a connection that has its place, and gives that back. why is what it is told; nil for nothing.
 func (a *arrival) refuse(r refusal, why *protocol.CloseError) {
-	if !a.settle() {
-		return
+	if a.turnedDown(r) {
+		a.engine.turnAway(a.nc, a.at, why)
 	}
-	e := a.engine
-	if r != refusedStopping {
-		e.refused[r].Add(1)
-	}
-	e.conns.open.Add(-1)
-	e.gate.leave(a.origin, false)
-	e.turnAway(a.nc, a.at, why)
 }
 
 // enroll gives the connection to an event loop. gnet says that all went well also when it did not: what counts is whether
-// the connection was opened.
+// the connection was opened. Loops that have ended would never answer.
 func (a *arrival) enroll() {
+	e := a.engine
+	select {
+	case <-e.stopping:
+		a.refuse(refusedStopping, nil)
+		return
+	default:
+	}
 	if !a.settle() {
 		return
 	}
-	e := a.engine
 	c := &Conn{id: lastConnID.Add(1), engine: e, codec: a.at.codec, remote: a.remote}
 	if a.origin != nil {
 		c.extra = &extra{origin: a.origin}
@@ -107,8 +127,8 @@ func (a *arrival) enroll() {
 	}
 	_, err := e.client.EnrollContext(a.nc, context)
 	if err != nil || c.loop == nil {
-		e.conns.open.Add(-1)
-		e.gate.leave(a.origin, false)
+		e.refused[refusedFailed].Add(1)
+		a.givePlacesBack(false)
 		e.log.Debug("a connection could not be given to an event loop", zapConn(c), zap.Error(err))
 	}
 }
@@ -124,13 +144,24 @@ type handshakes struct {
 	mu      sync.Mutex
 	running int
 	waiting []*arrival
+	guests  map[*guest]*arrival // those that are in TLS
 	stopped bool
-	expiry  *time.Timer // runs while connections wait
+	look    *time.Timer // runs while connections wait
 }
+
+const (
+	// lookInterval is how often those who wait, and those they wait for, are looked at.
+	lookInterval = 50 * time.Millisecond
+	// hurry is how long a client may be waited for in its TLS handshake, in all, while others wait for its place: otherwise a
+	// few clients that say nothing would keep everybody out. A client has two flights to send, and the first one has come
+	// while it waited itself.
+	hurry = time.Second
+)
 
 func (h *handshakes) init(e *Engine) {
 	h.engine, h.limit = e, e.cfg.MaxHandshakes
 	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.guests = make(map[*guest]*arrival)
 }
 
 // add is called by a goroutine that e.accepting waits for.
@@ -149,10 +180,22 @@ func (h *handshakes) add(a *arrival) {
 		a.since = time.Now()
 		h.waiting = append(h.waiting, a)
 		if len(h.waiting) == 1 {
-			h.expireLater()
+			h.lookLater()
 		}
 	}
 	h.mu.Unlock()
+}
+
+// host keeps watch over a client's TLS handshake until the function that it returns is called.
+func (h *handshakes) host(g *guest, a *arrival) (done func()) {
+	h.mu.Lock()
+	h.guests[g] = a
+	h.mu.Unlock()
+	return func() {
+		h.mu.Lock()
+		delete(h.guests, g)
+		h.mu.Unlock()
+	}
 }
 
 func (h *handshakes) work(a *arrival) {
@@ -182,38 +225,46 @@ func (h *handshakes) first() *arrival {
 	h.waiting[0] = nil
 	if h.waiting = h.waiting[1:]; len(h.waiting) == 0 {
 		h.waiting = nil
-		h.expiry.Stop()
+		h.look.Stop()
 	}
 	return a
 }
 
-// expireLater has those who wait looked at when the first has waited too long. h.mu is held on entry.
-func (h *handshakes) expireLater() {
-	in := h.engine.cfg.HandshakeTimeout - time.Since(h.waiting[0].since)
-	if h.expiry == nil {
-		h.expiry = time.AfterFunc(in, h.expire)
+// lookLater has those who wait looked at. h.mu is held on entry.
+func (h *handshakes) lookLater() {
+	if h.look == nil {
+		h.look = time.AfterFunc(lookInterval, h.lookAfter)
 		return
 	}
-	h.expiry.Reset(in)
+	h.look.Reset(lookInterval)
 }
 
-// expire refuses those who have waited too long.
-func (h *handshakes) expire() {
+// lookAfter refuses those who have waited too long, and makes room for the others: for each of them it gives up on one client
+// that is slow in its handshake.
+func (h *handshakes) lookAfter() {
 	h.mu.Lock()
-	var late []*arrival
+	var late, slow []*arrival
 	for len(h.waiting) > 0 && time.Since(h.waiting[0].since) >= h.engine.cfg.HandshakeTimeout {
 		late = append(late, h.first())
 	}
 	if len(h.waiting) > 0 {
-		h.expireLater()
+		for g, a := range h.guests {
+			if len(slow) < len(h.waiting) && g.awaited() >= hurry {
+				slow = append(slow, a)
+			}
+		}
+		h.lookLater()
 	}
-	if len(late) > 0 { // while others wait, every goroutine is at work: the engine waits for them, and so for this one
+	if len(late)+len(slow) > 0 { // while others wait, every goroutine is at work: the engine waits for them, and so for this one
 		h.engine.accepting.Add(1)
 		defer h.engine.accepting.Done()
 	}
 	h.mu.Unlock()
 	for _, a := range late {
-		a.refuse(refusedHandshake, refusedHandshake.notice())
+		a.refuse(refusedHandshake, refusedHandshake.notice(a.at))
+	}
+	for _, a := range slow {
+		a.refuse(refusedHandshake, nil)
 	}
 }
 
@@ -223,8 +274,8 @@ func (h *handshakes) stop() {
 	h.stopped = true
 	waiting := h.waiting
 	h.waiting = nil
-	if h.expiry != nil {
-		h.expiry.Stop()
+	if h.look != nil {
+		h.look.Stop()
 	}
 	h.mu.Unlock()
 	h.cancel()
@@ -233,11 +284,12 @@ func (h *handshakes) stop() {
 	}
 }
 
-// counts returns how many connections are in a handshake, and how many wait for their turn.
+// counts returns how many connections are in a handshake, strangers that are told something in TLS among them, and how many
+// wait for their turn.
 func (h *handshakes) counts() (running, waiting int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.running, len(h.waiting)
+	return h.running + len(h.engine.telling), len(h.waiting)
 }
 
 // run takes a connection from accept to its event loop, within HandshakeTimeout.
@@ -287,7 +339,7 @@ func (a *arrival) shakeHands(ctx context.Context) bool {
 		if client.IsValid() {
 			a.Remote, a.remote = client, client.String()
 			if r := a.takeOrigin(client.Addr()); r != letIn {
-				a.refuse(r, r.notice())
+				a.refuse(r, r.notice(a.at))
 				return false
 			}
 		}

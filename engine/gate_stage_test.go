@@ -311,7 +311,7 @@ func TestStoppingGivesUpOnAStuckHook(t *testing.T) {
 
 // Connections die at every stage, of themselves and by every limit there is: every place is given back.
 func TestPlacesAreGivenBackAtEveryStage(t *testing.T) {
-	e := newProxied(engine.Config{MaxConnections: 50, MaxPerAddress: 2, MaxPerSubnet: 12, MaxHandshakes: 16, Workers: 2,
+	e := newProxied(engine.Config{MaxConnections: 20, MaxPerAddress: 2, MaxPerSubnet: 12, MaxHandshakes: 16, Workers: 2,
 		HandshakeTimeout: 40 * time.Millisecond, ProxyTimeout: 20 * time.Millisecond, CloseTimeout: 200 * time.Millisecond,
 		OnAccept: func(ctx context.Context, _ engine.Incoming) error {
 			switch rand.N(8) {

@@ -187,6 +187,7 @@ func (e *Engine) watch(quit <-chan struct{}) {
 			return
 		case now := <-t.C:
 			e.clock.Store(now.UnixNano())
+			e.gate.sweep()
 			for i, l := range e.loops {
 				if l.ponged.Load() == l.pinged.Load() {
 					if told[i] {

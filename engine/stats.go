@@ -15,9 +15,10 @@ type Stats struct {
 	Accepted    uint64     // connections that came in
 	Refused     uint64     // connections that were not let in; those that were told why are in Closed too
 	RefusedBy   Refusals   // why they were not let in
-	// Handshakes are in a handshake now (the PROXY header, OnAccept, TLS), HandshakesWaiting wait for their turn.
+	// Handshakes are in a handshake now (the PROXY header, OnAccept, TLS), up to 8 among them that are only told in TLS why
+	// they are not let in; HandshakesWaiting wait for their turn.
 	Handshakes, HandshakesWaiting int
-	Bans                          int // bans in force now
+	Bans                          int // bans in force; one that has ended may be counted for another 2 s
 	// Closed are the connections that are over, by the code that ended them.
 	Closed map[protocol.CloseCode]uint64
 	// Outcomes are how they ended, but for those that were refused.
@@ -53,7 +54,8 @@ type Traffic struct {
 	Bytes    uint64 // with headers
 }
 
-// Stats returns a snapshot. It takes a few hundred loads, and a look at each ban, however many connections there are. Any goroutine may call it.
+// Stats returns a snapshot. It takes a few hundred loads, however many connections and bans there are. Any goroutine may call
+// it.
 func (e *Engine) Stats() Stats {
 	handshakes, waiting := e.handshakes.counts()
 	s := Stats{
@@ -62,7 +64,7 @@ func (e *Engine) Stats() Stats {
 			Accepted: int(e.states[stateAccepted].Load()), Verifying: int(e.states[stateVerifying].Load()),
 			Bound: int(e.states[stateBound].Load()), Closing: int(e.states[stateClosing].Load())},
 		Accepted: e.accepted.Load(), Refused: e.refusedInAll(), RefusedBy: e.refusalsByReason(),
-		Handshakes: handshakes, HandshakesWaiting: waiting, Bans: e.gate.bansInForce(),
+		Handshakes: handshakes, HandshakesWaiting: waiting, Bans: int(e.gate.bannedNow.Load()),
 		Closed: e.closed.All(), Outcomes: e.outcomesSoFar(),
 		Dropped:       Traffic{e.droppedMessages.Load(), e.droppedBytes.Load()},
 		InboundQueue:  e.inboundQueue.Load(),

@@ -36,13 +36,16 @@ const (
 	sealSize = 64 << 10
 	// openSize is the loop's buffer for what a read brings and what was left of the one before. gnet reads 64 KiB at most.
 	openSize = 2 * sealSize
+	// maxHollow is how many bytes may come after the handshake without a message's byte in them. A record has less, and the
+	// upkeep of TLS a few dozen a time; what a tls.Conn keeps of it, it keeps for as long as it lives.
+	maxHollow = 32 << 10
 	// recordHeaderLen is how many bytes of a TLS record say how long it is.
 	recordHeaderLen = 5
 )
 
 // startTLS returns the server's side of a TLS connection, before its handshake.
 func startTLS(nc net.Conn, cfg *tls.Config) *secureConn {
-	s := &secureConn{wire: wire{nc: nc, local: nc.LocalAddr(), remote: nc.RemoteAddr()}}
+	s := &secureConn{wire: wire{nc: newGuest(nc, cfg), local: nc.LocalAddr(), remote: nc.RemoteAddr()}}
 	s.tls = tls.Server(&s.wire, cfg)
 	return s
 }
@@ -51,14 +54,14 @@ func startTLS(nc net.Conn, cfg *tls.Config) *secureConn {
 func (a *arrival) secure(ctx context.Context) bool {
 	e := a.engine
 	s := startTLS(a.nc, a.at.tls)
+	a.mu.Lock()
+	a.shaking = true
+	a.mu.Unlock()
+	defer e.handshakes.host(s.wire.nc, a)()
 	if err := e.handshake(ctx, s.tls); err != nil {
 		e.log.Debug("a TLS handshake failed", zap.String("remote", a.remote), zapError(err))
-		if ctx.Err() == nil && a.settle() { // or else giveUp does it
-			e.refused[refusedHandshake].Add(1)
-			e.conns.open.Add(-1)
-			e.gate.leave(a.origin, false)
-			e.accepting.Add(1)
-			go e.lingerOver(a.nc)
+		if ctx.Err() == nil && a.turnedDown(refusedHandshake) { // or else giveUp does it
+			e.tellStranger(a.nc, lingerTime, func() error { return nil }) // the alert has said it
 		}
 		return false
 	}
@@ -78,45 +81,44 @@ func (e *Engine) handshake(ctx context.Context, tc *tls.Conn) (err error) {
 	return tc.HandshakeContext(ctx)
 }
 
-// tellSecurely tells a connection that is not let in why, in TLS.
-func (e *Engine) tellSecurely(nc net.Conn, cfg *tls.Config, notice []byte, timeout time.Duration) error {
-	tc := tls.Server(nc, cfg)
-	ctx, cancel := context.WithTimeout(e.untilStop, timeout)
+// maxTelling is how many connections may be in a handshake that is there only to tell them why they are not let in.
+const maxTelling = 8
+
+var errTooManyToTell = errors.New("rollcall: too many connections are told something at the moment")
+
+// tellSecurely tells a connection that is not let in why, in TLS, if it is quick.
+func (e *Engine) tellSecurely(nc net.Conn, cfg *tls.Config, notice []byte, code protocol.CloseCode) error {
+	select {
+	case e.telling <- struct{}{}:
+		defer func() { <-e.telling }()
+	default:
+		return errTooManyToTell
+	}
+	tc := tls.Server(newGuest(nc, cfg), cfg)
+	ctx, cancel := context.WithTimeout(e.untilStop, hurry)
 	defer cancel()
 	if err := e.handshake(ctx, tc); err != nil {
 		return err
 	}
+	e.closed.Add(code)
 	if _, err := tc.Write(notice); err != nil {
 		return err
 	}
 	return tc.CloseWrite()
 }
 
-// checkTLS says what is wrong with a listener's TLS that would make every handshake fail.
+// checkTLS says what is wrong with a listener's TLS that would make every handshake fail, or let strangers in.
 func checkTLS(l Listener) error {
 	c := l.TLS
-	if c != nil && len(c.Certificates) == 0 && c.GetCertificate == nil && c.GetConfigForClient == nil {
+	switch {
+	case c == nil || c.GetConfigForClient != nil:
+		return nil
+	case len(c.Certificates) == 0 && c.GetCertificate == nil:
 		return fmt.Errorf("rollcall: the TLS of listener %q has no certificate", l.Addr)
+	case c.ClientAuth >= tls.VerifyClientCertIfGiven && c.ClientCAs == nil: // whoever the system trusts would be believed
+		return fmt.Errorf("rollcall: the TLS of listener %q verifies client certificates, but has no ClientCAs", l.Addr)
 	}
 	return nil
-}
-
-// lingerOver closes a connection whose handshake has failed in such a way that the peer learns why, if not too many others
-// are told something at the moment.
-func (e *Engine) lingerOver(nc net.Conn) {
-	defer e.accepting.Done()
-	defer nc.Close()
-	select {
-	case e.lingering <- struct{}{}:
-	default:
-		return
-	}
-	defer func() { <-e.lingering }()
-	_ = nc.SetDeadline(time.Now().Add(lingerTime))
-	defer context.AfterFunc(e.untilStop, func() { _ = nc.SetDeadline(time.Now()) })()
-	if tcp, ok := nc.(*net.TCPConn); ok && tcp.CloseWrite() == nil {
-		_, _ = io.Copy(io.Discard, nc)
-	}
 }
 
 // TLS returns what the handshake has found: version, protocol, the client's certificates. Nil means that the connection does
@@ -208,6 +210,9 @@ func (s *secureConn) decrypt(buf []byte) ([]byte, error) {
 		}
 		n, err := s.tls.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
+		if n > 0 {
+			s.wire.hollow = 0
+		}
 		if err != nil {
 			return buf, err
 		}
@@ -222,6 +227,8 @@ func (s *secureConn) afterwards(err error) (over bool) {
 	}
 	var oe *net.OpError
 	switch {
+	case err == errNothingMore && s.wire.hollow > maxHollow:
+		c.Close(protocol.InvalidMessage, "so many TLS records with nothing in them")
 	case err == errNothingMore:
 		if s.OutboundBuffered() > c.engine.cfg.OutboundLimit { // key updates, for want of anything that is counted
 			c.Close(protocol.SlowConsumer, "more waits to be sent than the outbound limit allows")
@@ -324,12 +331,13 @@ func (s *secureConn) send() {
 
 // wire is the net.Conn that a tls.Conn stands on: during the handshake the one that was accepted, then two buffers.
 type wire struct {
-	nc            net.Conn // nil after the handshake
-	conn          *Conn    // set after the handshake
-	in            []byte   // has come and is not yet with the tls.Conn; gnet's memory
-	out           []byte   // waits for gnet
-	got           int      // bytes that have come of the record at hand, 0 between two
-	size          int      // its length, as far as got tells
+	nc            *guest // nil after the handshake
+	conn          *Conn  // set after the handshake
+	in            []byte // has come and is not yet with the tls.Conn; gnet's memory
+	out           []byte // waits for gnet
+	got           int    // bytes that have come of the record at hand, 0 between two
+	size          int    // its length, as far as got tells
+	hollow        int    // bytes that the tls.Conn has taken since it gave any
 	local, remote net.Addr
 }
 
@@ -346,11 +354,12 @@ func (w *wire) Read(p []byte) (n int, err error) {
 	switch {
 	case w.nc != nil:
 		n, err = w.nc.Read(p)
-	case len(w.in) == 0:
+	case len(w.in) == 0 || w.hollow > maxHollow:
 		return 0, errNothingMore
 	default:
 		n = copy(p, w.in)
 		w.in = w.in[n:]
+		w.hollow += n
 	}
 	w.follow(p[:n])
 	return n, err

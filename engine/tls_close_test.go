@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -317,27 +316,19 @@ func TestHandshakesAreBounded(t *testing.T) {
 	sec := newSecurity(t)
 	const bound, slow = 3, 20
 	r := serve(t, newEcho(engine.Config{TLS: sec.server, MaxHandshakes: bound, HandshakeTimeout: time.Minute}))
-	dialTLS(t, r.addr, sec.client).ask(1, 1, "")
-	before := runtime.NumGoroutine()
-	for i := range slow {
-		p := dial(t, r.addr)
-		time.AfterFunc(time.Duration(i)*10*time.Millisecond, func() { _ = p.Close() }) // it says nothing, and leaves
+	var mute []*peer
+	for range slow {
+		mute = append(mute, dial(t, r.addr))
 	}
-	most := 0
-	done := make(chan *peer)
-	go func() { done <- dialTLS(t, r.addr, sec.client) }()
-	for {
-		select {
-		case p := <-done:
-			p.ask(1, 1, "")
-			if most > before+bound+1+3 { // the one that dials, and those that end
-				t.Errorf("%d goroutines, of which %d were there before", most, before)
-			}
-			return
-		case <-time.After(time.Millisecond):
-			most = max(most, runtime.NumGoroutine())
-		}
+	waits := dial(t, r.addr)
+	eventually(t, "all of them have come", func() bool { return r.Stats().Accepted == slow+1 })
+	if s := r.Stats(); s.Handshakes != bound || s.HandshakesWaiting == 0 {
+		t.Errorf("Stats returned %+v", s)
 	}
+	for _, p := range mute {
+		_ = p.Close()
+	}
+	shakeHands(t, waits.Conn, sec.client).ask(1, 1, "")
 }
 
 // Rule 16: an engine that stops does not wait for strangers' handshakes.

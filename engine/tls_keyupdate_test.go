@@ -24,7 +24,7 @@ type sealer struct {
 	seq    uint64
 }
 
-// newSealer takes over from a client that has sent nothing since its handshake.
+// newSealer takes over from a client, behind what it has sent since its handshake.
 func newSealer(t *testing.T, client *tls.Conn, rec *recorder) *sealer {
 	if suite := client.ConnectionState().CipherSuite; suite != tls.TLS_AES_128_GCM_SHA256 {
 		t.Skipf("%s was agreed on, and only AES with 128 bits is known here", tls.CipherSuiteName(suite))
@@ -36,6 +36,9 @@ func newSealer(t *testing.T, client *tls.Conn, rec *recorder) *sealer {
 		}
 	}
 	s.derive()
+	for b := rec.kept; len(b) > 0; b = b[recordHeaderLen+int(binary.BigEndian.Uint16(b[3:])):] {
+		s.seq++
+	}
 	return s
 }
 

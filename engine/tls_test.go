@@ -121,10 +121,24 @@ func TestTLSThatCannotWorkIsRefusedAtOnce(t *testing.T) {
 	for _, cfg := range []engine.Config{
 		{TLS: &tls.Config{}},
 		{TLS: sec.server, Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}},
+		{TLS: &tls.Config{Certificates: sec.server.Certificates, ClientAuth: tls.VerifyClientCertIfGiven}},
+		{TLS: &tls.Config{Certificates: sec.server.Certificates, ClientAuth: tls.RequireAndVerifyClientCert}},
 	} {
-		if err := newEngine(cfg).Listen(); err == nil {
-			t.Error("Listen has no objection")
-		}
+		wantNoListening(t, cfg)
+	}
+	chosen := &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return sec.server, nil }}
+	serve(t, newEngine(engine.Config{TLS: chosen}))
+	serve(t, newEngine(engine.Config{TLS: &tls.Config{Certificates: sec.server.Certificates, ClientAuth: tls.RequireAnyClientCert}}))
+}
+
+// wantNoListening wants Listen to object to these settings.
+func wantNoListening(t testing.TB, cfg engine.Config) {
+	t.Helper()
+	e := newEngine(cfg)
+	if err := e.Listen(); err == nil {
+		t.Error("Listen has no objection")
+		_ = e.Shutdown(t.Context())
 	}
 }
 

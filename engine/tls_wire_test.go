@@ -150,3 +150,38 @@ type beatCounter struct {
 }
 
 func (b *beatCounter) Beat() { b.n++ }
+
+// Records that carry no message's byte, such as a key update without end, are kept by crypto/tls where MemoryBudget does not see
+// them: after a while they end the connection. Large records, however slowly they come, do not.
+func TestTLSRecordsWithNothingInThemEndTheConnection(t *testing.T) {
+	e := New(Config{CloseTimeout: -1})
+	e.HandleDefault(func(*Conn, *protocol.Message) {})
+	c, gc, client, rec := newSecureConn(t, e, tls.VersionTLS13)
+	c.loop.woken = true // it has nobody to wake
+	b, err := protocol.Binary.Append(nil, &protocol.Message{Type: 1, Body: make([]byte, 4*maxHollow)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; at < len(rec.kept); at += 100 {
+		gc.in = rec.kept[at:min(at+100, len(rec.kept))]
+		c.secure().traffic()
+	}
+	if c.state.Load() != stateBound || c.secure().InboundBuffered() != 0 {
+		t.Fatalf("a message of large records ended with %v", c.code)
+	}
+	seal := newSealer(t, client, rec).record
+	sent := 0
+	for part := []byte{24, 0, 0xff, 0xff}; c.state.Load() == stateBound; part = make([]byte, 1000) { // a key update of 64 KiB
+		gc.in = seal(22, part)
+		if sent += len(gc.in); sent > 2*maxHollow {
+			t.Fatal("the connection still lives")
+		}
+		c.secure().traffic()
+	}
+	if sent < maxHollow/2 || c.code != protocol.InvalidMessage {
+		t.Errorf("ended after %d bytes with %v", sent, c.code)
+	}
+}

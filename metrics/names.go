@@ -33,6 +33,7 @@ var engineMetrics = []metric[engine.Stats]{
 			put(float64(r.Proxy), "proxy")
 			put(float64(r.Hook), "hook")
 			put(float64(r.Handshake), "handshake")
+			put(float64(r.Failed), "failed")
 		}},
 	{"rollcall_handshakes", gauge, "state", "Connections in their handshake, or waiting for its turn.",
 		func(s *engine.Stats, put put) {

@@ -1,0 +1,65 @@
+package engine
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// maxHandshake is how many bytes a client may send in its handshake. A tls.Conn keeps its buffers as large as it needed
+	// them then for as long as it lives, and MemoryBudget does not see them. A hello has some 2 KB.
+	maxHandshake = 16 << 10
+	// maxHandshakeCerts is that for clients that may send certificates.
+	maxHandshakeCerts = 64 << 10
+)
+
+var errHandshakeTooLarge = errors.New("rollcall: the client sends too much in its handshake")
+
+// guest is the net.Conn of a TLS handshake. It knows how much the client may still send, and for how long it was waited for.
+type guest struct {
+	net.Conn
+	left int // bytes that may still be read
+
+	mu     sync.Mutex // a leaf
+	waited time.Duration
+	since  time.Time // when waiting for it began; zero while it is the server's turn
+}
+
+func newGuest(nc net.Conn, cfg *tls.Config) *guest {
+	g := &guest{Conn: nc, left: maxHandshake}
+	if cfg.ClientAuth != tls.NoClientCert || cfg.GetConfigForClient != nil {
+		g.left = maxHandshakeCerts
+	}
+	return g
+}
+
+// Read reads more than is left when that has come in one piece with it: messages may follow the handshake's last byte.
+func (g *guest) Read(p []byte) (int, error) {
+	if g.left <= 0 {
+		return 0, errHandshakeTooLarge
+	}
+	g.mu.Lock()
+	g.since = time.Now()
+	g.mu.Unlock()
+	n, err := g.Conn.Read(p)
+	g.left -= n
+	g.mu.Lock()
+	g.waited += time.Since(g.since)
+	g.since = time.Time{}
+	g.mu.Unlock()
+	return n, err
+}
+
+// awaited returns for how long the client has been waited for in all, if it is now; otherwise nothing. Any goroutine may call
+// it.
+func (g *guest) awaited() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.since.IsZero() {
+		return 0
+	}
+	return g.waited + time.Since(g.since)
+}
