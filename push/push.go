@@ -84,7 +84,7 @@ func ToSessions(f usermgr.Filter) Target { return Target{Sessions: &f} }
 type Delivery struct {
 	UserID    string
 	Sessions  int   // sessions that the message was handed to
-	Confirmed int   // of those, sessions whose client has acknowledged it; only where Message.Confirm asked for it
+	Confirmed int   // of those, how many's client has acknowledged it, there or on its next connection; needs Message.Confirm
 	Err       error // why it went to none of the user's sessions, or not to all; nil when it did
 }
 
