@@ -209,44 +209,6 @@ func TestPushRefusesWhatIsNoPush(t *testing.T) {
 	}
 }
 
-// S6: the KickOut message with its reason goes out, then every session goes offline, even when a pusher failed.
-func TestKickWithNotice(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
-	service.Register("panics", failing{})
-	var got []chan *protocol.PushMessage
-	var clients []*client.Client
-	for device := range uint16(3) {
-		ch := make(chan *protocol.PushMessage, 1)
-		cfg := receiver(ch)
-		cfg.Device = device
-		got = append(got, ch)
-		clients = append(clients, srv.Client(t, "ann", cfg))
-	}
-	r, err := service.Kick(t.Context(), "ann", usermgr.KickOptions{Text: "for spam"})
-	if err != nil || len(r.Kicked) != 3 {
-		t.Fatalf("the kick ended with %+v, %v", r, err)
-	}
-	for i, c := range clients {
-		if p := receive(t, "the KickOut", got[i]); p.Kind != protocol.PushKickOut || string(p.Content) != "for spam" {
-			t.Errorf("client %d got %+v", i, p)
-		}
-		receive(t, "the end of a client", c.Done())
-		var ce *protocol.CloseError
-		if !errors.As(c.Err(), &ce) || ce.Code != protocol.KickedOut || ce.Text != "for spam" {
-			t.Errorf("client %d ended with %v", i, c.Err())
-		}
-		if r.Kicked[i].Outcome != usermgr.OutcomeTold {
-			t.Errorf("session %d: %v", i, r.Kicked[i].Outcome)
-		}
-	}
-	if srv.Users.IsOnline("ann") {
-		t.Error("ann is still online")
-	}
-	if _, err := service.Kick(t.Context(), "ann", usermgr.KickOptions{}); !errors.Is(err, usermgr.ErrUnknownID) {
-		t.Errorf("a kick of a user who is gone: %v", err)
-	}
-}
-
 // A push's frame takes its place behind what was sent before, and nothing of the application's is needed to handle it.
 func TestPushKeepsTheOrder(t *testing.T) {
 	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{Loops: 1}})
@@ -306,23 +268,46 @@ func TestPushReachesWhoIsBeingLetIn(t *testing.T) {
 	}
 }
 
-type panickingKicker struct{ failing }
-
-func (panickingKicker) Kick(context.Context, string, usermgr.KickOptions) ([]usermgr.Kicked, error) {
-	panic("kicker")
+// What is kept shares nothing with what was pushed.
+func TestMemoryKeepsCopies(t *testing.T) {
+	memory := push.NewMemory(0)
+	service := push.New()
+	service.Register("memory", memory)
+	users, devices := []string{"ann"}, []uint16{1}
+	m := push.Binary([]byte("content"))
+	m.Metadata = map[string]string{"room": "42"}
+	filter := usermgr.Filter{Devices: devices, Tag: "vip"}
+	filtered := push.Target{Sessions: &filter}
+	service.Push(t.Context(), push.Target{Users: users}, m)
+	service.Push(t.Context(), filtered, m)
+	users[0], devices[0], filter.Tag, m.Content[0], m.Metadata["room"] = "eve", 2, "", 'X', "43"
+	for i, k := range memory.All() {
+		if string(k.Message.Content) != "content" || k.Message.Metadata["room"] != "42" {
+			t.Errorf("message %d has become %+v", i, k.Message)
+		}
+	}
+	if to := memory.All()[0].To; to.Users[0] != "ann" {
+		t.Errorf("the users have become %q", to.Users)
+	}
+	if to := memory.All()[1].To; to.Sessions.Devices[0] != 1 || to.Sessions.Tag != "vip" {
+		t.Errorf("the filter has become %+v", *to.Sessions)
+	}
 }
 
-// S6: a Kicker that panics keeps nobody online elsewhere.
-func TestAPanicOfAKickerStopsNoOther(t *testing.T) {
+// A user manager of one's own may lack what only some pushes need; that is told, and the rest works.
+func TestAManagerThatCanDoLess(t *testing.T) {
+	all := usermgr.New(usermgr.Config{})
+	defer func() { _ = all.Close(t.Context()) }()
+	less := struct{ usermgr.UserManager }{all}
 	service := push.New()
-	service.Register("first", panickingKicker{})
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
-		service.Register("engine", push.NewEngine(s.Bridge))
-	}})
-	srv.Client(t, "ann", client.Config{})
-	r, err := service.Kick(t.Context(), "ann", usermgr.KickOptions{})
-	var panicked *push.PanicError
-	if len(r.Kicked) != 1 || !errors.As(err, &panicked) || srv.Users.IsOnline("ann") {
-		t.Errorf("the kick ended with %+v, %v", r, err)
+	service.Register("engine", push.NewEngine(bridge.Attach(engine.New(engine.Config{Addr: "127.0.0.1:0"}), less, bridge.Config{})))
+	if r := service.Push(t.Context(), push.ToSessions(usermgr.Filter{}), push.Text("x")); !errors.Is(r.Outcomes[0].Err, push.ErrNoFilter) {
+		t.Errorf("by a filter: %+v", r)
+	}
+	if r := service.Push(t.Context(), push.ToUsers("ann"), push.Text("x")); r.Outcomes[0].Err != nil || len(r.Outcomes[0].Deliveries) != 1 {
+		t.Errorf("by name: %+v", r)
+	}
+	if _, err := service.Kick(t.Context(), "ann", usermgr.KickOptions{}); !errors.Is(err, push.ErrNoKick) {
+		t.Errorf("a kick: %v", err)
 	}
 }
