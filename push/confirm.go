@@ -12,8 +12,8 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// confirmations knows what is to be acknowledged by whom. Its lock is held for a few instructions, on the event loop too;
-// of others' only that of a connection's context is taken meanwhile.
+// confirmations knows what is to be acknowledged by whom. Its lock is held for a few instructions, on the event loop too,
+// and no other is taken meanwhile but that of a connection's context.
 type confirmations struct {
 	mu    sync.Mutex
 	asked map[question][]*ask

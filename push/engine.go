@@ -46,11 +46,11 @@ func NewEngine(b *bridge.Bridge) *Engine {
 }
 
 // Push implements Pusher. It hands the message to the connections of every session that is concerned, and does not block,
-// unless m asks for confirmation: then it waits until every session has acknowledged m or ended for good, until ctx ends, or,
-// where ctx has no deadline, for ConfirmTimeout. A client acknowledges when its handler has returned. One whose connection
-// was lost meanwhile, or pushed out by a next one, may acknowledge on that, and is waited for: it counts as if it had not
-// lost it. Whatever was lost on the way is not sent again by itself: Push the same *Message once more, and the client, which
-// knows it by its ID, deals with it once.
+// unless m asks for confirmation: then it waits until every session has acknowledged m or ended for good, until ctx ends,
+// or, where ctx has no deadline, for ConfirmTimeout. A client acknowledges when its handler has returned. One whose
+// connection was lost meanwhile, or pushed out by a next one, may acknowledge on that, and is waited for: it counts as if it
+// had not lost it. Whatever was lost on the way is not sent again by itself: Push the same *Message once more, and the
+// client, which knows it by its ID, deals with it once.
 //
 // Handed over means that the message takes its place in the connection's order; without confirmation nobody knows whether
 // it arrives. A user who has no session here has bridge.ErrUserOffline. Everyone is whoever has been let in: a session whose
