@@ -31,16 +31,17 @@ type Identity struct {
 	Token string
 }
 
-// Authenticator decides who a client is, by what its Logon says, or by its certificate (PeerCertificate). It may block until ctx ends, and runs on a goroutine of
-// its own. A *protocol.CloseError chooses the code that the client is refused with, Unauthorized usually; any other error
-// means that there was no answer, and the client is told InternalError and may try again.
+// Authenticator decides who a client is, by what its Logon says, or by its certificate (PeerCertificate). It may block
+// until ctx ends, and runs on a goroutine of its own. A *protocol.CloseError chooses the code that the client is refused
+// with, Unauthorized usually; any other error means that there was no answer, and the client is told InternalError and may
+// try again.
 type Authenticator func(ctx context.Context, l usermgr.Logon) (Identity, error)
 
 // connKey is under which an authenticator's context has its connection.
 type connKey struct{}
 
-// ConnFrom returns the connection that a logon comes from. ctx is what the Authenticator was given; with any other it returns
-// nil. The connection is not let in yet: it is for looking at (RemoteAddr, TLS, Value), not for sending.
+// ConnFrom returns the connection that a logon comes from. ctx is what the Authenticator was given; with any other it
+// returns nil. The connection is not let in yet: it is for looking at (RemoteAddr, TLS, Value), not for sending.
 func ConnFrom(ctx context.Context) *engine.Conn {
 	c, _ := ctx.Value(connKey{}).(*engine.Conn)
 	return c
@@ -116,8 +117,8 @@ type Bridge struct {
 	counters
 }
 
-// Attach joins e and users. Call it before e.Run, once for an engine, or it panics; several engines may share a manager. When the
-// engine stops it ends the sessions of its connections, and waits for their Disconnected handlers.
+// Attach joins e and users. Call it before e.Run, once for an engine, or it panics; several engines may share a manager.
+// When the engine stops it ends the sessions of its connections, and waits for their Disconnected handlers.
 func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) *Bridge {
 	if cfg.MaxAuthenticating <= 0 {
 		cfg.MaxAuthenticating = 256

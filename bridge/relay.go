@@ -15,8 +15,9 @@ import (
 // Its functions run where the engine's message handlers do, on the event loop unless there are Workers.
 type Relay struct {
 	// Allow, when set, is asked about each message before it is passed on, from the connection from. It may change m, its
-	// DestUserID too (a client takes an answer only from the user whom it asked, or from the server). An error refuses the message: a sender who gave an ID is told the code and the text of a
-	// *protocol.CloseError, or else Refused and the error's text.
+	// DestUserID too (a client takes an answer only from the user whom it asked, or from the server). An error refuses the
+	// message: a sender who gave an ID is told the code and the text of a *protocol.CloseError, or else Refused and the
+	// error's text.
 	Allow func(from *engine.Conn, m *protocol.Message) error
 	// Undelivered, when set, is told of each message whose destination has no session. m is valid until it returns.
 	Undelivered func(from *engine.Conn, m *protocol.Message)

@@ -31,6 +31,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -84,14 +86,16 @@ func (e *PanicError) Error() string { return fmt.Sprintf("rollcall: a handler pa
 // Client is one user's connection to a server, and those that follow it when it is lost. Make it with Dial. All methods
 // may be called from any goroutine, in handlers too.
 type Client struct {
-	cfg      Config
-	addr     string // as given to Dial
-	inbox    *inbox
-	pushes   seenPushes      // the handlers' goroutine's
-	ctx      context.Context // ends when the client is to end
-	cancel   context.CancelFunc
-	loopDone chan struct{} // closed when the goroutine that reads has ended, and with it the one that writes
-	done     chan struct{} // closed when the handlers' goroutine has ended too
+	cfg    Config
+	addr   string // as given to Dial
+	inbox  *inbox
+	pushes seenPushes // the handlers' goroutine's
+
+	unsentAcks []uuid.UUID     // of pushes, for the next connection; the handlers' goroutine's
+	ctx        context.Context // ends when the client is to end
+	cancel     context.CancelFunc
+	loopDone   chan struct{} // closed when the goroutine that reads has ended, and with it the one that writes
+	done       chan struct{} // closed when the handlers' goroutine has ended too
 
 	mu      sync.Mutex
 	state   State
@@ -240,9 +244,9 @@ func (c *Client) ended(err error) {
 	c.inbox.putLast(item{state: Closed, err: err})
 }
 
-// tell lets StateChanged know.
+// tell lets StateChanged know; of Online the handlers' goroutine itself too, where it acknowledges pushes.
 func (c *Client) tell(s State, err error) {
-	if c.cfg.StateChanged != nil {
+	if c.cfg.StateChanged != nil || s == Online && c.cfg.OnPush != nil {
 		_ = c.inbox.put(item{state: s, err: err, size: stateSize}, nil, c.ctx.Done())
 	}
 }

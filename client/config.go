@@ -41,10 +41,11 @@ type Config struct {
 	HandleDefault Handler
 	// OnPush, when set, gets what the server pushes; m is its to keep. It runs where handlers do, in order with the other
 	// messages. When it has returned the client acknowledges the push, if m.Confirm asks for that: so OnPush returns when
-	// the push has been dealt with, and the kinds that it does not know it ignores. Not acknowledged is a push that it
-	// panics at, and one during which the client is closed; one whose acknowledgement is lost with the connection comes
-	// again, if the server sees to that. A push that comes again after OnPush has returned from it is acknowledged once
-	// more and not delivered, as far as it is among the last 1,024 with Confirm; a Client that is new knows of none.
+	// the push has been dealt with, and the kinds that it does not know it ignores. Where there is no connection then, the
+	// acknowledgement goes out on the next. Not acknowledged is a push that it panics at, and one during which the client is
+	// closed; one whose acknowledgement is lost on its way comes again, if the server sees to that. A push that comes again
+	// after OnPush has returned from it is acknowledged once more and not delivered, as far as it is among the last 1,024
+	// with Confirm; a Client that is new knows of none.
 	//
 	// Without OnPush pushes are dropped, and not acknowledged.
 	OnPush func(c *Client, m *protocol.PushMessage)

@@ -174,6 +174,9 @@ func (c *Client) call(it item) {
 		return
 	}
 	if it.message == nil {
+		if it.state == Online {
+			c.acknowledgeLate()
+		}
 		if c.cfg.StateChanged != nil {
 			c.cfg.StateChanged(c, it.state, it.err)
 		}

@@ -21,13 +21,28 @@ func (c *Client) pushed(p *protocol.PushMessage) {
 }
 
 // acknowledge sends a PushAck on the connection that there is now: the server knows a push by its ID, whichever
-// connection it went to. Without a connection, or if it is lost, the server may push again.
+// connection it went to. Without a connection it is kept for the next one. If it is lost the server may push again.
 func (c *Client) acknowledge(id uuid.UUID) {
 	cn, err := c.current()
-	if err != nil {
+	if err == nil {
+		err = cn.send(c.ctx, &protocol.Message{Type: protocol.PushAck, Body: protocol.AppendPushAck(nil, id)})
+	}
+	if err == nil {
 		return
 	}
-	_ = cn.send(c.ctx, &protocol.Message{Type: protocol.PushAck, Body: protocol.AppendPushAck(nil, id)})
+	if len(c.unsentAcks) == rememberedPushes {
+		c.unsentAcks = c.unsentAcks[1:]
+	}
+	c.unsentAcks = append(c.unsentAcks, id)
+}
+
+// acknowledgeLate sends what was kept. It belongs to the handlers' goroutine.
+func (c *Client) acknowledgeLate() {
+	acks := c.unsentAcks
+	c.unsentAcks = nil
+	for _, id := range acks {
+		c.acknowledge(id)
+	}
 }
 
 // rememberedPushes is how many pushes with Confirm a client knows again; docs/protocol.md, Pushes, names the number.

@@ -7,8 +7,11 @@ import (
 	"net"
 )
 
+// dialler makes a connection, as net.Dialer.DialContext does.
+type dialler = func(ctx context.Context, network, addr string) (net.Conn, error)
+
 // secured returns a dialler that speaks TLS on what dial returns.
-func secured(dial func(ctx context.Context, network, addr string) (net.Conn, error), cfg *tls.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
+func secured(dial dialler, cfg *tls.Config) dialler {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		nc, err := dial(ctx, network, addr)
 		if err != nil {

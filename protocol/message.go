@@ -45,10 +45,12 @@ const (
 // message into the same struct, and Body is a part of the read buffer. Use [Message.Clone] to keep it. The strings
 // are ordinary Go strings, and stay.
 type Message struct {
-	Type   uint16
-	Flags  Flags
-	ID     uint32 // the sender's own; a reply carries its request's; 0 says that no reply is expected
-	Device uint16 // device class of the sender; 0 is unspecified
+	Type  uint16
+	Flags Flags
+	ID    uint32 // the sender's own; a reply carries its request's; 0 says that no reply is expected
+	// Device is the device class that the frame's header names; 0 is unspecified. That of a user's first message is the
+	// session's. Later ones, also in a message that the server passes on, say whatever their sender has put there.
+	Device uint16
 	// UserID says whom the message is from. To a handler it is the user bound to the connection; in a frame from the
 	// server empty is the server itself.
 	UserID     string

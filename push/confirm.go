@@ -2,6 +2,7 @@ package push
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
@@ -11,97 +12,150 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// confirmations knows which connections are to acknowledge what. Its lock is held for a few instructions, on the event
-// loop too; nothing is called with it.
+// confirmations knows what is to be acknowledged by whom. Its lock is held for a few instructions, on the event loop too,
+// and no other is taken meanwhile but that of a connection's context.
 type confirmations struct {
 	mu    sync.Mutex
-	conns map[*engine.Conn]map[uuid.UUID][]*wait // kept as long as the connection is open, once it was asked
+	asked map[question][]*ask
 }
 
-// wait is one message that is to be acknowledged. The lock of the confirmations guards it.
+// question is a message that was put to a user, and not yet given up on.
+type question struct {
+	user string // as bound to the connection
+	id   uuid.UUID
+}
+
+// ask is one message on one connection, for one wait.
+type ask struct {
+	question
+	wait *wait
+	name string // of the user, as the wait's target has it
+	conn *engine.Conn
+	ctx  context.Context // the connection's
+	stop func() bool     // ends the watch over ctx
+	by   *engine.Conn    // whose acknowledgement counts for this one; nil while none does
+	over bool            // it is not waited for any more. The lock of the confirmations guards by and over
+}
+
+// wait is one message that is to be acknowledged.
 type wait struct {
-	id        uuid.UUID
-	asked     []*engine.Conn
-	open      int // connections that may still acknowledge, and one for whoever sends
-	confirmed []*engine.Conn
-	done      chan struct{} // closed when open is 0
+	id   uuid.UUID
+	asks []*ask        // belongs to whoever sends
+	open int           // asks that are not over, and one for whoever sends; guarded by the lock of the confirmations
+	done chan struct{} // closed when open is 0
 }
 
 func newWait(id uuid.UUID) *wait { return &wait{id: id, open: 1, done: make(chan struct{})} }
 
-func (a *confirmations) init() { a.conns = make(map[*engine.Conn]map[uuid.UUID][]*wait) }
+func (a *confirmations) init() { a.asked = make(map[question][]*ask) }
 
-// expect says that the message is about to be sent to c.
-func (a *confirmations) expect(c *engine.Conn, w *wait) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	waits := a.conns[c]
-	if waits == nil {
-		waits = make(map[uuid.UUID][]*wait)
-		a.conns[c] = waits
-		context.AfterFunc(c.Context(), func() { a.ended(c) })
+// expect says that the message is about to be sent to c, a connection of the user whom the target calls name.
+func (a *confirmations) expect(c *engine.Conn, name string, w *wait) {
+	k := &ask{question: question{c.UserID(), w.id}, wait: w, name: name, conn: c, ctx: c.Context()}
+	if k.user == "" { // it is being let in
+		k.user = name
 	}
-	waits[w.id] = append(waits[w.id], w) // the same message again: one acknowledgement does for both
-	w.asked = append(w.asked, c)
+	w.asks = append(w.asks, k)
+	a.mu.Lock()
+	a.asked[k.question] = append(a.asked[k.question], k)
 	w.open++
+	a.mu.Unlock()
+	k.stop = context.AfterFunc(k.ctx, func() { a.ended(k) })
 }
 
-// confirm says that c has acknowledged the message.
+// unexpect takes the last expect back: the message was not sent after all.
+func (a *confirmations) unexpect(w *wait) {
+	last := len(w.asks) - 1
+	a.forget(w.asks[last])
+	w.asks = w.asks[:last]
+}
+
+// confirm says that c has acknowledged the message. That counts for c itself; and in each wait in which c was not asked,
+// for one of its user's connections that were and have ended since: the client has lost that one, and come back by c.
 func (a *confirmations) confirm(c *engine.Conn, id uuid.UUID) {
+	q := question{c.UserID(), id}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, w := range a.conns[c][id] {
-		w.confirmed = append(w.confirmed, c)
-		w.close()
+	asks := a.asked[q]
+	for _, k := range asks {
+		if k.conn == c {
+			k.confirm(c)
+		}
 	}
-	delete(a.conns[c], id)
-}
-
-// unexpect says that the message was not sent to c after all.
-func (a *confirmations) unexpect(c *engine.Conn, w *wait) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.forget(c, w) {
-		w.close()
+	for _, k := range asks {
+		spoken := func(other *ask) bool { return other.wait == k.wait && (other.by == c || other.conn == c) }
+		if k.by == nil && k.ctx.Err() != nil && !slices.ContainsFunc(asks, spoken) {
+			k.confirm(c)
+		}
 	}
 }
 
-// forget takes w from those that c may acknowledge, and reports whether it was among them. a.mu is held on entry.
-func (a *confirmations) forget(c *engine.Conn, w *wait) bool {
-	waits := a.conns[c][w.id]
-	i := slices.Index(waits, w)
-	if i < 0 {
-		return false
+// confirm says that c has acknowledged it. The lock of the confirmations is held on entry.
+func (k *ask) confirm(c *engine.Conn) {
+	if k.by == nil {
+		k.by = c
+		k.end()
 	}
-	if waits = slices.Delete(waits, i, i+1); len(waits) > 0 {
-		a.conns[c][w.id] = waits
-	} else {
-		delete(a.conns[c], w.id)
-	}
-	return true
 }
 
-// close says that one fewer may acknowledge.
+// end says that it is not waited for any more. The lock of the confirmations is held on entry.
+func (k *ask) end() {
+	if !k.over {
+		k.over = true
+		k.wait.close()
+	}
+}
+
+// close says that one fewer is waited for. The lock of the confirmations is held on entry.
 func (w *wait) close() {
 	if w.open--; w.open == 0 {
 		close(w.done)
 	}
 }
 
-// ended says that nothing more comes from c.
-func (a *confirmations) ended(c *engine.Conn) {
+// ended says that the connection of k begins to close. Its client may be back in time to acknowledge on another.
+func (a *confirmations) ended(k *ask) {
+	if mayComeBack(context.Cause(k.ctx)) {
+		return
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, waits := range a.conns[c] {
-		for _, w := range waits {
-			w.close()
-		}
-	}
-	delete(a.conns, c)
+	k.end()
 }
 
-// await waits until nobody can acknowledge any more, or ctx ends, and returns those who have.
-func (a *confirmations) await(ctx context.Context, w *wait) []*engine.Conn {
+// mayComeBack reports whether the client whose connection ended with this error may log on again by itself. One that was
+// pushed out may have done so already: servers often hear of a lost connection by the next one.
+func mayComeBack(why error) bool {
+	var ce *protocol.CloseError
+	if !errors.As(why, &ce) {
+		return false
+	}
+	switch ce.Code {
+	case protocol.ClientClosed, protocol.ServerStopping:
+		return false
+	case protocol.PushedOut:
+		return true
+	}
+	return ce.Code.MayReconnect()
+}
+
+// forget ends an ask for good, and returns whose acknowledgement it has.
+func (a *confirmations) forget(k *ask) (by *engine.Conn) {
+	k.stop()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	k.end()
+	asks := a.asked[k.question]
+	if i := slices.Index(asks, k); len(asks) > 1 {
+		a.asked[k.question] = slices.Delete(asks, i, i+1)
+	} else {
+		delete(a.asked, k.question)
+	}
+	return k.by
+}
+
+// await waits until nobody is waited for any more, or ctx ends, and yields the user of each acknowledgement.
+func (a *confirmations) await(ctx context.Context, w *wait, confirmed func(user string)) {
 	a.mu.Lock()
 	w.close() // all is sent
 	a.mu.Unlock()
@@ -109,12 +163,11 @@ func (a *confirmations) await(ctx context.Context, w *wait) []*engine.Conn {
 	case <-w.done:
 	case <-ctx.Done():
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, c := range w.asked {
-		a.forget(c, w) // an acknowledgement that comes later is late
+	for _, k := range w.asks {
+		if a.forget(k) != nil { // an acknowledgement that comes later is late
+			confirmed(k.name)
+		}
 	}
-	return w.confirmed
 }
 
 // acknowledged is the handler of PushAck.

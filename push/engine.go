@@ -15,6 +15,9 @@ import (
 // ConfirmTimeout is how long Engine waits for confirmations where the context has no deadline.
 const ConfirmTimeout = 10 * time.Second
 
+// confirmTimeout is ConfirmTimeout.
+var confirmTimeout = ConfirmTimeout // a variable for the tests alone
+
 var (
 	// ErrNoFilter is returned for a target by filter where the user manager has no Matching method.
 	ErrNoFilter = errors.New("rollcall: the user manager cannot find sessions by a filter")
@@ -43,11 +46,15 @@ func NewEngine(b *bridge.Bridge) *Engine {
 }
 
 // Push implements Pusher. It hands the message to the connections of every session that is concerned, and does not block,
-// unless m asks for confirmation: then it waits until every session has acknowledged m or ended, until ctx ends, or, where
-// ctx has no deadline, for ConfirmTimeout. A client acknowledges when its handler has returned. Handed over means that the
-// message takes its place in the connection's order; without confirmation nobody knows whether it arrives. A user who has
-// no session here has bridge.ErrUserOffline. Everyone is whoever has been let in: a session whose Connected handlers have not
-// returned yet is not among them.
+// unless m asks for confirmation: then it waits until every session has acknowledged m or ended for good, until ctx ends,
+// or, where ctx has no deadline, for ConfirmTimeout. A client acknowledges when its handler has returned. One whose
+// connection was lost meanwhile, or pushed out by a next one, may acknowledge on that, and is waited for: it counts as if it
+// had not lost it. Whatever was lost on the way is not sent again by itself: Push the same *Message once more, and the
+// client, which knows it by its ID, deals with it once.
+//
+// Handed over means that the message takes its place in the connection's order; without confirmation nobody knows whether
+// it arrives. A user who has no session here has bridge.ErrUserOffline. Everyone is whoever has been let in: a session whose
+// Connected handlers have not returned yet is not among them.
 func (p *Engine) Push(ctx context.Context, to Target, m *Message) ([]Delivery, error) {
 	body, err := protocol.AppendPush(nil, m)
 	if err != nil {
@@ -143,12 +150,12 @@ func (r *run) toUsers(userIDs []string) {
 	for _, id := range userIDs {
 		d := r.delivery(id)
 		for c := range r.engine.bridge.Conns(id) {
-			r.expect(c)
+			r.expect(c, id)
 			switch err := c.SendMessage(r.frame); {
 			case err == nil:
 				d.Sessions++
 			default:
-				r.unexpect(c)
+				r.unexpect()
 				if !errors.Is(err, engine.ErrClosed) { // on its way out: as good as offline
 					d.Err = err
 				}
@@ -166,7 +173,7 @@ func (r *run) broadcast(to iter.Seq2[*engine.Conn, string]) error {
 	conns := func(yield func(*engine.Conn) bool) {
 		for c, id := range to {
 			userID = id
-			r.expect(c)
+			r.expect(c, id)
 			r.delivery(id).Sessions++
 			if !yield(c) {
 				return
@@ -177,7 +184,7 @@ func (r *run) broadcast(to iter.Seq2[*engine.Conn, string]) error {
 		if errors.Is(why, engine.ErrClosed) && c.SendMessage(r.frame) == nil {
 			return // it is being let in: the message goes out behind the answer to the logon
 		}
-		r.unexpect(c)
+		r.unexpect()
 		d := r.delivery(userID)
 		d.Sessions--
 		if !errors.Is(why, engine.ErrClosed) {
@@ -192,15 +199,16 @@ func (r *run) broadcast(to iter.Seq2[*engine.Conn, string]) error {
 	return err
 }
 
-func (r *run) expect(c *engine.Conn) {
+func (r *run) expect(c *engine.Conn, userID string) {
 	if r.wait != nil {
-		r.engine.confirmations.expect(c, r.wait)
+		r.engine.confirmations.expect(c, userID, r.wait)
 	}
 }
 
-func (r *run) unexpect(c *engine.Conn) {
+// unexpect takes the last expect back.
+func (r *run) unexpect() {
 	if r.wait != nil {
-		r.engine.confirmations.unexpect(c, r.wait)
+		r.engine.confirmations.unexpect(r.wait)
 	}
 }
 
@@ -208,12 +216,8 @@ func (r *run) unexpect(c *engine.Conn) {
 func (r *run) await(ctx context.Context) {
 	if _, limited := ctx.Deadline(); !limited {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, ConfirmTimeout)
+		ctx, cancel = context.WithTimeout(ctx, confirmTimeout)
 		defer cancel()
 	}
-	for _, c := range r.engine.confirmations.await(ctx, r.wait) {
-		if id := c.UserID(); id != "" {
-			r.delivery(id).Confirmed++
-		}
-	}
+	r.engine.confirmations.await(ctx, r.wait, func(userID string) { r.delivery(userID).Confirmed++ })
 }

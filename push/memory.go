@@ -2,6 +2,7 @@ package push
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 )
@@ -30,8 +31,8 @@ func NewMemory(max int) *Memory {
 
 // Push implements Pusher. Each user that the target names has one delivery, of no session.
 func (p *Memory) Push(_ context.Context, to Target, m *Message) ([]Delivery, error) {
-	kept := Kept{To: to, Message: *m}
-	kept.Message.Content = slices.Clone(m.Content)
+	kept := Kept{To: to.clone(), Message: *m}
+	kept.Message.Content, kept.Message.Metadata = slices.Clone(m.Content), maps.Clone(m.Metadata)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.kept) == p.max {
@@ -44,6 +45,17 @@ func (p *Memory) Push(_ context.Context, to Target, m *Message) ([]Delivery, err
 		deliveries[i].UserID = id
 	}
 	return deliveries, nil
+}
+
+// clone returns a copy that shares nothing with t.
+func (t Target) clone() Target {
+	t.Users = slices.Clone(t.Users)
+	if t.Sessions != nil {
+		filter := *t.Sessions
+		filter.Devices = slices.Clone(filter.Devices)
+		t.Sessions = &filter
+	}
+	return t
 }
 
 // All returns what is kept, the oldest first.

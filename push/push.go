@@ -84,7 +84,7 @@ func ToSessions(f usermgr.Filter) Target { return Target{Sessions: &f} }
 type Delivery struct {
 	UserID    string
 	Sessions  int   // sessions that the message was handed to
-	Confirmed int   // of those, sessions whose client has acknowledged it; only where Message.Confirm asked for it
+	Confirmed int   // of those, how many's client has acknowledged it, there or on its next connection; needs Message.Confirm
 	Err       error // why it went to none of the user's sessions, or not to all; nil when it did
 }
 
@@ -114,10 +114,10 @@ type Outcome struct {
 
 // Result is what happened to a message.
 type Result struct {
-	ID       uuid.UUID // the message's
-	Outcomes []Outcome // one for each pusher, in the order in which they were registered
-	Err      error     // why no pusher was asked: the message or the target is not valid
-	Kicked   []usermgr.Kicked
+	ID       uuid.UUID        // the message's
+	Outcomes []Outcome        // one for each pusher, in the order in which they were registered
+	Err      error            // why no pusher was asked: the message or the target is not valid
+	Kicked   []usermgr.Kicked // what became of the sessions, by all that are Kickers; only with Kick
 }
 
 // Sessions returns to how many sessions the message was handed, by all pushers.
@@ -247,15 +247,18 @@ func (r *registered) push(ctx context.Context, to Target, m *Message) (o Outcome
 
 // Kick throws a user out with notice: a KickOut message with the reason, o.Text, goes to every pusher; then each that is a
 // Kicker throws the user out, whether or not a pusher failed. Result.Kicked tells what became of the sessions. The error
-// is usermgr.ErrBlankID, or that of the last Kicker that failed: usermgr.ErrUnknownID for a user who is not online. Kick
-// waits until the sessions have ended, or ctx does; do not call it on an event loop, in the user's own event handler, or in a
-// message handler of a user whom others may kick: two who kick each other would wait for each other's handlers.
+// is usermgr.ErrBlankID; usermgr.ErrUnknownID where no Kicker knows the user as online; or else it joins those of all that
+// failed. Kick waits until the sessions have ended, or ctx does; do not call it on an event loop, in the user's own event
+// handler, or in a message handler of a user whom others may kick: two who kick each other would wait for each other's
+// handlers.
 func (s *Service) Kick(ctx context.Context, userID string, o usermgr.KickOptions) (Result, error) {
 	if userID == "" {
 		return Result{}, usermgr.ErrBlankID
 	}
 	r := s.Push(ctx, ToUsers(userID), newMessage(protocol.PushKickOut, []byte(o.Text)))
 	err := r.Err
+	var unknown error
+	known := false
 	for _, p := range s.all() {
 		k, ok := p.pusher.(Kicker)
 		if !ok {
@@ -263,12 +266,15 @@ func (s *Service) Kick(ctx context.Context, userID string, o usermgr.KickOptions
 		}
 		kicked, kickErr := kick(ctx, k, userID, o)
 		r.Kicked = append(r.Kicked, kicked...)
-		if kickErr != nil {
-			err = kickErr
+		if errors.Is(kickErr, usermgr.ErrUnknownID) {
+			unknown = kickErr
+			continue
 		}
+		known = true
+		err = errors.Join(err, kickErr)
 	}
-	if len(r.Kicked) > 0 && errors.Is(err, usermgr.ErrUnknownID) { // online somewhere else
-		err = nil
+	if !known && err == nil {
+		err = unknown
 	}
 	return r, err
 }

@@ -17,6 +17,18 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
+// receive returns what comes from ch.
+func receive[T any](t *testing.T, what string, ch <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(15 * time.Second):
+		t.Fatalf("not in time: %s", what)
+		panic("unreachable")
+	}
+}
+
 // newServer starts a server whose engine is a pusher of the service.
 func newServer(t *testing.T, cfg rollcalltest.Config) (*rollcalltest.Server, *push.Service) {
 	service := push.New()
@@ -92,7 +104,7 @@ func TestPushReachesItsTarget(t *testing.T) {
 			}
 		}
 		for _, who := range tc.reach {
-			p := <-got[who]
+			p := receive(t, "the push to "+who, got[who])
 			if p.ID != r.ID || p.Kind != tc.m.Kind || string(p.Content) != string(tc.m.Content) || p.Name != tc.m.Name ||
 				p.Metadata["game"] != tc.m.Metadata["game"] || time.Since(p.Time).Abs() > time.Minute {
 				t.Errorf("%s: %s got %+v, want %+v", tc.name, who, p, tc.m)
@@ -147,7 +159,7 @@ func TestEveryPusherGetsEachMessage(t *testing.T) {
 		if ds := deliveries(t, r, "engine"); ds["ann"].Sessions != 1 || ds["bob"].Err == nil {
 			t.Errorf("the engine's deliveries: %+v", ds)
 		}
-		if p := <-got; string(p.Content) != fmt.Sprint(i) {
+		if p := receive(t, "the push", got); string(p.Content) != fmt.Sprint(i) {
 			t.Errorf("ann got %q", p.Content)
 		}
 	}
@@ -197,89 +209,6 @@ func TestPushRefusesWhatIsNoPush(t *testing.T) {
 	}
 }
 
-// S6: the KickOut message with its reason goes out, then every session goes offline, even when a pusher failed.
-func TestKickWithNotice(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
-	service.Register("panics", failing{})
-	var got []chan *protocol.PushMessage
-	var clients []*client.Client
-	for device := range uint16(3) {
-		ch := make(chan *protocol.PushMessage, 1)
-		cfg := receiver(ch)
-		cfg.Device = device
-		got = append(got, ch)
-		clients = append(clients, srv.Client(t, "ann", cfg))
-	}
-	r, err := service.Kick(t.Context(), "ann", usermgr.KickOptions{Text: "for spam"})
-	if err != nil || len(r.Kicked) != 3 {
-		t.Fatalf("the kick ended with %+v, %v", r, err)
-	}
-	for i, c := range clients {
-		if p := <-got[i]; p.Kind != protocol.PushKickOut || string(p.Content) != "for spam" {
-			t.Errorf("client %d got %+v", i, p)
-		}
-		<-c.Done()
-		var ce *protocol.CloseError
-		if !errors.As(c.Err(), &ce) || ce.Code != protocol.KickedOut || ce.Text != "for spam" {
-			t.Errorf("client %d ended with %v", i, c.Err())
-		}
-		if r.Kicked[i].Outcome != usermgr.OutcomeTold {
-			t.Errorf("session %d: %v", i, r.Kicked[i].Outcome)
-		}
-	}
-	if srv.Users.IsOnline("ann") {
-		t.Error("ann is still online")
-	}
-	if _, err := service.Kick(t.Context(), "ann", usermgr.KickOptions{}); !errors.Is(err, usermgr.ErrUnknownID) {
-		t.Errorf("a kick of a user who is gone: %v", err)
-	}
-}
-
-// With Confirm the result says who has acknowledged: once the handler has returned, within the deadline, and nobody waits
-// for a session that has ended.
-func TestConfirm(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{})
-	hold := make(chan struct{})
-	entered := make(chan struct{}, 1)
-	srv.Client(t, "slow", client.Config{OnPush: func(_ *client.Client, p *protocol.PushMessage) {
-		entered <- struct{}{}
-		<-hold
-	}})
-	srv.Client(t, "deaf", client.Config{}) // takes no pushes, so it never acknowledges
-	got := make(chan *protocol.PushMessage, 10)
-	srv.Client(t, "ann", receiver(got))
-	m := push.Text("please")
-	m.Confirm = true
-	ctx, cancel := context.WithCancel(t.Context())
-	result := make(chan push.Result, 1)
-	go func() { result <- service.Push(ctx, push.ToUsers("ann", "slow", "deaf", "gone"), m) }()
-	<-got
-	<-entered
-	cancel()
-	ds := deliveries(t, <-result, "engine")
-	for user, confirmed := range map[string]int{"slow": 0, "deaf": 0, "gone": 0} {
-		if d := ds[user]; d.Confirmed != confirmed {
-			t.Errorf("%+v", d)
-		}
-	}
-	close(hold)
-
-	m = push.Text("again")
-	m.Confirm = true
-	if d := deliveries(t, service.Push(t.Context(), push.ToUsers("ann", "slow"), m), "engine"); d["ann"].Confirmed != 1 || d["slow"].Confirmed != 1 {
-		t.Errorf("all have confirmed, and the result is %+v", d)
-	}
-
-	m = push.Text("before the end")
-	m.Confirm = true
-	go func() { result <- service.Push(t.Context(), push.ToUsers("deaf"), m) }()
-	rollcalltest.Eventually(t, func() bool { s := srv.Users.Sessions("deaf"); return len(s) == 1 && s[0].Out.Messages == 2 }, "the push is out")
-	srv.Users.Unregister("deaf", protocol.KickedOut, "")
-	if d := deliveries(t, <-result, "engine"); d["deaf"].Confirmed != 0 || d["deaf"].Sessions != 1 {
-		t.Errorf("a session that ended: %+v", d)
-	}
-}
-
 // A push's frame takes its place behind what was sent before, and nothing of the application's is needed to handle it.
 func TestPushKeepsTheOrder(t *testing.T) {
 	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{Loops: 1}})
@@ -299,7 +228,7 @@ func TestPushKeepsTheOrder(t *testing.T) {
 		service.Push(t.Context(), to, push.Text(fmt.Sprint(2*i+1)))
 	}
 	for i := range 100 {
-		if got := <-order; got != fmt.Sprint(i) {
+		if got := receive(t, "the next message", order); got != fmt.Sprint(i) {
 			t.Fatalf("message %d is %q", i, got)
 		}
 	}
@@ -322,26 +251,6 @@ func TestPushOfTooMuch(t *testing.T) {
 	}
 }
 
-// A message that is under way twice is confirmed to both who wait.
-func TestOneConfirmationDoesForBoth(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{})
-	hold := make(chan struct{})
-	srv.Client(t, "ann", client.Config{OnPush: func(*client.Client, *protocol.PushMessage) { <-hold }})
-	m := push.Text("twice")
-	m.Confirm = true
-	results := make(chan push.Result, 2)
-	for range 2 {
-		go func() { results <- service.Push(t.Context(), push.ToUsers("ann"), m) }()
-	}
-	rollcalltest.Eventually(t, func() bool { s := srv.Users.Sessions("ann"); return s[0].Out.Messages == 2 }, "both are out")
-	close(hold)
-	for range 2 {
-		if r := <-results; r.Confirmed() != 1 {
-			t.Errorf("one of the two has %+v", r)
-		}
-	}
-}
-
 // A session is reached by a filter while its Connected handlers run: the message comes behind the answer to the logon.
 func TestPushReachesWhoIsBeingLetIn(t *testing.T) {
 	srv, service := newServer(t, rollcalltest.Config{})
@@ -351,31 +260,54 @@ func TestPushReachesWhoIsBeingLetIn(t *testing.T) {
 	}})
 	got := make(chan *protocol.PushMessage, 1)
 	srv.Client(t, "ann", receiver(got))
-	if r := <-pushed; r.Sessions() != 1 {
+	if r := receive(t, "the result", pushed); r.Sessions() != 1 {
 		t.Errorf("the result is %+v", r)
 	}
-	if p := <-got; string(p.Content) != "welcome" {
+	if p := receive(t, "the welcome", got); string(p.Content) != "welcome" {
 		t.Errorf("ann got %q", p.Content)
 	}
 }
 
-type panickingKicker struct{ failing }
-
-func (panickingKicker) Kick(context.Context, string, usermgr.KickOptions) ([]usermgr.Kicked, error) {
-	panic("kicker")
+// What is kept shares nothing with what was pushed.
+func TestMemoryKeepsCopies(t *testing.T) {
+	memory := push.NewMemory(0)
+	service := push.New()
+	service.Register("memory", memory)
+	users, devices := []string{"ann"}, []uint16{1}
+	m := push.Binary([]byte("content"))
+	m.Metadata = map[string]string{"room": "42"}
+	filter := usermgr.Filter{Devices: devices, Tag: "vip"}
+	filtered := push.Target{Sessions: &filter}
+	service.Push(t.Context(), push.Target{Users: users}, m)
+	service.Push(t.Context(), filtered, m)
+	users[0], devices[0], filter.Tag, m.Content[0], m.Metadata["room"] = "eve", 2, "", 'X', "43"
+	for i, k := range memory.All() {
+		if string(k.Message.Content) != "content" || k.Message.Metadata["room"] != "42" {
+			t.Errorf("message %d has become %+v", i, k.Message)
+		}
+	}
+	if to := memory.All()[0].To; to.Users[0] != "ann" {
+		t.Errorf("the users have become %q", to.Users)
+	}
+	if to := memory.All()[1].To; to.Sessions.Devices[0] != 1 || to.Sessions.Tag != "vip" {
+		t.Errorf("the filter has become %+v", *to.Sessions)
+	}
 }
 
-// S6: a Kicker that panics keeps nobody online elsewhere.
-func TestAPanicOfAKickerStopsNoOther(t *testing.T) {
+// A user manager of one's own may lack what only some pushes need; that is told, and the rest works.
+func TestAManagerThatCanDoLess(t *testing.T) {
+	all := usermgr.New(usermgr.Config{})
+	defer func() { _ = all.Close(t.Context()) }()
+	less := struct{ usermgr.UserManager }{all}
 	service := push.New()
-	service.Register("first", panickingKicker{})
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
-		service.Register("engine", push.NewEngine(s.Bridge))
-	}})
-	srv.Client(t, "ann", client.Config{})
-	r, err := service.Kick(t.Context(), "ann", usermgr.KickOptions{})
-	var panicked *push.PanicError
-	if len(r.Kicked) != 1 || !errors.As(err, &panicked) || srv.Users.IsOnline("ann") {
-		t.Errorf("the kick ended with %+v, %v", r, err)
+	service.Register("engine", push.NewEngine(bridge.Attach(engine.New(engine.Config{Addr: "127.0.0.1:0"}), less, bridge.Config{})))
+	if r := service.Push(t.Context(), push.ToSessions(usermgr.Filter{}), push.Text("x")); !errors.Is(r.Outcomes[0].Err, push.ErrNoFilter) {
+		t.Errorf("by a filter: %+v", r)
+	}
+	if r := service.Push(t.Context(), push.ToUsers("ann"), push.Text("x")); r.Outcomes[0].Err != nil || len(r.Outcomes[0].Deliveries) != 1 {
+		t.Errorf("by name: %+v", r)
+	}
+	if _, err := service.Kick(t.Context(), "ann", usermgr.KickOptions{}); !errors.Is(err, push.ErrNoKick) {
+		t.Errorf("a kick: %v", err)
 	}
 }

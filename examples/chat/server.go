@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/rollcall-go/rollcall/bridge"
@@ -22,7 +23,7 @@ func server(ctx context.Context, args []string) error {
 	_ = flags.Parse(args)
 
 	users := usermgr.New(usermgr.Config{Devices: usermgr.OnePerDevice(), OfflineGrace: *grace})
-	srv := engine.New(engine.Config{Addr: *listen, Workers: 16}) // a kick waits for the outcome, so handlers may block
+	srv := engine.New(engine.Config{Addr: *listen})
 	b := bridge.Attach(srv, users, bridge.Config{Relay: &bridge.Relay{}})
 	pushes := push.New()
 	pushes.Register("engine", push.NewEngine(b))
@@ -55,28 +56,27 @@ func server(ctx context.Context, args []string) error {
 		}
 		return reply, nil
 	}))
-	srv.Handle(kick, engine.Typed(engine.JSON, func(_ *engine.Conn, m *protocol.Message, req kickRequest) (kickReply, error) {
+	var kicks sync.WaitGroup
+	srv.Handle(kick, func(c *engine.Conn, m *protocol.Message) {
+		var req kickRequest
+		if err := engine.JSON.Unmarshal(m.Body, &req); err != nil {
+			_ = c.ReplyError(m, protocol.Refused, err.Error())
+			return
+		}
 		if req.User == m.UserID {
-			return kickReply{}, &protocol.CloseError{Code: protocol.Refused, Text: "type /quit to leave"}
+			_ = c.ReplyError(m, protocol.Refused, "type /quit to leave")
+			return
 		}
-		wait, cancel := context.WithTimeout(ctx, 5*time.Second)
-		defer cancel()
-		result, err := pushes.Kick(wait, req.User, usermgr.KickOptions{Text: req.Reason})
-		if err != nil {
-			return kickReply{}, &protocol.CloseError{Code: protocol.Refused, Text: err.Error()}
-		}
-		var reply kickReply
-		for _, k := range result.Kicked {
-			reply.Sessions = append(reply.Sessions, fmt.Sprintf("%s on %s: %s", req.User, deviceName(k.Session.Device), k.Outcome))
-		}
-		return reply, nil
-	}))
+		m = m.Clone() // it outlives the handler, in which two who kick each other would wait for each other
+		kicks.Go(func() { throwOut(ctx, pushes, c, m, req) })
+	})
 
 	if err := srv.Listen(); err != nil {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "listening on %s; everybody may kick everybody here\n", srv.Addrs()[0])
 	err := srv.Run(ctx)
+	kicks.Wait()
 	fmt.Fprintln(os.Stderr, "stopped:", srv.StopReport())
 	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -84,4 +84,24 @@ func server(ctx context.Context, args []string) error {
 		err = closeErr
 	}
 	return err
+}
+
+// throwOut answers a request for a kick when its outcome is known.
+func throwOut(ctx context.Context, pushes *push.Service, c *engine.Conn, m *protocol.Message, req kickRequest) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	result, err := pushes.Kick(ctx, req.User, usermgr.KickOptions{Text: req.Reason})
+	var body []byte
+	if err == nil {
+		var reply kickReply
+		for _, k := range result.Kicked {
+			reply.Sessions = append(reply.Sessions, fmt.Sprintf("%s on %s: %s", req.User, deviceName(k.Session.Device), k.Outcome))
+		}
+		body, err = engine.JSON.Marshal(reply)
+	}
+	if err != nil {
+		_ = c.ReplyError(m, protocol.Refused, err.Error())
+		return
+	}
+	_ = c.Reply(m, body)
 }

@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"usermgr":      {"heartbeat", "protocol", "internal/codes", "internal/logging", "internal/table"},
 	"engine":       {"protocol", "internal/codes", "internal/logging", "internal/table"},
 	"bridge":       {"protocol", "usermgr", "engine", "heartbeat", "internal/codes", "internal/logging"},
+	"push":         {"protocol", "usermgr", "engine", "bridge"},
 	"client":       {"protocol"},
 	"metrics":      {"protocol", "usermgr", "engine", "bridge", "metrics"},
 	"rollcalltest": {"protocol", "usermgr", "engine", "heartbeat", "bridge", "client"},
@@ -50,6 +51,34 @@ func parse(t *testing.T, pkg string) (code, tests []*ast.File) {
 		t.Fatal(err)
 	}
 	return code, tests
+}
+
+// A new package is held to all that these tests say.
+func TestEveryPublicPackageIsHeldAgainstThis(t *testing.T) {
+	dirs, err := os.ReadDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		if _, ok := mayImport[d.Name()]; ok || !d.IsDir() {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(root, d.Name(), "go.mod")); err == nil {
+			continue // a module of its own
+		}
+		files, err := filepath.Glob(filepath.Join(root, d.Name(), "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.ContainsFunc(files, func(f string) bool { return !strings.HasSuffix(f, "_test.go") }) {
+			t.Errorf("mayImport does not have %s", d.Name())
+		}
+	}
+	for pkg := range mayImport {
+		if code, _ := parse(t, pkg); len(code) == 0 {
+			t.Errorf("mayImport has %s, which has no code", pkg)
+		}
+	}
 }
 
 func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {

@@ -24,15 +24,21 @@ func read(t *testing.T, name string) string {
 	return string(b)
 }
 
-func TestTheServerInTheReadmeCompilesAndHasThirtyLinesOrSo(t *testing.T) {
-	_, rest, ok := strings.Cut(read(t, "README.md"), "```go\n")
-	code, _, closed := strings.Cut(rest, "```")
-	if !ok || !closed {
-		t.Fatal("README.md has no Go block")
+// goBlocks returns the blocks of Go in a document.
+func goBlocks(doc string) (blocks []string) {
+	for {
+		_, rest, ok := strings.Cut(doc, "```go\n")
+		code, after, closed := strings.Cut(rest, "```")
+		if !ok || !closed {
+			return blocks
+		}
+		blocks, doc = append(blocks, code), after
 	}
-	if n := strings.Count(code, "\n"); n > 36 {
-		t.Errorf("the server has %d lines", n)
-	}
+}
+
+// compiles builds and vets a program.
+func compiles(t *testing.T, code string) {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "main.go")
 	if err := os.WriteFile(file, []byte(code), 0o600); err != nil {
 		t.Fatal(err)
@@ -44,6 +50,33 @@ func TestTheServerInTheReadmeCompilesAndHasThirtyLinesOrSo(t *testing.T) {
 			t.Errorf("go %s: %v\n%s", args[0], err, out)
 		}
 	}
+}
+
+func TestTheServerAndTheClientInTheReadmeCompile(t *testing.T) {
+	blocks := goBlocks(read(t, "README.md"))
+	if len(blocks) != 2 {
+		t.Fatalf("README.md has %d blocks of Go, not a server and a client", len(blocks))
+	}
+	if n := strings.Count(blocks[0], "\n"); n > 48 {
+		t.Errorf("the server has %d lines", n)
+	}
+	compiles(t, blocks[0])
+	compiles(t, `package main
+
+import (
+	"context"
+	"log"
+
+	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+const chat = 1
+
+func main() { _ = talk(context.Background()) }
+
+func talk(ctx context.Context) error {
+`+blocks[1]+"}\n")
 }
 
 func TestTheReadmesCodesAreTheProtocols(t *testing.T) {
@@ -71,7 +104,14 @@ func TestTheReadmesCodesAreTheProtocols(t *testing.T) {
 
 func TestLinksInTheDocumentsLeadSomewhere(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
-	for _, doc := range []string{"README.md", "CONTRIBUTING.md", "docs/contract.md", "docs/protocol.md", "docs/performance.md", "docs/metrics.md"} {
+	docs, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil || len(docs) == 0 {
+		t.Fatalf("docs has %d documents: %v", len(docs), err)
+	}
+	for i := range docs {
+		docs[i] = "docs/" + filepath.Base(docs[i])
+	}
+	for _, doc := range append(docs, "README.md", "CONTRIBUTING.md") {
 		for _, m := range link.FindAllStringSubmatch(read(t, doc), -1) {
 			if _, err := os.Stat(filepath.Join(root, filepath.Dir(doc), m[1])); err != nil {
 				t.Errorf("%s links to %s: %v", doc, m[1], err)

@@ -54,7 +54,7 @@ func userManager(b *bench) (report.Section, error) {
 	ns("beat, everybody in random order", func(f users.Figures) float64 { return f.BeatAll })
 	ns("count a message, one session", func(f users.Figures) float64 { return f.Count })
 	ns("count a message, everybody in random order", func(f users.Figures) float64 { return f.CountAll })
-	ns("page through all, a user", func(f users.Figures) float64 { return f.Iterate })
+	ns("range over all, a user", func(f users.Figures) float64 { return f.Iterate })
 	row("bytes a user, with its session", func(f users.Figures) string { return fmt.Sprintf("%.0f", f.BytesPerUser) })
 	row(fmt.Sprintf("heartbeat at %v and %v, of a core", settings.HeartbeatInterval, settings.HeartbeatTimeout),
 		func(f users.Figures) string { return fmt.Sprintf("%.2f %%", f.HeartbeatCPU) })

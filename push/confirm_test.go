@@ -1,0 +1,258 @@
+package push_test
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/push"
+	"github.com/rollcall-go/rollcall/rollcalltest"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// confirmed is a text that is to be acknowledged.
+func confirmed(text string) *push.Message {
+	m := push.Text(text)
+	m.Confirm = true
+	return m
+}
+
+// pushing pushes on a goroutine of its own, for a minute at most, which is longer than any test waits.
+func pushing(t *testing.T, service *push.Service, to push.Target, m *push.Message) <-chan push.Result {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	result := make(chan push.Result, 1)
+	go func() {
+		defer cancel()
+		result <- service.Push(ctx, to, m)
+	}()
+	return result
+}
+
+// With Confirm the result says who has acknowledged: once the handler has returned, until the context ends.
+func TestConfirm(t *testing.T) {
+	srv, service := newServer(t, rollcalltest.Config{})
+	hold := make(chan struct{})
+	entered := make(chan struct{}, 1)
+	srv.Client(t, "slow", client.Config{OnPush: func(_ *client.Client, p *protocol.PushMessage) {
+		entered <- struct{}{}
+		<-hold
+	}})
+	srv.Client(t, "deaf", client.Config{}) // takes no pushes, so it never acknowledges
+	got := make(chan *protocol.PushMessage, 10)
+	srv.Client(t, "ann", receiver(got))
+	m := confirmed("please")
+	ctx, cancel := context.WithCancel(t.Context())
+	result := make(chan push.Result, 1)
+	go func() { result <- service.Push(ctx, push.ToUsers("ann", "slow", "deaf", "gone"), m) }()
+	receive(t, "the push to ann", got)
+	receive(t, "the push to slow", entered)
+	cancel()
+	ds := deliveries(t, receive(t, "the result", result), "engine")
+	for user, sessions := range map[string]int{"slow": 1, "deaf": 1, "gone": 0} {
+		if d := ds[user]; d.Confirmed != 0 || d.Sessions != sessions {
+			t.Errorf("%+v", d)
+		}
+	}
+	close(hold)
+
+	m = confirmed("again")
+	if d := deliveries(t, service.Push(t.Context(), push.ToUsers("ann", "slow"), m), "engine"); d["ann"].Confirmed != 1 || d["slow"].Confirmed != 1 {
+		t.Errorf("all have confirmed, and the result is %+v", d)
+	}
+
+	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if d := deliveries(t, service.Push(ctx, push.ToUsers("deaf"), confirmed("hello?")), "engine"); d["deaf"].Confirmed != 0 || d["deaf"].Sessions != 1 || ctx.Err() == nil {
+		t.Errorf("at the deadline (%v) the result is %+v", ctx.Err(), d)
+	}
+}
+
+// A message that is under way twice is confirmed to both who wait.
+func TestOneConfirmationDoesForBoth(t *testing.T) {
+	srv, service := newServer(t, rollcalltest.Config{})
+	hold := make(chan struct{})
+	srv.Client(t, "ann", client.Config{OnPush: func(*client.Client, *protocol.PushMessage) { <-hold }})
+	m := confirmed("twice")
+	results := make(chan push.Result, 2)
+	for range 2 {
+		go func() { results <- service.Push(t.Context(), push.ToUsers("ann"), m) }()
+	}
+	rollcalltest.Eventually(t, func() bool { s := srv.Users.Sessions("ann"); return s[0].Out.Messages == 2 }, "both are out")
+	close(hold)
+	for range 2 {
+		if r := receive(t, "a result", results); r.Confirmed() != 1 {
+			t.Errorf("one of the two has %+v", r)
+		}
+	}
+}
+
+// network is what a client's connections go over, and loses.
+type network struct {
+	mu    sync.Mutex
+	conns []*wire
+}
+
+// wire is a connection of which the server may not hear that it was lost.
+type wire struct {
+	*net.TCPConn
+	lost bool // read by Close, after the read that lose has ended
+}
+
+func (n *network) dial(ctx context.Context, netw, addr string) (net.Conn, error) {
+	nc, err := new(net.Dialer).DialContext(ctx, netw, addr)
+	if err != nil {
+		return nil, err
+	}
+	w := &wire{TCPConn: nc.(*net.TCPConn)}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.conns = append(n.conns, w)
+	return w, nil
+}
+
+func (n *network) last() *wire {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.conns[len(n.conns)-1]
+}
+
+// reset loses the connection for both sides.
+func (n *network) reset() {
+	w := n.last()
+	_ = w.SetLinger(0)
+	_ = w.TCPConn.Close()
+}
+
+// lose loses it for the client alone: the server does not hear of it.
+func (n *network) lose(t *testing.T) {
+	w := n.last()
+	w.lost = true
+	_ = w.SetReadDeadline(time.Now())
+	t.Cleanup(func() { _ = w.TCPConn.Close() })
+}
+
+func (w *wire) Close() error {
+	if w.lost {
+		return nil
+	}
+	return w.TCPConn.Close()
+}
+
+// A client whose connection is lost while it deals with a push acknowledges it on the next one, and that counts: once for
+// the connection that it has lost.
+func TestAnAcknowledgementOnTheNextConnectionCounts(t *testing.T) {
+	for name, tc := range map[string]struct {
+		lose  func(*testing.T, *network)
+		first bool // the handler returns while there is no connection
+	}{
+		"reset":                             {lose: func(_ *testing.T, n *network) { n.reset() }},
+		"reset, done in between":            {lose: func(_ *testing.T, n *network) { n.reset() }, first: true},
+		"pushed out by its next connection": {lose: func(t *testing.T, n *network) { n.lose(t) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv, service := newServer(t, rollcalltest.Config{})
+			var n network
+			entered, back := make(chan struct{}, 1), make(chan struct{})
+			release, away := make(chan struct{}), make(chan struct{})
+			logons := 0
+			srv.Client(t, "ann", client.Config{DialContext: n.dial, ReconnectMin: -1,
+				FieldsFunc: func(context.Context) (map[string]string, error) {
+					if logons++; logons > 1 {
+						<-away
+					}
+					return nil, nil
+				},
+				OnPush: func(*client.Client, *protocol.PushMessage) {
+					entered <- struct{}{}
+					<-release
+				},
+			})
+			srv.Users.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) { close(back) }})
+			result := pushing(t, service, push.ToUsers("ann"), confirmed("hold on"))
+			receive(t, "the push", entered)
+			old := srv.Users.Sessions("ann")[0].SessionID
+			tc.lose(t, &n)
+			if tc.first {
+				rollcalltest.Eventually(t, func() bool { return !srv.Users.IsOnline("ann") }, "the server has noticed")
+				close(release)
+				close(away)
+			} else {
+				close(away)
+				receive(t, "the next logon", back)
+				rollcalltest.Eventually(t, func() bool { s := srv.Users.Sessions("ann"); return len(s) == 1 && s[0].SessionID != old }, "ann is back")
+				close(release)
+			}
+			if d := deliveries(t, receive(t, "the result", result), "engine")["ann"]; d.Sessions != 1 || d.Confirmed != 1 || d.Err != nil {
+				t.Errorf("the delivery is %+v", d)
+			}
+		})
+	}
+}
+
+// Who has ended the connection, was thrown out, or was told that the server stops, does not come back to acknowledge:
+// nobody waits for it.
+func TestNobodyWaitsForASessionThatHasEndedForGood(t *testing.T) {
+	for name, end := range map[string]func(*rollcalltest.Server, *client.Client){
+		"closed by the client": func(_ *rollcalltest.Server, c *client.Client) { _ = c.Close() },
+		"kicked":               func(s *rollcalltest.Server, _ *client.Client) { s.Users.Unregister("deaf", protocol.KickedOut, "") },
+		"stopped":              func(s *rollcalltest.Server, _ *client.Client) { s.Stop() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv, service := newServer(t, rollcalltest.Config{})
+			c := srv.Client(t, "deaf", client.Config{ReconnectMax: -1}) // takes no pushes, so it never acknowledges
+			result := pushing(t, service, push.ToUsers("deaf"), confirmed("before the end"))
+			rollcalltest.Eventually(t, func() bool { return srv.Users.Sessions("deaf")[0].Out.Messages == 1 }, "the push is out")
+			end(srv, c)
+			if d := deliveries(t, receive(t, "the result", result), "engine")["deaf"]; d.Confirmed != 0 || d.Sessions != 1 {
+				t.Errorf("the delivery is %+v", d)
+			}
+		})
+	}
+}
+
+// A session that was lost is not confirmed by another one of its user, which was asked itself, however often that
+// acknowledges.
+func TestASessionAcknowledgesForItselfAlone(t *testing.T) {
+	srv, service := newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
+	var n network
+	srv.Client(t, "ann", client.Config{Device: 1, DialContext: n.dial, ReconnectMax: -1})
+	got := make(chan *protocol.PushMessage, 10)
+	cfg := receiver(got)
+	cfg.Device = 2
+	srv.Client(t, "ann", cfg)
+	m := confirmed("twice")
+	ctx, cancel := context.WithCancel(t.Context())
+	result := make(chan push.Result, 1)
+	go func() { result <- service.Push(ctx, push.ToUsers("ann"), m) }()
+	receive(t, "the push", got)
+	n.reset()
+	rollcalltest.Eventually(t, func() bool { return len(srv.Users.Sessions("ann")) == 1 }, "the lost session is over")
+	again := service.Push(t.Context(), push.ToUsers("ann"), m)
+	if again.Confirmed() != 1 || again.Sessions() != 1 {
+		t.Errorf("the second result is %+v", again)
+	}
+	cancel()
+	if r := receive(t, "the result", result); r.Confirmed() != 1 || r.Sessions() != 2 {
+		t.Errorf("the first result is %+v", r)
+	}
+}
+
+// Without a deadline of the caller's Push waits for ConfirmTimeout.
+func TestConfirmTimeout(t *testing.T) {
+	if d := push.SetConfirmTimeout(t, 50*time.Millisecond); d != push.ConfirmTimeout {
+		t.Errorf("it is %v by default", d)
+	}
+	srv, service := newServer(t, rollcalltest.Config{})
+	srv.Client(t, "deaf", client.Config{})
+	result := make(chan push.Result, 1)
+	began := time.Now()
+	go func() { result <- service.Push(context.Background(), push.ToUsers("deaf"), confirmed("please")) }()
+	r := receive(t, "the result", result)
+	if r.Sessions() != 1 || r.Confirmed() != 0 || time.Since(began) < 50*time.Millisecond {
+		t.Errorf("after %v the result is %+v", time.Since(began), r)
+	}
+}

@@ -1,0 +1,14 @@
+package push
+
+import (
+	"testing"
+	"time"
+)
+
+// SetConfirmTimeout sets how long Push waits without a deadline until the test ends, and returns what it was.
+func SetConfirmTimeout(t *testing.T, d time.Duration) time.Duration {
+	was := confirmTimeout
+	confirmTimeout = d
+	t.Cleanup(func() { confirmTimeout = was })
+	return was
+}
