@@ -75,6 +75,7 @@ func (e *Engine) BroadcastWith(to iter.Seq[*Conn], m *protocol.Message, o SendOp
 		if mark {
 			output.add(c)
 		}
+		e.keepWithinBudget()
 	}
 	return n, err
 }
@@ -165,8 +166,10 @@ func (c *Conn) enqueueFrame(f *frame) (sent, mark bool) {
 	if c.out == nil {
 		c.out = &f.outBuf
 	} else {
-		c.engine.grew(len(f.b))
-		c.takeBuf().append(&f.outBuf)
+		o := c.takeBuf()
+		had := cap(o.b)
+		o.append(&f.outBuf)
+		c.engine.grew(cap(o.b) - had)
 	}
 	c.setQueued()
 	mark = c.mark()

@@ -11,6 +11,7 @@
 // Locks are held for a few instructions and never while a handler, an Admission, a codec's Decode or a write to a
 // connection runs. Order: a mailbox's, then a connection's, then a loop's or that of the list of drop reports; a shard of the
 // table is taken alone, and so is that of the handshakes (gate_stage.go); an arrival's comes before the gate's (gate.go).
+// That of the memory budget comes first of all, and those who send wait for it (budget.go).
 package engine
 
 import (
@@ -177,10 +178,11 @@ type Config struct {
 	// MemoryBudget is how many bytes may wait in the whole engine, to be read or to be written: unfinished frames, what
 	// comes before a connection is admitted, messages that wait for Workers, queues, and what the network has not taken.
 	// When it is more, the connections for which most waits are closed, the worst first, until the rest fits: with
-	// SlowConsumer where more waits to be written, or else with RateLimited. What waits for them is thrown away at once,
-	// and one that takes nothing is not waited for. It is looked at every quarter of a second, and within a few
-	// milliseconds of a burst; meanwhile it may be exceeded. The kernel's own buffers do not count. 0 or less means
-	// no limit.
+	// SlowConsumer where more waits to be written, or else with RateLimited. What waits for them is thrown away at once, and
+	// one that takes nothing is not waited for; what the network has not taken of theirs is freed when their event loops come
+	// round. It is looked at every quarter of a second, and within a few milliseconds of a burst. A faster burst exceeds it
+	// by an eighth, and by what those who are sending have in hand: they look themselves then. The kernel's own buffers do
+	// not count. 0 or less means no limit.
 	MemoryBudget int
 	// WriteTimeout is how long a client may take nothing at all while bytes wait for it, beyond what the kernel's buffers
 	// hold, before SlowPolicy applies: SlowClose closes the connection, SlowDropNewest drops what is sent until the client

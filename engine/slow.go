@@ -69,6 +69,7 @@ func (c *Conn) SendWith(m *protocol.Message, o SendOptions) error {
 	if mark {
 		c.loop.markOutput(c)
 	}
+	c.engine.keepWithinBudget()
 	return nil
 }
 
@@ -103,9 +104,7 @@ func (c *Conn) enqueueDroppable(m *protocol.Message, o SendOptions) error {
 		return err
 	}
 	frame := b[len(q.b):]
-	if grown := cap(b) - cap(q.b); grown > 0 {
-		c.engine.grew(grown)
-	}
+	c.engine.grew(cap(b) - cap(q.b))
 	q.b = b[:len(q.b)]
 	return c.putDroppable(q, frame, m.Type, o)
 }
@@ -129,7 +128,9 @@ func (c *Conn) putDroppable(q *outBuf, frame []byte, typ uint16, o SendOptions) 
 	if over > 0 {
 		q.dropOldest(over)
 	}
+	had := cap(q.b)
 	q.b = append(q.b, frame...)
+	c.engine.grew(cap(q.b) - had)
 	q.track(n, typ, o)
 	q.add(typ, n)
 	q.compactSome(limit)
@@ -146,7 +147,6 @@ func (c *Conn) enqueueDroppableFrame(f *frame, o SendOptions) (sent, mark bool) 
 	if c.state.Load() != stateBound || c.putDroppable(c.takeBuf(), f.b, f.typ, o) != nil {
 		return false, false
 	}
-	c.engine.grew(len(f.b))
 	return true, c.mark()
 }
 

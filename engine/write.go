@@ -112,6 +112,7 @@ func (c *Conn) Send(typ uint16, body []byte) error {
 	c.mu.Unlock()
 	if mark {
 		c.loop.markOutput(c)
+		c.engine.keepWithinBudget()
 	}
 	return nil
 }
@@ -166,6 +167,7 @@ func (c *Conn) sendClosing(m *protocol.Message) error {
 	if mark {
 		c.loop.markOutput(c)
 	}
+	c.engine.keepWithinBudget()
 	return nil
 }
 
@@ -262,9 +264,7 @@ func (c *Conn) enqueue(m *protocol.Message) error {
 		}
 		b = append(o.b, b[before:]...)
 	}
-	if grown := cap(b) - cap(o.b); grown > 0 {
-		c.engine.grew(grown)
-	}
+	c.engine.grew(cap(b) - cap(o.b))
 	o.b = b
 	o.add(m.Type, n)
 	c.setQueued()
@@ -293,6 +293,7 @@ func (c *Conn) ownBuf() {
 	if before != nil {
 		c.out.append(before)
 	}
+	c.engine.grew(cap(c.out.b))
 }
 
 // mark reports whether the loop must be told that the connection has output. c.mu is held on entry.
@@ -336,6 +337,7 @@ func (c *Conn) flushBatch() {
 		c.out.release()
 	}
 	c.out = front
+	c.engine.grew(len(batch.b))
 	c.queued.Store(true)
 	over := len(front.b)+int(c.unsent) > c.engine.cfg.OutboundLimit && !c.makeRoom(front, 0)
 	c.mu.Unlock()
@@ -443,5 +445,6 @@ func (c *Conn) holds() {
 		c.queued.Store(true)
 		c.mu.Unlock()
 		c.loop.attend(c)
+		c.engine.keepWithinBudget()
 	}
 }
