@@ -196,9 +196,9 @@ func (l *loop) takeRoom(binary bool) {
 }
 
 // ReplyError tells the sender of m that what it asked for failed: the body is a code, 5xxx or one of the application's,
-// and a text. Where m's ID is 0 nobody could tell what the error belongs to, and none is sent.
+// and a text. Where m's ID is 0 nobody could tell what the error belongs to, and none is sent; nor where m is a reply itself.
 func (c *Conn) ReplyError(m *protocol.Message, code protocol.CloseCode, text string) error {
-	if m.ID == 0 {
+	if m.ID == 0 || m.IsReply() {
 		return nil
 	}
 	body := protocol.AppendClose(nil, &protocol.CloseError{Code: code, Text: text})
