@@ -52,25 +52,29 @@ type DropReport struct {
 // thrown away; a message without an error may still be, where its policy is SlowDropOldest or SlowLatest, or to make room
 // for one that may not be.
 func (c *Conn) SendWith(m *protocol.Message, o SendOptions) error {
-	if o = o.of(c.engine, m); o.Policy == SlowClose {
-		return c.sendClosing(m)
-	}
+	o = o.of(c.engine, m)
 	c.mu.Lock()
 	if c.state.Load() >= stateClosing {
 		c.mu.Unlock()
 		return ErrClosed
 	}
-	if err := c.enqueueDroppable(m, o); err != nil {
-		c.mu.Unlock()
-		return err
+	var err error
+	if o.Policy == SlowClose {
+		err = c.enqueue(m)
+	} else {
+		err = c.enqueueDroppable(m, o)
 	}
-	mark := c.mark()
+	mark := err == nil && c.mark()
 	c.mu.Unlock()
+	if err == errOverLimit {
+		c.overflow(m.Type, frameSize(m))
+		return ErrClosed
+	}
 	if mark {
 		c.loop.markOutput(c)
 	}
 	c.engine.keepWithinBudget()
-	return nil
+	return err
 }
 
 // of returns the options that count for m.

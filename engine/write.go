@@ -140,36 +140,7 @@ func (c *Conn) enqueuePlain(typ uint16, body []byte) bool {
 
 // SendMessage sends any message: with a sender's UserID, with flags, of a system type. See Send and, for another policy than
 // SlowClose, SendWith.
-func (c *Conn) SendMessage(m *protocol.Message) error {
-	if c.engine.cfg.SlowPolicy != SlowClose {
-		return c.SendWith(m, SendOptions{})
-	}
-	return c.sendClosing(m)
-}
-
-// sendClosing sends a message that is not dropped: when there is no room the connection closes.
-func (c *Conn) sendClosing(m *protocol.Message) error {
-	c.mu.Lock()
-	if c.state.Load() >= stateClosing {
-		c.mu.Unlock()
-		return ErrClosed
-	}
-	if err := c.enqueue(m); err != nil {
-		c.mu.Unlock()
-		if err == errOverLimit {
-			c.overflow(m.Type, frameSize(m))
-			return ErrClosed
-		}
-		return err
-	}
-	mark := c.mark()
-	c.mu.Unlock()
-	if mark {
-		c.loop.markOutput(c)
-	}
-	c.engine.keepWithinBudget()
-	return nil
-}
+func (c *Conn) SendMessage(m *protocol.Message) error { return c.SendWith(m, SendOptions{}) }
 
 // Reply answers m, a message that a handler of this connection got. Replies to the messages of one read go out in one
 // write. It is sent even when m's ID is 0, which says that the sender expects none.
