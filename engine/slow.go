@@ -145,13 +145,16 @@ func (c *Conn) putDroppable(q *outBuf, frame []byte, typ uint16, o SendOptions) 
 
 // enqueueDroppableFrame is enqueueFrame for a frame that may be dropped. It is copied, since what may be dropped is noted in a
 // queue of the connection's own.
-func (c *Conn) enqueueDroppableFrame(f *frame, o SendOptions) (sent, mark bool) {
+func (c *Conn) enqueueDroppableFrame(f *frame, o SendOptions) (mark bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state.Load() != stateBound || c.putDroppable(c.takeBuf(), f.b, f.typ, o) != nil {
-		return false, false
+	if c.state.Load() != stateBound {
+		return false, ErrClosed
 	}
-	return true, c.mark()
+	if err := c.putDroppable(c.takeBuf(), f.b, f.typ, o); err != nil {
+		return false, err
+	}
+	return c.mark(), nil
 }
 
 // makeRoom drops messages that may be dropped until n more bytes fit into the queue, if that is enough. c.mu is held on entry.
