@@ -130,8 +130,8 @@ type Config struct {
 	// MaxWaiting is how many bytes may wait behind the first frame while a connection is being admitted. 0 means 64 KiB.
 	MaxWaiting int
 	// InboundLimit is how many bytes of messages may wait for a connection's handlers, with Workers. A client that
-	// sends more is closed with RateLimited. A message that waits takes some 150 bytes of memory besides its own. 0 means
-	// 4 MiB.
+	// sends more is closed with RateLimited; one message may wait alone, however large. A message that waits takes some 150
+	// bytes of memory besides its own. 0 means 4 MiB.
 	InboundLimit int
 	// OutboundLimit is how many bytes may wait to be sent to a connection. One that lets more gather is closed with
 	// SlowConsumer. 0 means 8 MiB.
