@@ -236,7 +236,6 @@ func (c *Conn) giveUp() {
 	c.mu.Lock()
 	c.rare().overBudget = true
 	if c.out != nil {
-		c.drop(c.out.tally)
 		c.dropQueue()
 		c.rare().noticed = false
 	}

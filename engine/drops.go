@@ -10,6 +10,8 @@ type drops struct {
 	uncounted tally // by the binding
 	untold    tally // to Config.OnDropped
 	listed    bool  // stands in the engine's list
+	counting  bool  // the binding is being told
+	endWaits  bool  // its end is to be told when it has been
 }
 
 // drop notes what was thrown away. c.mu is held on entry.
@@ -31,19 +33,28 @@ func (c *Conn) drop(t tally) {
 	}
 }
 
-// countDrops has the binding count what was dropped.
+// countDrops has the binding count what was dropped; not when the end was told, which brought the final counts.
 func (c *Conn) countDrops() {
 	c.mu.Lock()
-	b := c.binding
-	if c.extra == nil || c.extra.drops == nil || b == nil {
+	if c.extra == nil || c.extra.drops == nil || c.binding == nil || c.endTold || c.extra.drops.counting {
 		c.mu.Unlock()
 		return
 	}
-	t := c.extra.drops.uncounted
-	c.extra.drops.uncounted = tally{}
+	b, d := c.binding, c.extra.drops
+	t := d.uncounted
+	d.uncounted = tally{}
+	d.counting = t.messages > 0
 	c.mu.Unlock()
-	if t.messages > 0 {
-		c.guard(func() { b.Dropped(t.typ, t.messages, t.bytes) })
+	if t.messages == 0 {
+		return
+	}
+	c.guard(func() { b.Dropped(t.typ, t.messages, t.bytes) })
+	c.mu.Lock()
+	end := d.endWaits
+	d.counting, d.endWaits = false, false
+	c.mu.Unlock()
+	if end {
+		c.tellEnd()
 	}
 }
 

@@ -386,8 +386,8 @@ type Binding interface {
 	Received(typ uint16, messages, bytes int)
 	// Sent counts messages that were handed to the network, in the same way.
 	Sent(typ uint16, messages, bytes int)
-	// Dropped counts messages that were thrown away because the client does not keep up: within about a second, and before
-	// End.
+	// Dropped counts messages that were thrown away because the client does not keep up, or is gone: within about a second,
+	// and before End. What is thrown away after End it does not hear of.
 	Dropped(typ uint16, messages, bytes int)
 	// End is called once, from any goroutine, when the connection begins to close, whoever closes it. It must not
 	// block.

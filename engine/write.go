@@ -291,6 +291,9 @@ func (c *Conn) flushBatch() {
 		return
 	}
 	if c.gone {
+		c.mu.Lock()
+		c.drop(batch.tally)
+		c.mu.Unlock()
 		batch.reset()
 		return
 	}
@@ -368,8 +371,9 @@ func (c *Conn) flushPart() (more bool) {
 }
 
 // write hands o to gnet, which sends what the socket takes and holds the rest. A write that fails closes the connection
-// inside the call.
+// inside the call; what it would have sent counts as sent.
 func (c *Conn) write(o *outBuf) {
+	c.countSent(o)
 	var err error
 	if _, encrypts := c.gc.(*secureConn); encrypts {
 		_, err = c.gc.Write(o.b)
@@ -385,13 +389,17 @@ func (c *Conn) write(o *outBuf) {
 		c.mu.Unlock()
 		return
 	}
+	c.holds()
+}
+
+// countSent counts what is handed to the network. It runs on the loop.
+func (c *Conn) countSent(o *outBuf) {
 	if o.messages > 0 {
 		c.loop.out.add(o.tally)
 		if c.userBound {
 			c.binding.Sent(o.typ, o.messages, o.bytes)
 		}
 	}
-	c.holds()
 }
 
 // writeSocket hands b to gnet, or to the socket itself where it takes all that at once.
