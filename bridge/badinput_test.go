@@ -119,17 +119,26 @@ func TestPeerThatNeverReads(t *testing.T) {
 	s.expectEnd("Connected healthy@1", "Disconnected healthy@1 ServerStopping", "Connected deaf@2", "Disconnected deaf@2 SlowConsumer")
 }
 
-// Types of the system that this version does not know are never the application's: a default handler that relays what
-// it gets does not see them. Who asked with one is told.
+// Types of the system are never the application's, and never relayed, whatever their flags and whomever they are for: neither
+// a default handler nor the relay sees them. Who asked with one that this version does not know is told.
 func TestUnknownSystemTypesAreNotDelivered(t *testing.T) {
-	for _, workers := range []int{0, 2} {
-		s := newServer(t, options{engine: engine.Config{Workers: workers}})
+	for _, o := range []options{
+		{},
+		{engine: engine.Config{Workers: 2}},
+		{bridge: bridge.Config{Relay: &bridge.Relay{}}},
+		{engine: engine.Config{Workers: 2}, bridge: bridge.Config{Relay: &bridge.Relay{}}},
+	} {
+		s := newServer(t, o)
 		s.engine.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 			t.Errorf("the default handler got type %#x", m.Type)
 			_ = c.Reply(m, m.Body)
 		})
 		s.start()
-		c := s.logOn("ann")
+		bob, c := s.logOn("bob"), s.logOn("ann")
+		for _, typ := range []uint16{protocol.Heartbeat, protocol.Logon, protocol.Close + 1, protocol.PushAck, protocol.WhoIsOnline, 0xFFFF} {
+			c.send(&protocol.Message{Type: typ, Flags: protocol.FlagReply, ID: 4, DestUserID: "bob", Body: []byte("forged")},
+				&protocol.Message{Type: typ, Flags: protocol.FlagReply, DestUserID: "bob"})
+		}
 		for _, typ := range []uint16{protocol.Close + 1, 0xFFFF} {
 			c.send(&protocol.Message{Type: typ, DestUserID: "bob"}, &protocol.Message{Type: typ, ID: 3, DestUserID: "bob"})
 			m := c.receive()
@@ -139,6 +148,11 @@ func TestUnknownSystemTypesAreNotDelivered(t *testing.T) {
 			}
 		}
 		c.ask("served")
+		bob.ask("nothing came before this")
+		bye := s.logOn("bye")
+		bye.send(&protocol.Message{Type: protocol.Close, Flags: protocol.FlagReply, ID: 4, DestUserID: "bob"})
+		eventually(t, "the end of who sent a Close", func() bool { return !s.users.IsOnline("bye") })
+		bob.ask("still nothing")
 	}
 }
 

@@ -52,15 +52,10 @@ func (b *Bridge) pass(from *engine.Conn, m, out *protocol.Message) {
 	if b.cfg.Relay.Undelivered != nil {
 		b.cfg.Relay.Undelivered(from, out)
 	}
-	if !m.IsReply() {
-		_ = from.ReplyError(m, protocol.UserOffline, out.DestUserID+" is offline")
-	}
+	_ = from.ReplyError(m, protocol.UserOffline, out.DestUserID+" is offline")
 }
 
 func (b *Bridge) refuseRelay(from *engine.Conn, m *protocol.Message, err error) {
-	if m.IsReply() { // a reply is not replied to
-		return
-	}
 	var ce *protocol.CloseError
 	if errors.As(err, &ce) {
 		_ = from.ReplyError(m, ce.Code, ce.Text)

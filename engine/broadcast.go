@@ -26,29 +26,31 @@ func (e *Engine) Conns() iter.Seq[*Conn] {
 }
 
 // Broadcast sends one message to many connections: it is encoded once for each wire format, and each event loop is woken
-// once. It takes its place in each connection's order, behind what was sent before. Connections that are not let in yet, or
+// once a thousand of them. To should not block: the last thousand that it yielded may get nothing meanwhile. It takes its place in each connection's order, behind what was sent before. Connections that are not let in yet, or
 // closing, are left out, as is one whose queue it would make too long, which closes with SlowConsumer, or drops the message
 // where Config.SlowPolicy says so. It returns how many the message is on its way to; an error says that the message cannot
 // be encoded, or is larger than the outbound limit (ErrTooLarge), in the wire format of some, which are left out.
 func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message) (n int, err error) {
-	return e.BroadcastFunc(to, m, func(*Conn, error) {})
+	return e.BroadcastWith(to, m, SendOptions{}, func(*Conn, error) {})
 }
 
-// BroadcastFunc is Broadcast that calls missed for each connection that is left out, with the reason, on the caller's
-// goroutine, before to goes on: ErrClosed for one that is not let in yet or closing, also with SlowConsumer; ErrDropped; or
-// Broadcast's error.
-func (e *Engine) BroadcastFunc(to iter.Seq[*Conn], m *protocol.Message, missed func(*Conn, error)) (n int, err error) {
-	return e.BroadcastWith(to, m, SendOptions{}, missed)
-}
-
-// BroadcastWith is BroadcastFunc with a policy of the message's own for connections that do not keep up, as in
-// Conn.SendWith. One that drops the message is left out.
+// BroadcastWith is Broadcast with a policy of the message's own for connections that do not keep up, as in Conn.SendWith, that
+// calls missed for each connection that is left out, with the reason, on the caller's goroutine, before to goes on: ErrClosed
+// for one that is not let in yet or closing, also with SlowConsumer; ErrDropped; or Broadcast's error.
 func (e *Engine) BroadcastWith(to iter.Seq[*Conn], m *protocol.Message, o SendOptions, missed func(*Conn, error)) (n int, err error) {
 	o = o.of(e, m)
 	var frames []*frame // one for each wire format: one or two
 	output := outputs.Get().(*outputLists)
-	defer output.flush()
+	defer func() {
+		output.flush()
+		outputs.Put(output)
+	}()
+	since, began := 0, e.clock.Load()
 	for c := range to {
+		if since++; since > flushEvery || began != e.clock.Load() {
+			output.flush()
+			since, began = 1, e.clock.Load()
+		}
 		f, bad := frameOf(&frames, c.codec, m)
 		if bad == nil && len(f.b) > e.cfg.OutboundLimit {
 			bad = ErrTooLarge
@@ -58,26 +60,29 @@ func (e *Engine) BroadcastWith(to iter.Seq[*Conn], m *protocol.Message, o SendOp
 			missed(c, bad)
 			continue
 		}
-		var sent, mark bool
+		var mark bool
+		var why error
 		if o.Policy == SlowClose {
-			sent, mark = c.enqueueFrame(f)
+			mark, why = c.enqueueFrame(f)
 		} else {
-			sent, mark = c.enqueueDroppableFrame(f, o)
+			mark, why = c.enqueueDroppableFrame(f, o)
 		}
-		switch {
-		case sent:
-			n++
-		case c.state.Load() == stateBound:
-			missed(c, ErrDropped)
-		default:
-			missed(c, ErrClosed)
+		if why != nil {
+			missed(c, why)
+			continue
 		}
+		n++
 		if mark {
 			output.add(c)
 		}
+		e.keepWithinBudget()
 	}
 	return n, err
 }
+
+// flushEvery is after how many connections the loops are told, and after the clock's quarter of a second where to is slow:
+// until then all that is sent to those connections waits, replies too.
+const flushEvery = 1000
 
 // outputLists are the connections that a broadcast has given output, by loop. They are used again: for ten thousand
 // connections the lists alone would be a quarter of a megabyte of garbage a broadcast.
@@ -104,7 +109,7 @@ func (o *outputLists) add(c *Conn) {
 	*o = append(*o, outputList{c.loop, []*Conn{c}})
 }
 
-// flush tells the loops, and forgets them and the connections.
+// flush tells the loops, and empties the lists.
 func (o *outputLists) flush() {
 	for i := range *o {
 		l := &(*o)[i]
@@ -115,7 +120,6 @@ func (o *outputLists) flush() {
 		clear(l.conns)
 		l.loop, l.conns = nil, l.conns[:0]
 	}
-	outputs.Put(o)
 }
 
 // frame is a message as it goes out, shared by many connections and never changed.
@@ -146,12 +150,12 @@ func frameOf(frames *[]*frame, codec protocol.Codec, m *protocol.Message) (*fram
 }
 
 // enqueueFrame puts a frame behind what is queued; where nothing is, the frame itself becomes the queue. It reports whether
-// the frame is on its way, and whether the loop must be told.
-func (c *Conn) enqueueFrame(f *frame) (sent, mark bool) {
+// the loop must be told, and why the frame is not on its way.
+func (c *Conn) enqueueFrame(f *frame) (mark bool, err error) {
 	c.mu.Lock()
 	if c.state.Load() != stateBound {
 		c.mu.Unlock()
-		return false, false
+		return false, ErrClosed
 	}
 	waits := int(c.unsent)
 	if c.out != nil {
@@ -160,16 +164,18 @@ func (c *Conn) enqueueFrame(f *frame) (sent, mark bool) {
 	if len(f.b) > c.engine.cfg.OutboundLimit-waits && (c.out == nil || !c.makeRoom(c.out, len(f.b))) {
 		c.mu.Unlock()
 		c.overflow(f.typ, len(f.b))
-		return false, false
+		return false, ErrClosed
 	}
 	if c.out == nil {
 		c.out = &f.outBuf
 	} else {
-		c.engine.grew(len(f.b))
-		c.takeBuf().append(&f.outBuf)
+		o := c.takeBuf()
+		had := cap(o.b)
+		o.append(&f.outBuf)
+		c.engine.grew(cap(o.b) - had)
 	}
 	c.setQueued()
 	mark = c.mark()
 	c.mu.Unlock()
-	return true, mark
+	return mark, nil
 }

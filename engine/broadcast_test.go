@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -78,4 +79,38 @@ func TestABroadcastThatCannotBeEncodedIsAnError(t *testing.T) {
 		t.Errorf("Broadcast returned %d, %v", n, err)
 	}
 	p.ask(1, 2, "")
+}
+
+// A sequence that blocks holds up the last of its connections alone, not what was sent to the others.
+func TestABroadcastThatBlocksHoldsUpItsLastConnectionsAlone(t *testing.T) {
+	e := newEcho(engine.Config{Loops: 1})
+	r := serve(t, e)
+	p, last := dial(t, r.addr), dial(t, r.addr)
+	p.ask(1, 1, "")
+	last.ask(1, 1, "")
+	conns := slices.Collect(e.Conns())
+	blocked, release, ended := make(chan struct{}), make(chan struct{}), make(chan int)
+	go func() {
+		n, _ := e.Broadcast(func(yield func(*engine.Conn) bool) {
+			yield(conns[0])
+			for range 1000 {
+				yield(conns[1])
+			}
+			close(blocked)
+			<-release
+		}, &protocol.Message{Type: 3})
+		ended <- n
+	}()
+	<-blocked
+	if m := p.read(); m.Type != 3 {
+		t.Errorf("got %v", m)
+	}
+	p.ask(1, 2, "meanwhile")
+	close(release)
+	if n := receive(t, "the end of the broadcast", ended); n != 1001 {
+		t.Errorf("sent to %d", n)
+	}
+	for range 1001 - 1 {
+		last.read()
+	}
 }

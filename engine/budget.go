@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,8 @@ func (e *Engine) setLimits() {
 	if cfg.SlowPolicy == SlowClose {
 		e.plainLimit = cfg.OutboundLimit
 	}
+	e.budget.left.Store(int64(cfg.MemoryBudget))
+	e.budget.slack = int64(cfg.MemoryBudget / 8)
 	e.budget.kick = make(chan struct{}, 1)
 	e.reports.kick = make(chan struct{}, 1)
 }
@@ -71,19 +74,30 @@ func deadlineOf(ctx context.Context) time.Time {
 }
 
 // budget watches how much waits in the whole engine. Nothing is subtracted anywhere: growth brings the next look forward, and
-// a look counts what is there.
+// a look counts what is there. A goroutine of its own looks when the budget is used up; whoever sends on nevertheless, faster
+// than that goroutine gets a processor, looks itself.
 type budget struct {
-	left atomic.Int64 // how much may come to wait before the next look
-	kick chan struct{}
+	left  atomic.Int64 // how much may come to wait before the next look
+	slack int64        // how far left may fall below zero before those who send must look; a look a message would take all the time
+	kick  chan struct{}
+	look  sync.Mutex // taken with no other lock held, by one who looks
 }
 
-// grew says that n more bytes wait, or may.
+// grew says that n more bytes wait, or may. Who has called it calls keepWithinBudget when it holds no lock any more.
 func (e *Engine) grew(n int) {
-	if e.limits&limitMemory != 0 && e.budget.left.Add(-int64(n)) < 0 {
+	if n > 0 && e.limits&limitMemory != 0 && e.budget.left.Add(-int64(n)) < 0 {
 		select {
 		case e.budget.kick <- struct{}{}:
 		default:
 		}
+	}
+}
+
+// keepWithinBudget looks, or waits for the one who does, where more has come to wait than the budget and its slack allow. No
+// lock is held on entry.
+func (e *Engine) keepWithinBudget() {
+	if e.limits&limitMemory != 0 && e.budget.left.Load() < -e.budget.slack {
+		e.keepBudget(-e.budget.slack)
 	}
 }
 
@@ -102,6 +116,7 @@ func (c *Conn) noteInbound() {
 			c.engine.grew(int(now - was))
 		}
 	}
+	c.engine.keepWithinBudget()
 }
 
 // restBetweenLooks is the least time between two looks, and no more than a twentieth of the time is spent on them.
@@ -118,7 +133,7 @@ func (e *Engine) watchMemory(quit <-chan struct{}) {
 		case <-e.budget.kick:
 		}
 		began := time.Now()
-		e.keepBudget()
+		e.keepBudget(math.MaxInt64)
 		rest := max(restBetweenLooks, 20*time.Since(began))
 		select {
 		case <-quit:
@@ -137,12 +152,27 @@ type offender struct {
 
 func (o offender) sum() int { return o.in + o.out }
 
-// keepBudget closes the connections for which most waits, the worst first, until the rest is within the budget.
-func (e *Engine) keepBudget() {
+// keepBudget closes the connections for which most waits, the worst first, until the rest is within the budget. It does
+// nothing where somebody has just looked, and found that more than least may come yet.
+func (e *Engine) keepBudget(least int64) {
+	for _, o := range e.worst(least) {
+		e.log.Warn("a connection is closed: more waits than the memory budget allows", zapConn(o.conn),
+			zap.Int("toBeRead", o.in), zap.Int("toBeWritten", o.out))
+		o.conn.closeOverBudget(o)
+	}
+}
+
+// worst gives up what waits for the worst connections, and returns them; to close them calls code that is not ours.
+func (e *Engine) worst(least int64) (over []offender) {
+	e.budget.look.Lock()
+	defer e.budget.look.Unlock()
+	before := e.budget.left.Load()
+	if before >= least {
+		return nil
+	}
 	limit := e.cfg.MemoryBudget
 	var waiting []offender
 	total := 0
-	e.budget.left.Store(int64(limit)) // what grows from here on counts for the next look
 	for i := range e.conns.shards {
 		e.conns.shards[i].conns.All(func(c *Conn) bool {
 			if o := c.waits(); o.sum() > 0 {
@@ -159,12 +189,12 @@ func (e *Engine) keepBudget() {
 				break
 			}
 			total -= o.sum()
-			e.log.Warn("a connection is closed: more waits than the memory budget allows", zapConn(o.conn),
-				zap.Int("toBeRead", o.in), zap.Int("toBeWritten", o.out))
-			o.conn.giveUp(o)
+			o.conn.giveUp()
+			over = append(over, o)
 		}
 	}
-	e.budget.left.Add(-int64(total))
+	e.budget.left.Add(int64(limit-total) - before) // what has grown meanwhile stays taken off
+	return over
 }
 
 // waits returns what waits for the connection; nothing when that is being given up.
@@ -184,11 +214,15 @@ func (c *Conn) waits() offender {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.extra != nil && c.extra.overBudget {
+	if c.extra != nil && c.extra.overBudget && c.state.Load() >= stateClosing {
 		return offender{conn: c}
 	}
 	o.out = int(c.unsent)
-	if c.out != nil && !c.out.shared {
+	switch {
+	case c.out == nil || c.out.shared:
+	case c.unsent > 0: // the queue stays, and fills the memory that it has
+		o.out += cap(c.out.b)
+	default:
 		o.out += len(c.out.b)
 	}
 	return o
@@ -197,12 +231,11 @@ func (c *Conn) waits() offender {
 // itemCost is what a message in a mailbox takes besides its own bytes.
 const itemCost = 150
 
-// giveUp closes a connection for which too much waits, and frees that.
-func (c *Conn) giveUp(o offender) {
+// giveUp frees what waits for a connection that is to be closed; again, when more has come before it was.
+func (c *Conn) giveUp() {
 	c.mu.Lock()
 	c.rare().overBudget = true
 	if c.out != nil {
-		c.drop(c.out.tally)
 		c.dropQueue()
 		c.rare().noticed = false
 	}
@@ -210,6 +243,10 @@ func (c *Conn) giveUp(o offender) {
 	if c.box != nil {
 		c.box.discard(c.engine)
 	}
+}
+
+// closeOverBudget closes a connection for which too much waits.
+func (c *Conn) closeOverBudget(o offender) {
 	if o.out >= o.in {
 		c.Close(protocol.SlowConsumer, "the server is short of memory, and the client does not take what is sent")
 	} else {
@@ -241,52 +278,4 @@ func (b *mailbox) discard(e *Engine) {
 	}
 	e.inboundQueue.Add(int64(b.bytes - before))
 	b.mu.Unlock()
-}
-
-// dropReports are the connections that have dropped messages of which nobody was told.
-type dropReports struct {
-	mu    sync.Mutex // taken under Conn.mu
-	conns []*Conn
-	kick  chan struct{}
-}
-
-func (r *dropReports) add(c *Conn) {
-	r.mu.Lock()
-	r.conns = append(r.conns, c)
-	r.mu.Unlock()
-	select {
-	case r.kick <- struct{}{}:
-	default:
-	}
-}
-
-// reportInterval is how long nobody is told again.
-const reportInterval = time.Second
-
-// tellOfDrops has what was dropped counted, and tells the application.
-func (e *Engine) tellOfDrops(quit <-chan struct{}) {
-	for ended := false; ; {
-		select {
-		case <-e.reports.kick:
-		case <-quit:
-			ended = true
-		}
-		e.reports.mu.Lock()
-		conns := e.reports.conns
-		e.reports.conns = nil
-		e.reports.mu.Unlock()
-		for _, c := range conns {
-			c.countDrops()
-		}
-		for _, c := range conns {
-			c.tellDrops(e.cfg.OnDropped)
-		}
-		if ended {
-			return
-		}
-		select {
-		case <-time.After(reportInterval):
-		case <-quit:
-		}
-	}
 }

@@ -92,6 +92,11 @@ func (c *Conn) countFailedLogon() {
 func (c *Conn) tellEnd() {
 	c.countDrops()
 	c.mu.Lock()
+	if c.extra != nil && c.extra.drops != nil && c.extra.drops.counting {
+		c.extra.drops.endWaits = true // who has the binding count comes back here
+		c.mu.Unlock()
+		return
+	}
 	b, code := c.binding, c.code
 	tell := b != nil && !c.endTold
 	c.endTold = c.endTold || tell
@@ -126,9 +131,10 @@ func (c *Conn) abandon() {
 	}
 }
 
-// dropQueue forgets what is queued. c.mu is held on entry.
+// dropQueue throws away what is queued. c.mu is held on entry.
 func (c *Conn) dropQueue() {
 	if c.out != nil {
+		c.drop(c.out.tally)
 		c.out.release()
 		c.out = nil
 	}
@@ -229,6 +235,10 @@ func (c *Conn) onClose(err error) {
 	}
 	outcome := c.outcomeOf(err)
 	o := c.out
+	var lost tally
+	if o != nil {
+		lost = o.tally
+	}
 	c.out = nil
 	c.setState(closed)
 	c.engine.closed.Add(c.code)
@@ -237,6 +247,8 @@ func (c *Conn) onClose(err error) {
 	if first && c.code == protocol.ClientClosed && c.loop.current != c { // a peer that ended its side may still read
 		if o != nil {
 			o.compact()
+			c.countSent(o)
+			lost = tally{}
 			_, _ = c.gc.Write(o.b) // gnet sends what the socket takes
 		}
 		if s := c.secure(); s != nil {
@@ -246,6 +258,9 @@ func (c *Conn) onClose(err error) {
 	if o != nil {
 		o.release()
 	}
+	c.mu.Lock()
+	c.drop(lost) // before the binding learns of the end
+	c.mu.Unlock()
 	c.gone = true
 	c.setOutcome(outcome)
 	if c.box == nil {

@@ -82,7 +82,7 @@ type extra struct {
 	whenClosed []func(Outcome)
 	closeBegan time.Time // set before the loop is told to close
 	noticed    bool      // a Close notice is queued, or was sent
-	limits     *limits
+	usage      *usage
 	stall      *stall
 	drops      *drops
 	overBudget bool // closed for Config.MemoryBudget: what waited is given up
@@ -112,6 +112,13 @@ func (c *Conn) ID() uint64 { return c.id }
 // RemoteAddr returns the peer's network address as text, as it was when the connection was accepted; behind a load balancer
 // the client's, as the PROXY header says.
 func (c *Conn) RemoteAddr() string { return c.remote }
+
+// UserID returns the user that is bound to the connection, or "" before one is.
+func (c *Conn) UserID() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.userID
+}
 
 // Context returns a context that ends when the connection begins to close. Its cause is a *protocol.CloseError.
 func (c *Conn) Context() context.Context {

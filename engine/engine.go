@@ -11,6 +11,7 @@
 // Locks are held for a few instructions and never while a handler, an Admission, a codec's Decode or a write to a
 // connection runs. Order: a mailbox's, then a connection's, then a loop's or that of the list of drop reports; a shard of the
 // table is taken alone, and so is that of the handshakes (gate_stage.go); an arrival's comes before the gate's (gate.go).
+// That of the memory budget comes first of all, and those who send wait for it (budget.go).
 package engine
 
 import (
@@ -131,8 +132,8 @@ type Config struct {
 	// MaxWaiting is how many bytes may wait behind the first frame while a connection is being admitted. 0 means 64 KiB.
 	MaxWaiting int
 	// InboundLimit is how many bytes of messages may wait for a connection's handlers, with Workers. A client that
-	// sends more is closed with RateLimited. A message that waits takes some 150 bytes of memory besides its own. 0 means
-	// 4 MiB.
+	// sends more is closed with RateLimited; one message may wait alone, however large. A message that waits takes some 150
+	// bytes of memory besides its own. 0 means 4 MiB.
 	InboundLimit int
 	// OutboundLimit is how many bytes may wait to be sent to a connection. One that lets more gather is closed with
 	// SlowConsumer. 0 means 8 MiB.
@@ -179,10 +180,11 @@ type Config struct {
 	// MemoryBudget is how many bytes may wait in the whole engine, to be read or to be written: unfinished frames, what
 	// comes before a connection is admitted, messages that wait for Workers, queues, and what the network has not taken.
 	// When it is more, the connections for which most waits are closed, the worst first, until the rest fits: with
-	// SlowConsumer where more waits to be written, or else with RateLimited. What waits for them is thrown away at once,
-	// and one that takes nothing is not waited for. It is looked at every quarter of a second, and within a few
-	// milliseconds of a burst; meanwhile it may be exceeded. The kernel's own buffers do not count. 0 or less means
-	// no limit.
+	// SlowConsumer where more waits to be written, or else with RateLimited. What waits for them is thrown away at once, and
+	// one that takes nothing is not waited for; what the network has not taken of theirs is freed when their event loops come
+	// round. It is looked at every quarter of a second, and within a few milliseconds of a burst. A faster burst exceeds it
+	// by an eighth, and by what those who are sending have in hand: they look themselves then. The kernel's own buffers do
+	// not count. 0 or less means no limit.
 	MemoryBudget int
 	// WriteTimeout is how long a client may take nothing at all while bytes wait for it, beyond what the kernel's buffers
 	// hold, before SlowPolicy applies: SlowClose closes the connection, SlowDropNewest drops what is sent until the client
@@ -377,8 +379,8 @@ type Binding interface {
 	Received(typ uint16, messages, bytes int)
 	// Sent counts messages that were handed to the network, in the same way.
 	Sent(typ uint16, messages, bytes int)
-	// Dropped counts messages that were thrown away because the client does not keep up: within about a second, and before
-	// End.
+	// Dropped counts messages that were thrown away because the client does not keep up, or is gone: within about a second,
+	// and before End. What is thrown away after End it does not hear of.
 	Dropped(typ uint16, messages, bytes int)
 	// End is called once, from any goroutine, when the connection begins to close, whoever closes it. It must not
 	// block.

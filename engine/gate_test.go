@@ -92,6 +92,8 @@ type binding struct {
 	received, sent, dropped           atomic.Int64 // messages
 	receivedBytes, sentBytes          atomic.Int64
 	receivedType, sentType, dropsType atomic.Int64
+	late                              atomic.Bool // drops were told after the end
+	slowly                            func()      // when set, called by Dropped
 
 	mu   sync.Mutex
 	ends []protocol.CloseCode
@@ -125,6 +127,12 @@ func (b *binding) Sent(typ uint16, messages, bytes int) {
 func (b *binding) Dropped(typ uint16, messages, bytes int) {
 	b.dropped.Add(int64(messages))
 	b.dropsType.Store(int64(typ))
+	if b.slowly != nil {
+		b.slowly()
+	}
+	if len(b.codes()) > 0 {
+		b.late.Store(true)
+	}
 	b.at("Dropped")
 }
 

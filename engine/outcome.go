@@ -73,7 +73,7 @@ func (c *Conn) setOutcome(o Outcome) {
 func (c *Conn) outcomeOf(err error) Outcome {
 	noticed := c.extra != nil && c.extra.noticed
 	switch {
-	case c.forced, err == nil && !c.shut: // gnet's own doing: its engine stops
+	case c.forced, err == nil && (!c.shut || unacknowledged(c.gc.Fd()) > 0): // gnet's own doing: its engine stops
 		return Forced
 	case !noticed:
 		return ClosedByPeer

@@ -284,10 +284,7 @@ func (c *Conn) handle(m *protocol.Message) {
 		c.Close(protocol.ClientClosed, "")
 		return
 	}
-	if m.Type > protocol.Close { // the system's, of a later version: never the application's, which might relay it
-		if m.IsReply() { // to another user, and nobody passes it on: a reply is not replied to
-			return
-		}
+	if m.Type >= protocol.FirstSystemType { // never the application's, which might relay it: a Logon's reply, for one
 		_ = c.ReplyError(m, protocol.NoHandler, "the server does not know this system message")
 		return
 	}
@@ -297,9 +294,6 @@ func (c *Conn) handle(m *protocol.Message) {
 	}
 	if h := c.engine.handlers.lookup(m.Type); h != nil {
 		h(c, m)
-		return
-	}
-	if m.IsReply() { // to another user, and nobody passes it on: a reply is not replied to
 		return
 	}
 	_ = c.ReplyError(m, protocol.NoHandler, "the server has no handler for this message type")

@@ -34,10 +34,3 @@ func (e *Engine) HandleSystem(typ uint16, h Handler) {
 func (t *handlerTable) relays(m *protocol.Message) bool {
 	return m.DestUserID != "" && t.addressed != nil && m.DestUserID != protocol.ServerID
 }
-
-// UserID returns the user that is bound to the connection, or "" before one is.
-func (c *Conn) UserID() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.userID
-}

@@ -52,24 +52,29 @@ type DropReport struct {
 // thrown away; a message without an error may still be, where its policy is SlowDropOldest or SlowLatest, or to make room
 // for one that may not be.
 func (c *Conn) SendWith(m *protocol.Message, o SendOptions) error {
-	if o = o.of(c.engine, m); o.Policy == SlowClose {
-		return c.sendClosing(m)
-	}
+	o = o.of(c.engine, m)
 	c.mu.Lock()
 	if c.state.Load() >= stateClosing {
 		c.mu.Unlock()
 		return ErrClosed
 	}
-	if err := c.enqueueDroppable(m, o); err != nil {
-		c.mu.Unlock()
-		return err
+	var err error
+	if o.Policy == SlowClose {
+		err = c.enqueue(m)
+	} else {
+		err = c.enqueueDroppable(m, o)
 	}
-	mark := c.mark()
+	mark := err == nil && c.mark()
 	c.mu.Unlock()
+	if err == errOverLimit {
+		c.overflow(m.Type, frameSize(m))
+		return ErrClosed
+	}
 	if mark {
 		c.loop.markOutput(c)
 	}
-	return nil
+	c.engine.keepWithinBudget()
+	return err
 }
 
 // of returns the options that count for m.
@@ -103,9 +108,7 @@ func (c *Conn) enqueueDroppable(m *protocol.Message, o SendOptions) error {
 		return err
 	}
 	frame := b[len(q.b):]
-	if grown := cap(b) - cap(q.b); grown > 0 {
-		c.engine.grew(grown)
-	}
+	c.engine.grew(cap(b) - cap(q.b))
 	q.b = b[:len(q.b)]
 	return c.putDroppable(q, frame, m.Type, o)
 }
@@ -129,7 +132,9 @@ func (c *Conn) putDroppable(q *outBuf, frame []byte, typ uint16, o SendOptions) 
 	if over > 0 {
 		q.dropOldest(over)
 	}
+	had := cap(q.b)
 	q.b = append(q.b, frame...)
+	c.engine.grew(cap(q.b) - had)
 	q.track(n, typ, o)
 	q.add(typ, n)
 	q.compactSome(limit)
@@ -140,14 +145,16 @@ func (c *Conn) putDroppable(q *outBuf, frame []byte, typ uint16, o SendOptions) 
 
 // enqueueDroppableFrame is enqueueFrame for a frame that may be dropped. It is copied, since what may be dropped is noted in a
 // queue of the connection's own.
-func (c *Conn) enqueueDroppableFrame(f *frame, o SendOptions) (sent, mark bool) {
+func (c *Conn) enqueueDroppableFrame(f *frame, o SendOptions) (mark bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state.Load() != stateBound || c.putDroppable(c.takeBuf(), f.b, f.typ, o) != nil {
-		return false, false
+	if c.state.Load() != stateBound {
+		return false, ErrClosed
 	}
-	c.engine.grew(len(f.b))
-	return true, c.mark()
+	if err := c.putDroppable(c.takeBuf(), f.b, f.typ, o); err != nil {
+		return false, err
+	}
+	return c.mark(), nil
 }
 
 // makeRoom drops messages that may be dropped until n more bytes fit into the queue, if that is enough. c.mu is held on entry.
@@ -243,64 +250,4 @@ func (c *Conn) writeTimedOut() {
 	if c.engine.cfg.SlowPolicy == SlowClose {
 		c.Close(protocol.SlowConsumer, "the client takes nothing")
 	}
-}
-
-// drops are messages that a connection has lost and nobody was told of. They are under Conn.mu.
-type drops struct {
-	uncounted tally // by the binding
-	untold    tally // to Config.OnDropped
-	listed    bool  // stands in the engine's list
-}
-
-// drop notes what was thrown away. c.mu is held on entry.
-func (c *Conn) drop(t tally) {
-	if t.messages == 0 {
-		return
-	}
-	c.engine.droppedMessages.Add(uint64(t.messages))
-	c.engine.droppedBytes.Add(uint64(t.bytes))
-	x := c.rare()
-	if x.drops == nil {
-		x.drops = new(drops)
-	}
-	x.drops.uncounted.addAll(t)
-	x.drops.untold.addAll(t)
-	if !x.drops.listed {
-		x.drops.listed = true
-		c.engine.reports.add(c)
-	}
-}
-
-// countDrops has the binding count what was dropped.
-func (c *Conn) countDrops() {
-	c.mu.Lock()
-	b := c.binding
-	if c.extra == nil || c.extra.drops == nil || b == nil {
-		c.mu.Unlock()
-		return
-	}
-	t := c.extra.drops.uncounted
-	c.extra.drops.uncounted = tally{}
-	c.mu.Unlock()
-	if t.messages > 0 {
-		c.guard(func() { b.Dropped(t.typ, t.messages, t.bytes) })
-	}
-}
-
-// tellDrops tells the application what was dropped.
-func (c *Conn) tellDrops(tell func(*Conn, DropReport)) {
-	c.mu.Lock()
-	t := c.extra.drops.untold
-	c.extra.drops.untold, c.extra.drops.listed = tally{}, false
-	c.mu.Unlock()
-	c.countDrops() // what was dropped since others were told
-	if tell == nil || t.messages == 0 {
-		return
-	}
-	defer func() {
-		if v := recover(); v != nil {
-			c.engine.panicked("OnDropped", v)
-		}
-	}()
-	tell(c, DropReport{Messages: t.messages, Bytes: t.bytes, LastType: t.typ})
 }

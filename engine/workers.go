@@ -36,14 +36,12 @@ type item struct {
 // put adds an item.
 func (b *mailbox) put(c *Conn, it item) {
 	b.mu.Lock()
-	if it.size > 0 && b.bytes+it.size > c.engine.cfg.InboundLimit {
+	if it.size > 0 && b.bytes > 0 && b.bytes+it.size > c.engine.cfg.InboundLimit {
 		b.mu.Unlock()
 		c.Close(protocol.RateLimited, "more was sent than may wait for the server's handlers")
 		return
 	}
-	if b.bytes>>16 != (b.bytes+it.size)>>16 {
-		c.engine.grew(1<<16 + it.size)
-	}
+	c.engine.grew(it.size + itemCost)
 	b.bytes += it.size
 	c.engine.inboundQueue.Add(int64(it.size))
 	b.items = append(b.items, it)
@@ -53,6 +51,7 @@ func (b *mailbox) put(c *Conn, it item) {
 	if schedule {
 		b.pool.submit(c)
 	}
+	c.engine.keepWithinBudget()
 }
 
 // end says that gnet has closed the connection. When the peer did it (tellEnd), what it had sent is handled first, and the

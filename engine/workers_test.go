@@ -126,6 +126,15 @@ func TestInboundLimit(t *testing.T) {
 	}
 }
 
+// A message that is larger than the limit is no more than one message: who sends one at a time is served.
+func TestInboundLimitBelowOneMessage(t *testing.T) {
+	r := serve(t, newEcho(engine.Config{Workers: 1, InboundLimit: 16}))
+	p := dial(t, r.addr)
+	for id := range uint32(10) {
+		p.ask(1, id+1, "more than may wait for a handler")
+	}
+}
+
 // With Workers, messages that a client sent before it ended its side are still handled, and then its end is told.
 func TestWhatAClientSentBeforeItsEndIsHandled(t *testing.T) {
 	for name, end := range map[string]func(p *peer){

@@ -112,6 +112,7 @@ func (c *Conn) Send(typ uint16, body []byte) error {
 	c.mu.Unlock()
 	if mark {
 		c.loop.markOutput(c)
+		c.engine.keepWithinBudget()
 	}
 	return nil
 }
@@ -139,35 +140,7 @@ func (c *Conn) enqueuePlain(typ uint16, body []byte) bool {
 
 // SendMessage sends any message: with a sender's UserID, with flags, of a system type. See Send and, for another policy than
 // SlowClose, SendWith.
-func (c *Conn) SendMessage(m *protocol.Message) error {
-	if c.engine.cfg.SlowPolicy != SlowClose {
-		return c.SendWith(m, SendOptions{})
-	}
-	return c.sendClosing(m)
-}
-
-// sendClosing sends a message that is not dropped: when there is no room the connection closes.
-func (c *Conn) sendClosing(m *protocol.Message) error {
-	c.mu.Lock()
-	if c.state.Load() >= stateClosing {
-		c.mu.Unlock()
-		return ErrClosed
-	}
-	if err := c.enqueue(m); err != nil {
-		c.mu.Unlock()
-		if err == errOverLimit {
-			c.overflow(m.Type, frameSize(m))
-			return ErrClosed
-		}
-		return err
-	}
-	mark := c.mark()
-	c.mu.Unlock()
-	if mark {
-		c.loop.markOutput(c)
-	}
-	return nil
-}
+func (c *Conn) SendMessage(m *protocol.Message) error { return c.SendWith(m, SendOptions{}) }
 
 // Reply answers m, a message that a handler of this connection got. Replies to the messages of one read go out in one
 // write. It is sent even when m's ID is 0, which says that the sender expects none.
@@ -188,15 +161,15 @@ func (c *Conn) Reply(m *protocol.Message, body []byte) error {
 // takeRoom says how much the batch takes without being asked: no more than the memory that it has, and than may wait.
 func (l *loop) takeRoom(binary bool) {
 	l.room = 0
-	if binary && l.engine.cfg.MaxRequests == noLimit { // or else reply counts
+	if binary && l.engine.limits&limitRequests == 0 { // or else reply counts
 		l.room = min(cap(l.batch.b), l.engine.cfg.OutboundLimit)
 	}
 }
 
 // ReplyError tells the sender of m that what it asked for failed: the body is a code, 5xxx or one of the application's,
-// and a text. Where m's ID is 0 nobody could tell what the error belongs to, and none is sent.
+// and a text. Where m's ID is 0 nobody could tell what the error belongs to, and none is sent; nor where m is a reply itself.
 func (c *Conn) ReplyError(m *protocol.Message, code protocol.CloseCode, text string) error {
-	if m.ID == 0 {
+	if m.ID == 0 || m.IsReply() {
 		return nil
 	}
 	body := protocol.AppendClose(nil, &protocol.CloseError{Code: code, Text: text})
@@ -262,9 +235,7 @@ func (c *Conn) enqueue(m *protocol.Message) error {
 		}
 		b = append(o.b, b[before:]...)
 	}
-	if grown := cap(b) - cap(o.b); grown > 0 {
-		c.engine.grew(grown)
-	}
+	c.engine.grew(cap(b) - cap(o.b))
 	o.b = b
 	o.add(m.Type, n)
 	c.setQueued()
@@ -293,6 +264,7 @@ func (c *Conn) ownBuf() {
 	if before != nil {
 		c.out.append(before)
 	}
+	c.engine.grew(cap(c.out.b))
 }
 
 // mark reports whether the loop must be told that the connection has output. c.mu is held on entry.
@@ -319,6 +291,9 @@ func (c *Conn) flushBatch() {
 		return
 	}
 	if c.gone {
+		c.mu.Lock()
+		c.drop(batch.tally)
+		c.mu.Unlock()
 		batch.reset()
 		return
 	}
@@ -336,6 +311,7 @@ func (c *Conn) flushBatch() {
 		c.out.release()
 	}
 	c.out = front
+	c.engine.grew(len(batch.b))
 	c.queued.Store(true)
 	over := len(front.b)+int(c.unsent) > c.engine.cfg.OutboundLimit && !c.makeRoom(front, 0)
 	c.mu.Unlock()
@@ -395,9 +371,10 @@ func (c *Conn) flushPart() (more bool) {
 }
 
 // write hands o to gnet, which sends what the socket takes and holds the rest. A write that fails closes the connection
-// inside the call. Where o is not what goroutines queue meanwhile, but replies or a broadcast, the scheduler need not hear of
-// the write; they, however, want the processor between the writes.
+// inside the call; what it would have sent counts as sent. Where o is not what goroutines queue meanwhile, but replies or a
+// broadcast, the scheduler need not hear of the write; they, however, want the processor between the writes.
 func (c *Conn) write(o *outBuf, alone bool) {
+	c.countSent(o)
 	var err error
 	if _, encrypts := c.gc.(*secureConn); alone && !encrypts {
 		err = writeSocket(c.gc, o.b)
@@ -413,13 +390,17 @@ func (c *Conn) write(o *outBuf, alone bool) {
 		c.mu.Unlock()
 		return
 	}
+	c.holds()
+}
+
+// countSent counts what is handed to the network. It runs on the loop.
+func (c *Conn) countSent(o *outBuf) {
 	if o.messages > 0 {
 		c.loop.out.add(o.tally)
 		if c.userBound {
 			c.binding.Sent(o.typ, o.messages, o.bytes)
 		}
 	}
-	c.holds()
 }
 
 // writeSocket hands b to gnet, or to the socket itself where it takes all that at once.
@@ -444,5 +425,6 @@ func (c *Conn) holds() {
 		c.queued.Store(true)
 		c.mu.Unlock()
 		c.loop.attend(c)
+		c.engine.keepWithinBudget()
 	}
 }

@@ -180,7 +180,7 @@ func (r *run) broadcast(to iter.Seq2[*engine.Conn, string]) error {
 			}
 		}
 	}
-	_, err := r.engine.bridge.Engine().BroadcastFunc(conns, r.frame, func(c *engine.Conn, why error) {
+	_, err := r.engine.bridge.Engine().BroadcastWith(conns, r.frame, engine.SendOptions{}, func(c *engine.Conn, why error) {
 		if errors.Is(why, engine.ErrClosed) && c.SendMessage(r.frame) == nil {
 			return // it is being let in: the message goes out behind the answer to the logon
 		}

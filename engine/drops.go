@@ -1,0 +1,125 @@
+package engine
+
+import (
+	"sync"
+	"time"
+)
+
+// drops are messages that a connection has lost and nobody was told of. They are under Conn.mu.
+type drops struct {
+	uncounted tally // by the binding
+	untold    tally // to Config.OnDropped
+	listed    bool  // stands in the engine's list
+	counting  bool  // the binding is being told
+	endWaits  bool  // its end is to be told when it has been
+}
+
+// drop notes what was thrown away. c.mu is held on entry.
+func (c *Conn) drop(t tally) {
+	if t.messages == 0 {
+		return
+	}
+	c.engine.droppedMessages.Add(uint64(t.messages))
+	c.engine.droppedBytes.Add(uint64(t.bytes))
+	x := c.rare()
+	if x.drops == nil {
+		x.drops = new(drops)
+	}
+	x.drops.uncounted.addAll(t)
+	x.drops.untold.addAll(t)
+	if !x.drops.listed {
+		x.drops.listed = true
+		c.engine.reports.add(c)
+	}
+}
+
+// countDrops has the binding count what was dropped; not when the end was told, which brought the final counts.
+func (c *Conn) countDrops() {
+	c.mu.Lock()
+	if c.extra == nil || c.extra.drops == nil || c.binding == nil || c.endTold || c.extra.drops.counting {
+		c.mu.Unlock()
+		return
+	}
+	b, d := c.binding, c.extra.drops
+	t := d.uncounted
+	d.uncounted = tally{}
+	d.counting = t.messages > 0
+	c.mu.Unlock()
+	if t.messages == 0 {
+		return
+	}
+	c.guard(func() { b.Dropped(t.typ, t.messages, t.bytes) })
+	c.mu.Lock()
+	end := d.endWaits
+	d.counting, d.endWaits = false, false
+	c.mu.Unlock()
+	if end {
+		c.tellEnd()
+	}
+}
+
+// tellDrops tells the application what was dropped.
+func (c *Conn) tellDrops(tell func(*Conn, DropReport)) {
+	c.mu.Lock()
+	t := c.extra.drops.untold
+	c.extra.drops.untold, c.extra.drops.listed = tally{}, false
+	c.mu.Unlock()
+	c.countDrops() // what was dropped since others were told
+	if tell == nil || t.messages == 0 {
+		return
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			c.engine.panicked("OnDropped", v)
+		}
+	}()
+	tell(c, DropReport{Messages: t.messages, Bytes: t.bytes, LastType: t.typ})
+}
+
+// dropReports are the connections that have dropped messages of which nobody was told.
+type dropReports struct {
+	mu    sync.Mutex // taken under Conn.mu
+	conns []*Conn
+	kick  chan struct{}
+}
+
+func (r *dropReports) add(c *Conn) {
+	r.mu.Lock()
+	r.conns = append(r.conns, c)
+	r.mu.Unlock()
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
+// reportInterval is how long nobody is told again.
+const reportInterval = time.Second
+
+// tellOfDrops has what was dropped counted, and tells the application.
+func (e *Engine) tellOfDrops(quit <-chan struct{}) {
+	for ended := false; ; {
+		select {
+		case <-e.reports.kick:
+		case <-quit:
+			ended = true
+		}
+		e.reports.mu.Lock()
+		conns := e.reports.conns
+		e.reports.conns = nil
+		e.reports.mu.Unlock()
+		for _, c := range conns {
+			c.countDrops()
+		}
+		for _, c := range conns {
+			c.tellDrops(e.cfg.OnDropped)
+		}
+		if ended {
+			return
+		}
+		select {
+		case <-time.After(reportInterval):
+		case <-quit:
+		}
+	}
+}

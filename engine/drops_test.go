@@ -1,0 +1,78 @@
+package engine_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Rule 15: what was accepted is counted as sent or as dropped when the client has gone before it could be written, and before
+// the session's end is told.
+func TestWhatIsQueuedAtTheEndIsCounted(t *testing.T) {
+	for name, end := range map[string]func(*peer){"half a close": (*peer).endSide, "a reset": (*peer).reset} {
+		t.Run(name, func(t *testing.T) {
+			const messages = 100
+			e := newEngine(engine.Config{Loops: 1})
+			entered, release := make(chan struct{}), make(chan struct{})
+			e.Handle(1, func(*engine.Conn, *protocol.Message) {})
+			e.Handle(2, func(*engine.Conn, *protocol.Message) {
+				close(entered)
+				<-release
+			})
+			g := newGate(t, e)
+			r := serve(t, e)
+			blocker, _ := g.enter(t, r.addr)
+			p, b := g.enter(t, r.addr)
+			blocker.send(protocol.Message{Type: 2})
+			receive(t, "the handler", entered)
+			end(p) // the loop hears of it before it hears that something is to be sent
+			for range messages {
+				if err := b.conn.Send(1, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			close(release)
+			<-b.firstEnd
+			if sent, dropped := b.sent.Load(), b.dropped.Load(); sent+dropped != messages {
+				t.Errorf("%d were counted as sent, and %d as dropped", sent, dropped)
+			}
+		})
+	}
+}
+
+// Rule 3: nothing is counted for a session after its end, whoever is counting when it comes.
+func TestDropsAreNotToldAfterTheEnd(t *testing.T) {
+	e := newQuiet(engine.Config{OutboundLimit: 64 << 10, SlowPolicy: engine.SlowDropNewest, CloseTimeout: 50 * time.Millisecond})
+	g := newGate(t, e)
+	r := serve(t, e)
+	_, b := g.enterSlow(t, r.addr)
+	counting, release := make(chan struct{}, 100), make(chan struct{})
+	b.slowly = func() {
+		counting <- struct{}{}
+		<-release
+	}
+	for n := 0; len(counting) == 0; n++ {
+		_ = b.conn.SendMessage(numbered(n))
+	}
+	b.conn.Close(protocol.KickedOut, "out") // while drops are being counted
+	for range 10 {
+		_ = b.conn.SendMessage(numbered(0))
+	}
+	if n := len(b.codes()); n != 0 {
+		t.Error("the end was told while drops were being counted")
+	}
+	close(release)
+	b.wantEnd(t, protocol.KickedOut)
+	eventually(t, "the end", func() bool { return e.Stats().Connections == 0 })
+	if err := r.stop(t); err != nil { // what was dropped is told until then
+		t.Error(err)
+	}
+	if b.late.Load() {
+		t.Error("drops were counted after the end")
+	}
+	if n := len(b.codes()); n != 1 {
+		t.Errorf("the end was told %d times", n)
+	}
+}
