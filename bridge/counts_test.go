@@ -68,7 +68,7 @@ func TestCountsAreExact(t *testing.T) {
 		})
 		c.send(&protocol.Message{Type: protocol.Close,
 			Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})})
-		if i := <-final; i.In != in || i.Out != out || i.Dropped != (usermgr.Traffic{}) {
+		if i := receive(t, "the end of the session", final); i.In != in || i.Out != out || i.Dropped != (usermgr.Traffic{}) {
 			t.Errorf("workers %d: Disconnected told in %+v, out %+v, dropped %+v; want %+v, %+v", workers, i.In, i.Out, i.Dropped, in, out)
 		}
 	}
@@ -83,7 +83,7 @@ func TestFirstMessageIsCounted(t *testing.T) {
 	c.send(&protocol.Message{Type: say, UserID: "ann", Body: []byte("12345")}, &protocol.Message{Type: echo, ID: 1})
 	c.expect(echo, "")
 	c.conn.Close()
-	i := <-final
+	i := receive(t, "the end of the session", final)
 	want := usermgr.Traffic{Messages: 2, Bytes: 2*protocol.HeaderLen + 3 + 5, LastType: echo}
 	if i.In != want {
 		t.Errorf("in: %+v, want %+v", i.In, want)
@@ -121,7 +121,7 @@ func TestDroppedIsCounted(t *testing.T) {
 		}
 		accepted++
 	}
-	i := <-final
+	i := receive(t, "the end of the session", final)
 	frameLen := uint64(protocol.HeaderLen + len(body))
 	if want := (usermgr.Traffic{Messages: 1, Bytes: frameLen, LastType: push}); i.Dropped != want {
 		t.Errorf("dropped: %+v, want %+v", i.Dropped, want)
@@ -183,7 +183,7 @@ func TestLastWordsAreCounted(t *testing.T) {
 			c.expect(push, "goodbye")
 			c.expectClose(protocol.KickedOut)
 			want := usermgr.Traffic{Messages: 2, Bytes: 2 * (protocol.HeaderLen + 7), LastType: push}
-			if i := <-final; i.Out != want {
+			if i := receive(t, "the end of the session", final); i.Out != want {
 				t.Errorf("workers %d: out %+v, want %+v", workers, i.Out, want)
 			}
 		}
@@ -205,7 +205,7 @@ func TestWhatPushedOutHandlersSendIsCounted(t *testing.T) {
 			c.expect(push, "farewell")
 			c.expectClose(protocol.PushedOut)
 			want := usermgr.Traffic{Messages: 1, Bytes: protocol.HeaderLen + 8, LastType: push}
-			if i := <-final; i.Out != want {
+			if i := receive(t, "the end of the session", final); i.Out != want {
 				t.Errorf("workers %d: out %+v, want %+v", workers, i.Out, want)
 			}
 			c = next

@@ -109,7 +109,7 @@ func TestStuckLoop(t *testing.T) {
 	began := time.Now()
 	s.cancel()
 	bob.hearOut()
-	<-s.ended
+	receive(t, "the end of Run", s.ended)
 	if err := s.outcome; !errors.Is(err, engine.ErrStopTimeout) || !strings.Contains(err.Error(), "stuck") ||
 		!strings.Contains(err.Error(), " 0 sessions and 1 connections") {
 		t.Errorf("Run returned %v", err)

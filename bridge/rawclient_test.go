@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/wiretest"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -21,7 +22,7 @@ type rawClient struct {
 	t    testing.TB
 	conn net.Conn
 	name string
-	in   []byte
+	in   wiretest.Reader
 	out  []byte
 
 	heardOut chan struct{}
@@ -60,15 +61,7 @@ func rawFrame(typ uint16, userID string) []byte {
 
 // logonMessage is a Logon with the ID 1; its fields are key, value, key, value.
 func logonMessage(userID string, fields ...string) *protocol.Message {
-	m := make(map[string]string)
-	for i := 0; i < len(fields); i += 2 {
-		m[fields[i]] = fields[i+1]
-	}
-	body, err := protocol.AppendStringMap(nil, m)
-	if err != nil {
-		panic(err)
-	}
-	return &protocol.Message{Type: protocol.Logon, ID: 1, UserID: userID, Body: body}
+	return wiretest.Logon(userID, fields...)
 }
 
 func (c *rawClient) write(messages ...*protocol.Message) error {
@@ -88,27 +81,7 @@ func (c *rawClient) write(messages ...*protocol.Message) error {
 // read returns the next message, or io.EOF when the server has ended its side between two messages.
 func (c *rawClient) read() (*protocol.Message, error) {
 	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
-	for {
-		m := new(protocol.Message)
-		n, _, err := protocol.Binary.Decode(c.in, m, protocol.DecodeOptions{})
-		if err != nil {
-			return nil, err
-		}
-		if n > 0 {
-			m = m.Clone()
-			c.in = c.in[n:]
-			return m, nil
-		}
-		var chunk [4096]byte
-		got, err := c.conn.Read(chunk[:])
-		c.in = append(c.in, chunk[:got]...)
-		if err != nil && got == 0 {
-			if err == io.EOF && len(c.in) > 0 {
-				err = io.ErrUnexpectedEOF
-			}
-			return nil, err
-		}
-	}
+	return c.in.Next(c.conn.Read)
 }
 
 // hearOut reads until the server ends its side, keeps what came for read, and ends its own side.
@@ -116,7 +89,7 @@ func (c *rawClient) hearOut() {
 	defer close(c.heardOut)
 	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
 	rest, _ := io.ReadAll(c.conn)
-	c.in = append(c.in, rest...)
+	c.in.Add(rest)
 	_ = c.conn.(*net.TCPConn).CloseWrite()
 }
 

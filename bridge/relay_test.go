@@ -117,6 +117,31 @@ func TestRelayAsksTheHook(t *testing.T) {
 	}
 }
 
+// E12: a reply reaches every session of who asked; to nobody, the application is told of it, and its sender is not.
+func TestRelayOfReplies(t *testing.T) {
+	undelivered := make(chan string, 10)
+	s := serve(t, options{users: usermgr.Config{Devices: usermgr.UpTo(3)},
+		bridge: bridge.Config{Relay: &bridge.Relay{Undelivered: func(_ *engine.Conn, m *protocol.Message) {
+			undelivered <- fmt.Sprintf("%s to %s, reply %v: %s", m.UserID, m.DestUserID, m.IsReply(), m.Body)
+		}}}})
+	phone, desktop, bob := s.logOn("ann"), s.logOn("ann"), s.logOn("bob")
+	phone.send(&protocol.Message{Type: 7, ID: 5, DestUserID: "bob", Body: []byte("there?")})
+	bob.expect(7, "there?")
+	reply := &protocol.Message{Type: 7, Flags: protocol.FlagReply, ID: 5, DestUserID: "ann", Body: []byte("yes")}
+	bob.send(reply)
+	for _, c := range []*rawClient{phone, desktop} {
+		if m := c.receive(); !m.IsReply() || m.ID != 5 || m.UserID != "bob" || string(m.Body) != "yes" {
+			t.Errorf("ann got %+v", m)
+		}
+	}
+	reply.DestUserID = "carol"
+	bob.send(reply, &protocol.Message{Type: 7, ID: 6, DestUserID: "bob", Body: []byte("to myself")})
+	if got := receive(t, "what is undelivered", undelivered); got != "bob to carol, reply true: yes" {
+		t.Errorf("undelivered: %q", got)
+	}
+	bob.expect(7, "to myself") // and no error before it
+}
+
 // Without Relay a message that names a user is the handlers' of its type.
 func TestWithoutRelayMessagesAreTheHandlers(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {

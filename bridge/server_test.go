@@ -169,6 +169,18 @@ func eventually(t testing.TB, what string, condition func() bool) {
 	}
 }
 
+// receive returns what comes from ch.
+func receive[T any](t testing.TB, what string, ch <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("not in time: %s", what)
+		panic("unreachable")
+	}
+}
+
 // journal notes what happened, in order. A session is "user@connection", a connection the number of its dial.
 type journal struct {
 	mu    sync.Mutex

@@ -1,7 +1,6 @@
 package client_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/internal/wiretest"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -144,6 +144,18 @@ func (n *network) refusal(cfg client.Config, answer func(p *peer, logon *protoco
 	return err
 }
 
+// receive returns what comes from ch.
+func receive[T any](t *testing.T, what string, ch <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(15 * time.Second):
+		t.Fatalf("not in time: %s", what)
+		panic("unreachable")
+	}
+}
+
 // closeAndWait ends a client and waits for its last handler.
 func closeAndWait(t *testing.T, c *client.Client) {
 	t.Helper()
@@ -155,9 +167,9 @@ func closeAndWait(t *testing.T, c *client.Client) {
 
 // peer is the server's side of a connection.
 type peer struct {
-	t   *testing.T
-	nc  net.Conn
-	buf []byte
+	t  *testing.T
+	nc net.Conn
+	in wiretest.Reader
 }
 
 // read returns the client's next message.
@@ -175,7 +187,7 @@ func (p *peer) readEnd() (before []*protocol.Message) {
 	p.t.Helper()
 	for {
 		m, err := p.next()
-		if errors.Is(err, io.EOF) && len(p.buf) == 0 {
+		if err == io.EOF {
 			return before
 		}
 		if err != nil {
@@ -185,35 +197,15 @@ func (p *peer) readEnd() (before []*protocol.Message) {
 	}
 }
 
-func (p *peer) next() (*protocol.Message, error) {
-	for {
-		m := new(protocol.Message)
-		n, _, err := protocol.Binary.Decode(p.buf, m, protocol.DecodeOptions{})
-		if err != nil {
-			return nil, err
-		}
-		if n > 0 {
-			m = m.Clone()
-			p.buf = append([]byte(nil), p.buf[n:]...)
-			return m, nil
-		}
-		more := make([]byte, 64<<10)
-		k, err := p.nc.Read(more)
-		p.buf = append(p.buf, more[:k]...)
-		if k == 0 && err != nil {
-			return nil, err
-		}
-	}
-}
+func (p *peer) next() (*protocol.Message, error) { return p.in.Next(p.nc.Read) }
 
 // readBytes returns the next n bytes as they are on the wire.
 func (p *peer) readBytes(n int) []byte {
 	p.t.Helper()
 	b := make([]byte, n)
-	if _, err := io.ReadFull(io.MultiReader(bytes.NewReader(p.buf), p.nc), b); err != nil {
+	if _, err := io.ReadFull(io.MultiReader(&p.in, p.nc), b); err != nil {
 		p.t.Fatal(err)
 	}
-	p.buf = p.buf[min(n, len(p.buf)):]
 	return b
 }
 

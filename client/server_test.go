@@ -53,7 +53,7 @@ func TestAClientThatWasPushedOutStaysOut(t *testing.T) {
 	if got := code(t, expect(t, changes, client.Closed)); got != protocol.PushedOut {
 		t.Errorf("the old client ended with %v", got)
 	}
-	<-old.Done()
+	receive(t, "the end of the client", old.Done())
 	if _, err := next.Ping(t.Context()); err != nil {
 		t.Errorf("the new client: %v", err)
 	}
@@ -64,7 +64,7 @@ func TestAClientThatWasKickedStaysOut(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{})
 	c := srv.Client(t, "alice", client.Config{ReconnectMin: -1})
 	srv.Users.Unregister("alice", protocol.KickedOut, "be nice")
-	<-c.Done()
+	receive(t, "the end of the client", c.Done())
 	var ce *protocol.CloseError
 	if err := c.Err(); !errors.As(err, &ce) || ce.Code != protocol.KickedOut || ce.Text != "be nice" {
 		t.Errorf("ended with %v", err)
@@ -79,7 +79,7 @@ func TestAClientWhoseSessionExpiredStaysOut(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{})
 	c := srv.Client(t, "alice", client.Config{ReconnectMin: -1})
 	srv.Users.Unregister("alice", protocol.SessionExpired, "idle for an hour")
-	<-c.Done()
+	receive(t, "the end of the client", c.Done())
 	if got := code(t, c.Err()); got != protocol.SessionExpired {
 		t.Errorf("ended with %v", got)
 	}
@@ -119,7 +119,7 @@ func TestAClientWhoseTokenHasExpiredStaysOut(t *testing.T) {
 			return map[string]string{protocol.FieldToken: <-token}, nil
 		}})
 	srv.Users.Unregister("alice", protocol.ServerStopping, "") // which a client may reconnect after
-	<-c.Done()
+	receive(t, "the end of the client", c.Done())
 	if got := code(t, c.Err()); got != protocol.Unauthorized {
 		t.Errorf("ended with %v", got)
 	}
@@ -205,6 +205,16 @@ func newSwamp(t *testing.T, server string) *swamp {
 	return s
 }
 
+// dial logs a client on through the proxy.
+func (s *swamp) dial(t *testing.T, cfg client.Config) *client.Client {
+	t.Helper()
+	c, err := client.Dial(t.Context(), s.ln.Addr().String(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func (s *swamp) accept() {
 	for {
 		a, err := s.ln.Accept()
@@ -288,10 +298,7 @@ func TestAClientBackFromADeadNetworkTakesItsSessionOver(t *testing.T) {
 	proxy := newSwamp(t, srv.Addr)
 	cfg := client.Config{UserID: "alice", ServerTimeout: 300 * time.Millisecond, ReconnectMin: -1}
 	changes := watch(&cfg)
-	c, err := client.Dial(t.Context(), proxy.ln.Addr().String(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := proxy.dial(t, cfg)
 	defer closeAndWait(t, c)
 	expect(t, changes, client.Online)
 	old := c.SessionID()
@@ -301,7 +308,7 @@ func TestAClientBackFromADeadNetworkTakesItsSessionOver(t *testing.T) {
 	}
 	expect(t, changes, client.Online)
 	for _, want := range []string{"Connected", "PushedOut", "Disconnected PushedOut", "Connected"} {
-		if got := <-events; got != want {
+		if got := receive(t, "the server's event", events); got != want {
 			t.Errorf("the server's event is %s, want %s", got, want)
 		}
 	}
@@ -323,10 +330,7 @@ func TestAReconnectingClientWaitsForWhoIsLoggedOnAlready(t *testing.T) {
 			return nil, nil
 		}}
 	changes := watch(&cfg)
-	c, err := client.Dial(t.Context(), proxy.ln.Addr().String(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := proxy.dial(t, cfg)
 	defer closeAndWait(t, c)
 	expect(t, changes, client.Online)
 	proxy.cut()
@@ -372,7 +376,7 @@ func TestCloseIsAGoodbye(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	if got := <-why; got != protocol.ClientClosed {
+	if got := receive(t, "the end of the session", why); got != protocol.ClientClosed {
 		t.Errorf("the session ended with %v", got)
 	}
 }
@@ -385,10 +389,7 @@ func TestManyGoroutinesShareAClientWhileConnectionsBreak(t *testing.T) {
 	proxy := newSwamp(t, srv.Addr)
 	cfg := client.Config{UserID: "alice", ReconnectMin: -1}
 	changes := watch(&cfg)
-	c, err := client.Dial(t.Context(), proxy.ln.Addr().String(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := proxy.dial(t, cfg)
 	defer closeAndWait(t, c)
 	expect(t, changes, client.Online)
 	stop := make(chan struct{})

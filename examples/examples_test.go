@@ -19,6 +19,7 @@ import (
 
 	_ "github.com/rollcall-go/rollcall/bridge" // so that go test sees when what the examples are built of has changed
 	_ "github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/internal/wiretest"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -136,7 +137,7 @@ func (p *program) wait(t *testing.T) {
 // peer is a client that speaks Rollcall's wire.
 type peer struct {
 	net.Conn
-	in []byte
+	in wiretest.Reader
 }
 
 func dial(t *testing.T, addr string) *peer {
@@ -163,23 +164,11 @@ func (p *peer) send(t *testing.T, m protocol.Message) {
 
 func (p *peer) receive(t *testing.T) *protocol.Message {
 	t.Helper()
-	for {
-		var m protocol.Message
-		n, _, err := protocol.Binary.Decode(p.in, &m, protocol.DecodeOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n > 0 {
-			p.in = p.in[n:]
-			return &m
-		}
-		buf := make([]byte, 4096)
-		n, err = p.Read(buf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.in = append(p.in, buf[:n]...)
+	m, err := p.in.Next(p.Read)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return m
 }
 
 // closeCode waits for the Close notice.

@@ -22,10 +22,15 @@ import (
 // acknowledged before it is gone, and what comes behind is not handled.
 const leave = 1
 
-// received notes which user has handled which push, and how often.
+// received notes which user has handled which push, and how often, and that no connection was sent one twice.
 type received struct {
+	t  *testing.T
 	mu sync.Mutex
 	by map[uuid.UUID]map[string]int
+}
+
+func newReceived(t *testing.T) *received {
+	return &received{t: t, by: make(map[uuid.UUID]map[string]int)}
 }
 
 func (r *received) add(id uuid.UUID, user string) {
@@ -37,6 +42,33 @@ func (r *received) add(id uuid.UUID, user string) {
 	r.by[id][user]++
 }
 
+// network returns one that watches what a user's connections bring. The client itself does not show what comes twice.
+func (r *received) network(user string) *network {
+	type sent struct {
+		conn int
+		id   uuid.UUID
+	}
+	var mu sync.Mutex
+	all := make(map[sent]bool)
+	return &network{seen: func(conn int, m *protocol.Message) {
+		if m.Type != protocol.Push {
+			return
+		}
+		p, err := protocol.ParsePush(m.Body)
+		if err != nil {
+			r.t.Error(err)
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		s := sent{conn, p.ID}
+		if all[s] {
+			r.t.Errorf("%s was sent %q twice on one connection", user, p.Content)
+		}
+		all[s] = true
+	}}
+}
+
 // Push under churn: users come and go while everyone is pushed confirmed messages, and the result's counts match what the
 // clients have received, message by message, with nothing twice.
 func TestPushUnderChurn(t *testing.T) {
@@ -45,14 +77,14 @@ func TestPushUnderChurn(t *testing.T) {
 		users, messages = 60, 120
 	}
 	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{MaxConnections: 2 * users}})
-	got := &received{by: make(map[uuid.UUID]map[string]int)}
+	got := newReceived(t)
 	ctx, stop := context.WithCancel(t.Context())
 	var coming sync.WaitGroup
 	for i := range users {
 		coming.Go(func() {
 			user := fmt.Sprintf("user-%d", i)
 			for ctx.Err() == nil {
-				comeAndGo(t, srv, user, got, 1+rand.IntN(40))
+				comeAndGo(t, srv, user, got, 1+rand.IntN(40), false)
 			}
 		})
 	}
@@ -109,12 +141,68 @@ func TestPushUnderChurn(t *testing.T) {
 	t.Logf("%d users, %d messages, %d confirmations", users, messages, confirmed)
 }
 
-// comeAndGo is one visit of a user, who leaves after so many pushes, or a while.
-func comeAndGo(t *testing.T, srv *rollcalltest.Server, user string, got *received, stay int) {
+// Push while connections are lost: users go by a reset, and what they have not acknowledged by then nobody knows to have
+// arrived. No push counts that was not dealt with, none comes twice, and nothing is remembered afterwards.
+func TestPushWhileConnectionsAreLost(t *testing.T) {
+	const users, messages, pushers = 60, 40, 4
+	var pusher *push.Engine
+	service := push.New()
+	srv := rollcalltest.NewServer(t, rollcalltest.Config{Engine: engine.Config{MaxConnections: 10 * users},
+		Setup: func(s *rollcalltest.Server) {
+			pusher = push.NewEngine(s.Bridge)
+			service.Register("engine", pusher)
+		}})
+	got := newReceived(t)
+	ctx, stop := context.WithCancel(t.Context())
+	var coming sync.WaitGroup
+	for i := range users {
+		coming.Go(func() {
+			user := fmt.Sprintf("user-%d", i)
+			for visit := i; ctx.Err() == nil; visit++ {
+				comeAndGo(t, srv, user, got, 1+rand.IntN(10), visit%2 == 0)
+			}
+		})
+	}
+	rollcalltest.Eventually(t, func() bool { return srv.Users.Count() > users/2 }, "half of the users are there")
+
+	results := make([]push.Result, messages)
+	var pushing sync.WaitGroup
+	for p := range pushers {
+		pushing.Go(func() {
+			for i := p; i < messages; i += pushers {
+				within, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+				results[i] = service.Push(within, push.ToEveryone(), confirmed(fmt.Sprint(i)))
+				cancel()
+			}
+		})
+	}
+	pushing.Wait()
+	stop()
+	coming.Wait()
+
+	if n := pusher.Asked(); n > 0 {
+		t.Errorf("%d acknowledgements are still waited for", n)
+	}
+	total := 0
+	for i, r := range results {
+		for user, d := range deliveries(t, r, "engine") {
+			if d.Confirmed > d.Sessions || d.Confirmed > got.by[r.ID][user] {
+				t.Errorf("%s got message %d %d times, and the result is %+v", user, i, got.by[r.ID][user], d)
+			}
+			total += d.Confirmed
+		}
+	}
+	t.Logf("%d confirmations", total)
+}
+
+// comeAndGo is one visit of a user, who leaves after so many pushes, or a while; by a reset of the connection, or else in
+// good order.
+func comeAndGo(t *testing.T, srv *rollcalltest.Server, user string, got *received, stay int, reset bool) {
 	enough := make(chan struct{})
 	n := 0
+	network := got.network(user)
 	c, err := client.Dial(t.Context(), srv.Addr, client.Config{
-		UserID: user,
+		UserID: user, DialContext: network.dial, ReconnectMax: -1,
 		OnPush: func(_ *client.Client, p *protocol.PushMessage) {
 			got.add(p.ID, user)
 			if n++; n == stay {
@@ -131,6 +219,11 @@ func comeAndGo(t *testing.T, srv *rollcalltest.Server, user string, got *receive
 	select {
 	case <-enough:
 	case <-time.After(time.Duration(stay) * 20 * time.Millisecond):
+	}
+	if reset {
+		network.reset()
+		<-c.Done()
+		return
 	}
 	if err := srv.Bridge.Send(user, leave, nil); err != nil {
 		t.Errorf("%s is online, and %v", user, err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/internal/wiretest"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/rollcalltest"
@@ -92,6 +93,8 @@ func TestOneConfirmationDoesForBoth(t *testing.T) {
 
 // network is what a client's connections go over, and loses.
 type network struct {
+	seen func(conn int, m *protocol.Message) // told of each message of the server, before the client is; may be nil
+
 	mu    sync.Mutex
 	conns []*wire
 }
@@ -99,7 +102,21 @@ type network struct {
 // wire is a connection of which the server may not hear that it was lost.
 type wire struct {
 	*net.TCPConn
-	lost bool // read by Close, after the read that lose has ended
+	network *network
+	number  int
+	lost    bool // read by Close, after the read that lose has ended
+	frames  wiretest.Reader
+}
+
+func (w *wire) Read(b []byte) (int, error) {
+	n, err := w.TCPConn.Read(b)
+	if w.network.seen != nil {
+		w.frames.Add(b[:n])
+		for m, _ := w.frames.Have(); m != nil; m, _ = w.frames.Have() {
+			w.network.seen(w.number, m)
+		}
+	}
+	return n, err
 }
 
 func (n *network) dial(ctx context.Context, netw, addr string) (net.Conn, error) {
@@ -107,9 +124,9 @@ func (n *network) dial(ctx context.Context, netw, addr string) (net.Conn, error)
 	if err != nil {
 		return nil, err
 	}
-	w := &wire{TCPConn: nc.(*net.TCPConn)}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	w := &wire{TCPConn: nc.(*net.TCPConn), network: n, number: len(n.conns)}
 	n.conns = append(n.conns, w)
 	return w, nil
 }

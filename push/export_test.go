@@ -12,3 +12,10 @@ func SetConfirmTimeout(t *testing.T, d time.Duration) time.Duration {
 	t.Cleanup(func() { confirmTimeout = was })
 	return was
 }
+
+// Asked returns for how many messages, each to a user, the pusher remembers that they are to be acknowledged.
+func (p *Engine) Asked() int {
+	p.confirmations.mu.Lock()
+	defer p.confirmations.mu.Unlock()
+	return len(p.confirmations.asked)
+}

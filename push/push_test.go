@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -114,6 +115,36 @@ func TestPushReachesItsTarget(t *testing.T) {
 	for who, ch := range got {
 		if len(ch) > 0 {
 			t.Errorf("%s got too much: %+v", who, <-ch)
+		}
+	}
+}
+
+// countingCodec is the binary format, and counts the pushes that it encodes.
+type countingCodec struct {
+	protocol.Codec
+	pushes atomic.Int64
+}
+
+func (c *countingCodec) Append(dst []byte, m *protocol.Message) ([]byte, error) {
+	if m.Type == protocol.Push {
+		c.pushes.Add(1)
+	}
+	return c.Codec.Append(dst, m)
+}
+
+// A push to many is encoded once, not once for each of them.
+func TestAPushToManyIsEncodedOnce(t *testing.T) {
+	codec := &countingCodec{Codec: protocol.Binary}
+	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{Codec: codec}})
+	const users = 20
+	for i := range users {
+		srv.Client(t, fmt.Sprint("user", i), client.Config{OnPush: func(*client.Client, *protocol.PushMessage) {}})
+	}
+	for name, to := range map[string]push.Target{"everyone": push.ToEveryone(), "a filter": push.ToSessions(usermgr.Filter{})} {
+		codec.pushes.Store(0)
+		r := service.Push(t.Context(), to, confirmed("all"))
+		if n := codec.pushes.Load(); n != 1 || r.Sessions() != users || r.Confirmed() != users {
+			t.Errorf("%s: encoded %d times for %d sessions, of which %d have confirmed", name, n, r.Sessions(), r.Confirmed())
 		}
 	}
 }

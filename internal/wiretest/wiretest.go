@@ -1,0 +1,79 @@
+// Package wiretest is what the tests' own clients have in common.
+package wiretest
+
+import (
+	"io"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Reader takes messages out of what a connection brings. The zero value reads protocol.Binary.
+type Reader struct {
+	Codec protocol.Codec
+	in    []byte
+}
+
+// Next returns the next message, which is the caller's, and calls read for what is missing. The error is read's, where it
+// brought nothing: io.EOF between two messages, io.ErrUnexpectedEOF within one; or the codec's.
+func (r *Reader) Next(read func([]byte) (int, error)) (*protocol.Message, error) {
+	codec := r.Codec
+	if codec == nil {
+		codec = protocol.Binary
+	}
+	for {
+		m := new(protocol.Message)
+		n, _, err := codec.Decode(r.in, m, protocol.DecodeOptions{})
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 {
+			m = m.Clone()
+			r.in = r.in[n:]
+			return m, nil
+		}
+		chunk := make([]byte, 16<<10)
+		got, err := read(chunk)
+		r.in = append(r.in, chunk[:got]...)
+		if err == io.EOF && got == 0 && len(r.in) > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil && got == 0 {
+			return nil, err
+		}
+	}
+}
+
+// Add puts bytes that were read otherwise behind those that are there.
+func (r *Reader) Add(b []byte) { r.in = append(r.in, b...) }
+
+// Have returns the next message if it is there already, or else nil.
+func (r *Reader) Have() (*protocol.Message, error) {
+	m, err := r.Next(func([]byte) (int, error) { return 0, io.EOF })
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return nil, nil
+	}
+	return m, err
+}
+
+// Read implements io.Reader on the bytes that are there, which are no message's then.
+func (r *Reader) Read(b []byte) (int, error) {
+	if len(r.in) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, r.in)
+	r.in = r.in[n:]
+	return n, nil
+}
+
+// Logon returns a Logon with the ID 1. Its fields are key, value, key, value.
+func Logon(userID string, fields ...string) *protocol.Message {
+	m := make(map[string]string)
+	for i := 0; i < len(fields); i += 2 {
+		m[fields[i]] = fields[i+1]
+	}
+	body, err := protocol.AppendStringMap(nil, m)
+	if err != nil {
+		panic(err)
+	}
+	return &protocol.Message{Type: protocol.Logon, ID: 1, UserID: userID, Body: body}
+}
