@@ -66,11 +66,31 @@ func BenchmarkPage(b *testing.B) {
 }
 
 // BenchmarkRegisterWhilePaging reports the 99th percentile of what a logon takes at a million users, by itself and while
-// somebody pages through all of them without a pause, and the ratio of the second to the first.
+// somebody asks for pages without a pause, and the ratio of the second to the first. By cursor these are all pages, by
+// number, where each costs more, some 20 all over the listing.
 func BenchmarkRegisterWhilePaging(b *testing.B) {
 	m := aMillion(b)
-	for _, limit := range []int{100, 1000} {
-		b.Run(fmt.Sprint("limit=", limit), func(b *testing.B) {
+	idle, tagged := usermgr.Filter{IdleFor: time.Nanosecond}, usermgr.Filter{Tag: "tag"}
+	for i := range million / 100 {
+		m.SetTag(fmt.Sprintf("user%07d", 100*i), "tag")
+	}
+	const hundredth = million / 100
+	for _, c := range []struct {
+		name string
+		walk func() (listed int)
+		want int
+	}{
+		{"users/limit=100", func() int { return byCursorAll(b, m.UserPage, usermgr.PageQuery{Limit: 100}) }, million},
+		{"users/limit=1000", func() int { return byCursorAll(b, m.UserPage, usermgr.PageQuery{Limit: 1000}) }, million},
+		{"users/idle", func() int { return byCursorAll(b, m.UserPage, usermgr.PageQuery{Limit: 1000, Filter: idle}) }, million},
+		{"users/tag", func() int { return byCursorAll(b, m.UserPage, usermgr.PageQuery{Limit: 1000, Filter: tagged}) }, hundredth},
+		{"users/number", func() int { return byNumberSome(b, m.UserPage, usermgr.PageQuery{}) }, 2000},
+		{"users/number,idle", func() int { return byNumberSome(b, m.UserPage, usermgr.PageQuery{Filter: idle}) }, 2000},
+		{"sessions/limit=1000", func() int { return byCursorAll(b, m.SessionPage, usermgr.PageQuery{Limit: 1000}) }, million},
+		{"sessions/tag", func() int { return byCursorAll(b, m.SessionPage, usermgr.PageQuery{Limit: 1000, Filter: tagged}) }, hundredth},
+		{"sessions/number", func() int { return byNumberSome(b, m.SessionPage, usermgr.PageQuery{}) }, 2000},
+	} {
+		b.Run(c.name, func(b *testing.B) {
 			var alone, paging []time.Duration
 			var walks time.Duration
 			for b.Loop() {
@@ -79,8 +99,8 @@ func BenchmarkRegisterWhilePaging(b *testing.B) {
 				paged := make(chan struct{})
 				go func() {
 					defer close(paged)
-					if n := pageThrough(b, m, limit); n < million {
-						b.Errorf("%d users are listed", n)
+					if n := c.walk(); n < c.want {
+						b.Errorf("%d items are listed", n)
 					}
 				}()
 				for done := false; !done; rounds++ {
@@ -110,10 +130,24 @@ func BenchmarkRegisterWhilePaging(b *testing.B) {
 	}
 }
 
-// pageThrough pages through all users and returns how many there were.
-func pageThrough(b *testing.B, m *usermgr.Manager, limit int) (n int) {
-	for q := (usermgr.PageQuery{Limit: limit}); ; {
-		p, err := m.UserPage(q)
+// byNumberSome asks for 20 pages of 100 by number and returns how many items they had.
+func byNumberSome[T any](b *testing.B, page func(usermgr.PageQuery) (usermgr.Page[T], error), q usermgr.PageQuery) (n int) {
+	for i := range 20 {
+		q.Page = 1 + i*million/100/20
+		p, err := page(q)
+		if err != nil {
+			b.Error(err)
+			return n
+		}
+		n += len(p.Items)
+	}
+	return n
+}
+
+// byCursorAll goes through a listing by cursor and returns how many items there were.
+func byCursorAll[T any](b *testing.B, page func(usermgr.PageQuery) (usermgr.Page[T], error), q usermgr.PageQuery) (n int) {
+	for {
+		p, err := page(q)
 		if err != nil {
 			b.Error(err)
 			return n

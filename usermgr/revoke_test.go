@@ -113,7 +113,7 @@ func TestRevokeReachesEveryDeviceThatHasLeft(t *testing.T) {
 	for name, desktopLives := range map[string]bool{"both have left": false, "one lives": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newManager(t, usermgr.Config{OfflineGrace: time.Minute, Devices: usermgr.UpTo(3)})
+				m := newManager(t, usermgr.Config{OfflineGrace: time.Minute, Devices: usermgr.UpTo(3), Checker: heartbeat.Off})
 				on := func(conn uint64) usermgr.Session {
 					return logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: fmt.Sprint("token ", conn)}, newLink(conn))
 				}

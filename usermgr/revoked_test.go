@@ -56,7 +56,7 @@ func TestRevokedTokensAreForgottenAFewAtATime(t *testing.T) {
 		r.add("ann", time.Now().Add(time.Hour), "0")
 		time.Sleep(2 * time.Minute)
 		r.add("ann", time.Now().Add(time.Hour), "last")
-		if n := len(r.until); n < many+1-forgotten {
+		if n := len(r.until); n < many-10 {
 			t.Errorf("one came, and %d went", many+1-n)
 		}
 		for i := range many {
