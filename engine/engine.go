@@ -10,8 +10,8 @@
 //
 // Locks are held for a few instructions and never while a handler, an Admission, a codec's Decode or a write to a
 // connection runs. Order: a mailbox's, then a connection's, then a loop's or that of the list of drop reports; a shard of the
-// table is taken alone, and so is that of the handshakes (gate_stage.go); an arrival's comes before the gate's (gate.go).
-// That of the memory budget comes first of all, and those who send wait for it (budget.go).
+// table is taken alone; that of the handshakes (gate_stage.go) comes before a guest's (tls_guest.go), and an arrival's before
+// the gate's (gate.go). That of the memory budget comes first of all, and those who send wait for it (budget.go).
 package engine
 
 import (
@@ -91,7 +91,8 @@ type Config struct {
 	// MaxConnections is how many connections may be open. 0 means what the process's limit of open files leaves,
 	// keeping some spare.
 	MaxConnections int
-	// MaxPerAddress is how many connections may be open from one remote address; one more is told TooManyConnections.
+	// MaxPerAddress is how many connections may be open from one remote address; one more is told TooManyConnections,
+	// or closed untold where it would take a TLS handshake.
 	// Many users may share an address. An IPv6 address counts as its network of 64 bits, which is one customer's. 0 or
 	// less means no limit.
 	MaxPerAddress int
@@ -115,10 +116,11 @@ type Config struct {
 	// not return keeps its place among them. A panic is an error.
 	OnAccept func(ctx context.Context, in Incoming) error
 	// MaxHandshakes is how many connections may be in a handshake at a time: the PROXY header, OnAccept, TLS. More wait for
-	// their turn, unread, and keep nobody else from coming in. 0 or less means 256.
+	// their turn, unread; while they do, a client that has been waited for in its TLS handshake for a second in all is given up
+	// on. Eight more may be in a handshake that is only to tell them in TLS why they are not let in. 0 or less means 256.
 	MaxHandshakes int
 	// HandshakeTimeout is how long a handshake may take, and how long a connection may wait for its turn before that. One
-	// that waits longer is told TooManyConnections. 0 means 10 s.
+	// that waits longer is told TooManyConnections. 0 means 10 s; negative means for ever.
 	HandshakeTimeout time.Duration
 	// ProxyTimeout is how long a load balancer may take until its PROXY header is there (Listener.ProxyProtocol). 0 means
 	// 5 s.

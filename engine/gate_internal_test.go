@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto/tls"
 	"net/netip"
 	"testing"
 	"time"
@@ -86,6 +87,26 @@ func TestARefusedConnectionTakesNoPlace(t *testing.T) {
 	g.leave(b, false)
 	if len(g.origins) != 0 || len(g.subnets) != 0 {
 		t.Errorf("%d origins and %d subnets stay counted", len(g.origins), len(g.subnets))
+	}
+}
+
+// Where TLS stands between, an address over its limit is told nothing, and nobody whose PROXY header was not read.
+func TestWhoIsToldOfALimit(t *testing.T) {
+	proxies := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	for _, c := range []struct {
+		at                             entrance
+		full, address, subnet, waiting bool
+	}{
+		{entrance{}, true, true, true, true},
+		{entrance{proxies: proxies}, true, true, true, true},
+		{entrance{tls: new(tls.Config)}, true, false, false, true},
+		{entrance{tls: new(tls.Config), proxies: proxies}, false, false, false, false},
+	} {
+		told := func(r refusal) bool { return r.notice(&c.at) != nil }
+		if told(refusedFull) != c.full || told(refusedAddress) != c.address || told(refusedSubnet) != c.subnet ||
+			told(refusedHandshake) != c.waiting || told(refusedBanned) {
+			t.Errorf("wrong at an entrance with TLS %v and PROXY protocol %v", c.at.tls != nil, c.at.proxies != nil)
+		}
 	}
 }
 

@@ -127,7 +127,9 @@ func TestRefusalsOnATLSListener(t *testing.T) {
 	told.wantClose(protocol.KickedOut)
 	_ = told.Close()
 	dialFrom(t, "127.0.1.3", r.addr).wantUntold()
-	dialFrom(t, "127.0.1.1", r.addr).wantUntold()
+	if err := tls.Client(dialFrom(t, "127.0.1.1", r.addr), sec.client).Handshake(); err == nil {
+		t.Error("an address over its limit is worth a handshake")
+	}
 	in.ask(1, 2, "")
 	s := e.Stats()
 	if s.RefusedBy != (engine.Refusals{Hook: 2, Address: 1}) || s.Closed[protocol.KickedOut] != 1 || s.Closed[protocol.TooManyConnections] != 0 {

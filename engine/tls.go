@@ -354,7 +354,7 @@ func (w *wire) Read(p []byte) (n int, err error) {
 	switch {
 	case w.nc != nil:
 		n, err = w.nc.Read(p)
-	case len(w.in) == 0 || w.hollow > maxHollow:
+	case len(w.in) == 0:
 		return 0, errNothingMore
 	default:
 		n = copy(p, w.in)
