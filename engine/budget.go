@@ -55,22 +55,11 @@ func (e *Engine) startLimits() (end func(context.Context) error) {
 	}
 	return func(ctx context.Context) error {
 		close(quit)
-		ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadlineOf(ctx))
-		defer cancel()
-		if !wait(ctx, running.Wait) {
+		if !waitAtLeast(ctx, time.Second, running.Wait) {
 			return fmt.Errorf("%w: OnDropped has not returned", ErrStopTimeout)
 		}
 		return nil
 	}
-}
-
-// deadlineOf is when ctx ends, and in a second at the earliest.
-func deadlineOf(ctx context.Context) time.Time {
-	soon := time.Now().Add(time.Second)
-	if d, ok := ctx.Deadline(); ok && d.After(soon) {
-		return d
-	}
-	return soon
 }
 
 // budget watches how much waits in the whole engine. Nothing is subtracted anywhere: growth brings the next look forward, and

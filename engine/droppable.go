@@ -171,7 +171,7 @@ func (o *outBuf) split(n int) *outBuf {
 	part := outBufs.Get().(*outBuf)
 	part.b = append(part.b, o.b[:cut]...)
 	part.tally, o.tally = o.tally, tally{}
-	o.b = o.b[cut:]
+	o.b, o.cut = o.b[cut:], true
 	for _, f := range w.frames[:i] {
 		w.live -= int(f.n)
 	}

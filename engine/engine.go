@@ -307,7 +307,9 @@ type Engine struct {
 	untilStop   context.Context
 	endUntil    context.CancelFunc // ends untilStop, with stopping
 	stopRequest stopRequest
-	ended       chan struct{} // closed when Run has returned
+	patience    context.Context    // of all who have asked for the stop
+	cutShort    context.CancelFunc // ends patience: one has none left
+	ended       chan struct{}      // closed when Run has returned
 	outcome     error
 	report      StopReport
 
@@ -328,6 +330,7 @@ func New(cfg Config) *Engine {
 		ended:     make(chan struct{}),
 	}
 	e.untilStop, e.endUntil = context.WithCancel(context.Background())
+	e.patience, e.cutShort = context.WithCancel(context.Background())
 	e.gate.init(&e.cfg, e.log)
 	e.handshakes.init(e)
 	if cfg.AcceptRate > 0 {

@@ -284,7 +284,8 @@ func (c *Conn) handle(m *protocol.Message) {
 		c.Close(protocol.ClientClosed, "")
 		return
 	}
-	if m.Type >= protocol.FirstSystemType { // never the application's, which might relay it: a Logon's reply, for one
+	if m.Type > protocol.Close || m.Type == protocol.Logon && (m.IsReply() || m.DestUserID != "") {
+		// The system's: never the application's, which might relay it. A Logon that nobody admits is a first message like any.
 		_ = c.ReplyError(m, protocol.NoHandler, "the server does not know this system message")
 		return
 	}

@@ -45,17 +45,15 @@ func (e *Engine) Run(ctx context.Context) error {
 }
 
 // Shutdown stops an engine that runs, as the end of Run's context does, but gives up when ctx ends instead of at
-// StopTimeout, and closes by force what is left then. It returns what Run returns, when Run has. Before Run it closes what Listen has opened, and Run will return
-// nil at once. When a stop is under way already it waits for that one.
+// StopTimeout, and closes by force what is left then. It returns what Run returns, when Run has. Before Run it closes what
+// Listen has opened, and Run will return nil at once. When a stop is under way already it waits for that one, which gives up
+// when the first of those who asked for it does.
 func (e *Engine) Shutdown(ctx context.Context) error {
-	e.mu.Lock()
-	running := e.running
-	e.mu.Unlock()
-	e.askToStop(stopRequest{within: ctx})
-	if !running {
+	if !e.askToStop(stopRequest{within: ctx}) {
 		e.closeListeners()
 		return nil
 	}
+	defer context.AfterFunc(ctx, e.cutShort)()
 	<-e.ended
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -68,8 +66,8 @@ type stopRequest struct {
 	failure error           // why nobody had to ask
 }
 
-// askToStop begins the stop. Only the first request counts.
-func (e *Engine) askToStop(r stopRequest) {
+// askToStop begins the stop, and reports whether the engine runs, or has run. Only the first request says how.
+func (e *Engine) askToStop(r stopRequest) (running bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	select {
@@ -79,6 +77,7 @@ func (e *Engine) askToStop(r stopRequest) {
 		close(e.stopping)
 		e.endUntil()
 	}
+	return e.running
 }
 
 // fail stops the engine because of an error.
@@ -113,11 +112,14 @@ func (e *Engine) serve(ctx context.Context) (StopReport, error) {
 	e.mu.Lock()
 	r := e.stopRequest
 	e.mu.Unlock()
+	var cancel context.CancelFunc
 	if r.within == nil {
-		var cancel context.CancelFunc
 		r.within, cancel = context.WithTimeout(context.Background(), e.cfg.StopTimeout)
-		defer cancel()
+	} else {
+		r.within, cancel = context.WithCancel(r.within)
 	}
+	defer cancel()
+	defer context.AfterFunc(e.patience, cancel)()
 	window := e.cfg.StopWindow
 	if r.failure != nil {
 		window = 0

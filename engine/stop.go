@@ -43,7 +43,7 @@ func (e *Engine) stop(ctx context.Context, window time.Duration) (StopReport, er
 	// An event loop that is stuck may hold an acceptor up; a connection that comes through after this is closed at once.
 	soon, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	acceptors := !wait(soon, e.accepting.Wait)
+	acceptorsStuck := !wait(soon, e.accepting.Wait)
 
 	e.tellAll(ctx, window)
 	// A first message that was on its way to the admission has reached it, and each notice the kernel, even when ctx is over.
@@ -67,12 +67,12 @@ func (e *Engine) stop(ctx context.Context, window time.Duration) (StopReport, er
 		}
 	}
 	connections := e.conns.open.Load()
-	workers := e.pool != nil && e.pool.stop(ctx) != nil
+	workersStuck := e.pool != nil && !e.pool.stop(ctx)
 
 	// gnet closes what is left; it waits for its loops, one of which may be stuck in a handler.
 	grace, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer done()
-	loops := !wait(grace, func() {
+	loopsStuck := !wait(grace, func() {
 		_ = e.client.Stop()
 		for _, l := range e.loops {
 			l.end()
@@ -83,13 +83,13 @@ func (e *Engine) stop(ctx context.Context, window time.Duration) (StopReport, er
 	}
 	r := e.reportSince(before)
 	r.Sessions, r.Took = sessions, time.Since(began)
-	if sessions == 0 && connections == 0 && !acceptors && !workers && !loops {
+	if sessions == 0 && connections == 0 && !acceptorsStuck && !workersStuck && !loopsStuck {
 		return r, nil
 	}
 	return r, fmt.Errorf("%w: gave up after %v on %d sessions and %d connections%s%s%s", ErrStopTimeout,
 		r.Took.Round(time.Millisecond), sessions, connections,
-		when(workers, ", a worker whose handler is stuck"), when(loops, ", an event loop that is stuck in a handler"),
-		when(acceptors, ", connections that were being accepted"))
+		when(workersStuck, ", a worker whose handler is stuck"), when(loopsStuck, ", an event loop that is stuck in a handler"),
+		when(acceptorsStuck, ", connections that were being accepted"))
 }
 
 // tellAll closes every connection, evenly over the window; at once those that are left when ctx ends.
@@ -156,7 +156,11 @@ func when(b bool, text string) string {
 }
 
 // wait runs f and reports whether it returned before ctx ended.
-func wait(ctx context.Context, f func()) bool {
+func wait(ctx context.Context, f func()) bool { return waitAtLeast(ctx, 0, f) }
+
+// waitAtLeast is wait that waits for least from now on in any case, also when ctx ends before.
+func waitAtLeast(ctx context.Context, least time.Duration, f func()) bool {
+	began := time.Now()
 	done := make(chan struct{})
 	go func() {
 		f()
@@ -166,6 +170,11 @@ func wait(ctx context.Context, f func()) bool {
 	case <-done:
 		return true
 	case <-ctx.Done():
+	}
+	select {
+	case <-done:
+		return true
+	case <-time.After(least - time.Since(began)):
 		return false
 	}
 }

@@ -299,3 +299,74 @@ func TestStopReportTellsWhoTookNothing(t *testing.T) {
 		t.Errorf("the report is %v", got)
 	}
 }
+
+// A stop that is under way gives up when the first of those who asked for it does.
+func TestAnEarlierDeadlineCutsAStopShort(t *testing.T) {
+	e := newEngine(engine.Config{Workers: 1})
+	entered, release := make(chan struct{}), make(chan struct{})
+	e.Handle(1, func(*engine.Conn, *protocol.Message) {
+		close(entered)
+		<-release
+	})
+	r := run(t, e)
+	defer close(release)
+	p := dial(t, r.addr)
+	p.send(protocol.Message{Type: 1})
+	receive(t, "the handler", entered)
+	first := make(chan error, 1)
+	go func() { first <- e.Shutdown(context.Background()) }()
+	p.wantClose(protocol.ServerStopping)
+	_ = p.Close()
+	hurried, cancel := context.WithCancel(context.Background())
+	cancel()
+	second := make(chan error, 1)
+	go func() { second <- e.Shutdown(hurried) }()
+	for _, ended := range []chan error{first, second} {
+		if err := receive(t, "Shutdown", ended); !errors.Is(err, engine.ErrStopTimeout) {
+			t.Errorf("Shutdown returned %v", err)
+		}
+	}
+}
+
+// OnDropped is waited for as long as the stop's context says: no less where it never ends, and no more where it ends before
+// its deadline.
+func TestAStopWaitsForOnDropped(t *testing.T) {
+	for name, ends := range map[string]bool{"a context that never ends": false, "one that ends before its deadline": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			entered, release := make(chan struct{}, 100), make(chan struct{})
+			e := newQuiet(engine.Config{OutboundLimit: 64 << 10, SlowPolicy: engine.SlowDropNewest, CloseTimeout: 50 * time.Millisecond,
+				OnDropped: func(*engine.Conn, engine.DropReport) {
+					entered <- struct{}{}
+					<-release
+				}})
+			g := newGate(t, e)
+			r := run(t, e)
+			_, b := g.enterSlow(t, r.addr)
+			for n := 0; len(entered) == 0; n++ {
+				_ = b.conn.SendMessage(numbered(n))
+			}
+			ctx, cancel := context.Background(), func() {}
+			if ends {
+				ctx, cancel = context.WithTimeout(ctx, time.Hour)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- e.Shutdown(ctx) }()
+			select {
+			case err := <-ended:
+				t.Fatalf("Shutdown returned %v while OnDropped was running", err)
+			case <-time.After(1500 * time.Millisecond):
+			}
+			cancel()
+			if !ends {
+				close(release)
+			}
+			if err := receive(t, "Shutdown", ended); errors.Is(err, engine.ErrStopTimeout) != ends {
+				t.Errorf("Shutdown returned %v", err)
+			}
+			if ends {
+				close(release)
+			}
+		})
+	}
+}

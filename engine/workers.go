@@ -194,26 +194,12 @@ func (p *workerPool) run() {
 	}
 }
 
-// stop lets the workers finish what is queued, and waits for them until ctx ends.
-func (p *workerPool) stop(ctx context.Context) error {
+// stop lets the workers finish what is queued, and reports whether they did before ctx ended. Idle workers end at once, also
+// when ctx was over before they were told.
+func (p *workerPool) stop(ctx context.Context) bool {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
 	p.ready.Broadcast()
-	ended := make(chan struct{})
-	go func() {
-		p.wg.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-		return nil
-	case <-ctx.Done():
-	}
-	select {
-	case <-ended: // idle workers end at once, also when ctx was over before they were told
-		return nil
-	case <-time.After(100 * time.Millisecond):
-		return ctx.Err()
-	}
+	return waitAtLeast(ctx, 100*time.Millisecond, p.wg.Wait)
 }

@@ -17,6 +17,7 @@ type outBuf struct {
 	b []byte
 	tally
 	shared  bool           // a broadcast's: the queue of many connections, which nobody changes
+	cut     bool           // b begins within a larger array, perhaps a very large one
 	waiting *waitingFrames // frames that may be dropped, if there are any
 }
 
@@ -53,7 +54,7 @@ func (t *tally) addAll(o tally) {
 var outBufs = sync.Pool{New: func() any { return new(outBuf) }}
 
 func (o *outBuf) release() {
-	if o.shared || cap(o.b) > flushSize*2 { // one large message must not be remembered for ever
+	if o.shared || o.cut || cap(o.b) > flushSize*2 { // one large message must not be remembered for ever
 		return
 	}
 	if o.waiting != nil {
