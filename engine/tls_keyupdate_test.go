@@ -99,6 +99,12 @@ type deafWaker struct{ net.Conn }
 
 func (deafWaker) Write(b []byte) (int, error) { return len(b), nil }
 
+func stopAttending(l *loop) {
+	if l.attender != nil {
+		l.attender.Stop()
+	}
+}
+
 // A key update comes when the socket takes nothing, and nothing is held yet: its answer is held back as a message is. What is
 // sent from then on waits in the queue, the peer counts as one that takes nothing, and when it takes something again all of
 // it arrives, in order, under the keys that were agreed on.
@@ -110,7 +116,7 @@ func TestAKeyUpdatesAnswerIsHeldBack(t *testing.T) {
 	theirs := newSealer(t, client, rec)
 	l := c.loop
 	l.waker = deafWaker{}
-	t.Cleanup(func() { l.attender.Stop() })
+	t.Cleanup(func() { stopAttending(l) })
 	feed := func(b []byte) {
 		t.Helper()
 		gc.in = b
@@ -198,7 +204,7 @@ func TestKeyUpdatesWithoutEndCloseAPeerThatTakesNothing(t *testing.T) {
 	c, gc, client, rec := newSecureConn(t, e, tls.VersionTLS13)
 	theirs := newSealer(t, client, rec)
 	c.loop.waker = deafWaker{}
-	t.Cleanup(func() { c.loop.attender.Stop() })
+	t.Cleanup(func() { stopAttending(c.loop) })
 	gc.full = true
 	for c.state.Load() == stateBound {
 		if gc.held > 2*limit {

@@ -15,7 +15,7 @@ import (
 // says, and over TLS, where each costs two handshakes' worth of processor time, 20,000. What the server holds does not grow,
 // and its counts are true.
 func TestChurn(t *testing.T) {
-	duration := sized(500*time.Millisecond, time.Second, soakTime())
+	duration := sized(500*time.Millisecond, 700*time.Millisecond, soakTime())
 	t.Run("plain", func(t *testing.T) { churn(t, nil, 200_000/60, duration) })
 	t.Run("TLS", func(t *testing.T) { churn(t, newCertificate(t), 20_000/60, sized(duration, duration, duration/5)) })
 }

@@ -34,7 +34,7 @@ func TestFloods(t *testing.T) {
 
 func (f flood) run(t *testing.T, name string, l limits) {
 	besideOthers(t)
-	duration := sized(200*time.Millisecond, 300*time.Millisecond, min(soakTime()/3, 20*time.Second))
+	duration := sized(200*time.Millisecond, 200*time.Millisecond, min(soakTime()/3, 20*time.Second))
 	cfg := settings{Authenticate: true, CloseTimeout: time.Second, Limits: l}
 	if f.overTLS {
 		cfg.TLS = newCertificate(t)

@@ -211,7 +211,7 @@ func (v neverRead) least() time.Duration {
 	if v.does == closes {
 		return 0
 	}
-	return sized(300*time.Millisecond, 500*time.Millisecond, 10*time.Second)
+	return sized(300*time.Millisecond, 500*time.Millisecond, 5*time.Second)
 }
 
 // isDealingWith reports whether a round, of which there were some before, has come so far that its peers may go.

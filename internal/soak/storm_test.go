@@ -17,11 +17,12 @@ import (
 // A server restarts, in good order the first time and by kill -9 the second. All its clients are back by themselves. The
 // clients are in this process and the server in another, each with a descriptor a client.
 func TestStormAfterARestart(t *testing.T) {
+	returnsTheDescriptors(t)
 	overPlainAndTLS(t, storm)
 }
 
 func storm(t *testing.T, cert *certificate) {
-	returnsTheDescriptors(t)
+	besideOthers(t)
 	n := sized(100, 200, 10_000)
 	s := startServer(t, settings{TLS: cert})
 	var trust *tls.Config
