@@ -16,7 +16,7 @@ import (
 const floodBudget = 64 << 20
 
 // advised are the limits that docs/security.md advises for 10,000 connections.
-var advised = limits{MaxPerAddress: 100, MaxPerSubnet: 1000, AcceptRate: 2000, Bans: engine.Bans{FailedLogons: 50, Flaps: 300},
+var advised = limits{MaxPerAddress: 100, MaxPerSubnet: 1000, AcceptRate: 2000, Bans: engine.Bans{FailedLogons: 100, Flaps: 300},
 	MemoryBudget: floodBudget, MaxMessageRate: 2000, MaxAuthenticating: 256, MaxLogons: 256, Procs: runtime.NumCPU() + 2}
 
 // Rule 15: a flood of connections that want nothing good, against a server with the default limits, and against one with
