@@ -312,28 +312,33 @@ func TestRefuse(t *testing.T) {
 
 // Rule 8: every byte is a sign of life, an unfinished frame for UnfinishedTimeout at most.
 func TestBytesAreSignsOfLife(t *testing.T) {
-	e := newEcho(engine.Config{UnfinishedTimeout: time.Second})
+	const timeout = time.Second
+	e := newEcho(engine.Config{UnfinishedTimeout: timeout, Loops: 1})
 	g := newGate(t, e)
 	r := serve(t, e)
+	other, _ := g.enter(t, r.addr)
+	other.read()
 	p, b := g.enter(t, r.addr)
 	p.read()
 	p.send(protocol.Message{Type: protocol.Heartbeat})
 	eventually(t, "a beat", func() bool { return b.beats.Load() >= 2 })
 
 	rest := 1 << 20
+	began := time.Now()
 	p.sendRaw(header(0x52, 0x10, 1, uint32(rest), 0, 0))
+	barrier := func() { // what was sent before it has been read: the loop has answered twice, and goes round all between
+		other.ask(1, 1, "")
+		other.ask(1, 2, "")
+	}
 	beat := func() bool { // one more byte of the body
+		barrier()
 		n := b.beats.Load()
 		p.sendRaw([]byte{0})
 		rest--
-		for deadline := time.Now().Add(100 * time.Millisecond); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-			if b.beats.Load() > n {
-				return true
-			}
-		}
-		return false
+		barrier()
+		return b.beats.Load() > n
 	}
-	if !beat() {
+	if !beat() && time.Since(began) < timeout/2 {
 		t.Error("a byte of an unfinished frame is no sign of life")
 	}
 	eventually(t, "the end of the frame's time", func() bool {
