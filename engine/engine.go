@@ -178,7 +178,8 @@ type Config struct {
 	ByteBurst int
 	// MaxRequests is how many requests of a client may wait for their answers: messages of the application's with an ID,
 	// to the server itself. Each is waited for until Reply or ReplyError has answered it, also after its handler has
-	// returned, so with a limit each must be answered. One that is too many is answered with the error Refused, its
+	// returned, so with a limit each must be answered. Where Reply returns ErrTooLarge, or the answer cannot be encoded, the
+	// client is told HandlerFailed instead, and waits no more. One that is too many is answered with the error Refused, its
 	// handler is not called, and the connection stays. 0 or less means no limit.
 	MaxRequests int
 	// MemoryBudget is how many bytes may wait in the whole engine, to be read or to be written: unfinished frames, what
