@@ -36,8 +36,8 @@ func (e *Engine) listen() error {
 	if e.cfg.TLS != nil {
 		return errors.New("rollcall: with Config.Listeners, TLS is each listener's own: Config.TLS must be nil")
 	}
-	if e.cfg.AcceptBurst > 0 && e.cfg.AcceptRate <= 0 {
-		return errors.New("rollcall: AcceptBurst says nothing without AcceptRate")
+	if err := e.cfg.check(); err != nil {
+		return err
 	}
 	for _, l := range e.cfg.Listeners {
 		if err := errors.Join(checkTLS(l), checkProxies(l)); err != nil {

@@ -48,7 +48,7 @@ func TestAnEngineRunsOnce(t *testing.T) {
 	}
 }
 
-// gnet trap 13.
+// gnet, with TCP keep-alive on, reports a busy port as a bad file descriptor.
 func TestABusyPortIsNamed(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -65,7 +65,8 @@ func TestABusyPortIsNamed(t *testing.T) {
 	}
 }
 
-// gnet trap 13: the server closes first, so its side of the connections is the one that stays in TIME_WAIT.
+// gnet: SO_REUSEADDR is off by default. The server closes first, so its side of the connections is the one that stays in
+// TIME_WAIT.
 func TestARestartBindsWhereConnectionsAreInTimeWait(t *testing.T) {
 	r := serve(t, newEcho(engine.Config{}))
 	peers := make([]*peer, 20)

@@ -41,7 +41,7 @@ func exchange(t testing.TB, nc net.Conn, frames, answers []byte) {
 // allocsAllowed is what the timers and the clock of the process may take while 100,000 messages flow.
 const allocsAllowed = 500
 
-// Section 3: the message path allocates nothing: receive, handler, Reply; with and without an Admission, which counts.
+// The message path allocates nothing: receive, handler, Reply; with and without an Admission, which counts.
 func TestTheMessagePathAllocatesNothing(t *testing.T) {
 	const rounds, batch = 1000, 100
 	for _, c := range []struct {
@@ -74,7 +74,7 @@ func TestTheMessagePathAllocatesNothing(t *testing.T) {
 	}
 }
 
-// Section 4: Send allocates nothing either, once the buffers have grown: from a goroutine, and from a handler.
+// Send allocates nothing either, once the buffers have grown: from a goroutine, and from a handler.
 func TestSendAllocatesNothing(t *testing.T) {
 	const rounds, batch = 1000, 100
 	e := newEngine(engine.Config{})

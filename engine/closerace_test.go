@@ -40,7 +40,7 @@ func TestTheNoticeIsNotLostWhileThePeerCatchesUp(t *testing.T) {
 // With Workers, a client that has ended the connection keeps its place while what it sent is handled; rule 16: a stopping
 // engine does not handle the rest.
 func TestABacklogKeepsItsPlaceUntilTheEngineStops(t *testing.T) {
-	const messages = 50
+	const messages = 2000
 	var handled atomic.Int32
 	step := make(chan struct{})
 	e := newEngine(engine.Config{Workers: 1})
@@ -50,9 +50,11 @@ func TestABacklogKeepsItsPlaceUntilTheEngineStops(t *testing.T) {
 	})
 	r := serve(t, e)
 	p := dial(t, r.addr)
-	for range messages {
-		p.send(protocol.Message{Type: 1})
+	ms := make([]protocol.Message, messages)
+	for i := range ms {
+		ms[i].Type = 1
 	}
+	p.send(ms...)
 	_ = p.Close()
 	for range 3 {
 		step <- struct{}{}

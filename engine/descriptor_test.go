@@ -13,8 +13,9 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// gnet trap 16: what is sent to a connection that has ended never reaches the one whose socket has its descriptor now.
-// Every body carries the connection's ID, and every peer must see only its own.
+// gnet: a Write after a close goes to whatever has the descriptor now. What is sent to a connection that has ended never
+// reaches the one whose socket has its descriptor now. Every body carries the connection's ID, and every peer must see only
+// its own.
 func TestASendAfterTheEndNeverReachesAnotherPeer(t *testing.T) {
 	const generations, perGeneration, senders = 24, 25, 2
 	e := newEngine(engine.Config{Loops: 2, CloseTimeout: time.Second})
@@ -103,8 +104,8 @@ func TestASendAfterTheEndNeverReachesAnotherPeer(t *testing.T) {
 	}
 }
 
-// gnet traps 7 and 16: a write that fails in the middle of a handler closes the connection inside the call. What the
-// handler still sends goes nowhere, its end is told when it has returned, and Quiesce waits for it.
+// gnet: a write that fails in the middle of a handler closes the connection inside the call, and a Write after that is not
+// refused. What the handler still sends goes nowhere, its end is told when it has returned, and Quiesce waits for it.
 func TestAWriteThatFailsInsideAHandler(t *testing.T) {
 	for range 10 {
 		e := newEngine(engine.Config{Loops: 1, OutboundLimit: 1 << 20})

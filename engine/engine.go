@@ -18,6 +18,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"runtime"
@@ -165,18 +166,20 @@ type Config struct {
 	// MaxMessageRate is how many messages a second a client may send, of whatever kind, heartbeats too. One that sends more is
 	// closed with RateLimited. It is looked at once a read, whose messages are still handled. 0 or less means no limit.
 	MaxMessageRate int
-	// MessageBurst is how many messages a client may send at once, after it was silent. 0 or less means what
-	// MaxMessageRate allows in a second. What it sends while it waits to be admitted comes as one read.
+	// MessageBurst is how many messages a client may send at once, after it was silent; without MaxMessageRate it must not
+	// be set. 0 or less means what MaxMessageRate allows in a second. What it sends while it waits to be admitted comes as
+	// one read.
 	MessageBurst int
 	// MaxByteRate is how many bytes a second a client may send, in whole frames with their headers; as MaxMessageRate.
 	// 0 or less means no limit.
 	MaxByteRate int
-	// ByteBurst is how many bytes a client may send at once; a larger message closes the connection. 0 or less means what
-	// MaxByteRate allows in a second, and 64 KiB at least.
+	// ByteBurst is how many bytes a client may send at once; a larger message closes the connection; without MaxByteRate it
+	// must not be set. 0 or less means what MaxByteRate allows in a second, and 64 KiB at least.
 	ByteBurst int
 	// MaxRequests is how many requests of a client may wait for their answers: messages of the application's with an ID,
 	// to the server itself. Each is waited for until Reply or ReplyError has answered it, also after its handler has
-	// returned, so with a limit each must be answered. One that is too many is answered with the error Refused, its
+	// returned, so with a limit each must be answered. Where Reply returns ErrTooLarge, or the answer cannot be encoded, the
+	// client is told HandlerFailed instead, and waits no more. One that is too many is answered with the error Refused, its
 	// handler is not called, and the connection stays. 0 or less means no limit.
 	MaxRequests int
 	// MemoryBudget is how many bytes may wait in the whole engine, to be read or to be written: unfinished frames, what
@@ -265,8 +268,12 @@ func (c Config) withDefaults() Config {
 	c.StopWindow = max(c.StopWindow, 0)
 	c.StopTimeout = orDefault(c.StopTimeout, 15*time.Second+c.StopWindow, never)
 	c.StallTimeout = orDefault(c.StallTimeout, time.Second, never)
-	c.MessageBurst = positiveOr(c.MessageBurst, c.MaxMessageRate)
-	c.ByteBurst = positiveOr(c.ByteBurst, max(c.MaxByteRate, 64<<10))
+	if c.MaxMessageRate > 0 { // the same
+		c.MessageBurst = positiveOr(c.MessageBurst, c.MaxMessageRate)
+	}
+	if c.MaxByteRate > 0 {
+		c.ByteBurst = positiveOr(c.ByteBurst, max(c.MaxByteRate, 64<<10))
+	}
 	c.MaxMessageRate = positiveOr(c.MaxMessageRate, noLimit)
 	c.MaxByteRate = positiveOr(c.MaxByteRate, noLimit)
 	c.MaxRequests = positiveOr(c.MaxRequests, noLimit)
@@ -276,6 +283,21 @@ func (c Config) withDefaults() Config {
 		c.SlowPolicy = SlowClose
 	}
 	return c
+}
+
+// check returns an error for a setting that makes no sense. The defaults are there.
+func (c *Config) check() error {
+	switch {
+	case c.AcceptBurst > 0 && c.AcceptRate <= 0:
+		return errors.New("rollcall: AcceptBurst says nothing without AcceptRate")
+	case c.MessageBurst > 0 && c.MaxMessageRate == noLimit:
+		return errors.New("rollcall: MessageBurst says nothing without MaxMessageRate")
+	case c.ByteBurst > 0 && c.MaxByteRate == noLimit:
+		return errors.New("rollcall: ByteBurst says nothing without MaxByteRate")
+	case c.SlowPolicy > SlowLatest:
+		return fmt.Errorf("rollcall: there is no SlowPolicy %d", c.SlowPolicy)
+	}
+	return nil
 }
 
 // Engine is a server. Make it with New, give it handlers, then Run it, once.

@@ -118,8 +118,9 @@ func (c *child) connections() string {
 	return c.line()
 }
 
-// gnet trap 1, rule 15: running out of descriptors does not end the engine. It serves those whom it has, and takes in
-// others when there is room again; trap 19: no place stays taken for a connection that did not get to an event loop.
+// Rule 15: running out of descriptors does not end the engine, as it ends gnet's own acceptor. It serves those whom it has,
+// and takes in others when there is room again; no place stays taken for a connection that did not get to an event loop,
+// though gnet's Enroll reports success.
 func TestRunningOutOfDescriptorsDoesNotEndTheEngine(t *testing.T) {
 	for _, job := range []string{"few-descriptors", "few-descriptors-no-limit"} {
 		t.Run(job, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -151,9 +152,35 @@ func TestAcceptBurst(t *testing.T) {
 }
 
 func TestSettingsThatMakeNoSenseAreRefusedAtOnce(t *testing.T) {
-	wantNoListening(t, engine.Config{AcceptBurst: 5})
 	wantNoListening(t, engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0",
 		ProxyProtocol: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), {}}}}})
+}
+
+// Listen names the setting that makes no sense, and opens nothing.
+func TestSettingsThatMakeNoSenseAreNamed(t *testing.T) {
+	for name, cfg := range map[string]engine.Config{
+		"AcceptBurst":    {AcceptBurst: 5},
+		"MessageBurst":   {MessageBurst: 5},
+		"MaxMessageRate": {MessageBurst: 5, MaxByteRate: 5},
+		"ByteBurst":      {ByteBurst: 5},
+		"MaxByteRate":    {ByteBurst: 5, MaxMessageRate: 5},
+		"SlowPolicy":     {SlowPolicy: engine.SlowLatest + 1},
+	} {
+		e := newEngine(cfg)
+		if err := e.Listen(); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: Listen returned %v", name, err)
+		}
+		if e.Addrs() != nil {
+			t.Errorf("%s: the engine listens", name)
+		}
+	}
+	for _, cfg := range []engine.Config{
+		{AcceptBurst: -1, MessageBurst: -1, ByteBurst: -1},
+		{AcceptRate: 5, AcceptBurst: 5, MaxMessageRate: 5, MessageBurst: 5, MaxByteRate: 5, ByteBurst: 5, SlowPolicy: engine.SlowLatest},
+		{MaxMessageRate: 5}, {MaxByteRate: 5},
+	} {
+		serve(t, newEngine(cfg))
+	}
 }
 
 // What is refused for its address does not take the turn of another.

@@ -120,7 +120,7 @@ func Typed[Req, Resp any](f Format, h func(c *Conn, m *protocol.Message, req Req
 			c.failed(m, err)
 			return
 		}
-		if err := c.Reply(m, body); errors.Is(err, ErrTooLarge) {
+		if err := c.Reply(m, body); errors.Is(err, ErrTooLarge) && !c.counts(m) { // or else Reply has told it
 			c.failed(m, err)
 		}
 	}

@@ -1,6 +1,10 @@
 package engine
 
-import "github.com/rollcall-go/rollcall/protocol"
+import (
+	"errors"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
 
 // inFlight reports whether a message counts towards MaxRequests.
 func (c *Conn) inFlight(m *protocol.Message) bool {
@@ -30,19 +34,30 @@ func (c *Conn) requested(m *protocol.Message) (refused bool) {
 	return refused
 }
 
-// reply sends the answer to m, whose request is in flight no more.
+// reply sends the answer to m, whose request is in flight no more: before the client can have the answer, and ask again. Where
+// the answer to a request that counts cannot be sent by its nature, the client is told so instead: nobody else may.
 func (c *Conn) reply(m *protocol.Message, flags protocol.Flags, body []byte) error {
-	id, counts := m.ID, c.engine.limits&limitRequests != 0 && c.inFlight(m) // m may be the loop's, and gone when a write has failed
-	err := c.sendReply(m, flags, body)
-	if err == nil && counts {
-		c.mu.Lock()
-		if u := c.used(); u.inFlight[id] > 0 {
-			u.requests--
-			if u.inFlight[id]--; u.inFlight[id] == 0 {
-				delete(u.inFlight, id)
-			}
+	if !c.counts(m) {
+		return c.sendReply(m, flags, body)
+	}
+	typ, id := m.Type, m.ID // m may be the loop's, and gone when a write has failed
+	c.mu.Lock()
+	if u := c.used(); u.inFlight[id] > 0 {
+		u.requests--
+		if u.inFlight[id]--; u.inFlight[id] == 0 {
+			delete(u.inFlight, id)
 		}
-		c.mu.Unlock()
+	}
+	c.mu.Unlock()
+	err := c.sendReply(m, flags, body)
+	if err != nil && !errors.Is(err, ErrClosed) && flags&protocol.FlagError == 0 {
+		_ = c.SendMessage(&protocol.Message{Type: typ, Flags: protocol.FlagReply | protocol.FlagError, ID: id,
+			Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.HandlerFailed, Text: "the answer could not be sent"})})
 	}
 	return err
+}
+
+// counts reports whether there is a limit on requests, and m is one.
+func (c *Conn) counts(m *protocol.Message) bool {
+	return c.engine.limits&limitRequests != 0 && c.inFlight(m)
 }

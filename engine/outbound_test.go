@@ -16,7 +16,7 @@ import (
 // kernelBuffers is more than the sockets of a connection hold, both sides together.
 const kernelBuffers = 16 << 20
 
-// gnet trap 3, rule 15: what waits for a peer that does not read is bounded, and then it is a SlowConsumer.
+// Rule 15: what waits for a peer that does not read is bounded, which gnet does not do, and then it is a SlowConsumer.
 func TestAPeerThatDoesNotReadIsASlowConsumer(t *testing.T) {
 	const limit, chunk = 1 << 20, 32 << 10
 	for name, flood := range map[string]func(c *engine.Conn, m *protocol.Message) error{
@@ -126,7 +126,7 @@ func TestAMessageThatCannotBeEncodedIsTheSendersError(t *testing.T) {
 	}
 }
 
-// Section 4: replies to the messages of one read go out in order, in one piece of the stream, whole.
+// Replies to the messages of one read go out in order, in one piece of the stream, whole.
 func TestRepliesOfOneReadComeInOrder(t *testing.T) {
 	r := serve(t, newEcho(engine.Config{}))
 	p := dial(t, r.addr)
@@ -142,7 +142,7 @@ func TestRepliesOfOneReadComeInOrder(t *testing.T) {
 	}
 }
 
-// Section 4: sends from a handler and from elsewhere share one order per connection.
+// Sends from a handler and from elsewhere share one order per connection.
 func TestReplyAndSendShareOneOrder(t *testing.T) {
 	const rounds = 300
 	elsewhere := make(chan func())
@@ -215,7 +215,7 @@ func TestReplyAndSendShareOneOrder(t *testing.T) {
 	}
 }
 
-// Section 4: Send from many goroutines loses nothing and keeps each goroutine's order.
+// Send from many goroutines loses nothing and keeps each goroutine's order.
 func TestSendKeepsEachGoroutinesOrder(t *testing.T) {
 	const conns, senders, messages = 100, 8, 50
 	e := newEngine(engine.Config{})

@@ -11,8 +11,8 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// gnet trap 14, rule 15: a panic in a message handler ends its connection with InternalError, and nothing else. What was
-// answered before goes out.
+// gnet has no recover. Rule 15: a panic in a message handler ends its connection with InternalError, and nothing else. What
+// was answered before goes out.
 func TestAPanicInAHandlerEndsItsConnectionAlone(t *testing.T) {
 	for _, workers := range []int{0, 2} {
 		t.Run(fmt.Sprintf("%d workers", workers), func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestAPanicInAHandlerEndsItsConnectionAlone(t *testing.T) {
 	}
 }
 
-// gnet trap 14: a panic in an Admission, or in its Binding, ends that connection with InternalError, and nothing else:
+// gnet has no recover: a panic in an Admission, or in its Binding, ends that connection with InternalError, and nothing else:
 // with its first message, and later.
 func TestAPanicInAnAdmissionEndsItsConnectionAlone(t *testing.T) {
 	for _, where := range []string{"First", "Beat", "Received", "Sent", "Beat, later", "Received, later", "Sent, later", "Ended, later"} {
@@ -95,7 +95,7 @@ func TestAPanicInAnAdmissionEndsItsConnectionAlone(t *testing.T) {
 	}
 }
 
-// gnet trap 14: a panic in what an application gave a connection to call.
+// gnet has no recover: a panic in what an application gave a connection to call.
 func TestAPanicInACallbackEndsItsConnectionAlone(t *testing.T) {
 	for _, workers := range []int{0, 2} {
 		for _, c := range []struct {
@@ -137,7 +137,7 @@ func TestAPanicInACallbackEndsItsConnectionAlone(t *testing.T) {
 	}
 }
 
-// gnet trap 14: a panic in a task that was posted to an event loop, here Quiesce's done.
+// gnet has no recover: a panic in a task that was posted to an event loop, here Quiesce's done.
 func TestAPanicInATaskEndsNothing(t *testing.T) {
 	e := newEcho(engine.Config{})
 	g := newGate(t, e)
@@ -174,7 +174,7 @@ func (c panickyCodec) Append(dst []byte, m *protocol.Message) ([]byte, error) {
 	return protocol.Binary.Append(dst, m)
 }
 
-// gnet trap 14: a panic while a codec decodes ends its connection with InternalError, and nothing else.
+// gnet has no recover: a panic while a codec decodes ends its connection with InternalError, and nothing else.
 func TestAPanicInDecodeEndsItsConnectionAlone(t *testing.T) {
 	e := newEcho(engine.Config{Codec: panickyCodec{decode: true}})
 	r := serve(t, e)
@@ -188,7 +188,7 @@ func TestAPanicInDecodeEndsItsConnectionAlone(t *testing.T) {
 	check()
 }
 
-// gnet trap 14: a panic while a codec encodes is the sender's error. No lock stays held.
+// A panic while a codec encodes is the sender's error. No lock stays held.
 func TestAPanicInAppendIsTheSendersError(t *testing.T) {
 	e := newEcho(engine.Config{Codec: panickyCodec{encode: true}})
 	errs := make(chan error, 2)
@@ -223,7 +223,7 @@ func (c noticePanicCodec) Append(dst []byte, m *protocol.Message) ([]byte, error
 	return c.BinaryCodec.Append(dst, m)
 }
 
-// gnet trap 14: nor does a panic in a notice, on whichever goroutine it is encoded.
+// gnet has no recover: a panic in a notice ends nothing else either, on whichever goroutine it is encoded.
 func TestAPanicInANoticeEndsNothing(t *testing.T) {
 	e := newEcho(engine.Config{Codec: noticePanicCodec{}, MaxConnections: 2})
 	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) { c.Close(protocol.KickedOut, "") })

@@ -95,3 +95,31 @@ func TestMaxRequestsRefusesOneTooMany(t *testing.T) {
 		})
 	}
 }
+
+// A request whose answer cannot be sent, because of its size or its bytes, waits no more: the client is told, once.
+func TestAnAnswerThatCannotBeSentEndsItsRequest(t *testing.T) {
+	const limit = 64 << 10
+	for name, workers := range map[string]int{"on the loop": 0, "with Workers": 2} {
+		t.Run(name, func(t *testing.T) {
+			e := newEngine(engine.Config{MaxRequests: 1, OutboundLimit: limit, Workers: workers, Codec: panickyCodec{encode: true}})
+			large, bad := make([]byte, limit), []byte("panic")
+			e.Handle(1, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, large) })
+			e.Handle(2, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, bad) })
+			e.Handle(3, func(c *engine.Conn, m *protocol.Message) {
+				m = m.Clone()
+				go func() { _ = c.Reply(m, large) }()
+			})
+			e.Handle(4, engine.Typed(engine.JSON, func(*engine.Conn, *protocol.Message, int) ([]byte, error) { return large, nil }))
+			e.Handle(5, echo)
+			r := serve(t, e)
+			p := dial(t, r.addr)
+			for id := uint32(1); id < 20; id += 5 {
+				for typ := range uint16(4) {
+					p.send(protocol.Message{Type: typ + 1, ID: id, Body: []byte("1")})
+					p.wantError(id, protocol.HandlerFailed)
+					p.ask(5, id+1, "there is room again")
+				}
+			}
+		})
+	}
+}

@@ -9,6 +9,7 @@ import (
 
 // request is one that the server sent and the client has not answered.
 type request struct {
+	id     uint32
 	done   func(*protocol.Message, error) // called once, by whoever took the request out of the connection's map
 	timer  *time.Timer
 	inline bool // done neither blocks nor is the application's, and may run on the loop whatever Workers says
@@ -71,18 +72,18 @@ func (c *Conn) request(typ uint16, body []byte, timeout time.Duration, r *reques
 			break
 		}
 	}
-	id := x.lastID
-	x.requests[id] = r
+	r.id = x.lastID
+	x.requests[r.id] = r
 	if timeout != never {
 		r.timer = time.AfterFunc(timeout, func() {
-			if c.take(id) == r {
+			if c.forget(r) {
 				c.guard(func() { r.done(nil, ErrRequestTimeout) })
 			}
 		})
 	}
 	c.mu.Unlock()
-	if err := c.SendMessage(&protocol.Message{Type: typ, ID: id, Body: body}); err != nil {
-		if c.take(id) == r { // otherwise somebody has called done, or will
+	if err := c.SendMessage(&protocol.Message{Type: typ, ID: r.id, Body: body}); err != nil {
+		if c.forget(r) { // otherwise somebody has called done, or will
 			if r.timer != nil {
 				r.timer.Stop()
 			}
@@ -92,7 +93,7 @@ func (c *Conn) request(typ uint16, body []byte, timeout time.Duration, r *reques
 	return nil
 }
 
-// take takes an open request out, so that one party alone finishes it; nil when there is none.
+// take takes out the open request that has the ID, so that one party alone finishes it; nil when there is none.
 func (c *Conn) take(id uint32) *request {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -104,15 +105,15 @@ func (c *Conn) take(id uint32) *request {
 	return r
 }
 
-func (c *Conn) forget(r *request) {
+// forget takes r out where it is still open, and reports whether it was. Its ID may be another's by now.
+func (c *Conn) forget(r *request) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for id, o := range c.extra.requests {
-		if o == r {
-			delete(c.extra.requests, id)
-			return
-		}
+	if c.extra == nil || c.extra.requests[r.id] != r {
+		return false
 	}
+	delete(c.extra.requests, r.id)
+	return true
 }
 
 // answered is called on the loop with a reply. One that nobody waits for any more is dropped.

@@ -17,8 +17,8 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Rule 16, gnet trap 10: when an engine stops its listeners close first, then every connection is told ServerStopping,
-// and only then closed; its Ended comes before Run returns.
+// Rule 16: when an engine stops its listeners close first, then every connection is told ServerStopping, and only then
+// closed; its Ended comes before Run returns. gnet: OnShutdown runs before the connections are closed.
 func TestStoppingTellsEveryConnection(t *testing.T) {
 	e := newEngine(engine.Config{StopTimeout: time.Minute})
 	g := newGate(t, e)

@@ -51,8 +51,8 @@ func (p *peer) seal(b []byte) []byte {
 	return s.taken
 }
 
-// Section 2, over TLS: a close between two frames is the client's, with close_notify and without. What is cut short, or
-// broken off by an alert, is the network's; what is no TLS is the client's fault.
+// docs/protocol.md, "Closing, and coming back", over TLS: a close between two frames is the client's, with close_notify and
+// without. What is cut short, or broken off by an alert, is the network's; what is no TLS is the client's fault.
 func TestTheTLSPeersEndHasItsCode(t *testing.T) {
 	sec := newSecurity(t)
 	whole := frame(t, protocol.Message{Type: 1, Body: []byte("hello")})
@@ -311,7 +311,7 @@ func TestATLSHelloToAPlainListener(t *testing.T) {
 	check()
 }
 
-// Section 5: handshakes take a bounded number of goroutines, and those that wait are served when it is their turn.
+// Handshakes take a bounded number of goroutines, and those that wait are served when it is their turn.
 func TestHandshakesAreBounded(t *testing.T) {
 	sec := newSecurity(t)
 	const bound, slow = 3, 20

@@ -145,7 +145,7 @@ func TestOpenSSLTalksToTheEngine(t *testing.T) {
 	}
 }
 
-// Section 5: new keys for what the client sends, and for what it wants the server to send, over and over.
+// New keys for what the client sends, and for what it wants the server to send, over and over.
 func TestKeyUpdatesByOpenSSL(t *testing.T) {
 	sec := newSecurity(t)
 	r := serve(t, newLineEcho(engine.Config{TLS: sec.server}))
@@ -236,7 +236,7 @@ func (v *valve) set(shut bool) {
 	v.opened.Broadcast()
 }
 
-// Section 5: key updates that come while output waits for a client that does not read are obeyed at once, for what it sends,
+// Key updates that come while output waits for a client that does not read are obeyed at once, for what it sends,
 // and in their place in the order of what it gets.
 func TestKeyUpdatesByOpenSSLWhileOutputIsHeldBack(t *testing.T) {
 	sec := newSecurity(t)

@@ -217,7 +217,7 @@ func (h *holder) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Section 5: what the handshake had already read is delivered first.
+// What the handshake had already read is delivered first.
 func TestMessagesInTheClientsLastFlightAreDelivered(t *testing.T) {
 	sec := newSecurity(t)
 	r := serve(t, newEcho(engine.Config{TLS: sec.server}))
@@ -278,7 +278,7 @@ func TestATLSSessionIsResumedWithItsCertificate(t *testing.T) {
 	}
 }
 
-// Section 5: an idle TLS connection holds no goroutine.
+// An idle TLS connection holds no goroutine.
 func TestAnIdleTLSConnectionHoldsNoGoroutine(t *testing.T) {
 	sec := newSecurity(t)
 	r := serve(t, newEcho(engine.Config{TLS: sec.server}))
@@ -352,7 +352,7 @@ func TestAHundredTLSConnections(t *testing.T) {
 	eventually(t, "the end of all", func() bool { return e.Stats().Connections == 0 })
 }
 
-// Section 4: the outbound limit holds: a client that does not read ends with SlowConsumer, and so much waits at most.
+// Rule 15, over TLS: the outbound limit holds: a client that does not read ends with SlowConsumer, and so much waits at most.
 func TestATLSClientThatDoesNotReadIsClosed(t *testing.T) {
 	sec := newSecurity(t)
 	e := newEcho(engine.Config{TLS: sec.server, OutboundLimit: 1 << 20, CloseTimeout: 200 * time.Millisecond})

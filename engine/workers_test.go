@@ -92,7 +92,7 @@ func TestABlockedWorkerHoldsUpItsConnectionAlone(t *testing.T) {
 	}
 }
 
-// gnet trap 4: what waits for a connection's handlers is bounded, and one that sends more is RateLimited.
+// Rule 15: what waits for a connection's handlers is bounded, and one that sends more is RateLimited.
 func TestInboundLimit(t *testing.T) {
 	const limit = 256 << 10
 	e := newEngine(engine.Config{Workers: 2, InboundLimit: limit})
