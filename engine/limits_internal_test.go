@@ -44,3 +44,17 @@ func TestLoopsAreNoMoreThanProcessors(t *testing.T) {
 		}
 	}
 }
+
+// What a waiting message takes besides its own bytes is taken off the memory budget when it comes, not when somebody looks.
+// (Nobody does: the engine does not run.)
+func TestAWaitingMessageIsAnnouncedWithAllThatItTakes(t *testing.T) {
+	const budget, messages, size = 1 << 30, 1000, 16
+	e := New(Config{MemoryBudget: budget, Workers: 1})
+	c := &Conn{engine: e, box: &mailbox{pool: newWorkerPool(0)}}
+	for range messages {
+		c.box.put(c, item{size: size})
+	}
+	if taken := budget - e.budget.left.Load(); taken != messages*(size+itemCost) {
+		t.Errorf("%d messages of %d bytes took %d off, want %d", messages, size, taken, messages*(size+itemCost))
+	}
+}
