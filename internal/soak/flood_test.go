@@ -92,7 +92,7 @@ func (f flood) wasRefused(t *testing.T, name string, seen toll, during state) {
 		t.Errorf("%d addresses that cannot log on are banned", bans)
 	case f.ends == nil && perAddress > 2*advised.Bans.Flaps && (bans != f.addresses || by.Banned == 0):
 		t.Errorf("%d addresses that come and go are banned", bans)
-	case f.unfinished && by.Address == 0 && by.Banned == 0:
+	case soakTime() > 0 && f.unfinished && by.Address == 0 && by.Banned == 0: // a short flood may not come so far
 		t.Errorf("%d connections from one address were let in", f.attackers/f.addresses)
 	}
 }
