@@ -49,10 +49,10 @@ type arrival struct {
 	since  time.Time // when it began to wait for its turn
 	tls    *secureConn
 
-	mu      sync.Mutex
-	origin  *origin
-	shaking bool // its TLS handshake has begun
-	over    bool // it has been given to an event loop, or refused: what it holds is settled
+	mu     sync.Mutex
+	origin *origin
+	guest  *guest // in its TLS handshake, once that has begun
+	over   bool   // it has been given to an event loop, or refused: what it holds is settled
 }
 
 // settle reports whether it is up to the caller to pass the connection and its places on, or to give them up.
@@ -77,8 +77,8 @@ func (a *arrival) takeOrigin(client netip.Addr) refusal {
 }
 
 // turnedDown counts a connection that is not let in and gives its places back, and leaves closing it to the caller. It
-// reports false when the connection is settled already. A client whose TLS handshake came to nothing has come and gone, like
-// one that leaves with half a frame; other refusals are no fault of its own.
+// reports false when the connection is settled already. A client that has left its TLS handshake, or was waited for in vain,
+// has come and gone, like one that leaves with half a frame; other refusals are no fault of its own.
 func (a *arrival) turnedDown(r refusal) bool {
 	if !a.settle() {
 		return false
@@ -86,7 +86,7 @@ func (a *arrival) turnedDown(r refusal) bool {
 	if r != refusedStopping {
 		a.engine.refused[r].Add(1)
 	}
-	a.givePlacesBack(r == refusedHandshake && a.shaking)
+	a.givePlacesBack(r == refusedHandshake && a.guest != nil && a.guest.atFault())
 	return true
 }
 

@@ -107,6 +107,49 @@ func TestFailedHandshakesBanAnAddress(t *testing.T) {
 	}
 }
 
+// A handshake that fails by the server's own fault bans nobody: its certificate is gone, or takes too long.
+func TestHandshakesThatTheServerFailsBanNobody(t *testing.T) {
+	sec := newSecurity(t)
+	for name, get := range map[string]func(*tls.ClientHelloInfo) (*tls.Certificate, error){
+		"an error": func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("no such file") },
+		"a panic":  func(*tls.ClientHelloInfo) (*tls.Certificate, error) { panic("no such file") },
+		"a delay": func(i *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			<-i.Context().Done()
+			return nil, i.Context().Err()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEcho(engine.Config{TLS: &tls.Config{GetCertificate: get}, HandshakeTimeout: 300 * time.Millisecond,
+				Bans: engine.Bans{Flaps: 1}})
+			r := serve(t, e)
+			p := dialFrom(t, "127.0.1.1", r.addr)
+			if err := tls.Client(p.Conn, sec.client).Handshake(); err == nil {
+				t.Error("the handshake went well")
+			}
+			eventually(t, "the count", func() bool { return e.Stats().RefusedBy.Handshake == 1 })
+			wantNobodyIn(t, e)
+			if bans := e.Bans(); len(bans) != 0 {
+				t.Errorf("banned: %v", bans)
+			}
+		})
+	}
+}
+
+// A hook that comes back too late, for TLS: what it was about is settled.
+func TestALateHookBeforeTLS(t *testing.T) {
+	sec := newSecurity(t)
+	e := newEcho(engine.Config{TLS: sec.server, HandshakeTimeout: 20 * time.Millisecond, Bans: engine.Bans{Flaps: 1},
+		OnAccept: func(ctx context.Context, _ engine.Incoming) error { <-ctx.Done(); return nil }})
+	r := serve(t, e)
+	for range 30 {
+		dial(t, r.addr).wantUntold()
+	}
+	wantNobodyIn(t, e)
+	if bans := e.Bans(); len(bans) != 0 {
+		t.Errorf("banned: %v", bans)
+	}
+}
+
 // A hook's word is told in TLS, and neither a hook nor a limit makes a flap; a limit on addresses is not worth a handshake.
 func TestRefusalsOnATLSListener(t *testing.T) {
 	sec := newSecurity(t)

@@ -54,12 +54,24 @@ func startTLS(nc net.Conn, cfg *tls.Config) *secureConn {
 func (a *arrival) secure(ctx context.Context) bool {
 	e := a.engine
 	s := startTLS(a.nc, a.at.tls)
+	g := s.wire.nc
 	a.mu.Lock()
-	a.shaking = true
+	over := a.over || ctx.Err() != nil // the hook has taken all the time there was
+	if !over {
+		a.guest = g
+	}
 	a.mu.Unlock()
-	defer e.handshakes.host(s.wire.nc, a)()
+	if over {
+		return false
+	}
+	defer e.handshakes.host(g, a)()
 	if err := e.handshake(ctx, s.tls); err != nil {
 		e.log.Debug("a TLS handshake failed", zap.String("remote", a.remote), zapError(err))
+		var notTLS tls.RecordHeaderError
+		var alert *net.OpError // "remote error", as crypto/tls calls it
+		if errors.As(err, &notTLS) || errors.As(err, &alert) {
+			g.blame()
+		}
 		if ctx.Err() == nil && a.turnedDown(refusedHandshake) { // or else giveUp does it
 			e.tellStranger(a.nc, lingerTime, func() error { return nil }) // the alert has said it
 		}

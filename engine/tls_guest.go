@@ -26,6 +26,7 @@ type guest struct {
 	mu     sync.Mutex // a leaf
 	waited time.Duration
 	since  time.Time // when waiting for it began; zero while it is the server's turn
+	wrong  bool      // it has left, was waited for in vain, does not speak TLS, or has sent an alert
 }
 
 func newGuest(nc net.Conn, cfg *tls.Config) *guest {
@@ -39,6 +40,7 @@ func newGuest(nc net.Conn, cfg *tls.Config) *guest {
 // Read reads more than is left when that has come in one piece with it: messages may follow the handshake's last byte.
 func (g *guest) Read(p []byte) (int, error) {
 	if g.left <= 0 {
+		g.blame()
 		return 0, errHandshakeTooLarge
 	}
 	g.mu.Lock()
@@ -49,8 +51,24 @@ func (g *guest) Read(p []byte) (int, error) {
 	g.mu.Lock()
 	g.waited += time.Since(g.since)
 	g.since = time.Time{}
+	g.wrong = g.wrong || err != nil
 	g.mu.Unlock()
 	return n, err
+}
+
+// blame says that the handshake comes to nothing by the client's fault.
+func (g *guest) blame() {
+	g.mu.Lock()
+	g.wrong = true
+	g.mu.Unlock()
+}
+
+// atFault reports whether it was the client's fault that the handshake came to nothing, not that of the server's settings. Any
+// goroutine may call it.
+func (g *guest) atFault() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.wrong || !g.since.IsZero()
 }
 
 // awaited returns for how long the client has been waited for in all, if it is now; otherwise nothing. Any goroutine may call
