@@ -71,7 +71,8 @@ func (a *confirmations) unexpect(w *wait) {
 }
 
 // confirm says that c has acknowledged the message. That counts for c itself; and in each wait in which c was not asked,
-// for one of its user's connections that were and have ended since: the client has lost that one, and come back by c.
+// for one of its user's connections that were and have ended since: the client has lost that one, and come back by c. Where one
+// who has acknowledged already has ended since, c may be that client, and nothing is counted: too few is better than too many.
 func (a *confirmations) confirm(c *engine.Conn, id uuid.UUID) {
 	q := question{c.UserID(), id}
 	a.mu.Lock()
@@ -84,9 +85,17 @@ func (a *confirmations) confirm(c *engine.Conn, id uuid.UUID) {
 	}
 	for _, k := range asks {
 		spoken := func(other *ask) bool { return other.wait == k.wait && (other.by == c || other.conn == c) }
-		if k.by == nil && k.ctx.Err() != nil && !slices.ContainsFunc(asks, spoken) {
-			k.confirm(c)
+		if k.by != nil || k.ctx.Err() == nil || slices.ContainsFunc(asks, spoken) {
+			continue
 		}
+		before := func(other *ask) bool {
+			return other.wait == k.wait && other.by != nil && other.by.Context().Err() != nil
+		}
+		if i := slices.IndexFunc(asks, before); i >= 0 {
+			asks[i].by = c
+			continue
+		}
+		k.confirm(c)
 	}
 }
 
@@ -167,6 +176,14 @@ func (a *confirmations) await(ctx context.Context, w *wait, confirmed func(user 
 		if a.forget(k) != nil { // an acknowledgement that comes later is late
 			confirmed(k.name)
 		}
+	}
+	w.asks = nil
+}
+
+// abandon forgets what is still waited for.
+func (a *confirmations) abandon(w *wait) {
+	for _, k := range w.asks {
+		a.forget(k)
 	}
 }
 

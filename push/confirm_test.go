@@ -258,6 +258,37 @@ func TestASessionAcknowledgesForItselfAlone(t *testing.T) {
 	}
 }
 
+// Nor is it by a client that has acknowledged, was lost as well, is back, and acknowledges the message once more.
+func TestAClientThatIsBackAcknowledgesForItselfAlone(t *testing.T) {
+	srv, service := newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
+	var deaf, well network
+	srv.Client(t, "ann", client.Config{Device: 1, DialContext: deaf.dial, ReconnectMax: -1})
+	got := make(chan *protocol.PushMessage, 10)
+	cfg := receiver(got)
+	cfg.Device, cfg.DialContext, cfg.ReconnectMin = 2, well.dial, -1
+	srv.Client(t, "ann", cfg)
+	m := confirmed("twice")
+	ctx, cancel := context.WithCancel(t.Context())
+	result := make(chan push.Result, 1)
+	go func() { result <- service.Push(ctx, push.ToUsers("ann"), m) }()
+	receive(t, "the push", got)
+	if r := service.Push(t.Context(), push.ToSessions(usermgr.Filter{Devices: []uint16{2}}), confirmed("and this")); r.Confirmed() != 1 {
+		t.Fatalf("the acknowledgement of what came later is missing: %+v", r)
+	}
+	deaf.reset()
+	rollcalltest.Eventually(t, func() bool { return len(srv.Users.Sessions("ann")) == 1 }, "the deaf session is over")
+	old := srv.Users.Sessions("ann")[0].SessionID
+	well.reset()
+	rollcalltest.Eventually(t, func() bool { s := srv.Users.Sessions("ann"); return len(s) == 1 && s[0].SessionID != old }, "the other is back")
+	if r := service.Push(t.Context(), push.ToUsers("ann"), m); r.Confirmed() != 1 {
+		t.Errorf("the second result is %+v", r)
+	}
+	cancel()
+	if r := receive(t, "the result", result); r.Confirmed() != 1 || r.Sessions() != 2 {
+		t.Errorf("the first result is %+v", r)
+	}
+}
+
 // Without a deadline of the caller's Push waits for ConfirmTimeout.
 func TestConfirmTimeout(t *testing.T) {
 	if d := push.SetConfirmTimeout(t, 50*time.Millisecond); d != push.ConfirmTimeout {

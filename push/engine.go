@@ -68,6 +68,7 @@ func (p *Engine) Push(ctx context.Context, to Target, m *Message) ([]Delivery, e
 		deliveries: make([]Delivery, 0, users), index: make(map[string]int, users)}
 	if m.Confirm {
 		r.wait = newWait(m.ID)
+		defer p.confirmations.abandon(r.wait) // what a panic of the user manager's leaves
 	}
 	switch {
 	case to.Everyone:
