@@ -42,6 +42,7 @@ func (e *Engine) setLimits() {
 	e.budget.left.Store(int64(cfg.MemoryBudget))
 	e.budget.slack = int64(cfg.MemoryBudget / 8)
 	e.budget.kick = make(chan struct{}, 1)
+	e.budget.looks.Store(1)
 	e.reports.kick = make(chan struct{}, 1)
 }
 
@@ -70,15 +71,33 @@ type budget struct {
 	slack int64        // how far left may fall below zero before those who send must look; a look a message would take all the time
 	kick  chan struct{}
 	look  sync.Mutex // taken with no other lock held, by one who looks
+	looks atomic.Uint32
 }
 
-// grew says that n more bytes wait, or may. Who has called it calls keepWithinBudget when it holds no lock any more.
+// grew says that n more bytes wait, or may. Who has called it, or the loop soon after, calls keepWithinBudget when it holds no
+// lock any more.
 func (e *Engine) grew(n int) {
 	if n > 0 && e.limits&limitMemory != 0 && e.budget.left.Add(-int64(n)) < 0 {
 		select {
 		case e.budget.kick <- struct{}{}:
 		default:
 		}
+	}
+}
+
+// took announces the memory of a queue that a connection has got. c.mu is held on entry.
+func (e *Engine) took(o *outBuf) {
+	if e.limits&limitMemory != 0 {
+		o.look = e.budget.looks.Load()
+		e.grew(cap(o.b))
+	}
+}
+
+// gaveBack takes back what took has announced of a queue that has been written, unless a look has counted it since. Otherwise
+// a busy engine, for which nothing waits, would look all the time.
+func (e *Engine) gaveBack(o *outBuf) {
+	if e.limits&limitMemory != 0 && o.look != 0 && o.look == e.budget.looks.Load() {
+		e.budget.left.Add(int64(cap(o.b)))
 	}
 }
 
@@ -155,10 +174,11 @@ func (e *Engine) keepBudget(least int64) {
 func (e *Engine) worst(least int64) (over []offender) {
 	e.budget.look.Lock()
 	defer e.budget.look.Unlock()
-	before := e.budget.left.Load()
-	if before >= least {
+	if e.budget.left.Load() >= least {
 		return nil
 	}
+	e.budget.looks.Add(1)
+	before := e.budget.left.Load()
 	limit := e.cfg.MemoryBudget
 	var waiting []offender
 	total := 0

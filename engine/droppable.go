@@ -171,7 +171,9 @@ func (o *outBuf) split(n int) *outBuf {
 	part := outBufs.Get().(*outBuf)
 	part.b = append(part.b, o.b[:cut]...)
 	part.tally, o.tally = o.tally, tally{}
-	o.b, o.cut = o.b[cut:], true
+	if o.b, o.cut, o.look = o.b[cut:], o.cut+int(cut), 0; len(o.b) < (o.cut+cap(o.b))/4 {
+		o.b, o.cut = slices.Clone(o.b), 0 // or else a little would keep a lot
+	}
 	for _, f := range w.frames[:i] {
 		w.live -= int(f.n)
 	}

@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // What a client did not send a while ago it may send now, up to the burst.
@@ -56,5 +58,25 @@ func TestAWaitingMessageIsAnnouncedWithAllThatItTakes(t *testing.T) {
 	}
 	if taken := budget - e.budget.left.Load(); taken != messages*(size+itemCost) {
 		t.Errorf("%d messages of %d bytes took %d off, want %d", messages, size, taken, messages*(size+itemCost))
+	}
+}
+
+// An engine for which nothing waits does not look at its budget again and again, however much it sends: what a queue's memory
+// was announced for is taken back when it has been written.
+func TestABusyEngineSeldomLooksAtItsBudget(t *testing.T) {
+	e := New(Config{MemoryBudget: 1 << 20})
+	l := &loop{engine: e, woken: true}
+	c := &Conn{engine: e, codec: protocol.Binary, gc: &memoryConn{}, loop: l, binding: &memoryBinding{}, userBound: true}
+	c.state.Store(stateBound)
+	before := e.budget.looks.Load()
+	for range 10_000 {
+		if err := c.Send(1, make([]byte, 1000)); err != nil {
+			t.Fatal(err)
+		}
+		c.flush()
+		l.output = l.output[:0]
+	}
+	if n := e.budget.looks.Load() - before; n > 5 {
+		t.Errorf("%d looks for 10 MB that did not wait", n)
 	}
 }

@@ -17,7 +17,8 @@ type outBuf struct {
 	b []byte
 	tally
 	shared  bool           // a broadcast's: the queue of many connections, which nobody changes
-	cut     bool           // b begins within a larger array, perhaps a very large one
+	cut     int            // b begins so far within a larger array
+	look    uint32         // the number of looks at the budget when b's memory was announced; 0 when it was not as a whole
 	waiting *waitingFrames // frames that may be dropped, if there are any
 }
 
@@ -54,13 +55,13 @@ func (t *tally) addAll(o tally) {
 var outBufs = sync.Pool{New: func() any { return new(outBuf) }}
 
 func (o *outBuf) release() {
-	if o.shared || o.cut || cap(o.b) > flushSize*2 { // one large message must not be remembered for ever
+	if o.shared || o.cut > 0 || cap(o.b) > flushSize*2 { // one large message must not be remembered for ever
 		return
 	}
 	if o.waiting != nil {
 		o.forgetWaiting()
 	}
-	o.b, o.tally = o.b[:0], tally{}
+	o.b, o.tally, o.look = o.b[:0], tally{}, 0
 	outBufs.Put(o)
 }
 
@@ -265,7 +266,7 @@ func (c *Conn) ownBuf() {
 	if before != nil {
 		c.out.append(before)
 	}
-	c.engine.grew(cap(c.out.b))
+	c.engine.took(c.out)
 }
 
 // mark reports whether the loop must be told that the connection has output. c.mu is held on entry.
@@ -361,6 +362,7 @@ func (c *Conn) flushPart() (more bool) {
 		return false
 	}
 	c.write(o, o.shared)
+	c.engine.gaveBack(o)
 	o.release()
 	if c.gone {
 		return false
@@ -397,6 +399,11 @@ func (c *Conn) write(o *outBuf, alone bool) {
 // countSent counts what is handed to the network. It runs on the loop.
 func (c *Conn) countSent(o *outBuf) {
 	if o.messages > 0 {
+		if !c.userBound && c.engine.admission != nil { // it may end between Admit and the loop's hearing of it
+			c.mu.Lock()
+			c.userBound = c.letIn
+			c.mu.Unlock()
+		}
 		c.loop.out.add(o.tally)
 		if c.userBound {
 			c.binding.Sent(o.typ, o.messages, o.bytes)
