@@ -120,7 +120,7 @@ func TestPeersThatNeverRead(t *testing.T) {
 	for _, v := range []neverRead{
 		{"OutboundLimit", settings{OutboundLimit: limit, WriteTimeout: -1, Limits: limits{MemoryBudget: budget}}, closes, false},
 		{"OutboundLimit over TLS", settings{OutboundLimit: limit, WriteTimeout: -1, Limits: limits{MemoryBudget: budget}}, closes, true},
-		{"WriteTimeout", settings{WriteTimeout: within, Limits: limits{MemoryBudget: budget}}, closes, false},
+		{"WriteTimeout", settings{WriteTimeout: within, Limits: limits{MemoryBudget: 2 * budget}}, closes, false},
 		{"MemoryBudget", settings{WriteTimeout: -1, Limits: limits{MemoryBudget: byBudget}}, closesMost, false},
 		{"SlowDropNewest", settings{OutboundLimit: limit, SlowPolicy: engine.SlowDropNewest, Limits: limits{MemoryBudget: budget}}, drops, false},
 		{"SlowDropOldest", settings{OutboundLimit: limit, SlowPolicy: engine.SlowDropOldest, Limits: limits{MemoryBudget: budget}}, drops, false},
