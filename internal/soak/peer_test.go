@@ -91,8 +91,14 @@ func trusting(ca string) (*tls.Config, error) {
 	return cfg, nil
 }
 
-// CloseWrite ends the client's side.
-func (p *peer) CloseWrite() error { return p.Conn.(interface{ CloseWrite() error }).CloseWrite() }
+// CloseWrite ends the client's side; over TLS that of the socket, too: half a record before it would swallow what TLS says.
+func (p *peer) CloseWrite() error {
+	err := p.Conn.(interface{ CloseWrite() error }).CloseWrite()
+	if s, ok := p.Conn.(*tls.Conn); ok {
+		return errors.Join(err, s.NetConn().(*net.TCPConn).CloseWrite())
+	}
+	return err
+}
 
 func frame(m *protocol.Message) []byte {
 	b, err := protocol.Binary.Append(nil, m)
