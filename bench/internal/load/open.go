@@ -5,8 +5,6 @@ package load
 import (
 	"fmt"
 	"time"
-
-	"github.com/rollcall-go/rollcall/bench/internal/histogram"
 )
 
 // batch is how many messages are sent at most before the answers are looked at.
@@ -15,8 +13,9 @@ const batch = 64
 // OpenLoop sends rate messages a second, round robin, whether or not those before are answered. A message's latency runs
 // from the moment at which it was to be sent, not from that at which it was: when the server (or the generator) stalls,
 // the messages that had to wait for it count with their wait (this is the correction for coordinated omission).
+// record is told of every message after the warm-up: when it was to be sent, from the end of the warm-up, and its latency.
 // The generator does not sleep meanwhile.
-func (g *Group) OpenLoop(rate float64, warmUp, d time.Duration, h *histogram.Histogram) (Result, error) {
+func (g *Group) OpenLoop(rate float64, warmUp, d time.Duration, record func(due, took time.Duration)) (Result, error) {
 	start := time.Now()
 	m := meter{group: g, from: start.Add(warmUp), length: d}
 	gap := float64(time.Second) / rate
@@ -45,7 +44,7 @@ func (g *Group) OpenLoop(rate float64, warmUp, d time.Duration, h *histogram.His
 			came := time.Since(start)
 			for range answered {
 				if due := c.due.pop(); due >= warmUp {
-					h.Record(came - due)
+					record(due-warmUp, came-due)
 				}
 			}
 			if err := g.send(c); err != nil {
