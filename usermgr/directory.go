@@ -44,8 +44,8 @@ func (d *directory) hashOf(userID string) uint64 { return maphash.String(d.seed,
 func (d *directory) hash(u *user) uint64 { return d.hashOf(u.id) }
 
 func (d *directory) get(userID string) *user {
-	sh, hash := d.locate(userID)
-	return sh.users.Find(hash, func(u *user) bool { return u.id == userID })
+	hash := d.hashOf(userID) // not by locate, which the compiler does not inline
+	return d.shards[shardOf(hash)].users.Find(hash, func(u *user) bool { return u.id == userID })
 }
 
 // takeOrPost is for a logon: it gives the caller the user's turn (mine) when nobody has it, and otherwise queues the task
@@ -101,13 +101,15 @@ func (d *directory) shardLen(i int) int {
 	return sh.users.Len()
 }
 
-// shardUsers appends the entries of a shard. Whoever is there throughout is among them once.
-func (d *directory) shardUsers(i int, all []*user) []*user {
-	d.shards[i].users.All(func(u *user) bool {
-		all = append(all, u)
-		return true
-	})
-	return all
+// shardUsers yields the entries of a shard. Whoever is there throughout is among them once.
+func (d *directory) shardUsers(i int) iter.Seq[*user] {
+	return func(yield func(*user) bool) { d.shards[i].users.All(yield) }
+}
+
+// batches yields the entries of a shard in the order of walk, in batches that have none in themselves, from the one in which
+// a hash belongs. Whoever is there throughout is among them once.
+func (d *directory) batches(shard int, from uint64, yield func([]hashedUser) bool) {
+	d.shards[shard].users.Batches(from, d.hash, yield)
 }
 
 // drain waits until every turn has ended. Nobody logs on any more.

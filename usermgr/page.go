@@ -40,8 +40,8 @@ type Filter struct {
 // PageQuery asks for a page.
 //
 // By cursor: an empty Cursor begins, and each page's Next goes on. Whoever is online throughout, and matches, is listed
-// exactly once, whoever else comes and goes meanwhile. A page costs a look at one or a few 256ths of the users, more with a
-// filter that few match. Filter and Limit may change from page to page: a cursor is a place in the order of all users.
+// exactly once, whoever else comes and goes meanwhile. A page costs a look at little more than its own users, however many are
+// online, and at more with a filter that few match. Filter and Limit may change from page to page: a cursor is a place in the order of all users.
 //
 // By number: Page counts from 1, and the page has a Total. While nothing changes the pages have every item exactly once;
 // when users come and go in between, items move from page to page. With a filter each page costs a look at every user, and
@@ -65,8 +65,8 @@ type Page[T any] struct {
 }
 
 // UserPage returns a page of the users who are online and match, each with all sessions. Like SessionPage and Matching it
-// holds up nobody: no lock is held for longer than it takes to copy a 256th of the list of users. Its errors are
-// ErrBadCursor, ErrCursorAndPage, ErrBadPage and ErrBadLimit.
+// holds up nobody: no lock is held for longer than it takes to describe one user. Its errors are ErrBadCursor,
+// ErrCursorAndPage, ErrBadPage and ErrBadLimit.
 func (m *Manager) UserPage(q PageQuery) (Page[UserData], error) { return userListing.page(m, &q) }
 
 // SessionPage returns a page of the sessions that match. Its errors are those of UserPage.
@@ -78,16 +78,12 @@ func (m *Manager) SessionPage(q PageQuery) (Page[SessionInfo], error) {
 func (m *Manager) Matching(f Filter) iter.Seq[SessionInfo] {
 	return func(yield func(SessionInfo) bool) {
 		c := f.criteria(&m.clock)
-		var users []*user
 		var matching []SessionInfo
-		for shard := range shardCount {
-			users = m.users.shardUsers(shard, users[:0])
-			for _, u := range users {
-				matching = appendSessions(matching[:0], u, &c)
-				for _, s := range matching {
-					if !yield(s) {
-						return
-					}
+		for u := range m.users.all() {
+			matching = appendSessions(matching[:0], u, &c)
+			for _, s := range matching {
+				if !yield(s) {
+					return
 				}
 			}
 		}
@@ -238,7 +234,8 @@ func appendSessions(all []SessionInfo, u *user, c *criteria) []SessionInfo {
 	return all
 }
 
-// place is a place in the order of all items: by shard, by hash, by user ID, by age. The zero value is the beginning.
+// place is a place in the order of all items: by shard, by the lowest 32 bits of the hash, by all of it, by user ID, by age.
+// The zero value is the beginning.
 type place struct {
 	hash    uint64 // of userID; it determines the shard
 	userID  string

@@ -125,10 +125,10 @@ func (u *user) swap(old, next *session) {
 }
 
 // isOnline reports whether the user has a session, or had one within the grace.
-func (u *user) isOnline() bool {
-	if u.oldest.Load() != nil {
-		return true
-	}
+func (u *user) isOnline() bool { return u.oldest.Load() != nil || u.isInGrace() }
+
+// isInGrace is apart so that the compiler inlines isOnline.
+func (u *user) isInGrace() bool {
 	if u.manager.grace <= 0 {
 		return false
 	}

@@ -4,7 +4,8 @@ import (
 	"cmp"
 	"iter"
 	"slices"
-	"sync"
+
+	"github.com/rollcall-go/rollcall/internal/table"
 )
 
 // walk goes through the users in order and gathers a page.
@@ -61,12 +62,9 @@ func (w *walk[T]) shardCounts() (counts [shardCount]int) {
 	if w.criteria.any && w.single(w.manager, entries) {
 		return counts
 	}
-	s := scratches.Get().(*scratch)
-	defer s.release()
 	for i := range counts {
 		counts[i] = 0
-		s.users = w.manager.users.shardUsers(i, s.users[:0])
-		for _, u := range s.users {
+		for u := range w.manager.users.shardUsers(i) {
 			counts[i] += w.count(u, w.criteria)
 		}
 	}
@@ -75,13 +73,11 @@ func (w *walk[T]) shardCounts() (counts [shardCount]int) {
 
 // run gathers the page's items, and reports whether more follow.
 func (w *walk[T]) run() (more bool) {
-	s := scratches.Get().(*scratch)
-	defer s.release()
 	if w.criteria.any && w.shard < shardCount {
 		w.items = make([]T, 0, min(w.limit, w.manager.Count())+1)
 	}
 	for ; w.shard < shardCount; w.shard++ {
-		for u := range w.inOrder(s) {
+		for u := range w.inOrder() {
 			if w.take(u) {
 				return true
 			}
@@ -124,89 +120,30 @@ func (w *walk[T]) take(u *user) (more bool) {
 	return more
 }
 
-// inOrder yields the users of the walk's shard who match and have not been passed. Rather than sort them it takes one after
-// the other from a heap: a page seldom needs them all. A user who went and came back while the shard was copied may be among
-// them twice, with the old entry and the new.
-func (w *walk[T]) inOrder(s *scratch) iter.Seq[*user] {
+// inOrder yields the users of the walk's shard who match and have not been passed, and looks at few of the others. A user who
+// went and came back meanwhile may be among them twice, with the old entry and the new.
+func (w *walk[T]) inOrder() iter.Seq[*user] {
 	return func(yield func(*user) bool) {
-		users := &w.manager.users
-		s.users = users.shardUsers(w.shard, s.users[:0])
-		s.heap = s.heap[:0]
-		for _, u := range s.users {
-			if !w.criteria.any && w.count(u, w.criteria) == 0 {
-				continue
+		w.manager.users.batches(w.shard, w.after.hash, func(batch []hashedUser) bool {
+			batch = slices.DeleteFunc(batch, func(h hashedUser) bool {
+				d := compare(h, w.after.hash, w.after.userID)
+				return d < 0 || d == 0 && w.after.session == wholeUser || !w.criteria.any && w.count(h.Thing, w.criteria) == 0
+			})
+			slices.SortFunc(batch, func(a, b hashedUser) int { return compare(a, b.Hash, b.Thing.id) })
+			for _, h := range batch {
+				if !yield(h.Thing) {
+					return false
+				}
 			}
-			h := hashedUser{users.hashOf(u.id), u}
-			d := h.compare(w.after.hash, w.after.userID)
-			if d > 0 || d == 0 && w.after.session < wholeUser {
-				s.heap = append(s.heap, h)
-			}
-		}
-		s.heap.init()
-		for len(s.heap) > 0 && yield(s.heap.pop()) {
-		}
+			return true
+		})
 	}
 }
 
 // hashedUser is a user with the ID's hash.
-type hashedUser struct {
-	hash uint64
-	user *user
-}
+type hashedUser = table.Hashed[user]
 
-func (h hashedUser) compare(hash uint64, userID string) int {
-	if h.hash != hash {
-		return cmp.Compare(h.hash, hash)
-	}
-	return cmp.Compare(h.user.id, userID)
-}
-
-// userHeap has the first user at its root.
-type userHeap []hashedUser
-
-func (h userHeap) init() {
-	for i := len(h)/2 - 1; i >= 0; i-- {
-		h.siftDown(i)
-	}
-}
-
-func (h *userHeap) pop() *user {
-	all := *h
-	first, last := all[0].user, len(all)-1
-	all[0] = all[last]
-	*h = all[:last]
-	h.siftDown(0)
-	return first
-}
-
-func (h userHeap) siftDown(i int) {
-	for {
-		child := 2*i + 1
-		if child >= len(h) {
-			return
-		}
-		if right := child + 1; right < len(h) && h[right].compare(h[child].hash, h[child].user.id) < 0 {
-			child = right
-		}
-		if h[i].compare(h[child].hash, h[child].user.id) <= 0 {
-			return
-		}
-		h[i], h[child] = h[child], h[i]
-		i = child
-	}
-}
-
-// scratch is room for the users of a shard.
-type scratch struct {
-	users []*user
-	heap  userHeap
-}
-
-var scratches = sync.Pool{New: func() any { return new(scratch) }}
-
-// release puts the scratch back, and forgets the users in it.
-func (s *scratch) release() {
-	clear(s.users[:cap(s.users)])
-	clear(s.heap[:cap(s.heap)])
-	scratches.Put(s)
+// compare is the order of a shard's users: that of the table first, so that a page is found in it.
+func compare(h hashedUser, hash uint64, userID string) int {
+	return cmp.Or(cmp.Compare(uint32(h.Hash), uint32(hash)), cmp.Compare(h.Hash, hash), cmp.Compare(h.Thing.id, userID))
 }

@@ -216,3 +216,45 @@ func (t *Table[T]) All(yield func(*T) bool) bool {
 	}
 	return true
 }
+
+// Hashed is a thing in a table, with its hash.
+type Hashed[T any] struct {
+	Hash  uint64
+	Thing *T
+}
+
+// Batches calls yield for what is in the table by the lowest 32 bits of the hashes: each batch comes before the next, and
+// in itself has no order. The first batch is the one in which the hash from belongs, with things before and after that. What
+// is there throughout comes once, whoever changes the table meanwhile. A batch is seldom more than some tens of things, and
+// what stands before from is not looked at. It is valid, and the caller's to change, until yield returns.
+func (t *Table[T]) Batches(from uint64, hash func(*T) uint64, yield func([]Hashed[T]) bool) {
+	groups := t.groups.Load()
+	if groups == nil {
+		return
+	}
+	// A thing stands in the group that its hash names or behind it, and the groups in between have no empty slot. So from one
+	// group with an empty slot to the next stand just the things whose hashes name those groups.
+	var batch []Hashed[T]
+	n := len(groups.all)
+	begin := groups.first(from)
+	for at := begin; begin < n && at < 2*n; at++ { // the last batch may go on in the first groups
+		g := &groups.all[at%n]
+		for i := range g.at {
+			p := g.at[i].Load()
+			if p == nil {
+				continue
+			}
+			h := hash(p)
+			if first := groups.first(h); begin <= first && first <= at { // not of the last batch, and not put here since
+				batch = append(batch, Hashed[T]{h, p})
+			}
+		}
+		if with(g.tags.Load(), empty) == 0 {
+			continue
+		}
+		if len(batch) > 0 && !yield(batch) {
+			return
+		}
+		batch, begin = batch[:0], at+1
+	}
+}

@@ -87,8 +87,41 @@ func check(t *testing.T, tab *Table[thing], want map[int]*thing) {
 	if len(seen) != len(want) || tab.Len() != len(want) {
 		t.Fatalf("%d are listed, Len is %d, want %d", len(seen), tab.Len(), len(want))
 	}
+	checkBatches(t, tab, want, 0)
+	for _, x := range want {
+		checkBatches(t, tab, want, x.hash)
+		break
+	}
 	if slots := tab.groups.Load().slots(); slots > groupSlots && slots*sparseNum > len(want)*sparseDen {
 		t.Fatalf("%d slots for %d things", slots, len(want))
+	}
+}
+
+// checkBatches looks at the batches from a hash on: all that belongs there is in one, by the lowest 32 bits of its hash.
+func checkBatches(t *testing.T, tab *Table[thing], want map[int]*thing, from uint64) {
+	t.Helper()
+	last := int64(-1) // of the batch before
+	seen := make(map[int]bool)
+	tab.Batches(from, hashOf, func(batch []Hashed[thing]) bool {
+		greatest := last
+		for _, b := range batch {
+			x := b.Thing
+			if seen[x.key] || want[x.key] != x || b.Hash != x.hash {
+				t.Fatalf("%d is in a batch, seen before: %v", x.key, seen[x.key])
+			}
+			if int64(uint32(x.hash)) <= last {
+				t.Fatalf("%d is in a batch behind that of %d", uint32(x.hash), last)
+			}
+			greatest = max(greatest, int64(uint32(x.hash)))
+			seen[x.key] = true
+		}
+		last = greatest
+		return true
+	})
+	for _, x := range want {
+		if uint32(x.hash) >= uint32(from) && !seen[x.key] {
+			t.Fatalf("%d, with the hash %x, is in no batch from %x on", x.key, x.hash, from)
+		}
 	}
 }
 
@@ -103,6 +136,10 @@ func TestAllStopsWhenToldTo(t *testing.T) {
 	n := 0
 	if tab.All(func(*thing) bool { n++; return n < 7 }) || n != 7 {
 		t.Errorf("listed %d", n)
+	}
+	n = 0
+	if tab.Batches(0, hashOf, func([]Hashed[thing]) bool { n++; return false }); n != 1 {
+		t.Errorf("%d batches, want one", n)
 	}
 }
 
@@ -151,15 +188,23 @@ func TestLookingWhileOthersChange(t *testing.T) {
 							return
 						}
 						if i%200 == 0 {
-							listed := 0
+							listed, batched := 0, 0
 							tab.All(func(x *thing) bool {
 								if x.key < stay {
 									listed++
 								}
 								return true
 							})
-							if listed != stay {
-								t.Errorf("%d of those who stay are listed, want %d", listed, stay)
+							tab.Batches(0, hashOf, func(batch []Hashed[thing]) bool {
+								for _, b := range batch {
+									if b.Thing.key < stay {
+										batched++
+									}
+								}
+								return true
+							})
+							if listed != stay || batched != stay {
+								t.Errorf("of those who stay %d are listed, and %d in batches, want %d", listed, batched, stay)
 								return
 							}
 						}
