@@ -40,6 +40,7 @@ type Figures struct {
 	Beat, BeatAll        float64         // of one session again and again; of everybody in random order
 	Count, CountAll      float64         // Received, in the same two ways
 	Iterate              float64         // Users, a user
+	Page                 float64         // UserPage by cursor, a hundred a page, a user
 	BytesPerUser         float64         // heap, with the session; without the link and the ID's text
 	HeartbeatCPU         float64         // of the checker and the manager's clock, in percent of a core
 }
@@ -59,6 +60,9 @@ func Measure(s Settings) (Figures, error) {
 	}
 	f.BytesPerUser = (heap() - before) / float64(s.Users)
 	f.lookUps(s, c, m)
+	if err := f.pages(m, s.Users); err != nil {
+		return f, err
+	}
 	f.messages(sessions)
 	if err := closeAll(m, s.Users); err != nil || s.HeartbeatFor <= 0 {
 		return f, err
@@ -220,6 +224,26 @@ func (f *Figures) lookUps(s Settings, c *crowd, m *usermgr.Manager) {
 		for range m.Users() {
 		}
 	})
+}
+
+// pages times going through everybody a page at a time.
+func (f *Figures) pages(m *usermgr.Manager, n int) error {
+	listed, rounds := 0, max(100_000/n, 1)
+	var err error
+	start := time.Now()
+	for range rounds {
+		var q usermgr.PageQuery
+		for more := true; more && err == nil; more = q.Cursor != "" {
+			var p usermgr.Page[usermgr.UserData]
+			p, err = m.UserPage(q)
+			listed, q.Cursor = listed+len(p.Items), p.Next
+		}
+	}
+	f.Page = float64(time.Since(start)) / float64(rounds*n)
+	if err == nil && listed != rounds*n {
+		err = fmt.Errorf("pages have %d users, of %d", listed, rounds*n)
+	}
+	return err
 }
 
 // messages times what the engine tells a session for every read and write.
