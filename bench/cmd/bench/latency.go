@@ -44,12 +44,13 @@ latency runs from the moment at which the message was to be sent, so that a stal
 
 A machine that stops for a few milliseconds now and then, as a virtual one does, decides the 99th percentile of a run: one
 message in a hundred is soon delayed, and by nothing that a server did. So it is given twice: of whole runs, and of windows
-of %d ms, of which half have less than what is given. The last column says how many windows were hit by a stall.
-Percentiles are those of all runs together; a ratio is that of neighbouring runs. %s`,
+of %d ms, of which half have less than what is given. A column says how many windows were hit by a stall. Percentiles are
+those of all runs together; a ratio is that of neighbouring runs. The generator never sleeps; its share says nothing of its
+load. %s`,
 		report.Count(rate), size, conns, window.Milliseconds(), b.noC)}
 	hand, bare := found[find(all, byHand)], found[find(all, minimal)]
 	t := report.Table{Head: []string{"server", "p50 µs", "p99 µs", "p99.9 µs", "p99 ÷ by hand", "p99 of a window µs", "÷ by hand",
-		"windows with p99 > 1 ms", "server", "generator"}}
+		"windows with p99 > 1 ms", "CPU ns/message", "server", "generator"}}
 	for _, c := range all {
 		if c.failed != nil {
 			t.Row(c.name, "failed")
@@ -60,7 +61,7 @@ Percentiles are those of all runs together; a ratio is that of neighbouring runs
 		t.Row(c.name, micros(o.all.Percentile(50)), micros(o.all.Percentile(99)), micros(o.all.Percentile(99.9)),
 			stats.Ratios(o.runs, hand.runs).String(),
 			micros(time.Duration(stats.Of(o.windows).Median)), stats.Ratios(o.typical, hand.typical).String(),
-			fmt.Sprintf("%.1f %%", 100*o.stalled()), cells[2], cells[3])
+			fmt.Sprintf("%.1f %%", 100*o.stalled()), cells[0], cells[2], cells[3])
 		if c.name == rollcall.name {
 			s.Targets = []report.Target{
 				tail("p99 of whole runs", o.runs, hand.runs, bare.runs),

@@ -20,7 +20,7 @@ func memory(b *bench) (report.Section, error) {
 	if b.short {
 		sizes = sizes[:2]
 	}
-	peers := []peer{rawGnet, byHand, minimal, rollcall, plainNet, zinx}
+	peers := []peer{rawGnet, byHand, byHandAgain, minimal, rollcall, plainNet, zinx}
 	found := make(map[string]map[int]perUser)
 	t := report.Table{Head: []string{"server"}}
 	for _, n := range sizes {

@@ -78,8 +78,8 @@ func userManager(b *bench) (report.Section, error) {
 No engine and no sockets; one goroutine on one processor asks. Users are asked for in random order, as messages come, so
 that with many of them memory is what takes the time; the same holds for the sync.Map, which has the same keys. The last
 column says how much slower an operation is among the most users than among the fewest: a search through all of them would
-be a thousand times slower. The bytes of a user are those of the heap, without its connection and the text of its ID. For the heartbeat every user beats three
-times a timeout; the CPU time is that of all threads but the one that sends the beats.`,
+be a thousand times slower. The bytes of a user are those of the heap, without its connection and the text of its ID. For
+the heartbeat every user beats three times a timeout; the CPU time is that of all threads but the one that sends the beats.`,
 		Targets: targets, Body: t.String()}, nil
 }
 
