@@ -132,7 +132,7 @@ func (b *bench) provenance(began beginning) string {
 	took := time.Since(began.time)
 	others := process.Busy() - began.busy - (process.Used() - began.used)
 	return fmt.Sprintf("Measured on %s at %s (%s, %d processors, Linux %s), in %v%s. Meanwhile other work took %.0f %% of the machine.%s",
-		began.time.Format("2006-01-02"), commit(), processor(), runtime.NumCPU(), kernel(), took.Round(time.Second), rounds,
+		began.time.Format("2006-01-02"), b.commit, processor(), runtime.NumCPU(), kernel(), took.Round(time.Second), rounds,
 		100*max(others.Seconds(), 0)/took.Seconds()/float64(runtime.NumCPU()), rough)
 }
 

@@ -53,6 +53,7 @@ type bench struct {
 
 	rounds int                     // of the table at hand, where servers alternate
 	dir    string                  // where the programs are
+	commit string                  // of what is measured; the tables change the documents, and are no change of it
 	noC    string                  // why there is no C server; empty when there is
 	cpus   []int                   // the servers' first, the generator's last
 	charts map[string]report.Chart // by file name
@@ -89,7 +90,7 @@ func run() error {
 	if b.pairs <= 0 {
 		b.pairs = b.either(15, 3)
 	}
-	b.cpus = process.Processors()
+	b.cpus, b.commit = process.Processors(), commit()
 
 	if b.dir, err = os.MkdirTemp("", "rollcall-bench-"); err != nil {
 		return err
