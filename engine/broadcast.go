@@ -41,6 +41,9 @@ func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message) (n int, err 
 // for one that is not let in yet or closing, also with SlowConsumer; ErrDropped; or Broadcast's error. A nil missed is told
 // nothing.
 func (e *Engine) BroadcastWith(to iter.Seq[*Conn], m *protocol.Message, o SendOptions, missed func(*Conn, error)) (n int, err error) {
+	if o.Policy > SlowLatest {
+		return 0, o.Policy.unknown()
+	}
 	o = o.of(e, m)
 	if missed == nil {
 		missed = func(*Conn, error) {}

@@ -18,7 +18,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"runtime"
@@ -295,7 +294,7 @@ func (c *Config) check() error {
 	case c.ByteBurst > 0 && c.MaxByteRate == noLimit:
 		return errors.New("rollcall: ByteBurst says nothing without MaxByteRate")
 	case c.SlowPolicy > SlowLatest:
-		return fmt.Errorf("rollcall: there is no SlowPolicy %d", c.SlowPolicy)
+		return c.SlowPolicy.unknown()
 	}
 	return nil
 }
