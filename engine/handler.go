@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"go.uber.org/zap"
 
@@ -35,25 +36,33 @@ func (t *handlerTable) lookup(typ uint16) Handler {
 	return t.byDefault
 }
 
-// Handle sets the handler of a message type. Call it before Run. It panics for a type that is not the application's
-// and for a second handler of one type.
+// Handle sets the handler of a message type. Call it before Run. It panics for a type that is not the application's, for
+// a nil handler, and for a second handler of one type.
 func (e *Engine) Handle(typ uint16, h Handler) {
 	e.mustNotRun("Handle")
 	if typ == 0 || typ >= protocol.FirstSystemType {
-		panic("rollcall: message types of the application are 0x0001 to 0xFEFF")
+		panic(fmt.Sprintf("rollcall: no handler can be set for message type 0x%04x: the application's are 0x0001 to 0xFEFF", typ))
 	}
+	mustHandle(typ, h)
 	t := &e.handlers
 	if t.pages[typ>>8] == nil {
 		t.pages[typ>>8] = new([256]Handler)
 	}
 	if t.pages[typ>>8][typ&0xff] != nil {
-		panic("rollcall: two handlers for one message type")
+		panic(fmt.Sprintf("rollcall: two handlers for message type 0x%04x", typ))
 	}
 	t.pages[typ>>8][typ&0xff] = h
 }
 
+// mustHandle panics for a nil handler, which would be found out when the first message comes.
+func mustHandle(typ uint16, h Handler) {
+	if h == nil {
+		panic(fmt.Sprintf("rollcall: a nil handler for message type 0x%04x", typ))
+	}
+}
+
 // HandleDefault sets the handler of the messages that have none of their own. Without it a client that asked, with a
-// message ID, is answered NoHandler. Call it before Run, or it panics; the last call counts.
+// message ID, is answered NoHandler. Call it before Run, or it panics; the last call counts, and nil takes the handler away.
 func (e *Engine) HandleDefault(h Handler) {
 	e.mustNotRun("HandleDefault")
 	e.handlers.byDefault = h
