@@ -109,9 +109,10 @@ type Format struct {
 // JSON is the Format of encoding/json.
 var JSON = Format{Marshal: json.Marshal, Unmarshal: json.Unmarshal}
 
-// Typed makes a handler of a function from a request to a response; m says who asks, and its body is req. A body that is no Req is answered HandlerFailed. An
-// error that is a *protocol.CloseError is answered with its code and text; of any other the client learns only that the
-// handler failed, and the log has the rest.
+// Typed makes a handler of a function from a request to a response; m says who asks, and its body is req. A body that is
+// no Req is answered HandlerFailed. An error that is a *protocol.CloseError is answered with its code and text; of any other
+// the client learns only that the handler failed. Config.Logger gets the rest at level info, which the default Logger leaves
+// out: it would be a line a message.
 func Typed[Req, Resp any](f Format, h func(c *Conn, m *protocol.Message, req Req) (Resp, error)) Handler {
 	return func(c *Conn, m *protocol.Message) {
 		var req Req
