@@ -34,7 +34,8 @@ type Identity struct {
 // Authenticator decides who a client is, by what its Logon says, or by its certificate (PeerCertificate). It may block
 // until ctx ends, and runs on a goroutine of its own. A *protocol.CloseError chooses the code that the client is refused
 // with, Unauthorized usually; any other error means that there was no answer, and the client is told InternalError and may
-// try again.
+// try again. So it is with a CloseError that is nil or has no code, and with an Identity whose UserID no user may have (see
+// protocol.CheckUserID): mistakes of the authenticator's, which are logged.
 type Authenticator func(ctx context.Context, l usermgr.Logon) (Identity, error)
 
 // connKey is under which an authenticator's context has its connection.
