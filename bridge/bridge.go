@@ -118,9 +118,12 @@ type Bridge struct {
 	counters
 }
 
-// Attach joins e and users. Call it before e.Run, once for an engine, or it panics; several engines may share a manager.
-// When the engine stops it ends the sessions of its connections, and waits for their Disconnected handlers.
+// Attach joins e and users, which must not be nil. Call it before e.Run, once for an engine, or it panics; several engines may
+// share a manager. When the engine stops it ends the sessions of its connections, and waits for their Disconnected handlers.
 func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) *Bridge {
+	if users == nil { // or every logon would fail
+		panic("rollcall: Attach needs a user manager")
+	}
 	if cfg.MaxAuthenticating <= 0 {
 		cfg.MaxAuthenticating = 256
 	}

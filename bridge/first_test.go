@@ -221,3 +221,13 @@ func TestLogonReplyComesFirstWhenTheSessionEndsAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// A bridge without a user manager is the programmer's mistake, told before the first client meets it.
+func TestAttachNeedsAUserManager(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("Attach did not panic")
+		}
+	}()
+	bridge.Attach(engine.New(engine.Config{}), nil, bridge.Config{})
+}
