@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"iter"
 	"sync/atomic"
 	"time"
@@ -168,8 +169,12 @@ func (b *Bridge) Conns(userID string) iter.Seq[*engine.Conn] {
 }
 
 // Send sends a message of the application's to every session of a user on this engine. It returns ErrUserOffline when
-// there is none. The body is copied before Send returns, which never blocks: see engine.Conn.Send.
+// there is none; an error for a type that is the system's, which SendMessage takes; or, where no session gets the message,
+// engine.Conn.Send's error. The body is copied before Send returns, which never blocks.
 func (b *Bridge) Send(userID string, typ uint16, body []byte) error {
+	if typ >= protocol.FirstSystemType {
+		return fmt.Errorf("rollcall: message type 0x%04x is the system's", typ)
+	}
 	return b.SendMessage(userID, &protocol.Message{Type: typ, Body: body})
 }
 

@@ -102,12 +102,16 @@ func appendForeign(codec protocol.Codec, dst []byte, m *protocol.Message) (b []b
 
 // Send sends a message of the application's to the client. It never blocks, and copies the body. An error says that the
 // message will not arrive: ErrClosed, also when the message was one too many for the outbound limit, which closes the
-// connection with SlowConsumer; ErrDropped, where Config.SlowPolicy says that the message is dropped instead; ErrTooLarge; or
-// why it cannot be encoded. Without one it is on its way, unless a policy takes it away later: see SendWith.
+// connection with SlowConsumer; ErrDropped, where Config.SlowPolicy says that the message is dropped instead; ErrTooLarge;
+// that the type is the system's, which SendMessage takes; or why it cannot be encoded. Without one it is on its way, unless a
+// policy takes it away later: see SendWith.
 func (c *Conn) Send(typ uint16, body []byte) error {
 	c.mu.Lock()
 	if !c.enqueuePlain(typ, body) {
 		c.mu.Unlock()
+		if typ >= protocol.FirstSystemType {
+			return fmt.Errorf("rollcall: message type 0x%04x is the system's", typ)
+		}
 		return c.SendMessage(&protocol.Message{Type: typ, Body: body})
 	}
 	mark := c.mark()
