@@ -100,9 +100,13 @@ func (t *handlerTable) wrap() {
 	}
 }
 
-// Format turns values into message bodies and back.
+// Format turns values into message bodies and back. Both functions are called from several goroutines at a time, and neither
+// is nil.
 type Format struct {
-	Marshal   func(v any) ([]byte, error)
+	// Marshal returns the body for a value. The body is copied.
+	Marshal func(v any) ([]byte, error)
+	// Unmarshal reads data, a part of the read buffer, into v, a pointer. What v keeps of data is valid until the message's
+	// handler returns: a format that does not copy, as encoding/json does, leaves that to the handler.
 	Unmarshal func(data []byte, v any) error
 }
 

@@ -144,12 +144,13 @@ func (c *Conn) enqueuePlain(typ uint16, body []byte) bool {
 	return true
 }
 
-// SendMessage sends any message: with a sender's UserID, with flags, of a system type. See Send and, for another policy than
-// SlowClose, SendWith.
+// SendMessage sends any message: with a sender's UserID, with flags, of a system type. m and its body may be used again when
+// it returns. See Send and, for another policy than SlowClose, SendWith.
 func (c *Conn) SendMessage(m *protocol.Message) error { return c.SendWith(m, SendOptions{}) }
 
 // Reply answers m, a message that a handler of this connection got. Replies to the messages of one read go out in one
-// write. It is sent even when m's ID is 0, which says that the sender expects none.
+// write. It is sent even when m's ID is 0, which says that the sender expects none. The body is copied. The error is
+// ErrClosed, ErrTooLarge, or why the reply cannot be encoded; no policy drops a reply.
 func (c *Conn) Reply(m *protocol.Message, body []byte) error {
 	l := c.loop
 	if m == &l.msg && l.current == c && !c.queued.Load() && c.state.Load() < stateClosing && len(l.batch.b) < l.room {
