@@ -130,7 +130,7 @@ type Config struct {
 	Bans Bans
 	// MaxBody is the largest body of a message, in bytes. 0 means 1 MiB.
 	MaxBody int
-	// MaxFirstFrame is the largest first frame, in bytes. 0 means 4 KiB.
+	// MaxFirstFrame is the largest first frame, in bytes: a Logon, with its token and whatever else it says. 0 means 4 KiB.
 	MaxFirstFrame int
 	// MaxWaiting is how many bytes may wait behind the first frame while a connection is being admitted. 0 means 64 KiB.
 	MaxWaiting int
