@@ -84,6 +84,7 @@ func TestReservedUserIDIsNotAuthenticated(t *testing.T) {
 // Rule 1: a *protocol.CloseError chooses the code; whatever else goes wrong is InternalError, after which a client may
 // come back.
 func TestAuthenticatorsRefusals(t *testing.T) {
+	var none *protocol.CloseError
 	for _, c := range []struct {
 		name     string
 		identity string
@@ -97,6 +98,8 @@ func TestAuthenticatorsRefusals(t *testing.T) {
 			want: protocol.DeviceNotAllowed},
 		{name: "outage", err: errors.New("the database is down"), want: protocol.InternalError},
 		{name: "error beside an identity", identity: "ann", err: errors.New("not sure"), want: protocol.InternalError},
+		{name: "no code", err: &protocol.CloseError{Text: "no"}, want: protocol.InternalError},
+		{name: "a CloseError that is nil", identity: "ann", err: none, want: protocol.InternalError},
 		{name: "panic", panics: true, want: protocol.InternalError},
 		{name: "nobody", identity: "", want: protocol.InternalError},
 		{name: "reserved", identity: "_root", want: protocol.InternalError},
@@ -109,9 +112,11 @@ func TestAuthenticatorsRefusals(t *testing.T) {
 				return bridge.Identity{UserID: c.identity}, c.err
 			}}}
 			s := serve(t, o)
-			client := s.dial()
-			client.send(logonMessage(""))
-			client.expectRefused(c.want)
+			for _, header := range []string{"", "ann"} {
+				client := s.dial()
+				client.send(logonMessage(header))
+				client.expectRefused(c.want)
+			}
 			s.expectEnd()
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"iter"
 	"sync/atomic"
 	"time"
@@ -34,7 +35,8 @@ type Identity struct {
 // Authenticator decides who a client is, by what its Logon says, or by its certificate (PeerCertificate). It may block
 // until ctx ends, and runs on a goroutine of its own. A *protocol.CloseError chooses the code that the client is refused
 // with, Unauthorized usually; any other error means that there was no answer, and the client is told InternalError and may
-// try again.
+// try again. So it is with a CloseError that is nil or has no code, and with an Identity whose UserID no user may have (see
+// protocol.CheckUserID): mistakes of the authenticator's, which are logged.
 type Authenticator func(ctx context.Context, l usermgr.Logon) (Identity, error)
 
 // connKey is under which an authenticator's context has its connection.
@@ -117,9 +119,12 @@ type Bridge struct {
 	counters
 }
 
-// Attach joins e and users. Call it before e.Run, once for an engine, or it panics; several engines may share a manager.
-// When the engine stops it ends the sessions of its connections, and waits for their Disconnected handlers.
+// Attach joins e and users, which must not be nil. Call it before e.Run, once for an engine, or it panics; several engines may
+// share a manager. When the engine stops it ends the sessions of its connections, and waits for their Disconnected handlers.
 func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) *Bridge {
+	if users == nil { // or every logon would fail
+		panic("rollcall: Attach needs a user manager")
+	}
 	if cfg.MaxAuthenticating <= 0 {
 		cfg.MaxAuthenticating = 256
 	}
@@ -164,8 +169,12 @@ func (b *Bridge) Conns(userID string) iter.Seq[*engine.Conn] {
 }
 
 // Send sends a message of the application's to every session of a user on this engine. It returns ErrUserOffline when
-// there is none. The body is copied before Send returns, which never blocks: see engine.Conn.Send.
+// there is none; an error for a type that is the system's, which SendMessage takes; or, where no session gets the message,
+// engine.Conn.Send's error. The body is copied before Send returns, which never blocks.
 func (b *Bridge) Send(userID string, typ uint16, body []byte) error {
+	if typ >= protocol.FirstSystemType {
+		return fmt.Errorf("rollcall: message type 0x%04x is the system's", typ)
+	}
 	return b.SendMessage(userID, &protocol.Message{Type: typ, Body: body})
 }
 

@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -220,4 +221,28 @@ func TestLogonReplyComesFirstWhenTheSessionEndsAtOnce(t *testing.T) {
 			c.expectClose(protocol.KickedOut)
 		}
 	}
+}
+
+// A bridge without a user manager is the programmer's mistake, told before the first client meets it.
+func TestAttachNeedsAUserManager(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("Attach did not panic")
+		}
+	}()
+	bridge.Attach(engine.New(engine.Config{}), nil, bridge.Config{})
+}
+
+// Send is for the application's types, whoever is online: a Close of its making would be a notice without an end.
+func TestSendRefusesTheSystemsTypes(t *testing.T) {
+	s := serve(t, options{})
+	c := s.logOn("ann")
+	for _, typ := range []uint16{protocol.Close, 0xFFFF} {
+		for _, userID := range []string{"ann", "nobody"} {
+			if err := s.bridge.Send(userID, typ, nil); err == nil || errors.Is(err, bridge.ErrUserOffline) {
+				t.Errorf("Send of type 0x%04x to %s returned %v", typ, userID, err)
+			}
+		}
+	}
+	c.ask("still here")
 }

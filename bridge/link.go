@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -233,11 +234,11 @@ func (l *link) identify(p *logon) (usermgr.Logon, error) {
 	if err != nil {
 		return logon, err
 	}
-	if logon.UserID != "" && logon.UserID != id.UserID {
-		return logon, &protocol.CloseError{Code: protocol.Unauthorized, Text: "the token is not this user's"}
-	}
 	if err := protocol.CheckUserID(id.UserID); err != nil { // the authenticator's mistake, not the client's
 		return logon, errors.New("the authenticator returned an unusable user ID: " + err.Error())
+	}
+	if logon.UserID != "" && logon.UserID != id.UserID {
+		return logon, &protocol.CloseError{Code: protocol.Unauthorized, Text: "the token is not this user's"}
 	}
 	logon.UserID = id.UserID
 	if id.Token != "" {
@@ -315,7 +316,10 @@ func (l *link) logonReply(first *protocol.Message, s usermgr.Session) *protocol.
 // refuse turns the connection away. Only the first word counts.
 func (l *link) refuse(err error) {
 	var ce *protocol.CloseError
-	if !errors.As(err, &ce) {
+	if errors.As(err, &ce) && (ce == nil || ce.Code == 0) { // 0 in the reply would say that the client is let in
+		ce, err = nil, fmt.Errorf("a CloseError without a code: %w", err)
+	}
+	if ce == nil {
 		l.bridge.log.Warn("a logon failed", zap.String("remote", l.conn.RemoteAddr()), zap.Error(err))
 		ce = &protocol.CloseError{Code: protocol.InternalError, Text: "the logon could not be decided"}
 	}

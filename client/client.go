@@ -122,6 +122,9 @@ func Dial(ctx context.Context, addr string, cfg Config) (*Client, error) {
 			return nil, err
 		}
 	}
+	if err := cfg.checkHandlers(); err != nil {
+		return nil, err
+	}
 	c := &Client{cfg: cfg, addr: addr, target: addr, userID: cfg.UserID, inbox: newInbox(cfg.InboundLimit),
 		loopDone: make(chan struct{}), done: make(chan struct{})}
 	cn, err := c.connect(ctx)

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"math"
 	"net"
 	"time"
@@ -34,7 +35,7 @@ type Config struct {
 	// called Dial, or on the client's own, and must not call Close.
 	FieldsFunc func(ctx context.Context) (map[string]string, error)
 
-	// Handle has the handlers by message type, 0x0001 to 0xFEFF.
+	// Handle has the handlers by message type, 0x0001 to 0xFEFF. With another type, or a nil handler, Dial returns an error.
 	Handle map[uint16]Handler
 	// HandleDefault gets the messages whose type has no handler. Without it a request of the server's (a message with an
 	// ID) is answered NoHandler, and other messages are dropped.
@@ -112,6 +113,19 @@ const (
 	noLimit            = math.MaxInt / 8
 	never              = time.Duration(math.MaxInt64 / 8) // sums of a few of them do not overflow
 )
+
+// checkHandlers returns an error for a handler that would never be called, or could not be.
+func (c *Config) checkHandlers() error {
+	for typ, h := range c.Handle {
+		switch {
+		case typ == 0 || typ >= protocol.FirstSystemType:
+			return fmt.Errorf("rollcall: no handler can be set for message type 0x%04x: the application's are 0x0001 to 0xFEFF", typ)
+		case h == nil:
+			return fmt.Errorf("rollcall: a nil handler for message type 0x%04x", typ)
+		}
+	}
+	return nil
+}
 
 func orDefault[T int | time.Duration](v, def, none T) T {
 	switch {

@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -307,5 +308,21 @@ func TestAPanicInTheLastCallIsReportedToo(t *testing.T) {
 	var pe *client.PanicError
 	if err := c.Err(); !errors.As(err, &pe) || code(t, err) != protocol.KickedOut {
 		t.Errorf("the client ended with %v", err)
+	}
+}
+
+// A handler that would never be called, or could not be, is found when the client starts, not when a message comes.
+func TestHandlersThatMakeNoSenseAreErrors(t *testing.T) {
+	h := func(*client.Client, *protocol.Message) {}
+	for typ, handlers := range map[string]map[uint16]client.Handler{
+		"0x0000": {0: h},
+		"0xff00": {1: h, protocol.Heartbeat: h},
+		"0x0002": {1: h, 2: nil},
+	} {
+		_, err := client.Dial(context.Background(), "first:1", client.Config{UserID: "alice", Handle: handlers,
+			DialContext: func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed }})
+		if err == nil || !strings.Contains(err.Error(), typ) {
+			t.Errorf("with a handler for type %s Dial returned %v", typ, err)
+		}
 	}
 }

@@ -198,9 +198,11 @@ func TestNothingIsSentOrKeptWhileThereIsNoConnection(t *testing.T) {
 func TestAnErrorOfFieldsFuncDecidesByItsCode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := pipes(t)
-		outcomes := make(chan error, 3)
+		outcomes := make(chan error, 4)
 		outcomes <- nil
 		outcomes <- errDown // an identity server that cannot be reached: try again
+		var none *protocol.CloseError
+		outcomes <- none // an error without a code, all the same
 		outcomes <- &protocol.CloseError{Code: protocol.Unauthorized}
 		cfg := client.Config{FieldsFunc: func(context.Context) (map[string]string, error) { return nil, <-outcomes }}
 		changes := watch(&cfg)
@@ -211,6 +213,7 @@ func TestAnErrorOfFieldsFuncDecidesByItsCode(t *testing.T) {
 		if err := expect(t, changes, client.Reconnecting); !errors.Is(err, errDown) {
 			t.Errorf("the attempt failed with %v", err)
 		}
+		expect(t, changes, client.Reconnecting)
 		if got := code(t, expect(t, changes, client.Closed)); got != protocol.Unauthorized {
 			t.Errorf("ended with %v", got)
 		}

@@ -36,10 +36,16 @@ func (e *Engine) listen() error {
 	if e.cfg.TLS != nil {
 		return errors.New("rollcall: with Config.Listeners, TLS is each listener's own: Config.TLS must be nil")
 	}
+	if e.cfg.Addr != "" {
+		return errors.New("rollcall: with Config.Listeners, Config.Addr is not listened on: make it one of them")
+	}
 	if err := e.cfg.check(); err != nil {
 		return err
 	}
 	for _, l := range e.cfg.Listeners {
+		if l.Addr == "" { // which net.Listen takes for any port, on all addresses
+			return errors.New("rollcall: no address to listen on: set Config.Addr, or Addr in each of Config.Listeners")
+		}
 		if err := errors.Join(checkTLS(l), checkProxies(l)); err != nil {
 			return err
 		}

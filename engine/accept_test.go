@@ -48,6 +48,23 @@ func TestAnEngineRunsOnce(t *testing.T) {
 	}
 }
 
+// An engine does not listen where nobody told it to, nor leave out where somebody did.
+func TestAnAddressThatIsMissingOrLeftOutIsAnError(t *testing.T) {
+	for name, cfg := range map[string]engine.Config{
+		"none":                  {},
+		"one without":           {Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}, {}}},
+		"Addr beside Listeners": {Addr: "127.0.0.1:0", Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}},
+	} {
+		e := engine.New(cfg)
+		if err := e.Listen(); err == nil || !strings.Contains(err.Error(), "Config.Addr") {
+			t.Errorf("%s: Listen returned %v", name, err)
+		}
+		if e.Addrs() != nil {
+			t.Errorf("%s: the engine listens on %v", name, e.Addrs())
+		}
+	}
+}
+
 // gnet, with TCP keep-alive on, reports a busy port as a bad file descriptor.
 func TestABusyPortIsNamed(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

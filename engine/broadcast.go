@@ -26,19 +26,28 @@ func (e *Engine) Conns() iter.Seq[*Conn] {
 }
 
 // Broadcast sends one message to many connections: it is encoded once for each wire format, and each event loop is woken
-// once a thousand of them. To should not block: the last thousand that it yielded may get nothing meanwhile. It takes its place in each connection's order, behind what was sent before. Connections that are not let in yet, or
-// closing, are left out, as is one whose queue it would make too long, which closes with SlowConsumer, or drops the message
-// where Config.SlowPolicy says so. It returns how many the message is on its way to; an error says that the message cannot
-// be encoded, or is larger than the outbound limit (ErrTooLarge), in the wire format of some, which are left out.
+// once a thousand of them. To should not block: the last thousand that it yielded may get nothing meanwhile. It takes its
+// place in each connection's order, behind what was sent before. Connections that are not let in yet, or closing, are left
+// out, as is one whose queue it would make too long, which closes with SlowConsumer, or drops the message where
+// Config.SlowPolicy says so. It returns how many the message is on its way to; an error says that the message cannot be
+// encoded, or is larger than the outbound limit (ErrTooLarge), in the wire format of some, which are left out. Any goroutine
+// may call it, and it has no more use for m when it returns.
 func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message) (n int, err error) {
-	return e.BroadcastWith(to, m, SendOptions{}, func(*Conn, error) {})
+	return e.BroadcastWith(to, m, SendOptions{}, nil)
 }
 
 // BroadcastWith is Broadcast with a policy of the message's own for connections that do not keep up, as in Conn.SendWith, that
 // calls missed for each connection that is left out, with the reason, on the caller's goroutine, before to goes on: ErrClosed
-// for one that is not let in yet or closing, also with SlowConsumer; ErrDropped; or Broadcast's error.
+// for one that is not let in yet or closing, also with SlowConsumer; ErrDropped; or Broadcast's error. A nil missed is told
+// nothing.
 func (e *Engine) BroadcastWith(to iter.Seq[*Conn], m *protocol.Message, o SendOptions, missed func(*Conn, error)) (n int, err error) {
+	if o.Policy > SlowLatest {
+		return 0, o.Policy.unknown()
+	}
 	o = o.of(e, m)
+	if missed == nil {
+		missed = func(*Conn, error) {}
+	}
 	var frames []*frame // one for each wire format: one or two
 	output := outputs.Get().(*outputLists)
 	defer func() {

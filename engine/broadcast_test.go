@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -77,6 +78,19 @@ func TestABroadcastThatCannotBeEncodedIsAnError(t *testing.T) {
 	p.ask(1, 1, "")
 	if n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 0}); n != 0 || err == nil {
 		t.Errorf("Broadcast returned %d, %v", n, err)
+	}
+	p.ask(1, 2, "")
+}
+
+// Who does not want to know who was left out says so with nil, and learns it by the number.
+func TestABroadcastLeavesOutWithoutAnybodyToTell(t *testing.T) {
+	e := newEcho(engine.Config{OutboundLimit: 1 << 10})
+	r := serve(t, e)
+	p := dial(t, r.addr)
+	p.ask(1, 1, "")
+	large := &protocol.Message{Type: 7, Body: make([]byte, 1<<10)}
+	if n, err := e.BroadcastWith(e.Conns(), large, engine.SendOptions{}, nil); n != 0 || !errors.Is(err, engine.ErrTooLarge) {
+		t.Errorf("BroadcastWith returned %d, %v", n, err)
 	}
 	p.ask(1, 2, "")
 }

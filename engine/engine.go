@@ -18,7 +18,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"runtime"
@@ -52,7 +51,7 @@ var (
 
 // Listener is one address to listen on.
 type Listener struct {
-	// Addr is a TCP address, as in net.Listen; port 0 takes a free one, which Addrs tells.
+	// Addr is a TCP address, as in net.Listen, but not empty; port 0 takes a free one, which Addrs tells.
 	Addr string
 	// Codec is the wire format of connections that come in here. Nil means Config.Codec.
 	Codec protocol.Codec
@@ -70,9 +69,10 @@ type Listener struct {
 
 // Config holds the settings of an Engine. Zero means the default, negative means none.
 type Config struct {
-	// Addr is the TCP address to listen on, when Listeners is empty.
+	// Addr is the TCP address to listen on, when Listeners is empty: ":9000" for port 9000 of all the machine's addresses,
+	// "127.0.0.1:0" for a free port, which Addrs tells, of one. Without any address Listen and Run return an error.
 	Addr string
-	// Listeners are the addresses to listen on, each with its wire format.
+	// Listeners are the addresses to listen on, each with its wire format. With them Addr must be empty.
 	Listeners []Listener
 	// Codec is the wire format. Nil means protocol.Binary.
 	Codec protocol.Codec
@@ -130,7 +130,7 @@ type Config struct {
 	Bans Bans
 	// MaxBody is the largest body of a message, in bytes. 0 means 1 MiB.
 	MaxBody int
-	// MaxFirstFrame is the largest first frame, in bytes. 0 means 4 KiB.
+	// MaxFirstFrame is the largest first frame, in bytes: a Logon, with its token and whatever else it says. 0 means 4 KiB.
 	MaxFirstFrame int
 	// MaxWaiting is how many bytes may wait behind the first frame while a connection is being admitted. 0 means 64 KiB.
 	MaxWaiting int
@@ -238,7 +238,7 @@ func (c Config) withDefaults() Config {
 	}
 	if len(c.Listeners) == 0 {
 		c.Listeners = []Listener{{Addr: c.Addr, TLS: c.TLS}}
-		c.TLS = nil
+		c.Addr, c.TLS = "", nil
 	}
 	c.Listeners = slices.Clone(c.Listeners)
 	for i := range c.Listeners {
@@ -295,7 +295,7 @@ func (c *Config) check() error {
 	case c.ByteBurst > 0 && c.MaxByteRate == noLimit:
 		return errors.New("rollcall: ByteBurst says nothing without MaxByteRate")
 	case c.SlowPolicy > SlowLatest:
-		return fmt.Errorf("rollcall: there is no SlowPolicy %d", c.SlowPolicy)
+		return c.SlowPolicy.unknown()
 	}
 	return nil
 }

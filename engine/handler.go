@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"go.uber.org/zap"
 
@@ -35,25 +36,33 @@ func (t *handlerTable) lookup(typ uint16) Handler {
 	return t.byDefault
 }
 
-// Handle sets the handler of a message type. Call it before Run. It panics for a type that is not the application's
-// and for a second handler of one type.
+// Handle sets the handler of a message type. Call it before Run. It panics for a type that is not the application's, for
+// a nil handler, and for a second handler of one type.
 func (e *Engine) Handle(typ uint16, h Handler) {
 	e.mustNotRun("Handle")
 	if typ == 0 || typ >= protocol.FirstSystemType {
-		panic("rollcall: message types of the application are 0x0001 to 0xFEFF")
+		panic(fmt.Sprintf("rollcall: no handler can be set for message type 0x%04x: the application's are 0x0001 to 0xFEFF", typ))
 	}
+	mustHandle(typ, h)
 	t := &e.handlers
 	if t.pages[typ>>8] == nil {
 		t.pages[typ>>8] = new([256]Handler)
 	}
 	if t.pages[typ>>8][typ&0xff] != nil {
-		panic("rollcall: two handlers for one message type")
+		panic(fmt.Sprintf("rollcall: two handlers for message type 0x%04x", typ))
 	}
 	t.pages[typ>>8][typ&0xff] = h
 }
 
+// mustHandle panics for a nil handler, which would be found out when the first message comes.
+func mustHandle(typ uint16, h Handler) {
+	if h == nil {
+		panic(fmt.Sprintf("rollcall: a nil handler for message type 0x%04x", typ))
+	}
+}
+
 // HandleDefault sets the handler of the messages that have none of their own. Without it a client that asked, with a
-// message ID, is answered NoHandler. Call it before Run, or it panics; the last call counts.
+// message ID, is answered NoHandler. Call it before Run, or it panics; the last call counts, and nil takes the handler away.
 func (e *Engine) HandleDefault(h Handler) {
 	e.mustNotRun("HandleDefault")
 	e.handlers.byDefault = h
@@ -91,18 +100,23 @@ func (t *handlerTable) wrap() {
 	}
 }
 
-// Format turns values into message bodies and back.
+// Format turns values into message bodies and back. Both functions are called from several goroutines at a time, and neither
+// is nil.
 type Format struct {
-	Marshal   func(v any) ([]byte, error)
+	// Marshal returns the body for a value. The body is copied.
+	Marshal func(v any) ([]byte, error)
+	// Unmarshal reads data, a part of the read buffer, into v, a pointer. What v keeps of data is valid until the message's
+	// handler returns: a format that does not copy, as encoding/json does, leaves that to the handler.
 	Unmarshal func(data []byte, v any) error
 }
 
 // JSON is the Format of encoding/json.
 var JSON = Format{Marshal: json.Marshal, Unmarshal: json.Unmarshal}
 
-// Typed makes a handler of a function from a request to a response; m says who asks, and its body is req. A body that is no Req is answered HandlerFailed. An
-// error that is a *protocol.CloseError is answered with its code and text; of any other the client learns only that the
-// handler failed, and the log has the rest.
+// Typed makes a handler of a function from a request to a response; m says who asks, and its body is req. A body that is
+// no Req is answered HandlerFailed. An error that is a *protocol.CloseError is answered with its code and text; of any other
+// the client learns only that the handler failed. Config.Logger gets the rest at level info, which the default Logger leaves
+// out: it would be a line a message.
 func Typed[Req, Resp any](f Format, h func(c *Conn, m *protocol.Message, req Req) (Resp, error)) Handler {
 	return func(c *Conn, m *protocol.Message) {
 		var req Req

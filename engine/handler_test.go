@@ -87,6 +87,8 @@ func TestHandlersAreSetBeforeRun(t *testing.T) {
 	panics("a second handler", func() { e.Handle(1, echo) })
 	panics("type 0", func() { e.Handle(0, echo) })
 	panics("a system type", func() { e.Handle(protocol.Heartbeat, echo) })
+	panics("a nil handler", func() { e.Handle(2, nil) })
+	panics("a nil handler of a system type", func() { e.HandleSystem(0xFF10, nil) })
 	e.SetAdmission(&gate{arrived: make(chan *binding, 1)})
 	panics("a second admission", func() { e.SetAdmission(&gate{}) })
 	r := serve(t, e)
@@ -95,6 +97,28 @@ func TestHandlersAreSetBeforeRun(t *testing.T) {
 	panics("HandleDefault while running", func() { e.HandleDefault(echo) })
 	panics("Use while running", func() { e.Use() })
 	panics("SetAdmission while running", func() { e.SetAdmission(&gate{}) })
+}
+
+// A mistake in a long list of handlers is found by its type.
+func TestARefusedHandlerIsNamedByItsType(t *testing.T) {
+	e := newEngine(engine.Config{})
+	e.Handle(0x0102, echo)
+	e.HandleSystem(0xFF10, echo)
+	for typ, set := range map[string]func(){
+		"0x0102": func() { e.Handle(0x0102, echo) },
+		"0xff00": func() { e.Handle(protocol.Heartbeat, echo) },
+		"0x0203": func() { e.Handle(0x0203, nil) },
+		"0xff10": func() { e.HandleSystem(0xFF10, echo) },
+	} {
+		func() {
+			defer func() {
+				if v := recover(); v == nil || !strings.Contains(fmt.Sprint(v), typ) {
+					t.Errorf("type %s: the panic says %v", typ, v)
+				}
+			}()
+			set()
+		}()
+	}
 }
 
 func TestTyped(t *testing.T) {

@@ -57,7 +57,7 @@ func receive[T any](t testing.TB, what string, ch <-chan T) T {
 
 // newEngine returns an engine on a free port of 127.0.0.1 that says nothing, unless cfg says otherwise.
 func newEngine(cfg engine.Config) *engine.Engine {
-	if cfg.Addr == "" {
+	if cfg.Addr == "" && cfg.Listeners == nil {
 		cfg.Addr = "127.0.0.1:0"
 	}
 	if cfg.Logger == nil {

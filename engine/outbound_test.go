@@ -312,3 +312,18 @@ func TestReplyDoesNotWriteInsideTheHandler(t *testing.T) {
 		p.read()
 	}
 }
+
+// Send is for the application's types: a Close of its making would be a notice without an end.
+func TestSendRefusesTheSystemsTypes(t *testing.T) {
+	e := newEngine(engine.Config{})
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+		for _, typ := range []uint16{protocol.Close, protocol.Push, 0xFFFF} {
+			if c.Send(typ, nil) == nil {
+				t.Errorf("type %#x is sent", typ)
+			}
+		}
+		echo(c, m)
+	})
+	r := serve(t, e)
+	dial(t, r.addr).ask(1, 1, "nothing comes before")
+}

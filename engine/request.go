@@ -24,8 +24,9 @@ func (r *request) finish(m *protocol.Message, err error) {
 
 // Request sends a request to the client and returns at once. done is called once: with the reply, which is valid until
 // done returns, or with an error: a *protocol.CloseError when the client answered with one, ErrRequestTimeout after the
-// timeout (0 means 10 s), ErrClosed when the connection ended first. A reply is delivered like a message, on the
-// connection's loop or a worker; an error may come on any goroutine. When Request returns an error done is not called.
+// timeout (0 means 10 s; negative means for ever), ErrClosed when the connection ended first. A reply is delivered like a
+// message, on the connection's loop or a worker; an error may come on any goroutine. The body is copied. When Request returns
+// an error, one of SendMessage's, done is not called.
 func (c *Conn) Request(typ uint16, body []byte, timeout time.Duration, done func(reply *protocol.Message, err error)) error {
 	return c.request(typ, body, orDefault(timeout, 10*time.Second, never), &request{done: done})
 }

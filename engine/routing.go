@@ -1,6 +1,10 @@
 package engine
 
-import "github.com/rollcall-go/rollcall/protocol"
+import (
+	"fmt"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
 
 // HandleAddressed sets the handler of the application's messages, replies too, that name a user as their destination
 // (DestUserID, other than the server's own). Without it they go to the handlers of their type like any other. Call it
@@ -15,17 +19,18 @@ func (e *Engine) HandleAddressed(h Handler) {
 
 // HandleSystem sets the handler of a system message type above Close, for packages that carry the protocol further. It
 // runs on the connection's event loop, also with Config.Workers, ahead of messages that wait for a worker; middleware
-// does not see it. Call it before Run. It panics for other types and for a second handler of one type.
+// does not see it. Call it before Run. It panics for other types, for a nil handler, and for a second handler of one type.
 func (e *Engine) HandleSystem(typ uint16, h Handler) {
 	e.mustNotRun("HandleSystem")
 	if typ <= protocol.Close {
 		panic("rollcall: Heartbeat, Logon and Close are the engine's, and types up to 0xFEFF the application's")
 	}
+	mustHandle(typ, h)
 	if e.handlers.system == nil {
 		e.handlers.system = make(map[uint16]Handler)
 	}
 	if e.handlers.system[typ] != nil {
-		panic("rollcall: two handlers for one message type")
+		panic(fmt.Sprintf("rollcall: two handlers for message type 0x%04x", typ))
 	}
 	e.handlers.system[typ] = h
 }

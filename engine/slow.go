@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/rollcall-go/rollcall/protocol"
@@ -34,9 +35,13 @@ const (
 	SlowLatest
 )
 
+// unknown is the error for a policy that there is not: taken for another one it would be found out when a client is slow.
+func (p SlowPolicy) unknown() error { return fmt.Errorf("rollcall: there is no SlowPolicy %d", p) }
+
 // SendOptions say how one message is sent.
 type SendOptions struct {
-	// Policy is what happens when the client does not keep up. 0 means Config.SlowPolicy.
+	// Policy is what happens when the client does not keep up. 0 means Config.SlowPolicy; one that there is not is an error,
+	// and nothing is sent.
 	Policy SlowPolicy
 	// Key tells the messages of one type apart for SlowLatest. Empty is a key, too.
 	Key string
@@ -52,6 +57,9 @@ type DropReport struct {
 // thrown away; a message without an error may still be, where its policy is SlowDropOldest or SlowLatest, or to make room
 // for one that may not be.
 func (c *Conn) SendWith(m *protocol.Message, o SendOptions) error {
+	if o.Policy > SlowLatest {
+		return o.Policy.unknown()
+	}
 	o = o.of(c.engine, m)
 	c.mu.Lock()
 	if c.state.Load() >= stateClosing {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -71,6 +72,33 @@ func (b *binding) wantCounts(t testing.TB, sent, dropped int) {
 	eventually(t, fmt.Sprintf("the counts of %d sent, %d dropped", sent, dropped), func() bool {
 		return b.sent.Load() == int64(sent) && b.dropped.Load() == int64(dropped)
 	})
+}
+
+// A policy that there is not is no other one: the sender is told, and nothing goes out.
+func TestAnUnknownPolicyIsAnError(t *testing.T) {
+	e := newQuiet(engine.Config{})
+	g := newGate(t, e)
+	r := serve(t, e)
+	p := dial(t, r.addr)
+	p.send(protocol.Message{Type: 1, UserID: "ann"})
+	b := receive(t, "a connection", g.arrived)
+	b.conn.Admit(&engine.Admitted{UserID: "ann"})
+	o := engine.SendOptions{Policy: engine.SlowLatest + 1}
+	for _, m := range []*protocol.Message{numbered(1), {Type: 7, ID: 1}, {Type: protocol.Push}} {
+		if err := b.conn.SendWith(m, o); err == nil || !strings.Contains(err.Error(), "SlowPolicy 5") {
+			t.Errorf("SendWith of type %#x returned %v", m.Type, err)
+		}
+		n, err := e.BroadcastWith(slices.Values([]*engine.Conn{b.conn}), m, o, nil)
+		if n != 0 || err == nil || !strings.Contains(err.Error(), "SlowPolicy 5") {
+			t.Errorf("BroadcastWith of type %#x returned %d, %v", m.Type, n, err)
+		}
+	}
+	if err := b.conn.Send(8, nil); err != nil {
+		t.Fatal(err)
+	}
+	if m := p.read(); m.Type != 8 {
+		t.Errorf("the first message to arrive is of type %#x", m.Type)
+	}
 }
 
 // SlowDropNewest: what there is no room for is dropped, the sender is told, and the connection stays.

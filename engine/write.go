@@ -102,12 +102,16 @@ func appendForeign(codec protocol.Codec, dst []byte, m *protocol.Message) (b []b
 
 // Send sends a message of the application's to the client. It never blocks, and copies the body. An error says that the
 // message will not arrive: ErrClosed, also when the message was one too many for the outbound limit, which closes the
-// connection with SlowConsumer; ErrDropped, where Config.SlowPolicy says that the message is dropped instead; ErrTooLarge; or
-// why it cannot be encoded. Without one it is on its way, unless a policy takes it away later: see SendWith.
+// connection with SlowConsumer; ErrDropped, where Config.SlowPolicy says that the message is dropped instead; ErrTooLarge;
+// that the type is the system's, which SendMessage takes; or why it cannot be encoded. Without one it is on its way, unless a
+// policy takes it away later: see SendWith.
 func (c *Conn) Send(typ uint16, body []byte) error {
 	c.mu.Lock()
 	if !c.enqueuePlain(typ, body) {
 		c.mu.Unlock()
+		if typ >= protocol.FirstSystemType {
+			return fmt.Errorf("rollcall: message type 0x%04x is the system's", typ)
+		}
 		return c.SendMessage(&protocol.Message{Type: typ, Body: body})
 	}
 	mark := c.mark()
@@ -140,12 +144,13 @@ func (c *Conn) enqueuePlain(typ uint16, body []byte) bool {
 	return true
 }
 
-// SendMessage sends any message: with a sender's UserID, with flags, of a system type. See Send and, for another policy than
-// SlowClose, SendWith.
+// SendMessage sends any message: with a sender's UserID, with flags, of a system type. m and its body may be used again when
+// it returns. See Send and, for another policy than SlowClose, SendWith.
 func (c *Conn) SendMessage(m *protocol.Message) error { return c.SendWith(m, SendOptions{}) }
 
 // Reply answers m, a message that a handler of this connection got. Replies to the messages of one read go out in one
-// write. It is sent even when m's ID is 0, which says that the sender expects none.
+// write. It is sent even when m's ID is 0, which says that the sender expects none. The body is copied. The error is
+// ErrClosed, ErrTooLarge, or why the reply cannot be encoded; no policy drops a reply.
 func (c *Conn) Reply(m *protocol.Message, body []byte) error {
 	l := c.loop
 	if m == &l.msg && l.current == c && !c.queued.Load() && c.state.Load() < stateClosing && len(l.batch.b) < l.room {

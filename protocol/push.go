@@ -57,7 +57,8 @@ type PushMessage struct {
 	Kind PushKind
 	// Name says what a PushCustom is: 1 to 255 bytes of UTF-8. Text, Binary, KickOut and Notification have none.
 	Name string
-	// Confirm asks the client for an acknowledgement when it has dealt with the push.
+	// Confirm asks the client for an acknowledgement when it has dealt with the push. A Go client without
+	// client.Config.OnPush gives none.
 	Confirm bool
 	// Time is when the push was made, in whole milliseconds. The zero Time says that it is not known.
 	Time time.Time

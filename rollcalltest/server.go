@@ -66,7 +66,7 @@ func NewServer(t testing.TB, cfg Config) *Server {
 			*l = logger
 		}
 	}
-	if cfg.Engine.Addr == "" {
+	if cfg.Engine.Addr == "" && len(cfg.Engine.Listeners) == 0 {
 		cfg.Engine.Addr = "127.0.0.1:0"
 	}
 	if cfg.Engine.Loops == 0 {

@@ -163,3 +163,12 @@ func TestEventuallyWaitsAndNoLonger(t *testing.T) {
 		t.Errorf("%d looks", n)
 	}
 }
+
+func TestAServerMayHaveListeners(t *testing.T) {
+	srv := rollcalltest.NewServer(t, rollcalltest.Config{Engine: engine.Config{
+		Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}, {Addr: "127.0.0.1:0"}}}})
+	srv.Client(t, "alice", client.Config{})
+	if addrs := srv.Engine.Addrs(); len(addrs) != 2 || srv.Addr != addrs[0].String() {
+		t.Errorf("the server is at %s, and listens on %v", srv.Addr, addrs)
+	}
+}

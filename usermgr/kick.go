@@ -59,8 +59,9 @@ type KickOptions struct {
 	Text string
 	// RevokeFor is for how long a logon with the token of a session that is meant, or with its session ID, is refused with
 	// Unauthorized, also when the session is ending by itself. KickUser means besides the sessions that have ended within the
-	// last Config.OfflineGrace, since the user came online, of however many devices: the last 64 of them. A user who logs on without any token is known by
-	// nothing else, and not refused: that is the authenticator's to do. 0 or less means not at all.
+	// last Config.OfflineGrace, since the user came online, of however many devices: the last 64 of them. A user who logs on
+	// without any token is known by nothing else, and not refused: that is the authenticator's to do. 0 or less means not at
+	// all.
 	RevokeFor time.Duration
 }
 

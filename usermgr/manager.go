@@ -3,6 +3,7 @@ package usermgr
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,9 +30,9 @@ var ErrNoUserID = errors.New("rollcall: a logon needs a user ID")
 
 // Config holds the settings of a Manager. The zero value is ready to use.
 type Config struct {
-	// Relogon says what a second logon of one user does. Default: ReplaceOld.
+	// Relogon says what a second logon of one user does. 0 means ReplaceOld.
 	Relogon RelogonMode
-	// Devices says which sessions of one user may live side by side. Default: one session a user.
+	// Devices says which sessions of one user may live side by side. The zero value means one session a user.
 	Devices Devices
 	// OfflineGrace is how long a user whose last session has ended still counts as online, when the close code says that
 	// the client may come back by itself: a user who is back within it was never offline. Meanwhile the user has no
@@ -84,8 +85,11 @@ type Manager struct {
 
 var _ UserManager = (*Manager)(nil)
 
-// New returns a manager with nobody online. Call Close when done with it.
+// New returns a manager with nobody online. Call Close when done with it. It panics for a RelogonMode that there is not.
 func New(cfg Config) *Manager {
+	if cfg.Relogon != ReplaceOld && cfg.Relogon != IgnoreNew {
+		panic(fmt.Sprintf("rollcall: there is no RelogonMode %d", cfg.Relogon))
+	}
 	m := &Manager{
 		relogon:        cfg.Relogon,
 		devices:        cfg.Devices,

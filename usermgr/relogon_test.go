@@ -1,8 +1,10 @@
 package usermgr_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -265,4 +267,14 @@ func TestEverySessionEndsOnce(t *testing.T) {
 			t.Errorf("link %d was closed %d times", i, n)
 		}
 	}
+}
+
+// Rules 6 and 7: there is no third mode, and none that is taken for one of the two.
+func TestAnUnknownRelogonModePanics(t *testing.T) {
+	defer func() {
+		if v := recover(); v == nil || !strings.Contains(fmt.Sprint(v), "RelogonMode 2") {
+			t.Errorf("New panicked with %v", v)
+		}
+	}()
+	_ = usermgr.New(usermgr.Config{Relogon: usermgr.IgnoreNew + 1}).Close(context.Background())
 }

@@ -31,7 +31,7 @@ type SessionInfo struct {
 	SessionID   string // can take the session over: a secret
 	Token       string // the Logon's, or else the session ID: a secret too
 	Address     Address
-	Device      uint16
+	Device      uint16            // device class; 0 is unspecified
 	Fields      map[string]string // the Logon's string map without token and session; shared, not to be changed; nil for none
 	LogonTime   time.Time
 	LastActive  time.Time // when bytes last came from the client, to 100 ms
