@@ -120,7 +120,7 @@ func (j *judge) unknown(a *ask) {
 		}
 	}
 	for _, w := range j.absences {
-		if a.what == kickUser && w.user == a.user && w.left.to != 0 && w.left.to < a.from && (w.to == 0 || w.to > a.to) {
+		if c := j.byConn[w.left.conn]; a.what == kickUser && w.user == a.user && c != nil && j.awayDuring(a, c) {
 			j.complain(10, a.user, "%v found nobody, and the user counted as online", a)
 		}
 	}
