@@ -40,16 +40,21 @@ func TestABroadcastsFrameIsNobodysQueue(t *testing.T) {
 			t.Fatalf("Broadcast returned %d, %v", n, err)
 		}
 	}
-	for range 3 { // queues are used again
-		send(conns[0], "before")
-		broadcast("all")
-		send(conns[1], "after")
-		broadcast("again")
+	flush := func() {
 		for _, c := range l.output {
 			c.flush()
 		}
 		l.output = l.output[:0]
-		for i, want := range [][]string{{"before", "all", "again"}, {"all", "after", "again"}, {"all", "again"}} {
+	}
+	for range 3 { // queues are used again
+		broadcast("alone") // written to one after the other while the next ones still hold it
+		flush()
+		send(conns[0], "before")
+		broadcast("all")
+		send(conns[1], "after")
+		broadcast("again")
+		flush()
+		for i, want := range [][]string{{"alone", "before", "all", "again"}, {"alone", "all", "after", "again"}, {"alone", "all", "again"}} {
 			gc := conns[i].gc.(*recordingConn)
 			var got []string
 			for m := (protocol.Message{}); len(gc.written) > 0; {
