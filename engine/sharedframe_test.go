@@ -70,3 +70,24 @@ func TestABroadcastsFrameIsNobodysQueue(t *testing.T) {
 		}
 	}
 }
+
+// slicedCodec is a codec whose values cannot be compared.
+type slicedCodec struct {
+	protocol.BinaryCodec
+	_ []int
+}
+
+// Nobody looks for the frame of a codec that cannot be compared, so none is kept: a broadcast to ten thousand would hold as many
+// copies, and go through all of them for each connection.
+func TestABroadcastKeepsNoFrameThatCannotBeFound(t *testing.T) {
+	var frames []*frame
+	m := &protocol.Message{Type: 1}
+	for _, codec := range []protocol.Codec{slicedCodec{}, protocol.Binary, slicedCodec{}, protocol.Line, protocol.Binary, protocol.Line} {
+		if f, err := frameOf(&frames, codec, m); err != nil || len(f.b) == 0 {
+			t.Fatalf("%T: %v, %v", codec, f, err)
+		}
+	}
+	if len(frames) != 2 {
+		t.Errorf("%d frames are kept, want one for each format that is found again", len(frames))
+	}
+}
