@@ -154,7 +154,7 @@ func (l *loop) lookAfter() {
 	queued := 0
 	for _, c := range looking {
 		c.attended = false
-		c.guard(c.flush) // does nothing but look while gnet holds bytes
+		c.flushBound() // does nothing but look while gnet holds bytes
 		if !c.attended && c.state.Load() == stateClosing {
 			c.guard(c.drain) // not shutWrite: the notice may have been queued since
 		}
