@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -168,6 +169,28 @@ func (b *Bridge) Conns(userID string) iter.Seq[*engine.Conn] {
 	}
 }
 
+// Reach calls send for the connections of Conns. Where one does not take the message any more (engine.ErrClosed) it looks
+// again, and calls send for those that have come since, too: a user who logs on again is not offline in between.
+func (b *Bridge) Reach(userID string, send func(*engine.Conn) error) {
+	var before []usermgr.Link // who stands in there and in links has been asked
+	for links := b.users.Links(userID); ; {
+		ended := false
+		for _, l := range links {
+			c := b.conn(l)
+			if c == nil || slices.ContainsFunc(before, func(l usermgr.Link) bool { return b.conn(l) == c }) {
+				continue
+			}
+			if errors.Is(send(c), engine.ErrClosed) {
+				ended = true
+			}
+		}
+		if !ended {
+			return
+		}
+		before, links = links, b.users.Links(userID)
+	}
+}
+
 // Send sends a message of the application's to every session of a user on this engine. It returns ErrUserOffline when
 // there is none; an error for a type that is the system's, which SendMessage takes; or, where no session gets the message,
 // engine.Conn.Send's error. The body is copied before Send returns, which never blocks.
@@ -181,15 +204,17 @@ func (b *Bridge) Send(userID string, typ uint16, body []byte) error {
 // SendMessage is Send for any message, such as one that carries its sender's UserID.
 func (b *Bridge) SendMessage(userID string, m *protocol.Message) error {
 	err := ErrUserOffline
-	for c := range b.Conns(userID) {
-		switch sendErr := c.SendMessage(m); {
+	b.Reach(userID, func(c *engine.Conn) error {
+		sendErr := c.SendMessage(m)
+		switch {
 		case sendErr == nil:
 			err = nil
 		case errors.Is(sendErr, engine.ErrClosed): // on its way out: as good as offline
 		case err != nil:
 			err = sendErr
 		}
-	}
+		return sendErr
+	})
 	return err
 }
 

@@ -140,12 +140,15 @@ type frame struct {
 // frameOf returns m in a wire format, encoded once.
 func frameOf(frames *[]*frame, codec protocol.Codec, m *protocol.Message) (*frame, error) {
 	_, binary := codec.(protocol.BinaryCodec)
-	for _, f := range *frames {
-		if _, same := f.codec.(protocol.BinaryCodec); same && binary {
-			return f, nil
-		}
-		if !binary && reflect.ValueOf(codec).Comparable() && f.codec == codec {
-			return f, nil
+	known := binary || reflect.ValueOf(codec).Comparable() // or else each connection's is taken for another
+	if known {
+		for _, f := range *frames {
+			if _, same := f.codec.(protocol.BinaryCodec); same && binary {
+				return f, nil
+			}
+			if !binary && f.codec == codec {
+				return f, nil
+			}
 		}
 	}
 	b, err := appendFrame(codec, nil, m)
@@ -154,7 +157,9 @@ func frameOf(frames *[]*frame, codec protocol.Codec, m *protocol.Message) (*fram
 	}
 	f := &frame{codec: codec, outBuf: outBuf{b: b, shared: true}}
 	f.add(m.Type, len(b))
-	*frames = append(*frames, f)
+	if known {
+		*frames = append(*frames, f)
+	}
 	return f, nil
 }
 

@@ -261,19 +261,38 @@ func (c *Conn) closeOverBudget(o offender) {
 	} else {
 		c.Close(protocol.RateLimited, "the server is short of memory, and the client sends more than it can handle")
 	}
-	c.loop.post(func() {
-		c.guard(func() {
-			if c.gone {
-				return
-			}
-			if c.gc.InboundBuffered() > 0 {
-				_, _ = c.gc.Discard(-1)
-			}
-			if c.gc.OutboundBuffered() > 0 { // the notice would never be read, and gnet keeps what it holds until the end
-				c.closeNow()
-			}
-		})
-	})
+	l := c.loop
+	l.mu.Lock()
+	l.excess = append(l.excess, c)
+	l.mu.Unlock()
+	l.short.Store(true)
+	l.post(l.relieve)
+}
+
+// relieve frees what gnet holds for connections over the budget. It runs on the loop, between two connections too where the loop
+// is short: one broadcast may make gnet hold something for each of thousands before the loop comes to its tasks.
+func (l *loop) relieve() {
+	l.short.Store(false)
+	l.mu.Lock()
+	conns := l.excess
+	l.excess = nil
+	l.mu.Unlock()
+	for _, c := range conns {
+		c.guard(c.free)
+	}
+}
+
+// free frees what gnet holds for a connection that is being closed. It runs on the loop.
+func (c *Conn) free() {
+	if c.gone {
+		return
+	}
+	if c.gc.InboundBuffered() > 0 {
+		_, _ = c.gc.Discard(-1)
+	}
+	if c.gc.OutboundBuffered() > 0 { // the notice would never be read, and gnet keeps what it holds until the end
+		c.closeNow()
+	}
 }
 
 // discard gives up the messages that wait, not what must come all the same.

@@ -145,3 +145,42 @@ func TestTheMemoryBudgetCountsTinyMessages(t *testing.T) {
 		t.Errorf("closed when %d messages waited, want %d at most", n, budget/8*9/cost)
 	}
 }
+
+// Rule 15: a broadcast to many who take nothing does not exceed the memory budget by what all of them would hold: what is
+// given up is freed before the event loop writes on.
+func TestABroadcastToManyWhoTakeNothingKeepsWithinTheBudget(t *testing.T) {
+	const crowd, size, budget = 24, 16 << 20, 32 << 20
+	e := newEngine(engine.Config{Loops: 1, OutboundLimit: 2 * size, MemoryBudget: budget, WriteTimeout: -1,
+		CloseTimeout: 100 * time.Millisecond})
+	e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
+	g := newGate(t, e)
+	var conns []*engine.Conn
+	most := 0
+	g.panic = func(at string) { // on the one loop, before each write
+		if at != "Sent" {
+			return
+		}
+		held := 0
+		for _, c := range conns {
+			held += c.Held()
+		}
+		most = max(most, held)
+	}
+	r := serve(t, e)
+	for range crowd {
+		_, b := g.enterSlow(t, r.addr)
+		conns = append(conns, b.conn)
+	}
+	eventually(t, "everybody is let in", func() bool { return e.Stats().States.Bound == crowd })
+	n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 3, Body: make([]byte, size)})
+	if n != crowd || err != nil {
+		t.Fatalf("Broadcast returned %d, %v", n, err)
+	}
+	eventually(t, "the worst are closed", func() bool { return e.Stats().Closed[protocol.SlowConsumer] > 0 && e.Stats().Out.Messages == crowd })
+	if err := r.stop(t); err != nil {
+		t.Error(err)
+	}
+	if limit := budget + budget/8 + size; most > limit {
+		t.Errorf("%d MiB were held, want %d at most", most>>20, limit>>20)
+	}
+}

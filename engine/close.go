@@ -247,7 +247,7 @@ func (c *Conn) onClose(err error) {
 	if first && c.code == protocol.ClientClosed && c.loop.current != c { // a peer that ended its side may still read
 		if o != nil {
 			o.compact()
-			c.countSent(o)
+			c.guard(func() { c.countSent(o) }) // nobody else recovers here
 			lost = tally{}
 			_, _ = c.gc.Write(o.b) // gnet sends what the socket takes
 		}

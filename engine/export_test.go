@@ -7,3 +7,11 @@ func (e *Engine) Places() (origins, subnets int) {
 	defer e.gate.mu.Unlock()
 	return len(e.gate.origins), len(e.gate.subnets)
 }
+
+// Held returns how many bytes gnet holds for the connection. It is for the loop.
+func (c *Conn) Held() int {
+	if c.gone {
+		return 0
+	}
+	return c.gc.OutboundBuffered()
+}

@@ -19,7 +19,8 @@ const attendInterval = 5 * time.Millisecond
 type loop struct {
 	engine   *Engine
 	gnetLoop gnet.EventLoop
-	waker    net.Conn // a byte written here makes the loop run its tasks
+	waker    net.Conn    // a byte written here makes the loop run its tasks
+	short    atomic.Bool // there is excess; here, where nobody else writes often: it is looked at after each connection
 
 	// The loop's own.
 	msg       protocol.Message // the message being delivered
@@ -34,6 +35,7 @@ type loop struct {
 	mu       sync.Mutex
 	tasks    []func()
 	output   []*Conn // connections with output
+	excess   []*Conn // connections that are over the memory budget, for free
 	woken    bool
 	ended    bool
 	attender *time.Timer
@@ -105,6 +107,9 @@ func (l *loop) run() {
 	for i, c := range output {
 		output[i] = nil
 		c.guard(c.flush)
+		if l.short.Load() {
+			l.relieve()
+		}
 	}
 	l.spareTasks, l.spareOutput = tasks, output
 	if cap(tasks) > 4096 {
@@ -149,12 +154,15 @@ func (l *loop) lookAfter() {
 	queued := 0
 	for _, c := range looking {
 		c.attended = false
-		c.guard(c.flush) // does nothing but look while gnet holds bytes
+		c.flushBound() // does nothing but look while gnet holds bytes
 		if !c.attended && c.state.Load() == stateClosing {
 			c.guard(c.drain) // not shutWrite: the notice may have been queued since
 		}
 		if c.attended {
 			queued += c.waiting()
+		}
+		if l.short.Load() {
+			l.relieve()
 		}
 	}
 	l.published.outboundQueue.Store(int64(queued))

@@ -95,6 +95,47 @@ func TestAPanicInAnAdmissionEndsItsConnectionAlone(t *testing.T) {
 	}
 }
 
+// gnet has no recover: a panic in a Binding that counts what goes out when the peer has ended the connection ends nothing
+// else. What is queued then is written in gnet's OnClose.
+func TestAPanicInABindingAtTheEndEndsItsConnectionAlone(t *testing.T) {
+	e := newEngine(engine.Config{Loops: 1})
+	e.HandleDefault(echo)
+	entered, release := make(chan struct{}), make(chan struct{})
+	e.Handle(2, func(*engine.Conn, *protocol.Message) {
+		close(entered)
+		<-release
+	})
+	g := newGate(t, e)
+	r := serve(t, e)
+	check := healthy(t, r.addr)
+	receive(t, "the healthy connection", g.arrived)
+	blocker, _ := g.enter(t, r.addr)
+	var armed, panicked atomic.Bool
+	bad := &gate{arrived: make(chan *binding, 1), panic: func(at string) {
+		if at == "Sent" && armed.Load() {
+			panicked.Store(true)
+			panic("in Sent, at the end")
+		}
+	}}
+	g.swap(bad)
+	p, b := bad.enter(t, r.addr)
+	p.read()
+	armed.Store(true)
+	blocker.send(protocol.Message{Type: 2})
+	receive(t, "the handler", entered)
+	_ = p.Close() // the loop hears of this first
+	if err := b.conn.Send(1, nil); err != nil {
+		t.Error(err)
+	}
+	close(release)
+	receive(t, "Ended", b.firstEnd)
+	eventually(t, "the end", func() bool { return e.Stats().Connections == 2 })
+	if !panicked.Load() {
+		t.Error("nothing panicked")
+	}
+	check()
+}
+
 // gnet has no recover: a panic in what an application gave a connection to call.
 func TestAPanicInACallbackEndsItsConnectionAlone(t *testing.T) {
 	for _, workers := range []int{0, 2} {

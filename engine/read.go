@@ -25,6 +25,9 @@ func (l *loop) read(c *Conn) {
 	}
 	if l.engine.limits&limitMemory != 0 {
 		c.noteInbound()
+		if l.short.Load() {
+			l.relieve()
+		}
 	}
 }
 

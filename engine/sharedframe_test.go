@@ -40,16 +40,21 @@ func TestABroadcastsFrameIsNobodysQueue(t *testing.T) {
 			t.Fatalf("Broadcast returned %d, %v", n, err)
 		}
 	}
-	for range 3 { // queues are used again
-		send(conns[0], "before")
-		broadcast("all")
-		send(conns[1], "after")
-		broadcast("again")
+	flush := func() {
 		for _, c := range l.output {
 			c.flush()
 		}
 		l.output = l.output[:0]
-		for i, want := range [][]string{{"before", "all", "again"}, {"all", "after", "again"}, {"all", "again"}} {
+	}
+	for range 3 { // queues are used again
+		broadcast("alone") // written to one after the other while the next ones still hold it
+		flush()
+		send(conns[0], "before")
+		broadcast("all")
+		send(conns[1], "after")
+		broadcast("again")
+		flush()
+		for i, want := range [][]string{{"alone", "before", "all", "again"}, {"alone", "all", "after", "again"}, {"alone", "all", "again"}} {
 			gc := conns[i].gc.(*recordingConn)
 			var got []string
 			for m := (protocol.Message{}); len(gc.written) > 0; {
@@ -63,5 +68,26 @@ func TestABroadcastsFrameIsNobodysQueue(t *testing.T) {
 				t.Errorf("connection %d was sent %q, want %q", i, got, want)
 			}
 		}
+	}
+}
+
+// slicedCodec is a codec whose values cannot be compared.
+type slicedCodec struct {
+	protocol.BinaryCodec
+	_ []int
+}
+
+// Nobody looks for the frame of a codec that cannot be compared, so none is kept: a broadcast to ten thousand would hold as many
+// copies, and go through all of them for each connection.
+func TestABroadcastKeepsNoFrameThatCannotBeFound(t *testing.T) {
+	var frames []*frame
+	m := &protocol.Message{Type: 1}
+	for _, codec := range []protocol.Codec{slicedCodec{}, protocol.Binary, slicedCodec{}, protocol.Line, protocol.Binary, protocol.Line} {
+		if f, err := frameOf(&frames, codec, m); err != nil || len(f.b) == 0 {
+			t.Fatalf("%T: %v, %v", codec, f, err)
+		}
+	}
+	if len(frames) != 2 {
+		t.Errorf("%d frames are kept, want one for each format that is found again", len(frames))
 	}
 }

@@ -107,6 +107,22 @@ func AppendPush(dst []byte, p *PushMessage) ([]byte, error) {
 	return append(out, p.Content...), nil
 }
 
+// CheckPush returns the error that [AppendPush] would return, and encodes nothing. It is safe for concurrent use.
+func CheckPush(p *PushMessage) error {
+	if text := pushFault(p.ID, p.Kind, p.Name, p.Content); text != "" {
+		return errors.New("rollcall: " + text)
+	}
+	if err := countError(p.Metadata); err != nil {
+		return err
+	}
+	for k, v := range p.Metadata {
+		if err := pairError(k, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // ParsePush reads what [AppendPush] writes. A kind that this version does not name is kept as its number. The result
 // shares no memory with body, its Content is a copy; the Time is in UTC; Metadata and Content are nil if there is none.
 //

@@ -55,6 +55,9 @@ func TestPushLimits(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b, err := AppendPush(append(make([]byte, 0, 1000), "before"...), &c.p)
+			if checked := CheckPush(&c.p); fmt.Sprint(checked) != fmt.Sprint(err) {
+				t.Errorf("CheckPush returned %v, AppendPush %v", checked, err)
+			}
 			if !c.ok {
 				if err == nil || string(b) != "before" || !strings.HasPrefix(err.Error(), "rollcall: ") {
 					t.Errorf("got %q, %v; want an error and dst as it was", b, err)

@@ -36,8 +36,8 @@ const MaxFields = 255
 // It returns dst as it was and an error if m has more than [MaxFields] pairs, an empty key or one over 255 bytes, a
 // value over 65,535 bytes, or a key or value that is not UTF-8. It is safe for concurrent use.
 func AppendStringMap(dst []byte, m map[string]string) ([]byte, error) {
-	if len(m) > MaxFields {
-		return dst, fmt.Errorf("rollcall: a string map of %d pairs, the limit is %d", len(m), MaxFields)
+	if err := countError(m); err != nil {
+		return dst, err
 	}
 	keys := make([]string, 0, 8) // a loop, not maps.Keys: neither the map nor the keys then have to be on the heap
 	for k := range m {
@@ -62,6 +62,14 @@ func appendPairs(dst []byte, m map[string]string, keys []string) []byte {
 		dst = append(dst, m[k]...)
 	}
 	return dst
+}
+
+// countError returns why a string map cannot hold so many pairs.
+func countError(m map[string]string) error {
+	if len(m) > MaxFields {
+		return fmt.Errorf("rollcall: a string map of %d pairs, the limit is %d", len(m), MaxFields)
+	}
+	return nil
 }
 
 // pairError returns why a string map cannot hold the pair. Values are kept out of the text: they may be secrets.

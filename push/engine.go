@@ -150,18 +150,19 @@ func (r *run) delivery(userID string) *Delivery {
 func (r *run) toUsers(userIDs []string) {
 	for _, id := range userIDs {
 		d := r.delivery(id)
-		for c := range r.engine.bridge.Conns(id) {
+		r.engine.bridge.Reach(id, func(c *engine.Conn) error {
 			r.expect(c, id)
-			switch err := c.SendMessage(r.frame); {
-			case err == nil:
+			err := c.SendMessage(r.frame)
+			if err == nil {
 				d.Sessions++
-			default:
-				r.unexpect()
-				if !errors.Is(err, engine.ErrClosed) { // on its way out: as good as offline
-					d.Err = err
-				}
+				return nil
 			}
-		}
+			r.unexpect()
+			if !errors.Is(err, engine.ErrClosed) { // on its way out: as good as offline
+				d.Err = err
+			}
+			return err
+		})
 		if d.Sessions == 0 && d.Err == nil {
 			d.Err = bridge.ErrUserOffline
 		}

@@ -188,7 +188,7 @@ func (s *Service) Push(ctx context.Context, to Target, m *Message) Result {
 		return Result{Err: err}
 	}
 	r := Result{ID: m.ID}
-	if _, err := protocol.AppendPush(nil, m); err != nil {
+	if err := protocol.CheckPush(m); err != nil { // each pusher encodes it, or does not
 		r.Err = err
 		return r
 	}
