@@ -169,8 +169,10 @@ func (b *Bridge) Conns(userID string) iter.Seq[*engine.Conn] {
 	}
 }
 
-// Reach calls send for the connections of Conns. Where one does not take the message any more (engine.ErrClosed) it looks
-// again, and calls send for those that have come since, too: a user who logs on again is not offline in between.
+// Reach calls send for each connection of the user's sessions on this engine, on the caller's goroutine, which may be any.
+// Where one does not take the message any more (send returns engine.ErrClosed) it looks again, and calls send for those that
+// have come since, too: a session that took over between the look and the send is not missed. Other errors are send's own
+// business.
 func (b *Bridge) Reach(userID string, send func(*engine.Conn) error) {
 	var before []usermgr.Link // who stands in there and in links has been asked
 	for links := b.users.Links(userID); ; {
