@@ -3,7 +3,7 @@
 // Bench measures Rollcall beside gnet alone, zinx, nbio, plain goroutines and C, on loopback, and writes what it finds to
 // docs/benchmarks.md. Run it in bench/, on a machine that has nothing else to do:
 //
-//	go run ./cmd/bench              everything; about 50 minutes
+//	go run ./cmd/bench              everything; about an hour
 //	go run ./cmd/bench -short       rough figures, in under three minutes; nothing is written
 //	go run ./cmd/bench -only push   some of the tables; the others stay in the document as they are
 package main
