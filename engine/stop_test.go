@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -273,31 +272,6 @@ func TestAnEngineLeavesNothingBehind(t *testing.T) {
 		}
 	}
 	goleak.VerifyNone(t, ignore)
-}
-
-// A peer whose kernel has not taken all that is under way has not taken the notice, when the stop gives up on it.
-func TestStopReportTellsWhoTookNothing(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("the kernel does not say what is under way")
-	}
-	e := newQuiet(engine.Config{})
-	g := newGate(t, e)
-	r := run(t, e)
-	_, b := g.enterSlow(t, r.addr)
-	for n := range 200 << 10 / chunk { // more than the peer's kernel takes, and less than ours
-		if err := b.conn.SendMessage(numbered(n)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b.wantCounts(t, 200<<10/chunk, 0)
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-	defer cancel()
-	if err := e.Shutdown(ctx); !errors.Is(err, engine.ErrStopTimeout) {
-		t.Errorf("Shutdown returned %v", err)
-	}
-	if got := e.StopReport(); got.Forced != 1 || got.Told != 0 {
-		t.Errorf("the report is %v", got)
-	}
 }
 
 // A stop that is under way gives up when the first of those who asked for it does.

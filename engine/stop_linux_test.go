@@ -1,0 +1,33 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/engine"
+)
+
+// A peer whose kernel has not taken all that is under way has not taken the notice, when the stop gives up on it. Only
+// Linux's says what is under way.
+func TestStopReportTellsWhoTookNothing(t *testing.T) {
+	e := newQuiet(engine.Config{})
+	g := newGate(t, e)
+	r := run(t, e)
+	_, b := g.enterSlow(t, r.addr)
+	for n := range 200 << 10 / chunk { // more than the peer's kernel takes, and less than ours
+		if err := b.conn.SendMessage(numbered(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.wantCounts(t, 200<<10/chunk, 0)
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if err := e.Shutdown(ctx); !errors.Is(err, engine.ErrStopTimeout) {
+		t.Errorf("Shutdown returned %v", err)
+	}
+	if got := e.StopReport(); got.Forced != 1 || got.Told != 0 {
+		t.Errorf("the report is %v", got)
+	}
+}
