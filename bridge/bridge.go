@@ -200,14 +200,18 @@ func (b *Bridge) Send(userID string, typ uint16, body []byte) error {
 	if typ >= protocol.FirstSystemType {
 		return fmt.Errorf("rollcall: message type 0x%04x is the system's", typ)
 	}
-	return b.SendMessage(userID, &protocol.Message{Type: typ, Body: body})
+	return b.sendBy(userID, func(c *engine.Conn) error { return c.Send(typ, body) })
 }
 
 // SendMessage is Send for any message, such as one that carries its sender's UserID.
 func (b *Bridge) SendMessage(userID string, m *protocol.Message) error {
+	return b.sendBy(userID, func(c *engine.Conn) error { return c.SendMessage(m) })
+}
+
+func (b *Bridge) sendBy(userID string, send func(*engine.Conn) error) error {
 	err := ErrUserOffline
 	b.Reach(userID, func(c *engine.Conn) error {
-		sendErr := c.SendMessage(m)
+		sendErr := send(c)
 		switch {
 		case sendErr == nil:
 			err = nil
