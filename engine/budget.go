@@ -265,8 +265,9 @@ func (c *Conn) closeOverBudget(o offender) {
 	l.mu.Lock()
 	l.excess = append(l.excess, c)
 	l.mu.Unlock()
-	l.short.Store(true)
-	l.post(l.relieve)
+	if !l.short.Swap(true) {
+		l.post(l.relieve)
+	}
 }
 
 // relieve frees what gnet holds for connections over the budget. It runs on the loop, between two connections too where the loop
