@@ -231,22 +231,30 @@ func TestNobodyWaitsForASessionThatHasEndedForGood(t *testing.T) {
 	}
 }
 
+// pushToDeafAndWell pushes m, until cancel is called, to two sessions of ann's: on device 1 one that acknowledges nothing, on
+// device 2 one that has got it, and comes back when its network is reset.
+func pushToDeafAndWell(t *testing.T, m *push.Message, deaf, well *network) (srv *rollcalltest.Server, service *push.Service,
+	cancel context.CancelFunc, result <-chan push.Result) {
+	srv, service = newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
+	srv.Client(t, "ann", client.Config{Device: 1, DialContext: deaf.dial, ReconnectMax: -1})
+	got := make(chan *protocol.PushMessage, 10)
+	cfg := receiver(got)
+	cfg.Device, cfg.DialContext, cfg.ReconnectMin = 2, well.dial, -1
+	srv.Client(t, "ann", cfg)
+	ctx, cancel := context.WithCancel(t.Context())
+	results := make(chan push.Result, 1)
+	go func() { results <- service.Push(ctx, push.ToUsers("ann"), m) }()
+	receive(t, "the push", got)
+	return srv, service, cancel, results
+}
+
 // A session that was lost is not confirmed by another one of its user, which was asked itself, however often that
 // acknowledges.
 func TestASessionAcknowledgesForItselfAlone(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
-	var n network
-	srv.Client(t, "ann", client.Config{Device: 1, DialContext: n.dial, ReconnectMax: -1})
-	got := make(chan *protocol.PushMessage, 10)
-	cfg := receiver(got)
-	cfg.Device = 2
-	srv.Client(t, "ann", cfg)
+	var deaf, well network
 	m := confirmed("twice")
-	ctx, cancel := context.WithCancel(t.Context())
-	result := make(chan push.Result, 1)
-	go func() { result <- service.Push(ctx, push.ToUsers("ann"), m) }()
-	receive(t, "the push", got)
-	n.reset()
+	srv, service, cancel, result := pushToDeafAndWell(t, m, &deaf, &well)
+	deaf.reset()
 	rollcalltest.Eventually(t, func() bool { return len(srv.Users.Sessions("ann")) == 1 }, "the lost session is over")
 	again := service.Push(t.Context(), push.ToUsers("ann"), m)
 	if again.Confirmed() != 1 || again.Sessions() != 1 {
@@ -260,18 +268,9 @@ func TestASessionAcknowledgesForItselfAlone(t *testing.T) {
 
 // Nor is it by a client that has acknowledged, was lost as well, is back, and acknowledges the message once more.
 func TestAClientThatIsBackAcknowledgesForItselfAlone(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
 	var deaf, well network
-	srv.Client(t, "ann", client.Config{Device: 1, DialContext: deaf.dial, ReconnectMax: -1})
-	got := make(chan *protocol.PushMessage, 10)
-	cfg := receiver(got)
-	cfg.Device, cfg.DialContext, cfg.ReconnectMin = 2, well.dial, -1
-	srv.Client(t, "ann", cfg)
 	m := confirmed("twice")
-	ctx, cancel := context.WithCancel(t.Context())
-	result := make(chan push.Result, 1)
-	go func() { result <- service.Push(ctx, push.ToUsers("ann"), m) }()
-	receive(t, "the push", got)
+	srv, service, cancel, result := pushToDeafAndWell(t, m, &deaf, &well)
 	if r := service.Push(t.Context(), push.ToSessions(usermgr.Filter{Devices: []uint16{2}}), confirmed("and this")); r.Confirmed() != 1 {
 		t.Fatalf("the acknowledgement of what came later is missing: %+v", r)
 	}
