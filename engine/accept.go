@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -128,27 +127,8 @@ func (e *Engine) accept(at *entrance, limit int) {
 		}
 		pause = 0
 		e.accepted.Add(1)
-		lighten(nc, &local)
-		e.arrive(at, nc, limit)
+		e.arrive(at, nc, &local, limit)
 	}
-}
-
-// lighten makes the addresses that gnet keeps smaller, by 47 bytes for a connection: what the kernel said hangs on each. net
-// forbids to change them since it shares them among all who ask, but nobody has asked yet. local is the last local IP.
-func lighten(nc net.Conn, local *net.IP) {
-	to, ok := nc.LocalAddr().(*net.TCPAddr)
-	from, okToo := nc.RemoteAddr().(*net.TCPAddr)
-	if !ok || !okToo {
-		return
-	}
-	if !to.IP.Equal(*local) {
-		*local = slices.Clone(to.IP)
-	}
-	to.IP = *local
-	if ip := from.IP.To4(); ip != nil {
-		from.IP = ip
-	}
-	from.IP = slices.Clone(from.IP)
 }
 
 // remoteText is the peer's address as text: what String returns, in one allocation instead of three.
@@ -160,10 +140,11 @@ func remoteText(nc net.Conn) string {
 }
 
 // arrive takes a connection on: its places, then its turn by AcceptRate, then its handshake, if it has one, which is not
-// the acceptor's business.
-func (e *Engine) arrive(at *entrance, nc net.Conn, limit int) {
+// the acceptor's business. local is the acceptor's, for shrinkAddrs.
+func (e *Engine) arrive(at *entrance, nc net.Conn, local *net.IP, limit int) {
 	a := &arrival{engine: e, at: at, nc: nc, remote: remoteText(nc),
 		Incoming: Incoming{Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr()), Listener: at.index}}
+	shrinkAddrs(nc, local)
 	if at.proxies != nil {
 		a.Proxy = a.Remote
 		if !contains(at.proxies, a.Proxy.Addr()) {

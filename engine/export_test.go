@@ -1,5 +1,7 @@
 package engine
 
+import "net"
+
 // Places returns how many origins and subnets the engine counts connections of, for tests that want all places to have
 // been given back.
 func (e *Engine) Places() (origins, subnets int) {
@@ -14,4 +16,9 @@ func (c *Conn) Held() int {
 		return 0
 	}
 	return c.gc.OutboundBuffered()
+}
+
+// WrapListener replaces the engine's first listener, which must be open.
+func (e *Engine) WrapListener(wrap func(net.Listener) net.Listener) {
+	e.listeners[0] = wrap(e.listeners[0])
 }
