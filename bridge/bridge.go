@@ -20,8 +20,8 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// ErrUserOffline is returned by Send for a user who has no session on this bridge's engine.
-var ErrUserOffline = errors.New("rollcall: the user is offline")
+// ErrUserOffline is returned by Send for a user who has no session on this bridge's engine. It is a protocol.UserOffline.
+var ErrUserOffline = protocol.Errorf(protocol.UserOffline, "the user is offline")
 
 // Identity is what an authenticator has found out.
 type Identity struct {

@@ -31,7 +31,7 @@ func Example() {
 	})
 	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
 		if err := b.Send(m.DestUserID, m.Type, m.Body); err != nil {
-			_ = c.ReplyError(m, protocol.UserOffline, err.Error())
+			_ = c.ReplyError(m, err)
 		}
 	})
 

@@ -148,7 +148,7 @@ func TestFrozenEventHandlerHoldsItsUserAlone(t *testing.T) {
 	})
 	s.engine.Handle(talk, func(c *engine.Conn, m *protocol.Message) {
 		if err := s.bridge.Send(m.DestUserID, push, m.Body); err != nil {
-			_ = c.ReplyError(m, protocol.UserOffline, err.Error())
+			_ = c.ReplyError(m, err)
 		}
 	})
 	s.start()

@@ -16,8 +16,7 @@ import (
 type Relay struct {
 	// Allow, when set, is asked about each message before it is passed on, from the connection from. It may change m, its
 	// DestUserID too (a client takes an answer only from the user whom it asked, or from the server). An error refuses the
-	// message: a sender who gave an ID is told the code and the text of a *protocol.CloseError, or else Refused and the
-	// error's text.
+	// message: a sender who gave an ID is told as by Conn.ReplyError; where the error has no code, Refused and its text.
 	Allow func(from *engine.Conn, m *protocol.Message) error
 	// Undelivered, when set, is told of each message whose destination has no session. m is valid until it returns.
 	Undelivered func(from *engine.Conn, m *protocol.Message)
@@ -52,27 +51,25 @@ func (b *Bridge) pass(from *engine.Conn, m, out *protocol.Message) {
 	if b.cfg.Relay.Undelivered != nil {
 		b.cfg.Relay.Undelivered(from, out)
 	}
-	_ = from.ReplyError(m, protocol.UserOffline, out.DestUserID+" is offline")
+	_ = from.ReplyError(m, protocol.Errorf(protocol.UserOffline, "%s is offline", out.DestUserID))
 }
 
 func (b *Bridge) refuseRelay(from *engine.Conn, m *protocol.Message, err error) {
-	var ce *protocol.CloseError
-	if errors.As(err, &ce) {
-		_ = from.ReplyError(m, ce.Code, ce.Text)
-		return
+	if ce := (*protocol.CloseError)(nil); !errors.As(err, &ce) {
+		err = protocol.Errorf(protocol.Refused, "%v", err)
 	}
-	_ = from.ReplyError(m, protocol.Refused, err.Error())
+	_ = from.ReplyError(m, err)
 }
 
 // whoIsOnline answers the client's question.
 func (b *Bridge) whoIsOnline(c *engine.Conn, m *protocol.Message) {
 	about, err := protocol.ParseIDList(m.Body)
 	if err != nil {
-		_ = c.ReplyError(m, protocol.Refused, err.Error())
+		_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "%v", err))
 		return
 	}
 	if b.cfg.MayAskWhoIsOnline == nil || !b.cfg.MayAskWhoIsOnline(m.UserID, about) {
-		_ = c.ReplyError(m, protocol.Refused, "this server does not tell you who is online")
+		_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "this server does not tell you who is online"))
 		return
 	}
 	online := about[:0]
@@ -83,7 +80,7 @@ func (b *Bridge) whoIsOnline(c *engine.Conn, m *protocol.Message) {
 	}
 	body, err := protocol.AppendIDList(nil, online)
 	if err != nil {
-		_ = c.ReplyError(m, protocol.HandlerFailed, err.Error())
+		_ = c.ReplyError(m, err)
 		return
 	}
 	_ = c.Reply(m, body)

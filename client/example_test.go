@@ -23,7 +23,7 @@ func relay() (addr string, stop func()) {
 	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
 		err := b.SendMessage(m.DestUserID, &protocol.Message{Type: m.Type, UserID: m.UserID, Body: m.Body})
 		if err != nil {
-			_ = c.ReplyError(m, protocol.UserOffline, m.DestUserID+" is offline")
+			_ = c.ReplyError(m, err)
 			return
 		}
 		_ = c.Reply(m, []byte("sent"))
@@ -77,5 +77,5 @@ func Example() {
 	// Output:
 	// sent
 	// alice: are you there?
-	// rollcall: UserOffline: carol is offline
+	// rollcall: UserOffline: the user is offline
 }

@@ -35,7 +35,9 @@ func TestARequestOfTheServersIsAnswered(t *testing.T) {
 	n := sockets(t)
 	_, p := n.dial(client.Config{Handle: map[uint16]client.Handler{
 		1: func(c *client.Client, m *protocol.Message) { _ = c.Reply(m, append(m.Body, '!')) },
-		2: func(c *client.Client, m *protocol.Message) { _ = c.ReplyError(m, protocol.Refused, "never") },
+		2: func(c *client.Client, m *protocol.Message) {
+			_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "never"))
+		},
 	}}, nil)
 	p.write(protocol.Message{Type: 1, ID: 7, Body: []byte("x")})
 	if m := p.read(); m.Type != 1 || m.ID != 7 || m.Flags != protocol.FlagReply || string(m.Body) != "x!" || m.DestUserID != "" {

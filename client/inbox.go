@@ -191,7 +191,7 @@ func (c *Client) call(it item) {
 		return
 	}
 	if it.message.UserID == "" { // another user's request is not for this client's library to refuse
-		_ = c.ReplyError(it.message, protocol.NoHandler, "the client has no handler for this message type")
+		_ = c.ReplyError(it.message, protocol.Errorf(protocol.NoHandler, "the client has no handler for this message type"))
 	}
 }
 

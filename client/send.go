@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -40,15 +41,23 @@ func (c *Client) Reply(m *protocol.Message, body []byte) error {
 	return c.SendMessage(&protocol.Message{Type: m.Type, Flags: protocol.FlagReply, ID: m.ID, DestUserID: m.UserID, Body: body})
 }
 
-// ReplyError tells the sender of m that what it asked for failed, with a code, 5xxx or one of the application's, and a
-// text for people. Where m's ID is 0 nobody could tell what the error belongs to, and none is sent. Errors are Send's.
-func (c *Client) ReplyError(m *protocol.Message, code protocol.CloseCode, text string) error {
+// ReplyError tells the sender of m that what it asked for failed. A code from 3000 on in why (a protocol.CloseCode, or a
+// *protocol.CloseError, with its text and Info) is what the sender gets; for any other error it gets HandlerFailed without a
+// text. Where m's ID is 0 the sender could not tell what the error belongs to, and none is sent. Errors are Send's.
+func (c *Client) ReplyError(m *protocol.Message, why error) error {
 	if m.ID == 0 {
 		return nil
 	}
+	var ce *protocol.CloseError
+	if !errors.As(why, &ce) || ce == nil || ce.Code < leastAnswer {
+		ce = &protocol.CloseError{Code: protocol.HandlerFailed}
+	}
 	return c.SendMessage(&protocol.Message{Type: m.Type, Flags: protocol.FlagReply | protocol.FlagError, ID: m.ID,
-		DestUserID: m.UserID, Body: protocol.AppendClose(nil, &protocol.CloseError{Code: code, Text: text})})
+		DestUserID: m.UserID, Body: protocol.AppendClose(nil, ce)})
 }
+
+// leastAnswer is the lowest code that may answer a request: those below are about connections.
+const leastAnswer protocol.CloseCode = 3000
 
 // Request sends a message to the server and waits for its reply, which is the caller's to keep. Any number of requests
 // may wait at a time; replies may come in any order.

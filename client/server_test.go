@@ -128,7 +128,9 @@ func TestAClientWhoseTokenHasExpiredStaysOut(t *testing.T) {
 func TestRequestsAndRepliesBothWays(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
 		s.Engine.Handle(1, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, append([]byte("re: "), m.Body...)) })
-		s.Engine.Handle(2, func(c *engine.Conn, m *protocol.Message) { _ = c.ReplyError(m, protocol.Refused, "no") })
+		s.Engine.Handle(2, func(c *engine.Conn, m *protocol.Message) {
+			_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "no"))
+		})
 	}})
 	c := srv.Client(t, "alice", client.Config{Handle: map[uint16]client.Handler{
 		1: func(c *client.Client, m *protocol.Message) { _ = c.Reply(m, append([]byte("client: "), m.Body...)) },

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"go.uber.org/zap"
-
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -113,39 +111,30 @@ type Format struct {
 // JSON is the Format of encoding/json.
 var JSON = Format{Marshal: json.Marshal, Unmarshal: json.Unmarshal}
 
-// Typed makes a handler of a function from a request to a response; m says who asks, and its body is req. A body that is
-// no Req is answered HandlerFailed. An error that is a *protocol.CloseError is answered with its code and text; of any other
-// the client learns only that the handler failed. Config.Logger gets the rest at level info, which the default Logger leaves
-// out: it would be a line a message.
+// Typed makes a handler of a function from a request to a response; m says who asks, and its body is req. An empty body is a
+// zero Req, and f does not see it. A body that is no Req is answered HandlerFailed, with the reason. An error is answered as
+// by Conn.ReplyError.
 func Typed[Req, Resp any](f Format, h func(c *Conn, m *protocol.Message, req Req) (Resp, error)) Handler {
 	return func(c *Conn, m *protocol.Message) {
 		var req Req
-		if err := f.Unmarshal(m.Body, &req); err != nil {
-			_ = c.ReplyError(m, protocol.HandlerFailed, "the body is not what this message type needs: "+err.Error())
-			return
+		if len(m.Body) > 0 {
+			if err := f.Unmarshal(m.Body, &req); err != nil {
+				_ = c.ReplyError(m, protocol.Errorf(protocol.HandlerFailed, "the body is not what this message type needs: %v", err))
+				return
+			}
 		}
 		resp, err := h(c, m, req)
 		if err != nil {
-			c.failed(m, err)
+			_ = c.ReplyError(m, err)
 			return
 		}
 		body, err := f.Marshal(resp)
 		if err != nil {
-			c.failed(m, err)
+			_ = c.ReplyError(m, err)
 			return
 		}
 		if err := c.Reply(m, body); errors.Is(err, ErrTooLarge) && !c.counts(m) { // or else Reply has told it
-			c.failed(m, err)
+			_ = c.ReplyError(m, err)
 		}
 	}
-}
-
-func (c *Conn) failed(m *protocol.Message, err error) {
-	var ce *protocol.CloseError
-	if errors.As(err, &ce) {
-		_ = c.ReplyError(m, ce.Code, ce.Text)
-		return
-	}
-	c.engine.log.Info("a handler failed", zapConn(c), zap.Uint16("type", m.Type), zapError(err))
-	_ = c.ReplyError(m, protocol.HandlerFailed, "the handler failed")
 }

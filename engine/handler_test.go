@@ -144,8 +144,9 @@ func TestTyped(t *testing.T) {
 	}
 	send(1, `{"A":"two"}`)
 	p.wantError(1, protocol.HandlerFailed)
-	send(1, ``)
-	p.wantError(1, protocol.HandlerFailed)
+	if got := string(p.ask(1, 1, ``).Body); got != `{"Total":0}` {
+		t.Errorf("an empty body is answered %s, want what a zero request is", got)
+	}
 	send(2, `{}`)
 	if ce := p.wantError(2, protocol.HandlerFailed); strings.Contains(ce.Text, "hunter2") {
 		t.Errorf("the client was told %q", ce.Text)
@@ -160,6 +161,34 @@ func TestTyped(t *testing.T) {
 	send(4, `{}`)
 	p.wantError(4, protocol.HandlerFailed)
 	p.ask(1, 5, `{}`) // the connection is as before
+}
+
+// A client is told codes from 3000 on, with their texts, and of any other error no more than that there was one.
+func TestReplyErrorTellsTheClientWhatIsForIt(t *testing.T) {
+	for name, tc := range map[string]struct {
+		why  error
+		want protocol.CloseError
+	}{
+		"a code":                       {protocol.UserOffline, protocol.CloseError{Code: protocol.UserOffline}},
+		"a code and a text":            {protocol.Errorf(protocol.Refused, "not %s", "today"), protocol.CloseError{Code: protocol.Refused, Text: "not today"}},
+		"within another error":         {fmt.Errorf("secret: %w", protocol.Errorf(4001, "go")), protocol.CloseError{Code: 4001, Text: "go"}},
+		"with what to act on":          {&protocol.CloseError{Code: 3000, Info: map[string]string{"retry-ms": "5"}}, protocol.CloseError{Code: 3000, Info: map[string]string{"retry-ms": "5"}}},
+		"a code about connections":     {protocol.Errorf(protocol.KickedOut, "secret"), protocol.CloseError{Code: protocol.HandlerFailed}},
+		"an error without a code":      {errors.New("secret"), protocol.CloseError{Code: protocol.HandlerFailed}},
+		"a nil error":                  {nil, protocol.CloseError{Code: protocol.HandlerFailed}},
+		"a code's pointer that is nil": {(*protocol.CloseError)(nil), protocol.CloseError{Code: protocol.HandlerFailed}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEngine(engine.Config{})
+			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.ReplyError(m, tc.why) })
+			r := serve(t, e)
+			p := dial(t, r.addr)
+			p.send(protocol.Message{Type: 1}, protocol.Message{Type: 1, ID: 7})
+			if got := p.wantError(7, tc.want.Code); got.Text != tc.want.Text || fmt.Sprint(got.Info) != fmt.Sprint(tc.want.Info) {
+				t.Errorf("the client is told %+v, want %+v", got, tc.want)
+			}
+		})
+	}
 }
 
 // A message is valid until its handler returns; a clone stays.

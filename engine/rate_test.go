@@ -60,7 +60,7 @@ func TestMaxRequestsRefusesOneTooMany(t *testing.T) {
 			conns := make(chan *engine.Conn, 10)
 			e.Handle(1, func(c *engine.Conn, m *protocol.Message) { waiting <- m.Clone(); conns <- c })
 			e.Handle(2, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
-			e.Handle(3, func(c *engine.Conn, m *protocol.Message) { _ = c.ReplyError(m, 7000, "no") })
+			e.Handle(3, func(c *engine.Conn, m *protocol.Message) { _ = c.ReplyError(m, protocol.Errorf(7000, "no")) })
 			e.Handle(4, func(*engine.Conn, *protocol.Message) {})
 			r := serve(t, e)
 			other, p := dial(t, r.addr), dial(t, r.addr)

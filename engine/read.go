@@ -289,7 +289,7 @@ func (c *Conn) handle(m *protocol.Message) {
 	}
 	if m.Type > protocol.Close || m.Type == protocol.Logon && (m.IsReply() || m.DestUserID != "") {
 		// The system's: never the application's, which might relay it. A Logon that nobody admits is a first message like any.
-		_ = c.ReplyError(m, protocol.NoHandler, "the server does not know this system message")
+		_ = c.ReplyError(m, protocol.Errorf(protocol.NoHandler, "the server does not know this system message"))
 		return
 	}
 	if c.engine.handlers.relays(m) {
@@ -300,7 +300,7 @@ func (c *Conn) handle(m *protocol.Message) {
 		h(c, m)
 		return
 	}
-	_ = c.ReplyError(m, protocol.NoHandler, "the server has no handler for this message type")
+	_ = c.ReplyError(m, protocol.Errorf(protocol.NoHandler, "the server has no handler for this message type"))
 }
 
 func (c *Conn) decodeFailed(err error) {

@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/panjf2000/gnet/v2"
+	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -173,15 +175,25 @@ func (l *loop) takeRoom(binary bool) {
 	}
 }
 
-// ReplyError tells the sender of m that what it asked for failed: the body is a code, 5xxx or one of the application's,
-// and a text. Where m's ID is 0 nobody could tell what the error belongs to, and none is sent; nor where m is a reply itself.
-func (c *Conn) ReplyError(m *protocol.Message, code protocol.CloseCode, text string) error {
+// ReplyError tells the sender of m that what it asked for failed. A code from 3000 on in why (a protocol.CloseCode, or a
+// *protocol.CloseError, with its text and Info) is what the sender gets. Any other error is not for clients to read: the sender
+// gets HandlerFailed without a text, and Config.Logger the error, at level info, which the default Logger leaves out. Where
+// m's ID is 0 the sender could not tell what the error belongs to, and none is sent; nor where m is a reply itself. The result
+// is Reply's.
+func (c *Conn) ReplyError(m *protocol.Message, why error) error {
+	var ce *protocol.CloseError
+	if !errors.As(why, &ce) || ce == nil || ce.Code < leastAnswer {
+		c.engine.log.Info("a handler failed", zapConn(c), zap.Uint16("type", m.Type), zapError(why))
+		ce = &protocol.CloseError{Code: protocol.HandlerFailed}
+	}
 	if m.ID == 0 || m.IsReply() {
 		return nil
 	}
-	body := protocol.AppendClose(nil, &protocol.CloseError{Code: code, Text: text})
-	return c.reply(m, protocol.FlagReply|protocol.FlagError, body)
+	return c.reply(m, protocol.FlagReply|protocol.FlagError, protocol.AppendClose(nil, ce))
 }
+
+// leastAnswer is the lowest code that may answer a request: those below are about connections.
+const leastAnswer protocol.CloseCode = 3000
 
 // sendReply sends an answer to m. When m is the message that the loop is delivering the caller stands on the loop, and the
 // answer joins the batch of the read at hand, without a lock; unless something is queued before it.

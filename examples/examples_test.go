@@ -191,7 +191,7 @@ func TestQuickstartTellsTheWholeStoryAndEnds(t *testing.T) {
 	rest := quickstart.stdout.String()
 	for _, line := range []string{
 		"alice is online, from 127.0.0.1:", "bob is online", `the server answers "is anybody there?"`,
-		"UserOffline: zoe is offline",
+		"UserOffline: the user is offline",
 		"alice logged on again from", "has left: PushedOut", "alice is online", "carol is online", "carol fell silent",
 		"has left: HeartbeatTimeout", "USER", "bob at", "has left: KickedOut", "nobody is online (0)",
 	} {

@@ -3,7 +3,8 @@ package protocol
 import "fmt"
 
 // CloseCode says why a connection or a session ended, or why a request failed. One set of codes serves the wire,
-// the events, the logs and errors.As (see [CloseError]).
+// the events, the logs and errors: a code is an error, and a [CloseError] is a code with a text, so that
+// errors.Is(err, protocol.UserOffline) finds either, and errors.As a *CloseError or a CloseCode in either.
 //
 // Codes go by thousand, unknown ones too: after 1xxx and 3xxx a client may reconnect, with backoff; after 2xxx and
 // 4xxx it must not; 5xxx belongs to one request and leaves the connection open. 3xxx and 4xxx are the application's.
@@ -81,6 +82,18 @@ func (c CloseCode) String() string {
 	return fmt.Sprintf("code %d", uint16(c))
 }
 
+// Error returns the code's name, as String does.
+func (c CloseCode) Error() string { return c.String() }
+
+// As lets errors.As find a *CloseError, without a text, where a bare code is the error.
+func (c CloseCode) As(target any) bool {
+	e, ok := target.(**CloseError)
+	if ok {
+		*e = &CloseError{Code: c}
+	}
+	return ok
+}
+
 // MayReconnect reports whether a client that was closed with c may connect again, with backoff.
 func (c CloseCode) MayReconnect() bool {
 	switch c / 1000 {
@@ -90,14 +103,27 @@ func (c CloseCode) MayReconnect() bool {
 	return false
 }
 
-// CloseError is a close code as an error: why a connection was closed, a logon refused or a request not served.
-// Find it in a chain with errors.As.
+// CloseError is a close code with a text: why a connection was closed, a logon refused or a request not served.
+// Errorf makes one. Find it in a chain with errors.As, or its code with errors.Is.
 type CloseError struct {
 	Code CloseCode
 	Text string // for people; may be empty
 	// Info holds what a program may act on; nil for none. Known keys: "retry-ms", how long to wait before
 	// reconnecting, and "address", where to connect instead.
 	Info map[string]string
+}
+
+// Errorf returns a *CloseError with the code and a text for people, which goes to the client.
+func Errorf(code CloseCode, format string, args ...any) error {
+	return &CloseError{Code: code, Text: fmt.Sprintf(format, args...)}
+}
+
+// Unwrap returns the code.
+func (e *CloseError) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Code
 }
 
 // Error returns the code's name and the text.

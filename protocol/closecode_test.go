@@ -53,6 +53,27 @@ func TestCloseCodeNames(t *testing.T) {
 	}
 }
 
+// A close code is found in an error by errors.Is and errors.As, with a text or bare.
+func TestACloseCodeIsAnError(t *testing.T) {
+	for _, err := range []error{Refused, Errorf(Refused, "not %s", "today"), fmt.Errorf("wrapped: %w", Errorf(Refused, "no")),
+		fmt.Errorf("wrapped: %w", Refused)} {
+		var code CloseCode
+		if !errors.Is(err, Refused) || errors.Is(err, UserOffline) || !errors.As(err, &code) || code != Refused || codeOf(err) != Refused {
+			t.Errorf("%v: not found to be Refused alone", err)
+		}
+	}
+	var none *CloseError
+	if errors.Is(none, Refused) {
+		t.Error("a nil *CloseError is found to be Refused")
+	}
+	if got := Errorf(Refused, "not %s", "today").Error(); got != "rollcall: Refused: not today" {
+		t.Errorf("the error's text is %q", got)
+	}
+	if got := fmt.Sprint(Refused, CloseCode(4001)); got != "Refused code 4001" {
+		t.Errorf("printed, codes are %q", got)
+	}
+}
+
 func TestCloseErrorText(t *testing.T) {
 	for _, c := range []struct {
 		err  CloseError

@@ -52,5 +52,5 @@ func Example() {
 	// Output:
 	// alice reads: lunch is ready
 	// alice has confirmed: 1 error: <nil>
-	// bob has confirmed: 0 error: rollcall: the user is offline
+	// bob has confirmed: 0 error: rollcall: UserOffline: the user is offline
 }

@@ -60,11 +60,11 @@ func server(ctx context.Context, args []string) error {
 	srv.Handle(kick, func(c *engine.Conn, m *protocol.Message) {
 		var req kickRequest
 		if err := engine.JSON.Unmarshal(m.Body, &req); err != nil {
-			_ = c.ReplyError(m, protocol.Refused, err.Error())
+			_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "%v", err))
 			return
 		}
 		if req.User == m.UserID {
-			_ = c.ReplyError(m, protocol.Refused, "type /quit to leave")
+			_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "type /quit to leave"))
 			return
 		}
 		m = m.Clone() // it outlives the handler, in which two who kick each other would wait for each other
@@ -100,7 +100,7 @@ func throwOut(ctx context.Context, pushes *push.Service, c *engine.Conn, m *prot
 		body, err = engine.JSON.Marshal(reply)
 	}
 	if err != nil {
-		_ = c.ReplyError(m, protocol.Refused, err.Error())
+		_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "%v", err))
 		return
 	}
 	_ = c.Reply(m, body)

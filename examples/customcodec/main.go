@@ -90,7 +90,7 @@ func main() {
 	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
 		relayed := &protocol.Message{Type: chat, UserID: m.UserID, Body: m.Body}
 		if err := b.SendMessage(m.DestUserID, relayed); err != nil {
-			_ = c.ReplyError(m, protocol.UserOffline, m.DestUserID+" is not here")
+			_ = c.ReplyError(m, protocol.Errorf(protocol.UserOffline, "%s is not here", m.DestUserID))
 			return
 		}
 		_ = c.Reply(m, []byte("sent"))

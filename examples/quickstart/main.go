@@ -40,7 +40,7 @@ func main() {
 	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
 		passedOn := &protocol.Message{Type: chat, UserID: m.UserID, Body: m.Body}
 		if err := b.SendMessage(m.DestUserID, passedOn); err != nil {
-			_ = c.ReplyError(m, protocol.UserOffline, m.DestUserID+" is offline")
+			_ = c.ReplyError(m, err) // the sender is told: UserOffline
 			return
 		}
 		_ = c.Reply(m, []byte("delivered"))
