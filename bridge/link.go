@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -32,7 +33,7 @@ type link struct {
 // timer keeps watch.
 type logon struct {
 	context.Context
-	deadline int64 // Unix nanoseconds
+	deadline int64 // see clock.Nanoseconds
 	conn     *engine.Conn
 
 	turn, authTurn *turn // among the logons, and among those that are authenticated
@@ -140,7 +141,7 @@ func (l *link) logOn() {
 	defer b.underWay.Add(-1)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	p.Context, p.deadline = ctx, time.Now().Add(b.cfg.LogonDeadline).UnixNano()
+	p.Context, p.deadline = ctx, clock.Nanoseconds()+int64(b.cfg.LogonDeadline)
 	l.mu.Lock()
 	p.cancel = cancel
 	ended := l.ended
@@ -197,7 +198,7 @@ func (l *link) register(ctx context.Context, logon usermgr.Logon) (s usermgr.Ses
 }
 
 // Deadline implements context.Context.
-func (p *logon) Deadline() (time.Time, bool) { return time.Unix(0, p.deadline), true }
+func (p *logon) Deadline() (time.Time, bool) { return clock.Time(p.deadline), true }
 
 // Value implements context.Context: ConnFrom finds the connection in it.
 func (p *logon) Value(key any) any {

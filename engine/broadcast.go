@@ -54,11 +54,11 @@ func (e *Engine) BroadcastWith(to iter.Seq[*Conn], m *protocol.Message, o SendOp
 		output.flush()
 		outputs.Put(output)
 	}()
-	since, began := 0, e.clock.Load()
+	since, began := 0, e.clock.Coarse()
 	for c := range to {
-		if since++; since > flushEvery || began != e.clock.Load() {
+		if since++; since > flushEvery || began != e.clock.Coarse() {
 			output.flush()
-			since, began = 1, e.clock.Load()
+			since, began = 1, e.clock.Coarse()
 		}
 		f, bad := frameOf(&frames, c.codec, m)
 		if bad == nil && len(f.b) > e.cfg.OutboundLimit {

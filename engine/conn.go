@@ -62,7 +62,7 @@ type Conn struct {
 	remote string
 	box    *mailbox // with Workers
 	// The loop's own.
-	unfinishedSince int64         // by the engine's clock
+	unfinishedSince int64         // by the loop's clock
 	attended        bool          // stands in the loop's list of connections to look at
 	shut            bool          // the write side is shut down
 	forced          bool          // closed before the peer had taken everything

@@ -23,13 +23,13 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
+	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/internal/logging"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -313,7 +313,7 @@ type Engine struct {
 	loops     []*loop
 	pool      *workerPool
 	conns     connTable
-	clock     atomic.Int64 // Unix nanoseconds, to a quarter of a second
+	clock     clock.Clock // counts the time in which the process ran
 	listeners []net.Listener
 	accepting sync.WaitGroup
 	lingering chan struct{} // a token for each connection that is being told that it may not come in
@@ -358,7 +358,7 @@ func New(cfg Config) *Engine {
 	if cfg.AcceptRate > 0 {
 		e.pace = rate.NewLimiter(rate.Limit(cfg.AcceptRate), cfg.AcceptBurst)
 	}
-	e.clock.Store(time.Now().UnixNano())
+	e.clock.Init(watchInterval)
 	e.setLimits()
 	return e
 }

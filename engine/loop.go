@@ -9,6 +9,7 @@ import (
 	"github.com/panjf2000/gnet/v2"
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -21,6 +22,7 @@ type loop struct {
 	gnetLoop gnet.EventLoop
 	waker    net.Conn    // a byte written here makes the loop run its tasks
 	short    atomic.Bool // there is excess; here, where nobody else writes often: it is looked at after each connection
+	clock    clock.Clock // counts the time in which the loop looked at its connections
 
 	// The loop's own.
 	msg       protocol.Message // the message being delivered
@@ -46,6 +48,12 @@ type loop struct {
 	pinged, ponged atomic.Int64 // of the watchdog
 	published      published
 }
+
+// afterInput runs f on the loop, behind all that has come on its connections by now: what is known when f runs is what the
+// clients have said, not what the loop has come to. It takes two turns: the task that is first may run in a turn that began
+// before a connection's bytes came, and the second one cannot, since the system tells of sockets in the order in which
+// they had something.
+func (l *loop) afterInput(f func()) { l.post(func() { l.post(f) }) }
 
 // post runs f on the loop, soon; at once, here, when the loop has ended.
 func (l *loop) post(f func()) {
@@ -98,6 +106,7 @@ func (l *loop) run() {
 	l.mu.Unlock()
 	if ping := l.pinged.Load(); ping != l.ponged.Load() {
 		l.ponged.Store(ping)
+		l.clock.Tick()
 		l.publish()
 	}
 	for i, f := range tasks {

@@ -85,7 +85,7 @@ func (l *loop) beat(c *Conn, progress bool) {
 	if c.state.Load() != stateBound || !c.userBound {
 		return
 	}
-	now := l.engine.clock.Load()
+	now := l.clock.Coarse()
 	switch {
 	case c.gone || c.gc.InboundBuffered() == 0:
 		if c.unfinished { // a store where nothing changes would cost more than the look

@@ -95,6 +95,7 @@ func (e *Engine) serve(ctx context.Context) (StopReport, error) {
 	if e.cfg.Workers > 0 {
 		e.pool = newWorkerPool(e.cfg.Workers)
 	}
+	e.clock.Start()
 	watchdog := make(chan struct{})
 	watchdogEnded := make(chan struct{})
 	go func() {
@@ -150,6 +151,7 @@ func (e *Engine) startLoops() error {
 			return fmt.Errorf("rollcall: no socket pair to wake an event loop with: %w", err)
 		}
 		l := &loop{engine: e, waker: ours}
+		l.clock.Init(watchInterval)
 		e.loops = append(e.loops, l)
 		// gnet chooses the loop with the fewest connections: each gets one.
 		gc, err := client.EnrollContext(theirs, l)
@@ -174,10 +176,11 @@ func (e *Engine) loopOf(gc gnet.Conn) *loop {
 	panic("rollcall: a connection on an event loop that does not exist")
 }
 
-// watchInterval is how often the watchdog looks at the loops, and how exact the engine's clock is.
+// watchInterval is how often the watchdog looks at the loops, and how exact the engine's clocks are when they are read in the
+// message path. What takes longer than two intervals is a gap: see package clock.
 const watchInterval = 250 * time.Millisecond
 
-// watch keeps the engine's clock, and says when an event loop is stuck.
+// watch keeps the engine's clock, has the loops keep theirs, and says when one is stuck.
 func (e *Engine) watch(quit <-chan struct{}) {
 	t := time.NewTicker(watchInterval)
 	defer t.Stop()
@@ -188,7 +191,7 @@ func (e *Engine) watch(quit <-chan struct{}) {
 		case <-quit:
 			return
 		case now := <-t.C:
-			e.clock.Store(now.UnixNano())
+			e.clock.Tick()
 			e.gate.sweep()
 			for i, l := range e.loops {
 				if l.ponged.Load() == l.pinged.Load() {

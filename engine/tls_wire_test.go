@@ -137,7 +137,7 @@ func TestARecordThatNeverEndsIsNoSignOfLifeForEver(t *testing.T) {
 	if beats.n != 2 {
 		t.Fatalf("%d signs of life, want 2", beats.n)
 	}
-	e.clock.Add(int64(e.cfg.UnfinishedTimeout) + 1)
+	c.loop.clock.Advance(e.cfg.UnfinishedTimeout + 1)
 	feed(2)
 	if beats.n != 2 {
 		t.Error("it is a sign of life after UnfinishedTimeout too")

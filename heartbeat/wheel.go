@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/rollcall-go/rollcall/internal/clock"
 )
 
 const (
@@ -52,7 +54,7 @@ type Wheel struct {
 	mu    sync.Mutex // guards what follows and the links of every watch; never held while silent runs
 	hand  int64      // the slot that is being emptied; those before it are empty
 	slots [slotCount]watch
-	late  bool // the last tick came late; the goroutine's own, needs no lock
+	steps clock.Steps // the goroutine's own, needs no lock
 }
 
 var _ Checker = (*Wheel)(nil)
@@ -82,6 +84,7 @@ func newWheel(interval, timeout time.Duration) *Wheel {
 	w := &Wheel{
 		timeout: timeout,
 		tick:    tick,
+		steps:   clock.Steps{Tick: tick},
 		limit:   min(timeout, maxDuration) + 2*tick,
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),
@@ -140,13 +143,7 @@ func (w *Wheel) run() {
 
 // advance moves the clock on for a tick that came elapsed after the one before, by two ticks at most.
 func (w *Wheel) advance(elapsed time.Duration) {
-	step := min(elapsed, 2*w.tick)
-	late := elapsed > step
-	if late && !w.late {
-		step = 0 // the process was stopped; if it is merely busy the next tick is late too
-	}
-	w.late = late
-	w.clock.Store(w.clock.Load() + int64(step))
+	w.clock.Store(w.clock.Load() + int64(w.steps.Next(elapsed)))
 }
 
 // report calls silent for everybody who has been silent for too long. due is its buffer.

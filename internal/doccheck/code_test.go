@@ -18,10 +18,10 @@ const module = "github.com/rollcall-go/rollcall/"
 // mayImport says which packages of the module a public package may import. A package's tests may import anything.
 var mayImport = map[string][]string{
 	"protocol":     {},
-	"heartbeat":    {},
-	"usermgr":      {"heartbeat", "protocol", "internal/codes", "internal/logging", "internal/table"},
-	"engine":       {"protocol", "internal/codes", "internal/logging", "internal/table"},
-	"bridge":       {"protocol", "usermgr", "engine", "heartbeat", "internal/codes", "internal/logging"},
+	"heartbeat":    {"internal/clock"},
+	"usermgr":      {"heartbeat", "protocol", "internal/clock", "internal/codes", "internal/logging", "internal/table"},
+	"engine":       {"protocol", "internal/clock", "internal/codes", "internal/logging", "internal/table"},
+	"bridge":       {"protocol", "usermgr", "engine", "heartbeat", "internal/clock", "internal/codes", "internal/logging"},
 	"push":         {"protocol", "usermgr", "engine", "bridge"},
 	"client":       {"protocol"},
 	"metrics":      {"protocol", "usermgr", "engine", "bridge", "metrics"},

@@ -1,0 +1,68 @@
+package clock
+
+import (
+	"math"
+	"sync"
+	"time"
+)
+
+// Timer calls a function once when so much time of a Clock has passed.
+type Timer struct {
+	clock    *Clock
+	deadline int64 // by the clock
+	f        func()
+
+	mu    sync.Mutex // a leaf; not held while f runs
+	timer *time.Timer
+	over  bool // f was called, or Stop
+}
+
+// AfterFunc calls f on a goroutine of its own when d has passed by the clock. A gap moves the call by its length, and for
+// two ticks after a gap nothing is called: what has come in it is looked at first.
+func (c *Clock) AfterFunc(d time.Duration, f func()) *Timer {
+	t := &Timer{clock: c, f: f, deadline: math.MaxInt64}
+	if now := c.Now(); int64(d) < math.MaxInt64-now {
+		t.deadline = now + int64(d)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.timer = time.AfterFunc(d, t.fire)
+	return t
+}
+
+// Stop prevents the call, and reports whether it was in time.
+func (t *Timer) Stop() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	inTime := !t.over
+	t.over = true
+	t.timer.Stop()
+	return inTime
+}
+
+func (t *Timer) fire() {
+	t.mu.Lock()
+	if t.over {
+		t.mu.Unlock()
+		return
+	}
+	if rest := t.rest(); rest > 0 {
+		t.timer.Reset(rest)
+		t.mu.Unlock()
+		return
+	}
+	t.over = true
+	t.mu.Unlock()
+	t.f()
+}
+
+// rest returns when to look again; 0 means that the time is up.
+func (t *Timer) rest() time.Duration {
+	if rest := t.deadline - t.clock.Now(); rest > 0 {
+		return time.Duration(rest)
+	}
+	if !t.clock.mayEnd() {
+		return t.clock.steps.Tick / 2
+	}
+	return 0
+}
