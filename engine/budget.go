@@ -117,7 +117,7 @@ func (c *Conn) noteInbound() {
 	}
 	var now uint32
 	if !c.gone {
-		now = uint32(c.gc.InboundBuffered())
+		now = uint32(c.buffered())
 	}
 	if was := c.inbound.Load(); now != was {
 		c.inbound.Store(now)
@@ -289,10 +289,10 @@ func (c *Conn) free() {
 	if c.gone {
 		return
 	}
-	if c.gc.InboundBuffered() > 0 {
-		_, _ = c.gc.Discard(-1)
+	if c.buffered() > 0 {
+		c.discard(-1)
 	}
-	if c.gc.OutboundBuffered() > 0 { // the notice would never be read, and gnet keeps what it holds until the end
+	if c.held() > 0 { // the notice would never be read, and gnet keeps what it holds until the end
 		c.closeNow()
 	}
 }

@@ -6,17 +6,15 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/panjf2000/gnet/v2"
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// opened is called on the loop when gnet has the connection.
-func (c *Conn) opened(gc gnet.Conn) {
+// opened is called on the loop that has the connection's socket.
+func (c *Conn) opened(l *loop) {
 	e := c.engine
-	c.gc = gc
-	c.loop = e.loopOf(gc)
+	c.loop = l
 	if e.pool != nil {
 		c.box = &mailbox{pool: e.pool}
 	}
@@ -30,6 +28,15 @@ func (c *Conn) opened(gc gnet.Conn) {
 	})
 	c.mu.Unlock()
 	e.conns.add(c)
+	if s := c.stream(); s != nil { // its handshake may have read more than its own
+		l.post(func() {
+			c.guard(func() {
+				if s.arrived() {
+					_ = c.sock().close(false)
+				}
+			})
+		})
+	}
 	select {
 	case <-e.stopping:
 		c.CloseWith(e.farewell(rand.Float64()))
@@ -149,10 +156,10 @@ func (c *Conn) drain() {
 	if c.gone {
 		return
 	}
-	if c.gc.OutboundBuffered() > 0 { // the loop's look after it goes on when the peer has taken all
+	if c.held() > 0 { // the loop's look after it goes on when the peer has taken all
 		return
 	}
-	if s := c.secure(); s != nil && !s.finish() {
+	if s := c.stream(); s != nil && !s.finish() {
 		return
 	}
 	c.shutWrite()
@@ -161,11 +168,11 @@ func (c *Conn) drain() {
 // shutWrite ends our side. What the peer still sends is read and thrown away until it ends its side too: a socket that
 // is closed with unread bytes is reset, and the notice lost.
 func (c *Conn) shutWrite() {
-	if c.shut || c.gone {
+	if c.is(isShut) || c.gone {
 		return
 	}
-	c.shut = true
-	if err := shutdownWrite(c.gc.Fd()); err != nil {
+	c.flags |= isShut
+	if err := c.sock().shutdown(); err != nil {
 		c.setOutcome(ClosedByPeer)
 		c.closeNow()
 		return
@@ -196,7 +203,7 @@ func (c *Conn) linger() {
 }
 
 func (c *Conn) lingered() {
-	if !c.gone && unacknowledged(c.gc.Fd()) > 0 {
+	if !c.gone && c.sock().unacknowledged() > 0 {
 		c.linger()
 		return
 	}
@@ -208,18 +215,17 @@ func (c *Conn) closeNow() {
 	if c.gone {
 		return
 	}
-	unsent := c.gc.OutboundBuffered() > 0 || !c.shut
-	c.forced = unsent || unacknowledged(c.gc.Fd()) > 0
-	if unsent {
-		_ = c.gc.SetLinger(0) // the peer did not take it in time: the kernel need not keep it either
+	unsent := c.held() > 0 || !c.is(isShut)
+	if unsent || c.sock().unacknowledged() > 0 {
+		c.flags |= isForced
 	}
-	if err := c.gc.EventLoop().Close(c.socket()); err != nil {
+	if err := c.sock().close(unsent); err != nil { // what the peer did not take in time the kernel need not keep either
 		c.engine.log.Debug("closing a connection", zapConn(c), zapError(err))
 	}
 }
 
-// onClose is called by gnet, on the loop, when the connection is over, perhaps in the middle of a write. The descriptor
-// is closed when it returns.
+// onClose is called on the loop when the socket is over, perhaps in the middle of a write. The descriptor is closed when it
+// returns.
 func (c *Conn) onClose(err error) {
 	if c.gone {
 		return
@@ -249,9 +255,9 @@ func (c *Conn) onClose(err error) {
 			o.compact()
 			c.guard(func() { c.countSent(o) }) // nobody else recovers here
 			lost = tally{}
-			_, _ = c.gc.Write(o.b) // gnet sends what the socket takes
+			_ = c.transmit(o.b, false) // gnet sends what the socket takes
 		}
-		if s := c.secure(); s != nil {
+		if s := c.stream(); s != nil {
 			s.finish()
 		}
 	}
@@ -268,22 +274,22 @@ func (c *Conn) onClose(err error) {
 	}
 	c.abandon()
 	if c.loop.current == c { // inside a handler's write: its end comes when the handlers have returned
-		c.endPending = true
-		c.endFirst = first
+		c.flags |= isEndPending
 		return
 	}
-	c.over(first)
+	c.over()
 }
 
 // endDelivered goes on where onClose had to wait for the dispatch at hand.
 func (c *Conn) endDelivered() {
-	c.endPending = false
-	c.over(c.endFirst)
+	c.flags &^= isEndPending
+	c.over()
 }
 
-// over is the end of a connection that gnet has closed. With Workers, messages that the client sent before it ended its
+// over is the end of a connection whose socket is closed. With Workers, messages that the client sent before it ended its
 // side are still handled first.
-func (c *Conn) over(first bool) {
+func (c *Conn) over() {
+	first := c.state.Load() == stateEnded // the peer ended it, not we
 	if c.box != nil {
 		c.box.end(c, first)
 		return
@@ -301,7 +307,7 @@ func (c *Conn) endCode(err error) protocol.CloseCode {
 		return protocol.ServerStopping
 	case !errors.Is(err, io.EOF):
 		return protocol.NetworkError
-	case c.state.Load() != stateVerifying && c.loop.current != c && c.gc.InboundBuffered() > 0:
+	case c.state.Load() != stateVerifying && c.loop.current != c && c.buffered() > 0:
 		return protocol.NetworkError // within a frame
 	}
 	return protocol.ClientClosed

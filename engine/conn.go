@@ -6,8 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/panjf2000/gnet/v2"
-
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -32,43 +30,52 @@ type Conn struct {
 	engine     *Engine
 	codec      protocol.Codec
 	mu         sync.Mutex
-	out        *outBuf       // what waits to be handed to gnet
+	out        *outBuf       // what waits to be written
 	state      atomic.Uint32 // changed under mu
-	queued     atomic.Bool   // out is not empty, or gnet holds bytes that the peer has not taken; changed under mu
+	queued     atomic.Bool   // out is not empty, or the network has not taken all; changed under mu
 	quiet      atomic.Bool   // no message handler starts any more
-	unsent     uint32        // bytes that gnet holds
+	unsent     uint32        // bytes that the network has not taken
+	need       uint32        // bytes that must be buffered before the codec is asked again; the loop's own
 	marked     bool          // stands in the loop's list of connections with output
-	settled    bool          // no message handler runs any more, and none will
-	endTold    bool          // the binding knows of the end
-	letIn      bool          // Admit was called: what comes first is in the queue
-	code       protocol.CloseCode
-	outcome    Outcome
-	unfinished bool // a frame has begun to arrive, at unfinishedSince; the loop's own
+	gone       bool          // the socket is closed: its descriptor may be another's by now; the loop's own
+	userBound  bool          // bound by an Admission; the loop's own
+	unfinished bool          // a frame has begun to arrive, at unfinishedSince; the loop's own
 
 	loop    *loop   // set when the connection is opened, before anyone else can see it
 	binding Binding // set under mu; read under mu, or on the loop once the connection is bound
 	// The loop's own.
-	gc         gnet.Conn
-	userID     string
-	need       uint32 // bytes that must be buffered before the codec is asked again
-	strict     bool
-	gone       bool // gnet has closed the connection: its descriptor may be another's by now
-	userBound  bool // bound by an Admission
-	endPending bool // gnet closed the connection in the middle of a dispatch, whose end it waits for
+	tcp    gnetSocket
+	layers atomic.Pointer[layers] // nil for plain TCP on gnet, which is tcp; whether there is a stream never changes
+	userID string
 
-	timer  *time.Timer // the logon timeout, later the close timeout; nil in between; under mu
-	extra  *extra      // under mu
-	id     uint64
-	remote string
-	box    *mailbox // with Workers
+	timer   *time.Timer // the logon timeout, later the close timeout; nil in between; under mu
+	extra   *extra      // under mu
+	id      uint64
+	remote  string
+	box     *mailbox           // with Workers
+	inbound atomic.Uint32      // bytes that have come and nobody has taken; only with Config.MemoryBudget
+	code    protocol.CloseCode // under mu, as the next four
+	outcome Outcome
+	settled bool // no message handler runs any more, and none will
+	endTold bool // the binding knows of the end
+	letIn   bool // Admit was called: what comes first is in the queue
 	// The loop's own.
-	unfinishedSince int64         // by the loop's clock
-	attended        bool          // stands in the loop's list of connections to look at
-	shut            bool          // the write side is shut down
-	forced          bool          // closed before the peer had taken everything
-	endFirst        bool          // the peer ended the connection, not we
-	inbound         atomic.Uint32 // bytes that gnet has read and nobody has taken; only with Config.MemoryBudget
+	strict          bool
+	flags           connFlags
+	unfinishedSince uint32 // by the loop's clock, in milliseconds; it wraps around
 }
+
+// connFlags are yes or no about a connection, for its loop alone.
+type connFlags uint8
+
+const (
+	isAttended   connFlags = 1 << iota // stands in the loop's list of connections to look at
+	isShut                             // the write side is shut down
+	isForced                           // closed before the peer had taken everything
+	isEndPending                       // the socket was closed in the middle of a dispatch, whose end the connection waits for
+)
+
+func (c *Conn) is(f connFlags) bool { return c.flags&f != 0 }
 
 // extra is what few connections have, or none for long. It keeps an idle connection small.
 type extra struct {

@@ -83,7 +83,7 @@ func TestAQueueOfAllPoliciesIsWhatASimpleListWouldBe(t *testing.T) {
 		l.attender.Stop()
 		gc := &heldConn{}
 		bound := &memoryBinding{}
-		c := &Conn{engine: e, codec: protocol.Binary, gc: gc, loop: l, binding: bound, userBound: true}
+		c := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{gc}, loop: l, binding: bound, userBound: true}
 		c.state.Store(stateBound)
 		model := &modelled{limit: limit}
 		var want []int

@@ -25,7 +25,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/panjf2000/gnet/v2"
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
@@ -313,7 +312,7 @@ type Engine struct {
 	admission  Admission
 	handlers   handlerTable
 
-	client    *gnet.Client
+	client    gnetClient
 	loops     []*loop
 	pool      *workerPool
 	conns     connTable

@@ -19,7 +19,7 @@ func newArrival(t *testing.T, e *Engine) *arrival {
 // A connection that the server cannot take on is a refusal, and its place is given back.
 func TestAConnectionThatNoLoopTakesIsCounted(t *testing.T) {
 	e := New(Config{Logger: zap.NewNop()})
-	e.client = new(gnet.Client)
+	e.client = gnetClient{new(gnet.Client)}
 	newArrival(t, e).enroll()
 	if s := e.Stats(); s.RefusedBy != (Refusals{Failed: 1}) || s.Refused != 1 || s.Connections != 0 {
 		t.Errorf("Stats returned %+v", s)

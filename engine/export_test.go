@@ -15,7 +15,7 @@ func (c *Conn) Held() int {
 	if c.gone {
 		return 0
 	}
-	return c.gc.OutboundBuffered()
+	return c.held()
 }
 
 // WrapListener replaces the engine's first listener, which must be open.

@@ -47,7 +47,7 @@ type arrival struct {
 	nc     net.Conn
 	remote string    // what Conn.RemoteAddr will say
 	since  time.Time // when it began to wait for its turn
-	tls    *secureConn
+	tls    *tlsStream
 
 	mu     sync.Mutex
 	origin *origin
@@ -103,8 +103,7 @@ func (a *arrival) refuse(r refusal, why *protocol.CloseError) {
 	}
 }
 
-// enroll gives the connection to an event loop. gnet says that all went well also when it did not: what counts is whether
-// the connection was opened. Loops that have ended would never answer.
+// enroll gives the connection to an event loop.
 func (a *arrival) enroll() {
 	e := a.engine
 	select {
@@ -120,12 +119,10 @@ func (a *arrival) enroll() {
 	if a.origin != nil {
 		c.extra = &extra{origin: a.origin}
 	}
-	var context any = c
 	if a.tls != nil {
-		a.tls.conn, a.tls.wire.conn = c, c
-		context = a.tls
+		a.tls.join(c)
 	}
-	_, err := e.client.EnrollContext(a.nc, context)
+	err := e.client.enroll(a.nc, c)
 	if err != nil || c.loop == nil {
 		e.refused[refusedFailed].Add(1)
 		a.givePlacesBack(false)

@@ -66,7 +66,7 @@ func TestAWaitingMessageIsAnnouncedWithAllThatItTakes(t *testing.T) {
 func TestABusyEngineSeldomLooksAtItsBudget(t *testing.T) {
 	e := New(Config{MemoryBudget: 1 << 20})
 	l := &loop{engine: e, woken: true}
-	c := &Conn{engine: e, codec: protocol.Binary, gc: &memoryConn{}, loop: l, binding: &memoryBinding{}, userBound: true}
+	c := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{&memoryConn{}}, loop: l, binding: &memoryBinding{}, userBound: true}
 	c.state.Store(stateBound)
 	before := e.budget.looks.Load()
 	for range 10_000 {

@@ -12,12 +12,12 @@ func TestALookAtAConnectionSendsNothingBeforeItIsLetIn(t *testing.T) {
 	e := New(Config{})
 	l := &loop{engine: e, woken: true}
 	gc := &recordingConn{}
-	c := &Conn{engine: e, codec: protocol.Binary, gc: gc, loop: l, binding: &memoryBinding{}}
+	c := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{gc}, loop: l, binding: &memoryBinding{}}
 	c.state.Store(stateVerifying)
 	if err := c.Send(1, []byte("hello")); err != nil {
 		t.Fatal(err)
 	}
-	c.attended, l.attention = true, []*Conn{c}
+	c.flags, l.attention = isAttended, []*Conn{c}
 	l.lookAfter()
 	if len(gc.written) > 0 {
 		t.Errorf("%x was written before the connection was let in", gc.written)

@@ -139,10 +139,10 @@ func (l *loop) protect(f func()) {
 
 // attend puts a connection on the list of those to look at in a while. It runs on the loop.
 func (l *loop) attend(c *Conn) {
-	if c.attended || c.gone {
+	if c.is(isAttended) || c.gone {
 		return
 	}
-	c.attended = true
+	c.flags |= isAttended
 	l.attention = append(l.attention, c)
 	if len(l.attention) == 1 {
 		l.attendLater()
@@ -163,12 +163,12 @@ func (l *loop) lookAfter() {
 	l.attention = nil
 	queued := 0
 	for _, c := range looking {
-		c.attended = false
+		c.flags &^= isAttended
 		c.flushBound() // does nothing but look while gnet holds bytes
-		if !c.attended && c.state.Load() == stateClosing {
+		if !c.is(isAttended) && c.state.Load() == stateClosing {
 			c.guard(c.drain) // not shutWrite: the notice may have been queued since
 		}
-		if c.attended {
+		if c.is(isAttended) {
 			queued += c.waiting()
 		}
 		if l.short.Load() {
@@ -203,19 +203,17 @@ func (l *loop) end() {
 	}
 }
 
-// events receives gnet's callbacks, each on the loop of its connection. A connection's context is its *Conn, or its
-// *secureConn with TLS; that of a loop's waker is the *loop.
+// events receives gnet's callbacks, each on the loop of its connection. A connection's context is its *Conn; that of a loop's
+// waker is the *loop.
 type events struct {
 	gnet.BuiltinEventEngine
 	engine *Engine
 }
 
 func (ev *events) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
-	switch v := gc.Context().(type) {
-	case *Conn:
-		v.opened(gc)
-	case *secureConn:
-		v.opened(gc)
+	if c, ok := gc.Context().(*Conn); ok {
+		c.tcp.gc = gc
+		c.opened(ev.engine.loopOf(gc))
 	}
 	return nil, gnet.None
 }
@@ -223,9 +221,7 @@ func (ev *events) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
 func (ev *events) OnTraffic(gc gnet.Conn) gnet.Action {
 	switch v := gc.Context().(type) {
 	case *Conn:
-		v.loop.read(v)
-	case *secureConn:
-		if v.traffic() {
+		if v.arrived() {
 			return gnet.Close
 		}
 	case *loop:
@@ -238,9 +234,7 @@ func (ev *events) OnTraffic(gc gnet.Conn) gnet.Action {
 func (ev *events) OnClose(gc gnet.Conn, err error) gnet.Action {
 	switch v := gc.Context().(type) {
 	case *Conn:
-		v.onClose(err)
-	case *secureConn:
-		v.onClose(err)
+		v.ended(err)
 	case *loop:
 		ev.engine.fail(ErrLoopEnded)
 	}

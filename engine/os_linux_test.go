@@ -34,9 +34,7 @@ func TestWhatTheSocketDoesNotTakeIsGnets(t *testing.T) {
 	for i := range 1000 {
 		b := bytes.Repeat([]byte{byte(i)}, 100+i)
 		all = append(all, b...)
-		if err := writeSocket(gc, b); err != nil {
-			t.Fatal(err)
-		}
+		(&gnetSocket{gc}).write(b, true)
 	}
 	took := make([]byte, len(all)-len(gc.kept))
 	if len(gc.kept) == 0 || len(took) == 0 {
@@ -58,7 +56,7 @@ func TestWhatTheSocketDoesNotTakeIsGnets(t *testing.T) {
 
 	_ = syscall.Close(fds[1])
 	broken := &socketConn{fd: fds[0]}
-	if err := writeSocket(broken, []byte("x")); err != nil || string(broken.kept) != "x" {
-		t.Errorf("gnet got %q of what a broken socket was to take, %v", broken.kept, err)
+	if (&gnetSocket{broken}).write([]byte("x"), true); string(broken.kept) != "x" {
+		t.Errorf("gnet got %q of what a broken socket was to take", broken.kept)
 	}
 }

@@ -68,16 +68,16 @@ func (c *Conn) setOutcome(o Outcome) {
 	}
 }
 
-// outcomeOf tells, in gnet's call that the connection is over with err, how it came to that. The descriptor is still open.
+// outcomeOf tells, when the socket is over with err, how it came to that. The descriptor is still open.
 // c.mu is held on entry.
 func (c *Conn) outcomeOf(err error) Outcome {
 	noticed := c.extra != nil && c.extra.noticed
 	switch {
-	case c.forced, err == nil && (!c.shut || unacknowledged(c.gc.Fd()) > 0): // gnet's own doing: its engine stops
+	case c.is(isForced), err == nil && (!c.is(isShut) || c.sock().unacknowledged() > 0): // gnet's own doing: its engine stops
 		return Forced
 	case !noticed:
 		return ClosedByPeer
-	case err == nil, errors.Is(err, io.EOF) && c.shut && unacknowledged(c.gc.Fd()) == 0:
+	case err == nil, errors.Is(err, io.EOF) && c.is(isShut) && c.sock().unacknowledged() == 0:
 		return Told
 	}
 	return ClosedByPeer

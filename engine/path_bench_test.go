@@ -55,7 +55,7 @@ func BenchmarkMessagePath(b *testing.B) {
 		gc.in, _ = protocol.Binary.Append(gc.in, &protocol.Message{Type: 1, ID: i + 1, Body: make([]byte, 48)})
 	}
 	bound := &memoryBinding{}
-	c := &Conn{engine: e, codec: protocol.Binary, gc: gc, loop: &loop{engine: e}, userID: "alice", binding: bound, userBound: true}
+	c := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{gc}, loop: &loop{engine: e}, userID: "alice", binding: bound, userBound: true}
 	c.state.Store(stateBound)
 	b.ReportAllocs()
 	n := 0
@@ -82,7 +82,7 @@ func BenchmarkMessagePathOfMany(b *testing.B) {
 	}
 	conns := make([]*Conn, 1000)
 	for i := range conns {
-		c := &Conn{engine: e, codec: protocol.Binary, gc: &memoryConn{in: in}, loop: l, userID: "alice", binding: &memoryBinding{}, userBound: true}
+		c := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{&memoryConn{in: in}}, loop: l, userID: "alice", binding: &memoryBinding{}, userBound: true}
 		c.state.Store(stateBound)
 		conns[i] = c
 	}
@@ -108,7 +108,7 @@ func BenchmarkSendPath(b *testing.B) {
 	l := &loop{engine: e, woken: true} // nobody is woken: the benchmark is the loop, too
 	conns := make([]*Conn, 1000)
 	for i := range conns {
-		c := &Conn{engine: e, codec: protocol.Binary, gc: &memoryConn{}, loop: l, binding: &memoryBinding{}, userBound: true}
+		c := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{&memoryConn{}}, loop: l, binding: &memoryBinding{}, userBound: true}
 		c.state.Store(stateBound)
 		conns[i] = c
 	}
@@ -136,7 +136,7 @@ func BenchmarkBroadcastPath(b *testing.B) {
 	l := &loop{engine: e, woken: true} // nobody is woken: the benchmark is the loop, too
 	conns := make([]*Conn, 10_000)
 	for i := range conns {
-		c := &Conn{engine: e, codec: protocol.Binary, gc: &memoryConn{}, loop: l, binding: &memoryBinding{}, userBound: true}
+		c := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{&memoryConn{}}, loop: l, binding: &memoryBinding{}, userBound: true}
 		c.state.Store(stateBound)
 		conns[i] = c
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"runtime/debug"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -14,12 +15,12 @@ import (
 func (l *loop) read(c *Conn) {
 	switch c.state.Load() {
 	case stateVerifying:
-		if c.gc.InboundBuffered() > l.engine.cfg.MaxWaiting {
+		if c.buffered() > l.engine.cfg.MaxWaiting {
 			c.Close(protocol.RateLimited, "too much was sent before the logon was answered")
-			_, _ = c.gc.Discard(-1)
+			c.discard(-1)
 		}
 	case stateClosing, stateClosed, stateEnded:
-		_, _ = c.gc.Discard(-1)
+		c.discard(-1)
 	default:
 		l.process(c, nil)
 	}
@@ -37,11 +38,11 @@ func (l *loop) process(c *Conn, first *protocol.Message) {
 		return
 	}
 	if c.quiet.Load() {
-		_, _ = c.gc.Discard(-1)
+		c.discard(-1)
 		return
 	}
 	defer l.processed(c)
-	if first == nil && c.need > 0 && c.gc.InboundBuffered() < int(c.need) { // a look at an unfinished frame copies it
+	if first == nil && c.need > 0 && c.buffered() < int(c.need) { // a look at an unfinished frame copies it
 		l.beat(c, false)
 		return
 	}
@@ -50,7 +51,7 @@ func (l *loop) process(c *Conn, first *protocol.Message) {
 	used := l.deliverAll(c, first, &in)
 	l.current = nil
 	if !c.gone && used > 0 {
-		_, _ = c.gc.Discard(used) // never 0, which would discard everything
+		c.discard(used)
 	}
 	if in.messages > 0 {
 		l.in.add(in)
@@ -64,7 +65,7 @@ func (l *loop) process(c *Conn, first *protocol.Message) {
 		c.checkRate(in.messages+in.upkeep, used)
 	}
 	if !c.gone && c.state.Load() >= stateClosing {
-		_, _ = c.gc.Discard(-1)
+		c.discard(-1)
 	}
 }
 
@@ -75,7 +76,7 @@ func (l *loop) processed(c *Conn) {
 		l.batch.reset()
 		c.handlerPanicked(v)
 	}
-	if c.endPending {
+	if c.is(isEndPending) {
 		c.endDelivered()
 	}
 }
@@ -85,15 +86,18 @@ func (l *loop) beat(c *Conn, progress bool) {
 	if c.state.Load() != stateBound || !c.userBound {
 		return
 	}
-	now := l.clock.Coarse()
-	switch {
-	case c.gone || c.gc.InboundBuffered() == 0:
+	if c.gone || c.buffered() == 0 {
 		if c.unfinished { // a store where nothing changes would cost more than the look
 			c.unfinished = false
 		}
+		c.binding.Beat()
+		return
+	}
+	now := uint32(l.clock.Coarse() / int64(time.Millisecond))
+	switch {
 	case progress || !c.unfinished:
 		c.unfinished, c.unfinishedSince = true, now
-	case now-c.unfinishedSince > int64(l.engine.cfg.UnfinishedTimeout):
+	case time.Duration(now-c.unfinishedSince)*time.Millisecond >= l.engine.cfg.UnfinishedTimeout:
 		return
 	}
 	c.binding.Beat()
@@ -112,11 +116,11 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, in *tally) (used int
 		}
 		in.add(first.Type, frameSize(first))
 		c.deliver(first, frameSize(first))
-		if !c.delivers() || c.gc.InboundBuffered() == 0 {
+		if !c.delivers() || c.buffered() == 0 {
 			return 0
 		}
 	}
-	buf, _ := c.gc.Peek(-1)
+	buf := c.peek()
 	cfg := &l.engine.cfg
 	opts := protocol.DecodeOptions{MaxBody: cfg.MaxBody}
 	if c.state.Load() == stateAccepted {

@@ -143,7 +143,7 @@ func (e *Engine) startLoops() error {
 	if err := client.Start(); err != nil {
 		return err
 	}
-	e.client = client
+	e.client = gnetClient{client}
 	for range e.cfg.Loops {
 		ours, theirs, err := socketPair()
 		if err != nil {

@@ -25,7 +25,7 @@ func TestABroadcastsFrameIsNobodysQueue(t *testing.T) {
 	l := &loop{engine: e, woken: true} // nobody is woken: the test is the loop, too
 	conns := make([]*Conn, 3)
 	for i := range conns {
-		conns[i] = &Conn{engine: e, codec: protocol.Binary, gc: &recordingConn{}, loop: l}
+		conns[i] = &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{&recordingConn{}}, loop: l}
 		conns[i].state.Store(stateBound)
 	}
 	send := func(c *Conn, body string) {
@@ -55,7 +55,7 @@ func TestABroadcastsFrameIsNobodysQueue(t *testing.T) {
 		broadcast("again")
 		flush()
 		for i, want := range [][]string{{"alone", "before", "all", "again"}, {"alone", "all", "after", "again"}, {"alone", "all", "again"}} {
-			gc := conns[i].gc.(*recordingConn)
+			gc := conns[i].tcp.gc.(*recordingConn)
 			var got []string
 			for m := (protocol.Message{}); len(gc.written) > 0; {
 				n, _, err := protocol.Binary.Decode(gc.written, &m, protocol.DecodeOptions{})

@@ -220,7 +220,7 @@ func (c *Conn) heldBack(held int) {
 	if x.stall == nil {
 		x.stall = new(stall)
 	}
-	*x.stall = stall{since: now, asked: now, gnetHas: held, kernelHas: unacknowledged(c.gc.Fd())}
+	*x.stall = stall{since: now, asked: now, gnetHas: held, kernelHas: c.sock().unacknowledged()}
 }
 
 // stalled reports, where gnet holds bytes, whether the peer has just been found to have taken nothing for WriteTimeout. It
@@ -232,7 +232,7 @@ func (c *Conn) stalled(held int) bool {
 	}
 	s, now := c.extra.stall, time.Now()
 	if held < s.gnetHas {
-		*s = stall{since: now, asked: now, gnetHas: held, kernelHas: unacknowledged(c.gc.Fd())}
+		*s = stall{since: now, asked: now, gnetHas: held, kernelHas: c.sock().unacknowledged()}
 		return false
 	}
 	if now.Sub(s.asked) < timeout/stallLooks {
@@ -240,7 +240,7 @@ func (c *Conn) stalled(held int) bool {
 	}
 	s.asked = now
 	s.times++
-	if k := unacknowledged(c.gc.Fd()); k != s.kernelHas {
+	if k := c.sock().unacknowledged(); k != s.kernelHas {
 		*s = stall{since: now, asked: now, gnetHas: held, kernelHas: k}
 		return false
 	}

@@ -3,7 +3,61 @@ package engine
 import (
 	"net"
 	"slices"
+
+	"github.com/panjf2000/gnet/v2"
 )
+
+// gnetSocket is a descriptor on one of gnet's event loops.
+type gnetSocket struct{ gc gnet.Conn }
+
+func (s *gnetSocket) peek() []byte {
+	b, _ := s.gc.Peek(-1)
+	return b
+}
+
+// discard never passes 0 on: gnet would take it for all.
+func (s *gnetSocket) discard(n int) {
+	if n != 0 {
+		_, _ = s.gc.Discard(n)
+	}
+}
+
+func (s *gnetSocket) buffered() int { return s.gc.InboundBuffered() }
+
+// write hands b to gnet, or alone to the socket itself where it takes all that at once.
+func (s *gnetSocket) write(b []byte, alone bool) {
+	if alone && len(b) > 0 && len(b) <= 2*flushSize && s.gc.OutboundBuffered() == 0 {
+		b = b[writeNow(s.gc.Fd(), b):]
+		if len(b) == 0 {
+			return
+		}
+	}
+	_, _ = s.gc.Write(b)
+}
+
+func (s *gnetSocket) held() int           { return s.gc.OutboundBuffered() }
+func (s *gnetSocket) shutdown() error     { return shutdownWrite(s.gc.Fd()) }
+func (s *gnetSocket) unacknowledged() int { return unacknowledged(s.gc.Fd()) }
+
+func (s *gnetSocket) close(reset bool) error {
+	if reset {
+		_ = s.gc.SetLinger(0)
+	}
+	return s.gc.EventLoop().Close(s.gc)
+}
+
+// gnetClient has gnet's event loops.
+type gnetClient struct{ client *gnet.Client }
+
+// enroll gives a connection to the event loop that has the fewest. gnet says that all went well also when it did not: what
+// counts is whether the connection was opened. Loops that have ended would never answer.
+func (g gnetClient) enroll(nc net.Conn, c *Conn) error {
+	_, err := g.client.EnrollContext(nc, c)
+	return err
+}
+
+// stop ends the event loops, and waits for them.
+func (g gnetClient) stop() { _ = g.client.Stop() }
 
 // shrinkAddrs prepares the addresses of an accepted connection for gnet, which keeps them for as long as the connection lives.
 //

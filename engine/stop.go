@@ -73,7 +73,7 @@ func (e *Engine) stop(ctx context.Context, window time.Duration) (StopReport, er
 	grace, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer done()
 	loopsStuck := !wait(grace, func() {
-		_ = e.client.Stop()
+		e.client.stop()
 		for _, l := range e.loops {
 			l.end()
 		}

@@ -124,14 +124,14 @@ func TestAKeyUpdatesAnswerIsHeldBack(t *testing.T) {
 	feed := func(b []byte) {
 		t.Helper()
 		gc.in = b
-		if c.secure().traffic() || c.state.Load() != stateBound {
+		if c.arrived() || c.state.Load() != stateBound {
 			t.Fatalf("the connection ended with %v", c.code)
 		}
 	}
 	gc.full = true
 	feed(theirs.keyUpdate())
-	if gc.held == 0 || int(c.unsent) != gc.held || !c.queued.Load() || !c.attended {
-		t.Fatalf("the answer has %d bytes; %d are known to be held, and somebody looks after them: %t", gc.held, c.unsent, c.attended)
+	if gc.held == 0 || int(c.unsent) != gc.held || !c.queued.Load() || !c.is(isAttended) {
+		t.Fatalf("the answer has %d bytes; %d are known to be held, and somebody looks after them: %t", gc.held, c.unsent, c.is(isAttended))
 	}
 	if c.extra == nil || c.extra.stall == nil {
 		t.Fatal("nobody watches whether the peer takes anything")
@@ -157,7 +157,7 @@ func TestAKeyUpdatesAnswerIsHeldBack(t *testing.T) {
 	}
 	gc.full, gc.held = false, 0 // the peer has taken it all
 	l.lookAfter()
-	if c.attended || c.unsent != 0 {
+	if c.is(isAttended) || c.unsent != 0 {
 		t.Error("it is looked after for ever")
 	}
 	rec.Conn = &replay{Conn: rec.Conn, b: gc.wrote}
@@ -215,7 +215,7 @@ func TestKeyUpdatesWithoutEndCloseAPeerThatTakesNothing(t *testing.T) {
 			t.Fatalf("%d bytes wait, and the limit is %d", gc.held, limit)
 		}
 		gc.in = append(theirs.keyUpdate(), theirs.message(&protocol.Message{Type: 1})...)
-		c.secure().traffic()
+		c.arrived()
 	}
 	if c.code != protocol.SlowConsumer || gc.held <= limit {
 		t.Errorf("the connection was closed with %v when %d bytes waited", c.code, gc.held)

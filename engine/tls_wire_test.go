@@ -65,9 +65,9 @@ func newSecureConn(t *testing.T, e *Engine, version uint16) (*Conn, *memoryLink,
 	}
 	rec.keeps = true
 	gc := &memoryLink{}
-	s.wire.nc, s.Conn = nil, gc
-	c := &Conn{engine: e, codec: protocol.Binary, gc: s, loop: &loop{engine: e}, userID: "ann", binding: &memoryBinding{}, userBound: true}
-	s.conn, s.wire.conn = c, c
+	s.wire.nc = nil
+	c := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{gc}, loop: &loop{engine: e}, userID: "ann", binding: &memoryBinding{}, userBound: true}
+	s.join(c)
 	c.state.Store(stateBound)
 	return c, gc, client, rec
 }
@@ -80,7 +80,7 @@ func TestTLSRecordsInPiecesOfEveryLength(t *testing.T) {
 		var got []byte
 		e.HandleDefault(func(_ *Conn, m *protocol.Message) { got = append(got, m.Body...) })
 		c, gc, client, rec := newSecureConn(t, e, version)
-		s := c.secure()
+		s := c.stream().(*tlsStream)
 		var sent []byte
 		var whole []int // lengths of what had been sent when a frame and its record were whole
 		for i := range 40 {
@@ -101,14 +101,14 @@ func TestTLSRecordsInPiecesOfEveryLength(t *testing.T) {
 				n = 1
 			}
 			gc.in = rec.kept[at : at+n]
-			if s.traffic() || c.state.Load() != stateBound {
+			if s.arrived() || c.state.Load() != stateBound {
 				t.Fatalf("the connection ended at byte %d: %v", at, c.code)
 			}
 			at += n
-			if finished := slices.Contains(whole, at); finished != (s.InboundBuffered() == 0) {
-				t.Fatalf("after byte %d %d bytes wait", at, s.InboundBuffered())
+			if finished := slices.Contains(whole, at); finished != (c.buffered() == 0) {
+				t.Fatalf("after byte %d %d bytes wait", at, c.buffered())
 			}
-			if s.InboundBuffered() == 0 && s.plain != nil {
+			if c.buffered() == 0 && s.plain != nil {
 				t.Fatal("a connection for which nothing waits holds a buffer")
 			}
 		}
@@ -130,7 +130,7 @@ func TestARecordThatNeverEndsIsNoSignOfLifeForEver(t *testing.T) {
 	}
 	feed := func(at int) {
 		gc.in = rec.kept[at : at+1]
-		c.secure().traffic()
+		c.arrived()
 	}
 	feed(0)
 	feed(1)
@@ -167,9 +167,9 @@ func TestTLSRecordsWithNothingInThemEndTheConnection(t *testing.T) {
 	}
 	for at := 0; at < len(rec.kept); at += 100 {
 		gc.in = rec.kept[at:min(at+100, len(rec.kept))]
-		c.secure().traffic()
+		c.arrived()
 	}
-	if c.state.Load() != stateBound || c.secure().InboundBuffered() != 0 {
+	if c.state.Load() != stateBound || c.buffered() != 0 {
 		t.Fatalf("a message of large records ended with %v", c.code)
 	}
 	seal := newSealer(t, client, rec).record
@@ -179,7 +179,7 @@ func TestTLSRecordsWithNothingInThemEndTheConnection(t *testing.T) {
 		if sent += len(gc.in); sent > 2*maxHollow {
 			t.Fatal("the connection still lives")
 		}
-		c.secure().traffic()
+		c.arrived()
 	}
 	if sent < maxHollow/2 || c.code != protocol.InvalidMessage {
 		t.Errorf("ended after %d bytes with %v", sent, c.code)

@@ -35,7 +35,7 @@ func TestABroadcastWakesEachLoopOnce(t *testing.T) {
 		}
 		conns := make([]*Conn, tc.conns)
 		for i := range conns {
-			conns[i] = &Conn{engine: e, codec: protocol.Binary, gc: &recordingConn{}, loop: wakers[i%2].loop}
+			conns[i] = &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{&recordingConn{}}, loop: wakers[i%2].loop}
 			conns[i].state.Store(stateBound)
 		}
 		m := &protocol.Message{Type: 1, Body: []byte("all")}
@@ -53,7 +53,7 @@ func TestABroadcastWakesEachLoopOnce(t *testing.T) {
 		}
 		frame, _ := protocol.Binary.Append(nil, m)
 		for i, c := range conns {
-			if got := c.gc.(*recordingConn).written; !slices.Equal(got, frame) {
+			if got := c.tcp.gc.(*recordingConn).written; !slices.Equal(got, frame) {
 				t.Fatalf("connection %d of %d was written %x, want %x", i, tc.conns, got, frame)
 			}
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/panjf2000/gnet/v2"
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/protocol"
@@ -326,7 +325,7 @@ func (c *Conn) flushBatch() {
 		batch.reset()
 		return
 	}
-	if c.gc.OutboundBuffered() == 0 {
+	if c.held() == 0 {
 		c.write(batch, true)
 		batch.reset()
 		return
@@ -362,7 +361,7 @@ func (c *Conn) flushPart() (more bool) {
 	if c.gone {
 		return false
 	}
-	held := c.gc.OutboundBuffered()
+	held := c.held()
 	c.mu.Lock()
 	c.unsent = uint32(held)
 	c.marked = held > 0 // while gnet holds bytes the loop looks at the connection anyway
@@ -395,22 +394,17 @@ func (c *Conn) flushPart() (more bool) {
 		return false
 	}
 	c.mu.Lock()
-	c.unsent = uint32(c.gc.OutboundBuffered())
+	c.unsent = uint32(c.held())
 	c.mu.Unlock()
 	return more
 }
 
-// write hands o to gnet, which sends what the socket takes and holds the rest. A write that fails closes the connection
+// write hands o to the socket, which sends what the network takes and holds the rest. A write that fails closes the connection
 // inside the call; what it would have sent counts as sent. Where o is not what goroutines queue meanwhile, but replies or a
 // broadcast, the scheduler need not hear of the write; they, however, want the processor between the writes.
 func (c *Conn) write(o *outBuf, alone bool) {
 	c.countSent(o)
-	var err error
-	if _, encrypts := c.gc.(*secureConn); alone && !encrypts {
-		err = writeSocket(c.gc, o.b)
-	} else {
-		_, err = c.gc.Write(o.b)
-	}
+	err := c.transmit(o.b, alone)
 	if c.gone {
 		return
 	}
@@ -438,21 +432,9 @@ func (c *Conn) countSent(o *outBuf) {
 	}
 }
 
-// writeSocket hands b to gnet, or to the socket itself where it takes all that at once.
-func writeSocket(gc gnet.Conn, b []byte) error {
-	if len(b) > 0 && len(b) <= 2*flushSize && gc.OutboundBuffered() == 0 {
-		b = b[writeNow(gc.Fd(), b):]
-		if len(b) == 0 {
-			return nil
-		}
-	}
-	_, err := gc.Write(b)
-	return err
-}
-
 // holds looks whether gnet holds bytes that the socket did not take. It runs on the loop.
 func (c *Conn) holds() {
-	if held := c.gc.OutboundBuffered(); held > 0 {
+	if held := c.held(); held > 0 {
 		c.mu.Lock()
 		c.unsent = uint32(held)
 		c.heldBack(held)

@@ -1,0 +1,308 @@
+package engine
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// tlsStream is the stream of a connection that speaks TLS, after its handshake: the tls.Conn stands between two buffers that
+// the loop fills and empties, so that no goroutine reads for it.
+type tlsStream struct {
+	conn     *Conn
+	layers   layers // this, and the socket below
+	tls      *tls.Conn
+	wire     wire
+	plain    []byte // decrypted and not yet taken; while arrived runs it may lie in the loop's buffer
+	closed   bool   // the peer has said that it sends no more
+	notified bool   // so have we
+	begun    bool   // arrived has run
+}
+
+const (
+	// sealSize is how much is encrypted before it is written: four records at least.
+	sealSize = 64 << 10
+	// openSize is the loop's buffer for what a read brings and what was left of the one before. gnet reads 64 KiB at most.
+	openSize = 2 * sealSize
+	// maxHollow is how many bytes may come after the handshake without a message's byte in them. A record has less, and the
+	// upkeep of TLS a few dozen a time; what a tls.Conn keeps of it, it keeps for as long as it lives.
+	maxHollow = 32 << 10
+	// recordHeaderLen is how many bytes of a TLS record say how long it is.
+	recordHeaderLen = 5
+)
+
+// join makes the stream that of a connection on gnet.
+func (s *tlsStream) join(c *Conn) {
+	s.conn, s.wire.conn = c, c
+	s.layers = layers{sock: &c.tcp, stream: s}
+	c.layers.Store(&s.layers)
+}
+
+// sock returns the socket below.
+func (s *tlsStream) sock() socket { return s.conn.sock() }
+
+// arrived decrypts all that has come and has it delivered.
+func (s *tlsStream) arrived() (over bool) {
+	c, l := s.conn, s.conn.loop
+	switch {
+	case c.gone:
+		return false
+	case c.state.Load() >= stateClosing, c.quiet.Load(): // from here on nothing is decrypted any more
+		s.sock().discard(-1)
+		s.plain, s.wire.got = nil, 0
+		c.noteInbound()
+		return false
+	}
+	s.begun = true
+	own := len(s.plain) >= sealSize // a large message gathers in memory of its own
+	buf := s.plain
+	if !own {
+		buf = append(l.takeOpenBuf(), s.plain...)
+	}
+	s.wire.in = s.sock().peek()
+	buf, err := s.decrypt(buf)
+	s.wire.in = nil
+	s.sock().discard(-1)
+	rest := s.plain[:0]
+	s.plain = buf
+	s.send() // a reply to a key update, or an alert
+	if !c.gone && !c.is(isAttended) {
+		c.holds()
+	}
+	if !c.gone {
+		l.read(c)
+	}
+	switch {
+	case len(s.plain) == 0 || c.gone:
+		s.plain = nil // an idle connection keeps no buffer
+	case !own:
+		s.plain = append(rest, s.plain...)
+	}
+	if !own {
+		l.openBuf = buf
+	}
+	return s.afterwards(err)
+}
+
+// decrypt appends to buf what the wire has brought. The error says why it ends: errNothingMore, or the connection's end.
+func (s *tlsStream) decrypt(buf []byte) ([]byte, error) {
+	for {
+		if cap(buf)-len(buf) < 512 {
+			buf = append(buf, make([]byte, sealSize)...)[:len(buf)]
+		}
+		n, err := s.tls.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if n > 0 {
+			s.wire.hollow = 0
+		}
+		if err != nil {
+			return buf, err
+		}
+	}
+}
+
+// afterwards looks at how reading ended, when what came before has been delivered.
+func (s *tlsStream) afterwards(err error) (over bool) {
+	c := s.conn
+	if c.gone || c.state.Load() >= stateClosing {
+		return false
+	}
+	var oe *net.OpError
+	switch {
+	case err == errNothingMore && s.wire.hollow > maxHollow:
+		c.Close(protocol.InvalidMessage, "so many TLS records with nothing in them")
+	case err == errNothingMore:
+		if s.sock().held() > c.engine.cfg.OutboundLimit { // key updates, for want of anything that is counted
+			c.Close(protocol.SlowConsumer, "more waits to be sent than the outbound limit allows")
+		}
+	case errors.Is(err, io.EOF): // close_notify
+		s.closed, s.wire.got = true, 0
+		return true
+	case errors.As(err, &oe) && oe.Op == "remote error": // an alert: the peer has broken off
+		c.Close(protocol.NetworkError, "")
+	default: // the peer has been told by an alert, and no notice can be sent any more
+		c.Close(protocol.InvalidMessage, "the TLS connection is broken: "+err.Error())
+	}
+	return false
+}
+
+// takeOpenBuf takes the loop's buffer for decrypted bytes, empty.
+func (l *loop) takeOpenBuf() []byte {
+	b := l.openBuf
+	l.openBuf = nil
+	if b == nil || cap(b) > 2*openSize {
+		b = make([]byte, 0, openSize)
+	}
+	return b[:0]
+}
+
+// ended is called when the socket has ended. A peer that ends TCP without close_notify has ended its side as one that does not
+// speak TLS: a message has its length, so that one that was cut short is noticed.
+func (s *tlsStream) ended(err error) error {
+	if s.closed && err == nil {
+		err = io.EOF
+	}
+	if !s.begun && errors.Is(err, io.EOF) { // it came and went at once: what the handshake had read is delivered first
+		s.arrived()
+	}
+	return err
+}
+
+// finish says that nothing more will be sent, and reports whether the socket has taken it.
+func (s *tlsStream) finish() bool {
+	if !s.notified {
+		s.notified = true
+		_ = s.tls.CloseWrite()
+		s.send()
+	}
+	if s.conn.gone {
+		return false
+	}
+	if s.sock().held() > 0 {
+		s.conn.loop.attend(s.conn)
+		return false
+	}
+	return true
+}
+
+// buffered counts what waits to be delivered, and what has come of a record that is not whole.
+func (s *tlsStream) buffered() int { return len(s.plain) + s.wire.got }
+
+func (s *tlsStream) peek() []byte { return s.plain }
+
+func (s *tlsStream) discard(n int) {
+	if n < 0 || n >= len(s.plain) {
+		s.plain = nil
+		return
+	}
+	s.plain = s.plain[n:]
+}
+
+// write encrypts and sends. The scheduler hears of it: encrypting takes longer than the write.
+func (s *tlsStream) write(frames []byte, _ bool) error {
+	for n := 0; n < len(frames); {
+		m, err := s.tls.Write(frames[n:min(n+sealSize, len(frames))])
+		s.send()
+		n += m
+		if err != nil {
+			return err
+		}
+		if s.conn.gone {
+			return net.ErrClosed
+		}
+	}
+	return nil
+}
+
+func (s *tlsStream) security() *tls.ConnectionState {
+	state := s.tls.ConnectionState()
+	return &state
+}
+
+// send hands to the socket what was encrypted.
+func (s *tlsStream) send() {
+	b := s.wire.out
+	s.wire.out = nil
+	if len(b) == 0 || s.conn.gone {
+		return
+	}
+	s.sock().write(b, false) // a failure closes the connection, which shows in gone
+	s.conn.loop.sealBuf = b[:0]
+}
+
+// wire is the net.Conn that a tls.Conn stands on: during the handshake the one that was accepted, then two buffers.
+type wire struct {
+	nc            *guest // nil after the handshake
+	conn          *Conn  // set after the handshake
+	in            []byte // has come and is not yet with the tls.Conn; gnet's memory
+	out           []byte // waits for gnet
+	got           int    // bytes that have come of the record at hand, 0 between two
+	size          int32  // its length, as far as got tells
+	hollow        int32  // bytes that the tls.Conn has taken since it gave any
+	local, remote net.Addr
+}
+
+// errNothingMore is temporary: a tls.Conn that meets it can be read from again.
+var errNothingMore net.Error = nothingMore{}
+
+type nothingMore struct{}
+
+func (nothingMore) Error() string   { return "rollcall: no more has come yet" }
+func (nothingMore) Timeout() bool   { return true }
+func (nothingMore) Temporary() bool { return true }
+
+func (w *wire) Read(p []byte) (n int, err error) {
+	switch {
+	case w.nc != nil:
+		n, err = w.nc.Read(p)
+	case len(w.in) == 0:
+		return 0, errNothingMore
+	default:
+		n = copy(p, w.in)
+		w.in = w.in[n:]
+		w.hollow += int32(n)
+	}
+	w.follow(p[:n])
+	return n, err
+}
+
+// follow keeps count of the record at hand.
+func (w *wire) follow(b []byte) {
+	for len(b) > 0 {
+		n := 1
+		switch {
+		case w.got < recordHeaderLen-2: // type and version
+			w.size = 0
+		case w.got < recordHeaderLen:
+			w.size = w.size<<8 | int32(b[0])
+		default:
+			n = min(recordHeaderLen+int(w.size)-w.got, len(b))
+		}
+		w.got += n
+		b = b[n:]
+		if w.got == recordHeaderLen+int(w.size) && w.got >= recordHeaderLen {
+			w.got = 0
+		}
+	}
+}
+
+func (w *wire) Write(p []byte) (int, error) {
+	if w.nc != nil {
+		return w.nc.Write(p)
+	}
+	if w.out == nil {
+		w.out = w.conn.loop.takeSealBuf()
+	}
+	w.out = append(w.out, p...)
+	return len(p), nil
+}
+
+// takeSealBuf takes the loop's buffer for encrypted bytes, empty.
+func (l *loop) takeSealBuf() []byte {
+	b := l.sealBuf
+	l.sealBuf = nil
+	if b == nil || cap(b) > 4*sealSize {
+		b = make([]byte, 0, sealSize+sealSize/8)
+	}
+	return b
+}
+
+func (w *wire) LocalAddr() net.Addr  { return w.local }
+func (w *wire) RemoteAddr() net.Addr { return w.remote }
+
+// Close is called when a handshake has taken too long.
+func (w *wire) Close() error {
+	if w.nc != nil {
+		return w.nc.Close()
+	}
+	return nil
+}
+
+// The deadlines are a tls.Conn's own, around its closing: writing to a buffer takes no time.
+func (w *wire) SetDeadline(time.Time) error      { return nil }
+func (w *wire) SetReadDeadline(time.Time) error  { return nil }
+func (w *wire) SetWriteDeadline(time.Time) error { return nil }
