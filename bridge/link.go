@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"sync"
 	"time"
@@ -307,9 +306,6 @@ func (l *link) logonReply(first *protocol.Message, s usermgr.Session) *protocol.
 	fields := map[string]string{protocol.FieldSession: s.ID()}
 	if l.bridge.heartbeat > 0 {
 		fields[protocol.FieldHeartbeatMS] = strconv.FormatInt(max(l.bridge.heartbeat.Milliseconds(), 1), 10)
-	}
-	if n := l.bridge.engine.MaxBody(); n != protocol.DefaultMaxBody {
-		fields[protocol.FieldMaxBody] = strconv.FormatInt(min(int64(n), math.MaxUint32), 10)
 	}
 	body, err := protocol.AppendLogonReply(make([]byte, 0, 96), fields)
 	if err != nil {

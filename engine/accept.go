@@ -201,7 +201,7 @@ func (e *Engine) turnAway(nc net.Conn, at *entrance, why *protocol.CloseError) {
 	}
 	timeout := min(e.cfg.CloseTimeout, 5*time.Second)
 	e.tellStranger(nc, timeout, func() error {
-		notice, err := appendFrame(at.codec, nil, &protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil, why)})
+		notice, err := appendFrame(at.codec, nil, &protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil, why)}, nil)
 		if err != nil {
 			return err
 		}

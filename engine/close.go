@@ -30,7 +30,7 @@ func (c *Conn) opened(l *loop) {
 	e.conns.add(c)
 	if s := c.stream(); s != nil { // its handshake may have read more than its own
 		l.post(func() {
-			c.guard(func() {
+			c.guardOnLoop(func() {
 				if s.arrived() {
 					_ = c.sock().close(false)
 				}
@@ -81,7 +81,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 	c.mu.Unlock()
 	c.tellEnd()
 	c.abandon()
-	c.loop.post(func() { c.guard(c.drain) })
+	c.loop.post(func() { c.guardOnLoop(c.drain) })
 }
 
 // countFailedLogon counts the end of a connection that nobody has let in, also when the client did not stay to hear it.
@@ -109,7 +109,7 @@ func (c *Conn) tellEnd() {
 	c.endTold = c.endTold || tell
 	c.mu.Unlock()
 	if tell {
-		c.guard(func() { b.End(code) })
+		c.callBinding(b, func() { b.End(code) })
 	}
 }
 
@@ -133,7 +133,7 @@ func (c *Conn) abandon() {
 		case c.box != nil:
 			c.box.put(c, item{request: r, err: ErrClosed})
 		default: // on the loop, like a reply: whoever closes may hold the application's locks
-			c.loop.post(func() { c.guard(func() { r.finish(nil, ErrClosed) }) })
+			c.loop.post(func() { c.call(func() { r.finish(nil, ErrClosed) }) })
 		}
 	}
 }
@@ -253,7 +253,7 @@ func (c *Conn) onClose(err error) {
 	if first && c.code == protocol.ClientClosed && c.loop.current != c { // a peer that ended its side may still read
 		if o != nil {
 			o.compact()
-			c.guard(func() { c.countSent(o) }) // nobody else recovers here
+			c.callBinding(c.binding, func() { c.countSent(o) })
 			lost = tally{}
 			_ = c.transmit(o.b, false) // gnet sends what the socket takes
 		}

@@ -194,7 +194,7 @@ func (c *Conn) Admit(a *Admitted) {
 		}
 	}
 	c.mu.Unlock()
-	c.loop.post(func() { c.guard(func() { c.admit(a) }) })
+	c.loop.post(func() { c.guardOnLoop(func() { c.admit(a) }) })
 }
 
 // admit runs on the loop.
@@ -253,7 +253,7 @@ func (c *Conn) Quiesce(done func()) {
 		c.box.quiesce(c, func() {
 			c.loop.post(func() {
 				c.flushBound()
-				c.guard(done)
+				c.call(done)
 			})
 		})
 		return
@@ -276,7 +276,7 @@ func (c *Conn) Quiesce(done func()) {
 // flushBound is flush, unless what is queued waits for the admission.
 func (c *Conn) flushBound() {
 	if c.state.Load() >= stateBound {
-		c.guard(c.flush)
+		c.guardOnLoop(c.flush)
 	}
 }
 
@@ -289,7 +289,7 @@ func (c *Conn) becomeQuiet() {
 	}
 	c.mu.Unlock()
 	for _, done := range waiting {
-		c.guard(done)
+		c.call(done)
 	}
 }
 

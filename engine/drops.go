@@ -3,6 +3,8 @@ package engine
 import (
 	"sync"
 	"time"
+
+	"github.com/rollcall-go/rollcall/internal/contain"
 )
 
 // drops are messages that a connection has lost and nobody was told of. They are under Conn.mu.
@@ -48,7 +50,7 @@ func (c *Conn) countDrops() {
 	if t.messages == 0 {
 		return
 	}
-	c.guard(func() { b.Dropped(t.typ, t.messages, t.bytes) })
+	c.callBinding(b, func() { b.Dropped(t.typ, t.messages, t.bytes) })
 	c.mu.Lock()
 	end := d.endWaits
 	d.counting, d.endWaits = false, false
@@ -68,12 +70,8 @@ func (c *Conn) tellDrops(tell func(*Conn, DropReport)) {
 	if tell == nil || t.messages == 0 {
 		return
 	}
-	defer func() {
-		if v := recover(); v != nil {
-			c.engine.panicked("OnDropped", v)
-		}
-	}()
-	tell(c, DropReport{Messages: t.messages, Bytes: t.bytes, LastType: t.typ})
+	contain.Apart(func() { tell(c, DropReport{Messages: t.messages, Bytes: t.bytes, LastType: t.typ}) },
+		func(v any) { c.engine.panicked("OnDropped", v) })
 }
 
 // dropReports are the connections that have dropped messages of which nobody was told.

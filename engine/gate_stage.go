@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -12,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -356,11 +356,9 @@ func (a *arrival) shakeHands(ctx context.Context) bool {
 
 // askHook asks the application.
 func (a *arrival) askHook(ctx context.Context) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			a.engine.log.Error("OnAccept panicked", zap.Any("panic", v), zap.Stack("stack"))
-			err = fmt.Errorf("rollcall: OnAccept panicked: %v", v)
-		}
-	}()
-	return a.engine.cfg.OnAccept(ctx, a.Incoming)
+	contain.Apart(func() { err = a.engine.cfg.OnAccept(ctx, a.Incoming) }, func(v any) {
+		a.engine.panicked("OnAccept", v)
+		err = contain.Error("OnAccept", v)
+	})
+	return err
 }

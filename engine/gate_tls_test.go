@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 
@@ -113,6 +114,10 @@ func TestHandshakesThatTheServerFailsBanNobody(t *testing.T) {
 	for name, get := range map[string]func(*tls.ClientHelloInfo) (*tls.Certificate, error){
 		"an error": func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("no such file") },
 		"a panic":  func(*tls.ClientHelloInfo) (*tls.Certificate, error) { panic("no such file") },
+		"a Goexit": func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			runtime.Goexit()
+			return nil, nil
+		},
 		"a delay": func(i *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			<-i.Context().Done()
 			return nil, i.Context().Err()

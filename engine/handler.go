@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/rollcall-go/rollcall/protocol"
@@ -9,7 +10,8 @@ import (
 
 // Handler is told of a message. It runs on the connection's event loop, and must not block; or, with Config.Workers, on
 // a worker, where it may. Messages of one connection come one at a time, in order. m is valid until it returns. A panic
-// closes the connection with InternalError, and nothing else.
+// closes the connection with InternalError, and nothing else; so does runtime.Goexit, which t.FailNow calls, but that on an
+// event loop it ends the engine with ErrLoopEnded where the system is not Linux.
 type Handler func(c *Conn, m *protocol.Message)
 
 // Middleware wraps a handler in another.
@@ -132,6 +134,8 @@ func Typed[Req, Resp any](f Format, h func(c *Conn, m *protocol.Message, req Req
 			_ = c.ReplyError(m, err)
 			return
 		}
-		_ = c.Reply(m, body) // where it cannot be sent the client has been told
+		if err := c.Reply(m, body); errors.Is(err, ErrTooLarge) && !c.counts(m) { // or else Reply has told it
+			_ = c.ReplyError(m, err)
+		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/internal/clock"
+	"github.com/rollcall-go/rollcall/internal/contain"
+	"github.com/rollcall-go/rollcall/internal/gnetloop"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -29,8 +31,9 @@ type loop struct {
 	current   *Conn            // the connection whose messages are being delivered, or nil
 	batch     outBuf           // replies to the messages of the read at hand
 	room      int              // bytes that batch.b may hold before reply must be asked; 0 when protocol.Binary is not the codec
-	maxBody   int              // of a reply that need not be asked for
 	attention []*Conn          // connections to look at in a while
+	working   bool             // process runs, and has not come to its end
+	exiting   bool             // a Goexit is under way, and its connection was dealt with
 	openBuf   []byte           // for decrypted bytes; nil while it is in use
 	sealBuf   []byte           // for encrypted ones, likewise
 	in, out   Traffic
@@ -45,6 +48,10 @@ type loop struct {
 
 	spareTasks  []func()
 	spareOutput []*Conn
+	tasksLeft   []func() // of run
+	outputLeft  []*Conn
+
+	runner gnetloop.Runner
 
 	pinged, ponged atomic.Int64 // of the watchdog
 	published      published
@@ -110,13 +117,14 @@ func (l *loop) run() {
 		l.clock.Tick()
 		l.publish()
 	}
+	l.tasksLeft, l.outputLeft = tasks, output // which a task that ends the goroutine leaves
 	for i, f := range tasks {
-		tasks[i] = nil
+		tasks[i], l.tasksLeft = nil, tasks[i+1:]
 		l.protect(f)
 	}
 	for i, c := range output {
-		output[i] = nil
-		c.guard(c.flush)
+		output[i], l.outputLeft = nil, output[i+1:]
+		c.guardOnLoop(c.flush)
 		if l.short.Load() {
 			l.relieve()
 		}
@@ -129,12 +137,11 @@ func (l *loop) run() {
 
 // protect keeps a panic in a callback that was given to us from ending the process.
 func (l *loop) protect(f func()) {
-	defer func() {
-		if v := recover(); v != nil {
+	contain.Call(f, func(v any) {
+		if !l.exiting {
 			l.engine.panicked("a task", v)
 		}
-	}()
-	f()
+	})
 }
 
 // attend puts a connection on the list of those to look at in a while. It runs on the loop.
@@ -166,7 +173,7 @@ func (l *loop) lookAfter() {
 		c.flags &^= isAttended
 		c.flushBound() // does nothing but look while gnet holds bytes
 		if !c.is(isAttended) && c.state.Load() == stateClosing {
-			c.guard(c.drain) // not shutWrite: the notice may have been queued since
+			c.guardOnLoop(c.drain) // not shutWrite: the notice may have been queued since
 		}
 		if c.is(isAttended) {
 			queued += c.waiting()
@@ -211,33 +218,46 @@ type events struct {
 }
 
 func (ev *events) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
+	returned := false
+	defer func() { ev.mustReturn(recover(), returned) }()
 	if c, ok := gc.Context().(*Conn); ok {
 		c.tcp.gc = gc
 		c.opened(ev.engine.loopOf(gc))
 	}
+	returned = true
 	return nil, gnet.None
 }
 
-func (ev *events) OnTraffic(gc gnet.Conn) gnet.Action {
+func (ev *events) OnTraffic(gc gnet.Conn) (action gnet.Action) {
+	returned := false
+	defer func() {
+		if !returned {
+			ev.exited(gc, recover())
+		}
+	}()
 	switch v := gc.Context().(type) {
 	case *Conn:
 		if v.arrived() {
-			return gnet.Close
+			action = gnet.Close
 		}
 	case *loop:
 		_, _ = gc.Discard(-1)
 		v.run()
 	}
-	return gnet.None
+	returned = true
+	return action
 }
 
 func (ev *events) OnClose(gc gnet.Conn, err error) gnet.Action {
+	returned := false
+	defer func() { ev.mustReturn(recover(), returned) }()
 	switch v := gc.Context().(type) {
 	case *Conn:
 		v.ended(err)
 	case *loop:
 		ev.engine.fail(ErrLoopEnded)
 	}
+	returned = true
 	return gnet.None
 }
 

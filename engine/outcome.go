@@ -64,7 +64,7 @@ func (c *Conn) setOutcome(o Outcome) {
 	}
 	c.mu.Unlock()
 	for _, f := range waiting {
-		c.guard(func() { f(o) })
+		c.call(func() { f(o) })
 	}
 }
 

@@ -101,7 +101,7 @@ func TestAnAnswerThatCannotBeSentEndsItsRequest(t *testing.T) {
 	const limit = 64 << 10
 	for name, workers := range map[string]int{"on the loop": 0, "with Workers": 2} {
 		t.Run(name, func(t *testing.T) {
-			e := newEngine(engine.Config{MaxRequests: 1, OutboundLimit: limit, Workers: workers, Codec: panickyCodec{encode: true}})
+			e := newEngine(engine.Config{MaxRequests: 1, OutboundLimit: limit, Workers: workers, Codec: &panickyCodec{encode: true, fail: func() { panic("in Append") }}})
 			large, bad := make([]byte, limit), []byte("panic")
 			e.Handle(1, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, large) })
 			e.Handle(2, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, bad) })

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -41,20 +42,28 @@ func (l *loop) process(c *Conn, first *protocol.Message) {
 		c.discard(-1)
 		return
 	}
-	defer l.processed(c)
+	var in tally
+	l.working = true
+	defer l.processed(c, &in)
 	if first == nil && c.need > 0 && c.buffered() < int(c.need) { // a look at an unfinished frame copies it
 		l.beat(c, false)
+		l.working = false
 		return
 	}
-	var in tally
 	l.current = c
 	used := l.deliverAll(c, first, &in)
+	l.delivered(c, used, &in)
+	l.working = false
+}
+
+// delivered counts the messages that were delivered, in used bytes, and sends the replies to them.
+func (l *loop) delivered(c *Conn, used int, in *tally) {
 	l.current = nil
 	if !c.gone && used > 0 {
 		c.discard(used)
 	}
 	if in.messages > 0 {
-		l.in.add(in)
+		l.in.add(*in)
 		if c.userBound {
 			c.binding.Received(in.typ, in.messages, in.bytes)
 		}
@@ -69,12 +78,21 @@ func (l *loop) process(c *Conn, first *protocol.Message) {
 	}
 }
 
-// processed is deferred by process. A panic that comes so far is a Binding's: it must not touch other connections.
-func (l *loop) processed(c *Conn) {
-	if v := recover(); v != nil {
+// processed is deferred by process. What a panic or a Goexit in a handler, a codec or a Binding has left undone it does: that
+// connection is closed, and no other one is touched.
+func (l *loop) processed(c *Conn, in *tally) {
+	if v := contain.Failure(recover(), !l.working); v != nil {
+		c.handlerPanicked(v)
+		if l.current == c { // what was delivered before, and the replies, count
+			got := *in // in stays on the stack
+			contain.Apart(func() { l.delivered(c, 0, &got) }, c.handlerPanicked)
+		}
 		l.current = nil
 		l.batch.reset()
-		c.handlerPanicked(v)
+		if !c.gone {
+			c.discard(-1)
+		}
+		l.working, l.exiting = false, v == contain.Exited
 	}
 	if c.is(isEndPending) {
 		c.endDelivered()
@@ -105,11 +123,6 @@ func (l *loop) beat(c *Conn, progress bool) {
 
 // deliverAll delivers the frames that are buffered and returns how many bytes they took.
 func (l *loop) deliverAll(c *Conn, first *protocol.Message, in *tally) (used int) {
-	defer func() {
-		if v := recover(); v != nil {
-			c.handlerPanicked(v)
-		}
-	}()
 	if first != nil {
 		if !c.delivers() {
 			return 0
@@ -321,6 +334,7 @@ func (c *Conn) handlerPanicked(v any) {
 	c.Close(protocol.InternalError, "")
 }
 
+// panicked logs and counts a panic or a Goexit.
 func (e *Engine) panicked(who string, v any) {
 	e.handlerPanics.Add(1)
 	e.log.Error(who+" panicked", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))

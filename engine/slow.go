@@ -60,9 +60,6 @@ func (c *Conn) SendWith(m *protocol.Message, o SendOptions) error {
 	if o.Policy > SlowLatest {
 		return o.Policy.unknown()
 	}
-	if c.engine.tooLarge(m) {
-		return ErrTooLarge
-	}
 	o = o.of(c.engine, m)
 	c.mu.Lock()
 	if c.state.Load() >= stateClosing {
@@ -114,7 +111,7 @@ func droppable(m *protocol.Message, explicit bool) bool {
 // enqueueDroppable encodes m behind what is queued, and notes where, or drops it. c.mu is held on entry.
 func (c *Conn) enqueueDroppable(m *protocol.Message, o SendOptions) error {
 	q := c.takeBuf()
-	b, err := appendFrame(c.codec, q.b, m)
+	b, err := appendFrame(c.codec, q.b, m, &c.mu)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -252,6 +253,9 @@ func TestOnDroppedIsToldAtMostOnceASecond(t *testing.T) {
 			mu.Unlock()
 			if len(reports[c]) == 1 {
 				panic("in OnDropped")
+			}
+			if len(reports[c]) == 2 {
+				runtime.Goexit()
 			}
 		}})
 	g := newGate(t, e)

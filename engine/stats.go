@@ -33,7 +33,7 @@ type Stats struct {
 	// holds is not among them.
 	OutboundQueue int64
 
-	HandlerPanics uint64 // message handlers that panicked
+	HandlerPanics uint64 // panics, and calls of runtime.Goexit, in message handlers and the engine's other callbacks
 	Stalls        uint64 // times that an event loop was stuck for longer than StallTimeout
 }
 

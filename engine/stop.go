@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -56,7 +57,7 @@ func (e *Engine) stop(ctx context.Context, window time.Duration) (StopReport, er
 	wait(soon, e.passLoops)
 	sessions := 0
 	if e.admission != nil {
-		sessions = e.admission.Drain(ctx)
+		contain.Apart(func() { sessions = e.admission.Drain(ctx) }, func(v any) { e.panicked("Drain", v) })
 	}
 	t := time.NewTicker(2 * time.Millisecond)
 	defer t.Stop()

@@ -147,7 +147,7 @@ func (s *tlsStream) ended(err error) error {
 		err = io.EOF
 	}
 	if !s.begun && errors.Is(err, io.EOF) { // it came and went at once: what the handshake had read is delivered first
-		s.arrived()
+		s.conn.loop.apart(func() { s.arrived() })
 	}
 	return err
 }

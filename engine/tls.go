@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -56,13 +57,11 @@ func (a *arrival) secure(ctx context.Context) bool {
 
 // handshake ends with the handshake or with ctx. The application's part in it, such as tls.Config.GetCertificate, may panic.
 func (e *Engine) handshake(ctx context.Context, tc *tls.Conn) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			e.log.Error("a TLS handshake panicked", zap.Any("panic", v), zap.Stack("stack"))
-			err = errors.New("the handshake panicked")
-		}
-	}()
-	return tc.HandshakeContext(ctx)
+	contain.Apart(func() { err = tc.HandshakeContext(ctx) }, func(v any) {
+		e.panicked("a TLS handshake", v)
+		err = contain.Error("the handshake", v)
+	})
+	return err
 }
 
 // maxTelling is how many connections may be in a handshake that is there only to tell them why they are not let in.

@@ -354,20 +354,22 @@ func TestTheEngineStopsInMidHandshake(t *testing.T) {
 
 // Rule 15: what the application does in a handshake may panic.
 func TestAPanicInAHandshakeIsOneClosedConnection(t *testing.T) {
-	sec := newSecurity(t)
-	var once sync.Once
-	sec.server.VerifyConnection = func(tls.ConnectionState) error {
-		once.Do(func() { panic("on purpose") })
-		return nil
-	}
-	r := serve(t, newEcho(engine.Config{TLS: sec.server}))
-	p := dial(t, r.addr)
-	tc := tls.Client(p.Conn, sec.version(tls.VersionTLS12))
-	_ = tc.SetDeadline(time.Now().Add(patience))
-	if tc.Handshake() == nil {
-		t.Error("the handshake went well")
-	}
-	dialTLS(t, r.addr, sec.client).ask(1, 1, "")
+	eachFailure(t, func(t *testing.T, fail func()) {
+		sec := newSecurity(t)
+		var once sync.Once
+		sec.server.VerifyConnection = func(tls.ConnectionState) error {
+			once.Do(fail)
+			return nil
+		}
+		r := serve(t, newEcho(engine.Config{TLS: sec.server, MaxHandshakes: 1}))
+		p := dial(t, r.addr)
+		tc := tls.Client(p.Conn, sec.version(tls.VersionTLS12))
+		_ = tc.SetDeadline(time.Now().Add(patience))
+		if tc.Handshake() == nil {
+			t.Error("the handshake went well")
+		}
+		dialTLS(t, r.addr, sec.client).ask(1, 1, "")
+	})
 }
 
 // Rule 14: a connection over the limit is told so in TLS.

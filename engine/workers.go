@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -110,42 +111,45 @@ func (b *mailbox) work(c *Conn) (more bool) {
 		b.active = !it.end && !b.quiet && (state == stateBound || state == stateEnded)
 		active := b.active
 		b.mu.Unlock()
-		switch {
-		case it.end:
-			if it.leave {
-				c.engine.conns.remove(c)
-			}
-			if it.tellEnd {
-				c.tellEnd()
-			}
-		case it.request != nil && active:
-			c.guard(func() { it.request.finish(it.message, it.err) })
-		case it.request != nil: // its callback is promised to run once, but replies are not delivered any more
-			c.guard(func() { it.request.finish(nil, ErrClosed) })
-		case active:
-			c.guard(func() { c.handle(it.message) })
-		}
-		b.mu.Lock()
-		b.active = false
-		waiting := b.whenQuiet
-		b.whenQuiet = nil
-		b.mu.Unlock()
-		for _, done := range waiting {
-			c.guard(done)
-		}
+		b.do(c, it, active)
 	}
 	return true
 }
 
-// guard closes the connection when f panics.
-func (c *Conn) guard(f func()) {
-	defer func() {
-		if v := recover(); v != nil {
-			c.handlerPanicked(v)
+// do does what an item says.
+func (b *mailbox) do(c *Conn, it item, active bool) {
+	defer b.done(c)
+	switch {
+	case it.end:
+		if it.leave {
+			c.engine.conns.remove(c)
 		}
-	}()
-	f()
+		if it.tellEnd {
+			c.tellEnd()
+		}
+	case it.request != nil && active:
+		c.guard(func() { it.request.finish(it.message, it.err) })
+	case it.request != nil: // its callback is promised to run once, but replies are not delivered any more
+		c.guard(func() { it.request.finish(nil, ErrClosed) })
+	case active:
+		c.guard(func() { c.handle(it.message) })
+	}
 }
+
+// done says that an item is done with, whether or not its handler has returned.
+func (b *mailbox) done(c *Conn) {
+	b.mu.Lock()
+	b.active = false
+	waiting := b.whenQuiet
+	b.whenQuiet = nil
+	b.mu.Unlock()
+	for _, done := range waiting {
+		c.guard(done)
+	}
+}
+
+// guard closes the connection when f panics, or ends its goroutine.
+func (c *Conn) guard(f func()) { contain.Call(f, c.handlerPanicked) }
 
 // workerPool runs message handlers on a fixed number of goroutines.
 type workerPool struct {
@@ -173,8 +177,18 @@ func (p *workerPool) submit(c *Conn) {
 	p.ready.Signal()
 }
 
+// run is a worker. When a handler ends its goroutine another one takes its place, with the connection's turn.
 func (p *workerPool) run() {
-	defer p.wg.Done()
+	var c *Conn
+	returned := false
+	defer func() {
+		if returned {
+			p.wg.Done()
+			return
+		}
+		p.submit(c)
+		go p.run()
+	}()
 	for {
 		p.mu.Lock()
 		for len(p.queue) == 0 && !p.closed {
@@ -182,9 +196,10 @@ func (p *workerPool) run() {
 		}
 		if len(p.queue) == 0 {
 			p.mu.Unlock()
+			returned = true
 			return
 		}
-		c := p.queue[0]
+		c = p.queue[0]
 		p.queue[0] = nil
 		p.queue = p.queue[1:]
 		p.mu.Unlock()

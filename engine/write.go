@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -82,23 +83,34 @@ func (o *outBuf) append(p *outBuf) {
 	o.addAll(p.tally)
 }
 
-// appendFrame encodes m. The switch keeps m from escaping to the heap with the codec that nearly everyone uses.
-func appendFrame(codec protocol.Codec, dst []byte, m *protocol.Message) ([]byte, error) {
+// appendFrame encodes m. The switch keeps m from escaping to the heap with the codec that nearly everyone uses. held is the
+// lock that the caller holds, or nil.
+func appendFrame(codec protocol.Codec, dst []byte, m *protocol.Message, held *sync.Mutex) ([]byte, error) {
 	if _, ok := codec.(protocol.BinaryCodec); ok {
 		return protocol.Binary.Append(dst, m)
 	}
 	escapes := *m
-	return appendForeign(codec, dst, &escapes)
+	return appendForeign(codec, dst, &escapes, held)
 }
 
-// appendForeign makes a panic in a codec that is not ours an error: its callers hold locks, or are goroutines of ours.
-func appendForeign(codec protocol.Codec, dst []byte, m *protocol.Message) (b []byte, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			b, err = dst, fmt.Errorf("rollcall: the codec panicked: %v", v)
+// appendForeign makes a panic in a codec that is not ours an error: its callers hold locks, or are goroutines of ours. A
+// Goexit ends the goroutine of the application's that sends, without the lock; where the engine itself has a connection's
+// answer to a Logon or its Close to send, it goes on with an error.
+func appendForeign(codec protocol.Codec, dst []byte, m *protocol.Message, held *sync.Mutex) (b []byte, err error) {
+	failed := func(v any) {
+		b, err = dst, contain.Error("the codec", v)
+	}
+	if m.Type == protocol.Close || m.Type == protocol.Logon {
+		contain.Apart(func() { b, err = codec.Append(dst, m) }, failed)
+		return b, err
+	}
+	contain.Call(func() { b, err = codec.Append(dst, m) }, func(v any) {
+		if v == contain.Exited && held != nil {
+			held.Unlock()
 		}
-	}()
-	return codec.Append(dst, m)
+		failed(v)
+	})
+	return b, err
 }
 
 // Send sends a message of the application's to the client. It never blocks, and copies the body. An error says that the
@@ -127,7 +139,7 @@ func (c *Conn) Send(typ uint16, body []byte) error {
 // enqueuePlain is enqueue for nearly every message that is sent: of the application's, in the binary format, and the queue
 // has room for it. It reports whether it was all that. Without it Send takes 23 ns instead of 13. c.mu is held on entry.
 func (c *Conn) enqueuePlain(typ uint16, body []byte) bool {
-	if _, binary := c.codec.(protocol.BinaryCodec); !binary || c.state.Load() >= stateClosing || len(body) > c.engine.maxBody {
+	if _, binary := c.codec.(protocol.BinaryCodec); !binary || c.state.Load() >= stateClosing {
 		return false
 	}
 	o := c.takeBuf()
@@ -151,11 +163,10 @@ func (c *Conn) SendMessage(m *protocol.Message) error { return c.SendWith(m, Sen
 
 // Reply answers m, a message that a handler of this connection got. Replies to the messages of one read go out in one
 // write. It is sent even when m's ID is 0, which says that the sender expects none. The body is copied. The error is
-// ErrClosed, ErrTooLarge, or why the reply cannot be encoded; with the last two a sender that waits, with an ID, is told
-// HandlerFailed in place of the answer. No policy drops a reply.
+// ErrClosed, ErrTooLarge, or why the reply cannot be encoded; no policy drops a reply.
 func (c *Conn) Reply(m *protocol.Message, body []byte) error {
 	l := c.loop
-	if m == &l.msg && l.current == c && !c.queued.Load() && c.state.Load() < stateClosing && len(l.batch.b) < l.room && len(body) <= l.maxBody {
+	if m == &l.msg && l.current == c && !c.queued.Load() && c.state.Load() < stateClosing && len(l.batch.b) < l.room {
 		// What reply would come to, for nearly every message: the caller stands on the loop.
 		at := len(l.batch.b)
 		if n := protocol.Binary.PutPlain(l.batch.b[at:l.room], m.Type, protocol.FlagReply, m.ID, body); n > 0 {
@@ -169,7 +180,7 @@ func (c *Conn) Reply(m *protocol.Message, body []byte) error {
 
 // takeRoom says how much the batch takes without being asked: no more than the memory that it has, and than may wait.
 func (l *loop) takeRoom(binary bool) {
-	l.room, l.maxBody = 0, l.engine.maxBody
+	l.room = 0
 	if binary && l.engine.limits&limitRequests == 0 { // or else reply counts
 		l.room = min(cap(l.batch.b), l.engine.cfg.OutboundLimit)
 	}
@@ -205,9 +216,6 @@ func (c *Conn) sendReply(m *protocol.Message, flags protocol.Flags, body []byte)
 	if c.state.Load() >= stateClosing {
 		return ErrClosed
 	}
-	if len(body) > l.engine.maxBody && flags&protocol.FlagError == 0 {
-		return ErrTooLarge
-	}
 	b, err := c.appendReply(l.batch.b, m, flags, body)
 	if err != nil {
 		return err
@@ -232,13 +240,7 @@ func (c *Conn) appendReply(dst []byte, m *protocol.Message, flags protocol.Flags
 	if _, ok := c.codec.(protocol.BinaryCodec); ok {
 		return protocol.Binary.AppendReply(dst, m, flags, body)
 	}
-	return appendFrame(c.codec, dst, &protocol.Message{Type: m.Type, Flags: flags, ID: m.ID, Body: body})
-}
-
-// tooLarge reports whether m's body is larger than the peer takes. A Close, the answer to a Logon and an error reply are the
-// server's own words, and go out in any case.
-func (e *Engine) tooLarge(m *protocol.Message) bool {
-	return len(m.Body) > e.maxBody && m.Flags&protocol.FlagError == 0 && (m.Type < protocol.FirstSystemType || m.Type > protocol.Close)
+	return appendFrame(c.codec, dst, &protocol.Message{Type: m.Type, Flags: flags, ID: m.ID, Body: body}, nil)
 }
 
 // errOverLimit says that the queue is full.
@@ -248,7 +250,7 @@ var errOverLimit = &protocol.CloseError{Code: protocol.SlowConsumer}
 func (c *Conn) enqueue(m *protocol.Message) error {
 	o := c.takeBuf()
 	before := len(o.b)
-	b, err := appendFrame(c.codec, o.b, m)
+	b, err := appendFrame(c.codec, o.b, m, &c.mu)
 	if err != nil {
 		return err
 	}

@@ -19,11 +19,11 @@ const module = "github.com/rollcall-go/rollcall/"
 var mayImport = map[string][]string{
 	"protocol":     {},
 	"heartbeat":    {"internal/clock"},
-	"usermgr":      {"heartbeat", "protocol", "internal/clock", "internal/codes", "internal/logging", "internal/table"},
-	"engine":       {"protocol", "internal/clock", "internal/codes", "internal/logging", "internal/table"},
-	"bridge":       {"protocol", "usermgr", "engine", "heartbeat", "internal/clock", "internal/codes", "internal/logging"},
-	"push":         {"protocol", "usermgr", "engine", "bridge"},
-	"client":       {"protocol"},
+	"usermgr":      {"heartbeat", "protocol", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/table"},
+	"engine":       {"protocol", "internal/clock", "internal/codes", "internal/contain", "internal/gnetloop", "internal/logging", "internal/table"},
+	"bridge":       {"protocol", "usermgr", "engine", "heartbeat", "internal/clock", "internal/codes", "internal/contain", "internal/logging"},
+	"push":         {"protocol", "usermgr", "engine", "bridge", "internal/contain"},
+	"client":       {"protocol", "internal/contain"},
 	"metrics":      {"protocol", "usermgr", "engine", "bridge", "metrics"},
 	"rollcalltest": {"protocol", "usermgr", "engine", "heartbeat", "bridge", "client"},
 }

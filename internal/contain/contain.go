@@ -1,0 +1,78 @@
+// Package contain keeps a panic, or a runtime.Goexit, in code of the application's from ending more than the call. Goexit is
+// what t.FailNow and testify's require call. It runs the deferred functions as a panic does, but recover returns nil, and the
+// goroutine cannot be kept: what must go on after the call needs another goroutine.
+package contain
+
+import "fmt"
+
+// Exited is the value of a failure that was no panic: the function has called runtime.Goexit.
+var Exited any = exited{}
+
+type exited struct{}
+
+func (exited) String() string {
+	return "the goroutine was ended by runtime.Goexit, which t.FailNow calls too"
+}
+
+// Failure says how a function ended: v is what recover has returned, and returned says whether the function has returned. It
+// is nil for a function that has returned, the value of a panic, or Exited.
+//
+//	returned := false
+//	defer func() {
+//		if v := contain.Failure(recover(), returned); v != nil {
+//			…
+//		}
+//	}()
+//	f()
+//	returned = true
+func Failure(v any, returned bool) any {
+	if v == nil && !returned {
+		return Exited
+	}
+	return v
+}
+
+// Call calls f. When f panics, or calls runtime.Goexit, failed is called with the failure, on f's stack. After a panic Call
+// returns; after a Goexit the caller's goroutine ends: failed is the last that it does, but for deferred functions.
+func Call(f func(), failed func(v any)) {
+	returned := false
+	defer func() {
+		if v := Failure(recover(), returned); v != nil {
+			failed(v)
+		}
+	}()
+	f()
+	returned = true
+}
+
+// Apart calls f on a goroutine of its own and waits for it, so that the caller goes on whatever f does. It takes about half a
+// microsecond more than a call.
+func Apart(f func(), failed func(v any)) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		Call(f, failed)
+	}()
+	<-done
+}
+
+// Error makes an error of a failure of who.
+func Error(who string, v any) error {
+	if v == Exited {
+		return fmt.Errorf("rollcall: %s did not return: %v", who, v)
+	}
+	return fmt.Errorf("rollcall: %s panicked: %v", who, v)
+}
+
+// Trusted is implemented by what this module gives to itself where an application may give something of its own: a session,
+// a link. Calls to it need not be kept apart.
+type Trusted interface {
+	// Trusted reports whether no code of the application's runs inside the value's methods.
+	Trusted() bool
+}
+
+// IsTrusted reports whether v says so.
+func IsTrusted(v any) bool {
+	t, ok := v.(Trusted)
+	return ok && t.Trusted()
+}

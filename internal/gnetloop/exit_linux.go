@@ -1,0 +1,64 @@
+//go:build !poll_opt
+
+package gnetloop
+
+import (
+	"encoding/binary"
+	"errors"
+	"reflect"
+	"unsafe"
+
+	"github.com/panjf2000/gnet/v2"
+	"golang.org/x/sys/unix"
+)
+
+// run is gnet's (*eventloop).run, which its client starts for each loop. It has no body here, which the file empty.s permits.
+//
+//go:linkname run github.com/panjf2000/gnet/v2.(*eventloop).run
+func run(loop unsafe.Pointer) error
+
+// Runner knows which goroutine runs a loop. The zero value is for a loop that gnet has started. Only the loop uses it.
+type Runner struct {
+	over chan struct{} // closed when the loop has ended; nil while gnet's own goroutine runs it
+}
+
+// GoOn is for the last deferred function of the goroutine that runs the loop, in a Goexit: it has another goroutine run the
+// loop. On gnet's own goroutine it returns when the loop has ended. An error says that the loop cannot be run on.
+func (r *Runner) GoOn(l gnet.EventLoop) error {
+	if err := wakeForTasks(l); err != nil {
+		return err
+	}
+	gnets := r.over == nil
+	if gnets {
+		r.over = make(chan struct{})
+	}
+	over := r.over
+	go func() {
+		_ = run(reflect.ValueOf(l).UnsafePointer()) // gnet has logged an error, and shuts down
+		close(over)
+	}()
+	if gnets {
+		<-over
+	}
+	return nil
+}
+
+// wakeForTasks has the loop look for tasks.
+func wakeForTasks(l gnet.EventLoop) error {
+	poller := reflect.ValueOf(l).Elem().FieldByName("poller")
+	if poller.Kind() != reflect.Pointer {
+		return errNotGnet
+	}
+	fd := poller.Elem().FieldByName("efd")
+	if fd.Kind() != reflect.Int {
+		return errNotGnet
+	}
+	one := binary.NativeEndian.AppendUint64(nil, 1)
+	_, err := unix.Write(int(fd.Int()), one)
+	if errors.Is(err, unix.EAGAIN) { // as much as fits has been written already
+		return nil
+	}
+	return err
+}
+
+var errNotGnet = errors.New("rollcall: this is not the event loop of gnet v2.10.0")
