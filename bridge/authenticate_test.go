@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"testing"
 
 	"github.com/rollcall-go/rollcall/bridge"
@@ -89,7 +90,7 @@ func TestAuthenticatorsRefusals(t *testing.T) {
 		name     string
 		identity string
 		err      error
-		panics   bool
+		fails    func()
 		want     protocol.CloseCode
 	}{
 		{name: "unauthorized", err: &protocol.CloseError{Code: protocol.Unauthorized}, want: protocol.Unauthorized},
@@ -100,14 +101,15 @@ func TestAuthenticatorsRefusals(t *testing.T) {
 		{name: "error beside an identity", identity: "ann", err: errors.New("not sure"), want: protocol.InternalError},
 		{name: "no code", err: &protocol.CloseError{Text: "no"}, want: protocol.InternalError},
 		{name: "a CloseError that is nil", identity: "ann", err: none, want: protocol.InternalError},
-		{name: "panic", panics: true, want: protocol.InternalError},
+		{name: "panic", fails: func() { panic("in the authenticator") }, want: protocol.InternalError},
+		{name: "Goexit", fails: runtime.Goexit, want: protocol.InternalError},
 		{name: "nobody", identity: "", want: protocol.InternalError},
 		{name: "reserved", identity: "_root", want: protocol.InternalError},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := options{bridge: bridge.Config{Authenticate: func(context.Context, usermgr.Logon) (bridge.Identity, error) {
-				if c.panics {
-					panic("in the authenticator")
+				if c.fails != nil {
+					c.fails()
 				}
 				return bridge.Identity{UserID: c.identity}, c.err
 			}}}

@@ -107,6 +107,7 @@ var manualCloseGrace = 5 * time.Second // a variable for the tests alone
 type Bridge struct {
 	engine         *engine.Engine
 	users          usermgr.UserManager
+	trusted        bool // users is Rollcall's own
 	cfg            Config
 	log            *zap.Logger
 	authenticating *turns        // nil without an authenticator
@@ -132,7 +133,8 @@ func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) *Bridge {
 	if cfg.LogonDeadline <= 0 {
 		cfg.LogonDeadline = 10 * time.Second
 	}
-	b := &Bridge{engine: e, users: users, cfg: cfg, log: logging.OrDefault(cfg.Logger),
+	_, trusted := users.(*usermgr.Manager)
+	b := &Bridge{engine: e, users: users, trusted: trusted, cfg: cfg, log: logging.OrDefault(cfg.Logger),
 		idle: make(chan struct{}, 1), grace: manualCloseGrace}
 	if cfg.MaxLogons > 0 {
 		b.loggingOn = newTurns(cfg.MaxLogons)

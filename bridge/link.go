@@ -12,6 +12,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/clock"
+	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -52,6 +53,9 @@ var (
 
 	_ usermgr.CloseReporter = (*link)(nil)
 )
+
+// Trusted implements contain.Trusted.
+func (l *link) Trusted() bool { return l.bridge.trusted }
 
 // Beat, Received and Sent are the session's once the connection is let in.
 func (l *link) Beat()                     {}
@@ -136,6 +140,12 @@ func (l *link) close(code protocol.CloseCode, text string) {
 // own, which ends with the logon.
 func (l *link) logOn() {
 	b, p := l.bridge, l.logon
+	returned := false
+	defer func() {
+		if v := contain.Failure(recover(), returned); v != nil {
+			l.fail(v)
+		}
+	}()
 	defer b.leaveTurns(p)
 	b.underWay.Add(1)
 	defer b.underWay.Add(-1)
@@ -149,6 +159,7 @@ func (l *link) logOn() {
 	if ended != 0 {
 		b.refused.Add(ended)
 		b.release()
+		returned = true
 		return
 	}
 	// The client is told at the deadline even where an authenticator or an event handler is stuck.
@@ -163,9 +174,26 @@ func (l *link) logOn() {
 	if err != nil {
 		l.refuse(err)
 		b.release()
+		returned = true
 		return
 	}
 	l.admit(s, deadline.Stop)
+	returned = true
+}
+
+// fail ends a logon that the application's code has ended: the user manager's, or with a Goexit the authenticator's.
+func (l *link) fail(v any) {
+	if v != contain.Exited { // which has been told where it came from
+		l.bridge.log.Error("a logon panicked", zap.Any("panic", v), zap.Stack("stack"))
+	}
+	l.refuse(contain.Error("the logon", v))
+	l.mu.Lock()
+	release := l.session == nil && !l.closed
+	l.closed = l.closed || release
+	l.mu.Unlock()
+	if release {
+		l.bridge.release()
+	}
 }
 
 // takeTurn waits for a place among the logons, and does what can be refused.
@@ -188,13 +216,11 @@ func (b *Bridge) leaveTurns(p *logon) {
 
 // register is the user manager's part. The manager may be the program's own, and panic.
 func (l *link) register(ctx context.Context, logon usermgr.Logon) (s usermgr.Session, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			l.bridge.log.Error("the user manager panicked", zap.Any("panic", v), zap.Stack("stack"))
-			err = errors.New("the user manager panicked")
-		}
-	}()
-	return l.bridge.users.Register(ctx, logon, l)
+	contain.Call(func() { s, err = l.bridge.users.Register(ctx, logon, l) }, func(v any) {
+		l.bridge.log.Error("the user manager panicked", zap.Any("panic", v), zap.Stack("stack"))
+		s, err = nil, contain.Error("the user manager", v)
+	})
+	return s, err
 }
 
 // Deadline implements context.Context.
@@ -257,15 +283,13 @@ func (l *link) authenticate(p *logon, logon usermgr.Logon) (id Identity, err err
 	if err := p.authTurn.wait(p); err != nil {
 		return Identity{}, err
 	}
-	defer func() {
-		b.authenticating.leave(p.authTurn)
-		if v := recover(); v != nil {
-			b.authenticatorPanics.Add(1)
-			b.log.Error("the authenticator panicked", zap.Any("panic", v), zap.Stack("stack"))
-			err = errors.New("the authenticator panicked")
-		}
-	}()
-	return b.cfg.Authenticate(p, logon)
+	defer func() { b.authenticating.leave(p.authTurn) }()
+	contain.Call(func() { id, err = b.cfg.Authenticate(p, logon) }, func(v any) {
+		b.authenticatorPanics.Add(1)
+		b.log.Error("the authenticator panicked", zap.Any("panic", v), zap.Stack("stack"))
+		err = contain.Error("the authenticator", v)
+	})
+	return id, err
 }
 
 // admit lets the connection in as the session's.

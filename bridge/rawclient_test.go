@@ -201,3 +201,18 @@ func (c *rawClient) expectRefused(code protocol.CloseCode) {
 	}
 	c.expectClose(code)
 }
+
+// untilClose receives whatever comes before the Close notice, and then that.
+func (c *rawClient) untilClose(code protocol.CloseCode) {
+	c.t.Helper()
+	for {
+		m := c.receive()
+		if m.Type != protocol.Close {
+			continue
+		}
+		if ce, err := protocol.ParseClose(m.Body); err != nil || ce.Code != code {
+			c.t.Fatalf("client %s was closed with %v, %v; want %v", c.name, ce, err, code)
+		}
+		return
+	}
+}

@@ -3,6 +3,7 @@ package bridge_test
 import (
 	"context"
 	"maps"
+	"runtime"
 	"testing"
 
 	"github.com/rollcall-go/rollcall/bridge"
@@ -37,6 +38,8 @@ func TestStatsCountLogonsThatCameToNothing(t *testing.T) {
 				return bridge.Identity{}, &protocol.CloseError{Code: protocol.Unauthorized}
 			case "mallory":
 				panic("on purpose")
+			case "trudy":
+				runtime.Goexit()
 			case "leaving":
 				held <- struct{}{}
 				<-ctx.Done()
@@ -48,7 +51,8 @@ func TestStatsCountLogonsThatCameToNothing(t *testing.T) {
 	for _, c := range []struct {
 		user string
 		code protocol.CloseCode
-	}{{"eve", protocol.Unauthorized}, {"eve", protocol.Unauthorized}, {"mallory", protocol.InternalError}, {"ann", protocol.AlreadyLoggedOn}} {
+	}{{"eve", protocol.Unauthorized}, {"eve", protocol.Unauthorized}, {"mallory", protocol.InternalError}, {"trudy", protocol.InternalError},
+		{"ann", protocol.AlreadyLoggedOn}} {
 		client := s.dial()
 		client.send(logonMessage(c.user))
 		client.expectRefused(c.code)
@@ -57,10 +61,10 @@ func TestStatsCountLogonsThatCameToNothing(t *testing.T) {
 	leaving.send(logonMessage("leaving"))
 	<-held
 	leaving.conn.Close()
-	want := map[protocol.CloseCode]uint64{protocol.Unauthorized: 2, protocol.InternalError: 1, protocol.AlreadyLoggedOn: 1,
+	want := map[protocol.CloseCode]uint64{protocol.Unauthorized: 2, protocol.InternalError: 2, protocol.AlreadyLoggedOn: 1,
 		protocol.ClientClosed: 1}
 	eventually(t, "all are counted", func() bool { return maps.Equal(s.bridge.Stats().Refused, want) })
-	if n := s.bridge.Stats().AuthenticatorPanics; n != 1 {
+	if n := s.bridge.Stats().AuthenticatorPanics; n != 2 {
 		t.Errorf("%d authenticators panicked", n)
 	}
 	if got := s.users.Stats(); !maps.Equal(got.Refused, map[protocol.CloseCode]uint64{protocol.AlreadyLoggedOn: 1}) || got.Logons != 1 {
