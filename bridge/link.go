@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"sync"
 	"time"
@@ -330,6 +331,9 @@ func (l *link) logonReply(first *protocol.Message, s usermgr.Session) *protocol.
 	fields := map[string]string{protocol.FieldSession: s.ID()}
 	if l.bridge.heartbeat > 0 {
 		fields[protocol.FieldHeartbeatMS] = strconv.FormatInt(max(l.bridge.heartbeat.Milliseconds(), 1), 10)
+	}
+	if n := l.bridge.engine.MaxBody(); n != protocol.DefaultMaxBody {
+		fields[protocol.FieldMaxBody] = strconv.FormatInt(min(int64(n), math.MaxUint32), 10)
 	}
 	body, err := protocol.AppendLogonReply(make([]byte, 0, 96), fields)
 	if err != nil {

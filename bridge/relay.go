@@ -45,6 +45,10 @@ func (b *Bridge) pass(from *engine.Conn, m, out *protocol.Message) {
 		return
 	}
 	if !errors.Is(err, ErrUserOffline) {
+		if m.IsReply() { // what the hook has made of it cannot be sent, and the user who asked waits
+			_ = b.SendMessage(out.DestUserID, &protocol.Message{Type: m.Type, Flags: protocol.FlagReply | protocol.FlagError, ID: m.ID,
+				UserID: m.UserID, Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.HandlerFailed})})
+		}
 		b.refuseRelay(from, m, err)
 		return
 	}

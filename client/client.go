@@ -45,8 +45,9 @@ var (
 	ErrDisconnected = errors.New("rollcall: the connection was lost before the reply came")
 	// ErrClosed is returned by whatever would send when the client has ended for good, and is Err's answer after Close.
 	ErrClosed = errors.New("rollcall: the client is closed")
-	// ErrTooLarge is returned for a body that is larger than Config.MaxBody.
-	ErrTooLarge = errors.New("rollcall: the body is larger than MaxBody")
+	// ErrTooLarge is returned for a body that is larger than the server takes, or than Config.MaxBody. It is a
+	// protocol.MessageTooLarge.
+	ErrTooLarge = protocol.Errorf(protocol.MessageTooLarge, "the body is larger than the server takes, or than MaxBody")
 )
 
 // State is what a client is doing.

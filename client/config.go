@@ -88,8 +88,10 @@ type Config struct {
 	// all: the notice, and what was sent last, may be lost.
 	CloseTimeout time.Duration
 
-	// MaxBody is the largest body in bytes, both ways. A message of the server's that is larger ends the client with
-	// MessageTooLarge. 0 means 1 MiB, which is the server's default too; negative means no limit.
+	// MaxBody is the largest body in bytes, both ways. The server has a limit of its own, both ways, which it tells in its
+	// logon reply where it is not 1 MiB (protocol.FieldMaxBody). What the server tells is accepted whatever MaxBody is, and a
+	// larger body than the server takes is not sent. A message of the server's that is larger ends the client with
+	// MessageTooLarge. 0 means the server's limit, and accepts 1 MiB at least; negative means to accept any size.
 	MaxBody int
 	// InboundLimit is how many bytes of messages may wait for handlers. When there are more the client stops reading, so
 	// that the server feels it, and may end with SlowConsumer a client that stays behind. While a request waits for its
@@ -151,7 +153,7 @@ func (c Config) withDefaults() Config {
 		c.CloseTimeout = 3 * time.Second
 	}
 	c.CloseTimeout = min(max(c.CloseTimeout, 0), never)
-	c.MaxBody = orDefault(c.MaxBody, protocol.DefaultMaxBody, noLimit)
+	c.MaxBody = orDefault(c.MaxBody, 0, noLimit)
 	c.InboundLimit = orDefault(c.InboundLimit, 4<<20, noLimit)
 	if c.DialContext == nil {
 		c.DialContext = new(net.Dialer).DialContext

@@ -24,6 +24,7 @@ type conn struct {
 	ghostTimeout    time.Duration // how long the server may take to notice that this connection is dead
 	interval        time.Duration // between two signs of life
 	serverTimeout   time.Duration
+	maxBody         int // that may be sent
 
 	heard  atomic.Int64 // when bytes last came, counted from born
 	paused atomic.Bool  // the client itself does not read, since handlers are behind
@@ -60,7 +61,8 @@ const maxQueued = 256 << 10
 func newConn(c *Client, nc net.Conn) *conn {
 	cn := &conn{client: c, nc: nc, born: time.Now(), wake: make(chan struct{}, 1), dead: make(chan struct{}),
 		requests: make(map[uint32]request), lastID: rand.Uint32()}
-	cn.frames = frameReader{read: cn.read, maxBody: c.cfg.MaxBody}
+	cn.frames.read = cn.read
+	cn.setMaxBody("")
 	return cn
 }
 

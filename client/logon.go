@@ -98,6 +98,7 @@ func (cn *conn) logOn(frame []byte) error {
 	}
 	cn.userID, cn.session = m.DestUserID, fields[protocol.FieldSession]
 	cn.setHeartbeat(fields[protocol.FieldHeartbeatMS])
+	cn.setMaxBody(fields[protocol.FieldMaxBody])
 	return nil
 }
 
@@ -113,6 +114,22 @@ func (cn *conn) setHeartbeat(ms string) {
 	cn.serverTimeout = orDefault(cfg.ServerTimeout, max(3*cn.interval, leastServerTimeout), never)
 	if cfg.HeartbeatInterval < 0 {
 		cn.serverTimeout = never
+	}
+}
+
+// setMaxBody sets the largest bodies, of what is sent and of what is accepted; told is what the server tells.
+func (cn *conn) setMaxBody(told string) {
+	own := cn.client.cfg.MaxBody
+	cn.maxBody, cn.frames.maxBody = protocol.DefaultMaxBody, protocol.DefaultMaxBody
+	if own > 0 {
+		cn.frames.maxBody = own
+	}
+	if n, err := strconv.ParseUint(told, 10, 64); err == nil {
+		cn.maxBody = int(min(n, noLimit))
+		cn.frames.maxBody = max(cn.frames.maxBody, cn.maxBody)
+	}
+	if own > 0 {
+		cn.maxBody = min(cn.maxBody, own)
 	}
 }
 

@@ -107,7 +107,12 @@ type frameReader struct {
 	need    int // bytes that must be there before decoding again makes sense
 }
 
-const readSize = 16 << 10
+const (
+	readSize = 16 << 10
+	// maxReserve is how much memory a header alone gets. For a larger message, which a server's limit may allow, it doubles as
+	// the bytes come.
+	maxReserve = 2 << 20
+)
 
 // next decodes the next message into m, whose Body is valid until the next call. An error is a *protocol.CloseError in
 // its chain: NetworkError where the stream ended, and otherwise what was wrong with it.
@@ -148,7 +153,10 @@ var (
 
 // makeRoom moves the rest bytes that are not decoded yet to the front of a buffer that has room for what is needed.
 func (f *frameReader) makeRoom(rest int) {
-	size := max(readSize, f.need)
+	size := max(readSize, min(f.need, maxReserve))
+	if rest >= size {
+		size = min(f.need, max(2*rest, cap(f.buf)))
+	}
 	if cap(f.buf) < size || rest == 0 && cap(f.buf) > size {
 		grown := make([]byte, rest, size)
 		copy(grown, f.buf[f.used:])

@@ -36,9 +36,14 @@ func (c *Client) SendMessage(m *protocol.Message) error {
 
 // Reply answers m, a message that a handler got; where m is another user's the answer is addressed to that user. It is
 // sent even when m's ID is 0, which says that the sender expects none. It may be called after the handler has returned;
-// on a later connection than m came with, the answer is most likely ignored. Errors are Send's.
+// on a later connection than m came with, the answer is most likely ignored. Errors are Send's; with ErrTooLarge the sender is
+// told HandlerFailed in place of the answer, if it waits for one.
 func (c *Client) Reply(m *protocol.Message, body []byte) error {
-	return c.SendMessage(&protocol.Message{Type: m.Type, Flags: protocol.FlagReply, ID: m.ID, DestUserID: m.UserID, Body: body})
+	err := c.SendMessage(&protocol.Message{Type: m.Type, Flags: protocol.FlagReply, ID: m.ID, DestUserID: m.UserID, Body: body})
+	if errors.Is(err, ErrTooLarge) {
+		_ = c.ReplyError(m, protocol.Errorf(protocol.HandlerFailed, "the answer could not be sent"))
+	}
+	return err
 }
 
 // ReplyError tells the sender of m that what it asked for failed. A code from 3000 on in why (a protocol.CloseCode, or a
@@ -131,10 +136,11 @@ func (c *Client) connFor(m *protocol.Message) (*conn, error) {
 
 // connForBody returns the connection for a message with this body.
 func (c *Client) connForBody(body []byte) (*conn, error) {
-	if len(body) > c.cfg.MaxBody {
-		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(body), c.cfg.MaxBody)
+	cn, err := c.current()
+	if err == nil && len(body) > cn.maxBody {
+		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(body), cn.maxBody)
 	}
-	return c.current()
+	return cn, err
 }
 
 // current returns the connection, or why there is none.

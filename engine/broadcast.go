@@ -30,7 +30,7 @@ func (e *Engine) Conns() iter.Seq[*Conn] {
 // place in each connection's order, behind what was sent before. Connections that are not let in yet, or closing, are left
 // out, as is one whose queue it would make too long, which closes with SlowConsumer, or drops the message where
 // Config.SlowPolicy says so. It returns how many the message is on its way to; an error says that the message cannot be
-// encoded, or is larger than the outbound limit (ErrTooLarge), in the wire format of some, which are left out. Any goroutine
+// encoded, or is too large (ErrTooLarge), in the wire format of some, which are left out. Any goroutine
 // may call it, and it has no more use for m when it returns.
 func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message) (n int, err error) {
 	return e.BroadcastWith(to, m, SendOptions{}, nil)
@@ -45,6 +45,7 @@ func (e *Engine) BroadcastWith(to iter.Seq[*Conn], m *protocol.Message, o SendOp
 		return 0, o.Policy.unknown()
 	}
 	o = o.of(e, m)
+	large := e.tooLarge(m)
 	if missed == nil {
 		missed = func(*Conn, error) {}
 	}
@@ -60,8 +61,11 @@ func (e *Engine) BroadcastWith(to iter.Seq[*Conn], m *protocol.Message, o SendOp
 			output.flush()
 			since, began = 1, e.clock.Coarse()
 		}
-		f, bad := frameOf(&frames, c.codec, m)
-		if bad == nil && len(f.b) > e.cfg.OutboundLimit {
+		var f *frame
+		bad := error(nil)
+		if large {
+			bad = ErrTooLarge
+		} else if f, bad = frameOf(&frames, c.codec, m); bad == nil && len(f.b) > e.cfg.OutboundLimit {
 			bad = ErrTooLarge
 		}
 		if bad != nil {

@@ -36,6 +36,7 @@ func (e *Engine) setLimits() {
 	if cfg.MemoryBudget != noLimit {
 		e.limits |= limitMemory
 	}
+	e.maxBody = cfg.MaxBody
 	if cfg.SlowPolicy == SlowClose {
 		e.plainLimit = cfg.OutboundLimit
 	}

@@ -36,8 +36,9 @@ import (
 var (
 	// ErrClosed is returned by whatever would send on a connection that is closing or closed.
 	ErrClosed = errors.New("rollcall: the connection is closed")
-	// ErrTooLarge is returned for a message that alone is larger than the outbound limit.
-	ErrTooLarge = errors.New("rollcall: the message is larger than the outbound limit")
+	// ErrTooLarge is returned for a message whose body is larger than Config.MaxBody, or that alone is larger than the
+	// outbound limit. It is a protocol.MessageTooLarge.
+	ErrTooLarge = protocol.Errorf(protocol.MessageTooLarge, "the message is larger than MaxBody or the outbound limit allows")
 	// ErrRequestTimeout is the outcome of a request to a client that did not answer in time.
 	ErrRequestTimeout = errors.New("rollcall: the client did not answer in time")
 	// ErrStopTimeout is in the error of Run or Shutdown when something had to be given up on.
@@ -127,7 +128,10 @@ type Config struct {
 	ProxyTimeout time.Duration
 	// Bans shut out addresses that fail to log on, or come and go, too often. The zero value bans none.
 	Bans Bans
-	// MaxBody is the largest body of a message, in bytes. 0 means 1 MiB.
+	// MaxBody is the largest body of a message, both ways, in bytes. A client that sends a larger one is closed with
+	// MessageTooLarge. Sending a larger one returns ErrTooLarge, but for the server's own words: a Close, the answer to a
+	// Logon, an error reply. Clients are told in the answer to their Logon (protocol.FieldMaxBody) where it is not the
+	// default. 0 means 1 MiB; negative means no limit.
 	MaxBody int
 	// MaxFirstFrame is the largest first frame, in bytes: a Logon, with its token and whatever else it says. 0 means 4 KiB.
 	MaxFirstFrame int
@@ -177,9 +181,8 @@ type Config struct {
 	ByteBurst int
 	// MaxRequests is how many requests of a client may wait for their answers: messages of the application's with an ID,
 	// to the server itself. Each is waited for until Reply or ReplyError has answered it, also after its handler has
-	// returned, so with a limit each must be answered. Where Reply returns ErrTooLarge, or the answer cannot be encoded, the
-	// client is told HandlerFailed instead, and waits no more. One that is too many is answered with the error Refused, its
-	// handler is not called, and the connection stays. 0 or less means no limit.
+	// returned, so with a limit each must be answered. One that is too many is answered with the error Refused, its handler is
+	// not called, and the connection stays. 0 or less means no limit.
 	MaxRequests int
 	// MemoryBudget is how many bytes may wait in the whole engine, to be read or to be written: unfinished frames, what
 	// comes before a connection is admitted, messages that wait for Workers, queues, and what the network has not taken.
@@ -303,6 +306,7 @@ func (c *Config) check() error {
 type Engine struct {
 	cfg        Config
 	plainLimit int       // how much may wait where Send need not look at a SlowPolicy
+	maxBody    int       // cfg.MaxBody, where Send finds it
 	limits     limitKind // those that are set
 	log        *zap.Logger
 	admission  Admission
@@ -379,6 +383,10 @@ func (e *Engine) mustNotRun(what string) {
 		panic("rollcall: " + what + " must be called before Run")
 	}
 }
+
+// MaxBody returns the largest body of a message, both ways, in bytes: Config.MaxBody, or its default. Any goroutine may call
+// it.
+func (e *Engine) MaxBody() int { return e.maxBody }
 
 // Conn returns the open connection with this ID, or nil. Any goroutine may call it.
 func (e *Engine) Conn(id uint64) *Conn { return e.conns.get(id) }

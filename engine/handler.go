@@ -2,7 +2,6 @@ package engine
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/rollcall-go/rollcall/protocol"
@@ -134,8 +133,6 @@ func Typed[Req, Resp any](f Format, h func(c *Conn, m *protocol.Message, req Req
 			_ = c.ReplyError(m, err)
 			return
 		}
-		if err := c.Reply(m, body); errors.Is(err, ErrTooLarge) && !c.counts(m) { // or else Reply has told it
-			_ = c.ReplyError(m, err)
-		}
+		_ = c.Reply(m, body) // where it cannot be sent the client has been told
 	}
 }

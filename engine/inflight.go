@@ -35,25 +35,24 @@ func (c *Conn) requested(m *protocol.Message) (refused bool) {
 }
 
 // reply sends the answer to m, whose request is in flight no more: before the client can have the answer, and ask again. Where
-// the answer to a request that counts cannot be sent by its nature, the client is told so instead: nobody else may.
+// the answer cannot be sent by its nature, a client that waits for it is told so instead.
 func (c *Conn) reply(m *protocol.Message, flags protocol.Flags, body []byte) error {
-	if !c.counts(m) {
-		return c.sendReply(m, flags, body)
-	}
-	typ, id := m.Type, m.ID // m may be the loop's, and gone when a write has failed
-	c.mu.Lock()
-	if u := c.used(); u.inFlight[id] > 0 {
-		u.requests--
-		if u.inFlight[id]--; u.inFlight[id] == 0 {
-			delete(u.inFlight, id)
+	if c.counts(m) {
+		c.mu.Lock()
+		if u := c.used(); u.inFlight[m.ID] > 0 {
+			u.requests--
+			if u.inFlight[m.ID]--; u.inFlight[m.ID] == 0 {
+				delete(u.inFlight, m.ID)
+			}
 		}
+		c.mu.Unlock()
 	}
-	c.mu.Unlock()
 	err := c.sendReply(m, flags, body)
-	if err != nil && !errors.Is(err, ErrClosed) && flags&protocol.FlagError == 0 {
-		_ = c.SendMessage(&protocol.Message{Type: typ, Flags: protocol.FlagReply | protocol.FlagError, ID: id,
-			Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.HandlerFailed, Text: "the answer could not be sent"})})
+	if err == nil || errors.Is(err, ErrClosed) || flags&protocol.FlagError != 0 || m.ID == 0 || m.IsReply() {
+		return err
 	}
+	_ = c.sendReply(m, protocol.FlagReply|protocol.FlagError, protocol.AppendClose(nil,
+		&protocol.CloseError{Code: protocol.HandlerFailed, Text: "the answer could not be sent"}))
 	return err
 }
 

@@ -31,6 +31,7 @@ type loop struct {
 	current   *Conn            // the connection whose messages are being delivered, or nil
 	batch     outBuf           // replies to the messages of the read at hand
 	room      int              // bytes that batch.b may hold before reply must be asked; 0 when protocol.Binary is not the codec
+	maxBody   int              // of a reply that need not be asked for
 	attention []*Conn          // connections to look at in a while
 	working   bool             // process runs, and has not come to its end
 	exiting   bool             // a Goexit is under way, and its connection was dealt with

@@ -60,6 +60,9 @@ func (c *Conn) SendWith(m *protocol.Message, o SendOptions) error {
 	if o.Policy > SlowLatest {
 		return o.Policy.unknown()
 	}
+	if c.engine.tooLarge(m) {
+		return ErrTooLarge
+	}
 	o = o.of(c.engine, m)
 	c.mu.Lock()
 	if c.state.Load() >= stateClosing {

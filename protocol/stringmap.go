@@ -20,6 +20,9 @@ const (
 	// a third of the time after which a silent client is thrown out, in milliseconds, in decimal. "0" or no such
 	// field: it need not.
 	FieldHeartbeatMS = "heartbeat-ms"
+	// FieldMaxBody, in a Logon's reply, is the largest body that may be sent either way, in bytes, in decimal. No such field:
+	// DefaultMaxBody.
+	FieldMaxBody = "max-body"
 	// FieldRetryMS, in a Close or an error reply, is the least time in milliseconds to wait before trying again, in
 	// decimal.
 	FieldRetryMS = "retry-ms"

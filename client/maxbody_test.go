@@ -1,0 +1,143 @@
+package client_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/testca"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/rollcalltest"
+)
+
+// Rule 15: what one side must refuse the other does not send: it has an error, and whom it concerns is told. No client is closed, and
+// none waits for ever. The server's limit is for both ways, and a client learns it when it logs on.
+func TestALimitOnBodiesIsBothSides(t *testing.T) {
+	ca := testca.New(t)
+	for name, tc := range map[string]struct {
+		maxBody, limit, workers int
+		secure                  bool
+	}{
+		"the default":       {0, 1 << 20, 0, false},
+		"the default, TLS":  {0, 1 << 20, 0, true},
+		"with Workers":      {0, 1 << 20, 2, false},
+		"a larger one":      {3 << 20, 3 << 20, 0, false},
+		"a larger one, TLS": {3 << 20, 3 << 20, 2, true},
+		"a smaller one":     {64 << 10, 64 << 10, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var serverTLS, clientTLS *tls.Config
+			if tc.secure {
+				serverTLS, clientTLS = &tls.Config{Certificates: []tls.Certificate{ca.Issue("server")}}, &tls.Config{RootCAs: ca.Pool}
+			}
+			served := make(chan error, 1)
+			asked := make(chan error, 1)
+			s := rollcalltest.NewServer(t, rollcalltest.Config{
+				Engine: engine.Config{MaxBody: tc.maxBody, Workers: tc.workers, TLS: serverTLS},
+				Bridge: bridge.Config{Relay: &bridge.Relay{}},
+				Setup: func(s *rollcalltest.Server) {
+					s.Engine.Handle(1, func(c *engine.Conn, m *protocol.Message) { served <- c.Reply(m, make([]byte, tc.limit+1)) })
+					s.Engine.Handle(2, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, make([]byte, tc.limit)) })
+					s.Engine.Handle(3, func(c *engine.Conn, m *protocol.Message) {
+						served <- c.Request(4, nil, time.Minute, func(_ *protocol.Message, err error) { asked <- err })
+					})
+				},
+			})
+			answered := make(chan error, 2)
+			bob := s.Client(t, "bob", client.Config{TLS: clientTLS, Handle: map[uint16]client.Handler{
+				4: func(c *client.Client, m *protocol.Message) { answered <- c.Reply(m, make([]byte, tc.limit+1)) },
+				5: func(c *client.Client, m *protocol.Message) { _ = c.Reply(m, m.Body) },
+			}})
+			alice := s.Client(t, "alice", client.Config{TLS: clientTLS})
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+
+			if _, err := alice.Request(ctx, 1, nil); !errors.Is(err, protocol.HandlerFailed) {
+				t.Errorf("a request whose answer is too large: %v", err)
+			}
+			if err := <-served; !errors.Is(err, engine.ErrTooLarge) {
+				t.Errorf("Reply returned %v", err)
+			}
+			if m, err := alice.Request(ctx, 2, make([]byte, tc.limit)); err != nil || len(m.Body) != tc.limit {
+				t.Errorf("a request and an answer as large as they may be: %v", err)
+			}
+			if m, err := alice.RequestTo(ctx, "bob", 5, make([]byte, tc.limit)); err != nil || len(m.Body) != tc.limit {
+				t.Errorf("a request to a user and an answer as large as they may be: %v", err)
+			}
+			for what, err := range map[string]error{
+				"Send":    alice.Send(9, make([]byte, tc.limit+1)),
+				"SendTo":  alice.SendTo("bob", 9, make([]byte, tc.limit+1)),
+				"Request": func() error { _, err := alice.Request(ctx, 9, make([]byte, tc.limit+1)); return err }(),
+			} {
+				if !errors.Is(err, client.ErrTooLarge) || !errors.Is(err, protocol.MessageTooLarge) {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			if _, err := alice.RequestTo(ctx, "bob", 4, nil); !errors.Is(err, protocol.HandlerFailed) {
+				t.Errorf("a request to a user whose answer is too large: %v", err)
+			}
+			if err := bob.Send(3, nil); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(<-served, receive(t, "the client's answer", asked)); !errors.Is(err, protocol.HandlerFailed) {
+				t.Errorf("a request of the server's whose answer is too large: %v", err)
+			}
+			for range 2 {
+				if err := <-answered; !errors.Is(err, client.ErrTooLarge) {
+					t.Errorf("the client's Reply returned %v", err)
+				}
+			}
+			for _, c := range []*client.Client{alice, bob} {
+				if _, err := c.Ping(ctx); err != nil || c.State() != client.Online {
+					t.Errorf("%s: %v, %v", c.UserID(), err, c.State())
+				}
+			}
+		})
+	}
+}
+
+// A hook may make more of a message than may be sent: who sent it is told, and who waits for it.
+func TestARelayedBodyThatGrowsOverTheLimitIsToldOf(t *testing.T) {
+	s := rollcalltest.NewServer(t, rollcalltest.Config{Bridge: bridge.Config{Relay: &bridge.Relay{
+		Allow: func(_ *engine.Conn, m *protocol.Message) error {
+			if m.Type == 1 || m.IsReply() {
+				m.Body = make([]byte, protocol.DefaultMaxBody+1)
+			}
+			return nil
+		},
+	}}})
+	s.Client(t, "bob", client.Config{HandleDefault: func(c *client.Client, m *protocol.Message) { _ = c.Reply(m, nil) }})
+	alice := s.Client(t, "alice", client.Config{})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for typ, what := range map[uint16]string{1: "a request", 2: "an answer"} {
+		if _, err := alice.RequestTo(ctx, "bob", typ, nil); !errors.Is(err, protocol.HandlerFailed) {
+			t.Errorf("%s that grows too large: %v", what, err)
+		}
+	}
+}
+
+// What the server tells is accepted, whatever the client's own limit is; without a word of it the client's own counts.
+func TestAClientAcceptsWhatTheServerTells(t *testing.T) {
+	n := sockets(t)
+	got := make(chan int, 1)
+	h := func(_ *client.Client, m *protocol.Message) { got <- len(m.Body) }
+	for _, tc := range []struct {
+		told string
+		own  int
+		size int
+	}{{"", 0, protocol.DefaultMaxBody}, {"5000000", 0, 5_000_000}, {"5000000", 100, 5_000_000}, {"100", 0, protocol.DefaultMaxBody},
+		{"none", 0, protocol.DefaultMaxBody}, {"", 5_000_000, 5_000_000}, {"", -1, 5_000_000}} {
+		c, p := n.dial(client.Config{MaxBody: tc.own, HandleDefault: h, CloseTimeout: -1}, map[string]string{protocol.FieldMaxBody: tc.told})
+		go p.write(protocol.Message{Type: 1, Body: make([]byte, tc.size)})
+		if size := receive(t, "the message", got); size != tc.size {
+			t.Errorf("%+v: a message of %d bytes", tc, size)
+		}
+		_ = c.Close()
+	}
+}

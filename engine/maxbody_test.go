@@ -1,0 +1,104 @@
+package engine_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Rule 15: what the receiver must refuse is an error at the sender, whichever way it is sent, and the connection stays.
+func TestABodyOverTheLimitIsNotSent(t *testing.T) {
+	const limit = 1000
+	large := make([]byte, limit+1)
+	for name, cfg := range map[string]engine.Config{
+		"on the loop":      {},
+		"with Workers":     {Workers: 2},
+		"drops":            {SlowPolicy: engine.SlowDropOldest},
+		"counts":           {MaxRequests: 100},
+		"a line a message": {Codec: protocol.Line},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg.MaxBody = limit
+			e := newEngine(cfg)
+			outcomes := make(chan map[string]error, 1)
+			e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+				_, broadcast := e.Broadcast(slices.Values([]*engine.Conn{c}), &protocol.Message{Type: 2, Body: large})
+				var missed error
+				_, _ = e.BroadcastWith(slices.Values([]*engine.Conn{c}), &protocol.Message{Type: 2, Body: large},
+					engine.SendOptions{Policy: engine.SlowDropNewest}, func(_ *engine.Conn, err error) { missed = err })
+				outcomes <- map[string]error{
+					"Send":          c.Send(2, large),
+					"SendMessage":   c.SendMessage(&protocol.Message{Type: 2, UserID: "bob", Body: large}),
+					"SendWith":      c.SendWith(&protocol.Message{Type: 2, Body: large}, engine.SendOptions{Policy: engine.SlowLatest}),
+					"a push":        c.SendMessage(&protocol.Message{Type: protocol.Push, Body: large}),
+					"Request":       c.Request(2, large, time.Minute, func(*protocol.Message, error) { t.Error("the outcome of a request that was not sent") }),
+					"Broadcast":     broadcast,
+					"BroadcastWith": missed,
+					"Reply":         c.Reply(m, large),
+					"another Reply": c.Reply(m.Clone(), large),
+				}
+				_ = c.Reply(m, large[:limit])
+			})
+			r := serve(t, e)
+			p := dial(t, r.addr)
+			p.sendRaw(inClientsWords(t, cfg.Codec, 1, 7))
+			for what, err := range receive(t, "the outcomes", outcomes) {
+				if !errors.Is(err, engine.ErrTooLarge) || !errors.Is(err, protocol.MessageTooLarge) {
+					t.Errorf("%s: %v, want ErrTooLarge", what, err)
+				}
+			}
+			if cfg.Codec != nil { // whose own words nobody here reads
+				return
+			}
+			p.wantError(7, protocol.HandlerFailed)
+			p.wantError(7, protocol.HandlerFailed)
+			if m := p.read(); len(m.Body) != limit || !m.IsReply() {
+				t.Errorf("the answer is %d bytes of type %d", len(m.Body), m.Type)
+			}
+		})
+	}
+}
+
+// inClientsWords is a first message with an ID.
+func inClientsWords(t *testing.T, codec protocol.Codec, typ uint16, id uint32) []byte {
+	if codec == nil {
+		return frame(t, protocol.Message{Type: typ, ID: id})
+	}
+	return []byte("alice\n#1 7\n")
+}
+
+// Rule 15: a client that asks never waits for ever for an answer that cannot be sent: one over MaxBody, or over what may wait at all.
+func TestTheAskerIsToldThatTheAnswerIsTooLarge(t *testing.T) {
+	for name, cfg := range map[string]engine.Config{
+		"over MaxBody":                      {},
+		"over MaxBody, with Workers":        {Workers: 1},
+		"over OutboundLimit":                {MaxBody: -1},
+		"over OutboundLimit, with Workers":  {MaxBody: -1, Workers: 1},
+		"over OutboundLimit, with a policy": {MaxBody: -1, SlowPolicy: engine.SlowLatest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEngine(cfg)
+			large := make([]byte, 9<<20)
+			e.Handle(1, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, large) })
+			e.Handle(2, func(c *engine.Conn, m *protocol.Message) {
+				m = m.Clone()
+				go func() { _ = c.Reply(m, large) }()
+			})
+			e.Handle(9, echo)
+			p := dial(t, serve(t, e).addr)
+			for id := uint32(1); id < 5; id++ {
+				p.send(protocol.Message{Type: 1 + uint16(id%2), ID: id})
+				p.wantError(id, protocol.HandlerFailed)
+				p.ask(9, 100+id, "the connection stays")
+			}
+			p.send(protocol.Message{Type: 1}, protocol.Message{Type: 9, ID: 200}) // the first expects no answer
+			if m := p.read(); m.ID != 200 {
+				t.Errorf("got %v", m)
+			}
+		})
+	}
+}
