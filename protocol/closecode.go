@@ -30,6 +30,9 @@ const (
 	RateLimited CloseCode = 1007
 	// InternalError: the server failed: a handler panicked, an authenticator had no answer, a logon took too long.
 	InternalError CloseCode = 1008
+	// TokenExpired: the token that the client logged on with has expired, and was not renewed (see [Renew]). A client may
+	// come back with a fresh one. (1009 is kept for later.)
+	TokenExpired CloseCode = 1010
 
 	// PushedOut: the same user logged on again, and the new session replaced this one.
 	PushedOut CloseCode = 2000
@@ -67,7 +70,8 @@ var closeCodeNames = map[CloseCode]string{
 	ClientClosed: "ClientClosed", NetworkError: "NetworkError", HeartbeatTimeout: "HeartbeatTimeout",
 	SlowConsumer: "SlowConsumer", ServerStopping: "ServerStopping", LogonTimeout: "LogonTimeout",
 	TooManyConnections: "TooManyConnections", RateLimited: "RateLimited", InternalError: "InternalError",
-	PushedOut: "PushedOut", AlreadyLoggedOn: "AlreadyLoggedOn", KickedOut: "KickedOut", Unauthorized: "Unauthorized",
+	TokenExpired: "TokenExpired", PushedOut: "PushedOut", AlreadyLoggedOn: "AlreadyLoggedOn", KickedOut: "KickedOut",
+	Unauthorized:   "Unauthorized",
 	InvalidMessage: "InvalidMessage", WrongUserID: "WrongUserID", MessageTooLarge: "MessageTooLarge",
 	DeviceNotAllowed: "DeviceNotAllowed", SessionExpired: "SessionExpired",
 	UserOffline: "UserOffline", NoHandler: "NoHandler", HandlerFailed: "HandlerFailed", Refused: "Refused",

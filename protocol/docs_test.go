@@ -183,7 +183,7 @@ func describe(m *Message, err error) string {
 		return fmt.Sprintf("refused: %d %v", codeOf(err), codeOf(err))
 	}
 	names := map[uint16]string{Heartbeat: "Heartbeat", Logon: "Logon", Close: "Close", Push: "Push", PushAck: "PushAck",
-		WhoIsOnline: "WhoIsOnline"}
+		WhoIsOnline: "WhoIsOnline", Renew: "Renew"}
 	s := names[m.Type]
 	if s == "" {
 		s = fmt.Sprintf("type %d", m.Type)
@@ -220,13 +220,13 @@ func describeBody(m *Message, failed bool) string {
 			s += " " + describeFields(e.Info)
 		}
 		return s
-	case m.Type == Logon && m.IsReply():
+	case (m.Type == Logon || m.Type == Renew) && m.IsReply():
 		fields, err := ParseLogonReply(m.Body)
 		if err != nil {
 			return err.Error()
 		}
 		return "accepted " + describeFields(fields)
-	case m.Type == Logon:
+	case m.Type == Logon || m.Type == Renew:
 		fields, err := ParseStringMap(m.Body)
 		if err != nil {
 			return err.Error()

@@ -21,6 +21,10 @@ const (
 	// WhoIsOnline is a client's request; its body is an ID list (see [AppendIDList]). The reply's is one of those who are
 	// online. A server that does not allow it answers [Refused].
 	WhoIsOnline uint16 = 0xFF05
+	// Renew is a client's request: a fresh token for the session that it has, which then does not end when the old token
+	// expires. Its body is a string map, as a Logon's, and the reply is read with [ParseLogonReply]. 0xFF06 to 0xFF09 are
+	// kept for later.
+	Renew uint16 = 0xFF0A
 
 	// FirstSystemType is the lowest message type that is the system's.
 	FirstSystemType uint16 = 0xFF00

@@ -23,6 +23,9 @@ const (
 	// FieldMaxBody, in a Logon's reply, is the largest body that may be sent either way, in bytes, in decimal. No such field:
 	// DefaultMaxBody.
 	FieldMaxBody = "max-body"
+	// FieldExpiresMS, in the reply to a Logon or to a Renew, is how long the session may last unless it is renewed, in
+	// milliseconds, in decimal: a client renews before. No such field: the session does not expire.
+	FieldExpiresMS = "expires-ms"
 	// FieldRetryMS, in a Close or an error reply, is the least time in milliseconds to wait before trying again, in
 	// decimal.
 	FieldRetryMS = "retry-ms"

@@ -13,7 +13,7 @@ var aboutVectors = []string{
 	"close code, by a decoder with these limits, once refused_at of its bytes are there), need (the frame is unfinished;",
 	"it is not worth looking again before that many bytes are there). max_body and max_frame are the decoder's limits",
 	"in bytes, absent is none. A valid frame is also what an encoder makes of the fields. body.error_code says that the",
-	"frame is fine and its body is not: a Logon's string map, a Push, a PushAck, or WhoIsOnline's ID list.",
+	"frame is fine and its body is not: the string map of a Logon or a Renew, a Push, a PushAck, or WhoIsOnline's ID list.",
 }
 
 const (
@@ -26,6 +26,7 @@ func vectorCases() []vector {
 	var all []vector
 	all = append(all, plainVectors()...)
 	all = append(all, systemVectors()...)
+	all = append(all, renewVectors()...)
 	all = append(all, mapVectors()...)
 	all = append(all, pushVectors()...)
 	all = append(all, pushErrorVectors()...)
@@ -148,6 +149,28 @@ func systemVectors() []vector {
 			text("\x13\x88\x00\x0ebob is offline"), closing(UserOffline, "bob is offline", nil)),
 		good("error reply with info", toClient, m{Type: 1, Reply: true, Error: true, ID: 7},
 			text("\x13\x8b\x00\x00\x01\x08retry-ms\x00\x03250"), closing(Refused, "", fields("retry-ms", "250"))),
+	}
+}
+
+func renewVectors() []vector {
+	type m = vectorMessage
+	token, expires := map[string]string{"token": "fresh"}, map[string]string{"expires-ms": "60000"}
+	return []vector{
+		good("logon reply of a session that expires", toClient, m{Type: Logon, Reply: true, ID: 1},
+			text("\x00\x00\x02\x0aexpires-ms\x00\x0560000\x07session\x00\x040197"),
+			&body{Welcome: &map[string]string{"expires-ms": "60000", "session": "0197"}}),
+		good("renewal", toServer, m{Type: Renew, ID: 5}, text("\x01\x05token\x00\x05fresh"), &body{Logon: &token}),
+		good("renewal with the user ID", toServer, m{Type: Renew, ID: 5, UserID: "alice"},
+			text("\x01\x05token\x00\x05fresh"), &body{Logon: &token}),
+		good("renewal accepted", toClient, m{Type: Renew, Reply: true, ID: 5},
+			text("\x00\x00\x01\x0aexpires-ms\x00\x0560000"), &body{Welcome: &expires}),
+		good("renewal accepted, for good", toClient, m{Type: Renew, Reply: true, ID: 5}, text("\x00\x00\x00"),
+			&body{Welcome: &map[string]string{}}),
+		good("renewal refused", toClient, m{Type: Renew, Reply: true, Error: true, ID: 5},
+			text("\x07\xd3\x00\x09bad token"), &body{Close: &closeBody{Code: Unauthorized, Text: "bad token"}}),
+		good("renewal with a broken map", toServer, m{Type: Renew, ID: 5}, text("\x01\x05tok"), &body{Error: InvalidMessage}),
+		good("close of a session that was not renewed", toClient, m{Type: Close},
+			text("\x03\xf2\x00\x15the token has expired"), &body{Close: &closeBody{Code: TokenExpired, Text: "the token has expired"}}),
 	}
 }
 
