@@ -104,23 +104,29 @@ func (u *user) comeIn(s *session) {
 func (u *user) replace(excluded []*session, s *session) {
 	for i, old := range excluded {
 		last := i == len(excluded)-1
-		if !old.record(ending{code: protocol.PushedOut, text: "the same user logged on again"}) {
-			u.finish(old) // it ended by itself in this moment: a session that has ended is not pushed out
-			if last {
-				u.comeIn(s)
-			}
-			continue
-		}
 		var successor *session
 		if last {
 			successor = s
 		}
-		u.endTelling(old, successor, "PushedOut", func(h *Handlers) {
-			if h.PushedOut != nil {
-				h.PushedOut(u.info(old), s.links[0].Address())
-			}
-		})
+		if !u.pushOut(old, successor, s.links[0].Address()) && last {
+			u.comeIn(s)
+		}
 	}
+}
+
+// pushOut ends a session for the sake of one at the address by, which may be its successor. It reports false for a session
+// that ended by itself in this moment: that one is not pushed out, and has no successor.
+func (u *user) pushOut(old, successor *session, by Address) bool {
+	if !old.record(ending{code: protocol.PushedOut, text: "the same user logged on again"}) {
+		u.finish(old)
+		return false
+	}
+	u.endTelling(old, successor, "PushedOut", func(h *Handlers) {
+		if h.PushedOut != nil {
+			h.PushedOut(u.info(old), by)
+		}
+	})
+	return true
 }
 
 // finish is the end of a session whose cause is recorded. It does nothing for one that is no longer the user's.

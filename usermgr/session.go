@@ -86,8 +86,8 @@ type rare struct {
 	ended   atomic.Pointer[ending] // nil while the session lives; the first cause that was recorded
 	dropped counter
 
+	token string // written by the turn, under the user's lock
 	// Set before anybody else knows the session.
-	token  string
 	fields map[string]string
 	idle   heartbeat.Watch // with Config.IdleTimeout; else nil
 	// suspected holds while a look at the session's idleness waits for the user's turn.
@@ -141,7 +141,7 @@ func (l *Logon) metadata() map[string]string {
 	return fields
 }
 
-// token returns what names the session's login.
+// token returns what names the session's login. Only the user's turn may ask without the user's lock.
 func (s *session) token() string {
 	if r := s.rare.Load(); r != nil && r.token != "" {
 		return r.token

@@ -37,6 +37,9 @@ type Logon struct {
 	Token   string
 	Fields  map[string]string // the Logon message's string map; nil when the first message was not a Logon
 	Address Address           // the connection that asks
+	// Renewal: it is no logon, but a client that has the session Session, and shows a fresh token for it. An authenticator
+	// may ask less of it than of a logon. Only a [Renewer] gets it otherwise, never Register.
+	Renewal bool
 }
 
 // Link is a session's connection as the manager sees it. The bridge gives one; a test or another engine may too.
@@ -93,4 +96,12 @@ type Session interface {
 	// End says that the connection is ending, and why. The first cause that is recorded stays. It returns at once;
 	// Close is called on the session's link when all is done.
 	End(code protocol.CloseCode)
+}
+
+// Renewer is what a [Session] may be besides: it is told of a token that takes the place of the session's. A session that is
+// none has the token of its Logon to its end.
+type Renewer interface {
+	// Renew gives the session another token, l.Token, or refuses it: a *protocol.CloseError says with which code the client
+	// is answered. It blocks until that has been decided, within ctx; when ctx ends first nothing has happened.
+	Renew(ctx context.Context, l Logon) error
 }

@@ -1,0 +1,79 @@
+package usermgr
+
+import (
+	"context"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+var _ Renewer = (*session)(nil)
+
+// Renew implements [Renewer]. It takes a turn of the user's. The new token is the session's from then on, for all that goes by
+// tokens: it may be revoked, and the same token twice is one session. So another session of the user that has it gives way, as
+// to a logon; with IgnoreNew the renewal is refused. No token leaves the session the one that it has.
+func (s *session) Renew(ctx context.Context, l Logon) error {
+	u := s.user
+	var err error
+	done := make(chan struct{})
+	t := &task{run: func(u *user) {
+		defer close(done)
+		err = u.renew(ctx, s, &l)
+	}}
+	u.post(t)
+	select {
+	case <-done:
+		return err
+	case <-ctx.Done():
+	}
+	u.mu.Lock()
+	inTime := u.waiting.remove(t)
+	u.mu.Unlock()
+	if inTime {
+		return contextError(ctx)
+	}
+	<-done // its turn has come: what has begun is finished
+	return err
+}
+
+// renew is a renewal's turn.
+func (u *user) renew(ctx context.Context, s *session, l *Logon) error {
+	m := u.manager
+	if ctx.Err() != nil {
+		return contextError(ctx)
+	}
+	var twins []*session
+	if l.Token != "" {
+		for _, o := range u.living() {
+			if o != s && o.token() == l.Token {
+				twins = append(twins, o)
+			}
+		}
+	}
+	if m.relogon == IgnoreNew && len(twins) > 0 {
+		return &protocol.CloseError{Code: protocol.AlreadyLoggedOn, Text: "another session of " + u.id + " has this token"}
+	}
+	if err := u.setToken(s, l); err != nil {
+		return err
+	}
+	for _, old := range twins {
+		u.pushOut(old, nil, s.links[0].Address())
+	}
+	return nil
+}
+
+// setToken gives s the renewal's token, unless the session has ended, or the token was revoked. A kick that comes later
+// revokes the new one.
+func (u *user) setToken(s *session, l *Logon) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if why := s.why(); why != nil {
+		return &protocol.CloseError{Code: why.code, Text: "the session has ended"}
+	}
+	if u.manager.revoked.refuses(u.id, &Logon{Token: l.Token}) {
+		return &protocol.CloseError{Code: protocol.Unauthorized, Text: "the token was revoked"}
+	}
+	if l.Token != "" {
+		s.madeRare().token = l.Token
+	}
+	return nil
+}
