@@ -95,6 +95,10 @@ func (c *Conn) countFailedLogon() {
 	}
 }
 
+// CountFailedLogon counts a failed log-on of the address that the connection comes from (Bans.FailedLogons): an Admission
+// calls it for a client that has come in, and shows a token that is not good.
+func (c *Conn) CountFailedLogon() { c.engine.gate.failedLogon(c.origin()) }
+
 // tellEnd tells the admission, once, that the connection has begun to close.
 func (c *Conn) tellEnd() {
 	c.countDrops()

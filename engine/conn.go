@@ -273,6 +273,15 @@ func (c *Conn) Quiesce(done func()) {
 	})
 }
 
+// AfterInput runs f on the connection's event loop when what had come from the client at the call has been looked at, as far
+// as one read takes it: a deadline that has passed while the loop or the process stood still does not come before a message
+// that came in time. f must not block. On a loop that has ended it runs here and at once.
+func (c *Conn) AfterInput(f func()) {
+	// The loop may have been woken before the client's bytes came, and then runs a task before it reads them. What is posted
+	// by that task wakes it anew, and sockets are looked at in the order in which they had something to read.
+	c.loop.post(func() { c.loop.post(func() { c.guard(f) }) })
+}
+
 // flushBound is flush, unless what is queued waits for the admission.
 func (c *Conn) flushBound() {
 	if c.state.Load() >= stateBound {

@@ -289,6 +289,10 @@ func (c *Conn) deliver(m *protocol.Message, n int) {
 	case m.Type == protocol.Logon && c.engine.admission != nil && !m.IsReply():
 		c.Close(protocol.InvalidMessage, "a second Logon on one connection")
 	case m.Type > protocol.Close && !m.IsReply() && c.engine.handlers.system[m.Type] != nil:
+		if m.Type == protocol.Renew && n > c.engine.cfg.MaxFirstFrame { // it waits for an authenticator, as a Logon does
+			c.Close(protocol.MessageTooLarge, "the renewal is larger than a first frame may be")
+			return
+		}
 		c.engine.handlers.system[m.Type](c, m)
 	case c.engine.limits&limitRequests != 0 && c.requested(m):
 	case c.box != nil:

@@ -32,7 +32,7 @@ type tally struct {
 }
 
 func (t *tally) add(typ uint16, n int) {
-	if typ >= protocol.FirstSystemType && (typ <= protocol.Close || typ == protocol.PushAck) {
+	if typ >= protocol.FirstSystemType && (typ <= protocol.Close || typ == protocol.PushAck || typ == protocol.Renew) {
 		t.upkeep++
 		return
 	}
