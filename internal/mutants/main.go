@@ -1,10 +1,11 @@
-// Command mutants checks the model test of the user manager: it must fail when a rule of the contract is broken.
+// Command mutants checks the tests of the contract: they must fail when one of its rules is broken.
 //
-// Each file in edits breaks one rule. For each, a copy of the module is edited, and TestModel is run in it; it must
-// fail. In a copy without edits it must pass. Run it in the module's root: go run ./internal/mutants [name ...]
+// Each file in edits breaks one rule. For each, a copy of the module is edited, and a test is run in it, which must fail:
+// the user manager's TestModel, or the one that the file names, for a rule that the model does not know. In a copy without
+// edits it must pass. Run it in the module's root: go run ./internal/mutants [name ...]
 //
-// A file in edits has a line for its name, one for the rule, one for what it breaks, and then one or more edits, whose
-// old text must be found exactly once in the file:
+// A file in edits has a line for its name, one for the rule, one for what it breaks, perhaps one for its test (a package and
+// a name), and then one or more edits, whose old text must be found exactly once in the file:
 //
 //	name: silence-not-looked-at-again
 //	rule: 8
@@ -57,21 +58,25 @@ func run(steps int, verbose bool, names []string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if err := copyModule(dir); err != nil {
-		return err
+	t := tester{dir: dir, steps: steps, verbose: verbose, limits: make(map[string]time.Duration)}
+	for _, c := range []struct {
+		dir  string
+		keep func(test string) bool
+	}{
+		{t.modelDir(), func(test string) bool { return strings.HasPrefix(test, "model") }}, // which compiles sooner
+		{t.fullDir(), func(string) bool { return true }},
+	} {
+		if err := copyModule(c.dir, c.keep); err != nil {
+			return err
+		}
 	}
-	t := tester{dir: dir, steps: steps, verbose: verbose, limit: 2 * time.Minute}
 
 	began := time.Now()
-	if failed, said, err := t.test(); err != nil {
-		return err
-	} else if failed {
-		return fmt.Errorf("the model test fails without any edit:\n%s", said)
-	}
-	fmt.Printf("PASSED    the code as it is (%v)\n", since(began))
-	t.limit = max(5*time.Since(began), 10*time.Second) // for mutants that wait for ever
 	bad := 0
 	for _, m := range mutants {
+		if err := t.check(m.test); err != nil {
+			return err
+		}
 		if !t.try(m) {
 			bad++
 		}
@@ -83,27 +88,59 @@ func run(steps int, verbose bool, names []string) error {
 	return nil
 }
 
-// tester runs the model test in a copy of the module.
+// tester runs tests in copies of the module: TestModel in one that has no others, and the others in one that has all.
 type tester struct {
 	dir     string
 	steps   int
 	verbose bool
-	limit   time.Duration
+	limits  map[string]time.Duration // how long a test may take that was tried without an edit
+}
+
+func (t *tester) modelDir() string { return filepath.Join(t.dir, "model") }
+func (t *tester) fullDir() string  { return filepath.Join(t.dir, "full") }
+
+// check runs a test in the code as it is, once.
+func (t *tester) check(test string) error {
+	if t.limits[test] > 0 {
+		return nil
+	}
+	t.limits[test] = 2 * time.Minute
+	began := time.Now()
+	if failed, said, err := t.test(test); err != nil {
+		return err
+	} else if failed {
+		return fmt.Errorf("%s fails without any edit:\n%s", nameOf(test), said)
+	}
+	fmt.Printf("PASSED    %s, the code as it is (%v)\n", nameOf(test), since(began))
+	t.limits[test] = max(5*time.Since(began), 30*time.Second) // for mutants that wait for ever
+	return nil
+}
+
+// nameOf returns what a test is called; the empty one is the model's.
+func nameOf(test string) string {
+	if test == "" {
+		return "TestModel"
+	}
+	return test
 }
 
 // try edits the copy, tests it, takes the edits back, and reports whether the mutant was killed.
 func (t *tester) try(m *mutant) (killed bool) {
 	began := time.Now()
-	undo, err := m.apply(t.dir)
+	dir := t.fullDir()
+	if m.test == "" {
+		dir = t.modelDir()
+	}
+	undo, err := m.apply(dir)
 	defer undo()
 	var said string
 	if err == nil {
-		killed, said, err = t.test()
+		killed, said, err = t.test(m.test)
 	}
-	if err == nil && !killed { // it may need a rare story: TestModel itself takes a million steps
+	if err == nil && !killed && m.test == "" { // it may need a rare story: TestModel itself takes a million steps
 		longer := *t
-		longer.steps, longer.limit = 5*t.steps, 5*t.limit
-		killed, said, err = longer.test()
+		longer.steps, longer.limits = 5*t.steps, map[string]time.Duration{"": 5 * t.limits[""]}
+		killed, said, err = longer.test("")
 	}
 	switch {
 	case err != nil:
@@ -120,27 +157,39 @@ func (t *tester) try(m *mutant) (killed bool) {
 	return true
 }
 
-// test reports whether the model test fails. A copy that does not compile is an error.
-func (t *tester) test() (failed bool, said string, err error) {
-	build := exec.Command("go", "test", "-c", "-ldflags=-s -w", "-o", "model.test", "./usermgr")
-	build.Dir = t.dir
+// test reports whether a test fails. A copy that does not compile is an error.
+func (t *tester) test(name string) (failed bool, said string, err error) {
+	dir, pkg, pattern := t.modelDir(), "./usermgr", "TestModel"
+	if name != "" {
+		dir = t.fullDir()
+		pkg, pattern, _ = strings.Cut(name, " ")
+	}
+	binary := filepath.Join(dir, "mutant.test")
+	build := exec.Command("go", "test", "-c", "-ldflags=-s -w", "-o", binary, pkg)
+	build.Dir = dir
 	if out, err := build.CombinedOutput(); err != nil {
 		return false, "", fmt.Errorf("it does not compile: %v\n%s", err, out)
 	}
-	test := exec.Command(filepath.Join(t.dir, "model.test"), "-test.run=^TestModel$", "-test.timeout="+t.limit.String(),
-		"-rapid.shrinktime=1ns")
-	test.Dir = filepath.Join(t.dir, "usermgr")
+	args := []string{"-test.run=^" + pattern + "$", "-test.timeout=" + t.limits[name].String()}
+	if name == "" {
+		args = append(args, "-rapid.shrinktime=1ns")
+	}
+	test := exec.Command(binary, args...)
+	test.Dir = filepath.Join(dir, filepath.FromSlash(pkg))
 	test.Env = append(os.Environ(), fmt.Sprintf("ROLLCALL_MODEL_STEPS=%d", t.steps))
 	out, err := test.CombinedOutput()
 	if _, ran := err.(*exec.ExitError); err != nil && !ran {
 		return false, "", err
 	}
+	if err == nil && strings.Contains(string(out), "no tests to run") {
+		return false, "", fmt.Errorf("there is no test %s", name)
+	}
 	return err != nil, string(out), nil
 }
 
-var said = regexp.MustCompile(`rule \d+.*|panic: .*|deadlock.*`)
+var said = regexp.MustCompile(`rule \d+.*|panic: .*|deadlock.*|\w+_test\.go:\d+: .*`)
 
-// verdict finds in the output of the model test what it complains about.
+// verdict finds in the output of a test what it complains about.
 func verdict(output string) string {
 	if v := said.FindString(output); v != "" {
 		return v
@@ -154,6 +203,7 @@ func since(t time.Time) time.Duration { return time.Since(t).Round(100 * time.Mi
 // mutant is a way to break a rule.
 type mutant struct {
 	name, rule, breaks string
+	test               string // "./package TestName"; empty for the model test
 	edits              []edit
 }
 
@@ -200,6 +250,8 @@ func parse(text string) (*mutant, error) {
 			m.rule = value
 		case key == "breaks":
 			m.breaks = value
+		case key == "test":
+			m.test = value
 		case key == "file":
 			e.file = value
 		case key != "":
@@ -241,8 +293,8 @@ func (m *mutant) apply(dir string) (undo func(), err error) {
 	return undo, nil
 }
 
-// copyModule copies what Go needs of the module in the working directory.
-func copyModule(to string) error {
+// copyModule copies what Go needs of the module in the working directory, with the test files that are to be kept.
+func copyModule(to string, keep func(test string) bool) error {
 	return filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -257,8 +309,8 @@ func copyModule(to string) error {
 		if ext := filepath.Ext(name); ext != ".go" && ext != ".mod" && ext != ".sum" {
 			return nil
 		}
-		if strings.HasSuffix(name, "_test.go") && !strings.HasPrefix(name, "model") {
-			return nil // the model test shall kill them alone
+		if strings.HasSuffix(name, "_test.go") && !keep(name) {
+			return nil
 		}
 		text, err := os.ReadFile(path)
 		if err != nil {
