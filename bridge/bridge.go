@@ -31,6 +31,11 @@ type Identity struct {
 	// tokens are passwords, which all of a user's devices share, gives each device one of its own here. Empty leaves
 	// the Logon's.
 	Token string
+	// Expires is when the token expires, and the session ends with TokenExpired, unless the client renews it before on the
+	// same connection (protocol.Renew): then the authenticator is asked again. It is looked at once, when the authenticator has
+	// returned: later the system's clock may be set as one likes. A time that has passed refuses the logon, with TokenExpired.
+	// Zero means never.
+	Expires time.Time
 }
 
 // Authenticator decides who a client is, by what its Logon says, or by its certificate (PeerCertificate). It may block
@@ -113,6 +118,7 @@ type Bridge struct {
 	authenticating *turns        // nil without an authenticator
 	loggingOn      *turns        // of MaxLogons, or nil
 	heartbeat      time.Duration // what clients are told; 0 for nothing
+	expiries       expiries      // of the sessions that expire
 	grace          time.Duration // manualCloseGrace, as it was when the bridge was attached
 
 	bound atomic.Int64  // logons under way and sessions that are not yet unbound
@@ -141,6 +147,7 @@ func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) *Bridge {
 	}
 	if cfg.Authenticate != nil {
 		b.authenticating = newTurns(cfg.MaxAuthenticating)
+		e.HandleSystem(protocol.Renew, b.renew)
 	}
 	b.heartbeat = max(cfg.HeartbeatInterval, 0)
 	if m, ok := users.(interface{ HeartbeatTimeout() time.Duration }); ok && cfg.HeartbeatInterval == 0 {

@@ -29,6 +29,7 @@ type link struct {
 	logon   *logon             // nil when the connection has been let in: it may be closed
 	ended   protocol.CloseCode // why the connection ended; 0 while it has not
 	closed  bool               // the manager is done with the link
+	expiry  *expiry            // nil for a session that does not expire
 }
 
 // logon is what a link needs until it has been let in. It is the context of its authenticator, with a deadline of which a
@@ -40,7 +41,8 @@ type logon struct {
 
 	turn, authTurn *turn // among the logons, and among those that are authenticated
 
-	first    protocol.Message
+	first    protocol.Message // the Logon, or the Renew
+	expires  time.Time        // when the session is to end; zero for never
 	admitted engine.Admitted
 	answered bool                    // or about to be
 	refused  bool                    // and counted
@@ -119,7 +121,9 @@ func (l *link) Close(code protocol.CloseCode, text string) {
 	if early {
 		l.logon.why = &protocol.CloseError{Code: code, Text: text}
 	}
+	x := l.expiry
 	l.mu.Unlock()
+	x.stop()
 	if again {
 		return
 	}
@@ -130,6 +134,9 @@ func (l *link) Close(code protocol.CloseCode, text string) {
 }
 
 func (l *link) close(code protocol.CloseCode, text string) {
+	if code == protocol.TokenExpired && text == "" { // Session.End takes no text
+		text = expiredText
+	}
 	if l.bridge.cfg.ManualClose {
 		time.AfterFunc(l.bridge.grace, func() { l.conn.Close(code, text) })
 		return
@@ -258,6 +265,11 @@ func (l *link) identify(p *logon) (usermgr.Logon, error) {
 			return logon, err
 		}
 	}
+	return l.authenticated(p, logon)
+}
+
+// authenticated completes a Logon, or a Renew, by what the authenticator says.
+func (l *link) authenticated(p *logon, logon usermgr.Logon) (usermgr.Logon, error) {
 	id, err := l.authenticate(p, logon)
 	if err != nil {
 		return logon, err
@@ -271,6 +283,13 @@ func (l *link) identify(p *logon) (usermgr.Logon, error) {
 	logon.UserID = id.UserID
 	if id.Token != "" {
 		logon.Token = id.Token
+	}
+	if !id.Expires.IsZero() {
+		left := time.Until(id.Expires)
+		if left <= 0 {
+			return logon, &protocol.CloseError{Code: protocol.TokenExpired, Text: expiredText}
+		}
+		p.expires = time.Now().Add(left)
 	}
 	return logon, nil
 }
@@ -317,6 +336,7 @@ func (l *link) admit(s usermgr.Session, stop func() bool) {
 	} else {
 		a.Deliver = first
 	}
+	l.startExpiry()
 	l.conn.Admit(a)
 	l.mu.Lock()
 	why := l.logon.why
@@ -335,6 +355,7 @@ func (l *link) logonReply(first *protocol.Message, s usermgr.Session) *protocol.
 	if n := l.bridge.engine.MaxBody(); n != protocol.DefaultMaxBody {
 		fields[protocol.FieldMaxBody] = strconv.FormatInt(min(int64(n), math.MaxUint32), 10)
 	}
+	addExpiry(fields, l.logon.expires)
 	body, err := protocol.AppendLogonReply(make([]byte, 0, 96), fields)
 	if err != nil {
 		l.bridge.log.Error("a logon reply cannot be encoded", zap.String("user", s.UserID()), zap.Error(err))

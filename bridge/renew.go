@@ -1,0 +1,148 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// renew is the handler of a client's Renew. It runs on the event loop; the rest runs on a goroutine of its own, one a session
+// at most, which ends with the renewal.
+func (b *Bridge) renew(c *engine.Conn, m *protocol.Message) {
+	x := b.expiries.of(c)
+	if x == nil {
+		_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "this session does not expire"))
+		return
+	}
+	p := &logon{conn: c, first: *m.Clone()}
+	if !x.begin(p) {
+		_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "another renewal of this session is being looked at"))
+		return
+	}
+	p.authTurn = b.authenticating.join() // here, where it is known who came first
+	b.bound.Add(1)
+	go x.run(p)
+}
+
+// begin makes p the session's renewal. It reports false while there is another.
+func (x *expiry) begin(p *logon) bool {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	p.Context, p.cancel, p.deadline = ctx, cancel, time.Now().Add(x.link.bridge.cfg.LogonDeadline).UnixNano()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.renewing || x.over {
+		cancel(nil)
+		return false
+	}
+	x.renewing, x.open = true, p
+	return true
+}
+
+// run is a renewal's goroutine.
+func (x *expiry) run(p *logon) {
+	b := x.link.bridge
+	// The client is told at the deadline even where the authenticator is stuck.
+	deadline := time.AfterFunc(b.cfg.LogonDeadline, func() {
+		tooLong := &protocol.CloseError{Code: protocol.InternalError, Text: "the renewal took too long"}
+		p.cancel(tooLong)
+		x.answer(p, tooLong, false)
+	})
+	err := errors.New("the authenticator did not return")
+	defer func() { // also where it has ended this goroutine
+		deadline.Stop()
+		b.authenticating.leave(p.authTurn)
+		x.answer(p, err, true)
+		p.cancel(nil)
+		b.release()
+	}()
+	err = x.decide(p)
+}
+
+// decide asks the authenticator, and then the session, whether the client's new token is good.
+func (x *expiry) decide(p *logon) (err error) {
+	l := x.link
+	fields, err := protocol.ParseStringMap(p.first.Body)
+	if err != nil {
+		return err
+	}
+	logon := usermgr.Logon{UserID: l.session.UserID(), Device: x.device, Session: l.session.ID(),
+		Token: fields[protocol.FieldToken], Fields: fields, Address: l.Address(), Renewal: true}
+	if logon, err = l.authenticated(p, logon); err != nil {
+		return err
+	}
+	r, ok := l.session.(usermgr.Renewer)
+	if !ok {
+		return nil
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			l.bridge.log.Error("the user manager panicked", zap.Any("panic", v), zap.Stack("stack"))
+			err = errors.New("the user manager panicked")
+		}
+	}()
+	return r.Renew(p, logon)
+}
+
+// answer tells the client what has become of its renewal; err is nil when the session is renewed. Only the first word counts.
+// finished says that the goroutine is done: when the client has the answer it may renew again.
+func (x *expiry) answer(p *logon, err error, finished bool) {
+	x.mu.Lock()
+	if finished {
+		x.renewing = false
+	}
+	if x.open != p {
+		x.mu.Unlock()
+		return
+	}
+	x.open = nil
+	due := x.due
+	x.due = false
+	if err == nil {
+		x.at = p.expires
+		x.timer.Stop()
+		if !x.at.IsZero() {
+			x.timer.Reset(time.Until(x.at))
+		}
+	}
+	x.mu.Unlock()
+	if err != nil {
+		x.refuse(p, err)
+		if due {
+			x.end()
+		}
+		return
+	}
+	fields := make(map[string]string, 1)
+	addExpiry(fields, p.expires)
+	body, _ := protocol.AppendLogonReply(nil, fields) // one short pair: it cannot fail
+	if p.first.ID != 0 {
+		_ = p.conn.Reply(&p.first, body)
+	}
+}
+
+// refuse answers a renewal with an error.
+func (x *expiry) refuse(p *logon, err error) {
+	b := x.link.bridge
+	var ce *protocol.CloseError
+	if errors.As(err, &ce) && (ce == nil || ce.Code == 0) {
+		ce, err = nil, fmt.Errorf("a CloseError without a code: %w", err)
+	}
+	if ce == nil {
+		b.log.Warn("a renewal failed", zap.String("remote", p.conn.RemoteAddr()), zap.Error(err))
+		ce = &protocol.CloseError{Code: protocol.InternalError, Text: "the renewal could not be decided"}
+	}
+	if ce.Code == protocol.Unauthorized {
+		p.conn.CountFailedLogon() // tokens are not to be guessed this way
+	}
+	if p.first.ID != 0 {
+		_ = p.conn.SendMessage(&protocol.Message{Type: protocol.Renew, Flags: protocol.FlagReply | protocol.FlagError,
+			ID: p.first.ID, Body: protocol.AppendClose(nil, ce)})
+	}
+}
