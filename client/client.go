@@ -17,7 +17,7 @@
 //
 // A client has three goroutines. One reads, and makes new connections (reconnect.go); one writes what was queued, and
 // heartbeats (write.go); one runs the application's handlers, OnPush and StateChanged among them, one at a time, in order
-// (inbox.go). A handler may therefore call any method of the client, Request and Close included: replies are read while it
+// (inbox.go). While the session is one that expires there is a fourth, which renews it (renew.go). A handler may therefore call any method of the client, Request and Close included: replies are read while it
 // waits.
 //
 // There are three locks, the Client's, a conn's and the inbox's. None is held while another is taken, while a handler

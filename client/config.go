@@ -32,7 +32,12 @@ type Config struct {
 	// FieldsFunc, when set, is called before every logon, and what it returns is added to Fields and wins over them: it is
 	// the place to get a fresh token. ctx ends with the attempt. An error is the attempt's, and by default the client
 	// tries again later; a *protocol.CloseError ends the client where its code says so. It runs on the goroutine that
-	// called Dial, or on the client's own, and must not call Close.
+	// called Dial, or on one of the client's own, and must not call Close.
+	//
+	// Where the server says that the session is for a time only, the client renews it by itself, when a quarter of that time or
+	// somewhat more is left: FieldsFunc is asked then too, never twice at a time, and the server gets Fields and what it
+	// returns. A renewal that fails is tried again while there is time, unless it was refused with a code of 2xxx or 4xxx.
+	// When none comes to anything the server ends the session with TokenExpired, and the client reconnects.
 	FieldsFunc func(ctx context.Context) (map[string]string, error)
 
 	// Handle has the handlers by message type, 0x0001 to 0xFEFF. With another type, or a nil handler, Dial returns an error.

@@ -21,6 +21,7 @@ type conn struct {
 
 	// Set by the logon.
 	userID, session string
+	expires         time.Duration // how long the session may last, unless it is renewed; 0 for ever
 	ghostTimeout    time.Duration // how long the server may take to notice that this connection is dead
 	interval        time.Duration // between two signs of life
 	serverTimeout   time.Duration
@@ -68,13 +69,15 @@ func newConn(c *Client, nc net.Conn) *conn {
 
 // serve runs the connection until it has ended, and returns why it did.
 func (cn *conn) serve() error {
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		cn.writeAll()
-	}()
+	var others sync.WaitGroup
+	others.Go(cn.writeAll)
+	ctx, cancel := context.WithCancel(cn.client.ctx)
+	if cn.expires > 0 {
+		others.Go(func() { cn.renewAll(ctx) })
+	}
 	cn.end(cn.readAll())
-	<-written
+	cancel()
+	others.Wait()
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
 	return cn.why

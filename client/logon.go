@@ -99,6 +99,7 @@ func (cn *conn) logOn(frame []byte) error {
 	cn.userID, cn.session = m.DestUserID, fields[protocol.FieldSession]
 	cn.setHeartbeat(fields[protocol.FieldHeartbeatMS])
 	cn.setMaxBody(fields[protocol.FieldMaxBody])
+	cn.expires = milliseconds(fields[protocol.FieldExpiresMS])
 	return nil
 }
 

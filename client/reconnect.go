@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"time"
@@ -48,7 +49,7 @@ func (c *Client) reconnect(why error, ghostTimeout time.Duration, wait *backoff)
 		}
 		c.aim(ce, refused)
 		c.tell(Reconnecting, err)
-		if !c.sleep(wait.next() + retryAfter(ce)) {
+		if !sleep(c.ctx, wait.next()+retryAfter(ce)) {
 			return nil, err
 		}
 		cn, attempt := c.connect(c.ctx)
@@ -80,14 +81,14 @@ func retryAfter(ce *protocol.CloseError) time.Duration {
 	return milliseconds(ce.Info[protocol.FieldRetryMS])
 }
 
-// sleep reports whether d has passed before the client is to end.
-func (c *Client) sleep(d time.Duration) bool {
+// sleep reports whether d has passed before ctx ends.
+func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
 		return true
-	case <-c.ctx.Done():
+	case <-ctx.Done():
 		return false
 	}
 }
