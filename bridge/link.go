@@ -55,6 +55,7 @@ var (
 	_ usermgr.Link   = (*link)(nil)
 
 	_ usermgr.CloseReporter = (*link)(nil)
+	_ usermgr.Looker        = (*link)(nil)
 )
 
 // Trusted implements contain.Trusted.
@@ -97,6 +98,9 @@ func (l *link) Address() usermgr.Address {
 }
 
 func (l *link) Quiesce(done func()) { l.conn.Quiesce(done) }
+
+// Look implements usermgr.Looker.
+func (l *link) Look(done func(busy bool)) { l.conn.Look(done) }
 
 // WhenClosed implements usermgr.CloseReporter.
 func (l *link) WhenClosed(f func(usermgr.CloseOutcome)) {
@@ -171,12 +175,12 @@ func (l *link) logOn() {
 		return
 	}
 	// The client is told at the deadline even where an authenticator or an event handler is stuck.
-	deadline := time.AfterFunc(b.cfg.LogonDeadline, func() {
+	stop := l.conn.AfterFunc(b.cfg.LogonDeadline, func() {
 		tooLong := &protocol.CloseError{Code: protocol.InternalError, Text: "the logon took too long"}
 		cancel(tooLong)
 		l.refuse(tooLong)
 	})
-	defer deadline.Stop()
+	defer stop()
 
 	s, err := l.takeTurn(p)
 	if err != nil {
@@ -185,7 +189,7 @@ func (l *link) logOn() {
 		returned = true
 		return
 	}
-	l.admit(s, deadline.Stop)
+	l.admit(s, stop)
 	returned = true
 }
 

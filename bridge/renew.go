@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -34,7 +35,7 @@ func (b *Bridge) renew(c *engine.Conn, m *protocol.Message) {
 // begin makes p the session's renewal. It reports false while there is another.
 func (x *expiry) begin(p *logon) bool {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	p.Context, p.cancel, p.deadline = ctx, cancel, time.Now().Add(x.link.bridge.cfg.LogonDeadline).UnixNano()
+	p.Context, p.cancel, p.deadline = ctx, cancel, clock.Nanoseconds()+int64(x.link.bridge.cfg.LogonDeadline)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.renewing || x.over {
@@ -49,14 +50,14 @@ func (x *expiry) begin(p *logon) bool {
 func (x *expiry) run(p *logon) {
 	b := x.link.bridge
 	// The client is told at the deadline even where the authenticator is stuck.
-	deadline := time.AfterFunc(b.cfg.LogonDeadline, func() {
+	stop := x.link.conn.AfterFunc(b.cfg.LogonDeadline, func() {
 		tooLong := &protocol.CloseError{Code: protocol.InternalError, Text: "the renewal took too long"}
 		p.cancel(tooLong)
 		x.answer(p, tooLong, false)
 	})
 	err := errors.New("the authenticator did not return")
 	defer func() { // also where it has ended this goroutine
-		deadline.Stop()
+		stop()
 		b.authenticating.leave(p.authTurn)
 		x.answer(p, err, true)
 		p.cancel(nil)

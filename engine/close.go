@@ -21,11 +21,7 @@ func (c *Conn) opened(l *loop) {
 	e.opened.Add(1)
 	e.states[stateAccepted].Add(1)
 	c.mu.Lock()
-	c.timer = time.AfterFunc(e.cfg.LogonTimeout, func() {
-		if c.state.Load() == stateAccepted {
-			c.Close(protocol.LogonTimeout, "no first message came in time")
-		}
-	})
+	c.timer = c.waitForFirstMessage()
 	c.mu.Unlock()
 	e.conns.add(c)
 	if s := c.stream(); s != nil { // its handshake may have read more than its own
@@ -76,8 +72,8 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 		c.rare().noticed = err == nil
 	}
 	c.stopTimer()
-	c.rare().closeBegan = time.Now()
-	c.timer = time.AfterFunc(c.engine.cfg.CloseTimeout, func() { c.loop.post(c.closeNow) })
+	c.rare().closeBegan = c.loop.clock.Now()
+	c.timer = c.loop.clock.AfterFunc(c.engine.cfg.CloseTimeout, func() { c.loop.post(c.closeNow) })
 	c.mu.Unlock()
 	c.tellEnd()
 	c.abandon()
@@ -194,7 +190,7 @@ func (c *Conn) linger() {
 		return
 	}
 	c.mu.Lock()
-	left := c.engine.cfg.CloseTimeout - time.Since(c.rare().closeBegan)
+	left := c.engine.cfg.CloseTimeout - time.Duration(c.loop.clock.Now()-c.rare().closeBegan)
 	c.mu.Unlock()
 	if left <= 0 {
 		c.closeNow()
@@ -202,7 +198,7 @@ func (c *Conn) linger() {
 	}
 	c.mu.Lock()
 	c.stopTimer()
-	c.timer = time.AfterFunc(min(left, lingerTime), func() { c.loop.post(c.lingered) })
+	c.timer = c.loop.clock.AfterFunc(min(left, lingerTime), func() { c.loop.post(c.lingered) })
 	c.mu.Unlock()
 }
 

@@ -4,8 +4,8 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
-	"time"
 
+	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -48,8 +48,8 @@ type Conn struct {
 	layers atomic.Pointer[layers] // nil for plain TCP on gnet, which is tcp; whether there is a stream never changes
 	userID string
 
-	timer   *time.Timer // the logon timeout, later the close timeout; nil in between; under mu
-	extra   *extra      // under mu
+	timer   *clock.Timer // the logon timeout, later the close timeout; nil in between; under mu
+	extra   *extra       // under mu
 	id      uint64
 	remote  string
 	box     *mailbox           // with Workers
@@ -87,8 +87,8 @@ type extra struct {
 	lastID     uint32
 	whenQuiet  []func()
 	whenClosed []func(Outcome)
-	closeBegan time.Time // set before the loop is told to close
-	noticed    bool      // a Close notice is queued, or was sent
+	closeBegan int64 // by the loop's clock; set before the loop is told to close
+	noticed    bool  // a Close notice is queued, or was sent
 	usage      *usage
 	stall      *stall
 	drops      *drops
@@ -277,9 +277,7 @@ func (c *Conn) Quiesce(done func()) {
 // as one read takes it: a deadline that has passed while the loop or the process stood still does not come before a message
 // that came in time. f must not block. On a loop that has ended it runs here and at once.
 func (c *Conn) AfterInput(f func()) {
-	// The loop may have been woken before the client's bytes came, and then runs a task before it reads them. What is posted
-	// by that task wakes it anew, and sockets are looked at in the order in which they had something to read.
-	c.loop.post(func() { c.loop.post(func() { c.guard(f) }) })
+	c.loop.afterInput(func() { c.guard(f) })
 }
 
 // flushBound is flush, unless what is queued waits for the admission.

@@ -138,14 +138,16 @@ type Config struct {
 	// MaxWaiting is how many bytes may wait behind the first frame while a connection is being admitted. 0 means 64 KiB.
 	MaxWaiting int
 	// InboundLimit is how many bytes of messages may wait for a connection's handlers, with Workers. A client that
-	// sends more is closed with RateLimited; one message may wait alone, however large. A message that waits takes some 150
+	// sends more is closed with RateLimited; one message may wait alone, however large. After a time in which the server did
+	// not read, 16 MiB more may wait for a while: what has piled up comes at once. A message that waits takes some 150
 	// bytes of memory besides its own. 0 means 4 MiB.
 	InboundLimit int
 	// OutboundLimit is how many bytes may wait to be sent to a connection. One that lets more gather is closed with
 	// SlowConsumer. 0 means 8 MiB.
 	OutboundLimit int
 	// LogonTimeout is how long a connection may take until its first message is there, counted from the end of its TLS
-	// handshake if it has one. 0 means 15 s.
+	// handshake if it has one. Like every time below it does not run while the process stands still, nor while the
+	// connection's event loop is stuck in a handler. 0 means 15 s.
 	LogonTimeout time.Duration
 	// UnfinishedTimeout is how long the bytes of one unfinished frame count as a sign of life. 0 means 60 s.
 	UnfinishedTimeout time.Duration
@@ -167,11 +169,12 @@ type Config struct {
 	StallTimeout time.Duration
 
 	// MaxMessageRate is how many messages a second a client may send, of whatever kind, heartbeats too. One that sends more is
-	// closed with RateLimited. It is looked at once a read, whose messages are still handled. 0 or less means no limit.
+	// closed with RateLimited. It is looked at once a read, whose messages are still handled. After a time in which the server
+	// did not read (the process stood still, a handler blocked the event loop), as many more are allowed as may be sent in
+	// that time. 0 or less means no limit.
 	MaxMessageRate int
 	// MessageBurst is how many messages a client may send at once, after it was silent; without MaxMessageRate it must not
-	// be set. 0 or less means what MaxMessageRate allows in a second. What it sends while it waits to be admitted comes as
-	// one read.
+	// be set. 0 or less means what MaxMessageRate allows in a second.
 	MessageBurst int
 	// MaxByteRate is how many bytes a second a client may send, in whole frames with their headers; as MaxMessageRate.
 	// 0 or less means no limit.

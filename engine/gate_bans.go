@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/internal/clock"
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // Bans says which addresses are shut out for a while. Both reasons are off by default. Many users may share an address:
@@ -23,7 +26,8 @@ type Bans struct {
 	Window time.Duration
 	// Flaps is how many connections of an address may end, from the first such end on, within a minute; with this many
 	// the address is banned. It does not matter who ended them or why, except that those that the server ended because
-	// it was stopping, or did not let in, do not count; but a TLS handshake that the client did not get through does. 0 or
+	// it was stopping, or did not let in, do not count, nor those that end because the server itself did not read for a
+	// while, stopped or busy; but a TLS handshake that the client did not get through does. 0 or
 	// less means no limit.
 	Flaps int
 	// For is how long a ban lasts. 0 or less means 5 minutes.
@@ -38,6 +42,19 @@ func (b Bans) withDefaults() Bans {
 		b.For = 5 * time.Minute
 	}
 	return b
+}
+
+// longPause is after how long a pause of the server's its clients may well have given up by themselves.
+const longPause = 2 * time.Second
+
+// byPause reports whether a connection has ended, with this code, since the server did not read for a while: that is not its
+// client's coming and going.
+func byPause(of *clock.Clock, code protocol.CloseCode) bool {
+	switch code {
+	case protocol.RateLimited, protocol.LogonTimeout, protocol.HeartbeatTimeout, protocol.SlowConsumer, protocol.InternalError:
+		return of.Pause() > 0
+	}
+	return of.Pause() >= longPause
 }
 
 // flapWindow is the time over which Bans.Flaps are counted.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	proxyproto "github.com/pires/go-proxyproto"
@@ -23,11 +24,19 @@ var (
 	errProxyHeaderLong = errors.New("rollcall: the PROXY header is too long")
 )
 
+// awaitProxyHeader is readProxyHeader, within ProxyTimeout. What comes next has a time of its own.
+func (a *arrival) awaitProxyHeader() (client netip.AddrPort, err error) {
+	timer := a.engine.clock.AfterFunc(a.engine.cfg.ProxyTimeout, func() { _ = a.nc.SetReadDeadline(time.Now()) })
+	client, err = readProxyHeader(a.nc)
+	if !timer.Stop() && err == nil {
+		err = os.ErrDeadlineExceeded
+	}
+	return client, err
+}
+
 // readProxyHeader reads a PROXY header and no byte more: what follows belongs to the event loop. client is invalid when the
 // load balancer speaks for itself (LOCAL, UNKNOWN), or for a client that has no network address.
-func readProxyHeader(nc net.Conn, deadline time.Time) (client netip.AddrPort, err error) {
-	_ = nc.SetReadDeadline(deadline)
-	defer func() { _ = nc.SetReadDeadline(time.Time{}) }() // what comes next has a time of its own
+func readProxyHeader(nc net.Conn) (client netip.AddrPort, err error) {
 	raw, err := proxyHeaderBytes(nc)
 	if err != nil {
 		return client, err

@@ -45,8 +45,8 @@ type arrival struct {
 	engine *Engine
 	at     *entrance
 	nc     net.Conn
-	remote string    // what Conn.RemoteAddr will say
-	since  time.Time // when it began to wait for its turn
+	remote string // what Conn.RemoteAddr will say
+	since  int64  // when it began to wait for its turn, by the engine's clock
 	tls    *tlsStream
 
 	mu     sync.Mutex
@@ -86,7 +86,7 @@ func (a *arrival) turnedDown(r refusal) bool {
 	if r != refusedStopping {
 		a.engine.refused[r].Add(1)
 	}
-	a.givePlacesBack(r == refusedHandshake && a.guest != nil && a.guest.atFault())
+	a.givePlacesBack(r == refusedHandshake && a.guest != nil && a.guest.atFault() && !byPause(&a.engine.clock, 0))
 	return true
 }
 
@@ -174,7 +174,7 @@ func (h *handshakes) add(a *arrival) {
 		h.engine.accepting.Add(1)
 		go h.work(a)
 	default:
-		a.since = time.Now()
+		a.since = h.engine.clock.Now()
 		h.waiting = append(h.waiting, a)
 		if len(h.waiting) == 1 {
 			h.lookLater()
@@ -241,7 +241,7 @@ func (h *handshakes) lookLater() {
 func (h *handshakes) lookAfter() {
 	h.mu.Lock()
 	var late, slow []*arrival
-	for len(h.waiting) > 0 && time.Since(h.waiting[0].since) >= h.engine.cfg.HandshakeTimeout {
+	for len(h.waiting) > 0 && h.engine.clock.Now()-h.waiting[0].since >= int64(h.engine.cfg.HandshakeTimeout) {
 		late = append(late, h.first())
 	}
 	if len(h.waiting) > 0 {
@@ -291,7 +291,7 @@ func (h *handshakes) counts() (running, waiting int) {
 
 // run takes a connection from accept to its event loop, within HandshakeTimeout.
 func (h *handshakes) run(a *arrival) {
-	ctx, cancel := context.WithTimeout(h.ctx, h.engine.cfg.HandshakeTimeout)
+	ctx, cancel := h.engine.clock.WithTimeout(h.ctx, h.engine.cfg.HandshakeTimeout)
 	defer cancel()
 	closed := make(chan struct{})
 	inTime := context.AfterFunc(ctx, func() { // also while the hook pays no heed to ctx
@@ -325,7 +325,7 @@ func (a *arrival) giveUp(engine context.Context) {
 func (a *arrival) shakeHands(ctx context.Context) bool {
 	e := a.engine
 	if a.at.proxies != nil {
-		client, err := readProxyHeader(a.nc, time.Now().Add(e.cfg.ProxyTimeout))
+		client, err := a.awaitProxyHeader()
 		if err != nil {
 			if ctx.Err() == nil {
 				e.log.Debug("no PROXY header", zap.Stringer("from", a.Proxy), zap.Error(err))

@@ -11,26 +11,31 @@ import (
 // What a client did not send a while ago it may send now, up to the burst.
 func TestABucketFillsAtItsRateUpToItsBurst(t *testing.T) {
 	const rate, burst = 10, 30
-	now := time.Now()
+	now := int64(time.Hour)
 	var b bucket
 	for i, step := range []struct {
-		after time.Duration
-		n     int
-		ok    bool
+		after, unread time.Duration
+		n             int
+		ok            bool
 	}{
-		{0, 30, true}, // full at first
-		{0, 1, false},
-		{200 * time.Millisecond, 1, true}, // what was one too many counts, too
-		{time.Hour, 30, true},             // no more than the burst, however long it was silent
-		{100 * time.Millisecond, 1, true},
-		{time.Second, 11, false},
+		{0, 0, 30, true}, // full at first
+		{0, 0, 1, false},
+		{200 * time.Millisecond, 0, 1, true}, // what was one too many counts, too
+		{time.Hour, 0, 30, true},             // no more than the burst, however long it was silent
+		{100 * time.Millisecond, 0, 1, true},
+		{time.Second, 0, 11, false},
+		{4 * time.Second, 4 * time.Second, 39, true},
+		{time.Hour, 4 * time.Second, 60, true}, // rule 25: in 4 s without reading as much more has piled up
+		{0, 4 * time.Second, 10, true},
+		{0, 4 * time.Second, 1, false},
+		{time.Hour, 0, 31, false},
 	} {
-		now = now.Add(step.after)
-		if ok := b.take(now, step.n, rate, burst); ok != step.ok {
+		now += int64(step.after)
+		if ok := b.take(now, step.n, rate, burst, step.unread); ok != step.ok {
 			t.Errorf("step %d: taking %d after %v: %t", i, step.n, step.after, ok)
 		}
 	}
-	if b = (bucket{}); !b.take(now, noLimit, noLimit, 0) {
+	if b = (bucket{}); !b.take(now, noLimit, noLimit, 0, 0) {
 		t.Error("no limit is a limit")
 	}
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -10,6 +11,7 @@ import (
 type usage struct {
 	// The loop's own.
 	messageRate, byteRate bucket
+	waitsSince            int64 // when the first message came, until what came behind it is counted; see clock.Nanoseconds
 
 	inFlight map[uint32]int // requests that are not answered, by ID; under Conn.mu
 	requests int            // their number
@@ -18,18 +20,20 @@ type usage struct {
 // bucket is a token bucket: it fills at a rate up to a burst.
 type bucket struct {
 	tokens float64
-	at     time.Time // when tokens was right; zero: never used, and full
+	at     int64 // when tokens was right; 0: never used, and full; see clock.Nanoseconds
 }
 
-// take takes n tokens and reports whether there were as many.
-func (b *bucket) take(now time.Time, n, rate, burst int) bool {
+// take takes n tokens and reports whether there were as many. unread is for how long the server did not read: what piled up
+// in that time comes at once, so that the burst is larger by as much.
+func (b *bucket) take(now int64, n, rate, burst int, unread time.Duration) bool {
 	if rate == noLimit {
 		return true
 	}
-	if b.at.IsZero() {
-		b.tokens = float64(burst)
+	full := float64(burst) + unread.Seconds()*float64(rate)
+	if b.at == 0 {
+		b.tokens = full
 	} else {
-		b.tokens = min(b.tokens+now.Sub(b.at).Seconds()*float64(rate), float64(burst))
+		b.tokens = min(b.tokens+time.Duration(now-b.at).Seconds()*float64(rate), full)
 	}
 	b.at = now
 	b.tokens -= float64(n)
@@ -45,17 +49,28 @@ func (c *Conn) used() *usage {
 	return x.usage
 }
 
+// readLater says that what comes from now on waits for the admission, unread. It runs on the loop; c.mu is held on entry.
+func (c *Conn) readLater() {
+	if c.engine.limits&limitRate != 0 {
+		c.used().waitsSince = clock.Nanoseconds()
+	}
+}
+
 // checkRate counts what one read has brought, and closes a connection that sends more than it may. It runs on the loop.
 func (c *Conn) checkRate(messages, bytes int) {
 	c.mu.Lock()
 	u := c.used()
 	c.mu.Unlock()
 	cfg := &c.engine.cfg
-	now := time.Now()
+	now, unread := clock.Nanoseconds(), c.loop.clock.Pause()
+	if u.waitsSince != 0 && c.state.Load() >= stateBound {
+		unread += time.Duration(now - u.waitsSince)
+		u.waitsSince = 0
+	}
 	switch {
-	case !u.messageRate.take(now, messages, cfg.MaxMessageRate, cfg.MessageBurst):
+	case !u.messageRate.take(now, messages, cfg.MaxMessageRate, cfg.MessageBurst, unread):
 		c.Close(protocol.RateLimited, "more messages were sent in a short time than the server allows")
-	case !u.byteRate.take(now, bytes, cfg.MaxByteRate, cfg.ByteBurst):
+	case !u.byteRate.take(now, bytes, cfg.MaxByteRate, cfg.ByteBurst, unread):
 		c.Close(protocol.RateLimited, "more bytes were sent in a short time than the server allows")
 	}
 }

@@ -256,6 +256,7 @@ func (c *Conn) firstMessage(m *protocol.Message) bool {
 		return true
 	}
 	c.setState(stateVerifying)
+	c.readLater()
 	c.mu.Unlock()
 	if m.Type == protocol.Close {
 		c.Close(protocol.ClientClosed, "")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -11,7 +12,7 @@ import (
 type request struct {
 	id     uint32
 	done   func(*protocol.Message, error) // called once, by whoever took the request out of the connection's map
-	timer  *time.Timer
+	timer  *clock.Timer
 	inline bool // done neither blocks nor is the application's, and may run on the loop whatever Workers says
 }
 
@@ -76,10 +77,14 @@ func (c *Conn) request(typ uint16, body []byte, timeout time.Duration, r *reques
 	r.id = x.lastID
 	x.requests[r.id] = r
 	if timeout != never {
-		r.timer = time.AfterFunc(timeout, func() {
+		tooLate := func() {
 			if c.forget(r) {
 				c.guard(func() { r.done(nil, ErrRequestTimeout) })
 			}
+		}
+		r.timer = c.engine.clock.AfterFunc(timeout, func() {
+			c.Look(func(bool) { go tooLate() })        // the reply may wait, unread
+			c.engine.clock.AfterFunc(timeout, tooLate) // a handler that blocks the loop may wait for this
 		})
 	}
 	c.mu.Unlock()

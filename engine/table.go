@@ -47,7 +47,7 @@ func (t *connTable) add(c *Conn) {
 
 // remove takes out a connection that has ended, and gives its places back.
 func (t *connTable) remove(c *Conn) {
-	c.engine.gate.leave(c.origin(), c.code != protocol.ServerStopping)
+	c.engine.gate.leave(c.origin(), c.code != protocol.ServerStopping && !byPause(&c.loop.clock, c.code))
 	sh := t.shard(c.hash())
 	sh.mu.Lock()
 	sh.conns.Remove(c, (*Conn).hash)

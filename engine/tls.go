@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -17,8 +18,8 @@ import (
 // its descriptor, and the tls.Conn lives on between two buffers that the loop fills and empties: no goroutine reads for it.
 
 // startTLS returns the server's side of a TLS connection, before its handshake.
-func startTLS(nc net.Conn, cfg *tls.Config) *tlsStream {
-	s := &tlsStream{wire: wire{nc: newGuest(nc, cfg), local: nc.LocalAddr(), remote: nc.RemoteAddr()}}
+func startTLS(nc net.Conn, cfg *tls.Config, clock *clock.Clock) *tlsStream {
+	s := &tlsStream{wire: wire{nc: newGuest(nc, cfg, clock), local: nc.LocalAddr(), remote: nc.RemoteAddr()}}
 	s.tls = tls.Server(&s.wire, cfg)
 	return s
 }
@@ -26,7 +27,7 @@ func startTLS(nc net.Conn, cfg *tls.Config) *tlsStream {
 // secure goes through the TLS handshake, which must end with ctx.
 func (a *arrival) secure(ctx context.Context) bool {
 	e := a.engine
-	s := startTLS(a.nc, a.at.tls)
+	s := startTLS(a.nc, a.at.tls, &e.clock)
 	g := s.wire.nc
 	a.mu.Lock()
 	over := a.over || ctx.Err() != nil // the hook has taken all the time there was
@@ -77,7 +78,7 @@ func (e *Engine) tellSecurely(nc net.Conn, cfg *tls.Config, notice []byte, code 
 	default:
 		return errTooManyToTell
 	}
-	tc := tls.Server(newGuest(nc, cfg), cfg)
+	tc := tls.Server(newGuest(nc, cfg, &e.clock), cfg)
 	ctx, cancel := context.WithTimeout(e.untilStop, hurry)
 	defer cancel()
 	if err := e.handshake(ctx, tc); err != nil {

@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/rollcall-go/rollcall/internal/clock"
 )
 
 const (
@@ -21,16 +23,18 @@ var errHandshakeTooLarge = errors.New("rollcall: the client sends too much in it
 // guest is the net.Conn of a TLS handshake. It knows how much the client may still send, and for how long it was waited for.
 type guest struct {
 	net.Conn
-	left int // bytes that may still be read
+	clock *clock.Clock
+	left  int // bytes that may still be read
 
-	mu     sync.Mutex // a leaf
-	waited time.Duration
-	since  time.Time // when waiting for it began; zero while it is the server's turn
-	wrong  bool      // it has left, was waited for in vain, does not speak TLS, or has sent an alert
+	mu      sync.Mutex // a leaf
+	waited  time.Duration
+	waiting bool  // it is the client's turn
+	since   int64 // when that began, by the clock
+	wrong   bool  // it has left, was waited for in vain, does not speak TLS, or has sent an alert
 }
 
-func newGuest(nc net.Conn, cfg *tls.Config) *guest {
-	g := &guest{Conn: nc, left: maxHandshake}
+func newGuest(nc net.Conn, cfg *tls.Config, clock *clock.Clock) *guest {
+	g := &guest{Conn: nc, clock: clock, left: maxHandshake}
 	if cfg.ClientAuth != tls.NoClientCert || cfg.GetConfigForClient != nil {
 		g.left = maxHandshakeCerts
 	}
@@ -44,13 +48,13 @@ func (g *guest) Read(p []byte) (int, error) {
 		return 0, errHandshakeTooLarge
 	}
 	g.mu.Lock()
-	g.since = time.Now()
+	g.waiting, g.since = true, g.clock.Now()
 	g.mu.Unlock()
 	n, err := g.Conn.Read(p)
 	g.left -= n
 	g.mu.Lock()
-	g.waited += time.Since(g.since)
-	g.since = time.Time{}
+	g.waited += g.sofar()
+	g.waiting = false
 	g.wrong = g.wrong || err != nil
 	g.mu.Unlock()
 	return n, err
@@ -68,7 +72,7 @@ func (g *guest) blame() {
 func (g *guest) atFault() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.wrong || !g.since.IsZero()
+	return g.wrong || g.waiting
 }
 
 // awaited returns for how long the client has been waited for in all, if it is now; otherwise nothing. Any goroutine may call
@@ -76,8 +80,11 @@ func (g *guest) atFault() bool {
 func (g *guest) awaited() time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.since.IsZero() {
+	if !g.waiting {
 		return 0
 	}
-	return g.waited + time.Since(g.since)
+	return g.waited + g.sofar()
 }
+
+// sofar returns how long the client is waited for at the moment. g.mu is held on entry.
+func (g *guest) sofar() time.Duration { return time.Duration(g.clock.Now() - g.since) }

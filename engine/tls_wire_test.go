@@ -51,7 +51,7 @@ func newSecureConn(t *testing.T, e *Engine, version uint16) (*Conn, *memoryLink,
 	ca := testca.New(t)
 	ours, theirs := net.Pipe()
 	t.Cleanup(func() { _ = ours.Close(); _ = theirs.Close() })
-	s := startTLS(ours, &tls.Config{Certificates: []tls.Certificate{ca.Issue("server")}, SessionTicketsDisabled: true})
+	s := startTLS(ours, &tls.Config{Certificates: []tls.Certificate{ca.Issue("server")}, SessionTicketsDisabled: true}, &e.clock)
 	rec := &recorder{Conn: theirs}
 	client := tls.Client(rec, &tls.Config{RootCAs: ca.Pool, ServerName: "localhost", MinVersion: version, MaxVersion: version,
 		KeyLogWriter: &rec.keys})

@@ -37,7 +37,7 @@ type item struct {
 // put adds an item.
 func (b *mailbox) put(c *Conn, it item) {
 	b.mu.Lock()
-	if it.size > 0 && b.bytes > 0 && b.bytes+it.size > c.engine.cfg.InboundLimit {
+	if it.size > 0 && b.bytes > 0 && b.bytes+it.size > c.engine.cfg.InboundLimit && b.bytes+it.size-c.piledUp() > c.engine.cfg.InboundLimit {
 		b.mu.Unlock()
 		c.Close(protocol.RateLimited, "more was sent than may wait for the server's handlers")
 		return
@@ -53,6 +53,18 @@ func (b *mailbox) put(c *Conn, it item) {
 		b.pool.submit(c)
 	}
 	c.engine.keepWithinBudget()
+}
+
+// maxPiledUp is how many bytes of a connection the systems at both its ends may hold, at the defaults of most.
+const maxPiledUp = 16 << 20
+
+// piledUp returns how much more than its limits allow a connection may bring, since the server has not read for a while: all
+// that has piled up comes at once, faster than workers can take it, and reading cannot be held back.
+func (c *Conn) piledUp() int {
+	if c.loop.clock.Pause() > 0 {
+		return maxPiledUp
+	}
+	return 0
 }
 
 // end says that gnet has closed the connection. When the peer did it (tellEnd), what it had sent is handled first, and the
@@ -100,6 +112,7 @@ func (b *mailbox) work(c *Conn) (more bool) {
 			b.scheduled = false
 			b.items = nil
 			b.mu.Unlock()
+			c.tellHandled()
 			return false
 		}
 		it := b.items[0]

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/rollcall-go/rollcall/internal/clock"
 )
 
 // clockResolution is how exact SessionInfo.LastActive is.
@@ -19,6 +21,7 @@ const clockStep = time.Second
 type coarseClock struct {
 	ticks atomic.Uint32 // since began
 	began time.Time
+	ran   clock.Clock  // counts the time in which the process ran, for deadlines
 	wall  atomic.Int64 // the time of tick 0 by the system's clock as it goes now, Unix nanoseconds
 	quit  chan struct{}
 	once  sync.Once // closes quit
@@ -27,6 +30,7 @@ type coarseClock struct {
 
 func (c *coarseClock) start() {
 	c.quit, c.ended = make(chan struct{}), make(chan struct{})
+	c.ran.Init(clockResolution)
 	c.began = time.Now()
 	c.wall.Store(c.began.UnixNano())
 	go func() {
@@ -38,6 +42,7 @@ func (c *coarseClock) start() {
 			case <-c.quit:
 				return
 			case <-t.C:
+				c.ran.Tick()
 				now := time.Now()
 				c.look(now.Sub(c.began), now.UnixNano())
 			}

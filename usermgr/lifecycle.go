@@ -2,10 +2,10 @@ package usermgr
 
 import (
 	"context"
-	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -249,8 +249,8 @@ func (u *user) leave(why protocol.CloseCode) *UserData {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	p := u.rememberPast()
-	var timer *time.Timer
-	timer = time.AfterFunc(m.grace, func() {
+	var timer *clock.Timer
+	timer = m.clock.ran.AfterFunc(m.grace, func() {
 		u.post(&task{run: func(u *user) {
 			u.mu.Lock()
 			p := u.past.Load()
@@ -316,11 +316,11 @@ func (u *user) quiesce(s *session) {
 		return
 	default:
 	}
-	t := time.NewTimer(u.manager.quiesceTimeout)
-	defer t.Stop()
+	tooLong := make(chan struct{})
+	defer u.manager.clock.ran.AfterFunc(u.manager.quiesceTimeout, func() { close(tooLong) }).Stop()
 	select {
 	case <-done:
-	case <-t.C:
+	case <-tooLong:
 		s.stuck = true
 		u.manager.givenUp.Add(1)
 		u.manager.log.Warn("a message handler did not return in time; its session ends without it",

@@ -62,6 +62,9 @@ func (l *modelLink) Quiesce(done func()) {
 	}
 }
 
+// Look has nothing to look at: what comes on a connection that is not there counts at once.
+func (l *modelLink) Look(done func(busy bool)) { l.world.spawn(func() { done(false) }) }
+
 // WhenClosed tells what becomes of the connection, some time after Close.
 func (l *modelLink) WhenClosed(f func(usermgr.CloseOutcome)) {
 	l.world.spawn(func() {

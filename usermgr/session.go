@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -213,25 +214,60 @@ func (s *session) end(why ending) bool {
 // record sets why the session ends. Only the first cause counts.
 func (s *session) record(why ending) bool { return s.madeRare().ended.CompareAndSwap(nil, &why) }
 
-// fellSilent is called by the checker. Silence is looked at again when the user's turn comes.
+// Handled says that messages of the client's have been handled, and none waits: its idleness begins here. The engine calls it,
+// with Workers.
+func (s *session) Handled() {
+	if r := s.rare.Load(); r != nil && r.idle != nil {
+		r.idle.Beat()
+	}
+}
+
+// fellSilent is called by the checker. What has come on the connection is looked at first, and the silence again when the
+// user's turn comes.
 func (s *session) fellSilent() {
-	if s.suspected.CompareAndSwap(false, true) {
+	if !s.suspected.CompareAndSwap(false, true) {
+		return
+	}
+	s.look(func(bool) {
 		s.user.post(&task{run: func(u *user) {
 			s.suspected.Store(false)
 			u.timeOut(s)
 		}})
-	}
+	})
 }
 
-// fellIdle is called by the checker of idleness, which is looked at again when the user's turn comes.
+// fellIdle is called by the checker of idleness. It is fellSilent; a message that waits or is being handled is no idleness.
 func (s *session) fellIdle() {
 	r := s.rare.Load()
-	if r.suspected.CompareAndSwap(false, true) {
+	if !r.suspected.CompareAndSwap(false, true) {
+		return
+	}
+	s.look(func(busy bool) {
 		s.user.post(&task{run: func(u *user) {
 			r.suspected.Store(false)
+			if busy {
+				r.idle.Beat()
+			}
 			u.expire(s)
 		}})
+	})
+}
+
+// look has what waits on the session's connection looked at, where the link can do that. The link may be the program's own,
+// and panic: then it has not looked.
+func (s *session) look(then func(busy bool)) {
+	l, ok := s.links[0].(Looker)
+	if !ok {
+		then(false)
+		return
 	}
+	defer func() {
+		if v := recover(); v != nil {
+			s.user.manager.log.Error("a link's Look panicked", zap.Any("panic", v), zap.Stack("stack"))
+			then(false)
+		}
+	}()
+	l.Look(then)
 }
 
 // info describes the session. The user's lock is held on entry.

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/rollcall-go/rollcall/internal/clock"
 )
 
 // user is a user's entry. It stands in the directory while the user is online or has tasks that wait.
@@ -37,7 +39,7 @@ type past struct {
 	since            int64               // when that was, Unix nanoseconds; 0 while no session has ended
 	active           time.Time           // when the last of them was active
 	logins           []pastLogin         // of the sessions that ended of late, the latest last; with Config.OfflineGrace
-	grace            *time.Timer         // runs while a user without a session still counts as online
+	grace            *clock.Timer        // runs while a user without a session still counts as online
 }
 
 // pastLogin is what the logon of a session showed that has ended.

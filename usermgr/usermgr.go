@@ -58,6 +58,17 @@ type Link interface {
 	Close(code protocol.CloseCode, text string)
 }
 
+// Looker is what a Link may be besides, as the bridge's is: one that can have a connection looked at before its session ends for
+// its silence. Without it the session's silence is what the Checker says.
+type Looker interface {
+	// Look has done called once all that has come on the connection by now has counted as a sign of life: bytes may wait,
+	// unread, while the server was too busy to read them, which is not the client's silence. busy reports whether messages of
+	// the client's wait for their handlers or are being handled, which is no idleness. Look returns at once. done is called
+	// once, from any goroutine, also when the connection has ended. While the connection cannot be looked at it is not called,
+	// and the session does not end for its silence.
+	Look(done func(busy bool))
+}
+
 // UserManager is what a bridge needs of a user manager. A program may bring its own.
 //
 // It may have methods of [Manager]'s besides, which are used where they are found: HeartbeatTimeout, from which the

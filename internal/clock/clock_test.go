@@ -1,6 +1,7 @@
 package clock
 
 import (
+	"context"
 	"math"
 	"sync/atomic"
 	"testing"
@@ -174,4 +175,28 @@ func TestTimeHasAMonotonicReading(t *testing.T) {
 	if off := time.Since(at).Abs(); off > time.Minute {
 		t.Errorf("off by %v", off)
 	}
+}
+
+func TestAContextEndsByTheClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(tick)
+		ctx, cancel := c.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for range 4 {
+			if ctx.Err() != nil {
+				t.Fatal("too early")
+			}
+			time.Sleep(tick)
+			c.Tick()
+		}
+		synctest.Wait()
+		if err := ctx.Err(); err != context.DeadlineExceeded {
+			t.Errorf("the context ended with %v", err)
+		}
+		inner, cancelInner := c.WithTimeout(t.Context(), time.Second)
+		cancelInner()
+		if err := inner.Err(); err != context.Canceled {
+			t.Errorf("a context that was cancelled ended with %v", err)
+		}
+	})
 }

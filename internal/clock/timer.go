@@ -1,6 +1,7 @@
 package clock
 
 import (
+	"context"
 	"math"
 	"sync"
 	"time"
@@ -65,4 +66,25 @@ func (t *Timer) rest() time.Duration {
 		return t.clock.steps.Tick / 2
 	}
 	return 0
+}
+
+// WithTimeout is context.WithTimeout by the clock. The context tells no deadline, since nobody knows when that will be.
+func (c *Clock) WithTimeout(parent context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(parent)
+	t := c.AfterFunc(d, func() { cancel(context.DeadlineExceeded) })
+	return timeout{ctx}, func() {
+		t.Stop()
+		cancel(nil)
+	}
+}
+
+// timeout is a context that ends by a timer.
+type timeout struct{ context.Context }
+
+func (t timeout) Err() error {
+	err := t.Context.Err()
+	if err != nil && context.Cause(t.Context) == context.DeadlineExceeded {
+		return context.DeadlineExceeded
+	}
+	return err
 }

@@ -1,0 +1,58 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/rollcall-go/rollcall/internal/clock"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Look has done called when all that has come on the connection by now has been looked at: a byte that waits in the socket,
+// because the event loop was busy or the process stood still, has then counted as a sign of life. Who means to end a connection
+// for its silence calls it first. busy reports whether messages of the client's wait for their handlers or are being handled,
+// which without Config.Workers they never do then. done is called once, on the event loop, or on any goroutine when that
+// has ended; it must not block. While the loop is stuck in a handler it is not called. Look returns at once.
+func (c *Conn) Look(done func(busy bool)) {
+	c.AfterInput(func() { done(c.box != nil && c.box.busy()) })
+}
+
+// AfterFunc calls f on a goroutine of its own when d has passed, of which only time counts in which the connection's event
+// loop looked at its connections: while the process stood still, or the loop was stuck in a handler, a client cannot be heard.
+// stop prevents the call, and reports whether it was in time.
+func (c *Conn) AfterFunc(d time.Duration, f func()) (stop func() bool) {
+	return c.loop.clock.AfterFunc(d, f).Stop
+}
+
+// HandledTeller is what a Binding may be besides: one that is told when messages have been handled.
+type HandledTeller interface {
+	// Handled says, with Config.Workers, that no message of the client's waits or is being handled any more. It is called from
+	// any goroutine, for each time that messages have come, takes no lock, and may come after End.
+	Handled()
+}
+
+// tellHandled tells the binding that no message waits or is being handled.
+func (c *Conn) tellHandled() {
+	c.mu.Lock()
+	b := c.binding
+	c.mu.Unlock()
+	if b, ok := b.(HandledTeller); ok {
+		c.guard(b.Handled)
+	}
+}
+
+// busy reports whether something waits for its handler, or is being handled.
+func (b *mailbox) busy() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.items) > 0 || b.active
+}
+
+// waitForFirstMessage closes the connection when no first message comes in time. c.mu is held on entry.
+func (c *Conn) waitForFirstMessage() *clock.Timer {
+	tooLate := func() {
+		if c.state.Load() == stateAccepted {
+			c.Close(protocol.LogonTimeout, "no first message came in time")
+		}
+	}
+	return c.loop.clock.AfterFunc(c.engine.cfg.LogonTimeout, func() { c.loop.afterInput(tooLate) })
+}
