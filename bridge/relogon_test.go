@@ -100,8 +100,8 @@ func TestIgnoreNew(t *testing.T) {
 	s.expectEnd("Connected ann@1", "Ignored ann@2", "Ignored ann@3", "Disconnected ann@1 ServerStopping")
 }
 
-// Rule 7: a Logon that carries the ID of the user's live session takes it over, in rule 4's order. Any other ID does
-// not, nor does another user's session.
+// Rules 7 and 26: a Logon that carries the ID of the user's live session takes it over, in rule 4's order, and so does one
+// that carries the ID of a session which that one has taken over. No other ID does, nor does another user's session.
 func TestTakeOver(t *testing.T) {
 	s := serve(t, options{users: usermgr.Config{Relogon: usermgr.IgnoreNew}})
 	bob := s.logOn("bob")
@@ -118,15 +118,15 @@ func TestTakeOver(t *testing.T) {
 	if renewed == session {
 		t.Error("the session that took over has the old ID")
 	}
-	late := s.dial() // the ID of a session that is over is worth nothing
-	late.send(logonMessage("ann", protocol.FieldSession, session))
-	late.expectRefused(protocol.AlreadyLoggedOn)
-	back.ask("mine")
+	again := s.dial() // as if the answer had been lost
+	again.logOn("ann", protocol.FieldSession, session)
+	back.expectClose(protocol.PushedOut)
+	again.ask("mine")
 	bob.ask("untouched")
 	s.users.Unregister("bob", protocol.KickedOut, "")
 	s.journal.expect(t, "Connected bob@1", "Connected ann@2", "Ignored ann@3", "Ignored ann@4", "Ignored ann@5",
-		"PushedOut ann@2 by 6", "Disconnected ann@2 PushedOut", "Connected ann@6", "Ignored ann@7",
-		"Disconnected bob@1 KickedOut")
+		"PushedOut ann@2 by 6", "Disconnected ann@2 PushedOut", "Connected ann@6", "PushedOut ann@6 by 7",
+		"Disconnected ann@6 PushedOut", "Connected ann@7", "Disconnected bob@1 KickedOut")
 }
 
 func (s *server) sessionID(userID string) string {

@@ -319,10 +319,10 @@ func TestAClientBackFromADeadNetworkTakesItsSessionOver(t *testing.T) {
 	}
 }
 
-// Where somebody else has logged on meanwhile, and the server keeps who is there, the client tries again until there is
-// room, or the heartbeat timeout has passed.
+// Where another client has logged on meanwhile, and the server keeps the session that it has and lets returns win, the client
+// tries again until there is room, or the heartbeat timeout has passed.
 func TestAReconnectingClientWaitsForWhoIsLoggedOnAlready(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: usermgr.Config{Relogon: usermgr.IgnoreNew}})
+	srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: usermgr.Config{Relogon: usermgr.IgnoreNew, ReturnWins: true}})
 	proxy := newSwamp(t, srv.Addr)
 	hold := make(chan struct{}, 1)
 	hold <- struct{}{}

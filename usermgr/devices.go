@@ -49,21 +49,23 @@ func (d *Devices) exclude(a, b uint16) bool {
 	return excluded
 }
 
-// excluded returns the sessions, of those that live, oldest first, that must end before the logon comes in.
-func (d *Devices) excluded(live []*session, l *Logon) []*session {
+// excluded returns the sessions, of those that live, oldest first, that must end before the logon comes in. It takes over the
+// session taken; nil for none.
+func (d *Devices) excluded(live []*session, l *Logon, taken *session) []*session {
+	excludes := func(s *session) bool { return s == taken || d.exclude(s.device, l.Device) || s.hasToken(l.Token) }
 	var out []*session
 	over := 0
 	if d.max > 0 {
 		over = 1 - d.max
 		for _, s := range live {
-			if !d.excludedBy(s, l) {
+			if !excludes(s) {
 				over++
 			}
 		}
 	}
 	for _, s := range live {
 		switch {
-		case d.excludedBy(s, l):
+		case excludes(s):
 			out = append(out, s)
 		case over > 0:
 			over--
@@ -72,10 +74,3 @@ func (d *Devices) excluded(live []*session, l *Logon) []*session {
 	}
 	return out
 }
-
-func (d *Devices) excludedBy(s *session, l *Logon) bool {
-	return d.exclude(s.device, l.Device) || l.Token != "" && l.Token == s.token() || l.takesOver(s)
-}
-
-// takesOver reports whether the logon names the session as the one that it takes over.
-func (l *Logon) takesOver(s *session) bool { return l.Session != "" && l.Session == s.ID() }

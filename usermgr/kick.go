@@ -166,7 +166,7 @@ func (m *Manager) kick(userID string, o KickOptions, only func(*session) bool) (
 	if o.RevokeFor > 0 {
 		k.revoked = time.Now().Add(o.RevokeFor)
 	}
-	found := k.change.end(u, ending{protocol.KickedOut, o.Text, k}, only)
+	found := k.change.end(u, ending{code: protocol.KickedOut, text: o.Text, kick: k}, only)
 	k.change.partDone(0)
 	if !found {
 		return nil, ErrUnknownID

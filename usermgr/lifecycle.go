@@ -41,22 +41,18 @@ func (u *user) logOn(p *pendingLogon) {
 		return
 	}
 
-	excluded := m.devices.excluded(u.living(), &p.logon)
-	if m.relogon == IgnoreNew && len(excluded) > 0 && !(len(excluded) == 1 && p.logon.takesOver(excluded[0])) {
-		addr := p.link.Address()
-		m.each("Ignored", func(h *Handlers) {
-			if h.Ignored != nil {
-				h.Ignored(u.id, addr)
-			}
-		})
-		p.err = &protocol.CloseError{Code: protocol.AlreadyLoggedOn, Text: u.id + " is logged on already"}
+	entry, err := u.decide(&p.logon, p.link, serialOf(id))
+	if err != nil {
+		p.err = err
 		return
 	}
-
 	s := m.newSession(u, p.link, id, &p.logon)
 	m.logons.Add(1)
-	if len(excluded) > 0 {
-		u.replace(excluded, s)
+	if entry.from.ended != 0 {
+		m.ended.inherit(entry.from.ended, serialOf(id))
+	}
+	if len(entry.excluded) > 0 {
+		u.replace(entry, s)
 	} else {
 		u.comeIn(s)
 	}
@@ -70,6 +66,43 @@ func (u *user) logOn(p *pendingLogon) {
 		s.end(ending{code: protocol.Unauthorized, text: "the token was revoked"})
 	}
 	p.session = s
+}
+
+// entry is how a logon comes in.
+type entry struct {
+	logon    *Logon
+	from     origin     // a live one has its end recorded
+	excluded []*session // that must end before, the oldest first; from.live is among them
+}
+
+// decide decides whether a logon, whose session would have the given serial, may come in. From the moment that it may the
+// session that it takes over ends for that.
+func (u *user) decide(l *Logon, link Link, serial uint64) (entry, error) {
+	m := u.manager
+	for {
+		live := u.living()
+		from, err := u.originOf(l, live)
+		if err != nil {
+			return entry{}, err
+		}
+		excluded := m.devices.excluded(live, l, from.live)
+		if from.displaces(excluded, l) && !m.returnWins {
+			return entry{}, &protocol.CloseError{Code: protocol.PushedOut, Text: textPushedOut}
+		}
+		if m.relogon == IgnoreNew && len(excluded) > 0 && !(len(excluded) == 1 && excluded[0] == from.live) {
+			addr := link.Address()
+			m.each("Ignored", func(h *Handlers) {
+				if h.Ignored != nil {
+					h.Ignored(u.id, addr)
+				}
+			})
+			return entry{}, &protocol.CloseError{Code: protocol.AlreadyLoggedOn, Text: u.id + " is logged on already"}
+		}
+		if from.live == nil || from.live.record(ending{code: protocol.PushedOut, text: textPushedOut, heir: serial}) {
+			return entry{logon: l, from: from, excluded: excluded}, nil
+		}
+		// It ended by itself in this moment, and it matters why.
+	}
 }
 
 // living returns the sessions that live, the oldest first. Those that have ended by themselves, and whose own turn is
@@ -101,32 +134,49 @@ func (u *user) comeIn(s *session) {
 
 // replace ends the sessions that s excludes, the oldest first: rule 4's order, and no moment at which the user is offline.
 // s takes the place of the last.
-func (u *user) replace(excluded []*session, s *session) {
-	for i, old := range excluded {
-		last := i == len(excluded)-1
+func (u *user) replace(e entry, s *session) {
+	for i, old := range e.excluded {
+		last := i == len(e.excluded)-1
 		var successor *session
 		if last {
 			successor = s
 		}
-		if !u.pushOut(old, successor, s.links[0].Address()) && last {
+		var heir *session
+		if old.hasToken(e.logon.Token) {
+			heir = s
+		}
+		by := s.links[0].Address()
+		if old == e.from.live {
+			u.tellPushedOut(old, successor, by)
+		} else if !u.pushOut(old, successor, heir, by) && last {
 			u.comeIn(s)
 		}
 	}
 }
 
-// pushOut ends a session for the sake of one at the address by, which may be its successor. It reports false for a session
-// that ended by itself in this moment: that one is not pushed out, and has no successor.
-func (u *user) pushOut(old, successor *session, by Address) bool {
-	if !old.record(ending{code: protocol.PushedOut, text: "the same user logged on again"}) {
+// pushOut ends a session for the sake of one at the address by. That may be its successor, and its heir, which continues it for
+// a client that comes back. It reports false for a session that ended by itself in this moment: that one is not pushed out, and
+// has neither.
+func (u *user) pushOut(old, successor, heir *session, by Address) bool {
+	why := ending{code: protocol.PushedOut, text: textPushedOut}
+	if heir != nil {
+		why.heir = serialOf(heir.id)
+	}
+	if !old.record(why) {
 		u.finish(old)
 		return false
 	}
+	u.tellPushedOut(old, successor, by)
+	return true
+}
+
+// tellPushedOut is the rest of pushOut.
+func (u *user) tellPushedOut(old, successor *session, by Address) {
 	u.endTelling(old, successor, "PushedOut", func(h *Handlers) {
 		if h.PushedOut != nil {
 			h.PushedOut(u.info(old), by)
 		}
 	})
-	return true
 }
 
 // finish is the end of a session whose cause is recorded. It does nothing for one that is no longer the user's.
@@ -182,6 +232,7 @@ func (u *user) disconnect(s, successor *session) {
 	}
 	u.manager.disconnected.Add(why.code)
 	u.manager.history.add(&final, why.code)
+	u.manager.ended.add(s, why)
 	offline := u.leave(why.code)
 	u.manager.each("Disconnected", func(h *Handlers) {
 		if h.Disconnected != nil {

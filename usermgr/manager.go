@@ -34,6 +34,9 @@ type Config struct {
 	Relogon RelogonMode
 	// Devices says which sessions of one user may live side by side. The zero value means one session a user.
 	Devices Devices
+	// ReturnWins lets a client that comes back by itself, with a session that has ended, end a login of the same user that is
+	// newer than that session. Otherwise it is refused with PushedOut. A logon that carries no session is not concerned.
+	ReturnWins bool
 	// OfflineGrace is how long a user whose last session has ended still counts as online, when the close code says that
 	// the client may come back by itself: a user who is back within it was never offline. Meanwhile the user has no
 	// session, and nothing can be sent. 0 or less means none.
@@ -60,6 +63,7 @@ type Config struct {
 type Manager struct {
 	relogon        RelogonMode
 	devices        Devices
+	returnWins     bool
 	grace          time.Duration
 	checker        heartbeat.Checker
 	idle           heartbeat.Checker // nil without IdleTimeout
@@ -71,6 +75,7 @@ type Manager struct {
 	deviceCounts deviceCounts
 	ids          sessionIDs
 	revoked      revokedTokens
+	ended        endedSessions
 
 	subscribers atomic.Pointer[[]*Handlers]
 	subscribing sync.Mutex // serialises writers of subscribers
@@ -93,6 +98,7 @@ func New(cfg Config) *Manager {
 	m := &Manager{
 		relogon:        cfg.Relogon,
 		devices:        cfg.Devices,
+		returnWins:     cfg.ReturnWins,
 		grace:          cfg.OfflineGrace,
 		checker:        cfg.Checker,
 		quiesceTimeout: cfg.QuiesceTimeout,
@@ -113,6 +119,7 @@ func New(cfg Config) *Manager {
 	}
 	m.users.init()
 	m.ids.init()
+	m.ended.init()
 	m.displays.init()
 	m.clock.start()
 	m.count.start(m)
@@ -122,7 +129,8 @@ func New(cfg Config) *Manager {
 // HeartbeatTimeout returns how long a user may be silent; 0 means for ever.
 func (m *Manager) HeartbeatTimeout() time.Duration { return m.checker.Timeout() }
 
-// Register implements UserManager. It refuses with AlreadyLoggedOn (IgnoreNew) or ServerStopping (after Close), and
+// Register implements UserManager. It refuses with AlreadyLoggedOn (IgnoreNew) or ServerStopping (after Close), a client that
+// must not come back with the code of its session or with PushedOut, and
 // with InternalError, or the *protocol.CloseError that is ctx's cause, when ctx ended before the logon's turn. The logon's
 // event handlers may run on the calling goroutine.
 func (m *Manager) Register(ctx context.Context, l Logon, link Link) (Session, error) {
@@ -197,6 +205,7 @@ func (m *Manager) Close(ctx context.Context) error {
 		return err
 	}
 	m.clock.stop()
+	m.ended.close()
 	m.checker.Close()
 	if m.idle != nil {
 		m.idle.Close()

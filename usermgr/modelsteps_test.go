@@ -28,6 +28,7 @@ type program struct {
 	Policy     contract.Policy
 	Grace      time.Duration // 0 for none
 	Idle       time.Duration // 0 for never
+	ReturnWins bool
 	Phases     [][][]step    // of scripts, which run at the same time
 	Behaviours []action      // of handlers, who are dealt one each
 	CloseAfter time.Duration // Close comes so long after the beginning of the last phase; 0: after its end
@@ -50,6 +51,7 @@ const (
 	doGather     action = "log on with every device"
 	doLeave      action = "leave, and be thrown out"
 	doTakeOver   action = "take over the latest session"
+	doComeBack   action = "come back with one of the latest sessions"
 	doHurry      action = "log on with a context that ends"
 	doMessage    action = "message"
 	doEnd        action = "end the connection"
@@ -105,7 +107,7 @@ func drawn(weights ...weight) *rapid.Generator[action] {
 
 var (
 	stepActions = drawn(
-		weight{doLogOn, 14}, weight{doGather, 4}, weight{doLeave, 4}, weight{doTakeOver, 6}, weight{doHurry, 6},
+		weight{doLogOn, 14}, weight{doGather, 4}, weight{doLeave, 4}, weight{doTakeOver, 6}, weight{doComeBack, 8}, weight{doHurry, 6},
 		weight{doMessage, 16}, weight{doEnd, 10}, weight{doSilence, 5}, weight{doFalseAlarm, 4}, weight{doPassBy, 3},
 		weight{doListen, 1}, weight{doRelease, 3}, weight{doWait, 14}, weight{doWaitLong, 3}, weight{doLook, 6},
 		weight{doBeat, 3}, weight{doTouch, 2}, weight{doTag, 4}, weight{doEndUser, 2}, weight{doEndSession, 2},
@@ -129,7 +131,7 @@ var (
 
 func drawProgram(t *rapid.T, mode usermgr.RelogonMode) *program {
 	p := &program{Relogon: mode, Policy: policies.Draw(t, "policy"), Grace: graces.Draw(t, "grace"),
-		Idle: idles.Draw(t, "idle"), CloseAfter: 500 * time.Microsecond * time.Duration(anyWait.Draw(t, "close after"))}
+		Idle: idles.Draw(t, "idle"), ReturnWins: anyPick.Draw(t, "return wins")%4 == 3, CloseAfter: 500 * time.Microsecond * time.Duration(anyWait.Draw(t, "close after"))}
 	for range 24 {
 		p.Behaviours = append(p.Behaviours, behaviourActions.Draw(t, "behaviour"))
 	}
@@ -167,6 +169,8 @@ func (w *world) do(s step) {
 		w.logOn(s, "")
 	case doTakeOver:
 		w.logOn(s, w.latestSession(s.user()))
+	case doComeBack:
+		w.logOn(s, w.pastSession(s.user(), s.Pick/4))
 	case doGather:
 		for device := range 4 {
 			w.logOn(step{User: s.User, Pick: device + s.Pick/4*4, Wait: s.Wait}, "")

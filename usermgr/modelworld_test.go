@@ -51,7 +51,7 @@ type world struct {
 func newWorld(p *program, steps *atomic.Int64) *world {
 	w := &world{program: p, steps: steps, checker: new(modelChecker), latest: make(map[string]*modelLink),
 		gate: make(chan struct{})}
-	w.users = contract.NewWith(p.Policy, usermgr.Config{Relogon: p.Relogon, OfflineGrace: p.Grace, IdleTimeout: p.Idle,
+	w.users = contract.NewWith(p.Policy, usermgr.Config{Relogon: p.Relogon, ReturnWins: p.ReturnWins, OfflineGrace: p.Grace, IdleTimeout: p.Idle,
 		Checker: w.checker, QuiesceTimeout: modelQuiesceTimeout, Logger: zap.NewNop()})
 	w.users.FakeTime = true
 	w.users.Subscribe(w.handlers())
@@ -294,6 +294,20 @@ func (w *world) latestSession(user string) string {
 		return "none"
 	}
 	return l.bound().ID()
+}
+
+// pastSession returns the ID of the session that the user got so many before the last.
+func (w *world) pastSession(user string, back int) string {
+	for _, l := range w.latestOf(user, 20) {
+		s := l.bound()
+		if s == nil {
+			continue
+		}
+		if back--; back < 0 {
+			return s.ID()
+		}
+	}
+	return w.latestSession(user)
 }
 
 // handlers are the subscriber that does all that an event handler may do.

@@ -194,7 +194,7 @@ func TestIgnoreNewLetsASessionBeTakenOverByItsID(t *testing.T) {
 	})
 }
 
-// Rule 7: only the ID of this user's live session counts.
+// Rules 7 and 26: only the ID of this user's own session counts, and one that has ended takes over no newer session.
 func TestIgnoreNewRefusesATakeOverWithAnotherID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{Relogon: usermgr.IgnoreNew})
@@ -204,13 +204,14 @@ func TestIgnoreNewRefusesATakeOverWithAnotherID(t *testing.T) {
 		logOn(t, m, "ann", newLink(2))
 		bobs := logOn(t, m, "bob", newLink(3))
 		j.expect(t, "Connected ann@1", "Disconnected ann@1 ClientClosed", "Connected ann@2", "Connected bob@3")
-		for _, id := range []string{past.ID(), bobs.ID(), "no UUID"} {
+		for id, want := range map[string]protocol.CloseCode{past.ID(): protocol.PushedOut,
+			bobs.ID(): protocol.AlreadyLoggedOn, "no UUID": protocol.AlreadyLoggedOn} {
 			_, err := m.Register(t.Context(), usermgr.Logon{UserID: "ann", Session: id}, newLink(4))
-			if got := refusal(t, err); got != protocol.AlreadyLoggedOn {
-				t.Errorf("with session %q: %v, want AlreadyLoggedOn", id, got)
+			if got := refusal(t, err); got != want {
+				t.Errorf("with session %q: %v, want %v", id, got, want)
 			}
 		}
-		j.expect(t, "Ignored ann@4", "Ignored ann@4", "Ignored ann@4")
+		j.expect(t, "Ignored ann@4", "Ignored ann@4")
 	})
 }
 

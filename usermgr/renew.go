@@ -44,7 +44,7 @@ func (u *user) renew(ctx context.Context, s *session, l *Logon) error {
 	var twins []*session
 	if l.Token != "" {
 		for _, o := range u.living() {
-			if o != s && o.token() == l.Token {
+			if o != s && o.hasToken(l.Token) {
 				twins = append(twins, o)
 			}
 		}
@@ -56,7 +56,7 @@ func (u *user) renew(ctx context.Context, s *session, l *Logon) error {
 		return err
 	}
 	for _, old := range twins {
-		u.pushOut(old, nil, s.links[0].Address())
+		u.pushOut(old, nil, s, s.links[0].Address())
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package usermgr
 
 import (
+	"encoding/hex"
 	"sync/atomic"
 	"time"
 
@@ -150,6 +151,33 @@ func (s *session) token() string {
 	return s.ID()
 }
 
+// hasToken reports whether the token, if it is one, names the session's login. It allocates nothing for a session that has
+// one of its own.
+func (s *session) hasToken(token string) bool {
+	if token == "" {
+		return false
+	}
+	if r := s.rare.Load(); r != nil && r.token != "" {
+		return r.token == token
+	}
+	return s.hasID(token)
+}
+
+// hasID reports whether the session has this ID. It allocates nothing.
+func (s *session) hasID(id string) bool {
+	const length = 36
+	if len(id) != length {
+		return false
+	}
+	text := [length]byte{8: '-', 13: '-', 18: '-', 23: '-'}
+	hex.Encode(text[0:], s.id[0:4])
+	hex.Encode(text[9:], s.id[4:6])
+	hex.Encode(text[14:], s.id[6:8])
+	hex.Encode(text[19:], s.id[8:10])
+	hex.Encode(text[24:], s.id[10:])
+	return id == string(text[:])
+}
+
 // touch counts as a sign of life, and as a message.
 func (s *session) touch() {
 	s.Beat()
@@ -174,7 +202,8 @@ func (s *session) stopWatches() {
 type ending struct {
 	code protocol.CloseCode
 	text string
-	kick *Kick // whose it is; nil for none
+	kick *Kick  // whose it is; nil for none
+	heir uint64 // serial of the session that continues this one; 0 for none
 }
 
 func (s *session) ID() string     { return s.id.String() }

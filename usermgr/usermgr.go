@@ -8,7 +8,7 @@
 //
 // Each is held for a few instructions, and never while a handler, a Checker or a Link runs, but for [Link.Address]. Two are
 // taken in this order: a shard of the users (directory), then one user's entry. All others are leaves, behind which no other
-// is taken: a shard of an index, a kick's record, the revoked tokens, the counts of devices, the history of sessions, the
+// is taken: a shard of an index, a kick's record, the revoked tokens, the sessions that have ended, the counts of devices, the history of sessions, the
 // source of session IDs, the subscribers, the displays, and what one display has shown. Those who look users and sessions
 // up take no lock to find them, and the user's to describe them.
 package usermgr
@@ -29,8 +29,9 @@ type Address struct {
 type Logon struct {
 	UserID string // who it is: the first message's user ID, or the authenticator's word for it
 	Device uint16 // device class; 0 is unspecified
-	// Session, when it is the ID of this user's live session, takes that session over: the logon replaces it, whatever
-	// the RelogonMode. It comes from the Logon message's field "session".
+	// Session says that a client comes back by itself, with the session of this ID. Where that lives, or is continued by one
+	// that lives, the logon takes it over, whatever the RelogonMode. Where it has ended, that decides whether the client may
+	// come back: see Config.ReturnWins. It comes from the Logon message's field "session".
 	Session string
 	// Token names the login: the same token twice is one session. It is the Logon message's field "token", or what the
 	// authenticator gave in its place. Empty means the session ID. It is a secret.

@@ -85,6 +85,7 @@ type judge struct {
 	byUser     map[string]*history
 	found      map[uint64]*befallen
 	absences   []*absence
+	chains     chains
 	violations []*Violation
 }
 
@@ -108,6 +109,7 @@ func (j *judge) complain(rule int, user, format string, args ...any) {
 
 func (m *Manager) newJudge() *judge {
 	j := &judge{log: &m.log, m: m, byUser: make(map[string]*history), found: make(map[uint64]*befallen)}
+	j.chains = chains{make(map[uint64]heir), make(map[uint64]uint64), make(map[string]uint64)}
 	calls := make(map[string][]*event)
 	for _, e := range j.log.events {
 		if _, seen := calls[e.user]; !seen {
@@ -124,6 +126,9 @@ func (m *Manager) newJudge() *judge {
 		for i, e := range h.events {
 			j.file(h, i, e)
 		}
+	}
+	for _, h := range j.histories {
+		j.follow(h)
 	}
 	return j
 }

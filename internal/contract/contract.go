@@ -30,6 +30,7 @@ type Manager struct {
 
 	mode           usermgr.RelogonMode
 	policy         Policy
+	returnWins     bool
 	grace, idle    time.Duration
 	idleInterval   time.Duration // within which it is found that a session is idle
 	quiesceTimeout time.Duration
@@ -51,7 +52,7 @@ func New(cfg usermgr.Config) *Manager { return NewWith(Policy{}, cfg) }
 // NewWith is New with a policy, which takes the place of cfg.Devices.
 func NewWith(p Policy, cfg usermgr.Config) *Manager {
 	cfg.Devices = p.devices()
-	m := &Manager{mode: cfg.Relogon, policy: p, grace: cfg.OfflineGrace, idle: cfg.IdleTimeout, quiesceTimeout: cfg.QuiesceTimeout}
+	m := &Manager{mode: cfg.Relogon, policy: p, returnWins: cfg.ReturnWins, grace: cfg.OfflineGrace, idle: cfg.IdleTimeout, quiesceTimeout: cfg.QuiesceTimeout}
 	m.idleInterval = max(m.idle/60, min(time.Second, m.idle))
 	if m.quiesceTimeout == 0 {
 		m.quiesceTimeout = 5 * time.Second

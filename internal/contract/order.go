@@ -96,7 +96,7 @@ func (j *judge) replaced(h *history, i int, x *eviction, live []*event) {
 		j.complain(4, h.user, "%v concerns a connection that never logged on", e)
 		return
 	}
-	if j.m.mode == usermgr.IgnoreNew && (len(x.goes) != 1 || by.takeOver != j.login(e.conn).session) {
+	if j.m.mode == usermgr.IgnoreNew && (len(x.goes) != 1 || j.login(e.by).takeOver != j.login(e.conn).session) {
 		j.complain(7, h.user, "%v came, and %d had not asked for its session alone", e, e.by)
 	}
 	for len(x.goes) > 0 {
@@ -167,7 +167,7 @@ func (j *judge) refused(h *history, i int, live []*event) {
 	switch {
 	case len(inTheWay) == 0:
 		j.complain(7, h.user, "%v came, and no session was in the way: all of %d had ended, or could stay", e, len(live))
-	case len(inTheWay) == 1 && c.takeOver != "" && c.takeOver == j.login(inTheWay[0]).session:
+	case len(inTheWay) == 1 && j.login(e.conn).takeOver != "" && j.login(e.conn).takeOver == j.login(inTheWay[0]).session:
 		j.complain(7, h.user, "%v came, although it had asked for the live session", e)
 	}
 }
@@ -210,6 +210,7 @@ func (j *judge) register(c *connection) {
 	}
 	if b.connected != nil {
 		j.revoked(c, b)
+		j.cameBack(c, b)
 	}
 	if c.err == nil {
 		switch {
@@ -254,8 +255,13 @@ func (j *judge) refusal(c *connection, b *befallen) {
 	switch {
 	case refused.Code == protocol.ServerStopping && closing:
 	case refused.Code == protocol.Unauthorized && j.mayBeRevoked(c):
+	case j.mayBeTurnedAway(c, refused):
 	case c.cause == nil:
-		j.complain(3, c.user, "Register(%d) failed with %v for no reason", c.number, refused.Code)
+		rule := 3
+		if c.takeOver != "" {
+			rule = 26
+		}
+		j.complain(rule, c.user, "Register(%d) failed with %v for no reason", c.number, refused.Code)
 	default:
 		want := protocol.InternalError
 		if cause, ok := c.cause.(*protocol.CloseError); ok {

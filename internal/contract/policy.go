@@ -31,14 +31,17 @@ type login struct {
 	conn           uint64
 	device         uint16
 	token, session string
-	takeOver       string // the session that it asked for
+	takeOver       string // the session that it comes back with, see chains
 }
 
 // login returns what is known of the logon on a connection.
 func (j *judge) login(conn uint64) login {
 	l := login{conn: conn}
 	if c := j.byConn[conn]; c != nil {
-		l.device, l.token, l.takeOver, l.session = c.device, c.token, c.takeOver, c.session
+		l.device, l.token, l.session = c.device, c.token, c.session
+		if t := j.chains.targets[conn]; t != 0 {
+			l.takeOver = j.of(t).connected.info.SessionID
+		}
 	}
 	if b := j.of(conn); b.connected != nil {
 		l.session = b.connected.info.SessionID
@@ -47,14 +50,7 @@ func (j *judge) login(conn uint64) login {
 }
 
 func (l login) same(o login) bool {
-	if l.takeOver != "" && l.takeOver == o.session {
-		return true
-	}
-	token := o.token
-	if token == "" {
-		token = o.session
-	}
-	return l.token != "" && l.token == token
+	return l.takeOver != "" && l.takeOver == o.session || l.sameToken(o)
 }
 
 func (p Policy) clash(a, b uint16) bool {

@@ -124,7 +124,11 @@ func (j *judge) cause(c *connection, b *befallen) {
 		}
 	}
 	if b.pushedOut != nil && code == protocol.PushedOut {
-		could(max(j.turnAt(b.pushedOut), j.logonOf(b.pushedOut.by)))
+		turn := j.turnAt(b.pushedOut)
+		if j.chains.targets[b.pushedOut.by] == c.number { // it is its logon's from the beginning of that one's turn
+			turn = j.of(b.pushedOut.by).turn
+		}
+		could(max(turn, j.logonOf(b.pushedOut.by)))
 	}
 	if b.timedOut != nil && code == protocol.HeartbeatTimeout {
 		could(j.turnAt(b.timedOut))

@@ -18,6 +18,9 @@ var Tallied = []string{
 	"Online", "Offline", "Expired", "Tagged", "UserTagged", "session beside another", "eviction of several sessions",
 	"eviction of the oldest over the number", "logon over the number refused", "logon with the token of another session",
 	"return within the grace", "grace that passed", "grace that was ended",
+	"return with a session that had ended for good refused", "return behind a newer login refused",
+	"return with an older session of a chain", "return with a session that had ended",
+
 	"kick of a session", "kick of a device", "kick of a user", "kick of nobody", "kick of several sessions",
 	"kick of a logon that waited", "kick in the grace", "logon with a revoked token refused",
 	"logon with a token that is refused no more", "connection told", "connection closed by its peer", "connection closed by force",
@@ -73,6 +76,7 @@ func (m *Manager) Tally(tell func(what string, times int)) {
 		if b.connected != nil && m.takenOver(j, c) {
 			tell("take-over of a session", 1)
 		}
+		m.tallyReturns(j, c, tell)
 		var refused *protocol.CloseError
 		switch {
 		case errors.As(c.err, &refused) && refused.Code == protocol.ServerStopping:
@@ -100,6 +104,27 @@ func (m *Manager) Tally(tell func(what string, times int)) {
 		if b := j.found[a.conn]; b != nil && a.what == endConn && b.disconnected != nil && b.disconnected.to < a.from {
 			tell("end of a session that had ended", 1)
 		}
+	}
+}
+
+func (m *Manager) tallyReturns(j *judge, c *connection, tell func(what string, times int)) {
+	var refused *protocol.CloseError
+	if target := j.of(j.chains.targets[c.number]); c.err == nil && target.connected != nil {
+		if target.connected.info.SessionID != c.takeOver {
+			tell("return with an older session of a chain", 1)
+		}
+		if !m.takenOver(j, c) {
+			tell("return with a session that had ended", 1)
+		}
+		return
+	}
+	if !errors.As(c.err, &refused) || refused.Code == protocol.AlreadyLoggedOn || !j.mayBeTurnedAway(c, refused) {
+		return
+	}
+	if t := j.of(j.comesBackWith(c, c.logon.to)); t.disconnected != nil && !t.disconnected.code.MayReconnect() {
+		tell("return with a session that had ended for good refused", 1)
+	} else {
+		tell("return behind a newer login refused", 1)
 	}
 }
 
@@ -175,7 +200,7 @@ func (m *Manager) tallyKicks(j *judge, tell func(what string, times int)) {
 // takenOver reports whether the logon of c replaced the very session that it asked for.
 func (m *Manager) takenOver(j *judge, c *connection) bool {
 	for _, o := range j.conns {
-		if b := j.of(o.number); c.takeOver != "" && o.session == c.takeOver && b.pushedOut != nil && b.pushedOut.by == c.number {
+		if b := j.of(o.number); j.chains.targets[c.number] == o.number && b.pushedOut != nil && b.pushedOut.by == c.number {
 			return true
 		}
 	}

@@ -1,0 +1,54 @@
+package usermgr
+
+import "github.com/rollcall-go/rollcall/protocol"
+
+// textPushedOut is what a client is told whose user has logged on elsewhere.
+const textPushedOut = "the same user logged on again"
+
+// origin is the session with which a client comes back. The zero origin is that of a logon that continues none.
+type origin struct {
+	live  *session // to be taken over; nil when it has ended
+	ended uint64   // serial of one that has ended, and may be continued; 0 for none
+}
+
+// originOf finds the session that the logon continues, or the refusal of a client that must not come back with it (rule 26).
+// live are the user's sessions that have not ended.
+func (u *user) originOf(l *Logon, live []*session) (origin, error) {
+	if l.Session == "" {
+		return origin{}, nil
+	}
+	for _, s := range live {
+		if s.hasID(l.Session) {
+			return origin{live: s}, nil
+		}
+	}
+	last, known := u.manager.ended.find(u.id, l.Session)
+	switch {
+	case !known:
+		return origin{}, nil
+	case last.lives:
+		for _, s := range live {
+			if serialOf(s.id) == last.serial {
+				return origin{live: s}, nil
+			}
+		}
+		return origin{}, nil
+	case !last.code.MayReconnect():
+		return origin{}, &protocol.CloseError{Code: last.code, Text: last.text}
+	}
+	return origin{ended: last.serial}, nil
+}
+
+// displaces reports whether a client that comes back with a session that has ended would end a login that is newer than that
+// session. A session with the logon's token is the same login.
+func (o origin) displaces(excluded []*session, l *Logon) bool {
+	if o.ended == 0 {
+		return false
+	}
+	for _, s := range excluded {
+		if serialOf(s.id) > o.ended && !s.hasToken(l.Token) {
+			return true
+		}
+	}
+	return false
+}
