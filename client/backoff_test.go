@@ -1,6 +1,7 @@
 package client
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -21,6 +22,21 @@ func TestBackoffUsesAllOfItsBounds(t *testing.T) {
 			if got := b.next(); got != want {
 				t.Errorf("the %s before attempt %d is %v, want %v", name, i, got, want)
 			}
+		}
+	}
+}
+
+// docs/protocol.md, Backoff with full jitter: the wait is evenly distributed between 0 and the bound.
+func TestBackoffIsEvenlyDistributed(t *testing.T) {
+	const draws, parts = 20_000, 10
+	b := backoff{least: time.Second, most: time.Second, random: rand.New(rand.NewPCG(1, 2)).Int64N}
+	var counts [parts]int
+	for range draws {
+		counts[min(int(b.next()*parts/time.Second), parts-1)]++
+	}
+	for i, n := range counts { // the standard deviation is 42
+		if n < draws/parts-250 || n > draws/parts+250 {
+			t.Errorf("%d of %d waits lie in part %d of %d", n, draws, i, parts)
 		}
 	}
 }

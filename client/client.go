@@ -75,9 +75,10 @@ func (s State) String() string {
 	return fmt.Sprintf("State(%d)", int(s))
 }
 
-// PanicError says that a handler, OnPush or StateChanged, panicked, which ends the client. Find it in Err with errors.As.
+// PanicError says that a handler, OnPush or StateChanged, panicked or called runtime.Goexit, which ends the client, or that
+// FieldsFunc or DialContext did, which ends the attempt. Find it in Err with errors.As.
 type PanicError struct {
-	Value any    // what panic was called with
+	Value any    // what panic was called with; after runtime.Goexit something that says so
 	Stack []byte // of the goroutine, as debug.Stack gives it
 }
 
@@ -88,13 +89,14 @@ func (e *PanicError) Error() string { return fmt.Sprintf("rollcall: a handler pa
 // may be called from any goroutine, in handlers too.
 type Client struct {
 	cfg    Config
-	addr   string // as given to Dial
+	addrs  []string // Dial's
 	inbox  *inbox
 	pushes seenPushes // the handlers' goroutine's
 
 	unsentAcks []uuid.UUID     // of pushes, for the next connection; the handlers' goroutine's
 	ctx        context.Context // ends when the client is to end
 	cancel     context.CancelFunc
+	hurry      chan struct{} // has a token when an attempt to reconnect is not to wait
 	loopDone   chan struct{} // closed when the goroutine that reads has ended, and with it the one that writes
 	done       chan struct{} // closed when the handlers' goroutine has ended too
 
@@ -105,15 +107,18 @@ type Client struct {
 	err     error // why the client has ended
 	userID  string
 	session string // ID of the last session
-	target  string // where to connect next
+	at      int    // which of addrs the client was connected to last
+	moved   string // where the server wants it to connect instead
 }
 
 // Dial connects to a server's TCP address, "host:port", logs on, and waits for the answer. ctx, together with
 // Config.DialTimeout, limits how long that may take, and has no meaning once Dial has returned.
 //
-// Dial does not try again: when there is no connection, or the server refuses, it returns the error. A refusal is a
-// *protocol.CloseError (errors.As), whose Code.MayReconnect says whether another try makes sense. Only a client that
-// was online reconnects by itself.
+// addr may be several addresses with commas. Each attempt, to reconnect too, tries them in turn, beginning with the one that the
+// client was connected to last, until one takes the logon, or refuses it.
+//
+// Unless Reconnect.First says so Dial does not try again: when there is no connection, or the server refuses, it returns the
+// error. A refusal is a *protocol.CloseError (errors.As), whose Code.MayReconnect says whether another try makes sense.
 //
 // The caller must Close the client.
 func Dial(ctx context.Context, addr string, cfg Config) (*Client, error) {
@@ -126,9 +131,13 @@ func Dial(ctx context.Context, addr string, cfg Config) (*Client, error) {
 	if err := cfg.checkHandlers(); err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, addr: addr, target: addr, userID: cfg.UserID, inbox: newInbox(cfg.InboundLimit),
-		loopDone: make(chan struct{}), done: make(chan struct{})}
-	cn, err := c.connect(ctx)
+	addrs, err := addresses(addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{cfg: cfg, addrs: addrs, userID: cfg.UserID, inbox: newInbox(cfg.InboundLimit),
+		hurry: make(chan struct{}, 1), loopDone: make(chan struct{}), done: make(chan struct{})}
+	cn, err := c.connectFirst(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -223,6 +232,10 @@ func (c *Client) wentOnline(cn *conn) {
 	leave := c.stopped != nil
 	if !leave {
 		c.conn, c.state = cn, Online
+		select {
+		case <-c.hurry: // it came too late
+		default:
+		}
 	}
 	c.session = cn.session
 	if cn.userID != "" {

@@ -166,9 +166,9 @@ func TestCloseEndsAReconnectingClient(t *testing.T) {
 		t.Run(while, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := pipes(t)
-				cfg := client.Config{ReconnectMin: time.Hour, ReconnectMax: time.Hour, DialTimeout: -1, HeartbeatInterval: -1}
+				cfg := client.Config{Reconnect: client.Reconnect{Min: time.Hour, Max: time.Hour}, DialTimeout: -1, HeartbeatInterval: -1}
 				if while != "waiting" {
-					cfg.ReconnectMin = -1
+					cfg.Reconnect.Min = -1
 				}
 				changes := watch(&cfg)
 				c, p := n.dial(cfg, nil)

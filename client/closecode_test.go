@@ -28,7 +28,7 @@ func TestTheCloseCodeDecidesWhetherTheClientReconnects(t *testing.T) {
 		for _, why := range tc.codes {
 			t.Run(fmt.Sprintf("%d %v", uint16(why), why), func(t *testing.T) {
 				n := sockets(t)
-				cfg := client.Config{ReconnectMin: -1}
+				cfg := client.Config{Reconnect: client.Reconnect{Min: -1}}
 				changes := watch(&cfg)
 				c, p := n.dial(cfg, nil)
 				expect(t, changes, client.Online)
@@ -62,7 +62,7 @@ func TestARefusalWhileReconnectingGoesByItsCode(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d %v", uint16(why), why), func(t *testing.T) {
 			n := sockets(t)
-			cfg := client.Config{ReconnectMin: -1}
+			cfg := client.Config{Reconnect: client.Reconnect{Min: -1}}
 			changes := watch(&cfg)
 			_, p := n.dial(cfg, nil)
 			expect(t, changes, client.Online)

@@ -15,7 +15,8 @@ import (
 // from, and is empty for the server itself. Handlers run one at a time, in the order in which the messages came, on a
 // goroutine of the client's own; while one blocks the others wait. m and its body are the handler's to keep.
 //
-// A panic in a handler ends the client: the server is told InternalError, and Err has a *PanicError.
+// A panic in a handler, or a call of runtime.Goexit as t.FailNow makes it, ends the client: the server is told
+// InternalError, and Err has a *PanicError.
 type Handler func(c *Client, m *protocol.Message)
 
 // Config holds the settings of a Client. Zero means the default, negative means none. Dial takes a copy; the maps must
@@ -31,8 +32,8 @@ type Config struct {
 	Fields map[string]string
 	// FieldsFunc, when set, is called before every logon, and what it returns is added to Fields and wins over them: it is
 	// the place to get a fresh token. ctx ends with the attempt. An error is the attempt's, and by default the client
-	// tries again later; a *protocol.CloseError ends the client where its code says so. It runs on the goroutine that
-	// called Dial, or on one of the client's own, and must not call Close.
+	// tries again later; a *protocol.CloseError ends the client where its code says so. So it is with a panic, as a
+	// *PanicError. It runs on a goroutine of its own, and must not call Close.
 	//
 	// Where the server says that the session is for a time only, the client renews it by itself, when a quarter of that time or
 	// somewhat more is left: FieldsFunc is asked then too, never twice at a time, and the server gets Fields and what it
@@ -71,20 +72,11 @@ type Config struct {
 	// at least; negative means for ever. While the client itself does not read, see InboundLimit, nothing counts as silence.
 	ServerTimeout time.Duration
 
-	// ReconnectMin and ReconnectMax bound the waiting before the attempts to reconnect: before attempt n, from 0, it is
-	// random between 0 and the lesser of ReconnectMax and ReconnectMin × 2ⁿ, on top of the server's retry-ms if it gave
-	// one. n begins at 0 again when a connection has lasted for a minute. 0 means 200 ms and 30 s. A negative
-	// ReconnectMin means no waiting (but for retry-ms); a negative ReconnectMax means that the client never reconnects.
-	//
-	// After a close code of 1xxx or 3xxx, and after a failure without a code, the client reconnects; after any other it
-	// ends. A logon that is refused with AlreadyLoggedOn while reconnecting is tried again until the server's heartbeat
-	// timeout (three times what it asked for, 30 s if it did not) has passed since the connection was lost, since the
-	// user who is logged on may be the client's own dead connection. When the server names another address the client
-	// tries that; once an attempt there has failed it goes back to Dial's.
-	ReconnectMin, ReconnectMax time.Duration
+	// Reconnect says how the client comes back when its connection is lost.
+	Reconnect Reconnect
 
-	// DialTimeout is how long one attempt may take, from FieldsFunc over connecting to the logon's answer. 0 means 15 s;
-	// negative leaves it to Dial's context alone, and an attempt to reconnect may take for ever.
+	// DialTimeout is how long an attempt may take at one address, from FieldsFunc over connecting to the logon's answer. 0
+	// means 15 s; negative leaves it to Dial's context alone, and an attempt to reconnect may take for ever.
 	DialTimeout time.Duration
 	// WriteTimeout is how long the network may take no byte at all before the connection counts as lost, and so how long
 	// a Send may block. 0 means 10 s; negative means for ever.
@@ -111,6 +103,23 @@ type Config struct {
 	// DialContext makes connections. Nil means net.Dialer's. With TLS set the client speaks TLS on what it returns, so that
 	// it must not do that itself, as a tls.Dialer's would.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// Reconnect says how a client comes back when its connection is lost.
+//
+// After a close code of 1xxx or 3xxx, and after a failure without a code, the client reconnects; after any other it ends. A
+// logon that is refused with AlreadyLoggedOn while reconnecting is tried again until the server's heartbeat timeout (three
+// times what it asked for, 30 s if it did not) has passed since the connection was lost, since the user who is logged on may
+// be the client's own dead connection. When the server names another address the client tries that; once an attempt there
+// has failed it goes back to Dial's.
+type Reconnect struct {
+	// Min and Max bound the waiting before each attempt. It is the server's retry-ms, if it gave one, and then a random time
+	// between 0 and the lesser of Max and Min × 2ⁿ, evenly distributed, for attempt n from 0. n begins at 0 again when a
+	// connection has lasted for a minute. 0 means 200 ms and 30 s. A negative Min means no waiting but for retry-ms; a negative
+	// Max means that the client never reconnects.
+	Min, Max time.Duration
+	// First has Dial try again too, in the same way, until its context ends.
+	First bool
 }
 
 const (
@@ -144,14 +153,20 @@ func orDefault[T int | time.Duration](v, def, none T) T {
 	return min(v, none)
 }
 
+// orNone is orDefault where negative is not as much as can be, but a word of its own.
+func orNone(v, def time.Duration) time.Duration {
+	switch {
+	case v == 0:
+		return def
+	case v < 0:
+		return -1
+	}
+	return min(v, never)
+}
+
 func (c Config) withDefaults() Config {
-	c.ReconnectMin = max(c.ReconnectMin, -1)
-	if c.ReconnectMin == 0 {
-		c.ReconnectMin = 200 * time.Millisecond
-	}
-	if c.ReconnectMax == 0 {
-		c.ReconnectMax = 30 * time.Second
-	}
+	c.Reconnect.Min = orNone(c.Reconnect.Min, 200*time.Millisecond)
+	c.Reconnect.Max = orNone(c.Reconnect.Max, 30*time.Second)
 	c.DialTimeout = orDefault(c.DialTimeout, 15*time.Second, never)
 	c.WriteTimeout = orDefault(c.WriteTimeout, 10*time.Second, never)
 	if c.CloseTimeout == 0 {

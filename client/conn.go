@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -70,7 +72,9 @@ func newConn(c *Client, nc net.Conn) *conn {
 // serve runs the connection until it has ended, and returns why it did.
 func (cn *conn) serve() error {
 	var others sync.WaitGroup
-	others.Go(cn.writeAll)
+	others.Go(func() {
+		contain.Call(cn.writeAll, func(v any) { cn.end(&PanicError{Value: v, Stack: debug.Stack()}) })
+	})
 	ctx, cancel := context.WithCancel(cn.client.ctx)
 	if cn.expires > 0 {
 		others.Go(func() { cn.renewAll(ctx) })
@@ -168,6 +172,9 @@ func (cn *conn) send(ctx context.Context, m *protocol.Message) error {
 
 // request sends m under an ID of its own and waits for the reply.
 func (cn *conn) request(ctx context.Context, m *protocol.Message) (*protocol.Message, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	ch := make(chan answer, 1)
 	cn.mu.Lock()
 	if cn.cut {

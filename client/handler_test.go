@@ -108,7 +108,7 @@ func TestMessagesAreTheHandlersToKeep(t *testing.T) {
 func TestStatesAndMessagesComeInOrder(t *testing.T) {
 	n := sockets(t)
 	got := make(chan string, 100)
-	_, p := n.dial(client.Config{ReconnectMin: -1,
+	_, p := n.dial(client.Config{Reconnect: client.Reconnect{Min: -1},
 		StateChanged:  func(_ *client.Client, s client.State, _ error) { got <- s.String() },
 		HandleDefault: func(_ *client.Client, m *protocol.Message) { got <- string(m.Body) }}, nil)
 	for _, body := range []string{"first", "second"} {

@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -151,24 +152,28 @@ func token(ch chan struct{}) {
 
 // dispatch runs the handlers. It is the handlers' goroutine.
 func (c *Client) dispatch() {
-	defer close(c.done)
-	defer c.inbox.idle()
-	for {
-		it := c.inbox.take()
-		c.call(it)
-		if it.isLast() {
+	last := false
+	defer func() {
+		if !last { // a handler has ended this goroutine
+			go c.dispatch()
 			return
 		}
+		c.inbox.idle()
+		close(c.done)
+	}()
+	for !last {
+		it := c.inbox.take()
+		last = it.isLast()
+		c.call(it)
 	}
 }
 
 // call runs the handler that it is for.
 func (c *Client) call(it item) {
-	defer func() {
-		if v := recover(); v != nil {
-			c.panicked(&PanicError{Value: v, Stack: debug.Stack()})
-		}
-	}()
+	contain.Call(func() { c.handle(it) }, func(v any) { c.panicked(&PanicError{Value: v, Stack: debug.Stack()}) })
+}
+
+func (c *Client) handle(it item) {
 	if it.push != nil {
 		c.pushed(it.push)
 		return

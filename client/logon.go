@@ -5,21 +5,46 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
+	"runtime/debug"
 	"strconv"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // logonID is the message ID of the Logon, which is answered before anything else is asked.
 const logonID = 1
 
-// connect makes one connection and logs on.
+// connect makes one attempt: it tries each address, until one lets the client in, or refuses it.
 func (c *Client) connect(ctx context.Context) (*conn, error) {
+	var before error
+	for _, addr := range c.targets() {
+		cn, err := c.connectTo(ctx, addr)
+		if err == nil {
+			c.reached(addr)
+			return cn, nil
+		}
+		if before != nil {
+			err = fmt.Errorf("%w (before that, %v)", err, before)
+		}
+		before = err
+		var lost *lostError
+		var ce *protocol.CloseError
+		if ctx.Err() != nil || errors.As(err, &ce) && !errors.As(err, &lost) {
+			break
+		}
+	}
+	return nil, before
+}
+
+// connectTo makes one connection and logs on.
+func (c *Client) connectTo(ctx context.Context, addr string) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
 	defer cancel()
 	c.mu.Lock()
-	session, addr := c.session, c.target
+	session := c.session
 	c.mu.Unlock()
 
 	fields, err := c.logonFields(ctx, session)
@@ -30,7 +55,7 @@ func (c *Client) connect(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	nc, err := c.cfg.DialContext(ctx, "tcp", addr)
+	nc, err := contained(func() (net.Conn, error) { return c.cfg.DialContext(ctx, "tcp", addr) })
 	if err != nil {
 		return nil, err
 	}
@@ -55,13 +80,21 @@ func (c *Client) logonFields(ctx context.Context, session string) (map[string]st
 		fields[protocol.FieldSession] = session
 	}
 	if c.cfg.FieldsFunc != nil {
-		fresh, err := c.cfg.FieldsFunc(ctx)
+		fresh, err := contained(func() (map[string]string, error) { return c.cfg.FieldsFunc(ctx) })
 		if err != nil {
 			return nil, fmt.Errorf("rollcall: no fields to log on with: %w", err)
 		}
 		maps.Copy(fields, fresh)
 	}
 	return fields, nil
+}
+
+// contained calls a function of the application's on a goroutine of its own. A panic there, or a Goexit, is a *PanicError.
+func contained[T any](f func() (T, error)) (v T, err error) {
+	contain.Apart(func() { v, err = f() }, func(failure any) {
+		err = &PanicError{Value: failure, Stack: debug.Stack()}
+	})
+	return v, err
 }
 
 func (c *Client) logonFrame(fields map[string]string) ([]byte, error) {

@@ -138,7 +138,7 @@ func TestAPushThatComesAgainIsAcknowledgedAndNotDelivered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := sockets(t)
-			cfg := client.Config{ReconnectMin: -1}
+			cfg := client.Config{Reconnect: client.Reconnect{Min: -1}}
 			got := contents(&cfg)
 			_, p := n.dial(cfg, nil)
 			p.push(push(1))

@@ -3,9 +3,14 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -15,7 +20,15 @@ const stableAfter = time.Minute
 // run serves one connection after the other, until the client ends. It is the goroutine that reads.
 func (c *Client) run(cn *conn) {
 	defer close(c.loopDone)
-	wait := backoff{least: c.cfg.ReconnectMin, most: c.cfg.ReconnectMax, random: rand.Int64N}
+	returned := false
+	defer func() {
+		if v := contain.Failure(recover(), returned); v != nil { // in a net.Conn of the application's
+			err := &PanicError{Value: v, Stack: debug.Stack()}
+			cn.end(err)
+			c.ended(err)
+		}
+	}()
+	wait := newBackoff(&c.cfg.Reconnect)
 	for {
 		why := cn.serve()
 		if cn.now() >= stableAfter {
@@ -24,9 +37,10 @@ func (c *Client) run(cn *conn) {
 		c.mu.Lock()
 		c.conn, c.state = nil, Reconnecting
 		c.mu.Unlock()
-		next, err := c.reconnect(why, cn.ghostTimeout, &wait)
+		next, err := c.reconnect(why, cn.ghostTimeout, wait)
 		if err != nil {
 			c.ended(err)
+			returned = true
 			return
 		}
 		c.wentOnline(next)
@@ -44,12 +58,12 @@ func (c *Client) reconnect(why error, ghostTimeout time.Duration, wait *backoff)
 			!(refused && ce.Code == protocol.AlreadyLoggedOn && time.Since(lost) < ghostTimeout) {
 			return nil, err
 		}
-		if c.cfg.ReconnectMax < 0 || c.ctx.Err() != nil {
+		if c.cfg.Reconnect.Max < 0 || c.ctx.Err() != nil {
 			return nil, err
 		}
 		c.aim(ce, refused)
 		c.tell(Reconnecting, err)
-		if !sleep(c.ctx, wait.next()+retryAfter(ce)) {
+		if !c.pause(c.ctx, ce, wait) {
 			return nil, err
 		}
 		cn, attempt := c.connect(c.ctx)
@@ -60,17 +74,78 @@ func (c *Client) reconnect(why error, ghostTimeout time.Duration, wait *backoff)
 	}
 }
 
+// connectFirst is Dial's part, which tries again if it is to.
+func (c *Client) connectFirst(ctx context.Context) (*conn, error) {
+	wait := newBackoff(&c.cfg.Reconnect)
+	for {
+		cn, err := c.connect(ctx)
+		if err == nil || !c.cfg.Reconnect.First || c.cfg.Reconnect.Max < 0 {
+			return cn, err
+		}
+		var ce *protocol.CloseError
+		if errors.As(err, &ce) && ce != nil && !ce.Code.MayReconnect() {
+			return nil, err
+		}
+		c.aim(ce, true)
+		if !c.pause(ctx, ce, wait) {
+			return nil, fmt.Errorf("%w; the last attempt: %w", context.Cause(ctx), err)
+		}
+	}
+}
+
+// Reconnect has a client that waits before it tries to reconnect try at once: the application knows that the network is back.
+// A time that the server asked for (retry-ms) is waited for all the same, and an attempt that is under way goes on. Later
+// waits begin again with the shortest. It does nothing while the client is online, and after its end.
+func (c *Client) Reconnect() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == Reconnecting {
+		token(c.hurry)
+	}
+}
+
 // aim chooses where to connect next: where the server says, if it says so in ce, which may be nil; where the client was
 // connected last; or, when an attempt has failed there, where Dial was told.
 func (c *Client) aim(ce *protocol.CloseError, failed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if failed {
-		c.target = c.addr
+		c.moved = ""
 	}
 	if ce != nil && ce.Info[protocol.FieldAddress] != "" {
-		c.target = ce.Info[protocol.FieldAddress]
+		c.moved = ce.Info[protocol.FieldAddress]
 	}
+}
+
+// targets returns the addresses to try, in their order: the one that the server has named, or Dial's, that where the client was
+// connected last first.
+func (c *Client) targets() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.moved != "" {
+		return []string{c.moved}
+	}
+	return append(slices.Clone(c.addrs[c.at:]), c.addrs[:c.at]...)
+}
+
+// reached notes where the client was connected.
+func (c *Client) reached(addr string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(c.addrs, addr); i >= 0 && c.moved == "" {
+		c.at = i
+	}
+}
+
+// addresses takes Dial's apart.
+func addresses(addr string) ([]string, error) {
+	addrs := strings.Split(addr, ",")
+	for i, a := range addrs {
+		if addrs[i] = strings.TrimSpace(a); addrs[i] == "" {
+			return nil, fmt.Errorf("rollcall: an address is empty: %q", addr)
+		}
+	}
+	return addrs, nil
 }
 
 // retryAfter is how long the server asks to wait.
@@ -81,8 +156,31 @@ func retryAfter(ce *protocol.CloseError) time.Duration {
 	return milliseconds(ce.Info[protocol.FieldRetryMS])
 }
 
-// sleep reports whether d has passed before ctx ends.
+// pause waits before an attempt: for as long as the server asks in ce, which may be nil, and then for the backoff, which
+// Reconnect cuts short. It reports whether that was before ctx ended.
+func (c *Client) pause(ctx context.Context, ce *protocol.CloseError, wait *backoff) bool {
+	return sleep(ctx, retryAfter(ce)) && c.backOff(ctx, wait)
+}
+
+func (c *Client) backOff(ctx context.Context, wait *backoff) bool {
+	t := time.NewTimer(wait.next())
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-c.hurry:
+		wait.attempt = 0
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// sleep reports whether d has passed before ctx ended.
 func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -99,6 +197,10 @@ type backoff struct {
 	least, most time.Duration
 	attempt     int
 	random      func(n int64) int64 // at least 0, less than n
+}
+
+func newBackoff(r *Reconnect) *backoff {
+	return &backoff{least: r.Min, most: r.Max, random: rand.Int64N}
 }
 
 func (b *backoff) next() time.Duration {

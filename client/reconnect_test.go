@@ -13,11 +13,11 @@ import (
 
 var errDown = errors.New("no route to the server")
 
-// Full jitter: each wait is random between 0 and a bound that doubles up to ReconnectMax.
+// Full jitter: each wait is random between 0 and a bound that doubles up to Reconnect.Max.
 func TestTheWaitingBetweenAttemptsIsWithinItsBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := pipes(t)
-		cfg := client.Config{ReconnectMin: 200 * time.Millisecond, ReconnectMax: 5 * time.Second}
+		cfg := client.Config{Reconnect: client.Reconnect{Min: 200 * time.Millisecond, Max: 5 * time.Second}}
 		changes := watch(&cfg)
 		_, p := n.dial(cfg, nil)
 		<-changes
@@ -42,6 +42,7 @@ func TestTheWaitingBetweenAttemptsIsWithinItsBounds(t *testing.T) {
 	})
 }
 
+// docs/protocol.md, Backoff with full jitter: the time that the server gives comes before the random one.
 func TestTheServersRetryTimeIsWaitedAtLeast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := pipes(t)
@@ -60,7 +61,7 @@ func TestTheWaitingBeginsAnewWhenAConnectionHasLasted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := pipes(t)
-				cfg := client.Config{HeartbeatInterval: -1, ReconnectMin: time.Nanosecond, ReconnectMax: time.Hour}
+				cfg := client.Config{HeartbeatInterval: -1, Reconnect: client.Reconnect{Min: time.Nanosecond, Max: time.Hour}}
 				changes := watch(&cfg)
 				_, p := n.dial(cfg, nil)
 				for range 30 {
@@ -129,7 +130,7 @@ func TestTheLastSessionIsSentAlong(t *testing.T) {
 func TestAlreadyLoggedOnIsTriedAgainForTheHeartbeatTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := pipes(t)
-		cfg := client.Config{ReconnectMin: time.Second, ReconnectMax: time.Second}
+		cfg := client.Config{Reconnect: client.Reconnect{Min: time.Second, Max: time.Second}}
 		changes := watch(&cfg)
 		c, p := n.dial(cfg, map[string]string{"heartbeat-ms": "20000"})
 		<-changes
@@ -158,7 +159,7 @@ func TestAlreadyLoggedOnIsTriedAgainForTheHeartbeatTimeout(t *testing.T) {
 
 func TestANegativeReconnectMaxMeansNever(t *testing.T) {
 	n := sockets(t)
-	cfg := client.Config{ReconnectMax: -1}
+	cfg := client.Config{Reconnect: client.Reconnect{Max: -1}}
 	changes := watch(&cfg)
 	c, p := n.dial(cfg, nil)
 	expect(t, changes, client.Online)
@@ -225,7 +226,7 @@ func TestAnErrorOfFieldsFuncDecidesByItsCode(t *testing.T) {
 func TestANoticeIsReadThoughWritingFails(t *testing.T) {
 	for range 20 {
 		n := sockets(t)
-		cfg := client.Config{ReconnectMin: -1}
+		cfg := client.Config{Reconnect: client.Reconnect{Min: -1}}
 		changes := watch(&cfg)
 		c, p := n.dial(cfg, nil)
 		expect(t, changes, client.Online)

@@ -101,7 +101,7 @@ func TestRequestsBeginAtARandomNumber(t *testing.T) {
 			}
 		}
 		for range connections / 2 {
-			c, p := n.dial(client.Config{ReconnectMin: -1}, nil)
+			c, p := n.dial(client.Config{Reconnect: client.Reconnect{Min: -1}}, nil)
 			ask(c, p)
 			_ = p.nc.Close()
 			p = n.accept()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"runtime/debug"
 	"time"
 
 	"github.com/rollcall-go/rollcall/protocol"
@@ -76,16 +75,9 @@ func (cn *conn) renew(ctx context.Context) (expires time.Duration, err error) {
 	return milliseconds(answer[protocol.FieldExpiresMS]), nil
 }
 
-// freshFields is logonFields for a renewal. A panic of FieldsFunc's ends the client, as a handler's does.
-func (c *Client) freshFields(ctx context.Context) (fields map[string]string, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			e := &PanicError{Value: v, Stack: debug.Stack()}
-			c.panicked(e)
-			err = e
-		}
-	}()
-	fields, err = c.logonFields(ctx, "")
+// freshFields is logonFields for a renewal.
+func (c *Client) freshFields(ctx context.Context) (map[string]string, error) {
+	fields, err := c.logonFields(ctx, "")
 	delete(fields, protocol.FieldSession) // it takes over nothing
 	return fields, err
 }

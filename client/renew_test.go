@@ -203,25 +203,27 @@ func TestARenewalEndsWithItsConnection(t *testing.T) {
 	})
 }
 
-// A panic of FieldsFunc's in a renewal is contained.
-func TestAPanicInARenewal(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := pipes(t)
-		var calls atomic.Int32
-		c, p := n.dial(client.Config{HeartbeatInterval: -1, FieldsFunc: func(context.Context) (map[string]string, error) {
-			if calls.Add(1) > 1 {
-				panic("no token")
-			}
-			return nil, nil
-		}}, expiresIn("60000"))
-		p.readEnd()
-		_ = p.nc.Close()
-		<-c.Done()
-		var pe *client.PanicError
-		if !errors.As(c.Err(), &pe) || pe.Value != "no token" {
-			t.Errorf("the client ended with %v", c.Err())
-		}
-	})
+// A panic or a Goexit of FieldsFunc's in a renewal is that renewal's failure: the client tries again while there is time.
+func TestAFailureInARenewalIsTriedAgain(t *testing.T) {
+	for how, fail := range failures {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := pipes(t)
+				var calls atomic.Int32
+				c, p := n.dial(client.Config{HeartbeatInterval: -1, FieldsFunc: func(context.Context) (map[string]string, error) {
+					if calls.Add(1) == 2 {
+						fail()
+					}
+					return nil, nil
+				}}, expiresIn("60000"))
+				if m := p.read(); m.Type != protocol.Renew || calls.Load() != 3 {
+					t.Errorf("after %d calls the client sent %v", calls.Load(), m)
+				}
+				_ = p.nc.Close()
+				_ = c.Close()
+			})
+		})
+	}
 }
 
 // Rule 19, over a network: a client whose tokens last for a moment renews them, and when it may not, comes back.
@@ -238,7 +240,7 @@ func TestTheClientOutlivesItsTokens(t *testing.T) {
 				return bridge.Identity{UserID: "alice", Expires: time.Now().Add(200 * time.Millisecond)}, nil
 			}
 			srv := rollcalltest.NewServer(t, rollcalltest.Config{Bridge: bridge.Config{Authenticate: auth}})
-			c := srv.Client(t, "alice", client.Config{FieldsFunc: numbered(), ReconnectMin: -1})
+			c := srv.Client(t, "alice", client.Config{FieldsFunc: numbered(), Reconnect: client.Reconnect{Min: -1}})
 			rollcalltest.Eventually(t, func() bool {
 				return renewals.Load() >= 3 && (renewable || logons.Load() >= 3)
 			}, "renewed, or back")

@@ -21,7 +21,7 @@ import (
 // E13: the client comes back by itself when the server does, and is the same user again.
 func TestTheClientLogsOnAgainWhenTheServerIsBack(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{})
-	cfg := client.Config{ReconnectMax: 20 * time.Millisecond}
+	cfg := client.Config{Reconnect: client.Reconnect{Max: 20 * time.Millisecond}}
 	changes := watch(&cfg)
 	c := srv.Client(t, "alice", cfg)
 	expect(t, changes, client.Online)
@@ -45,7 +45,7 @@ func TestTheClientLogsOnAgainWhenTheServerIsBack(t *testing.T) {
 // E13: two clients with one ID must not push each other out for ever.
 func TestAClientThatWasPushedOutStaysOut(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{})
-	cfg := client.Config{ReconnectMin: -1}
+	cfg := client.Config{Reconnect: client.Reconnect{Min: -1}}
 	changes := watch(&cfg)
 	old := srv.Client(t, "alice", cfg)
 	expect(t, changes, client.Online)
@@ -62,7 +62,7 @@ func TestAClientThatWasPushedOutStaysOut(t *testing.T) {
 // E13: not after it was kicked.
 func TestAClientThatWasKickedStaysOut(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{})
-	c := srv.Client(t, "alice", client.Config{ReconnectMin: -1})
+	c := srv.Client(t, "alice", client.Config{Reconnect: client.Reconnect{Min: -1}})
 	srv.Users.Unregister("alice", protocol.KickedOut, "be nice")
 	receive(t, "the end of the client", c.Done())
 	var ce *protocol.CloseError
@@ -77,7 +77,7 @@ func TestAClientThatWasKickedStaysOut(t *testing.T) {
 // Whoever is idle for too long comes back when they want to, and not by themselves.
 func TestAClientWhoseSessionExpiredStaysOut(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{})
-	c := srv.Client(t, "alice", client.Config{ReconnectMin: -1})
+	c := srv.Client(t, "alice", client.Config{Reconnect: client.Reconnect{Min: -1}})
 	srv.Users.Unregister("alice", protocol.SessionExpired, "idle for an hour")
 	receive(t, "the end of the client", c.Done())
 	if got := code(t, c.Err()); got != protocol.SessionExpired {
@@ -114,7 +114,7 @@ func TestAClientWhoseTokenHasExpiredStaysOut(t *testing.T) {
 	token := make(chan string, 2)
 	token <- "t:alice"
 	token <- "expired"
-	c := srv.Client(t, "alice", client.Config{ReconnectMin: -1,
+	c := srv.Client(t, "alice", client.Config{Reconnect: client.Reconnect{Min: -1},
 		FieldsFunc: func(context.Context) (map[string]string, error) {
 			return map[string]string{protocol.FieldToken: <-token}, nil
 		}})
@@ -298,7 +298,7 @@ func TestAClientBackFromADeadNetworkTakesItsSessionOver(t *testing.T) {
 			})
 		}})
 	proxy := newSwamp(t, srv.Addr)
-	cfg := client.Config{UserID: "alice", ServerTimeout: 300 * time.Millisecond, ReconnectMin: -1}
+	cfg := client.Config{UserID: "alice", ServerTimeout: 300 * time.Millisecond, Reconnect: client.Reconnect{Min: -1}}
 	changes := watch(&cfg)
 	c := proxy.dial(t, cfg)
 	defer closeAndWait(t, c)
@@ -326,7 +326,7 @@ func TestAReconnectingClientWaitsForWhoIsLoggedOnAlready(t *testing.T) {
 	proxy := newSwamp(t, srv.Addr)
 	hold := make(chan struct{}, 1)
 	hold <- struct{}{}
-	cfg := client.Config{UserID: "alice", ReconnectMax: 10 * time.Millisecond,
+	cfg := client.Config{UserID: "alice", Reconnect: client.Reconnect{Max: 10 * time.Millisecond},
 		FieldsFunc: func(context.Context) (map[string]string, error) {
 			<-hold
 			return nil, nil
@@ -389,7 +389,7 @@ func TestManyGoroutinesShareAClientWhileConnectionsBreak(t *testing.T) {
 		s.Engine.Handle(1, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
 	}})
 	proxy := newSwamp(t, srv.Addr)
-	cfg := client.Config{UserID: "alice", ReconnectMin: -1}
+	cfg := client.Config{UserID: "alice", Reconnect: client.Reconnect{Min: -1}}
 	changes := watch(&cfg)
 	c := proxy.dial(t, cfg)
 	defer closeAndWait(t, c)

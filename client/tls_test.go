@@ -35,7 +35,7 @@ func TestTheClientSpeaksTLS(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := rollcalltest.NewServer(t, rollcalltest.Config{Engine: engine.Config{TLS: server}})
-			cfg.ReconnectMin = -1
+			cfg.Reconnect.Min = -1
 			changes := watch(&cfg)
 			c := srv.Client(t, "ann", cfg)
 			expect(t, changes, client.Online)

@@ -39,6 +39,9 @@ func (c *Conn) RequestContext(ctx context.Context, typ uint16, body []byte) (*pr
 		reply *protocol.Message
 		err   error
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	done := make(chan outcome, 1)
 	r := &request{inline: true, done: func(m *protocol.Message, err error) {
 		if m != nil {

@@ -180,3 +180,25 @@ func TestRequestContextEndsWithItsContext(t *testing.T) {
 	p.send(reply(request, "too late"))
 	p.ask(3, 1, "")
 }
+
+// A request whose context has ended is not sent.
+func TestARequestWhoseContextHasEndedIsNotSent(t *testing.T) {
+	e := newEngine(engine.Config{})
+	conns := make(chan *engine.Conn, 1)
+	e.Handle(1, func(c *engine.Conn, _ *protocol.Message) { conns <- c })
+	r := serve(t, e)
+	p := dial(t, r.addr)
+	p.send(protocol.Message{Type: 1})
+	c := receive(t, "the connection", conns)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := c.RequestContext(ctx, 2, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("RequestContext returned %v", err)
+	}
+	if err := c.Send(3, nil); err != nil {
+		t.Fatal(err)
+	}
+	if m := p.read(); m.Type != 3 {
+		t.Errorf("got %v", m)
+	}
+}

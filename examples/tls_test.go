@@ -18,7 +18,7 @@ func TestEchoSpeaksTLS(t *testing.T) {
 	cert, key := ca.Files(ca.Issue("first"))
 	echo := start(t, "echo", "-addr", "127.0.0.1:0", "-tls-cert", cert, "-tls-key", key, "-tls-client-ca", ca.File())
 	addr := echo.address(t)
-	cfg := client.Config{UserID: "ann", ReconnectMax: -1, TLS: &tls.Config{RootCAs: ca.Pool}}
+	cfg := client.Config{UserID: "ann", Reconnect: client.Reconnect{Max: -1}, TLS: &tls.Config{RootCAs: ca.Pool}}
 	if c, err := client.Dial(t.Context(), addr, cfg); err == nil {
 		c.Close()
 		t.Error("a client without a certificate came in")

@@ -202,7 +202,7 @@ func comeAndGo(t *testing.T, srv *rollcalltest.Server, user string, got *receive
 	n := 0
 	network := got.network(user)
 	c, err := client.Dial(t.Context(), srv.Addr, client.Config{
-		UserID: user, DialContext: network.dial, ReconnectMax: -1,
+		UserID: user, DialContext: network.dial, Reconnect: client.Reconnect{Max: -1},
 		OnPush: func(_ *client.Client, p *protocol.PushMessage) {
 			got.add(p.ID, user)
 			if n++; n == stay {

@@ -176,7 +176,7 @@ func TestAnAcknowledgementOnTheNextConnectionCounts(t *testing.T) {
 			entered, back := make(chan struct{}, 1), make(chan struct{})
 			release, away := make(chan struct{}), make(chan struct{})
 			logons := 0
-			srv.Client(t, "ann", client.Config{DialContext: n.dial, ReconnectMin: -1,
+			srv.Client(t, "ann", client.Config{DialContext: n.dial, Reconnect: client.Reconnect{Min: -1},
 				FieldsFunc: func(context.Context) (map[string]string, error) {
 					if logons++; logons > 1 {
 						<-away
@@ -220,7 +220,7 @@ func TestNobodyWaitsForASessionThatHasEndedForGood(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv, service := newServer(t, rollcalltest.Config{})
-			c := srv.Client(t, "deaf", client.Config{ReconnectMax: -1}) // takes no pushes, so it never acknowledges
+			c := srv.Client(t, "deaf", client.Config{Reconnect: client.Reconnect{Max: -1}}) // takes no pushes, so it never acknowledges
 			result := pushing(t, service, push.ToUsers("deaf"), confirmed("before the end"))
 			rollcalltest.Eventually(t, func() bool { return srv.Users.Sessions("deaf")[0].Out.Messages == 1 }, "the push is out")
 			end(srv, c)
@@ -236,10 +236,10 @@ func TestNobodyWaitsForASessionThatHasEndedForGood(t *testing.T) {
 func pushToDeafAndWell(t *testing.T, m *push.Message, deaf, well *network) (srv *rollcalltest.Server, service *push.Service,
 	cancel context.CancelFunc, result <-chan push.Result) {
 	srv, service = newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
-	srv.Client(t, "ann", client.Config{Device: 1, DialContext: deaf.dial, ReconnectMax: -1})
+	srv.Client(t, "ann", client.Config{Device: 1, DialContext: deaf.dial, Reconnect: client.Reconnect{Max: -1}})
 	got := make(chan *protocol.PushMessage, 10)
 	cfg := receiver(got)
-	cfg.Device, cfg.DialContext, cfg.ReconnectMin = 2, well.dial, -1
+	cfg.Device, cfg.DialContext, cfg.Reconnect.Min = 2, well.dial, -1
 	srv.Client(t, "ann", cfg)
 	ctx, cancel := context.WithCancel(t.Context())
 	results := make(chan push.Result, 1)

@@ -101,7 +101,7 @@ func TestStopEndsEverySession(t *testing.T) {
 		s.Users.Subscribe(usermgr.Handlers{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { gone.Add(1) }})
 	}})
 	for i := range 10 {
-		srv.Client(t, fmt.Sprint("user", i), client.Config{ReconnectMax: -1})
+		srv.Client(t, fmt.Sprint("user", i), client.Config{Reconnect: client.Reconnect{Max: -1}})
 	}
 	srv.Stop()
 	if got := gone.Load(); got != 10 {
@@ -121,7 +121,7 @@ func TestAServerThatDoesNotStopCleanlyFailsTheTest(t *testing.T) {
 			Setup: func(s *rollcalltest.Server) {
 				s.Engine.Handle(chat, func(*engine.Conn, *protocol.Message) { close(returned); <-release })
 			}})
-		c := srv.Client(t, "alice", client.Config{ReconnectMax: -1})
+		c := srv.Client(t, "alice", client.Config{Reconnect: client.Reconnect{Max: -1}})
 		if err := c.Send(chat, nil); err != nil {
 			t.Fatal(err)
 		}

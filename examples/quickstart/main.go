@@ -122,7 +122,7 @@ func logOn(ctx context.Context, addr, name, user string, beat time.Duration) *cl
 	c, err := client.Dial(ctx, addr, client.Config{
 		UserID:            user,
 		HeartbeatInterval: beat,
-		ReconnectMax:      -1, // here we want to see the end of each
+		Reconnect:         client.Reconnect{Max: -1}, // here we want to see the end of each
 		Handle: map[uint16]client.Handler{
 			chat: func(_ *client.Client, m *protocol.Message) { note(name, "%s writes %q", m.UserID, m.Body) },
 		},

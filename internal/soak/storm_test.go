@@ -44,7 +44,7 @@ func storm(t *testing.T, cert *certificate) {
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			c, err := client.Dial(ctx, s.at.Addr, client.Config{TLS: trust, UserID: fmt.Sprint("user", i), HeartbeatInterval: -1,
-				ReconnectMax: sized(500*time.Millisecond, time.Second, 5*time.Second),
+				Reconnect: client.Reconnect{Max: sized(500*time.Millisecond, time.Second, 5*time.Second)},
 				StateChanged: func(_ *client.Client, st client.State, err error) {
 					switch st {
 					case client.Online:
