@@ -154,3 +154,12 @@ func (c *deviceCounts) add(device uint16, n int) {
 		delete(c.n, device)
 	}
 }
+
+// DeviceAt returns the device class of the session on the connection with this number. It is a look-up, and takes no lock.
+func (m *Manager) DeviceAt(conn uint64) (device uint16, ok bool) {
+	s := m.sessions.onConn(conn)
+	if s == nil {
+		return 0, false
+	}
+	return s.device, true
+}

@@ -74,7 +74,8 @@ type Looker interface {
 //
 // It may have methods of [Manager]'s besides, which are used where they are found: HeartbeatTimeout, from which the
 // bridge takes how often it sends heartbeats; IsOnline, for those who ask who is online, in the place of a look at Links; Matching,
-// for push to sessions by filter; and KickUser, for kicks with notice. Since a [Kick] can only come from a Manager, what has
+// for push to sessions by filter; DeviceAt, for the device class in a push's result; Subscribe, for pushes that are kept; and
+// KickUser, for kicks with notice. Since a [Kick] can only come from a Manager, what has
 // KickUser embeds one, or keeps one to pass it on to.
 type UserManager interface {
 	// Register brings a user online. It blocks until the logon is done, its Connected handlers included, or refused.
