@@ -96,11 +96,8 @@ func TestPushUnderChurn(t *testing.T) {
 	for range pushers {
 		pushing.Go(func() {
 			for i := int(next.Add(1)) - 1; i < messages; i = int(next.Add(1)) - 1 {
-				m := push.Text(fmt.Sprint(i))
-				m.Confirm = true
-				within, cancel := context.WithTimeout(t.Context(), time.Minute)
-				results[i] = service.Push(within, push.ToEveryone(), m)
-				cancel()
+				results[i], _ = service.Push(t.Context(), push.ToEveryone(), push.Text(fmt.Sprint(i)),
+					&push.Options{Confirm: true, Timeout: time.Minute})
 			}
 		})
 	}
@@ -113,7 +110,7 @@ func TestPushUnderChurn(t *testing.T) {
 	confirmed := 0
 	for i, r := range results {
 		by := got.by[r.ID]
-		ds := deliveries(t, r, "engine")
+		ds := deliveries(t, r, nil)
 		for user, n := range by {
 			if n != 1 {
 				t.Errorf("%s got message %d %d times", user, i, n)
@@ -145,13 +142,7 @@ func TestPushUnderChurn(t *testing.T) {
 // arrived. No push counts that was not dealt with, none comes twice, and nothing is remembered afterwards.
 func TestPushWhileConnectionsAreLost(t *testing.T) {
 	const users, messages, pushers = 60, 40, 4
-	var pusher *push.Engine
-	service := push.New()
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Engine: engine.Config{MaxConnections: 10 * users},
-		Setup: func(s *rollcalltest.Server) {
-			pusher = push.NewEngine(s.Bridge)
-			service.Register("engine", pusher)
-		}})
+	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{MaxConnections: 10 * users}})
 	got := newReceived(t)
 	ctx, stop := context.WithCancel(t.Context())
 	var coming sync.WaitGroup
@@ -170,9 +161,8 @@ func TestPushWhileConnectionsAreLost(t *testing.T) {
 	for p := range pushers {
 		pushing.Go(func() {
 			for i := p; i < messages; i += pushers {
-				within, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-				results[i] = service.Push(within, push.ToEveryone(), confirmed(fmt.Sprint(i)))
-				cancel()
+				results[i], _ = service.Push(t.Context(), push.ToEveryone(), push.Text(fmt.Sprint(i)),
+					&push.Options{Confirm: true, Timeout: 200 * time.Millisecond})
 			}
 		})
 	}
@@ -180,12 +170,12 @@ func TestPushWhileConnectionsAreLost(t *testing.T) {
 	stop()
 	coming.Wait()
 
-	if n := pusher.Asked(); n > 0 {
-		t.Errorf("%d acknowledgements are still waited for", n)
+	if n := service.Outboxes(); n > 0 {
+		t.Errorf("acknowledgements of %d users are still waited for", n)
 	}
 	total := 0
 	for i, r := range results {
-		for user, d := range deliveries(t, r, "engine") {
+		for user, d := range deliveries(t, r, nil) {
 			if d.Confirmed > d.Sessions || d.Confirmed > got.by[r.ID][user] {
 				t.Errorf("%s got message %d %d times, and the result is %+v", user, i, got.by[r.ID][user], d)
 			}

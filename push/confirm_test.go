@@ -2,33 +2,32 @@ package push_test
 
 import (
 	"context"
-	"net"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/rollcall-go/rollcall/client"
-	"github.com/rollcall-go/rollcall/internal/wiretest"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/rollcalltest"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// confirmed is a text that is to be acknowledged.
-func confirmed(text string) *push.Message {
-	m := push.Text(text)
-	m.Confirm = true
-	return m
-}
-
 // pushing pushes on a goroutine of its own, for a minute at most, which is longer than any test waits.
 func pushing(t *testing.T, service *push.Service, to push.Target, m *push.Message) <-chan push.Result {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	return pushingUntil(ctx, t, service, to, m, cancel)
+}
+
+// pushingUntil pushes on a goroutine of its own, with Confirm, and then calls cancel.
+func pushingUntil(ctx context.Context, t *testing.T, service *push.Service, to push.Target, m *push.Message, cancel func()) <-chan push.Result {
 	result := make(chan push.Result, 1)
 	go func() {
 		defer cancel()
-		result <- service.Push(ctx, to, m)
+		r, err := service.Push(ctx, to, m, confirm)
+		if err != nil {
+			t.Error(err)
+		}
+		result <- r
 	}()
 	return result
 }
@@ -45,14 +44,13 @@ func TestConfirm(t *testing.T) {
 	srv.Client(t, "deaf", client.Config{}) // takes no pushes, so it never acknowledges
 	got := make(chan *protocol.PushMessage, 10)
 	srv.Client(t, "ann", receiver(got))
-	m := confirmed("please")
+	m := push.Text("please")
 	ctx, cancel := context.WithCancel(t.Context())
-	result := make(chan push.Result, 1)
-	go func() { result <- service.Push(ctx, push.ToUsers("ann", "slow", "deaf", "gone"), m) }()
+	result := pushingUntil(ctx, t, service, push.ToUsers("ann", "slow", "deaf", "gone"), m, func() {})
 	receive(t, "the push to ann", got)
 	receive(t, "the push to slow", entered)
 	cancel()
-	ds := deliveries(t, receive(t, "the result", result), "engine")
+	ds := deliveries(t, receive(t, "the result", result), nil)
 	for user, sessions := range map[string]int{"slow": 1, "deaf": 1, "gone": 0} {
 		if d := ds[user]; d.Confirmed != 0 || d.Sessions != sessions {
 			t.Errorf("%+v", d)
@@ -60,14 +58,15 @@ func TestConfirm(t *testing.T) {
 	}
 	close(hold)
 
-	m = confirmed("again")
-	if d := deliveries(t, service.Push(t.Context(), push.ToUsers("ann", "slow"), m), "engine"); d["ann"].Confirmed != 1 || d["slow"].Confirmed != 1 {
+	m = push.Text("again")
+	if d := deliveries(t, mustPush(t, service, push.ToUsers("ann", "slow"), m, confirm), nil); d["ann"].Confirmed != 1 || d["slow"].Confirmed != 1 {
 		t.Errorf("all have confirmed, and the result is %+v", d)
 	}
 
 	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if d := deliveries(t, service.Push(ctx, push.ToUsers("deaf"), confirmed("hello?")), "engine"); d["deaf"].Confirmed != 0 || d["deaf"].Sessions != 1 || ctx.Err() == nil {
+	r, err := service.Push(ctx, push.ToUsers("deaf"), push.Text("hello?"), confirm)
+	if d := deliveries(t, r, err); d["deaf"].Confirmed != 0 || d["deaf"].Sessions != 1 || ctx.Err() == nil {
 		t.Errorf("at the deadline (%v) the result is %+v", ctx.Err(), d)
 	}
 }
@@ -77,86 +76,19 @@ func TestOneConfirmationDoesForBoth(t *testing.T) {
 	srv, service := newServer(t, rollcalltest.Config{})
 	hold := make(chan struct{})
 	srv.Client(t, "ann", client.Config{OnPush: func(*client.Client, *protocol.PushMessage) { <-hold }})
-	m := confirmed("twice")
-	results := make(chan push.Result, 2)
+	m := push.Text("twice")
+	var results []<-chan push.Result
 	for range 2 {
-		go func() { results <- service.Push(t.Context(), push.ToUsers("ann"), m) }()
+		again := *m
+		results = append(results, pushing(t, service, push.ToUsers("ann"), &again))
 	}
 	rollcalltest.Eventually(t, func() bool { s := srv.Users.Sessions("ann"); return s[0].Out.Messages == 2 }, "both are out")
 	close(hold)
-	for range 2 {
-		if r := receive(t, "a result", results); r.Confirmed() != 1 {
+	for i := range 2 {
+		if r := receive(t, "a result", results[i]); r.Confirmed() != 1 {
 			t.Errorf("one of the two has %+v", r)
 		}
 	}
-}
-
-// network is what a client's connections go over, and loses.
-type network struct {
-	seen func(conn int, m *protocol.Message) // told of each message of the server, before the client is; may be nil
-
-	mu    sync.Mutex
-	conns []*wire
-}
-
-// wire is a connection of which the server may not hear that it was lost.
-type wire struct {
-	*net.TCPConn
-	network *network
-	number  int
-	lost    bool // read by Close, after the read that lose has ended
-	frames  wiretest.Reader
-}
-
-func (w *wire) Read(b []byte) (int, error) {
-	n, err := w.TCPConn.Read(b)
-	if w.network.seen != nil {
-		w.frames.Add(b[:n])
-		for m, _ := w.frames.Have(); m != nil; m, _ = w.frames.Have() {
-			w.network.seen(w.number, m)
-		}
-	}
-	return n, err
-}
-
-func (n *network) dial(ctx context.Context, netw, addr string) (net.Conn, error) {
-	nc, err := new(net.Dialer).DialContext(ctx, netw, addr)
-	if err != nil {
-		return nil, err
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	w := &wire{TCPConn: nc.(*net.TCPConn), network: n, number: len(n.conns)}
-	n.conns = append(n.conns, w)
-	return w, nil
-}
-
-func (n *network) last() *wire {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.conns[len(n.conns)-1]
-}
-
-// reset loses the connection for both sides.
-func (n *network) reset() {
-	w := n.last()
-	_ = w.SetLinger(0)
-	_ = w.TCPConn.Close()
-}
-
-// lose loses it for the client alone: the server does not hear of it.
-func (n *network) lose(t *testing.T) {
-	w := n.last()
-	w.lost = true
-	_ = w.SetReadDeadline(time.Now())
-	t.Cleanup(func() { _ = w.TCPConn.Close() })
-}
-
-func (w *wire) Close() error {
-	if w.lost {
-		return nil
-	}
-	return w.TCPConn.Close()
 }
 
 // A client whose connection is lost while it deals with a push acknowledges it on the next one, and that counts: once for
@@ -189,7 +121,7 @@ func TestAnAcknowledgementOnTheNextConnectionCounts(t *testing.T) {
 				},
 			})
 			srv.Users.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) { close(back) }})
-			result := pushing(t, service, push.ToUsers("ann"), confirmed("hold on"))
+			result := pushing(t, service, push.ToUsers("ann"), push.Text("hold on"))
 			receive(t, "the push", entered)
 			old := srv.Users.Sessions("ann")[0].SessionID
 			tc.lose(t, &n)
@@ -203,7 +135,7 @@ func TestAnAcknowledgementOnTheNextConnectionCounts(t *testing.T) {
 				rollcalltest.Eventually(t, func() bool { s := srv.Users.Sessions("ann"); return len(s) == 1 && s[0].SessionID != old }, "ann is back")
 				close(release)
 			}
-			if d := deliveries(t, receive(t, "the result", result), "engine")["ann"]; d.Sessions != 1 || d.Confirmed != 1 || d.Err != nil {
+			if d := deliveries(t, receive(t, "the result", result), nil)["ann"]; d.Sessions != 1 || d.Confirmed != 1 || d.Err != nil {
 				t.Errorf("the delivery is %+v", d)
 			}
 		})
@@ -221,10 +153,10 @@ func TestNobodyWaitsForASessionThatHasEndedForGood(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			srv, service := newServer(t, rollcalltest.Config{})
 			c := srv.Client(t, "deaf", client.Config{Reconnect: client.Reconnect{Max: -1}}) // takes no pushes, so it never acknowledges
-			result := pushing(t, service, push.ToUsers("deaf"), confirmed("before the end"))
+			result := pushing(t, service, push.ToUsers("deaf"), push.Text("before the end"))
 			rollcalltest.Eventually(t, func() bool { return srv.Users.Sessions("deaf")[0].Out.Messages == 1 }, "the push is out")
 			end(srv, c)
-			if d := deliveries(t, receive(t, "the result", result), "engine")["deaf"]; d.Confirmed != 0 || d.Sessions != 1 {
+			if d := deliveries(t, receive(t, "the result", result), nil)["deaf"]; d.Confirmed != 0 || d.Sessions != 1 {
 				t.Errorf("the delivery is %+v", d)
 			}
 		})
@@ -242,21 +174,20 @@ func pushToDeafAndWell(t *testing.T, m *push.Message, deaf, well *network) (srv 
 	cfg.Device, cfg.DialContext, cfg.Reconnect.Min = 2, well.dial, -1
 	srv.Client(t, "ann", cfg)
 	ctx, cancel := context.WithCancel(t.Context())
-	results := make(chan push.Result, 1)
-	go func() { results <- service.Push(ctx, push.ToUsers("ann"), m) }()
+	result = pushingUntil(ctx, t, service, push.ToUsers("ann"), m, func() {})
 	receive(t, "the push", got)
-	return srv, service, cancel, results
+	return srv, service, cancel, result
 }
 
 // A session that was lost is not confirmed by another one of its user, which was asked itself, however often that
 // acknowledges.
 func TestASessionAcknowledgesForItselfAlone(t *testing.T) {
 	var deaf, well network
-	m := confirmed("twice")
+	m := push.Text("twice")
 	srv, service, cancel, result := pushToDeafAndWell(t, m, &deaf, &well)
 	deaf.reset()
 	rollcalltest.Eventually(t, func() bool { return len(srv.Users.Sessions("ann")) == 1 }, "the lost session is over")
-	again := service.Push(t.Context(), push.ToUsers("ann"), m)
+	again := mustPush(t, service, push.ToUsers("ann"), m, confirm)
 	if again.Confirmed() != 1 || again.Sessions() != 1 {
 		t.Errorf("the second result is %+v", again)
 	}
@@ -269,9 +200,9 @@ func TestASessionAcknowledgesForItselfAlone(t *testing.T) {
 // Nor is it by a client that has acknowledged, was lost as well, is back, and acknowledges the message once more.
 func TestAClientThatIsBackAcknowledgesForItselfAlone(t *testing.T) {
 	var deaf, well network
-	m := confirmed("twice")
+	m := push.Text("twice")
 	srv, service, cancel, result := pushToDeafAndWell(t, m, &deaf, &well)
-	if r := service.Push(t.Context(), push.ToSessions(usermgr.Filter{Devices: []uint16{2}}), confirmed("and this")); r.Confirmed() != 1 {
+	if r := mustPush(t, service, push.ToSessions(usermgr.Filter{Devices: []uint16{2}}), push.Text("and this"), confirm); r.Confirmed() != 1 {
 		t.Fatalf("the acknowledgement of what came later is missing: %+v", r)
 	}
 	deaf.reset()
@@ -279,7 +210,7 @@ func TestAClientThatIsBackAcknowledgesForItselfAlone(t *testing.T) {
 	old := srv.Users.Sessions("ann")[0].SessionID
 	well.reset()
 	rollcalltest.Eventually(t, func() bool { s := srv.Users.Sessions("ann"); return len(s) == 1 && s[0].SessionID != old }, "the other is back")
-	if r := service.Push(t.Context(), push.ToUsers("ann"), m); r.Confirmed() != 1 {
+	if r := mustPush(t, service, push.ToUsers("ann"), m, confirm); r.Confirmed() != 1 {
 		t.Errorf("the second result is %+v", r)
 	}
 	cancel()
@@ -288,18 +219,33 @@ func TestAClientThatIsBackAcknowledgesForItselfAlone(t *testing.T) {
 	}
 }
 
-// Without a deadline of the caller's Push waits for ConfirmTimeout.
-func TestConfirmTimeout(t *testing.T) {
-	if d := push.SetConfirmTimeout(t, 50*time.Millisecond); d != push.ConfirmTimeout {
+// Push waits for Options.Timeout; without it and a deadline of the caller's, for 10 s; with a negative one for as long as it takes.
+func TestTimeout(t *testing.T) {
+	srv, service := newServer(t, rollcalltest.Config{})
+	hold := make(chan struct{})
+	srv.Client(t, "slow", client.Config{OnPush: func(*client.Client, *protocol.PushMessage) { <-hold }})
+	if d := push.SetConfirmTimeout(t, 50*time.Millisecond); d != 10*time.Second {
 		t.Errorf("it is %v by default", d)
 	}
-	srv, service := newServer(t, rollcalltest.Config{})
-	srv.Client(t, "deaf", client.Config{})
+	for _, timeout := range []time.Duration{0, 60 * time.Millisecond} {
+		began := time.Now()
+		r, err := service.Push(context.Background(), push.ToUsers("slow"), push.Text("please"), &push.Options{Confirm: true, Timeout: timeout})
+		if took := time.Since(began); err != nil || r.Sessions() != 1 || r.Confirmed() != 0 || took < max(timeout, 50*time.Millisecond) {
+			t.Errorf("after %v the result is %+v, %v", took, r, err)
+		}
+	}
 	result := make(chan push.Result, 1)
-	began := time.Now()
-	go func() { result <- service.Push(context.Background(), push.ToUsers("deaf"), confirmed("please")) }()
-	r := receive(t, "the result", result)
-	if r.Sessions() != 1 || r.Confirmed() != 0 || time.Since(began) < 50*time.Millisecond {
-		t.Errorf("after %v the result is %+v", time.Since(began), r)
+	go func() {
+		r, _ := service.Push(context.Background(), push.ToUsers("slow"), push.Text("please"), &push.Options{Confirm: true, Timeout: -1})
+		result <- r
+	}()
+	select {
+	case r := <-result:
+		t.Errorf("without a limit it has ended with %+v", r)
+	case <-time.After(150 * time.Millisecond):
+	}
+	close(hold)
+	if r := receive(t, "the result", result); r.Confirmed() != 1 {
+		t.Errorf("the result is %+v", r)
 	}
 }

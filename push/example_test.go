@@ -17,8 +17,7 @@ func Example() {
 	users := usermgr.New(usermgr.Config{})
 	srv := engine.New(engine.Config{Addr: "127.0.0.1:0"})
 	b := bridge.Attach(srv, users, bridge.Config{})
-	service := push.New()
-	service.Register("engine", push.NewEngine(b)) // before the engine runs
+	pushes := push.New(b) // before the engine runs
 
 	if err := srv.Listen(); err != nil {
 		fmt.Println(err)
@@ -38,10 +37,11 @@ func Example() {
 		return
 	}
 
-	m := push.Text("lunch is ready")
-	m.Confirm = true
-	result := service.Push(ctx, push.ToUsers("alice", "bob"), m)
-	for _, d := range result.Outcomes[0].Deliveries {
+	result, err := pushes.Push(ctx, push.ToUsers("alice", "bob"), push.Text("lunch is ready"), &push.Options{Confirm: true})
+	if err != nil {
+		fmt.Println(err)
+	}
+	for _, d := range result.Deliveries {
 		fmt.Println(d.UserID, "has confirmed:", d.Confirmed, "error:", d.Err)
 	}
 
@@ -49,8 +49,9 @@ func Example() {
 	stop()
 	<-ended
 	_ = users.Close(context.Background())
+	_ = pushes.Close(context.Background())
 	// Output:
 	// alice reads: lunch is ready
-	// alice has confirmed: 1 error: <nil>
-	// bob has confirmed: 0 error: rollcall: UserOffline: the user is offline
+	// alice has confirmed: true error: <nil>
+	// bob has confirmed: false error: rollcall: UserOffline: the user is offline
 }

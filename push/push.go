@@ -1,289 +1,204 @@
 // Package push sends messages to users, wherever they are: to one, to many, to everyone, or to the sessions that a filter
-// finds. A [Service] hands each message to every [Pusher] that is registered. The engine's ([NewEngine]) delivers to the
-// sessions on this process's engine; [Memory] keeps messages, for tests and development; a program may bring its own, such
-// as one that writes to a mobile system's push service.
+// finds. A [Service] delivers to the sessions on a bridge's engine, then hands the message to every [Pusher] that is
+// registered, such as one that writes to a mobile system's push service.
 //
-//	service := push.New()
-//	service.Register("engine", push.NewEngine(b)) // b is the bridge; before the engine runs
-//	result := service.Push(ctx, push.ToUsers("alice", "bob"), push.Text("lunch is ready"))
+//	pushes := push.New(b) // b is the bridge; before the engine runs
+//	result, err := pushes.Push(ctx, push.ToUsers("alice", "bob"), push.Text("lunch is ready"), nil)
+//
+// With [Options] a client acknowledges what it has dealt with, and a message waits for a user who is away.
+//
+// # Goroutines and locks
+//
+// A user who has messages that wait for an acknowledgement has an outbox (outbox.go). What is sent to that user takes its
+// turn there, one message at a time, so that what waits goes out before anything newer. The turn is no lock: the caller who
+// finds it free runs what is queued; what comes meanwhile is left to a goroutine, one for a contended user.
+//
+// The functions that [Service.Go] tells run on one goroutine, which lives while there is something to tell (news.go). A
+// pusher has a goroutine while messages of Go wait for it (pusher.go). One timer ends what has waited for too long
+// (deadlines.go). [Service.Close] waits for all of these.
+//
+// Locks are taken in this order: a shard of the outboxes, an outbox, then one of a call, the bound on what is kept, the
+// deadlines, the news. With an outbox's lock held a connection is asked for its context, and nothing else. No lock is held
+// while a message is sent, or while a function of the application's runs.
 package push
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
-	"slices"
 	"sync"
-	"time"
+	"sync/atomic"
 
-	"github.com/google/uuid"
+	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/internal/logging"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// Message is what is pushed. Its wire form is the body of a system message, see docs/protocol.md, Pushes.
-type Message = protocol.PushMessage
-
-// Text returns a message of text, which must be valid UTF-8, with an ID and the time of now.
-func Text(s string) *Message { return newMessage(protocol.PushText, []byte(s)) }
-
-// Binary returns a message of bytes, which it does not copy.
-func Binary(content []byte) *Message { return newMessage(protocol.PushBinary, content) }
-
-// Notification returns a message to be shown to a person.
-func Notification(s string) *Message { return newMessage(protocol.PushNotification, []byte(s)) }
-
-// Custom returns a message of a kind of the application's, whose name has 1 to 255 bytes. It does not copy content.
-func Custom(name string, content []byte) *Message {
-	m := newMessage(protocol.PushCustom, content)
-	m.Name = name
-	return m
-}
-
-// newMessage leaves the ID out where the system has no randomness; Push then says so.
-func newMessage(kind protocol.PushKind, content []byte) *Message {
-	m := &Message{Kind: kind, Content: content}
-	_ = complete(m)
-	return m
-}
-
-// complete gives m an ID and a time where it has none.
-func complete(m *Message) error {
-	if m.ID == uuid.Nil {
-		id, err := uuid.NewV7()
-		if err != nil {
-			return fmt.Errorf("rollcall: no push ID: %w", err)
-		}
-		m.ID = id
-	}
-	if m.Time.IsZero() {
-		m.Time = time.Now()
-	}
-	return nil
-}
-
-// Target says for whom a message is. Exactly one of its fields is set; make one with ToUsers, ToEveryone or ToSessions.
-type Target struct {
-	Users    []string        // these users, online or not
-	Everyone bool            // whoever is online
-	Sessions *usermgr.Filter // the sessions that it finds
-}
-
-// ToUsers is for these users, online or not. A user who is named twice gets the message once.
-func ToUsers(userIDs ...string) Target { return Target{Users: userIDs} }
-
-// ToEveryone is for whoever is online.
-func ToEveryone() Target { return Target{Everyone: true} }
-
-// ToSessions is for the sessions that the filter finds.
-func ToSessions(f usermgr.Filter) Target { return Target{Sessions: &f} }
-
-// Delivery is what one pusher did for one user.
-type Delivery struct {
-	UserID    string
-	Sessions  int   // sessions that the message was handed to
-	Confirmed int   // of those, how many's client has acknowledged it, there or on its next connection; needs Message.Confirm
-	Err       error // why it went to none of the user's sessions, or not to all; nil when it did
-}
-
-// Pusher delivers messages in some way. Its methods may be called from any goroutine, several at a time.
-type Pusher interface {
-	// Push delivers m, which it must not change, to the target, and tells what it did for each user: for all that the
-	// target names, online or not, and for those it found otherwise. An error is one of the whole, such as a target that it
-	// cannot reach; there may be deliveries all the same. Where m asks for confirmation it waits for that, until ctx ends.
-	Push(ctx context.Context, to Target, m *Message) ([]Delivery, error)
-}
-
-// Kicker is what a Pusher may be besides: one whose users can be thrown out.
-type Kicker interface {
-	// Kick throws the user out, and tells what became of each session. See usermgr.Manager.KickUser.
-	Kick(ctx context.Context, userID string, o usermgr.KickOptions) ([]usermgr.Kicked, error)
-}
-
-// ErrNoTarget is returned for a Target that says nothing, or more than one thing.
-var ErrNoTarget = errors.New("rollcall: a push needs a target: ToUsers, ToEveryone or ToSessions")
-
-// Outcome is what one pusher did with a message.
-type Outcome struct {
-	Pusher     string // the name that it was registered under
-	Deliveries []Delivery
-	Err        error // of the whole; a *PanicError when the pusher panicked
-}
-
-// Result is what happened to a message.
-type Result struct {
-	ID       uuid.UUID        // the message's
-	Outcomes []Outcome        // one for each pusher, in the order in which they were registered
-	Err      error            // why no pusher was asked: the message or the target is not valid
-	Kicked   []usermgr.Kicked // what became of the sessions, by all that are Kickers; only with Kick
-}
-
-// Sessions returns to how many sessions the message was handed, by all pushers.
-func (r Result) Sessions() int { return r.count(func(d Delivery) int { return d.Sessions }) }
-
-// Confirmed returns how many sessions have acknowledged the message.
-func (r Result) Confirmed() int { return r.count(func(d Delivery) int { return d.Confirmed }) }
-
-func (r Result) count(of func(Delivery) int) (n int) {
-	for _, o := range r.Outcomes {
-		for _, d := range o.Deliveries {
-			n += of(d)
-		}
-	}
-	return n
-}
-
-// PanicError says that a pusher panicked.
-type PanicError struct {
-	Value any    // what panic was called with
-	Stack []byte // as debug.Stack gives it
-}
-
-// Error returns the panic's value.
-func (e *PanicError) Error() string { return fmt.Sprintf("rollcall: a pusher panicked: %v", e.Value) }
-
-// Service hands messages to the pushers that are registered. All methods may be called from any goroutine.
+// Service sends messages to the sessions of a bridge, and to pushers. All methods may be called from any goroutine.
 type Service struct {
+	bridge    *bridge.Bridge
+	devices   deviceFinder // nil where the user manager cannot tell
+	keeps     bool         // the user manager tells when a session begins
+	cfg       Config
+	log       *zap.Logger
+	outboxes  outboxes
+	kept      bound
+	deadlines deadlines
+	news      news
+	crew      crew
+	closed    atomic.Bool
+	leave     func() // ends the subscription
+	counters
+
 	mu      sync.Mutex
 	pushers []*registered // never changed once stored: Push goes through it without the lock
 }
 
-type registered struct {
-	name   string
-	pusher Pusher
-}
-
-// New returns a service without pushers: what is pushed goes nowhere.
-func New() *Service { return new(Service) }
-
-// Register adds a pusher under a name, which results carry, and returns the function that takes it away again.
-func (s *Service) Register(name string, p Pusher) (unregister func()) {
-	added := &registered{name, p}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.pushers = append(slices.Clone(s.pushers), added)
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.pushers = slices.DeleteFunc(slices.Clone(s.pushers), func(r *registered) bool { return r == added })
+// What a user manager may have besides, see usermgr.UserManager.
+type (
+	deviceFinder interface {
+		DeviceAt(conn uint64) (device uint16, ok bool)
 	}
+	subscriber interface {
+		Subscribe(usermgr.Handlers) (unsubscribe func())
+	}
+)
+
+// New returns a service that delivers to b's sessions, and from now on takes their clients' acknowledgements. Call it before
+// the engine runs, once for a bridge, or it panics; it also panics for a nil bridge, which would deliver nothing. At most
+// one Config may be given. Call Close when done with the service.
+func New(b *bridge.Bridge, cfg ...Config) *Service {
+	switch {
+	case b == nil:
+		panic("rollcall: push.New needs a bridge: without one nothing would be delivered")
+	case len(cfg) > 1:
+		panic("rollcall: push.New takes one Config")
+	}
+	s := &Service{bridge: b}
+	if len(cfg) == 1 {
+		s.cfg = cfg[0]
+	}
+	s.cfg.setDefaults()
+	s.log = logging.OrDefault(s.cfg.Logger)
+	s.kept.limit = s.cfg.MaxTotalBytes
+	s.outboxes.service = s
+	s.deadlines.expire = s.expire
+	s.news.service = s
+	s.leave = func() {}
+	b.Engine().HandleSystem(protocol.PushAck, s.acknowledged)
+	s.devices, _ = b.Users().(deviceFinder)
+	if m, ok := b.Users().(subscriber); ok {
+		s.keeps = true
+		s.leave = m.Subscribe(usermgr.Handlers{Connected: func(i usermgr.SessionInfo) { s.arrived(i.UserID) }})
+	}
+	return s
 }
 
-func (s *Service) all() []*registered {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.pushers
-}
-
-// Push hands m to every pusher, one after the other in the order in which they were registered, online users or not, and
-// tells what each did. One that fails, or panics, stops neither the others nor the rest of the users. m gets an ID and a
-// time where it has none, and must not be changed until Push returns.
+// Push sends m to the target's sessions, then asks every pusher in turn, and returns what became of each delivery. It waits
+// for acknowledgements with Options.Confirm alone: until every session that got m has acknowledged it or has ended for good,
+// or until Options.Timeout or ctx ends. A session that was lost is waited for: its client may acknowledge on its next
+// connection. Without Confirm it does not block, unless a pusher does, and may be called on an event loop.
 //
-// It does not block, and may be called on an event loop, unless m asks for confirmation or a pusher blocks by its nature. A
-// pusher that waits for confirmations holds up those behind it, and may use up ctx: register the engine's last.
-func (s *Service) Push(ctx context.Context, to Target, m *Message) Result {
-	if err := complete(m); err != nil {
-		return Result{Err: err}
+// Messages to one user leave in the order of the calls of Push and Go. m gets an ID and a time where it has none, and must not
+// be changed until Push returns. A message that is pushed again with its ID is dealt with once by a client that has
+// acknowledged it.
+//
+// The error joins those of the pushers; or else nothing was sent, since the message or the target is not valid, ctx had
+// ended, the service is closed (ErrClosed), or the user manager cannot do what is asked (errors.ErrUnsupported: a target by
+// filter needs its method Matching, and Keep its method Subscribe).
+func (s *Service) Push(ctx context.Context, to Target, m *Message, o *Options) (Result, error) {
+	if err := ctx.Err(); err != nil {
+		return Result{}, err
 	}
-	r := Result{ID: m.ID}
-	if err := protocol.CheckPush(m); err != nil { // each pusher encodes it, or does not
-		r.Err = err
-		return r
+	c, err := s.newCall(&to, m, o)
+	if err != nil {
+		return Result{ID: m.ID}, err
+	}
+	waited := make(chan struct{})
+	c.waited = waited
+	defer c.abandon()
+	s.send(c, to)
+	for _, p := range s.all() {
+		c.add(p.push(ctx, s, to, &c.message))
+	}
+	c.sent()
+	if c.confirm {
+		c.wait(waited, ctx)
+	}
+	return c.result()
+}
+
+// Go is Push that never waits. It calls done, unless that is nil, with each delivery as it becomes known: a
+// Result has those deliveries that were not told before, each is told exactly once, and the last call has Pending 0. The
+// error is that of pushers, or why nothing was sent. Without Options.Confirm and Keep all is known at once; otherwise when
+// the session has acknowledged, or has ended for good, or the time is over.
+//
+// done runs on the service's own goroutine, one call at a time for all messages: one that blocks holds up what others are to
+// be told, and nothing else. It may call any method but Close. A panic is recovered, logged and counted. m may be changed when
+// Go returns.
+func (s *Service) Go(to Target, m *Message, o *Options, done func(Result, error)) {
+	c, err := s.newCall(&to, m, o)
+	if err != nil {
+		c = &call{service: s, message: Message{ID: m.ID}, async: true, done: done, open: 1, sending: true, failed: err}
+		c.sent()
+		return
+	}
+	c.async, c.done = true, done
+	defer c.sent()
+	s.send(c, to)
+	if pushers := s.all(); len(pushers) > 0 {
+		own, to := clone(&c.message), to.clone()
+		for _, p := range pushers {
+			p.later(c, to, own)
+		}
+	}
+}
+
+// newCall checks what is to be pushed, completes it, and encodes it.
+func (s *Service) newCall(to *Target, m *Message, o *Options) (*call, error) {
+	if o == nil {
+		o = &Options{}
+	}
+	if s.closed.Load() {
+		return nil, ErrClosed
+	}
+	if err := complete(m); err != nil {
+		return nil, err
 	}
 	if err := to.check(); err != nil {
-		r.Err = err
-		return r
+		return nil, err
 	}
-	for _, p := range s.all() {
-		r.Outcomes = append(r.Outcomes, p.push(ctx, to, m))
+	if o.Keep > 0 && !s.keeps {
+		return nil, fmt.Errorf("rollcall: the user manager has no Subscribe, which Keep needs: %w", errors.ErrUnsupported)
 	}
-	return r
+	if to.Sessions != nil {
+		if _, ok := s.bridge.Users().(matcher); !ok {
+			return nil, fmt.Errorf("rollcall: the user manager has no Matching, which a filter needs: %w", errors.ErrUnsupported)
+		}
+	}
+	c := &call{service: s, message: *m, confirm: o.Confirm, first: o.First || !o.Confirm, timeout: o.Timeout, keep: max(o.Keep, 0),
+		sameDevice: to.Sessions != nil, open: 1, sending: true}
+	c.message.Confirm = m.Confirm || c.tracked()
+	body, err := protocol.AppendPush(nil, &c.message)
+	if err != nil {
+		return nil, err
+	}
+	c.frame = protocol.Message{Type: protocol.Push, Body: body}
+	return c, nil
 }
 
-func (t *Target) check() error {
-	set := 0
-	for _, is := range []bool{t.Users != nil, t.Everyone, t.Sessions != nil} {
-		if is {
-			set++
-		}
+// Close ends the service: what waits is told ErrClosed, Push and Go return it from now on, and Close waits until the last done
+// has returned, and the last pusher of Go's messages, or until ctx ends. Call it when the engine's Run has returned; a
+// service that is not closed gives up on what waits when its time is over.
+func (s *Service) Close(ctx context.Context) error {
+	s.closed.Store(true)
+	s.leave()
+	for _, b := range s.outboxes.all() {
+		b.giveUp()
 	}
-	if set != 1 {
-		return ErrNoTarget
-	}
-	if slices.Contains(t.Users, "") {
-		return usermgr.ErrBlankID
-	}
-	if len(t.Users) > 1 {
-		t.Users = unique(t.Users)
-	}
-	return nil
-}
-
-// unique returns the IDs in their order, each once.
-func unique(ids []string) []string {
-	seen := make(map[string]struct{}, len(ids))
-	out := make([]string, 0, len(ids))
-	for _, id := range ids {
-		if _, again := seen[id]; !again {
-			seen[id] = struct{}{}
-			out = append(out, id)
-		}
-	}
-	return out
-}
-
-func (r *registered) push(ctx context.Context, to Target, m *Message) (o Outcome) {
-	o.Pusher = r.name
-	defer func() {
-		if v := recover(); v != nil {
-			o.Err = &PanicError{Value: v, Stack: debug.Stack()}
-		}
-	}()
-	o.Deliveries, o.Err = r.pusher.Push(ctx, to, m)
-	return o
-}
-
-// Kick throws a user out with notice: a KickOut message with the reason, o.Text, goes to every pusher; then each that is a
-// Kicker throws the user out, whether or not a pusher failed. Result.Kicked tells what became of the sessions. The error
-// is usermgr.ErrBlankID; usermgr.ErrUnknownID where no Kicker knows the user as online; or else it joins those of all that
-// failed. Kick waits until the sessions have ended, or ctx does; do not call it on an event loop, in the user's own event
-// handler, or in a message handler of a user whom others may kick: two who kick each other would wait for each other's
-// handlers.
-func (s *Service) Kick(ctx context.Context, userID string, o usermgr.KickOptions) (Result, error) {
-	if userID == "" {
-		return Result{}, usermgr.ErrBlankID
-	}
-	r := s.Push(ctx, ToUsers(userID), newMessage(protocol.PushKickOut, []byte(o.Text)))
-	err := r.Err
-	var unknown error
-	known := false
-	for _, p := range s.all() {
-		k, ok := p.pusher.(Kicker)
-		if !ok {
-			continue
-		}
-		kicked, kickErr := kick(ctx, k, userID, o)
-		r.Kicked = append(r.Kicked, kicked...)
-		if errors.Is(kickErr, usermgr.ErrUnknownID) {
-			unknown = kickErr
-			continue
-		}
-		known = true
-		err = errors.Join(err, kickErr)
-	}
-	if !known && err == nil {
-		err = unknown
-	}
-	return r, err
-}
-
-func kick(ctx context.Context, k Kicker, userID string, o usermgr.KickOptions) (kicked []usermgr.Kicked, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
-		}
-	}()
-	return k.Kick(ctx, userID, o)
+	s.deadlines.stop()
+	return s.crew.wait(ctx)
 }

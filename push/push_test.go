@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
@@ -30,11 +33,26 @@ func receive[T any](t *testing.T, what string, ch <-chan T) T {
 	}
 }
 
-// newServer starts a server whose engine is a pusher of the service.
-func newServer(t *testing.T, cfg rollcalltest.Config) (*rollcalltest.Server, *push.Service) {
-	service := push.New()
-	cfg.Setup = func(s *rollcalltest.Server) { service.Register("engine", push.NewEngine(s.Bridge)) }
-	return rollcalltest.NewServer(t, cfg), service
+// newServer starts a server with a service, which is closed after it.
+func newServer(t *testing.T, cfg rollcalltest.Config, pushes ...push.Config) (*rollcalltest.Server, *push.Service) {
+	var service *push.Service
+	cfg.Setup = func(s *rollcalltest.Server) { service = push.New(s.Bridge, pushes...) }
+	srv := rollcalltest.NewServer(t, cfg)
+	t.Cleanup(func() { closeService(t, srv, service) })
+	return srv, service
+}
+
+// closeService stops the server and closes the service, of which nothing is left then.
+func closeService(t *testing.T, srv *rollcalltest.Server, service *push.Service) {
+	srv.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := service.Close(ctx); err != nil {
+		t.Errorf("the service did not end: %v", err)
+	}
+	if st := service.Stats(); st.Waiting != 0 || st.Kept != 0 || st.KeptBytes != 0 || service.Outboxes() != 0 {
+		t.Errorf("after the end there are %d outboxes, and %+v", service.Outboxes(), st)
+	}
 }
 
 // receiver is a client's configuration that notes what is pushed.
@@ -42,26 +60,50 @@ func receiver(got chan<- *protocol.PushMessage) client.Config {
 	return client.Config{OnPush: func(_ *client.Client, p *protocol.PushMessage) { got <- p }}
 }
 
-func deliveries(t *testing.T, r push.Result, pusher string) map[string]push.Delivery {
-	t.Helper()
-	if r.Err != nil {
-		t.Fatal(r.Err)
-	}
-	for _, o := range r.Outcomes {
-		if o.Pusher == pusher {
-			if o.Err != nil {
-				t.Fatal(o.Err)
-			}
-			byUser := make(map[string]push.Delivery)
-			for _, d := range o.Deliveries {
-				byUser[d.UserID] = d
-			}
-			return byUser
-		}
-	}
-	t.Fatalf("nothing of %q in %+v", pusher, r)
-	return nil
+// outcome is what became of a message for a user.
+type outcome struct {
+	Sessions, Confirmed int
+	Err                 error
 }
+
+// deliveries gathers those of the server's sessions by user.
+func deliveries(t *testing.T, r push.Result, err error) map[string]outcome {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	byUser := make(map[string]outcome)
+	for _, d := range r.Deliveries {
+		if d.Pusher != "" {
+			continue
+		}
+		o := byUser[d.UserID]
+		if d.Conn != 0 && d.Err == nil {
+			o.Sessions++
+		}
+		if d.Confirmed {
+			o.Confirmed++
+		}
+		o.Err = errors.Join(o.Err, d.Err)
+		byUser[d.UserID] = o
+	}
+	return byUser
+}
+
+// mustPush pushes, and returns the result.
+func mustPush(t *testing.T, service *push.Service, to push.Target, m *push.Message, o *push.Options) push.Result {
+	t.Helper()
+	r, err := service.Push(t.Context(), to, m, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// quiet is for tests in which something is to be logged.
+var quiet = push.Config{Logger: zap.NewNop()}
+
+var confirm = &push.Options{Confirm: true}
 
 // S4: a push goes to a user, to users, to everyone, to the sessions of a filter; each message has its kind, an ID, a time
 // and metadata.
@@ -93,8 +135,8 @@ func TestPushReachesItsTarget(t *testing.T) {
 		{"everyone", push.ToEveryone(), push.Notification("lunch"), []string{"ann1", "ann2", "bob1"}, map[string]int{"ann": 2, "bob": 1}},
 		{"a filter", push.ToSessions(usermgr.Filter{Devices: []uint16{1}}), custom, []string{"ann1", "bob1"}, map[string]int{"ann": 1, "bob": 1}},
 	} {
-		r := service.Push(t.Context(), tc.to, tc.m)
-		ds := deliveries(t, r, "engine")
+		r, err := service.Push(t.Context(), tc.to, tc.m, nil)
+		ds := deliveries(t, r, err)
 		if len(ds) != len(tc.counts) {
 			t.Errorf("%s: %d deliveries %+v", tc.name, len(ds), ds)
 		}
@@ -142,7 +184,7 @@ func TestAPushToManyIsEncodedOnce(t *testing.T) {
 	}
 	for name, to := range map[string]push.Target{"everyone": push.ToEveryone(), "a filter": push.ToSessions(usermgr.Filter{})} {
 		codec.pushes.Store(0)
-		r := service.Push(t.Context(), to, confirmed("all"))
+		r := mustPush(t, service, to, push.Text("all"), confirm)
 		if n := codec.pushes.Load(); n != 1 || r.Sessions() != users || r.Confirmed() != users {
 			t.Errorf("%s: encoded %d times for %d sessions, of which %d have confirmed", name, n, r.Sessions(), r.Confirmed())
 		}
@@ -158,13 +200,10 @@ func (p failing) Push(context.Context, push.Target, *push.Message) ([]push.Deliv
 	return nil, p.err
 }
 
-// S5: every registered pusher gets each message, in order, for each target, online or not; one that fails or panics stops
-// nothing; none registered is fine; the pusher in memory keeps messages, and forgets the oldest.
+// S5: every registered pusher gets each message, in order, for each target, online or not, by Push and by Go; one that fails or
+// panics stops nothing and is told; the pusher in memory records messages, and forgets the oldest.
 func TestEveryPusherGetsEachMessage(t *testing.T) {
-	if r := push.New().Push(t.Context(), push.ToUsers("ann"), push.Text("to nobody")); r.Err != nil || len(r.Outcomes) != 0 {
-		t.Errorf("without pushers: %+v", r)
-	}
-	srv, service := newServer(t, rollcalltest.Config{})
+	srv, service := newServer(t, rollcalltest.Config{}, quiet)
 	broken := errors.New("broken")
 	first, last := push.NewMemory(2), push.NewMemory(0)
 	service.Register("first", first)
@@ -174,39 +213,55 @@ func TestEveryPusherGetsEachMessage(t *testing.T) {
 	got := make(chan *protocol.PushMessage, 10)
 	srv.Client(t, "ann", receiver(got))
 
-	for i := range 3 {
-		r := service.Push(t.Context(), push.ToUsers("ann", "bob"), push.Text(fmt.Sprint(i)))
+	for i := range 4 {
+		to, m := push.ToUsers("ann", "bob"), push.Text(fmt.Sprint(i))
+		var r push.Result
+		var err error
+		if i%2 == 0 {
+			r, err = service.Push(t.Context(), to, m, nil)
+		} else {
+			all := make(chan push.Result)
+			service.Go(to, m, nil, func(part push.Result, partErr error) {
+				r.Deliveries, err = append(r.Deliveries, part.Deliveries...), errors.Join(err, partErr)
+				if part.Pending == 0 {
+					close(all)
+				}
+			})
+			receive(t, "the last news", all)
+		}
+		if err == nil || !errors.Is(err, broken) || !strings.Contains(err.Error(), "panicked") {
+			t.Errorf("the failures are told as %v", err)
+		}
 		var names []string
-		for _, o := range r.Outcomes {
-			names = append(names, o.Pusher)
+		for _, d := range r.Deliveries {
+			names = append(names, d.Pusher)
 		}
-		if !slices.Equal(names, []string{"engine", "first", "fails", "panics", "last"}) {
-			t.Errorf("the pushers were asked in the order %q", names)
+		if i%2 == 1 {
+			slices.Sort(names) // with Go they do not wait for each other
 		}
-		var panicked *push.PanicError
-		if !errors.Is(r.Outcomes[2].Err, broken) || !errors.As(r.Outcomes[3].Err, &panicked) {
-			t.Errorf("the failures are told as %v and %v", r.Outcomes[2].Err, r.Outcomes[3].Err)
+		if !slices.Equal(names, []string{"", "", "first", "first", "last", "last"}) {
+			t.Errorf("the pushers have delivered in the order %q", names)
 		}
-		if ds := deliveries(t, r, "engine"); ds["ann"].Sessions != 1 || ds["bob"].Err == nil {
-			t.Errorf("the engine's deliveries: %+v", ds)
+		if ds := deliveries(t, r, nil); ds["ann"].Sessions != 1 || !errors.Is(ds["bob"].Err, bridge.ErrUserOffline) {
+			t.Errorf("the sessions' deliveries: %+v", ds)
 		}
 		if p := receive(t, "the push", got); string(p.Content) != fmt.Sprint(i) {
 			t.Errorf("ann got %q", p.Content)
 		}
 	}
 	unregister()
-	service.Push(t.Context(), push.ToEveryone(), push.Text("3"))
-	contents := func(ms []push.Message) (out []string) {
+	_, _ = service.Push(t.Context(), push.ToEveryone(), push.Text("4"), nil)
+	contents := func(ms []push.Kept) (out []string) {
 		for _, m := range ms {
-			out = append(out, string(m.Content))
+			out = append(out, string(m.Message.Content))
 		}
 		return out
 	}
-	if kept := contents(first.For("bob")); !slices.Equal(kept, []string{"2", "3"}) {
-		t.Errorf("a Memory of two keeps %q", kept)
+	if kept := contents(first.All()); !slices.Equal(kept, []string{"3", "4"}) {
+		t.Errorf("a Memory of two has %q", kept)
 	}
-	if kept := contents(last.For("bob")); !slices.Equal(kept, []string{"0", "1", "2"}) {
-		t.Errorf("the last pusher kept %q", kept)
+	if kept := contents(last.All()); !slices.Equal(kept, []string{"0", "1", "2", "3"}) {
+		t.Errorf("the last pusher has %q", kept)
 	}
 	if last.Clear(); len(last.All()) != 0 {
 		t.Error("Clear leaves something")
@@ -215,9 +270,11 @@ func TestEveryPusherGetsEachMessage(t *testing.T) {
 
 // Bad input gets an error that says what was wrong, and goes nowhere.
 func TestPushRefusesWhatIsNoPush(t *testing.T) {
+	_, service := newServer(t, rollcalltest.Config{})
 	memory := push.NewMemory(0)
-	service := push.New()
 	service.Register("memory", memory)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
 	for name, tc := range map[string]struct {
 		to push.Target
 		m  *push.Message
@@ -228,15 +285,42 @@ func TestPushRefusesWhatIsNoPush(t *testing.T) {
 		"a text of bytes":   {push.ToEveryone(), push.Text("\xff")},
 		"a custom nameless": {push.ToEveryone(), push.Custom("", nil)},
 	} {
-		if r := service.Push(t.Context(), tc.to, tc.m); r.Err == nil {
+		if r, err := service.Push(t.Context(), tc.to, tc.m, nil); err == nil {
 			t.Errorf("%s: %+v", name, r)
 		}
+		told := make(chan error, 2)
+		service.Go(tc.to, tc.m, nil, func(_ push.Result, err error) { told <- err })
+		if err := receive(t, "the news of "+name, told); err == nil {
+			t.Errorf("Go of %s: no error", name)
+		}
 	}
-	if _, err := service.Kick(t.Context(), "", usermgr.KickOptions{}); !errors.Is(err, usermgr.ErrBlankID) {
+	if _, err := service.Push(ended, push.ToUsers("ann"), push.Text("x"), nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that has ended: %v", err)
+	}
+	if _, err := service.Kick(t.Context(), "", nil); !errors.Is(err, usermgr.ErrBlankID) {
 		t.Errorf("a kick of a blank user: %v", err)
 	}
 	if kept := memory.All(); len(kept) > 0 {
 		t.Errorf("the pusher got %+v", kept)
+	}
+}
+
+// A service that could deliver nothing names the mistake.
+func TestAServiceNeedsABridgeAndPushers(t *testing.T) {
+	_, service := newServer(t, rollcalltest.Config{})
+	for name, f := range map[string]func(){
+		"needs a bridge":   func() { push.New(nil) },
+		"needs a pusher":   func() { service.Register("none", nil) },
+		"takes one Config": func() { push.New(new(bridge.Bridge), push.Config{}, push.Config{}) },
+	} {
+		func() {
+			defer func() {
+				if said := fmt.Sprint(recover()); !strings.Contains(said, name) {
+					t.Errorf("it panics with %q, which does not say %q", said, name)
+				}
+			}()
+			f()
+		}()
 	}
 }
 
@@ -256,7 +340,7 @@ func TestPushKeepsTheOrder(t *testing.T) {
 		if i%2 == 1 {
 			to = push.ToEveryone()
 		}
-		service.Push(t.Context(), to, push.Text(fmt.Sprint(2*i+1)))
+		mustPush(t, service, to, push.Text(fmt.Sprint(2*i+1)), nil)
 	}
 	for i := range 100 {
 		if got := receive(t, "the next message", order); got != fmt.Sprint(i) {
@@ -270,13 +354,12 @@ func TestPushOfTooMuch(t *testing.T) {
 	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{OutboundLimit: 64 << 10}})
 	srv.Client(t, "ann", client.Config{})
 	m := push.Binary(make([]byte, 128<<10))
-	m.Confirm = true
 	for name, to := range map[string]push.Target{"a user": push.ToUsers("ann"), "everyone": push.ToEveryone()} {
-		r := service.Push(t.Context(), to, m)
+		r := mustPush(t, service, to, m, &push.Options{Confirm: true, Keep: time.Hour}) // nor is it kept
 		if n := r.Sessions(); n != 0 {
 			t.Errorf("%s: the result counts %d sessions", name, n)
 		}
-		if ds := r.Outcomes[0].Deliveries; len(ds) != 1 || !errors.Is(ds[0].Err, engine.ErrTooLarge) {
+		if ds := r.Deliveries; len(ds) != 1 || !errors.Is(ds[0].Err, engine.ErrTooLarge) {
 			t.Errorf("%s: the deliveries are %+v", name, ds)
 		}
 	}
@@ -287,7 +370,8 @@ func TestPushReachesWhoIsBeingLetIn(t *testing.T) {
 	srv, service := newServer(t, rollcalltest.Config{})
 	pushed := make(chan push.Result, 1)
 	srv.Users.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) {
-		pushed <- service.Push(context.Background(), push.ToSessions(usermgr.Filter{}), push.Text("welcome"))
+		r, _ := service.Push(context.Background(), push.ToSessions(usermgr.Filter{}), push.Text("welcome"), nil)
+		pushed <- r
 	}})
 	got := make(chan *protocol.PushMessage, 1)
 	srv.Client(t, "ann", receiver(got))
@@ -299,18 +383,18 @@ func TestPushReachesWhoIsBeingLetIn(t *testing.T) {
 	}
 }
 
-// What is kept shares nothing with what was pushed.
-func TestMemoryKeepsCopies(t *testing.T) {
+// What is recorded shares nothing with what was pushed.
+func TestMemoryRecordsCopies(t *testing.T) {
+	_, service := newServer(t, rollcalltest.Config{})
 	memory := push.NewMemory(0)
-	service := push.New()
 	service.Register("memory", memory)
 	users, devices := []string{"ann"}, []uint16{1}
 	m := push.Binary([]byte("content"))
 	m.Metadata = map[string]string{"room": "42"}
 	filter := usermgr.Filter{Devices: devices, Tag: "vip"}
 	filtered := push.Target{Sessions: &filter}
-	service.Push(t.Context(), push.Target{Users: users}, m)
-	service.Push(t.Context(), filtered, m)
+	mustPush(t, service, push.Target{Users: users}, m, nil)
+	mustPush(t, service, filtered, m, nil)
 	users[0], devices[0], filter.Tag, m.Content[0], m.Metadata["room"] = "eve", 2, "", 'X', "43"
 	for i, k := range memory.All() {
 		if string(k.Message.Content) != "content" || k.Message.Metadata["room"] != "42" {
@@ -325,20 +409,27 @@ func TestMemoryKeepsCopies(t *testing.T) {
 	}
 }
 
-// A user manager of one's own may lack what only some pushes need; that is told, and the rest works.
+// A user manager of one's own may lack what only some pushes need; that is told before anything is sent, and the rest works.
 func TestAManagerThatCanDoLess(t *testing.T) {
 	all := usermgr.New(usermgr.Config{})
 	defer func() { _ = all.Close(t.Context()) }()
 	less := struct{ usermgr.UserManager }{all}
-	service := push.New()
-	service.Register("engine", push.NewEngine(bridge.Attach(engine.New(engine.Config{Addr: "127.0.0.1:0"}), less, bridge.Config{})))
-	if r := service.Push(t.Context(), push.ToSessions(usermgr.Filter{}), push.Text("x")); !errors.Is(r.Outcomes[0].Err, push.ErrNoFilter) {
-		t.Errorf("by a filter: %+v", r)
+	service := push.New(bridge.Attach(engine.New(engine.Config{Addr: "127.0.0.1:0"}), less, bridge.Config{}))
+	memory := push.NewMemory(0)
+	service.Register("memory", memory)
+	if _, err := service.Push(t.Context(), push.ToSessions(usermgr.Filter{}), push.Text("x"), nil); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("by a filter: %v", err)
 	}
-	if r := service.Push(t.Context(), push.ToUsers("ann"), push.Text("x")); r.Outcomes[0].Err != nil || len(r.Outcomes[0].Deliveries) != 1 {
-		t.Errorf("by name: %+v", r)
+	if _, err := service.Push(t.Context(), push.ToUsers("ann"), push.Text("x"), &push.Options{Keep: time.Hour}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("with Keep: %v", err)
 	}
-	if _, err := service.Kick(t.Context(), "ann", usermgr.KickOptions{}); !errors.Is(err, push.ErrNoKick) {
+	if _, err := service.Kick(t.Context(), "ann", nil); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("a kick: %v", err)
+	}
+	if kept := memory.All(); len(kept) > 0 { // a notice of a kick that will not happen among them
+		t.Errorf("what is refused was pushed: %+v", kept)
+	}
+	if r := mustPush(t, service, push.ToUsers("ann"), push.Text("x"), nil); len(r.Deliveries) != 2 {
+		t.Errorf("by name: %+v", r)
 	}
 }

@@ -37,12 +37,12 @@ func TestWhoIsReplacedMeanwhileIsReached(t *testing.T) {
 			}
 		},
 		"a push": func(t *testing.T, _ *bridge.Bridge, s *push.Service) {
-			if d := deliveries(t, s.Push(t.Context(), push.ToUsers("ann"), push.Text("hello")), "engine")["ann"]; d.Sessions != 2 || d.Err != nil {
+			if d := deliveries(t, mustPush(t, s, push.ToUsers("ann"), push.Text("hello"), nil), nil)["ann"]; d.Sessions != 2 || d.Err != nil {
 				t.Errorf("the delivery is %+v", d)
 			}
 		},
 		"a push with confirmation": func(t *testing.T, _ *bridge.Bridge, s *push.Service) {
-			if d := deliveries(t, s.Push(t.Context(), push.ToUsers("ann"), confirmed("hello")), "engine")["ann"]; d.Sessions != 2 || d.Confirmed != 2 || d.Err != nil {
+			if d := deliveries(t, mustPush(t, s, push.ToUsers("ann"), push.Text("hello"), confirm), nil)["ann"]; d.Sessions != 2 || d.Confirmed != 2 || d.Err != nil {
 				t.Errorf("the delivery is %+v", d)
 			}
 		},
@@ -52,8 +52,7 @@ func TestWhoIsReplacedMeanwhileIsReached(t *testing.T) {
 			m := &interruptedManager{UserManager: users}
 			e := engine.New(engine.Config{Addr: "127.0.0.1:0", Loops: 2})
 			b := bridge.Attach(e, m, bridge.Config{})
-			service := push.New()
-			service.Register("engine", push.NewEngine(b))
+			service := push.New(b)
 			if err := e.Listen(); err != nil {
 				t.Fatal(err)
 			}

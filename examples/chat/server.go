@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -25,10 +26,9 @@ func server(ctx context.Context, args []string) error {
 	users := usermgr.New(usermgr.Config{Devices: usermgr.OnePerDevice(), OfflineGrace: *grace})
 	srv := engine.New(engine.Config{Addr: *listen})
 	b := bridge.Attach(srv, users, bridge.Config{Relay: &bridge.Relay{}})
-	pushes := push.New()
-	pushes.Register("engine", push.NewEngine(b))
+	pushes := push.New(b)
 
-	tellEveryone := func(text string) { pushes.Push(ctx, push.ToEveryone(), push.Notification(text)) }
+	tellEveryone := func(text string) { pushes.Go(push.ToEveryone(), push.Notification(text), nil, nil) }
 	users.Subscribe(usermgr.Handlers{
 		Online:  func(u usermgr.UserData) { tellEveryone(u.UserID + " is online") },
 		Offline: func(u usermgr.UserData) { tellEveryone(u.UserID + " is gone") },
@@ -80,17 +80,14 @@ func server(ctx context.Context, args []string) error {
 	fmt.Fprintln(os.Stderr, "stopped:", srv.StopReport())
 	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if closeErr := users.Close(closing); err == nil {
-		err = closeErr
-	}
-	return err
+	return errors.Join(err, users.Close(closing), pushes.Close(closing))
 }
 
 // throwOut answers a request for a kick when its outcome is known.
 func throwOut(ctx context.Context, pushes *push.Service, c *engine.Conn, m *protocol.Message, req kickRequest) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	result, err := pushes.Kick(ctx, req.User, usermgr.KickOptions{Text: req.Reason})
+	result, err := pushes.Kick(ctx, req.User, &usermgr.KickOptions{Text: req.Reason})
 	var body []byte
 	if err == nil {
 		var reply kickReply

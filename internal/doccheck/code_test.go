@@ -22,9 +22,9 @@ var mayImport = map[string][]string{
 	"usermgr":      {"heartbeat", "protocol", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/table"},
 	"engine":       {"protocol", "internal/clock", "internal/codes", "internal/contain", "internal/gnetloop", "internal/logging", "internal/table"},
 	"bridge":       {"protocol", "usermgr", "engine", "heartbeat", "internal/clock", "internal/codes", "internal/contain", "internal/logging"},
-	"push":         {"protocol", "usermgr", "engine", "bridge", "internal/contain"},
+	"push":         {"protocol", "usermgr", "engine", "bridge", "internal/contain", "internal/logging"},
 	"client":       {"protocol", "internal/contain"},
-	"metrics":      {"protocol", "usermgr", "engine", "bridge", "metrics"},
+	"metrics":      {"protocol", "usermgr", "engine", "bridge", "push", "metrics"},
 	"rollcalltest": {"protocol", "usermgr", "engine", "heartbeat", "bridge", "client"},
 }
 

@@ -50,8 +50,7 @@ func newRollcall(o options) (*rollcallServer, error) {
 	})
 	s.engine = engine.New(engine.Config{Addr: o.addr, Loops: o.loops})
 	s.bridge = bridge.Attach(s.engine, s.users, bridge.Config{})
-	s.push = push.New()
-	s.push.Register("engine", push.NewEngine(s.bridge))
+	s.push = push.New(s.bridge)
 	s.engine.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
 	if err := s.engine.Listen(); err != nil {
 		return nil, err
@@ -99,8 +98,9 @@ func (s *rollcallServer) pushToEveryone(size int) func() {
 	mustSend(err)
 	content := make([]byte, size-protocol.HeaderLen-len(body))
 	return func() {
-		if r := s.push.Push(context.Background(), push.ToEveryone(), push.Binary(content)); r.Sessions() != len(s.conns) {
-			mustSend(fmt.Errorf("a push went to %d of %d sessions: %w", r.Sessions(), len(s.conns), r.Err))
+		r, err := s.push.Push(context.Background(), push.ToEveryone(), push.Binary(content), nil)
+		if n := r.Sessions(); n != len(s.conns) {
+			mustSend(fmt.Errorf("a push went to %d of %d sessions: %w", n, len(s.conns), err))
 		}
 	}
 }

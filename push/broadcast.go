@@ -1,0 +1,145 @@
+package push
+
+import (
+	"errors"
+	"iter"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
+)
+
+// broadcast sends to many connections at once, each with its user. Where something is kept for a user, this message too, it
+// takes its turn behind that, when the others have it.
+func (s *Service) broadcast(c *call, to iter.Seq2[*engine.Conn, string]) {
+	r := &broadcast{service: s, call: c}
+	defer r.finish()
+	var parcel *parcel // of the connection that was taken last
+	conns := func(yield func(*engine.Conn) bool) {
+		for cn, user := range to {
+			p, direct := r.take(cn, user)
+			if !direct {
+				continue
+			}
+			parcel = p
+			if !yield(cn) {
+				return
+			}
+		}
+	}
+	_, _ = s.bridge.Engine().BroadcastWith(conns, &c.frame, engine.SendOptions{}, func(cn *engine.Conn, why error) { // each delivery has its error
+		if errors.Is(why, engine.ErrClosed) && cn.SendMessage(&c.frame) == nil {
+			return // it is being let in: the message goes out behind the answer to the logon
+		}
+		r.missed(cn, parcel, why)
+	})
+	for _, user := range r.users {
+		s.sendTo(c, user, r.later[user])
+	}
+}
+
+// broadcast is one message on its way to many.
+type broadcast struct {
+	service *Service
+	call    *call
+	users   []string                  // for whom something is kept
+	later   map[string][]*engine.Conn // and to which of their connections the message goes; nil means all
+}
+
+// take notes that the message goes to a connection; direct is false where it has to go later. The parcel is nil where nobody
+// is to acknowledge it.
+func (r *broadcast) take(conn *engine.Conn, user string) (p *parcel, direct bool) {
+	s, c := r.service, r.call
+	if c.keep > 0 {
+		r.wait(conn, user)
+		return nil, false
+	}
+	b := s.outboxes.find(user, c.tracked())
+	if b == nil {
+		c.deliveries = append(c.deliveries, Delivery{UserID: user, Conn: conn.ID(), Device: s.device(conn)})
+		return nil, true
+	}
+	defer s.outboxes.release(b)
+	device := s.device(conn)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.turn.busy || b.kept > 0 {
+		r.wait(conn, user)
+		return nil, false
+	}
+	if !c.tracked() {
+		c.deliveries = append(c.deliveries, Delivery{UserID: user, Conn: conn.ID(), Device: device})
+		return nil, true
+	}
+	own := b.last(c)
+	if own == nil {
+		var err error
+		if own, err = b.accept(c); err != nil {
+			c.note(Delivery{UserID: user, Conn: conn.ID(), Device: device, Err: err})
+			return nil, false
+		}
+	}
+	b.ask(own, conn, device)
+	return own, true
+}
+
+func (r *broadcast) wait(conn *engine.Conn, user string) {
+	if r.later == nil {
+		r.later = map[string][]*engine.Conn{}
+	}
+	conns, known := r.later[user]
+	if !known {
+		r.users = append(r.users, user)
+	}
+	if r.call.keep == 0 || r.call.sameDevice { // what is kept for everyone goes to sessions that are being let in, too
+		conns = append(conns, conn)
+	}
+	r.later[user] = conns
+}
+
+// last returns the call's parcel, if it has one. b.mu is held on entry.
+func (b *outbox) last(c *call) *parcel {
+	for i := len(b.parcels) - 1; i >= 0; i-- {
+		if p := b.parcels[i]; p.call == c {
+			return p
+		}
+	}
+	return nil
+}
+
+// missed says that the connection which was taken last did not get the message.
+func (r *broadcast) missed(conn *engine.Conn, p *parcel, why error) {
+	c := r.call
+	closed := errors.Is(why, engine.ErrClosed)
+	if p == nil {
+		if d := &c.deliveries[len(c.deliveries)-1]; closed {
+			d.Conn, d.Device, d.Err = 0, 0, bridge.ErrUserOffline
+		} else {
+			d.Err = why
+		}
+		return
+	}
+	b := p.box
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	a := p.on(conn)
+	switch {
+	case a == nil || a.over:
+	case closed:
+		a.conn = nil
+		b.settle(p, a, bridge.ErrUserOffline)
+	default:
+		b.settle(p, a, why)
+	}
+}
+
+// finish says that all who are reached at once have been.
+func (r *broadcast) finish() {
+	c := r.call
+	c.mu.Lock()
+	parcels := c.parcels
+	c.mu.Unlock()
+	for _, p := range parcels {
+		p.box.sent(p)
+		p.box.tidy()
+	}
+}

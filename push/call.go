@@ -1,0 +1,228 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// confirmTimeout is how long acknowledgements are waited for by default.
+var confirmTimeout = 10 * time.Second // a variable for the tests alone
+
+// call is one call of Push or Go: a message on its way, and what is known of it.
+type call struct {
+	service    *Service
+	message    Message
+	frame      protocol.Message // the message as it goes to sessions
+	confirm    bool             // the caller asked for acknowledgements
+	first      bool             // one a user is enough
+	keep       time.Duration    // 0 for not at all
+	timeout    time.Duration
+	sameDevice bool                // a kept message goes to sessions of the lost one's device class alone
+	async      bool                // Go's
+	done       func(Result, error) // Go's; may be nil
+	waited     chan struct{}       // Push's: closed when open is 0
+
+	deadline time.Time // guarded by the deadlines
+	place    int       // among the deadlines, plus one; 0 for none
+
+	mu         sync.Mutex
+	sending    bool       // the caller has not returned from sending
+	open       int        // what Push waits for, or Go has still to tell: asks, operations in a queue, pushers, and sending itself
+	alive      int        // asks that are not over
+	deliveries []Delivery // Push's: all; Go's: those that were not told yet
+	failed     error      // the pushers', or why nothing was sent
+	over       bool       // Push has returned
+	late       bool       // the deadline has come
+	queued     bool       // Go: stands in the news
+	told       bool       // Go: the last call of done has been made
+	parcels    []*parcel  // in outboxes
+}
+
+// tracked reports whether clients are to acknowledge the message.
+func (c *call) tracked() bool { return c.confirm || c.keep > 0 }
+
+// lasts returns when what still waits is given up on by the service; 0 means never.
+func (c *call) lasts() time.Duration {
+	switch {
+	case c.keep > 0:
+		return c.keep
+	case !c.async || c.timeout < 0: // Push gives up by itself
+		return 0
+	case c.timeout == 0:
+		return confirmTimeout
+	}
+	return c.timeout
+}
+
+// expired returns the outcome of an ask whose time is over.
+func (c *call) expired() error {
+	if c.keep > 0 {
+		return ErrExpired
+	}
+	return nil
+}
+
+// isOver reports whether the deadline has come.
+func (c *call) isOver() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.late
+}
+
+// note adds a delivery of which nothing more will be known.
+func (c *call) note(d Delivery) {
+	c.mu.Lock()
+	if !c.async || c.done != nil {
+		c.deliveries = append(c.deliveries, d)
+	}
+	c.unlockAndTell(true)
+}
+
+// ask adds a delivery that is to be acknowledged, and returns its place. waited means that Push waits for it; all of Go's are.
+func (c *call) ask(d Delivery, waited bool) (index int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.alive++
+	if waited {
+		c.open++
+	}
+	if c.async {
+		return 0
+	}
+	c.deliveries = append(c.deliveries, d)
+	return len(c.deliveries) - 1
+}
+
+// settle says what became of a delivery that was to be acknowledged.
+func (c *call) settle(index int, d Delivery, waited bool) {
+	c.mu.Lock()
+	c.alive--
+	if waited {
+		c.open--
+	}
+	switch {
+	case c.async && c.done != nil:
+		c.deliveries = append(c.deliveries, d)
+	case !c.async && !c.over:
+		c.deliveries[index] = d
+	}
+	c.unlockAndTell(true)
+}
+
+// retract takes a delivery back that was to be acknowledged: the message was not handed over.
+func (c *call) retract(index int, waited bool) {
+	c.mu.Lock()
+	c.alive--
+	if waited {
+		c.open--
+	}
+	if !c.async {
+		c.deliveries = c.deliveries[:index] // it is the last: one goroutine at a time sends
+	}
+	c.unlockAndTell(false)
+}
+
+// hold says that something more is to come; release, that it has.
+func (c *call) hold() {
+	c.mu.Lock()
+	c.open++
+	c.mu.Unlock()
+}
+
+func (c *call) release() {
+	c.mu.Lock()
+	c.open--
+	c.unlockAndTell(false)
+}
+
+// sent says that the caller has sent all. What was under way until now is over, or in an outbox.
+func (c *call) sent() {
+	c.mu.Lock()
+	c.sending = false
+	c.open--
+	if d := c.lasts(); d > 0 && (c.alive > 0 || c.open > 0) {
+		c.service.deadlines.add(c, d)
+	}
+	c.unlockAndTell(len(c.deliveries) > 0)
+}
+
+// unlockAndTell passes on what has changed under c.mu, which it unlocks. news means that a delivery is to be told.
+func (c *call) unlockAndTell(news bool) {
+	tell := c.async && c.done != nil && !c.sending && !c.queued && (news || c.failed != nil || c.open == 0)
+	c.queued = c.queued || tell
+	if c.waited != nil && c.open == 0 {
+		close(c.waited)
+		c.waited = nil
+	}
+	over := c.alive == 0 && c.open == 0 && !c.sending
+	c.mu.Unlock()
+	if over {
+		c.service.deadlines.remove(c)
+	}
+	if tell {
+		c.service.news.add(c)
+	}
+}
+
+// add adds what pushers say.
+func (c *call) add(deliveries []Delivery, err error) {
+	c.mu.Lock()
+	if !c.async || c.done != nil {
+		c.deliveries = append(c.deliveries, deliveries...)
+		c.failed = errors.Join(c.failed, err)
+	}
+	c.unlockAndTell(true)
+}
+
+// wait waits until nothing is waited for any more, or the time is over.
+func (c *call) wait(waited <-chan struct{}, ctx context.Context) {
+	limit := c.timeout
+	if _, limited := ctx.Deadline(); limit == 0 && !limited {
+		limit = confirmTimeout
+	}
+	var late <-chan time.Time
+	if limit > 0 {
+		t := time.NewTimer(limit)
+		defer t.Stop()
+		late = t.C
+	}
+	select {
+	case <-waited:
+	case <-late:
+	case <-ctx.Done():
+	}
+}
+
+// result returns what Push returns. Nothing changes it any more.
+func (c *call) result() (Result, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	return Result{ID: c.message.ID, Deliveries: c.deliveries}, c.failed
+}
+
+// abandon gives up on what is waited for and not kept.
+func (c *call) abandon() {
+	c.mu.Lock()
+	c.over = true
+	parcels := c.parcels
+	c.mu.Unlock()
+	for _, p := range parcels {
+		p.box.abandon(p)
+	}
+}
+
+// expire gives up on what is still waited for: its time is over. It runs on the timer's goroutine.
+func (s *Service) expire(c *call) {
+	c.mu.Lock()
+	c.late = true
+	parcels := c.parcels
+	c.mu.Unlock()
+	for _, p := range parcels {
+		p.box.end(p, c.expired())
+	}
+}

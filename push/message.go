@@ -1,0 +1,51 @@
+package push
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Message is what is pushed. Its wire form is the body of a system message, see docs/protocol.md, Pushes.
+type Message = protocol.PushMessage
+
+// Text returns a message of text, which must be valid UTF-8, with an ID and the time of now.
+func Text(s string) *Message { return newMessage(protocol.PushText, []byte(s)) }
+
+// Binary returns a message of bytes, which it does not copy.
+func Binary(content []byte) *Message { return newMessage(protocol.PushBinary, content) }
+
+// Notification returns a message to be shown to a person.
+func Notification(s string) *Message { return newMessage(protocol.PushNotification, []byte(s)) }
+
+// Custom returns a message of a kind of the application's, whose name has 1 to 255 bytes. It does not copy content.
+func Custom(name string, content []byte) *Message {
+	m := newMessage(protocol.PushCustom, content)
+	m.Name = name
+	return m
+}
+
+// newMessage leaves the ID out where the system has no randomness; Push then says so.
+func newMessage(kind protocol.PushKind, content []byte) *Message {
+	m := &Message{Kind: kind, Content: content}
+	_ = complete(m)
+	return m
+}
+
+// complete gives m an ID and a time where it has none.
+func complete(m *Message) error {
+	if m.ID == uuid.Nil {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return fmt.Errorf("rollcall: no push ID: %w", err)
+		}
+		m.ID = id
+	}
+	if m.Time.IsZero() {
+		m.Time = time.Now()
+	}
+	return nil
+}

@@ -1,0 +1,41 @@
+package push
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// SetConfirmTimeout sets how long Push waits without a deadline until the test ends, and returns what it was.
+func SetConfirmTimeout(t *testing.T, d time.Duration) time.Duration {
+	was := confirmTimeout
+	confirmTimeout = d
+	t.Cleanup(func() { confirmTimeout = was })
+	return was
+}
+
+// Outboxes returns how many users have an outbox.
+func (s *Service) Outboxes() int { return int(s.outboxes.count.Load()) }
+
+// Describe tells what waits.
+func (s *Service) Describe() string {
+	var all strings.Builder
+	fmt.Fprintf(&all, "%+v", s.Stats())
+	for _, b := range s.outboxes.all() {
+		b.mu.Lock()
+		fmt.Fprintf(&all, "\n%s: busy %v, %d waiting", b.user, b.turn.busy, len(b.turn.waiting))
+		for _, c := range b.served {
+			fmt.Fprintf(&all, ", served %d", c.ID())
+		}
+		for _, p := range b.parcels {
+			fmt.Fprintf(&all, "\n\t%q kept %v sending %v answered %v", p.call.message.Content, p.kept, p.sending, p.answered)
+			for i := range p.asks {
+				a := &p.asks[i]
+				fmt.Fprintf(&all, "; %+v over %v extra %v ended %v", b.delivery(a), a.over, a.extra, a.ended())
+			}
+		}
+		b.mu.Unlock()
+	}
+	return all.String()
+}

@@ -1,0 +1,143 @@
+package push
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/internal/contain"
+)
+
+// Pusher delivers messages in some way. Its method may be called from any goroutine, several at a time.
+type Pusher interface {
+	// Push delivers m, which it must not change, to the target, and tells what it did for each user: for all that the
+	// target names, online or not, and for those it found otherwise. The service fills in Delivery.Pusher. An error is one of
+	// the whole, such as a target that it cannot reach; there may be deliveries all the same. With Service.Go ctx does not
+	// end.
+	Push(ctx context.Context, to Target, m *Message) ([]Delivery, error)
+}
+
+// Register adds a pusher under a name, which its deliveries carry, and returns the function that takes it away again.
+// Pushers are asked in the order in which they were registered. It panics for a nil pusher.
+func (s *Service) Register(name string, p Pusher) (unregister func()) {
+	if p == nil {
+		panic("rollcall: Register needs a pusher")
+	}
+	added := &registered{name: name, pusher: p}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pushers = append(slices.Clone(s.pushers), added)
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.pushers = slices.DeleteFunc(slices.Clone(s.pushers), func(r *registered) bool { return r == added })
+	}
+}
+
+func (s *Service) all() []*registered {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pushers
+}
+
+// maxQueued is how many messages of Go may wait for one pusher.
+const maxQueued = 1024
+
+// registered is a pusher, and what waits for it. While anything does a goroutine hands it over, and what Push has for the
+// pusher waits behind, so that messages stay in order.
+type registered struct {
+	name   string
+	pusher Pusher
+
+	mu      sync.Mutex
+	jobs    []job
+	running bool
+}
+
+// job is a message of Go for a pusher, or one of Push that waits for its turn.
+type job struct {
+	call *call
+	to   Target
+	m    *Message
+	turn chan struct{} // Push's: closed when its turn has come
+}
+
+// push hands the message over, behind those that wait.
+func (r *registered) push(ctx context.Context, s *Service, to Target, m *Message) ([]Delivery, error) {
+	r.mu.Lock()
+	if r.running {
+		turn := make(chan struct{})
+		r.jobs = append(r.jobs, job{turn: turn})
+		r.mu.Unlock()
+		select {
+		case <-turn:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("rollcall: pusher %s: %w", r.name, ctx.Err())
+		}
+	} else {
+		r.mu.Unlock()
+	}
+	return r.call(ctx, s, to, m)
+}
+
+// later queues a message of Go.
+func (r *registered) later(c *call, to Target, m *Message) {
+	r.mu.Lock()
+	if len(r.jobs) >= maxQueued {
+		r.mu.Unlock()
+		c.add(nil, fmt.Errorf("rollcall: pusher %s: %w", r.name, ErrFull))
+		return
+	}
+	c.hold()
+	r.jobs = append(r.jobs, job{call: c, to: to, m: m})
+	start := !r.running
+	r.running = true
+	r.mu.Unlock()
+	if start {
+		c.service.crew.start(func() { r.work(c.service) })
+	}
+}
+
+// work hands over what waits. It is the pusher's goroutine.
+func (r *registered) work(s *Service) {
+	for {
+		r.mu.Lock()
+		if len(r.jobs) == 0 {
+			r.jobs, r.running = nil, false
+			r.mu.Unlock()
+			return
+		}
+		j := r.jobs[0]
+		r.jobs[0] = job{}
+		r.jobs = r.jobs[1:]
+		r.mu.Unlock()
+		r.handOver(s, j)
+	}
+}
+
+func (r *registered) handOver(s *Service, j job) {
+	if j.turn != nil {
+		close(j.turn)
+		return
+	}
+	j.call.add(r.call(context.Background(), s, j.to, j.m))
+	j.call.release()
+}
+
+// call asks the pusher, on a goroutine of its own: it may end that.
+func (r *registered) call(ctx context.Context, s *Service, to Target, m *Message) (deliveries []Delivery, err error) {
+	contain.Apart(func() { deliveries, err = r.pusher.Push(ctx, to, m) }, func(v any) {
+		s.panicked("a pusher", v, zap.String("pusher", r.name))
+		deliveries, err = nil, contain.Error("it", v)
+	})
+	for i := range deliveries {
+		deliveries[i].Pusher = r.name
+	}
+	if err != nil {
+		err = fmt.Errorf("rollcall: pusher %s: %w", r.name, err)
+	}
+	return deliveries, err
+}

@@ -1,0 +1,233 @@
+package push
+
+import (
+	"errors"
+	"iter"
+	"runtime/debug"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/contain"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// matcher is what a user manager may have besides, see usermgr.UserManager.
+type matcher interface {
+	Matching(usermgr.Filter) iter.Seq[usermgr.SessionInfo]
+}
+
+// send hands the message to the target's sessions.
+func (s *Service) send(c *call, to Target) {
+	s.ask(c, func() {
+		switch {
+		case to.Everyone:
+			c.deliveries = make([]Delivery, 0, s.bridge.Engine().Stats().States.Bound)
+			s.broadcast(c, s.everyone())
+		case to.Sessions != nil:
+			s.broadcast(c, s.conns(s.bridge.Users().(matcher).Matching(*to.Sessions)))
+		default:
+			for _, id := range to.Users {
+				s.sendTo(c, id, nil)
+			}
+		}
+	})
+}
+
+// ask calls f, which asks the user manager: that may be the program's own, and its panic is the call's error. c may be nil.
+func (s *Service) ask(c *call, f func()) {
+	contain.Call(f, func(v any) {
+		s.panicked("the user manager", v)
+		if c != nil {
+			c.add(nil, contain.Error("the user manager", v))
+		}
+	})
+}
+
+// panicked counts and logs a panic of the application's, or a runtime.Goexit, on the stack of which it is called.
+func (s *Service) panicked(who string, v any, fields ...zap.Field) {
+	s.panics.Add(1)
+	s.log.Error(who+" panicked", append(fields, zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))...)
+}
+
+// conns yields the connections of the sessions that are on this engine, each with its user.
+func (s *Service) conns(sessions iter.Seq[usermgr.SessionInfo]) iter.Seq2[*engine.Conn, string] {
+	return func(yield func(*engine.Conn, string) bool) {
+		for i := range sessions {
+			if c := s.bridge.Engine().Conn(i.Address.Conn); c != nil && !yield(c, i.UserID) {
+				return
+			}
+		}
+	}
+}
+
+// everyone yields the connections that have been let in, each with its user.
+func (s *Service) everyone() iter.Seq2[*engine.Conn, string] {
+	return func(yield func(*engine.Conn, string) bool) {
+		for c := range s.bridge.Engine().Conns() {
+			if id := c.UserID(); id != "" && !yield(c, id) {
+				return
+			}
+		}
+	}
+}
+
+// device returns the device class of a session.
+func (s *Service) device(c *engine.Conn) uint16 {
+	if s.devices == nil {
+		return 0
+	}
+	d, _ := s.devices.DeviceAt(c.ID())
+	return d
+}
+
+// arrived says that a session of the user has begun: what waits goes to it.
+func (s *Service) arrived(userID string) {
+	if b := s.outboxes.find(userID, false); b != nil {
+		b.do(&operation{})
+	}
+}
+
+// sendTo hands the message to the user's sessions, or to some of them, in the user's turn if there is one.
+func (s *Service) sendTo(c *call, userID string, conns []*engine.Conn) {
+	b := s.outboxes.find(userID, c.tracked())
+	if b == nil {
+		s.sendPlain(c, userID, conns)
+		return
+	}
+	o := &operation{call: c, conns: conns}
+	if !c.async {
+		o.done = make(chan struct{})
+	}
+	b.do(o)
+	if o.done != nil {
+		<-o.done
+	}
+}
+
+// sendPlain is for a message that nobody acknowledges, to a user for whom nothing waits.
+func (s *Service) sendPlain(c *call, userID string, conns []*engine.Conn) {
+	reached := false
+	send := func(conn *engine.Conn) error {
+		err := conn.SendMessage(&c.frame)
+		if !errors.Is(err, engine.ErrClosed) { // on its way out: as good as offline
+			c.note(Delivery{UserID: userID, Conn: conn.ID(), Device: s.device(conn), Err: err})
+			reached = true
+		}
+		return err
+	}
+	if conns != nil {
+		for _, conn := range conns {
+			_ = send(conn)
+		}
+	} else {
+		s.bridge.Reach(userID, send)
+	}
+	if !reached {
+		c.note(Delivery{UserID: userID, Err: bridge.ErrUserOffline})
+	}
+}
+
+// deliver hands the message to the user's sessions, or to those of conns. It has the user's turn.
+func (b *outbox) deliver(c *call, only []*engine.Conn) {
+	var p *parcel
+	if c.tracked() {
+		b.mu.Lock()
+		var err error
+		if only != nil { // a part of the user's sessions may have it already
+			p = b.last(c)
+		}
+		if p == nil {
+			p, err = b.accept(c)
+		}
+		b.mu.Unlock()
+		if err != nil {
+			c.note(Delivery{UserID: b.user, Err: err})
+			return
+		}
+		defer b.sent(p)
+	}
+	reached := false
+	var before []*engine.Conn
+	for again := true; again; {
+		again = false
+		now := slices.Collect(b.service.bridge.Conns(b.user)) // again, where a session took over between the look and the send
+		conns := now
+		if only != nil {
+			conns = only
+		}
+		for _, conn := range conns {
+			if slices.Contains(before, conn) {
+				continue
+			}
+			before = append(before, conn)
+			b.serve(conn, now, p)
+			if err := b.hand(c, p, conn); errors.Is(err, engine.ErrClosed) {
+				again = only == nil
+			} else {
+				reached = true
+			}
+		}
+	}
+	if !reached {
+		b.nobody(c, p)
+	}
+	if only != nil && p != nil && p.kept {
+		b.replaced(p)
+	}
+}
+
+// replaced gives a message that is kept for some sessions to those that have taken their place meanwhile.
+func (b *outbox) replaced(p *parcel) {
+	now := slices.Collect(b.service.bridge.Conns(b.user))
+	for _, conn := range now {
+		device := b.service.device(conn)
+		b.mu.Lock()
+		lost := p.lost(now, device) != nil
+		b.mu.Unlock()
+		if lost {
+			b.serve(conn, now, p)
+			b.again(p, conn, now)
+		}
+	}
+}
+
+// hand hands the message to one connection. ErrClosed means that it takes none any more, and nothing is known of it.
+func (b *outbox) hand(c *call, p *parcel, conn *engine.Conn) error {
+	device := b.service.device(conn)
+	if p != nil {
+		b.mu.Lock()
+		b.ask(p, conn, device)
+		b.mu.Unlock()
+	}
+	err := conn.SendMessage(&c.frame)
+	if p != nil && err != nil {
+		b.mu.Lock()
+		b.retract(p, conn)
+		b.mu.Unlock()
+	}
+	if p == nil && err == nil || err != nil && !errors.Is(err, engine.ErrClosed) {
+		c.note(Delivery{UserID: b.user, Conn: conn.ID(), Device: device, Err: err})
+	}
+	return err
+}
+
+// nobody is for a message that went to no session: it waits for the next, or is told as undeliverable.
+func (b *outbox) nobody(c *call, p *parcel) {
+	err := bridge.ErrUserOffline
+	if p != nil && c.keep > 0 {
+		b.mu.Lock()
+		kept := p.kept
+		if kept {
+			b.ask(p, nil, 0)
+		}
+		b.mu.Unlock()
+		if kept {
+			return
+		}
+		err = ErrFull
+	}
+	c.note(Delivery{UserID: b.user, Err: err})
+}

@@ -1,0 +1,49 @@
+package push
+
+import "sync/atomic"
+
+// Stats are what a service has counted since it was made, and what waits now. A message to several users counts once a user.
+type Stats struct {
+	Waiting     int    // messages that wait for an acknowledgement, kept or not
+	Kept        int    // of those, messages that are kept
+	KeptBytes   int64  // what they take, as Config.MaxBytes counts it
+	Confirmed   uint64 // sessions that have acknowledged a message
+	Unconfirmed uint64 // sessions that were asked, and given up on: the time was over, or they have ended
+	Expired     uint64 // kept messages whose time was over
+	Refused     uint64 // messages that were not kept, or not sent, since Config allows no more
+	Again       uint64 // times that a kept message went to another session than the first
+	Panics      uint64 // pushers, and functions that Go told, that panicked
+}
+
+type counters struct {
+	waiting                                                  atomic.Int64
+	confirmed, unconfirmed, expiries, refused, again, panics atomic.Uint64
+}
+
+// Stats returns the counts. Any goroutine may call it.
+func (s *Service) Stats() Stats {
+	return Stats{Waiting: int(s.waiting.Load()), Kept: int(s.kept.messages.Load()), KeptBytes: s.kept.bytes.Load(),
+		Confirmed: s.confirmed.Load(), Unconfirmed: s.unconfirmed.Load(), Expired: s.expiries.Load(), Refused: s.refused.Load(),
+		Again: s.again.Load(), Panics: s.panics.Load()}
+}
+
+// bound is what all users' kept messages take.
+type bound struct {
+	limit           int64
+	messages, bytes atomic.Int64
+}
+
+// take takes room for a message, if there is any.
+func (b *bound) take(n int) bool {
+	if b.bytes.Add(int64(n)) > b.limit {
+		b.bytes.Add(-int64(n))
+		return false
+	}
+	b.messages.Add(1)
+	return true
+}
+
+func (b *bound) giveBack(n int) {
+	b.bytes.Add(-int64(n))
+	b.messages.Add(-1)
+}

@@ -1,0 +1,161 @@
+package push
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/rollcall-go/rollcall/engine"
+)
+
+// turn is what is to be done for a user, one thing at a time: messages that go to the user, and sessions that have begun. A
+// caller who finds it free does what it came for; what has come meanwhile gets a goroutine. Only Push waits for the turn, for
+// its own message.
+type turn struct {
+	busy    bool
+	waiting []*operation
+}
+
+// operation is one message for the user, or the news that a session has begun.
+type operation struct {
+	call  *call          // nil where a session has begun
+	conns []*engine.Conn // for these sessions alone; nil means all
+	done  chan struct{}  // closed when it has been run
+}
+
+// do runs an operation, or leaves it to the goroutine that is at work. The caller has found the outbox, and does not use it
+// any more.
+func (b *outbox) do(o *operation) {
+	if o.call != nil {
+		o.call.hold()
+	}
+	b.mu.Lock()
+	if b.turn.busy {
+		b.turn.waiting = append(b.turn.waiting, o)
+		b.mu.Unlock()
+		return
+	}
+	b.turn.busy = true
+	b.mu.Unlock()
+	defer b.passOn()
+	b.run(o)
+}
+
+// passOn ends the turn, or leaves it to a goroutine.
+func (b *outbox) passOn() {
+	b.mu.Lock()
+	more := len(b.turn.waiting) > 0
+	b.turn.busy = more
+	b.mu.Unlock()
+	if more {
+		b.service.crew.start(b.takeTurns)
+		return
+	}
+	b.tidy()
+}
+
+// takeTurns is the goroutine of the turn.
+func (b *outbox) takeTurns() {
+	defer b.passOn() // also where a user manager of the program's own ends the goroutine
+	for o := b.next(); o != nil; o = b.next() {
+		b.run(o)
+	}
+}
+
+// next returns the operation whose turn it is, or nil.
+func (b *outbox) next() *operation {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.turn.waiting) == 0 {
+		return nil
+	}
+	o := b.turn.waiting[0]
+	b.turn.waiting = slices.Delete(b.turn.waiting, 0, 1)
+	return o
+}
+
+// run runs an operation. It has the turn.
+func (b *outbox) run(o *operation) {
+	defer b.service.outboxes.release(b)
+	if o.call == nil {
+		b.service.ask(nil, b.serveAll)
+		return
+	}
+	defer func() {
+		o.call.release()
+		if o.done != nil {
+			close(o.done)
+		}
+	}()
+	b.service.ask(o.call, func() { b.deliver(o.call, o.conns) })
+}
+
+// serveAll gives the user's sessions what waits for them.
+func (b *outbox) serveAll() {
+	now := slices.Collect(b.service.bridge.Conns(b.user))
+	for _, c := range now {
+		b.serve(c, now, nil)
+	}
+}
+
+// serve gives a connection what is kept and not acknowledged: once, when the connection is first seen, since nothing newer has
+// gone to it then. now are the user's connections. Parcels from before on are newer.
+func (b *outbox) serve(c *engine.Conn, now []*engine.Conn, before *parcel) {
+	b.mu.Lock()
+	if slices.Contains(b.served, c) {
+		b.mu.Unlock()
+		return
+	}
+	b.served = append(slices.DeleteFunc(b.served, func(s *engine.Conn) bool { return !slices.Contains(now, s) }), c)
+	var due []*parcel
+	for _, p := range b.parcels {
+		if p == before {
+			break
+		}
+		if p.kept && !p.answered {
+			due = append(due, p)
+		}
+	}
+	b.mu.Unlock()
+	for _, p := range due {
+		if !b.again(p, c, now) {
+			return
+		}
+	}
+}
+
+// again hands a kept message to one more connection: in the place of one that has ended, or besides one that has not. It
+// returns false when the connection takes no more.
+func (b *outbox) again(p *parcel, c *engine.Conn, now []*engine.Conn) (open bool) {
+	device := b.service.device(c)
+	b.mu.Lock()
+	if !p.kept || p.on(c) != nil || p.find(func(a *ask) bool { return p.fits(a, device) }) == nil {
+		b.mu.Unlock()
+		return true
+	}
+	switch gone, lost := p.gone(device), p.lost(now, device); {
+	case gone != nil: // c may be the client that has acknowledged it, and drops it
+		b.move(gone, c, device)
+	case lost != nil:
+		b.move(lost, c, device)
+	default:
+		p.asks = append(p.asks, ask{extra: true})
+		b.move(&p.asks[len(p.asks)-1], c, device)
+	}
+	b.mu.Unlock()
+	b.service.again.Add(1)
+	err := c.SendMessage(&p.call.frame)
+	if err == nil {
+		return true
+	}
+	closed := errors.Is(err, engine.ErrClosed)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if a := p.on(c); a != nil && a.open() {
+		a.conn, a.ctx = nil, nil
+		if !closed {
+			b.settle(p, a, err)
+			b.forget(p)
+		}
+	}
+	return !closed
+}
