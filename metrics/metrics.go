@@ -1,4 +1,4 @@
-// Package metrics shows Prometheus what an engine, a user manager and a bridge count. It is a module of its own, so that a
+// Package metrics shows Prometheus what an engine, a user manager, a bridge and a push service count. It is a module of its own, so that a
 // program without it is free of Prometheus's packages. docs/metrics.md lists the metrics.
 package metrics
 
@@ -11,6 +11,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -22,6 +23,8 @@ type Config struct {
 	Users *usermgr.Manager
 	// Bridge is the bridge whose logons are shown.
 	Bridge *bridge.Bridge
+	// Push is the service whose messages that wait are shown.
+	Push *push.Service
 }
 
 // Collector is a prometheus.Collector. It takes its numbers when it is asked, from one snapshot of each source. Several
@@ -41,6 +44,9 @@ func New(cfg Config) *Collector {
 	}
 	if cfg.Bridge != nil {
 		c.sources = append(c.sources, newSource(bridgeMetrics, cfg.Bridge.Stats))
+	}
+	if cfg.Push != nil {
+		c.sources = append(c.sources, newSource(pushMetrics, cfg.Push.Stats))
 	}
 	return c
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/metrics"
 	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -42,7 +43,7 @@ func server(t testing.TB) metrics.Config {
 		return bridge.Identity{UserID: l.UserID}, nil
 	}})
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
-	return metrics.Config{Engine: e, Users: users, Bridge: b}
+	return metrics.Config{Engine: e, Users: users, Bridge: b, Push: push.New(b)}
 }
 
 // serve runs it until the test ends.
@@ -273,7 +274,7 @@ func TestSourcesThatAreNotGivenHaveNoMetrics(t *testing.T) {
 	all := server(t)
 	whole := described(t, metrics.New(all))
 	parts := make(map[string]listing)
-	for _, cfg := range []metrics.Config{{}, {Engine: all.Engine}, {Users: all.Users}, {Bridge: all.Bridge}} {
+	for _, cfg := range []metrics.Config{{}, {Engine: all.Engine}, {Users: all.Users}, {Bridge: all.Bridge}, {Push: all.Push}} {
 		part := described(t, metrics.New(cfg))
 		if (len(part) == 0) != (cfg == metrics.Config{}) {
 			t.Errorf("%+v has %d metrics", cfg, len(part))

@@ -6,6 +6,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -94,4 +95,25 @@ var bridgeMetrics = []metric[bridge.Stats]{
 		byCode(func(s *bridge.Stats) map[protocol.CloseCode]uint64 { return s.Refused })},
 	{"rollcall_authenticator_panics_total", counter, "", "Authenticators that panicked or called runtime.Goexit.",
 		one(func(s *bridge.Stats) uint64 { return s.AuthenticatorPanics })},
+}
+
+var pushMetrics = []metric[push.Stats]{
+	{"rollcall_pushes_waiting", gauge, "", "Pushes that wait for an acknowledgement, kept or not; one to several users counts once a user.",
+		one(func(s *push.Stats) int { return s.Waiting })},
+	{"rollcall_pushes_kept", gauge, "", "Of those, pushes that are kept for their users.",
+		one(func(s *push.Stats) int { return s.Kept })},
+	{"rollcall_pushes_kept_bytes", gauge, "", "What the kept pushes take.",
+		one(func(s *push.Stats) int64 { return s.KeptBytes })},
+	{"rollcall_pushes_confirmed_total", counter, "", "Sessions that have acknowledged a push.",
+		one(func(s *push.Stats) uint64 { return s.Confirmed })},
+	{"rollcall_pushes_unconfirmed_total", counter, "", "Sessions that were to acknowledge a push, and were given up on.",
+		one(func(s *push.Stats) uint64 { return s.Unconfirmed })},
+	{"rollcall_pushes_expired_total", counter, "", "Kept pushes whose time was over.",
+		one(func(s *push.Stats) uint64 { return s.Expired })},
+	{"rollcall_pushes_refused_total", counter, "", "Pushes that were not kept, or not sent, for want of room.",
+		one(func(s *push.Stats) uint64 { return s.Refused })},
+	{"rollcall_pushes_again_total", counter, "", "Times that a kept push went to another session than the first.",
+		one(func(s *push.Stats) uint64 { return s.Again })},
+	{"rollcall_push_panics_total", counter, "", "Pushers, and functions that Go tells, that panicked or called runtime.Goexit.",
+		one(func(s *push.Stats) uint64 { return s.Panics })},
 }
