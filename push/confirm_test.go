@@ -108,7 +108,7 @@ func TestAnAcknowledgementOnTheNextConnectionCounts(t *testing.T) {
 			entered, back := make(chan struct{}, 1), make(chan struct{})
 			release, away := make(chan struct{}), make(chan struct{})
 			logons := 0
-			srv.Client(t, "ann", client.Config{DialContext: n.dial, Reconnect: client.Reconnect{Min: -1},
+			ann := srv.Client(t, "ann", client.Config{DialContext: n.dial, Reconnect: client.Reconnect{Min: -1},
 				FieldsFunc: func(context.Context) (map[string]string, error) {
 					if logons++; logons > 1 {
 						<-away
@@ -126,7 +126,8 @@ func TestAnAcknowledgementOnTheNextConnectionCounts(t *testing.T) {
 			old := srv.Users.Sessions("ann")[0].SessionID
 			tc.lose(t, &n)
 			if tc.first {
-				rollcalltest.Eventually(t, func() bool { return !srv.Users.IsOnline("ann") }, "the server has noticed")
+				rollcalltest.Eventually(t, func() bool { return !srv.Users.IsOnline("ann") && ann.State() == client.Reconnecting },
+					"both have noticed")
 				close(release)
 				close(away)
 			} else {
