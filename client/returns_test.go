@@ -43,7 +43,7 @@ func TestAClientThatMissedTheNoticeHearsItWhenItComesBack(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: c.cfg})
 			proxy := newSwamp(t, srv.Addr)
-			cfg := client.Config{UserID: "alice", ReconnectMin: -1}
+			cfg := client.Config{UserID: "alice", Reconnect: client.Reconnect{Min: -1}}
 			changes := watch(&cfg)
 			old := proxy.dial(t, cfg)
 			defer closeAndWait(t, old)
@@ -84,7 +84,7 @@ func TestAReturnWinsWhereTheServerSaysSo(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: usermgr.Config{ReturnWins: true}})
 	proxy := newSwamp(t, srv.Addr)
 	var hold atomic.Pointer[chan struct{}]
-	cfg := client.Config{UserID: "alice", ReconnectMin: -1, FieldsFunc: func(context.Context) (map[string]string, error) {
+	cfg := client.Config{UserID: "alice", Reconnect: client.Reconnect{Min: -1}, FieldsFunc: func(context.Context) (map[string]string, error) {
 		if h := hold.Load(); h != nil {
 			<-*h
 		}
@@ -135,7 +135,7 @@ func TestAClientWhoseTakeOverWentUnansweredComesBack(t *testing.T) {
 				}})
 			proxy := newSwamp(t, srv.Addr)
 			var dials atomic.Int32
-			cfg := client.Config{UserID: "alice", ReconnectMin: -1,
+			cfg := client.Config{UserID: "alice", Reconnect: client.Reconnect{Min: -1},
 				DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 					nc, err := new(net.Dialer).DialContext(ctx, network, addr)
 					if n := dials.Add(1); err == nil && n > 1 && n <= 1+lost {
