@@ -51,22 +51,26 @@ func TestABroadcastReachesEveryConnectionInOrder(t *testing.T) {
 	}
 }
 
-// Conns yields the connections in the order in which they came.
-func TestConnsComeInOrder(t *testing.T) {
-	e := newEcho(engine.Config{Loops: 2})
-	r := serve(t, e)
-	for range 100 {
-		dial(t, r.addr).ask(1, 1, "")
-	}
-	n, last := 0, uint64(0)
-	for c := range e.Conns() {
-		if c.ID() <= last {
-			t.Errorf("connection %d came after %d", c.ID(), last)
+// Conns yields each connection once, one event loop's after another's, each loop's in the order in which they came.
+func TestConnsComeALoopAtATimeInOrder(t *testing.T) {
+	const conns = 300
+	for _, loops := range []int{1, 3} {
+		e := newEcho(engine.Config{Loops: loops})
+		r := serve(t, e)
+		for range conns {
+			dial(t, r.addr).ask(1, 1, "")
 		}
-		n, last = n+1, c.ID()
-	}
-	if n != 100 {
-		t.Errorf("there are %d connections, want 100", n)
+		runs, last := 1, uint64(0)
+		seen := map[uint64]bool{}
+		for c := range e.Conns() {
+			if c.ID() <= last {
+				runs++
+			}
+			last, seen[c.ID()] = c.ID(), true
+		}
+		if len(seen) != conns || runs != loops {
+			t.Errorf("there are %d connections in %d rising runs, want %d in %d", len(seen), runs, conns, loops)
+		}
 	}
 }
 

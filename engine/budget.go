@@ -55,8 +55,14 @@ func (e *Engine) startLimits() (end func(context.Context) error) {
 	if e.limits&limitMemory != 0 {
 		running.Go(func() { e.watchMemory(quit) })
 	}
+	if e.writable != nil {
+		running.Go(func() { e.writable.run(e) })
+	}
 	return func(ctx context.Context) error {
 		close(quit)
+		if e.writable != nil {
+			e.writable.close()
+		}
 		if !waitAtLeast(ctx, time.Second, running.Wait) {
 			return fmt.Errorf("%w: OnDropped has not returned", ErrStopTimeout)
 		}
@@ -228,12 +234,8 @@ func (c *Conn) waits() offender {
 		return offender{conn: c}
 	}
 	o.out = int(c.unsent)
-	switch {
-	case c.out == nil || c.out.shared:
-	case c.unsent > 0: // the queue stays, and fills the memory that it has
-		o.out += cap(c.out.b)
-	default:
-		o.out += len(c.out.b)
+	if c.out != nil && !c.out.shared {
+		o.out += c.out.memory()
 	}
 	return o
 }
@@ -271,8 +273,8 @@ func (c *Conn) closeOverBudget(o offender) {
 	}
 }
 
-// relieve frees what gnet holds for connections over the budget. It runs on the loop, between two connections too where the loop
-// is short: one broadcast may make gnet hold something for each of thousands before the loop comes to its tasks.
+// relieve frees the backlogs of connections over the budget. It runs on the loop, between two connections too where the loop is
+// short: one broadcast may leave one with each of thousands before the loop comes to its tasks.
 func (l *loop) relieve() {
 	l.short.Store(false)
 	l.mu.Lock()
@@ -284,7 +286,7 @@ func (l *loop) relieve() {
 	}
 }
 
-// free frees what gnet holds for a connection that is being closed. It runs on the loop.
+// free frees what waits for a connection that is being closed. It runs on the loop.
 func (c *Conn) free() {
 	if c.gone {
 		return
@@ -292,7 +294,7 @@ func (c *Conn) free() {
 	if c.buffered() > 0 {
 		c.discard(-1)
 	}
-	if c.held() > 0 { // the notice would never be read, and gnet keeps what it holds until the end
+	if c.unsent > 0 { // the notice would never be read
 		c.closeNow()
 	}
 }

@@ -65,7 +65,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 	switch why.Code {
 	case protocol.ClientClosed, protocol.NetworkError: // the peer knows
 	default:
-		err := c.enqueue(&protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil, why)})
+		err := c.enqueue(&protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil, why)}, SendOptions{Policy: mustGo})
 		if err != nil {
 			c.engine.log.Error("a Close notice cannot be encoded", zapConn(c), zapError(err))
 		}
@@ -156,11 +156,13 @@ func (c *Conn) drain() {
 	if c.gone {
 		return
 	}
-	if c.held() > 0 { // the loop's look after it goes on when the peer has taken all
+	if c.queued.Load() { // output goes on when the peer has taken all
 		return
 	}
-	if s := c.stream(); s != nil && !s.finish() {
-		return
+	if s := c.stream(); s != nil {
+		if s.finish(); c.unsent > 0 || c.gone {
+			return
+		}
 	}
 	c.shutWrite()
 }
@@ -215,7 +217,7 @@ func (c *Conn) closeNow() {
 	if c.gone {
 		return
 	}
-	unsent := c.held() > 0 || !c.is(isShut)
+	unsent := c.unsent > 0 || !c.is(isShut)
 	if unsent || c.sock().unacknowledged() > 0 {
 		c.flags |= isForced
 	}
@@ -251,18 +253,16 @@ func (c *Conn) onClose(err error) {
 	c.stopTimer()
 	c.mu.Unlock()
 	if first && c.code == protocol.ClientClosed && c.loop.current != c { // a peer that ended its side may still read
-		if o != nil {
-			o.compact()
-			c.callBinding(c.binding, func() { c.countSent(o) })
-			lost = tally{}
-			_ = c.transmit(o.b, false) // gnet sends what the socket takes
-		}
+		lost = c.lastWords(o)
 		if s := c.stream(); s != nil {
 			s.finish()
 		}
 	}
 	if o != nil {
 		o.release()
+	}
+	if c.unsent > 0 {
+		c.caughtUp() // or else it would be looked after
 	}
 	c.mu.Lock()
 	c.drop(lost) // before the binding learns of the end

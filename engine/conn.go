@@ -32,9 +32,9 @@ type Conn struct {
 	mu         sync.Mutex
 	out        *outBuf       // what waits to be written
 	state      atomic.Uint32 // changed under mu
-	queued     atomic.Bool   // out is not empty, or the network has not taken all; changed under mu
+	queued     atomic.Bool   // out is not empty, or there is a backlog; changed under mu
 	quiet      atomic.Bool   // no message handler starts any more
-	unsent     uint32        // bytes that the network has not taken
+	unsent     uint32        // the length of the backlog; changed by the loop
 	need       uint32        // bytes that must be buffered before the codec is asked again; the loop's own
 	marked     bool          // stands in the loop's list of connections with output
 	gone       bool          // the socket is closed: its descriptor may be another's by now; the loop's own
@@ -69,7 +69,7 @@ type Conn struct {
 type connFlags uint8
 
 const (
-	isAttended   connFlags = 1 << iota // stands in the loop's list of connections to look at
+	isAttended   connFlags = 1 << iota // stands in one of the loop's lists of connections to look at
 	isShut                             // the write side is shut down
 	isForced                           // closed before the peer had taken everything
 	isEndPending                       // the socket was closed in the middle of a dispatch, whose end the connection waits for
@@ -90,7 +90,7 @@ type extra struct {
 	closeBegan int64 // by the loop's clock; set before the loop is told to close
 	noticed    bool  // a Close notice is queued, or was sent
 	usage      *usage
-	stall      *stall
+	backlog    *backlog
 	drops      *drops
 	overBudget bool // closed for Config.MemoryBudget: what waited is given up
 }
@@ -207,7 +207,7 @@ func (c *Conn) admit(a *Admitted) {
 	c.userID, c.strict, c.userBound = a.UserID, a.StrictUserID, true
 	c.setState(stateBound)
 	c.mu.Unlock()
-	c.flush()
+	c.output()
 	c.loop.process(c, a.Deliver)
 	c.noteInbound()
 }
@@ -216,7 +216,7 @@ func (c *Conn) admit(a *Admitted) {
 func (c *Conn) putFirst(m *protocol.Message) {
 	later := c.out
 	c.out = nil
-	if err := c.enqueue(m); err != nil {
+	if err := c.enqueue(m, SendOptions{Policy: mustGo}); err != nil {
 		c.engine.log.Error("a reply cannot be encoded", zapConn(c), zapError(err))
 	}
 	if later != nil {
@@ -280,10 +280,10 @@ func (c *Conn) AfterInput(f func()) {
 	c.loop.afterInput(func() { c.guard(f) })
 }
 
-// flushBound is flush, unless what is queued waits for the admission.
+// flushBound writes all that is queued, as far as the socket takes it, unless it waits for the admission.
 func (c *Conn) flushBound() {
 	if c.state.Load() >= stateBound {
-		c.guardOnLoop(c.flush)
+		c.guardOnLoop(func() { c.flushUpTo(noLimit) })
 	}
 }
 

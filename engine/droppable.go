@@ -11,10 +11,12 @@ import (
 type waitingFrames struct {
 	frames []waitingFrame
 	first  int                  // frames before this one are dead
-	latest map[latestKey]uint32 // the number of the frame with a key; perhaps a dead one's
+	latest map[latestKey]uint32 // the number of the live frame with a key
+	most   int                  // the most keys that latest has had: a map keeps the memory that it took for them
 	last   uint32               // the last frame's number
 	dead   int                  // bytes of dead frames in the queue
-	live   int                  // bytes of the others
+	live   int                  // bytes of the others, with their keys
+	keys   int                  // bytes of the keys alone
 	lost   tally                // all that was dropped
 }
 
@@ -22,7 +24,12 @@ type waitingFrame struct {
 	at, n, number uint32
 	typ           uint16
 	live          bool
+	keyed         bool // stands in latest
+	key           string
 }
+
+// frameCost is what a frame that may be dropped takes besides its bytes and its key, with its place in latest.
+const frameCost = 96
 
 type latestKey struct {
 	typ uint16
@@ -31,12 +38,20 @@ type latestKey struct {
 
 var waitingFramesPool = sync.Pool{New: func() any { return new(waitingFrames) }}
 
-// waits is how many bytes of the queue are to be sent.
+// waits is how many bytes of the queue are to be sent, and of the keys that are kept for them.
 func (o *outBuf) waits() int {
 	if o.waiting == nil {
 		return len(o.b)
 	}
-	return len(o.b) - o.waiting.dead
+	return len(o.b) - o.waiting.dead + o.waiting.keys
+}
+
+// memory is what the queue takes, but for room to spare.
+func (o *outBuf) memory() int {
+	if o.waiting == nil {
+		return len(o.b)
+	}
+	return len(o.b) + o.waiting.keys + len(o.waiting.frames)*frameCost
 }
 
 // mayDrop is how many bytes of the queue may be dropped.
@@ -74,13 +89,30 @@ func (o *outBuf) track(n int, typ uint16, opts SendOptions) {
 	}
 	w := o.waiting
 	w.last++
-	w.frames = append(w.frames, waitingFrame{at: uint32(at), n: uint32(n), number: w.last, typ: typ, live: true})
-	w.live += n
+	f := waitingFrame{at: uint32(at), n: uint32(n), number: w.last, typ: typ, live: true}
 	if opts.Policy == SlowLatest {
+		f.keyed, f.key = true, opts.Key
 		if w.latest == nil {
 			w.latest = make(map[latestKey]uint32)
 		}
-		w.latest[latestKey{typ, opts.Key}] = w.last
+		w.latest[latestKey{typ, f.key}] = w.last
+		w.most = max(w.most, len(w.latest))
+		w.keys += len(f.key)
+	}
+	w.frames = append(w.frames, f)
+	w.live += n + len(f.key)
+}
+
+// forgetKey takes a frame's key out of those that are looked for.
+func (w *waitingFrames) forgetKey(f *waitingFrame) {
+	if !f.keyed {
+		return
+	}
+	delete(w.latest, latestKey{f.typ, f.key})
+	w.keys -= len(f.key)
+	f.keyed, f.key = false, ""
+	if len(w.latest) == 0 && w.most > 1024 {
+		w.latest, w.most = nil, 0
 	}
 }
 
@@ -92,7 +124,7 @@ func (o *outBuf) dropOldest(n int) {
 	}
 }
 
-// dropKey drops the frame with this key, if one waits, and returns how long it was.
+// dropKey drops the frame with this key, if one waits, and returns how long both were.
 func (o *outBuf) dropKey(typ uint16, key string) (n int) {
 	w := o.waiting
 	if w == nil {
@@ -109,18 +141,21 @@ func (o *outBuf) dropKey(typ uint16, key string) (n int) {
 	return o.dropFrame(&w.frames[i])
 }
 
-func (o *outBuf) dropFrame(f *waitingFrame) (n int) {
+// dropFrame returns what the frame took.
+func (o *outBuf) dropFrame(f *waitingFrame) (took int) {
 	if !f.live {
 		return 0
 	}
+	w, n := o.waiting, int(f.n)
+	took = n + len(f.key)
+	w.forgetKey(f)
 	f.live = false
-	n = int(f.n)
-	o.waiting.dead += n
-	o.waiting.live -= n
-	o.waiting.lost.count(f.typ, n)
+	w.dead += n
+	w.live -= took
+	w.lost.count(f.typ, n)
 	o.messages--
 	o.bytes -= n
-	return n
+	return took
 }
 
 // compactSome takes the dead frames out when there are many: each byte is then copied a few times at most.
@@ -149,14 +184,8 @@ func (o *outBuf) compact() {
 	}
 	to += copy(o.b[to:], o.b[from:])
 	o.b = o.b[:to]
+	clear(w.frames[len(kept):])
 	w.frames, w.first, w.dead = kept, 0, 0
-	if len(w.latest) > 2*len(kept) {
-		for key, number := range w.latest {
-			if _, ok := slices.BinarySearchFunc(kept, number, func(f waitingFrame, number uint32) int { return int(f.number) - int(number) }); !ok {
-				delete(w.latest, key)
-			}
-		}
-	}
 }
 
 // split takes off what lies before the first frame that may be dropped and begins at n or later; nil when there is none. Where
@@ -174,10 +203,14 @@ func (o *outBuf) split(n int) *outBuf {
 	if o.b, o.cut, o.look = o.b[cut:], o.cut+int(cut), 0; len(o.b) < (o.cut+cap(o.b))/4 {
 		o.b, o.cut = slices.Clone(o.b), 0 // or else a little would keep a lot
 	}
-	for _, f := range w.frames[:i] {
-		w.live -= int(f.n)
+	for j := range w.frames[:i] {
+		f := &w.frames[j]
+		w.live -= int(f.n) + len(f.key)
+		w.forgetKey(f)
 	}
-	w.frames = w.frames[:copy(w.frames, w.frames[i:])]
+	n = copy(w.frames, w.frames[i:])
+	clear(w.frames[n:])
+	w.frames = w.frames[:n]
 	for j := range w.frames {
 		f := &w.frames[j]
 		f.at -= cut
@@ -200,10 +233,11 @@ func (o *outBuf) takeWaiting(p *outBuf, at int) {
 func (o *outBuf) forgetWaiting() {
 	w := o.waiting
 	o.waiting = nil
-	if cap(w.frames) > 4096 || len(w.latest) > 4096 { // what a large queue took must not be remembered for ever
+	if cap(w.frames) > 4096 || w.most > 1024 { // what a large queue took must not be remembered for ever
 		return
 	}
 	clear(w.latest)
-	*w = waitingFrames{frames: w.frames[:0], latest: w.latest}
+	clear(w.frames)
+	*w = waitingFrames{frames: w.frames[:0], latest: w.latest, most: w.most}
 	waitingFramesPool.Put(w)
 }

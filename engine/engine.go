@@ -317,6 +317,7 @@ type Engine struct {
 
 	client    gnetClient
 	loops     []*loop
+	writable  *writability // nil where the system does not tell
 	pool      *workerPool
 	conns     connTable
 	clock     clock.Clock // counts the time in which the process ran

@@ -10,13 +10,8 @@ func (e *Engine) Places() (origins, subnets int) {
 	return len(e.gate.origins), len(e.gate.subnets)
 }
 
-// Held returns how many bytes gnet holds for the connection. It is for the loop.
-func (c *Conn) Held() int {
-	if c.gone {
-		return 0
-	}
-	return c.held()
-}
+// Held returns the length of the connection's backlog. It is for the loop.
+func (c *Conn) Held() int { return int(c.unsent) }
 
 // WrapListener replaces the engine's first listener, which must be open.
 func (e *Engine) WrapListener(wrap func(net.Listener) net.Listener) {

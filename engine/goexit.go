@@ -19,7 +19,7 @@ func (ev *events) exited(gc gnet.Conn, panicked any) {
 		l = v.loop
 	case *loop:
 		l = v
-		l.putBack()
+		l.resume()
 	}
 	l.exiting, l.working, l.current = false, false, nil
 	if err := l.runner.GoOn(l.gnetLoop); err != nil {
@@ -38,19 +38,9 @@ func (ev *events) mustReturn(panicked any, returned bool) {
 	}
 }
 
-// putBack has run do later what it could not do.
-func (l *loop) putBack() {
-	tasks, output := l.tasksLeft, l.outputLeft
-	l.tasksLeft, l.outputLeft = nil, nil
-	l.spareTasks, l.spareOutput = nil, nil
-	l.mu.Lock()
-	l.tasks = append(tasks[:len(tasks):len(tasks)], l.tasks...)
-	l.output = append(output[:len(output):len(output)], l.output...)
-	wake := l.mustWake()
-	l.mu.Unlock()
-	if wake {
-		l.wake()
-	}
+// resume has the loop do later what it could not do.
+func (l *loop) resume() {
+	l.post(l.lookAfter) // which may have been under way; and run goes on with what it has left
 }
 
 // apart is for what may deliver messages inside gnet's OnClose: the loop's goroutine must come back to it, so that another one

@@ -78,8 +78,7 @@ func TestABusyEngineSeldomLooksAtItsBudget(t *testing.T) {
 		if err := c.Send(1, make([]byte, 1000)); err != nil {
 			t.Fatal(err)
 		}
-		c.flush()
-		l.output = l.output[:0]
+		runAll(l)
 	}
 	if n := e.budget.looks.Load() - before; n > 5 {
 		t.Errorf("%d looks for 10 MB that did not wait", n)

@@ -4,7 +4,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/panjf2000/gnet/v2"
 	"go.uber.org/zap"
@@ -15,14 +14,21 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// attendInterval is how often a loop looks at connections whose peers do not keep up.
-const attendInterval = 5 * time.Millisecond
+// A turn of a loop runs so many tasks at most, writes to so many connections that were sent something by themselves, and to as
+// many that a broadcast went to; each may write flushMost bytes, and all of them turnMost. What is left waits behind the input
+// that has come meanwhile, so that whoever asks something is answered between two turns, however much there is to do.
+const (
+	tasksATurn   = 32
+	outputsATurn = 32
+	turnMost     = 2 * flushMost
+)
 
 // loop is one event loop: a goroutine of gnet's, with what we want done on it.
 type loop struct {
 	engine   *Engine
 	gnetLoop gnet.EventLoop
 	waker    net.Conn    // a byte written here makes the loop run its tasks
+	roster   roster      // its connections
 	short    atomic.Bool // there is excess; here, where nobody else writes often: it is looked at after each connection
 	clock    clock.Clock // counts the time in which the loop looked at its connections
 
@@ -32,25 +38,21 @@ type loop struct {
 	batch     outBuf           // replies to the messages of the read at hand
 	room      int              // bytes that batch.b may hold before reply must be asked; 0 when protocol.Binary is not the codec
 	maxBody   int              // of a reply that need not be asked for
-	attention []*Conn          // connections to look at in a while
+	wrote     int              // bytes written in all
+	attention attention        // connections with a backlog
 	working   bool             // process runs, and has not come to its end
 	exiting   bool             // a Goexit is under way, and its connection was dealt with
 	openBuf   []byte           // for decrypted bytes; nil while it is in use
 	sealBuf   []byte           // for encrypted ones, likewise
 	in, out   Traffic
 
-	mu       sync.Mutex
-	tasks    []func()
-	output   []*Conn // connections with output
-	excess   []*Conn // connections that are over the memory budget, for free
-	woken    bool
-	ended    bool
-	attender *time.Timer
+	mu     sync.Mutex
+	posted work
+	excess []*Conn // connections that are over the memory budget, for free
+	woken  bool
+	ended  bool
 
-	spareTasks  []func()
-	spareOutput []*Conn
-	tasksLeft   []func() // of run
-	outputLeft  []*Conn
+	taken work // what was posted before the turn; the loop's own
 
 	runner gnetloop.Runner
 
@@ -64,6 +66,42 @@ type loop struct {
 // they had something.
 func (l *loop) afterInput(f func()) { l.post(func() { l.post(f) }) }
 
+// work is what a loop is to do: each list in its order.
+type work struct {
+	tasks  fifo[func()]
+	output fifo[*Conn] // connections with output
+	bulk   fifo[*Conn] // those that have it from a broadcast: they are many, and wait behind the others
+}
+
+// fifo is a list that is taken from at its head.
+type fifo[T any] struct {
+	items []T
+	head  int
+}
+
+func (q *fifo[T]) empty() bool { return q.head == len(q.items) }
+
+// take returns the first item. The list is not empty.
+func (q *fifo[T]) take() T {
+	var none T
+	v := q.items[q.head]
+	q.items[q.head] = none
+	q.head++
+	return v
+}
+
+// refill exchanges an empty list for another, whose memory it gets in return.
+func (q *fifo[T]) refill(from *fifo[T]) {
+	if !q.empty() {
+		return
+	}
+	spare := q.items[:0]
+	if cap(spare) > 4096 {
+		spare = nil
+	}
+	*q, *from = *from, fifo[T]{items: spare}
+}
+
 // post runs f on the loop, soon; at once, here, when the loop has ended.
 func (l *loop) post(f func()) {
 	l.mu.Lock()
@@ -72,7 +110,7 @@ func (l *loop) post(f func()) {
 		f()
 		return
 	}
-	l.tasks = append(l.tasks, f)
+	l.posted.tasks.items = append(l.posted.tasks.items, f)
 	wake := l.mustWake()
 	l.mu.Unlock()
 	if wake {
@@ -80,10 +118,21 @@ func (l *loop) post(f func()) {
 	}
 }
 
-// markOutput has the loop hand the connections' queues to gnet.
-func (l *loop) markOutput(conns ...*Conn) {
+// markOutput has the loop write what waits for a connection.
+func (l *loop) markOutput(c *Conn) {
 	l.mu.Lock()
-	l.output = append(l.output, conns...)
+	l.posted.output.items = append(l.posted.output.items, c)
+	wake := l.mustWake()
+	l.mu.Unlock()
+	if wake {
+		l.wake()
+	}
+}
+
+// markBroadcast is markOutput for many connections at once.
+func (l *loop) markBroadcast(conns []*Conn) {
+	l.mu.Lock()
+	l.posted.bulk.items = append(l.posted.bulk.items, conns...)
 	wake := l.mustWake()
 	l.mu.Unlock()
 	if wake {
@@ -106,11 +155,13 @@ func (l *loop) wake() {
 	_, _ = l.waker.Write(wakeByte) // one byte at most is under way, so it cannot block; an ended loop needs no waking
 }
 
-// run runs what was posted and writes what was queued. It runs on the loop.
+// run is a turn: it runs what was posted and writes what was queued, up to what a turn may take. It runs on the loop.
 func (l *loop) run() {
+	t := &l.taken
 	l.mu.Lock()
-	tasks, output := l.tasks, l.output
-	l.tasks, l.output = l.spareTasks[:0], l.spareOutput[:0]
+	t.tasks.refill(&l.posted.tasks)
+	t.output.refill(&l.posted.output)
+	t.bulk.refill(&l.posted.bulk)
 	l.woken = false
 	l.mu.Unlock()
 	if ping := l.pinged.Load(); ping != l.ponged.Load() {
@@ -118,21 +169,31 @@ func (l *loop) run() {
 		l.clock.Tick()
 		l.publish()
 	}
-	l.tasksLeft, l.outputLeft = tasks, output // which a task that ends the goroutine leaves
-	for i, f := range tasks {
-		tasks[i], l.tasksLeft = nil, tasks[i+1:]
-		l.protect(f)
+	for n := 0; n < tasksATurn && !t.tasks.empty(); n++ {
+		l.protect(t.tasks.take())
 	}
-	for i, c := range output {
-		output[i], l.outputLeft = nil, output[i+1:]
-		c.guardOnLoop(c.flush)
+	most := l.wrote + turnMost
+	l.writeSome(&t.output, most)
+	l.writeSome(&t.bulk, most+turnMost)
+	if t.tasks.empty() && t.output.empty() && t.bulk.empty() {
+		return
+	}
+	l.mu.Lock()
+	wake := l.mustWake()
+	l.mu.Unlock()
+	if wake {
+		l.wake()
+	}
+}
+
+// writeSome writes to the first of a list's connections, until the loop has written most bytes in all.
+func (l *loop) writeSome(list *fifo[*Conn], most int) {
+	for n := 0; n < outputsATurn && l.wrote < most && !list.empty(); n++ {
+		c := list.take()
+		c.guardOnLoop(c.output)
 		if l.short.Load() {
 			l.relieve()
 		}
-	}
-	l.spareTasks, l.spareOutput = tasks, output
-	if cap(tasks) > 4096 {
-		l.spareTasks = nil
 	}
 }
 
@@ -145,69 +206,19 @@ func (l *loop) protect(f func()) {
 	})
 }
 
-// attend puts a connection on the list of those to look at in a while. It runs on the loop.
-func (l *loop) attend(c *Conn) {
-	if c.is(isAttended) || c.gone {
-		return
-	}
-	c.flags |= isAttended
-	l.attention = append(l.attention, c)
-	if len(l.attention) == 1 {
-		l.attendLater()
-	}
-}
-
-func (l *loop) attendLater() {
-	if l.attender == nil {
-		l.attender = time.AfterFunc(attendInterval, func() { l.post(l.lookAfter) })
-		return
-	}
-	l.attender.Reset(attendInterval)
-}
-
-// lookAfter looks at the connections whose peers did not keep up.
-func (l *loop) lookAfter() {
-	looking := l.attention
-	l.attention = nil
-	queued := 0
-	for _, c := range looking {
-		c.flags &^= isAttended
-		c.flushBound() // does nothing but look while gnet holds bytes
-		if !c.is(isAttended) && c.state.Load() == stateClosing {
-			c.guardOnLoop(c.drain) // not shutWrite: the notice may have been queued since
-		}
-		if c.is(isAttended) {
-			queued += c.waiting()
-		}
-		if l.short.Load() {
-			l.relieve()
-		}
-	}
-	l.published.outboundQueue.Store(int64(queued))
-}
-
-// waiting returns how many bytes wait to be sent, as the loop last saw it.
-func (c *Conn) waiting() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n := int(c.unsent)
-	if c.out != nil {
-		n += c.out.waits()
-	}
-	return n
-}
-
 // end says that the loop runs nothing any more, and runs here what it has left undone.
 func (l *loop) end() {
 	l.mu.Lock()
 	l.ended = true
-	tasks := l.tasks
-	l.tasks, l.output = nil, nil
+	taken, posted := l.taken, l.posted
+	l.taken, l.posted = work{}, work{}
 	l.mu.Unlock()
 	l.publish()
 	l.published.outboundQueue.Store(0)
-	for _, f := range tasks {
-		l.protect(f)
+	for _, tasks := range []fifo[func()]{taken.tasks, posted.tasks} {
+		for !tasks.empty() {
+			l.protect(tasks.take())
+		}
 	}
 }
 

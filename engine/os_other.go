@@ -4,6 +4,3 @@ package engine
 
 // unacknowledged returns how many bytes the kernel holds that the peer has not taken: where it cannot be asked, none.
 func unacknowledged(int) int { return 0 }
-
-// writeNow leaves all to gnet.
-func writeNow(int, []byte) int { return 0 }

@@ -121,10 +121,7 @@ func BenchmarkSendPath(b *testing.B) {
 				_ = c.Send(1, body)
 			}
 		}
-		for _, c := range l.output {
-			c.flush()
-		}
-		l.output = l.output[:0]
+		runAll(l)
 		n += 32 * len(conns)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/message")
@@ -147,8 +144,7 @@ func BenchmarkBroadcastPath(b *testing.B) {
 		if sent, err := e.Broadcast(slices.Values(conns), m); sent != len(conns) || err != nil {
 			b.Fatal(sent, err)
 		}
-		l.run()
-		l.woken = true
+		runAll(l)
 		n += len(conns)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/message")

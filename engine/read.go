@@ -70,6 +70,9 @@ func (l *loop) delivered(c *Conn, used int, in *tally) {
 	}
 	l.beat(c, used > 0)
 	c.flushBatch()
+	if c.queued.Load() && c.unsent == 0 && c.state.Load() >= stateBound { // its own answers go out before the loop writes to others
+		c.flush()
+	}
 	if l.engine.limits&limitRate != 0 && used > 0 {
 		c.checkRate(in.messages+in.upkeep, used)
 	}

@@ -89,6 +89,9 @@ func (e *Engine) serve(ctx context.Context) (StopReport, error) {
 		for _, l := range e.loops {
 			_ = l.waker.Close()
 		}
+		if e.writable != nil {
+			e.writable.close()
+		}
 		e.closeListeners()
 		return StopReport{}, err
 	}
@@ -144,6 +147,7 @@ func (e *Engine) startLoops() error {
 		return err
 	}
 	e.client = gnetClient{client}
+	e.writable = newWritability()
 	for range e.cfg.Loops {
 		ours, theirs, err := socketPair()
 		if err != nil {
@@ -152,6 +156,7 @@ func (e *Engine) startLoops() error {
 		}
 		l := &loop{engine: e, waker: ours}
 		l.clock.Init(watchInterval)
+		l.attention.setWaits(e.cfg.WriteTimeout, e.writable != nil)
 		e.loops = append(e.loops, l)
 		// gnet chooses the loop with the fewest connections: each gets one.
 		gc, err := client.EnrollContext(theirs, l)

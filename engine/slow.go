@@ -35,6 +35,9 @@ const (
 	SlowLatest
 )
 
+// mustGo is the policy of a notice that is queued whatever waits.
+const mustGo SlowPolicy = 255
+
 // unknown is the error for a policy that there is not: taken for another one it would be found out when a client is slow.
 func (p SlowPolicy) unknown() error { return fmt.Errorf("rollcall: there is no SlowPolicy %d", p) }
 
@@ -69,12 +72,7 @@ func (c *Conn) SendWith(m *protocol.Message, o SendOptions) error {
 		c.mu.Unlock()
 		return ErrClosed
 	}
-	var err error
-	if o.Policy == SlowClose {
-		err = c.enqueue(m)
-	} else {
-		err = c.enqueueDroppable(m, o)
-	}
+	err := c.enqueue(m, o)
 	mark := err == nil && c.mark()
 	c.mu.Unlock()
 	if err == errOverLimit {
@@ -86,6 +84,17 @@ func (c *Conn) SendWith(m *protocol.Message, o SendOptions) error {
 	}
 	c.engine.keepWithinBudget()
 	return err
+}
+
+// mayDrop reports whether a message may be thrown away once it is queued.
+func (o SendOptions) mayDrop() bool { return o.Policy >= SlowDropNewest && o.Policy <= SlowLatest }
+
+// keyCost is what the message's key takes in the queue.
+func (o SendOptions) keyCost() int {
+	if o.Policy == SlowLatest {
+		return len(o.Key)
+	}
+	return 0
 }
 
 // of returns the options that count for m.
@@ -109,63 +118,6 @@ func droppable(m *protocol.Message, explicit bool) bool {
 		return explicit
 	}
 	return true
-}
-
-// enqueueDroppable encodes m behind what is queued, and notes where, or drops it. c.mu is held on entry.
-func (c *Conn) enqueueDroppable(m *protocol.Message, o SendOptions) error {
-	q := c.takeBuf()
-	b, err := appendFrame(c.codec, q.b, m, &c.mu)
-	if err != nil {
-		return err
-	}
-	frame := b[len(q.b):]
-	c.engine.grew(cap(b) - cap(q.b))
-	q.b = b[:len(q.b)]
-	return c.putDroppable(q, frame, m.Type, o)
-}
-
-// putDroppable puts a frame behind the connection's queue, or drops it. The frame may lie right behind the queue. c.mu is held
-// on entry.
-func (c *Conn) putDroppable(q *outBuf, frame []byte, typ uint16, o SendOptions) error {
-	n, limit := len(frame), c.engine.cfg.OutboundLimit
-	if n > limit {
-		return ErrTooLarge
-	}
-	over := n - (limit - q.waits() - int(c.unsent))
-	before := q.dropped()
-	switch {
-	case o.Policy == SlowDropNewest && (over > 0 || c.takesNothing()), over > 0 && over > q.mayDrop():
-		c.drop(tally{messages: 1, bytes: n, typ: typ})
-		return ErrDropped
-	case o.Policy == SlowLatest:
-		over -= q.dropKey(typ, o.Key)
-	}
-	if over > 0 {
-		q.dropOldest(over)
-	}
-	had := cap(q.b)
-	q.b = append(q.b, frame...)
-	c.engine.grew(cap(q.b) - had)
-	q.track(n, typ, o)
-	q.add(typ, n)
-	q.compactSome(limit)
-	c.setQueued()
-	c.drop(q.droppedSince(before))
-	return nil
-}
-
-// enqueueDroppableFrame is enqueueFrame for a frame that may be dropped. It is copied, since what may be dropped is noted in a
-// queue of the connection's own.
-func (c *Conn) enqueueDroppableFrame(f *frame, o SendOptions) (mark bool, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.state.Load() != stateBound {
-		return false, ErrClosed
-	}
-	if err := c.putDroppable(c.takeBuf(), f.b, f.typ, o); err != nil {
-		return false, err
-	}
-	return c.mark(), nil
 }
 
 // makeRoom drops messages that may be dropped until n more bytes fit into the queue, if that is enough. c.mu is held on entry.
@@ -196,12 +148,11 @@ func (c *Conn) takePart(q *outBuf) (part *outBuf, more bool) {
 	return part, true
 }
 
-// stall watches whether the peer takes what gnet holds. It is under Conn.mu.
+// stall watches whether the peer takes what the socket holds. It is under Conn.mu.
 type stall struct {
 	since     time.Time // when the peer was last seen to take something
 	asked     time.Time // when the kernel was last asked
 	times     int       // how often it was since
-	gnetHas   int
 	kernelHas int
 	slow      bool // nothing was taken for WriteTimeout
 }
@@ -210,38 +161,21 @@ type stall struct {
 // the process did not run is nobody's slowness.
 const stallLooks = 16
 
-// heldBack says that gnet has begun to hold bytes. It runs on the loop; c.mu is held on entry.
-func (c *Conn) heldBack(held int) {
-	c.engine.grew(held)
-	if c.engine.cfg.WriteTimeout == never {
-		return
-	}
-	x, now := c.rare(), time.Now()
-	if x.stall == nil {
-		x.stall = new(stall)
-	}
-	*x.stall = stall{since: now, asked: now, gnetHas: held, kernelHas: c.sock().unacknowledged()}
-}
-
-// stalled reports, where gnet holds bytes, whether the peer has just been found to have taken nothing for WriteTimeout. It
-// runs on the loop; c.mu is held on entry.
-func (c *Conn) stalled(held int) bool {
+// stalled reports whether the peer has just been found to have taken nothing for WriteTimeout. It runs on the loop; c.mu is
+// held on entry.
+func (c *Conn) stalled(b *backlog) bool {
 	timeout := c.engine.cfg.WriteTimeout
-	if timeout == never || c.extra == nil || c.extra.stall == nil || c.state.Load() >= stateClosing {
+	if timeout == never || c.state.Load() >= stateClosing {
 		return false
 	}
-	s, now := c.extra.stall, time.Now()
-	if held < s.gnetHas {
-		*s = stall{since: now, asked: now, gnetHas: held, kernelHas: c.sock().unacknowledged()}
-		return false
-	}
+	s, now := &b.stall, time.Now()
 	if now.Sub(s.asked) < timeout/stallLooks {
 		return false
 	}
 	s.asked = now
 	s.times++
 	if k := c.sock().unacknowledged(); k != s.kernelHas {
-		*s = stall{since: now, asked: now, gnetHas: held, kernelHas: k}
+		*s = stall{since: now, asked: now, kernelHas: k}
 		return false
 	}
 	if s.slow || s.times < stallLooks/2 || now.Sub(s.since) < timeout {
@@ -253,12 +187,5 @@ func (c *Conn) stalled(held int) bool {
 
 // takesNothing reports whether the peer has taken nothing for WriteTimeout. c.mu is held on entry.
 func (c *Conn) takesNothing() bool {
-	return c.unsent > 0 && c.extra != nil && c.extra.stall != nil && c.extra.stall.slow
-}
-
-// writeTimedOut is called on the loop when the peer has taken nothing for WriteTimeout.
-func (c *Conn) writeTimedOut() {
-	if c.engine.cfg.SlowPolicy == SlowClose {
-		c.Close(protocol.SlowConsumer, "the client takes nothing")
-	}
+	return c.unsent > 0 && c.extra != nil && c.extra.backlog != nil && c.extra.backlog.stall.slow
 }

@@ -24,18 +24,26 @@ func (s *gnetSocket) discard(n int) {
 
 func (s *gnetSocket) buffered() int { return s.gc.InboundBuffered() }
 
-// write hands b to gnet, or alone to the socket itself where it takes all that at once.
-func (s *gnetSocket) write(b []byte, alone bool) {
-	if alone && len(b) > 0 && len(b) <= 2*flushSize && s.gc.OutboundBuffered() == 0 {
-		b = b[writeNow(s.gc.Fd(), b):]
-		if len(b) == 0 {
-			return
+// write leaves nothing with gnet, which does not say when it has written what it holds. Where the socket is broken gnet's own
+// write meets the error, and closes the connection; so it writes where we cannot.
+func (s *gnetSocket) write(b []byte, alone bool) (taken int) {
+	if fd := s.gc.Fd(); fd >= 0 {
+		if n, ok := writeNow(fd, b, alone); ok {
+			return n
 		}
 	}
-	_, _ = s.gc.Write(b)
+	taken, err := s.gc.Write(b)
+	if err != nil {
+		return len(b)
+	}
+	return taken
 }
 
-func (s *gnetSocket) held() int           { return s.gc.OutboundBuffered() }
+func (s *gnetSocket) awaitRoom(c *Conn) bool {
+	w := c.engine.writable
+	return w != nil && w.watch(s.gc.Fd(), c.id)
+}
+
 func (s *gnetSocket) shutdown() error     { return shutdownWrite(s.gc.Fd()) }
 func (s *gnetSocket) unacknowledged() int { return unacknowledged(s.gc.Fd()) }
 

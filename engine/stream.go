@@ -14,11 +14,12 @@ type socket interface {
 	discard(n int)
 	// buffered returns how many bytes have come and were not discarded.
 	buffered() int
-	// write takes all of b, and keeps none of its memory. A failure closes the connection inside the call. alone says that
-	// the scheduler need not hear of the write: see Conn.write.
-	write(b []byte, alone bool)
-	// held returns how many bytes of those written the network has not taken.
-	held() int
+	// write returns how many bytes of b the network has taken, and keeps none of b's memory: the connection keeps the rest. A
+	// failure closes the connection inside the call. alone says that the scheduler need not hear of the write: see Conn.write.
+	write(b []byte, alone bool) (taken int)
+	// awaitRoom has the loop told of the connection, once, when the network takes more. It reports false where that is not
+	// to be learnt: the loop looks then.
+	awaitRoom(c *Conn) bool
 	// shutdown ends our side: nothing is written any more.
 	shutdown() error
 	// unacknowledged returns how many bytes the network has taken and the peer has not; 0 where that cannot be known.
@@ -37,10 +38,11 @@ type stream interface {
 	peek() []byte
 	discard(n int)
 	buffered() int
-	// write wraps frames and writes them to the socket. An error says that the stream is broken.
-	write(frames []byte, alone bool) error
-	// finish tells the peer that nothing more will be sent, and reports whether the network has taken it.
-	finish() (taken bool)
+	// wrap wraps the beginning of frames, or all. It returns what is to be written, valid until the loop goes on, and how many
+	// bytes of frames that is. An error says that the stream is broken: nothing more can be written, but for what it returns.
+	wrap(frames []byte) (wire []byte, n int, err error)
+	// finish has the connection tell the peer, in the stream's words, that nothing more will be sent.
+	finish()
 	// ended is called when the socket has ended with err, before the connection hears of it. It returns what the end means
 	// for the connection.
 	ended(err error) error
@@ -115,28 +117,6 @@ func (c *Conn) buffered() int {
 		return l.stream.buffered()
 	}
 	return l.sock.buffered()
-}
-
-// held returns how many bytes the network has not taken.
-func (c *Conn) held() int {
-	if l := c.layers.Load(); l != nil {
-		return l.sock.held()
-	}
-	return c.tcp.held()
-}
-
-// transmit writes whole frames. A failure of the socket closes the connection inside the call; an error is the stream's.
-func (c *Conn) transmit(frames []byte, alone bool) error {
-	l := c.layers.Load()
-	switch {
-	case l == nil:
-		c.tcp.write(frames, alone)
-	case l.stream != nil:
-		return l.stream.write(frames, alone)
-	default:
-		l.sock.write(frames, alone)
-	}
-	return nil
 }
 
 // ended is called on the loop when the socket has ended with err.

@@ -70,9 +70,6 @@ func (s *tlsStream) arrived() (over bool) {
 	rest := s.plain[:0]
 	s.plain = buf
 	s.send() // a reply to a key update, or an alert
-	if !c.gone && !c.is(isAttended) {
-		c.holds()
-	}
 	if !c.gone {
 		l.read(c)
 	}
@@ -116,8 +113,8 @@ func (s *tlsStream) afterwards(err error) (over bool) {
 	case err == errNothingMore && s.wire.hollow > maxHollow:
 		c.Close(protocol.InvalidMessage, "so many TLS records with nothing in them")
 	case err == errNothingMore:
-		if s.sock().held() > c.engine.cfg.OutboundLimit { // key updates, for want of anything that is counted
-			c.Close(protocol.SlowConsumer, "more waits to be sent than the outbound limit allows")
+		if int(c.unsent) > c.engine.cfg.OutboundLimit { // key updates, for want of anything that is counted
+			c.Close(protocol.SlowConsumer, tooMuchWaits)
 		}
 	case errors.Is(err, io.EOF): // close_notify
 		s.closed, s.wire.got = true, 0
@@ -152,21 +149,13 @@ func (s *tlsStream) ended(err error) error {
 	return err
 }
 
-// finish says that nothing more will be sent, and reports whether the socket has taken it.
-func (s *tlsStream) finish() bool {
+// finish sends close_notify.
+func (s *tlsStream) finish() {
 	if !s.notified {
 		s.notified = true
 		_ = s.tls.CloseWrite()
 		s.send()
 	}
-	if s.conn.gone {
-		return false
-	}
-	if s.sock().held() > 0 {
-		s.conn.loop.attend(s.conn)
-		return false
-	}
-	return true
 }
 
 // buffered counts what waits to be delivered, and what has come of a record that is not whole.
@@ -182,20 +171,10 @@ func (s *tlsStream) discard(n int) {
 	s.plain = s.plain[n:]
 }
 
-// write encrypts and sends. The scheduler hears of it: encrypting takes longer than the write.
-func (s *tlsStream) write(frames []byte, _ bool) error {
-	for n := 0; n < len(frames); {
-		m, err := s.tls.Write(frames[n:min(n+sealSize, len(frames))])
-		s.send()
-		n += m
-		if err != nil {
-			return err
-		}
-		if s.conn.gone {
-			return net.ErrClosed
-		}
-	}
-	return nil
+// wrap encrypts some records.
+func (s *tlsStream) wrap(frames []byte) (wire []byte, n int, err error) {
+	n, err = s.tls.Write(frames[:min(sealSize, len(frames))])
+	return s.sealed(), n, err
 }
 
 func (s *tlsStream) security() *tls.ConnectionState {
@@ -203,15 +182,20 @@ func (s *tlsStream) security() *tls.ConnectionState {
 	return &state
 }
 
-// send hands to the socket what was encrypted.
+// send has the connection write what was encrypted that is no frame.
 func (s *tlsStream) send() {
-	b := s.wire.out
-	s.wire.out = nil
-	if len(b) == 0 || s.conn.gone {
-		return
+	if b := s.sealed(); len(b) > 0 && !s.conn.gone {
+		s.conn.writeBetween(b)
 	}
-	s.sock().write(b, false) // a failure closes the connection, which shows in gone
-	s.conn.loop.sealBuf = b[:0]
+}
+
+// sealed takes what was encrypted. It is valid until more is.
+func (s *tlsStream) sealed() []byte {
+	b := s.wire.out
+	if s.wire.out = nil; b != nil {
+		s.conn.loop.sealBuf = b[:0]
+	}
+	return b
 }
 
 // wire is the net.Conn that a tls.Conn stands on: during the handshake the one that was accepted, then two buffers.

@@ -43,6 +43,7 @@ func (t *connTable) add(c *Conn) {
 	sh.mu.Lock()
 	sh.conns.Add(c, (*Conn).hash)
 	sh.mu.Unlock()
+	c.loop.roster.add(c)
 }
 
 // remove takes out a connection that has ended, and gives its places back.
@@ -52,6 +53,7 @@ func (t *connTable) remove(c *Conn) {
 	sh.mu.Lock()
 	sh.conns.Remove(c, (*Conn).hash)
 	sh.mu.Unlock()
+	c.loop.roster.remove(c)
 	t.open.Add(-1)
 }
 

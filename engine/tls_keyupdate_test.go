@@ -104,8 +104,8 @@ type deafWaker struct{ net.Conn }
 func (deafWaker) Write(b []byte) (int, error) { return len(b), nil }
 
 func stopAttending(l *loop) {
-	if l.attender != nil {
-		l.attender.Stop()
+	if l.attention.timer != nil {
+		l.attention.timer.Stop()
 	}
 }
 
@@ -130,34 +130,33 @@ func TestAKeyUpdatesAnswerIsHeldBack(t *testing.T) {
 	}
 	gc.full = true
 	feed(theirs.keyUpdate())
-	if gc.held == 0 || int(c.unsent) != gc.held || !c.queued.Load() || !c.is(isAttended) {
-		t.Fatalf("the answer has %d bytes; %d are known to be held, and somebody looks after them: %t", gc.held, c.unsent, c.is(isAttended))
+	if c.unsent == 0 || len(c.behind().wire) != int(c.unsent) || !c.queued.Load() || !c.is(isAttended) {
+		t.Fatalf("%d bytes of the answer are kept, and somebody looks after them: %t", c.unsent, c.is(isAttended))
 	}
-	if c.extra == nil || c.extra.stall == nil {
-		t.Fatal("nobody watches whether the peer takes anything")
-	}
-	answer := len(gc.wrote)
+	answer := c.unsent
 	if err := c.Send(1, []byte("first")); err != nil {
 		t.Fatal(err)
 	}
 	l.run()
-	if len(gc.wrote) != answer {
+	if len(gc.wrote) > 0 || c.unsent != answer {
 		t.Fatal("what was sent afterwards did not wait")
 	}
 	feed(append(theirs.message(&protocol.Message{Type: 1, Body: []byte("still there")}), theirs.keyUpdate()...))
-	if len(gc.wrote) == answer || len(handled) != 1 {
+	if c.unsent == answer || len(handled) != 1 {
 		t.Fatalf("the second key update was not answered, or the message before it was not handled: %q", handled)
 	}
+	makeDue(l)
 	l.lookAfter()
-	if int(c.unsent) != gc.held {
-		t.Errorf("%d bytes are held, %d are known", gc.held, c.unsent)
+	if int(c.unsent) != len(c.behind().wire) {
+		t.Errorf("%d bytes are kept, %d are known", len(c.behind().wire), c.unsent)
 	}
 	if err := c.Send(1, []byte("second")); err != nil {
 		t.Fatal(err)
 	}
-	gc.full, gc.held = false, 0 // the peer has taken it all
+	gc.full = false // the peer takes it all
+	makeDue(l)
 	l.lookAfter()
-	if c.is(isAttended) || c.unsent != 0 {
+	if c.is(isAttended) || c.unsent != 0 || c.queued.Load() {
 		t.Error("it is looked after for ever")
 	}
 	rec.Conn = &replay{Conn: rec.Conn, b: gc.wrote}
@@ -211,13 +210,13 @@ func TestKeyUpdatesWithoutEndCloseAPeerThatTakesNothing(t *testing.T) {
 	t.Cleanup(func() { stopAttending(c.loop) })
 	gc.full = true
 	for c.state.Load() == stateBound {
-		if gc.held > 2*limit {
-			t.Fatalf("%d bytes wait, and the limit is %d", gc.held, limit)
+		if int(c.unsent) > 2*limit {
+			t.Fatalf("%d bytes wait, and the limit is %d", int(c.unsent), limit)
 		}
 		gc.in = append(theirs.keyUpdate(), theirs.message(&protocol.Message{Type: 1})...)
 		c.arrived()
 	}
-	if c.code != protocol.SlowConsumer || gc.held <= limit {
-		t.Errorf("the connection was closed with %v when %d bytes waited", c.code, gc.held)
+	if c.code != protocol.SlowConsumer || int(c.unsent) <= limit {
+		t.Errorf("the connection was closed with %v when %d bytes waited", c.code, int(c.unsent))
 	}
 }

@@ -9,16 +9,25 @@ import (
 )
 
 // eagerWaker is the waker of a loop that runs as soon as it is woken, before whoever wakes it goes on: each connection that the
-// loop is told of by itself wakes it once more.
+// loop is told of by itself wakes it once more. The turns that the loop asks for itself do not count.
 type eagerWaker struct {
 	net.Conn
-	loop  *loop
-	wakes int
+	loop           *loop
+	wakes          int
+	running, again bool
 }
 
 func (w *eagerWaker) Write(p []byte) (int, error) {
+	if w.again = true; w.running {
+		return len(p), nil
+	}
 	w.wakes++
-	w.loop.run()
+	w.running = true
+	for w.again {
+		w.again = false
+		w.loop.run()
+	}
+	w.running = false
 	return len(p), nil
 }
 

@@ -136,7 +136,7 @@ func (c *Conn) Send(typ uint16, body []byte) error {
 	return nil
 }
 
-// enqueuePlain is enqueue for nearly every message that is sent: of the application's, in the binary format, and the queue
+// enqueuePlain is enqueue and put for nearly every message that is sent: of the application's, in the binary format, and the queue
 // has room for it. It reports whether it was all that. Without it Send takes 23 ns instead of 13. c.mu is held on entry.
 func (c *Conn) enqueuePlain(typ uint16, body []byte) bool {
 	if _, binary := c.codec.(protocol.BinaryCodec); !binary || c.state.Load() >= stateClosing || len(body) > c.engine.maxBody {
@@ -144,7 +144,7 @@ func (c *Conn) enqueuePlain(typ uint16, body []byte) bool {
 	}
 	o := c.takeBuf()
 	at, end := len(o.b), min(cap(o.b), c.engine.plainLimit-int(c.unsent))
-	if at >= end {
+	if at >= end || o.waiting != nil {
 		return false
 	}
 	n := protocol.Binary.PutPlain(o.b[at:end], typ, 0, 0, body)
@@ -256,28 +256,57 @@ func (e *Engine) tooLarge(m *protocol.Message) bool {
 // errOverLimit says that the queue is full.
 var errOverLimit = &protocol.CloseError{Code: protocol.SlowConsumer}
 
-// enqueue encodes m behind what is queued. c.mu is held on entry.
-func (c *Conn) enqueue(m *protocol.Message) error {
-	o := c.takeBuf()
-	before := len(o.b)
-	b, err := appendFrame(c.codec, o.b, m, &c.mu)
+// enqueue encodes m and puts it behind what is queued. c.mu is held on entry.
+func (c *Conn) enqueue(m *protocol.Message, o SendOptions) error {
+	q := c.takeBuf()
+	b, err := appendFrame(c.codec, q.b, m, &c.mu)
 	if err != nil {
 		return err
 	}
-	n := len(b) - before
-	if limit := c.engine.cfg.OutboundLimit; n > limit-len(o.b)-int(c.unsent) && m.Type != protocol.Close {
-		o.b = b[:before]
-		if n > limit {
-			return ErrTooLarge
-		}
-		if !c.makeRoom(o, n) {
+	c.engine.grew(cap(b) - cap(q.b))
+	q.b = b[:len(q.b)]
+	return c.put(q, b[len(q.b):], m.Type, o)
+}
+
+// put is the door to the connection's queue: it puts a frame behind the others, where there is room or o's policy makes some.
+// The frame may lie right behind the queue already. The error is ErrTooLarge; ErrDropped; or errOverLimit, which is for a
+// message that may not be dropped. c.mu is held on entry.
+func (c *Conn) put(q *outBuf, frame []byte, typ uint16, o SendOptions) error {
+	n, limit := len(frame), c.engine.cfg.OutboundLimit
+	over := n + o.keyCost() - (limit - q.waits() - int(c.unsent))
+	before := q.dropped()
+	switch {
+	case o.Policy == mustGo:
+	case n > limit:
+		return ErrTooLarge
+	case o.Policy == SlowClose:
+		if over > 0 && !c.makeRoom(q, n) {
 			return errOverLimit
 		}
-		b = append(o.b, b[before:]...)
+		before = q.dropped() // makeRoom has counted
+	case o.Policy == SlowDropNewest && (over > 0 || c.takesNothing()), over > 0 && over > q.mayDrop():
+		c.drop(tally{messages: 1, bytes: n, typ: typ})
+		return ErrDropped
+	default:
+		if o.Policy == SlowLatest {
+			over -= q.dropKey(typ, o.Key)
+		}
+		if over > 0 {
+			q.dropOldest(over)
+		}
 	}
-	c.engine.grew(cap(b) - cap(o.b))
-	o.b = b
-	o.add(m.Type, n)
+	had := cap(q.b)
+	q.b = append(q.b, frame...)
+	c.engine.grew(cap(q.b) - had)
+	if o.mayDrop() {
+		q.track(n, typ, o)
+		c.engine.grew(o.keyCost() + frameCost)
+	}
+	q.add(typ, n)
+	if q.waiting != nil {
+		q.compactSome(limit)
+		c.drop(q.droppedSince(before))
+	}
 	c.setQueued()
 	return nil
 }
@@ -321,28 +350,29 @@ func (c *Conn) overflow(typ uint16, n int) {
 	c.mu.Lock()
 	c.drop(tally{messages: 1, bytes: n, typ: typ})
 	c.mu.Unlock()
-	c.Close(protocol.SlowConsumer, "more waits to be sent than the outbound limit allows")
+	c.Close(protocol.SlowConsumer, tooMuchWaits)
 }
 
-// flushBatch hands the replies of the read at hand to gnet. It runs on the loop.
+// flushBatch writes the replies of the read at hand. It runs on the loop.
 func (c *Conn) flushBatch() {
 	batch := &c.loop.batch
-	if len(batch.b) == 0 {
+	switch {
+	case len(batch.b) == 0:
 		return
-	}
-	if c.gone {
+	case c.gone:
 		c.mu.Lock()
 		c.drop(batch.tally)
 		c.mu.Unlock()
-		batch.reset()
-		return
-	}
-	if c.held() == 0 {
+	case c.unsent == 0:
 		c.write(batch, true)
-		batch.reset()
-		return
+	default:
+		c.queueBatch(batch)
 	}
-	// The peer does not keep up: the batch goes to the front of the queue, since all that is there came after it.
+	batch.reset()
+}
+
+// queueBatch puts replies in front of what is queued, since all of that came after them: the peer does not keep up.
+func (c *Conn) queueBatch(batch *outBuf) {
 	c.mu.Lock()
 	front := outBufs.Get().(*outBuf)
 	front.append(batch)
@@ -353,80 +383,79 @@ func (c *Conn) flushBatch() {
 	c.out = front
 	c.engine.grew(len(batch.b))
 	c.queued.Store(true)
-	over := len(front.b)+int(c.unsent) > c.engine.cfg.OutboundLimit && !c.makeRoom(front, 0)
+	over := !c.makeRoom(front, 0)
 	c.mu.Unlock()
-	batch.reset()
-	c.loop.attend(c)
 	if over {
-		c.Close(protocol.SlowConsumer, "more waits to be sent than the outbound limit allows")
+		c.Close(protocol.SlowConsumer, tooMuchWaits)
 	}
 }
 
-// flush hands what is queued to gnet, unless gnet still holds bytes. It runs on the loop.
-func (c *Conn) flush() {
-	for c.flushPart() {
+// tooMuchWaits is what a client is told that lets more gather than it may.
+const tooMuchWaits = "more waits to be sent than the outbound limit allows"
+
+// flush writes what is queued, as far as the socket takes it and others have their turn. It runs on the loop.
+func (c *Conn) flush() { c.flushUpTo(c.loop.wrote + flushMost) }
+
+// flushUpTo is flush until the loop has written most bytes in all.
+func (c *Conn) flushUpTo(most int) {
+	for !c.gone && (c.unsent == 0 || c.push(most)) && c.flushPart(most) {
 	}
 }
 
-// flushPart hands over what is queued, or a part of it, and then reports whether the rest may follow.
-func (c *Conn) flushPart() (more bool) {
-	if c.gone {
-		return false
-	}
-	held := c.held()
+// flushPart writes what is queued, or a part of it, and then reports whether the rest may follow. There is no backlog.
+func (c *Conn) flushPart(most int) (more bool) {
 	c.mu.Lock()
-	c.unsent = uint32(held)
-	c.marked = held > 0 // while gnet holds bytes the loop looks at the connection anyway
-	if held > 0 {
-		stalled := c.stalled(held)
+	c.marked = false
+	if c.out != nil && c.loop.wrote >= most {
+		c.marked = true
 		c.mu.Unlock()
-		c.loop.attend(c)
-		if stalled {
-			c.writeTimedOut()
-		}
+		c.loop.markOutput(c)
 		return false
 	}
 	o := c.out
 	c.out = nil
 	c.queued.Store(false)
-	if o != nil {
-		if o.waiting != nil {
-			o, more = c.takePart(o)
-		}
-		c.unsent = uint32(len(o.b)) // until the write has shown how much of it gnet must hold
+	if o != nil && o.waiting != nil {
+		o, more = c.takePart(o)
 	}
 	c.mu.Unlock()
 	if o == nil {
 		return false
 	}
-	c.write(o, o.shared)
 	c.engine.gaveBack(o)
-	o.release()
-	if c.gone {
-		return false
+	if c.write(o, o.shared) {
+		return c.unsent == 0 // what was queued while there was a backlog was not marked
 	}
-	c.mu.Lock()
-	c.unsent = uint32(c.held())
-	c.mu.Unlock()
-	return more
+	o.release()
+	return more && c.unsent == 0
 }
 
-// write hands o to the socket, which sends what the network takes and holds the rest. A write that fails closes the connection
-// inside the call; what it would have sent counts as sent. Where o is not what goroutines queue meanwhile, but replies or a
-// broadcast, the scheduler need not hear of the write; they, however, want the processor between the writes.
-func (c *Conn) write(o *outBuf, alone bool) {
+// write offers o to the socket, and keeps what that does not take; it reports whether o's memory is still needed. A write that
+// fails closes the connection inside the call; what it would have sent counts as sent. Where o is not what goroutines queue
+// meanwhile, but replies or a broadcast, the scheduler need not hear of the write; they, however, want the processor between
+// the writes. There is no backlog.
+func (c *Conn) write(o *outBuf, alone bool) (kept bool) {
 	c.countSent(o)
-	err := c.transmit(o.b, alone)
-	if c.gone {
-		return
+	if len(o.b) == 0 {
+		return false
 	}
-	if err != nil { // TLS is broken
-		c.mu.Lock()
-		c.rare().noticed = false
-		c.mu.Unlock()
-		return
+	if s := c.stream(); s != nil {
+		return c.writeWrapped(s, o)
 	}
-	c.holds()
+	n := c.offer(o.b[:min(len(o.b), pieceSize)], alone)
+	if c.gone || n == len(o.b) {
+		return false
+	}
+	if o == &c.loop.batch {
+		o = outBufs.Get().(*outBuf)
+		o.b = append(o.b, c.loop.batch.b[n:]...)
+		n = 0
+	}
+	c.keep(o.b[n:], nil, o)
+	if n == pieceSize { // the socket may take more
+		c.push(c.loop.wrote + flushMost)
+	}
+	return true
 }
 
 // countSent counts what is handed to the network. It runs on the loop.
@@ -441,19 +470,5 @@ func (c *Conn) countSent(o *outBuf) {
 		if c.userBound {
 			c.binding.Sent(o.typ, o.messages, o.bytes)
 		}
-	}
-}
-
-// holds looks whether gnet holds bytes that the socket did not take. It runs on the loop.
-func (c *Conn) holds() {
-	if held := c.held(); held > 0 {
-		c.mu.Lock()
-		c.unsent = uint32(held)
-		c.heldBack(held)
-		c.marked = true
-		c.queued.Store(true)
-		c.mu.Unlock()
-		c.loop.attend(c)
-		c.engine.keepWithinBudget()
 	}
 }
