@@ -129,25 +129,24 @@ func (l *loop) attendAt(at time.Time) {
 func (l *loop) lookAfter() {
 	a := &l.attention
 	a.armed = time.Time{}
-	now := time.Now()
+	now, most := time.Now(), l.wrote+turnMost
 	looks := 0
 	for i := range a.lists {
-		for looks < looksATurn {
+		for {
 			c := a.lists[i].due(now)
 			if c == nil {
 				break
 			}
-			looks++
 			c.flags &^= isAttended
 			c.guardOnLoop(c.look)
 			if l.short.Load() {
 				l.relieve()
 			}
+			if looks++; looks == looksATurn || l.wrote >= most {
+				l.post(l.lookAfter)
+				return
+			}
 		}
-	}
-	if looks == looksATurn {
-		l.post(l.lookAfter)
-		return
 	}
 	for i := range a.lists {
 		if d := &a.lists[i]; d.head < len(d.conns) {

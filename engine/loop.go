@@ -15,12 +15,12 @@ import (
 )
 
 // A turn of a loop runs so many tasks at most, writes to so many connections that were sent something by themselves, and to as
-// many that a broadcast went to; each may write flushMost bytes, and all of them turnMost. What is left waits behind the input
-// that has come meanwhile, so that whoever asks something is answered between two turns, however much there is to do.
+// many that a broadcast went to; each of the three ends when it has written turnMost bytes. What is left waits behind the input
+// that has come meanwhile: a client that asks something is answered between two turns, however much there is to do.
 const (
 	tasksATurn   = 32
 	outputsATurn = 32
-	turnMost     = 2 * flushMost
+	turnMost     = flushMost
 )
 
 // loop is one event loop: a goroutine of gnet's, with what we want done on it.
@@ -169,12 +169,12 @@ func (l *loop) run() {
 		l.clock.Tick()
 		l.publish()
 	}
-	for n := 0; n < tasksATurn && !t.tasks.empty(); n++ {
+	most := l.wrote + turnMost
+	for n := 0; n < tasksATurn && l.wrote < most && !t.tasks.empty(); n++ {
 		l.protect(t.tasks.take())
 	}
-	most := l.wrote + turnMost
-	l.writeSome(&t.output, most)
-	l.writeSome(&t.bulk, most+turnMost)
+	l.writeSome(&t.output)
+	l.writeSome(&t.bulk)
 	if t.tasks.empty() && t.output.empty() && t.bulk.empty() {
 		return
 	}
@@ -186,8 +186,9 @@ func (l *loop) run() {
 	}
 }
 
-// writeSome writes to the first of a list's connections, until the loop has written most bytes in all.
-func (l *loop) writeSome(list *fifo[*Conn], most int) {
+// writeSome writes to the first of a list's connections.
+func (l *loop) writeSome(list *fifo[*Conn]) {
+	most := l.wrote + turnMost
 	for n := 0; n < outputsATurn && l.wrote < most && !list.empty(); n++ {
 		c := list.take()
 		c.guardOnLoop(c.output)

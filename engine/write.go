@@ -364,7 +364,7 @@ func (c *Conn) flushBatch() {
 		c.drop(batch.tally)
 		c.mu.Unlock()
 	case c.unsent == 0:
-		c.write(batch, true)
+		c.write(batch, true, c.loop.wrote+flushMost)
 	default:
 		c.queueBatch(batch)
 	}
@@ -423,7 +423,7 @@ func (c *Conn) flushPart(most int) (more bool) {
 		return false
 	}
 	c.engine.gaveBack(o)
-	if c.write(o, o.shared) {
+	if c.write(o, o.shared, most) {
 		return c.unsent == 0 // what was queued while there was a backlog was not marked
 	}
 	o.release()
@@ -433,8 +433,8 @@ func (c *Conn) flushPart(most int) (more bool) {
 // write offers o to the socket, and keeps what that does not take; it reports whether o's memory is still needed. A write that
 // fails closes the connection inside the call; what it would have sent counts as sent. Where o is not what goroutines queue
 // meanwhile, but replies or a broadcast, the scheduler need not hear of the write; they, however, want the processor between
-// the writes. There is no backlog.
-func (c *Conn) write(o *outBuf, alone bool) (kept bool) {
+// the writes. There is no backlog. most is how much the loop may have written.
+func (c *Conn) write(o *outBuf, alone bool, most int) (kept bool) {
 	c.countSent(o)
 	if len(o.b) == 0 {
 		return false
@@ -453,7 +453,7 @@ func (c *Conn) write(o *outBuf, alone bool) (kept bool) {
 	}
 	c.keep(o.b[n:], nil, o)
 	if n == pieceSize { // the socket may take more
-		c.push(c.loop.wrote + flushMost)
+		c.push(most)
 	}
 	return true
 }

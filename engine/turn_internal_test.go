@@ -1,0 +1,166 @@
+package engine
+
+import (
+	"net"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// countingWaker counts how often a loop was woken, by itself too.
+type countingWaker struct {
+	net.Conn
+	wakes atomic.Int32
+}
+
+func (w *countingWaker) Write(p []byte) (int, error) {
+	w.wakes.Add(1)
+	return len(p), nil
+}
+
+func newTurns(t *testing.T, conns int) (*Engine, *loop, *countingWaker, []*Conn) {
+	e := New(Config{})
+	w := &countingWaker{}
+	l := &loop{engine: e, waker: w}
+	t.Cleanup(func() { stopAttending(l) })
+	all := make([]*Conn, conns)
+	for i := range all {
+		all[i] = &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{&recordingConn{}}, loop: l}
+		all[i].state.Store(stateBound)
+	}
+	return e, l, w, all
+}
+
+func writtenTo(conns []*Conn) (n int) {
+	for _, c := range conns {
+		if len(c.tcp.gc.(*recordingConn).written) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// A turn of a loop writes to so many connections that a broadcast goes to and no more, and then has itself woken again, behind
+// the input that has come. Those that are sent something by themselves meanwhile come first.
+func TestATurnWritesToSoManyConnections(t *testing.T) {
+	e, l, w, conns := newTurns(t, 1000)
+	m := &protocol.Message{Type: 1, Body: []byte("all")}
+	if n, err := e.Broadcast(slices.Values(conns), m); n != len(conns) || err != nil {
+		t.Fatalf("Broadcast returned %d, %v", n, err)
+	}
+	last := conns[len(conns)-1]
+	if err := last.Send(2, []byte("by itself")); err != nil { // its turn would come last
+		t.Fatal(err)
+	}
+	other := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{&recordingConn{}}, loop: l}
+	other.state.Store(stateBound)
+	_ = other.Send(2, nil)
+	turns := 0
+	for before := 0; before < len(conns); turns++ {
+		if int(w.wakes.Load()) != turns+1 {
+			t.Fatalf("after %d turns the loop was woken %d times", turns, w.wakes.Load())
+		}
+		l.run()
+		if writtenTo([]*Conn{other}) == 0 {
+			t.Fatal("what was sent to one connection waits behind a broadcast")
+		}
+		now := writtenTo(conns)
+		if now-before > outputsATurn || now == before {
+			t.Fatalf("turn %d wrote to %d connections", turns+1, now-before)
+		}
+		before = now
+	}
+	if l.run(); int(w.wakes.Load()) != turns {
+		t.Errorf("the loop was woken %d times for %d turns, though nothing is left", w.wakes.Load(), turns)
+	}
+}
+
+// A turn runs so many tasks and no more; their order is that in which they were posted, also of those that a task posts.
+func TestATurnRunsSoManyTasksInTheirOrder(t *testing.T) {
+	_, l, w, _ := newTurns(t, 0)
+	const tasks = 1000
+	var ran []int
+	for i := range tasks {
+		l.post(func() {
+			ran = append(ran, i)
+			l.post(func() { ran = append(ran, tasks+i) })
+		})
+	}
+	for turns := 1; len(ran) < 2*tasks; turns++ {
+		before := len(ran)
+		l.run()
+		if n := len(ran) - before; n == 0 || n > tasksATurn || int(w.wakes.Load()) > turns+1 {
+			t.Fatalf("turn %d ran %d tasks, and the loop was woken %d times", turns, n, w.wakes.Load())
+		}
+	}
+	if !slices.IsSorted(ran) {
+		t.Error("the tasks did not run in their order")
+	}
+}
+
+// A turn writes so many bytes and no more, to one connection as to many; what is written when a connection is quiesced is all of
+// it all the same.
+func TestATurnWritesSoManyBytes(t *testing.T) {
+	_, l, _, conns := newTurns(t, 20)
+	wrote := func(c *Conn) int { return len(c.tcp.gc.(*recordingConn).written) }
+	const size = 1 << 20
+	for _, c := range conns {
+		for range 4 {
+			if err := c.Send(1, make([]byte, size)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	quiet := false
+	conns[19].Quiesce(func() { quiet = wrote(conns[19]) > 4*size })
+	sum := 0
+	for turns := 0; sum < len(conns)*4*size; turns++ {
+		before, rest := sum, wrote(conns[19])
+		l.run()
+		sum = 0
+		for _, c := range conns {
+			sum += wrote(c)
+		}
+		if n := sum - before - (wrote(conns[19]) - rest); n > 3*(turnMost+flushMost+pieceSize) {
+			t.Fatalf("turn %d wrote %d bytes", turns+1, n)
+		}
+		if turns == 0 && !quiet {
+			t.Fatal("a connection became quiet before what was sent to it was written")
+		}
+	}
+}
+
+// What the handlers of a read send to their own connection, by Reply or Send, is written when they have returned, not when the
+// loop has written to all that a broadcast went to.
+func TestTheAnswersOfAReadDoNotWaitForABroadcast(t *testing.T) {
+	e, l, _, conns := newTurns(t, 500)
+	e.HandleDefault(func(c *Conn, m *protocol.Message) {
+		_ = c.Send(3, nil)
+		_ = c.Reply(m, nil)
+	})
+	if _, err := e.Broadcast(slices.Values(conns), &protocol.Message{Type: 1}); err != nil {
+		t.Fatal(err)
+	}
+	l.run()
+	c := conns[len(conns)-1]
+	gc := c.tcp.gc.(*recordingConn)
+	if len(gc.written) > 0 {
+		t.Fatal("one turn has written to everybody")
+	}
+	gc.in, _ = protocol.Binary.Append(nil, &protocol.Message{Type: 2, ID: 1})
+	l.read(c)
+	var types []uint16
+	for b := gc.written; len(b) > 0; {
+		var m protocol.Message
+		n, _, err := protocol.Binary.Decode(b, &m, protocol.DecodeOptions{})
+		if n == 0 || err != nil {
+			t.Fatal(n, err)
+		}
+		types, b = append(types, m.Type), b[n:]
+	}
+	if !slices.Equal(types, []uint16{1, 3, 2}) {
+		t.Errorf("messages of types %d were written, want 1, 3, 2", types)
+	}
+}
