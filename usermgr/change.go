@@ -118,13 +118,13 @@ func (c *Change) end(u *user, why ending, only func(*session) bool) (found bool)
 		u.mu.Lock()
 		meant := record()
 		u.mu.Unlock()
-		for _, s := range meant {
-			u.finish(s)
-		}
-		if only == nil && (!why.code.MayReconnect() || why.code == protocol.ServerStopping) {
-			u.endGrace()
-		}
-		c.partDone(n)
+		u.finishAll(meant, func() {
+			if only == nil && (!why.code.MayReconnect() || why.code == protocol.ServerStopping) {
+				u.endGrace()
+			}
+			c.partDone(n)
+			u.passOn()
+		})
 	}})
 	return found
 }
@@ -137,8 +137,10 @@ func endOne(s *session, why ending) *Change {
 		return c
 	}
 	s.user.post(&task{run: func(u *user) {
-		u.finish(s)
-		c.partDone(1)
+		u.finish(s, func() {
+			c.partDone(1)
+			u.passOn()
+		})
 	}})
 	return c
 }

@@ -119,7 +119,7 @@ func (d *directory) drain(ctx context.Context) error {
 		for u := range d.all() {
 			idle = false
 			reached := make(chan struct{})
-			u.post(&task{run: func(*user) { close(reached) }})
+			u.post(soon(func(*user) { close(reached) }))
 			select {
 			case <-reached:
 			case <-ctx.Done():

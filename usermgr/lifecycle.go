@@ -3,8 +3,6 @@ package usermgr
 import (
 	"context"
 
-	"go.uber.org/zap"
-
 	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -14,12 +12,11 @@ type pendingLogon struct {
 	ctx     context.Context
 	logon   Logon
 	link    Link
-	done    chan struct{} // closed when session or err is set; nil while nobody waits for that
-	session *session
+	session *session // the outcome, or err
 	err     error
 }
 
-// logOn is a logon's turn.
+// logOn is a logon's turn, on the goroutine that called Register.
 func (u *user) logOn(p *pendingLogon) {
 	defer u.logonOver()
 	m := u.manager
@@ -112,7 +109,7 @@ func (u *user) living() []*session {
 	living := all[:0:0]
 	for _, s := range all {
 		if s.why() != nil {
-			u.finish(s)
+			await(func(over func()) { u.finish(s, over) })
 			continue
 		}
 		living = append(living, s)
@@ -146,79 +143,109 @@ func (u *user) replace(e entry, s *session) {
 			heir = s
 		}
 		by := s.links[0].Address()
-		if old == e.from.live {
-			u.tellPushedOut(old, successor, by)
-		} else if !u.pushOut(old, successor, heir, by) && last {
+		pushedOut := old == e.from.live
+		await(func(over func()) {
+			if pushedOut {
+				u.tellPushedOut(old, successor, by, over)
+			} else {
+				pushedOut = u.pushOut(old, successor, heir, by, over)
+			}
+		})
+		if !pushedOut && last {
 			u.comeIn(s)
 		}
 	}
 }
 
+// await starts what calls over when it is over, and waits for that. Only a goroutine that the turn was handed over to may wait.
+func await(start func(over func())) {
+	done := make(chan struct{})
+	start(func() { close(done) })
+	<-done
+}
+
 // pushOut ends a session for the sake of one at the address by. That may be its successor, and its heir, which continues it for
 // a client that comes back. It reports false for a session that ended by itself in this moment: that one is not pushed out, and
 // has neither.
-func (u *user) pushOut(old, successor, heir *session, by Address) bool {
+func (u *user) pushOut(old, successor, heir *session, by Address, over func()) bool {
 	why := ending{code: protocol.PushedOut, text: textPushedOut}
 	if heir != nil {
 		why.heir = serialOf(heir.id)
 	}
 	if !old.record(why) {
-		u.finish(old)
+		u.finish(old, over)
 		return false
 	}
-	u.tellPushedOut(old, successor, by)
+	u.tellPushedOut(old, successor, by, over)
 	return true
 }
 
 // tellPushedOut is the rest of pushOut.
-func (u *user) tellPushedOut(old, successor *session, by Address) {
+func (u *user) tellPushedOut(old, successor *session, by Address, over func()) {
 	u.endTelling(old, successor, "PushedOut", func(h *Handlers) {
 		if h.PushedOut != nil {
 			h.PushedOut(u.info(old), by)
 		}
-	})
+	}, over)
 }
 
 // finish is the end of a session whose cause is recorded. It does nothing for one that is no longer the user's.
-func (u *user) finish(s *session) {
+func (u *user) finish(s *session, over func()) {
 	if !s.bound {
+		over()
 		return
 	}
-	u.quiesce(s)
-	u.disconnect(s, nil)
+	u.quiesce(s, func() {
+		u.disconnect(s, nil)
+		over()
+	})
+}
+
+// finishAll is finish for several sessions, one after the other.
+func (u *user) finishAll(all []*session, over func()) {
+	if len(all) == 0 {
+		over()
+		return
+	}
+	u.finish(all[0], func() { u.finishAll(all[1:], over) })
 }
 
 // timeOut ends a session that is still silent when its turn comes.
-func (u *user) timeOut(s *session) {
+func (u *user) timeOut(s *session, over func()) {
 	if !s.bound || !s.watch.Silent() || !s.record(ending{code: protocol.HeartbeatTimeout}) {
+		over()
 		return
 	}
 	u.endTelling(s, nil, "TimedOut", func(h *Handlers) {
 		if h.TimedOut != nil {
 			h.TimedOut(u.info(s))
 		}
-	})
+	}, over)
 }
 
 // expire ends a session that still has sent nothing but heartbeats when its turn comes.
-func (u *user) expire(s *session) {
+func (u *user) expire(s *session, over func()) {
 	why := ending{code: protocol.SessionExpired, text: "nothing but heartbeats came for too long"}
 	if !s.bound || !s.rare.Load().idle.Silent() || !s.record(why) {
+		over()
 		return
 	}
 	u.endTelling(s, nil, "Expired", func(h *Handlers) {
 		if h.Expired != nil {
 			h.Expired(u.info(s))
 		}
-	})
+	}, over)
 }
 
 // endTelling ends a session for a cause that has an event of its own, which comes before Disconnected.
-func (u *user) endTelling(s, successor *session, event string, tell func(*Handlers)) {
-	u.quiesce(s)
-	u.manager.each(event, tell)
-	u.quiesce(s) // once more: what the handlers have sent is counted
-	u.disconnect(s, successor)
+func (u *user) endTelling(s, successor *session, event string, tell func(*Handlers), over func()) {
+	u.quiesce(s, func() {
+		u.manager.each(event, tell)
+		u.quiesce(s, func() { // once more: what the handlers have sent is counted
+			u.disconnect(s, successor)
+			over()
+		})
+	})
 }
 
 // disconnect unbinds s, with successor taking its place if there is one, then tells the subscribers and the link.
@@ -302,7 +329,7 @@ func (u *user) leave(why protocol.CloseCode) *UserData {
 	p := u.rememberPast()
 	var timer *clock.Timer
 	timer = m.clock.ran.AfterFunc(m.grace, func() {
-		u.post(&task{run: func(u *user) {
+		u.post(soon(func(u *user) {
 			u.mu.Lock()
 			p := u.past.Load()
 			over := p != nil && p.grace == timer
@@ -310,7 +337,7 @@ func (u *user) leave(why protocol.CloseCode) *UserData {
 			if over {
 				u.endGrace()
 			}
-		}})
+		}))
 	})
 	p.grace = timer // the change reads it behind this lock
 	return nil
@@ -351,31 +378,6 @@ func (u *user) stopGrace() {
 	if p := u.past.Load(); p != nil && p.grace != nil {
 		p.grace.Stop()
 		p.grace = nil
-	}
-}
-
-// quiesce waits until no message handler of the session runs and what was sent to it is counted. It gives up on a message
-// handler that is stuck, once.
-func (u *user) quiesce(s *session) {
-	if s.stuck {
-		return
-	}
-	done := make(chan struct{})
-	s.links[0].Quiesce(func() { close(done) })
-	select {
-	case <-done:
-		return
-	default:
-	}
-	tooLong := make(chan struct{})
-	defer u.manager.clock.ran.AfterFunc(u.manager.quiesceTimeout, func() { close(tooLong) }).Stop()
-	select {
-	case <-done:
-	case <-tooLong:
-		s.stuck = true
-		u.manager.givenUp.Add(1)
-		u.manager.log.Warn("a message handler did not return in time; its session ends without it",
-			zap.String("user", u.id), zap.String("remote", s.links[0].Address().Remote), zap.Duration("after", u.manager.quiesceTimeout))
 	}
 }
 

@@ -71,6 +71,7 @@ type Manager struct {
 	log            *zap.Logger
 
 	users        directory
+	runners      runners
 	sessions     sessionIndex
 	deviceCounts deviceCounts
 	ids          sessionIDs
@@ -118,6 +119,7 @@ func New(cfg Config) *Manager {
 		m.history.size = defaultHistory
 	}
 	m.users.init()
+	m.runners.init()
 	m.ids.init()
 	m.ended.init()
 	m.displays.init()
@@ -145,35 +147,19 @@ func (m *Manager) register(ctx context.Context, l Logon, link Link) (Session, er
 	if l.UserID == "" {
 		return nil, ErrNoUserID
 	}
-	now := pendingLogon{ctx: ctx, logon: l, link: link} // on the stack, unless it has to wait
-	var p *pendingLogon
+	p := &pendingLogon{ctx: ctx, logon: l, link: link}
 	var t *task
+	var turn <-chan struct{}
 	u, mine := m.users.takeOrPost(m, l.UserID, func() *task {
-		p = &pendingLogon{ctx: ctx, logon: l, link: link, done: make(chan struct{})}
-		logon := p
-		t = &task{run: func(u *user) {
-			defer close(logon.done)
-			u.logOn(logon)
-		}}
+		t, turn = handOver()
 		return t
 	})
-	if mine {
-		defer u.passOn()
-		u.logOn(&now)
-		return now.outcome()
+	if !mine && !u.awaitTurn(ctx, t, turn) {
+		u.logonOver()
+		return nil, contextError(ctx)
 	}
-	select {
-	case <-p.done:
-	case <-ctx.Done():
-		if u.withdraw(t) {
-			return nil, contextError(ctx)
-		}
-		<-p.done // its turn has come: what has begun is finished
-	}
-	return p.outcome()
-}
-
-func (p *pendingLogon) outcome() (Session, error) {
+	defer u.passOn()
+	u.logOn(p)
 	if p.err != nil {
 		return nil, p.err
 	}
@@ -199,6 +185,9 @@ func (m *Manager) Close(ctx context.Context) error {
 		return err
 	}
 	if err := m.users.drain(ctx); err != nil {
+		return err
+	}
+	if err := m.runners.stop(ctx); err != nil {
 		return err
 	}
 	if err := m.count.stop(ctx); err != nil {

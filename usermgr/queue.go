@@ -1,9 +1,24 @@
 package usermgr
 
-// task is something that is to happen to a user, in turn.
+// task is something that is to happen to a user, in turn. run does not block, but for event handlers; the task lasts until
+// passOn is called, which may be later and on another goroutine.
 type task struct {
 	run  func(*user)
 	next *task // in the queue
+}
+
+// soon returns a task that is over when f returns.
+func soon(f func(*user)) *task {
+	return &task{run: func(u *user) {
+		f(u)
+		u.passOn()
+	}}
+}
+
+// handOver returns a task that gives the turn to a goroutine that waits for it.
+func handOver() (t *task, turn <-chan struct{}) {
+	c := make(chan struct{})
+	return &task{run: func(*user) { close(c) }}, c
 }
 
 // queue holds the tasks that wait, in a ring: one word, nil for nearly every user, where a slice takes three.

@@ -13,29 +13,16 @@ var _ Renewer = (*session)(nil)
 // to a logon; with IgnoreNew the renewal is refused. No token leaves the session the one that it has.
 func (s *session) Renew(ctx context.Context, l Logon) error {
 	u := s.user
-	var err error
-	done := make(chan struct{})
-	t := &task{run: func(u *user) {
-		defer close(done)
-		err = u.renew(ctx, s, &l)
-	}}
+	t, turn := handOver()
 	u.post(t)
-	select {
-	case <-done:
-		return err
-	case <-ctx.Done():
-	}
-	u.mu.Lock()
-	inTime := u.waiting.remove(t)
-	u.mu.Unlock()
-	if inTime {
+	if !u.awaitTurn(ctx, t, turn) {
 		return contextError(ctx)
 	}
-	<-done // its turn has come: what has begun is finished
-	return err
+	defer u.passOn()
+	return u.renew(ctx, s, &l)
 }
 
-// renew is a renewal's turn.
+// renew is a renewal's turn, on the goroutine that called Renew.
 func (u *user) renew(ctx context.Context, s *session, l *Logon) error {
 	m := u.manager
 	if ctx.Err() != nil {
@@ -56,7 +43,7 @@ func (u *user) renew(ctx context.Context, s *session, l *Logon) error {
 		return err
 	}
 	for _, old := range twins {
-		u.pushOut(old, nil, s, s.links[0].Address())
+		await(func(over func()) { u.pushOut(old, nil, s, s.links[0].Address(), over) })
 	}
 	return nil
 }

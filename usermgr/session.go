@@ -236,7 +236,7 @@ func (s *session) end(why ending) bool {
 	if !s.record(why) {
 		return false
 	}
-	s.user.post(&task{run: func(u *user) { u.finish(s) }})
+	s.user.post(&task{run: func(u *user) { u.finish(s, u.passOn) }})
 	return true
 }
 
@@ -260,7 +260,7 @@ func (s *session) fellSilent() {
 	s.look(func(bool) {
 		s.user.post(&task{run: func(u *user) {
 			s.suspected.Store(false)
-			u.timeOut(s)
+			u.timeOut(s, u.passOn)
 		}})
 	})
 }
@@ -277,7 +277,7 @@ func (s *session) fellIdle() {
 			if busy {
 				r.idle.Beat()
 			}
-			u.expire(s)
+			u.expire(s, u.passOn)
 		}})
 	})
 }

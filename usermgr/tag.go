@@ -20,7 +20,7 @@ func (m *Manager) SetTag(userID, tag string) bool {
 	}
 	old := p.tag
 	p.tag = tag
-	u.enqueue(&task{run: func(u *user) {
+	u.enqueue(soon(func(u *user) {
 		u.mu.Lock()
 		over := u.past.Load() != p // the user has gone offline since, and the tag with it
 		u.mu.Unlock()
@@ -34,7 +34,7 @@ func (m *Manager) SetTag(userID, tag string) bool {
 				h.UserTagged(d, old)
 			}
 		})
-	}})
+	}))
 	return true
 }
 
@@ -62,7 +62,7 @@ func (m *Manager) SetSessionTag(sessionID, tag string) bool {
 	if p.tags[s] = tag; tag == "" {
 		delete(p.tags, s)
 	}
-	u.enqueue(&task{run: func(u *user) {
+	u.enqueue(soon(func(u *user) {
 		if !s.bound {
 			return
 		}
@@ -73,6 +73,6 @@ func (m *Manager) SetSessionTag(sessionID, tag string) bool {
 				h.Tagged(i, old)
 			}
 		})
-	}})
+	}))
 	return true
 }

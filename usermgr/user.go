@@ -1,6 +1,7 @@
 package usermgr
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -11,10 +12,10 @@ import (
 
 // user is a user's entry. It stands in the directory while the user is online or has tasks that wait.
 //
-// A user's tasks run one at a time, in order, on the goroutine of the user's turn, which lives while there are any. A
-// logon that finds nobody before it takes its turn on the goroutine that called Register, which waits for it anyway.
-// Handlers run on it with no lock held: one that blocks holds up its own user and nobody else, and what it asks for
-// queues behind it. That order is what rules 3 to 7 of the contract rest on; lifecycle.go has what happens.
+// A user's tasks run one at a time, in order: whichever runs has the turn. A logon's turn runs on the goroutine that called
+// Register, which waits for it anyway; all other turns run on the manager's runners. Handlers run in the turn with no lock
+// held: one that blocks holds up its own user and no other, and what it asks for queues behind it. That order is what rules 3
+// to 7 of the contract rest on; lifecycle.go has what happens.
 type user struct {
 	manager *Manager
 	id      string
@@ -24,7 +25,7 @@ type user struct {
 
 	mu      sync.Mutex
 	waiting queue
-	running bool                 // somebody has the turn
+	running bool                 // a task has the turn, or is about to get it
 	online  bool                 // from Online to Offline: while there is a session, and for the grace after the last
 	logons  uint32               // that wait, or have the turn
 	past    atomic.Pointer[past] // nil for a user without one; written under mu
@@ -162,45 +163,46 @@ func (u *user) post(t *task) {
 	u.enqueue(t)
 }
 
-// enqueue adds a task, and starts the turn's goroutine if nobody has the turn. u.mu is held on entry.
+// enqueue adds a task, and has it run when no other has the turn. u.mu is held on entry.
 func (u *user) enqueue(t *task) {
 	u.waiting.add(t)
 	if !u.running {
 		u.running = true
-		go u.takeTurns()
+		u.manager.runners.add(step{user: u})
 	}
 }
 
-// withdraw takes back a logon whose turn has not come, and reports whether it was in time.
-func (u *user) withdraw(t *task) bool {
+// awaitTurn waits for the turn of t, which handOver has made. It reports false when ctx ended first, and t will not run. When it
+// reports true the caller has the turn, and passes it on.
+func (u *user) awaitTurn(ctx context.Context, t *task, turn <-chan struct{}) bool {
+	select {
+	case <-turn:
+		return true
+	case <-ctx.Done():
+	}
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	if !u.waiting.remove(t) {
-		return false
+	withdrawn := u.waiting.remove(t)
+	u.mu.Unlock()
+	if !withdrawn {
+		<-turn
 	}
-	u.logons--
-	return true
+	return !withdrawn
 }
 
-// logonOver is called at the end of a logon's turn.
+// logonOver is called when a logon does not wait, and has no turn, any more.
 func (u *user) logonOver() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.logons--
 }
 
-// takeTurns is the goroutine of the turn.
-func (u *user) takeTurns() {
-	for {
-		t := u.next()
-		if t == nil {
-			if u.endTurn() {
-				return
-			}
-			continue
-		}
+// takeTurn starts the task whose turn it is.
+func (u *user) takeTurn() {
+	if t := u.next(); t != nil {
 		t.run(u)
+		return
 	}
+	u.passOn()
 }
 
 // next returns the task whose turn it is, nil when there is none.
@@ -226,9 +228,9 @@ func (u *user) endTurn() bool {
 	return true
 }
 
-// passOn ends the turn of a caller who has taken one: what has come meanwhile gets a goroutine.
+// passOn ends a task: the next one gets the turn, if there is one.
 func (u *user) passOn() {
 	if !u.endTurn() {
-		go u.takeTurns()
+		u.manager.runners.add(step{user: u})
 	}
 }

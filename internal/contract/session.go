@@ -52,12 +52,12 @@ func (b *befallen) ending() *event {
 // unless it had been given up on (rules 5 and 6).
 func (j *judge) quiesced(c *connection, b *befallen) {
 	end := b.ending()
-	if len(c.quiesces) == 0 || !c.quiesces[0].before(end.from) {
+	quiet := len(c.quiet) > 0 && c.quiet[0] < end.from
+	if len(c.quiesces) == 0 || !c.quiesces[0].before(end.from) && !quiet { // done may be called before Quiesce returns
 		j.complain(6, c.user, "%d was quiesced %d times before %v", c.number, len(c.quiesces), end)
 		return
 	}
 	asked := c.quiesces[0]
-	quiet := len(c.quiet) > 0 && c.quiet[0] < end.from
 	if waited := end.fromAt - asked.fromAt; !quiet && waited < j.m.quiesceTimeout {
 		j.complain(5, c.user, "%v came %v after Quiesce, which was not done", end, waited)
 	} else if j.m.FakeTime && waited > j.m.quiesceTimeout {

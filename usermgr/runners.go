@@ -1,0 +1,159 @@
+package usermgr
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+const (
+	// spareRunners is how many goroutines stay when no step waits: their stacks have grown already.
+	spareRunners = 16
+	// heldRunners is how many goroutines event handlers may hold before the start of further ones is slowed down.
+	heldRunners = 256
+	// runnerPause is the time between two starts then.
+	runnerPause = time.Millisecond
+)
+
+// runners run the steps of the users' turns. A turn has a goroutine only while a step of it runs: while it waits for a
+// session's message handlers to return it has none. So the end of a hundred thousand sessions at once takes a few goroutines.
+//
+// A step may block, since an event handler may. Another goroutine then takes the steps behind it, so that a handler holds up
+// its own user and no other. When handlers hold many goroutines already, one more starts each millisecond.
+type runners struct {
+	mu      sync.Mutex
+	work    sync.Cond // a parked goroutine waits for a step, or for the end
+	steps   []step    // those that wait, from first on
+	first   int
+	coming  int  // goroutines on their way to take a step
+	parked  int  // goroutines that wait for a step
+	running int  // goroutines that run a step
+	pausing bool // one more goroutine starts after runnerPause
+	stopped bool // goroutines end when no step waits
+	over    bool // ended is closed
+	ended   chan struct{}
+}
+
+// step is a part of a user's turn; nil takes the next task.
+type step struct {
+	user *user
+	run  func()
+}
+
+func (r *runners) init() {
+	r.work.L = &r.mu
+	r.ended = make(chan struct{})
+}
+
+// add queues a step. It never blocks, and may be called with the user's lock held.
+func (r *runners) add(s step) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.steps = append(r.steps, s)
+	r.engage()
+}
+
+// engage sees to it that a goroutine takes the step that waits. r.mu is held on entry.
+func (r *runners) engage() {
+	switch {
+	case r.coming > 0: // it engages the next one
+	case r.parked > 0:
+		r.parked--
+		r.coming++
+		r.work.Signal()
+	case r.running < heldRunners || r.stopped:
+		r.coming++
+		go r.take()
+	case !r.pausing:
+		r.pausing = true
+		time.AfterFunc(runnerPause, r.startOne)
+	}
+}
+
+// startOne starts a goroutine although many are held.
+func (r *runners) startOne() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pausing = false
+	if r.coming == 0 && r.waiting() > 0 {
+		r.coming++
+		go r.take()
+	}
+}
+
+func (r *runners) waiting() int { return len(r.steps) - r.first }
+
+// take runs steps, and is a goroutine of its own. r.coming counts it on entry.
+func (r *runners) take() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		for r.waiting() == 0 {
+			r.coming--
+			if r.stopped || r.parked == spareRunners {
+				r.tellEnd()
+				return
+			}
+			r.parked++
+			r.work.Wait() // who wakes it counts it as coming
+		}
+		s := r.next()
+		r.coming--
+		r.running++
+		if r.waiting() > 0 {
+			r.engage()
+		}
+		r.perform(s)
+		r.running--
+		r.coming++
+	}
+}
+
+// perform runs a step without the lock, which it holds on entry and on return.
+func (r *runners) perform(s step) {
+	r.mu.Unlock()
+	defer r.mu.Lock()
+	if s.run != nil {
+		s.run()
+		return
+	}
+	s.user.takeTurn()
+}
+
+// next takes out the first step. r.mu is held on entry, and a step waits.
+func (r *runners) next() step {
+	s := r.steps[r.first]
+	r.steps[r.first] = step{}
+	r.first++
+	if r.first == len(r.steps) {
+		if r.steps, r.first = r.steps[:0], 0; cap(r.steps) > 4096 {
+			r.steps = nil // what many took is not kept
+		}
+	}
+	return s
+}
+
+// tellEnd says that the goroutines have ended, once. r.mu is held on entry.
+func (r *runners) tellEnd() {
+	if r.stopped && !r.over && r.coming+r.running == 0 {
+		r.over = true
+		close(r.ended)
+	}
+}
+
+// stop ends the goroutines when no step waits any more, and waits for that. A step that comes later still runs.
+func (r *runners) stop(ctx context.Context) error {
+	r.mu.Lock()
+	r.stopped = true
+	r.coming += r.parked
+	r.parked = 0
+	r.work.Broadcast()
+	r.tellEnd()
+	r.mu.Unlock()
+	select {
+	case <-r.ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
