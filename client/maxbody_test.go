@@ -134,7 +134,11 @@ func TestAClientAcceptsWhatTheServerTells(t *testing.T) {
 	}{{"", 0, protocol.DefaultMaxBody}, {"5000000", 0, 5_000_000}, {"5000000", 100, 5_000_000}, {"100", 0, protocol.DefaultMaxBody},
 		{"none", 0, protocol.DefaultMaxBody}, {"", 5_000_000, 5_000_000}, {"", -1, 5_000_000}} {
 		c, p := n.dial(client.Config{MaxBody: tc.own, HandleDefault: h, CloseTimeout: -1}, map[string]string{protocol.FieldMaxBody: tc.told})
-		go p.write(protocol.Message{Type: 1, Body: make([]byte, tc.size)})
+		frame, err := protocol.Binary.Append(nil, &protocol.Message{Type: 1, Body: make([]byte, tc.size)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _ = p.nc.Write(frame) }() // the client takes it, or the receive below fails
 		if size := receive(t, "the message", got); size != tc.size {
 			t.Errorf("%+v: a message of %d bytes", tc, size)
 		}

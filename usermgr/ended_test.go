@@ -80,14 +80,19 @@ func TestSessionsThatEndedAreForgottenInTime(t *testing.T) {
 		}
 		time.Sleep(time.Hour - 250*time.Second)
 		synctest.Wait()
-		if n := e.len(); n < 240 || n > 320 { // the oldest go once a minute
+		e.mu.Lock()
+		n := e.len()
+		e.mu.Unlock()
+		if n < 240 || n > 320 { // the oldest go once a minute
 			t.Errorf("%d of 500 are remembered, want those of the last hour", n)
 		}
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
+		e.mu.Lock()
 		if e.len() != 0 || e.ring != nil || e.bySer != nil || e.texts != nil || e.timer != nil {
 			t.Errorf("%d are remembered, with a ring of %d and %d texts, after all were to be forgotten", e.len(), len(e.ring), len(e.texts))
 		}
+		e.mu.Unlock()
 		id := end(ending{code: protocol.KickedOut})
 		if _, ok := e.find("ann", id); !ok {
 			t.Error("what ended later is not remembered")
