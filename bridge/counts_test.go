@@ -212,3 +212,51 @@ func TestWhatPushedOutHandlersSendIsCounted(t *testing.T) {
 		}
 	}
 }
+
+// shortFrames is a wire format of frames that are short: a name and a colon, then one letter a message.
+type shortFrames struct{ protocol.Codec }
+
+func (shortFrames) Decode(src []byte, m *protocol.Message, o protocol.DecodeOptions) (n, need int, err error) {
+	if !o.First {
+		*m = protocol.Message{Type: say, Body: src[:1]}
+		return 1, 0, nil
+	}
+	name, _, whole := strings.Cut(string(src), ":")
+	if !whole {
+		return 0, len(src) + 1, nil
+	}
+	*m = protocol.Message{Type: say, UserID: name}
+	return len(name) + 1, 0, nil
+}
+
+// Rule 12: the first message, too, counts what came on the wire, whatever the codec and however it comes.
+func TestTheFirstMessageCountsWhatCame(t *testing.T) {
+	for name, pieces := range map[string][]string{"at once": {"al:x"}, "in pieces": {"a", "l", ":", "x"}, "then more": {"al:", "x"}} {
+		for _, workers := range []int{0, 1} {
+			t.Run(name, func(t *testing.T) {
+				s := newServer(t, options{engine: engine.Config{Codec: shortFrames{protocol.Binary}, Workers: workers}})
+				final := finals(s)
+				s.start()
+				c := s.dial()
+				for _, piece := range pieces {
+					if _, err := c.conn.Write([]byte(piece)); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(time.Millisecond) // likely another read
+				}
+				eventually(t, "both are counted", func() bool {
+					data, online := s.users.User("al")
+					return online && data.In.Messages == 2
+				})
+				c.conn.Close()
+				want := usermgr.Traffic{Messages: 2, Bytes: 4, LastType: say}
+				if i := receive(t, "the end of the session", final); i.In != want {
+					t.Errorf("in: %+v, want %+v", i.In, want)
+				}
+				if got := s.engine.Stats().In; got.Bytes > 4 {
+					t.Errorf("the engine counts %+v", got)
+				}
+			})
+		}
+	}
+}

@@ -192,7 +192,7 @@ func (c *Conn) enqueueFrame(f *frame, o SendOptions) (mark bool, err error) {
 	mark = err == nil && c.mark()
 	c.mu.Unlock()
 	if err == errOverLimit {
-		c.overflow(f.typ, len(f.b))
+		c.overflow()
 		err = ErrClosed
 	}
 	return mark, err

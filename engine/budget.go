@@ -123,7 +123,7 @@ func (c *Conn) noteInbound() {
 	}
 	var now uint32
 	if !c.gone {
-		now = uint32(c.buffered())
+		now = uint32(c.heldInbound())
 	}
 	if was := c.inbound.Load(); now != was {
 		c.inbound.Store(now)

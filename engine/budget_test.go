@@ -150,7 +150,7 @@ func TestTheMemoryBudgetCountsTinyMessages(t *testing.T) {
 // given up is freed before the event loop writes on.
 func TestABroadcastToManyWhoTakeNothingKeepsWithinTheBudget(t *testing.T) {
 	const crowd, size, budget = 24, 16 << 20, 32 << 20
-	e := newEngine(engine.Config{Loops: 1, OutboundLimit: 2 * size, MemoryBudget: budget, WriteTimeout: -1,
+	e := newEngine(engine.Config{Loops: 1, MaxBody: size, OutboundLimit: 2 * size, MemoryBudget: budget, WriteTimeout: -1,
 		CloseTimeout: 100 * time.Millisecond})
 	e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
 	g := newGate(t, e)

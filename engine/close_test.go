@@ -24,7 +24,7 @@ func TestAGracefulCloseDeliversWhatWasQueued(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			body := bytes.Repeat([]byte("0123456789abcdef"), size/16)
-			e := newEngine(engine.Config{OutboundLimit: 2 * size, CloseTimeout: time.Minute})
+			e := newEngine(engine.Config{MaxBody: size, OutboundLimit: 2 * size, CloseTimeout: time.Minute})
 			closed := make(chan error, 1)
 			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 				err := send(c, m, body)

@@ -62,7 +62,7 @@ type Conn struct {
 	// The loop's own.
 	strict          bool
 	flags           connFlags
-	unfinishedSince uint32 // by the loop's clock, in milliseconds; it wraps around
+	unfinishedSince uint32 // by the loop's clock, in milliseconds; it wraps around. Before Admit, the first frame's size
 }
 
 // connFlags are yes or no about a connection, for its loop alone.
@@ -92,6 +92,7 @@ type extra struct {
 	usage      *usage
 	backlog    *backlog
 	drops      *drops
+	gathering  *gathering
 	overBudget bool // closed for Config.MemoryBudget: what waited is given up
 }
 

@@ -176,10 +176,11 @@ type Config struct {
 	// MessageBurst is how many messages a client may send at once, after it was silent; without MaxMessageRate it must not
 	// be set. 0 or less means what MaxMessageRate allows in a second.
 	MessageBurst int
-	// MaxByteRate is how many bytes a second a client may send, in whole frames with their headers; as MaxMessageRate.
+	// MaxByteRate is how many bytes a second a client may send, frames with their headers, when they come, those of an
+	// unfinished frame too; as MaxMessageRate.
 	// 0 or less means no limit.
 	MaxByteRate int
-	// ByteBurst is how many bytes a client may send at once; a larger message closes the connection; without MaxByteRate it
+	// ByteBurst is how many bytes a client may send at once; a larger message that comes at once closes the connection; without MaxByteRate it
 	// must not be set. 0 or less means what MaxByteRate allows in a second, and 64 KiB at least.
 	ByteBurst int
 	// MaxRequests is how many requests of a client may wait for their answers: messages of the application's with an ID,

@@ -11,6 +11,7 @@ import (
 type usage struct {
 	// The loop's own.
 	messageRate, byteRate bucket
+	counted               int   // bytes that were counted when they came, and are not delivered yet
 	waitsSince            int64 // when the first message came, until what came behind it is counted; see clock.Nanoseconds
 
 	inFlight map[uint32]int // requests that are not answered, by ID; under Conn.mu
@@ -56,11 +57,21 @@ func (c *Conn) readLater() {
 	}
 }
 
-// checkRate counts what one read has brought, and closes a connection that sends more than it may. It runs on the loop.
-func (c *Conn) checkRate(messages, bytes int) {
+// checkRate counts what one read has brought, and closes a connection that sends more than it may: messages, and bytes when
+// they come, those of an unfinished frame too. Of the bytes so many were delivered. It runs on the loop.
+func (c *Conn) checkRate(messages, delivered int) {
 	c.mu.Lock()
 	u := c.used()
 	c.mu.Unlock()
+	bytes := delivered - u.counted
+	u.counted = 0
+	if !c.gone {
+		u.counted = c.buffered()
+	}
+	bytes = max(bytes+u.counted, 0)
+	if messages <= 0 && bytes == 0 {
+		return
+	}
 	cfg := &c.engine.cfg
 	now, unread := clock.Nanoseconds(), c.loop.clock.Pause()
 	if u.waitsSince != 0 && c.state.Load() >= stateBound {

@@ -45,13 +45,24 @@ func (l *loop) process(c *Conn, first *protocol.Message) {
 	var in tally
 	l.working = true
 	defer l.processed(c, &in)
-	if first == nil && c.need > 0 && c.buffered() < int(c.need) { // a look at an unfinished frame copies it
-		l.beat(c, false)
-		l.working = false
-		return
+	var g *gathering
+	again := c.need > 0
+	if again {
+		var ask bool
+		if g, ask = c.lookAgain(); !ask && first == nil {
+			l.beat(c, false)
+			if l.engine.limits&limitRate != 0 {
+				c.checkRate(0, 0)
+			}
+			l.working = false
+			return
+		}
 	}
 	l.current = c
-	used := l.deliverAll(c, first, &in)
+	used := l.deliverAll(c, first, g, &in)
+	if !c.gone {
+		c.looked(g, used, again)
+	}
 	l.delivered(c, used, &in)
 	l.working = false
 }
@@ -59,9 +70,6 @@ func (l *loop) process(c *Conn, first *protocol.Message) {
 // delivered counts the messages that were delivered, in used bytes, and sends the replies to them.
 func (l *loop) delivered(c *Conn, used int, in *tally) {
 	l.current = nil
-	if !c.gone && used > 0 {
-		c.discard(used)
-	}
 	if in.messages > 0 {
 		l.in.add(*in)
 		if c.userBound {
@@ -73,8 +81,8 @@ func (l *loop) delivered(c *Conn, used int, in *tally) {
 	if c.queued.Load() && c.unsent == 0 && c.state.Load() >= stateBound { // its own answers go out before the loop writes to others
 		c.flush()
 	}
-	if l.engine.limits&limitRate != 0 && used > 0 {
-		c.checkRate(in.messages+in.upkeep, used)
+	if l.engine.limits&limitRate != 0 {
+		c.checkRate(in.messages+in.upkeep-in.early, used)
 	}
 	if !c.gone && c.state.Load() >= stateClosing {
 		c.discard(-1)
@@ -124,21 +132,28 @@ func (l *loop) beat(c *Conn, progress bool) {
 	c.binding.Beat()
 }
 
-// deliverAll delivers the frames that are buffered and returns how many bytes they took.
-func (l *loop) deliverAll(c *Conn, first *protocol.Message, in *tally) (used int) {
+// deliverAll delivers the frames that have come, in g or, where that is nil, still below. It returns how many bytes they took.
+func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *tally) (used int) {
 	if first != nil {
 		if !c.delivers() {
 			return 0
 		}
-		in.add(first.Type, frameSize(first))
-		c.deliver(first, frameSize(first))
+		n := int(c.unfinishedSince) // which says so until now
+		in.add(first.Type, n)
+		in.early = 1
+		c.deliver(first, n)
 		if !c.delivers() || c.buffered() == 0 {
 			return 0
 		}
 	}
-	buf := c.peek()
 	cfg := &l.engine.cfg
 	opts := protocol.DecodeOptions{MaxBody: cfg.MaxBody}
+	var buf []byte
+	if g != nil {
+		buf, opts.Seen, g.need = g.b, g.seen, 0
+	} else {
+		buf = c.peek()
+	}
 	if c.state.Load() == stateAccepted {
 		opts.First, opts.MaxFrame = true, cfg.MaxFirstFrame
 	}
@@ -169,13 +184,22 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, in *tally) (used int
 			return used
 		}
 		if n <= 0 {
-			c.need = uint32(min(max(need, len(buf)-used+1), math.MaxInt32))
+			need = min(max(need, len(buf)-used+1), math.MaxInt32)
+			if g != nil {
+				g.need = need
+			} else {
+				c.need = uint32(need)
+			}
 			return used
 		}
 		used += n
+		opts.Seen = 0
 		if opts.First {
-			c.need = 0
-			if !c.firstMessage(m) { // the rest waits until the Admission has decided
+			if g == nil {
+				c.need = 0
+			}
+			if !c.firstMessage(m, n) { // the rest waits until the Admission has decided
+				in.upkeep++
 				return used
 			}
 			opts.First, opts.MaxFrame = false, 0
@@ -197,7 +221,9 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, in *tally) (used int
 			return used
 		}
 	}
-	c.need = 0
+	if g == nil {
+		c.need = 0
+	}
 	return used
 }
 
@@ -239,13 +265,8 @@ func (c *Conn) delivers() bool {
 	return c.state.Load() == stateBound && !c.quiet.Load()
 }
 
-// frameSize is what a message takes in Rollcall's own wire format, which the first message is counted by.
-func frameSize(m *protocol.Message) int {
-	return protocol.HeaderLen + len(m.UserID) + len(m.DestUserID) + len(m.Body)
-}
-
-// firstMessage is a connection's first. It reports whether the message is to be delivered now.
-func (c *Conn) firstMessage(m *protocol.Message) bool {
+// firstMessage is a connection's first, of n bytes. It reports whether the message is to be delivered now.
+func (c *Conn) firstMessage(m *protocol.Message, n int) bool {
 	e := c.engine
 	c.mu.Lock()
 	if c.state.Load() != stateAccepted {
@@ -260,6 +281,7 @@ func (c *Conn) firstMessage(m *protocol.Message) bool {
 	}
 	c.setState(stateVerifying)
 	c.readLater()
+	c.unfinishedSince = uint32(min(n, math.MaxInt32))
 	c.mu.Unlock()
 	if m.Type == protocol.Close {
 		c.Close(protocol.ClientClosed, "")

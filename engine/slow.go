@@ -76,7 +76,7 @@ func (c *Conn) SendWith(m *protocol.Message, o SendOptions) error {
 	mark := err == nil && c.mark()
 	c.mu.Unlock()
 	if err == errOverLimit {
-		c.overflow(m.Type, frameSize(m))
+		c.overflow()
 		return ErrClosed
 	}
 	if mark {

@@ -82,7 +82,7 @@ func (c *Conn) arrived() (over bool) {
 	return false
 }
 
-// peek returns the codec's bytes that have come and were not taken.
+// peek returns the codec's bytes that have come and were not taken, nor gathered.
 func (c *Conn) peek() []byte {
 	l := c.layers.Load()
 	switch {
@@ -96,6 +96,9 @@ func (c *Conn) peek() []byte {
 
 // discard takes n of them, or all where n is negative.
 func (c *Conn) discard(n int) {
+	if n < 0 {
+		c.endGathering()
+	}
 	l := c.layers.Load()
 	switch {
 	case l == nil:
@@ -107,16 +110,20 @@ func (c *Conn) discard(n int) {
 	}
 }
 
-// buffered returns how many there are, with what has come of a piece of the stream that is not whole.
-func (c *Conn) buffered() int {
+// buffered returns how many there are, those that were gathered too, and with what has come of a piece of the stream that is not
+// whole.
+func (c *Conn) buffered() (n int) {
+	if g := c.gathering(); g != nil {
+		n = len(g.b)
+	}
 	l := c.layers.Load()
 	switch {
 	case l == nil:
-		return c.tcp.buffered()
+		return n + c.tcp.buffered()
 	case l.stream != nil:
-		return l.stream.buffered()
+		return n + l.stream.buffered()
 	}
-	return l.sock.buffered()
+	return n + l.sock.buffered()
 }
 
 // ended is called on the loop when the socket has ended with err.

@@ -144,7 +144,7 @@ func (s *tap) lastRecord(t *testing.T) (typ byte) {
 func TestAGracefulTLSCloseEndsWithCloseNotify(t *testing.T) {
 	sec := newSecurity(t)
 	for _, size := range []int{0, 16 << 20} {
-		e := newEngine(engine.Config{TLS: sec.server, OutboundLimit: 64 << 20, CloseTimeout: time.Minute})
+		e := newEngine(engine.Config{TLS: sec.server, MaxBody: -1, OutboundLimit: 64 << 20, CloseTimeout: time.Minute})
 		e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 			_ = c.Send(1, make([]byte, size))
 			_ = c.Reply(m, nil)

@@ -29,6 +29,7 @@ type tally struct {
 	messages, bytes int
 	typ             uint16
 	upkeep          int // messages that do not count
+	early           int // those of all that were counted towards the rates before
 }
 
 func (t *tally) add(typ uint16, n int) {
@@ -229,7 +230,10 @@ func (c *Conn) sendReply(m *protocol.Message, flags protocol.Flags, body []byte)
 		if n > limit {
 			return ErrTooLarge
 		}
-		c.overflow(m.Type, n)
+		c.mu.Lock()
+		c.drop(tally{messages: 1, bytes: n, typ: m.Type})
+		c.mu.Unlock()
+		c.overflow()
 		return ErrClosed
 	}
 	l.batch.b = b
@@ -253,7 +257,7 @@ func (e *Engine) tooLarge(m *protocol.Message) bool {
 	return len(m.Body) > e.maxBody && m.Flags&protocol.FlagError == 0 && (m.Type < protocol.FirstSystemType || m.Type > protocol.Close)
 }
 
-// errOverLimit says that the queue is full.
+// errOverLimit says that the queue is full. What was to be queued counts as dropped already.
 var errOverLimit = &protocol.CloseError{Code: protocol.SlowConsumer}
 
 // enqueue encodes m and puts it behind what is queued. c.mu is held on entry.
@@ -281,6 +285,7 @@ func (c *Conn) put(q *outBuf, frame []byte, typ uint16, o SendOptions) error {
 		return ErrTooLarge
 	case o.Policy == SlowClose:
 		if over > 0 && !c.makeRoom(q, n) {
+			c.drop(tally{messages: 1, bytes: n, typ: typ})
 			return errOverLimit
 		}
 		before = q.dropped() // makeRoom has counted
@@ -345,13 +350,8 @@ func (c *Conn) mark() bool {
 	return true
 }
 
-// overflow closes a connection whose peer does not take what is sent.
-func (c *Conn) overflow(typ uint16, n int) {
-	c.mu.Lock()
-	c.drop(tally{messages: 1, bytes: n, typ: typ})
-	c.mu.Unlock()
-	c.Close(protocol.SlowConsumer, tooMuchWaits)
-}
+// overflow closes a connection whose peer does not take what is sent. What was too much counts as dropped already.
+func (c *Conn) overflow() { c.Close(protocol.SlowConsumer, tooMuchWaits) }
 
 // flushBatch writes the replies of the read at hand. It runs on the loop.
 func (c *Conn) flushBatch() {

@@ -13,6 +13,9 @@ type DecodeOptions struct {
 	First    bool // no message of this connection has been decoded yet
 	MaxBody  int  // the largest body, in bytes; 0 means no limit
 	MaxFrame int  // the largest frame with all that belongs to it, in bytes; 0 means no limit
+	// Seen is how many bytes at the start of src an earlier call found unfinished: a codec that searches for the end of a
+	// message need not search them again. 0 says nothing: they may have been looked at, or not.
+	Seen int
 }
 
 // Codec is a wire format: it finds one message in a byte slice, and appends one message to a byte slice. One value

@@ -34,10 +34,9 @@ type LineCodec struct{}
 // and \xHH stand for a byte; another backslash is itself.
 //
 // A line is judged when its end has come; a first line's user ID and any line's length are judged at once. A line may
-// have MaxFrame bytes as it is written, with its ending, and 1,100 more than MaxBody. An unfinished line is searched
-// for its end again when more of it has come, for a codec keeps no state; the limit bounds that. m.Body is a part of
-// src with its capacity cut off, or fresh memory if the text has escapes. Unless it returns a message, m stays as it
-// was.
+// have MaxFrame bytes as it is written, with its ending, and 1,100 more than MaxBody. Of an unfinished line, what
+// DecodeOptions.Seen says is not searched again. m.Body is a part of src with its capacity cut off, or fresh memory if the
+// text has escapes. Unless it returns a message, m stays as it was.
 //
 // Append writes what a server sends: the same form, behind "<sender>" if UserID is set, behind "=" if it is a reply,
 // "!" if it is an error reply; and "*" with words for a Logon's reply, a Close and a Heartbeat's reply. Control
@@ -52,8 +51,10 @@ var _ Codec = Line
 func (LineCodec) Decode(src []byte, m *Message, o DecodeOptions) (n, need int, err error) {
 	limit := lineLimit(o)
 	line := src[:min(len(src), limit)]
-	end := bytes.IndexByte(line, '\n')
+	seen := min(max(o.Seen, 0), len(line))
+	end := bytes.IndexByte(line[seen:], '\n')
 	if end >= 0 {
+		end += seen
 		line = line[:end]
 	}
 	line = bytes.TrimSuffix(line, []byte{'\r'}) // of an unfinished line perhaps the ending's first half

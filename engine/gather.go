@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"math"
+	"slices"
+)
+
+// gathering holds the bytes of a frame that was found unfinished twice. gnet can show what it has buffered only as a whole, and
+// copies it for that, and so does TLS; so a frame that comes in many small pieces is taken out of their buffers, a piece at a
+// time. Memory doubles as the bytes come, and is given back when the last frame in it is whole. Only the event loop uses it.
+type gathering struct {
+	b    []byte // what has come and was not delivered
+	need int    // how long b must be before the codec is asked again; 0 where it has not found b unfinished
+	seen int    // how much of b the codec has found unfinished
+}
+
+// gathers is Conn.need while there is a gathering.
+const gathers = math.MaxUint32
+
+// gathering returns the connection's, or nil.
+func (c *Conn) gathering() *gathering {
+	if c.need != gathers {
+		return nil
+	}
+	return c.extra.gathering // the loop has set both under c.mu, and no other goroutine changes either
+}
+
+func (c *Conn) endGathering() {
+	if c.need == gathers {
+		c.need, c.extra.gathering = 0, nil
+	}
+}
+
+// heldInbound is how much memory the bytes that have come take. It runs on the loop.
+func (c *Conn) heldInbound() int {
+	n := c.buffered()
+	if g := c.gathering(); g != nil {
+		n += cap(g.b) - len(g.b)
+	}
+	return n
+}
+
+// lookAgain is called where a frame was found unfinished before. It reports whether the codec is to be asked again, and where
+// the bytes are gathered, if they are.
+func (c *Conn) lookAgain() (g *gathering, ask bool) {
+	if c.need != gathers && c.stream() == nil { // gnet gathers without copying, as long as nothing looks
+		return nil, c.buffered() >= int(c.need)
+	}
+	g = c.gather()
+	return g, len(g.b) >= g.need
+}
+
+// gather takes what has come into memory of the connection's own.
+func (c *Conn) gather() *gathering {
+	g := c.gathering()
+	if g == nil {
+		g = &gathering{need: int(c.need)}
+		c.mu.Lock()
+		c.rare().gathering = g
+		c.mu.Unlock()
+		c.need = gathers
+	}
+	if c.buffered() > len(g.b) {
+		if b := c.peek(); len(b) > 0 { // with TLS there may be a part of a record alone
+			g.b = append(g.b, b...)
+			c.discard(len(b))
+		}
+	}
+	return g
+}
+
+// looked says that the codec has looked, at g or at what is still below, and used bytes were delivered; again, that the frame had
+// been found unfinished before.
+func (c *Conn) looked(g *gathering, used int, again bool) {
+	switch {
+	case g != nil:
+	case used > 0:
+		c.discard(used)
+		return
+	case again && c.need > 0 && c.state.Load() < stateClosing:
+		g = c.gather()
+	default:
+		return
+	}
+	g.b = g.b[used:]
+	if used > 0 && len(g.b) < cap(g.b)/4 { // or else a little would keep a lot
+		g.b = slices.Clone(g.b)
+	}
+	g.seen = 0
+	if g.need > 0 {
+		g.seen = len(g.b)
+	}
+	if len(g.b) == 0 {
+		c.endGathering()
+	}
+}

@@ -1,0 +1,130 @@
+package engine_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Messages that come a byte a packet arrive whole, and so does what comes behind them, whatever the codec and the transport.
+func TestMessagesThatComeAByteAtATimeArriveWhole(t *testing.T) {
+	sec := newSecurity(t)
+	for name, tc := range map[string]struct {
+		codec   protocol.Codec
+		secure  bool
+		workers int
+	}{
+		"lines":                    {protocol.Line, false, 0},
+		"lines, with Workers":      {protocol.Line, false, 1},
+		"lines, TLS":               {protocol.Line, true, 0},
+		"frames":                   {protocol.Binary, false, 0},
+		"frames, TLS":              {protocol.Binary, true, 0},
+		"frames, TLS with Workers": {protocol.Binary, true, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := engine.Config{Codec: tc.codec, Workers: tc.workers}
+			if tc.secure {
+				cfg.TLS = sec.server
+			}
+			e := newEngine(cfg)
+			got := make(chan string, 10)
+			e.Handle(1, func(_ *engine.Conn, m *protocol.Message) { got <- string(m.Body) })
+			r := serve(t, e)
+			var p *peer
+			if tc.secure {
+				p = dialTLS(t, r.addr, sec.client)
+			} else {
+				p = dial(t, r.addr)
+			}
+			texts := []string{"short", strings.Repeat("a long one ", 150), "x", strings.Repeat("another ", 100), "the last"}
+			var all []byte
+			if tc.codec == protocol.Line {
+				all = []byte("ann\n" + strings.Join(texts, "\n") + "\n")
+			} else {
+				for _, text := range texts {
+					all = append(all, frame(t, protocol.Message{Type: 1, Body: []byte(text)})...)
+				}
+			}
+			for i := range all {
+				p.sendRaw(all[i : i+1])
+				if i%100 == 0 {
+					time.Sleep(time.Millisecond) // so that not all are one read
+				}
+			}
+			p.sendRaw(all[bytes.IndexByte(all, '\n')+1:])
+			for i := range 2 * len(texts) {
+				if text := receive(t, "a message", got); text != texts[i%len(texts)] {
+					t.Fatalf("message %d is %.40q", i, text)
+				}
+			}
+		})
+	}
+}
+
+// Rule 15: bytes count towards MaxByteRate when they come, not when their message is whole.
+func TestTheBytesOfAnUnfinishedMessageCountTowardsTheRate(t *testing.T) {
+	sec := newSecurity(t)
+	begun := string(frame(t, protocol.Message{Type: 1, UserID: "ann"})) +
+		string(frame(t, protocol.Message{Type: 1, Body: make([]byte, 500_000)})[:protocol.HeaderLen])
+	for name, tc := range map[string]struct {
+		codec protocol.Codec
+		begin string
+		tls   *tls.Config
+	}{
+		"lines":       {protocol.Line, "ann\n", nil},
+		"frames":      {protocol.Binary, begun, nil},
+		"frames, TLS": {protocol.Binary, begun, sec.server},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEngine(engine.Config{Codec: tc.codec, TLS: tc.tls, MaxByteRate: 1, ByteBurst: 100_000})
+			e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
+			r := serve(t, e)
+			p := dial(t, r.addr)
+			if tc.tls != nil {
+				p = shakeHands(t, p.Conn, sec.client)
+			}
+			p.sendRaw([]byte(tc.begin))
+			for range 120 {
+				if _, err := p.Write(bytes.Repeat([]byte("x"), 1000)); err != nil {
+					break
+				}
+			}
+			eventually(t, "the end with RateLimited", func() bool { return e.Stats().Closed[protocol.RateLimited] == 1 })
+		})
+	}
+}
+
+// twice is a wire format that writes each body twice and nothing else.
+type twice struct{ protocol.Codec }
+
+func (twice) Append(dst []byte, m *protocol.Message) ([]byte, error) {
+	return append(append(dst, m.Body...), m.Body...), nil
+}
+
+// Rule 12: what is dropped counts what it takes on the wire, whatever the codec.
+func TestDropsCountWhatWouldHaveBeenSent(t *testing.T) {
+	for _, policy := range []engine.SlowPolicy{engine.SlowClose, engine.SlowDropNewest, engine.SlowDropOldest, engine.SlowLatest} {
+		t.Run(fmt.Sprint(policy), func(t *testing.T) {
+			e := newEngine(engine.Config{OutboundLimit: 1 << 20, CloseTimeout: 100 * time.Millisecond, SlowPolicy: policy, Codec: twice{protocol.Binary}})
+			e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
+			g := newGate(t, e)
+			_, b := g.enter(t, serve(t, e).addr)
+			const body = 50_000
+			for range 400 {
+				_ = b.conn.Send(7, make([]byte, body))
+			}
+			b.conn.Close(protocol.KickedOut, "")
+			eventually(t, "the end", func() bool { return e.Stats().Connections == 0 })
+			eventually(t, "all counted", func() bool {
+				s := e.Stats()
+				return s.Dropped.Messages > 0 && s.Dropped.Bytes == s.Dropped.Messages*2*body && s.Out.Bytes == s.Out.Messages*2*body
+			})
+		})
+	}
+}
