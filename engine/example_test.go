@@ -35,7 +35,7 @@ func Example() {
 		return
 	}
 	fmt.Fprintln(client, "ann")
-	fmt.Fprintln(client, "#1 7 hello")
+	fmt.Fprintln(client, "/1:7 hello")
 	answers := bufio.NewReader(client)
 	line, _ := answers.ReadString('\n')
 	fmt.Print(line)
@@ -46,7 +46,7 @@ func Example() {
 	_ = client.Close()
 	fmt.Println("Run returned", <-ended)
 	// Output:
-	// = #1 7 HELLO
+	// = /1:7 HELLO
 	// * close 1004 ServerStopping the server is stopping
 	// Run returned <nil>
 }
@@ -77,7 +77,7 @@ func ExampleTyped() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Fprint(client, "ann\n"+`#1 7 {"A":2,"B":3}`+"\n"+`#1 8 {"A":-2}`+"\n")
+	fmt.Fprint(client, "ann\n"+`/1:7 {"A":2,"B":3}`+"\n"+`/1:8 {"A":-2}`+"\n")
 	answers := bufio.NewReader(client)
 	for range 2 {
 		line, _ := answers.ReadString('\n')
@@ -87,6 +87,6 @@ func ExampleTyped() {
 	stop()
 	<-ended
 	// Output:
-	// = #1 7 {"Total":5}
-	// ! #1 8 5003 Refused no debts here
+	// = /1:7 {"Total":5}
+	// ! /1:8 5003 Refused no debts here
 }

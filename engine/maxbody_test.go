@@ -68,7 +68,7 @@ func inClientsWords(t *testing.T, codec protocol.Codec, typ uint16, id uint32) [
 	if codec == nil {
 		return frame(t, protocol.Message{Type: typ, ID: id})
 	}
-	return []byte("alice\n#1 7\n")
+	return []byte("alice\n/1:7\n")
 }
 
 // Rule 15: a client that asks never waits for ever for an answer that cannot be sent: one over MaxBody, or over what may wait at all.

@@ -120,10 +120,10 @@ func TestOpenSSLTalksToTheEngine(t *testing.T) {
 			s.want("Verification: OK")
 			s.say("ann")
 			for i := range 20 {
-				s.say(fmt.Sprintf("#7 line %d", i))
+				s.say(fmt.Sprintf("/7 line %d", i))
 				s.want(fmt.Sprintf("echo of line %d", i))
 			}
-			s.say("#7 go")
+			s.say("/7 go")
 			s.want("go then")
 			timeout := time.After(patience)
 			for over := false; !over; {
@@ -152,7 +152,7 @@ func TestKeyUpdatesByOpenSSL(t *testing.T) {
 	s := newSClient(t, r.addr, "-tls1_3", "-CAfile", sec.ca.File())
 	s.want("Verify return code: 0")
 	s.say("ann")
-	s.say("#7 before")
+	s.say("/7 before")
 	s.want("echo of before")
 	for i := range 20 {
 		order := "k" // new keys for its own side
@@ -161,7 +161,7 @@ func TestKeyUpdatesByOpenSSL(t *testing.T) {
 		}
 		s.say(order)
 		s.want("KEYUPDATE")
-		s.say(fmt.Sprintf("#7 after %d", i))
+		s.say(fmt.Sprintf("/7 after %d", i))
 		s.want(fmt.Sprintf("echo of after %d", i))
 	}
 }
@@ -259,11 +259,11 @@ func TestKeyUpdatesByOpenSSLWhileOutputIsHeldBack(t *testing.T) {
 	s.want("Verify return code: 0")
 	s.say("ann")
 	receive(t, "a message", handled)
-	s.say("#7 before")
+	s.say("/7 before")
 	receive(t, "a message", handled)
 	s.want("echo of before")
 	v.set(true)
-	s.say("#7 much")
+	s.say("/7 much")
 	receive(t, "a message", handled)
 	eventually(t, "output is held back", func() bool { return e.Stats().OutboundQueue > 1<<20 })
 	const updates = 10
@@ -275,7 +275,7 @@ func TestKeyUpdatesByOpenSSLWhileOutputIsHeldBack(t *testing.T) {
 		s.say(order)
 		s.want("KEYUPDATE")
 		text := fmt.Sprintf("after %d", i)
-		s.say("#7 " + text)
+		s.say("/7 " + text)
 		if got := receive(t, "a message under new keys", handled); got != text {
 			t.Fatalf("got %q, want %q", got, text)
 		}
@@ -292,7 +292,7 @@ func TestKeyUpdatesByOpenSSLWhileOutputIsHeldBack(t *testing.T) {
 	}
 	s.say("K")
 	s.want("KEYUPDATE")
-	s.say("#7 in the end")
+	s.say("/7 in the end")
 	s.want("echo of in the end")
 }
 
@@ -304,14 +304,14 @@ func TestOpenSSLResumesASession(t *testing.T) {
 		ticket := t.TempDir() + "/ticket"
 		first := newSClient(t, r.addr, flag, "-sess_out", ticket)
 		first.say("ann")
-		first.say("#7 one")
+		first.say("/7 one")
 		first.want("echo of one")
-		first.say("#7 go")
+		first.say("/7 go")
 		receive(t, "the end of openssl", first.ended)
 		again := newSClient(t, r.addr, flag, "-sess_in", ticket)
 		again.want("Reused, ")
 		again.say("ann")
-		again.say("#7 two")
+		again.say("/7 two")
 		again.want("echo of two")
 	}
 }

@@ -71,7 +71,7 @@ func BenchmarkBinaryDecodeNewUser(b *testing.B) {
 }
 
 func BenchmarkLineDecode(b *testing.B) {
-	line := []byte("@bob #1 7 hello, how are you today?\n")
+	line := []byte("@bob /1:7 hello, how are you today?\n")
 	var m Message
 	b.ReportAllocs()
 	for b.Loop() {
@@ -106,7 +106,7 @@ func TestBinaryAllocatesNothing(t *testing.T) {
 // No ID is read twice: one that the message holds already is the same string afterwards.
 func TestLineDecodeAllocatesNothing(t *testing.T) {
 	var c Codec = Line
-	line := []byte("@bob #1 7 hello\r\n")
+	line := []byte("@bob /1:7 hello\r\n")
 	var m Message
 	decode := func() {
 		if _, _, err := c.Decode(line, &m, DecodeOptions{MaxBody: DefaultMaxBody}); err != nil {

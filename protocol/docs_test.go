@@ -145,6 +145,9 @@ func documentedMessages(t *testing.T) []Message {
 	}
 	return []Message{
 		{Type: 1, Body: []byte("news")},
+		{Type: 2, Body: []byte("news")},
+		{Type: 1, Body: []byte("@ home")},
+		{Type: 1, UserID: "alice", Body: []byte("two\nlines")},
 		{Type: 1, UserID: "alice", Body: []byte("hello")},
 		{Type: 1, UserID: "alice", DestUserID: "bob", Body: []byte("hello")},
 		{Type: 1, Flags: FlagReply, ID: 7, Body: []byte("sent")},
@@ -153,6 +156,7 @@ func documentedMessages(t *testing.T) []Message {
 		{Type: 1, Flags: failed, ID: 7, Body: AppendClose(nil, &CloseError{Code: Refused, Text: "not so fast",
 			Info: map[string]string{FieldRetryMS: "250"}})},
 		{Type: Logon, Flags: FlagReply, ID: 1, Body: welcome},
+		{Type: Logon, Flags: FlagReply, ID: 2, Body: welcome},
 		{Type: Logon, Flags: failed, ID: 1, Body: reason(Unauthorized, "bad token")},
 		{Type: Close, Body: reason(PushedOut, "")},
 		{Type: Close, Body: AppendClose(nil, &CloseError{Code: ServerStopping, Text: "stopping",

@@ -45,7 +45,7 @@ func ExampleBinaryCodec() {
 // The line format: what a person types, and what the server answers.
 func ExampleLineCodec() {
 	var m protocol.Message
-	if _, _, err := protocol.Line.Decode([]byte("@bob #1 7 are you there?\r\n"), &m, protocol.DecodeOptions{}); err != nil {
+	if _, _, err := protocol.Line.Decode([]byte("@bob /1:7 are you there?\r\n"), &m, protocol.DecodeOptions{}); err != nil {
 		fmt.Println(err)
 		return
 	}
@@ -62,7 +62,7 @@ func ExampleLineCodec() {
 	fmt.Print(string(line))
 	// Output:
 	// to bob, type 1, ID 7: are you there?
-	// ! #1 7 5000 UserOffline bob is offline
+	// ! /1:7 5000 UserOffline bob is offline
 }
 
 // A close code is found in any chain of errors.

@@ -7,14 +7,18 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 )
 
-const (
-	// lineRoom is by how much a line may be longer than the largest body: room for a destination with every byte
-	// escaped, the type, the message ID and the line's ending.
-	lineRoom = 1100
+// lineRoom is by how much a line may be longer than the largest body: room for a destination with every byte escaped, the
+// type, the message ID and the line's ending.
+const lineRoom = 1100
 
-	lineForm = `write "[@dest] #type [id] text", as in "@bob #1 hello"`
+// The message IDs of a Logon that a first line makes: its answer shows the session's ID only where the line has asked for it.
+const (
+	lineLogon       = 1
+	lineLogonShowID = 2
 )
 
 // LineCodec is a text format for people with telnet or nc; see [Line].
@@ -23,26 +27,34 @@ type LineCodec struct{}
 // Line is a text format for people with telnet or nc, one line a message, as docs/protocol.md has it. It is safe for
 // any number of goroutines.
 //
-// Decode reads what a client writes. The first line is the user ID and then, if there are any, tab-separated
-// key=value pairs: a Logon with message ID 1. The later ones are
+// Decode reads what a client writes. The first line is the user ID, one word, and then, if there are any, tab-separated
+// key=value pairs: a Logon with message ID 1. What cannot be meant as a name, such as a web browser's request, is an
+// InvalidMessage. The later lines are
 //
-//	[@dest] #type [id] text     a message; a number right after the type is its message ID
-//	[@dest] text                a message of type 1
-//	                            an empty line is a Heartbeat
+//	[@dest] text                   a message of type 1, the text as it was typed
+//	[@dest] /type[:id] [text]      a message of any type; a program's form
+//	                               an empty line is a Heartbeat
 //
-// and the text of a type 0xFF02 is the text of a Close with ClientClosed. Anywhere in a line \\ \n \r \t \s (a space)
-// and \xHH stand for a byte; another backslash is itself.
+// A line that has the form of neither is a text, from its first character on: nothing that a person types is refused, or
+// taken away. In a user ID, a field and the text behind a /type the escapes \\ \n \r \t \s (a space) and \xHH stand for a
+// byte; another backslash is itself. The text of a type 0xFF02 is the text of a Close with ClientClosed.
 //
 // A line is judged when its end has come; a first line's user ID and any line's length are judged at once. A line may
 // have MaxFrame bytes as it is written, with its ending, and 1,100 more than MaxBody. Of an unfinished line, what
 // DecodeOptions.Seen says is not searched again. m.Body is a part of src with its capacity cut off, or fresh memory if the
 // text has escapes. Unless it returns a message, m stays as it was.
 //
-// Append writes what a server sends: the same form, behind "<sender>" if UserID is set, behind "=" if it is a reply,
-// "!" if it is an error reply; and "*" with words for a Logon's reply, a Close and a Heartbeat's reply. Control
-// characters, line separators and bytes that are not UTF-8 are escaped, so that a message is one line whatever is in
-// it. A Logon is written as a first line. Append refuses what [Binary]'s refuses, and a Close, an error reply, a Logon
-// or its reply whose body is not one.
+// Append writes what a server sends: the same forms, behind "<sender>" if UserID is set, behind "=" if it is a reply,
+// "!" if it is an error reply; and "*" with words for a Logon's reply, a Close and a Heartbeat's reply. A text goes out as it
+// is unless it could be taken for something else, or has control characters, line separators or bytes that are not UTF-8:
+// then it has its /type before it, and is escaped, so that a message is one line whatever is in it. The ID of a session is a
+// secret, and shown only to a client whose first line has a field session (a program that means to come back; the field is
+// empty for its first time). A Logon is written as a first line. Append refuses what [Binary]'s refuses, and a Close, an
+// error reply, a Logon or its reply whose body is not one.
+//
+// People do not send heartbeats. A server ends a session that was silent for its heartbeat timeout, 30 s by default, and a
+// person who only reads is silent. Where people are meant to stay, give the user manager a longer timeout (heartbeat.New), and
+// tell them that an empty line, the Enter key, shows that they are there.
 var Line LineCodec
 
 var _ Codec = Line
@@ -60,9 +72,8 @@ func (LineCodec) Decode(src []byte, m *Message, o DecodeOptions) (n, need int, e
 	line = bytes.TrimSuffix(line, []byte{'\r'}) // of an unfinished line perhaps the ending's first half
 	if o.First {
 		// Judged before the end has come, so that what is not a line at all is refused by its first bytes.
-		user, _, tab := bytes.Cut(line, []byte{'\t'})
-		if !validIDStart(user, tab || end >= 0) {
-			return 0, 0, idError("the user ID in the first line,", user)
+		if err := nameError(line, end >= 0); err != nil {
+			return 0, 0, err
 		}
 	}
 	if end < 0 {
@@ -76,7 +87,7 @@ func (LineCodec) Decode(src []byte, m *Message, o DecodeOptions) (n, need int, e
 	if o.First {
 		d, err = parseLogonLine(line)
 	} else {
-		d, err = parseLine(line, m.DestUserID)
+		d = parseLine(line, m.DestUserID)
 	}
 	if err != nil {
 		return 0, 0, err
@@ -100,6 +111,33 @@ func lineLimit(o DecodeOptions) int {
 	return limit
 }
 
+// maxLineName is how long a user ID may be as it is written in a line, with every byte escaped.
+const maxLineName = 4 * MaxUserID
+
+// notNames are the characters that no name in a first line begins with: they begin what a server writes, or what a client
+// writes later.
+const notNames = "@/<=!*#"
+
+// nameError returns why a first line, as far as it has come, is refused for what stands where the name should.
+func nameError(line []byte, whole bool) error {
+	user, _, tab := bytes.Cut(line[:min(len(line), maxLineName+1)], []byte{'\t'})
+	switch {
+	case whole && fromBrowser(line):
+		return invalid("this is no web server")
+	case len(user) > maxLineName, !validIDStart(user, tab || whole):
+		return idError("the user ID in the first line,", user)
+	case len(user) > 0 && strings.IndexByte(notNames, user[0]) >= 0, bytes.IndexByte(user, ' ') >= 0:
+		return invalid("the first line is your name, one word, such as alice; %.20q is none", user)
+	}
+	return nil
+}
+
+// fromBrowser reports whether a line ends as the first one of an HTTP request does. Any web page can send one to any port.
+func fromBrowser(line []byte) bool {
+	n := len(line)
+	return n > 0 && line[n-1] >= '0' && line[n-1] <= '9' && bytes.HasSuffix(line[:n-1], []byte(" HTTP/1."))
+}
+
 // parseLogonLine reads a first line: "user", or "user<TAB>key=value<TAB>key=value".
 func parseLogonLine(line []byte) (Message, error) {
 	words := bytes.Split(line, []byte{'\t'})
@@ -107,7 +145,7 @@ func parseLogonLine(line []byte) (Message, error) {
 	if err != nil {
 		return Message{}, err
 	}
-	d := Message{Type: Logon, ID: 1, UserID: user}
+	d := Message{Type: Logon, ID: lineLogon, UserID: user}
 	if len(words) == 1 {
 		return d, nil
 	}
@@ -120,55 +158,68 @@ func parseLogonLine(line []byte) (Message, error) {
 		}
 		fields[key] = string(unescape(v))
 	}
+	if session, asks := fields[FieldSession]; asks {
+		d.ID = lineLogonShowID
+		if session == "" {
+			delete(fields, FieldSession)
+		}
+	}
+	if len(fields) == 0 {
+		return d, nil
+	}
 	if d.Body, err = AppendStringMap(nil, fields); err != nil {
 		return Message{}, invalid("after the user ID: %v", err)
 	}
 	return d, nil
 }
 
-// parseLine reads a line that is not the first; dest is a string that need not be allocated again.
-func parseLine(line []byte, dest string) (Message, error) {
+// parseLine reads a line that is not the first; dest is a string that need not be allocated again. Any line is a message: what
+// does not have another form is a text.
+func parseLine(line []byte, dest string) Message {
 	if len(line) == 0 {
-		return Message{Type: Heartbeat}, nil
+		return Message{Type: Heartbeat}
 	}
 	d := Message{Type: 1}
 	if line[0] == '@' {
-		var word []byte
-		var err error
-		word, line, _ = bytes.Cut(line[1:], []byte{' '})
-		if len(word) == 0 {
-			return d, invalid("no user ID after the @; %s", lineForm)
-		}
-		if d.DestUserID, err = parseLineID(word, dest); err != nil {
-			return d, err
+		word, rest, _ := bytes.Cut(line[1:], []byte{' '})
+		if id, err := parseLineID(word, dest); err == nil && id != "" {
+			d.DestUserID, line = id, rest
 		}
 	}
-	if len(line) > 0 && line[0] == '#' {
-		var word []byte
-		word, line, _ = bytes.Cut(line[1:], []byte{' '})
-		digits, base := word, 10
-		if len(word) > 2 && word[0] == '0' && word[1]|0x20 == 'x' {
-			digits, base = word[2:], 16
-		}
-		typ, err := strconv.ParseUint(string(digits), base, 16)
-		if err != nil || typ == 0 {
-			return d, invalid("the type %.16q is not a number from 1 to 65535; %s", word, lineForm)
-		}
-		d.Type = uint16(typ)
-		if word, text, _ := bytes.Cut(line, []byte{' '}); isNumber(word) {
-			id, err := strconv.ParseUint(string(word), 10, 32)
-			if err != nil {
-				return d, invalid("the message ID %.16q is over 4294967295; before a text that begins with a number "+
-					"write the ID 0", word)
-			}
-			d.ID, line = uint32(id), text
-		}
+	word, rest, _ := bytes.Cut(line, []byte{' '})
+	if typ, id, ok := parseLineType(word); ok {
+		d.Type, d.ID, d.Body = typ, id, unescape(rest)
+	} else {
+		d.Body = line[:len(line):len(line)]
 	}
-	d.Body = unescape(line)
 	if d.Type == Close {
 		d.Body = AppendClose(nil, &CloseError{Code: ClientClosed, Text: string(d.Body)})
 	}
-	return d, nil
+	return d
+}
+
+// parseLineType reads "/type" or "/type:id", the type in decimal, or in hex after 0x.
+func parseLineType(word []byte) (typ uint16, id uint32, ok bool) {
+	if len(word) < 2 || word[0] != '/' {
+		return 0, 0, false
+	}
+	digits, number, asks := bytes.Cut(word[1:], []byte{':'})
+	base := 10
+	if len(digits) > 2 && digits[0] == '0' && digits[1]|0x20 == 'x' {
+		digits, base = digits[2:], 16
+	}
+	t, err := strconv.ParseUint(string(digits), base, 16)
+	if err != nil || t == 0 {
+		return 0, 0, false
+	}
+	if asks {
+		n, err := strconv.ParseUint(string(number), 10, 32)
+		if err != nil {
+			return 0, 0, false
+		}
+		id = uint32(n)
+	}
+	return uint16(t), id, true
 }
 
 // parseLineID returns the user ID that a line has, or known if it is the same.
@@ -181,15 +232,6 @@ func parseLineID(word []byte, known string) (string, error) {
 		return "", idError("the user ID", id)
 	}
 	return string(id), nil
-}
-
-func isNumber(word []byte) bool {
-	for _, c := range word {
-		if c < '0' || c > '9' {
-			return false
-		}
-	}
-	return len(word) > 0
 }
 
 // Append implements [Codec].
@@ -213,10 +255,13 @@ func appendLine(dst []byte, m *Message) ([]byte, error) {
 		return appendLineClose(append(dst, "* refused "...), m.Body)
 	case m.Type == Logon && reply:
 		fields, err := ParseLogonReply(m.Body)
+		if m.ID != lineLogonShowID {
+			delete(fields, FieldSession)
+		}
 		return appendLineFields(append(dst, "* welcome"...), fields), err
 	case m.Type == Logon:
 		fields, err := ParseStringMap(m.Body)
-		return appendLineFields(appendEscaped(dst, m.UserID, ""), fields), err
+		return appendLineFields(appendEscaped(dst, m.UserID, notNames+" "), fields), err
 	case m.Type == Heartbeat && reply && !failed:
 		return strconv.AppendUint(append(dst, "* heartbeat "...), uint64(m.ID), 10), nil
 	case m.Type == Heartbeat && !reply && m.ID == 0 && m.UserID == "" && m.DestUserID == "" && len(m.Body) == 0:
@@ -234,15 +279,17 @@ func appendLine(dst []byte, m *Message) ([]byte, error) {
 	if m.DestUserID != "" {
 		dst = append(appendEscaped(append(dst, '@'), m.DestUserID, " "), ' ')
 	}
-	dst = append(dst, '#')
+	if m.Type == 1 && m.ID == 0 && !failed && isPlainText(m.Body) {
+		return append(dst, m.Body...), nil
+	}
+	dst = append(dst, '/')
 	if m.Type >= FirstSystemType {
 		dst = fmt.Appendf(dst, "0x%04X", m.Type)
 	} else {
 		dst = strconv.AppendUint(dst, uint64(m.Type), 10)
 	}
-	// An ID of 0 is written where the text's first word would be taken for one.
-	if word, _, _ := bytes.Cut(m.Body, []byte{' '}); m.ID != 0 || failed || isNumber(word) {
-		dst = strconv.AppendUint(append(dst, ' '), uint64(m.ID), 10)
+	if m.ID != 0 {
+		dst = strconv.AppendUint(append(dst, ':'), uint64(m.ID), 10)
 	}
 	if failed {
 		return appendLineClose(append(dst, ' '), m.Body)
@@ -252,6 +299,24 @@ func appendLine(dst []byte, m *Message) ([]byte, error) {
 	}
 	return dst, nil
 }
+
+// isPlainText reports whether a text can stand in a line as it is: whole, and taken for nothing else.
+func isPlainText(text []byte) bool {
+	if len(text) == 0 || strings.IndexByte(notPlain, text[0]) >= 0 {
+		return false
+	}
+	for len(text) > 0 {
+		r, n := utf8.DecodeRune(text)
+		if isForbidden(r, n) {
+			return false
+		}
+		text = text[n:]
+	}
+	return true
+}
+
+// notPlain are the characters that begin something else than a text.
+const notPlain = "@/<=!*"
 
 // appendLineClose appends a code and a text as "code name text<TAB>key=value"; a code without a name has "-".
 func appendLineClose(dst, body []byte) ([]byte, error) {

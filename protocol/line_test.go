@@ -15,42 +15,70 @@ var lineCases = []struct {
 	want Message
 }{
 	{"", Message{Type: Heartbeat}},
-	{"#1 hello", Message{Type: 1, Body: text("hello")}},
-	{"#1", Message{Type: 1}},
-	{"#1 ", Message{Type: 1}},
-	{"#1  hello ", Message{Type: 1, Body: text(" hello ")}},
-	{"#65279 x", Message{Type: 0xFEFF, Body: text("x")}},
-	{"#0x1F hello", Message{Type: 0x1F, Body: text("hello")}},
-	{"#0XfeFF hello", Message{Type: 0xFEFF, Body: text("hello")}},
-	{"#010 decimal", Message{Type: 10, Body: text("decimal")}},
-	{"#1 7 hello", Message{Type: 1, ID: 7, Body: text("hello")}},
-	{"#1 7", Message{Type: 1, ID: 7}},
-	{"#1 4294967295 x", Message{Type: 1, ID: 1<<32 - 1, Body: text("x")}},
-	{"#1 0 42 apples", Message{Type: 1, Body: text("42 apples")}},
-	{"#1 7 8 9", Message{Type: 1, ID: 7, Body: text("8 9")}},
-	{"#1 7a", Message{Type: 1, Body: text("7a")}},
-	{"#1 -7", Message{Type: 1, Body: text("-7")}},
-	{"#1 7\thello", Message{Type: 1, Body: text("7\thello")}},
-	{"@bob #1 hello", Message{Type: 1, DestUserID: "bob", Body: text("hello")}},
-	{"@bob #0x10 7 hello", Message{Type: 16, ID: 7, DestUserID: "bob", Body: text("hello")}},
-	{"@_0 #2 7 ping", Message{Type: 2, ID: 7, DestUserID: "_0", Body: text("ping")}},
-	{`@bob\sthe\sbuilder #1 x`, Message{Type: 1, DestUserID: "bob the builder", Body: text("x")}},
-	{"@Zoë #1 Grüße", Message{Type: 1, DestUserID: "Zoë", Body: text("Grüße")}},
 	{"hello there", Message{Type: 1, Body: text("hello there")}},
 	{"7 apples", Message{Type: 1, Body: text("7 apples")}},
+	{" ", Message{Type: 1, Body: text(" ")}},
+	{" /1 x", Message{Type: 1, Body: text(" /1 x")}},
+	{"Latin-1 \xe9", Message{Type: 1, Body: text("Latin-1 \xe9")}},
+	{"/1 hello", Message{Type: 1, Body: text("hello")}},
+	{"/1", Message{Type: 1}},
+	{"/1 ", Message{Type: 1}},
+	{"/1  hello ", Message{Type: 1, Body: text(" hello ")}},
+	{"/65279 x", Message{Type: 0xFEFF, Body: text("x")}},
+	{"/0x1F hello", Message{Type: 0x1F, Body: text("hello")}},
+	{"/0XfeFF hello", Message{Type: 0xFEFF, Body: text("hello")}},
+	{"/010 decimal", Message{Type: 10, Body: text("decimal")}},
+	{"/1:7 hello", Message{Type: 1, ID: 7, Body: text("hello")}},
+	{"/1:7", Message{Type: 1, ID: 7}},
+	{"/1:4294967295 x", Message{Type: 1, ID: 1<<32 - 1, Body: text("x")}},
+	{"/1 1234 apples", Message{Type: 1, Body: text("1234 apples")}},
+	{"/1 /2 x", Message{Type: 1, Body: text("/2 x")}},
+	{"/0xFF00:5", Message{Type: Heartbeat, ID: 5}},
+	{"/0xFF02", Message{Type: Close, Body: text("\x03\xe8\x00\x00")}},
+	{"/0xFF02 bye", Message{Type: Close, Body: text("\x03\xe8\x00\x03bye")}},
 	{"@bob hello", Message{Type: 1, DestUserID: "bob", Body: text("hello")}},
 	{"@bob", Message{Type: 1, DestUserID: "bob"}},
 	{"@bob @carol", Message{Type: 1, DestUserID: "bob", Body: text("@carol")}},
-	{" #1 x", Message{Type: 1, Body: text(" #1 x")}},
-	{" ", Message{Type: 1, Body: text(" ")}},
-	{`a\\b\nc\rd\te\sf\x00\xFF`, Message{Type: 1, Body: text("a\\b\nc\rd\te f\x00\xff")}},
-	{`C:\dir \xg0 \x1`, Message{Type: 1, Body: text(`C:\dir \xg0 \x1`)}},
-	{`end\`, Message{Type: 1, Body: text(`end\`)}},
-	{`\x23 no type`, Message{Type: 1, Body: text("# no type")}},
-	{"Latin-1 \xe9", Message{Type: 1, Body: text("Latin-1 \xe9")}},
-	{"#0xFF00 5", Message{Type: Heartbeat, ID: 5}},
-	{"#0xFF02", Message{Type: Close, Body: text("\x03\xe8\x00\x00")}},
-	{"#0xFF02 bye", Message{Type: Close, Body: text("\x03\xe8\x00\x03bye")}},
+	{"@bob /1 hello", Message{Type: 1, DestUserID: "bob", Body: text("hello")}},
+	{"@bob /0x10:7 hello", Message{Type: 16, ID: 7, DestUserID: "bob", Body: text("hello")}},
+	{"@_0 /2:7 ping", Message{Type: 2, ID: 7, DestUserID: "_0", Body: text("ping")}},
+	{`@bob\sthe\sbuilder x`, Message{Type: 1, DestUserID: "bob the builder", Body: text("x")}},
+	{"@Zoë Grüße", Message{Type: 1, DestUserID: "Zoë", Body: text("Grüße")}},
+	// Behind a type there are escapes; without one a text is what was typed.
+	{`/1 a\\b\nc\rd\te\sf\x00\xFF`, Message{Type: 1, Body: text("a\\b\nc\rd\te f\x00\xff")}},
+	{`/1 C:\dir \xg0 \x1`, Message{Type: 1, Body: text(`C:\dir \xg0 \x1`)}},
+	{`/1 end\`, Message{Type: 1, Body: text(`end\`)}},
+	{`C:\new\table \\ \x41`, Message{Type: 1, Body: text(`C:\new\table \\ \x41`)}},
+	{`@bob C:\new`, Message{Type: 1, DestUserID: "bob", Body: text(`C:\new`)}},
+	// What looks like something else and is not is a text, whole.
+	{"#hello", Message{Type: 1, Body: text("#hello")}},
+	{"# hello", Message{Type: 1, Body: text("# hello")}},
+	{"#1 1234 apples", Message{Type: 1, Body: text("#1 1234 apples")}},
+	{"<b> = ! *", Message{Type: 1, Body: text("<b> = ! *")}},
+	{"= 4", Message{Type: 1, Body: text("= 4")}},
+	{"! now", Message{Type: 1, Body: text("! now")}},
+	{"* a star", Message{Type: 1, Body: text("* a star")}},
+	{"/", Message{Type: 1, Body: text("/")}},
+	{"/ 1", Message{Type: 1, Body: text("/ 1")}},
+	{"/quit", Message{Type: 1, Body: text("/quit")}},
+	{"/etc/passwd", Message{Type: 1, Body: text("/etc/passwd")}},
+	{"/1st of May", Message{Type: 1, Body: text("/1st of May")}},
+	{"/0 x", Message{Type: 1, Body: text("/0 x")}},
+	{"/0x0 x", Message{Type: 1, Body: text("/0x0 x")}},
+	{"/0x x", Message{Type: 1, Body: text("/0x x")}},
+	{"/65536 x", Message{Type: 1, Body: text("/65536 x")}},
+	{"/-1 x", Message{Type: 1, Body: text("/-1 x")}},
+	{"/+1 x", Message{Type: 1, Body: text("/+1 x")}},
+	{"/1_0 x", Message{Type: 1, Body: text("/1_0 x")}},
+	{"/1: x", Message{Type: 1, Body: text("/1: x")}},
+	{"/1:4294967296 x", Message{Type: 1, Body: text("/1:4294967296 x")}},
+	{"/1\thello", Message{Type: 1, Body: text("/1\thello")}},
+	{"@ home", Message{Type: 1, Body: text("@ home")}},
+	{"@", Message{Type: 1, Body: text("@")}},
+	{"@b\xff x", Message{Type: 1, Body: text("@b\xff x")}},
+	{`@b\n x`, Message{Type: 1, Body: text(`@b\n x`)}},
+	{"@" + strings.Repeat("x", 256) + " x", Message{Type: 1, Body: text("@" + strings.Repeat("x", 256) + " x")}},
+	{"@bob /quit", Message{Type: 1, DestUserID: "bob", Body: text("/quit")}},
 }
 
 // One line is one message, ended by \n or \r\n, and nothing is taken before its end.
@@ -62,11 +90,11 @@ func TestLineDecode(t *testing.T) {
 				n := len(c.line + ending)
 				var m Message
 				for i := range n {
-					if took, need, err := Line.Decode(src[:i], &m, DecodeOptions{}); took != 0 || need != i+1 || err != nil {
+					if took, need, err := Line.Decode(src[:i], &m, DecodeOptions{Seen: i / 2}); took != 0 || need != i+1 || err != nil {
 						t.Fatalf("of %d of %d bytes: %d, %d, %v", i, n, took, need, err)
 					}
 				}
-				if took, _, err := Line.Decode(src, &m, DecodeOptions{MaxBody: 100, MaxFrame: 200}); took != n || err != nil {
+				if took, _, err := Line.Decode(src, &m, DecodeOptions{MaxBody: 300, MaxFrame: 400, Seen: n - 1}); took != n || err != nil {
 					t.Fatalf("Decode = %d, %v; want %d", took, err, n)
 				}
 				if len(m.Body) == 0 {
@@ -86,10 +114,11 @@ func TestLineFirst(t *testing.T) {
 		line, user string
 		fields     map[string]string
 	}{
+		{"alice\tsession=", "alice", nil}, // asks for its ID
 		{"alice", "alice", nil},
-		{"Zoë the 1st", "Zoë the 1st", nil},
-		{"#alice", "#alice", nil},
-		{"@alice", "@alice", nil},
+		{`Zoë\sthe\s1st`, "Zoë the 1st", nil},
+		{`\x23alice`, "#alice", nil},
+		{"a/b@c", "a/b@c", nil},
 		{`alice\\b\sc`, `alice\b c`, nil},
 		{"alice\ttoken=secret", "alice", map[string]string{"token": "secret"}},
 		{"alice\ttoken=a=b\tsession=0197", "alice", map[string]string{"token": "a=b", "session": "0197"}},
@@ -127,21 +156,16 @@ func TestLineRefuses(t *testing.T) {
 		first      bool
 		text       string // what the refusal says
 	}{
-		{"no type", "# hello", false, "#type"},
-		{"type 0", "#0 hello", false, "#type"},
-		{"type 0 in hex", "#0x0 hello", false, "#type"},
-		{"type over 65535", "#65536 hello", false, "#type"},
-		{"negative type", "#-1 hello", false, "#type"},
-		{"type with a sign", "#+1 hello", false, "#type"},
-		{"type with an underscore", "#1_0 hello", false, "#type"},
-		{"hex type without digits", "#0x hello", false, "#type"},
-		{"a word for a type", "#hello", false, "#type"},
-		{"a destination and no type", "@bob #", false, "#type"},
-		{"no destination", "@ #1 hello", false, "after the @"},
-		{"message ID over 32 bits", "#1 4294967296 x", false, "write the ID 0"},
-		{"destination of 256 bytes", "@" + long + " #1 x", false, "256 bytes"},
-		{"destination not UTF-8", "@b\xff #1 x", false, "not valid UTF-8"},
-		{"destination with an escaped control character", `@b\n #1 x`, false, "control character"},
+		{"a browser's request", "GET / HTTP/1.1", true, "no web server"},
+		{"a page's form", "POST / HTTP/1.0", true, "no web server"},
+		{"a request with a tab", "alice\tx=y HTTP/1.1", true, "no web server"},
+		{"two words", "alice cooper", true, "one word"},
+		{"a mail program", "EHLO example.org", true, "one word"},
+		{"a later line's text", "hello, all", true, "one word"},
+		{"a number sign", "#hello", true, "one word"},
+		{"a destination", "@bob", true, "one word"},
+		{"a type", "/1:7", true, "one word"},
+		{"a database's request", "*1", true, "one word"},
 		{"user ID of 256 bytes", long, true, "256 bytes"},
 		{"user ID not UTF-8", "b\xff", true, "not valid UTF-8"},
 		{"user ID that ends within a rune", "b\xc3", true, "not valid UTF-8"},
@@ -171,7 +195,7 @@ func TestLineRefuses(t *testing.T) {
 // by its first bytes.
 func TestLineFirstIsJudgedAtOnce(t *testing.T) {
 	frame := string(raw(0x52, 0, Logon, 1, 0, "alice", "", nil))
-	for _, src := range []string{frame[:2], "b\xff", "b\xc3\t"} {
+	for _, src := range []string{frame[:2], "b\xff", "b\xc3\t", "GET ", "#", "*", strings.Repeat("x", 4*MaxUserID+1)} {
 		if _, _, err := Line.Decode(text(src), &Message{}, DecodeOptions{First: true}); codeOf(err) != InvalidMessage {
 			t.Errorf("of %q: %v, want InvalidMessage", src, err)
 		}
@@ -189,10 +213,10 @@ func TestLineLimits(t *testing.T) {
 		{"frame of max frame", strings.Repeat("x", 98) + "\r\n", DecodeOptions{MaxFrame: 100}, true},
 		{"frame over max frame", strings.Repeat("x", 99) + "\r\n", DecodeOptions{MaxFrame: 100}, false},
 		{"no end at max frame", strings.Repeat("x", 100), DecodeOptions{MaxFrame: 100}, false},
-		{"body of max body", "@bob #1 7 " + strings.Repeat("x", 100) + "\n", DecodeOptions{MaxBody: 100}, true},
-		{"body over max body", "@bob #1 7 " + strings.Repeat("x", 101) + "\n", DecodeOptions{MaxBody: 100}, false},
+		{"body of max body", "@bob /1:7 " + strings.Repeat("x", 100) + "\n", DecodeOptions{MaxBody: 100}, true},
+		{"body over max body", "@bob /1:7 " + strings.Repeat("x", 101) + "\n", DecodeOptions{MaxBody: 100}, false},
 		{"no end at max body and room", strings.Repeat("x", 100+lineRoom), DecodeOptions{MaxBody: 100}, false},
-		{"the largest line for a body", "@" + strings.Repeat(`\x61`, 255) + " #0xFEFF 4294967295 " +
+		{"the largest line for a body", "@" + strings.Repeat(`\x61`, 255) + " /0xFEFF:4294967295 " +
 			strings.Repeat("x", 100) + "\r\n", DecodeOptions{MaxBody: 100}, true},
 		{"no limits", strings.Repeat("x", 100000) + "\n", DecodeOptions{}, true},
 		{"a body limit that is all there is", "x\n", DecodeOptions{MaxBody: int(^uint(0) >> 1)}, true},
@@ -212,7 +236,7 @@ func TestLineLimits(t *testing.T) {
 
 // The text is a part of the source with its capacity cut off; a destination that is held already is not allocated.
 func TestLineBodyAliasesSource(t *testing.T) {
-	src := text("@bob #1 hello\nnext")
+	src := text("@bob /1 hello\nnext")
 	dest := string([]byte("bob"))
 	m := Message{DestUserID: dest}
 	if _, _, err := Line.Decode(src, &m, DecodeOptions{}); err != nil {
@@ -225,7 +249,7 @@ func TestLineBodyAliasesSource(t *testing.T) {
 		t.Error("an equal destination was allocated again")
 	}
 	before := string(src)
-	if _, _, err := Line.Decode(text(`a\nb`+"\n"), &m, DecodeOptions{}); err != nil || string(m.Body) != "a\nb" {
+	if _, _, err := Line.Decode(text(`/1 a\nb`+"\n"), &m, DecodeOptions{}); err != nil || string(m.Body) != "a\nb" {
 		t.Errorf("with an escape: %q, %v", m.Body, err)
 	}
 	if string(src) != before {
@@ -246,25 +270,39 @@ func TestLineAppend(t *testing.T) {
 		want string
 		m    Message
 	}{
-		{"#1 hello", Message{Type: 1, Body: text("hello")}},
-		{"#1", Message{Type: 1}},
-		{"#1 7 hello", Message{Type: 1, ID: 7, Body: text("hello")}},
-		{"#1 0 42 apples", Message{Type: 1, Body: text("42 apples")}},
-		{"#1 0 42", Message{Type: 1, Body: text("42")}},
-		{"#1 7 42", Message{Type: 1, ID: 7, Body: text("42")}},
-		{"<alice> #1 hello", Message{Type: 1, UserID: "alice", Body: text("hello")}},
-		{"<alice> @bob #1 hello", Message{Type: 1, UserID: "alice", DestUserID: "bob", Body: text("hello")}},
-		{`<a\sb> @c\\d #1 x`, Message{Type: 1, UserID: "a b", DestUserID: `c\d`, Body: text("x")}},
-		{"= #1 7 sent", Message{Type: 1, Flags: FlagReply, ID: 7, Body: text("sent")}},
-		{"= #1 7", Message{Type: 1, Flags: FlagReply, ID: 7}},
-		{"= <bob> #1 7 yes", Message{Type: 1, Flags: FlagReply, ID: 7, UserID: "bob", Body: text("yes")}},
-		{"! #1 7 5000 UserOffline bob is not here",
+		{"hello", Message{Type: 1, Body: text("hello")}},
+		{`C:\new #1 @ / "Grüße"`, Message{Type: 1, Body: text(`C:\new #1 @ / "Grüße"`)}},
+		{"42 apples", Message{Type: 1, Body: text("42 apples")}},
+		{"#hello", Message{Type: 1, Body: text("#hello")}},
+		{"/1", Message{Type: 1}},
+		{"/2 hello", Message{Type: 2, Body: text("hello")}},
+		{"/1:7 hello", Message{Type: 1, ID: 7, Body: text("hello")}},
+		{"/1:7 42", Message{Type: 1, ID: 7, Body: text("42")}},
+		{"/1 @home", Message{Type: 1, Body: text("@home")}},
+		{"/1 /2", Message{Type: 1, Body: text("/2")}},
+		{"/1 <b>", Message{Type: 1, Body: text("<b>")}},
+		{"/1 = 4", Message{Type: 1, Body: text("= 4")}},
+		{"/1 ! now", Message{Type: 1, Body: text("! now")}},
+		{"/1 * close 2000 PushedOut", Message{Type: 1, Body: text("* close 2000 PushedOut")}},
+		{`/1 two\nlines, C:\\new`, Message{Type: 1, Body: text("two\nlines, C:\\new")}},
+		{`/1 \xff`, Message{Type: 1, Body: text("\xff")}},
+		{"<alice> hello", Message{Type: 1, UserID: "alice", Body: text("hello")}},
+		{"<alice> @bob hello", Message{Type: 1, UserID: "alice", DestUserID: "bob", Body: text("hello")}},
+		{"<alice> /1 @bob", Message{Type: 1, UserID: "alice", Body: text("@bob")}},
+		{`<a\sb> @c\\d x`, Message{Type: 1, UserID: "a b", DestUserID: `c\d`, Body: text("x")}},
+		{"= sent", Message{Type: 1, Flags: FlagReply, Body: text("sent")}},
+		{"= /1:7 sent", Message{Type: 1, Flags: FlagReply, ID: 7, Body: text("sent")}},
+		{"= /1:7", Message{Type: 1, Flags: FlagReply, ID: 7}},
+		{"= <bob> /1:7 yes", Message{Type: 1, Flags: FlagReply, ID: 7, UserID: "bob", Body: text("yes")}},
+		{"! /1:7 5000 UserOffline bob is not here",
 			Message{Type: 1, Flags: FlagReply | FlagError, ID: 7, Body: closing(UserOffline, "bob is not here")}},
-		{"! #1 0 5999 -", Message{Type: 1, Flags: FlagReply | FlagError, Body: closing(5999, "")}},
-		{"! #1 7 5003 Refused slowly\tretry-ms=250",
+		{"! /1 5999 -", Message{Type: 1, Flags: FlagReply | FlagError, Body: closing(5999, "")}},
+		{"! /1:7 5003 Refused slowly\tretry-ms=250",
 			Message{Type: 1, Flags: FlagReply | FlagError, ID: 7, Body: closing(Refused, "slowly", "retry-ms", "250")}},
 		{"* welcome", Message{Type: Logon, Flags: FlagReply, ID: 1, Body: text("\x00\x00")}},
-		{"* welcome\theartbeat-ms=10000\tsession=0197", Message{Type: Logon, Flags: FlagReply, ID: 1,
+		{"* welcome\theartbeat-ms=10000", Message{Type: Logon, Flags: FlagReply, ID: 1, // the session's ID is a secret
+			Body: text("\x00\x00\x02\x07session\x00\x040197\x0cheartbeat-ms\x00\x0510000")}},
+		{"* welcome\theartbeat-ms=10000\tsession=0197", Message{Type: Logon, Flags: FlagReply, ID: 2, // which this client asked for
 			Body: text("\x00\x00\x02\x07session\x00\x040197\x0cheartbeat-ms\x00\x0510000")}},
 		{"* refused 2003 Unauthorized bad token",
 			Message{Type: Logon, Flags: FlagReply | FlagError, ID: 1, Body: closing(Unauthorized, "bad token")}},
@@ -274,10 +312,10 @@ func TestLineAppend(t *testing.T) {
 			Message{Type: Close, Body: closing(ServerStopping, "bye", "retry-ms", "5000")}},
 		{"* heartbeat 5", Message{Type: Heartbeat, Flags: FlagReply, ID: 5}},
 		{"", Message{Type: Heartbeat}},
-		{"#0xFF00 5", Message{Type: Heartbeat, ID: 5}},
-		{"#0xFF03 x", Message{Type: 0xFF03, Body: text("x")}},
+		{"/0xFF00:5", Message{Type: Heartbeat, ID: 5}},
+		{"/0xFF03 x", Message{Type: 0xFF03, Body: text("x")}},
 		{"alice\ttoken=secret", Message{Type: Logon, ID: 1, UserID: "alice", Body: text("\x01\x05token\x00\x06secret")}},
-		{"a b\t" + `k\x3d=a\tb=c`, Message{Type: Logon, UserID: "a b", Body: text("\x01\x02k=\x00\x05a\tb=c")}},
+		{`a\sb` + "\t" + `k\x3d=a\tb=c`, Message{Type: Logon, UserID: "a b", Body: text("\x01\x02k=\x00\x05a\tb=c")}},
 	} {
 		t.Run(c.want, func(t *testing.T) {
 			got, err := Line.Append([]byte("before"), &c.m)
@@ -293,7 +331,7 @@ func TestLineAppend(t *testing.T) {
 func TestLineCannotBeForged(t *testing.T) {
 	evil := "x\n* close 2000 PushedOut\r\n\x1b[2J\x00\x07\x7f\u0085\u009b\u2028\u2029\xff\\"
 	clean := strings.ToValidUTF8(evil, "?")
-	id := "> #1 x\u2028y <b"
+	id := "> /1 x\u2028y <b"
 	info := map[string]string{"k\n=\t": clean}
 	logonReply, err := AppendLogonReply(nil, info)
 	if err != nil {
@@ -319,7 +357,7 @@ func TestLineCannotBeForged(t *testing.T) {
 		})
 	}
 	line, _ := Line.Append(nil, &Message{Type: 1, UserID: id, Body: text("x")})
-	if word, rest, _ := strings.Cut(string(line), " "); !strings.HasSuffix(word, ">") || rest != "#1 x\n" {
+	if word, rest, _ := strings.Cut(string(line), " "); !strings.HasSuffix(word, ">") || rest != "x\n" {
 		t.Errorf("the sender is more than a word: %q", line)
 	}
 }

@@ -24,7 +24,7 @@ func appendEscaped[S string | []byte](dst []byte, s S, also string) []byte {
 			var buf [utf8.UTFMax]byte
 			var r rune
 			r, n = utf8.DecodeRune(buf[:copy(buf[:], s)])
-			if !unicode.IsControl(r) && r != '\u2028' && r != '\u2029' && (r != utf8.RuneError || n > 1) {
+			if !isForbidden(r, n) {
 				dst = append(dst, s[:n]...)
 				s = s[n:]
 				continue
@@ -49,6 +49,12 @@ func appendEscaped[S string | []byte](dst []byte, s S, also string) []byte {
 		s = s[n:]
 	}
 	return dst
+}
+
+// isForbidden reports whether a character of n bytes must not stand in a line as it is: control characters, the Unicode line and
+// paragraph separators, and bytes that are not UTF-8.
+func isForbidden(r rune, n int) bool {
+	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r == utf8.RuneError && n <= 1
 }
 
 // unescape reads escapes. Without any in b it returns b itself, with its capacity cut off.
