@@ -25,8 +25,12 @@ var ErrUserOffline = protocol.Errorf(protocol.UserOffline, "the user is offline"
 
 // Identity is what an authenticator has found out.
 type Identity struct {
-	// UserID is the user that is bound to the connection. Where the Logon named a user it must be the same.
+	// UserID is the user that is bound to the connection. Where the Logon named a user it must be the same, unless Canonical.
 	UserID string
+	// Canonical: UserID is the canonical form of the ID that the Logon named, and is bound in its place: "alice" for a client
+	// that says "Alice". The authenticator answers for it that they are one user. The Logon's reply tells the client, and
+	// with StrictUserID its later messages have to carry this ID, or none.
+	Canonical bool
 	// Token names the login, in place of the Logon's own token: the same token twice is one session. An application whose
 	// tokens are passwords, which all of a user's devices share, gives each device one of its own here. Empty leaves
 	// the Logon's.
@@ -86,8 +90,8 @@ type Config struct {
 	// LogonDeadline is how long a logon may take from its first message on, the authenticator's time and the user's
 	// event handlers included, before the client is told InternalError. 0 or less means 10 s.
 	LogonDeadline time.Duration
-	// StrictUserID closes a connection with WrongUserID when a later message carries another user's ID. Otherwise the
-	// ID in a later message is ignored.
+	// StrictUserID closes a connection with WrongUserID when a later message carries another user's ID than the one that is
+	// bound (Identity.UserID, which may not be how the client spells it). Otherwise the ID in a later message is ignored.
 	StrictUserID bool
 	// HeartbeatInterval is how often clients are told to show that they are alive. 0 means a third of the manager's
 	// timeout, where the manager tells one (HeartbeatTimeout); negative means that they are told nothing.

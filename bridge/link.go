@@ -281,7 +281,7 @@ func (l *link) authenticated(p *logon, logon usermgr.Logon) (usermgr.Logon, erro
 	if err := protocol.CheckUserID(id.UserID); err != nil { // the authenticator's mistake, not the client's
 		return logon, errors.New("the authenticator returned an unusable user ID: " + err.Error())
 	}
-	if logon.UserID != "" && logon.UserID != id.UserID {
+	if logon.UserID != "" && logon.UserID != id.UserID && (!id.Canonical || logon.Renewal) {
 		return logon, &protocol.CloseError{Code: protocol.Unauthorized, Text: "the token is not this user's"}
 	}
 	logon.UserID = id.UserID

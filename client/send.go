@@ -25,11 +25,16 @@ func (c *Client) SendTo(dest string, typ uint16, body []byte) error {
 }
 
 // SendMessage is Send for any message of an application type, with flags and an ID. A UserID is not needed, and not
-// believed. Requests are better made with Request: a reply whose request it does not know the client drops.
+// believed: the client's own, as Config has it, is left out, since the server may know the user by another spelling. Requests are better made with Request: a reply whose request it does not know the client drops.
 func (c *Client) SendMessage(m *protocol.Message) error {
 	cn, err := c.connFor(m)
 	if err != nil {
 		return err
+	}
+	if m.UserID != "" && m.UserID == c.cfg.UserID {
+		nameless := *m
+		nameless.UserID = ""
+		m = &nameless
 	}
 	return cn.send(context.Background(), m)
 }

@@ -1,0 +1,38 @@
+package client_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/rollcalltest"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// Rule 1: a client whom a strict server knows by another spelling goes by that one, and stays.
+func TestTheClientIsWhomTheServerBinds(t *testing.T) {
+	auth := func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+		return bridge.Identity{UserID: strings.ToLower(l.UserID), Canonical: true}, nil
+	}
+	got := make(chan string, 1)
+	srv := rollcalltest.NewServer(t, rollcalltest.Config{Bridge: bridge.Config{Authenticate: auth, StrictUserID: true},
+		Setup: func(s *rollcalltest.Server) {
+			s.Engine.Handle(1, func(_ *engine.Conn, m *protocol.Message) { got <- m.UserID })
+		}})
+	c := srv.Client(t, "Alice", client.Config{})
+	if c.UserID() != "alice" {
+		t.Errorf("the client is %q", c.UserID())
+	}
+	for _, header := range []string{"", "alice", "Alice"} {
+		if err := c.SendMessage(&protocol.Message{Type: 1, UserID: header}); err != nil {
+			t.Fatal(err)
+		}
+		if from := receive(t, "the message", got); from != "alice" {
+			t.Errorf("the message is from %q", from)
+		}
+	}
+}
