@@ -237,6 +237,9 @@ func (c *Conn) onClose(err error) {
 	if c.state.Load() < stateClosing {
 		first, closed = true, stateEnded
 		c.code = c.endCode(err)
+		if err != nil && c.state.Load() == stateAccepted && c.buffered() == 0 {
+			c.engine.probes.Add(1)
+		}
 	}
 	if c.state.Load() == stateVerifying && !c.letIn {
 		c.dropQueue()

@@ -58,7 +58,7 @@ type Listener struct {
 	// ProxyProtocol are the addresses of the load balancers in front of this listener. When there are any, every connection
 	// must come from one of them and begin with a PROXY header, version 1 or 2, within Config.ProxyTimeout; others are
 	// closed. The address in the header is then the client's, for limits, bans, OnAccept and Conn.RemoteAddr. A load
-	// balancer that connects on its own account (LOCAL, UNKNOWN) is let in under its own address, which is neither
+	// balancer that connects on its own account (LOCAL), or does not tell for whom (UNKNOWN, UNSPEC), is let in under its own address, which is neither
 	// limited nor banned. Empty means that clients connect directly.
 	ProxyProtocol []netip.Prefix
 	// TLS, when set, has connections that come in here speak TLS; nil means plain TCP. It needs a certificate, and must not
@@ -300,6 +300,8 @@ func (c *Config) check() error {
 		return errors.New("rollcall: MessageBurst says nothing without MaxMessageRate")
 	case c.ByteBurst > 0 && c.MaxByteRate == noLimit:
 		return errors.New("rollcall: ByteBurst says nothing without MaxByteRate")
+	case slices.ContainsFunc(c.Bans.Exempt, func(p netip.Prefix) bool { return !p.IsValid() }):
+		return errors.New("rollcall: an invalid prefix in Bans.Exempt")
 	case c.SlowPolicy > SlowLatest:
 		return c.SlowPolicy.unknown()
 	}

@@ -18,8 +18,9 @@ type gate struct {
 	perAddress, perSubnet  int // 0 for no limit
 	v4Bits, v6Bits         int
 	bans                   Bans
-	counting               bool // connections have an origin
-	maxSuspects, maxBanned int  // sizes of the tables
+	exempt                 []netip.Prefix // Bans.Exempt
+	counting               bool           // connections have an origin
+	maxSuspects, maxBanned int            // sizes of the tables
 	now                    func() time.Time
 	log                    *zap.Logger
 
@@ -37,12 +38,14 @@ type gate struct {
 type origin struct {
 	addr netip.Addr
 	open int
+	// exempted holds for the origin of one connection that counts for no ban. Its place is counted where the others' are.
+	exempted bool
 }
 
 func (g *gate) init(cfg *Config, log *zap.Logger) {
 	g.perAddress, g.perSubnet = max(cfg.MaxPerAddress, 0), max(cfg.MaxPerSubnet, 0)
 	g.v4Bits, g.v6Bits = cfg.SubnetV4Bits, cfg.SubnetV6Bits
-	g.bans = cfg.Bans
+	g.bans, g.exempt = cfg.Bans, unmapped(cfg.Bans.Exempt)
 	g.counting = g.perAddress > 0 || g.perSubnet > 0 || g.bans.FailedLogons > 0 || g.bans.Flaps > 0
 	g.maxSuspects, g.maxBanned = tableSize, tableSize
 	g.now, g.log = time.Now, log
@@ -77,10 +80,14 @@ func (g *gate) enter(a netip.Addr) (*origin, refusal) {
 	if !g.counting && g.bannedNow.Load() == 0 || !a.IsValid() {
 		return nil, letIn
 	}
+	exempt := g.exempts(a)
+	if exempt && g.perAddress == 0 && g.perSubnet == 0 {
+		return nil, letIn
+	}
 	a = originOf(a)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if b, found := g.banned[a]; found {
+	if b, found := g.banned[a]; found && !exempt {
 		if g.now().Before(b.until) {
 			return nil, refusedBanned
 		}
@@ -105,7 +112,15 @@ func (g *gate) enter(a netip.Addr) (*origin, refusal) {
 		g.origins[a] = o
 	}
 	o.open++
+	if exempt {
+		return &origin{addr: a, exempted: true}, letIn
+	}
 	return o, letIn
+}
+
+// exempts reports whether an address is exempt from bans.
+func (g *gate) exempts(a netip.Addr) bool {
+	return len(g.exempt) > 0 && contains(g.exempt, a.Unmap())
 }
 
 // leave gives back the places of a connection. It counts as a disconnect of its address when ended is true.
@@ -114,7 +129,8 @@ func (g *gate) leave(o *origin, ended bool) {
 		return
 	}
 	g.mu.Lock()
-	if o.open--; o.open == 0 {
+	all := g.origins[o.addr]
+	if all.open--; all.open == 0 {
 		delete(g.origins, o.addr)
 	}
 	if g.perSubnet > 0 {
@@ -124,14 +140,14 @@ func (g *gate) leave(o *origin, ended bool) {
 		}
 	}
 	g.mu.Unlock()
-	if ended && g.bans.Flaps > 0 {
+	if ended && g.bans.Flaps > 0 && !o.exempted {
 		g.suspect(o.addr, BannedForFlapping)
 	}
 }
 
 // failedLogon counts a failed log-on.
 func (g *gate) failedLogon(o *origin) {
-	if o == nil || g.bans.FailedLogons <= 0 {
+	if o == nil || g.bans.FailedLogons <= 0 || o.exempted {
 		return
 	}
 	g.suspect(o.addr, BannedForFailedLogons)

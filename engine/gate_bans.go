@@ -32,6 +32,10 @@ type Bans struct {
 	Flaps int
 	// For is how long a ban lasts. 0 or less means 5 minutes.
 	For time.Duration
+	// Exempt are addresses that are never banned, by Engine.Ban neither, and of which nothing is counted for a ban: a load
+	// balancer's, which looks every few seconds whether the server lives. Of an IPv6 network of 64 bits they may be a part.
+	// MaxPerAddress and MaxPerSubnet hold for them as for others. An invalid prefix is an error of Listen's.
+	Exempt []netip.Prefix
 }
 
 func (b Bans) withDefaults() Bans {
@@ -105,10 +109,10 @@ type Ban struct {
 // Ban shuts an address out for a while, or sets a new end to its ban: connections from it are closed at once and untold.
 // Those that are open stay. Of an IPv6 address the whole network of 64 bits is banned. 0 or less means as long as Bans.For.
 // At a listener with ProxyProtocol it is the clients' addresses that count, not the load balancer's. An invalid address is
-// ignored. Some 65,000 bans are remembered; when there are more, the ones that are nearly over are forgotten. Any goroutine
+// ignored, and so is one that is exempt (Bans.Exempt). Some 65,000 bans are remembered; when there are more, the ones that are nearly over are forgotten. Any goroutine
 // may call it.
 func (e *Engine) Ban(addr netip.Addr, duration time.Duration) {
-	if !addr.IsValid() {
+	if !addr.IsValid() || e.gate.exempts(addr) {
 		return
 	}
 	if duration <= 0 {

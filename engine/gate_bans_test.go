@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"sync/atomic"
 	"testing"
@@ -229,4 +230,60 @@ func TestBansWhileConnectionsComeAndGo(t *testing.T) {
 	}
 	eventually(t, "the end of the bans", func() bool { return e.Stats().Bans == 0 })
 	dialFrom(t, "127.0.1.1", r.addr).logOn()
+}
+
+// An address that is exempt is never banned, for flaps, failed logons or by the application; others are.
+func TestExemptAddressesAreNotBanned(t *testing.T) {
+	e := newRefusing(t, engine.Config{Bans: engine.Bans{FailedLogons: 2, Flaps: 4,
+		Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.1.0/24")}}})
+	r := serve(t, e)
+	e.Ban(netip.MustParseAddr("127.0.1.1"), time.Hour)
+	for range 5 {
+		dialFrom(t, "127.0.1.1", r.addr).wantRefused(protocol.Unauthorized)
+		_ = dialFrom(t, "127.0.1.1", r.addr).Close()
+	}
+	wantNobodyIn(t, e)
+	dialFrom(t, "127.0.1.1", r.addr).logOn()
+	for range 2 {
+		dialFrom(t, "127.0.2.1", r.addr).wantRefused(protocol.Unauthorized)
+	}
+	dialFrom(t, "127.0.2.1", r.addr).wantUntold()
+	if bans := e.Bans(); len(bans) != 1 || bans[0].Prefix.String() != "127.0.2.1/32" {
+		t.Errorf("Bans returned %+v", bans)
+	}
+}
+
+// A mistake in the list is told before anybody is banned who should not be.
+func TestExemptNeedsValidPrefixes(t *testing.T) {
+	e := newEngine(engine.Config{Bans: engine.Bans{Exempt: []netip.Prefix{{}}}})
+	if err := e.Listen(); err == nil {
+		t.Error("Listen took an invalid prefix")
+	}
+}
+
+// Connections that say nothing and go are told apart from clients, at every kind of listener.
+func TestBareProbesAreToldApart(t *testing.T) {
+	for name, cfg := range map[string]engine.Listener{
+		"plain": {}, "PROXY": {ProxyProtocol: fromLoopback}, "TLS": {TLS: newSecurity(t).server},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg.Addr = "127.0.0.1:0"
+			e := newEcho(engine.Config{Listeners: []engine.Listener{cfg}})
+			r := serve(t, e)
+			for range 3 {
+				_ = dial(t, r.addr).Close()
+			}
+			reset := dial(t, r.addr)
+			_ = reset.Conn.(*net.TCPConn).SetLinger(0)
+			_ = reset.Close()
+			half := dial(t, r.addr)
+			half.sendRaw([]byte{0x16})
+			half.endSide()
+			eventually(t, "the probes are counted", func() bool { return e.Stats().Probes == 4 })
+			wantNobodyIn(t, e)
+			if s := e.Stats(); s.Probes != 4 || s.Accepted != 5 {
+				t.Errorf("Stats returned %+v", s)
+			}
+		})
+	}
 }

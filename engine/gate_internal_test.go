@@ -212,3 +212,25 @@ func TestAGateThatIsOffCountsNothing(t *testing.T) {
 		t.Errorf("while an address is banned: an origin: %v", o)
 	}
 }
+
+// Of an IPv6 network of 64 bits a part may be exempt from bans; its places count with the others'.
+func TestPartOfANetworkIsExempt(t *testing.T) {
+	g, _ := newTestGate(Config{MaxPerAddress: 2, Bans: Bans{Flaps: 2,
+		Exempt: []netip.Prefix{netip.MustParsePrefix("2001:db8::1/128"), netip.MustParsePrefix("::ffff:192.0.2.0/120")}}})
+	for range 5 {
+		g.leave(g.mustEnter(t, "2001:db8::1"), true)
+		g.leave(g.mustEnter(t, "192.0.2.7"), true)
+		g.leave(g.mustEnter(t, "::ffff:192.0.2.7"), true)
+	}
+	for range 2 {
+		g.leave(g.mustEnter(t, "2001:db8::2"), true)
+	}
+	g.wantRefused(t, "2001:db8::2", refusedBanned)
+	a, b := g.mustEnter(t, "2001:db8::1"), g.mustEnter(t, "2001:db8::1")
+	g.wantRefused(t, "2001:db8::1", refusedAddress)
+	g.leave(a, true)
+	g.leave(b, true)
+	if len(g.origins) != 0 || len(g.suspects) != 0 {
+		t.Errorf("%d origins and %d suspects are left", len(g.origins), len(g.suspects))
+	}
+}

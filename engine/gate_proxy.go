@@ -21,6 +21,7 @@ const maxProxyHeader = 16 + 4096
 var (
 	errNoProxyHeader   = errors.New("rollcall: no PROXY header")
 	errProxyNotTCP     = errors.New("rollcall: the PROXY header is not of a TCP connection")
+	errNoByte          = errors.New("rollcall: the connection ended before a byte came")
 	errProxyHeaderLong = errors.New("rollcall: the PROXY header is too long")
 )
 
@@ -35,11 +36,15 @@ func (a *arrival) awaitProxyHeader() (client netip.AddrPort, err error) {
 }
 
 // readProxyHeader reads a PROXY header and no byte more: what follows belongs to the event loop. client is invalid when the
-// load balancer speaks for itself (LOCAL, UNKNOWN), or for a client that has no network address.
+// load balancer speaks for itself (LOCAL), or for a client that has no network address, or one that it does not tell (UNKNOWN,
+// UNSPEC). The error is errNoByte when the connection ended without a byte.
 func readProxyHeader(nc net.Conn) (client netip.AddrPort, err error) {
 	raw, err := proxyHeaderBytes(nc)
 	if err != nil {
 		return client, err
+	}
+	if withoutAddress(raw) {
+		return client, nil
 	}
 	h, err := proxyproto.Read(bufio.NewReaderSize(bytes.NewReader(raw), len(raw)))
 	if err != nil {
@@ -55,10 +60,23 @@ func readProxyHeader(nc net.Conn) (client netip.AddrPort, err error) {
 	return addrPort(source), nil
 }
 
+// withoutAddress reports whether a header is one of version 2 whose block is to be skipped, whatever is in it: the
+// specification says so of LOCAL, whose family is ignored too, and of PROXY with the family UNSPEC.
+func withoutAddress(header []byte) bool {
+	const local, proxy, unspec = 0x20, 0x21, 0x00
+	if !bytes.HasPrefix(header, proxyproto.SIGV2) {
+		return false
+	}
+	return header[12] == local || header[12] == proxy && header[13] == unspec
+}
+
 // proxyHeaderBytes reads up to the end of the header. The shortest of either version has more bytes than a signature.
 func proxyHeaderBytes(r io.Reader) ([]byte, error) {
 	header := make([]byte, len(proxyproto.SIGV2), 128)
-	if _, err := io.ReadFull(r, header); err != nil {
+	if n, err := io.ReadFull(r, header); err != nil {
+		if n == 0 && !errors.Is(err, os.ErrDeadlineExceeded) {
+			err = fmt.Errorf("%w: %w", errNoByte, err)
+		}
 		return nil, err
 	}
 	if bytes.HasPrefix(header, []byte("PROXY ")) {

@@ -76,6 +76,16 @@ var proxyHeaders = []struct {
 	{"v2 with what load balancers add", "203.0.113.7:4711", v2TCP("203.0.113.7", 4711, tlv...)},
 	{"v2 LOCAL", "", v2Local},
 	{"v2 LOCAL with addresses", "", v2(0x20, 0x11, make([]byte, 12))},
+	{"v1 UNKNOWN, and what is to be ignored", "", []byte("PROXY UNKNOWN and what a sender likes, \x00\xff\r\n")},
+	{"v1 UNKNOWN with spaces", "", []byte("PROXY UNKNOWN  \r\n")},
+	{"v2 LOCAL with a family and nothing", "", v2(0x20, 0x11, nil)},
+	{"v2 LOCAL with a family and too little", "", v2(0x20, 0x21, make([]byte, 5))},
+	{"v2 LOCAL with a family that there is not", "", v2(0x20, 0xFF, []byte("what a sender likes"))},
+	{"v2 LOCAL with what load balancers add", "", v2(0x20, 0x00, []byte{0x05, 0, 4, 1, 2, 3, 4})},
+	{"v2 UNSPEC", "", v2(0x21, 0x00, nil)},
+	{"v2 UNSPEC with what is to be ignored", "", v2(0x21, 0x00, make([]byte, 12))},
+	{"v2 UNSPEC with what load balancers add", "", v2(0x21, 0x00, tlv)},
+	{"v2 unix with what load balancers add", "", v2(0x21, 0x31, append(make([]byte, 216), 0x05, 0, 1, 7))},
 	{"v2 unix", "", v2(0x21, 0x31, make([]byte, 216))},
 }
 
@@ -162,7 +172,9 @@ func TestInvalidProxyHeaders(t *testing.T) {
 		{"v2 with an unknown command", v2(0x22, 0x11, make([]byte, 12))},
 		{"v2 with too little", v2(0x21, 0x11, make([]byte, 11))},
 		{"v2 of UDP", v2(0x21, 0x12, make([]byte, 12))},
-		{"v2 of nothing", v2(0x21, 0x00, nil)},
+		{"v2 of a family that there is not", v2(0x21, 0x41, make([]byte, 12))},
+		{"v2 of unix with too little", v2(0x21, 0x31, make([]byte, 215))},
+		{"v2 of unix datagrams", v2(0x21, 0x32, make([]byte, 216))},
 		{"v2 too long", v2(0x21, 0x11, make([]byte, 4097))},
 	}
 	for i, c := range invalid {

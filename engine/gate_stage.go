@@ -328,6 +328,9 @@ func (a *arrival) shakeHands(ctx context.Context) bool {
 		client, err := a.awaitProxyHeader()
 		if err != nil {
 			if ctx.Err() == nil {
+				if errors.Is(err, errNoByte) {
+					e.probes.Add(1)
+				}
 				e.log.Debug("no PROXY header", zap.Stringer("from", a.Proxy), zap.Error(err))
 				a.refuse(refusedProxy, nil)
 			}

@@ -23,6 +23,9 @@ type Stats struct {
 	Closed map[protocol.CloseCode]uint64
 	// Outcomes are how they ended, but for those that were refused.
 	Outcomes Outcomes
+	// Probes are connections that their peers ended before a byte had come, as load balancers and port scanners do. They are
+	// in Closed too; those at a listener with TLS or ProxyProtocol in Refused.
+	Probes uint64
 
 	// In are messages received and Out messages handed to the network, heartbeats and other upkeep left out, exact to a
 	// quarter of a second; Dropped were thrown away because clients did not keep up.
@@ -65,7 +68,7 @@ func (e *Engine) Stats() Stats {
 			Bound: int(e.states[stateBound].Load()), Closing: int(e.states[stateClosing].Load())},
 		Accepted: e.accepted.Load(), Refused: e.refusedInAll(), RefusedBy: e.refusalsByReason(),
 		Handshakes: handshakes, HandshakesWaiting: waiting, Bans: int(e.gate.bannedNow.Load()),
-		Closed: e.closed.All(), Outcomes: e.outcomesSoFar(),
+		Closed: e.closed.All(), Outcomes: e.outcomesSoFar(), Probes: e.probes.Load(),
 		Dropped:       Traffic{e.droppedMessages.Load(), e.droppedBytes.Load()},
 		InboundQueue:  e.inboundQueue.Load(),
 		HandlerPanics: e.handlerPanics.Load(), Stalls: e.stalls.Load(),
@@ -86,6 +89,7 @@ func (e *Engine) Stats() Stats {
 // counters are the engine's. None of them stands in the message path, whose counters are the loops' own.
 type counters struct {
 	accepted, handlerPanics, stalls atomic.Uint64
+	probes                          atomic.Uint64 // connections that ended before a byte had come
 	refused                         [refusals]atomic.Uint64
 
 	opened                        atomic.Uint64 // connections that an event loop got

@@ -46,6 +46,9 @@ func (a *arrival) secure(ctx context.Context) bool {
 		if errors.As(err, &notTLS) || errors.As(err, &alert) {
 			g.blame()
 		}
+		if ctx.Err() == nil && g.silent() {
+			e.probes.Add(1)
+		}
 		if ctx.Err() == nil && a.turnedDown(refusedHandshake) { // or else giveUp does it
 			e.tellStranger(a.nc, lingerTime, func() error { return nil }) // the alert has said it
 		}

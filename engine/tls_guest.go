@@ -24,7 +24,8 @@ var errHandshakeTooLarge = errors.New("rollcall: the client sends too much in it
 type guest struct {
 	net.Conn
 	clock *clock.Clock
-	left  int // bytes that may still be read
+	most  int // bytes that may be read in all
+	left  int // of them, those that may still be read
 
 	mu      sync.Mutex // a leaf
 	waited  time.Duration
@@ -38,6 +39,7 @@ func newGuest(nc net.Conn, cfg *tls.Config, clock *clock.Clock) *guest {
 	if cfg.ClientAuth != tls.NoClientCert || cfg.GetConfigForClient != nil {
 		g.left = maxHandshakeCerts
 	}
+	g.most = g.left
 	return g
 }
 
@@ -66,6 +68,10 @@ func (g *guest) blame() {
 	g.wrong = true
 	g.mu.Unlock()
 }
+
+// silent reports whether the client has ended its side, or the connection, before a byte came. It is for the handshake's own
+// goroutine, when that is over.
+func (g *guest) silent() bool { return g.left == g.most && g.atFault() }
 
 // atFault reports whether it was the client's fault that the handshake came to nothing, not that of the server's settings. Any
 // goroutine may call it.

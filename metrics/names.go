@@ -36,6 +36,8 @@ var engineMetrics = []metric[engine.Stats]{
 			put(float64(r.Handshake), "handshake")
 			put(float64(r.Failed), "failed")
 		}},
+	{"rollcall_connections_probes_total", counter, "", "Connections that ended before a byte came, which are among those refused or closed too.",
+		one(func(s *engine.Stats) uint64 { return s.Probes })},
 	{"rollcall_handshakes", gauge, "state", "Connections in their handshake, or waiting for its turn.",
 		func(s *engine.Stats, put put) {
 			put(float64(s.Handshakes), "running")
