@@ -71,11 +71,11 @@ func (f flood) run(t *testing.T, name string, l limits) {
 		t.Error("there was no attack")
 	}
 	for end, n := range seen.Ends {
-		if l == (limits{}) && end != left && !slices.Contains(f.ends, end) {
+		if l.none() && end != left && !slices.Contains(f.ends, end) {
 			t.Errorf("%d attacks ended with %q", n, end)
 		}
 	}
-	if l != (limits{}) {
+	if !l.none() {
 		f.wasRefused(t, name, seen, during)
 	}
 	if grown := after.Peak - before.Resident; !raced && grown > floodBudget {

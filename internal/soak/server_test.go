@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -69,6 +70,9 @@ type limits struct {
 	MaxAuthenticating, MaxLogons int
 	Procs                        int // GOMAXPROCS of the process, whose event loops are as many as otherwise
 }
+
+// none reports whether all limits are the defaults.
+func (l limits) none() bool { return reflect.DeepEqual(l, limits{}) }
 
 // certificate are the files of a server's certificate, of its key, and of the authority behind it.
 type certificate struct{ Cert, Key, CA string }
