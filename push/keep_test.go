@@ -1,0 +1,179 @@
+package push_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/push"
+	"github.com/rollcall-go/rollcall/rollcalltest"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+var keep = &push.Options{Confirm: true, Keep: time.Hour}
+
+// Rule 27: what is kept for a user who was never there goes out when the user comes, in order and before what is pushed by a
+// Connected handler; Push does not wait for a user who is away.
+func TestWhatIsKeptGoesOutFirst(t *testing.T) {
+	srv, service := newServer(t, rollcalltest.Config{})
+	srv.Users.Subscribe(usermgr.Handlers{Connected: func(s usermgr.SessionInfo) {
+		service.Go(push.ToUsers(s.UserID), push.Text("welcome"), nil, nil)
+	}})
+	done, news := told(t)
+	for i := range 3 {
+		service.Go(push.ToUsers("ann"), push.Text(fmt.Sprint(i)), keep, done)
+	}
+	began := time.Now()
+	r := mustPush(t, service, push.ToUsers("ann"), push.Text("3"), keep)
+	if d := r.Deliveries; len(d) != 1 || d[0] != (push.Delivery{UserID: "ann"}) || time.Since(began) > 5*time.Second {
+		t.Errorf("to a user who is away, after %v: %+v", time.Since(began), r)
+	}
+	got := make(chan *protocol.PushMessage, 10)
+	srv.Client(t, "ann", receiver(got))
+	for _, want := range []string{"0", "1", "2", "3", "welcome"} {
+		if p := receive(t, "the next message", got); string(p.Content) != want {
+			t.Fatalf("ann got %q, want %q", p.Content, want)
+		}
+	}
+	conn := srv.Users.Sessions("ann")[0].Address.Conn
+	for range 3 {
+		if r := receive(t, "the news", news); len(r.Deliveries) != 1 || !r.Deliveries[0].Confirmed || r.Deliveries[0].Conn != conn {
+			t.Errorf("%+v", r)
+		}
+	}
+	rollcalltest.Eventually(t, func() bool { return service.Stats().Kept == 0 }, "all is acknowledged")
+	if st := service.Stats(); st.Confirmed != 4 || st.Again != 4 || st.KeptBytes != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// Rule 27: a message that a session has got and not acknowledged waits for the next, however the session has ended.
+func TestWhatWasNotAcknowledgedIsKeptHoweverTheSessionEnded(t *testing.T) {
+	for name, end := range map[string]func(*rollcalltest.Server, *client.Client, *network){
+		"reset":                func(_ *rollcalltest.Server, _ *client.Client, n *network) { n.reset() },
+		"closed by the client": func(_ *rollcalltest.Server, c *client.Client, _ *network) { _ = c.Close() },
+		"kicked": func(s *rollcalltest.Server, _ *client.Client, _ *network) {
+			s.Users.Unregister("ann", protocol.KickedOut, "")
+		},
+		"pushed out": func(s *rollcalltest.Server, _ *client.Client, _ *network) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv, service := newServer(t, rollcalltest.Config{})
+			var n network
+			deaf := srv.Client(t, "ann", client.Config{DialContext: n.dial, Reconnect: client.Reconnect{Max: -1}})
+			done, news := told(t)
+			service.Go(push.ToUsers("ann"), push.Text("0"), keep, done)
+			service.Go(push.ToEveryone(), push.Text("1"), keep, done)
+			service.Go(push.ToSessions(usermgr.Filter{}), push.Text("2"), keep, done)
+			if end(srv, deaf, &n); name != "pushed out" {
+				rollcalltest.Eventually(t, func() bool { return !srv.Users.IsOnline("ann") }, "the session is over")
+			}
+			service.Go(push.ToUsers("ann"), push.Text("3"), keep, done)
+			got := make(chan *protocol.PushMessage, 10)
+			srv.Client(t, "ann", receiver(got))
+			for i := range 4 {
+				if p := receive(t, "the next message", got); string(p.Content) != fmt.Sprint(i) {
+					t.Fatalf("message %d is %q", i, p.Content)
+				}
+				if r := receive(t, "the news", news); r.Confirmed() != 1 || r.Pending != 0 {
+					t.Errorf("message %d: %+v", i, r)
+				}
+			}
+		})
+	}
+}
+
+// What is kept for sessions goes to a session of the same device class alone.
+func TestWhatIsKeptForSessionsGoesToTheirDevice(t *testing.T) {
+	srv, service := newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
+	var n network
+	srv.Client(t, "ann", client.Config{Device: 1, DialContext: n.dial, Reconnect: client.Reconnect{Max: -1}})
+	done, news := told(t)
+	service.Go(push.ToSessions(usermgr.Filter{Devices: []uint16{1}}), push.Text("for the phone"), keep, done)
+	n.reset()
+	rollcalltest.Eventually(t, func() bool { return !srv.Users.IsOnline("ann") }, "the session is over")
+	service.Go(push.ToUsers("ann"), push.Text("for all"), keep, done)
+	receivesOn(t, srv, 2, "for all")
+	if r := receive(t, "the news", news); r.Confirmed() != 1 || r.Deliveries[0].Device != 2 {
+		t.Errorf("%+v", r)
+	}
+	receivesOn(t, srv, 1, "for the phone")
+	if r := receive(t, "the news", news); r.Confirmed() != 1 || r.Deliveries[0].Device != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// receivesOn logs ann on, and checks what comes, and that nothing else does.
+func receivesOn(t *testing.T, srv *rollcalltest.Server, device uint16, wants ...string) {
+	t.Helper()
+	got := make(chan string, 10)
+	c := srv.Client(t, "ann", client.Config{Device: device,
+		OnPush:        func(_ *client.Client, p *protocol.PushMessage) { got <- string(p.Content) },
+		HandleDefault: func(*client.Client, *protocol.Message) { got <- "the end" }})
+	rollcalltest.Eventually(t, func() bool {
+		for _, s := range srv.Users.Sessions("ann") {
+			if s.Device == device {
+				return srv.Engine.Conn(s.Address.Conn).Send(1, nil) == nil
+			}
+		}
+		return false
+	}, "%s is there", c.UserID())
+	for _, want := range append(wants, "the end") {
+		if g := receive(t, "what comes", got); g != want {
+			t.Errorf("device %d got %q, want %q", device, g, want)
+		}
+	}
+}
+
+// The bounds in bytes hold for a user, and for all; a message over them reaches who is there all the same, and is told.
+func TestTheBoundsInBytes(t *testing.T) {
+	const size = 1000 + 256 + 28 // with a push's head
+	for name, cfg := range map[string]push.Config{
+		"a user": {MaxBytes: 3 * size},
+		"all":    {MaxTotalBytes: 3 * size},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv, service := newServer(t, rollcalltest.Config{}, cfg)
+			content := make([]byte, 1000)
+			done, news := told(t)
+			for range 4 {
+				service.Go(push.ToUsers("ann"), push.Binary(content), keep, done)
+			}
+			if r := receive(t, "the news", news); len(r.Deliveries) != 1 || !errors.Is(r.Deliveries[0].Err, push.ErrFull) {
+				t.Errorf("what is too much has %+v", r)
+			}
+			if st := service.Stats(); st.Kept != 3 || st.KeptBytes != 3*size || st.Refused != 1 {
+				t.Errorf("%+v", st)
+			}
+			got := make(chan *protocol.PushMessage, 10)
+			srv.Client(t, "bob", receiver(got))
+			if r := mustPush(t, service, push.ToUsers("bob"), push.Binary(content), keep); r.Confirmed() != 1 {
+				t.Errorf("to a user who is there: %+v", r)
+			}
+			srv.Client(t, "ann", receiver(got))
+			for range 3 {
+				if r := receive(t, "the news", news); r.Confirmed() != 1 {
+					t.Errorf("%+v", r)
+				}
+			}
+		})
+	}
+}
+
+// Negative bounds are none, and a negative Keep keeps nothing.
+func TestNegativeIsNone(t *testing.T) {
+	_, service := newServer(t, rollcalltest.Config{}, push.Config{MaxMessages: -1, MaxBytes: -1, MaxTotalBytes: -1})
+	for range 2000 {
+		service.Go(push.ToUsers("ann"), push.Binary(make([]byte, 500)), keep, nil)
+	}
+	if st := service.Stats(); st.Kept != 2000 || st.Refused != 0 {
+		t.Errorf("%+v", st)
+	}
+	r := mustPush(t, service, push.ToUsers("bob"), push.Text("x"), &push.Options{Keep: -1})
+	if len(r.Deliveries) != 1 || r.Deliveries[0].Err == nil {
+		t.Errorf("%+v", r)
+	}
+}
