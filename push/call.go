@@ -141,6 +141,7 @@ func (c *call) release() {
 
 // sent says that the caller has sent all. What was under way until now is over, or in an outbox.
 func (c *call) sent() {
+	c.message.Content, c.message.Metadata = nil, nil // the frame has them
 	c.mu.Lock()
 	c.sending = false
 	c.open--

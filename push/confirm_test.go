@@ -12,18 +12,22 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// pushing pushes on a goroutine of its own, for a minute at most, which is longer than any test waits.
+// pushing pushes with Confirm on a goroutine of its own, for a minute at most, which is longer than any test waits.
 func pushing(t *testing.T, service *push.Service, to push.Target, m *push.Message) <-chan push.Result {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	return pushingUntil(ctx, t, service, to, m, cancel)
+	return pushingWith(t, service, to, m, confirm)
 }
 
-// pushingUntil pushes on a goroutine of its own, with Confirm, and then calls cancel.
-func pushingUntil(ctx context.Context, t *testing.T, service *push.Service, to push.Target, m *push.Message, cancel func()) <-chan push.Result {
+func pushingWith(t *testing.T, service *push.Service, to push.Target, m *push.Message, o *push.Options) <-chan push.Result {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	return pushingUntil(ctx, t, service, to, m, o, cancel)
+}
+
+// pushingUntil pushes on a goroutine of its own, and then calls cancel.
+func pushingUntil(ctx context.Context, t *testing.T, service *push.Service, to push.Target, m *push.Message, o *push.Options, cancel func()) <-chan push.Result {
 	result := make(chan push.Result, 1)
 	go func() {
 		defer cancel()
-		r, err := service.Push(ctx, to, m, confirm)
+		r, err := service.Push(ctx, to, m, o)
 		if err != nil {
 			t.Error(err)
 		}
@@ -46,7 +50,7 @@ func TestConfirm(t *testing.T) {
 	srv.Client(t, "ann", receiver(got))
 	m := push.Text("please")
 	ctx, cancel := context.WithCancel(t.Context())
-	result := pushingUntil(ctx, t, service, push.ToUsers("ann", "slow", "deaf", "gone"), m, func() {})
+	result := pushingUntil(ctx, t, service, push.ToUsers("ann", "slow", "deaf", "gone"), m, confirm, func() {})
 	receive(t, "the push to ann", got)
 	receive(t, "the push to slow", entered)
 	cancel()
@@ -143,24 +147,26 @@ func TestAnAcknowledgementOnTheNextConnectionCounts(t *testing.T) {
 	}
 }
 
-// Who has ended the connection, was thrown out, or was told that the server stops, does not come back to acknowledge:
-// nobody waits for it.
+// A client that has ended the connection, was thrown out, or was told that the server stops, does not come back to acknowledge:
+// Push does not wait for it, not for what is kept either.
 func TestNobodyWaitsForASessionThatHasEndedForGood(t *testing.T) {
 	for name, end := range map[string]func(*rollcalltest.Server, *client.Client){
 		"closed by the client": func(_ *rollcalltest.Server, c *client.Client) { _ = c.Close() },
 		"kicked":               func(s *rollcalltest.Server, _ *client.Client) { s.Users.Unregister("deaf", protocol.KickedOut, "") },
 		"stopped":              func(s *rollcalltest.Server, _ *client.Client) { s.Stop() },
 	} {
-		t.Run(name, func(t *testing.T) {
-			srv, service := newServer(t, rollcalltest.Config{})
-			c := srv.Client(t, "deaf", client.Config{Reconnect: client.Reconnect{Max: -1}}) // takes no pushes, so it never acknowledges
-			result := pushing(t, service, push.ToUsers("deaf"), push.Text("before the end"))
-			rollcalltest.Eventually(t, func() bool { return srv.Users.Sessions("deaf")[0].Out.Messages == 1 }, "the push is out")
-			end(srv, c)
-			if d := deliveries(t, receive(t, "the result", result), nil)["deaf"]; d.Confirmed != 0 || d.Sessions != 1 {
-				t.Errorf("the delivery is %+v", d)
-			}
-		})
+		for kept, o := range map[string]*push.Options{"": {Confirm: true}, ", kept": {Confirm: true, Keep: time.Hour}} {
+			t.Run(name+kept, func(t *testing.T) {
+				srv, service := newServer(t, rollcalltest.Config{})
+				c := srv.Client(t, "deaf", client.Config{Reconnect: client.Reconnect{Max: -1}}) // takes no pushes, so it never acknowledges
+				result := pushingWith(t, service, push.ToUsers("deaf"), push.Text("before the end"), o)
+				rollcalltest.Eventually(t, func() bool { return srv.Users.Sessions("deaf")[0].Out.Messages == 1 }, "the push is out")
+				end(srv, c)
+				if d := deliveries(t, receive(t, "the result", result), nil)["deaf"]; d.Confirmed != 0 || d.Sessions != 1 {
+					t.Errorf("the delivery is %+v", d)
+				}
+			})
+		}
 	}
 }
 
@@ -175,7 +181,7 @@ func pushToDeafAndWell(t *testing.T, m *push.Message, deaf, well *network) (srv 
 	cfg.Device, cfg.DialContext, cfg.Reconnect.Min = 2, well.dial, -1
 	srv.Client(t, "ann", cfg)
 	ctx, cancel := context.WithCancel(t.Context())
-	result = pushingUntil(ctx, t, service, push.ToUsers("ann"), m, func() {})
+	result = pushingUntil(ctx, t, service, push.ToUsers("ann"), m, confirm, func() {})
 	receive(t, "the push", got)
 	return srv, service, cancel, result
 }

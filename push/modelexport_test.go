@@ -29,7 +29,7 @@ func (s *Service) Describe() string {
 			fmt.Fprintf(&all, ", served %d", c.ID())
 		}
 		for _, p := range b.parcels {
-			fmt.Fprintf(&all, "\n\t%q kept %v sending %v answered %v", p.call.message.Content, p.kept, p.sending, p.answered)
+			fmt.Fprintf(&all, "\n\t%v kept %v sending %v answered %v", p.call.message.ID, p.kept, p.sending, p.answered)
 			for i := range p.asks {
 				a := &p.asks[i]
 				fmt.Fprintf(&all, "; %+v over %v extra %v ended %v", b.delivery(a), a.over, a.extra, a.ended())

@@ -121,8 +121,11 @@ func (s *Service) Push(ctx context.Context, to Target, m *Message, o *Options) (
 	c.waited = waited
 	defer c.abandon()
 	s.send(c, to)
-	for _, p := range s.all() {
-		c.add(p.push(ctx, s, to, &c.message))
+	if pushers := s.all(); len(pushers) > 0 {
+		own := c.message
+		for _, p := range pushers {
+			c.add(p.push(ctx, s, to, &own))
+		}
 	}
 	c.sent()
 	if c.confirm {
