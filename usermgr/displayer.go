@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -205,18 +206,13 @@ func (v *display) call(f func()) {
 	default:
 	}
 	v.called = true
-	defer func() {
-		p := recover()
-		if p == nil {
-			return
-		}
+	contain.Apart(f, func(p any) {
 		v.manager.handlerPanics.Add(1)
 		if !v.panicked {
 			v.panicked = true
 			v.manager.log.Error("a user displayer panicked", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 		}
-	}()
-	f()
+	})
 }
 
 func (v *display) stop() {
@@ -233,7 +229,7 @@ func (u *user) displayItem() (DisplayItem, bool) {
 		i.In, i.Out = p.in, p.out
 	}
 	for _, s := range u.list() {
-		i.Address = s.links[0].Address() // the newest session's
+		i.Address = s.address() // the newest session's
 		i.In.add(s.in.load())
 		i.Out.add(s.out.load())
 	}

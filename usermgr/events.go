@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -15,7 +16,8 @@ import (
 //
 // Events of one user come one at a time, in the order in which they took effect, on a goroutine of that user's own, so
 // a handler may block and may call any method of the manager; it holds up that user and nobody else. Waiting inside a
-// handler for a change of the handler's own user waits until the context ends. A panic is recovered, logged and counted.
+// handler for a change of the handler's own user waits until the context ends. A panic is recovered, logged and counted, and so
+// is runtime.Goexit, which t.FailNow calls.
 type Handlers struct {
 	// Online: a user's first session is there; its Connected follows. The user stays online until Offline.
 	Online func(u UserData)
@@ -76,19 +78,47 @@ func (m *Manager) each(event string, f func(*Handlers)) {
 		return
 	}
 	for _, h := range *subscribers {
-		m.protect(event, h, f)
+		if h.has(event) {
+			m.protect(event, h, f)
+		}
 	}
 }
 
+// has reports whether there is a handler for the event.
+func (h *Handlers) has(event string) bool {
+	switch event {
+	case "Online":
+		return h.Online != nil
+	case "Offline":
+		return h.Offline != nil
+	case "Connected":
+		return h.Connected != nil
+	case "PushedOut":
+		return h.PushedOut != nil
+	case "Ignored":
+		return h.Ignored != nil
+	case "TimedOut":
+		return h.TimedOut != nil
+	case "Expired":
+		return h.Expired != nil
+	case "Tagged":
+		return h.Tagged != nil
+	case "UserTagged":
+		return h.UserTagged != nil
+	case "Disconnected":
+		return h.Disconnected != nil
+	case "UserCountChanged":
+		return h.UserCountChanged != nil
+	}
+	return true
+}
+
 func (m *Manager) protect(event string, h *Handlers, f func(*Handlers)) {
-	defer func() {
-		if v := recover(); v != nil {
-			m.handlerPanics.Add(1)
-			m.log.Error("an event handler panicked", zap.String("event", event), zap.Any("panic", v),
-				zap.ByteString("stack", debug.Stack()))
-		}
-	}()
-	f(h)
+	contain.Apart(func() { f(h) }, func(v any) {
+		m.handlerPanics.Add(1)
+		m.log.Error("an event handler panicked", zap.String("event", event), zap.Any("panic", v),
+			zap.ByteString("stack", debug.Stack()))
+	})
 }
 
 func (m *Manager) countBy(n int64) {

@@ -208,10 +208,18 @@ func (k *Kick) add(s *session) {
 		return
 	}
 	k.closed.open.Add(1)
-	go reporter.WhenClosed(func(o CloseOutcome) {
-		k.mu.Lock()
-		entry.outcome = o
-		k.mu.Unlock()
-		k.closed.partDone(0)
-	})
+	told := sync.OnceFunc(func() { k.closed.partDone(0) })
+	go func() {
+		known := s.callLink("WhenClosed", func() {
+			reporter.WhenClosed(func(o CloseOutcome) {
+				k.mu.Lock()
+				entry.outcome = o
+				k.mu.Unlock()
+				told()
+			})
+		})
+		if !known {
+			told()
+		}
+	}()
 }

@@ -38,12 +38,17 @@ func (u *user) logOn(p *pendingLogon) {
 		return
 	}
 
-	entry, err := u.decide(&p.logon, p.link, serialOf(id))
+	s := m.newSession(u, p.link, id, &p.logon)
+	if s == nil {
+		p.err = &protocol.CloseError{Code: protocol.InternalError, Text: "the link or the heartbeat checker failed"}
+		return
+	}
+	entry, err := u.decide(&p.logon, s)
 	if err != nil {
+		s.stopWatches()
 		p.err = err
 		return
 	}
-	s := m.newSession(u, p.link, id, &p.logon)
 	m.logons.Add(1)
 	if entry.from.ended != 0 {
 		m.ended.inherit(entry.from.ended, serialOf(id))
@@ -58,7 +63,8 @@ func (u *user) logOn(p *pendingLogon) {
 			h.Connected(u.info(s))
 		}
 	})
-	s.touch()                              // nobody could report the client's bytes before: the logon's own time is no silence
+	s.heardAt(m.clock.now())
+	s.beatOnTurn()                         // nobody could report the client's bytes before: the logon's own time is no silence
 	if m.revoked.refuses(u.id, &p.logon) { // revoked while its turn was under way
 		s.end(ending{code: protocol.Unauthorized, text: "the token was revoked"})
 	}
@@ -72,10 +78,10 @@ type entry struct {
 	excluded []*session // that must end before, the oldest first; from.live is among them
 }
 
-// decide decides whether a logon, whose session would have the given serial, may come in. From the moment that it may the
-// session that it takes over ends for that.
-func (u *user) decide(l *Logon, link Link, serial uint64) (entry, error) {
-	m := u.manager
+// decide decides whether a logon, whose session would be s, may come in. From the moment that it may the session that it takes
+// over ends for that.
+func (u *user) decide(l *Logon, s *session) (entry, error) {
+	m, serial := u.manager, serialOf(s.id)
 	for {
 		live := u.living()
 		from, err := u.originOf(l, live)
@@ -87,7 +93,7 @@ func (u *user) decide(l *Logon, link Link, serial uint64) (entry, error) {
 			return entry{}, &protocol.CloseError{Code: protocol.PushedOut, Text: textPushedOut}
 		}
 		if m.relogon == IgnoreNew && len(excluded) > 0 && !(len(excluded) == 1 && excluded[0] == from.live) {
-			addr := link.Address()
+			addr := s.address()
 			m.each("Ignored", func(h *Handlers) {
 				if h.Ignored != nil {
 					h.Ignored(u.id, addr)
@@ -142,7 +148,7 @@ func (u *user) replace(e entry, s *session) {
 		if old.hasToken(e.logon.Token) {
 			heir = s
 		}
-		by := s.links[0].Address()
+		by := s.address()
 		pushedOut := old == e.from.live
 		await(func(over func()) {
 			if pushedOut {
@@ -266,7 +272,7 @@ func (u *user) disconnect(s, successor *session) {
 			h.Disconnected(final, why.code)
 		}
 	})
-	s.links[0].Close(why.code, why.text)
+	s.closeLink(why.code, why.text)
 	if offline != nil {
 		u.tellOffline(offline)
 	}

@@ -108,6 +108,7 @@ func New(cfg Config) *Manager {
 	if m.checker == nil {
 		m.checker = heartbeat.New(0, 0)
 	}
+	m.checker = m.containing(m.checker)
 	if cfg.IdleTimeout > 0 {
 		m.idle = heartbeat.New(max(cfg.IdleTimeout/60, min(time.Second, cfg.IdleTimeout)), cfg.IdleTimeout)
 	}

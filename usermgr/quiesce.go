@@ -18,7 +18,7 @@ func (u *user) quiesce(s *session, then func()) {
 	}
 	m := u.manager
 	w := new(quiescing)
-	s.links[0].Quiesce(func() {
+	s.quiesceLink(func() {
 		if w.end() {
 			m.runners.add(step{run: then})
 		}
@@ -39,7 +39,7 @@ func (u *user) giveUp(s *session, then func()) {
 	s.stuck = true
 	m.givenUp.Add(1)
 	m.log.Warn("a message handler did not return in time; its session ends without it",
-		zap.String("user", u.id), zap.String("remote", s.links[0].Address().Remote), zap.Duration("after", m.quiesceTimeout))
+		zap.String("user", u.id), zap.String("remote", s.address().Remote), zap.Duration("after", m.quiesceTimeout))
 	then()
 }
 

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -90,8 +89,9 @@ type rare struct {
 
 	token string // written by the turn, under the user's lock
 	// Set before anybody else knows the session.
-	fields map[string]string
-	idle   heartbeat.Watch // with Config.IdleTimeout; else nil
+	fields  map[string]string
+	address *Address        // nil where link is Rollcall's own
+	idle    heartbeat.Watch // with Config.IdleTimeout; else nil
 	// suspected holds while a look at the session's idleness waits for the user's turn.
 	suspected atomic.Bool
 }
@@ -115,13 +115,19 @@ func (s *session) why() *ending {
 }
 
 func (m *Manager) newSession(u *user, link Link, id uuid.UUID, l *Logon) *session {
-	s := &session{user: u, links: [1]Link{link}, conn: link.Address().Conn, id: id, device: l.Device, logonTime: time.Now().UnixNano()}
+	addr, known, ok := m.addressOf(link)
+	if !ok {
+		return nil
+	}
+	s := &session{user: u, links: [1]Link{link}, conn: addr.Conn, id: id, device: l.Device, logonTime: time.Now().UnixNano()}
 	s.active.Store(m.clock.now())
 	s.heard.Store(m.clock.now())
-	if fields := l.metadata(); l.Token != "" || fields != nil || m.idle != nil {
-		s.rare.Store(&rare{token: l.Token, fields: fields})
+	if fields := l.metadata(); l.Token != "" || fields != nil || m.idle != nil || known != nil {
+		s.rare.Store(&rare{token: l.Token, fields: fields, address: known})
 	}
-	s.watch = m.checker.Watch(s.fellSilent)
+	if s.watch = m.checker.Watch(s.fellSilent); s.watch == nil {
+		return nil
+	}
 	if m.idle != nil {
 		s.rare.Load().idle = m.idle.Watch(s.fellIdle)
 	}
@@ -290,19 +296,15 @@ func (s *session) look(then func(busy bool)) {
 		then(false)
 		return
 	}
-	defer func() {
-		if v := recover(); v != nil {
-			s.user.manager.log.Error("a link's Look panicked", zap.Any("panic", v), zap.Stack("stack"))
-			then(false)
-		}
-	}()
-	l.Look(then)
+	if !s.callLink("Look", func() { l.Look(then) }) {
+		then(false)
+	}
 }
 
 // info describes the session. The user's lock is held on entry.
 func (s *session) info() SessionInfo {
 	i := SessionInfo{
-		UserID: s.user.id, SessionID: s.ID(), Address: s.links[0].Address(), Device: s.device,
+		UserID: s.user.id, SessionID: s.ID(), Address: s.address(), Device: s.device,
 		LogonTime: time.Unix(0, s.logonTime), In: s.in.load(), Out: s.out.load(),
 	}
 	i.LastActive, i.LastMessage = s.timeOf(s.active.Load()), s.lastMessage()
@@ -332,6 +334,6 @@ func (s *session) timeOf(tick uint32) time.Time {
 	return t
 }
 
-// Trusted implements contain.Trusted: nothing of the application's runs in the methods that report an end or what was sent. A
+// Trusted is contain's: nothing of the application's runs in the methods that report an end or what was sent. A
 // heartbeat.Watch of its own is called in Beat.
 func (s *session) Trusted() bool { return true }

@@ -64,15 +64,15 @@ func Error(who string, v any) error {
 	return fmt.Errorf("rollcall: %s panicked: %v", who, v)
 }
 
-// Trusted is implemented by what this module gives to itself where an application may give something of its own: a session,
-// a link. Calls to it need not be kept apart.
-type Trusted interface {
-	// Trusted reports whether no code of the application's runs inside the value's methods.
-	Trusted() bool
+// IsTrusted reports whether v, an engine's Binding, is this module's own, and no code of the application's runs in its methods:
+// calls to it need not be kept apart.
+func IsTrusted(v any) bool {
+	t, ok := v.(interface{ Trusted() bool })
+	return ok && t.Trusted()
 }
 
-// IsTrusted reports whether v says so.
-func IsTrusted(v any) bool {
-	t, ok := v.(Trusted)
-	return ok && t.Trusted()
+// IsTrustedLink is IsTrusted for a user manager's Link.
+func IsTrustedLink(v any) bool {
+	t, ok := v.(interface{ TrustedLink() bool })
+	return ok && t.TrustedLink()
 }

@@ -1,0 +1,109 @@
+package usermgr
+
+import (
+	"runtime/debug"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/contain"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// What the application gives the manager to call may panic, or end its goroutine (runtime.Goexit). A user's turn must go on all
+// the same, or the user could not log on any more: event handlers, and the Links and Checkers that are not this module's, are
+// called on goroutines of their own.
+
+// apart calls code of the application's, and reports whether it has returned.
+func (m *Manager) apart(who string, f func()) (ok bool) {
+	ok = true
+	contain.Apart(f, func(v any) {
+		ok = false
+		m.handlerPanics.Add(1)
+		m.log.Error(who+" panicked", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+	})
+	return ok
+}
+
+// callLink calls a method of the session's link.
+func (s *session) callLink(method string, f func()) (ok bool) {
+	if contain.IsTrustedLink(s.links[0]) {
+		f()
+		return true
+	}
+	return s.user.manager.apart("a Link's "+method, f)
+}
+
+// quiesceLink calls the link's Quiesce. A link that fails counts as quiet: done, which may be called twice, is called then.
+func (s *session) quiesceLink(done func()) {
+	if !s.callLink("Quiesce", func() { s.links[0].Quiesce(done) }) {
+		done()
+	}
+}
+
+func (s *session) closeLink(code protocol.CloseCode, text string) {
+	s.callLink("Close", func() { s.links[0].Close(code, text) })
+}
+
+// address returns the link's address, which for a link of the application's own was asked once.
+func (s *session) address() Address {
+	if r := s.rare.Load(); r != nil && r.address != nil {
+		return *r.address
+	}
+	return s.links[0].Address()
+}
+
+// addressOf asks a link for its address, and reports whether it has answered. known is nil for a link of Rollcall's own.
+func (m *Manager) addressOf(l Link) (a Address, known *Address, ok bool) {
+	if contain.IsTrustedLink(l) {
+		return l.Address(), nil, true
+	}
+	ok = m.apart("a Link's Address", func() { a = l.Address() })
+	return a, &a, ok
+}
+
+// foreignChecker is a Checker of the application's own. Watch returns nil when it has failed.
+type foreignChecker struct {
+	heartbeat.Checker
+	manager *Manager
+}
+
+// containing returns the checker as the manager calls it.
+func (m *Manager) containing(c heartbeat.Checker) heartbeat.Checker {
+	if _, own := c.(*heartbeat.Wheel); own || c == heartbeat.Off {
+		return c
+	}
+	return foreignChecker{c, m}
+}
+
+func (c foreignChecker) Watch(silent func()) (w heartbeat.Watch) {
+	c.manager.apart("a Checker's Watch", func() { w = c.Checker.Watch(silent) })
+	if w == nil {
+		return nil
+	}
+	return foreignWatch{w, c.manager}
+}
+
+func (c foreignChecker) Close() { c.manager.apart("a Checker's Close", c.Checker.Close) }
+
+// foreignWatch contains all but Beat, which stands in the message path: the engine contains that.
+type foreignWatch struct {
+	heartbeat.Watch
+	manager *Manager
+}
+
+func (w foreignWatch) Silent() (silent bool) {
+	w.manager.apart("a Watch's Silent", func() { silent = w.Watch.Silent() })
+	return silent
+}
+
+func (w foreignWatch) Stop() { w.manager.apart("a Watch's Stop", w.Watch.Stop) }
+
+// beatOnTurn is Beat where no engine contains it.
+func (s *session) beatOnTurn() (ok bool) {
+	if _, foreign := s.watch.(foreignWatch); foreign {
+		return s.user.manager.apart("a Watch's Beat", s.Beat)
+	}
+	s.Beat()
+	return true
+}
