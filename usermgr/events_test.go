@@ -60,6 +60,7 @@ var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
 	},
 	"User":     func(m *usermgr.Manager, s usermgr.SessionInfo) { m.User(s.UserID) },
 	"UserAt":   func(m *usermgr.Manager, s usermgr.SessionInfo) { m.UserAt(s.Address) },
+	"DeviceAt": func(m *usermgr.Manager, s usermgr.SessionInfo) { m.DeviceAt(s.Address.Conn) },
 	"UserPage": func(m *usermgr.Manager, _ usermgr.SessionInfo) { _, _ = m.UserPage(usermgr.PageQuery{}) },
 	"Users": func(m *usermgr.Manager, _ usermgr.SessionInfo) {
 		for range m.Users() {

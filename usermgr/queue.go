@@ -3,8 +3,9 @@ package usermgr
 // task is something that is to happen to a user, in turn. run does not block, but for event handlers; the task lasts until
 // passOn is called, which may be later and on another goroutine.
 type task struct {
-	run  func(*user)
-	next *task // in the queue
+	run func(*user)
+	// The neighbours in the queue; nil outside of it.
+	next, prev *task
 }
 
 // soon returns a task that is over when f returns.
@@ -29,47 +30,37 @@ func (q *queue) empty() bool { return q.last == nil }
 // add puts t behind all others.
 func (q *queue) add(t *task) {
 	if q.last == nil {
-		t.next = t
+		t.next, t.prev = t, t
 	} else {
-		t.next, q.last.next = q.last.next, t
+		t.next, t.prev = q.last.next, q.last
+		t.prev.next, t.next.prev = t, t
 	}
 	q.last = t
 }
 
 // take takes out the first task, nil when there is none.
 func (q *queue) take() *task {
-	before := q.last
-	if before == nil {
+	if q.last == nil {
 		return nil
 	}
-	return q.takeAfter(before)
+	t := q.last.next
+	q.remove(t)
+	return t
 }
 
-// remove takes out t, and reports whether it was there.
+// remove takes out t, and reports whether it was there. It takes the same time however many wait: when thousands of logons of
+// one user give up at once each does it behind one lock.
 func (q *queue) remove(t *task) bool {
-	before := q.last
-	if before == nil {
+	if t.next == nil {
 		return false
 	}
-	for before.next != t {
-		if before = before.next; before == q.last {
-			return false
-		}
-	}
-	q.takeAfter(before)
-	return true
-}
-
-// takeAfter takes out the task that stands behind before, or, behind the last, the first.
-func (q *queue) takeAfter(before *task) *task {
-	t := before.next
 	switch {
-	case t == before:
+	case t.next == t:
 		q.last = nil
 	case t == q.last:
-		q.last = before
+		q.last = t.prev
 	}
-	before.next = t.next
-	t.next = nil
-	return t
+	t.prev.next, t.next.prev = t.next, t.prev
+	t.next, t.prev = nil, nil
+	return true
 }

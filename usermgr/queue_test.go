@@ -31,7 +31,7 @@ func TestQueueAgainstASlice(t *testing.T) {
 			}
 			if len(want) > 0 {
 				i := r.IntN(len(want))
-				if !q.remove(want[i]) || want[i].next != nil {
+				if !q.remove(want[i]) || want[i].next != nil || want[i].prev != nil {
 					t.Fatal("what is there cannot be removed")
 				}
 				want = slices.Delete(want, i, i+1)
@@ -40,5 +40,23 @@ func TestQueueAgainstASlice(t *testing.T) {
 		if q.empty() != (len(want) == 0) {
 			t.Fatalf("empty is %v with %d in it", q.empty(), len(want))
 		}
+	}
+}
+
+// A million leave, the last first: a queue that is walked through for each would need half a million million steps, and not come
+// to an end.
+func TestLeavingAQueueTakesNoLongerForALongOne(t *testing.T) {
+	var q queue
+	all := make([]task, 1_000_000)
+	for i := range all {
+		q.add(&all[i])
+	}
+	for i := range all {
+		if !q.remove(&all[len(all)-1-i]) {
+			t.Fatal("it was not there")
+		}
+	}
+	if !q.empty() {
+		t.Error("the queue is not empty")
 	}
 }
