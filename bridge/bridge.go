@@ -122,6 +122,7 @@ type Bridge struct {
 	authenticating *turns        // nil without an authenticator
 	loggingOn      *turns        // of MaxLogons, or nil
 	heartbeat      time.Duration // what clients are told; 0 for nothing
+	silence        time.Duration // after which the manager ends a session; 0 for never, or unknown
 	expiries       expiries      // of the sessions that expire
 	grace          time.Duration // manualCloseGrace, as it was when the bridge was attached
 
@@ -154,8 +155,11 @@ func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) *Bridge {
 		e.HandleSystem(protocol.Renew, b.renew)
 	}
 	b.heartbeat = max(cfg.HeartbeatInterval, 0)
-	if m, ok := users.(interface{ HeartbeatTimeout() time.Duration }); ok && cfg.HeartbeatInterval == 0 {
-		b.heartbeat = m.HeartbeatTimeout() / 3
+	if m, ok := users.(interface{ HeartbeatTimeout() time.Duration }); ok {
+		b.silence = m.HeartbeatTimeout()
+	}
+	if cfg.HeartbeatInterval == 0 {
+		b.heartbeat = b.silence / 3
 	}
 	e.SetAdmission(admission{b})
 	e.HandleSystem(protocol.WhoIsOnline, b.whoIsOnline)
@@ -251,6 +255,8 @@ func (b *Bridge) conn(l usermgr.Link) *engine.Conn {
 // admission is the engine's side of the bridge.
 type admission struct{ *Bridge }
 
+var _ engine.HeartbeatTeller = admission{}
+
 // First implements engine.Admission.
 func (b admission) First(c *engine.Conn, m *protocol.Message) engine.Binding {
 	l := &link{bridge: b.Bridge, conn: c, logon: &logon{conn: c, first: *m.Clone()}}
@@ -263,6 +269,9 @@ func (b admission) First(c *engine.Conn, m *protocol.Message) engine.Binding {
 	go l.logOn()
 	return l
 }
+
+// Heartbeat implements engine.HeartbeatTeller.
+func (b admission) Heartbeat() (timeout, interval time.Duration) { return b.silence, b.heartbeat }
 
 // Drain implements engine.Admission.
 func (b admission) Drain(ctx context.Context) (left int) {

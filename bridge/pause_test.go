@@ -66,7 +66,7 @@ func TestNobodyIsSilentWhileTheLoopIsStuck(t *testing.T) {
 	release()
 	stayed := 0
 	for _, c := range others {
-		if err := c.write(&protocol.Message{Type: echo, ID: 9, Body: []byte("here")}); err != nil {
+		if _, err := c.conn.Write(frame(t, &protocol.Message{Type: echo, ID: 9, Body: []byte("here")})); err != nil { // write is the beats'
 			continue
 		}
 		if m, err := c.read(); err == nil && m.Type == echo {

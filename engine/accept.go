@@ -51,7 +51,7 @@ func (e *Engine) listen() error {
 	}
 	var open []net.Listener
 	for _, l := range e.cfg.Listeners {
-		// No TCP keep-alive: whoever is silent is found by the heartbeat, and it costs four system calls a connection.
+		// Without TCP keep-alive, which keepAwake sets where it is wanted.
 		ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", l.Addr)
 		if err != nil {
 			for _, o := range open {

@@ -60,16 +60,17 @@ type Conn struct {
 	endTold bool // the binding knows of the end
 	letIn   bool // Admit was called: what comes first is in the queue
 	// The loop's own.
-	strict          bool
+	lastOut         uint8 // when something was last sent; see loop.tick
 	flags           connFlags
-	unfinishedSince uint32 // by the loop's clock, in milliseconds; it wraps around. Before Admit, the first frame's size
+	unfinishedSince uint32 // see loop.millis. Before Admit, the first frame's size
 }
 
 // connFlags are yes or no about a connection, for its loop alone.
 type connFlags uint8
 
 const (
-	isAttended   connFlags = 1 << iota // stands in one of the loop's lists of connections to look at
+	isStrict     connFlags = 1 << iota // a message under another user's ID closes the connection
+	isAttended                         // stands in one of the loop's lists of connections to look at
 	isShut                             // the write side is shut down
 	isForced                           // closed before the peer had taken everything
 	isEndPending                       // the socket was closed in the middle of a dispatch, whose end the connection waits for
@@ -205,7 +206,10 @@ func (c *Conn) admit(a *Admitted) {
 		c.mu.Unlock()
 		return
 	}
-	c.userID, c.strict, c.userBound = a.UserID, a.StrictUserID, true
+	c.userID, c.userBound = a.UserID, true
+	if a.StrictUserID {
+		c.flags |= isStrict
+	}
 	c.setState(stateBound)
 	c.mu.Unlock()
 	c.output()

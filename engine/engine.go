@@ -149,6 +149,11 @@ type Config struct {
 	// handshake if it has one. Like every time below it does not run while the process stands still, nor while the
 	// connection's event loop is stuck in a handler. 0 means 15 s.
 	LogonTimeout time.Duration
+	// KeepAlive is how long a connection is quiet before TCP asks whether the client's system is there; after four questions
+	// without an answer, each as long after the one before, the connection ends with NetworkError. It says nothing of the
+	// client's program. 0 means 15 s where nothing watches for silent clients (no user manager, or heartbeat.Off), and none
+	// where something does: the heartbeat finds more, and keep-alive costs four system calls a connection. Negative means none.
+	KeepAlive time.Duration
 	// UnfinishedTimeout is how long the bytes of one unfinished frame count as a sign of life. 0 means 60 s.
 	UnfinishedTimeout time.Duration
 	// CloseTimeout is how long a closing connection may take to fetch what was queued for it. When it has, it is given
@@ -324,6 +329,8 @@ type Engine struct {
 	pool      *workerPool
 	conns     connTable
 	clock     clock.Clock // counts the time in which the process ran
+	pulse     int64       // a part of a third of what clients are told, in nanoseconds: see showLife
+	keepAlive time.Duration
 	listeners []net.Listener
 	accepting sync.WaitGroup
 	lingering chan struct{} // a token for each connection that is being told that it may not come in

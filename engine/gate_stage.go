@@ -122,6 +122,7 @@ func (a *arrival) enroll() {
 	if a.tls != nil {
 		a.tls.join(c)
 	}
+	e.keepAwake(a.nc)
 	err := e.client.enroll(a.nc, c)
 	if err != nil || c.loop == nil {
 		e.refused[refusedFailed].Add(1)

@@ -45,6 +45,7 @@ type loop struct {
 	openBuf   []byte           // for decrypted bytes; nil while it is in use
 	sealBuf   []byte           // for encrypted ones, likewise
 	in, out   Traffic
+	parts     uint8 // see tick
 
 	mu     sync.Mutex
 	posted work
@@ -166,7 +167,7 @@ func (l *loop) run() {
 	l.mu.Unlock()
 	if ping := l.pinged.Load(); ping != l.ponged.Load() {
 		l.ponged.Store(ping)
-		l.clock.Tick()
+		l.tick()
 		l.publish()
 	}
 	most := l.wrote + turnMost

@@ -122,7 +122,10 @@ func (l *loop) beat(c *Conn, progress bool) {
 		c.binding.Beat()
 		return
 	}
-	now := uint32(l.clock.Coarse() / int64(time.Millisecond))
+	now := l.millis()
+	if l.parts-c.lastOut >= pulseParts {
+		c.showLife()
+	}
 	switch {
 	case progress || !c.unfinished:
 		c.unfinished, c.unfinishedSince = true, now
@@ -205,7 +208,7 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *ta
 			opts.First, opts.MaxFrame = false, 0
 		}
 		if m.UserID != c.userID && c.userBound {
-			if c.strict && m.UserID != "" {
+			if c.is(isStrict) && m.UserID != "" {
 				c.Close(protocol.WrongUserID, "the message carries another user's ID")
 				return used
 			}

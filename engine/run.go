@@ -85,6 +85,7 @@ func (e *Engine) fail(err error) { e.askToStop(stopRequest{failure: err}) }
 
 func (e *Engine) serve(ctx context.Context) (StopReport, error) {
 	e.handlers.wrap()
+	e.setHeartbeat()
 	if err := e.startLoops(); err != nil {
 		for _, l := range e.loops {
 			_ = l.waker.Close()

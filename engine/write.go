@@ -436,6 +436,7 @@ func (c *Conn) flushPart(most int) (more bool) {
 // the writes. There is no backlog. most is how much the loop may have written.
 func (c *Conn) write(o *outBuf, alone bool, most int) (kept bool) {
 	c.countSent(o)
+	c.lastOut = c.loop.parts
 	if len(o.b) == 0 {
 		return false
 	}
