@@ -10,7 +10,7 @@ const (
 	// spareRunners is how many goroutines stay when no step waits: their stacks have grown already.
 	spareRunners = 16
 	// heldRunners is how many goroutines event handlers may hold before the start of further ones is slowed down.
-	heldRunners = 256
+	heldRunners = 64
 	// runnerPause is the time between two starts then.
 	runnerPause = time.Millisecond
 )
