@@ -120,8 +120,8 @@ func TestAuthenticatorsContext(t *testing.T) {
 	leaves := s.dial()
 	leaves.send(logonMessage("bob"))
 	eventually(t, "the authenticator is at it", func() bool { return began.Load() == 2 })
-	leaves.conn.Close()
-	for _, want := range []protocol.CloseCode{protocol.InternalError, protocol.ClientClosed} {
+	leaves.reset()
+	for _, want := range []protocol.CloseCode{protocol.InternalError, protocol.NetworkError} {
 		if ce, ok := (<-causes).(*protocol.CloseError); !ok || ce.Code != want {
 			t.Errorf("the cause is %v, want %v", ce, want)
 		}
@@ -214,14 +214,14 @@ func TestFirstFrameIsLimited(t *testing.T) {
 	}
 }
 
-// Rule 3: a connection that ends while it is being verified fires nothing.
+// Rule 3: a connection that is lost while it is being verified fires nothing.
 func TestClientLeavesDuringAdmission(t *testing.T) {
 	g := newGate()
 	s := serve(t, options{bridge: bridge.Config{Authenticate: g.authenticate}})
 	c := s.dial()
 	c.send(logonMessage("slow"))
 	eventually(t, "the authenticator is at it", func() bool { return g.waiting.Load() == 1 })
-	c.conn.Close()
+	c.reset()
 	eventually(t, "the connection is gone", func() bool { return s.engine.Stats().Connections == 0 })
 	g.open()
 	s.expectEnd()
@@ -235,7 +235,7 @@ func TestClientLeavesDuringConnected(t *testing.T) {
 		end  func(c *rawClient)
 		want string
 	}{
-		{"leaves", func(c *rawClient) { c.conn.Close() }, "ClientClosed"},
+		{"leaves", (*rawClient).reset, "NetworkError"},
 		{"deadline", func(c *rawClient) { c.expectRefused(protocol.InternalError) }, "InternalError"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -179,6 +179,12 @@ func (c *rawClient) expectClose(code protocol.CloseCode) *protocol.CloseError {
 	return ce
 }
 
+// reset ends the connection at once, without a word. Who only closes it may still be waiting for an answer.
+func (c *rawClient) reset() {
+	_ = c.conn.(*net.TCPConn).SetLinger(0)
+	_ = c.conn.Close()
+}
+
 // expectEnd receives the server's end of the connection: a proper one, no reset.
 func (c *rawClient) expectEnd() {
 	c.t.Helper()

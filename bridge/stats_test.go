@@ -60,9 +60,9 @@ func TestStatsCountLogonsThatCameToNothing(t *testing.T) {
 	leaving := s.dial()
 	leaving.send(logonMessage("leaving"))
 	<-held
-	leaving.conn.Close()
+	leaving.reset()
 	want := map[protocol.CloseCode]uint64{protocol.Unauthorized: 2, protocol.InternalError: 2, protocol.AlreadyLoggedOn: 1,
-		protocol.ClientClosed: 1}
+		protocol.NetworkError: 1}
 	eventually(t, "all are counted", func() bool { return maps.Equal(s.bridge.Stats().Refused, want) })
 	if n := s.bridge.Stats().AuthenticatorPanics; n != 2 {
 		t.Errorf("%d authenticators panicked", n)

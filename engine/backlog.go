@@ -265,8 +265,8 @@ func (c *Conn) look() {
 	}
 }
 
-// output writes what waits, as far as the socket takes it and others have their turn; where the connection is closing and all
-// is written, it goes on with the close.
+// output writes what waits, as far as the socket takes it and others have their turn; where the connection is ending and all
+// is written, it goes on with that.
 func (c *Conn) output() {
 	most := c.loop.wrote + flushMost
 	if c.unsent > 0 && !c.push(most) || c.gone {
@@ -275,7 +275,7 @@ func (c *Conn) output() {
 	if c.state.Load() < stateBound { // what is queued waits for the admission
 		return
 	}
-	if c.flushUpTo(most); c.state.Load() == stateClosing && !c.queued.Load() {
+	if c.flushUpTo(most); c.isEnding() && !c.queued.Load() {
 		c.drain()
 	}
 }

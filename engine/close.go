@@ -71,9 +71,11 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 		}
 		c.rare().noticed = err == nil
 	}
-	c.stopTimer()
-	c.rare().closeBegan = c.loop.clock.Now()
-	c.timer = c.loop.clock.AfterFunc(c.engine.cfg.CloseTimeout, func() { c.loop.post(c.closeNow) })
+	if x := c.rare(); x.closeBegan == 0 { // or else the peer has ended its side, and the time for that runs
+		c.stopTimer()
+		x.closeBegan = c.loop.clock.Now()
+		c.timer = c.loop.clock.AfterFunc(c.engine.cfg.CloseTimeout, func() { c.loop.post(c.closeNow) })
+	}
 	c.mu.Unlock()
 	c.tellEnd()
 	c.abandon()
@@ -116,26 +118,11 @@ func (c *Conn) tellEnd() {
 // abandon ends what waits for the connection: its context, and requests that it has not answered.
 func (c *Conn) abandon() {
 	c.mu.Lock()
-	code := c.code
-	x := c.extra
-	var requests map[uint32]*request
-	if x != nil {
-		requests, x.requests = x.requests, nil
-		if x.cancel != nil {
-			x.cancel(&protocol.CloseError{Code: code})
-		}
+	if x := c.extra; x != nil && x.cancel != nil {
+		x.cancel(&protocol.CloseError{Code: c.code})
 	}
 	c.mu.Unlock()
-	for _, r := range requests {
-		switch {
-		case r.inline:
-			r.finish(nil, ErrClosed)
-		case c.box != nil:
-			c.box.put(c, item{request: r, err: ErrClosed})
-		default: // on the loop, like a reply: whoever closes may hold the application's locks
-			c.loop.post(func() { c.call(func() { r.finish(nil, ErrClosed) }) })
-		}
-	}
+	c.failRequests()
 }
 
 // dropQueue throws away what is queued. c.mu is held on entry.
@@ -150,6 +137,10 @@ func (c *Conn) dropQueue() {
 // drain sends what is left, and then goes on to wait for the peer's end. It runs on the loop.
 func (c *Conn) drain() {
 	if c.gone {
+		return
+	}
+	if c.state.Load() == stateHalfClosed {
+		c.finishHalfClosed()
 		return
 	}
 	c.flush()
@@ -179,6 +170,10 @@ func (c *Conn) shutWrite() {
 		c.closeNow()
 		return
 	}
+	if c.is(isPeerEnded) {
+		c.lingered()
+		return
+	}
 	c.linger()
 }
 
@@ -200,7 +195,11 @@ func (c *Conn) linger() {
 	}
 	c.mu.Lock()
 	c.stopTimer()
-	c.timer = c.loop.clock.AfterFunc(min(left, lingerTime), func() { c.loop.post(c.lingered) })
+	wait := lingerTime
+	if c.is(isPeerEnded) { // it only has to take what is left
+		wait = min(max((c.engine.cfg.CloseTimeout-left)/4, 5*time.Millisecond), lingerTime)
+	}
+	c.timer = c.loop.clock.AfterFunc(min(left, wait), func() { c.loop.post(c.lingered) })
 	c.mu.Unlock()
 }
 
@@ -255,7 +254,7 @@ func (c *Conn) onClose(err error) {
 	c.engine.closed.Add(c.code)
 	c.stopTimer()
 	c.mu.Unlock()
-	if first && c.code == protocol.ClientClosed && c.loop.current != c { // a peer that ended its side may still read
+	if first && c.code == protocol.ClientClosed && c.loop.current != c && !c.is(isPeerEnded) { // a peer that ended its side may still read
 		lost = c.lastWords(o)
 		if s := c.stream(); s != nil {
 			s.finish()

@@ -9,12 +9,13 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// A connection is accepted, then verified while its first message is with the Admission, then bound, then closing, then
-// closed. Without an Admission its first message binds it.
+// A connection is accepted, then verified while its first message is with the Admission, then bound, perhaps half-closed, then
+// closing, then closed. Without an Admission its first message binds it.
 const (
 	stateAccepted uint32 = iota
 	stateVerifying
 	stateBound
+	stateHalfClosed // bound, and the peer has ended its sending side: it gets replies only
 	stateClosing
 	stateClosed // by us
 	stateEnded  // closed by the peer; with Workers, what it sent before is still handled
@@ -73,6 +74,7 @@ const (
 	isAttended                         // stands in one of the loop's lists of connections to look at
 	isShut                             // the write side is shut down
 	isForced                           // closed before the peer had taken everything
+	isPeerEnded                        // the peer has ended its sending side, and the connection goes on
 	isEndPending                       // the socket was closed in the middle of a dispatch, whose end the connection waits for
 )
 
@@ -210,11 +212,23 @@ func (c *Conn) admit(a *Admitted) {
 	if a.StrictUserID {
 		c.flags |= isStrict
 	}
-	c.setState(stateBound)
+	half := c.is(isPeerEnded)
+	if half {
+		c.setState(stateHalfClosed)
+	} else {
+		c.setState(stateBound)
+	}
 	c.mu.Unlock()
-	c.output()
+	if half {
+		c.halfClosed()
+	} else {
+		c.output()
+	}
 	c.loop.process(c, a.Deliver)
 	c.noteInbound()
+	if half {
+		c.drain()
+	}
 }
 
 // putFirst puts a message in front of what is queued. c.mu is held on entry.

@@ -6,10 +6,34 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // shutdownWrite ends our side of a connection. It runs on the loop, while the descriptor is still the connection's.
 func shutdownWrite(fd int) error { return syscall.Shutdown(fd, syscall.SHUT_WR) }
+
+// duplicateDescriptor returns another descriptor for the same socket.
+func duplicateDescriptor(fd int) (int, error) {
+	return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+}
+
+// resetOnClose has the kernel forget what it holds when the socket is closed.
+func resetOnClose(fd int) {
+	_ = syscall.SetsockoptLinger(fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
+}
+
+// readAway throws away what has come: a socket that is closed with unread bytes is reset.
+func readAway(fd int) {
+	var b [4096]byte
+	for range 16 {
+		if n, err := syscall.Read(fd, b[:]); n <= 0 || err != nil {
+			return
+		}
+	}
+}
+
+func closeDescriptor(fd int) error { return syscall.Close(fd) }
 
 // socketPair returns the two ends of a connection inside this process.
 func socketPair() (ours, theirs net.Conn, err error) {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"net"
 	"syscall"
 )
@@ -9,6 +10,13 @@ func shutdownWrite(fd int) error { return syscall.Shutdown(syscall.Handle(fd), s
 
 // writeNow leaves all to gnet, whose write blocks here until the socket has taken everything.
 func writeNow(int, []byte, bool) (n int, ok bool) { return 0, false }
+
+// A descriptor of gnet's cannot be duplicated here: a peer that has ended its sending side gets what the socket takes at once.
+func duplicateDescriptor(int) (int, error) { return -1, errors.ErrUnsupported }
+
+func resetOnClose(int)          {}
+func readAway(int)              {}
+func closeDescriptor(int) error { return errors.ErrUnsupported }
 
 // socketPair returns the two ends of a connection inside this process.
 func socketPair() (ours, theirs net.Conn, err error) {

@@ -265,7 +265,7 @@ func (l *loop) deliverPlain(c *Conn, buf []byte, in *tally) (used int, more bool
 
 // delivers reports whether the next message may be delivered.
 func (c *Conn) delivers() bool {
-	return c.state.Load() == stateBound && !c.quiet.Load()
+	return c.state.Load()-stateBound <= stateHalfClosed-stateBound && !c.quiet.Load()
 }
 
 // firstMessage is a connection's first, of n bytes. It reports whether the message is to be delivered now.

@@ -63,7 +63,7 @@ func (c *Conn) RequestContext(ctx context.Context, typ uint16, body []byte) (*pr
 
 func (c *Conn) request(typ uint16, body []byte, timeout time.Duration, r *request) error {
 	c.mu.Lock()
-	if c.state.Load() >= stateClosing {
+	if c.state.Load() >= stateHalfClosed {
 		c.mu.Unlock()
 		return ErrClosed
 	}

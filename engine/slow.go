@@ -68,7 +68,7 @@ func (c *Conn) SendWith(m *protocol.Message, o SendOptions) error {
 	}
 	o = o.of(c.engine, m)
 	c.mu.Lock()
-	if c.state.Load() >= stateClosing {
+	if state := c.state.Load(); state >= stateClosing || state == stateHalfClosed && !m.IsReply() {
 		c.mu.Unlock()
 		return ErrClosed
 	}
@@ -165,7 +165,7 @@ const stallLooks = 16
 // held on entry.
 func (c *Conn) stalled(b *backlog) bool {
 	timeout := c.engine.cfg.WriteTimeout
-	if timeout == never || c.state.Load() >= stateClosing {
+	if timeout == never || c.state.Load() >= stateHalfClosed {
 		return false
 	}
 	s, now := &b.stall, time.Now()

@@ -47,6 +47,9 @@ func (s *gnetSocket) awaitRoom(c *Conn) bool {
 func (s *gnetSocket) shutdown() error     { return shutdownWrite(s.gc.Fd()) }
 func (s *gnetSocket) unacknowledged() int { return unacknowledged(s.gc.Fd()) }
 
+// duplicate returns another descriptor for the socket, which lives on when gnet has closed its own.
+func (s *gnetSocket) duplicate() (fd int, err error) { return duplicateDescriptor(s.gc.Fd()) }
+
 func (s *gnetSocket) close(reset bool) error {
 	if reset {
 		_ = s.gc.SetLinger(0)

@@ -65,7 +65,7 @@ func (e *Engine) Stats() Stats {
 		Connections: int(e.conns.open.Load()),
 		States: ConnStates{
 			Accepted: int(e.states[stateAccepted].Load()), Verifying: int(e.states[stateVerifying].Load()),
-			Bound: int(e.states[stateBound].Load()), Closing: int(e.states[stateClosing].Load())},
+			Bound: int(e.states[stateBound].Load() + e.states[stateHalfClosed].Load()), Closing: int(e.states[stateClosing].Load())},
 		Accepted: e.accepted.Load(), Refused: e.refusedInAll(), RefusedBy: e.refusalsByReason(),
 		Handshakes: handshakes, HandshakesWaiting: waiting, Bans: int(e.gate.bannedNow.Load()),
 		Closed: e.closed.All(), Outcomes: e.outcomesSoFar(), Probes: e.probes.Load(),

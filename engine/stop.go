@@ -70,7 +70,10 @@ func (e *Engine) stop(ctx context.Context, window time.Duration) (StopReport, er
 	connections := e.conns.open.Load()
 	workersStuck := e.pool != nil && !e.pool.stop(ctx)
 
-	// gnet closes what is left; it waits for its loops, one of which may be stuck in a handler.
+	for _, c := range e.conns.all() {
+		c.loop.post(c.endTail)
+	}
+	// gnet closes what else is left; it waits for its loops, one of which may be stuck in a handler.
 	grace, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer done()
 	loopsStuck := !wait(grace, func() {

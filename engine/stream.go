@@ -1,6 +1,10 @@
 package engine
 
-import "crypto/tls"
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+)
 
 // A socket moves a connection's bytes; a stream is what the codec's bytes go through on their way to it, such as TLS. The
 // rest of the package knows neither gnet nor TLS. Only the connection's event loop calls their methods, but for
@@ -129,8 +133,11 @@ func (c *Conn) buffered() (n int) {
 // ended is called on the loop when the socket has ended with err.
 func (c *Conn) ended(err error) {
 	s := c.stream()
-	if s != nil {
+	if s != nil && !c.is(isPeerEnded) {
 		err = s.ended(err)
+	}
+	if errors.Is(err, io.EOF) && c.peerEnded() {
+		return
 	}
 	c.onClose(err)
 	if s != nil {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -31,6 +32,8 @@ const (
 	// maxHollow is how many bytes may come after the handshake without a message's byte in them. A record has less, and the
 	// upkeep of TLS a few dozen a time; what a tls.Conn keeps of it, it keeps for as long as it lives.
 	maxHollow = 32 << 10
+	// smallRecords is how many bytes of records a tls.Conn is given at a time, where one alone is not larger.
+	smallRecords = 4 << 10
 	// recordHeaderLen is how many bytes of a TLS record say how long it is.
 	recordHeaderLen = 5
 )
@@ -49,7 +52,7 @@ func (s *tlsStream) sock() socket { return s.conn.sock() }
 func (s *tlsStream) arrived() (over bool) {
 	c, l := s.conn, s.conn.loop
 	switch {
-	case c.gone:
+	case c.gone, c.is(isPeerEnded):
 		return false
 	case c.state.Load() >= stateClosing, c.quiet.Load(): // from here on nothing is decrypted any more
 		s.sock().discard(-1)
@@ -226,12 +229,35 @@ func (w *wire) Read(p []byte) (n int, err error) {
 	case len(w.in) == 0:
 		return 0, errNothingMore
 	default:
-		n = copy(p, w.in)
+		n = copy(p, w.in[:w.portion()])
 		w.in = w.in[n:]
 		w.hollow += int32(n)
 	}
 	w.follow(p[:n])
 	return n, err
+}
+
+// portion returns how much of what has come a tls.Conn is given at a time: the rest of the record at hand, or records that are
+// small together. With the beginning of the next large record behind them it would double its buffer, and keep that for as long
+// as it lives.
+func (w *wire) portion() int {
+	whole := func(at int) int { // the length of the record that begins there, or of what has come of its header
+		if len(w.in)-at < recordHeaderLen {
+			return len(w.in) - at
+		}
+		return recordHeaderLen + int(binary.BigEndian.Uint16(w.in[at+recordHeaderLen-2:]))
+	}
+	switch {
+	case w.got == 0:
+		n := whole(0)
+		for n < len(w.in) && n+whole(n) <= smallRecords {
+			n += whole(n)
+		}
+		return min(n, len(w.in))
+	case w.got < recordHeaderLen:
+		return min(recordHeaderLen-w.got, len(w.in))
+	}
+	return min(recordHeaderLen+int(w.size)-w.got, len(w.in))
 }
 
 // follow keeps count of the record at hand.

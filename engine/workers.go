@@ -113,6 +113,9 @@ func (b *mailbox) work(c *Conn) (more bool) {
 			b.items = nil
 			b.mu.Unlock()
 			c.tellHandled()
+			if c.state.Load() == stateHalfClosed {
+				c.loop.post(func() { c.guard(c.drain) })
+			}
 			return false
 		}
 		it := b.items[0]
@@ -121,7 +124,7 @@ func (b *mailbox) work(c *Conn) (more bool) {
 		b.bytes -= it.size
 		c.engine.inboundQueue.Add(-int64(it.size))
 		state := c.state.Load()
-		b.active = !it.end && !b.quiet && (state == stateBound || state == stateEnded)
+		b.active = !it.end && !b.quiet && (state == stateBound || state == stateHalfClosed || state == stateEnded)
 		active := b.active
 		b.mu.Unlock()
 		b.do(c, it, active)

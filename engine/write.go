@@ -140,7 +140,7 @@ func (c *Conn) Send(typ uint16, body []byte) error {
 // enqueuePlain is enqueue and put for nearly every message that is sent: of the application's, in the binary format, and the queue
 // has room for it. It reports whether it was all that. Without it Send takes 23 ns instead of 13. c.mu is held on entry.
 func (c *Conn) enqueuePlain(typ uint16, body []byte) bool {
-	if _, binary := c.codec.(protocol.BinaryCodec); !binary || c.state.Load() >= stateClosing || len(body) > c.engine.maxBody {
+	if _, binary := c.codec.(protocol.BinaryCodec); !binary || c.state.Load() >= stateHalfClosed || len(body) > c.engine.maxBody {
 		return false
 	}
 	o := c.takeBuf()

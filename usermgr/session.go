@@ -212,6 +212,9 @@ type ending struct {
 	heir uint64 // serial of the session that continues this one; 0 for none
 }
 
+// PeerEnded implements engine.PeerEnder: who has ended its sending side is not silent, and not idle.
+func (s *session) PeerEnded() { s.stopWatches() }
+
 func (s *session) ID() string     { return s.id.String() }
 func (s *session) UserID() string { return s.user.id }
 

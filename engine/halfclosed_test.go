@@ -1,0 +1,151 @@
+package engine_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// halfCloser is a way to end the sending side of a connection.
+type halfCloser struct {
+	name   string
+	secure bool
+	end    func(t testing.TB, p *peer)
+}
+
+// halfClosers are a FIN, close_notify, and a FIN alone under TLS; each with a Close frame before it, and without.
+func halfClosers() []halfCloser {
+	frame := func(p *peer) { p.send(protocol.Message{Type: protocol.Close}) }
+	fin := func(_ testing.TB, p *peer) { p.endSide() }
+	notify := func(t testing.TB, p *peer) {
+		if err := p.Conn.(*tls.Conn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	under := func(t testing.TB, p *peer) { _ = p.Conn.(*tls.Conn).NetConn().(*net.TCPConn).CloseWrite() }
+	var all []halfCloser
+	for _, h := range []halfCloser{{"a FIN", false, fin}, {"close_notify", true, notify}, {"a FIN under TLS", true, under}} {
+		all = append(all, h, halfCloser{"a Close frame and " + h.name, h.secure, func(t testing.TB, p *peer) { frame(p); h.end(t, p) }})
+	}
+	return all
+}
+
+// listen returns an engine that speaks TLS or not, and dials it.
+func (h halfCloser) listen(sec *security, cfg engine.Config) (e *engine.Engine, dialer func(t testing.TB, addr string) *peer) {
+	cfg.Listeners = []engine.Listener{{Addr: "127.0.0.1:0"}}
+	if !h.secure {
+		return newEngine(cfg), dial
+	}
+	cfg.Listeners[0].TLS = sec.server
+	return newEngine(cfg), func(t testing.TB, addr string) *peer { return dialTLS(t, addr, sec.client) }
+}
+
+// wantAnswers wants the answers to these requests in order, whole, and then the end of the connection.
+func (p *peer) wantAnswers(n, size int) {
+	p.t.Helper()
+	for id := uint32(1); id <= uint32(n); id++ {
+		m, err := p.next()
+		if err != nil {
+			p.t.Fatalf("%d of %d answers came, then %v", id-1, n, err)
+		}
+		if m.ID != id || !m.IsReply() || len(m.Body) != size {
+			p.t.Fatalf("got %d bytes for %d, want the answer to %d", len(m.Body), m.ID, id)
+		}
+	}
+	if m, err := p.next(); err == nil || err != io.EOF {
+		p.t.Fatalf("after the answers came %v, %v, want a clean end", m, err)
+	}
+}
+
+// Rule 14: what a peer sent before it ended its sending side is handled and answered, with Workers and without, then the
+// connection closes.
+func TestAPeerThatHasEndedItsSideGetsAllAnswers(t *testing.T) {
+	sec := newSecurity(t)
+	for _, h := range halfClosers() {
+		for _, workers := range []int{0, 4} {
+			for _, tc := range []struct{ requests, size int }{{50, 100}, {7, 1 << 20}} {
+				t.Run(fmt.Sprintf("%s, %d workers, %d answers of %d", h.name, workers, tc.requests, tc.size), func(t *testing.T) {
+					e, dialer := h.listen(sec, engine.Config{Workers: workers})
+					answer := bytes.Repeat([]byte("x"), tc.size)
+					e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+						if workers > 0 {
+							time.Sleep(time.Millisecond) // the end is found before most are handled
+						}
+						if err := c.Reply(m, answer); err != nil {
+							t.Errorf("Reply to %d: %v", m.ID, err)
+						}
+					})
+					r := serve(t, e)
+					p := dialer(t, r.addr)
+					var ms []protocol.Message
+					for id := range uint32(tc.requests) {
+						ms = append(ms, protocol.Message{Type: 1, ID: id + 1, UserID: "ann"})
+					}
+					p.send(ms...)
+					h.end(t, p)
+					time.Sleep(20 * time.Millisecond) // the answers do not fit into the sockets' buffers: most of them wait
+					p.wantAnswers(tc.requests, tc.size)
+					eventually(t, "the end of the connection", func() bool { return e.Stats().Connections == 0 })
+					if s := e.Stats(); s.Closed[protocol.ClientClosed] != 1 {
+						t.Errorf("closed by %v, want ClientClosed", s.Closed)
+					}
+				})
+			}
+		}
+	}
+}
+
+// Rule 14: a peer that has ended its sending side and takes nothing more holds its connection for CloseTimeout, no longer.
+func TestAHalfClosedPeerThatTakesNothingIsGivenUpOn(t *testing.T) {
+	sec := newSecurity(t)
+	for _, h := range halfClosers() {
+		t.Run(h.name, func(t *testing.T) {
+			e, dialer := h.listen(sec, engine.Config{CloseTimeout: 100 * time.Millisecond, OutboundLimit: 64 << 20, MaxBody: 32 << 20})
+			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, make([]byte, 16<<20)) })
+			r := serve(t, e)
+			p := dialer(t, r.addr)
+			p.send(protocol.Message{Type: 1, ID: 1, UserID: "ann"})
+			h.end(t, p)
+			eventually(t, "the end of the connection", func() bool { s := e.Stats(); return s.Connections == 0 && s.Closed[protocol.ClientClosed] == 1 })
+			if s := e.Stats(); s.Outcomes.Forced != 1 {
+				t.Errorf("it ended as %+v, want by force", s.Outcomes)
+			}
+		})
+	}
+}
+
+// Rule 16: a half-closed connection is told that the engine stops, behind its answers, and counts in the report.
+func TestAHalfClosedConnectionIsToldThatTheEngineStops(t *testing.T) {
+	sec := newSecurity(t)
+	for _, h := range halfClosers()[:3] {
+		t.Run(h.name, func(t *testing.T) {
+			e, dialer := h.listen(sec, engine.Config{Workers: 1})
+			handling, release := make(chan struct{}), make(chan struct{})
+			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+				close(handling)
+				<-release
+			})
+			r := run(t, e)
+			p := dialer(t, r.addr)
+			p.send(protocol.Message{Type: 1, ID: 1, UserID: "ann"})
+			receive(t, "the handler", handling)
+			h.end(t, p)
+			r.cancel()
+			p.wantClose(protocol.ServerStopping)
+			close(release)
+			if err := r.stop(t); err != nil {
+				t.Errorf("Run returned %v", err)
+			}
+			if got := e.StopReport(); got.Connections != 1 || got.Told != 1 {
+				t.Errorf("the report is %v", got)
+			}
+		})
+	}
+}
