@@ -193,7 +193,7 @@ func TestThePeersEndHasItsCode(t *testing.T) {
 
 // A peer that ends its side while its first message is being decided has not ended within a frame.
 func TestAnEndWhileTheAdmissionDecidesIsTheClients(t *testing.T) {
-	e := newEngine(engine.Config{})
+	e := newEngine(engine.Config{CloseTimeout: 50 * time.Millisecond}) // so long the answer is waited for
 	g := newGate(t, e)
 	g.first = func(*engine.Conn, *protocol.Message, *binding) {}
 	r := serve(t, e)

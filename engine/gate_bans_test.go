@@ -98,7 +98,7 @@ func TestALogonWhoseClientLeftCountsAsFailed(t *testing.T) {
 		p := dialFrom(t, "127.0.1.1", r.addr)
 		p.send(protocol.Message{Type: 1, UserID: "ann"})
 		c := receive(t, "the first message", arrived)
-		_ = p.Close()
+		p.reset()
 		wantNobodyIn(t, e)
 		c.Refuse(nil, &protocol.CloseError{Code: protocol.Unauthorized})
 	}
