@@ -1,8 +1,12 @@
 package engine
 
 import (
+	"context"
+	"io"
 	"net"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/panjf2000/gnet/v2"
 	"go.uber.org/zap"
@@ -23,6 +27,81 @@ func TestAConnectionThatNoLoopTakesIsCounted(t *testing.T) {
 	newArrival(t, e).enroll()
 	if s := e.Stats(); s.RefusedBy != (Refusals{Failed: 1}) || s.Refused != 1 || s.Connections != 0 {
 		t.Errorf("Stats returned %+v", s)
+	}
+}
+
+// A connection that no event loop takes is closed, every descriptor of it: gnet forgets its duplicate.
+func TestAConnectionThatNoLoopTakesIsClosed(t *testing.T) {
+	ours, theirs, err := tcpPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	e := New(Config{Logger: zap.NewNop()})
+	if err := e.startLoops(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		e.client.stop()
+		for _, l := range e.loops {
+			_ = l.waker.Close()
+		}
+		if e.writable != nil {
+			e.writable.close()
+		}
+	}()
+	wrapped := struct{ *net.TCPConn }{ours.(*net.TCPConn)}
+	if err := e.client.enroll(wrapped, &Conn{engine: e}); err == nil {
+		t.Fatal("a connection of a type that gnet does not know was taken")
+	}
+	_ = theirs.SetReadDeadline(time.Now().Add(15 * time.Second))
+	if _, err := theirs.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the peer reads %v, want the end of the connection", err)
+	}
+}
+
+// tcpPair returns the two ends of a connection.
+func tcpPair() (ours, theirs net.Conn, err error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer ln.Close()
+	if theirs, err = net.Dial("tcp", ln.Addr().String()); err != nil {
+		return nil, nil, err
+	}
+	ours, err = ln.Accept()
+	return ours, theirs, err
+}
+
+// gnet starts 256 event loops at most, and says nothing: an engine that asks for more does not start, and says so, instead of
+// having loops without a goroutine.
+func TestAnEngineWithFewerLoopsThanItAsksForDoesNotStart(t *testing.T) {
+	e := New(Config{Addr: "127.0.0.1:0", Loops: 257, Logger: zap.NewNop()})
+	if err := e.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "Config.Loops") {
+		t.Errorf("Run returned %v", err)
+	}
+}
+
+// Every event loop is a goroutine of its own, and each has its own waker.
+func TestEachLoopIsAnother(t *testing.T) {
+	e := New(Config{Addr: "127.0.0.1:0", Loops: 16, Logger: zap.NewNop()})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- e.Run(ctx) }()
+	for e.started.Load() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	seen := map[any]bool{}
+	for _, l := range *e.started.Load() {
+		seen[l.gnetLoop] = true
+	}
+	if len(seen) != 16 {
+		t.Errorf("16 loops are %d of gnet's", len(seen))
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -165,6 +165,12 @@ func (e *Engine) startLoops() error {
 			_ = client.Stop()
 			return fmt.Errorf("rollcall: an event loop cannot be woken: %w", err)
 		}
+		for _, other := range e.loops[:len(e.loops)-1] {
+			if other.gnetLoop == gc.EventLoop() { // its wakers would be each other's, and another loop would have none
+				_ = client.Stop()
+				return fmt.Errorf("rollcall: gnet has started fewer than the %d event loops that Config.Loops asks for", e.cfg.Loops)
+			}
+		}
 		l.gnetLoop = gc.EventLoop()
 	}
 	e.started.Store(&e.loops)

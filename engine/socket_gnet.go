@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"net"
 	"slices"
 
@@ -61,8 +62,13 @@ func (s *gnetSocket) close(reset bool) error {
 type gnetClient struct{ client *gnet.Client }
 
 // enroll gives a connection to the event loop that has the fewest. gnet says that all went well also when it did not: what
-// counts is whether the connection was opened. Loops that have ended would never answer.
+// counts is whether the connection was opened. Loops that have ended would never answer. What gnet does not take is refused
+// before gnet duplicates its descriptor, which it would not close.
 func (g gnetClient) enroll(nc net.Conn, c *Conn) error {
+	if _, ok := nc.(*net.TCPConn); !ok {
+		_ = nc.Close()
+		return fmt.Errorf("rollcall: an event loop does not take a %T", nc)
+	}
 	_, err := g.client.EnrollContext(nc, c)
 	return err
 }
