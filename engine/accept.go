@@ -86,7 +86,7 @@ func (e *Engine) startAccepting() {
 	}
 	for i, ln := range e.listeners {
 		l := e.cfg.Listeners[i]
-		at := &entrance{index: i, ln: ln, codec: l.Codec, tls: l.TLS}
+		at := &entrance{index: i, ln: ln, codec: l.Codec, newCodec: l.NewCodec, tls: l.TLS}
 		if len(l.ProxyProtocol) > 0 {
 			at.proxies = unmapped(l.ProxyProtocol)
 		}
@@ -201,7 +201,11 @@ func (e *Engine) turnAway(nc net.Conn, at *entrance, why *protocol.CloseError) {
 	}
 	timeout := min(e.cfg.CloseTimeout, 5*time.Second)
 	e.tellStranger(nc, timeout, func() error {
-		notice, err := appendFrame(at.codec, nil, &protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil, why)}, nil)
+		codec, err := at.codecFor(e)
+		if err != nil {
+			return err
+		}
+		notice, err := appendFrame(codec, nil, &protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil, why)}, nil)
 		if err != nil {
 			return err
 		}

@@ -38,7 +38,8 @@ func (e *Engine) Conns() iter.Seq[*Conn] {
 	}
 }
 
-// Broadcast sends one message to many connections: it is encoded once for each wire format, and each event loop is woken
+// Broadcast sends one message to many connections: it is encoded once for each wire format (but by each codec that
+// Listener.NewCodec has made), and each event loop is woken
 // once a thousand of them. To should not block: the last thousand that it yielded may get nothing meanwhile. It takes its
 // place in each connection's order, behind what was sent before. Connections that are not let in yet, or closing, are left
 // out, as is one whose queue it would make too long, which closes with SlowConsumer, or drops the message where
@@ -73,6 +74,14 @@ func (e *Engine) BroadcastWith(to iter.Seq[*Conn], m *protocol.Message, o SendOp
 		if since++; since > flushEvery || began != e.clock.Coarse() {
 			output.flush()
 			since, began = 1, e.clock.Coarse()
+		}
+		if own := c.ownCodec(); own != nil && !large {
+			if why := c.broadcastOwn(own, m, o); why != nil {
+				missed(c, why)
+			} else {
+				n++
+			}
+			continue
 		}
 		var f *frame
 		bad := error(nil)

@@ -237,6 +237,9 @@ func (c *Conn) waits() offender {
 	if c.out != nil && !c.out.shared {
 		o.out += c.out.memory()
 	}
+	if own := c.ownCodec(); own != nil {
+		o.out += own.earlySize
+	}
 	return o
 }
 
@@ -247,6 +250,7 @@ const itemCost = 150
 func (c *Conn) giveUp() {
 	c.mu.Lock()
 	c.rare().overBudget = true
+	c.dropEarly()
 	if c.out != nil {
 		c.dropQueue()
 		c.rare().noticed = false

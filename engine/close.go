@@ -57,6 +57,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 	if state == stateVerifying && !c.letIn {
 		c.dropQueue() // nothing comes before the answer to a Logon, not even when there will be none
 	}
+	c.dropEarly()
 	c.setState(stateClosing)
 	c.code = why.Code
 	if reply != nil {
@@ -65,6 +66,9 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 	switch why.Code {
 	case protocol.ClientClosed, protocol.NetworkError: // the peer knows
 	default:
+		if own := c.ownCodec(); own != nil && own.broken { // the peer could not read it
+			break
+		}
 		err := c.enqueue(&protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil, why)}, SendOptions{Policy: mustGo})
 		if err != nil {
 			c.engine.log.Error("a Close notice cannot be encoded", zapConn(c), zapError(err))
@@ -127,6 +131,7 @@ func (c *Conn) abandon() {
 
 // dropQueue throws away what is queued. c.mu is held on entry.
 func (c *Conn) dropQueue() {
+	c.dropEncoded()
 	if c.out != nil {
 		c.drop(c.out.tally)
 		c.out.release()
@@ -243,6 +248,7 @@ func (c *Conn) onClose(err error) {
 	if c.state.Load() == stateVerifying && !c.letIn {
 		c.dropQueue()
 	}
+	c.dropEarly()
 	outcome := c.outcomeOf(err)
 	o := c.out
 	var lost tally

@@ -193,9 +193,13 @@ func (c *Conn) Admit(a *Admitted) {
 		if a.Binding != nil {
 			c.binding = a.Binding // whose end must be told from now on; the loop looks at it when it has let the connection in
 		}
+		if own := c.ownCodec(); own != nil {
+			own.user = a.UserID
+		}
 		if a.Reply != nil {
 			c.putFirst(a.Reply) // here, not on the loop: a Close that comes in between sends it too
 		}
+		c.encodeEarly()
 	}
 	c.mu.Unlock()
 	c.loop.post(func() { c.guardOnLoop(func() { c.admit(a) }) })

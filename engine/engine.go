@@ -8,8 +8,8 @@
 // Config.Workers (workers.go). Whoever wants something of a loop posts a task; one socket pair a loop wakes it, so that
 // tasks and input take turns.
 //
-// Locks are held for a few instructions and never while a handler, an Admission, a codec's Decode or a write to a
-// connection runs. Order: a mailbox's, then a connection's, then a loop's or that of the list of drop reports; a shard of the
+// Locks are held for a few instructions and never while a handler, an Admission, the Decode of a codec that connections share, or
+// a write to a connection runs; a codec of Listener.NewCodec is used under its connection's. Order: a mailbox's, then a connection's, then a loop's or that of the list of drop reports; a shard of the
 // table is taken alone; that of the handshakes (gate_stage.go) comes before a guest's (tls_guest.go), and an arrival's before
 // the gate's (gate.go). That of the memory budget comes first of all, and those who send wait for it (budget.go).
 package engine
@@ -18,6 +18,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"runtime"
@@ -55,6 +56,16 @@ type Listener struct {
 	Addr string
 	// Codec is the wire format of connections that come in here. Nil means Config.Codec.
 	Codec protocol.Codec
+	// NewCodec, in the place of Codec, makes a codec for each connection, which may have state: a serial number, a cipher, what
+	// the peer has said of itself. It is called on a goroutine of the engine's before the connection's first byte is read, and
+	// once more for a connection that is only told why it may not come in; nil, or a panic, closes the connection.
+	//
+	// The methods of such a codec are never called two at a time, and must not block. Append is called in the order in which
+	// frames go out, the answer to the Logon first, and its message has the bound user in DestUserID where the message names
+	// none; Decode's has the bound user in UserID. What Append has encoded is sent, or the connection ends: an error must leave
+	// the codec as it was, and a panic ends the connection with InternalError. So limits and policies are asked before, with
+	// the size that the message has in protocol.Binary; SlowDropOldest and SlowLatest drop the newest message instead.
+	NewCodec func() protocol.Codec
 	// ProxyProtocol are the addresses of the load balancers in front of this listener. When there are any, every connection
 	// must come from one of them and begin with a PROXY header, version 1 or 2, within Config.ProxyTimeout; others are
 	// closed. The address in the header is then the client's, for limits, bans, OnAccept and Conn.RemoteAddr. A load
@@ -253,7 +264,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.Listeners = slices.Clone(c.Listeners)
 	for i := range c.Listeners {
-		if c.Listeners[i].Codec == nil {
+		if c.Listeners[i].Codec == nil && c.Listeners[i].NewCodec == nil {
 			c.Listeners[i].Codec = c.Codec
 		}
 	}
@@ -298,6 +309,11 @@ func (c Config) withDefaults() Config {
 
 // check returns an error for a setting that makes no sense. The defaults are there.
 func (c *Config) check() error {
+	for _, l := range c.Listeners {
+		if l.Codec != nil && l.NewCodec != nil {
+			return fmt.Errorf("rollcall: the listener %q has a Codec and a NewCodec", l.Addr)
+		}
+	}
 	switch {
 	case c.AcceptBurst > 0 && c.AcceptRate <= 0:
 		return errors.New("rollcall: AcceptBurst says nothing without AcceptRate")

@@ -30,12 +30,14 @@ type Incoming struct {
 
 // entrance is a listener with what its connections go through.
 type entrance struct {
-	index   int
-	ln      net.Listener
-	codec   protocol.Codec
-	proxies []netip.Prefix // nil for no PROXY protocol
-	tls     *tls.Config    // nil for plain TCP
-	staged  bool           // connections have a handshake before they come to an event loop
+	index int
+	ln    net.Listener
+	codec protocol.Codec
+	// newCodec, when set, makes a codec for each connection instead.
+	newCodec func() protocol.Codec
+	proxies  []netip.Prefix // nil for no PROXY protocol
+	tls      *tls.Config    // nil for plain TCP
+	staged   bool           // connections have a handshake before they come to an event loop
 }
 
 // arrival is a connection on its way from accept to its event loop. It holds a place among all connections, and one among
@@ -112,10 +114,15 @@ func (a *arrival) enroll() {
 		return
 	default:
 	}
+	codec, err := a.at.codecFor(e)
+	if err != nil {
+		a.refuse(refusedFailed, nil)
+		return
+	}
 	if !a.settle() {
 		return
 	}
-	c := &Conn{id: lastConnID.Add(1), engine: e, codec: a.at.codec, remote: a.remote}
+	c := &Conn{id: lastConnID.Add(1), engine: e, codec: codec, remote: a.remote}
 	if a.origin != nil {
 		c.extra = &extra{origin: a.origin}
 	}
@@ -123,7 +130,7 @@ func (a *arrival) enroll() {
 		a.tls.join(c)
 	}
 	e.keepAwake(a.nc)
-	err := e.client.enroll(a.nc, c)
+	err = e.client.enroll(a.nc, c)
 	if err != nil || c.loop == nil {
 		e.refused[refusedFailed].Add(1)
 		a.givePlacesBack(false)

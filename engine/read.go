@@ -180,7 +180,7 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *ta
 		if binary { // called directly it is not looked up for each message
 			n, need, err = protocol.Binary.Decode(buf[used:], m, opts)
 		} else {
-			n, need, err = c.codec.Decode(buf[used:], m, opts)
+			n, need, err = c.decode(buf[used:], m, opts)
 		}
 		if err != nil {
 			c.decodeFailed(err)

@@ -67,6 +67,9 @@ func (c *Conn) SendWith(m *protocol.Message, o SendOptions) error {
 		return ErrTooLarge
 	}
 	o = o.of(c.engine, m)
+	if own := c.ownCodec(); own != nil {
+		return c.sendOwn(own, m, o)
+	}
 	c.mu.Lock()
 	if state := c.state.Load(); state >= stateClosing || state == stateHalfClosed && !m.IsReply() {
 		c.mu.Unlock()

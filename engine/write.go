@@ -212,7 +212,7 @@ const leastAnswer protocol.CloseCode = 3000
 // answer joins the batch of the read at hand, without a lock; unless something is queued before it.
 func (c *Conn) sendReply(m *protocol.Message, flags protocol.Flags, body []byte) error {
 	l := c.loop
-	if m != &l.msg || l.current != c || c.queued.Load() {
+	if m != &l.msg || l.current != c || c.queued.Load() || c.ownCodec() != nil {
 		return c.SendMessage(&protocol.Message{Type: m.Type, Flags: flags, ID: m.ID, Body: body})
 	}
 	if c.state.Load() >= stateClosing {

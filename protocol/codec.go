@@ -19,7 +19,8 @@ type DecodeOptions struct {
 }
 
 // Codec is a wire format: it finds one message in a byte slice, and appends one message to a byte slice. One value
-// serves many connections at once and keeps no state about any of them.
+// serves many connections at once and keeps no state about any of them, unless it is made for one (engine.Listener's
+// NewCodec): then it may keep what it likes, and needs no lock.
 //
 // [Binary] is Rollcall's own, [Line] is for people with telnet or nc. A program with a format of its own gives its own
 // codec; everything else stays the same.

@@ -1,0 +1,174 @@
+package engine
+
+import (
+	"errors"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/internal/contain"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// ownCodec is the codec of one connection, which Listener.NewCodec has made and which may have state. Frames are encoded in the
+// order in which they are queued, and what was encoded is sent: limits and policies are asked before. It is used under Conn.mu
+// alone, decoding too.
+type ownCodec struct {
+	protocol.Codec
+	user      string              // who is bound
+	early     []*protocol.Message // sent before the client was let in: encoded behind the answer to its Logon
+	earlySize int                 // bytes of those
+	broken    bool                // what it has encoded was thrown away, or it panicked: nothing more can be encoded
+}
+
+var errCodecBroken = errors.New("rollcall: the connection's codec cannot go on")
+
+// Append implements protocol.Codec. m is a copy.
+func (o *ownCodec) Append(dst []byte, m *protocol.Message) (b []byte, err error) {
+	if o.broken {
+		return dst, errCodecBroken
+	}
+	if m.DestUserID == "" {
+		m.DestUserID = o.user
+	}
+	o.broken = true // until it has returned
+	b, err = o.Codec.Append(dst, m)
+	o.broken = false
+	return b, err
+}
+
+// ownCodec returns the connection's codec if it is its own, or nil.
+func (c *Conn) ownCodec() *ownCodec {
+	own, _ := c.codec.(*ownCodec)
+	return own
+}
+
+// codecFor returns the codec of a connection that comes in here.
+func (at *entrance) codecFor(e *Engine) (codec protocol.Codec, err error) {
+	if at.newCodec == nil {
+		return at.codec, nil
+	}
+	contain.Apart(func() { codec = at.newCodec() }, func(v any) { err = contain.Error("NewCodec", v) })
+	if err == nil && codec == nil {
+		err = errors.New("rollcall: NewCodec returned nil")
+	}
+	if err != nil {
+		e.log.Error("a connection has no codec, and is closed", zap.Error(err))
+		return nil, err
+	}
+	return &ownCodec{Codec: codec}, nil
+}
+
+// decode asks the connection's codec for a message.
+func (c *Conn) decode(src []byte, m *protocol.Message, o protocol.DecodeOptions) (n, need int, err error) {
+	own := c.ownCodec()
+	if own == nil {
+		return c.codec.Decode(src, m, o)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return own.Codec.Decode(src, m, o)
+}
+
+// frameSize is what a message takes in Rollcall's own wire format, which is about what it takes in any.
+func frameSize(m *protocol.Message) int {
+	return protocol.HeaderLen + len(m.UserID) + len(m.DestUserID) + len(m.Body)
+}
+
+// sendOwn is SendWith for a connection with a codec of its own. o has been completed.
+func (c *Conn) sendOwn(own *ownCodec, m *protocol.Message, o SendOptions) error {
+	size, limit := frameSize(m), c.engine.cfg.OutboundLimit
+	c.mu.Lock()
+	if c.state.Load() >= stateClosing {
+		c.mu.Unlock()
+		return ErrClosed
+	}
+	waits := own.earlySize + int(c.unsent)
+	if c.out != nil {
+		waits += len(c.out.b)
+	}
+	switch {
+	case size > limit:
+		c.mu.Unlock()
+		return ErrTooLarge
+	case o.Policy == SlowClose && waits+size > limit:
+		c.drop(tally{messages: 1, bytes: size, typ: m.Type})
+		c.mu.Unlock()
+		c.overflow()
+		return ErrClosed
+	case o.Policy != SlowClose && (waits+size > limit || o.Policy == SlowDropNewest && c.takesNothing()):
+		c.drop(tally{messages: 1, bytes: size, typ: m.Type})
+		c.mu.Unlock()
+		return ErrDropped
+	case c.engine.admission != nil && !c.letIn:
+		own.early = append(own.early, m.Clone())
+		own.earlySize += size
+		c.engine.grew(size)
+		c.mu.Unlock()
+		c.engine.keepWithinBudget()
+		return nil
+	}
+	err := c.enqueue(m, SendOptions{Policy: mustGo}) // whatever its size turns out to be: it is encoded
+	mark := err == nil && c.mark()
+	c.mu.Unlock()
+	if own.isBroken(c) {
+		c.Close(protocol.InternalError, "the codec failed")
+	}
+	if mark {
+		c.loop.markOutput(c)
+	}
+	c.engine.keepWithinBudget()
+	return err
+}
+
+// broadcastOwn is sendOwn for a connection that has been let in.
+func (c *Conn) broadcastOwn(own *ownCodec, m *protocol.Message, o SendOptions) error {
+	if c.state.Load() != stateBound {
+		return ErrClosed
+	}
+	return c.sendOwn(own, m, o)
+}
+
+// isBroken reports whether a connection that is not closing has a codec that cannot go on.
+func (o *ownCodec) isBroken(c *Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return o.broken
+}
+
+// encodeEarly encodes what was sent before the client was let in. c.mu is held on entry.
+func (c *Conn) encodeEarly() {
+	own := c.ownCodec()
+	if own == nil {
+		return
+	}
+	early := own.early
+	own.early, own.earlySize = nil, 0
+	for _, m := range early {
+		if err := c.enqueue(m, SendOptions{Policy: mustGo}); err != nil { // who has sent it was told that it is on its way
+			c.drop(tally{messages: 1, bytes: frameSize(m), typ: m.Type})
+			c.engine.log.Error("a message cannot be encoded", zapConn(c), zapError(err))
+		}
+	}
+}
+
+// dropEncoded says that what the connection's own codec has encoded, and what waits to be, is thrown away. c.mu is held on entry.
+func (c *Conn) dropEncoded() {
+	own := c.ownCodec()
+	if own == nil {
+		return
+	}
+	own.broken = own.broken || c.out != nil && len(c.out.b) > 0
+	c.dropEarly()
+}
+
+// dropEarly throws away what was sent before the client was let in, which it never will be. c.mu is held on entry.
+func (c *Conn) dropEarly() {
+	own := c.ownCodec()
+	if own == nil {
+		return
+	}
+	for _, m := range own.early {
+		c.drop(tally{messages: 1, bytes: frameSize(m), typ: m.Type})
+	}
+	own.early, own.earlySize = nil, 0
+}
