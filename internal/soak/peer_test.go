@@ -56,20 +56,27 @@ func dialIn(at target, within time.Duration, prepare func(fd int)) (*peer, error
 	if at.CA == "" {
 		return p, nil
 	}
-	cfg, err := trusting(at.CA)
-	if err != nil {
+	if err := p.shakeHands(at.CA, within); err != nil {
 		p.reset()
 		return nil, err
 	}
-	tc := tls.Client(conn, cfg)
+	return p, nil
+}
+
+// shakeHands goes through the handshake of TLS.
+func (p *peer) shakeHands(ca string, within time.Duration) error {
+	cfg, err := trusting(ca)
+	if err != nil {
+		return err
+	}
+	tc := tls.Client(p.Conn, cfg)
 	_ = tc.SetDeadline(time.Now().Add(within))
 	if err := tc.Handshake(); err != nil {
-		p.reset()
-		return nil, err
+		return err
 	}
 	_ = tc.SetDeadline(time.Time{})
 	p.Conn = tc
-	return p, nil
+	return nil
 }
 
 var trusted sync.Map // a *tls.Config for each file of an authority

@@ -38,8 +38,11 @@ const (
 	note uint16 = 3 // has no answer
 )
 
-// bad is a token that the authenticator refuses.
-const bad = "bad"
+// Tokens that the authenticator refuses, and takes its time for.
+const (
+	bad  = "bad"
+	slow = "slow"
+)
 
 // settings are those of a server process.
 type settings struct {
@@ -55,6 +58,8 @@ type settings struct {
 	HandshakeTimeout  time.Duration
 	Interval, Timeout time.Duration // of the heartbeat; 0 watches nobody
 	Authenticate      bool
+	LogonDeadline     time.Duration // 0 is patience
+	SlowAuthenticator time.Duration // how long it takes for the token "slow"
 	PushEvery         time.Duration // to each who is online, 64 B of body, to one after another within that time
 	PushBulk          int           // bytes of another push, to those whose name begins with "slow"
 	CloseTimeout      time.Duration
@@ -83,6 +88,13 @@ func newCertificate(t testing.TB) *certificate {
 	ca := testca.New(t)
 	cert, key := ca.Files(ca.Issue("server"))
 	return &certificate{cert, key, ca.File()}
+}
+
+func orElse(d, otherwise time.Duration) time.Duration {
+	if d == 0 {
+		return otherwise
+	}
+	return d
 }
 
 // config returns the TLS of a server; nil without a certificate.
@@ -177,10 +189,17 @@ func (p *process) run() error {
 		HandshakeTimeout: s.HandshakeTimeout, CloseTimeout: s.CloseTimeout, MaxPerAddress: s.Limits.MaxPerAddress,
 		MaxPerSubnet: s.Limits.MaxPerSubnet, AcceptRate: s.Limits.AcceptRate, Bans: s.Limits.Bans,
 		MemoryBudget: s.Limits.MemoryBudget, MaxMessageRate: s.Limits.MaxMessageRate, OnDropped: p.onDropped, Logger: p.logger()})
-	cfg := bridge.Config{LogonDeadline: patience, MaxAuthenticating: s.Limits.MaxAuthenticating, MaxLogons: s.Limits.MaxLogons,
+	cfg := bridge.Config{LogonDeadline: orElse(s.LogonDeadline, patience), MaxAuthenticating: s.Limits.MaxAuthenticating, MaxLogons: s.Limits.MaxLogons,
 		Logger: nop}
 	if s.Authenticate {
-		cfg.Authenticate = func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+		cfg.Authenticate = func(ctx context.Context, l usermgr.Logon) (bridge.Identity, error) {
+			if l.Token == slow {
+				select {
+				case <-time.After(s.SlowAuthenticator):
+				case <-ctx.Done():
+					return bridge.Identity{}, ctx.Err()
+				}
+			}
 			if l.Token == bad {
 				return bridge.Identity{}, &protocol.CloseError{Code: protocol.Unauthorized, Text: "who are you?"}
 			}

@@ -3,11 +3,13 @@
 package soak
 
 import (
+	"bytes"
 	"fmt"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -78,6 +80,96 @@ func TestServerThatIsStoppedAndGoesOn(t *testing.T) {
 	_ = ghost.Close()
 	c.end()
 	s.until("everybody is gone", func(now state) bool { return now.Users == 0 && now.Engine.Connections == 0 })
+}
+
+// Rule 25: the server's process is stopped for longer than all its deadlines, while clients connect, go through their handshakes,
+// log on, and send within half of what they may. Nothing of it is held against any of them.
+func TestServerThatIsStoppedHoldsItAgainstNobody(t *testing.T) {
+	overPlainAndTLS(t, func(t *testing.T, cert *certificate) {
+		returnsTheDescriptors(t)
+		deadline := sized(time.Second, 2*time.Second, 8*time.Second)
+		stopped := deadline + sized(500*time.Millisecond, time.Second, 6*time.Second)
+		clients := sized(20, 50, 200)
+		const rate = 200
+		s := startServer(t, settings{TLS: cert, Authenticate: true, LogonTimeout: deadline, HandshakeTimeout: deadline,
+			LogonDeadline: deadline, SlowAuthenticator: deadline / 2, Interval: 200 * time.Millisecond, Timeout: deadline,
+			Limits: limits{MaxMessageRate: rate, Bans: engine.Bans{Flaps: 3}}})
+		var sending, loggingOn, come, shaking []*peer
+		for i := range clients {
+			sending = append(sending, online(t, s.at, fmt.Sprint("sending", i)))
+		}
+		for _, group := range []*[]*peer{&come, &loggingOn} {
+			for range clients {
+				p, err := dial(s.at)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(p.reset)
+				*group = append(*group, p)
+			}
+		}
+		if cert != nil {
+			for range clients {
+				p, err := dial(target{Addr: s.at.Addr})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(p.reset)
+				shaking = append(shaking, p)
+			}
+		}
+		send := func(p *peer, b []byte) {
+			if err := p.write(b); err != nil {
+				t.Error(err)
+			}
+		}
+		for i, p := range loggingOn {
+			send(p, logonFrame(fmt.Sprint("logging on", i), protocol.FieldToken, slow))
+		}
+		s.signal(syscall.SIGSTOP)
+		began := time.Now()
+		for i, p := range come {
+			send(p, logonFrame(fmt.Sprint("come", i)))
+		}
+		piledUp := bytes.Repeat(frame(&protocol.Message{Type: note, Body: make([]byte, 64)}), int(stopped.Seconds()*rate/2))
+		for _, p := range sending {
+			send(p, piledUp)
+		}
+		handshakes := make(chan error, len(shaking))
+		for _, p := range shaking {
+			go func() { handshakes <- p.shakeHands(s.at.CA, patience) }()
+		}
+		time.Sleep(stopped - time.Since(began)) // is what is tested
+		s.signal(syscall.SIGCONT)
+		count := func(what string, peers []*peer, f func(i int, p *peer) error) {
+			well, failure := 0, error(nil)
+			for i, p := range peers {
+				if err := f(i, p); err != nil {
+					failure = err
+					continue
+				}
+				well++
+			}
+			t.Logf("%s: %d of %d", what, well, len(peers))
+			if failure != nil {
+				t.Errorf("%s: %d of %d; %v", what, well, len(peers), failure)
+			}
+		}
+		answer := func(_ int, p *peer) error { _, err := p.answer(); return err }
+		count("who sent stay", sending, func(i int, p *peer) error { return p.ask(uint32(i + 1)) })
+		count("who had come log on", come, answer)
+		count("who were logging on are let in", loggingOn, answer)
+		count("who were in a handshake get through", shaking, func(i int, p *peer) error {
+			if err := <-handshakes; err != nil {
+				return err
+			}
+			_, err := p.logOn(fmt.Sprint("shaking", i))
+			return err
+		})
+		if st := s.stats(); st.Engine.Bans != 0 || st.Disconnected != 0 {
+			t.Errorf("%d are banned, %d were disconnected: %v", st.Engine.Bans, st.Disconnected, st.Codes)
+		}
+	})
 }
 
 // Rule 16: a server stops while clients send, do not read, come and go and are in their handshake. Each of its sessions has its
