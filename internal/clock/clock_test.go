@@ -200,3 +200,29 @@ func TestAContextEndsByTheClock(t *testing.T) {
 		}
 	})
 }
+
+// Rule 25: after a gap in which the whole process stood still, its timers included, deadlines wait until what has come in it
+// can have been looked at.
+func TestADeadlineThatIsNearWaitsForALookAfterAGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(tick)
+		fired := make(chan time.Time, 1)
+		c.AfterFunc(tick/2, func() { fired <- time.Now() })
+		resumed := time.Now()
+		c.last.Store(Nanoseconds() - int64(time.Hour)) // no timer runs while a process stands still
+		c.Tick()
+		for range 4 {
+			time.Sleep(tick)
+			c.Tick()
+		}
+		synctest.Wait()
+		select {
+		case at := <-fired:
+			if got := at.Sub(resumed); got < 2*tick {
+				t.Errorf("the deadline passed %v after the gap", got)
+			}
+		default:
+			t.Error("the deadline has not passed")
+		}
+	})
+}
