@@ -368,6 +368,7 @@ type Engine struct {
 	outcome     error
 	report      StopReport
 
+	tooLate tooLate
 	budget  budget
 	reports dropReports
 	counters

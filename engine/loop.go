@@ -11,7 +11,6 @@ import (
 	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/internal/gnetloop"
-	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // A turn of a loop runs so many tasks at most, writes to so many connections that were sent something by themselves, and to as
@@ -33,17 +32,17 @@ type loop struct {
 	clock    clock.Clock // counts the time in which the loop looked at its connections
 
 	// The loop's own.
-	msg       protocol.Message // the message being delivered
-	current   *Conn            // the connection whose messages are being delivered, or nil
-	batch     outBuf           // replies to the messages of the read at hand
-	room      int              // bytes that batch.b may hold before reply must be asked; 0 when protocol.Binary is not the codec
-	maxBody   int              // of a reply that need not be asked for
-	wrote     int              // bytes written in all
-	attention attention        // connections with a backlog
-	working   bool             // process runs, and has not come to its end
-	exiting   bool             // a Goexit is under way, and its connection was dealt with
-	openBuf   []byte           // for decrypted bytes; nil while it is in use
-	sealBuf   []byte           // for encrypted ones, likewise
+	messages  lentMessages // what handlers are lent
+	current   *Conn        // the connection whose messages are being delivered, or nil
+	batch     outBuf       // replies to the messages of the read at hand
+	room      int          // bytes that batch.b may hold before reply must be asked; 0 when protocol.Binary is not the codec
+	maxBody   int          // of a reply that need not be asked for
+	wrote     int          // bytes written in all
+	attention attention    // connections with a backlog
+	working   bool         // process runs, and has not come to its end
+	exiting   bool         // a Goexit is under way, and its connection was dealt with
+	openBuf   []byte       // for decrypted bytes; nil while it is in use
+	sealBuf   []byte       // for encrypted ones, likewise
 	in, out   Traffic
 	parts     uint8 // see tick
 

@@ -160,7 +160,6 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *ta
 	if c.state.Load() == stateAccepted {
 		opts.First, opts.MaxFrame = true, cfg.MaxFirstFrame
 	}
-	m := &l.msg
 	_, binary := c.codec.(protocol.BinaryCodec)
 	plain := binary && l.engine.pool == nil && l.engine.limits&limitRequests == 0
 	l.takeRoom(binary)
@@ -176,6 +175,7 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *ta
 		}
 		var n, need int
 		var err error
+		m := l.nextMessage()
 		m.UserID = c.userID
 		if binary { // called directly it is not looked up for each message
 			n, need, err = protocol.Binary.Decode(buf[used:], m, opts)
@@ -234,11 +234,11 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *ta
 // many bytes they took, and whether the next message may be delivered. It does nothing that deliverAll would not come to: with
 // Reply's short way a message takes 15 ns instead of 23.
 func (l *loop) deliverPlain(c *Conn, buf []byte, in *tally) (used int, more bool) {
-	m := &l.msg
 	maxBody := l.engine.cfg.MaxBody
 	var h Handler
 	var of uint16 // h's message type
 	for {
+		m := l.nextMessage()
 		n := protocol.Binary.DecodePlain(buf[used:], m, maxBody)
 		if n == 0 {
 			return used, true

@@ -165,10 +165,11 @@ func (c *Conn) SendMessage(m *protocol.Message) error { return c.SendWith(m, Sen
 // Reply answers m, a message that a handler of this connection got. Replies to the messages of one read go out in one
 // write. It is sent even when m's ID is 0, which says that the sender expects none. The body is copied. The error is
 // ErrClosed, ErrTooLarge, or why the reply cannot be encoded; with the last two a sender that waits, with an ID, is told
-// HandlerFailed in place of the answer. No policy drops a reply.
+// HandlerFailed in place of the answer. No policy drops a reply. On an event loop m is lent until its handler returns: a reply that
+// is known to come later is ErrMessageOver, and not sent; see Handler.
 func (c *Conn) Reply(m *protocol.Message, body []byte) error {
 	l := c.loop
-	if m == &l.msg && l.current == c && !c.queued.Load() && c.state.Load() < stateClosing && len(l.batch.b) < l.room && len(body) <= l.maxBody {
+	if l.delivers(c, m) && !c.queued.Load() && c.state.Load() < stateClosing && len(l.batch.b) < l.room && len(body) <= l.maxBody {
 		// What reply would come to, for nearly every message: the caller stands on the loop.
 		at := len(l.batch.b)
 		if n := protocol.Binary.PutPlain(l.batch.b[at:l.room], m.Type, protocol.FlagReply, m.ID, body); n > 0 {
@@ -176,6 +177,9 @@ func (c *Conn) Reply(m *protocol.Message, body []byte) error {
 			l.batch.count(m.Type, n)
 			return nil
 		}
+	}
+	if l.tookBack(m) {
+		return c.repliesTooLate()
 	}
 	return c.reply(m, protocol.FlagReply, body)
 }
@@ -194,6 +198,9 @@ func (l *loop) takeRoom(binary bool) {
 // m's ID is 0 the sender could not tell what the error belongs to, and none is sent; nor where m is a reply itself. The result
 // is Reply's.
 func (c *Conn) ReplyError(m *protocol.Message, why error) error {
+	if c.loop.tookBack(m) {
+		return c.repliesTooLate()
+	}
 	var ce *protocol.CloseError
 	if !errors.As(why, &ce) || ce == nil || ce.Code < leastAnswer {
 		c.engine.log.Info("a handler failed", zapConn(c), zap.Uint16("type", m.Type), zapError(why))
@@ -212,7 +219,7 @@ const leastAnswer protocol.CloseCode = 3000
 // answer joins the batch of the read at hand, without a lock; unless something is queued before it.
 func (c *Conn) sendReply(m *protocol.Message, flags protocol.Flags, body []byte) error {
 	l := c.loop
-	if m != &l.msg || l.current != c || c.queued.Load() || c.ownCodec() != nil {
+	if !l.delivers(c, m) || c.queued.Load() || c.ownCodec() != nil {
 		return c.SendMessage(&protocol.Message{Type: m.Type, Flags: flags, ID: m.ID, Body: body})
 	}
 	if c.state.Load() >= stateClosing {

@@ -1,0 +1,76 @@
+package engine
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/internal/clock"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// ErrMessageOver is returned by Reply and ReplyError for a message whose handler has returned: its memory holds another message
+// by now. A handler that answers later, or on another goroutine, keeps m.Clone(). See Handler.
+var ErrMessageOver = errors.New("rollcall: the message's handler has returned: keep m.Clone() to answer later")
+
+// lentMessages are what a loop decodes messages into, in turn, and lends to handlers. One would do; with some a message that has
+// been taken back is not taken for the one that is being delivered, unless as many have come since.
+type lentMessages struct {
+	all  [16]protocol.Message
+	turn uint32
+	lent *protocol.Message // the one in use; while current is not nil
+}
+
+// nextMessage returns the message to decode into.
+func (l *loop) nextMessage() *protocol.Message {
+	x := &l.messages
+	m := &x.all[x.turn%uint32(len(x.all))]
+	x.turn++
+	x.lent = m
+	return m
+}
+
+// delivers reports whether m is the message of c's that the loop is delivering: then the caller stands on the loop. Where a
+// handler has given m to another goroutine, which is a mistake, it is asked beside the loop; it looks at nothing that moves.
+//
+//go:norace
+func (l *loop) delivers(c *Conn, m *protocol.Message) bool {
+	return m == l.messages.lent && l.current == c
+}
+
+// tookBack reports whether m was lent to a handler that has returned.
+//
+//go:norace
+func (l *loop) tookBack(m *protocol.Message) bool {
+	if m == l.messages.lent && l.current != nil {
+		return false
+	}
+	for i := range l.messages.all {
+		if m == &l.messages.all[i] {
+			return true
+		}
+	}
+	return false
+}
+
+// tooLate counts replies that came too late, and says when that was told last.
+type tooLate struct {
+	replies atomic.Uint64
+	told    atomic.Int64
+}
+
+// tooLateInterval is how long it is not told again.
+const tooLateInterval = time.Minute
+
+func (c *Conn) repliesTooLate() error {
+	t := &c.engine.tooLate
+	n := t.replies.Add(1)
+	now, last := clock.Nanoseconds(), t.told.Load()
+	if (last == 0 || now-last > int64(tooLateInterval)) && t.told.CompareAndSwap(last, max(now, 1)) {
+		c.engine.log.Warn("a reply was not sent: the message's handler had returned, and its memory holds another message. "+
+			"A handler that answers later keeps m.Clone(), or runs with Workers", zapConn(c), zap.Uint64("so far", n))
+	}
+	return ErrMessageOver
+}
