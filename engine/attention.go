@@ -70,7 +70,7 @@ func (d *dueList) due(now time.Time) *Conn {
 // does not tell when a socket can be written to needs more.
 func (a *attention) setWaits(writeTimeout time.Duration, told bool) {
 	a.last = lastWait
-	for a.last > 0 && attendInterval<<a.last > writeTimeout*4/(3*stallLooks) {
+	for a.last > 0 && attendInterval<<a.last > writeTimeout/(stallLooks*3/4) {
 		a.last--
 	}
 	a.first = a.last
@@ -87,12 +87,16 @@ func (l *loop) attend(c *Conn) {
 	}
 	b := c.behind()
 	l.show(b, c.waiting())
-	if !c.sock().awaitRoom(c) {
+	if b.told = c.sock().awaitRoom(c); !b.told {
 		b.wait = min(b.wait, untoldWait)
 	}
-	if c.is(isAttended) {
-		return
+	if !c.is(isAttended) {
+		l.lookLater(c, b)
 	}
+}
+
+// lookLater has the loop look at a connection with a backlog after its wait.
+func (l *loop) lookLater(c *Conn, b *backlog) {
 	c.flags |= isAttended
 	a := &l.attention
 	b.wait = min(b.wait, a.last)

@@ -16,6 +16,7 @@ type backlog struct {
 	plain []byte  // comes after it: frames that have yet to go through the stream
 	from  *outBuf // whose memory wire, or plain, is a part of; nil when it is not a queue's
 	wait  int8    // the wait until the next look, as a number of wheel.lists
+	told  bool    // the system tells when more can be written
 	shown int     // what of it is in the loop's sum for Stats.OutboundQueue
 	stall stall
 }
@@ -243,23 +244,29 @@ func (c *Conn) lastWords(o *outBuf) (lost tally) {
 	return tally{}
 }
 
-// look sees after a connection with a backlog whose socket has not become writable for a while.
+// look sees after a connection with a backlog that has waited for a while. Where the system tells when its socket can be written
+// to, that is not tried.
 func (c *Conn) look() {
 	if c.gone || c.unsent == 0 {
 		return
 	}
-	c.output()
-	if c.gone || c.unsent == 0 {
-		return
-	}
 	b := c.behind()
-	c.mu.Lock()
-	stalled := c.stalled(b)
-	c.mu.Unlock()
 	if b.wait < lastWait {
 		b.wait++
 	}
-	c.loop.attend(c)
+	if !b.told {
+		if c.output(); c.gone || c.unsent == 0 {
+			return
+		}
+		b = c.behind()
+	}
+	c.mu.Lock()
+	stalled := c.stalled(b)
+	c.mu.Unlock()
+	c.loop.show(b, c.waiting())
+	if !c.is(isAttended) {
+		c.loop.lookLater(c, b)
+	}
 	if stalled {
 		c.writeTimedOut()
 	}

@@ -1,16 +1,31 @@
 // Package engine is the server: it accepts connections, finds messages in what they send, hands them to handlers, and
-// sends. It knows no users; package bridge joins it to a user manager. It stands on gnet, which never shows.
+// sends. It knows no users; package bridge joins it to a user manager. It is built on gnet and shows none of gnet's types.
+//
+//	e := engine.New(engine.Config{Addr: ":9000"})
+//	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+//		_ = c.Reply(m, m.Body) // m and its body are lent until the handler returns
+//	})
+//	e.Handle(2, func(c *engine.Conn, m *protocol.Message) {
+//		kept := m.Clone() // to answer later, or on another goroutine
+//		go func() { _ = c.Reply(kept, compute(kept.Body)) }()
+//	})
+//	err := e.Run(ctx)
+//
+// With Config.Workers handlers may block, and what they are given is theirs to keep.
 //
 // # Goroutines and locks
 //
 // A few goroutines accept (accept.go) and give each connection to one of the event loops (loop.go), where it stays. All
 // that reads from or writes to a socket happens on the connection's loop. Handlers run there too, or on the pool of
-// Config.Workers (workers.go). Whoever wants something of a loop posts a task; one socket pair a loop wakes it, so that
-// tasks and input take turns.
+// Config.Workers (workers.go). Other goroutines post tasks to a loop; one socket pair a loop wakes it, so that tasks and input
+// take turns, and each turn has a bound on tasks, connections and bytes. What a socket does not take the engine keeps itself
+// (backlog.go), so that every goroutine knows what waits; one goroutine hears of sockets that can be written to again
+// (writable_linux.go).
 //
-// Locks are held for a few instructions and never while a handler, an Admission, the Decode of a codec that connections share, or
-// a write to a connection runs; a codec of Listener.NewCodec is used under its connection's. Order: a mailbox's, then a connection's, then a loop's or that of the list of drop reports; a shard of the
-// table is taken alone; that of the handshakes (gate_stage.go) comes before a guest's (tls_guest.go), and an arrival's before
+// Locks are held for a few instructions and never while a handler, an Admission, the Decode of a codec that connections share,
+// or a write to a connection runs; a codec of Listener.NewCodec is used under its connection's. Order: a mailbox's, then a
+// connection's, then a loop's or that of the list of drop reports; a shard of the table, and a loop's roster, are taken alone;
+// that of the handshakes (gate_stage.go) comes before a guest's (tls_guest.go), and an arrival's before
 // the gate's (gate.go). That of the memory budget comes first of all, and those who send wait for it (budget.go).
 package engine
 
@@ -153,8 +168,9 @@ type Config struct {
 	// not read, 16 MiB more may wait for a while: what has piled up comes at once. A message that waits takes some 150
 	// bytes of memory besides its own. 0 means 4 MiB.
 	InboundLimit int
-	// OutboundLimit is how many bytes may wait to be sent to a connection. One that lets more gather is closed with
-	// SlowConsumer. 0 means 8 MiB.
+	// OutboundLimit is how many bytes may wait to be sent to a connection, beyond what the kernel's buffers hold. One that lets
+	// more gather is closed with SlowConsumer. The keys of SlowLatest count. What is being written does not, up to 128 KiB.
+	// 0 means 8 MiB; negative means no limit.
 	OutboundLimit int
 	// LogonTimeout is how long a connection may take until its first message is there, counted from the end of its TLS
 	// handshake if it has one. Like every time below it does not run while the process stands still, nor while the
@@ -215,8 +231,11 @@ type Config struct {
 	MemoryBudget int
 	// WriteTimeout is how long a client may take nothing at all while bytes wait for it, beyond what the kernel's buffers
 	// hold, before SlowPolicy applies: SlowClose closes the connection, SlowDropNewest drops what is sent until the client
-	// takes something again, and with the others nothing changes. One that takes a little, however slowly, is left alone.
-	// 0 means 10 s.
+	// takes something again, and with the others nothing changes. A client that reads slowly is left alone as long as its
+	// program reads what its kernel's receive buffer holds within WriteTimeout: its kernel tells of what was read in large
+	// steps, of a whole buffer at most, and until it does the client looks like one that reads nothing. With 128 KiB, Linux's
+	// first size, and 10 s that is 13 KB/s; a client that means to read more slowly asks for a smaller buffer (SO_RCVBUF).
+	// 0 means 10 s; negative means for ever.
 	WriteTimeout time.Duration
 	// SlowPolicy is what happens to messages for a client that does not keep up. 0 means SlowClose. With SlowLatest the key
 	// of a message that is sent without one is its type.

@@ -17,3 +17,16 @@ func (c *Conn) Held() int { return int(c.unsent) }
 func (e *Engine) WrapListener(wrap func(net.Listener) net.Listener) {
 	e.listeners[0] = wrap(e.listeners[0])
 }
+
+// WithConns returns an engine that has n connections without sockets.
+func WithConns(n int) *Engine {
+	e := New(Config{})
+	loops := []*loop{{engine: e}, {engine: e}}
+	e.started.Store(&loops)
+	for i := range n {
+		c := &Conn{engine: e, id: lastConnID.Add(1), loop: loops[i%len(loops)]}
+		c.state.Store(stateBound)
+		e.conns.add(c)
+	}
+	return e
+}

@@ -8,7 +8,9 @@ import (
 )
 
 // Handler is told of a message. It runs on the connection's event loop, and must not block; or, with Config.Workers, on
-// a worker, where it may. Messages of one connection come one at a time, in order. m is valid until it returns. A panic
+// a worker, where it may. Messages of one connection come one at a time, in order. m and its body are lent until the handler
+// returns: what is to be kept, or answered later or on another goroutine, is a copy, m.Clone(). With Workers m is the handler's
+// to keep. A panic
 // closes the connection with InternalError, and nothing else; so does runtime.Goexit, which t.FailNow calls, but that on an
 // event loop it ends the engine with ErrLoopEnded where the system is not Linux.
 type Handler func(c *Conn, m *protocol.Message)

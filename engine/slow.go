@@ -46,7 +46,8 @@ type SendOptions struct {
 	// Policy is what happens when the client does not keep up. 0 means Config.SlowPolicy; one that there is not is an error,
 	// and nothing is sent.
 	Policy SlowPolicy
-	// Key tells the messages of one type apart for SlowLatest. Empty is a key, too.
+	// Key tells the messages of one type apart for SlowLatest. Empty is a key, too. While its message waits it counts towards
+	// Config.OutboundLimit and Config.MemoryBudget.
 	Key string
 }
 
@@ -138,7 +139,7 @@ func (c *Conn) makeRoom(q *outBuf, n int) bool {
 	return true
 }
 
-// takePart takes the beginning of a queue, of which frames may be dropped, and leaves the rest queued: what gnet holds cannot be
+// takePart takes the beginning of a queue, of which frames may be dropped, and leaves the rest queued: what was handed over cannot be
 // dropped any more. c.mu is held on entry.
 func (c *Conn) takePart(q *outBuf) (part *outBuf, more bool) {
 	q.compact()

@@ -32,8 +32,8 @@ type Stats struct {
 	In, Out, Dropped Traffic
 	// InboundQueue is how many bytes of messages wait for workers.
 	InboundQueue int64
-	// OutboundQueue is how many bytes wait for clients that do not keep up, exact to a few milliseconds. What the kernel
-	// holds is not among them.
+	// OutboundQueue is how many bytes wait for clients that do not keep up, exact to about a second. What the kernel holds is
+	// not among them.
 	OutboundQueue int64
 
 	HandlerPanics uint64 // panics, and calls of runtime.Goexit, in message handlers and the engine's other callbacks
