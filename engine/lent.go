@@ -23,11 +23,10 @@ type lentMessages struct {
 	lent *protocol.Message // the one in use; while current is not nil
 }
 
-// nextMessage returns the message to decode into.
+// nextMessage returns the message to decode into. When that has been done turn is counted up.
 func (l *loop) nextMessage() *protocol.Message {
 	x := &l.messages
 	m := &x.all[x.turn%uint32(len(x.all))]
-	x.turn++
 	x.lent = m
 	return m
 }

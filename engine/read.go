@@ -197,6 +197,7 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *ta
 		}
 		used += n
 		opts.Seen = 0
+		l.messages.turn++
 		if opts.First {
 			if g == nil {
 				c.need = 0
@@ -250,6 +251,7 @@ func (l *loop) deliverPlain(c *Conn, buf []byte, in *tally) (used int, more bool
 			}
 		}
 		used += n
+		l.messages.turn++
 		m.UserID, m.DestUserID = c.userID, ""
 		in.count(of, n)
 		h(c, m)
