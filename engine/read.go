@@ -352,6 +352,9 @@ func (c *Conn) handle(m *protocol.Message) {
 		h(c, m)
 		return
 	}
+	if m.Type == protocol.Logon && c.engine.admission == nil {
+		c.engine.log.Warn("a client logs on, but no bridge is attached to this engine", zapConn(c))
+	}
 	_ = c.ReplyError(m, protocol.Errorf(protocol.NoHandler, "the server has no handler for this message type"))
 }
 
@@ -365,12 +368,12 @@ func (c *Conn) decodeFailed(err error) {
 }
 
 func (c *Conn) handlerPanicked(v any) {
-	c.engine.panicked("a message handler of "+c.remote, v)
+	c.engine.panicked("a message handler", v, zapConn(c))
 	c.Close(protocol.InternalError, "")
 }
 
 // panicked logs and counts a panic or a Goexit.
-func (e *Engine) panicked(who string, v any) {
+func (e *Engine) panicked(who string, v any, fields ...zap.Field) {
 	e.handlerPanics.Add(1)
-	e.log.Error(who+" panicked", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+	e.log.Error(who+" panicked", append(fields, zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))...)
 }

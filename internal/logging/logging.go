@@ -6,11 +6,17 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// OrDefault returns l, or, when l is nil, a logger that writes warnings and errors to standard error and nothing below.
+// OrDefault returns l, or, when l is nil, a logger that writes warnings and errors to standard error and nothing below. What
+// it returns leaves out what is said too often (limit.go): a message must be constant, and say in its fields what changes.
 func OrDefault(l *zap.Logger) *zap.Logger {
-	if l != nil {
-		return l
+	if l == nil {
+		l = standard()
 	}
+	return l.WithOptions(zap.WrapCore(limit))
+}
+
+// standard returns the logger of those who have none.
+func standard() *zap.Logger {
 	cfg := zap.NewProductionConfig()
 	cfg.Level = zap.NewAtomicLevelAt(zapcore.WarnLevel)
 	cfg.Encoding = "console"
