@@ -44,7 +44,8 @@ type Config struct {
 	// IdleTimeout is after how long without any message but heartbeats a session expires, with SessionExpired. It is
 	// found within a sixtieth of it, or a second where that is more. 0 or less means never.
 	IdleTimeout time.Duration
-	// Checker finds out who has been silent for too long. The manager owns it and closes it. Nil means
+	// Checker finds out who has been silent for too long. The manager owns it and closes it: New panics
+	// for one that another manager has. Nil means
 	// heartbeat.New(0, 0), which looks every second and allows 30 s of silence; heartbeat.Off watches nobody.
 	Checker heartbeat.Checker
 	// QuiesceTimeout is how long a session that ends waits for its last message handler to return, before it is given
@@ -66,6 +67,7 @@ type Manager struct {
 	returnWins     bool
 	grace          time.Duration
 	checker        heartbeat.Checker
+	owned          heartbeat.Checker // checker, as it was given
 	idle           heartbeat.Checker // nil without IdleTimeout
 	quiesceTimeout time.Duration
 	log            *zap.Logger
@@ -108,6 +110,8 @@ func New(cfg Config) *Manager {
 	if m.checker == nil {
 		m.checker = heartbeat.New(0, 0)
 	}
+	ownChecker(m.checker)
+	m.owned = m.checker
 	m.checker = m.containing(m.checker)
 	if cfg.IdleTimeout > 0 {
 		m.idle = heartbeat.New(max(cfg.IdleTimeout/60, min(time.Second, cfg.IdleTimeout)), cfg.IdleTimeout)
@@ -145,6 +149,9 @@ func (m *Manager) Register(ctx context.Context, l Logon, link Link) (Session, er
 }
 
 func (m *Manager) register(ctx context.Context, l Logon, link Link) (Session, error) {
+	if ctx == nil || link == nil {
+		panic("rollcall: Register needs a context and a link")
+	}
 	if l.UserID == "" {
 		return nil, ErrNoUserID
 	}
@@ -197,6 +204,7 @@ func (m *Manager) Close(ctx context.Context) error {
 	m.clock.stop()
 	m.ended.close()
 	m.checker.Close()
+	disownChecker(m.owned)
 	if m.idle != nil {
 		m.idle.Close()
 	}

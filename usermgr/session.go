@@ -26,11 +26,12 @@ func (t *Traffic) add(o Traffic) {
 	}
 }
 
-// SessionInfo describes a session at one moment. It is a copy, and stays.
+// SessionInfo describes a session at one moment. It is a copy, and stays. Printed, logged and as JSON it is without its
+// secrets, the ID and the token.
 type SessionInfo struct {
 	UserID      string
-	SessionID   string // can take the session over: a secret
-	Token       string // the Logon's, or else the session ID: a secret too
+	SessionID   string `json:"-"` // can take the session over: a secret
+	Token       string `json:"-"` // the Logon's, or else the session ID: a secret too
 	Address     Address
 	Device      uint16            // device class; 0 is unspecified
 	Fields      map[string]string // the Logon's string map without token and session; shared, not to be changed; nil for none

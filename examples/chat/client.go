@@ -8,8 +8,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -85,7 +87,25 @@ func terminal(ctx context.Context, args []string, in io.Reader, out io.Writer) e
 	}
 }
 
-func (t *chat) print(format string, args ...any) { fmt.Fprintf(t.out, format+"\n", args...) }
+// print writes a line. What others have sent may be in it: control characters, which could rewrite the terminal, are shown.
+func (t *chat) print(format string, args ...any) {
+	_, _ = io.WriteString(t.out, visible(fmt.Sprintf(format, args...))+"\n")
+}
+
+// visible returns text with its control characters escaped, those that turn the direction of writing among them, but for line
+// feeds.
+func visible(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if r == '\n' || unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		quoted := strconv.QuoteRune(r)
+		b.WriteString(quoted[1 : len(quoted)-1])
+	}
+	return b.String()
+}
 
 func (t *chat) state(s client.State, err error) {
 	var why *protocol.CloseError

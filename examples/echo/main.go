@@ -112,7 +112,7 @@ func eventPrinter(enabled bool) usermgr.Handlers {
 		if !enabled {
 			return
 		}
-		e := map[string]any{"event": event, "user": s.UserID, "session": s.SessionID, "address": s.Address.Remote}
+		e := map[string]any{"event": event, "user": s.UserID, "session": s.Digest(), "address": s.Address.Remote}
 		if key != "" {
 			e[key] = value
 		}
