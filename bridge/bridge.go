@@ -135,6 +135,9 @@ type Bridge struct {
 // Attach joins e and users, which must not be nil. Call it before e.Run, once for an engine, or it panics; several engines may
 // share a manager. When the engine stops it ends the sessions of its connections, and waits for their Disconnected handlers.
 func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) *Bridge {
+	if e == nil {
+		panic("rollcall: Attach needs an engine")
+	}
 	if users == nil { // or every logon would fail
 		panic("rollcall: Attach needs a user manager")
 	}

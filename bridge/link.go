@@ -129,6 +129,7 @@ func (l *link) Close(code protocol.CloseCode, text string) {
 	x := l.expiry
 	l.mu.Unlock()
 	x.stop()
+	l.conn.Unbind()
 	if again {
 		return
 	}
@@ -178,6 +179,8 @@ func (l *link) logOn() {
 	// The client is told at the deadline even where an authenticator or an event handler is stuck.
 	stop := l.conn.AfterFunc(b.cfg.LogonDeadline, func() {
 		tooLong := &protocol.CloseError{Code: protocol.InternalError, Text: "the logon took too long"}
+		b.log.Warn("a logon took too long: an authenticator, the user manager or an event handler did not return in time, or its turn did not come",
+			zap.String("user", p.first.UserID), zap.String("remote", l.conn.RemoteAddr()), zap.Duration("after", b.cfg.LogonDeadline))
 		cancel(tooLong)
 		l.refuse(tooLong)
 	})

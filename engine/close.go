@@ -101,6 +101,14 @@ func (c *Conn) countFailedLogon() {
 // calls it for a client that has come in, and shows a token that is not good.
 func (c *Conn) CountFailedLogon() { c.engine.gate.failedLogon(c.origin()) }
 
+// Unbind says that the connection's user is unbound: the binding hears no more of drops and of the end. An Admission calls
+// it before it closes a connection whose session has ended, so that nothing of the session's is called inside.
+func (c *Conn) Unbind() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.endTold = true
+}
+
 // tellEnd tells the admission, once, that the connection has begun to close.
 func (c *Conn) tellEnd() {
 	c.countDrops()

@@ -326,6 +326,9 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// leastOutbound is the least OutboundLimit: the answer to a Logon, with its user ID, and a Close notice fit.
+const leastOutbound = 1 << 10
+
 // check returns an error for a setting that makes no sense. The defaults are there.
 func (c *Config) check() error {
 	for _, l := range c.Listeners {
@@ -342,6 +345,10 @@ func (c *Config) check() error {
 		return errors.New("rollcall: ByteBurst says nothing without MaxByteRate")
 	case slices.ContainsFunc(c.Bans.Exempt, func(p netip.Prefix) bool { return !p.IsValid() }):
 		return errors.New("rollcall: an invalid prefix in Bans.Exempt")
+	case c.OutboundLimit < leastOutbound:
+		return fmt.Errorf("rollcall: an OutboundLimit of %d bytes takes no answer to a Logon: %d is the least", c.OutboundLimit, leastOutbound)
+	case c.MaxFirstFrame < protocol.HeaderLen+1:
+		return fmt.Errorf("rollcall: a MaxFirstFrame of %d bytes takes no Logon: %d is the least", c.MaxFirstFrame, protocol.HeaderLen+1)
 	case c.SlowPolicy > SlowLatest:
 		return c.SlowPolicy.unknown()
 	}

@@ -16,6 +16,9 @@ import (
 // an error that wraps ErrStopTimeout, with the numbers, when something had to be given up on; and an error at once when
 // it cannot listen. An engine runs once.
 func (e *Engine) Run(ctx context.Context) error {
+	if ctx == nil {
+		panic("rollcall: Run needs a context: context.Background() for one that does not end")
+	}
 	e.mu.Lock()
 	if e.running {
 		e.mu.Unlock()
@@ -36,6 +39,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.running = true
 	e.mu.Unlock()
 
+	e.log.Info("listening", zap.Stringers("addresses", e.Addrs()))
 	report, err := e.serve(ctx)
 	e.mu.Lock()
 	e.outcome, e.report = err, report
@@ -49,6 +53,9 @@ func (e *Engine) Run(ctx context.Context) error {
 // Listen has opened, and Run will return nil at once. When a stop is under way already it waits for that one, which gives up
 // when the first of those who asked for it does.
 func (e *Engine) Shutdown(ctx context.Context) error {
+	if ctx == nil {
+		panic("rollcall: Shutdown needs a context: context.Background() for one that does not end")
+	}
 	if !e.askToStop(stopRequest{within: ctx}) {
 		e.closeListeners()
 		return nil

@@ -44,7 +44,9 @@ type Logon struct {
 }
 
 // Link is a session's connection as the manager sees it. The bridge gives one; a test or another engine may too.
-// All methods may be called from any goroutine, never block, and stay callable when the connection has ended.
+// All methods may be called from any goroutine, never block, and stay callable when the connection has ended. None calls a
+// method of the session's or of the manager's before it returns, so that a manager may hold a lock around a call, though the
+// one here holds none.
 type Link interface {
 	// Address returns the connection's address. It never changes. The manager may call it with a lock held: it must return
 	// at once, and call nothing of the manager.
