@@ -340,7 +340,7 @@ func TestEchosFlagsDoWhatTheySay(t *testing.T) {
 }
 
 func TestCustomCodecTalksToATerminal(t *testing.T) {
-	server := start(t, "customcodec", "-addr", "127.0.0.1:0")
+	server := start(t, "customcodec", "-addr", "127.0.0.1:0", "-meters", "127.0.0.1:0")
 	addr := server.address(t)
 	type terminal struct {
 		net.Conn

@@ -1,8 +1,14 @@
-// Customcodec is a server with a wire format of its own: lines that a person types. Start it, then in two terminals:
+// Customcodec is a server with two wire formats of its own: lines that a person types, and frames of meters, which have a serial
+// number and the meter's ID in each (meter.go). Start it, then in two terminals:
 //
 //	nc 127.0.0.1 9001          nc 127.0.0.1 9001
 //	I am alice                 I am bob
 //	bob: hello                 alice: hello yourself
+//
+// What a meter reads everybody sees, and "meter-7: text" goes to a meter.
+//
+// People send no heartbeats, and one who only reads is silent. By default a server ends a session that has been silent for 30 s.
+// Here that is ten minutes, and an empty line, the Enter key, shows that somebody is there.
 package main
 
 import (
@@ -15,25 +21,28 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 const (
 	chat    = 1
+	reading = 2 // a meter's
 	maxLine = 1024
 )
 
 // talk is the wire format: the first line is "I am NAME", every other "NAME: text". It keeps nothing between calls.
 type talk struct{}
 
-// Decode finds one line at the start of src.
+// Decode finds one line at the start of src, of which it has seen o.Seen bytes before.
 func (talk) Decode(src []byte, m *protocol.Message, o protocol.DecodeOptions) (n, need int, err error) {
-	end := bytes.IndexByte(src, '\n')
-	if end < 0 {
+	end := bytes.IndexByte(src[o.Seen:], '\n') + o.Seen
+	if end < o.Seen {
 		if len(src) >= maxLine {
 			return 0, 0, &protocol.CloseError{Code: protocol.MessageTooLarge, Text: "that line is too long"}
 		}
@@ -67,7 +76,7 @@ func (talk) Append(dst []byte, m *protocol.Message) ([]byte, error) {
 		}
 		return fmt.Appendf(dst, "! %s: %s\n", why.Code, why.Text), nil
 	case m.Type == protocol.Logon:
-		return append(dst, "* welcome; write NAME: text\n"...), nil
+		return append(dst, "* welcome; write NAME: text, and press Enter now and then\n"...), nil
 	case m.Type == protocol.Heartbeat:
 		return dst, nil
 	case m.UserID == "":
@@ -77,15 +86,19 @@ func (talk) Append(dst []byte, m *protocol.Message) ([]byte, error) {
 }
 
 func main() {
-	addr := flag.String("addr", "127.0.0.1:9001", "TCP address to listen on")
+	addr := flag.String("addr", "127.0.0.1:9001", "TCP address to listen on for people")
+	meters := flag.String("meters", "127.0.0.1:9002", "TCP address to listen on for meters")
 	flag.Parse()
 
-	users := usermgr.New(usermgr.Config{})
+	users := usermgr.New(usermgr.Config{Checker: heartbeat.New(time.Second, 10*time.Minute)})
 	users.Subscribe(usermgr.Handlers{
 		Connected:    func(s usermgr.SessionInfo) { log.Print(s.UserID, " is online") },
 		Disconnected: func(s usermgr.SessionInfo, why protocol.CloseCode) { log.Print(s.UserID, " left: ", why) },
 	})
-	srv := engine.New(engine.Config{Addr: *addr, Codec: talk{}})
+	srv := engine.New(engine.Config{Listeners: []engine.Listener{
+		{Addr: *addr, Codec: talk{}}, // one for all, since it keeps nothing
+		{Addr: *meters, NewCodec: func() protocol.Codec { return new(meter) }},
+	}})
 	b := bridge.Attach(srv, users, bridge.Config{})
 	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
 		relayed := &protocol.Message{Type: chat, UserID: m.UserID, Body: m.Body}
@@ -96,10 +109,15 @@ func main() {
 		_ = c.Reply(m, []byte("sent"))
 	})
 
+	srv.Handle(reading, func(c *engine.Conn, m *protocol.Message) {
+		_, _ = srv.Broadcast(srv.Conns(), &protocol.Message{Type: reading, UserID: m.UserID, Body: m.Body})
+	})
+
 	if err := srv.Listen(); err != nil {
 		log.Fatal(err)
 	}
 	log.Print("listening on ", srv.Addrs()[0], "; try: nc ", strings.ReplaceAll(srv.Addrs()[0].String(), ":", " "))
+	log.Print("meters on ", srv.Addrs()[1])
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := srv.Run(ctx); err != nil {

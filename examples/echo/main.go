@@ -49,6 +49,8 @@ func run() error {
 	tlsCert := flag.String("tls-cert", "", "file with the certificate, in PEM: speak TLS; read again when it changes")
 	tlsKey := flag.String("tls-key", "", "file with the certificate's key, in PEM")
 	tlsClientCA := flag.String("tls-client-ca", "", "file with the authorities, in PEM, of which one must have issued a client's certificate")
+	lines := flag.String("line", "", "another TCP address, for lines in the place of frames: for nc and telnet")
+	flag.DurationVar(&cfg.KeepAlive, "keepalive", 0, "how long a connection is quiet before TCP asks for its peer; 0 for the engine's choice, negative for never")
 	flag.DurationVar(&cfg.StopWindow, "stop-window", 0, "over which time clients are told that the server stops")
 	events := flag.Bool("events", false, "print each event as a line of JSON")
 	flag.Parse()
@@ -77,6 +79,10 @@ func run() error {
 	if cfg.TLS, err = tlsConfig(*tlsCert, *tlsKey, *tlsClientCA); err != nil {
 		return err
 	}
+	if *lines != "" {
+		cfg.Listeners = []engine.Listener{{Addr: cfg.Addr, TLS: cfg.TLS}, {Addr: *lines, Codec: protocol.Line}}
+		cfg.Addr, cfg.TLS = "", nil
+	}
 	m := usermgr.New(users)
 	m.Subscribe(eventPrinter(*events))
 	srv := engine.New(cfg)
@@ -87,6 +93,9 @@ func run() error {
 		return err
 	}
 	fmt.Fprintln(os.Stderr, "listening on", srv.Addrs()[0])
+	if *lines != "" {
+		fmt.Fprintln(os.Stderr, "lines on", srv.Addrs()[1])
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err = srv.Run(ctx)
