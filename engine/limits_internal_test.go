@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"runtime"
 	"testing"
 	"time"
@@ -82,5 +83,27 @@ func TestABusyEngineSeldomLooksAtItsBudget(t *testing.T) {
 	}
 	if n := e.budget.looks.Load() - before; n > 5 {
 		t.Errorf("%d looks for 10 MB that did not wait", n)
+	}
+}
+
+// What waits counts towards the budget, not the room that a queue has to spare: with 640 KB in flight under 1 MiB nobody is closed.
+func TestTheMemoryBudgetCountsNoRoomToSpare(t *testing.T) {
+	e := New(Config{MemoryBudget: 1 << 20})
+	l := &loop{engine: e, woken: true, waker: deafWaker{}}
+	t.Cleanup(func() { stopAttending(l) })
+	gc := &fullConn{}
+	c := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{gc}, loop: l, id: lastConnID.Add(1)}
+	c.state.Store(stateBound)
+	e.conns.add(c)
+	gc.fill(c, 100<<10)
+	c.out = &outBuf{b: make([]byte, 540<<10, 1100<<10)}
+	e.keepBudget(math.MaxInt64)
+	if c.state.Load() != stateBound || c.waits().sum() != 640<<10 {
+		t.Errorf("the connection was closed with %v; %d bytes are said to wait", c.code, c.waits().sum())
+	}
+	c.out.b = c.out.b[:1000<<10]
+	e.keepBudget(math.MaxInt64)
+	if c.code != protocol.SlowConsumer {
+		t.Error("the connection that is over the budget was not closed")
 	}
 }
