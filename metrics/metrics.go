@@ -131,7 +131,10 @@ func byCode[S any](counts func(s *S) map[protocol.CloseCode]uint64) func(*S, put
 func codeLabel(code protocol.CloseCode) string { return strings.TrimPrefix(code.String(), "code ") }
 
 func byDevice(s *usermgr.Stats, put put) {
+	other := s.Sessions
 	for device, n := range s.Devices {
 		put(float64(n), strconv.Itoa(int(device)))
+		other -= n
 	}
+	put(float64(other), "other")
 }

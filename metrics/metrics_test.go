@@ -136,7 +136,7 @@ func TestWhatHappensShows(t *testing.T) {
 		"rollcall_sent_messages_total": 1, "rollcall_sent_bytes_total": 100,
 		"rollcall_dropped_messages_total": 0, "rollcall_inbound_queue_bytes": 0, "rollcall_outbound_queue_bytes": 0,
 		"rollcall_handler_panics_total": 0, "rollcall_loop_stalls_total": 0,
-		"rollcall_users": 1, "rollcall_sessions{device=3}": 1, "rollcall_sessions_started_total": 1,
+		"rollcall_users": 1, "rollcall_sessions{device=other}": 1, "rollcall_sessions{device=0}": 0, "rollcall_sessions_started_total": 1,
 		"rollcall_event_handler_panics_total": 0, "rollcall_handlers_given_up_total": 0,
 		"rollcall_logons_refused_total{code=Unauthorized}": 1, "rollcall_logons_in_progress": 0,
 		"rollcall_authenticators_running": 0,
@@ -151,6 +151,47 @@ func TestWhatHappensShows(t *testing.T) {
 		"rollcall_connections_closed_total{code=KickedOut}": 1, "rollcall_connections{state=bound}": 0,
 	})
 }
+
+// A client chooses its device class: the series are those that the application names, and one more. They stay.
+func TestDeviceClassesHaveABoundedNumberOfSeries(t *testing.T) {
+	devices := usermgr.Exclusive([2]uint16{3, 4})
+	devices.MaxSessions = -1
+	users := usermgr.New(usermgr.Config{Devices: devices})
+	defer func() { _ = users.Close(t.Context()) }()
+	c := metrics.New(metrics.Config{Users: users})
+	for device := range uint16(500) {
+		l := usermgr.Logon{UserID: "ann", Device: device}
+		if _, err := users.Register(t.Context(), l, link{conn: uint64(device)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantSessions := func(want map[string]float64) {
+		t.Helper()
+		got := make(map[string]float64)
+		for name, v := range gather(t, c) {
+			if strings.HasPrefix(name, "rollcall_sessions{") {
+				got[name] = v
+			}
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("the series are %v, want %v", got, want)
+		}
+	}
+	wantSessions(map[string]float64{"rollcall_sessions{device=0}": 1, "rollcall_sessions{device=3}": 0, // 4 came in its place
+		"rollcall_sessions{device=4}": 1, "rollcall_sessions{device=other}": 497})
+	if _, err := users.Clear().Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantSessions(map[string]float64{"rollcall_sessions{device=0}": 0, "rollcall_sessions{device=3}": 0,
+		"rollcall_sessions{device=4}": 0, "rollcall_sessions{device=other}": 0})
+}
+
+// link is a connection that is not there.
+type link struct{ conn uint64 }
+
+func (l link) Address() usermgr.Address         { return usermgr.Address{Conn: l.conn} }
+func (l link) Quiesce(done func())              { done() }
+func (l link) Close(protocol.CloseCode, string) {}
 
 func wantEventually(t *testing.T, c *metrics.Collector, want map[string]float64) {
 	t.Helper()

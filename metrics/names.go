@@ -76,7 +76,7 @@ var engineMetrics = []metric[engine.Stats]{
 
 var userMetrics = []metric[usermgr.Stats]{
 	{"rollcall_users", gauge, "", "Users who are online.", one(func(s *usermgr.Stats) int { return s.Users })},
-	{"rollcall_sessions", gauge, "device", "Live sessions, by device class.", byDevice},
+	{"rollcall_sessions", gauge, "device", "Live sessions, by device class; other is all that the application does not name.", byDevice},
 	{"rollcall_sessions_started_total", counter, "", "Sessions that have begun.",
 		one(func(s *usermgr.Stats) uint64 { return s.Logons })},
 	{"rollcall_sessions_ended_total", counter, "code", "Sessions that are over, by the close code that ended them.",

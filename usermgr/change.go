@@ -97,12 +97,16 @@ func (c *Change) end(u *user, why ending, only func(*session) bool) (found bool)
 				continue
 			}
 			meant = append(meant, s)
-			first := s.record(why)
+			why.kicked = nil
+			if why.kick != nil {
+				why.kicked = &kickedSession{session: s}
+			}
+			first := s.why() == nil && s.record(why)
 			if first {
 				n++
 			}
 			if why.kick != nil {
-				why.kick.noted(s, first)
+				why.kick.noted(why.kicked, first)
 			}
 		}
 		if why.kick != nil && only == nil {

@@ -1,6 +1,9 @@
 package usermgr
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Devices says which sessions of one user may live side by side. The zero value allows one session a user. In each
 // policy a logon that has a live session's token, or names its ID to take it over, excludes that session too: the same
@@ -9,12 +12,23 @@ import "fmt"
 // What happens to sessions that a logon excludes is the RelogonMode's: ReplaceOld ends them, the oldest first; IgnoreNew
 // refuses the logon, unless the only one that it excludes is the one that it takes over.
 type Devices struct {
+	// MaxSessions is how many sessions a user may have. A logon over the number excludes the oldest. 0 means 16 where sessions on
+	// several device classes may live side by side, and one otherwise; negative means any number. A device class is the client's
+	// own word, so that without a number a user may have as many sessions as there are classes.
+	MaxSessions int
+	// Known are the device classes that the application knows of, 0 among them if clients may leave theirs out. A logon on any
+	// other is refused with DeviceNotAllowed, without an event. Empty means that all are known.
+	Known []uint16
+
 	perDevice bool
-	max       int // sessions of a user; 0 for any number
+	shared    bool // sessions on device 0 count towards MaxSessions alone
 	excludes  map[[2]uint16]struct{}
 }
 
-// OnePerDevice allows one session for each device class, whatever their number. 0, unspecified, counts as a class.
+// defaultSessions is how many sessions a user may have on several device classes, where nothing else is said.
+const defaultSessions = 16
+
+// OnePerDevice allows one session for each device class, up to MaxSessions. 0, unspecified, counts as a class.
 func OnePerDevice() Devices { return Devices{perDevice: true} }
 
 // UpTo allows n sessions, one for each device class; sessions whose device is unspecified (0) count towards n alone. A
@@ -23,10 +37,10 @@ func UpTo(n int) Devices {
 	if n < 1 {
 		panic(fmt.Sprintf("rollcall: UpTo(%d): a user needs room for one session", n))
 	}
-	return Devices{perDevice: true, max: n}
+	return Devices{perDevice: true, shared: true, MaxSessions: n}
 }
 
-// Exclusive allows one session for each device class, except that the two classes of a pair exclude each other: with
+// Exclusive allows one session for each device class, up to MaxSessions, except that the two classes of a pair exclude each other: with
 // {phone, tablet} a logon on a phone ends the session on a tablet, and the other way round.
 func Exclusive(pairs ...[2]uint16) Devices {
 	d := Devices{perDevice: true, excludes: make(map[[2]uint16]struct{}, 2*len(pairs))}
@@ -37,13 +51,47 @@ func Exclusive(pairs ...[2]uint16) Devices {
 	return d
 }
 
+// clone returns a Devices that shares nothing that can be changed.
+func (d Devices) clone() Devices {
+	d.Known = slices.Clone(d.Known)
+	return d
+}
+
+// knows reports whether a logon may have this device class.
+func (d *Devices) knows(device uint16) bool {
+	return len(d.Known) == 0 || slices.Contains(d.Known, device)
+}
+
+// named returns the device classes that the application has named.
+func (d *Devices) named() []uint16 {
+	if len(d.Known) > 0 {
+		return d.Known
+	}
+	classes := []uint16{0}
+	for pair := range d.excludes { // each stands there both ways
+		classes = append(classes, pair[0])
+	}
+	return classes
+}
+
+// limit is how many sessions a user may have; 0 or less for any number.
+func (d *Devices) limit() int {
+	switch {
+	case d.MaxSessions != 0:
+		return d.MaxSessions
+	case d.perDevice:
+		return defaultSessions
+	}
+	return 1
+}
+
 // exclude reports whether sessions on the two devices may not live side by side.
 func (d *Devices) exclude(a, b uint16) bool {
 	if !d.perDevice {
-		return true
+		return d.limit() == 1
 	}
 	if a == b {
-		return a != 0 || d.max == 0
+		return a != 0 || !d.shared
 	}
 	_, excluded := d.excludes[[2]uint16{a, b}]
 	return excluded
@@ -55,8 +103,8 @@ func (d *Devices) excluded(live []*session, l *Logon, taken *session) []*session
 	excludes := func(s *session) bool { return s == taken || d.exclude(s.device, l.Device) || s.hasToken(l.Token) }
 	var out []*session
 	over := 0
-	if d.max > 0 {
-		over = 1 - d.max
+	if limit := d.limit(); limit > 0 {
+		over = 1 - limit
 		for _, s := range live {
 			if !excludes(s) {
 				over++

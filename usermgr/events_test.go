@@ -50,6 +50,7 @@ var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
 	"Subscribe":     func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Subscribe(usermgr.Handlers{})() },
 	"Touch":         func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Touch(s.UserID) },
 	"TouchSession":  func(m *usermgr.Manager, s usermgr.SessionInfo) { m.TouchSession(s.SessionID) },
+	"Unban":         func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Unban(s.UserID) },
 	"Unregister":    func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Unregister(s.UserID, protocol.KickedOut, "") },
 	"UnregisterAt":  func(m *usermgr.Manager, s usermgr.SessionInfo) { m.UnregisterAt(s.Address, protocol.KickedOut, "") },
 	"UnregisterSession": func(m *usermgr.Manager, s usermgr.SessionInfo) {

@@ -63,6 +63,11 @@ type KickOptions struct {
 	// without any token is known by nothing else, and not refused: that is the authenticator's to do. 0 or less means not at
 	// all.
 	RevokeFor time.Duration
+	// BanFor is for how long every logon of the user is refused with Unauthorized, whatever token it shows: longer than by an
+	// earlier ban, or not at all. Then it is no error that the user is offline. Sessions that are not meant stay, until they
+	// end. See Manager.Unban. Up to a million users are banned at a time; beyond, the ban goes that would be over first. 0 or less
+	// means no ban.
+	BanFor time.Duration
 }
 
 // Kicked is what became of one session that was thrown out.
@@ -73,7 +78,7 @@ type Kicked struct {
 
 // Kick is a kick under way.
 type Kick struct {
-	revoked time.Time // until when tokens are refused; zero for not at all
+	revoked int64 // until when tokens are refused, see untilAfter; 0 for not at all
 	change  *Change
 	// closed is done when the outcomes that are awaited are known. It is held open until change is done.
 	closed  *Change
@@ -119,19 +124,16 @@ func (k *Kick) Wait(ctx context.Context) ([]Kicked, error) {
 }
 
 // ended notes what a session has counted in the end.
-func (k *Kick) ended(s *session, final SessionInfo) {
+func (k *Kick) ended(entry *kickedSession, final SessionInfo) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, entry := range k.kicked {
-		if entry.session == s {
-			entry.final = &final
-		}
-	}
+	entry.final = &final
 }
 
 // KickUser throws a user out: every session of the user, and the logons that wait at this moment once they have come
 // online, end with KickedOut, after which a client does not reconnect by itself. It returns at once, and may be called in
-// handlers; Wait tells the outcome. The error is ErrBlankID, or ErrUnknownID for a user who is not there. While a logon of
+// handlers; Wait tells the outcome. The error is ErrBlankID, or ErrUnknownID for a user who is not there, unless the user is
+// banned with it. While a logon of
 // the user is under way there is no error, and Wait may return no session in the end: the logon may be refused.
 func (m *Manager) KickUser(userID string, o KickOptions) (*Kick, error) {
 	return m.kick(userID, o, nil)
@@ -158,30 +160,43 @@ func (m *Manager) kick(userID string, o KickOptions, only func(*session) bool) (
 	if userID == "" {
 		return nil, ErrBlankID
 	}
-	u := m.users.get(userID)
-	if u == nil {
-		return nil, ErrUnknownID
+	if o.BanFor > 0 { // first: a logon that comes now is refused, and one that came before is meant
+		m.banned.add(untilAfter(o.BanFor), digestOf(userID, ""))
 	}
 	k := &Kick{change: newChange(), closed: newChange()}
+	u := m.users.get(userID)
+	if u == nil {
+		k.change.partDone(0)
+		return k.unless(o.BanFor <= 0)
+	}
 	if o.RevokeFor > 0 {
-		k.revoked = time.Now().Add(o.RevokeFor)
+		k.revoked = untilAfter(o.RevokeFor)
 	}
 	found := k.change.end(u, ending{code: protocol.KickedOut, text: o.Text, kick: k}, only)
 	k.change.partDone(0)
-	if !found {
+	return k.unless(!found && o.BanFor <= 0)
+}
+
+// unless returns the kick, or that nobody was there.
+func (k *Kick) unless(unknown bool) (*Kick, error) {
+	if unknown {
 		return nil, ErrUnknownID
 	}
 	return k, nil
 }
 
+// Unban lets a user in again whom KickOptions.BanFor keeps out, and reports whether one was. What RevokeFor refuses it does not
+// change.
+func (m *Manager) Unban(userID string) bool { return m.banned.lift(digestOf(userID, "")) }
+
 // noted is called for each session that is meant, when its end is recorded; first says that this kick ends it, and no
 // earlier cause. The user's lock is held on entry.
-func (k *Kick) noted(s *session, first bool) {
-	if !k.revoked.IsZero() {
-		s.user.manager.revoked.add(s.user.id, k.revoked, s.token(), s.ID())
+func (k *Kick) noted(entry *kickedSession, first bool) {
+	if s := entry.session; k.revoked != 0 {
+		s.user.manager.revoked.add(k.revoked, digestOf(s.user.id, s.token()), digestOf(s.user.id, s.ID()))
 	}
 	if first {
-		k.add(s)
+		k.add(entry)
 	}
 }
 
@@ -189,28 +204,27 @@ func (k *Kick) noted(s *session, first bool) {
 // live were looked at: one that ends is among these or those.
 func (k *Kick) revokePast(u *user) {
 	p := u.past.Load()
-	if k.revoked.IsZero() || p == nil {
+	if k.revoked == 0 || p == nil {
 		return
 	}
-	for _, l := range p.recentLogins(u.manager) {
-		u.manager.revoked.add(u.id, k.revoked, l.token, l.sessionID)
+	for _, l := range p.logins.recent(u.manager) {
+		u.manager.revoked.add(k.revoked, l.token, l.session)
 	}
 }
 
 // add makes a session one of the kick's. The user's lock is held on entry.
-func (k *Kick) add(s *session) {
-	entry := &kickedSession{session: s}
+func (k *Kick) add(entry *kickedSession) {
 	k.mu.Lock()
 	k.kicked = append(k.kicked, entry)
 	k.mu.Unlock()
-	reporter, ok := s.links[0].(CloseReporter)
+	reporter, ok := entry.session.links[0].(CloseReporter)
 	if !ok {
 		return
 	}
 	k.closed.open.Add(1)
 	told := sync.OnceFunc(func() { k.closed.partDone(0) })
 	go func() {
-		known := s.callLink("WhenClosed", func() {
+		known := entry.session.callLink("WhenClosed", func() {
 			reporter.WhenClosed(func(o CloseOutcome) {
 				k.mu.Lock()
 				entry.outcome = o

@@ -2,6 +2,7 @@ package usermgr
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -28,8 +29,7 @@ func (u *user) logOn(p *pendingLogon) {
 		p.err = &protocol.CloseError{Code: protocol.ServerStopping}
 		return
 	}
-	if m.revoked.refuses(u.id, &p.logon) {
-		p.err = &protocol.CloseError{Code: protocol.Unauthorized, Text: "the token was revoked"}
+	if p.err = m.turnsAway(u.id, &p.logon); p.err != nil {
 		return
 	}
 	id, err := m.ids.next()
@@ -64,8 +64,8 @@ func (u *user) logOn(p *pendingLogon) {
 		}
 	})
 	s.heardAt(m.clock.now())
-	s.beatOnTurn()                         // nobody could report the client's bytes before: the logon's own time is no silence
-	if m.revoked.refuses(u.id, &p.logon) { // revoked while its turn was under way
+	s.beatOnTurn()                   // nobody could report the client's bytes before: the logon's own time is no silence
+	if m.isRevoked(u.id, &p.logon) { // while its turn was under way
 		s.end(ending{code: protocol.Unauthorized, text: "the token was revoked"})
 	}
 	p.session = s
@@ -106,6 +106,28 @@ func (u *user) decide(l *Logon, s *session) (entry, error) {
 		}
 		// It ended by itself in this moment, and it matters why.
 	}
+}
+
+// turnsAway returns why a logon is refused whatever sessions the user has, nil when it is not.
+func (m *Manager) turnsAway(userID string, l *Logon) error {
+	switch {
+	case m.banned.any() && m.banned.has(digestOf(userID, "")):
+		return &protocol.CloseError{Code: protocol.Unauthorized, Text: "the user is banned"}
+	case m.isRevoked(userID, l):
+		return &protocol.CloseError{Code: protocol.Unauthorized, Text: "the token was revoked"}
+	case !m.devices.knows(l.Device):
+		return &protocol.CloseError{Code: protocol.DeviceNotAllowed, Text: fmt.Sprintf("device class %d is not known", l.Device)}
+	}
+	return nil
+}
+
+// isRevoked reports whether the logon shows a token, or a session's ID, that is revoked.
+func (m *Manager) isRevoked(userID string, l *Logon) bool {
+	if !m.revoked.any() {
+		return false
+	}
+	return l.Token != "" && m.revoked.has(digestOf(userID, l.Token)) ||
+		l.Session != "" && m.revoked.has(digestOf(userID, l.Session))
 }
 
 // living returns the sessions that live, the oldest first. Those that have ended by themselves, and whose own turn is
@@ -261,7 +283,7 @@ func (u *user) disconnect(s, successor *session) {
 	u.bind(s, successor, &final)
 	why := s.why()
 	if why.kick != nil {
-		why.kick.ended(s, final)
+		why.kick.ended(why.kicked, final)
 	}
 	u.manager.disconnected.Add(why.code)
 	u.manager.history.add(&final, why.code)
@@ -287,6 +309,10 @@ func (u *user) bind(old, next *session, final *SessionInfo) (cameOnline bool) {
 		m.sessions.add(next)
 		m.deviceCounts.add(next.device, 1)
 	}
+	var login pastLogin
+	if old != nil && m.grace > 0 {
+		login = pastLoginOf(m, final)
+	}
 	u.mu.Lock()
 	if old != nil {
 		p := u.rememberPast()
@@ -299,7 +325,7 @@ func (u *user) bind(old, next *session, final *SessionInfo) (cameOnline bool) {
 		p.active = final.LastActive // later than any before
 		delete(p.tags, old)
 		if m.grace > 0 {
-			p.rememberLogin(m, final)
+			p.logins.add(u, login)
 		}
 	}
 	if next != nil {
@@ -355,6 +381,9 @@ func (u *user) goOffline() *UserData {
 	u.mu.Lock()
 	u.stopGrace()
 	u.online = false
+	if p := u.past.Load(); p != nil {
+		p.logins.stop()
+	}
 	u.past.Store(nil)
 	u.mu.Unlock()
 	u.manager.countBy(-1)

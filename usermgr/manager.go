@@ -77,7 +77,8 @@ type Manager struct {
 	sessions     sessionIndex
 	deviceCounts deviceCounts
 	ids          sessionIDs
-	revoked      revokedTokens
+	revoked      refusals // tokens of sessions, and their IDs
+	banned       refusals // users
 	ended        endedSessions
 
 	subscribers atomic.Pointer[[]*Handlers]
@@ -100,7 +101,7 @@ func New(cfg Config) *Manager {
 	}
 	m := &Manager{
 		relogon:        cfg.Relogon,
-		devices:        cfg.Devices,
+		devices:        cfg.Devices.clone(),
 		returnWins:     cfg.ReturnWins,
 		grace:          cfg.OfflineGrace,
 		checker:        cfg.Checker,
@@ -203,6 +204,8 @@ func (m *Manager) Close(ctx context.Context) error {
 	}
 	m.clock.stop()
 	m.ended.close()
+	m.revoked.close()
+	m.banned.close()
 	m.checker.Close()
 	disownChecker(m.owned)
 	if m.idle != nil {

@@ -71,6 +71,7 @@ const (
 	doEndUser     action = "unregister the user"
 	doEndSession  action = "unregister the session"
 	doEndAddress  action = "unregister the address"
+	doUnban       action = "unban the user"
 	doKickUser    action = "kick the user"
 	doKickDevice  action = "kick a device"
 	doKickSession action = "kick the session"
@@ -111,7 +112,7 @@ var (
 		weight{doMessage, 16}, weight{doEnd, 10}, weight{doSilence, 5}, weight{doFalseAlarm, 4}, weight{doPassBy, 3},
 		weight{doListen, 1}, weight{doRelease, 3}, weight{doWait, 14}, weight{doWaitLong, 3}, weight{doLook, 6},
 		weight{doBeat, 3}, weight{doTouch, 2}, weight{doTag, 4}, weight{doEndUser, 2}, weight{doEndSession, 2},
-		weight{doEndAddress, 2}, weight{doKickUser, 4}, weight{doKickDevice, 2}, weight{doKickSession, 2}, weight{doClear, 1})
+		weight{doEndAddress, 2}, weight{doKickUser, 4}, weight{doKickDevice, 2}, weight{doKickSession, 2}, weight{doUnban, 2}, weight{doClear, 1})
 	behaviourActions = drawn(
 		weight{doNothing, 12}, weight{doWait, 10}, weight{doHold, 3}, weight{doPanic, 2}, weight{doLook, 3},
 		weight{doTouch, 2}, weight{doTag, 2}, weight{doEndUser, 1}, weight{doEndSession, 1}, weight{doEndAddress, 1},
@@ -120,7 +121,7 @@ var (
 	// The first, one session a user, is drawn most often.
 	policies = rapid.SampledFrom([]contract.Policy{{}, {}, {PerDevice: true}, {PerDevice: true, Max: 1}, {PerDevice: true, Max: 2},
 		{PerDevice: true, Max: 3}, {PerDevice: true, Pairs: [][2]uint16{{1, 2}, {2, 3}}},
-		{PerDevice: true, Pairs: [][2]uint16{{0, 3}, {1, 3}, {2, 3}}}})
+		{PerDevice: true, Pairs: [][2]uint16{{0, 3}, {1, 3}, {2, 3}}}, {Max: 2}, {PerDevice: true, Known: []uint16{0, 1, 2}}})
 	graces = rapid.SampledFrom([]time.Duration{0, 20 * time.Millisecond, 400 * time.Millisecond})
 	idles  = rapid.SampledFrom([]time.Duration{0, 0, 250 * time.Millisecond})
 
@@ -276,6 +277,8 @@ func (w *world) call(a action, user string, link *modelLink) {
 		w.users.UnregisterSession(w.latestSession(user), w.code(), "")
 	case doEndAddress:
 		w.users.UnregisterAt(link.addr, w.code(), "")
+	case doUnban:
+		w.users.Unban(user)
 	case doKickUser, doKickDevice, doKickSession:
 		w.kick(a, user, link)
 	case doClear:
@@ -288,6 +291,9 @@ func (w *world) kick(a action, user string, link *modelLink) *usermgr.Kick {
 	o := usermgr.KickOptions{Text: fmt.Sprint("kick ", w.code())}
 	if link.addr.Conn%3 == 0 {
 		o.RevokeFor = 30 * time.Millisecond
+	}
+	if link.addr.Conn%5 == 1 {
+		o.BanFor = 15 * time.Millisecond
 	}
 	var k *usermgr.Kick
 	switch a {

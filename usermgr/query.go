@@ -140,8 +140,20 @@ func (m *Manager) CountByDevice() map[uint16]int {
 
 // deviceCounts counts sessions by device class.
 type deviceCounts struct {
-	mu sync.Mutex
-	n  map[uint16]int
+	mu  sync.Mutex
+	n   map[uint16]int
+	all int
+}
+
+// of returns the counts of some classes, and of all together.
+func (c *deviceCounts) of(classes []uint16) (n map[uint16]int, all int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n = make(map[uint16]int, len(classes))
+	for _, class := range classes {
+		n[class] = c.n[class]
+	}
+	return n, c.all
 }
 
 func (c *deviceCounts) add(device uint16, n int) {
@@ -150,6 +162,7 @@ func (c *deviceCounts) add(device uint16, n int) {
 	if c.n == nil {
 		c.n = make(map[uint16]int)
 	}
+	c.all += n
 	if c.n[device] += n; c.n[device] == 0 {
 		delete(c.n, device)
 	}

@@ -56,7 +56,7 @@ func (u *user) setToken(s *session, l *Logon) error {
 	if why := s.why(); why != nil {
 		return &protocol.CloseError{Code: why.code, Text: "the session has ended"}
 	}
-	if u.manager.revoked.refuses(u.id, &Logon{Token: l.Token}) {
+	if u.manager.isRevoked(u.id, &Logon{Token: l.Token}) {
 		return &protocol.CloseError{Code: protocol.Unauthorized, Text: "the token was revoked"}
 	}
 	if l.Token != "" {

@@ -207,10 +207,11 @@ func (s *session) stopWatches() {
 
 // ending is why a session ends.
 type ending struct {
-	code protocol.CloseCode
-	text string
-	kick *Kick  // whose it is; nil for none
-	heir uint64 // serial of the session that continues this one; 0 for none
+	code   protocol.CloseCode
+	text   string
+	kick   *Kick          // whose it is; nil for none
+	kicked *kickedSession // what the kick tells of the session; nil without one
+	heir   uint64         // serial of the session that continues this one; 0 for none
 }
 
 // PeerEnded implements engine.PeerEnder: who has ended its sending side is not silent, and not idle.

@@ -13,9 +13,11 @@ import (
 // Stats is a snapshot of a manager. What counts up does so since the manager was made. The parts are read one after
 // another, so that they may be a moment apart.
 type Stats struct {
-	Users    int            // users who are online now
-	Sessions int            // live now: the sum of Devices
-	Devices  map[uint16]int // live sessions by device class, of those that have any
+	Users    int // users who are online now
+	Sessions int // live now
+	// Devices are the live sessions by device class, of the classes that Config.Devices names, those without a session too:
+	// Known, or else 0 and the classes of Exclusive. The others are the rest of Sessions; CountByDevice has each.
+	Devices map[uint16]int
 
 	Logons uint64 // sessions that have begun
 	// Refused are the logons that came to nothing, by the code that Register gave; InternalError for an error without one.
@@ -27,14 +29,12 @@ type Stats struct {
 	HandlersFrozen uint64 // sessions whose last message handler was given up on
 }
 
-// Stats returns a snapshot. It takes a few hundred loads and a look at each device class, however many users there are. Any
-// goroutine may call it.
+// Stats returns a snapshot. It takes a few hundred loads and a look at each device class that it has, however many users there
+// are. Any goroutine may call it.
 func (m *Manager) Stats() Stats {
-	s := Stats{Users: m.Count(), Devices: m.CountByDevice(), Logons: m.logons.Load(), Refused: m.refused.All(),
+	s := Stats{Users: m.Count(), Logons: m.logons.Load(), Refused: m.refused.All(),
 		Disconnected: m.disconnected.All(), HandlerPanics: m.handlerPanics.Load(), HandlersFrozen: m.givenUp.Load()}
-	for _, n := range s.Devices {
-		s.Sessions += n
-	}
+	s.Devices, s.Sessions = m.deviceCounts.of(m.devices.named())
 	return s
 }
 

@@ -13,7 +13,9 @@ import (
 )
 
 func TestStatsCountUsersSessionsAndWhyTheyEnd(t *testing.T) {
-	m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice(), Checker: heartbeat.Off})
+	devices := usermgr.OnePerDevice()
+	devices.Known = []uint16{1, 2, 3, 4}
+	m := newManager(t, usermgr.Config{Devices: devices, Checker: heartbeat.Off})
 	register := func(userID string, device uint16, conn uint64) error {
 		l := newLink(conn)
 		_, err := m.Register(t.Context(), usermgr.Logon{UserID: userID, Device: device, Address: l.Address()}, l)
@@ -31,7 +33,7 @@ func TestStatsCountUsersSessionsAndWhyTheyEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := m.Stats()
-	if s.Users != 2 || s.Sessions != 4 || !maps.Equal(s.Devices, map[uint16]int{1: 2, 2: 1, 3: 1}) || s.Logons != 5 {
+	if s.Users != 2 || s.Sessions != 4 || !maps.Equal(s.Devices, map[uint16]int{1: 2, 2: 1, 3: 1, 4: 0}) || s.Logons != 5 {
 		t.Errorf("online: %+v", s)
 	}
 	wait(t, m.Unregister("bob", 3001, ""))
@@ -40,8 +42,34 @@ func TestStatsCountUsersSessionsAndWhyTheyEnd(t *testing.T) {
 	if want := map[protocol.CloseCode]uint64{protocol.PushedOut: 1, 3001: 1, protocol.ServerStopping: 3}; !maps.Equal(s.Disconnected, want) {
 		t.Errorf("disconnected %v, want %v", s.Disconnected, want)
 	}
-	if s.Users != 0 || s.Sessions != 0 || len(s.Devices) != 0 || s.Logons != 5 {
+	if s.Users != 0 || s.Sessions != 0 || !maps.Equal(s.Devices, map[uint16]int{1: 0, 2: 0, 3: 0, 4: 0}) || s.Logons != 5 {
 		t.Errorf("when all have gone: %+v", s)
+	}
+}
+
+// A client chooses its device class. Stats has those that the application names, and so no more of them than that.
+func TestStatsHaveTheDeviceClassesThatTheApplicationNames(t *testing.T) {
+	matrix := usermgr.Exclusive([2]uint16{7, 9})
+	matrix.MaxSessions = -1
+	any := usermgr.OnePerDevice()
+	any.MaxSessions = -1
+	for _, c := range []struct {
+		devices usermgr.Devices
+		want    map[uint16]int
+	}{
+		{any, map[uint16]int{0: 1}},
+		{matrix, map[uint16]int{0: 1, 7: 0, 9: 1}}, // 9 ends the session on 7
+	} {
+		m := newManager(t, usermgr.Config{Devices: c.devices, Checker: heartbeat.Off})
+		for device := range uint16(1000) {
+			onDevice(t, m, "ann", device, newLink(uint64(device)))
+		}
+		if s := m.Stats(); !maps.Equal(s.Devices, c.want) || s.Sessions < 999 {
+			t.Errorf("%d sessions, of which %v; want %v", s.Sessions, s.Devices, c.want)
+		}
+		if n := m.CountByDevice(); len(n) < 999 {
+			t.Errorf("CountByDevice has %d classes", len(n))
+		}
 	}
 }
 

@@ -39,36 +39,8 @@ type past struct {
 	in, out, dropped Traffic             // of the sessions that have ended since the user came online
 	since            int64               // when that was, Unix nanoseconds; 0 while no session has ended
 	active           time.Time           // when the last of them was active
-	logins           []pastLogin         // of the sessions that ended of late, the latest last; with Config.OfflineGrace
+	logins           pastLogins          // with Config.OfflineGrace
 	grace            *clock.Timer        // runs while a user without a session still counts as online
-}
-
-// pastLogin is what the logon of a session showed that has ended.
-type pastLogin struct {
-	token, sessionID string
-	ended            uint32 // by the manager's clock
-}
-
-// maxPastLogins is how many a user has at most: a client that comes and goes all the time shall not fill the memory.
-const maxPastLogins = 64
-
-// rememberLogin notes the login of a session that ends. The user's lock is held on entry.
-func (p *past) rememberLogin(m *Manager, s *SessionInfo) {
-	logins := p.recentLogins(m)
-	if len(logins) == maxPastLogins {
-		logins = slices.Delete(logins, 0, 1)
-	}
-	p.logins = append(logins, pastLogin{s.Token, s.SessionID, m.clock.now()})
-}
-
-// recentLogins returns the logins of the sessions that have ended within the grace, and forgets the others. The user's lock
-// is held on entry.
-func (p *past) recentLogins(m *Manager) []pastLogin {
-	now := m.clock.now()
-	p.logins = slices.DeleteFunc(p.logins, func(l pastLogin) bool {
-		return time.Duration(now-l.ended)*clockResolution > m.grace+clockResolution // a tick begins at any time
-	})
-	return p.logins
 }
 
 // several are the sessions of a user who has more than one. It never changes.

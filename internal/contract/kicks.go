@@ -41,7 +41,7 @@ func (j *judge) kick(ctx context.Context, a *ask) {
 		j.complain(10, a.user, "%v was refused with %v", a, a.err)
 		return
 	}
-	if !j.mayFind(a) {
+	if a.ban <= 0 && !j.mayFind(a) {
 		j.complain(10, a.user, "%v found somebody, and nobody was there", a)
 	}
 	told, err := a.kick.Wait(ctx)
@@ -105,6 +105,9 @@ func (j *judge) over(c *connection, p place) bool {
 func (j *judge) unknown(a *ask) {
 	if a.kick != nil {
 		j.complain(10, a.user, "%v was refused, and goes on", a)
+	}
+	if a.ban > 0 && a.what != kickSession {
+		j.complain(26, a.user, "%v bans the user, and was refused", a)
 	}
 	for _, c := range j.conns {
 		b := j.of(c.number)
@@ -234,7 +237,7 @@ func (m *Manager) KickSession(sessionID string, o usermgr.KickOptions) (*usermgr
 }
 
 func (m *Manager) kick(a *ask, o usermgr.KickOptions, do func() (*usermgr.Kick, error)) (*usermgr.Kick, error) {
-	a.code, a.text, a.revoke = protocol.KickedOut, o.Text, o.RevokeFor
+	a.code, a.text, a.revoke, a.ban = protocol.KickedOut, o.Text, o.RevokeFor, o.BanFor
 	m.log.begin(&a.span, func() { m.log.asks = append(m.log.asks, a) })
 	k, err := do()
 	m.log.end(&a.span, func() { a.kick, a.err = k, err })

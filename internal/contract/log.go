@@ -26,6 +26,7 @@ type log struct {
 	rests    []*rest
 	touches  []*touch
 	taggings []*tagging
+	unbans   []*unban
 	strays   []uint64 // connections that got messages, and never asked to log on
 	panics   uint64   // handlers that panicked
 }
@@ -136,6 +137,7 @@ type ask struct {
 	code    protocol.CloseCode
 	text    string
 	revoke  time.Duration
+	ban     time.Duration
 	change  *usermgr.Change // nil for Session.End, Close and kicks
 	kick    *usermgr.Kick
 	err     error // Close's and a kick's
@@ -179,6 +181,12 @@ type tagging struct {
 	span
 	user, session, tag string
 	done               bool
+}
+
+// unban is a call of Unban.
+type unban struct {
+	span
+	user string
 }
 
 // rest is what the manager answered when all was quiet.

@@ -61,7 +61,7 @@ func (j *judge) logins(live []*event) (all []login) {
 func (j *judge) fits(e *event, live []*event) {
 	for _, conn := range j.m.policy.excluded(j.logins(live), j.login(e.conn)) {
 		rule := 17
-		if !j.m.policy.PerDevice {
+		if !j.m.policy.several() {
 			rule = 4
 		}
 		j.complain(rule, e.user, "%v came while %d was still online", e, conn)
@@ -139,7 +139,7 @@ func (j *judge) succeeded(h *history, i int) bool {
 		return false
 	}
 	next := h.at(i + 1)
-	return !j.m.policy.PerDevice || next == nil || next.kind == connected && next.conn == before.by
+	return !j.m.policy.several() || next == nil || next.kind == connected && next.conn == before.by
 }
 
 // refused: event i is Ignored, because of a session that has not ended and that the logon did not ask for (rules 3, 6, 7
@@ -211,6 +211,7 @@ func (j *judge) register(c *connection) {
 	if b.connected != nil {
 		j.revoked(c, b)
 		j.cameBack(c, b)
+		j.banned(c, b)
 	}
 	if c.err == nil {
 		switch {
@@ -255,6 +256,8 @@ func (j *judge) refusal(c *connection, b *befallen) {
 	switch {
 	case refused.Code == protocol.ServerStopping && closing:
 	case refused.Code == protocol.Unauthorized && j.mayBeRevoked(c):
+	case refused.Code == protocol.Unauthorized && j.mayBeBanned(c):
+	case refused.Code == protocol.DeviceNotAllowed && !j.m.policy.knows(c.device):
 	case j.mayBeTurnedAway(c, refused):
 	case c.cause == nil:
 		rule := 3

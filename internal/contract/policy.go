@@ -10,20 +10,32 @@ import (
 // so that it judges by itself which sessions had to go.
 type Policy struct {
 	PerDevice bool        // sessions on different device classes may; else there is one session a user
-	Max       int         // so many at most, of which those on device 0 may share it; 0 for any number
+	Max       int         // so many at most, of which with PerDevice those on device 0 may share it; 0 for the manager's default
 	Pairs     [][2]uint16 // device classes that exclude each other
+	Known     []uint16    // device classes on which a user may log on; none for all
+}
+
+// several reports whether a user may have more than one session.
+func (p Policy) several() bool { return p.PerDevice || p.Max > 1 }
+
+func (p Policy) knows(device uint16) bool {
+	return len(p.Known) == 0 || slices.Contains(p.Known, device)
 }
 
 func (p Policy) devices() usermgr.Devices {
+	var d usermgr.Devices
 	switch {
 	case !p.PerDevice:
-		return usermgr.Devices{}
+		d.MaxSessions = p.Max
 	case p.Max > 0:
-		return usermgr.UpTo(p.Max)
+		d = usermgr.UpTo(p.Max)
 	case len(p.Pairs) > 0:
-		return usermgr.Exclusive(p.Pairs...)
+		d = usermgr.Exclusive(p.Pairs...)
+	default:
+		d = usermgr.OnePerDevice()
 	}
-	return usermgr.OnePerDevice()
+	d.Known = p.Known
+	return d
 }
 
 // login is what a policy looks at.
@@ -56,7 +68,7 @@ func (l login) same(o login) bool {
 func (p Policy) clash(a, b uint16) bool {
 	switch {
 	case !p.PerDevice:
-		return true
+		return p.Max <= 1
 	case a == b:
 		return a != 0 || p.Max == 0
 	}

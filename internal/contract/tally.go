@@ -20,6 +20,7 @@ var Tallied = []string{
 	"return within the grace", "grace that passed", "grace that was ended",
 	"return with a session that had ended for good refused", "return behind a newer login refused",
 	"return with an older session of a chain", "return with a session that had ended",
+	"logon of a banned user refused", "logon of a user who was banned", "logon on an unknown device refused",
 
 	"kick of a session", "kick of a device", "kick of a user", "kick of nobody", "kick of several sessions",
 	"kick of a logon that waited", "kick in the grace", "logon with a revoked token refused",
@@ -109,6 +110,19 @@ func (m *Manager) Tally(tell func(what string, times int)) {
 
 func (m *Manager) tallyReturns(j *judge, c *connection, tell func(what string, times int)) {
 	var refused *protocol.CloseError
+	if errors.As(c.err, &refused) && refused.Code == protocol.DeviceNotAllowed {
+		tell("logon on an unknown device refused", 1)
+	}
+	for _, a := range j.asks {
+		if a.ban <= 0 || a.refused() != nil || !j.bans(a, c) || c.logon.from < a.to {
+			continue
+		}
+		if refused != nil && refused.Code == protocol.Unauthorized && j.mayBeBanned(c) {
+			tell("logon of a banned user refused", 1)
+		} else if c.err == nil {
+			tell("logon of a user who was banned", 1)
+		}
+	}
 	if target := j.of(j.chains.targets[c.number]); c.err == nil && target.connected != nil {
 		if target.connected.info.SessionID != c.takeOver {
 			tell("return with an older session of a chain", 1)

@@ -1,0 +1,167 @@
+package usermgr
+
+import (
+	"cmp"
+	"container/heap"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rollcall-go/rollcall/internal/clock"
+)
+
+// maxRefusals is how many tokens are refused at a time at most, and how many users. Each takes some 100 bytes. When there are
+// more, the one whose time is over first goes early.
+const maxRefusals = 1_000_000
+
+// refusals are tokens of sessions that were kicked, or users who are banned, for as long as they are refused. They are kept as
+// digests. The zero value is ready to use.
+type refusals struct {
+	limit int          // 0 for maxRefusals
+	count atomic.Int64 // of all; logons look at it first
+
+	mu     sync.Mutex
+	all    map[digest]*refusal
+	ends   refusalEnds
+	timer  *time.Timer // runs while there are any
+	closed bool
+}
+
+// refusal is one that is refused until a time of internal/clock.
+type refusal struct {
+	what  digest
+	until int64
+	at    int // its place in ends
+}
+
+// untilAfter returns the time so long from now. A time that never comes is the last one that there is.
+func untilAfter(d time.Duration) int64 {
+	now := clock.Nanoseconds()
+	if int64(d) > math.MaxInt64-max(now, 0) {
+		return math.MaxInt64
+	}
+	return now + int64(d)
+}
+
+// add refuses something until then, or longer if it is already.
+func (r *refusals) add(until int64, what ...digest) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	if r.all == nil {
+		r.all = make(map[digest]*refusal)
+	}
+	for _, d := range what {
+		if x := r.all[d]; x != nil {
+			if x.until < until {
+				x.until = until
+				heap.Fix(&r.ends, x.at)
+			}
+			continue
+		}
+		x := &refusal{what: d, until: until}
+		r.all[d] = x
+		heap.Push(&r.ends, x)
+		if limit := cmp.Or(r.limit, maxRefusals); len(r.all) > limit {
+			r.drop(r.ends[0])
+		}
+	}
+	r.changed()
+}
+
+// lift refuses something no more, and reports whether it was refused.
+func (r *refusals) lift(what digest) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	x := r.all[what]
+	if x == nil {
+		return false
+	}
+	refused := x.until > clock.Nanoseconds()
+	r.drop(x)
+	r.changed()
+	return refused
+}
+
+// has reports whether something is refused.
+func (r *refusals) has(what digest) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	x := r.all[what]
+	return x != nil && x.until > clock.Nanoseconds()
+}
+
+// any reports whether anything may be refused, at no cost.
+func (r *refusals) any() bool { return r.count.Load() > 0 }
+
+// close forgets everything, for good.
+func (r *refusals) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	r.all, r.ends = nil, nil
+	r.changed()
+}
+
+// drop takes x out. r.mu is held.
+func (r *refusals) drop(x *refusal) {
+	delete(r.all, x.what)
+	heap.Remove(&r.ends, x.at)
+}
+
+// changed sets the count and the timer. r.mu is held.
+func (r *refusals) changed() {
+	r.count.Store(int64(len(r.all)))
+	if len(r.all) == 0 {
+		r.all, r.ends = nil, nil // a map does not give back its memory
+		if r.timer != nil {
+			r.timer.Stop()
+			r.timer = nil
+		}
+		return
+	}
+	wait := time.Duration(r.ends[0].until - clock.Nanoseconds())
+	if r.timer == nil {
+		r.timer = time.AfterFunc(wait, r.forgetOver)
+	} else {
+		r.timer.Reset(wait)
+	}
+}
+
+// forgetOver is the timer's: it forgets those whose time is over.
+func (r *refusals) forgetOver() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := clock.Nanoseconds()
+	for len(r.ends) > 0 && r.ends[0].until <= now {
+		r.drop(r.ends[0])
+	}
+	r.changed()
+}
+
+// refusalEnds is a heap of what container/heap takes. The refusal that is over first stands first.
+type refusalEnds []*refusal
+
+func (e refusalEnds) Len() int           { return len(e) }
+func (e refusalEnds) Less(i, j int) bool { return e[i].until < e[j].until }
+func (e refusalEnds) Swap(i, j int) {
+	e[i], e[j] = e[j], e[i]
+	e[i].at, e[j].at = i, j
+}
+
+func (e *refusalEnds) Push(x any) {
+	added := x.(*refusal)
+	added.at = len(*e)
+	*e = append(*e, added)
+}
+
+func (e *refusalEnds) Pop() any {
+	last := len(*e) - 1
+	x := (*e)[last]
+	(*e)[last] = nil
+	*e = (*e)[:last]
+	return x
+}
