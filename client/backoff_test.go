@@ -47,7 +47,7 @@ func TestBackoffSurvivesManyAttemptsAndOddBounds(t *testing.T) {
 		b    backoff
 		want time.Duration
 	}{
-		{backoff{least: 1, most: time.Hour, attempt: 1 << 40}, time.Hour},
+		{backoff{least: 1, most: time.Hour, attempt: 1 << 30}, time.Hour},
 		{backoff{least: time.Hour, most: time.Second}, time.Second},
 		{backoff{least: never, most: never, attempt: 5}, never},
 		{backoff{least: -1, most: time.Second}, 0},
