@@ -147,6 +147,8 @@ func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) *Bridge {
 	if cfg.LogonDeadline <= 0 {
 		cfg.LogonDeadline = 10 * time.Second
 	}
+	const longest = 100 * 365 * 24 * time.Hour // as good as for ever, and may be added to the time
+	cfg.LogonDeadline, cfg.HeartbeatInterval = min(cfg.LogonDeadline, longest), min(cfg.HeartbeatInterval, longest)
 	_, trusted := users.(*usermgr.Manager)
 	b := &Bridge{engine: e, users: users, trusted: trusted, cfg: cfg, log: logging.OrDefault(cfg.Logger),
 		idle: make(chan struct{}, 1), grace: manualCloseGrace}

@@ -34,6 +34,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"runtime"
@@ -112,7 +113,7 @@ type Config struct {
 	// Workers is the number of goroutines that run message handlers. 0 means that handlers run on the event loops,
 	// which is fastest, and must not block: a loop that is stuck serves none of its connections, and holds up accepting.
 	// Handlers that may block need Workers; each connection's order is kept, and what a client sent before it ended the
-	// connection is still handled.
+	// connection is still handled. More than 65,536 are an error of Listen's.
 	Workers int
 
 	// MaxConnections is how many connections may be open. 0 means what the process's limit of open files leaves,
@@ -306,9 +307,15 @@ func (c Config) withDefaults() Config {
 	c.LogonTimeout = orDefault(c.LogonTimeout, 15*time.Second, never)
 	c.UnfinishedTimeout = orDefault(c.UnfinishedTimeout, time.Minute, never)
 	c.CloseTimeout = orDefault(c.CloseTimeout, 10*time.Second, never)
-	c.StopWindow = max(c.StopWindow, 0)
+	c.StopWindow = min(max(c.StopWindow, 0), never/8) // what is added to it does not overflow
 	c.StopTimeout = orDefault(c.StopTimeout, 15*time.Second+c.StopWindow, never)
 	c.StallTimeout = orDefault(c.StallTimeout, time.Second, never)
+	if c.MaxMessageRate >= noLimit {
+		c.MaxMessageRate = 0
+	}
+	if c.MaxByteRate >= noLimit {
+		c.MaxByteRate = 0
+	}
 	if c.MaxMessageRate > 0 { // the same
 		c.MessageBurst = positiveOr(c.MessageBurst, c.MaxMessageRate)
 	}
@@ -328,6 +335,10 @@ func (c Config) withDefaults() Config {
 
 // leastOutbound is the least OutboundLimit: the answer to a Logon, with its user ID, and a Close notice fit.
 const leastOutbound = 1 << 10
+const (
+	maxLoops   = 256     // gnet has no more
+	maxWorkers = 1 << 16 // each is a goroutine from the start
+)
 
 // check returns an error for a setting that makes no sense. The defaults are there.
 func (c *Config) check() error {
@@ -337,6 +348,12 @@ func (c *Config) check() error {
 		}
 	}
 	switch {
+	case c.Loops > maxLoops:
+		return fmt.Errorf("rollcall: %d Loops: there may be %d", c.Loops, maxLoops)
+	case c.Workers > maxWorkers:
+		return fmt.Errorf("rollcall: %d Workers: there may be %d", c.Workers, maxWorkers)
+	case math.IsNaN(c.AcceptRate):
+		return errors.New("rollcall: AcceptRate is no number")
 	case c.AcceptBurst > 0 && c.AcceptRate <= 0:
 		return errors.New("rollcall: AcceptBurst says nothing without AcceptRate")
 	case c.MessageBurst > 0 && c.MaxMessageRate == noLimit:

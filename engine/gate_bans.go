@@ -45,6 +45,7 @@ func (b Bans) withDefaults() Bans {
 	if b.For <= 0 {
 		b.For = 5 * time.Minute
 	}
+	b.Window, b.For = min(b.Window, never/8), min(b.For, never/8)
 	return b
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,6 +95,9 @@ type Manager struct {
 
 var _ UserManager = (*Manager)(nil)
 
+// longest is as good as for ever, and may be added to the time.
+const longest = 100 * 365 * 24 * time.Hour
+
 // New returns a manager with nobody online. Call Close when done with it. It panics for a RelogonMode that there is not.
 func New(cfg Config) *Manager {
 	if cfg.Relogon != ReplaceOld && cfg.Relogon != IgnoreNew {
@@ -108,6 +112,8 @@ func New(cfg Config) *Manager {
 		quiesceTimeout: cfg.QuiesceTimeout,
 		log:            logging.OrDefault(cfg.Logger),
 	}
+	m.grace, m.quiesceTimeout = min(m.grace, longest), min(m.quiesceTimeout, longest)
+	cfg.IdleTimeout, cfg.ClosedHistory = min(cfg.IdleTimeout, longest), min(cfg.ClosedHistory, math.MaxInt/4)
 	if m.checker == nil {
 		m.checker = heartbeat.New(0, 0)
 	}

@@ -306,7 +306,7 @@ func copyModule(to string, keep func(test string) bool) error {
 			return os.MkdirAll(filepath.Join(to, path), 0o755)
 		}
 		name := d.Name()
-		if ext := filepath.Ext(name); ext != ".go" && ext != ".mod" && ext != ".sum" {
+		if ext := filepath.Ext(name); ext != ".go" && ext != ".mod" && ext != ".sum" && ext != ".s" {
 			return nil
 		}
 		if strings.HasSuffix(name, "_test.go") && !keep(name) {
