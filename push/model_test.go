@@ -21,9 +21,9 @@ import (
 // clients have handled and what was told against rule 27. ROLLCALL_MODEL_STEPS says how many pushes to make in all.
 // ROLLCALL_MODEL_SEED makes the same programs again; the network and the scheduler have no seed.
 func TestModel(t *testing.T) {
-	pushes := 60_000
+	pushes := 30_000
 	if testing.Short() {
-		pushes /= 6
+		pushes /= 5
 	}
 	pushes = fromEnv(t, "ROLLCALL_MODEL_STEPS", pushes)
 	seed := fromEnv(t, "ROLLCALL_MODEL_SEED", int(rand.Uint32()))
@@ -233,17 +233,27 @@ func (m *model) settle() {
 		}
 		return m.pushes.Stats().Waiting == 0
 	}, "rule 27: all that was kept is acknowledged: %v", lazily(func() any { return m.pushes.Describe() }))
-	rollcalltest.Eventually(m.t, func() bool {
-		for _, p := range m.all() {
-			p.mu.Lock()
-			over := p.over
-			p.mu.Unlock()
-			if !over {
-				return false
-			}
+	rollcalltest.Eventually(m.t, func() bool { return m.untold() == nil }, "rule 27: every message's outcome is told: %v",
+		lazily(func() any { return m.untold() }))
+}
+
+// untold returns a message of which not everything was told, or nil.
+func (m *model) untold() any {
+	for _, p := range m.all() {
+		if said := p.untold(); said != nil {
+			return said
 		}
-		return true
-	}, "rule 27: every message's outcome is told")
+	}
+	return nil
+}
+
+func (p *modelPush) untold() any {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over {
+		return nil
+	}
+	return fmt.Sprintf("%q, %+v, has %+v", p.text, p.o, p.deliveries)
 }
 
 // lazily is printed as what the function returns then.
