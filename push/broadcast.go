@@ -12,6 +12,15 @@ import (
 // takes its turn behind that, when the others have it.
 func (s *Service) broadcast(c *call, to iter.Seq2[*engine.Conn, string]) {
 	r := &broadcast{service: s, call: c}
+	r.direct(to)
+	for _, user := range r.users {
+		s.sendTo(c, user, r.later[user])
+	}
+}
+
+// direct sends to all for whom nothing is kept.
+func (r *broadcast) direct(to iter.Seq2[*engine.Conn, string]) {
+	c := r.call
 	defer r.finish()
 	var parcel *parcel // of the connection that was taken last
 	conns := func(yield func(*engine.Conn) bool) {
@@ -26,21 +35,19 @@ func (s *Service) broadcast(c *call, to iter.Seq2[*engine.Conn, string]) {
 			}
 		}
 	}
-	_, _ = s.bridge.Engine().BroadcastWith(conns, &c.frame, engine.SendOptions{}, func(cn *engine.Conn, why error) { // each delivery has its error
+	_, _ = r.service.bridge.Engine().BroadcastWith(conns, &c.frame, engine.SendOptions{}, func(cn *engine.Conn, why error) { // each delivery has its error
 		if errors.Is(why, engine.ErrClosed) && cn.SendMessage(&c.frame) == nil {
 			return // it is being let in: the message goes out behind the answer to the logon
 		}
 		r.missed(cn, parcel, why)
 	})
-	for _, user := range r.users {
-		s.sendTo(c, user, r.later[user])
-	}
 }
 
 // broadcast is one message on its way to many.
 type broadcast struct {
 	service *Service
 	call    *call
+	parcels []*parcel                 // of this broadcast's own
 	users   []string                  // for whom something is kept
 	later   map[string][]*engine.Conn // and to which of their connections the message goes; nil means all
 }
@@ -77,6 +84,7 @@ func (r *broadcast) take(conn *engine.Conn, user string) (p *parcel, direct bool
 			c.note(Delivery{UserID: user, Conn: conn.ID(), Device: device, Err: err})
 			return nil, false
 		}
+		r.parcels = append(r.parcels, own)
 	}
 	b.ask(own, conn, device)
 	return own, true
@@ -134,11 +142,7 @@ func (r *broadcast) missed(conn *engine.Conn, p *parcel, why error) {
 
 // finish says that all who are reached at once have been.
 func (r *broadcast) finish() {
-	c := r.call
-	c.mu.Lock()
-	parcels := c.parcels
-	c.mu.Unlock()
-	for _, p := range parcels {
+	for _, p := range r.parcels {
 		p.box.sent(p)
 		p.box.tidy()
 	}

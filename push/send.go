@@ -139,6 +139,9 @@ func (b *outbox) deliver(c *call, only []*engine.Conn) {
 		if only != nil { // a part of the user's sessions may have it already
 			p = b.last(c)
 		}
+		if p != nil {
+			p.sending = true
+		}
 		if p == nil {
 			p, err = b.accept(c)
 		}
