@@ -26,7 +26,8 @@ type Bans struct {
 	Window time.Duration
 	// Flaps is how many connections of an address may end, from the first such end on, within a minute; with this many
 	// the address is banned. It does not matter who ended them or why, except that those that the server ended because
-	// it was stopping, or did not let in, do not count, nor those that end because the server itself did not read for a
+	// it was stopping, or did not let in, do not count, nor those of which the server, or another client of the user, decided
+	// (PushedOut, AlreadyLoggedOn, KickedOut, SessionExpired, TokenExpired), nor those that end because the server itself did not read for a
 	// while, stopped or busy; but a TLS handshake that the client did not get through does. 0 or
 	// less means no limit.
 	Flaps int

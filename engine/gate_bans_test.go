@@ -288,3 +288,22 @@ func TestBareProbesAreToldApart(t *testing.T) {
 		})
 	}
 }
+
+// What the server, or another client of the user, has decided is not the address's coming and going.
+func TestEndsThatAreNotTheAddresssDoing(t *testing.T) {
+	for code, counts := range map[protocol.CloseCode]bool{protocol.PushedOut: false, protocol.AlreadyLoggedOn: false,
+		protocol.KickedOut: false, protocol.SessionExpired: false, protocol.TokenExpired: false,
+		protocol.InvalidMessage: true, protocol.InternalError: true} {
+		t.Run(code.String(), func(t *testing.T) {
+			e := newRefusing(t, engine.Config{Bans: engine.Bans{Flaps: 3}})
+			r := serve(t, e)
+			for range 3 {
+				dialFrom(t, "127.0.1.1", r.addr).wantRefused(code)
+				wantNobodyIn(t, e)
+			}
+			if banned := len(e.Bans()) == 1; banned != counts {
+				t.Errorf("Bans returned %+v", e.Bans())
+			}
+		})
+	}
+}

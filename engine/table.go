@@ -48,13 +48,24 @@ func (t *connTable) add(c *Conn) {
 
 // remove takes out a connection that has ended, and gives its places back.
 func (t *connTable) remove(c *Conn) {
-	c.engine.gate.leave(c.origin(), c.code != protocol.ServerStopping && !byPause(&c.loop.clock, c.code))
+	c.engine.gate.leave(c.origin(), c.flapped())
 	sh := t.shard(c.hash())
 	sh.mu.Lock()
 	sh.conns.Remove(c, (*Conn).hash)
 	sh.mu.Unlock()
 	c.loop.roster.remove(c)
 	t.open.Add(-1)
+}
+
+// flapped reports whether the connection's end counts against its address: not where the server has decided, or another client
+// of the same user, behind whatever address.
+func (c *Conn) flapped() bool {
+	switch c.code {
+	case protocol.ServerStopping, protocol.PushedOut, protocol.AlreadyLoggedOn, protocol.KickedOut, protocol.SessionExpired,
+		protocol.TokenExpired:
+		return false
+	}
+	return !byPause(&c.loop.clock, c.code)
 }
 
 // all returns the connections of the moment.
