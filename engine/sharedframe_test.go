@@ -27,9 +27,9 @@ func runAll(l *loop) {
 		l.run()
 		l.mu.Lock()
 		left = l.woken
+		l.woken = true
 		l.mu.Unlock()
 	}
-	l.woken = true
 }
 
 // The frame of a broadcast is the queue of every connection that has none. What is sent to one of them before or after stays
