@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"text/tabwriter"
 
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -22,7 +21,8 @@ const (
 const clearScreen = "\x1b[H\x1b[2J"
 
 // ConsoleDisplayer is a UserDisplayer that draws a table: users by ID, with what each has sent and received, and the
-// causes of the last few departures. Make one with NewConsoleDisplayer, set the fields before it is displayed, and
+// causes of the last few departures. A character that a terminal would not show as itself, such as one that turns the direction
+// of writing, is written as its number. Make one with NewConsoleDisplayer, set the fields before it is displayed, and
 // display it once: its methods must not run at the same time.
 type ConsoleDisplayer struct {
 	// Rows is how many users are listed at most. 0 means 50; negative means all.
@@ -67,7 +67,7 @@ func (c *ConsoleDisplayer) SetOrUpdateUserItem(item DisplayItem) { c.users[item.
 // RemoveUser implements UserDisplayer.
 func (c *ConsoleDisplayer) RemoveUser(userID string, cause protocol.CloseCode) {
 	delete(c.users, userID)
-	c.left = append(c.left, userID+" left: "+cause.String())
+	c.left = append(c.left, visible(userID)+" left: "+cause.String())
 	if len(c.left) > departuresKept {
 		c.left = slices.Delete(c.left, 0, 1)
 	}
@@ -80,15 +80,14 @@ func (c *ConsoleDisplayer) Refresh() {
 		b.WriteString(clearScreen)
 	}
 	fmt.Fprintf(&b, "%s online\n", withCommas(len(c.users)))
-	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "USER\tADDRESS\tMESSAGES IN\tBYTES IN\tMESSAGES OUT\tBYTES OUT\tLAST TYPE OUT")
 	rows := c.firstRows()
+	cells := [][]string{{"USER", "ADDRESS", "MESSAGES IN", "BYTES IN", "MESSAGES OUT", "BYTES OUT", "LAST TYPE OUT"}}
 	for _, userID := range rows {
 		i := c.users[userID]
-		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%d\t%s\n", userID, i.Address.Remote,
-			i.In.Messages, i.In.Bytes, i.Out.Messages, i.Out.Bytes, typeName(i.Out.LastType))
+		cells = append(cells, []string{visible(userID), visible(i.Address.Remote), fmt.Sprint(i.In.Messages), fmt.Sprint(i.In.Bytes),
+			fmt.Sprint(i.Out.Messages), fmt.Sprint(i.Out.Bytes), typeName(i.Out.LastType)})
 	}
-	table.Flush() //nolint:errcheck // a bytes.Buffer takes everything
+	b.WriteString(inColumns(cells))
 	if more := len(c.users) - len(rows); more > 0 {
 		fmt.Fprintf(&b, "… and %s more\n", withCommas(more))
 	}

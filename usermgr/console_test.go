@@ -68,6 +68,28 @@ func TestConsoleListsTheFirstUsersByID(t *testing.T) {
 	}
 }
 
+// E10: an ID may have characters that move, hide or reverse what a terminal shows. They are shown as numbers, and the columns
+// stand where they should.
+func TestConsoleShowsIDsAsTheyAre(t *testing.T) {
+	var out bytes.Buffer
+	d := usermgr.NewConsoleDisplayer(&out)
+	for _, id := range []string{"\u202Eann", "bo\u200Bb", "c\u0301", "dän", "e\x1b[2J", "漢字", "f\u2028g", "h\U000E0041", "i\u00A0j"} {
+		d.SetOrUpdateUserItem(item(id, "192.0.2.1:1"))
+	}
+	d.SetOrUpdateUserItem(item("k\u2066", ""))
+	d.RemoveUser("k\u2066", protocol.KickedOut)
+	d.Refresh()
+	_, got, _ := strings.Cut(out.String(), "OUT\n")
+	row := func(id string, width int) string {
+		return id + strings.Repeat(" ", 13-width) + "192.0.2.1:1  0            0         0             0          -\n"
+	}
+	want := row(`bo\u200Bb`, 9) + row(`c\u0301`, 7) + row("dän", 3) + row(`e\u001B[2J`, 10) + row(`f\u2028g`, 8) +
+		row(`h\U000E0041`, 11) + row(`i\u00A0j`, 8) + row(`\u202Eann`, 9) + row("漢字", 4) + `k\u2066 left: KickedOut` + "\n\n"
+	if got != want {
+		t.Errorf("the table is\n%s\nwant\n%s", got, want)
+	}
+}
+
 // E10: the last few departures are listed with their causes, the newest first.
 func TestConsoleListsTheLastDepartures(t *testing.T) {
 	var out bytes.Buffer
