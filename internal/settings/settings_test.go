@@ -193,7 +193,11 @@ func (s *setup) visit(e *engine.Engine, users *usermgr.Manager, pushes *push.Ser
 	}
 	answered := make(chan error, 1)
 	for _, l := range users.Links("ann") {
-		if err := e.Conn(l.Address().Conn).Request(2, nil, s.Request.Timeout, func(_ *protocol.Message, err error) { answered <- err }); err != nil {
+		conn := e.Conn(l.Address().Conn)
+		if conn == nil {
+			return errors.New("the client's connection is closed")
+		}
+		if err := conn.Request(2, nil, s.Request.Timeout, func(_ *protocol.Message, err error) { answered <- err }); err != nil {
 			return fmt.Errorf("a request of the server's: %w", err)
 		}
 	}
