@@ -135,9 +135,10 @@ func TestServerThatIsStoppedHoldsItAgainstNobody(t *testing.T) {
 		for _, p := range sending {
 			send(p, piledUp)
 		}
-		handshakes := make(chan error, len(shaking))
-		for _, p := range shaking {
-			go func() { handshakes <- p.shakeHands(s.at.CA, patience) }()
+		handshakes := make([]chan error, len(shaking))
+		for i, p := range shaking {
+			handshakes[i] = make(chan error, 1)
+			go func() { handshakes[i] <- p.shakeHands(s.at.CA, patience) }()
 		}
 		time.Sleep(stopped - time.Since(began)) // is what is tested
 		s.signal(syscall.SIGCONT)
@@ -160,7 +161,7 @@ func TestServerThatIsStoppedHoldsItAgainstNobody(t *testing.T) {
 		count("who had come log on", come, answer)
 		count("who were logging on are let in", loggingOn, answer)
 		count("who were in a handshake get through", shaking, func(i int, p *peer) error {
-			if err := <-handshakes; err != nil {
+			if err := <-handshakes[i]; err != nil {
 				return err
 			}
 			_, err := p.logOn(fmt.Sprint("shaking", i))

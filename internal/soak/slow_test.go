@@ -220,7 +220,7 @@ func (v neverRead) isDealingWith(n, rounds int, now state) bool {
 	case closes:
 		return now.Codes[protocol.SlowConsumer.String()] == n*(rounds+1)
 	case closesMost:
-		return now.Warnings[overBudget] >= (rounds+1)*n/2
+		return now.Codes[protocol.SlowConsumer.String()] >= (rounds+1)*n/2
 	}
 	return now.Droppers == n*(rounds+1)
 }
@@ -233,7 +233,7 @@ func (v neverRead) hasDealtWith(t *testing.T, all, most int, after state) {
 	case closes:
 		ok = slow == all && byBudget == 0
 	case closesMost:
-		ok = slow >= most && byBudget == slow
+		ok = slow >= most && byBudget > 0 // the log has some lines of a kind, not all
 	case drops:
 		ok = slow == 0 && byBudget == 0 && after.SessionsDropped == all
 	}
