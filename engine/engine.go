@@ -11,7 +11,8 @@
 //	})
 //	err := e.Run(ctx)
 //
-// With Config.Workers handlers may block, and what they are given is theirs to keep.
+// With Config.Workers handlers may block, and what they are given is theirs to keep: see Handler. docs/recipes.md has programs,
+// with rooms, slow handlers and load balancers among them.
 //
 // # Goroutines and locks
 //

@@ -8,10 +8,13 @@ import (
 )
 
 // Handler is told of a message. It runs on the connection's event loop, and must not block; or, with Config.Workers, on
-// a worker, where it may. Messages of one connection come one at a time, in order. m and its body are lent until the handler
-// returns: what is to be kept, or answered later or on another goroutine, is a copy, m.Clone(). With Workers m is the handler's
-// to keep. A panic
-// closes the connection with InternalError, and nothing else; so does runtime.Goexit, which t.FailNow calls, but that on an
+// a worker, where it may. Messages of one connection come one at a time, in order.
+//
+// On an event loop m and m.Body are lent until the handler returns: then their memory takes another message. What is to be kept,
+// or answered later or on another goroutine, is a copy: m.Clone(), or string(m.Body). Strings, such as m.UserID, may be kept. With
+// Workers m is the handler's to keep, but for that of HandleSystem.
+//
+// A panic closes the connection with InternalError, and nothing else; so does runtime.Goexit, which t.FailNow calls, but that on an
 // event loop it ends the engine with ErrLoopEnded where the system is not Linux.
 type Handler func(c *Conn, m *protocol.Message)
 

@@ -18,8 +18,9 @@ func (e *Engine) HandleAddressed(h Handler) {
 }
 
 // HandleSystem sets the handler of a system message type above Close, for packages that carry the protocol further. It
-// runs on the connection's event loop, also with Config.Workers, ahead of messages that wait for a worker; middleware
-// does not see it. Call it before Run. It panics for other types, for a nil handler, and for a second handler of one type.
+// runs on the connection's event loop, also with Config.Workers, ahead of messages that wait for a worker; so its message is
+// lent in any case, see Handler. Middleware does not see it. Call it before Run. It panics for other types, for a nil handler,
+// and for a second handler of one type.
 func (e *Engine) HandleSystem(typ uint16, h Handler) {
 	e.mustNotRun("HandleSystem")
 	if typ <= protocol.Close {
