@@ -64,7 +64,11 @@ func eventually(t *testing.T, what string, cond func() bool) {
 // build builds an example.
 func build(t *testing.T, name string) (bin string) {
 	t.Helper()
-	bin = filepath.Join(t.TempDir(), name)
+	bin = filepath.Join(t.TempDir(), filepath.Base(name))
+	sources, _ := filepath.Glob(name + "/*.go")
+	for _, file := range sources { // go test sees what a test looks at, and runs it again when that has changed
+		_, _ = os.Stat(file)
+	}
 	if out, err := exec.Command("go", "build", "-o", bin, "./"+name).CombinedOutput(); err != nil {
 		t.Fatalf("building %s: %v\n%s", name, err, out)
 	}

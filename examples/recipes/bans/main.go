@@ -1,0 +1,87 @@
+// Bans is a server whose users have a password, several devices, and an admin who may ban them:
+//
+//	go run ./examples/recipes/bans -addr 127.0.0.1:9000
+package main
+
+import (
+	"context"
+	"crypto/subtle"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+const (
+	ban, unban, logOut = 1, 2, 3 // requests of the admin's; the body is a user ID
+
+	desktop, phone = 1, 2 // device classes
+)
+
+var passwords = map[string]string{"admin": "root", "alice": "wonder", "bob": "builder"}
+
+func authenticate(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+	password, known := passwords[l.UserID]
+	if !known || subtle.ConstantTimeCompare([]byte(password), []byte(l.Token)) == 0 {
+		return bridge.Identity{}, protocol.Unauthorized
+	}
+	return bridge.Identity{UserID: l.UserID, Token: fmt.Sprintf("%s on %d", l.UserID, l.Device)}, nil
+}
+
+// admins lets only the admin through.
+func admins(h engine.Handler) engine.Handler {
+	return func(c *engine.Conn, m *protocol.Message) {
+		if c.UserID() != "admin" {
+			_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "that is the admin's to do"))
+			return
+		}
+		h(c, m)
+	}
+}
+
+func main() {
+	addr := flag.String("addr", "127.0.0.1:9000", "TCP address to listen on")
+	flag.Parse()
+	devices := usermgr.OnePerDevice()
+	devices.Known = []uint16{desktop, phone}
+	users := usermgr.New(usermgr.Config{Devices: devices})
+	srv := engine.New(engine.Config{Addr: *addr})
+	bridge.Attach(srv, users, bridge.Config{Authenticate: authenticate})
+	answer := func(c *engine.Conn, m *protocol.Message, err error) {
+		if err != nil {
+			_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "%v", err))
+			return
+		}
+		_ = c.Reply(m, nil)
+	}
+	srv.Handle(ban, admins(func(c *engine.Conn, m *protocol.Message) {
+		_, err := users.KickUser(string(m.Body), usermgr.KickOptions{Text: "you are banned", BanFor: 24 * time.Hour})
+		answer(c, m, err) // the kick goes on by itself; to wait for it here would hold up the event loop
+	}))
+	srv.Handle(unban, admins(func(c *engine.Conn, m *protocol.Message) {
+		users.Unban(string(m.Body))
+		answer(c, m, nil)
+	}))
+	srv.Handle(logOut, admins(func(c *engine.Conn, m *protocol.Message) { // a phone that was lost
+		_, err := users.KickDevice(string(m.Body), phone, usermgr.KickOptions{Text: "logged out", RevokeFor: 24 * time.Hour})
+		answer(c, m, err)
+	}))
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := srv.Listen(); err != nil {
+		log.Fatal(err)
+	}
+	log.Print("listening on ", srv.Addrs()[0])
+	if err := srv.Run(ctx); err != nil {
+		log.Fatal(err)
+	}
+}

@@ -1,0 +1,64 @@
+// Lines is a chat for people with telnet or nc. Start it, then in two terminals:
+//
+//	nc 127.0.0.1 9000          telnet 127.0.0.1 9000
+//	alice                      bob
+//	@bob are you there?        hello, all
+package main
+
+import (
+	"context"
+	"flag"
+	"log"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+const text = 1 // the type of a line
+
+// silence watches for people who have said nothing for so long, not even Enter; 0 watches nobody.
+func silence(allowed time.Duration) heartbeat.Checker {
+	if allowed == 0 {
+		return heartbeat.Off
+	}
+	return heartbeat.New(0, allowed)
+}
+
+func main() {
+	addr := flag.String("addr", "127.0.0.1:9000", "TCP address to listen on")
+	allowed := flag.Duration("silence", 0, "how long a person may say nothing; 0 for ever")
+	flag.Parse()
+	users := usermgr.New(usermgr.Config{Checker: silence(*allowed)})
+	srv := engine.New(engine.Config{
+		Addr:      *addr,
+		Codec:     protocol.Line,
+		KeepAlive: 30 * time.Second, // TCP finds machines that are gone; who watches for silence needs it less
+	})
+	bridge.Attach(srv, users, bridge.Config{Relay: &bridge.Relay{ // @bob goes to bob
+		Undelivered: func(from *engine.Conn, m *protocol.Message) {
+			if m.ID == 0 { // a person's: there is no request that could be answered
+				_ = from.Send(text, []byte(m.DestUserID+" is not here"))
+			}
+		},
+	}})
+	srv.Handle(text, func(_ *engine.Conn, m *protocol.Message) { // to everybody, the sender too
+		_, _ = srv.Broadcast(srv.Conns(), &protocol.Message{Type: text, UserID: m.UserID, Body: m.Body})
+	})
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := srv.Listen(); err != nil {
+		log.Fatal(err)
+	}
+	log.Print("listening on ", srv.Addrs()[0])
+	if err := srv.Run(ctx); err != nil {
+		log.Fatal(err)
+	}
+}
