@@ -57,7 +57,7 @@ fuzz:
 soak:
 	SOAK_TIME=$(SOAK_TIME) $(GO) test -count=1 -v -timeout 2h -run Test ./internal/soak
 
-# Breaks the user manager's rules one by one, in a copy, and requires that the model test notices each time.
+# Breaks the rules of the contract one by one, in a copy, and requires that a test notices each time, and says which rule it was.
 mutants:
 	$(GO) run ./internal/mutants
 

@@ -62,7 +62,7 @@ func TestAWebPagesFormDoesNotLogOn(t *testing.T) {
 			s.start()
 			p := s.terminal(request)
 			if line := p.line(); !strings.HasPrefix(line, "* close 2004 InvalidMessage ") {
-				t.Errorf("the client is told %q", line)
+				t.Fatalf("the client is told %q", line)
 			}
 			if rest, err := io.ReadAll(p.in); len(rest) > 0 || err != nil {
 				t.Errorf("then %q, %v", rest, err)

@@ -313,11 +313,11 @@ func (w *world) awaitKick(k *usermgr.Kick) {
 	defer cancel()
 	told, err := k.Wait(ctx)
 	if err != nil {
-		w.trouble("rule 10: a kick has not come to its end: %v", err)
+		w.trouble(10, "a kick has not come to its end: %v", err)
 	}
 	for _, s := range told {
 		if l := w.link(s.Session.Address.Conn); l.manner != quiesceNever && s.Outcome == usermgr.OutcomePending {
-			w.trouble("rule 10: a kick was done before %v had ended", l)
+			w.trouble(10, "a kick was done before %v had ended", l)
 		}
 	}
 }
@@ -352,7 +352,8 @@ func (w *world) logOnHurriedly(s step) {
 	w.spawn(func() { _ = l.logOn(s.logon("")) })
 }
 
-// passBy brings the bystander online, and has it go, in no time, whatever holds the other users up.
+// passBy brings the bystander online, and has it go, in no time, whatever holds the other users up. The time is the bubble's: it
+// passes when everybody waits, and not because the machine is busy.
 func (w *world) passBy(s step) {
 	began := time.Now()
 	l := w.newLink(bystander, step{})
@@ -365,7 +366,7 @@ func (w *world) passBy(s step) {
 		<-l.closed
 	}
 	if d := time.Since(began); d > 0 {
-		w.trouble("rule 10: while others were held up, %v needed %v to come and go", l, d)
+		w.trouble(10, "while others were held up, %v needed %v to come and go", l, d)
 	}
 }
 
@@ -393,7 +394,7 @@ func (w *world) endAndWait(l *modelLink) {
 	select {
 	case <-l.closed:
 	default:
-		w.trouble("rule 10: the handle of a change was done before the change")
+		w.trouble(10, "the handle of a change was done before the change")
 	}
 }
 

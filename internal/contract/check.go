@@ -104,8 +104,14 @@ type history struct {
 }
 
 func (j *judge) complain(rule int, user, format string, args ...any) {
+	if !j.m.knows(rule) {
+		return
+	}
 	j.violations = append(j.violations, &Violation{rule, user, fmt.Sprintf(format, args...)})
 }
+
+// knows reports whether complaints about a rule are wanted.
+func (m *Manager) knows(rule int) bool { return len(m.Rules) == 0 || slices.Contains(m.Rules, rule) }
 
 func (m *Manager) newJudge() *judge {
 	j := &judge{log: &m.log, m: m, byUser: make(map[string]*history), found: make(map[uint64]*befallen)}

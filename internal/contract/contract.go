@@ -28,6 +28,9 @@ type Manager struct {
 	// time tells more: what must not wait takes none, and whatever was asked at an earlier time has taken its place.
 	FakeTime bool
 
+	// Rules are the only ones that Check knows; empty for all. Who looks for what breaks one rule looks past what else breaks.
+	Rules []int
+
 	mode           usermgr.RelogonMode
 	policy         Policy
 	returnWins     bool

@@ -178,7 +178,11 @@ func (j *judge) follows(h *history, i int, code protocol.CloseCode) {
 	if i+1 >= len(h.events) || h.events[i+1].kind != disconnected || h.events[i+1].conn != e.conn {
 		j.complain(4, h.user, "%v was not followed by Disconnected(%d)", e, e.conn)
 	} else if got := h.events[i+1].code; got != code {
-		j.complain(3, h.user, "%v was followed by %v", e, h.events[i+1])
+		rule := 3
+		if e.kind != pushedOut {
+			rule = 8
+		}
+		j.complain(rule, h.user, "%v was followed by %v", e, h.events[i+1])
 	}
 }
 

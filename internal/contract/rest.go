@@ -160,7 +160,11 @@ func (j *judge) overdue(r *rest) {
 		for _, a := range j.asks {
 			waited := j.m.FakeTime && c.logon.fromAt < a.fromAt && a.waits()
 			if a.before(r.from) && (j.reached(a, c, b) || waited && j.concerns(a, c)) {
-				j.complain(10, c.user, "at rest %d is online, in spite of %v", c.number, a)
+				rule := 10
+				if a.what == endConn { // the connection's own end
+					rule = 3
+				}
+				j.complain(rule, c.user, "at rest %d is online, in spite of %v", c.number, a)
 			}
 		}
 	}

@@ -169,6 +169,10 @@ func (j *judge) wrongly(c *connection, b *befallen) int {
 		}
 		return 9 // another session
 	}
+	switch b.disconnected.code {
+	case protocol.HeartbeatTimeout, protocol.SessionExpired:
+		return 8 // without its event
+	}
 	return 3
 }
 

@@ -1,15 +1,21 @@
 // Command mutants checks the tests of the contract: they must fail when one of its rules is broken.
 //
 // Each file in edits breaks one rule. For each, a copy of the module is edited, and a test is run in it, which must fail:
-// the user manager's TestModel, or the one that the file names, for a rule that the model does not know. In a copy without
-// edits it must pass. Run it in the module's root: go run ./internal/mutants [name ...]
+// the user manager's TestModel, or the one that the file names, for what the model does not know or seldom comes to. In a copy
+// without edits it must pass. Run it in the module's root: go run ./internal/mutants [name ...]
 //
-// A file in edits has a line for its name, one for the rule, one for what it breaks, perhaps one for its test (a package and
-// a name), and then one or more edits, whose old text must be found exactly once in the file:
+// TestModel must complain of that very rule, and is told to look past all others: a mutant that breaks one thing more is not
+// known to be noticed for the rule that it is about. A test that the file names holds its rule by itself.
+//
+// A file in edits has a line for its name, one for the rule, one for what it breaks, and then one or more edits, whose old text
+// must be found exactly once in the file. Three more lines may stand before them: dies-by has other rules by which the mutant may
+// die, where one is broken together with another; test has a package and a name; steps has the steps of the model, in place of
+// -steps:
 //
 //	name: silence-not-looked-at-again
 //	rule: 8
 //	breaks: a user who spoke before the turn came is timed out all the same
+//	dies-by: 3
 //	file: usermgr/lifecycle.go
 //	--- old
 //	...
@@ -28,12 +34,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
 func main() {
-	steps := flag.Int("steps", 60_000, "steps of the model for each mutant")
+	steps := flag.Int("steps", 300_000, "most steps of the model for each mutant")
 	verbose := flag.Bool("v", false, "print what the model test says")
 	flag.Parse()
 	if err := run(*steps, *verbose, flag.Args()); err != nil {
@@ -106,7 +113,7 @@ func (t *tester) check(test string) error {
 	}
 	t.limits[test] = 2 * time.Minute
 	began := time.Now()
-	if failed, said, err := t.test(test); err != nil {
+	if failed, said, err := t.test(test, t.steps/5, nil); err != nil {
 		return err
 	} else if failed {
 		return fmt.Errorf("%s fails without any edit:\n%s", nameOf(test), said)
@@ -124,7 +131,7 @@ func nameOf(test string) string {
 	return test
 }
 
-// try edits the copy, tests it, takes the edits back, and reports whether the mutant was killed.
+// try edits the copy, tests it, takes the edits back, and reports whether the mutant was killed by its own rule.
 func (t *tester) try(m *mutant) (killed bool) {
 	began := time.Now()
 	dir := t.fullDir()
@@ -133,32 +140,58 @@ func (t *tester) try(m *mutant) (killed bool) {
 	}
 	undo, err := m.apply(dir)
 	defer undo()
+	var failed bool
 	var said string
 	if err == nil {
-		killed, said, err = t.test(m.test)
+		steps := t.steps
+		if m.steps > 0 {
+			steps = m.steps
+		}
+		failed, said, err = t.test(m.test, steps, m.rules())
 	}
-	if err == nil && !killed && m.test == "" { // it may need a rare story: TestModel itself takes a million steps
-		longer := *t
-		longer.steps, longer.limits = 5*t.steps, map[string]time.Duration{"": 5 * t.limits[""]}
-		killed, said, err = longer.test("")
+	say := func(what, why string) {
+		fmt.Printf("%-9s rule %-2s %s (%v): %s\n", what, m.rule, m.name, since(began), why)
 	}
 	switch {
 	case err != nil:
-		fmt.Printf("STALE     rule %-2s %s: %v\n", m.rule, m.name, err)
-		return false
-	case !killed:
-		fmt.Printf("SURVIVED  rule %-2s %s (%v): %s\n", m.rule, m.name, since(began), m.breaks)
-		return false
+		say("STALE", err.Error())
+	case !failed && m.test == "":
+		if failed, said, _ = t.test("", t.steps/5, nil); failed { // no rule is looked past
+			say("KILLED BY ANOTHER RULE", verdict(said, nil))
+		} else {
+			say("SURVIVED", m.breaks)
+		}
+	case !failed:
+		say("SURVIVED", m.breaks)
+	case !m.diedByItsRule(said):
+		say("KILLED BY ANOTHER RULE", verdict(said, nil))
+	default:
+		killed = true
+		say("KILLED", verdict(said, m.rules()))
 	}
-	fmt.Printf("KILLED    rule %-2s %s (%v): %s\n", m.rule, m.name, since(began), verdict(said))
-	if t.verbose {
+	if failed && t.verbose {
 		fmt.Println(said)
 	}
-	return true
+	return killed
+}
+
+// isModel reports whether the mutant's test is a random one, of a whole package.
+func (m *mutant) isModel() bool { return m.test == "" || strings.HasSuffix(m.test, " TestModel") }
+
+// rules are those by which a mutant may die.
+func (m *mutant) rules() []string { return append([]string{m.rule}, m.diesBy...) }
+
+// diedByItsRule reports whether the output of a test that failed says so. A test that the mutant names is about its rule; but it
+// must say that it failed, and not merely have been ended.
+func (m *mutant) diedByItsRule(output string) bool {
+	if m.test != "" && !m.isModel() {
+		return !strings.Contains(output, "panic: test timed out")
+	}
+	return complaint(m.rules()).MatchString(output)
 }
 
 // test reports whether a test fails. A copy that does not compile is an error.
-func (t *tester) test(name string) (failed bool, said string, err error) {
+func (t *tester) test(name string, steps int, rules []string) (failed bool, said string, err error) {
 	dir, pkg, pattern := t.modelDir(), "./usermgr", "TestModel"
 	if name != "" {
 		dir = t.fullDir()
@@ -176,7 +209,9 @@ func (t *tester) test(name string) (failed bool, said string, err error) {
 	}
 	test := exec.Command(binary, args...)
 	test.Dir = filepath.Join(dir, filepath.FromSlash(pkg))
-	test.Env = append(os.Environ(), fmt.Sprintf("ROLLCALL_MODEL_STEPS=%d", t.steps))
+	if name == "" {
+		test.Env = append(os.Environ(), fmt.Sprintf("ROLLCALL_MODEL_STEPS=%d", steps), "ROLLCALL_MODEL_RULES="+strings.Join(rules, ","))
+	}
 	out, err := test.CombinedOutput()
 	if _, ran := err.(*exec.ExitError); err != nil && !ran {
 		return false, "", err
@@ -187,12 +222,22 @@ func (t *tester) test(name string) (failed bool, said string, err error) {
 	return err != nil, string(out), nil
 }
 
-var said = regexp.MustCompile(`rule \d+.*|panic: .*|deadlock.*|\w+_test\.go:\d+: .*`)
+// complaint finds where one of the rules is said to be broken; any rule, for none.
+func complaint(rules []string) *regexp.Regexp {
+	if len(rules) == 0 {
+		rules = []string{`\d+`}
+	}
+	return regexp.MustCompile(`\brule (` + strings.Join(rules, "|") + `)[,:].*`)
+}
 
-// verdict finds in the output of a test what it complains about.
-func verdict(output string) string {
-	if v := said.FindString(output); v != "" {
-		return v
+var said = regexp.MustCompile(`panic: .*|deadlock.*|\w+_test\.go:\d+: .*`)
+
+// verdict finds in the output of a test what it complains about, of the rules if it does.
+func verdict(output string, rules []string) string {
+	for _, v := range []*regexp.Regexp{complaint(rules), said} {
+		if found := v.FindString(output); found != "" {
+			return found
+		}
 	}
 	line, _, _ := strings.Cut(output, "\n")
 	return line
@@ -203,7 +248,9 @@ func since(t time.Time) time.Duration { return time.Since(t).Round(100 * time.Mi
 // mutant is a way to break a rule.
 type mutant struct {
 	name, rule, breaks string
-	test               string // "./package TestName"; empty for the model test
+	diesBy             []string // other rules that the edit breaks together with its own
+	test               string   // "./package TestName"; empty for the model test
+	steps              int      // of the model; 0 for what the flag says
 	edits              []edit
 }
 
@@ -228,8 +275,8 @@ func readAll(dir string) (all []*mutant, err error) {
 	return all, nil
 }
 
-func parse(text string) (*mutant, error) {
-	m := &mutant{}
+func parse(text string) (m *mutant, err error) {
+	m = &mutant{}
 	var e edit
 	var into *string // where text goes; nil between edits
 	for line := range strings.Lines(text) {
@@ -250,6 +297,12 @@ func parse(text string) (*mutant, error) {
 			m.rule = value
 		case key == "breaks":
 			m.breaks = value
+		case key == "dies-by":
+			m.diesBy = strings.Split(value, ", ")
+		case key == "steps":
+			if m.steps, err = strconv.Atoi(value); err != nil {
+				return nil, err
+			}
 		case key == "test":
 			m.test = value
 		case key == "file":

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -28,6 +31,101 @@ func TestEditsFitTheCode(t *testing.T) {
 			t.Errorf("%s: %v", m.name, err)
 		}
 		undo()
+	}
+}
+
+// docs/contract.md says which rules are broken: those, and no others, have edits, and each is named after its rule.
+func TestRulesThatAreSaidToBeBrokenHaveEdits(t *testing.T) {
+	all, err := readAll("edits")
+	if err != nil {
+		t.Fatal(err)
+	}
+	contract, err := os.ReadFile(filepath.Join("..", "..", "docs", "contract.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var broken []int
+	for _, m := range all {
+		for _, rule := range m.rules() {
+			if !bytes.Contains(contract, []byte("\n"+rule+". **")) && !bytes.Contains(contract, []byte("\n "+rule+". **")) {
+				t.Errorf("%s: the contract has no rule %s", m.name, rule)
+			}
+		}
+		n, err := strconv.Atoi(m.rule)
+		if err != nil {
+			t.Fatalf("%s: %v", m.name, err)
+		}
+		broken = append(broken, n)
+	}
+	slices.Sort(broken)
+	broken = slices.Compact(broken)
+	sentence := regexp.MustCompile("`make mutants` breaks rules ([^;.]*?)\\s+one by one").FindSubmatch(contract)
+	if sentence == nil {
+		t.Fatal("docs/contract.md does not say which rules are broken")
+	}
+	if said := numbers(t, string(sentence[1])); !slices.Equal(broken, said) {
+		t.Errorf("there are edits for rules %v; docs/contract.md says %v", broken, said)
+	}
+}
+
+// numbers reads "1, 3 to 5 and 7".
+func numbers(t *testing.T, list string) (all []int) {
+	t.Helper()
+	for part := range strings.SplitSeq(strings.ReplaceAll(list, " and ", ", "), ", ") {
+		first, last, several := strings.Cut(part, " to ")
+		if !several {
+			last = first
+		}
+		from, err := strconv.Atoi(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to, err := strconv.Atoi(last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := from; n <= to; n++ {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// A name is what the command line takes.
+func TestNoTwoEditsHaveOneName(t *testing.T) {
+	all, err := readAll("edits")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for _, m := range all {
+		if seen[m.name] {
+			t.Errorf("two edits are called %s", m.name)
+		}
+		seen[m.name] = true
+	}
+}
+
+// What a failing test says decides: a mutant that another rule's check notices, or that a test merely waited for, is not killed.
+func TestAMutantDiesByItsOwnRule(t *testing.T) {
+	for _, c := range []struct {
+		name, output string
+		mutant       mutant
+		want         bool
+	}{
+		{"its rule", "failed after 3 tests: rule 3, ann: it came twice", mutant{rule: "3"}, true},
+		{"its rule, and no user in particular", "rule 10: it has not returned", mutant{rule: "10"}, true},
+		{"its rule, after another's", "rule 4, ann: no\nrule 3, ann: no", mutant{rule: "3"}, true},
+		{"another rule", "rule 4, ann: no", mutant{rule: "3"}, false},
+		{"a rule whose number begins with its own", "rule 10: no", mutant{rule: "1"}, false},
+		{"a neighbouring rule", "rule 4, ann: no", mutant{rule: "3", diesBy: []string{"12", "4"}}, true},
+		{"no rule", "panic: deadlock", mutant{rule: "3"}, false},
+		{"a test of its own", "x_test.go:3: no", mutant{rule: "3", test: "./x TestX"}, true},
+		{"a test that did not end", "panic: test timed out after 30s", mutant{rule: "3", test: "./x TestX"}, false},
+	} {
+		if got := c.mutant.diedByItsRule(c.output); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
 	}
 }
 
