@@ -1,5 +1,13 @@
 // Package bridge joins an engine and a user manager: it binds the user of a connection's first message, asks the
 // authenticator, answers logons, tells and closes those who must go, and counts.
+//
+//	users := usermgr.New(usermgr.Config{})
+//	e := engine.New(engine.Config{Addr: ":9000"})
+//	b := bridge.Attach(e, users, bridge.Config{Authenticate: check}) // before e.Run
+//	e.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
+//		_ = b.Send("bob", chat, m.Body) // to each of bob's sessions
+//	})
+//	err := e.Run(ctx)
 package bridge
 
 import (
