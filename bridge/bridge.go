@@ -98,6 +98,13 @@ type Config struct {
 	// LogonDeadline is how long a logon may take from its first message on, the authenticator's time and the user's
 	// event handlers included, before the client is told InternalError. 0 or less means 10 s.
 	LogonDeadline time.Duration
+	// RelogonBurst is how often the logons of one user may push each other out, or be refused with AlreadyLoggedOn, at once;
+	// the burst is whole again after 20 s. A user who does it more often is slowed down, so that two clients that do not heed
+	// it cannot go on for ever: the user's logons go on one by one, with a time in between that doubles from 100 ms to 5 s, until
+	// none has got in another's way for 20 s. A logon that has waited for 10 s, or half of LogonDeadline where that is less, is
+	// refused with RateLimited, and told when to come back (protocol.FieldRetryMS). Other users are not slowed down. 0 means 20;
+	// negative means no limit.
+	RelogonBurst int
 	// StrictUserID closes a connection with WrongUserID when a later message carries another user's ID than the one that is
 	// bound (Identity.UserID, which may not be how the client spells it). Otherwise the ID in a later message is ignored.
 	StrictUserID bool
@@ -132,6 +139,7 @@ type Bridge struct {
 	heartbeat      time.Duration // what clients are told; 0 for nothing
 	silence        time.Duration // after which the manager ends a session; 0 for never, or unknown
 	expiries       expiries      // of the sessions that expire
+	relogons       relogons      // of the users whose logons push each other out
 	grace          time.Duration // manualCloseGrace, as it was when the bridge was attached
 
 	bound atomic.Int64  // logons under way and sessions that are not yet unbound
@@ -160,6 +168,7 @@ func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) *Bridge {
 	_, trusted := users.(*usermgr.Manager)
 	b := &Bridge{engine: e, users: users, trusted: trusted, cfg: cfg, log: logging.OrDefault(cfg.Logger),
 		idle: make(chan struct{}, 1), grace: manualCloseGrace}
+	b.relogons.init(&cfg)
 	if cfg.MaxLogons > 0 {
 		b.loggingOn = newTurns(cfg.MaxLogons)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -193,7 +194,7 @@ func TestLastWordsAreCounted(t *testing.T) {
 // Rule 12: so is what a PushedOut handler still sends to the old connection.
 func TestWhatPushedOutHandlersSendIsCounted(t *testing.T) {
 	for _, workers := range []int{0, 2} {
-		s := newServer(t, options{engine: engine.Config{Workers: workers}})
+		s := newServer(t, options{engine: engine.Config{Workers: workers}, bridge: bridge.Config{RelogonBurst: -1}})
 		final := finals(s)
 		s.users.Subscribe(usermgr.Handlers{PushedOut: func(old usermgr.SessionInfo, _ usermgr.Address) {
 			_ = s.bridge.Send(old.UserID, push, []byte("farewell"))

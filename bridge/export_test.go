@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
@@ -27,4 +28,19 @@ func (b *Bridge) Expiring() int {
 	b.expiries.mu.Lock()
 	defer b.expiries.mu.Unlock()
 	return len(b.expiries.byConn)
+}
+
+// HoldRelogons has the clock of users whose logons push each other out stand still, and a logon of theirs wait no longer than
+// patience, before the engine runs. It returns what turns the clock.
+func (b *Bridge) HoldRelogons(patience time.Duration) (turn func(time.Duration)) {
+	var now atomic.Int64
+	b.relogons.now, b.relogons.patience = now.Load, patience
+	return func(d time.Duration) { now.Add(int64(d)) }
+}
+
+// Relogons returns how many users are remembered whose logons have pushed each other out.
+func (b *Bridge) Relogons() int {
+	b.relogons.mu.Lock()
+	defer b.relogons.mu.Unlock()
+	return len(b.relogons.users)
 }

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,7 @@ type logon struct {
 	turn, authTurn *turn // among the logons, and among those that are authenticated
 
 	first    protocol.Message // the Logon, or the Renew
+	userID   string           // that the user manager was given; empty before
 	expires  time.Time        // when the session is to end; zero for never
 	admitted engine.Admitted
 	answered bool                    // or about to be
@@ -126,12 +128,18 @@ func (l *link) Close(code protocol.CloseCode, text string) {
 	if early {
 		l.logon.why = &protocol.CloseError{Code: code, Text: text}
 	}
-	x := l.expiry
+	x, userID := l.expiry, ""
+	if early {
+		userID = l.logon.userID
+	}
 	l.mu.Unlock()
 	x.stop()
 	l.conn.Unbind()
 	if again {
 		return
+	}
+	if code == protocol.PushedOut {
+		l.bridge.gotInTheWay(cmp.Or(userID, l.conn.UserID()))
 	}
 	if !early { // or else admit does it, behind the reply to the Logon
 		l.close(code, text)
@@ -221,7 +229,17 @@ func (l *link) takeTurn(p *logon) (usermgr.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.register(p.Context, logon)
+	if err := l.slowDown(p, logon.UserID); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	p.userID = logon.UserID
+	l.mu.Unlock()
+	s, err := l.register(p.Context, logon)
+	if errors.Is(err, protocol.AlreadyLoggedOn) {
+		l.bridge.gotInTheWay(logon.UserID)
+	}
+	return s, err
 }
 
 // leaveTurns gives up the places that a logon has, and those in a queue.

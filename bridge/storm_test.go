@@ -48,7 +48,7 @@ func storm(t *testing.T, mode usermgr.RelogonMode, workers int, duration time.Du
 	users := contract.New(usermgr.Config{Relogon: mode, Logger: zap.NewNop(),
 		Checker: heartbeat.New(25*time.Millisecond, 250*time.Millisecond)})
 	s := newServerFor(t, options{engine: engine.Config{Workers: workers, Logger: zap.NewNop()},
-		bridge: bridge.Config{LogonDeadline: 2 * time.Second}}, nil, users)
+		bridge: bridge.Config{LogonDeadline: 2 * time.Second, RelogonBurst: -1}}, nil, users)
 	var told struct{ connected, disconnected, count atomic.Int64 }
 	users.Subscribe(usermgr.Handlers{
 		Connected: func(i usermgr.SessionInfo) {

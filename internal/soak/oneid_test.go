@@ -41,7 +41,7 @@ func newJudged(t testing.TB, mode usermgr.RelogonMode, e engine.Config) *judged 
 	e.Addr, e.Loops, e.Logger = "127.0.0.1:0", 2, nop
 	s := &judged{t: t, engine: engine.New(e),
 		users: contract.New(usermgr.Config{Relogon: mode, Checker: heartbeat.Off, Logger: nop})}
-	s.bridge = bridge.Attach(s.engine, s.users, bridge.Config{LogonDeadline: patience, Logger: nop})
+	s.bridge = bridge.Attach(s.engine, s.users, bridge.Config{LogonDeadline: patience, RelogonBurst: -1, Logger: nop})
 	s.users.Subscribe(usermgr.Handlers{
 		Connected: func(usermgr.SessionInfo) { s.connected.Add(1) },
 		PushedOut: func(usermgr.SessionInfo, usermgr.Address) { s.pushedOut.Add(1) },

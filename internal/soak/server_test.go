@@ -190,7 +190,7 @@ func (p *process) run() error {
 		MaxPerSubnet: s.Limits.MaxPerSubnet, AcceptRate: s.Limits.AcceptRate, Bans: s.Limits.Bans,
 		MemoryBudget: s.Limits.MemoryBudget, MaxMessageRate: s.Limits.MaxMessageRate, OnDropped: p.onDropped, Logger: p.logger()})
 	cfg := bridge.Config{LogonDeadline: orElse(s.LogonDeadline, patience), MaxAuthenticating: s.Limits.MaxAuthenticating, MaxLogons: s.Limits.MaxLogons,
-		Logger: nop}
+		RelogonBurst: -1, Logger: nop}
 	if s.Authenticate {
 		cfg.Authenticate = func(ctx context.Context, l usermgr.Logon) (bridge.Identity, error) {
 			if l.Token == slow {

@@ -47,7 +47,7 @@ func relogon(o options) error {
 		users, online = m, m.Count
 	}
 	e := engine.New(engine.Config{Addr: o.addr, Loops: o.loops})
-	bridge.Attach(e, users, bridge.Config{})
+	bridge.Attach(e, users, bridge.Config{RelogonBurst: -1})
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
 	if err := e.Listen(); err != nil {
 		return err
