@@ -39,7 +39,10 @@ func (b *bench) build() error {
 }
 
 // buildEcho builds examples/echo as it is, with one file laid over it: that which frees memory at a signal.
-func (b *bench) buildEcho() error {
+func (b *bench) buildEcho() error { return b.buildEchoOf("..") }
+
+// buildEchoOf is buildEcho for a checkout.
+func (b *bench) buildEchoOf(checkout string) error {
 	src, err := os.ReadFile(filepath.Join("internal", "freemem", "freemem.go"))
 	if err != nil {
 		return err
@@ -49,7 +52,7 @@ func (b *bench) buildEcho() error {
 	if err := os.WriteFile(extra, src, 0o600); err != nil {
 		return err
 	}
-	in, err := filepath.Abs(filepath.Join("..", "examples", "echo", "freemem.go"))
+	in, err := filepath.Abs(filepath.Join(checkout, "examples", "echo", "freemem.go"))
 	if err != nil {
 		return err
 	}
@@ -61,7 +64,7 @@ func (b *bench) buildEcho() error {
 	if err := os.WriteFile(list, overlay, 0o600); err != nil {
 		return err
 	}
-	return goBuild("..", "-overlay", list, "-o", b.program("echo"), "./examples/echo")
+	return goBuild(checkout, "-overlay", list, "-o", b.program("echo"), "./examples/echo")
 }
 
 func goBuild(dir string, args ...string) error {
@@ -85,6 +88,7 @@ all this and writes this page; do not edit it. On a quiet machine with Linux and
 	make bench                                       # everything
 	cd bench && go run ./cmd/bench -short            # rough figures in three minutes; nothing is written
 	cd bench && go run ./cmd/bench -only echo,push   # some of the tables; the others stay as they are
+	cd bench && go run ./cmd/bench -only before -before DIR   # beside an earlier version, of which DIR is a checkout
 
 Versions: %s. Each table says on which machine it was measured, and when.
 

@@ -6,6 +6,7 @@
 //	go run ./cmd/bench              everything; about an hour
 //	go run ./cmd/bench -short       rough figures, in under three minutes; nothing is written
 //	go run ./cmd/bench -only push   some of the tables; the others stay in the document as they are
+//	go run ./cmd/bench -only before -before DIR   beside an earlier version, of which DIR is a checkout
 package main
 
 import (
@@ -42,6 +43,7 @@ var tables = []table{
 	{"relogon", "Relogon storm", relogon},
 	{"users", "The user manager alone", userManager},
 	{"loops", "Event loops", loops},
+	{"before", "Before and after", beforeAndAfter},
 }
 
 // bench is what all benchmarks share.
@@ -55,6 +57,7 @@ type bench struct {
 	dir    string                  // where the programs are
 	commit string                  // of what is measured; the tables change the documents, and are no change of it
 	noC    string                  // why there is no C server; empty when there is
+	before string                  // a checkout of an earlier version; empty without
 	cpus   []int                   // the servers' first, the generator's last
 	charts map[string]report.Chart // by file name
 }
@@ -75,6 +78,7 @@ func run() error {
 	flag.BoolVar(&b.short, "short", false, "rough figures, in under three minutes")
 	flag.IntVar(&b.pairs, "pairs", 0, "runs of each server; 0 means 15, or 3 with -short")
 	only := flag.String("only", "", "the tables to make, with commas between: "+names())
+	flag.StringVar(&b.before, "before", "", "a checkout of an earlier version, for the table before")
 	docs := flag.String("docs", "", `where to write; empty means ../docs, or nowhere with -short`)
 	flag.Parse()
 	chosen, err := choose(*only)
@@ -164,7 +168,7 @@ func names() string {
 
 func choose(only string) ([]table, error) {
 	if only == "" {
-		return tables, nil
+		return slices.DeleteFunc(slices.Clone(tables), func(t table) bool { return t.name == "before" }), nil
 	}
 	var chosen []table
 	for name := range strings.SplitSeq(only, ",") {

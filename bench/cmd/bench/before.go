@@ -1,0 +1,128 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/rollcall-go/rollcall/bench/internal/load"
+	"github.com/rollcall-go/rollcall/bench/internal/report"
+	"github.com/rollcall-go/rollcall/bench/internal/wire"
+)
+
+// of returns the peer with its program from the checkout of an earlier version.
+func (p peer) of(programs string) peer {
+	command := p.command
+	p.command = func(b *bench, addr string, loops int) []string {
+		c := command(b, addr, loops)
+		c[0] = filepath.Join(programs, filepath.Base(c[0]))
+		return c
+	}
+	return p
+}
+
+// buildBefore builds the earlier version's programs and says which version it is.
+func (b *bench) buildBefore() (programs, version string, err error) {
+	programs = b.program("before")
+	if err := os.Mkdir(programs, 0o700); err != nil {
+		return "", "", err
+	}
+	if err := goBuild(filepath.Join(b.before, "bench"), "-o", programs, "./cmd/server"); err != nil {
+		return "", "", err
+	}
+	now := b.dir
+	defer func() { b.dir = now }()
+	b.dir = programs
+	if err := b.buildEchoOf(b.before); err != nil {
+		return "", "", err
+	}
+	out, err := exec.Command("git", "-C", b.before, "describe", "--always").Output()
+	return programs, strings.TrimSpace(string(out)), err
+}
+
+// beforeAndAfter compares Rollcall with an earlier version of itself, in turn. The earlier version runs twice: how far its ratio to
+// itself is from 1 is the noise.
+func beforeAndAfter(b *bench) (report.Section, error) {
+	if b.before == "" {
+		return report.Section{}, fmt.Errorf("the table %q needs -before, a checkout of the earlier version", "before")
+	}
+	programs, version, err := b.buildBefore()
+	if err != nil {
+		return report.Section{}, err
+	}
+	t := report.Table{Head: []string{"cell", "after ÷ before", "before, again ÷ before", "CPU after ÷ before", "CPU before, again ÷ before"}}
+	compare := func(what string, p peer, alternate func([]peer) []*contestant) {
+		before, again := renamed(p.of(programs), "before"), renamed(p.of(programs), "before, again")
+		all := alternate([]peer{again, before, p})
+		first, second, after := find(all, before), find(all, again), find(all, p)
+		t.Row(what, ratioText(after, first), ratioText(second, first), cpuRatio(after, first), cpuRatio(second, first))
+	}
+	for _, c := range b.echoCells() {
+		compare("echo, "+c.String(), rollcall, func(peers []peer) []*contestant {
+			all := b.enter(peers, c.conns, c.size)
+			defer leave(all)
+			b.alternate(all, func(p *contestant) (load.Result, error) { return p.group.Saturate(c.inFlight, b.warmUp, b.length) })
+			return all
+		})
+	}
+	for _, cell := range []pushCell{{1, 64}, {8, 256}} {
+		for _, p := range []peer{connSend, bridgeSend} {
+			compare("push, "+strings.TrimPrefix(p.name, "Rollcall ")+", "+cell.String(), p, func(peers []peer) []*contestant {
+				all := b.enter(peers, pushConns, pushSize)
+				defer leave(all)
+				b.alternate(all, func(c *contestant) (load.Result, error) {
+					return c.group.Receive(fmt.Sprint(cell.goroutines), cell.underWay*pushConns, b.warmUp, b.length)
+				})
+				return all
+			})
+		}
+	}
+	conns := b.either(10_000, 2_000)
+	toAll := kind("Rollcall", wire.Rollcall, "rollcall-broadcast", "-conns", fmt.Sprint(conns), "-size", fmt.Sprint(broadcastSize))
+	for _, underWay := range []int{1, 4} {
+		compare(fmt.Sprintf("broadcast to %s, %d under way", report.Count(float64(conns)), underWay), toAll, func(peers []peer) []*contestant {
+			var all []*contestant
+			for _, p := range peers {
+				all = append(all, &contestant{peer: p})
+			}
+			b.alternate(all, func(c *contestant) (load.Result, error) { return b.broadcastOnce(c.peer, conns, underWay) })
+			return all
+		})
+	}
+	compare("churn, connections", rollcall, func(peers []peer) []*contestant {
+		all := b.enter(peers, 0, 64)
+		defer leave(all)
+		b.alternate(all, func(c *contestant) (load.Result, error) {
+			return load.Churn(c.server, c.dialect, 64, 64, b.warmUp, b.length)
+		})
+		return all
+	})
+	idle := report.Table{Head: []string{"idle user, 10,000 of them", "B", "after traffic"}}
+	for _, p := range []peer{renamed(rollcall.of(programs), "before"), renamed(rollcall, "after"), renamed(rollcall.of(programs), "before, again"),
+		renamed(rollcall, "after, again")} {
+		m, err := b.measureMemory(p, b.either(10_000, 2_000), 64)
+		if err != nil {
+			return report.Section{}, err
+		}
+		idle.Row(p.name, report.Count(m.idle), report.Count(m.afterTraffic))
+	}
+	return report.Section{Intro: fmt.Sprintf(`
+Rollcall beside itself at version %s, each a process of its own, in turn. The earlier version is there twice: how far its ratio to
+itself is from 1 is the noise. CPU is the server's processor time a message; less is better.`, version), Body: t.String() + "\n" + idle.String()}, nil
+}
+
+// cpuRatio compares what a message cost two servers.
+func cpuRatio(a, b *contestant) string {
+	if a.failed != nil || b.failed != nil || len(a.runs) == 0 || len(b.runs) == 0 {
+		return "–"
+	}
+	cost := func(c *contestant) float64 {
+		r := c.total()
+		return r.Server.Total().Seconds() / float64(r.Messages)
+	}
+	return fmt.Sprintf("%.3f", cost(a)/cost(b))
+}
