@@ -174,10 +174,22 @@ func (c *Conn) keepMore(wire []byte) {
 // keepPlain puts what is left of o behind a backlog that has only begun, to go through the stream when its turn comes.
 func (c *Conn) keepPlain(o *outBuf, from int) {
 	b := c.behind()
+	o, from = c.loop.lasting(o, from)
 	b.plain, b.from = o.b[from:], o
 	c.setUnsent(int(c.unsent) + len(b.plain))
 	c.engine.grew(len(b.plain))
 	c.engine.keepWithinBudget()
+}
+
+// lasting returns what is left of o, from a place on, in memory that may be kept: the loop gathers the next replies in that of its
+// batch, so that there it is a copy.
+func (l *loop) lasting(o *outBuf, from int) (*outBuf, int) {
+	if o != &l.batch {
+		return o, from
+	}
+	kept := outBufs.Get().(*outBuf)
+	kept.b = append(kept.b, o.b[from:]...)
+	return kept, 0
 }
 
 // caughtUp says that the socket has taken the backlog. What is queued may follow.

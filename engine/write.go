@@ -454,12 +454,8 @@ func (c *Conn) write(o *outBuf, alone bool, most int) (kept bool) {
 	if c.gone || n == len(o.b) {
 		return false
 	}
-	if o == &c.loop.batch {
-		o = outBufs.Get().(*outBuf)
-		o.b = append(o.b, c.loop.batch.b[n:]...)
-		n = 0
-	}
-	c.keep(o.b[n:], nil, o)
+	o, from := c.loop.lasting(o, n)
+	c.keep(o.b[from:], nil, o)
 	if n == pieceSize { // the socket may take more
 		c.push(most)
 	}
