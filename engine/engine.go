@@ -350,9 +350,9 @@ func (c *Config) check() error {
 	}
 	switch {
 	case c.Loops > maxLoops:
-		return fmt.Errorf("rollcall: %d Loops: there may be %d", c.Loops, maxLoops)
+		return fmt.Errorf("rollcall: Config.Loops is %d, and may be %d at most", c.Loops, maxLoops)
 	case c.Workers > maxWorkers:
-		return fmt.Errorf("rollcall: %d Workers: there may be %d", c.Workers, maxWorkers)
+		return fmt.Errorf("rollcall: Config.Workers is %d, and may be %d at most", c.Workers, maxWorkers)
 	case math.IsNaN(c.AcceptRate):
 		return errors.New("rollcall: AcceptRate is no number")
 	case c.AcceptBurst > 0 && c.AcceptRate <= 0:
