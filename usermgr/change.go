@@ -92,7 +92,7 @@ func (c *Change) end(u *user, why ending, only func(*session) bool) (found bool)
 	c.open.Add(1)
 	var n int64
 	record := func() (meant []*session) { // u.mu is held
-		for _, s := range u.list() {
+		for s := range u.all {
 			if only != nil && !only(s) {
 				continue
 			}

@@ -97,21 +97,21 @@ func (d *Devices) exclude(a, b uint16) bool {
 	return excluded
 }
 
-// excluded returns the sessions, of those that live, oldest first, that must end before the logon comes in. It takes over the
-// session taken; nil for none.
-func (d *Devices) excluded(live []*session, l *Logon, taken *session) []*session {
+// excluded returns the sessions of u, oldest first, that must end before the logon comes in. It takes over the session taken; nil
+// for none. The caller has the user's turn.
+func (d *Devices) excluded(u *user, l *Logon, taken *session) []*session {
 	excludes := func(s *session) bool { return s == taken || d.exclude(s.device, l.Device) || s.hasToken(l.Token) }
 	var out []*session
 	over := 0
 	if limit := d.limit(); limit > 0 {
 		over = 1 - limit
-		for _, s := range live {
+		for s := range u.all {
 			if !excludes(s) {
 				over++
 			}
 		}
 	}
-	for _, s := range live {
+	for s := range u.all {
 		switch {
 		case excludes(s):
 			out = append(out, s)

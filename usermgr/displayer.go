@@ -228,7 +228,7 @@ func (u *user) displayItem() (DisplayItem, bool) {
 	if p := u.past.Load(); p != nil {
 		i.In, i.Out = p.in, p.out
 	}
-	for _, s := range u.list() {
+	for s := range u.all {
 		i.Address = s.address() // the newest session's
 		i.In.add(s.in.load())
 		i.Out.add(s.out.load())

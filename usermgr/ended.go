@@ -70,9 +70,9 @@ func (e *endedSessions) init() {
 	e.limit, e.keep, e.began = maxEnded, endedFor, time.Now()
 }
 
-// add remembers a session that ends.
-func (e *endedSessions) add(s *session, why *ending) {
-	id := digestOf(s.user.id, s.ID()) // before the lock is taken
+// add remembers a session that ends, and its ID.
+func (e *endedSessions) add(s *session, sessionID string, why *ending) {
+	id := digestOf(s.user.id, sessionID) // before the lock is taken
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {

@@ -27,7 +27,7 @@ func endedOf(t *testing.T, limit int, keep time.Duration) (*endedSessions, func(
 			t.Fatal(err)
 		}
 		s := &session{user: ann, id: id}
-		e.add(s, &why)
+		e.add(s, s.ID(), &why)
 		return s.ID()
 	}
 }
@@ -112,7 +112,7 @@ func TestALongChainIsFound(t *testing.T) {
 	for range 5000 {
 		s := &session{user: ann, id: next}
 		next, _ = gen.next()
-		e.add(s, &ending{code: protocol.PushedOut, heir: serialOf(next)})
+		e.add(s, s.ID(), &ending{code: protocol.PushedOut, heir: serialOf(next)})
 		ids, serials = append(ids, s.ID()), append(serials, serialOf(s.id))
 	}
 	if last, ok := e.find("ann", ids[0]); !ok || !last.lives || last.serial != serialOf(next) {

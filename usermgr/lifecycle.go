@@ -3,6 +3,7 @@ package usermgr
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -83,12 +84,12 @@ type entry struct {
 func (u *user) decide(l *Logon, s *session) (entry, error) {
 	m, serial := u.manager, serialOf(s.id)
 	for {
-		live := u.living()
-		from, err := u.originOf(l, live)
+		u.finishEnded()
+		from, err := u.originOf(l)
 		if err != nil {
 			return entry{}, err
 		}
-		excluded := m.devices.excluded(live, l, from.live)
+		excluded := m.devices.excluded(u, l, from.live)
 		if from.displaces(excluded, l) && !m.returnWins {
 			return entry{}, &protocol.CloseError{Code: protocol.PushedOut, Text: textPushedOut}
 		}
@@ -130,19 +131,22 @@ func (m *Manager) isRevoked(userID string, l *Logon) bool {
 		l.Session != "" && m.revoked.has(digestOf(userID, l.Session))
 }
 
-// living returns the sessions that live, the oldest first. Those that have ended by themselves, and whose own turn is
-// still to come, it finishes.
-func (u *user) living() []*session {
-	all := u.sessions()
-	living := all[:0:0]
-	for _, s := range all {
-		if s.why() != nil {
-			await(func(over func()) { u.finish(s, over) })
-			continue
+// finishEnded finishes the sessions that have ended by themselves, and whose own turn is still to come: what is left lives.
+func (u *user) finishEnded() {
+	for {
+		var ended []*session // nearly always none
+		for s := range u.all {
+			if s.why() != nil {
+				ended = append(ended, s)
+			}
 		}
-		living = append(living, s)
+		if ended == nil {
+			return
+		}
+		for _, s := range ended {
+			await(func(over func()) { u.finish(s, over) })
+		}
 	}
-	return living
 }
 
 // comeIn binds a session that takes no other's place.
@@ -231,11 +235,18 @@ func (u *user) finish(s *session, over func()) {
 
 // finishAll is finish for several sessions, one after the other.
 func (u *user) finishAll(all []*session, over func()) {
-	if len(all) == 0 {
-		over()
-		return
+	for i, s := range all {
+		var passed atomic.Bool // the end of s, or the look at it below, whichever is first
+		u.finish(s, func() {
+			if passed.Swap(true) {
+				u.finishAll(all[i+1:], over)
+			}
+		})
+		if !passed.Swap(true) { // it ends later, and the rest then
+			return
+		}
 	}
-	u.finish(all[0], func() { u.finishAll(all[1:], over) })
+	over()
 }
 
 // timeOut ends a session that is still silent when its turn comes.
@@ -287,7 +298,7 @@ func (u *user) disconnect(s, successor *session) {
 	}
 	u.manager.disconnected.Add(why.code)
 	u.manager.history.add(&final, why.code)
-	u.manager.ended.add(s, why)
+	u.manager.ended.add(s, final.SessionID, why)
 	offline := u.leave(why.code)
 	u.manager.each("Disconnected", func(h *Handlers) {
 		if h.Disconnected != nil {

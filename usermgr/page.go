@@ -128,14 +128,7 @@ func (u *user) matchSession(s *session, c *criteria) bool {
 // matching yields the sessions that match, the oldest first. u.mu is held on entry, and while it runs.
 func (u *user) matching(c *criteria) iter.Seq[*session] {
 	return func(yield func(*session) bool) {
-		oldest, others := u.oldest.Load(), u.others()
-		if oldest != nil && u.matchSession(oldest, c) && !yield(oldest) {
-			return
-		}
-		if others == nil {
-			return
-		}
-		for _, s := range others.sessions {
+		for s := range u.all {
 			if u.matchSession(s, c) && !yield(s) {
 				return
 			}
@@ -209,11 +202,11 @@ func appendUser(all []UserData, u *user, c *criteria) []UserData {
 
 func countSessions(u *user, c *criteria) (n int) {
 	if c.any {
-		others, oldest := u.others(), u.oldest.Load()
+		v, oldest := u.several(), u.oldest.Load() // in this order, as in links
 		switch {
 		case oldest == nil:
 			return 0
-		case others == nil:
+		case v == nil:
 			return 1
 		}
 	}

@@ -34,16 +34,15 @@ func (u *user) data() UserData {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	d := UserData{UserID: u.id, online: u.countsAsOnline()}
-	all := u.list()
 	since := int64(0)
 	if p := u.past.Load(); p != nil {
 		d.In, d.Out, d.Dropped, d.Tag, d.LastActive = p.in, p.out, p.dropped, p.tag, p.active
 		since = p.since
 	}
-	if since == 0 && len(all) > 0 {
-		since = all[0].logonTime
+	if oldest := u.oldest.Load(); since == 0 && oldest != nil {
+		since = oldest.logonTime
 	}
-	for _, s := range all {
+	for s := range u.all {
 		i := s.info()
 		d.In.add(i.In)
 		d.Out.add(i.Out)
@@ -69,20 +68,13 @@ func (m *Manager) Sessions(userID string) []SessionInfo {
 	return d.Sessions
 }
 
-// Links implements UserManager. It allocates nothing.
+// Links implements UserManager. It allocates nothing, but for the first call after one of a user's several sessions came or left.
 func (m *Manager) Links(userID string) []Link {
 	u := m.users.get(userID)
 	if u == nil {
 		return nil
 	}
-	others, s := u.others(), u.oldest.Load()
-	switch {
-	case s == nil:
-		return nil
-	case others == nil:
-		return s.links[:]
-	}
-	return others.links
+	return u.links()
 }
 
 // Addresses returns where the user's sessions are, or nothing for a user who is not online.

@@ -30,7 +30,8 @@ func (u *user) renew(ctx context.Context, s *session, l *Logon) error {
 	}
 	var twins []*session
 	if l.Token != "" {
-		for _, o := range u.living() {
+		u.finishEnded()
+		for o := range u.all {
 			if o != s && o.hasToken(l.Token) {
 				twins = append(twins, o)
 			}

@@ -12,12 +12,12 @@ type origin struct {
 }
 
 // originOf finds the session that the logon continues, or the refusal of a client that must not come back with it (rule 26).
-// live are the user's sessions that have not ended.
-func (u *user) originOf(l *Logon, live []*session) (origin, error) {
+// It has the user's turn, in which the sessions that have ended were finished.
+func (u *user) originOf(l *Logon) (origin, error) {
 	if l.Session == "" {
 		return origin{}, nil
 	}
-	for _, s := range live {
+	for s := range u.all {
 		if s.hasID(l.Session) {
 			return origin{live: s}, nil
 		}
@@ -27,7 +27,7 @@ func (u *user) originOf(l *Logon, live []*session) (origin, error) {
 	case !known:
 		return origin{}, nil
 	case last.lives:
-		for _, s := range live {
+		for s := range u.all {
 			if serialOf(s.id) == last.serial {
 				return origin{live: s}, nil
 			}

@@ -1,7 +1,5 @@
 package usermgr
 
-import "slices"
-
 // SetTag attaches a text of the application's to a user who is online; it is gone when the user goes offline, and "" takes
 // it away. Lookups have it at once; UserTagged follows in the user's order. It reports whether the user is online.
 func (m *Manager) SetTag(userID, tag string) bool {
@@ -48,7 +46,7 @@ func (m *Manager) SetSessionTag(sessionID, tag string) bool {
 	u := s.user
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !slices.Contains(u.list(), s) {
+	if !u.has(s) {
 		return false
 	}
 	p := u.rememberPast()

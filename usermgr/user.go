@@ -19,8 +19,8 @@ import (
 type user struct {
 	manager *Manager
 	id      string
-	// oldest is the session that has lasted longest, nil while there is none; nearly every user has no other. The rest are
-	// in past. Both are written by the turn alone, under mu.
+	// oldest is the session that has lasted longest, nil while there is none; nearly every user has no other. Where there are
+	// others, all are in past. Both are written by the turn alone, under mu.
 	oldest atomic.Pointer[session]
 
 	mu      sync.Mutex
@@ -31,9 +31,9 @@ type user struct {
 	past    atomic.Pointer[past] // nil for a user without one; written under mu
 }
 
-// past is what is known of a user who is online besides the oldest session. All but others is under the user's lock.
+// past is what is known of a user who is online besides the oldest session. All but several is under the user's lock.
 type past struct {
-	others           atomic.Pointer[several] // nil while there is one session
+	several          atomic.Pointer[several] // nil while there is one session, or none
 	tag              string
 	tags             map[*session]string // of the sessions that have one
 	in, out, dropped Traffic             // of the sessions that have ended since the user came online
@@ -43,60 +43,86 @@ type past struct {
 	grace            *clock.Timer        // runs while a user without a session still counts as online
 }
 
-// several are the sessions of a user who has more than one. It never changes.
-type several struct {
-	sessions []*session // by age, without the oldest
-	links    []Link     // of all, for Manager.Links
+// all yields the user's sessions, the oldest first. u.mu is held on entry, and while it runs, or the caller has the turn.
+func (u *user) all(yield func(*session) bool) {
+	if v := u.several(); v != nil {
+		v.all(yield)
+		return
+	}
+	if oldest := u.oldest.Load(); oldest != nil {
+		yield(oldest)
+	}
 }
 
-// sessions returns the user's sessions, the oldest first. The slice must not be changed.
+// sessions returns the user's sessions, the oldest first.
 func (u *user) sessions() []*session {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.list()
+	return slices.Collect(u.all)
 }
 
-// list is sessions. u.mu is held on entry.
-func (u *user) list() []*session {
-	oldest := u.oldest.Load()
-	if oldest == nil {
+// has reports whether the session is the user's. u.mu is held on entry.
+func (u *user) has(s *session) bool {
+	if v := u.several(); v != nil {
+		return v.find(s) >= 0
+	}
+	return u.oldest.Load() == s
+}
+
+// links returns the links of the user's sessions, the oldest session's first. The slice never changes. It takes the lock, and
+// allocates, when it is the first that asks since one of several sessions came or left.
+func (u *user) links() []Link {
+	v, oldest := u.several(), u.oldest.Load() // in this order: without several, oldest is all that there is
+	switch {
+	case oldest == nil:
 		return nil
+	case v == nil:
+		return oldest.links[:]
 	}
-	if others := u.others(); others != nil {
-		return append([]*session{oldest}, others.sessions...)
+	if links := v.links.Load(); links != nil {
+		return *links
 	}
-	return []*session{oldest}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if v = u.several(); v != nil {
+		return v.makeLinks()
+	}
+	if oldest = u.oldest.Load(); oldest != nil {
+		return oldest.links[:]
+	}
+	return nil
 }
 
-// others returns nil for a user who has one session, or none.
-func (u *user) others() *several {
+// several returns nil for a user who has one session, or none.
+func (u *user) several() *several {
 	if p := u.past.Load(); p != nil {
-		return p.others.Load()
+		return p.several.Load()
 	}
 	return nil
 }
 
 // swap puts next, as the newest, in place of old; either may be nil. It is the only writer of the sessions. u.mu is held on
-// entry. Whoever reads without the lock reads others first: when there are none, oldest is all that there is.
+// entry.
 func (u *user) swap(old, next *session) {
-	if only := u.oldest.Load(); only == old && u.others() == nil { // which is nearly always so: nothing to gather
+	v := u.several()
+	if v == nil {
+		if only := u.oldest.Load(); only != old {
+			u.rememberPast().several.Store(newSeveral(only, next))
+			return
+		}
 		u.oldest.Store(next)
 		return
 	}
-	all := slices.DeleteFunc(u.list(), func(s *session) bool { return s == old })
 	if next != nil {
-		all = append(all, next)
+		v.add(next)
 	}
-	u.oldest.Store(all[0])
-	if len(all) == 1 {
-		u.past.Load().others.Store(nil)
-		return
+	if old != nil {
+		v.remove(old)
 	}
-	others := &several{sessions: all[1:]}
-	for _, s := range all {
-		others.links = append(others.links, s.links[0])
+	u.oldest.Store(v.oldest())
+	if v.n == 1 {
+		u.past.Load().several.Store(nil)
 	}
-	u.rememberPast().others.Store(others)
 }
 
 // isOnline reports whether the user has a session, or had one within the grace.
