@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -213,13 +212,19 @@ func (b *Bridge) Conns(userID string) iter.Seq[*engine.Conn] {
 // have come since, too: a session that took over between the look and the send is not missed. Other errors are send's own
 // business.
 func (b *Bridge) Reach(userID string, send func(*engine.Conn) error) {
-	var before []usermgr.Link // who stands in there and in links has been asked
-	for links := b.users.Links(userID); ; {
-		ended := false
+	var asked map[*engine.Conn]struct{} // nil in the first round
+	for {
+		links, ended := b.users.Links(userID), false
 		for _, l := range links {
 			c := b.conn(l)
-			if c == nil || slices.ContainsFunc(before, func(l usermgr.Link) bool { return b.conn(l) == c }) {
+			if c == nil {
 				continue
+			}
+			if asked != nil {
+				if _, before := asked[c]; before {
+					continue
+				}
+				asked[c] = struct{}{}
 			}
 			if errors.Is(send(c), engine.ErrClosed) {
 				ended = true
@@ -228,7 +233,12 @@ func (b *Bridge) Reach(userID string, send func(*engine.Conn) error) {
 		if !ended {
 			return
 		}
-		before, links = links, b.users.Links(userID)
+		if asked == nil {
+			asked = make(map[*engine.Conn]struct{}, len(links))
+			for _, l := range links {
+				asked[b.conn(l)] = struct{}{}
+			}
+		}
 	}
 }
 
