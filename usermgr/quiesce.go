@@ -23,14 +23,19 @@ func (u *user) quiesce(s *session, then func()) {
 			m.runners.add(step{run: then})
 		}
 	})
-	waits := w.park(&m.clock.ran, m.quiesceTimeout, func() {
+	if w.isOver() || !u.park(w, s, then) {
+		then()
+	}
+}
+
+// park leaves the turn without a goroutine until the session is quiet, or was given up on. It reports false when it is quiet.
+func (u *user) park(w *quiescing, s *session, then func()) bool {
+	m := u.manager
+	return w.park(&m.clock.ran, m.quiesceTimeout, func() {
 		if w.end() {
 			m.runners.add(step{run: func() { u.giveUp(s, then) }})
 		}
 	})
-	if !waits {
-		then()
-	}
 }
 
 // giveUp ends the wait for a message handler that is stuck.
@@ -49,6 +54,12 @@ type quiescing struct {
 	over   bool
 	parked bool         // the turn has no goroutine
 	timer  *clock.Timer // set when parked
+}
+
+func (w *quiescing) isOver() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.over
 }
 
 // end ends the wait. It reports whether the turn is parked and the caller must have it go on.
