@@ -58,7 +58,7 @@ func TestWhoIsBanned(t *testing.T) {
 		if k, err := m.KickDevice("ann", 1, usermgr.KickOptions{BanFor: time.Second}); err != nil || len(kicked(t, k, err)) != 0 {
 			t.Errorf("the ban of a user who is offline, with a device: %v", err)
 		}
-		time.Sleep(1000 * time.Hour)
+		time.Sleep(2 * time.Hour) // the clock ticks meanwhile, so that more would take its time
 		if got := answer(t, m, 1, usermgr.Logon{}); got != protocol.Unauthorized {
 			t.Errorf("banned for ever: %v", got)
 		}
@@ -115,6 +115,36 @@ func TestALogonThatWaitsBehindABanDoesNotStay(t *testing.T) {
 		synctest.Wait()
 		if m.IsOnline("ann") {
 			t.Error("ann is online, and banned")
+		}
+	})
+}
+
+// Rules 19 and 26: a session that the kick does not mean lives on, but its token is not renewed while the user is banned.
+func TestABannedUserRenewsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		onDevice(t, m, "ann", 1, newLink(1))
+		s := logOnAs(t, m, usermgr.Logon{UserID: "ann", Device: 2, Token: "x"}, newLink(2))
+		bob := logOnAs(t, m, usermgr.Logon{UserID: "bob", Token: "x"}, newLink(3))
+		renew := func(s usermgr.Session, token string) error {
+			return s.(usermgr.Renewer).Renew(t.Context(), usermgr.Logon{UserID: s.UserID(), Token: token, Renewal: true})
+		}
+		k, err := m.KickDevice("ann", 1, usermgr.KickOptions{BanFor: time.Hour})
+		kicked(t, k, err)
+		for _, token := range []string{"y", "x", ""} {
+			if got := refusal(t, renew(s, token)); got != protocol.Unauthorized {
+				t.Errorf("the renewal with the token %q was refused with %v, want Unauthorized", token, got)
+			}
+		}
+		if i, lives := m.Session(s.ID()); !lives || i.Token != "x" {
+			t.Errorf("the session lives: %v, with the token %q", lives, i.Token)
+		}
+		if err := renew(bob, "y"); err != nil {
+			t.Errorf("another user's renewal: %v", err)
+		}
+		m.Unban("ann")
+		if err := renew(s, "y"); err != nil {
+			t.Errorf("the renewal after Unban: %v", err)
 		}
 	})
 }

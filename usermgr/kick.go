@@ -65,7 +65,7 @@ type KickOptions struct {
 	RevokeFor time.Duration
 	// BanFor is for how long every logon of the user is refused with Unauthorized, whatever token it shows: longer than by an
 	// earlier ban, or not at all. Then it is no error that the user is offline. Sessions that are not meant stay, until they
-	// end. See Manager.Unban. Up to a million users are banned at a time; beyond, the ban goes that would be over first. 0 or less
+	// end; their tokens are not renewed meanwhile. See Manager.Unban. Up to a million users are banned at a time; beyond, the ban goes that would be over first. 0 or less
 	// means no ban.
 	BanFor time.Duration
 }

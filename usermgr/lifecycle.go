@@ -112,14 +112,23 @@ func (u *user) decide(l *Logon, s *session) (entry, error) {
 // turnsAway returns why a logon is refused whatever sessions the user has, nil when it is not.
 func (m *Manager) turnsAway(userID string, l *Logon) error {
 	switch {
-	case m.banned.any() && m.banned.has(digestOf(userID, "")):
-		return &protocol.CloseError{Code: protocol.Unauthorized, Text: "the user is banned"}
+	case m.isBanned(userID):
+		return errBanned()
 	case m.isRevoked(userID, l):
 		return &protocol.CloseError{Code: protocol.Unauthorized, Text: "the token was revoked"}
 	case !m.devices.knows(l.Device):
 		return &protocol.CloseError{Code: protocol.DeviceNotAllowed, Text: fmt.Sprintf("device class %d is not known", l.Device)}
 	}
 	return nil
+}
+
+// isBanned reports whether the user is kept out, see KickOptions.BanFor.
+func (m *Manager) isBanned(userID string) bool {
+	return m.banned.any() && m.banned.has(digestOf(userID, ""))
+}
+
+func errBanned() error {
+	return &protocol.CloseError{Code: protocol.Unauthorized, Text: "the user is banned"}
 }
 
 // isRevoked reports whether the logon shows a token, or a session's ID, that is revoked.

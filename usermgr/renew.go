@@ -10,7 +10,8 @@ var _ Renewer = (*session)(nil)
 
 // Renew implements [Renewer]. It takes a turn of the user's. The new token is the session's from then on, for all that goes by
 // tokens: it may be revoked, and the same token twice is one session. So another session of the user that has it gives way, as
-// to a logon; with IgnoreNew the renewal is refused. No token leaves the session the one that it has.
+// to a logon; with IgnoreNew the renewal is refused. So it is while the user is banned. No token leaves the session the one that it
+// has.
 func (s *session) Renew(ctx context.Context, l Logon) error {
 	u := s.user
 	t, turn := handOver()
@@ -49,13 +50,16 @@ func (u *user) renew(ctx context.Context, s *session, l *Logon) error {
 	return nil
 }
 
-// setToken gives s the renewal's token, unless the session has ended, or the token was revoked. A kick that comes later
+// setToken gives s the renewal's token, unless the session has ended, the user is banned, or the token was revoked. A kick that comes later
 // revokes the new one.
 func (u *user) setToken(s *session, l *Logon) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if why := s.why(); why != nil {
 		return &protocol.CloseError{Code: why.code, Text: "the session has ended"}
+	}
+	if u.manager.isBanned(u.id) {
+		return errBanned()
 	}
 	if u.manager.isRevoked(u.id, &Logon{Token: l.Token}) {
 		return &protocol.CloseError{Code: protocol.Unauthorized, Text: "the token was revoked"}
