@@ -1,0 +1,67 @@
+package usermgr
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Rule 10: of a session that has ended no more than digests are kept, and after the grace nothing, also where the user stays
+// online and nothing else happens.
+func TestPastLoginsAreForgottenInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const grace, every, logons = time.Minute, 10 * time.Second, 20
+		m := New(Config{OfflineGrace: grace, Devices: OnePerDevice(), Checker: heartbeat.Off})
+		defer func() {
+			if err := m.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}()
+		on := func(l Logon) Session {
+			l.UserID = "ann"
+			s, err := m.Register(t.Context(), l, nowhere{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		on(Logon{Device: 1}) // she stays online
+		u := m.users.get("ann")
+		known := func() (int, bool) {
+			u.mu.Lock()
+			defer u.mu.Unlock()
+			p := u.past.Load()
+			return len(p.logins.logins), p.logins.timer != nil
+		}
+		most := 0
+		for i := range logons {
+			on(Logon{Device: 2, Token: fmt.Sprint("token ", i)}).End(protocol.NetworkError)
+			synctest.Wait()
+			n, _ := known()
+			most = max(most, n)
+			time.Sleep(every)
+		}
+		if want := int(grace/every) + 1; most > want || most < want-1 {
+			t.Errorf("%d logins were known at a time, want %d", most, want)
+		}
+		time.Sleep(grace)
+		synctest.Wait()
+		if n, runs := known(); n != 0 || runs {
+			t.Errorf("after the grace %d logins are known, and the timer runs: %v", n, runs)
+		}
+		on(Logon{Device: 2, Token: "again"}).End(protocol.NetworkError)
+		synctest.Wait()
+		if n, runs := known(); n != 1 || !runs {
+			t.Errorf("of one more %d logins are known, and the timer runs: %v", n, runs)
+		}
+		time.Sleep(grace + time.Second)
+		synctest.Wait()
+		if n, runs := known(); n != 0 || runs {
+			t.Errorf("after its grace %d logins are known, and the timer runs: %v", n, runs)
+		}
+	})
+}
