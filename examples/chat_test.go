@@ -114,3 +114,22 @@ func TestChat(t *testing.T) {
 	alice.shows(t, "* the connection is lost; trying again")
 	alice.end(t, syscall.SIGINT)
 }
+
+// What a user sends cannot rewrite another's terminal: control characters, and those that turn the direction of writing, are
+// shown, and everything else is as it was sent.
+func TestChatShowsControlCharacters(t *testing.T) {
+	bin := build(t, "chat")
+	server := open(t, bin, "server", "-listen", "127.0.0.1:0")
+	addr := server.address(t)
+	client := func(user string) *terminal {
+		p := open(t, bin, "client", "-server", addr, "-user", user, "-device", "desktop")
+		p.shows(t, "* you are "+user)
+		return p
+	}
+	alice, bob := client("alice"), client("bob")
+	alice.types(t, "@bob \x1b[2J\x07\u202eünder\u009b")
+	bob.shows(t, `alice: \x1b[2J\a\u202eünder\u009b`)
+	if said := bob.stdout.String(); strings.ContainsAny(said, "\x1b\x07\u202e\u009b") {
+		t.Errorf("the terminal got %q", said)
+	}
+}
