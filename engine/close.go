@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"time"
 
 	"go.uber.org/zap"
@@ -217,11 +218,15 @@ func (c *Conn) linger() {
 }
 
 func (c *Conn) lingered() {
-	if !c.gone && c.sock().unacknowledged() > 0 {
+	switch s, tail := c.sock().(*tailSocket); {
+	case c.gone:
+	case c.sock().unacknowledged() == 0:
+		c.closeNow()
+	case tail && wasReset(s.fd): // gnet, which would notice, does not know the connection any more
+		_ = s.end(net.ErrClosed)
+	default:
 		c.linger()
-		return
 	}
-	c.closeNow()
 }
 
 // closeNow closes the socket, whatever is left. It runs on the loop.

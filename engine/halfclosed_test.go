@@ -121,6 +121,36 @@ func TestAHalfClosedPeerThatTakesNothingIsGivenUpOn(t *testing.T) {
 	}
 }
 
+// Rule 14: a peer that resets the connection while its last answers are on the way is gone, and its connection is not kept until
+// CloseTimeout.
+func TestAHalfClosedPeerThatResetsIsNotWaitedFor(t *testing.T) {
+	sec := newSecurity(t)
+	for _, h := range halfClosers() {
+		t.Run(h.name, func(t *testing.T) {
+			e, dialer := h.listen(sec, engine.Config{CloseTimeout: time.Hour})
+			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, make([]byte, 160<<10)) })
+			r := serve(t, e)
+			p := dialer(t, r.addr)
+			tcp, ok := p.Conn.(*net.TCPConn)
+			if !ok {
+				tcp = p.Conn.(*tls.Conn).NetConn().(*net.TCPConn)
+			}
+			if err := tcp.SetReadBuffer(4 << 10); err != nil {
+				t.Fatal(err)
+			}
+			p.send(protocol.Message{Type: 1, ID: 1, UserID: "ann"})
+			h.end(t, p)
+			eventually(t, "the answer is on its way", func() bool { return e.Stats().Out.Messages == 1 })
+			_ = tcp.SetLinger(0)
+			_ = tcp.Close()
+			eventually(t, "the end of the connection", func() bool { return e.Stats().Connections == 0 })
+			if s := e.Stats(); s.Outcomes.ClosedByPeer != 1 {
+				t.Errorf("it ended as %+v, want by its peer", s.Outcomes)
+			}
+		})
+	}
+}
+
 // Rule 16: a half-closed connection is told that the engine stops, behind its answers, and counts in the report.
 func TestAHalfClosedConnectionIsToldThatTheEngineStops(t *testing.T) {
 	sec := newSecurity(t)

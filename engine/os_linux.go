@@ -39,3 +39,10 @@ func unacknowledged(fd int) int {
 	}
 	return n
 }
+
+// wasReset reports whether the peer has reset the connection, so that what unacknowledged counts is never taken.
+func wasReset(fd int) bool {
+	poll := []unix.PollFd{{Fd: int32(fd)}}
+	n, err := unix.Poll(poll, 0)
+	return err == nil && n > 0 && poll[0].Revents&unix.POLLERR != 0
+}
