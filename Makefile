@@ -5,6 +5,7 @@ STATICCHECK := bin/staticcheck
 FUZZTIME ?= 400000x
 SOAK_FUZZTIME ?= 25000x
 SOAK_TIME ?= 10m
+SOAK_SEEDS ?= 1000
 
 .PHONY: test openssl vet race alloc build fuzz soak mutants bench clean
 
@@ -53,9 +54,10 @@ fuzz:
 		done; \
 	done
 
-# The tests of internal/soak at full size; the longest one takes SOAK_TIME.
+# The tests of internal/soak at full size; the longest one takes SOAK_TIME. TestStress looks for races, and measures nothing.
 soak:
-	SOAK_TIME=$(SOAK_TIME) $(GO) test -count=1 -v -timeout 2h -run Test ./internal/soak
+	SOAK_SEEDS=$(SOAK_SEEDS) $(GO) test -race -count=1 -timeout 1h -run '^TestStress$$' ./internal/soak
+	SOAK_TIME=$(SOAK_TIME) $(GO) test -count=1 -v -timeout 2h -run Test -skip '^TestStress$$' ./internal/soak
 
 # Breaks the rules of the contract one by one, in a copy, and requires that a test notices each time, and says which rule it was.
 mutants:

@@ -1,0 +1,325 @@
+//go:build linux
+
+package soak
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/contract"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// Rules 3 to 7, 10, 12, 14 to 17 and 26: seeded stories of a server and its clients, over real sockets. What passes through the
+// user manager is held against the contract, and what each client got against what it asked, to the last byte.
+func TestStress(t *testing.T) {
+	from, to := stressSeeds(t)
+	cert := newCertificate(t)
+	for seed := from; seed <= to; seed++ {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+			told := drawStory(seed)
+			defer func() {
+				if t.Failed() {
+					t.Logf("SOAK_SEEDS=%d-%d tells the same story again:\n%v", seed, seed, told)
+				}
+			}()
+			newStress(t, told, cert).run()
+		})
+	}
+}
+
+// stressSeeds are the seeds that SOAK_SEEDS names: 1000 for 1 to 1000, 17-20 for 17 to 20.
+func stressSeeds(t *testing.T) (from, to uint64) {
+	named := os.Getenv("SOAK_SEEDS")
+	if named == "" {
+		return 1, sized[uint64](15, 40, 1000)
+	}
+	first, last, both := strings.Cut(named, "-")
+	if !both {
+		first, last = "1", named
+	}
+	from, err := strconv.ParseUint(first, 10, 32)
+	to, err2 := strconv.ParseUint(last, 10, 32)
+	if err := errors.Join(err, err2); err != nil {
+		t.Fatalf("SOAK_SEEDS is %q: %v", named, err)
+	}
+	return from, to
+}
+
+// stress is a server while a story is told.
+type stress struct {
+	t      *testing.T
+	story  *story
+	engine *engine.Engine
+	bridge *bridge.Bridge
+	users  *contract.Manager
+	at     target
+	cancel context.CancelFunc
+	ended  chan error // what Run returns
+
+	stopping atomic.Bool
+	over     chan struct{} // closed when nothing goes on but clients that stay
+
+	// Messages that were to be sent, and those that were taken; requests to clients that were taken, and answered.
+	tried, taken, asked, answered atomic.Int64
+
+	mu       sync.Mutex
+	sessions map[string][]string // of each user, that clients were told of
+	fates    map[string]*fate    // of sessions, by the addresses of their clients
+	guests   []*heard
+	pushed   uint32 // the number of the last push
+}
+
+// fate is what the events told of a session.
+type fate struct {
+	conn         uint64
+	disconnected int
+	code         protocol.CloseCode
+	final        usermgr.SessionInfo
+}
+
+func newStress(t *testing.T, told *story, cert *certificate) *stress {
+	t.Helper()
+	nop := zap.NewNop()
+	s := &stress{t: t, story: told, over: make(chan struct{}), ended: make(chan error, 1), sessions: make(map[string][]string), fates: make(map[string]*fate)}
+	cfg := engine.Config{Addr: "127.0.0.1:0", Loops: 2, Workers: told.workers, SlowPolicy: told.slow, OutboundLimit: 256 << 20, Logger: nop,
+		WriteTimeout: -1, LogonTimeout: 2 * patience, HandshakeTimeout: 2 * patience, StopTimeout: 2 * patience,
+		CloseTimeout: 2 * patience} // longer than a test waits: no end may need it
+	if told.tight {
+		cfg.OutboundLimit = tightLimit
+	}
+	if told.secure {
+		secure, err := cert.config()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.TLS, s.at.CA = secure, cert.authority()
+	}
+	s.engine = engine.New(cfg)
+	s.users = contract.NewWith(told.policy, usermgr.Config{Relogon: told.relogon, OfflineGrace: told.grace, ReturnWins: told.returnWins,
+		Checker: heartbeat.Off, QuiesceTimeout: 2 * patience, Logger: nop})
+	b := bridge.Config{LogonDeadline: 2 * patience, Logger: nop}
+	if told.deciding > 0 {
+		b.Authenticate = func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+			time.Sleep(told.deciding)
+			return bridge.Identity{UserID: l.UserID}, nil
+		}
+	}
+	s.bridge = bridge.Attach(s.engine, s.users, b)
+	s.users.Subscribe(s.handlers())
+	s.engine.Handle(echo, s.answer)
+	if err := s.engine.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	s.at.Addr = s.engine.Addrs()[0].String()
+	return s
+}
+
+// run tells the story.
+func (s *stress) run() {
+	returnsTheDescriptors(s.t)
+	leaks := goleak.IgnoreCurrent()
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	go func() { s.ended <- s.engine.Run(ctx) }()
+
+	var all, busy sync.WaitGroup
+	for _, visits := range s.story.clients {
+		busy.Add(1)
+		all.Go(func() {
+			left := sync.OnceFunc(busy.Done)
+			defer left()
+			for i := range visits {
+				if visits[i].end.how == byStaying && i == len(visits)-1 {
+					left()
+				}
+				s.come(&visits[i])
+			}
+		})
+	}
+	busy.Go(s.act)
+	if s.story.stopAfter > 0 {
+		busy.Go(func() {
+			time.Sleep(s.story.stopAfter)
+			s.stop()
+		})
+	}
+	busy.Wait()
+	close(s.over)
+	all.Wait()
+	s.untilLeft()
+	s.stop()
+	select {
+	case err := <-s.ended:
+		if err != nil {
+			s.trouble("Run returned %v", err)
+		}
+	case <-time.After(patience):
+		s.t.Fatal("Run has not returned")
+	}
+	closing, cancelClosing := context.WithTimeout(context.Background(), patience)
+	defer cancelClosing()
+	if err := s.users.Close(closing); err != nil {
+		s.trouble("closing the manager: %v", err)
+	}
+	s.users.AtRest()
+	if err := s.users.Check(); err != nil {
+		s.t.Error(err)
+	}
+	s.judge()
+	if err := goleak.Find(leaks); err != nil {
+		s.t.Error(err)
+	}
+}
+
+// untilLeft waits until the server has nothing left of the clients.
+func (s *stress) untilLeft() {
+	for deadline := time.Now().Add(patience); s.engine.Stats().Connections > 0; time.Sleep(time.Millisecond) {
+		if time.Now().Before(deadline) {
+			continue
+		}
+		for _, h := range s.guests {
+			if f := s.fates[h.remote]; f != nil && s.engine.Conn(f.conn) != nil {
+				s.trouble("rule 14: a connection is left\n%s", s.describe(h))
+			}
+		}
+		s.t.Fatalf("the server still has connections: %+v", s.engine.Stats())
+	}
+}
+
+func (s *stress) stop() {
+	s.stopping.Store(true)
+	s.cancel()
+}
+
+func (s *stress) trouble(format string, args ...any) { s.t.Errorf(format, args...) }
+
+// answer is the server's message handler.
+func (s *stress) answer(c *engine.Conn, m *protocol.Message) {
+	defer s.users.Message(c.ID())()
+	if s.story.workers > 0 {
+		time.Sleep(time.Duration(m.Body[0]) * takesUnit)
+	}
+	s.sent(c.Reply(m, cutFrom(m.ID, int(binary.BigEndian.Uint32(m.Body[1:])))))
+}
+
+// sent counts a message that was to be sent.
+func (s *stress) sent(err error) error {
+	s.tried.Add(1)
+	if err == nil {
+		s.taken.Add(1)
+	}
+	return err
+}
+
+func (s *stress) handlers() usermgr.Handlers {
+	pause := func() { time.Sleep(s.story.telling) }
+	return usermgr.Handlers{
+		Connected: func(i usermgr.SessionInfo) {
+			s.mu.Lock()
+			s.fates[i.Address.Remote] = &fate{conn: i.Address.Conn}
+			s.mu.Unlock()
+			pause()
+		},
+		PushedOut: func(old usermgr.SessionInfo, _ usermgr.Address) {
+			pause()
+			if c := s.engine.Conn(old.Address.Conn); c != nil {
+				_ = s.sent(c.Send(note, []byte("pushed out")))
+			}
+		},
+		Disconnected: func(i usermgr.SessionInfo, why protocol.CloseCode) {
+			s.mu.Lock()
+			if f := s.fates[i.Address.Remote]; f != nil {
+				f.code, f.final = why, i
+				f.disconnected++
+			}
+			s.mu.Unlock()
+			pause()
+		},
+	}
+}
+
+// told keeps the ID of a session that a client was told.
+func (s *stress) told(user, session string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions[user] = append(s.sessions[user], session)
+}
+
+// session returns the session with which a client comes back, or "".
+func (s *stress) session(user string, back int) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.sessions[user]
+	if back == 0 || len(all) == 0 {
+		return ""
+	}
+	return all[max(len(all)-back, 0)]
+}
+
+// act does the server's deeds.
+func (s *stress) act() {
+	for i, d := range s.story.deeds {
+		time.Sleep(d.pause)
+		text := fmt.Sprint("deed ", i)
+		switch d.do {
+		case kickUser:
+			_, _ = s.users.KickUser(d.user, usermgr.KickOptions{Text: text, RevokeFor: d.revoke})
+		case kickDevice:
+			_, _ = s.users.KickDevice(d.user, d.device, usermgr.KickOptions{Text: text, RevokeFor: d.revoke})
+		case kickSession:
+			_, _ = s.users.KickSession(s.session(d.user, 1), usermgr.KickOptions{Text: text, RevokeFor: d.revoke})
+		case unregister:
+			s.users.Unregister(d.user, protocol.KickedOut, text)
+		case clears:
+			s.users.Clear()
+		case pushes:
+			for range d.times {
+				body := s.pushBody(d.size)
+				s.bridge.Reach(d.user, func(c *engine.Conn) error { return s.sent(c.Send(push, body)) })
+			}
+		case broadcasts:
+			m := &protocol.Message{Type: push, Body: s.pushBody(d.size)}
+			n, err := s.engine.BroadcastWith(s.engine.Conns(), m, engine.SendOptions{}, func(*engine.Conn, error) { s.tried.Add(1) })
+			if err != nil {
+				s.trouble("a broadcast failed: %v", err)
+			}
+			s.tried.Add(int64(n))
+			s.taken.Add(int64(n))
+		case asksClients:
+			for c := range s.bridge.Conns(d.user) {
+				err := c.Request(note, nil, -1, func(m *protocol.Message, err error) {
+					s.answered.Add(1)
+					if m != nil || !errors.Is(err, engine.ErrClosed) {
+						s.trouble("a request that no client answers ended with %v, %v", m, err)
+					}
+				})
+				if s.sent(err) == nil {
+					s.asked.Add(1)
+				}
+			}
+		}
+	}
+}
+
+// pushBody returns the body of the next push: its number, and what belongs to it.
+func (s *stress) pushBody(size int) []byte {
+	s.pushed++
+	return append(binary.BigEndian.AppendUint32(nil, s.pushed), cutFrom(s.pushed, size)...)
+}
