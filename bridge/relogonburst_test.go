@@ -70,23 +70,36 @@ func TestUserWhoseLogonsPushEachOtherOutIsSlowedDown(t *testing.T) {
 	}
 }
 
-// Rule 13: a logon of a user who is slowed down has no place among the logons while it waits, ends with its connection, and is
-// told InternalError at its deadline.
+// Rule 13: a logon of a user who is slowed down has no place among the logons while it waits, and ends with its connection.
 func TestLogonThatIsSlowedDownIsInNobodysWay(t *testing.T) {
-	s := newServer(t, options{bridge: bridge.Config{RelogonBurst: relogonBurst, MaxLogons: 1, LogonDeadline: 2 * time.Second}})
+	s := newServer(t, options{bridge: bridge.Config{RelogonBurst: relogonBurst, MaxLogons: 1, LogonDeadline: time.Hour}})
 	s.bridge.HoldRelogons(time.Hour)
 	s.start()
 	for range relogonBurst + 2 {
 		s.logOn("ann")
 	}
-	leaver, waiter := s.dial(), s.dial()
-	leaver.send(logonMessage("ann"))
-	waiter.send(logonMessage("ann"))
+	first, second := s.dial(), s.dial()
+	first.send(logonMessage("ann"))
+	second.send(logonMessage("ann"))
 	eventually(t, "both are under way", func() bool { return s.bridge.Stats().LoggingOn == 2 })
 	s.logOn("bob").ask("past them")
-	leaver.reset()
-	waiter.expectRefused(protocol.InternalError)
+	first.reset()
+	second.reset()
 	eventually(t, "both have ended", func() bool { return s.bridge.Stats().LoggingOn == 0 })
+}
+
+// Rule 13: the wait of a user who is slowed down counts towards LogonDeadline.
+func TestLogonThatIsSlowedDownHasADeadline(t *testing.T) {
+	s := newServer(t, options{bridge: bridge.Config{RelogonBurst: 1, LogonDeadline: 2 * time.Second}})
+	s.bridge.HoldRelogons(time.Hour)
+	s.start()
+	for range 1 + 2 {
+		s.logOn("ann")
+	}
+	c := s.dial()
+	c.send(logonMessage("ann"))
+	c.expectRefused(protocol.InternalError)
+	eventually(t, "it has ended", func() bool { return s.bridge.Stats().LoggingOn == 0 })
 }
 
 // Rule 13: two clients that push each other out, heed nothing and come back at once are slowed down, and are let in all the same.
