@@ -64,6 +64,13 @@ func (c *Conn) keep(wire, plain []byte, from *outBuf) {
 // behind returns the connection's backlog. It runs on the loop, where there is one: nobody else changes c.extra then.
 func (c *Conn) behind() *backlog { return c.extra.backlog }
 
+// hasBacklog reports whether there is a backlog, also one whose last piece is being offered, which counts as taken.
+func (c *Conn) hasBacklog() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.extra != nil && c.extra.backlog != nil
+}
+
 // setUnsent says how long the backlog is. It runs on the loop, which alone changes it, and may read it without the lock.
 func (c *Conn) setUnsent(n int) {
 	c.mu.Lock()

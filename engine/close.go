@@ -282,8 +282,8 @@ func (c *Conn) onClose(err error) {
 	if o != nil {
 		o.release()
 	}
-	if c.unsent > 0 {
-		c.caughtUp() // or else it would be looked after
+	if c.hasBacklog() {
+		c.caughtUp() // otherwise it would be looked after, and counted
 	}
 	c.mu.Lock()
 	c.drop(lost) // before the binding learns of the end

@@ -75,11 +75,14 @@ func tcpPair() (ours, theirs net.Conn, err error) {
 }
 
 // gnet starts 256 event loops at most, and says nothing: an engine that asks for more does not start, and says so, instead of
-// having loops without a goroutine.
+// having loops without a goroutine; also where gnet's limit is another than the one that Config.Loops is held to.
 func TestAnEngineWithFewerLoopsThanItAsksForDoesNotStart(t *testing.T) {
 	e := New(Config{Addr: "127.0.0.1:0", Loops: 257, Logger: zap.NewNop()})
-	if err := e.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "Config.Loops") {
+	if err := e.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "257 Loops") {
 		t.Errorf("Run returned %v", err)
+	}
+	if err := e.startLoops(); err == nil || !strings.Contains(err.Error(), "fewer than the 257 event loops") {
+		t.Errorf("startLoops returned %v", err)
 	}
 }
 

@@ -195,6 +195,7 @@ func TestTellingInTLSIsBounded(t *testing.T) {
 	e := newEcho(engine.Config{TLS: sec.server, MaxConnections: 1, CloseTimeout: time.Hour})
 	r := serve(t, e)
 	dialTLS(t, r.addr, sec.client).ask(1, 1, "")
+	eventually(t, "the first client's handshake is over", func() bool { return e.Stats().Handshakes == 0 })
 	for range 3 * most {
 		dial(t, r.addr)
 	}

@@ -45,7 +45,7 @@ func (c *Conn) peerEnded() bool {
 		c.halfClosed()
 	}
 	if c.isEnding() {
-		c.loop.post(func() { c.guard(c.drain) })
+		c.loop.post(func() { c.guardOnLoop(c.drain) })
 	}
 	return true
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"net"
 	"testing"
 	"time"
 
@@ -29,6 +30,44 @@ func TestALookAtAConnectionSendsNothingBeforeItIsLetIn(t *testing.T) {
 	c.admit(&Admitted{UserID: "ann"})
 	if len(gc.written) == 0 {
 		t.Error("nothing was written when the connection was let in")
+	}
+}
+
+// brokenConn is a connection whose socket breaks: gnet's write meets the error, and closes the connection inside the call.
+type brokenConn struct {
+	fullConn
+	conn   *Conn
+	broken bool
+}
+
+func (c *brokenConn) Write(p []byte) (int, error) {
+	if c.broken {
+		c.conn.ended(net.ErrClosed)
+		return 0, net.ErrClosed
+	}
+	return c.fullConn.Write(p)
+}
+
+// Rule 12: what waited for a connection that is gone is counted no more, also where the socket broke while it was offered the last
+// piece, or the first of several.
+func TestWhatWaitedForABrokenSocketWaitsNoMore(t *testing.T) {
+	for _, waits := range []int{1, pieceSize, pieceSize + 1, 5 * pieceSize} {
+		e := New(Config{})
+		l := &loop{engine: e, woken: true, waker: deafWaker{}}
+		t.Cleanup(func() { stopAttending(l) })
+		gc := &brokenConn{}
+		c := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{gc}, loop: l, binding: &memoryBinding{}}
+		gc.conn = c
+		c.state.Store(stateBound)
+		gc.fill(c, waits)
+		if got := l.published.outboundQueue.Load(); got != int64(waits) {
+			t.Errorf("%d bytes wait, and %d are counted", waits, got)
+		}
+		gc.broken = true
+		c.output()
+		if got := l.published.outboundQueue.Load(); got != 0 || !c.gone || c.extra.backlog != nil {
+			t.Errorf("the socket broke with %d bytes to go: %d are counted still; gone: %t", waits, got, c.gone)
+		}
 	}
 }
 

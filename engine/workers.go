@@ -114,7 +114,7 @@ func (b *mailbox) work(c *Conn) (more bool) {
 			b.mu.Unlock()
 			c.tellHandled()
 			if c.state.Load() == stateHalfClosed {
-				c.loop.post(func() { c.guard(c.drain) })
+				c.loop.post(func() { c.guardOnLoop(c.drain) })
 			}
 			return false
 		}
