@@ -271,22 +271,29 @@ func (c *Conn) closeOverBudget(o offender) {
 	l := c.loop
 	l.mu.Lock()
 	l.excess = append(l.excess, c)
+	l.short.Store(true)
+	wake := l.mustWake()
 	l.mu.Unlock()
-	if !l.short.Swap(true) {
-		l.post(l.relieve)
+	if wake {
+		l.wake()
 	}
 }
 
-// relieve frees the backlogs of connections over the budget. It runs on the loop, between two connections too where the loop is
-// short: one broadcast may leave one with each of thousands before the loop comes to its tasks.
-func (l *loop) relieve() {
-	l.short.Store(false)
-	l.mu.Lock()
-	conns := l.excess
-	l.excess = nil
-	l.mu.Unlock()
-	for _, c := range conns {
-		c.guard(c.free)
+// relieve frees the backlogs of up to most connections over the budget. It runs on the loop, between two connections too where the
+// loop is short: one broadcast may leave one with each of thousands before the loop comes to its next turn.
+func (l *loop) relieve(most int) {
+	for range most {
+		l.mu.Lock()
+		if len(l.excess) == 0 {
+			l.excess = nil
+			l.short.Store(false)
+			l.mu.Unlock()
+			return
+		}
+		c := l.excess[0]
+		l.excess[0], l.excess = nil, l.excess[1:]
+		l.mu.Unlock()
+		c.guardOnLoop(c.free)
 	}
 }
 

@@ -415,6 +415,7 @@ type Engine struct {
 	tooLate tooLate
 	budget  budget
 	reports dropReports
+	observe func(l *loop) // takes a turn in the place of loop.run: tests measure turns
 	counters
 }
 

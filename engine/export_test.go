@@ -18,6 +18,14 @@ func (e *Engine) WrapListener(wrap func(net.Listener) net.Listener) {
 	e.listeners[0] = wrap(e.listeners[0])
 }
 
+// WatchTurns has f called, on the event loop, for each turn of one: it runs the turn, and then left tells how many connections that
+// a broadcast went to are still to be written to. It is called before Run.
+func (e *Engine) WatchTurns(f func(run func(), left func() int)) {
+	e.observe = func(l *loop) { f(l.run, l.bulkLeft) }
+}
+
+func (l *loop) bulkLeft() int { return len(l.taken.bulk.items) - l.taken.bulk.head }
+
 // WithConns returns an engine that has n connections without sockets.
 func WithConns(n int) *Engine {
 	e := New(Config{})

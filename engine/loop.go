@@ -19,6 +19,8 @@ import (
 const (
 	tasksATurn   = 32
 	outputsATurn = 32
+	freesATurn   = 32 // connections over the memory budget that are freed, besides those
+	freesBetween = 1  // after each connection that is written to, read or looked at: as many as that can have added
 	turnMost     = flushMost
 )
 
@@ -28,7 +30,7 @@ type loop struct {
 	gnetLoop gnet.EventLoop
 	waker    net.Conn    // a byte written here makes the loop run its tasks
 	roster   roster      // its connections
-	short    atomic.Bool // there is excess; here, where nobody else writes often: it is looked at after each connection
+	short    atomic.Bool // there is excess; changed under mu; here, where nobody else writes often: it is looked at after each connection
 	clock    clock.Clock // counts the time in which the loop looked at its connections
 
 	// The loop's own.
@@ -96,7 +98,7 @@ func (q *fifo[T]) refill(from *fifo[T]) {
 		return
 	}
 	spare := q.items[:0]
-	if cap(spare) > 4096 {
+	if cap(spare) > 4096 && cap(spare) > 8*len(q.items) { // it was needed once, and is not any more
 		spare = nil
 	}
 	*q, *from = *from, fifo[T]{items: spare}
@@ -173,9 +175,12 @@ func (l *loop) run() {
 	for n := 0; n < tasksATurn && l.wrote < most && !t.tasks.empty(); n++ {
 		l.protect(t.tasks.take())
 	}
+	if l.short.Load() {
+		l.relieve(freesATurn)
+	}
 	l.writeSome(&t.output)
 	l.writeSome(&t.bulk)
-	if t.tasks.empty() && t.output.empty() && t.bulk.empty() {
+	if t.tasks.empty() && t.output.empty() && t.bulk.empty() && !l.short.Load() {
 		return
 	}
 	l.mu.Lock()
@@ -193,7 +198,7 @@ func (l *loop) writeSome(list *fifo[*Conn]) {
 		c := list.take()
 		c.guardOnLoop(c.output)
 		if l.short.Load() {
-			l.relieve()
+			l.relieve(freesBetween)
 		}
 	}
 }
@@ -255,7 +260,11 @@ func (ev *events) OnTraffic(gc gnet.Conn) (action gnet.Action) {
 		}
 	case *loop:
 		_, _ = gc.Discard(-1)
-		v.run()
+		if w := ev.engine.observe; w != nil {
+			w(v)
+		} else {
+			v.run()
+		}
 	}
 	returned = true
 	return action

@@ -28,7 +28,7 @@ func (l *loop) read(c *Conn) {
 	if l.engine.limits&limitMemory != 0 {
 		c.noteInbound()
 		if l.short.Load() {
-			l.relieve()
+			l.relieve(freesBetween)
 		}
 	}
 }

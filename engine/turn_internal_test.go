@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/panjf2000/gnet/v2"
+
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -162,5 +164,64 @@ func TestTheAnswersOfAReadDoNotWaitForABroadcast(t *testing.T) {
 	}
 	if !slices.Equal(types, []uint16{1, 3, 2}) {
 		t.Errorf("messages of types %d were written, want 1, 3, 2", types)
+	}
+}
+
+// closableConn is a fullConn that can be closed.
+type closableConn struct {
+	fullConn
+	conn *Conn
+}
+
+func (c *closableConn) SetLinger(int) error       { return nil }
+func (c *closableConn) EventLoop() gnet.EventLoop { return closer{conn: c.conn} }
+
+type closer struct {
+	gnet.EventLoop
+	conn *Conn
+}
+
+func (c closer) Close(gnet.Conn) error {
+	c.conn.ended(nil)
+	return nil
+}
+
+// A turn frees so many connections that are over the memory budget and no more, also where the loop is to write to many; and in the
+// end all of them.
+func TestATurnFreesSoManyConnectionsOverTheBudget(t *testing.T) {
+	e, l, w, conns := newTurns(t, 2000)
+	for _, c := range conns {
+		gc := &closableConn{conn: c}
+		c.tcp = gnetSocket{gc}
+		gc.fill(c, 1000)
+		c.closeOverBudget(offender{conn: c, out: 1000})
+	}
+	others := make([]*Conn, 500)
+	for i := range others {
+		others[i] = &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{&recordingConn{}}, loop: l}
+		others[i].state.Store(stateBound)
+	}
+	if _, err := e.Broadcast(slices.Values(others), &protocol.Message{Type: 1}); err != nil {
+		t.Fatal(err)
+	}
+	gone := func() (n int) {
+		for _, c := range conns {
+			if c.gone {
+				n++
+			}
+		}
+		return n
+	}
+	for before, turns := 0, 1; before < len(conns); turns++ {
+		l.run()
+		now := gone()
+		if now-before > 200 || now == before || now < len(conns) && int(w.wakes.Load()) != turns+1 {
+			t.Fatalf("turn %d freed %d connections; the loop was woken %d times", turns, now-before, w.wakes.Load())
+		}
+		before = now
+	}
+	runAll(l)
+	if l.short.Load() || len(l.excess) > 0 || l.published.outboundQueue.Load() != 0 {
+		t.Errorf("%d are to be freed still, %d bytes are counted", len(l.excess), l.published.outboundQueue.Load())
 	}
 }

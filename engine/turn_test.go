@@ -1,0 +1,65 @@
+package engine_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// While a broadcast goes to thousands on one event loop, what a client asks is read after the next turn of the loop at the latest,
+// when most of the others have not been written to.
+func TestABystanderIsReadBetweenTwoTurnsOfABroadcast(t *testing.T) {
+	const clients = 1000
+	e := newEngine(engine.Config{Loops: 1})
+	var bystander *peer
+	var conn *engine.Conn // the bystander's
+	var left func() int
+	turns, askedAfter := 0, 0 // of the loop's
+	type read struct{ turns, left int }
+	reads := make(chan read, 1)
+	e.WatchTurns(func(run func(), bulkLeft func() int) {
+		turns++
+		if run(); askedAfter == 0 && bulkLeft() > 0 {
+			left, askedAfter = bulkLeft, turns
+			bystander.send(protocol.Message{Type: 2, ID: 2}) // it is there when the loop asks for input next
+		}
+	})
+	e.Handle(1, echo)
+	e.Handle(2, func(c *engine.Conn, m *protocol.Message) {
+		if conn = c; m.ID == 2 {
+			reads <- read{turns - askedAfter, left()}
+		}
+		echo(c, m)
+	})
+	r := serve(t, e)
+	bystander = dial(t, r.addr)
+	bystander.ask(2, 1, "")
+	var peers []*peer
+	for range clients {
+		p := dial(t, r.addr)
+		p.send(protocol.Message{Type: 1, ID: 1})
+		peers = append(peers, p)
+	}
+	for _, p := range peers {
+		if m := p.read(); m.ID != 1 {
+			t.Fatalf("got %v", m)
+		}
+	}
+	all := slices.DeleteFunc(slices.Collect(r.Conns()), func(c *engine.Conn) bool { return c == conn })
+	if n, err := r.Broadcast(slices.Values(all), &protocol.Message{Type: 3}); n != clients || err != nil {
+		t.Fatalf("Broadcast returned %d, %v", n, err)
+	}
+	if got := receive(t, "the bystander's request", reads); got.turns > 1 || got.left < clients*3/4 {
+		t.Errorf("it was read %d turns later, when %d of %d were still to be written to", got.turns, got.left, clients)
+	}
+	if m := bystander.read(); m.ID != 2 {
+		t.Errorf("the bystander got %v", m)
+	}
+	for _, p := range peers {
+		if m := p.read(); m.Type != 3 {
+			t.Fatalf("got %v", m)
+		}
+	}
+}
