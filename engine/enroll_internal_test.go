@@ -78,7 +78,7 @@ func tcpPair() (ours, theirs net.Conn, err error) {
 // having loops without a goroutine; also where gnet's limit is another than the one that Config.Loops is held to.
 func TestAnEngineWithFewerLoopsThanItAsksForDoesNotStart(t *testing.T) {
 	e := New(Config{Addr: "127.0.0.1:0", Loops: 257, Logger: zap.NewNop()})
-	if err := e.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "257 Loops") {
+	if err := e.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "Config.Loops is 257") {
 		t.Errorf("Run returned %v", err)
 	}
 	if err := e.startLoops(); err == nil || !strings.Contains(err.Error(), "fewer than the 257 event loops") {

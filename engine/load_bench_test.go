@@ -3,6 +3,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"slices"
@@ -152,6 +153,44 @@ func BenchmarkConns(b *testing.B) {
 					b.Fatal(got)
 				}
 			}
+		})
+	}
+}
+
+// BenchmarkByteAPacketOverSockets is the processor time, the system's and the client's included, for one packet of one byte, of a
+// message of 1 MiB of which half has come, from twenty clients in turn.
+func BenchmarkByteAPacketOverSockets(b *testing.B) {
+	const size, before, clients = 1 << 20, 512 << 10, 20
+	half := bytes.Repeat([]byte{'x'}, before)
+	for _, tc := range []struct {
+		codec protocol.Codec
+		begin []byte // a first message, and half of another
+	}{
+		{protocol.Binary, append(frame(b, protocol.Message{Type: 1}), frame(b, protocol.Message{Type: 1, Body: make([]byte, size)})[:before]...)},
+		{protocol.Line, append([]byte("ann\n"), half...)},
+	} {
+		b.Run(fmt.Sprintf("%T", tc.codec), func(b *testing.B) {
+			e := newEngine(engine.Config{Codec: tc.codec, Loops: 1, UnfinishedTimeout: -1})
+			e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
+			r := serve(b, e)
+			var peers []*peer
+			for range clients {
+				p := dial(b, r.addr)
+				p.sendRaw(tc.begin)
+				peers = append(peers, p)
+			}
+			time.Sleep(200 * time.Millisecond)
+			one, n, used := []byte{'x'}, 0, processorTime()
+			for b.Loop() {
+				for _, p := range peers {
+					if _, err := p.Write(one); err != nil {
+						b.Fatal(err)
+					}
+				}
+				n += clients
+				time.Sleep(200 * time.Microsecond) // two bytes must not become one packet
+			}
+			b.ReportMetric(float64((processorTime()-used).Nanoseconds())/1e3/float64(n), "µs-of-processor/packet")
 		})
 	}
 }
