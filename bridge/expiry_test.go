@@ -123,7 +123,7 @@ func milliseconds(t *testing.T, fields map[string]string) time.Duration {
 	return time.Duration(ms) * time.Millisecond
 }
 
-// Rule 28: the Logon's reply says how long the session may last, and then it ends, with a code that a client may come
+// Rule 29: the Logon's reply says how long the session may last, and then it ends, with a code that a client may come
 // back after.
 func TestSessionEndsWhenItsTokenExpires(t *testing.T) {
 	for name, workers := range map[string]int{"on the loop": 0, "with workers": 2} {
@@ -146,7 +146,7 @@ func TestSessionEndsWhenItsTokenExpires(t *testing.T) {
 	}
 }
 
-// Rule 28: a token that has expired already lets nobody in.
+// Rule 29: a token that has expired already lets nobody in.
 func TestExpiredTokenIsRefused(t *testing.T) {
 	s := serve(t, atOnce().options())
 	c := s.dial()
@@ -155,7 +155,7 @@ func TestExpiredTokenIsRefused(t *testing.T) {
 	s.expectEnd()
 }
 
-// Rule 28: a renewal is one of the same session, which goes on; the authenticator knows it for one, and messages go on
+// Rule 29: a renewal is one of the same session, which goes on; the authenticator knows it for one, and messages go on
 // while it is asked.
 func TestRenewedSessionGoesOn(t *testing.T) {
 	d := newDesk()
@@ -191,7 +191,7 @@ func TestRenewedSessionGoesOn(t *testing.T) {
 	s.expectEnd("Connected ann@1", "Disconnected ann@1 ServerStopping")
 }
 
-// Rule 28: a session whose new token never expires does not end any more, but may be renewed again.
+// Rule 29: a session whose new token never expires does not end any more, but may be renewed again.
 func TestRenewalForGood(t *testing.T) {
 	s := serve(t, atOnce().options())
 	c := s.logOn("ann", protocol.FieldToken, "ann/1h")
@@ -204,7 +204,7 @@ func TestRenewalForGood(t *testing.T) {
 	}
 }
 
-// Rule 28: a renewal that is refused leaves the session as it is, until it expires.
+// Rule 29: a renewal that is refused leaves the session as it is, until it expires.
 func TestRefusedRenewalLeavesTheSession(t *testing.T) {
 	var none *protocol.CloseError
 	d := newDesk()
@@ -256,7 +256,7 @@ func TestRenewalUnderAnotherID(t *testing.T) {
 	}
 }
 
-// Rule 28: a renewal that is being looked at when the token expires decides.
+// Rule 29: a renewal that is being looked at when the token expires decides.
 func TestExpiryWaitsForTheRenewal(t *testing.T) {
 	for _, accepted := range []bool{true, false} {
 		d := newDesk()
@@ -281,7 +281,7 @@ func TestExpiryWaitsForTheRenewal(t *testing.T) {
 	}
 }
 
-// Rule 28: one renewal at a time.
+// Rule 29: one renewal at a time.
 func TestSecondRenewalAtOnceIsRefused(t *testing.T) {
 	d := newDesk()
 	s := serve(t, d.options())
@@ -368,7 +368,7 @@ func TestRenewalWhoseAuthenticatorFails(t *testing.T) {
 	}
 }
 
-// Rule 28: what can be renewed is a session that expires; without an authenticator nothing is known of tokens.
+// Rule 29: what can be renewed is a session that expires; without an authenticator nothing is known of tokens.
 func TestRenewalOfWhatDoesNotExpire(t *testing.T) {
 	c := serve(t, atOnce().options()).logOn("ann", protocol.FieldToken, "ann")
 	c.renew("ann/1h")
@@ -378,7 +378,7 @@ func TestRenewalOfWhatDoesNotExpire(t *testing.T) {
 	c.expectNotRenewed(protocol.NoHandler)
 }
 
-// Rule 28: a renewal is upkeep, and no larger than a first frame.
+// Rule 29: a renewal is upkeep, and no larger than a first frame.
 func TestRenewalIsUpkeepAndBounded(t *testing.T) {
 	o := atOnce().options()
 	o.engine.MaxFirstFrame = 1000

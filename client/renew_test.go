@@ -71,7 +71,7 @@ func within(t *testing.T, took, expires time.Duration) {
 	}
 }
 
-// Rule 28: a client renews its session in time, by what FieldsFunc says then, and again, by what the answer says.
+// Rule 29: a client renews its session in time, by what FieldsFunc says then, and again, by what the answer says.
 func TestTheClientRenewsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := pipes(t)
@@ -226,7 +226,7 @@ func TestAFailureInARenewalIsTriedAgain(t *testing.T) {
 	}
 }
 
-// Rule 28, over a network: a client whose tokens last for a moment renews them, and when it may not, comes back.
+// Rule 29, over a network: a client whose tokens last for a moment renews them, and when it may not, comes back.
 func TestTheClientOutlivesItsTokens(t *testing.T) {
 	for name, renewable := range map[string]bool{"renewed": true, "refused": false} {
 		t.Run(name, func(t *testing.T) {
