@@ -71,7 +71,7 @@ func TestRulesThatAreSaidToBeBrokenHaveEdits(t *testing.T) {
 // numbers reads "1, 3 to 5 and 7".
 func numbers(t *testing.T, list string) (all []int) {
 	t.Helper()
-	for part := range strings.SplitSeq(strings.ReplaceAll(list, " and ", ", "), ", ") {
+	for part := range strings.SplitSeq(strings.ReplaceAll(strings.Join(strings.Fields(list), " "), " and ", ", "), ", ") {
 		first, last, several := strings.Cut(part, " to ")
 		if !several {
 			last = first
