@@ -415,7 +415,7 @@ func (s *server) isBackAt(before state) state {
 	s.t.Helper()
 	return s.until("the server holds what it held before", func(now state) bool {
 		return now.Engine.Connections == before.Engine.Connections && now.Users == before.Users &&
-			now.Goroutines <= before.Goroutines+4 && // the pools of the server and of gnet, which come and go
+			now.Goroutines <= before.Goroutines+20 && // the pools of the server, of its users' turns and of gnet, which come and go
 			now.Descriptors <= before.Descriptors && now.Connected-now.Disconnected == before.Users
 	})
 }
