@@ -427,7 +427,7 @@ func TestRulesAboutTokensGoByTheNewOne(t *testing.T) {
 	phone, tablet := onDevice(1, "ann/1h/a"), onDevice(2, "ann/1h/b")
 	phone.renew("ann/1h/c")
 	phone.expectRenewed()
-	desktop := onDevice(3, "ann/1h/a") // the phone's old one: nobody's now
+	desktop := onDevice(3, "ann/1h/a") // the phone's old one, which no session has now
 	phone.ask("still here")
 	desktop.renew("ann/1h/c") // the phone's
 	desktop.expectRenewed()

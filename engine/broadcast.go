@@ -17,7 +17,7 @@ func (e *Engine) Conns() iter.Seq[*Conn] {
 		if loops == nil {
 			return
 		}
-		last := lastConnID.Load() // or else it might go on for as long as connections come
+		last := lastConnID.Load() // so that the walk ends although connections come
 		some := make([]*Conn, 0, rosterBlock)
 		for _, l := range *loops {
 			for id := uint64(0); id < last; {

@@ -76,7 +76,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 		}
 		c.rare().noticed = err == nil
 	}
-	if x := c.rare(); x.closeBegan == 0 { // or else the peer has ended its side, and the time for that runs
+	if x := c.rare(); x.closeBegan == 0 { // otherwise the peer has ended its side, and the time for that runs
 		c.stopTimer()
 		x.closeBegan = c.loop.clock.Now()
 		c.timer = c.loop.clock.AfterFunc(c.engine.cfg.CloseTimeout, func() { c.loop.post(c.closeNow) })

@@ -194,7 +194,7 @@ type Config struct {
 	// OnDropped is told of messages for a connection that were thrown away, at most once a second each connection, also
 	// for one that has closed meanwhile. It is called on a goroutine of the engine's that does nothing else, for one
 	// connection at a time, and holds no lock; while it blocks, others are told later, and Run does not return before
-	// StopTimeout. Nil means that nobody is told; they are counted all the same.
+	// StopTimeout. Nil means no call; they are counted all the same.
 	OnDropped func(c *Conn, dropped DropReport)
 
 	// Logger takes what an operator should know, gnet's own words included. Nil means warnings and errors, to standard
@@ -244,7 +244,7 @@ func (c Config) withDefaults() Config {
 	c.Workers = max(c.Workers, 0)
 	c.SubnetV4Bits = min(positiveOr(c.SubnetV4Bits, 24), 32)
 	c.SubnetV6Bits = min(positiveOr(c.SubnetV6Bits, 48), 64)
-	if c.AcceptRate > 0 { // or else a burst is a mistake, which Listen names
+	if c.AcceptRate > 0 { // otherwise a burst is a mistake, which Listen names
 		c.AcceptBurst = positiveOr(c.AcceptBurst, max(int(min(c.AcceptRate, 1<<30)), 1))
 	}
 	c.ProxyTimeout = orDefault(c.ProxyTimeout, 5*time.Second, never)

@@ -54,7 +54,7 @@ type Conn struct {
 	id      uint64
 	remote  string
 	box     *mailbox           // with Workers
-	inbound atomic.Uint32      // bytes that have come and nobody has taken; only with Config.MemoryBudget
+	inbound atomic.Uint32      // bytes that have come and are not taken; only with Config.MemoryBudget
 	code    protocol.CloseCode // under mu, as the next four
 	outcome Outcome
 	settled bool // no message handler runs any more, and none will

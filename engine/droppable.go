@@ -201,7 +201,7 @@ func (o *outBuf) split(n int) *outBuf {
 	part.b = append(part.b, o.b[:cut]...)
 	part.tally, o.tally = o.tally, tally{}
 	if o.b, o.cut, o.look = o.b[cut:], o.cut+int(cut), 0; len(o.b) < (o.cut+cap(o.b))/4 {
-		o.b, o.cut = slices.Clone(o.b), 0 // or else a little would keep a lot
+		o.b, o.cut = slices.Clone(o.b), 0 // so that a little does not keep a lot
 	}
 	for j := range w.frames[:i] {
 		f := &w.frames[j]

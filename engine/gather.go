@@ -83,7 +83,7 @@ func (c *Conn) looked(g *gathering, used int, again bool) {
 		return
 	}
 	g.b = g.b[used:]
-	if used > 0 && len(g.b) < cap(g.b)/4 { // or else a little would keep a lot
+	if used > 0 && len(g.b) < cap(g.b)/4 { // so that a little does not keep a lot
 		g.b = slices.Clone(g.b)
 	}
 	g.seen = 0

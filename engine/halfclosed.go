@@ -111,7 +111,7 @@ func (c *Conn) failRequests() {
 			r.finish(nil, ErrClosed)
 		case c.box != nil:
 			c.box.put(c, item{request: r, err: ErrClosed})
-		default: // on the loop, like a reply: whoever closes may hold the application's locks
+		default: // on the loop, like a reply: the caller of Close may hold the application's locks
 			c.loop.post(func() { c.call(func() { r.finish(nil, ErrClosed) }) })
 		}
 	}

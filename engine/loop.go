@@ -30,7 +30,7 @@ type loop struct {
 	gnetLoop gnet.EventLoop
 	waker    net.Conn    // a byte written here makes the loop run its tasks
 	roster   roster      // its connections
-	short    atomic.Bool // there is excess; changed under mu; here, where nobody else writes often: it is looked at after each connection
+	short    atomic.Bool // there is excess; changed under mu; apart from what others write often: it is looked at after each connection
 	clock    clock.Clock // counts the time in which the loop looked at its connections
 
 	// The loop's own.

@@ -51,7 +51,7 @@ func TestABodyOverTheLimitIsNotSent(t *testing.T) {
 					t.Errorf("%s: %v, want ErrTooLarge", what, err)
 				}
 			}
-			if cfg.Codec != nil { // whose own words nobody here reads
+			if cfg.Codec != nil { // this test does not read its words
 				return
 			}
 			p.wantError(7, protocol.HandlerFailed)

@@ -10,7 +10,7 @@ import (
 type outBuf struct {
 	b []byte
 	tally
-	shared  bool           // a broadcast's: the queue of many connections, which nobody changes
+	shared  bool           // a broadcast's: the queue of many connections, which does not change
 	cut     int            // b begins so far within a larger array
 	look    uint32         // the number of looks at the budget when b's memory was announced; 0 when it was not as a whole
 	waiting *waitingFrames // frames that may be dropped, if there are any

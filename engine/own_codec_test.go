@@ -200,7 +200,7 @@ func TestACodecOfItsOwnFailsAlone(t *testing.T) {
 	a, b := dial(t, r.addr), dial(t, r.addr)
 	for _, p := range []*peer{a, b} {
 		p.sendRaw([]byte("ann\nhello\n"))
-		_, _ = p.readSerial(1) // nobody answers a Logon here
+		_, _ = p.readSerial(1) // no Logon is answered here
 		if f, err := p.readSerial(2); err != nil || f.body != "hello" {
 			t.Fatal(f, err)
 		}

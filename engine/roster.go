@@ -81,7 +81,7 @@ func (r *roster) remove(c *Conn) {
 	switch {
 	case len(b) == 0:
 		r.blocks = slices.Delete(r.blocks, i, i+1)
-	case i+1 < len(r.blocks) && len(b)+len(r.blocks[i+1]) <= rosterBlock/2: // or else a few that stay would keep many blocks
+	case i+1 < len(r.blocks) && len(b)+len(r.blocks[i+1]) <= rosterBlock/2: // so that a few that stay do not keep many blocks
 		r.blocks[i] = append(b, r.blocks[i+1]...)
 		r.blocks = slices.Delete(r.blocks, i+1, i+2)
 	case i > 0 && len(b)+len(r.blocks[i-1]) <= rosterBlock/2:

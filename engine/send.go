@@ -84,7 +84,7 @@ func (c *Conn) Reply(m *protocol.Message, body []byte) error {
 // takeRoom says how much the batch takes without being asked: no more than the memory that it has, and than may wait.
 func (l *loop) takeRoom(binary bool) {
 	l.room, l.maxBody = 0, l.engine.maxBody
-	if binary && l.engine.limits&limitRequests == 0 { // or else reply counts
+	if binary && l.engine.limits&limitRequests == 0 { // otherwise reply counts
 		l.room = min(cap(l.batch.b), l.engine.cfg.OutboundLimit)
 	}
 }

@@ -36,7 +36,7 @@ func runAll(l *loop) {
 // its own, and in order.
 func TestABroadcastsFrameIsNobodysQueue(t *testing.T) {
 	e := New(Config{})
-	l := &loop{engine: e, woken: true} // nobody is woken: the test is the loop, too
+	l := &loop{engine: e, woken: true} // no wake-up is needed: the test is the loop, too
 	conns := make([]*Conn, 3)
 	for i := range conns {
 		conns[i] = &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{&recordingConn{}}, loop: l}

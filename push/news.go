@@ -75,7 +75,7 @@ func (n *news) tell(c *call) {
 type crew struct {
 	mu   sync.Mutex
 	n    int
-	idle chan struct{} // closed when n is 0; nil while nobody waits for that
+	idle chan struct{} // closed when n is 0; nil while no caller waits for that
 }
 
 func (w *crew) start(f func()) {

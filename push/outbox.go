@@ -31,7 +31,7 @@ type parcel struct {
 	// All that follows is guarded by the outbox.
 	asks     []ask
 	size     int  // what it takes of the bounds
-	kept     bool // or else it is forgotten with its sessions
+	kept     bool // otherwise it is forgotten with its sessions
 	sending  bool // it may get more asks
 	answered bool // one acknowledgement was enough, and is there
 }

@@ -9,7 +9,7 @@ import (
 )
 
 var (
-	// ErrExpired is a delivery's: nobody has acknowledged the message within Options.Keep.
+	// ErrExpired is a delivery's: no session has acknowledged the message within Options.Keep.
 	ErrExpired = errors.New("rollcall: nobody has acknowledged the message while it was kept")
 	// ErrFull is a delivery's: more waits for the user, or for all users, than Config allows. The message was not kept.
 	ErrFull = errors.New("rollcall: too much waits for users to acknowledge it")

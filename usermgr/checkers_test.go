@@ -24,7 +24,7 @@ func TestTwoManagersNeedTwoCheckers(t *testing.T) {
 	if err := m.Close(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // nobody owns Off
+	for range 2 { // no manager owns Off
 		m := usermgr.New(usermgr.Config{Checker: heartbeat.Off})
 		if err := m.Close(context.Background()); err != nil {
 			t.Fatal(err)

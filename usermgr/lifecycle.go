@@ -65,7 +65,7 @@ func (u *user) logOn(p *pendingLogon) {
 		}
 	})
 	s.heardAt(m.clock.now())
-	s.beatOnTurn()                   // nobody could report the client's bytes before: the logon's own time is no silence
+	s.beatOnTurn()                   // the client's bytes could not be reported before: the logon's own time is no silence
 	if m.isRevoked(u.id, &p.logon) { // while its turn was under way
 		s.end(ending{code: protocol.Unauthorized, text: "the token was revoked"})
 	}

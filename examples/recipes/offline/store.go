@@ -46,7 +46,7 @@ func openStore(name string) (*store, []letter, error) {
 			letters = append(letters, l)
 		}
 	}
-	if err != io.EOF && err != io.ErrUnexpectedEOF { // the server died while it wrote a line: nobody was told that it is kept
+	if err != io.EOF && err != io.ErrUnexpectedEOF { // the server died while it wrote a line: no sender was told that it is kept
 		return nil, nil, err
 	}
 	_, seek := f.Seek(in.InputOffset(), io.SeekStart)
