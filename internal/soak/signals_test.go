@@ -65,7 +65,7 @@ func TestServerThatIsStoppedAndGoesOn(t *testing.T) {
 	}
 	ghost := online(t, s.at, "ghost")
 	stopped := silence + sized(200*time.Millisecond, 500*time.Millisecond, 30*time.Second)
-	s.signal(syscall.SIGSTOP)
+	s.freeze()
 	time.Sleep(stopped) // is what is tested
 	s.signal(syscall.SIGCONT)
 	s.until("the one who fell silent is thrown out", func(now state) bool { return now.TimedOut > 0 })
@@ -126,7 +126,7 @@ func TestServerThatIsStoppedHoldsItAgainstNobody(t *testing.T) {
 		for i, p := range loggingOn {
 			send(p, logonFrame(fmt.Sprint("logging on", i), protocol.FieldToken, slow))
 		}
-		s.signal(syscall.SIGSTOP)
+		s.freeze()
 		began := time.Now()
 		for i, p := range come {
 			send(p, logonFrame(fmt.Sprint("come", i)))
