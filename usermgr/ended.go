@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// maxEnded is how many sessions that have ended are remembered at most. Each takes some 80 bytes.
+	// maxEnded is how many sessions that have ended are remembered at most. Each takes some 120 to 140 bytes.
 	maxEnded = 100_000
 	// endedFor is how long a session that has ended is remembered.
 	endedFor = time.Hour
