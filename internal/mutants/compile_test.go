@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// An edit that does not compile breaks no rule. Each package that an edit touches is type-checked, with its tests, against the
+// compiled packages that it imports: that takes a second or two for all.
+func TestEditedCodeCompiles(t *testing.T) {
+	t.Chdir(filepath.Join("..", ".."))
+	all, err := readAll(filepath.Join("internal", "mutants", "edits"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dirs := make(map[string]bool)
+	for _, m := range all {
+		for _, e := range m.edits {
+			dirs["./"+path.Dir(e.file)] = true
+		}
+	}
+	c := newChecker(t, dirs)
+	for dir := range dirs {
+		if err := c.check(path.Clean(dir), nil); err != nil {
+			t.Fatalf("%s, the code as it is: %v", dir, err)
+		}
+	}
+	for _, m := range all {
+		edited := make(map[string][]byte)
+		touched := make(map[string]bool)
+		for _, e := range m.edits {
+			text := edited[e.file]
+			if text == nil {
+				if text, err = os.ReadFile(filepath.FromSlash(e.file)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			edited[e.file] = bytes.Replace(text, []byte(e.old), []byte(e.new), 1)
+			touched[path.Dir(e.file)] = true
+		}
+		for dir := range touched {
+			if err := c.check(dir, edited); err != nil {
+				t.Errorf("%s does not compile: %v", m.name, err)
+			}
+		}
+	}
+}
+
+// checker type-checks packages of the module.
+type checker struct {
+	set      *token.FileSet
+	imports  types.Importer
+	packages map[string]*listed   // by directory
+	parsed   map[string]*ast.File // of the code as it is, by file
+}
+
+// listed has what the go command says of a package.
+type listed struct {
+	ImportPath, Export                string
+	GoFiles, TestGoFiles, TestImports []string
+}
+
+func newChecker(t *testing.T, dirs map[string]bool) *checker {
+	t.Helper()
+	c := &checker{set: token.NewFileSet(), packages: make(map[string]*listed), parsed: make(map[string]*ast.File)}
+	needed := slices.Collect(maps.Keys(dirs))
+	for dir := range dirs {
+		p := list(t, dir)[0]
+		c.packages[path.Clean(dir)] = p
+		needed = append(needed, p.TestImports...)
+	}
+	exports := make(map[string]string)
+	for _, p := range list(t, append([]string{"-deps", "-export"}, needed...)...) {
+		exports[p.ImportPath] = p.Export
+	}
+	c.imports = importer.ForCompiler(c.set, "gc", func(path string) (io.ReadCloser, error) {
+		if exports[path] == "" {
+			return nil, fmt.Errorf("neither the package nor its tests import %s before the edit", path)
+		}
+		return os.Open(exports[path])
+	})
+	return c
+}
+
+// list asks the go command about packages.
+func list(t *testing.T, args ...string) (all []*listed) {
+	t.Helper()
+	out, err := exec.Command("go", append([]string{"list", "-json=ImportPath,Export,GoFiles,TestGoFiles,TestImports"}, args...)...).Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for in := json.NewDecoder(bytes.NewReader(out)); ; {
+		p := &listed{}
+		if err := in.Decode(p); err == io.EOF {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// check type-checks a package with the tests in it. edited has the texts of those files that are not as on the disk.
+func (c *checker) check(dir string, edited map[string][]byte) error {
+	p := c.packages[dir]
+	var files []*ast.File
+	for _, name := range slices.Concat(p.GoFiles, p.TestGoFiles) {
+		f, err := c.file(path.Join(dir, name), edited)
+		if err != nil {
+			return err
+		}
+		files = append(files, f)
+	}
+	_, err := (&types.Config{Importer: c.imports}).Check(p.ImportPath, c.set, files, nil)
+	return err
+}
+
+// file parses a file; those that are not edited, once.
+func (c *checker) file(name string, edited map[string][]byte) (*ast.File, error) {
+	if text := edited[name]; text != nil {
+		return parser.ParseFile(c.set, name, text, parser.SkipObjectResolution)
+	}
+	if f := c.parsed[name]; f != nil {
+		return f, nil
+	}
+	f, err := parser.ParseFile(c.set, filepath.FromSlash(name), nil, parser.SkipObjectResolution)
+	c.parsed[name] = f
+	return f, err
+}
