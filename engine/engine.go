@@ -26,8 +26,8 @@
 // Locks are held for a few instructions and never while a handler, an Admission, the Decode of a codec that connections share,
 // or a write to a connection runs; a codec of Listener.NewCodec is used under its connection's. Order: a mailbox's, then a
 // connection's, then a loop's or that of the list of drop reports; a shard of the table, and a loop's roster, are taken alone;
-// that of the handshakes (gate_stage.go) comes before a guest's (tls_guest.go), and an arrival's before
-// the gate's (gate.go). That of the memory budget comes first of all, and those who send wait for it (budget.go).
+// that of the handshakes (handshakes.go) comes before a guest's (tls_handshake.go), and an arrival's before
+// the gate's (addr_limits.go). That of the memory budget comes first of all, and those who send wait for it (budget.go).
 package engine
 
 import (
