@@ -56,6 +56,9 @@ func beforeAndAfter(b *bench) (report.Section, error) {
 	}
 	t := report.Table{Head: []string{"cell", "after ÷ before", "before, again ÷ before", "CPU after ÷ before", "CPU before, again ÷ before"}}
 	compare := func(what string, p peer, alternate func([]peer) []*contestant) {
+		if !b.cells.MatchString(what) {
+			return
+		}
 		before, again := renamed(p.of(programs), "before"), renamed(p.of(programs), "before, again")
 		all := alternate([]peer{again, before, p})
 		first, second, after := find(all, before), find(all, again), find(all, p)
@@ -101,9 +104,14 @@ func beforeAndAfter(b *bench) (report.Section, error) {
 		})
 		return all
 	})
-	idle := report.Table{Head: []string{"idle user, 10,000 of them", "B", "after traffic"}}
-	for _, p := range []peer{renamed(rollcall.of(programs), "before"), renamed(rollcall, "after"), renamed(rollcall.of(programs), "before, again"),
-		renamed(rollcall, "after, again")} {
+	const idleUser = "idle user, 10,000 of them"
+	idle := report.Table{Head: []string{idleUser, "B", "after traffic"}}
+	peers := []peer{renamed(rollcall.of(programs), "before"), renamed(rollcall, "after"), renamed(rollcall.of(programs), "before, again"),
+		renamed(rollcall, "after, again")}
+	if !b.cells.MatchString(idleUser) {
+		peers = nil
+	}
+	for _, p := range peers {
 		m, err := b.measureMemory(p, b.either(10_000, 2_000), 64)
 		if err != nil {
 			return report.Section{}, err

@@ -7,6 +7,7 @@
 //	go run ./cmd/bench -short       rough figures, in under three minutes; nothing is written
 //	go run ./cmd/bench -only push   some of the tables; the others stay in the document as they are
 //	go run ./cmd/bench -only before -before DIR   beside an earlier version, of which DIR is a checkout
+//	go run ./cmd/bench -only before -before DIR -cells '4 under way' -pairs 3   some of that table's cells; nothing is written
 package main
 
 import (
@@ -15,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -58,6 +60,7 @@ type bench struct {
 	commit string                  // of what is measured; the tables change the documents, and are no change of it
 	noC    string                  // why there is no C server; empty when there is
 	before string                  // a checkout of an earlier version; empty without
+	cells  *regexp.Regexp          // which cells of the table before are measured
 	cpus   []int                   // the servers' first, the generator's last
 	charts map[string]report.Chart // by file name
 }
@@ -79,16 +82,20 @@ func run() error {
 	flag.IntVar(&b.pairs, "pairs", 0, "runs of each server; 0 means 15, or 3 with -short")
 	only := flag.String("only", "", "the tables to make, with commas between: "+names())
 	flag.StringVar(&b.before, "before", "", "a checkout of an earlier version, for the table before")
+	cells := flag.String("cells", "", "of the table before, only the cells that match this regular expression; nothing is written then")
 	docs := flag.String("docs", "", `where to write; empty means ../docs, or nowhere with -short`)
 	flag.Parse()
 	chosen, err := choose(*only)
 	if err != nil {
 		return err
 	}
+	if b.cells, err = regexp.Compile(*cells); err != nil {
+		return fmt.Errorf("-cells: %w", err)
+	}
 	b.warmUp, b.length = 200*time.Millisecond, time.Second
 	if b.short {
 		b.warmUp, b.length = 50*time.Millisecond, 200*time.Millisecond
-	} else if *docs == "" {
+	} else if *docs == "" && *cells == "" {
 		*docs = filepath.Join("..", "docs")
 	}
 	if b.pairs <= 0 {
