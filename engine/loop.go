@@ -75,6 +75,8 @@ type work struct {
 	bulk   fifo[*Conn] // those that have it from a broadcast: they are many, and wait behind the others
 }
 
+func (w *work) empty() bool { return w.tasks.empty() && w.output.empty() && w.bulk.empty() }
+
 // fifo is a list that is taken from at its head.
 type fifo[T any] struct {
 	items []T
@@ -164,6 +166,7 @@ func (l *loop) run() {
 	t.tasks.refill(&l.posted.tasks)
 	t.output.refill(&l.posted.output)
 	t.bulk.refill(&l.posted.bulk)
+	more := !l.posted.empty() // it stands behind what an earlier turn has left
 	l.woken = false
 	l.mu.Unlock()
 	if ping := l.pinged.Load(); ping != l.ponged.Load() {
@@ -180,7 +183,7 @@ func (l *loop) run() {
 	}
 	l.writeSome(&t.output)
 	l.writeSome(&t.bulk)
-	if t.tasks.empty() && t.output.empty() && t.bulk.empty() && !l.short.Load() {
+	if !more && t.empty() && !l.short.Load() {
 		return
 	}
 	l.mu.Lock()

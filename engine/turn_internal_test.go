@@ -102,6 +102,50 @@ func TestATurnRunsSoManyTasksInTheirOrder(t *testing.T) {
 	}
 }
 
+// What is posted while a turn leaves a rest is not forgotten when the next turn takes that rest and no more: the loop runs on until
+// all is done, though nothing wakes it but itself.
+func TestWhatIsPostedBesideARestIsDoneWithoutAnotherWake(t *testing.T) {
+	const first, second = 40, 50 // the first is more than a turn takes
+	m := &protocol.Message{Type: 1}
+	for _, tc := range []struct {
+		what string
+		post func(e *Engine, l *loop, conns []*Conn, ran *int)
+	}{
+		{"tasks", func(_ *Engine, l *loop, conns []*Conn, ran *int) {
+			for range conns {
+				l.post(func() { *ran++ })
+			}
+		}},
+		{"messages", func(_ *Engine, _ *loop, conns []*Conn, _ *int) {
+			for _, c := range conns {
+				_ = c.Send(1, nil)
+			}
+		}},
+		{"a broadcast", func(e *Engine, _ *loop, conns []*Conn, _ *int) { _, _ = e.Broadcast(slices.Values(conns), m) }},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			e, l, w, conns := newTurns(t, first+second)
+			ran, turns := 0, 0
+			turn := func() bool {
+				if int(w.wakes.Load()) == turns {
+					return false
+				}
+				turns++
+				l.run()
+				return true
+			}
+			tc.post(e, l, conns[:first], &ran)
+			turn()
+			tc.post(e, l, conns[first:], &ran)
+			for turn() {
+			}
+			if n := ran + writtenTo(conns); n != first+second {
+				t.Errorf("%d of %d were done when the loop slept", n, first+second)
+			}
+		})
+	}
+}
+
 // A turn writes so many bytes and no more, to one connection as to many; what is written when a connection is quiesced is all of
 // it all the same.
 func TestATurnWritesSoManyBytes(t *testing.T) {
