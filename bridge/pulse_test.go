@@ -71,7 +71,7 @@ func TestALargeMessageOverASlowNetworkArrives(t *testing.T) {
 	ctx, cancel := contextFor(4 * patience)
 	defer cancel()
 	lost := make(chan error, 10)
-	c, err := client.Dial(ctx, s.addr(), client.Config{UserID: "ann", ServerTimeout: silence,
+	c, err := client.Dial(ctx, s.addr(), client.Config{UserID: "ann", Timeouts: client.Timeouts{Server: silence},
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			nc, err := new(net.Dialer).DialContext(ctx, network, addr)
 			if err != nil {
@@ -79,7 +79,7 @@ func TestALargeMessageOverASlowNetworkArrives(t *testing.T) {
 			}
 			return newSlowUplink(nc, rate), nil
 		},
-		StateChanged: func(_ *client.Client, _ client.State, err error) {
+		OnState: func(_ *client.Client, _ client.State, err error) {
 			if err != nil {
 				lost <- err
 			}

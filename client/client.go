@@ -16,7 +16,7 @@
 // # Goroutines and locks
 //
 // A client has three goroutines. One reads, and makes new connections (reconnect.go); one writes what was queued, and
-// heartbeats (write.go); one runs the application's handlers, OnPush and StateChanged among them, one at a time, in order
+// heartbeats (write.go); one runs the application's handlers, OnPush and OnState among them, one at a time, in order
 // (inbox.go). While the session is one that expires there is a fourth, which renews it (renew.go). A handler may therefore call any method of the client, Request and Close included: replies are read while it
 // waits.
 //
@@ -75,7 +75,7 @@ func (s State) String() string {
 	return fmt.Sprintf("State(%d)", int(s))
 }
 
-// PanicError says that a handler, OnPush or StateChanged, panicked or called runtime.Goexit, which ends the client, or that
+// PanicError says that a handler, OnPush or OnState, panicked or called runtime.Goexit, which ends the client, or that
 // FieldsFunc or DialContext did, which ends the attempt. Find it in Err with errors.As.
 type PanicError struct {
 	Value any    // what panic was called with; after runtime.Goexit something that says so
@@ -112,7 +112,7 @@ type Client struct {
 }
 
 // Dial connects to a server's TCP address, "host:port", logs on, and waits for the answer. ctx, together with
-// Config.DialTimeout, limits how long that may take, and has no meaning once Dial has returned.
+// Config.Timeouts.Dial, limits how long that may take, and has no meaning once Dial has returned.
 //
 // addr may be several addresses with commas. Each attempt, to reconnect too, tries them in turn, beginning with the one that the
 // client was connected to last, until one takes the logon, or refuses it.
@@ -135,7 +135,7 @@ func Dial(ctx context.Context, addr string, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, addrs: addrs, userID: cfg.UserID, inbox: newInbox(cfg.InboundLimit),
+	c := &Client{cfg: cfg, addrs: addrs, userID: cfg.UserID, inbox: newInbox(cfg.MaxInbound),
 		hurry: make(chan struct{}, 1), loopDone: make(chan struct{}), done: make(chan struct{})}
 	cn, err := c.connectFirst(ctx)
 	if err != nil {
@@ -164,14 +164,14 @@ func (c *Client) SessionID() string {
 	return c.session
 }
 
-// State returns what the client is doing. StateChanged may hear of it later.
+// State returns what the client is doing. OnState may hear of it later.
 func (c *Client) State() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.state
 }
 
-// Done returns a channel that is closed when the client has ended for good and its last handler, StateChanged with
+// Done returns a channel that is closed when the client has ended for good and its last handler, OnState with
 // Closed, has returned. Do not wait for it in a handler, which would wait for itself.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
@@ -185,8 +185,8 @@ func (c *Client) Err() error {
 }
 
 // Close ends the client: what was sent before still goes out, then a Close notice, and when the server has ended its
-// side, or Config.CloseTimeout has passed, the connection closes. Requests that wait end with ErrDisconnected. No
-// message is delivered any more, and a push that OnPush has not returned from is not acknowledged; StateChanged is called
+// side, or Timeouts.Close has passed, the connection closes. Requests that wait end with ErrDisconnected. No
+// message is delivered any more, and a push that OnPush has not returned from is not acknowledged; OnState is called
 // with Closed and ErrClosed.
 //
 // Close waits until the client's goroutines have ended, except when a handler is running, which may be the caller: then
@@ -195,7 +195,7 @@ func (c *Client) Err() error {
 func (c *Client) Close() error {
 	c.stop(ErrClosed, protocol.ClientClosed, "")
 	handlerRuns := c.inbox.discard()
-	timeout := time.NewTimer(c.cfg.CloseTimeout + time.Second)
+	timeout := time.NewTimer(c.cfg.Timeouts.Close + time.Second)
 	defer timeout.Stop()
 	end := c.done
 	if handlerRuns {
@@ -261,9 +261,9 @@ func (c *Client) ended(err error) {
 	c.inbox.putLast(item{state: Closed, err: err})
 }
 
-// tell lets StateChanged know; of Online the handlers' goroutine itself too, where it acknowledges pushes.
+// tell lets OnState know; of Online the handlers' goroutine itself too, where it acknowledges pushes.
 func (c *Client) tell(s State, err error) {
-	if c.cfg.StateChanged != nil || s == Online && c.cfg.OnPush != nil {
+	if c.cfg.OnState != nil || s == Online && c.cfg.OnPush != nil {
 		_ = c.inbox.put(item{state: s, err: err, size: stateSize}, nil, c.ctx.Done())
 	}
 }

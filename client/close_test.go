@@ -57,7 +57,7 @@ func TestCloseGivesUpOnAServerThatDoesNotEnd(t *testing.T) {
 	for name, reads := range map[string]bool{"but reads": true, "and does not read": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c, p := pipes(t).dial(client.Config{CloseTimeout: 7 * time.Second}, nil)
+				c, p := pipes(t).dial(client.Config{Timeouts: client.Timeouts{Close: 7 * time.Second}}, nil)
 				if reads {
 					go func() { p.read() }()
 				}
@@ -85,9 +85,9 @@ func TestCloseEndsRequestsAtOnce(t *testing.T) {
 	})
 }
 
-func TestANegativeCloseTimeoutMeansNoWaiting(t *testing.T) {
+func TestANegativeCloseTimeMeansNoWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, _ := pipes(t).dial(client.Config{CloseTimeout: -1}, nil)
+		c, _ := pipes(t).dial(client.Config{Timeouts: client.Timeouts{Close: -1}}, nil)
 		began := time.Now()
 		if err := c.Close(); err != nil || time.Since(began) != 0 {
 			t.Errorf("Close returns %v after %v", err, time.Since(began))
@@ -97,7 +97,7 @@ func TestANegativeCloseTimeoutMeansNoWaiting(t *testing.T) {
 
 // A handler is never waited for by a Close inside it; nothing is delivered after it.
 func TestCloseMayBeCalledInAHandler(t *testing.T) {
-	for _, in := range []string{"a message handler", "StateChanged with Online", "StateChanged with Closed"} {
+	for _, in := range []string{"a message handler", "OnState with Online", "OnState with Closed"} {
 		t.Run(in, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				calls, states := 0, ""
@@ -110,20 +110,20 @@ func TestCloseMayBeCalledInAHandler(t *testing.T) {
 				}
 				cfg := client.Config{
 					HandleDefault: func(c *client.Client, _ *protocol.Message) { closeIt(c) },
-					StateChanged: func(c *client.Client, s client.State, _ error) {
+					OnState: func(c *client.Client, s client.State, _ error) {
 						states += s.String() + " "
-						if in == "StateChanged with "+s.String() {
+						if in == "OnState with "+s.String() {
 							closeIt(c)
 						}
 					}}
 				c, p := pipes(t).dial(cfg, nil)
-				if in != "StateChanged with Online" {
+				if in != "OnState with Online" {
 					p.write(protocol.Message{Type: 1}, protocol.Message{Type: 1})
 				}
 				p.goodbye()
 				<-c.Done()
 				wanted := 1
-				if in == "StateChanged with Closed" {
+				if in == "OnState with Closed" {
 					wanted = 2
 				}
 				if calls != wanted || states != "Online Closed " || c.Err() != client.ErrClosed {
@@ -166,7 +166,7 @@ func TestCloseEndsAReconnectingClient(t *testing.T) {
 		t.Run(while, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := pipes(t)
-				cfg := client.Config{Reconnect: client.Reconnect{Min: time.Hour, Max: time.Hour}, DialTimeout: -1, HeartbeatInterval: -1}
+				cfg := client.Config{Reconnect: client.Reconnect{Min: time.Hour, Max: time.Hour}, Timeouts: client.Timeouts{Dial: -1, Heartbeat: -1}}
 				if while != "waiting" {
 					cfg.Reconnect.Min = -1
 				}

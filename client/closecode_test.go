@@ -35,14 +35,14 @@ func TestTheCloseCodeDecidesWhetherTheClientReconnects(t *testing.T) {
 				p.notice(protocol.CloseError{Code: why, Text: "so it is"})
 				if tc.reconnect {
 					if got := code(t, expect(t, changes, client.Reconnecting)); got != why {
-						t.Errorf("StateChanged is told %v", got)
+						t.Errorf("OnState is told %v", got)
 					}
 					n.accept().welcome(nil)
 					expect(t, changes, client.Online)
 					return
 				}
 				if got := code(t, expect(t, changes, client.Closed)); got != why {
-					t.Errorf("StateChanged is told %v", got)
+					t.Errorf("OnState is told %v", got)
 				}
 				<-c.Done()
 				if c.State() != client.Closed || code(t, c.Err()) != why || len(n.dials) != 1 {
@@ -77,7 +77,7 @@ func TestARefusalWhileReconnectingGoesByItsCode(t *testing.T) {
 				want = client.Reconnecting
 			}
 			if got := code(t, expect(t, changes, want)); got != why {
-				t.Errorf("StateChanged is told %v", got)
+				t.Errorf("OnState is told %v", got)
 			}
 			if reconnect {
 				n.accept().welcome(nil)

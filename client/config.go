@@ -56,49 +56,32 @@ type Config struct {
 	//
 	// Without OnPush pushes are dropped, and not acknowledged.
 	OnPush func(c *Client, m *protocol.PushMessage)
-	// StateChanged, when set, is told of every state, in order, on the handlers' goroutine: Online comes before the
+	// OnState, when set, is told of every state, in order, on the handlers' goroutine: Online comes before the
 	// messages of its connection, perhaps before Dial has returned; Reconnecting and Closed after them. err is nil with
 	// Online; with Reconnecting, why the connection was lost, and again, for each attempt that failed, why it did; with
 	// Closed, what Err returns. errors.As finds the server's *protocol.CloseError in it, with the code NetworkError for
 	// a connection that ended without a word. Closed comes once, and last. A Dial that fails calls nothing.
-	StateChanged func(c *Client, s State, err error)
-
-	// HeartbeatInterval is after how long without sending anything the client sends a Heartbeat. 0 means what the
-	// server asks for in its logon reply, or else 10 s. Longer than the server asks for, and it throws the client out.
-	// Negative means no heartbeats, and no watch on the server either.
-	HeartbeatInterval time.Duration
-	// ServerTimeout is how long the server may be silent before the connection counts as lost. When nothing has come for
-	// a third of it the client sends Heartbeats that the server must answer. 0 means three heartbeat intervals, and 3 s
-	// at least; negative means for ever. While the client itself does not read, see InboundLimit, nothing counts as silence.
-	ServerTimeout time.Duration
+	OnState func(c *Client, s State, err error)
 
 	// Reconnect says how the client comes back when its connection is lost.
 	Reconnect Reconnect
-
-	// DialTimeout is how long an attempt may take at one address, from FieldsFunc over connecting to the logon's answer. 0
-	// means 15 s; negative leaves it to Dial's context alone, and an attempt to reconnect may take for ever.
-	DialTimeout time.Duration
-	// WriteTimeout is how long the network may take no byte at all before the connection counts as lost, and so how long
-	// a Send may block. 0 means 10 s; negative means for ever.
-	WriteTimeout time.Duration
-	// CloseTimeout is how long Close waits for the server to end its side. 0 means 3 s; negative means not at
-	// all: the notice, and what was sent last, may be lost.
-	CloseTimeout time.Duration
+	// Timeouts say how long the client waits, and how often it shows that it lives.
+	Timeouts Timeouts
 
 	// MaxBody is the largest body in bytes, both ways. The server has a limit of its own, both ways, which it tells in its
 	// logon reply where it is not 1 MiB (protocol.FieldMaxBody). What the server tells is accepted whatever MaxBody is, and a
 	// larger body than the server takes is not sent. A message of the server's that is larger ends the client with
 	// MessageTooLarge. 0 means the server's limit, and accepts 1 MiB at least; negative means to accept any size.
 	MaxBody int
-	// InboundLimit is how many bytes of messages may wait for handlers. When there are more the client stops reading, so
+	// MaxInbound is how many bytes of messages may wait for handlers. When there are more the client stops reading, so
 	// that the server feels it, and may end with SlowConsumer a client that stays behind. While a request waits for its
 	// reply, which may be behind those messages, the client reads on, up to four times the limit; beyond that the
 	// connection ends with RateLimited, and the client reconnects. 0 means 4 MiB; negative means no limit.
-	InboundLimit int
+	MaxInbound int
 
 	// TLS, when set, has the client speak TLS on every connection; nil means that it does not. Without a ServerName the
 	// server's certificate must be for the host that is dialled. It must not be changed any more. The handshake counts
-	// towards DialTimeout.
+	// towards Timeouts.Dial.
 	TLS *tls.Config
 	// DialContext makes connections. Nil means net.Dialer's. With TLS set the client speaks TLS on what it returns, so that
 	// it must not do that itself, as a tls.Dialer's would.
@@ -120,6 +103,27 @@ type Reconnect struct {
 	Min, Max time.Duration
 	// First has Dial try again too, in the same way, until its context ends.
 	First bool
+}
+
+// Timeouts say how long a client waits, and how often it shows that it lives.
+type Timeouts struct {
+	// Dial is how long an attempt may take at one address, from FieldsFunc over connecting to the logon's answer. 0 means
+	// 15 s; negative leaves it to Dial's context alone, and an attempt to reconnect may take for ever.
+	Dial time.Duration
+	// Write is how long the network may take no byte at all before the connection counts as lost, and so how long a Send may
+	// block. 0 means 10 s; negative means for ever.
+	Write time.Duration
+	// Close is how long Client.Close waits for the server to end its side. 0 means 3 s; negative means not at all: the notice,
+	// and what was sent last, may be lost.
+	Close time.Duration
+	// Heartbeat is after how long without sending anything the client sends a Heartbeat. 0 means what the server asks for in
+	// its logon reply, or else 10 s. A server throws out a client whose interval is over three times what it asks for.
+	// Negative means no heartbeats, and no watch on the server either.
+	Heartbeat time.Duration
+	// Server is how long the server may be silent before the connection counts as lost. When nothing has come for a third of
+	// it the client sends Heartbeats that the server must answer. 0 means three heartbeat intervals, and 3 s at least;
+	// negative means for ever. While the client itself does not read, see Config.MaxInbound, nothing counts as silence.
+	Server time.Duration
 }
 
 const (
@@ -167,14 +171,14 @@ func orNone(v, def time.Duration) time.Duration {
 func (c Config) withDefaults() Config {
 	c.Reconnect.Min = orNone(c.Reconnect.Min, 200*time.Millisecond)
 	c.Reconnect.Max = orNone(c.Reconnect.Max, 30*time.Second)
-	c.DialTimeout = orDefault(c.DialTimeout, 15*time.Second, never)
-	c.WriteTimeout = orDefault(c.WriteTimeout, 10*time.Second, never)
-	if c.CloseTimeout == 0 {
-		c.CloseTimeout = 3 * time.Second
+	c.Timeouts.Dial = orDefault(c.Timeouts.Dial, 15*time.Second, never)
+	c.Timeouts.Write = orDefault(c.Timeouts.Write, 10*time.Second, never)
+	if c.Timeouts.Close == 0 {
+		c.Timeouts.Close = 3 * time.Second
 	}
-	c.CloseTimeout = min(max(c.CloseTimeout, 0), never)
+	c.Timeouts.Close = min(max(c.Timeouts.Close, 0), never)
 	c.MaxBody = orDefault(c.MaxBody, 0, noLimit)
-	c.InboundLimit = orDefault(c.InboundLimit, 4<<20, noLimit)
+	c.MaxInbound = orDefault(c.MaxInbound, 4<<20, noLimit)
 	if c.DialContext == nil {
 		c.DialContext = new(net.Dialer).DialContext
 	}

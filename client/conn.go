@@ -122,7 +122,7 @@ func (cn *conn) leave(why error, code protocol.CloseCode, text string) {
 	if cn.timer != nil {
 		cn.timer.Stop()
 	}
-	cn.timer = time.AfterFunc(cn.client.cfg.CloseTimeout, func() { cn.end(why) })
+	cn.timer = time.AfterFunc(cn.client.cfg.Timeouts.Close, func() { cn.end(why) })
 	cn.mu.Unlock()
 	token(cn.wake)
 	cn.abandon(why)

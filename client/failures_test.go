@@ -22,13 +22,13 @@ func TestAFailureInACallbackEndsTheClient(t *testing.T) {
 			"Handle":        {Handle: map[uint16]client.Handler{1: func(*client.Client, *protocol.Message) { fail() }}},
 			"HandleDefault": {HandleDefault: func(*client.Client, *protocol.Message) { fail() }},
 			"OnPush":        {OnPush: func(*client.Client, *protocol.PushMessage) { fail() }},
-			"StateChanged": {StateChanged: func(_ *client.Client, s client.State, _ error) {
+			"OnState": {OnState: func(_ *client.Client, s client.State, _ error) {
 				if s == client.Online {
 					fail()
 				}
 			}},
-			"StateChanged, at the end": {HandleDefault: func(*client.Client, *protocol.Message) { fail() },
-				StateChanged: func(_ *client.Client, s client.State, _ error) {
+			"OnState, at the end": {HandleDefault: func(*client.Client, *protocol.Message) { fail() },
+				OnState: func(_ *client.Client, s client.State, _ error) {
 					if s == client.Closed {
 						fail()
 					}

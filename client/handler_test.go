@@ -109,7 +109,7 @@ func TestStatesAndMessagesComeInOrder(t *testing.T) {
 	n := sockets(t)
 	got := make(chan string, 100)
 	_, p := n.dial(client.Config{Reconnect: client.Reconnect{Min: -1},
-		StateChanged:  func(_ *client.Client, s client.State, _ error) { got <- s.String() },
+		OnState:       func(_ *client.Client, s client.State, _ error) { got <- s.String() },
 		HandleDefault: func(_ *client.Client, m *protocol.Message) { got <- string(m.Body) }}, nil)
 	for _, body := range []string{"first", "second"} {
 		p.write(protocol.Message{Type: 1, Body: []byte(body)})
@@ -132,7 +132,7 @@ func TestMessagesThatWaitAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		block := make(chan struct{})
 		handled := 0
-		c, p := pipes(t).dial(client.Config{InboundLimit: 10_000, HeartbeatInterval: time.Second, ServerTimeout: 3 * time.Second,
+		c, p := pipes(t).dial(client.Config{MaxInbound: 10_000, Timeouts: client.Timeouts{Heartbeat: time.Second, Server: 3 * time.Second},
 			HandleDefault: func(*client.Client, *protocol.Message) { <-block; handled++ }}, nil)
 		// A request that was given up on does not count as one that waits.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -191,7 +191,7 @@ func TestARequestInAHandlerGetsItsReplyPastMessagesThatWait(t *testing.T) {
 			n := sockets(t)
 			got := make(chan error, 1)
 			first := true
-			cfg := client.Config{InboundLimit: 10_000, HandleDefault: func(c *client.Client, _ *protocol.Message) {
+			cfg := client.Config{MaxInbound: 10_000, HandleDefault: func(c *client.Client, _ *protocol.Message) {
 				if first {
 					first = false
 					_, err := c.Request(context.Background(), 2, nil)
@@ -222,7 +222,7 @@ func TestARequestInAHandlerGetsItsReplyPastMessagesThatWait(t *testing.T) {
 func TestARequestInAHandlerMakesAClientThatIsBehindReadOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ask, got := make(chan struct{}, 1), make(chan error, 1)
-		_, p := pipes(t).dial(client.Config{InboundLimit: 10_000, HandleDefault: func(c *client.Client, _ *protocol.Message) {
+		_, p := pipes(t).dial(client.Config{MaxInbound: 10_000, HandleDefault: func(c *client.Client, _ *protocol.Message) {
 			if _, first := <-ask; first {
 				_, err := c.Request(context.Background(), 2, nil)
 				got <- err
@@ -259,7 +259,7 @@ func TestClosedIsDeliveredAlthoughTheRestIsThrownAway(t *testing.T) {
 			<-closed
 			_ = c.Close()
 		},
-		StateChanged: func(_ *client.Client, s client.State, err error) {
+		OnState: func(_ *client.Client, s client.State, err error) {
 			if s == client.Closed {
 				last = err
 			}
@@ -300,7 +300,7 @@ func TestAPanicInAHandlerEndsTheClient(t *testing.T) {
 
 func TestAPanicInTheLastCallIsReportedToo(t *testing.T) {
 	n := sockets(t)
-	c, p := n.dial(client.Config{StateChanged: func(_ *client.Client, s client.State, _ error) {
+	c, p := n.dial(client.Config{OnState: func(_ *client.Client, s client.State, _ error) {
 		if s == client.Closed {
 			panic("at the end")
 		}

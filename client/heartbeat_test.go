@@ -35,7 +35,7 @@ func TestAHeartbeatIsSentWhenNothingElseWas(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				_, p := pipes(t).dial(client.Config{HeartbeatInterval: tc.config, ServerTimeout: -1}, tc.fields)
+				_, p := pipes(t).dial(client.Config{Timeouts: client.Timeouts{Heartbeat: tc.config, Server: -1}}, tc.fields)
 				for range 3 {
 					if got, _ := heartbeatAfter(t, p); got != tc.want {
 						t.Errorf("a Heartbeat after %v, want %v", got, tc.want)
@@ -48,7 +48,7 @@ func TestAHeartbeatIsSentWhenNothingElseWas(t *testing.T) {
 
 func TestEverythingThatIsSentCountsAsASignOfLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, p := pipes(t).dial(client.Config{ServerTimeout: -1}, nil)
+		c, p := pipes(t).dial(client.Config{Timeouts: client.Timeouts{Server: -1}}, nil)
 		time.Sleep(7 * time.Second)
 		if err := c.Send(1, nil); err != nil {
 			t.Fatal(err)
@@ -62,9 +62,9 @@ func TestEverythingThatIsSentCountsAsASignOfLife(t *testing.T) {
 	})
 }
 
-func TestANegativeHeartbeatIntervalMeansNone(t *testing.T) {
+func TestANegativeHeartbeatTimeMeansNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, _ := pipes(t).dial(client.Config{HeartbeatInterval: -1}, nil)
+		c, _ := pipes(t).dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1}}, nil)
 		time.Sleep(time.Hour) // the peer does not read: a Heartbeat would end the connection at the write timeout
 		if c.State() != client.Online {
 			t.Errorf("after an hour of silence: %v", c.State())
@@ -131,11 +131,11 @@ func readHeartbeats(p *peer, to chan<- *protocol.Message) {
 	}
 }
 
-func TestServerTimeoutIsExact(t *testing.T) {
+func TestTheServersTimeIsExact(t *testing.T) {
 	for _, timeout := range []time.Duration{time.Second, 7 * time.Second, 100 * time.Second} {
 		t.Run(timeout.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				cfg := client.Config{ServerTimeout: timeout}
+				cfg := client.Config{Timeouts: client.Timeouts{Server: timeout}}
 				changes := watch(&cfg)
 				n := pipes(t)
 				_, p := n.dial(cfg, nil)
@@ -154,7 +154,7 @@ func TestServerTimeoutIsExact(t *testing.T) {
 // A program that was stopped for a while, as a laptop is by its lid, must not take its own silence for the server's.
 func TestTheServerIsAskedBeforeItIsGivenUpOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, p := pipes(t).dial(client.Config{WriteTimeout: -1}, nil)
+		c, p := pipes(t).dial(client.Config{Timeouts: client.Timeouts{Write: -1}}, nil)
 		// Nobody reads what the client writes: its writer is stuck in the first Heartbeat.
 		time.Sleep(30 * time.Minute)
 		_, m := heartbeatAfter(t, p)

@@ -182,8 +182,8 @@ func (c *Client) handle(it item) {
 		if it.state == Online {
 			c.acknowledgeLate()
 		}
-		if c.cfg.StateChanged != nil {
-			c.cfg.StateChanged(c, it.state, it.err)
+		if c.cfg.OnState != nil {
+			c.cfg.OnState(c, it.state, it.err)
 		}
 		return
 	}

@@ -41,7 +41,7 @@ func (c *Client) connect(ctx context.Context) (*conn, error) {
 
 // connectTo makes one connection and logs on.
 func (c *Client) connectTo(ctx context.Context, addr string) (*conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeouts.Dial)
 	defer cancel()
 	c.mu.Lock()
 	session := c.session
@@ -144,9 +144,9 @@ func (cn *conn) setHeartbeat(ms string) {
 	}
 	cn.ghostTimeout = min(3*asked, never)
 	cfg := &cn.client.cfg
-	cn.interval = orDefault(cfg.HeartbeatInterval, asked, never)
-	cn.serverTimeout = orDefault(cfg.ServerTimeout, max(3*cn.interval, leastServerTimeout), never)
-	if cfg.HeartbeatInterval < 0 {
+	cn.interval = orDefault(cfg.Timeouts.Heartbeat, asked, never)
+	cn.serverTimeout = orDefault(cfg.Timeouts.Server, max(3*cn.interval, leastServerTimeout), never)
+	if cfg.Timeouts.Heartbeat < 0 {
 		cn.serverTimeout = never
 	}
 }

@@ -114,7 +114,7 @@ func TestARefusedLogonIsDialsError(t *testing.T) {
 				t.Errorf("the code is %v, want %v", got, tc.want)
 			}
 			if len(changes) > 0 {
-				t.Errorf("StateChanged was called: %v", <-changes)
+				t.Errorf("OnState was called: %v", <-changes)
 			}
 		})
 	}
@@ -128,7 +128,7 @@ func TestDialGivesUpInTime(t *testing.T) {
 		want time.Duration
 	}{
 		{"after 15 s", time.Hour, 0, 15 * time.Second},
-		{"after DialTimeout", time.Hour, time.Second, time.Second},
+		{"after Timeouts.Dial", time.Hour, time.Second, time.Second},
 		{"with its context", time.Minute, -1, time.Minute},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -138,7 +138,7 @@ func TestDialGivesUpInTime(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), tc.ctx)
 				defer cancel()
 				began := time.Now()
-				_, err := client.Dial(ctx, "first:1", client.Config{UserID: "alice", DialTimeout: tc.cfg, DialContext: n.dialContext})
+				_, err := client.Dial(ctx, "first:1", client.Config{UserID: "alice", Timeouts: client.Timeouts{Dial: tc.cfg}, DialContext: n.dialContext})
 				if took := time.Since(began); took != tc.want || !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("after %v: %v; want a deadline error after %v", took, err, tc.want)
 				}

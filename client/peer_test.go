@@ -268,7 +268,7 @@ func code(t *testing.T, err error) protocol.CloseCode {
 	return ce.Code
 }
 
-// change is one call of StateChanged.
+// change is one call of OnState.
 type change struct {
 	state client.State
 	err   error
@@ -277,7 +277,7 @@ type change struct {
 // watch makes cfg report each change of state on the channel that it returns.
 func watch(cfg *client.Config) <-chan change {
 	changes := make(chan change, 1000)
-	cfg.StateChanged = func(_ *client.Client, s client.State, err error) { changes <- change{s, err} }
+	cfg.OnState = func(_ *client.Client, s client.State, err error) { changes <- change{s, err} }
 	return changes
 }
 

@@ -331,7 +331,7 @@ func TestOnPushMayMakeRequests(t *testing.T) {
 func TestPushesThatWaitAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		deal := make(chan struct{})
-		_, p := pipes(t).dial(client.Config{InboundLimit: 10_000, HeartbeatInterval: -1,
+		_, p := pipes(t).dial(client.Config{MaxInbound: 10_000, Timeouts: client.Timeouts{Heartbeat: -1},
 			OnPush: func(*client.Client, *protocol.PushMessage) { <-deal }}, nil)
 		sent := 0
 		go func() {

@@ -61,7 +61,7 @@ func TestTheWaitingBeginsAnewWhenAConnectionHasLasted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := pipes(t)
-				cfg := client.Config{HeartbeatInterval: -1, Reconnect: client.Reconnect{Min: time.Nanosecond, Max: time.Hour}}
+				cfg := client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, Reconnect: client.Reconnect{Min: time.Nanosecond, Max: time.Hour}}
 				changes := watch(&cfg)
 				_, p := n.dial(cfg, nil)
 				for range 30 {

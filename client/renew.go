@@ -54,7 +54,7 @@ func worthAnotherTry(code protocol.CloseCode) bool {
 // renew shows the server a fresh token, and returns how long the session may last from now on; 0 for ever.
 func (cn *conn) renew(ctx context.Context) (expires time.Duration, err error) {
 	c := cn.client
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeouts.Dial)
 	defer cancel()
 	fields, err := c.freshFields(ctx)
 	if err != nil {

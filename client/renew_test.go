@@ -75,7 +75,7 @@ func within(t *testing.T, took, expires time.Duration) {
 func TestTheClientRenewsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := pipes(t)
-		_, p := n.dial(client.Config{HeartbeatInterval: -1, FieldsFunc: numbered()}, expiresIn("60000"))
+		_, p := n.dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, FieldsFunc: numbered()}, expiresIn("60000"))
 		m, took := p.renewal("t2")
 		within(t, took, time.Minute)
 		p.renewed(m, expiresIn("3600000"))
@@ -91,7 +91,7 @@ func TestTheClientRenewsNothingThatLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, fields := range []map[string]string{nil, expiresIn("0"), expiresIn("soon"), expiresIn("-5")} {
 			n := pipes(t)
-			_, p := n.dial(client.Config{HeartbeatInterval: -1, FieldsFunc: numbered()}, fields)
+			_, p := n.dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, FieldsFunc: numbered()}, fields)
 			p.quiet(24 * time.Hour)
 		}
 	})
@@ -103,7 +103,7 @@ func TestRenewalsAreSpread(t *testing.T) {
 		seen := make(map[time.Duration]bool)
 		for range 5 {
 			n := pipes(t)
-			_, p := n.dial(client.Config{HeartbeatInterval: -1, FieldsFunc: numbered()}, expiresIn("600000"))
+			_, p := n.dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, FieldsFunc: numbered()}, expiresIn("600000"))
 			_, took := p.renewal("t2")
 			seen[took] = true
 		}
@@ -119,7 +119,7 @@ func TestTheClientRetriesAFailedRenewal(t *testing.T) {
 		n := pipes(t)
 		var down atomic.Bool
 		next := numbered()
-		c, p := n.dial(client.Config{HeartbeatInterval: -1, FieldsFunc: func(ctx context.Context) (map[string]string, error) {
+		c, p := n.dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, FieldsFunc: func(ctx context.Context) (map[string]string, error) {
 			if down.Swap(false) {
 				return nil, errors.New("no token today")
 			}
@@ -153,7 +153,7 @@ func TestAfterTokenExpiredTheClientComesBackWithAFreshToken(t *testing.T) {
 	for _, code := range []protocol.CloseCode{protocol.Unauthorized, protocol.NoHandler, 4001} {
 		synctest.Test(t, func(t *testing.T) {
 			n := pipes(t)
-			cfg := client.Config{HeartbeatInterval: -1, FieldsFunc: numbered()}
+			cfg := client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, FieldsFunc: numbered()}
 			changes := watch(&cfg)
 			_, p := n.dial(cfg, expiresIn("60000"))
 			expect(t, changes, client.Online)
@@ -174,7 +174,7 @@ func TestARenewalEndsWithItsConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := pipes(t)
 		var running, calls atomic.Int32
-		c, p := n.dial(client.Config{HeartbeatInterval: -1, DialTimeout: -1, FieldsFunc: func(ctx context.Context) (map[string]string, error) {
+		c, p := n.dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1, Dial: -1}, FieldsFunc: func(ctx context.Context) (map[string]string, error) {
 			if running.Add(1) > 1 {
 				t.Error("two at a time")
 			}
@@ -210,7 +210,7 @@ func TestAFailureInARenewalIsTriedAgain(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := pipes(t)
 				var calls atomic.Int32
-				c, p := n.dial(client.Config{HeartbeatInterval: -1, FieldsFunc: func(context.Context) (map[string]string, error) {
+				c, p := n.dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, FieldsFunc: func(context.Context) (map[string]string, error) {
 					if calls.Add(1) == 2 {
 						fail()
 					}

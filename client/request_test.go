@@ -94,7 +94,7 @@ func TestARequestThatWaitsEndsWithTheConnection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := sockets(t)
-			c, p := n.dial(client.Config{CloseTimeout: -1}, nil)
+			c, p := n.dial(client.Config{Timeouts: client.Timeouts{Close: -1}}, nil)
 			ended := make(chan error, 1)
 			go func() {
 				_, err := c.Request(context.Background(), 1, nil)

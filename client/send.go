@@ -10,7 +10,7 @@ import (
 )
 
 // Send sends a message to the server, which expects no reply. It returns when the message is on its way; the body may be
-// used again then. It blocks only while more than 256 KiB wait for the network, for WriteTimeout at most.
+// used again then. It blocks only while more than 256 KiB wait for the network, for Timeouts.Write at most.
 //
 // It returns ErrNotConnected while there is no connection, ErrClosed when the client has ended, ErrTooLarge, or an error
 // for a message that cannot be encoded. A message that was on its way when the connection was lost is lost without a

@@ -298,7 +298,7 @@ func TestAClientBackFromADeadNetworkTakesItsSessionOver(t *testing.T) {
 			})
 		}})
 	proxy := newSwamp(t, srv.Addr)
-	cfg := client.Config{UserID: "alice", ServerTimeout: 300 * time.Millisecond, Reconnect: client.Reconnect{Min: -1}}
+	cfg := client.Config{UserID: "alice", Timeouts: client.Timeouts{Server: 300 * time.Millisecond}, Reconnect: client.Reconnect{Min: -1}}
 	changes := watch(&cfg)
 	c := proxy.dial(t, cfg)
 	defer closeAndWait(t, c)

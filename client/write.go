@@ -75,7 +75,7 @@ func (cn *conn) takeOut(spare []byte) (batch []byte, leaving bool) {
 
 func (cn *conn) write(b []byte) error {
 	for len(b) > 0 {
-		if err := cn.nc.SetWriteDeadline(time.Now().Add(cn.client.cfg.WriteTimeout)); err != nil {
+		if err := cn.nc.SetWriteDeadline(time.Now().Add(cn.client.cfg.Timeouts.Write)); err != nil {
 			return err
 		}
 		n, err := cn.nc.Write(b[:min(len(b), writeSize)])
@@ -91,7 +91,7 @@ func (cn *conn) write(b []byte) error {
 // to yet, the reader ends it: the notice may forbid to reconnect.
 func (cn *conn) writeFailed(err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		cn.end(networkError(fmt.Errorf("the network took nothing for %v: %w", cn.client.cfg.WriteTimeout, err)))
+		cn.end(networkError(fmt.Errorf("the network took nothing for %v: %w", cn.client.cfg.Timeouts.Write, err)))
 		return
 	}
 	cn.mu.Lock()

@@ -55,7 +55,7 @@ func terminal(ctx context.Context, args []string, in io.Reader, out io.Writer) e
 			_ = c.Reply(m, nil)
 		}},
 		OnPush:       func(_ *client.Client, p *protocol.PushMessage) { t.pushed(p) },
-		StateChanged: func(_ *client.Client, s client.State, err error) { t.state(s, err) },
+		OnState: func(_ *client.Client, s client.State, err error) { t.state(s, err) },
 	})
 	if err != nil {
 		return fmt.Errorf("%s does not let you in: %w", *addr, err)

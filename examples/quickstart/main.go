@@ -121,12 +121,12 @@ func story(addr string, users *usermgr.Manager) {
 func logOn(ctx context.Context, addr, name, user string, beat time.Duration) *client.Client {
 	c, err := client.Dial(ctx, addr, client.Config{
 		UserID:            user,
-		HeartbeatInterval: beat,
+		Timeouts: client.Timeouts{Heartbeat: beat},
 		Reconnect:         client.Reconnect{Max: -1}, // here we want to see the end of each
 		Handle: map[uint16]client.Handler{
 			chat: func(_ *client.Client, m *protocol.Message) { note(name, "%s writes %q", m.UserID, m.Body) },
 		},
-		StateChanged: func(_ *client.Client, s client.State, err error) {
+		OnState: func(_ *client.Client, s client.State, err error) {
 			if s == client.Closed {
 				note(name, "it's over: %v", err)
 			}

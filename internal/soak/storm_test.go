@@ -43,9 +43,9 @@ func storm(t *testing.T, cert *certificate) {
 			defer func() { <-slots }()
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
-			c, err := client.Dial(ctx, s.at.Addr, client.Config{TLS: trust, UserID: fmt.Sprint("user", i), HeartbeatInterval: -1,
+			c, err := client.Dial(ctx, s.at.Addr, client.Config{TLS: trust, UserID: fmt.Sprint("user", i), Timeouts: client.Timeouts{Heartbeat: -1},
 				Reconnect: client.Reconnect{Max: sized(500*time.Millisecond, time.Second, 5*time.Second)},
-				StateChanged: func(_ *client.Client, st client.State, err error) {
+				OnState: func(_ *client.Client, st client.State, err error) {
 					switch st {
 					case client.Online:
 						online.Add(1)
