@@ -76,7 +76,7 @@ func (s State) String() string {
 }
 
 // PanicError says that a handler, OnPush or OnState, panicked or called runtime.Goexit, which ends the client, or that
-// FieldsFunc or DialContext did, which ends the attempt. Find it in Err with errors.As.
+// Token or DialContext did, which ends the attempt. Find it in Err with errors.As.
 type PanicError struct {
 	Value any    // what panic was called with; after runtime.Goexit something that says so
 	Stack []byte // of the goroutine, as debug.Stack gives it
@@ -191,7 +191,7 @@ func (c *Client) Err() error {
 //
 // Close waits until the client's goroutines have ended, except when a handler is running, which may be the caller: then
 // it does not wait for that one (Done does). It returns an error when something did not end in time, such as a
-// FieldsFunc that does not mind its context. Later calls wait in the same way, and change nothing.
+// Config.Token that does not mind its context. Later calls wait in the same way, and change nothing.
 func (c *Client) Close() error {
 	c.stop(ErrClosed, protocol.ClientClosed, "")
 	handlerRuns := c.inbox.discard()

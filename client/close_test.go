@@ -196,17 +196,17 @@ func TestCloseSaysWhenSomethingDoesNotEnd(t *testing.T) {
 		n := pipes(t)
 		stuck := make(chan struct{})
 		calls := 0
-		cfg := client.Config{FieldsFunc: func(context.Context) (map[string]string, error) {
+		cfg := client.Config{Token: func(context.Context) (string, error) {
 			if calls++; calls > 1 {
 				<-stuck
 			}
-			return nil, nil
+			return "", nil
 		}}
 		c, p := n.dial(cfg, nil)
 		_ = p.nc.Close()
 		time.Sleep(time.Second)
 		if c.Close() == nil {
-			t.Error("Close returns nil while FieldsFunc is stuck")
+			t.Error("Close returns nil while Token is stuck")
 		}
 		close(stuck)
 		<-c.Done()

@@ -26,20 +26,20 @@ type Config struct {
 	UserID string
 	// Device is the device class; 0 is unspecified.
 	Device uint16
-	// Fields go with every logon: protocol.FieldToken for the server's authenticator, protocol.FieldSession to take over
+	// Token, when set, is called before every logon, and returns what the server's authenticator checks: the logon has it as
+	// protocol.FieldToken, in the place of one in Fields; "" leaves Fields as they are. ctx ends with the attempt. An error is the
+	// attempt's, and by default the client tries again later; a *protocol.CloseError ends the client where its code says so. A
+	// panic is an error of the attempt too. Token runs on a goroutine of its own, and must not call Close.
+	//
+	// Where the server says that the session is for a time only, the client renews it by itself, when a quarter of that time or
+	// somewhat more is left: Token is called then too, never twice at a time, and the server gets Fields with the new token. A
+	// renewal that fails is tried again while there is time, unless it was refused with a code of 2xxx or 4xxx. When none
+	// succeeds the server ends the session with TokenExpired, and the client reconnects.
+	Token func(ctx context.Context) (string, error)
+	// Fields go with every logon: protocol.FieldToken, where the token is always the same, protocol.FieldSession to take over
 	// a session whose ID was kept from an earlier run, and whatever the application wants. When the client reconnects it
 	// puts its own last session ID there.
 	Fields map[string]string
-	// FieldsFunc, when set, is called before every logon, and what it returns is added to Fields and wins over them: it is
-	// the place to get a fresh token. ctx ends with the attempt. An error is the attempt's, and by default the client
-	// tries again later; a *protocol.CloseError ends the client where its code says so. So it is with a panic, as a
-	// *PanicError. It runs on a goroutine of its own, and must not call Close.
-	//
-	// Where the server says that the session is for a time only, the client renews it by itself, when a quarter of that time or
-	// somewhat more is left: FieldsFunc is asked then too, never twice at a time, and the server gets Fields and what it
-	// returns. A renewal that fails is tried again while there is time, unless it was refused with a code of 2xxx or 4xxx.
-	// When none comes to anything the server ends the session with TokenExpired, and the client reconnects.
-	FieldsFunc func(ctx context.Context) (map[string]string, error)
 
 	// Handle has the handlers by message type, 0x0001 to 0xFEFF. With another type, or a nil handler, Dial returns an error.
 	Handle map[uint16]Handler
@@ -107,7 +107,7 @@ type Reconnect struct {
 
 // Timeouts say how long a client waits, and how often it shows that it lives.
 type Timeouts struct {
-	// Dial is how long an attempt may take at one address, from FieldsFunc over connecting to the logon's answer. 0 means
+	// Dial is how long an attempt may take at one address, from Config.Token over connecting to the logon's answer. 0 means
 	// 15 s; negative leaves it to Dial's context alone, and an attempt to reconnect may take for ever.
 	Dial time.Duration
 	// Write is how long the network may take no byte at all before the connection counts as lost, and so how long a Send may

@@ -64,7 +64,7 @@ func TestAFailureInACallbackEndsTheClient(t *testing.T) {
 // again.
 func TestAFailureInWhatMakesConnectionsIsTheAttemptsError(t *testing.T) {
 	for how, fail := range failures {
-		for _, where := range []string{"FieldsFunc", "DialContext"} {
+		for _, where := range []string{"Token", "DialContext"} {
 			t.Run(how+" in "+where, func(t *testing.T) {
 				n := sockets(t)
 				var failing atomic.Bool
@@ -75,7 +75,7 @@ func TestAFailureInWhatMakesConnectionsIsTheAttemptsError(t *testing.T) {
 					}
 				}
 				cfg := client.Config{UserID: "alice", Reconnect: client.Reconnect{Min: -1},
-					FieldsFunc: func(context.Context) (map[string]string, error) { at("FieldsFunc"); return nil, nil },
+					Token: func(context.Context) (string, error) { at("Token"); return "", nil },
 					DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 						at("DialContext")
 						return n.dialContext(ctx, network, addr)

@@ -79,12 +79,14 @@ func (c *Client) logonFields(ctx context.Context, session string) (map[string]st
 	if session != "" {
 		fields[protocol.FieldSession] = session
 	}
-	if c.cfg.FieldsFunc != nil {
-		fresh, err := contained(func() (map[string]string, error) { return c.cfg.FieldsFunc(ctx) })
+	if c.cfg.Token != nil {
+		token, err := contained(func() (string, error) { return c.cfg.Token(ctx) })
 		if err != nil {
-			return nil, fmt.Errorf("rollcall: no fields to log on with: %w", err)
+			return nil, fmt.Errorf("rollcall: no token to log on with: %w", err)
 		}
-		maps.Copy(fields, fresh)
+		if token != "" {
+			fields[protocol.FieldToken] = token
+		}
 	}
 	return fields, nil
 }

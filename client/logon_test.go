@@ -159,10 +159,10 @@ func TestDialDoesNotTryAgain(t *testing.T) {
 
 func TestDialRefusesWhatCannotBeSent(t *testing.T) {
 	for name, cfg := range map[string]client.Config{
-		"a reserved user ID":          {UserID: "_0"},
-		"a user ID of control bytes":  {UserID: "a\nb"},
-		"a field without a name":      {UserID: "a", Fields: map[string]string{"": "x"}},
-		"a field of FieldsFunc's own": {UserID: "a", FieldsFunc: fixedFields("", "x")},
+		"a reserved user ID":         {UserID: "_0"},
+		"a user ID of control bytes": {UserID: "a\nb"},
+		"a field without a name":     {UserID: "a", Fields: map[string]string{"": "x"}},
+		"a token that is not UTF-8":  {UserID: "a", Token: fixedToken("\xff")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg.DialContext = func(context.Context, string, string) (net.Conn, error) {
@@ -176,18 +176,20 @@ func TestDialRefusesWhatCannotBeSent(t *testing.T) {
 	}
 }
 
-func fixedFields(k, v string) func(context.Context) (map[string]string, error) {
-	return func(context.Context) (map[string]string, error) { return map[string]string{k: v}, nil }
+func fixedToken(token string) func(context.Context) (string, error) {
+	return func(context.Context) (string, error) { return token, nil }
 }
 
-func TestFieldsFuncIsAskedForEveryLogonAndWins(t *testing.T) {
+// Without a token of Token's own a Logon has that of Fields.
+func TestTokenIsAskedForEveryLogonAndWins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := pipes(t)
-		tokens := make(chan string, 2)
+		tokens := make(chan string, 3)
 		tokens <- "one"
 		tokens <- "two"
+		tokens <- ""
 		cfg := client.Config{UserID: "alice", Fields: map[string]string{"token": "old", "app": "x"}, DialContext: n.dialContext,
-			FieldsFunc: func(context.Context) (map[string]string, error) { return map[string]string{"token": <-tokens}, nil }}
+			Token: func(context.Context) (string, error) { return <-tokens, nil }}
 		go func() {
 			c, err := client.Dial(context.Background(), "first:1", cfg)
 			if err != nil {
@@ -197,12 +199,12 @@ func TestFieldsFuncIsAskedForEveryLogonAndWins(t *testing.T) {
 			t.Cleanup(func() { closeAndWait(t, c) })
 		}()
 		p := n.accept()
-		for _, want := range []string{"one", "two"} {
+		for _, want := range []string{"one", "two", "old"} {
 			fields, err := protocol.ParseStringMap(p.welcome(nil).Body)
 			if err != nil || fields["token"] != want || fields["app"] != "x" {
 				t.Errorf("the Logon carries %v (%v), want the token %s", fields, err, want)
 			}
-			if want == "one" {
+			if want != "old" {
 				_ = p.nc.Close()
 				p = n.accept()
 			}

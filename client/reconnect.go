@@ -54,7 +54,7 @@ func (c *Client) reconnect(why error, ghostTimeout time.Duration, wait *backoff)
 	err := why
 	for refused := false; ; refused = true {
 		var ce *protocol.CloseError
-		if errors.As(err, &ce) && ce != nil && !ce.Code.MayReconnect() && // FieldsFunc may return one that is nil
+		if errors.As(err, &ce) && ce != nil && !ce.Code.MayReconnect() && // Config.Token may return one that is nil
 			!(refused && ce.Code == protocol.AlreadyLoggedOn && time.Since(lost) < ghostTimeout) {
 			return nil, err
 		}

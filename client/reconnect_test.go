@@ -196,7 +196,7 @@ func TestNothingIsSentOrKeptWhileThereIsNoConnection(t *testing.T) {
 	})
 }
 
-func TestAnErrorOfFieldsFuncDecidesByItsCode(t *testing.T) {
+func TestAnErrorOfTokenDecidesByItsCode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := pipes(t)
 		outcomes := make(chan error, 4)
@@ -205,7 +205,7 @@ func TestAnErrorOfFieldsFuncDecidesByItsCode(t *testing.T) {
 		var none *protocol.CloseError
 		outcomes <- none // an error without a code, all the same
 		outcomes <- &protocol.CloseError{Code: protocol.Unauthorized}
-		cfg := client.Config{FieldsFunc: func(context.Context) (map[string]string, error) { return nil, <-outcomes }}
+		cfg := client.Config{Token: func(context.Context) (string, error) { return "", <-outcomes }}
 		changes := watch(&cfg)
 		_, p := n.dial(cfg, nil)
 		expect(t, changes, client.Online)

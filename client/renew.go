@@ -13,7 +13,7 @@ import (
 const leastRenewal = 100 * time.Millisecond
 
 // renewAll renews the session before it expires, until ctx ends, with the connection. It is a goroutine of its own, since
-// FieldsFunc may take its time.
+// Config.Token may take its time.
 func (cn *conn) renewAll(ctx context.Context) {
 	end, wait := cn.now()+cn.expires, renewAfter(cn.expires)
 	for sleep(ctx, wait) {

@@ -54,11 +54,11 @@ func (p *peer) quiet(d time.Duration) {
 	_ = p.nc.SetReadDeadline(time.Now().Add(time.Hour))
 }
 
-// numbered is a FieldsFunc whose tokens are t1, t2 and so on.
-func numbered() func(context.Context) (map[string]string, error) {
+// numbered is a Config.Token whose tokens are t1, t2 and so on.
+func numbered() func(context.Context) (string, error) {
 	var n atomic.Int32
-	return func(context.Context) (map[string]string, error) {
-		return map[string]string{"token": "t" + string('0'+rune(n.Add(1)))}, nil
+	return func(context.Context) (string, error) {
+		return "t" + string('0'+rune(n.Add(1))), nil
 	}
 }
 
@@ -71,11 +71,11 @@ func within(t *testing.T, took, expires time.Duration) {
 	}
 }
 
-// Rule 29: a client renews its session in time, by what FieldsFunc says then, and again, by what the answer says.
+// Rule 29: a client renews its session in time, with the token that Token returns then, and again, by what the answer says.
 func TestTheClientRenewsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := pipes(t)
-		_, p := n.dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, FieldsFunc: numbered()}, expiresIn("60000"))
+		_, p := n.dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, Token: numbered()}, expiresIn("60000"))
 		m, took := p.renewal("t2")
 		within(t, took, time.Minute)
 		p.renewed(m, expiresIn("3600000"))
@@ -91,7 +91,7 @@ func TestTheClientRenewsNothingThatLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, fields := range []map[string]string{nil, expiresIn("0"), expiresIn("soon"), expiresIn("-5")} {
 			n := pipes(t)
-			_, p := n.dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, FieldsFunc: numbered()}, fields)
+			_, p := n.dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, Token: numbered()}, fields)
 			p.quiet(24 * time.Hour)
 		}
 	})
@@ -103,7 +103,7 @@ func TestRenewalsAreSpread(t *testing.T) {
 		seen := make(map[time.Duration]bool)
 		for range 5 {
 			n := pipes(t)
-			_, p := n.dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, FieldsFunc: numbered()}, expiresIn("600000"))
+			_, p := n.dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, Token: numbered()}, expiresIn("600000"))
 			_, took := p.renewal("t2")
 			seen[took] = true
 		}
@@ -119,9 +119,9 @@ func TestTheClientRetriesAFailedRenewal(t *testing.T) {
 		n := pipes(t)
 		var down atomic.Bool
 		next := numbered()
-		c, p := n.dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, FieldsFunc: func(ctx context.Context) (map[string]string, error) {
+		c, p := n.dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, Token: func(ctx context.Context) (string, error) {
 			if down.Swap(false) {
-				return nil, errors.New("no token today")
+				return "", errors.New("no token today")
 			}
 			return next(ctx)
 		}}, expiresIn("3600000"))
@@ -153,7 +153,7 @@ func TestAfterTokenExpiredTheClientComesBackWithAFreshToken(t *testing.T) {
 	for _, code := range []protocol.CloseCode{protocol.Unauthorized, protocol.NoHandler, 4001} {
 		synctest.Test(t, func(t *testing.T) {
 			n := pipes(t)
-			cfg := client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, FieldsFunc: numbered()}
+			cfg := client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, Token: numbered()}
 			changes := watch(&cfg)
 			_, p := n.dial(cfg, expiresIn("60000"))
 			expect(t, changes, client.Online)
@@ -169,21 +169,21 @@ func TestAfterTokenExpiredTheClientComesBackWithAFreshToken(t *testing.T) {
 	}
 }
 
-// A renewal ends with its connection, and with the client, and FieldsFunc is never asked twice at a time.
+// A renewal ends with its connection, and with the client, and Token is never asked twice at a time.
 func TestARenewalEndsWithItsConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := pipes(t)
 		var running, calls atomic.Int32
-		c, p := n.dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1, Dial: -1}, FieldsFunc: func(ctx context.Context) (map[string]string, error) {
+		c, p := n.dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1, Dial: -1}, Token: func(ctx context.Context) (string, error) {
 			if running.Add(1) > 1 {
 				t.Error("two at a time")
 			}
 			defer running.Add(-1)
 			if calls.Add(1)%2 == 0 { // the renewals
 				<-ctx.Done()
-				return nil, ctx.Err()
+				return "", ctx.Err()
 			}
-			return nil, nil
+			return "", nil
 		}}, expiresIn("60000"))
 		for range 3 {
 			time.Sleep(time.Minute)
@@ -203,18 +203,18 @@ func TestARenewalEndsWithItsConnection(t *testing.T) {
 	})
 }
 
-// A panic or a Goexit of FieldsFunc's in a renewal is that renewal's failure: the client tries again while there is time.
+// A panic or a Goexit of Token's in a renewal is that renewal's failure: the client tries again while there is time.
 func TestAFailureInARenewalIsTriedAgain(t *testing.T) {
 	for how, fail := range failures {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := pipes(t)
 				var calls atomic.Int32
-				c, p := n.dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, FieldsFunc: func(context.Context) (map[string]string, error) {
+				c, p := n.dial(client.Config{Timeouts: client.Timeouts{Heartbeat: -1}, Token: func(context.Context) (string, error) {
 					if calls.Add(1) == 2 {
 						fail()
 					}
-					return nil, nil
+					return "", nil
 				}}, expiresIn("60000"))
 				if m := p.read(); m.Type != protocol.Renew || calls.Load() != 3 {
 					t.Errorf("after %d calls the client sent %v", calls.Load(), m)
@@ -240,7 +240,7 @@ func TestTheClientOutlivesItsTokens(t *testing.T) {
 				return bridge.Identity{UserID: "alice", Expires: time.Now().Add(200 * time.Millisecond)}, nil
 			}
 			srv := rollcalltest.NewServer(t, rollcalltest.Config{Bridge: bridge.Config{Authenticate: auth}})
-			c := srv.Client(t, "alice", client.Config{FieldsFunc: numbered(), Reconnect: client.Reconnect{Min: -1}})
+			c := srv.Client(t, "alice", client.Config{Token: numbered(), Reconnect: client.Reconnect{Min: -1}})
 			rollcalltest.Eventually(t, func() bool {
 				return renewals.Load() >= 3 && (renewable || logons.Load() >= 3)
 			}, "renewed, or back")

@@ -84,11 +84,11 @@ func TestAReturnWinsWhereTheServerSaysSo(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: usermgr.Config{ReturnWins: true}})
 	proxy := newSwamp(t, srv.Addr)
 	var hold atomic.Pointer[chan struct{}]
-	cfg := client.Config{UserID: "alice", Reconnect: client.Reconnect{Min: -1}, FieldsFunc: func(context.Context) (map[string]string, error) {
+	cfg := client.Config{UserID: "alice", Reconnect: client.Reconnect{Min: -1}, Token: func(context.Context) (string, error) {
 		if h := hold.Load(); h != nil {
 			<-*h
 		}
-		return nil, nil
+		return "", nil
 	}}
 	changes := watch(&cfg)
 	old := proxy.dial(t, cfg)

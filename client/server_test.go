@@ -115,8 +115,8 @@ func TestAClientWhoseTokenHasExpiredStaysOut(t *testing.T) {
 	token <- "t:alice"
 	token <- "expired"
 	c := srv.Client(t, "alice", client.Config{Reconnect: client.Reconnect{Min: -1},
-		FieldsFunc: func(context.Context) (map[string]string, error) {
-			return map[string]string{protocol.FieldToken: <-token}, nil
+		Token: func(context.Context) (string, error) {
+			return <-token, nil
 		}})
 	srv.Users.Unregister("alice", protocol.ServerStopping, "") // which a client may reconnect after
 	receive(t, "the end of the client", c.Done())
@@ -327,9 +327,9 @@ func TestAReconnectingClientWaitsForWhoIsLoggedOnAlready(t *testing.T) {
 	hold := make(chan struct{}, 1)
 	hold <- struct{}{}
 	cfg := client.Config{UserID: "alice", Reconnect: client.Reconnect{Max: 10 * time.Millisecond},
-		FieldsFunc: func(context.Context) (map[string]string, error) {
+		Token: func(context.Context) (string, error) {
 			<-hold
-			return nil, nil
+			return "", nil
 		}}
 	changes := watch(&cfg)
 	c := proxy.dial(t, cfg)

@@ -113,11 +113,11 @@ func TestAnAcknowledgementOnTheNextConnectionCounts(t *testing.T) {
 			release, away := make(chan struct{}), make(chan struct{})
 			logons := 0
 			ann := srv.Client(t, "ann", client.Config{DialContext: n.dial, Reconnect: client.Reconnect{Min: -1},
-				FieldsFunc: func(context.Context) (map[string]string, error) {
+				Token: func(context.Context) (string, error) {
 					if logons++; logons > 1 {
 						<-away
 					}
-					return nil, nil
+					return "", nil
 				},
 				OnPush: func(*client.Client, *protocol.PushMessage) {
 					entered <- struct{}{}
