@@ -17,11 +17,12 @@ import (
 
 // relayed collects what a client gets.
 func relayed(into chan<- string) client.Config {
-	return client.Config{HandleDefault: func(c *client.Client, m *protocol.Message) {
+	return client.Config{HandleDefault: func(c *client.Client, m *protocol.Message) error {
 		into <- fmt.Sprintf("%s on %d: %s", m.UserID, m.Type, m.Body)
 		if m.ID != 0 {
 			_ = c.Reply(m, append([]byte("re: "), m.Body...))
 		}
+		return nil
 	}}
 }
 
@@ -59,11 +60,16 @@ func TestRelay(t *testing.T) {
 			srv.Client(t, "bob", cfg)
 			ann := srv.Client(t, "ann", client.Config{})
 
-			if err := ann.SendMessage(&protocol.Message{Type: 7, UserID: "eve", DestUserID: "bob", Body: []byte("hi")}); err != nil {
+			dave, err := dialRaw(srv.Addr)
+			if err != nil {
 				t.Fatal(err)
 			}
+			defer dave.conn.Close()
+			dave.t = t
+			dave.logOn("dave")
+			dave.send(&protocol.Message{Type: 7, UserID: "eve", DestUserID: "bob", Body: []byte("hi")})
 			for _, got := range []string{<-phone, <-desktop} {
-				if got != "ann on 7: hi" {
+				if got != "dave on 7: hi" {
 					t.Errorf("bob got %q", got)
 				}
 			}

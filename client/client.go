@@ -4,7 +4,10 @@
 //	c, err := client.Dial(ctx, "localhost:9000", client.Config{
 //		UserID: "alice",
 //		Handle: map[uint16]client.Handler{
-//			chat: func(c *client.Client, m *protocol.Message) { fmt.Printf("%s: %s\n", m.UserID, m.Body) },
+//			chat: func(c *client.Client, m *protocol.Message) error {
+//				fmt.Printf("%s: %s\n", m.UserID, m.Body)
+//				return nil
+//			},
 //		},
 //	})
 //	if err != nil {
@@ -29,6 +32,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -45,9 +49,6 @@ var (
 	ErrDisconnected = errors.New("rollcall: the connection was lost before the reply came")
 	// ErrClosed is returned by whatever would send when the client has ended for good, and is Err's answer after Close.
 	ErrClosed = errors.New("rollcall: the client is closed")
-	// ErrTooLarge is returned for a body that is larger than the server takes, or than Config.MaxBody. It is a
-	// protocol.MessageTooLarge.
-	ErrTooLarge = protocol.Errorf(protocol.MessageTooLarge, "the body is larger than the server takes, or than MaxBody")
 )
 
 // State is what a client is doing.
@@ -75,23 +76,15 @@ func (s State) String() string {
 	return fmt.Sprintf("State(%d)", int(s))
 }
 
-// PanicError says that a handler, OnPush or OnState, panicked or called runtime.Goexit, which ends the client, or that
-// Token or DialContext did, which ends the attempt. Find it in Err with errors.As.
-type PanicError struct {
-	Value any    // what panic was called with; after runtime.Goexit something that says so
-	Stack []byte // of the goroutine, as debug.Stack gives it
-}
-
-// Error returns the panic's value. The stack is left out.
-func (e *PanicError) Error() string { return fmt.Sprintf("rollcall: a handler panicked: %v", e.Value) }
-
 // Client is one user's connection to a server, and those that follow it when it is lost. Make it with Dial. All methods
 // may be called from any goroutine, in handlers too.
 type Client struct {
-	cfg    Config
-	addrs  []string // Dial's
-	inbox  *inbox
-	pushes seenPushes // the handlers' goroutine's
+	cfg   Config
+	addrs []string // Dial's
+	inbox *inbox
+
+	unanswered atomic.Pointer[protocol.Message] // the request that a handler is called with, until it is answered
+	pushes     seenPushes                       // the handlers' goroutine's
 
 	unsentAcks []uuid.UUID     // of pushes, for the next connection; the handlers' goroutine's
 	ctx        context.Context // ends when the client is to end
@@ -175,8 +168,8 @@ func (c *Client) State() State {
 // Closed, has returned. Do not wait for it in a handler, which would wait for itself.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err returns nil while the client lives, and then why it ended for good: ErrClosed after Close, a *PanicError when a
-// handler panicked, and otherwise the error that it could not, or must not, reconnect after. errors.As finds the
+// Err returns nil while the client lives, and then why it ended for good: ErrClosed after Close; when a
+// handler, OnPush or OnState panicked, or called runtime.Goexit, an error whose text has the panic's value and stack; and otherwise the error that it could not, or must not, reconnect after. errors.As finds the
 // server's *protocol.CloseError in it.
 func (c *Client) Err() error {
 	c.mu.Lock()

@@ -109,7 +109,7 @@ func TestCloseMayBeCalledInAHandler(t *testing.T) {
 					}
 				}
 				cfg := client.Config{
-					HandleDefault: func(c *client.Client, _ *protocol.Message) { closeIt(c) },
+					HandleDefault: func(c *client.Client, _ *protocol.Message) error { closeIt(c); return nil },
 					OnState: func(c *client.Client, s client.State, _ error) {
 						states += s.String() + " "
 						if in == "OnState with "+s.String() {
@@ -146,7 +146,7 @@ func (p *peer) goodbye() {
 // Close does not wait for a handler that runs, since it may be called by it; Done does.
 func TestDoneWaitsForTheLastHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, p := pipes(t).dial(client.Config{HandleDefault: func(*client.Client, *protocol.Message) { time.Sleep(time.Hour) }}, nil)
+		c, p := pipes(t).dial(client.Config{HandleDefault: func(*client.Client, *protocol.Message) error { time.Sleep(time.Hour); return nil }}, nil)
 		p.write(protocol.Message{Type: 1})
 		synctest.Wait()
 		began := time.Now()

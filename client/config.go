@@ -15,9 +15,17 @@ import (
 // from, and is empty for the server itself. Handlers run one at a time, in the order in which the messages came, on a
 // goroutine of the client's own; while one blocks the others wait. m and its body are the handler's to keep.
 //
+// An error that a handler returns answers m, as ReplyError does: a code from 3000 on (a protocol.CloseCode, or a
+// *protocol.CloseError with its text) reaches the sender, any other error is HandlerFailed without a text. So a handler may
+// end with return c.Reply(m, body). Nothing is sent for the error where m has no ID, so that its sender expects no answer, or
+// where the handler has answered m already: the first answer counts. The client keeps no log: a handler that wants to know of
+// such an error looks at it itself.
+//
+// A handler that answers later, on a goroutine of its own, returns nil.
+//
 // A panic in a handler, or a call of runtime.Goexit as t.FailNow makes it, ends the client: the server is told
-// InternalError, and Err has a *PanicError.
-type Handler func(c *Client, m *protocol.Message)
+// InternalError, and Err has the panic's value and stack in its text.
+type Handler func(c *Client, m *protocol.Message) error
 
 // Config holds the settings of a Client. Zero means the default, negative means none. Dial takes a copy; the maps must
 // not change afterwards.

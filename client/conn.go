@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,7 +72,7 @@ func newConn(c *Client, nc net.Conn) *conn {
 func (cn *conn) serve() error {
 	var others sync.WaitGroup
 	others.Go(func() {
-		contain.Call(cn.writeAll, func(v any) { cn.end(&PanicError{Value: v, Stack: debug.Stack()}) })
+		contain.Call(cn.writeAll, func(v any) { cn.end(panicError("the connection", v)) })
 	})
 	ctx, cancel := context.WithCancel(cn.client.ctx)
 	if cn.expires > 0 {

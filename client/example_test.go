@@ -50,7 +50,10 @@ func Example() {
 	bob, err := client.Dial(ctx, addr, client.Config{
 		UserID: "bob",
 		Handle: map[uint16]client.Handler{
-			chat: func(_ *client.Client, m *protocol.Message) { heard <- fmt.Sprintf("%s: %s", m.UserID, m.Body) },
+			chat: func(_ *client.Client, m *protocol.Message) error {
+				heard <- fmt.Sprintf("%s: %s", m.UserID, m.Body)
+				return nil
+			},
 		},
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"fmt"
 	"runtime/debug"
 	"sync"
 
@@ -170,7 +171,7 @@ func (c *Client) dispatch() {
 
 // call runs the handler that it is for.
 func (c *Client) call(it item) {
-	contain.Call(func() { c.handle(it) }, func(v any) { c.panicked(&PanicError{Value: v, Stack: debug.Stack()}) })
+	contain.Call(func() { c.handle(it) }, func(v any) { c.panicked(panicError("a handler", v)) })
 }
 
 func (c *Client) handle(it item) {
@@ -192,7 +193,7 @@ func (c *Client) handle(it item) {
 		h = c.cfg.HandleDefault
 	}
 	if h != nil {
-		h(c, it.message)
+		c.serve(h, it.message)
 		return
 	}
 	if it.message.UserID == "" { // another user's request is not for this client's library to refuse
@@ -200,8 +201,25 @@ func (c *Client) handle(it item) {
 	}
 }
 
+// serve calls a handler with m, and answers m with its error.
+func (c *Client) serve(h Handler, m *protocol.Message) {
+	if m.ID != 0 {
+		c.unanswered.Store(m)
+	}
+	if err := h(c, m); err != nil && c.unanswered.Load() == m {
+		_ = c.ReplyError(m, err) // without a connection nobody waits for an answer any more
+	}
+	c.unanswered.Store(nil)
+}
+
+// panicError makes an error of a panic, or a Goexit, of who: it has the stack in its text, since the client keeps no log. It is
+// called on the goroutine that failed.
+func panicError(who string, v any) error {
+	return fmt.Errorf("%w\n\n%s", contain.Error(who, v), debug.Stack())
+}
+
 // panicked ends the client because of a panic in a handler.
-func (c *Client) panicked(e *PanicError) {
+func (c *Client) panicked(e error) {
 	c.stop(e, protocol.InternalError, "a handler panicked")
 	c.inbox.discard()
 	c.mu.Lock()
@@ -209,7 +227,7 @@ func (c *Client) panicked(e *PanicError) {
 	switch {
 	case c.err != nil: // it had ended already, and delivered the rest
 		c.err = errors.Join(c.err, e)
-	case c.stopped != error(e): // it is ending
+	case c.stopped != e: // it is ending
 		c.stopped = errors.Join(c.stopped, e)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -55,7 +54,7 @@ func (c *Client) connectTo(ctx context.Context, addr string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	nc, err := contained(func() (net.Conn, error) { return c.cfg.DialContext(ctx, "tcp", addr) })
+	nc, err := contained("DialContext", func() (net.Conn, error) { return c.cfg.DialContext(ctx, "tcp", addr) })
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +79,7 @@ func (c *Client) logonFields(ctx context.Context, session string) (map[string]st
 		fields[protocol.FieldSession] = session
 	}
 	if c.cfg.Token != nil {
-		token, err := contained(func() (string, error) { return c.cfg.Token(ctx) })
+		token, err := contained("Token", func() (string, error) { return c.cfg.Token(ctx) })
 		if err != nil {
 			return nil, fmt.Errorf("rollcall: no token to log on with: %w", err)
 		}
@@ -91,11 +90,9 @@ func (c *Client) logonFields(ctx context.Context, session string) (map[string]st
 	return fields, nil
 }
 
-// contained calls a function of the application's on a goroutine of its own. A panic there, or a Goexit, is a *PanicError.
-func contained[T any](f func() (T, error)) (v T, err error) {
-	contain.Apart(func() { v, err = f() }, func(failure any) {
-		err = &PanicError{Value: failure, Stack: debug.Stack()}
-	})
+// contained calls a function of the application's on a goroutine of its own. A panic there, or a Goexit, is an error.
+func contained[T any](who string, f func() (T, error)) (v T, err error) {
+	contain.Apart(func() { v, err = f() }, func(failure any) { err = panicError(who, failure) })
 	return v, err
 }
 

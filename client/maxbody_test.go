@@ -50,8 +50,11 @@ func TestALimitOnBodiesIsBothSides(t *testing.T) {
 			})
 			answered := make(chan error, 2)
 			bob := s.Client(t, "bob", client.Config{TLS: clientTLS, Handle: map[uint16]client.Handler{
-				4: func(c *client.Client, m *protocol.Message) { answered <- c.Reply(m, make([]byte, tc.limit+1)) },
-				5: func(c *client.Client, m *protocol.Message) { _ = c.Reply(m, m.Body) },
+				4: func(c *client.Client, m *protocol.Message) error {
+					answered <- c.Reply(m, make([]byte, tc.limit+1))
+					return nil
+				},
+				5: func(c *client.Client, m *protocol.Message) error { return c.Reply(m, m.Body) },
 			}})
 			alice := s.Client(t, "alice", client.Config{TLS: clientTLS})
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -74,7 +77,7 @@ func TestALimitOnBodiesIsBothSides(t *testing.T) {
 				"SendTo":  alice.SendTo("bob", 9, make([]byte, tc.limit+1)),
 				"Request": func() error { _, err := alice.Request(ctx, 9, make([]byte, tc.limit+1)); return err }(),
 			} {
-				if !errors.Is(err, client.ErrTooLarge) || !errors.Is(err, protocol.MessageTooLarge) {
+				if !errors.Is(err, protocol.MessageTooLarge) {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
@@ -88,7 +91,7 @@ func TestALimitOnBodiesIsBothSides(t *testing.T) {
 				t.Errorf("a request of the server's whose answer is too large: %v", err)
 			}
 			for range 2 {
-				if err := <-answered; !errors.Is(err, client.ErrTooLarge) {
+				if err := <-answered; !errors.Is(err, protocol.MessageTooLarge) {
 					t.Errorf("the client's Reply returned %v", err)
 				}
 			}
@@ -111,7 +114,7 @@ func TestARelayedBodyThatGrowsOverTheLimitIsToldOf(t *testing.T) {
 			return nil
 		},
 	}}})
-	s.Client(t, "bob", client.Config{HandleDefault: func(c *client.Client, m *protocol.Message) { _ = c.Reply(m, nil) }})
+	s.Client(t, "bob", client.Config{HandleDefault: func(c *client.Client, m *protocol.Message) error { return c.Reply(m, nil) }})
 	alice := s.Client(t, "alice", client.Config{})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -126,7 +129,7 @@ func TestARelayedBodyThatGrowsOverTheLimitIsToldOf(t *testing.T) {
 func TestAClientAcceptsWhatTheServerTells(t *testing.T) {
 	n := sockets(t)
 	got := make(chan int, 1)
-	h := func(_ *client.Client, m *protocol.Message) { got <- len(m.Body) }
+	h := func(_ *client.Client, m *protocol.Message) error { got <- len(m.Body); return nil }
 	for _, tc := range []struct {
 		told string
 		own  int

@@ -61,7 +61,7 @@ func TestWhoIsOnlineAsksOnlyWhatCanBeAsked(t *testing.T) {
 				t.Errorf("%s: %v, %v", name, got, err)
 			}
 		}
-		if _, err := c.WhoIsOnline(t.Context(), slices.Repeat([]string{"u"}, 50)...); !errors.Is(err, client.ErrTooLarge) {
+		if _, err := c.WhoIsOnline(t.Context(), slices.Repeat([]string{"u"}, 50)...); !errors.Is(err, protocol.MessageTooLarge) {
 			t.Errorf("over MaxBody: %v", err)
 		}
 		_ = p.nc.Close()

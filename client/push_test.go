@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,7 +61,7 @@ func TestPushesComeInOrderWithMessagesAndAreAcknowledged(t *testing.T) {
 	n := sockets(t)
 	got := make(chan string, 10)
 	_, p := n.dial(client.Config{
-		HandleDefault: func(_ *client.Client, m *protocol.Message) { got <- "message " + string(m.Body) },
+		HandleDefault: func(_ *client.Client, m *protocol.Message) error { got <- "message " + string(m.Body); return nil },
 		OnPush: func(_ *client.Client, m *protocol.PushMessage) {
 			got <- fmt.Sprintf("%v %q %v %d %v %s", m.Kind, m.Name, m.Confirm, m.Time.UnixMilli(), m.Metadata, m.Content)
 		}}, nil)
@@ -98,7 +99,7 @@ func TestAPushIsAcknowledgedWhenOnPushHasReturned(t *testing.T) {
 
 func TestWithoutOnPushPushesAreDroppedAndNotAcknowledged(t *testing.T) {
 	n := sockets(t)
-	_, p := n.dial(client.Config{HandleDefault: func(c *client.Client, m *protocol.Message) { _ = c.Reply(m, m.Body) }}, nil)
+	_, p := n.dial(client.Config{HandleDefault: func(c *client.Client, m *protocol.Message) error { return c.Reply(m, m.Body) }}, nil)
 	p.push(push(1))
 	p.write(protocol.Message{Type: protocol.Push}) // nor looked at
 	p.write(protocol.Message{Type: 1, ID: 7})
@@ -244,7 +245,7 @@ func TestAPanicInOnPushEndsTheClientAndAcknowledgesNothing(t *testing.T) {
 	p.acked(got[0], push(1))
 	_ = p.nc.Close()
 	<-c.Done()
-	if err := c.Err(); err == nil || err.Error() != "rollcall: a handler panicked: oh no" {
+	if err := c.Err(); err == nil || !strings.HasPrefix(err.Error(), "rollcall: a handler panicked: oh no\n") {
 		t.Errorf("the client ended with %v", err)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -23,7 +22,7 @@ func (c *Client) run(cn *conn) {
 	returned := false
 	defer func() {
 		if v := contain.Failure(recover(), returned); v != nil { // in a net.Conn of the application's
-			err := &PanicError{Value: v, Stack: debug.Stack()}
+			err := panicError("the connection", v)
 			cn.end(err)
 			c.ended(err)
 		}

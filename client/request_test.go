@@ -112,7 +112,7 @@ func TestARequestThatWaitsEndsWithTheConnection(t *testing.T) {
 func TestWhatIsNotTheApplicationsIsNotSent(t *testing.T) {
 	n := sockets(t)
 	c, p := n.dial(client.Config{MaxBody: 10}, nil)
-	if err := c.Send(1, make([]byte, 11)); !errors.Is(err, client.ErrTooLarge) {
+	if err := c.Send(1, make([]byte, 11)); !errors.Is(err, protocol.MessageTooLarge) {
 		t.Errorf("a body over the limit: %v", err)
 	}
 	if c.Send(0, nil) == nil || c.Send(protocol.Logon, nil) == nil || c.Send(protocol.Close, nil) == nil {

@@ -12,40 +12,36 @@ import (
 // Send sends a message to the server, which expects no reply. It returns when the message is on its way; the body may be
 // used again then. It blocks only while more than 256 KiB wait for the network, for Timeouts.Write at most.
 //
-// It returns ErrNotConnected while there is no connection, ErrClosed when the client has ended, ErrTooLarge, or an error
+// It returns ErrNotConnected while there is no connection, ErrClosed when the client has ended, a
+// protocol.MessageTooLarge (errors.Is) for a body that is larger than the server takes, or than Config.MaxBody, or an error
 // for a message that cannot be encoded. A message that was on its way when the connection was lost is lost without a
 // word: use Request for what must be known to have arrived.
 func (c *Client) Send(typ uint16, body []byte) error {
-	return c.SendMessage(&protocol.Message{Type: typ, Body: body})
+	return c.sendMessage(&protocol.Message{Type: typ, Body: body})
 }
 
 // SendTo is Send to another user, by way of the server. Whether the message is passed on is the server's decision.
 func (c *Client) SendTo(dest string, typ uint16, body []byte) error {
-	return c.SendMessage(&protocol.Message{Type: typ, DestUserID: dest, Body: body})
+	return c.sendMessage(&protocol.Message{Type: typ, DestUserID: dest, Body: body})
 }
 
-// SendMessage is Send for any message of an application type, with flags and an ID. A UserID is not needed, and not
-// believed: the client's own, as Config has it, is left out, since the server may know the user by another spelling. Requests are better made with Request: a reply whose request it does not know the client drops.
-func (c *Client) SendMessage(m *protocol.Message) error {
+// sendMessage sends a message of an application type. It has no UserID: the server knows whom it is from, perhaps by another
+// spelling than Config's.
+func (c *Client) sendMessage(m *protocol.Message) error {
 	cn, err := c.connFor(m)
 	if err != nil {
 		return err
-	}
-	if m.UserID != "" && m.UserID == c.cfg.UserID {
-		nameless := *m
-		nameless.UserID = ""
-		m = &nameless
 	}
 	return cn.send(context.Background(), m)
 }
 
 // Reply answers m, a message that a handler got; where m is another user's the answer is addressed to that user. It is
 // sent even when m's ID is 0, which says that the sender expects none. It may be called after the handler has returned;
-// on a later connection than m came with, the answer is most likely ignored. Errors are Send's; with ErrTooLarge the sender is
-// told HandlerFailed in place of the answer, if it waits for one.
+// on a later connection than m came with, the answer is most likely ignored. Errors are Send's; with a
+// protocol.MessageTooLarge the sender is told HandlerFailed in place of the answer, if it waits for one.
 func (c *Client) Reply(m *protocol.Message, body []byte) error {
-	err := c.SendMessage(&protocol.Message{Type: m.Type, Flags: protocol.FlagReply, ID: m.ID, DestUserID: m.UserID, Body: body})
-	if errors.Is(err, ErrTooLarge) {
+	err := c.answer(m, protocol.FlagReply, body)
+	if errors.Is(err, protocol.MessageTooLarge) {
 		_ = c.ReplyError(m, protocol.Errorf(protocol.HandlerFailed, "the answer could not be sent"))
 	}
 	return err
@@ -62,8 +58,16 @@ func (c *Client) ReplyError(m *protocol.Message, why error) error {
 	if !errors.As(why, &ce) || ce == nil || ce.Code < leastAnswer {
 		ce = &protocol.CloseError{Code: protocol.HandlerFailed}
 	}
-	return c.SendMessage(&protocol.Message{Type: m.Type, Flags: protocol.FlagReply | protocol.FlagError, ID: m.ID,
-		DestUserID: m.UserID, Body: protocol.AppendClose(nil, ce)})
+	return c.answer(m, protocol.FlagReply|protocol.FlagError, protocol.AppendClose(nil, ce))
+}
+
+// answer sends a reply to m.
+func (c *Client) answer(m *protocol.Message, flags protocol.Flags, body []byte) error {
+	err := c.sendMessage(&protocol.Message{Type: m.Type, Flags: flags, ID: m.ID, DestUserID: m.UserID, Body: body})
+	if err == nil {
+		c.unanswered.CompareAndSwap(m, nil)
+	}
+	return err
 }
 
 // leastAnswer is the lowest code that may answer a request: those below are about connections.
@@ -143,7 +147,7 @@ func (c *Client) connFor(m *protocol.Message) (*conn, error) {
 func (c *Client) connForBody(body []byte) (*conn, error) {
 	cn, err := c.current()
 	if err == nil && len(body) > cn.maxBody {
-		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(body), cn.maxBody)
+		return nil, protocol.Errorf(protocol.MessageTooLarge, "a body of %d bytes, and %d is the limit of the server or of MaxBody", len(body), cn.maxBody)
 	}
 	return cn, err
 }

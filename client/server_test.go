@@ -133,7 +133,9 @@ func TestRequestsAndRepliesBothWays(t *testing.T) {
 		})
 	}})
 	c := srv.Client(t, "alice", client.Config{Handle: map[uint16]client.Handler{
-		1: func(c *client.Client, m *protocol.Message) { _ = c.Reply(m, append([]byte("client: "), m.Body...)) },
+		1: func(c *client.Client, m *protocol.Message) error {
+			return c.Reply(m, append([]byte("client: "), m.Body...))
+		},
 	}})
 	if reply, err := c.Request(t.Context(), 1, []byte("hi")); err != nil || string(reply.Body) != "re: hi" {
 		t.Errorf("the reply is %v, %v", reply, err)

@@ -97,7 +97,7 @@ func TestRecipeRooms(t *testing.T) {
 	member := func(user string) (*client.Client, *heard) {
 		h := new(heard)
 		return mustLogOn(t, addr, client.Config{UserID: user, Handle: map[uint16]client.Handler{
-			say: func(_ *client.Client, m *protocol.Message) { h.add(m.UserID + ": " + string(m.Body)) },
+			say: func(_ *client.Client, m *protocol.Message) error { h.add(m.UserID + ": " + string(m.Body)); return nil },
 		}}), h
 	}
 	alice, _ := member("alice")

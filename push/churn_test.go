@@ -199,7 +199,7 @@ func comeAndGo(t *testing.T, srv *rollcalltest.Server, user string, got *receive
 				close(enough)
 			}
 		},
-		Handle: map[uint16]client.Handler{leave: func(c *client.Client, _ *protocol.Message) { _ = c.Close() }},
+		Handle: map[uint16]client.Handler{leave: func(c *client.Client, _ *protocol.Message) error { return c.Close() }},
 	})
 	if err != nil {
 		t.Errorf("%s cannot log on: %v", user, err)

@@ -112,7 +112,7 @@ func receivesOn(t *testing.T, srv *rollcalltest.Server, device uint16, wants ...
 	got := make(chan string, 10)
 	c := srv.Client(t, "ann", client.Config{Device: device,
 		OnPush:        func(_ *client.Client, p *protocol.PushMessage) { got <- string(p.Content) },
-		HandleDefault: func(*client.Client, *protocol.Message) { got <- "the end" }})
+		HandleDefault: func(*client.Client, *protocol.Message) error { got <- "the end"; return nil }})
 	rollcalltest.Eventually(t, func() bool {
 		for _, s := range srv.Users.Sessions("ann") {
 			if s.Device == device {

@@ -30,11 +30,12 @@ func (m *model) client(user string, device uint16) *modelClient {
 	c := &modelClient{m: m, name: fmt.Sprintf("%s on %d", user, device), slow: m.random.IntN(3) == 0,
 		last: map[string]int{}, handled: map[string]bool{}, marks: make(chan struct{}, 1)}
 	c.c = m.srv.Client(m.t, user, client.Config{Device: device, DialContext: c.dial, Reconnect: client.Reconnect{Min: -1}, OnPush: c.onPush,
-		Handle: map[uint16]client.Handler{mark: func(*client.Client, *protocol.Message) {
+		Handle: map[uint16]client.Handler{mark: func(*client.Client, *protocol.Message) error {
 			select {
 			case c.marks <- struct{}{}:
 			default:
 			}
+			return nil
 		}}})
 	return c
 }

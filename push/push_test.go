@@ -329,7 +329,7 @@ func TestPushKeepsTheOrder(t *testing.T) {
 	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{Loops: 1}})
 	order := make(chan string, 100)
 	srv.Client(t, "ann", client.Config{
-		HandleDefault: func(_ *client.Client, m *protocol.Message) { order <- string(m.Body) },
+		HandleDefault: func(_ *client.Client, m *protocol.Message) error { order <- string(m.Body); return nil },
 		OnPush:        func(_ *client.Client, p *protocol.PushMessage) { order <- string(p.Content) },
 	})
 	for i := range 50 {

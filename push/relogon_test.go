@@ -71,7 +71,7 @@ func TestWhoIsReplacedMeanwhileIsReached(t *testing.T) {
 			logOn := func(device uint16) chan string {
 				got := make(chan string, 10)
 				c, err := client.Dial(t.Context(), e.Addrs()[0].String(), client.Config{UserID: "ann", Device: device, Reconnect: client.Reconnect{Max: -1},
-					HandleDefault: func(_ *client.Client, m *protocol.Message) { got <- string(m.Body) },
+					HandleDefault: func(_ *client.Client, m *protocol.Message) error { got <- string(m.Body); return nil },
 					OnPush:        func(_ *client.Client, p *protocol.PushMessage) { got <- string(p.Content) },
 				})
 				if err != nil {

@@ -46,15 +46,15 @@ func terminal(ctx context.Context, args []string, in io.Reader, out io.Writer) e
 	t := &chat{out: out}
 	c, err := client.Dial(ctx, *addr, client.Config{
 		UserID: *user, Device: class,
-		Handle: map[uint16]client.Handler{say: func(c *client.Client, m *protocol.Message) {
+		Handle: map[uint16]client.Handler{say: func(c *client.Client, m *protocol.Message) error {
 			if m.ID == 0 {
 				t.print("%s to all: %s", m.UserID, m.Body)
-				return
+				return nil
 			}
 			t.print("%s: %s", m.UserID, m.Body)
-			_ = c.Reply(m, nil)
+			return c.Reply(m, nil)
 		}},
-		OnPush:       func(_ *client.Client, p *protocol.PushMessage) { t.pushed(p) },
+		OnPush:  func(_ *client.Client, p *protocol.PushMessage) { t.pushed(p) },
 		OnState: func(_ *client.Client, s client.State, err error) { t.state(s, err) },
 	})
 	if err != nil {

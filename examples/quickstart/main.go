@@ -120,11 +120,14 @@ func story(addr string, users *usermgr.Manager) {
 // logOn connects a client that tells what it gets, and how it ends.
 func logOn(ctx context.Context, addr, name, user string, beat time.Duration) *client.Client {
 	c, err := client.Dial(ctx, addr, client.Config{
-		UserID:            user,
-		Timeouts: client.Timeouts{Heartbeat: beat},
-		Reconnect:         client.Reconnect{Max: -1}, // here we want to see the end of each
+		UserID:    user,
+		Timeouts:  client.Timeouts{Heartbeat: beat},
+		Reconnect: client.Reconnect{Max: -1}, // here we want to see the end of each
 		Handle: map[uint16]client.Handler{
-			chat: func(_ *client.Client, m *protocol.Message) { note(name, "%s writes %q", m.UserID, m.Body) },
+			chat: func(_ *client.Client, m *protocol.Message) error {
+				note(name, "%s writes %q", m.UserID, m.Body)
+				return nil
+			},
 		},
 		OnState: func(_ *client.Client, s client.State, err error) {
 			if s == client.Closed {
