@@ -129,12 +129,12 @@ func TestAuthenticatorsContext(t *testing.T) {
 	s.expectEnd()
 }
 
-// Rule 13: LogonTimeout runs until the first message is there: half a frame does not stop it, and a logon that takes
+// Rule 13: Timeouts.FirstMessage runs until the first message is there: half a frame does not stop it, and a logon that takes
 // longer than it is let in.
 func TestLogonTimeout(t *testing.T) {
 	const timeout = 150 * time.Millisecond
 	g := newGate()
-	s := serve(t, options{engine: engine.Config{LogonTimeout: timeout}, bridge: bridge.Config{Authenticate: g.authenticate}})
+	s := serve(t, options{engine: engine.Config{Timeouts: engine.Timeouts{FirstMessage: timeout}}, bridge: bridge.Config{Authenticate: g.authenticate}})
 	slow := s.dial()
 	slow.send(logonMessage("slow"))
 	eventually(t, "the authenticator is at it", func() bool { return g.waiting.Load() == 1 })

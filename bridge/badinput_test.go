@@ -63,7 +63,7 @@ func TestBadInput(t *testing.T) {
 	}
 
 	for _, workers := range []int{0, 2} {
-		s := newServer(t, options{engine: engine.Config{Loops: 1, Workers: workers, LogonTimeout: 200 * time.Millisecond},
+		s := newServer(t, options{engine: engine.Config{Loops: 1, Workers: workers, Timeouts: engine.Timeouts{FirstMessage: 200 * time.Millisecond}},
 			users: usermgr.Config{Relogon: usermgr.IgnoreNew}, bridge: bridge.Config{StrictUserID: true}})
 		s.engine.Handle(explode, func(*engine.Conn, *protocol.Message) { panic("in a message handler") })
 		s.start()
@@ -97,7 +97,7 @@ const explode uint16 = 0x66 // its handler panics
 
 // Rule 15: a peer that never reads is a SlowConsumer, and hinders nobody on its event loop.
 func TestPeerThatNeverReads(t *testing.T) {
-	s := serve(t, options{engine: engine.Config{Loops: 1, OutboundLimit: 256 << 10, CloseTimeout: 200 * time.Millisecond}})
+	s := serve(t, options{engine: engine.Config{Loops: 1, Limits: engine.Limits{MaxOutbound: 256 << 10}, Timeouts: engine.Timeouts{Close: 200 * time.Millisecond}}})
 	healthy, deaf := s.logOn("healthy"), s.logOn("deaf")
 	request := frame(t, &protocol.Message{Type: echo, ID: 1, Body: make([]byte, 32<<10)})
 	go func() {

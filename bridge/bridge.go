@@ -2,7 +2,7 @@
 // authenticator, answers logons, tells and closes those who must go, and counts.
 //
 //	users := usermgr.New(usermgr.Config{})
-//	e := engine.New(engine.Config{Addr: ":9000"})
+//	e := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: ":9000"}}})
 //	b := bridge.Attach(e, users, bridge.Config{Authenticate: check}) // before e.Run
 //	e.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
 //		_ = b.Send("bob", chat, m.Body) // to each of bob's sessions

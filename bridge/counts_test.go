@@ -110,7 +110,7 @@ func TestUsersCountsGoOn(t *testing.T) {
 // Rule 12 and 15: what is thrown away because the client does not read is counted as dropped, the rest as sent as far
 // as it was handed over; the client is a SlowConsumer.
 func TestDroppedIsCounted(t *testing.T) {
-	s := newServer(t, options{engine: engine.Config{OutboundLimit: 1 << 20, CloseTimeout: time.Second}})
+	s := newServer(t, options{engine: engine.Config{Limits: engine.Limits{MaxOutbound: 1 << 20}, Timeouts: engine.Timeouts{Close: time.Second}}})
 	final := finals(s)
 	s.start()
 	c, bob := s.logOn("ann"), s.logOn("bob")
@@ -137,7 +137,7 @@ func TestDroppedIsCounted(t *testing.T) {
 
 // Rules 12 and 15: with a policy that drops, the sender is told, the user stays, and what was dropped is counted for the user.
 func TestDroppedIsCountedForAUserWhoStays(t *testing.T) {
-	s := serve(t, options{engine: engine.Config{OutboundLimit: 1 << 20, SlowPolicy: engine.SlowDropNewest}})
+	s := serve(t, options{engine: engine.Config{Limits: engine.Limits{MaxOutbound: 1 << 20}, SlowPolicy: engine.SlowDropNewest}})
 	ann := s.logOn("ann")
 	body := make([]byte, 64<<10)
 	accepted, dropped := 0, 0
@@ -235,7 +235,7 @@ func TestTheFirstMessageCountsWhatCame(t *testing.T) {
 	for name, pieces := range map[string][]string{"at once": {"al:x"}, "in pieces": {"a", "l", ":", "x"}, "then more": {"al:", "x"}} {
 		for _, workers := range []int{0, 1} {
 			t.Run(name, func(t *testing.T) {
-				s := newServer(t, options{engine: engine.Config{Codec: shortFrames{protocol.Binary}, Workers: workers}})
+				s := newServer(t, options{engine: engine.Config{Listeners: []engine.Listener{{Codec: shortFrames{protocol.Binary}}}, Workers: workers}})
 				final := finals(s)
 				s.start()
 				c := s.dial()

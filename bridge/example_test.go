@@ -20,7 +20,7 @@ func Example() {
 		Connected:    func(s usermgr.SessionInfo) { fmt.Println(s.UserID, "is online") },
 		Disconnected: func(s usermgr.SessionInfo, why protocol.CloseCode) { fmt.Println(s.UserID, "left:", why) },
 	})
-	srv := engine.New(engine.Config{Addr: "127.0.0.1:0"})
+	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}})
 	b := bridge.Attach(srv, users, bridge.Config{
 		Authenticate: func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
 			if l.Fields[protocol.FieldToken] != "secret of "+l.UserID {

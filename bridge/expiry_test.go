@@ -381,7 +381,7 @@ func TestRenewalOfWhatDoesNotExpire(t *testing.T) {
 // Rule 29: a renewal is upkeep, and no larger than a first frame.
 func TestRenewalIsUpkeepAndBounded(t *testing.T) {
 	o := atOnce().options()
-	o.engine.MaxFirstFrame = 1000
+	o.engine.Limits.MaxFirstFrame = 1000
 	s := serve(t, o)
 	c := s.logOn("ann", protocol.FieldToken, "ann/1h")
 	c.renew("ann/1h/" + strings.Repeat("x", 900))

@@ -94,7 +94,7 @@ func TestBusyHandlerIsWaitedFor(t *testing.T) {
 func TestStuckLoop(t *testing.T) {
 	core, logs := observer.New(zapcore.WarnLevel)
 	s := newServer(t, options{
-		engine: engine.Config{Loops: 2, StallTimeout: 100 * time.Millisecond, StopTimeout: 500 * time.Millisecond, Logger: zap.New(core)},
+		engine: engine.Config{Loops: 2, Timeouts: engine.Timeouts{Stall: 100 * time.Millisecond, Stop: 500 * time.Millisecond}, Logger: zap.New(core)},
 		users:  usermgr.Config{QuiesceTimeout: 50 * time.Millisecond}})
 	thaw := make(chan struct{})
 	s.engine.Handle(freeze, func(*engine.Conn, *protocol.Message) { <-thaw })

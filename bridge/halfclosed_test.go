@@ -45,7 +45,7 @@ func TestALogonAndARequestWithTheEndBehindThemAreAnswered(t *testing.T) {
 		for _, secure := range []bool{false, true} {
 			o := options{engine: engine.Config{Workers: workers}, bridge: bridge.Config{Authenticate: slowly}}
 			if secure {
-				o.engine.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Issue("server")}}
+				o.engine.Listeners = []engine.Listener{{TLS: &tls.Config{Certificates: []tls.Certificate{ca.Issue("server")}}}}
 			}
 			s := serve(t, o)
 			errs := make(chan error, clients)

@@ -151,13 +151,13 @@ func TestSilenceThatIsOverIsForgiven(t *testing.T) {
 	s.expectEnd("Connected ann@1", "Connected bob@2", "Disconnected ann@1 ServerStopping", "Disconnected bob@2 ServerStopping")
 }
 
-// Rule 8: the bytes of one unfinished frame count for UnfinishedTimeout at most; a frame that follows counts again.
+// Rule 8: the bytes of one unfinished frame count for Timeouts.UnfinishedFrame at most; a frame that follows counts again.
 func TestUnfinishedFrameCountsForAWhile(t *testing.T) {
 	const (
 		unfinished = 500 * time.Millisecond
 		coarse     = 250 * time.Millisecond // so exact is the engine's clock
 	)
-	s, watch, ann, bob := watchedByBeats(t, options{engine: engine.Config{UnfinishedTimeout: unfinished}})
+	s, watch, ann, bob := watchedByBeats(t, options{engine: engine.Config{Timeouts: engine.Timeouts{UnfinishedFrame: unfinished}}})
 	whole := frame(t, &protocol.Message{Type: say, Body: make([]byte, 1<<16)})
 	sent := 0
 	piece := func() (counts bool) {

@@ -27,7 +27,7 @@ func TestKeepAliveIsOnWhereNothingWatchesForSilence(t *testing.T) {
 		{"unset", -1, heartbeat.Off, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := serve(t, options{engine: engine.Config{KeepAlive: c.keepAlive}, users: usermgr.Config{Checker: c.checker}})
+			s := serve(t, options{engine: engine.Config{Timeouts: engine.Timeouts{KeepAlive: c.keepAlive}}, users: usermgr.Config{Checker: c.checker}})
 			ann := s.logOn("ann")
 			ann.ask("hello")
 			eventually(t, fmt.Sprint("keep-alive: ", c.want), func() bool {

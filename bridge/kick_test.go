@@ -19,7 +19,7 @@ import (
 // not come back by itself.
 func TestKickTellsWhatBecameOfEachSession(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{
-		Engine: engine.Config{CloseTimeout: 700 * time.Millisecond, OutboundLimit: 64 << 20},
+		Engine: engine.Config{Timeouts: engine.Timeouts{Close: 700 * time.Millisecond}, Limits: engine.Limits{MaxOutbound: 64 << 20}},
 		Users:  usermgr.Config{Devices: usermgr.OnePerDevice()},
 	})
 	good := srv.Client(t, "ann", client.Config{Device: 1})

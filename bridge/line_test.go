@@ -57,7 +57,7 @@ func TestAWebPagesFormDoesNotLogOn(t *testing.T) {
 		"a text":   "hello, all\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newServer(t, options{engine: engine.Config{Codec: protocol.Line}})
+			s := newServer(t, options{engine: engine.Config{Listeners: []engine.Listener{{Codec: protocol.Line}}}})
 			s.engine.HandleDefault(func(_ *engine.Conn, m *protocol.Message) { t.Errorf("a message %q of %q", m.Body, m.UserID) })
 			s.start()
 			p := s.terminal(request)
@@ -76,7 +76,7 @@ func TestAWebPagesFormDoesNotLogOn(t *testing.T) {
 
 // Rule 7: a session's ID is a secret. Line shows it to a client that asks for it, which can come back with it.
 func TestALineClientComesBackWithTheIDThatItAskedFor(t *testing.T) {
-	s := serve(t, options{engine: engine.Config{Codec: protocol.Line}})
+	s := serve(t, options{engine: engine.Config{Listeners: []engine.Listener{{Codec: protocol.Line}}}})
 	if line := s.terminal("ann\n").line(); strings.Contains(line, "session") || !strings.HasPrefix(line, "* welcome") {
 		t.Errorf("a person is told %q", line)
 	}

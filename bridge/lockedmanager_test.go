@@ -72,7 +72,7 @@ func (s *simpleSession) End(code protocol.CloseCode) {
 // Link.Close calls nothing of the session's inside: a manager of one's own may hold its lock around both.
 func TestLinkCloseCallsNothingOfTheSessions(t *testing.T) {
 	m := &simple{sessions: make(map[string]*simpleSession)}
-	o := options{engine: engine.Config{StopTimeout: 5 * time.Second}}
+	o := options{engine: engine.Config{Timeouts: engine.Timeouts{Stop: 5 * time.Second}}}
 	s := newServerFor(t, o, nil, m).start()
 	for range 3 {
 		old := s.logOn("ann")

@@ -158,7 +158,7 @@ func (jsonCodec) Append(dst []byte, m *protocol.Message) ([]byte, error) {
 
 // E2, E4: with a wire format of the program's own everything else stays the same.
 func TestOwnCodec(t *testing.T) {
-	s := serve(t, options{engine: engine.Config{Codec: jsonCodec{}}})
+	s := serve(t, options{engine: engine.Config{Listeners: []engine.Listener{{Codec: jsonCodec{}}}}})
 	send := func(c *rawClient, messages ...*protocol.Message) {
 		var b []byte
 		for _, m := range messages {

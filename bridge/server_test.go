@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -73,9 +74,10 @@ func newServer(t testing.TB, o options) *server {
 
 // newServerFor is newServer for a manager that the test has; the bridge gets it as um.
 func newServerFor(t testing.TB, o options, users *usermgr.Manager, um usermgr.UserManager) *server {
-	if o.engine.Addr == "" {
-		o.engine.Addr = "127.0.0.1:0"
+	if o.engine.Listeners == nil {
+		o.engine.Listeners = make([]engine.Listener, 1)
 	}
+	o.engine.Listeners[0].Addr = cmp.Or(o.engine.Listeners[0].Addr, "127.0.0.1:0")
 	o.engine.Logger, o.bridge.Logger = orNop(o.engine.Logger), orNop(o.bridge.Logger)
 	s := &server{t: t, engine: engine.New(o.engine), users: users, journal: newJournal(), ended: make(chan struct{})}
 	s.bridge = bridge.Attach(s.engine, um, o.bridge)

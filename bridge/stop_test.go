@@ -69,10 +69,10 @@ func TestStopDuringLogons(t *testing.T) {
 	s.expectEnd()
 }
 
-// Rule 16: what is given up on at StopTimeout is in the error: here a session whose Disconnected handler is frozen.
+// Rule 16: what is given up on at Timeouts.Stop is in the error: here a session whose Disconnected handler is frozen.
 func TestFrozenDisconnectedHandlerIsGivenUpOn(t *testing.T) {
 	const timeout = 300 * time.Millisecond
-	s := newServer(t, options{engine: engine.Config{StopTimeout: timeout}})
+	s := newServer(t, options{engine: engine.Config{Timeouts: engine.Timeouts{Stop: timeout}}})
 	frozen := make(chan struct{})
 	s.users.Subscribe(usermgr.Handlers{Disconnected: func(i usermgr.SessionInfo, _ protocol.CloseCode) {
 		if i.UserID == "frozen" {
@@ -102,7 +102,7 @@ func TestFrozenDisconnectedHandlerIsGivenUpOn(t *testing.T) {
 // Rule 16: an authenticator that never returns is given up on too.
 func TestFrozenAuthenticatorIsGivenUpOn(t *testing.T) {
 	g := newGate()
-	s := serve(t, options{engine: engine.Config{StopTimeout: 200 * time.Millisecond}, bridge: bridge.Config{Authenticate: g.authenticate}})
+	s := serve(t, options{engine: engine.Config{Timeouts: engine.Timeouts{Stop: 200 * time.Millisecond}}, bridge: bridge.Config{Authenticate: g.authenticate}})
 	s.dial().send(logonMessage("slow"))
 	eventually(t, "the authenticator is at it", func() bool { return g.waiting.Load() == 1 })
 	if err := s.stop(); !errors.Is(err, engine.ErrStopTimeout) {

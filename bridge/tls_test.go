@@ -38,8 +38,8 @@ func TestAVerifiedCertificateReachesTheAuthenticator(t *testing.T) {
 		{"not verified", tls.RequireAnyClientCert, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := serve(t, options{bridge: bridge.Config{Authenticate: byCertificate}, engine: engine.Config{TLS: &tls.Config{
-				Certificates: []tls.Certificate{ca.Issue("server")}, ClientAuth: c.auth, ClientCAs: ca.Pool}}})
+			s := serve(t, options{bridge: bridge.Config{Authenticate: byCertificate}, engine: engine.Config{Listeners: []engine.Listener{{TLS: &tls.Config{
+				Certificates: []tls.Certificate{ca.Issue("server")}, ClientAuth: c.auth, ClientCAs: ca.Pool}}}}})
 			cfg := client.Config{TLS: &tls.Config{RootCAs: ca.Pool}}
 			if c.with {
 				cfg.TLS.Certificates = []tls.Certificate{ca.Issue("ann")}

@@ -38,7 +38,7 @@ func TestALimitOnBodiesIsBothSides(t *testing.T) {
 			served := make(chan error, 1)
 			asked := make(chan error, 1)
 			s := rollcalltest.NewServer(t, rollcalltest.Config{
-				Engine: engine.Config{MaxBody: tc.maxBody, Workers: tc.workers, TLS: serverTLS},
+				Engine: engine.Config{Limits: engine.Limits{MaxBody: tc.maxBody}, Workers: tc.workers, Listeners: []engine.Listener{{TLS: serverTLS}}},
 				Bridge: bridge.Config{Relay: &bridge.Relay{}},
 				Setup: func(s *rollcalltest.Server) {
 					s.Engine.Handle(1, func(c *engine.Conn, m *protocol.Message) { served <- c.Reply(m, make([]byte, tc.limit+1)) })

@@ -31,7 +31,7 @@ func TestTheClientLogsOnAgainWhenTheServerIsBack(t *testing.T) {
 		t.Errorf("the connection was lost with %v", got)
 	}
 
-	again := rollcalltest.NewServer(t, rollcalltest.Config{Engine: engine.Config{Addr: srv.Addr}})
+	again := rollcalltest.NewServer(t, rollcalltest.Config{Engine: engine.Config{Listeners: []engine.Listener{{Addr: srv.Addr}}}})
 	for ch := range changes { // attempts fail until the server is there
 		if ch.state == client.Online {
 			break

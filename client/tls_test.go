@@ -34,7 +34,7 @@ func TestTheClientSpeaksTLS(t *testing.T) {
 		"with a name of its own": {TLS: &tls.Config{RootCAs: ca.Pool, ServerName: "localhost"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv := rollcalltest.NewServer(t, rollcalltest.Config{Engine: engine.Config{TLS: server}})
+			srv := rollcalltest.NewServer(t, rollcalltest.Config{Engine: engine.Config{Listeners: []engine.Listener{{TLS: server}}}})
 			cfg.Reconnect.Min = -1
 			changes := watch(&cfg)
 			c := srv.Client(t, "ann", cfg)
@@ -64,7 +64,7 @@ func TestTheClientSpeaksTLS(t *testing.T) {
 func TestTheClientDoesNotTrustAnybody(t *testing.T) {
 	ca := testca.New(t)
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{Engine: engine.Config{
-		TLS: &tls.Config{Certificates: []tls.Certificate{ca.Issue("server")}}}})
+		Listeners: []engine.Listener{{TLS: &tls.Config{Certificates: []tls.Certificate{ca.Issue("server")}}}}}})
 	for name, cfg := range map[string]*tls.Config{
 		"nobody's":     {RootCAs: testca.New(t).Pool},
 		"another host": {RootCAs: ca.Pool, ServerName: "elsewhere.example"},

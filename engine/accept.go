@@ -32,18 +32,15 @@ func (e *Engine) listen() error {
 	if e.listeners != nil {
 		return nil
 	}
-	if e.cfg.TLS != nil {
-		return errors.New("rollcall: with Config.Listeners, TLS is each listener's own: Config.TLS must be nil")
-	}
-	if e.cfg.Addr != "" {
-		return errors.New("rollcall: with Config.Listeners, Config.Addr is not listened on: make it one of them")
+	if len(e.cfg.Listeners) == 0 {
+		return errors.New("rollcall: no address to listen on: set Config.Listeners")
 	}
 	if err := e.cfg.check(); err != nil {
 		return err
 	}
 	for _, l := range e.cfg.Listeners {
 		if l.Addr == "" { // which net.Listen takes for any port, on all addresses
-			return errors.New("rollcall: no address to listen on: set Config.Addr, or Addr in each of Config.Listeners")
+			return errors.New("rollcall: no address to listen on: each of Config.Listeners needs an Addr")
 		}
 		if err := errors.Join(checkTLS(l), checkProxies(l)); err != nil {
 			return err
@@ -77,7 +74,7 @@ func (e *Engine) Addrs() []net.Addr {
 }
 
 func (e *Engine) startAccepting() {
-	limit := e.cfg.MaxConnections
+	limit := e.cfg.Accept.MaxConnections
 	switch {
 	case limit < 0:
 		limit = noLimit
@@ -139,7 +136,7 @@ func remoteText(nc net.Conn) string {
 	return nc.RemoteAddr().String()
 }
 
-// arrive takes a connection on: its places, then its turn by AcceptRate, then its handshake, if it has one, which is not
+// arrive takes a connection on: its places, then its turn by Accept.Rate, then its handshake, if it has one, which is not
 // the acceptor's business. local is the acceptor's, for shrinkAddrs.
 func (e *Engine) arrive(at *entrance, nc net.Conn, local *net.IP, limit int) {
 	a := &arrival{engine: e, at: at, nc: nc, remote: remoteText(nc),
@@ -173,7 +170,7 @@ func (e *Engine) arrive(at *entrance, nc net.Conn, local *net.IP, limit int) {
 	}
 }
 
-// waitTurn waits until AcceptRate lets the next connection in. It reports false when the engine stops first.
+// waitTurn waits until Accept.Rate lets the next connection in. It reports false when the engine stops first.
 func (e *Engine) waitTurn() bool {
 	if e.pace == nil {
 		return true
@@ -199,7 +196,7 @@ func (e *Engine) turnAway(nc net.Conn, at *entrance, why *protocol.CloseError) {
 		_ = nc.Close()
 		return
 	}
-	timeout := min(e.cfg.CloseTimeout, 5*time.Second)
+	timeout := min(e.cfg.Timeouts.Close, 5*time.Second)
 	e.tellStranger(nc, timeout, func() error {
 		codec, err := at.codecFor(e)
 		if err != nil {

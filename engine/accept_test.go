@@ -32,7 +32,7 @@ func TestAddrsTellsTheFreePortsThatListenTook(t *testing.T) {
 }
 
 func TestAnEngineRunsOnce(t *testing.T) {
-	r := serve(t, newEcho(engine.Config{CloseTimeout: 100 * time.Millisecond}))
+	r := serve(t, newEcho(engine.Config{Timeouts: engine.Timeouts{Close: 100 * time.Millisecond}}))
 	dial(t, r.addr).ask(1, 1, "")
 	if err := r.Run(context.Background()); !errors.Is(err, engine.ErrRunning) {
 		t.Errorf("a second Run returned %v", err)
@@ -51,12 +51,11 @@ func TestAnEngineRunsOnce(t *testing.T) {
 // An engine does not listen where nobody told it to, nor leave out where somebody did.
 func TestAnAddressThatIsMissingOrLeftOutIsAnError(t *testing.T) {
 	for name, cfg := range map[string]engine.Config{
-		"none":                  {},
-		"one without":           {Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}, {}}},
-		"Addr beside Listeners": {Addr: "127.0.0.1:0", Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}},
+		"none":        {},
+		"one without": {Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}, {}}},
 	} {
 		e := engine.New(cfg)
-		if err := e.Listen(); err == nil || !strings.Contains(err.Error(), "Config.Addr") {
+		if err := e.Listen(); err == nil || !strings.Contains(err.Error(), "Config.Listeners") {
 			t.Errorf("%s: Listen returned %v", name, err)
 		}
 		if e.Addrs() != nil {
@@ -99,13 +98,13 @@ func TestARestartBindsWhereConnectionsAreInTimeWait(t *testing.T) {
 	if err := r.stop(t); err != nil {
 		t.Fatal(err)
 	}
-	again := serve(t, newEcho(engine.Config{Addr: r.addr}))
+	again := serve(t, newEcho(engine.Config{Listeners: []engine.Listener{{Addr: r.addr}}}))
 	dial(t, again.addr).ask(1, 1, "")
 }
 
 // Rule 14: a connection over the limit is told so, whatever it has sent already.
 func TestOneConnectionTooManyIsToldSo(t *testing.T) {
-	e := newEcho(engine.Config{MaxConnections: 2})
+	e := newEcho(engine.Config{Accept: engine.Accept{MaxConnections: 2}})
 	r := serve(t, e)
 	a, b := dial(t, r.addr), dial(t, r.addr)
 	a.ask(1, 1, "")
@@ -126,7 +125,7 @@ func TestOneConnectionTooManyIsToldSo(t *testing.T) {
 
 // Rule 14: 64 at a time are told that they are too many; more are closed untold, and cost nothing.
 func TestStrangersOverTheLimitLingerSixtyFourAtATime(t *testing.T) {
-	e := newEcho(engine.Config{MaxConnections: 1})
+	e := newEcho(engine.Config{Accept: engine.Accept{MaxConnections: 1}})
 	r := serve(t, e)
 	inside := dial(t, r.addr)
 	inside.ask(1, 1, "")
@@ -150,7 +149,7 @@ func TestStrangersOverTheLimitLingerSixtyFourAtATime(t *testing.T) {
 
 // A stopping engine does not wait for strangers.
 func TestStoppingDoesNotWaitForStrangers(t *testing.T) {
-	r := serve(t, newEcho(engine.Config{MaxConnections: 1, StopTimeout: time.Minute}))
+	r := serve(t, newEcho(engine.Config{Accept: engine.Accept{MaxConnections: 1}, Timeouts: engine.Timeouts{Stop: time.Minute}}))
 	inside := dial(t, r.addr)
 	inside.ask(1, 1, "")
 	stranger := dial(t, r.addr) // would linger for 5 s

@@ -14,7 +14,7 @@ import (
 // every way, and when the engine stops in the middle of it.
 func TestWhatWasAcceptedIsSentOrDroppedHoweverConnectionsEnd(t *testing.T) {
 	sec := newSecurity(t)
-	e := newEngine(engine.Config{Loops: 2, OutboundLimit: 1 << 30, CloseTimeout: 50 * time.Millisecond,
+	e := newEngine(engine.Config{Loops: 2, Limits: engine.Limits{MaxOutbound: 1 << 30}, Timeouts: engine.Timeouts{Close: 50 * time.Millisecond},
 		Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}, {Addr: "127.0.0.1:0", TLS: sec.server}}})
 	var accepted atomic.Uint64
 	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {

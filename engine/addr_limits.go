@@ -43,8 +43,8 @@ type origin struct {
 }
 
 func (g *gate) init(cfg *Config, log *zap.Logger) {
-	g.perAddress, g.perSubnet = max(cfg.MaxPerAddress, 0), max(cfg.MaxPerSubnet, 0)
-	g.v4Bits, g.v6Bits = cfg.SubnetV4Bits, cfg.SubnetV6Bits
+	g.perAddress, g.perSubnet = max(cfg.Accept.MaxPerAddress, 0), max(cfg.Accept.MaxPerSubnet, 0)
+	g.v4Bits, g.v6Bits = cfg.Accept.SubnetV4Bits, cfg.Accept.SubnetV6Bits
 	g.bans, g.exempt = cfg.Bans, unmapped(cfg.Bans.Exempt)
 	g.counting = g.perAddress > 0 || g.perSubnet > 0 || g.bans.FailedLogons > 0 || g.bans.Flaps > 0
 	g.maxSuspects, g.maxBanned = tableSize, tableSize
@@ -178,7 +178,7 @@ type Refusals struct {
 	Banned    uint64 // its address was banned
 	Proxy     uint64 // no valid PROXY header came in time, or it came from an address that is not trusted
 	Hook      uint64 // OnAccept said no, or panicked
-	Handshake uint64 // its turn did not come, or its handshake was not done, within HandshakeTimeout, or TLS failed
+	Handshake uint64 // its turn did not come, or its handshake was not done, within Timeouts.Handshake, or TLS failed
 	Failed    uint64 // the server failed to take it on: there was no descriptor left, for one
 }
 

@@ -42,7 +42,7 @@ func TestWhatCountsAsOneAddress(t *testing.T) {
 		{"2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", "2001:db8:0:1::1"},
 		{"fe80::1%eth0", "fe80::2%eth1", "fe80:1::1"},
 	} {
-		g, _ := newTestGate(Config{MaxPerAddress: 1})
+		g, _ := newTestGate(Config{Accept: Accept{MaxPerAddress: 1}})
 		o := g.mustEnter(t, c.a)
 		g.wantRefused(t, c.b, refusedAddress)
 		g.mustEnter(t, c.other)
@@ -63,7 +63,7 @@ func TestWhatCountsAsOneSubnet(t *testing.T) {
 		{0, 32, "2001:db8:ffff::1", "2001:db9::1"},
 		{0, 128, "2001:db8::2", "2001:db8:0:1::1"},
 	} {
-		g, _ := newTestGate(Config{MaxPerSubnet: 1, SubnetV4Bits: c.v4, SubnetV6Bits: c.v6})
+		g, _ := newTestGate(Config{Accept: Accept{MaxPerSubnet: 1, SubnetV4Bits: c.v4, SubnetV6Bits: c.v6}})
 		first := "192.0.2.1"
 		if netip.MustParseAddr(c.in).Is6() {
 			first = "2001:db8::1"
@@ -78,7 +78,7 @@ func TestWhatCountsAsOneSubnet(t *testing.T) {
 
 // A connection that one limit refuses takes no place of the other.
 func TestARefusedConnectionTakesNoPlace(t *testing.T) {
-	g, _ := newTestGate(Config{MaxPerAddress: 1, MaxPerSubnet: 2})
+	g, _ := newTestGate(Config{Accept: Accept{MaxPerAddress: 1, MaxPerSubnet: 2}})
 	a := g.mustEnter(t, "192.0.2.1")
 	g.wantRefused(t, "192.0.2.1", refusedAddress)
 	b := g.mustEnter(t, "192.0.2.2")
@@ -201,7 +201,7 @@ func TestTablesAreBounded(t *testing.T) {
 
 // Without limits and bans nothing is counted.
 func TestAGateThatIsOffCountsNothing(t *testing.T) {
-	g, _ := newTestGate(Config{MaxPerAddress: -1, MaxPerSubnet: -1, Bans: Bans{FailedLogons: -1, Flaps: -1}})
+	g, _ := newTestGate(Config{Accept: Accept{MaxPerAddress: -1, MaxPerSubnet: -1}, Bans: Bans{FailedLogons: -1, Flaps: -1}})
 	if o := g.mustEnter(t, "192.0.2.1"); o != nil {
 		t.Errorf("an origin: %v", o)
 	}
@@ -215,7 +215,7 @@ func TestAGateThatIsOffCountsNothing(t *testing.T) {
 
 // Of an IPv6 network of 64 bits a part may be exempt from bans; its places count with the others'.
 func TestPartOfANetworkIsExempt(t *testing.T) {
-	g, _ := newTestGate(Config{MaxPerAddress: 2, Bans: Bans{Flaps: 2,
+	g, _ := newTestGate(Config{Accept: Accept{MaxPerAddress: 2}, Bans: Bans{Flaps: 2,
 		Exempt: []netip.Prefix{netip.MustParsePrefix("2001:db8::1/128"), netip.MustParsePrefix("::ffff:192.0.2.0/120")}}})
 	for range 5 {
 		g.leave(g.mustEnter(t, "2001:db8::1"), true)

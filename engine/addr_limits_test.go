@@ -66,7 +66,7 @@ func wantNobodyIn(t testing.TB, e *engine.Engine) {
 }
 
 func TestConnectionsOfOneAddressAreLimited(t *testing.T) {
-	e := newEcho(engine.Config{MaxPerAddress: 2})
+	e := newEcho(engine.Config{Accept: engine.Accept{MaxPerAddress: 2}})
 	r := serve(t, e)
 	a, b := enterFrom(t, "127.0.1.1", r.addr), enterFrom(t, "127.0.1.1", r.addr)
 	dialFrom(t, "127.0.1.1", r.addr).wantClose(protocol.TooManyConnections)
@@ -85,7 +85,7 @@ func TestConnectionsOfOneAddressAreLimited(t *testing.T) {
 }
 
 func TestConnectionsOfOneSubnetAreLimited(t *testing.T) {
-	e := newEcho(engine.Config{MaxPerAddress: 2, MaxPerSubnet: 2})
+	e := newEcho(engine.Config{Accept: engine.Accept{MaxPerAddress: 2, MaxPerSubnet: 2}})
 	r := serve(t, e)
 	a, b := enterFrom(t, "127.0.1.1", r.addr), enterFrom(t, "127.0.1.2", r.addr)
 	dialFrom(t, "127.0.1.3", r.addr).wantClose(protocol.TooManyConnections)
@@ -104,7 +104,7 @@ func TestConnectionsOfOneSubnetAreLimited(t *testing.T) {
 
 // One that the limit on all connections refuses takes no place of its address's.
 func TestAFullServerCountsNoAddress(t *testing.T) {
-	e := newEcho(engine.Config{MaxConnections: 1, MaxPerAddress: 1})
+	e := newEcho(engine.Config{Accept: engine.Accept{MaxConnections: 1, MaxPerAddress: 1}})
 	r := serve(t, e)
 	a := enterFrom(t, "127.0.1.1", r.addr)
 	for range 3 {
@@ -122,7 +122,7 @@ func TestAFullServerCountsNoAddress(t *testing.T) {
 // Over the rate connections wait; nobody is refused.
 func TestAcceptRateDelays(t *testing.T) {
 	const clients, burst, perSecond = 30, 5, 50
-	e := newEcho(engine.Config{AcceptRate: perSecond, AcceptBurst: burst})
+	e := newEcho(engine.Config{Accept: engine.Accept{Rate: perSecond, Burst: burst}})
 	r := serve(t, e)
 	began := time.Now()
 	peers := make([]*peer, clients)
@@ -141,10 +141,10 @@ func TestAcceptRateDelays(t *testing.T) {
 	}
 }
 
-// A burst is let in at once, and AcceptBurst says how large it is.
+// A burst is let in at once, and Accept.Burst says how large it is.
 func TestAcceptBurst(t *testing.T) {
 	const burst = 5
-	e := newEcho(engine.Config{AcceptRate: 0.001, AcceptBurst: burst})
+	e := newEcho(engine.Config{Accept: engine.Accept{Rate: 0.001, Burst: burst}})
 	r := serve(t, e)
 	for id := range uint32(burst) {
 		dial(t, r.addr).ask(1, id+1, "")
@@ -159,11 +159,11 @@ func TestSettingsThatMakeNoSenseAreRefusedAtOnce(t *testing.T) {
 // Listen names the setting that makes no sense, and opens nothing.
 func TestSettingsThatMakeNoSenseAreNamed(t *testing.T) {
 	for name, cfg := range map[string]engine.Config{
-		"AcceptBurst":    {AcceptBurst: 5},
-		"MessageBurst":   {MessageBurst: 5},
-		"MaxMessageRate": {MessageBurst: 5, MaxByteRate: 5},
-		"ByteBurst":      {ByteBurst: 5},
-		"MaxByteRate":    {ByteBurst: 5, MaxMessageRate: 5},
+		"Accept.Burst":   {Accept: engine.Accept{Burst: 5}},
+		"MessageBurst":   {Limits: engine.Limits{MessageBurst: 5}},
+		"MaxMessageRate": {Limits: engine.Limits{MessageBurst: 5, MaxByteRate: 5}},
+		"ByteBurst":      {Limits: engine.Limits{ByteBurst: 5}},
+		"MaxByteRate":    {Limits: engine.Limits{ByteBurst: 5, MaxMessageRate: 5}},
 		"SlowPolicy":     {SlowPolicy: engine.SlowLatest + 1},
 	} {
 		e := newEngine(cfg)
@@ -175,9 +175,9 @@ func TestSettingsThatMakeNoSenseAreNamed(t *testing.T) {
 		}
 	}
 	for _, cfg := range []engine.Config{
-		{AcceptBurst: -1, MessageBurst: -1, ByteBurst: -1},
-		{AcceptRate: 5, AcceptBurst: 5, MaxMessageRate: 5, MessageBurst: 5, MaxByteRate: 5, ByteBurst: 5, SlowPolicy: engine.SlowLatest},
-		{MaxMessageRate: 5}, {MaxByteRate: 5},
+		{Accept: engine.Accept{Burst: -1}, Limits: engine.Limits{MessageBurst: -1, ByteBurst: -1}},
+		{Accept: engine.Accept{Rate: 5, Burst: 5}, Limits: engine.Limits{MaxMessageRate: 5, MessageBurst: 5, MaxByteRate: 5, ByteBurst: 5}, SlowPolicy: engine.SlowLatest},
+		{Limits: engine.Limits{MaxMessageRate: 5}}, {Limits: engine.Limits{MaxByteRate: 5}},
 	} {
 		serve(t, newEngine(cfg))
 	}
@@ -185,7 +185,7 @@ func TestSettingsThatMakeNoSenseAreNamed(t *testing.T) {
 
 // What is refused for its address does not take the turn of another.
 func TestRefusedConnectionsDoNotCountForTheAcceptRate(t *testing.T) {
-	e := newEcho(engine.Config{AcceptRate: 0.001, AcceptBurst: 2, MaxPerAddress: 1})
+	e := newEcho(engine.Config{Accept: engine.Accept{Rate: 0.001, Burst: 2, MaxPerAddress: 1}})
 	r := serve(t, e)
 	enterFrom(t, "127.0.1.1", r.addr)
 	for range 10 {
@@ -196,7 +196,7 @@ func TestRefusedConnectionsDoNotCountForTheAcceptRate(t *testing.T) {
 
 // A stopping engine does not wait for the turn of those who are not in yet.
 func TestStoppingDoesNotWaitForTheAcceptRate(t *testing.T) {
-	e := newEcho(engine.Config{AcceptRate: 0.001, MaxPerAddress: 100, StopTimeout: time.Minute})
+	e := newEcho(engine.Config{Accept: engine.Accept{Rate: 0.001, MaxPerAddress: 100}, Timeouts: engine.Timeouts{Stop: time.Minute}})
 	r := serve(t, e)
 	enterFrom(t, "127.0.1.1", r.addr).endSide()
 	waits := dialFrom(t, "127.0.1.1", r.addr)

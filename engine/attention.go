@@ -66,7 +66,7 @@ func (d *dueList) due(now time.Time) *Conn {
 	return c
 }
 
-// setWaits says how long a loop waits between two looks at a connection: WriteTimeout needs some within it, and a system that
+// setWaits says how long a loop waits between two looks at a connection: Timeouts.Write needs some within it, and a system that
 // does not tell when a socket can be written to needs more.
 func (a *attention) setWaits(writeTimeout time.Duration, told bool) {
 	a.last = lastWait

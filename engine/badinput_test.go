@@ -23,7 +23,7 @@ func header(magic, versionAndFlags byte, typ uint16, length uint32, user, dest b
 // Rule 15: one bad peer is one closed connection, with its code; by the header, before the body is there, which gnet would
 // keep, however much it is. Each kind comes as the first frame and after a good one.
 func TestBadFramesEndTheirConnectionAlone(t *testing.T) {
-	r := serve(t, newEcho(engine.Config{MaxBody: 1 << 20}))
+	r := serve(t, newEcho(engine.Config{Limits: engine.Limits{MaxBody: 1 << 20}}))
 	check := healthy(t, r.addr)
 	for _, c := range []struct {
 		name string
@@ -101,7 +101,7 @@ func TestTheFirstFrameIsLimited(t *testing.T) {
 // Rule 13: what comes while a connection is being admitted is bounded; gnet keeps all that is not taken.
 func TestWhatWaitsForTheAdmissionIsLimited(t *testing.T) {
 	const limit = 64 << 10
-	e := newEcho(engine.Config{MaxWaiting: limit})
+	e := newEcho(engine.Config{Limits: engine.Limits{MaxEarly: limit}})
 	g := newGate(t, e)
 	g.first = func(*engine.Conn, *protocol.Message, *binding) {}
 	r := serve(t, e)
@@ -310,10 +310,10 @@ func TestRefuse(t *testing.T) {
 	b.wantEnd(t, protocol.Unauthorized)
 }
 
-// Rule 8: every byte is a sign of life, an unfinished frame for UnfinishedTimeout at most.
+// Rule 8: every byte is a sign of life, an unfinished frame for Timeouts.UnfinishedFrame at most.
 func TestBytesAreSignsOfLife(t *testing.T) {
 	const timeout = time.Second
-	e := newEcho(engine.Config{UnfinishedTimeout: timeout, Loops: 1})
+	e := newEcho(engine.Config{Timeouts: engine.Timeouts{UnfinishedFrame: timeout}, Loops: 1})
 	g := newGate(t, e)
 	r := serve(t, e)
 	other, _ := g.enter(t, r.addr)

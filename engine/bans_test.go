@@ -108,7 +108,7 @@ func TestALogonWhoseClientLeftCountsAsFailed(t *testing.T) {
 }
 
 func TestFlappingBansAnAddress(t *testing.T) {
-	e := newEcho(engine.Config{MaxConnections: 3, Bans: engine.Bans{Flaps: 4, For: time.Minute}})
+	e := newEcho(engine.Config{Accept: engine.Accept{MaxConnections: 3}, Bans: engine.Bans{Flaps: 4, For: time.Minute}})
 	r := serve(t, e)
 	ended := func() {
 		wantNobodyIn(t, e)
@@ -188,7 +188,7 @@ func TestTheApplicationBans(t *testing.T) {
 
 // Limits, bans and ends at the same time: every place is given back.
 func TestBansWhileConnectionsComeAndGo(t *testing.T) {
-	e := newRefusing(t, engine.Config{MaxPerAddress: 3, MaxPerSubnet: 8, Workers: 2,
+	e := newRefusing(t, engine.Config{Accept: engine.Accept{MaxPerAddress: 3, MaxPerSubnet: 8}, Workers: 2,
 		Bans: engine.Bans{FailedLogons: 5, Flaps: 20, For: 20 * time.Millisecond}})
 	r := serve(t, e)
 	const clients, rounds = 12, 40

@@ -67,7 +67,7 @@ func BenchmarkEcho(b *testing.B) {
 func BenchmarkSend(b *testing.B) {
 	for _, conns := range []int{1, 1000} {
 		b.Run(fmt.Sprintf("conns=%d", conns), func(b *testing.B) {
-			e := newEngine(engine.Config{OutboundLimit: 1 << 30})
+			e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: 1 << 30}})
 			arrived := make(chan *engine.Conn, 1)
 			e.HandleDefault(func(c *engine.Conn, _ *protocol.Message) { arrived <- c })
 			r := serve(b, e)

@@ -89,7 +89,7 @@ func (e *Engine) BroadcastWith(to iter.Seq[*Conn], m *protocol.Message, o SendOp
 		bad := error(nil)
 		if large {
 			bad = ErrTooLarge
-		} else if f, bad = frameOf(&frames, c.codec, m); bad == nil && len(f.b) > e.cfg.OutboundLimit {
+		} else if f, bad = frameOf(&frames, c.codec, m); bad == nil && len(f.b) > e.cfg.Limits.MaxOutbound {
 			bad = ErrTooLarge
 		}
 		if bad != nil {
@@ -194,7 +194,7 @@ func (c *Conn) enqueueFrame(f *frame, o SendOptions) (mark bool, err error) {
 		c.mu.Unlock()
 		return false, ErrClosed
 	}
-	if c.out == nil && !o.mayDrop() && len(f.b) <= c.engine.cfg.OutboundLimit-int(c.unsent) {
+	if c.out == nil && !o.mayDrop() && len(f.b) <= c.engine.cfg.Limits.MaxOutbound-int(c.unsent) {
 		c.out = &f.outBuf
 		c.setQueued()
 	} else {

@@ -11,7 +11,7 @@ import (
 // A broadcast that alone is larger than the outbound limit is refused, and closes nobody.
 func TestABroadcastOverTheOutboundLimitIsTooLarge(t *testing.T) {
 	const limit = 64 << 10
-	e := newEcho(engine.Config{OutboundLimit: limit})
+	e := newEcho(engine.Config{Limits: engine.Limits{MaxOutbound: limit}})
 	r := serve(t, e)
 	p := dial(t, r.addr)
 	p.ask(1, 1, "")
@@ -28,7 +28,7 @@ type mappedCodec struct {
 }
 
 func TestABroadcastToACodecThatCannotBeCompared(t *testing.T) {
-	e := newEcho(engine.Config{Codec: mappedCodec{}})
+	e := newEcho(engine.Config{Listeners: []engine.Listener{{Codec: mappedCodec{}}}})
 	r := serve(t, e)
 	peers := []*peer{dial(t, r.addr), dial(t, r.addr)}
 	for _, p := range peers {

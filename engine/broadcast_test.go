@@ -88,7 +88,7 @@ func TestABroadcastThatCannotBeEncodedIsAnError(t *testing.T) {
 
 // Who does not want to know who was left out says so with nil, and learns it by the number.
 func TestABroadcastLeavesOutWithoutAnybodyToTell(t *testing.T) {
-	e := newEcho(engine.Config{OutboundLimit: 1 << 10})
+	e := newEcho(engine.Config{Limits: engine.Limits{MaxOutbound: 1 << 10}})
 	r := serve(t, e)
 	p := dial(t, r.addr)
 	p.ask(1, 1, "")

@@ -27,21 +27,21 @@ const (
 // setLimits derives from the settings what the message path looks at.
 func (e *Engine) setLimits() {
 	cfg := &e.cfg
-	if cfg.MaxMessageRate != noLimit || cfg.MaxByteRate != noLimit {
+	if cfg.Limits.MaxMessageRate != noLimit || cfg.Limits.MaxByteRate != noLimit {
 		e.limits |= limitRate
 	}
-	if cfg.MaxRequests != noLimit {
+	if cfg.Limits.MaxRequests != noLimit {
 		e.limits |= limitRequests
 	}
-	if cfg.MemoryBudget != noLimit {
+	if cfg.Limits.MaxMemory != noLimit {
 		e.limits |= limitMemory
 	}
-	e.maxBody = cfg.MaxBody
+	e.maxBody = cfg.Limits.MaxBody
 	if cfg.SlowPolicy == SlowClose {
-		e.plainLimit = cfg.OutboundLimit
+		e.plainLimit = cfg.Limits.MaxOutbound
 	}
-	e.budget.left.Store(int64(cfg.MemoryBudget))
-	e.budget.slack = int64(cfg.MemoryBudget / 8)
+	e.budget.left.Store(int64(cfg.Limits.MaxMemory))
+	e.budget.slack = int64(cfg.Limits.MaxMemory / 8)
 	e.budget.kick = make(chan struct{}, 1)
 	e.budget.looks.Store(1)
 	e.reports.kick = make(chan struct{}, 1)
@@ -186,7 +186,7 @@ func (e *Engine) worst(least int64) (over []offender) {
 	}
 	e.budget.looks.Add(1)
 	before := e.budget.left.Load()
-	limit := e.cfg.MemoryBudget
+	limit := e.cfg.Limits.MaxMemory
 	var waiting []offender
 	total := 0
 	for i := range e.conns.shards {

@@ -13,7 +13,7 @@ import (
 // memory comes back.
 func TestTheMemoryBudgetClosesTheWorstFirst(t *testing.T) {
 	const crowd, budget = 200, 24 << 20
-	e := newEngine(engine.Config{OutboundLimit: 256 << 20, MemoryBudget: budget, WriteTimeout: -1})
+	e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 20, MaxMemory: budget}, Timeouts: engine.Timeouts{Write: -1}})
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 		if m.ID != 0 {
 			_ = c.Reply(m, m.Body)
@@ -80,7 +80,7 @@ func TestTheMemoryBudgetClosesTheWorstFirst(t *testing.T) {
 func TestTheMemoryBudgetCountsWhatWaitsToBeRead(t *testing.T) {
 	const budget = 8 << 20
 	release := make(chan struct{})
-	e := newEngine(engine.Config{MaxBody: 64 << 20, InboundLimit: -1, MemoryBudget: budget, Workers: 2, UnfinishedTimeout: -1})
+	e := newEngine(engine.Config{Limits: engine.Limits{MaxBody: 64 << 20, MaxInbound: -1, MaxMemory: budget}, Workers: 2, Timeouts: engine.Timeouts{UnfinishedFrame: -1}})
 	e.Handle(1, func(*engine.Conn, *protocol.Message) {})
 	e.Handle(2, echo)
 	e.Handle(3, func(*engine.Conn, *protocol.Message) { <-release })
@@ -124,7 +124,7 @@ func TestTheMemoryBudgetCountsWhatWaitsToBeRead(t *testing.T) {
 func TestTheMemoryBudgetCountsTinyMessages(t *testing.T) {
 	const budget, cost = 8 << 20, 150 // a message
 	release := make(chan struct{})
-	e := newEngine(engine.Config{InboundLimit: -1, MemoryBudget: budget, Workers: 1})
+	e := newEngine(engine.Config{Limits: engine.Limits{MaxInbound: -1, MaxMemory: budget}, Workers: 1})
 	e.HandleDefault(func(*engine.Conn, *protocol.Message) { <-release })
 	g := newGate(t, e)
 	r := serve(t, e)
@@ -150,8 +150,8 @@ func TestTheMemoryBudgetCountsTinyMessages(t *testing.T) {
 // given up is freed before the event loop writes on.
 func TestABroadcastToManyWhoTakeNothingKeepsWithinTheBudget(t *testing.T) {
 	const crowd, size, budget = 24, 16 << 20, 32 << 20
-	e := newEngine(engine.Config{Loops: 1, MaxBody: size, OutboundLimit: 2 * size, MemoryBudget: budget, WriteTimeout: -1,
-		CloseTimeout: 100 * time.Millisecond})
+	e := newEngine(engine.Config{Loops: 1, Limits: engine.Limits{MaxBody: size, MaxOutbound: 2 * size, MaxMemory: budget}, Timeouts: engine.Timeouts{Write: -1,
+		Close: 100 * time.Millisecond}})
 	e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
 	g := newGate(t, e)
 	var conns []*engine.Conn

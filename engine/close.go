@@ -79,7 +79,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 	if x := c.rare(); x.closeBegan == 0 { // otherwise the peer has ended its side, and the time for that runs
 		c.stopTimer()
 		x.closeBegan = c.loop.clock.Now()
-		c.timer = c.loop.clock.AfterFunc(c.engine.cfg.CloseTimeout, func() { c.loop.post(c.closeNow) })
+		c.timer = c.loop.clock.AfterFunc(c.engine.cfg.Timeouts.Close, func() { c.loop.post(c.closeNow) })
 	}
 	c.mu.Unlock()
 	c.tellEnd()
@@ -195,13 +195,13 @@ func (c *Conn) shutWrite() {
 const lingerTime = time.Second
 
 // linger waits for the peer's end: for lingerTime, or longer while the kernel still has bytes that the peer has not
-// taken, and never past CloseTimeout.
+// taken, and never past Timeouts.Close.
 func (c *Conn) linger() {
 	if c.gone {
 		return
 	}
 	c.mu.Lock()
-	left := c.engine.cfg.CloseTimeout - time.Duration(c.loop.clock.Now()-c.rare().closeBegan)
+	left := c.engine.cfg.Timeouts.Close - time.Duration(c.loop.clock.Now()-c.rare().closeBegan)
 	c.mu.Unlock()
 	if left <= 0 {
 		c.closeNow()
@@ -211,7 +211,7 @@ func (c *Conn) linger() {
 	c.stopTimer()
 	wait := lingerTime
 	if c.is(isPeerEnded) { // it only has to take what is left
-		wait = min(max((c.engine.cfg.CloseTimeout-left)/4, 5*time.Millisecond), lingerTime)
+		wait = min(max((c.engine.cfg.Timeouts.Close-left)/4, 5*time.Millisecond), lingerTime)
 	}
 	c.timer = c.loop.clock.AfterFunc(min(left, wait), func() { c.loop.post(c.lingered) })
 	c.mu.Unlock()

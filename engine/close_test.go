@@ -24,7 +24,7 @@ func TestAGracefulCloseDeliversWhatWasQueued(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			body := bytes.Repeat([]byte("0123456789abcdef"), size/16)
-			e := newEngine(engine.Config{MaxBody: size, OutboundLimit: 2 * size, CloseTimeout: time.Minute})
+			e := newEngine(engine.Config{Limits: engine.Limits{MaxBody: size, MaxOutbound: 2 * size}, Timeouts: engine.Timeouts{Close: time.Minute}})
 			closed := make(chan error, 1)
 			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 				err := send(c, m, body)
@@ -58,10 +58,10 @@ func TestAPeerThatSentGarbageGetsItsNotice(t *testing.T) {
 	check()
 }
 
-// Rule 14: a peer that takes nothing, or takes everything and does not end its side, is gone at CloseTimeout.
+// Rule 14: a peer that takes nothing, or takes everything and does not end its side, is gone at Timeouts.Close.
 func TestAPeerThatDoesNotGoIsGoneAtCloseTimeout(t *testing.T) {
 	const timeout = 300 * time.Millisecond
-	e := newEngine(engine.Config{CloseTimeout: timeout, OutboundLimit: 64 << 20})
+	e := newEngine(engine.Config{Timeouts: engine.Timeouts{Close: timeout}, Limits: engine.Limits{MaxOutbound: 64 << 20}})
 	closed := make(chan time.Time, 1)
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 		for range int(m.ID) {
@@ -82,7 +82,7 @@ func TestAPeerThatDoesNotGoIsGoneAtCloseTimeout(t *testing.T) {
 			began := receive(t, "the close", closed)
 			eventually(t, "the end", func() bool { return e.Stats().Connections == 0 })
 			if took := time.Since(began); took < timeout || took > timeout+2*time.Second {
-				t.Errorf("gone after %v, CloseTimeout is %v", took, timeout)
+				t.Errorf("gone after %v, Timeouts.Close is %v", took, timeout)
 			}
 		})
 	}
@@ -193,7 +193,7 @@ func TestThePeersEndHasItsCode(t *testing.T) {
 
 // A peer that ends its side while its first message is being decided has not ended within a frame.
 func TestAnEndWhileTheAdmissionDecidesIsTheClients(t *testing.T) {
-	e := newEngine(engine.Config{CloseTimeout: 50 * time.Millisecond}) // so long the answer is waited for
+	e := newEngine(engine.Config{Timeouts: engine.Timeouts{Close: 50 * time.Millisecond}}) // so long the answer is waited for
 	g := newGate(t, e)
 	g.first = func(*engine.Conn, *protocol.Message, *binding) {}
 	r := serve(t, e)
@@ -224,18 +224,18 @@ func TestHalfAClosedPeerGetsItsAnswers(t *testing.T) {
 
 func TestASilentConnectionIsClosedAtLogonTimeout(t *testing.T) {
 	const timeout = 200 * time.Millisecond
-	r := serve(t, newEcho(engine.Config{LogonTimeout: timeout}))
+	r := serve(t, newEcho(engine.Config{Timeouts: engine.Timeouts{FirstMessage: timeout}}))
 	for _, sent := range [][]byte{nil, frame(t, protocol.Message{Type: 1})[:10]} {
 		began := time.Now()
 		p := dial(t, r.addr)
 		p.sendRaw(sent)
 		p.wantClose(protocol.LogonTimeout)
 		if took := time.Since(began); took < timeout {
-			t.Errorf("closed after %v, LogonTimeout is %v", took, timeout)
+			t.Errorf("closed after %v, FirstMessage is %v", took, timeout)
 		}
 	}
 	const longer = time.Second // the machine may be busy
-	p := dial(t, serve(t, newEcho(engine.Config{LogonTimeout: longer})).addr)
+	p := dial(t, serve(t, newEcho(engine.Config{Timeouts: engine.Timeouts{FirstMessage: longer}})).addr)
 	p.ask(1, 1, "")
 	time.Sleep(longer + timeout) // it has spoken: the timeout is over
 	p.ask(1, 2, "")
@@ -243,7 +243,7 @@ func TestASilentConnectionIsClosedAtLogonTimeout(t *testing.T) {
 
 // Send and Close from other goroutines, and the end of the peer, all at once: Ended comes once (newGate looks).
 func TestEndedComesOnceWhoeverCloses(t *testing.T) {
-	e := newEcho(engine.Config{CloseTimeout: 5 * time.Second})
+	e := newEcho(engine.Config{Timeouts: engine.Timeouts{Close: 5 * time.Second}})
 	g := newGate(t, e)
 	var closing atomic.Pointer[engine.Conn]
 	g.first = func(c *engine.Conn, m *protocol.Message, _ *binding) {

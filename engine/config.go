@@ -20,7 +20,7 @@ import (
 type Listener struct {
 	// Addr is a TCP address, as in net.Listen, but not empty; port 0 takes a free one, which Addrs tells.
 	Addr string
-	// Codec is the wire format of connections that come in here. Nil means Config.Codec.
+	// Codec is the wire format of connections that come in here. Nil means protocol.Binary.
 	Codec protocol.Codec
 	// NewCodec, in the place of Codec, makes a codec for each connection, which may have state: a serial number, a cipher, what
 	// the peer has said of itself. It is called on a goroutine of the engine's before the connection's first byte is read, and
@@ -33,28 +33,22 @@ type Listener struct {
 	// the size that the message has in protocol.Binary; SlowDropOldest and SlowLatest drop the newest message instead.
 	NewCodec func() protocol.Codec
 	// ProxyProtocol are the addresses of the load balancers in front of this listener. When there are any, every connection
-	// must come from one of them and begin with a PROXY header, version 1 or 2, within Config.ProxyTimeout; others are
+	// must come from one of them and begin with a PROXY header, version 1 or 2, within Timeouts.ProxyHeader; others are
 	// closed. The address in the header is then the client's, for limits, bans, OnAccept and Conn.RemoteAddr. A load
 	// balancer that connects on its own account (LOCAL), or does not tell for whom (UNKNOWN, UNSPEC), is let in under its own address, which is neither
 	// limited nor banned. Empty means that clients connect directly.
 	ProxyProtocol []netip.Prefix
 	// TLS, when set, has connections that come in here speak TLS; nil means plain TCP. It needs a certificate, and must not
 	// be changed any more: for certificates that are replaced while the engine runs there is tls.Config.GetCertificate.
-	// What its functions do is a part of the handshake, and counts towards HandshakeTimeout.
+	// What its functions do is a part of the handshake, and counts towards Timeouts.Handshake.
 	TLS *tls.Config
 }
 
-// Config holds the settings of an Engine. Zero means the default, negative means none.
+// Config holds the settings of an Engine. Zero means the default, negative
+// means none, for every number. New takes a copy, and returns an error for what makes no sense.
 type Config struct {
-	// Addr is the TCP address to listen on, when Listeners is empty: ":9000" for port 9000 of all the machine's addresses,
-	// "127.0.0.1:0" for a free port, which Addrs tells, of one. Without any address Listen and Run return an error.
-	Addr string
-	// Listeners are the addresses to listen on, each with its wire format. With them Addr must be empty.
+	// Listeners are the addresses to listen on, each with its wire format. Without any, Listen and Run return an error.
 	Listeners []Listener
-	// Codec is the wire format. Nil means protocol.Binary.
-	Codec protocol.Codec
-	// TLS is Listener.TLS for Addr. With Listeners it must be nil: each listener has its own.
-	TLS *tls.Config
 
 	// Loops is the number of event loops. 0 or less means one a processor: GOMAXPROCS, but no more than there are. With
 	// GOMAXPROCS two above that, what is not on a loop (accepting, TLS handshakes, authenticators, Workers) does not wait
@@ -63,9 +57,39 @@ type Config struct {
 	// Workers is the number of goroutines that run message handlers. 0 means that handlers run on the event loops,
 	// which is fastest, and must not block: a loop that is stuck serves none of its connections, and holds up accepting.
 	// Handlers that may block need Workers; each connection's order is kept, and what a client sent before it ended the
-	// connection is still handled. More than 65,536 are an error of Listen's.
+	// connection is still handled. More than 65,536 are an error of New's.
 	Workers int
 
+	// Accept says how many connections come in, and how fast.
+	Accept Accept
+	// Bans shut out addresses that fail to log on, or come and go, too often. The zero value bans none.
+	Bans Bans
+	// Limits bound what connections may send, ask and keep waiting.
+	Limits Limits
+	// Timeouts say how long the parts of a connection's life may take.
+	Timeouts Timeouts
+	// SlowPolicy is what happens to messages for a client that does not keep up. 0 means SlowClose. With SlowLatest the key
+	// of a message that is sent without one is its type.
+	SlowPolicy SlowPolicy
+	// OnAccept, when set, is asked about each connection before anything of the client's is read; limits on addresses and
+	// bans come first. An error turns the connection away: a *protocol.CloseError is what it is told, by any other error
+	// it is closed untold. It may block, within Timeouts.Handshake, when ctx ends and the connection is closed untold,
+	// whether the hook returns or not. It is called from Accept.MaxHandshakes goroutines at a time; one that does
+	// not return keeps its place among them. A panic is an error.
+	OnAccept func(ctx context.Context, in Incoming) error
+	// OnDropped is told of messages for a connection that were thrown away, at most once a second each connection, also
+	// for one that has closed meanwhile. It is called on a goroutine of the engine's that does nothing else, for one
+	// connection at a time, and holds no lock; while it blocks, others are told later, and Run does not return before
+	// Timeouts.Stop. Nil means no call; they are counted all the same.
+	OnDropped func(c *Conn, dropped DropReport)
+
+	// Logger takes what an operator should know, gnet's own words included. Nil means warnings and errors, to standard
+	// error.
+	Logger *zap.Logger
+}
+
+// Accept says how many connections come in, and how fast. Zero means the default, negative no limit.
+type Accept struct {
 	// MaxConnections is how many connections may be open. 0 means what the process's limit of open files leaves,
 	// keeping some spare.
 	MaxConnections int
@@ -80,31 +104,22 @@ type Config struct {
 	SubnetV4Bits int
 	// SubnetV6Bits is the length of the prefix that makes a subnet of IPv6 addresses, 64 at most. 0 or less means 48.
 	SubnetV6Bits int
-	// AcceptRate is how many connections are taken in a second, on average, by all listeners together. More are not
+	// Rate is how many connections are taken in a second, on average, by all listeners together. More are not
 	// refused: they wait in the system's backlog. Those that are refused for their address, or because the server is
 	// full, do not count. 0 or less means no limit.
-	AcceptRate float64
-	// AcceptBurst is how many connections may be taken in at once, when fewer than AcceptRate came before; without
-	// AcceptRate it must not be set. 0 or less means those of one second, 1 at least.
-	AcceptBurst int
-	// OnAccept, when set, is asked about each connection before anything of the client's is read; limits on addresses and
-	// bans come first. An error turns the connection away: a *protocol.CloseError is what it is told, by any other error
-	// it is closed untold. It may block, within HandshakeTimeout, when ctx ends and the connection is closed untold,
-	// whether the hook returns or not. It is called from MaxHandshakes goroutines at a time; one that does
-	// not return keeps its place among them. A panic is an error.
-	OnAccept func(ctx context.Context, in Incoming) error
+	Rate float64
+	// Burst is how many connections may be taken in at once, when fewer than Rate came before; without
+	// Rate it must not be set. 0 or less means those of one second, 1 at least.
+	Burst int
 	// MaxHandshakes is how many connections may be in a handshake at a time: the PROXY header, OnAccept, TLS. More wait for
 	// their turn, unread; while they do, a client that has been waited for in its TLS handshake for a second in all is given up
 	// on. Eight more may be in a handshake that is only to tell them in TLS why they are not let in. 0 or less means 256.
 	MaxHandshakes int
-	// HandshakeTimeout is how long a handshake may take, and how long a connection may wait for its turn before that. One
-	// that waits longer is told TooManyConnections. 0 means 10 s; negative means for ever.
-	HandshakeTimeout time.Duration
-	// ProxyTimeout is how long a load balancer may take until its PROXY header is there (Listener.ProxyProtocol). 0 means
-	// 5 s.
-	ProxyTimeout time.Duration
-	// Bans shut out addresses that fail to log on, or come and go, too often. The zero value bans none.
-	Bans Bans
+}
+
+// Limits bound what one connection may send, ask and keep waiting, and MaxMemory what all may together. Zero means the
+// default, negative means no limit.
+type Limits struct {
 	// MaxBody is the largest body of a message, both ways, in bytes. A client that sends a larger one is closed with
 	// MessageTooLarge. Sending a larger one returns ErrTooLarge, but for the server's own words: a Close, the answer to a
 	// Logon, an error reply. Clients are told in the answer to their Logon (protocol.FieldMaxBody) where it is not the
@@ -112,45 +127,17 @@ type Config struct {
 	MaxBody int
 	// MaxFirstFrame is the largest first frame, in bytes: a Logon, with its token and whatever else it says. 0 means 4 KiB.
 	MaxFirstFrame int
-	// MaxWaiting is how many bytes may wait behind the first frame while a connection is being admitted. 0 means 64 KiB.
-	MaxWaiting int
-	// InboundLimit is how many bytes of messages may wait for a connection's handlers, with Workers. A client that
+	// MaxEarly is how many bytes may wait behind the first frame while a connection is being admitted. 0 means 64 KiB.
+	MaxEarly int
+	// MaxInbound is how many bytes of messages may wait for a connection's handlers, with Workers. A client that
 	// sends more is closed with RateLimited; one message may wait alone, however large. After a time in which the server did
 	// not read, 16 MiB more may wait for a while: what has piled up comes at once. A message that waits takes some 150
 	// bytes of memory besides its own. 0 means 4 MiB.
-	InboundLimit int
-	// OutboundLimit is how many bytes may wait to be sent to a connection, beyond what the kernel's buffers hold. One that lets
+	MaxInbound int
+	// MaxOutbound is how many bytes may wait to be sent to a connection, beyond what the kernel's buffers hold. One that lets
 	// more gather is closed with SlowConsumer. The keys of SlowLatest count. What is being written does not, up to 128 KiB.
 	// 0 means 8 MiB; negative means no limit.
-	OutboundLimit int
-	// LogonTimeout is how long a connection may take until its first message is there, counted from the end of its TLS
-	// handshake if it has one. Like every time below it does not run while the process stands still, nor while the
-	// connection's event loop is stuck in a handler. 0 means 15 s.
-	LogonTimeout time.Duration
-	// KeepAlive is how long a connection is quiet before TCP asks whether the client's system is there; after four questions
-	// without an answer, each as long after the one before, the connection ends with NetworkError. It says nothing of the
-	// client's program. 0 means 15 s where nothing watches for silent clients (no user manager, or heartbeat.Off), and none
-	// where something does: the heartbeat finds more, and keep-alive costs four system calls a connection. Negative means none.
-	KeepAlive time.Duration
-	// UnfinishedTimeout is how long the bytes of one unfinished frame count as a sign of life. 0 means 60 s.
-	UnfinishedTimeout time.Duration
-	// CloseTimeout is how long a closing connection may take to fetch what was queued for it. When it has, it is given
-	// another second at most to close its side. 0 means 10 s.
-	CloseTimeout time.Duration
-	// StopWindow is the time over which a stop tells connections ServerStopping, evenly, so that a server's clients do not
-	// all come back in one second; each is served until it is told. Every notice says, in protocol.FieldRetryMS, how long
-	// to wait before reconnecting: from nothing for the first to StopWindow for the last, so that they come back over
-	// twice the window. The notices take no more than half of the time that the stop has. 0 or less means that all are told
-	// at once, and nothing of when to come back. Choose it by what the servers that remain can take: 50,000 clients, and
-	// 2,000 logons a second to spare, make 25 s, half of which is the window; keep what stops the process, such as a
-	// container's grace period, above StopTimeout.
-	StopWindow time.Duration
-	// StopTimeout is how long Run takes to stop when its context has ended, before it gives up on what is left and closes
-	// it by force. 0 means 15 s more than StopWindow.
-	StopTimeout time.Duration
-	// StallTimeout is how long an event loop may be busy with a handler before that is logged and counted. 0 means 1 s.
-	StallTimeout time.Duration
-
+	MaxOutbound int
 	// MaxMessageRate is how many messages a second a client may send, of whatever kind, heartbeats too. One that sends more is
 	// closed with RateLimited. It is looked at once a read, whose messages are still handled. After a time in which the server
 	// did not read (the process stood still, a handler blocked the event loop), as many more are allowed as may be sent in
@@ -171,7 +158,7 @@ type Config struct {
 	// returned, so with a limit each must be answered. One that is too many is answered with the error Refused, its handler is
 	// not called, and the connection stays. 0 or less means no limit.
 	MaxRequests int
-	// MemoryBudget is how many bytes may wait in the whole engine, to be read or to be written: unfinished frames, what
+	// MaxMemory is how many bytes may wait in the whole engine, to be read or to be written: unfinished frames, what
 	// comes before a connection is admitted, messages that wait for Workers, queues, and what the network has not taken.
 	// When it is more, the connections for which most waits are closed, the worst first, until the rest fits: with
 	// SlowConsumer where more waits to be written, or else with RateLimited. What waits for them is thrown away at once, and
@@ -179,27 +166,54 @@ type Config struct {
 	// round. It is looked at every quarter of a second, and within a few milliseconds of a burst. A faster burst exceeds it
 	// by an eighth, and by what those who are sending have in hand: they look themselves then. The kernel's own buffers do
 	// not count. 0 or less means no limit.
-	MemoryBudget int
-	// WriteTimeout is how long a client may take nothing at all while bytes wait for it, beyond what the kernel's buffers
+	MaxMemory int
+}
+
+// Timeouts say how long the parts of a connection's life may take. Zero means the default, negative means for ever where
+// no other meaning is given. None runs while the process stands still, nor while the connection's event loop is stuck in a
+// handler.
+type Timeouts struct {
+	// Handshake is how long a handshake may take, and how long a connection may wait for its turn before that. One
+	// that waits longer is told TooManyConnections. 0 means 10 s; negative means for ever.
+	Handshake time.Duration
+	// ProxyHeader is how long a load balancer may take until its PROXY header is there (Listener.ProxyProtocol). 0 means
+	// 5 s.
+	ProxyHeader time.Duration
+	// FirstMessage is how long a connection may take until its first message is there, counted from the end of its TLS
+	// handshake if it has one. Like every time below it does not run while the process stands still, nor while the
+	// connection's event loop is stuck in a handler. 0 means 15 s.
+	FirstMessage time.Duration
+	// KeepAlive is how long a connection is quiet before TCP asks whether the client's system is there; after four questions
+	// without an answer, each as long after the one before, the connection ends with NetworkError. It says nothing of the
+	// client's program. 0 means 15 s where nothing watches for silent clients (no user manager, or heartbeat.Off), and none
+	// where something does: the heartbeat finds more, and keep-alive costs four system calls a connection. Negative means none.
+	KeepAlive time.Duration
+	// UnfinishedFrame is how long the bytes of one unfinished frame count as a sign of life. 0 means 60 s.
+	UnfinishedFrame time.Duration
+	// Close is how long a closing connection may take to fetch what was queued for it. When it has, it is given
+	// another second at most to close its side. 0 means 10 s.
+	Close time.Duration
+	// StopWindow is the time over which a stop tells connections ServerStopping, evenly, so that a server's clients do not
+	// all come back in one second; each is served until it is told. Every notice says, in protocol.FieldRetryMS, how long
+	// to wait before reconnecting: from nothing for the first to StopWindow for the last, so that they come back over
+	// twice the window. The notices take no more than half of the time that the stop has. 0 or less means that all are told
+	// at once, and nothing of when to come back. Choose it by what the servers that remain can take: 50,000 clients, and
+	// 2,000 logons a second to spare, make 25 s, half of which is the window; keep what stops the process, such as a
+	// container's grace period, above Stop.
+	StopWindow time.Duration
+	// Stop is how long Run takes to stop when its context has ended, before it gives up on what is left and closes
+	// it by force. 0 means 15 s more than StopWindow.
+	Stop time.Duration
+	// Stall is how long an event loop may be busy with a handler before that is logged and counted. 0 means 1 s.
+	Stall time.Duration
+	// Write is how long a client may take nothing at all while bytes wait for it, beyond what the kernel's buffers
 	// hold, before SlowPolicy applies: SlowClose closes the connection, SlowDropNewest drops what is sent until the client
 	// takes something again, and with the others nothing changes. A client that reads slowly is left alone as long as its
-	// program reads what its kernel's receive buffer holds within WriteTimeout: its kernel tells of what was read in large
+	// program reads what its kernel's receive buffer holds within Write: its kernel tells of what was read in large
 	// steps, of a whole buffer at most, and until it does the client looks like one that reads nothing. With 128 KiB, Linux's
 	// first size, and 10 s that is 13 KB/s; a client that means to read more slowly asks for a smaller buffer (SO_RCVBUF).
 	// 0 means 10 s; negative means for ever.
-	WriteTimeout time.Duration
-	// SlowPolicy is what happens to messages for a client that does not keep up. 0 means SlowClose. With SlowLatest the key
-	// of a message that is sent without one is its type.
-	SlowPolicy SlowPolicy
-	// OnDropped is told of messages for a connection that were thrown away, at most once a second each connection, also
-	// for one that has closed meanwhile. It is called on a goroutine of the engine's that does nothing else, for one
-	// connection at a time, and holds no lock; while it blocks, others are told later, and Run does not return before
-	// StopTimeout. Nil means no call; they are counted all the same.
-	OnDropped func(c *Conn, dropped DropReport)
-
-	// Logger takes what an operator should know, gnet's own words included. Nil means warnings and errors, to standard
-	// error.
-	Logger *zap.Logger
+	Write time.Duration
 }
 
 func orDefault[T int | time.Duration](v, def, none T) T {
@@ -225,65 +239,69 @@ const (
 )
 
 func (c Config) withDefaults() Config {
-	if c.Codec == nil {
-		c.Codec = protocol.Binary
-	}
-	if len(c.Listeners) == 0 {
-		c.Listeners = []Listener{{Addr: c.Addr, TLS: c.TLS}}
-		c.Addr, c.TLS = "", nil
-	}
 	c.Listeners = slices.Clone(c.Listeners)
 	for i := range c.Listeners {
 		if c.Listeners[i].Codec == nil && c.Listeners[i].NewCodec == nil {
-			c.Listeners[i].Codec = c.Codec
+			c.Listeners[i].Codec = protocol.Binary
 		}
 	}
-	c.MaxHandshakes = positiveOr(c.MaxHandshakes, 256)
-	c.HandshakeTimeout = orDefault(c.HandshakeTimeout, 10*time.Second, never)
 	c.Loops = positiveOr(c.Loops, min(runtime.GOMAXPROCS(0), runtime.NumCPU()))
 	c.Workers = max(c.Workers, 0)
-	c.SubnetV4Bits = min(positiveOr(c.SubnetV4Bits, 24), 32)
-	c.SubnetV6Bits = min(positiveOr(c.SubnetV6Bits, 48), 64)
-	if c.AcceptRate > 0 { // otherwise a burst is a mistake, which Listen names
-		c.AcceptBurst = positiveOr(c.AcceptBurst, max(int(min(c.AcceptRate, 1<<30)), 1))
-	}
-	c.ProxyTimeout = orDefault(c.ProxyTimeout, 5*time.Second, never)
+	c.Accept = c.Accept.withDefaults()
 	c.Bans = c.Bans.withDefaults()
-	c.MaxBody = orDefault(c.MaxBody, protocol.DefaultMaxBody, noLimit)
-	c.MaxFirstFrame = orDefault(c.MaxFirstFrame, 4<<10, noLimit)
-	c.MaxWaiting = orDefault(c.MaxWaiting, 64<<10, noLimit)
-	c.InboundLimit = orDefault(c.InboundLimit, 4<<20, noLimit)
-	c.OutboundLimit = orDefault(c.OutboundLimit, 8<<20, noLimit)
-	c.LogonTimeout = orDefault(c.LogonTimeout, 15*time.Second, never)
-	c.UnfinishedTimeout = orDefault(c.UnfinishedTimeout, time.Minute, never)
-	c.CloseTimeout = orDefault(c.CloseTimeout, 10*time.Second, never)
-	c.StopWindow = min(max(c.StopWindow, 0), never/8) // what is added to it does not overflow
-	c.StopTimeout = orDefault(c.StopTimeout, 15*time.Second+c.StopWindow, never)
-	c.StallTimeout = orDefault(c.StallTimeout, time.Second, never)
-	if c.MaxMessageRate >= noLimit {
-		c.MaxMessageRate = 0
-	}
-	if c.MaxByteRate >= noLimit {
-		c.MaxByteRate = 0
-	}
-	if c.MaxMessageRate > 0 { // the same
-		c.MessageBurst = positiveOr(c.MessageBurst, c.MaxMessageRate)
-	}
-	if c.MaxByteRate > 0 {
-		c.ByteBurst = positiveOr(c.ByteBurst, max(c.MaxByteRate, 64<<10))
-	}
-	c.MaxMessageRate = positiveOr(c.MaxMessageRate, noLimit)
-	c.MaxByteRate = positiveOr(c.MaxByteRate, noLimit)
-	c.MaxRequests = positiveOr(c.MaxRequests, noLimit)
-	c.MemoryBudget = positiveOr(c.MemoryBudget, noLimit)
-	c.WriteTimeout = orDefault(c.WriteTimeout, 10*time.Second, never)
+	c.Limits = c.Limits.withDefaults()
+	c.Timeouts = c.Timeouts.withDefaults()
 	if c.SlowPolicy == SlowDefault {
 		c.SlowPolicy = SlowClose
 	}
 	return c
 }
 
-// leastOutbound is the least OutboundLimit: the answer to a Logon, with its user ID, and a Close notice fit.
+// A burst without a rate stays as it is, here and in Limits: check names the mistake.
+
+func (a Accept) withDefaults() Accept {
+	a.SubnetV4Bits = min(positiveOr(a.SubnetV4Bits, 24), 32)
+	a.SubnetV6Bits = min(positiveOr(a.SubnetV6Bits, 48), 64)
+	if a.Rate > 0 {
+		a.Burst = positiveOr(a.Burst, max(int(min(a.Rate, 1<<30)), 1))
+	}
+	a.MaxHandshakes = positiveOr(a.MaxHandshakes, 256)
+	return a
+}
+
+func (l Limits) withDefaults() Limits {
+	l.MaxBody = orDefault(l.MaxBody, protocol.DefaultMaxBody, noLimit)
+	l.MaxFirstFrame = orDefault(l.MaxFirstFrame, 4<<10, noLimit)
+	l.MaxEarly = orDefault(l.MaxEarly, 64<<10, noLimit)
+	l.MaxInbound = orDefault(l.MaxInbound, 4<<20, noLimit)
+	l.MaxOutbound = orDefault(l.MaxOutbound, 8<<20, noLimit)
+	l.MaxMemory = positiveOr(l.MaxMemory, noLimit)
+	l.MaxRequests = positiveOr(l.MaxRequests, noLimit)
+	l.MaxMessageRate = positiveOr(l.MaxMessageRate, noLimit)
+	l.MaxByteRate = positiveOr(l.MaxByteRate, noLimit)
+	if l.MaxMessageRate < noLimit {
+		l.MessageBurst = positiveOr(l.MessageBurst, l.MaxMessageRate)
+	}
+	if l.MaxByteRate < noLimit {
+		l.ByteBurst = positiveOr(l.ByteBurst, max(l.MaxByteRate, 64<<10))
+	}
+	return l
+}
+
+func (t Timeouts) withDefaults() Timeouts {
+	t.Handshake = orDefault(t.Handshake, 10*time.Second, never)
+	t.ProxyHeader = orDefault(t.ProxyHeader, 5*time.Second, never)
+	t.FirstMessage = orDefault(t.FirstMessage, 15*time.Second, never)
+	t.UnfinishedFrame = orDefault(t.UnfinishedFrame, time.Minute, never)
+	t.Write = orDefault(t.Write, 10*time.Second, never)
+	t.Close = orDefault(t.Close, 10*time.Second, never)
+	t.Stall = orDefault(t.Stall, time.Second, never)
+	t.StopWindow = min(max(t.StopWindow, 0), never/8) // what is added to it does not overflow
+	t.Stop = orDefault(t.Stop, 15*time.Second+t.StopWindow, never)
+	return t
+}
+
+// leastOutbound is the least Limits.MaxOutbound: the answer to a Logon, with its user ID, and a Close notice fit.
 const leastOutbound = 1 << 10
 const (
 	maxLoops   = 256     // gnet has no more
@@ -302,20 +320,20 @@ func (c *Config) check() error {
 		return fmt.Errorf("rollcall: Config.Loops is %d, and may be %d at most", c.Loops, maxLoops)
 	case c.Workers > maxWorkers:
 		return fmt.Errorf("rollcall: Config.Workers is %d, and may be %d at most", c.Workers, maxWorkers)
-	case math.IsNaN(c.AcceptRate):
-		return errors.New("rollcall: AcceptRate is no number")
-	case c.AcceptBurst > 0 && c.AcceptRate <= 0:
-		return errors.New("rollcall: AcceptBurst says nothing without AcceptRate")
-	case c.MessageBurst > 0 && c.MaxMessageRate == noLimit:
-		return errors.New("rollcall: MessageBurst says nothing without MaxMessageRate")
-	case c.ByteBurst > 0 && c.MaxByteRate == noLimit:
-		return errors.New("rollcall: ByteBurst says nothing without MaxByteRate")
+	case math.IsNaN(c.Accept.Rate):
+		return errors.New("rollcall: Accept.Rate is no number")
+	case c.Accept.Burst > 0 && c.Accept.Rate <= 0:
+		return errors.New("rollcall: Accept.Burst says nothing without Accept.Rate")
+	case c.Limits.MessageBurst > 0 && c.Limits.MaxMessageRate == noLimit:
+		return errors.New("rollcall: Limits.MessageBurst says nothing without Limits.MaxMessageRate")
+	case c.Limits.ByteBurst > 0 && c.Limits.MaxByteRate == noLimit:
+		return errors.New("rollcall: Limits.ByteBurst says nothing without Limits.MaxByteRate")
 	case slices.ContainsFunc(c.Bans.Exempt, func(p netip.Prefix) bool { return !p.IsValid() }):
 		return errors.New("rollcall: an invalid prefix in Bans.Exempt")
-	case c.OutboundLimit < leastOutbound:
-		return fmt.Errorf("rollcall: an OutboundLimit of %d bytes takes no answer to a Logon: %d is the least", c.OutboundLimit, leastOutbound)
-	case c.MaxFirstFrame < protocol.HeaderLen+1:
-		return fmt.Errorf("rollcall: a MaxFirstFrame of %d bytes takes no Logon: %d is the least", c.MaxFirstFrame, protocol.HeaderLen+1)
+	case c.Limits.MaxOutbound < leastOutbound:
+		return fmt.Errorf("rollcall: a Limits.MaxOutbound of %d bytes takes no answer to a Logon: %d is the least", c.Limits.MaxOutbound, leastOutbound)
+	case c.Limits.MaxFirstFrame < protocol.HeaderLen+1:
+		return fmt.Errorf("rollcall: a Limits.MaxFirstFrame of %d bytes takes no Logon: %d is the least", c.Limits.MaxFirstFrame, protocol.HeaderLen+1)
 	case c.SlowPolicy > SlowLatest:
 		return c.SlowPolicy.unknown()
 	}

@@ -54,7 +54,7 @@ type Conn struct {
 	id      uint64
 	remote  string
 	box     *mailbox           // with Workers
-	inbound atomic.Uint32      // bytes that have come and are not taken; only with Config.MemoryBudget
+	inbound atomic.Uint32      // bytes that have come and are not taken; only with Limits.MaxMemory
 	code    protocol.CloseCode // under mu, as the next four
 	outcome Outcome
 	settled bool // no message handler runs any more, and none will
@@ -96,7 +96,7 @@ type extra struct {
 	backlog    *backlog
 	drops      *drops
 	gathering  *gathering
-	overBudget bool // closed for Config.MemoryBudget: what waited is given up
+	overBudget bool // closed for Limits.MaxMemory: what waited is given up
 }
 
 // rare returns the connection's extra. c.mu is held on entry.
@@ -255,7 +255,7 @@ func (c *Conn) Refuse(reply *protocol.Message, why *protocol.CloseError) {
 }
 
 // Close ends the connection gracefully: what was queued before goes out, then a notice with the code and the text; when
-// the peer has taken it, or CloseTimeout has passed, the connection closes. Close returns at once; from then on nothing
+// the peer has taken it, or Timeouts.Close has passed, the connection closes. Close returns at once; from then on nothing
 // more is delivered, and sending returns ErrClosed. Only the first Close counts. ClientClosed and NetworkError send no
 // notice: the peer knows.
 func (c *Conn) Close(code protocol.CloseCode, text string) {

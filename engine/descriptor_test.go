@@ -20,7 +20,7 @@ import (
 // its own.
 func TestASendAfterTheEndNeverReachesAnotherPeer(t *testing.T) {
 	const generations, perGeneration, senders = 24, 25, 2
-	e := newEngine(engine.Config{Loops: 2, CloseTimeout: time.Second})
+	e := newEngine(engine.Config{Loops: 2, Timeouts: engine.Timeouts{Close: time.Second}})
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 		_ = c.Reply(m, binary.BigEndian.AppendUint64(nil, c.ID()))
 	})
@@ -120,7 +120,7 @@ func TestASendAfterTheEndNeverReachesAnotherPeer(t *testing.T) {
 // refused. What the handler still sends goes nowhere, its end is told when it has returned, and Quiesce waits for it.
 func TestAWriteThatFailsInsideAHandler(t *testing.T) {
 	for range 10 {
-		e := newEngine(engine.Config{Loops: 1, OutboundLimit: 1 << 20})
+		e := newEngine(engine.Config{Loops: 1, Limits: engine.Limits{MaxOutbound: 1 << 20}})
 		g := newGate(t, e)
 		entered, goOn := make(chan struct{}), make(chan struct{})
 		var returned, quiesced atomic.Bool

@@ -44,7 +44,7 @@ func TestWhatIsQueuedAtTheEndIsCounted(t *testing.T) {
 
 // Rule 3: nothing is counted for a session after its end, whoever is counting when it comes.
 func TestDropsAreNotToldAfterTheEnd(t *testing.T) {
-	e := newQuiet(engine.Config{OutboundLimit: 64 << 10, SlowPolicy: engine.SlowDropNewest, CloseTimeout: 50 * time.Millisecond})
+	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 10}, SlowPolicy: engine.SlowDropNewest, Timeouts: engine.Timeouts{Close: 50 * time.Millisecond}})
 	g := newGate(t, e)
 	r := serve(t, e)
 	_, b := g.enterSlow(t, r.addr)

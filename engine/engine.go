@@ -1,7 +1,7 @@
 // Package engine is the server: it accepts connections, finds messages in what they send, hands them to handlers, and
 // sends. It knows no users; package bridge joins it to a user manager. It is built on gnet and shows none of gnet's types.
 //
-//	e := engine.New(engine.Config{Addr: ":9000"})
+//	e := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: ":9000"}}})
 //	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
 //		_ = c.Reply(m, m.Body) // m and its body are lent until the handler returns
 //	})
@@ -86,7 +86,7 @@ type Engine struct {
 
 	gate       gate
 	handshakes handshakes
-	pace       *rate.Limiter // of AcceptRate, or nil
+	pace       *rate.Limiter // of Accept.Rate, or nil
 
 	mu          sync.Mutex
 	running     bool
@@ -122,8 +122,8 @@ func New(cfg Config) *Engine {
 	e.patience, e.cutShort = context.WithCancel(context.Background())
 	e.gate.init(&e.cfg, e.log)
 	e.handshakes.init(e)
-	if cfg.AcceptRate > 0 {
-		e.pace = rate.NewLimiter(rate.Limit(cfg.AcceptRate), cfg.AcceptBurst)
+	if cfg.Accept.Rate > 0 {
+		e.pace = rate.NewLimiter(rate.Limit(cfg.Accept.Rate), cfg.Accept.Burst)
 	}
 	e.clock.Init(watchInterval)
 	e.setLimits()

@@ -10,6 +10,8 @@ import (
 
 	"github.com/panjf2000/gnet/v2"
 	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // newArrival returns a connection that has its place, on its way to an event loop, which gnet will not take: it is no socket.
@@ -17,7 +19,7 @@ func newArrival(t *testing.T, e *Engine) *arrival {
 	ours, theirs := net.Pipe()
 	t.Cleanup(func() { _ = ours.Close(); _ = theirs.Close() })
 	e.conns.takePlace(1)
-	return &arrival{engine: e, at: &entrance{codec: e.cfg.Codec}, nc: ours}
+	return &arrival{engine: e, at: &entrance{codec: protocol.Binary}, nc: ours}
 }
 
 // A connection that the server cannot take on is a refusal, and its place is given back.
@@ -77,7 +79,7 @@ func tcpPair() (ours, theirs net.Conn, err error) {
 // gnet starts 256 event loops at most, and says nothing: an engine that asks for more does not start, and says so, instead of
 // having loops without a goroutine; also where gnet's limit is another than the one that Config.Loops is held to.
 func TestAnEngineWithFewerLoopsThanItAsksForDoesNotStart(t *testing.T) {
-	e := New(Config{Addr: "127.0.0.1:0", Loops: 257, Logger: zap.NewNop()})
+	e := New(Config{Listeners: []Listener{{Addr: "127.0.0.1:0"}}, Loops: 257, Logger: zap.NewNop()})
 	if err := e.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "Config.Loops is 257") {
 		t.Errorf("Run returned %v", err)
 	}
@@ -88,7 +90,7 @@ func TestAnEngineWithFewerLoopsThanItAsksForDoesNotStart(t *testing.T) {
 
 // Every event loop is a goroutine of its own, and each has its own waker.
 func TestEachLoopIsAnother(t *testing.T) {
-	e := New(Config{Addr: "127.0.0.1:0", Loops: 16, Logger: zap.NewNop()})
+	e := New(Config{Listeners: []Listener{{Addr: "127.0.0.1:0"}}, Loops: 16, Logger: zap.NewNop()})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- e.Run(ctx) }()

@@ -29,7 +29,7 @@ const childDescriptors = 256
 func init() {
 	childJobs["few-descriptors"] = func() { fewDescriptors(engine.Config{}) }
 	childJobs["no-descriptors"] = noDescriptors
-	childJobs["few-descriptors-no-limit"] = func() { fewDescriptors(engine.Config{MaxConnections: -1}) }
+	childJobs["few-descriptors-no-limit"] = func() { fewDescriptors(engine.Config{Accept: engine.Accept{MaxConnections: -1}}) }
 }
 
 // fewDescriptors is a server with few descriptors. It prints its address, then, for each line that it reads, how many

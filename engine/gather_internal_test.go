@@ -96,7 +96,7 @@ func TestAFrameThatComesInPiecesTakesLinearWork(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			work := func(size int) int {
-				e := New(Config{Logger: zap.NewNop(), MaxFirstFrame: 1 << 20})
+				e := New(Config{Logger: zap.NewNop(), Limits: Limits{MaxFirstFrame: 1 << 20}})
 				var sizes []int
 				e.HandleDefault(func(_ *Conn, m *protocol.Message) { sizes = append(sizes, len(m.Body)) })
 				looked := 0

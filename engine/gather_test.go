@@ -28,9 +28,9 @@ func TestMessagesThatComeAByteAtATimeArriveWhole(t *testing.T) {
 		"frames, TLS with Workers": {protocol.Binary, true, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := engine.Config{Codec: tc.codec, Workers: tc.workers}
+			cfg := engine.Config{Listeners: []engine.Listener{{Codec: tc.codec}}, Workers: tc.workers}
 			if tc.secure {
-				cfg.TLS = sec.server
+				cfg.Listeners[0].TLS = sec.server
 			}
 			e := newEngine(cfg)
 			got := make(chan string, 10)
@@ -82,7 +82,7 @@ func TestTheBytesOfAnUnfinishedMessageCountTowardsTheRate(t *testing.T) {
 		"frames, TLS": {protocol.Binary, begun, sec.server},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := newEngine(engine.Config{Codec: tc.codec, TLS: tc.tls, MaxByteRate: 1, ByteBurst: 100_000})
+			e := newEngine(engine.Config{Listeners: []engine.Listener{{Codec: tc.codec, TLS: tc.tls}}, Limits: engine.Limits{MaxByteRate: 1, ByteBurst: 100_000}})
 			e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
 			r := serve(t, e)
 			p := dial(t, r.addr)
@@ -111,7 +111,7 @@ func (twice) Append(dst []byte, m *protocol.Message) ([]byte, error) {
 func TestDropsCountWhatWouldHaveBeenSent(t *testing.T) {
 	for _, policy := range []engine.SlowPolicy{engine.SlowClose, engine.SlowDropNewest, engine.SlowDropOldest, engine.SlowLatest} {
 		t.Run(fmt.Sprint(policy), func(t *testing.T) {
-			e := newEngine(engine.Config{OutboundLimit: 1 << 20, CloseTimeout: 100 * time.Millisecond, SlowPolicy: policy, Codec: twice{protocol.Binary}})
+			e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: 1 << 20}, Timeouts: engine.Timeouts{Close: 100 * time.Millisecond}, SlowPolicy: policy, Listeners: []engine.Listener{{Codec: twice{protocol.Binary}}}})
 			e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
 			g := newGate(t, e)
 			_, b := g.enter(t, serve(t, e).addr)

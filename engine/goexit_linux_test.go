@@ -45,7 +45,7 @@ func TestGoexitsOnALoopEndTheirConnectionsAlone(t *testing.T) {
 	sec := newSecurity(t)
 	for _, loops := range []int{1, 2} {
 		t.Run(fmt.Sprintf("%d loops", loops), func(t *testing.T) {
-			e := newEngine(engine.Config{Loops: loops, MemoryBudget: 1 << 30, Listeners: []engine.Listener{
+			e := newEngine(engine.Config{Loops: loops, Limits: engine.Limits{MaxMemory: 1 << 30}, Listeners: []engine.Listener{
 				{Addr: "127.0.0.1:0"}, {Addr: "127.0.0.1:0", TLS: sec.server}}})
 			e.Handle(1, echo)
 			e.Handle(2, func(*engine.Conn, *protocol.Message) { runtime.Goexit() })

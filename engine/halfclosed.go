@@ -13,7 +13,7 @@ import (
 
 // PeerEnder is a Binding that wants to know that its peer has ended its sending side while answers are still to come.
 type PeerEnder interface {
-	// PeerEnded is called once, and End follows within Config.CloseTimeout. Nothing more will be heard of the peer, which is
+	// PeerEnded is called once, and End follows within Timeouts.Close. Nothing more will be heard of the peer, which is
 	// no silence. It runs on the event loop, and must not block.
 	PeerEnded()
 }
@@ -38,7 +38,7 @@ func (c *Conn) peerEnded() bool {
 		}
 		c.rare().closeBegan = c.loop.clock.Now()
 		c.stopTimer()
-		c.timer = c.loop.clock.AfterFunc(c.engine.cfg.CloseTimeout, func() { c.loop.post(c.closeNow) })
+		c.timer = c.loop.clock.AfterFunc(c.engine.cfg.Timeouts.Close, func() { c.loop.post(c.closeNow) })
 	}
 	c.mu.Unlock()
 	if c.state.Load() == stateHalfClosed {

@@ -102,12 +102,12 @@ func TestAPeerThatHasEndedItsSideGetsAllAnswers(t *testing.T) {
 	}
 }
 
-// Rule 14: a peer that has ended its sending side and takes nothing more holds its connection for CloseTimeout, no longer.
+// Rule 14: a peer that has ended its sending side and takes nothing more holds its connection for Timeouts.Close, no longer.
 func TestAHalfClosedPeerThatTakesNothingIsGivenUpOn(t *testing.T) {
 	sec := newSecurity(t)
 	for _, h := range halfClosers() {
 		t.Run(h.name, func(t *testing.T) {
-			e, dialer := h.listen(sec, engine.Config{CloseTimeout: 100 * time.Millisecond, OutboundLimit: 64 << 20, MaxBody: 32 << 20})
+			e, dialer := h.listen(sec, engine.Config{Timeouts: engine.Timeouts{Close: 100 * time.Millisecond}, Limits: engine.Limits{MaxOutbound: 64 << 20, MaxBody: 32 << 20}})
 			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, make([]byte, 16<<20)) })
 			r := serve(t, e)
 			p := dialer(t, r.addr)
@@ -122,12 +122,12 @@ func TestAHalfClosedPeerThatTakesNothingIsGivenUpOn(t *testing.T) {
 }
 
 // Rule 14: a peer that resets the connection while its last answers are on the way is gone, and its connection is not kept until
-// CloseTimeout.
+// Timeouts.Close.
 func TestAHalfClosedPeerThatResetsIsNotWaitedFor(t *testing.T) {
 	sec := newSecurity(t)
 	for _, h := range halfClosers() {
 		t.Run(h.name, func(t *testing.T) {
-			e, dialer := h.listen(sec, engine.Config{CloseTimeout: time.Hour})
+			e, dialer := h.listen(sec, engine.Config{Timeouts: engine.Timeouts{Close: time.Hour}})
 			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, make([]byte, 160<<10)) })
 			r := serve(t, e)
 			p := dialer(t, r.addr)

@@ -32,7 +32,7 @@ const (
 )
 
 func (h *handshakes) init(e *Engine) {
-	h.engine, h.limit = e, e.cfg.MaxHandshakes
+	h.engine, h.limit = e, e.cfg.Accept.MaxHandshakes
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.guests = make(map[*guest]*arrival)
 }
@@ -117,7 +117,7 @@ func (h *handshakes) lookLater() {
 func (h *handshakes) lookAfter() {
 	h.mu.Lock()
 	var late, slow []*arrival
-	for len(h.waiting) > 0 && h.engine.clock.Now()-h.waiting[0].since >= int64(h.engine.cfg.HandshakeTimeout) {
+	for len(h.waiting) > 0 && h.engine.clock.Now()-h.waiting[0].since >= int64(h.engine.cfg.Timeouts.Handshake) {
 		late = append(late, h.first())
 	}
 	if len(h.waiting) > 0 {
@@ -165,9 +165,9 @@ func (h *handshakes) counts() (running, waiting int) {
 	return h.running + len(h.engine.telling), len(h.waiting)
 }
 
-// run takes a connection from accept to its event loop, within HandshakeTimeout.
+// run takes a connection from accept to its event loop, within Timeouts.Handshake.
 func (h *handshakes) run(a *arrival) {
-	ctx, cancel := h.engine.clock.WithTimeout(h.ctx, h.engine.cfg.HandshakeTimeout)
+	ctx, cancel := h.engine.clock.WithTimeout(h.ctx, h.engine.cfg.Timeouts.Handshake)
 	defer cancel()
 	closed := make(chan struct{})
 	inTime := context.AfterFunc(ctx, func() { // also while the hook pays no heed to ctx

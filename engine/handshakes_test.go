@@ -159,7 +159,7 @@ func TestASlowHookHoldsUpNobodyElse(t *testing.T) {
 func TestHandshakesAreBoundedAndQueue(t *testing.T) {
 	const places, clients = 3, 20
 	hook := newStuckHook(t)
-	e := newEcho(engine.Config{OnAccept: hook.accept, MaxHandshakes: places})
+	e := newEcho(engine.Config{OnAccept: hook.accept, Accept: engine.Accept{MaxHandshakes: places}})
 	r := serve(t, e)
 	var peers []*peer
 	var want []netip.AddrPort
@@ -212,7 +212,7 @@ func TestHandshakeTimeout(t *testing.T) {
 	const timeout = 150 * time.Millisecond
 	hook := newStuckHook(t)
 	hook.holds = func(in engine.Incoming) bool { return in.Remote.Addr().As4()[3] == 2 }
-	e := newEcho(engine.Config{OnAccept: hook.accept, MaxHandshakes: 1, HandshakeTimeout: timeout, MaxPerAddress: 10})
+	e := newEcho(engine.Config{OnAccept: hook.accept, Accept: engine.Accept{MaxHandshakes: 1, MaxPerAddress: 10}, Timeouts: engine.Timeouts{Handshake: timeout}})
 	r := serve(t, e)
 	began := time.Now()
 	stuck := dialFrom(t, "127.0.1.2", r.addr)
@@ -242,7 +242,7 @@ func TestHandshakeTimeout(t *testing.T) {
 func TestTheHooksContext(t *testing.T) {
 	const clients = 30
 	causes := make(chan error, clients)
-	e := newEcho(engine.Config{HandshakeTimeout: 50 * time.Millisecond, OnAccept: func(ctx context.Context, _ engine.Incoming) error {
+	e := newEcho(engine.Config{Timeouts: engine.Timeouts{Handshake: 50 * time.Millisecond}, OnAccept: func(ctx context.Context, _ engine.Incoming) error {
 		<-ctx.Done()
 		causes <- ctx.Err()
 		return nil
@@ -264,7 +264,7 @@ func TestTheHooksContext(t *testing.T) {
 // An engine that stops does not wait for handshakes, nor for those that wait for one.
 func TestStoppingInTheMiddleOfHandshakes(t *testing.T) {
 	ended := make(chan error, 10)
-	e := newProxied(engine.Config{MaxHandshakes: 2, MaxPerAddress: 10, StopTimeout: time.Minute,
+	e := newProxied(engine.Config{Accept: engine.Accept{MaxHandshakes: 2, MaxPerAddress: 10}, Timeouts: engine.Timeouts{Stop: time.Minute},
 		OnAccept: func(ctx context.Context, _ engine.Incoming) error {
 			<-ctx.Done()
 			ended <- ctx.Err()
@@ -301,7 +301,7 @@ func TestStoppingInTheMiddleOfHandshakes(t *testing.T) {
 // A hook that never returns is given up on, and Run says so.
 func TestStoppingGivesUpOnAStuckHook(t *testing.T) {
 	hook := newStuckHook(t)
-	e := newEcho(engine.Config{OnAccept: hook.accept, StopTimeout: time.Minute})
+	e := newEcho(engine.Config{OnAccept: hook.accept, Timeouts: engine.Timeouts{Stop: time.Minute}})
 	r := run(t, e)
 	p := dial(t, r.addr)
 	eventually(t, "the hook is at it", func() bool { return hook.running.Load() == 1 })
@@ -316,8 +316,8 @@ func TestStoppingGivesUpOnAStuckHook(t *testing.T) {
 
 // Connections die at every stage, of themselves and by every limit there is: every place is given back.
 func TestPlacesAreGivenBackAtEveryStage(t *testing.T) {
-	e := newProxied(engine.Config{MaxConnections: 30, MaxPerAddress: 2, MaxPerSubnet: 12, MaxHandshakes: 16, Workers: 2,
-		HandshakeTimeout: 40 * time.Millisecond, ProxyTimeout: 20 * time.Millisecond, CloseTimeout: 200 * time.Millisecond,
+	e := newProxied(engine.Config{Accept: engine.Accept{MaxConnections: 30, MaxPerAddress: 2, MaxPerSubnet: 12, MaxHandshakes: 16}, Workers: 2,
+		Timeouts: engine.Timeouts{Handshake: 40 * time.Millisecond, ProxyHeader: 20 * time.Millisecond, Close: 200 * time.Millisecond},
 		OnAccept: func(ctx context.Context, _ engine.Incoming) error {
 			switch rand.N(8) {
 			case 0:

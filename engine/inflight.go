@@ -19,7 +19,7 @@ func (c *Conn) requested(m *protocol.Message) (refused bool) {
 	}
 	c.mu.Lock()
 	u := c.used()
-	if refused = u.requests >= c.engine.cfg.MaxRequests; !refused {
+	if refused = u.requests >= c.engine.cfg.Limits.MaxRequests; !refused {
 		if u.inFlight == nil {
 			u.inFlight = make(map[uint32]int)
 		}

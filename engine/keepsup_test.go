@@ -58,7 +58,7 @@ func (w windowed) run(t *testing.T, nc net.Conn) error {
 }
 
 // Rule 15: a client that keeps up is neither closed nor loses a message, where all that is in flight, what the kernels hold
-// included, is less than OutboundLimit: however it is sent, and whatever is believed of how much waits.
+// included, is less than Limits.MaxOutbound: however it is sent, and whatever is believed of how much waits.
 func TestAClientThatKeepsUpIsNotTakenForASlowOne(t *testing.T) {
 	ca := testca.New(t)
 	for _, w := range []struct {
@@ -76,9 +76,9 @@ func TestAClientThatKeepsUpIsNotTakenForASlowOne(t *testing.T) {
 							continue
 						}
 						t.Run(fmt.Sprintf("%d/%s/policy=%d/workers=%d/tls=%t", w.limit, name, policy, workers, secure), func(t *testing.T) {
-							cfg := engine.Config{OutboundLimit: w.limit, SlowPolicy: policy, Workers: workers}
+							cfg := engine.Config{Limits: engine.Limits{MaxOutbound: w.limit}, SlowPolicy: policy, Workers: workers}
 							if secure {
-								cfg.Addr, cfg.TLS = "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{ca.Issue("server")}}
+								cfg.Listeners = []engine.Listener{{Addr: "127.0.0.1:0", TLS: &tls.Config{Certificates: []tls.Certificate{ca.Issue("server")}}}}
 							}
 							e := newEngine(cfg)
 							body := make([]byte, w.size)
@@ -119,13 +119,13 @@ func connect(t *testing.T, addr string, secure bool, ca *testca.Authority) net.C
 	return tls.Client(nc, &tls.Config{RootCAs: ca.Pool, ServerName: "localhost"})
 }
 
-// Rule 15: MemoryBudget closes nobody where less is in flight than it allows.
+// Rule 15: Limits.MaxMemory closes nobody where less is in flight than it allows.
 func TestTheMemoryBudgetClosesNobodyWhoKeepsUp(t *testing.T) {
 	for name, send := range ways {
 		for _, clients := range []int{1, 10} {
 			t.Run(fmt.Sprintf("%s/%d", name, clients), func(t *testing.T) {
 				w := windowed{window: 40 / clients, size: 16 << 10, messages: 4000 / clients}
-				e := newEngine(engine.Config{MemoryBudget: 1 << 20})
+				e := newEngine(engine.Config{Limits: engine.Limits{MaxMemory: 1 << 20}})
 				body := make([]byte, w.size)
 				e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
 					if err := send(e, c, m, body); err != nil {

@@ -10,7 +10,7 @@ import (
 
 // sendLatest sends n messages under SlowLatest, each with a key of its own, to a client that stays a little behind.
 func sendLatest(t testing.TB, n int) (*Conn, *loop) {
-	e := New(Config{MemoryBudget: 1 << 30})
+	e := New(Config{Limits: Limits{MaxMemory: 1 << 30}})
 	l := &loop{engine: e, woken: true, waker: deafWaker{}}
 	t.Cleanup(func() { stopAttending(l) })
 	gc := &fullConn{}

@@ -19,7 +19,7 @@ import (
 func TestEveryReplyBeforeTheNoticeIsReceived(t *testing.T) {
 	bothModes(t, func(t *testing.T, workers int) {
 		const clients, flight = 20, 16
-		e := newEngine(engine.Config{Workers: workers, StopWindow: 100 * time.Millisecond})
+		e := newEngine(engine.Config{Workers: workers, Timeouts: engine.Timeouts{StopWindow: 100 * time.Millisecond}})
 		var replied sync.Map // by the client's address: how many
 		var total atomic.Int64
 		e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
@@ -187,7 +187,7 @@ func notices(t *testing.T, r *running, clients int, stop func()) (began time.Tim
 // told yet is served.
 func TestNoticesAreSpreadOverTheWindow(t *testing.T) {
 	const clients, window = 21, 400 * time.Millisecond
-	r := serve(t, newEcho(engine.Config{StopWindow: window}))
+	r := serve(t, newEcho(engine.Config{Timeouts: engine.Timeouts{StopWindow: window}}))
 	began, all := notices(t, r, clients, r.cancel)
 	first, last := all[0], all[clients-1]
 	if took := last.at.Sub(began); took < window*9/10 {
@@ -243,7 +243,7 @@ func TestTheWindowKeepsToTheContext(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := run(t, newEcho(engine.Config{StopWindow: window}))
+			r := run(t, newEcho(engine.Config{Timeouts: engine.Timeouts{StopWindow: window}}))
 			began := time.Now()
 			ended := make(chan error, 1)
 			_, all := notices(t, r, clients, func() {
@@ -269,7 +269,7 @@ func TestTheWindowKeepsToTheContext(t *testing.T) {
 
 // Shutdown closes by force what is left when its context ends, and the report says how many connections ended how.
 func TestTheReportSaysHowManyOfEach(t *testing.T) {
-	e := newEcho(engine.Config{OutboundLimit: 64 << 20})
+	e := newEcho(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 20}})
 	conns := make(chan *engine.Conn, 1)
 	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) { conns <- c })
 	e.Handle(3, func(c *engine.Conn, _ *protocol.Message) { c.Close(protocol.KickedOut, "") })
@@ -324,7 +324,7 @@ func TestTheReportSaysHowManyOfEach(t *testing.T) {
 
 // What a handler that blocks its loop keeps from closing is in the report too.
 func TestTheReportCountsWhatCannotBeClosed(t *testing.T) {
-	e := newEcho(engine.Config{Loops: 1, StopTimeout: 100 * time.Millisecond})
+	e := newEcho(engine.Config{Loops: 1, Timeouts: engine.Timeouts{Stop: 100 * time.Millisecond}})
 	entered, release := make(chan struct{}), make(chan struct{})
 	e.Handle(2, func(*engine.Conn, *protocol.Message) {
 		close(entered)
@@ -360,7 +360,7 @@ func (p *peer) wantEventualEnd() {
 
 // Rule 16: Run gives up on sessions, and the report counts them.
 func TestTheReportCountsSessions(t *testing.T) {
-	e := newEngine(engine.Config{StopTimeout: 100 * time.Millisecond})
+	e := newEngine(engine.Config{Timeouts: engine.Timeouts{Stop: 100 * time.Millisecond}})
 	e.SetAdmission(leftovers(3))
 	_ = run(t, e).stop(t)
 	if rep := e.StopReport(); rep.Sessions != 3 || rep.Connections != 0 {

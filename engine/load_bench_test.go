@@ -47,7 +47,7 @@ func crowd(b *testing.B, addr string, n int) (clients []net.Conn) {
 func BenchmarkStalledClients(b *testing.B) {
 	for _, n := range []int{0, 1000, 4000} {
 		b.Run(fmt.Sprintf("clients=%d", n), func(b *testing.B) {
-			e := newQuiet(engine.Config{WriteTimeout: -1, OutboundLimit: 8 << 20})
+			e := newQuiet(engine.Config{Timeouts: engine.Timeouts{Write: -1}, Limits: engine.Limits{MaxOutbound: 8 << 20}})
 			r := serve(b, e)
 			clients := crowd(b, r.addr, n)
 			eventually(b, "everybody", func() bool { return r.Stats().States.Bound == n })
@@ -170,7 +170,7 @@ func BenchmarkByteAPacketOverSockets(b *testing.B) {
 		{protocol.Line, append([]byte("ann\n"), half...)},
 	} {
 		b.Run(fmt.Sprintf("%T", tc.codec), func(b *testing.B) {
-			e := newEngine(engine.Config{Codec: tc.codec, Loops: 1, UnfinishedTimeout: -1})
+			e := newEngine(engine.Config{Listeners: []engine.Listener{{Codec: tc.codec}}, Loops: 1, Timeouts: engine.Timeouts{UnfinishedFrame: -1}})
 			e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
 			r := serve(b, e)
 			var peers []*peer

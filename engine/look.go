@@ -54,5 +54,5 @@ func (c *Conn) waitForFirstMessage() *clock.Timer {
 			c.Close(protocol.LogonTimeout, "no first message came in time")
 		}
 	}
-	return c.loop.clock.AfterFunc(c.engine.cfg.LogonTimeout, func() { c.loop.afterInput(tooLate) })
+	return c.loop.clock.AfterFunc(c.engine.cfg.Timeouts.FirstMessage, func() { c.loop.afterInput(tooLate) })
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -55,10 +56,16 @@ func receive[T any](t testing.TB, what string, ch <-chan T) T {
 	}
 }
 
-// newEngine returns an engine on a free port of 127.0.0.1 that says nothing, unless cfg says otherwise.
+// newEngine returns an engine that listens on free ports of 127.0.0.1 and says nothing, unless cfg says otherwise.
 func newEngine(cfg engine.Config) *engine.Engine {
-	if cfg.Addr == "" && cfg.Listeners == nil {
-		cfg.Addr = "127.0.0.1:0"
+	cfg.Listeners = slices.Clone(cfg.Listeners)
+	if cfg.Listeners == nil {
+		cfg.Listeners = make([]engine.Listener, 1)
+	}
+	for i := range cfg.Listeners {
+		if cfg.Listeners[i].Addr == "" {
+			cfg.Listeners[i].Addr = "127.0.0.1:0"
+		}
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()

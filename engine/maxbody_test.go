@@ -18,11 +18,11 @@ func TestABodyOverTheLimitIsNotSent(t *testing.T) {
 		"on the loop":      {},
 		"with Workers":     {Workers: 2},
 		"drops":            {SlowPolicy: engine.SlowDropOldest},
-		"counts":           {MaxRequests: 100},
-		"a line a message": {Codec: protocol.Line},
+		"counts":           {Limits: engine.Limits{MaxRequests: 100}},
+		"a line a message": {Listeners: []engine.Listener{{Codec: protocol.Line}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg.MaxBody = limit
+			cfg.Limits.MaxBody = limit
 			e := newEngine(cfg)
 			outcomes := make(chan map[string]error, 1)
 			e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
@@ -45,13 +45,13 @@ func TestABodyOverTheLimitIsNotSent(t *testing.T) {
 			})
 			r := serve(t, e)
 			p := dial(t, r.addr)
-			p.sendRaw(inClientsWords(t, cfg.Codec, 1, 7))
+			p.sendRaw(inClientsWords(t, cfg.Listeners, 1, 7))
 			for what, err := range receive(t, "the outcomes", outcomes) {
 				if !errors.Is(err, engine.ErrTooLarge) || !errors.Is(err, protocol.MessageTooLarge) {
 					t.Errorf("%s: %v, want ErrTooLarge", what, err)
 				}
 			}
-			if cfg.Codec != nil { // this test does not read its words
+			if cfg.Listeners != nil { // this test does not read its words
 				return
 			}
 			p.wantError(7, protocol.HandlerFailed)
@@ -64,8 +64,8 @@ func TestABodyOverTheLimitIsNotSent(t *testing.T) {
 }
 
 // inClientsWords is a first message with an ID.
-func inClientsWords(t *testing.T, codec protocol.Codec, typ uint16, id uint32) []byte {
-	if codec == nil {
+func inClientsWords(t *testing.T, at []engine.Listener, typ uint16, id uint32) []byte {
+	if at == nil {
 		return frame(t, protocol.Message{Type: typ, ID: id})
 	}
 	return []byte("alice\n/1:7\n")
@@ -74,11 +74,11 @@ func inClientsWords(t *testing.T, codec protocol.Codec, typ uint16, id uint32) [
 // Rule 15: a client that asks never waits for ever for an answer that cannot be sent: one over MaxBody, or over what may wait at all.
 func TestTheAskerIsToldThatTheAnswerIsTooLarge(t *testing.T) {
 	for name, cfg := range map[string]engine.Config{
-		"over MaxBody":                      {},
-		"over MaxBody, with Workers":        {Workers: 1},
-		"over OutboundLimit":                {MaxBody: -1},
-		"over OutboundLimit, with Workers":  {MaxBody: -1, Workers: 1},
-		"over OutboundLimit, with a policy": {MaxBody: -1, SlowPolicy: engine.SlowLatest},
+		"over MaxBody":                           {},
+		"over MaxBody, with Workers":             {Workers: 1},
+		"over Limits.MaxOutbound":                {Limits: engine.Limits{MaxBody: -1}},
+		"over Limits.MaxOutbound, with Workers":  {Limits: engine.Limits{MaxBody: -1}, Workers: 1},
+		"over Limits.MaxOutbound, with a policy": {Limits: engine.Limits{MaxBody: -1}, SlowPolicy: engine.SlowLatest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(cfg)

@@ -15,9 +15,9 @@ import (
 // Limits that nothing fits into are named before a client comes.
 func TestLimitsThatNothingFitsInto(t *testing.T) {
 	for field, cfg := range map[string]engine.Config{
-		"OutboundLimit": {OutboundLimit: 10}, "MaxFirstFrame": {MaxFirstFrame: 16},
+		"MaxOutbound": {Limits: engine.Limits{MaxOutbound: 10}}, "MaxFirstFrame": {Limits: engine.Limits{MaxFirstFrame: 16}},
 	} {
-		cfg.Addr = "127.0.0.1:0"
+		cfg.Listeners = []engine.Listener{{Addr: "127.0.0.1:0"}}
 		if err := engine.New(cfg).Listen(); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s: Listen returned %v", field, err)
 		}

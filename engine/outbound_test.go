@@ -24,7 +24,7 @@ func TestAPeerThatDoesNotReadIsASlowConsumer(t *testing.T) {
 		"Reply": func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, make([]byte, chunk)) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := newEngine(engine.Config{OutboundLimit: limit, CloseTimeout: 200 * time.Millisecond, Loops: 1})
+			e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: limit}, Timeouts: engine.Timeouts{Close: 200 * time.Millisecond}, Loops: 1})
 			g := newGate(t, e)
 			taken := make(chan int, 1)
 			e.Handle(1, func(*engine.Conn, *protocol.Message) {})
@@ -57,7 +57,7 @@ func TestAPeerThatDoesNotReadIsASlowConsumer(t *testing.T) {
 
 // The limit of what waits: a flood from another goroutine while the peer does not read.
 func TestDroppedMessagesAreCounted(t *testing.T) {
-	e := newEngine(engine.Config{OutboundLimit: 1 << 20, CloseTimeout: 200 * time.Millisecond})
+	e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: 1 << 20}, Timeouts: engine.Timeouts{Close: 200 * time.Millisecond}})
 	e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
 	g := newGate(t, e)
 	r := serve(t, e)
@@ -76,7 +76,7 @@ func TestDroppedMessagesAreCounted(t *testing.T) {
 // A message that alone is larger than the limit is refused, and nothing else.
 func TestAMessageOverTheOutboundLimitIsTooLarge(t *testing.T) {
 	const limit = 256 << 10
-	e := newEngine(engine.Config{OutboundLimit: limit})
+	e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: limit}})
 	errs := make(chan error, 4)
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 		large := make([]byte, limit)

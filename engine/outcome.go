@@ -16,7 +16,7 @@ const (
 	Told
 	// ClosedByPeer: the peer ended it, or the network did; the peer may not have seen a notice.
 	ClosedByPeer
-	// Forced: it was closed from this side, and the peer did not take all that was to be sent within CloseTimeout.
+	// Forced: it was closed from this side, and the peer did not take all that was to be sent within Timeouts.Close.
 	Forced
 )
 

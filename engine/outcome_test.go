@@ -36,7 +36,7 @@ func TestWhenClosedTellsHowTheConnectionEnded(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			e := newEngine(engine.Config{CloseTimeout: 500 * time.Millisecond, OutboundLimit: 64 << 20})
+			e := newEngine(engine.Config{Timeouts: engine.Timeouts{Close: 500 * time.Millisecond}, Limits: engine.Limits{MaxOutbound: 64 << 20}})
 			conns := make(chan *engine.Conn, 1)
 			e.Handle(1, func(c *engine.Conn, m *protocol.Message) { conns <- c })
 			p := dial(t, serve(t, e).addr)

@@ -95,7 +95,7 @@ func (c *Conn) enqueue(m *protocol.Message, o SendOptions) error {
 // The frame may lie right behind the queue already. The error is ErrTooLarge; ErrDropped; or errOverLimit, which is for a
 // message that may not be dropped. c.mu is held on entry.
 func (c *Conn) put(q *outBuf, frame []byte, typ uint16, o SendOptions) error {
-	n, limit := len(frame), c.engine.cfg.OutboundLimit
+	n, limit := len(frame), c.engine.cfg.Limits.MaxOutbound
 	over := n + o.keyCost() - (limit - q.waits() - int(c.unsent))
 	before := q.dropped()
 	switch {

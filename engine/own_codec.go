@@ -76,7 +76,7 @@ func frameSize(m *protocol.Message) int {
 
 // sendOwn is SendWith for a connection with a codec of its own. o has been completed.
 func (c *Conn) sendOwn(own *ownCodec, m *protocol.Message, o SendOptions) error {
-	size, limit := frameSize(m), c.engine.cfg.OutboundLimit
+	size, limit := frameSize(m), c.engine.cfg.Limits.MaxOutbound
 	c.mu.Lock()
 	if c.state.Load() >= stateClosing {
 		c.mu.Unlock()

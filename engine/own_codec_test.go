@@ -106,12 +106,12 @@ func TestACodecOfItsOwnEncodesInTheOrderOfTheWire(t *testing.T) {
 		"on the loop":                {engine.Config{}, false},
 		"with Workers":               {engine.Config{Workers: 2}, false},
 		"TLS":                        {engine.Config{}, true},
-		"with a limit on requests":   {engine.Config{MaxRequests: 1000}, false},
+		"with a limit on requests":   {engine.Config{Limits: engine.Limits{MaxRequests: 1000}}, false},
 		"drops the newest":           {engine.Config{SlowPolicy: engine.SlowDropNewest}, false},
-		"drops the oldest":           {engine.Config{SlowPolicy: engine.SlowDropOldest, OutboundLimit: 64 << 10}, false},
-		"keeps the latest, and TLS":  {engine.Config{SlowPolicy: engine.SlowLatest, OutboundLimit: 64 << 10, Workers: 2}, true},
-		"with a budget of memory":    {engine.Config{MemoryBudget: 1 << 30}, false},
-		"closes for too much, later": {engine.Config{OutboundLimit: 128 << 10}, false},
+		"drops the oldest":           {engine.Config{SlowPolicy: engine.SlowDropOldest, Limits: engine.Limits{MaxOutbound: 64 << 10}}, false},
+		"keeps the latest, and TLS":  {engine.Config{SlowPolicy: engine.SlowLatest, Limits: engine.Limits{MaxOutbound: 64 << 10}, Workers: 2}, true},
+		"with a budget of memory":    {engine.Config{Limits: engine.Limits{MaxMemory: 1 << 30}}, false},
+		"closes for too much, later": {engine.Config{Limits: engine.Limits{MaxOutbound: 128 << 10}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := engine.Listener{Addr: "127.0.0.1:0", NewCodec: newSerial}
@@ -185,7 +185,7 @@ func TestACodecOfItsOwnEncodesInTheOrderOfTheWire(t *testing.T) {
 // own; a message to another keeps its destination.
 func TestACodecOfItsOwnFailsAlone(t *testing.T) {
 	made := atomic.Int32{}
-	e := newEngine(engine.Config{MaxConnections: 2, CloseTimeout: time.Second, Listeners: []engine.Listener{{Addr: "127.0.0.1:0", NewCodec: func() protocol.Codec {
+	e := newEngine(engine.Config{Accept: engine.Accept{MaxConnections: 2}, Timeouts: engine.Timeouts{Close: time.Second}, Listeners: []engine.Listener{{Addr: "127.0.0.1:0", NewCodec: func() protocol.Codec {
 		made.Add(1)
 		return new(serialCodec)
 	}}}})

@@ -239,7 +239,7 @@ func (c *panickyCodec) Append(dst []byte, m *protocol.Message) ([]byte, error) {
 // gnet has no recover: a panic while a codec decodes ends its connection with InternalError, and nothing else.
 func TestAPanicInDecodeEndsItsConnectionAlone(t *testing.T) {
 	eachFailure(t, func(t *testing.T, fail func()) {
-		e := newEcho(engine.Config{Codec: &panickyCodec{decode: true, fail: fail}})
+		e := newEcho(engine.Config{Listeners: []engine.Listener{{Codec: &panickyCodec{decode: true, fail: fail}}}})
 		r := serve(t, e)
 		check := healthy(t, r.addr)
 		p := dial(t, r.addr)
@@ -255,7 +255,7 @@ func TestAPanicInDecodeEndsItsConnectionAlone(t *testing.T) {
 // A panic while a codec encodes is the sender's error, and where that was an answer the asker is told that there is none. No lock
 // stays held.
 func TestAPanicInAppendIsTheSendersError(t *testing.T) {
-	e := newEcho(engine.Config{Codec: &panickyCodec{encode: true, fail: func() { panic("in Append") }}})
+	e := newEcho(engine.Config{Listeners: []engine.Listener{{Codec: &panickyCodec{encode: true, fail: func() { panic("in Append") }}}}})
 	errs := make(chan error, 2)
 	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
 		errs <- c.Send(1, []byte("panic"))
@@ -281,7 +281,7 @@ func TestAPanicInAppendIsTheSendersError(t *testing.T) {
 // A Goexit while a codec encodes ends the goroutine that sends, and leaves no lock held: every way of sending, with each
 // policy. Where that is a handler's the connection ends with InternalError.
 func TestAGoexitInAppendEndsTheSenderAlone(t *testing.T) {
-	e := newEcho(engine.Config{Codec: &panickyCodec{encode: true, fail: runtime.Goexit}})
+	e := newEcho(engine.Config{Listeners: []engine.Listener{{Codec: &panickyCodec{encode: true, fail: runtime.Goexit}}}})
 	conns := make(chan *engine.Conn, 1)
 	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
 		conns <- c
@@ -342,7 +342,7 @@ func (c *noticePanicCodec) Append(dst []byte, m *protocol.Message) ([]byte, erro
 // gnet has no recover: a panic in a notice ends nothing else either, on whichever goroutine it is encoded.
 func TestAPanicInANoticeEndsNothing(t *testing.T) {
 	eachFailure(t, func(t *testing.T, fail func()) {
-		e := newEcho(engine.Config{Codec: &noticePanicCodec{fail: fail}, MaxConnections: 2})
+		e := newEcho(engine.Config{Listeners: []engine.Listener{{Codec: &noticePanicCodec{fail: fail}}}, Accept: engine.Accept{MaxConnections: 2}})
 		e.Handle(2, func(c *engine.Conn, _ *protocol.Message) { c.Close(protocol.KickedOut, "") })
 		r := serve(t, e)
 		check := healthy(t, r.addr)

@@ -25,7 +25,7 @@ func serveStuckLoop(t *testing.T, cfg engine.Config, h engine.Handler) *stuckLoo
 	cfg.Loops = 1
 	s := &stuckLoop{t: t, blocked: make(chan struct{}), release: make(chan struct{})}
 	if cfg.Workers > 0 {
-		cfg.Codec = stuckCodec{protocol.Binary, s.stick}
+		cfg.Listeners = []engine.Listener{{Codec: stuckCodec{protocol.Binary, s.stick}}}
 	}
 	e := newEngine(cfg)
 	e.Handle(typeStuck, func(*engine.Conn, *protocol.Message) { s.stick() })
@@ -101,13 +101,13 @@ func acknowledge(c *engine.Conn, m *protocol.Message) {
 	}
 }
 
-// Rule 25: the first messages of 200 clients wait in the sockets while the loop is stuck for longer than LogonTimeout. All are
+// Rule 25: the first messages of 200 clients wait in the sockets while the loop is stuck for longer than Timeouts.FirstMessage. All are
 // answered, and one that says nothing is closed all the same.
 func TestFirstMessagesThatWaitAreLookedAtBeforeTheLogonTimeout(t *testing.T) {
 	for name, workers := range map[string]int{"on the loop": 0, "with Workers": 2} {
 		t.Run(name, func(t *testing.T) {
 			const timeout = 1500 * time.Millisecond
-			s := serveStuckLoop(t, engine.Config{LogonTimeout: timeout, Workers: workers}, acknowledge)
+			s := serveStuckLoop(t, engine.Config{Timeouts: engine.Timeouts{FirstMessage: timeout}, Workers: workers}, acknowledge)
 			peers := s.dialAll(201)
 			silent, peers := peers[0], peers[1:]
 			s.whileStuck(timeout+200*time.Millisecond, func() {
@@ -127,9 +127,9 @@ func TestWhatPilesUpWhileTheLoopIsStuckIsNoFlood(t *testing.T) {
 	const rate, stuck = 400, 2 * time.Second
 	body := make([]byte, 100)
 	for name, cfg := range map[string]engine.Config{
-		"messages":               {MaxMessageRate: rate, MessageBurst: rate / 4},
-		"messages, with Workers": {MaxMessageRate: rate, MessageBurst: rate / 4, Workers: 2},
-		"bytes":                  {MaxByteRate: rate * 120, ByteBurst: rate * 120 / 4},
+		"messages":               {Limits: engine.Limits{MaxMessageRate: rate, MessageBurst: rate / 4}},
+		"messages, with Workers": {Limits: engine.Limits{MaxMessageRate: rate, MessageBurst: rate / 4}, Workers: 2},
+		"bytes":                  {Limits: engine.Limits{MaxByteRate: rate * 120, ByteBurst: rate * 120 / 4}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg.Bans = engine.Bans{Flaps: 3}
@@ -185,7 +185,7 @@ func frames(t *testing.T, ms []protocol.Message) (b []byte) {
 func TestWhatPilesUpWhileTheLoopIsStuckMayWaitForWorkers(t *testing.T) {
 	const limit = 64 << 10
 	open := make(chan struct{})
-	s := serveStuckLoop(t, engine.Config{Workers: 2, InboundLimit: limit}, func(c *engine.Conn, m *protocol.Message) {
+	s := serveStuckLoop(t, engine.Config{Workers: 2, Limits: engine.Limits{MaxInbound: limit}}, func(c *engine.Conn, m *protocol.Message) {
 		if m.Type == 2 {
 			<-open
 		}

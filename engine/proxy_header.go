@@ -25,9 +25,9 @@ var (
 	errProxyHeaderLong = errors.New("rollcall: the PROXY header is too long")
 )
 
-// awaitProxyHeader is readProxyHeader, within ProxyTimeout. What comes next has a time of its own.
+// awaitProxyHeader is readProxyHeader, within Timeouts.ProxyHeader. What comes next has a time of its own.
 func (a *arrival) awaitProxyHeader() (client netip.AddrPort, err error) {
-	timer := a.engine.clock.AfterFunc(a.engine.cfg.ProxyTimeout, func() { _ = a.nc.SetReadDeadline(time.Now()) })
+	timer := a.engine.clock.AfterFunc(a.engine.cfg.Timeouts.ProxyHeader, func() { _ = a.nc.SetReadDeadline(time.Now()) })
 	client, err = readProxyHeader(a.nc)
 	if !timer.Stop() && err == nil {
 		err = os.ErrDeadlineExceeded

@@ -103,7 +103,7 @@ func (p *peer) wantRemote(id uint32, want string) {
 // What follows the header in the same segment reaches the handlers, and so does what comes later; the header may come
 // byte by byte.
 func TestProxyHeaders(t *testing.T) {
-	e := newProxied(engine.Config{MaxPerAddress: 10})
+	e := newProxied(engine.Config{Accept: engine.Accept{MaxPerAddress: 10}})
 	r := serve(t, e)
 	request := frame(t, protocol.Message{Type: 1, ID: 1})
 	for _, c := range proxyHeaders {
@@ -141,7 +141,7 @@ func TestProxyHeaders(t *testing.T) {
 
 // Nothing that follows the header is lost or read twice, however much it is.
 func TestALargeFrameBehindTheProxyHeader(t *testing.T) {
-	r := serve(t, newProxied(engine.Config{MaxFirstFrame: -1}))
+	r := serve(t, newProxied(engine.Config{Limits: engine.Limits{MaxFirstFrame: -1}}))
 	body := bytes.Repeat([]byte("0123456789abcdef"), 60<<10)
 	for _, header := range [][]byte{v1("203.0.113.7", 1), v2TCP("203.0.113.7", 1)} {
 		p := dial(t, r.addr)
@@ -207,7 +207,7 @@ func TestInvalidProxyHeaders(t *testing.T) {
 // A header that does not come in time ends the connection, also when its bytes come one by one.
 func TestProxyTimeout(t *testing.T) {
 	const timeout = 150 * time.Millisecond
-	e := newProxied(engine.Config{ProxyTimeout: timeout})
+	e := newProxied(engine.Config{Timeouts: engine.Timeouts{ProxyHeader: timeout}})
 	r := serve(t, e)
 	began := time.Now()
 	mute, half := dial(t, r.addr), dial(t, r.addr)
@@ -255,7 +255,7 @@ func TestProxyHeadersFromOthersAreNotBelieved(t *testing.T) {
 
 // Behind a load balancer it is the clients' addresses that are limited and banned. The load balancer itself is neither.
 func TestLimitsAndBansBehindAProxy(t *testing.T) {
-	e := newProxied(engine.Config{MaxPerAddress: 2, MaxPerSubnet: 3, Bans: engine.Bans{Flaps: 3}})
+	e := newProxied(engine.Config{Accept: engine.Accept{MaxPerAddress: 2, MaxPerSubnet: 3}, Bans: engine.Bans{Flaps: 3}})
 	r := serve(t, e)
 	enter := func(source string) *peer {
 		p := dial(t, r.addr)

@@ -79,9 +79,9 @@ func (c *Conn) checkRate(messages, delivered int) {
 		u.waitsSince = 0
 	}
 	switch {
-	case !u.messageRate.take(now, messages, cfg.MaxMessageRate, cfg.MessageBurst, unread):
+	case !u.messageRate.take(now, messages, cfg.Limits.MaxMessageRate, cfg.Limits.MessageBurst, unread):
 		c.Close(protocol.RateLimited, "more messages were sent in a short time than the server allows")
-	case !u.byteRate.take(now, bytes, cfg.MaxByteRate, cfg.ByteBurst, unread):
+	case !u.byteRate.take(now, bytes, cfg.Limits.MaxByteRate, cfg.Limits.ByteBurst, unread):
 		c.Close(protocol.RateLimited, "more bytes were sent in a short time than the server allows")
 	}
 }

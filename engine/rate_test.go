@@ -14,12 +14,12 @@ func TestAClientOverItsRateIsClosedAlone(t *testing.T) {
 		cfg engine.Config
 		m   protocol.Message
 	}{
-		"messages": {engine.Config{MaxMessageRate: hour, MessageBurst: burst}, protocol.Message{Type: 1}},
-		"heartbeats": {engine.Config{MaxMessageRate: hour, MessageBurst: burst},
+		"messages": {engine.Config{Limits: engine.Limits{MaxMessageRate: hour, MessageBurst: burst}}, protocol.Message{Type: 1}},
+		"heartbeats": {engine.Config{Limits: engine.Limits{MaxMessageRate: hour, MessageBurst: burst}},
 			protocol.Message{Type: protocol.Heartbeat}},
-		"bytes": {engine.Config{MaxByteRate: hour, ByteBurst: burst * (protocol.HeaderLen + 100)},
+		"bytes": {engine.Config{Limits: engine.Limits{MaxByteRate: hour, ByteBurst: burst * (protocol.HeaderLen + 100)}},
 			protocol.Message{Type: 1, Body: make([]byte, 100)}},
-		"messages, with Workers": {engine.Config{MaxMessageRate: hour, MessageBurst: burst, Workers: 1},
+		"messages, with Workers": {engine.Config{Limits: engine.Limits{MaxMessageRate: hour, MessageBurst: burst}, Workers: 1},
 			protocol.Message{Type: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,7 +55,7 @@ func TestAClientOverItsRateIsClosedAlone(t *testing.T) {
 func TestMaxRequestsRefusesOneTooMany(t *testing.T) {
 	for name, workers := range map[string]int{"on the loop": 0, "with Workers": 2} {
 		t.Run(name, func(t *testing.T) {
-			e := newEngine(engine.Config{MaxRequests: 2, Workers: workers})
+			e := newEngine(engine.Config{Limits: engine.Limits{MaxRequests: 2}, Workers: workers})
 			waiting := make(chan *protocol.Message, 10)
 			conns := make(chan *engine.Conn, 10)
 			e.Handle(1, func(c *engine.Conn, m *protocol.Message) { waiting <- m.Clone(); conns <- c })
@@ -101,7 +101,7 @@ func TestAnAnswerThatCannotBeSentEndsItsRequest(t *testing.T) {
 	const limit = 64 << 10
 	for name, workers := range map[string]int{"on the loop": 0, "with Workers": 2} {
 		t.Run(name, func(t *testing.T) {
-			e := newEngine(engine.Config{MaxRequests: 1, OutboundLimit: limit, Workers: workers, Codec: &panickyCodec{encode: true, fail: func() { panic("in Append") }}})
+			e := newEngine(engine.Config{Limits: engine.Limits{MaxRequests: 1, MaxOutbound: limit}, Workers: workers, Listeners: []engine.Listener{{Codec: &panickyCodec{encode: true, fail: func() { panic("in Append") }}}}})
 			large, bad := make([]byte, limit), []byte("panic")
 			e.Handle(1, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, large) })
 			e.Handle(2, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, bad) })

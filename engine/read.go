@@ -16,7 +16,7 @@ import (
 func (l *loop) read(c *Conn) {
 	switch c.state.Load() {
 	case stateVerifying:
-		if c.buffered() > l.engine.cfg.MaxWaiting {
+		if c.buffered() > l.engine.cfg.Limits.MaxEarly {
 			c.Close(protocol.RateLimited, "too much was sent before the logon was answered")
 			c.discard(-1)
 		}
@@ -129,7 +129,7 @@ func (l *loop) beat(c *Conn, progress bool) {
 	switch {
 	case progress || !c.unfinished:
 		c.unfinished, c.unfinishedSince = true, now
-	case time.Duration(now-c.unfinishedSince)*time.Millisecond >= l.engine.cfg.UnfinishedTimeout:
+	case time.Duration(now-c.unfinishedSince)*time.Millisecond >= l.engine.cfg.Timeouts.UnfinishedFrame:
 		return
 	}
 	c.binding.Beat()
@@ -150,7 +150,7 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *ta
 		}
 	}
 	cfg := &l.engine.cfg
-	opts := protocol.DecodeOptions{MaxBody: cfg.MaxBody}
+	opts := protocol.DecodeOptions{MaxBody: cfg.Limits.MaxBody}
 	var buf []byte
 	if g != nil {
 		buf, opts.Seen, g.need = g.b, g.seen, 0
@@ -158,7 +158,7 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *ta
 		buf = c.peek()
 	}
 	if c.state.Load() == stateAccepted {
-		opts.First, opts.MaxFrame = true, cfg.MaxFirstFrame
+		opts.First, opts.MaxFrame = true, cfg.Limits.MaxFirstFrame
 	}
 	_, binary := c.codec.(protocol.BinaryCodec)
 	plain := binary && l.engine.pool == nil && l.engine.limits&limitRequests == 0
@@ -235,7 +235,7 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *ta
 // many bytes they took, and whether the next message may be delivered. It does nothing that deliverAll would not come to: with
 // Reply's short way a message takes 15 ns instead of 23.
 func (l *loop) deliverPlain(c *Conn, buf []byte, in *tally) (used int, more bool) {
-	maxBody := l.engine.cfg.MaxBody
+	maxBody := l.engine.cfg.Limits.MaxBody
 	var h Handler
 	var of uint16 // h's message type
 	for {
@@ -320,7 +320,7 @@ func (c *Conn) deliver(m *protocol.Message, n int) {
 	case m.Type == protocol.Logon && c.engine.admission != nil && !m.IsReply():
 		c.Close(protocol.InvalidMessage, "a second Logon on one connection")
 	case m.Type > protocol.Close && !m.IsReply() && c.engine.handlers.system[m.Type] != nil:
-		if m.Type == protocol.Renew && n > c.engine.cfg.MaxFirstFrame { // it waits for an authenticator, as a Logon does
+		if m.Type == protocol.Renew && n > c.engine.cfg.Limits.MaxFirstFrame { // it waits for an authenticator, as a Logon does
 			c.Close(protocol.MessageTooLarge, "the renewal is larger than a first frame may be")
 			return
 		}

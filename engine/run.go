@@ -49,7 +49,7 @@ func (e *Engine) Run(ctx context.Context) error {
 }
 
 // Shutdown stops an engine that runs, as the end of Run's context does, but gives up when ctx ends instead of at
-// StopTimeout, and closes by force what is left then. It returns what Run returns, when Run has. Before Run it closes what
+// Timeouts.Stop, and closes by force what is left then. It returns what Run returns, when Run has. Before Run it closes what
 // Listen has opened, and Run will return nil at once. When a stop is under way already it waits for that one, which gives up
 // when the first of those who asked for it does.
 func (e *Engine) Shutdown(ctx context.Context) error {
@@ -69,7 +69,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 
 // stopRequest says how an engine is to stop.
 type stopRequest struct {
-	within  context.Context // gives up when it ends; nil means StopTimeout
+	within  context.Context // gives up when it ends; nil means Timeouts.Stop
 	failure error           // why nobody had to ask
 }
 
@@ -126,13 +126,13 @@ func (e *Engine) serve(ctx context.Context) (StopReport, error) {
 	e.mu.Unlock()
 	var cancel context.CancelFunc
 	if r.within == nil {
-		r.within, cancel = context.WithTimeout(context.Background(), e.cfg.StopTimeout)
+		r.within, cancel = context.WithTimeout(context.Background(), e.cfg.Timeouts.Stop)
 	} else {
 		r.within, cancel = context.WithCancel(r.within)
 	}
 	defer cancel()
 	defer context.AfterFunc(e.patience, cancel)()
-	window := e.cfg.StopWindow
+	window := e.cfg.Timeouts.StopWindow
 	if r.failure != nil {
 		window = 0
 	}
@@ -164,7 +164,7 @@ func (e *Engine) startLoops() error {
 		}
 		l := &loop{engine: e, waker: ours}
 		l.clock.Init(watchInterval)
-		l.attention.setWaits(e.cfg.WriteTimeout, e.writable != nil)
+		l.attention.setWaits(e.cfg.Timeouts.Write, e.writable != nil)
 		e.loops = append(e.loops, l)
 		// gnet chooses the loop with the fewest connections: each gets one.
 		gc, err := client.EnrollContext(theirs, l)
@@ -220,7 +220,7 @@ func (e *Engine) watch(quit <-chan struct{}) {
 					since[i], told[i] = now, false
 					l.pinged.Add(1)
 					l.post(func() {})
-				} else if !told[i] && now.Sub(since[i]) >= e.cfg.StallTimeout {
+				} else if !told[i] && now.Sub(since[i]) >= e.cfg.Timeouts.Stall {
 					told[i] = true
 					e.log.Error("an event loop is stuck: a message handler blocks it; handlers that may block need Workers",
 						zap.Int("loop", i), zap.Duration("stuck", now.Sub(since[i])))

@@ -85,7 +85,7 @@ func (c *Conn) Reply(m *protocol.Message, body []byte) error {
 func (l *loop) takeRoom(binary bool) {
 	l.room, l.maxBody = 0, l.engine.maxBody
 	if binary && l.engine.limits&limitRequests == 0 { // otherwise reply counts
-		l.room = min(cap(l.batch.b), l.engine.cfg.OutboundLimit)
+		l.room = min(cap(l.batch.b), l.engine.cfg.Limits.MaxOutbound)
 	}
 }
 
@@ -130,7 +130,7 @@ func (c *Conn) sendReply(m *protocol.Message, flags protocol.Flags, body []byte)
 		return err
 	}
 	n := len(b) - len(l.batch.b)
-	if limit := l.engine.cfg.OutboundLimit; len(b) > limit {
+	if limit := l.engine.cfg.Limits.MaxOutbound; len(b) > limit {
 		if n > limit {
 			return ErrTooLarge
 		}

@@ -13,7 +13,7 @@ import (
 var ErrDropped = errors.New("rollcall: the message was dropped: the client does not keep up")
 
 // SlowPolicy says what happens to messages for a client that does not keep up: one that lets more gather than
-// Config.OutboundLimit allows, or takes nothing for Config.WriteTimeout. What is already with the network is never taken
+// Limits.MaxOutbound allows, or takes nothing for Timeouts.Write. What is already with the network is never taken
 // back, and neither are replies, requests and other messages with an ID, nor the system's messages; where those alone are
 // too many the connection closes with SlowConsumer. To make room for one of them, messages that may be dropped are, the
 // oldest first.
@@ -47,7 +47,7 @@ type SendOptions struct {
 	// and nothing is sent.
 	Policy SlowPolicy
 	// Key tells the messages of one type apart for SlowLatest. Empty is a key, too. While its message waits it counts towards
-	// Config.OutboundLimit and Config.MemoryBudget.
+	// Limits.MaxOutbound and Limits.MaxMemory.
 	Key string
 }
 
@@ -126,14 +126,14 @@ func droppable(m *protocol.Message, explicit bool) bool {
 
 // makeRoom drops messages that may be dropped until n more bytes fit into the queue, if that is enough. c.mu is held on entry.
 func (c *Conn) makeRoom(q *outBuf, n int) bool {
-	over := n - (c.engine.cfg.OutboundLimit - q.waits() - int(c.unsent))
+	over := n - (c.engine.cfg.Limits.MaxOutbound - q.waits() - int(c.unsent))
 	if over > q.mayDrop() {
 		return false
 	}
 	if over > 0 {
 		before := q.dropped()
 		q.dropOldest(over)
-		q.compactSome(c.engine.cfg.OutboundLimit)
+		q.compactSome(c.engine.cfg.Limits.MaxOutbound)
 		c.drop(q.droppedSince(before))
 	}
 	return true
@@ -158,17 +158,17 @@ type stall struct {
 	asked     time.Time // when the kernel was last asked
 	times     int       // how often it was since
 	kernelHas int
-	slow      bool // nothing was taken for WriteTimeout
+	slow      bool // nothing was taken for Timeouts.Write
 }
 
-// stallLooks is how often the kernel is asked within WriteTimeout, at least half of which must have happened: time in which
+// stallLooks is how often the kernel is asked within Timeouts.Write, at least half of which must have happened: time in which
 // the process did not run is nobody's slowness.
 const stallLooks = 16
 
-// stalled reports whether the peer has just been found to have taken nothing for WriteTimeout. It runs on the loop; c.mu is
+// stalled reports whether the peer has just been found to have taken nothing for Timeouts.Write. It runs on the loop; c.mu is
 // held on entry.
 func (c *Conn) stalled(b *backlog) bool {
-	timeout := c.engine.cfg.WriteTimeout
+	timeout := c.engine.cfg.Timeouts.Write
 	if timeout == never || c.state.Load() >= stateHalfClosed {
 		return false
 	}
@@ -189,7 +189,7 @@ func (c *Conn) stalled(b *backlog) bool {
 	return true
 }
 
-// takesNothing reports whether the peer has taken nothing for WriteTimeout. c.mu is held on entry.
+// takesNothing reports whether the peer has taken nothing for Timeouts.Write. c.mu is held on entry.
 func (c *Conn) takesNothing() bool {
 	return c.unsent > 0 && c.extra != nil && c.extra.backlog != nil && c.extra.backlog.stall.slow
 }

@@ -106,7 +106,7 @@ func TestAnUnknownPolicyIsAnError(t *testing.T) {
 func TestSlowDropNewestDropsWhatIsSentAndTellsTheSender(t *testing.T) {
 	for _, override := range []bool{false, true} {
 		t.Run(fmt.Sprintf("override %t", override), func(t *testing.T) {
-			cfg, o := engine.Config{OutboundLimit: 256 << 10}, engine.SendOptions{Policy: engine.SlowDropNewest}
+			cfg, o := engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 10}}, engine.SendOptions{Policy: engine.SlowDropNewest}
 			if !override {
 				cfg.SlowPolicy, o.Policy = o.Policy, 0
 			}
@@ -144,7 +144,7 @@ func TestSlowDropOldestAndLatestKeepTheNewest(t *testing.T) {
 	for name, policy := range map[string]engine.SlowPolicy{"oldest": engine.SlowDropOldest, "latest": engine.SlowLatest} {
 		for _, override := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, override %t", name, override), func(t *testing.T) {
-				cfg, o := engine.Config{OutboundLimit: 256 << 10}, engine.SendOptions{Policy: policy}
+				cfg, o := engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 10}}, engine.SendOptions{Policy: policy}
 				if !override {
 					cfg.SlowPolicy, o.Policy = policy, 0
 				}
@@ -187,8 +187,8 @@ func TestWhatMayNotBeDroppedClosesASlowConnection(t *testing.T) {
 		"reply": func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, make([]byte, chunk)) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := newEngine(engine.Config{OutboundLimit: 256 << 10, SlowPolicy: engine.SlowDropOldest,
-				CloseTimeout: 200 * time.Millisecond, Workers: 1})
+			e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 10}, SlowPolicy: engine.SlowDropOldest,
+				Timeouts: engine.Timeouts{Close: 200 * time.Millisecond}, Workers: 1})
 			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 				for i := 0; m.ID != 0 && send(c, m) == nil; i++ {
 					if i > 2*slowBuffers/chunk {
@@ -214,7 +214,7 @@ func TestTheEnginesPolicyDropsNoRequestsAndNoPushes(t *testing.T) {
 		"a push":    {Type: protocol.Push, Body: make([]byte, chunk)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := newQuiet(engine.Config{OutboundLimit: 256 << 10, SlowPolicy: engine.SlowDropNewest, CloseTimeout: 200 * time.Millisecond})
+			e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 10}, SlowPolicy: engine.SlowDropNewest, Timeouts: engine.Timeouts{Close: 200 * time.Millisecond}})
 			g := newGate(t, e)
 			r := serve(t, e)
 			_, b := g.enterSlow(t, r.addr)
@@ -245,7 +245,7 @@ func TestOnDroppedIsToldAtMostOnceASecond(t *testing.T) {
 	}
 	var mu sync.Mutex
 	reports := map[*engine.Conn][]report{}
-	e := newQuiet(engine.Config{OutboundLimit: 256 << 10, SlowPolicy: engine.SlowDropNewest,
+	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 10}, SlowPolicy: engine.SlowDropNewest,
 		OnDropped: func(c *engine.Conn, d engine.DropReport) {
 			_ = c.Send(9, nil)
 			mu.Lock()
@@ -300,11 +300,11 @@ func TestOnDroppedIsToldAtMostOnceASecond(t *testing.T) {
 	}
 }
 
-// WriteTimeout: a client that takes nothing is a SlowConsumer; one that reads what its receive buffer holds within the time is not
+// Timeouts.Write: a client that takes nothing is a SlowConsumer; one that reads what its receive buffer holds within the time is not
 // (here 64 KiB, as Linux doubles what is asked for, and three times that), nor one for which nothing waits.
 func TestWriteTimeoutClosesWhoTakesNothing(t *testing.T) {
 	const timeout = time.Second
-	e := newQuiet(engine.Config{OutboundLimit: 64 << 20, WriteTimeout: timeout, CloseTimeout: 200 * time.Millisecond})
+	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 20}, Timeouts: engine.Timeouts{Write: timeout, Close: 200 * time.Millisecond}})
 	g := newGate(t, e)
 	r := serve(t, e)
 	idle, i := g.enterSlow(t, r.addr)
@@ -335,10 +335,10 @@ func TestWriteTimeoutClosesWhoTakesNothing(t *testing.T) {
 	idle.readUntil(1)
 }
 
-// With SlowDropNewest a client that takes nothing for WriteTimeout stays, and what is sent to it is dropped even where there
+// With SlowDropNewest a client that takes nothing for Timeouts.Write stays, and what is sent to it is dropped even where there
 // is room; when it takes something again, what is sent reaches it.
 func TestWriteTimeoutDropsWithSlowDropNewest(t *testing.T) {
-	e := newQuiet(engine.Config{OutboundLimit: 64 << 20, WriteTimeout: 200 * time.Millisecond, SlowPolicy: engine.SlowDropNewest})
+	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 20}, Timeouts: engine.Timeouts{Write: 200 * time.Millisecond}, SlowPolicy: engine.SlowDropNewest})
 	g := newGate(t, e)
 	r := serve(t, e)
 	p, b := g.enterSlow(t, r.addr)
@@ -365,7 +365,7 @@ func TestABroadcastPassesFrozenClients(t *testing.T) {
 	for name, policy := range map[string]engine.SlowPolicy{
 		"newest": engine.SlowDropNewest, "oldest": engine.SlowDropOldest, "latest": engine.SlowLatest} {
 		t.Run(name, func(t *testing.T) {
-			e := newQuiet(engine.Config{OutboundLimit: 128 << 10})
+			e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 128 << 10}})
 			g := newGate(t, e)
 			r := serve(t, e)
 			var peers []*peer
@@ -432,7 +432,7 @@ func TestABroadcastPassesFrozenClients(t *testing.T) {
 
 // Rule 14: nothing breaks where senders of all policies meet the close.
 func TestSlowPoliciesRaceWithClose(t *testing.T) {
-	e := newQuiet(engine.Config{OutboundLimit: 64 << 10, CloseTimeout: 50 * time.Millisecond, MemoryBudget: 1 << 20})
+	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 10, MaxMemory: 1 << 20}, Timeouts: engine.Timeouts{Close: 50 * time.Millisecond}})
 	g := newGate(t, e)
 	r := serve(t, e)
 	for range 10 {
@@ -462,7 +462,7 @@ func TestSlowPoliciesRaceWithClose(t *testing.T) {
 // Rule 12: what was dropped is counted before End, also while nobody reports because OnDropped blocks.
 func TestDropsAreCountedBeforeTheEnd(t *testing.T) {
 	blocked, release := make(chan struct{}, 10), make(chan struct{})
-	e := newQuiet(engine.Config{OutboundLimit: 256 << 10, SlowPolicy: engine.SlowDropNewest, CloseTimeout: 200 * time.Millisecond,
+	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 10}, SlowPolicy: engine.SlowDropNewest, Timeouts: engine.Timeouts{Close: 200 * time.Millisecond},
 		OnDropped: func(*engine.Conn, engine.DropReport) { blocked <- struct{}{}; <-release }})
 	g := newGate(t, e)
 	r := serve(t, e)

@@ -37,7 +37,7 @@ type Stats struct {
 	OutboundQueue int64
 
 	HandlerPanics uint64 // panics, and calls of runtime.Goexit, in message handlers and the engine's other callbacks
-	Stalls        uint64 // times that an event loop was stuck for longer than StallTimeout
+	Stalls        uint64 // times that an event loop was stuck for longer than Timeouts.Stall
 }
 
 // ConnStates counts connections by state.

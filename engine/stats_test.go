@@ -11,7 +11,7 @@ import (
 
 func TestStatsCountConnectionsByState(t *testing.T) {
 	bothModes(t, func(t *testing.T, workers int) {
-		e := newEngine(engine.Config{Workers: workers, OutboundLimit: 64 << 20, CloseTimeout: 5 * time.Second})
+		e := newEngine(engine.Config{Workers: workers, Limits: engine.Limits{MaxOutbound: 64 << 20}, Timeouts: engine.Timeouts{Close: 5 * time.Second}})
 		g := newGate(t, e)
 		hold := make(chan *engine.Conn, 1)
 		e.Handle(1, func(*engine.Conn, *protocol.Message) {})
@@ -96,7 +96,7 @@ func TestStatsAreExactAfterRun(t *testing.T) {
 
 func TestStatsCountClosesByCode(t *testing.T) {
 	const own = protocol.CloseCode(3456)
-	e := newEcho(engine.Config{MaxConnections: 1, MaxBody: 100})
+	e := newEcho(engine.Config{Accept: engine.Accept{MaxConnections: 1}, Limits: engine.Limits{MaxBody: 100}})
 	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) { c.Close(own, "") })
 	e.Handle(3, func(*engine.Conn, *protocol.Message) { panic("on purpose") })
 	r := serve(t, e)
@@ -132,7 +132,7 @@ func TestStatsCountClosesByCode(t *testing.T) {
 
 func TestStatsCountWhatWaitsForAClient(t *testing.T) {
 	const limit, body = 32 << 20, 512 << 10
-	e := newEcho(engine.Config{OutboundLimit: limit})
+	e := newEcho(engine.Config{Limits: engine.Limits{MaxOutbound: limit}})
 	conns := make(chan *engine.Conn, 1)
 	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) { conns <- c })
 	r := serve(t, e)

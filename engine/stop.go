@@ -119,7 +119,7 @@ func (e *Engine) tellAll(ctx context.Context, window time.Duration) {
 // farewell is what a connection is told when the engine stops. share, from 0 to 1, is its place among the others.
 func (e *Engine) farewell(share float64) *protocol.CloseError {
 	why := &protocol.CloseError{Code: protocol.ServerStopping, Text: "the server is stopping"}
-	if ms := int64(share * float64(e.cfg.StopWindow.Milliseconds())); ms > 0 {
+	if ms := int64(share * float64(e.cfg.Timeouts.StopWindow.Milliseconds())); ms > 0 {
 		why.Info = map[string]string{protocol.FieldRetryMS: strconv.FormatInt(ms, 10)}
 	}
 	return why

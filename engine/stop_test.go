@@ -19,7 +19,7 @@ import (
 // Rule 16: when an engine stops its listeners close first, then every connection is told ServerStopping, and only then
 // closed; its Ended comes before Run returns. gnet: OnShutdown runs before the connections are closed.
 func TestStoppingTellsEveryConnection(t *testing.T) {
-	e := newEngine(engine.Config{StopTimeout: time.Minute})
+	e := newEngine(engine.Config{Timeouts: engine.Timeouts{Stop: time.Minute}})
 	g := newGate(t, e)
 	e.Handle(1, func(*engine.Conn, *protocol.Message) {})
 	entered, release := make(chan struct{}), make(chan struct{})
@@ -67,7 +67,7 @@ func TestStoppingTellsEveryConnection(t *testing.T) {
 }
 
 func TestShutdownBeforeRunIsKept(t *testing.T) {
-	e := newEcho(engine.Config{Addr: "127.0.0.1:0"})
+	e := newEcho(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}})
 	if err := e.Listen(); err != nil {
 		t.Fatal(err)
 	}
@@ -136,12 +136,12 @@ func shutdownGivesUp(t *testing.T, workers int) {
 	}
 }
 
-// Rule 5: a handler that is stuck on an event loop is logged and counted; rule 16: Run gives up on it at StopTimeout, and
+// Rule 5: a handler that is stuck on an event loop is logged and counted; rule 16: Run gives up on it at Timeouts.Stop, and
 // says so. The other loop's connections are told as ever.
 func TestAHandlerThatIsStuckOnALoop(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	core, logs := observer.New(zap.ErrorLevel)
-	e := newEngine(engine.Config{Loops: 2, StallTimeout: 200 * time.Millisecond, StopTimeout: 300 * time.Millisecond,
+	e := newEngine(engine.Config{Loops: 2, Timeouts: engine.Timeouts{Stall: 200 * time.Millisecond, Stop: 300 * time.Millisecond},
 		Logger: zap.New(core)})
 	g := newGate(t, e)
 	e.Handle(1, func(*engine.Conn, *protocol.Message) {})
@@ -184,7 +184,7 @@ func TestAHandlerThatIsStuckOnALoop(t *testing.T) {
 // With Workers Run gives up on a stuck handler too, and the loops go on meanwhile.
 func TestAHandlerThatIsStuckOnAWorker(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
-	e := newEngine(engine.Config{Workers: 2, StopTimeout: 300 * time.Millisecond})
+	e := newEngine(engine.Config{Workers: 2, Timeouts: engine.Timeouts{Stop: 300 * time.Millisecond}})
 	g := newGate(t, e)
 	e.Handle(1, func(*engine.Conn, *protocol.Message) {})
 	entered, release := make(chan struct{}), make(chan struct{})
@@ -215,7 +215,7 @@ func TestAHandlerThatIsStuckOnAWorker(t *testing.T) {
 
 // Rule 16: Run says how many sessions it gave up on.
 func TestRunCountsWhatItGaveUpOn(t *testing.T) {
-	e := newEngine(engine.Config{StopTimeout: 100 * time.Millisecond})
+	e := newEngine(engine.Config{Timeouts: engine.Timeouts{Stop: 100 * time.Millisecond}})
 	e.SetAdmission(leftovers(3))
 	r := run(t, e)
 	if err := r.stop(t); !errors.Is(err, engine.ErrStopTimeout) || !strings.Contains(err.Error(), "3 sessions") {
@@ -263,7 +263,7 @@ func (unbinding) Drain(context.Context) int { return 0 }
 func TestAnEngineLeavesNothingBehind(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	for _, workers := range []int{0, 3} {
-		r := serve(t, newEcho(engine.Config{Workers: workers, CloseTimeout: 100 * time.Millisecond}))
+		r := serve(t, newEcho(engine.Config{Workers: workers, Timeouts: engine.Timeouts{Close: 100 * time.Millisecond}}))
 		for range 10 {
 			dial(t, r.addr).ask(1, 1, "") // left open
 		}
@@ -309,7 +309,7 @@ func TestAStopWaitsForOnDropped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			entered, release := make(chan struct{}, 100), make(chan struct{})
-			e := newQuiet(engine.Config{OutboundLimit: 64 << 10, SlowPolicy: engine.SlowDropNewest, CloseTimeout: 50 * time.Millisecond,
+			e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 10}, SlowPolicy: engine.SlowDropNewest, Timeouts: engine.Timeouts{Close: 50 * time.Millisecond},
 				OnDropped: func(*engine.Conn, engine.DropReport) {
 					entered <- struct{}{}
 					<-release

@@ -116,7 +116,7 @@ func (s *tlsStream) afterwards(err error) (over bool) {
 	case err == errNothingMore && s.wire.hollow > maxHollow:
 		c.Close(protocol.InvalidMessage, "so many TLS records with nothing in them")
 	case err == errNothingMore:
-		if int(c.unsent) > c.engine.cfg.OutboundLimit { // key updates, for want of anything that is counted
+		if int(c.unsent) > c.engine.cfg.Limits.MaxOutbound { // key updates, for want of anything that is counted
 			c.Close(protocol.SlowConsumer, tooMuchWaits)
 		}
 	case errors.Is(err, io.EOF): // close_notify

@@ -95,7 +95,7 @@ func TestTheTLSPeersEndHasItsCode(t *testing.T) {
 		for _, v := range tlsVersions {
 			for _, workers := range []int{0, 2} {
 				t.Run(fmt.Sprintf("%s, %s, %d workers", c.name, tls.VersionName(v), workers), func(t *testing.T) {
-					e := newEngine(engine.Config{Workers: workers, TLS: sec.server})
+					e := newEngine(engine.Config{Workers: workers, Listeners: []engine.Listener{{TLS: sec.server}}})
 					e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
 					g := newGate(t, e)
 					r := serve(t, e)
@@ -144,7 +144,7 @@ func (s *tap) lastRecord(t *testing.T) (typ byte) {
 func TestAGracefulTLSCloseEndsWithCloseNotify(t *testing.T) {
 	sec := newSecurity(t)
 	for _, size := range []int{0, 16 << 20} {
-		e := newEngine(engine.Config{TLS: sec.server, MaxBody: -1, OutboundLimit: 64 << 20, CloseTimeout: time.Minute})
+		e := newEngine(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Limits: engine.Limits{MaxBody: -1, MaxOutbound: 64 << 20}, Timeouts: engine.Timeouts{Close: time.Minute}})
 		e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 			_ = c.Send(1, make([]byte, size))
 			_ = c.Reply(m, nil)
@@ -181,7 +181,7 @@ func TestWhatCameBeforeCloseNotifyIsHandled(t *testing.T) {
 	for _, workers := range []int{0, 1} {
 		const messages = 50
 		handled := make(chan uint32, messages)
-		e := newEngine(engine.Config{TLS: sec.server, Workers: workers})
+		e := newEngine(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Workers: workers})
 		e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 			if workers > 0 {
 				time.Sleep(time.Millisecond)
@@ -216,7 +216,7 @@ func TestHandshakesThatFail(t *testing.T) {
 	sec := newSecurity(t)
 	const timeout = 300 * time.Millisecond
 	sec.server.ClientAuth, sec.server.ClientCAs = tls.RequireAndVerifyClientCert, sec.ca.Pool
-	e := newEcho(engine.Config{TLS: sec.server, HandshakeTimeout: timeout})
+	e := newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Timeouts: engine.Timeouts{Handshake: timeout}})
 	r := serve(t, e)
 	good := sec.client.Clone()
 	good.Certificates = []tls.Certificate{sec.ca.Issue("ann")}
@@ -315,7 +315,7 @@ func TestATLSHelloToAPlainListener(t *testing.T) {
 func TestHandshakesAreBounded(t *testing.T) {
 	sec := newSecurity(t)
 	const bound, slow = 3, 20
-	r := serve(t, newEcho(engine.Config{TLS: sec.server, MaxHandshakes: bound, HandshakeTimeout: time.Minute}))
+	r := serve(t, newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Accept: engine.Accept{MaxHandshakes: bound}, Timeouts: engine.Timeouts{Handshake: time.Minute}}))
 	var mute []*peer
 	for range slow {
 		mute = append(mute, dial(t, r.addr))
@@ -334,7 +334,7 @@ func TestHandshakesAreBounded(t *testing.T) {
 // Rule 16: an engine that stops does not wait for strangers' handshakes.
 func TestTheEngineStopsInMidHandshake(t *testing.T) {
 	sec := newSecurity(t)
-	e := newEcho(engine.Config{TLS: sec.server, MaxHandshakes: 2, HandshakeTimeout: time.Hour})
+	e := newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Accept: engine.Accept{MaxHandshakes: 2}, Timeouts: engine.Timeouts{Handshake: time.Hour}})
 	r := run(t, e)
 	for range 8 {
 		dial(t, r.addr).sendRaw([]byte{22, 3, 1, 2, 0, 1})
@@ -361,7 +361,7 @@ func TestAPanicInAHandshakeIsOneClosedConnection(t *testing.T) {
 			once.Do(fail)
 			return nil
 		}
-		r := serve(t, newEcho(engine.Config{TLS: sec.server, MaxHandshakes: 1}))
+		r := serve(t, newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Accept: engine.Accept{MaxHandshakes: 1}}))
 		p := dial(t, r.addr)
 		tc := tls.Client(p.Conn, sec.version(tls.VersionTLS12))
 		_ = tc.SetDeadline(time.Now().Add(patience))
@@ -375,7 +375,7 @@ func TestAPanicInAHandshakeIsOneClosedConnection(t *testing.T) {
 // Rule 14: a connection over the limit is told so in TLS.
 func TestATLSConnectionOverTheLimitIsTold(t *testing.T) {
 	sec := newSecurity(t)
-	e := newEcho(engine.Config{TLS: sec.server, MaxConnections: 1})
+	e := newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Accept: engine.Accept{MaxConnections: 1}})
 	r := serve(t, e)
 	first := dialTLS(t, r.addr, sec.client)
 	first.ask(1, 1, "")

@@ -12,7 +12,7 @@ import (
 
 const (
 	// maxHandshake is how many bytes a client may send in its handshake. A tls.Conn keeps its buffers as large as it needed
-	// them then for as long as it lives, and MemoryBudget does not see them. A hello has some 2 KB.
+	// them then for as long as it lives, and Limits.MaxMemory does not see them. A hello has some 2 KB.
 	maxHandshake = 16 << 10
 	// maxHandshakeCerts is that for clients that may send certificates.
 	maxHandshakeCerts = 64 << 10

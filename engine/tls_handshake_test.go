@@ -22,7 +22,7 @@ func TestSlowHandshakesDoNotKeepOthersOut(t *testing.T) {
 	for name, sent := range map[string][]byte{"nothing": nil, "half a hello": hello[:20], "a hello": hello} {
 		t.Run(name, func(t *testing.T) {
 			const slots = 4
-			e := newEcho(engine.Config{TLS: sec.server, MaxHandshakes: slots, HandshakeTimeout: time.Hour})
+			e := newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Accept: engine.Accept{MaxHandshakes: slots}, Timeouts: engine.Timeouts{Handshake: time.Hour}})
 			r := serve(t, e)
 			for range 2 * slots {
 				p := dial(t, r.addr)
@@ -56,7 +56,7 @@ func (failing) Close() error                     { return nil }
 // A client that can send for ever in its handshake is cut off, and the bound has room for what is usual.
 func TestAHandshakeHasABoundInBytes(t *testing.T) {
 	sec := newSecurity(t)
-	e := newEcho(engine.Config{TLS: sec.server, HandshakeTimeout: time.Hour})
+	e := newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Timeouts: engine.Timeouts{Handshake: time.Hour}})
 	r := serve(t, e)
 	p := dial(t, r.addr)
 	record := append([]byte{22, 3, 1, 0x10, 0}, make([]byte, 4096)...)
@@ -90,7 +90,7 @@ func TestFailedHandshakesBanAnAddress(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := newEcho(engine.Config{TLS: sec.server, HandshakeTimeout: 300 * time.Millisecond, Bans: engine.Bans{Flaps: 2}})
+			e := newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Timeouts: engine.Timeouts{Handshake: 300 * time.Millisecond}, Bans: engine.Bans{Flaps: 2}})
 			r := serve(t, e)
 			for i := range uint64(2) {
 				p := dialFrom(t, "127.0.1.1", r.addr)
@@ -124,7 +124,7 @@ func TestHandshakesThatTheServerFailsBanNobody(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := newEcho(engine.Config{TLS: &tls.Config{GetCertificate: get}, HandshakeTimeout: 300 * time.Millisecond,
+			e := newEcho(engine.Config{Listeners: []engine.Listener{{TLS: &tls.Config{GetCertificate: get}}}, Timeouts: engine.Timeouts{Handshake: 300 * time.Millisecond},
 				Bans: engine.Bans{Flaps: 1}})
 			r := serve(t, e)
 			p := dialFrom(t, "127.0.1.1", r.addr)
@@ -143,7 +143,7 @@ func TestHandshakesThatTheServerFailsBanNobody(t *testing.T) {
 // A hook that comes back too late, for TLS: what it was about is settled.
 func TestALateHookBeforeTLS(t *testing.T) {
 	sec := newSecurity(t)
-	e := newEcho(engine.Config{TLS: sec.server, HandshakeTimeout: 20 * time.Millisecond, Bans: engine.Bans{Flaps: 1},
+	e := newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Timeouts: engine.Timeouts{Handshake: 20 * time.Millisecond}, Bans: engine.Bans{Flaps: 1},
 		OnAccept: func(ctx context.Context, _ engine.Incoming) error { <-ctx.Done(); return nil }})
 	r := serve(t, e)
 	for range 30 {
@@ -158,7 +158,7 @@ func TestALateHookBeforeTLS(t *testing.T) {
 // A hook's word is told in TLS, and neither a hook nor a limit makes a flap; a limit on addresses is not worth a handshake.
 func TestRefusalsOnATLSListener(t *testing.T) {
 	sec := newSecurity(t)
-	e := newEcho(engine.Config{TLS: sec.server, MaxPerAddress: 1, Bans: engine.Bans{Flaps: 1},
+	e := newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Accept: engine.Accept{MaxPerAddress: 1}, Bans: engine.Bans{Flaps: 1},
 		OnAccept: func(_ context.Context, in engine.Incoming) error {
 			switch in.Remote.Addr().As4()[3] {
 			case 1:
@@ -192,7 +192,7 @@ func TestRefusalsOnATLSListener(t *testing.T) {
 func TestTellingInTLSIsBounded(t *testing.T) {
 	const most = 8
 	sec := newSecurity(t)
-	e := newEcho(engine.Config{TLS: sec.server, MaxConnections: 1, CloseTimeout: time.Hour})
+	e := newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Accept: engine.Accept{MaxConnections: 1}, Timeouts: engine.Timeouts{Close: time.Hour}})
 	r := serve(t, e)
 	dialTLS(t, r.addr, sec.client).ask(1, 1, "")
 	eventually(t, "the first client's handshake is over", func() bool { return e.Stats().Handshakes == 0 })
@@ -216,7 +216,7 @@ func TestTellingInTLSIsBounded(t *testing.T) {
 // was read is told nothing, since it could not be understood.
 func TestTLSBehindAProxy(t *testing.T) {
 	sec := newSecurity(t)
-	cfg := engine.Config{MaxConnections: 2, Bans: engine.Bans{Flaps: 3},
+	cfg := engine.Config{Accept: engine.Accept{MaxConnections: 2}, Bans: engine.Bans{Flaps: 3},
 		Listeners: []engine.Listener{{Addr: "127.0.0.1:0", ProxyProtocol: fromLoopback, TLS: sec.server}}}
 	e := newEngine(cfg)
 	e.Handle(1, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, []byte(c.RemoteAddr())) })

@@ -202,7 +202,7 @@ func (r *replay) Read(p []byte) (int, error) {
 // Rule 15: a peer that takes nothing, and updates its keys over and over, is a slow consumer by the answers alone.
 func TestKeyUpdatesWithoutEndCloseAPeerThatTakesNothing(t *testing.T) {
 	const limit = 1 << 10
-	e := New(Config{OutboundLimit: limit})
+	e := New(Config{Limits: Limits{MaxOutbound: limit}})
 	e.HandleDefault(func(*Conn, *protocol.Message) {})
 	c, gc, client, rec := newSecureConn(t, e, tls.VersionTLS13)
 	theirs := newSealer(t, client, rec)

@@ -96,7 +96,10 @@ func (s *sClient) want(text string) string {
 
 // newLineEcho echoes lines with a word before them, so that they can be told from what was typed.
 func newLineEcho(cfg engine.Config) *engine.Engine {
-	cfg.Codec = protocol.Line
+	if cfg.Listeners == nil {
+		cfg.Listeners = make([]engine.Listener, 1)
+	}
+	cfg.Listeners[0].Codec = protocol.Line
 	e := newEngine(cfg)
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 		if string(m.Body) == "go" {
@@ -111,7 +114,7 @@ func newLineEcho(cfg engine.Config) *engine.Engine {
 // OpenSSL's idea of TLS, in both versions: messages, an end by us that it finds complete, an end by it.
 func TestOpenSSLTalksToTheEngine(t *testing.T) {
 	sec := newSecurity(t)
-	e := newLineEcho(engine.Config{TLS: sec.server})
+	e := newLineEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}})
 	r := serve(t, e)
 	for _, v := range []struct{ flag, name string }{{"-tls1_2", "TLSv1.2"}, {"-tls1_3", "TLSv1.3"}} {
 		t.Run(v.name, func(t *testing.T) {
@@ -148,7 +151,7 @@ func TestOpenSSLTalksToTheEngine(t *testing.T) {
 // New keys for what the client sends, and for what it wants the server to send, over and over.
 func TestKeyUpdatesByOpenSSL(t *testing.T) {
 	sec := newSecurity(t)
-	r := serve(t, newLineEcho(engine.Config{TLS: sec.server}))
+	r := serve(t, newLineEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}}))
 	s := newSClient(t, r.addr, "-tls1_3", "-CAfile", sec.ca.File())
 	s.want("Verify return code: 0")
 	s.say("ann")
@@ -240,7 +243,7 @@ func (v *valve) set(shut bool) {
 // and in their place in the order of what it gets.
 func TestKeyUpdatesByOpenSSLWhileOutputIsHeldBack(t *testing.T) {
 	sec := newSecurity(t)
-	e := newEngine(engine.Config{TLS: sec.server, Codec: protocol.Line, OutboundLimit: 64 << 20, WriteTimeout: -1})
+	e := newEngine(engine.Config{Listeners: []engine.Listener{{TLS: sec.server, Codec: protocol.Line}}, Limits: engine.Limits{MaxOutbound: 64 << 20}, Timeouts: engine.Timeouts{Write: -1}})
 	handled := make(chan string, 100)
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 		text := string(m.Body)
@@ -299,7 +302,7 @@ func TestKeyUpdatesByOpenSSLWhileOutputIsHeldBack(t *testing.T) {
 // A client certificate of OpenSSL's, and a session that it resumes with a ticket, in both versions.
 func TestOpenSSLResumesASession(t *testing.T) {
 	sec := newSecurity(t)
-	r := serve(t, newLineEcho(engine.Config{TLS: sec.server}))
+	r := serve(t, newLineEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}}))
 	for _, flag := range []string{"-tls1_2", "-tls1_3"} {
 		ticket := t.TempDir() + "/ticket"
 		first := newSClient(t, r.addr, flag, "-sess_out", ticket)

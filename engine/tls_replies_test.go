@@ -19,7 +19,7 @@ func TestRepliesThatWaitOverTLSAreTheirClientsOwn(t *testing.T) {
 			const peers, total = 4, 12 << 20 // more than the kernel's buffers take
 			requests := uint32(total / size)
 			var handled atomic.Int64
-			e := newEngine(engine.Config{TLS: sec.server, Loops: 1, OutboundLimit: -1})
+			e := newEngine(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Loops: 1, Limits: engine.Limits{MaxOutbound: -1}})
 			e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
 				_ = c.Reply(m, bytes.Repeat([]byte{m.Body[0], byte(m.ID)}, size/2))
 				handled.Add(1)

@@ -58,7 +58,7 @@ func (p *peer) state() tls.ConnectionState { return p.Conn.(*tls.Conn).Connectio
 func TestTLSCarriesWhatPlainTCPDoes(t *testing.T) {
 	sec := newSecurity(t)
 	for _, workers := range []int{0, 2} {
-		e := newEcho(engine.Config{TLS: sec.server, Workers: workers})
+		e := newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Workers: workers})
 		r := serve(t, e)
 		for _, v := range tlsVersions {
 			t.Run(fmt.Sprintf("%s, %d workers", tls.VersionName(v), workers), func(t *testing.T) {
@@ -119,17 +119,16 @@ func TestAListenerHasItsOwnTLS(t *testing.T) {
 func TestTLSThatCannotWorkIsRefusedAtOnce(t *testing.T) {
 	sec := newSecurity(t)
 	for _, cfg := range []engine.Config{
-		{TLS: &tls.Config{}},
-		{TLS: sec.server, Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}},
-		{TLS: &tls.Config{Certificates: sec.server.Certificates, ClientAuth: tls.VerifyClientCertIfGiven}},
-		{TLS: &tls.Config{Certificates: sec.server.Certificates, ClientAuth: tls.RequireAndVerifyClientCert}},
+		{Listeners: []engine.Listener{{TLS: &tls.Config{}}}},
+		{Listeners: []engine.Listener{{TLS: &tls.Config{Certificates: sec.server.Certificates, ClientAuth: tls.VerifyClientCertIfGiven}}}},
+		{Listeners: []engine.Listener{{TLS: &tls.Config{Certificates: sec.server.Certificates, ClientAuth: tls.RequireAndVerifyClientCert}}}},
 	} {
 		wantNoListening(t, cfg)
 	}
 	chosen := &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return sec.server, nil }}
-	serve(t, newEngine(engine.Config{TLS: chosen}))
-	serve(t, newEngine(engine.Config{TLS: &tls.Config{Certificates: sec.server.Certificates, ClientAuth: tls.RequireAnyClientCert}}))
+	serve(t, newEngine(engine.Config{Listeners: []engine.Listener{{TLS: chosen}}}))
+	serve(t, newEngine(engine.Config{Listeners: []engine.Listener{{TLS: &tls.Config{Certificates: sec.server.Certificates, ClientAuth: tls.RequireAnyClientCert}}}}))
 }
 
 // wantNoListening wants Listen to object to these settings.
@@ -188,7 +187,7 @@ func cutter(t testing.TB, addr string) string {
 
 func TestTLSRecordsThatComeByteByByte(t *testing.T) {
 	sec := newSecurity(t)
-	r := serve(t, newEcho(engine.Config{TLS: sec.server}))
+	r := serve(t, newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}}))
 	addr := cutter(t, r.addr)
 	for _, v := range tlsVersions {
 		p := dialTLS(t, addr, sec.version(v))
@@ -220,7 +219,7 @@ func (h *holder) Write(b []byte) (int, error) {
 // What the handshake had already read is delivered first.
 func TestMessagesInTheClientsLastFlightAreDelivered(t *testing.T) {
 	sec := newSecurity(t)
-	r := serve(t, newEcho(engine.Config{TLS: sec.server}))
+	r := serve(t, newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}}))
 	for range 20 {
 		h := &holder{Conn: dial(t, r.addr).Conn}
 		p := shakeHands(t, h, sec.version(tls.VersionTLS13))
@@ -242,7 +241,7 @@ func TestCertificatesAreReplacedWhileTheEngineRuns(t *testing.T) {
 	sec.server = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return current.Load(), nil }}
 	first, second := sec.ca.Issue("first"), sec.ca.Issue("second")
 	current.Store(&first)
-	r := serve(t, newEcho(engine.Config{TLS: sec.server}))
+	r := serve(t, newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}}))
 	old := dialTLS(t, r.addr, sec.client)
 	current.Store(&second)
 	fresh := dialTLS(t, r.addr, sec.client)
@@ -258,7 +257,7 @@ func TestCertificatesAreReplacedWhileTheEngineRuns(t *testing.T) {
 func TestATLSSessionIsResumedWithItsCertificate(t *testing.T) {
 	sec := newSecurity(t)
 	sec.server.ClientAuth, sec.server.ClientCAs = tls.RequireAndVerifyClientCert, sec.ca.Pool
-	e := newEngine(engine.Config{TLS: sec.server})
+	e := newEngine(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}})
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 		s := c.TLS()
 		_ = c.Reply(m, fmt.Appendf(nil, "%s %v", s.VerifiedChains[0][0].Subject.CommonName, s.DidResume))
@@ -281,7 +280,7 @@ func TestATLSSessionIsResumedWithItsCertificate(t *testing.T) {
 // An idle TLS connection holds no goroutine.
 func TestAnIdleTLSConnectionHoldsNoGoroutine(t *testing.T) {
 	sec := newSecurity(t)
-	r := serve(t, newEcho(engine.Config{TLS: sec.server}))
+	r := serve(t, newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}}))
 	dialTLS(t, r.addr, sec.client).ask(1, 1, "")
 	before := runtime.NumGoroutine()
 	const conns = 100
@@ -297,7 +296,7 @@ func TestAnIdleTLSConnectionHoldsNoGoroutine(t *testing.T) {
 // Rules 14 and 15 in a crowd: with sends from handlers, from elsewhere, to all, and clients that go in every way.
 func TestAHundredTLSConnections(t *testing.T) {
 	sec := newSecurity(t)
-	e := newEcho(engine.Config{TLS: sec.server})
+	e := newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}})
 	r := serve(t, e)
 	quit := make(chan struct{})
 	var others sync.WaitGroup
@@ -355,7 +354,7 @@ func TestAHundredTLSConnections(t *testing.T) {
 // Rule 15, over TLS: the outbound limit holds: a client that does not read ends with SlowConsumer, and so much waits at most.
 func TestATLSClientThatDoesNotReadIsClosed(t *testing.T) {
 	sec := newSecurity(t)
-	e := newEcho(engine.Config{TLS: sec.server, OutboundLimit: 1 << 20, CloseTimeout: 200 * time.Millisecond})
+	e := newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Limits: engine.Limits{MaxOutbound: 1 << 20}, Timeouts: engine.Timeouts{Close: 200 * time.Millisecond}})
 	g := newGate(t, e)
 	r := serve(t, e)
 	p := dialTLS(t, r.addr, sec.client)

@@ -116,7 +116,7 @@ func TestTLSRecordsInPiecesOfEveryLength(t *testing.T) {
 	}
 }
 
-// A record that never ends is a sign of life for UnfinishedTimeout alone, as a frame is.
+// A record that never ends is a sign of life for Timeouts.UnfinishedFrame alone, as a frame is.
 func TestARecordThatNeverEndsIsNoSignOfLifeForEver(t *testing.T) {
 	e := New(Config{})
 	e.HandleDefault(func(*Conn, *protocol.Message) {})
@@ -135,10 +135,10 @@ func TestARecordThatNeverEndsIsNoSignOfLifeForEver(t *testing.T) {
 	if beats.n != 2 {
 		t.Fatalf("%d signs of life, want 2", beats.n)
 	}
-	c.loop.clock.Advance(e.cfg.UnfinishedTimeout + 1)
+	c.loop.clock.Advance(e.cfg.Timeouts.UnfinishedFrame + 1)
 	feed(2)
 	if beats.n != 2 {
-		t.Error("it is a sign of life after UnfinishedTimeout too")
+		t.Error("it is a sign of life after Timeouts.UnfinishedFrame too")
 	}
 }
 
@@ -149,10 +149,10 @@ type beatCounter struct {
 
 func (b *beatCounter) Beat() { b.n++ }
 
-// Records that carry no message's byte, such as a key update without end, are kept by crypto/tls where MemoryBudget does not see
+// Records that carry no message's byte, such as a key update without end, are kept by crypto/tls where Limits.MaxMemory does not see
 // them: after a while they end the connection. Large records, however slowly they come, do not.
 func TestTLSRecordsWithNothingInThemEndTheConnection(t *testing.T) {
-	e := New(Config{CloseTimeout: -1})
+	e := New(Config{Timeouts: Timeouts{Close: -1}})
 	e.HandleDefault(func(*Conn, *protocol.Message) {})
 	c, gc, client, rec := newSecureConn(t, e, tls.VersionTLS13)
 	c.loop.woken = true // it has nobody to wake

@@ -28,10 +28,10 @@ func BenchmarkTurn(b *testing.B) {
 	const n = 6000
 	for _, what := range []string{"broadcast", "close", "budget"} {
 		b.Run(what, func(b *testing.B) {
-			cfg := engine.Config{Loops: 1, OutboundLimit: 8 << 20, WriteTimeout: -1}
+			cfg := engine.Config{Loops: 1, Limits: engine.Limits{MaxOutbound: 8 << 20}, Timeouts: engine.Timeouts{Write: -1}}
 			size := 112
 			if what == "budget" {
-				cfg.MemoryBudget, size = 32<<20, 64<<10
+				cfg.Limits.MaxMemory, size = 32<<20, 64<<10
 			}
 			e := newQuiet(cfg)
 			var mu sync.Mutex

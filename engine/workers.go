@@ -37,7 +37,7 @@ type item struct {
 // put adds an item.
 func (b *mailbox) put(c *Conn, it item) {
 	b.mu.Lock()
-	if it.size > 0 && b.bytes > 0 && b.bytes+it.size > c.engine.cfg.InboundLimit && b.bytes+it.size-c.piledUp() > c.engine.cfg.InboundLimit {
+	if it.size > 0 && b.bytes > 0 && b.bytes+it.size > c.engine.cfg.Limits.MaxInbound && b.bytes+it.size-c.piledUp() > c.engine.cfg.Limits.MaxInbound {
 		b.mu.Unlock()
 		c.Close(protocol.RateLimited, "more was sent than may wait for the server's handlers")
 		return

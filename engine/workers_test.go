@@ -95,7 +95,7 @@ func TestABlockedWorkerHoldsUpItsConnectionAlone(t *testing.T) {
 // Rule 15: what waits for a connection's handlers is bounded, and one that sends more is RateLimited.
 func TestInboundLimit(t *testing.T) {
 	const limit = 256 << 10
-	e := newEngine(engine.Config{Workers: 2, InboundLimit: limit})
+	e := newEngine(engine.Config{Workers: 2, Limits: engine.Limits{MaxInbound: limit}})
 	entered, release := make(chan struct{}, 1), make(chan struct{})
 	var handled atomic.Int32
 	e.Handle(1, func(*engine.Conn, *protocol.Message) {
@@ -128,7 +128,7 @@ func TestInboundLimit(t *testing.T) {
 
 // A message that is larger than the limit is no more than one message: who sends one at a time is served.
 func TestInboundLimitBelowOneMessage(t *testing.T) {
-	r := serve(t, newEcho(engine.Config{Workers: 1, InboundLimit: 16}))
+	r := serve(t, newEcho(engine.Config{Workers: 1, Limits: engine.Limits{MaxInbound: 16}}))
 	p := dial(t, r.addr)
 	for id := range uint32(10) {
 		p.ask(1, id+1, "more than may wait for a handler")

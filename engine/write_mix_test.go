@@ -26,7 +26,7 @@ func TestWhatGoesOutArrivesWholeAndInOrder(t *testing.T) {
 	const reply, own, all = 100, 200, 300 // message types and sources
 	sizes := []int{0, 48, 1 << 10, 64<<10 - 1, 64 << 10, 128<<10 - 16, 128<<10 - 15, 128 << 10, 130 << 10, 200 << 10}
 	sec := newSecurity(t)
-	e := newEngine(engine.Config{Loops: 2, OutboundLimit: 1 << 30, WriteTimeout: -1,
+	e := newEngine(engine.Config{Loops: 2, Limits: engine.Limits{MaxOutbound: 1 << 30}, Timeouts: engine.Timeouts{Write: -1},
 		Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}, {Addr: "127.0.0.1:0", TLS: sec.server}}})
 	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
 		if len(m.Body) == 0 {

@@ -17,7 +17,7 @@ func ExampleNew_severalEngines() {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics.New(metrics.Config{Users: users}))
 	for name, addr := range map[string]string{"public": ":9000", "internal": "127.0.0.1:9001"} {
-		srv := engine.New(engine.Config{Addr: addr})
+		srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: addr}}})
 		b := bridge.Attach(srv, users, bridge.Config{})
 		labels := prometheus.Labels{"engine": name}
 		prometheus.WrapRegistererWith(labels, registry).MustRegister(metrics.New(metrics.Config{Engine: srv, Bridge: b}))

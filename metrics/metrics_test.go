@@ -35,7 +35,7 @@ func server(t testing.TB) metrics.Config {
 			t.Error(err)
 		}
 	})
-	e := engine.New(engine.Config{Addr: "127.0.0.1:0"})
+	e := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}})
 	b := bridge.Attach(e, users, bridge.Config{Authenticate: func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
 		if l.UserID == "eve" {
 			return bridge.Identity{}, &protocol.CloseError{Code: protocol.Unauthorized}
@@ -330,7 +330,7 @@ func TestSourcesThatAreNotGivenHaveNoMetrics(t *testing.T) {
 func Example() {
 	users := usermgr.New(usermgr.Config{})
 	defer users.Close(context.Background())
-	srv := engine.New(engine.Config{Addr: "127.0.0.1:0"})
+	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}})
 	b := bridge.Attach(srv, users, bridge.Config{})
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics.New(metrics.Config{Engine: srv, Users: users, Bridge: b}))

@@ -15,7 +15,7 @@ import (
 // A push to two users, one of whom is online and confirms it.
 func Example() {
 	users := usermgr.New(usermgr.Config{})
-	srv := engine.New(engine.Config{Addr: "127.0.0.1:0"})
+	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}})
 	b := bridge.Attach(srv, users, bridge.Config{})
 	pushes := push.New(b) // before the engine runs
 

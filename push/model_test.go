@@ -111,7 +111,7 @@ func (m *model) broken(format string, args ...any) {
 func newModel(t *testing.T, seed uint64, seen *sights) *model {
 	m := &model{t: t, random: rand.New(rand.NewPCG(seed, 27)), seen: seen, everyone: sender{name: "everyone"}}
 	m.srv = rollcalltest.NewServer(t, rollcalltest.Config{
-		Engine: engine.Config{MaxConnections: 1000},
+		Engine: engine.Config{Accept: engine.Accept{MaxConnections: 1000}},
 		Users:  usermgr.Config{Devices: usermgr.OnePerDevice()},
 		Setup: func(s *rollcalltest.Server) {
 			m.pushes = push.New(s.Bridge, push.Config{MaxMessages: modelBound})

@@ -34,7 +34,7 @@ type Config struct {
 	// they have acknowledged: with more than that waiting, one could be handled twice.
 	MaxMessages int
 	// MaxBytes is how many bytes of kept messages may wait for one user, each with its body and 256 bytes. All of it goes
-	// out at once when the user returns: it should be less than the engine's OutboundLimit. A message over it is sent, but
+	// out at once when the user returns: it should be less than the engine's Limits.MaxOutbound. A message over it is sent, but
 	// not kept: where no session acknowledges it, its delivery has ErrFull. 0 means 256 KiB; negative means no limit.
 	MaxBytes int
 	// MaxTotalBytes is MaxBytes for all users together. A message for many counts once a user. 0 means 64 MiB; negative

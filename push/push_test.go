@@ -177,7 +177,7 @@ func (c *countingCodec) Append(dst []byte, m *protocol.Message) ([]byte, error) 
 // A push to many is encoded once, not once for each of them.
 func TestAPushToManyIsEncodedOnce(t *testing.T) {
 	codec := &countingCodec{Codec: protocol.Binary}
-	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{Codec: codec}})
+	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{Listeners: []engine.Listener{{Codec: codec}}}})
 	const users = 20
 	for i := range users {
 		srv.Client(t, fmt.Sprint("user", i), client.Config{OnPush: func(*client.Client, *protocol.PushMessage) {}})
@@ -351,7 +351,7 @@ func TestPushKeepsTheOrder(t *testing.T) {
 
 // A message that is too large is told as that for each user, and nobody is waited for.
 func TestPushOfTooMuch(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{OutboundLimit: 64 << 10}})
+	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 10}}})
 	srv.Client(t, "ann", client.Config{})
 	m := push.Binary(make([]byte, 128<<10))
 	for name, to := range map[string]push.Target{"a user": push.ToUsers("ann"), "everyone": push.ToEveryone()} {
@@ -414,7 +414,7 @@ func TestAManagerThatCanDoLess(t *testing.T) {
 	all := usermgr.New(usermgr.Config{})
 	defer func() { _ = all.Close(t.Context()) }()
 	less := struct{ usermgr.UserManager }{all}
-	service := push.New(bridge.Attach(engine.New(engine.Config{Addr: "127.0.0.1:0"}), less, bridge.Config{}))
+	service := push.New(bridge.Attach(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}}), less, bridge.Config{}))
 	memory := push.NewMemory(0)
 	service.Register("memory", memory)
 	if _, err := service.Push(t.Context(), push.ToSessions(usermgr.Filter{}), push.Text("x"), nil); !errors.Is(err, errors.ErrUnsupported) {

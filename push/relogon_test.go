@@ -50,7 +50,7 @@ func TestWhoIsReplacedMeanwhileIsReached(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			users := usermgr.New(usermgr.Config{Devices: usermgr.OnePerDevice()})
 			m := &interruptedManager{UserManager: users}
-			e := engine.New(engine.Config{Addr: "127.0.0.1:0", Loops: 2})
+			e := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}, Loops: 2})
 			b := bridge.Attach(e, m, bridge.Config{})
 			service := push.New(b)
 			if err := e.Listen(); err != nil {

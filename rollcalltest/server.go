@@ -66,8 +66,8 @@ func NewServer(t testing.TB, cfg Config) *Server {
 			*l = logger
 		}
 	}
-	if cfg.Engine.Addr == "" && len(cfg.Engine.Listeners) == 0 {
-		cfg.Engine.Addr = "127.0.0.1:0"
+	if len(cfg.Engine.Listeners) == 0 {
+		cfg.Engine.Listeners = []engine.Listener{{Addr: "127.0.0.1:0"}}
 	}
 	if cfg.Engine.Loops == 0 {
 		cfg.Engine.Loops = 2
@@ -95,7 +95,7 @@ func NewServer(t testing.TB, cfg Config) *Server {
 }
 
 // Stop stops the server: every client is told ServerStopping, every session ends, and the event handlers have returned.
-// The test fails when something had to be given up on (at the engine's StopTimeout, or 10 s later). A second Stop waits
+// The test fails when something had to be given up on (at the engine's Timeouts.Stop, or 10 s later). A second Stop waits
 // for the first. It must not be called in a handler.
 func (s *Server) Stop() {
 	s.t.Helper()

@@ -82,7 +82,7 @@ func TestSetupRunsBeforeTheServerDoes(t *testing.T) {
 
 func TestTheConfigsOfThePartsCount(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{
-		Engine: engine.Config{MaxBody: 10},
+		Engine: engine.Config{Limits: engine.Limits{MaxBody: 10}},
 		Users:  usermgr.Config{Relogon: usermgr.IgnoreNew},
 		Bridge: bridge.Config{HeartbeatInterval: 50 * time.Millisecond},
 	})
@@ -116,7 +116,7 @@ func TestAServerThatDoesNotStopCleanlyFailsTheTest(t *testing.T) {
 	r := &recorder{TB: t}
 	failures := r.run(func() {
 		srv := rollcalltest.NewServer(r, rollcalltest.Config{
-			Engine: engine.Config{Workers: 1, StopTimeout: 50 * time.Millisecond, CloseTimeout: 10 * time.Millisecond},
+			Engine: engine.Config{Workers: 1, Timeouts: engine.Timeouts{Stop: 50 * time.Millisecond, Close: 10 * time.Millisecond}},
 			Users:  usermgr.Config{QuiesceTimeout: -1},
 			Setup: func(s *rollcalltest.Server) {
 				s.Engine.Handle(chat, func(*engine.Conn, *protocol.Message) { close(returned); <-release })
@@ -137,7 +137,7 @@ func TestAServerThatCannotListenEndsTheTest(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{})
 	r := &recorder{TB: t}
 	failures := r.run(func() {
-		rollcalltest.NewServer(r, rollcalltest.Config{Engine: engine.Config{Addr: srv.Addr}})
+		rollcalltest.NewServer(r, rollcalltest.Config{Engine: engine.Config{Listeners: []engine.Listener{{Addr: srv.Addr}}}})
 	})
 	if len(failures) != 1 || !strings.Contains(failures[0], "cannot listen") {
 		t.Errorf("the test fails with %q", failures)

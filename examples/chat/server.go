@@ -24,7 +24,7 @@ func server(ctx context.Context, args []string) error {
 	_ = flags.Parse(args)
 
 	users := usermgr.New(usermgr.Config{Devices: usermgr.OnePerDevice(), OfflineGrace: *grace})
-	srv := engine.New(engine.Config{Addr: *listen})
+	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: *listen}}})
 	b := bridge.Attach(srv, users, bridge.Config{Relay: &bridge.Relay{}})
 	pushes := push.New(b)
 

@@ -32,26 +32,27 @@ func main() {
 func run() error {
 	var (
 		cfg       engine.Config
+		frames    engine.Listener
 		bridgeCfg bridge.Config
 	)
-	flag.StringVar(&cfg.Addr, "addr", "127.0.0.1:9000", "TCP address to listen on")
+	flag.StringVar(&frames.Addr, "addr", "127.0.0.1:9000", "TCP address to listen on")
 	relogon := flag.String("relogon", "replace-old", "what a second logon of a user does: replace-old or ignore-new")
 	interval := flag.Duration("heartbeat-interval", time.Second, "how often silence is looked for")
 	timeout := flag.Duration("heartbeat-timeout", 30*time.Second, "how long a client may be silent; 0 for ever")
-	flag.DurationVar(&cfg.LogonTimeout, "logon-timeout", 15*time.Second, "how long the first message may take")
+	flag.DurationVar(&cfg.Timeouts.FirstMessage, "logon-timeout", 15*time.Second, "how long the first message may take")
 	token := flag.String("token", "", "when set, a Logon must carry it")
 	flag.BoolVar(&bridgeCfg.StrictUserID, "strict-user-id", false, "close on a message under another user's ID")
-	flag.IntVar(&cfg.MaxConnections, "max-connections", 0, "connections at a time; 0 for what the open files leave")
-	flag.IntVar(&cfg.MaxBody, "max-body", protocol.DefaultMaxBody, "largest body in bytes")
-	flag.IntVar(&cfg.OutboundLimit, "outbound-limit", 8<<20, "bytes that may wait for a client")
+	flag.IntVar(&cfg.Accept.MaxConnections, "max-connections", 0, "connections at a time; 0 for what the open files leave")
+	flag.IntVar(&cfg.Limits.MaxBody, "max-body", protocol.DefaultMaxBody, "largest body in bytes")
+	flag.IntVar(&cfg.Limits.MaxOutbound, "outbound-limit", 8<<20, "bytes that may wait for a client")
 	flag.IntVar(&cfg.Loops, "loops", 0, "event loops; 0 for one a processor")
 	flag.IntVar(&cfg.Workers, "workers", 0, "goroutines for handlers; 0 runs them on the loops")
 	tlsCert := flag.String("tls-cert", "", "file with the certificate, in PEM: speak TLS; read again when it changes")
 	tlsKey := flag.String("tls-key", "", "file with the certificate's key, in PEM")
 	tlsClientCA := flag.String("tls-client-ca", "", "file with the authorities, in PEM, of which one must have issued a client's certificate")
 	lines := flag.String("line", "", "another TCP address, for lines in the place of frames: for nc and telnet")
-	flag.DurationVar(&cfg.KeepAlive, "keepalive", 0, "how long a connection is quiet before TCP asks for its peer; 0 for the engine's choice, negative for never")
-	flag.DurationVar(&cfg.StopWindow, "stop-window", 0, "over which time clients are told that the server stops")
+	flag.DurationVar(&cfg.Timeouts.KeepAlive, "keepalive", 0, "how long a connection is quiet before TCP asks for its peer; 0 for the engine's choice, negative for never")
+	flag.DurationVar(&cfg.Timeouts.StopWindow, "stop-window", 0, "over which time clients are told that the server stops")
 	events := flag.Bool("events", false, "print each event as a line of JSON")
 	flag.Parse()
 
@@ -76,12 +77,12 @@ func run() error {
 	}
 
 	var err error
-	if cfg.TLS, err = tlsConfig(*tlsCert, *tlsKey, *tlsClientCA); err != nil {
+	if frames.TLS, err = tlsConfig(*tlsCert, *tlsKey, *tlsClientCA); err != nil {
 		return err
 	}
+	cfg.Listeners = []engine.Listener{frames}
 	if *lines != "" {
-		cfg.Listeners = []engine.Listener{{Addr: cfg.Addr, TLS: cfg.TLS}, {Addr: *lines, Codec: protocol.Line}}
-		cfg.Addr, cfg.TLS = "", nil
+		cfg.Listeners = append(cfg.Listeners, engine.Listener{Addr: *lines, Codec: protocol.Line})
 	}
 	m := usermgr.New(users)
 	m.Subscribe(eventPrinter(*events))

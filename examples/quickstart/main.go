@@ -34,7 +34,7 @@ func main() {
 
 	users := usermgr.New(usermgr.Config{Checker: heartbeat.New(200*time.Millisecond, time.Second)})
 	users.Subscribe(events)
-	srv := engine.New(engine.Config{Addr: *listen})
+	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: *listen}}})
 	b := bridge.Attach(srv, users, bridge.Config{})
 	srv.Handle(echo, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
 	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {

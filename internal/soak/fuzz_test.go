@@ -125,7 +125,7 @@ func newFuzzed(t testing.TB, workers int, cert *certificate) *fuzzed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &fuzzed{at: target{CA: cert.authority()}, engine: engine.New(engine.Config{Addr: "127.0.0.1:0", TLS: secure, Loops: 2, Workers: workers, MaxBody: 1 << 16, Logger: nop})}
+	s := &fuzzed{at: target{CA: cert.authority()}, engine: engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0", TLS: secure}}, Loops: 2, Workers: workers, Limits: engine.Limits{MaxBody: 1 << 16}, Logger: nop})}
 	s.bridge = bridge.Attach(s.engine, s, bridge.Config{Logger: nop})
 	s.engine.Handle(echo, func(c *engine.Conn, m *protocol.Message) {
 		defer s.users.Load().Message(c.ID())()

@@ -38,7 +38,7 @@ func newJudged(t testing.TB, mode usermgr.RelogonMode, e engine.Config) *judged 
 	returnsTheDescriptors(t)
 	leaks := goleak.IgnoreCurrent()
 	nop := zap.NewNop()
-	e.Addr, e.Loops, e.Logger = "127.0.0.1:0", 2, nop
+	e.Listeners, e.Loops, e.Logger = []engine.Listener{{Addr: "127.0.0.1:0"}}, 2, nop
 	s := &judged{t: t, engine: engine.New(e),
 		users: contract.New(usermgr.Config{Relogon: mode, Checker: heartbeat.Off, Logger: nop})}
 	s.bridge = bridge.Attach(s.engine, s.users, bridge.Config{LogonDeadline: patience, RelogonBurst: -1, Logger: nop})
@@ -181,7 +181,7 @@ func (s *judged) wave(n int, told chan<- error) []*peer {
 // logon does not wait for it: at once where it replaces (ReplaceOld), with the session's ID where it would be refused.
 func TestFrozenOldSessionIsReplacedAtOnce(t *testing.T) {
 	inBothModes(t, func(t *testing.T, mode usermgr.RelogonMode) {
-		s := newJudged(t, mode, engine.Config{CloseTimeout: sized(200*time.Millisecond, 500*time.Millisecond, 5*time.Second), OutboundLimit: 64 << 20})
+		s := newJudged(t, mode, engine.Config{Timeouts: engine.Timeouts{Close: sized(200*time.Millisecond, 500*time.Millisecond, 5*time.Second)}, Limits: engine.Limits{MaxOutbound: 64 << 20}})
 		old, err := dial(s.at)
 		if err != nil {
 			t.Fatal(err)

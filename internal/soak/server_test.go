@@ -184,11 +184,11 @@ func (p *process) run() error {
 	}
 	nop := zap.NewNop()
 	p.users = usermgr.New(usermgr.Config{Checker: checker, Logger: nop})
-	p.engine = engine.New(engine.Config{Addr: s.Addr, TLS: secure, Loops: 2, Workers: s.Workers, MaxConnections: s.MaxConnections,
-		OutboundLimit: s.OutboundLimit, WriteTimeout: s.WriteTimeout, SlowPolicy: s.SlowPolicy, LogonTimeout: s.LogonTimeout,
-		HandshakeTimeout: s.HandshakeTimeout, CloseTimeout: s.CloseTimeout, MaxPerAddress: s.Limits.MaxPerAddress,
-		MaxPerSubnet: s.Limits.MaxPerSubnet, AcceptRate: s.Limits.AcceptRate, Bans: s.Limits.Bans,
-		MemoryBudget: s.Limits.MemoryBudget, MaxMessageRate: s.Limits.MaxMessageRate, OnDropped: p.onDropped, Logger: p.logger()})
+	p.engine = engine.New(engine.Config{Listeners: []engine.Listener{{Addr: s.Addr, TLS: secure}}, Loops: 2, Workers: s.Workers, Accept: engine.Accept{MaxConnections: s.MaxConnections, MaxPerAddress: s.Limits.MaxPerAddress, MaxPerSubnet: s.Limits.MaxPerSubnet, Rate: s.Limits.AcceptRate},
+		Limits: engine.Limits{MaxOutbound: s.OutboundLimit, MaxMemory: s.Limits.MemoryBudget, MaxMessageRate: s.Limits.MaxMessageRate}, Timeouts: engine.Timeouts{Write: s.WriteTimeout, FirstMessage: s.LogonTimeout, Handshake: s.HandshakeTimeout, Close: s.CloseTimeout}, SlowPolicy: s.SlowPolicy,
+
+		Bans:      s.Limits.Bans,
+		OnDropped: p.onDropped, Logger: p.logger()})
 	cfg := bridge.Config{LogonDeadline: orElse(s.LogonDeadline, patience), MaxAuthenticating: s.Limits.MaxAuthenticating, MaxLogons: s.Limits.MaxLogons,
 		RelogonBurst: -1, Logger: nop}
 	if s.Authenticate {

@@ -98,18 +98,18 @@ func newStress(t *testing.T, told *story, cert *certificate) *stress {
 	t.Helper()
 	nop := zap.NewNop()
 	s := &stress{t: t, story: told, over: make(chan struct{}), ended: make(chan error, 1), sessions: make(map[string][]string), fates: make(map[string]*fate)}
-	cfg := engine.Config{Addr: "127.0.0.1:0", Loops: 2, Workers: told.workers, SlowPolicy: told.slow, OutboundLimit: 256 << 20, Logger: nop,
-		WriteTimeout: -1, LogonTimeout: 2 * patience, HandshakeTimeout: 2 * patience, StopTimeout: 2 * patience,
-		CloseTimeout: 2 * patience} // longer than a test waits: no end may need it
+	cfg := engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}, Loops: 2, Workers: told.workers, SlowPolicy: told.slow, Limits: engine.Limits{MaxOutbound: 256 << 20}, Logger: nop,
+		Timeouts: engine.Timeouts{Write: -1, FirstMessage: 2 * patience, Handshake: 2 * patience, Stop: 2 * patience,
+			Close: 2 * patience}} // longer than a test waits: no end may need it
 	if told.tight {
-		cfg.OutboundLimit = tightLimit
+		cfg.Limits.MaxOutbound = tightLimit
 	}
 	if told.secure {
 		secure, err := cert.config()
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg.TLS, s.at.CA = secure, cert.authority()
+		cfg.Listeners[0].TLS, s.at.CA = secure, cert.authority()
 	}
 	s.engine = engine.New(cfg)
 	s.users = contract.NewWith(told.policy, usermgr.Config{Relogon: told.relogon, OfflineGrace: told.grace, ReturnWins: told.returnWins,

@@ -42,7 +42,7 @@ func run() error {
 	flag.Parse()
 
 	users := usermgr.New(usermgr.Config{})
-	srv := engine.New(engine.Config{Addr: *addr, StopWindow: *window})
+	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: *addr}}, Timeouts: engine.Timeouts{StopWindow: *window}})
 	b := bridge.Attach(srv, users, bridge.Config{})
 	srv.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
 

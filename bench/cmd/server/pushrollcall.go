@@ -48,7 +48,7 @@ func newRollcall(o options) (*rollcallServer, error) {
 		},
 		Disconnected: func(i usermgr.SessionInfo, why protocol.CloseCode) {},
 	})
-	s.engine = engine.New(engine.Config{Addr: o.addr, Loops: o.loops})
+	s.engine = engine.New(engine.Config{Listeners: []engine.Listener{{Addr: o.addr}}, Loops: o.loops})
 	s.bridge = bridge.Attach(s.engine, s.users, bridge.Config{})
 	s.push = push.New(s.bridge)
 	s.engine.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })

@@ -46,7 +46,7 @@ func relogon(o options) error {
 		m.Subscribe(events)
 		users, online = m, m.Count
 	}
-	e := engine.New(engine.Config{Addr: o.addr, Loops: o.loops})
+	e := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: o.addr}}, Loops: o.loops})
 	bridge.Attach(e, users, bridge.Config{RelogonBurst: -1})
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
 	if err := e.Listen(); err != nil {

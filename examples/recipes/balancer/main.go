@@ -28,8 +28,8 @@ func config(clients, health string, balancers []netip.Prefix) engine.Config {
 			{Addr: clients, ProxyProtocol: balancers}, // closed to all others
 			{Addr: health}, // for probes, which have no PROXY header: open it to the balancers alone
 		},
-		MaxPerAddress: 100,                                       // of clients: their addresses are those in the headers
-		Bans:          engine.Bans{Flaps: 20, Exempt: balancers}, // a probe comes and goes, as flapping clients do
+		Accept: engine.Accept{MaxPerAddress: 100},         // of clients: their addresses are those in the headers
+		Bans:   engine.Bans{Flaps: 20, Exempt: balancers}, // a probe comes and goes, as flapping clients do
 	}
 }
 

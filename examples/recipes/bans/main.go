@@ -53,7 +53,7 @@ func main() {
 	devices := usermgr.OnePerDevice()
 	devices.Known = []uint16{desktop, phone}
 	users := usermgr.New(usermgr.Config{Devices: devices})
-	srv := engine.New(engine.Config{Addr: *addr})
+	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: *addr}}})
 	bridge.Attach(srv, users, bridge.Config{Authenticate: authenticate})
 	answer := func(c *engine.Conn, m *protocol.Message, err error) {
 		if err != nil {

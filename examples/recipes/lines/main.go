@@ -37,9 +37,8 @@ func main() {
 	flag.Parse()
 	users := usermgr.New(usermgr.Config{Checker: silence(*allowed)})
 	srv := engine.New(engine.Config{
-		Addr:      *addr,
-		Codec:     protocol.Line,
-		KeepAlive: 30 * time.Second, // TCP finds machines that are gone; who watches for silence needs it less
+		Listeners: []engine.Listener{{Addr: *addr, Codec: protocol.Line}},
+		Timeouts:  engine.Timeouts{KeepAlive: 30 * time.Second}, // TCP finds machines that are gone; who watches for silence needs it less
 	})
 	bridge.Attach(srv, users, bridge.Config{Relay: &bridge.Relay{ // @bob goes to bob
 		Undelivered: func(from *engine.Conn, m *protocol.Message) {

@@ -50,7 +50,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	srv := engine.New(engine.Config{Addr: *addr, Workers: 16}) // handlers write to a disk
+	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: *addr}}, Workers: 16}) // handlers write to a disk
 	b := bridge.Attach(srv, usermgr.New(usermgr.Config{}), bridge.Config{})
 	pushes := push.New(b, push.Config{MaxMessages: maxUnread, MaxBytes: 4 << 20, MaxTotalBytes: -1})
 	for _, l := range unread { // before Run, so that nothing newer overtakes them

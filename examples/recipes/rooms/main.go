@@ -96,7 +96,7 @@ func main() {
 	addr := flag.String("addr", "127.0.0.1:9000", "TCP address to listen on")
 	flag.Parse()
 	users := usermgr.New(usermgr.Config{})
-	srv := engine.New(engine.Config{Addr: *addr})
+	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: *addr}}})
 	bridge.Attach(srv, users, bridge.Config{})
 	r := &rooms{members: make(map[string]map[uint64]*engine.Conn), roomOf: make(map[uint64]string), moving: make(map[string]string)}
 	users.Subscribe(r.events(srv))

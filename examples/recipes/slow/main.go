@@ -79,7 +79,7 @@ func main() {
 	addr := flag.String("addr", "127.0.0.1:9000", "TCP address to listen on")
 	workers := flag.Int("workers", 0, "goroutines for handlers; 0 runs them on the event loops, and reports on goroutines of their own")
 	flag.Parse()
-	srv := engine.New(engine.Config{Addr: *addr, Workers: *workers})
+	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: *addr}}, Workers: *workers})
 	bridge.Attach(srv, usermgr.New(usermgr.Config{}), bridge.Config{})
 	j := &jobs{places: make(chan struct{}, 100)}
 	if *workers > 0 {
