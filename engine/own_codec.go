@@ -47,6 +47,11 @@ func (at *entrance) codecFor(e *Engine) (codec protocol.Codec, err error) {
 	if at.newCodec == nil {
 		return at.codec, nil
 	}
+	return at.makeCodec(e)
+}
+
+// makeCodec is apart from codecFor so that a connection that shares its codec costs no closure.
+func (at *entrance) makeCodec(e *Engine) (codec protocol.Codec, err error) {
 	contain.Apart(func() { codec = at.newCodec() }, func(v any) { err = contain.Error("NewCodec", v) })
 	if err == nil && codec == nil {
 		err = errors.New("rollcall: NewCodec returned nil")

@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/rollcall-go/rollcall/internal/contain"
 )
@@ -47,6 +49,22 @@ func TestErrorSaysWhoAndHow(t *testing.T) {
 func BenchmarkApart(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
+		contain.Apart(func() {}, func(any) {})
+	}
+}
+
+// A logon calls event handlers in this way: what it left behind would lie between what stays.
+func TestApartAllocatesNothing(t *testing.T) {
+	f, failed := func() {}, func(any) {}
+	if n := testing.AllocsPerRun(100, func() { contain.Apart(f, failed) }); n >= 1 { // the race detector has pools lose some
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// A call of the pool's that a bubble has made serves others.
+func TestApartInAndOutOfABubble(t *testing.T) {
+	for range 10 {
+		synctest.Test(t, func(t *testing.T) { contain.Apart(func() { time.Sleep(time.Hour) }, func(any) {}) })
 		contain.Apart(func() {}, func(any) {})
 	}
 }
