@@ -198,9 +198,9 @@ func TestAStampNeverGoesBack(t *testing.T) {
 	for range 4 {
 		users.Go(func() {
 			for range 2000 {
-				before := e.seen.Load()
+				before := e.mark.seen.Load()
 				e.Beat()
-				if after := e.seen.Load(); after < before {
+				if after := e.mark.seen.Load(); after < before {
 					t.Errorf("from %d to %d", before, after)
 				}
 			}

@@ -22,7 +22,8 @@ const (
 )
 
 // Wheel is a [Checker] for any number of sessions on one goroutine: a timing wheel whose entries are moved only when
-// their old deadline comes up, so that a beat touches nothing but its own watch. A watch takes 48 bytes.
+// their old deadline comes up, so that a beat touches nothing but its own watch. A watch takes 48 bytes; one that stands
+// inside of what it watches, by a [Ring], takes 24.
 //
 // A silence is reported within timeout + interval, and never before the timeout has passed since the last beat. The
 // same holds for what Silent says, which is as of the last tick, a fifth of the interval ago at most.
@@ -51,11 +52,15 @@ type Wheel struct {
 	clock atomic.Int64
 	_     [64]byte
 
-	mu    sync.Mutex // guards what follows and the links of every watch; never held while silent runs
-	hand  int64      // the slot that is being emptied; those before it are empty
-	slots [slotCount]watch
-	steps clock.Steps // the goroutine's own, needs no lock
+	steps clock.Steps // the goroutine's own
+	own   Ring[watch]
+
+	mu    sync.Mutex // guards rings
+	rings []reporter // own, and those of NewRing
 }
+
+// reporter is a Ring of any type.
+type reporter interface{ report() }
 
 var _ Checker = (*Wheel)(nil)
 
@@ -89,10 +94,7 @@ func newWheel(interval, timeout time.Duration) *Wheel {
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),
 	}
-	for i := range w.slots {
-		slot := &w.slots[i]
-		slot.next, slot.prev = slot, slot
-	}
+	w.own.init(w, func(e *watch) *Mark[watch] { return &e.mark }, func(e *watch) { e.silent() })
 	return w
 }
 
@@ -102,11 +104,7 @@ func (w *Wheel) Watch(silent func()) Watch {
 		return off{}
 	}
 	e := &watch{wheel: w, silent: silent}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	now := w.clock.Load()
-	e.seen.Store(now)
-	w.place(e, now+int64(w.limit))
+	w.own.Watch(e)
 	return e
 }
 
@@ -127,7 +125,6 @@ func (w *Wheel) run() {
 	defer w.clock.Store(0) // no stamp is older
 	ticker := time.NewTicker(w.tick)
 	defer ticker.Stop()
-	due := make([]*watch, 0, chunk)
 	last := time.Now()
 	for {
 		select {
@@ -136,7 +133,7 @@ func (w *Wheel) run() {
 		case <-ticker.C:
 			w.advance(time.Since(last))
 			last = time.Now() // anew: what lay between, a beat with the old stamp saw too
-			w.report(due)
+			w.report()
 		}
 	}
 }
@@ -146,99 +143,23 @@ func (w *Wheel) advance(elapsed time.Duration) {
 	w.clock.Store(w.clock.Load() + int64(w.steps.Next(elapsed)))
 }
 
-// report calls silent for everybody who has been silent for too long. due is its buffer.
-func (w *Wheel) report(due []*watch) {
-	for more := true; more; {
-		due, more = w.sweep(due[:0])
-		for _, e := range due {
-			select {
-			case <-w.closing:
-				return
-			default:
-			}
-			if e.Silent() { // neither heard nor stopped in the meantime
-				e.silent()
-			}
-		}
-		clear(due)
-	}
-}
-
-// sweep looks at up to chunk watches whose slot has come up, moves each to the slot of its next deadline, and appends
-// those that are silent to due. It tells whether there may be more.
-func (w *Wheel) sweep(due []*watch) ([]*watch, bool) {
+// report calls silent for everybody who has been silent for too long.
+func (w *Wheel) report() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	now := w.clock.Load()
-	for n := 0; n < chunk; {
-		slot := &w.slots[w.hand%slotCount]
-		e := slot.next
-		if e == slot {
-			if w.hand == now/int64(w.tick) {
-				return due, false
-			}
-			w.hand++
-			continue
-		}
-		n++
-		deadline := e.seen.Load() + int64(w.limit)
-		if now >= deadline {
-			due = append(due, e)
-			deadline = now + int64(w.limit-2*w.tick)
-		}
-		e.unlink()
-		w.place(e, deadline)
+	rings := w.rings // only appended to
+	w.mu.Unlock()
+	for _, r := range rings {
+		r.report()
 	}
-	return due, true
 }
 
-// place links e into the slot that comes up within a tick of the deadline, which is ahead of the clock. The lock is
-// held on entry.
-func (w *Wheel) place(e *watch, deadline int64) {
-	n := min(deadline/int64(w.tick)+1, w.hand+slotCount-1)
-	slot := &w.slots[n%slotCount]
-	e.next, e.prev = slot, slot.prev
-	e.prev.next, e.next.prev = e, e
-}
-
-// forever is the stamp of a watch that was stopped: no beat is later, no clock reaches its deadline.
-const forever = math.MaxInt64
-
-// watch is the Watch of a Wheel, and the head of a slot's ring.
+// watch is the Watch of a Wheel.
 type watch struct {
-	seen       atomic.Int64 // the wheel's clock at the last beat, or forever
-	wheel      *Wheel
-	silent     func()
-	next, prev *watch // the ring of its slot; nil when stopped
+	mark   Mark[watch]
+	wheel  *Wheel
+	silent func()
 }
 
-// Beat writes at most once a tick, and takes no lock. The stamp never goes back, whichever goroutine was held up.
-func (e *watch) Beat() {
-	now := e.wheel.clock.Load()
-	for {
-		seen := e.seen.Load()
-		if seen >= now || e.seen.CompareAndSwap(seen, now) {
-			return
-		}
-	}
-}
-
-func (e *watch) Silent() bool {
-	return e.wheel.clock.Load()-e.seen.Load() >= int64(e.wheel.limit)
-}
-
-func (e *watch) Stop() {
-	e.wheel.mu.Lock()
-	defer e.wheel.mu.Unlock()
-	if e.next == nil {
-		return
-	}
-	e.seen.Store(forever)
-	e.unlink()
-}
-
-// unlink takes e out of its slot. The lock is held on entry.
-func (e *watch) unlink() {
-	e.prev.next, e.next.prev = e.next, e.prev
-	e.next, e.prev = nil, nil
-}
+func (e *watch) Beat()        { e.mark.beat(e.wheel) }
+func (e *watch) Silent() bool { return e.wheel.own.Silent(e) }
+func (e *watch) Stop()        { e.wheel.own.Stop(e) }

@@ -15,12 +15,13 @@ func nothing() {}
 
 // linked counts the watches that the wheel still holds.
 func linked(w *Wheel) int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	r := &w.own
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	n := 0
-	for i := range w.slots {
-		slot := &w.slots[i]
-		for e := slot.next; e != slot; e = e.next {
+	for i := range r.slots {
+		slot := &r.slots[i]
+		for e := slot.mark.next; e != slot; e = e.mark.next {
 			n++
 		}
 	}
@@ -30,7 +31,7 @@ func linked(w *Wheel) int {
 // turn does what the wheel's goroutine does at a tick that comes elapsed after the one before.
 func turn(w *Wheel, elapsed time.Duration) {
 	w.advance(elapsed)
-	w.report(make([]*watch, 0, chunk))
+	w.report()
 }
 
 var bounds = []struct{ interval, timeout time.Duration }{
@@ -282,7 +283,7 @@ func TestWhatAllocates(t *testing.T) {
 		"Beat":       {func() { w.advance(w.tick); watch.Beat() }, 0},
 		"Silent":     {func() { watch.Silent() }, 0},
 		"Watch":      {func() { w.Watch(nothing).Stop() }, 1},
-		"tick":       {func() { w.advance(w.tick); w.sweep(nil) }, 0},
+		"tick":       {func() { w.advance(w.tick); w.own.sweep() }, 0},
 		"Off, whole": {func() { o := Off.Watch(nothing); o.Beat(); o.Silent(); o.Stop() }, 0},
 	} {
 		if got := testing.AllocsPerRun(100, c.f); got != c.want {

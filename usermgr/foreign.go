@@ -110,9 +110,42 @@ func (w foreignWatch) Silent() (silent bool) {
 
 func (w foreignWatch) Stop() { w.manager.apart("a Watch's Stop", w.Watch.Stop) }
 
+// startWatch begins to watch the session's silence. It reports false when a Checker of the application's own has failed.
+func (s *session) startWatch() bool {
+	m := s.user.manager
+	switch {
+	case m.ring != nil:
+		m.ring.Watch(s)
+	case m.checker != heartbeat.Off:
+		w := m.checker.Watch(s.fellSilent)
+		if w == nil {
+			return false
+		}
+		s.madeRare().watch = w
+	}
+	return true
+}
+
+// foreignWatch returns the session's watch by a Checker of the application's own; nil for none.
+func (s *session) foreignWatch() heartbeat.Watch {
+	if r := s.rare.Load(); r != nil {
+		return r.watch
+	}
+	return nil
+}
+
+// isSilent reports whether the session has been silent for too long.
+func (s *session) isSilent() bool {
+	if ring := s.user.manager.ring; ring != nil {
+		return ring.Silent(s)
+	}
+	w := s.foreignWatch()
+	return w != nil && w.Silent()
+}
+
 // beatOnTurn is Beat where no engine contains it.
 func (s *session) beatOnTurn() (ok bool) {
-	if _, foreign := s.watch.(foreignWatch); foreign {
+	if s.foreignWatch() != nil {
 		return s.user.manager.apart("a Watch's Beat", s.Beat)
 	}
 	s.Beat()

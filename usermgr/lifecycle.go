@@ -260,7 +260,7 @@ func (u *user) finishAll(all []*session, over func()) {
 
 // timeOut ends a session that is still silent when its turn comes.
 func (u *user) timeOut(s *session, over func()) {
-	if !s.bound || !s.watch.Silent() || !s.record(ending{code: protocol.HeartbeatTimeout}) {
+	if !s.bound || !s.isSilent() || !s.record(ending{code: protocol.HeartbeatTimeout}) {
 		over()
 		return
 	}
@@ -337,7 +337,7 @@ func (u *user) bind(old, next *session, final *SessionInfo) (cameOnline bool) {
 	if old != nil {
 		p := u.rememberPast()
 		if p.since == 0 {
-			p.since = u.oldest.Load().logonTime
+			p.since = u.oldest.Load().logonTime()
 		}
 		p.in.add(final.In)
 		p.out.add(final.Out)

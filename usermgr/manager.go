@@ -68,8 +68,9 @@ type Manager struct {
 	returnWins     bool
 	grace          time.Duration
 	checker        heartbeat.Checker
-	owned          heartbeat.Checker // checker, as it was given
-	idle           heartbeat.Checker // nil without IdleTimeout
+	owned          heartbeat.Checker        // checker, as it was given
+	ring           *heartbeat.Ring[session] // where checker is a Wheel; else nil
+	idle           heartbeat.Checker        // nil without IdleTimeout
 	quiesceTimeout time.Duration
 	log            *zap.Logger
 
@@ -120,6 +121,9 @@ func New(cfg Config) *Manager {
 	ownChecker(m.checker)
 	m.owned = m.checker
 	m.checker = m.containing(m.checker)
+	if wheel, ok := m.checker.(*heartbeat.Wheel); ok {
+		m.ring = heartbeat.NewRing(wheel, func(s *session) *heartbeat.Mark[session] { return &s.mark }, (*session).fellSilent)
+	}
 	if cfg.IdleTimeout > 0 {
 		m.idle = heartbeat.New(max(cfg.IdleTimeout/60, min(time.Second, cfg.IdleTimeout)), cfg.IdleTimeout)
 	}

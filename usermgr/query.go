@@ -40,7 +40,7 @@ func (u *user) data() UserData {
 		since = p.since
 	}
 	if oldest := u.oldest.Load(); since == 0 && oldest != nil {
-		since = oldest.logonTime
+		since = oldest.logonTime()
 	}
 	for s := range u.all {
 		i := s.info()

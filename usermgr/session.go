@@ -63,24 +63,24 @@ func (c *counter) load() Traffic {
 	return Traffic{Messages: n >> typeBits, Bytes: c.bytes.Load(), LastType: uint16(n)}
 }
 
-// session implements Session. What the message path needs fills its first cache line: a server that goes from one of a
+// session implements Session. What the message path needs most fills its first cache line: a server that goes from one of a
 // thousand connections to another waits for memory more than it computes.
 type session struct {
 	user          *user
-	watch         heartbeat.Watch
-	active, heard atomic.Uint32 // when bytes last came, and a message that is no heartbeat; by the manager's clock
-	in, out       counter
-
-	links  [1]Link // the session's link, ready for Manager.Links
-	id     uuid.UUID
-	conn   uint64 // the number of link's connection
-	device uint16
-	stuck  bool // the turn's own: a message handler was given up on
-	bound  bool // the turn's own: it stands among its user's sessions
+	mark          heartbeat.Mark[session] // of manager.ring, if there is one
+	active, heard atomic.Uint32           // when bytes last came, and a message that is no heartbeat; by the manager's clock
+	in            counter
+	device        uint16
+	stuck         bool // the turn's own: a message handler was given up on
+	bound         bool // the turn's own: it stands among its user's sessions
 	// suspected holds while a look at the session's silence waits for the user's turn.
 	suspected atomic.Bool
-	logonTime int64 // Unix nanoseconds
-	rare      atomic.Pointer[rare]
+
+	out   counter
+	links [1]Link // the session's link, ready for Manager.Links
+	id    uuid.UUID
+	conn  uint64 // the number of link's connection
+	rare  atomic.Pointer[rare]
 }
 
 // rare is what most sessions have not while they live. It is apart, so that a session takes 128 bytes.
@@ -90,9 +90,11 @@ type rare struct {
 
 	token string // written by the turn, under the user's lock
 	// Set before anybody else knows the session.
-	fields  map[string]string
-	address *Address        // nil where link is Rollcall's own
-	idle    heartbeat.Watch // with Config.IdleTimeout; else nil
+	fields    map[string]string
+	address   *Address        // nil where link is Rollcall's own
+	logonTime int64           // Unix nanoseconds, where the session's ID has another time; else 0
+	watch     heartbeat.Watch // of a Checker that is the program's own; else nil
+	idle      heartbeat.Watch // with Config.IdleTimeout; else nil
 	// suspected holds while a look at the session's idleness waits for the user's turn.
 	suspected atomic.Bool
 }
@@ -120,13 +122,16 @@ func (m *Manager) newSession(u *user, link Link, id uuid.UUID, l *Logon) *sessio
 	if !ok {
 		return nil
 	}
-	s := &session{user: u, links: [1]Link{link}, conn: addr.Conn, id: id, device: l.Device, logonTime: time.Now().UnixNano()}
+	s := &session{user: u, links: [1]Link{link}, conn: addr.Conn, id: id, device: l.Device}
 	s.active.Store(m.clock.now())
 	s.heard.Store(m.clock.now())
 	if fields := l.metadata(); l.Token != "" || fields != nil || m.idle != nil || known != nil {
 		s.rare.Store(&rare{token: l.Token, fields: fields, address: known})
 	}
-	if s.watch = m.checker.Watch(s.fellSilent); s.watch == nil {
+	if now := time.Now().UnixNano(); !isTimeOf(id, now) {
+		s.madeRare().logonTime = now
+	}
+	if !s.startWatch() {
 		return nil
 	}
 	if m.idle != nil {
@@ -199,7 +204,12 @@ func (s *session) heardAt(now uint32) {
 }
 
 func (s *session) stopWatches() {
-	s.watch.Stop()
+	if ring := s.user.manager.ring; ring != nil {
+		ring.Stop(s)
+	}
+	if w := s.foreignWatch(); w != nil {
+		w.Stop()
+	}
 	if r := s.rare.Load(); r != nil && r.idle != nil {
 		r.idle.Stop()
 	}
@@ -221,7 +231,11 @@ func (s *session) ID() string     { return s.id.String() }
 func (s *session) UserID() string { return s.user.id }
 
 func (s *session) Beat() {
-	s.watch.Beat()
+	if ring := s.user.manager.ring; ring != nil {
+		ring.Beat(&s.mark)
+	} else if w := s.foreignWatch(); w != nil {
+		w.Beat()
+	}
 	if now := s.user.manager.clock.now(); now != s.active.Load() { // seldom, and a look costs less than a store
 		s.active.Store(now)
 	}
@@ -310,7 +324,7 @@ func (s *session) look(then func(busy bool)) {
 func (s *session) info() SessionInfo {
 	i := SessionInfo{
 		UserID: s.user.id, SessionID: s.ID(), Address: s.address(), Device: s.device,
-		LogonTime: time.Unix(0, s.logonTime), In: s.in.load(), Out: s.out.load(),
+		LogonTime: time.Unix(0, s.logonTime()), In: s.in.load(), Out: s.out.load(),
 	}
 	i.LastActive, i.LastMessage = s.timeOf(s.active.Load()), s.lastMessage()
 	i.Token = i.SessionID
@@ -327,12 +341,20 @@ func (s *session) info() SessionInfo {
 	return i
 }
 
+// logonTime returns when the session began, in Unix nanoseconds.
+func (s *session) logonTime() int64 {
+	if r := s.rare.Load(); r != nil && r.logonTime != 0 {
+		return r.logonTime
+	}
+	return timeOfID(s.id)
+}
+
 func (s *session) lastMessage() time.Time { return s.timeOf(s.heard.Load()) }
 
 // timeOf returns what the manager's clock meant. It may lag a little behind the logon; by more only if the system's clock
 // has been set since.
 func (s *session) timeOf(tick uint32) time.Time {
-	t, logon := s.user.manager.clock.time(tick), time.Unix(0, s.logonTime)
+	t, logon := s.user.manager.clock.time(tick), time.Unix(0, s.logonTime())
 	if late := logon.Sub(t); late > 0 && late < clockStep {
 		return logon
 	}

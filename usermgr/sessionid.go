@@ -3,7 +3,9 @@ package usermgr
 import (
 	"bufio"
 	"crypto/rand"
+	"encoding/binary"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -21,4 +23,17 @@ func (s *sessionIDs) next() (uuid.UUID, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return uuid.NewV7FromReader(s.random)
+}
+
+// timeOfID returns when an ID was made, in Unix nanoseconds, to 256 ns: a session's logon need not be kept besides.
+func timeOfID(id uuid.UUID) int64 {
+	n := int64(binary.BigEndian.Uint64(id[:8])) // 48 bits of milliseconds, 4 of the version, 12 of 256 ns
+	return n>>16*int64(time.Millisecond) + n&0xFFF<<8
+}
+
+// isTimeOf reports whether an ID that was made a moment ago has the time. IDs go on from the last one where the system's clock is
+// set back.
+func isTimeOf(id uuid.UUID, now int64) bool {
+	late := now - timeOfID(id)
+	return late > -int64(time.Millisecond) && late < int64(clockStep)
 }

@@ -10,6 +10,11 @@ func TestSizes(t *testing.T) {
 	if n := unsafe.Sizeof(session{}); n > 128 {
 		t.Errorf("a session takes %d bytes, more than 128", n)
 	}
+	if unsafe.Sizeof(uintptr(0)) == 8 {
+		if n := unsafe.Offsetof(session{}.out); n != 64 {
+			t.Errorf("a session's second cache line begins behind %d bytes", n)
+		}
+	}
 	if n := unsafe.Sizeof(user{}); n > 64 {
 		t.Errorf("a user takes %d bytes, more than 64", n)
 	}

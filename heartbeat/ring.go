@@ -1,0 +1,159 @@
+package heartbeat
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+)
+
+// Ring is another way to use a [Wheel]: it watches things of one type, each of which has a [Mark] inside. So a watch needs no
+// memory of its own, and no closure. The rules are those of [Checker] and [Watch]. All methods may be called from any goroutine.
+type Ring[T any] struct {
+	wheel  *Wheel
+	mark   func(*T) *Mark[T]
+	silent func(*T)
+	due    []*T // the wheel's goroutine's own
+
+	mu    sync.Mutex   // guards what follows and the links of every mark; never held while silent runs
+	hand  int64        // the slot that is being emptied; those before it are empty
+	slots [slotCount]T // the heads of the slots' lists; only their marks are used
+}
+
+// Mark is what a [Ring] keeps in each thing that it watches. The zero Mark belongs to a thing that is not watched.
+type Mark[T any] struct {
+	seen       atomic.Int64 // the wheel's clock at the last beat, or forever
+	next, prev *T           // the list of its slot; nil when stopped
+}
+
+// NewRing returns a Ring that turns with the wheel, and ends with it. mark returns the Mark of a thing, always the same. silent
+// is called for a thing as Checker.Watch says.
+func NewRing[T any](w *Wheel, mark func(*T) *Mark[T], silent func(*T)) *Ring[T] {
+	r := new(Ring[T])
+	r.init(w, mark, silent)
+	return r
+}
+
+func (r *Ring[T]) init(w *Wheel, mark func(*T) *Mark[T], silent func(*T)) {
+	r.wheel, r.mark, r.silent, r.due = w, mark, silent, make([]*T, 0, chunk)
+	for i := range r.slots {
+		slot := &r.slots[i]
+		m := mark(slot)
+		m.next, m.prev = slot, slot
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r.hand = w.clock.Load() / max(int64(w.tick), 1)
+	w.rings = append(w.rings, r)
+}
+
+// Watch watches e from now on. It must not be watched already.
+func (r *Ring[T]) Watch(e *T) {
+	if r.wheel.timeout == 0 {
+		r.mark(e).seen.Store(forever)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.wheel.clock.Load()
+	r.mark(e).seen.Store(now)
+	r.place(e, now+int64(r.wheel.limit))
+}
+
+// Beat is for the thing that has this mark: see [Watch].
+func (r *Ring[T]) Beat(m *Mark[T]) { m.beat(r.wheel) }
+
+// Silent tells whether e is silent: see [Watch].
+func (r *Ring[T]) Silent(e *T) bool { return r.mark(e).silent(r.wheel) }
+
+// Stop ends the watch of e: see [Watch].
+func (r *Ring[T]) Stop(e *T) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.mark(e)
+	if m.next == nil {
+		return
+	}
+	m.seen.Store(forever)
+	r.unlink(m)
+}
+
+// beat writes at most once a tick, and takes no lock. The stamp never goes back, whichever goroutine was held up.
+func (m *Mark[T]) beat(w *Wheel) {
+	now := w.clock.Load()
+	for {
+		seen := m.seen.Load()
+		if seen >= now || m.seen.CompareAndSwap(seen, now) {
+			return
+		}
+	}
+}
+
+func (m *Mark[T]) silent(w *Wheel) bool { return w.clock.Load()-m.seen.Load() >= int64(w.limit) }
+
+// forever is the stamp of a watch that was stopped: no beat is later, no clock reaches its deadline.
+const forever = math.MaxInt64
+
+// report calls silent for everything that has been silent for too long.
+func (r *Ring[T]) report() {
+	for more := true; more; {
+		more = r.sweep()
+		for _, e := range r.due {
+			select {
+			case <-r.wheel.closing:
+				return
+			default:
+			}
+			if r.Silent(e) { // neither heard nor stopped in the meantime
+				r.silent(e)
+			}
+		}
+		clear(r.due)
+	}
+}
+
+// sweep looks at up to chunk things whose slot has come up, and moves each to the slot of its next deadline. Those that are
+// silent are then in due. It tells whether there may be more.
+func (r *Ring[T]) sweep() (more bool) {
+	w := r.wheel
+	r.due = r.due[:0]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := w.clock.Load()
+	for n := 0; n < chunk; {
+		slot := &r.slots[r.hand%slotCount]
+		e := r.mark(slot).next
+		if e == slot {
+			if r.hand == now/int64(w.tick) {
+				return false
+			}
+			r.hand++
+			continue
+		}
+		n++
+		m := r.mark(e)
+		deadline := m.seen.Load() + int64(w.limit)
+		if now >= deadline {
+			r.due = append(r.due, e)
+			deadline = now + int64(w.limit-2*w.tick)
+		}
+		r.unlink(m)
+		r.place(e, deadline)
+	}
+	return true
+}
+
+// place links e into the slot that comes up within a tick of the deadline, which is ahead of the clock. The lock is
+// held on entry.
+func (r *Ring[T]) place(e *T, deadline int64) {
+	n := min(deadline/int64(r.wheel.tick)+1, r.hand+slotCount-1)
+	slot := &r.slots[n%slotCount]
+	m, head := r.mark(e), r.mark(slot)
+	m.next, m.prev = slot, head.prev
+	r.mark(m.prev).next, head.prev = e, e
+}
+
+// unlink takes the thing that has this mark out of its slot. The lock is held on entry.
+func (r *Ring[T]) unlink(m *Mark[T]) {
+	r.mark(m.prev).next, r.mark(m.next).prev = m.next, m.prev
+	m.next, m.prev = nil, nil
+}
