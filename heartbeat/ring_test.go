@@ -9,7 +9,6 @@ import (
 
 // thing has its watch inside.
 type thing struct {
-	name string
 	mark Mark[thing]
 }
 
