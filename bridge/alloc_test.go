@@ -26,7 +26,7 @@ func TestMessagePathAllocatesNothing(t *testing.T) {
 		{"one by one", 1, 20_000, protocol.Message{Type: echo, ID: 7, Body: make([]byte, 64)}},
 		{"with both user IDs", 100, 1000, protocol.Message{Type: echo, ID: 7, UserID: "ann", DestUserID: "_0", Body: make([]byte, 64)}},
 		{"to another user", 100, 1000, protocol.Message{Type: echo, ID: 7, DestUserID: "bob"}},
-		{"heartbeats", 100, 1000, protocol.Message{Type: protocol.Heartbeat, ID: 7}},
+		{"heartbeats", 100, 1000, protocol.Message{Type: protocol.TypeHeartbeat, ID: 7}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := serve(t, options{engine: engine.Config{Loops: 1},

@@ -54,7 +54,7 @@ func TestHeaderMustMatchIdentity(t *testing.T) {
 
 // Rule 1: with an authenticator the first message must be a Logon.
 func TestFirstMessageMustBeALogon(t *testing.T) {
-	for _, typ := range []uint16{say, protocol.Heartbeat} {
+	for _, typ := range []uint16{say, protocol.TypeHeartbeat} {
 		t.Run(fmt.Sprintf("%#x", typ), func(t *testing.T) {
 			o := options{bridge: bridge.Config{Authenticate: func(context.Context, usermgr.Logon) (bridge.Identity, error) {
 				t.Error("the authenticator was asked")

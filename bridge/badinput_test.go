@@ -42,7 +42,7 @@ func TestBadInput(t *testing.T) {
 			code: protocol.MessageTooLarge},
 		{name: "first frame of 4 GiB", bytes: edited(message, func(b []byte) { binary.BigEndian.PutUint32(b[4:], 1<<32-1) }),
 			code: protocol.MessageTooLarge},
-		{name: "broken fields", bytes: frame(t, &protocol.Message{Type: protocol.Logon, ID: 1, UserID: "ann", Body: []byte{9}}),
+		{name: "broken fields", bytes: frame(t, &protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: "ann", Body: []byte{9}}),
 			code: protocol.InvalidMessage, logons: true},
 		{name: "already logged on", bytes: frame(t, logonMessage("healthy")), code: protocol.AlreadyLoggedOn, logons: true},
 		{name: "nothing in time", bytes: nil, code: protocol.LogonTimeout},
@@ -54,7 +54,7 @@ func TestBadInput(t *testing.T) {
 		code  protocol.CloseCode
 	}{
 		{"garbage", []byte{0xff, 0, 0xff}, protocol.InvalidMessage},
-		{"garbage behind a message", append(frame(t, &protocol.Message{Type: protocol.Heartbeat}), "garbage"...), protocol.InvalidMessage},
+		{"garbage behind a message", append(frame(t, &protocol.Message{Type: protocol.TypeHeartbeat}), "garbage"...), protocol.InvalidMessage},
 		{"a second Logon", frame(t, logonMessage("bad")), protocol.InvalidMessage},
 		{"body over 1 MiB", edited(message, func(b []byte) { binary.BigEndian.PutUint32(b[4:], 3+1<<20+1) }), protocol.MessageTooLarge},
 		{"body of 4 GiB", edited(message, func(b []byte) { binary.BigEndian.PutUint32(b[4:], 1<<32-1) }), protocol.MessageTooLarge},
@@ -135,11 +135,11 @@ func TestUnknownSystemTypesAreNotDelivered(t *testing.T) {
 		})
 		s.start()
 		bob, c := s.logOn("bob"), s.logOn("ann")
-		for _, typ := range []uint16{protocol.Heartbeat, protocol.Logon, protocol.Close + 1, protocol.PushAck, protocol.WhoIsOnline, 0xFFFF} {
+		for _, typ := range []uint16{protocol.TypeHeartbeat, protocol.TypeLogon, protocol.TypeClose + 1, protocol.TypePushAck, protocol.TypeWhoIsOnline, 0xFFFF} {
 			c.send(&protocol.Message{Type: typ, Flags: protocol.FlagReply, ID: 4, DestUserID: "bob", Body: []byte("forged")},
 				&protocol.Message{Type: typ, Flags: protocol.FlagReply, DestUserID: "bob"})
 		}
-		for _, typ := range []uint16{protocol.Close + 1, 0xFFFF} {
+		for _, typ := range []uint16{protocol.TypeClose + 1, 0xFFFF} {
 			c.send(&protocol.Message{Type: typ, DestUserID: "bob"}, &protocol.Message{Type: typ, ID: 3, DestUserID: "bob"})
 			m := c.receive()
 			ce, err := protocol.ParseClose(m.Body)
@@ -150,7 +150,7 @@ func TestUnknownSystemTypesAreNotDelivered(t *testing.T) {
 		c.ask("served")
 		bob.ask("nothing came before this")
 		bye := s.logOn("bye")
-		bye.send(&protocol.Message{Type: protocol.Close, Flags: protocol.FlagReply, ID: 4, DestUserID: "bob"})
+		bye.send(&protocol.Message{Type: protocol.TypeClose, Flags: protocol.FlagReply, ID: 4, DestUserID: "bob"})
 		eventually(t, "the end of who sent a Close", func() bool { return !s.users.IsOnline("bye") })
 		bob.ask("still nothing")
 	}

@@ -43,7 +43,7 @@ type Identity struct {
 	// the Logon's.
 	Token string
 	// Expires is when the token expires, and the session ends with TokenExpired, unless the client renews it before on the
-	// same connection (protocol.Renew): then the authenticator is asked again. It is looked at once, when the authenticator has
+	// same connection (protocol.TypeRenew): then the authenticator is asked again. It is looked at once, when the authenticator has
 	// returned: later the system's clock may be set as one likes. A time that has passed refuses the logon, with TokenExpired.
 	// Zero means never.
 	Expires time.Time
@@ -173,7 +173,7 @@ func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) *Bridge {
 	}
 	if cfg.Authenticate != nil {
 		b.authenticating = newTurns(cfg.MaxAuthenticating)
-		e.HandleSystem(protocol.Renew, b.renew)
+		e.HandleSystem(protocol.TypeRenew, b.renew)
 	}
 	b.heartbeat = max(cfg.HeartbeatInterval, 0)
 	if m, ok := users.(interface{ HeartbeatTimeout() time.Duration }); ok {
@@ -183,7 +183,7 @@ func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) *Bridge {
 		b.heartbeat = b.silence / 3
 	}
 	e.SetAdmission(admission{b})
-	e.HandleSystem(protocol.WhoIsOnline, b.whoIsOnline)
+	e.HandleSystem(protocol.TypeWhoIsOnline, b.whoIsOnline)
 	if cfg.Relay != nil {
 		e.HandleAddressed(b.relay)
 	}

@@ -36,7 +36,7 @@ func TestCountsAreExact(t *testing.T) {
 		for i := range asked {
 			body := []byte(strings.Repeat("x", i))
 			requests = append(requests, &protocol.Message{Type: echo, ID: 2, UserID: "ann", Body: body},
-				&protocol.Message{Type: protocol.Heartbeat, ID: 3})
+				&protocol.Message{Type: protocol.TypeHeartbeat, ID: 3})
 			in.Bytes += uint64(protocol.HeaderLen + len("ann") + i)
 			out.Bytes += uint64(protocol.HeaderLen + i)
 		}
@@ -67,7 +67,7 @@ func TestCountsAreExact(t *testing.T) {
 			data, _ := s.users.User("ann")
 			return data.In == in && data.Out == out
 		})
-		c.send(&protocol.Message{Type: protocol.Close,
+		c.send(&protocol.Message{Type: protocol.TypeClose,
 			Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})})
 		if i := receive(t, "the end of the session", final); i.In != in || i.Out != out || i.Dropped != (usermgr.Traffic{}) {
 			t.Errorf("workers %d: Disconnected told in %+v, out %+v, dropped %+v; want %+v, %+v", workers, i.In, i.Out, i.Dropped, in, out)

@@ -64,7 +64,7 @@ func visit(addr string, chat uint16) {
 	}
 	defer conn.Close()
 	fields, _ := protocol.AppendStringMap(nil, map[string]string{protocol.FieldToken: "secret of ann"})
-	frames, _ := protocol.Binary.Append(nil, &protocol.Message{Type: protocol.Logon, ID: 1, UserID: "ann", Body: fields})
+	frames, _ := protocol.Binary.Append(nil, &protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: "ann", Body: fields})
 	frames, _ = protocol.Binary.Append(frames, &protocol.Message{Type: chat, ID: 2, DestUserID: "ann", Body: []byte("hello, me")})
 	_, _ = conn.Write(frames)
 
@@ -87,7 +87,7 @@ func visit(addr string, chat uint16) {
 	}
 	fmt.Printf("ann receives: %s\n", m.Body)
 	notice := protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})
-	frames, _ = protocol.Binary.Append(nil, &protocol.Message{Type: protocol.Close, Body: notice})
+	frames, _ = protocol.Binary.Append(nil, &protocol.Message{Type: protocol.TypeClose, Body: notice})
 	_, _ = conn.Write(frames)
 	_, _ = conn.Read(make([]byte, 1)) // until the server ends its side, too
 }

@@ -70,14 +70,14 @@ func (c *rawClient) renew(token string) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.send(&protocol.Message{Type: protocol.Renew, ID: 5, Body: body})
+	c.send(&protocol.Message{Type: protocol.TypeRenew, ID: 5, Body: body})
 }
 
 // renewed receives the answer to a Renew.
 func (c *rawClient) renewed() (map[string]string, error) {
 	c.t.Helper()
 	m := c.receive()
-	if m.Type != protocol.Renew || !m.IsReply() || m.ID != 5 {
+	if m.Type != protocol.TypeRenew || !m.IsReply() || m.ID != 5 {
 		c.t.Fatalf("client %s received %+v, want the answer to a Renew", c.name, m)
 	}
 	fields, err := protocol.ParseLogonReply(m.Body)
@@ -229,7 +229,7 @@ func TestRefusedRenewalLeavesTheSession(t *testing.T) {
 		c.expectNotRenewed(r.want)
 		c.ask("still here")
 	}
-	c.send(&protocol.Message{Type: protocol.Renew, ID: 5, Body: []byte("no map")})
+	c.send(&protocol.Message{Type: protocol.TypeRenew, ID: 5, Body: []byte("no map")})
 	c.expectNotRenewed(protocol.InvalidMessage)
 	if u, _ := s.users.User("ann"); u.Sessions[0].Token != "ann/1h/first" {
 		t.Errorf("the token is %q", u.Sessions[0].Token)
@@ -247,7 +247,7 @@ func TestRenewalUnderAnotherID(t *testing.T) {
 		s := serve(t, o)
 		c := s.logOn("ann", protocol.FieldToken, "ann/1h")
 		body, _ := protocol.AppendStringMap(nil, map[string]string{protocol.FieldToken: "ann/1h"})
-		c.send(&protocol.Message{Type: protocol.Renew, ID: 5, UserID: "bob", Body: body})
+		c.send(&protocol.Message{Type: protocol.TypeRenew, ID: 5, UserID: "bob", Body: body})
 		if strict {
 			c.expectClose(protocol.WrongUserID)
 		} else {

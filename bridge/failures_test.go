@@ -128,7 +128,7 @@ func TestAFailureInTheRelaysFunctionsEndsThatConnectionAlone(t *testing.T) {
 			for user, m := range map[string]*protocol.Message{
 				"mallory": {Type: echo, ID: 3, DestUserID: "ann"},
 				"trudy":   {Type: echo, ID: 3, DestUserID: "nobody"},
-				"eve":     {Type: protocol.WhoIsOnline, ID: 3, Body: ask},
+				"eve":     {Type: protocol.TypeWhoIsOnline, ID: 3, Body: ask},
 			} {
 				c := s.logOn(user)
 				c.send(m)

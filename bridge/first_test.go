@@ -29,8 +29,8 @@ func TestAnyFirstMessageBindsAndIsDelivered(t *testing.T) {
 func TestFirstHeartbeatBinds(t *testing.T) {
 	s := serve(t, options{})
 	c := s.dial()
-	c.send(&protocol.Message{Type: protocol.Heartbeat, ID: 5, UserID: "ann"})
-	if m := c.receive(); m.Type != protocol.Heartbeat || !m.IsReply() || m.ID != 5 {
+	c.send(&protocol.Message{Type: protocol.TypeHeartbeat, ID: 5, UserID: "ann"})
+	if m := c.receive(); m.Type != protocol.TypeHeartbeat || !m.IsReply() || m.ID != 5 {
 		t.Errorf("the heartbeat was answered with %+v", m)
 	}
 	s.journal.expect(t, "Connected ann@1")
@@ -44,7 +44,7 @@ func TestLogonIsAnswered(t *testing.T) {
 	m.Device = 7
 	c.send(m)
 	r := c.receive()
-	if r.Type != protocol.Logon || r.Flags != protocol.FlagReply || r.ID != m.ID || r.UserID != "" {
+	if r.Type != protocol.TypeLogon || r.Flags != protocol.FlagReply || r.ID != m.ID || r.UserID != "" {
 		t.Fatalf("the Logon was answered with %+v", r)
 	}
 	fields, err := protocol.ParseLogonReply(r.Body)
@@ -106,11 +106,11 @@ func TestFirstUserID(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := serve(t, options{})
 			logon, other := s.dial(), s.dial()
-			b := rawFrame(protocol.Logon, c.userID)
+			b := rawFrame(protocol.TypeLogon, c.userID)
 			b[11] = 1 // its ID
 			logon.sendBytes(b)
 			if !c.refused {
-				logon.expect(protocol.Logon, string(logonReplyBody(t, s, c.userID)))
+				logon.expect(protocol.TypeLogon, string(logonReplyBody(t, s, c.userID)))
 				s.expectEnd("Connected "+c.userID+"@1", "Disconnected "+c.userID+"@1 ServerStopping")
 				return
 			}
@@ -145,7 +145,7 @@ func logonReplyBody(t *testing.T, s *server, userID string) []byte {
 func TestLogonWithBrokenFields(t *testing.T) {
 	s := serve(t, options{})
 	c := s.dial()
-	c.send(&protocol.Message{Type: protocol.Logon, ID: 1, UserID: "ann", Body: []byte{1, 200}})
+	c.send(&protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: "ann", Body: []byte{1, 200}})
 	c.expectRefused(protocol.InvalidMessage)
 	s.expectEnd()
 }
@@ -163,7 +163,7 @@ func TestSecondLogon(t *testing.T) {
 func TestFirstClose(t *testing.T) {
 	s := serve(t, options{})
 	c := s.dial()
-	c.send(&protocol.Message{Type: protocol.Close, UserID: "ann",
+	c.send(&protocol.Message{Type: protocol.TypeClose, UserID: "ann",
 		Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})})
 	c.expectEnd()
 	s.expectEnd()
@@ -237,7 +237,7 @@ func TestAttachNeedsAUserManager(t *testing.T) {
 func TestSendRefusesTheSystemsTypes(t *testing.T) {
 	s := serve(t, options{})
 	c := s.logOn("ann")
-	for _, typ := range []uint16{protocol.Close, 0xFFFF} {
+	for _, typ := range []uint16{protocol.TypeClose, 0xFFFF} {
 		for _, userID := range []string{"ann", "nobody"} {
 			if err := s.bridge.Send(userID, typ, nil); err == nil || errors.Is(err, bridge.ErrUserOffline) {
 				t.Errorf("Send of type 0x%04x to %s returned %v", typ, userID, err)

@@ -80,7 +80,7 @@ func TestLivelyClientStays(t *testing.T) {
 	s := serve(t, options{users: usermgr.Config{Checker: heartbeat.New(50*time.Millisecond, 500*time.Millisecond)}})
 	c := s.logOn("ann")
 	for began := time.Now(); time.Since(began) < 1200*time.Millisecond; time.Sleep(10 * time.Millisecond) {
-		c.send(&protocol.Message{Type: protocol.Heartbeat})
+		c.send(&protocol.Message{Type: protocol.TypeHeartbeat})
 	}
 	c.ask("still here")
 	s.expectEnd("Connected ann@1", "Disconnected ann@1 ServerStopping")
@@ -105,7 +105,7 @@ func TestBytesOfAnyKindCount(t *testing.T) {
 		name  string
 		bytes []byte
 	}{
-		{"heartbeat", frame(t, &protocol.Message{Type: protocol.Heartbeat})},
+		{"heartbeat", frame(t, &protocol.Message{Type: protocol.TypeHeartbeat})},
 		{"unknown type", frame(t, &protocol.Message{Type: 0x4242})},
 		{"the first byte of a frame", long[:1]},
 		{"more of its header", long[1:10]},

@@ -19,8 +19,8 @@ func TestWhoOnlyBeatsAndAcknowledgesExpires(t *testing.T) {
 	beating := make(chan struct{})
 	go func() {
 		defer close(beating)
-		ack := &protocol.Message{Type: protocol.PushAck, Body: make([]byte, 16)}
-		for c.write(&protocol.Message{Type: protocol.Heartbeat}, ack) == nil {
+		ack := &protocol.Message{Type: protocol.TypePushAck, Body: make([]byte, 16)}
+		for c.write(&protocol.Message{Type: protocol.TypeHeartbeat}, ack) == nil {
 			select {
 			case <-stop:
 				return

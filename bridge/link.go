@@ -273,7 +273,7 @@ func (l *link) identify(p *logon) (usermgr.Logon, error) {
 	cfg := &l.bridge.cfg
 	first := &p.first
 	logon := usermgr.Logon{UserID: first.UserID, Device: first.Device, Address: l.Address()}
-	if first.Type == protocol.Logon {
+	if first.Type == protocol.TypeLogon {
 		fields, err := protocol.ParseStringMap(first.Body)
 		if err != nil {
 			return logon, err
@@ -283,7 +283,7 @@ func (l *link) identify(p *logon) (usermgr.Logon, error) {
 	if cfg.Authenticate == nil {
 		return logon, protocol.CheckUserID(logon.UserID)
 	}
-	if first.Type != protocol.Logon {
+	if first.Type != protocol.TypeLogon {
 		return logon, &protocol.CloseError{Code: protocol.Unauthorized, Text: "the first message must be a Logon"}
 	}
 	if logon.UserID != "" {
@@ -357,7 +357,7 @@ func (l *link) admit(s usermgr.Session, stop func() bool) {
 	}
 	a := &l.logon.admitted
 	a.UserID, a.StrictUserID, a.Binding = s.UserID(), l.bridge.cfg.StrictUserID, s
-	if first.Type == protocol.Logon {
+	if first.Type == protocol.TypeLogon {
 		a.Reply = l.logonReply(first, s)
 	} else {
 		a.Deliver = first
@@ -386,7 +386,7 @@ func (l *link) logonReply(first *protocol.Message, s usermgr.Session) *protocol.
 	if err != nil {
 		l.bridge.log.Error("a logon reply cannot be encoded", zap.String("user", s.UserID()), zap.Error(err))
 	}
-	return &protocol.Message{Type: protocol.Logon, Flags: protocol.FlagReply, ID: first.ID, DestUserID: s.UserID(), Body: body}
+	return &protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply, ID: first.ID, DestUserID: s.UserID(), Body: body}
 }
 
 // refuse turns the connection away. Only the first word counts.
@@ -405,8 +405,8 @@ func (l *link) refuse(err error) {
 		p.refused = true
 		l.bridge.refused.Add(ce.Code)
 	}
-	if p := l.logon; p != nil && !p.answered && p.first.Type == protocol.Logon {
-		reply = &protocol.Message{Type: protocol.Logon, Flags: protocol.FlagReply | protocol.FlagError, ID: p.first.ID,
+	if p := l.logon; p != nil && !p.answered && p.first.Type == protocol.TypeLogon {
+		reply = &protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply | protocol.FlagError, ID: p.first.ID,
 			Body: protocol.AppendClose(nil, ce)}
 	}
 	l.mu.Unlock()

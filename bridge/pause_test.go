@@ -40,7 +40,7 @@ func TestNobodyIsSilentWhileTheLoopIsStuck(t *testing.T) {
 	var beating sync.WaitGroup
 	beat := func(c *rawClient) {
 		beating.Go(func() {
-			for c.write(&protocol.Message{Type: protocol.Heartbeat}) == nil {
+			for c.write(&protocol.Message{Type: protocol.TypeHeartbeat}) == nil {
 				select {
 				case <-over:
 					return
@@ -118,7 +118,7 @@ func TestALogonsDeadlineWaitsForALoopThatIsStuck(t *testing.T) {
 	close(answer)
 	in := 0
 	for _, c := range others {
-		if m, err := c.read(); err == nil && m.Type == protocol.Logon && m.Flags&protocol.FlagError == 0 {
+		if m, err := c.read(); err == nil && m.Type == protocol.TypeLogon && m.Flags&protocol.FlagError == 0 {
 			in++
 		}
 	}

@@ -146,7 +146,7 @@ func (jsonCodec) Decode(src []byte, m *protocol.Message, o protocol.DecodeOption
 }
 
 func (jsonCodec) Append(dst []byte, m *protocol.Message) ([]byte, error) {
-	if m.Type == protocol.Close {
+	if m.Type == protocol.TypeClose {
 		return dst, nil
 	}
 	b, err := json.Marshal(m)
@@ -193,7 +193,7 @@ func TestOwnCodec(t *testing.T) {
 	}
 	second := s.dial()
 	send(second, logonMessage("ann"))
-	if m, err := receive(second); err != nil || m.Type != protocol.Logon || m.Flags != protocol.FlagReply {
+	if m, err := receive(second); err != nil || m.Type != protocol.TypeLogon || m.Flags != protocol.FlagReply {
 		t.Errorf("the Logon was answered with %+v, %v", m, err)
 	}
 	if m, err := receive(first); err != io.EOF {

@@ -104,9 +104,9 @@ func (c *rawClient) tryLogOn(userID string, fields ...string) (reply map[string]
 		return nil, err
 	}
 	switch {
-	case m.Type == protocol.Logon && m.IsReply() && m.ID == 1:
+	case m.Type == protocol.TypeLogon && m.IsReply() && m.ID == 1:
 		return protocol.ParseLogonReply(m.Body)
-	case m.Type == protocol.Close:
+	case m.Type == protocol.TypeClose:
 		ce, err := protocol.ParseClose(m.Body)
 		return nil, errors.Join(ce, err)
 	}
@@ -165,7 +165,7 @@ func (c *rawClient) ask(text string) {
 func (c *rawClient) expectClose(code protocol.CloseCode) *protocol.CloseError {
 	c.t.Helper()
 	m := c.receive()
-	if m.Type != protocol.Close {
+	if m.Type != protocol.TypeClose {
 		c.t.Fatalf("client %s received type %#x, %q; want a Close notice", c.name, m.Type, m.Body)
 	}
 	ce, err := protocol.ParseClose(m.Body)
@@ -197,7 +197,7 @@ func (c *rawClient) expectEnd() {
 func (c *rawClient) expectRefused(code protocol.CloseCode) {
 	c.t.Helper()
 	m := c.receive()
-	if m.Type != protocol.Logon || m.Flags != protocol.FlagReply|protocol.FlagError || m.ID != 1 {
+	if m.Type != protocol.TypeLogon || m.Flags != protocol.FlagReply|protocol.FlagError || m.ID != 1 {
 		c.t.Fatalf("client %s received %+v, want the error reply to its Logon", c.name, m)
 	}
 	_, err := protocol.ParseLogonReply(m.Body)
@@ -213,7 +213,7 @@ func (c *rawClient) untilClose(code protocol.CloseCode) {
 	c.t.Helper()
 	for {
 		m := c.receive()
-		if m.Type != protocol.Close {
+		if m.Type != protocol.TypeClose {
 			continue
 		}
 		if ce, err := protocol.ParseClose(m.Body); err != nil || ce.Code != code {

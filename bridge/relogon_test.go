@@ -187,7 +187,7 @@ func TestClientsEnd(t *testing.T) {
 		want string
 	}{
 		{"Close message", func(c *rawClient) {
-			c.send(&protocol.Message{Type: protocol.Close,
+			c.send(&protocol.Message{Type: protocol.TypeClose,
 				Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})})
 		}, "ClientClosed"},
 		{"end between frames", func(c *rawClient) { c.conn.Close() }, "ClientClosed"},

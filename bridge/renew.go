@@ -143,7 +143,7 @@ func (x *expiry) refuse(p *logon, err error) {
 		p.conn.CountFailedLogon() // tokens are not to be guessed this way
 	}
 	if p.first.ID != 0 {
-		_ = p.conn.SendMessage(&protocol.Message{Type: protocol.Renew, Flags: protocol.FlagReply | protocol.FlagError,
+		_ = p.conn.SendMessage(&protocol.Message{Type: protocol.TypeRenew, Flags: protocol.FlagReply | protocol.FlagError,
 			ID: p.first.ID, Body: protocol.AppendClose(nil, ce)})
 	}
 }

@@ -26,7 +26,7 @@ func TestCloseSendsWhatWasSentBeforeAndThenANotice(t *testing.T) {
 	closed := make(chan error, 1)
 	go func() { closed <- c.Close() }()
 	got := p.readEnd()
-	if len(got) != 11 || got[10].Type != protocol.Close {
+	if len(got) != 11 || got[10].Type != protocol.TypeClose {
 		t.Fatalf("%d messages come, the last is %+v", len(got), got[len(got)-1])
 	}
 	if ce, err := protocol.ParseClose(got[10].Body); err != nil || ce.Code != protocol.ClientClosed {
@@ -137,7 +137,7 @@ func TestCloseMayBeCalledInAHandler(t *testing.T) {
 // goodbye reads the Close, and ends the server's side.
 func (p *peer) goodbye() {
 	p.t.Helper()
-	if m := p.read(); m.Type != protocol.Close {
+	if m := p.read(); m.Type != protocol.TypeClose {
 		p.t.Errorf("the client sends %+v", m)
 	}
 	_ = p.nc.Close()

@@ -114,7 +114,7 @@ func (cn *conn) leave(why error, code protocol.CloseCode, text string) {
 	}
 	if !cn.cut {
 		cn.cut, cn.leaving = true, true
-		notice := protocol.Message{Type: protocol.Close,
+		notice := protocol.Message{Type: protocol.TypeClose,
 			Body: protocol.AppendClose(nil, &protocol.CloseError{Code: code, Text: text})}
 		cn.out, _ = protocol.Binary.Append(cn.out, &notice) // nothing in it can fail
 	}

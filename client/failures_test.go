@@ -48,7 +48,7 @@ func TestAFailureInACallbackEndsTheClient(t *testing.T) {
 					p.write(protocol.Message{Type: 1})
 				}
 				m := p.read()
-				if ce, err := protocol.ParseClose(m.Body); m.Type != protocol.Close || err != nil || ce.Code != protocol.InternalError {
+				if ce, err := protocol.ParseClose(m.Body); m.Type != protocol.TypeClose || err != nil || ce.Code != protocol.InternalError {
 					t.Errorf("the server is told %+v, %v", m, err)
 				}
 				_ = p.nc.Close()

@@ -225,7 +225,7 @@ func TestMessagesThatWaitAreBounded(t *testing.T) {
 				if err != nil {
 					return
 				}
-				if m.Type == protocol.Close {
+				if m.Type == protocol.TypeClose {
 					_ = p.nc.Close()
 				}
 			}
@@ -351,7 +351,7 @@ func TestAPanicInAHandlerEndsTheClient(t *testing.T) {
 	expect(t, changes, client.Online)
 	p.write(protocol.Message{Type: 1}, protocol.Message{Type: 1})
 	m := p.read()
-	if ce, err := protocol.ParseClose(m.Body); m.Type != protocol.Close || err != nil || ce.Code != protocol.InternalError {
+	if ce, err := protocol.ParseClose(m.Body); m.Type != protocol.TypeClose || err != nil || ce.Code != protocol.InternalError {
 		t.Errorf("the server is told %+v, %v", m, err)
 	}
 	_ = p.nc.Close()
@@ -384,7 +384,7 @@ func TestHandlersThatMakeNoSenseAreErrors(t *testing.T) {
 	h := func(*client.Client, *protocol.Message) error { return nil }
 	for typ, handlers := range map[string]map[uint16]client.Handler{
 		"0x0000": {0: h},
-		"0xff00": {1: h, protocol.Heartbeat: h},
+		"0xff00": {1: h, protocol.TypeHeartbeat: h},
 		"0x0002": {1: h, 2: nil},
 	} {
 		_, err := client.Dial(context.Background(), "first:1", client.Config{UserID: "alice", Handle: handlers,

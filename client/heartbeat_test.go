@@ -14,7 +14,7 @@ func heartbeatAfter(t *testing.T, p *peer) (time.Duration, *protocol.Message) {
 	t.Helper()
 	began := time.Now()
 	m := p.read()
-	if m.Type != protocol.Heartbeat || m.IsReply() {
+	if m.Type != protocol.TypeHeartbeat || m.IsReply() {
 		t.Fatalf("the client sent %+v, want a Heartbeat", m)
 	}
 	return time.Since(began), m
@@ -94,7 +94,7 @@ func TestASilentServerIsAskedAndThenGivenUpOn(t *testing.T) {
 func TestAServerThatAnswersIsAlive(t *testing.T) {
 	for name, answer := range map[string]func(p *peer, m *protocol.Message){
 		"with the reply to the Heartbeat": func(p *peer, m *protocol.Message) {
-			p.write(protocol.Message{Type: protocol.Heartbeat, Flags: protocol.FlagReply, ID: m.ID})
+			p.write(protocol.Message{Type: protocol.TypeHeartbeat, Flags: protocol.FlagReply, ID: m.ID})
 		},
 		"with a message":                  func(p *peer, _ *protocol.Message) { p.write(protocol.Message{Type: 1}) },
 		"with a byte of a message":        func(p *peer, _ *protocol.Message) { p.writeBytes([]byte{0x52}) },
@@ -162,7 +162,7 @@ func TestTheServerIsAskedBeforeItIsGivenUpOn(t *testing.T) {
 		if c.State() != client.Online {
 			t.Fatalf("after its pause the client is %v", c.State())
 		}
-		p.write(protocol.Message{Type: protocol.Heartbeat, Flags: protocol.FlagReply, ID: m.ID})
+		p.write(protocol.Message{Type: protocol.TypeHeartbeat, Flags: protocol.FlagReply, ID: m.ID})
 		if _, m = heartbeatAfter(t, p); m.ID == 0 {
 			t.Error("the next Heartbeat does not ask")
 		}
@@ -175,7 +175,7 @@ func TestPingTellsHowLongTheServerTakes(t *testing.T) {
 		go func() {
 			m := p.read()
 			time.Sleep(time.Second)
-			p.write(protocol.Message{Type: protocol.Heartbeat, Flags: protocol.FlagReply, ID: m.ID})
+			p.write(protocol.Message{Type: protocol.TypeHeartbeat, Flags: protocol.FlagReply, ID: m.ID})
 		}()
 		if took, err := c.Ping(t.Context()); took != time.Second || err != nil {
 			t.Errorf("Ping: %v, %v", took, err)

@@ -101,7 +101,7 @@ func (c *Client) logonFrame(fields map[string]string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return protocol.Binary.Append(nil, &protocol.Message{Type: protocol.Logon, ID: logonID, Device: c.cfg.Device,
+	return protocol.Binary.Append(nil, &protocol.Message{Type: protocol.TypeLogon, ID: logonID, Device: c.cfg.Device,
 		UserID: c.cfg.UserID, Body: body})
 }
 
@@ -115,9 +115,9 @@ func (cn *conn) logOn(frame []byte) error {
 		return err
 	}
 	switch {
-	case m.Type == protocol.Close && !m.IsReply():
+	case m.Type == protocol.TypeClose && !m.IsReply():
 		return closeNotice(m.Body)
-	case m.Type != protocol.Logon || !m.IsReply() || m.ID != logonID:
+	case m.Type != protocol.TypeLogon || !m.IsReply() || m.ID != logonID:
 		return &protocol.CloseError{Code: protocol.InvalidMessage,
 			Text: fmt.Sprintf("the server answered the logon with a message of type 0x%04x", m.Type)}
 	}

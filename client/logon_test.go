@@ -100,7 +100,7 @@ func TestARefusedLogonIsDialsError(t *testing.T) {
 		{"another frame first", func(p *peer, _ *protocol.Message) { p.write(protocol.Message{Type: 1}) },
 			protocol.InvalidMessage},
 		{"the reply to another request", func(p *peer, logon *protocol.Message) {
-			p.write(protocol.Message{Type: protocol.Logon, Flags: protocol.FlagReply, ID: logon.ID + 1, Body: []byte{0, 0}})
+			p.write(protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply, ID: logon.ID + 1, Body: []byte{0, 0}})
 		}, protocol.InvalidMessage},
 		{"another server", func(p *peer, _ *protocol.Message) { p.writeBytes([]byte("HTTP/1.1 400 Bad Request\r\n")) },
 			protocol.InvalidMessage},

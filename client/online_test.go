@@ -28,7 +28,7 @@ func TestWhoIsOnlineIsTheServersAnswer(t *testing.T) {
 			c, p := n.dial(client.Config{}, nil)
 			go func() {
 				m := p.read()
-				if m.Type != protocol.WhoIsOnline || m.Flags != 0 || m.ID == 0 || m.DestUserID != "" ||
+				if m.Type != protocol.TypeWhoIsOnline || m.Flags != 0 || m.ID == 0 || m.DestUserID != "" ||
 					string(m.Body) != "\x00\x03\x03bob\x05carol\x05alice" {
 					t.Errorf("the question is %+v", m)
 				}

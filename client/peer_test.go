@@ -233,14 +233,14 @@ func (p *peer) writeBytes(b []byte) {
 func (p *peer) welcome(fields map[string]string) *protocol.Message {
 	p.t.Helper()
 	logon := p.read()
-	if logon.Type != protocol.Logon {
+	if logon.Type != protocol.TypeLogon {
 		p.t.Fatalf("the first message has the type 0x%04x, want a Logon", logon.Type)
 	}
 	body, err := protocol.AppendLogonReply(nil, fields)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.write(protocol.Message{Type: protocol.Logon, Flags: protocol.FlagReply, ID: logon.ID, Body: body})
+	p.write(protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply, ID: logon.ID, Body: body})
 	return logon
 }
 
@@ -248,14 +248,14 @@ func (p *peer) welcome(fields map[string]string) *protocol.Message {
 func (p *peer) refuse(logon *protocol.Message, why protocol.CloseError) {
 	p.t.Helper()
 	body := protocol.AppendClose(nil, &why)
-	p.write(protocol.Message{Type: protocol.Logon, Flags: protocol.FlagReply | protocol.FlagError, ID: logon.ID, Body: body},
-		protocol.Message{Type: protocol.Close, Body: body})
+	p.write(protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply | protocol.FlagError, ID: logon.ID, Body: body},
+		protocol.Message{Type: protocol.TypeClose, Body: body})
 }
 
 // notice sends a Close.
 func (p *peer) notice(why protocol.CloseError) {
 	p.t.Helper()
-	p.write(protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil, &why)})
+	p.write(protocol.Message{Type: protocol.TypeClose, Body: protocol.AppendClose(nil, &why)})
 }
 
 // code returns the close code in err's chain, and fails the test if there is none.

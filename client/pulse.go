@@ -69,7 +69,7 @@ func (p *pulse) beat(now time.Duration) error {
 	if !ask && now-p.sent < p.cn.interval {
 		return nil
 	}
-	m := protocol.Message{Type: protocol.Heartbeat}
+	m := protocol.Message{Type: protocol.TypeHeartbeat}
 	if ask {
 		p.cn.mu.Lock()
 		m.ID = p.cn.nextID()

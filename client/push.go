@@ -25,7 +25,7 @@ func (c *Client) pushed(p *protocol.PushMessage) {
 func (c *Client) acknowledge(id uuid.UUID) {
 	cn, err := c.current()
 	if err == nil {
-		err = cn.send(c.ctx, &protocol.Message{Type: protocol.PushAck, Body: protocol.AppendPushAck(nil, id)})
+		err = cn.send(c.ctx, &protocol.Message{Type: protocol.TypePushAck, Body: protocol.AppendPushAck(nil, id)})
 	}
 	if err == nil {
 		return

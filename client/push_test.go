@@ -30,7 +30,7 @@ func (p *peer) pushes(all ...protocol.PushMessage) (messages []protocol.Message)
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		messages = append(messages, protocol.Message{Type: protocol.Push, Body: body})
+		messages = append(messages, protocol.Message{Type: protocol.TypePush, Body: body})
 	}
 	return messages
 }
@@ -45,7 +45,7 @@ func (p *peer) push(all ...protocol.PushMessage) {
 func (p *peer) acked(m *protocol.Message, of protocol.PushMessage) {
 	p.t.Helper()
 	id, err := protocol.ParsePushAck(m.Body)
-	if m.Type != protocol.PushAck || m.Flags != 0 || m.ID != 0 || err != nil || id != of.ID {
+	if m.Type != protocol.TypePushAck || m.Flags != 0 || m.ID != 0 || err != nil || id != of.ID {
 		p.t.Fatalf("the client sends %+v, %v; want the acknowledgement of %v", m, err, of.ID)
 	}
 }
@@ -101,7 +101,7 @@ func TestWithoutOnPushPushesAreDroppedAndNotAcknowledged(t *testing.T) {
 	n := sockets(t)
 	_, p := n.dial(client.Config{HandleDefault: func(c *client.Client, m *protocol.Message) error { return c.Reply(m, m.Body) }}, nil)
 	p.push(push(1))
-	p.write(protocol.Message{Type: protocol.Push}) // nor looked at
+	p.write(protocol.Message{Type: protocol.TypePush}) // nor looked at
 	p.write(protocol.Message{Type: 1, ID: 7})
 	if m := p.read(); m.Type != 1 || m.ID != 7 {
 		t.Errorf("the client sends %+v, want the reply only", m)
@@ -239,7 +239,7 @@ func TestAPanicInOnPushEndsTheClientAndAcknowledgesNothing(t *testing.T) {
 	}}, nil)
 	p.push(push(1), push(2), push(3))
 	got := p.readEnd()
-	if len(got) != 2 || got[1].Type != protocol.Close {
+	if len(got) != 2 || got[1].Type != protocol.TypeClose {
 		t.Fatalf("the client sends %d messages, the last is %+v", len(got), got[len(got)-1])
 	}
 	p.acked(got[0], push(1))
@@ -261,7 +261,7 @@ func TestCloseSendsTheAcknowledgementsThatAreDue(t *testing.T) {
 		}}, nil)
 		p.push(push(1), push(2), push(3), push(4))
 		got := p.readEnd()
-		if len(got) != 3 || got[2].Type != protocol.Close {
+		if len(got) != 3 || got[2].Type != protocol.TypeClose {
 			t.Fatalf("the client sends %d messages, the last is %+v", len(got), got[len(got)-1])
 		}
 		p.acked(got[0], push(1))
@@ -284,7 +284,7 @@ func TestCloseSendsTheAcknowledgementsThatAreDue(t *testing.T) {
 			close(deal)
 			synctest.Wait()
 			p.acked(p.read(), push(1))
-			if m := p.read(); m.Type != protocol.Close {
+			if m := p.read(); m.Type != protocol.TypeClose {
 				t.Errorf("the client sends %+v, want a Close", m)
 			}
 			_ = p.nc.Close()
@@ -300,9 +300,9 @@ func TestABadPushEndsTheClientAndIsReported(t *testing.T) {
 	changes := watch(&cfg)
 	_, p := n.dial(cfg, nil)
 	expect(t, changes, client.Online)
-	p.write(protocol.Message{Type: protocol.Push, Body: make([]byte, 27)})
+	p.write(protocol.Message{Type: protocol.TypePush, Body: make([]byte, 27)})
 	m := p.read()
-	if ce, err := protocol.ParseClose(m.Body); m.Type != protocol.Close || err != nil || ce.Code != protocol.InvalidMessage {
+	if ce, err := protocol.ParseClose(m.Body); m.Type != protocol.TypeClose || err != nil || ce.Code != protocol.InvalidMessage {
 		t.Errorf("the server is told %+v, %v", m, err)
 	}
 	p.readEnd()

@@ -35,13 +35,13 @@ func (cn *conn) receive(m *protocol.Message) error {
 	switch {
 	case m.IsReply():
 		cn.answered(m)
-	case m.Type == protocol.Heartbeat:
+	case m.Type == protocol.TypeHeartbeat:
 		if m.ID != 0 {
-			cn.post(&protocol.Message{Type: protocol.Heartbeat, Flags: protocol.FlagReply, ID: m.ID})
+			cn.post(&protocol.Message{Type: protocol.TypeHeartbeat, Flags: protocol.FlagReply, ID: m.ID})
 		}
-	case m.Type == protocol.Close:
+	case m.Type == protocol.TypeClose:
 		return closeNotice(m.Body)
-	case m.Type == protocol.Push && cn.client.cfg.OnPush != nil:
+	case m.Type == protocol.TypePush && cn.client.cfg.OnPush != nil:
 		p, err := protocol.ParsePush(m.Body)
 		if err != nil {
 			cn.complain(err)

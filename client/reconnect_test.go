@@ -254,7 +254,7 @@ func TestGarbageFromTheServerEndsTheClientAndIsReported(t *testing.T) {
 	expect(t, changes, client.Online)
 	p.write(protocol.Message{Type: 1, Body: make([]byte, 101)})
 	m := p.read()
-	if ce, err := protocol.ParseClose(m.Body); m.Type != protocol.Close || err != nil || ce.Code != protocol.MessageTooLarge {
+	if ce, err := protocol.ParseClose(m.Body); m.Type != protocol.TypeClose || err != nil || ce.Code != protocol.MessageTooLarge {
 		t.Errorf("the server is told %+v, %v", m, err)
 	}
 	p.readEnd()

@@ -64,7 +64,7 @@ func (cn *conn) renew(ctx context.Context) (expires time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	reply, err := cn.request(ctx, &protocol.Message{Type: protocol.Renew, Device: c.cfg.Device, Body: body})
+	reply, err := cn.request(ctx, &protocol.Message{Type: protocol.TypeRenew, Device: c.cfg.Device, Body: body})
 	if err != nil {
 		return 0, err
 	}

@@ -21,7 +21,7 @@ func (p *peer) renewal(want string) (*protocol.Message, time.Duration) {
 	began := time.Now()
 	m := p.read()
 	fields, err := protocol.ParseStringMap(m.Body)
-	if m.Type != protocol.Renew || m.ID == 0 || m.UserID != "" || err != nil || fields["token"] != want || len(fields) != 1 {
+	if m.Type != protocol.TypeRenew || m.ID == 0 || m.UserID != "" || err != nil || fields["token"] != want || len(fields) != 1 {
 		p.t.Fatalf("the client sent %+v with %v (%v), want a renewal with the token %s", m, fields, err, want)
 	}
 	return m, time.Since(began)
@@ -34,13 +34,13 @@ func (p *peer) renewed(m *protocol.Message, fields map[string]string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.write(protocol.Message{Type: protocol.Renew, Flags: protocol.FlagReply, ID: m.ID, Body: body})
+	p.write(protocol.Message{Type: protocol.TypeRenew, Flags: protocol.FlagReply, ID: m.ID, Body: body})
 }
 
 // notRenewed refuses a renewal.
 func (p *peer) notRenewed(m *protocol.Message, code protocol.CloseCode) {
 	p.t.Helper()
-	p.write(protocol.Message{Type: protocol.Renew, Flags: protocol.FlagReply | protocol.FlagError, ID: m.ID,
+	p.write(protocol.Message{Type: protocol.TypeRenew, Flags: protocol.FlagReply | protocol.FlagError, ID: m.ID,
 		Body: protocol.AppendClose(nil, &protocol.CloseError{Code: code})})
 }
 
@@ -216,7 +216,7 @@ func TestAFailureInARenewalIsTriedAgain(t *testing.T) {
 					}
 					return "", nil
 				}}, expiresIn("60000"))
-				if m := p.read(); m.Type != protocol.Renew || calls.Load() != 3 {
+				if m := p.read(); m.Type != protocol.TypeRenew || calls.Load() != 3 {
 					t.Errorf("after %d calls the client sent %v", calls.Load(), m)
 				}
 				_ = p.nc.Close()

@@ -115,7 +115,7 @@ func TestWhatIsNotTheApplicationsIsNotSent(t *testing.T) {
 	if err := c.Send(1, make([]byte, 11)); !errors.Is(err, protocol.MessageTooLarge) {
 		t.Errorf("a body over the limit: %v", err)
 	}
-	if c.Send(0, nil) == nil || c.Send(protocol.Logon, nil) == nil || c.Send(protocol.Close, nil) == nil {
+	if c.Send(0, nil) == nil || c.Send(protocol.TypeLogon, nil) == nil || c.Send(protocol.TypeClose, nil) == nil {
 		t.Error("a type that is not the application's is sent")
 	}
 	if c.SendTo("a\nb", 1, nil) == nil {

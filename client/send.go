@@ -105,7 +105,7 @@ func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	began := time.Now()
-	if _, err := cn.request(ctx, &protocol.Message{Type: protocol.Heartbeat}); err != nil {
+	if _, err := cn.request(ctx, &protocol.Message{Type: protocol.TypeHeartbeat}); err != nil {
 		return 0, err
 	}
 	return time.Since(began), nil
@@ -124,7 +124,7 @@ func (c *Client) WhoIsOnline(ctx context.Context, ids ...string) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	reply, err := cn.request(ctx, &protocol.Message{Type: protocol.WhoIsOnline, Body: body})
+	reply, err := cn.request(ctx, &protocol.Message{Type: protocol.TypeWhoIsOnline, Body: body})
 	if err != nil {
 		return nil, err
 	}

@@ -202,7 +202,7 @@ func (e *Engine) turnAway(nc net.Conn, at *entrance, why *protocol.CloseError) {
 		if err != nil {
 			return err
 		}
-		notice, err := appendFrame(codec, nil, &protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil, why)}, nil)
+		notice, err := appendFrame(codec, nil, &protocol.Message{Type: protocol.TypeClose, Body: protocol.AppendClose(nil, why)}, nil)
 		if err != nil {
 			return err
 		}

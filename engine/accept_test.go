@@ -142,7 +142,7 @@ func TestStrangersOverTheLimitLingerSixtyFourAtATime(t *testing.T) {
 	_ = lingering[0].Close()
 	eventually(t, "the place of a stranger that left", func() bool {
 		m, err := dial(t, r.addr).next()
-		return err == nil && m.Type == protocol.Close
+		return err == nil && m.Type == protocol.TypeClose
 	})
 	inside.ask(1, 2, "")
 }
@@ -174,7 +174,7 @@ func TestListenersWithCodecsOfTheirOwn(t *testing.T) {
 	g := newGate(t, e)
 	g.first = func(c *engine.Conn, m *protocol.Message, _ *binding) {
 		a := &engine.Admitted{UserID: m.UserID}
-		if m.Type != protocol.Logon {
+		if m.Type != protocol.TypeLogon {
 			a.Deliver = m.Clone()
 		}
 		c.Admit(a)

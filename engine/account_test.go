@@ -78,7 +78,7 @@ func TestWhatWasAcceptedIsSentOrDroppedHoweverConnectionsEnd(t *testing.T) {
 			case 2:
 				b.conn.Close(protocol.KickedOut, "")
 			case 3:
-				p.send(protocol.Message{Type: 1}, protocol.Message{Type: 1}, protocol.Message{Type: protocol.Close})
+				p.send(protocol.Message{Type: 1}, protocol.Message{Type: 1}, protocol.Message{Type: protocol.TypeClose})
 			case 4:
 				p.sendRaw([]byte("what is this? no message, at any rate"))
 			}

@@ -115,8 +115,8 @@ func TestWhatWaitsForTheAdmissionIsLimited(t *testing.T) {
 		p.send(protocol.Message{Type: 1, ID: id + 1, Body: make([]byte, 500)})
 	}
 	_ = b.conn.Send(2, []byte("not before the reply"))
-	b.conn.Admit(&engine.Admitted{UserID: "ann", Reply: &protocol.Message{Type: protocol.Logon, Flags: protocol.FlagReply}})
-	if m := p.read(); m.Type != protocol.Logon {
+	b.conn.Admit(&engine.Admitted{UserID: "ann", Reply: &protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply}})
+	if m := p.read(); m.Type != protocol.TypeLogon {
 		t.Errorf("the first frame is of type %#x, want the reply", m.Type)
 	}
 	if m := p.read(); m.Type != 2 {
@@ -223,7 +223,7 @@ func TestGarbageAfterGoodMessages(t *testing.T) {
 			last := uint32(0)
 			for {
 				m := p.read()
-				if m.Type == protocol.Close {
+				if m.Type == protocol.TypeClose {
 					wantNotice(t, m, protocol.InvalidMessage)
 					break
 				}
@@ -245,13 +245,13 @@ func TestHeartbeatsAndStrayReplies(t *testing.T) {
 	r := serve(t, newEcho(engine.Config{}))
 	p := dial(t, r.addr)
 	p.send(
-		protocol.Message{Type: protocol.Heartbeat},
+		protocol.Message{Type: protocol.TypeHeartbeat},
 		protocol.Message{Type: 1, ID: 5, Flags: protocol.FlagReply},
-		protocol.Message{Type: protocol.Heartbeat, ID: 6, Flags: protocol.FlagReply},
-		protocol.Message{Type: protocol.Close, ID: 6, Flags: protocol.FlagReply},
-		protocol.Message{Type: protocol.Heartbeat, ID: 7},
+		protocol.Message{Type: protocol.TypeHeartbeat, ID: 6, Flags: protocol.FlagReply},
+		protocol.Message{Type: protocol.TypeClose, ID: 6, Flags: protocol.FlagReply},
+		protocol.Message{Type: protocol.TypeHeartbeat, ID: 7},
 	)
-	if m := p.read(); m.Type != protocol.Heartbeat || m.ID != 7 || !m.IsReply() {
+	if m := p.read(); m.Type != protocol.TypeHeartbeat || m.ID != 7 || !m.IsReply() {
 		t.Errorf("got %v, want the answer to heartbeat 7", m)
 	}
 	p.ask(1, 8, "")
@@ -276,7 +276,7 @@ func TestAfterAdmission(t *testing.T) {
 			t.Errorf("a message as %q was delivered as %q's", name, got)
 		}
 	}
-	p.send(protocol.Message{Type: protocol.Logon, ID: 1})
+	p.send(protocol.Message{Type: protocol.TypeLogon, ID: 1})
 	p.wantClose(protocol.InvalidMessage)
 	b.wantEnd(t, protocol.InvalidMessage)
 
@@ -298,12 +298,12 @@ func TestRefuse(t *testing.T) {
 	g := newGate(t, e)
 	g.first = func(c *engine.Conn, m *protocol.Message, _ *binding) {
 		id := m.ID
-		go c.Refuse(&protocol.Message{Type: protocol.Logon, Flags: protocol.FlagReply | protocol.FlagError, ID: id,
+		go c.Refuse(&protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply | protocol.FlagError, ID: id,
 			Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.Unauthorized})}, &protocol.CloseError{Code: protocol.Unauthorized, Text: "no"})
 	}
 	r := serve(t, e)
 	p := dial(t, r.addr)
-	p.send(protocol.Message{Type: protocol.Logon, ID: 3, UserID: "ann"}, protocol.Message{Type: 1, ID: 4})
+	p.send(protocol.Message{Type: protocol.TypeLogon, ID: 3, UserID: "ann"}, protocol.Message{Type: 1, ID: 4})
 	b := receive(t, "a connection", g.arrived)
 	p.wantError(3, protocol.Unauthorized)
 	p.wantClose(protocol.Unauthorized)
@@ -320,7 +320,7 @@ func TestBytesAreSignsOfLife(t *testing.T) {
 	other.read()
 	p, b := g.enter(t, r.addr)
 	p.read()
-	p.send(protocol.Message{Type: protocol.Heartbeat})
+	p.send(protocol.Message{Type: protocol.TypeHeartbeat})
 	eventually(t, "a beat", func() bool { return b.beats.Load() >= 2 })
 
 	rest := 1 << 20

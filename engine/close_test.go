@@ -159,7 +159,7 @@ func TestThePeersEndHasItsCode(t *testing.T) {
 		end  func(p *peer)
 		code protocol.CloseCode
 	}{
-		{"a Close message", func(p *peer) { p.send(protocol.Message{Type: protocol.Close}) }, protocol.ClientClosed},
+		{"a Close message", func(p *peer) { p.send(protocol.Message{Type: protocol.TypeClose}) }, protocol.ClientClosed},
 		{"half a close", func(p *peer) { p.endSide() }, protocol.ClientClosed},
 		{"a close", func(p *peer) { _ = p.Close() }, protocol.ClientClosed},
 		{"half a close right after a frame", func(p *peer) { p.sendRaw(whole); p.endSide() }, protocol.ClientClosed},

@@ -22,7 +22,7 @@ type halfCloser struct {
 
 // halfClosers are a FIN, close_notify, and a FIN alone under TLS; each with a Close frame before it, and without.
 func halfClosers() []halfCloser {
-	frame := func(p *peer) { p.send(protocol.Message{Type: protocol.Close}) }
+	frame := func(p *peer) { p.send(protocol.Message{Type: protocol.TypeClose}) }
 	fin := func(_ testing.TB, p *peer) { p.endSide() }
 	notify := func(t testing.TB, p *peer) {
 		if err := p.Conn.(*tls.Conn).CloseWrite(); err != nil {

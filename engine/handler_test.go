@@ -86,7 +86,7 @@ func TestHandlersAreSetBeforeRun(t *testing.T) {
 	e.Handle(1, echo)
 	panics("a second handler", func() { e.Handle(1, echo) })
 	panics("type 0", func() { e.Handle(0, echo) })
-	panics("a system type", func() { e.Handle(protocol.Heartbeat, echo) })
+	panics("a system type", func() { e.Handle(protocol.TypeHeartbeat, echo) })
 	panics("a nil handler", func() { e.Handle(2, nil) })
 	panics("a nil handler of a system type", func() { e.HandleSystem(0xFF10, nil) })
 	e.SetAdmission(&gate{arrived: make(chan *binding, 1)})
@@ -106,7 +106,7 @@ func TestARefusedHandlerIsNamedByItsType(t *testing.T) {
 	e.HandleSystem(0xFF10, echo)
 	for typ, set := range map[string]func(){
 		"0x0102": func() { e.Handle(0x0102, echo) },
-		"0xff00": func() { e.Handle(protocol.Heartbeat, echo) },
+		"0xff00": func() { e.Handle(protocol.TypeHeartbeat, echo) },
 		"0x0203": func() { e.Handle(0x0203, nil) },
 		"0xff10": func() { e.HandleSystem(0xFF10, echo) },
 	} {

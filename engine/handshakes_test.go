@@ -81,7 +81,7 @@ func TestOnAcceptRefuses(t *testing.T) {
 	a := enterFrom(t, "127.0.1.1", r.addr)
 	told := dialFrom(t, "127.0.1.2", r.addr)
 	m := told.read()
-	if ce, err := protocol.ParseClose(m.Body); m.Type != protocol.Close || err != nil || ce.Code != protocol.KickedOut || ce.Text != "not you" {
+	if ce, err := protocol.ParseClose(m.Body); m.Type != protocol.TypeClose || err != nil || ce.Code != protocol.KickedOut || ce.Text != "not you" {
 		t.Errorf("got %v, %v", m, ce)
 	}
 	told.wantEOF()

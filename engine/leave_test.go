@@ -54,7 +54,7 @@ func TestEveryReplyBeforeTheNoticeIsReceived(t *testing.T) {
 						t.Errorf("after %d replies came %v, want a notice", n, err)
 						return
 					}
-					if m.Type == protocol.Close {
+					if m.Type == protocol.TypeClose {
 						break
 					}
 					if n++; m.ID != uint32(n) {
@@ -148,7 +148,7 @@ func hearNotice(t *testing.T, p *peer) (f farewellNotice) {
 			t.Errorf("got %v, want a notice", err)
 			return f
 		}
-		if m.Type != protocol.Close {
+		if m.Type != protocol.TypeClose {
 			f.served = time.Now()
 			time.Sleep(2 * time.Millisecond) // leaves the processor to the others
 			continue
@@ -298,7 +298,7 @@ func TestTheReportSaysHowManyOfEach(t *testing.T) {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- e.Shutdown(ctx) }()
-	if m := leaving.read(); m.Type != protocol.Close {
+	if m := leaving.read(); m.Type != protocol.TypeClose {
 		t.Fatalf("got %v, want a notice", m)
 	}
 	leaving.reset()

@@ -234,7 +234,7 @@ func (p *peer) wantClose(code protocol.CloseCode) {
 
 func wantNotice(t testing.TB, m protocol.Message, code protocol.CloseCode) {
 	t.Helper()
-	if m.Type != protocol.Close {
+	if m.Type != protocol.TypeClose {
 		t.Fatalf("got a message of type %#x, want a Close notice with %v", m.Type, code)
 	}
 	ce, err := protocol.ParseClose(m.Body)

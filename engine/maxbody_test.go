@@ -34,7 +34,7 @@ func TestABodyOverTheLimitIsNotSent(t *testing.T) {
 					"Send":          c.Send(2, large),
 					"SendMessage":   c.SendMessage(&protocol.Message{Type: 2, UserID: "bob", Body: large}),
 					"SendWith":      c.SendWith(&protocol.Message{Type: 2, Body: large}, engine.SendOptions{Policy: engine.SlowLatest}),
-					"a push":        c.SendMessage(&protocol.Message{Type: protocol.Push, Body: large}),
+					"a push":        c.SendMessage(&protocol.Message{Type: protocol.TypePush, Body: large}),
 					"Request":       c.Request(2, large, time.Minute, func(*protocol.Message, error) { t.Error("the outcome of a request that was not sent") }),
 					"Broadcast":     broadcast,
 					"BroadcastWith": missed,

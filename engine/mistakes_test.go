@@ -29,7 +29,7 @@ func TestWhereItListensAndThatNoBridgeIsAttached(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	r := serve(t, newEngine(engine.Config{Logger: zap.New(core)}))
 	p := dial(t, r.addr)
-	p.send(protocol.Message{Type: protocol.Heartbeat}, protocol.Message{Type: protocol.Logon, ID: 1, UserID: "ann"})
+	p.send(protocol.Message{Type: protocol.TypeHeartbeat}, protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: "ann"})
 	_ = p.read()
 	listening := logs.FilterMessage("listening").All()
 	if len(listening) != 1 || !strings.Contains(fmt.Sprint(listening[0].ContextMap()["addresses"]), r.addr) {

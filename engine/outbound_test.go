@@ -271,8 +271,8 @@ func TestTrafficIsCounted(t *testing.T) {
 	if len(first.Body) != 0 {
 		t.Errorf("the first reply is %q", first.Body)
 	}
-	p.send(protocol.Message{Type: protocol.Heartbeat, ID: 4}, protocol.Message{Type: 5, ID: 6, Body: []byte("hello")})
-	if m := p.read(); m.Type != protocol.Heartbeat || m.ID != 4 || !m.IsReply() {
+	p.send(protocol.Message{Type: protocol.TypeHeartbeat, ID: 4}, protocol.Message{Type: 5, ID: 6, Body: []byte("hello")})
+	if m := p.read(); m.Type != protocol.TypeHeartbeat || m.ID != 4 || !m.IsReply() {
 		t.Errorf("the heartbeat was answered with %v", m)
 	}
 	p.read()
@@ -321,7 +321,7 @@ func TestReplyDoesNotWriteInsideTheHandler(t *testing.T) {
 func TestSendRefusesTheSystemsTypes(t *testing.T) {
 	e := newEngine(engine.Config{})
 	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
-		for _, typ := range []uint16{protocol.Close, protocol.Push, 0xFFFF} {
+		for _, typ := range []uint16{protocol.TypeClose, protocol.TypePush, 0xFFFF} {
 			if c.Send(typ, nil) == nil {
 				t.Errorf("type %#x is sent", typ)
 			}

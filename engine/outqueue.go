@@ -25,7 +25,7 @@ type tally struct {
 }
 
 func (t *tally) add(typ uint16, n int) {
-	if typ >= protocol.FirstSystemType && (typ <= protocol.Close || typ == protocol.PushAck || typ == protocol.Renew) {
+	if typ >= protocol.FirstSystemType && (typ <= protocol.TypeClose || typ == protocol.TypePushAck || typ == protocol.TypeRenew) {
 		t.upkeep++
 		return
 	}

@@ -41,7 +41,7 @@ func (c *serialCodec) Decode(src []byte, m *protocol.Message, o protocol.DecodeO
 	bound := m.UserID
 	*m = protocol.Message{Type: 1, ID: uint32(c.got), UserID: bound, Body: []byte(line)}
 	if o.First {
-		*m = protocol.Message{Type: protocol.Logon, ID: 1, UserID: line}
+		*m = protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: line}
 	}
 	return len(line) + 1, 0, nil
 }
@@ -141,7 +141,7 @@ func TestACodecOfItsOwnEncodesInTheOrderOfTheWire(t *testing.T) {
 				t.Error(err)
 			}
 			b.conn.Admit(&engine.Admitted{UserID: "ann", Binding: b,
-				Reply: &protocol.Message{Type: protocol.Logon, Flags: protocol.FlagReply, ID: 1, Body: []byte("welcome")}})
+				Reply: &protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply, ID: 1, Body: []byte("welcome")}})
 			var wg sync.WaitGroup
 			for i := range 3 {
 				wg.Go(func() {
@@ -173,7 +173,7 @@ func TestACodecOfItsOwnEncodesInTheOrderOfTheWire(t *testing.T) {
 				if serial == 1 && f.body != "welcome" || serial == 2 && f.body != "before the answer" {
 					t.Errorf("frame %d is %q", serial, f.body)
 				}
-				if f.typ == protocol.Close {
+				if f.typ == protocol.TypeClose {
 					break
 				}
 			}
@@ -206,7 +206,7 @@ func TestACodecOfItsOwnFailsAlone(t *testing.T) {
 		}
 	}
 	third := dial(t, r.addr)
-	if f, err := third.readSerial(1); err != nil || f.typ != protocol.Close {
+	if f, err := third.readSerial(1); err != nil || f.typ != protocol.TypeClose {
 		t.Errorf("one too many is told %v, %v", f, err)
 	}
 	a.sendRaw([]byte("panic\n"))

@@ -93,7 +93,7 @@ func TestAPanicInAnAdmissionEndsItsConnectionAlone(t *testing.T) {
 				}
 				if method != "Ended" {
 					m := p.read()
-					if m.Type != protocol.Close {
+					if m.Type != protocol.TypeClose {
 						m = p.read() // the panic came after the answer
 					}
 					wantNotice(t, m, protocol.InternalError)
@@ -333,7 +333,7 @@ type noticePanicCodec struct {
 }
 
 func (c *noticePanicCodec) Append(dst []byte, m *protocol.Message) ([]byte, error) {
-	if m.Type == protocol.Close {
+	if m.Type == protocol.TypeClose {
 		c.fail()
 	}
 	return c.BinaryCodec.Append(dst, m)

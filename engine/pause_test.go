@@ -158,7 +158,7 @@ func TestWhatPilesUpWhileTheLoopIsStuckIsNoFlood(t *testing.T) {
 					if err != nil {
 						t.Fatalf("got %v, want a Close notice", err)
 					}
-					if m.Type == protocol.Close {
+					if m.Type == protocol.TypeClose {
 						wantNotice(t, m, protocol.RateLimited)
 						break
 					}

@@ -68,5 +68,5 @@ func (c *Conn) showLife() {
 	if _, people := c.codec.(protocol.LineCodec); people || c.queued.Load() {
 		return // a person who types a long line need not read it; and what is queued says it, once the client takes it
 	}
-	_ = c.SendMessage(&protocol.Message{Type: protocol.Heartbeat})
+	_ = c.SendMessage(&protocol.Message{Type: protocol.TypeHeartbeat})
 }

@@ -16,7 +16,7 @@ func TestAClientOverItsRateIsClosedAlone(t *testing.T) {
 	}{
 		"messages": {engine.Config{Limits: engine.Limits{MaxMessageRate: hour, MessageBurst: burst}}, protocol.Message{Type: 1}},
 		"heartbeats": {engine.Config{Limits: engine.Limits{MaxMessageRate: hour, MessageBurst: burst}},
-			protocol.Message{Type: protocol.Heartbeat}},
+			protocol.Message{Type: protocol.TypeHeartbeat}},
 		"bytes": {engine.Config{Limits: engine.Limits{MaxByteRate: hour, ByteBurst: burst * (protocol.HeaderLen + 100)}},
 			protocol.Message{Type: 1, Body: make([]byte, 100)}},
 		"messages, with Workers": {engine.Config{Limits: engine.Limits{MaxMessageRate: hour, MessageBurst: burst}, Workers: 1},
@@ -76,7 +76,7 @@ func TestMaxRequestsRefusesOneTooMany(t *testing.T) {
 			p.wantError(9, protocol.Refused)
 			p.send(protocol.Message{Type: 2, ID: 10})
 			p.wantError(10, protocol.Refused)
-			p.ask(protocol.Heartbeat, 8, "") // upkeep goes on, and is no answer to a request with its ID
+			p.ask(protocol.TypeHeartbeat, 8, "") // upkeep goes on, and is no answer to a request with its ID
 			p.send(protocol.Message{Type: 2, ID: 10})
 			p.wantError(10, protocol.Refused)
 			other.ask(2, 1, "another client's")

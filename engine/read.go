@@ -288,7 +288,7 @@ func (c *Conn) firstMessage(m *protocol.Message, n int) bool {
 	c.readLater()
 	c.unfinishedSince = uint32(min(n, math.MaxInt32))
 	c.mu.Unlock()
-	if m.Type == protocol.Close {
+	if m.Type == protocol.TypeClose {
 		c.Close(protocol.ClientClosed, "")
 		return false
 	}
@@ -313,14 +313,14 @@ func (c *Conn) deliver(m *protocol.Message, n int) {
 	switch {
 	case m.IsReply() && (m.DestUserID == "" || m.DestUserID == protocol.ServerID): // to the server itself
 		c.answered(m)
-	case m.Type == protocol.Heartbeat:
+	case m.Type == protocol.TypeHeartbeat:
 		if m.ID != 0 && !m.IsReply() {
 			_ = c.Reply(m, nil)
 		}
-	case m.Type == protocol.Logon && c.engine.admission != nil && !m.IsReply():
+	case m.Type == protocol.TypeLogon && c.engine.admission != nil && !m.IsReply():
 		c.Close(protocol.InvalidMessage, "a second Logon on one connection")
-	case m.Type > protocol.Close && !m.IsReply() && c.engine.handlers.system[m.Type] != nil:
-		if m.Type == protocol.Renew && n > c.engine.cfg.Limits.MaxFirstFrame { // it waits for an authenticator, as a Logon does
+	case m.Type > protocol.TypeClose && !m.IsReply() && c.engine.handlers.system[m.Type] != nil:
+		if m.Type == protocol.TypeRenew && n > c.engine.cfg.Limits.MaxFirstFrame { // it waits for an authenticator, as a Logon does
 			c.Close(protocol.MessageTooLarge, "the renewal is larger than a first frame may be")
 			return
 		}
@@ -335,11 +335,11 @@ func (c *Conn) deliver(m *protocol.Message, n int) {
 
 // handle runs the message's handler. It runs on the loop, or on a worker.
 func (c *Conn) handle(m *protocol.Message) {
-	if m.Type == protocol.Close {
+	if m.Type == protocol.TypeClose {
 		c.Close(protocol.ClientClosed, "")
 		return
 	}
-	if m.Type > protocol.Close || m.Type == protocol.Logon && (m.IsReply() || m.DestUserID != "") {
+	if m.Type > protocol.TypeClose || m.Type == protocol.TypeLogon && (m.IsReply() || m.DestUserID != "") {
 		// The system's: never the application's, which might relay it. A Logon that nobody admits is a first message like any.
 		_ = c.ReplyError(m, protocol.Errorf(protocol.NoHandler, "the server does not know this system message"))
 		return
@@ -352,7 +352,7 @@ func (c *Conn) handle(m *protocol.Message) {
 		h(c, m)
 		return
 	}
-	if m.Type == protocol.Logon && c.engine.admission == nil {
+	if m.Type == protocol.TypeLogon && c.engine.admission == nil {
 		c.engine.log.Warn("a client logs on, but no bridge is attached to this engine", zapConn(c))
 	}
 	_ = c.ReplyError(m, protocol.Errorf(protocol.NoHandler, "the server has no handler for this message type"))

@@ -23,7 +23,7 @@ func (e *Engine) HandleAddressed(h Handler) {
 // and for a second handler of one type.
 func (e *Engine) HandleSystem(typ uint16, h Handler) {
 	e.mustNotRun("HandleSystem")
-	if typ <= protocol.Close {
+	if typ <= protocol.TypeClose {
 		panic("rollcall: Heartbeat, Logon and Close are the engine's, and types up to 0xFEFF the application's")
 	}
 	mustHandle(typ, h)

@@ -158,7 +158,7 @@ func (c *Conn) appendReply(dst []byte, m *protocol.Message, flags protocol.Flags
 // tooLarge reports whether m's body is larger than the peer takes. A Close, the answer to a Logon and an error reply are the
 // server's own words, and go out in any case.
 func (e *Engine) tooLarge(m *protocol.Message) bool {
-	return len(m.Body) > e.maxBody && m.Flags&protocol.FlagError == 0 && (m.Type < protocol.FirstSystemType || m.Type > protocol.Close)
+	return len(m.Body) > e.maxBody && m.Flags&protocol.FlagError == 0 && (m.Type < protocol.FirstSystemType || m.Type > protocol.TypeClose)
 }
 
 // appendFrame encodes m. The switch keeps m from escaping to the heap with the codec that nearly everyone uses. held is the
@@ -178,7 +178,7 @@ func appendForeign(codec protocol.Codec, dst []byte, m *protocol.Message, held *
 	failed := func(v any) {
 		b, err = dst, contain.Error("the codec", v)
 	}
-	if m.Type == protocol.Close || m.Type == protocol.Logon {
+	if m.Type == protocol.TypeClose || m.Type == protocol.TypeLogon {
 		contain.Apart(func() { b, err = codec.Append(dst, m) }, failed)
 		return b, err
 	}

@@ -116,9 +116,9 @@ func (o SendOptions) of(e *Engine, m *protocol.Message) SendOptions {
 // droppable reports whether a policy may take a message: one that somebody waits for, or the protocol needs, it may not.
 func droppable(m *protocol.Message, explicit bool) bool {
 	switch {
-	case m.IsReply(), m.Type >= protocol.FirstSystemType && m.Type != protocol.Push:
+	case m.IsReply(), m.Type >= protocol.FirstSystemType && m.Type != protocol.TypePush:
 		return false
-	case m.ID != 0, m.Type == protocol.Push:
+	case m.ID != 0, m.Type == protocol.TypePush:
 		return explicit
 	}
 	return true

@@ -85,7 +85,7 @@ func TestAnUnknownPolicyIsAnError(t *testing.T) {
 	b := receive(t, "a connection", g.arrived)
 	b.conn.Admit(&engine.Admitted{UserID: "ann"})
 	o := engine.SendOptions{Policy: engine.SlowLatest + 1}
-	for _, m := range []*protocol.Message{numbered(1), {Type: 7, ID: 1}, {Type: protocol.Push}} {
+	for _, m := range []*protocol.Message{numbered(1), {Type: 7, ID: 1}, {Type: protocol.TypePush}} {
 		if err := b.conn.SendWith(m, o); err == nil || !strings.Contains(err.Error(), "SlowPolicy 5") {
 			t.Errorf("SendWith of type %#x returned %v", m.Type, err)
 		}
@@ -211,7 +211,7 @@ func TestWhatMayNotBeDroppedClosesASlowConnection(t *testing.T) {
 func TestTheEnginesPolicyDropsNoRequestsAndNoPushes(t *testing.T) {
 	for name, m := range map[string]protocol.Message{
 		"a request": {Type: 7, ID: 1, Body: make([]byte, chunk)},
-		"a push":    {Type: protocol.Push, Body: make([]byte, chunk)},
+		"a push":    {Type: protocol.TypePush, Body: make([]byte, chunk)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 10}, SlowPolicy: engine.SlowDropNewest, Timeouts: engine.Timeouts{Close: 200 * time.Millisecond}})

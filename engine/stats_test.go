@@ -65,7 +65,7 @@ func TestStatsCountMessagesAndBytes(t *testing.T) {
 				want.Messages++
 				want.Bytes += protocol.HeaderLen + 10
 			}
-			p.ask(protocol.Heartbeat, 99, "") // upkeep
+			p.ask(protocol.TypeHeartbeat, 99, "") // upkeep
 		}
 		wantOut := engine.Traffic{Messages: want.Messages, Bytes: want.Bytes - 3*4} // replies have no user ID
 		eventually(t, "the loops have told what they counted", func() bool {
@@ -102,7 +102,7 @@ func TestStatsCountClosesByCode(t *testing.T) {
 	r := serve(t, e)
 	for _, how := range []func(p *peer){
 		func(p *peer) { _ = p.Close() },
-		func(p *peer) { p.send(protocol.Message{Type: protocol.Close}) },
+		func(p *peer) { p.send(protocol.Message{Type: protocol.TypeClose}) },
 		func(p *peer) { p.reset() },
 		func(p *peer) { p.sendRaw(make([]byte, 100)) },
 		func(p *peer) { p.send(protocol.Message{Type: 1, Body: make([]byte, 101)}) },

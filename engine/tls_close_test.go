@@ -63,7 +63,7 @@ func TestTheTLSPeersEndHasItsCode(t *testing.T) {
 		end  func(p *peer)
 		code protocol.CloseCode
 	}{
-		{"a Close message", func(p *peer) { p.send(protocol.Message{Type: protocol.Close}) }, protocol.ClientClosed},
+		{"a Close message", func(p *peer) { p.send(protocol.Message{Type: protocol.TypeClose}) }, protocol.ClientClosed},
 		{"close_notify", notify, protocol.ClientClosed},
 		{"close_notify and the end of TCP", func(p *peer) { notify(p); _ = under(p).CloseWrite() }, protocol.ClientClosed},
 		{"a frame and close_notify", func(p *peer) { p.sendRaw(whole); notify(p) }, protocol.ClientClosed},

@@ -86,7 +86,7 @@ func TestTLSCarriesWhatPlainTCPDoes(t *testing.T) {
 						t.Fatalf("got %v, want the reply to %d", m, id+1)
 					}
 				}
-				p.send(protocol.Message{Type: protocol.Close})
+				p.send(protocol.Message{Type: protocol.TypeClose})
 				p.wantEOF()
 			})
 		}

@@ -79,8 +79,8 @@ func TestABlockedWorkerHoldsUpItsConnectionAlone(t *testing.T) {
 		other.ask(2, id+1, "")
 	}
 	for _, p := range blocked {
-		p.send(protocol.Message{Type: protocol.Heartbeat, ID: 3})
-		if m := p.read(); m.Type != protocol.Heartbeat {
+		p.send(protocol.Message{Type: protocol.TypeHeartbeat, ID: 3})
+		if m := p.read(); m.Type != protocol.TypeHeartbeat {
 			t.Errorf("before the handler returned %v was answered", m)
 		}
 	}
@@ -140,7 +140,7 @@ func TestWhatAClientSentBeforeItsEndIsHandled(t *testing.T) {
 	for name, end := range map[string]func(p *peer){
 		"a close":         func(p *peer) { _ = p.Close() },
 		"half a close":    func(p *peer) { p.endSide() },
-		"a Close message": func(p *peer) { p.send(protocol.Message{Type: protocol.Close}) },
+		"a Close message": func(p *peer) { p.send(protocol.Message{Type: protocol.TypeClose}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			const messages = 500

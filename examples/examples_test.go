@@ -179,7 +179,7 @@ func (p *peer) receive(t *testing.T) *protocol.Message {
 func (p *peer) closeCode(t *testing.T) protocol.CloseCode {
 	t.Helper()
 	for {
-		if m := p.receive(t); m.Type == protocol.Close {
+		if m := p.receive(t); m.Type == protocol.TypeClose {
 			why, err := protocol.ParseClose(m.Body)
 			if err != nil {
 				t.Fatal(err)
@@ -227,8 +227,8 @@ func TestEchoAnswersWithTheSameTypeIDAndBodyAndTellsItsEvents(t *testing.T) {
 	echo := start(t, "echo", "-addr", "127.0.0.1:0", "-events")
 	addr := echo.address(t)
 	first := dial(t, addr)
-	first.send(t, protocol.Message{Type: protocol.Logon, UserID: "alice", ID: 1})
-	if m := first.receive(t); m.Type != protocol.Logon || m.ID != 1 || m.Flags != protocol.FlagReply {
+	first.send(t, protocol.Message{Type: protocol.TypeLogon, UserID: "alice", ID: 1})
+	if m := first.receive(t); m.Type != protocol.TypeLogon || m.ID != 1 || m.Flags != protocol.FlagReply {
 		t.Fatalf("the Logon is answered %+v", m)
 	}
 	for id := range uint32(3) { // ID 0 too: echo answers everything
@@ -239,7 +239,7 @@ func TestEchoAnswersWithTheSameTypeIDAndBodyAndTellsItsEvents(t *testing.T) {
 		}
 	}
 	second := dial(t, addr)
-	second.send(t, protocol.Message{Type: protocol.Logon, UserID: "alice", ID: 1})
+	second.send(t, protocol.Message{Type: protocol.TypeLogon, UserID: "alice", ID: 1})
 	second.receive(t)
 	if code := first.closeCode(t); code != protocol.PushedOut {
 		t.Errorf("the first connection is told %v", code)
@@ -281,7 +281,7 @@ func TestEchosFlagsDoWhatTheySay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return protocol.Message{Type: protocol.Logon, UserID: "alice", ID: 1, Body: body}
+		return protocol.Message{Type: protocol.TypeLogon, UserID: "alice", ID: 1, Body: body}
 	}
 	for _, c := range []struct {
 		flags []string

@@ -44,7 +44,7 @@ func TestSIGTERMTellsTheClients(t *testing.T) {
 					return strings.HasPrefix(string(line[:n]), "! ServerStopping")
 				}
 			} else {
-				c.send(t, protocol.Message{Type: protocol.Logon, ID: 1, UserID: "zoe"})
+				c.send(t, protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: "zoe"})
 				c.receive(t)
 				told = func() bool { return c.closeCode(t) == protocol.ServerStopping }
 			}

@@ -368,7 +368,7 @@ func TestRecipeBalancer(t *testing.T) {
 		t.Errorf("who says nothing of the client is let in from %s", seen)
 	}
 	c := dial(t, health)
-	c.send(t, protocol.Message{Type: protocol.Logon, ID: 1, UserID: "probe"})
+	c.send(t, protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: "probe"})
 	if m := c.receive(t); m.Flags != protocol.FlagReply {
 		t.Errorf("after many probes the next is answered %+v", m)
 	}

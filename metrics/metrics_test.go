@@ -122,10 +122,10 @@ func TestWhatHappensShows(t *testing.T) {
 	cfg := serve(t)
 	c := metrics.New(cfg)
 	ann := dial(t, cfg.Engine)
-	ann.ask(protocol.Message{Type: protocol.Logon, ID: 1, UserID: "ann", Device: 3})
+	ann.ask(protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: "ann", Device: 3})
 	ann.ask(protocol.Message{Type: 1, ID: 2, Body: make([]byte, 84)})
 	eve := dial(t, cfg.Engine)
-	eve.ask(protocol.Message{Type: protocol.Logon, ID: 1, UserID: "eve"})
+	eve.ask(protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: "eve"})
 	_ = eve.Close()
 	wantEventually(t, c, map[string]float64{
 		"rollcall_connections{state=bound}": 1, "rollcall_connections{state=accepted}": 0,
@@ -281,9 +281,9 @@ func TestTheDocumentListsTheMetrics(t *testing.T) {
 func TestNamesKeepPrometheussConventions(t *testing.T) {
 	cfg := serve(t)
 	p := dial(t, cfg.Engine)
-	p.ask(protocol.Message{Type: protocol.Logon, ID: 1, UserID: "ann"})
+	p.ask(protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: "ann"})
 	eve := dial(t, cfg.Engine)
-	eve.ask(protocol.Message{Type: protocol.Logon, ID: 1, UserID: "eve"})
+	eve.ask(protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: "eve"})
 	_ = eve.Close()
 	c := metrics.New(cfg)
 	problems, err := testutil.CollectAndLint(c)

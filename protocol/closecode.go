@@ -30,7 +30,7 @@ const (
 	RateLimited CloseCode = 1007
 	// InternalError: the server failed: a handler panicked, an authenticator had no answer, a logon took too long.
 	InternalError CloseCode = 1008
-	// TokenExpired: the token that the client logged on with has expired, and was not renewed (see [Renew]). A client may
+	// TokenExpired: the token that the client logged on with has expired, and was not renewed (see [TypeRenew]). A client may
 	// come back with a fresh one. (1009 is kept for later.)
 	TokenExpired CloseCode = 1010
 

@@ -155,13 +155,13 @@ func documentedMessages(t *testing.T) []Message {
 		{Type: 1, Flags: failed, ID: 7, Body: reason(UserOffline, "bob is offline")},
 		{Type: 1, Flags: failed, ID: 7, Body: AppendClose(nil, &CloseError{Code: Refused, Text: "not so fast",
 			Info: map[string]string{FieldRetryMS: "250"}})},
-		{Type: Logon, Flags: FlagReply, ID: 1, Body: welcome},
-		{Type: Logon, Flags: FlagReply, ID: 2, Body: welcome},
-		{Type: Logon, Flags: failed, ID: 1, Body: reason(Unauthorized, "bad token")},
-		{Type: Close, Body: reason(PushedOut, "")},
-		{Type: Close, Body: AppendClose(nil, &CloseError{Code: ServerStopping, Text: "stopping",
+		{Type: TypeLogon, Flags: FlagReply, ID: 1, Body: welcome},
+		{Type: TypeLogon, Flags: FlagReply, ID: 2, Body: welcome},
+		{Type: TypeLogon, Flags: failed, ID: 1, Body: reason(Unauthorized, "bad token")},
+		{Type: TypeClose, Body: reason(PushedOut, "")},
+		{Type: TypeClose, Body: AppendClose(nil, &CloseError{Code: ServerStopping, Text: "stopping",
 			Info: map[string]string{FieldRetryMS: "5000"}})},
-		{Type: Heartbeat, Flags: FlagReply, ID: 5},
+		{Type: TypeHeartbeat, Flags: FlagReply, ID: 5},
 	}
 }
 
@@ -186,8 +186,8 @@ func describe(m *Message, err error) string {
 	if err != nil {
 		return fmt.Sprintf("refused: %d %v", codeOf(err), codeOf(err))
 	}
-	names := map[uint16]string{Heartbeat: "Heartbeat", Logon: "Logon", Close: "Close", Push: "Push", PushAck: "PushAck",
-		WhoIsOnline: "WhoIsOnline", Renew: "Renew"}
+	names := map[uint16]string{TypeHeartbeat: "Heartbeat", TypeLogon: "Logon", TypeClose: "Close", TypePush: "Push", TypePushAck: "PushAck",
+		TypeWhoIsOnline: "WhoIsOnline", TypeRenew: "Renew"}
 	s := names[m.Type]
 	if s == "" {
 		s = fmt.Sprintf("type %d", m.Type)
@@ -214,7 +214,7 @@ func describe(m *Message, err error) string {
 
 func describeBody(m *Message, failed bool) string {
 	switch {
-	case failed || m.Type == Close:
+	case failed || m.Type == TypeClose:
 		e, err := ParseClose(m.Body)
 		if err != nil {
 			return err.Error()
@@ -224,27 +224,27 @@ func describeBody(m *Message, failed bool) string {
 			s += " " + describeFields(e.Info)
 		}
 		return s
-	case (m.Type == Logon || m.Type == Renew) && m.IsReply():
+	case (m.Type == TypeLogon || m.Type == TypeRenew) && m.IsReply():
 		fields, err := ParseLogonReply(m.Body)
 		if err != nil {
 			return err.Error()
 		}
 		return "accepted " + describeFields(fields)
-	case m.Type == Logon || m.Type == Renew:
+	case m.Type == TypeLogon || m.Type == TypeRenew:
 		fields, err := ParseStringMap(m.Body)
 		if err != nil {
 			return err.Error()
 		}
 		return describeFields(fields)
-	case m.Type == Push:
+	case m.Type == TypePush:
 		return describePush(m.Body)
-	case m.Type == PushAck:
+	case m.Type == TypePushAck:
 		id, err := ParsePushAck(m.Body)
 		if err != nil {
 			return badBody(err)
 		}
 		return id.String()
-	case m.Type == WhoIsOnline:
+	case m.Type == TypeWhoIsOnline:
 		ids, err := ParseIDList(m.Body)
 		if err != nil {
 			return badBody(err)

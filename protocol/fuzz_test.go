@@ -173,7 +173,7 @@ func FuzzLineDecode(f *testing.F) {
 		if n > len(src) || src[n-1] != '\n' || maxFrame > 0 && n > maxFrame || maxBody > 0 && len(m.Body) > maxBody {
 			t.Fatalf("Decode = %d of %d bytes, a body of %d", n, len(src), len(m.Body))
 		}
-		if m.Type == Close || m.Type == Logon && !first {
+		if m.Type == TypeClose || m.Type == TypeLogon && !first {
 			return // written as words that only a server writes
 		}
 		checkLineRoundTrip(t, &m, first)

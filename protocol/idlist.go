@@ -8,7 +8,7 @@ import (
 // MaxIDList is the largest number of user IDs in an ID list. Such a list has 256,002 bytes at most.
 const MaxIDList = 1000
 
-// AppendIDList appends the body of a [WhoIsOnline] request, or of its reply: u16 count, then for each user ID u8 length
+// AppendIDList appends the body of a [TypeWhoIsOnline] request, or of its reply: u16 count, then for each user ID u8 length
 // and its bytes, as docs/protocol.md, Who is online, has it. The order is kept, and an ID may come twice.
 //
 // It returns dst as it was and an error if there are more than [MaxIDList] IDs, or one is no user ID: empty, longer than

@@ -145,7 +145,7 @@ func parseLogonLine(line []byte) (Message, error) {
 	if err != nil {
 		return Message{}, err
 	}
-	d := Message{Type: Logon, ID: lineLogon, UserID: user}
+	d := Message{Type: TypeLogon, ID: lineLogon, UserID: user}
 	if len(words) == 1 {
 		return d, nil
 	}
@@ -177,7 +177,7 @@ func parseLogonLine(line []byte) (Message, error) {
 // does not have another form is a text.
 func parseLine(line []byte, dest string) Message {
 	if len(line) == 0 {
-		return Message{Type: Heartbeat}
+		return Message{Type: TypeHeartbeat}
 	}
 	d := Message{Type: 1}
 	if line[0] == '@' {
@@ -192,7 +192,7 @@ func parseLine(line []byte, dest string) Message {
 	} else {
 		d.Body = line[:len(line):len(line)]
 	}
-	if d.Type == Close {
+	if d.Type == TypeClose {
 		d.Body = AppendClose(nil, &CloseError{Code: ClientClosed, Text: string(d.Body)})
 	}
 	return d
@@ -249,22 +249,22 @@ func (LineCodec) Append(dst []byte, m *Message) ([]byte, error) {
 func appendLine(dst []byte, m *Message) ([]byte, error) {
 	reply, failed := m.Flags&FlagReply != 0, m.Flags&FlagError != 0
 	switch {
-	case m.Type == Close && !reply:
+	case m.Type == TypeClose && !reply:
 		return appendLineClose(append(dst, "* close "...), m.Body)
-	case m.Type == Logon && failed:
+	case m.Type == TypeLogon && failed:
 		return appendLineClose(append(dst, "* refused "...), m.Body)
-	case m.Type == Logon && reply:
+	case m.Type == TypeLogon && reply:
 		fields, err := ParseLogonReply(m.Body)
 		if m.ID != lineLogonShowID {
 			delete(fields, FieldSession)
 		}
 		return appendLineFields(append(dst, "* welcome"...), fields), err
-	case m.Type == Logon:
+	case m.Type == TypeLogon:
 		fields, err := ParseStringMap(m.Body)
 		return appendLineFields(appendEscaped(dst, m.UserID, notNames+" "), fields), err
-	case m.Type == Heartbeat && reply && !failed:
+	case m.Type == TypeHeartbeat && reply && !failed:
 		return strconv.AppendUint(append(dst, "* heartbeat "...), uint64(m.ID), 10), nil
-	case m.Type == Heartbeat && !reply && m.ID == 0 && m.UserID == "" && m.DestUserID == "" && len(m.Body) == 0:
+	case m.Type == TypeHeartbeat && !reply && m.ID == 0 && m.UserID == "" && m.DestUserID == "" && len(m.Body) == 0:
 		return dst, nil
 	}
 

@@ -14,7 +14,7 @@ var lineCases = []struct {
 	line string
 	want Message
 }{
-	{"", Message{Type: Heartbeat}},
+	{"", Message{Type: TypeHeartbeat}},
 	{"hello there", Message{Type: 1, Body: text("hello there")}},
 	{"7 apples", Message{Type: 1, Body: text("7 apples")}},
 	{" ", Message{Type: 1, Body: text(" ")}},
@@ -33,9 +33,9 @@ var lineCases = []struct {
 	{"/1:4294967295 x", Message{Type: 1, ID: 1<<32 - 1, Body: text("x")}},
 	{"/1 1234 apples", Message{Type: 1, Body: text("1234 apples")}},
 	{"/1 /2 x", Message{Type: 1, Body: text("/2 x")}},
-	{"/0xFF00:5", Message{Type: Heartbeat, ID: 5}},
-	{"/0xFF02", Message{Type: Close, Body: text("\x03\xe8\x00\x00")}},
-	{"/0xFF02 bye", Message{Type: Close, Body: text("\x03\xe8\x00\x03bye")}},
+	{"/0xFF00:5", Message{Type: TypeHeartbeat, ID: 5}},
+	{"/0xFF02", Message{Type: TypeClose, Body: text("\x03\xe8\x00\x00")}},
+	{"/0xFF02 bye", Message{Type: TypeClose, Body: text("\x03\xe8\x00\x03bye")}},
 	{"@bob hello", Message{Type: 1, DestUserID: "bob", Body: text("hello")}},
 	{"@bob", Message{Type: 1, DestUserID: "bob"}},
 	{"@bob @carol", Message{Type: 1, DestUserID: "bob", Body: text("@carol")}},
@@ -138,7 +138,7 @@ func TestLineFirst(t *testing.T) {
 			if took, _, err := Line.Decode(src, &m, DecodeOptions{First: true}); took != len(src) || err != nil {
 				t.Fatalf("Decode = %d, %v", took, err)
 			}
-			if m.Type != Logon || m.UserID != c.user || m.ID == 0 || m.Flags != 0 || m.DestUserID != "" {
+			if m.Type != TypeLogon || m.UserID != c.user || m.ID == 0 || m.Flags != 0 || m.DestUserID != "" {
 				t.Errorf("got %+v, want a Logon of %q that is answered", m, c.user)
 			}
 			fields, err := ParseStringMap(m.Body)
@@ -194,7 +194,7 @@ func TestLineRefuses(t *testing.T) {
 // A first line's user ID is judged before the line's end has come: a binary client's frame, for instance, is refused
 // by its first bytes.
 func TestLineFirstIsJudgedAtOnce(t *testing.T) {
-	frame := string(raw(0x52, 0, Logon, 1, 0, "alice", "", nil))
+	frame := string(raw(0x52, 0, TypeLogon, 1, 0, "alice", "", nil))
 	for _, src := range []string{frame[:2], "b\xff", "b\xc3\t", "GET ", "#", "*", strings.Repeat("x", 4*MaxUserID+1)} {
 		if _, _, err := Line.Decode(text(src), &Message{}, DecodeOptions{First: true}); codeOf(err) != InvalidMessage {
 			t.Errorf("of %q: %v, want InvalidMessage", src, err)
@@ -299,23 +299,23 @@ func TestLineAppend(t *testing.T) {
 		{"! /1 5999 -", Message{Type: 1, Flags: FlagReply | FlagError, Body: closing(5999, "")}},
 		{"! /1:7 5003 Refused slowly\tretry-ms=250",
 			Message{Type: 1, Flags: FlagReply | FlagError, ID: 7, Body: closing(Refused, "slowly", "retry-ms", "250")}},
-		{"* welcome", Message{Type: Logon, Flags: FlagReply, ID: 1, Body: text("\x00\x00")}},
-		{"* welcome\theartbeat-ms=10000", Message{Type: Logon, Flags: FlagReply, ID: 1, // the session's ID is a secret
+		{"* welcome", Message{Type: TypeLogon, Flags: FlagReply, ID: 1, Body: text("\x00\x00")}},
+		{"* welcome\theartbeat-ms=10000", Message{Type: TypeLogon, Flags: FlagReply, ID: 1, // the session's ID is a secret
 			Body: text("\x00\x00\x02\x07session\x00\x040197\x0cheartbeat-ms\x00\x0510000")}},
-		{"* welcome\theartbeat-ms=10000\tsession=0197", Message{Type: Logon, Flags: FlagReply, ID: 2, // which this client asked for
+		{"* welcome\theartbeat-ms=10000\tsession=0197", Message{Type: TypeLogon, Flags: FlagReply, ID: 2, // which this client asked for
 			Body: text("\x00\x00\x02\x07session\x00\x040197\x0cheartbeat-ms\x00\x0510000")}},
 		{"* refused 2003 Unauthorized bad token",
-			Message{Type: Logon, Flags: FlagReply | FlagError, ID: 1, Body: closing(Unauthorized, "bad token")}},
-		{"* close 2000 PushedOut", Message{Type: Close, Body: closing(PushedOut, "")}},
-		{"* close 4001 - go away", Message{Type: Close, Body: closing(4001, "go away")}},
+			Message{Type: TypeLogon, Flags: FlagReply | FlagError, ID: 1, Body: closing(Unauthorized, "bad token")}},
+		{"* close 2000 PushedOut", Message{Type: TypeClose, Body: closing(PushedOut, "")}},
+		{"* close 4001 - go away", Message{Type: TypeClose, Body: closing(4001, "go away")}},
 		{"* close 1004 ServerStopping bye\tretry-ms=5000",
-			Message{Type: Close, Body: closing(ServerStopping, "bye", "retry-ms", "5000")}},
-		{"* heartbeat 5", Message{Type: Heartbeat, Flags: FlagReply, ID: 5}},
-		{"", Message{Type: Heartbeat}},
-		{"/0xFF00:5", Message{Type: Heartbeat, ID: 5}},
+			Message{Type: TypeClose, Body: closing(ServerStopping, "bye", "retry-ms", "5000")}},
+		{"* heartbeat 5", Message{Type: TypeHeartbeat, Flags: FlagReply, ID: 5}},
+		{"", Message{Type: TypeHeartbeat}},
+		{"/0xFF00:5", Message{Type: TypeHeartbeat, ID: 5}},
 		{"/0xFF03 x", Message{Type: 0xFF03, Body: text("x")}},
-		{"alice\ttoken=secret", Message{Type: Logon, ID: 1, UserID: "alice", Body: text("\x01\x05token\x00\x06secret")}},
-		{`a\sb` + "\t" + `k\x3d=a\tb=c`, Message{Type: Logon, UserID: "a b", Body: text("\x01\x02k=\x00\x05a\tb=c")}},
+		{"alice\ttoken=secret", Message{Type: TypeLogon, ID: 1, UserID: "alice", Body: text("\x01\x05token\x00\x06secret")}},
+		{`a\sb` + "\t" + `k\x3d=a\tb=c`, Message{Type: TypeLogon, UserID: "a b", Body: text("\x01\x02k=\x00\x05a\tb=c")}},
 	} {
 		t.Run(c.want, func(t *testing.T) {
 			got, err := Line.Append([]byte("before"), &c.m)
@@ -342,10 +342,10 @@ func TestLineCannotBeForged(t *testing.T) {
 		"sender":        {Type: 1, UserID: id, DestUserID: id, Body: text("x")},
 		"reply":         {Type: 1, Flags: FlagReply, ID: 1, Body: text(evil)},
 		"error reply":   {Type: 1, Flags: FlagReply | FlagError, Body: AppendClose(nil, &CloseError{Text: clean, Info: info})},
-		"close":         {Type: Close, Body: AppendClose(nil, &CloseError{Text: clean, Info: info})},
-		"refused logon": {Type: Logon, Flags: FlagReply | FlagError, Body: AppendClose(nil, &CloseError{Text: clean})},
-		"welcome":       {Type: Logon, Flags: FlagReply, Body: logonReply},
-		"logon":         {Type: Logon, UserID: id, Body: logonReply[2:]},
+		"close":         {Type: TypeClose, Body: AppendClose(nil, &CloseError{Text: clean, Info: info})},
+		"refused logon": {Type: TypeLogon, Flags: FlagReply | FlagError, Body: AppendClose(nil, &CloseError{Text: clean})},
+		"welcome":       {Type: TypeLogon, Flags: FlagReply, Body: logonReply},
+		"logon":         {Type: TypeLogon, UserID: id, Body: logonReply[2:]},
 		"system type":   {Type: 0xFFFF, Body: text(evil)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -378,11 +378,11 @@ func checkOneLine(t *testing.T, line []byte) {
 // A system message or an error reply whose body is not one cannot be written as words.
 func TestLineAppendRefusesBrokenBodies(t *testing.T) {
 	for name, m := range map[string]Message{
-		"close":         {Type: Close, Body: text("x")},
+		"close":         {Type: TypeClose, Body: text("x")},
 		"error reply":   {Type: 1, Flags: FlagReply | FlagError},
-		"refused logon": {Type: Logon, Flags: FlagReply | FlagError},
-		"logon reply":   {Type: Logon, Flags: FlagReply},
-		"logon":         {Type: Logon, UserID: "alice", Body: text("x")},
+		"refused logon": {Type: TypeLogon, Flags: FlagReply | FlagError},
+		"logon reply":   {Type: TypeLogon, Flags: FlagReply},
+		"logon":         {Type: TypeLogon, UserID: "alice", Body: text("x")},
 	} {
 		if got, err := Line.Append([]byte("before"), &m); err == nil || string(got) != "before" {
 			t.Errorf("%s: %q, %v", name, got, err)
@@ -393,7 +393,7 @@ func TestLineAppendRefusesBrokenBodies(t *testing.T) {
 // What Line has decoded it writes so that it decodes to the same again.
 func TestLineRoundTrip(t *testing.T) {
 	for _, c := range lineCases {
-		if c.want.Type == Close {
+		if c.want.Type == TypeClose {
 			continue // written as the server's notice
 		}
 		checkLineRoundTrip(t, &c.want, false)

@@ -7,24 +7,24 @@ import "slices"
 
 // Message types of the system. Types 0x0001–0xFEFF are the application's, 0xFF00–0xFFFF are the system's, 0 is invalid.
 const (
-	// Heartbeat shows that the client is alive. One with a non-zero ID is answered.
-	Heartbeat uint16 = 0xFF00
-	// Logon binds a user to the connection; its body is a string map.
-	Logon uint16 = 0xFF01
-	// Close says why the connection ends; its body is a code and a text. Whoever sends it closes next.
-	Close uint16 = 0xFF02
-	// Push is a message of the server's application that says what it is, and may want to be acknowledged; its body is a
+	// TypeHeartbeat shows that the client is alive. One with a non-zero ID is answered.
+	TypeHeartbeat uint16 = 0xFF00
+	// TypeLogon binds a user to the connection; its body is a string map.
+	TypeLogon uint16 = 0xFF01
+	// TypeClose says why the connection ends; its body is a code and a text. Whoever sends it closes next.
+	TypeClose uint16 = 0xFF02
+	// TypePush is a message of the server's application that says what it is, and may want to be acknowledged; its body is a
 	// [PushMessage]. Only servers send it.
-	Push uint16 = 0xFF03
-	// PushAck acknowledges a push; its body is the push's ID. Only clients send it, without a message ID.
-	PushAck uint16 = 0xFF04
-	// WhoIsOnline is a client's request; its body is an ID list (see [AppendIDList]). The reply's is one of those who are
+	TypePush uint16 = 0xFF03
+	// TypePushAck acknowledges a push; its body is the push's ID. Only clients send it, without a message ID.
+	TypePushAck uint16 = 0xFF04
+	// TypeWhoIsOnline is a client's request; its body is an ID list (see [AppendIDList]). The reply's is one of those who are
 	// online. A server that does not allow it answers [Refused].
-	WhoIsOnline uint16 = 0xFF05
-	// Renew is a client's request: a fresh token for the session that it has, which then does not end when the old token
+	TypeWhoIsOnline uint16 = 0xFF05
+	// TypeRenew is a client's request: a fresh token for the session that it has, which then does not end when the old token
 	// expires. Its body is a string map, as a Logon's, and the reply is read with [ParseLogonReply]. 0xFF06 to 0xFF09 are
 	// kept for later.
-	Renew uint16 = 0xFF0A
+	TypeRenew uint16 = 0xFF0A
 
 	// FirstSystemType is the lowest message type that is the system's.
 	FirstSystemType uint16 = 0xFF00

@@ -53,7 +53,7 @@ func TestDecodePlainIsDecodeOfPlainFrames(t *testing.T) {
 
 // PutPlain is Append for plain frames, and writes nothing but them.
 func TestPutPlainIsAppendOfPlainFrames(t *testing.T) {
-	for _, typ := range []uint16{0, 1, 0x0102, 0xFEFF, protocol.FirstSystemType, protocol.Heartbeat, 0xFFFF} {
+	for _, typ := range []uint16{0, 1, 0x0102, 0xFEFF, protocol.FirstSystemType, protocol.TypeHeartbeat, 0xFFFF} {
 		for flags := range protocol.Flags(16) {
 			for _, body := range []string{"", "body"} {
 				want, err := protocol.Binary.Append(nil, &protocol.Message{Type: typ, Flags: flags, ID: 0x01020304, Body: []byte(body)})

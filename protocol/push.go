@@ -47,7 +47,7 @@ func (k PushKind) String() string {
 	return "kind " + strconv.Itoa(int(k))
 }
 
-// PushMessage is what a server pushes to users, as the body of a message of type [Push]. The layout is in
+// PushMessage is what a server pushes to users, as the body of a message of type [TypePush]. The layout is in
 // docs/protocol.md, Pushes.
 type PushMessage struct {
 	// ID tells pushes apart, and is what an acknowledgement names. It is a UUID of version 7, whose order is that of time;
@@ -76,7 +76,7 @@ const (
 	maxPushName = math.MaxUint8
 )
 
-// AppendPush appends the body of a [Push]: the 16 bytes of the ID, u8 kind, u8 flags (1: to be confirmed), i64 time in
+// AppendPush appends the body of a [TypePush]: the 16 bytes of the ID, u8 kind, u8 flags (1: to be confirmed), i64 time in
 // Unix milliseconds (0 for the zero Time), u8 length of the name, the name, the metadata as a string map, and the content
 // to the end. Equal messages give equal bytes. What lies between two milliseconds of p.Time is lost.
 //
@@ -181,10 +181,10 @@ func pushFault(id uuid.UUID, kind PushKind, name string, content []byte) string 
 	return ""
 }
 
-// AppendPushAck appends the body of a [PushAck]: the 16 bytes of the push's ID. It is safe for concurrent use.
+// AppendPushAck appends the body of a [TypePushAck]: the 16 bytes of the push's ID. It is safe for concurrent use.
 func AppendPushAck(dst []byte, id uuid.UUID) []byte { return append(dst, id[:]...) }
 
-// ParsePushAck reads the body of a [PushAck], and returns the ID of the push that is acknowledged, which any 16 bytes are.
+// ParsePushAck reads the body of a [TypePushAck], and returns the ID of the push that is acknowledged, which any 16 bytes are.
 //
 // The error is a *CloseError with InvalidMessage: body has another length. It is safe for concurrent use.
 func ParsePushAck(body []byte) (uuid.UUID, error) {

@@ -9,7 +9,7 @@ import (
 
 // AppendReply is Append for a message that carries the request's type and ID: same bytes, same refusals.
 func TestAppendReplyIsAppendOfTheReply(t *testing.T) {
-	for _, typ := range []uint16{0, 1, 0xFEFF, protocol.Heartbeat} {
+	for _, typ := range []uint16{0, 1, 0xFEFF, protocol.TypeHeartbeat} {
 		for flags := range protocol.Flags(16) {
 			for _, body := range [][]byte{nil, {}, []byte("body"), bytes.Repeat([]byte("b"), 1<<16)} {
 				request := &protocol.Message{Type: typ, ID: 0x01020304, UserID: "alice", DestUserID: "bob", Device: 7}

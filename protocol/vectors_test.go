@@ -253,11 +253,11 @@ func checkBody(t *testing.T, m *Message, want *body) {
 // parseError returns why the body of m is refused.
 func parseError(m *Message) (err error) {
 	switch m.Type {
-	case Push:
+	case TypePush:
 		_, err = ParsePush(m.Body)
-	case PushAck:
+	case TypePushAck:
 		_, err = ParsePushAck(m.Body)
-	case WhoIsOnline:
+	case TypeWhoIsOnline:
 		_, err = ParseIDList(m.Body)
 	default:
 		_, err = ParseStringMap(m.Body)

@@ -51,7 +51,7 @@ func (r *received) network(user string) *network {
 	var mu sync.Mutex
 	all := make(map[sent]bool)
 	return &network{seen: func(conn int, m *protocol.Message) {
-		if m.Type != protocol.Push {
+		if m.Type != protocol.TypePush {
 			return
 		}
 		p, err := protocol.ParsePush(m.Body)

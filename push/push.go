@@ -88,7 +88,7 @@ func New(b *bridge.Bridge, cfg ...Config) *Service {
 	s.deadlines.expire = s.expire
 	s.news.service = s
 	s.leave = func() {}
-	b.Engine().HandleSystem(protocol.PushAck, s.acknowledged)
+	b.Engine().HandleSystem(protocol.TypePushAck, s.acknowledged)
 	s.devices, _ = b.Users().(deviceFinder)
 	if m, ok := b.Users().(subscriber); ok {
 		s.keeps = true
@@ -189,7 +189,7 @@ func (s *Service) newCall(to *Target, m *Message, o *Options) (*call, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.frame = protocol.Message{Type: protocol.Push, Body: body}
+	c.frame = protocol.Message{Type: protocol.TypePush, Body: body}
 	return c, nil
 }
 

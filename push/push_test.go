@@ -168,7 +168,7 @@ type countingCodec struct {
 }
 
 func (c *countingCodec) Append(dst []byte, m *protocol.Message) ([]byte, error) {
-	if m.Type == protocol.Push {
+	if m.Type == protocol.TypePush {
 		c.pushes.Add(1)
 	}
 	return c.Codec.Append(dst, m)

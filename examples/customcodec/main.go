@@ -54,12 +54,12 @@ func (talk) Decode(src []byte, m *protocol.Message, o protocol.DecodeOptions) (n
 		if !ok {
 			return 0, 0, &protocol.CloseError{Code: protocol.InvalidMessage, Text: "say who you are first: I am NAME"}
 		}
-		*m = protocol.Message{Type: protocol.Logon, UserID: name}
+		*m = protocol.Message{Type: protocol.TypeLogon, UserID: name}
 		return end + 1, 0, nil
 	}
 	to, text, ok := strings.Cut(line, ": ")
 	if !ok { // any other line, an empty one too, shows that somebody is there
-		*m = protocol.Message{Type: protocol.Heartbeat}
+		*m = protocol.Message{Type: protocol.TypeHeartbeat}
 		return end + 1, 0, nil
 	}
 	*m = protocol.Message{Type: chat, ID: 1, DestUserID: to, Body: []byte(text)}
@@ -69,15 +69,15 @@ func (talk) Decode(src []byte, m *protocol.Message, o protocol.DecodeOptions) (n
 // Append writes one line: a message, an error, or what the server has to say.
 func (talk) Append(dst []byte, m *protocol.Message) ([]byte, error) {
 	switch {
-	case m.Flags&protocol.FlagError != 0, m.Type == protocol.Close:
+	case m.Flags&protocol.FlagError != 0, m.Type == protocol.TypeClose:
 		why, err := protocol.ParseClose(m.Body)
 		if err != nil {
 			return dst, err
 		}
 		return fmt.Appendf(dst, "! %s: %s\n", why.Code, why.Text), nil
-	case m.Type == protocol.Logon:
+	case m.Type == protocol.TypeLogon:
 		return append(dst, "* welcome; write NAME: text, and press Enter now and then\n"...), nil
-	case m.Type == protocol.Heartbeat:
+	case m.Type == protocol.TypeHeartbeat:
 		return dst, nil
 	case m.UserID == "":
 		return fmt.Appendf(dst, "* %s\n", m.Body), nil

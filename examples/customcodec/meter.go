@@ -37,7 +37,7 @@ func (c *meter) Decode(src []byte, m *protocol.Message, o protocol.DecodeOptions
 	}
 	c.received = serial
 	if o.First {
-		*m = protocol.Message{Type: protocol.Logon, ID: 1, UserID: id}
+		*m = protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: id}
 		return n, 0, nil
 	}
 	if id != m.UserID { // who is bound

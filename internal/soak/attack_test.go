@@ -235,7 +235,7 @@ var floods map[string]flood
 
 func init() {
 	half := logonFrame("nobody")[:protocol.HeaderLen/2]
-	long := frame(&protocol.Message{Type: protocol.Logon, ID: 1, UserID: "nobody", Body: make([]byte, 2000)})
+	long := frame(&protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: "nobody", Body: make([]byte, 2000)})
 	wrong := logonFrame("nobody", protocol.FieldToken, bad)
 	floods = map[string]flood{
 		"connect and leave": {8, 4, 2000, false, false, nil, func(a *attacker) {

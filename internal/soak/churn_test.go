@@ -105,7 +105,7 @@ func (a *attacker) visits() {
 
 var (
 	asking  = frame(&protocol.Message{Type: echo, ID: 2, Body: []byte("hello")})
-	leaving = frame(&protocol.Message{Type: protocol.Close, Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})})
+	leaving = frame(&protocol.Message{Type: protocol.TypeClose, Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})})
 )
 
 // visit logs on, asks three times, and leaves.
@@ -114,7 +114,7 @@ func visit(p visitor, user string, how int) error {
 	if err := p.write(logon); err != nil {
 		return err
 	}
-	if m, err := p.next(); err != nil || m.Type != protocol.Logon || !m.IsReply() {
+	if m, err := p.next(); err != nil || m.Type != protocol.TypeLogon || !m.IsReply() {
 		return fmt.Errorf("the answer to a Logon is %+v, %w", m, err)
 	}
 	for range 3 {

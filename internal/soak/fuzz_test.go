@@ -283,7 +283,7 @@ func (f *fuzzing) listen(p *fuzzPeer) {
 		if err != nil || n == 0 {
 			return
 		}
-		if m.Type == protocol.Logon {
+		if m.Type == protocol.TypeLogon {
 			if reply, err := protocol.ParseLogonReply(m.Body); err == nil {
 				f.session = reply[protocol.FieldSession]
 			}

@@ -125,7 +125,7 @@ func logonFrame(userID string, fields ...string) []byte {
 	if err != nil {
 		panic(err)
 	}
-	return frame(&protocol.Message{Type: protocol.Logon, ID: 1, UserID: userID, Body: body})
+	return frame(&protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: userID, Body: body})
 }
 
 func (p *peer) write(b []byte) error {
@@ -172,10 +172,10 @@ func (p *peer) answer() (session string, err error) {
 	switch {
 	case err != nil:
 		return "", err
-	case m.Type == protocol.Logon && m.IsReply() && m.ID == 1:
+	case m.Type == protocol.TypeLogon && m.IsReply() && m.ID == 1:
 		reply, err := protocol.ParseLogonReply(m.Body)
 		return reply[protocol.FieldSession], err
-	case m.Type == protocol.Close:
+	case m.Type == protocol.TypeClose:
 		ce, err := protocol.ParseClose(m.Body)
 		return "", errors.Join(ce, err)
 	}
@@ -195,7 +195,7 @@ func (p *peer) ask(id uint32) error {
 		if m.Type == echo && m.ID == id && m.IsReply() {
 			return nil
 		}
-		if m.Type == protocol.Close {
+		if m.Type == protocol.TypeClose {
 			ce, err := protocol.ParseClose(m.Body)
 			return errors.Join(ce, err)
 		}
@@ -212,7 +212,7 @@ func (p *peer) hearOut() (code protocol.CloseCode, err error) {
 			}
 			return code, err
 		}
-		if m.Type == protocol.Close {
+		if m.Type == protocol.TypeClose {
 			if ce, err := protocol.ParseClose(m.Body); err == nil {
 				code = ce.Code
 			}

@@ -123,7 +123,7 @@ func (r *rawReader) hearOut(c rawConn) (code protocol.CloseCode) {
 		if err != nil {
 			return code
 		}
-		if m.Type == protocol.Close {
+		if m.Type == protocol.TypeClose {
 			if ce, err := protocol.ParseClose(m.Body); err == nil {
 				code = ce.Code
 			}

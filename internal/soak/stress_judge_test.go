@@ -71,15 +71,15 @@ func (h *heard) read() (g got, wrong string) {
 		}
 		upkeep := false
 		switch {
-		case f.Type == protocol.Close:
+		case f.Type == protocol.TypeClose:
 			ce, err := protocol.ParseClose(f.Body)
 			if err != nil {
 				return g, fmt.Sprintf("a notice cannot be read: %v", err)
 			}
 			g.notice, upkeep = ce.Code, true
-		case f.Type == protocol.Logon && i == 0 && f.ID == 1 && f.Flags == protocol.FlagReply:
+		case f.Type == protocol.TypeLogon && i == 0 && f.ID == 1 && f.Flags == protocol.FlagReply:
 			g.letIn, upkeep = true, true
-		case f.Type == protocol.Logon && i == 0 && f.ID == 1 && f.Flags == protocol.FlagReply|protocol.FlagError:
+		case f.Type == protocol.TypeLogon && i == 0 && f.ID == 1 && f.Flags == protocol.FlagReply|protocol.FlagError:
 			ce, err := protocol.ParseClose(f.Body)
 			if err != nil {
 				return g, fmt.Sprintf("a refusal cannot be read: %v", err)

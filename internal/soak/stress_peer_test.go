@@ -133,7 +133,7 @@ func (e ending) last() []byte {
 	case e.how == byStaying:
 		return nil
 	case e.closes:
-		return frame(&protocol.Message{Type: protocol.Close})
+		return frame(&protocol.Message{Type: protocol.TypeClose})
 	case e.begins:
 		f := question{}.frame(1 << 20)
 		return f[:len(f)-1]
@@ -218,7 +218,7 @@ func (g *guest) listen() {
 // hear keeps a frame. Of the body it keeps what will be looked at.
 func (g *guest) hear(m protocol.Message, n int) {
 	switch {
-	case m.Type == protocol.Logon && m.Flags == protocol.FlagReply:
+	case m.Type == protocol.TypeLogon && m.Flags == protocol.FlagReply:
 		if reply, err := protocol.ParseLogonReply(m.Body); err == nil {
 			g.stress.told(g.call.user, reply[protocol.FieldSession])
 		}

@@ -75,5 +75,5 @@ func Logon(userID string, fields ...string) *protocol.Message {
 	if err != nil {
 		panic(err)
 	}
-	return &protocol.Message{Type: protocol.Logon, ID: 1, UserID: userID, Body: body}
+	return &protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: userID, Body: body}
 }

@@ -42,7 +42,7 @@ func once(addr, userID string, end time.Time) (pushedOut bool, err error) {
 		return false, err
 	}
 	defer func() { _ = nc.Close() }()
-	logon, err := protocol.Binary.Append(nil, &protocol.Message{Type: protocol.Logon, ID: 1, UserID: userID, Body: []byte{0}})
+	logon, err := protocol.Binary.Append(nil, &protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: userID, Body: []byte{0}})
 	if err != nil {
 		return false, err
 	}
@@ -56,7 +56,7 @@ func once(addr, userID string, end time.Time) (pushedOut bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("waiting for the answer to a logon: %w", err)
 	}
-	if m.Type != protocol.Logon || m.Flags != protocol.FlagReply {
+	if m.Type != protocol.TypeLogon || m.Flags != protocol.FlagReply {
 		return false, fmt.Errorf("instead of the answer to a logon came %s", describe(m))
 	}
 
@@ -68,7 +68,7 @@ func once(addr, userID string, end time.Time) (pushedOut bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("waiting to be pushed out: %w", err)
 	}
-	if why, err := protocol.ParseClose(m.Body); m.Type != protocol.Close || err != nil || why.Code != protocol.PushedOut {
+	if why, err := protocol.ParseClose(m.Body); m.Type != protocol.TypeClose || err != nil || why.Code != protocol.PushedOut {
 		return false, fmt.Errorf("instead of being pushed out came %s", describe(m))
 	}
 
@@ -80,7 +80,7 @@ func once(addr, userID string, end time.Time) (pushedOut bool, err error) {
 }
 
 func describe(m *protocol.Message) string {
-	if why, err := protocol.ParseClose(m.Body); m.Type == protocol.Close && err == nil {
+	if why, err := protocol.ParseClose(m.Body); m.Type == protocol.TypeClose && err == nil {
 		return "a notice: " + why.Error()
 	}
 	return fmt.Sprintf("a message of type %#x, with flags %d", m.Type, m.Flags)
