@@ -4,6 +4,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/panjf2000/gnet/v2"
 	"go.uber.org/zap"
@@ -14,11 +15,13 @@ import (
 )
 
 // A turn of a loop runs so many tasks at most, writes to so many connections that were sent something by themselves, and to as
-// many that a broadcast went to; each of the three ends when it has written turnMost bytes. What is left waits behind the input
-// that has come meanwhile: a client that asks something is answered between two turns, however much there is to do.
+// many that a broadcast went to; each of the three ends when it has written turnMost bytes. Where all that took less than turnTime it
+// goes on writing until then: each turn costs some system calls. What is left waits behind the input that has come meanwhile: a
+// client that asks something is answered between two turns, however much there is to do.
 const (
 	tasksATurn   = 32
-	outputsATurn = 32
+	outputsATime = 32 // then the loop looks whether the turn may go on
+	turnTime     = 500 * time.Microsecond
 	freesATurn   = 32 // connections over the memory budget that are freed, besides those
 	freesBetween = 1  // after each connection that is written to, read or looked at: as many as that can have added
 	turnMost     = flushMost
@@ -28,10 +31,11 @@ const (
 type loop struct {
 	engine   *Engine
 	gnetLoop gnet.EventLoop
-	waker    net.Conn    // a byte written here makes the loop run its tasks
-	roster   roster      // its connections
-	short    atomic.Bool // there is excess; changed under mu; apart from what others write often: it is looked at after each connection
-	clock    clock.Clock // counts the time in which the loop looked at its connections
+	waker    net.Conn      // a byte written here makes the loop run its tasks
+	roster   roster        // its connections
+	turn     time.Duration // how long a turn may take and still go on writing
+	short    atomic.Bool   // there is excess; changed under mu; apart from what others write often: it is looked at after each connection
+	clock    clock.Clock   // counts the time in which the loop looked at its connections
 
 	// The loop's own.
 	messages  lentMessages // what handlers are lent
@@ -174,7 +178,7 @@ func (l *loop) run() {
 		l.tick()
 		l.publish()
 	}
-	most := l.wrote + turnMost
+	until, most := clock.Nanoseconds()+int64(l.turn), l.wrote+turnMost
 	for n := 0; n < tasksATurn && l.wrote < most && !t.tasks.empty(); n++ {
 		l.protect(t.tasks.take())
 	}
@@ -183,6 +187,10 @@ func (l *loop) run() {
 	}
 	l.writeSome(&t.output)
 	l.writeSome(&t.bulk)
+	for !(t.output.empty() && t.bulk.empty()) && l.wrote < most && clock.Nanoseconds() < until {
+		l.writeSome(&t.output)
+		l.writeSome(&t.bulk)
+	}
 	if !more && t.empty() && !l.short.Load() {
 		return
 	}
@@ -197,7 +205,7 @@ func (l *loop) run() {
 // writeSome writes to the first of a list's connections.
 func (l *loop) writeSome(list *fifo[*Conn]) {
 	most := l.wrote + turnMost
-	for n := 0; n < outputsATurn && l.wrote < most && !list.empty(); n++ {
+	for n := 0; n < outputsATime && l.wrote < most && !list.empty(); n++ {
 		c := list.take()
 		c.guardOnLoop(c.output)
 		if l.short.Load() {

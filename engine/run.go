@@ -162,7 +162,7 @@ func (e *Engine) startLoops() error {
 			_ = client.Stop()
 			return fmt.Errorf("rollcall: no socket pair to wake an event loop with: %w", err)
 		}
-		l := &loop{engine: e, waker: ours}
+		l := &loop{engine: e, waker: ours, turn: turnTime}
 		l.clock.Init(watchInterval)
 		l.attention.setWaits(e.cfg.Timeouts.Write, e.writable != nil)
 		e.loops = append(e.loops, l)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/panjf2000/gnet/v2"
 
@@ -76,6 +77,27 @@ func TestATurnWritesToSoManyConnections(t *testing.T) {
 	}
 	if l.run(); int(w.wakes.Load()) != turns {
 		t.Errorf("the loop was woken %d times for %d turns, though nothing is left", w.wakes.Load(), turns)
+	}
+}
+
+// A turn that has written to so many connections goes on while its time is not over, until it has written so many bytes.
+func TestATurnGoesOnWhileItHasTime(t *testing.T) {
+	for _, tc := range []struct{ size, most int }{{0, 1000}, {turnMost / 100, 100 + outputsATime}} {
+		e, l, w, conns := newTurns(t, 1000)
+		l.turn = time.Hour
+		if n, err := e.Broadcast(slices.Values(conns), &protocol.Message{Type: 1, Body: make([]byte, tc.size)}); n != len(conns) || err != nil {
+			t.Fatalf("Broadcast returned %d, %v", n, err)
+		}
+		l.run()
+		if n := writtenTo(conns); n <= outputsATime || n > tc.most {
+			t.Errorf("the first turn wrote %d bytes each to %d connections", tc.size, n)
+		}
+		for turns := 1; int(w.wakes.Load()) > turns; turns++ {
+			l.run()
+		}
+		if n := writtenTo(conns); n != len(conns) {
+			t.Errorf("the loop wrote to %d of %d connections", n, len(conns))
+		}
 	}
 }
 
