@@ -158,7 +158,7 @@ func TestMessagesWaitForAdmission(t *testing.T) {
 	for _, workers := range []int{0, 2} {
 		g := newGate()
 		s := newServer(t, options{engine: engine.Config{Workers: workers}, bridge: bridge.Config{Authenticate: g.authenticate}})
-		s.users.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) {
+		s.users.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) {
 			time.Sleep(20 * time.Millisecond) // messages that did not wait would come now
 			s.journal.add("told slow@1")
 		}})
@@ -245,7 +245,7 @@ func TestClientLeavesDuringConnected(t *testing.T) {
 			}
 			s := newServer(t, o)
 			frozen := make(chan struct{})
-			s.users.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) { <-frozen }})
+			s.users.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { <-frozen }})
 			s.start()
 			client := s.dial()
 			client.send(logonMessage("ann"))

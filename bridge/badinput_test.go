@@ -64,7 +64,7 @@ func TestBadInput(t *testing.T) {
 
 	for _, workers := range []int{0, 2} {
 		s := newServer(t, options{engine: engine.Config{Loops: 1, Workers: workers, Timeouts: engine.Timeouts{FirstMessage: 200 * time.Millisecond}},
-			users: usermgr.Config{Relogon: usermgr.IgnoreNew}, bridge: bridge.Config{StrictUserID: true}})
+			users: usermgr.Config{RelogonMode: usermgr.IgnoreNew}, bridge: bridge.Config{StrictUserID: true}})
 		s.engine.Handle(explode, func(*engine.Conn, *protocol.Message) { panic("in a message handler") })
 		s.start()
 		healthy := s.logOn("healthy")

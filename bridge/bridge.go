@@ -1,13 +1,13 @@
 // Package bridge joins an engine and a user manager: it binds the user of a connection's first message, asks the
 // authenticator, answers logons, tells and closes those who must go, and counts.
 //
-//	users := usermgr.New(usermgr.Config{})
-//	e := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: ":9000"}}})
-//	b := bridge.Attach(e, users, bridge.Config{Authenticate: check}) // before e.Run
+//	users, err := usermgr.New(usermgr.Config{})
+//	e, err := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: ":9000"}}})
+//	b, err := bridge.Attach(e, users, bridge.Config{Authenticate: check}) // before e.Run
 //	e.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
 //		_ = b.Send("bob", chat, m.Body) // to each of bob's sessions
 //	})
-//	err := e.Run(ctx)
+//	err = e.Run(ctx)
 package bridge
 
 import (
@@ -148,8 +148,8 @@ type Bridge struct {
 }
 
 // Attach joins e and users, which must not be nil. Call it before e.Run, once for an engine, or it panics; several engines may
-// share a manager. When the engine stops it ends the sessions of its connections, and waits for their Disconnected handlers.
-func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) *Bridge {
+// share a manager. It returns an error that names the setting that makes no sense. When the engine stops it ends the sessions of its connections, and waits for their Disconnected handlers.
+func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) (*Bridge, error) {
 	if e == nil {
 		panic("rollcall: Attach needs an engine")
 	}
@@ -173,7 +173,6 @@ func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) *Bridge {
 	}
 	if cfg.Authenticate != nil {
 		b.authenticating = newTurns(cfg.MaxAuthenticating)
-		e.HandleSystem(protocol.TypeRenew, b.renew)
 	}
 	b.heartbeat = max(cfg.HeartbeatInterval, 0)
 	if m, ok := users.(interface{ HeartbeatTimeout() time.Duration }); ok {
@@ -182,12 +181,18 @@ func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) *Bridge {
 	if cfg.HeartbeatInterval == 0 {
 		b.heartbeat = b.silence / 3
 	}
+	if b.silence > 0 && b.heartbeat >= b.silence {
+		return nil, fmt.Errorf("rollcall: HeartbeatInterval is %v, and clients that are silent for %v are thrown out: it must be less", b.heartbeat, b.silence)
+	}
 	e.SetAdmission(admission{b})
 	e.HandleSystem(protocol.TypeWhoIsOnline, b.whoIsOnline)
+	if cfg.Authenticate != nil {
+		e.HandleSystem(protocol.TypeRenew, b.renew)
+	}
 	if cfg.Relay != nil {
 		e.HandleAddressed(b.relay)
 	}
-	return b
+	return b, nil
 }
 
 // Engine returns the engine that was given to Attach.
@@ -197,7 +202,7 @@ func (b *Bridge) Engine() *engine.Engine { return b.engine }
 func (b *Bridge) Users() usermgr.UserManager { return b.users }
 
 // Conns yields the connections that a user's sessions have on this bridge's engine, the oldest session's first.
-func (b *Bridge) Conns(userID string) iter.Seq[*engine.Conn] {
+func (b *Bridge) ConnsOf(userID string) iter.Seq[*engine.Conn] {
 	return func(yield func(*engine.Conn) bool) {
 		for _, l := range b.users.Links(userID) {
 			if c := b.conn(l); c != nil && !yield(c) {

@@ -16,7 +16,7 @@ import (
 // finals collects what Disconnected tells.
 func finals(s *server) <-chan usermgr.SessionInfo {
 	c := make(chan usermgr.SessionInfo, 16)
-	s.users.Subscribe(usermgr.Handlers{Disconnected: func(i usermgr.SessionInfo, _ protocol.CloseCode) { c <- i }})
+	s.users.Subscribe(usermgr.Events{Disconnected: func(i usermgr.SessionInfo, _ protocol.CloseCode) { c <- i }})
 	return c
 }
 
@@ -170,7 +170,7 @@ func TestLastWordsAreCounted(t *testing.T) {
 	for _, workers := range []int{0, 2} {
 		s := newServer(t, options{engine: engine.Config{Workers: workers}})
 		final := finals(s)
-		s.users.Subscribe(usermgr.Handlers{Connected: func(i usermgr.SessionInfo) {
+		s.users.Subscribe(usermgr.Events{Connected: func(i usermgr.SessionInfo) {
 			_ = s.bridge.Send(i.UserID, push, []byte("welcome"))
 		}})
 		s.start()
@@ -196,7 +196,7 @@ func TestWhatPushedOutHandlersSendIsCounted(t *testing.T) {
 	for _, workers := range []int{0, 2} {
 		s := newServer(t, options{engine: engine.Config{Workers: workers}, bridge: bridge.Config{RelogonBurst: -1}})
 		final := finals(s)
-		s.users.Subscribe(usermgr.Handlers{PushedOut: func(old usermgr.SessionInfo, _ usermgr.Address) {
+		s.users.Subscribe(usermgr.Events{PushedOut: func(old usermgr.SessionInfo, _ usermgr.Address) {
 			_ = s.bridge.Send(old.UserID, push, []byte("farewell"))
 		}})
 		s.start()

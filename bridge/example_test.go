@@ -15,13 +15,21 @@ import (
 func Example() {
 	const chat = 1
 
-	users := usermgr.New(usermgr.Config{})
-	users.Subscribe(usermgr.Handlers{
+	users, err := usermgr.New(usermgr.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	users.Subscribe(usermgr.Events{
 		Connected:    func(s usermgr.SessionInfo) { fmt.Println(s.UserID, "is online") },
 		Disconnected: func(s usermgr.SessionInfo, why protocol.CloseCode) { fmt.Println(s.UserID, "left:", why) },
 	})
-	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}})
-	b := bridge.Attach(srv, users, bridge.Config{
+	srv, err := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	b, err := bridge.Attach(srv, users, bridge.Config{
 		Authenticate: func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
 			if l.Fields[protocol.FieldToken] != "secret of "+l.UserID {
 				return bridge.Identity{}, &protocol.CloseError{Code: protocol.Unauthorized, Text: "wrong token"}
@@ -29,6 +37,10 @@ func Example() {
 			return bridge.Identity{UserID: l.UserID}, nil
 		},
 	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
 		if err := b.Send(m.DestUserID, m.Type, m.Body); err != nil {
 			_ = c.ReplyError(m, err)

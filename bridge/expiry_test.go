@@ -106,7 +106,7 @@ func (c *rawClient) expectNotRenewed(code protocol.CloseCode) {
 // connOf returns the connection of a user who has one.
 func (s *server) connOf(userID string) *engine.Conn {
 	s.t.Helper()
-	for c := range s.bridge.Conns(userID) {
+	for c := range s.bridge.ConnsOf(userID) {
 		return c
 	}
 	s.t.Fatalf("%s has no connection", userID)
@@ -317,7 +317,7 @@ func TestRenewalHasADeadline(t *testing.T) {
 	c.renew("ann/2h")
 	c.expectNotRenewed(protocol.Refused) // the authenticator is stuck with the first
 	close(release)
-	eventually(t, "the authenticator has gone", func() bool { return s.bridge.Stats().Authenticating == 0 })
+	eventually(t, "the authenticator has gone", func() bool { return s.bridge.Logons().Authenticating == 0 })
 	c.ask("still here")
 	if u, _ := s.users.User("ann"); u.Sessions[0].Token != "ann/1h/first" {
 		t.Errorf("the token is %q", u.Sessions[0].Token)
@@ -337,7 +337,7 @@ func TestRenewalEndsWithItsSession(t *testing.T) {
 	old.expectClose(protocol.PushedOut)
 	c.renew("ann/1h/b")
 	receive(t, "the renewal", d.renewals)
-	eventually(t, "the first is over", func() bool { return s.bridge.Stats().Authenticating == 1 })
+	eventually(t, "the first is over", func() bool { return s.bridge.Logons().Authenticating == 1 })
 	if n := s.bridge.Expiring(); n != 1 {
 		t.Errorf("%d sessions expire", n)
 	}
@@ -449,7 +449,7 @@ func TestRulesAboutTokensGoByTheNewOne(t *testing.T) {
 // Rules 7 and 19: under IgnoreNew the session that has the token stays, and the renewal is refused.
 func TestRenewalWithAnothersTokenUnderIgnoreNew(t *testing.T) {
 	o := atOnce().options()
-	o.users.Devices, o.users.Relogon = usermgr.UpTo(2), usermgr.IgnoreNew
+	o.users.Devices, o.users.RelogonMode = usermgr.UpTo(2), usermgr.IgnoreNew
 	s := serve(t, o)
 	one, two := s.logOn("ann", protocol.FieldToken, "ann/1h/a"), s.logOn("ann", protocol.FieldToken, "ann/1h/b")
 	two.renew("ann/1h/a")

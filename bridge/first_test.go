@@ -9,6 +9,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -173,7 +174,7 @@ func TestFirstClose(t *testing.T) {
 // as soon as the user can be found; and their messages come in order.
 func TestLogonReplyComesFirst(t *testing.T) {
 	s := newServer(t, options{})
-	s.users.Subscribe(usermgr.Handlers{Connected: func(i usermgr.SessionInfo) {
+	s.users.Subscribe(usermgr.Events{Connected: func(i usermgr.SessionInfo) {
 		for _, text := range []string{"first", "second", "third"} {
 			if err := s.bridge.Send(i.UserID, push, []byte(text)); err != nil {
 				t.Error(err)
@@ -193,7 +194,7 @@ func TestLogonReplyComesFirst(t *testing.T) {
 // Rule 1: where the first message binds and is delivered, what Connected's handlers send comes before its reply.
 func TestConnectedSendsBeforeTheFirstReply(t *testing.T) {
 	s := newServer(t, options{})
-	s.users.Subscribe(usermgr.Handlers{Connected: func(i usermgr.SessionInfo) {
+	s.users.Subscribe(usermgr.Events{Connected: func(i usermgr.SessionInfo) {
 		_ = s.bridge.Send(i.UserID, push, []byte("welcome"))
 	}})
 	s.start()
@@ -208,7 +209,7 @@ func TestConnectedSendsBeforeTheFirstReply(t *testing.T) {
 func TestLogonReplyComesFirstWhenTheSessionEndsAtOnce(t *testing.T) {
 	for _, workers := range []int{0, 2} {
 		s := newServer(t, options{engine: engine.Config{Workers: workers}})
-		s.users.Subscribe(usermgr.Handlers{Connected: func(i usermgr.SessionInfo) {
+		s.users.Subscribe(usermgr.Events{Connected: func(i usermgr.SessionInfo) {
 			if err := s.bridge.Send(i.UserID, push, []byte("go away")); err != nil {
 				t.Error(err)
 			}
@@ -230,7 +231,7 @@ func TestAttachNeedsAUserManager(t *testing.T) {
 			t.Error("Attach did not panic")
 		}
 	}()
-	bridge.Attach(engine.New(engine.Config{}), nil, bridge.Config{})
+	testkit.Must(bridge.Attach(testkit.Must(engine.New(engine.Config{})), nil, bridge.Config{}))
 }
 
 // Send is for the application's types, whoever is online: a Close of its making would be a notice without an end.

@@ -132,7 +132,7 @@ func TestFrozenEventHandlerHoldsItsUserAlone(t *testing.T) {
 	s := newServer(t, options{bridge: bridge.Config{LogonDeadline: 500 * time.Millisecond}})
 	thaw := make(chan struct{})
 	var came, left atomic.Int64
-	s.users.Subscribe(usermgr.Handlers{
+	s.users.Subscribe(usermgr.Events{
 		Connected: func(i usermgr.SessionInfo) {
 			if i.UserID == "frozen" {
 				<-thaw

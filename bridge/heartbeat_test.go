@@ -58,7 +58,7 @@ func (w *beatWatch) heardIn(f func()) bool {
 func TestSilentClientIsTimedOut(t *testing.T) {
 	const timeout = 200 * time.Millisecond
 	s := newServer(t, options{users: usermgr.Config{Checker: heartbeat.New(20*time.Millisecond, timeout)}})
-	s.users.Subscribe(usermgr.Handlers{TimedOut: func(usermgr.SessionInfo) {
+	s.users.Subscribe(usermgr.Events{TimedOut: func(usermgr.SessionInfo) {
 		if !s.users.IsOnline("ann") {
 			t.Error("TimedOut: ann is offline already")
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -138,11 +139,11 @@ func TestStrangersDoNotFillTheLog(t *testing.T) {
 
 // What no program can mean is named.
 func TestAttachNamesTheMistake(t *testing.T) {
-	e := engine.New(engine.Config{})
+	e := testkit.Must(engine.New(engine.Config{}))
 	var none context.Context
 	for name, attach := range map[string]func(){
-		"rollcall: Attach needs an engine":                                                   func() { bridge.Attach(nil, &simple{}, bridge.Config{}) },
-		"rollcall: Attach needs a user manager":                                              func() { bridge.Attach(e, nil, bridge.Config{}) },
+		"rollcall: Attach needs an engine":                                                   func() { testkit.Must(bridge.Attach(nil, &simple{}, bridge.Config{})) },
+		"rollcall: Attach needs a user manager":                                              func() { testkit.Must(bridge.Attach(e, nil, bridge.Config{})) },
 		"rollcall: Run needs a context: context.Background() for one that does not end":      func() { _ = e.Run(none) },
 		"rollcall: Shutdown needs a context: context.Background() for one that does not end": func() { _ = e.Shutdown(none) },
 	} {

@@ -30,7 +30,7 @@ func TestManualCloseLeavesItToHandlers(t *testing.T) {
 		_ = c.Send(push, []byte("goodbye"))
 		c.Close(code, text)
 	}
-	s.users.Subscribe(usermgr.Handlers{
+	s.users.Subscribe(usermgr.Events{
 		PushedOut: func(old usermgr.SessionInfo, _ usermgr.Address) { closeIt(old, 4001, "from PushedOut") },
 		TimedOut:  func(i usermgr.SessionInfo) { closeIt(i, 3001, "from TimedOut") },
 		Disconnected: func(i usermgr.SessionInfo, why protocol.CloseCode) {
@@ -95,7 +95,7 @@ func TestManualCloseDoesNotHoldTheEngineUp(t *testing.T) {
 
 // Rule 7: a refused logon has no session, and no handler to close it: with ManualClose too the bridge does.
 func TestManualCloseAndRefusedLogon(t *testing.T) {
-	s := serve(t, options{bridge: bridge.Config{ManualClose: true}, users: usermgr.Config{Relogon: usermgr.IgnoreNew}})
+	s := serve(t, options{bridge: bridge.Config{ManualClose: true}, users: usermgr.Config{RelogonMode: usermgr.IgnoreNew}})
 	s.logOn("ann")
 	c := s.dial()
 	c.send(logonMessage("ann"))

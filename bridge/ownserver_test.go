@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -99,11 +100,11 @@ func TestManagerWithoutEngine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	users := usermgr.New(usermgr.Config{Checker: heartbeat.Off, Logger: zap.NewNop()})
+	users := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.Off, Logger: zap.NewNop()}))
 	j := newJournal()
 	users.Subscribe(j.handlers())
 	counted := make(chan usermgr.SessionInfo, 2)
-	users.Subscribe(usermgr.Handlers{Disconnected: func(i usermgr.SessionInfo, _ protocol.CloseCode) { counted <- i }})
+	users.Subscribe(usermgr.Events{Disconnected: func(i usermgr.SessionInfo, _ protocol.CloseCode) { counted <- i }})
 	s := &lineServer{users: users, ln: ln}
 	s.serving.Go(s.serve)
 

@@ -16,7 +16,7 @@ func TestReplaceOld(t *testing.T) {
 	for _, workers := range []int{0, 2} {
 		s := newServer(t, options{engine: engine.Config{Workers: workers}})
 		var counts atomic.Int32
-		s.users.Subscribe(usermgr.Handlers{UserCountChanged: func(int) { counts.Add(1) }})
+		s.users.Subscribe(usermgr.Events{UserCountChanged: func(int) { counts.Add(1) }})
 		s.start()
 		first := s.logOn("ann")
 		second := s.logOn("ann")
@@ -45,7 +45,7 @@ func TestPushedOutHandlers(t *testing.T) {
 		}
 		return a[0].Conn
 	}
-	s.users.Subscribe(usermgr.Handlers{
+	s.users.Subscribe(usermgr.Events{
 		PushedOut: func(old usermgr.SessionInfo, by usermgr.Address) {
 			first.send(&protocol.Message{Type: say, Body: []byte("too late")})
 			barrier(<-other)
@@ -84,7 +84,7 @@ func barrier(c *rawClient) {
 
 // Rule 7, E5: with IgnoreNew the first session stays, at its address, and the second client is told and closed.
 func TestIgnoreNew(t *testing.T) {
-	s := serve(t, options{users: usermgr.Config{Relogon: usermgr.IgnoreNew}})
+	s := serve(t, options{users: usermgr.Config{RelogonMode: usermgr.IgnoreNew}})
 	first := s.logOn("ann")
 	before := s.users.Addresses("ann")
 	second := s.dial()
@@ -103,7 +103,7 @@ func TestIgnoreNew(t *testing.T) {
 // Rules 7 and 26: a Logon that carries the ID of the user's live session takes it over, in rule 4's order, and so does one
 // that carries the ID of a session which that one has taken over. No other ID does, nor does another user's session.
 func TestTakeOver(t *testing.T) {
-	s := serve(t, options{users: usermgr.Config{Relogon: usermgr.IgnoreNew}})
+	s := serve(t, options{users: usermgr.Config{RelogonMode: usermgr.IgnoreNew}})
 	bob := s.logOn("bob")
 	ghost := s.dial()
 	session := ghost.logOn("ann")[protocol.FieldSession]
@@ -141,7 +141,7 @@ func (s *server) sessionID(userID string) string {
 // Rule 7: a session can be taken over only by whom the authenticator knows as its user.
 func TestTakeOverNeedsAuthentication(t *testing.T) {
 	o := authenticated()
-	o.users.Relogon = usermgr.IgnoreNew
+	o.users.RelogonMode = usermgr.IgnoreNew
 	s := serve(t, o)
 	ann := s.dial()
 	session := ann.logOn("", protocol.FieldToken, "ann")[protocol.FieldSession]

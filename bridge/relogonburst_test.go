@@ -31,7 +31,7 @@ func refusal(t *testing.T, err error) *protocol.CloseError {
 func TestUserWhoseLogonsPushEachOtherOutIsSlowedDown(t *testing.T) {
 	for name, mode := range map[string]usermgr.RelogonMode{"ReplaceOld": usermgr.ReplaceOld, "IgnoreNew": usermgr.IgnoreNew} {
 		t.Run(name, func(t *testing.T) {
-			s := newServer(t, options{users: usermgr.Config{Relogon: mode}, bridge: bridge.Config{RelogonBurst: relogonBurst}})
+			s := newServer(t, options{users: usermgr.Config{RelogonMode: mode}, bridge: bridge.Config{RelogonBurst: relogonBurst}})
 			turn := s.bridge.HoldRelogons(time.Millisecond)
 			s.start()
 			s.logOn("ann")
@@ -81,11 +81,11 @@ func TestLogonThatIsSlowedDownIsInNobodysWay(t *testing.T) {
 	first, second := s.dial(), s.dial()
 	first.send(logonMessage("ann"))
 	second.send(logonMessage("ann"))
-	eventually(t, "both are under way", func() bool { return s.bridge.Stats().LoggingOn == 2 })
+	eventually(t, "both are under way", func() bool { return s.bridge.Logons().LoggingOn == 2 })
 	s.logOn("bob").ask("past them")
 	first.reset()
 	second.reset()
-	eventually(t, "both have ended", func() bool { return s.bridge.Stats().LoggingOn == 0 })
+	eventually(t, "both have ended", func() bool { return s.bridge.Logons().LoggingOn == 0 })
 }
 
 // Rule 13: the wait of a user who is slowed down counts towards LogonDeadline.
@@ -99,7 +99,7 @@ func TestLogonThatIsSlowedDownHasADeadline(t *testing.T) {
 	c := s.dial()
 	c.send(logonMessage("ann"))
 	c.expectRefused(protocol.InternalError)
-	eventually(t, "it has ended", func() bool { return s.bridge.Stats().LoggingOn == 0 })
+	eventually(t, "it has ended", func() bool { return s.bridge.Logons().LoggingOn == 0 })
 }
 
 // Rule 13: two clients that push each other out, heed nothing and come back at once are slowed down, and are let in all the same.

@@ -15,6 +15,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -96,10 +97,10 @@ func TestReturningClientsQueue(t *testing.T) {
 				}
 			}
 			c.cfg.LogonDeadline = patience
-			users := &meteredManager{Manager: usermgr.New(usermgr.Config{Checker: heartbeat.Off, Logger: zap.NewNop()})}
+			users := &meteredManager{Manager: testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.Off, Logger: zap.NewNop()}))}
 			t.Cleanup(func() { _ = users.Close(context.Background()) })
 			var online atomic.Int64
-			users.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) { online.Add(1) }})
+			users.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { online.Add(1) }})
 			s := newServerFor(t, options{engine: engine.Config{Loops: 1}, bridge: c.cfg}, nil, users)
 			s.start()
 

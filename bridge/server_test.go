@@ -17,6 +17,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -61,7 +62,7 @@ func newServer(t testing.TB, o options) *server {
 	if o.users.Checker == nil {
 		o.users.Checker = heartbeat.Off
 	}
-	users := usermgr.New(o.users)
+	users := testkit.Must(usermgr.New(o.users))
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -79,8 +80,8 @@ func newServerFor(t testing.TB, o options, users *usermgr.Manager, um usermgr.Us
 	}
 	o.engine.Listeners[0].Addr = cmp.Or(o.engine.Listeners[0].Addr, "127.0.0.1:0")
 	o.engine.Logger, o.bridge.Logger = orNop(o.engine.Logger), orNop(o.bridge.Logger)
-	s := &server{t: t, engine: engine.New(o.engine), users: users, journal: newJournal(), ended: make(chan struct{})}
-	s.bridge = bridge.Attach(s.engine, um, o.bridge)
+	s := &server{t: t, engine: testkit.Must(engine.New(o.engine)), users: users, journal: newJournal(), ended: make(chan struct{})}
+	s.bridge = testkit.Must(bridge.Attach(s.engine, um, o.bridge))
 	if users != nil {
 		users.Subscribe(s.journal.handlers())
 	}
@@ -253,9 +254,9 @@ func (s *server) expectEnd(want ...string) {
 	s.journal.expect(s.t, want...)
 }
 
-func (j *journal) handlers() usermgr.Handlers {
+func (j *journal) handlers() usermgr.Events {
 	on := func(s usermgr.SessionInfo) string { return s.UserID + "@" + j.name(s.Address.Remote) }
-	return usermgr.Handlers{
+	return usermgr.Events{
 		Connected: func(s usermgr.SessionInfo) { j.add("Connected %s", on(s)) },
 		PushedOut: func(old usermgr.SessionInfo, by usermgr.Address) {
 			j.add("PushedOut %s by %s", on(old), j.name(by.Remote))

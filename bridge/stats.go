@@ -9,7 +9,7 @@ import (
 
 // Stats is a snapshot of a bridge. What counts up does so since the bridge was attached. The parts are read one after
 // another, so that they may be a moment apart.
-type Stats struct {
+type LogonStats struct {
 	LoggingOn      int // logons under way now
 	Authenticating int // authenticators that run now, no more than Config.MaxAuthenticating
 	// Refused are the logons that came to nothing, by the code that the client was told; by the code of the connection's end
@@ -19,8 +19,8 @@ type Stats struct {
 }
 
 // Stats returns a snapshot. It takes a few hundred loads. Any goroutine may call it.
-func (b *Bridge) Stats() Stats {
-	return Stats{LoggingOn: int(b.underWay.Load()), Authenticating: b.authenticating.taken(), Refused: b.refused.All(),
+func (b *Bridge) Logons() LogonStats {
+	return LogonStats{LoggingOn: int(b.underWay.Load()), Authenticating: b.authenticating.taken(), Refused: b.refused.All(),
 		AuthenticatorPanics: b.authenticatorPanics.Load()}
 }
 

@@ -18,12 +18,12 @@ func TestStatsCountLogonsUnderWay(t *testing.T) {
 		s.dial().send(logonMessage("slow"))
 	}
 	eventually(t, "two are authenticated and one waits", func() bool {
-		got := s.bridge.Stats()
+		got := s.bridge.Logons()
 		return got.LoggingOn == 3 && got.Authenticating == 2
 	})
 	g.open()
 	eventually(t, "all have come in", func() bool {
-		got := s.bridge.Stats()
+		got := s.bridge.Logons()
 		return got.LoggingOn == 0 && got.Authenticating == 0
 	})
 }
@@ -31,7 +31,7 @@ func TestStatsCountLogonsUnderWay(t *testing.T) {
 // Every logon that comes to nothing is counted once, whoever refused it, with the code that the client was told.
 func TestStatsCountLogonsThatCameToNothing(t *testing.T) {
 	held := make(chan struct{})
-	s := serve(t, options{users: usermgr.Config{Relogon: usermgr.IgnoreNew},
+	s := serve(t, options{users: usermgr.Config{RelogonMode: usermgr.IgnoreNew},
 		bridge: bridge.Config{Authenticate: func(ctx context.Context, l usermgr.Logon) (bridge.Identity, error) {
 			switch l.UserID {
 			case "eve":
@@ -63,8 +63,8 @@ func TestStatsCountLogonsThatCameToNothing(t *testing.T) {
 	leaving.reset()
 	want := map[protocol.CloseCode]uint64{protocol.Unauthorized: 2, protocol.InternalError: 2, protocol.AlreadyLoggedOn: 1,
 		protocol.NetworkError: 1}
-	eventually(t, "all are counted", func() bool { return maps.Equal(s.bridge.Stats().Refused, want) })
-	if n := s.bridge.Stats().AuthenticatorPanics; n != 2 {
+	eventually(t, "all are counted", func() bool { return maps.Equal(s.bridge.Logons().Refused, want) })
+	if n := s.bridge.Logons().AuthenticatorPanics; n != 2 {
 		t.Errorf("%d authenticators panicked", n)
 	}
 	if got := s.users.Stats(); !maps.Equal(got.Refused, map[protocol.CloseCode]uint64{protocol.AlreadyLoggedOn: 1}) || got.Logons != 1 {

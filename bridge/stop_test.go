@@ -15,6 +15,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -26,7 +27,7 @@ func TestRunReturnsAfterEveryDisconnected(t *testing.T) {
 		const clients = 50
 		s := newServer(t, options{engine: engine.Config{Workers: workers}})
 		var over atomic.Int32
-		s.users.Subscribe(usermgr.Handlers{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) {
+		s.users.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) {
 			time.Sleep(20 * time.Millisecond) // a Run that does not wait would have returned
 			over.Add(1)
 		}})
@@ -74,7 +75,7 @@ func TestFrozenDisconnectedHandlerIsGivenUpOn(t *testing.T) {
 	const timeout = 300 * time.Millisecond
 	s := newServer(t, options{engine: engine.Config{Timeouts: engine.Timeouts{Stop: timeout}}})
 	frozen := make(chan struct{})
-	s.users.Subscribe(usermgr.Handlers{Disconnected: func(i usermgr.SessionInfo, _ protocol.CloseCode) {
+	s.users.Subscribe(usermgr.Events{Disconnected: func(i usermgr.SessionInfo, _ protocol.CloseCode) {
 		if i.UserID == "frozen" {
 			<-frozen
 		}
@@ -118,7 +119,7 @@ func TestFrozenAuthenticatorIsGivenUpOn(t *testing.T) {
 // Rule 16: two engines may share a manager. The end of one leaves the sessions of the other, and a user can go from
 // one to the other, pushed out in rule 4's order.
 func TestTwoEnginesOneManager(t *testing.T) {
-	users := usermgr.New(usermgr.Config{Checker: heartbeat.Off, Logger: zap.NewNop()})
+	users := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.Off, Logger: zap.NewNop()}))
 	t.Cleanup(func() { _ = users.Close(context.Background()) })
 	one := newServerFor(t, options{}, users, users).start()
 	two := newServerFor(t, options{}, nil, users).start()

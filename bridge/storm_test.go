@@ -45,12 +45,12 @@ func TestStorm(t *testing.T) {
 
 func storm(t *testing.T, mode usermgr.RelogonMode, workers int, duration time.Duration) {
 	before := goleak.IgnoreCurrent()
-	users := contract.New(usermgr.Config{Relogon: mode, Logger: zap.NewNop(),
+	users := contract.New(usermgr.Config{RelogonMode: mode, Logger: zap.NewNop(),
 		Checker: heartbeat.New(25*time.Millisecond, 250*time.Millisecond)})
 	s := newServerFor(t, options{engine: engine.Config{Workers: workers, Logger: zap.NewNop()},
 		bridge: bridge.Config{LogonDeadline: 2 * time.Second, RelogonBurst: -1}}, nil, users)
 	var told struct{ connected, disconnected, count atomic.Int64 }
-	users.Subscribe(usermgr.Handlers{
+	users.Subscribe(usermgr.Events{
 		Connected: func(i usermgr.SessionInfo) {
 			told.connected.Add(1)
 			_ = s.bridge.Send(i.UserID, push, []byte("welcome"))

@@ -17,9 +17,21 @@ const chat = 1
 
 // relay starts a server that passes chat messages on, and returns its address and what stops it.
 func relay() (addr string, stop func()) {
-	users := usermgr.New(usermgr.Config{})
-	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}})
-	b := bridge.Attach(srv, users, bridge.Config{})
+	users, err := usermgr.New(usermgr.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	srv, err := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	b, err := bridge.Attach(srv, users, bridge.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
 		err := b.SendMessage(m.DestUserID, &protocol.Message{Type: m.Type, UserID: m.UserID, Body: m.Body})
 		if err != nil {

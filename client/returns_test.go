@@ -129,9 +129,9 @@ func TestAClientWhoseTakeOverWentUnansweredComesBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			const lost = 3 // answers
 			admitted := make(chan struct{}, 10)
-			srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: usermgr.Config{Relogon: mode},
+			srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: usermgr.Config{RelogonMode: mode},
 				Setup: func(s *rollcalltest.Server) {
-					s.Users.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) { admitted <- struct{}{} }})
+					s.Users.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { admitted <- struct{}{} }})
 				}})
 			proxy := newSwamp(t, srv.Addr)
 			var dials atomic.Int32

@@ -290,9 +290,9 @@ func (s *swamp) cut() {
 // there: it takes its old session over, long before the server has noticed the silence.
 func TestAClientBackFromADeadNetworkTakesItsSessionOver(t *testing.T) {
 	events := make(chan string, 10)
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: usermgr.Config{Relogon: usermgr.IgnoreNew},
+	srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: usermgr.Config{RelogonMode: usermgr.IgnoreNew},
 		Setup: func(s *rollcalltest.Server) {
-			s.Users.Subscribe(usermgr.Handlers{
+			s.Users.Subscribe(usermgr.Events{
 				Connected:    func(usermgr.SessionInfo) { events <- "Connected" },
 				Ignored:      func(string, usermgr.Address) { events <- "Ignored" },
 				PushedOut:    func(usermgr.SessionInfo, usermgr.Address) { events <- "PushedOut" },
@@ -324,7 +324,7 @@ func TestAClientBackFromADeadNetworkTakesItsSessionOver(t *testing.T) {
 // Where another client has logged on meanwhile, and the server keeps the session that it has and lets returns win, the client
 // tries again until there is room, or the heartbeat timeout has passed.
 func TestAReconnectingClientWaitsForWhoIsLoggedOnAlready(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: usermgr.Config{Relogon: usermgr.IgnoreNew, ReturnWins: true}})
+	srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: usermgr.Config{RelogonMode: usermgr.IgnoreNew, ReturnWins: true}})
 	proxy := newSwamp(t, srv.Addr)
 	hold := make(chan struct{}, 1)
 	hold <- struct{}{}
@@ -362,7 +362,7 @@ func TestAReconnectingClientWaitsForWhoIsLoggedOnAlready(t *testing.T) {
 
 // A first logon is another matter: somebody is there, and the program is told.
 func TestAFirstLogonDoesNotWaitForWhoIsLoggedOnAlready(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: usermgr.Config{Relogon: usermgr.IgnoreNew}})
+	srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: usermgr.Config{RelogonMode: usermgr.IgnoreNew}})
 	srv.Client(t, "alice", client.Config{})
 	_, err := client.Dial(t.Context(), srv.Addr, client.Config{UserID: "alice"})
 	if got := code(t, err); got != protocol.AlreadyLoggedOn {
@@ -374,7 +374,7 @@ func TestAFirstLogonDoesNotWaitForWhoIsLoggedOnAlready(t *testing.T) {
 func TestCloseIsAGoodbye(t *testing.T) {
 	why := make(chan protocol.CloseCode, 1)
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
-		s.Users.Subscribe(usermgr.Handlers{Disconnected: func(_ usermgr.SessionInfo, c protocol.CloseCode) { why <- c }})
+		s.Users.Subscribe(usermgr.Events{Disconnected: func(_ usermgr.SessionInfo, c protocol.CloseCode) { why <- c }})
 	}})
 	c := srv.Client(t, "alice", client.Config{})
 	if err := c.Close(); err != nil {

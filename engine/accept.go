@@ -35,17 +35,6 @@ func (e *Engine) listen() error {
 	if len(e.cfg.Listeners) == 0 {
 		return errors.New("rollcall: no address to listen on: set Config.Listeners")
 	}
-	if err := e.cfg.check(); err != nil {
-		return err
-	}
-	for _, l := range e.cfg.Listeners {
-		if l.Addr == "" { // which net.Listen takes for any port, on all addresses
-			return errors.New("rollcall: no address to listen on: each of Config.Listeners needs an Addr")
-		}
-		if err := errors.Join(checkTLS(l), checkProxies(l)); err != nil {
-			return err
-		}
-	}
 	var open []net.Listener
 	for _, l := range e.cfg.Listeners {
 		// Without TCP keep-alive, which keepAwake sets where it is wanted.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -54,7 +55,7 @@ func TestAnAddressThatIsMissingOrLeftOutIsAnError(t *testing.T) {
 		"none":        {},
 		"one without": {Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}, {}}},
 	} {
-		e := engine.New(cfg)
+		e := testkit.Must(engine.New(cfg))
 		if err := e.Listen(); err == nil || !strings.Contains(err.Error(), "Config.Listeners") {
 			t.Errorf("%s: Listen returned %v", name, err)
 		}

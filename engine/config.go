@@ -314,6 +314,12 @@ func (c *Config) check() error {
 		if l.Codec != nil && l.NewCodec != nil {
 			return fmt.Errorf("rollcall: the listener %q has a Codec and a NewCodec", l.Addr)
 		}
+		if l.Addr == "" { // which net.Listen takes for any port, on all addresses
+			return errors.New("rollcall: no address to listen on: each of Config.Listeners needs an Addr")
+		}
+		if err := errors.Join(checkTLS(l), checkProxies(l)); err != nil {
+			return err
+		}
 	}
 	switch {
 	case c.Loops > maxLoops:

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -95,7 +96,7 @@ func TestAQueueOfAllPoliciesIsWhatASimpleListWouldBe(t *testing.T) {
 	for seed := range uint64(45) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		limit := []int{2_000, 30_000, 300_000}[seed%3]
-		e := New(Config{Limits: Limits{MaxOutbound: limit}, Timeouts: Timeouts{Write: -1}})
+		e := testkit.Must(New(Config{Limits: Limits{MaxOutbound: limit}, Timeouts: Timeouts{Write: -1}}))
 		l := &loop{engine: e, woken: true} // no wake-up is needed: the test is the loop, too
 		l.attention.armed = time.Now().Add(-time.Hour)
 		gc := &fullConn{}

@@ -1,7 +1,7 @@
 // Package engine is the server: it accepts connections, finds messages in what they send, hands them to handlers, and
 // sends. It knows no users; package bridge joins it to a user manager. It is built on gnet and shows none of gnet's types.
 //
-//	e := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: ":9000"}}})
+//	e, err := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: ":9000"}}})
 //	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
 //		_ = c.Reply(m, m.Body) // m and its body are lent until the handler returns
 //	})
@@ -9,7 +9,7 @@
 //		kept := m.Clone() // to answer later, or on another goroutine
 //		go func() { _ = c.Reply(kept, compute(kept.Body)) }()
 //	})
-//	err := e.Run(ctx)
+//	err = e.Run(ctx)
 //
 // With Config.Workers handlers may block, and what they are given is theirs to keep: see Handler. docs/recipes.md has programs,
 // with rooms, slow handlers and load balancers among them.
@@ -65,7 +65,7 @@ var (
 type Engine struct {
 	cfg        Config
 	plainLimit int       // how much may wait where Send need not look at a SlowPolicy
-	maxBody    int       // cfg.MaxBody, where Send finds it
+	maxBody    int       // cfg.Limits.MaxBody, where Send finds it
 	limits     limitKind // those that are set
 	log        *zap.Logger
 	admission  Admission
@@ -107,9 +107,12 @@ type Engine struct {
 	counters
 }
 
-// New returns an engine that does not listen yet.
-func New(cfg Config) *Engine {
+// New returns an engine that does not listen yet, or an error that names the setting that makes no sense.
+func New(cfg Config) (*Engine, error) {
 	cfg = cfg.withDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
 	e := &Engine{
 		cfg:       cfg,
 		log:       logging.OrDefault(cfg.Logger),
@@ -127,7 +130,7 @@ func New(cfg Config) *Engine {
 	}
 	e.clock.Init(watchInterval)
 	e.setLimits()
-	return e
+	return e, nil
 }
 
 // SetAdmission says who decides which connections may come in. Without one, every connection may. Call it before Run;

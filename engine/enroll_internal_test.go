@@ -11,6 +11,7 @@ import (
 	"github.com/panjf2000/gnet/v2"
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -24,7 +25,7 @@ func newArrival(t *testing.T, e *Engine) *arrival {
 
 // A connection that the server cannot take on is a refusal, and its place is given back.
 func TestAConnectionThatNoLoopTakesIsCounted(t *testing.T) {
-	e := New(Config{Logger: zap.NewNop()})
+	e := testkit.Must(New(Config{Logger: zap.NewNop()}))
 	e.client = gnetClient{new(gnet.Client)}
 	newArrival(t, e).enroll()
 	if s := e.Stats(); s.RefusedBy != (Refusals{Failed: 1}) || s.Refused != 1 || s.Connections != 0 {
@@ -39,7 +40,7 @@ func TestAConnectionThatNoLoopTakesIsClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer theirs.Close()
-	e := New(Config{Logger: zap.NewNop()})
+	e := testkit.Must(New(Config{Logger: zap.NewNop()}))
 	if err := e.startLoops(); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +80,7 @@ func tcpPair() (ours, theirs net.Conn, err error) {
 // gnet starts 256 event loops at most, and says nothing: an engine that asks for more does not start, and says so, instead of
 // having loops without a goroutine; also where gnet's limit is another than the one that Config.Loops is held to.
 func TestAnEngineWithFewerLoopsThanItAsksForDoesNotStart(t *testing.T) {
-	e := New(Config{Listeners: []Listener{{Addr: "127.0.0.1:0"}}, Loops: 257, Logger: zap.NewNop()})
+	e := testkit.Must(New(Config{Listeners: []Listener{{Addr: "127.0.0.1:0"}}, Loops: 257, Logger: zap.NewNop()}))
 	if err := e.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "Config.Loops is 257") {
 		t.Errorf("Run returned %v", err)
 	}
@@ -90,7 +91,7 @@ func TestAnEngineWithFewerLoopsThanItAsksForDoesNotStart(t *testing.T) {
 
 // Every event loop is a goroutine of its own, and each has its own waker.
 func TestEachLoopIsAnother(t *testing.T) {
-	e := New(Config{Listeners: []Listener{{Addr: "127.0.0.1:0"}}, Loops: 16, Logger: zap.NewNop()})
+	e := testkit.Must(New(Config{Listeners: []Listener{{Addr: "127.0.0.1:0"}}, Loops: 16, Logger: zap.NewNop()}))
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- e.Run(ctx) }()
@@ -112,7 +113,7 @@ func TestEachLoopIsAnother(t *testing.T) {
 
 // gnet would never answer once it has stopped, so a connection that comes through then is closed instead.
 func TestNoConnectionIsGivenToAStoppingLoop(t *testing.T) {
-	e := New(Config{Logger: zap.NewNop()})
+	e := testkit.Must(New(Config{Logger: zap.NewNop()}))
 	close(e.stopping)
 	a := newArrival(t, e)
 	a.enroll() // there is no client to ask

@@ -14,7 +14,11 @@ import (
 // A server without users: it answers each line with the same in capitals. The wire format is Line, so that telnet and nc
 // will do for a client.
 func Example() {
-	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0", Codec: protocol.Line}}})
+	srv, err := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0", Codec: protocol.Line}}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	srv.Handle(1, func(c *engine.Conn, m *protocol.Message) {
 		_ = c.Reply(m, []byte(strings.ToUpper(string(m.Body))))
 	})
@@ -55,7 +59,11 @@ func Example() {
 func ExampleTyped() {
 	type sum struct{ A, B int }
 	type total struct{ Total int }
-	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0", Codec: protocol.Line}}})
+	srv, err := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0", Codec: protocol.Line}}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	srv.Handle(1, engine.Typed(engine.JSON, func(_ *engine.Conn, _ *protocol.Message, s sum) (total, error) {
 		if s.A < 0 || s.B < 0 {
 			return total{}, &protocol.CloseError{Code: protocol.Refused, Text: "no debts here"}

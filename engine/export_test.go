@@ -1,6 +1,10 @@
 package engine
 
-import "net"
+import (
+	"net"
+
+	"github.com/rollcall-go/rollcall/internal/testkit"
+)
 
 // Places returns how many origins and subnets the engine counts connections of, for tests that want all places to have
 // been given back.
@@ -28,7 +32,7 @@ func (l *loop) bulkLeft() int { return len(l.taken.bulk.items) - l.taken.bulk.he
 
 // WithConns returns an engine that has n connections without sockets.
 func WithConns(n int) *Engine {
-	e := New(Config{})
+	e := testkit.Must(New(Config{}))
 	loops := []*loop{{engine: e}, {engine: e}}
 	e.started.Store(&loops)
 	for i := range n {

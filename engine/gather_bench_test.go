@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -23,7 +24,7 @@ func BenchmarkByteAPacket(b *testing.B) {
 		"prefix": {prefixed{}, append([]byte{size >> 16, 0, 0, 0}, make([]byte, before)...)},
 	} {
 		b.Run(name, func(b *testing.B) {
-			e := New(Config{Logger: zap.NewNop()})
+			e := testkit.Must(New(Config{Logger: zap.NewNop()}))
 			e.HandleDefault(func(*Conn, *protocol.Message) {})
 			l := &loop{engine: e}
 			one := []byte{'x'}

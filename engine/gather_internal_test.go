@@ -7,6 +7,7 @@ import (
 	"github.com/panjf2000/gnet/v2"
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -96,7 +97,7 @@ func TestAFrameThatComesInPiecesTakesLinearWork(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			work := func(size int) int {
-				e := New(Config{Logger: zap.NewNop(), Limits: Limits{MaxFirstFrame: 1 << 20}})
+				e := testkit.Must(New(Config{Logger: zap.NewNop(), Limits: Limits{MaxFirstFrame: 1 << 20}}))
 				var sizes []int
 				e.HandleDefault(func(_ *Conn, m *protocol.Message) { sizes = append(sizes, len(m.Body)) })
 				looked := 0

@@ -4,13 +4,14 @@ import (
 	"io"
 	"testing"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // Rule 15: where the system has no descriptor left a peer that has ended its sending side gets what its socket takes at once, and
 // the connection is over: nothing waits for it, and nothing else ends.
 func TestAHalfClosedPeerForWhichThereIsNoDescriptorIsOver(t *testing.T) {
-	e := New(Config{})
+	e := testkit.Must(New(Config{}))
 	gc := &recordingConn{} // its descriptor cannot be duplicated
 	l := &loop{engine: e, woken: true}
 	c := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{gc}, loop: l, binding: &memoryBinding{}, userBound: true}

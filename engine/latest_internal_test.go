@@ -5,12 +5,13 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // sendLatest sends n messages under SlowLatest, each with a key of its own, to a client that stays a little behind.
 func sendLatest(t testing.TB, n int) (*Conn, *loop) {
-	e := New(Config{Limits: Limits{MaxMemory: 1 << 30}})
+	e := testkit.Must(New(Config{Limits: Limits{MaxMemory: 1 << 30}}))
 	l := &loop{engine: e, woken: true, waker: deafWaker{}}
 	t.Cleanup(func() { stopAttending(l) })
 	gc := &fullConn{}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -57,7 +58,7 @@ func TestLoopsAreNoMoreThanProcessors(t *testing.T) {
 // (Nobody does: the engine does not run.)
 func TestAWaitingMessageIsAnnouncedWithAllThatItTakes(t *testing.T) {
 	const budget, messages, size = 1 << 30, 1000, 16
-	e := New(Config{Limits: Limits{MaxMemory: budget}, Workers: 1})
+	e := testkit.Must(New(Config{Limits: Limits{MaxMemory: budget}, Workers: 1}))
 	c := &Conn{engine: e, box: &mailbox{pool: newWorkerPool(0)}}
 	for range messages {
 		c.box.put(c, item{size: size})
@@ -70,7 +71,7 @@ func TestAWaitingMessageIsAnnouncedWithAllThatItTakes(t *testing.T) {
 // An engine for which nothing waits does not look at its budget again and again, however much it sends: what a queue's memory
 // was announced for is taken back when it has been written.
 func TestABusyEngineSeldomLooksAtItsBudget(t *testing.T) {
-	e := New(Config{Limits: Limits{MaxMemory: 1 << 20}})
+	e := testkit.Must(New(Config{Limits: Limits{MaxMemory: 1 << 20}}))
 	l := &loop{engine: e, woken: true}
 	c := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{&memoryConn{}}, loop: l, binding: &memoryBinding{}, userBound: true}
 	c.state.Store(stateBound)
@@ -88,7 +89,7 @@ func TestABusyEngineSeldomLooksAtItsBudget(t *testing.T) {
 
 // What waits counts towards the budget, not the room that a queue has to spare: with 640 KB in flight under 1 MiB nobody is closed.
 func TestTheMemoryBudgetCountsNoRoomToSpare(t *testing.T) {
-	e := New(Config{Limits: Limits{MaxMemory: 1 << 20}})
+	e := testkit.Must(New(Config{Limits: Limits{MaxMemory: 1 << 20}}))
 	l := &loop{engine: e, woken: true, waker: deafWaker{}}
 	t.Cleanup(func() { stopAttending(l) })
 	gc := &fullConn{}

@@ -5,13 +5,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // Rule 13: what is sent before a connection is let in waits for that, also where TLS has something of its own to send, for which
 // the loop looks at the connection.
 func TestALookAtAConnectionSendsNothingBeforeItIsLetIn(t *testing.T) {
-	e := New(Config{})
+	e := testkit.Must(New(Config{}))
 	l := &loop{engine: e, woken: true, waker: deafWaker{}}
 	t.Cleanup(func() { stopAttending(l) })
 	gc := &fullConn{}
@@ -52,7 +53,7 @@ func (c *brokenConn) Write(p []byte) (int, error) {
 // piece, or the first of several.
 func TestWhatWaitedForABrokenSocketWaitsNoMore(t *testing.T) {
 	for _, waits := range []int{1, pieceSize, pieceSize + 1, 5 * pieceSize} {
-		e := New(Config{})
+		e := testkit.Must(New(Config{}))
 		l := &loop{engine: e, woken: true, waker: deafWaker{}}
 		t.Cleanup(func() { stopAttending(l) })
 		gc := &brokenConn{}

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -70,7 +71,7 @@ func newEngine(cfg engine.Config) *engine.Engine {
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
 	}
-	return engine.New(cfg)
+	return testkit.Must(engine.New(cfg))
 }
 
 // running is an engine that runs.

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -18,7 +19,7 @@ func TestLimitsThatNothingFitsInto(t *testing.T) {
 		"MaxOutbound": {Limits: engine.Limits{MaxOutbound: 10}}, "MaxFirstFrame": {Limits: engine.Limits{MaxFirstFrame: 16}},
 	} {
 		cfg.Listeners = []engine.Listener{{Addr: "127.0.0.1:0"}}
-		if err := engine.New(cfg).Listen(); err == nil || !strings.Contains(err.Error(), field) {
+		if err := testkit.Must(engine.New(cfg)).Listen(); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s: Listen returned %v", field, err)
 		}
 	}

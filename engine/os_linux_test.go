@@ -5,6 +5,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -31,7 +32,7 @@ func TestWhatTheSocketDoesNotTakeWaits(t *testing.T) {
 	}
 	defer syscall.Close(fds[0])
 	_ = syscall.SetsockoptInt(fds[0], syscall.SOL_SOCKET, syscall.SO_SNDBUF, 4096)
-	e := New(Config{Limits: Limits{MaxOutbound: 64 << 20}})
+	e := testkit.Must(New(Config{Limits: Limits{MaxOutbound: 64 << 20}}))
 	l := &loop{engine: e, woken: true, waker: deafWaker{}}
 	t.Cleanup(func() { stopAttending(l) })
 	gc := &socketConn{fd: fds[0]}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/panjf2000/gnet/v2"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -47,7 +48,7 @@ func TestAConnsHotFieldsLieInTwoCacheLines(t *testing.T) {
 // BenchmarkMessagePath is what a message costs from gnet's buffer to gnet's Write: parsed, handled, answered, counted.
 // 32 messages of 64 bytes a read.
 func BenchmarkMessagePath(b *testing.B) {
-	e := New(Config{})
+	e := testkit.Must(New(Config{}))
 	e.HandleDefault(func(c *Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
 	const batch = 32
 	gc := &memoryConn{}
@@ -73,7 +74,7 @@ func BenchmarkMessagePath(b *testing.B) {
 // gnet reads into one buffer, whichever connection it is.
 func BenchmarkMessagePathOfMany(b *testing.B) {
 	const batch = 32
-	e := New(Config{})
+	e := testkit.Must(New(Config{}))
 	e.HandleDefault(func(c *Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
 	l := &loop{engine: e}
 	var in []byte
@@ -104,7 +105,7 @@ func BenchmarkMessagePathOfMany(b *testing.B) {
 // BenchmarkSendPath is what a message costs that is sent from outside the loop to one of a thousand connections in turn, up
 // to gnet's Write: encoded, queued, handed over, counted. 32 messages a connection are handed over at a time.
 func BenchmarkSendPath(b *testing.B) {
-	e := New(Config{})
+	e := testkit.Must(New(Config{}))
 	l := &loop{engine: e, woken: true} // nobody is woken: the benchmark is the loop, too
 	conns := make([]*Conn, 1000)
 	for i := range conns {
@@ -129,7 +130,7 @@ func BenchmarkSendPath(b *testing.B) {
 
 // BenchmarkBroadcastPath is what a broadcast to ten thousand connections costs for each of them, up to gnet's Write.
 func BenchmarkBroadcastPath(b *testing.B) {
-	e := New(Config{})
+	e := testkit.Must(New(Config{}))
 	l := &loop{engine: e, woken: true} // nobody is woken: the benchmark is the loop, too
 	conns := make([]*Conn, 10_000)
 	for i := range conns {

@@ -5,6 +5,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -16,7 +17,7 @@ func (admitLater) First(*Conn, *protocol.Message) Binding { return noBinding{} }
 // Rule 15: the first message counts towards the rates once, when it comes, whether it is delivered later or not.
 func TestTheFirstMessageCountsTowardsTheRatesOnce(t *testing.T) {
 	const burst, byteBurst = 1000, 100_000
-	e := New(Config{Logger: zap.NewNop(), Limits: Limits{MaxMessageRate: 1, MessageBurst: burst, MaxByteRate: 1, ByteBurst: byteBurst}})
+	e := testkit.Must(New(Config{Logger: zap.NewNop(), Limits: Limits{MaxMessageRate: 1, MessageBurst: burst, MaxByteRate: 1, ByteBurst: byteBurst}}))
 	e.HandleDefault(func(*Conn, *protocol.Message) {})
 	e.SetAdmission(admitLater{})
 	l := &loop{engine: e, ended: true} // tasks run where they are posted

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -35,7 +36,7 @@ func runAll(l *loop) {
 // The frame of a broadcast is the queue of every connection that has none. What is sent to one of them before or after stays
 // its own, and in order.
 func TestABroadcastsFrameIsNobodysQueue(t *testing.T) {
-	e := New(Config{})
+	e := testkit.Must(New(Config{}))
 	l := &loop{engine: e, woken: true} // no wake-up is needed: the test is the loop, too
 	conns := make([]*Conn, 3)
 	for i := range conns {

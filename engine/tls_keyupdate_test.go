@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -113,7 +114,7 @@ func stopAttending(l *loop) {
 // sent from then on waits in the queue, the peer counts as one that takes nothing, and when it takes something again all of
 // it arrives, in order, under the keys that were agreed on.
 func TestAKeyUpdatesAnswerIsHeldBack(t *testing.T) {
-	e := New(Config{})
+	e := testkit.Must(New(Config{}))
 	var handled []string
 	e.HandleDefault(func(_ *Conn, m *protocol.Message) { handled = append(handled, string(m.Body)) })
 	c, gc, client, rec := newSecureConn(t, e, tls.VersionTLS13)
@@ -202,7 +203,7 @@ func (r *replay) Read(p []byte) (int, error) {
 // Rule 15: a peer that takes nothing, and updates its keys over and over, is a slow consumer by the answers alone.
 func TestKeyUpdatesWithoutEndCloseAPeerThatTakesNothing(t *testing.T) {
 	const limit = 1 << 10
-	e := New(Config{Limits: Limits{MaxOutbound: limit}})
+	e := testkit.Must(New(Config{Limits: Limits{MaxOutbound: limit}}))
 	e.HandleDefault(func(*Conn, *protocol.Message) {})
 	c, gc, client, rec := newSecureConn(t, e, tls.VersionTLS13)
 	theirs := newSealer(t, client, rec)

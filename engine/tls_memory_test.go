@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -13,7 +14,7 @@ import (
 func TestATLSConnectionKeepsNoMoreThanTwoRecords(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		for _, piece := range []int{64 << 10, 20_000, 1400, 100} {
-			e := New(Config{})
+			e := testkit.Must(New(Config{}))
 			handled := 0
 			e.HandleDefault(func(*Conn, *protocol.Message) { handled++ })
 			c, gc, client, rec := newSecureConn(t, e, version)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/rollcall-go/rollcall/internal/testca"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -74,7 +75,7 @@ func newSecureConn(t *testing.T, e *Engine, version uint16) (*Conn, *memoryLink,
 // something is known to be unfinished exactly when a record or a frame is.
 func TestTLSRecordsInPiecesOfEveryLength(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		e := New(Config{})
+		e := testkit.Must(New(Config{}))
 		var got []byte
 		e.HandleDefault(func(_ *Conn, m *protocol.Message) { got = append(got, m.Body...) })
 		c, gc, client, rec := newSecureConn(t, e, version)
@@ -118,7 +119,7 @@ func TestTLSRecordsInPiecesOfEveryLength(t *testing.T) {
 
 // A record that never ends is a sign of life for Timeouts.UnfinishedFrame alone, as a frame is.
 func TestARecordThatNeverEndsIsNoSignOfLifeForEver(t *testing.T) {
-	e := New(Config{})
+	e := testkit.Must(New(Config{}))
 	e.HandleDefault(func(*Conn, *protocol.Message) {})
 	c, gc, client, rec := newSecureConn(t, e, tls.VersionTLS13)
 	beats := &beatCounter{}
@@ -152,7 +153,7 @@ func (b *beatCounter) Beat() { b.n++ }
 // Records that carry no message's byte, such as a key update without end, are kept by crypto/tls where Limits.MaxMemory does not see
 // them: after a while they end the connection. Large records, however slowly they come, do not.
 func TestTLSRecordsWithNothingInThemEndTheConnection(t *testing.T) {
-	e := New(Config{Timeouts: Timeouts{Close: -1}})
+	e := testkit.Must(New(Config{Timeouts: Timeouts{Close: -1}}))
 	e.HandleDefault(func(*Conn, *protocol.Message) {})
 	c, gc, client, rec := newSecureConn(t, e, tls.VersionTLS13)
 	c.loop.woken = true // it has nobody to wake

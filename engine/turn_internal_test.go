@@ -9,6 +9,7 @@ import (
 
 	"github.com/panjf2000/gnet/v2"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -24,7 +25,7 @@ func (w *countingWaker) Write(p []byte) (int, error) {
 }
 
 func newTurns(t *testing.T, conns int) (*Engine, *loop, *countingWaker, []*Conn) {
-	e := New(Config{})
+	e := testkit.Must(New(Config{}))
 	w := &countingWaker{}
 	l := &loop{engine: e, waker: w}
 	t.Cleanup(func() { stopAttending(l) })

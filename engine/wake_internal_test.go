@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -35,7 +36,7 @@ func (w *eagerWaker) Write(p []byte) (int, error) {
 // thousand that it was given. A loop without any of the connections is left alone.
 func TestABroadcastWakesEachLoopOnce(t *testing.T) {
 	for _, tc := range []struct{ conns, wakes int }{{1, 1}, {2, 1}, {flushEvery, 1}, {flushEvery + 1, 2}, {2*flushEvery + 500, 3}} {
-		e := New(Config{})
+		e := testkit.Must(New(Config{}))
 		wakers := make([]*eagerWaker, 3)
 		for i := range wakers {
 			l := &loop{engine: e}

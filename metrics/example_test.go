@@ -13,12 +13,24 @@ import (
 
 // Two engines that share a user manager: its collector has no label, and each engine's has one.
 func ExampleNew_severalEngines() {
-	users := usermgr.New(usermgr.Config{})
+	users, err := usermgr.New(usermgr.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics.New(metrics.Config{Users: users}))
 	for name, addr := range map[string]string{"public": ":9000", "internal": "127.0.0.1:9001"} {
-		srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: addr}}})
-		b := bridge.Attach(srv, users, bridge.Config{})
+		srv, err := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: addr}}})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		b, err := bridge.Attach(srv, users, bridge.Config{})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
 		labels := prometheus.Labels{"engine": name}
 		prometheus.WrapRegistererWith(labels, registry).MustRegister(metrics.New(metrics.Config{Engine: srv, Bridge: b}))
 	}

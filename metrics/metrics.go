@@ -43,7 +43,7 @@ func New(cfg Config) *Collector {
 		c.sources = append(c.sources, newSource(userMetrics, cfg.Users.Stats))
 	}
 	if cfg.Bridge != nil {
-		c.sources = append(c.sources, newSource(bridgeMetrics, cfg.Bridge.Stats))
+		c.sources = append(c.sources, newSource(bridgeMetrics, cfg.Bridge.Logons))
 	}
 	if cfg.Push != nil {
 		c.sources = append(c.sources, newSource(pushMetrics, cfg.Push.Stats))

@@ -21,6 +21,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/metrics"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
@@ -29,19 +30,19 @@ import (
 
 // server is what is measured, listening and not yet running.
 func server(t testing.TB) metrics.Config {
-	users := usermgr.New(usermgr.Config{})
+	users := testkit.Must(usermgr.New(usermgr.Config{}))
 	t.Cleanup(func() {
 		if err := users.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
-	e := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}})
-	b := bridge.Attach(e, users, bridge.Config{Authenticate: func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+	e := testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}}))
+	b := testkit.Must(bridge.Attach(e, users, bridge.Config{Authenticate: func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
 		if l.UserID == "eve" {
 			return bridge.Identity{}, &protocol.CloseError{Code: protocol.Unauthorized}
 		}
 		return bridge.Identity{UserID: l.UserID}, nil
-	}})
+	}}))
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
 	return metrics.Config{Engine: e, Users: users, Bridge: b, Push: push.New(b)}
 }
@@ -156,7 +157,7 @@ func TestWhatHappensShows(t *testing.T) {
 func TestDeviceClassesHaveABoundedNumberOfSeries(t *testing.T) {
 	devices := usermgr.Exclusive([2]uint16{3, 4})
 	devices.MaxSessions = -1
-	users := usermgr.New(usermgr.Config{Devices: devices})
+	users := testkit.Must(usermgr.New(usermgr.Config{Devices: devices}))
 	defer func() { _ = users.Close(t.Context()) }()
 	c := metrics.New(metrics.Config{Users: users})
 	for device := range uint16(500) {
@@ -328,10 +329,10 @@ func TestSourcesThatAreNotGivenHaveNoMetrics(t *testing.T) {
 }
 
 func Example() {
-	users := usermgr.New(usermgr.Config{})
+	users := testkit.Must(usermgr.New(usermgr.Config{}))
 	defer users.Close(context.Background())
-	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}})
-	b := bridge.Attach(srv, users, bridge.Config{})
+	srv := testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}}))
+	b := testkit.Must(bridge.Attach(srv, users, bridge.Config{}))
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics.New(metrics.Config{Engine: srv, Users: users, Bridge: b}))
 	page := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})

@@ -89,14 +89,14 @@ var userMetrics = []metric[usermgr.Stats]{
 		one(func(s *usermgr.Stats) uint64 { return s.HandlersFrozen })},
 }
 
-var bridgeMetrics = []metric[bridge.Stats]{
-	{"rollcall_logons_in_progress", gauge, "", "Logons under way.", one(func(s *bridge.Stats) int { return s.LoggingOn })},
+var bridgeMetrics = []metric[bridge.LogonStats]{
+	{"rollcall_logons_in_progress", gauge, "", "Logons under way.", one(func(s *bridge.LogonStats) int { return s.LoggingOn })},
 	{"rollcall_authenticators_running", gauge, "", "Authenticators that run.",
-		one(func(s *bridge.Stats) int { return s.Authenticating })},
+		one(func(s *bridge.LogonStats) int { return s.Authenticating })},
 	{"rollcall_logons_refused_total", counter, "code", "Logons that came to nothing, by close code.",
-		byCode(func(s *bridge.Stats) map[protocol.CloseCode]uint64 { return s.Refused })},
+		byCode(func(s *bridge.LogonStats) map[protocol.CloseCode]uint64 { return s.Refused })},
 	{"rollcall_authenticator_panics_total", counter, "", "Authenticators that panicked or called runtime.Goexit.",
-		one(func(s *bridge.Stats) uint64 { return s.AuthenticatorPanics })},
+		one(func(s *bridge.LogonStats) uint64 { return s.AuthenticatorPanics })},
 }
 
 var pushMetrics = []metric[push.Stats]{

@@ -124,7 +124,7 @@ func TestAnAcknowledgementOnTheNextConnectionCounts(t *testing.T) {
 					<-release
 				},
 			})
-			srv.Users.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) { close(back) }})
+			srv.Users.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { close(back) }})
 			result := pushing(t, service, push.ToUsers("ann"), push.Text("hold on"))
 			receive(t, "the push", entered)
 			old := srv.Users.Sessions("ann")[0].SessionID

@@ -14,9 +14,21 @@ import (
 
 // A push to two users, one of whom is online and confirms it.
 func Example() {
-	users := usermgr.New(usermgr.Config{})
-	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}})
-	b := bridge.Attach(srv, users, bridge.Config{})
+	users, err := usermgr.New(usermgr.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	srv, err := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	b, err := bridge.Attach(srv, users, bridge.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	pushes := push.New(b) // before the engine runs
 
 	if err := srv.Listen(); err != nil {

@@ -19,7 +19,7 @@ var keep = &push.Options{Confirm: true, Keep: time.Hour}
 // Connected handler; Push does not wait for a user who is away.
 func TestWhatIsKeptGoesOutFirst(t *testing.T) {
 	srv, service := newServer(t, rollcalltest.Config{})
-	srv.Users.Subscribe(usermgr.Handlers{Connected: func(s usermgr.SessionInfo) {
+	srv.Users.Subscribe(usermgr.Events{Connected: func(s usermgr.SessionInfo) {
 		service.Go(push.ToUsers(s.UserID), push.Text("welcome"), nil, nil)
 	}})
 	done, news := told(t)

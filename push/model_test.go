@@ -115,7 +115,7 @@ func newModel(t *testing.T, seed uint64, seen *sights) *model {
 		Users:  usermgr.Config{Devices: usermgr.OnePerDevice()},
 		Setup: func(s *rollcalltest.Server) {
 			m.pushes = push.New(s.Bridge, push.Config{MaxMessages: modelBound})
-			s.Users.Subscribe(usermgr.Handlers{Connected: func(i usermgr.SessionInfo) { // behind what waited
+			s.Users.Subscribe(usermgr.Events{Connected: func(i usermgr.SessionInfo) { // behind what waited
 				_ = s.Engine.Conn(i.Address.Conn).Send(mark, nil)
 			}})
 		},

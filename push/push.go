@@ -63,7 +63,7 @@ type (
 		DeviceAt(conn uint64) (device uint16, ok bool)
 	}
 	subscriber interface {
-		Subscribe(usermgr.Handlers) (unsubscribe func())
+		Subscribe(usermgr.Events) (unsubscribe func())
 	}
 )
 
@@ -92,7 +92,7 @@ func New(b *bridge.Bridge, cfg ...Config) *Service {
 	s.devices, _ = b.Users().(deviceFinder)
 	if m, ok := b.Users().(subscriber); ok {
 		s.keeps = true
-		s.leave = m.Subscribe(usermgr.Handlers{Connected: func(i usermgr.SessionInfo) { s.arrived(i.UserID) }})
+		s.leave = m.Subscribe(usermgr.Events{Connected: func(i usermgr.SessionInfo) { s.arrived(i.UserID) }})
 	}
 	return s
 }

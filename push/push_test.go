@@ -15,6 +15,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/rollcalltest"
@@ -369,7 +370,7 @@ func TestPushOfTooMuch(t *testing.T) {
 func TestPushReachesWhoIsBeingLetIn(t *testing.T) {
 	srv, service := newServer(t, rollcalltest.Config{})
 	pushed := make(chan push.Result, 1)
-	srv.Users.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) {
+	srv.Users.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) {
 		r, _ := service.Push(context.Background(), push.ToSessions(usermgr.Filter{}), push.Text("welcome"), nil)
 		pushed <- r
 	}})
@@ -411,10 +412,10 @@ func TestMemoryRecordsCopies(t *testing.T) {
 
 // A user manager of one's own may lack what only some pushes need; that is told before anything is sent, and the rest works.
 func TestAManagerThatCanDoLess(t *testing.T) {
-	all := usermgr.New(usermgr.Config{})
+	all := testkit.Must(usermgr.New(usermgr.Config{}))
 	defer func() { _ = all.Close(t.Context()) }()
 	less := struct{ usermgr.UserManager }{all}
-	service := push.New(bridge.Attach(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}}), less, bridge.Config{}))
+	service := push.New(testkit.Must(bridge.Attach(testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}})), less, bridge.Config{})))
 	memory := push.NewMemory(0)
 	service.Register("memory", memory)
 	if _, err := service.Push(t.Context(), push.ToSessions(usermgr.Filter{}), push.Text("x"), nil); !errors.Is(err, errors.ErrUnsupported) {

@@ -7,6 +7,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -48,10 +49,10 @@ func TestWhoIsReplacedMeanwhileIsReached(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			users := usermgr.New(usermgr.Config{Devices: usermgr.OnePerDevice()})
+			users := testkit.Must(usermgr.New(usermgr.Config{Devices: usermgr.OnePerDevice()}))
 			m := &interruptedManager{UserManager: users}
-			e := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}, Loops: 2})
-			b := bridge.Attach(e, m, bridge.Config{})
+			e := testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}, Loops: 2}))
+			b := testkit.Must(bridge.Attach(e, m, bridge.Config{}))
 			service := push.New(b)
 			if err := e.Listen(); err != nil {
 				t.Fatal(err)

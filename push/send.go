@@ -156,7 +156,7 @@ func (b *outbox) deliver(c *call, only []*engine.Conn) {
 	var before []*engine.Conn
 	for again := true; again; {
 		again = false
-		now := slices.Collect(b.service.bridge.Conns(b.user)) // again, where a session took over between the look and the send
+		now := slices.Collect(b.service.bridge.ConnsOf(b.user)) // again, where a session took over between the look and the send
 		conns := now
 		if only != nil {
 			conns = only
@@ -184,7 +184,7 @@ func (b *outbox) deliver(c *call, only []*engine.Conn) {
 
 // replaced gives a message that is kept for some sessions to those that have taken their place meanwhile.
 func (b *outbox) replaced(p *parcel) {
-	now := slices.Collect(b.service.bridge.Conns(b.user))
+	now := slices.Collect(b.service.bridge.ConnsOf(b.user))
 	for _, conn := range now {
 		device := b.service.device(conn)
 		b.mu.Lock()

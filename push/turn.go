@@ -91,7 +91,7 @@ func (b *outbox) run(o *operation) {
 
 // serveAll gives the user's sessions what waits for them.
 func (b *outbox) serveAll() {
-	now := slices.Collect(b.service.bridge.Conns(b.user))
+	now := slices.Collect(b.service.bridge.ConnsOf(b.user))
 	for _, c := range now {
 		b.serve(c, now, nil)
 	}

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
@@ -72,9 +73,11 @@ func NewServer(t testing.TB, cfg Config) *Server {
 	if cfg.Engine.Loops == 0 {
 		cfg.Engine.Loops = 2
 	}
-	s.Users = usermgr.New(cfg.Users)
-	s.Engine = engine.New(cfg.Engine)
-	s.Bridge = bridge.Attach(s.Engine, s.Users, cfg.Bridge)
+	parts, err := rollcall.New(rollcall.Config{Engine: cfg.Engine, Users: cfg.Users, Bridge: cfg.Bridge})
+	if err != nil {
+		t.Fatalf("rollcalltest: %v", err)
+	}
+	s.Engine, s.Users, s.Bridge = parts.Engine, parts.Users, parts.Bridge
 	if cfg.Setup != nil {
 		cfg.Setup(s)
 	}

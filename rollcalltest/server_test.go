@@ -69,7 +69,7 @@ func TestSetupRunsBeforeTheServerDoes(t *testing.T) {
 	online := make(chan string, 1)
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
 		s.Engine.Handle(chat, echo)
-		s.Users.Subscribe(usermgr.Handlers{Connected: func(i usermgr.SessionInfo) { online <- i.UserID }})
+		s.Users.Subscribe(usermgr.Events{Connected: func(i usermgr.SessionInfo) { online <- i.UserID }})
 	}})
 	c := srv.Client(t, "alice", client.Config{})
 	if got := <-online; got != "alice" {
@@ -83,7 +83,7 @@ func TestSetupRunsBeforeTheServerDoes(t *testing.T) {
 func TestTheConfigsOfThePartsCount(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{
 		Engine: engine.Config{Limits: engine.Limits{MaxBody: 10}},
-		Users:  usermgr.Config{Relogon: usermgr.IgnoreNew},
+		Users:  usermgr.Config{RelogonMode: usermgr.IgnoreNew},
 		Bridge: bridge.Config{HeartbeatInterval: 50 * time.Millisecond},
 	})
 	c := srv.Client(t, "alice", client.Config{})
@@ -98,7 +98,7 @@ func TestTheConfigsOfThePartsCount(t *testing.T) {
 func TestStopEndsEverySession(t *testing.T) {
 	var gone atomic.Int64
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
-		s.Users.Subscribe(usermgr.Handlers{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { gone.Add(1) }})
+		s.Users.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { gone.Add(1) }})
 	}})
 	for i := range 10 {
 		srv.Client(t, fmt.Sprint("user", i), client.Config{Reconnect: client.Reconnect{Max: -1}})

@@ -190,7 +190,7 @@ func TestAUserHasNoMoreSessionsThanTheNumber(t *testing.T) {
 	} {
 		for _, mode := range []usermgr.RelogonMode{usermgr.ReplaceOld, usermgr.IgnoreNew} {
 			synctest.Test(t, func(t *testing.T) {
-				m := newManager(t, usermgr.Config{Devices: c.d, Relogon: mode})
+				m := newManager(t, usermgr.Config{Devices: c.d, RelogonMode: mode})
 				const logons = 40
 				var want []uint64
 				for i := range uint64(logons) {

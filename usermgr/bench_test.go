@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -41,7 +42,7 @@ func BenchmarkUserMemory(b *testing.B) {
 	}
 	for b.Loop() {
 		b.StopTimer()
-		m := usermgr.New(usermgr.Config{})
+		m := testkit.Must(usermgr.New(usermgr.Config{}))
 		before := heapInUse()
 		b.StartTimer()
 		for i, userID := range userIDs {

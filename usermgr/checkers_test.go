@@ -6,26 +6,27 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 // The first of two managers that closes a checker would leave the other's users unwatched.
 func TestTwoManagersNeedTwoCheckers(t *testing.T) {
 	c := heartbeat.New(time.Second, time.Minute)
-	m := usermgr.New(usermgr.Config{Checker: c})
+	m := testkit.Must(usermgr.New(usermgr.Config{Checker: c}))
 	func() {
 		defer func() {
 			if recover() == nil {
 				t.Error("two managers have one checker")
 			}
 		}()
-		usermgr.New(usermgr.Config{Checker: c})
+		testkit.Must(usermgr.New(usermgr.Config{Checker: c}))
 	}()
 	if err := m.Close(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // no manager owns Off
-		m := usermgr.New(usermgr.Config{Checker: heartbeat.Off})
+		m := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.Off}))
 		if err := m.Close(context.Background()); err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rollcall-go/rollcall/internal/testkit"
 )
 
 // When the system's clock is set, or has gone on while the system was suspended, what was a minute ago still was.
@@ -25,7 +27,7 @@ func TestClockFollowsTheSystems(t *testing.T) {
 func TestIdleForAfterTheSystemsClockWasSet(t *testing.T) {
 	for _, step := range []time.Duration{time.Hour, -time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
-			m := New(Config{})
+			m := testkit.Must(New(Config{}))
 			defer func() { _ = m.Close(t.Context()) }()
 			if _, err := m.Register(t.Context(), Logon{UserID: "ann"}, nowhere{}); err != nil {
 				t.Fatal(err)

@@ -96,7 +96,7 @@ func TestLogonEndsWhatItMayNotLiveBeside(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m, j := watched(t, usermgr.Config{Devices: c.policy, Relogon: c.mode})
+				m, j := watched(t, usermgr.Config{Devices: c.policy, RelogonMode: c.mode})
 				ids := make(map[uint64]string)
 				for i, a := range c.attempts {
 					link := newLink(uint64(i + 1))
@@ -159,7 +159,7 @@ func TestEvictionsTurnLookupsOverOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{Devices: usermgr.Exclusive([2]uint16{1, 3}, [2]uint16{2, 3})})
 		var counts []int
-		m.Subscribe(usermgr.Handlers{UserCountChanged: func(n int) { counts = append(counts, n) }})
+		m.Subscribe(usermgr.Events{UserCountChanged: func(n int) { counts = append(counts, n) }})
 		onDevice(t, m, "ann", 1, newLink(1))
 		onDevice(t, m, "ann", 2, newLink(2))
 		onDevice(t, m, "ann", 4, newLink(3))
@@ -169,7 +169,7 @@ func TestEvictionsTurnLookupsOverOneByOne(t *testing.T) {
 			time.Sleep(time.Second) // the number of users would be told meanwhile
 			seen = append(seen, fmt.Sprint(event, " ", connsOf(m, "ann")))
 		}
-		unsubscribe := m.Subscribe(usermgr.Handlers{
+		unsubscribe := m.Subscribe(usermgr.Events{
 			PushedOut:    func(s usermgr.SessionInfo, _ usermgr.Address) { look(fmt.Sprint("PushedOut ", s.Address.Conn)) },
 			Disconnected: func(s usermgr.SessionInfo, _ protocol.CloseCode) { look(fmt.Sprint("Disconnected ", s.Address.Conn)) },
 			Connected:    func(s usermgr.SessionInfo) { look("Connected") },
@@ -204,7 +204,7 @@ func TestSessionThatEndsDuringTheEvictionOfAnotherIsNotPushedOut(t *testing.T) {
 				for conn := range uint64(3) {
 					sessions = append(sessions, onDevice(t, m, "ann", uint16(conn+1), newLink(conn+1)))
 				}
-				m.Subscribe(usermgr.Handlers{PushedOut: func(s usermgr.SessionInfo, _ usermgr.Address) {
+				m.Subscribe(usermgr.Events{PushedOut: func(s usermgr.SessionInfo, _ usermgr.Address) {
 					if ends := sessions[1]; !last && s.Address.Conn == 1 {
 						ends.End(protocol.ClientClosed)
 					}
@@ -226,7 +226,7 @@ func TestSessionsThatHaveEndedMakeRoom(t *testing.T) {
 	for name, mode := range map[string]usermgr.RelogonMode{"ReplaceOld": usermgr.ReplaceOld, "IgnoreNew": usermgr.IgnoreNew} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m, j := watched(t, usermgr.Config{Devices: usermgr.UpTo(2), Relogon: mode})
+				m, j := watched(t, usermgr.Config{Devices: usermgr.UpTo(2), RelogonMode: mode})
 				logOn(t, m, "ann", newLink(1))
 				link := newLink(2)
 				second := logOn(t, m, "ann", link)
@@ -303,7 +303,7 @@ func TestTotalsAreOfAllSessions(t *testing.T) {
 		synctest.Wait()
 		check("both have ended, and a third lives")
 		var last usermgr.UserData
-		unsubscribe := m.Subscribe(usermgr.Handlers{Offline: func(d usermgr.UserData) { last = d }})
+		unsubscribe := m.Subscribe(usermgr.Events{Offline: func(d usermgr.UserData) { last = d }})
 		third.Received(9, 1, 1)
 		third.End(protocol.ClientClosed)
 		synctest.Wait()

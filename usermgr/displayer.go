@@ -72,7 +72,7 @@ func (m *Manager) Display(d UserDisplayer, interval time.Duration) (stop func())
 	if !m.displays.add(v) {
 		return func() {}
 	}
-	unsubscribe := m.Subscribe(Handlers{Disconnected: v.disconnected, Offline: v.offline})
+	unsubscribe := m.Subscribe(Events{Disconnected: v.disconnected, Offline: v.offline})
 	go func() {
 		defer close(v.ended)
 		defer m.displays.remove(v)

@@ -225,7 +225,7 @@ func TestDisplayNeverShowsWhoCameAndLeftBetweenLooks(t *testing.T) {
 func TestDisplayNeverShowsWhoIsOnTheWayOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, d, _ := displayed(t, usermgr.Config{})
-		unsubscribe := m.Subscribe(usermgr.Handlers{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) {
+		unsubscribe := m.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) {
 			time.Sleep(1500 * time.Millisecond)
 		}})
 		logOn(t, m, "ann", newLink(1)).End(protocol.ClientClosed)
@@ -262,7 +262,7 @@ func TestDisplayTellsTheLastCauseOfAChangeDuringALook(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m, d := newManager(t, usermgr.Config{}), new(listDisplayer)
-				m.Subscribe(usermgr.Handlers{Disconnected: func(_ usermgr.SessionInfo, why protocol.CloseCode) {
+				m.Subscribe(usermgr.Events{Disconnected: func(_ usermgr.SessionInfo, why protocol.CloseCode) {
 					if why == protocol.SlowConsumer {
 						time.Sleep(5 * time.Second) // offline, but the display has not heard of it
 					}

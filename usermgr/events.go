@@ -12,13 +12,13 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Handlers are what a subscriber wants to be told. Any may be nil.
+// Events are the functions that a subscriber has called. Any may be nil.
 //
 // Events of one user come one at a time, in the order in which they took effect, on a goroutine of that user's own, so
 // a handler may block and may call any method of the manager; it holds up that user and nobody else. Waiting inside a
 // handler for a change of the handler's own user waits until the context ends. A panic is recovered, logged and counted, and so
 // is runtime.Goexit, which t.FailNow calls.
-type Handlers struct {
+type Events struct {
 	// Online: a user's first session is there; its Connected follows. The user stays online until Offline.
 	Online func(u UserData)
 	// Offline: a user's last session is over, after its Disconnected; with Config.OfflineGrace, when that has passed. u has
@@ -50,20 +50,20 @@ type Handlers struct {
 
 // Subscribe adds a set of handlers and returns the function that takes it away again. Subscribers are called in the
 // order in which they subscribed. An event that is being delivered may still reach a subscriber that was just removed.
-func (m *Manager) Subscribe(h Handlers) (unsubscribe func()) {
+func (m *Manager) Subscribe(h Events) (unsubscribe func()) {
 	added := &h
-	m.updateSubscribers(func(all []*Handlers) []*Handlers { return append(all, added) })
+	m.updateSubscribers(func(all []*Events) []*Events { return append(all, added) })
 	return func() {
-		m.updateSubscribers(func(all []*Handlers) []*Handlers {
-			return slices.DeleteFunc(all, func(o *Handlers) bool { return o == added })
+		m.updateSubscribers(func(all []*Events) []*Events {
+			return slices.DeleteFunc(all, func(o *Events) bool { return o == added })
 		})
 	}
 }
 
-func (m *Manager) updateSubscribers(update func([]*Handlers) []*Handlers) {
+func (m *Manager) updateSubscribers(update func([]*Events) []*Events) {
 	m.subscribing.Lock()
 	defer m.subscribing.Unlock()
-	var all []*Handlers
+	var all []*Events
 	if p := m.subscribers.Load(); p != nil {
 		all = slices.Clone(*p)
 	}
@@ -72,7 +72,7 @@ func (m *Manager) updateSubscribers(update func([]*Handlers) []*Handlers) {
 }
 
 // each calls f for every subscriber. One that panics does not keep the others from running.
-func (m *Manager) each(event string, f func(*Handlers)) {
+func (m *Manager) each(event string, f func(*Events)) {
 	subscribers := m.subscribers.Load()
 	if subscribers == nil {
 		return
@@ -85,7 +85,7 @@ func (m *Manager) each(event string, f func(*Handlers)) {
 }
 
 // has reports whether there is a handler for the event.
-func (h *Handlers) has(event string) bool {
+func (h *Events) has(event string) bool {
 	switch event {
 	case "Online":
 		return h.Online != nil
@@ -113,7 +113,7 @@ func (h *Handlers) has(event string) bool {
 	return true
 }
 
-func (m *Manager) protect(event string, h *Handlers, f func(*Handlers)) {
+func (m *Manager) protect(event string, h *Events, f func(*Events)) {
 	contain.Apart(func() { f(h) }, func(v any) {
 		m.handlerPanics.Add(1)
 		m.log.Error("an event handler panicked", zap.String("event", event), zap.Any("panic", v),
@@ -142,7 +142,7 @@ func (c *countNotifier) start(m *Manager) {
 		tell := func() {
 			if n := m.Count(); n != told {
 				told = n
-				m.each("UserCountChanged", func(h *Handlers) {
+				m.each("UserCountChanged", func(h *Events) {
 					if h.UserCountChanged != nil {
 						h.UserCountChanged(n)
 					}

@@ -47,7 +47,7 @@ var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
 	"SetSessionTag": func(m *usermgr.Manager, s usermgr.SessionInfo) { m.SetSessionTag(s.SessionID, "handler's") },
 	"SetTag":        func(m *usermgr.Manager, s usermgr.SessionInfo) { m.SetTag(s.UserID, "handler's") },
 	"Stats":         func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Stats() },
-	"Subscribe":     func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Subscribe(usermgr.Handlers{})() },
+	"Subscribe":     func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Subscribe(usermgr.Events{})() },
 	"Touch":         func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Touch(s.UserID) },
 	"TouchSession":  func(m *usermgr.Manager, s usermgr.SessionInfo) { m.TouchSession(s.SessionID) },
 	"Unban":         func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Unban(s.UserID) },
@@ -84,8 +84,8 @@ func TestHandlersMayCallEveryMethodForTheirOwnUser(t *testing.T) {
 	if !slices.Equal(methods, all) {
 		t.Fatalf("the manager's methods are\n%q; called are\n%q", all, methods)
 	}
-	for i := range reflect.TypeFor[usermgr.Handlers]().NumField() {
-		event := reflect.TypeFor[usermgr.Handlers]().Field(i)
+	for i := range reflect.TypeFor[usermgr.Events]().NumField() {
+		event := reflect.TypeFor[usermgr.Events]().Field(i)
 		t.Run(event.Name, func(t *testing.T) {
 			for name, call := range everyMethod {
 				t.Run(name, func(t *testing.T) {
@@ -111,14 +111,14 @@ func callInHandler(t *testing.T, event string, call func(*usermgr.Manager, userm
 	var cfg usermgr.Config
 	switch event {
 	case "Ignored":
-		cfg.Relogon = usermgr.IgnoreNew
+		cfg.RelogonMode = usermgr.IgnoreNew
 	case "Expired":
 		cfg.IdleTimeout = 20 * time.Second // before the 30 of silence
 	}
 	m := newManager(t, cfg)
 	var returned atomic.Bool
 	var once sync.Once
-	handler := reflect.ValueOf(new(usermgr.Handlers)).Elem()
+	handler := reflect.ValueOf(new(usermgr.Events)).Elem()
 	field := handler.FieldByName(event)
 	field.Set(reflect.MakeFunc(field.Type(), func([]reflect.Value) []reflect.Value {
 		once.Do(func() {
@@ -131,7 +131,7 @@ func callInHandler(t *testing.T, event string, call func(*usermgr.Manager, userm
 		})
 		return nil
 	}))
-	m.Subscribe(handler.Interface().(usermgr.Handlers))
+	m.Subscribe(handler.Interface().(usermgr.Events))
 	s := logOn(t, m, "ann", newLink(1))
 	m.SetTag("ann", "tag")
 	m.SetSessionTag(s.ID(), "tag")
@@ -150,7 +150,7 @@ func callInHandler(t *testing.T, event string, call func(*usermgr.Manager, userm
 func TestHandlerMayLogItsOwnUserOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{})
-		unsubscribe := m.Subscribe(usermgr.Handlers{Disconnected: func(s usermgr.SessionInfo, _ protocol.CloseCode) {
+		unsubscribe := m.Subscribe(usermgr.Events{Disconnected: func(s usermgr.SessionInfo, _ protocol.CloseCode) {
 			beginLogOn(t, m, s.UserID, newLink(s.Address.Conn+1))
 			time.Sleep(time.Second)
 			j.add("handler returns")
@@ -175,7 +175,7 @@ func TestEventsOfOneUserNeverOverlap(t *testing.T) {
 			time.Sleep(time.Second)
 			running--
 		}
-		m.Subscribe(usermgr.Handlers{
+		m.Subscribe(usermgr.Events{
 			Connected:    func(usermgr.SessionInfo) { event() },
 			PushedOut:    func(usermgr.SessionInfo, usermgr.Address) { event() },
 			Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { event() },
@@ -194,7 +194,7 @@ func TestPanicInAHandlerIsRecoveredLoggedAndCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.ErrorLevel)
 		m := newManager(t, usermgr.Config{Logger: zap.New(core)})
-		m.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) { panic("oh no") }})
+		m.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { panic("oh no") }})
 		var j journal
 		m.Subscribe(j.handlers())
 		s := logOn(t, m, "ann", newLink(1))
@@ -215,8 +215,8 @@ func TestPanicInAHandlerIsRecoveredLoggedAndCounted(t *testing.T) {
 func TestSubscribersAreCalledInOrderUntilTheyUnsubscribe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := newManager(t, usermgr.Config{}), new(journal)
-		note := func(name string) usermgr.Handlers {
-			return usermgr.Handlers{Connected: func(s usermgr.SessionInfo) { j.add("%s: %s", name, s.UserID) }}
+		note := func(name string) usermgr.Events {
+			return usermgr.Events{Connected: func(s usermgr.SessionInfo) { j.add("%s: %s", name, s.UserID) }}
 		}
 		m.Subscribe(note("first"))
 		unsubscribe := m.Subscribe(note("second"))
@@ -234,7 +234,7 @@ func TestDisconnectedHasTheFinalCounters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{})
 		var first, last usermgr.SessionInfo
-		m.Subscribe(usermgr.Handlers{
+		m.Subscribe(usermgr.Events{
 			Connected:    func(s usermgr.SessionInfo) { first = s },
 			Disconnected: func(s usermgr.SessionInfo, _ protocol.CloseCode) { last = s },
 		})
@@ -265,7 +265,7 @@ func TestUserCountChangedTellsEveryChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{})
 		var told []int
-		m.Subscribe(usermgr.Handlers{UserCountChanged: func(n int) { told = append(told, n) }})
+		m.Subscribe(usermgr.Events{UserCountChanged: func(n int) { told = append(told, n) }})
 		ann := logOn(t, m, "ann", newLink(1))
 		synctest.Wait()
 		logOn(t, m, "bob", newLink(2))
@@ -283,7 +283,7 @@ func TestUserCountChangedCoalescesAndEndsOnTheTrueNumber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{})
 		var told []int
-		m.Subscribe(usermgr.Handlers{UserCountChanged: func(n int) {
+		m.Subscribe(usermgr.Events{UserCountChanged: func(n int) {
 			told = append(told, n)
 			time.Sleep(time.Second)
 		}})
@@ -306,7 +306,7 @@ func TestUserCountChangedEndsOnTheTrueNumberAtClose(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			m := newManager(t, usermgr.Config{})
 			var told []int
-			m.Subscribe(usermgr.Handlers{UserCountChanged: func(n int) {
+			m.Subscribe(usermgr.Events{UserCountChanged: func(n int) {
 				told = append(told, n)
 				time.Sleep(time.Second)
 			}})

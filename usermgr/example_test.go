@@ -22,8 +22,12 @@ func (w wire) Close(code protocol.CloseCode, text string) {
 
 // A manager needs no engine. Here ann logs on from a second place, which pushes the first one out, and is thrown out.
 func Example() {
-	users := usermgr.New(usermgr.Config{})
-	users.Subscribe(usermgr.Handlers{
+	users, err := usermgr.New(usermgr.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	users.Subscribe(usermgr.Events{
 		Connected: func(s usermgr.SessionInfo) {
 			fmt.Printf("%s is online from %s\n", s.UserID, s.Address.Remote)
 		},

@@ -23,7 +23,7 @@ func TestAFailureInAnyEventHandlerStopsNothing(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m, j := newManager(t, usermgr.Config{IdleTimeout: time.Hour, Checker: heartbeat.New(time.Second, time.Minute)}), new(journal)
-				var bad usermgr.Handlers
+				var bad usermgr.Events
 				var told [20]atomic.Int32
 				fields := reflect.ValueOf(&bad).Elem()
 				for i := range fields.NumField() {
@@ -73,8 +73,8 @@ func TestAFailureInAnyEventHandlerStopsNothing(t *testing.T) {
 func TestAFailureInIgnoredStopsNothing(t *testing.T) {
 	for how, fail := range failures {
 		t.Run(how, func(t *testing.T) {
-			m := newManager(t, usermgr.Config{Relogon: usermgr.IgnoreNew, Checker: heartbeat.Off})
-			m.Subscribe(usermgr.Handlers{Ignored: func(string, usermgr.Address) { fail() }})
+			m := newManager(t, usermgr.Config{RelogonMode: usermgr.IgnoreNew, Checker: heartbeat.Off})
+			m.Subscribe(usermgr.Events{Ignored: func(string, usermgr.Address) { fail() }})
 			logOn(t, m, "ann", newLink(1))
 			for range 2 {
 				link := newLink(2)

@@ -30,7 +30,7 @@ func TestSilentUserTimesOutThenDisconnects(t *testing.T) {
 func TestUserIsOnlineWhileTimedOutRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{})
-		m.Subscribe(usermgr.Handlers{
+		m.Subscribe(usermgr.Events{
 			TimedOut: func(s usermgr.SessionInfo) {
 				time.Sleep(time.Minute)
 				j.add("online: %v", m.IsOnline(s.UserID))
@@ -123,7 +123,7 @@ func TestSilenceOfAReplacedSessionIsHarmless(t *testing.T) {
 func TestSlowLogonIsNotASilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{Checker: heartbeat.New(time.Second, 10*time.Second)})
-		m.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) { time.Sleep(time.Minute) }})
+		m.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { time.Sleep(time.Minute) }})
 		logOn(t, m, "ann", newLink(1))
 		synctest.Wait()
 		j.expect(t, "Connected ann@1")

@@ -19,7 +19,7 @@ func TestSessionThatSendsNothingButHeartbeatsExpires(t *testing.T) {
 		t.Run(c.idle.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m, j := watchedAll(t, usermgr.Config{IdleTimeout: c.idle, Checker: heartbeat.New(0, 0)})
-				m.Subscribe(usermgr.Handlers{Expired: func(usermgr.SessionInfo) { j.add("online: %v", m.IsOnline("ann")) }})
+				m.Subscribe(usermgr.Events{Expired: func(usermgr.SessionInfo) { j.add("online: %v", m.IsOnline("ann")) }})
 				link := newLink(1)
 				link.journal = j
 				s := logOn(t, m, "ann", link)
@@ -136,7 +136,7 @@ func TestEveryEndCleansEveryIndex(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice(), Relogon: usermgr.IgnoreNew, Checker: heartbeat.Off})
+				m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice(), RelogonMode: usermgr.IgnoreNew, Checker: heartbeat.Off})
 				s := onDevice(t, m, "ann", 7, newLink(1))
 				m.SetSessionTag(s.ID(), "x")
 				m.SetTag("ann", "y")
@@ -168,7 +168,7 @@ func TestIdlenessIsLookedAtAgainInTurn(t *testing.T) {
 		s := onDevice(t, m, "ann", 1, newLink(1))
 		time.Sleep(9 * time.Second)
 		thaw := make(chan struct{})
-		unsubscribe := m.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) { <-thaw }})
+		unsubscribe := m.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { <-thaw }})
 		go onDevice(t, m, "ann", 2, newLink(2)) // holds the turn
 		time.Sleep(5 * time.Second)             // the first is found idle
 		s.Received(1, 1, 10)
@@ -192,7 +192,7 @@ func TestExpiredIsAnEventLikeTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watchedAll(t, usermgr.Config{IdleTimeout: 10 * time.Second})
 		var s usermgr.Session
-		m.Subscribe(usermgr.Handlers{
+		m.Subscribe(usermgr.Events{
 			Expired: func(usermgr.SessionInfo) {
 				time.Sleep(time.Hour)
 				s.Sent(1, 1, 10)

@@ -162,7 +162,7 @@ func TestKickOfWhoHasGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{})
 		thaw := make(chan struct{})
-		m.Subscribe(usermgr.Handlers{Offline: func(usermgr.UserData) { <-thaw }})
+		m.Subscribe(usermgr.Events{Offline: func(usermgr.UserData) { <-thaw }})
 		s := logOn(t, m, "ann", newLink(1))
 		s.End(protocol.ClientClosed)
 		synctest.Wait()
@@ -253,7 +253,7 @@ func TestKickHasTheFinalCounters(t *testing.T) {
 		m := newManager(t, usermgr.Config{Checker: heartbeat.Off})
 		var s usermgr.Session
 		var last usermgr.SessionInfo
-		unsubscribe := m.Subscribe(usermgr.Handlers{Disconnected: func(i usermgr.SessionInfo, _ protocol.CloseCode) { last = i }})
+		unsubscribe := m.Subscribe(usermgr.Events{Disconnected: func(i usermgr.SessionInfo, _ protocol.CloseCode) { last = i }})
 		link := newLink(1)
 		s = logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: "x"}, link)
 		m.SetTag("ann", "user's")
@@ -337,7 +337,7 @@ func TestKickConcernsTheLogonsOfTheMomentOnly(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m, j := watchedAll(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
 				thaw := make(chan struct{})
-				unsubscribe := m.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) { <-thaw }})
+				unsubscribe := m.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { <-thaw }})
 				begin := func(device uint16, conn uint64) {
 					go onDevice(t, m, "ann", device, newLink(conn))
 					synctest.Wait()
@@ -384,7 +384,7 @@ func TestKickInAHandlerOfTheSameUser(t *testing.T) {
 				waited = append(waited, err)
 			}
 		}
-		m.Subscribe(usermgr.Handlers{Connected: kick})
+		m.Subscribe(usermgr.Events{Connected: kick})
 		logOn(t, m, "ann", newLink(1))
 		synctest.Wait()
 		j.expect(t, "Online ann@1", "Connected ann@1", "Disconnected ann@1 KickedOut", "Offline ann")

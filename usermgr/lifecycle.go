@@ -59,7 +59,7 @@ func (u *user) logOn(p *pendingLogon) {
 	} else {
 		u.comeIn(s)
 	}
-	m.each("Connected", func(h *Handlers) {
+	m.each("Connected", func(h *Events) {
 		if h.Connected != nil {
 			h.Connected(u.info(s))
 		}
@@ -95,7 +95,7 @@ func (u *user) decide(l *Logon, s *session) (entry, error) {
 		}
 		if m.relogon == IgnoreNew && len(excluded) > 0 && !(len(excluded) == 1 && excluded[0] == from.live) {
 			addr := s.address()
-			m.each("Ignored", func(h *Handlers) {
+			m.each("Ignored", func(h *Events) {
 				if h.Ignored != nil {
 					h.Ignored(u.id, addr)
 				}
@@ -163,7 +163,7 @@ func (u *user) comeIn(s *session) {
 	if !u.bind(nil, s, nil) {
 		return
 	}
-	u.manager.each("Online", func(h *Handlers) {
+	u.manager.each("Online", func(h *Events) {
 		if h.Online != nil {
 			h.Online(u.data())
 		}
@@ -223,7 +223,7 @@ func (u *user) pushOut(old, successor, heir *session, by Address, over func()) b
 
 // tellPushedOut is the rest of pushOut.
 func (u *user) tellPushedOut(old, successor *session, by Address, over func()) {
-	u.endTelling(old, successor, "PushedOut", func(h *Handlers) {
+	u.endTelling(old, successor, "PushedOut", func(h *Events) {
 		if h.PushedOut != nil {
 			h.PushedOut(u.info(old), by)
 		}
@@ -264,7 +264,7 @@ func (u *user) timeOut(s *session, over func()) {
 		over()
 		return
 	}
-	u.endTelling(s, nil, "TimedOut", func(h *Handlers) {
+	u.endTelling(s, nil, "TimedOut", func(h *Events) {
 		if h.TimedOut != nil {
 			h.TimedOut(u.info(s))
 		}
@@ -278,7 +278,7 @@ func (u *user) expire(s *session, over func()) {
 		over()
 		return
 	}
-	u.endTelling(s, nil, "Expired", func(h *Handlers) {
+	u.endTelling(s, nil, "Expired", func(h *Events) {
 		if h.Expired != nil {
 			h.Expired(u.info(s))
 		}
@@ -286,7 +286,7 @@ func (u *user) expire(s *session, over func()) {
 }
 
 // endTelling ends a session for a cause that has an event of its own, which comes before Disconnected.
-func (u *user) endTelling(s, successor *session, event string, tell func(*Handlers), over func()) {
+func (u *user) endTelling(s, successor *session, event string, tell func(*Events), over func()) {
 	u.quiesce(s, func() {
 		u.manager.each(event, tell)
 		u.quiesce(s, func() { // once more: what the handlers have sent is counted
@@ -309,7 +309,7 @@ func (u *user) disconnect(s, successor *session) {
 	u.manager.history.add(&final, why.code)
 	u.manager.ended.add(s, final.SessionID, why)
 	offline := u.leave(why.code)
-	u.manager.each("Disconnected", func(h *Handlers) {
+	u.manager.each("Disconnected", func(h *Events) {
 		if h.Disconnected != nil {
 			h.Disconnected(final, why.code)
 		}
@@ -421,7 +421,7 @@ func (u *user) endGrace() {
 }
 
 func (u *user) tellOffline(d *UserData) {
-	u.manager.each("Offline", func(h *Handlers) {
+	u.manager.each("Offline", func(h *Events) {
 		if h.Offline != nil {
 			h.Offline(*d)
 		}

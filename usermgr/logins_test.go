@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -15,7 +16,7 @@ import (
 func TestPastLoginsAreForgottenInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const grace, every, logons = time.Minute, 10 * time.Second, 20
-		m := New(Config{OfflineGrace: grace, Devices: OnePerDevice(), Checker: heartbeat.Off})
+		m := testkit.Must(New(Config{OfflineGrace: grace, Devices: OnePerDevice(), Checker: heartbeat.Off}))
 		defer func() {
 			if err := m.Close(t.Context()); err != nil {
 				t.Error(err)

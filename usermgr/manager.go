@@ -32,7 +32,7 @@ var ErrNoUserID = errors.New("rollcall: a logon needs a user ID")
 // Config holds the settings of a Manager. The zero value is ready to use.
 type Config struct {
 	// Relogon says what a second logon of one user does. 0 means ReplaceOld.
-	Relogon RelogonMode
+	RelogonMode RelogonMode
 	// Devices says which sessions of one user may live side by side. The zero value means one session a user.
 	Devices Devices
 	// ReturnWins lets a client that comes back by itself, with a session that has ended, end a login of the same user that is
@@ -83,7 +83,7 @@ type Manager struct {
 	banned       refusals // users
 	ended        endedSessions
 
-	subscribers atomic.Pointer[[]*Handlers]
+	subscribers atomic.Pointer[[]*Events]
 	subscribing sync.Mutex // serialises writers of subscribers
 	online      atomic.Int64
 	count       countNotifier
@@ -99,13 +99,14 @@ var _ UserManager = (*Manager)(nil)
 // longest is as good as for ever, and may be added to the time.
 const longest = 100 * 365 * 24 * time.Hour
 
-// New returns a manager with nobody online. Call Close when done with it. It panics for a RelogonMode that there is not.
-func New(cfg Config) *Manager {
-	if cfg.Relogon != ReplaceOld && cfg.Relogon != IgnoreNew {
-		panic(fmt.Sprintf("rollcall: there is no RelogonMode %d", cfg.Relogon))
+// New returns a manager with nobody online, or an error that names the setting that makes no sense. Call Close when done
+// with it.
+func New(cfg Config) (*Manager, error) {
+	if cfg.RelogonMode != ReplaceOld && cfg.RelogonMode != IgnoreNew {
+		return nil, fmt.Errorf("rollcall: RelogonMode %d is not defined: use ReplaceOld or IgnoreNew", cfg.RelogonMode)
 	}
 	m := &Manager{
-		relogon:        cfg.Relogon,
+		relogon:        cfg.RelogonMode,
 		devices:        cfg.Devices.clone(),
 		returnWins:     cfg.ReturnWins,
 		grace:          cfg.OfflineGrace,
@@ -141,7 +142,7 @@ func New(cfg Config) *Manager {
 	m.displays.init()
 	m.clock.start()
 	m.count.start(m)
-	return m
+	return m, nil
 }
 
 // HeartbeatTimeout returns how long a user may be silent; 0 means for ever.

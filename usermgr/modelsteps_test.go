@@ -192,7 +192,7 @@ func (w *world) do(s step) {
 			w.falseAlarm(s, watch)
 		}
 	case doListen:
-		leave := w.users.Manager.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) {}})
+		leave := w.users.Manager.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) {}})
 		w.pause(s.Wait)
 		leave()
 	case doRelease:

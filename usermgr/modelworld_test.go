@@ -51,12 +51,12 @@ type world struct {
 func newWorld(p *program, rules []int, steps *atomic.Int64) *world {
 	w := &world{program: p, steps: steps, checker: new(modelChecker), latest: make(map[string]*modelLink),
 		gate: make(chan struct{})}
-	w.users = contract.NewWith(p.Policy, usermgr.Config{Relogon: p.Relogon, ReturnWins: p.ReturnWins, OfflineGrace: p.Grace, IdleTimeout: p.Idle,
+	w.users = contract.NewWith(p.Policy, usermgr.Config{RelogonMode: p.Relogon, ReturnWins: p.ReturnWins, OfflineGrace: p.Grace, IdleTimeout: p.Idle,
 		Checker: w.checker, QuiesceTimeout: modelQuiesceTimeout, Logger: zap.NewNop()})
 	w.users.FakeTime = true
 	w.users.Rules = rules
 	w.users.Subscribe(w.handlers())
-	w.users.Subscribe(usermgr.Handlers{}) // runs although the one before may panic
+	w.users.Subscribe(usermgr.Events{}) // runs although the one before may panic
 	return w
 }
 
@@ -315,13 +315,13 @@ func (w *world) pastSession(user string, back int) string {
 }
 
 // handlers are the subscriber that does all that an event handler may do.
-func (w *world) handlers() usermgr.Handlers {
+func (w *world) handlers() usermgr.Events {
 	at := func(what, user string, conn uint64) {
 		w.users.Addresses(user) // the contract knows the right answers
 		w.users.UserAt(usermgr.Address{Conn: conn})
 		w.behave(&occasion{what: what, user: user, link: w.link(conn)})
 	}
-	return usermgr.Handlers{
+	return usermgr.Events{
 		Connected: func(s usermgr.SessionInfo) {
 			w.users.User(s.UserID)
 			at("Connected", s.UserID, s.Address.Conn)

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -15,7 +16,7 @@ func (nowhere) Close(protocol.CloseCode, string) {}
 
 // Rule 17: whoever has lost the last session, and has no grace, is not online without a session for a moment, in no answer.
 func TestNobodyIsOnlineWithoutASession(t *testing.T) {
-	m := New(Config{ClosedHistory: 1})
+	m := testkit.Must(New(Config{ClosedHistory: 1}))
 	defer func() { _ = m.Close(t.Context()) }()
 	s, err := m.Register(t.Context(), Logon{UserID: "ann"}, nowhere{})
 	if err != nil {

@@ -53,7 +53,7 @@ func TestUserIsOnlineUntilTheLastSessionEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
 		var counts []int
-		m.Subscribe(usermgr.Handlers{UserCountChanged: func(n int) { counts = append(counts, n) }})
+		m.Subscribe(usermgr.Events{UserCountChanged: func(n int) { counts = append(counts, n) }})
 		first := onDevice(t, m, "ann", 1, newLink(1))
 		second := onDevice(t, m, "ann", 2, newLink(2))
 		synctest.Wait() // the count is told
@@ -153,7 +153,7 @@ func TestOnlineAndOfflineStandAroundTheSessions(t *testing.T) {
 		look := func(event string) {
 			j.add("%s: online %v, %d users, on %v", event, m.IsOnline("ann"), m.Count(), connsOf(m, "ann"))
 		}
-		m.Subscribe(usermgr.Handlers{
+		m.Subscribe(usermgr.Events{
 			Online:       func(usermgr.UserData) { look("Online") },
 			Connected:    func(usermgr.SessionInfo) { look("Connected") },
 			Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { look("Disconnected") },
@@ -174,9 +174,9 @@ func TestOnlineAndOfflineStandAroundTheSessions(t *testing.T) {
 func TestOnlineAndOfflineMayBlockAndPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{})
-		m.Subscribe(usermgr.Handlers{Online: func(usermgr.UserData) { panic("oh") }, Offline: func(usermgr.UserData) { panic("no") }})
+		m.Subscribe(usermgr.Events{Online: func(usermgr.UserData) { panic("oh") }, Offline: func(usermgr.UserData) { panic("no") }})
 		thaw := make(chan struct{})
-		m.Subscribe(usermgr.Handlers{
+		m.Subscribe(usermgr.Events{
 			Online: func(u usermgr.UserData) {
 				if u.UserID == "frozen" {
 					<-thaw
@@ -214,7 +214,7 @@ func TestUserWhoIsBackWithinTheGraceWasNeverOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watchedAll(t, usermgr.Config{OfflineGrace: grace})
 		var counts []int
-		m.Subscribe(usermgr.Handlers{UserCountChanged: func(n int) { counts = append(counts, n) }})
+		m.Subscribe(usermgr.Events{UserCountChanged: func(n int) { counts = append(counts, n) }})
 		began := time.Now()
 		s := logOn(t, m, "ann", newLink(1))
 		s.Received(1, 1, 10)
@@ -289,7 +289,7 @@ func TestGraceIsForTheLastSessionOfAClientThatMayReconnect(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newManager(t, usermgr.Config{OfflineGrace: grace, Devices: usermgr.OnePerDevice(), Checker: heartbeat.Off})
 				var offline time.Time
-				m.Subscribe(usermgr.Handlers{Offline: func(usermgr.UserData) { offline = time.Now() }})
+				m.Subscribe(usermgr.Events{Offline: func(usermgr.UserData) { offline = time.Now() }})
 				first, last := onDevice(t, m, "ann", 1, newLink(1)), onDevice(t, m, "ann", 2, newLink(2))
 				first.End(protocol.NetworkError)
 				time.Sleep(2 * grace) // no absence: there is another session

@@ -235,7 +235,7 @@ func TestPagesLeaveOutWhoIsAboutToBeForgotten(t *testing.T) {
 		}
 		q := usermgr.PageQuery{Limit: 10}
 		users, sessions := byCursor(t, m, userIDs, q), byCursor(t, m, sessionIDs, q) // in the same order
-		m.Subscribe(usermgr.Handlers{Offline: func(usermgr.UserData) { time.Sleep(time.Hour) }})
+		m.Subscribe(usermgr.Events{Offline: func(usermgr.UserData) { time.Sleep(time.Hour) }})
 		for _, userID := range slices.Concat(users[:50], users[250:]) {
 			m.Unregister(userID, protocol.KickedOut, "")
 		}

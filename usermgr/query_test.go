@@ -145,7 +145,7 @@ func TestTagStaysUntilTheUserGoesOffline(t *testing.T) {
 			t.Errorf("after a replacement the tags are %q and %q", d.Tag, d.Sessions[0].UserTag)
 		}
 		var atTheEnd string
-		unsubscribe := m.Subscribe(usermgr.Handlers{Disconnected: func(s usermgr.SessionInfo, _ protocol.CloseCode) {
+		unsubscribe := m.Subscribe(usermgr.Events{Disconnected: func(s usermgr.SessionInfo, _ protocol.CloseCode) {
 			atTheEnd = s.UserTag
 			if m.SetTag("ann", "too late") {
 				t.Error("SetTag says that ann is online when Disconnected runs")

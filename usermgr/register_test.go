@@ -40,7 +40,7 @@ func TestRegisterBringsTheUserOnlineAndTellsIt(t *testing.T) {
 func TestRegisterWaitsForConnectedHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{})
-		m.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) { time.Sleep(time.Hour) }})
+		m.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { time.Sleep(time.Hour) }})
 		began := time.Now()
 		logOn(t, m, "ann", newLink(1))
 		if took := time.Since(began); took != time.Hour {
@@ -120,7 +120,7 @@ func TestLogonThatEndsBeforeItsTurnFiresNothing(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m, j := watched(t, usermgr.Config{})
 				freeze := make(chan struct{})
-				m.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) { <-freeze }})
+				m.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { <-freeze }})
 				beginLogOn(t, m, "ann", newLink(1)) // holds ann's turn
 				synctest.Wait()
 
@@ -178,7 +178,7 @@ func TestFrozenHandlerHoldsItsOwnUserAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{})
 		thaw := make(chan struct{})
-		m.Subscribe(usermgr.Handlers{Connected: func(s usermgr.SessionInfo) {
+		m.Subscribe(usermgr.Events{Connected: func(s usermgr.SessionInfo) {
 			if s.UserID == "frozen" {
 				<-thaw
 			}
@@ -216,7 +216,7 @@ func TestLogonsThatWaitKeepTheirOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{})
 		thaw := make(chan struct{})
-		unsubscribe := m.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) { <-thaw }})
+		unsubscribe := m.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { <-thaw }})
 		for conn := range uint64(4) {
 			ctx := t.Context()
 			if conn == 2 {

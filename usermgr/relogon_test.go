@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -41,7 +42,7 @@ func TestReplacementTurnsLookupsOverBetweenPushedOutAndDisconnected(t *testing.T
 			_, atNew := m.UserAt(usermgr.Address{Conn: 2})
 			seen = append(seen, fmt.Sprintf("%s: ann at %d; old knows her: %v, new: %v", event, addresses[0].Conn, atOld, atNew))
 		}
-		unsubscribe := m.Subscribe(usermgr.Handlers{
+		unsubscribe := m.Subscribe(usermgr.Events{
 			PushedOut:    func(usermgr.SessionInfo, usermgr.Address) { look("PushedOut") },
 			Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { look("Disconnected") },
 			Connected:    func(usermgr.SessionInfo) { look("Connected") },
@@ -64,7 +65,7 @@ func TestReplacementDoesNotChangeTheUserCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{})
 		var counts []int
-		m.Subscribe(usermgr.Handlers{UserCountChanged: func(n int) { counts = append(counts, n) }})
+		m.Subscribe(usermgr.Events{UserCountChanged: func(n int) { counts = append(counts, n) }})
 		logOn(t, m, "ann", newLink(1))
 		synctest.Wait()
 		logOn(t, m, "ann", newLink(2))
@@ -98,9 +99,9 @@ func TestSessionThatHasEndedIsNotPushedOut(t *testing.T) {
 	for name, mode := range modes {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m, j := watched(t, usermgr.Config{Relogon: mode})
+				m, j := watched(t, usermgr.Config{RelogonMode: mode})
 				thaw := make(chan struct{})
-				unsubscribe := m.Subscribe(usermgr.Handlers{Connected: func(s usermgr.SessionInfo) { <-thaw }})
+				unsubscribe := m.Subscribe(usermgr.Events{Connected: func(s usermgr.SessionInfo) { <-thaw }})
 				beginLogOn(t, m, "ann", newLink(1))
 				synctest.Wait()
 				beginLogOn(t, m, "ann", newLink(2)) // waits for the handler
@@ -163,7 +164,7 @@ func TestStaleEndIsHarmless(t *testing.T) {
 // Rule 7, E5: the mapping is unchanged, the new connection is refused and gets no Connected and no Disconnected.
 func TestIgnoreNewKeepsTheSessionAndRefusesTheLogon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watched(t, usermgr.Config{Relogon: usermgr.IgnoreNew})
+		m, j := watched(t, usermgr.Config{RelogonMode: usermgr.IgnoreNew})
 		logOn(t, m, "ann", newLink(1))
 		second := newLink(2)
 		_, err := m.Register(t.Context(), usermgr.Logon{UserID: "ann"}, second)
@@ -184,7 +185,7 @@ func TestIgnoreNewKeepsTheSessionAndRefusesTheLogon(t *testing.T) {
 // Rule 7: a logon that carries the ID of the user's live session takes it over, in the order of a replacement.
 func TestIgnoreNewLetsASessionBeTakenOverByItsID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watched(t, usermgr.Config{Relogon: usermgr.IgnoreNew})
+		m, j := watched(t, usermgr.Config{RelogonMode: usermgr.IgnoreNew})
 		ghost := logOn(t, m, "ann", newLink(1))
 		_, err := m.Register(t.Context(), usermgr.Logon{UserID: "ann", Session: ghost.ID()}, newLink(2))
 		if err != nil {
@@ -197,7 +198,7 @@ func TestIgnoreNewLetsASessionBeTakenOverByItsID(t *testing.T) {
 // Rules 7 and 26: only the ID of this user's own session counts, and one that has ended takes over no newer session.
 func TestIgnoreNewRefusesATakeOverWithAnotherID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watched(t, usermgr.Config{Relogon: usermgr.IgnoreNew})
+		m, j := watched(t, usermgr.Config{RelogonMode: usermgr.IgnoreNew})
 		past := logOn(t, m, "ann", newLink(1))
 		past.End(protocol.ClientClosed)
 		synctest.Wait()
@@ -218,7 +219,7 @@ func TestIgnoreNewRefusesATakeOverWithAnotherID(t *testing.T) {
 // Rule 7: a session whose end is recorded is not in the way of the next.
 func TestIgnoreNewAdmitsAfterAnEndThatWasJustRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watched(t, usermgr.Config{Relogon: usermgr.IgnoreNew})
+		m, j := watched(t, usermgr.Config{RelogonMode: usermgr.IgnoreNew})
 		link := newLink(1)
 		s := logOn(t, m, "ann", link)
 		link.handlerStarts()
@@ -277,5 +278,5 @@ func TestAnUnknownRelogonModePanics(t *testing.T) {
 			t.Errorf("New panicked with %v", v)
 		}
 	}()
-	_ = usermgr.New(usermgr.Config{Relogon: usermgr.IgnoreNew + 1}).Close(context.Background())
+	_ = testkit.Must(usermgr.New(usermgr.Config{RelogonMode: usermgr.IgnoreNew + 1})).Close(context.Background())
 }

@@ -112,8 +112,8 @@ func TestAReturningClientDoesNotPushOutANewerLogin(t *testing.T) {
 	}{
 		{name: "one session", refused: protocol.PushedOut, where: []uint64{2}},
 		{name: "one session, ReturnWins", cfg: usermgr.Config{ReturnWins: true}, where: []uint64{3}},
-		{name: "old sessions stay", cfg: usermgr.Config{Relogon: keep}, refused: protocol.PushedOut, where: []uint64{2}},
-		{name: "old sessions stay, ReturnWins", cfg: usermgr.Config{Relogon: keep, ReturnWins: true},
+		{name: "old sessions stay", cfg: usermgr.Config{RelogonMode: keep}, refused: protocol.PushedOut, where: []uint64{2}},
+		{name: "old sessions stay, ReturnWins", cfg: usermgr.Config{RelogonMode: keep, ReturnWins: true},
 			refused: protocol.AlreadyLoggedOn, where: []uint64{2}},
 		{name: "the newer one is on another device", cfg: usermgr.Config{Devices: usermgr.OnePerDevice()},
 			newer: usermgr.Logon{Device: 2}, where: []uint64{2, 3}},
@@ -125,7 +125,7 @@ func TestAReturningClientDoesNotPushOutANewerLogin(t *testing.T) {
 			back: usermgr.Logon{Token: "x"}, where: []uint64{3}},
 		{name: "the newer one has another token", first: usermgr.Logon{Token: "x"}, newer: usermgr.Logon{Token: "y"},
 			back: usermgr.Logon{Token: "x"}, refused: protocol.PushedOut, where: []uint64{2}},
-		{name: "there are two tokens, and the newer one has neither", cfg: usermgr.Config{Relogon: old, Devices: usermgr.UpTo(2)},
+		{name: "there are two tokens, and the newer one has neither", cfg: usermgr.Config{RelogonMode: old, Devices: usermgr.UpTo(2)},
 			first: usermgr.Logon{Token: "x"}, newer: usermgr.Logon{Token: "y"}, back: usermgr.Logon{Token: "z"}, where: []uint64{2, 3}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -178,7 +178,7 @@ func TestAnyIDOfAChainStandsForItsLastSession(t *testing.T) {
 	for name, mode := range map[string]usermgr.RelogonMode{"ReplaceOld": usermgr.ReplaceOld, "IgnoreNew": usermgr.IgnoreNew} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newManager(t, usermgr.Config{Relogon: mode})
+				m := newManager(t, usermgr.Config{RelogonMode: mode})
 				chain := []usermgr.Session{logOn(t, m, "ann", newLink(1))}
 				comeBackWith := func(i int) *protocol.CloseError {
 					t.Helper()

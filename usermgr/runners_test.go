@@ -36,7 +36,7 @@ func TestTheEndOfManyUsersTakesFewGoroutines(t *testing.T) {
 		const users = 2000
 		m := newManager(t, usermgr.Config{Checker: heartbeat.Off, QuiesceTimeout: time.Minute})
 		var disconnected atomic.Int64
-		m.Subscribe(usermgr.Handlers{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { disconnected.Add(1) }})
+		m.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { disconnected.Add(1) }})
 		var asked atomic.Int64
 		quiet := make(chan struct{})
 		for i := range users {
@@ -67,7 +67,7 @@ func TestManyFrozenHandlersHoldUpTheirOwnUsersOnly(t *testing.T) {
 		thaw := sync.OnceFunc(func() { close(release) })
 		defer thaw()
 		var held atomic.Int64
-		m.Subscribe(usermgr.Handlers{Disconnected: func(s usermgr.SessionInfo, _ protocol.CloseCode) {
+		m.Subscribe(usermgr.Events{Disconnected: func(s usermgr.SessionInfo, _ protocol.CloseCode) {
 			if s.UserID != "bystander" {
 				held.Add(1)
 				<-release
@@ -97,7 +97,7 @@ func TestCloseWaitsForTheTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{Checker: heartbeat.Off})
 		release, entered := make(chan struct{}), make(chan struct{})
-		m.Subscribe(usermgr.Handlers{Offline: func(usermgr.UserData) { close(entered); <-release }})
+		m.Subscribe(usermgr.Events{Offline: func(usermgr.UserData) { close(entered); <-release }})
 		logOn(t, m, "ann", newLink(1)).End(protocol.ClientClosed)
 		<-entered
 		ctx, cancel := context.WithCancel(t.Context())

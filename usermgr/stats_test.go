@@ -74,7 +74,7 @@ func TestStatsHaveTheDeviceClassesThatTheApplicationNames(t *testing.T) {
 }
 
 func TestStatsCountRefusedLogons(t *testing.T) {
-	m := newManager(t, usermgr.Config{Relogon: usermgr.IgnoreNew, Checker: heartbeat.Off})
+	m := newManager(t, usermgr.Config{RelogonMode: usermgr.IgnoreNew, Checker: heartbeat.Off})
 	logOn(t, m, "ann", newLink(1))
 	for i := range uint64(3) {
 		l := newLink(i + 2)
@@ -102,7 +102,7 @@ func TestStatsCountRefusedLogons(t *testing.T) {
 func TestClosedRemembersSessions(t *testing.T) {
 	m := newManager(t, usermgr.Config{Checker: heartbeat.Off})
 	seen := make(chan int, 2)
-	m.Subscribe(usermgr.Handlers{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { seen <- len(m.Closed()) }})
+	m.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { seen <- len(m.Closed()) }})
 	if all := m.Closed(); len(all) != 0 {
 		t.Errorf("at first there are %v", all)
 	}

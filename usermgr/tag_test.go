@@ -36,7 +36,7 @@ func TestTagsAreSeenAtOnceAndToldInOrder(t *testing.T) {
 func TestTagEventsQueueBehindTheHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watchedAll(t, usermgr.Config{})
-		m.Subscribe(usermgr.Handlers{Connected: func(s usermgr.SessionInfo) {
+		m.Subscribe(usermgr.Events{Connected: func(s usermgr.SessionInfo) {
 			m.SetSessionTag(s.SessionID, "x")
 			m.SetTag(s.UserID, "y")
 			m.SetSessionTag(s.SessionID, "z")
@@ -65,7 +65,7 @@ func TestTagsEndWithTheirOwner(t *testing.T) {
 		m.SetSessionTag(s.ID(), "x")
 		m.SetTag("ann", "y")
 		var final usermgr.SessionInfo
-		unsubscribe := m.Subscribe(usermgr.Handlers{Disconnected: func(s usermgr.SessionInfo, _ protocol.CloseCode) { final = s }})
+		unsubscribe := m.Subscribe(usermgr.Events{Disconnected: func(s usermgr.SessionInfo, _ protocol.CloseCode) { final = s }})
 		link.handlerReturns()
 		synctest.Wait()
 		unsubscribe()
@@ -86,7 +86,7 @@ func TestTagsEndWithTheirOwner(t *testing.T) {
 func TestTagHandlersMayPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{})
-		m.Subscribe(usermgr.Handlers{
+		m.Subscribe(usermgr.Events{
 			Tagged:     func(usermgr.SessionInfo, string) { panic("oh") },
 			UserTagged: func(usermgr.UserData, string) { panic("no") },
 		})

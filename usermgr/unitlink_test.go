@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -57,8 +58,8 @@ func (j *journal) expect(t *testing.T, want ...string) {
 	j.lines = nil
 }
 
-func (j *journal) handlers() usermgr.Handlers {
-	return usermgr.Handlers{
+func (j *journal) handlers() usermgr.Events {
+	return usermgr.Events{
 		Connected: func(s usermgr.SessionInfo) { j.add("Connected %s@%d", s.UserID, s.Address.Conn) },
 		PushedOut: func(old usermgr.SessionInfo, by usermgr.Address) {
 			j.add("PushedOut %s@%d by @%d", old.UserID, old.Address.Conn, by.Conn)
@@ -72,8 +73,8 @@ func (j *journal) handlers() usermgr.Handlers {
 }
 
 // rest are the handlers that handlers leaves out.
-func (j *journal) rest() usermgr.Handlers {
-	return usermgr.Handlers{
+func (j *journal) rest() usermgr.Events {
+	return usermgr.Events{
 		Online:  func(u usermgr.UserData) { j.add("Online %s@%d", u.UserID, u.Sessions[0].Address.Conn) },
 		Offline: func(u usermgr.UserData) { j.add("Offline %s", u.UserID) },
 		Expired: func(s usermgr.SessionInfo) { j.add("Expired %s@%d", s.UserID, s.Address.Conn) },
@@ -148,7 +149,7 @@ func newManager(t testing.TB, cfg usermgr.Config) *usermgr.Manager {
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
 	}
-	m := usermgr.New(cfg)
+	m := testkit.Must(usermgr.New(cfg))
 	t.Cleanup(func() { closeManager(t, m) })
 	return m
 }

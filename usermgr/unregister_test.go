@@ -76,7 +76,7 @@ func TestUnregisterIgnoresWhoIsNotThere(t *testing.T) {
 func TestUnregisterReturnsAtOnceAndWaitWaitsForTheHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{})
-		m.Subscribe(usermgr.Handlers{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { time.Sleep(time.Hour) }})
+		m.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { time.Sleep(time.Hour) }})
 		logOn(t, m, "ann", newLink(1))
 		began := time.Now()
 		c := m.Unregister("ann", protocol.KickedOut, "")
@@ -96,7 +96,7 @@ func TestUnregisterConcernsTheLogonsOfTheMomentOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{})
 		thaw := make(chan struct{})
-		unsubscribe := m.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) { <-thaw }})
+		unsubscribe := m.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { <-thaw }})
 		beginLogOn(t, m, "ann", newLink(1)) // has begun
 		synctest.Wait()
 		beginLogOn(t, m, "ann", newLink(2)) // waits
@@ -137,7 +137,7 @@ func TestWaitingForOnesOwnUserInAHandlerEndsWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{})
 		var waited error
-		m.Subscribe(usermgr.Handlers{Connected: func(s usermgr.SessionInfo) {
+		m.Subscribe(usermgr.Events{Connected: func(s usermgr.SessionInfo) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
 			_, waited = m.Unregister(s.UserID, protocol.KickedOut, "").Wait(ctx)
@@ -156,7 +156,7 @@ func TestAHandlerMayWaitForAnotherUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{})
 		logOn(t, m, "bob", newLink(2))
-		m.Subscribe(usermgr.Handlers{Connected: func(s usermgr.SessionInfo) {
+		m.Subscribe(usermgr.Events{Connected: func(s usermgr.SessionInfo) {
 			wait(t, m.Unregister("bob", protocol.KickedOut, ""))
 			j.add("waited")
 		}})
@@ -171,7 +171,7 @@ func TestClearEndsEverySessionOfTheMoment(t *testing.T) {
 		m := newManager(t, usermgr.Config{})
 		var mu sync.Mutex
 		causes := map[protocol.CloseCode]int{}
-		unsubscribe := m.Subscribe(usermgr.Handlers{Disconnected: func(_ usermgr.SessionInfo, why protocol.CloseCode) {
+		unsubscribe := m.Subscribe(usermgr.Events{Disconnected: func(_ usermgr.SessionInfo, why protocol.CloseCode) {
 			mu.Lock()
 			defer mu.Unlock()
 			causes[why]++
@@ -206,7 +206,7 @@ func TestCloseEndsEverySessionAndEveryGoroutine(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	m, j := watched(t, usermgr.Config{})
 	counts := make(chan int, 2)
-	m.Subscribe(usermgr.Handlers{UserCountChanged: func(n int) { counts <- n }})
+	m.Subscribe(usermgr.Events{UserCountChanged: func(n int) { counts <- n }})
 	logOn(t, m, "ann", newLink(1))
 	if n := <-counts; n != 1 {
 		t.Errorf("%d online were told, want 1", n)
@@ -229,7 +229,7 @@ func TestCloseWaitsForHandlersUntilItsContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{})
 		thaw := make(chan struct{})
-		m.Subscribe(usermgr.Handlers{Connected: func(usermgr.SessionInfo) { <-thaw }})
+		m.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { <-thaw }})
 		beginLogOn(t, m, "ann", newLink(1))
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -2,8 +2,8 @@
 // thrown out, and how much each has sent and received. It knows no socket and no frame: a [Link] is all that it sees of
 // a connection, and [UserManager] all that a bridge sees of it.
 //
-//	users := usermgr.New(usermgr.Config{Devices: usermgr.OnePerDevice()})
-//	users.Subscribe(usermgr.Handlers{
+//	users, err := usermgr.New(usermgr.Config{Devices: usermgr.OnePerDevice()})
+//	users.Subscribe(usermgr.Events{
 //		Online:  func(u usermgr.UserData) { log.Print(u.UserID, " is online") },
 //		Offline: func(u usermgr.UserData) { log.Print(u.UserID, " is gone") },
 //	})

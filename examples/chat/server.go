@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -23,13 +24,18 @@ func server(ctx context.Context, args []string) error {
 	page := flags.Int("page", 20, "users on a page of /who")
 	_ = flags.Parse(args)
 
-	users := usermgr.New(usermgr.Config{Devices: usermgr.OnePerDevice(), OfflineGrace: *grace})
-	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: *listen}}})
-	b := bridge.Attach(srv, users, bridge.Config{Relay: &bridge.Relay{}})
-	pushes := push.New(b)
+	srv, err := rollcall.New(rollcall.Config{
+		Addr:   *listen,
+		Users:  usermgr.Config{Devices: usermgr.OnePerDevice(), OfflineGrace: *grace},
+		Bridge: bridge.Config{Relay: &bridge.Relay{}},
+	})
+	if err != nil {
+		return err
+	}
+	users, pushes := srv.Users, push.New(srv.Bridge)
 
 	tellEveryone := func(text string) { pushes.Go(push.ToEveryone(), push.Notification(text), nil, nil) }
-	users.Subscribe(usermgr.Handlers{
+	users.Subscribe(usermgr.Events{
 		Online:  func(u usermgr.UserData) { tellEveryone(u.UserID + " is online") },
 		Offline: func(u usermgr.UserData) { tellEveryone(u.UserID + " is gone") },
 	})
@@ -75,12 +81,12 @@ func server(ctx context.Context, args []string) error {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "listening on %s; everybody may kick everybody here\n", srv.Addrs()[0])
-	err := srv.Run(ctx)
+	err = srv.Run(ctx)
 	kicks.Wait()
 	fmt.Fprintln(os.Stderr, "stopped:", srv.StopReport())
 	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return errors.Join(err, users.Close(closing), pushes.Close(closing))
+	return errors.Join(err, pushes.Close(closing))
 }
 
 // throwOut answers a request for a kick when its outcome is known.

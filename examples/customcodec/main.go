@@ -23,7 +23,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -90,19 +90,23 @@ func main() {
 	meters := flag.String("meters", "127.0.0.1:9002", "TCP address to listen on for meters")
 	flag.Parse()
 
-	users := usermgr.New(usermgr.Config{Checker: heartbeat.New(time.Second, 10*time.Minute)})
-	users.Subscribe(usermgr.Handlers{
+	srv, err := rollcall.New(rollcall.Config{
+		Engine: engine.Config{Listeners: []engine.Listener{
+			{Addr: *addr, Codec: talk{}}, // one for all, since it keeps nothing
+			{Addr: *meters, NewCodec: func() protocol.Codec { return new(meter) }},
+		}},
+		Users: usermgr.Config{Checker: heartbeat.New(time.Second, 10*time.Minute)},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	srv.Users.Subscribe(usermgr.Events{
 		Connected:    func(s usermgr.SessionInfo) { log.Print(s.UserID, " is online") },
 		Disconnected: func(s usermgr.SessionInfo, why protocol.CloseCode) { log.Print(s.UserID, " left: ", why) },
 	})
-	srv := engine.New(engine.Config{Listeners: []engine.Listener{
-		{Addr: *addr, Codec: talk{}}, // one for all, since it keeps nothing
-		{Addr: *meters, NewCodec: func() protocol.Codec { return new(meter) }},
-	}})
-	b := bridge.Attach(srv, users, bridge.Config{})
 	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
 		relayed := &protocol.Message{Type: chat, UserID: m.UserID, Body: m.Body}
-		if err := b.SendMessage(m.DestUserID, relayed); err != nil {
+		if err := srv.SendMessage(m.DestUserID, relayed); err != nil {
 			_ = c.ReplyError(m, protocol.Errorf(protocol.UserOffline, "%s is not here", m.DestUserID))
 			return
 		}

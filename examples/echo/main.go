@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/heartbeat"
@@ -60,7 +61,7 @@ func run() error {
 	switch *relogon {
 	case "replace-old":
 	case "ignore-new":
-		users.Relogon = usermgr.IgnoreNew
+		users.RelogonMode = usermgr.IgnoreNew
 	default:
 		return fmt.Errorf("-relogon %s: must be replace-old or ignore-new", *relogon)
 	}
@@ -84,10 +85,11 @@ func run() error {
 	if *lines != "" {
 		cfg.Listeners = append(cfg.Listeners, engine.Listener{Addr: *lines, Codec: protocol.Line})
 	}
-	m := usermgr.New(users)
-	m.Subscribe(eventPrinter(*events))
-	srv := engine.New(cfg)
-	bridge.Attach(srv, m, bridgeCfg)
+	srv, err := rollcall.New(rollcall.Config{Engine: cfg, Users: users, Bridge: bridgeCfg})
+	if err != nil {
+		return err
+	}
+	srv.Users.Subscribe(eventPrinter(*events))
 	srv.HandleDefault(func(c *engine.Conn, msg *protocol.Message) { _ = c.Reply(msg, msg.Body) })
 
 	if err := srv.Listen(); err != nil {
@@ -101,16 +103,11 @@ func run() error {
 	defer stop()
 	err = srv.Run(ctx)
 	fmt.Fprintln(os.Stderr, "stopped:", srv.StopReport())
-	if err != nil {
-		return err
-	}
-	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	return m.Close(closing) // the last user_count is printed before it returns
+	return err
 }
 
 // eventPrinter subscribes to every event, and prints them when asked to.
-func eventPrinter(enabled bool) usermgr.Handlers {
+func eventPrinter(enabled bool) usermgr.Events {
 	var mu sync.Mutex
 	out := json.NewEncoder(os.Stdout)
 	show := func(event map[string]any) {
@@ -128,7 +125,7 @@ func eventPrinter(enabled bool) usermgr.Handlers {
 		}
 		show(e)
 	}
-	return usermgr.Handlers{
+	return usermgr.Events{
 		Connected: func(s usermgr.SessionInfo) { session("connected", &s, "", nil) },
 		PushedOut: func(s usermgr.SessionInfo, by usermgr.Address) { session("pushed_out", &s, "by", by.Remote) },
 		Ignored: func(userID string, by usermgr.Address) {

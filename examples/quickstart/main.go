@@ -16,7 +16,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/heartbeat"
@@ -32,14 +32,17 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	users := usermgr.New(usermgr.Config{Checker: heartbeat.New(200*time.Millisecond, time.Second)})
+	srv, err := rollcall.New(rollcall.Config{
+		Addr:  *listen,
+		Users: usermgr.Config{Checker: heartbeat.New(200*time.Millisecond, time.Second)},
+	})
+	must(err)
+	users := srv.Users
 	users.Subscribe(events)
-	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: *listen}}})
-	b := bridge.Attach(srv, users, bridge.Config{})
 	srv.Handle(echo, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
 	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
 		passedOn := &protocol.Message{Type: chat, UserID: m.UserID, Body: m.Body}
-		if err := b.SendMessage(m.DestUserID, passedOn); err != nil {
+		if err := srv.SendMessage(m.DestUserID, passedOn); err != nil {
 			_ = c.ReplyError(m, err) // the sender is told: UserOffline
 			return
 		}
@@ -61,7 +64,7 @@ func main() {
 }
 
 // events tells what the user manager says.
-var events = usermgr.Handlers{
+var events = usermgr.Events{
 	Connected: func(s usermgr.SessionInfo) { note("server", "%s is online, from %s", s.UserID, s.Address.Remote) },
 	PushedOut: func(old usermgr.SessionInfo, by usermgr.Address) {
 		note("server", "%s logged on again from %s and pushes out %s", old.UserID, by.Remote, old.Address.Remote)

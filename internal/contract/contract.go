@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -55,7 +56,7 @@ func New(cfg usermgr.Config) *Manager { return NewWith(Policy{}, cfg) }
 // NewWith is New with a policy, which takes the place of cfg.Devices.
 func NewWith(p Policy, cfg usermgr.Config) *Manager {
 	cfg.Devices = p.devices()
-	m := &Manager{mode: cfg.Relogon, policy: p, returnWins: cfg.ReturnWins, grace: cfg.OfflineGrace, idle: cfg.IdleTimeout, quiesceTimeout: cfg.QuiesceTimeout}
+	m := &Manager{mode: cfg.RelogonMode, policy: p, returnWins: cfg.ReturnWins, grace: cfg.OfflineGrace, idle: cfg.IdleTimeout, quiesceTimeout: cfg.QuiesceTimeout}
 	m.idleInterval = max(m.idle/60, min(time.Second, m.idle))
 	if m.quiesceTimeout == 0 {
 		m.quiesceTimeout = 5 * time.Second
@@ -66,13 +67,13 @@ func NewWith(p Policy, cfg usermgr.Config) *Manager {
 		cfg.Checker = heartbeat.New(0, 0)
 	}
 	cfg.Checker = checker{cfg.Checker, m}
-	m.Manager = usermgr.New(cfg)
-	m.Subscribe(usermgr.Handlers{Connected: m.nameWatch})
+	m.Manager = testkit.Must(usermgr.New(cfg))
+	m.Subscribe(usermgr.Events{Connected: m.nameWatch})
 	return m
 }
 
 // Subscribe is usermgr.Manager.Subscribe, with every call of a handler written down.
-func (m *Manager) Subscribe(h usermgr.Handlers) (unsubscribe func()) {
+func (m *Manager) Subscribe(h usermgr.Events) (unsubscribe func()) {
 	return m.Manager.Subscribe(m.recorded(int(m.subscribers.Add(1))-1, h))
 }
 

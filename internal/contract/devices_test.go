@@ -116,7 +116,7 @@ func TestAManagerOfSeveralDevicesIsRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewWith(pairs, usermgr.Config{Checker: heartbeat.Off, OfflineGrace: time.Minute, IdleTimeout: time.Hour})
 		m.FakeTime = true
-		m.Subscribe(usermgr.Handlers{})
+		m.Subscribe(usermgr.Events{})
 		log := func(conn uint64, device uint16, token string) usermgr.Session {
 			s, err := m.Register(context.Background(), usermgr.Logon{UserID: "a", Device: device, Token: token}, idleLink(conn))
 			if err != nil {

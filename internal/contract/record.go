@@ -7,7 +7,7 @@ import (
 )
 
 // recorded returns h with every call written down. What h leaves out is written down all the same.
-func (m *Manager) recorded(subscriber int, h usermgr.Handlers) usermgr.Handlers {
+func (m *Manager) recorded(subscriber int, h usermgr.Events) usermgr.Events {
 	call := func(e *event, f func()) {
 		e.subscriber = subscriber
 		m.log.begin(&e.span, func() {
@@ -28,7 +28,7 @@ func (m *Manager) recorded(subscriber int, h usermgr.Handlers) usermgr.Handlers 
 		f()
 		panicked = false
 	}
-	return usermgr.Handlers{
+	return usermgr.Events{
 		Connected: func(s usermgr.SessionInfo) {
 			call(&event{kind: connected, user: s.UserID, conn: s.Address.Conn, info: s}, func() {
 				if h.Connected != nil {

@@ -54,10 +54,10 @@ func compiles(t *testing.T, code string) {
 
 func TestTheServerAndTheClientInTheReadmeCompile(t *testing.T) {
 	blocks := goBlocks(read(t, "README.md"))
-	if len(blocks) != 2 {
-		t.Fatalf("README.md has %d blocks of Go, not a server and a client", len(blocks))
+	if len(blocks) != 3 {
+		t.Fatalf("README.md has %d blocks of Go, not a server, a client and a server in its parts", len(blocks))
 	}
-	if n := strings.Count(blocks[0], "\n"); n > 48 {
+	if n := strings.Count(blocks[0], "\n"); n > 42 {
 		t.Errorf("the server has %d lines", n)
 	}
 	compiles(t, blocks[0])
@@ -77,6 +77,25 @@ func main() { _ = talk(context.Background()) }
 
 func talk(ctx context.Context) error {
 `+blocks[1]+"}\n")
+	compiles(t, `package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+const chat = 1
+
+func main() { _ = serve(context.Background(), usermgr.Events{}, nil) }
+
+func serve(ctx context.Context, events usermgr.Events, handle func(*bridge.Bridge) engine.Handler) error {
+`+blocks[2]+"}\n")
 }
 
 func TestTheReadmesCodesAreTheProtocols(t *testing.T) {

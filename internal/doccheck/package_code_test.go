@@ -7,7 +7,7 @@ import (
 
 // packageCodeUses is what follows the code in a package's comment, so that the compiler takes its variables for used.
 var packageCodeUses = map[string]string{
-	"engine": "_ = err", "bridge": "_ = err", "usermgr": "_, _ = kick, err", "push": "_, _ = result, err", "client": "_ = err",
+	front: "_ = err", "engine": "_ = err", "bridge": "_ = err", "usermgr": "_, _ = kick, err", "push": "_, _ = result, err", "client": "_ = err",
 }
 
 // The code in a package's comment is the first that its users copy: it compiles.
@@ -20,6 +20,7 @@ import (
 	"log"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"

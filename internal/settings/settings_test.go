@@ -17,6 +17,7 @@ import (
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -139,7 +140,7 @@ func (s *setup) run(t *testing.T, small bool) (err error) {
 		}
 	}()
 	s.Users.Checker = heartbeat.New(s.Checker.Interval, s.Checker.Timeout)
-	users := usermgr.New(s.Users)
+	users := testkit.Must(usermgr.New(s.Users))
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -147,9 +148,9 @@ func (s *setup) run(t *testing.T, small bool) (err error) {
 			err = fmt.Errorf("the manager does not close: %w", closing)
 		}
 	}()
-	e := engine.New(s.Engine)
+	e := testkit.Must(engine.New(s.Engine))
 	e.Handle(1, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
-	b := bridge.Attach(e, users, s.Bridge)
+	b := testkit.Must(bridge.Attach(e, users, s.Bridge))
 	pushes := push.New(b, s.Push)
 	if err := e.Listen(); err != nil {
 		return err

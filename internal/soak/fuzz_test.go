@@ -19,6 +19,7 @@ import (
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/contract"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -125,8 +126,8 @@ func newFuzzed(t testing.TB, workers int, cert *certificate) *fuzzed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &fuzzed{at: target{CA: cert.authority()}, engine: engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0", TLS: secure}}, Loops: 2, Workers: workers, Limits: engine.Limits{MaxBody: 1 << 16}, Logger: nop})}
-	s.bridge = bridge.Attach(s.engine, s, bridge.Config{Logger: nop})
+	s := &fuzzed{at: target{CA: cert.authority()}, engine: testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0", TLS: secure}}, Loops: 2, Workers: workers, Limits: engine.Limits{MaxBody: 1 << 16}, Logger: nop}))}
+	s.bridge = testkit.Must(bridge.Attach(s.engine, s, bridge.Config{Logger: nop}))
 	s.engine.Handle(echo, func(c *engine.Conn, m *protocol.Message) {
 		defer s.users.Load().Message(c.ID())()
 		_ = c.Reply(m, m.Body)
@@ -149,8 +150,8 @@ func newFuzzed(t testing.TB, workers int, cert *certificate) *fuzzed {
 
 // run does what an input says.
 func (s *fuzzed) run(t *testing.T, mode usermgr.RelogonMode, in *script) {
-	users := contract.New(usermgr.Config{Relogon: mode, Checker: heartbeat.Off, Logger: zap.NewNop()})
-	users.Subscribe(usermgr.Handlers{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) {}})
+	users := contract.New(usermgr.Config{RelogonMode: mode, Checker: heartbeat.Off, Logger: zap.NewNop()})
+	users.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) {}})
 	s.users.Store(users)
 	well, err := dial(s.at)
 	if err == nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/contract"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -39,10 +40,10 @@ func newJudged(t testing.TB, mode usermgr.RelogonMode, e engine.Config) *judged 
 	leaks := goleak.IgnoreCurrent()
 	nop := zap.NewNop()
 	e.Listeners, e.Loops, e.Logger = []engine.Listener{{Addr: "127.0.0.1:0"}}, 2, nop
-	s := &judged{t: t, engine: engine.New(e),
-		users: contract.New(usermgr.Config{Relogon: mode, Checker: heartbeat.Off, Logger: nop})}
-	s.bridge = bridge.Attach(s.engine, s.users, bridge.Config{LogonDeadline: patience, RelogonBurst: -1, Logger: nop})
-	s.users.Subscribe(usermgr.Handlers{
+	s := &judged{t: t, engine: testkit.Must(engine.New(e)),
+		users: contract.New(usermgr.Config{RelogonMode: mode, Checker: heartbeat.Off, Logger: nop})}
+	s.bridge = testkit.Must(bridge.Attach(s.engine, s.users, bridge.Config{LogonDeadline: patience, RelogonBurst: -1, Logger: nop}))
+	s.users.Subscribe(usermgr.Events{
 		Connected: func(usermgr.SessionInfo) { s.connected.Add(1) },
 		PushedOut: func(usermgr.SessionInfo, usermgr.Address) { s.pushedOut.Add(1) },
 		Ignored:   func(string, usermgr.Address) { s.ignored.Add(1) },

@@ -27,6 +27,7 @@ import (
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/testca"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -183,12 +184,12 @@ func (p *process) run() error {
 		return err
 	}
 	nop := zap.NewNop()
-	p.users = usermgr.New(usermgr.Config{Checker: checker, Logger: nop})
-	p.engine = engine.New(engine.Config{Listeners: []engine.Listener{{Addr: s.Addr, TLS: secure}}, Loops: 2, Workers: s.Workers, Accept: engine.Accept{MaxConnections: s.MaxConnections, MaxPerAddress: s.Limits.MaxPerAddress, MaxPerSubnet: s.Limits.MaxPerSubnet, Rate: s.Limits.AcceptRate},
+	p.users = testkit.Must(usermgr.New(usermgr.Config{Checker: checker, Logger: nop}))
+	p.engine = testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: s.Addr, TLS: secure}}, Loops: 2, Workers: s.Workers, Accept: engine.Accept{MaxConnections: s.MaxConnections, MaxPerAddress: s.Limits.MaxPerAddress, MaxPerSubnet: s.Limits.MaxPerSubnet, Rate: s.Limits.AcceptRate},
 		Limits: engine.Limits{MaxOutbound: s.OutboundLimit, MaxMemory: s.Limits.MemoryBudget, MaxMessageRate: s.Limits.MaxMessageRate}, Timeouts: engine.Timeouts{Write: s.WriteTimeout, FirstMessage: s.LogonTimeout, Handshake: s.HandshakeTimeout, Close: s.CloseTimeout}, SlowPolicy: s.SlowPolicy,
 
 		Bans:      s.Limits.Bans,
-		OnDropped: p.onDropped, Logger: p.logger()})
+		OnDropped: p.onDropped, Logger: p.logger()}))
 	cfg := bridge.Config{LogonDeadline: orElse(s.LogonDeadline, patience), MaxAuthenticating: s.Limits.MaxAuthenticating, MaxLogons: s.Limits.MaxLogons,
 		RelogonBurst: -1, Logger: nop}
 	if s.Authenticate {
@@ -206,7 +207,7 @@ func (p *process) run() error {
 			return bridge.Identity{UserID: l.UserID}, nil
 		}
 	}
-	p.bridge = bridge.Attach(p.engine, p.users, cfg)
+	p.bridge = testkit.Must(bridge.Attach(p.engine, p.users, cfg))
 	p.users.Subscribe(p.handlers())
 	p.engine.Handle(echo, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
 	p.engine.Handle(note, func(*engine.Conn, *protocol.Message) {})
@@ -302,13 +303,13 @@ func (p *process) eat() int {
 	}
 }
 
-func (p *process) handlers() usermgr.Handlers {
+func (p *process) handlers() usermgr.Events {
 	note := func(f func(*state)) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		f(&p.st)
 	}
-	return usermgr.Handlers{
+	return usermgr.Events{
 		Connected: func(usermgr.SessionInfo) { note(func(s *state) { s.Connected++ }) },
 		PushedOut: func(usermgr.SessionInfo, usermgr.Address) { note(func(s *state) { s.PushedOut++ }) },
 		TimedOut:  func(usermgr.SessionInfo) { note(func(s *state) { s.TimedOut++ }) },

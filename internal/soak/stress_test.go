@@ -22,6 +22,7 @@ import (
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/contract"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -111,8 +112,8 @@ func newStress(t *testing.T, told *story, cert *certificate) *stress {
 		}
 		cfg.Listeners[0].TLS, s.at.CA = secure, cert.authority()
 	}
-	s.engine = engine.New(cfg)
-	s.users = contract.NewWith(told.policy, usermgr.Config{Relogon: told.relogon, OfflineGrace: told.grace, ReturnWins: told.returnWins,
+	s.engine = testkit.Must(engine.New(cfg))
+	s.users = contract.NewWith(told.policy, usermgr.Config{RelogonMode: told.relogon, OfflineGrace: told.grace, ReturnWins: told.returnWins,
 		Checker: heartbeat.Off, QuiesceTimeout: 2 * patience, Logger: nop})
 	b := bridge.Config{LogonDeadline: 2 * patience, Logger: nop}
 	if told.deciding > 0 {
@@ -121,7 +122,7 @@ func newStress(t *testing.T, told *story, cert *certificate) *stress {
 			return bridge.Identity{UserID: l.UserID}, nil
 		}
 	}
-	s.bridge = bridge.Attach(s.engine, s.users, b)
+	s.bridge = testkit.Must(bridge.Attach(s.engine, s.users, b))
 	s.users.Subscribe(s.handlers())
 	s.engine.Handle(echo, s.answer)
 	if err := s.engine.Listen(); err != nil {
@@ -228,9 +229,9 @@ func (s *stress) sent(err error) error {
 	return err
 }
 
-func (s *stress) handlers() usermgr.Handlers {
+func (s *stress) handlers() usermgr.Events {
 	pause := func() { time.Sleep(s.story.telling) }
-	return usermgr.Handlers{
+	return usermgr.Events{
 		Connected: func(i usermgr.SessionInfo) {
 			s.mu.Lock()
 			s.fates[i.Address.Remote] = &fate{conn: i.Address.Conn}
@@ -303,7 +304,7 @@ func (s *stress) act() {
 			s.tried.Add(int64(n))
 			s.taken.Add(int64(n))
 		case asksClients:
-			for c := range s.bridge.Conns(d.user) {
+			for c := range s.bridge.ConnsOf(d.user) {
 				err := c.Request(note, nil, -1, func(m *protocol.Message, err error) {
 					s.answered.Add(1)
 					if m != nil || !errors.Is(err, engine.ErrClosed) {

@@ -22,11 +22,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/metrics"
 	"github.com/rollcall-go/rollcall/protocol"
-	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 func main() {
@@ -41,17 +40,18 @@ func run() error {
 	window := flag.Duration("stop-window", 0, "over which time clients are told that the server stops")
 	flag.Parse()
 
-	users := usermgr.New(usermgr.Config{})
-	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: *addr}}, Timeouts: engine.Timeouts{StopWindow: *window}})
-	b := bridge.Attach(srv, users, bridge.Config{})
+	srv, err := rollcall.New(rollcall.Config{Addr: *addr, Engine: engine.Config{Timeouts: engine.Timeouts{StopWindow: *window}}})
+	if err != nil {
+		return err
+	}
 	srv.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
 
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(metrics.New(metrics.Config{Engine: srv, Users: users, Bridge: b}), collectors.NewGoCollector())
+	registry.MustRegister(metrics.New(metrics.Config{Engine: srv.Engine, Users: srv.Users, Bridge: srv.Bridge}), collectors.NewGoCollector())
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("/closed", func(w http.ResponseWriter, _ *http.Request) {
-		for _, s := range users.Closed() {
+		for _, s := range srv.Users.Closed() {
 			fmt.Fprintf(w, "%s %s from %s: %s, %d messages in, %d out\n",
 				s.At.Format(time.RFC3339), s.UserID, s.Address.Remote, s.Code, s.In.Messages, s.Out.Messages)
 		}
@@ -77,5 +77,5 @@ func run() error {
 	log.Print("stopped: ", srv.StopReport())
 	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return errors.Join(err, users.Close(closing), web.Shutdown(closing))
+	return errors.Join(err, web.Shutdown(closing))
 }

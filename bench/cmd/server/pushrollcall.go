@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/bench/internal/wire"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
@@ -34,9 +35,13 @@ type rollcallServer struct {
 
 // newRollcall returns a server that runs, and whose handlers answer every message with its body.
 func newRollcall(o options) (*rollcallServer, error) {
-	s := &rollcallServer{arrived: make(chan struct{}),
-		users: usermgr.New(usermgr.Config{Checker: heartbeat.New(time.Second, 10*time.Minute)})}
-	s.users.Subscribe(usermgr.Handlers{
+	srv, err := rollcall.New(rollcall.Config{Addr: o.addr, Engine: engine.Config{Loops: o.loops},
+		Users: usermgr.Config{Checker: heartbeat.New(time.Second, 10*time.Minute)}})
+	if err != nil {
+		return nil, err
+	}
+	s := &rollcallServer{arrived: make(chan struct{}), users: srv.Users, engine: srv.Engine, bridge: srv.Bridge}
+	s.users.Subscribe(usermgr.Events{
 		Connected: func(i usermgr.SessionInfo) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -48,8 +53,6 @@ func newRollcall(o options) (*rollcallServer, error) {
 		},
 		Disconnected: func(i usermgr.SessionInfo, why protocol.CloseCode) {},
 	})
-	s.engine = engine.New(engine.Config{Listeners: []engine.Listener{{Addr: o.addr}}, Loops: o.loops})
-	s.bridge = bridge.Attach(s.engine, s.users, bridge.Config{})
 	s.push = push.New(s.bridge)
 	s.engine.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
 	if err := s.engine.Listen(); err != nil {

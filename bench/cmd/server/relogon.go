@@ -27,7 +27,7 @@ func relogon(o options) error {
 		users  usermgr.UserManager
 		online func() int
 		check  = func() error { return nil }
-		events = usermgr.Handlers{
+		events = usermgr.Events{
 			Connected:    func(usermgr.SessionInfo) { came.Add(1) },
 			PushedOut:    func(usermgr.SessionInfo, usermgr.Address) { pushedOut.Add(1) },
 			Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { left.Add(1) },
@@ -42,12 +42,20 @@ func relogon(o options) error {
 			return m.Check()
 		}
 	} else {
-		m := usermgr.New(usermgr.Config{})
+		m, err := usermgr.New(usermgr.Config{})
+		if err != nil {
+			return err
+		}
 		m.Subscribe(events)
 		users, online = m, m.Count
 	}
-	e := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: o.addr}}, Loops: o.loops})
-	bridge.Attach(e, users, bridge.Config{RelogonBurst: -1})
+	e, err := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: o.addr}}, Loops: o.loops})
+	if err != nil {
+		return err
+	}
+	if _, err := bridge.Attach(e, users, bridge.Config{RelogonBurst: -1}); err != nil {
+		return err
+	}
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
 	if err := e.Listen(); err != nil {
 		return err

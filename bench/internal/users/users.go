@@ -77,8 +77,11 @@ func Measure(s Settings) (Figures, error) {
 
 // newManager returns a manager whose events are subscribed to, as every server's are.
 func newManager(c heartbeat.Checker) *usermgr.Manager {
-	m := usermgr.New(usermgr.Config{Checker: c})
-	m.Subscribe(usermgr.Handlers{
+	m, err := usermgr.New(usermgr.Config{Checker: c})
+	if err != nil {
+		panic(err)
+	}
+	m.Subscribe(usermgr.Events{
 		Connected:    func(usermgr.SessionInfo) {},
 		Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) {},
 	})

@@ -13,10 +13,9 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
-	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 const whereFrom = 1 // a request: the reply is the client's address
@@ -46,8 +45,10 @@ func main() {
 		}
 		balancers = append(balancers, p)
 	}
-	srv := engine.New(config(*clients, *health, balancers))
-	bridge.Attach(srv, usermgr.New(usermgr.Config{}), bridge.Config{})
+	srv, err := rollcall.New(rollcall.Config{Engine: config(*clients, *health, balancers)})
+	if err != nil {
+		log.Fatal(err)
+	}
 	srv.Handle(whereFrom, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, []byte(c.RemoteAddr())) })
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -52,9 +53,11 @@ func main() {
 	flag.Parse()
 	devices := usermgr.OnePerDevice()
 	devices.Known = []uint16{desktop, phone}
-	users := usermgr.New(usermgr.Config{Devices: devices})
-	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: *addr}}})
-	bridge.Attach(srv, users, bridge.Config{Authenticate: authenticate})
+	srv, err := rollcall.New(rollcall.Config{Addr: *addr, Authenticate: authenticate, Users: usermgr.Config{Devices: devices}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	users := srv.Users
 	answer := func(c *engine.Conn, m *protocol.Message, err error) {
 		if err != nil {
 			_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "%v", err))

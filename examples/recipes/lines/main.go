@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/heartbeat"
@@ -35,18 +36,23 @@ func main() {
 	addr := flag.String("addr", "127.0.0.1:9000", "TCP address to listen on")
 	allowed := flag.Duration("silence", 0, "how long a person may say nothing; 0 for ever")
 	flag.Parse()
-	users := usermgr.New(usermgr.Config{Checker: silence(*allowed)})
-	srv := engine.New(engine.Config{
-		Listeners: []engine.Listener{{Addr: *addr, Codec: protocol.Line}},
-		Timeouts:  engine.Timeouts{KeepAlive: 30 * time.Second}, // TCP finds machines that are gone; who watches for silence needs it less
-	})
-	bridge.Attach(srv, users, bridge.Config{Relay: &bridge.Relay{ // @bob goes to bob
-		Undelivered: func(from *engine.Conn, m *protocol.Message) {
-			if m.ID == 0 { // a person's: there is no request that could be answered
-				_ = from.Send(text, []byte(m.DestUserID+" is not here"))
-			}
+	srv, err := rollcall.New(rollcall.Config{
+		Engine: engine.Config{
+			Listeners: []engine.Listener{{Addr: *addr, Codec: protocol.Line}},
+			Timeouts:  engine.Timeouts{KeepAlive: 30 * time.Second}, // TCP finds machines that are gone; a heartbeat finds more
 		},
-	}})
+		Users: usermgr.Config{Checker: silence(*allowed)},
+		Bridge: bridge.Config{Relay: &bridge.Relay{ // @bob goes to bob
+			Undelivered: func(from *engine.Conn, m *protocol.Message) {
+				if m.ID == 0 { // a person's: there is no request that could be answered
+					_ = from.Send(text, []byte(m.DestUserID+" is not here"))
+				}
+			},
+		}},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
 	srv.Handle(text, func(_ *engine.Conn, m *protocol.Message) { // to everybody, the sender too
 		_, _ = srv.Broadcast(srv.Conns(), &protocol.Message{Type: text, UserID: m.UserID, Body: m.Body})
 	})

@@ -15,11 +15,10 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
-	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 const (
@@ -50,9 +49,11 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: *addr}}, Workers: 16}) // handlers write to a disk
-	b := bridge.Attach(srv, usermgr.New(usermgr.Config{}), bridge.Config{})
-	pushes := push.New(b, push.Config{MaxMessages: maxUnread, MaxBytes: 4 << 20, MaxTotalBytes: -1})
+	srv, err := rollcall.New(rollcall.Config{Addr: *addr, Engine: engine.Config{Workers: 16}}) // handlers write to a disk
+	if err != nil {
+		log.Fatal(err)
+	}
+	pushes := push.New(srv.Bridge, push.Config{MaxMessages: maxUnread, MaxBytes: 4 << 20, MaxTotalBytes: -1})
 	for _, l := range unread { // before Run, so that nothing newer overtakes them
 		send(pushes, s, l)
 	}

@@ -14,7 +14,7 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -66,8 +66,8 @@ func (r *rooms) say(srv *engine.Engine, from *engine.Conn, m *protocol.Message) 
 }
 
 // events moves a user whose new session replaces the old, and forgets connections that end.
-func (r *rooms) events(srv *engine.Engine) usermgr.Handlers {
-	return usermgr.Handlers{
+func (r *rooms) events(srv *engine.Engine) usermgr.Events {
+	return usermgr.Events{
 		PushedOut: func(old usermgr.SessionInfo, _ usermgr.Address) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -95,17 +95,18 @@ func (r *rooms) events(srv *engine.Engine) usermgr.Handlers {
 func main() {
 	addr := flag.String("addr", "127.0.0.1:9000", "TCP address to listen on")
 	flag.Parse()
-	users := usermgr.New(usermgr.Config{})
-	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: *addr}}})
-	bridge.Attach(srv, users, bridge.Config{})
+	srv, err := rollcall.New(rollcall.Config{Addr: *addr})
+	if err != nil {
+		log.Fatal(err)
+	}
 	r := &rooms{members: make(map[string]map[uint64]*engine.Conn), roomOf: make(map[uint64]string), moving: make(map[string]string)}
-	users.Subscribe(r.events(srv))
+	srv.Users.Subscribe(r.events(srv.Engine))
 	srv.Handle(join, func(c *engine.Conn, m *protocol.Message) {
 		r.join(c, string(m.Body)) // string copies: m's memory is lent
 		_ = c.Reply(m, nil)
 	})
 	srv.Handle(say, func(c *engine.Conn, m *protocol.Message) {
-		n, err := r.say(srv, c, &protocol.Message{Type: say, UserID: m.UserID, Body: m.Body})
+		n, err := r.say(srv.Engine, c, &protocol.Message{Type: say, UserID: m.UserID, Body: m.Body})
 		if err != nil {
 			_ = c.ReplyError(m, err)
 			return

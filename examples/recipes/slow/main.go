@@ -14,10 +14,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
-	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 const report, ping = 1, 2 // requests
@@ -79,8 +78,10 @@ func main() {
 	addr := flag.String("addr", "127.0.0.1:9000", "TCP address to listen on")
 	workers := flag.Int("workers", 0, "goroutines for handlers; 0 runs them on the event loops, and reports on goroutines of their own")
 	flag.Parse()
-	srv := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: *addr}}, Workers: *workers})
-	bridge.Attach(srv, usermgr.New(usermgr.Config{}), bridge.Config{})
+	srv, err := rollcall.New(rollcall.Config{Addr: *addr, Engine: engine.Config{Workers: *workers}})
+	if err != nil {
+		log.Fatal(err)
+	}
 	j := &jobs{places: make(chan struct{}, 100)}
 	if *workers > 0 {
 		srv.Handle(report, handleReport)
