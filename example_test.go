@@ -25,7 +25,8 @@ func Example() {
 		return
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	ran := make(chan error)
+	defer stop()
+	ran := make(chan error, 1)
 	go func() { ran <- srv.Run(ctx) }()
 
 	alice, err := client.Dial(ctx, srv.Addrs()[0].String(), client.Config{UserID: "alice"})
