@@ -10,7 +10,9 @@
 package rollcalltest
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -29,8 +31,8 @@ import (
 
 // Config holds the settings of a server. The zero value is ready to use: it lets everybody in.
 type Config struct {
-	// Engine, Users and Bridge are the settings of the parts. Where the engine has no address it listens on a free port
-	// of 127.0.0.1; where it is not told how many event loops to run it has two. A part without a Logger writes warnings
+	// Engine, Users and Bridge are the settings of the parts. The engine listens on a free port of 127.0.0.1,
+	// where a listener has no address, or there is no listener; where it is not told how many event loops to run it has two. A part without a Logger writes warnings
 	// and errors to the test's log.
 	Engine engine.Config
 	Users  usermgr.Config // the user manager's
@@ -67,8 +69,12 @@ func NewServer(t testing.TB, cfg Config) *Server {
 			*l = logger
 		}
 	}
+	cfg.Engine.Listeners = slices.Clone(cfg.Engine.Listeners)
 	if len(cfg.Engine.Listeners) == 0 {
-		cfg.Engine.Listeners = []engine.Listener{{Addr: "127.0.0.1:0"}}
+		cfg.Engine.Listeners = make([]engine.Listener, 1)
+	}
+	for i := range cfg.Engine.Listeners {
+		cfg.Engine.Listeners[i].Addr = cmp.Or(cfg.Engine.Listeners[i].Addr, "127.0.0.1:0")
 	}
 	if cfg.Engine.Loops == 0 {
 		cfg.Engine.Loops = 2
