@@ -296,11 +296,11 @@ func (c *Conn) Quiesce(done func()) {
 	})
 }
 
-// AfterInput runs f on the connection's event loop when what had come from the client at the call has been looked at, as far
-// as one read takes it: a deadline that has passed while the loop or the process stood still does not come before a message
-// that came in time. f must not block. On a loop that has ended it runs here and at once.
+// AfterInput runs f when what had come from the client at the call has been looked at, as far as one read takes it: a deadline
+// that has passed while the loop or the process stood still does not come before a message that came in time. f must not block:
+// the event loop waits for it. On a loop that has ended it runs at once, and AfterInput waits for it.
 func (c *Conn) AfterInput(f func()) {
-	c.loop.afterInput(func() { c.guard(f) })
+	c.loop.afterInput(func() { c.call(f) })
 }
 
 // flushBound writes all that is queued, as far as the socket takes it, unless it waits for the admission.

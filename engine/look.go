@@ -10,8 +10,8 @@ import (
 // Look has done called when all that has come on the connection by now has been looked at: a byte that waits in the socket,
 // because the event loop was busy or the process stood still, has then counted as a sign of life. Who means to end a connection
 // for its silence calls it first. busy reports whether messages of the client's wait for their handlers or are being handled,
-// which without Config.Workers they never do then. done is called once, on the event loop, or on any goroutine when that
-// has ended; it must not block. While the loop is stuck in a handler it is not called. Look returns at once.
+// which without Config.Workers they never do then. done is called once, and must not block: the event loop waits for it. While
+// the loop is stuck in a handler it is not called. Look returns at once.
 func (c *Conn) Look(done func(busy bool)) {
 	c.AfterInput(func() { done(c.box != nil && c.box.busy()) })
 }

@@ -188,31 +188,45 @@ func TestAPanicInACallbackEndsItsConnectionAlone(t *testing.T) {
 					_ = p.Close()
 					eventually(t, "the end", func() bool { return e.Stats().Connections == 1 })
 					check()
+					if n := e.Stats().HandlerPanics; n != 1 {
+						t.Errorf("%d panics were counted, want 1", n)
+					}
 				})
 			}
 		}
 	})
 }
 
-// gnet has no recover: a panic in a task that was posted to an event loop, here Quiesce's done.
+// gnet has no recover: a panic in a task that was posted to an event loop is counted once, and ends its connection at most.
 func TestAPanicInATaskEndsNothing(t *testing.T) {
-	eachFailure(t, func(t *testing.T, fail func()) {
-		e := newEcho(engine.Config{})
-		g := newGate(t, e)
-		r := serve(t, e)
-		check := healthy(t, r.addr)
-		receive(t, "the healthy connection", g.arrived)
-		p, b := g.enter(t, r.addr)
-		called := make(chan struct{})
-		b.conn.Quiesce(func() {
-			close(called)
-			fail()
+	for name, post := range map[string]func(c *engine.Conn, f func()){
+		"Quiesce":    (*engine.Conn).Quiesce,
+		"AfterInput": (*engine.Conn).AfterInput,
+		"Look":       func(c *engine.Conn, f func()) { c.Look(func(bool) { f() }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachFailure(t, func(t *testing.T, fail func()) {
+				e := newEcho(engine.Config{})
+				g := newGate(t, e)
+				r := serve(t, e)
+				check := healthy(t, r.addr)
+				receive(t, "the healthy connection", g.arrived)
+				p, b := g.enter(t, r.addr)
+				called := make(chan struct{})
+				post(b.conn, func() {
+					close(called)
+					fail()
+				})
+				receive(t, "done", called)
+				_ = p.Close()
+				eventually(t, "the end", func() bool { return e.Stats().Connections == 1 })
+				check()
+				if n := e.Stats().HandlerPanics; n != 1 {
+					t.Errorf("%d panics were counted, want 1", n)
+				}
+			})
 		})
-		receive(t, "done", called)
-		_ = p.Close()
-		eventually(t, "the end", func() bool { return e.Stats().Connections == 1 })
-		check()
-	})
+	}
 }
 
 // panickyCodec is Binary until it meets the body "panic".
