@@ -45,7 +45,10 @@ func (b *outbox) ask(p *parcel, conn *engine.Conn, device uint16) {
 
 // retract takes the ask on conn back: the message was not handed over. b.mu is held on entry.
 func (b *outbox) retract(p *parcel, conn *engine.Conn) {
-	i := slices.IndexFunc(p.asks, func(a ask) bool { return a.conn == conn && a.open() && !a.extra })
+	i := len(p.asks) - 1 // it is the last, or near it
+	for i >= 0 && (p.asks[i].conn != conn || !p.asks[i].open() || p.asks[i].extra) {
+		i--
+	}
 	if i < 0 {
 		return
 	}

@@ -177,3 +177,21 @@ func TestNegativeIsNone(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// Rule 27: what a push to a user with many sessions costs grows with their number, not with its square: twice the sessions are
+// looked at twice as often.
+func TestAPushToManySessionsCostsNoMoreThanTheirNumber(t *testing.T) {
+	const n = 20
+	srv, service := newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.UpTo(2 * n)}})
+	looks := func(user string, sessions int) int {
+		for range sessions {
+			srv.Client(t, user, client.Config{}) // it takes no pushes, and acknowledges none
+		}
+		service.Go(push.ToUsers(user), push.Text("to all"), keep, nil)
+		return service.Looks(user)
+	}
+	once, twice := looks("ann", n), looks("bob", 2*n)
+	if once < n || 5*twice > 11*once {
+		t.Errorf("%d looks for %d sessions, %d for twice as many", once, n, twice)
+	}
+}

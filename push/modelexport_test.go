@@ -18,6 +18,18 @@ func SetConfirmTimeout(t *testing.T, d time.Duration) time.Duration {
 // Outboxes returns how many users have an outbox.
 func (s *Service) Outboxes() int { return int(s.outboxes.count.Load()) }
 
+// Looks returns how many of a user's connections were looked at for what has been sent to the user, while something waits.
+func (s *Service) Looks(user string) int {
+	b := s.outboxes.find(user, false)
+	if b == nil {
+		return 0
+	}
+	defer s.outboxes.release(b)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.served.work
+}
+
 // Describe tells what waits.
 func (s *Service) Describe() string {
 	var all strings.Builder
@@ -25,7 +37,7 @@ func (s *Service) Describe() string {
 	for _, b := range s.outboxes.all() {
 		b.mu.Lock()
 		fmt.Fprintf(&all, "\n%s: busy %v, %d waiting", b.user, b.turn.busy, len(b.turn.waiting))
-		for _, c := range b.served {
+		for c := range b.served.conns {
 			fmt.Fprintf(&all, ", served %d", c.ID())
 		}
 		for _, p := range b.parcels {

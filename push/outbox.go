@@ -18,10 +18,10 @@ type outbox struct {
 	mu      sync.Mutex
 	turn    turn
 	parcels []*parcel
-	kept    int            // of these, those that are kept
-	bytes   int            // which those take
-	served  []*engine.Conn // of the user's connections, those that have got what waited for them; the turn's own
-	watches []watch
+	kept    int // of these, those that are kept
+	bytes   int // which those take
+	served  served
+	watches map[*engine.Conn]func() bool // over the ends of the connections that were asked; each stops one
 }
 
 // parcel is a message for one user.
@@ -36,10 +36,33 @@ type parcel struct {
 	answered bool // one acknowledgement was enough, and is there
 }
 
-// watch is over the end of a connection that was asked.
-type watch struct {
-	conn *engine.Conn
-	stop func() bool
+// served has those of a user's connections that have got what waited for them. The turn writes it, under the outbox's lock.
+type served struct {
+	conns map[*engine.Conn]bool
+	tidy  bool // all of them were the user's when the turn looked last
+	work  int  // connections that were looked at, for the tests
+}
+
+// add adds c, and reports whether it is new. now are the user's connections: others are forgotten when the first that is new
+// is added after the turn has looked at them.
+func (s *served) add(c *engine.Conn, now []*engine.Conn) bool {
+	s.work++
+	if s.conns[c] {
+		return false
+	}
+	if !s.tidy {
+		s.tidy = true
+		were := s.conns
+		s.conns = make(map[*engine.Conn]bool, len(now))
+		for _, n := range now {
+			if were[n] {
+				s.conns[n] = true
+			}
+		}
+		s.work += len(now)
+	}
+	s.conns[c] = true
+	return true
 }
 
 // overhead is what a kept message counts besides its body.
@@ -100,8 +123,11 @@ func (b *outbox) unkeep(p *parcel) {
 // watch returns a connection's context, and sees to it that its end is noticed. b.mu is held on entry.
 func (b *outbox) watch(c *engine.Conn) context.Context {
 	ctx := c.Context()
-	if !slices.ContainsFunc(b.watches, func(w watch) bool { return w.conn == c }) {
-		b.watches = append(b.watches, watch{c, context.AfterFunc(ctx, func() { b.ended(c) })})
+	if b.watches[c] == nil {
+		if b.watches == nil {
+			b.watches = make(map[*engine.Conn]func() bool)
+		}
+		b.watches[c] = context.AfterFunc(ctx, func() { b.ended(c) })
 	}
 	return ctx
 }
@@ -109,7 +135,7 @@ func (b *outbox) watch(c *engine.Conn) context.Context {
 // ended says that a connection begins to close.
 func (b *outbox) ended(c *engine.Conn) {
 	b.mu.Lock()
-	b.watches = slices.DeleteFunc(b.watches, func(w watch) bool { return w.conn == c })
+	delete(b.watches, c)
 	for _, p := range slices.Clone(b.parcels) {
 		if !p.sending {
 			b.look(p)
@@ -175,8 +201,8 @@ func (b *outbox) close() bool {
 	if b.turn.busy || len(b.parcels) > 0 {
 		return false
 	}
-	for _, w := range b.watches {
-		w.stop()
+	for _, stop := range b.watches {
+		stop()
 	}
 	b.watches = nil
 	return true

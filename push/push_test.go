@@ -178,7 +178,7 @@ func (c *countingCodec) Append(dst []byte, m *protocol.Message) ([]byte, error) 
 // A push to many is encoded once, not once for each of them.
 func TestAPushToManyIsEncodedOnce(t *testing.T) {
 	codec := &countingCodec{Codec: protocol.Binary}
-	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{Listeners: []engine.Listener{{Codec: codec}}}})
+	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0", Codec: codec}}}})
 	const users = 20
 	for i := range users {
 		srv.Client(t, fmt.Sprint("user", i), client.Config{OnPush: func(*client.Client, *protocol.PushMessage) {}})

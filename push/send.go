@@ -4,7 +4,6 @@ import (
 	"errors"
 	"iter"
 	"runtime/debug"
-	"slices"
 
 	"go.uber.org/zap"
 
@@ -153,24 +152,31 @@ func (b *outbox) deliver(c *call, only []*engine.Conn) {
 		defer b.sent(p)
 	}
 	reached := false
-	var before []*engine.Conn
+	var before map[*engine.Conn]bool // nil in the first round
 	for again := true; again; {
 		again = false
-		now := slices.Collect(b.service.bridge.ConnsOf(b.user)) // again, where a session took over between the look and the send
+		now := b.conns() // again, where a session took over between the look and the send
 		conns := now
 		if only != nil {
 			conns = only
 		}
 		for _, conn := range conns {
-			if slices.Contains(before, conn) {
+			if before[conn] {
 				continue
 			}
-			before = append(before, conn)
 			b.serve(conn, now, p)
 			if err := b.hand(c, p, conn); errors.Is(err, engine.ErrClosed) {
 				again = only == nil
 			} else {
 				reached = true
+			}
+		}
+		if again {
+			if before == nil {
+				before = make(map[*engine.Conn]bool, len(conns))
+			}
+			for _, conn := range conns {
+				before[conn] = true
 			}
 		}
 	}
@@ -184,7 +190,7 @@ func (b *outbox) deliver(c *call, only []*engine.Conn) {
 
 // replaced gives a message that is kept for some sessions to those that have taken their place meanwhile.
 func (b *outbox) replaced(p *parcel) {
-	now := slices.Collect(b.service.bridge.ConnsOf(b.user))
+	now := b.conns()
 	for _, conn := range now {
 		device := b.service.device(conn)
 		b.mu.Lock()

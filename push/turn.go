@@ -91,21 +91,28 @@ func (b *outbox) run(o *operation) {
 
 // serveAll gives the user's sessions what waits for them.
 func (b *outbox) serveAll() {
-	now := slices.Collect(b.service.bridge.ConnsOf(b.user))
+	now := b.conns()
 	for _, c := range now {
 		b.serve(c, now, nil)
 	}
+}
+
+// conns returns the user's connections. It has the turn.
+func (b *outbox) conns() []*engine.Conn {
+	b.mu.Lock()
+	b.served.tidy = false
+	b.mu.Unlock()
+	return slices.Collect(b.service.bridge.ConnsOf(b.user))
 }
 
 // serve gives a connection what is kept and not acknowledged: once, when the connection is first seen, since nothing newer has
 // gone to it then. now are the user's connections. Parcels from before on are newer.
 func (b *outbox) serve(c *engine.Conn, now []*engine.Conn, before *parcel) {
 	b.mu.Lock()
-	if slices.Contains(b.served, c) {
+	if !b.served.add(c, now) {
 		b.mu.Unlock()
 		return
 	}
-	b.served = append(slices.DeleteFunc(b.served, func(s *engine.Conn) bool { return !slices.Contains(now, s) }), c)
 	var due []*parcel
 	for _, p := range b.parcels {
 		if p == before {
