@@ -185,13 +185,7 @@ func (l *link) logOn() {
 		return
 	}
 	// The client is told at the deadline even where an authenticator or an event handler is stuck.
-	stop := l.conn.AfterFunc(b.cfg.LogonDeadline, func() {
-		tooLong := &protocol.CloseError{Code: protocol.InternalError, Text: "the logon took too long"}
-		b.log.Warn("a logon took too long: an authenticator, the user manager or an event handler did not return in time, or its turn did not come",
-			zap.String("user", p.first.UserID), zap.String("remote", l.conn.RemoteAddr()), zap.Duration("after", b.cfg.LogonDeadline))
-		cancel(tooLong)
-		l.refuse(tooLong)
-	})
+	stop := l.conn.AfterFunc(b.cfg.LogonDeadline, func() { l.tookTooLong(p, cancel) })
 	defer stop()
 
 	s, err := l.takeTurn(p)
@@ -203,6 +197,15 @@ func (l *link) logOn() {
 	}
 	l.admit(s, stop)
 	returned = true
+}
+
+// tookTooLong ends a logon at its deadline.
+func (l *link) tookTooLong(p *logon, cancel context.CancelCauseFunc) {
+	tooLong := &protocol.CloseError{Code: protocol.InternalError, Text: "the logon took too long"}
+	l.bridge.log.Warn("a logon took too long: an authenticator, the user manager or an event handler did not return in time, or its turn did not come",
+		zap.String("user", p.first.UserID), zap.String("remote", l.conn.RemoteAddr()), zap.Duration("after", l.bridge.cfg.LogonDeadline))
+	cancel(tooLong)
+	l.refuse(tooLong)
 }
 
 // fail ends a logon that the application's code has ended: the user manager's, or with a Goexit the authenticator's.

@@ -22,7 +22,7 @@ func (c *Conn) opened(l *loop) {
 	e.opened.Add(1)
 	e.states[stateAccepted].Add(1)
 	c.mu.Lock()
-	c.timer = c.waitForFirstMessage()
+	c.firstDue = l.firsts.Add(c)
 	c.mu.Unlock()
 	e.conns.add(c)
 	if s := c.stream(); s != nil { // its handshake may have read more than its own
@@ -79,7 +79,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 	if x := c.rare(); x.closeBegan == 0 { // otherwise the peer has ended its side, and the time for that runs
 		c.stopTimer()
 		x.closeBegan = c.loop.clock.Now()
-		c.timer = c.loop.clock.AfterFunc(c.engine.cfg.Timeouts.Close, func() { c.loop.post(c.closeNow) })
+		x.timer = c.loop.clock.AfterFunc(c.engine.cfg.Timeouts.Close, func() { c.loop.post(c.closeNow) })
 	}
 	c.mu.Unlock()
 	c.tellEnd()
@@ -213,7 +213,7 @@ func (c *Conn) linger() {
 	if c.is(isPeerEnded) { // it only has to take what is left
 		wait = min(max((c.engine.cfg.Timeouts.Close-left)/4, 5*time.Millisecond), lingerTime)
 	}
-	c.timer = c.loop.clock.AfterFunc(min(left, wait), func() { c.loop.post(c.lingered) })
+	c.rare().timer = c.loop.clock.AfterFunc(min(left, wait), func() { c.loop.post(c.lingered) })
 	c.mu.Unlock()
 }
 

@@ -49,8 +49,7 @@ type Conn struct {
 	layers atomic.Pointer[layers] // nil for plain TCP on gnet, which is tcp; whether there is a stream never changes
 	userID string
 
-	timer   *clock.Timer // the logon timeout, later the close timeout; nil in between; under mu
-	extra   *extra       // under mu
+	extra   *extra // under mu
 	id      uint64
 	remote  string
 	box     *mailbox           // with Workers
@@ -64,6 +63,7 @@ type Conn struct {
 	lastOut         uint8 // when something was last sent; see loop.tick
 	flags           connFlags
 	unfinishedSince uint32 // see loop.millis. Before Admit, the first frame's size
+	firstDue        uint32 // the connection's number in loop.firsts; 0 for none; under mu
 }
 
 // connFlags are yes or no about a connection, for its loop alone.
@@ -90,8 +90,9 @@ type extra struct {
 	lastID     uint32
 	whenQuiet  []func()
 	whenClosed []func(Outcome)
-	closeBegan int64 // by the loop's clock; set before the loop is told to close
-	noticed    bool  // a Close notice is queued, or was sent
+	timer      *clock.Timer // the close timeout; nil before
+	closeBegan int64        // by the loop's clock; set before the loop is told to close
+	noticed    bool         // a Close notice is queued, or was sent
 	usage      *usage
 	backlog    *backlog
 	drops      *drops
@@ -325,9 +326,13 @@ func (c *Conn) becomeQuiet() {
 
 // stopTimer ends the timeout at hand. c.mu is held on entry.
 func (c *Conn) stopTimer() {
-	if c.timer != nil {
-		c.timer.Stop()
-		c.timer = nil // a stopped timer would be more than half of what else the connection takes
+	if c.firstDue != 0 {
+		c.loop.firsts.Remove(c.firstDue)
+		c.firstDue = 0
+	}
+	if x := c.extra; x != nil && x.timer != nil {
+		x.timer.Stop()
+		x.timer = nil
 	}
 }
 

@@ -38,7 +38,7 @@ func (c *Conn) peerEnded() bool {
 		}
 		c.rare().closeBegan = c.loop.clock.Now()
 		c.stopTimer()
-		c.timer = c.loop.clock.AfterFunc(c.engine.cfg.Timeouts.Close, func() { c.loop.post(c.closeNow) })
+		c.rare().timer = c.loop.clock.AfterFunc(c.engine.cfg.Timeouts.Close, func() { c.loop.post(c.closeNow) })
 	}
 	c.mu.Unlock()
 	if c.state.Load() == stateHalfClosed {

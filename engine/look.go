@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"sync"
 	"time"
 
 	"github.com/rollcall-go/rollcall/internal/clock"
@@ -20,7 +21,12 @@ func (c *Conn) Look(done func(busy bool)) {
 // loop looked at its connections: while the process stood still, or the loop was stuck in a handler, a client cannot be heard.
 // stop prevents the call, and reports whether it was in time.
 func (c *Conn) AfterFunc(d time.Duration, f func()) (stop func() bool) {
-	return c.loop.clock.AfterFunc(d, f).Stop
+	q := c.loop.queueFor(d)
+	if q == nil {
+		return c.loop.clock.AfterFunc(d, f).Stop
+	}
+	n := q.Add(f)
+	return func() bool { return q.Remove(n) }
 }
 
 // HandledTeller is what a Binding may be besides: one that is told when messages have been handled.
@@ -47,12 +53,38 @@ func (b *mailbox) busy() bool {
 	return len(b.items) > 0 || b.active
 }
 
-// waitForFirstMessage closes the connection when no first message comes in time. c.mu is held on entry.
-func (c *Conn) waitForFirstMessage() *clock.Timer {
-	tooLate := func() {
+// noFirstMessage closes a connection whose first message has not come in time, once what waits in the socket was looked at.
+func (c *Conn) noFirstMessage() {
+	c.loop.afterInput(func() {
 		if c.state.Load() == stateAccepted {
 			c.Close(protocol.LogonTimeout, "no first message came in time")
 		}
+	})
+}
+
+// deadlines are a loop's, by their length. An admission asks for few: the connections that have the same share a timer.
+type deadlines struct {
+	mu     sync.Mutex
+	queues []*clock.Queue[func()]
+}
+
+// maxDeadlines is how many lengths have a queue of their own.
+const maxDeadlines = 4
+
+// queueFor returns the loop's queue for a length of time, or nil where there are too many.
+func (l *loop) queueFor(d time.Duration) *clock.Queue[func()] {
+	l.deadlines.mu.Lock()
+	defer l.deadlines.mu.Unlock()
+	for _, q := range l.deadlines.queues {
+		if q.After() == d {
+			return q
+		}
 	}
-	return c.loop.clock.AfterFunc(c.engine.cfg.Timeouts.FirstMessage, func() { c.loop.afterInput(tooLate) })
+	if len(l.deadlines.queues) == maxDeadlines {
+		return nil
+	}
+	q := new(clock.Queue[func()])
+	q.Init(&l.clock, d, func(f func()) { go f() })
+	l.deadlines.queues = append(l.deadlines.queues, q)
+	return q
 }

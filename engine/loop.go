@@ -29,13 +29,15 @@ const (
 
 // loop is one event loop: a goroutine of gnet's, with what we want done on it.
 type loop struct {
-	engine   *Engine
-	gnetLoop gnet.EventLoop
-	waker    net.Conn      // a byte written here makes the loop run its tasks
-	roster   roster        // its connections
-	turn     time.Duration // how long a turn may take and still go on writing
-	short    atomic.Bool   // there is excess; changed under mu; apart from what others write often: it is looked at after each connection
-	clock    clock.Clock   // counts the time in which the loop looked at its connections
+	engine    *Engine
+	gnetLoop  gnet.EventLoop
+	waker     net.Conn           // a byte written here makes the loop run its tasks
+	roster    roster             // its connections
+	turn      time.Duration      // how long a turn may take and still go on writing
+	short     atomic.Bool        // there is excess; changed under mu; apart from what others write often: it is looked at after each connection
+	clock     clock.Clock        // counts the time in which the loop looked at its connections
+	firsts    clock.Queue[*Conn] // connections whose first message has not come
+	deadlines deadlines          // of an admission
 
 	// The loop's own.
 	messages  lentMessages // what handlers are lent

@@ -39,8 +39,8 @@ func TestAConnsHotFieldsLieInTwoCacheLines(t *testing.T) {
 	if unsafe.Sizeof(uintptr(0)) != 8 {
 		t.Skip("pointers are not of 64 bits")
 	}
-	size, second, third := unsafe.Sizeof(c), unsafe.Offsetof(c.loop), unsafe.Offsetof(c.timer)
-	if size != 192 || second != 64 || third != 128 {
+	size, second, third := unsafe.Sizeof(c), unsafe.Offsetof(c.loop), unsafe.Offsetof(c.extra)
+	if size > 192 || second != 64 || third != 128 {
 		t.Errorf("a Conn takes %d bytes, its second line begins at %d, its third at %d", size, second, third)
 	}
 }

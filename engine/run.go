@@ -164,6 +164,7 @@ func (e *Engine) startLoops() error {
 		}
 		l := &loop{engine: e, waker: ours, turn: turnTime}
 		l.clock.Init(watchInterval)
+		l.firsts.Init(&l.clock, e.cfg.Timeouts.FirstMessage, (*Conn).noFirstMessage)
 		l.attention.setWaits(e.cfg.Timeouts.Write, e.writable != nil)
 		e.loops = append(e.loops, l)
 		// gnet chooses the loop with the fewest connections: each gets one.

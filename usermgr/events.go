@@ -114,12 +114,33 @@ func (h *Events) has(event string) bool {
 }
 
 func (m *Manager) protect(event string, h *Events, f func(*Events)) {
-	contain.Apart(func() { f(h) }, func(v any) {
-		m.handlerPanics.Add(1)
-		m.log.Error("an event handler panicked", zap.String("event", event), zap.Any("panic", v),
-			zap.ByteString("stack", debug.Stack()))
-	})
+	c := eventCalls.Get().(*eventCall)
+	c.manager, c.event, c.handlers, c.f = m, event, h, f
+	contain.Apart(c.run, c.failed)
+	c.manager, c.handlers, c.f = nil, nil, nil
+	eventCalls.Put(c)
 }
+
+// eventCall is a call of an event's handler. It is used again, so that a logon leaves no closures behind.
+type eventCall struct {
+	manager  *Manager
+	event    string
+	handlers *Events
+	f        func(*Events)
+	run      func()
+	failed   func(v any)
+}
+
+var eventCalls = sync.Pool{New: func() any {
+	c := new(eventCall)
+	c.run = func() { c.f(c.handlers) }
+	c.failed = func(v any) {
+		c.manager.handlerPanics.Add(1)
+		c.manager.log.Error("an event handler panicked", zap.String("event", c.event), zap.Any("panic", v),
+			zap.ByteString("stack", debug.Stack()))
+	}
+	return c
+}}
 
 func (m *Manager) countBy(n int64) {
 	m.online.Add(n)

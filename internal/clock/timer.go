@@ -47,7 +47,7 @@ func (t *Timer) fire() {
 		t.mu.Unlock()
 		return
 	}
-	if rest := t.rest(); rest > 0 {
+	if rest := t.clock.rest(t.deadline); rest > 0 {
 		t.timer.Reset(rest)
 		t.mu.Unlock()
 		return
@@ -57,13 +57,13 @@ func (t *Timer) fire() {
 	t.f()
 }
 
-// rest returns when to look again; 0 means that the time is up.
-func (t *Timer) rest() time.Duration {
-	if rest := t.deadline - t.clock.Now(); rest > 0 {
+// rest returns when to look again at a deadline; 0 means that the time is up.
+func (c *Clock) rest(deadline int64) time.Duration {
+	if rest := deadline - c.Now(); rest > 0 {
 		return time.Duration(rest)
 	}
-	if !t.clock.mayEnd() {
-		return t.clock.steps.Tick / 2
+	if !c.mayEnd() {
+		return c.steps.Tick / 2
 	}
 	return 0
 }
