@@ -48,9 +48,9 @@ func (d *directory) get(userID string) *user {
 	return d.shards[shardOf(hash)].users.Find(hash, func(u *user) bool { return u.id == userID })
 }
 
-// takeOrPost is for a logon: it gives the caller the user's turn (mine) when nobody has it, and otherwise queues the task
-// that wait returns. The user's entry is made if there is none. wait is called with locks held.
-func (d *directory) takeOrPost(m *Manager, userID string, wait func() *task) (u *user, mine bool) {
+// takeOrPost is for a logon: it gives the caller the user's turn when nobody has it, and otherwise queues a task t that hands it
+// over; t is nil where the caller has the turn. The user's entry is made if there is none.
+func (d *directory) takeOrPost(m *Manager, userID string) (u *user, t *task, turn <-chan struct{}) {
 	sh, hash := d.locate(userID)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -63,11 +63,12 @@ func (d *directory) takeOrPost(m *Manager, userID string, wait func() *task) (u 
 	defer u.mu.Unlock()
 	u.logons++
 	if u.running {
-		u.enqueue(wait())
-		return u, false
+		t, turn = handOver()
+		u.enqueue(t)
+		return u, t, turn
 	}
 	u.running = true
-	return u, true
+	return u, nil, nil
 }
 
 // removeIdle takes a user out who is not online and has no tasks that wait.

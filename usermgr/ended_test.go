@@ -2,6 +2,7 @@ package usermgr
 
 import (
 	"fmt"
+	"hash/maphash"
 	"runtime"
 	"strings"
 	"testing"
@@ -16,7 +17,7 @@ import (
 // endedOf returns an empty memory, and a function that has ann's next session end in it and returns its ID.
 func endedOf(t *testing.T, limit int, keep time.Duration) (*endedSessions, func(why ending) string) {
 	t.Helper()
-	e := &endedSessions{limit: limit, keep: keep, began: time.Now()}
+	e := &endedSessions{limit: limit, keep: keep, began: time.Now(), seed: maphash.MakeSeed()}
 	t.Cleanup(e.close)
 	var ids sessionIDs
 	ids.init()
@@ -27,7 +28,7 @@ func endedOf(t *testing.T, limit int, keep time.Duration) (*endedSessions, func(
 			t.Fatal(err)
 		}
 		s := &session{user: ann, id: id}
-		e.add(s, s.ID(), &why)
+		e.add(s, &why)
 		return s.ID()
 	}
 }
@@ -112,7 +113,7 @@ func TestALongChainIsFound(t *testing.T) {
 	for range 5000 {
 		s := &session{user: ann, id: next}
 		next, _ = gen.next()
-		e.add(s, s.ID(), &ending{code: protocol.PushedOut, heir: serialOf(next)})
+		e.add(s, &ending{code: protocol.PushedOut, heir: serialOf(next)})
 		ids, serials = append(ids, s.ID()), append(serials, serialOf(s.id))
 	}
 	if last, ok := e.find("ann", ids[0]); !ok || !last.lives || last.serial != serialOf(next) {

@@ -71,7 +71,19 @@ func (m *Manager) updateSubscribers(update func([]*Events) []*Events) {
 	m.subscribers.Store(&all)
 }
 
-// each calls f for every subscriber. One that panics does not keep the others from running.
+// tells reports whether a subscriber has a handler for the event. Asked first, it spares making what each would call.
+func (m *Manager) tells(event string) bool {
+	if subscribers := m.subscribers.Load(); subscribers != nil {
+		for _, h := range *subscribers {
+			if h.has(event) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// each calls f for every subscriber that has a handler for the event. One that panics does not keep the others from running.
 func (m *Manager) each(event string, f func(*Events)) {
 	subscribers := m.subscribers.Load()
 	if subscribers == nil {
@@ -164,9 +176,7 @@ func (c *countNotifier) start(m *Manager) {
 			if n := m.Count(); n != told {
 				told = n
 				m.each("UserCountChanged", func(h *Events) {
-					if h.UserCountChanged != nil {
-						h.UserCountChanged(n)
-					}
+					h.UserCountChanged(n)
 				})
 			}
 		}

@@ -59,11 +59,9 @@ func (u *user) logOn(p *pendingLogon) {
 	} else {
 		u.comeIn(s)
 	}
-	m.each("Connected", func(h *Events) {
-		if h.Connected != nil {
-			h.Connected(u.info(s))
-		}
-	})
+	if m.tells("Connected") {
+		m.each("Connected", func(h *Events) { h.Connected(u.info(s)) })
+	}
 	s.heardAt(m.clock.now())
 	s.beatOnTurn()                   // the client's bytes could not be reported before: the logon's own time is no silence
 	if m.isRevoked(u.id, &p.logon) { // while its turn was under way
@@ -95,11 +93,7 @@ func (u *user) decide(l *Logon, s *session) (entry, error) {
 		}
 		if m.relogon == IgnoreNew && len(excluded) > 0 && !(len(excluded) == 1 && excluded[0] == from.live) {
 			addr := s.address()
-			m.each("Ignored", func(h *Events) {
-				if h.Ignored != nil {
-					h.Ignored(u.id, addr)
-				}
-			})
+			m.each("Ignored", func(h *Events) { h.Ignored(u.id, addr) })
 			return entry{}, &protocol.CloseError{Code: protocol.AlreadyLoggedOn, Text: u.id + " is logged on already"}
 		}
 		if from.live == nil || from.live.record(ending{code: protocol.PushedOut, text: textPushedOut, heir: serial}) {
@@ -153,7 +147,7 @@ func (u *user) finishEnded() {
 			return
 		}
 		for _, s := range ended {
-			await(func(over func()) { u.finish(s, over) })
+			u.finishNow(s)
 		}
 	}
 }
@@ -163,11 +157,9 @@ func (u *user) comeIn(s *session) {
 	if !u.bind(nil, s, nil) {
 		return
 	}
-	u.manager.each("Online", func(h *Events) {
-		if h.Online != nil {
-			h.Online(u.data())
-		}
-	})
+	if u.manager.tells("Online") {
+		u.manager.each("Online", func(h *Events) { h.Online(u.data()) })
+	}
 }
 
 // replace ends the sessions that s excludes, the oldest first: rule 4's order, and no moment at which the user is offline.
@@ -183,63 +175,58 @@ func (u *user) replace(e entry, s *session) {
 		if old.hasToken(e.logon.Token) {
 			heir = s
 		}
-		by := s.address()
 		pushedOut := old == e.from.live
-		await(func(over func()) {
-			if pushedOut {
-				u.tellPushedOut(old, successor, by, over)
-			} else {
-				pushedOut = u.pushOut(old, successor, heir, by, over)
-			}
-		})
+		if pushedOut {
+			u.tellPushedOut(old, successor, s.address())
+		} else {
+			pushedOut = u.pushOut(old, successor, heir, s.address())
+		}
 		if !pushedOut && last {
 			u.comeIn(s)
 		}
 	}
 }
 
-// await starts what calls over when it is over, and waits for that. Only a goroutine that the turn was handed over to may wait.
-func await(start func(over func())) {
-	done := make(chan struct{})
-	start(func() { close(done) })
-	<-done
-}
-
 // pushOut ends a session for the sake of one at the address by. That may be its successor, and its heir, which continues it for
 // a client that comes back. It reports false for a session that ended by itself in this moment: that one is not pushed out, and
-// has neither.
-func (u *user) pushOut(old, successor, heir *session, by Address, over func()) bool {
+// has neither. Only a goroutine that the turn was handed over to may call it, since it waits.
+func (u *user) pushOut(old, successor, heir *session, by Address) bool {
 	why := ending{code: protocol.PushedOut, text: textPushedOut}
 	if heir != nil {
 		why.heir = serialOf(heir.id)
 	}
 	if !old.record(why) {
-		u.finish(old, over)
+		u.finishNow(old)
 		return false
 	}
-	u.tellPushedOut(old, successor, by, over)
+	u.tellPushedOut(old, successor, by)
 	return true
 }
 
 // tellPushedOut is the rest of pushOut.
-func (u *user) tellPushedOut(old, successor *session, by Address, over func()) {
-	u.endTelling(old, successor, "PushedOut", func(h *Events) {
-		if h.PushedOut != nil {
-			h.PushedOut(u.info(old), by)
-		}
-	}, over)
+func (u *user) tellPushedOut(old, successor *session, by Address) {
+	d := departure{user: u, session: old, successor: successor, event: "PushedOut", by: by}
+	d.await()
 }
 
-// finish is the end of a session whose cause is recorded. It does nothing for one that is no longer the user's.
+// finish is the end of a session whose cause is recorded. It does nothing for one that is no longer the user's. over follows; nil
+// passes the turn on.
 func (u *user) finish(s *session, over func()) {
 	if !s.bound {
-		over()
+		u.goOn(over)
 		return
 	}
-	u.quiesce(s, func() {
-		u.disconnect(s, nil)
-		over()
-	})
+	d := departure{user: u, session: s, over: over}
+	d.proceed()
+}
+
+// finishNow is finish for a goroutine that the turn was handed over to: it waits.
+func (u *user) finishNow(s *session) {
+	if !s.bound {
+		return
+	}
+	d := departure{user: u, session: s}
+	d.await()
 }
 
 // finishAll is finish for several sessions, one after the other.
@@ -258,42 +245,25 @@ func (u *user) finishAll(all []*session, over func()) {
 	over()
 }
 
-// timeOut ends a session that is still silent when its turn comes.
-func (u *user) timeOut(s *session, over func()) {
+// timeOut ends a session that is still silent when its turn comes, and passes the turn on.
+func (u *user) timeOut(s *session) {
 	if !s.bound || !s.isSilent() || !s.record(ending{code: protocol.HeartbeatTimeout}) {
-		over()
+		u.passOn()
 		return
 	}
-	u.endTelling(s, nil, "TimedOut", func(h *Events) {
-		if h.TimedOut != nil {
-			h.TimedOut(u.info(s))
-		}
-	}, over)
+	d := departure{user: u, session: s, event: "TimedOut"}
+	d.proceed()
 }
 
-// expire ends a session that still has sent nothing but heartbeats when its turn comes.
-func (u *user) expire(s *session, over func()) {
+// expire ends a session that still has sent nothing but heartbeats when its turn comes, and passes the turn on.
+func (u *user) expire(s *session) {
 	why := ending{code: protocol.SessionExpired, text: "nothing but heartbeats came for too long"}
 	if !s.bound || !s.rare.Load().idle.Silent() || !s.record(why) {
-		over()
+		u.passOn()
 		return
 	}
-	u.endTelling(s, nil, "Expired", func(h *Events) {
-		if h.Expired != nil {
-			h.Expired(u.info(s))
-		}
-	}, over)
-}
-
-// endTelling ends a session for a cause that has an event of its own, which comes before Disconnected.
-func (u *user) endTelling(s, successor *session, event string, tell func(*Events), over func()) {
-	u.quiesce(s, func() {
-		u.manager.each(event, tell)
-		u.quiesce(s, func() { // once more: what the handlers have sent is counted
-			u.disconnect(s, successor)
-			over()
-		})
-	})
+	d := departure{user: u, session: s, event: "Expired"}
+	d.proceed()
 }
 
 // disconnect unbinds s, with successor taking its place if there is one, then tells the subscribers and the link.
@@ -307,17 +277,20 @@ func (u *user) disconnect(s, successor *session) {
 	}
 	u.manager.disconnected.Add(why.code)
 	u.manager.history.add(&final, why.code)
-	u.manager.ended.add(s, final.SessionID, why)
+	u.manager.ended.add(s, why)
 	offline := u.leave(why.code)
-	u.manager.each("Disconnected", func(h *Events) {
-		if h.Disconnected != nil {
-			h.Disconnected(final, why.code)
-		}
-	})
+	if u.manager.tells("Disconnected") {
+		u.tellDisconnected(final, why.code)
+	}
 	s.closeLink(why.code, why.text)
 	if offline != nil {
 		u.tellOffline(offline)
 	}
+}
+
+// tellDisconnected is apart so that the session's description goes to the heap only when a subscriber is told.
+func (u *user) tellDisconnected(final SessionInfo, why protocol.CloseCode) {
+	u.manager.each("Disconnected", func(h *Events) { h.Disconnected(final, why) })
 }
 
 // bind makes next the user's session in place of old; either may be nil. Lookups by user, session and address turn
@@ -421,11 +394,9 @@ func (u *user) endGrace() {
 }
 
 func (u *user) tellOffline(d *UserData) {
-	u.manager.each("Offline", func(h *Events) {
-		if h.Offline != nil {
-			h.Offline(*d)
-		}
-	})
+	if u.manager.tells("Offline") {
+		u.manager.each("Offline", func(h *Events) { h.Offline(*d) })
+	}
 }
 
 // stopGrace ends the grace, if it runs. u.mu is held on entry.

@@ -168,13 +168,8 @@ func (m *Manager) register(ctx context.Context, l Logon, link Link) (Session, er
 		return nil, ErrNoUserID
 	}
 	p := &pendingLogon{ctx: ctx, logon: l, link: link}
-	var t *task
-	var turn <-chan struct{}
-	u, mine := m.users.takeOrPost(m, l.UserID, func() *task {
-		t, turn = handOver()
-		return t
-	})
-	if !mine && !u.awaitTurn(ctx, t, turn) {
+	u, t, turn := m.users.takeOrPost(m, l.UserID)
+	if t != nil && !u.awaitTurn(ctx, t, turn) {
 		u.logonOver()
 		return nil, contextError(ctx)
 	}

@@ -45,7 +45,7 @@ func (u *user) renew(ctx context.Context, s *session, l *Logon) error {
 		return err
 	}
 	for _, old := range twins {
-		await(func(over func()) { u.pushOut(old, nil, s, s.address(), over) })
+		u.pushOut(old, nil, s, s.address())
 	}
 	return nil
 }

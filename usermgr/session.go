@@ -261,7 +261,7 @@ func (s *session) end(why ending) bool {
 	if !s.record(why) {
 		return false
 	}
-	s.user.post(&task{run: func(u *user) { u.finish(s, u.passOn) }})
+	s.user.post(&task{run: func(u *user) { u.finish(s, nil) }})
 	return true
 }
 
@@ -285,7 +285,7 @@ func (s *session) fellSilent() {
 	s.look(func(bool) {
 		s.user.post(&task{run: func(u *user) {
 			s.suspected.Store(false)
-			u.timeOut(s, u.passOn)
+			u.timeOut(s)
 		}})
 	})
 }
@@ -302,7 +302,7 @@ func (s *session) fellIdle() {
 			if busy {
 				r.idle.Beat()
 			}
-			u.expire(s, u.passOn)
+			u.expire(s)
 		}})
 	})
 }

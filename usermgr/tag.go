@@ -28,9 +28,7 @@ func (m *Manager) SetTag(userID, tag string) bool {
 		d := u.data()
 		d.Tag = tag // as it was set: a later one has its own event
 		m.each("UserTagged", func(h *Events) {
-			if h.UserTagged != nil {
-				h.UserTagged(d, old)
-			}
+			h.UserTagged(d, old)
 		})
 	}))
 	return true
@@ -67,9 +65,7 @@ func (m *Manager) SetSessionTag(sessionID, tag string) bool {
 		i := u.info(s)
 		i.Tag = tag // as it was set: a later one has its own event
 		m.each("Tagged", func(h *Events) {
-			if h.Tagged != nil {
-				h.Tagged(i, old)
-			}
+			h.Tagged(i, old)
 		})
 	}))
 	return true

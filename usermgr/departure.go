@@ -1,0 +1,117 @@
+package usermgr
+
+// departure is how a session leaves its user, as steps of the user's turn:
+//
+//	quiet → PushedOut, TimedOut or Expired → quiet again → unbound, Disconnected, the connection closed
+//
+// Only quiet is waited for. A turn that runs on the manager's runners has no goroutine meanwhile: see proceed. One that runs on the
+// goroutine of a logon, or of a renewal, keeps that: see await.
+type departure struct {
+	user      *user
+	session   *session
+	successor *session // takes the session's place; nil for none
+	event     string   // comes before Disconnected: PushedOut, TimedOut, Expired, or "" for none
+	by        Address  // who has pushed it out
+	// over is called at the end, by proceed. nil passes the turn on.
+	over func()
+
+	next    stage
+	quiet   [2]quiescing // before the event, and after it
+	awaited bool         // a goroutine waits in await
+	resumed chan struct{}
+}
+
+// stage is what a departure does next.
+type stage uint8
+
+const (
+	untilQuiet stage = iota
+	tellEvent
+	untilQuietAgain
+	leave
+	gone
+)
+
+// proceed goes on with the departure, on a runner, as far as there is nothing to wait for. The rest follows by itself.
+func (d *departure) proceed() {
+	if d.advance() {
+		d.user.goOn(d.over)
+	}
+}
+
+// await goes through the whole departure. Only a goroutine that the turn was handed over to may wait.
+func (d *departure) await() {
+	d.awaited = true
+	for !d.advance() {
+		<-d.resumed
+	}
+}
+
+// advance takes the steps that need no waiting, and reports whether the session has left. Otherwise resume is called once, maybe
+// before advance returns.
+func (d *departure) advance() bool {
+	u, s := d.user, d.session
+	for {
+		switch d.next {
+		case untilQuiet:
+			d.next = tellEvent
+			if d.event == "" {
+				d.next = leave
+			}
+			if !d.quiesce(&d.quiet[0]) {
+				return false
+			}
+		case tellEvent:
+			d.tell()
+			d.next = untilQuietAgain // what the handlers have sent is counted
+		case untilQuietAgain:
+			d.next = leave
+			if !d.quiesce(&d.quiet[1]) {
+				return false
+			}
+		case leave:
+			u.noteStuck(d)
+			u.disconnect(s, d.successor)
+			d.next = gone
+		case gone:
+			return true
+		}
+	}
+}
+
+// tell tells the event that comes before Disconnected.
+func (d *departure) tell() {
+	u := d.user
+	u.noteStuck(d)
+	if !u.manager.tells(d.event) {
+		return
+	}
+	u.manager.each(d.event, func(h *Events) {
+		switch info := u.info(d.session); d.event {
+		case "PushedOut":
+			h.PushedOut(info, d.by)
+		case "TimedOut":
+			h.TimedOut(info)
+		case "Expired":
+			h.Expired(info)
+		}
+	})
+}
+
+// resume has the departure go on that waited.
+func (d *departure) resume() {
+	if d.awaited {
+		d.resumed <- struct{}{}
+		return
+	}
+	d.user.manager.runners.add(step{run: d.proceed})
+}
+
+// goOn calls what follows a part of the turn; nil passes the turn on.
+func (u *user) goOn(over func()) {
+	if over == nil {
+		u.passOn()
+		return
+	}
+	over()
+}
