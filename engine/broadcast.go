@@ -60,55 +60,143 @@ func (e *Engine) BroadcastWith(to iter.Seq[*Conn], m *protocol.Message, o SendOp
 	if o.Policy > SlowLatest {
 		return 0, o.Policy.unknown()
 	}
-	o = o.of(e, m)
-	large := e.tooLarge(m)
 	if missed == nil {
 		missed = func(*Conn, error) {}
 	}
-	var frames []*frame // one for each wire format: one or two
-	output := outputs.Get().(*outputLists)
-	defer func() {
-		output.flush()
-		outputs.Put(output)
-	}()
-	since, began := 0, e.clock.Coarse()
+	b := broadcast{engine: e, m: m, o: o.of(e, m), large: e.tooLarge(m)}
+	b.begin()
+	defer b.end()
 	for c := range to {
-		if since++; since > flushEvery || began != e.clock.Coarse() {
-			output.flush()
-			since, began = 1, e.clock.Coarse()
-		}
-		if own := c.ownCodec(); own != nil && !large {
-			if why := c.broadcastOwn(own, m, o); why != nil {
-				missed(c, why)
-			} else {
-				n++
-			}
-			continue
-		}
-		var f *frame
-		bad := error(nil)
-		if large {
-			bad = ErrTooLarge
-		} else if f, bad = frameOf(&frames, c.codec, m); bad == nil && len(f.b) > e.cfg.Limits.MaxOutbound {
-			bad = ErrTooLarge
-		}
-		if bad != nil {
-			err = bad
-			missed(c, bad)
-			continue
-		}
-		mark, why := c.enqueueFrame(f, o)
-		if why != nil {
-			missed(c, why)
-			continue
-		}
-		n++
-		if mark {
-			output.add(c)
+		b.next()
+		if why := b.sendTo(c); why != nil {
+			missed(c, c.unsentFor(why))
+		} else {
+			n++
 		}
 		e.keepWithinBudget()
 	}
-	return n, err
+	return n, b.err
+}
+
+// BroadcastInOrder is BroadcastWith for messages that must reach all connections in one order: it holds order from before to
+// begins until the message is queued for the last one, so that messages with the same order do not overtake each other. It also
+// reaches connections whose first message is with the Admission: they get the message when, and if, they are let in. To must not
+// block, nor send. With order held no code of the application's runs but to and codecs; missed, and the closing of connections
+// that do not keep up, come after order was released.
+func (e *Engine) BroadcastInOrder(order sync.Locker, to iter.Seq[*Conn], m *protocol.Message, o SendOptions, missed func(*Conn, error)) (n int, err error) {
+	if o.Policy > SlowLatest {
+		return 0, o.Policy.unknown()
+	}
+	b := broadcast{engine: e, m: m, o: o.of(e, m), large: e.tooLarge(m), early: true}
+	n = b.inOrder(order, to)
+	for _, l := range b.left {
+		if why := l.conn.unsentFor(l.why); missed != nil {
+			missed(l.conn, why)
+		}
+	}
+	e.keepWithinBudget()
+	return n, b.err
+}
+
+// leftOut is a connection that a broadcast does not reach.
+type leftOut struct {
+	conn *Conn
+	why  error
+}
+
+// inOrder queues the message for all, under the lock, which is released even where a codec ends the goroutine.
+func (b *broadcast) inOrder(order sync.Locker, to iter.Seq[*Conn]) (n int) {
+	order.Lock()
+	defer order.Unlock()
+	b.begin()
+	defer b.end()
+	for c := range to {
+		b.next()
+		if why := b.sendTo(c); why != nil {
+			b.left = append(b.left, leftOut{c, why})
+		} else {
+			n++
+		}
+	}
+	return n
+}
+
+// broadcast is a message on its way to many connections.
+type broadcast struct {
+	engine *Engine
+	m      *protocol.Message
+	o      SendOptions
+	large  bool
+	early  bool      // connections that are being let in get it, too
+	left   []leftOut // where that is told later
+	frames []*frame  // one for each wire format: one or two
+	output *outputLists
+	since  int   // connections since the loops were told
+	began  int64 // when that was
+	err    error
+}
+
+func (b *broadcast) begin() {
+	b.output = outputs.Get().(*outputLists)
+	b.began = b.engine.clock.Coarse()
+}
+
+func (b *broadcast) end() {
+	b.output.flush()
+	outputs.Put(b.output)
+}
+
+// next tells the loops, now and then, what there is to write.
+func (b *broadcast) next() {
+	if b.since++; b.since > flushEvery || b.began != b.engine.clock.Coarse() {
+		b.output.flush()
+		b.since, b.began = 1, b.engine.clock.Coarse()
+	}
+}
+
+// sendTo queues the message for a connection. An error says why it is left out, as unsentFor takes it.
+func (b *broadcast) sendTo(c *Conn) error {
+	if own := c.ownCodec(); own != nil && !b.large {
+		if !b.takes(c.state.Load()) {
+			return ErrClosed
+		}
+		return c.queueOwn(own, b.m, b.o)
+	}
+	if b.large {
+		b.err = ErrTooLarge
+		return ErrTooLarge
+	}
+	f, err := frameOf(&b.frames, c.codec, b.m)
+	if err == nil && len(f.b) > b.engine.cfg.Limits.MaxOutbound {
+		err = ErrTooLarge
+	}
+	if err != nil {
+		b.err = err
+		return err
+	}
+	mark, err := b.enqueueFrame(c, f)
+	if mark {
+		b.output.add(c)
+	}
+	return err
+}
+
+// takes reports whether a connection in that state gets the message.
+func (b *broadcast) takes(state uint32) bool {
+	return state == stateBound || b.early && state == stateVerifying
+}
+
+// unsentFor closes a connection for the reason for which a message was not queued: it does not keep up, or its codec cannot go
+// on. It returns what the sender is told. No lock is held on entry.
+func (c *Conn) unsentFor(why error) error {
+	if why == errOverLimit {
+		c.overflow()
+		return ErrClosed
+	}
+	if own := c.ownCodec(); own != nil && own.isBroken(c) {
+		c.Close(protocol.InternalError, "the codec failed")
+	}
+	return why
 }
 
 // flushEvery is after how many connections the loops are told, and after the clock's quarter of a second where to is slow:
@@ -188,23 +276,17 @@ func frameOf(frames *[]*frame, codec protocol.Codec, m *protocol.Message) (*fram
 // enqueueFrame puts a frame behind what is queued; where nothing is, the frame itself becomes the queue, unless it may be
 // dropped: that is noted in a queue of the connection's own. It reports whether the loop must be told, and why the frame is not
 // on its way.
-func (c *Conn) enqueueFrame(f *frame, o SendOptions) (mark bool, err error) {
+func (b *broadcast) enqueueFrame(c *Conn, f *frame) (mark bool, err error) {
 	c.mu.Lock()
-	if c.state.Load() != stateBound {
-		c.mu.Unlock()
+	defer c.mu.Unlock()
+	if !b.takes(c.state.Load()) {
 		return false, ErrClosed
 	}
-	if c.out == nil && !o.mayDrop() && len(f.b) <= c.engine.cfg.Limits.MaxOutbound-int(c.unsent) {
+	if c.out == nil && !b.o.mayDrop() && len(f.b) <= c.engine.cfg.Limits.MaxOutbound-int(c.unsent) {
 		c.out = &f.outBuf
 		c.setQueued()
 	} else {
-		err = c.put(c.takeBuf(), f.b, f.typ, o)
+		err = c.put(c.takeBuf(), f.b, f.typ, b.o)
 	}
-	mark = err == nil && c.mark()
-	c.mu.Unlock()
-	if err == errOverLimit {
-		c.overflow()
-		err = ErrClosed
-	}
-	return mark, err
+	return err == nil && c.mark(), err
 }

@@ -81,6 +81,16 @@ func frameSize(m *protocol.Message) int {
 
 // sendOwn is SendWith for a connection with a codec of its own. o has been completed.
 func (c *Conn) sendOwn(own *ownCodec, m *protocol.Message, o SendOptions) error {
+	err := c.queueOwn(own, m, o)
+	if err != nil {
+		err = c.unsentFor(err)
+	}
+	c.engine.keepWithinBudget()
+	return err
+}
+
+// queueOwn queues a message for a connection with a codec of its own. An error says why not, as unsentFor takes it.
+func (c *Conn) queueOwn(own *ownCodec, m *protocol.Message, o SendOptions) error {
 	size, limit := frameSize(m), c.engine.cfg.Limits.MaxOutbound
 	c.mu.Lock()
 	if c.state.Load() >= stateClosing {
@@ -98,8 +108,7 @@ func (c *Conn) sendOwn(own *ownCodec, m *protocol.Message, o SendOptions) error 
 	case o.Policy == SlowClose && waits+size > limit:
 		c.drop(tally{messages: 1, bytes: size, typ: m.Type})
 		c.mu.Unlock()
-		c.overflow()
-		return ErrClosed
+		return errOverLimit
 	case o.Policy != SlowClose && (waits+size > limit || o.Policy == SlowDropNewest && c.takesNothing()):
 		c.drop(tally{messages: 1, bytes: size, typ: m.Type})
 		c.mu.Unlock()
@@ -109,28 +118,15 @@ func (c *Conn) sendOwn(own *ownCodec, m *protocol.Message, o SendOptions) error 
 		own.earlySize += size
 		c.engine.grew(size)
 		c.mu.Unlock()
-		c.engine.keepWithinBudget()
 		return nil
 	}
 	err := c.enqueue(m, SendOptions{Policy: mustGo}) // whatever its size turns out to be: it is encoded
 	mark := err == nil && c.mark()
 	c.mu.Unlock()
-	if own.isBroken(c) {
-		c.Close(protocol.InternalError, "the codec failed")
-	}
 	if mark {
 		c.loop.markOutput(c)
 	}
-	c.engine.keepWithinBudget()
 	return err
-}
-
-// broadcastOwn is sendOwn for a connection that has been let in.
-func (c *Conn) broadcastOwn(own *ownCodec, m *protocol.Message, o SendOptions) error {
-	if c.state.Load() != stateBound {
-		return ErrClosed
-	}
-	return c.sendOwn(own, m, o)
 }
 
 // isBroken reports whether a connection that is not closing has a codec that cannot go on.
