@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -130,7 +131,7 @@ var manualCloseGrace = 5 * time.Second // a variable for the tests alone
 type Bridge struct {
 	engine         *engine.Engine
 	users          usermgr.UserManager
-	trusted        bool // users is Rollcall's own
+	manager        *usermgr.Manager // users, where that is Rollcall's own
 	cfg            Config
 	log            *zap.Logger
 	authenticating *turns        // nil without an authenticator
@@ -141,8 +142,12 @@ type Bridge struct {
 	relogons       relogons      // of the users whose logons push each other out
 	grace          time.Duration // manualCloseGrace, as it was when the bridge was attached
 
-	bound atomic.Int64  // logons under way and sessions that are not yet unbound
-	idle  chan struct{} // gets a token when bound may have become 0
+	groupsOnce sync.Once
+	groups     atomic.Pointer[groups] // nil until a group is first asked for
+
+	bound   atomic.Int64  // logons under way and sessions that are not yet unbound
+	telling atomic.Int64  // groups that tell their subscribers
+	idle    chan struct{} // gets a token when bound, or telling, may have become 0
 
 	counters
 }
@@ -164,8 +169,8 @@ func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) (*Bridge, e
 	}
 	const longest = 100 * 365 * 24 * time.Hour // as good as for ever, and may be added to the time
 	cfg.LogonDeadline, cfg.HeartbeatInterval = min(cfg.LogonDeadline, longest), min(cfg.HeartbeatInterval, longest)
-	_, trusted := users.(*usermgr.Manager)
-	b := &Bridge{engine: e, users: users, trusted: trusted, cfg: cfg, log: logging.OrDefault(cfg.Logger),
+	manager, _ := users.(*usermgr.Manager)
+	b := &Bridge{engine: e, users: users, manager: manager, cfg: cfg, log: logging.OrDefault(cfg.Logger),
 		idle: make(chan struct{}, 1), grace: manualCloseGrace}
 	b.relogons.init(&cfg)
 	if cfg.MaxLogons > 0 {
@@ -251,6 +256,14 @@ func (b *Bridge) Reach(userID string, send func(*engine.Conn) error) {
 // there is none; an error for a type that is the system's, which SendMessage takes; or, where no session gets the message,
 // engine.Conn.Send's error. The body is copied before Send returns, which never blocks.
 func (b *Bridge) Send(userID string, typ uint16, body []byte) error {
+	if links := b.links(userID); len(links) == 1 {
+		// What sendBy would come to, for nearly every user: the list of connections is this one, and needs no closure.
+		if own, ok := links[0].(*link); ok && own.bridge == b {
+			if err := own.conn.Send(typ, body); err == nil || !errors.Is(err, engine.ErrClosed) {
+				return err
+			}
+		}
+	}
 	if typ >= protocol.FirstSystemType {
 		return fmt.Errorf("rollcall: message type 0x%04x is the system's", typ)
 	}
@@ -260,6 +273,14 @@ func (b *Bridge) Send(userID string, typ uint16, body []byte) error {
 // SendMessage is Send for any message, such as one that carries its sender's UserID.
 func (b *Bridge) SendMessage(userID string, m *protocol.Message) error {
 	return b.sendBy(userID, func(c *engine.Conn) error { return c.SendMessage(m) })
+}
+
+// links asks the user manager for a user's links, without a call through an interface where it is Rollcall's own.
+func (b *Bridge) links(userID string) []usermgr.Link {
+	if b.manager != nil {
+		return b.manager.Links(userID)
+	}
+	return b.users.Links(userID)
 }
 
 func (b *Bridge) sendBy(userID string, send func(*engine.Conn) error) error {
@@ -312,7 +333,7 @@ func (b admission) Heartbeat() (timeout, interval time.Duration) { return b.sile
 
 // Drain implements engine.Admission.
 func (b admission) Drain(ctx context.Context) (left int) {
-	for b.bound.Load() > 0 {
+	for b.bound.Load() > 0 || b.telling.Load() > 0 {
 		select {
 		case <-b.idle:
 		case <-ctx.Done():
@@ -325,9 +346,20 @@ func (b admission) Drain(ctx context.Context) (left int) {
 // release says that a logon has failed or a session is unbound.
 func (b *Bridge) release() {
 	if b.bound.Add(-1) == 0 {
-		select {
-		case b.idle <- struct{}{}:
-		default:
-		}
+		b.becameIdle()
+	}
+}
+
+// told says that a group has nothing to tell any more.
+func (b *Bridge) told() {
+	if b.telling.Add(-1) == 0 {
+		b.becameIdle()
+	}
+}
+
+func (b *Bridge) becameIdle() {
+	select {
+	case b.idle <- struct{}{}:
+	default:
 	}
 }

@@ -44,3 +44,26 @@ func (b *Bridge) Relogons() int {
 	defer b.relogons.mu.Unlock()
 	return len(b.relogons.users)
 }
+
+// Groups returns how many groups, and how many members of any, are kept.
+func (b *Bridge) Groups() (groups, members int) {
+	s := b.groups.Load()
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		groups += sh.groups.Len()
+		members += sh.members.Len()
+		sh.mu.Unlock()
+	}
+	return groups, members
+}
+
+// Sweep has the groups that have not been sent to since the last sweep give up their lists of connections. It returns how many
+// groups keep theirs.
+func (b *Bridge) Sweep() int {
+	a := &b.groups.Load().active
+	a.sweep()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.groups)
+}

@@ -61,7 +61,7 @@ var (
 )
 
 // Trusted and TrustedLink are contain's: as a Binding the link calls the manager, as a Link it calls the engine alone.
-func (l *link) Trusted() bool     { return l.bridge.trusted }
+func (l *link) Trusted() bool     { return l.bridge.manager != nil }
 func (l *link) TrustedLink() bool { return true }
 
 // Beat, Received and Sent are the session's once the connection is let in.

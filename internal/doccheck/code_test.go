@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"heartbeat":    {"internal/clock"},
 	"usermgr":      {"heartbeat", "protocol", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/table"},
 	"engine":       {"protocol", "internal/clock", "internal/codes", "internal/contain", "internal/gnetloop", "internal/logging", "internal/table"},
-	"bridge":       {"protocol", "usermgr", "engine", "heartbeat", "internal/clock", "internal/codes", "internal/contain", "internal/logging"},
+	"bridge":       {"protocol", "usermgr", "engine", "heartbeat", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/table"},
 	"push":         {"protocol", "usermgr", "engine", "bridge", "internal/contain", "internal/logging"},
 	"client":       {"protocol", "internal/contain"},
 	"metrics":      {front, "protocol", "usermgr", "engine", "bridge", "push", "metrics"},

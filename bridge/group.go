@@ -1,0 +1,346 @@
+package bridge
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Group is a set of users and sessions that are sent to together, such as a room or a game. Its members get its messages in one
+// order, whichever goroutines and event loops send. A member who goes offline leaves by itself. Groups are in the memory of this
+// process, and reach the sessions on this bridge's engine.
+//
+// All methods may be called from any goroutine, event loops and the handlers of events among them, and do not block. A group
+// without members and subscribers takes no memory but that of the *Group itself, which goes on to work. Docs/contract.md, rule 28,
+// has all that a group promises.
+type Group struct {
+	bridge *Bridge
+	name   string
+	listed atomic.Bool // found by its name, while there are members or subscribers; changed under its shard's lock
+
+	mu      sync.Mutex
+	members []*member      // by user, a user before that user's sessions
+	conns   []*engine.Conn // that the members have, by number, each once; empty unless built
+	built   bool           // conns is kept
+	used    bool           // since the last sweep
+	news    *news          // nil without subscribers
+}
+
+// Member is a user or a session in a group.
+type Member struct {
+	UserID string
+	// Conn is the connection of the session that is the member. Nil means the user: all the sessions that the user has.
+	Conn *engine.Conn
+}
+
+// GroupSendOptions say how one message is sent to a group.
+type GroupSendOptions struct {
+	// SendOptions has the policy for a member that does not keep up, which by default is engine.Config.SlowPolicy: the others
+	// are not held up by it.
+	engine.SendOptions
+	// Except has members who do not get the message, the sender for one: a user with all the sessions that the user has now, or
+	// one session.
+	Except []Member
+	// Report is called for each connection that the message is not on its way to, with the reason, when all have been served, on
+	// the caller's goroutine. It may send to the group. Nil means that nothing is told. See engine.BroadcastWith.
+	Report func(c *engine.Conn, err error)
+}
+
+// Group returns the group of that name, of any text. It has no members until some join: there is nothing to make or to
+// remove.
+func (b *Bridge) Group(name string) *Group {
+	b.groupsOnce.Do(func() { b.groups.Store(newGroups(b)) })
+	if g := b.groups.Load().find(name); g != nil {
+		return g
+	}
+	return &Group{bridge: b, name: name}
+}
+
+// Name returns the group's name.
+func (g *Group) Name() string { return g.name }
+
+// Join makes a user a member, with all sessions that the user has or gets, until Leave, or until the user is offline: after
+// OfflineGrace, where there is one. To join again does nothing. It returns ErrUserOffline for a user who is not online; the error
+// is errors.ErrUnsupported for a user manager without the method Subscribe.
+func (g *Group) Join(userID string) error {
+	s := g.bridge.groups.Load()
+	if err := s.subscribe(); err != nil {
+		return err
+	}
+	if !g.bridge.isOnline(userID) {
+		return ErrUserOffline
+	}
+	m := s.join(key{user: userID}, g)
+	s.update(m)
+	if !g.bridge.isOnline(userID) { // since the first look: it may not be told any more
+		s.leaveAll(m)
+	}
+	return nil
+}
+
+// JoinSession makes the session that is on a connection a member, until LeaveSession, or until it ends. A session that takes its
+// place is none. To join again does nothing. It returns ErrUserOffline where the connection has no session on this bridge; the
+// error is errors.ErrUnsupported for a user manager without the method Subscribe.
+func (g *Group) JoinSession(c *engine.Conn) error {
+	s := g.bridge.groups.Load()
+	if err := s.subscribe(); err != nil {
+		return err
+	}
+	userID, live := g.bridge.userOn(c)
+	if !live {
+		return ErrUserOffline
+	}
+	m := s.join(key{user: userID, conn: c}, g)
+	if _, live = g.bridge.userOn(c); !live {
+		s.leaveAll(m)
+	}
+	return nil
+}
+
+// Leave ends the membership of a user, and reports whether there was one. What is sent when it has returned the user does not
+// get, unless one of the user's sessions is a member by itself.
+func (g *Group) Leave(userID string) bool { return g.leave(key{user: userID}) }
+
+// LeaveSession ends the membership of the session on a connection, and reports whether there was one.
+func (g *Group) LeaveSession(c *engine.Conn) bool { return g.leave(key{conn: c}) }
+
+func (g *Group) leave(k key) bool {
+	s := g.bridge.groups.Load()
+	m := s.member(k)
+	return m != nil && s.leave(m, g)
+}
+
+// Members returns the members, by user ID, a user before sessions of that user. It is a copy.
+func (g *Group) Members() []Member {
+	if g = g.now(); g == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := make([]Member, len(g.members))
+	for i, m := range g.members {
+		all[i] = m.public()
+	}
+	return all
+}
+
+// Send sends a message of the application's to all members, and returns the number of connections that it is on its way to: one
+// that belongs to a user and as a session gets it once. An error is one for a type that is the system's, which SendMessage takes,
+// or engine.Broadcast's. The body is copied before Send returns. Who has joined before Send is called gets the message.
+func (g *Group) Send(typ uint16, body []byte) (n int, err error) {
+	if typ >= protocol.FirstSystemType {
+		return 0, fmt.Errorf("rollcall: message type 0x%04x is the system's", typ)
+	}
+	return g.SendMessage(&protocol.Message{Type: typ, Body: body}, nil)
+}
+
+// SendMessage is Send for any message, such as one that carries its sender's UserID. Nil options send to all.
+func (g *Group) SendMessage(m *protocol.Message, o *GroupSendOptions) (n int, err error) {
+	if o == nil {
+		o = &GroupSendOptions{}
+	}
+	to := g.now()
+	if to == nil {
+		return 0, nil
+	}
+	var except []*engine.Conn
+	for _, m := range o.Except {
+		if m.Conn != nil {
+			except = append(except, m.Conn)
+		} else {
+			except = slices.AppendSeq(except, g.bridge.ConnsOf(m.UserID))
+		}
+	}
+	return g.bridge.engine.BroadcastInOrder(&to.mu, to.reached(except), m, o.SendOptions, o.Report)
+}
+
+// reached yields the members' connections. g.mu is held while it runs.
+func (g *Group) reached(except []*engine.Conn) iter.Seq[*engine.Conn] {
+	return func(yield func(*engine.Conn) bool) {
+		g.build()
+		for _, c := range g.conns {
+			if len(except) > 0 && slices.Contains(except, c) {
+				continue
+			}
+			if !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// now returns the group that is found by the name, or nil where there is none: then it has no members and no subscribers.
+func (g *Group) now() *Group {
+	if g.listed.Load() {
+		return g
+	}
+	return g.bridge.groups.Load().find(g.name)
+}
+
+// add adds a member, and reports whether the group is the listed one. g.mu is not held on entry, the member's lock is.
+func (g *Group) add(m *member) (added, listed bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.listed.Load() {
+		return false, false
+	}
+	i, found := g.find(m.key)
+	if found {
+		return false, true
+	}
+	g.members = slices.Insert(grown(g.members), i, m)
+	for c := range m.all {
+		g.insert(c)
+	}
+	g.tell(event{member: m.public(), joined: true})
+	return true, true
+}
+
+// remove takes a member out, and reports whether it was one. The member's lock is held on entry.
+func (g *Group) remove(m *member, offline bool) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i, found := g.find(m.key)
+	if !found || g.members[i] != m {
+		return false
+	}
+	g.members = shrunk(slices.Delete(g.members, i, i+1))
+	for c := range m.all {
+		g.withdraw(m.user, c)
+	}
+	g.tell(event{member: m.public(), offline: offline})
+	g.forgetIfUnused()
+	return true
+}
+
+// exchange follows a member whose connections have changed. The member's lock is held on entry.
+func (g *Group) exchange(m *member, before, now []*engine.Conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range before {
+		g.withdraw(m.user, c)
+	}
+	for _, c := range now {
+		g.insert(c)
+	}
+}
+
+// forgetIfUnused has a group found no more that has no members and no subscribers. g.mu is held on entry.
+func (g *Group) forgetIfUnused() {
+	if len(g.members) == 0 && g.news == nil {
+		g.bridge.groups.Load().unlist(g)
+		g.conns, g.built = nil, false
+	}
+}
+
+// find returns where a member stands, or would. g.mu is held on entry.
+func (g *Group) find(k key) (int, bool) {
+	return slices.BinarySearchFunc(g.members, k, func(m *member, k key) int { return m.compare(k) })
+}
+
+// insert adds a connection to those that are kept, unless it is there. g.mu is held on entry.
+func (g *Group) insert(c *engine.Conn) {
+	if !g.built {
+		return
+	}
+	if i, found := slices.BinarySearchFunc(g.conns, c.ID(), compareConn); !found {
+		g.conns = slices.Insert(g.conns, i, c)
+	}
+}
+
+// withdraw takes a connection out, unless another member has it. g.mu is held on entry.
+func (g *Group) withdraw(userID string, c *engine.Conn) {
+	if !g.built {
+		return
+	}
+	if i, found := g.find(key{user: userID}); found && g.members[i].has(c) {
+		return
+	}
+	if _, found := g.find(key{user: userID, conn: c}); found {
+		return
+	}
+	if i, found := slices.BinarySearchFunc(g.conns, c.ID(), compareConn); found {
+		g.conns = slices.Delete(g.conns, i, i+1)
+	}
+}
+
+// build makes the list of connections, by number: those that lie side by side in memory stand side by side. It is kept until the
+// group has not been sent to for a while. g.mu is held on entry.
+func (g *Group) build() {
+	g.used = true
+	if g.built {
+		return
+	}
+	type numbered struct {
+		id   uint64
+		conn *engine.Conn
+	}
+	all := make([]numbered, 0, len(g.members))
+	for _, m := range g.members {
+		for c := range m.all {
+			all = append(all, numbered{c.ID(), c})
+		}
+	}
+	slices.SortFunc(all, func(a, b numbered) int { return compareIDs(a.id, b.id) })
+	g.conns = make([]*engine.Conn, 0, len(all))
+	for i, n := range all {
+		if i == 0 || n.conn != all[i-1].conn {
+			g.conns = append(g.conns, n.conn)
+		}
+	}
+	g.built = true
+	g.bridge.groups.Load().active.add(g)
+}
+
+func compareConn(c *engine.Conn, id uint64) int { return compareIDs(c.ID(), id) }
+
+func compareIDs(a, b uint64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// compare orders members by user, a user before that user's sessions, and those by their connections.
+func (m *member) compare(k key) int {
+	if c := strings.Compare(m.user, k.user); c != 0 {
+		return c
+	}
+	return compareIDs(number(m.conn), number(k.conn))
+}
+
+// number is 0 for none.
+func number(c *engine.Conn) uint64 {
+	if c == nil {
+		return 0
+	}
+	return c.ID()
+}
+
+// grown returns a list that has room for one more, and for a sixteenth: append would take a quarter more, or twice as much.
+func grown[T any](list []T) []T {
+	if len(list) < cap(list) {
+		return list
+	}
+	return append(slices.Grow([]T(nil), len(list)+len(list)/16+1), list...)
+}
+
+// shrunk returns a list without room that it does not need any more.
+func shrunk[T any](list []T) []T {
+	if len(list) == 0 {
+		return nil
+	}
+	if cap(list) > 8 && len(list) < cap(list)*3/4 {
+		return append(slices.Grow([]T(nil), len(list)+len(list)/16+1), list...)
+	}
+	return list
+}

@@ -1,0 +1,127 @@
+package bridge
+
+import (
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/internal/contain"
+)
+
+// GroupEvents are what a subscriber of a group wants to be told. Either may be nil. Events of one group come one at a time, in
+// the order in which they took effect, on a goroutine of the group's, which lives while there is something to tell. A handler may
+// block, which holds up the events of its group alone, and may call any method of the group. A panic is recovered and logged, and
+// so is runtime.Goexit.
+type GroupEvents struct {
+	// Joined: someone has become a member.
+	Joined func(m Member)
+	// Left: a member is none any more. Offline says that its session, or its user, has gone; otherwise it was Leave or
+	// LeaveSession.
+	Left func(m Member, offline bool)
+}
+
+// event is a member that has joined or left, for those who had subscribed then.
+type event struct {
+	member          Member
+	joined, offline bool
+	to              []*GroupEvents
+}
+
+// news is what a group's subscribers are to be told. It is under the group's lock.
+type news struct {
+	subscribers []*GroupEvents // never changed once stored
+	waiting     []event
+	telling     bool // there is a goroutine
+}
+
+// Subscribe adds a set of handlers and returns the function that takes it away again. A group with a subscriber is kept, also
+// without members. Subscribers are called in the order in which they subscribed. An event that has happened before may still
+// reach a subscriber that was just removed.
+func (g *Group) Subscribe(e GroupEvents) (unsubscribe func()) {
+	s := g.bridge.groups.Load()
+	for {
+		if listed := s.takeGroup(g); listed.subscribe(&e) {
+			return func() { listed.unsubscribe(&e) }
+		}
+	}
+}
+
+// subscribe reports false where the group is not the listed one any more.
+func (g *Group) subscribe(e *GroupEvents) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.listed.Load() {
+		return false
+	}
+	if g.news == nil {
+		g.news = &news{}
+	}
+	g.news.subscribers = append(slices.Clip(g.news.subscribers), e)
+	return true
+}
+
+func (g *Group) unsubscribe(e *GroupEvents) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.news == nil {
+		return
+	}
+	g.news.subscribers = slices.DeleteFunc(slices.Clone(g.news.subscribers), func(o *GroupEvents) bool { return o == e })
+	g.forgetNews()
+}
+
+// forgetNews forgets the subscribers when there are none, and all has been told. g.mu is held on entry.
+func (g *Group) forgetNews() {
+	if len(g.news.subscribers) == 0 && !g.news.telling {
+		g.news = nil
+		g.forgetIfUnused()
+	}
+}
+
+// tell has the subscribers told. g.mu is held on entry.
+func (g *Group) tell(e event) {
+	if g.news == nil || len(g.news.subscribers) == 0 {
+		return
+	}
+	e.to = g.news.subscribers
+	g.news.waiting = append(g.news.waiting, e)
+	if !g.news.telling {
+		g.news.telling = true
+		g.bridge.telling.Add(1)
+		go g.tellAll()
+	}
+}
+
+// tellAll is the goroutine that tells.
+func (g *Group) tellAll() {
+	defer g.bridge.told()
+	for {
+		g.mu.Lock()
+		events := g.news.waiting
+		g.news.waiting = nil
+		if len(events) == 0 {
+			g.news.telling = false
+			g.forgetNews()
+			g.mu.Unlock()
+			return
+		}
+		g.mu.Unlock()
+		for _, e := range events {
+			for _, h := range e.to {
+				g.call(h, e)
+			}
+		}
+	}
+}
+
+func (g *Group) call(h *GroupEvents, e event) {
+	failed := func(v any) {
+		g.bridge.log.Error("an event handler of a group panicked", zap.String("group", g.name), zap.Any("panic", v), zap.Stack("stack"))
+	}
+	switch {
+	case e.joined && h.Joined != nil:
+		contain.Apart(func() { h.Joined(e.member) }, failed)
+	case !e.joined && h.Left != nil:
+		contain.Apart(func() { h.Left(e.member, e.offline) }, failed)
+	}
+}
