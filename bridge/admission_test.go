@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -187,7 +188,7 @@ func TestTooMuchBeforeAdmission(t *testing.T) {
 		c.send(logonMessage("slow" + c.name))
 	}
 	eventually(t, "the authenticators are at it", func() bool { return g.waiting.Load() == 2 })
-	fits := &protocol.Message{Type: echo, ID: 1, Body: make([]byte, 64<<10-protocol.HeaderLen)}
+	fits := &protocol.Message{Type: echo, ID: 1, Body: make([]byte, 64<<10-layout.HeaderLen)}
 	modest.send(fits)
 	greedy.send(fits)
 	greedy.sendBytes([]byte{0x52})
@@ -201,11 +202,11 @@ func TestTooMuchBeforeAdmission(t *testing.T) {
 // Before admission a frame may have 4 KiB: a larger one is refused by its header.
 func TestFirstFrameIsLimited(t *testing.T) {
 	s := serve(t, options{})
-	for _, size := range []int{4<<10 - protocol.HeaderLen - 3, 4<<10 - protocol.HeaderLen - 2} {
+	for _, size := range []int{4<<10 - layout.HeaderLen - 3, 4<<10 - layout.HeaderLen - 2} {
 		c := s.dial()
 		b := frame(t, &protocol.Message{Type: echo, ID: 1, UserID: "ann", Body: make([]byte, size)})
 		if len(b) > 4<<10 {
-			c.sendBytes(b[:protocol.HeaderLen])
+			c.sendBytes(b[:layout.HeaderLen])
 			c.expectClose(protocol.MessageTooLarge)
 			continue
 		}

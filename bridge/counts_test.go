@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -37,8 +38,8 @@ func TestCountsAreExact(t *testing.T) {
 			body := []byte(strings.Repeat("x", i))
 			requests = append(requests, &protocol.Message{Type: echo, ID: 2, UserID: "ann", Body: body},
 				&protocol.Message{Type: protocol.TypeHeartbeat, ID: 3})
-			in.Bytes += uint64(protocol.HeaderLen + len("ann") + i)
-			out.Bytes += uint64(protocol.HeaderLen + i)
+			in.Bytes += uint64(layout.HeaderLen + len("ann") + i)
+			out.Bytes += uint64(layout.HeaderLen + i)
 		}
 		var pushing sync.WaitGroup
 		for range pushers {
@@ -50,7 +51,7 @@ func TestCountsAreExact(t *testing.T) {
 				}
 			})
 		}
-		out.Bytes += pushers * pushes * uint64(protocol.HeaderLen+len("pushed"))
+		out.Bytes += pushers * pushes * uint64(layout.HeaderLen+len("pushed"))
 		go c.write(requests...) //nolint:errcheck // what does not arrive is missed below
 		for range asked + asked + pushers*pushes {
 			c.receive()
@@ -59,8 +60,8 @@ func TestCountsAreExact(t *testing.T) {
 		last := &protocol.Message{Type: 0x77, ID: 4} // has no handler: an error reply
 		c.send(last)
 		reply := c.receive()
-		in.Bytes += protocol.HeaderLen
-		out.Bytes += protocol.HeaderLen + uint64(len(reply.Body))
+		in.Bytes += layout.HeaderLen
+		out.Bytes += layout.HeaderLen + uint64(len(reply.Body))
 		in.LastType, out.LastType = last.Type, last.Type
 
 		eventually(t, "the counts of the user are true", func() bool {
@@ -85,11 +86,11 @@ func TestFirstMessageIsCounted(t *testing.T) {
 	c.expect(echo, "")
 	c.conn.Close()
 	i := receive(t, "the end of the session", final)
-	want := usermgr.Traffic{Messages: 2, Bytes: 2*protocol.HeaderLen + 3 + 5, LastType: echo}
+	want := usermgr.Traffic{Messages: 2, Bytes: 2*layout.HeaderLen + 3 + 5, LastType: echo}
 	if i.In != want {
 		t.Errorf("in: %+v, want %+v", i.In, want)
 	}
-	if want = (usermgr.Traffic{Messages: 1, Bytes: protocol.HeaderLen, LastType: echo}); i.Out != want {
+	if want = (usermgr.Traffic{Messages: 1, Bytes: layout.HeaderLen, LastType: echo}); i.Out != want {
 		t.Errorf("out: %+v, want %+v", i.Out, want)
 	}
 }
@@ -100,7 +101,7 @@ func TestUsersCountsGoOn(t *testing.T) {
 	for range 3 {
 		s.logOn("ann").ask("hello")
 	}
-	want := usermgr.Traffic{Messages: 3, Bytes: 3 * (protocol.HeaderLen + 5), LastType: echo}
+	want := usermgr.Traffic{Messages: 3, Bytes: 3 * (layout.HeaderLen + 5), LastType: echo}
 	eventually(t, "the user's counts have all three sessions'", func() bool {
 		data, _ := s.users.User("ann")
 		return data.In == want && data.Out == want && data.Sessions[0].In.Messages == 1
@@ -123,7 +124,7 @@ func TestDroppedIsCounted(t *testing.T) {
 		accepted++
 	}
 	i := receive(t, "the end of the session", final)
-	frameLen := uint64(protocol.HeaderLen + len(body))
+	frameLen := uint64(layout.HeaderLen + len(body))
 	if want := (usermgr.Traffic{Messages: 1, Bytes: frameLen, LastType: push}); i.Dropped != want {
 		t.Errorf("dropped: %+v, want %+v", i.Dropped, want)
 	}
@@ -151,7 +152,7 @@ func TestDroppedIsCountedForAUserWhoStays(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	frameLen := uint64(protocol.HeaderLen + len(body))
+	frameLen := uint64(layout.HeaderLen + len(body))
 	want := usermgr.Traffic{Messages: uint64(dropped), Bytes: uint64(dropped) * frameLen, LastType: push}
 	eventually(t, "the count of what was dropped", func() bool {
 		d, online := s.users.User("ann")
@@ -183,7 +184,7 @@ func TestLastWordsAreCounted(t *testing.T) {
 			s.users.Unregister("ann", protocol.KickedOut, "")
 			c.expect(push, "goodbye")
 			c.expectClose(protocol.KickedOut)
-			want := usermgr.Traffic{Messages: 2, Bytes: 2 * (protocol.HeaderLen + 7), LastType: push}
+			want := usermgr.Traffic{Messages: 2, Bytes: 2 * (layout.HeaderLen + 7), LastType: push}
 			if i := receive(t, "the end of the session", final); i.Out != want {
 				t.Errorf("workers %d: out %+v, want %+v", workers, i.Out, want)
 			}
@@ -205,7 +206,7 @@ func TestWhatPushedOutHandlersSendIsCounted(t *testing.T) {
 			next := s.logOn("ann")
 			c.expect(push, "farewell")
 			c.expectClose(protocol.PushedOut)
-			want := usermgr.Traffic{Messages: 1, Bytes: protocol.HeaderLen + 8, LastType: push}
+			want := usermgr.Traffic{Messages: 1, Bytes: layout.HeaderLen + 8, LastType: push}
 			if i := receive(t, "the end of the session", final); i.Out != want {
 				t.Errorf("workers %d: out %+v, want %+v", workers, i.Out, want)
 			}

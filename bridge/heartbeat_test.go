@@ -8,6 +8,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -109,8 +110,8 @@ func TestBytesOfAnyKindCount(t *testing.T) {
 		{"unknown type", frame(t, &protocol.Message{Type: 0x4242})},
 		{"the first byte of a frame", long[:1]},
 		{"more of its header", long[1:10]},
-		{"the end of its header", long[10:protocol.HeaderLen]},
-		{"a piece of its body", long[protocol.HeaderLen : len(long)-1]},
+		{"the end of its header", long[10:layout.HeaderLen]},
+		{"a piece of its body", long[layout.HeaderLen : len(long)-1]},
 		{"its last byte", long[len(long)-1:]},
 	} {
 		if !watch.heardIn(func() {

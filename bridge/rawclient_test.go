@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/internal/wiretest"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -51,7 +52,7 @@ func frame(t testing.TB, messages ...*protocol.Message) []byte {
 
 // rawFrame builds a first message without the codec's checks.
 func rawFrame(typ uint16, userID string) []byte {
-	b := make([]byte, protocol.HeaderLen, protocol.HeaderLen+len(userID))
+	b := make([]byte, layout.HeaderLen, layout.HeaderLen+len(userID))
 	b[0], b[1] = 0x52, 1<<4
 	binary.BigEndian.PutUint16(b[2:], typ)
 	binary.BigEndian.PutUint32(b[4:], uint32(len(userID)))

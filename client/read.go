@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -56,7 +57,7 @@ func (cn *conn) receive(m *protocol.Message) error {
 }
 
 func frameSize(m *protocol.Message) int {
-	return protocol.HeaderLen + len(m.UserID) + len(m.DestUserID) + len(m.Body)
+	return layout.HeaderLen + len(m.UserID) + len(m.DestUserID) + len(m.Body)
 }
 
 // deliver puts an item into the inbox, and so may wait for the handlers.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -67,7 +68,7 @@ func TestTheMessagePathAllocatesNothing(t *testing.T) {
 			for range batch {
 				frames = append(frames, frame(t, protocol.Message{Type: 1, ID: 1, UserID: c.userID, DestUserID: "bob", Body: body})...)
 			}
-			answers := make([]byte, batch*(protocol.HeaderLen+len(body)))
+			answers := make([]byte, batch*(layout.HeaderLen+len(body)))
 			n := countMallocs(rounds, func() { exchange(t, p.Conn, frames, answers) })
 			t.Logf("%d allocations for %d messages", n, rounds*batch)
 			if n > allocsAllowed {
@@ -89,7 +90,7 @@ func TestSendAllocatesNothing(t *testing.T) {
 	p := dial(t, r.addr)
 	p.send(protocol.Message{Type: 1})
 	c := receive(t, "a connection", conns)
-	answers := make([]byte, batch*(protocol.HeaderLen+len(body)))
+	answers := make([]byte, batch*(layout.HeaderLen+len(body)))
 	var frames []byte
 	for range batch {
 		frames = append(frames, frame(t, protocol.Message{Type: 2})...)

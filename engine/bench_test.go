@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -79,7 +80,7 @@ func BenchmarkSend(b *testing.B) {
 				all[i] = receive(b, "a connection", arrived)
 			}
 			body := make([]byte, benchBody)
-			b.SetBytes(protocol.HeaderLen + benchBody)
+			b.SetBytes(layout.HeaderLen + benchBody)
 			b.ReportAllocs()
 			b.ResetTimer()
 			var wg sync.WaitGroup
@@ -89,7 +90,7 @@ func BenchmarkSend(b *testing.B) {
 					if i < b.N%conns {
 						n++
 					}
-					if _, err := io.CopyN(io.Discard, p.Conn, int64(n)*(protocol.HeaderLen+benchBody)); err != nil {
+					if _, err := io.CopyN(io.Discard, p.Conn, int64(n)*(layout.HeaderLen+benchBody)); err != nil {
 						b.Error(err)
 					}
 				})

@@ -249,11 +249,11 @@ type frame struct {
 
 // frameOf returns m in a wire format, encoded once.
 func frameOf(frames *[]*frame, codec protocol.Codec, m *protocol.Message) (*frame, error) {
-	_, binary := codec.(protocol.BinaryCodec)
+	binary := codec == protocol.Binary
 	known := binary || reflect.ValueOf(codec).Comparable() // or else each connection's is taken for another
 	if known {
 		for _, f := range *frames {
-			if _, same := f.codec.(protocol.BinaryCodec); same && binary {
+			if binary && f.codec == protocol.Binary {
 				return f, nil
 			}
 			if !binary && f.codec == codec {

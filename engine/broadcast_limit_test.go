@@ -23,12 +23,12 @@ func TestABroadcastOverTheOutboundLimitIsTooLarge(t *testing.T) {
 
 // mappedCodec is a codec whose values cannot be compared.
 type mappedCodec struct {
-	protocol.BinaryCodec
+	protocol.Codec
 	_ map[string]int
 }
 
 func TestABroadcastToACodecThatCannotBeCompared(t *testing.T) {
-	e := newEcho(engine.Config{Listeners: []engine.Listener{{Codec: mappedCodec{}}}})
+	e := newEcho(engine.Config{Listeners: []engine.Listener{{Codec: mappedCodec{Codec: protocol.Binary}}}})
 	r := serve(t, e)
 	peers := []*peer{dial(t, r.addr), dial(t, r.addr)}
 	for _, p := range peers {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -131,7 +132,7 @@ func TestTheMemoryBudgetCountsTinyMessages(t *testing.T) {
 	defer close(release)
 	p, b := g.enter(t, r.addr)
 	var tiny []byte
-	for range 64 << 10 / protocol.HeaderLen {
+	for range 64 << 10 / layout.HeaderLen {
 		tiny = append(tiny, frame(t, protocol.Message{Type: 1})...)
 	}
 	for b.conn.Context().Err() == nil && b.received.Load() < 10*budget/cost {

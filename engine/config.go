@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -338,8 +339,8 @@ func (c *Config) check() error {
 		return errors.New("rollcall: an invalid prefix in Bans.Exempt")
 	case c.Limits.MaxOutbound < leastOutbound:
 		return fmt.Errorf("rollcall: a Limits.MaxOutbound of %d bytes takes no answer to a Logon: %d is the least", c.Limits.MaxOutbound, leastOutbound)
-	case c.Limits.MaxFirstFrame < protocol.HeaderLen+1:
-		return fmt.Errorf("rollcall: a Limits.MaxFirstFrame of %d bytes takes no Logon: %d is the least", c.Limits.MaxFirstFrame, protocol.HeaderLen+1)
+	case c.Limits.MaxFirstFrame < layout.HeaderLen+1:
+		return fmt.Errorf("rollcall: a Limits.MaxFirstFrame of %d bytes takes no Logon: %d is the least", c.Limits.MaxFirstFrame, layout.HeaderLen+1)
 	case c.SlowPolicy > SlowLatest:
 		return c.SlowPolicy.unknown()
 	}

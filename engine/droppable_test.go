@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -111,7 +112,7 @@ func TestAQueueOfAllPoliciesIsWhatASimpleListWouldBe(t *testing.T) {
 			size := 4 + rnd.IntN(min(limit/10, 3000))
 			body := binary.BigEndian.AppendUint32(nil, uint32(number))
 			body = append(body, bytes.Repeat([]byte{byte(number)}, size-4)...)
-			f := modelFrame{number: number, size: protocol.HeaderLen + size}
+			f := modelFrame{number: number, size: layout.HeaderLen + size}
 			o := SendOptions{Policy: policy, Key: fmt.Sprint(rnd.IntN(5))}
 			m := &protocol.Message{Type: uint16(1 + rnd.IntN(2)), Body: body}
 			if policy == SlowClose {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -71,7 +72,7 @@ func TestMessagesThatComeAByteAtATimeArriveWhole(t *testing.T) {
 func TestTheBytesOfAnUnfinishedMessageCountTowardsTheRate(t *testing.T) {
 	sec := newSecurity(t)
 	begun := string(frame(t, protocol.Message{Type: 1, UserID: "ann"})) +
-		string(frame(t, protocol.Message{Type: 1, Body: make([]byte, 500_000)})[:protocol.HeaderLen])
+		string(frame(t, protocol.Message{Type: 1, Body: make([]byte, 500_000)})[:layout.HeaderLen])
 	for name, tc := range map[string]struct {
 		codec protocol.Codec
 		begin string

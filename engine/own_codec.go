@@ -6,6 +6,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/internal/contain"
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -76,7 +77,7 @@ func (c *Conn) decode(src []byte, m *protocol.Message, o protocol.DecodeOptions)
 
 // frameSize is what a message takes in Rollcall's own wire format, which is about what it takes in any.
 func frameSize(m *protocol.Message) int {
-	return protocol.HeaderLen + len(m.UserID) + len(m.DestUserID) + len(m.Body)
+	return layout.HeaderLen + len(m.UserID) + len(m.DestUserID) + len(m.Body)
 }
 
 // sendOwn is SendWith for a connection with a codec of its own. o has been completed.

@@ -342,7 +342,7 @@ func TestAGoexitInAppendEndsTheSenderAlone(t *testing.T) {
 
 // noticePanicCodec cannot encode the notice that a connection is one too many.
 type noticePanicCodec struct {
-	protocol.BinaryCodec
+	protocol.Codec
 	fail func()
 }
 
@@ -350,13 +350,13 @@ func (c *noticePanicCodec) Append(dst []byte, m *protocol.Message) ([]byte, erro
 	if m.Type == protocol.TypeClose {
 		c.fail()
 	}
-	return c.BinaryCodec.Append(dst, m)
+	return c.Codec.Append(dst, m)
 }
 
 // gnet has no recover: a panic in a notice ends nothing else either, on whichever goroutine it is encoded.
 func TestAPanicInANoticeEndsNothing(t *testing.T) {
 	eachFailure(t, func(t *testing.T, fail func()) {
-		e := newEcho(engine.Config{Listeners: []engine.Listener{{Codec: &noticePanicCodec{fail: fail}}}, Accept: engine.Accept{MaxConnections: 2}})
+		e := newEcho(engine.Config{Listeners: []engine.Listener{{Codec: &noticePanicCodec{Codec: protocol.Binary, fail: fail}}}, Accept: engine.Accept{MaxConnections: 2}})
 		e.Handle(2, func(c *engine.Conn, _ *protocol.Message) { c.Close(protocol.KickedOut, "") })
 		r := serve(t, e)
 		check := healthy(t, r.addr)

@@ -65,7 +65,7 @@ func (l *loop) tick() {
 // its own question whether the server is there waits behind that frame. It runs on the loop.
 func (c *Conn) showLife() {
 	c.lastOut = c.loop.parts
-	if _, people := c.codec.(protocol.LineCodec); people || c.queued.Load() {
+	if c.codec == protocol.Line || c.queued.Load() {
 		return // a person who types a long line need not read it; and what is queued says it, once the client takes it
 	}
 	_ = c.SendMessage(&protocol.Message{Type: protocol.TypeHeartbeat})

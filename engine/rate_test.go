@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -17,7 +18,7 @@ func TestAClientOverItsRateIsClosedAlone(t *testing.T) {
 		"messages": {engine.Config{Limits: engine.Limits{MaxMessageRate: hour, MessageBurst: burst}}, protocol.Message{Type: 1}},
 		"heartbeats": {engine.Config{Limits: engine.Limits{MaxMessageRate: hour, MessageBurst: burst}},
 			protocol.Message{Type: protocol.TypeHeartbeat}},
-		"bytes": {engine.Config{Limits: engine.Limits{MaxByteRate: hour, ByteBurst: burst * (protocol.HeaderLen + 100)}},
+		"bytes": {engine.Config{Limits: engine.Limits{MaxByteRate: hour, ByteBurst: burst * (layout.HeaderLen + 100)}},
 			protocol.Message{Type: 1, Body: make([]byte, 100)}},
 		"messages, with Workers": {engine.Config{Limits: engine.Limits{MaxMessageRate: hour, MessageBurst: burst}, Workers: 1},
 			protocol.Message{Type: 1}},

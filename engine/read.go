@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/internal/contain"
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -160,7 +161,7 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *ta
 	if c.state.Load() == stateAccepted {
 		opts.First, opts.MaxFrame = true, cfg.Limits.MaxFirstFrame
 	}
-	_, binary := c.codec.(protocol.BinaryCodec)
+	binary := c.codec == protocol.Binary
 	plain := binary && l.engine.pool == nil && l.engine.limits&limitRequests == 0
 	l.takeRoom(binary)
 	for used < len(buf) {
@@ -240,10 +241,12 @@ func (l *loop) deliverPlain(c *Conn, buf []byte, in *tally) (used int, more bool
 	var of uint16 // h's message type
 	for {
 		m := l.nextMessage()
-		n := protocol.Binary.DecodePlain(buf[used:], m, maxBody)
+		p, n := layout.DecodePlain(buf[used:], maxBody)
 		if n == 0 {
 			return used, true
 		}
+		m.Type, m.Flags, m.ID, m.Device = p.Type, 0, p.ID, p.Device
+		m.Body = buf[used+layout.HeaderLen : used+n : used+n]
 		if m.Type != of {
 			of = m.Type
 			if h = l.engine.handlers.lookup(of); h == nil {

@@ -83,7 +83,7 @@ func TestABroadcastsFrameIsNobodysQueue(t *testing.T) {
 
 // slicedCodec is a codec whose values cannot be compared.
 type slicedCodec struct {
-	protocol.BinaryCodec
+	protocol.Codec
 	_ []int
 }
 
@@ -92,7 +92,7 @@ type slicedCodec struct {
 func TestABroadcastKeepsNoFrameThatCannotBeFound(t *testing.T) {
 	var frames []*frame
 	m := &protocol.Message{Type: 1}
-	for _, codec := range []protocol.Codec{slicedCodec{}, protocol.Binary, slicedCodec{}, protocol.Line, protocol.Binary, protocol.Line} {
+	for _, codec := range []protocol.Codec{slicedCodec{Codec: protocol.Binary}, protocol.Binary, slicedCodec{Codec: protocol.Binary}, protocol.Line, protocol.Binary, protocol.Line} {
 		if f, err := frameOf(&frames, codec, m); err != nil || len(f.b) == 0 {
 			t.Fatalf("%T: %v, %v", codec, f, err)
 		}

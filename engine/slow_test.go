@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -268,7 +269,7 @@ func TestOnDroppedIsToldAtMostOnceASecond(t *testing.T) {
 		defer mu.Unlock()
 		for _, r := range reports[c] {
 			sum += r.Messages
-			if r.LastType != 7 || r.Bytes != r.Messages*(chunk+protocol.HeaderLen) {
+			if r.LastType != 7 || r.Bytes != r.Messages*(chunk+layout.HeaderLen) {
 				t.Errorf("a report of %+v", r.DropReport)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -59,11 +60,11 @@ func TestStatsCountMessagesAndBytes(t *testing.T) {
 			p.send(protocol.Message{Type: 1, ID: 1, UserID: "ann"})
 			p.read()
 			want.Messages++
-			want.Bytes += protocol.HeaderLen + 3
+			want.Bytes += layout.HeaderLen + 3
 			for id := uint32(2); id < 12; id++ {
 				p.ask(1, id, "0123456789")
 				want.Messages++
-				want.Bytes += protocol.HeaderLen + 10
+				want.Bytes += layout.HeaderLen + 10
 			}
 			p.ask(protocol.TypeHeartbeat, 99, "") // upkeep
 		}
@@ -148,7 +149,7 @@ func TestStatsCountWhatWaitsForAClient(t *testing.T) {
 	// The kernel takes some megabytes of the thirty.
 	eventually(t, "the queue is seen", func() bool {
 		q := e.Stats().OutboundQueue
-		return q > 15<<20 && q <= int64(sent)*(body+protocol.HeaderLen)
+		return q > 15<<20 && q <= int64(sent)*(body+layout.HeaderLen)
 	})
 	for range sent {
 		p.read()
@@ -158,7 +159,7 @@ func TestStatsCountWhatWaitsForAClient(t *testing.T) {
 	for err := error(nil); err == nil; {
 		err = c.Send(1, make([]byte, body))
 	}
-	if d := e.Stats().Dropped; d != (engine.Traffic{Messages: 1, Bytes: body + protocol.HeaderLen}) {
+	if d := e.Stats().Dropped; d != (engine.Traffic{Messages: 1, Bytes: body + layout.HeaderLen}) {
 		t.Errorf("dropped %+v, want one message", d)
 	}
 	_ = p.Close()

@@ -5,22 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/bits"
 	"slices"
+
+	"github.com/rollcall-go/rollcall/internal/layout"
 )
 
-// HeaderLen is the length in bytes of a binary frame's header. The user ID, the destination's and the body follow it.
-const HeaderLen = 16
-
 const (
-	magic   = 0x52
-	version = 1
+	headerLen = layout.HeaderLen
+	magic     = layout.Magic
+	version   = layout.Version
 
 	knownFlags = FlagReply | FlagError
 )
 
-// BinaryCodec is Rollcall's own wire format; see [Binary].
-type BinaryCodec struct{}
+// binaryCodec is a type of its own, not one behind a [Codec], so that calls of Binary's methods are direct and no message that
+// they get has to be on the heap.
+type binaryCodec struct{}
 
 // Binary is Rollcall's own wire format: a 16-byte header, the two user IDs and the body, as docs/protocol.md has it.
 // It is safe for any number of goroutines.
@@ -33,17 +33,17 @@ type BinaryCodec struct{}
 //
 // Append refuses what Decode would: type 0, unknown flags, FlagError without FlagReply, a user ID that is longer than
 // [MaxUserID], is not UTF-8 or has control characters, and more than 4 GiB in all.
-var Binary BinaryCodec
+var Binary binaryCodec
 
 var _ Codec = Binary
 
 // Decode implements [Codec].
-func (BinaryCodec) Decode(src []byte, m *Message, o DecodeOptions) (n, need int, err error) {
-	if len(src) < HeaderLen {
+func (binaryCodec) Decode(src []byte, m *Message, o DecodeOptions) (n, need int, err error) {
+	if len(src) < headerLen {
 		if err := headerError(src, o); err != nil {
 			return 0, 0, err
 		}
-		return 0, HeaderLen, nil
+		return 0, headerLen, nil
 	}
 	var (
 		head   = binary.BigEndian.Uint64(src) // magic, version and flags, type, length
@@ -56,13 +56,13 @@ func (BinaryCodec) Decode(src []byte, m *Message, o DecodeOptions) (n, need int,
 	)
 	if head>>48&^uint64(knownFlags) != magic<<8|version<<4 || flags == FlagError || typ == 0 || body < 0 ||
 		o.MaxBody > 0 && body > int64(o.MaxBody) ||
-		o.MaxFrame > 0 && HeaderLen+length > int64(o.MaxFrame) ||
-		HeaderLen+length > math.MaxInt {
-		return 0, 0, headerError(src[:HeaderLen], o)
+		o.MaxFrame > 0 && headerLen+length > int64(o.MaxFrame) ||
+		headerLen+length > math.MaxInt {
+		return 0, 0, headerError(src[:headerLen], o)
 	}
-	total := HeaderLen + int(length)
+	total := headerLen + int(length)
 	if len(src) < total {
-		if err := arrivedIDError(src[HeaderLen:], int(user), int(dest)); err != nil {
+		if err := arrivedIDError(src[headerLen:], int(user), int(dest)); err != nil {
 			return 0, 0, err
 		}
 		return 0, total, nil
@@ -70,39 +70,15 @@ func (BinaryCodec) Decode(src []byte, m *Message, o DecodeOptions) (n, need int,
 
 	if user|dest == 0 { // nearly every message of a client
 		m.UserID, m.DestUserID = "", ""
-	} else if err := decodeIDs(src[HeaderLen:HeaderLen+user+dest], int(user), m); err != nil {
+	} else if err := decodeIDs(src[headerLen:headerLen+user+dest], int(user), m); err != nil {
 		return 0, 0, err
 	}
 	m.Type = typ
 	m.Flags = flags
 	m.ID = binary.BigEndian.Uint32(src[8:])
 	m.Device = binary.BigEndian.Uint16(src[14:])
-	m.Body = src[HeaderLen+user+dest : total : total]
+	m.Body = src[headerLen+user+dest : total : total]
 	return total, 0, nil
-}
-
-// DecodePlain decodes the frame that src begins with when it is as nearly all of a client's are: whole, of an application's
-// type, without flags and user IDs, its body of maxBody bytes at most. It returns the frame's length, or 0 for any other
-// frame: what is to be said of that one, Decode knows. m.UserID and m.DestUserID stay as they were.
-//
-// It is Decode for those who read a great many messages: two loads and four comparisons.
-func (BinaryCodec) DecodePlain(src []byte, m *Message, maxBody int) (n int) {
-	if len(src) < HeaderLen {
-		return 0
-	}
-	head, tail := binary.BigEndian.Uint64(src), binary.BigEndian.Uint64(src[8:])
-	typ, length := uint16(head>>32), head&math.MaxUint32
-	if head>>48 != magic<<8|version<<4 || tail&0xFFFF0000 != 0 || typ-1 >= FirstSystemType-1 ||
-		length > uint64(maxBody) || length > uint64(len(src)-HeaderLen) {
-		return 0
-	}
-	n = HeaderLen + int(length)
-	m.Type = typ
-	m.Flags = 0
-	m.ID = uint32(tail >> 32)
-	m.Device = uint16(tail)
-	m.Body = src[HeaderLen:n:n]
-	return n
 }
 
 // decodeIDs decodes the user IDs, the first of which has user bytes. They are compared without allocating: a connection's
@@ -157,11 +133,11 @@ func headerError(h []byte, o DecodeOptions) error {
 	if len(h) > 13 {
 		dest = int64(h[13])
 	}
-	if o.MaxFrame > 0 && HeaderLen+least > int64(o.MaxFrame) {
-		return tooLarge("a frame of %d bytes or more, the limit is %d", HeaderLen+least, o.MaxFrame)
+	if o.MaxFrame > 0 && headerLen+least > int64(o.MaxFrame) {
+		return tooLarge("a frame of %d bytes or more, the limit is %d", headerLen+least, o.MaxFrame)
 	}
-	if HeaderLen+least > math.MaxInt {
-		return tooLarge("a frame of %d bytes or more", HeaderLen+least)
+	if headerLen+least > math.MaxInt {
+		return tooLarge("a frame of %d bytes or more", headerLen+least)
 	}
 	if o.MaxBody > 0 && least-user-dest > int64(o.MaxBody) {
 		return tooLarge("a body of %d bytes or more, the limit is %d", least-user-dest, o.MaxBody)
@@ -185,21 +161,21 @@ func arrivedIDError(b []byte, user, dest int) error {
 }
 
 // Append implements [Codec].
-func (BinaryCodec) Append(dst []byte, m *Message) ([]byte, error) {
+func (binaryCodec) Append(dst []byte, m *Message) ([]byte, error) {
 	length, ok := frameLength(len(m.UserID), len(m.DestUserID), len(m.Body))
 	if !ok || m.Type == 0 || m.Flags > knownFlags || m.Flags == FlagError {
 		return dst, messageError(m)
 	}
-	start, user := len(dst), HeaderLen+len(m.UserID)
-	out := slices.Grow(dst, HeaderLen+int(length))[:start+HeaderLen+int(length)]
+	start, user := len(dst), headerLen+len(m.UserID)
+	out := slices.Grow(dst, headerLen+int(length))[:start+headerLen+int(length)]
 	f := out[start:]
 	binary.BigEndian.PutUint64(f, magic<<56|version<<52|uint64(m.Flags)<<48|uint64(m.Type)<<32|uint64(length))
 	binary.BigEndian.PutUint64(f[8:], uint64(m.ID)<<32|uint64(len(m.UserID))<<24|uint64(len(m.DestUserID))<<16|
 		uint64(m.Device))
-	copy(f[HeaderLen:], m.UserID)
+	copy(f[headerLen:], m.UserID)
 	copy(f[user:], m.DestUserID)
 	copy(f[user+len(m.DestUserID):], m.Body)
-	if !printable(f[HeaderLen : user+len(m.DestUserID)]) {
+	if !printable(f[headerLen : user+len(m.DestUserID)]) {
 		if err := messageError(m); err != nil {
 			return dst, err
 		}
@@ -207,43 +183,10 @@ func (BinaryCodec) Append(dst []byte, m *Message) ([]byte, error) {
 	return out, nil
 }
 
-// AppendReply appends the reply to a decoded message: its type and ID, with the given flags and body, from the server
-// itself. It is Append for those who answer a great many messages.
-func (BinaryCodec) AppendReply(dst []byte, request *Message, flags Flags, body []byte) ([]byte, error) {
-	if request.Type == 0 || flags > knownFlags || flags == FlagError || uint64(len(body)) > math.MaxUint32 {
-		return dst, messageError(&Message{Type: request.Type, Flags: flags, Body: body})
-	}
-	start := len(dst)
-	out := slices.Grow(dst, HeaderLen+len(body))[:start+HeaderLen+len(body)]
-	putHeader(out[start:], request.Type, flags, request.ID, len(body))
-	copy(out[start+HeaderLen:], body)
-	return out, nil
-}
-
-// PutPlain writes a frame without user IDs to the beginning of dst and returns its length. It returns 0, and has written
-// nothing, when dst is too short, the type is not the application's, there is another flag than FlagReply, or the body is
-// too large for a frame: it is Append for those who send a great many messages, without its growing and its errors.
-func (BinaryCodec) PutPlain(dst []byte, typ uint16, flags Flags, id uint32, body []byte) (n int) {
-	if n = HeaderLen + len(body); n > len(dst) || typ-1 >= FirstSystemType-1 || flags > FlagReply || uint64(len(body)) > math.MaxUint32 {
-		return 0
-	}
-	putHeader(dst, typ, flags, id, len(body))
-	copy(dst[HeaderLen:n], body)
-	return n
-}
-
-// putHeader writes a header without user IDs.
-func putHeader(dst []byte, typ uint16, flags Flags, id uint32, length int) {
-	h := (*[HeaderLen]byte)(dst) // one check of the bounds
-	binary.BigEndian.PutUint64(h[:], magic<<56|version<<52|uint64(flags)<<48|uint64(typ)<<32|uint64(length))
-	// The ID, then zeros. Of a shift instead the compiler makes a store for each byte.
-	binary.LittleEndian.PutUint64(h[8:], uint64(bits.ReverseBytes32(id)))
-}
-
 // frameLength is a header's length field for parts of these lengths; it reports whether they can be encoded.
 func frameLength(user, dest, body int) (uint32, bool) {
 	n := uint64(user) + uint64(dest) + uint64(body)
-	return uint32(n), user <= MaxUserID && dest <= MaxUserID && n <= math.MaxUint32 && n <= math.MaxInt-HeaderLen
+	return uint32(n), user <= MaxUserID && dest <= MaxUserID && n <= math.MaxUint32 && n <= math.MaxInt-headerLen
 }
 
 // messageError returns why no codec of this package encodes m, and nil if nothing speaks against it.

@@ -46,8 +46,8 @@ func TestBinaryNeedIsExact(t *testing.T) {
 	f := raw(0x52, 0, 1, 7, 0, "alice", "bob", make([]byte, 1000))
 	var m Message
 	_, need, _ := Binary.Decode(nil, &m, DecodeOptions{})
-	if need != HeaderLen {
-		t.Fatalf("of nothing need = %d, want %d", need, HeaderLen)
+	if need != headerLen {
+		t.Fatalf("of nothing need = %d, want %d", need, headerLen)
 	}
 	if _, need, _ = Binary.Decode(f[:need], &m, DecodeOptions{}); need != len(f) {
 		t.Errorf("of the header need = %d, want %d", need, len(f))
@@ -59,7 +59,7 @@ func TestBinaryDecodeDoesNotAllocateByLength(t *testing.T) {
 	h := header(1<<29, 255, 255)
 	got := testing.AllocsPerRun(100, func() {
 		var m Message
-		if n, need, err := Binary.Decode(h, &m, DecodeOptions{}); n != 0 || need != HeaderLen+1<<29 || err != nil {
+		if n, need, err := Binary.Decode(h, &m, DecodeOptions{}); n != 0 || need != headerLen+1<<29 || err != nil {
 			t.Fatal(n, need, err)
 		}
 	})

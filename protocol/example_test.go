@@ -10,7 +10,7 @@ import (
 )
 
 // A frame there and back. Decode says what it needs until the frame is there.
-func ExampleBinaryCodec() {
+func Example_binary() {
 	frame, err := protocol.Binary.Append(nil, &protocol.Message{
 		Type: 1, ID: 7, UserID: "alice", DestUserID: "bob", Body: []byte("hello"),
 	})
@@ -43,7 +43,7 @@ func ExampleBinaryCodec() {
 }
 
 // The line format: what a person types, and what the server answers.
-func ExampleLineCodec() {
+func Example_line() {
 	var m protocol.Message
 	if _, _, err := protocol.Line.Decode([]byte("@bob /1:7 are you there?\r\n"), &m, protocol.DecodeOptions{}); err != nil {
 		fmt.Println(err)

@@ -21,8 +21,8 @@ const (
 	lineLogonShowID = 2
 )
 
-// LineCodec is a text format for people with telnet or nc; see [Line].
-type LineCodec struct{}
+// lineCodec is the type of [Line].
+type lineCodec struct{}
 
 // Line is a text format for people with telnet or nc, one line a message, as docs/protocol.md has it. It is safe for
 // any number of goroutines.
@@ -55,12 +55,12 @@ type LineCodec struct{}
 // People do not send heartbeats. A server ends a session that was silent for its heartbeat timeout, 30 s by default, and a
 // person who only reads is silent. Where people are meant to stay, give the user manager a longer timeout (heartbeat.New), and
 // tell them that an empty line, the Enter key, shows that they are there.
-var Line LineCodec
+var Line lineCodec
 
 var _ Codec = Line
 
 // Decode implements [Codec].
-func (LineCodec) Decode(src []byte, m *Message, o DecodeOptions) (n, need int, err error) {
+func (lineCodec) Decode(src []byte, m *Message, o DecodeOptions) (n, need int, err error) {
 	limit := lineLimit(o)
 	line := src[:min(len(src), limit)]
 	seen := min(max(o.Seen, 0), len(line))
@@ -235,7 +235,7 @@ func parseLineID(word []byte, known string) (string, error) {
 }
 
 // Append implements [Codec].
-func (LineCodec) Append(dst []byte, m *Message) ([]byte, error) {
+func (lineCodec) Append(dst []byte, m *Message) ([]byte, error) {
 	if err := messageError(m); err != nil {
 		return dst, err
 	}

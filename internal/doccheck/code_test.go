@@ -21,13 +21,13 @@ const front = "."
 // mayImport says which packages of the module a public package may import. A package's tests may import anything.
 var mayImport = map[string][]string{
 	front:          {"protocol", "usermgr", "engine", "bridge", "heartbeat"},
-	"protocol":     {},
+	"protocol":     {"internal/layout"},
 	"heartbeat":    {"internal/clock"},
 	"usermgr":      {"heartbeat", "protocol", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/table"},
-	"engine":       {"protocol", "internal/clock", "internal/codes", "internal/contain", "internal/gnetloop", "internal/logging", "internal/table"},
+	"engine":       {"protocol", "internal/clock", "internal/codes", "internal/contain", "internal/gnetloop", "internal/layout", "internal/logging", "internal/table"},
 	"bridge":       {"protocol", "usermgr", "engine", "heartbeat", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/table"},
 	"push":         {"protocol", "usermgr", "engine", "bridge", "internal/contain", "internal/logging"},
-	"client":       {"protocol", "internal/contain"},
+	"client":       {"protocol", "internal/contain", "internal/layout"},
 	"metrics":      {front, "protocol", "usermgr", "engine", "bridge", "push", "metrics"},
 	"rollcalltest": {front, "protocol", "usermgr", "engine", "heartbeat", "bridge", "client"},
 }

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -234,7 +235,7 @@ type flood struct {
 var floods map[string]flood
 
 func init() {
-	half := logonFrame("nobody")[:protocol.HeaderLen/2]
+	half := logonFrame("nobody")[:layout.HeaderLen/2]
 	long := frame(&protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: "nobody", Body: make([]byte, 2000)})
 	wrong := logonFrame("nobody", protocol.FieldToken, bad)
 	floods = map[string]flood{

@@ -8,7 +8,7 @@ import (
 
 	"github.com/panjf2000/gnet/v2"
 
-	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/internal/layout"
 )
 
 // handwritten is the baseline: what an expert writes with gnet for this wire format, and without users. All frames that
@@ -70,8 +70,8 @@ func (s *handwritten) OnTraffic(c gnet.Conn) gnet.Action {
 	p.need = 0
 	for {
 		b := in[used:]
-		if len(b) < protocol.HeaderLen {
-			p.need = protocol.HeaderLen
+		if len(b) < layout.HeaderLen {
+			p.need = layout.HeaderLen
 			break
 		}
 		length := binary.BigEndian.Uint32(b[4:])
@@ -79,12 +79,12 @@ func (s *handwritten) OnTraffic(c gnet.Conn) gnet.Action {
 		if b[0] != firstByte || b[1] != versionBits || length < ids || length-ids > maxBody {
 			return gnet.Close
 		}
-		total := protocol.HeaderLen + int(length)
+		total := layout.HeaderLen + int(length)
 		if len(b) < total {
 			p.need = total
 			break
 		}
-		out = appendAnswer(out, b, b[protocol.HeaderLen+int(ids):total])
+		out = appendAnswer(out, b, b[layout.HeaderLen+int(ids):total])
 		used += total
 	}
 	p.out.b = out

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"net"
 
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -32,7 +33,7 @@ func serve(c net.Conn) {
 	defer func() { _ = c.Close() }()
 	r, w := bufio.NewReaderSize(c, bufferSize), bufio.NewWriterSize(c, bufferSize)
 	var m protocol.Message
-	header := make([]byte, 0, protocol.HeaderLen)
+	header := make([]byte, 0, layout.HeaderLen)
 	for {
 		frame, err := nextFrame(r, &m)
 		if err != nil {
@@ -53,7 +54,7 @@ func serve(c net.Conn) {
 
 // nextFrame decodes the next frame, which must fit into the buffer. It lies there until it is discarded.
 func nextFrame(r *bufio.Reader, m *protocol.Message) ([]byte, error) {
-	for need := protocol.HeaderLen; ; {
+	for need := layout.HeaderLen; ; {
 		b, err := r.Peek(need)
 		if err != nil {
 			return nil, err

@@ -15,6 +15,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -74,7 +75,7 @@ func rollcallPush(o options) error {
 		return err
 	}
 	<-s.arrived
-	body := make([]byte, o.size-protocol.HeaderLen)
+	body := make([]byte, o.size-layout.HeaderLen)
 	sendTo := func(i int) { mustSend(s.conns[i].Send(wire.MessageType, body)) }
 	if o.by == "user" {
 		sendTo = func(i int) { mustSend(s.bridge.Send(s.online[i], wire.MessageType, body)) }
@@ -91,7 +92,7 @@ func rollcallBroadcast(o options) error {
 	if o.by == "service" {
 		return toAll(o.conns, s.pushToEveryone(o.size)).obey()
 	}
-	body := make([]byte, o.size-protocol.HeaderLen)
+	body := make([]byte, o.size-layout.HeaderLen)
 	return toAll(o.conns, func() { s.broadcast(wire.MessageType, body) }).obey()
 }
 
@@ -99,7 +100,7 @@ func rollcallBroadcast(o options) error {
 func (s *rollcallServer) pushToEveryone(size int) func() {
 	body, err := protocol.AppendPush(nil, push.Binary(nil))
 	mustSend(err)
-	content := make([]byte, size-protocol.HeaderLen-len(body))
+	content := make([]byte, size-layout.HeaderLen-len(body))
 	return func() {
 		r, err := s.push.Push(context.Background(), push.ToEveryone(), push.Binary(content), nil)
 		if n := r.Sessions(); n != len(s.conns) {

@@ -5,6 +5,7 @@ package wire
 import (
 	"encoding/binary"
 
+	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -28,14 +29,14 @@ var Rollcall Dialect = rollcall{}
 
 type rollcall struct{}
 
-func (rollcall) HeaderLen() int { return protocol.HeaderLen }
+func (rollcall) HeaderLen() int { return layout.HeaderLen }
 
 func (rollcall) AppendLogon(dst []byte, userID string) []byte {
 	return mustAppend(dst, &protocol.Message{Type: MessageType, ID: 1, UserID: userID})
 }
 
 func (rollcall) AppendFrame(dst []byte, size int) []byte {
-	return mustAppend(dst, &protocol.Message{Type: MessageType, ID: 1, Body: filling(size - protocol.HeaderLen)})
+	return mustAppend(dst, &protocol.Message{Type: MessageType, ID: 1, Body: filling(size - layout.HeaderLen)})
 }
 
 func mustAppend(dst []byte, m *protocol.Message) []byte {
@@ -47,10 +48,10 @@ func mustAppend(dst []byte, m *protocol.Message) []byte {
 }
 
 func (rollcall) FrameLen(b []byte) int {
-	if len(b) < protocol.HeaderLen {
+	if len(b) < layout.HeaderLen {
 		return 0
 	}
-	return protocol.HeaderLen + int(binary.BigEndian.Uint32(b[4:]))
+	return layout.HeaderLen + int(binary.BigEndian.Uint32(b[4:]))
 }
 
 // Zinx is zinx's own format, its default: type, length, value, big-endian.
