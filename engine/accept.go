@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -38,7 +39,7 @@ func (e *Engine) listen() error {
 	var open []net.Listener
 	for _, l := range e.cfg.Listeners {
 		// Without TCP keep-alive, which keepAwake sets where it is wanted.
-		ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", l.Addr)
+		ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), cmp.Or(l.Network, "tcp"), l.Addr)
 		if err != nil {
 			for _, o := range open {
 				_ = o.Close()
@@ -70,6 +71,10 @@ func (e *Engine) startAccepting() {
 	case limit == 0:
 		limit = descriptorsLeft()
 	}
+	e.most = limit
+	e.served = &entrance{index: ServedConn, codec: e.cfg.Listeners[0].Codec, newCodec: e.cfg.Listeners[0].NewCodec,
+		staged: e.cfg.OnAccept != nil}
+	close(e.ready)
 	for i, ln := range e.listeners {
 		l := e.cfg.Listeners[i]
 		at := &entrance{index: i, ln: ln, codec: l.Codec, newCodec: l.NewCodec, tls: l.TLS}
@@ -79,13 +84,13 @@ func (e *Engine) startAccepting() {
 		at.staged = at.proxies != nil || e.cfg.OnAccept != nil || l.TLS != nil
 		for range acceptorsPerListener {
 			e.accepting.Add(1)
-			go e.accept(at, limit)
+			go e.accept(at)
 		}
 	}
 }
 
 // accept takes in connections until the listener is closed. Running out of descriptors is a matter of waiting.
-func (e *Engine) accept(at *entrance, limit int) {
+func (e *Engine) accept(at *entrance) {
 	defer e.accepting.Done()
 	const maxPause = time.Second
 	pause := time.Duration(0)
@@ -112,51 +117,72 @@ func (e *Engine) accept(at *entrance, limit int) {
 			continue
 		}
 		pause = 0
-		e.accepted.Add(1)
-		e.arrive(at, nc, &local, limit)
+		a := e.newArrival(at, nc)
+		shrinkAddrs(nc, &local)
+		e.arrive(a)
 	}
 }
 
-// remoteText is the peer's address as text: what String returns, in one allocation instead of three.
-func remoteText(nc net.Conn) string {
-	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
-		return a.AddrPort().String()
+// newArrival is a connection that has just come.
+func (e *Engine) newArrival(at *entrance, nc net.Conn) *arrival {
+	return &arrival{engine: e, at: at, nc: nc, remote: remoteText(nc.RemoteAddr()),
+		Incoming: Incoming{Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr()), Listener: at.index}}
+}
+
+// remoteText is the peer's address as text: what String returns, for TCP in one allocation instead of three. A peer without an
+// address has its network's name.
+func remoteText(a net.Addr) string {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort().String()
 	}
-	return nc.RemoteAddr().String()
+	if a != nil && a.String() != "" && a.String() != "@" {
+		return a.String()
+	}
+	return network(a)
+}
+
+// network names an address's network.
+func network(a net.Addr) string {
+	if a == nil {
+		return "unknown"
+	}
+	return a.Network()
 }
 
 // arrive takes a connection on: its places, then its turn by Accept.Rate, then its handshake, if it has one, which is not
-// the acceptor's business. local is the acceptor's, for shrinkAddrs.
-func (e *Engine) arrive(at *entrance, nc net.Conn, local *net.IP, limit int) {
-	a := &arrival{engine: e, at: at, nc: nc, remote: remoteText(nc),
-		Incoming: Incoming{Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr()), Listener: at.index}}
-	shrinkAddrs(nc, local)
-	if at.proxies != nil {
+// the caller's business.
+func (e *Engine) arrive(a *arrival) {
+	e.accepted.Add(1)
+	if a.at.proxies != nil {
 		a.Proxy = a.Remote
-		if !contains(at.proxies, a.Proxy.Addr()) {
-			e.refused[refusedProxy].Add(1)
-			_ = nc.Close()
+		if _, unix := a.nc.(*net.UnixConn); !unix && !contains(a.at.proxies, a.Proxy.Addr()) {
+			a.turnAway(refusedProxy, nil)
 			return
 		}
 	} else if r := a.takeOrigin(a.Remote.Addr()); r != letIn {
-		e.refused[r].Add(1)
-		e.turnAway(nc, at, r.notice(at))
+		a.turnAway(r, r.notice(a.at))
 		return
 	}
-	if !e.conns.takePlace(limit) {
-		e.refused[refusedFull].Add(1)
+	if !e.conns.takePlace(e.most) {
 		e.gate.leave(a.origin, false)
-		e.turnAway(nc, at, refusedFull.notice(at))
+		a.turnAway(refusedFull, refusedFull.notice(a.at))
 		return
 	}
 	switch {
 	case !e.waitTurn():
 		a.refuse(refusedStopping, nil)
-	case at.staged:
+	case a.at.staged || a.feed != nil && a.feed.shakesHands():
 		e.handshakes.add(a)
 	default:
 		a.enroll()
 	}
+}
+
+// turnAway refuses a connection that has no place yet.
+func (a *arrival) turnAway(r refusal, why *protocol.CloseError) {
+	a.engine.refused[r].Add(1)
+	a.engine.turnAway(a.nc, a.at, why)
+	a.tellServed(r, why)
 }
 
 // waitTurn waits until Accept.Rate lets the next connection in. It reports false when the engine stops first.
@@ -220,13 +246,14 @@ func (e *Engine) tellStranger(nc net.Conn, timeout time.Duration, say func() err
 			<-e.lingering
 			e.accepting.Done()
 		}()
-		_ = nc.SetDeadline(time.Now().Add(timeout))
-		defer context.AfterFunc(e.untilStop, func() { _ = nc.SetDeadline(time.Now()) })() // nobody waits for strangers
+		hangUp := func() { _ = nc.Close() }
+		defer time.AfterFunc(timeout, hangUp).Stop()
+		defer context.AfterFunc(e.untilStop, hangUp)() // nobody waits for strangers
 		if say() != nil {
 			return
 		}
-		if tcp, ok := nc.(*net.TCPConn); ok {
-			_ = tcp.CloseWrite()
+		if errors.Is(closeWrite(nc), errors.ErrUnsupported) { // only the end of the whole connection tells the peer
+			return
 		}
 		_, _ = io.Copy(io.Discard, nc)
 	}()

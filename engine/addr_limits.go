@@ -203,28 +203,40 @@ func (r refusal) notice(at *entrance) *protocol.CloseError {
 	if at.tls != nil && (at.proxies != nil || r == refusedAddress || r == refusedSubnet) {
 		return nil
 	}
-	text := ""
 	switch r {
-	case refusedFull:
-		text = "the server is full"
-	case refusedAddress:
-		text = "too many connections from this address"
-	case refusedSubnet:
-		text = "too many connections from this network"
+	case refusedFull, refusedAddress, refusedSubnet:
+		return &protocol.CloseError{Code: protocol.TooManyConnections, Text: r.String()}
 	case refusedHandshake:
-		text = "the server is busy"
-	default:
-		return nil
+		return &protocol.CloseError{Code: protocol.TooManyConnections, Text: "the server is busy"}
 	}
-	return &protocol.CloseError{Code: protocol.TooManyConnections, Text: text}
+	return nil
 }
 
-// addrPort returns a TCP address in the form in which addresses are compared.
+// String returns the reason in words.
+func (r refusal) String() string {
+	switch r {
+	case refusedFull:
+		return "the server is full"
+	case refusedAddress:
+		return "too many connections from this address"
+	case refusedSubnet:
+		return "too many connections from this network"
+	case refusedBanned:
+		return "the address is banned"
+	case refusedByHook:
+		return "OnAccept said no"
+	case refusedHandshake:
+		return "its handshake failed, or was not done in time"
+	}
+	return "the server could not take it on"
+}
+
+// addrPort returns the address of a connection over IP in the form in which addresses are compared; an invalid one for others.
 func addrPort(a net.Addr) netip.AddrPort {
-	tcp, ok := a.(*net.TCPAddr)
+	ip, ok := a.(interface{ AddrPort() netip.AddrPort }) // *net.TCPAddr, *net.UDPAddr, and others' like them
 	if !ok {
 		return netip.AddrPort{}
 	}
-	ap := tcp.AddrPort()
+	ap := ip.AddrPort()
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }

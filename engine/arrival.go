@@ -23,9 +23,12 @@ type Incoming struct {
 	// Proxy is the load balancer's address; invalid without one (Listener.ProxyProtocol). When the load balancer
 	// connects on its own account, to see whether the server lives, Remote is the same.
 	Proxy netip.AddrPort
-	// Listener is the listener's index in Config.Listeners.
+	// Listener is the listener's index in Config.Listeners, or ServedConn.
 	Listener int
 }
+
+// ServedConn is Incoming.Listener for a connection that was given to Engine.ServeConn.
+const ServedConn = -1
 
 // entrance is a listener with what its connections go through.
 type entrance struct {
@@ -49,6 +52,9 @@ type arrival struct {
 	remote string // what Conn.RemoteAddr will say
 	since  int64  // when it began to wait for its turn, by the engine's clock
 	tls    *tlsStream
+	feed   *feedSocket // of ServeConn's connection; nil for a listener's
+	served chan error  // tells ServeConn, once, whether the connection came in
+	reason error       // what OnAccept has returned
 
 	mu     sync.Mutex
 	origin *origin
@@ -101,6 +107,7 @@ func (a *arrival) givePlacesBack(flapped bool) {
 func (a *arrival) refuse(r refusal, why *protocol.CloseError) {
 	if a.turnedDown(r) {
 		a.engine.turnAway(a.nc, a.at, why)
+		a.tellServed(r, why)
 	}
 }
 
@@ -128,13 +135,21 @@ func (a *arrival) enroll() {
 	if a.tls != nil {
 		a.tls.join(c)
 	}
-	e.keepAwake(a.nc)
-	err = e.client.enroll(a.nc, c)
+	if a.feed != nil {
+		err = a.feed.open(c)
+	} else {
+		e.keepAwake(a.nc)
+		err = e.client.enroll(a.nc, c)
+	}
 	if err != nil || c.loop == nil {
+		_ = a.nc.Close()
 		e.refused[refusedFailed].Add(1)
 		a.givePlacesBack(false)
 		e.log.Debug("a connection could not be given to an event loop", zapConn(c), zap.Error(err))
+		a.tellServed(refusedFailed, nil)
+		return
 	}
+	a.tellServed(letIn, nil)
 }
 
 // giveUp closes a connection whose time is up, or whose engine is stopping.
@@ -175,10 +190,14 @@ func (a *arrival) shakeHands(ctx context.Context) bool {
 			if ctx.Err() == nil {
 				var why *protocol.CloseError
 				errors.As(err, &why)
+				a.reason = err
 				a.refuse(refusedByHook, why)
 			}
 			return false
 		}
+	}
+	if a.feed != nil {
+		return a.feed.shakeHands(ctx, a)
 	}
 	return a.at.tls == nil || a.secure(ctx)
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/tls"
 	"sync"
 	"sync/atomic"
 
@@ -124,6 +125,28 @@ func (c *Conn) ID() uint64 { return c.id }
 // RemoteAddr returns the peer's network address as text, as it was when the connection was accepted; behind a load balancer
 // the client's, as the PROXY header says.
 func (c *Conn) RemoteAddr() string { return c.remote }
+
+// Transport says what the connection's bytes go through: "tcp"; "tls", over whatever; "unix"; or, for one that Engine.ServeConn was
+// given, what its RemoteAddr().Network() says, as "pipe" for net.Pipe.
+func (c *Conn) Transport() string {
+	if c.stream() != nil {
+		return "tls"
+	}
+	switch s := c.sock().(type) {
+	case *feedSocket:
+		if _, ok := s.nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
+			return "tls"
+		}
+		return network(s.nc.RemoteAddr())
+	case unixSocket:
+		return "unix"
+	case *tailSocket:
+		if s.unix {
+			return "unix"
+		}
+	}
+	return "tcp"
+}
 
 // UserID returns the user that is bound to the connection, or "" before one is.
 func (c *Conn) UserID() string {

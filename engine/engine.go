@@ -57,6 +57,11 @@ var (
 	ErrStopTimeout = errors.New("rollcall: the engine did not stop in time")
 	// ErrLoopEnded is in the error of Run when an event loop ended and nobody had asked it to.
 	ErrLoopEnded = errors.New("rollcall: an event loop ended by itself")
+	// ErrNotRunning is returned by ServeConn before Listen and Run, and when the engine stops or has ended.
+	ErrNotRunning = errors.New("rollcall: the engine does not run")
+	// ErrNotLetIn is in the error of ServeConn for a connection that was turned away: by a limit, a ban, OnAccept, or since its
+	// handshake was not done in time.
+	ErrNotLetIn = errors.New("rollcall: the connection was not let in")
 	// ErrRunning is returned by a second Run, and by Listen after Run.
 	ErrRunning = errors.New("rollcall: the engine has been run already")
 )
@@ -80,6 +85,9 @@ type Engine struct {
 	pulse     int64       // a part of a third of what clients are told, in nanoseconds: see showLife
 	keepAlive time.Duration
 	listeners []net.Listener
+	served    *entrance     // of ServeConn
+	most      int           // connections that may be open
+	ready     chan struct{} // closed when connections can come in
 	accepting sync.WaitGroup
 	lingering chan struct{} // a token for each connection that is being told that it may not come in
 	telling   chan struct{} // a token for each of them that is in a TLS handshake
@@ -118,6 +126,7 @@ func New(cfg Config) (*Engine, error) {
 		log:       logging.OrDefault(cfg.Logger),
 		lingering: make(chan struct{}, 64),
 		telling:   make(chan struct{}, maxTelling),
+		ready:     make(chan struct{}),
 		stopping:  make(chan struct{}),
 		ended:     make(chan struct{}),
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto/tls"
 	"net"
 
 	"github.com/rollcall-go/rollcall/internal/testkit"
@@ -20,6 +21,12 @@ func (c *Conn) Held() int { return int(c.unsent) }
 // WrapListener replaces the engine's first listener, which must be open.
 func (e *Engine) WrapListener(wrap func(net.Listener) net.Listener) {
 	e.listeners[0] = wrap(e.listeners[0])
+}
+
+// ListenOn has the engine's first listener be of another kind. It is called before Listen.
+func (e *Engine) ListenOn(network, addr string, secure *tls.Config) {
+	l := &e.cfg.Listeners[0]
+	l.Network, l.Addr, l.TLS = network, addr, secure
 }
 
 // WatchTurns has f called, on the event loop, for each turn of one: it runs the turn, and then left tells how many connections that

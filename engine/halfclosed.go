@@ -25,11 +25,13 @@ func (c *Conn) peerEnded() bool {
 	if c.gone || c.is(isPeerEnded) || !c.owed() {
 		return false
 	}
-	sock := newTailSocket(c)
-	if sock == nil {
-		return false
+	if c.isOnGnet() { // a feedSocket lives on as it is
+		sock := newTailSocket(c)
+		if sock == nil {
+			return false
+		}
+		c.layers.Store(&layers{sock: sock, stream: c.stream()})
 	}
-	c.layers.Store(&layers{sock: sock, stream: c.stream()})
 	c.flags |= isPeerEnded
 	c.mu.Lock()
 	if state := c.state.Load(); state < stateClosing {
@@ -117,9 +119,9 @@ func (c *Conn) failRequests() {
 	}
 }
 
-// endTail closes the connection if gnet does not know it any more.
+// endTail closes the connection if gnet does not know it, or not any more.
 func (c *Conn) endTail() {
-	if c.is(isPeerEnded) {
+	if !c.isOnGnet() {
 		c.closeNow()
 	}
 }
@@ -129,22 +131,19 @@ func (c *Conn) endTail() {
 type tailSocket struct {
 	conn *Conn
 	fd   int
+	unix bool
 	in   []byte // what had come and was not taken
 }
 
 // newTailSocket returns nil where there is no descriptor left.
 func newTailSocket(c *Conn) *tailSocket {
-	lower := c.sock()
-	g, ok := lower.(*gnetSocket)
-	if !ok {
-		return nil
-	}
-	fd, err := g.duplicate()
+	fd, err := c.tcp.duplicate()
 	if err != nil {
 		c.engine.log.Debug("a peer that has ended its side is not answered any more", zapConn(c), zapError(err))
 		return nil
 	}
-	return &tailSocket{conn: c, fd: fd, in: append([]byte(nil), g.peek()...)}
+	_, unix := c.sock().(unixSocket)
+	return &tailSocket{conn: c, fd: fd, unix: unix, in: append([]byte(nil), c.tcp.peek()...)}
 }
 
 func (s *tailSocket) peek() []byte { return s.in }

@@ -38,6 +38,7 @@ type loop struct {
 	clock     clock.Clock        // counts the time in which the loop looked at its connections
 	firsts    clock.Queue[*Conn] // connections whose first message has not come
 	deadlines deadlines          // of an admission
+	feeds     atomic.Int32       // how many of its connections are on a feedSocket
 
 	// The loop's own.
 	messages  lentMessages // what handlers are lent
@@ -239,6 +240,13 @@ func (l *loop) end() {
 			l.protect(tasks.take())
 		}
 	}
+}
+
+// hasEnded reports whether the loop runs nothing any more.
+func (l *loop) hasEnded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ended
 }
 
 // events receives gnet's callbacks, each on the loop of its connection. A connection's context is its *Conn; that of a loop's

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -86,11 +87,13 @@ type running struct {
 // run runs e until the test ends.
 func run(t testing.TB, e *engine.Engine) *running {
 	t.Helper()
+	tr := transportOf(t)
+	tr.prepare(t, e)
 	if err := e.Listen(); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{Engine: e, addr: e.Addrs()[0].String(), cancel: cancel, ended: make(chan struct{})}
+	r := &running{Engine: e, addr: tr.addr(e), cancel: cancel, ended: make(chan struct{})}
 	go func() {
 		defer close(r.ended)
 		r.err = e.Run(ctx)
@@ -139,11 +142,11 @@ type peer struct {
 
 func dial(t testing.TB, addr string) *peer {
 	t.Helper()
-	nc, err := net.DialTimeout("tcp", addr, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = nc.Close() })
+	return newPeer(t, reach(t, addr, nil))
+}
+
+// newPeer returns a peer at this end of a connection.
+func newPeer(t testing.TB, nc net.Conn) *peer {
 	return &peer{Conn: nc, t: t, codec: protocol.Binary}
 }
 
@@ -277,12 +280,16 @@ func (p *peer) wantError(id uint32, code protocol.CloseCode) *protocol.CloseErro
 }
 
 // endSide ends the peer's side of the connection; it can still read.
-func (p *peer) endSide() { _ = p.Conn.(*net.TCPConn).CloseWrite() }
+func (p *peer) endSide() { _ = p.Conn.(interface{ CloseWrite() error }).CloseWrite() }
 
 // reset ends the connection with a reset.
 func (p *peer) reset() {
-	_ = p.Conn.(*net.TCPConn).SetLinger(0)
-	_ = p.Close()
+	nc := p.Conn
+	if tc, ok := nc.(*tls.Conn); ok {
+		nc = tc.NetConn()
+	}
+	_ = nc.(*net.TCPConn).SetLinger(0)
+	_ = nc.Close()
 }
 
 // healthy keeps a connection of its own busy with echoes until the function that it returns is called, which wants all

@@ -4,12 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,15 +19,7 @@ import (
 // enterSlow is enter with a peer whose socket takes little before it is read.
 func (g *gate) enterSlow(t testing.TB, addr string) (*peer, *binding) {
 	t.Helper()
-	d := net.Dialer{Timeout: patience, Control: func(_, _ string, rc syscall.RawConn) error {
-		return rc.Control(func(fd uintptr) { setReceiveBuffer(fd, 32<<10) })
-	}}
-	nc, err := d.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = nc.Close() })
-	p := &peer{Conn: nc, t: t, codec: protocol.Binary}
+	p := newPeer(t, reach(t, addr, func(fd uintptr) { setReceiveBuffer(fd, 32<<10) }))
 	p.send(protocol.Message{Type: 1, UserID: "ann"})
 	return p, receive(t, "a connection", g.arrived)
 }

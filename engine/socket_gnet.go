@@ -58,6 +58,18 @@ func (s *gnetSocket) close(reset bool) error {
 	return s.gc.EventLoop().Close(s.gc)
 }
 
+// unixSocket is a gnetSocket of a Unix socket.
+type unixSocket struct{ *gnetSocket }
+
+// isOnGnet reports whether gnet knows the connection.
+func (c *Conn) isOnGnet() bool {
+	switch c.sock().(type) {
+	case *gnetSocket, unixSocket:
+		return true
+	}
+	return false
+}
+
 // gnetClient has gnet's event loops.
 type gnetClient struct{ client *gnet.Client }
 
@@ -65,7 +77,13 @@ type gnetClient struct{ client *gnet.Client }
 // counts is whether the connection was opened. Loops that have ended would never answer. What gnet does not take is refused
 // before gnet duplicates its descriptor, which it would not close.
 func (g gnetClient) enroll(nc net.Conn, c *Conn) error {
-	if _, ok := nc.(*net.TCPConn); !ok {
+	switch nc.(type) {
+	case *net.TCPConn:
+	case *net.UnixConn:
+		if c.stream() == nil {
+			c.layers.Store(&layers{sock: unixSocket{&c.tcp}})
+		}
+	default:
 		_ = nc.Close()
 		return fmt.Errorf("rollcall: an event loop does not take a %T", nc)
 	}

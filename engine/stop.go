@@ -85,6 +85,11 @@ func (e *Engine) stop(ctx context.Context, window time.Duration) (StopReport, er
 	for _, l := range e.loops {
 		_ = l.waker.Close()
 	}
+	for _, c := range e.conns.all() { // of a loop that is stuck
+		if s, ok := c.sock().(*feedSocket); ok {
+			s.release(true)
+		}
+	}
 	r := e.reportSince(before)
 	r.Sessions, r.Took = sessions, time.Since(began)
 	if sessions == 0 && connections == 0 && !acceptorsStuck && !workersStuck && !loopsStuck {

@@ -59,8 +59,13 @@ func (a *arrival) secure(ctx context.Context) bool {
 	return true
 }
 
+// shaker is a connection with a handshake, as *tls.Conn is.
+type shaker interface {
+	HandshakeContext(ctx context.Context) error
+}
+
 // handshake ends with the handshake or with ctx. The application's part in it, such as tls.Config.GetCertificate, may panic.
-func (e *Engine) handshake(ctx context.Context, tc *tls.Conn) (err error) {
+func (e *Engine) handshake(ctx context.Context, tc shaker) (err error) {
 	contain.Apart(func() { err = tc.HandshakeContext(ctx) }, func(v any) {
 		e.panicked("a TLS handshake", v)
 		err = contain.Error("the handshake", v)
@@ -108,10 +113,13 @@ func checkTLS(l Listener) error {
 	return nil
 }
 
-// TLS returns what the handshake has found: version, protocol, the client's certificates. Nil means that the connection does
-// not speak TLS. Any goroutine may call it.
+// TLS returns what the handshake has found: version, protocol, the client's certificates; also that of a tls.Conn that
+// ServeConn was given. Nil means that the connection does not speak TLS. Any goroutine may call it.
 func (c *Conn) TLS() *tls.ConnectionState {
 	if s := c.stream(); s != nil {
+		return s.security()
+	}
+	if s, ok := c.sock().(*feedSocket); ok {
 		return s.security()
 	}
 	return nil

@@ -1,0 +1,209 @@
+package engine_test
+
+import (
+	"crypto/tls"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/engine"
+)
+
+// transport is a way in which the bytes of connections come and go. What a test runs and dials goes over its own, which
+// eachTransport says, or else over TCP.
+type transport struct {
+	name    string
+	network string // of the engine's listener
+	piped   bool   // connections are ends of net.Pipe, which ServeConn takes
+	secure  *security
+}
+
+// transports returns all there are.
+func transports(t testing.TB) []*transport {
+	sec := newSecurity(t)
+	return []*transport{
+		{name: "tcp"},
+		{name: "tls", secure: sec},
+		{name: "unix", network: "unix"},
+		{name: "tls over unix", network: "unix", secure: sec},
+		{name: "pipe", piped: true},
+		{name: "tls over pipe", piped: true, secure: sec},
+	}
+}
+
+// halfCloses reports whether a peer can end its side alone.
+func (tr *transport) halfCloses() bool { return !tr.piped || tr.secure != nil }
+
+// resets reports whether a peer can reset its connection.
+func (tr *transport) resets() bool { return !tr.piped && tr.network != "unix" }
+
+var (
+	transportsOf sync.Map // by the name of the test
+	enginesAt    sync.Map // by address: those that are dialed by pipe
+)
+
+// eachTransport runs a test once for each transport.
+func eachTransport(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	eachTransportThat(t, func(*transport) bool { return true }, f)
+}
+
+// eachTransportThat is eachTransport for those that can do something.
+func eachTransportThat(t *testing.T, can func(*transport) bool, f func(t *testing.T)) {
+	t.Helper()
+	for _, tr := range transports(t) {
+		if can(tr) {
+			t.Run(tr.name, func(t *testing.T) {
+				transportsOf.Store(t.Name(), tr)
+				defer transportsOf.Delete(t.Name())
+				f(t)
+			})
+		}
+	}
+}
+
+// transportOf returns that of a test, which may be a part of the one that eachTransport runs.
+func transportOf(t testing.TB) *transport {
+	for name := t.Name(); ; {
+		if tr, ok := transportsOf.Load(name); ok {
+			return tr.(*transport)
+		}
+		i := strings.LastIndexByte(name, '/')
+		if i < 0 {
+			return &transport{name: "tcp"}
+		}
+		name = name[:i]
+	}
+}
+
+// prepare has an engine's first listener be the transport's.
+func (tr *transport) prepare(t testing.TB, e *engine.Engine) {
+	switch {
+	case tr.name == "tcp":
+	case tr.piped:
+		e.ListenOn("tcp", "127.0.0.1:0", nil)
+	default:
+		var secure *tls.Config
+		if tr.secure != nil {
+			secure = tr.secure.server
+		}
+		addr := "127.0.0.1:0"
+		if tr.network == "unix" {
+			addr = filepath.Join(t.TempDir(), "s")
+		}
+		e.ListenOn(tr.network, addr, secure)
+	}
+}
+
+// addr returns where reach finds an engine that listens.
+func (tr *transport) addr(e *engine.Engine) string {
+	addr := e.Addrs()[0].String()
+	if tr.piped {
+		enginesAt.Store(addr, e)
+	}
+	return addr
+}
+
+// reach returns the client's end of a connection over the test's transport. option, when not nil, is called with the descriptor
+// of a TCP socket before it connects.
+func reach(t testing.TB, addr string, option func(fd uintptr)) net.Conn {
+	t.Helper()
+	tr := transportOf(t)
+	var nc net.Conn
+	var err error
+	switch {
+	case tr.piped:
+		nc = tr.pipe(t, addr)
+	case tr.network == "unix":
+		nc, err = net.DialTimeout("unix", addr, patience)
+	default:
+		d := net.Dialer{Timeout: patience}
+		if option != nil {
+			d.Control = func(_, _ string, rc syscall.RawConn) error { return rc.Control(option) }
+		}
+		nc, err = d.Dial("tcp", addr)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tr.secure != nil {
+		tc := tls.Client(nc, tr.secure.client)
+		_ = tc.SetDeadline(time.Now().Add(patience))
+		if err := tc.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		nc = tc
+	}
+	t.Cleanup(func() { _ = nc.Close() })
+	return nc
+}
+
+// pipe gives one end of a net.Pipe to the engine at addr, and returns the other.
+func (tr *transport) pipe(t testing.TB, addr string) net.Conn {
+	e, ok := enginesAt.Load(addr)
+	if !ok {
+		t.Fatalf("no engine at %s", addr)
+	}
+	ours, theirs := net.Pipe()
+	nc := theirs
+	if tr.secure != nil {
+		nc = tls.Server(theirs, tr.secure.server)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = e.(*engine.Engine).ServeConn(nc)
+	}()
+	t.Cleanup(func() {
+		_ = ours.Close()
+		receive(t, "the end of ServeConn", ended)
+	})
+	return ours
+}
+
+// Each transport carries what TCP does, and says its name.
+func TestEachTransportServes(t *testing.T) {
+	names := map[string]string{"tcp": "tcp", "tls": "tls", "unix": "unix", "tls over unix": "tls", "pipe": "pipe", "tls over pipe": "tls"}
+	eachTransport(t, func(t *testing.T) {
+		bothModes(t, func(t *testing.T, workers int) {
+			e := newEcho(engine.Config{Workers: workers})
+			g := newGate(t, e)
+			r := serve(t, e)
+			p, b := g.enter(t, r.addr)
+			p.read()
+			if got, want := b.conn.Transport(), names[transportOf(t).name]; got != want {
+				t.Errorf("Transport returned %q, want %q", got, want)
+			}
+			if secure := transportOf(t).secure != nil; (b.conn.TLS() != nil) != secure {
+				t.Errorf("TLS returned %v", b.conn.TLS())
+			}
+			body := strings.Repeat("0123456789abcdef", 1<<19/16)
+			for id := range uint32(4) {
+				if m := p.ask(1, id+1, body); string(m.Body) != body {
+					t.Fatalf("got %d bytes, and not those that were sent", len(m.Body))
+				}
+			}
+			for id := range uint32(100) {
+				p.ask(1, id+1, "small")
+			}
+			b.conn.Close(4000, "enough")
+			p.wantClose(4000)
+			_ = p.Close()
+			if o := outcomeOf(t, b.conn); o != engine.Told {
+				t.Errorf("the outcome is %v", o)
+			}
+		})
+	})
+}
+
+// outcomeOf waits for the end of a connection.
+func outcomeOf(t testing.TB, c *engine.Conn) engine.Outcome {
+	t.Helper()
+	ended := make(chan engine.Outcome, 1)
+	c.WhenClosed(func(o engine.Outcome) { ended <- o })
+	return receive(t, "the end of the connection", ended)
+}
