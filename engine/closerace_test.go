@@ -13,6 +13,10 @@ import (
 // Rule 14: the notice is the last thing that a peer gets, also when the close comes while the loop is looking after a
 // connection whose peer did not keep up.
 func TestTheNoticeIsNotLostWhileThePeerCatchesUp(t *testing.T) {
+	eachTransport(t, theNoticeIsNotLostWhileThePeerCatchesUp)
+}
+
+func theNoticeIsNotLostWhileThePeerCatchesUp(t *testing.T) {
 	e := newEngine(engine.Config{})
 	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
 		_ = c.Reply(m, make([]byte, 1<<20)) // more than the socket takes at once
@@ -40,6 +44,10 @@ func TestTheNoticeIsNotLostWhileThePeerCatchesUp(t *testing.T) {
 // With Workers, a client that has ended the connection keeps its place while what it sent is handled; rule 16: a stopping
 // engine does not handle the rest.
 func TestABacklogKeepsItsPlaceUntilTheEngineStops(t *testing.T) {
+	eachTransport(t, aBacklogKeepsItsPlaceUntilTheEngineStops)
+}
+
+func aBacklogKeepsItsPlaceUntilTheEngineStops(t *testing.T) {
 	const messages = 2000
 	var handled atomic.Int32
 	step := make(chan struct{})

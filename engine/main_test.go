@@ -282,13 +282,15 @@ func (p *peer) wantError(id uint32, code protocol.CloseCode) *protocol.CloseErro
 // endSide ends the peer's side of the connection; it can still read.
 func (p *peer) endSide() { _ = p.Conn.(interface{ CloseWrite() error }).CloseWrite() }
 
-// reset ends the connection with a reset.
+// reset ends the connection with a reset, or where there is no such thing without a word.
 func (p *peer) reset() {
 	nc := p.Conn
 	if tc, ok := nc.(*tls.Conn); ok {
 		nc = tc.NetConn()
 	}
-	_ = nc.(*net.TCPConn).SetLinger(0)
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
 	_ = nc.Close()
 }
 

@@ -55,6 +55,10 @@ func bothModes(t *testing.T, f func(t *testing.T, workers int)) {
 // Rule 5: done is not called before the message handler at work has returned, and nothing is delivered after it. Rule 6:
 // nothing is delivered from the call on, but what is sent still goes out, the notice last.
 func TestQuiesceWaitsForTheHandlerAtWork(t *testing.T) {
+	eachTransportThat(t, (*transport).buffers, quiesceWaitsForTheHandlerAtWork)
+}
+
+func quiesceWaitsForTheHandlerAtWork(t *testing.T) {
 	bothModes(t, func(t *testing.T, workers int) {
 		q := runQuiescing(t, workers)
 		p, b := q.gate.enter(t, q.addr)
@@ -93,7 +97,9 @@ func TestQuiesceWaitsForTheHandlerAtWork(t *testing.T) {
 	})
 }
 
-func TestQuiesceOnAnIdleConnection(t *testing.T) {
+func TestQuiesceOnAnIdleConnection(t *testing.T) { eachTransport(t, quiesceOnAnIdleConnection) }
+
+func quiesceOnAnIdleConnection(t *testing.T) {
 	bothModes(t, func(t *testing.T, workers int) {
 		q := runQuiescing(t, workers)
 		p, b := q.gate.enter(t, q.addr)
@@ -111,6 +117,10 @@ func TestQuiesceOnAnIdleConnection(t *testing.T) {
 
 // Rule 5: done is called also when the connection ends first, once, and still not before the handler has returned.
 func TestQuiesceWhenTheConnectionEndsFirst(t *testing.T) {
+	eachTransport(t, quiesceWhenTheConnectionEndsFirst)
+}
+
+func quiesceWhenTheConnectionEndsFirst(t *testing.T) {
 	for name, end := range map[string]func(p *peer, b *binding){
 		"by a reset":    func(p *peer, _ *binding) { p.reset() },
 		"by the peer":   func(p *peer, _ *binding) { _ = p.Close() },
@@ -144,7 +154,9 @@ func TestQuiesceWhenTheConnectionEndsFirst(t *testing.T) {
 }
 
 // Rule 5: Quiesce from within a message handler of the connection itself waits for that handler.
-func TestQuiesceInsideAHandler(t *testing.T) {
+func TestQuiesceInsideAHandler(t *testing.T) { eachTransport(t, quiesceInsideAHandler) }
+
+func quiesceInsideAHandler(t *testing.T) {
 	bothModes(t, func(t *testing.T, workers int) {
 		e := newEngine(engine.Config{Workers: workers})
 		g := newGate(t, e)
@@ -173,6 +185,10 @@ func TestQuiesceInsideAHandler(t *testing.T) {
 
 // Rule 5: nothing is delivered after done, however the calls fall; the messages flow all the while.
 func TestNothingIsDeliveredAfterDone(t *testing.T) {
+	eachTransportThat(t, (*transport).resets, nothingIsDeliveredAfterDone)
+}
+
+func nothingIsDeliveredAfterDone(t *testing.T) {
 	bothModes(t, func(t *testing.T, workers int) {
 		for range 20 {
 			e := newEngine(engine.Config{Workers: workers})

@@ -315,7 +315,7 @@ func (s *feedSocket) close(reset bool) error {
 	if s.conn.is(isPeerEnded) && s.conn.state.Load() < stateClosing { // it ends because its peer has
 		err = io.EOF
 	}
-	return s.end(err, reset)
+	return s.end(err, reset || s.conn.is(isForced)) // what the peer did not take in time is not kept for it any longer
 }
 
 // end ends the connection. It runs on the loop. What was taken is still written, as the kernel would, but not after a reset.

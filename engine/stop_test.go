@@ -84,7 +84,9 @@ func TestShutdownBeforeRunIsKept(t *testing.T) {
 	}
 }
 
-func TestShutdown(t *testing.T) {
+func TestShutdown(t *testing.T) { eachTransport(t, shutdown) }
+
+func shutdown(t *testing.T) {
 	e := newEcho(engine.Config{})
 	r := serve(t, e)
 	p := dial(t, r.addr)
@@ -111,6 +113,10 @@ func TestShutdown(t *testing.T) {
 
 // Shutdown gives up when its context ends, on peers that do not go.
 func TestShutdownGivesUpWhenItsContextEnds(t *testing.T) {
+	eachTransport(t, shutdownGivesUpWhenItsContextEnds)
+}
+
+func shutdownGivesUpWhenItsContextEnds(t *testing.T) {
 	bothModes(t, shutdownGivesUp)
 }
 
@@ -182,7 +188,9 @@ func TestAHandlerThatIsStuckOnALoop(t *testing.T) {
 }
 
 // With Workers Run gives up on a stuck handler too, and the loops go on meanwhile.
-func TestAHandlerThatIsStuckOnAWorker(t *testing.T) {
+func TestAHandlerThatIsStuckOnAWorker(t *testing.T) { eachTransport(t, aHandlerThatIsStuckOnAWorker) }
+
+func aHandlerThatIsStuckOnAWorker(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	e := newEngine(engine.Config{Workers: 2, Timeouts: engine.Timeouts{Stop: 300 * time.Millisecond}})
 	g := newGate(t, e)
@@ -260,7 +268,9 @@ func (unbinding) First(c *engine.Conn, m *protocol.Message) engine.Binding {
 func (unbinding) Drain(context.Context) int { return 0 }
 
 // A running engine leaves no goroutine behind, however it ends.
-func TestAnEngineLeavesNothingBehind(t *testing.T) {
+func TestAnEngineLeavesNothingBehind(t *testing.T) { eachTransport(t, anEngineLeavesNothingBehind) }
+
+func anEngineLeavesNothingBehind(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	for _, workers := range []int{0, 3} {
 		r := serve(t, newEcho(engine.Config{Workers: workers, Timeouts: engine.Timeouts{Close: 100 * time.Millisecond}}))

@@ -38,6 +38,9 @@ func transports(t testing.TB) []*transport {
 // halfCloses reports whether a peer can end its side alone.
 func (tr *transport) halfCloses() bool { return !tr.piped || tr.secure != nil }
 
+// buffers reports whether what a peer sends goes on its way when the server does not read.
+func (tr *transport) buffers() bool { return !tr.piped }
+
 // resets reports whether a peer can reset its connection.
 func (tr *transport) resets() bool { return !tr.piped && tr.network != "unix" }
 
