@@ -6,6 +6,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/rollcall-go/rollcall/client"
 )
 
 // terminal is a chat client whose terminal the test has.
@@ -121,15 +123,26 @@ func TestChatShowsControlCharacters(t *testing.T) {
 	bin := build(t, "chat")
 	server := open(t, bin, "server", "-listen", "127.0.0.1:0")
 	addr := server.address(t)
-	client := func(user string) *terminal {
+	enter := func(user string) *terminal {
 		p := open(t, bin, "client", "-server", addr, "-user", user, "-device", "desktop")
 		p.shows(t, "* you are "+user)
 		return p
 	}
-	alice, bob := client("alice"), client("bob")
+	alice, bob := enter("alice"), enter("bob")
 	alice.types(t, "@bob \x1b[2J\x07\u202eünder\u009b")
 	bob.shows(t, `alice: \x1b[2J\a\u202eünder\u009b`)
 	if said := bob.stdout.String(); strings.ContainsAny(said, "\x1b\x07\u202e\u009b") {
 		t.Errorf("the terminal got %q", said)
 	}
+
+	mallory, err := client.Dial(t.Context(), addr, client.Config{UserID: "mallory"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mallory.Close()
+	bob.shows(t, "* mallory is online")
+	if err := mallory.SendTo("bob", 1, []byte("hi\nalice: I owe you nothing")); err != nil {
+		t.Fatal(err)
+	}
+	bob.shows(t, `mallory to all: hi\nalice: I owe you nothing`)
 }

@@ -92,12 +92,12 @@ func (t *chat) print(format string, args ...any) {
 	_, _ = io.WriteString(t.out, visible(fmt.Sprintf(format, args...))+"\n")
 }
 
-// visible returns text with its control characters escaped, those that turn the direction of writing among them, but for line
-// feeds.
+// visible returns text with its control characters escaped: line feeds, with which a user could write a line as another, and
+// those that turn the direction of writing among them.
 func visible(text string) string {
 	var b strings.Builder
 	for _, r := range text {
-		if r == '\n' || unicode.IsPrint(r) {
+		if unicode.IsPrint(r) {
 			b.WriteRune(r)
 			continue
 		}
@@ -138,7 +138,9 @@ func (t *chat) do(ctx context.Context, c *client.Client, line string) error {
 	case line == "":
 		return nil
 	case word == "/help":
-		t.print("%s", strings.TrimSuffix(help, "\n"))
+		for line := range strings.Lines(help) {
+			t.print("%s", strings.TrimSuffix(line, "\n"))
+		}
 		return nil
 	case word == "/who":
 		var reply whoReply
