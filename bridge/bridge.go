@@ -333,6 +333,7 @@ func (b admission) Heartbeat() (timeout, interval time.Duration) { return b.sile
 
 // Drain implements engine.Admission.
 func (b admission) Drain(ctx context.Context) (left int) {
+	defer logging.End(b.log)
 	for b.bound.Load() > 0 || b.telling.Load() > 0 {
 		select {
 		case <-b.idle:

@@ -8,6 +8,8 @@ import (
 
 	"github.com/panjf2000/gnet/v2"
 	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/internal/logging"
 )
 
 // Run serves until ctx ends or Shutdown is called, and then stops: the listeners close, every connection is told
@@ -44,6 +46,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.mu.Lock()
 	e.outcome, e.report = err, report
 	e.mu.Unlock()
+	logging.End(e.log)
 	close(e.ended)
 	return err
 }

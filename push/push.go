@@ -203,5 +203,6 @@ func (s *Service) Close(ctx context.Context) error {
 		b.giveUp()
 	}
 	s.deadlines.stop()
+	defer logging.End(s.log)
 	return s.crew.wait(ctx)
 }

@@ -217,5 +217,6 @@ func (m *Manager) Close(ctx context.Context) error {
 	if m.idle != nil {
 		m.idle.Close()
 	}
+	defer logging.End(m.log)
 	return m.displays.stop(ctx)
 }

@@ -2,7 +2,9 @@ package logging
 
 import (
 	"fmt"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,6 +18,7 @@ func newLimited() (*zap.Logger, *observer.ObservedLogs, *time.Time) {
 	now := time.Unix(1_000_000, 0)
 	l := limit(core).(*limited)
 	l.counts.now = func() time.Time { return now }
+	l.counts.after = func(time.Duration, func()) func() bool { return func() bool { return true } }
 	return zap.New(l), logs, &now
 }
 
@@ -45,6 +48,44 @@ func TestSomeLinesThenACount(t *testing.T) {
 	if n := logs.FilterMessage("a logon failed").FilterLevelExact(zap.WarnLevel).Len(); n != most+3 {
 		t.Errorf("%d lines in all", n)
 	}
+}
+
+// The count is told within an interval also when no such line comes again, and at the end; then nothing is logged by itself.
+func TestTheCountIsToldWithoutAnotherLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.DebugLevel)
+		log := zap.New(core).WithOptions(zap.WrapCore(limit))
+		told := func() (lines []any) {
+			for _, e := range logs.TakeAll() {
+				if e.Message == "lines were left out" {
+					lines = append(lines, e.ContextMap()["lines"])
+				}
+			}
+			return lines
+		}
+		flood := func(n int) {
+			for range n {
+				log.With(zap.String("who", "a stranger")).Warn("a logon failed")
+			}
+		}
+		flood(100)
+		time.Sleep(interval)
+		synctest.Wait()
+		if got := told(); !slices.Equal(got, []any{int64(100 - most)}) {
+			t.Errorf("after the interval: %v", got)
+		}
+		flood(50)
+		End(log)
+		if got := told(); !slices.Equal(got, []any{int64(50 - most)}) {
+			t.Errorf("at the end: %v", got)
+		}
+		flood(50)
+		time.Sleep(2 * interval)
+		synctest.Wait()
+		if got := told(); got != nil {
+			t.Errorf("after the end: %v", got)
+		}
+	})
 }
 
 // Messages that are not constant do not fill the memory, or the log.
