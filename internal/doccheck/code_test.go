@@ -276,21 +276,3 @@ func exportedSignatures(d ast.Decl) (seen []ast.Node) {
 	}
 	return seen
 }
-
-func TestNoFileIsMuchOverFiveHundredLines(t *testing.T) {
-	for pkg := range mayImport {
-		err := filepath.WalkDir(filepath.Join(root, pkg), func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
-				return err
-			}
-			b, err := os.ReadFile(path)
-			if n := strings.Count(string(b), "\n"); n > 550 {
-				t.Errorf("%s has %d lines", path, n)
-			}
-			return err
-		})
-		if err != nil {
-			t.Error(err)
-		}
-	}
-}
