@@ -77,7 +77,8 @@ func (e *Engine) startAccepting() {
 	close(e.ready)
 	for i, ln := range e.listeners {
 		l := e.cfg.Listeners[i]
-		at := &entrance{index: i, ln: ln, codec: l.Codec, newCodec: l.NewCodec, tls: l.TLS}
+		at := &entrance{index: i, ln: ln, codec: l.Codec, newCodec: l.NewCodec, tls: l.TLS,
+			setup: &setup{engine: e, codec: l.Codec}}
 		if len(l.ProxyProtocol) > 0 {
 			at.proxies = unmapped(l.ProxyProtocol)
 		}

@@ -35,6 +35,7 @@ type entrance struct {
 	index int
 	ln    net.Listener
 	codec protocol.Codec
+	setup *setup // of connections that have none of their own
 	// newCodec, when set, makes a codec for each connection instead.
 	newCodec func() protocol.Codec
 	proxies  []netip.Prefix // nil for no PROXY protocol
@@ -128,7 +129,7 @@ func (a *arrival) enroll() {
 	if !a.settle() {
 		return
 	}
-	c := &Conn{id: lastConnID.Add(1), engine: e, codec: codec, remote: a.remote}
+	c := &Conn{setup: a.at.setupFor(e, codec), id: lastConnID.Add(1), remote: a.remote}
 	if a.origin != nil {
 		c.extra = &extra{origin: a.origin}
 	}

@@ -65,7 +65,7 @@ func newSecureConn(t *testing.T, e *Engine, version uint16) (*Conn, *memoryLink,
 	rec.keeps = true
 	gc := &memoryLink{}
 	s.wire.nc = nil
-	c := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{gc}, loop: &loop{engine: e}, userID: "ann", binding: &memoryBinding{}, userBound: true}
+	c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: &loop{engine: e}, userID: "ann", binding: &memoryBinding{}, userBound: true}
 	s.join(c)
 	c.state.Store(stateBound)
 	return c, gc, client, rec
