@@ -78,7 +78,10 @@ func TestFailedLogonsBanAnAddress(t *testing.T) {
 // A user who is in and is closed with Unauthorized, when the token has run out for one, has not failed to log on.
 func TestUnauthorizedLaterIsNoFailedLogon(t *testing.T) {
 	e := newRefusing(t, engine.Config{Bans: engine.Bans{FailedLogons: 1}})
-	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) { c.Close(protocol.Unauthorized, "the token has run out") })
+	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error {
+		c.Close(protocol.Unauthorized, "the token has run out")
+		return nil
+	})
 	r := serve(t, e)
 	p := dialFrom(t, "127.0.1.1", r.addr)
 	p.logOn()
@@ -146,7 +149,7 @@ func TestFlappingBansAnAddress(t *testing.T) {
 func TestServerStoppingIsNoFlap(t *testing.T) {
 	e := newEcho(engine.Config{Bans: engine.Bans{Flaps: 1}})
 	conns := make(chan *engine.Conn, 10)
-	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) { conns <- c })
+	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error { conns <- c; return nil })
 	r := serve(t, e)
 	for range 3 {
 		p := dialFrom(t, "127.0.1.1", r.addr)

@@ -25,7 +25,7 @@ func BenchmarkByteAPacket(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			e := testkit.Must(New(Config{Logger: zap.NewNop()}))
-			e.HandleDefault(func(*Conn, *protocol.Message) {})
+			e.HandleDefault(func(*Conn, *protocol.Message) error { return nil })
 			l := &loop{engine: e}
 			one := []byte{'x'}
 			var gc *bufferingConn

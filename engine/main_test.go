@@ -122,7 +122,7 @@ func serve(t testing.TB, e *engine.Engine) *running {
 	return r
 }
 
-func echo(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) }
+func echo(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) }
 
 // newEcho returns an engine that sends every message back.
 func newEcho(cfg engine.Config) *engine.Engine {

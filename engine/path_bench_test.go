@@ -48,7 +48,7 @@ func TestAConnTakes160BytesOfWhich112AreHot(t *testing.T) {
 // 32 messages of 64 bytes a read.
 func BenchmarkMessagePath(b *testing.B) {
 	e := testkit.Must(New(Config{}))
-	e.HandleDefault(func(c *Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
+	e.HandleDefault(func(c *Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
 	const batch = 32
 	gc := &memoryConn{}
 	for i := range uint32(batch) {
@@ -74,7 +74,7 @@ func BenchmarkMessagePath(b *testing.B) {
 func BenchmarkMessagePathOfMany(b *testing.B) {
 	const batch = 32
 	e := testkit.Must(New(Config{}))
-	e.HandleDefault(func(c *Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
+	e.HandleDefault(func(c *Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
 	l := &loop{engine: e}
 	var in []byte
 	for i := range uint32(batch) {

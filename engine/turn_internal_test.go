@@ -205,9 +205,9 @@ func TestATurnWritesSoManyBytes(t *testing.T) {
 // loop has written to all that a broadcast went to.
 func TestTheAnswersOfAReadDoNotWaitForABroadcast(t *testing.T) {
 	e, l, _, conns := newTurns(t, 500)
-	e.HandleDefault(func(c *Conn, m *protocol.Message) {
+	e.HandleDefault(func(c *Conn, m *protocol.Message) error {
 		_ = c.Send(3, nil)
-		_ = c.Reply(m, nil)
+		return c.Reply(m, nil)
 	})
 	if _, err := e.Broadcast(slices.Values(conns), &protocol.Message{Type: 1}); err != nil {
 		t.Fatal(err)
