@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -152,11 +151,11 @@ func TestAcceptBurst(t *testing.T) {
 }
 
 func TestSettingsThatMakeNoSenseAreRefusedAtOnce(t *testing.T) {
-	wantNoListening(t, engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0",
+	wantNoEngine(t, "ProxyProtocol", engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0",
 		ProxyProtocol: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), {}}}}})
 }
 
-// Listen names the setting that makes no sense, and opens nothing.
+// New names the setting that makes no sense.
 func TestSettingsThatMakeNoSenseAreNamed(t *testing.T) {
 	for name, cfg := range map[string]engine.Config{
 		"Accept.Burst":   {Accept: engine.Accept{Burst: 5}},
@@ -166,13 +165,7 @@ func TestSettingsThatMakeNoSenseAreNamed(t *testing.T) {
 		"MaxByteRate":    {Limits: engine.Limits{ByteBurst: 5, MaxMessageRate: 5}},
 		"SlowPolicy":     {SlowPolicy: engine.SlowLatest + 1},
 	} {
-		e := newEngine(cfg)
-		if err := e.Listen(); err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: Listen returned %v", name, err)
-		}
-		if e.Addrs() != nil {
-			t.Errorf("%s: the engine listens", name)
-		}
+		wantNoEngine(t, name, cfg)
 	}
 	for _, cfg := range []engine.Config{
 		{Accept: engine.Accept{Burst: -1}, Limits: engine.Limits{MessageBurst: -1, ByteBurst: -1}},

@@ -1,12 +1,14 @@
 package engine_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -59,20 +61,29 @@ func receive[T any](t testing.TB, what string, ch <-chan T) T {
 }
 
 // newEngine returns an engine that listens on free ports of 127.0.0.1 and says nothing, unless cfg says otherwise.
-func newEngine(cfg engine.Config) *engine.Engine {
+func newEngine(cfg engine.Config) *engine.Engine { return testkit.Must(engine.New(onFreePorts(cfg))) }
+
+// onFreePorts gives a listener without an address a free port of 127.0.0.1; without a logger nothing is logged.
+func onFreePorts(cfg engine.Config) engine.Config {
 	cfg.Listeners = slices.Clone(cfg.Listeners)
 	if cfg.Listeners == nil {
 		cfg.Listeners = make([]engine.Listener, 1)
 	}
 	for i := range cfg.Listeners {
-		if cfg.Listeners[i].Addr == "" {
-			cfg.Listeners[i].Addr = "127.0.0.1:0"
-		}
+		cfg.Listeners[i].Addr = cmp.Or(cfg.Listeners[i].Addr, "127.0.0.1:0")
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
 	}
-	return testkit.Must(engine.New(cfg))
+	return cfg
+}
+
+// wantNoEngine wants New to object to these settings, and to name what is wrong.
+func wantNoEngine(t testing.TB, name string, cfg engine.Config) {
+	t.Helper()
+	if _, err := engine.New(onFreePorts(cfg)); err == nil || !strings.Contains(err.Error(), name) {
+		t.Errorf("%s: New returned %v", name, err)
+	}
 }
 
 // running is an engine that runs.

@@ -122,22 +122,12 @@ func TestTLSThatCannotWorkIsRefusedAtOnce(t *testing.T) {
 		{Listeners: []engine.Listener{{TLS: &tls.Config{Certificates: sec.server.Certificates, ClientAuth: tls.VerifyClientCertIfGiven}}}},
 		{Listeners: []engine.Listener{{TLS: &tls.Config{Certificates: sec.server.Certificates, ClientAuth: tls.RequireAndVerifyClientCert}}}},
 	} {
-		wantNoListening(t, cfg)
+		wantNoEngine(t, "TLS", cfg)
 	}
 	chosen := &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return sec.server, nil }}
 	serve(t, newEngine(engine.Config{Listeners: []engine.Listener{{TLS: chosen}}}))
 	serve(t, newEngine(engine.Config{Listeners: []engine.Listener{{TLS: &tls.Config{Certificates: sec.server.Certificates, ClientAuth: tls.RequireAnyClientCert}}}}))
-}
-
-// wantNoListening wants Listen to object to these settings.
-func wantNoListening(t testing.TB, cfg engine.Config) {
-	t.Helper()
-	e := newEngine(cfg)
-	if err := e.Listen(); err == nil {
-		t.Error("Listen has no objection")
-		_ = e.Shutdown(t.Context())
-	}
 }
 
 // cutter forwards to addr, in writes of one byte, both ways, and returns where it listens.
