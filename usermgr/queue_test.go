@@ -60,3 +60,18 @@ func TestLeavingAQueueTakesNoLongerForALongOne(t *testing.T) {
 		t.Error("the queue is not empty")
 	}
 }
+
+// BenchmarkLeavingAQueue is 20,000 logons that come and leave, the last first.
+func BenchmarkLeavingAQueue(b *testing.B) {
+	all := make([]task, 20_000)
+	for b.Loop() {
+		var q queue
+		for i := range all {
+			q.add(&all[i])
+		}
+		for i := range all {
+			q.remove(&all[len(all)-1-i])
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(all)), "ns/task")
+}
