@@ -31,7 +31,7 @@ func TestCountsAreExact(t *testing.T) {
 		c := s.logOn("ann")
 
 		const asked, pushers, pushes = 300, 4, 200
-		var in, out usermgr.Traffic
+		var in, out protocol.Traffic
 		in.Messages, out.Messages = asked+1, asked+1+pushers*pushes
 		var requests []*protocol.Message
 		for i := range asked {
@@ -70,7 +70,7 @@ func TestCountsAreExact(t *testing.T) {
 		})
 		c.send(&protocol.Message{Type: protocol.TypeClose,
 			Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})})
-		if i := receive(t, "the end of the session", final); i.In != in || i.Out != out || i.Dropped != (usermgr.Traffic{}) {
+		if i := receive(t, "the end of the session", final); i.In != in || i.Out != out || i.Dropped != (protocol.Traffic{}) {
 			t.Errorf("workers %d: Disconnected told in %+v, out %+v, dropped %+v; want %+v, %+v", workers, i.In, i.Out, i.Dropped, in, out)
 		}
 	}
@@ -86,11 +86,11 @@ func TestFirstMessageIsCounted(t *testing.T) {
 	c.expect(echo, "")
 	c.conn.Close()
 	i := receive(t, "the end of the session", final)
-	want := usermgr.Traffic{Messages: 2, Bytes: 2*layout.HeaderLen + 3 + 5, LastType: echo}
+	want := protocol.Traffic{Messages: 2, Bytes: 2*layout.HeaderLen + 3 + 5, LastType: echo}
 	if i.In != want {
 		t.Errorf("in: %+v, want %+v", i.In, want)
 	}
-	if want = (usermgr.Traffic{Messages: 1, Bytes: layout.HeaderLen, LastType: echo}); i.Out != want {
+	if want = (protocol.Traffic{Messages: 1, Bytes: layout.HeaderLen, LastType: echo}); i.Out != want {
 		t.Errorf("out: %+v, want %+v", i.Out, want)
 	}
 }
@@ -101,7 +101,7 @@ func TestUsersCountsGoOn(t *testing.T) {
 	for range 3 {
 		s.logOn("ann").ask("hello")
 	}
-	want := usermgr.Traffic{Messages: 3, Bytes: 3 * (layout.HeaderLen + 5), LastType: echo}
+	want := protocol.Traffic{Messages: 3, Bytes: 3 * (layout.HeaderLen + 5), LastType: echo}
 	eventually(t, "the user's counts have all three sessions'", func() bool {
 		data, _ := s.users.User("ann")
 		return data.In == want && data.Out == want && data.Sessions[0].In.Messages == 1
@@ -125,7 +125,7 @@ func TestDroppedIsCounted(t *testing.T) {
 	}
 	i := receive(t, "the end of the session", final)
 	frameLen := uint64(layout.HeaderLen + len(body))
-	if want := (usermgr.Traffic{Messages: 1, Bytes: frameLen, LastType: push}); i.Dropped != want {
+	if want := (protocol.Traffic{Messages: 1, Bytes: frameLen, LastType: push}); i.Dropped != want {
 		t.Errorf("dropped: %+v, want %+v", i.Dropped, want)
 	}
 	if i.Out.Messages > uint64(accepted) || i.Out.Bytes != i.Out.Messages*frameLen {
@@ -153,7 +153,7 @@ func TestDroppedIsCountedForAUserWhoStays(t *testing.T) {
 		}
 	}
 	frameLen := uint64(layout.HeaderLen + len(body))
-	want := usermgr.Traffic{Messages: uint64(dropped), Bytes: uint64(dropped) * frameLen, LastType: push}
+	want := protocol.Traffic{Messages: uint64(dropped), Bytes: uint64(dropped) * frameLen, LastType: push}
 	eventually(t, "the count of what was dropped", func() bool {
 		d, online := s.users.User("ann")
 		return online && d.Dropped == want
@@ -184,7 +184,7 @@ func TestLastWordsAreCounted(t *testing.T) {
 			s.users.Unregister("ann", protocol.KickedOut, "")
 			c.expect(push, "goodbye")
 			c.expectClose(protocol.KickedOut)
-			want := usermgr.Traffic{Messages: 2, Bytes: 2 * (layout.HeaderLen + 7), LastType: push}
+			want := protocol.Traffic{Messages: 2, Bytes: 2 * (layout.HeaderLen + 7), LastType: push}
 			if i := receive(t, "the end of the session", final); i.Out != want {
 				t.Errorf("workers %d: out %+v, want %+v", workers, i.Out, want)
 			}
@@ -206,7 +206,7 @@ func TestWhatPushedOutHandlersSendIsCounted(t *testing.T) {
 			next := s.logOn("ann")
 			c.expect(push, "farewell")
 			c.expectClose(protocol.PushedOut)
-			want := usermgr.Traffic{Messages: 1, Bytes: layout.HeaderLen + 8, LastType: push}
+			want := protocol.Traffic{Messages: 1, Bytes: layout.HeaderLen + 8, LastType: push}
 			if i := receive(t, "the end of the session", final); i.Out != want {
 				t.Errorf("workers %d: out %+v, want %+v", workers, i.Out, want)
 			}
@@ -251,7 +251,7 @@ func TestTheFirstMessageCountsWhatCame(t *testing.T) {
 					return online && data.In.Messages == 2
 				})
 				c.conn.Close()
-				want := usermgr.Traffic{Messages: 2, Bytes: 4, LastType: say}
+				want := protocol.Traffic{Messages: 2, Bytes: 4, LastType: say}
 				if i := receive(t, "the end of the session", final); i.In != want {
 					t.Errorf("in: %+v, want %+v", i.In, want)
 				}

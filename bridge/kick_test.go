@@ -50,7 +50,7 @@ func TestKickTellsWhatBecameOfEachSession(t *testing.T) {
 	if err != nil || len(kicked) != 2 {
 		t.Fatalf("the kick ended with %+v, %v", kicked, err)
 	}
-	for i, want := range []usermgr.CloseOutcome{usermgr.OutcomeTold, usermgr.OutcomeForced} {
+	for i, want := range []protocol.CloseOutcome{protocol.OutcomeTold, protocol.OutcomeForced} {
 		if kicked[i].Outcome != want || kicked[i].Session.Device != uint16(i+1) {
 			t.Errorf("session %d, device %d: %v, want %v", i, kicked[i].Session.Device, kicked[i].Outcome, want)
 		}

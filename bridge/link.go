@@ -106,18 +106,7 @@ func (l *link) Quiesce(done func()) { l.conn.Quiesce(done) }
 func (l *link) Look(done func(busy bool)) { l.conn.Look(done) }
 
 // WhenClosed implements usermgr.CloseReporter.
-func (l *link) WhenClosed(f func(usermgr.CloseOutcome)) {
-	l.conn.WhenClosed(func(o engine.Outcome) {
-		switch o {
-		case engine.Told:
-			f(usermgr.OutcomeTold)
-		case engine.Forced:
-			f(usermgr.OutcomeForced)
-		default:
-			f(usermgr.OutcomeClosedByPeer)
-		}
-	})
-}
+func (l *link) WhenClosed(f func(protocol.CloseOutcome)) { l.conn.WhenClosed(f) }
 
 // Close is called by the manager when the session is unbound.
 func (l *link) Close(code protocol.CloseCode, text string) {

@@ -138,7 +138,7 @@ func TestManagerWithoutEngine(t *testing.T) {
 		"Disconnected ann@2 ClientClosed")
 	for _, n := range []uint64{5, 11} {
 		i := <-counted
-		in, out := usermgr.Traffic{Messages: 1, Bytes: n, LastType: 1}, usermgr.Traffic{Messages: 1, Bytes: n + 1, LastType: 1}
+		in, out := protocol.Traffic{Messages: 1, Bytes: n, LastType: 1}, protocol.Traffic{Messages: 1, Bytes: n + 1, LastType: 1}
 		if i.In != in || i.Out != out {
 			t.Errorf("in %+v, out %+v; want %+v, %+v", i.In, i.Out, in, out)
 		}

@@ -177,7 +177,7 @@ func (c *Conn) shutWrite() {
 	}
 	c.flags |= isShut
 	if err := c.sock().shutdown(); err != nil {
-		c.setOutcome(ClosedByPeer)
+		c.setOutcome(protocol.OutcomeClosedByPeer)
 		c.closeNow()
 		return
 	}

@@ -87,7 +87,7 @@ type Config struct {
 	// for one that has closed meanwhile. It is called on a goroutine of the engine's that does nothing else, for one
 	// connection at a time, and holds no lock; while it blocks, others are told later, and Run does not return before
 	// Timeouts.Stop. Nil means no call; they are counted all the same.
-	OnDropped func(c *Conn, dropped DropReport)
+	OnDropped func(c *Conn, dropped protocol.Traffic)
 
 	// Logger takes what an operator should know, gnet's own words included. Nil means warnings and errors, to standard
 	// error.

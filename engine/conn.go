@@ -53,7 +53,7 @@ type Conn struct {
 	id      uint64
 	remote  string
 	code    protocol.CloseCode // under mu, as the next four
-	outcome Outcome
+	outcome protocol.CloseOutcome
 	settled bool // no message handler runs any more, and none will
 	endTold bool // the binding knows of the end
 	letIn   bool // Admit was called: what comes first is in the queue
@@ -109,7 +109,7 @@ type extra struct {
 	requests   map[uint32]*request
 	lastID     uint32
 	whenQuiet  []func()
-	whenClosed []func(Outcome)
+	whenClosed []func(protocol.CloseOutcome)
 	timer      *clock.Timer // the close timeout; nil before
 	closeBegan int64        // by the loop's clock; set before the loop is told to close
 	noticed    bool         // a Close notice is queued, or was sent

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/internal/contain"
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // drops are messages that a connection has lost and nobody was told of. They are under Conn.mu.
@@ -61,7 +62,7 @@ func (c *Conn) countDrops() {
 }
 
 // tellDrops tells the application what was dropped.
-func (c *Conn) tellDrops(tell func(*Conn, DropReport)) {
+func (c *Conn) tellDrops(tell func(*Conn, protocol.Traffic)) {
 	c.mu.Lock()
 	t := c.extra.drops.untold
 	c.extra.drops.untold, c.extra.drops.listed = tally{}, false
@@ -70,7 +71,9 @@ func (c *Conn) tellDrops(tell func(*Conn, DropReport)) {
 	if tell == nil || t.messages == 0 {
 		return
 	}
-	contain.Apart(func() { tell(c, DropReport{Messages: t.messages, Bytes: t.bytes, LastType: t.typ}) },
+	contain.Apart(func() {
+		tell(c, protocol.Traffic{Messages: uint64(t.messages), Bytes: uint64(t.bytes), LastType: t.typ})
+	},
 		func(v any) { c.engine.panicked("OnDropped", v) })
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/internal/gnetloop"
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // A turn of a loop runs so many tasks at most, writes to so many connections that were sent something by themselves, and to as
@@ -52,7 +53,7 @@ type loop struct {
 	exiting   bool         // a Goexit is under way, and its connection was dealt with
 	openBuf   []byte       // for decrypted bytes; nil while it is in use
 	sealBuf   []byte       // for encrypted ones, likewise
-	in, out   Traffic
+	in, out   protocol.Traffic
 	parts     uint8 // see tick
 
 	mu     sync.Mutex

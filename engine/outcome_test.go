@@ -12,20 +12,20 @@ import (
 func TestWhenClosedTellsHowTheConnectionEnded(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
-		want  engine.Outcome
+		want  protocol.CloseOutcome
 		close func(t *testing.T, c *engine.Conn, p *peer)
 	}{
-		{"a peer that takes the notice", engine.Told, func(t *testing.T, c *engine.Conn, p *peer) {
+		{"a peer that takes the notice", protocol.OutcomeTold, func(t *testing.T, c *engine.Conn, p *peer) {
 			c.Close(protocol.KickedOut, "out")
 			p.wantClose(protocol.KickedOut)
 			p.Close()
 		}},
-		{"a peer that takes the notice and never ends its side", engine.Told, func(t *testing.T, c *engine.Conn, p *peer) {
+		{"a peer that takes the notice and never ends its side", protocol.OutcomeTold, func(t *testing.T, c *engine.Conn, p *peer) {
 			c.Close(protocol.KickedOut, "out")
 			p.wantClose(protocol.KickedOut)
 		}},
-		{"a peer that leaves", engine.ClosedByPeer, func(t *testing.T, c *engine.Conn, p *peer) { p.Close() }},
-		{"a peer that never reads", engine.Forced, func(t *testing.T, c *engine.Conn, p *peer) {
+		{"a peer that leaves", protocol.OutcomeClosedByPeer, func(t *testing.T, c *engine.Conn, p *peer) { p.Close() }},
+		{"a peer that never reads", protocol.OutcomeForced, func(t *testing.T, c *engine.Conn, p *peer) {
 			for range 40 {
 				if err := c.Send(1, make([]byte, 512<<10)); err != nil {
 					t.Fatal(err)
@@ -42,13 +42,13 @@ func TestWhenClosedTellsHowTheConnectionEnded(t *testing.T) {
 			p := dial(t, serve(t, e).addr)
 			p.send(protocol.Message{Type: 1})
 			c := <-conns
-			outcome := make(chan engine.Outcome, 2)
-			c.WhenClosed(func(o engine.Outcome) { outcome <- o })
+			outcome := make(chan protocol.CloseOutcome, 2)
+			c.WhenClosed(func(o protocol.CloseOutcome) { outcome <- o })
 			tc.close(t, c, p)
 			if got := <-outcome; got != tc.want {
 				t.Errorf("the connection was %v, want %v", got, tc.want)
 			}
-			c.WhenClosed(func(o engine.Outcome) { outcome <- o })
+			c.WhenClosed(func(o protocol.CloseOutcome) { outcome <- o })
 			if got := <-outcome; got != tc.want {
 				t.Errorf("asked afterwards it was %v, want %v", got, tc.want)
 			}

@@ -72,7 +72,7 @@ func (l *loop) process(c *Conn, first *protocol.Message) {
 func (l *loop) delivered(c *Conn, used int, in *tally) {
 	l.current = nil
 	if in.messages > 0 {
-		l.in.add(*in)
+		in.addTo(&l.in)
 		if c.userBound {
 			c.binding.Received(in.typ, in.messages, in.bytes)
 		}

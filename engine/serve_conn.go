@@ -143,9 +143,9 @@ func (s *feedSocket) outcome() error {
 	failure := s.failure
 	s.mu.Unlock()
 	switch {
-	case outcome == StillOpen: // its loop is stuck in a handler
+	case outcome == protocol.OutcomePending: // its loop is stuck in a handler
 		return ErrStopTimeout
-	case outcome == Told, code == protocol.ClientClosed:
+	case outcome == protocol.OutcomeTold, code == protocol.ClientClosed:
 		return nil
 	case code == protocol.NetworkError && failure != nil:
 		return fmt.Errorf("%w: %w", &protocol.CloseError{Code: code}, failure)

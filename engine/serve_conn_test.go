@@ -305,7 +305,7 @@ func TestAWriteThatNeverReturnsEndsAtTheCloseTimeout(t *testing.T) {
 	if err := receive(t, "the end of ServeConn", p.ended); !errors.Is(err, protocol.KickedOut) {
 		t.Errorf("ServeConn returned %v", err)
 	}
-	if o := outcomeOf(t, c); o != engine.Forced {
+	if o := outcomeOf(t, c); o != protocol.OutcomeForced {
 		t.Errorf("the outcome is %v", o)
 	}
 }

@@ -51,12 +51,6 @@ type SendOptions struct {
 	Key string
 }
 
-// DropReport says what was thrown away.
-type DropReport struct {
-	Messages, Bytes int
-	LastType        uint16
-}
-
 // SendWith is SendMessage with a policy of the message's own, also for a request or a push. ErrDropped says that it was
 // thrown away; a message without an error may still be, where its policy is SlowDropOldest or SlowLatest, or to make room
 // for one that may not be.

@@ -233,12 +233,12 @@ func TestTheEnginesPolicyDropsNoRequestsAndNoPushes(t *testing.T) {
 func TestOnDroppedIsToldAtMostOnceASecond(t *testing.T) {
 	type report struct {
 		at time.Time
-		engine.DropReport
+		protocol.Traffic
 	}
 	var mu sync.Mutex
 	reports := map[*engine.Conn][]report{}
 	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 10}, SlowPolicy: engine.SlowDropNewest,
-		OnDropped: func(c *engine.Conn, d engine.DropReport) {
+		OnDropped: func(c *engine.Conn, d protocol.Traffic) {
 			_ = c.Send(9, nil)
 			mu.Lock()
 			reports[c] = append(reports[c], report{time.Now(), d})
@@ -259,9 +259,9 @@ func TestOnDroppedIsToldAtMostOnceASecond(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, r := range reports[c] {
-			sum += r.Messages
+			sum += int(r.Messages)
 			if r.LastType != 7 || r.Bytes != r.Messages*(chunk+layout.HeaderLen) {
-				t.Errorf("a report of %+v", r.DropReport)
+				t.Errorf("a report of %+v", r.Traffic)
 			}
 		}
 		return len(reports[c]), sum

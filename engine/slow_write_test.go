@@ -175,7 +175,7 @@ func TestSlowPoliciesRaceWithClose(t *testing.T) {
 func TestDropsAreCountedBeforeTheEnd(t *testing.T) {
 	blocked, release := make(chan struct{}, 10), make(chan struct{})
 	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 10}, SlowPolicy: engine.SlowDropNewest, Timeouts: engine.Timeouts{Close: 200 * time.Millisecond},
-		OnDropped: func(*engine.Conn, engine.DropReport) { blocked <- struct{}{}; <-release }})
+		OnDropped: func(*engine.Conn, protocol.Traffic) { blocked <- struct{}{}; <-release }})
 	g := newGate(t, e)
 	r := serve(t, e)
 	defer close(release)

@@ -29,7 +29,7 @@ type Stats struct {
 
 	// In are messages received and Out messages handed to the network, heartbeats and other upkeep left out, exact to a
 	// quarter of a second; Dropped were thrown away because clients did not keep up.
-	In, Out, Dropped Traffic
+	In, Out, Dropped protocol.Traffic
 	// InboundQueue is how many bytes of messages wait for workers.
 	InboundQueue int64
 	// OutboundQueue is how many bytes wait for clients that do not keep up, exact to about a second. What the kernel holds is
@@ -49,14 +49,8 @@ type ConnStates struct {
 	Closing   int // told to go, and not gone yet
 }
 
-// Outcomes counts connections by how they ended: see Outcome.
+// Outcomes counts connections by how they ended: see protocol.CloseOutcome.
 type Outcomes struct{ Told, ClosedByPeer, Forced uint64 }
-
-// Traffic counts messages one way.
-type Traffic struct {
-	Messages uint64
-	Bytes    uint64 // with headers
-}
 
 // Stats returns a snapshot. It takes a few hundred loads, however many connections and bans there are. Any goroutine may call
 // it.
@@ -70,7 +64,7 @@ func (e *Engine) Stats() Stats {
 		Accepted: e.accepted.Load(), Refused: e.refusedInAll(), RefusedBy: e.refusalsByReason(),
 		Handshakes: handshakes, HandshakesWaiting: waiting, Bans: int(e.gate.bannedNow.Load()),
 		Closed: e.closed.All(), Outcomes: e.outcomesSoFar(), Probes: e.probes.Load(),
-		Dropped:       Traffic{e.droppedMessages.Load(), e.droppedBytes.Load()},
+		Dropped:       protocol.Traffic{Messages: e.droppedMessages.Load(), Bytes: e.droppedBytes.Load()},
 		InboundQueue:  e.inboundQueue.Load(),
 		HandlerPanics: e.handlerPanics.Load(), HandlerErrors: e.handlerErrors.Load(), Stalls: e.stalls.Load(),
 	}
@@ -97,14 +91,14 @@ type counters struct {
 	opened                        atomic.Uint64 // connections that an event loop got
 	states                        [stateClosing + 1]atomic.Int64
 	closed                        codes.Counter
-	outcomes                      [Forced + 1]atomic.Uint64
+	outcomes                      [protocol.OutcomeForced + 1]atomic.Uint64
 	droppedMessages, droppedBytes atomic.Uint64
 	inboundQueue                  atomic.Int64
 	started                       atomic.Pointer[[]*loop] // the loops, once all of them run
 }
 
 func (e *counters) outcomesSoFar() Outcomes {
-	return Outcomes{Told: e.outcomes[Told].Load(), ClosedByPeer: e.outcomes[ClosedByPeer].Load(), Forced: e.outcomes[Forced].Load()}
+	return Outcomes{Told: e.outcomes[protocol.OutcomeTold].Load(), ClosedByPeer: e.outcomes[protocol.OutcomeClosedByPeer].Load(), Forced: e.outcomes[protocol.OutcomeForced].Load()}
 }
 
 // setState changes the connection's state. c.mu is held on entry.
@@ -134,8 +128,8 @@ func (l *loop) publish() {
 	p.outBytes.Store(l.out.Bytes)
 }
 
-// add counts a run of messages.
-func (t *Traffic) add(of tally) {
+// addTo counts a run of messages.
+func (of tally) addTo(t *protocol.Traffic) {
 	t.Messages += uint64(of.messages)
 	t.Bytes += uint64(of.bytes)
 }

@@ -54,7 +54,7 @@ func TestStatsCountMessagesAndBytes(t *testing.T) {
 			newGate(t, e)
 		}
 		r := serve(t, e)
-		var want engine.Traffic
+		var want protocol.Traffic
 		for range 4 {
 			p := dial(t, r.addr)
 			p.send(protocol.Message{Type: 1, ID: 1, UserID: "ann"})
@@ -68,7 +68,7 @@ func TestStatsCountMessagesAndBytes(t *testing.T) {
 			}
 			p.ask(protocol.TypeHeartbeat, 99, "") // upkeep
 		}
-		wantOut := engine.Traffic{Messages: want.Messages, Bytes: want.Bytes - 3*4} // replies have no user ID
+		wantOut := protocol.Traffic{Messages: want.Messages, Bytes: want.Bytes - 3*4} // replies have no user ID
 		eventually(t, "the loops have told what they counted", func() bool {
 			s := e.Stats()
 			return s.In == want && s.Out == wantOut
@@ -159,7 +159,7 @@ func TestStatsCountWhatWaitsForAClient(t *testing.T) {
 	for err := error(nil); err == nil; {
 		err = c.Send(1, make([]byte, body))
 	}
-	if d := e.Stats().Dropped; d != (engine.Traffic{Messages: 1, Bytes: body + layout.HeaderLen}) {
+	if d := e.Stats().Dropped; d != (protocol.Traffic{Messages: 1, Bytes: body + layout.HeaderLen}) {
 		t.Errorf("dropped %+v, want one message", d)
 	}
 	_ = p.Close()

@@ -324,7 +324,7 @@ func TestAStopWaitsForOnDropped(t *testing.T) {
 			t.Parallel()
 			entered, release := make(chan struct{}, 100), make(chan struct{})
 			e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 10}, SlowPolicy: engine.SlowDropNewest, Timeouts: engine.Timeouts{Close: 50 * time.Millisecond},
-				OnDropped: func(*engine.Conn, engine.DropReport) {
+				OnDropped: func(*engine.Conn, protocol.Traffic) {
 					entered <- struct{}{}
 					<-release
 				}})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // transport is a way in which the bytes of connections come and go. What a test runs and dials goes over its own, which
@@ -196,7 +197,7 @@ func TestEachTransportServes(t *testing.T) {
 			b.conn.Close(4000, "enough")
 			p.wantClose(4000)
 			_ = p.Close()
-			if o := outcomeOf(t, b.conn); o != engine.Told {
+			if o := outcomeOf(t, b.conn); o != protocol.OutcomeTold {
 				t.Errorf("the outcome is %v", o)
 			}
 		})
@@ -204,9 +205,9 @@ func TestEachTransportServes(t *testing.T) {
 }
 
 // outcomeOf waits for the end of a connection.
-func outcomeOf(t testing.TB, c *engine.Conn) engine.Outcome {
+func outcomeOf(t testing.TB, c *engine.Conn) protocol.CloseOutcome {
 	t.Helper()
-	ended := make(chan engine.Outcome, 1)
-	c.WhenClosed(func(o engine.Outcome) { ended <- o })
+	ended := make(chan protocol.CloseOutcome, 1)
+	c.WhenClosed(func(o protocol.CloseOutcome) { ended <- o })
 	return receive(t, "the end of the connection", ended)
 }

@@ -115,7 +115,7 @@ func (c *Conn) countSent(o *outBuf) {
 			c.userBound = c.letIn
 			c.mu.Unlock()
 		}
-		c.loop.out.add(o.tally)
+		o.tally.addTo(&c.loop.out)
 		if c.userBound {
 			c.binding.Sent(o.typ, o.messages, o.bytes)
 		}

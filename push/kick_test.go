@@ -37,7 +37,7 @@ func TestKickWithNotice(t *testing.T) {
 		if !errors.As(c.Err(), &ce) || ce.Code != protocol.KickedOut || ce.Text != "for spam" {
 			t.Errorf("client %d ended with %v", i, c.Err())
 		}
-		if r.Kicked[i].Outcome != usermgr.OutcomeTold {
+		if r.Kicked[i].Outcome != protocol.OutcomeTold {
 			t.Errorf("session %d: %v", i, r.Kicked[i].Outcome)
 		}
 	}

@@ -21,8 +21,8 @@ func ExampleConsoleDisplayer() {
 	c.ClearScreen = false
 	c.SetOrUpdateUserItem(usermgr.DisplayItem{
 		UserID: "bob", Address: usermgr.Address{Remote: "192.0.2.7:50122"},
-		In:  usermgr.Traffic{Messages: 12, Bytes: 340, LastType: 0x0101},
-		Out: usermgr.Traffic{Messages: 1500, Bytes: 96000, LastType: 0x0102},
+		In:  protocol.Traffic{Messages: 12, Bytes: 340, LastType: 0x0101},
+		Out: protocol.Traffic{Messages: 1500, Bytes: 96000, LastType: 0x0102},
 	})
 	c.SetOrUpdateUserItem(usermgr.DisplayItem{UserID: "ann", Address: usermgr.Address{Remote: "[2001:db8::1]:9"}})
 	c.SetOrUpdateUserItem(usermgr.DisplayItem{UserID: "cid"})

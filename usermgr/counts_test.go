@@ -23,13 +23,13 @@ func TestMessagesAndBytesAreCountedEachWay(t *testing.T) {
 		if !ok {
 			t.Fatal("the session is not found")
 		}
-		if want := (usermgr.Traffic{Messages: 4, Bytes: 40, LastType: 2}); got.In != want {
+		if want := (protocol.Traffic{Messages: 4, Bytes: 40, LastType: 2}); got.In != want {
 			t.Errorf("in %+v, want %+v", got.In, want)
 		}
-		if want := (usermgr.Traffic{Messages: 3, Bytes: 300, LastType: 4}); got.Out != want {
+		if want := (protocol.Traffic{Messages: 3, Bytes: 300, LastType: 4}); got.Out != want {
 			t.Errorf("out %+v, want %+v", got.Out, want)
 		}
-		if want := (usermgr.Traffic{Messages: 1, Bytes: 1000, LastType: 5}); got.Dropped != want {
+		if want := (protocol.Traffic{Messages: 1, Bytes: 1000, LastType: 5}); got.Dropped != want {
 			t.Errorf("dropped %+v, want %+v", got.Dropped, want)
 		}
 	})
@@ -50,16 +50,16 @@ func TestTotalsOfAUserSurviveAReplacement(t *testing.T) {
 		second.Received(9, 1, 10)
 		logOn(t, m, "ann", newLink(3)) // has counted nothing: the last types are the earlier session's
 		d, _ := m.User("ann")
-		if want := (usermgr.Traffic{Messages: 4, Bytes: 40, LastType: 9}); d.In != want {
+		if want := (protocol.Traffic{Messages: 4, Bytes: 40, LastType: 9}); d.In != want {
 			t.Errorf("in %+v, want %+v", d.In, want)
 		}
-		if want := (usermgr.Traffic{Messages: 6, Bytes: 300, LastType: 20}); d.Out != want {
+		if want := (protocol.Traffic{Messages: 6, Bytes: 300, LastType: 20}); d.Out != want {
 			t.Errorf("out %+v, want %+v", d.Out, want)
 		}
-		if want := (usermgr.Traffic{Messages: 9, Bytes: 3000, LastType: 30}); d.Dropped != want {
+		if want := (protocol.Traffic{Messages: 9, Bytes: 3000, LastType: 30}); d.Dropped != want {
 			t.Errorf("dropped %+v, want %+v", d.Dropped, want)
 		}
-		var none usermgr.Traffic
+		var none protocol.Traffic
 		if s := d.Sessions[0]; s.In != none || s.Out != none || s.Dropped != none {
 			t.Errorf("the session begins with %+v", s)
 		}
@@ -80,7 +80,7 @@ func TestTotalsBeginAnewWhenTheUserWasOffline(t *testing.T) {
 		synctest.Wait()
 		link.handlerReturns()
 		synctest.Wait()
-		if d, online := m.User("ann"); d.In != (usermgr.Traffic{}) || !online {
+		if d, online := m.User("ann"); d.In != (protocol.Traffic{}) || !online {
 			t.Errorf("ann, online: %v, begins with %+v", online, d.In)
 		}
 	})
@@ -124,10 +124,10 @@ func TestCountsAreExactUnderConcurrency(t *testing.T) {
 	all.Wait()
 	d, _ := m.User("ann")
 	const n = goroutines * each
-	for what, c := range map[string]struct{ got, want usermgr.Traffic }{
-		"in":      {d.In, usermgr.Traffic{Messages: n, Bytes: 10 * n, LastType: 1}},
-		"out":     {d.Out, usermgr.Traffic{Messages: n, Bytes: 20 * n, LastType: 2}},
-		"dropped": {d.Dropped, usermgr.Traffic{Messages: n, Bytes: 30 * n, LastType: 3}},
+	for what, c := range map[string]struct{ got, want protocol.Traffic }{
+		"in":      {d.In, protocol.Traffic{Messages: n, Bytes: 10 * n, LastType: 1}},
+		"out":     {d.Out, protocol.Traffic{Messages: n, Bytes: 20 * n, LastType: 2}},
+		"dropped": {d.Dropped, protocol.Traffic{Messages: n, Bytes: 30 * n, LastType: 3}},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: %+v, want %+v", what, c.got, c.want)

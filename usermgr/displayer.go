@@ -41,7 +41,7 @@ type DisplayItem struct {
 	Address Address
 	// Received from the user's clients and sent to them since the user came online, a replaced session included.
 	// In.Messages is the number of requests, Out.Bytes that of the bytes that the user has downloaded.
-	In, Out Traffic
+	In, Out protocol.Traffic
 }
 
 // Display shows the users on d until stop is called or the manager is closed: ClearAll, a first look at once, and
@@ -230,8 +230,8 @@ func (u *user) displayItem() (DisplayItem, bool) {
 	}
 	for s := range u.all {
 		i.Address = s.address() // the newest session's
-		i.In.add(s.in.load())
-		i.Out.add(s.out.load())
+		addTraffic(&i.In, s.in.load())
+		addTraffic(&i.Out, s.out.load())
 	}
 	return i, u.countsAsOnline()
 }

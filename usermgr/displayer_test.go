@@ -86,8 +86,8 @@ func TestDisplayItemHasAddressAndTotals(t *testing.T) {
 		synctest.Wait()
 		want := usermgr.DisplayItem{
 			UserID: "ann", Address: newLink(2).Address(),
-			In:  usermgr.Traffic{Messages: 3, Bytes: 30, LastType: 3},
-			Out: usermgr.Traffic{Messages: 4, Bytes: 40, LastType: 4},
+			In:  protocol.Traffic{Messages: 3, Bytes: 30, LastType: 3},
+			Out: protocol.Traffic{Messages: 4, Bytes: 40, LastType: 4},
 		}
 		if d.last != want {
 			t.Errorf("shown is\n%+v\nwant\n%+v", d.last, want)

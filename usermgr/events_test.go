@@ -248,9 +248,9 @@ func TestDisconnectedHasTheFinalCounters(t *testing.T) {
 		s.End(protocol.ClientClosed)
 		synctest.Wait()
 		want := first
-		want.In = usermgr.Traffic{Messages: 2, Bytes: 64, LastType: 7}
-		want.Out = usermgr.Traffic{Messages: 1, Bytes: 32, LastType: 8}
-		want.Dropped = usermgr.Traffic{Messages: 3, Bytes: 96, LastType: 9}
+		want.In = protocol.Traffic{Messages: 2, Bytes: 64, LastType: 7}
+		want.Out = protocol.Traffic{Messages: 1, Bytes: 32, LastType: 8}
+		want.Dropped = protocol.Traffic{Messages: 3, Bytes: 96, LastType: 9}
 		if !reflect.DeepEqual(last, want) {
 			t.Errorf("Disconnected had\n%+v\nwant\n%+v", last, want)
 		}

@@ -116,9 +116,9 @@ func (l *failingLink) Close(code protocol.CloseCode, text string) {
 	l.testLink.Close(code, text)
 }
 
-func (l *failingLink) WhenClosed(f func(usermgr.CloseOutcome)) {
+func (l *failingLink) WhenClosed(f func(protocol.CloseOutcome)) {
 	l.at("WhenClosed")
-	f(usermgr.OutcomeTold)
+	f(protocol.OutcomeTold)
 }
 
 func (l *failingLink) Look(then func(busy bool)) {

@@ -3,7 +3,6 @@ package usermgr
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -17,40 +16,11 @@ var (
 	ErrUnknownID = errors.New("rollcall: nobody with this ID is online")
 )
 
-// CloseOutcome says how a connection ended that was told to close.
-type CloseOutcome uint8
-
-const (
-	// OutcomePending: the connection has not ended yet, or its Link does not tell.
-	OutcomePending CloseOutcome = iota
-	// OutcomeTold: the peer has taken the notice.
-	OutcomeTold
-	// OutcomeClosedByPeer: the peer ended the connection first; it may not have seen the notice.
-	OutcomeClosedByPeer
-	// OutcomeForced: the peer did not take the notice in time, and the connection was closed by force.
-	OutcomeForced
-)
-
-// String returns the outcome in words.
-func (o CloseOutcome) String() string {
-	switch o {
-	case OutcomePending:
-		return "pending"
-	case OutcomeTold:
-		return "told"
-	case OutcomeClosedByPeer:
-		return "closed by its peer"
-	case OutcomeForced:
-		return "closed by force"
-	}
-	return fmt.Sprintf("CloseOutcome(%d)", uint8(o))
-}
-
 // CloseReporter is what a Link may be besides: one that tells how its connection ended.
 type CloseReporter interface {
 	// WhenClosed has f called once, from any goroutine, when the connection has ended; at once when it has already. f does
 	// not block.
-	WhenClosed(f func(CloseOutcome))
+	WhenClosed(f func(protocol.CloseOutcome))
 }
 
 // KickOptions are what a kick may say.
@@ -73,7 +43,7 @@ type KickOptions struct {
 // Kicked is what became of one session that was thrown out.
 type Kicked struct {
 	Session SessionInfo // with its final counters, once the outcome is known
-	Outcome CloseOutcome
+	Outcome protocol.CloseOutcome
 }
 
 // Kick is a kick under way.
@@ -91,7 +61,7 @@ type Kick struct {
 type kickedSession struct {
 	session *session
 	final   *SessionInfo // nil until it has ended
-	outcome CloseOutcome
+	outcome protocol.CloseOutcome
 }
 
 // Wait waits until the sessions have ended, all their event handlers included, and their connections too, or until ctx
@@ -225,7 +195,7 @@ func (k *Kick) add(entry *kickedSession) {
 	told := sync.OnceFunc(func() { k.closed.partDone(0) })
 	go func() {
 		known := entry.session.callLink("WhenClosed", func() {
-			reporter.WhenClosed(func(o CloseOutcome) {
+			reporter.WhenClosed(func(o protocol.CloseOutcome) {
 				k.mu.Lock()
 				entry.outcome = o
 				k.mu.Unlock()

@@ -20,28 +20,28 @@ type reportingLink struct {
 	*testLink
 
 	mu      sync.Mutex
-	outcome usermgr.CloseOutcome
-	tell    []func(usermgr.CloseOutcome)
+	outcome protocol.CloseOutcome
+	tell    []func(protocol.CloseOutcome)
 }
 
 var _ usermgr.CloseReporter = (*reportingLink)(nil)
 
 func newReportingLink(conn uint64) *reportingLink { return &reportingLink{testLink: newLink(conn)} }
 
-func (l *reportingLink) WhenClosed(f func(usermgr.CloseOutcome)) {
+func (l *reportingLink) WhenClosed(f func(protocol.CloseOutcome)) {
 	l.mu.Lock()
 	o := l.outcome
-	if o == usermgr.OutcomePending {
+	if o == protocol.OutcomePending {
 		l.tell = append(l.tell, f)
 	}
 	l.mu.Unlock()
-	if o != usermgr.OutcomePending {
+	if o != protocol.OutcomePending {
 		f(o)
 	}
 }
 
 // ends is the end of the connection.
-func (l *reportingLink) ends(o usermgr.CloseOutcome) {
+func (l *reportingLink) ends(o protocol.CloseOutcome) {
 	l.mu.Lock()
 	tell := l.tell
 	l.outcome, l.tell = o, nil
@@ -202,10 +202,10 @@ func TestKickOfWhoHasGone(t *testing.T) {
 func TestKickTellsWhatBecameOfEachConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{Devices: usermgr.UpTo(4), Checker: heartbeat.Off})
-		for conn, outcome := range []usermgr.CloseOutcome{usermgr.OutcomeTold, usermgr.OutcomeClosedByPeer, usermgr.OutcomeForced} {
+		for conn, outcome := range []protocol.CloseOutcome{protocol.OutcomeTold, protocol.OutcomeClosedByPeer, protocol.OutcomeForced} {
 			l := newReportingLink(uint64(conn))
 			logOnAs(t, m, usermgr.Logon{UserID: "ann"}, l)
-			if outcome == usermgr.OutcomeClosedByPeer {
+			if outcome == protocol.OutcomeClosedByPeer {
 				l.ends(outcome) // has ended already; who reads from it is about to say so
 			} else {
 				time.AfterFunc(10*time.Second, func() { l.ends(outcome) })
@@ -238,12 +238,12 @@ func TestKickWaitsUntilItsContextEnds(t *testing.T) {
 		logOnAs(t, m, usermgr.Logon{UserID: "ann"}, told)
 		logOnAs(t, m, usermgr.Logon{UserID: "ann"}, silent)
 		k, err := m.KickUser("ann", usermgr.KickOptions{})
-		told.ends(usermgr.OutcomeTold)
+		told.ends(protocol.OutcomeTold)
 		synctest.Wait()
 		if got, want := kicked(t, k, err), []string{"1 told", "2 pending", context.DeadlineExceeded.Error()}; !slices.Equal(got, want) {
 			t.Errorf("the kick told %q, want %q", got, want)
 		}
-		silent.ends(usermgr.OutcomeForced)
+		silent.ends(protocol.OutcomeForced)
 	})
 }
 
@@ -439,9 +439,9 @@ func TestKicksOfManyGoroutines(t *testing.T) {
 }
 
 func TestCloseOutcomesHaveNames(t *testing.T) {
-	for o, want := range map[usermgr.CloseOutcome]string{
-		usermgr.OutcomePending: "pending", usermgr.OutcomeTold: "told", usermgr.OutcomeClosedByPeer: "closed by its peer",
-		usermgr.OutcomeForced: "closed by force", 9: "CloseOutcome(9)",
+	for o, want := range map[protocol.CloseOutcome]string{
+		protocol.OutcomePending: "pending", protocol.OutcomeTold: "told", protocol.OutcomeClosedByPeer: "closed by its peer",
+		protocol.OutcomeForced: "closed by force", 9: "CloseOutcome(9)",
 	} {
 		if got := o.String(); got != want {
 			t.Errorf("%d is %q, want %q", uint8(o), got, want)

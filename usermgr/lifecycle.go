@@ -312,9 +312,9 @@ func (u *user) bind(old, next *session, final *SessionInfo) (cameOnline bool) {
 		if p.since == 0 {
 			p.since = u.oldest.Load().logonTime()
 		}
-		p.in.add(final.In)
-		p.out.add(final.Out)
-		p.dropped.add(final.Dropped)
+		addTraffic(&p.in, final.In)
+		addTraffic(&p.out, final.Out)
+		addTraffic(&p.dropped, final.Dropped)
 		p.active = final.LastActive // later than any before
 		delete(p.tags, old)
 		if m.grace > 0 {

@@ -66,11 +66,11 @@ func (l *modelLink) Quiesce(done func()) {
 func (l *modelLink) Look(done func(busy bool)) { l.world.spawn(func() { done(false) }) }
 
 // WhenClosed tells what becomes of the connection, some time after Close.
-func (l *modelLink) WhenClosed(f func(usermgr.CloseOutcome)) {
+func (l *modelLink) WhenClosed(f func(protocol.CloseOutcome)) {
 	l.world.spawn(func() {
 		<-l.closed
 		l.world.pause(l.late)
-		f(usermgr.CloseOutcome(1 + l.addr.Conn%3))
+		f(protocol.CloseOutcome(1 + l.addr.Conn%3))
 	})
 }
 

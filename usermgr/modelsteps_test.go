@@ -163,7 +163,7 @@ func (w *world) awaitKick(k *usermgr.Kick) {
 		w.trouble(10, "a kick has not come to its end: %v", err)
 	}
 	for _, s := range told {
-		if l := w.link(s.Session.Address.Conn); l.manner != quiesceNever && s.Outcome == usermgr.OutcomePending {
+		if l := w.link(s.Session.Address.Conn); l.manner != quiesceNever && s.Outcome == protocol.OutcomePending {
 			w.trouble(10, "a kick was done before %v had ended", l)
 		}
 	}

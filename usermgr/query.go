@@ -5,15 +5,17 @@ import (
 	"maps"
 	"sync"
 	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // UserData describes a user at one moment. It is a copy, and stays.
 type UserData struct {
 	UserID     string
-	Since      time.Time // when the user came online; a replaced session does not start it anew
-	LastActive time.Time // when bytes last came from one of the user's clients, to 100 ms
-	In, Out    Traffic   // of all sessions since then
-	Dropped    Traffic
+	Since      time.Time        // when the user came online; a replaced session does not start it anew
+	LastActive time.Time        // when bytes last came from one of the user's clients, to 100 ms
+	In, Out    protocol.Traffic // of all sessions since then
+	Dropped    protocol.Traffic
 	Tag        string        // see Manager.SetTag
 	Sessions   []SessionInfo // the oldest first; none within Config.OfflineGrace
 	online     bool
@@ -44,9 +46,9 @@ func (u *user) data() UserData {
 	}
 	for s := range u.all {
 		i := s.info()
-		d.In.add(i.In)
-		d.Out.add(i.Out)
-		d.Dropped.add(i.Dropped)
+		addTraffic(&d.In, i.In)
+		addTraffic(&d.Out, i.Out)
+		addTraffic(&d.Dropped, i.Dropped)
 		if i.LastActive.After(d.LastActive) {
 			d.LastActive = i.LastActive
 		}

@@ -11,14 +11,8 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Traffic counts messages one way.
-type Traffic struct {
-	Messages uint64
-	Bytes    uint64 // with headers
-	LastType uint16 // type of the last message; 0 when there was none
-}
-
-func (t *Traffic) add(o Traffic) {
+// addTraffic adds o to t.
+func addTraffic(t *protocol.Traffic, o protocol.Traffic) {
 	t.Messages += o.Messages
 	t.Bytes += o.Bytes
 	if o.LastType != 0 {
@@ -36,12 +30,12 @@ type SessionInfo struct {
 	Device      uint16            // device class; 0 is unspecified
 	Fields      map[string]string // the Logon's string map without token and session; shared, not to be changed; nil for none
 	LogonTime   time.Time
-	LastActive  time.Time // when bytes last came from the client, to 100 ms
-	LastMessage time.Time // when a message that is no heartbeat last came, to 100 ms; at first LogonTime
-	In, Out     Traffic   // received from the client, and handed to the network for it
-	Dropped     Traffic   // for the client, but thrown away
-	Tag         string    // the session's, see Manager.SetSessionTag
-	UserTag     string    // the user's, see Manager.SetTag
+	LastActive  time.Time        // when bytes last came from the client, to 100 ms
+	LastMessage time.Time        // when a message that is no heartbeat last came, to 100 ms; at first LogonTime
+	In, Out     protocol.Traffic // received from the client, and handed to the network for it
+	Dropped     protocol.Traffic // for the client, but thrown away
+	Tag         string           // the session's, see Manager.SetSessionTag
+	UserTag     string           // the user's, see Manager.SetTag
 }
 
 // counter is a Traffic that is written in the message path and read from anywhere. Two words, and so two atomic adds: the
@@ -58,9 +52,9 @@ func (c *counter) add(typ uint16, messages, bytes int) {
 	}
 }
 
-func (c *counter) load() Traffic {
+func (c *counter) load() protocol.Traffic {
 	n := c.messages.Load()
-	return Traffic{Messages: n >> typeBits, Bytes: c.bytes.Load(), LastType: uint16(n)}
+	return protocol.Traffic{Messages: n >> typeBits, Bytes: c.bytes.Load(), LastType: uint16(n)}
 }
 
 // session implements Session. What the message path needs most fills its first cache line: a server that goes from one of a

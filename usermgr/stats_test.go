@@ -127,8 +127,8 @@ func TestClosedRemembersSessions(t *testing.T) {
 	}
 	got := all[1]
 	if got.UserID != "ann" || got.SessionID != ann.ID() || got.Device != 7 || got.Address.Conn != 1 || got.Code != protocol.KickedOut ||
-		got.In != (usermgr.Traffic{Messages: 3, Bytes: 300, LastType: 5}) || got.Out != (usermgr.Traffic{Messages: 2, Bytes: 200, LastType: 6}) ||
-		got.Dropped != (usermgr.Traffic{Messages: 1, Bytes: 100, LastType: 6}) || got.Token != "" {
+		got.In != (protocol.Traffic{Messages: 3, Bytes: 300, LastType: 5}) || got.Out != (protocol.Traffic{Messages: 2, Bytes: 200, LastType: 6}) ||
+		got.Dropped != (protocol.Traffic{Messages: 1, Bytes: 100, LastType: 6}) || got.Token != "" {
 		t.Errorf("of ann is remembered: %+v", got)
 	}
 	if got.At.Before(began) || got.At.After(all[0].At) || all[0].At.After(time.Now()) {

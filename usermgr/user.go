@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/internal/clock"
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // user is a user's entry. It stands in the directory while the user is online or has tasks that wait.
@@ -36,7 +37,7 @@ type past struct {
 	several          atomic.Pointer[several] // nil while there is one session, or none
 	tag              string
 	tags             map[*session]string // of the sessions that have one
-	in, out, dropped Traffic             // of the sessions that have ended since the user came online
+	in, out, dropped protocol.Traffic    // of the sessions that have ended since the user came online
 	since            int64               // when that was, Unix nanoseconds; 0 while no session has ended
 	active           time.Time           // when the last of them was active
 	logins           pastLogins          // with Config.OfflineGrace

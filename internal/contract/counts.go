@@ -3,6 +3,7 @@ package contract
 import (
 	"slices"
 
+	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -23,8 +24,8 @@ func (j *judge) counters(c *connection, b *befallen) {
 		sure = c.quiesces[0].from
 	}
 	final := b.disconnected.info
-	for w, got := range map[way]usermgr.Traffic{in: final.In, out: final.Out, dropped: final.Dropped} {
-		var least, most usermgr.Traffic
+	for w, got := range map[way]protocol.Traffic{in: final.In, out: final.Out, dropped: final.Dropped} {
+		var least, most protocol.Traffic
 		types := []uint16{0}
 		for _, t := range c.tallies {
 			if t.way != w || t.from > b.disconnected.from {
@@ -94,7 +95,7 @@ func (j *judge) total(d, earlier *usermgr.UserData, e *event) {
 	}
 }
 
-func add(t *usermgr.Traffic, o usermgr.Traffic) {
+func add(t *protocol.Traffic, o protocol.Traffic) {
 	t.Messages += o.Messages
 	t.Bytes += o.Bytes
 	if o.LastType != 0 {

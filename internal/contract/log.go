@@ -64,7 +64,7 @@ type connection struct {
 	messages []*span
 	tallies  []*tally
 	silences []silence
-	outcome  usermgr.CloseOutcome // what the link told; pending when it did not
+	outcome  protocol.CloseOutcome // what the link told; pending when it did not
 }
 
 type closeCall struct {

@@ -134,8 +134,8 @@ func (m *Manager) recordedLink(to usermgr.Link, c *connection) usermgr.Link {
 	return l
 }
 
-func (l reportingLink) WhenClosed(f func(usermgr.CloseOutcome)) {
-	l.CloseReporter.WhenClosed(func(o usermgr.CloseOutcome) {
+func (l reportingLink) WhenClosed(f func(protocol.CloseOutcome)) {
+	l.CloseReporter.WhenClosed(func(o protocol.CloseOutcome) {
 		var at place
 		l.m.log.mark(&at, func() { l.c.outcome = o })
 		f(o)

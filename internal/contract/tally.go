@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"github.com/rollcall-go/rollcall/protocol"
-	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 // Tallied are the things that Tally counts: what a test that means to try everything should have come upon.
@@ -164,8 +163,8 @@ func (m *Manager) tallyAbsences(j *judge, tell func(what string, times int)) {
 }
 
 func (m *Manager) tallyKicks(j *judge, tell func(what string, times int)) {
-	outcomes := map[usermgr.CloseOutcome]string{usermgr.OutcomeTold: "connection told",
-		usermgr.OutcomeClosedByPeer: "connection closed by its peer", usermgr.OutcomeForced: "connection closed by force"}
+	outcomes := map[protocol.CloseOutcome]string{protocol.OutcomeTold: "connection told",
+		protocol.OutcomeClosedByPeer: "connection closed by its peer", protocol.OutcomeForced: "connection closed by force"}
 	kinds := map[what]string{kickUser: "kick of a user", kickDevice: "kick of a device", kickSession: "kick of a session"}
 	for _, a := range j.asks {
 		kind, ok := kinds[a.what]
@@ -182,7 +181,7 @@ func (m *Manager) tallyKicks(j *judge, tell func(what string, times int)) {
 				continue
 			}
 			n++
-			if c.outcome != usermgr.OutcomePending {
+			if c.outcome != protocol.OutcomePending {
 				tell(outcomes[c.outcome], 1)
 			}
 			if j.of(c.number).connected.from > a.to {

@@ -275,7 +275,7 @@ func (p *process) stats(ended chan error) string {
 	return string(b)
 }
 
-func (p *process) onDropped(c *engine.Conn, _ engine.DropReport) {
+func (p *process) onDropped(c *engine.Conn, _ protocol.Traffic) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.droppers[c.ID()] = true

@@ -9,7 +9,6 @@ import (
 
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
-	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 // judge holds what all clients got against what was sent to them.
@@ -41,7 +40,7 @@ type got struct {
 	refused protocol.CloseCode
 	notice  protocol.CloseCode
 	answers int
-	traffic usermgr.Traffic // but for upkeep
+	traffic protocol.Traffic // but for upkeep
 }
 
 // describe tells what a client did, and what came of it.
