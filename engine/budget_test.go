@@ -13,13 +13,16 @@ import (
 // Rule 15: past the memory budget the connection for which most waits is closed, then the next, and nobody else; and the
 // memory comes back.
 func TestTheMemoryBudgetClosesTheWorstFirst(t *testing.T) {
+	eachTransport(t, theMemoryBudgetClosesTheWorstFirst)
+}
+
+func theMemoryBudgetClosesTheWorstFirst(t *testing.T) {
 	const crowd, budget = 200, 24 << 20
 	e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 20, MaxMemory: budget}, Timeouts: engine.Timeouts{Write: -1}})
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 		if m.ID != 0 {
 			_ = c.Reply(m, m.Body)
 		}
-		return nil
 	})
 	g := newGate(t, e)
 	r := serve(t, e)
@@ -80,12 +83,16 @@ func TestTheMemoryBudgetClosesTheWorstFirst(t *testing.T) {
 // What waits to be read counts, too: unfinished frames, and messages that wait for Workers. Where that weighs more the code is
 // RateLimited.
 func TestTheMemoryBudgetCountsWhatWaitsToBeRead(t *testing.T) {
+	eachTransport(t, theMemoryBudgetCountsWhatWaitsToBeRead)
+}
+
+func theMemoryBudgetCountsWhatWaitsToBeRead(t *testing.T) {
 	const budget = 8 << 20
 	release := make(chan struct{})
 	e := newEngine(engine.Config{Limits: engine.Limits{MaxBody: 64 << 20, MaxInbound: -1, MaxMemory: budget}, Workers: 2, Timeouts: engine.Timeouts{UnfinishedFrame: -1}})
-	e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
+	e.Handle(1, func(*engine.Conn, *protocol.Message) {})
 	e.Handle(2, echo)
-	e.Handle(3, func(*engine.Conn, *protocol.Message) error { <-release; return nil })
+	e.Handle(3, func(*engine.Conn, *protocol.Message) { <-release })
 	g := newGate(t, e)
 	r := serve(t, e)
 	defer close(release)
@@ -127,7 +134,7 @@ func TestTheMemoryBudgetCountsTinyMessages(t *testing.T) {
 	const budget, cost = 8 << 20, 150 // a message
 	release := make(chan struct{})
 	e := newEngine(engine.Config{Limits: engine.Limits{MaxInbound: -1, MaxMemory: budget}, Workers: 1})
-	e.HandleDefault(func(*engine.Conn, *protocol.Message) error { <-release; return nil })
+	e.HandleDefault(func(*engine.Conn, *protocol.Message) { <-release })
 	g := newGate(t, e)
 	r := serve(t, e)
 	defer close(release)
@@ -154,7 +161,7 @@ func TestABroadcastToManyWhoTakeNothingKeepsWithinTheBudget(t *testing.T) {
 	const crowd, size, budget = 24, 16 << 20, 32 << 20
 	e := newEngine(engine.Config{Loops: 1, Limits: engine.Limits{MaxBody: size, MaxOutbound: 2 * size, MaxMemory: budget}, Timeouts: engine.Timeouts{Write: -1,
 		Close: 100 * time.Millisecond}})
-	e.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil })
+	e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
 	g := newGate(t, e)
 	var conns []*engine.Conn
 	most := 0

@@ -18,6 +18,10 @@ const kernelBuffers = 16 << 20
 
 // Rule 15: what waits for a peer that does not read is bounded, which gnet does not do, and then it is a SlowConsumer.
 func TestAPeerThatDoesNotReadIsASlowConsumer(t *testing.T) {
+	eachTransport(t, aPeerThatDoesNotReadIsASlowConsumer)
+}
+
+func aPeerThatDoesNotReadIsASlowConsumer(t *testing.T) {
 	const limit, chunk = 1 << 20, 32 << 10
 	for name, flood := range map[string]func(c *engine.Conn, m *protocol.Message) error{
 		"Send":  func(c *engine.Conn, m *protocol.Message) error { return c.Send(1, make([]byte, chunk)) },
@@ -27,8 +31,8 @@ func TestAPeerThatDoesNotReadIsASlowConsumer(t *testing.T) {
 			e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: limit}, Timeouts: engine.Timeouts{Close: 200 * time.Millisecond}, Loops: 1})
 			g := newGate(t, e)
 			taken := make(chan int, 1)
-			e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
-			e.Handle(2, func(c *engine.Conn, m *protocol.Message) error {
+			e.Handle(1, func(*engine.Conn, *protocol.Message) {})
+			e.Handle(2, func(c *engine.Conn, m *protocol.Message) {
 				for sum := 0; ; sum += chunk {
 					err := flood(c, m)
 					if err != nil || sum > 8*kernelBuffers {
@@ -36,7 +40,7 @@ func TestAPeerThatDoesNotReadIsASlowConsumer(t *testing.T) {
 						if !errors.Is(err, engine.ErrClosed) {
 							t.Errorf("the end of the flood: %v", err)
 						}
-						return nil
+						return
 					}
 				}
 			})
@@ -58,7 +62,7 @@ func TestAPeerThatDoesNotReadIsASlowConsumer(t *testing.T) {
 // The limit of what waits: a flood from another goroutine while the peer does not read.
 func TestDroppedMessagesAreCounted(t *testing.T) {
 	e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: 1 << 20}, Timeouts: engine.Timeouts{Close: 200 * time.Millisecond}})
-	e.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil })
+	e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
 	g := newGate(t, e)
 	r := serve(t, e)
 	_, b := g.enter(t, r.addr)
@@ -78,12 +82,12 @@ func TestAMessageOverTheOutboundLimitIsTooLarge(t *testing.T) {
 	const limit = 256 << 10
 	e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: limit}})
 	errs := make(chan error, 4)
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 		large := make([]byte, limit)
 		errs <- c.Reply(m, large)
 		errs <- c.Send(1, large)
 		errs <- c.Reply(m, large)
-		return c.Reply(m, []byte("small"))
+		_ = c.Reply(m, []byte("small"))
 	})
 	r := serve(t, e)
 	p := dial(t, r.addr)
@@ -108,12 +112,12 @@ func TestAMessageOverTheOutboundLimitIsTooLarge(t *testing.T) {
 func TestAMessageThatCannotBeEncodedIsTheSendersError(t *testing.T) {
 	e := newEngine(engine.Config{})
 	errs := make(chan error, 2)
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 		_ = c.Reply(m, []byte("a"))
 		errs <- c.Send(0, nil) // type 0 is invalid
 		_ = c.Send(1, []byte("b"))
 		errs <- c.SendMessage(&protocol.Message{Type: 1, UserID: "\n"})
-		return c.Reply(m, []byte("c"))
+		_ = c.Reply(m, []byte("c"))
 	})
 	r := serve(t, e)
 	p := dial(t, r.addr)
@@ -147,7 +151,9 @@ func TestRepliesOfOneReadComeInOrder(t *testing.T) {
 }
 
 // Sends from a handler and from elsewhere share one order per connection.
-func TestReplyAndSendShareOneOrder(t *testing.T) {
+func TestReplyAndSendShareOneOrder(t *testing.T) { eachTransport(t, replyAndSendShareOneOrder) }
+
+func replyAndSendShareOneOrder(t *testing.T) {
 	const rounds = 300
 	elsewhere := make(chan func())
 	defer close(elsewhere)
@@ -160,27 +166,25 @@ func TestReplyAndSendShareOneOrder(t *testing.T) {
 		t.Run(fmt.Sprintf("%d workers", workers), func(t *testing.T) {
 			e := newEngine(engine.Config{Workers: workers})
 			body := func(n uint32, name string) []byte { return fmt.Appendf(nil, "%d%s", n, name) }
-			e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { // Reply here, then Send there
+			e.Handle(1, func(c *engine.Conn, m *protocol.Message) { // Reply here, then Send there
 				id := m.ID
 				_ = c.Reply(m, body(id, "a"))
 				sent := make(chan struct{})
 				elsewhere <- func() { _ = c.Send(1, body(id, "b")); close(sent) }
 				<-sent
-				return c.Reply(m, body(id, "c"))
+				_ = c.Reply(m, body(id, "c"))
 			})
-			e.Handle(2, func(c *engine.Conn, m *protocol.Message) error { // Send, then Reply, both here
+			e.Handle(2, func(c *engine.Conn, m *protocol.Message) { // Send, then Reply, both here
 				_ = c.Send(1, body(m.ID, "a"))
 				_ = c.Reply(m, body(m.ID, "b"))
 				_ = c.Send(1, body(m.ID, "c"))
-				return nil
 			})
-			e.Handle(3, func(c *engine.Conn, m *protocol.Message) error { // Reply, and a Send that is not waited for
+			e.Handle(3, func(c *engine.Conn, m *protocol.Message) { // Reply, and a Send that is not waited for
 				id := m.ID
 				_ = c.Reply(m, body(id, "a"))
 				elsewhere <- func() { _ = c.Send(1, body(id, "b")); _ = c.Send(1, body(id, "c")) }
-				return nil
 			})
-			e.Handle(4, func(c *engine.Conn, m *protocol.Message) error { // large ones, which the socket does not take at once
+			e.Handle(4, func(c *engine.Conn, m *protocol.Message) { // large ones, which the socket does not take at once
 				for _, name := range []string{"a", "b", "c"} {
 					b := append(body(m.ID, name), make([]byte, 200<<10)...)
 					if name == "b" {
@@ -189,7 +193,6 @@ func TestReplyAndSendShareOneOrder(t *testing.T) {
 						_ = c.Reply(m, b)
 					}
 				}
-				return nil
 			})
 			r := serve(t, e)
 			for typ := uint16(1); typ <= 4; typ++ {
@@ -227,7 +230,7 @@ func TestSendKeepsEachGoroutinesOrder(t *testing.T) {
 	const conns, senders, messages = 100, 8, 50
 	e := newEngine(engine.Config{})
 	arrived := make(chan *engine.Conn, conns)
-	e.HandleDefault(func(c *engine.Conn, _ *protocol.Message) error { arrived <- c; return nil })
+	e.HandleDefault(func(c *engine.Conn, _ *protocol.Message) { arrived <- c })
 	r := serve(t, e)
 	peers := make([]*peer, conns)
 	all := make([]*engine.Conn, conns)
@@ -265,7 +268,9 @@ func TestSendKeepsEachGoroutinesOrder(t *testing.T) {
 }
 
 // Rule 12: messages count when they are handed to the network and when they are received; upkeep does not.
-func TestTrafficIsCounted(t *testing.T) {
+func TestTrafficIsCounted(t *testing.T) { eachTransport(t, trafficIsCounted) }
+
+func trafficIsCounted(t *testing.T) {
 	e := newEcho(engine.Config{})
 	g := newGate(t, e)
 	r := serve(t, e)
@@ -299,13 +304,12 @@ func TestTrafficIsCounted(t *testing.T) {
 func TestReplyDoesNotWriteInsideTheHandler(t *testing.T) {
 	e := newEngine(engine.Config{Loops: 1})
 	replied, release := make(chan struct{}), make(chan struct{})
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 		for range 4 {
 			_ = c.Reply(m, make([]byte, 100<<10))
 		}
 		close(replied)
 		<-release
-		return nil
 	})
 	r := serve(t, e)
 	p := dial(t, r.addr)
@@ -324,14 +328,13 @@ func TestReplyDoesNotWriteInsideTheHandler(t *testing.T) {
 // Send is for the application's types: a Close of its making would be a notice without an end.
 func TestSendRefusesTheSystemsTypes(t *testing.T) {
 	e := newEngine(engine.Config{})
-	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
 		for _, typ := range []uint16{protocol.TypeClose, protocol.TypePush, 0xFFFF} {
 			if c.Send(typ, nil) == nil {
 				t.Errorf("type %#x is sent", typ)
 			}
 		}
 		echo(c, m)
-		return nil
 	})
 	r := serve(t, e)
 	dial(t, r.addr).ask(1, 1, "nothing comes before")

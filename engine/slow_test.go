@@ -54,7 +54,7 @@ func (p *peer) readUntil(last int) (got []int) {
 
 func newQuiet(cfg engine.Config) *engine.Engine {
 	e := newEngine(cfg)
-	e.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil })
+	e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
 	return e
 }
 
@@ -95,6 +95,10 @@ func TestAnUnknownPolicyIsAnError(t *testing.T) {
 
 // SlowDropNewest: what there is no room for is dropped, the sender is told, and the connection stays.
 func TestSlowDropNewestDropsWhatIsSentAndTellsTheSender(t *testing.T) {
+	eachTransport(t, slowDropNewestDropsWhatIsSentAndTellsTheSender)
+}
+
+func slowDropNewestDropsWhatIsSentAndTellsTheSender(t *testing.T) {
 	for _, override := range []bool{false, true} {
 		t.Run(fmt.Sprintf("override %t", override), func(t *testing.T) {
 			cfg, o := engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 10}}, engine.SendOptions{Policy: engine.SlowDropNewest}
@@ -131,6 +135,10 @@ func TestSlowDropNewestDropsWhatIsSentAndTellsTheSender(t *testing.T) {
 
 // SlowDropOldest: what comes is in order, and the newest is there. SlowLatest: the newest of each key is there.
 func TestSlowDropOldestAndLatestKeepTheNewest(t *testing.T) {
+	eachTransport(t, slowDropOldestAndLatestKeepTheNewest)
+}
+
+func slowDropOldestAndLatestKeepTheNewest(t *testing.T) {
 	const n, keys = 3 * slowBuffers / chunk, 10
 	for name, policy := range map[string]engine.SlowPolicy{"oldest": engine.SlowDropOldest, "latest": engine.SlowLatest} {
 		for _, override := range []bool{false, true} {
@@ -171,6 +179,10 @@ func TestSlowDropOldestAndLatestKeepTheNewest(t *testing.T) {
 // A message under SlowClose closes the connection also where the engine's policy is another, and replies are never dropped:
 // they close it, too.
 func TestWhatMayNotBeDroppedClosesASlowConnection(t *testing.T) {
+	eachTransport(t, whatMayNotBeDroppedClosesASlowConnection)
+}
+
+func whatMayNotBeDroppedClosesASlowConnection(t *testing.T) {
 	for name, send := range map[string]func(c *engine.Conn, m *protocol.Message) error{
 		"override": func(c *engine.Conn, _ *protocol.Message) error {
 			return c.SendWith(numbered(1), engine.SendOptions{Policy: engine.SlowClose})
@@ -180,14 +192,13 @@ func TestWhatMayNotBeDroppedClosesASlowConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 10}, SlowPolicy: engine.SlowDropOldest,
 				Timeouts: engine.Timeouts{Close: 200 * time.Millisecond}, Workers: 1})
-			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
+			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
 				for i := 0; m.ID != 0 && send(c, m) == nil; i++ {
 					if i > 2*slowBuffers/chunk {
 						t.Error("there is no end")
-						return nil
+						return
 					}
 				}
-				return nil
 			})
 			g := newGate(t, e)
 			r := serve(t, e)

@@ -50,6 +50,10 @@ func TestWriteTimeoutClosesWhoTakesNothing(t *testing.T) {
 // With SlowDropNewest a client that takes nothing for Timeouts.Write stays, and what is sent to it is dropped even where there
 // is room; when it takes something again, what is sent reaches it.
 func TestWriteTimeoutDropsWithSlowDropNewest(t *testing.T) {
+	eachTransport(t, writeTimeoutDropsWithSlowDropNewest)
+}
+
+func writeTimeoutDropsWithSlowDropNewest(t *testing.T) {
 	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 20}, Timeouts: engine.Timeouts{Write: 200 * time.Millisecond}, SlowPolicy: engine.SlowDropNewest})
 	g := newGate(t, e)
 	r := serve(t, e)
@@ -143,7 +147,9 @@ func TestABroadcastPassesFrozenClients(t *testing.T) {
 }
 
 // Rule 14: nothing breaks where senders of all policies meet the close.
-func TestSlowPoliciesRaceWithClose(t *testing.T) {
+func TestSlowPoliciesRaceWithClose(t *testing.T) { eachTransport(t, slowPoliciesRaceWithClose) }
+
+func slowPoliciesRaceWithClose(t *testing.T) {
 	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 10, MaxMemory: 1 << 20}, Timeouts: engine.Timeouts{Close: 50 * time.Millisecond}})
 	g := newGate(t, e)
 	r := serve(t, e)
@@ -172,7 +178,9 @@ func TestSlowPoliciesRaceWithClose(t *testing.T) {
 }
 
 // Rule 12: what was dropped is counted before End, also while nobody reports because OnDropped blocks.
-func TestDropsAreCountedBeforeTheEnd(t *testing.T) {
+func TestDropsAreCountedBeforeTheEnd(t *testing.T) { eachTransport(t, dropsAreCountedBeforeTheEnd) }
+
+func dropsAreCountedBeforeTheEnd(t *testing.T) {
 	blocked, release := make(chan struct{}, 10), make(chan struct{})
 	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 10}, SlowPolicy: engine.SlowDropNewest, Timeouts: engine.Timeouts{Close: 200 * time.Millisecond},
 		OnDropped: func(*engine.Conn, protocol.Traffic) { blocked <- struct{}{}; <-release }})
