@@ -19,10 +19,10 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	srv.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
-		return c.Reply(m, []byte(strings.ToUpper(string(m.Body))))
+	srv.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+		_ = c.Reply(m, []byte(strings.ToUpper(string(m.Body))))
 	})
-	srv.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil }) // the first line of a Line client is its name
+	srv.HandleDefault(func(*engine.Conn, *protocol.Message) {}) // the first line of a Line client is its name
 
 	if err := srv.Listen(); err != nil {
 		fmt.Println(err)
@@ -70,7 +70,7 @@ func ExampleTyped() {
 		}
 		return total{s.A + s.B}, nil
 	}))
-	srv.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil })
+	srv.HandleDefault(func(*engine.Conn, *protocol.Message) {})
 	if err := srv.Listen(); err != nil {
 		fmt.Println(err)
 		return
@@ -97,4 +97,37 @@ func ExampleTyped() {
 	// Output:
 	// = /1:7 {"Total":5}
 	// ! /1:8 5003 Refused no debts here
+}
+
+// A connection of any kind, here an end of a pipe, is served as one that a listener accepts.
+func ExampleEngine_ServeConn() {
+	srv, err := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0", Codec: protocol.Line}}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	srv.Handle(1, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, []byte("hello by "+c.Transport())) })
+	srv.HandleDefault(func(*engine.Conn, *protocol.Message) {})
+	if err := srv.Listen(); err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- srv.Run(ctx) }()
+
+	client, theirs := net.Pipe()
+	served := make(chan error)
+	go func() { served <- srv.ServeConn(theirs) }()
+	fmt.Fprintln(client, "ann")
+	fmt.Fprintln(client, "/1:7")
+	line, _ := bufio.NewReader(client).ReadString('\n')
+	fmt.Print(line)
+	_ = client.Close()
+	fmt.Println("ServeConn returned", <-served)
+	stop()
+	<-ended
+	// Output:
+	// = /1:7 hello by pipe
+	// ServeConn returned <nil>
 }
