@@ -41,11 +41,10 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) error {
+	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
 		if err := b.Send(m.DestUserID, m.Type, m.Body); err != nil {
 			_ = c.ReplyError(m, err)
 		}
-		return nil
 	})
 
 	if err := srv.Listen(); err != nil {

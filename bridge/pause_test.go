@@ -20,10 +20,9 @@ const stick uint16 = 0x70
 // stickable gives the server a handler that blocks; a test has one of its messages handled.
 func stickable(s *server) (blocked <-chan struct{}, release func()) {
 	in, out := make(chan struct{}), make(chan struct{})
-	s.engine.Handle(stick, func(*engine.Conn, *protocol.Message) error {
+	s.engine.Handle(stick, func(*engine.Conn, *protocol.Message) {
 		close(in)
 		<-out
-		return nil
 	})
 	release = sync.OnceFunc(func() { close(out) })
 	return in, release
@@ -135,9 +134,9 @@ func TestAMessageThatWaitsIsNoIdleness(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			const idle = 300 * time.Millisecond
 			s := newServer(t, options{engine: engine.Config{Loops: 1, Workers: workers}, users: usermgr.Config{IdleTimeout: idle}})
-			s.engine.Handle(stick, func(c *engine.Conn, m *protocol.Message) error {
+			s.engine.Handle(stick, func(c *engine.Conn, m *protocol.Message) {
 				time.Sleep(idle / 2) // takes its time
-				return c.Reply(m, nil)
+				_ = c.Reply(m, nil)
 			})
 			s.start()
 			c := s.logOn("ann")

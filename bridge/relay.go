@@ -23,20 +23,19 @@ type Relay struct {
 }
 
 // relay is the handler of messages that are for another user.
-func (b *Bridge) relay(from *engine.Conn, m *protocol.Message) error {
+func (b *Bridge) relay(from *engine.Conn, m *protocol.Message) {
 	r := b.cfg.Relay
 	if r.Allow != nil {
 		out := *m // the hook may change what it likes, and m still says whom and what to answer
 		if err := r.Allow(from, &out); err != nil {
 			b.refuseRelay(from, m, err)
-			return nil
+			return
 		}
 		out.UserID, out.ID = m.UserID, m.ID
 		b.pass(from, m, &out)
-		return nil
+		return
 	}
 	b.pass(from, m, m)
-	return nil
 }
 
 // pass sends out, which is m or what the hook made of it.
@@ -67,13 +66,15 @@ func (b *Bridge) refuseRelay(from *engine.Conn, m *protocol.Message, err error) 
 }
 
 // whoIsOnline answers the client's question.
-func (b *Bridge) whoIsOnline(c *engine.Conn, m *protocol.Message) error {
+func (b *Bridge) whoIsOnline(c *engine.Conn, m *protocol.Message) {
 	about, err := protocol.ParseIDList(m.Body)
 	if err != nil {
-		return protocol.Errorf(protocol.Refused, "%v", err)
+		_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "%v", err))
+		return
 	}
 	if b.cfg.MayAskWhoIsOnline == nil || !b.cfg.MayAskWhoIsOnline(m.UserID, about) {
-		return protocol.Errorf(protocol.Refused, "this server does not tell you who is online")
+		_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "this server does not tell you who is online"))
+		return
 	}
 	online := about[:0]
 	for _, id := range about {
@@ -83,9 +84,10 @@ func (b *Bridge) whoIsOnline(c *engine.Conn, m *protocol.Message) error {
 	}
 	body, err := protocol.AppendIDList(nil, online)
 	if err != nil {
-		return err
+		_ = c.ReplyError(m, err)
+		return
 	}
-	return c.Reply(m, body)
+	_ = c.Reply(m, body)
 }
 
 // isOnline asks the manager itself where it can be asked: a user may be online and have no session for a moment.

@@ -32,12 +32,13 @@ func relay() (addr string, stop func()) {
 		fmt.Println(err)
 		return
 	}
-	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) error {
+	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
 		err := b.SendMessage(m.DestUserID, &protocol.Message{Type: m.Type, UserID: m.UserID, Body: m.Body})
 		if err != nil {
-			return c.ReplyError(m, err)
+			_ = c.ReplyError(m, err)
+			return
 		}
-		return c.Reply(m, []byte("sent"))
+		_ = c.Reply(m, []byte("sent"))
 	})
 	if err := srv.Listen(); err != nil {
 		log.Fatal(err)

@@ -72,17 +72,13 @@ func (e *Engine) startAccepting() {
 		limit = descriptorsLeft()
 	}
 	e.most = limit
-	e.served = &entrance{index: ServedConn, codec: e.cfg.Listeners[0].Codec, newCodec: e.cfg.Listeners[0].NewCodec,
-		staged: e.cfg.OnAccept != nil}
+	first := e.cfg.Listeners[0]
+	e.served = e.newEntrance(ServedConn, nil, Listener{Codec: first.Codec, NewCodec: first.NewCodec})
+	e.servedShaking = e.newEntrance(ServedConn, nil, Listener{Codec: first.Codec, NewCodec: first.NewCodec})
+	e.servedShaking.stages = append(e.servedShaking.stages, ownHandshake)
 	close(e.ready)
 	for i, ln := range e.listeners {
-		l := e.cfg.Listeners[i]
-		at := &entrance{index: i, ln: ln, codec: l.Codec, newCodec: l.NewCodec, tls: l.TLS,
-			setup: &setup{engine: e, codec: l.Codec}}
-		if len(l.ProxyProtocol) > 0 {
-			at.proxies = unmapped(l.ProxyProtocol)
-		}
-		at.staged = at.proxies != nil || e.cfg.OnAccept != nil || l.TLS != nil
+		at := e.newEntrance(i, ln, e.cfg.Listeners[i])
 		for range acceptorsPerListener {
 			e.accepting.Add(1)
 			go e.accept(at)
@@ -172,7 +168,7 @@ func (e *Engine) arrive(a *arrival) {
 	switch {
 	case !e.waitTurn():
 		a.refuse(refusedStopping, nil)
-	case a.at.staged || a.feed != nil && a.feed.shakesHands():
+	case len(a.at.stages) > 0:
 		e.handshakes.add(a)
 	default:
 		a.enroll()

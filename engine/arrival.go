@@ -35,12 +35,31 @@ type entrance struct {
 	index int
 	ln    net.Listener
 	codec protocol.Codec
-	setup *setup // of connections that have none of their own
 	// newCodec, when set, makes a codec for each connection instead.
 	newCodec func() protocol.Codec
 	proxies  []netip.Prefix // nil for no PROXY protocol
 	tls      *tls.Config    // nil for plain TCP
-	staged   bool           // connections have a handshake before they come to an event loop
+	stages   []stage        // what connections go through before they come to an event loop
+}
+
+// stage is a part of a handshake. It reports whether the connection goes on; if not it has refused it, or ctx has ended. All read
+// from arrival.peer, so that the time for which a peer is waited for, and how much it may send, is watched in each.
+type stage func(ctx context.Context, a *arrival) bool
+
+// newEntrance returns what the connections of a listener go through.
+func (e *Engine) newEntrance(index int, ln net.Listener, l Listener) *entrance {
+	at := &entrance{index: index, ln: ln, codec: l.Codec, newCodec: l.NewCodec, tls: l.TLS}
+	if len(l.ProxyProtocol) > 0 {
+		at.proxies = unmapped(l.ProxyProtocol)
+		at.stages = append(at.stages, proxyHeader)
+	}
+	if e.cfg.OnAccept != nil {
+		at.stages = append(at.stages, askHook)
+	}
+	if l.TLS != nil {
+		at.stages = append(at.stages, secure)
+	}
+	return at
 }
 
 // arrival is a connection on its way from accept to its event loop. It holds a place among all connections, and one among
@@ -59,8 +78,8 @@ type arrival struct {
 
 	mu     sync.Mutex
 	origin *origin
-	guest  *guest // in its TLS handshake, once that has begun
-	over   bool   // it has been given to an event loop, or refused: what it holds is settled
+	peer   *handshakeConn // in its TLS handshake, once that has begun
+	over   bool           // it has been given to an event loop, or refused: what it holds is settled
 }
 
 // settle reports whether it is up to the caller to pass the connection and its places on, or to give them up.
@@ -94,7 +113,7 @@ func (a *arrival) turnedDown(r refusal) bool {
 	if r != refusedStopping {
 		a.engine.refused[r].Add(1)
 	}
-	a.givePlacesBack(r == refusedHandshake && a.guest != nil && a.guest.atFault() && !byPause(&a.engine.clock, 0))
+	a.givePlacesBack(r == refusedHandshake && a.peer != nil && a.peer.atFault() && !byPause(&a.engine.clock, 0))
 	return true
 }
 
@@ -129,7 +148,7 @@ func (a *arrival) enroll() {
 	if !a.settle() {
 		return
 	}
-	c := &Conn{setup: a.at.setupFor(e, codec), id: lastConnID.Add(1), remote: a.remote}
+	c := &Conn{id: lastConnID.Add(1), engine: e, codec: codec, remote: a.remote}
 	if a.origin != nil {
 		c.extra = &extra{origin: a.origin}
 	}
@@ -162,45 +181,50 @@ func (a *arrival) giveUp(engine context.Context) {
 	a.refuse(refusedHandshake, nil)
 }
 
-// shakeHands does what comes before an event loop: the PROXY header, the application's word, TLS. It reports whether the
-// connection may come in; if not it has refused it, or ctx has ended.
+// shakeHands goes through the stages. It reports whether the connection may come in; if not it was refused, or ctx has ended.
 func (a *arrival) shakeHands(ctx context.Context) bool {
+	for _, s := range a.at.stages {
+		if !s(ctx, a) {
+			return false
+		}
+	}
+	return true
+}
+
+// proxyHeader is the stage in which a load balancer says who the client is.
+func proxyHeader(ctx context.Context, a *arrival) bool {
 	e := a.engine
-	if a.at.proxies != nil {
-		client, err := a.awaitProxyHeader()
-		if err != nil {
-			if ctx.Err() == nil {
-				if errors.Is(err, errNoByte) {
-					e.probes.Add(1)
-				}
-				e.log.Debug("no PROXY header", zap.Stringer("from", a.Proxy), zap.Error(err))
-				a.refuse(refusedProxy, nil)
+	client, err := a.awaitProxyHeader()
+	if err != nil {
+		if ctx.Err() == nil && a.turnedDown(refusedProxy) { // otherwise giveUp has, or it kept others waiting
+			if errors.Is(err, errNoByte) {
+				e.probes.Add(1)
 			}
-			return false
+			e.log.Debug("no PROXY header", zap.Stringer("from", a.Proxy), zap.Error(err))
+			e.turnAway(a.nc, a.at, nil)
 		}
-		if client.IsValid() {
-			a.Remote, a.remote = client, client.String()
-			if r := a.takeOrigin(client.Addr()); r != letIn {
-				a.refuse(r, r.notice(a.at))
-				return false
-			}
-		}
+		return false
 	}
-	if e.cfg.OnAccept != nil {
-		if err := a.askHook(ctx); err != nil {
-			if ctx.Err() == nil {
-				var why *protocol.CloseError
-				errors.As(err, &why)
-				a.reason = err
-				a.refuse(refusedByHook, why)
-			}
+	if client.IsValid() {
+		a.Remote, a.remote = client, client.String()
+		if r := a.takeOrigin(client.Addr()); r != letIn {
+			a.refuse(r, r.notice(a.at))
 			return false
 		}
 	}
-	if a.feed != nil {
-		return a.feed.shakeHands(ctx, a)
+	return true
+}
+
+// askHook is the stage in which the application says who may come in.
+func askHook(ctx context.Context, a *arrival) bool {
+	err := a.askHook(ctx)
+	if err != nil && ctx.Err() == nil {
+		var why *protocol.CloseError
+		errors.As(err, &why)
+		a.reason = err
+		a.refuse(refusedByHook, why)
 	}
-	return a.at.tls == nil || a.secure(ctx)
+	return err == nil
 }
 
 // askHook asks the application.

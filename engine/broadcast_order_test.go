@@ -21,9 +21,8 @@ func TestBroadcastsInOrderReachAllInOneOrder(t *testing.T) {
 			}
 			e := newEcho(cfg)
 			var order sync.Mutex
-			e.Handle(2, func(*engine.Conn, *protocol.Message) error {
+			e.Handle(2, func(*engine.Conn, *protocol.Message) {
 				_, _ = e.BroadcastInOrder(&order, e.Conns(), &protocol.Message{Type: 3, Body: []byte("from a loop")}, engine.SendOptions{}, nil)
-				return nil
 			})
 			r := serve(t, e)
 			const conns, each = 6, 50

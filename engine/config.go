@@ -118,8 +118,8 @@ type Accept struct {
 	// Rate it must not be set. 0 or less means those of one second, 1 at least.
 	Burst int
 	// MaxHandshakes is how many connections may be in a handshake at a time: the PROXY header, OnAccept, TLS. More wait for
-	// their turn, unread; while they do, a client that has been waited for in its TLS handshake for a second in all is given up
-	// on. Eight more may be in a handshake that is only to tell them in TLS why they are not let in. 0 or less means 256.
+	// their turn, unread; while they do, a client, or load balancer, that has been waited for in its handshake for a second in
+	// all is given up on. Eight more may be in a handshake that is only to tell them in TLS why they are not let in. 0 or less means 256.
 	MaxHandshakes int
 }
 

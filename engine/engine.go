@@ -2,12 +2,13 @@
 // sends. It knows no users; package bridge joins it to a user manager. It is built on gnet and shows none of gnet's types.
 //
 //	e, err := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: ":9000"}}})
-//	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
-//		return c.Reply(m, m.Body) // m and its body are lent until the handler returns
+//	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+//		_ = c.Reply(m, m.Body) // m and its body are lent until the handler returns
 //	})
-//	e.Handle(2, engine.Async(func(c *engine.Conn, m *protocol.Message) error {
-//		return c.Reply(m, compute(m.Body)) // may block: it runs on a goroutine of its own, with a clone
-//	}))
+//	e.Handle(2, func(c *engine.Conn, m *protocol.Message) {
+//		kept := m.Clone() // to answer later, or on another goroutine
+//		go func() { _ = c.Reply(kept, compute(kept.Body)) }()
+//	})
 //	err = e.Run(ctx)
 //
 // With Config.Workers handlers may block, and what they are given is theirs to keep: see Handler. docs/recipes.md has programs,
@@ -25,7 +26,7 @@
 // Locks are held for a few instructions and never while a handler, an Admission, the Decode of a codec that connections share,
 // or a write to a connection runs; a codec of Listener.NewCodec is used under its connection's. Order: a mailbox's, then a
 // connection's, then a loop's or that of the list of drop reports; a shard of the table, and a loop's roster, are taken alone;
-// that of the handshakes (handshakes.go) comes before a guest's (tls_handshake.go), and an arrival's before
+// that of the handshakes (handshakes.go) comes before a handshakeConn's (tls_handshake.go), and an arrival's before
 // the gate's (addr_limits.go). That of the memory budget comes first of all, and those who send wait for it (budget.go).
 package engine
 
@@ -75,21 +76,22 @@ type Engine struct {
 	admission  Admission
 	handlers   handlerTable
 
-	client    gnetClient
-	loops     []*loop
-	writable  *writability // nil where the system does not tell
-	pool      *workerPool
-	conns     connTable
-	clock     clock.Clock // counts the time in which the process ran
-	pulse     int64       // a part of a third of what clients are told, in nanoseconds: see showLife
-	keepAlive time.Duration
-	listeners []net.Listener
-	served    *entrance     // of ServeConn
-	most      int           // connections that may be open
-	ready     chan struct{} // closed when connections can come in
-	accepting sync.WaitGroup
-	lingering chan struct{} // a token for each connection that is being told that it may not come in
-	telling   chan struct{} // a token for each of them that is in a TLS handshake
+	client        gnetClient
+	loops         []*loop
+	writable      *writability // nil where the system does not tell
+	pool          *workerPool
+	conns         connTable
+	clock         clock.Clock // counts the time in which the process ran
+	pulse         int64       // a part of a third of what clients are told, in nanoseconds: see showLife
+	keepAlive     time.Duration
+	listeners     []net.Listener
+	served        *entrance     // of ServeConn
+	servedShaking *entrance     // of its connections that have a handshake of their own
+	most          int           // connections that may be open
+	ready         chan struct{} // closed when connections can come in
+	accepting     sync.WaitGroup
+	lingering     chan struct{} // a token for each connection that is being told that it may not come in
+	telling       chan struct{} // a token for each of them that is in a TLS handshake
 
 	gate       gate
 	handshakes handshakes
@@ -108,7 +110,6 @@ type Engine struct {
 	report      StopReport
 
 	tooLate tooLate
-	apart   apart
 	budget  budget
 	reports dropReports
 	observe func(l *loop) // takes a turn in the place of loop.run: tests measure turns

@@ -20,7 +20,7 @@ func newArrival(t *testing.T, e *Engine) *arrival {
 	ours, theirs := net.Pipe()
 	t.Cleanup(func() { _ = ours.Close(); _ = theirs.Close() })
 	e.conns.takePlace(1)
-	return &arrival{engine: e, at: &entrance{codec: protocol.Binary, setup: &setup{engine: e, codec: protocol.Binary}}, nc: ours}
+	return &arrival{engine: e, at: &entrance{codec: protocol.Binary}, nc: ours}
 }
 
 // A connection that the server cannot take on is a refusal, and its place is given back.
@@ -54,7 +54,7 @@ func TestAConnectionThatNoLoopTakesIsClosed(t *testing.T) {
 		}
 	}()
 	wrapped := struct{ *net.TCPConn }{ours.(*net.TCPConn)}
-	if err := e.client.enroll(wrapped, &Conn{setup: &setup{engine: e}}); err == nil {
+	if err := e.client.enroll(wrapped, &Conn{engine: e}); err == nil {
 		t.Fatal("a connection of a type that gnet does not know was taken")
 	}
 	_ = theirs.SetReadDeadline(time.Now().Add(15 * time.Second))
@@ -80,13 +80,10 @@ func tcpPair() (ours, theirs net.Conn, err error) {
 // gnet starts 256 event loops at most, and says nothing: an engine that asks for more does not start, and says so, instead of
 // having loops without a goroutine; also where gnet's limit is another than the one that Config.Loops is held to.
 func TestAnEngineWithFewerLoopsThanItAsksForDoesNotStart(t *testing.T) {
-	cfg := Config{Listeners: []Listener{{Addr: "127.0.0.1:0"}}, Loops: 257, Logger: zap.NewNop()}
-	if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), "Config.Loops is 257") {
-		t.Errorf("New returned %v", err)
+	e := testkit.Must(New(Config{Listeners: []Listener{{Addr: "127.0.0.1:0"}}, Loops: 257, Logger: zap.NewNop()}))
+	if err := e.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "Config.Loops is 257") {
+		t.Errorf("Run returned %v", err)
 	}
-	cfg.Loops = 2
-	e := testkit.Must(New(cfg))
-	e.cfg.Loops = 257
 	if err := e.startLoops(); err == nil || !strings.Contains(err.Error(), "fewer than the 257 event loops") {
 		t.Errorf("startLoops returned %v", err)
 	}

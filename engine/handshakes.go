@@ -17,7 +17,7 @@ type handshakes struct {
 	mu      sync.Mutex
 	running int
 	waiting []*arrival
-	guests  map[*guest]*arrival // those that are in TLS
+	peers   map[*handshakeConn]*arrival // those that are in TLS
 	stopped bool
 	look    *time.Timer // runs while connections wait
 }
@@ -25,20 +25,21 @@ type handshakes struct {
 const (
 	// lookInterval is how often those who wait, and those they wait for, are looked at.
 	lookInterval = 50 * time.Millisecond
-	// hurry is how long a client may be waited for in its TLS handshake, in all, while others wait for its place: otherwise a
+	// slowHandshake is how long a client may be waited for in its TLS handshake, in all, while others wait for its place: otherwise a
 	// few clients that say nothing would keep everybody out. A client has two flights to send, and the first one has come
 	// while it waited itself.
-	hurry = time.Second
+	slowHandshake = time.Second
 )
 
 func (h *handshakes) init(e *Engine) {
 	h.engine, h.limit = e, e.cfg.Accept.MaxHandshakes
 	h.ctx, h.cancel = context.WithCancel(context.Background())
-	h.guests = make(map[*guest]*arrival)
+	h.peers = make(map[*handshakeConn]*arrival)
 }
 
 // add is called by a goroutine that e.accepting waits for.
 func (h *handshakes) add(a *arrival) {
+	a.peer = newHandshakeConn(a.nc, &h.engine.clock)
 	h.mu.Lock()
 	switch {
 	case h.stopped:
@@ -60,13 +61,13 @@ func (h *handshakes) add(a *arrival) {
 }
 
 // host keeps watch over a client's TLS handshake until the function that it returns is called.
-func (h *handshakes) host(g *guest, a *arrival) (done func()) {
+func (h *handshakes) host(g *handshakeConn, a *arrival) (done func()) {
 	h.mu.Lock()
-	h.guests[g] = a
+	h.peers[g] = a
 	h.mu.Unlock()
 	return func() {
 		h.mu.Lock()
-		delete(h.guests, g)
+		delete(h.peers, g)
 		h.mu.Unlock()
 	}
 }
@@ -121,8 +122,8 @@ func (h *handshakes) lookAfter() {
 		late = append(late, h.first())
 	}
 	if len(h.waiting) > 0 {
-		for g, a := range h.guests {
-			if len(slow) < len(h.waiting) && g.awaited() >= hurry {
+		for g, a := range h.peers {
+			if len(slow) < len(h.waiting) && g.awaited() >= slowHandshake {
 				slow = append(slow, a)
 			}
 		}
@@ -174,7 +175,9 @@ func (h *handshakes) run(a *arrival) {
 		defer close(closed)
 		a.giveUp(h.ctx)
 	})
+	done := h.host(a.peer, a)
 	ok := a.shakeHands(ctx)
+	done()
 	if !inTime() {
 		<-closed
 		return

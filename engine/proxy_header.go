@@ -28,7 +28,8 @@ var (
 // awaitProxyHeader is readProxyHeader, within Timeouts.ProxyHeader. What comes next has a time of its own.
 func (a *arrival) awaitProxyHeader() (client netip.AddrPort, err error) {
 	timer := a.engine.clock.AfterFunc(a.engine.cfg.Timeouts.ProxyHeader, func() { _ = a.nc.SetReadDeadline(time.Now()) })
-	client, err = readProxyHeader(a.nc)
+	a.peer.allow(maxProxyHeader)
+	client, err = readProxyHeader(a.peer)
 	if !timer.Stop() && err == nil {
 		err = os.ErrDeadlineExceeded
 	}

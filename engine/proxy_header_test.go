@@ -23,7 +23,7 @@ func newProxied(cfg engine.Config, trusted ...netip.Prefix) *engine.Engine {
 	}
 	cfg.Listeners = []engine.Listener{{Addr: "127.0.0.1:0", ProxyProtocol: trusted}}
 	e := newEngine(cfg)
-	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte(c.RemoteAddr())) })
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, []byte(c.RemoteAddr())) })
 	e.HandleDefault(echo)
 	return e
 }
@@ -202,6 +202,27 @@ func TestInvalidProxyHeaders(t *testing.T) {
 		}
 	}
 	wantNobodyIn(t, e)
+}
+
+// Load balancers that say nothing, or half a header, hold up who waits behind them for a second and no more.
+func TestSlowProxyHeadersDoNotKeepOthersOut(t *testing.T) {
+	for name, sent := range map[string]string{"nothing": "", "half a header": "PROXY TCP4 192.0.2.1 "} {
+		t.Run(name, func(t *testing.T) {
+			const slots = 4
+			e := newEcho(engine.Config{Listeners: []engine.Listener{{ProxyProtocol: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}},
+				Accept: engine.Accept{MaxHandshakes: slots}, Timeouts: engine.Timeouts{Handshake: time.Hour, ProxyHeader: time.Hour}})
+			r := serve(t, e)
+			for range 2 * slots {
+				dial(t, r.addr).sendRaw([]byte(sent))
+			}
+			p := dial(t, r.addr)
+			p.sendRaw([]byte("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"))
+			p.ask(1, 1, "")
+			if s := e.Stats(); s.Handshakes == 0 || s.RefusedBy.Handshake == 0 || s.RefusedBy.Handshake > 2*slots || s.Probes > 0 {
+				t.Errorf("Stats returned %+v", s)
+			}
+		})
+	}
 }
 
 // A header that does not come in time ends the connection, also when its bytes come one by one.

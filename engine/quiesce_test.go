@@ -22,14 +22,13 @@ type quiescing struct {
 func runQuiescing(t *testing.T, workers int) *quiescing {
 	e := newEngine(engine.Config{Workers: workers})
 	q := &quiescing{gate: newGate(t, e), entered: make(chan struct{}, 1), release: make(chan struct{}, 1)}
-	e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
-	e.Handle(2, func(*engine.Conn, *protocol.Message) error {
+	e.Handle(1, func(*engine.Conn, *protocol.Message) {})
+	e.Handle(2, func(*engine.Conn, *protocol.Message) {
 		q.entered <- struct{}{}
 		<-q.release
 		q.returned.Store(true)
-		return nil
 	})
-	e.Handle(3, func(*engine.Conn, *protocol.Message) error { q.after.Add(1); return nil })
+	e.Handle(3, func(*engine.Conn, *protocol.Message) { q.after.Add(1) })
 	q.running = serve(t, e)
 	return q
 }
@@ -163,13 +162,12 @@ func quiesceInsideAHandler(t *testing.T) {
 		g := newGate(t, e)
 		var returned atomic.Bool
 		done := make(chan bool, 1)
-		e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
-		e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error {
+		e.Handle(1, func(*engine.Conn, *protocol.Message) {})
+		e.Handle(2, func(c *engine.Conn, _ *protocol.Message) {
 			c.Quiesce(func() { done <- returned.Load() })
 			c.Close(protocol.KickedOut, "")
 			time.Sleep(time.Millisecond) // the worse for a done that does not wait
 			returned.Store(true)
-			return nil
 		})
 		r := serve(t, e)
 		for range 10 {
@@ -197,12 +195,11 @@ func nothingIsDeliveredAfterDone(t *testing.T) {
 			g := newGate(t, e)
 			var quiet, late atomic.Bool
 			var handled atomic.Int32
-			e.HandleDefault(func(*engine.Conn, *protocol.Message) error {
+			e.HandleDefault(func(*engine.Conn, *protocol.Message) {
 				handled.Add(1)
 				if quiet.Load() {
 					late.Store(true)
 				}
-				return nil
 			})
 			r := serve(t, e)
 			p, b := g.enter(t, r.addr)

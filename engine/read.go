@@ -257,9 +257,7 @@ func (l *loop) deliverPlain(c *Conn, buf []byte, in *tally) (used int, more bool
 		l.messages.turn++
 		m.UserID, m.DestUserID = c.userID, ""
 		in.count(of, n)
-		if err := h(c, m); err != nil {
-			c.handlerFailed(m, err)
-		}
+		h(c, m)
 		if len(l.batch.b) >= flushSize {
 			c.flushBatch()
 			l.takeRoom(true)
@@ -329,9 +327,7 @@ func (c *Conn) deliver(m *protocol.Message, n int) {
 			c.Close(protocol.MessageTooLarge, "the renewal is larger than a first frame may be")
 			return
 		}
-		if err := c.engine.handlers.system[m.Type](c, m); err != nil {
-			c.handlerFailed(m, err)
-		}
+		c.engine.handlers.system[m.Type](c, m)
 	case c.engine.limits&limitRequests != 0 && c.requested(m):
 	case c.box != nil:
 		c.box.put(c, item{message: m.Clone(), size: n})
@@ -351,14 +347,12 @@ func (c *Conn) handle(m *protocol.Message) {
 		_ = c.ReplyError(m, protocol.Errorf(protocol.NoHandler, "the server does not know this system message"))
 		return
 	}
-	h := c.engine.handlers.addressed
-	if !c.engine.handlers.relays(m) {
-		h = c.engine.handlers.lookup(m.Type)
+	if c.engine.handlers.relays(m) {
+		c.engine.handlers.addressed(c, m)
+		return
 	}
-	if h != nil {
-		if err := h(c, m); err != nil {
-			c.handlerFailed(m, err)
-		}
+	if h := c.engine.handlers.lookup(m.Type); h != nil {
+		h(c, m)
 		return
 	}
 	if m.Type == protocol.TypeLogon && c.engine.admission == nil {

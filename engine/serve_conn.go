@@ -40,7 +40,11 @@ func (e *Engine) ServeConn(nc net.Conn) error {
 		return err
 	}
 	s := newFeedSocket(nc)
-	a := e.newArrival(e.served, servedConn{nc, s})
+	at := e.served
+	if _, ok := nc.(shaker); ok {
+		at = e.servedShaking
+	}
+	a := e.newArrival(at, servedConn{nc, s})
 	a.feed, a.served = s, make(chan error, 1)
 	e.arrive(a)
 	e.accepting.Done()
@@ -110,19 +114,9 @@ func (a *arrival) tellServed(r refusal, why *protocol.CloseError) {
 	}
 }
 
-// shakesHands reports whether the connection has a handshake of its own.
-func (s *feedSocket) shakesHands() bool {
-	_, ok := s.nc.(shaker)
-	return ok
-}
-
-// shakeHands goes through the connection's own handshake, which must end with ctx.
-func (s *feedSocket) shakeHands(ctx context.Context, a *arrival) bool {
-	nc, ok := s.nc.(shaker)
-	if !ok {
-		return true
-	}
-	err := a.engine.handshake(ctx, nc)
+// ownHandshake is the stage of a connection that has a handshake of its own, as a *tls.Conn has. It must end with ctx.
+func ownHandshake(ctx context.Context, a *arrival) bool {
+	err := a.engine.handshake(ctx, a.feed.nc.(shaker))
 	if err == nil {
 		return true
 	}

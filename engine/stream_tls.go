@@ -203,13 +203,13 @@ func (s *tlsStream) sealed() []byte {
 
 // wire is the net.Conn that a tls.Conn stands on: during the handshake the one that was accepted, then two buffers.
 type wire struct {
-	nc            *guest // nil after the handshake
-	conn          *Conn  // set after the handshake
-	in            []byte // has come and is not yet with the tls.Conn; gnet's memory
-	out           []byte // waits for gnet
-	got           int    // bytes that have come of the record at hand, 0 between two
-	size          int32  // its length, as far as got tells
-	hollow        int32  // bytes that the tls.Conn has taken since it gave any
+	nc            *handshakeConn // nil after the handshake
+	conn          *Conn          // set after the handshake
+	in            []byte         // has come and is not yet with the tls.Conn; gnet's memory
+	out           []byte         // waits for gnet
+	got           int            // bytes that have come of the record at hand, 0 between two
+	size          int32          // its length, as far as got tells
+	hollow        int32          // bytes that the tls.Conn has taken since it gave any
 	local, remote net.Addr
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -18,27 +17,20 @@ import (
 // its descriptor, and the tls.Conn lives on between two buffers that the loop fills and empties: no goroutine reads for it.
 
 // startTLS returns the server's side of a TLS connection, before its handshake.
-func startTLS(nc net.Conn, cfg *tls.Config, clock *clock.Clock) *tlsStream {
-	s := &tlsStream{wire: wire{nc: newGuest(nc, cfg, clock), local: nc.LocalAddr(), remote: nc.RemoteAddr()}}
+func startTLS(nc *handshakeConn, cfg *tls.Config) *tlsStream {
+	nc.allowTLS(cfg)
+	s := &tlsStream{wire: wire{nc: nc, local: nc.LocalAddr(), remote: nc.RemoteAddr()}}
 	s.tls = tls.Server(&s.wire, cfg)
 	return s
 }
 
-// secure goes through the TLS handshake, which must end with ctx.
-func (a *arrival) secure(ctx context.Context) bool {
-	e := a.engine
-	s := startTLS(a.nc, a.at.tls, &e.clock)
-	g := s.wire.nc
-	a.mu.Lock()
-	over := a.over || ctx.Err() != nil // the hook has taken all the time there was
-	if !over {
-		a.guest = g
-	}
-	a.mu.Unlock()
-	if over {
+// secure is the stage of the TLS handshake, which must end with ctx.
+func secure(ctx context.Context, a *arrival) bool {
+	if ctx.Err() != nil { // the hook has taken all the time there was
 		return false
 	}
-	defer e.handshakes.host(g, a)()
+	e, g := a.engine, a.peer
+	s := startTLS(g, a.at.tls)
 	if err := e.handshake(ctx, s.tls); err != nil {
 		e.log.Debug("a TLS handshake failed", zap.String("remote", a.remote), zapError(err))
 		var notTLS tls.RecordHeaderError
@@ -86,8 +78,10 @@ func (e *Engine) tellSecurely(nc net.Conn, cfg *tls.Config, notice []byte, code 
 	default:
 		return errTooManyToTell
 	}
-	tc := tls.Server(newGuest(nc, cfg, &e.clock), cfg)
-	ctx, cancel := context.WithTimeout(e.untilStop, hurry)
+	peer := newHandshakeConn(nc, &e.clock)
+	peer.allowTLS(cfg)
+	tc := tls.Server(peer, cfg)
+	ctx, cancel := context.WithTimeout(e.untilStop, slowHandshake)
 	defer cancel()
 	if err := e.handshake(ctx, tc); err != nil {
 		return err

@@ -20,11 +20,12 @@ const (
 
 var errHandshakeTooLarge = errors.New("rollcall: the client sends too much in its handshake")
 
-// guest is the net.Conn of a TLS handshake. It knows how much the client may still send, and for how long it was waited for.
-type guest struct {
+// handshakeConn is what the stages of an arrival read from, and the net.Conn of a TLS handshake. It knows how much the peer may
+// still send in the stage at hand, and for how long it was waited for in all of them.
+type handshakeConn struct {
 	net.Conn
 	clock *clock.Clock
-	most  int // bytes that may be read in all
+	most  int // bytes that may be read in the stage
 	left  int // of them, those that may still be read
 
 	mu      sync.Mutex // a leaf
@@ -34,17 +35,24 @@ type guest struct {
 	wrong   bool  // it has left, was waited for in vain, does not speak TLS, or has sent an alert
 }
 
-func newGuest(nc net.Conn, cfg *tls.Config, clock *clock.Clock) *guest {
-	g := &guest{Conn: nc, clock: clock, left: maxHandshake}
+func newHandshakeConn(nc net.Conn, clock *clock.Clock) *handshakeConn {
+	return &handshakeConn{Conn: nc, clock: clock}
+}
+
+// allow begins a stage, in which so many bytes may come.
+func (g *handshakeConn) allow(most int) { g.most, g.left = most, most }
+
+// allowTLS begins TLS.
+func (g *handshakeConn) allowTLS(cfg *tls.Config) {
 	if cfg.ClientAuth != tls.NoClientCert || cfg.GetConfigForClient != nil {
-		g.left = maxHandshakeCerts
+		g.allow(maxHandshakeCerts)
+		return
 	}
-	g.most = g.left
-	return g
+	g.allow(maxHandshake)
 }
 
 // Read reads more than is left when that has come in one piece with it: messages may follow the handshake's last byte.
-func (g *guest) Read(p []byte) (int, error) {
+func (g *handshakeConn) Read(p []byte) (int, error) {
 	if g.left <= 0 {
 		g.blame()
 		return 0, errHandshakeTooLarge
@@ -63,7 +71,7 @@ func (g *guest) Read(p []byte) (int, error) {
 }
 
 // blame says that the handshake comes to nothing by the client's fault.
-func (g *guest) blame() {
+func (g *handshakeConn) blame() {
 	g.mu.Lock()
 	g.wrong = true
 	g.mu.Unlock()
@@ -71,11 +79,11 @@ func (g *guest) blame() {
 
 // silent reports whether the client has ended its side, or the connection, before a byte came. It is for the handshake's own
 // goroutine, when that is over.
-func (g *guest) silent() bool { return g.left == g.most && g.atFault() }
+func (g *handshakeConn) silent() bool { return g.left == g.most && g.atFault() }
 
 // atFault reports whether it was the client's fault that the handshake came to nothing, not that of the server's settings. Any
 // goroutine may call it.
-func (g *guest) atFault() bool {
+func (g *handshakeConn) atFault() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.wrong || g.waiting
@@ -83,7 +91,7 @@ func (g *guest) atFault() bool {
 
 // awaited returns for how long the client has been waited for in all, if it is now; otherwise nothing. Any goroutine may call
 // it.
-func (g *guest) awaited() time.Duration {
+func (g *handshakeConn) awaited() time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.waiting {
@@ -93,4 +101,4 @@ func (g *guest) awaited() time.Duration {
 }
 
 // sofar returns how long the client is waited for at the moment. g.mu is held on entry.
-func (g *guest) sofar() time.Duration { return time.Duration(g.clock.Now() - g.since) }
+func (g *handshakeConn) sofar() time.Duration { return time.Duration(g.clock.Now() - g.since) }

@@ -24,12 +24,11 @@ func TestABystanderIsReadBetweenTwoTurnsOfABroadcast(t *testing.T) {
 		}
 	})
 	e.Handle(1, echo)
-	e.Handle(2, func(c *engine.Conn, m *protocol.Message) error {
+	e.Handle(2, func(c *engine.Conn, m *protocol.Message) {
 		if conn = c; m.ID == 2 {
 			reads <- turns - askedAfter
 		}
 		echo(c, m)
-		return nil
 	})
 	r := serve(t, e)
 	bystander = dial(t, r.addr)

@@ -10,19 +10,18 @@ import (
 )
 
 // acknowledged is the handler of PushAck.
-func (s *Service) acknowledged(c *engine.Conn, m *protocol.Message) error {
+func (s *Service) acknowledged(c *engine.Conn, m *protocol.Message) {
 	id, err := protocol.ParsePushAck(m.Body)
 	if err != nil {
 		c.Close(protocol.InvalidMessage, err.Error())
-		return nil
+		return
 	}
 	b := s.outboxes.find(c.UserID(), false)
 	if b == nil {
-		return nil
+		return
 	}
 	defer s.outboxes.release(b)
 	b.acknowledge(c, id)
-	return nil
 }
 
 // acknowledge says that c has acknowledged a message. That counts for c itself; and in each call in which c was not asked,

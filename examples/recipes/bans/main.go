@@ -39,11 +39,12 @@ func authenticate(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
 
 // admins lets only the admin through.
 func admins(h engine.Handler) engine.Handler {
-	return func(c *engine.Conn, m *protocol.Message) error {
+	return func(c *engine.Conn, m *protocol.Message) {
 		if c.UserID() != "admin" {
-			return protocol.Errorf(protocol.Refused, "that is the admin's to do")
+			_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "that is the admin's to do"))
+			return
 		}
-		return h(c, m)
+		h(c, m)
 	}
 }
 
@@ -57,23 +58,24 @@ func main() {
 		log.Fatal(err)
 	}
 	users := srv.Users
-	answer := func(c *engine.Conn, m *protocol.Message, err error) error {
+	answer := func(c *engine.Conn, m *protocol.Message, err error) {
 		if err != nil {
-			return protocol.Errorf(protocol.Refused, "%v", err)
+			_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "%v", err))
+			return
 		}
-		return c.Reply(m, nil)
+		_ = c.Reply(m, nil)
 	}
-	srv.Handle(ban, admins(func(c *engine.Conn, m *protocol.Message) error {
+	srv.Handle(ban, admins(func(c *engine.Conn, m *protocol.Message) {
 		_, err := users.KickUser(string(m.Body), usermgr.KickOptions{Text: "you are banned", BanFor: 24 * time.Hour})
-		return answer(c, m, err) // the kick goes on by itself; to wait for it here would hold up the event loop
+		answer(c, m, err) // the kick goes on by itself; to wait for it here would hold up the event loop
 	}))
-	srv.Handle(unban, admins(func(c *engine.Conn, m *protocol.Message) error {
+	srv.Handle(unban, admins(func(c *engine.Conn, m *protocol.Message) {
 		users.Unban(string(m.Body))
-		return c.Reply(m, nil)
+		answer(c, m, nil)
 	}))
-	srv.Handle(logOut, admins(func(c *engine.Conn, m *protocol.Message) error { // a phone that was lost
+	srv.Handle(logOut, admins(func(c *engine.Conn, m *protocol.Message) { // a phone that was lost
 		_, err := users.KickDevice(string(m.Body), phone, usermgr.KickOptions{Text: "logged out", RevokeFor: 24 * time.Hour})
-		return answer(c, m, err)
+		answer(c, m, err)
 	}))
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -57,12 +57,13 @@ func main() {
 	for _, l := range unread { // before Run, so that nothing newer overtakes them
 		send(pushes, s, l)
 	}
-	srv.Handle(write, func(c *engine.Conn, m *protocol.Message) error {
+	srv.Handle(write, func(c *engine.Conn, m *protocol.Message) {
 		l := letter{ID: uuid.New(), From: m.UserID, To: m.DestUserID, Body: m.Body}
 		if err := s.add(l, func() { send(pushes, s, l) }); err != nil {
-			return err
+			_ = c.ReplyError(m, err)
+			return
 		}
-		return c.Reply(m, nil)
+		_ = c.Reply(m, nil)
 	})
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -101,16 +101,17 @@ func main() {
 	}
 	r := &rooms{members: make(map[string]map[uint64]*engine.Conn), roomOf: make(map[uint64]string), moving: make(map[string]string)}
 	srv.Users.Subscribe(r.events(srv.Engine))
-	srv.Handle(join, func(c *engine.Conn, m *protocol.Message) error {
+	srv.Handle(join, func(c *engine.Conn, m *protocol.Message) {
 		r.join(c, string(m.Body)) // string copies: m's memory is lent
-		return c.Reply(m, nil)
+		_ = c.Reply(m, nil)
 	})
-	srv.Handle(say, func(c *engine.Conn, m *protocol.Message) error {
+	srv.Handle(say, func(c *engine.Conn, m *protocol.Message) {
 		n, err := r.say(srv.Engine, c, &protocol.Message{Type: say, UserID: m.UserID, Body: m.Body})
 		if err != nil {
-			return err
+			_ = c.ReplyError(m, err)
+			return
 		}
-		return c.Reply(m, strconv.AppendInt(nil, int64(n), 10))
+		_ = c.Reply(m, strconv.AppendInt(nil, int64(n), 10))
 	})
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
