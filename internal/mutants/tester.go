@@ -125,7 +125,7 @@ func (t *tester) build(test string) (binary string, err error) {
 func (t *tester) run(binary, name string, limit time.Duration, steps int, rules []string) (failed bool, said string, err error) {
 	pkg, pattern := split(name)
 	args := []string{"-test.run=^" + pattern + "$", "-test.timeout=" + limit.String()}
-	if pattern == "TestModel" {
+	if name == "" {
 		args = append(args, "-rapid.shrinktime=1ns")
 	} else {
 		args = append(args, "-test.v") // what it says comes at once
