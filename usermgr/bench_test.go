@@ -3,12 +3,15 @@
 package usermgr_test
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/rollcall-go/rollcall/internal/testkit"
+
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -83,6 +86,32 @@ func BenchmarkRegisterAndEnd(b *testing.B) {
 		logOnAs(b, m, usermgr.Logon{UserID: "new"}, link).End(protocol.ClientClosed)
 	}
 }
+
+// BenchmarkClaim is BenchmarkReplace with claims that are granted at once: of Rollcall's own, and of a program's own, which
+// are called on a goroutine of their own.
+func BenchmarkClaim(b *testing.B) {
+	for name, claims := range map[string]usermgr.Claims{"none": nil, "own": ownClaims{}, "foreign": noClaims{}} {
+		b.Run(name, func(b *testing.B) {
+			m := newManager(b, usermgr.Config{Claims: claims})
+			b.ReportAllocs()
+			for b.Loop() {
+				logOnAs(b, m, usermgr.Logon{UserID: "new"}, ownLink{})
+			}
+		})
+	}
+}
+
+// noClaims are granted at once, and not noted.
+type noClaims struct{}
+
+func (noClaims) Claim(context.Context, usermgr.ClaimRequest) (usermgr.Claimed, error) {
+	return usermgr.Claimed{}, nil
+}
+func (noClaims) Release(string, uuid.UUID, uint64, usermgr.SessionInfo) {}
+
+type ownClaims struct{ noClaims }
+
+func (ownClaims) Trusted() bool { return true }
 
 // BenchmarkReplace is a user who logs on again.
 func BenchmarkReplace(b *testing.B) {

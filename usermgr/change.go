@@ -118,6 +118,9 @@ func (c *Change) end(u *user, why ending, only func(*session) bool) (found bool)
 	defer u.mu.Unlock()
 	meant := record() // the cause counts from the call, not from the turn
 	found = len(meant) > 0 || u.logons > 0 || only == nil && u.countsAsOnline()
+	if u.manager.claims != nil && u.logons > 0 && len(meant) > 0 { // who is meant need not wait for a logon's claim
+		u.enqueue(&task{ends: true, run: func(u *user) { u.finishAll(meant, u.passOn) }})
+	}
 	u.enqueue(&task{run: func(u *user) {
 		u.mu.Lock()
 		meant := record()
@@ -140,7 +143,7 @@ func endOne(s *session, why ending) *Change {
 		c.partDone(0)
 		return c
 	}
-	s.user.post(&task{run: func(u *user) {
+	s.user.post(&task{ends: true, run: func(u *user) {
 		u.finish(s, func() {
 			c.partDone(1)
 			u.passOn()

@@ -1,5 +1,7 @@
 package usermgr
 
+import "github.com/rollcall-go/rollcall/protocol"
+
 // departure is how a session leaves its user, as steps of the user's turn:
 //
 //	quiet → PushedOut, TimedOut or Expired → quiet again → unbound, Disconnected, the connection closed
@@ -76,6 +78,13 @@ func (d *departure) advance() bool {
 		case gone:
 			return true
 		}
+	}
+}
+
+// tellEviction has PushedOut told of a session that a claim elsewhere has pushed out.
+func (d *departure) tellEviction() {
+	if why := d.session.why(); why.by != nil && why.code == protocol.PushedOut {
+		d.event, d.by = "PushedOut", *why.by
 	}
 }
 

@@ -183,6 +183,10 @@ func (x *sessionIndex) withID(sessionID string) *session {
 	if err != nil {
 		return nil
 	}
+	return x.find(id)
+}
+
+func (x *sessionIndex) find(id uuid.UUID) *session {
 	hash := hashOfID(id)
 	return x.shard(hash).byID.Find(hash, func(s *session) bool { return s.id == id })
 }

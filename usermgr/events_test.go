@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -19,12 +20,16 @@ import (
 
 // everyMethod calls each method of a Manager, but for those that wait for turns, for the user of a session.
 var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
-	"Addresses":        func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Addresses(s.UserID) },
-	"Clear":            func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Clear() },
-	"Closed":           func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Closed() },
-	"Count":            func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Count() },
-	"CountByDevice":    func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.CountByDevice() },
-	"Display":          func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Display(new(listDisplayer), time.Minute)() },
+	"Addresses":     func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Addresses(s.UserID) },
+	"Clear":         func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Clear() },
+	"Closed":        func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Closed() },
+	"Count":         func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Count() },
+	"CountByDevice": func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.CountByDevice() },
+	"Display":       func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Display(new(listDisplayer), time.Minute)() },
+	"Evict": func(m *usermgr.Manager, s usermgr.SessionInfo) {
+		id, _ := uuid.Parse(s.SessionID)
+		m.Evict(id, usermgr.Address{Conn: 9}, protocol.PushedOut)
+	},
 	"HeartbeatTimeout": func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.HeartbeatTimeout() },
 	"IsOnline":         func(m *usermgr.Manager, s usermgr.SessionInfo) { m.IsOnline(s.UserID) },
 	"KickDevice": func(m *usermgr.Manager, s usermgr.SessionInfo) {

@@ -18,7 +18,7 @@ type pendingLogon struct {
 	err     error
 }
 
-// logOn is a logon's turn, on the goroutine that called Register.
+// logOn is a logon's turn, on the goroutine that called Register: it prepares the logon, claims its place and completes it.
 func (u *user) logOn(p *pendingLogon) {
 	defer u.logonOver()
 	m := u.manager
@@ -44,7 +44,7 @@ func (u *user) logOn(p *pendingLogon) {
 		p.err = &protocol.CloseError{Code: protocol.InternalError, Text: "the link or the heartbeat checker failed"}
 		return
 	}
-	entry, err := u.decide(&p.logon, s)
+	entry, err := u.enter(p, s)
 	if err != nil {
 		s.stopWatches()
 		p.err = err
@@ -67,6 +67,9 @@ func (u *user) logOn(p *pendingLogon) {
 	if m.isRevoked(u.id, &p.logon) { // while its turn was under way
 		s.end(ending{code: protocol.Unauthorized, text: "the token was revoked"})
 	}
+	if m.claims != nil {
+		u.connected(s)
+	}
 	p.session = s
 }
 
@@ -80,27 +83,42 @@ type entry struct {
 // decide decides whether a logon, whose session would be s, may come in. From the moment that it may the session that it takes
 // over ends for that.
 func (u *user) decide(l *Logon, s *session) (entry, error) {
-	m, serial := u.manager, serialOf(s.id)
+	serial := serialOf(s.id)
 	for {
-		u.finishEnded()
-		from, err := u.originOf(l)
+		e, err := u.judge(l, s)
 		if err != nil {
 			return entry{}, err
 		}
-		excluded := m.devices.excluded(u, l, from.live)
-		if from.displaces(excluded, l) && !m.returnWins {
-			return entry{}, &protocol.CloseError{Code: protocol.PushedOut, Text: textPushedOut}
-		}
-		if m.relogon == IgnoreNew && len(excluded) > 0 && !(len(excluded) == 1 && excluded[0] == from.live) {
-			addr := s.address()
-			m.each("Ignored", func(h *Events) { h.Ignored(u.id, addr) })
-			return entry{}, &protocol.CloseError{Code: protocol.AlreadyLoggedOn, Text: u.id + " is logged on already"}
-		}
+		from := e.from
 		if from.live == nil || from.live.record(ending{code: protocol.PushedOut, text: textPushedOut, heir: serial}) {
-			return entry{logon: l, from: from, excluded: excluded}, nil
+			return e, nil
 		}
 		// It ended by itself in this moment, and it matters why.
 	}
+}
+
+// judge says how a logon, whose session would be s, comes in, or why it does not. It changes nothing but what has ended.
+func (u *user) judge(l *Logon, s *session) (entry, error) {
+	m := u.manager
+	u.finishEnded()
+	from, err := u.originOf(l)
+	if err != nil {
+		return entry{}, err
+	}
+	excluded := m.devices.excluded(u, l, from.live)
+	if from.displaces(excluded, l) && !m.returnWins {
+		return entry{}, &protocol.CloseError{Code: protocol.PushedOut, Text: textPushedOut}
+	}
+	if m.relogon == IgnoreNew && len(excluded) > 0 && !(len(excluded) == 1 && excluded[0] == from.live) {
+		u.tellIgnored(s)
+		return entry{}, &protocol.CloseError{Code: protocol.AlreadyLoggedOn, Text: u.id + " is logged on already"}
+	}
+	return entry{logon: l, from: from, excluded: excluded}, nil
+}
+
+func (u *user) tellIgnored(s *session) {
+	by := s.address()
+	u.manager.each("Ignored", func(h *Events) { h.Ignored(u.id, by) })
 }
 
 // turnsAway returns why a logon is refused whatever sessions the user has, nil when it is not.
@@ -217,6 +235,7 @@ func (u *user) finish(s *session, over func()) {
 		return
 	}
 	d := departure{user: u, session: s, over: over}
+	d.tellEviction()
 	d.proceed()
 }
 
@@ -226,6 +245,7 @@ func (u *user) finishNow(s *session) {
 		return
 	}
 	d := departure{user: u, session: s}
+	d.tellEviction()
 	d.await()
 }
 
@@ -281,6 +301,9 @@ func (u *user) disconnect(s, successor *session) {
 	offline := u.leave(why.code)
 	if u.manager.tells("Disconnected") {
 		u.tellDisconnected(final, why.code)
+	}
+	if u.manager.claims != nil {
+		u.manager.release(s, final)
 	}
 	s.closeLink(why.code, why.text)
 	if offline != nil {

@@ -56,6 +56,8 @@ type Config struct {
 	// ClosedHistory is how many sessions that have ended Closed remembers, each with its SessionInfo: some 400 bytes, and what
 	// its Fields take, which the first frame's limit bounds. 0 means 1,000; negative means none.
 	ClosedHistory int
+	// Claims decides, together with other managers, who may come in. Nil means that this manager decides alone.
+	Claims Claims
 	// Logger takes what an operator should know. Nil means warnings and errors, to standard error.
 	Logger *zap.Logger
 }
@@ -82,6 +84,8 @@ type Manager struct {
 	revoked      refusals // tokens of sessions, and their IDs
 	banned       refusals // users
 	ended        endedSessions
+	claims       Claims // nil for none
+	claimed      claimedSessions
 
 	subscribers atomic.Pointer[[]*Events]
 	subscribing sync.Mutex // serialises writers of subscribers
@@ -113,6 +117,7 @@ func New(cfg Config) (*Manager, error) {
 		checker:        cfg.Checker,
 		quiesceTimeout: cfg.QuiesceTimeout,
 		log:            logging.OrDefault(cfg.Logger),
+		claims:         cfg.Claims,
 	}
 	m.grace, m.quiesceTimeout = min(m.grace, longest), min(m.quiesceTimeout, longest)
 	cfg.IdleTimeout, cfg.ClosedHistory = min(cfg.IdleTimeout, longest), min(cfg.ClosedHistory, math.MaxInt/4)
@@ -196,6 +201,7 @@ func contextError(ctx context.Context) error {
 // waits for itself.
 func (m *Manager) Close(ctx context.Context) error {
 	m.closed.Store(true)
+	m.claimed.giveUp(&protocol.CloseError{Code: protocol.ServerStopping})
 	if _, err := m.Clear().Wait(ctx); err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ type program struct {
 	Grace      time.Duration // 0 for none
 	Idle       time.Duration // 0 for never
 	ReturnWins bool
+	Claims     bool          // the manager has some, which are granted at once
 	Phases     [][][]step    // of scripts, which run at the same time
 	Behaviours []action      // of handlers, who are dealt one each
 	CloseAfter time.Duration // Close comes so long after the beginning of the last phase; 0: after its end
@@ -128,7 +129,8 @@ var (
 
 func drawProgram(t *rapid.T, mode usermgr.RelogonMode) *program {
 	p := &program{Relogon: mode, Policy: policies.Draw(t, "policy"), Grace: graces.Draw(t, "grace"),
-		Idle: idles.Draw(t, "idle"), ReturnWins: anyPick.Draw(t, "return wins")%4 == 3, CloseAfter: 500 * time.Microsecond * time.Duration(anyWait.Draw(t, "close after"))}
+		Idle: idles.Draw(t, "idle"), ReturnWins: anyPick.Draw(t, "return wins")%4 == 3, Claims: anyPick.Draw(t, "claims")%2 == 1,
+		CloseAfter: 500 * time.Microsecond * time.Duration(anyWait.Draw(t, "close after"))}
 	for range 24 {
 		p.Behaviours = append(p.Behaviours, behaviourActions.Draw(t, "behaviour"))
 	}

@@ -35,6 +35,7 @@ type world struct {
 	users   *contract.Manager
 	checker *modelChecker
 	program *program
+	claims  *claimsFunc // nil for none
 	steps   *atomic.Int64
 	busy    sync.WaitGroup // everything that was spawned
 	codes   atomic.Uint32
@@ -51,13 +52,24 @@ type world struct {
 func newWorld(p *program, rules []int, steps *atomic.Int64) *world {
 	w := &world{program: p, steps: steps, checker: new(modelChecker), latest: make(map[string]*modelLink),
 		gate: make(chan struct{})}
-	w.users = contract.NewWith(p.Policy, usermgr.Config{RelogonMode: p.Relogon, ReturnWins: p.ReturnWins, OfflineGrace: p.Grace, IdleTimeout: p.Idle,
+	if p.Claims {
+		w.claims = grantAtOnce()
+	}
+	w.users = contract.NewWith(p.Policy, usermgr.Config{Claims: w.claimsOrNone(), RelogonMode: p.Relogon, ReturnWins: p.ReturnWins, OfflineGrace: p.Grace, IdleTimeout: p.Idle,
 		Checker: w.checker, QuiesceTimeout: modelQuiesceTimeout, Logger: zap.NewNop()})
 	w.users.FakeTime = true
 	w.users.Rules = rules
 	w.users.Subscribe(w.handlers())
 	w.users.Subscribe(usermgr.Events{}) // runs although the one before may panic
 	return w
+}
+
+// claimsOrNone is what the manager gets: with claims that are granted at once it behaves as without.
+func (w *world) claimsOrNone() usermgr.Claims {
+	if w.claims == nil {
+		return nil
+	}
+	return w.claims
 }
 
 // run runs the whole program and returns what it broke.
@@ -183,6 +195,9 @@ func (w *world) close() {
 		all := make(chan struct{})
 		go func() { w.busy.Wait(); close(all) }()
 		w.await(all)
+	}
+	if w.claims != nil && w.claims.open() != 0 {
+		w.trouble(20, "%d claims were not given back, of %d", w.claims.open(), w.claims.granted)
 	}
 }
 

@@ -4,6 +4,8 @@ package usermgr
 // passOn is called, which may be later and on another goroutine.
 type task struct {
 	run func(*user)
+	// ends says that it ends sessions that are there, and nothing else: it may run while the turn is lent, before others.
+	ends bool
 	// The neighbours in the queue; nil outside of it.
 	next, prev *task
 }
@@ -21,6 +23,9 @@ func handOver() (t *task, turn <-chan struct{}) {
 	c := make(chan struct{})
 	return &task{run: func(*user) { close(c) }}, c
 }
+
+// finishing returns a task that ends s, whose cause is recorded.
+func finishing(s *session) *task { return &task{ends: true, run: func(u *user) { u.finish(s, nil) }} }
 
 // queue holds the tasks that wait, in a ring: one word, nil for nearly every user, where a slice takes three.
 type queue struct{ last *task }
@@ -46,6 +51,21 @@ func (q *queue) take() *task {
 	t := q.last.next
 	q.remove(t)
 	return t
+}
+
+// firstEnd returns the first task that only ends sessions, nil when there is none.
+func (q *queue) firstEnd() *task {
+	if q.last == nil {
+		return nil
+	}
+	for t := q.last.next; ; t = t.next {
+		if t.ends {
+			return t
+		}
+		if t == q.last {
+			return nil
+		}
+	}
 }
 
 // remove takes out t, and reports whether it was there. It takes the same time however many wait: when thousands of logons of

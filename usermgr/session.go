@@ -36,6 +36,7 @@ type SessionInfo struct {
 	Dropped     protocol.Traffic // for the client, but thrown away
 	Tag         string           // the session's, see Manager.SetSessionTag
 	UserTag     string           // the user's, see Manager.SetTag
+	Generation  uint64           // of the session's claim, see Config.Claims; 0 without
 }
 
 // counter is a Traffic that is written in the message path and read from anywhere. Two words, and so two atomic adds: the
@@ -84,11 +85,12 @@ type rare struct {
 
 	token string // written by the turn, under the user's lock
 	// Set before anybody else knows the session.
-	fields    map[string]string
-	address   *Address        // nil where link is Rollcall's own
-	logonTime int64           // Unix nanoseconds, where the session's ID has another time; else 0
-	watch     heartbeat.Watch // of a Checker that is the program's own; else nil
-	idle      heartbeat.Watch // with Config.IdleTimeout; else nil
+	fields     map[string]string
+	address    *Address        // nil where link is Rollcall's own
+	generation uint64          // with Config.Claims; else 0
+	logonTime  int64           // Unix nanoseconds, where the session's ID has another time; else 0
+	watch      heartbeat.Watch // of a Checker that is the program's own; else nil
+	idle       heartbeat.Watch // with Config.IdleTimeout; else nil
 	// suspected holds while a look at the session's idleness waits for the user's turn.
 	suspected atomic.Bool
 }
@@ -216,6 +218,7 @@ type ending struct {
 	kick   *Kick          // whose it is; nil for none
 	kicked *kickedSession // what the kick tells of the session; nil without one
 	heir   uint64         // serial of the session that continues this one; 0 for none
+	by     *Address       // whose claim elsewhere excludes the session; nil for none
 }
 
 // PeerEnded implements engine.PeerEnder: who has ended its sending side is not silent, and not idle.
@@ -255,7 +258,7 @@ func (s *session) end(why ending) bool {
 	if !s.record(why) {
 		return false
 	}
-	s.user.post(&task{run: func(u *user) { u.finish(s, nil) }})
+	s.user.post(finishing(s))
 	return true
 }
 
@@ -277,7 +280,7 @@ func (s *session) fellSilent() {
 		return
 	}
 	s.look(func(bool) {
-		s.user.post(&task{run: func(u *user) {
+		s.user.post(&task{ends: true, run: func(u *user) {
 			s.suspected.Store(false)
 			u.timeOut(s)
 		}})
@@ -291,7 +294,7 @@ func (s *session) fellIdle() {
 		return
 	}
 	s.look(func(busy bool) {
-		s.user.post(&task{run: func(u *user) {
+		s.user.post(&task{ends: true, run: func(u *user) {
 			r.suspected.Store(false)
 			if busy {
 				r.idle.Beat()
@@ -328,6 +331,7 @@ func (s *session) info() SessionInfo {
 			i.Token = r.token
 		}
 		i.Dropped = r.dropped.load()
+		i.Generation = r.generation
 	}
 	if p := s.user.past.Load(); p != nil {
 		i.Tag, i.UserTag = p.tags[s], p.tag

@@ -14,7 +14,8 @@ import (
 // user is a user's entry. It stands in the directory while the user is online or has tasks that wait.
 //
 // A user's tasks run one at a time, in order: whichever runs has the turn. A logon's turn runs on the goroutine that called
-// Register, which waits for it anyway; all other turns run on the manager's runners. Handlers run in the turn with no lock
+// Register, which waits for it anyway; all other turns run on the manager's runners. A logon's turn is prepare, claim, complete
+// (logOn); while it waits for its claim the turn is lent (lend) to tasks that end sessions. How a session leaves is in departure. Handlers run in the turn with no lock
 // held: one that blocks holds up its own user and no other, and what it asks for queues behind it. That order is what rules 3
 // to 7 of the contract rest on; lifecycle.go has what happens.
 type user struct {
@@ -27,6 +28,7 @@ type user struct {
 	mu      sync.Mutex
 	waiting queue
 	running bool                 // a task has the turn, or is about to get it
+	lent    lending              // to tasks that end sessions; running holds
 	online  bool                 // from Online to Offline: while there is a session, and for the grace after the last
 	logons  uint32               // that wait, or have the turn
 	past    atomic.Pointer[past] // nil for a user without one; written under mu
@@ -168,6 +170,11 @@ func (u *user) enqueue(t *task) {
 	if !u.running {
 		u.running = true
 		u.manager.runners.add(step{user: u})
+		return
+	}
+	if u.lent == lentIdle && t.ends {
+		u.lent = lentInUse
+		u.manager.runners.add(step{user: u})
 	}
 }
 
@@ -208,12 +215,25 @@ func (u *user) takeTurn() {
 func (u *user) next() *task {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.waiting.take()
+	if u.lent == notLent {
+		return u.waiting.take()
+	}
+	t := u.waiting.firstEnd()
+	u.waiting.remove(t)
+	return t
 }
 
-// endTurn gives the turn back, unless tasks wait.
+// endTurn gives the turn back, unless tasks wait that may have it.
 func (u *user) endTurn() bool {
 	u.mu.Lock()
+	if u.lent != notLent {
+		defer u.mu.Unlock()
+		if u.waiting.firstEnd() != nil {
+			return false
+		}
+		u.lent = lentIdle
+		return true
+	}
 	if !u.waiting.empty() {
 		u.mu.Unlock()
 		return false

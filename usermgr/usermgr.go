@@ -11,12 +11,19 @@
 //
 // [Manager] is the implementation. docs/contract.md has the rules that it holds.
 //
+// # Turns
+//
+// What happens to one user happens in turns, one after another. A logon's turn is prepare, claim, complete: it is checked, then
+// Config.Claims is asked, where there are some, then the sessions in its way end and it is Connected. It runs on the goroutine that
+// called Register. While it waits for its claim the turn is lent to what ends sessions of the user. A session's end has steps too;
+// between them, while its message handlers are waited for, the turn has no goroutine.
+//
 // # Locks
 //
 // Each is held for a few instructions, and never while a handler, a Checker or a Link runs, but for [Link.Address]. Two are
 // taken in this order: a shard of the users (directory), then one user's entry. All others are leaves, behind which no other
-// is taken: a shard of an index, a kick's record, the revoked tokens, the sessions that have ended, the counts of devices, the history of sessions, the
-// source of session IDs, the subscribers, the displays, and what one display has shown. Those who look users and sessions
+// is taken: a shard of an index, the sessions whose claims are under way, a kick's record, the revoked tokens, the sessions that
+// have ended, the counts of devices, the history of sessions, the source of session IDs, the subscribers, the displays, and what one display has shown. Those who look users and sessions
 // up take no lock to find them, and the user's to describe them.
 package usermgr
 

@@ -1,0 +1,231 @@
+package usermgr
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-go/rollcall/internal/contain"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Claims decides, together with other managers, who may come in: with it a logon is prepared, then claimed, then completed. A
+// manager asks it for every logon that it would let in itself, and gives each claim that was granted back once.
+//
+// Online, Offline and Count stay this manager's own: they say nothing of sessions elsewhere.
+type Claims interface {
+	// Claim returns when every session elsewhere that the logon excludes has ended, and its Disconnected handlers have
+	// returned. It runs in the user's turn, on the goroutine that called Register, before the logon has any effect, and may
+	// block: meanwhile the user's sessions here may end, be evicted or time out (see Manager.Evict), and no more of that user's
+	// happens. It must return soon after ctx has ended: when the logon is given up or the manager is closed.
+	//
+	// An error refuses the logon, with the code of a *protocol.CloseError and otherwise with InternalError; with
+	// AlreadyLoggedOn Ignored is told. After an error, or a panic, there is no claim: what the call has entered somewhere it
+	// takes back itself.
+	Claim(ctx context.Context, r ClaimRequest) (Claimed, error)
+	// Release gives a claim back: the session has ended, and its Disconnected handlers have returned; last has its final
+	// counters. For a logon that was given up after its claim was granted last has no more than its IDs, address and device.
+	// It runs in the user's turn, before what follows in it, and must not block.
+	Release(userID string, session uuid.UUID, generation uint64, last SessionInfo)
+}
+
+// ClaimRequest is a logon that asks to come in.
+type ClaimRequest struct {
+	Logon   Logon     // with the address of its connection
+	Session uuid.UUID // the ID of the session that would begin
+}
+
+// Claimed is a claim that was granted.
+type Claimed struct {
+	// Generation is greater than that of every session that the new one replaces. It becomes SessionInfo.Generation.
+	Generation uint64
+}
+
+// Evict ends a session because a claim elsewhere excludes it: with PushedOut, by the connection at the address by, its event is
+// told before Disconnected; with another code Disconnected alone. The cause counts from the call. A session that has been claimed and
+// is not Connected yet is finished first: Connected, then its end. Evict returns at once, and reports whether there is such a
+// session here; that it has ended Claims.Release tells. Any goroutine may call it, in Claim too. Calling it again is harmless.
+func (m *Manager) Evict(session uuid.UUID, by Address, code protocol.CloseCode) bool {
+	s := m.claimed.find(session) // first: until it is bound it is nowhere else
+	if s == nil {
+		s = m.sessions.find(session)
+	}
+	if s == nil {
+		return false
+	}
+	why := ending{code: code, by: &by}
+	if code == protocol.PushedOut {
+		why.text = textPushedOut
+	}
+	s.record(why)
+	s.user.post(finishing(s))
+	return true
+}
+
+// enter claims the place of s, whose logon p is, where there are Claims, and decides whether it may come in.
+func (u *user) enter(p *pendingLogon, s *session) (entry, error) {
+	if u.manager.claims == nil {
+		return u.decide(&p.logon, s)
+	}
+	if err := u.claim(p, s); err != nil {
+		return entry{}, err
+	}
+	e, err := u.decide(&p.logon, s)
+	if err != nil { // a session came into its way while the turn was lent, or was renewed
+		u.unclaim(s)
+	}
+	return e, err
+}
+
+// claim claims the place of s, whose logon p is. The turn is lent while Claim runs: see user.lend. On return the caller has it
+// again.
+func (u *user) claim(p *pendingLogon, s *session) error {
+	m := u.manager
+	if _, err := u.judge(&p.logon, s); err != nil { // who is refused here ends no session elsewhere
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(p.ctx)
+	defer cancel(nil)
+	m.claimed.add(s, cancel)
+	if m.closed.Load() { // Close may have looked at those under way before
+		cancel(&protocol.CloseError{Code: protocol.ServerStopping})
+	}
+	r := ClaimRequest{Logon: p.logon, Session: s.id}
+	r.Logon.Address = s.address()
+	u.lend()
+	c, err := m.askClaims(ctx, r)
+	u.takeBack()
+	if err != nil {
+		m.claimed.remove(s)
+		var ce *protocol.CloseError
+		if errors.As(err, &ce) && ce.Code == protocol.AlreadyLoggedOn {
+			u.tellIgnored(s)
+		}
+		return claimError(ctx, err)
+	}
+	s.madeRare().generation = c.Generation
+	switch {
+	case ctx.Err() != nil:
+		err = claimError(ctx, ctx.Err())
+	default:
+		err = m.turnsAway(u.id, &p.logon) // what was said of the user meanwhile
+	}
+	if err != nil {
+		u.unclaim(s)
+	}
+	return err
+}
+
+// unclaim gives back the claim of a logon that comes to nothing.
+func (u *user) unclaim(s *session) {
+	m := u.manager
+	m.claimed.remove(s)
+	m.release(s, SessionInfo{UserID: u.id, SessionID: s.ID(), Address: s.address(), Device: s.device, Generation: s.generation()})
+}
+
+// connected is called when the Connected handlers of a session that was claimed have returned: an eviction that came before is
+// carried out.
+func (u *user) connected(s *session) {
+	u.manager.claimed.remove(s)
+	if s.why() != nil {
+		u.post(finishing(s))
+	}
+}
+
+// claimError is what a claim that was not granted means to the client.
+func claimError(ctx context.Context, err error) error {
+	var ce *protocol.CloseError
+	switch cause := context.Cause(ctx); {
+	case errors.As(err, &ce), errors.As(cause, &ce):
+		return ce
+	case cause != nil:
+		return &protocol.CloseError{Code: protocol.InternalError, Text: "the logon's claim did not come: " + cause.Error()}
+	}
+	return &protocol.CloseError{Code: protocol.InternalError, Text: "the logon's claim failed: " + err.Error()}
+}
+
+// askClaims calls Claim.
+func (m *Manager) askClaims(ctx context.Context, r ClaimRequest) (c Claimed, err error) {
+	if contain.IsTrusted(m.claims) {
+		return m.claims.Claim(ctx, r)
+	}
+	foreign := r
+	return m.askForeignClaims(ctx, &foreign)
+}
+
+// askForeignClaims keeps a failure of the application's from ending the turn. It is apart so that nothing goes to the heap for
+// Rollcall's own.
+func (m *Manager) askForeignClaims(ctx context.Context, r *ClaimRequest) (c Claimed, err error) {
+	if !m.apart("a Claims' Claim", func() { c, err = m.claims.Claim(ctx, *r) }) {
+		return Claimed{}, errors.New("it panicked")
+	}
+	return c, err
+}
+
+// release calls Release.
+func (m *Manager) release(s *session, last SessionInfo) {
+	if contain.IsTrusted(m.claims) {
+		m.claims.Release(last.UserID, s.id, s.generation(), last)
+		return
+	}
+	m.releaseForeign(s, last)
+}
+
+func (m *Manager) releaseForeign(s *session, last SessionInfo) {
+	m.apart("a Claims' Release", func() { m.claims.Release(last.UserID, s.id, s.generation(), last) })
+}
+
+// generation returns the session's; 0 without Claims.
+func (s *session) generation() uint64 {
+	if r := s.rare.Load(); r != nil {
+		return r.generation
+	}
+	return 0
+}
+
+// claimedSessions are the sessions whose claim is under way, or whose Connected handlers have not returned yet. The zero value is
+// ready to use.
+type claimedSessions struct {
+	mu  sync.Mutex
+	all map[uuid.UUID]claimedSession
+}
+
+type claimedSession struct {
+	session *session
+	cancel  context.CancelCauseFunc // of the claim
+}
+
+func (c *claimedSessions) add(s *session, cancel context.CancelCauseFunc) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all == nil {
+		c.all = make(map[uuid.UUID]claimedSession)
+	}
+	c.all[s.id] = claimedSession{s, cancel}
+}
+
+func (c *claimedSessions) remove(s *session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.all, s.id)
+}
+
+func (c *claimedSessions) find(id uuid.UUID) *session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.all[id].session
+}
+
+// giveUp ends the claims that are under way.
+func (c *claimedSessions) giveUp(why error) {
+	c.mu.Lock()
+	all := slices.Collect(maps.Values(c.all))
+	c.mu.Unlock()
+	for _, s := range all {
+		s.cancel(why)
+	}
+}
