@@ -130,6 +130,22 @@ func (g *Group) Members() []Member {
 	return all
 }
 
+// Has reports whether a user, or a session, is a member. Of a session Conn is enough.
+func (g *Group) Has(m Member) bool {
+	if m.Conn != nil {
+		if session := g.bridge.groups.Load().session(m.Conn.ID()); session != nil {
+			m.UserID = session.user
+		}
+	}
+	if g = g.now(); g == nil {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, found := g.find(key{user: m.UserID, conn: m.Conn})
+	return found
+}
+
 // Send sends a message of the application's to all members, and returns the number of connections that it is on its way to: one
 // that belongs to a user and as a session gets it once. An error is one for a type that is the system's, which SendMessage takes,
 // or engine.Broadcast's. The body is copied before Send returns. Who has joined before Send is called gets the message.

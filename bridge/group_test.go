@@ -82,6 +82,14 @@ func TestAGroupSendsToUsersAndSessions(t *testing.T) {
 	if got := names(g); got != "ann ann@ bob@" {
 		t.Errorf("the members are %s", got)
 	}
+	for m, want := range map[bridge.Member]bool{
+		{UserID: "ann"}: true, {UserID: "bob"}: false, {UserID: "carl"}: false,
+		{Conn: s.connFrom(bob1)}: true, {Conn: s.connFrom(ann2)}: false,
+	} {
+		if g.Has(m) != want || s.bridge.Group("other").Has(m) {
+			t.Errorf("%+v, a member: want %v", m, want)
+		}
+	}
 	ann3 := s.logOn("ann")
 	mustSend(t, s.bridge.Group("room"), "all", 4)
 	m := &protocol.Message{Type: push, UserID: "ann", Body: []byte("from ann")}

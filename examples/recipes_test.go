@@ -88,10 +88,10 @@ func (h *heard) all() []string {
 	return slices.Clone(h.texts)
 }
 
-// Rules 4 and 6: a user whose second logon replaces the first stays in the room, with one connection. The members of a room hear
+// Rule 28: a user whose second logon replaces the first stays in the room, with one connection. The members of a room hear
 // one order, whoever speaks at once.
 func TestRecipeRooms(t *testing.T) {
-	const join, say = 1, 2
+	const join, say, leave = 1, 2, 3
 	p := start(t, "recipes/rooms", "-addr", "127.0.0.1:0")
 	addr := p.address(t)
 	member := func(user string) (*client.Client, *heard) {
@@ -103,25 +103,25 @@ func TestRecipeRooms(t *testing.T) {
 	alice, _ := member("alice")
 	bob, bobHears := member("bob")
 	carol, carolHears := member("carol")
-	if _, err := ask(t, carol, "", say, "hello?"); !errors.Is(err, protocol.Refused) {
+	if _, err := ask(t, carol, "", say, "garden hello?"); !errors.Is(err, protocol.Refused) {
 		t.Errorf("who is in no room is told %v", err)
 	}
 	mustAsk(t, carol, "", join, "garden")
 	for _, c := range []*client.Client{alice, bob, bob} { // to join twice changes nothing
 		mustAsk(t, c, "", join, "kitchen")
 	}
-	if n := mustAsk(t, alice, "", say, "hello"); n != "2" {
+	if n := mustAsk(t, alice, "", say, "kitchen hello"); n != "2" {
 		t.Errorf("it went to %s connections", n)
 	}
-	eventually(t, "bob hears it", func() bool { return slices.Contains(bobHears.all(), "alice: hello") })
+	eventually(t, "bob hears it", func() bool { return slices.Contains(bobHears.all(), "alice: kitchen hello") })
 
 	bobsNext, bobsNextHears := member("bob")
 	<-bob.Done()
-	if n := mustAsk(t, alice, "", say, "still there?"); n != "2" {
+	if n := mustAsk(t, alice, "", say, "kitchen still there?"); n != "2" {
 		t.Errorf("after bob's second logon it went to %s connections", n)
 	}
-	mustAsk(t, bobsNext, "", say, "yes")
-	eventually(t, "the new session hears it", func() bool { return slices.Contains(bobsNextHears.all(), "alice: still there?") })
+	mustAsk(t, bobsNext, "", say, "kitchen yes")
+	eventually(t, "the new session hears it", func() bool { return slices.Contains(bobsNextHears.all(), "alice: kitchen still there?") })
 
 	const each, speakers = 200, 6
 	var all []*heard
@@ -134,7 +134,7 @@ func TestRecipeRooms(t *testing.T) {
 		speaking.Go(func() {
 			<-ready
 			for j := range each {
-				if err := c.Send(say, fmt.Append(nil, j)); err != nil {
+				if err := c.Send(say, fmt.Append(nil, "hall ", j)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -149,7 +149,11 @@ func TestRecipeRooms(t *testing.T) {
 		}
 	}
 	_ = bobsNext.Close()
-	eventually(t, "bob has left", func() bool { return mustAsk(t, alice, "", say, "alone?") == "1" })
+	mustAsk(t, carol, "", leave, "garden")
+	if _, err := ask(t, carol, "", say, "garden hello?"); !errors.Is(err, protocol.Refused) {
+		t.Errorf("who has left is told %v", err)
+	}
+	eventually(t, "bob has left", func() bool { return mustAsk(t, alice, "", say, "kitchen alone?") == "1" })
 	if all := carolHears.all(); len(all) != 0 {
 		t.Errorf("carol, in another room, heard %q", all)
 	}

@@ -1,4 +1,5 @@
-// Rooms is a server with rooms. A client joins one, and all its members hear what one of them says, in one order:
+// Rooms is a server with rooms. Users join as many as they like, and all members of a room hear what one of them says, in one
+// order:
 //
 //	go run ./examples/recipes/rooms -addr 127.0.0.1:9000
 package main
@@ -7,89 +8,32 @@ import (
 	"context"
 	"flag"
 	"log"
-	"maps"
 	"os"
 	"os/signal"
 	"strconv"
-	"sync"
+	"strings"
 	"syscall"
 
 	"github.com/rollcall-go/rollcall"
+	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
-	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 const (
-	join = 1 // the body is the room's name
-	say  = 2 // to the sender's room; the reply says to how many connections it went
+	join  = 1 // the body is the room's name
+	say   = 2 // the room's name, a space and a text; the reply says to how many connections it went
+	leave = 3 // the room's name
 )
 
-// rooms has the members: connections, each in one room.
-type rooms struct {
-	mu      sync.Mutex
-	members map[string]map[uint64]*engine.Conn // by room, then by the connection's number
-	roomOf  map[uint64]string
-	moving  map[string]string // by user ID: the room of a session that gives way to another
-}
-
-func (r *rooms) join(c *engine.Conn, room string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.remove(c.ID())
-	if r.members[room] == nil {
-		r.members[room] = make(map[uint64]*engine.Conn)
+// speak sends what a member says to all members of the room.
+func speak(srv *rollcall.Server, m *protocol.Message) (n int, err error) {
+	name, _, _ := strings.Cut(string(m.Body), " ")
+	room := srv.Group(name)
+	if !room.Has(bridge.Member{UserID: m.UserID}) {
+		return 0, protocol.Errorf(protocol.Refused, "join the room first")
 	}
-	r.members[room][c.ID()], r.roomOf[c.ID()] = c, room
-}
-
-// remove takes a connection out of its room. r.mu is held on entry.
-func (r *rooms) remove(conn uint64) (room string, found bool) {
-	room, found = r.roomOf[conn]
-	delete(r.roomOf, conn)
-	delete(r.members[room], conn)
-	if len(r.members[room]) == 0 {
-		delete(r.members, room)
-	}
-	return room, found
-}
-
-// say sends to all in the sender's room. The lock is held so that all of them get one order.
-func (r *rooms) say(srv *engine.Engine, from *engine.Conn, m *protocol.Message) (n int, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	room, found := r.roomOf[from.ID()]
-	if !found {
-		return 0, protocol.Errorf(protocol.Refused, "join a room first")
-	}
-	return srv.Broadcast(maps.Values(r.members[room]), m)
-}
-
-// events moves a user whose new session replaces the old, and forgets connections that end.
-func (r *rooms) events(srv *engine.Engine) usermgr.Events {
-	return usermgr.Events{
-		PushedOut: func(old usermgr.SessionInfo, _ usermgr.Address) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			if room, found := r.remove(old.Address.Conn); found {
-				r.moving[old.UserID] = room // until Connected of the new session, which always follows
-			}
-		},
-		Connected: func(s usermgr.SessionInfo) {
-			r.mu.Lock()
-			room, found := r.moving[s.UserID]
-			delete(r.moving, s.UserID)
-			r.mu.Unlock()
-			if c := srv.Conn(s.Address.Conn); found && c != nil {
-				r.join(c, room)
-			}
-		},
-		Disconnected: func(s usermgr.SessionInfo, _ protocol.CloseCode) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.remove(s.Address.Conn)
-		},
-	}
+	return room.SendMessage(&protocol.Message{Type: say, UserID: m.UserID, Body: m.Body}, nil)
 }
 
 func main() {
@@ -99,14 +43,19 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	r := &rooms{members: make(map[string]map[uint64]*engine.Conn), roomOf: make(map[uint64]string), moving: make(map[string]string)}
-	srv.Users.Subscribe(r.events(srv.Engine))
 	srv.Handle(join, func(c *engine.Conn, m *protocol.Message) {
-		r.join(c, string(m.Body)) // string copies: m's memory is lent
+		if err := srv.Group(string(m.Body)).Join(m.UserID); err != nil {
+			_ = c.ReplyError(m, err)
+			return
+		}
+		_ = c.Reply(m, nil)
+	})
+	srv.Handle(leave, func(c *engine.Conn, m *protocol.Message) {
+		srv.Group(string(m.Body)).Leave(m.UserID)
 		_ = c.Reply(m, nil)
 	})
 	srv.Handle(say, func(c *engine.Conn, m *protocol.Message) {
-		n, err := r.say(srv.Engine, c, &protocol.Message{Type: say, UserID: m.UserID, Body: m.Body})
+		n, err := speak(srv, m)
 		if err != nil {
 			_ = c.ReplyError(m, err)
 			return
