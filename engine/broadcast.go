@@ -38,6 +38,19 @@ func (e *Engine) Conns() iter.Seq[*Conn] {
 	}
 }
 
+// ConnsVersion returns a number that is another one when Conns would yield other connections: one that has come or gone since. Who
+// keeps what Conns has yielded, to send to all again, asks for it before. Any goroutine may call it.
+func (e *Engine) ConnsVersion() (version uint64) {
+	loops := e.started.Load()
+	if loops == nil {
+		return 0
+	}
+	for _, l := range *loops {
+		version += l.changes.Load()
+	}
+	return version
+}
+
 // Broadcast sends one message to many connections: it is encoded once for each wire format (but by each codec that
 // Listener.NewCodec has made), and each event loop is woken
 // once a thousand of them. To should not block: the last thousand that it yielded may get nothing meanwhile. It takes its

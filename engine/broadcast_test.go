@@ -133,3 +133,39 @@ func TestABroadcastThatBlocksHoldsUpItsLastConnectionsAlone(t *testing.T) {
 		last.read()
 	}
 }
+
+// What Conns yields has another version when a connection was let in, and when one has begun to end.
+func TestConnsVersionChangesWithTheConnections(t *testing.T) {
+	e := newEcho(engine.Config{Loops: 2})
+	if e.ConnsVersion() != 0 {
+		t.Error("there is a version before the engine runs")
+	}
+	r := serve(t, e)
+	seen := map[uint64]bool{e.ConnsVersion(): true}
+	changed := func(what string) {
+		t.Helper()
+		v := e.ConnsVersion()
+		if seen[v] {
+			t.Errorf("the version is an earlier one: %s", what)
+		}
+		seen[v] = true
+	}
+	peers := []*peer{dial(t, r.addr), dial(t, r.addr), dial(t, r.addr)}
+	for _, p := range peers {
+		p.ask(1, 1, "")
+		changed("a connection was let in")
+	}
+	peers[0].ask(1, 2, "")
+	if !seen[e.ConnsVersion()] {
+		t.Error("a message has changed the version")
+	}
+	for c := range e.Conns() {
+		c.Close(protocol.KickedOut, "")
+		changed("one is closing")
+		break
+	}
+	_ = peers[1].Close()
+	_ = peers[2].Close()
+	eventually(t, "all have gone", func() bool { return len(slices.Collect(e.Conns())) == 0 })
+	changed("they have gone")
+}

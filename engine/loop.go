@@ -66,7 +66,8 @@ type loop struct {
 
 	runner gnetloop.Runner
 
-	pinged, ponged atomic.Int64 // of the watchdog
+	pinged, ponged atomic.Int64  // of the watchdog
+	changes        atomic.Uint64 // connections that were let in, and that began to end
 	published      published
 }
 

@@ -102,11 +102,15 @@ func (e *counters) outcomesSoFar() Outcomes {
 // setState changes the connection's state. c.mu is held on entry.
 func (c *Conn) setState(state uint32) {
 	e := c.engine
-	if old := c.state.Swap(state); old <= stateClosing {
+	old := c.state.Swap(state)
+	if old <= stateClosing {
 		e.states[old].Add(-1)
 	}
 	if state <= stateClosing {
 		e.states[state].Add(1)
+	}
+	if old == stateBound || state == stateBound {
+		c.loop.changes.Add(1) // when it has happened: a list that was made before has another version
 	}
 }
 
