@@ -51,3 +51,16 @@ func (s *Service) Describe() string {
 	}
 	return all.String()
 }
+
+// KeepAudience sets how often the audience is looked at until the test ends.
+func KeepAudience(t *testing.T, d time.Duration) {
+	was := keepAudience
+	keepAudience = d
+	t.Cleanup(func() { keepAudience = was })
+}
+
+// LookAtAudience looks whether the audience is of use still, and reports whether it is kept.
+func (s *Service) LookAtAudience() bool {
+	s.audiences.look(s)
+	return s.audiences.now.Load() != nil
+}

@@ -15,7 +15,7 @@
 //
 // The functions that [Service.Go] tells run on one goroutine, which lives while there is something to tell (news.go). A
 // pusher has a goroutine while messages of Go wait for it (pusher.go). One timer ends what has waited for too long
-// (deadlines.go). [Service.Close] waits for all of these.
+// (deadlines.go), another forgets to whom everyone's pushes went (audience.go). [Service.Close] waits for all of these.
 //
 // Locks are taken in this order: a shard of the outboxes, an outbox, then one of a call, the bound on what is kept, the
 // deadlines, the news. With an outbox's lock held a connection is asked for its context, and nothing else. No lock is held
@@ -47,6 +47,7 @@ type Service struct {
 	outboxes  outboxes
 	kept      bound
 	deadlines deadlines
+	audiences audiences
 	news      news
 	crew      crew
 	closed    atomic.Bool
@@ -203,6 +204,7 @@ func (s *Service) Close(ctx context.Context) error {
 		b.giveUp()
 	}
 	s.deadlines.stop()
+	s.audiences.stop()
 	defer logging.End(s.log)
 	return s.crew.wait(ctx)
 }

@@ -22,6 +22,8 @@ type matcher interface {
 func (s *Service) send(c *call, to Target) {
 	s.ask(c, func() {
 		switch {
+		case to.Everyone && !c.tracked() && !s.outboxes.any():
+			s.broadcastToAll(c)
 		case to.Everyone:
 			c.deliveries = make([]Delivery, 0, s.bridge.Engine().Stats().States.Bound)
 			s.broadcast(c, s.everyone())
@@ -56,17 +58,6 @@ func (s *Service) conns(sessions iter.Seq[usermgr.SessionInfo]) iter.Seq2[*engin
 	return func(yield func(*engine.Conn, string) bool) {
 		for i := range sessions {
 			if c := s.bridge.Engine().Conn(i.Address.Conn); c != nil && !yield(c, i.UserID) {
-				return
-			}
-		}
-	}
-}
-
-// everyone yields the connections that have been let in, each with its user.
-func (s *Service) everyone() iter.Seq2[*engine.Conn, string] {
-	return func(yield func(*engine.Conn, string) bool) {
-		for c := range s.bridge.Engine().Conns() {
-			if id := c.UserID(); id != "" && !yield(c, id) {
 				return
 			}
 		}

@@ -1,0 +1,132 @@
+package push
+
+import (
+	"errors"
+	"iter"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
+)
+
+// audience is who a push to everyone goes to, in the order of the engine's connections. It never changes.
+type audience struct {
+	version    uint64 // the engine's
+	conns      []*engine.Conn
+	deliveries []Delivery // one for each, where nothing goes wrong
+}
+
+// audiences keeps the audience between pushes to everyone that follow one another, until a connection comes or goes: to find out
+// anew who is behind each connection takes more than half as long as the broadcast.
+type audiences struct {
+	now  atomic.Pointer[audience] // nil while none is kept
+	used atomic.Bool              // since the last look
+
+	mu    sync.Mutex
+	timer *time.Timer // of the looks; nil while nothing is kept
+}
+
+// keepAudience is how often it is looked whether the audience is still of use. So long it may keep connections that have closed.
+var keepAudience = time.Second // a variable for the tests alone
+
+// audience returns who is there.
+func (s *Service) audience() *audience {
+	e := s.bridge.Engine()
+	s.audiences.used.Store(true)
+	version := e.ConnsVersion()
+	if a := s.audiences.now.Load(); a != nil && a.version == version {
+		return a
+	}
+	n := e.Stats().States.Bound
+	a := &audience{version: version, conns: make([]*engine.Conn, 0, n), deliveries: make([]Delivery, 0, n)}
+	for c := range e.Conns() {
+		if user := c.UserID(); user != "" {
+			a.conns = append(a.conns, c)
+			a.deliveries = append(a.deliveries, Delivery{UserID: user, Conn: c.ID(), Device: s.device(c)})
+		}
+	}
+	s.audiences.keep(s, a)
+	return a
+}
+
+func (k *audiences) keep(s *Service, a *audience) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if s.closed.Load() {
+		return
+	}
+	k.now.Store(a)
+	if k.timer == nil {
+		k.timer = time.AfterFunc(keepAudience, func() { k.look(s) })
+	}
+}
+
+// look forgets an audience that is not used, or not the right one any more.
+func (k *audiences) look(s *Service) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	a := k.now.Load()
+	if a == nil || k.timer == nil {
+		return
+	}
+	if !k.used.Swap(false) || a.version != s.bridge.Engine().ConnsVersion() {
+		k.now.Store(nil)
+		k.timer = nil
+		return
+	}
+	k.timer.Reset(keepAudience)
+}
+
+// stop forgets the audience for good. The service is closed.
+func (k *audiences) stop() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.timer != nil {
+		k.timer.Stop()
+		k.timer = nil
+	}
+	k.now.Store(nil)
+}
+
+// everyone yields the connections that have been let in, each with its user.
+func (s *Service) everyone() iter.Seq2[*engine.Conn, string] {
+	return func(yield func(*engine.Conn, string) bool) {
+		a := s.audience()
+		for i, c := range a.conns {
+			if !yield(c, a.deliveries[i].UserID) {
+				return
+			}
+		}
+	}
+}
+
+// broadcastToAll sends to everyone a message that nobody acknowledges, while nothing is kept for any user.
+func (s *Service) broadcastToAll(c *call) {
+	a := s.audience()
+	told := !c.async || c.done != nil
+	if told {
+		c.deliveries = slices.Clone(a.deliveries)
+	}
+	at := 0 // of the connection that was yielded last
+	conns := func(yield func(*engine.Conn) bool) {
+		for i, conn := range a.conns {
+			if at = i; !yield(conn) {
+				return
+			}
+		}
+	}
+	_, _ = s.bridge.Engine().BroadcastWith(conns, &c.frame, engine.SendOptions{}, func(_ *engine.Conn, why error) { // each delivery has its error
+		if !told {
+			return
+		}
+		d := &c.deliveries[at]
+		if errors.Is(why, engine.ErrClosed) {
+			*d = Delivery{UserID: d.UserID, Err: bridge.ErrUserOffline}
+		} else {
+			d.Err = why
+		}
+	})
+}

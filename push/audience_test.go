@@ -1,0 +1,83 @@
+package push_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/push"
+	"github.com/rollcall-go/rollcall/rollcalltest"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// S4: a push to everyone goes to those who are there at the call, however many pushes have gone before: to whoever has a Logon's
+// answer, and not to a connection that has ended.
+func TestPushToEveryoneFollowsWhoComesAndGoes(t *testing.T) {
+	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{Loops: 2}, Users: usermgr.Config{Devices: usermgr.UpTo(2)}})
+	var online []string
+	clients := map[string]*client.Client{}
+	got := make(chan *protocol.PushMessage, 1000)
+	for i := range 40 {
+		if i%3 == 2 {
+			gone := online[0]
+			_ = clients[gone].Close()
+			online = online[1:]
+			rollcalltest.Eventually(t, func() bool { return !srv.Users.IsOnline(gone) }, "%s is offline", gone)
+		} else {
+			user := fmt.Sprintf("user-%02d", i)
+			cfg := receiver(got)
+			cfg.Device = uint16(i)
+			clients[user] = srv.Client(t, user, cfg)
+			online = append(online, user)
+		}
+		for range 2 {
+			r := mustPush(t, service, push.ToEveryone(), push.Text(fmt.Sprint(i)), nil)
+			var users []string
+			for _, d := range r.Deliveries {
+				users = append(users, d.UserID)
+				if want, _ := srv.Users.DeviceAt(d.Conn); d.Err != nil || d.Device != want || d.Conn == 0 {
+					t.Errorf("a delivery is %+v", d)
+				}
+			}
+			slices.Sort(users)
+			if !slices.Equal(users, online) {
+				t.Fatalf("it went to %v, and %v are online", users, online)
+			}
+			for range online {
+				if m := receive(t, "a push", got); string(m.Content) != fmt.Sprint(i) {
+					t.Fatalf("%q came", m.Content)
+				}
+			}
+		}
+	}
+}
+
+// Who was pushed to is kept no longer than it is of use: not where there is no push for a while, nor when a connection has come or
+// gone.
+func TestAnAudienceIsForgotten(t *testing.T) {
+	push.KeepAudience(t, time.Hour) // the test looks
+	srv, service := newServer(t, rollcalltest.Config{})
+	c := srv.Client(t, "ann", client.Config{})
+	all := func() { mustPush(t, service, push.ToEveryone(), push.Text("hi"), nil) }
+	all()
+	if !service.LookAtAudience() {
+		t.Error("it is not kept over a look although it was used")
+	}
+	if service.LookAtAudience() {
+		t.Error("it is kept although it was not used")
+	}
+	all()
+	_ = c.Close()
+	rollcalltest.Eventually(t, func() bool { return !srv.Users.IsOnline("ann") }, "ann is offline")
+	if service.LookAtAudience() {
+		t.Error("it is kept although a connection has gone")
+	}
+	r := mustPush(t, service, push.ToEveryone(), push.Text("hi"), nil)
+	if len(r.Deliveries) != 0 {
+		t.Errorf("there are the deliveries %+v", r.Deliveries)
+	}
+}
