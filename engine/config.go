@@ -22,8 +22,8 @@ type Listener struct {
 	// Network is "tcp" or "unix". "" means "tcp".
 	Network string
 	// Addr is a TCP address, as in net.Listen, but not empty; port 0 takes a free one, which Addrs tells. For "unix" it is the path
-	// of a socket, which must not exist yet, and is removed when the engine stops. Who may connect there the permissions of its
-	// directory say: its peers have no address, and MaxPerAddress, MaxPerSubnet and bans do not hold for them.
+	// of a socket, which must not exist yet, and is removed when the engine stops. The permissions of its directory say who may
+	// connect. Its peers have no address, so MaxPerAddress, MaxPerSubnet and bans do not hold for them.
 	Addr string
 	// Codec is the wire format of connections that come in here. Nil means protocol.Binary.
 	Codec protocol.Codec
@@ -38,9 +38,8 @@ type Listener struct {
 	// the size that the message has in protocol.Binary; SlowDropOldest and SlowLatest drop the newest message instead.
 	NewCodec func() protocol.Codec
 	// ProxyProtocol are the addresses of the load balancers in front of this listener. When there are any, every connection
-	// must come from one of them (at a Unix socket, from whoever may connect) and begin with a PROXY header, version 1 or 2, within
-	// Timeouts.ProxyHeader; others are
-	// closed. The address in the header is then the client's, for limits, bans, OnAccept and Conn.RemoteAddr. A load
+	// must come from one of them, or from any peer of a Unix socket, and begin with a PROXY header, version 1 or 2, within
+	// Timeouts.ProxyHeader; others are closed. The address in the header is then the client's, for limits, bans, OnAccept and Conn.RemoteAddr. A load
 	// balancer that connects on its own account (LOCAL), or does not tell for whom (UNKNOWN, UNSPEC), is let in under its own address, which is neither
 	// limited nor banned. Empty means that clients connect directly.
 	ProxyProtocol []netip.Prefix

@@ -21,7 +21,8 @@
 // Config.Workers (workers.go). Other goroutines post tasks to a loop; one socket pair a loop wakes it, so that tasks and input
 // take turns, and each turn has a bound on tasks, connections and bytes. What a socket does not take the engine keeps itself
 // (backlog.go), so that every goroutine knows what waits; one goroutine hears of sockets that can be written to again
-// (writable_linux.go).
+// (writable_linux.go). A connection that ServeConn was given has two goroutines of its own, one that reads and one that writes,
+// and the loop does the rest (socket_feed.go).
 //
 // Locks are held for a few instructions and never while a handler, an Admission, the Decode of a codec that connections share,
 // or a write to a connection runs; a codec of Listener.NewCodec is used under its connection's. Order: a mailbox's, then a

@@ -28,8 +28,9 @@ import (
 // it is called when the connection is over, so that a Write that never returns is ended after Timeouts.Close. No deadline of nc is set.
 //
 // The error is nil where the client has left, or was told why it had to go. Otherwise it is a *protocol.CloseError with the
-// code, and in it what nc has returned. It wraps ErrNotLetIn for a connection that was turned away, with the *protocol.CloseError
-// that it was told, or what OnAccept has returned; and it is ErrNotRunning before Listen and Run, when the engine is stopping and when it has ended. Between
+// code, and in it what nc has returned; ErrStopTimeout where the engine gave up on a handler that blocks the connection's event
+// loop. It wraps ErrNotLetIn for a connection that was turned away, with the *protocol.CloseError that it was told, or what
+// OnAccept has returned. It is ErrNotRunning before Listen and Run, when the engine is stopping and when it has ended. Between
 // Listen and Run it waits for Run, as the connections of listeners do. Any goroutine may call it.
 func (e *Engine) ServeConn(nc net.Conn) error {
 	if nc == nil {
