@@ -27,7 +27,7 @@ func (l noLink) Close(protocol.CloseCode, string) {}
 
 // onlineUsers returns a bridge whose engine does not run, with so many users who are online.
 func onlineUsers(t testing.TB, n int) (*bridge.Bridge, []string) {
-	users := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.Off, Logger: zap.NewNop()}))
+	users := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.New(0, -1), Logger: zap.NewNop()}))
 	t.Cleanup(func() {
 		if err := users.Close(context.Background()); err != nil {
 			t.Error(err)

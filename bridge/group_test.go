@@ -336,7 +336,7 @@ type plainManager struct{ usermgr.UserManager }
 
 // Rule 28: groups need to be told of sessions.
 func TestGroupsNeedAManagerThatTells(t *testing.T) {
-	users := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.Off}))
+	users := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.New(0, -1)}))
 	t.Cleanup(func() {
 		if err := users.Close(context.Background()); err != nil {
 			t.Error(err)

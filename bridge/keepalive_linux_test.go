@@ -21,10 +21,10 @@ func TestKeepAliveIsOnWhereNothingWatchesForSilence(t *testing.T) {
 		checker   heartbeat.Checker
 		want      bool
 	}{
-		{"nothing watches", 0, heartbeat.Off, true},
+		{"nothing watches", 0, heartbeat.New(0, -1), true},
 		{"the heartbeat watches", 0, heartbeat.New(0, 0), false},
 		{"set", 20 * time.Second, heartbeat.New(0, 0), true},
-		{"unset", -1, heartbeat.Off, false},
+		{"unset", -1, heartbeat.New(0, -1), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := serve(t, options{engine: engine.Config{Timeouts: engine.Timeouts{KeepAlive: c.keepAlive}}, users: usermgr.Config{Checker: c.checker}})

@@ -100,7 +100,7 @@ func TestManagerWithoutEngine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	users := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.Off, Logger: zap.NewNop()}))
+	users := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.New(0, -1), Logger: zap.NewNop()}))
 	j := newJournal()
 	users.Subscribe(j.handlers())
 	counted := make(chan usermgr.SessionInfo, 2)

@@ -97,7 +97,7 @@ func TestReturningClientsQueue(t *testing.T) {
 				}
 			}
 			c.cfg.LogonDeadline = patience
-			users := &meteredManager{Manager: testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.Off, Logger: zap.NewNop()}))}
+			users := &meteredManager{Manager: testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.New(0, -1), Logger: zap.NewNop()}))}
 			t.Cleanup(func() { _ = users.Close(context.Background()) })
 			var online atomic.Int64
 			users.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { online.Add(1) }})

@@ -60,7 +60,7 @@ type server struct {
 func newServer(t testing.TB, o options) *server {
 	o.users.Logger = orNop(o.users.Logger)
 	if o.users.Checker == nil {
-		o.users.Checker = heartbeat.Off
+		o.users.Checker = heartbeat.New(0, -1)
 	}
 	users := testkit.Must(usermgr.New(o.users))
 	t.Cleanup(func() {

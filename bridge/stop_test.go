@@ -119,7 +119,7 @@ func TestFrozenAuthenticatorIsGivenUpOn(t *testing.T) {
 // Rule 16: two engines may share a manager. The end of one leaves the sessions of the other, and a user can go from
 // one to the other, pushed out in rule 4's order.
 func TestTwoEnginesOneManager(t *testing.T) {
-	users := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.Off, Logger: zap.NewNop()}))
+	users := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.New(0, -1), Logger: zap.NewNop()}))
 	t.Cleanup(func() { _ = users.Close(context.Background()) })
 	one := newServerFor(t, options{}, users, users).start()
 	two := newServerFor(t, options{}, nil, users).start()

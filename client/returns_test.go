@@ -19,7 +19,7 @@ import (
 // Rule 26: a client whose connection dies before it has read why its session ends comes back by itself, is refused for that
 // reason, and stays out. Who has logged on since is not touched.
 func TestAClientThatMissedTheNoticeHearsItWhenItComesBack(t *testing.T) {
-	silencer := &earlyChecker{Checker: heartbeat.Off}
+	silencer := &earlyChecker{Checker: heartbeat.New(0, -1)}
 	for _, c := range []struct {
 		name  string
 		cfg   usermgr.Config

@@ -190,7 +190,7 @@ type Timeouts struct {
 	FirstMessage time.Duration
 	// KeepAlive is how long a connection is quiet before TCP asks whether the client's system is there; after four questions
 	// without an answer, each as long after the one before, the connection ends with NetworkError. It says nothing of the
-	// client's program. 0 means 15 s where nothing watches for silent clients (no user manager, or heartbeat.Off), and none
+	// client's program. 0 means 15 s where nothing watches for silent clients (no user manager, or heartbeat.New(0, -1)), and none
 	// where something does: the heartbeat finds more, and keep-alive costs four system calls a connection. Negative means none.
 	KeepAlive time.Duration
 	// UnfinishedFrame is how long the bytes of one unfinished frame count as a sign of life. 0 means 60 s.

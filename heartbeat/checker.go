@@ -1,8 +1,8 @@
 // Package heartbeat finds out who has been silent for too long. It is pure time: it knows no socket and no user.
 //
 // Whoever reads from a client calls [Watch.Beat] when bytes have come. The [Checker] calls back when none have come
-// for longer than its timeout. [Wheel] is the one to use for any number of clients, [Off] watches nobody, and a
-// program may bring a Checker of its own.
+// for longer than its timeout. [New] makes one for any number of clients, and a program may
+// bring a Checker of its own.
 package heartbeat
 
 import "time"
@@ -44,15 +44,9 @@ type Watch interface {
 	Stop()
 }
 
-// Off watches nobody: silent is never called, and Timeout is 0. It has no goroutine, allocates nothing, and Close
-// does nothing.
-var Off Checker = off{}
-
+// off is the Watch of a session that nobody watches.
 type off struct{}
 
-func (off) Watch(func()) Watch     { return off{} }
-func (off) Timeout() time.Duration { return 0 }
-func (off) Close()                 {}
-func (off) Beat()                  {}
-func (off) Silent() bool           { return false }
-func (off) Stop()                  {}
+func (off) Beat()        {}
+func (off) Silent() bool { return false }
+func (off) Stop()        {}

@@ -26,7 +26,7 @@ func TestTwoManagersNeedTwoCheckers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // no manager owns Off
-		m := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.Off}))
+		m := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.New(0, -1)}))
 		if err := m.Close(context.Background()); err != nil {
 			t.Fatal(err)
 		}

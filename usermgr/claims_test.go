@@ -51,7 +51,7 @@ func codeOf(err error) protocol.CloseCode {
 func TestReplacementOnAnotherManagerIsPushedOutThenDisconnectedThenConnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := new(claimTable)
-		a, b, j := standTogether(t, table, usermgr.Config{Checker: heartbeat.Off})
+		a, b, j := standTogether(t, table, usermgr.Config{Checker: heartbeat.New(0, -1)})
 		old := logOn(t, a, "ann", newLink(1))
 		now := logOn(t, b, "ann", newLink(2))
 		j.expect(t, "Connected ann@1", "PushedOut ann@1 by @2", "Disconnected ann@1 "+protocol.PushedOut.String(), "Connected ann@2")
@@ -75,7 +75,7 @@ func TestReplacementOnAnotherManagerIsPushedOutThenDisconnectedThenConnected(t *
 func TestTwoThatReplaceEachOtherCrosswiseBothComeIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := new(claimTable)
-		a, b, j := standTogether(t, table, usermgr.Config{Devices: usermgr.OnePerDevice(), Checker: heartbeat.Off})
+		a, b, j := standTogether(t, table, usermgr.Config{Devices: usermgr.OnePerDevice(), Checker: heartbeat.New(0, -1)})
 		onDevice(t, a, "ann", 1, newLink(11))
 		onDevice(t, b, "ann", 2, newLink(12))
 		var both sync.WaitGroup
@@ -128,7 +128,7 @@ func TestAClaimThatIsNotGrantedRefusesTheLogon(t *testing.T) {
 					}
 					return usermgr.Claimed{}, c.claim(ctx)
 				}}
-				m := newManager(t, usermgr.Config{Claims: claims, Checker: heartbeat.Off})
+				m := newManager(t, usermgr.Config{Claims: claims, Checker: heartbeat.New(0, -1)})
 				j := new(journal)
 				m.Subscribe(j.handlers())
 				ctx, stop := context.WithTimeout(context.Background(), claimDeadline)
@@ -162,7 +162,7 @@ func TestAClaimThatIsNotGrantedRefusesTheLogon(t *testing.T) {
 func TestALogonThatIsRefusedHereAsksForNoClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claims := grantAtOnce()
-		m := newManager(t, usermgr.Config{Claims: claims, RelogonMode: usermgr.IgnoreNew, Checker: heartbeat.Off})
+		m := newManager(t, usermgr.Config{Claims: claims, RelogonMode: usermgr.IgnoreNew, Checker: heartbeat.New(0, -1)})
 		logOn(t, m, "ann", newLink(1))
 		if _, err := register(m, usermgr.Logon{UserID: "ann"}, newLink(2)); codeOf(err) != protocol.AlreadyLoggedOn {
 			t.Errorf("it ended with %v", err)
@@ -229,7 +229,7 @@ func TestSessionsEndWhileAClaimWaits(t *testing.T) {
 func TestALogonWhoseClaimIsGrantedWaitsForTheEndsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claims, asked, grant := grantLater()
-		m := newManager(t, usermgr.Config{Claims: claims, Devices: usermgr.OnePerDevice(), Checker: heartbeat.Off})
+		m := newManager(t, usermgr.Config{Claims: claims, Devices: usermgr.OnePerDevice(), Checker: heartbeat.New(0, -1)})
 		j := new(journal)
 		m.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { time.Sleep(time.Second) }})
 		m.Subscribe(j.handlers())
@@ -251,7 +251,7 @@ func TestALogonWhoseClaimIsGrantedWaitsForTheEndsUnderWay(t *testing.T) {
 func TestASessionIsEvictedWhileItsClaimWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claims, asked, grant := grantLater()
-		m := newManager(t, usermgr.Config{Claims: claims, Checker: heartbeat.Off})
+		m := newManager(t, usermgr.Config{Claims: claims, Checker: heartbeat.New(0, -1)})
 		j := new(journal)
 		m.Subscribe(j.handlers())
 		var done sync.WaitGroup
@@ -285,7 +285,7 @@ func TestManyLogonsOnTwoManagers(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				table := new(claimTable)
-				a, b, _ := standTogether(t, table, usermgr.Config{Devices: usermgr.OnePerDevice(), Checker: heartbeat.Off})
+				a, b, _ := standTogether(t, table, usermgr.Config{Devices: usermgr.OnePerDevice(), Checker: heartbeat.New(0, -1)})
 				var mu sync.Mutex
 				connected := make(map[uint16]int)
 				count := usermgr.Events{

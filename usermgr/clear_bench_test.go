@@ -58,7 +58,7 @@ func BenchmarkClear(b *testing.B) {
 	const users = 200_000
 	for b.Loop() {
 		b.StopTimer()
-		m := newManager(b, usermgr.Config{Checker: heartbeat.Off})
+		m := newManager(b, usermgr.Config{Checker: heartbeat.New(0, -1)})
 		l := &taskLoop{wake: make(chan struct{}, 1)}
 		var running sync.WaitGroup
 		running.Go(l.run)

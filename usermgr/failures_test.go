@@ -73,7 +73,7 @@ func TestAFailureInAnyEventHandlerStopsNothing(t *testing.T) {
 func TestAFailureInIgnoredStopsNothing(t *testing.T) {
 	for how, fail := range failures {
 		t.Run(how, func(t *testing.T) {
-			m := newManager(t, usermgr.Config{RelogonMode: usermgr.IgnoreNew, Checker: heartbeat.Off})
+			m := newManager(t, usermgr.Config{RelogonMode: usermgr.IgnoreNew, Checker: heartbeat.New(0, -1)})
 			m.Subscribe(usermgr.Events{Ignored: func(string, usermgr.Address) { fail() }})
 			logOn(t, m, "ann", newLink(1))
 			for range 2 {

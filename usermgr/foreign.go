@@ -81,7 +81,7 @@ type foreignChecker struct {
 
 // containing returns the checker as the manager calls it.
 func (m *Manager) containing(c heartbeat.Checker) heartbeat.Checker {
-	if _, own := c.(*heartbeat.Wheel); own || c == heartbeat.Off {
+	if _, own := c.(*heartbeat.Wheel); own {
 		return c
 	}
 	return foreignChecker{c, m}
@@ -113,16 +113,15 @@ func (w foreignWatch) Stop() { w.manager.apart("a Watch's Stop", w.Watch.Stop) }
 // startWatch begins to watch the session's silence. It reports false when a Checker of the application's own has failed.
 func (s *session) startWatch() bool {
 	m := s.user.manager
-	switch {
-	case m.ring != nil:
+	if m.ring != nil {
 		m.ring.Watch(s)
-	case m.checker != heartbeat.Off:
-		w := m.checker.Watch(s.fellSilent)
-		if w == nil {
-			return false
-		}
-		s.madeRare().watch = w
+		return true
 	}
+	w := m.checker.Watch(s.fellSilent)
+	if w == nil {
+		return false
+	}
+	s.madeRare().watch = w
 	return true
 }
 

@@ -148,10 +148,10 @@ func TestCheckerIsReplaceable(t *testing.T) {
 	})
 }
 
-// E7: with heartbeat.Off nobody is ever silent.
+// E7: with heartbeat.New(0, -1) nobody is ever silent.
 func TestOffWatchesNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watched(t, usermgr.Config{Checker: heartbeat.Off})
+		m, j := watched(t, usermgr.Config{Checker: heartbeat.New(0, -1)})
 		logOn(t, m, "ann", newLink(1))
 		time.Sleep(time.Hour)
 		synctest.Wait()

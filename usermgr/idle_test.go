@@ -68,7 +68,7 @@ func TestSignsThatSomebodyIsThere(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newManager(t, usermgr.Config{IdleTimeout: 10 * time.Second, Checker: heartbeat.Off})
+				m := newManager(t, usermgr.Config{IdleTimeout: 10 * time.Second, Checker: heartbeat.New(0, -1)})
 				s := logOn(t, m, "ann", newLink(1))
 				for range 6 {
 					time.Sleep(5 * time.Second)
@@ -136,7 +136,7 @@ func TestEveryEndCleansEveryIndex(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice(), RelogonMode: usermgr.IgnoreNew, Checker: heartbeat.Off})
+				m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice(), RelogonMode: usermgr.IgnoreNew, Checker: heartbeat.New(0, -1)})
 				s := onDevice(t, m, "ann", 7, newLink(1))
 				m.SetSessionTag(s.ID(), "x")
 				m.SetTag("ann", "y")

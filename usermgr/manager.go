@@ -47,7 +47,7 @@ type Config struct {
 	IdleTimeout time.Duration
 	// Checker finds out who has been silent for too long. The manager owns it and closes it: New panics
 	// for one that another manager has. Nil means
-	// heartbeat.New(0, 0), which looks every second and allows 30 s of silence; heartbeat.Off watches nobody.
+	// heartbeat.New(0, 0), which looks every second and allows 30 s of silence; heartbeat.New(0, -1) watches nobody.
 	Checker heartbeat.Checker
 	// QuiesceTimeout is how long a session that ends waits for its last message handler to return, before it is given
 	// up on, logged and counted, so that a stuck handler cannot keep its user from logging on again.

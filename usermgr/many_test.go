@@ -21,7 +21,7 @@ type many struct {
 func newMany(t testing.TB) *many {
 	devices := usermgr.OnePerDevice()
 	devices.MaxSessions = -1
-	return &many{Manager: newManager(t, usermgr.Config{Devices: devices, Checker: heartbeat.Off, ClosedHistory: -1})}
+	return &many{Manager: newManager(t, usermgr.Config{Devices: devices, Checker: heartbeat.New(0, -1), ClosedHistory: -1})}
 }
 
 // logOn adds sessions until there are n.

@@ -287,7 +287,7 @@ func TestGraceIsForTheLastSessionOfAClientThatMayReconnect(t *testing.T) {
 	} {
 		t.Run(code.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newManager(t, usermgr.Config{OfflineGrace: grace, Devices: usermgr.OnePerDevice(), Checker: heartbeat.Off})
+				m := newManager(t, usermgr.Config{OfflineGrace: grace, Devices: usermgr.OnePerDevice(), Checker: heartbeat.New(0, -1)})
 				var offline time.Time
 				m.Subscribe(usermgr.Events{Offline: func(usermgr.UserData) { offline = time.Now() }})
 				first, last := onDevice(t, m, "ann", 1, newLink(1)), onDevice(t, m, "ann", 2, newLink(2))

@@ -28,7 +28,7 @@ func (bareLink) Close(protocol.CloseCode, string) {}
 // aMillion returns a manager with a million users online. It is left as it is: to log a million off takes longer than what
 // is measured.
 func aMillion(b *testing.B) *usermgr.Manager {
-	m := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.Off}))
+	m := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.New(0, -1)}))
 	for i := range million {
 		link := bareLink(i)
 		l := usermgr.Logon{UserID: fmt.Sprintf("user%07d", i), Address: link.Address()}

@@ -21,7 +21,7 @@ func BenchmarkPastLogins(b *testing.B) {
 	padding := strings.Repeat("x", 3900)
 	for b.Loop() {
 		b.StopTimer()
-		m := newManager(b, usermgr.Config{OfflineGrace: grace, Devices: usermgr.OnePerDevice(), Checker: heartbeat.Off, ClosedHistory: -1})
+		m := newManager(b, usermgr.Config{OfflineGrace: grace, Devices: usermgr.OnePerDevice(), Checker: heartbeat.New(0, -1), ClosedHistory: -1})
 		for i := range users {
 			onDevice(b, m, fmt.Sprint(i), 1, newLink(uint64(i)))
 		}
@@ -46,7 +46,7 @@ func BenchmarkRevoked(b *testing.B) {
 	const tokens, last = 20_000, 3 * time.Second
 	for b.Loop() {
 		b.StopTimer()
-		m := newManager(b, usermgr.Config{Checker: heartbeat.Off, ClosedHistory: -1})
+		m := newManager(b, usermgr.Config{Checker: heartbeat.New(0, -1), ClosedHistory: -1})
 		before := heapInUse()
 		b.StartTimer()
 		for i := range uint64(tokens) {

@@ -172,7 +172,7 @@ func watched(t testing.TB, cfg usermgr.Config) (*usermgr.Manager, *journal) {
 // watchedAll is watched with a journal that tells of every event. By default nobody is ever silent.
 func watchedAll(t testing.TB, cfg usermgr.Config) (*usermgr.Manager, *journal) {
 	if cfg.Checker == nil {
-		cfg.Checker = heartbeat.Off
+		cfg.Checker = heartbeat.New(0, -1)
 	}
 	m, j := watched(t, cfg)
 	m.Subscribe(j.rest())

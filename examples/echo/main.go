@@ -57,7 +57,7 @@ func run() error {
 	events := flag.Bool("events", false, "print each event as a line of JSON")
 	flag.Parse()
 
-	users := usermgr.Config{Checker: heartbeat.Off}
+	users := usermgr.Config{Checker: heartbeat.New(0, -1)}
 	switch *relogon {
 	case "replace-old":
 	case "ignore-new":

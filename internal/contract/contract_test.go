@@ -120,7 +120,7 @@ func judged(t *testing.T, rule int, err error) {
 }
 
 func TestAManagerIsRecordedWithoutBeingChanged(t *testing.T) {
-	m := New(usermgr.Config{Checker: heartbeat.Off})
+	m := New(usermgr.Config{Checker: heartbeat.New(0, -1)})
 	if _, err := m.Register(context.Background(), usermgr.Logon{UserID: "a"}, idleLink(1)); err != nil {
 		t.Fatal(err)
 	}

@@ -150,7 +150,7 @@ func newFuzzed(t testing.TB, workers int, cert *certificate) *fuzzed {
 
 // run does what an input says.
 func (s *fuzzed) run(t *testing.T, mode usermgr.RelogonMode, in *script) {
-	users := contract.New(usermgr.Config{RelogonMode: mode, Checker: heartbeat.Off, Logger: zap.NewNop()})
+	users := contract.New(usermgr.Config{RelogonMode: mode, Checker: heartbeat.New(0, -1), Logger: zap.NewNop()})
 	users.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) {}})
 	s.users.Store(users)
 	well, err := dial(s.at)

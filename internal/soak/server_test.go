@@ -172,7 +172,7 @@ type process struct {
 
 func (p *process) run() error {
 	s := p.settings
-	checker := heartbeat.Checker(heartbeat.Off)
+	checker := heartbeat.New(0, -1)
 	if s.Timeout > 0 {
 		checker = heartbeat.New(s.Interval, s.Timeout)
 	}

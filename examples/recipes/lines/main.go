@@ -27,7 +27,7 @@ const text = 1 // the type of a line
 // silence watches for people who have said nothing for so long, not even Enter; 0 watches nobody.
 func silence(allowed time.Duration) heartbeat.Checker {
 	if allowed == 0 {
-		return heartbeat.Off
+		return heartbeat.New(0, -1)
 	}
 	return heartbeat.New(0, allowed)
 }
