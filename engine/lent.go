@@ -18,17 +18,28 @@ var ErrMessageOver = errors.New("rollcall: the message's handler has returned: k
 // lentMessages are what a loop decodes messages into, in turn, and lends to handlers. One would do; with some a message that has
 // been taken back is not taken for the one that is being delivered, unless as many have come since.
 type lentMessages struct {
-	all  [16]protocol.Message
-	turn uint32
-	lent *protocol.Message // the one in use; while current is not nil
+	all  [16]lentMessage
+	lent *lentMessage // the one in use, while current is not nil; nil before the first
 }
 
-// nextMessage returns the message to decode into. When that has been done turn is counted up.
-func (l *loop) nextMessage() *protocol.Message {
-	x := &l.messages
-	m := &x.all[x.turn%uint32(len(x.all))]
-	x.lent = m
-	return m
+// lentMessage knows the one whose turn comes after it: to compute that takes longer.
+type lentMessage struct {
+	protocol.Message
+	next *lentMessage
+}
+
+// init makes a ring of them, before the loop delivers its first message.
+func (x *lentMessages) init() {
+	for i := range x.all {
+		x.all[i].next = &x.all[(i+1)%len(x.all)]
+	}
+	x.lent = &x.all[0]
+}
+
+// next takes the one in use back, and returns the next one to decode into.
+func (x *lentMessages) next() *protocol.Message {
+	x.lent = x.lent.next
+	return &x.lent.Message
 }
 
 // delivers reports whether m is the message of c's that the loop is delivering: then the caller stands on the loop. Where a
@@ -36,18 +47,18 @@ func (l *loop) nextMessage() *protocol.Message {
 //
 //go:norace
 func (l *loop) delivers(c *Conn, m *protocol.Message) bool {
-	return m == l.messages.lent && l.current == c
+	return l.current == c && m == &l.messages.lent.Message
 }
 
 // tookBack reports whether m was lent to a handler that has returned.
 //
 //go:norace
 func (l *loop) tookBack(m *protocol.Message) bool {
-	if m == l.messages.lent && l.current != nil {
+	if l.current != nil && m == &l.messages.lent.Message {
 		return false
 	}
 	for i := range l.messages.all {
-		if m == &l.messages.all[i] {
+		if m == &l.messages.all[i].Message {
 			return true
 		}
 	}

@@ -45,6 +45,9 @@ func (l *loop) process(c *Conn, first *protocol.Message) {
 	}
 	var in tally
 	l.working = true
+	if l.messages.lent == nil {
+		l.messages.init()
+	}
 	defer l.processed(c, &in)
 	var g *gathering
 	again := c.need > 0
@@ -176,7 +179,7 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *ta
 		}
 		var n, need int
 		var err error
-		m := l.nextMessage()
+		m := l.messages.next()
 		m.UserID = c.userID
 		if binary { // called directly it is not looked up for each message
 			n, need, err = protocol.Binary.Decode(buf[used:], m, opts)
@@ -198,7 +201,6 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *ta
 		}
 		used += n
 		opts.Seen = 0
-		l.messages.turn++
 		if opts.First {
 			if g == nil {
 				c.need = 0
@@ -239,24 +241,25 @@ func (l *loop) deliverPlain(c *Conn, buf []byte, in *tally) (used int, more bool
 	maxBody := l.engine.cfg.Limits.MaxBody
 	var h Handler
 	var of uint16 // h's message type
-	for {
-		m := l.nextMessage()
+	for next := l.messages.lent.next; ; next = next.next {
 		p, n := layout.DecodePlain(buf[used:], maxBody)
 		if n == 0 {
 			return used, true
 		}
-		m.Type, m.Flags, m.ID, m.Device = p.Type, 0, p.ID, p.Device
-		m.Body = buf[used+layout.HeaderLen : used+n : used+n]
-		if m.Type != of {
-			of = m.Type
+		if p.Type != of {
+			of = p.Type
 			if h = l.engine.handlers.lookup(of); h == nil {
 				return used, true
 			}
+			in.typ = of
 		}
+		m := &next.Message
+		m.Type, m.Flags, m.ID, m.Device = of, 0, p.ID, p.Device
+		// All pointers at once: the collector's barrier is asked for each run of them.
+		l.messages.lent, m.UserID, m.DestUserID, m.Body = next, c.userID, "", buf[used+layout.HeaderLen:used+n:used+n]
 		used += n
-		l.messages.turn++
-		m.UserID, m.DestUserID = c.userID, ""
-		in.count(of, n)
+		in.messages++
+		in.bytes += n
 		h(c, m)
 		if len(l.batch.b) >= flushSize {
 			c.flushBatch()

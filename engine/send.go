@@ -67,13 +67,15 @@ func (c *Conn) SendMessage(m *protocol.Message) error { return c.SendWith(m, Sen
 // is known to come later is ErrMessageOver, and not sent; see Handler.
 func (c *Conn) Reply(m *protocol.Message, body []byte) error {
 	l := c.loop
-	if l.delivers(c, m) && !c.queued.Load() && c.state.Load() < stateClosing && len(l.batch.b) < l.room && len(body) <= l.maxBody {
-		// What reply would come to, for nearly every message: the caller stands on the loop.
-		at := len(l.batch.b)
-		if n := layout.PutPlain(l.batch.b[at:l.room], m.Type, uint8(protocol.FlagReply), m.ID, body); n > 0 {
-			l.batch.b = l.batch.b[:at+n]
-			l.batch.count(m.Type, n)
-			return nil
+	// What reply would come to, for nearly every message: the caller stands on the loop. In one condition it would take longer.
+	if l.delivers(c, m) {
+		at, queued := len(l.batch.b), c.queued.Load()
+		if state := c.state.Load(); !queued && state < stateClosing && at < l.room && len(body) <= l.maxBody {
+			if n := layout.PutPlain(l.batch.b[at:l.room], m.Type, uint8(protocol.FlagReply), m.ID, body); n > 0 {
+				l.batch.b = l.batch.b[:at+n]
+				l.batch.count(m.Type, n)
+				return nil
+			}
 		}
 	}
 	if l.tookBack(m) {
