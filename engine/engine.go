@@ -81,6 +81,7 @@ type Engine struct {
 	loops         []*loop
 	writable      *writability // nil where the system does not tell
 	pool          *workerPool
+	observe       func(l *loop) // takes a turn in the place of loop.run: tests measure turns
 	conns         connTable
 	clock         clock.Clock // counts the time in which the process ran
 	pulse         int64       // a part of a third of what clients are told, in nanoseconds: see showLife
@@ -113,7 +114,6 @@ type Engine struct {
 	tooLate tooLate
 	budget  budget
 	reports dropReports
-	observe func(l *loop) // takes a turn in the place of loop.run: tests measure turns
 	counters
 }
 

@@ -10,9 +10,14 @@ import (
 
 // connTable finds the open connections by ID. Looking takes no lock.
 type connTable struct {
+	_      cacheLine
 	open   atomic.Int64 // places taken; one is taken before a connection is opened
+	_      cacheLine
 	shards [64]connShard
 }
+
+// cacheLine stands between what is written for each connection and what is read for each message.
+type cacheLine [64]byte
 
 type connShard struct {
 	mu    sync.Mutex // held to change conns

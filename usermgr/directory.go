@@ -142,6 +142,7 @@ type sessionShard struct {
 	mu     sync.Mutex // held to change the tables
 	byID   table.Table[session]
 	byConn table.Table[session]
+	_      [8]byte // keeps neighbours' locks on other cache lines
 }
 
 // The last eight bytes of a version 7 UUID are random, but for two bits. The connections' numbers follow one another.
