@@ -80,10 +80,11 @@ func tcpPair() (ours, theirs net.Conn, err error) {
 // gnet starts 256 event loops at most, and says nothing: an engine that asks for more does not start, and says so, instead of
 // having loops without a goroutine; also where gnet's limit is another than the one that Config.Loops is held to.
 func TestAnEngineWithFewerLoopsThanItAsksForDoesNotStart(t *testing.T) {
-	e := testkit.Must(New(Config{Listeners: []Listener{{Addr: "127.0.0.1:0"}}, Loops: 257, Logger: zap.NewNop()}))
-	if err := e.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "Config.Loops is 257") {
-		t.Errorf("Run returned %v", err)
+	if _, err := New(Config{Loops: 257}); err == nil || !strings.Contains(err.Error(), "Config.Loops is 257") {
+		t.Errorf("New returned %v", err)
 	}
+	e := testkit.Must(New(Config{Listeners: []Listener{{Addr: "127.0.0.1:0"}}, Logger: zap.NewNop()}))
+	e.cfg.Loops = 257
 	if err := e.startLoops(); err == nil || !strings.Contains(err.Error(), "fewer than the 257 event loops") {
 		t.Errorf("startLoops returned %v", err)
 	}
