@@ -59,8 +59,7 @@ func (e *Engine) ConnsVersion() (version uint64) {
 // Config.SlowPolicy says so. It returns how many the message is on its way to; an error says that the message cannot be
 // encoded, or is too large (ErrTooLarge), in the wire format of some, which are left out. Any goroutine
 // may call it, and it has no more use for m when it returns. Two broadcasts at once from two goroutines, handlers of two event
-// loops among them, may reach connections in different orders: where members must see one order, one of them sends at a time, on one
-// goroutine or under a lock.
+// loops among them, may reach connections in different orders: see BroadcastInOrder, and Group of package bridge.
 func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message) (n int, err error) {
 	return e.BroadcastWith(to, m, SendOptions{}, nil)
 }
