@@ -21,7 +21,7 @@ import (
 // TLS, hand over a tls.Server: its handshake counts as one. A peer that ends its sending side gets its answers, and the peer sees
 // the end of ours before the end of the whole, where nc has a method CloseWrite, as *net.TCPConn, *net.UnixConn and *tls.Conn have.
 //
-// It costs two goroutines, the caller's among them, and some 6 KB while the connection is idle. One of them reads the next bytes
+// It costs two goroutines, the caller's among them, and some 15 KB while the connection is idle. One of them reads the next bytes
 // when the event loop has taken the last, so that a client that sends faster than handlers run has to wait. Up to 64 KiB wait to
 // be written, as in a kernel's buffer, before they count as what a slow client lets gather (Limits.MaxOutbound); Timeouts.Write
 // looks at how far nc.Write gets, in steps of 16 KiB. Close must make a Read and a Write that are under way return, as net.Conn says:
