@@ -19,7 +19,7 @@ func Example() {
 		Connected:    func(s rollcall.SessionInfo) { fmt.Println(s.UserID, "is online") },
 		Disconnected: func(s rollcall.SessionInfo, why rollcall.CloseCode) { fmt.Println(s.UserID, "left:", why) },
 	})
-	srv.Handle(echo, func(c *rollcall.Conn, m *rollcall.Message) { _ = c.Reply(m, m.Body) })
+	srv.Handle(echo, func(c *rollcall.Conn, m *rollcall.Message) error { return c.Reply(m, m.Body) })
 	if err := srv.Listen(); err != nil { // so that Addrs can tell the port; Run does it otherwise
 		fmt.Println(err)
 		return

@@ -7,8 +7,11 @@
 //	srv.Users.Subscribe(rollcall.Events{
 //		Connected: func(s rollcall.SessionInfo) { log.Print(s.UserID, " is online from ", s.Address.Remote) },
 //	})
-//	srv.Handle(chat, func(c *rollcall.Conn, m *rollcall.Message) { // m is valid until the handler returns
-//		_ = srv.Send("bob", chat, m.Body) // to each of bob's sessions
+//	srv.Handle(chat, func(c *rollcall.Conn, m *rollcall.Message) error { // m is valid until the handler returns
+//		if err := srv.Send("bob", chat, m.Body); err != nil { // to each of bob's sessions
+//			return err // the sender is told: UserOffline
+//		}
+//		return c.Reply(m, nil)
 //	})
 //	err = srv.Run(ctx)
 //

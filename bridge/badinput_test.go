@@ -65,7 +65,7 @@ func TestBadInput(t *testing.T) {
 	for _, workers := range []int{0, 2} {
 		s := newServer(t, options{engine: engine.Config{Loops: 1, Workers: workers, Timeouts: engine.Timeouts{FirstMessage: 200 * time.Millisecond}},
 			users: usermgr.Config{RelogonMode: usermgr.IgnoreNew}, bridge: bridge.Config{StrictUserID: true}})
-		s.engine.Handle(explode, func(*engine.Conn, *protocol.Message) { panic("in a message handler") })
+		s.engine.Handle(explode, func(*engine.Conn, *protocol.Message) error { panic("in a message handler") })
 		s.start()
 		healthy := s.logOn("healthy")
 		for _, c := range before {
@@ -129,9 +129,9 @@ func TestUnknownSystemTypesAreNotDelivered(t *testing.T) {
 		{engine: engine.Config{Workers: 2}, bridge: bridge.Config{Relay: &bridge.Relay{}}},
 	} {
 		s := newServer(t, o)
-		s.engine.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+		s.engine.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 			t.Errorf("the default handler got type %#x", m.Type)
-			_ = c.Reply(m, m.Body)
+			return c.Reply(m, m.Body)
 		})
 		s.start()
 		bob, c := s.logOn("bob"), s.logOn("ann")

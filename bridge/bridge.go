@@ -4,8 +4,8 @@
 //	users, err := usermgr.New(usermgr.Config{})
 //	e, err := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: ":9000"}}})
 //	b, err := bridge.Attach(e, users, bridge.Config{Authenticate: check}) // before e.Run
-//	e.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
-//		_ = b.Send("bob", chat, m.Body) // to each of bob's sessions
+//	e.Handle(chat, func(c *engine.Conn, m *protocol.Message) error {
+//		return b.Send("bob", chat, m.Body) // to each of bob's sessions
 //	})
 //	err = e.Run(ctx)
 package bridge

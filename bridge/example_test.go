@@ -41,10 +41,11 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
+	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) error {
 		if err := b.Send(m.DestUserID, m.Type, m.Body); err != nil {
 			_ = c.ReplyError(m, err)
 		}
+		return nil
 	})
 
 	if err := srv.Listen(); err != nil {

@@ -17,9 +17,10 @@ func TestExpiryLooksAtWhatHasComeFirst(t *testing.T) {
 	o.engine.Loops = 1
 	s := newServer(t, o)
 	stuck, goOn := make(chan struct{}, 1), make(chan struct{})
-	s.engine.Handle(20, func(*engine.Conn, *protocol.Message) {
+	s.engine.Handle(20, func(*engine.Conn, *protocol.Message) error {
 		stuck <- struct{}{}
 		<-goOn
+		return nil
 	})
 	s.start()
 	c, other := s.logOn("ann", protocol.FieldToken, "ann/1h"), s.logOn("bob", protocol.FieldToken, "bob")

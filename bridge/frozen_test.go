@@ -32,11 +32,12 @@ func TestStuckHandlerDoesNotLockItsUserOut(t *testing.T) {
 	const deadline = 150 * time.Millisecond
 	s := newServer(t, options{engine: engine.Config{Workers: 2}, users: usermgr.Config{QuiesceTimeout: deadline}})
 	started, thaw, sent := make(chan struct{}), make(chan struct{}), make(chan error, 2)
-	s.engine.Handle(freeze, func(c *engine.Conn, m *protocol.Message) {
+	s.engine.Handle(freeze, func(c *engine.Conn, m *protocol.Message) error {
 		close(started)
 		<-thaw
 		sent <- c.Send(push, []byte("too late"))
 		sent <- c.Reply(m, []byte("too late"))
+		return nil
 	})
 	s.start()
 	first := s.logOn("ann")
@@ -68,10 +69,11 @@ func TestStuckHandlerDoesNotLockItsUserOut(t *testing.T) {
 func TestBusyHandlerIsWaitedFor(t *testing.T) {
 	s := newServer(t, options{engine: engine.Config{Workers: 2}})
 	started, thaw := make(chan struct{}), make(chan struct{})
-	s.engine.Handle(freeze, func(c *engine.Conn, m *protocol.Message) {
+	s.engine.Handle(freeze, func(c *engine.Conn, m *protocol.Message) error {
 		close(started)
 		<-thaw
 		s.journal.add("handled ann@1")
+		return nil
 	})
 	s.start()
 	first, second, bob := s.logOn("ann"), s.dial(), s.logOn("bob")
@@ -97,7 +99,7 @@ func TestStuckLoop(t *testing.T) {
 		engine: engine.Config{Loops: 2, Timeouts: engine.Timeouts{Stall: 100 * time.Millisecond, Stop: 500 * time.Millisecond}, Logger: zap.New(core)},
 		users:  usermgr.Config{QuiesceTimeout: 50 * time.Millisecond}})
 	thaw := make(chan struct{})
-	s.engine.Handle(freeze, func(*engine.Conn, *protocol.Message) { <-thaw })
+	s.engine.Handle(freeze, func(*engine.Conn, *protocol.Message) error { <-thaw; return nil })
 	s.start()
 	ann, bob := s.logOn("ann"), s.logOn("bob") // each on a loop of its own
 	ann.send(&protocol.Message{Type: freeze})
@@ -146,10 +148,11 @@ func TestFrozenEventHandlerHoldsItsUserAlone(t *testing.T) {
 			}
 		},
 	})
-	s.engine.Handle(talk, func(c *engine.Conn, m *protocol.Message) {
+	s.engine.Handle(talk, func(c *engine.Conn, m *protocol.Message) error {
 		if err := s.bridge.Send(m.DestUserID, push, m.Body); err != nil {
 			_ = c.ReplyError(m, err)
 		}
+		return nil
 	})
 	s.start()
 	frozen := s.dial()

@@ -31,9 +31,10 @@ type crowd struct {
 func newCrowd(b *testing.B, users int) *crowd {
 	s := newServer(b, options{users: usermgr.Config{Checker: heartbeat.New(0, -1)}, engine: engine.Config{Loops: 1}})
 	c := &crowd{server: s, held: make(chan struct{}), release: make(chan struct{})}
-	s.engine.Handle(hold, func(*engine.Conn, *protocol.Message) {
+	s.engine.Handle(hold, func(*engine.Conn, *protocol.Message) error {
 		c.held <- struct{}{}
 		<-c.release
+		return nil
 	})
 	s.start()
 	for i := range users {

@@ -193,7 +193,7 @@ func runGroupModel(t *testing.T, seed uint64) {
 	s := newServer(t, options{engine: engine.Config{Loops: 2, Workers: int(seed % 2 * 3)},
 		users: usermgr.Config{}, bridge: bridge.Config{RelogonBurst: -1}})
 	w := &groupModel{server: s, t: t, group: s.bridge.Group("room")}
-	s.engine.Handle(4, func(*engine.Conn, *protocol.Message) { w.send() })
+	s.engine.Handle(4, func(*engine.Conn, *protocol.Message) error { w.send(); return nil })
 	s.start()
 	witness := w.connect("witness")
 	if err := w.group.Join("witness"); err != nil {

@@ -116,10 +116,10 @@ func halfClosed(t *testing.T, o options) (s *server, c *rawClient, conn *engine.
 	s = newServer(t, o)
 	handling, release := make(chan *engine.Conn, 1), make(chan struct{})
 	finish = sync.OnceFunc(func() { close(release) })
-	s.engine.Handle(7, func(c *engine.Conn, m *protocol.Message) {
+	s.engine.Handle(7, func(c *engine.Conn, m *protocol.Message) error {
 		handling <- c
 		<-release
-		_ = c.Reply(m, []byte("done"))
+		return c.Reply(m, []byte("done"))
 	})
 	s.start()
 	t.Cleanup(finish)
@@ -159,10 +159,11 @@ func TestARequestToAClientThatEndsItsSideFails(t *testing.T) {
 	s := newServer(t, options{engine: engine.Config{Workers: 2}})
 	failed := make(chan error, 1)
 	release := make(chan struct{})
-	s.engine.Handle(7, func(c *engine.Conn, m *protocol.Message) {
+	s.engine.Handle(7, func(c *engine.Conn, m *protocol.Message) error {
 		_, err := c.RequestContext(context.Background(), push, nil)
 		failed <- err
 		<-release
+		return nil
 	})
 	s.start()
 	c := s.logOn("ann")

@@ -58,7 +58,10 @@ func TestAWebPagesFormDoesNotLogOn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newServer(t, options{engine: engine.Config{Listeners: []engine.Listener{{Codec: protocol.Line}}}})
-			s.engine.HandleDefault(func(_ *engine.Conn, m *protocol.Message) { t.Errorf("a message %q of %q", m.Body, m.UserID) })
+			s.engine.HandleDefault(func(_ *engine.Conn, m *protocol.Message) error {
+				t.Errorf("a message %q of %q", m.Body, m.UserID)
+				return nil
+			})
 			s.start()
 			p := s.terminal(request)
 			if line := p.line(); !strings.HasPrefix(line, "* close 2004 InvalidMessage ") {

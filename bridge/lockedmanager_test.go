@@ -119,7 +119,7 @@ func TestStrangersDoNotFillTheLog(t *testing.T) {
 			return bridge.Identity{UserID: l.UserID}, nil
 		}}}
 	s := newServer(t, o)
-	s.engine.Handle(30, func(*engine.Conn, *protocol.Message) { panic("no") })
+	s.engine.Handle(30, func(*engine.Conn, *protocol.Message) error { panic("no") })
 	s.start()
 	for range 60 {
 		c := s.dial()

@@ -20,9 +20,10 @@ const stick uint16 = 0x70
 // stickable gives the server a handler that blocks; a test has one of its messages handled.
 func stickable(s *server) (blocked <-chan struct{}, release func()) {
 	in, out := make(chan struct{}), make(chan struct{})
-	s.engine.Handle(stick, func(*engine.Conn, *protocol.Message) {
+	s.engine.Handle(stick, func(*engine.Conn, *protocol.Message) error {
 		close(in)
 		<-out
+		return nil
 	})
 	release = sync.OnceFunc(func() { close(out) })
 	return in, release
@@ -134,9 +135,9 @@ func TestAMessageThatWaitsIsNoIdleness(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			const idle = 300 * time.Millisecond
 			s := newServer(t, options{engine: engine.Config{Loops: 1, Workers: workers}, users: usermgr.Config{IdleTimeout: idle}})
-			s.engine.Handle(stick, func(c *engine.Conn, m *protocol.Message) {
+			s.engine.Handle(stick, func(c *engine.Conn, m *protocol.Message) error {
 				time.Sleep(idle / 2) // takes its time
-				_ = c.Reply(m, nil)
+				return c.Reply(m, nil)
 			})
 			s.start()
 			c := s.logOn("ann")

@@ -23,19 +23,20 @@ type Relay struct {
 }
 
 // relay is the handler of messages that are for another user.
-func (b *Bridge) relay(from *engine.Conn, m *protocol.Message) {
+func (b *Bridge) relay(from *engine.Conn, m *protocol.Message) error {
 	r := b.cfg.Relay
 	if r.Allow != nil {
 		out := *m // the hook may change what it likes, and m still says whom and what to answer
 		if err := r.Allow(from, &out); err != nil {
 			b.refuseRelay(from, m, err)
-			return
+			return nil
 		}
 		out.UserID, out.ID = m.UserID, m.ID
 		b.pass(from, m, &out)
-		return
+		return nil
 	}
 	b.pass(from, m, m)
+	return nil
 }
 
 // pass sends out, which is m or what the hook made of it.
@@ -66,15 +67,13 @@ func (b *Bridge) refuseRelay(from *engine.Conn, m *protocol.Message, err error) 
 }
 
 // whoIsOnline answers the client's question.
-func (b *Bridge) whoIsOnline(c *engine.Conn, m *protocol.Message) {
+func (b *Bridge) whoIsOnline(c *engine.Conn, m *protocol.Message) error {
 	about, err := protocol.ParseIDList(m.Body)
 	if err != nil {
-		_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "%v", err))
-		return
+		return protocol.Errorf(protocol.Refused, "%v", err)
 	}
 	if b.cfg.MayAskWhoIsOnline == nil || !b.cfg.MayAskWhoIsOnline(m.UserID, about) {
-		_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "this server does not tell you who is online"))
-		return
+		return protocol.Errorf(protocol.Refused, "this server does not tell you who is online")
 	}
 	online := about[:0]
 	for _, id := range about {
@@ -84,10 +83,9 @@ func (b *Bridge) whoIsOnline(c *engine.Conn, m *protocol.Message) {
 	}
 	body, err := protocol.AppendIDList(nil, online)
 	if err != nil {
-		_ = c.ReplyError(m, err)
-		return
+		return err
 	}
-	_ = c.Reply(m, body)
+	return c.Reply(m, body)
 }
 
 // isOnline asks the manager itself where it can be asked: a user may be online and have no session for a moment.

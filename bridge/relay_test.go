@@ -48,7 +48,7 @@ func TestRelay(t *testing.T) {
 					undelivered <- fmt.Sprintf("%s to %s: %s", m.UserID, m.DestUserID, m.Body)
 				}}},
 				Setup: func(s *rollcalltest.Server) {
-					s.Engine.Handle(7, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, []byte("the server")) })
+					s.Engine.Handle(7, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte("the server")) })
 				},
 			})
 			phone, desktop := make(chan string, 10), make(chan string, 10)
@@ -151,7 +151,7 @@ func TestRelayOfReplies(t *testing.T) {
 // Without Relay a message that names a user is the handlers' of its type.
 func TestWithoutRelayMessagesAreTheHandlers(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
-		s.Engine.Handle(7, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, []byte("for "+m.DestUserID)) })
+		s.Engine.Handle(7, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte("for "+m.DestUserID)) })
 	}})
 	ann := srv.Client(t, "ann", client.Config{})
 	if reply, err := ann.RequestTo(t.Context(), "bob", 7, nil); err != nil || string(reply.Body) != "for bob" {

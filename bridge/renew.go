@@ -16,20 +16,19 @@ import (
 
 // renew is the handler of a client's Renew. It runs on the event loop; the rest runs on a goroutine of its own, one a session
 // at most, which ends with the renewal.
-func (b *Bridge) renew(c *engine.Conn, m *protocol.Message) {
+func (b *Bridge) renew(c *engine.Conn, m *protocol.Message) error {
 	x := b.expiries.of(c)
 	if x == nil {
-		_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "this session does not expire"))
-		return
+		return protocol.Errorf(protocol.Refused, "this session does not expire")
 	}
 	p := &logon{conn: c, first: *m.Clone()}
 	if !x.begin(p) {
-		_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "another renewal of this session is being looked at"))
-		return
+		return protocol.Errorf(protocol.Refused, "another renewal of this session is being looked at")
 	}
 	p.authTurn = b.authenticating.join() // here, where it is known who came first
 	b.bound.Add(1)
 	go x.run(p)
+	return nil
 }
 
 // begin makes p the session's renewal. It reports false while there is another.

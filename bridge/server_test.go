@@ -85,9 +85,10 @@ func newServerFor(t testing.TB, o options, users *usermgr.Manager, um usermgr.Us
 	if users != nil {
 		users.Subscribe(s.journal.handlers())
 	}
-	s.engine.Handle(echo, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
-	s.engine.Handle(say, func(c *engine.Conn, m *protocol.Message) {
+	s.engine.Handle(echo, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
+	s.engine.Handle(say, func(c *engine.Conn, m *protocol.Message) error {
 		s.journal.add("say %s@%s %s", m.UserID, s.journal.name(c.RemoteAddr()), m.Body)
+		return nil
 	})
 	return s
 }

@@ -64,12 +64,12 @@ func storm(t *testing.T, mode usermgr.RelogonMode, workers int, duration time.Du
 		},
 		UserCountChanged: func(n int) { told.count.Store(int64(n)) },
 	})
-	s.engine.Handle(talk, func(c *engine.Conn, m *protocol.Message) {
+	s.engine.Handle(talk, func(c *engine.Conn, m *protocol.Message) error {
 		defer users.Message(c.ID())()
 		if workers > 0 {
 			time.Sleep(rand.N(time.Millisecond))
 		}
-		_ = c.Reply(m, m.Body)
+		return c.Reply(m, m.Body)
 	})
 	s.start()
 

@@ -21,7 +21,7 @@ func TestTheClientIsWhomTheServerBinds(t *testing.T) {
 	got := make(chan string, 1)
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{Bridge: bridge.Config{Authenticate: auth, StrictUserID: true},
 		Setup: func(s *rollcalltest.Server) {
-			s.Engine.Handle(1, func(_ *engine.Conn, m *protocol.Message) { got <- m.UserID })
+			s.Engine.Handle(1, func(_ *engine.Conn, m *protocol.Message) error { got <- m.UserID; return nil })
 		}})
 	c := srv.Client(t, "Alice", client.Config{})
 	if c.UserID() != "alice" {

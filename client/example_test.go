@@ -32,13 +32,12 @@ func relay() (addr string, stop func()) {
 		fmt.Println(err)
 		return
 	}
-	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
+	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) error {
 		err := b.SendMessage(m.DestUserID, &protocol.Message{Type: m.Type, UserID: m.UserID, Body: m.Body})
 		if err != nil {
-			_ = c.ReplyError(m, err)
-			return
+			return c.ReplyError(m, err)
 		}
-		_ = c.Reply(m, []byte("sent"))
+		return c.Reply(m, []byte("sent"))
 	})
 	if err := srv.Listen(); err != nil {
 		log.Fatal(err)

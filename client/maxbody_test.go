@@ -41,10 +41,14 @@ func TestALimitOnBodiesIsBothSides(t *testing.T) {
 				Engine: engine.Config{Limits: engine.Limits{MaxBody: tc.maxBody}, Workers: tc.workers, Listeners: []engine.Listener{{TLS: serverTLS}}},
 				Bridge: bridge.Config{Relay: &bridge.Relay{}},
 				Setup: func(s *rollcalltest.Server) {
-					s.Engine.Handle(1, func(c *engine.Conn, m *protocol.Message) { served <- c.Reply(m, make([]byte, tc.limit+1)) })
-					s.Engine.Handle(2, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, make([]byte, tc.limit)) })
-					s.Engine.Handle(3, func(c *engine.Conn, m *protocol.Message) {
+					s.Engine.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
+						served <- c.Reply(m, make([]byte, tc.limit+1))
+						return nil
+					})
+					s.Engine.Handle(2, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, make([]byte, tc.limit)) })
+					s.Engine.Handle(3, func(c *engine.Conn, m *protocol.Message) error {
 						served <- c.Request(4, nil, time.Minute, func(_ *protocol.Message, err error) { asked <- err })
+						return nil
 					})
 				},
 			})

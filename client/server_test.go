@@ -127,9 +127,9 @@ func TestAClientWhoseTokenHasExpiredStaysOut(t *testing.T) {
 
 func TestRequestsAndRepliesBothWays(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
-		s.Engine.Handle(1, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, append([]byte("re: "), m.Body...)) })
-		s.Engine.Handle(2, func(c *engine.Conn, m *protocol.Message) {
-			_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "no"))
+		s.Engine.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, append([]byte("re: "), m.Body...)) })
+		s.Engine.Handle(2, func(c *engine.Conn, m *protocol.Message) error {
+			return c.ReplyError(m, protocol.Errorf(protocol.Refused, "no"))
 		})
 	}})
 	c := srv.Client(t, "alice", client.Config{Handle: map[uint16]client.Handler{
@@ -388,7 +388,7 @@ func TestCloseIsAGoodbye(t *testing.T) {
 // Many goroutines use one client while connections come and go: nothing hangs, and each request has one outcome.
 func TestManyGoroutinesShareAClientWhileConnectionsBreak(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
-		s.Engine.Handle(1, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
+		s.Engine.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
 	}})
 	proxy := newSwamp(t, srv.Addr)
 	cfg := client.Config{UserID: "alice", Reconnect: client.Reconnect{Min: -1}}

@@ -17,7 +17,7 @@ func TestWhatWasAcceptedIsSentOrDroppedHoweverConnectionsEnd(t *testing.T) {
 	e := newEngine(engine.Config{Loops: 2, Limits: engine.Limits{MaxOutbound: 1 << 30}, Timeouts: engine.Timeouts{Close: 50 * time.Millisecond},
 		Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}, {Addr: "127.0.0.1:0", TLS: sec.server}}})
 	var accepted atomic.Uint64
-	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
 		for range 3 {
 			if c.Reply(m, m.Body) == nil {
 				accepted.Add(1)
@@ -26,6 +26,7 @@ func TestWhatWasAcceptedIsSentOrDroppedHoweverConnectionsEnd(t *testing.T) {
 				accepted.Add(1)
 			}
 		}
+		return nil
 	})
 	g := newGate(t, e)
 	r := serve(t, e)

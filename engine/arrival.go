@@ -35,6 +35,7 @@ type entrance struct {
 	index int
 	ln    net.Listener
 	codec protocol.Codec
+	setup *setup // of connections that have none of their own
 	// newCodec, when set, makes a codec for each connection instead.
 	newCodec func() protocol.Codec
 	proxies  []netip.Prefix // nil for no PROXY protocol
@@ -48,7 +49,7 @@ type stage func(ctx context.Context, a *arrival) bool
 
 // newEntrance returns what the connections of a listener go through.
 func (e *Engine) newEntrance(index int, ln net.Listener, l Listener) *entrance {
-	at := &entrance{index: index, ln: ln, codec: l.Codec, newCodec: l.NewCodec, tls: l.TLS}
+	at := &entrance{index: index, ln: ln, codec: l.Codec, newCodec: l.NewCodec, tls: l.TLS, setup: &setup{engine: e, codec: l.Codec}}
 	if len(l.ProxyProtocol) > 0 {
 		at.proxies = unmapped(l.ProxyProtocol)
 		at.stages = append(at.stages, proxyHeader)
@@ -148,7 +149,7 @@ func (a *arrival) enroll() {
 	if !a.settle() {
 		return
 	}
-	c := &Conn{id: lastConnID.Add(1), engine: e, codec: codec, remote: a.remote}
+	c := &Conn{setup: a.at.setupFor(e, codec), id: lastConnID.Add(1), remote: a.remote}
 	if a.origin != nil {
 		c.extra = &extra{origin: a.origin}
 	}

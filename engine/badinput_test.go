@@ -209,9 +209,9 @@ func TestGarbageAfterGoodMessages(t *testing.T) {
 		t.Run(fmt.Sprintf("%d workers", workers), func(t *testing.T) {
 			e := newEngine(engine.Config{Workers: workers})
 			handled := make(chan uint32, 1000)
-			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 				handled <- m.ID
-				_ = c.Reply(m, nil)
+				return c.Reply(m, nil)
 			})
 			r := serve(t, e)
 			p := dial(t, r.addr)
@@ -266,7 +266,7 @@ func TestAfterAdmission(t *testing.T) {
 		c.Admit(&engine.Admitted{UserID: "ann", StrictUserID: m.Type == 2})
 	}
 	users := make(chan string, 10)
-	e.Handle(3, func(_ *engine.Conn, m *protocol.Message) { users <- m.UserID })
+	e.Handle(3, func(_ *engine.Conn, m *protocol.Message) error { users <- m.UserID; return nil })
 	r := serve(t, e)
 
 	p, b := g.enter(t, r.addr)

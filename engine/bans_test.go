@@ -78,7 +78,10 @@ func TestFailedLogonsBanAnAddress(t *testing.T) {
 // A user who is in and is closed with Unauthorized, when the token has run out for one, has not failed to log on.
 func TestUnauthorizedLaterIsNoFailedLogon(t *testing.T) {
 	e := newRefusing(t, engine.Config{Bans: engine.Bans{FailedLogons: 1}})
-	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) { c.Close(protocol.Unauthorized, "the token has run out") })
+	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error {
+		c.Close(protocol.Unauthorized, "the token has run out")
+		return nil
+	})
 	r := serve(t, e)
 	p := dialFrom(t, "127.0.1.1", r.addr)
 	p.logOn()
@@ -146,7 +149,7 @@ func TestFlappingBansAnAddress(t *testing.T) {
 func TestServerStoppingIsNoFlap(t *testing.T) {
 	e := newEcho(engine.Config{Bans: engine.Bans{Flaps: 1}})
 	conns := make(chan *engine.Conn, 10)
-	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) { conns <- c })
+	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error { conns <- c; return nil })
 	r := serve(t, e)
 	for range 3 {
 		p := dialFrom(t, "127.0.1.1", r.addr)
@@ -255,10 +258,7 @@ func TestExemptAddressesAreNotBanned(t *testing.T) {
 
 // A mistake in the list is told before anybody is banned who should not be.
 func TestExemptNeedsValidPrefixes(t *testing.T) {
-	e := newEngine(engine.Config{Bans: engine.Bans{Exempt: []netip.Prefix{{}}}})
-	if err := e.Listen(); err == nil {
-		t.Error("Listen took an invalid prefix")
-	}
+	wantNoEngine(t, "Bans.Exempt", engine.Config{Bans: engine.Bans{Exempt: []netip.Prefix{{}}}})
 }
 
 // Connections that say nothing and go are told apart from clients, at every kind of listener.

@@ -70,7 +70,7 @@ func BenchmarkSend(b *testing.B) {
 		b.Run(fmt.Sprintf("conns=%d", conns), func(b *testing.B) {
 			e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: 1 << 30}})
 			arrived := make(chan *engine.Conn, 1)
-			e.HandleDefault(func(c *engine.Conn, _ *protocol.Message) { arrived <- c })
+			e.HandleDefault(func(c *engine.Conn, _ *protocol.Message) error { arrived <- c; return nil })
 			r := serve(b, e)
 			all := make([]*engine.Conn, conns)
 			peers := make([]*peer, conns)

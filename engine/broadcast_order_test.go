@@ -21,8 +21,9 @@ func TestBroadcastsInOrderReachAllInOneOrder(t *testing.T) {
 			}
 			e := newEcho(cfg)
 			var order sync.Mutex
-			e.Handle(2, func(*engine.Conn, *protocol.Message) {
+			e.Handle(2, func(*engine.Conn, *protocol.Message) error {
 				_, _ = e.BroadcastInOrder(&order, e.Conns(), &protocol.Message{Type: 3, Body: []byte("from a loop")}, engine.SendOptions{}, nil)
+				return nil
 			})
 			r := serve(t, e)
 			const conns, each = 6, 50

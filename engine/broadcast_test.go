@@ -16,8 +16,8 @@ func TestABroadcastReachesEveryConnectionInOrder(t *testing.T) {
 	e := newEngine(engine.Config{Loops: 2})
 	var once sync.Once
 	const conns, rounds = 20, 50
-	e.Handle(1, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
-	e.Handle(2, func(c *engine.Conn, m *protocol.Message) {
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
+	e.Handle(2, func(c *engine.Conn, m *protocol.Message) error {
 		once.Do(func() {
 			go func() {
 				for i := range rounds {
@@ -31,6 +31,7 @@ func TestABroadcastReachesEveryConnectionInOrder(t *testing.T) {
 				}
 			}()
 		})
+		return nil
 	})
 	r := serve(t, e)
 	peers := make([]*peer, conns)

@@ -19,10 +19,11 @@ func TestTheMemoryBudgetClosesTheWorstFirst(t *testing.T) {
 func theMemoryBudgetClosesTheWorstFirst(t *testing.T) {
 	const crowd, budget = 200, 24 << 20
 	e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 20, MaxMemory: budget}, Timeouts: engine.Timeouts{Write: -1}})
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		if m.ID != 0 {
 			_ = c.Reply(m, m.Body)
 		}
+		return nil
 	})
 	g := newGate(t, e)
 	r := serve(t, e)
@@ -90,9 +91,9 @@ func theMemoryBudgetCountsWhatWaitsToBeRead(t *testing.T) {
 	const budget = 8 << 20
 	release := make(chan struct{})
 	e := newEngine(engine.Config{Limits: engine.Limits{MaxBody: 64 << 20, MaxInbound: -1, MaxMemory: budget}, Workers: 2, Timeouts: engine.Timeouts{UnfinishedFrame: -1}})
-	e.Handle(1, func(*engine.Conn, *protocol.Message) {})
+	e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
 	e.Handle(2, echo)
-	e.Handle(3, func(*engine.Conn, *protocol.Message) { <-release })
+	e.Handle(3, func(*engine.Conn, *protocol.Message) error { <-release; return nil })
 	g := newGate(t, e)
 	r := serve(t, e)
 	defer close(release)
@@ -134,7 +135,7 @@ func TestTheMemoryBudgetCountsTinyMessages(t *testing.T) {
 	const budget, cost = 8 << 20, 150 // a message
 	release := make(chan struct{})
 	e := newEngine(engine.Config{Limits: engine.Limits{MaxInbound: -1, MaxMemory: budget}, Workers: 1})
-	e.HandleDefault(func(*engine.Conn, *protocol.Message) { <-release })
+	e.HandleDefault(func(*engine.Conn, *protocol.Message) error { <-release; return nil })
 	g := newGate(t, e)
 	r := serve(t, e)
 	defer close(release)
@@ -161,7 +162,7 @@ func TestABroadcastToManyWhoTakeNothingKeepsWithinTheBudget(t *testing.T) {
 	const crowd, size, budget = 24, 16 << 20, 32 << 20
 	e := newEngine(engine.Config{Loops: 1, Limits: engine.Limits{MaxBody: size, MaxOutbound: 2 * size, MaxMemory: budget}, Timeouts: engine.Timeouts{Write: -1,
 		Close: 100 * time.Millisecond}})
-	e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
+	e.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil })
 	g := newGate(t, e)
 	var conns []*engine.Conn
 	most := 0

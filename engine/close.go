@@ -16,9 +16,6 @@ import (
 func (c *Conn) opened(l *loop) {
 	e := c.engine
 	c.loop = l
-	if e.pool != nil {
-		c.box = &mailbox{pool: e.pool}
-	}
 	e.opened.Add(1)
 	e.states[stateAccepted].Add(1)
 	c.mu.Lock()

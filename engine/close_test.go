@@ -30,10 +30,11 @@ func aGracefulCloseDeliversWhatWasQueued(t *testing.T) {
 			body := bytes.Repeat([]byte("0123456789abcdef"), size/16)
 			e := newEngine(engine.Config{Limits: engine.Limits{MaxBody: size, MaxOutbound: 2 * size}, Timeouts: engine.Timeouts{Close: time.Minute}})
 			closed := make(chan error, 1)
-			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 				err := send(c, m, body)
 				c.Close(protocol.KickedOut, "enough")
 				closed <- err
+				return nil
 			})
 			r := serve(t, e)
 			p := dial(t, r.addr)
@@ -75,13 +76,14 @@ func aPeerThatDoesNotGoIsGoneAtCloseTimeout(t *testing.T) {
 	const timeout = 300 * time.Millisecond
 	e := newEngine(engine.Config{Timeouts: engine.Timeouts{Close: timeout}, Limits: engine.Limits{MaxOutbound: 64 << 20}})
 	closed := make(chan time.Time, 1)
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		for range int(m.ID) {
 			_ = c.Send(1, make([]byte, 1<<20))
 		}
 		began := time.Now()
 		c.Close(protocol.KickedOut, "")
 		closed <- began
+		return nil
 	})
 	r := serve(t, e)
 	for name, megabytes := range map[string]uint32{"takes nothing": 48, "does not end its side": 0} {
@@ -114,16 +116,17 @@ func afterCloseNothingIsDeliveredAndNothingSent(t *testing.T) {
 	g := newGate(t, e)
 	handled := make(chan uint32, 10)
 	sent := make(chan error, 3)
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		handled <- m.ID
 		if m.ID < 3 {
-			return
+			return nil
 		}
 		c.Close(protocol.KickedOut, "first")
 		c.Close(protocol.InternalError, "second")
 		sent <- c.Reply(m, nil)
 		sent <- c.Send(1, nil)
 		sent <- c.Request(1, nil, 0, func(*protocol.Message, error) { t.Error("a request that was refused was finished") })
+		return nil
 	})
 	r := serve(t, e)
 	p := dial(t, r.addr)
@@ -152,7 +155,7 @@ func TestTheNoticeGoesLast(t *testing.T) { eachTransport(t, theNoticeGoesLast) }
 
 func theNoticeGoesLast(t *testing.T) {
 	e := newEngine(engine.Config{})
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		for i := range uint32(100) {
 			if i%2 == 0 {
 				_ = c.Reply(m, []byte(fmt.Sprint(i)))
@@ -161,6 +164,7 @@ func theNoticeGoesLast(t *testing.T) {
 			}
 		}
 		c.Close(protocol.ServerStopping, "")
+		return nil
 	})
 	r := serve(t, e)
 	p := dial(t, r.addr)
@@ -196,7 +200,7 @@ func TestThePeersEndHasItsCode(t *testing.T) {
 		for _, workers := range []int{0, 2} {
 			t.Run(fmt.Sprintf("%s, %d workers", c.name, workers), func(t *testing.T) {
 				e := newEngine(engine.Config{Workers: workers})
-				e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
+				e.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil })
 				g := newGate(t, e)
 				r := serve(t, e)
 				p, b := g.enter(t, r.addr)
@@ -239,7 +243,7 @@ func TestHalfAClosedPeerGetsItsAnswers(t *testing.T) {
 func halfAClosedPeerGetsItsAnswers(t *testing.T) {
 	e := newEngine(engine.Config{})
 	e.Handle(1, echo)
-	e.Handle(2, func(c *engine.Conn, m *protocol.Message) { _ = c.Send(2, m.Body) })
+	e.Handle(2, func(c *engine.Conn, m *protocol.Message) error { _ = c.Send(2, m.Body); return nil })
 	r := serve(t, e)
 	for range 50 {
 		p := dial(t, r.addr)
@@ -332,13 +336,14 @@ func theContextEndsWithTheCode(t *testing.T) {
 	e := newEngine(engine.Config{})
 	contexts := make(chan context.Context, 1)
 	conns := make(chan *engine.Conn, 1)
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		ctx := c.Context()
 		if ctx.Err() != nil {
 			t.Error("the context has ended too early")
 		}
 		conns <- c
 		contexts <- ctx
+		return nil
 	})
 	r := serve(t, e)
 	p := dial(t, r.addr)

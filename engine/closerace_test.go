@@ -18,13 +18,14 @@ func TestTheNoticeIsNotLostWhileThePeerCatchesUp(t *testing.T) {
 
 func theNoticeIsNotLostWhileThePeerCatchesUp(t *testing.T) {
 	e := newEngine(engine.Config{})
-	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
 		_ = c.Reply(m, make([]byte, 1<<20)) // more than the socket takes at once
 		pause := time.Duration(rand.IntN(12_000)) * time.Microsecond
 		time.AfterFunc(pause, func() {
 			_ = c.Send(2, []byte("last words"))
 			c.Close(protocol.KickedOut, "")
 		})
+		return nil
 	})
 	r := serve(t, e)
 	for range 60 {
@@ -52,9 +53,10 @@ func aBacklogKeepsItsPlaceUntilTheEngineStops(t *testing.T) {
 	var handled atomic.Int32
 	step := make(chan struct{})
 	e := newEngine(engine.Config{Workers: 1})
-	e.Handle(1, func(*engine.Conn, *protocol.Message) {
+	e.Handle(1, func(*engine.Conn, *protocol.Message) error {
 		handled.Add(1)
 		<-step
+		return nil
 	})
 	r := serve(t, e)
 	p := dial(t, r.addr)

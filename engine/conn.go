@@ -27,10 +27,9 @@ var lastConnID atomic.Uint64
 
 // Conn is one connection. All methods may be called from any goroutine, also when the connection has ended.
 type Conn struct {
-	// What Send needs lies in the first cache line, and what a read needs in that and the next: a server that goes from one
-	// of a thousand connections to another waits for memory more than it computes.
-	engine     *Engine
-	codec      protocol.Codec
+	// What Send and a read need most lies together at the beginning: a server that goes from one of a thousand connections to
+	// another waits for memory more than it computes.
+	*setup
 	mu         sync.Mutex
 	out        *outBuf       // what waits to be written
 	state      atomic.Uint32 // changed under mu
@@ -53,8 +52,6 @@ type Conn struct {
 	extra   *extra // under mu
 	id      uint64
 	remote  string
-	box     *mailbox           // with Workers
-	inbound atomic.Uint32      // bytes that have come and are not taken; only with Limits.MaxMemory
 	code    protocol.CloseCode // under mu, as the next four
 	outcome protocol.CloseOutcome
 	settled bool // no message handler runs any more, and none will
@@ -65,6 +62,28 @@ type Conn struct {
 	flags           connFlags
 	unfinishedSince uint32 // see loop.millis. Before Admit, the first frame's size
 	firstDue        uint32 // the connection's number in loop.firsts; 0 for none; under mu
+}
+
+// setup is what all connections of a listener have in common. Where they have more, each has one of its own.
+type setup struct {
+	engine *Engine
+	codec  protocol.Codec
+
+	// What only a setup of a connection's own has.
+	box     *mailbox      // with Workers
+	inbound atomic.Uint32 // bytes that have come and are not taken; only with Limits.MaxMemory
+}
+
+// setupFor returns the setup of a connection with this codec.
+func (at *entrance) setupFor(e *Engine, codec protocol.Codec) *setup {
+	if at.newCodec == nil && e.pool == nil && e.cfg.Limits.MaxMemory == noLimit {
+		return at.setup
+	}
+	s := &setup{engine: e, codec: codec}
+	if e.pool != nil {
+		s.box = &mailbox{pool: e.pool}
+	}
+	return s
 }
 
 // connFlags are yes or no about a connection, for its loop alone.

@@ -21,8 +21,8 @@ import (
 func TestASendAfterTheEndNeverReachesAnotherPeer(t *testing.T) {
 	const generations, perGeneration, senders = 24, 25, 2
 	e := newEngine(engine.Config{Loops: 2, Timeouts: engine.Timeouts{Close: time.Second}})
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
-		_ = c.Reply(m, binary.BigEndian.AppendUint64(nil, c.ID()))
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
+		return c.Reply(m, binary.BigEndian.AppendUint64(nil, c.ID()))
 	})
 	r := serve(t, e)
 
@@ -125,8 +125,8 @@ func TestAWriteThatFailsInsideAHandler(t *testing.T) {
 		entered, goOn := make(chan struct{}), make(chan struct{})
 		var returned, quiesced atomic.Bool
 		done := make(chan struct{})
-		e.Handle(1, func(*engine.Conn, *protocol.Message) {})
-		e.Handle(2, func(c *engine.Conn, m *protocol.Message) {
+		e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
+		e.Handle(2, func(c *engine.Conn, m *protocol.Message) error {
 			close(entered)
 			<-goOn
 			c.Quiesce(func() {
@@ -143,8 +143,12 @@ func TestAWriteThatFailsInsideAHandler(t *testing.T) {
 			}
 			_ = c.Send(1, nil)
 			returned.Store(true)
+			return nil
 		})
-		e.Handle(3, func(*engine.Conn, *protocol.Message) { t.Error("a message was delivered after the end") })
+		e.Handle(3, func(*engine.Conn, *protocol.Message) error {
+			t.Error("a message was delivered after the end")
+			return nil
+		})
 		r := serve(t, e)
 		p, b := g.enter(t, r.addr)
 		p.send(protocol.Message{Type: 2, ID: 1}, protocol.Message{Type: 3})

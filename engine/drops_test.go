@@ -16,10 +16,11 @@ func TestWhatIsQueuedAtTheEndIsCounted(t *testing.T) {
 			const messages = 100
 			e := newEngine(engine.Config{Loops: 1})
 			entered, release := make(chan struct{}), make(chan struct{})
-			e.Handle(1, func(*engine.Conn, *protocol.Message) {})
-			e.Handle(2, func(*engine.Conn, *protocol.Message) {
+			e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
+			e.Handle(2, func(*engine.Conn, *protocol.Message) error {
 				close(entered)
 				<-release
+				return nil
 			})
 			g := newGate(t, e)
 			r := serve(t, e)

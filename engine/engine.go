@@ -2,13 +2,12 @@
 // sends. It knows no users; package bridge joins it to a user manager. It is built on gnet and shows none of gnet's types.
 //
 //	e, err := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: ":9000"}}})
-//	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
-//		_ = c.Reply(m, m.Body) // m and its body are lent until the handler returns
+//	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
+//		return c.Reply(m, m.Body) // m and its body are lent until the handler returns
 //	})
-//	e.Handle(2, func(c *engine.Conn, m *protocol.Message) {
-//		kept := m.Clone() // to answer later, or on another goroutine
-//		go func() { _ = c.Reply(kept, compute(kept.Body)) }()
-//	})
+//	e.Handle(2, engine.Async(func(c *engine.Conn, m *protocol.Message) error {
+//		return c.Reply(m, compute(m.Body)) // may block: it runs on a goroutine of its own, with a clone
+//	}))
 //	err = e.Run(ctx)
 //
 // With Config.Workers handlers may block, and what they are given is theirs to keep: see Handler. docs/recipes.md has programs,
@@ -112,6 +111,7 @@ type Engine struct {
 	report      StopReport
 
 	tooLate tooLate
+	apart   apart
 	budget  budget
 	reports dropReports
 	counters

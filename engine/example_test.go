@@ -19,10 +19,10 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	srv.Handle(1, func(c *engine.Conn, m *protocol.Message) {
-		_ = c.Reply(m, []byte(strings.ToUpper(string(m.Body))))
+	srv.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
+		return c.Reply(m, []byte(strings.ToUpper(string(m.Body))))
 	})
-	srv.HandleDefault(func(*engine.Conn, *protocol.Message) {}) // the first line of a Line client is its name
+	srv.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil }) // the first line of a Line client is its name
 
 	if err := srv.Listen(); err != nil {
 		fmt.Println(err)
@@ -70,7 +70,7 @@ func ExampleTyped() {
 		}
 		return total{s.A + s.B}, nil
 	}))
-	srv.HandleDefault(func(*engine.Conn, *protocol.Message) {})
+	srv.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil })
 	if err := srv.Listen(); err != nil {
 		fmt.Println(err)
 		return
@@ -106,8 +106,8 @@ func ExampleEngine_ServeConn() {
 		fmt.Println(err)
 		return
 	}
-	srv.Handle(1, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, []byte("hello by "+c.Transport())) })
-	srv.HandleDefault(func(*engine.Conn, *protocol.Message) {})
+	srv.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte("hello by "+c.Transport())) })
+	srv.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil })
 	if err := srv.Listen(); err != nil {
 		fmt.Println(err)
 		return

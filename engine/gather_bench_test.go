@@ -25,7 +25,7 @@ func BenchmarkByteAPacket(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			e := testkit.Must(New(Config{Logger: zap.NewNop()}))
-			e.HandleDefault(func(*Conn, *protocol.Message) {})
+			e.HandleDefault(func(*Conn, *protocol.Message) error { return nil })
 			l := &loop{engine: e}
 			one := []byte{'x'}
 			var gc *bufferingConn
@@ -35,7 +35,7 @@ func BenchmarkByteAPacket(b *testing.B) {
 				if n == size {
 					b.StopTimer()
 					gc = &bufferingConn{}
-					c = &Conn{engine: e, codec: tc.codec, tcp: gnetSocket{gc}, loop: l, binding: noBinding{}, userBound: true}
+					c = &Conn{setup: &setup{engine: e, codec: tc.codec}, tcp: gnetSocket{gc}, loop: l, binding: noBinding{}, userBound: true}
 					c.state.Store(stateBound)
 					gc.brings(l, c, tc.begin)
 					n = before

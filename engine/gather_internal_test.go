@@ -99,11 +99,11 @@ func TestAFrameThatComesInPiecesTakesLinearWork(t *testing.T) {
 			work := func(size int) int {
 				e := testkit.Must(New(Config{Logger: zap.NewNop(), Limits: Limits{MaxFirstFrame: 1 << 20}}))
 				var sizes []int
-				e.HandleDefault(func(_ *Conn, m *protocol.Message) { sizes = append(sizes, len(m.Body)) })
+				e.HandleDefault(func(_ *Conn, m *protocol.Message) error { sizes = append(sizes, len(m.Body)); return nil })
 				looked := 0
 				gc := &bufferingConn{}
 				l := &loop{engine: e}
-				c := &Conn{engine: e, codec: countingCodec{tc.codec, &looked}, tcp: gnetSocket{gc}, loop: l, binding: noBinding{}}
+				c := &Conn{setup: &setup{engine: e, codec: countingCodec{tc.codec, &looked}}, tcp: gnetSocket{gc}, loop: l, binding: noBinding{}}
 				c.state.Store(stateBound)
 				if tc.first {
 					c.state.Store(stateAccepted)

@@ -35,7 +35,7 @@ func TestMessagesThatComeAByteAtATimeArriveWhole(t *testing.T) {
 			}
 			e := newEngine(cfg)
 			got := make(chan string, 10)
-			e.Handle(1, func(_ *engine.Conn, m *protocol.Message) { got <- string(m.Body) })
+			e.Handle(1, func(_ *engine.Conn, m *protocol.Message) error { got <- string(m.Body); return nil })
 			r := serve(t, e)
 			var p *peer
 			if tc.secure {
@@ -84,7 +84,7 @@ func TestTheBytesOfAnUnfinishedMessageCountTowardsTheRate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(engine.Config{Listeners: []engine.Listener{{Codec: tc.codec, TLS: tc.tls}}, Limits: engine.Limits{MaxByteRate: 1, ByteBurst: 100_000}})
-			e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
+			e.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil })
 			r := serve(t, e)
 			p := dial(t, r.addr)
 			if tc.tls != nil {
@@ -113,7 +113,7 @@ func TestDropsCountWhatWouldHaveBeenSent(t *testing.T) {
 	for _, policy := range []engine.SlowPolicy{engine.SlowClose, engine.SlowDropNewest, engine.SlowDropOldest, engine.SlowLatest} {
 		t.Run(fmt.Sprint(policy), func(t *testing.T) {
 			e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: 1 << 20}, Timeouts: engine.Timeouts{Close: 100 * time.Millisecond}, SlowPolicy: policy, Listeners: []engine.Listener{{Codec: twice{protocol.Binary}}}})
-			e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
+			e.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil })
 			g := newGate(t, e)
 			_, b := g.enter(t, serve(t, e).addr)
 			const body = 50_000

@@ -15,11 +15,12 @@ import (
 func TestALoopThatIsRunOnDoesTheTasksOfTheRoundBefore(t *testing.T) {
 	e := newEngine(engine.Config{Loops: 1})
 	entered, release := make(chan struct{}, 1), make(chan struct{})
-	e.Handle(1, func(*engine.Conn, *protocol.Message) {
+	e.Handle(1, func(*engine.Conn, *protocol.Message) error {
 		entered <- struct{}{}
 		<-release
+		return nil
 	})
-	e.Handle(2, func(*engine.Conn, *protocol.Message) { runtime.Goexit() })
+	e.Handle(2, func(*engine.Conn, *protocol.Message) error { runtime.Goexit(); return nil })
 	e.Handle(9, echo)
 	r := serve(t, e)
 	blocker, bad := dial(t, r.addr), dial(t, r.addr)
@@ -48,13 +49,14 @@ func TestGoexitsOnALoopEndTheirConnectionsAlone(t *testing.T) {
 			e := newEngine(engine.Config{Loops: loops, Limits: engine.Limits{MaxMemory: 1 << 30}, Listeners: []engine.Listener{
 				{Addr: "127.0.0.1:0"}, {Addr: "127.0.0.1:0", TLS: sec.server}}})
 			e.Handle(1, echo)
-			e.Handle(2, func(*engine.Conn, *protocol.Message) { runtime.Goexit() })
-			e.Handle(3, func(c *engine.Conn, _ *protocol.Message) {
+			e.Handle(2, func(*engine.Conn, *protocol.Message) error { runtime.Goexit(); return nil })
+			e.Handle(3, func(c *engine.Conn, _ *protocol.Message) error {
 				_ = c.Send(1, []byte("sent"))
 				func() {
 					defer runtime.Goexit() // a second one, in a deferred function
 					runtime.Goexit()
 				}()
+				return nil
 			})
 			e.Handle(9, echo)
 			r := serve(t, e)

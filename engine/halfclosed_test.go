@@ -74,13 +74,14 @@ func TestAPeerThatHasEndedItsSideGetsAllAnswers(t *testing.T) {
 				t.Run(fmt.Sprintf("%s, %d workers, %d answers of %d", h.name, workers, tc.requests, tc.size), func(t *testing.T) {
 					e, dialer := h.listen(sec, engine.Config{Workers: workers})
 					answer := bytes.Repeat([]byte("x"), tc.size)
-					e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+					e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 						if workers > 0 {
 							time.Sleep(time.Millisecond) // the end is found before most are handled
 						}
 						if err := c.Reply(m, answer); err != nil {
 							t.Errorf("Reply to %d: %v", m.ID, err)
 						}
+						return nil
 					})
 					r := serve(t, e)
 					p := dialer(t, r.addr)
@@ -108,7 +109,7 @@ func TestAHalfClosedPeerThatTakesNothingIsGivenUpOn(t *testing.T) {
 	for _, h := range halfClosers() {
 		t.Run(h.name, func(t *testing.T) {
 			e, dialer := h.listen(sec, engine.Config{Timeouts: engine.Timeouts{Close: 100 * time.Millisecond}, Limits: engine.Limits{MaxOutbound: 64 << 20, MaxBody: 32 << 20}})
-			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, make([]byte, 16<<20)) })
+			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, make([]byte, 16<<20)) })
 			r := serve(t, e)
 			p := dialer(t, r.addr)
 			p.send(protocol.Message{Type: 1, ID: 1, UserID: "ann"})
@@ -128,7 +129,7 @@ func TestAHalfClosedPeerThatResetsIsNotWaitedFor(t *testing.T) {
 	for _, h := range halfClosers() {
 		t.Run(h.name, func(t *testing.T) {
 			e, dialer := h.listen(sec, engine.Config{Timeouts: engine.Timeouts{Close: time.Hour}})
-			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, make([]byte, 160<<10)) })
+			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, make([]byte, 160<<10)) })
 			r := serve(t, e)
 			p := dialer(t, r.addr)
 			tcp, ok := p.Conn.(*net.TCPConn)
@@ -158,9 +159,10 @@ func TestAHalfClosedConnectionIsToldThatTheEngineStops(t *testing.T) {
 		t.Run(h.name, func(t *testing.T) {
 			e, dialer := h.listen(sec, engine.Config{Workers: 1})
 			handling, release := make(chan struct{}), make(chan struct{})
-			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 				close(handling)
 				<-release
+				return nil
 			})
 			r := run(t, e)
 			p := dialer(t, r.addr)

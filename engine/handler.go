@@ -14,9 +14,13 @@ import (
 // or answered later or on another goroutine, is a copy: m.Clone(), or string(m.Body). Strings, such as m.UserID, may be kept. With
 // Workers m is the handler's to keep, but for that of HandleSystem.
 //
+// An error answers the message, as Conn.ReplyError does: a code from 3000 on in it, with its text, is what the sender gets, and
+// HandlerFailed without a text for any other. A handler that has answered returns nil, or what Reply returned, which is no
+// second answer. Where the sender expects no answer, the error is counted (Stats.HandlerErrors) and logged at level info.
+//
 // A panic closes the connection with InternalError, and nothing else; so does runtime.Goexit, which t.FailNow calls, but that on an
 // event loop it ends the engine with ErrLoopEnded where the system is not Linux.
-type Handler func(c *Conn, m *protocol.Message)
+type Handler func(c *Conn, m *protocol.Message) error
 
 // Middleware wraps a handler in another.
 type Middleware func(next Handler) Handler
@@ -120,24 +124,21 @@ var JSON = Format{Marshal: json.Marshal, Unmarshal: json.Unmarshal}
 // zero Req, and f does not see it. A body that is no Req is answered HandlerFailed, with the reason. An error is answered as
 // by Conn.ReplyError.
 func Typed[Req, Resp any](f Format, h func(c *Conn, m *protocol.Message, req Req) (Resp, error)) Handler {
-	return func(c *Conn, m *protocol.Message) {
+	return func(c *Conn, m *protocol.Message) error {
 		var req Req
 		if len(m.Body) > 0 {
 			if err := f.Unmarshal(m.Body, &req); err != nil {
-				_ = c.ReplyError(m, protocol.Errorf(protocol.HandlerFailed, "the body is not what this message type needs: %v", err))
-				return
+				return protocol.Errorf(protocol.HandlerFailed, "the body is not what this message type needs: %v", err)
 			}
 		}
 		resp, err := h(c, m, req)
 		if err != nil {
-			_ = c.ReplyError(m, err)
-			return
+			return err
 		}
 		body, err := f.Marshal(resp)
 		if err != nil {
-			_ = c.ReplyError(m, err)
-			return
+			return err
 		}
-		_ = c.Reply(m, body) // where it cannot be sent the client has been told
+		return c.Reply(m, body) // where it cannot be sent the client has been told
 	}
 }

@@ -17,7 +17,7 @@ import (
 func TestAMessageGoesToTheHandlerOfItsType(t *testing.T) {
 	e := newEngine(engine.Config{})
 	answer := func(text string) engine.Handler {
-		return func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, []byte(text)) }
+		return func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte(text)) }
 	}
 	e.Handle(1, answer("first"))
 	e.Handle(0xFEFF, answer("last"))
@@ -48,20 +48,21 @@ func TestMiddlewareWrapsEveryHandlerFirstOutermost(t *testing.T) {
 	var trace []string // on the loop alone
 	mw := func(name string) engine.Middleware {
 		return func(next engine.Handler) engine.Handler {
-			return func(c *engine.Conn, m *protocol.Message) {
+			return func(c *engine.Conn, m *protocol.Message) error {
 				trace = append(trace, name+"(")
 				next(c, m)
 				trace = append(trace, ")"+name)
+				return nil
 			}
 		}
 	}
 	e.Use(mw("a"), mw("b"))
-	h := func(c *engine.Conn, m *protocol.Message) { trace = append(trace, fmt.Sprint(m.Type)) }
+	h := func(c *engine.Conn, m *protocol.Message) error { trace = append(trace, fmt.Sprint(m.Type)); return nil }
 	e.Handle(1, h)
 	e.HandleDefault(h)
 	e.Use(mw("c")) // also after the handlers
-	e.Handle(3, func(c *engine.Conn, m *protocol.Message) {
-		_ = c.Reply(m, []byte(strings.Join(trace[:len(trace)-3], " ")))
+	e.Handle(3, func(c *engine.Conn, m *protocol.Message) error {
+		return c.Reply(m, []byte(strings.Join(trace[:len(trace)-3], " ")))
 	})
 	r := serve(t, e)
 	p := dial(t, r.addr)
@@ -180,7 +181,7 @@ func TestReplyErrorTellsTheClientWhatIsForIt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(engine.Config{})
-			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.ReplyError(m, tc.why) })
+			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.ReplyError(m, tc.why) })
 			r := serve(t, e)
 			p := dial(t, r.addr)
 			p.send(protocol.Message{Type: 1}, protocol.Message{Type: 1, ID: 7})
@@ -195,7 +196,7 @@ func TestReplyErrorTellsTheClientWhatIsForIt(t *testing.T) {
 func TestAClonedMessageStays(t *testing.T) {
 	e := newEngine(engine.Config{})
 	clones := make(chan *protocol.Message, 100)
-	e.HandleDefault(func(_ *engine.Conn, m *protocol.Message) { clones <- m.Clone() })
+	e.HandleDefault(func(_ *engine.Conn, m *protocol.Message) error { clones <- m.Clone(); return nil })
 	r := serve(t, e)
 	p := dial(t, r.addr)
 	for i := range uint32(100) {
@@ -212,17 +213,17 @@ func TestAClonedMessageStays(t *testing.T) {
 func TestValuesAndIdentity(t *testing.T) {
 	e := newEngine(engine.Config{})
 	type key struct{}
-	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
 		n, _ := c.Value(key{}).(int)
 		c.SetValue(key{}, n+1)
-		_ = c.Reply(m, fmt.Append(nil, n))
+		return c.Reply(m, fmt.Append(nil, n))
 	})
-	e.Handle(2, func(c *engine.Conn, m *protocol.Message) {
+	e.Handle(2, func(c *engine.Conn, m *protocol.Message) error {
 		c.SetValue(key{}, nil)
-		_ = c.Reply(m, []byte(c.RemoteAddr()))
+		return c.Reply(m, []byte(c.RemoteAddr()))
 	})
-	e.Handle(3, func(c *engine.Conn, m *protocol.Message) {
-		_ = c.Reply(m, fmt.Append(nil, c.ID(), e.Conn(c.ID()) == c, e.Conn(c.ID()+1_000_000) == nil))
+	e.Handle(3, func(c *engine.Conn, m *protocol.Message) error {
+		return c.Reply(m, fmt.Append(nil, c.ID(), e.Conn(c.ID()) == c, e.Conn(c.ID()+1_000_000) == nil))
 	})
 	r := serve(t, e)
 	a, b := dial(t, r.addr), dial(t, r.addr)

@@ -53,7 +53,21 @@ func (c *Conn) reply(m *protocol.Message, flags protocol.Flags, body []byte) err
 	}
 	_ = c.sendReply(m, protocol.FlagReply|protocol.FlagError, protocol.AppendClose(nil,
 		&protocol.CloseError{Code: protocol.HandlerFailed, Text: "the answer could not be sent"}))
-	return err
+	return &toldError{err}
+}
+
+// toldError is why an answer was not sent, of which the client has been told: a handler that returns it asks for no answer.
+type toldError struct{ error }
+
+func (e *toldError) Unwrap() error { return e.error }
+
+// handlerFailed answers a message whose handler returned an error.
+func (c *Conn) handlerFailed(m *protocol.Message, err error) {
+	c.engine.handlerErrors.Add(1)
+	if told := (*toldError)(nil); errors.As(err, &told) || errors.Is(err, ErrClosed) {
+		return
+	}
+	_ = c.ReplyError(m, err)
 }
 
 // counts reports whether there is a limit on requests, and m is one.

@@ -82,10 +82,11 @@ func TestAClientThatKeepsUpIsNotTakenForASlowOne(t *testing.T) {
 							}
 							e := newEngine(cfg)
 							body := make([]byte, w.size)
-							e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+							e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
 								if err := send(e, c, m, body); err != nil {
 									t.Errorf("sending: %v", err)
 								}
+								return nil
 							})
 							r := serve(t, e)
 							if err := w.run(t, connect(t, r.addr, secure, ca)); err != nil {
@@ -127,10 +128,11 @@ func TestTheMemoryBudgetClosesNobodyWhoKeepsUp(t *testing.T) {
 				w := windowed{window: 40 / clients, size: 16 << 10, messages: 4000 / clients}
 				e := newEngine(engine.Config{Limits: engine.Limits{MaxMemory: 1 << 20}})
 				body := make([]byte, w.size)
-				e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+				e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
 					if err := send(e, c, m, body); err != nil {
 						t.Errorf("sending: %v", err)
 					}
+					return nil
 				})
 				r := serve(t, e)
 				var wg sync.WaitGroup

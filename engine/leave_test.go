@@ -22,13 +22,14 @@ func TestEveryReplyBeforeTheNoticeIsReceived(t *testing.T) {
 		e := newEngine(engine.Config{Workers: workers, Timeouts: engine.Timeouts{StopWindow: 100 * time.Millisecond}})
 		var replied sync.Map // by the client's address: how many
 		var total atomic.Int64
-		e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+		e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
 			if c.Reply(m, m.Body) != nil {
-				return
+				return nil
 			}
 			n, _ := replied.LoadOrStore(c.RemoteAddr(), new(atomic.Int64))
 			n.(*atomic.Int64).Add(1)
 			total.Add(1)
+			return nil
 		})
 		r := serve(t, e)
 		var wg sync.WaitGroup
@@ -99,10 +100,11 @@ func TestRunWaitsForHandlersAtWork(t *testing.T) {
 		e := newEngine(engine.Config{Workers: workers})
 		entered, release := make(chan struct{}), make(chan struct{})
 		var finished atomic.Bool
-		e.Handle(1, func(*engine.Conn, *protocol.Message) {
+		e.Handle(1, func(*engine.Conn, *protocol.Message) error {
 			close(entered)
 			<-release
 			finished.Store(true)
+			return nil
 		})
 		r := serve(t, e)
 		p := dial(t, r.addr)
@@ -271,8 +273,8 @@ func TestTheWindowKeepsToTheContext(t *testing.T) {
 func TestTheReportSaysHowManyOfEach(t *testing.T) {
 	e := newEcho(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 20}})
 	conns := make(chan *engine.Conn, 1)
-	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) { conns <- c })
-	e.Handle(3, func(c *engine.Conn, _ *protocol.Message) { c.Close(protocol.KickedOut, "") })
+	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error { conns <- c; return nil })
+	e.Handle(3, func(c *engine.Conn, _ *protocol.Message) error { c.Close(protocol.KickedOut, ""); return nil })
 	r := run(t, e)
 	left, kicked := dial(t, r.addr), dial(t, r.addr) // gone before the stop: not in the report
 	left.ask(1, 1, "")
@@ -326,9 +328,10 @@ func TestTheReportSaysHowManyOfEach(t *testing.T) {
 func TestTheReportCountsWhatCannotBeClosed(t *testing.T) {
 	e := newEcho(engine.Config{Loops: 1, Timeouts: engine.Timeouts{Stop: 100 * time.Millisecond}})
 	entered, release := make(chan struct{}), make(chan struct{})
-	e.Handle(2, func(*engine.Conn, *protocol.Message) {
+	e.Handle(2, func(*engine.Conn, *protocol.Message) error {
 		close(entered)
 		<-release
+		return nil
 	})
 	r := run(t, e)
 	p := dial(t, r.addr)

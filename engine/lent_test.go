@@ -22,21 +22,22 @@ func TestAReplyAfterTheHandlerIsAnError(t *testing.T) {
 	e := newEngine(engine.Config{Loops: 1, Logger: zap.New(core)})
 	errs := make(chan error, 2*messages)
 	returned := make(chan struct{})
-	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
 		go func() {
 			<-returned
 			errs <- c.Reply(m, []byte("too late"))
 			errs <- c.ReplyError(m, protocol.HandlerFailed)
 		}()
+		return nil
 	})
-	e.Handle(2, func(c *engine.Conn, m *protocol.Message) { // another message is being delivered, of another connection
+	e.Handle(2, func(c *engine.Conn, m *protocol.Message) error { // another message is being delivered, of another connection
 		close(returned)
 		for range 2 * messages {
 			if err := <-errs; !errors.Is(err, engine.ErrMessageOver) {
 				t.Errorf("a late reply: %v", err)
 			}
 		}
-		_ = c.Reply(m, m.Body)
+		return c.Reply(m, m.Body)
 	})
 	e.Handle(3, echo)
 	r := serve(t, e)
@@ -58,16 +59,16 @@ func TestAReplyToAnEarlierMessageOfTheSameReadIsAnError(t *testing.T) {
 		t.Run(fmt.Sprint(between), func(t *testing.T) {
 			e := newEngine(engine.Config{Loops: 1})
 			var kept *protocol.Message
-			e.Handle(1, func(_ *engine.Conn, m *protocol.Message) { kept = m })
+			e.Handle(1, func(_ *engine.Conn, m *protocol.Message) error { kept = m; return nil })
 			var others atomic.Int32
-			e.Handle(2, func(*engine.Conn, *protocol.Message) { others.Add(1) })
-			e.Handle(3, func(c *engine.Conn, m *protocol.Message) {
+			e.Handle(2, func(*engine.Conn, *protocol.Message) error { others.Add(1); return nil })
+			e.Handle(3, func(c *engine.Conn, m *protocol.Message) error {
 				done := make(chan error)
 				go func() { done <- c.Reply(kept, []byte("too late")) }()
 				if err := <-done; !errors.Is(err, engine.ErrMessageOver) {
 					t.Errorf("a late reply: %v", err)
 				}
-				_ = c.Reply(m, m.Body)
+				return c.Reply(m, m.Body)
 			})
 			r := serve(t, e)
 			p := dial(t, r.addr)
@@ -90,7 +91,7 @@ func TestAReplyToAnEarlierMessageOfTheSameReadIsAnError(t *testing.T) {
 func TestACloneIsAnsweredLater(t *testing.T) {
 	for _, workers := range []int{0, 1} {
 		e := newEngine(engine.Config{Workers: workers})
-		e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+		e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 			if workers == 0 {
 				m = m.Clone()
 			}
@@ -99,6 +100,7 @@ func TestACloneIsAnsweredLater(t *testing.T) {
 					t.Error(err)
 				}
 			}()
+			return nil
 		})
 		r := serve(t, e)
 		p := dial(t, r.addr)

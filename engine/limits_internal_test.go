@@ -59,7 +59,7 @@ func TestLoopsAreNoMoreThanProcessors(t *testing.T) {
 func TestAWaitingMessageIsAnnouncedWithAllThatItTakes(t *testing.T) {
 	const budget, messages, size = 1 << 30, 1000, 16
 	e := testkit.Must(New(Config{Limits: Limits{MaxMemory: budget}, Workers: 1}))
-	c := &Conn{engine: e, box: &mailbox{pool: newWorkerPool(0)}}
+	c := &Conn{setup: &setup{engine: e, box: &mailbox{pool: newWorkerPool(0)}}}
 	for range messages {
 		c.box.put(c, item{size: size})
 	}
@@ -73,7 +73,7 @@ func TestAWaitingMessageIsAnnouncedWithAllThatItTakes(t *testing.T) {
 func TestABusyEngineSeldomLooksAtItsBudget(t *testing.T) {
 	e := testkit.Must(New(Config{Limits: Limits{MaxMemory: 1 << 20}}))
 	l := &loop{engine: e, woken: true}
-	c := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{&memoryConn{}}, loop: l, binding: &memoryBinding{}, userBound: true}
+	c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{&memoryConn{}}, loop: l, binding: &memoryBinding{}, userBound: true}
 	c.state.Store(stateBound)
 	before := e.budget.looks.Load()
 	for range 10_000 {
@@ -93,7 +93,7 @@ func TestTheMemoryBudgetCountsNoRoomToSpare(t *testing.T) {
 	l := &loop{engine: e, woken: true, waker: deafWaker{}}
 	t.Cleanup(func() { stopAttending(l) })
 	gc := &fullConn{}
-	c := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{gc}, loop: l, id: lastConnID.Add(1)}
+	c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: l, id: lastConnID.Add(1)}
 	c.state.Store(stateBound)
 	e.conns.add(c)
 	gc.fill(c, 100<<10)

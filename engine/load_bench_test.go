@@ -78,9 +78,10 @@ func BenchmarkBystander(b *testing.B) {
 		b.Run(what, func(b *testing.B) {
 			e := newQuiet(engine.Config{Loops: 1})
 			var asked *engine.Conn
-			e.Handle(2, func(c *engine.Conn, m *protocol.Message) {
+			e.Handle(2, func(c *engine.Conn, m *protocol.Message) error {
 				asked = c
 				echo(c, m)
+				return nil
 			})
 			r := serve(b, e)
 			asker := dial(b, r.addr)
@@ -171,7 +172,7 @@ func BenchmarkByteAPacketOverSockets(b *testing.B) {
 	} {
 		b.Run(fmt.Sprintf("%T", tc.codec), func(b *testing.B) {
 			e := newEngine(engine.Config{Listeners: []engine.Listener{{Codec: tc.codec}}, Loops: 1, Timeouts: engine.Timeouts{UnfinishedFrame: -1}})
-			e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
+			e.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil })
 			r := serve(b, e)
 			var peers []*peer
 			for range clients {

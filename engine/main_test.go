@@ -1,12 +1,14 @@
 package engine_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -59,23 +61,29 @@ func receive[T any](t testing.TB, what string, ch <-chan T) T {
 }
 
 // newEngine returns an engine that listens on free ports of 127.0.0.1 and says nothing, unless cfg says otherwise.
-func newEngine(cfg engine.Config) *engine.Engine { return testkit.Must(tryEngine(cfg)) }
+func newEngine(cfg engine.Config) *engine.Engine { return testkit.Must(engine.New(onFreePorts(cfg))) }
 
-// tryEngine is newEngine for settings that may make no sense.
-func tryEngine(cfg engine.Config) (*engine.Engine, error) {
+// onFreePorts gives a listener without an address a free port of 127.0.0.1; without a logger nothing is logged.
+func onFreePorts(cfg engine.Config) engine.Config {
 	cfg.Listeners = slices.Clone(cfg.Listeners)
 	if cfg.Listeners == nil {
 		cfg.Listeners = make([]engine.Listener, 1)
 	}
 	for i := range cfg.Listeners {
-		if cfg.Listeners[i].Addr == "" {
-			cfg.Listeners[i].Addr = "127.0.0.1:0"
-		}
+		cfg.Listeners[i].Addr = cmp.Or(cfg.Listeners[i].Addr, "127.0.0.1:0")
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
 	}
-	return engine.New(cfg)
+	return cfg
+}
+
+// wantNoEngine wants New to object to these settings, and to name what is wrong.
+func wantNoEngine(t testing.TB, name string, cfg engine.Config) {
+	t.Helper()
+	if _, err := engine.New(onFreePorts(cfg)); err == nil || !strings.Contains(err.Error(), name) {
+		t.Errorf("%s: New returned %v", name, err)
+	}
 }
 
 // running is an engine that runs.
@@ -125,7 +133,7 @@ func serve(t testing.TB, e *engine.Engine) *running {
 	return r
 }
 
-func echo(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) }
+func echo(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) }
 
 // newEcho returns an engine that sends every message back.
 func newEcho(cfg engine.Config) *engine.Engine {

@@ -25,7 +25,7 @@ func TestABodyOverTheLimitIsNotSent(t *testing.T) {
 			cfg.Limits.MaxBody = limit
 			e := newEngine(cfg)
 			outcomes := make(chan map[string]error, 1)
-			e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+			e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
 				_, broadcast := e.Broadcast(slices.Values([]*engine.Conn{c}), &protocol.Message{Type: 2, Body: large})
 				var missed error
 				_, _ = e.BroadcastWith(slices.Values([]*engine.Conn{c}), &protocol.Message{Type: 2, Body: large},
@@ -41,7 +41,7 @@ func TestABodyOverTheLimitIsNotSent(t *testing.T) {
 					"Reply":         c.Reply(m, large),
 					"another Reply": c.Reply(m.Clone(), large),
 				}
-				_ = c.Reply(m, large[:limit])
+				return c.Reply(m, large[:limit])
 			})
 			r := serve(t, e)
 			p := dial(t, r.addr)
@@ -83,10 +83,11 @@ func TestTheAskerIsToldThatTheAnswerIsTooLarge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(cfg)
 			large := make([]byte, 9<<20)
-			e.Handle(1, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, large) })
-			e.Handle(2, func(c *engine.Conn, m *protocol.Message) {
+			e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, large) })
+			e.Handle(2, func(c *engine.Conn, m *protocol.Message) error {
 				m = m.Clone()
 				go func() { _ = c.Reply(m, large) }()
+				return nil
 			})
 			e.Handle(9, echo)
 			p := dial(t, serve(t, e).addr)

@@ -31,8 +31,8 @@ func aPeerThatDoesNotReadIsASlowConsumer(t *testing.T) {
 			e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: limit}, Timeouts: engine.Timeouts{Close: 200 * time.Millisecond}, Loops: 1})
 			g := newGate(t, e)
 			taken := make(chan int, 1)
-			e.Handle(1, func(*engine.Conn, *protocol.Message) {})
-			e.Handle(2, func(c *engine.Conn, m *protocol.Message) {
+			e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
+			e.Handle(2, func(c *engine.Conn, m *protocol.Message) error {
 				for sum := 0; ; sum += chunk {
 					err := flood(c, m)
 					if err != nil || sum > 8*kernelBuffers {
@@ -40,7 +40,7 @@ func aPeerThatDoesNotReadIsASlowConsumer(t *testing.T) {
 						if !errors.Is(err, engine.ErrClosed) {
 							t.Errorf("the end of the flood: %v", err)
 						}
-						return
+						return nil
 					}
 				}
 			})
@@ -62,7 +62,7 @@ func aPeerThatDoesNotReadIsASlowConsumer(t *testing.T) {
 // The limit of what waits: a flood from another goroutine while the peer does not read.
 func TestDroppedMessagesAreCounted(t *testing.T) {
 	e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: 1 << 20}, Timeouts: engine.Timeouts{Close: 200 * time.Millisecond}})
-	e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
+	e.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil })
 	g := newGate(t, e)
 	r := serve(t, e)
 	_, b := g.enter(t, r.addr)
@@ -82,12 +82,12 @@ func TestAMessageOverTheOutboundLimitIsTooLarge(t *testing.T) {
 	const limit = 256 << 10
 	e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: limit}})
 	errs := make(chan error, 4)
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		large := make([]byte, limit)
 		errs <- c.Reply(m, large)
 		errs <- c.Send(1, large)
 		errs <- c.Reply(m, large)
-		_ = c.Reply(m, []byte("small"))
+		return c.Reply(m, []byte("small"))
 	})
 	r := serve(t, e)
 	p := dial(t, r.addr)
@@ -112,12 +112,12 @@ func TestAMessageOverTheOutboundLimitIsTooLarge(t *testing.T) {
 func TestAMessageThatCannotBeEncodedIsTheSendersError(t *testing.T) {
 	e := newEngine(engine.Config{})
 	errs := make(chan error, 2)
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		_ = c.Reply(m, []byte("a"))
 		errs <- c.Send(0, nil) // type 0 is invalid
 		_ = c.Send(1, []byte("b"))
 		errs <- c.SendMessage(&protocol.Message{Type: 1, UserID: "\n"})
-		_ = c.Reply(m, []byte("c"))
+		return c.Reply(m, []byte("c"))
 	})
 	r := serve(t, e)
 	p := dial(t, r.addr)
@@ -166,25 +166,27 @@ func replyAndSendShareOneOrder(t *testing.T) {
 		t.Run(fmt.Sprintf("%d workers", workers), func(t *testing.T) {
 			e := newEngine(engine.Config{Workers: workers})
 			body := func(n uint32, name string) []byte { return fmt.Appendf(nil, "%d%s", n, name) }
-			e.Handle(1, func(c *engine.Conn, m *protocol.Message) { // Reply here, then Send there
+			e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { // Reply here, then Send there
 				id := m.ID
 				_ = c.Reply(m, body(id, "a"))
 				sent := make(chan struct{})
 				elsewhere <- func() { _ = c.Send(1, body(id, "b")); close(sent) }
 				<-sent
-				_ = c.Reply(m, body(id, "c"))
+				return c.Reply(m, body(id, "c"))
 			})
-			e.Handle(2, func(c *engine.Conn, m *protocol.Message) { // Send, then Reply, both here
+			e.Handle(2, func(c *engine.Conn, m *protocol.Message) error { // Send, then Reply, both here
 				_ = c.Send(1, body(m.ID, "a"))
 				_ = c.Reply(m, body(m.ID, "b"))
 				_ = c.Send(1, body(m.ID, "c"))
+				return nil
 			})
-			e.Handle(3, func(c *engine.Conn, m *protocol.Message) { // Reply, and a Send that is not waited for
+			e.Handle(3, func(c *engine.Conn, m *protocol.Message) error { // Reply, and a Send that is not waited for
 				id := m.ID
 				_ = c.Reply(m, body(id, "a"))
 				elsewhere <- func() { _ = c.Send(1, body(id, "b")); _ = c.Send(1, body(id, "c")) }
+				return nil
 			})
-			e.Handle(4, func(c *engine.Conn, m *protocol.Message) { // large ones, which the socket does not take at once
+			e.Handle(4, func(c *engine.Conn, m *protocol.Message) error { // large ones, which the socket does not take at once
 				for _, name := range []string{"a", "b", "c"} {
 					b := append(body(m.ID, name), make([]byte, 200<<10)...)
 					if name == "b" {
@@ -193,6 +195,7 @@ func replyAndSendShareOneOrder(t *testing.T) {
 						_ = c.Reply(m, b)
 					}
 				}
+				return nil
 			})
 			r := serve(t, e)
 			for typ := uint16(1); typ <= 4; typ++ {
@@ -230,7 +233,7 @@ func TestSendKeepsEachGoroutinesOrder(t *testing.T) {
 	const conns, senders, messages = 100, 8, 50
 	e := newEngine(engine.Config{})
 	arrived := make(chan *engine.Conn, conns)
-	e.HandleDefault(func(c *engine.Conn, _ *protocol.Message) { arrived <- c })
+	e.HandleDefault(func(c *engine.Conn, _ *protocol.Message) error { arrived <- c; return nil })
 	r := serve(t, e)
 	peers := make([]*peer, conns)
 	all := make([]*engine.Conn, conns)
@@ -304,12 +307,13 @@ func trafficIsCounted(t *testing.T) {
 func TestReplyDoesNotWriteInsideTheHandler(t *testing.T) {
 	e := newEngine(engine.Config{Loops: 1})
 	replied, release := make(chan struct{}), make(chan struct{})
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		for range 4 {
 			_ = c.Reply(m, make([]byte, 100<<10))
 		}
 		close(replied)
 		<-release
+		return nil
 	})
 	r := serve(t, e)
 	p := dial(t, r.addr)
@@ -328,13 +332,14 @@ func TestReplyDoesNotWriteInsideTheHandler(t *testing.T) {
 // Send is for the application's types: a Close of its making would be a notice without an end.
 func TestSendRefusesTheSystemsTypes(t *testing.T) {
 	e := newEngine(engine.Config{})
-	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
 		for _, typ := range []uint16{protocol.TypeClose, protocol.TypePush, 0xFFFF} {
 			if c.Send(typ, nil) == nil {
 				t.Errorf("type %#x is sent", typ)
 			}
 		}
 		echo(c, m)
+		return nil
 	})
 	r := serve(t, e)
 	dial(t, r.addr).ask(1, 1, "nothing comes before")

@@ -38,7 +38,7 @@ func TestWhenClosedTellsHowTheConnectionEnded(t *testing.T) {
 			t.Parallel()
 			e := newEngine(engine.Config{Timeouts: engine.Timeouts{Close: 500 * time.Millisecond}, Limits: engine.Limits{MaxOutbound: 64 << 20}})
 			conns := make(chan *engine.Conn, 1)
-			e.Handle(1, func(c *engine.Conn, m *protocol.Message) { conns <- c })
+			e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { conns <- c; return nil })
 			p := dial(t, serve(t, e).addr)
 			p.send(protocol.Message{Type: 1})
 			c := <-conns

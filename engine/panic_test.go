@@ -28,7 +28,7 @@ func TestAPanicInAHandlerEndsItsConnectionAlone(t *testing.T) {
 				e := newEngine(engine.Config{Workers: workers})
 				g := newGate(t, e)
 				e.Handle(1, echo)
-				e.Handle(2, func(*engine.Conn, *protocol.Message) { fail() })
+				e.Handle(2, func(*engine.Conn, *protocol.Message) error { fail(); return nil })
 				e.Handle(9, echo)
 				r := serve(t, e)
 				check := healthy(t, r.addr)
@@ -114,9 +114,10 @@ func TestAPanicInABindingAtTheEndEndsItsConnectionAlone(t *testing.T) {
 		e := newEngine(engine.Config{Loops: 1})
 		e.HandleDefault(echo)
 		entered, release := make(chan struct{}), make(chan struct{})
-		e.Handle(2, func(*engine.Conn, *protocol.Message) {
+		e.Handle(2, func(*engine.Conn, *protocol.Message) error {
 			close(entered)
 			<-release
+			return nil
 		})
 		g := newGate(t, e)
 		r := serve(t, e)
@@ -173,11 +174,12 @@ func TestAPanicInACallbackEndsItsConnectionAlone(t *testing.T) {
 					if c.name == "a timeout" {
 						timeout = 20 * time.Millisecond
 					}
-					e.Handle(1, func(conn *engine.Conn, _ *protocol.Message) {
+					e.Handle(1, func(conn *engine.Conn, _ *protocol.Message) error {
 						_ = conn.Request(1, nil, timeout, func(_ *protocol.Message, err error) {
 							called <- err
 							fail()
 						})
+						return nil
 					})
 					r := serve(t, e)
 					check := healthy(t, r.addr)
@@ -271,9 +273,10 @@ func TestAPanicInDecodeEndsItsConnectionAlone(t *testing.T) {
 func TestAPanicInAppendIsTheSendersError(t *testing.T) {
 	e := newEcho(engine.Config{Listeners: []engine.Listener{{Codec: &panickyCodec{encode: true, fail: func() { panic("in Append") }}}}})
 	errs := make(chan error, 2)
-	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
 		errs <- c.Send(1, []byte("panic"))
 		errs <- c.Reply(m, []byte("panic"))
+		return nil
 	})
 	r := serve(t, e)
 	check := healthy(t, r.addr)
@@ -297,12 +300,12 @@ func TestAPanicInAppendIsTheSendersError(t *testing.T) {
 func TestAGoexitInAppendEndsTheSenderAlone(t *testing.T) {
 	e := newEcho(engine.Config{Listeners: []engine.Listener{{Codec: &panickyCodec{encode: true, fail: runtime.Goexit}}}})
 	conns := make(chan *engine.Conn, 1)
-	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
 		conns <- c
-		_ = c.Reply(m, []byte("fine"))
+		return c.Reply(m, []byte("fine"))
 	})
-	e.Handle(2, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, []byte("panic")) })
-	e.Handle(3, func(c *engine.Conn, m *protocol.Message) { _ = c.Send(1, []byte("panic")) })
+	e.Handle(2, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte("panic")) })
+	e.Handle(3, func(c *engine.Conn, m *protocol.Message) error { _ = c.Send(1, []byte("panic")); return nil })
 	r := serve(t, e)
 	check := healthy(t, r.addr)
 	p := dial(t, r.addr)
@@ -357,7 +360,7 @@ func (c *noticePanicCodec) Append(dst []byte, m *protocol.Message) ([]byte, erro
 func TestAPanicInANoticeEndsNothing(t *testing.T) {
 	eachFailure(t, func(t *testing.T, fail func()) {
 		e := newEcho(engine.Config{Listeners: []engine.Listener{{Codec: &noticePanicCodec{Codec: protocol.Binary, fail: fail}}}, Accept: engine.Accept{MaxConnections: 2}})
-		e.Handle(2, func(c *engine.Conn, _ *protocol.Message) { c.Close(protocol.KickedOut, "") })
+		e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error { c.Close(protocol.KickedOut, ""); return nil })
 		r := serve(t, e)
 		check := healthy(t, r.addr)
 		p := dial(t, r.addr)

@@ -28,7 +28,7 @@ func serveStuckLoop(t *testing.T, cfg engine.Config, h engine.Handler) *stuckLoo
 		cfg.Listeners = []engine.Listener{{Codec: stuckCodec{protocol.Binary, s.stick}}}
 	}
 	e := newEngine(cfg)
-	e.Handle(typeStuck, func(*engine.Conn, *protocol.Message) { s.stick() })
+	e.Handle(typeStuck, func(*engine.Conn, *protocol.Message) error { s.stick(); return nil })
 	e.HandleDefault(h)
 	t.Cleanup(s.goOn)
 	s.running = serve(t, e)
@@ -95,10 +95,11 @@ func (s *stuckLoop) wantAll(peers []*peer, id uint32) {
 	}
 }
 
-func acknowledge(c *engine.Conn, m *protocol.Message) {
+func acknowledge(c *engine.Conn, m *protocol.Message) error {
 	if m.ID != 0 {
 		_ = c.Reply(m, nil)
 	}
+	return nil
 }
 
 // Rule 25: the first messages of 200 clients wait in the sockets while the loop is stuck for longer than Timeouts.FirstMessage. All are
@@ -185,11 +186,12 @@ func frames(t *testing.T, ms []protocol.Message) (b []byte) {
 func TestWhatPilesUpWhileTheLoopIsStuckMayWaitForWorkers(t *testing.T) {
 	const limit = 64 << 10
 	open := make(chan struct{})
-	s := serveStuckLoop(t, engine.Config{Workers: 2, Limits: engine.Limits{MaxInbound: limit}}, func(c *engine.Conn, m *protocol.Message) {
+	s := serveStuckLoop(t, engine.Config{Workers: 2, Limits: engine.Limits{MaxInbound: limit}}, func(c *engine.Conn, m *protocol.Message) error {
 		if m.Type == 2 {
 			<-open
 		}
 		acknowledge(c, m)
+		return nil
 	})
 	t.Cleanup(sync.OnceFunc(func() {
 		select {
@@ -229,12 +231,13 @@ func TestWhatPilesUpWhileTheLoopIsStuckMayWaitForWorkers(t *testing.T) {
 // A request to a client is not over while the reply may wait, unread.
 func TestAReplyThatWaitsIsLookedAtBeforeTheRequestIsOver(t *testing.T) {
 	conns := make(chan *engine.Conn, 1)
-	s := serveStuckLoop(t, engine.Config{}, func(c *engine.Conn, m *protocol.Message) {
+	s := serveStuckLoop(t, engine.Config{}, func(c *engine.Conn, m *protocol.Message) error {
 		select {
 		case conns <- c:
 		default:
 		}
 		acknowledge(c, m)
+		return nil
 	})
 	p := dial(t, s.addr)
 	p.ask(1, 1, "")

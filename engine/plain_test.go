@@ -12,9 +12,10 @@ func TestAHandlerMayChangeItsMessage(t *testing.T) {
 	e := newEngine(engine.Config{})
 	newGate(t, e)
 	seen := make(chan protocol.Message, 100)
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		seen <- *m.Clone()
 		*m = protocol.Message{Type: 7, Flags: 3, ID: 8, Device: 9, UserID: "eve", DestUserID: "mallory", Body: []byte("changed")}
+		return nil
 	})
 	r := serve(t, e)
 	p := dial(t, r.addr)

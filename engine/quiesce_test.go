@@ -22,13 +22,14 @@ type quiescing struct {
 func runQuiescing(t *testing.T, workers int) *quiescing {
 	e := newEngine(engine.Config{Workers: workers})
 	q := &quiescing{gate: newGate(t, e), entered: make(chan struct{}, 1), release: make(chan struct{}, 1)}
-	e.Handle(1, func(*engine.Conn, *protocol.Message) {})
-	e.Handle(2, func(*engine.Conn, *protocol.Message) {
+	e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
+	e.Handle(2, func(*engine.Conn, *protocol.Message) error {
 		q.entered <- struct{}{}
 		<-q.release
 		q.returned.Store(true)
+		return nil
 	})
-	e.Handle(3, func(*engine.Conn, *protocol.Message) { q.after.Add(1) })
+	e.Handle(3, func(*engine.Conn, *protocol.Message) error { q.after.Add(1); return nil })
 	q.running = serve(t, e)
 	return q
 }
@@ -162,12 +163,13 @@ func quiesceInsideAHandler(t *testing.T) {
 		g := newGate(t, e)
 		var returned atomic.Bool
 		done := make(chan bool, 1)
-		e.Handle(1, func(*engine.Conn, *protocol.Message) {})
-		e.Handle(2, func(c *engine.Conn, _ *protocol.Message) {
+		e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
+		e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error {
 			c.Quiesce(func() { done <- returned.Load() })
 			c.Close(protocol.KickedOut, "")
 			time.Sleep(time.Millisecond) // the worse for a done that does not wait
 			returned.Store(true)
+			return nil
 		})
 		r := serve(t, e)
 		for range 10 {
@@ -195,11 +197,12 @@ func nothingIsDeliveredAfterDone(t *testing.T) {
 			g := newGate(t, e)
 			var quiet, late atomic.Bool
 			var handled atomic.Int32
-			e.HandleDefault(func(*engine.Conn, *protocol.Message) {
+			e.HandleDefault(func(*engine.Conn, *protocol.Message) error {
 				handled.Add(1)
 				if quiet.Load() {
 					late.Store(true)
 				}
+				return nil
 			})
 			r := serve(t, e)
 			p, b := g.enter(t, r.addr)

@@ -18,11 +18,11 @@ func (admitLater) First(*Conn, *protocol.Message) Binding { return noBinding{} }
 func TestTheFirstMessageCountsTowardsTheRatesOnce(t *testing.T) {
 	const burst, byteBurst = 1000, 100_000
 	e := testkit.Must(New(Config{Logger: zap.NewNop(), Limits: Limits{MaxMessageRate: 1, MessageBurst: burst, MaxByteRate: 1, ByteBurst: byteBurst}}))
-	e.HandleDefault(func(*Conn, *protocol.Message) {})
+	e.HandleDefault(func(*Conn, *protocol.Message) error { return nil })
 	e.SetAdmission(admitLater{})
 	l := &loop{engine: e, ended: true} // tasks run where they are posted
 	gc := &bufferingConn{}
-	c := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{gc}, loop: l}
+	c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: l}
 	c.state.Store(stateAccepted)
 	spent := func() (messages, bytes int) {
 		u := c.extra.usage

@@ -26,10 +26,11 @@ func TestAClientOverItsRateIsClosedAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c.cfg.Loops = 1
 			e := newEngine(c.cfg)
-			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 				if m.ID != 0 {
 					_ = c.Reply(m, nil)
 				}
+				return nil
 			})
 			r := serve(t, e)
 			frugal, p := dial(t, r.addr), dial(t, r.addr)
@@ -59,10 +60,10 @@ func TestMaxRequestsRefusesOneTooMany(t *testing.T) {
 			e := newEngine(engine.Config{Limits: engine.Limits{MaxRequests: 2}, Workers: workers})
 			waiting := make(chan *protocol.Message, 10)
 			conns := make(chan *engine.Conn, 10)
-			e.Handle(1, func(c *engine.Conn, m *protocol.Message) { waiting <- m.Clone(); conns <- c })
-			e.Handle(2, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
-			e.Handle(3, func(c *engine.Conn, m *protocol.Message) { _ = c.ReplyError(m, protocol.Errorf(7000, "no")) })
-			e.Handle(4, func(*engine.Conn, *protocol.Message) {})
+			e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { waiting <- m.Clone(); conns <- c; return nil })
+			e.Handle(2, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
+			e.Handle(3, func(c *engine.Conn, m *protocol.Message) error { return c.ReplyError(m, protocol.Errorf(7000, "no")) })
+			e.Handle(4, func(*engine.Conn, *protocol.Message) error { return nil })
 			r := serve(t, e)
 			other, p := dial(t, r.addr), dial(t, r.addr)
 			for id := range uint32(20) { // those that are answered, in whatever way, do not count
@@ -104,11 +105,12 @@ func TestAnAnswerThatCannotBeSentEndsItsRequest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(engine.Config{Limits: engine.Limits{MaxRequests: 1, MaxOutbound: limit}, Workers: workers, Listeners: []engine.Listener{{Codec: &panickyCodec{encode: true, fail: func() { panic("in Append") }}}}})
 			large, bad := make([]byte, limit), []byte("panic")
-			e.Handle(1, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, large) })
-			e.Handle(2, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, bad) })
-			e.Handle(3, func(c *engine.Conn, m *protocol.Message) {
+			e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, large) })
+			e.Handle(2, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, bad) })
+			e.Handle(3, func(c *engine.Conn, m *protocol.Message) error {
 				m = m.Clone()
 				go func() { _ = c.Reply(m, large) }()
+				return nil
 			})
 			e.Handle(4, engine.Typed(engine.JSON, func(*engine.Conn, *protocol.Message, int) ([]byte, error) { return large, nil }))
 			e.Handle(5, echo)

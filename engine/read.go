@@ -260,7 +260,9 @@ func (l *loop) deliverPlain(c *Conn, buf []byte, in *tally) (used int, more bool
 		used += n
 		in.messages++
 		in.bytes += n
-		h(c, m)
+		if err := h(c, m); err != nil {
+			c.handlerFailed(m, err)
+		}
 		if len(l.batch.b) >= flushSize {
 			c.flushBatch()
 			l.takeRoom(true)
@@ -330,7 +332,9 @@ func (c *Conn) deliver(m *protocol.Message, n int) {
 			c.Close(protocol.MessageTooLarge, "the renewal is larger than a first frame may be")
 			return
 		}
-		c.engine.handlers.system[m.Type](c, m)
+		if err := c.engine.handlers.system[m.Type](c, m); err != nil {
+			c.handlerFailed(m, err)
+		}
 	case c.engine.limits&limitRequests != 0 && c.requested(m):
 	case c.box != nil:
 		c.box.put(c, item{message: m.Clone(), size: n})
@@ -350,12 +354,14 @@ func (c *Conn) handle(m *protocol.Message) {
 		_ = c.ReplyError(m, protocol.Errorf(protocol.NoHandler, "the server does not know this system message"))
 		return
 	}
-	if c.engine.handlers.relays(m) {
-		c.engine.handlers.addressed(c, m)
-		return
+	h := c.engine.handlers.addressed
+	if !c.engine.handlers.relays(m) {
+		h = c.engine.handlers.lookup(m.Type)
 	}
-	if h := c.engine.handlers.lookup(m.Type); h != nil {
-		h(c, m)
+	if h != nil {
+		if err := h(c, m); err != nil {
+			c.handlerFailed(m, err)
+		}
 		return
 	}
 	if m.Type == protocol.TypeLogon && c.engine.admission == nil {

@@ -14,10 +14,10 @@ func TestAReplyToAnotherUserDoesNotAnswerTheServersRequest(t *testing.T) {
 	e := newEngine(engine.Config{})
 	answered := make(chan string, 1)
 	passedOn := make(chan string, 1)
-	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
 		if m.IsReply() {
 			passedOn <- m.DestUserID
-			return
+			return nil
 		}
 		_ = c.Request(2, nil, time.Minute, func(m *protocol.Message, err error) {
 			if err != nil {
@@ -26,6 +26,7 @@ func TestAReplyToAnotherUserDoesNotAnswerTheServersRequest(t *testing.T) {
 			}
 			answered <- string(m.Body)
 		})
+		return nil
 	})
 	p := dial(t, serve(t, e).addr)
 	p.send(protocol.Message{Type: 1})

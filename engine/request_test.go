@@ -25,7 +25,7 @@ func reply(request protocol.Message, body string) protocol.Message {
 func requesting(t *testing.T, workers int, timeout time.Duration) (*running, chan outcome) {
 	e := newEngine(engine.Config{Workers: workers})
 	outcomes := make(chan outcome, 10)
-	e.Handle(1, func(c *engine.Conn, _ *protocol.Message) {
+	e.Handle(1, func(c *engine.Conn, _ *protocol.Message) error {
 		err := c.Request(2, []byte("question"), timeout, func(m *protocol.Message, err error) {
 			o := outcome{err: err}
 			if m != nil {
@@ -36,6 +36,7 @@ func requesting(t *testing.T, workers int, timeout time.Duration) (*running, cha
 		if err != nil {
 			t.Error(err)
 		}
+		return nil
 	})
 	e.Handle(3, echo)
 	return serve(t, e), outcomes
@@ -97,7 +98,7 @@ func TestARequestEndsWithItsConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(engine.Config{})
 			conns := make(chan *engine.Conn, 1)
-			e.HandleDefault(func(c *engine.Conn, _ *protocol.Message) { conns <- c })
+			e.HandleDefault(func(c *engine.Conn, _ *protocol.Message) error { conns <- c; return nil })
 			r := serve(t, e)
 			p := dial(t, r.addr)
 			p.send(protocol.Message{Type: 1})
@@ -136,15 +137,15 @@ func TestARequestEndsWithItsConnection(t *testing.T) {
 // With Workers a handler may wait for its client's reply: replies do not wait behind handlers.
 func TestAHandlerMayWaitForAReplyWithWorkers(t *testing.T) {
 	e := newEngine(engine.Config{Workers: 1})
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		ctx, cancel := context.WithTimeout(c.Context(), patience)
 		defer cancel()
 		got, err := c.RequestContext(ctx, 2, []byte("question"))
 		if err != nil {
 			t.Error(err)
-			return
+			return nil
 		}
-		_ = c.Reply(m, got.Body)
+		return c.Reply(m, got.Body)
 	})
 	r := serve(t, e)
 	p := dial(t, r.addr)
@@ -160,7 +161,7 @@ func TestAHandlerMayWaitForAReplyWithWorkers(t *testing.T) {
 func TestRequestContextEndsWithItsContext(t *testing.T) {
 	e := newEngine(engine.Config{})
 	conns := make(chan *engine.Conn, 1)
-	e.Handle(1, func(c *engine.Conn, _ *protocol.Message) { conns <- c })
+	e.Handle(1, func(c *engine.Conn, _ *protocol.Message) error { conns <- c; return nil })
 	e.Handle(3, echo)
 	r := serve(t, e)
 	p := dial(t, r.addr)
@@ -185,7 +186,7 @@ func TestRequestContextEndsWithItsContext(t *testing.T) {
 func TestARequestWhoseContextHasEndedIsNotSent(t *testing.T) {
 	e := newEngine(engine.Config{})
 	conns := make(chan *engine.Conn, 1)
-	e.Handle(1, func(c *engine.Conn, _ *protocol.Message) { conns <- c })
+	e.Handle(1, func(c *engine.Conn, _ *protocol.Message) error { conns <- c; return nil })
 	r := serve(t, e)
 	p := dial(t, r.addr)
 	p.send(protocol.Message{Type: 1})

@@ -107,7 +107,7 @@ func from(addr string) func(net.Conn) net.Conn {
 
 func TestServeConnReturnsNilWhenTheClientLeftOrWasTold(t *testing.T) {
 	e := newEcho(engine.Config{})
-	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) { c.Close(protocol.KickedOut, "enough") })
+	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error { c.Close(protocol.KickedOut, "enough"); return nil })
 	serve(t, e)
 	left, kicked := hand(t, e, nil), hand(t, e, nil)
 	left.ask(1, 1, "hello")
@@ -258,9 +258,10 @@ func TestAServedHandshakeHasItsTime(t *testing.T) {
 func TestBackpressureReachesAServedPeer(t *testing.T) {
 	e := newEngine(engine.Config{Limits: engine.Limits{MaxBody: 8 << 20}})
 	entered, release := make(chan struct{}), make(chan struct{})
-	e.Handle(1, func(*engine.Conn, *protocol.Message) {
+	e.Handle(1, func(*engine.Conn, *protocol.Message) error {
 		close(entered)
 		<-release
+		return nil
 	})
 	e.Handle(2, echo)
 	serve(t, e)
@@ -284,9 +285,10 @@ func TestBackpressureReachesAServedPeer(t *testing.T) {
 func TestAWriteThatNeverReturnsEndsAtTheCloseTimeout(t *testing.T) {
 	conns := make(chan *engine.Conn, 1)
 	e := newEngine(engine.Config{Timeouts: engine.Timeouts{Close: 50 * time.Millisecond}})
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		_ = c.Reply(m, nil)
 		conns <- c
+		return nil
 	})
 	serve(t, e)
 	p := hand(t, e, func(nc net.Conn) net.Conn {
@@ -311,7 +313,7 @@ func TestAWriteThatNeverReturnsEndsAtTheCloseTimeout(t *testing.T) {
 // What was handed over when the peer ended its side still goes out, as it does from a kernel's buffer.
 func TestAPeerThatEndedItsSideGetsWhatWasHandedOver(t *testing.T) {
 	e := newEngine(engine.Config{})
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, make([]byte, 32<<10)) })
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, make([]byte, 32<<10)) })
 	serve(t, e)
 	ours, theirs := tcpPair(t)
 	ended := make(chan error, 1)
@@ -358,9 +360,10 @@ func tcpPair(t testing.TB) (ours, theirs net.Conn) {
 func TestServeConnReturnsWhenTheEngineGivesUp(t *testing.T) {
 	e := newEngine(engine.Config{Loops: 1, Timeouts: engine.Timeouts{Stop: 50 * time.Millisecond}})
 	entered, release := make(chan struct{}), make(chan struct{})
-	e.HandleDefault(func(*engine.Conn, *protocol.Message) {
+	e.HandleDefault(func(*engine.Conn, *protocol.Message) error {
 		close(entered)
 		<-release
+		return nil
 	})
 	r := run(t, e)
 	defer close(release)

@@ -54,7 +54,7 @@ func (p *peer) readUntil(last int) (got []int) {
 
 func newQuiet(cfg engine.Config) *engine.Engine {
 	e := newEngine(cfg)
-	e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
+	e.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil })
 	return e
 }
 
@@ -192,13 +192,14 @@ func whatMayNotBeDroppedClosesASlowConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 10}, SlowPolicy: engine.SlowDropOldest,
 				Timeouts: engine.Timeouts{Close: 200 * time.Millisecond}, Workers: 1})
-			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 				for i := 0; m.ID != 0 && send(c, m) == nil; i++ {
 					if i > 2*slowBuffers/chunk {
 						t.Error("there is no end")
-						return
+						return nil
 					}
 				}
+				return nil
 			})
 			g := newGate(t, e)
 			r := serve(t, e)

@@ -37,6 +37,7 @@ type Stats struct {
 	OutboundQueue int64
 
 	HandlerPanics uint64 // panics, and calls of runtime.Goexit, in message handlers and the engine's other callbacks
+	HandlerErrors uint64 // messages whose handlers returned an error
 	Stalls        uint64 // times that an event loop was stuck for longer than Timeouts.Stall
 }
 
@@ -65,7 +66,7 @@ func (e *Engine) Stats() Stats {
 		Closed: e.closed.All(), Outcomes: e.outcomesSoFar(), Probes: e.probes.Load(),
 		Dropped:       protocol.Traffic{Messages: e.droppedMessages.Load(), Bytes: e.droppedBytes.Load()},
 		InboundQueue:  e.inboundQueue.Load(),
-		HandlerPanics: e.handlerPanics.Load(), Stalls: e.stalls.Load(),
+		HandlerPanics: e.handlerPanics.Load(), HandlerErrors: e.handlerErrors.Load(), Stalls: e.stalls.Load(),
 	}
 	if loops := e.started.Load(); loops != nil {
 		for _, l := range *loops {
@@ -82,9 +83,10 @@ func (e *Engine) Stats() Stats {
 
 // counters are the engine's. None of them stands in the message path, whose counters are the loops' own.
 type counters struct {
-	accepted, handlerPanics, stalls atomic.Uint64
-	probes                          atomic.Uint64 // connections that ended before a byte had come
-	refused                         [refusals]atomic.Uint64
+	accepted, stalls             atomic.Uint64
+	handlerPanics, handlerErrors atomic.Uint64
+	probes                       atomic.Uint64 // connections that ended before a byte had come
+	refused                      [refusals]atomic.Uint64
 
 	opened                        atomic.Uint64 // connections that an event loop got
 	states                        [stateClosing + 1]atomic.Int64

@@ -15,7 +15,7 @@ func TestStatsCountConnectionsByState(t *testing.T) {
 		e := newEngine(engine.Config{Workers: workers, Limits: engine.Limits{MaxOutbound: 64 << 20}, Timeouts: engine.Timeouts{Close: 5 * time.Second}})
 		g := newGate(t, e)
 		hold := make(chan *engine.Conn, 1)
-		e.Handle(1, func(*engine.Conn, *protocol.Message) {})
+		e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
 		r := serve(t, e)
 		want := func(what string, s engine.ConnStates) {
 			t.Helper()
@@ -98,8 +98,8 @@ func TestStatsAreExactAfterRun(t *testing.T) {
 func TestStatsCountClosesByCode(t *testing.T) {
 	const own = protocol.CloseCode(3456)
 	e := newEcho(engine.Config{Accept: engine.Accept{MaxConnections: 1}, Limits: engine.Limits{MaxBody: 100}})
-	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) { c.Close(own, "") })
-	e.Handle(3, func(*engine.Conn, *protocol.Message) { panic("on purpose") })
+	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error { c.Close(own, ""); return nil })
+	e.Handle(3, func(*engine.Conn, *protocol.Message) error { panic("on purpose") })
 	r := serve(t, e)
 	for _, how := range []func(p *peer){
 		func(p *peer) { _ = p.Close() },
@@ -135,7 +135,7 @@ func TestStatsCountWhatWaitsForAClient(t *testing.T) {
 	const limit, body = 32 << 20, 512 << 10
 	e := newEcho(engine.Config{Limits: engine.Limits{MaxOutbound: limit}})
 	conns := make(chan *engine.Conn, 1)
-	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) { conns <- c })
+	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error { conns <- c; return nil })
 	r := serve(t, e)
 	p := dial(t, r.addr)
 	p.send(protocol.Message{Type: 2})
@@ -169,7 +169,7 @@ func TestStatsCountWhatWaitsForAClient(t *testing.T) {
 func TestStatsCountWhatWaitsForWorkers(t *testing.T) {
 	e := newEngine(engine.Config{Workers: 1})
 	release := make(chan struct{})
-	e.HandleDefault(func(*engine.Conn, *protocol.Message) { <-release })
+	e.HandleDefault(func(*engine.Conn, *protocol.Message) error { <-release; return nil })
 	p := dial(t, serve(t, e).addr)
 	const waiting = 10
 	for range waiting + 1 {

@@ -69,6 +69,7 @@ func (e *Engine) stop(ctx context.Context, window time.Duration) (StopReport, er
 	}
 	connections := e.conns.open.Load()
 	workersStuck := e.pool != nil && !e.pool.stop(ctx)
+	apartStuck := !e.apart.wait(ctx)
 
 	for _, c := range e.conns.all() {
 		c.loop.post(c.endTail)
@@ -92,12 +93,12 @@ func (e *Engine) stop(ctx context.Context, window time.Duration) (StopReport, er
 	}
 	r := e.reportSince(before)
 	r.Sessions, r.Took = sessions, time.Since(began)
-	if sessions == 0 && connections == 0 && !acceptorsStuck && !workersStuck && !loopsStuck {
+	if sessions == 0 && connections == 0 && !acceptorsStuck && !workersStuck && !apartStuck && !loopsStuck {
 		return r, nil
 	}
-	return r, fmt.Errorf("%w: gave up after %v on %d sessions and %d connections%s%s%s", ErrStopTimeout,
+	return r, fmt.Errorf("%w: gave up after %v on %d sessions and %d connections%s%s%s%s", ErrStopTimeout,
 		r.Took.Round(time.Millisecond), sessions, connections,
-		when(workersStuck, ", a worker whose handler is stuck"), when(loopsStuck, ", an event loop that is stuck in a handler"),
+		when(workersStuck, ", a worker whose handler is stuck"), when(apartStuck, ", handlers that Async runs"), when(loopsStuck, ", an event loop that is stuck in a handler"),
 		when(acceptorsStuck, ", connections that were being accepted"))
 }
 

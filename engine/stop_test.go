@@ -21,11 +21,12 @@ import (
 func TestStoppingTellsEveryConnection(t *testing.T) {
 	e := newEngine(engine.Config{Timeouts: engine.Timeouts{Stop: time.Minute}})
 	g := newGate(t, e)
-	e.Handle(1, func(*engine.Conn, *protocol.Message) {})
+	e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
 	entered, release := make(chan struct{}), make(chan struct{})
-	e.Handle(2, func(*engine.Conn, *protocol.Message) { // holds up the loop, and the stop with it
+	e.Handle(2, func(*engine.Conn, *protocol.Message) error { // holds up the loop, and the stop with it
 		close(entered)
 		<-release
+		return nil
 	})
 	r := serve(t, e)
 	peers := make([]*peer, 20)
@@ -150,11 +151,12 @@ func TestAHandlerThatIsStuckOnALoop(t *testing.T) {
 	e := newEngine(engine.Config{Loops: 2, Timeouts: engine.Timeouts{Stall: 200 * time.Millisecond, Stop: 300 * time.Millisecond},
 		Logger: zap.New(core)})
 	g := newGate(t, e)
-	e.Handle(1, func(*engine.Conn, *protocol.Message) {})
+	e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
 	entered, release := make(chan struct{}), make(chan struct{})
-	e.Handle(2, func(*engine.Conn, *protocol.Message) {
+	e.Handle(2, func(*engine.Conn, *protocol.Message) error {
 		close(entered)
 		<-release
+		return nil
 	})
 	e.Handle(9, echo)
 	r := run(t, e)
@@ -194,13 +196,14 @@ func aHandlerThatIsStuckOnAWorker(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	e := newEngine(engine.Config{Workers: 2, Timeouts: engine.Timeouts{Stop: 300 * time.Millisecond}})
 	g := newGate(t, e)
-	e.Handle(1, func(*engine.Conn, *protocol.Message) {})
+	e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
 	entered, release := make(chan struct{}), make(chan struct{})
 	sent := make(chan error, 1)
-	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) {
+	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error {
 		close(entered)
 		<-release
 		sent <- c.Send(1, nil)
+		return nil
 	})
 	r := run(t, e)
 	p, b := g.enter(t, r.addr)
@@ -243,7 +246,7 @@ func (n leftovers) Drain(ctx context.Context) int {
 // An Admission need not want to know of a connection.
 func TestAConnectionWithoutABinding(t *testing.T) {
 	e := newEngine(engine.Config{})
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, []byte(m.UserID)) })
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte(m.UserID)) })
 	e.SetAdmission(unbinding{})
 	r := serve(t, e)
 	p := dial(t, r.addr)
@@ -292,9 +295,10 @@ func TestAnEarlierDeadlineCutsAStopShort(t *testing.T) {
 func anEarlierDeadlineCutsAStopShort(t *testing.T) {
 	e := newEngine(engine.Config{Workers: 1})
 	entered, release := make(chan struct{}), make(chan struct{})
-	e.Handle(1, func(*engine.Conn, *protocol.Message) {
+	e.Handle(1, func(*engine.Conn, *protocol.Message) error {
 		close(entered)
 		<-release
+		return nil
 	})
 	r := run(t, e)
 	defer close(release)

@@ -96,7 +96,7 @@ func TestTheTLSPeersEndHasItsCode(t *testing.T) {
 			for _, workers := range []int{0, 2} {
 				t.Run(fmt.Sprintf("%s, %s, %d workers", c.name, tls.VersionName(v), workers), func(t *testing.T) {
 					e := newEngine(engine.Config{Workers: workers, Listeners: []engine.Listener{{TLS: sec.server}}})
-					e.HandleDefault(func(*engine.Conn, *protocol.Message) {})
+					e.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil })
 					g := newGate(t, e)
 					r := serve(t, e)
 					p := shakeHands(t, &swallower{Conn: dial(t, r.addr).Conn}, sec.version(v))
@@ -145,10 +145,11 @@ func TestAGracefulTLSCloseEndsWithCloseNotify(t *testing.T) {
 	sec := newSecurity(t)
 	for _, size := range []int{0, 16 << 20} {
 		e := newEngine(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Limits: engine.Limits{MaxBody: -1, MaxOutbound: 64 << 20}, Timeouts: engine.Timeouts{Close: time.Minute}})
-		e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+		e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 			_ = c.Send(1, make([]byte, size))
 			_ = c.Reply(m, nil)
 			c.Close(protocol.KickedOut, "enough")
+			return nil
 		})
 		r := serve(t, e)
 		for _, v := range tlsVersions {
@@ -182,12 +183,12 @@ func TestWhatCameBeforeCloseNotifyIsHandled(t *testing.T) {
 		const messages = 50
 		handled := make(chan uint32, messages)
 		e := newEngine(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Workers: workers})
-		e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+		e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 			if workers > 0 {
 				time.Sleep(time.Millisecond)
 			}
 			handled <- m.ID
-			_ = c.Reply(m, nil)
+			return c.Reply(m, nil)
 		})
 		r := serve(t, e)
 		p := dialTLS(t, r.addr, sec.client)

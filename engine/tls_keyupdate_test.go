@@ -116,7 +116,7 @@ func stopAttending(l *loop) {
 func TestAKeyUpdatesAnswerIsHeldBack(t *testing.T) {
 	e := testkit.Must(New(Config{}))
 	var handled []string
-	e.HandleDefault(func(_ *Conn, m *protocol.Message) { handled = append(handled, string(m.Body)) })
+	e.HandleDefault(func(_ *Conn, m *protocol.Message) error { handled = append(handled, string(m.Body)); return nil })
 	c, gc, client, rec := newSecureConn(t, e, tls.VersionTLS13)
 	theirs := newSealer(t, client, rec)
 	l := c.loop
@@ -204,7 +204,7 @@ func (r *replay) Read(p []byte) (int, error) {
 func TestKeyUpdatesWithoutEndCloseAPeerThatTakesNothing(t *testing.T) {
 	const limit = 1 << 10
 	e := testkit.Must(New(Config{Limits: Limits{MaxOutbound: limit}}))
-	e.HandleDefault(func(*Conn, *protocol.Message) {})
+	e.HandleDefault(func(*Conn, *protocol.Message) error { return nil })
 	c, gc, client, rec := newSecureConn(t, e, tls.VersionTLS13)
 	theirs := newSealer(t, client, rec)
 	c.loop.waker = deafWaker{}

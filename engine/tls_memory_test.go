@@ -16,7 +16,7 @@ func TestATLSConnectionKeepsNoMoreThanTwoRecords(t *testing.T) {
 		for _, piece := range []int{64 << 10, 20_000, 1400, 100} {
 			e := testkit.Must(New(Config{}))
 			handled := 0
-			e.HandleDefault(func(*Conn, *protocol.Message) { handled++ })
+			e.HandleDefault(func(*Conn, *protocol.Message) error { handled++; return nil })
 			c, gc, client, rec := newSecureConn(t, e, version)
 			for _, size := range []int{100, 100 << 10, 10, 100 << 10, 3000, 5000} {
 				b, _ := protocol.Binary.Append(nil, &protocol.Message{Type: 1, Body: make([]byte, size)})

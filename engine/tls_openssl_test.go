@@ -101,12 +101,13 @@ func newLineEcho(cfg engine.Config) *engine.Engine {
 	}
 	cfg.Listeners[0].Codec = protocol.Line
 	e := newEngine(cfg)
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		if string(m.Body) == "go" {
 			c.Close(protocol.KickedOut, "go then")
-			return
+			return nil
 		}
 		_ = c.Send(m.Type, append([]byte("echo of "), m.Body...))
+		return nil
 	})
 	return e
 }
@@ -245,7 +246,7 @@ func TestKeyUpdatesByOpenSSLWhileOutputIsHeldBack(t *testing.T) {
 	sec := newSecurity(t)
 	e := newEngine(engine.Config{Listeners: []engine.Listener{{TLS: sec.server, Codec: protocol.Line}}, Limits: engine.Limits{MaxOutbound: 64 << 20}, Timeouts: engine.Timeouts{Write: -1}})
 	handled := make(chan string, 100)
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		text := string(m.Body)
 		if text == "much" {
 			for i := range slowBuffers / chunk {
@@ -255,6 +256,7 @@ func TestKeyUpdatesByOpenSSLWhileOutputIsHeldBack(t *testing.T) {
 			_ = c.Send(m.Type, []byte("echo of "+text))
 		}
 		handled <- text
+		return nil
 	})
 	r := serve(t, e)
 	v := newValve(t, r.addr)

@@ -20,9 +20,10 @@ func TestRepliesThatWaitOverTLSAreTheirClientsOwn(t *testing.T) {
 			requests := uint32(total / size)
 			var handled atomic.Int64
 			e := newEngine(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Loops: 1, Limits: engine.Limits{MaxOutbound: -1}})
-			e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+			e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
 				_ = c.Reply(m, bytes.Repeat([]byte{m.Body[0], byte(m.ID)}, size/2))
 				handled.Add(1)
+				return nil
 			})
 			r := serve(t, e)
 			var all [peers]*peer

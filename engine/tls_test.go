@@ -98,12 +98,11 @@ func TestAListenerHasItsOwnTLS(t *testing.T) {
 	sec := newSecurity(t)
 	sec.server.NextProtos = []string{"chat/2", "chat/1"}
 	e := newEngine(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}, {Addr: "127.0.0.1:0", TLS: sec.server}}})
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		if s := c.TLS(); s != nil {
-			_ = c.Reply(m, []byte(s.NegotiatedProtocol+" "+s.ServerName))
-			return
+			return c.Reply(m, []byte(s.NegotiatedProtocol+" "+s.ServerName))
 		}
-		_ = c.Reply(m, []byte("plain"))
+		return c.Reply(m, []byte("plain"))
 	})
 	r := serve(t, e)
 	if m := dial(t, r.addr).ask(1, 1, ""); string(m.Body) != "plain" {
@@ -123,20 +122,12 @@ func TestTLSThatCannotWorkIsRefusedAtOnce(t *testing.T) {
 		{Listeners: []engine.Listener{{TLS: &tls.Config{Certificates: sec.server.Certificates, ClientAuth: tls.VerifyClientCertIfGiven}}}},
 		{Listeners: []engine.Listener{{TLS: &tls.Config{Certificates: sec.server.Certificates, ClientAuth: tls.RequireAndVerifyClientCert}}}},
 	} {
-		wantNoListening(t, cfg)
+		wantNoEngine(t, "TLS", cfg)
 	}
 	chosen := &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return sec.server, nil }}
 	serve(t, newEngine(engine.Config{Listeners: []engine.Listener{{TLS: chosen}}}))
 	serve(t, newEngine(engine.Config{Listeners: []engine.Listener{{TLS: &tls.Config{Certificates: sec.server.Certificates, ClientAuth: tls.RequireAnyClientCert}}}}))
-}
-
-// wantNoListening wants New to object to these settings.
-func wantNoListening(t testing.TB, cfg engine.Config) {
-	t.Helper()
-	if _, err := tryEngine(cfg); err == nil {
-		t.Error("New has no objection")
-	}
 }
 
 // cutter forwards to addr, in writes of one byte, both ways, and returns where it listens.
@@ -256,9 +247,9 @@ func TestATLSSessionIsResumedWithItsCertificate(t *testing.T) {
 	sec := newSecurity(t)
 	sec.server.ClientAuth, sec.server.ClientCAs = tls.RequireAndVerifyClientCert, sec.ca.Pool
 	e := newEngine(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}})
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		s := c.TLS()
-		_ = c.Reply(m, fmt.Appendf(nil, "%s %v", s.VerifiedChains[0][0].Subject.CommonName, s.DidResume))
+		return c.Reply(m, fmt.Appendf(nil, "%s %v", s.VerifiedChains[0][0].Subject.CommonName, s.DidResume))
 	})
 	r := serve(t, e)
 	for _, v := range tlsVersions {

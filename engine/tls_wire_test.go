@@ -66,7 +66,7 @@ func newSecureConn(t *testing.T, e *Engine, version uint16) (*Conn, *memoryLink,
 	rec.keeps = true
 	gc := &memoryLink{}
 	s.wire.nc = nil
-	c := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{gc}, loop: &loop{engine: e}, userID: "ann", binding: &memoryBinding{}, userBound: true}
+	c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: &loop{engine: e}, userID: "ann", binding: &memoryBinding{}, userBound: true}
 	s.join(c)
 	c.state.Store(stateBound)
 	return c, gc, client, rec
@@ -78,7 +78,7 @@ func TestTLSRecordsInPiecesOfEveryLength(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		e := testkit.Must(New(Config{}))
 		var got []byte
-		e.HandleDefault(func(_ *Conn, m *protocol.Message) { got = append(got, m.Body...) })
+		e.HandleDefault(func(_ *Conn, m *protocol.Message) error { got = append(got, m.Body...); return nil })
 		c, gc, client, rec := newSecureConn(t, e, version)
 		s := c.stream().(*tlsStream)
 		var sent []byte
@@ -121,7 +121,7 @@ func TestTLSRecordsInPiecesOfEveryLength(t *testing.T) {
 // A record that never ends is a sign of life for Timeouts.UnfinishedFrame alone, as a frame is.
 func TestARecordThatNeverEndsIsNoSignOfLifeForEver(t *testing.T) {
 	e := testkit.Must(New(Config{}))
-	e.HandleDefault(func(*Conn, *protocol.Message) {})
+	e.HandleDefault(func(*Conn, *protocol.Message) error { return nil })
 	c, gc, client, rec := newSecureConn(t, e, tls.VersionTLS13)
 	beats := &beatCounter{}
 	c.binding = beats
@@ -155,7 +155,7 @@ func (b *beatCounter) Beat() { b.n++ }
 // them: after a while they end the connection. Large records, however slowly they come, do not.
 func TestTLSRecordsWithNothingInThemEndTheConnection(t *testing.T) {
 	e := testkit.Must(New(Config{Timeouts: Timeouts{Close: -1}}))
-	e.HandleDefault(func(*Conn, *protocol.Message) {})
+	e.HandleDefault(func(*Conn, *protocol.Message) error { return nil })
 	c, gc, client, rec := newSecureConn(t, e, tls.VersionTLS13)
 	c.loop.woken = true // it has nobody to wake
 	b, err := protocol.Binary.Append(nil, &protocol.Message{Type: 1, Body: make([]byte, 4*maxHollow)})

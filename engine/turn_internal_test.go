@@ -31,7 +31,7 @@ func newTurns(t *testing.T, conns int) (*Engine, *loop, *countingWaker, []*Conn)
 	t.Cleanup(func() { stopAttending(l) })
 	all := make([]*Conn, conns)
 	for i := range all {
-		all[i] = &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{&recordingConn{}}, loop: l}
+		all[i] = &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{&recordingConn{}}, loop: l}
 		all[i].state.Store(stateBound)
 	}
 	return e, l, w, all
@@ -58,7 +58,7 @@ func TestATurnWritesToSoManyConnections(t *testing.T) {
 	if err := last.Send(2, []byte("by itself")); err != nil { // its turn would come last
 		t.Fatal(err)
 	}
-	other := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{&recordingConn{}}, loop: l}
+	other := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{&recordingConn{}}, loop: l}
 	other.state.Store(stateBound)
 	_ = other.Send(2, nil)
 	turns := 0
@@ -205,9 +205,9 @@ func TestATurnWritesSoManyBytes(t *testing.T) {
 // loop has written to all that a broadcast went to.
 func TestTheAnswersOfAReadDoNotWaitForABroadcast(t *testing.T) {
 	e, l, _, conns := newTurns(t, 500)
-	e.HandleDefault(func(c *Conn, m *protocol.Message) {
+	e.HandleDefault(func(c *Conn, m *protocol.Message) error {
 		_ = c.Send(3, nil)
-		_ = c.Reply(m, nil)
+		return c.Reply(m, nil)
 	})
 	if _, err := e.Broadcast(slices.Values(conns), &protocol.Message{Type: 1}); err != nil {
 		t.Fatal(err)
@@ -265,7 +265,7 @@ func TestATurnFreesSoManyConnectionsOverTheBudget(t *testing.T) {
 	}
 	others := make([]*Conn, 500)
 	for i := range others {
-		others[i] = &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{&recordingConn{}}, loop: l}
+		others[i] = &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{&recordingConn{}}, loop: l}
 		others[i].state.Store(stateBound)
 	}
 	if _, err := e.Broadcast(slices.Values(others), &protocol.Message{Type: 1}); err != nil {

@@ -24,11 +24,12 @@ func TestABystanderIsReadBetweenTwoTurnsOfABroadcast(t *testing.T) {
 		}
 	})
 	e.Handle(1, echo)
-	e.Handle(2, func(c *engine.Conn, m *protocol.Message) {
+	e.Handle(2, func(c *engine.Conn, m *protocol.Message) error {
 		if conn = c; m.ID == 2 {
 			reads <- turns - askedAfter
 		}
 		echo(c, m)
+		return nil
 	})
 	r := serve(t, e)
 	bystander = dial(t, r.addr)

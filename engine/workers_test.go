@@ -18,7 +18,7 @@ func TestWorkersKeepEachConnectionsOrder(t *testing.T) {
 		inside atomic.Int32
 		next   uint32 // a race, unless the handlers of a connection run one at a time
 	}
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) {
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		s, _ := c.Value("state").(*state)
 		if s == nil {
 			s = new(state)
@@ -32,7 +32,7 @@ func TestWorkersKeepEachConnectionsOrder(t *testing.T) {
 		}
 		s.next++
 		s.inside.Add(-1)
-		_ = c.Reply(m, nil)
+		return c.Reply(m, nil)
 	})
 	r := serve(t, e)
 	peers := make([]*peer, conns)
@@ -59,10 +59,10 @@ func TestABlockedWorkerHoldsUpItsConnectionAlone(t *testing.T) {
 	const workers = 4
 	e := newEngine(engine.Config{Workers: workers, Loops: 1})
 	entered, release := make(chan struct{}, workers), make(chan struct{})
-	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
 		entered <- struct{}{}
 		<-release
-		_ = c.Reply(m, nil)
+		return c.Reply(m, nil)
 	})
 	e.Handle(2, echo)
 	r := serve(t, e)
@@ -98,11 +98,12 @@ func TestInboundLimit(t *testing.T) {
 	e := newEngine(engine.Config{Workers: 2, Limits: engine.Limits{MaxInbound: limit}})
 	entered, release := make(chan struct{}, 1), make(chan struct{})
 	var handled atomic.Int32
-	e.Handle(1, func(*engine.Conn, *protocol.Message) {
+	e.Handle(1, func(*engine.Conn, *protocol.Message) error {
 		entered <- struct{}{}
 		<-release
+		return nil
 	})
-	e.Handle(2, func(*engine.Conn, *protocol.Message) { handled.Add(1) })
+	e.Handle(2, func(*engine.Conn, *protocol.Message) error { handled.Add(1); return nil })
 	e.Handle(9, echo)
 	g := newGate(t, e)
 	r := serve(t, e)
@@ -147,12 +148,13 @@ func TestWhatAClientSentBeforeItsEndIsHandled(t *testing.T) {
 			e := newEngine(engine.Config{Workers: 2})
 			g := newGate(t, e)
 			entered, release := make(chan struct{}), make(chan struct{})
-			e.Handle(1, func(*engine.Conn, *protocol.Message) {
+			e.Handle(1, func(*engine.Conn, *protocol.Message) error {
 				close(entered)
 				<-release
+				return nil
 			})
 			var handled atomic.Int32
-			e.Handle(2, func(*engine.Conn, *protocol.Message) { handled.Add(1) })
+			e.Handle(2, func(*engine.Conn, *protocol.Message) error { handled.Add(1); return nil })
 			r := serve(t, e)
 			p, b := g.enter(t, r.addr)
 			receive(t, "the handler", entered)

@@ -28,13 +28,12 @@ func TestWhatGoesOutArrivesWholeAndInOrder(t *testing.T) {
 	sec := newSecurity(t)
 	e := newEngine(engine.Config{Loops: 2, Limits: engine.Limits{MaxOutbound: 1 << 30}, Timeouts: engine.Timeouts{Write: -1},
 		Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}, {Addr: "127.0.0.1:0", TLS: sec.server}}})
-	e.Handle(1, func(c *engine.Conn, m *protocol.Message) {
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
 		if len(m.Body) == 0 {
-			_ = c.Reply(m, nil)
-			return
+			return c.Reply(m, nil)
 		}
 		number := int(binary.BigEndian.Uint32(m.Body))
-		_ = c.Reply(m, stamped(reply, number, sizes[number%len(sizes)]))
+		return c.Reply(m, stamped(reply, number, sizes[number%len(sizes)]))
 	})
 	g := newGate(t, e)
 	r := serve(t, e)

@@ -43,7 +43,7 @@ func server(t testing.TB) metrics.Config {
 		}
 		return bridge.Identity{UserID: l.UserID}, nil
 	}}))
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
 	return metrics.Config{Engine: e, Users: users, Bridge: b, Push: push.New(b)}
 }
 
@@ -136,7 +136,7 @@ func TestWhatHappensShows(t *testing.T) {
 		"rollcall_received_messages_total": 1, "rollcall_received_bytes_total": 100,
 		"rollcall_sent_messages_total": 1, "rollcall_sent_bytes_total": 100,
 		"rollcall_dropped_messages_total": 0, "rollcall_inbound_queue_bytes": 0, "rollcall_outbound_queue_bytes": 0,
-		"rollcall_handler_panics_total": 0, "rollcall_loop_stalls_total": 0,
+		"rollcall_handler_panics_total": 0, "rollcall_handler_errors_total": 0, "rollcall_loop_stalls_total": 0,
 		"rollcall_users": 1, "rollcall_sessions{device=other}": 1, "rollcall_sessions{device=0}": 0, "rollcall_sessions_started_total": 1,
 		"rollcall_event_handler_panics_total": 0, "rollcall_handlers_given_up_total": 0,
 		"rollcall_logons_refused_total{code=Unauthorized}": 1, "rollcall_logons_in_progress": 0,

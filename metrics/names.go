@@ -70,6 +70,8 @@ var engineMetrics = []metric[engine.Stats]{
 		one(func(s *engine.Stats) int64 { return s.OutboundQueue })},
 	{"rollcall_handler_panics_total", counter, "", "Message handlers and other callbacks of the engine that panicked or called runtime.Goexit.",
 		one(func(s *engine.Stats) uint64 { return s.HandlerPanics })},
+	{"rollcall_handler_errors_total", counter, "", "Messages whose handlers returned an error.",
+		one(func(s *engine.Stats) uint64 { return s.HandlerErrors })},
 	{"rollcall_loop_stalls_total", counter, "", "Times that an event loop was stuck in a message handler.",
 		one(func(s *engine.Stats) uint64 { return s.Stalls })},
 }

@@ -10,18 +10,19 @@ import (
 )
 
 // acknowledged is the handler of PushAck.
-func (s *Service) acknowledged(c *engine.Conn, m *protocol.Message) {
+func (s *Service) acknowledged(c *engine.Conn, m *protocol.Message) error {
 	id, err := protocol.ParsePushAck(m.Body)
 	if err != nil {
 		c.Close(protocol.InvalidMessage, err.Error())
-		return
+		return nil
 	}
 	b := s.outboxes.find(c.UserID(), false)
 	if b == nil {
-		return
+		return nil
 	}
 	defer s.outboxes.release(b)
 	b.acknowledge(c, id)
+	return nil
 }
 
 // acknowledge says that c has acknowledged a message. That counts for c itself; and in each call in which c was not asked,

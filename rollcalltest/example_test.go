@@ -13,8 +13,8 @@ const greet = 1 // a message type
 
 func testGreeting(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
-		s.Engine.Handle(greet, func(c *engine.Conn, m *protocol.Message) {
-			_ = c.Reply(m, append([]byte("hello, "), m.UserID...))
+		s.Engine.Handle(greet, func(c *engine.Conn, m *protocol.Message) error {
+			return c.Reply(m, append([]byte("hello, "), m.UserID...))
 		})
 	}})
 	alice := srv.Client(t, "alice", client.Config{})

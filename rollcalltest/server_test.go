@@ -19,7 +19,7 @@ import (
 // chat is a message type of the application's.
 const chat = 1
 
-func echo(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) }
+func echo(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) }
 
 // recorder is a testing.TB whose failures are looked at instead of failing the test.
 type recorder struct {
@@ -119,7 +119,7 @@ func TestAServerThatDoesNotStopCleanlyFailsTheTest(t *testing.T) {
 			Engine: engine.Config{Workers: 1, Timeouts: engine.Timeouts{Stop: 50 * time.Millisecond, Close: 10 * time.Millisecond}},
 			Users:  usermgr.Config{QuiesceTimeout: -1},
 			Setup: func(s *rollcalltest.Server) {
-				s.Engine.Handle(chat, func(*engine.Conn, *protocol.Message) { close(returned); <-release })
+				s.Engine.Handle(chat, func(*engine.Conn, *protocol.Message) error { close(returned); <-release; return nil })
 			}})
 		c := srv.Client(t, "alice", client.Config{Reconnect: client.Reconnect{Max: -1}})
 		if err := c.Send(chat, nil); err != nil {

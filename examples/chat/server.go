@@ -40,8 +40,9 @@ func server(ctx context.Context, args []string) error {
 		Offline: func(u usermgr.UserData) { tellEveryone(u.UserID + " is gone") },
 	})
 
-	srv.Handle(say, func(c *engine.Conn, m *protocol.Message) { // without a destination: to everyone
+	srv.Handle(say, func(c *engine.Conn, m *protocol.Message) error { // without a destination: to everyone
 		_, _ = srv.Broadcast(srv.Conns(), &protocol.Message{Type: say, UserID: m.UserID, Body: m.Body})
+		return nil
 	})
 	srv.Handle(who, engine.Typed(engine.JSON, func(_ *engine.Conn, _ *protocol.Message, req whoRequest) (whoReply, error) {
 		p, err := users.UserPage(usermgr.PageQuery{Cursor: req.Next, Limit: *page})
@@ -63,18 +64,17 @@ func server(ctx context.Context, args []string) error {
 		return reply, nil
 	}))
 	var kicks sync.WaitGroup
-	srv.Handle(kick, func(c *engine.Conn, m *protocol.Message) {
+	srv.Handle(kick, func(c *engine.Conn, m *protocol.Message) error {
 		var req kickRequest
 		if err := engine.JSON.Unmarshal(m.Body, &req); err != nil {
-			_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "%v", err))
-			return
+			return protocol.Errorf(protocol.Refused, "%v", err)
 		}
 		if req.User == m.UserID {
-			_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "type /quit to leave"))
-			return
+			return protocol.Errorf(protocol.Refused, "type /quit to leave")
 		}
 		m = m.Clone() // it outlives the handler, in which two who kick each other would wait for each other
 		kicks.Go(func() { throwOut(ctx, pushes, c, m, req) })
+		return nil
 	})
 
 	if err := srv.Listen(); err != nil {

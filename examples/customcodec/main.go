@@ -104,17 +104,17 @@ func main() {
 		Connected:    func(s usermgr.SessionInfo) { log.Print(s.UserID, " is online") },
 		Disconnected: func(s usermgr.SessionInfo, why protocol.CloseCode) { log.Print(s.UserID, " left: ", why) },
 	})
-	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
+	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) error {
 		relayed := &protocol.Message{Type: chat, UserID: m.UserID, Body: m.Body}
 		if err := srv.SendMessage(m.DestUserID, relayed); err != nil {
-			_ = c.ReplyError(m, protocol.Errorf(protocol.UserOffline, "%s is not here", m.DestUserID))
-			return
+			return protocol.Errorf(protocol.UserOffline, "%s is not here", m.DestUserID)
 		}
-		_ = c.Reply(m, []byte("sent"))
+		return c.Reply(m, []byte("sent"))
 	})
 
-	srv.Handle(reading, func(c *engine.Conn, m *protocol.Message) {
+	srv.Handle(reading, func(c *engine.Conn, m *protocol.Message) error {
 		_, _ = srv.Broadcast(srv.Conns(), &protocol.Message{Type: reading, UserID: m.UserID, Body: m.Body})
+		return nil
 	})
 
 	if err := srv.Listen(); err != nil {

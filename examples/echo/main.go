@@ -90,7 +90,7 @@ func run() error {
 		return err
 	}
 	srv.Users.Subscribe(eventPrinter(*events))
-	srv.HandleDefault(func(c *engine.Conn, msg *protocol.Message) { _ = c.Reply(msg, msg.Body) })
+	srv.HandleDefault(func(c *engine.Conn, msg *protocol.Message) error { return c.Reply(msg, msg.Body) })
 
 	if err := srv.Listen(); err != nil {
 		return err

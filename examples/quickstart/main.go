@@ -39,14 +39,13 @@ func main() {
 	must(err)
 	users := srv.Users
 	users.Subscribe(events)
-	srv.Handle(echo, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
-	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) {
+	srv.Handle(echo, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
+	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) error {
 		passedOn := &protocol.Message{Type: chat, UserID: m.UserID, Body: m.Body}
 		if err := srv.SendMessage(m.DestUserID, passedOn); err != nil {
-			_ = c.ReplyError(m, err) // the sender is told: UserOffline
-			return
+			return err
 		}
-		_ = c.Reply(m, []byte("delivered"))
+		return c.Reply(m, []byte("delivered"))
 	})
 	must(srv.Listen())
 	addr := srv.Addrs()[0].String()

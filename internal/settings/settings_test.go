@@ -149,7 +149,7 @@ func (s *setup) run(t *testing.T, small bool) (err error) {
 		}
 	}()
 	e := testkit.Must(engine.New(s.Engine))
-	e.Handle(1, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
 	b := testkit.Must(bridge.Attach(e, users, s.Bridge))
 	pushes := push.New(b, s.Push)
 	if err := e.Listen(); err != nil {

@@ -128,9 +128,9 @@ func newFuzzed(t testing.TB, workers int, cert *certificate) *fuzzed {
 	}
 	s := &fuzzed{at: target{CA: cert.authority()}, engine: testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0", TLS: secure}}, Loops: 2, Workers: workers, Limits: engine.Limits{MaxBody: 1 << 16}, Logger: nop}))}
 	s.bridge = testkit.Must(bridge.Attach(s.engine, s, bridge.Config{Logger: nop}))
-	s.engine.Handle(echo, func(c *engine.Conn, m *protocol.Message) {
+	s.engine.Handle(echo, func(c *engine.Conn, m *protocol.Message) error {
 		defer s.users.Load().Message(c.ID())()
-		_ = c.Reply(m, m.Body)
+		return c.Reply(m, m.Body)
 	})
 	if err := s.engine.Listen(); err != nil {
 		t.Fatal(err)

@@ -48,9 +48,9 @@ func newJudged(t testing.TB, mode usermgr.RelogonMode, e engine.Config) *judged 
 		PushedOut: func(usermgr.SessionInfo, usermgr.Address) { s.pushedOut.Add(1) },
 		Ignored:   func(string, usermgr.Address) { s.ignored.Add(1) },
 	})
-	s.engine.Handle(echo, func(c *engine.Conn, m *protocol.Message) {
+	s.engine.Handle(echo, func(c *engine.Conn, m *protocol.Message) error {
 		defer s.users.Message(c.ID())()
-		_ = c.Reply(m, m.Body)
+		return c.Reply(m, m.Body)
 	})
 	if err := s.engine.Listen(); err != nil {
 		t.Fatal(err)

@@ -209,8 +209,8 @@ func (p *process) run() error {
 	}
 	p.bridge = testkit.Must(bridge.Attach(p.engine, p.users, cfg))
 	p.users.Subscribe(p.handlers())
-	p.engine.Handle(echo, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
-	p.engine.Handle(note, func(*engine.Conn, *protocol.Message) {})
+	p.engine.Handle(echo, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
+	p.engine.Handle(note, func(*engine.Conn, *protocol.Message) error { return nil })
 	if err := p.engine.Listen(); err != nil {
 		return err
 	}

@@ -212,12 +212,13 @@ func (s *stress) stop() {
 func (s *stress) trouble(format string, args ...any) { s.t.Errorf(format, args...) }
 
 // answer is the server's message handler.
-func (s *stress) answer(c *engine.Conn, m *protocol.Message) {
+func (s *stress) answer(c *engine.Conn, m *protocol.Message) error {
 	defer s.users.Message(c.ID())()
 	if s.story.workers > 0 {
 		time.Sleep(time.Duration(m.Body[0]) * takesUnit)
 	}
 	s.sent(c.Reply(m, cutFrom(m.ID, int(binary.BigEndian.Uint32(m.Body[1:])))))
+	return nil
 }
 
 // sent counts a message that was to be sent.

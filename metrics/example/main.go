@@ -44,7 +44,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	srv.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
+	srv.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics.New(metrics.Config{Engine: srv.Engine, Users: srv.Users, Bridge: srv.Bridge}), collectors.NewGoCollector())

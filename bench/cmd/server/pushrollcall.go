@@ -55,7 +55,7 @@ func newRollcall(o options) (*rollcallServer, error) {
 		Disconnected: func(i usermgr.SessionInfo, why protocol.CloseCode) {},
 	})
 	s.push = push.New(s.bridge)
-	s.engine.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
+	s.engine.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
 	if err := s.engine.Listen(); err != nil {
 		return nil, err
 	}

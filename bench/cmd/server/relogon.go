@@ -56,7 +56,7 @@ func relogon(o options) error {
 	if _, err := bridge.Attach(e, users, bridge.Config{RelogonBurst: -1}); err != nil {
 		return err
 	}
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
+	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
 	if err := e.Listen(); err != nil {
 		return err
 	}

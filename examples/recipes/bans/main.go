@@ -39,12 +39,11 @@ func authenticate(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
 
 // admins lets only the admin through.
 func admins(h engine.Handler) engine.Handler {
-	return func(c *engine.Conn, m *protocol.Message) {
+	return func(c *engine.Conn, m *protocol.Message) error {
 		if c.UserID() != "admin" {
-			_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "that is the admin's to do"))
-			return
+			return protocol.Errorf(protocol.Refused, "that is the admin's to do")
 		}
-		h(c, m)
+		return h(c, m)
 	}
 }
 
@@ -58,24 +57,23 @@ func main() {
 		log.Fatal(err)
 	}
 	users := srv.Users
-	answer := func(c *engine.Conn, m *protocol.Message, err error) {
+	answer := func(c *engine.Conn, m *protocol.Message, err error) error {
 		if err != nil {
-			_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "%v", err))
-			return
+			return protocol.Errorf(protocol.Refused, "%v", err)
 		}
-		_ = c.Reply(m, nil)
+		return c.Reply(m, nil)
 	}
-	srv.Handle(ban, admins(func(c *engine.Conn, m *protocol.Message) {
+	srv.Handle(ban, admins(func(c *engine.Conn, m *protocol.Message) error {
 		_, err := users.KickUser(string(m.Body), usermgr.KickOptions{Text: "you are banned", BanFor: 24 * time.Hour})
-		answer(c, m, err) // the kick goes on by itself; to wait for it here would hold up the event loop
+		return answer(c, m, err) // the kick goes on by itself; to wait for it here would hold up the event loop
 	}))
-	srv.Handle(unban, admins(func(c *engine.Conn, m *protocol.Message) {
+	srv.Handle(unban, admins(func(c *engine.Conn, m *protocol.Message) error {
 		users.Unban(string(m.Body))
-		answer(c, m, nil)
+		return c.Reply(m, nil)
 	}))
-	srv.Handle(logOut, admins(func(c *engine.Conn, m *protocol.Message) { // a phone that was lost
+	srv.Handle(logOut, admins(func(c *engine.Conn, m *protocol.Message) error { // a phone that was lost
 		_, err := users.KickDevice(string(m.Body), phone, usermgr.KickOptions{Text: "logged out", RevokeFor: 24 * time.Hour})
-		answer(c, m, err)
+		return answer(c, m, err)
 	}))
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

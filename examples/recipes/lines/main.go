@@ -53,8 +53,9 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	srv.Handle(text, func(_ *engine.Conn, m *protocol.Message) { // to everybody, the sender too
+	srv.Handle(text, func(_ *engine.Conn, m *protocol.Message) error { // to everybody, the sender too
 		_, _ = srv.Broadcast(srv.Conns(), &protocol.Message{Type: text, UserID: m.UserID, Body: m.Body})
+		return nil
 	})
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

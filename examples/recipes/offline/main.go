@@ -57,13 +57,12 @@ func main() {
 	for _, l := range unread { // before Run, so that nothing newer overtakes them
 		send(pushes, s, l)
 	}
-	srv.Handle(write, func(c *engine.Conn, m *protocol.Message) {
+	srv.Handle(write, func(c *engine.Conn, m *protocol.Message) error {
 		l := letter{ID: uuid.New(), From: m.UserID, To: m.DestUserID, Body: m.Body}
 		if err := s.add(l, func() { send(pushes, s, l) }); err != nil {
-			_ = c.ReplyError(m, err)
-			return
+			return err
 		}
-		_ = c.Reply(m, nil)
+		return c.Reply(m, nil)
 	})
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

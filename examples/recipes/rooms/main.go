@@ -54,13 +54,12 @@ func main() {
 		srv.Group(string(m.Body)).Leave(m.UserID)
 		_ = c.Reply(m, nil)
 	})
-	srv.Handle(say, func(c *engine.Conn, m *protocol.Message) {
+	srv.Handle(say, func(c *engine.Conn, m *protocol.Message) error {
 		n, err := speak(srv, m)
 		if err != nil {
-			_ = c.ReplyError(m, err)
-			return
+			return err
 		}
-		_ = c.Reply(m, strconv.AppendInt(nil, int64(n), 10))
+		return c.Reply(m, strconv.AppendInt(nil, int64(n), 10))
 	})
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -10,7 +10,6 @@ import (
 	"log"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 	"time"
 
@@ -36,41 +35,28 @@ func makeReport(ctx context.Context, query string) ([]byte, error) {
 }
 
 // handleReport blocks: it is for a worker, or a goroutine of its own.
-func handleReport(c *engine.Conn, m *protocol.Message) {
+func handleReport(c *engine.Conn, m *protocol.Message) error {
 	body, err := makeReport(c.Context(), string(m.Body)) // the context ends when the client leaves
 	if err != nil {
-		_ = c.ReplyError(m, err)
-		return
+		return err
 	}
-	_ = c.Reply(m, body)
+	return c.Reply(m, body)
 }
 
-// jobs runs handlers on goroutines, at most as many at a time as places has room for.
-type jobs struct {
-	places  chan struct{}
-	running sync.WaitGroup
-}
-
-// run answers later: requests of one client go on side by side, and each reply has its request's ID.
-func (j *jobs) run(h engine.Handler) engine.Handler {
-	return func(c *engine.Conn, m *protocol.Message) {
+// atMost lets so many of a handler's calls run at a time, and refuses more.
+func atMost(places int, h engine.Handler) engine.Handler {
+	free := make(chan struct{}, places)
+	apart := engine.Async(func(c *engine.Conn, m *protocol.Message) error {
+		defer func() { <-free }()
+		return h(c, m)
+	})
+	return func(c *engine.Conn, m *protocol.Message) error {
 		select {
-		case j.places <- struct{}{}:
+		case free <- struct{}{}:
+			return apart(c, m)
 		default:
-			_ = c.ReplyError(m, protocol.Errorf(protocol.Refused, "too many reports are being made"))
-			return
+			return protocol.Errorf(protocol.Refused, "too many reports are being made")
 		}
-		m = m.Clone() // what the handler was given is lent until it returns
-		j.running.Go(func() {
-			defer func() {
-				<-j.places
-				if p := recover(); p != nil { // on a goroutine of ours it would end the program
-					log.Print("a report panicked: ", p)
-					c.Close(protocol.InternalError, "")
-				}
-			}()
-			h(c, m)
-		})
 	}
 }
 
@@ -82,13 +68,12 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	j := &jobs{places: make(chan struct{}, 100)}
 	if *workers > 0 {
 		srv.Handle(report, handleReport)
 	} else {
-		srv.Handle(report, j.run(handleReport))
+		srv.Handle(report, atMost(100, handleReport))
 	}
-	srv.Handle(ping, func(c *engine.Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
+	srv.Handle(ping, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -99,5 +84,4 @@ func main() {
 	if err := srv.Run(ctx); err != nil {
 		log.Fatal(err)
 	}
-	j.running.Wait()
 }

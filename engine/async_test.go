@@ -1,0 +1,103 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// Rule 15: a handler's error is its answer: a code from 3000 on with its text, HandlerFailed without a text for what is not for
+// clients to read. On the loop, by the short way and not, and with Workers. Who expects no answer gets none.
+func TestAHandlersErrorAnswersTheMessage(t *testing.T) {
+	for _, workers := range []int{0, 2} {
+		e := newEngine(engine.Config{Workers: workers})
+		e.Handle(1, func(*engine.Conn, *protocol.Message) error { return protocol.Errorf(protocol.Refused, "not you") })
+		e.Handle(2, func(*engine.Conn, *protocol.Message) error { return errors.New("the database's password is wrong") })
+		e.Handle(3, engine.Async(func(*engine.Conn, *protocol.Message) error { return protocol.Errorf(3001, "later") }))
+		r := serve(t, e)
+		p := dial(t, r.addr)
+		p.send(protocol.Message{Type: 1}, protocol.Message{Type: 1, ID: 7}, protocol.Message{Type: 2, ID: 8})
+		p.wantError(7, protocol.Refused)
+		p.wantError(8, protocol.HandlerFailed)
+		p.send(protocol.Message{Type: 3, ID: 9, UserID: "a user ID is not the short way"})
+		p.wantError(9, 3001)
+		if n := e.Stats().HandlerErrors; n != 4 {
+			t.Errorf("%d errors are counted, want 4", n)
+		}
+	}
+}
+
+// A reply that cannot be sent has told the client so: a handler that returns Reply's error is not a second answer.
+func TestAReplyThatFailedIsAnsweredOnce(t *testing.T) {
+	e := newEngine(engine.Config{Limits: engine.Limits{MaxBody: 100}})
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, make([]byte, 101)) })
+	e.Handle(2, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, nil) })
+	r := serve(t, e)
+	p := dial(t, r.addr)
+	p.send(protocol.Message{Type: 1, ID: 7}, protocol.Message{Type: 2, ID: 8})
+	p.wantError(7, protocol.HandlerFailed)
+	if m := p.read(); m.ID != 8 {
+		t.Errorf("the next answer is to %d, want 8", m.ID)
+	}
+}
+
+// Async: a handler that blocks holds up neither its connection nor the loop, a panic in it closes its connection alone, and Run
+// returns when it has.
+func TestAsyncHandlersMayBlockAndRunWaitsForThem(t *testing.T) {
+	e := newEngine(engine.Config{Loops: 1})
+	block, entered := make(chan struct{}), make(chan struct{})
+	var returned bool // Run orders it: with -race, it is seen if Run does not wait
+	e.Handle(1, engine.Async(func(c *engine.Conn, m *protocol.Message) error {
+		close(entered)
+		<-block
+		time.Sleep(10 * time.Millisecond) // Run has time to return too early
+		returned = true
+		return nil
+	}))
+	e.Handle(2, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
+	e.Handle(3, engine.Async(func(*engine.Conn, *protocol.Message) error { panic("no") }))
+	r := serve(t, e)
+	p := dial(t, r.addr)
+	p.send(protocol.Message{Type: 1}, protocol.Message{Type: 2, ID: 5})
+	receive(t, "the handler", entered)
+	if m := p.read(); m.ID != 5 {
+		t.Errorf("an answer to %d", m.ID)
+	}
+	other := dial(t, r.addr)
+	other.send(protocol.Message{Type: 3})
+	other.wantClose(protocol.InternalError)
+	r.cancel()
+	close(block)
+	if err := r.stop(t); err != nil {
+		t.Errorf("Run returned %v", err)
+	}
+	if !returned {
+		t.Error("Run has returned before the handler")
+	}
+}
+
+// An Async handler that never returns is given up on at Timeouts.Stop, and named.
+func TestAnAsyncHandlerThatIsStuckIsNamed(t *testing.T) {
+	e := newEngine(engine.Config{Timeouts: engine.Timeouts{Stop: 100 * time.Millisecond}})
+	block, entered := make(chan struct{}), make(chan struct{})
+	defer close(block)
+	e.Handle(1, engine.Async(func(*engine.Conn, *protocol.Message) error { close(entered); <-block; return nil }))
+	if err := e.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- e.Run(ctx) }()
+	p := dial(t, e.Addrs()[0].String())
+	p.send(protocol.Message{Type: 1})
+	receive(t, "the handler", entered)
+	cancel()
+	if err := receive(t, "Run", ran); !errors.Is(err, engine.ErrStopTimeout) || !strings.Contains(err.Error(), "Async") {
+		t.Errorf("Run returned %v", err)
+	}
+}
