@@ -112,17 +112,17 @@ func BenchmarkReadBesideArrivals(b *testing.B) {
 			if whose == "its own" {
 				busy = e
 			}
-			e.HandleDefault(func(c *Conn, m *protocol.Message) { _ = c.Reply(m, m.Body) })
+			e.HandleDefault(func(c *Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
 			gc := &memoryConn{}
 			gc.in, _ = protocol.Binary.Append(nil, &protocol.Message{Type: 1, ID: 1, Body: make([]byte, 48)})
-			c := &Conn{engine: e, codec: protocol.Binary, tcp: gnetSocket{gc}, loop: &loop{engine: e}, userID: "alice", binding: &memoryBinding{}, userBound: true}
+			c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: &loop{engine: e}, userID: "alice", binding: &memoryBinding{}, userBound: true}
 			c.state.Store(stateBound)
 			var stop atomic.Bool
 			var arrivals sync.WaitGroup
 			other := &loop{engine: busy}
 			arrivals.Go(func() {
 				for !stop.Load() {
-					if c := (&Conn{engine: busy, loop: other, id: lastConnID.Add(1)}); busy.conns.takePlace(1 << 20) {
+					if c := (&Conn{setup: &setup{engine: busy}, loop: other, id: lastConnID.Add(1)}); busy.conns.takePlace(1 << 20) {
 						busy.conns.add(c)
 						busy.conns.remove(c)
 					}

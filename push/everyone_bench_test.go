@@ -31,9 +31,10 @@ func everyone(b *testing.B, underWay int) {
 	held, release := make(chan struct{}), make(chan struct{})
 	srv := rollcalltest.NewServer(b, rollcalltest.Config{Engine: engine.Config{Loops: 1}, Setup: func(s *rollcalltest.Server) {
 		service = push.New(s.Bridge)
-		s.Engine.Handle(hold, func(*engine.Conn, *protocol.Message) {
+		s.Engine.Handle(hold, func(*engine.Conn, *protocol.Message) error {
 			held <- struct{}{}
 			<-release
+return nil
 		})
 	}})
 	var got atomic.Int64

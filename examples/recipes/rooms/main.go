@@ -43,16 +43,15 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	srv.Handle(join, func(c *engine.Conn, m *protocol.Message) {
+	srv.Handle(join, func(c *engine.Conn, m *protocol.Message) error {
 		if err := srv.Group(string(m.Body)).Join(m.UserID); err != nil {
-			_ = c.ReplyError(m, err)
-			return
+			return err
 		}
-		_ = c.Reply(m, nil)
+		return c.Reply(m, nil)
 	})
-	srv.Handle(leave, func(c *engine.Conn, m *protocol.Message) {
+	srv.Handle(leave, func(c *engine.Conn, m *protocol.Message) error {
 		srv.Group(string(m.Body)).Leave(m.UserID)
-		_ = c.Reply(m, nil)
+		return c.Reply(m, nil)
 	})
 	srv.Handle(say, func(c *engine.Conn, m *protocol.Message) error {
 		n, err := speak(srv, m)
