@@ -19,8 +19,12 @@ type quiescing struct {
 	after            atomic.Int32 // messages of type 3 that were delivered
 }
 
-func runQuiescing(t *testing.T, workers int) *quiescing {
-	e := newEngine(engine.Config{Workers: workers})
+func runQuiescing(t *testing.T, workers int) *quiescing { return runQuiescingWith(t, workers, 0) }
+
+// runQuiescingWith has a Timeouts.Close: a peer that ends while its session is quiesced is waited for so long, where nothing tells
+// that it takes nothing any more, as on a pipe.
+func runQuiescingWith(t *testing.T, workers int, within time.Duration) *quiescing {
+	e := newEngine(engine.Config{Workers: workers, Timeouts: engine.Timeouts{Close: within}})
 	q := &quiescing{gate: newGate(t, e), entered: make(chan struct{}, 1), release: make(chan struct{}, 1)}
 	e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
 	e.Handle(2, func(*engine.Conn, *protocol.Message) error {
@@ -102,7 +106,7 @@ func TestQuiesceOnAnIdleConnection(t *testing.T) { eachTransport(t, quiesceOnAnI
 
 func quiesceOnAnIdleConnection(t *testing.T) {
 	bothModes(t, func(t *testing.T, workers int) {
-		q := runQuiescing(t, workers)
+		q := runQuiescingWith(t, workers, 300*time.Millisecond)
 		p, b := q.gate.enter(t, q.addr)
 		p.send(protocol.Message{Type: 3})
 		eventually(t, "the message", func() bool { return q.after.Load() == 1 })
@@ -129,7 +133,7 @@ func quiesceWhenTheConnectionEndsFirst(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bothModes(t, func(t *testing.T, workers int) {
-				q := runQuiescing(t, workers)
+				q := runQuiescingWith(t, workers, 300*time.Millisecond)
 				p, b := q.gate.enter(t, q.addr)
 				p.send(protocol.Message{Type: 2})
 				receive(t, "the handler", q.entered)
