@@ -23,7 +23,7 @@ func standTogether(t *testing.T, table *claimTable, cfg usermgr.Config) (a, b *u
 	both := [2]*usermgr.Manager{}
 	for i := range both {
 		n := table.node()
-		cfg.Claims = n
+		cfg.Claims, cfg.Checker = n, heartbeat.New(0, -1)
 		both[i] = newManager(t, cfg)
 		n.manager = both[i]
 		both[i].Subscribe(j.handlers())
@@ -51,7 +51,7 @@ func codeOf(err error) protocol.CloseCode {
 func TestReplacementOnAnotherManagerIsPushedOutThenDisconnectedThenConnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := new(claimTable)
-		a, b, j := standTogether(t, table, usermgr.Config{Checker: heartbeat.New(0, -1)})
+		a, b, j := standTogether(t, table, usermgr.Config{})
 		old := logOn(t, a, "ann", newLink(1))
 		now := logOn(t, b, "ann", newLink(2))
 		j.expect(t, "Connected ann@1", "PushedOut ann@1 by @2", "Disconnected ann@1 "+protocol.PushedOut.String(), "Connected ann@2")
@@ -75,7 +75,7 @@ func TestReplacementOnAnotherManagerIsPushedOutThenDisconnectedThenConnected(t *
 func TestTwoThatReplaceEachOtherCrosswiseBothComeIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := new(claimTable)
-		a, b, j := standTogether(t, table, usermgr.Config{Devices: usermgr.OnePerDevice(), Checker: heartbeat.New(0, -1)})
+		a, b, j := standTogether(t, table, usermgr.Config{Devices: usermgr.OnePerDevice()})
 		onDevice(t, a, "ann", 1, newLink(11))
 		onDevice(t, b, "ann", 2, newLink(12))
 		var both sync.WaitGroup
@@ -285,7 +285,7 @@ func TestManyLogonsOnTwoManagers(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				table := new(claimTable)
-				a, b, _ := standTogether(t, table, usermgr.Config{Devices: usermgr.OnePerDevice(), Checker: heartbeat.New(0, -1)})
+				a, b, _ := standTogether(t, table, usermgr.Config{Devices: usermgr.OnePerDevice()})
 				var mu sync.Mutex
 				connected := make(map[uint16]int)
 				count := usermgr.Events{
