@@ -1,4 +1,4 @@
-// Package rollcall is a server that knows its users: an engine, a user manager and a bridge in one.
+// Package rollcall is a TCP server that knows its users: an engine, a user manager and a bridge in one.
 //
 //	srv, err := rollcall.New(rollcall.Config{Addr: ":9000"}) // lets everybody in: see Authenticate
 //	if err != nil {
@@ -15,8 +15,8 @@
 //	})
 //	err = srv.Run(ctx)
 //
-// The parts are packages of their own, for programs that need them apart: [engine], [usermgr] and [bridge]. docs/guide.md
-// introduces them in ten minutes, docs/contract.md has the rules that they hold.
+// The parts are also packages of their own, for programs that need them separately: [engine], [usermgr] and [bridge].
+// docs/guide.md introduces them in ten minutes; docs/contract.md has the rules that they keep.
 package rollcall
 
 import (
@@ -34,11 +34,11 @@ import (
 
 // Config holds the settings of a server. With an address the zero value of the rest is ready to use.
 type Config struct {
-	// Addr is a TCP address to listen on, as in net.Listen: ":9000" for port 9000 of all the machine's addresses,
-	// "127.0.0.1:0" for a free port of one, which Addrs tells. It is one more plain listener, before Engine.Listeners. Empty
-	// means those alone.
+	// Addr is a TCP address to listen on, as in net.Listen: ":9000" is port 9000 on all addresses of the machine, "127.0.0.1:0"
+	// is a free port on one, which Addrs returns. It adds a listener without TLS before Engine.Listeners. Empty means
+	// Engine.Listeners alone.
 	Addr string
-	// Authenticate decides who a client is. Nil lets everybody in, as the user that the first message names.
+	// Authenticate decides which user a client is. Nil lets every client in, as the user that its first message names.
 	Authenticate bridge.Authenticator
 	// Engine holds the settings of the connections.
 	Engine engine.Config
@@ -46,14 +46,13 @@ type Config struct {
 	Users usermgr.Config
 	// Bridge holds the settings of logons, and of messages from user to user.
 	Bridge bridge.Config
-	// Logger takes what an operator should know, from every part that has no Logger of its own. Nil means warnings and
-	// errors, to standard error.
+	// Logger is the logger of every part that has no Logger of its own. Nil means that warnings and errors go to standard error.
 	Logger *zap.Logger
 }
 
-// Server is an engine, a bridge and a user manager that belong together. It has the methods of the first two: Handle,
-// Broadcast, Ban, Stats and others are the engine's; Send, SendMessage, ConnsOf and Logons are the bridge's. All methods may
-// be called from any goroutine, where theirs may.
+// Server is an engine, a bridge and a user manager, joined. It has the methods of the engine (Handle, Broadcast, Ban, Stats and
+// others) and of the bridge (Send, SendMessage, ConnsOf, Group, Logons and others), which say from which goroutines they may be
+// called.
 type Server struct {
 	*engine.Engine
 	*bridge.Bridge
@@ -61,21 +60,21 @@ type Server struct {
 	Users *usermgr.Manager
 }
 
-// What a first program needs of the parts has a name here too.
+// Types of the parts that most programs use, so that they need no other import.
 type (
 	// Conn is one connection; see engine.Conn.
 	Conn = engine.Conn
 	// SendOptions say how one message is sent; see engine.SendOptions.
 	SendOptions = engine.SendOptions
-	// Events are the functions that are told of users who come and go; see usermgr.Events.
+	// Events are the functions that are called when users come and go; see usermgr.Events.
 	Events = usermgr.Events
 	// SessionInfo describes a session; see usermgr.SessionInfo.
 	SessionInfo = usermgr.SessionInfo
 	// UserData describes a user; see usermgr.UserData.
 	UserData = usermgr.UserData
-	// Logon is what a client says when it logs on; see usermgr.Logon.
+	// Logon is the content of a client's Logon message; see usermgr.Logon.
 	Logon = usermgr.Logon
-	// Identity is what an authenticator has found out; see bridge.Identity.
+	// Identity is the result of an authenticator; see bridge.Identity.
 	Identity = bridge.Identity
 	// Message is one message; see protocol.Message.
 	Message = protocol.Message
@@ -83,8 +82,8 @@ type (
 	CloseCode = protocol.CloseCode
 )
 
-// New returns a server that does not listen yet, or an error that names the setting that makes no sense. Give it handlers
-// and events, then Run it. A server that is never run is ended by Users.Close.
+// New returns a server that does not listen yet, or an error that names the invalid setting. Add handlers and events, then call
+// Run. Call Users.Close for a server that is never run.
 func New(cfg Config) (*Server, error) {
 	if cfg.Addr != "" {
 		cfg.Engine.Listeners = append([]engine.Listener{{Addr: cfg.Addr}}, cfg.Engine.Listeners...)
@@ -110,7 +109,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	b, err := bridge.Attach(e, users, cfg.Bridge)
 	if err != nil {
-		_ = users.Close(context.Background()) // nobody is online, whom it would wait for
+		_ = users.Close(context.Background()) // does not wait: no user is online
 		return nil, err
 	}
 	return &Server{Engine: e, Bridge: b, Users: users}, nil
@@ -120,8 +119,8 @@ func New(cfg Config) (*Server, error) {
 const closeTimeout = 10 * time.Second
 
 // Run serves until ctx ends, then stops gracefully: see engine.Engine.Run, whose errors it returns. Then it closes the user
-// manager: when Run has returned without an error, every event has been told. It waits for the last events for 10 s at most,
-// and says in its error when that was not enough. Call it once.
+// manager, and waits up to 10 s for the last event handlers. When Run returns nil, every event handler has returned; when 10 s
+// were not enough, the error says so. Call Run once.
 func (s *Server) Run(ctx context.Context) error {
 	err := s.Engine.Run(ctx)
 	closing, cancel := context.WithTimeout(context.Background(), closeTimeout)

@@ -1,5 +1,6 @@
-// Package bridge joins an engine and a user manager: it binds the user of a connection's first message, asks the
-// authenticator, answers logons, tells and closes those who must go, and counts.
+// Package bridge joins an engine and a user manager. It binds the user of a connection's first message, asks the authenticator,
+// answers logons, sends Close notices and closes connections whose sessions end. It sends messages to users, relays messages from
+// one user to another, and keeps groups.
 //
 //	users, err := usermgr.New(usermgr.Config{})
 //	e, err := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: ":9000"}}})

@@ -1,30 +1,3 @@
-// Package client is Rollcall's client for Go: it logs on, keeps the connection alive, sends, asks and answers, and comes
-// back by itself when the connection is lost, unless the server's close code forbids it.
-//
-//	c, err := client.Dial(ctx, "localhost:9000", client.Config{
-//		UserID: "alice",
-//		Handle: map[uint16]client.Handler{
-//			chat: func(c *client.Client, m *protocol.Message) error {
-//				fmt.Printf("%s: %s\n", m.UserID, m.Body)
-//				return nil
-//			},
-//		},
-//	})
-//	if err != nil {
-//		log.Fatal(err)
-//	}
-//	defer c.Close()
-//	err = c.SendTo("bob", chat, []byte("hello"))
-//
-// # Goroutines and locks
-//
-// A client has three goroutines. One reads, and makes new connections (reconnect.go); one writes what was queued, and
-// heartbeats (write.go); one runs the application's handlers, OnPush and OnState among them, one at a time, in order
-// (inbox.go). While the session is one that expires there is a fourth, which renews it (renew.go). A handler may therefore call any method of the client, Request and Close included: replies are read while it
-// waits.
-//
-// There are three locks, the Client's, a conn's and the inbox's. None is held while another is taken, while a handler
-// runs, or while the network is read or written.
 package client
 
 import (

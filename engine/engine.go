@@ -1,33 +1,3 @@
-// Package engine is the server: it accepts connections, finds messages in what they send, hands them to handlers, and
-// sends. It knows no users; package bridge joins it to a user manager. It is built on gnet and shows none of gnet's types.
-//
-//	e, err := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: ":9000"}}})
-//	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
-//		return c.Reply(m, m.Body) // m and its body are lent until the handler returns
-//	})
-//	e.Handle(2, engine.Async(func(c *engine.Conn, m *protocol.Message) error {
-//		return c.Reply(m, compute(m.Body)) // may block: it runs on a goroutine of its own, with a clone
-//	}))
-//	err = e.Run(ctx)
-//
-// With Config.Workers handlers may block, and what they are given is theirs to keep: see Handler. docs/recipes.md has programs,
-// with rooms, slow handlers and load balancers among them.
-//
-// # Goroutines and locks
-//
-// A few goroutines accept (accept.go) and give each connection to one of the event loops (loop.go), where it stays. All
-// that reads from or writes to a socket happens on the connection's loop. Handlers run there too, or on the pool of
-// Config.Workers (workers.go). Other goroutines post tasks to a loop; one socket pair a loop wakes it, so that tasks and input
-// take turns, and each turn has a bound on tasks, connections and bytes. What a socket does not take the engine keeps itself
-// (backlog.go), so that every goroutine knows what waits; one goroutine hears of sockets that can be written to again
-// (writable_linux.go). A connection that ServeConn was given has two goroutines of its own, one that reads and one that writes,
-// and the loop does the rest (socket_feed.go).
-//
-// Locks are held for a few instructions and never while a handler, an Admission, the Decode of a codec that connections share,
-// or a write to a connection runs; a codec of Listener.NewCodec is used under its connection's. Order: a mailbox's, then a
-// connection's, then a loop's or that of the list of drop reports; a shard of the table, and a loop's roster, are taken alone;
-// that of the handshakes (handshakes.go) comes before a handshakeConn's (tls_handshake.go), and an arrival's before
-// the gate's (addr_limits.go). That of the memory budget comes first of all, and those who send wait for it (budget.go).
 package engine
 
 import (

@@ -7,7 +7,7 @@ import (
 )
 
 // Ring is another way to use a [Wheel]: it watches things of one type, each of which has a [Mark] inside. So a watch needs no
-// memory of its own, and no closure. The rules are those of [Checker] and [Watch]. All methods may be called from any goroutine.
+// allocation and no closure. The rules of [Checker] and [Watch] hold. All methods may be called from any goroutine.
 type Ring[T any] struct {
 	wheel  *Wheel
 	mark   func(*T) *Mark[T]
@@ -19,14 +19,14 @@ type Ring[T any] struct {
 	slots [slotCount]T // the heads of the slots' lists; only their marks are used
 }
 
-// Mark is what a [Ring] keeps in each thing that it watches. The zero Mark belongs to a thing that is not watched.
+// Mark is the state that a [Ring] keeps inside each thing that it watches. The zero Mark means that the thing is not watched.
 type Mark[T any] struct {
 	seen       atomic.Int64 // the wheel's clock at the last beat, or forever
 	next, prev *T           // the list of its slot; nil when stopped
 }
 
-// NewRing returns a Ring that turns with the wheel, and ends with it. mark returns the Mark of a thing, always the same. silent
-// is called for a thing as Checker.Watch says.
+// NewRing returns a Ring that runs on the wheel's goroutine and ends with the wheel. mark returns the Mark of a thing, the same one
+// at every call. silent is called for a silent thing, under the rules of Checker.Watch.
 func NewRing[T any](w *Wheel, mark func(*T) *Mark[T], silent func(*T)) *Ring[T] {
 	r := new(Ring[T])
 	r.init(w, mark, silent)

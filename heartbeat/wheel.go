@@ -21,21 +21,21 @@ const (
 	chunk     = 256 // watches looked at in one hold of the lock
 )
 
-// Wheel is a [Checker] for any number of sessions on one goroutine: a timing wheel whose entries are moved only when
-// their old deadline comes up, so that a beat touches nothing but its own watch. A watch takes 48 bytes; one that stands
-// inside of what it watches, by a [Ring], takes 24.
+// Wheel is a [Checker] for any number of sessions, with one goroutine. It is a timing wheel: an entry is moved only when its old
+// deadline is reached, so a beat writes to its own watch alone. A watch takes 48 bytes; a watch inside the thing that it watches,
+// made by a [Ring], takes 24.
 //
-// A silence is reported within timeout + interval, and never before the timeout has passed since the last beat. The
-// same holds for what Silent says, which is as of the last tick, a fifth of the interval ago at most.
+// A silence is reported within timeout + interval, and never before the timeout has passed since the last beat. Silent answers by
+// the state of the last tick, which was at most a fifth of the interval ago.
 //
-// Only time in which the process runs counts as silence. When the wheel's goroutine comes late by more than a fifth of
-// the interval (the process was stopped, the machine slept or had no time for it, silent blocked), the gap counts for
-// nobody, so that the bytes that wait in the sockets can be read first; a silence that lasts across it is found later
-// by the length of the gap. When it comes late again and again, two fifths of an interval are counted each time.
+// Only time in which the process runs counts as silence. The wheel's goroutine may come late by more than a fifth of the interval:
+// the process was stopped, the machine slept or was overloaded, or silent blocked. Such a gap is not counted for any session, so
+// that bytes that wait in the sockets can be read first. A silence that lasts across the gap is reported later by the length of
+// the gap. When the goroutine comes late again and again, two fifths of an interval are counted each time.
 //
-// Make one with [New], and Close it. The zero Wheel watches nobody.
+// Make a Wheel with [New], and Close it. The zero Wheel watches no session.
 type Wheel struct {
-	timeout time.Duration // 0: nobody is watched
+	timeout time.Duration // 0: no session is watched
 	tick    time.Duration
 	// limit is by how much the clock must have passed a stamp for the timeout to have passed since the beat. A beat
 	// after one tick carries that tick's clock, up to two ticks behind the truth (advance never steps further), hence
@@ -66,8 +66,8 @@ var _ Checker = (*Wheel)(nil)
 
 // New returns a running Wheel that reports silences longer than timeout, at most interval after that.
 //
-// An interval of 0 or less means 1 s; one under 5 ms means 5 ms. A timeout of 0 means 30 s; a negative one means
-// none: nobody is ever silent, Timeout is 0, and there is no goroutine.
+// An interval of 0 or less means 1 s; an interval under 5 ms means 5 ms. A timeout of 0 means 30 s. A negative timeout means that
+// no silence is reported: Timeout is 0, and the Wheel has no goroutine.
 func New(interval, timeout time.Duration) *Wheel {
 	if timeout < 0 {
 		return &Wheel{}
@@ -83,7 +83,7 @@ func New(interval, timeout time.Duration) *Wheel {
 	return w
 }
 
-// newWheel makes a wheel that nobody turns yet.
+// newWheel makes a wheel without a goroutine.
 func newWheel(interval, timeout time.Duration) *Wheel {
 	tick := max(min(interval, maxDuration)/ticksPerInterval, minTick)
 	w := &Wheel{
@@ -111,7 +111,7 @@ func (w *Wheel) Watch(silent func()) Watch {
 // Timeout implements [Checker].
 func (w *Wheel) Timeout() time.Duration { return w.timeout }
 
-// Close implements [Checker]. Afterwards nobody is silent any more.
+// Close implements [Checker]. Afterwards Silent is false for every watch.
 func (w *Wheel) Close() {
 	if w.timeout == 0 {
 		return
@@ -143,7 +143,7 @@ func (w *Wheel) advance(elapsed time.Duration) {
 	w.clock.Store(w.clock.Load() + int64(w.steps.Next(elapsed)))
 }
 
-// report calls silent for everybody who has been silent for too long.
+// report calls silent for every session that has been silent for too long.
 func (w *Wheel) report() {
 	w.mu.Lock()
 	rings := w.rings // only appended to

@@ -1,5 +1,5 @@
-// Package metrics shows Prometheus what an engine, a user manager, a bridge and a push service count. It is a module of its own, so that a
-// program without it is free of Prometheus's packages. docs/metrics.md lists the metrics.
+// Package metrics exports the statistics of an engine, a user manager, a bridge and a push service to Prometheus. It is a module of
+// its own, so that programs that do not use it do not depend on Prometheus's packages. docs/metrics.md lists the metrics.
 package metrics
 
 import (

@@ -12,10 +12,9 @@ import (
 // AppendClose appends the body of a Close message or of an error reply: u16 code, u16 length of the text, the text,
 // and, if e.Info is not empty, a string map.
 //
-// It always succeeds, so that a notice is never lost over its wording: bytes of the text that are not UTF-8 become
-// U+FFFD, a text over 65,535 bytes is cut before the rune that would be too much, and pairs of e.Info that a string
-// map cannot hold (see [AppendStringMap]), or that are more than [MaxFields], are left out. It is safe for concurrent
-// use.
+// It always succeeds, so that a bad text never prevents a notice. Bytes of the text that are not UTF-8 become U+FFFD. A text over
+// 65,535 bytes is cut between two runes. Pairs of e.Info that a string map cannot hold (see [AppendStringMap]), or beyond
+// [MaxFields], are left out. It is safe for concurrent use.
 func AppendClose(dst []byte, e *CloseError) []byte {
 	text := strings.ToValidUTF8(e.Text, string(utf8.RuneError))
 	if len(text) > math.MaxUint16 {
@@ -40,7 +39,7 @@ func AppendClose(dst []byte, e *CloseError) []byte {
 // ParseClose reads what [AppendClose] writes: the body of a Close message or of an error reply. Any code is accepted.
 // The result shares no memory with body; its Info is nil if the body has no string map, or an empty one.
 //
-// The error is a *CloseError too, with InvalidMessage, and never the parsed one: body is cut off, its text is not
+// The error is a *CloseError too, with InvalidMessage; it is never the parsed CloseError. It says that body is cut off, its text is not
 // UTF-8, or its string map is not one (see [ParseStringMap]). It is safe for concurrent use.
 func ParseClose(body []byte) (*CloseError, error) {
 	if len(body) < 4 {

@@ -2,13 +2,13 @@ package protocol
 
 import "fmt"
 
-// CloseCode says why a connection or a session ended, or why a request failed. One set of codes serves the wire,
-// the events, the logs and errors: a code is an error, and a [CloseError] is a code with a text, so that
-// errors.Is(err, protocol.UserOffline) finds either, and errors.As a *CloseError or a CloseCode in either.
+// CloseCode says why a connection or a session ended, or why a request failed. The same codes are used on the wire, in events, in
+// logs and as errors. A code is an error; a [CloseError] is a code with a text. errors.Is(err, protocol.UserOffline) finds both,
+// and errors.As finds a *CloseError or a CloseCode in both.
 //
-// Codes go by thousand, unknown ones too: after 1xxx and 3xxx a client may reconnect, with backoff; after 2xxx and
-// 4xxx it must not; 5xxx belongs to one request and leaves the connection open. 3xxx and 4xxx are the application's.
-// The table is in docs/protocol.md.
+// The thousands of a code say what it means, also for unknown codes: after 1xxx and 3xxx a client may reconnect, with backoff;
+// after 2xxx and 4xxx it must not; 5xxx belongs to one request and leaves the connection open. 3xxx and 4xxx are the
+// application's. The table is in docs/protocol.md.
 type CloseCode uint16
 
 const (
@@ -24,19 +24,19 @@ const (
 	ServerStopping CloseCode = 1004
 	// LogonTimeout: no first message came in time.
 	LogonTimeout CloseCode = 1005
-	// TooManyConnections: the server has as many connections as it may have.
+	// TooManyConnections: a limit on the number of connections is reached.
 	TooManyConnections CloseCode = 1006
-	// RateLimited: the client sent more than may wait for the server's handlers, or than it may send in a second.
+	// RateLimited: the client sent more per second than it may, or more than may wait for the server's handlers.
 	RateLimited CloseCode = 1007
 	// InternalError: the server failed: a handler panicked, an authenticator had no answer, a logon took too long.
 	InternalError CloseCode = 1008
-	// TokenExpired: the token that the client logged on with has expired, and was not renewed (see [TypeRenew]). A client may
-	// come back with a fresh one. (1009 is kept for later.)
+	// TokenExpired: the token of the client's Logon has expired and was not renewed (see [TypeRenew]). A client may come back
+	// with a fresh token. (1009 is reserved.)
 	TokenExpired CloseCode = 1010
 
 	// PushedOut: the same user logged on again, and the new session replaced this one.
 	PushedOut CloseCode = 2000
-	// AlreadyLoggedOn: the user is online, and the server keeps the session that is there.
+	// AlreadyLoggedOn: the user is online, and the server keeps the existing session.
 	AlreadyLoggedOn CloseCode = 2001
 	// KickedOut: the application threw the user out.
 	KickedOut CloseCode = 2002
@@ -50,8 +50,8 @@ const (
 	MessageTooLarge CloseCode = 2006
 	// DeviceNotAllowed: the user may not log on with this device class.
 	DeviceNotAllowed CloseCode = 2007
-	// SessionExpired: nothing but heartbeats came from the client for longer than the server's idle time. Whoever is there
-	// logs on again; the client does not do it for them.
+	// SessionExpired: nothing but heartbeats came from the client for longer than the server's idle time. A person has to log
+	// on again; the client must not do that by itself.
 	SessionExpired CloseCode = 2008
 
 	// UserOffline: the user that a message was for is not online.

@@ -1,6 +1,6 @@
-// Package protocol is Rollcall's wire: messages, the codecs that turn them into bytes and back, close codes, and the
-// bodies of system messages. It does no I/O and starts no goroutine. docs/protocol.md describes the wire for people
-// who write a client in another language.
+// Package protocol is Rollcall's wire format: messages, the codecs that encode and decode them, close codes, and the bodies of
+// system messages. It does no I/O and starts no goroutine. docs/protocol.md describes the wire format for authors of clients in
+// other languages.
 package protocol
 
 import "slices"
@@ -11,19 +11,18 @@ const (
 	TypeHeartbeat uint16 = 0xFF00
 	// TypeLogon binds a user to the connection; its body is a string map.
 	TypeLogon uint16 = 0xFF01
-	// TypeClose says why the connection ends; its body is a code and a text. Whoever sends it closes next.
+	// TypeClose says why the connection ends; its body is a code and a text. The side that sends it closes next.
 	TypeClose uint16 = 0xFF02
-	// TypePush is a message of the server's application that says what it is, and may want to be acknowledged; its body is a
+	// TypePush is a message from the server's application that has a kind, and may ask for an acknowledgement; its body is a
 	// [PushMessage]. Only servers send it.
 	TypePush uint16 = 0xFF03
 	// TypePushAck acknowledges a push; its body is the push's ID. Only clients send it, without a message ID.
 	TypePushAck uint16 = 0xFF04
-	// TypeWhoIsOnline is a client's request; its body is an ID list (see [AppendIDList]). The reply's is one of those who are
-	// online. A server that does not allow it answers [Refused].
+	// TypeWhoIsOnline is a client's request; its body is an ID list (see [AppendIDList]). The reply's body is the list of those
+	// IDs that are online. A server that does not allow the request answers [Refused].
 	TypeWhoIsOnline uint16 = 0xFF05
-	// TypeRenew is a client's request: a fresh token for the session that it has, which then does not end when the old token
-	// expires. Its body is a string map, as a Logon's, and the reply is read with [ParseLogonReply]. 0xFF06 to 0xFF09 are
-	// kept for later.
+	// TypeRenew is a client's request that gives its session a fresh token, so that the session does not end when the old token
+	// expires. Its body is a string map, like a Logon's; read the reply with [ParseLogonReply]. 0xFF06 to 0xFF09 are reserved.
 	TypeRenew uint16 = 0xFF0A
 
 	// FirstSystemType is the lowest message type that is the system's.

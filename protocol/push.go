@@ -12,21 +12,21 @@ import (
 	"github.com/google/uuid"
 )
 
-// PushKind says what a push is. A later version may have more kinds than this one names: what a program does not know it
-// should ignore. The numbers are in docs/protocol.md, Pushes.
+// PushKind says what a push is. A later version may have more kinds; a program should ignore kinds that it does not know. The
+// numbers are in docs/protocol.md, Pushes.
 type PushKind uint8
 
 const (
 	// PushText is a text: its content is valid UTF-8.
 	PushText PushKind = 1
-	// PushBinary is whatever the application likes.
+	// PushBinary is any bytes of the application's.
 	PushBinary PushKind = 2
-	// PushKickOut says that the user is about to be thrown out; its content is the reason. The connection's end follows
-	// as a Close of its own.
+	// PushKickOut says that the user is about to be thrown out; its content is the reason. A Close follows as a message of its
+	// own.
 	PushKickOut PushKind = 3
 	// PushNotification is something to show to a person.
 	PushNotification PushKind = 4
-	// PushCustom is of a kind of the application's, which has a name.
+	// PushCustom is of a kind that the application defines and names.
 	PushCustom PushKind = 5
 )
 
@@ -62,7 +62,7 @@ type PushMessage struct {
 	Confirm bool
 	// Time is when the push was made, in whole milliseconds. The zero Time says that it is not known.
 	Time time.Time
-	// Metadata is the application's, within the bounds of [AppendStringMap]; nil for none.
+	// Metadata belongs to the application, within the limits of [AppendStringMap]; nil for none.
 	Metadata map[string]string
 	// Content is what is pushed. That of a PushText is valid UTF-8.
 	Content []byte
@@ -78,11 +78,11 @@ const (
 
 // AppendPush appends the body of a [TypePush]: the 16 bytes of the ID, u8 kind, u8 flags (1: to be confirmed), i64 time in
 // Unix milliseconds (0 for the zero Time), u8 length of the name, the name, the metadata as a string map, and the content
-// to the end. Equal messages give equal bytes. What lies between two milliseconds of p.Time is lost.
+// to the end. Equal messages give equal bytes. p.Time is cut to whole milliseconds.
 //
 // It returns dst as it was and an error if p has no ID or no kind, a name that its kind may not have (see [PushMessage]),
-// metadata that no string map can hold, or is a PushText whose content is not UTF-8. How large a body may be is for the
-// connection to say. It is safe for concurrent use.
+// metadata that no string map can hold, or is a PushText whose content is not UTF-8. The connection, not AppendPush, limits the
+// size of the body. It is safe for concurrent use.
 func AppendPush(dst []byte, p *PushMessage) ([]byte, error) {
 	if text := pushFault(p.ID, p.Kind, p.Name, p.Content); text != "" {
 		return dst, errors.New("rollcall: " + text)

@@ -9,12 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-// Keys of string maps that Rollcall itself gives a meaning. All others are the application's.
+// Keys of string maps that have a meaning for Rollcall. All others are the application's.
 const (
 	// FieldToken, in a Logon, is what the authenticator checks.
 	FieldToken = "token"
 	// FieldSession is a session ID: in a Logon's reply the new session's, in a Logon the live session to take over.
-	// Whoever knows it can take the session over, once authenticated: it is a secret.
+	// A client that knows it can take the session over, once authenticated: it is a secret.
 	FieldSession = "session"
 	// FieldHeartbeatMS, in a Logon's reply, is how often a client is to send something, a Heartbeat if nothing else:
 	// a third of the time after which a silent client is thrown out, in milliseconds, in decimal. "0" or no such

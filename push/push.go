@@ -1,25 +1,3 @@
-// Package push sends messages to users, wherever they are: to one, to many, to everyone, or to the sessions that a filter
-// finds. A [Service] delivers to the sessions on a bridge's engine, then hands the message to every [Pusher] that is
-// registered, such as one that writes to a mobile system's push service.
-//
-//	pushes := push.New(b) // b is the bridge; before the engine runs
-//	result, err := pushes.Push(ctx, push.ToUsers("alice", "bob"), push.Text("lunch is ready"), nil)
-//
-// With [Options] a client acknowledges what it has dealt with, and a message waits for a user who is away.
-//
-// # Goroutines and locks
-//
-// A user who has messages that wait for an acknowledgement has an outbox (outbox.go). What is sent to that user takes its
-// turn there, one message at a time, so that what waits goes out before anything newer. The turn is no lock: the caller who
-// finds it free runs what is queued; what comes meanwhile is left to a goroutine, one for a contended user.
-//
-// The functions that [Service.Go] tells run on one goroutine, which lives while there is something to tell (news.go). A
-// pusher has a goroutine while messages of Go wait for it (pusher.go). One timer ends what has waited for too long
-// (deadlines.go), another forgets to whom everyone's pushes went (audience.go). [Service.Close] waits for all of these.
-//
-// Locks are taken in this order: a shard of the outboxes, an outbox, then one of a call, the bound on what is kept, the
-// deadlines, the news. With an outbox's lock held a connection is asked for its context, and nothing else. No lock is held
-// while a message is sent, or while a function of the application's runs.
 package push
 
 import (
