@@ -32,46 +32,46 @@ import (
 // ErrUserOffline is returned by Send for a user who has no session on this bridge's engine. It is a protocol.UserOffline.
 var ErrUserOffline = protocol.Errorf(protocol.UserOffline, "the user is offline")
 
-// Identity is what an authenticator has found out.
+// Identity is the result of an authenticator.
 type Identity struct {
-	// UserID is the user that is bound to the connection. Where the Logon named a user it must be the same, unless Canonical.
+	// UserID is the user that is bound to the connection. When the Logon names a user it must be the same ID, unless Canonical is
+	// set.
 	UserID string
-	// Canonical: UserID is the canonical form of the ID that the Logon named, and is bound in its place: "alice" for a client
-	// that says "Alice". The authenticator answers for it that they are one user. The Logon's reply tells the client, and
-	// with StrictUserID its later messages have to carry this ID, or none.
+	// Canonical means that UserID is the canonical form of the ID in the Logon and is bound instead of it: "alice" for a client
+	// that says "Alice". The authenticator is responsible for their being one user. The Logon's reply tells the client; with
+	// StrictUserID its later messages must carry this ID, or none.
 	Canonical bool
-	// Token names the login, in place of the Logon's own token: the same token twice is one session. An application whose
-	// tokens are passwords, which all of a user's devices share, gives each device one of its own here. Empty leaves
-	// the Logon's.
+	// Token names the login, instead of the Logon's own token: the same token twice is one session. Where the Logon's token is a
+	// password that all devices of a user share, give each device a token of its own here. Empty means the Logon's token.
 	Token string
-	// Expires is when the token expires, and the session ends with TokenExpired, unless the client renews it before on the
-	// same connection (protocol.TypeRenew): then the authenticator is asked again. It is looked at once, when the authenticator has
-	// returned: later the system's clock may be set as one likes. A time that has passed refuses the logon, with TokenExpired.
-	// Zero means never.
+	// Expires is when the token expires. The session then ends with TokenExpired, unless the client has renewed the token on the
+	// same connection (protocol.TypeRenew); for that the authenticator is called again. The time left is computed once, when
+	// the authenticator returns; setting the system's clock later has no effect. A time in the past refuses the logon with
+	// TokenExpired. Zero means never.
 	Expires time.Time
 }
 
-// Authenticator decides who a client is, by what its Logon says, or by its certificate (PeerCertificate). It may block
-// until ctx ends, and runs on a goroutine of its own. A *protocol.CloseError chooses the code that the client is refused
-// with, Unauthorized usually; any other error means that there was no answer, and the client is told InternalError and may
-// try again. So it is with a CloseError that is nil or has no code, and with an Identity whose UserID no user may have (see
-// protocol.CheckUserID): mistakes of the authenticator's, which are logged.
+// Authenticator decides which user a client is, by its Logon or by its certificate (PeerCertificate). It runs on a goroutine of its
+// own and may block until ctx ends. A close code or *protocol.CloseError refuses the client with that code, usually Unauthorized.
+// Any other error means that there is no answer: the client is told InternalError and may try again. The same happens for a
+// CloseError that is nil or has no code, and for an Identity whose UserID is invalid (see protocol.CheckUserID); these mistakes of
+// the authenticator are logged.
 type Authenticator func(ctx context.Context, l usermgr.Logon) (Identity, error)
 
 // connKey is under which an authenticator's context has its connection.
 type connKey struct{}
 
-// ConnFrom returns the connection that a logon comes from. ctx is what the Authenticator was given; with any other it
-// returns nil. The connection is not let in yet: it is for looking at (RemoteAddr, TLS, Value), not for sending.
+// ConnFrom returns the connection that a logon comes from. ctx is the Authenticator's context; for any other context ConnFrom returns
+// nil. The connection has not been let in yet: use RemoteAddr, TLS or Value, and do not send.
 func ConnFrom(ctx context.Context) *engine.Conn {
 	c, _ := ctx.Value(connKey{}).(*engine.Conn)
 	return c
 }
 
-// PeerCertificate returns the certificate that the client has shown in its TLS handshake, once it was verified against
-// tls.Config.ClientCAs. ctx is what the Authenticator was given. Nil means that there is none: plain TCP, no certificate, or
-// one that nobody has verified (tls.RequestClientCert and tls.RequireAnyClientCert verify nothing; what
-// tls.Config.VerifyConnection has accepted is in ConnFrom(ctx).TLS()). It must not be changed.
+// PeerCertificate returns the client's TLS certificate, verified against tls.Config.ClientCAs. ctx is the Authenticator's context.
+// Nil means that there is none: plain TCP, no certificate, or a certificate that was not verified (tls.RequestClientCert and
+// tls.RequireAnyClientCert verify nothing). Certificates that only tls.Config.VerifyConnection has checked are in
+// ConnFrom(ctx).TLS(). The certificate must not be changed.
 func PeerCertificate(ctx context.Context) *x509.Certificate {
 	c := ConnFrom(ctx)
 	if c == nil {
@@ -86,42 +86,43 @@ func PeerCertificate(ctx context.Context) *x509.Certificate {
 
 // Config holds the settings of a bridge. The zero value is ready to use.
 type Config struct {
-	// Authenticate, when set, must say yes before a user is bound, and the first message must be a Logon. Nil lets
-	// everybody in under the name that the first message gives.
+	// Authenticate, when set, decides which user a client is; the first message must then be a Logon. Nil lets every client in as
+	// the user that its first message names.
 	Authenticate Authenticator
-	// MaxAuthenticating is how many authenticators run at a time; further logons wait, in order. 0 or less means 256.
+	// MaxAuthenticating limits the authenticators that run at a time; further logons wait, in order. 0 or less means 256.
 	MaxAuthenticating int
-	// MaxLogons is how many logons may be under way at a time, from their turn on until the user manager has answered; further
-	// ones wait, in order, within LogonDeadline. It keeps a storm of returning clients from a user manager that asks others,
-	// a database for one. An event handler that is stuck holds the place of its user's logon, so that with enough of them
-	// nobody could log on any more: leave room for that, or leave it off. 0 or less means no limit.
+	// MaxLogons limits the logons that run at a time, from the authenticator to the user manager's answer; further logons wait,
+	// in order, within LogonDeadline. It protects a user manager that depends on others, such as a database, from a storm of
+	// returning clients. A stuck event handler holds the place of its user's logon; when stuck handlers hold all places no
+	// user can log on, so choose the number with room for some. 0 or less means no limit.
 	MaxLogons int
-	// LogonDeadline is how long a logon may take from its first message on, the authenticator's time and the user's
-	// event handlers included, before the client is told InternalError. 0 or less means 10 s.
+	// LogonDeadline limits the time from a connection's first message to the end of its logon, the authenticator and the user's
+	// event handlers included. At the deadline the client is told InternalError. 0 or less means 10 s.
 	LogonDeadline time.Duration
-	// RelogonBurst is how often the logons of one user may push each other out, or be refused with AlreadyLoggedOn, at once;
-	// the burst is whole again after 20 s. A user who does it more often is slowed down, so that two clients that do not heed
-	// it cannot go on for ever: the user's logons go on one by one, with a time in between that doubles from 100 ms to 5 s, until
-	// none has got in another's way for 20 s. A logon that has waited for 10 s, or half of LogonDeadline where that is less, is
-	// refused with RateLimited, and told when to come back (protocol.FieldRetryMS). Other users are not slowed down. 0 means 20;
-	// negative means no limit.
+	// RelogonBurst is how often at once the logons of one user may push each other out, or be refused with AlreadyLoggedOn. A
+	// user who exceeds it is slowed down, so that two clients that ignore PushedOut cannot push each other out without end: the
+	// user's logons run one by one, with a pause that doubles from 100 ms to 5 s. After 20 s without such a logon the user has
+	// the whole burst again. A logon that has waited for 10 s, or half of LogonDeadline where that is less, is refused with
+	// RateLimited and told when to come back (protocol.FieldRetryMS). Other users are not slowed down. 0 means 20; negative
+	// means no limit.
 	RelogonBurst int
-	// StrictUserID closes a connection with WrongUserID when a later message carries another user's ID than the one that is
-	// bound (Identity.UserID, which may not be how the client spells it). Otherwise the ID in a later message is ignored.
+	// StrictUserID closes a connection with WrongUserID when a later message carries another user ID than the bound one
+	// (Identity.UserID, which a client may spell differently). Without it the user ID in later messages is ignored.
 	StrictUserID bool
-	// HeartbeatInterval is how often clients are told to show that they are alive. 0 means a third of the manager's
-	// timeout, where the manager tells one (HeartbeatTimeout); negative means that they are told nothing.
+	// HeartbeatInterval is the interval in which clients are told to send something. 0 means a third of the user manager's
+	// timeout, where it has the method HeartbeatTimeout; negative means that clients are told nothing.
 	HeartbeatInterval time.Duration
-	// ManualClose leaves notices and closing to the event handlers. Messages after Disconnected are dropped, and 5 s
-	// later the bridge closes the connection all the same. A logon that is refused has no session: the bridge closes it.
+	// ManualClose leaves notices and closing to the event handlers. Messages after Disconnected are dropped; 5 s after it the
+	// bridge closes the connection if it is still open. The bridge itself closes connections whose logon is refused, since they
+	// have no session.
 	ManualClose bool
-	// Relay, when set, passes messages that name a user as their destination on to that user's sessions. Nil leaves them
-	// to the handlers of their type.
+	// Relay, when set, passes messages whose destination is a user on to that user's sessions. With nil they go to the handlers
+	// of their type.
 	Relay *Relay
-	// MayAskWhoIsOnline decides whether a client may ask which of some users are online. It runs on the event loop. Nil
-	// refuses everybody.
+	// MayAskWhoIsOnline decides whether a client may ask which of some users are online. It runs on the event loop. Nil refuses
+	// all such requests.
 	MayAskWhoIsOnline func(asker string, about []string) bool
-	// Logger takes what an operator should know. Nil means warnings and errors, to standard error.
+	// Logger gets messages for operators. Nil means that warnings and errors go to standard error.
 	Logger *zap.Logger
 }
 
@@ -153,8 +154,9 @@ type Bridge struct {
 	counters
 }
 
-// Attach joins e and users, which must not be nil. Call it before e.Run, once for an engine, or it panics; several engines may
-// share a manager. It returns an error that names the setting that makes no sense. When the engine stops it ends the sessions of its connections, and waits for their Disconnected handlers.
+// Attach joins e and users. Call it before e.Run, once for an engine; several engines may share a user manager. It panics for a
+// second call, after Run, and when e or users is nil. An error names the invalid setting. When the engine stops, the sessions of
+// its connections end, and Run waits for their Disconnected handlers.
 func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) (*Bridge, error) {
 	if e == nil {
 		panic("rollcall: Attach needs an engine")
@@ -207,7 +209,7 @@ func (b *Bridge) Engine() *engine.Engine { return b.engine }
 // Users returns the user manager that was given to Attach.
 func (b *Bridge) Users() usermgr.UserManager { return b.users }
 
-// Conns yields the connections that a user's sessions have on this bridge's engine, the oldest session's first.
+// ConnsOf yields the connections of a user's sessions on this bridge's engine, the oldest session first.
 func (b *Bridge) ConnsOf(userID string) iter.Seq[*engine.Conn] {
 	return func(yield func(*engine.Conn) bool) {
 		for _, l := range b.users.Links(userID) {
@@ -218,10 +220,9 @@ func (b *Bridge) ConnsOf(userID string) iter.Seq[*engine.Conn] {
 	}
 }
 
-// Reach calls send for each connection of the user's sessions on this engine, on the caller's goroutine, which may be any.
-// Where one does not take the message any more (send returns engine.ErrClosed) it looks again, and calls send for those that
-// have come since, too: a session that took over between the look and the send is not missed. Other errors are send's own
-// business.
+// Reach calls send for each connection of the user's sessions on this engine, on the caller's goroutine, which may be any. When send
+// returns engine.ErrClosed, Reach looks the user up again and calls send for connections that have come since, so that a session
+// that took over between the look-up and send is not missed. Other errors have no effect.
 func (b *Bridge) Reach(userID string, send func(*engine.Conn) error) {
 	var asked map[*engine.Conn]struct{} // nil in the first round
 	for {

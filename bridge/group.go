@@ -12,13 +12,13 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Group is a set of users and sessions that are sent to together, such as a room or a game. Its members get its messages in one
-// order, whichever goroutines and event loops send. A member who goes offline leaves by itself. Groups are in the memory of this
-// process, and reach the sessions on this bridge's engine.
+// Group is a set of users and sessions that get messages together, such as a room or a game. All members get its messages in one
+// order, whichever goroutines and event loops send. A member who goes offline leaves the group. Groups are in the memory of this
+// process and reach the sessions on this bridge's engine.
 //
-// All methods may be called from any goroutine, event loops and the handlers of events among them, and do not block. A group
-// without members and subscribers takes no memory but that of the *Group itself, which goes on to work. Docs/contract.md, rule 28,
-// has all that a group promises.
+// All methods may be called from any goroutine, event loops and event handlers included, and do not block. A group without members
+// and subscribers takes no memory but that of the *Group itself, which stays usable. Rule 28 of docs/contract.md has all promises
+// of a group.
 type Group struct {
 	bridge *Bridge
 	name   string
@@ -35,7 +35,7 @@ type Group struct {
 // Member is a user or a session in a group.
 type Member struct {
 	UserID string
-	// Conn is the connection of the session that is the member. Nil means the user: all the sessions that the user has.
+	// Conn is the connection of the session that is a member. Nil means that the user is a member, with all sessions.
 	Conn *engine.Conn
 }
 
@@ -52,8 +52,8 @@ type GroupSendOptions struct {
 	Report func(c *engine.Conn, err error)
 }
 
-// Group returns the group of that name, of any text. It has no members until some join: there is nothing to make or to
-// remove.
+// Group returns the group with this name; any text is a name. A group need not be created or removed: it has no members until some
+// join.
 func (b *Bridge) Group(name string) *Group {
 	b.groupsOnce.Do(func() { b.groups.Store(newGroups(b)) })
 	if g := b.groups.Load().find(name); g != nil {
@@ -65,9 +65,9 @@ func (b *Bridge) Group(name string) *Group {
 // Name returns the group's name.
 func (g *Group) Name() string { return g.name }
 
-// Join makes a user a member, with all sessions that the user has or gets, until Leave, or until the user is offline: after
-// OfflineGrace, where there is one. To join again does nothing. It returns ErrUserOffline for a user who is not online; the error
-// is errors.ErrUnsupported for a user manager without the method Subscribe.
+// Join makes a user a member, with all sessions that the user has or will have, until Leave or until the user goes offline (after
+// OfflineGrace, where it is set). Joining again does nothing. The error is ErrUserOffline for a user who is not online, and
+// errors.ErrUnsupported for a user manager without the method Subscribe.
 func (g *Group) Join(userID string) error {
 	s := g.bridge.groups.Load()
 	if err := s.subscribe(); err != nil {
@@ -84,9 +84,9 @@ func (g *Group) Join(userID string) error {
 	return nil
 }
 
-// JoinSession makes the session that is on a connection a member, until LeaveSession, or until it ends. A session that takes its
-// place is none. To join again does nothing. It returns ErrUserOffline where the connection has no session on this bridge; the
-// error is errors.ErrUnsupported for a user manager without the method Subscribe.
+// JoinSession makes the session on a connection a member, until LeaveSession or until the session ends. A session that replaces it
+// is not a member. Joining again does nothing. The error is ErrUserOffline where the connection has no session on this bridge, and
+// errors.ErrUnsupported for a user manager without the method Subscribe.
 func (g *Group) JoinSession(c *engine.Conn) error {
 	s := g.bridge.groups.Load()
 	if err := s.subscribe(); err != nil {
@@ -103,11 +103,11 @@ func (g *Group) JoinSession(c *engine.Conn) error {
 	return nil
 }
 
-// Leave ends the membership of a user, and reports whether there was one. What is sent when it has returned the user does not
-// get, unless one of the user's sessions is a member by itself.
+// Leave ends the membership of a user, and reports whether the user was a member. After Leave has returned the user gets no further
+// messages of the group, unless one of the user's sessions is a member by itself.
 func (g *Group) Leave(userID string) bool { return g.leave(key{user: userID}) }
 
-// LeaveSession ends the membership of the session on a connection, and reports whether there was one.
+// LeaveSession ends the membership of the session on a connection, and reports whether it was a member.
 func (g *Group) LeaveSession(c *engine.Conn) bool { return g.leave(key{conn: c}) }
 
 func (g *Group) leave(k key) bool {
@@ -116,7 +116,7 @@ func (g *Group) leave(k key) bool {
 	return m != nil && s.leave(m, g)
 }
 
-// Members returns the members, by user ID, a user before sessions of that user. It is a copy.
+// Members returns a copy of the list of members, ordered by user ID; a user comes before sessions of that user.
 func (g *Group) Members() []Member {
 	if g = g.now(); g == nil {
 		return nil
@@ -130,7 +130,7 @@ func (g *Group) Members() []Member {
 	return all
 }
 
-// Has reports whether a user, or a session, is a member. Of a session Conn is enough.
+// Has reports whether a user or a session is a member. For a session m.Conn is enough.
 func (g *Group) Has(m Member) bool {
 	if m.Conn != nil {
 		if session := g.bridge.groups.Load().session(m.Conn.ID()); session != nil {
@@ -146,9 +146,10 @@ func (g *Group) Has(m Member) bool {
 	return found
 }
 
-// Send sends a message of the application's to all members, and returns the number of connections that it is on its way to: one
-// that belongs to a user and as a session gets it once. An error is one for a type that is the system's, which SendMessage takes,
-// or engine.Broadcast's. The body is copied before Send returns. Who has joined before Send is called gets the message.
+// Send sends a message of the application to all members, and returns the number of connections that it was queued for. A connection
+// gets it once, also when both its user and its session are members. Members that joined before the call get the message. The
+// error is engine.Engine.Broadcast's, or says that the type is the system's (use SendMessage for those). The body is copied before
+// Send returns.
 func (g *Group) Send(typ uint16, body []byte) (n int, err error) {
 	if typ >= protocol.FirstSystemType {
 		return 0, fmt.Errorf("rollcall: message type 0x%04x is the system's", typ)

@@ -8,14 +8,14 @@ import (
 	"github.com/rollcall-go/rollcall/internal/contain"
 )
 
-// GroupEvents are what a subscriber of a group wants to be told. Either may be nil. Events of one group come one at a time, in
-// the order in which they took effect, on a goroutine of the group's, which lives while there is something to tell. A handler may
-// block, which holds up the events of its group alone, and may call any method of the group. A panic is recovered and logged, and
-// so is runtime.Goexit.
+// GroupEvents are the functions that a subscriber of a group provides. Either may be nil. Events of one group come one at a time, in
+// the order in which they took effect, on a goroutine of the group, which lives while there are events to deliver. A handler may
+// call any method of the group. It may block; then only the events of its group wait. A panic is recovered and logged, and so is
+// runtime.Goexit.
 type GroupEvents struct {
-	// Joined: someone has become a member.
+	// Joined: a user or a session has become a member.
 	Joined func(m Member)
-	// Left: a member is none any more. Offline says that its session, or its user, has gone; otherwise it was Leave or
+	// Left: a member has left. offline is true when its session ended or its user went offline, and false after Leave and
 	// LeaveSession.
 	Left func(m Member, offline bool)
 }
@@ -34,9 +34,9 @@ type news struct {
 	telling     bool // there is a goroutine
 }
 
-// Subscribe adds a set of handlers and returns the function that takes it away again. A group with a subscriber is kept, also
-// without members. Subscribers are called in the order in which they subscribed. An event that has happened before may still
-// reach a subscriber that was just removed.
+// Subscribe adds a set of handlers and returns the function that removes it again. A group with a subscriber is kept, also without
+// members. Subscribers are called in the order in which they subscribed. An event that happened before the removal may still
+// reach a removed subscriber.
 func (g *Group) Subscribe(e GroupEvents) (unsubscribe func()) {
 	s := g.bridge.groups.Load()
 	for {

@@ -8,17 +8,18 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// Relay passes the application's messages from one user to another: a message whose DestUserID names a user goes to every
-// session of that user, under the sender's bound UserID. A reply goes the same way back. Whoever sends to a user without
-// a session is told UserOffline, if the message had an ID that could be answered. The zero value passes everything on.
+// Relay passes the application's messages from one user to another: a message whose DestUserID names a user goes to every session of
+// that user, under the sender's bound UserID. A reply goes the same way back. When the destination has no session, a sender who
+// gave a message ID is answered UserOffline. The zero value passes everything on.
 //
 // Its functions run where the engine's message handlers do, on the event loop unless there are Workers.
 type Relay struct {
-	// Allow, when set, is asked about each message before it is passed on, from the connection from. It may change m, its
-	// DestUserID too (a client takes an answer only from the user whom it asked, or from the server). An error refuses the
-	// message: a sender who gave an ID is told as by Conn.ReplyError; where the error has no code, Refused and its text.
+	// Allow, when set, is called for each message before it is passed on; from is the sender's connection. It may change m, its
+	// DestUserID too (but a client accepts an answer only from the user whom it asked, or from the server). An error refuses
+	// the message: a sender who gave an ID is answered as by Conn.ReplyError, but an error without a code is answered Refused,
+	// with the error's text.
 	Allow func(from *engine.Conn, m *protocol.Message) error
-	// Undelivered, when set, is told of each message whose destination has no session. m is valid until it returns.
+	// Undelivered, when set, is called for each message whose destination has no session. m is valid until it returns.
 	Undelivered func(from *engine.Conn, m *protocol.Message)
 }
 

@@ -7,18 +7,18 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Stats is a snapshot of a bridge. What counts up does so since the bridge was attached. The parts are read one after
-// another, so that they may be a moment apart.
+// LogonStats is a snapshot of a bridge's logons. Counters count from Attach on. The fields are read one after another, so that they
+// may differ by a moment.
 type LogonStats struct {
 	LoggingOn      int // logons under way now
 	Authenticating int // authenticators that run now, no more than Config.MaxAuthenticating
-	// Refused are the logons that came to nothing, by the code that the client was told; by the code of the connection's end
-	// where that came first. What the user manager has refused is among them.
+	// Refused counts the logons that failed, those refused by the user manager included, by the code that the client was told,
+	// or by the code of the connection's end where that came first.
 	Refused             map[protocol.CloseCode]uint64
 	AuthenticatorPanics uint64 // authenticators that panicked
 }
 
-// Stats returns a snapshot. It takes a few hundred loads. Any goroutine may call it.
+// Logons returns a snapshot. It takes a few hundred loads. Any goroutine may call it.
 func (b *Bridge) Logons() LogonStats {
 	return LogonStats{LoggingOn: int(b.underWay.Load()), Authenticating: b.authenticating.taken(), Refused: b.refused.All(),
 		AuthenticatorPanics: b.authenticatorPanics.Load()}

@@ -14,13 +14,13 @@ import (
 )
 
 var (
-	// ErrNotConnected is returned by whatever would send while there is no connection. Nothing was sent, and nothing is
-	// kept for later.
+	// ErrNotConnected is returned by methods that send, while there is no connection. The message is neither sent nor kept for
+	// later.
 	ErrNotConnected = errors.New("rollcall: the client is not connected")
-	// ErrDisconnected is the outcome of a request whose connection was lost before the reply came. Whether the server
-	// has done what it was asked is not known. Why the connection was lost is in the chain too.
+	// ErrDisconnected is the outcome of a request whose connection was lost before the reply came. The client does not know
+	// whether the server has handled the request. The error wraps the reason for the loss too.
 	ErrDisconnected = errors.New("rollcall: the connection was lost before the reply came")
-	// ErrClosed is returned by whatever would send when the client has ended for good, and is Err's answer after Close.
+	// ErrClosed is returned by methods that send when the client has ended for good, and by Err after Close.
 	ErrClosed = errors.New("rollcall: the client is closed")
 )
 
@@ -49,8 +49,8 @@ func (s State) String() string {
 	return fmt.Sprintf("State(%d)", int(s))
 }
 
-// Client is one user's connection to a server, and those that follow it when it is lost. Make it with Dial. All methods
-// may be called from any goroutine, in handlers too.
+// Client is one user's connection to a server, and the connections that replace it when it is lost. Make a Client with Dial. All
+// methods may be called from any goroutine, in handlers too.
 type Client struct {
 	cfg   Config
 	addrs []string // Dial's
@@ -77,14 +77,14 @@ type Client struct {
 	moved   string // where the server wants it to connect instead
 }
 
-// Dial connects to a server's TCP address, "host:port", logs on, and waits for the answer. ctx, together with
-// Config.Timeouts.Dial, limits how long that may take, and has no meaning once Dial has returned.
+// Dial connects to a server's TCP address, "host:port", logs on, and waits for the answer. ctx and Config.Timeouts.Dial limit how
+// long that may take. ctx has no effect once Dial has returned.
 //
-// addr may be several addresses with commas. Each attempt, to reconnect too, tries them in turn, beginning with the one that the
-// client was connected to last, until one takes the logon, or refuses it.
+// addr may be several addresses, separated by commas. Each attempt, to reconnect too, tries them in turn until a server accepts or
+// refuses the logon. It begins with the address of the last connection.
 //
-// Unless Reconnect.First says so Dial does not try again: when there is no connection, or the server refuses, it returns the
-// error. A refusal is a *protocol.CloseError (errors.As), whose Code.MayReconnect says whether another try makes sense.
+// Dial tries once: when it cannot connect, or the server refuses the logon, it returns the error. With Reconnect.First it tries
+// again. A refusal is a *protocol.CloseError (errors.As), whose Code.MayReconnect says whether another attempt makes sense.
 //
 // The caller must Close the client.
 func Dial(ctx context.Context, addr string, cfg Config) (*Client, error) {
@@ -114,23 +114,23 @@ func Dial(ctx context.Context, addr string, cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// UserID returns who the client is to the server: the user ID that the logon's reply names, which the server may know
-// by the token alone, or else Config.UserID.
+// UserID returns the user ID that the logon's reply names, which the server may have found by the token alone. Where the reply
+// names none it returns Config.UserID.
 func (c *Client) UserID() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.userID
 }
 
-// SessionID returns the ID of the session, or of the last one while there is no connection. It is empty for a server
-// that tells none. Whoever has it can take the session over: it is a secret.
+// SessionID returns the ID of the session, or of the last session while there is no connection. It is empty if the server sent
+// none. It is a secret: a client with this ID can take the session over.
 func (c *Client) SessionID() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.session
 }
 
-// State returns what the client is doing. OnState may hear of it later.
+// State returns the current state. OnState may be called for it later.
 func (c *Client) State() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -141,23 +141,22 @@ func (c *Client) State() State {
 // Closed, has returned. Do not wait for it in a handler, which would wait for itself.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err returns nil while the client lives, and then why it ended for good: ErrClosed after Close; when a
-// handler, OnPush or OnState panicked, or called runtime.Goexit, an error whose text has the panic's value and stack; and otherwise the error that it could not, or must not, reconnect after. errors.As finds the
-// server's *protocol.CloseError in it.
+// Err returns nil until the client has ended for good, and then the reason. It is ErrClosed after Close. When a handler, OnPush or
+// OnState panicked, or called runtime.Goexit, the error's text has the panic's value and stack. Otherwise it is the error after
+// which the client could not, or must not, reconnect. errors.As finds the server's *protocol.CloseError in it.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// Close ends the client: what was sent before still goes out, then a Close notice, and when the server has ended its
-// side, or Timeouts.Close has passed, the connection closes. Requests that wait end with ErrDisconnected. No
-// message is delivered any more, and a push that OnPush has not returned from is not acknowledged; OnState is called
-// with Closed and ErrClosed.
+// Close ends the client. Messages sent before still go out, then a Close notice. The connection closes when the server has ended its
+// side, or when Timeouts.Close has passed. Waiting requests end with ErrDisconnected. No further message is delivered. A push whose
+// OnPush has not returned is not acknowledged. OnState is called with Closed and ErrClosed.
 //
-// Close waits until the client's goroutines have ended, except when a handler is running, which may be the caller: then
-// it does not wait for that one (Done does). It returns an error when something did not end in time, such as a
-// Config.Token that does not mind its context. Later calls wait in the same way, and change nothing.
+// Close waits until the client's goroutines have ended. It does not wait for a running handler, which may be its caller (Done
+// waits for that). It returns an error when something did not end in time, such as a Config.Token that ignores its context. Later
+// calls wait in the same way and change nothing.
 func (c *Client) Close() error {
 	c.stop(ErrClosed, protocol.ClientClosed, "")
 	handlerRuns := c.inbox.discard()

@@ -11,15 +11,14 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Handler is told of a message from the server, or from another user by way of the server: m.UserID says whom it is
-// from, and is empty for the server itself. Handlers run one at a time, in the order in which the messages came, on a
-// goroutine of the client's own; while one blocks the others wait. m and its body are the handler's to keep.
+// Handler is called for a message from the server, or from another user through the server. m.UserID is the sender; it is empty for
+// the server itself. Handlers run one at a time, in the order of the messages, on one goroutine of the client; while a handler
+// blocks the others wait. A handler may keep m and its body.
 //
 // An error that a handler returns answers m, as ReplyError does: a code from 3000 on (a protocol.CloseCode, or a
-// *protocol.CloseError with its text) reaches the sender, any other error is HandlerFailed without a text. So a handler may
-// end with return c.Reply(m, body). Nothing is sent for the error where m has no ID, so that its sender expects no answer, or
-// where the handler has answered m already: the first answer counts. The client keeps no log: a handler that wants to know of
-// such an error looks at it itself.
+// *protocol.CloseError with its text) reaches the sender; any other error becomes HandlerFailed without a text. So a handler may
+// end with return c.Reply(m, body). Nothing is sent where m has no ID, because its sender expects no answer, or where the handler
+// has already answered m. The client has no log: a handler that needs to record an error does it itself.
 //
 // A handler that answers later, on a goroutine of its own, returns nil.
 //
@@ -30,107 +29,111 @@ type Handler func(c *Client, m *protocol.Message) error
 // Config holds the settings of a Client. Zero means the default, negative means none. Dial takes a copy; the maps must
 // not change afterwards.
 type Config struct {
-	// UserID is who logs on. Empty leaves it to the server's authenticator to know by the token.
+	// UserID is the user that logs on. Empty means that the server's authenticator finds the user by the token.
 	UserID string
 	// Device is the device class; 0 is unspecified.
 	Device uint16
-	// Token, when set, is called before every logon, and returns what the server's authenticator checks: the logon has it as
-	// protocol.FieldToken, in the place of one in Fields; "" leaves Fields as they are. ctx ends with the attempt. An error is the
-	// attempt's, and by default the client tries again later; a *protocol.CloseError ends the client where its code says so. A
-	// panic is an error of the attempt too. Token runs on a goroutine of its own, and must not call Close.
+	// Token, when set, is called before every logon and returns the token for the server's authenticator. The logon carries it as
+	// protocol.FieldToken, in place of one in Fields; "" leaves Fields unchanged. ctx ends with the attempt. When Token returns
+	// an error or panics the attempt fails, and the client tries again later, unless the error is a *protocol.CloseError whose
+	// code forbids that. Token runs on a goroutine of its own, and must not call Close.
 	//
-	// Where the server says that the session is for a time only, the client renews it by itself, when a quarter of that time or
-	// somewhat more is left: Token is called then too, never twice at a time, and the server gets Fields with the new token. A
-	// renewal that fails is tried again while there is time, unless it was refused with a code of 2xxx or 4xxx. When none
-	// succeeds the server ends the session with TokenExpired, and the client reconnects.
+	// When the server limits the time of the session, the client renews it by itself before a quarter of that time is left: it
+	// calls Token, never twice at a time, and sends Fields with the new token. The client repeats a renewal that failed while
+	// there is time, unless it was refused with 2xxx or 4xxx. When no renewal succeeds the server ends the session with
+	// TokenExpired, and the client reconnects.
 	Token func(ctx context.Context) (string, error)
-	// Fields go with every logon: protocol.FieldToken, where the token is always the same, protocol.FieldSession to take over
-	// a session whose ID was kept from an earlier run, and whatever the application wants. When the client reconnects it
-	// puts its own last session ID there.
+	// Fields go with every logon: protocol.FieldToken for a token that never changes, protocol.FieldSession to take over a
+	// session whose ID the program kept from an earlier run, and fields of the application. When the client reconnects it sends
+	// its own last session ID as protocol.FieldSession.
 	Fields map[string]string
 
-	// Handle has the handlers by message type, 0x0001 to 0xFEFF. With another type, or a nil handler, Dial returns an error.
+	// Handle holds the handlers by message type, 0x0001 to 0xFEFF. For another type, or a nil handler, Dial returns an error.
 	Handle map[uint16]Handler
-	// HandleDefault gets the messages whose type has no handler. Without it a request of the server's (a message with an
-	// ID) is answered NoHandler, and other messages are dropped.
+	// HandleDefault gets the messages whose type has no handler. Without it requests (messages with an ID) are answered
+	// NoHandler, and other messages are dropped.
 	HandleDefault Handler
-	// OnPush, when set, gets what the server pushes; m is its to keep. It runs where handlers do, in order with the other
-	// messages. When it has returned the client acknowledges the push, if m.Confirm asks for that: so OnPush returns when
-	// the push has been dealt with, and the kinds that it does not know it ignores. Where there is no connection then, the
-	// acknowledgement goes out on the next. Not acknowledged is a push that it panics at, and one during which the client is
-	// closed; one whose acknowledgement is lost on its way comes again, if the server sees to that. A push that comes again
-	// after OnPush has returned from it is acknowledged once more and not delivered, as far as it is among the last 1,024
-	// with Confirm; a Client that is new knows of none.
+	// OnPush, when set, is called for each push of the server; it may keep m. It runs on the handlers' goroutine, in order with
+	// the other messages. When m.Confirm is set the client acknowledges the push after OnPush has returned, so OnPush should
+	// return when the push has been handled. It should ignore kinds that it does not know. Without a connection at that time
+	// the client sends the acknowledgement on the next connection. A push is not acknowledged when OnPush panics, or when the
+	// client is closed before OnPush has returned.
+	//
+	// When an acknowledgement is lost, the server may send the push again. The client then acknowledges it again and does not
+	// call OnPush: it remembers the last 1,024 pushes with Confirm. A new Client remembers none.
 	//
 	// Without OnPush pushes are dropped, and not acknowledged.
 	OnPush func(c *Client, m *protocol.PushMessage)
-	// OnState, when set, is told of every state, in order, on the handlers' goroutine: Online comes before the
-	// messages of its connection, perhaps before Dial has returned; Reconnecting and Closed after them. err is nil with
-	// Online; with Reconnecting, why the connection was lost, and again, for each attempt that failed, why it did; with
-	// Closed, what Err returns. errors.As finds the server's *protocol.CloseError in it, with the code NetworkError for
-	// a connection that ended without a word. Closed comes once, and last. A Dial that fails calls nothing.
+	// OnState, when set, is called for every state, in order, on the handlers' goroutine. Online comes before the messages of its
+	// connection, perhaps before Dial has returned; Reconnecting and Closed come after them. With Online err is nil. With
+	// Reconnecting err is the reason for the loss; for each failed attempt OnState is called again, with the reason of the
+	// failure. With Closed err is what Err returns. errors.As finds the server's *protocol.CloseError in err; for a connection
+	// that ended without a notice its code is NetworkError. Closed comes once, and last. A Dial that fails does not call
+	// OnState.
 	OnState func(c *Client, s State, err error)
 
 	// Reconnect says how the client comes back when its connection is lost.
 	Reconnect Reconnect
-	// Timeouts say how long the client waits, and how often it shows that it lives.
+	// Timeouts say how long the client waits, and how often it sends heartbeats.
 	Timeouts Timeouts
 
-	// MaxBody is the largest body in bytes, both ways. The server has a limit of its own, both ways, which it tells in its
-	// logon reply where it is not 1 MiB (protocol.FieldMaxBody). What the server tells is accepted whatever MaxBody is, and a
-	// larger body than the server takes is not sent. A message of the server's that is larger ends the client with
-	// MessageTooLarge. 0 means the server's limit, and accepts 1 MiB at least; negative means to accept any size.
+	// MaxBody is the largest body in bytes, both ways. The server has a limit of its own, which its logon reply names where it is
+	// not 1 MiB (protocol.FieldMaxBody). The client sends no body over the server's limit, and accepts bodies up to that limit
+	// even where MaxBody is less. A larger message from the server ends the client with MessageTooLarge. 0 means the server's
+	// limit, and 1 MiB at least for what is received; negative means that the client accepts any size.
 	MaxBody int
-	// MaxInbound is how many bytes of messages may wait for handlers. When there are more the client stops reading, so
-	// that the server feels it, and may end with SlowConsumer a client that stays behind. While a request waits for its
-	// reply, which may be behind those messages, the client reads on, up to four times the limit; beyond that the
-	// connection ends with RateLimited, and the client reconnects. 0 means 4 MiB; negative means no limit.
+	// MaxInbound is how many bytes of messages may wait for handlers. Above it the client stops reading, and a server may end a
+	// client that stays behind with SlowConsumer. While a request waits for its reply the client reads on, because the reply may
+	// come after those messages, up to four times the limit; beyond that the connection ends with RateLimited, and the client
+	// reconnects. 0 means 4 MiB; negative means no limit.
 	MaxInbound int
 
-	// TLS, when set, has the client speak TLS on every connection; nil means that it does not. Without a ServerName the
-	// server's certificate must be for the host that is dialled. It must not be changed any more. The handshake counts
-	// towards Timeouts.Dial.
+	// TLS, when set, makes the client use TLS on every connection; nil means plain TCP. Without a ServerName the server's
+	// certificate must be for the host that is dialled. Do not change it after Dial. The handshake counts towards
+	// Timeouts.Dial.
 	TLS *tls.Config
-	// DialContext makes connections. Nil means net.Dialer's. With TLS set the client speaks TLS on what it returns, so that
-	// it must not do that itself, as a tls.Dialer's would.
+	// DialContext makes connections. Nil means net.Dialer's. With TLS set it must return connections without TLS (not those of
+	// a tls.Dialer): the client adds TLS.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Reconnect says how a client comes back when its connection is lost.
 //
-// After a close code of 1xxx or 3xxx, and after a failure without a code, the client reconnects; after any other it ends. A
-// logon that is refused with AlreadyLoggedOn while reconnecting is tried again until the server's heartbeat timeout (three
-// times what it asked for, 30 s if it did not) has passed since the connection was lost, since the user who is logged on may
-// be the client's own dead connection. When the server names another address the client tries that; once an attempt there
-// has failed it goes back to Dial's.
+// After a close code of 1xxx or 3xxx, and after a failure without a code, the client reconnects; after any other code it ends.
+//
+// While reconnecting, a logon may be refused with AlreadyLoggedOn because the server still holds the client's own dead connection.
+// So the client repeats that logon until the server's heartbeat timeout has passed since the loss: three times the interval that
+// the server asked for, or 30 s if it asked for none.
+//
+// When the server names another address the client tries that; after a failed attempt there it goes back to Dial's.
 type Reconnect struct {
-	// Min and Max bound the waiting before each attempt. It is the server's retry-ms, if it gave one, and then a random time
-	// between 0 and the lesser of Max and Min × 2ⁿ, evenly distributed, for attempt n from 0. n begins at 0 again when a
-	// connection has lasted for a minute. 0 means 200 ms and 30 s. A negative Min means no waiting but for retry-ms; a negative
-	// Max means that the client never reconnects.
+	// Min and Max bound the wait before each attempt. The wait is the server's retry-ms, if it sent one, plus a random time
+	// between 0 and the lesser of Max and Min × 2ⁿ, evenly distributed, for attempt n from 0. n begins at 0 again after a
+	// connection that has lasted for a minute. 0 means 200 ms and 30 s. With a negative Min the wait is retry-ms alone; with a
+	// negative Max the client never reconnects.
 	Min, Max time.Duration
-	// First has Dial try again too, in the same way, until its context ends.
+	// First makes Dial try again too, in the same way, until its context ends.
 	First bool
 }
 
-// Timeouts say how long a client waits, and how often it shows that it lives.
+// Timeouts say how long a client waits, and how often it sends heartbeats.
 type Timeouts struct {
-	// Dial is how long an attempt may take at one address, from Config.Token over connecting to the logon's answer. 0 means
-	// 15 s; negative leaves it to Dial's context alone, and an attempt to reconnect may take for ever.
+	// Dial is how long an attempt at one address may take: Config.Token, connecting, and the logon. 0 means 15 s. Negative means
+	// no limit but Dial's context; an attempt to reconnect may then take for ever.
 	Dial time.Duration
-	// Write is how long the network may take no byte at all before the connection counts as lost, and so how long a Send may
-	// block. 0 means 10 s; negative means for ever.
+	// Write is how long the network may accept no byte before the connection counts as lost, and so how long a Send may block.
+	// 0 means 10 s; negative means for ever.
 	Write time.Duration
-	// Close is how long Client.Close waits for the server to end its side. 0 means 3 s; negative means not at all: the notice,
-	// and what was sent last, may be lost.
+	// Close is how long Client.Close waits for the server to end its side. 0 means 3 s. Negative means no wait: the notice, and
+	// the messages sent last, may be lost.
 	Close time.Duration
-	// Heartbeat is after how long without sending anything the client sends a Heartbeat. 0 means what the server asks for in
-	// its logon reply, or else 10 s. A server throws out a client whose interval is over three times what it asks for.
-	// Negative means no heartbeats, and no watch on the server either.
+	// Heartbeat is the time without sending anything after which the client sends a Heartbeat. 0 means the interval that the
+	// server's logon reply asks for, and 10 s where it asks for none. With more than three times that interval the server ends
+	// the session. Negative means that the client sends no heartbeats and does not watch for a silent server.
 	Heartbeat time.Duration
-	// Server is how long the server may be silent before the connection counts as lost. When nothing has come for a third of
-	// it the client sends Heartbeats that the server must answer. 0 means three heartbeat intervals, and 3 s at least;
-	// negative means for ever. While the client itself does not read, see Config.MaxInbound, nothing counts as silence.
+	// Server is how long the server may be silent before the connection counts as lost. After a third of that time the client
+	// sends Heartbeats that the server must answer. 0 means three heartbeat intervals, and 3 s at least; negative means for
+	// ever. Time in which the client itself does not read (see Config.MaxInbound) is no silence.
 	Server time.Duration
 }
 

@@ -92,9 +92,9 @@ func (c *Client) connectFirst(ctx context.Context) (*conn, error) {
 	}
 }
 
-// Reconnect has a client that waits before it tries to reconnect try at once: the application knows that the network is back.
-// A time that the server asked for (retry-ms) is waited for all the same, and an attempt that is under way goes on. Later
-// waits begin again with the shortest. It does nothing while the client is online, and after its end.
+// Reconnect ends the client's wait before the next attempt to reconnect, for an application that knows that the network is back. A
+// wait that the server asked for (retry-ms) is not shortened, and a running attempt goes on. Later waits begin again with the
+// shortest. Reconnect does nothing while the client is online, and after its end.
 func (c *Client) Reconnect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -9,18 +9,18 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Send sends a message to the server, which expects no reply. It returns when the message is on its way; the body may be
-// used again then. It blocks only while more than 256 KiB wait for the network, for Timeouts.Write at most.
+// Send sends a message to the server and expects no reply. It returns when the message is queued; then the body may be used again.
+// It blocks only while more than 256 KiB wait for the network, and for Timeouts.Write at most.
 //
-// It returns ErrNotConnected while there is no connection, ErrClosed when the client has ended, a
-// protocol.MessageTooLarge (errors.Is) for a body that is larger than the server takes, or than Config.MaxBody, or an error
-// for a message that cannot be encoded. A message that was on its way when the connection was lost is lost without a
-// word: use Request for what must be known to have arrived.
+// It returns ErrNotConnected while there is no connection, ErrClosed when the client has ended, protocol.MessageTooLarge
+// (errors.Is) for a body that is larger than the server accepts or than Config.MaxBody, or an error for a message that cannot be
+// encoded. A message that is queued or under way when the connection is lost is lost without an error: use Request where the
+// sender must know that the message has arrived.
 func (c *Client) Send(typ uint16, body []byte) error {
 	return c.sendMessage(&protocol.Message{Type: typ, Body: body})
 }
 
-// SendTo is Send to another user, by way of the server. Whether the message is passed on is the server's decision.
+// SendTo is Send to another user, through the server, which decides whether to pass the message on.
 func (c *Client) SendTo(dest string, typ uint16, body []byte) error {
 	return c.sendMessage(&protocol.Message{Type: typ, DestUserID: dest, Body: body})
 }
@@ -35,10 +35,10 @@ func (c *Client) sendMessage(m *protocol.Message) error {
 	return cn.send(context.Background(), m)
 }
 
-// Reply answers m, a message that a handler got; where m is another user's the answer is addressed to that user. It is
-// sent even when m's ID is 0, which says that the sender expects none. It may be called after the handler has returned;
-// on a later connection than m came with, the answer is most likely ignored. Errors are Send's; with a
-// protocol.MessageTooLarge the sender is told HandlerFailed in place of the answer, if it waits for one.
+// Reply answers m, a message that a handler got. The answer goes to m's sender, the server or another user. It is sent even when
+// m's ID is 0, which means that the sender expects no answer. Reply may be called after the handler has returned; when the client
+// has a new connection by then, the answer is most likely ignored. Errors are Send's. After protocol.MessageTooLarge a sender that
+// waits gets HandlerFailed instead of the answer.
 func (c *Client) Reply(m *protocol.Message, body []byte) error {
 	err := c.answer(m, protocol.FlagReply, body)
 	if errors.Is(err, protocol.MessageTooLarge) {
@@ -47,9 +47,9 @@ func (c *Client) Reply(m *protocol.Message, body []byte) error {
 	return err
 }
 
-// ReplyError tells the sender of m that what it asked for failed. A code from 3000 on in why (a protocol.CloseCode, or a
-// *protocol.CloseError, with its text and Info) is what the sender gets; for any other error it gets HandlerFailed without a
-// text. Where m's ID is 0 the sender could not tell what the error belongs to, and none is sent. Errors are Send's.
+// ReplyError answers m with an error. When why is or wraps a code from 3000 on (a protocol.CloseCode, or a *protocol.CloseError with
+// its text and Info), the sender gets that. For any other error the sender gets HandlerFailed without a text. Nothing is sent
+// where m's ID is 0, because the sender could not match the answer. Errors are Send's.
 func (c *Client) ReplyError(m *protocol.Message, why error) error {
 	if m.ID == 0 {
 		return nil
@@ -73,19 +73,18 @@ func (c *Client) answer(m *protocol.Message, flags protocol.Flags, body []byte) 
 // leastAnswer is the lowest code that may answer a request: those below are about connections.
 const leastAnswer protocol.CloseCode = 3000
 
-// Request sends a message to the server and waits for its reply, which is the caller's to keep. Any number of requests
-// may wait at a time; replies may come in any order.
+// Request sends a message to the server and waits for its reply, which the caller may keep. Any number of requests may wait at a
+// time; replies may come in any order.
 //
-// The error is ctx's when it ends first, a *protocol.CloseError when the server answered with one, ErrDisconnected when
-// the connection was lost meanwhile, and otherwise Send's. Without a deadline in ctx, a server that never answers is
-// waited for until the connection ends.
+// The error is ctx's when ctx ends first, a *protocol.CloseError when the server answered with one, ErrDisconnected when the
+// connection was lost meanwhile, and otherwise Send's. Without a deadline in ctx Request may wait until the connection ends.
 func (c *Client) Request(ctx context.Context, typ uint16, body []byte) (*protocol.Message, error) {
 	return c.request(ctx, &protocol.Message{Type: typ, Body: body})
 }
 
-// RequestTo is Request with a message for another user. Who answers, that user or the server, is the server's decision; a
-// reply from anybody else is not taken for one. Where several sessions of that user answer the first reply counts, and
-// where the user is offline the server answers with the *protocol.CloseError UserOffline.
+// RequestTo is Request with a message for another user. That user or the server answers, as the server decides; replies from other
+// users are ignored. When several sessions of that user answer, the first reply counts. When the user is offline the server
+// answers with the *protocol.CloseError UserOffline.
 func (c *Client) RequestTo(ctx context.Context, dest string, typ uint16, body []byte) (*protocol.Message, error) {
 	return c.request(ctx, &protocol.Message{Type: typ, DestUserID: dest, Body: body})
 }
@@ -98,7 +97,7 @@ func (c *Client) request(ctx context.Context, m *protocol.Message) (*protocol.Me
 	return cn.request(ctx, m)
 }
 
-// Ping asks the server for a sign of life, with a Heartbeat, and returns how long it took. Errors are Request's.
+// Ping sends a Heartbeat that the server answers, and returns how long the answer took. Errors are Request's.
 func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
 	cn, err := c.current()
 	if err != nil {
@@ -111,10 +110,10 @@ func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
 	return time.Since(began), nil
 }
 
-// WhoIsOnline asks the server which of the users are online, and returns those, in the order asked. One request takes
-// protocol.MaxIDList IDs, and they must be well-formed, see protocol.AppendIDList.
+// WhoIsOnline asks the server which of the users are online, and returns their IDs in the order of ids. One call takes at most
+// protocol.MaxIDList IDs, each well-formed: see protocol.AppendIDList.
 //
-// Errors are Request's. A server that does not allow the question answers it with the *protocol.CloseError Refused.
+// Errors are Request's. A server that does not allow the request answers with the *protocol.CloseError Refused.
 func (c *Client) WhoIsOnline(ctx context.Context, ids ...string) ([]string, error) {
 	body, err := protocol.AppendIDList(nil, ids)
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 // that several are given in one round of a busy loop. gnet chooses the loop with the fewest connections.
 const acceptorsPerListener = 4
 
-// Listen opens the listeners, so that Addrs can tell them; Run does it when it was not done. An error names the address,
-// or the setting that makes no sense.
+// Listen opens the listeners, so that Addrs can return their addresses. Run calls it if the program has not. An error names the
+// address, or the invalid setting.
 func (e *Engine) Listen() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -21,87 +21,87 @@ import (
 type Listener struct {
 	// Network is "tcp" or "unix". "" means "tcp".
 	Network string
-	// Addr is a TCP address, as in net.Listen, but not empty; port 0 takes a free one, which Addrs tells. For "unix" it is the path
-	// of a socket, which must not exist yet, and is removed when the engine stops. The permissions of its directory say who may
-	// connect. Its peers have no address, so MaxPerAddress, MaxPerSubnet and bans do not hold for them.
+	// Addr is a TCP address, as in net.Listen, but not empty; port 0 takes a free port, which Addrs returns. For "unix" Addr is the
+	// path of a socket. The path must not exist yet, and is removed when the engine stops; the permissions of its directory
+	// control who may connect. Peers of a Unix socket have no address, so MaxPerAddress, MaxPerSubnet and bans do not apply.
 	Addr string
 	// Codec is the wire format of connections that come in here. Nil means protocol.Binary.
 	Codec protocol.Codec
-	// NewCodec, in the place of Codec, makes a codec for each connection, which may have state: a serial number, a cipher, what
-	// the peer has said of itself. It is called on a goroutine of the engine's before the connection's first byte is read, and
-	// once more for a connection that is only told why it may not come in; nil, or a panic, closes the connection.
+	// NewCodec, instead of Codec, makes a codec for each connection. Such a codec may have state: a serial number, a cipher, or
+	// facts about the peer. NewCodec is called on a goroutine of the engine, before the connection's first byte is read, and
+	// also for a connection that is only told why it is refused. If it returns nil or panics the connection is closed.
 	//
-	// The methods of such a codec are never called two at a time, and must not block. Append is called in the order in which
-	// frames go out, the answer to the Logon first, and its message has the bound user in DestUserID where the message names
-	// none; Decode's has the bound user in UserID. What Append has encoded is sent, or the connection ends: an error must leave
-	// the codec as it was, and a panic ends the connection with InternalError. So limits and policies are asked before, with
-	// the size that the message has in protocol.Binary; SlowDropOldest and SlowLatest drop the newest message instead.
+	// The methods of such a codec are never called concurrently, and must not block. Append is called in the order in which
+	// frames go out, beginning with the answer to the Logon. Its message has the bound user in DestUserID where it names no
+	// other; Decode's message has the bound user in UserID. A frame that Append has encoded is sent, or the connection ends. So
+	// an error must leave the codec unchanged, and a panic ends the connection with InternalError. Limits and policies are
+	// applied before Append, with the message's size in protocol.Binary; SlowDropOldest and SlowLatest drop the newest message
+	// instead of an older one.
 	NewCodec func() protocol.Codec
-	// ProxyProtocol are the addresses of the load balancers in front of this listener. When there are any, every connection
-	// must come from one of them, or from any peer of a Unix socket, and begin with a PROXY header, version 1 or 2, within
-	// Timeouts.ProxyHeader; others are closed. The address in the header is then the client's, for limits, bans, OnAccept and Conn.RemoteAddr. A load
-	// balancer that connects on its own account (LOCAL), or does not tell for whom (UNKNOWN, UNSPEC), is let in under its own address, which is neither
-	// limited nor banned. Empty means that clients connect directly.
+	// ProxyProtocol lists the addresses of the load balancers in front of this listener. Empty means that clients connect
+	// directly. Otherwise every connection must come from a listed address, or from any peer of a Unix socket, and must begin
+	// with a PROXY header, version 1 or 2, within Timeouts.ProxyHeader; other connections are closed. The address in the header
+	// is the client's address for limits, bans, OnAccept and Conn.RemoteAddr. When the header has no client's address, because
+	// the load balancer connects for itself (LOCAL) or does not know the client (UNKNOWN, UNSPEC), the connection is let in
+	// under the load balancer's address, which is neither limited nor banned.
 	ProxyProtocol []netip.Prefix
-	// TLS, when set, has connections that come in here speak TLS; nil means plain TCP. It needs a certificate, and must not
-	// be changed any more: for certificates that are replaced while the engine runs there is tls.Config.GetCertificate.
-	// What its functions do is a part of the handshake, and counts towards Timeouts.Handshake.
+	// TLS, when set, makes the listener use TLS; nil means plain TCP. It needs a certificate. Do not change it after New; to
+	// replace certificates while the engine runs use tls.Config.GetCertificate. The time that its functions take counts towards
+	// Timeouts.Handshake.
 	TLS *tls.Config
 }
 
-// Config holds the settings of an Engine. Zero means the default, negative
-// means none, for every number. New takes a copy, and returns an error for what makes no sense.
+// Config holds the settings of an Engine. For every number zero means the default and negative means none. New takes a copy, and
+// returns an error for invalid settings.
 type Config struct {
 	// Listeners are the addresses to listen on, each with its wire format. Without any, Listen and Run return an error.
 	Listeners []Listener
 
-	// Loops is the number of event loops. 0 or less means one a processor: GOMAXPROCS, but no more than there are. With
-	// GOMAXPROCS two above that, what is not on a loop (accepting, TLS handshakes, authenticators, Workers) does not wait
-	// for one to sleep for a while: see docs/performance.md.
+	// Loops is the number of event loops. 0 or less means one for each processor that GOMAXPROCS allows. With GOMAXPROCS two
+	// above Loops, work that is not on a loop (accepting, TLS handshakes, authenticators, Workers) does not wait until a loop
+	// sleeps: see docs/performance.md.
 	Loops int
-	// Workers is the number of goroutines that run message handlers. 0 means that handlers run on the event loops,
-	// which is fastest, and must not block: a loop that is stuck serves none of its connections, and holds up accepting.
-	// Handlers that may block need Workers; each connection's order is kept, and what a client sent before it ended the
-	// connection is still handled. More than 65,536 are an error of New's.
+	// Workers is the number of goroutines that run message handlers. With 0 handlers run on the event loops, which is fastest;
+	// then they must not block, because a stuck loop serves none of its connections and delays accepting. With Workers handlers
+	// may block. The messages of each connection stay in order, and messages that a client sent before it ended its connection
+	// are still handled. More than 65,536 are an error.
 	Workers int
 
-	// Accept says how many connections come in, and how fast.
+	// Accept limits how many connections come in, and how fast.
 	Accept Accept
-	// Bans shut out addresses that fail to log on, or come and go, too often. The zero value bans none.
+	// Bans shut out addresses that fail to log on, or connect and leave, too often. The zero value bans none.
 	Bans Bans
-	// Limits bound what connections may send, ask and keep waiting.
+	// Limits limit what connections may send, and how much may wait for them.
 	Limits Limits
-	// Timeouts say how long the parts of a connection's life may take.
+	// Timeouts limit how long the phases of a connection may take.
 	Timeouts Timeouts
-	// SlowPolicy is what happens to messages for a client that does not keep up. 0 means SlowClose. With SlowLatest the key
-	// of a message that is sent without one is its type.
+	// SlowPolicy says what happens to messages for a client that does not keep up. 0 means SlowClose. With SlowLatest a message
+	// that is sent without a key has its type as the key.
 	SlowPolicy SlowPolicy
-	// OnAccept, when set, is asked about each connection before anything of the client's is read; limits on addresses and
-	// bans come first. An error turns the connection away: a *protocol.CloseError is what it is told, by any other error
-	// it is closed untold. It may block, within Timeouts.Handshake, when ctx ends and the connection is closed untold,
-	// whether the hook returns or not. It is called from Accept.MaxHandshakes goroutines at a time; one that does
-	// not return keeps its place among them. A panic is an error.
+	// OnAccept, when set, is called for each connection before any byte from the client is read, after limits on addresses and
+	// bans. An error turns the connection away: with a *protocol.CloseError the client is told so, with any other error it is
+	// closed without a notice. A panic counts as an error. OnAccept may block until ctx ends, at Timeouts.Handshake; then the
+	// connection is closed without a notice, whether OnAccept has returned or not. At most Accept.MaxHandshakes calls run at a
+	// time, and a call that does not return keeps its place.
 	OnAccept func(ctx context.Context, in Incoming) error
-	// OnDropped is told of messages for a connection that were thrown away, at most once a second each connection, also
-	// for one that has closed meanwhile. It is called on a goroutine of the engine's that does nothing else, for one
-	// connection at a time, and holds no lock; while it blocks, others are told later, and Run does not return before
-	// Timeouts.Stop. Nil means no call; they are counted all the same.
+	// OnDropped, when set, is called when messages for a connection were dropped, at most once a second for each connection,
+	// also when the connection has closed meanwhile. It runs on a goroutine of its own, for one connection at a time, with no
+	// lock held. While it blocks, later calls wait, and Run waits for it until Timeouts.Stop. Drops are counted with and without
+	// OnDropped.
 	OnDropped func(c *Conn, dropped protocol.Traffic)
 
-	// Logger takes what an operator should know, gnet's own words included. Nil means warnings and errors, to standard
-	// error.
+	// Logger gets messages for operators, gnet's included. Nil means that warnings and errors go to standard error.
 	Logger *zap.Logger
 }
 
-// Accept says how many connections come in, and how fast. Zero means the default, negative no limit.
+// Accept limits how many connections come in, and how fast. Zero means the default, negative means no limit.
 type Accept struct {
-	// MaxConnections is how many connections may be open. 0 means what the process's limit of open files leaves,
-	// keeping some spare.
+	// MaxConnections limits the open connections. 0 means what the process's limit of open files allows, with some files kept
+	// in reserve.
 	MaxConnections int
-	// MaxPerAddress is how many connections may be open from one remote address; one more is told TooManyConnections,
-	// or closed untold where it would take a TLS handshake.
-	// Many users may share an address. An IPv6 address counts as its network of 64 bits, which is one customer's. 0 or
-	// less means no limit.
+	// MaxPerAddress limits the open connections from one remote address. A further connection is told TooManyConnections; on a
+	// TLS listener it is closed without a notice. Many users may share an address. All addresses of an IPv6 network of 64 bits,
+	// which usually belongs to one customer, count as one. 0 or less means no limit.
 	MaxPerAddress int
 	// MaxPerSubnet is MaxPerAddress for a whole network, of SubnetV4Bits or SubnetV6Bits. 0 or less means no limit.
 	MaxPerSubnet int
@@ -109,115 +109,113 @@ type Accept struct {
 	SubnetV4Bits int
 	// SubnetV6Bits is the length of the prefix that makes a subnet of IPv6 addresses, 64 at most. 0 or less means 48.
 	SubnetV6Bits int
-	// Rate is how many connections are taken in a second, on average, by all listeners together. More are not
-	// refused: they wait in the system's backlog. Those that are refused for their address, or because the server is
-	// full, do not count. 0 or less means no limit.
+	// Rate limits the connections that all listeners together accept in a second, on average. Further connections are not
+	// refused: they wait in the system's backlog. Connections that are refused for their address, or because the server is
+	// full, are not counted. 0 or less means no limit.
 	Rate float64
-	// Burst is how many connections may be taken in at once, when fewer than Rate came before; without
-	// Rate it must not be set. 0 or less means those of one second, 1 at least.
+	// Burst is the number of connections that may be accepted at once, when fewer than Rate came before. It must not be set
+	// without Rate. 0 or less means those of one second, and at least 1.
 	Burst int
-	// MaxHandshakes is how many connections may be in a handshake at a time: the PROXY header, OnAccept, TLS. More wait for
-	// their turn, unread; while they do, a client, or load balancer, that has been waited for in its handshake for a second in
-	// all is given up on. Eight more may be in a handshake that is only to tell them in TLS why they are not let in. 0 or less means 256.
+	// MaxHandshakes limits concurrent handshakes: PROXY header, OnAccept, TLS. Further connections queue, unread. While any
+	// queue, a client or load balancer that has kept its handshake waiting for 1 s in total is dropped. Beyond the limit, eight
+	// TLS handshakes may run only to tell clients why they are refused. 0 or less means 256.
 	MaxHandshakes int
 }
 
-// Limits bound what one connection may send, ask and keep waiting, and MaxMemory what all may together. Zero means the
-// default, negative means no limit.
+// Limits limit what one connection may send, and how much may wait for it; MaxMemory limits all connections together. Zero means
+// the default, negative means no limit.
 type Limits struct {
 	// MaxBody is the largest body of a message, both ways, in bytes. A client that sends a larger one is closed with
-	// MessageTooLarge. Sending a larger one returns ErrTooLarge, but for the server's own words: a Close, the answer to a
-	// Logon, an error reply. Clients are told in the answer to their Logon (protocol.FieldMaxBody) where it is not the
-	// default. 0 means 1 MiB; negative means no limit.
+	// MessageTooLarge. Sending a larger one returns ErrTooLarge, except for the server's own messages: a Close, the answer to a
+	// Logon, an error reply. Where MaxBody is not the default, the answer to a Logon tells clients (protocol.FieldMaxBody). 0
+	// means 1 MiB; negative means no limit.
 	MaxBody int
-	// MaxFirstFrame is the largest first frame, in bytes: a Logon, with its token and whatever else it says. 0 means 4 KiB.
+	// MaxFirstFrame is the largest first frame, in bytes: a Logon with its token and all other fields. 0 means 4 KiB.
 	MaxFirstFrame int
-	// MaxEarly is how many bytes may wait behind the first frame while a connection is being admitted. 0 means 64 KiB.
+	// MaxEarly limits the bytes that wait after the first frame while a connection is being admitted. 0 means 64 KiB.
 	MaxEarly int
-	// MaxInbound is how many bytes of messages may wait for a connection's handlers, with Workers. A client that
-	// sends more is closed with RateLimited; one message may wait alone, however large. After a time in which the server did
-	// not read, 16 MiB more may wait for a while: what has piled up comes at once. A message that waits takes some 150
-	// bytes of memory besides its own. 0 means 4 MiB.
+	// MaxInbound limits the bytes of messages that wait for a connection's handlers, with Workers. A client that sends more is
+	// closed with RateLimited, but a single message of any size may wait. After a time in which the server did not read, 16 MiB
+	// more may wait for a while, because the messages of that time come at once. A waiting message takes some 150 bytes of
+	// memory besides its own. 0 means 4 MiB.
 	MaxInbound int
-	// MaxOutbound is how many bytes may wait to be sent to a connection, beyond what the kernel's buffers hold. One that lets
-	// more gather is closed with SlowConsumer. The keys of SlowLatest count. What is being written does not, up to 128 KiB.
-	// 0 means 8 MiB; negative means no limit.
+	// MaxOutbound limits the bytes that wait to be sent to a connection, besides those in the kernel's buffers. Above it the
+	// SlowPolicy applies; by default the connection is closed with SlowConsumer. The keys of SlowLatest count; up to 128 KiB
+	// that are being written do not. 0 means 8 MiB; negative means no limit.
 	MaxOutbound int
-	// MaxMessageRate is how many messages a second a client may send, of whatever kind, heartbeats too. One that sends more is
-	// closed with RateLimited. It is looked at once a read, whose messages are still handled. After a time in which the server
-	// did not read (the process stood still, a handler blocked the event loop), as many more are allowed as may be sent in
-	// that time. 0 or less means no limit.
+	// MaxMessageRate limits the messages that a client may send in a second, heartbeats included. A client that sends more is
+	// closed with RateLimited. The rate is checked once for each read, whose messages are still handled. After a time in which
+	// the server did not read (the process stood still, or a handler blocked the event loop), the messages of that time are
+	// allowed too. 0 or less means no limit.
 	MaxMessageRate int
-	// MessageBurst is how many messages a client may send at once, after it was silent; without MaxMessageRate it must not
-	// be set. 0 or less means what MaxMessageRate allows in a second.
+	// MessageBurst is the number of messages that a client may send at once, after it was silent. It must not be set without
+	// MaxMessageRate. 0 or less means the messages that MaxMessageRate allows in a second.
 	MessageBurst int
-	// MaxByteRate is how many bytes a second a client may send, frames with their headers, when they come, those of an
-	// unfinished frame too; as MaxMessageRate.
-	// 0 or less means no limit.
+	// MaxByteRate limits the bytes that a client may send in a second, in the same way as MaxMessageRate. Bytes count when they
+	// arrive, with headers, also those of unfinished frames. 0 or less means no limit.
 	MaxByteRate int
-	// ByteBurst is how many bytes a client may send at once; a larger message that comes at once closes the connection; without MaxByteRate it
-	// must not be set. 0 or less means what MaxByteRate allows in a second, and 64 KiB at least.
+	// ByteBurst is the number of bytes that a client may send at once; a larger message that arrives at once closes the
+	// connection. It must not be set without MaxByteRate. 0 or less means the bytes that MaxByteRate allows in a second, and at
+	// least 64 KiB.
 	ByteBurst int
-	// MaxRequests is how many requests of a client may wait for their answers: messages of the application's with an ID,
-	// to the server itself. Each is waited for until Reply or ReplyError has answered it, also after its handler has
-	// returned, so with a limit each must be answered. One that is too many is answered with the error Refused, its handler is
-	// not called, and the connection stays. 0 or less means no limit.
+	// MaxRequests limits the requests of a client that wait for their answers. A request is a message of the application with an
+	// ID, to the server itself. It waits until Reply or ReplyError answers it, also after its handler has returned; so with a
+	// limit every request must be answered. A request over the limit is answered with the error Refused; its handler is not
+	// called, and the connection stays. 0 or less means no limit.
 	MaxRequests int
-	// MaxMemory is how many bytes may wait in the whole engine, to be read or to be written: unfinished frames, what
-	// comes before a connection is admitted, messages that wait for Workers, queues, and what the network has not taken.
-	// When it is more, the connections for which most waits are closed, the worst first, until the rest fits: with
-	// SlowConsumer where more waits to be written, or else with RateLimited. What waits for them is thrown away at once, and
-	// one that takes nothing is not waited for; what the network has not taken of theirs is freed when their event loops come
-	// round. It is looked at every quarter of a second, and within a few milliseconds of a burst. A faster burst exceeds it
-	// by an eighth, and by what those who are sending have in hand: they look themselves then. The kernel's own buffers do
-	// not count. 0 or less means no limit.
+	// MaxMemory limits the bytes that wait in the whole engine, to be read or to be written: unfinished frames, frames of
+	// connections that are not admitted yet, messages that wait for Workers, output queues, and bytes that the network has not
+	// taken. Above the limit the engine closes the connections with the most waiting bytes, the worst first, until the rest
+	// fits: with SlowConsumer where more waits to be written than to be read, and otherwise with RateLimited. Their waiting
+	// bytes are discarded at once, without waiting for the client; those that were being written are freed by their event
+	// loops. The engine checks the limit every quarter of a second, and within a few milliseconds after a burst. A faster burst
+	// may exceed it by an eighth, plus the messages that are being sent at that moment. The kernel's own buffers do not count.
+	// 0 or less means no limit.
 	MaxMemory int
 }
 
-// Timeouts say how long the parts of a connection's life may take. Zero means the default, negative means for ever where
-// no other meaning is given. None runs while the process stands still, nor while the connection's event loop is stuck in a
-// handler.
+// Timeouts limit how long the phases of a connection may take. Zero means the default; negative means no limit, where no other
+// meaning is given. Time in which the process stands still, or the connection's event loop is stuck in a handler, does not count.
 type Timeouts struct {
-	// Handshake is how long a handshake may take, and how long a connection may wait for its turn before that. One
-	// that waits longer is told TooManyConnections. 0 means 10 s; negative means for ever.
+	// Handshake limits a handshake, and also the wait in the queue before it. A connection that waits longer in the queue is told
+	// TooManyConnections. 0 means 10 s.
 	Handshake time.Duration
-	// ProxyHeader is how long a load balancer may take until its PROXY header is there (Listener.ProxyProtocol). 0 means
-	// 5 s.
+	// ProxyHeader limits the time until a load balancer has sent its PROXY header (Listener.ProxyProtocol). 0 means 5 s.
 	ProxyHeader time.Duration
-	// FirstMessage is how long a connection may take until its first message is there, counted from the end of its TLS
-	// handshake if it has one. Like every time below it does not run while the process stands still, nor while the
-	// connection's event loop is stuck in a handler. 0 means 15 s.
+	// FirstMessage limits the time until a connection's first message has come, counted from the end of its TLS handshake if it
+	// has one. 0 means 15 s.
 	FirstMessage time.Duration
-	// KeepAlive is how long a connection is quiet before TCP asks whether the client's system is there; after four questions
-	// without an answer, each as long after the one before, the connection ends with NetworkError. It says nothing of the
-	// client's program. 0 means 15 s where nothing watches for silent clients (no user manager, or heartbeat.New(0, -1)), and none
-	// where something does: the heartbeat finds more, and keep-alive costs four system calls a connection. Negative means none.
+	// KeepAlive is the time without traffic after which TCP probes the client's system. After four probes without an answer,
+	// each KeepAlive after the one before, the connection ends with NetworkError. The client's program is not involved. 0 means
+	// 15 s where no heartbeat checker watches clients (no user manager, or heartbeat.New(0, -1)), and no probes where one does,
+	// because heartbeats find more and keep-alive costs four system calls for each connection. Negative means no probes.
 	KeepAlive time.Duration
 	// UnfinishedFrame is how long the bytes of one unfinished frame count as a sign of life. 0 means 60 s.
 	UnfinishedFrame time.Duration
-	// Close is how long a closing connection may take to fetch what was queued for it. When it has, it is given
-	// another second at most to close its side. 0 means 10 s.
+	// Close limits the time in which a closing connection has to receive its queued bytes. A client that has received them has
+	// at most another second to close its side. 0 means 10 s.
 	Close time.Duration
-	// StopWindow is the time over which a stop tells connections ServerStopping, evenly, so that a server's clients do not
-	// all come back in one second; each is served until it is told. Every notice says, in protocol.FieldRetryMS, how long
-	// to wait before reconnecting: from nothing for the first to StopWindow for the last, so that they come back over
-	// twice the window. The notices take no more than half of the time that the stop has. 0 or less means that all are told
-	// at once, and nothing of when to come back. Choose it by what the servers that remain can take: 50,000 clients, and
-	// 2,000 logons a second to spare, make 25 s, half of which is the window; keep what stops the process, such as a
-	// container's grace period, above Stop.
+	// StopWindow is the time over which a stopping engine sends ServerStopping to its connections, evenly, so that not all
+	// clients reconnect in the same second. A connection is served until its notice. Every notice says in
+	// protocol.FieldRetryMS how long to wait before reconnecting: from 0 for the first to StopWindow for the last, so that
+	// clients come back over twice the window. The notices take at most half of the time that the stop has. 0 or less means that
+	// all connections are told at once, without a time to wait.
+	//
+	// Choose it by the capacity of the remaining servers: 50,000 clients at 2,000 logons a second take 25 s, and the window is
+	// half of that. Set the limit of the program that stops the process, such as a container's grace period, above Stop.
 	StopWindow time.Duration
-	// Stop is how long Run takes to stop when its context has ended, before it gives up on what is left and closes
-	// it by force. 0 means 15 s more than StopWindow.
+	// Stop limits the time that Run takes to stop after its context has ended. Then it closes the remaining connections by
+	// force. 0 means 15 s more than StopWindow.
 	Stop time.Duration
 	// Stall is how long an event loop may be busy with a handler before that is logged and counted. 0 means 1 s.
 	Stall time.Duration
-	// Write is how long a client may take nothing at all while bytes wait for it, beyond what the kernel's buffers
-	// hold, before SlowPolicy applies: SlowClose closes the connection, SlowDropNewest drops what is sent until the client
-	// takes something again, and with the others nothing changes. A client that reads slowly is left alone as long as its
-	// program reads what its kernel's receive buffer holds within Write: its kernel tells of what was read in large
-	// steps, of a whole buffer at most, and until it does the client looks like one that reads nothing. With 128 KiB, Linux's
-	// first size, and 10 s that is 13 KB/s; a client that means to read more slowly asks for a smaller buffer (SO_RCVBUF).
-	// 0 means 10 s; negative means for ever.
+	// Write is how long a client may take no bytes, while some wait beyond the kernel's buffers, before SlowPolicy applies.
+	// SlowClose closes the connection. SlowDropNewest drops new messages until the client takes bytes again. The other policies
+	// ignore Write. 0 means 10 s; negative means for ever.
+	//
+	// A slow reader is safe while its program reads a whole receive buffer of its kernel within Write, because a kernel reports
+	// what was read in steps of up to a whole buffer. With Linux's first size of 128 KiB and 10 s that is 13 KB/s; a client that
+	// reads more slowly should ask for a smaller buffer (SO_RCVBUF).
 	Write time.Duration
 }
 

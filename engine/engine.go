@@ -16,27 +16,28 @@ import (
 )
 
 var (
-	// ErrClosed is returned by whatever would send on a connection that is closing or closed.
+	// ErrClosed is returned by methods that send, for a connection that is closing or closed.
 	ErrClosed = errors.New("rollcall: the connection is closed")
-	// ErrTooLarge is returned for a message whose body is larger than Config.MaxBody, or that alone is larger than the
-	// outbound limit. It is a protocol.MessageTooLarge.
+	// ErrTooLarge is returned for a message whose body is larger than Limits.MaxBody, or whose frame is larger than
+	// Limits.MaxOutbound. It is a protocol.MessageTooLarge.
 	ErrTooLarge = protocol.Errorf(protocol.MessageTooLarge, "the message is larger than MaxBody or the outbound limit allows")
 	// ErrRequestTimeout is the outcome of a request to a client that did not answer in time.
 	ErrRequestTimeout = errors.New("rollcall: the client did not answer in time")
-	// ErrStopTimeout is in the error of Run or Shutdown when something had to be given up on.
+	// ErrStopTimeout is in the error of Run or Shutdown when not all connections, sessions or handlers ended in time.
 	ErrStopTimeout = errors.New("rollcall: the engine did not stop in time")
-	// ErrLoopEnded is in the error of Run when an event loop ended and nobody had asked it to.
+	// ErrLoopEnded is in the error of Run when an event loop ended without being asked to.
 	ErrLoopEnded = errors.New("rollcall: an event loop ended by itself")
 	// ErrNotRunning is returned by ServeConn before Listen and Run, and when the engine stops or has ended.
 	ErrNotRunning = errors.New("rollcall: the engine does not run")
-	// ErrNotLetIn is in the error of ServeConn for a connection that was turned away: by a limit, a ban, OnAccept, or since its
-	// handshake was not done in time.
+	// ErrNotLetIn is in the error of ServeConn for a connection that was turned away: by a limit, a ban or OnAccept, or because
+	// its handshake took too long.
 	ErrNotLetIn = errors.New("rollcall: the connection was not let in")
 	// ErrRunning is returned by a second Run, and by Listen after Run.
 	ErrRunning = errors.New("rollcall: the engine has been run already")
 )
 
-// Engine is a server. Make it with New, give it handlers, then Run it, once.
+// Engine is a server. Make it with New, set its handlers, then call Run once. All methods may be called from any goroutine; those that
+// change settings must be called before Run.
 type Engine struct {
 	cfg        Config
 	plainLimit int       // how much may wait where Send need not look at a SlowPolicy
@@ -87,7 +88,7 @@ type Engine struct {
 	counters
 }
 
-// New returns an engine that does not listen yet, or an error that names the setting that makes no sense.
+// New returns an engine that does not listen yet, or an error that names the invalid setting.
 func New(cfg Config) (*Engine, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {
@@ -114,8 +115,8 @@ func New(cfg Config) (*Engine, error) {
 	return e, nil
 }
 
-// SetAdmission says who decides which connections may come in. Without one, every connection may. Call it before Run;
-// bridge.Attach does.
+// SetAdmission sets the Admission, which decides which connections may come in. Without one every connection may. bridge.Attach
+// calls it. It panics after Run, and when there is an Admission already.
 func (e *Engine) SetAdmission(a Admission) {
 	e.mustNotRun("SetAdmission")
 	if e.admission != nil {
@@ -132,40 +133,38 @@ func (e *Engine) mustNotRun(what string) {
 	}
 }
 
-// MaxBody returns the largest body of a message, both ways, in bytes: Config.MaxBody, or its default. Any goroutine may call
-// it.
+// MaxBody returns the largest body of a message, both ways, in bytes: Limits.MaxBody, or its default. Any goroutine may call it.
 func (e *Engine) MaxBody() int { return e.maxBody }
 
 // Conn returns the open connection with this ID, or nil. Any goroutine may call it.
 func (e *Engine) Conn(id uint64) *Conn { return e.conns.get(id) }
 
-// Admission decides which connections may come in, and learns when they go. The bridge is one.
+// Admission decides which connections may come in, and is notified when they end. Package bridge provides one.
 type Admission interface {
-	// First is called on the connection's event loop with its first message, which is valid until it returns. It must
-	// not block. Nothing more of the connection is delivered until Conn.Admit is called, from any goroutine; Conn.Refuse
-	// or Conn.Close turn it away. It may return nil when it does not want to know more.
+	// First is called on the connection's event loop with its first message, which is valid until First returns. It must not
+	// block. No further message of the connection is delivered until Conn.Admit is called, from any goroutine. Conn.Refuse and
+	// Conn.Close turn the connection away. First may return nil when the Admission needs no Binding.
 	First(c *Conn, m *protocol.Message) Binding
-	// Drain is called while the engine stops, when every connection has been told to close. It waits until all that the
-	// admission has bound is unbound, or until ctx ends, and returns how many are left.
+	// Drain is called while the engine stops, when every connection has been told to close. It waits until everything that the
+	// Admission has bound is unbound, or until ctx ends, and returns the number that is still bound.
 	Drain(ctx context.Context) (left int)
 }
 
-// Binding is what an Admission knows of a connection. Beat, Received and Sent stand in the message path, on the connection's
-// loop, from Admit on: they must take no lock, look nothing up and allocate nothing. Dropped and End are rare, and may come
-// from any goroutine, before Admit too.
+// Binding receives what happens on one connection, for the Admission. Beat, Received and Sent are in the message path, on the
+// connection's loop, from Admit on: they must take no lock, look nothing up and allocate nothing. Dropped and End are called
+// rarely, from any goroutine, before Admit too.
 type Binding interface {
-	// Beat says that bytes have come from the client.
+	// Beat reports that bytes have come from the client.
 	Beat()
-	// Received counts messages that came in one read, bytes with their headers; the last was of type typ. Heartbeats
-	// and other upkeep (Logon, Close) do not count.
+	// Received counts messages that came in one read, and their bytes with headers; the last message was of type typ.
+	// Heartbeats and other upkeep (Logon, Close) are not counted.
 	Received(typ uint16, messages, bytes int)
 	// Sent counts messages that were handed to the network, in the same way.
 	Sent(typ uint16, messages, bytes int)
-	// Dropped counts messages that were thrown away because the client does not keep up, or is gone: within about a second,
-	// and before End. What is thrown away after End it does not hear of.
+	// Dropped counts messages that were dropped because the client does not keep up, or is gone. It is called within about a
+	// second, and before End. Messages that are dropped after End are not reported.
 	Dropped(typ uint16, messages, bytes int)
-	// End is called once, from any goroutine, when the connection begins to close, whoever closes it. It must not
-	// block.
+	// End is called once, from any goroutine, when the connection begins to close, by any cause. It must not block.
 	End(code protocol.CloseCode)
 }
 

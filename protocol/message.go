@@ -44,20 +44,20 @@ const (
 
 // Message is one message, decoded or to be encoded.
 //
-// A Message that a handler gets, and its Body, are valid until the handler returns: the engine decodes the next
-// message into the same struct, and Body is a part of the read buffer. Use [Message.Clone] to keep it. The strings
-// are ordinary Go strings, and stay.
+// A Message that a handler gets, and its Body, are valid until the handler returns: the engine decodes the next message into the
+// same struct, and Body is a part of the read buffer. Use [Message.Clone] to keep the message. The strings are ordinary Go
+// strings and may be kept.
 type Message struct {
 	Type  uint16
 	Flags Flags
-	ID    uint32 // the sender's own; a reply carries its request's; 0 says that no reply is expected
-	// Device is the device class that the frame's header names; 0 is unspecified. That of a user's first message is the
-	// session's. Later ones, also in a message that the server passes on, say whatever their sender has put there.
+	ID    uint32 // chosen by the sender; a reply carries the ID of its request; 0 means that no reply is expected
+	// Device is the device class in the frame's header; 0 is unspecified. The first message's device class becomes the
+	// session's. In later messages, also in those that the server passes on, it is what their sender wrote, unchecked.
 	Device uint16
-	// UserID says whom the message is from. To a handler it is the user bound to the connection; in a frame from the
-	// server empty is the server itself.
+	// UserID is the sender. In a handler it is the user bound to the connection. In a frame from the server, empty means the
+	// server itself.
 	UserID     string
-	DestUserID string // whom it is for; empty or ServerID is the server
+	DestUserID string // the receiver; empty or ServerID is the server
 	Body       []byte
 }
 

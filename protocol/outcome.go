@@ -6,13 +6,13 @@ import "fmt"
 type CloseOutcome uint8
 
 const (
-	// OutcomePending: the connection has not ended yet, or it is not known how it ended.
+	// OutcomePending: the connection has not ended yet, or its outcome is unknown.
 	OutcomePending CloseOutcome = iota
-	// OutcomeTold: the server closed it, and the peer has taken the notice.
+	// OutcomeTold: the server closed the connection, and the peer has received the notice.
 	OutcomeTold
-	// OutcomeClosedByPeer: the peer ended it, or the network did; the peer may not have seen a notice.
+	// OutcomeClosedByPeer: the peer or the network ended the connection; the peer may not have seen a notice.
 	OutcomeClosedByPeer
-	// OutcomeForced: the server closed it, and the peer did not take all that was to be sent in time.
+	// OutcomeForced: the server closed the connection before the peer had received everything, because time was up.
 	OutcomeForced
 )
 

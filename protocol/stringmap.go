@@ -16,15 +16,15 @@ const (
 	// FieldSession is a session ID: in a Logon's reply the new session's, in a Logon the live session to take over.
 	// A client that knows it can take the session over, once authenticated: it is a secret.
 	FieldSession = "session"
-	// FieldHeartbeatMS, in a Logon's reply, is how often a client is to send something, a Heartbeat if nothing else:
-	// a third of the time after which a silent client is thrown out, in milliseconds, in decimal. "0" or no such
-	// field: it need not.
+	// FieldHeartbeatMS, in a Logon's reply, is the interval in which a client has to send something, a Heartbeat if it has
+	// nothing else to send: a third of the time after which the server ends a silent session, in milliseconds, in decimal.
+	// "0", or a reply without the field, means that the client need not send heartbeats.
 	FieldHeartbeatMS = "heartbeat-ms"
-	// FieldMaxBody, in a Logon's reply, is the largest body that may be sent either way, in bytes, in decimal. No such field:
-	// DefaultMaxBody.
+	// FieldMaxBody, in a Logon's reply, is the largest body that may be sent either way, in bytes, in decimal. Without the
+	// field it is DefaultMaxBody.
 	FieldMaxBody = "max-body"
-	// FieldExpiresMS, in the reply to a Logon or to a Renew, is how long the session may last unless it is renewed, in
-	// milliseconds, in decimal: a client renews before. No such field: the session does not expire.
+	// FieldExpiresMS, in the reply to a Logon or to a Renew, is the time after which the session ends unless the client renews
+	// it, in milliseconds, in decimal. Without the field the session does not expire.
 	FieldExpiresMS = "expires-ms"
 	// FieldRetryMS, in a Close or an error reply, is the least time in milliseconds to wait before trying again, in
 	// decimal.

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// Memory is a Pusher that records messages to be read, for tests and development. It records the last that fit, and forgets
-// the oldest. All methods may be called from any goroutine.
+// Memory is a Pusher that records messages, for tests and development. When it is full it forgets the oldest. All methods may be
+// called from any goroutine.
 type Memory struct {
 	mu   sync.Mutex
 	max  int
@@ -53,14 +53,14 @@ func clone(m *Message) *Message {
 	return &c
 }
 
-// All returns what is recorded, the oldest first.
+// All returns the recorded messages, the oldest first.
 func (p *Memory) All() []Kept {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.kept)
 }
 
-// Clear forgets what is recorded.
+// Clear forgets all recorded messages.
 func (p *Memory) Clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

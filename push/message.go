@@ -9,19 +9,19 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Message is what is pushed. Its wire form is the body of a system message, see docs/protocol.md, Pushes.
+// Message is the content of a push. Its wire form is the body of a system message: see docs/protocol.md, Pushes.
 type Message = protocol.PushMessage
 
-// Text returns a message of text, which must be valid UTF-8, with an ID and the time of now.
+// Text returns a message of text, which must be valid UTF-8, with a new ID and the current time.
 func Text(s string) *Message { return newMessage(protocol.PushText, []byte(s)) }
 
 // Binary returns a message of bytes, which it does not copy.
 func Binary(content []byte) *Message { return newMessage(protocol.PushBinary, content) }
 
-// Notification returns a message to be shown to a person.
+// Notification returns a message that is meant to be shown to a person.
 func Notification(s string) *Message { return newMessage(protocol.PushNotification, []byte(s)) }
 
-// Custom returns a message of a kind of the application's, whose name has 1 to 255 bytes. It does not copy content.
+// Custom returns a message of a kind that the application defines; its name has 1 to 255 bytes. Custom does not copy content.
 func Custom(name string, content []byte) *Message {
 	m := newMessage(protocol.PushCustom, content)
 	m.Name = name

@@ -36,7 +36,7 @@ type Service struct {
 	pushers []*registered // never changed once stored: Push goes through it without the lock
 }
 
-// What a user manager may have besides, see usermgr.UserManager.
+// Optional methods of a user manager: see usermgr.UserManager.
 type (
 	deviceFinder interface {
 		DeviceAt(conn uint64) (device uint16, ok bool)
@@ -46,9 +46,9 @@ type (
 	}
 )
 
-// New returns a service that delivers to b's sessions, and from now on takes their clients' acknowledgements. Call it before
-// the engine runs, once for a bridge, or it panics; it also panics for a nil bridge, which would deliver nothing. At most
-// one Config may be given. Call Close when done with the service.
+// New returns a service that delivers to b's sessions and receives their clients' acknowledgements. Call it before the engine runs,
+// once for a bridge. It panics for a second call, after Run, for a nil bridge, and for more than one Config. Call Close when the
+// service is no longer needed.
 func New(b *bridge.Bridge, cfg ...Config) *Service {
 	switch {
 	case b == nil:
@@ -76,18 +76,19 @@ func New(b *bridge.Bridge, cfg ...Config) *Service {
 	return s
 }
 
-// Push sends m to the target's sessions, then asks every pusher in turn, and returns what became of each delivery. It waits
-// for acknowledgements with Options.Confirm alone: until every session that got m has acknowledged it or has ended for good,
-// or until Options.Timeout or ctx ends. A session that was lost is waited for: its client may acknowledge on its next
-// connection. Without Confirm it does not block, unless a pusher does, and may be called on an event loop.
+// Push sends m to the target's sessions, then calls every pusher in turn, and returns the outcome of each delivery.
 //
-// Messages to one user leave in the order of the calls of Push and Go. m gets an ID and a time where it has none, and must not
-// be changed until Push returns. A message that is pushed again with its ID is dealt with once by a client that has
-// acknowledged it.
+// Only with Options.Confirm does it wait for acknowledgements: until every session that got m has acknowledged it or has ended for
+// good, or until Options.Timeout or ctx ends. It also waits for sessions whose connections were lost, because their clients may
+// acknowledge on the next connection. Without Confirm it blocks only while a pusher blocks, and may be called on an event loop.
 //
-// The error joins those of the pushers; or else nothing was sent, since the message or the target is not valid, ctx had
-// ended, the service is closed (ErrClosed), or the user manager cannot do what is asked (errors.ErrUnsupported: a target by
-// filter needs its method Matching, and Keep its method Subscribe).
+// Messages to one user leave in the order of the calls of Push and Go. Push gives m an ID and a time where it has none; m must not
+// be changed until Push returns. A client that has acknowledged a message does not handle it again when it is pushed again under
+// the same ID.
+//
+// The error joins the pushers' errors. Otherwise it says that nothing was sent: the message or the target is not valid, ctx had
+// ended, the service is closed (ErrClosed), or the user manager lacks a method (errors.ErrUnsupported): Matching for a target by
+// filter, Subscribe for Keep.
 func (s *Service) Push(ctx context.Context, to Target, m *Message, o *Options) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
@@ -113,14 +114,13 @@ func (s *Service) Push(ctx context.Context, to Target, m *Message, o *Options) (
 	return c.result()
 }
 
-// Go is Push that never waits. It calls done, unless that is nil, with each delivery as it becomes known: a
-// Result has those deliveries that were not told before, each is told exactly once, and the last call has Pending 0. The
-// error is that of pushers, or why nothing was sent. Without Options.Confirm and Keep all is known at once; otherwise when
-// the session has acknowledged, or has ended for good, or the time is over.
+// Go is Push without waiting. It calls done, unless that is nil, as outcomes become known. Each Result has the deliveries that no
+// earlier Result had, so each delivery is reported exactly once; the last Result has Pending 0. The error is the pushers', or the
+// reason why nothing was sent. Without Options.Confirm and Keep every outcome is known at once. With them a delivery's outcome is
+// known when the session has acknowledged, or has ended for good, or the time is over.
 //
-// done runs on the service's own goroutine, one call at a time for all messages: one that blocks holds up what others are to
-// be told, and nothing else. It may call any method but Close. A panic is recovered, logged and counted. m may be changed when
-// Go returns.
+// done runs on a goroutine of the service, one call at a time for all messages: while it blocks, other calls of done wait, and
+// nothing else. It may call any method but Close. A panic is recovered, logged and counted. m may be changed when Go has returned.
 func (s *Service) Go(to Target, m *Message, o *Options, done func(Result, error)) {
 	c, err := s.newCall(&to, m, o)
 	if err != nil {
@@ -172,9 +172,9 @@ func (s *Service) newCall(to *Target, m *Message, o *Options) (*call, error) {
 	return c, nil
 }
 
-// Close ends the service: what waits is told ErrClosed, Push and Go return it from now on, and Close waits until the last done
-// has returned, and the last pusher of Go's messages, or until ctx ends. Call it when the engine's Run has returned; a
-// service that is not closed gives up on what waits when its time is over.
+// Close ends the service. Deliveries that wait end with ErrClosed, and Push and Go fail with it from now on. Close waits until the
+// last done, and the last pusher of Go's messages, has returned, or until ctx ends. Call it after the engine's Run has returned. In a
+// service that is not closed, deliveries wait until their own time is over.
 func (s *Service) Close(ctx context.Context) error {
 	s.closed.Store(true)
 	s.leave()

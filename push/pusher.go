@@ -13,15 +13,15 @@ import (
 
 // Pusher delivers messages in some way. Its method may be called from any goroutine, several at a time.
 type Pusher interface {
-	// Push delivers m, which it must not change, to the target, and tells what it did for each user: for all that the
-	// target names, online or not, and for those it found otherwise. The service fills in Delivery.Pusher. An error is one of
-	// the whole, such as a target that it cannot reach; there may be deliveries all the same. With Service.Go ctx does not
-	// end.
+	// Push delivers m, which it must not change, to the target. It returns a delivery for each user that the target names,
+	// online or not, and for each user that it found otherwise. The service fills in Delivery.Pusher. An error concerns the
+	// whole call, for example a push service that cannot be reached; Push may return deliveries with it. With Service.Go ctx
+	// does not end.
 	Push(ctx context.Context, to Target, m *Message) ([]Delivery, error)
 }
 
-// Register adds a pusher under a name, which its deliveries carry, and returns the function that takes it away again.
-// Pushers are asked in the order in which they were registered. It panics for a nil pusher.
+// Register adds a pusher under a name, which its deliveries carry, and returns the function that removes it again. Pushers are
+// called in the order in which they were registered. Register panics for a nil pusher.
 func (s *Service) Register(name string, p Pusher) (unregister func()) {
 	if p == nil {
 		panic("rollcall: Register needs a pusher")

@@ -10,22 +10,23 @@ import (
 
 var (
 	// ErrExpired is a delivery's: no session has acknowledged the message within Options.Keep.
-	ErrExpired = errors.New("rollcall: nobody has acknowledged the message while it was kept")
-	// ErrFull is a delivery's: more waits for the user, or for all users, than Config allows. The message was not kept.
-	ErrFull = errors.New("rollcall: too much waits for users to acknowledge it")
-	// ErrClosed is returned by a service that has been closed, and is the outcome of what waited then.
+	ErrExpired = errors.New("rollcall: no session has acknowledged the message while it was kept")
+	// ErrFull is a delivery's: a limit of Config on waiting messages is reached, for the user or for all users. The message was
+	// not kept.
+	ErrFull = errors.New("rollcall: too many messages wait for an acknowledgement")
+	// ErrClosed is returned by a service that has been closed, and is the outcome of deliveries that waited then.
 	ErrClosed = errors.New("rollcall: the push service is closed")
 )
 
-// Result is what happened to a message.
+// Result is the outcome of a message.
 type Result struct {
-	ID         uuid.UUID        // the message's
-	Deliveries []Delivery       // to the bridge's sessions, then by the pushers; with Go, those not told before
-	Pending    int              // with Go: more than 0 while deliveries are still to be told
-	Kicked     []usermgr.Kicked // what became of the sessions; only with Kick
+	ID         uuid.UUID        // of the message
+	Deliveries []Delivery       // to the bridge's sessions, then by the pushers; with Go, those not reported before
+	Pending    int              // with Go: more than 0 while deliveries are still to be reported
+	Kicked     []usermgr.Kicked // the outcome of each session; only with Kick
 }
 
-// Sessions returns to how many of the bridge's sessions the message was handed.
+// Sessions returns the number of the bridge's sessions that the message was handed to.
 func (r Result) Sessions() int {
 	return r.count(func(d *Delivery) bool { return d.Pusher == "" && d.Conn != 0 && d.Err == nil })
 }
@@ -42,7 +43,7 @@ func (r Result) count(is func(*Delivery) bool) (n int) {
 	return n
 }
 
-// Delivery is what became of a message on one session. A user without a session has one too, of connection 0.
+// Delivery is the outcome of a message on one session. A user without a session has a delivery too, with connection 0.
 type Delivery struct {
 	Pusher string // the name of the pusher; empty for the bridge's sessions
 	UserID string
@@ -50,10 +51,10 @@ type Delivery struct {
 	// of the last that it was handed to. 0 and 0 mean none.
 	Conn   uint64
 	Device uint16
-	// Confirmed means that the session's client has dealt with the message. Without it and without Err the message was handed
-	// over, and nobody knows more; with Push and Keep it may still wait for its user.
+	// Confirmed means that the session's client has handled the message. Where Confirmed is false and Err is nil the message was
+	// handed over, and its arrival is not known; with Push and Keep it may still wait for its user.
 	Confirmed bool
-	// Err is why the message was not delivered: bridge.ErrUserOffline, ErrExpired, ErrFull, ErrClosed, engine.Conn.Send's
-	// error, or the pusher's.
+	// Err says why the message was not delivered: bridge.ErrUserOffline, ErrExpired, ErrFull, ErrClosed, an error of
+	// engine.Conn.Send, or the pusher's.
 	Err error
 }

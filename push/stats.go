@@ -2,17 +2,18 @@ package push
 
 import "sync/atomic"
 
-// Stats are what a service has counted since it was made, and what waits now. A message to several users counts once a user.
+// Stats are the counts of a service since it was made, and the number of messages that wait now. A message to several users counts
+// once for each user.
 type Stats struct {
 	Waiting     int    // messages that wait for an acknowledgement, kept or not
 	Kept        int    // of those, messages that are kept
 	KeptBytes   int64  // what they take, as Config.MaxBytes counts it
 	Confirmed   uint64 // sessions that have acknowledged a message
-	Unconfirmed uint64 // sessions that were asked, and given up on: the time was over, or they have ended
+	Unconfirmed uint64 // sessions that did not acknowledge in time, or have ended before
 	Expired     uint64 // kept messages whose time was over
-	Refused     uint64 // messages that were not kept, or not sent, since Config allows no more
+	Refused     uint64 // messages that were not kept, or not sent, because of a limit of Config
 	Again       uint64 // times that a kept message went to another session than the first
-	Panics      uint64 // pushers, and functions that Go told, that panicked
+	Panics      uint64 // panics in pushers and in the functions given to Go
 }
 
 type counters struct {

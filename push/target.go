@@ -7,21 +7,21 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// Target says for whom a message is. Exactly one of its fields is set; make one with ToUsers, ToEveryone or ToSessions.
+// Target says who gets a message. Exactly one of its fields is set; make a Target with ToUsers, ToEveryone or ToSessions.
 type Target struct {
 	Users    []string        // these users, online or not
-	Everyone bool            // all who are online
-	Sessions *usermgr.Filter // the sessions that it finds
+	Everyone bool            // all users who are online
+	Sessions *usermgr.Filter // the sessions that match
 }
 
-// ToUsers is for these users, online or not. A user who is named twice gets the message once.
+// ToUsers targets these users, online or not. A user who is named twice gets the message once.
 func ToUsers(userIDs ...string) Target { return Target{Users: userIDs} }
 
-// ToEveryone is for all who are online: every connection that has been let in. A session whose Connected handlers have not
-// returned yet is not among them.
+// ToEveryone targets all users who are online: every connection that has been let in. Sessions whose Connected handlers have not
+// returned yet are not included.
 func ToEveryone() Target { return Target{Everyone: true} }
 
-// ToSessions is for the sessions that the filter finds.
+// ToSessions targets the sessions that match the filter.
 func ToSessions(f usermgr.Filter) Target { return Target{Sessions: &f} }
 
 var errNoTarget = errors.New("rollcall: a push needs a target: ToUsers, ToEveryone or ToSessions")
