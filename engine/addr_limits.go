@@ -177,9 +177,9 @@ type Refusals struct {
 	Subnet    uint64 // MaxPerSubnet were open from its subnet
 	Banned    uint64 // its address was banned
 	Proxy     uint64 // no valid PROXY header came in time, or it came from an address that is not trusted
-	Hook      uint64 // OnAccept said no, or panicked
-	Handshake uint64 // its turn did not come, or its handshake was not done, within Timeouts.Handshake, or TLS failed
-	Failed    uint64 // the server failed to take it on: there was no descriptor left, for one
+	Hook      uint64 // OnAccept returned an error or panicked
+	Handshake uint64 // it waited too long for its handshake, or the handshake took too long (Timeouts.Handshake) or failed
+	Failed    uint64 // the server failed, for example because no descriptor was left
 }
 
 func (c *counters) refusalsByReason() Refusals {

@@ -14,14 +14,14 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Incoming is a connection that wants to come in.
+// Incoming describes a connection that has not been let in yet, for Config.OnAccept.
 type Incoming struct {
-	// Remote is the client's address; behind a load balancer, what the PROXY header says.
+	// Remote is the client's address; behind a load balancer, the address in the PROXY header.
 	Remote netip.AddrPort
-	// Local is the address of this server that it came to.
+	// Local is the address of this server that the client connected to.
 	Local netip.AddrPort
-	// Proxy is the load balancer's address; invalid without one (Listener.ProxyProtocol). When the load balancer
-	// connects on its own account, to see whether the server lives, Remote is the same.
+	// Proxy is the load balancer's address; it is invalid without one (Listener.ProxyProtocol). When the load balancer connects
+	// for itself, to probe the server, Remote is the same.
 	Proxy netip.AddrPort
 	// Listener is the listener's index in Config.Listeners, or ServedConn.
 	Listener int

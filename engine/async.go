@@ -7,10 +7,10 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Async has h run on a goroutine of its own for each message, with a clone of it: h may block, where the engine has no Workers, and
-// the clone is h's to keep. Messages of one connection are then handled side by side, in no order, and an old session's may
-// still be handled when its Disconnected is told. Their number is bounded by Limits.MaxRequests a connection, where messages
-// are requests. Conn.Context ends when the client leaves. Run waits for them, within Timeouts.Stop.
+// Async returns a handler that runs h on a new goroutine for each message, with a copy of the message: h may block without Workers,
+// and may keep its message. Messages of one connection are then handled side by side, in no order, and may still be handled after
+// Disconnected. Limits.MaxRequests limits their number for each connection, where messages are requests. Conn.Context ends when the
+// client leaves. Run waits for these goroutines, within Timeouts.Stop.
 func Async(h Handler) Handler {
 	return func(c *Conn, m *protocol.Message) error {
 		m = m.Clone()

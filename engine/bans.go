@@ -12,30 +12,30 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Bans says which addresses are shut out for a while. Both reasons are off by default. Many users may share an address:
-// a company's, a mobile network's. Set the numbers high enough for all of them. An IPv6 address counts as its network of
-// 64 bits.
+// Bans says when addresses are banned for a while. Both reasons are off by default. Many users may share an address, such as that of
+// a company or a mobile network: set the numbers high enough for all of them. All addresses of an IPv6 network of 64 bits count as
+// one.
 //
-// Connections from a banned address are closed at once and untold. Those that are open stay.
+// New connections from a banned address are closed at once, without a notice. Open connections stay.
 type Bans struct {
-	// FailedLogons is how many failed log-ons within Window have an address banned: connections that were closed with
-	// Unauthorized before a user was bound to them. A server's failure (InternalError), a timeout or a log-on that a
-	// relogon rule turned away is none. A log-on that succeeds does not begin the count anew. 0 or less means no limit.
+	// FailedLogons is the number of failed log-ons within Window after which an address is banned. A failed log-on is a
+	// connection that was closed with Unauthorized before a user was bound to it, or a renewal of a token that was refused with
+	// Unauthorized. A failure of the server (InternalError), a timeout, and a log-on that a relogon rule refused do not count. A
+	// successful log-on does not reset the count. 0 or less means no limit.
 	FailedLogons int
 	// Window is the time over which FailedLogons are counted, from the first one on. 0 or less means 10 minutes.
 	Window time.Duration
-	// Flaps is how many connections of an address may end, from the first such end on, within a minute; with this many
-	// the address is banned. It does not matter who ended them or why, except that those that the server ended because
-	// it was stopping, or did not let in, do not count, nor those of which the server, or another client of the user, decided
-	// (PushedOut, AlreadyLoggedOn, KickedOut, SessionExpired, TokenExpired), nor those that end because the server itself did not read for a
-	// while, stopped or busy; but a TLS handshake that the client did not get through does. 0 or
-	// less means no limit.
+	// Flaps is the number of connections of an address that end within a minute, from the first such end on, after which the
+	// address is banned. A failed TLS handshake counts too. Not counted are connections that the server did not let in or ended
+	// because it was stopping, connections that the server or another client of the user ended (PushedOut, AlreadyLoggedOn,
+	// KickedOut, SessionExpired, TokenExpired), and connections that ended because the server itself, stopped or busy, did not
+	// read for a while. 0 or less means no limit.
 	Flaps int
 	// For is how long a ban lasts. 0 or less means 5 minutes.
 	For time.Duration
-	// Exempt are addresses that are never banned, by Engine.Ban neither, and of which nothing is counted for a ban: a load
-	// balancer's, which looks every few seconds whether the server lives. Of an IPv6 network of 64 bits they may be a part.
-	// MaxPerAddress and MaxPerSubnet hold for them as for others. An invalid prefix is an error of Listen's.
+	// Exempt lists addresses that are never banned, not by Engine.Ban either, such as those of a load balancer that probes the
+	// server every few seconds. They may be a part of an IPv6 network of 64 bits. MaxPerAddress and MaxPerSubnet apply to them.
+	// An invalid prefix is an error of New.
 	Exempt []netip.Prefix
 }
 
@@ -98,7 +98,7 @@ func (r BanReason) String() string {
 	return fmt.Sprintf("BanReason(%d)", uint8(r))
 }
 
-// Ban is an address that is shut out.
+// Ban is a banned address.
 type Ban struct {
 	// Prefix is the IPv4 address, or the IPv6 network of 64 bits.
 	Prefix netip.Prefix
@@ -108,11 +108,10 @@ type Ban struct {
 	Reason BanReason
 }
 
-// Ban shuts an address out for a while, or sets a new end to its ban: connections from it are closed at once and untold.
-// Those that are open stay. Of an IPv6 address the whole network of 64 bits is banned. 0 or less means as long as Bans.For.
-// At a listener with ProxyProtocol it is the clients' addresses that count, not the load balancer's. An invalid address is
-// ignored, and so is one that is exempt (Bans.Exempt). Some 65,000 bans are remembered; when there are more, the ones that are nearly over are forgotten. Any goroutine
-// may call it.
+// Ban bans an address for a while, or sets a new end for its ban: new connections from it are closed at once, without a notice. Open
+// connections stay. For an IPv6 address the whole network of 64 bits is banned. A duration of 0 or less means Bans.For. At a
+// listener with ProxyProtocol the client's address counts, not the load balancer's. Invalid and exempt (Bans.Exempt) addresses are
+// ignored. Some 65,000 bans are remembered; beyond that the bans that end soonest are forgotten. Any goroutine may call it.
 func (e *Engine) Ban(addr netip.Addr, duration time.Duration) {
 	if !addr.IsValid() || e.gate.exempts(addr) {
 		return
@@ -125,8 +124,8 @@ func (e *Engine) Ban(addr netip.Addr, duration time.Duration) {
 	e.gate.ban(originOf(addr), duration, BannedByApplication)
 }
 
-// Unban ends the ban of an address, whatever the reason, and reports whether there was one. Its failed log-ons and
-// disconnects are counted anew. Any goroutine may call it.
+// Unban ends the ban of an address, whatever its reason, and reports whether there was one. It also resets the address's counts of
+// failed log-ons and ended connections. Any goroutine may call it.
 func (e *Engine) Unban(addr netip.Addr) bool {
 	g := &e.gate
 	addr = originOf(addr)

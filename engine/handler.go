@@ -7,19 +7,19 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Handler is told of a message. It runs on the connection's event loop, and must not block; or, with Config.Workers, on
-// a worker, where it may. Messages of one connection come one at a time, in order.
+// Handler is called for a message. It runs on the connection's event loop and must not block. With Config.Workers it runs on a worker
+// and may block. Messages of one connection come one at a time, in order.
 //
-// On an event loop m and m.Body are lent until the handler returns: then their memory takes another message. What is to be kept,
-// or answered later or on another goroutine, is a copy: m.Clone(), or string(m.Body). Strings, such as m.UserID, may be kept. With
-// Workers m is the handler's to keep, but for that of HandleSystem.
+// On an event loop m and m.Body are valid until the handler returns: then their memory is used for another message. To keep the
+// message, or to answer it later or on another goroutine, take a copy: m.Clone(), or string(m.Body). Strings, such as m.UserID, may
+// be kept. With Workers the handler may keep m (except a handler of HandleSystem).
 //
-// An error answers the message, as Conn.ReplyError does: a code from 3000 on in it, with its text, is what the sender gets, and
-// HandlerFailed without a text for any other. A handler that has answered returns nil, or what Reply returned, which is no
-// second answer. Where the sender expects no answer, the error is counted (Stats.HandlerErrors) and logged at level info.
+// An error answers the message, as Conn.ReplyError does: a code from 3000 on reaches the sender with its text; any other error
+// becomes HandlerFailed without a text. A handler that has answered returns nil or the result of Reply, which is no second answer.
+// Where the sender expects no answer, the error is counted (Stats.HandlerErrors) and logged at level info.
 //
-// A panic closes the connection with InternalError, and nothing else; so does runtime.Goexit, which t.FailNow calls, but that on an
-// event loop it ends the engine with ErrLoopEnded where the system is not Linux.
+// A panic closes the connection with InternalError and has no other effect. runtime.Goexit, which t.FailNow calls, does the same,
+// except that on an event loop, where the system is not Linux, it ends the engine with ErrLoopEnded.
 type Handler func(c *Conn, m *protocol.Message) error
 
 // Middleware wraps a handler in another.
@@ -43,8 +43,8 @@ func (t *handlerTable) lookup(typ uint16) Handler {
 	return t.byDefault
 }
 
-// Handle sets the handler of a message type. Call it before Run. It panics for a type that is not the application's, for
-// a nil handler, and for a second handler of one type.
+// Handle sets the handler of a message type, 0x0001 to 0xFEFF. Call it before Run. It panics after Run, for another type, for a nil
+// handler, and for a second handler of one type.
 func (e *Engine) Handle(typ uint16, h Handler) {
 	e.mustNotRun("Handle")
 	if typ == 0 || typ >= protocol.FirstSystemType {
@@ -68,14 +68,14 @@ func mustHandle(typ uint16, h Handler) {
 	}
 }
 
-// HandleDefault sets the handler of the messages that have none of their own. Without it a client that asked, with a
-// message ID, is answered NoHandler. Call it before Run, or it panics; the last call counts, and nil takes the handler away.
+// HandleDefault sets the handler of messages whose type has no handler. Without it requests (messages with an ID) are answered
+// NoHandler. Call it before Run; it panics afterwards. The last call counts; nil removes the handler.
 func (e *Engine) HandleDefault(h Handler) {
 	e.mustNotRun("HandleDefault")
 	e.handlers.byDefault = h
 }
 
-// Use wraps every handler, the first middleware given outermost. Call it before Run, or it panics.
+// Use wraps every handler in middleware; the first one is outermost. Call it before Run; it panics afterwards.
 func (e *Engine) Use(mw ...Middleware) {
 	e.mustNotRun("Use")
 	e.handlers.middleware = append(e.handlers.middleware, mw...)
@@ -107,22 +107,21 @@ func (t *handlerTable) wrap() {
 	}
 }
 
-// Format turns values into message bodies and back. Both functions are called from several goroutines at a time, and neither
-// is nil.
+// Format turns values into message bodies and back. Both functions must be set, and are called from several goroutines at a time.
 type Format struct {
 	// Marshal returns the body for a value. The body is copied.
 	Marshal func(v any) ([]byte, error)
-	// Unmarshal reads data, a part of the read buffer, into v, a pointer. What v keeps of data is valid until the message's
-	// handler returns: a format that does not copy, as encoding/json does, leaves that to the handler.
+	// Unmarshal decodes data into v, a pointer. data is a part of the read buffer and is valid until the message's handler
+	// returns. encoding/json copies what it keeps; with a format that does not, the handler must copy what it keeps of v.
 	Unmarshal func(data []byte, v any) error
 }
 
 // JSON is the Format of encoding/json.
 var JSON = Format{Marshal: json.Marshal, Unmarshal: json.Unmarshal}
 
-// Typed makes a handler of a function from a request to a response; m says who asks, and its body is req. An empty body is a
-// zero Req, and f does not see it. A body that is no Req is answered HandlerFailed, with the reason. An error is answered as
-// by Conn.ReplyError.
+// Typed makes a handler from a function that takes a request and returns a response. req is the decoded body of m. An empty body gives
+// a zero Req without a call of f. A body that f cannot decode is answered HandlerFailed, with the reason. An error of h is answered
+// as by Conn.ReplyError.
 func Typed[Req, Resp any](f Format, h func(c *Conn, m *protocol.Message, req Req) (Resp, error)) Handler {
 	return func(c *Conn, m *protocol.Message) error {
 		var req Req

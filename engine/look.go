@@ -8,18 +8,18 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Look has done called when all that has come on the connection by now has been looked at: a byte that waits in the socket,
-// because the event loop was busy or the process stood still, has then counted as a sign of life. Who means to end a connection
-// for its silence calls it first. busy reports whether messages of the client's wait for their handlers or are being handled,
-// which without Config.Workers they never do then. done is called once, and must not block: the event loop waits for it. While
-// the loop is stuck in a handler it is not called. Look returns at once.
+// Look calls done when all bytes that have arrived by now have been read and have counted as a sign of life; they may still wait in
+// the socket because the event loop was busy or the process stood still. Call Look before a connection is ended for its silence.
+// busy reports whether messages of the client wait for their handlers or are being handled; without Config.Workers it is false.
+// done is called once, on the event loop, and must not block. While the loop is stuck in a handler done is not called. Look returns
+// at once.
 func (c *Conn) Look(done func(busy bool)) {
 	c.AfterInput(func() { done(c.box != nil && c.box.busy()) })
 }
 
-// AfterFunc calls f on a goroutine of its own when d has passed, of which only time counts in which the connection's event
-// loop looked at its connections: while the process stood still, or the loop was stuck in a handler, a client cannot be heard.
-// stop prevents the call, and reports whether it was in time.
+// AfterFunc calls f on a goroutine of its own when d has passed. Time in which the process stood still, or the connection's event
+// loop was stuck in a handler, does not count, because the client cannot be heard in it. stop prevents the call, and reports
+// whether it was in time.
 func (c *Conn) AfterFunc(d time.Duration, f func()) (stop func() bool) {
 	q := c.loop.queueFor(d)
 	if q == nil {
@@ -29,7 +29,7 @@ func (c *Conn) AfterFunc(d time.Duration, f func()) (stop func() bool) {
 	return func() bool { return q.Remove(n) }
 }
 
-// HandledTeller is what a Binding may be besides: one that is told when messages have been handled.
+// HandledTeller is an optional interface of a Binding, which is then told when messages have been handled.
 type HandledTeller interface {
 	// Handled says, with Config.Workers, that no message of the client's waits or is being handled any more. It is called from
 	// any goroutine, for each time that messages have come, takes no lock, and may come after End.

@@ -6,9 +6,9 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// HandleAddressed sets the handler of the application's messages, replies too, that name a user as their destination
-// (DestUserID, other than the server's own). Without it they go to the handlers of their type like any other. Call it
-// before Run, or it panics; it also panics for a second one: a bridge that relays sets it.
+// HandleAddressed sets the handler of the application's messages, replies too, whose destination (DestUserID) is a user. Without it
+// they go to the handlers of their type. A bridge that relays calls it. Call it before Run; it panics afterwards, and for a second
+// handler.
 func (e *Engine) HandleAddressed(h Handler) {
 	e.mustNotRun("HandleAddressed")
 	if e.handlers.addressed != nil {
@@ -17,10 +17,10 @@ func (e *Engine) HandleAddressed(h Handler) {
 	e.handlers.addressed = h
 }
 
-// HandleSystem sets the handler of a system message type above Close, for packages that carry the protocol further. It
-// runs on the connection's event loop, also with Config.Workers, ahead of messages that wait for a worker; so its message is
-// lent in any case, see Handler. Middleware does not see it. Call it before Run. It panics for other types, for a nil handler,
-// and for a second handler of one type.
+// HandleSystem sets the handler of a system message type above Close, for packages that extend the protocol. The handler always runs
+// on the connection's event loop, also with Config.Workers, before messages that wait for a worker; so its message is valid only
+// until it returns: see Handler. Middleware is not applied. Call it before Run. It panics afterwards, for other types, for a nil
+// handler, and for a second handler of one type.
 func (e *Engine) HandleSystem(typ uint16, h Handler) {
 	e.mustNotRun("HandleSystem")
 	if typ <= protocol.TypeClose {

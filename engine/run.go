@@ -12,11 +12,12 @@ import (
 	"github.com/rollcall-go/rollcall/internal/logging"
 )
 
-// Run serves until ctx ends or Shutdown is called, and then stops: the listeners close, every connection is told
-// ServerStopping, over Config.StopWindow, and closed gracefully: what handlers have replied goes out before the notice. Every
-// session ends. StopReport says how many connections ended how. Run returns nil when it was asked to stop and all went well;
-// an error that wraps ErrStopTimeout, with the numbers, when something had to be given up on; and an error at once when
-// it cannot listen. An engine runs once.
+// Run serves until ctx ends or Shutdown is called, and then stops. The listeners close. Every connection is told ServerStopping, over
+// Timeouts.StopWindow, and closed gracefully: replies of handlers go out before the notice. Every session ends. StopReport has the
+// numbers.
+//
+// Run returns nil after a stop that was asked for and complete. The error wraps ErrStopTimeout, with the numbers, when not
+// everything ended in time. When Run cannot listen it returns an error at once. An engine runs once.
 func (e *Engine) Run(ctx context.Context) error {
 	if ctx == nil {
 		panic("rollcall: Run needs a context: context.Background() for one that does not end")
@@ -51,10 +52,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	return err
 }
 
-// Shutdown stops an engine that runs, as the end of Run's context does, but gives up when ctx ends instead of at
-// Timeouts.Stop, and closes by force what is left then. It returns what Run returns, when Run has. Before Run it closes what
-// Listen has opened, and Run will return nil at once. When a stop is under way already it waits for that one, which gives up
-// when the first of those who asked for it does.
+// Shutdown stops a running engine, as the end of Run's context does, but within ctx instead of Timeouts.Stop: when ctx ends it closes
+// the remaining connections by force. It waits for Run and returns Run's error. Before Run it closes the listeners that Listen has
+// opened, and Run will return nil at once. When the engine is stopping already, Shutdown waits for that stop; the first time limit
+// to pass then counts for all callers.
 func (e *Engine) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		panic("rollcall: Shutdown needs a context: context.Background() for one that does not end")

@@ -10,28 +10,28 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// ServeConn takes in a connection of any kind, as a listener's is taken in: an end of net.Pipe, a Unix socket, a QUIC stream, what
-// a proxy or a test hands over. It returns when the connection is over and nc closed; ServeConn closes nc in any case. Call it on
-// a goroutine of its own for each connection.
+// ServeConn serves a connection of any kind like a listener's connection: an end of net.Pipe, a Unix socket, a QUIC stream, or one
+// from a proxy or a test. It returns when the connection is over; it always closes nc. Call it on a goroutine of its own for each
+// connection.
 //
-// All that holds for connections holds for this one: the same handlers run on one of the event loops, or with Config.Workers;
-// Config.Accept, OnAccept (Incoming.Listener is ServedConn), Timeouts, Limits, SlowPolicy and the stop; MaxPerAddress, MaxPerSubnet
-// and bans where nc.RemoteAddr is an IP address: has a method AddrPort, as *net.TCPAddr and
-// *net.UDPAddr have. The wire format is that of the first listener, its NewCodec too; its TLS and ProxyProtocol are not. To speak
-// TLS, hand over a tls.Server: its handshake counts as one. A peer that ends its sending side gets its answers, and the peer sees
-// the end of ours before the end of the whole, where nc has a method CloseWrite, as *net.TCPConn, *net.UnixConn and *tls.Conn have.
+// The connection is treated like any other. The same handlers run, on an event loop or with Config.Workers. Config.Accept, OnAccept
+// (Incoming.Listener is ServedConn), Timeouts, Limits, SlowPolicy and a stop apply. MaxPerAddress, MaxPerSubnet and bans apply
+// where nc.RemoteAddr is an IP address, which means that it has a method AddrPort, as *net.TCPAddr and *net.UDPAddr have. The codec
+// is the first listener's Codec or NewCodec; its TLS and ProxyProtocol do not apply. For TLS pass a tls.Server: its handshake counts
+// as one. Where nc has a method CloseWrite, as *net.TCPConn, *net.UnixConn and *tls.Conn have, the sides can end separately: a peer
+// that has ended its sending side still gets its answers, and the peer sees the end of the server's side first.
 //
-// It costs two goroutines, the caller's among them, and some 15 KB while the connection is idle. One of them reads the next bytes
-// when the event loop has taken the last, so that a client that sends faster than handlers run has to wait. Up to 64 KiB wait to
-// be written, as in a kernel's buffer, before they count as what a slow client lets gather (Limits.MaxOutbound); Timeouts.Write
-// looks at how far nc.Write gets, in steps of 16 KiB. Close must make a Read and a Write that are under way return, as net.Conn says:
-// it is called when the connection is over, so that a Write that never returns is ended after Timeouts.Close. No deadline of nc is set.
+// It costs two goroutines, including the caller's, and some 15 KB while the connection is idle. The reading goroutine reads the next
+// bytes when the event loop has taken the last, so that a client that sends faster than handlers run has to wait. Up to 64 KiB wait
+// to be written, like those in a kernel's buffer, without counting towards Limits.MaxOutbound. Timeouts.Write measures the progress
+// of nc.Write in steps of 16 KiB. nc.Close must make a running Read and Write return, as net.Conn requires: it ends a Write that
+// never returns, at Timeouts.Close. ServeConn sets no deadline of nc.
 //
-// The error is nil where the client has left, or was told why it had to go. Otherwise it is a *protocol.CloseError with the
-// code, and in it what nc has returned; ErrStopTimeout where the engine gave up on a handler that blocks the connection's event
-// loop. It wraps ErrNotLetIn for a connection that was turned away, with the *protocol.CloseError that it was told, or what
-// OnAccept has returned. It is ErrNotRunning before Listen and Run, when the engine is stopping and when it has ended. Between
-// Listen and Run it waits for Run, as the connections of listeners do. Any goroutine may call it.
+// The error is nil when the client has left or has received a notice. Otherwise it is a *protocol.CloseError with the code, which
+// wraps the error of nc, or ErrStopTimeout when the engine stopped while a handler blocked the connection's event loop. For a
+// connection that was turned away it wraps ErrNotLetIn, and the *protocol.CloseError that the client was told or the error of
+// OnAccept. It is ErrNotRunning before Listen and Run, while the engine stops, and afterwards. Between Listen and Run ServeConn waits
+// for Run, as the connections of listeners do. Any goroutine may call it.
 func (e *Engine) ServeConn(nc net.Conn) error {
 	if nc == nil {
 		panic("rollcall: ServeConn needs a connection")

@@ -7,8 +7,8 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Stats is a snapshot of an engine. What counts up does so since the engine was made. The parts are read one after another,
-// so that they may be a moment apart.
+// Stats is a snapshot of an engine. Counters count from New on. The fields are read one after another, so that they may differ by a
+// moment.
 type Stats struct {
 	Connections int        // open now: the states' sum, those being opened, and with Workers those that have ended with messages to handle
 	States      ConnStates // of the open connections
@@ -19,12 +19,12 @@ type Stats struct {
 	// they are not let in; HandshakesWaiting wait for their turn.
 	Handshakes, HandshakesWaiting int
 	Bans                          int // bans in force; one that has ended may be counted for another 2 s
-	// Closed are the connections that are over, by the code that ended them.
+	// Closed counts the connections that have ended, by the code that ended them.
 	Closed map[protocol.CloseCode]uint64
-	// Outcomes are how they ended, but for those that were refused.
+	// Outcomes counts the same connections by how they ended, without those that were refused.
 	Outcomes Outcomes
-	// Probes are connections that their peers ended before a byte had come, as load balancers and port scanners do. They are
-	// in Closed too; those at a listener with TLS or ProxyProtocol in Refused.
+	// Probes counts connections that their peers ended before sending a byte, as load balancers and port scanners do. They count
+	// in Closed too; at a listener with TLS or ProxyProtocol they count in Refused.
 	Probes uint64
 
 	// In are messages received and Out messages handed to the network, heartbeats and other upkeep left out, exact to a
@@ -32,8 +32,8 @@ type Stats struct {
 	In, Out, Dropped protocol.Traffic
 	// InboundQueue is how many bytes of messages wait for workers.
 	InboundQueue int64
-	// OutboundQueue is how many bytes wait for clients that do not keep up, exact to about a second. What the kernel holds is
-	// not among them.
+	// OutboundQueue is the number of bytes that wait for clients that do not keep up, exact to about a second, without the bytes
+	// in the kernel's buffers.
 	OutboundQueue int64
 
 	HandlerPanics uint64 // panics, and calls of runtime.Goexit, in message handlers and the engine's other callbacks
@@ -43,10 +43,10 @@ type Stats struct {
 
 // ConnStates counts connections by state.
 type ConnStates struct {
-	Accepted  int // the first message is awaited
-	Verifying int // the first message is with the Admission
+	Accepted  int // no first message yet
+	Verifying int // the Admission decides on the first message
 	Bound     int // let in
-	Closing   int // told to go, and not gone yet
+	Closing   int // being closed
 }
 
 // Outcomes counts connections by how they ended: see protocol.CloseOutcome.

@@ -11,14 +11,14 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// StopReport says what became of the connections that were open when an engine began to stop.
+// StopReport says how the connections ended that were open when an engine began to stop.
 type StopReport struct {
 	Connections  int           // the sum of the next four
-	Told         int           // closed, and their clients have taken the notice
-	ClosedByPeer int           // ended by their clients, or by the network; some may not have seen a notice
-	Forced       int           // closed before their clients had taken all that was to be sent
-	Left         int           // not closed, since a handler blocks their event loop
-	Sessions     int           // given up on: they had not ended in time
+	Told         int           // closed; their clients have received the notice
+	ClosedByPeer int           // ended by their clients or by the network; some may not have seen a notice
+	Forced       int           // closed before their clients had received everything
+	Left         int           // not closed, because a handler blocks their event loop
+	Sessions     int           // sessions that had not ended in time
 	Took         time.Duration // from the request to the end
 }
 
@@ -28,8 +28,8 @@ func (r StopReport) String() string {
 		r.Told, r.ClosedByPeer, r.Forced, r.Left, r.Sessions, r.Took.Round(time.Millisecond))
 }
 
-// StopReport returns what became of the connections when the engine stopped; nothing before Run has returned. Any
-// goroutine may call it.
+// StopReport returns how the connections ended when the engine stopped. It is zero before Run has returned. Any goroutine may call
+// it.
 func (e *Engine) StopReport() StopReport {
 	e.mu.Lock()
 	defer e.mu.Unlock()
