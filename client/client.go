@@ -59,12 +59,12 @@ type Client struct {
 	unanswered atomic.Pointer[protocol.Message] // the request that a handler is called with, until it is answered
 	pushes     seenPushes                       // the handlers' goroutine's
 
-	unsentAcks []uuid.UUID     // of pushes, for the next connection; the handlers' goroutine's
-	ctx        context.Context // ends when the client is to end
-	cancel     context.CancelFunc
-	hurry      chan struct{} // has a token when an attempt to reconnect is not to wait
-	loopDone   chan struct{} // closed when the goroutine that reads has ended, and with it the one that writes
-	done       chan struct{} // closed when the handlers' goroutine has ended too
+	unsentAcks   []uuid.UUID     // of pushes, for the next connection; the handlers' goroutine's
+	ctx          context.Context // ends when the client is to end
+	cancel       context.CancelFunc
+	reconnectNow chan struct{} // holds a token when the next attempt to reconnect is not to wait
+	loopDone     chan struct{} // closed when the goroutine that reads has ended, and with it the one that writes
+	done         chan struct{} // closed when the handlers' goroutine has ended too
 
 	mu      sync.Mutex
 	state   State
@@ -102,7 +102,7 @@ func Dial(ctx context.Context, addr string, cfg Config) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{cfg: cfg, addrs: addrs, userID: cfg.UserID, inbox: newInbox(cfg.MaxInbound),
-		hurry: make(chan struct{}, 1), loopDone: make(chan struct{}), done: make(chan struct{})}
+		reconnectNow: make(chan struct{}, 1), loopDone: make(chan struct{}), done: make(chan struct{})}
 	cn, err := c.connectFirst(ctx)
 	if err != nil {
 		return nil, err
@@ -198,7 +198,7 @@ func (c *Client) wentOnline(cn *conn) {
 	if !leave {
 		c.conn, c.state = cn, Online
 		select {
-		case <-c.hurry: // it came too late
+		case <-c.reconnectNow: // it came too late
 		default:
 		}
 	}

@@ -99,7 +99,7 @@ func (c *Client) Reconnect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state == Reconnecting {
-		token(c.hurry)
+		token(c.reconnectNow)
 	}
 }
 
@@ -167,7 +167,7 @@ func (c *Client) backOff(ctx context.Context, wait *backoff) bool {
 	select {
 	case <-t.C:
 		return true
-	case <-c.hurry:
+	case <-c.reconnectNow:
 		wait.attempt = 0
 		return true
 	case <-ctx.Done():
