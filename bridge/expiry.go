@@ -74,7 +74,7 @@ func addExpiry(fields map[string]string, at time.Time) {
 	}
 }
 
-// passed is the timer's. A renewal that has come, and that nobody has looked at yet, is looked at first.
+// passed is the timer's. A renewal that has come, and was not looked at yet, is looked at first.
 func (x *expiry) passed() { x.link.conn.AfterInput(x.end) }
 
 // end ends the session, unless it was renewed, or a renewal is under way.

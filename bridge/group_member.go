@@ -177,7 +177,7 @@ type subscriber interface {
 	Subscribe(usermgr.Events) (unsubscribe func())
 }
 
-// subscribe has the user manager tell of sessions, from the first member on: before, nobody need pay for it.
+// subscribe has the user manager tell of sessions, from the first member on: a bridge without groups does not pay for it.
 func (s *groups) subscribe() error {
 	m, ok := s.bridge.users.(subscriber)
 	if !ok {

@@ -130,7 +130,7 @@ func (l *link) Close(code protocol.CloseCode, text string) {
 	if code == protocol.PushedOut {
 		l.bridge.gotInTheWay(cmp.Or(userID, l.conn.UserID()))
 	}
-	if !early { // or else admit does it, behind the reply to the Logon
+	if !early { // otherwise admit does it, behind the reply to the Logon
 		l.close(code, text)
 	}
 	l.bridge.release()

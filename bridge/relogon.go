@@ -141,7 +141,7 @@ func (r *relogons) remove(e *list.Element) {
 	}
 }
 
-// passed is the timer's. It runs on until nobody is remembered.
+// passed is the timer's. It runs until no user is remembered.
 func (r *relogons) passed() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

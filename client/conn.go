@@ -36,7 +36,7 @@ type conn struct {
 
 	mu       sync.Mutex
 	out      []byte        // frames that wait to be written
-	space    chan struct{} // closed when out has been taken; nil while nobody waits for that
+	space    chan struct{} // closed when out has been taken; nil while no goroutine waits for that
 	cut      bool          // nothing more may be sent
 	leaving  bool          // the last frame of out is a Close
 	why      error         // why the connection ended; nil while it has not
@@ -138,7 +138,7 @@ func (cn *conn) abandon(why error) {
 	}
 }
 
-// send queues a message. While too much waits already it waits too, until ctx or the connection ends.
+// send queues a message. While too many bytes wait already it blocks, until ctx or the connection ends.
 func (cn *conn) send(ctx context.Context, m *protocol.Message) error {
 	for {
 		cn.mu.Lock()

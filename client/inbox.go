@@ -24,7 +24,7 @@ type inbox struct {
 	discarding bool // nothing is delivered any more but the last item
 }
 
-// item is a message, a push, or else a state with its error.
+// item is a message, a push, or a state with its error.
 type item struct {
 	message *protocol.Message
 	push    *protocol.PushMessage
@@ -207,7 +207,7 @@ func (c *Client) serve(h Handler, m *protocol.Message) {
 		c.unanswered.Store(m)
 	}
 	if err := h(c, m); err != nil && c.unanswered.Load() == m {
-		_ = c.ReplyError(m, err) // without a connection nobody waits for an answer any more
+		_ = c.ReplyError(m, err) // without a connection the sender waits for no answer any more
 	}
 	c.unanswered.Store(nil)
 }

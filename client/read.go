@@ -70,7 +70,7 @@ func (cn *conn) deliver(it item) error {
 	return cn.client.inbox.put(it, cn.waits, cn.dead)
 }
 
-// answered gives a reply to the request that waits for it. One that nobody waits for any more is dropped, and so is one
+// answered gives a reply to the request that waits for it. One that no request waits for any more is dropped, and so is one
 // from a user who was not asked: it is the reply to another session of this user.
 func (cn *conn) answered(m *protocol.Message) {
 	cn.mu.Lock()

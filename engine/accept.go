@@ -245,7 +245,7 @@ func (e *Engine) tellStranger(nc net.Conn, timeout time.Duration, say func() err
 		}()
 		hangUp := func() { _ = nc.Close() }
 		defer time.AfterFunc(timeout, hangUp).Stop()
-		defer context.AfterFunc(e.untilStop, hangUp)() // nobody waits for strangers
+		defer context.AfterFunc(e.untilStop, hangUp)() // a stop does not wait for connections that were not let in
 		if say() != nil {
 			return
 		}

@@ -157,8 +157,7 @@ func (e *Engine) Bans() []Ban {
 	return bans
 }
 
-// sweep forgets the bans that have ended, once in sweepInterval: a full table takes some milliseconds, for which whoever comes
-// in waits.
+// sweep forgets the bans that have ended, once in sweepInterval: a full table takes some milliseconds, for which new connections wait.
 func (g *gate) sweep() {
 	if g.bannedNow.Load() == 0 {
 		return
@@ -198,7 +197,7 @@ func (g *gate) lift(a netip.Addr) {
 	g.bannedNow.Store(int64(len(g.banned)))
 }
 
-// suspect is an address with failed log-ons or disconnects in the window at hand.
+// suspect is an address with failed log-ons or disconnects in the current window.
 type suspect struct {
 	failures, disconnects tries
 	forget                time.Time // when all of it is too long ago

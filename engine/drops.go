@@ -8,7 +8,7 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// drops are messages that a connection has lost and nobody was told of. They are under Conn.mu.
+// drops are messages that a connection has lost and that are not reported yet. They are under Conn.mu.
 type drops struct {
 	uncounted tally // by the binding
 	untold    tally // to Config.OnDropped
@@ -77,7 +77,7 @@ func (c *Conn) tellDrops(tell func(*Conn, protocol.Traffic)) {
 		func(v any) { c.engine.panicked("OnDropped", v) })
 }
 
-// dropReports are the connections that have dropped messages of which nobody was told.
+// dropReports are the connections that have dropped messages that are not reported yet.
 type dropReports struct {
 	mu    sync.Mutex // taken under Conn.mu
 	conns []*Conn
@@ -94,7 +94,7 @@ func (r *dropReports) add(c *Conn) {
 	}
 }
 
-// reportInterval is how long nobody is told again.
+// reportInterval is the least time between two reports of one connection.
 const reportInterval = time.Second
 
 // tellOfDrops has what was dropped counted, and tells the application.

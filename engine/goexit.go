@@ -68,7 +68,7 @@ func (c *Conn) guardOnLoop(f func()) {
 // A panic or a Goexit closes the connection, and the caller goes on.
 func (c *Conn) call(f func()) { contain.Apart(f, c.handlerPanicked) }
 
-// callBinding calls a method of the binding's that nobody waits for. Rollcall's own cannot fail.
+// callBinding calls a method of the binding whose result is not waited for. Rollcall's own cannot fail.
 func (c *Conn) callBinding(b Binding, f func()) {
 	if b == nil || contain.IsTrusted(b) {
 		f()

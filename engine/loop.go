@@ -44,7 +44,7 @@ type loop struct {
 	// The loop's own.
 	messages  lentMessages // what handlers are lent
 	current   *Conn        // the connection whose messages are being delivered, or nil
-	batch     outBuf       // replies to the messages of the read at hand
+	batch     outBuf       // replies to the messages of the current read
 	room      int          // bytes that batch.b may hold before reply must be asked; 0 when protocol.Binary is not the codec
 	maxBody   int          // of a reply that need not be asked for
 	wrote     int          // bytes written in all

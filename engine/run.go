@@ -74,7 +74,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 // stopRequest says how an engine is to stop.
 type stopRequest struct {
 	within  context.Context // gives up when it ends; nil means Timeouts.Stop
-	failure error           // why nobody had to ask
+	failure error           // why the engine stops without being asked
 }
 
 // askToStop begins the stop, and reports whether the engine runs, or has run. Only the first request says how.
@@ -208,7 +208,7 @@ const watchInterval = 250 * time.Millisecond
 func (e *Engine) watch(quit <-chan struct{}) {
 	t := time.NewTicker(watchInterval)
 	defer t.Stop()
-	since := make([]time.Time, len(e.loops)) // when the ping at hand was sent
+	since := make([]time.Time, len(e.loops)) // when the current ping was sent
 	told := make([]bool, len(e.loops))
 	for {
 		select {

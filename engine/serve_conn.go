@@ -122,7 +122,7 @@ func ownHandshake(ctx context.Context, a *arrival) bool {
 		return true
 	}
 	a.engine.log.Debug("a handshake failed", zap.String("remote", a.remote), zapError(err))
-	if ctx.Err() == nil { // or else giveUp does it
+	if ctx.Err() == nil { // otherwise giveUp does it
 		a.refuse(refusedHandshake, nil)
 	}
 	return false

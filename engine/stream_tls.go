@@ -207,7 +207,7 @@ type wire struct {
 	conn          *Conn          // set after the handshake
 	in            []byte         // has come and is not yet with the tls.Conn; gnet's memory
 	out           []byte         // waits for gnet
-	got           int            // bytes that have come of the record at hand, 0 between two
+	got           int            // bytes that have come of the current record, 0 between two
 	size          int32          // its length, as far as got tells
 	hollow        int32          // bytes that the tls.Conn has taken since it gave any
 	local, remote net.Addr
@@ -237,7 +237,7 @@ func (w *wire) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// portion returns how much of what has come a tls.Conn is given at a time: the rest of the record at hand, or records that are
+// portion returns how much of what has come a tls.Conn is given at a time: the rest of the current record, or records that are
 // small together. With the beginning of the next large record behind them it would double its buffer, and keep that for as long
 // as it lives.
 func (w *wire) portion() int {
@@ -260,7 +260,7 @@ func (w *wire) portion() int {
 	return min(recordHeaderLen+int(w.size)-w.got, len(w.in))
 }
 
-// follow keeps count of the record at hand.
+// follow keeps count of the current record.
 func (w *wire) follow(b []byte) {
 	for len(b) > 0 {
 		n := 1

@@ -41,7 +41,7 @@ func secure(ctx context.Context, a *arrival) bool {
 		if ctx.Err() == nil && g.silent() {
 			e.probes.Add(1)
 		}
-		if ctx.Err() == nil && a.turnedDown(refusedHandshake) { // or else giveUp does it
+		if ctx.Err() == nil && a.turnedDown(refusedHandshake) { // otherwise giveUp does it
 			e.tellStranger(a.nc, lingerTime, func() error { return nil }) // the alert has said it
 		}
 		return false
@@ -101,7 +101,7 @@ func checkTLS(l Listener) error {
 		return nil
 	case len(c.Certificates) == 0 && c.GetCertificate == nil:
 		return fmt.Errorf("rollcall: the TLS of listener %q has no certificate", l.Addr)
-	case c.ClientAuth >= tls.VerifyClientCertIfGiven && c.ClientCAs == nil: // whoever the system trusts would be believed
+	case c.ClientAuth >= tls.VerifyClientCertIfGiven && c.ClientCAs == nil: // without them every authority that the system trusts would be believed
 		return fmt.Errorf("rollcall: the TLS of listener %q verifies client certificates, but has no ClientCAs", l.Addr)
 	}
 	return nil

@@ -21,7 +21,7 @@ const (
 var errHandshakeTooLarge = errors.New("rollcall: the client sends too much in its handshake")
 
 // handshakeConn is what the stages of an arrival read from, and the net.Conn of a TLS handshake. It knows how much the peer may
-// still send in the stage at hand, and for how long it was waited for in all of them.
+// still send in the current stage, and for how long it was waited for in all of them.
 type handshakeConn struct {
 	net.Conn
 	clock *clock.Clock

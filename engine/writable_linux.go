@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writability tells event loops when a socket that was full can be written to. gnet writes what it holds when it can, but tells
-// nobody; this is an epoll of the engine's own, beside gnet's, for sockets with a backlog alone. One goroutine waits for it.
+// writability tells event loops when a socket that was full can be written to. gnet writes what it holds when it can, but gives no
+// notice of it. So the engine has an epoll of its own, beside gnet's, only for sockets with a backlog. One goroutine waits for it.
 type writability struct {
 	fd   int
 	file *os.File // the epoll's descriptor, which Go's own poller waits for
@@ -41,7 +41,7 @@ func (w *writability) watch(fd int, id uint64) bool {
 func (w *writability) run(e *Engine) {
 	rc, err := w.file.SyscallConn()
 	if err != nil {
-		e.log.Error("nobody is told when sockets can be written to", zapError(err))
+		e.log.Error("the engine cannot learn when sockets can be written to", zapError(err))
 		return
 	}
 	events := make([]unix.EpollEvent, 128)

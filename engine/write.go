@@ -5,7 +5,7 @@ import "github.com/rollcall-go/rollcall/protocol"
 // flushSize is how many bytes of replies are gathered in one read before they are written.
 const flushSize = 64 << 10
 
-// flushBatch writes the replies of the read at hand. It runs on the loop.
+// flushBatch writes the replies of the current read. It runs on the loop.
 func (c *Conn) flushBatch() {
 	batch := &c.loop.batch
 	switch {

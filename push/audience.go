@@ -103,7 +103,7 @@ func (s *Service) everyone() iter.Seq2[*engine.Conn, string] {
 	}
 }
 
-// broadcastToAll sends to everyone a message that nobody acknowledges, while nothing is kept for any user.
+// broadcastToAll sends to everyone a message without acknowledgements, while nothing is kept for any user.
 func (s *Service) broadcastToAll(c *call) {
 	a := s.audience()
 	told := !c.async || c.done != nil

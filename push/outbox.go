@@ -194,7 +194,7 @@ func (b *outbox) tidy() {
 	}
 }
 
-// close reports whether the outbox is empty, and ends its watches then. Its shard is locked, and nobody uses it.
+// close reports whether the outbox is empty, and ends its watches then. Its shard is locked, and no goroutine uses it.
 func (b *outbox) close() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

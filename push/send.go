@@ -97,7 +97,7 @@ func (s *Service) sendTo(c *call, userID string, conns []*engine.Conn) {
 	}
 }
 
-// sendPlain is for a message that nobody acknowledges, to a user for whom nothing waits.
+// sendPlain sends a message without acknowledgements to a user for whom nothing waits.
 func (s *Service) sendPlain(c *call, userID string, conns []*engine.Conn) {
 	reached := false
 	send := func(conn *engine.Conn) error {
@@ -172,7 +172,7 @@ func (b *outbox) deliver(c *call, only []*engine.Conn) {
 		}
 	}
 	if !reached {
-		b.nobody(c, p)
+		b.toNoSession(c, p)
 	}
 	if only != nil && p != nil && p.kept {
 		b.replaced(p)
@@ -214,8 +214,8 @@ func (b *outbox) hand(c *call, p *parcel, conn *engine.Conn) error {
 	return err
 }
 
-// nobody is for a message that went to no session: it waits for the next, or is told as undeliverable.
-func (b *outbox) nobody(c *call, p *parcel) {
+// toNoSession is for a message that went to no session: it waits for the next, or is reported as undeliverable.
+func (b *outbox) toNoSession(c *call, p *parcel) {
 	err := bridge.ErrUserOffline
 	if p != nil && c.keep > 0 {
 		b.mu.Lock()
