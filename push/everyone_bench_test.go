@@ -34,7 +34,7 @@ func everyone(b *testing.B, underWay int) {
 		s.Engine.Handle(hold, func(*engine.Conn, *protocol.Message) error {
 			held <- struct{}{}
 			<-release
-return nil
+			return nil
 		})
 	}})
 	var got atomic.Int64
