@@ -174,7 +174,7 @@ func TestSendToWhoIsOffline(t *testing.T) {
 func TestSendMessageKeepsTheSender(t *testing.T) {
 	s := serve(t, options{})
 	c := s.logOn("ann")
-	if err := s.bridge.SendMessage("ann", &protocol.Message{Type: push, UserID: "bob", DestUserID: "ann", Body: []byte("hi")}); err != nil {
+	if err := s.bridge.SendMessage("ann", &protocol.Message{Type: push, UserID: "bob", DestUserID: "ann", Body: []byte("hi")}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if m := c.receive(); m.UserID != "bob" || m.DestUserID != "ann" || string(m.Body) != "hi" {

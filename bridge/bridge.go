@@ -272,9 +272,10 @@ func (b *Bridge) Send(userID string, typ uint16, body []byte) error {
 	return b.sendBy(userID, func(c *engine.Conn) error { return c.Send(typ, body) })
 }
 
-// SendMessage is Send for any message, such as one that carries its sender's UserID.
-func (b *Bridge) SendMessage(userID string, m *protocol.Message) error {
-	return b.sendBy(userID, func(c *engine.Conn) error { return c.SendMessage(m) })
+// SendMessage is Send for any message, such as one that carries its sender's UserID. See engine.Conn.SendMessage for the options,
+// which may be nil.
+func (b *Bridge) SendMessage(userID string, m *protocol.Message, o *engine.SendOptions) error {
+	return b.sendBy(userID, func(c *engine.Conn) error { return c.SendMessage(m, o) })
 }
 
 // links asks the user manager for a user's links, without a call through an interface where it is Rollcall's own.

@@ -42,14 +42,11 @@ type Member struct {
 // GroupSendOptions say how one message is sent to a group.
 type GroupSendOptions struct {
 	// SendOptions has the policy for a member that does not keep up, which by default is engine.Config.SlowPolicy: the others
-	// are not held up by it.
+	// are not held up by it. Report is called when all have been served.
 	engine.SendOptions
 	// Except has members who do not get the message, the sender for one: a user with all the sessions that the user has now, or
 	// one session.
 	Except []Member
-	// Report is called for each connection that the message is not on its way to, with the reason, when all have been served, on
-	// the caller's goroutine. It may send to the group. Nil means that nothing is told. See engine.BroadcastWith.
-	Report func(c *engine.Conn, err error)
 }
 
 // Group returns the group with this name; any text is a name. A group need not be created or removed: it has no members until some
@@ -174,7 +171,7 @@ func (g *Group) SendMessage(m *protocol.Message, o *GroupSendOptions) (n int, er
 			except = slices.AppendSeq(except, g.bridge.ConnsOf(m.UserID))
 		}
 	}
-	return g.bridge.engine.BroadcastInOrder(&to.mu, to.reached(except), m, o.SendOptions, o.Report)
+	return g.bridge.engine.BroadcastInOrder(&to.mu, to.reached(except), m, &o.SendOptions)
 }
 
 // reached yields the members' connections. g.mu is held while it runs.

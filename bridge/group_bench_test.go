@@ -134,7 +134,7 @@ func BenchmarkGroupSend(b *testing.B) {
 				}
 			}
 			c.race(b, len(frame(b, m))*c.sends, [2]func() error{
-				send(func() (int, error) { return c.engine.Broadcast(slices.Values(conns), m) }),
+				send(func() (int, error) { return c.engine.Broadcast(slices.Values(conns), m, nil) }),
 				send(func() (int, error) { return g.SendMessage(m, nil) }),
 			})
 		})

@@ -370,7 +370,7 @@ func TestASlowMemberOfAGroupHoldsUpNobody(t *testing.T) {
 				slow = c
 			}
 			asked := make(chan struct{}, 1) // the client does not answer: done runs when the connection closes
-			err := slow.Request(push, nil, time.Hour, func(*protocol.Message, error) {
+			err := slow.RequestFunc(push, nil, time.Hour, func(*protocol.Message, error) {
 				_, _ = g.Send(push, []byte("it has gone"))
 				asked <- struct{}{}
 			})
@@ -384,14 +384,14 @@ func TestASlowMemberOfAGroupHoldsUpNobody(t *testing.T) {
 					t.Fatal("the slow member keeps up")
 				}
 				m := &protocol.Message{Type: push, Body: body}
-				_, err := g.SendMessage(m, &bridge.GroupSendOptions{SendOptions: engine.SendOptions{Policy: policy},
+				_, err := g.SendMessage(m, &bridge.GroupSendOptions{SendOptions: engine.SendOptions{Policy: policy,
 					Report: func(c *engine.Conn, err error) {
 						missed = true
 						if c != slow || policy == engine.SlowClose && !errors.Is(err, engine.ErrClosed) || policy != engine.SlowClose && !errors.Is(err, engine.ErrDropped) {
 							t.Errorf("connection %d of %s was missed: %v", c.ID(), c.UserID(), err)
 						}
 						_, _ = g.Send(push, []byte("missed"))
-					}})
+					}}})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -129,7 +129,7 @@ func halfClosed(t *testing.T, o options) (s *server, c *rawClient, conn *engine.
 	c.endSide()
 	eventually(t, "the client's end", func() bool {
 		cannotBeSent := &protocol.Message{Type: push, UserID: strings.Repeat("x", 1000)}
-		return errors.Is(conn.SendMessage(cannotBeSent), engine.ErrClosed)
+		return errors.Is(conn.SendMessage(cannotBeSent, nil), engine.ErrClosed)
 	})
 	return s, c, conn, finish
 }
@@ -139,7 +139,7 @@ func halfClosed(t *testing.T, o options) (s *server, c *rawClient, conn *engine.
 func TestAHalfClosedSessionGetsRepliesOnly(t *testing.T) {
 	const timeout = 50 * time.Millisecond
 	s, c, conn, finish := halfClosed(t, options{users: usermgr.Config{Checker: heartbeat.New(10*time.Millisecond, timeout)}})
-	if err := conn.Request(push, nil, 0, func(*protocol.Message, error) {}); !errors.Is(err, engine.ErrClosed) {
+	if err := conn.RequestFunc(push, nil, 0, func(*protocol.Message, error) {}); !errors.Is(err, engine.ErrClosed) {
 		t.Errorf("Request returned %v", err)
 	}
 	for range 5 { // others are silent for several times as long as the timeout
@@ -160,7 +160,7 @@ func TestARequestToAClientThatEndsItsSideFails(t *testing.T) {
 	failed := make(chan error, 1)
 	release := make(chan struct{})
 	s.engine.Handle(7, func(c *engine.Conn, m *protocol.Message) error {
-		_, err := c.RequestContext(context.Background(), push, nil)
+		_, err := c.Request(context.Background(), push, nil)
 		failed <- err
 		<-release
 		return nil

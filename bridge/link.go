@@ -141,10 +141,10 @@ func (l *link) close(code protocol.CloseCode, text string) {
 		text = expiredText
 	}
 	if l.bridge.cfg.ManualClose {
-		time.AfterFunc(l.bridge.grace, func() { l.conn.Close(code, text) })
+		time.AfterFunc(l.bridge.grace, func() { l.conn.Close(&protocol.CloseError{Code: code, Text: text}) })
 		return
 	}
-	l.conn.Close(code, text)
+	l.conn.Close(&protocol.CloseError{Code: code, Text: text})
 }
 
 // logOn takes the connection from its first message to its session, or to its refusal. It runs on a goroutine of its

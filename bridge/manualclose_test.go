@@ -28,7 +28,7 @@ func TestManualCloseLeavesItToHandlers(t *testing.T) {
 	closeIt := func(i usermgr.SessionInfo, code protocol.CloseCode, text string) {
 		c := s.engine.Conn(i.Address.Conn)
 		_ = c.Send(push, []byte("goodbye"))
-		c.Close(code, text)
+		c.Close(&protocol.CloseError{Code: code, Text: text})
 	}
 	s.users.Subscribe(usermgr.Events{
 		PushedOut: func(old usermgr.SessionInfo, _ usermgr.Address) { closeIt(old, 4001, "from PushedOut") },

@@ -42,14 +42,14 @@ func (b *Bridge) relay(from *engine.Conn, m *protocol.Message) error {
 
 // pass sends out, which is m or what the hook made of it.
 func (b *Bridge) pass(from *engine.Conn, m, out *protocol.Message) {
-	err := b.SendMessage(out.DestUserID, out)
+	err := b.SendMessage(out.DestUserID, out, nil)
 	if err == nil {
 		return
 	}
 	if !errors.Is(err, ErrUserOffline) {
 		if m.IsReply() { // what the hook has made of it cannot be sent, and the user who asked waits
 			_ = b.SendMessage(out.DestUserID, &protocol.Message{Type: m.Type, Flags: protocol.FlagReply | protocol.FlagError, ID: m.ID,
-				UserID: m.UserID, Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.HandlerFailed})})
+				UserID: m.UserID, Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.HandlerFailed})}, nil)
 		}
 		b.refuseRelay(from, m, err)
 		return

@@ -143,6 +143,6 @@ func (x *expiry) refuse(p *logon, err error) {
 	}
 	if p.first.ID != 0 {
 		_ = p.conn.SendMessage(&protocol.Message{Type: protocol.TypeRenew, Flags: protocol.FlagReply | protocol.FlagError,
-			ID: p.first.ID, Body: protocol.AppendClose(nil, ce)})
+			ID: p.first.ID, Body: protocol.AppendClose(nil, ce)}, nil)
 	}
 }

@@ -33,7 +33,7 @@ func relay() (addr string, stop func()) {
 		return
 	}
 	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) error {
-		err := b.SendMessage(m.DestUserID, &protocol.Message{Type: m.Type, UserID: m.UserID, Body: m.Body})
+		err := b.SendMessage(m.DestUserID, &protocol.Message{Type: m.Type, UserID: m.UserID, Body: m.Body}, nil)
 		if err != nil {
 			return c.ReplyError(m, err)
 		}

@@ -47,7 +47,7 @@ func TestALimitOnBodiesIsBothSides(t *testing.T) {
 					})
 					s.Engine.Handle(2, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, make([]byte, tc.limit)) })
 					s.Engine.Handle(3, func(c *engine.Conn, m *protocol.Message) error {
-						served <- c.Request(4, nil, time.Minute, func(_ *protocol.Message, err error) { asked <- err })
+						served <- c.RequestFunc(4, nil, time.Minute, func(_ *protocol.Message, err error) { asked <- err })
 						return nil
 					})
 				},

@@ -147,10 +147,10 @@ func TestRequestsAndRepliesBothWays(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 	conn := srv.Engine.Conn(srv.Users.Addresses("alice")[0].Conn)
-	if reply, err := conn.RequestContext(t.Context(), 1, []byte("yo")); err != nil || string(reply.Body) != "client: yo" {
+	if reply, err := conn.Request(t.Context(), 1, []byte("yo")); err != nil || string(reply.Body) != "client: yo" {
 		t.Errorf("the client's reply is %v, %v", reply, err)
 	}
-	if _, err := conn.RequestContext(t.Context(), 3, nil); code(t, err) != protocol.NoHandler {
+	if _, err := conn.Request(t.Context(), 3, nil); code(t, err) != protocol.NoHandler {
 		t.Errorf("the client's error is %v", err)
 	}
 }

@@ -46,7 +46,7 @@ func TestTheClientSpeaksTLS(t *testing.T) {
 				if conn.TLS() == nil {
 					t.Error("the connection is plain")
 				}
-				conn.Close(protocol.RateLimited, "") // the client may come back
+				conn.Close(protocol.RateLimited) // the client may come back
 			}
 			expect(t, changes, client.Reconnecting)
 			expect(t, changes, client.Online)

@@ -48,7 +48,7 @@ func TestWhatWasAcceptedIsSentOrDroppedHoweverConnectionsEnd(t *testing.T) {
 					return
 				default:
 				}
-				n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 3, Body: make([]byte, size)})
+				n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 3, Body: make([]byte, size)}, nil)
 				if err != nil {
 					t.Error(err)
 				}
@@ -77,7 +77,7 @@ func TestWhatWasAcceptedIsSentOrDroppedHoweverConnectionsEnd(t *testing.T) {
 			case 1:
 				p.reset()
 			case 2:
-				b.conn.Close(protocol.KickedOut, "")
+				b.conn.Close(protocol.KickedOut)
 			case 3:
 				p.send(protocol.Message{Type: 1}, protocol.Message{Type: 1}, protocol.Message{Type: protocol.TypeClose})
 			case 4:

@@ -309,6 +309,6 @@ func (c *Conn) output() {
 // writeTimedOut is called on the loop when the peer has taken nothing for Timeouts.Write.
 func (c *Conn) writeTimedOut() {
 	if c.engine.cfg.SlowPolicy == SlowClose {
-		c.Close(protocol.SlowConsumer, "the client takes nothing")
+		c.closeBy(protocol.SlowConsumer, "the client takes nothing")
 	}
 }

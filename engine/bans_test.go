@@ -79,7 +79,7 @@ func TestFailedLogonsBanAnAddress(t *testing.T) {
 func TestUnauthorizedLaterIsNoFailedLogon(t *testing.T) {
 	e := newRefusing(t, engine.Config{Bans: engine.Bans{FailedLogons: 1}})
 	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error {
-		c.Close(protocol.Unauthorized, "the token has run out")
+		c.Close(protocol.Errorf(protocol.Unauthorized, "the token has run out"))
 		return nil
 	})
 	r := serve(t, e)
@@ -154,7 +154,7 @@ func TestServerStoppingIsNoFlap(t *testing.T) {
 	for range 3 {
 		p := dialFrom(t, "127.0.1.1", r.addr)
 		p.send(protocol.Message{Type: 2})
-		receive(t, "a connection", conns).Close(protocol.ServerStopping, "")
+		receive(t, "a connection", conns).Close(protocol.ServerStopping)
 		p.wantClose(protocol.ServerStopping)
 		_ = p.Close()
 		wantNobodyIn(t, e)

@@ -60,20 +60,9 @@ func (e *Engine) ConnsVersion() (version uint64) {
 // encoded, or is too large (ErrTooLarge), in the wire format of some, which are left out. Any goroutine
 // may call it, and it has no more use for m when it returns. Two broadcasts at once from two goroutines, handlers of two event
 // loops among them, may reach connections in different orders: see BroadcastInOrder, and Group of package bridge.
-func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message) (n int, err error) {
-	return e.BroadcastWith(to, m, SendOptions{}, nil)
-}
-
-// BroadcastWith is Broadcast with a policy of the message's own for connections that do not keep up, as in Conn.SendWith, that
-// calls missed for each connection that is left out, with the reason, on the caller's goroutine, before to goes on: ErrClosed
-// for one that is not let in yet or closing, also with SlowConsumer; ErrDropped; or Broadcast's error. A nil missed is told
-// nothing.
-func (e *Engine) BroadcastWith(to iter.Seq[*Conn], m *protocol.Message, o SendOptions, missed func(*Conn, error)) (n int, err error) {
-	if o.Policy > SlowLatest {
-		return 0, o.Policy.unknown()
-	}
-	if missed == nil {
-		missed = func(*Conn, error) {}
+func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message, o *SendOptions) (n int, err error) {
+	if err := o.check(); err != nil {
+		return 0, err
 	}
 	b := broadcast{engine: e, m: m, o: o.of(e, m), large: e.tooLarge(m)}
 	b.begin()
@@ -81,7 +70,7 @@ func (e *Engine) BroadcastWith(to iter.Seq[*Conn], m *protocol.Message, o SendOp
 	for c := range to {
 		b.next()
 		if why := b.sendTo(c); why != nil {
-			missed(c, c.unsentFor(why))
+			o.report(c, c.unsentFor(why))
 		} else {
 			n++
 		}
@@ -90,21 +79,19 @@ func (e *Engine) BroadcastWith(to iter.Seq[*Conn], m *protocol.Message, o SendOp
 	return n, b.err
 }
 
-// BroadcastInOrder is BroadcastWith for messages that must reach all connections in one order: it holds order from before to
+// BroadcastInOrder is Broadcast for messages that must reach all connections in one order: it holds order from before to
 // begins until the message is queued for the last one, so that messages with the same order do not overtake each other. It also
 // reaches connections whose first message is with the Admission: they get the message when, and if, they are let in. To must not
-// block, nor send. With order held no code of the application's runs but to and codecs; missed, and the closing of connections
-// that do not keep up, come after order was released.
-func (e *Engine) BroadcastInOrder(order sync.Locker, to iter.Seq[*Conn], m *protocol.Message, o SendOptions, missed func(*Conn, error)) (n int, err error) {
-	if o.Policy > SlowLatest {
-		return 0, o.Policy.unknown()
+// block, nor send. With order held no code of the application's runs but to and codecs; the options' Report, and the closing of
+// connections that do not keep up, come after order was released.
+func (e *Engine) BroadcastInOrder(order sync.Locker, to iter.Seq[*Conn], m *protocol.Message, o *SendOptions) (n int, err error) {
+	if err := o.check(); err != nil {
+		return 0, err
 	}
 	b := broadcast{engine: e, m: m, o: o.of(e, m), large: e.tooLarge(m), early: true}
 	n = b.inOrder(order, to)
 	for _, l := range b.left {
-		if why := l.conn.unsentFor(l.why); missed != nil {
-			missed(l.conn, why)
-		}
+		o.report(l.conn, l.conn.unsentFor(l.why))
 	}
 	e.keepWithinBudget()
 	return n, b.err
@@ -137,7 +124,7 @@ func (b *broadcast) inOrder(order sync.Locker, to iter.Seq[*Conn]) (n int) {
 type broadcast struct {
 	engine *Engine
 	m      *protocol.Message
-	o      SendOptions
+	o      queueing
 	large  bool
 	early  bool      // connections that are being let in get it, too
 	left   []leftOut // where that is told later
@@ -206,7 +193,7 @@ func (c *Conn) unsentFor(why error) error {
 		return ErrClosed
 	}
 	if own := c.ownCodec(); own != nil && own.isBroken(c) {
-		c.Close(protocol.InternalError, "the codec failed")
+		c.closeBy(protocol.InternalError, "the codec failed")
 	}
 	return why
 }

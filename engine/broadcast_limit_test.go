@@ -15,7 +15,7 @@ func TestABroadcastOverTheOutboundLimitIsTooLarge(t *testing.T) {
 	r := serve(t, e)
 	p := dial(t, r.addr)
 	p.ask(1, 1, "")
-	if n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 3, Body: make([]byte, limit)}); n != 0 || !errors.Is(err, engine.ErrTooLarge) {
+	if n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 3, Body: make([]byte, limit)}, nil); n != 0 || !errors.Is(err, engine.ErrTooLarge) {
 		t.Errorf("Broadcast returned %d, %v", n, err)
 	}
 	p.ask(1, 2, "")
@@ -34,7 +34,7 @@ func TestABroadcastToACodecThatCannotBeCompared(t *testing.T) {
 	for _, p := range peers {
 		p.ask(1, 1, "")
 	}
-	if n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 3}); n != 2 || err != nil {
+	if n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 3}, nil); n != 2 || err != nil {
 		t.Errorf("Broadcast returned %d, %v", n, err)
 	}
 	for _, p := range peers {

@@ -24,7 +24,7 @@ func TestABroadcastReachesEveryConnectionInOrder(t *testing.T) {
 					for other := range e.Conns() {
 						_ = other.Send(3, fmt.Appendf(nil, "own %d", i))
 					}
-					n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 3, Body: fmt.Appendf(nil, "all %d", i)})
+					n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 3, Body: fmt.Appendf(nil, "all %d", i)}, nil)
 					if n != conns || err != nil {
 						t.Errorf("Broadcast returned %d, %v", n, err)
 					}
@@ -81,7 +81,7 @@ func TestABroadcastThatCannotBeEncodedIsAnError(t *testing.T) {
 	r := serve(t, e)
 	p := dial(t, r.addr)
 	p.ask(1, 1, "")
-	if n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 0}); n != 0 || err == nil {
+	if n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 0}, nil); n != 0 || err == nil {
 		t.Errorf("Broadcast returned %d, %v", n, err)
 	}
 	p.ask(1, 2, "")
@@ -94,8 +94,8 @@ func TestABroadcastLeavesOutWithoutAnybodyToTell(t *testing.T) {
 	p := dial(t, r.addr)
 	p.ask(1, 1, "")
 	large := &protocol.Message{Type: 7, Body: make([]byte, 1<<10)}
-	if n, err := e.BroadcastWith(e.Conns(), large, engine.SendOptions{}, nil); n != 0 || !errors.Is(err, engine.ErrTooLarge) {
-		t.Errorf("BroadcastWith returned %d, %v", n, err)
+	if n, err := e.Broadcast(e.Conns(), large, &engine.SendOptions{}); n != 0 || !errors.Is(err, engine.ErrTooLarge) {
+		t.Errorf("Broadcast returned %d, %v", n, err)
 	}
 	p.ask(1, 2, "")
 }
@@ -118,7 +118,7 @@ func TestABroadcastThatBlocksHoldsUpItsLastConnectionsAlone(t *testing.T) {
 			}
 			close(blocked)
 			<-release
-		}, &protocol.Message{Type: 3})
+		}, &protocol.Message{Type: 3}, nil)
 		ended <- n
 	}()
 	<-blocked
@@ -161,7 +161,7 @@ func TestConnsVersionChangesWithTheConnections(t *testing.T) {
 		t.Error("a message has changed the version")
 	}
 	for c := range e.Conns() {
-		c.Close(protocol.KickedOut, "")
+		c.Close(protocol.KickedOut)
 		changed("one is closing")
 		break
 	}

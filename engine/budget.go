@@ -264,9 +264,9 @@ func (c *Conn) giveUp() {
 // closeOverBudget closes a connection for which too much waits.
 func (c *Conn) closeOverBudget(o offender) {
 	if o.out >= o.in {
-		c.Close(protocol.SlowConsumer, "the server is short of memory, and the client does not take what is sent")
+		c.closeBy(protocol.SlowConsumer, "the server is short of memory, and the client does not take what is sent")
 	} else {
-		c.Close(protocol.RateLimited, "the server is short of memory, and the client sends more than it can handle")
+		c.closeBy(protocol.RateLimited, "the server is short of memory, and the client sends more than it can handle")
 	}
 	l := c.loop
 	l.mu.Lock()

@@ -42,12 +42,12 @@ func theMemoryBudgetClosesTheWorstFirst(t *testing.T) {
 	// However fast it is sent: the budget, an eighth, and what the kernel holds for both.
 	const most = budget + budget/8 + 2*slowBuffers
 	for n := range little / chunk {
-		if err := bad.conn.SendWith(numbered(n), engine.SendOptions{}); err != nil {
+		if err := bad.conn.SendMessage(numbered(n), &engine.SendOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	sum := 0
-	for worse.conn.SendWith(numbered(0), engine.SendOptions{}) == nil {
+	for worse.conn.SendMessage(numbered(0), &engine.SendOptions{}) == nil {
 		if sum += chunk; little+sum > most {
 			t.Fatalf("nothing was done about %d MiB", (little+sum)>>20)
 		}
@@ -64,7 +64,7 @@ func theMemoryBudgetClosesTheWorstFirst(t *testing.T) {
 			t.Fatal("one for whom nothing waits was closed")
 		}
 	}
-	for sum = 0; bad.conn.SendWith(numbered(0), engine.SendOptions{}) == nil; sum += chunk {
+	for sum = 0; bad.conn.SendMessage(numbered(0), &engine.SendOptions{}) == nil; sum += chunk {
 		if little+sum > most {
 			t.Fatalf("nothing was done about %d MiB more", sum>>20)
 		}
@@ -182,7 +182,7 @@ func TestABroadcastToManyWhoTakeNothingKeepsWithinTheBudget(t *testing.T) {
 		conns = append(conns, b.conn)
 	}
 	eventually(t, "everybody is let in", func() bool { return e.Stats().States.Bound == crowd })
-	n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 3, Body: make([]byte, size)})
+	n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 3, Body: make([]byte, size)}, nil)
 	if n != crowd || err != nil {
 		t.Fatalf("Broadcast returned %d, %v", n, err)
 	}

@@ -33,7 +33,7 @@ func (c *Conn) opened(l *loop) {
 	}
 	select {
 	case <-e.stopping:
-		c.CloseWith(e.farewell(rand.Float64()))
+		c.Close(e.farewell(rand.Float64()))
 	default:
 	}
 }
@@ -67,7 +67,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 		if own := c.ownCodec(); own != nil && own.broken { // the peer could not read it
 			break
 		}
-		err := c.enqueue(&protocol.Message{Type: protocol.TypeClose, Body: protocol.AppendClose(nil, why)}, SendOptions{Policy: mustGo})
+		err := c.enqueue(&protocol.Message{Type: protocol.TypeClose, Body: protocol.AppendClose(nil, why)}, queueing{Policy: mustGo})
 		if err != nil {
 			c.engine.log.Error("a Close notice cannot be encoded", zapConn(c), zapError(err))
 		}

@@ -32,7 +32,7 @@ func aGracefulCloseDeliversWhatWasQueued(t *testing.T) {
 			closed := make(chan error, 1)
 			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 				err := send(c, m, body)
-				c.Close(protocol.KickedOut, "enough")
+				c.Close(protocol.Errorf(protocol.KickedOut, "enough"))
 				closed <- err
 				return nil
 			})
@@ -81,7 +81,7 @@ func aPeerThatDoesNotGoIsGoneAtCloseTimeout(t *testing.T) {
 			_ = c.Send(1, make([]byte, 1<<20))
 		}
 		began := time.Now()
-		c.Close(protocol.KickedOut, "")
+		c.Close(protocol.KickedOut)
 		closed <- began
 		return nil
 	})
@@ -121,11 +121,11 @@ func afterCloseNothingIsDeliveredAndNothingSent(t *testing.T) {
 		if m.ID < 3 {
 			return nil
 		}
-		c.Close(protocol.KickedOut, "first")
-		c.Close(protocol.InternalError, "second")
+		c.Close(protocol.Errorf(protocol.KickedOut, "first"))
+		c.Close(protocol.Errorf(protocol.InternalError, "second"))
 		sent <- c.Reply(m, nil)
 		sent <- c.Send(1, nil)
-		sent <- c.Request(1, nil, 0, func(*protocol.Message, error) { t.Error("a request that was refused was finished") })
+		sent <- c.RequestFunc(1, nil, 0, func(*protocol.Message, error) { t.Error("a request that was refused was finished") })
 		return nil
 	})
 	r := serve(t, e)
@@ -163,7 +163,7 @@ func theNoticeGoesLast(t *testing.T) {
 				_ = c.Send(1, []byte(fmt.Sprint(i)))
 			}
 		}
-		c.Close(protocol.ServerStopping, "")
+		c.Close(protocol.ServerStopping)
 		return nil
 	})
 	r := serve(t, e)
@@ -298,7 +298,7 @@ func TestEndedComesOnceWhoeverCloses(t *testing.T) {
 		defer close(ended)
 		for n := 0; ; n++ {
 			if c := closing.Swap(nil); c != nil {
-				c.Close(protocol.KickedOut, "")
+				c.Close(protocol.KickedOut)
 			} else if n%4096 == 0 {
 				select {
 				case <-quit:

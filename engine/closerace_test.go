@@ -23,7 +23,7 @@ func theNoticeIsNotLostWhileThePeerCatchesUp(t *testing.T) {
 		pause := time.Duration(rand.IntN(12_000)) * time.Microsecond
 		time.AfterFunc(pause, func() {
 			_ = c.Send(2, []byte("last words"))
-			c.Close(protocol.KickedOut, "")
+			c.Close(protocol.KickedOut)
 		})
 		return nil
 	})

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -282,7 +283,7 @@ func (c *Conn) admit(a *Admitted) {
 func (c *Conn) putFirst(m *protocol.Message) {
 	later := c.out
 	c.out = nil
-	if err := c.enqueue(m, SendOptions{Policy: mustGo}); err != nil {
+	if err := c.enqueue(m, queueing{Policy: mustGo}); err != nil {
 		c.engine.log.Error("a reply cannot be encoded", zapConn(c), zapError(err))
 	}
 	if later != nil {
@@ -297,18 +298,26 @@ func (c *Conn) Refuse(reply *protocol.Message, why *protocol.CloseError) {
 	c.close(reply, why)
 }
 
-// Close ends the connection gracefully: what was queued before goes out, then a notice with the code and the text; when
-// the peer has taken it, or Timeouts.Close has passed, the connection closes. Close returns at once; from then on nothing
-// more is delivered, and sending returns ErrClosed. Only the first Close counts. ClientClosed and NetworkError send no
-// notice: the peer knows.
-func (c *Conn) Close(code protocol.CloseCode, text string) {
-	c.close(nil, &protocol.CloseError{Code: code, Text: text})
+// Close ends the connection gracefully: what was queued before goes out, then a notice with the code in why and its text; when
+// the peer has taken it, or Timeouts.Close has passed, the connection closes. why is a protocol.CloseCode, or a
+// *protocol.CloseError, which can also say how long the client is to wait before it reconnects, or where to
+// (protocol.FieldRetryMS, protocol.FieldAddress); any other error is InternalError, without its text. Nil, ClientClosed and
+// NetworkError send no notice: the peer knows. Close returns at once; from then on nothing more is delivered, and sending returns
+// ErrClosed. Only the first Close counts.
+func (c *Conn) Close(why error) {
+	if why == nil {
+		why = protocol.ClientClosed
+	}
+	var ce *protocol.CloseError
+	if !errors.As(why, &ce) || ce == nil {
+		c.engine.log.Info("a connection is closed", zapConn(c), zapError(why))
+		ce = &protocol.CloseError{Code: protocol.InternalError}
+	}
+	c.close(nil, ce)
 }
 
-// CloseWith is Close with all that a notice can carry, such as how long the client is to wait before it reconnects, or
-// where to (protocol.FieldRetryMS, protocol.FieldAddress).
-func (c *Conn) CloseWith(why *protocol.CloseError) {
-	c.close(nil, why)
+func (c *Conn) closeBy(code protocol.CloseCode, text string) {
+	c.close(nil, &protocol.CloseError{Code: code, Text: text})
 }
 
 // Quiesce stops the delivery of messages. done is called once, from any goroutine, when no message handler of the

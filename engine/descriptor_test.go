@@ -53,7 +53,7 @@ func TestASendAfterTheEndNeverReachesAnotherPeer(t *testing.T) {
 				send := func() error { return c.Send(2, body) }
 				if n%2 == 0 { // by the way of a broadcast, which is written past gnet
 					send = func() error {
-						if n, err := e.Broadcast(slices.Values([]*engine.Conn{c}), &protocol.Message{Type: 2, Body: body}); n == 0 {
+						if n, err := e.Broadcast(slices.Values([]*engine.Conn{c}), &protocol.Message{Type: 2, Body: body}, nil); n == 0 {
 							return cmp.Or(err, engine.ErrClosed)
 						}
 						return nil
@@ -103,7 +103,7 @@ func TestASendAfterTheEndNeverReachesAnotherPeer(t *testing.T) {
 				_ = p.Close()
 			case 2:
 				if c := e.Conn(ids[i]); c != nil {
-					c.Close(protocol.KickedOut, "")
+					c.Close(protocol.KickedOut)
 				}
 				_ = p.Close()
 			}

@@ -79,7 +79,7 @@ func (o *outBuf) droppedSince(before tally) tally {
 }
 
 // track notes that the queue's last n bytes are a frame that may be dropped.
-func (o *outBuf) track(n int, typ uint16, opts SendOptions) {
+func (o *outBuf) track(n int, typ uint16, opts queueing) {
 	at := len(o.b) - n
 	if len(o.b) > math.MaxUint32/2 {
 		return

@@ -130,13 +130,13 @@ func TestAQueueOfAllPoliciesIsWhatASimpleListWouldBe(t *testing.T) {
 			var err error
 			switch broadcast := rnd.IntN(3) == 0; {
 			case broadcast:
-				if n, _ := e.BroadcastWith(slices.Values([]*Conn{c}), m, o, func(*Conn, error) {}); n == 0 {
+				if n, _ := e.Broadcast(slices.Values([]*Conn{c}), m, &o); n == 0 {
 					err = ErrDropped
 				}
 			case policy == SlowClose:
 				err = c.Send(m.Type, body)
 			default:
-				err = c.SendWith(m, o)
+				err = c.SendMessage(m, &o)
 			}
 			if err != nil && !errors.Is(err, ErrDropped) {
 				t.Fatal(err)

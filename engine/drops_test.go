@@ -55,11 +55,11 @@ func TestDropsAreNotToldAfterTheEnd(t *testing.T) {
 		<-release
 	}
 	for n := 0; len(counting) == 0; n++ {
-		_ = b.conn.SendMessage(numbered(n))
+		_ = b.conn.SendMessage(numbered(n), nil)
 	}
-	b.conn.Close(protocol.KickedOut, "out") // while drops are being counted
+	b.conn.Close(protocol.Errorf(protocol.KickedOut, "out")) // while drops are being counted
 	for range 10 {
-		_ = b.conn.SendMessage(numbered(0))
+		_ = b.conn.SendMessage(numbered(0), nil)
 	}
 	if n := len(b.codes()); n != 0 {
 		t.Error("the end was told while drops were being counted")

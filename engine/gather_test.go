@@ -120,7 +120,7 @@ func TestDropsCountWhatWouldHaveBeenSent(t *testing.T) {
 			for range 400 {
 				_ = b.conn.Send(7, make([]byte, body))
 			}
-			b.conn.Close(protocol.KickedOut, "")
+			b.conn.Close(protocol.KickedOut)
 			eventually(t, "the end", func() bool { return e.Stats().Connections == 0 })
 			eventually(t, "all counted", func() bool {
 				s := e.Stats()

@@ -28,7 +28,7 @@ var ways = map[string]func(e *engine.Engine, c *engine.Conn, m *protocol.Message
 		return c.Send(m.Type, body)
 	},
 	"broadcasts": func(e *engine.Engine, c *engine.Conn, m *protocol.Message, body []byte) error {
-		n, err := e.Broadcast(slices.Values([]*engine.Conn{c}), &protocol.Message{Type: m.Type, Body: body})
+		n, err := e.Broadcast(slices.Values([]*engine.Conn{c}), &protocol.Message{Type: m.Type, Body: body}, nil)
 		if err == nil && n != 1 {
 			err = engine.ErrDropped
 		}

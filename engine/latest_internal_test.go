@@ -19,7 +19,7 @@ func sendLatest(t testing.TB, n int) (*Conn, *loop) {
 	c.state.Store(stateBound)
 	body := make([]byte, 32)
 	for i := range n {
-		if err := c.SendWith(&protocol.Message{Type: 1, Body: body}, SendOptions{Policy: SlowLatest, Key: fmt.Sprintf("instrument %d", i)}); err != nil {
+		if err := c.SendMessage(&protocol.Message{Type: 1, Body: body}, &SendOptions{Policy: SlowLatest, Key: fmt.Sprintf("instrument %d", i)}); err != nil {
 			t.Fatal(err)
 		}
 		if i%1000 == 0 { // it takes what it was given, and is given one part more

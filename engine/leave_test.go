@@ -274,7 +274,7 @@ func TestTheReportSaysHowManyOfEach(t *testing.T) {
 	e := newEcho(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 20}})
 	conns := make(chan *engine.Conn, 1)
 	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error { conns <- c; return nil })
-	e.Handle(3, func(c *engine.Conn, _ *protocol.Message) error { c.Close(protocol.KickedOut, ""); return nil })
+	e.Handle(3, func(c *engine.Conn, _ *protocol.Message) error { c.Close(protocol.KickedOut); return nil })
 	r := run(t, e)
 	left, kicked := dial(t, r.addr), dial(t, r.addr) // gone before the stop: not in the report
 	left.ask(1, 1, "")

@@ -51,7 +51,7 @@ func BenchmarkStalledClients(b *testing.B) {
 			r := serve(b, e)
 			clients := crowd(b, r.addr, n)
 			eventually(b, "everybody", func() bool { return r.Stats().States.Bound == n })
-			if _, err := r.Broadcast(r.Conns(), &protocol.Message{Type: 1, Body: make([]byte, 200<<10)}); err != nil {
+			if _, err := r.Broadcast(r.Conns(), &protocol.Message{Type: 1, Body: make([]byte, 200<<10)}, nil); err != nil {
 				b.Fatal(err)
 			}
 			eventually(b, "something to wait for each", func() bool { return r.Stats().OutboundQueue >= int64(n)<<10 })
@@ -111,14 +111,14 @@ func BenchmarkBystander(b *testing.B) {
 				switch what {
 				case "broadcast":
 					for range 10 {
-						if _, err := r.Broadcast(r.Conns(), &protocol.Message{Type: 1, Body: make([]byte, 112)}); err != nil {
+						if _, err := r.Broadcast(r.Conns(), &protocol.Message{Type: 1, Body: make([]byte, 112)}, nil); err != nil {
 							b.Fatal(err)
 						}
 						time.Sleep(200 * time.Millisecond)
 					}
 				case "close":
 					for _, c := range others[:3500] {
-						c.Close(protocol.ServerStopping, "")
+						c.Close(protocol.ServerStopping)
 					}
 					time.Sleep(2 * time.Second)
 				default:

@@ -57,7 +57,7 @@ func (b *mailbox) busy() bool {
 func (c *Conn) noFirstMessage() {
 	c.loop.afterInput(func() {
 		if c.state.Load() == stateAccepted {
-			c.Close(protocol.LogonTimeout, "no first message came in time")
+			c.closeBy(protocol.LogonTimeout, "no first message came in time")
 		}
 	})
 }

@@ -26,20 +26,20 @@ func TestABodyOverTheLimitIsNotSent(t *testing.T) {
 			e := newEngine(cfg)
 			outcomes := make(chan map[string]error, 1)
 			e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
-				_, broadcast := e.Broadcast(slices.Values([]*engine.Conn{c}), &protocol.Message{Type: 2, Body: large})
+				_, broadcast := e.Broadcast(slices.Values([]*engine.Conn{c}), &protocol.Message{Type: 2, Body: large}, nil)
 				var missed error
-				_, _ = e.BroadcastWith(slices.Values([]*engine.Conn{c}), &protocol.Message{Type: 2, Body: large},
-					engine.SendOptions{Policy: engine.SlowDropNewest}, func(_ *engine.Conn, err error) { missed = err })
+				_, _ = e.Broadcast(slices.Values([]*engine.Conn{c}), &protocol.Message{Type: 2, Body: large},
+					&engine.SendOptions{Policy: engine.SlowDropNewest, Report: func(_ *engine.Conn, err error) { missed = err }})
 				outcomes <- map[string]error{
-					"Send":          c.Send(2, large),
-					"SendMessage":   c.SendMessage(&protocol.Message{Type: 2, UserID: "bob", Body: large}),
-					"SendWith":      c.SendWith(&protocol.Message{Type: 2, Body: large}, engine.SendOptions{Policy: engine.SlowLatest}),
-					"a push":        c.SendMessage(&protocol.Message{Type: protocol.TypePush, Body: large}),
-					"Request":       c.Request(2, large, time.Minute, func(*protocol.Message, error) { t.Error("the outcome of a request that was not sent") }),
-					"Broadcast":     broadcast,
-					"BroadcastWith": missed,
-					"Reply":         c.Reply(m, large),
-					"another Reply": c.Reply(m.Clone(), large),
+					"Send":                      c.Send(2, large),
+					"SendMessage":               c.SendMessage(&protocol.Message{Type: 2, UserID: "bob", Body: large}, nil),
+					"SendMessage with a policy": c.SendMessage(&protocol.Message{Type: 2, Body: large}, &engine.SendOptions{Policy: engine.SlowLatest}),
+					"a push":                    c.SendMessage(&protocol.Message{Type: protocol.TypePush, Body: large}, nil),
+					"Request":                   c.RequestFunc(2, large, time.Minute, func(*protocol.Message, error) { t.Error("the outcome of a request that was not sent") }),
+					"Broadcast":                 broadcast,
+					"a Report":                  missed,
+					"Reply":                     c.Reply(m, large),
+					"another Reply":             c.Reply(m.Clone(), large),
 				}
 				return c.Reply(m, large[:limit])
 			})

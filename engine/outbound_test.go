@@ -116,7 +116,7 @@ func TestAMessageThatCannotBeEncodedIsTheSendersError(t *testing.T) {
 		_ = c.Reply(m, []byte("a"))
 		errs <- c.Send(0, nil) // type 0 is invalid
 		_ = c.Send(1, []byte("b"))
-		errs <- c.SendMessage(&protocol.Message{Type: 1, UserID: "\n"})
+		errs <- c.SendMessage(&protocol.Message{Type: 1, UserID: "\n"}, nil)
 		return c.Reply(m, []byte("c"))
 	})
 	r := serve(t, e)

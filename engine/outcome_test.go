@@ -16,12 +16,12 @@ func TestWhenClosedTellsHowTheConnectionEnded(t *testing.T) {
 		close func(t *testing.T, c *engine.Conn, p *peer)
 	}{
 		{"a peer that takes the notice", protocol.OutcomeTold, func(t *testing.T, c *engine.Conn, p *peer) {
-			c.Close(protocol.KickedOut, "out")
+			c.Close(protocol.Errorf(protocol.KickedOut, "out"))
 			p.wantClose(protocol.KickedOut)
 			p.Close()
 		}},
 		{"a peer that takes the notice and never ends its side", protocol.OutcomeTold, func(t *testing.T, c *engine.Conn, p *peer) {
-			c.Close(protocol.KickedOut, "out")
+			c.Close(protocol.Errorf(protocol.KickedOut, "out"))
 			p.wantClose(protocol.KickedOut)
 		}},
 		{"a peer that leaves", protocol.OutcomeClosedByPeer, func(t *testing.T, c *engine.Conn, p *peer) { p.Close() }},
@@ -31,7 +31,7 @@ func TestWhenClosedTellsHowTheConnectionEnded(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			c.Close(protocol.KickedOut, "out")
+			c.Close(protocol.Errorf(protocol.KickedOut, "out"))
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -80,7 +80,7 @@ func (o *outBuf) append(p *outBuf) {
 var errOverLimit = &protocol.CloseError{Code: protocol.SlowConsumer}
 
 // enqueue encodes m and puts it behind what is queued. c.mu is held on entry.
-func (c *Conn) enqueue(m *protocol.Message, o SendOptions) error {
+func (c *Conn) enqueue(m *protocol.Message, o queueing) error {
 	q := c.takeBuf()
 	b, err := appendFrame(c.codec, q.b, m, &c.mu)
 	if err != nil {
@@ -94,7 +94,7 @@ func (c *Conn) enqueue(m *protocol.Message, o SendOptions) error {
 // put is the door to the connection's queue: it puts a frame behind the others, where there is room or o's policy makes some.
 // The frame may lie right behind the queue already. The error is ErrTooLarge; ErrDropped; or errOverLimit, which is for a
 // message that may not be dropped. c.mu is held on entry.
-func (c *Conn) put(q *outBuf, frame []byte, typ uint16, o SendOptions) error {
+func (c *Conn) put(q *outBuf, frame []byte, typ uint16, o queueing) error {
 	n, limit := len(frame), c.engine.cfg.Limits.MaxOutbound
 	over := n + o.keyCost() - (limit - q.waits() - int(c.unsent))
 	before := q.dropped()
@@ -170,4 +170,4 @@ func (c *Conn) mark() bool {
 }
 
 // overflow closes a connection whose peer does not take what is sent. What was too much counts as dropped already.
-func (c *Conn) overflow() { c.Close(protocol.SlowConsumer, tooMuchWaits) }
+func (c *Conn) overflow() { c.closeBy(protocol.SlowConsumer, tooMuchWaits) }

@@ -80,8 +80,8 @@ func frameSize(m *protocol.Message) int {
 	return layout.HeaderLen + len(m.UserID) + len(m.DestUserID) + len(m.Body)
 }
 
-// sendOwn is SendWith for a connection with a codec of its own. o has been completed.
-func (c *Conn) sendOwn(own *ownCodec, m *protocol.Message, o SendOptions) error {
+// sendOwn is sendMessage for a connection with a codec of its own. o has been completed.
+func (c *Conn) sendOwn(own *ownCodec, m *protocol.Message, o queueing) error {
 	err := c.queueOwn(own, m, o)
 	if err != nil {
 		err = c.unsentFor(err)
@@ -91,7 +91,7 @@ func (c *Conn) sendOwn(own *ownCodec, m *protocol.Message, o SendOptions) error 
 }
 
 // queueOwn queues a message for a connection with a codec of its own. An error says why not, as unsentFor takes it.
-func (c *Conn) queueOwn(own *ownCodec, m *protocol.Message, o SendOptions) error {
+func (c *Conn) queueOwn(own *ownCodec, m *protocol.Message, o queueing) error {
 	size, limit := frameSize(m), c.engine.cfg.Limits.MaxOutbound
 	c.mu.Lock()
 	if c.state.Load() >= stateClosing {
@@ -121,7 +121,7 @@ func (c *Conn) queueOwn(own *ownCodec, m *protocol.Message, o SendOptions) error
 		c.mu.Unlock()
 		return nil
 	}
-	err := c.enqueue(m, SendOptions{Policy: mustGo}) // whatever its size turns out to be: it is encoded
+	err := c.enqueue(m, queueing{Policy: mustGo}) // whatever its size turns out to be: it is encoded
 	mark := err == nil && c.mark()
 	c.mu.Unlock()
 	if mark {
@@ -146,7 +146,7 @@ func (c *Conn) encodeEarly() {
 	early := own.early
 	own.early, own.earlySize = nil, 0
 	for _, m := range early {
-		if err := c.enqueue(m, SendOptions{Policy: mustGo}); err != nil { // who has sent it was told that it is on its way
+		if err := c.enqueue(m, queueing{Policy: mustGo}); err != nil { // who has sent it was told that it is on its way
 			c.drop(tally{messages: 1, bytes: frameSize(m), typ: m.Type})
 			c.engine.log.Error("a message cannot be encoded", zapConn(c), zapError(err))
 		}

@@ -147,8 +147,8 @@ func TestACodecOfItsOwnEncodesInTheOrderOfTheWire(t *testing.T) {
 				wg.Go(func() {
 					for range 200 {
 						_ = b.conn.Send(4, make([]byte, 100*i))
-						_, _ = e.Broadcast(slices.Values([]*engine.Conn{b.conn}), &protocol.Message{Type: 5, UserID: "bob", Body: make([]byte, 300)})
-						_ = b.conn.SendWith(&protocol.Message{Type: 6, Body: []byte("keyed")}, engine.SendOptions{Policy: engine.SlowLatest})
+						_, _ = e.Broadcast(slices.Values([]*engine.Conn{b.conn}), &protocol.Message{Type: 5, UserID: "bob", Body: make([]byte, 300)}, nil)
+						_ = b.conn.SendMessage(&protocol.Message{Type: 6, Body: []byte("keyed")}, &engine.SendOptions{Policy: engine.SlowLatest})
 					}
 				})
 			}
@@ -160,7 +160,7 @@ func TestACodecOfItsOwnEncodesInTheOrderOfTheWire(t *testing.T) {
 			go func() {
 				wg.Wait()
 				time.Sleep(10 * time.Millisecond)
-				b.conn.Close(protocol.KickedOut, "enough")
+				b.conn.Close(protocol.Errorf(protocol.KickedOut, "enough"))
 			}()
 			for serial := uint32(1); ; serial++ {
 				f, err := p.readSerial(serial)
@@ -191,7 +191,7 @@ func TestACodecOfItsOwnFailsAlone(t *testing.T) {
 	}}}})
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		if string(m.Body) == "to bob" {
-			_ = c.SendMessage(&protocol.Message{Type: 1, DestUserID: "bob"})
+			_ = c.SendMessage(&protocol.Message{Type: 1, DestUserID: "bob"}, nil)
 			return nil
 		}
 		return c.Reply(m, m.Body)

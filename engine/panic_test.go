@@ -175,7 +175,7 @@ func TestAPanicInACallbackEndsItsConnectionAlone(t *testing.T) {
 						timeout = 20 * time.Millisecond
 					}
 					e.Handle(1, func(conn *engine.Conn, _ *protocol.Message) error {
-						_ = conn.Request(1, nil, timeout, func(_ *protocol.Message, err error) {
+						_ = conn.RequestFunc(1, nil, timeout, func(_ *protocol.Message, err error) {
 							called <- err
 							fail()
 						})
@@ -314,10 +314,10 @@ func TestAGoexitInAppendEndsTheSenderAlone(t *testing.T) {
 	bad := &protocol.Message{Type: 1, Body: []byte("panic")}
 	for i, send := range []func(){
 		func() { _ = c.Send(1, bad.Body) },
-		func() { _ = c.SendWith(bad, engine.SendOptions{Policy: engine.SlowDropNewest}) },
-		func() { _ = c.SendWith(bad, engine.SendOptions{Policy: engine.SlowLatest}) },
-		func() { _ = c.Request(1, bad.Body, 0, func(*protocol.Message, error) {}) },
-		func() { _, _ = r.Broadcast(slices.Values([]*engine.Conn{c}), bad) },
+		func() { _ = c.SendMessage(bad, &engine.SendOptions{Policy: engine.SlowDropNewest}) },
+		func() { _ = c.SendMessage(bad, &engine.SendOptions{Policy: engine.SlowLatest}) },
+		func() { _ = c.RequestFunc(1, bad.Body, 0, func(*protocol.Message, error) {}) },
+		func() { _, _ = r.Broadcast(slices.Values([]*engine.Conn{c}), bad, nil) },
 	} {
 		ended := make(chan struct{})
 		returned := false
@@ -360,7 +360,7 @@ func (c *noticePanicCodec) Append(dst []byte, m *protocol.Message) ([]byte, erro
 func TestAPanicInANoticeEndsNothing(t *testing.T) {
 	eachFailure(t, func(t *testing.T, fail func()) {
 		e := newEcho(engine.Config{Listeners: []engine.Listener{{Codec: &noticePanicCodec{Codec: protocol.Binary, fail: fail}}}, Accept: engine.Accept{MaxConnections: 2}})
-		e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error { c.Close(protocol.KickedOut, ""); return nil })
+		e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error { c.Close(protocol.KickedOut); return nil })
 		r := serve(t, e)
 		check := healthy(t, r.addr)
 		p := dial(t, r.addr)

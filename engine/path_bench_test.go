@@ -177,7 +177,7 @@ func BenchmarkBroadcastPath(b *testing.B) {
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
-		if sent, err := e.Broadcast(slices.Values(conns), m); sent != len(conns) || err != nil {
+		if sent, err := e.Broadcast(slices.Values(conns), m, nil); sent != len(conns) || err != nil {
 			b.Fatal(sent, err)
 		}
 		runAll(l)

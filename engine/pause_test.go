@@ -244,7 +244,7 @@ func TestAReplyThatWaitsIsLookedAtBeforeTheRequestIsOver(t *testing.T) {
 	c := receive(t, "the connection", conns)
 	outcome := make(chan error, 1)
 	const timeout = 700 * time.Millisecond
-	if err := c.Request(2, nil, timeout, func(_ *protocol.Message, err error) { outcome <- err }); err != nil {
+	if err := c.RequestFunc(2, nil, timeout, func(_ *protocol.Message, err error) { outcome <- err }); err != nil {
 		t.Fatal(err)
 	}
 	m := p.read()

@@ -68,5 +68,5 @@ func (c *Conn) showLife() {
 	if c.codec == protocol.Line || c.queued.Load() {
 		return // a person who types a long line need not read it; and what is queued says it, once the client takes it
 	}
-	_ = c.SendMessage(&protocol.Message{Type: protocol.TypeHeartbeat})
+	_ = c.SendMessage(&protocol.Message{Type: protocol.TypeHeartbeat}, nil)
 }

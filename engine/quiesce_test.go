@@ -88,7 +88,7 @@ func quiesceWaitsForTheHandlerAtWork(t *testing.T) {
 		if err := b.conn.Send(4, []byte("goodbye")); err != nil {
 			t.Errorf("Send after Quiesce: %v", err)
 		}
-		b.conn.Close(protocol.PushedOut, "")
+		b.conn.Close(protocol.PushedOut)
 		if m := p.read(); m.Type != 4 {
 			t.Errorf("got type %#x, want the goodbye", m.Type)
 		}
@@ -129,7 +129,7 @@ func quiesceWhenTheConnectionEndsFirst(t *testing.T) {
 	for name, end := range map[string]func(p *peer, b *binding){
 		"by a reset":    func(p *peer, _ *binding) { p.reset() },
 		"by the peer":   func(p *peer, _ *binding) { _ = p.Close() },
-		"by the server": func(_ *peer, b *binding) { b.conn.Close(protocol.KickedOut, "") },
+		"by the server": func(_ *peer, b *binding) { b.conn.Close(protocol.KickedOut) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			bothModes(t, func(t *testing.T, workers int) {
@@ -170,7 +170,7 @@ func quiesceInsideAHandler(t *testing.T) {
 		e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
 		e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error {
 			c.Quiesce(func() { done <- returned.Load() })
-			c.Close(protocol.KickedOut, "")
+			c.Close(protocol.KickedOut)
 			time.Sleep(time.Millisecond) // the worse for a done that does not wait
 			returned.Store(true)
 			return nil

@@ -80,8 +80,8 @@ func (c *Conn) checkRate(messages, delivered int) {
 	}
 	switch {
 	case !u.messageRate.take(now, messages, cfg.Limits.MaxMessageRate, cfg.Limits.MessageBurst, unread):
-		c.Close(protocol.RateLimited, "more messages were sent in a short time than the server allows")
+		c.closeBy(protocol.RateLimited, "more messages were sent in a short time than the server allows")
 	case !u.byteRate.take(now, bytes, cfg.Limits.MaxByteRate, cfg.Limits.ByteBurst, unread):
-		c.Close(protocol.RateLimited, "more bytes were sent in a short time than the server allows")
+		c.closeBy(protocol.RateLimited, "more bytes were sent in a short time than the server allows")
 	}
 }

@@ -18,7 +18,7 @@ func (l *loop) read(c *Conn) {
 	switch c.state.Load() {
 	case stateVerifying:
 		if c.buffered() > l.engine.cfg.Limits.MaxEarly {
-			c.Close(protocol.RateLimited, "too much was sent before the logon was answered")
+			c.closeBy(protocol.RateLimited, "too much was sent before the logon was answered")
 			c.discard(-1)
 		}
 	case stateClosing, stateClosed, stateEnded:
@@ -213,7 +213,7 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *ta
 		}
 		if m.UserID != c.userID && c.userBound {
 			if c.is(isStrict) && m.UserID != "" {
-				c.Close(protocol.WrongUserID, "the message carries another user's ID")
+				c.closeBy(protocol.WrongUserID, "the message carries another user's ID")
 				return used
 			}
 			m.UserID = c.userID
@@ -297,7 +297,7 @@ func (c *Conn) firstMessage(m *protocol.Message, n int) bool {
 	c.unfinishedSince = uint32(min(n, math.MaxInt32))
 	c.mu.Unlock()
 	if m.Type == protocol.TypeClose {
-		c.Close(protocol.ClientClosed, "")
+		c.closeBy(protocol.ClientClosed, "")
 		return false
 	}
 	b := e.admission.First(c, m)
@@ -326,10 +326,10 @@ func (c *Conn) deliver(m *protocol.Message, n int) {
 			_ = c.Reply(m, nil)
 		}
 	case m.Type == protocol.TypeLogon && c.engine.admission != nil && !m.IsReply():
-		c.Close(protocol.InvalidMessage, "a second Logon on one connection")
+		c.closeBy(protocol.InvalidMessage, "a second Logon on one connection")
 	case m.Type > protocol.TypeClose && !m.IsReply() && c.engine.handlers.system[m.Type] != nil:
 		if m.Type == protocol.TypeRenew && n > c.engine.cfg.Limits.MaxFirstFrame { // it waits for an authenticator, as a Logon does
-			c.Close(protocol.MessageTooLarge, "the renewal is larger than a first frame may be")
+			c.closeBy(protocol.MessageTooLarge, "the renewal is larger than a first frame may be")
 			return
 		}
 		if err := c.engine.handlers.system[m.Type](c, m); err != nil {
@@ -346,7 +346,7 @@ func (c *Conn) deliver(m *protocol.Message, n int) {
 // handle runs the message's handler. It runs on the loop, or on a worker.
 func (c *Conn) handle(m *protocol.Message) {
 	if m.Type == protocol.TypeClose {
-		c.Close(protocol.ClientClosed, "")
+		c.closeBy(protocol.ClientClosed, "")
 		return
 	}
 	if m.Type > protocol.TypeClose || m.Type == protocol.TypeLogon && (m.IsReply() || m.DestUserID != "") {
@@ -373,15 +373,15 @@ func (c *Conn) handle(m *protocol.Message) {
 func (c *Conn) decodeFailed(err error) {
 	var ce *protocol.CloseError
 	if errors.As(err, &ce) {
-		c.Close(ce.Code, ce.Text)
+		c.closeBy(ce.Code, ce.Text)
 		return
 	}
-	c.Close(protocol.InvalidMessage, err.Error())
+	c.closeBy(protocol.InvalidMessage, err.Error())
 }
 
 func (c *Conn) handlerPanicked(v any) {
 	c.engine.panicked("a message handler", v, zapConn(c))
-	c.Close(protocol.InternalError, "")
+	c.closeBy(protocol.InternalError, "")
 }
 
 // panicked logs and counts a panic or a Goexit.

@@ -19,7 +19,7 @@ func TestAReplyToAnotherUserDoesNotAnswerTheServersRequest(t *testing.T) {
 			passedOn <- m.DestUserID
 			return nil
 		}
-		_ = c.Request(2, nil, time.Minute, func(m *protocol.Message, err error) {
+		_ = c.RequestFunc(2, nil, time.Minute, func(m *protocol.Message, err error) {
 			if err != nil {
 				t.Error(err)
 				return

@@ -23,18 +23,18 @@ func (r *request) finish(m *protocol.Message, err error) {
 	r.done(m, err)
 }
 
-// Request sends a request to the client and returns at once. done is called once: with the reply, which is valid until
+// RequestFunc sends a request to the client and returns at once. done is called once: with the reply, which is valid until
 // done returns, or with an error: a *protocol.CloseError when the client answered with one, ErrRequestTimeout after the
 // timeout (0 means 10 s; negative means for ever), ErrClosed when the connection ended first. A reply is delivered like a
-// message, on the connection's loop or a worker; an error may come on any goroutine. The body is copied. When Request returns
-// an error, one of SendMessage's, done is not called.
-func (c *Conn) Request(typ uint16, body []byte, timeout time.Duration, done func(reply *protocol.Message, err error)) error {
+// message, on the connection's loop or a worker; an error may come on any goroutine. The body is copied. When RequestFunc
+// returns an error, one of SendMessage's, done is not called.
+func (c *Conn) RequestFunc(typ uint16, body []byte, timeout time.Duration, done func(reply *protocol.Message, err error)) error {
 	return c.request(typ, body, orDefault(timeout, 10*time.Second, never), &request{done: done})
 }
 
-// RequestContext sends a request to the client and waits for the reply, which the caller may keep, or until ctx ends.
-// It must not be called on an event loop, which could then not read the reply: in a handler without Workers use Request.
-func (c *Conn) RequestContext(ctx context.Context, typ uint16, body []byte) (*protocol.Message, error) {
+// Request sends a request to the client and waits for the reply, which the caller may keep, or until ctx ends.
+// It must not be called on an event loop, which could then not read the reply: in a handler without Workers use RequestFunc.
+func (c *Conn) Request(ctx context.Context, typ uint16, body []byte) (*protocol.Message, error) {
 	type outcome struct {
 		reply *protocol.Message
 		err   error
@@ -91,7 +91,7 @@ func (c *Conn) request(typ uint16, body []byte, timeout time.Duration, r *reques
 		})
 	}
 	c.mu.Unlock()
-	if err := c.SendMessage(&protocol.Message{Type: typ, ID: r.id, Body: body}); err != nil {
+	if err := c.SendMessage(&protocol.Message{Type: typ, ID: r.id, Body: body}, nil); err != nil {
 		if c.forget(r) { // otherwise somebody has called done, or will
 			if r.timer != nil {
 				r.timer.Stop()

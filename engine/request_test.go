@@ -26,7 +26,7 @@ func requesting(t *testing.T, workers int, timeout time.Duration) (*running, cha
 	e := newEngine(engine.Config{Workers: workers})
 	outcomes := make(chan outcome, 10)
 	e.Handle(1, func(c *engine.Conn, _ *protocol.Message) error {
-		err := c.Request(2, []byte("question"), timeout, func(m *protocol.Message, err error) {
+		err := c.RequestFunc(2, []byte("question"), timeout, func(m *protocol.Message, err error) {
 			o := outcome{err: err}
 			if m != nil {
 				o.body = string(m.Body)
@@ -93,7 +93,7 @@ func TestARequestThatIsNotAnsweredTimesOut(t *testing.T) {
 func TestARequestEndsWithItsConnection(t *testing.T) {
 	for name, end := range map[string]func(p *peer, c *engine.Conn){
 		"the peer":   func(p *peer, _ *engine.Conn) { _ = p.Close() },
-		"the server": func(_ *peer, c *engine.Conn) { c.Close(protocol.KickedOut, "") },
+		"the server": func(_ *peer, c *engine.Conn) { c.Close(protocol.KickedOut) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(engine.Config{})
@@ -106,13 +106,13 @@ func TestARequestEndsWithItsConnection(t *testing.T) {
 
 			outcomes := make(chan error, 10)
 			for range 3 {
-				if err := c.Request(2, nil, time.Minute, func(_ *protocol.Message, err error) { outcomes <- err }); err != nil {
+				if err := c.RequestFunc(2, nil, time.Minute, func(_ *protocol.Message, err error) { outcomes <- err }); err != nil {
 					t.Fatal(err)
 				}
 			}
 			waited := make(chan error, 1)
 			go func() {
-				_, err := c.RequestContext(context.Background(), 2, nil)
+				_, err := c.Request(context.Background(), 2, nil)
 				waited <- err
 			}()
 			for range 4 {
@@ -124,11 +124,11 @@ func TestARequestEndsWithItsConnection(t *testing.T) {
 					t.Errorf("the outcome is %v", err)
 				}
 			}
-			if err := receive(t, "RequestContext", waited); !errors.Is(err, engine.ErrClosed) {
-				t.Errorf("RequestContext returned %v", err)
+			if err := receive(t, "Request", waited); !errors.Is(err, engine.ErrClosed) {
+				t.Errorf("Request returned %v", err)
 			}
-			if _, err := c.RequestContext(context.Background(), 2, nil); !errors.Is(err, engine.ErrClosed) {
-				t.Errorf("RequestContext on a closed connection returned %v", err)
+			if _, err := c.Request(context.Background(), 2, nil); !errors.Is(err, engine.ErrClosed) {
+				t.Errorf("Request on a closed connection returned %v", err)
 			}
 		})
 	}
@@ -140,7 +140,7 @@ func TestAHandlerMayWaitForAReplyWithWorkers(t *testing.T) {
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		ctx, cancel := context.WithTimeout(c.Context(), patience)
 		defer cancel()
-		got, err := c.RequestContext(ctx, 2, []byte("question"))
+		got, err := c.Request(ctx, 2, []byte("question"))
 		if err != nil {
 			t.Error(err)
 			return nil
@@ -158,7 +158,7 @@ func TestAHandlerMayWaitForAReplyWithWorkers(t *testing.T) {
 	}
 }
 
-func TestRequestContextEndsWithItsContext(t *testing.T) {
+func TestRequestEndsWithItsContext(t *testing.T) {
 	e := newEngine(engine.Config{})
 	conns := make(chan *engine.Conn, 1)
 	e.Handle(1, func(c *engine.Conn, _ *protocol.Message) error { conns <- c; return nil })
@@ -170,13 +170,13 @@ func TestRequestContextEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	waited := make(chan error, 1)
 	go func() {
-		_, err := c.RequestContext(ctx, 2, nil)
+		_, err := c.Request(ctx, 2, nil)
 		waited <- err
 	}()
 	request := p.read()
 	cancel()
-	if err := receive(t, "RequestContext", waited); !errors.Is(err, context.Canceled) {
-		t.Errorf("RequestContext returned %v", err)
+	if err := receive(t, "Request", waited); !errors.Is(err, context.Canceled) {
+		t.Errorf("Request returned %v", err)
 	}
 	p.send(reply(request, "too late"))
 	p.ask(3, 1, "")
@@ -193,8 +193,8 @@ func TestARequestWhoseContextHasEndedIsNotSent(t *testing.T) {
 	c := receive(t, "the connection", conns)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := c.RequestContext(ctx, 2, nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("RequestContext returned %v", err)
+	if _, err := c.Request(ctx, 2, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("Request returned %v", err)
 	}
 	if err := c.Send(3, nil); err != nil {
 		t.Fatal(err)

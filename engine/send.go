@@ -16,7 +16,7 @@ import (
 // message will not arrive: ErrClosed, also when the message was one too many for the outbound limit, which closes the
 // connection with SlowConsumer; ErrDropped, where Config.SlowPolicy says that the message is dropped instead; ErrTooLarge;
 // that the type is the system's, which SendMessage takes; or why it cannot be encoded. Without one it is on its way, unless a
-// policy takes it away later: see SendWith.
+// policy takes it away later: see SendMessage.
 func (c *Conn) Send(typ uint16, body []byte) error {
 	c.mu.Lock()
 	if !c.enqueuePlain(typ, body) {
@@ -24,7 +24,7 @@ func (c *Conn) Send(typ uint16, body []byte) error {
 		if typ >= protocol.FirstSystemType {
 			return fmt.Errorf("rollcall: message type 0x%04x is the system's", typ)
 		}
-		return c.SendMessage(&protocol.Message{Type: typ, Body: body})
+		return c.SendMessage(&protocol.Message{Type: typ, Body: body}, nil)
 	}
 	mark := c.mark()
 	c.mu.Unlock()
@@ -57,8 +57,17 @@ func (c *Conn) enqueuePlain(typ uint16, body []byte) bool {
 }
 
 // SendMessage sends any message: with a sender's UserID, with flags, of a system type. m and its body may be used again when
-// it returns. See Send and, for another policy than SlowClose, SendWith.
-func (c *Conn) SendMessage(m *protocol.Message) error { return c.SendWith(m, SendOptions{}) }
+// it returns. Nil options are those of Config.SlowPolicy; others hold for a request or a push too. Errors are Send's. ErrDropped
+// says that the message was thrown away; a message without an error may still be, where its policy is SlowDropOldest or
+// SlowLatest, or to make room for one that may not be.
+func (c *Conn) SendMessage(m *protocol.Message, o *SendOptions) error {
+	err := o.check()
+	if err == nil {
+		err = c.sendMessage(m, o.of(c.engine, m))
+	}
+	o.report(c, err)
+	return err
+}
 
 // Reply answers m, a message that a handler of this connection got. Replies to the messages of one read go out in one
 // write. It is sent even when m's ID is 0, which says that the sender expects none. The body is copied. The error is
@@ -120,7 +129,7 @@ const leastAnswer protocol.CloseCode = 3000
 func (c *Conn) sendReply(m *protocol.Message, flags protocol.Flags, body []byte) error {
 	l := c.loop
 	if !l.delivers(c, m) || c.queued.Load() || c.ownCodec() != nil {
-		return c.SendMessage(&protocol.Message{Type: m.Type, Flags: flags, ID: m.ID, Body: body})
+		return c.SendMessage(&protocol.Message{Type: m.Type, Flags: flags, ID: m.ID, Body: body}, nil)
 	}
 	if c.state.Load() >= stateClosing {
 		return ErrClosed

@@ -107,7 +107,10 @@ func from(addr string) func(net.Conn) net.Conn {
 
 func TestServeConnReturnsNilWhenTheClientLeftOrWasTold(t *testing.T) {
 	e := newEcho(engine.Config{})
-	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error { c.Close(protocol.KickedOut, "enough"); return nil })
+	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error {
+		c.Close(protocol.Errorf(protocol.KickedOut, "enough"))
+		return nil
+	})
 	serve(t, e)
 	left, kicked := hand(t, e, nil), hand(t, e, nil)
 	left.ask(1, 1, "hello")
@@ -301,7 +304,7 @@ func TestAWriteThatNeverReturnsEndsAtTheCloseTimeout(t *testing.T) {
 	})
 	p.send(protocol.Message{Type: 1, ID: 1})
 	c := receive(t, "the connection", conns)
-	c.Close(protocol.KickedOut, "")
+	c.Close(protocol.KickedOut)
 	if err := receive(t, "the end of ServeConn", p.ended); !errors.Is(err, protocol.KickedOut) {
 		t.Errorf("ServeConn returned %v", err)
 	}

@@ -51,7 +51,7 @@ func TestABroadcastsFrameIsNobodysQueue(t *testing.T) {
 	}
 	broadcast := func(body string) {
 		t.Helper()
-		if n, err := e.Broadcast(slices.Values(conns), &protocol.Message{Type: 1, Body: []byte(body)}); n != len(conns) || err != nil {
+		if n, err := e.Broadcast(slices.Values(conns), &protocol.Message{Type: 1, Body: []byte(body)}, nil); n != len(conns) || err != nil {
 			t.Fatalf("Broadcast returned %d, %v", n, err)
 		}
 	}

@@ -39,29 +39,44 @@ const (
 const mustGo SlowPolicy = 255
 
 // unknown is the error for a policy that there is not: taken for another one it would be found out when a client is slow.
-func (p SlowPolicy) unknown() error { return fmt.Errorf("rollcall: there is no SlowPolicy %d", p) }
+func (p SlowPolicy) unknown() error { return fmt.Errorf("rollcall: SlowPolicy %d is not defined", p) }
 
-// SendOptions say how one message is sent.
+// SendOptions say how one message is sent. Nil is the zero value.
 type SendOptions struct {
-	// Policy is what happens when the client does not keep up. 0 means Config.SlowPolicy; one that there is not is an error,
+	// Policy is what happens when the client does not keep up. 0 means Config.SlowPolicy; one that is not defined is an error,
 	// and nothing is sent.
 	Policy SlowPolicy
 	// Key tells the messages of one type apart for SlowLatest. Empty is a key, too. While its message waits it counts towards
 	// Limits.MaxOutbound and Limits.MaxMemory.
 	Key string
+	// Report, when set, is called for each connection that the message is not on its way to, with the error that Send would
+	// return, on the caller's goroutine, without a lock. It may send.
+	Report func(c *Conn, err error)
 }
 
-// SendWith is SendMessage with a policy of the message's own, also for a request or a push. ErrDropped says that it was
-// thrown away; a message without an error may still be, where its policy is SlowDropOldest or SlowLatest, or to make room
-// for one that may not be.
-func (c *Conn) SendWith(m *protocol.Message, o SendOptions) error {
-	if o.Policy > SlowLatest {
+func (o *SendOptions) check() error {
+	if o != nil && o.Policy > SlowLatest {
 		return o.Policy.unknown()
 	}
+	return nil
+}
+
+func (o *SendOptions) report(c *Conn, err error) {
+	if err != nil && o != nil && o.Report != nil {
+		o.Report(c, err)
+	}
+}
+
+// queueing says how one message stands in a queue.
+type queueing struct {
+	Policy SlowPolicy
+	Key    string
+}
+
+func (c *Conn) sendMessage(m *protocol.Message, o queueing) error {
 	if c.engine.tooLarge(m) {
 		return ErrTooLarge
 	}
-	o = o.of(c.engine, m)
 	if own := c.ownCodec(); own != nil {
 		return c.sendOwn(own, m, o)
 	}
@@ -85,10 +100,10 @@ func (c *Conn) SendWith(m *protocol.Message, o SendOptions) error {
 }
 
 // mayDrop reports whether a message may be thrown away once it is queued.
-func (o SendOptions) mayDrop() bool { return o.Policy >= SlowDropNewest && o.Policy <= SlowLatest }
+func (o queueing) mayDrop() bool { return o.Policy >= SlowDropNewest && o.Policy <= SlowLatest }
 
 // keyCost is what the message's key takes in the queue.
-func (o SendOptions) keyCost() int {
+func (o queueing) keyCost() int {
 	if o.Policy == SlowLatest {
 		return len(o.Key)
 	}
@@ -96,15 +111,19 @@ func (o SendOptions) keyCost() int {
 }
 
 // of returns the options that count for m.
-func (o SendOptions) of(e *Engine, m *protocol.Message) SendOptions {
-	explicit := o.Policy != SlowDefault
-	if !explicit {
-		o.Policy = e.cfg.SlowPolicy
+func (o *SendOptions) of(e *Engine, m *protocol.Message) queueing {
+	q := queueing{Policy: e.cfg.SlowPolicy}
+	explicit := o != nil && o.Policy != SlowDefault
+	if o != nil {
+		q.Key = o.Key
+	}
+	if explicit {
+		q.Policy = o.Policy
 	}
 	if !droppable(m, explicit) {
-		o.Policy = SlowClose
+		q.Policy = SlowClose
 	}
-	return o
+	return q
 }
 
 // droppable reports whether a policy may take a message: one that somebody waits for, or the protocol needs, it may not.

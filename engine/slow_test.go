@@ -77,12 +77,12 @@ func TestAnUnknownPolicyIsAnError(t *testing.T) {
 	b.conn.Admit(&engine.Admitted{UserID: "ann"})
 	o := engine.SendOptions{Policy: engine.SlowLatest + 1}
 	for _, m := range []*protocol.Message{numbered(1), {Type: 7, ID: 1}, {Type: protocol.TypePush}} {
-		if err := b.conn.SendWith(m, o); err == nil || !strings.Contains(err.Error(), "SlowPolicy 5") {
-			t.Errorf("SendWith of type %#x returned %v", m.Type, err)
+		if err := b.conn.SendMessage(m, &o); err == nil || !strings.Contains(err.Error(), "SlowPolicy 5") {
+			t.Errorf("SendMessage of type %#x returned %v", m.Type, err)
 		}
-		n, err := e.BroadcastWith(slices.Values([]*engine.Conn{b.conn}), m, o, nil)
+		n, err := e.Broadcast(slices.Values([]*engine.Conn{b.conn}), m, &o)
 		if n != 0 || err == nil || !strings.Contains(err.Error(), "SlowPolicy 5") {
-			t.Errorf("BroadcastWith of type %#x returned %d, %v", m.Type, n, err)
+			t.Errorf("Broadcast of type %#x returned %d, %v", m.Type, n, err)
 		}
 	}
 	if err := b.conn.Send(8, nil); err != nil {
@@ -112,7 +112,7 @@ func slowDropNewestDropsWhatIsSentAndTellsTheSender(t *testing.T) {
 			var accepted []int
 			dropped := 0
 			for n := 0; dropped < 100 || n < slowBuffers/chunk; n++ {
-				switch err := b.conn.SendWith(numbered(n), o); {
+				switch err := b.conn.SendMessage(numbered(n), &o); {
 				case err == nil:
 					accepted = append(accepted, n)
 				case errors.Is(err, engine.ErrDropped):
@@ -125,7 +125,7 @@ func slowDropNewestDropsWhatIsSentAndTellsTheSender(t *testing.T) {
 				t.Errorf("%d messages came, others than the %d that were accepted", len(got), len(accepted))
 			}
 			b.wantCounts(t, len(accepted), dropped)
-			if err := b.conn.SendWith(numbered(1), o); err != nil {
+			if err := b.conn.SendMessage(numbered(1), &o); err != nil {
 				t.Errorf("with room again: %v", err)
 			}
 			p.readUntil(1)
@@ -153,7 +153,7 @@ func slowDropOldestAndLatestKeepTheNewest(t *testing.T) {
 				p, b := g.enterSlow(t, r.addr)
 				for i := range n {
 					o.Key = fmt.Sprint(i % keys)
-					if err := b.conn.SendWith(numbered(i), o); err != nil {
+					if err := b.conn.SendMessage(numbered(i), &o); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -185,7 +185,7 @@ func TestWhatMayNotBeDroppedClosesASlowConnection(t *testing.T) {
 func whatMayNotBeDroppedClosesASlowConnection(t *testing.T) {
 	for name, send := range map[string]func(c *engine.Conn, m *protocol.Message) error{
 		"override": func(c *engine.Conn, _ *protocol.Message) error {
-			return c.SendWith(numbered(1), engine.SendOptions{Policy: engine.SlowClose})
+			return c.SendMessage(numbered(1), &engine.SendOptions{Policy: engine.SlowClose})
 		},
 		"reply": func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, make([]byte, chunk)) },
 	} {
@@ -224,7 +224,7 @@ func TestTheEnginesPolicyDropsNoRequestsAndNoPushes(t *testing.T) {
 			_, b := g.enterSlow(t, r.addr)
 			send := func(o engine.SendOptions) error {
 				for range 2 * slowBuffers / chunk {
-					if err := b.conn.SendWith(&m, o); err != nil {
+					if err := b.conn.SendMessage(&m, &o); err != nil {
 						return err
 					}
 				}
@@ -281,7 +281,7 @@ func TestOnDroppedIsToldAtMostOnceASecond(t *testing.T) {
 	eventually(t, "three reports", func() bool {
 		for _, c := range []*engine.Conn{b.conn, other.conn} {
 			for range 100 {
-				if errors.Is(c.SendWith(numbered(1), engine.SendOptions{}), engine.ErrDropped) {
+				if errors.Is(c.SendMessage(numbered(1), &engine.SendOptions{}), engine.ErrDropped) {
 					dropped[c]++
 				}
 			}

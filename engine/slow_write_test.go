@@ -24,7 +24,7 @@ func TestWriteTimeoutClosesWhoTakesNothing(t *testing.T) {
 	slow, s := g.enterSlow(t, r.addr)
 	for _, c := range []*engine.Conn{frozen.conn, s.conn} {
 		for n := range 2 * slowBuffers / chunk {
-			if err := c.SendWith(numbered(n), engine.SendOptions{}); err != nil {
+			if err := c.SendMessage(numbered(n), &engine.SendOptions{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -43,7 +43,7 @@ func TestWriteTimeoutClosesWhoTakesNothing(t *testing.T) {
 			t.Errorf("the %s connection was closed", name)
 		}
 	}
-	_ = i.conn.SendWith(numbered(1), engine.SendOptions{})
+	_ = i.conn.SendMessage(numbered(1), &engine.SendOptions{})
 	idle.readUntil(1)
 }
 
@@ -60,7 +60,7 @@ func writeTimeoutDropsWithSlowDropNewest(t *testing.T) {
 	p, b := g.enterSlow(t, r.addr)
 	last := -1
 	send := func() error {
-		err := b.conn.SendWith(numbered(last+1), engine.SendOptions{})
+		err := b.conn.SendMessage(numbered(last+1), &engine.SendOptions{})
 		if err == nil {
 			last++
 		}
@@ -97,8 +97,7 @@ func TestABroadcastPassesFrozenClients(t *testing.T) {
 			}
 			missed := map[*engine.Conn]int{}
 			for i := range n {
-				sent, err := e.BroadcastWith(slices.Values(all), numbered(i), engine.SendOptions{Policy: policy},
-					func(c *engine.Conn, _ error) { missed[c]++ })
+				sent, err := e.Broadcast(slices.Values(all), numbered(i), &engine.SendOptions{Policy: policy, Report: func(c *engine.Conn, _ error) { missed[c]++ }})
 				if err != nil || sent > len(all) {
 					t.Fatal(sent, err)
 				}
@@ -124,7 +123,7 @@ func TestABroadcastPassesFrozenClients(t *testing.T) {
 				}()
 				tries := 0
 				eventually(t, "room", func() bool {
-					err := bindings[i].conn.SendWith(numbered(end), engine.SendOptions{Policy: engine.SlowDropNewest})
+					err := bindings[i].conn.SendMessage(numbered(end), &engine.SendOptions{Policy: engine.SlowDropNewest})
 					if err != nil {
 						tries++
 					}
@@ -162,16 +161,16 @@ func slowPoliciesRaceWithClose(t *testing.T) {
 				for i := 0; ; i++ {
 					o := engine.SendOptions{Policy: policy, Key: fmt.Sprint(i % 3)}
 					if i%2 == 0 {
-						_, _ = e.BroadcastWith(slices.Values([]*engine.Conn{b.conn}), m, o, func(*engine.Conn, error) {})
+						_, _ = e.Broadcast(slices.Values([]*engine.Conn{b.conn}), m, &o)
 					}
-					if err := b.conn.SendWith(m, o); errors.Is(err, engine.ErrClosed) {
+					if err := b.conn.SendMessage(m, &o); errors.Is(err, engine.ErrClosed) {
 						return
 					}
 				}
 			})
 		}
 		time.Sleep(20 * time.Millisecond) // let them fill the queue, or not
-		b.conn.Close(protocol.KickedOut, "")
+		b.conn.Close(protocol.KickedOut)
 		wg.Wait()
 		b.wantEnd(t, protocol.KickedOut)
 	}
@@ -191,7 +190,7 @@ func dropsAreCountedBeforeTheEnd(t *testing.T) {
 	dropped := 0
 	drop := func() {
 		for want := dropped + 10; dropped < want; {
-			if errors.Is(b.conn.SendWith(numbered(1), engine.SendOptions{}), engine.ErrDropped) {
+			if errors.Is(b.conn.SendMessage(numbered(1), &engine.SendOptions{}), engine.ErrDropped) {
 				dropped++
 			}
 		}
@@ -199,7 +198,7 @@ func dropsAreCountedBeforeTheEnd(t *testing.T) {
 	drop()
 	receive(t, "a report", blocked)
 	drop()
-	b.conn.Close(protocol.KickedOut, "")
+	b.conn.Close(protocol.KickedOut)
 	b.wantEnd(t, protocol.KickedOut)
 	if n := b.dropped.Load(); n != int64(dropped) {
 		t.Errorf("%d drops were counted before the end, want %d", n, dropped)

@@ -36,7 +36,7 @@ func TestStatsCountConnectionsByState(t *testing.T) {
 		for range 60 { // more than the peer, which does not read, and its kernel take
 			_ = b.conn.Send(1, make([]byte, 512<<10))
 		}
-		b.conn.Close(protocol.KickedOut, "")
+		b.conn.Close(protocol.KickedOut)
 		want("one is closing", engine.ConnStates{Accepted: 1, Verifying: 1, Closing: 1})
 		held.Admit(&engine.Admitted{UserID: "bob"})
 		want("the admission has decided", engine.ConnStates{Accepted: 1, Bound: 1, Closing: 1})
@@ -98,7 +98,7 @@ func TestStatsAreExactAfterRun(t *testing.T) {
 func TestStatsCountClosesByCode(t *testing.T) {
 	const own = protocol.CloseCode(3456)
 	e := newEcho(engine.Config{Accept: engine.Accept{MaxConnections: 1}, Limits: engine.Limits{MaxBody: 100}})
-	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error { c.Close(own, ""); return nil })
+	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error { c.Close(own); return nil })
 	e.Handle(3, func(*engine.Conn, *protocol.Message) error { panic("on purpose") })
 	r := serve(t, e)
 	for _, how := range []func(p *peer){

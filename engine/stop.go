@@ -118,7 +118,7 @@ func (e *Engine) tellAll(ctx context.Context, window time.Duration) {
 				window = 0
 			}
 		}
-		c.CloseWith(e.farewell(share))
+		c.Close(e.farewell(share))
 	}
 }
 

@@ -17,7 +17,7 @@ func TestStopReportTellsWhoTookNothing(t *testing.T) {
 	r := run(t, e)
 	_, b := g.enterSlow(t, r.addr)
 	for n := range 200 << 10 / chunk { // more than the peer's kernel takes, and less than ours
-		if err := b.conn.SendMessage(numbered(n)); err != nil {
+		if err := b.conn.SendMessage(numbered(n), nil); err != nil {
 			t.Fatal(err)
 		}
 	}

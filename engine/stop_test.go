@@ -336,7 +336,7 @@ func TestAStopWaitsForOnDropped(t *testing.T) {
 			r := run(t, e)
 			_, b := g.enterSlow(t, r.addr)
 			for n := 0; len(entered) == 0; n++ {
-				_ = b.conn.SendMessage(numbered(n))
+				_ = b.conn.SendMessage(numbered(n), nil)
 			}
 			ctx, cancel := context.Background(), func() {}
 			if ends {

@@ -114,18 +114,18 @@ func (s *tlsStream) afterwards(err error) (over bool) {
 	var oe *net.OpError
 	switch {
 	case err == errNothingMore && s.wire.hollow > maxHollow:
-		c.Close(protocol.InvalidMessage, "so many TLS records with nothing in them")
+		c.closeBy(protocol.InvalidMessage, "so many TLS records with nothing in them")
 	case err == errNothingMore:
 		if int(c.unsent) > c.engine.cfg.Limits.MaxOutbound { // key updates, for want of anything that is counted
-			c.Close(protocol.SlowConsumer, tooMuchWaits)
+			c.closeBy(protocol.SlowConsumer, tooMuchWaits)
 		}
 	case errors.Is(err, io.EOF): // close_notify
 		s.closed, s.wire.got = true, 0
 		return true
 	case errors.As(err, &oe) && oe.Op == "remote error": // an alert: the peer has broken off
-		c.Close(protocol.NetworkError, "")
+		c.closeBy(protocol.NetworkError, "")
 	default: // the peer has been told by an alert, and no notice can be sent any more
-		c.Close(protocol.InvalidMessage, "the TLS connection is broken: "+err.Error())
+		c.closeBy(protocol.InvalidMessage, "the TLS connection is broken: "+err.Error())
 	}
 	return false
 }

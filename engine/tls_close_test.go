@@ -148,7 +148,7 @@ func TestAGracefulTLSCloseEndsWithCloseNotify(t *testing.T) {
 		e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 			_ = c.Send(1, make([]byte, size))
 			_ = c.Reply(m, nil)
-			c.Close(protocol.KickedOut, "enough")
+			c.Close(protocol.Errorf(protocol.KickedOut, "enough"))
 			return nil
 		})
 		r := serve(t, e)

@@ -103,7 +103,7 @@ func newLineEcho(cfg engine.Config) *engine.Engine {
 	e := newEngine(cfg)
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		if string(m.Body) == "go" {
-			c.Close(protocol.KickedOut, "go then")
+			c.Close(protocol.Errorf(protocol.KickedOut, "go then"))
 			return nil
 		}
 		_ = c.Send(m.Type, append([]byte("echo of "), m.Body...))

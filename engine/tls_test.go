@@ -295,7 +295,7 @@ func TestAHundredTLSConnections(t *testing.T) {
 			case <-quit:
 				return
 			case <-time.After(time.Millisecond):
-				_, _ = e.Broadcast(e.Conns(), &protocol.Message{Type: 7, Body: make([]byte, 2000)})
+				_, _ = e.Broadcast(e.Conns(), &protocol.Message{Type: 7, Body: make([]byte, 2000)}, nil)
 				for c := range e.Conns() {
 					_ = c.Send(8, []byte("to one"))
 				}

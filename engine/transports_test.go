@@ -194,7 +194,7 @@ func TestEachTransportServes(t *testing.T) {
 			for id := range uint32(100) {
 				p.ask(1, id+1, "small")
 			}
-			b.conn.Close(4000, "enough")
+			b.conn.Close(protocol.Errorf(4000, "enough"))
 			p.wantClose(4000)
 			_ = p.Close()
 			if o := outcomeOf(t, b.conn); o != protocol.OutcomeTold {

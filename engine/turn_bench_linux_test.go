@@ -60,11 +60,11 @@ func BenchmarkTurn(b *testing.B) {
 				switch what {
 				case "close":
 					for c := range r.Conns() {
-						c.Close(protocol.ServerStopping, "")
+						c.Close(protocol.ServerStopping)
 					}
 				default:
 					for i := range 10 {
-						if _, err := r.Broadcast(r.Conns(), &protocol.Message{Type: 1, Body: make([]byte, size)}); err != nil {
+						if _, err := r.Broadcast(r.Conns(), &protocol.Message{Type: 1, Body: make([]byte, size)}, nil); err != nil {
 							b.Fatal(fmt.Sprint(i, err))
 						}
 						time.Sleep(100 * time.Millisecond)

@@ -51,7 +51,7 @@ func writtenTo(conns []*Conn) (n int) {
 func TestATurnWritesToSoManyConnections(t *testing.T) {
 	e, l, w, conns := newTurns(t, 1000)
 	m := &protocol.Message{Type: 1, Body: []byte("all")}
-	if n, err := e.Broadcast(slices.Values(conns), m); n != len(conns) || err != nil {
+	if n, err := e.Broadcast(slices.Values(conns), m, nil); n != len(conns) || err != nil {
 		t.Fatalf("Broadcast returned %d, %v", n, err)
 	}
 	last := conns[len(conns)-1]
@@ -86,7 +86,7 @@ func TestATurnGoesOnWhileItHasTime(t *testing.T) {
 	for _, tc := range []struct{ size, most int }{{0, 1000}, {turnMost / 100, 100 + outputsATime}} {
 		e, l, w, conns := newTurns(t, 1000)
 		l.turn = time.Hour
-		if n, err := e.Broadcast(slices.Values(conns), &protocol.Message{Type: 1, Body: make([]byte, tc.size)}); n != len(conns) || err != nil {
+		if n, err := e.Broadcast(slices.Values(conns), &protocol.Message{Type: 1, Body: make([]byte, tc.size)}, nil); n != len(conns) || err != nil {
 			t.Fatalf("Broadcast returned %d, %v", n, err)
 		}
 		l.run()
@@ -144,7 +144,7 @@ func TestWhatIsPostedBesideARestIsDoneWithoutAnotherWake(t *testing.T) {
 				_ = c.Send(1, nil)
 			}
 		}},
-		{"a broadcast", func(e *Engine, _ *loop, conns []*Conn, _ *int) { _, _ = e.Broadcast(slices.Values(conns), m) }},
+		{"a broadcast", func(e *Engine, _ *loop, conns []*Conn, _ *int) { _, _ = e.Broadcast(slices.Values(conns), m, nil) }},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
 			e, l, w, conns := newTurns(t, first+second)
@@ -209,7 +209,7 @@ func TestTheAnswersOfAReadDoNotWaitForABroadcast(t *testing.T) {
 		_ = c.Send(3, nil)
 		return c.Reply(m, nil)
 	})
-	if _, err := e.Broadcast(slices.Values(conns), &protocol.Message{Type: 1}); err != nil {
+	if _, err := e.Broadcast(slices.Values(conns), &protocol.Message{Type: 1}, nil); err != nil {
 		t.Fatal(err)
 	}
 	l.run()
@@ -268,7 +268,7 @@ func TestATurnFreesSoManyConnectionsOverTheBudget(t *testing.T) {
 		others[i] = &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{&recordingConn{}}, loop: l}
 		others[i].state.Store(stateBound)
 	}
-	if _, err := e.Broadcast(slices.Values(others), &protocol.Message{Type: 1}); err != nil {
+	if _, err := e.Broadcast(slices.Values(others), &protocol.Message{Type: 1}, nil); err != nil {
 		t.Fatal(err)
 	}
 	gone := func() (n int) {

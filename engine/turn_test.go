@@ -46,7 +46,7 @@ func TestABystanderIsReadBetweenTwoTurnsOfABroadcast(t *testing.T) {
 		}
 	}
 	all := slices.DeleteFunc(slices.Collect(r.Conns()), func(c *engine.Conn) bool { return c == conn })
-	if n, err := r.Broadcast(slices.Values(all), &protocol.Message{Type: 3}); n != clients || err != nil {
+	if n, err := r.Broadcast(slices.Values(all), &protocol.Message{Type: 3}, nil); n != clients || err != nil {
 		t.Fatalf("Broadcast returned %d, %v", n, err)
 	}
 	if later := receive(t, "the bystander's request", reads); later > 1 {

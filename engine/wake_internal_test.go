@@ -49,7 +49,7 @@ func TestABroadcastWakesEachLoopOnce(t *testing.T) {
 			conns[i].state.Store(stateBound)
 		}
 		m := &protocol.Message{Type: 1, Body: []byte("all")}
-		if n, err := e.Broadcast(slices.Values(conns), m); n != tc.conns || err != nil {
+		if n, err := e.Broadcast(slices.Values(conns), m, nil); n != tc.conns || err != nil {
 			t.Fatalf("Broadcast returned %d, %v", n, err)
 		}
 		want := []int{tc.wakes, tc.wakes, 0}

@@ -39,7 +39,7 @@ func (b *mailbox) put(c *Conn, it item) {
 	b.mu.Lock()
 	if it.size > 0 && b.bytes > 0 && b.bytes+it.size > c.engine.cfg.Limits.MaxInbound && b.bytes+it.size-c.piledUp() > c.engine.cfg.Limits.MaxInbound {
 		b.mu.Unlock()
-		c.Close(protocol.RateLimited, "more was sent than may wait for the server's handlers")
+		c.closeBy(protocol.RateLimited, "more was sent than may wait for the server's handlers")
 		return
 	}
 	c.engine.grew(it.size + itemCost)

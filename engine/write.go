@@ -38,7 +38,7 @@ func (c *Conn) queueBatch(batch *outBuf) {
 	over := !c.makeRoom(front, 0)
 	c.mu.Unlock()
 	if over {
-		c.Close(protocol.SlowConsumer, tooMuchWaits)
+		c.closeBy(protocol.SlowConsumer, tooMuchWaits)
 	}
 }
 

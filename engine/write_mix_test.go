@@ -60,7 +60,7 @@ func TestWhatGoesOutArrivesWholeAndInOrder(t *testing.T) {
 		wg.Go(func() {
 			for n := range rounds {
 				size := sizes[(n+s)%len(sizes)]
-				if k, err := e.Broadcast(e.Conns(), &protocol.Message{Type: all, Body: stamped(all+s, n, size)}); k != conns || err != nil {
+				if k, err := e.Broadcast(e.Conns(), &protocol.Message{Type: all, Body: stamped(all+s, n, size)}, nil); k != conns || err != nil {
 					t.Errorf("Broadcast returned %d, %v", k, err)
 				}
 				for _, b := range bindings {

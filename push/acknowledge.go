@@ -13,7 +13,7 @@ import (
 func (s *Service) acknowledged(c *engine.Conn, m *protocol.Message) error {
 	id, err := protocol.ParsePushAck(m.Body)
 	if err != nil {
-		c.Close(protocol.InvalidMessage, err.Error())
+		c.Close(&protocol.CloseError{Code: protocol.InvalidMessage, Text: err.Error()})
 		return nil
 	}
 	b := s.outboxes.find(c.UserID(), false)

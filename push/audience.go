@@ -118,7 +118,7 @@ func (s *Service) broadcastToAll(c *call) {
 			}
 		}
 	}
-	_, _ = s.bridge.Engine().BroadcastWith(conns, &c.frame, engine.SendOptions{}, func(_ *engine.Conn, why error) { // each delivery has its error
+	_, _ = s.bridge.Engine().Broadcast(conns, &c.frame, &engine.SendOptions{Report: func(_ *engine.Conn, why error) { // each delivery has its error
 		if !told {
 			return
 		}
@@ -128,5 +128,5 @@ func (s *Service) broadcastToAll(c *call) {
 		} else {
 			d.Err = why
 		}
-	})
+	}})
 }

@@ -35,12 +35,12 @@ func (r *broadcast) direct(to iter.Seq2[*engine.Conn, string]) {
 			}
 		}
 	}
-	_, _ = r.service.bridge.Engine().BroadcastWith(conns, &c.frame, engine.SendOptions{}, func(cn *engine.Conn, why error) { // each delivery has its error
-		if errors.Is(why, engine.ErrClosed) && cn.SendMessage(&c.frame) == nil {
+	_, _ = r.service.bridge.Engine().Broadcast(conns, &c.frame, &engine.SendOptions{Report: func(cn *engine.Conn, why error) { // each delivery has its error
+		if errors.Is(why, engine.ErrClosed) && cn.SendMessage(&c.frame, nil) == nil {
 			return // it is being let in: the message goes out behind the answer to the logon
 		}
 		r.missed(cn, parcel, why)
-	})
+	}})
 }
 
 // broadcast is one message on its way to many.

@@ -69,7 +69,7 @@ func everyone(b *testing.B, underWay int) {
 	m := &protocol.Message{Type: protocol.TypePush, Body: body}
 	ways := [2]func() int{
 		func() int {
-			n, err := srv.Engine.Broadcast(srv.Engine.Conns(), m)
+			n, err := srv.Engine.Broadcast(srv.Engine.Conns(), m, nil)
 			if err != nil {
 				b.Fatal(err)
 			}

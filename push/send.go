@@ -101,7 +101,7 @@ func (s *Service) sendTo(c *call, userID string, conns []*engine.Conn) {
 func (s *Service) sendPlain(c *call, userID string, conns []*engine.Conn) {
 	reached := false
 	send := func(conn *engine.Conn) error {
-		err := conn.SendMessage(&c.frame)
+		err := conn.SendMessage(&c.frame, nil)
 		if !errors.Is(err, engine.ErrClosed) { // on its way out: as good as offline
 			c.note(Delivery{UserID: userID, Conn: conn.ID(), Device: s.device(conn), Err: err})
 			reached = true
@@ -202,7 +202,7 @@ func (b *outbox) hand(c *call, p *parcel, conn *engine.Conn) error {
 		b.ask(p, conn, device)
 		b.mu.Unlock()
 	}
-	err := conn.SendMessage(&c.frame)
+	err := conn.SendMessage(&c.frame, nil)
 	if p != nil && err != nil {
 		b.mu.Lock()
 		b.retract(p, conn)

@@ -150,7 +150,7 @@ func (b *outbox) again(p *parcel, c *engine.Conn, now []*engine.Conn) (open bool
 	}
 	b.mu.Unlock()
 	b.service.again.Add(1)
-	err := c.SendMessage(&p.call.frame)
+	err := c.SendMessage(&p.call.frame, nil)
 	if err == nil {
 		return true
 	}

@@ -41,7 +41,7 @@ func server(ctx context.Context, args []string) error {
 	})
 
 	srv.Handle(say, func(c *engine.Conn, m *protocol.Message) error { // without a destination: to everyone
-		_, _ = srv.Broadcast(srv.Conns(), &protocol.Message{Type: say, UserID: m.UserID, Body: m.Body})
+		_, _ = srv.Broadcast(srv.Conns(), &protocol.Message{Type: say, UserID: m.UserID, Body: m.Body}, nil)
 		return nil
 	})
 	srv.Handle(who, engine.Typed(engine.JSON, func(_ *engine.Conn, _ *protocol.Message, req whoRequest) (whoReply, error) {

@@ -106,14 +106,14 @@ func main() {
 	})
 	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) error {
 		relayed := &protocol.Message{Type: chat, UserID: m.UserID, Body: m.Body}
-		if err := srv.SendMessage(m.DestUserID, relayed); err != nil {
+		if err := srv.SendMessage(m.DestUserID, relayed, nil); err != nil {
 			return protocol.Errorf(protocol.UserOffline, "%s is not here", m.DestUserID)
 		}
 		return c.Reply(m, []byte("sent"))
 	})
 
 	srv.Handle(reading, func(c *engine.Conn, m *protocol.Message) error {
-		_, _ = srv.Broadcast(srv.Conns(), &protocol.Message{Type: reading, UserID: m.UserID, Body: m.Body})
+		_, _ = srv.Broadcast(srv.Conns(), &protocol.Message{Type: reading, UserID: m.UserID, Body: m.Body}, nil)
 		return nil
 	})
 

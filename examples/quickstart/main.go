@@ -42,7 +42,7 @@ func main() {
 	srv.Handle(echo, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
 	srv.Handle(chat, func(c *engine.Conn, m *protocol.Message) error {
 		passedOn := &protocol.Message{Type: chat, UserID: m.UserID, Body: m.Body}
-		if err := srv.SendMessage(m.DestUserID, passedOn); err != nil {
+		if err := srv.SendMessage(m.DestUserID, passedOn, nil); err != nil {
 			return err
 		}
 		return c.Reply(m, []byte("delivered"))

@@ -198,7 +198,7 @@ func (s *setup) visit(e *engine.Engine, users *usermgr.Manager, pushes *push.Ser
 		if conn == nil {
 			return errors.New("the client's connection is closed")
 		}
-		if err := conn.Request(2, nil, s.Request.Timeout, func(_ *protocol.Message, err error) { answered <- err }); err != nil {
+		if err := conn.RequestFunc(2, nil, s.Request.Timeout, func(_ *protocol.Message, err error) { answered <- err }); err != nil {
 			return fmt.Errorf("a request of the server's: %w", err)
 		}
 	}

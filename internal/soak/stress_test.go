@@ -298,7 +298,7 @@ func (s *stress) act() {
 			}
 		case broadcasts:
 			m := &protocol.Message{Type: push, Body: s.pushBody(d.size)}
-			n, err := s.engine.BroadcastWith(s.engine.Conns(), m, engine.SendOptions{}, func(*engine.Conn, error) { s.tried.Add(1) })
+			n, err := s.engine.Broadcast(s.engine.Conns(), m, &engine.SendOptions{Report: func(*engine.Conn, error) { s.tried.Add(1) }})
 			if err != nil {
 				s.trouble("a broadcast failed: %v", err)
 			}
@@ -306,7 +306,7 @@ func (s *stress) act() {
 			s.taken.Add(int64(n))
 		case asksClients:
 			for c := range s.bridge.ConnsOf(d.user) {
-				err := c.Request(note, nil, -1, func(m *protocol.Message, err error) {
+				err := c.RequestFunc(note, nil, -1, func(m *protocol.Message, err error) {
 					s.answered.Add(1)
 					if m != nil || !errors.Is(err, engine.ErrClosed) {
 						s.trouble("a request that no client answers ended with %v, %v", m, err)

@@ -111,7 +111,7 @@ func (s *rollcallServer) pushToEveryone(size int) func() {
 
 // broadcast sends one message to everybody.
 func (s *rollcallServer) broadcast(typ uint16, body []byte) {
-	n, err := s.engine.Broadcast(slices.Values(s.conns), &protocol.Message{Type: typ, Body: body})
+	n, err := s.engine.Broadcast(slices.Values(s.conns), &protocol.Message{Type: typ, Body: body}, nil)
 	if n != len(s.conns) {
 		err = fmt.Errorf("a broadcast went to %d of %d connections: %w", n, len(s.conns), err)
 	}

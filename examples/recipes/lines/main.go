@@ -54,7 +54,7 @@ func main() {
 		log.Fatal(err)
 	}
 	srv.Handle(text, func(_ *engine.Conn, m *protocol.Message) error { // to everybody, the sender too
-		_, _ = srv.Broadcast(srv.Conns(), &protocol.Message{Type: text, UserID: m.UserID, Body: m.Body})
+		_, _ = srv.Broadcast(srv.Conns(), &protocol.Message{Type: text, UserID: m.UserID, Body: m.Body}, nil)
 		return nil
 	})
 
