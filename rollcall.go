@@ -56,7 +56,7 @@ type Config struct {
 type Server struct {
 	*engine.Engine
 	*bridge.Bridge
-	// Users is the user manager: Subscribe, User, Count, KickUser and others.
+	// Users is the user manager: Subscribe, User, Count, Kick and others.
 	Users *usermgr.Manager
 }
 

@@ -163,7 +163,7 @@ func TestSendToWhoIsOffline(t *testing.T) {
 		t.Errorf("sending to nobody: %v", err)
 	}
 	c := s.logOn("ann")
-	s.users.Unregister("ann", protocol.KickedOut, "")
+	_, _ = s.users.Kick("ann", nil)
 	c.expectClose(protocol.KickedOut)
 	if err := s.bridge.Send("ann", push, nil); !errors.Is(err, bridge.ErrUserOffline) {
 		t.Errorf("sending to a user who was kicked: %v", err)

@@ -181,7 +181,7 @@ func TestLastWordsAreCounted(t *testing.T) {
 			if err := s.bridge.Send("ann", push, []byte("goodbye")); err != nil {
 				t.Fatal(err)
 			}
-			s.users.Unregister("ann", protocol.KickedOut, "")
+			_, _ = s.users.Kick("ann", nil)
 			c.expect(push, "goodbye")
 			c.expectClose(protocol.KickedOut)
 			want := protocol.Traffic{Messages: 2, Bytes: 2 * (layout.HeaderLen + 7), LastType: push}

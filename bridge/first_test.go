@@ -213,7 +213,7 @@ func TestLogonReplyComesFirstWhenTheSessionEndsAtOnce(t *testing.T) {
 			if err := s.bridge.Send(i.UserID, push, []byte("go away")); err != nil {
 				t.Error(err)
 			}
-			s.users.Unregister(i.UserID, protocol.KickedOut, "at once")
+			_, _ = s.users.Kick(i.UserID, &usermgr.KickOptions{Text: "at once"})
 		}})
 		s.start()
 		for range 50 {

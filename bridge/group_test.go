@@ -224,7 +224,7 @@ func TestWhoReturnsWithinTheGraceIsStillAMember(t *testing.T) {
 		t.Errorf("in the grace: %v", err)
 	}
 	s.logOn("ann").expect(push, "welcome")
-	_, err := s.users.KickUser("ann", usermgr.KickOptions{})
+	_, err := s.users.Kick("ann", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -182,12 +182,12 @@ func TestARequestToAClientThatEndsItsSideFails(t *testing.T) {
 // Rule 14: a half-closed session that is kicked is told.
 func TestAHalfClosedSessionIsToldWhyItIsKicked(t *testing.T) {
 	s, c, _, _ := halfClosed(t, options{users: usermgr.Config{QuiesceTimeout: 10 * time.Millisecond}})
-	k, err := s.users.KickUser("ann", usermgr.KickOptions{Text: "enough"})
+	wait, err := s.users.Kick("ann", &usermgr.KickOptions{Text: "enough"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.expectClose(protocol.KickedOut)
-	if _, err := k.Wait(t.Context()); err != nil {
+	if _, err := wait(t.Context()); err != nil {
 		t.Error(err)
 	}
 	s.journal.expect(t, "Connected ann@1", "Disconnected ann@1 KickedOut")

@@ -188,6 +188,6 @@ func TestUnfinishedFrameCountsForAWhile(t *testing.T) {
 	}) {
 		t.Error("its end did not count")
 	}
-	s.users.Unregister("bob", protocol.KickedOut, "")
+	_, _ = s.users.Kick("bob", nil)
 	s.journal.expect(t, "Connected ann@1", "Connected bob@2", "say ann@1 "+string(make([]byte, 1<<16)), "Disconnected bob@2 KickedOut")
 }

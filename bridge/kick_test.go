@@ -42,11 +42,11 @@ func TestKickTellsWhatBecameOfEachSession(t *testing.T) {
 		}
 	}
 
-	k, err := srv.Users.KickUser("ann", usermgr.KickOptions{Text: "go away"})
+	wait, err := srv.Users.Kick("ann", &usermgr.KickOptions{Text: "go away"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	kicked, err := k.Wait(t.Context())
+	kicked, err := wait(t.Context())
 	if err != nil || len(kicked) != 2 {
 		t.Fatalf("the kick ended with %+v, %v", kicked, err)
 	}
@@ -74,11 +74,11 @@ func TestRevokedTokenIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ann.Close()
-	k, err := srv.Users.KickSession(ann.SessionID(), usermgr.KickOptions{RevokeFor: time.Hour})
+	wait, err := srv.Users.KickSession(ann.SessionID(), &usermgr.KickOptions{RevokeFor: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if kicked, err := k.Wait(t.Context()); err != nil || len(kicked) != 1 || kicked[0].Session.Token != "t-1" {
+	if kicked, err := wait(t.Context()); err != nil || len(kicked) != 1 || kicked[0].Session.Token != "t-1" {
 		t.Fatalf("the kick ended with %+v, %v", kicked, err)
 	}
 	_, err = dial("t-1")
@@ -88,7 +88,7 @@ func TestRevokedTokenIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	again.Close()
-	if _, err := srv.Users.KickUser("nobody", usermgr.KickOptions{}); !errors.Is(err, usermgr.ErrUnknownID) {
+	if _, err := srv.Users.Kick("nobody", nil); !errors.Is(err, usermgr.ErrUnknownID) {
 		t.Errorf("kicking nobody: %v", err)
 	}
 }

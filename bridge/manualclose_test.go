@@ -15,7 +15,7 @@ import (
 func TestBridgeCloses(t *testing.T) {
 	s := serve(t, options{})
 	c := s.logOn("ann")
-	s.users.Unregister("ann", protocol.KickedOut, "enough of you")
+	_, _ = s.users.Kick("ann", &usermgr.KickOptions{Text: "enough of you"})
 	if notice := c.expectClose(protocol.KickedOut); notice.Text != "enough of you" {
 		t.Errorf("the client was told %q", notice.Text)
 	}
@@ -43,7 +43,7 @@ func TestManualCloseLeavesItToHandlers(t *testing.T) {
 	first, second := s.logOn("ann"), s.logOn("ann")
 	first.expect(push, "goodbye")
 	first.expectClose(4001)
-	s.users.Unregister("ann", protocol.KickedOut, "the manager's text")
+	_, _ = s.users.Kick("ann", &usermgr.KickOptions{Text: "the manager's text"})
 	second.expect(push, "goodbye")
 	if notice := second.expectClose(4002); notice.Text != "from Disconnected" {
 		t.Errorf("the client was told %q", notice.Text)
@@ -63,7 +63,7 @@ func TestManualCloseEndsByItself(t *testing.T) {
 			c, bob := s.logOn("ann"), s.logOn("bob")
 			conn := s.engine.Conn(s.users.Addresses("ann")[0].Conn)
 			began := time.Now()
-			s.users.Unregister("ann", protocol.KickedOut, "nobody closes")
+			_, _ = s.users.Kick("ann", &usermgr.KickOptions{Text: "nobody closes"})
 			s.journal.expect(t, "Connected ann@1", "Connected bob@2", "Disconnected ann@1 KickedOut")
 			if err := conn.Send(push, []byte("still open")); err != nil {
 				t.Errorf("sending after Disconnected: %v", err)

@@ -69,7 +69,7 @@ func TestPushedOutHandlers(t *testing.T) {
 	second.ask("mine now")
 	first.expect(push, "you are pushed out")
 	first.expectClose(protocol.PushedOut)
-	s.users.Unregister("bob", protocol.KickedOut, "")
+	_, _ = s.users.Kick("bob", nil)
 	s.journal.expect(t, "Connected bob@1", "Connected ann@2", "PushedOut ann@2 by 3", "Disconnected ann@2 PushedOut",
 		"Connected ann@3", "Disconnected bob@1 KickedOut")
 }
@@ -123,7 +123,7 @@ func TestTakeOver(t *testing.T) {
 	back.expectClose(protocol.PushedOut)
 	again.ask("mine")
 	bob.ask("untouched")
-	s.users.Unregister("bob", protocol.KickedOut, "")
+	_, _ = s.users.Kick("bob", nil)
 	s.journal.expect(t, "Connected bob@1", "Connected ann@2", "Ignored ann@3", "Ignored ann@4", "Ignored ann@5",
 		"PushedOut ann@2 by 6", "Disconnected ann@2 PushedOut", "Connected ann@6", "PushedOut ann@6 by 7",
 		"Disconnected ann@6 PushedOut", "Connected ann@7", "Disconnected bob@1 KickedOut")

@@ -268,7 +268,7 @@ func TestRulesAboutTokensGoByTheNewOne(t *testing.T) {
 	desktop.expectRenewed()
 	phone.expectClose(protocol.PushedOut)
 	tablet.ask("still here")
-	if _, err := s.users.KickUser("ann", usermgr.KickOptions{RevokeFor: time.Hour}); err != nil {
+	if _, err := s.users.Kick("ann", &usermgr.KickOptions{RevokeFor: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	tablet.expectClose(protocol.KickedOut)

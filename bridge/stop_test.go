@@ -152,7 +152,9 @@ func TestTwoEnginesOneManager(t *testing.T) {
 func TestClear(t *testing.T) {
 	s := serve(t, options{})
 	ann := s.logOn("ann")
-	s.users.Clear()
+	if n, err := s.users.Clear(t.Context()); n != 1 || err != nil {
+		t.Errorf("Clear ended %d sessions, %v", n, err)
+	}
 	ann.expectClose(protocol.ServerStopping)
 	s.logOn("ann")
 	s.expectEnd("Connected ann@1", "Disconnected ann@1 ServerStopping", "Connected ann@2", "Disconnected ann@2 ServerStopping")

@@ -81,7 +81,7 @@ func storm(t *testing.T, mode usermgr.RelogonMode, workers int, duration time.Du
 	}
 	running.Go(func() {
 		for st.pause(20 * time.Millisecond) {
-			users.Unregister(stormUser(), protocol.KickedOut, "kicked")
+			_, _ = users.Kick(stormUser(), &usermgr.KickOptions{Text: "kicked"})
 			_ = s.bridge.Send(stormUser(), push, []byte("from elsewhere"))
 		}
 	})

@@ -32,10 +32,10 @@ func TestAClientThatMissedTheNoticeHearsItWhenItComesBack(t *testing.T) {
 		{name: "pushed out, and returns win", cfg: usermgr.Config{ReturnWins: true}, newer: true, code: protocol.PushedOut,
 			text: "the same user logged on again"},
 		{name: "kicked", end: func(srv *rollcalltest.Server) {
-			_, _ = srv.Users.KickUser("alice", usermgr.KickOptions{Text: "enough"})
+			_, _ = srv.Users.Kick("alice", &usermgr.KickOptions{Text: "enough"})
 		}, code: protocol.KickedOut, text: "enough"},
 		{name: "kicked, with a newer login", end: func(srv *rollcalltest.Server) {
-			_, _ = srv.Users.KickUser("alice", usermgr.KickOptions{Text: "enough"})
+			_, _ = srv.Users.Kick("alice", &usermgr.KickOptions{Text: "enough"})
 		}, newer: true, code: protocol.KickedOut, text: "enough"},
 		{name: "timed out, with a newer login", cfg: usermgr.Config{Checker: silencer},
 			end: func(*rollcalltest.Server) { silencer.find() }, newer: true, code: protocol.PushedOut, text: "the same user logged on again"},

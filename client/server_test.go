@@ -63,7 +63,7 @@ func TestAClientThatWasPushedOutStaysOut(t *testing.T) {
 func TestAClientThatWasKickedStaysOut(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{})
 	c := srv.Client(t, "alice", client.Config{Reconnect: client.Reconnect{Min: -1}})
-	srv.Users.Unregister("alice", protocol.KickedOut, "be nice")
+	_, _ = srv.Users.Kick("alice", &usermgr.KickOptions{Text: "be nice"})
 	receive(t, "the end of the client", c.Done())
 	var ce *protocol.CloseError
 	if err := c.Err(); !errors.As(err, &ce) || ce.Code != protocol.KickedOut || ce.Text != "be nice" {
@@ -78,7 +78,7 @@ func TestAClientThatWasKickedStaysOut(t *testing.T) {
 func TestAClientWhoseSessionExpiredStaysOut(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{})
 	c := srv.Client(t, "alice", client.Config{Reconnect: client.Reconnect{Min: -1}})
-	srv.Users.Unregister("alice", protocol.SessionExpired, "idle for an hour")
+	_, _ = srv.Users.Kick("alice", &usermgr.KickOptions{Code: protocol.SessionExpired, Text: "idle for an hour"})
 	receive(t, "the end of the client", c.Done())
 	if got := code(t, c.Err()); got != protocol.SessionExpired {
 		t.Errorf("ended with %v", got)
@@ -118,7 +118,7 @@ func TestAClientWhoseTokenHasExpiredStaysOut(t *testing.T) {
 		Token: func(context.Context) (string, error) {
 			return <-token, nil
 		}})
-	srv.Users.Unregister("alice", protocol.ServerStopping, "") // which a client may reconnect after
+	_, _ = srv.Users.Kick("alice", &usermgr.KickOptions{Code: protocol.ServerStopping}) // which a client may reconnect after
 	receive(t, "the end of the client", c.Done())
 	if got := code(t, c.Err()); got != protocol.Unauthorized {
 		t.Errorf("ended with %v", got)

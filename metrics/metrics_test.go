@@ -142,7 +142,7 @@ func TestWhatHappensShows(t *testing.T) {
 		"rollcall_logons_refused_total{code=Unauthorized}": 1, "rollcall_logons_in_progress": 0,
 		"rollcall_authenticators_running": 0,
 	})
-	if _, err := cfg.Users.KickUser("ann", usermgr.KickOptions{}); err != nil {
+	if _, err := cfg.Users.Kick("ann", nil); err != nil {
 		t.Fatal(err)
 	}
 	_, _ = ann.Read(make([]byte, 4096))
@@ -180,7 +180,7 @@ func TestDeviceClassesHaveABoundedNumberOfSeries(t *testing.T) {
 	}
 	wantSessions(map[string]float64{"rollcall_sessions{device=0}": 1, "rollcall_sessions{device=3}": 0, // 4 came in its place
 		"rollcall_sessions{device=4}": 1, "rollcall_sessions{device=other}": 497})
-	if _, err := users.Clear().Wait(t.Context()); err != nil {
+	if _, err := users.Clear(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	wantSessions(map[string]float64{"rollcall_sessions{device=0}": 0, "rollcall_sessions{device=3}": 0,

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -25,6 +26,7 @@ type call struct {
 	async      bool                // Go's
 	done       func(Result, error) // Go's; may be nil
 	waited     chan struct{}       // Push's: closed when open is 0
+	only       []*engine.Conn      // of the user's sessions; nil for all
 
 	deadline time.Time // guarded by the deadlines
 	place    int       // among the deadlines, plus one; 0 for none

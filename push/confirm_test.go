@@ -152,7 +152,7 @@ func TestAnAcknowledgementOnTheNextConnectionCounts(t *testing.T) {
 func TestNobodyWaitsForASessionThatHasEndedForGood(t *testing.T) {
 	for name, end := range map[string]func(*rollcalltest.Server, *client.Client){
 		"closed by the client": func(_ *rollcalltest.Server, c *client.Client) { _ = c.Close() },
-		"kicked":               func(s *rollcalltest.Server, _ *client.Client) { s.Users.Unregister("deaf", protocol.KickedOut, "") },
+		"kicked":               func(s *rollcalltest.Server, _ *client.Client) { _, _ = s.Users.Kick("deaf", nil) },
 		"stopped":              func(s *rollcalltest.Server, _ *client.Client) { s.Stop() },
 	} {
 		for kept, o := range map[string]*push.Options{"": {Confirm: true}, ", kept": {Confirm: true, Keep: time.Hour}} {

@@ -56,7 +56,7 @@ func TestWhatWasNotAcknowledgedIsKeptHoweverTheSessionEnded(t *testing.T) {
 		"reset":                func(_ *rollcalltest.Server, _ *client.Client, n *network) { n.reset() },
 		"closed by the client": func(_ *rollcalltest.Server, c *client.Client, _ *network) { _ = c.Close() },
 		"kicked": func(s *rollcalltest.Server, _ *client.Client, _ *network) {
-			s.Users.Unregister("ann", protocol.KickedOut, "")
+			_, _ = s.Users.Kick("ann", nil)
 		},
 		"pushed out": func(s *rollcalltest.Server, _ *client.Client, _ *network) {},
 	} {

@@ -4,22 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// kicker is what a user manager may have besides, see usermgr.UserManager.
-type kicker interface {
-	KickUser(userID string, o usermgr.KickOptions) (*usermgr.Kick, error)
+// finder is what a user manager may have besides, see usermgr.UserManager.
+type finder interface {
+	SessionAt(conn uint64) (usermgr.SessionInfo, bool)
 }
 
-// Kick throws a user out with notice: a KickOut message with the reason, o.Text, goes to the user's sessions and to every
-// pusher; then every session ends, even where a pusher failed. Result.Kicked tells what became of them. Nil options are the
-// zero value.
+// Kick throws a user out with notice: a KickOut message with the reason, o.Text, goes to the sessions that o means
+// and to every pusher; then those sessions end, even where a pusher failed. Result.Kicked tells what became of them. Nil options
+// are the zero value: all of the user.
 //
-// The error is usermgr.ErrBlankID or usermgr.ErrUnknownID; it wraps errors.ErrUnsupported where the user manager has no
-// method KickUser, and then no notice was sent; or else it joins those of the pushers and that of ctx. Kick waits until the
+// The error is usermgr.ErrBlankID or usermgr.ErrUnknownID; it wraps errors.ErrUnsupported where the user manager is no
+// usermgr.Kicker, or o names devices or a token and it has no method SessionAt, and then no notice was sent; or else it joins those of the pushers and that of ctx. Kick waits until the
 // sessions have ended, or ctx does; do not call it on an event loop, in the user's own event handler, or in a message handler
 // of a user whom others may kick: two who kick each other would wait for each other's handlers.
 //
@@ -31,14 +33,37 @@ func (s *Service) Kick(ctx context.Context, userID string, o *usermgr.KickOption
 	if userID == "" {
 		return Result{}, usermgr.ErrBlankID
 	}
-	m, ok := s.bridge.Users().(kicker)
+	m, ok := s.bridge.Users().(usermgr.Kicker)
 	if !ok {
-		return Result{}, fmt.Errorf("rollcall: the user manager has no KickUser: %w", errors.ErrUnsupported)
+		return Result{}, fmt.Errorf("rollcall: the user manager has no Kick: %w", errors.ErrUnsupported)
 	}
-	r, err := s.Push(ctx, ToUsers(userID), newMessage(protocol.PushKickOut, []byte(o.Text)), nil)
-	k, kickErr := m.KickUser(userID, *o)
+	conns, err := s.meant(userID, o)
+	if err != nil {
+		return Result{}, err
+	}
+	r, err := s.push(ctx, ToUsers(userID), newMessage(protocol.PushKickOut, []byte(o.Text)), nil, conns)
+	wait, kickErr := m.Kick(userID, o)
 	if kickErr == nil {
-		r.Kicked, kickErr = k.Wait(ctx)
+		r.Kicked, kickErr = wait(ctx)
 	}
 	return r, errors.Join(err, kickErr)
+}
+
+// meant returns the connections of those sessions of the user that o means; nil for all.
+func (s *Service) meant(userID string, o *usermgr.KickOptions) ([]*engine.Conn, error) {
+	if len(o.Devices) == 0 && o.Token == "" {
+		return nil, nil
+	}
+	m, ok := s.bridge.Users().(finder)
+	if !ok {
+		return nil, fmt.Errorf("rollcall: the user manager has no SessionAt: %w", errors.ErrUnsupported)
+	}
+	conns := make([]*engine.Conn, 0, 1) // not nil
+	for c := range s.bridge.ConnsOf(userID) {
+		i, ok := m.SessionAt(c.ID())
+		if ok && (len(o.Devices) == 0 || slices.Contains(o.Devices, i.Device)) && (o.Token == "" || o.Token == i.Token) {
+			conns = append(conns, c)
+		}
+	}
+	return conns, nil
 }

@@ -1,7 +1,9 @@
 package push_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -46,5 +48,35 @@ func TestKickWithNotice(t *testing.T) {
 	}
 	if _, err := service.Kick(t.Context(), "ann", nil); !errors.Is(err, usermgr.ErrUnknownID) {
 		t.Errorf("a kick of a user who is gone: %v", err)
+	}
+}
+
+// S6: a kick of a device, or of the session with a token, tells those sessions alone, and ends no other.
+func TestKickWithNoticeOfSomeSessions(t *testing.T) {
+	for name, o := range map[string]*usermgr.KickOptions{
+		"device": {Text: "out", Devices: []uint16{1}},
+		"token":  {Text: "out", Token: "token 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv, service := newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}}, quiet)
+			got := make(chan *protocol.PushMessage, 2)
+			for device := range uint16(2) {
+				cfg := receiver(got)
+				cfg.Device = device
+				cfg.Token = func(context.Context) (string, error) { return fmt.Sprint("token ", device), nil }
+				srv.Client(t, "ann", cfg)
+			}
+			r, err := service.Kick(t.Context(), "ann", o)
+			if err != nil || len(r.Kicked) != 1 || r.Kicked[0].Session.Device != 1 {
+				t.Errorf("the kick ended with %+v, %v", r, err)
+			}
+			if r.Sessions() != 1 || r.Deliveries[0].Device != 1 {
+				t.Errorf("the notice went to %+v", r.Deliveries)
+			}
+			receive(t, "the KickOut", got)
+			if d, _ := srv.Users.User("ann"); len(d.Sessions) != 1 || d.Sessions[0].Device != 0 {
+				t.Errorf("ann has %v", d.Sessions)
+			}
+		})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/logging"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -90,6 +91,11 @@ func New(b *bridge.Bridge, cfg ...Config) *Service {
 // ended, the service is closed (ErrClosed), or the user manager lacks a method (errors.ErrUnsupported): Matching for a target by
 // filter, Subscribe for Keep.
 func (s *Service) Push(ctx context.Context, to Target, m *Message, o *Options) (Result, error) {
+	return s.push(ctx, to, m, o, nil)
+}
+
+// push is Push, to some of a user's sessions; nil for all that the target means.
+func (s *Service) push(ctx context.Context, to Target, m *Message, o *Options, only []*engine.Conn) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}
@@ -98,7 +104,7 @@ func (s *Service) Push(ctx context.Context, to Target, m *Message, o *Options) (
 		return Result{ID: m.ID}, err
 	}
 	waited := make(chan struct{})
-	c.waited = waited
+	c.waited, c.only = waited, only
 	defer c.abandon()
 	s.send(c, to)
 	if pushers := s.all(); len(pushers) > 0 {

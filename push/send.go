@@ -31,7 +31,7 @@ func (s *Service) send(c *call, to Target) {
 			s.broadcast(c, s.conns(s.bridge.Users().(matcher).Matching(*to.Sessions)))
 		default:
 			for _, id := range to.Users {
-				s.sendTo(c, id, nil)
+				s.sendTo(c, id, c.only)
 			}
 		}
 	})

@@ -27,7 +27,7 @@ func TestABannedUserIsKeptOut(t *testing.T) {
 		m, j := watched(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
 		a := logOnAs(t, m, usermgr.Logon{UserID: "ann", Device: 1, Token: "x"}, newLink(1))
 		logOnAs(t, m, usermgr.Logon{UserID: "ann", Device: 2, Token: "y"}, newLink(2))
-		k, err := m.KickUser("ann", usermgr.KickOptions{Text: "out", BanFor: time.Hour})
+		k, err := m.Kick("ann", &usermgr.KickOptions{Text: "out", BanFor: time.Hour})
 		if n := len(kicked(t, k, err)); n != 2 {
 			t.Errorf("%d sessions were kicked", n)
 		}
@@ -52,10 +52,10 @@ func TestABannedUserIsKeptOut(t *testing.T) {
 func TestWhoIsBanned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
-		if k, err := m.KickUser("ann", usermgr.KickOptions{BanFor: math.MaxInt64}); err != nil || len(kicked(t, k, err)) != 0 {
+		if k, err := m.Kick("ann", &usermgr.KickOptions{BanFor: math.MaxInt64}); err != nil || len(kicked(t, k, err)) != 0 {
 			t.Errorf("the ban of a user who is offline: %v", err)
 		}
-		if k, err := m.KickDevice("ann", 1, usermgr.KickOptions{BanFor: time.Second}); err != nil || len(kicked(t, k, err)) != 0 {
+		if k, err := m.Kick("ann", &usermgr.KickOptions{Devices: []uint16{1}, BanFor: time.Second}); err != nil || len(kicked(t, k, err)) != 0 {
 			t.Errorf("the ban of a user who is offline, with a device: %v", err)
 		}
 		time.Sleep(2 * time.Hour) // the clock ticks meanwhile, so that more would take its time
@@ -69,19 +69,19 @@ func TestWhoIsBanned(t *testing.T) {
 			t.Errorf("after Unban: %v", got)
 		}
 		for _, o := range []usermgr.KickOptions{{}, {BanFor: -1}} {
-			if _, err := m.KickUser("bob", o); !errors.Is(err, usermgr.ErrUnknownID) {
+			if _, err := m.Kick("bob", &o); !errors.Is(err, usermgr.ErrUnknownID) {
 				t.Errorf("%+v, of a user who is offline: %v", o, err)
 			}
 		}
-		if _, err := m.KickUser("", usermgr.KickOptions{BanFor: time.Hour}); !errors.Is(err, usermgr.ErrBlankID) {
+		if _, err := m.Kick("", &usermgr.KickOptions{BanFor: time.Hour}); !errors.Is(err, usermgr.ErrBlankID) {
 			t.Errorf("the ban of nobody: %v", err)
 		}
-		if _, err := m.KickSession("unknown", usermgr.KickOptions{BanFor: time.Hour}); !errors.Is(err, usermgr.ErrUnknownID) {
+		if _, err := m.KickSession("unknown", &usermgr.KickOptions{BanFor: time.Hour}); !errors.Is(err, usermgr.ErrUnknownID) {
 			t.Errorf("the ban of an unknown session's user: %v", err)
 		}
 
 		onDevice(t, m, "ann", 2, newLink(3))
-		k, err := m.KickDevice("ann", 1, usermgr.KickOptions{BanFor: time.Minute})
+		k, err := m.Kick("ann", &usermgr.KickOptions{Devices: []uint16{1}, BanFor: time.Minute})
 		kicked(t, k, err)
 		if got := connsOf(m, "ann"); !slices.Equal(got, []uint64{3}) {
 			t.Errorf("after a kick of device 1 ann is on connections %v, want 3", got)
@@ -104,7 +104,7 @@ func TestALogonThatWaitsBehindABanDoesNotStay(t *testing.T) {
 			go func() { answered <- answer(t, m, 2+conn, usermgr.Logon{}) }()
 		}
 		synctest.Wait()
-		k, err := m.KickUser("ann", usermgr.KickOptions{BanFor: time.Hour})
+		k, err := m.Kick("ann", &usermgr.KickOptions{BanFor: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,7 +129,7 @@ func TestABannedUserRenewsNothing(t *testing.T) {
 		renew := func(s usermgr.Session, token string) error {
 			return s.(usermgr.Renewer).Renew(t.Context(), usermgr.Logon{UserID: s.UserID(), Token: token, Renewal: true})
 		}
-		k, err := m.KickDevice("ann", 1, usermgr.KickOptions{BanFor: time.Hour})
+		k, err := m.Kick("ann", &usermgr.KickOptions{Devices: []uint16{1}, BanFor: time.Hour})
 		kicked(t, k, err)
 		for _, token := range []string{"y", "x", ""} {
 			if got := refusal(t, renew(s, token)); got != protocol.Unauthorized {

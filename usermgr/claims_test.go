@@ -111,7 +111,7 @@ func TestAClaimThatIsNotGrantedRefusesTheLogon(t *testing.T) {
 		"takes too long": {claim: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, code: protocol.InternalError},
 		"comes too late": {claim: func(ctx context.Context) error { <-ctx.Done(); return nil }, code: protocol.InternalError},
 		"finds a ban": {claim: func(context.Context) error { time.Sleep(time.Second); return nil }, then: func(m *usermgr.Manager, _ context.CancelCauseFunc) {
-			_, _ = m.KickUser("ann", usermgr.KickOptions{BanFor: time.Hour})
+			_, _ = m.Kick("ann", &usermgr.KickOptions{BanFor: time.Hour})
 		}, code: protocol.Unauthorized},
 		"loses its client": {claim: func(ctx context.Context) error { <-ctx.Done(); return nil }, then: func(_ *usermgr.Manager, giveUp context.CancelCauseFunc) {
 			giveUp(&protocol.CloseError{Code: protocol.NetworkError})
@@ -176,12 +176,12 @@ func TestALogonThatIsRefusedHereAsksForNoClaim(t *testing.T) {
 // Rules 3, 8, 10 and 20: while a claim waits, the user's sessions here end, are kicked and time out.
 func TestSessionsEndWhileAClaimWaits(t *testing.T) {
 	for name, end := range map[string]func(m *usermgr.Manager, s usermgr.Session){
-		"End":               func(_ *usermgr.Manager, s usermgr.Session) { s.End(protocol.ClientClosed) },
-		"KickUser":          func(m *usermgr.Manager, _ usermgr.Session) { _, _ = m.KickUser("ann", usermgr.KickOptions{}) },
-		"KickSession":       func(m *usermgr.Manager, s usermgr.Session) { _, _ = m.KickSession(s.ID(), usermgr.KickOptions{}) },
-		"UnregisterSession": func(m *usermgr.Manager, s usermgr.Session) { m.UnregisterSession(s.ID(), 4000, "") },
-		"Clear":             func(m *usermgr.Manager, _ usermgr.Session) { m.Clear() },
-		"its silence":       func(*usermgr.Manager, usermgr.Session) { time.Sleep(4 * time.Second) },
+		"End":                    func(_ *usermgr.Manager, s usermgr.Session) { s.End(protocol.ClientClosed) },
+		"Kick":                   func(m *usermgr.Manager, _ usermgr.Session) { _, _ = m.Kick("ann", nil) },
+		"KickSession":            func(m *usermgr.Manager, s usermgr.Session) { _, _ = m.KickSession(s.ID(), nil) },
+		"KickSession, by a code": func(m *usermgr.Manager, s usermgr.Session) { endSession(m, s.ID(), 4000, "") },
+		"Clear":                  func(m *usermgr.Manager, _ usermgr.Session) { startClear(m) },
+		"its silence":            func(*usermgr.Manager, usermgr.Session) { time.Sleep(4 * time.Second) },
 		"its idleness": func(_ *usermgr.Manager, s usermgr.Session) {
 			for range 8 {
 				s.Beat()
@@ -323,7 +323,7 @@ func TestManyLogonsOnTwoManagers(t *testing.T) {
 							case 0:
 								s.End(protocol.ClientClosed)
 							case 1:
-								_, _ = m.KickUser("ann", usermgr.KickOptions{})
+								_, _ = m.Kick("ann", nil)
 							}
 						}
 					})

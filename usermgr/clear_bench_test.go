@@ -67,7 +67,7 @@ func BenchmarkClear(b *testing.B) {
 		}
 		before := runtime.NumGoroutine()
 		b.StartTimer()
-		wait(b, m.Clear())
+		clearAll(b, m)
 		b.StopTimer()
 		close(l.wake)
 		running.Wait()

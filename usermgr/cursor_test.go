@@ -105,8 +105,8 @@ func TestCursorOutlivesTheItemItNames(t *testing.T) {
 			whole := ask(t, m, of, usermgr.PageQuery{Limit: 1000}).Items
 			first := ask(t, m, of, usermgr.PageQuery{Limit: 5})
 			last := first.Items[4]
-			wait(t, m.Unregister(last, protocol.KickedOut, ""))
-			wait(t, m.UnregisterSession(last, protocol.KickedOut, ""))
+			wait(t, endUser(m, last, protocol.KickedOut, ""))
+			wait(t, endSession(m, last, protocol.KickedOut, ""))
 			rest := ask(t, m, of, usermgr.PageQuery{Limit: 1000, Cursor: first.Next, Filter: usermgr.Filter{Devices: []uint16{0}}})
 			if !slices.Equal(rest.Items, whole[5:]) {
 				t.Errorf("after the cursor there are %d items, want %d", len(rest.Items), len(whole)-5)

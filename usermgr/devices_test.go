@@ -324,7 +324,7 @@ func TestEndsAreToldApart(t *testing.T) {
 		j.clear()
 		out.End(protocol.ClientClosed)
 		synctest.Wait()
-		if _, err := m.KickSession(thrown.ID(), usermgr.KickOptions{}); err != nil {
+		if _, err := m.KickSession(thrown.ID(), nil); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()

@@ -77,7 +77,7 @@ func TestBlockedDisplayerHoldsNobodyUp(t *testing.T) {
 		began := time.Now()
 		logOn(t, m, "bob", newLink(2))
 		logOn(t, m, "ann", newLink(3))
-		wait(t, m.Clear())
+		clearAll(t, m)
 		if waited := time.Since(began); waited != 0 {
 			t.Errorf("the manager was held up for %v", waited)
 		}
@@ -168,9 +168,9 @@ func TestDisplayRemovesWhoseGraceIsOver(t *testing.T) {
 		d.sort()
 		d.expect(t, "set ann@0 in 0 out 0", "set bob@0 in 0 out 0") // online still, and nowhere
 		d.clear()
-		if k, err := m.KickUser("bob", usermgr.KickOptions{}); err != nil {
+		if k, err := m.Kick("bob", nil); err != nil {
 			t.Error(err)
-		} else if _, err := k.Wait(t.Context()); err != nil {
+		} else if _, err := k(t.Context()); err != nil {
 			t.Error(err)
 		}
 		nextLook()

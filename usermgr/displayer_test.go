@@ -163,7 +163,7 @@ func TestDisplayRemovesWhoLeaves(t *testing.T) {
 		s := logOn(t, m, "ann", newLink(1))
 		nextLook()
 		s.Sent(1, 1, 10) // changed since it was shown, but gone
-		m.Unregister("ann", protocol.KickedOut, "")
+		endUser(m, "ann", protocol.KickedOut, "")
 		nextLook()
 		nextLook()
 		logOn(t, m, "ann", newLink(2))
@@ -194,11 +194,11 @@ func TestDisplayShowsWhoCameBackAsOnline(t *testing.T) {
 		m, d, _ := displayed(t, usermgr.Config{})
 		logOn(t, m, "ann", newLink(1)).Sent(1, 1, 10)
 		nextLook()
-		wait(t, m.Unregister("ann", protocol.KickedOut, ""))
+		wait(t, endUser(m, "ann", protocol.KickedOut, ""))
 		logOn(t, m, "ann", newLink(2))
 		nextLook()
 		d.expect(t, "set ann@1 in 0 out 1", "set ann@2 in 0 out 0")
-		wait(t, m.Unregister("ann", protocol.KickedOut, ""))
+		wait(t, endUser(m, "ann", protocol.KickedOut, ""))
 		logOn(t, m, "ann", newLink(3)).End(protocol.ClientClosed)
 		nextLook()
 		d.expect(t, "remove ann ClientClosed")
@@ -242,14 +242,14 @@ func TestDisplayTellsTheLastCauseOfAChangeDuringALook(t *testing.T) {
 	}{
 		{
 			"gone, then back and gone again",
-			func(t *testing.T, m *usermgr.Manager) { m.Unregister("ann", protocol.KickedOut, "") },
+			func(t *testing.T, m *usermgr.Manager) { endUser(m, "ann", protocol.KickedOut, "") },
 			func(t *testing.T, m *usermgr.Manager) { logOn(t, m, "ann", newLink(2)).End(protocol.ClientClosed) },
 			"remove ann ClientClosed",
 		},
 		{
 			"replaced, then on the way out",
 			func(t *testing.T, m *usermgr.Manager) { logOn(t, m, "ann", newLink(2)) },
-			func(t *testing.T, m *usermgr.Manager) { m.Unregister("ann", protocol.SlowConsumer, "") },
+			func(t *testing.T, m *usermgr.Manager) { endUser(m, "ann", protocol.SlowConsumer, "") },
 			"remove ann SlowConsumer",
 		},
 	} {

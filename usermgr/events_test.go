@@ -21,7 +21,7 @@ import (
 // everyMethod calls each method of a Manager, but for those that wait for turns, for the user of a session.
 var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
 	"Addresses":     func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Addresses(s.UserID) },
-	"Clear":         func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Clear() },
+	"Clear":         func(m *usermgr.Manager, _ usermgr.SessionInfo) { startClear(m) },
 	"Closed":        func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Closed() },
 	"Count":         func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Count() },
 	"CountByDevice": func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.CountByDevice() },
@@ -32,14 +32,11 @@ var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
 	},
 	"HeartbeatTimeout": func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.HeartbeatTimeout() },
 	"IsOnline":         func(m *usermgr.Manager, s usermgr.SessionInfo) { m.IsOnline(s.UserID) },
-	"KickDevice": func(m *usermgr.Manager, s usermgr.SessionInfo) {
-		_, _ = m.KickDevice(s.UserID, s.Device, usermgr.KickOptions{})
+	"Kick": func(m *usermgr.Manager, s usermgr.SessionInfo) {
+		_, _ = m.Kick(s.UserID, &usermgr.KickOptions{RevokeFor: time.Minute})
 	},
 	"KickSession": func(m *usermgr.Manager, s usermgr.SessionInfo) {
-		_, _ = m.KickSession(s.SessionID, usermgr.KickOptions{})
-	},
-	"KickUser": func(m *usermgr.Manager, s usermgr.SessionInfo) {
-		_, _ = m.KickUser(s.UserID, usermgr.KickOptions{RevokeFor: time.Minute})
+		_, _ = m.KickSession(s.SessionID, nil)
 	},
 	"Links": func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Links(s.UserID) },
 	"Matching": func(m *usermgr.Manager, _ usermgr.SessionInfo) {
@@ -49,6 +46,7 @@ var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
 	"Session":       func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Session(s.SessionID) },
 	"SessionPage":   func(m *usermgr.Manager, _ usermgr.SessionInfo) { _, _ = m.SessionPage(usermgr.PageQuery{Page: 1}) },
 	"Sessions":      func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Sessions(s.UserID) },
+	"SessionAt":     func(m *usermgr.Manager, s usermgr.SessionInfo) { m.SessionAt(s.Address.Conn) },
 	"SetSessionTag": func(m *usermgr.Manager, s usermgr.SessionInfo) { m.SetSessionTag(s.SessionID, "handler's") },
 	"SetTag":        func(m *usermgr.Manager, s usermgr.SessionInfo) { m.SetTag(s.UserID, "handler's") },
 	"Stats":         func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Stats() },
@@ -56,18 +54,10 @@ var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
 	"Touch":         func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Touch(s.UserID) },
 	"TouchSession":  func(m *usermgr.Manager, s usermgr.SessionInfo) { m.TouchSession(s.SessionID) },
 	"Unban":         func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Unban(s.UserID) },
-	"Unregister":    func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Unregister(s.UserID, protocol.KickedOut, "") },
-	"UnregisterAt":  func(m *usermgr.Manager, s usermgr.SessionInfo) { m.UnregisterAt(s.Address, protocol.KickedOut, "") },
-	"UnregisterSession": func(m *usermgr.Manager, s usermgr.SessionInfo) {
-		m.UnregisterSession(s.SessionID, protocol.KickedOut, "")
-	},
-	"UnregisterToken": func(m *usermgr.Manager, s usermgr.SessionInfo) {
-		m.UnregisterToken(s.UserID, s.Token, protocol.KickedOut, "")
-	},
-	"User":     func(m *usermgr.Manager, s usermgr.SessionInfo) { m.User(s.UserID) },
-	"UserAt":   func(m *usermgr.Manager, s usermgr.SessionInfo) { m.UserAt(s.Address) },
-	"DeviceAt": func(m *usermgr.Manager, s usermgr.SessionInfo) { m.DeviceAt(s.Address.Conn) },
-	"UserPage": func(m *usermgr.Manager, _ usermgr.SessionInfo) { _, _ = m.UserPage(usermgr.PageQuery{}) },
+	"User":          func(m *usermgr.Manager, s usermgr.SessionInfo) { m.User(s.UserID) },
+	"UserAt":        func(m *usermgr.Manager, s usermgr.SessionInfo) { m.UserAt(s.Address) },
+	"DeviceAt":      func(m *usermgr.Manager, s usermgr.SessionInfo) { m.DeviceAt(s.Address.Conn) },
+	"UserPage":      func(m *usermgr.Manager, _ usermgr.SessionInfo) { _, _ = m.UserPage(usermgr.PageQuery{}) },
 	"Users": func(m *usermgr.Manager, _ usermgr.SessionInfo) {
 		for range m.Users() {
 		}
@@ -187,7 +177,7 @@ func TestEventsOfOneUserNeverOverlap(t *testing.T) {
 		})
 		for conn := range uint64(20) {
 			beginLogOn(t, m, "ann", newLink(conn))
-			m.Unregister("ann", protocol.KickedOut, "")
+			endUser(m, "ann", protocol.KickedOut, "")
 		}
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()

@@ -48,7 +48,9 @@ func Example() {
 	}
 	fmt.Println("ann is at", users.Addresses("ann")[0].Remote)
 
-	users.Unregister("ann", protocol.KickedOut, "good night")
+	if _, err := users.Kick("ann", &usermgr.KickOptions{Text: "good night"}); err != nil {
+		fmt.Println(err)
+	}
 	if err := users.Close(ctx); err != nil {
 		fmt.Println(err)
 	}

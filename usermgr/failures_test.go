@@ -151,11 +151,11 @@ func TestAFailureInALinkHoldsNobodyUp(t *testing.T) {
 						synctest.Wait()
 						j.expect(t, "TimedOut ann@1", "Disconnected ann@1 HeartbeatTimeout")
 					} else {
-						k, err := m.KickUser("ann", usermgr.KickOptions{})
+						k, err := m.Kick("ann", nil)
 						if err != nil {
 							t.Fatal(err)
 						}
-						kicked, err := k.Wait(t.Context())
+						kicked, err := k(t.Context())
 						if len(kicked) != 1 || err != nil {
 							t.Errorf("the kick ended with %v, %v", kicked, err)
 						}

@@ -121,7 +121,7 @@ func expectGone(t *testing.T, m *usermgr.Manager, sessionID string, a usermgr.Ad
 	if m.TouchSession(sessionID) || m.SetSessionTag(sessionID, "x") {
 		t.Error("the session can still be touched, or tagged")
 	}
-	if _, err := m.KickSession(sessionID, usermgr.KickOptions{}); err == nil {
+	if _, err := m.KickSession(sessionID, nil); err == nil {
 		t.Error("the session can still be kicked")
 	}
 }
@@ -129,10 +129,12 @@ func expectGone(t *testing.T, m *usermgr.Manager, sessionID string, a usermgr.Ad
 // H3: an end of whatever kind cleans every index; so does a refusal.
 func TestEveryEndCleansEveryIndex(t *testing.T) {
 	for name, end := range map[string]func(*usermgr.Manager, usermgr.Session){
-		"End":        func(_ *usermgr.Manager, s usermgr.Session) { s.End(protocol.NetworkError) },
-		"Unregister": func(m *usermgr.Manager, s usermgr.Session) { m.Unregister("ann", protocol.ClientClosed, "") },
-		"KickDevice": func(m *usermgr.Manager, s usermgr.Session) { _, _ = m.KickDevice("ann", 7, usermgr.KickOptions{}) },
-		"Clear":      func(m *usermgr.Manager, s usermgr.Session) { m.Clear() },
+		"End":  func(_ *usermgr.Manager, s usermgr.Session) { s.End(protocol.NetworkError) },
+		"Kick": func(m *usermgr.Manager, s usermgr.Session) { endUser(m, "ann", protocol.ClientClosed, "") },
+		"Kick of a device": func(m *usermgr.Manager, s usermgr.Session) {
+			_, _ = m.Kick("ann", &usermgr.KickOptions{Devices: []uint16{7}})
+		},
+		"Clear": func(m *usermgr.Manager, s usermgr.Session) { startClear(m) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

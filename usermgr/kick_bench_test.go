@@ -20,16 +20,16 @@ func BenchmarkKick(b *testing.B) {
 			logOn(b, m, fmt.Sprint(i), newLink(uint64(i)))
 		}
 		b.StartTimer()
-		kicks := make([]*usermgr.Kick, users)
+		kicks := make([]usermgr.Wait, users)
 		for i := range kicks {
-			k, err := m.KickUser(fmt.Sprint(i), usermgr.KickOptions{Text: "bye"})
+			k, err := m.Kick(fmt.Sprint(i), &usermgr.KickOptions{Text: "bye"})
 			if err != nil {
 				b.Fatal(err)
 			}
 			kicks[i] = k
 		}
 		for _, k := range kicks {
-			if kicked, err := k.Wait(context.Background()); err != nil || len(kicked) != 1 {
+			if kicked, err := k(context.Background()); err != nil || len(kicked) != 1 {
 				b.Fatal(kicked, err)
 			}
 		}

@@ -52,14 +52,14 @@ func (l *reportingLink) ends(o protocol.CloseOutcome) {
 }
 
 // kicked waits for a kick and tells what became of each session, "connection outcome".
-func kicked(t *testing.T, k *usermgr.Kick, err error) (told []string) {
+func kicked(t *testing.T, k usermgr.Wait, err error) (told []string) {
 	t.Helper()
 	if err != nil {
 		t.Fatalf("the kick was refused: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	all, err := k.Wait(ctx)
+	all, err := k(ctx)
 	for _, s := range all {
 		told = append(told, fmt.Sprintf("%d %v", s.Session.Address.Conn, s.Outcome))
 	}
@@ -74,17 +74,18 @@ func kicked(t *testing.T, k *usermgr.Kick, err error) (told []string) {
 func TestKickEndsWhatItNames(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		kick func(*usermgr.Manager, []usermgr.Session, usermgr.KickOptions) (*usermgr.Kick, error)
+		kick func(*usermgr.Manager, []usermgr.Session, usermgr.KickOptions) (usermgr.Wait, error)
 		want []uint64
 	}{
-		{"session", func(m *usermgr.Manager, all []usermgr.Session, o usermgr.KickOptions) (*usermgr.Kick, error) {
-			return m.KickSession(all[1].ID(), o)
+		{"session", func(m *usermgr.Manager, all []usermgr.Session, o usermgr.KickOptions) (usermgr.Wait, error) {
+			return m.KickSession(all[1].ID(), &o)
 		}, []uint64{2}},
-		{"device", func(m *usermgr.Manager, _ []usermgr.Session, o usermgr.KickOptions) (*usermgr.Kick, error) {
-			return m.KickDevice("ann", 0, o)
+		{"device", func(m *usermgr.Manager, _ []usermgr.Session, o usermgr.KickOptions) (usermgr.Wait, error) {
+			o.Devices = []uint16{0}
+			return m.Kick("ann", &o)
 		}, []uint64{1, 3}},
-		{"user", func(m *usermgr.Manager, _ []usermgr.Session, o usermgr.KickOptions) (*usermgr.Kick, error) {
-			return m.KickUser("ann", o)
+		{"user", func(m *usermgr.Manager, _ []usermgr.Session, o usermgr.KickOptions) (usermgr.Wait, error) {
+			return m.Kick("ann", &o)
 		}, []uint64{1, 2, 3}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -136,17 +137,17 @@ func TestKickOfBlankAndUnknownIDs(t *testing.T) {
 		synctest.Wait()
 		j.clear()
 		for what, c := range map[string]struct {
-			kick func() (*usermgr.Kick, error)
+			kick func() (usermgr.Wait, error)
 			want error
 		}{
-			"no user":        {func() (*usermgr.Kick, error) { return m.KickUser("", usermgr.KickOptions{}) }, usermgr.ErrBlankID},
-			"no user's":      {func() (*usermgr.Kick, error) { return m.KickDevice("", 1, usermgr.KickOptions{}) }, usermgr.ErrBlankID},
-			"no session":     {func() (*usermgr.Kick, error) { return m.KickSession("", usermgr.KickOptions{}) }, usermgr.ErrBlankID},
-			"unknown user":   {func() (*usermgr.Kick, error) { return m.KickUser("eve", usermgr.KickOptions{}) }, usermgr.ErrUnknownID},
-			"offline user":   {func() (*usermgr.Kick, error) { return m.KickUser("bob", usermgr.KickOptions{}) }, usermgr.ErrUnknownID},
-			"unknown device": {func() (*usermgr.Kick, error) { return m.KickDevice("ann", 1, usermgr.KickOptions{}) }, usermgr.ErrUnknownID},
-			"past session":   {func() (*usermgr.Kick, error) { return m.KickSession(gone.ID(), usermgr.KickOptions{}) }, usermgr.ErrUnknownID},
-			"no session ID":  {func() (*usermgr.Kick, error) { return m.KickSession("ann", usermgr.KickOptions{}) }, usermgr.ErrUnknownID},
+			"no user":        {func() (usermgr.Wait, error) { return m.Kick("", nil) }, usermgr.ErrBlankID},
+			"no user's":      {func() (usermgr.Wait, error) { return m.Kick("", &usermgr.KickOptions{Devices: []uint16{1}}) }, usermgr.ErrBlankID},
+			"no session":     {func() (usermgr.Wait, error) { return m.KickSession("", nil) }, usermgr.ErrBlankID},
+			"unknown user":   {func() (usermgr.Wait, error) { return m.Kick("eve", nil) }, usermgr.ErrUnknownID},
+			"offline user":   {func() (usermgr.Wait, error) { return m.Kick("bob", nil) }, usermgr.ErrUnknownID},
+			"unknown device": {func() (usermgr.Wait, error) { return m.Kick("ann", &usermgr.KickOptions{Devices: []uint16{1}}) }, usermgr.ErrUnknownID},
+			"past session":   {func() (usermgr.Wait, error) { return m.KickSession(gone.ID(), nil) }, usermgr.ErrUnknownID},
+			"no session ID":  {func() (usermgr.Wait, error) { return m.KickSession("ann", nil) }, usermgr.ErrUnknownID},
 		} {
 			if k, err := c.kick(); !errors.Is(err, c.want) || k != nil {
 				t.Errorf("%s: %v, %v; want %v", what, k, err, c.want)
@@ -166,10 +167,10 @@ func TestKickOfWhoHasGone(t *testing.T) {
 		s := logOn(t, m, "ann", newLink(1))
 		s.End(protocol.ClientClosed)
 		synctest.Wait()
-		kicks := map[string]func() (*usermgr.Kick, error){
-			"user":    func() (*usermgr.Kick, error) { return m.KickUser("ann", usermgr.KickOptions{}) },
-			"device":  func() (*usermgr.Kick, error) { return m.KickDevice("ann", 0, usermgr.KickOptions{}) },
-			"session": func() (*usermgr.Kick, error) { return m.KickSession(s.ID(), usermgr.KickOptions{}) },
+		kicks := map[string]func() (usermgr.Wait, error){
+			"user":    func() (usermgr.Wait, error) { return m.Kick("ann", nil) },
+			"device":  func() (usermgr.Wait, error) { return m.Kick("ann", &usermgr.KickOptions{Devices: []uint16{0}}) },
+			"session": func() (usermgr.Wait, error) { return m.KickSession(s.ID(), nil) },
 		}
 		unknown := func() {
 			t.Helper()
@@ -213,9 +214,9 @@ func TestKickTellsWhatBecameOfEachConnection(t *testing.T) {
 		}
 		logOn(t, m, "ann", newLink(3)) // does not tell
 		began := time.Now()
-		k, err := m.KickUser("ann", usermgr.KickOptions{})
+		k, err := m.Kick("ann", nil)
 		if returned := time.Since(began); returned != 0 {
-			t.Errorf("KickUser returned after %v", returned)
+			t.Errorf("Kick returned after %v", returned)
 		}
 		told := kicked(t, k, err)
 		if want := []string{"0 told", "1 closed by its peer", "2 closed by force", "3 pending"}; !slices.Equal(told, want) {
@@ -237,7 +238,7 @@ func TestKickWaitsUntilItsContextEnds(t *testing.T) {
 		told, silent := newReportingLink(1), newReportingLink(2)
 		logOnAs(t, m, usermgr.Logon{UserID: "ann"}, told)
 		logOnAs(t, m, usermgr.Logon{UserID: "ann"}, silent)
-		k, err := m.KickUser("ann", usermgr.KickOptions{})
+		k, err := m.Kick("ann", nil)
 		told.ends(protocol.OutcomeTold)
 		synctest.Wait()
 		if got, want := kicked(t, k, err), []string{"1 told", "2 pending", context.DeadlineExceeded.Error()}; !slices.Equal(got, want) {
@@ -259,7 +260,7 @@ func TestKickHasTheFinalCounters(t *testing.T) {
 		m.SetTag("ann", "user's")
 		m.SetSessionTag(s.ID(), "session's")
 		link.handlerStarts()
-		k, err := m.KickUser("ann", usermgr.KickOptions{})
+		k, err := m.Kick("ann", nil)
 		s.Received(1, 1, 10) // the last message handler's
 		link.handlerReturns()
 		synctest.Wait()
@@ -270,7 +271,7 @@ func TestKickHasTheFinalCounters(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all, err := k.Wait(t.Context())
+		all, err := k(t.Context())
 		if len(all) != 1 || err != nil {
 			t.Fatalf("kicked were %+v, %v", all, err)
 		}
@@ -291,7 +292,7 @@ func TestKickLeavesAnEarlierCauseAlone(t *testing.T) {
 		j.clear()
 		link.handlerStarts() // holds the end up
 		first.End(protocol.NetworkError)
-		k, err := m.KickUser("ann", usermgr.KickOptions{})
+		k, err := m.Kick("ann", nil)
 		link.handlerReturns()
 		if got := kicked(t, k, err); !slices.Equal(got, []string{"2 pending"}) {
 			t.Errorf("the kick told %q", got)
@@ -310,7 +311,7 @@ func TestKickWaitsForTheRunningMessageHandler(t *testing.T) {
 		j.clear()
 		stuck.handlerStarts()
 		slow.handlerStarts()
-		k, err := m.KickUser("ann", usermgr.KickOptions{})
+		k, err := m.Kick("ann", nil)
 		time.Sleep(5*time.Second - 1)
 		synctest.Wait()
 		j.expect(t)
@@ -344,12 +345,12 @@ func TestKickConcernsTheLogonsOfTheMomentOnly(t *testing.T) {
 				}
 				begin(1, 1) // has begun
 				begin(7, 2) // waits
-				var k *usermgr.Kick
+				var k usermgr.Wait
 				var err error
 				if device < 0 {
-					k, err = m.KickUser("ann", usermgr.KickOptions{})
+					k, err = m.Kick("ann", nil)
 				} else {
-					k, err = m.KickDevice("ann", uint16(device), usermgr.KickOptions{})
+					k, err = m.Kick("ann", &usermgr.KickOptions{Devices: []uint16{uint16(device)}})
 				}
 				begin(7, 3) // is later
 				unsubscribe()
@@ -368,10 +369,10 @@ func TestKickInAHandlerOfTheSameUser(t *testing.T) {
 		m, j := watchedAll(t, usermgr.Config{})
 		var waited []error
 		kick := func(s usermgr.SessionInfo) {
-			for _, f := range []func() (*usermgr.Kick, error){
-				func() (*usermgr.Kick, error) { return m.KickSession(s.SessionID, usermgr.KickOptions{}) },
-				func() (*usermgr.Kick, error) { return m.KickDevice("ann", 0, usermgr.KickOptions{}) },
-				func() (*usermgr.Kick, error) { return m.KickUser("ann", usermgr.KickOptions{}) },
+			for _, f := range []func() (usermgr.Wait, error){
+				func() (usermgr.Wait, error) { return m.KickSession(s.SessionID, nil) },
+				func() (usermgr.Wait, error) { return m.Kick("ann", &usermgr.KickOptions{Devices: []uint16{0}}) },
+				func() (usermgr.Wait, error) { return m.Kick("ann", nil) },
 			} {
 				k, err := f()
 				if err != nil {
@@ -379,7 +380,7 @@ func TestKickInAHandlerOfTheSameUser(t *testing.T) {
 					return
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-				_, err = k.Wait(ctx)
+				_, err = k(ctx)
 				cancel()
 				waited = append(waited, err)
 			}
@@ -406,22 +407,22 @@ func TestKicksOfManyGoroutines(t *testing.T) {
 	for _, s := range m.Sessions("ann") {
 		for range 4 {
 			all.Go(func() {
-				var k *usermgr.Kick
+				var k usermgr.Wait
 				var err error
 				if s.Address.Conn%2 == 0 {
-					k, err = m.KickSession(s.SessionID, usermgr.KickOptions{RevokeFor: time.Hour})
+					k, err = m.KickSession(s.SessionID, &usermgr.KickOptions{RevokeFor: time.Hour})
 				} else {
-					k, err = m.KickUser("ann", usermgr.KickOptions{RevokeFor: time.Hour})
+					k, err = m.Kick("ann", &usermgr.KickOptions{RevokeFor: time.Hour})
 				}
 				if err != nil {
 					return // somebody else was faster
 				}
 				ctx, cancel := context.WithCancel(t.Context())
 				cancel()
-				_, _ = k.Wait(ctx) // while sessions are added to it
+				_, _ = k(ctx) // while sessions are added to it
 				ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
 				defer cancel()
-				kicked, _ := k.Wait(ctx) // the connections never end
+				kicked, _ := k(ctx) // the connections never end
 				mu.Lock()
 				defer mu.Unlock()
 				for _, s := range kicked {

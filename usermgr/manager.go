@@ -98,7 +98,10 @@ type Manager struct {
 	counters
 }
 
-var _ UserManager = (*Manager)(nil)
+var (
+	_ UserManager = (*Manager)(nil)
+	_ Kicker      = (*Manager)(nil)
+)
 
 // longest is as good as for ever, and may be added to the time.
 const longest = 100 * 365 * 24 * time.Hour
@@ -202,7 +205,7 @@ func contextError(ctx context.Context) error {
 func (m *Manager) Close(ctx context.Context) error {
 	m.closed.Store(true)
 	m.claimed.giveUp(&protocol.CloseError{Code: protocol.ServerStopping})
-	if _, err := m.Clear().Wait(ctx); err != nil {
+	if _, err := m.Clear(ctx); err != nil {
 		return err
 	}
 	if err := m.users.drain(ctx); err != nil {

@@ -26,7 +26,7 @@ func BenchmarkManySessions(b *testing.B) {
 			m := newMany(b)
 			m.logOn(b, n)
 			b.StartTimer()
-			wait(b, m.Unregister("ann", protocol.KickedOut, ""))
+			wait(b, endUser(m, "ann", protocol.KickedOut, ""))
 		}
 	})
 }

@@ -59,13 +59,13 @@ func TestManySessionsCostNoMoreThanTheirNumber(t *testing.T) {
 		},
 		"closing": func(m *many, n int) float64 {
 			m.logOn(t, n)
-			return garbage(func() { wait(t, m.Unregister("ann", protocol.KickedOut, "")) })
+			return garbage(func() { wait(t, endUser(m, "ann", protocol.KickedOut, "")) })
 		},
 		"closing one by one, the youngest first": func(m *many, n int) float64 {
 			m.logOn(t, n)
 			return garbage(func() {
 				for _, s := range slices.Backward(m.sessions) {
-					wait(t, m.UnregisterSession(s.ID(), protocol.KickedOut, ""))
+					wait(t, endSession(m, s.ID(), protocol.KickedOut, ""))
 				}
 			})
 		},
@@ -128,7 +128,7 @@ func TestManySessionsAreKnownInTheirOrder(t *testing.T) {
 	for _, round := range rounds {
 		for _, i := range round {
 			id := m.sessions[i].ID()
-			wait(t, m.UnregisterSession(id, protocol.KickedOut, ""))
+			wait(t, endSession(m, id, protocol.KickedOut, ""))
 			want = slices.DeleteFunc(want, func(conn uint64) bool { return conn == uint64(i) })
 			check("an end")
 			if m.SetSessionTag(id, "x") {
@@ -144,11 +144,11 @@ func TestManySessionsAreKnownInTheirOrder(t *testing.T) {
 	defer cancel()
 	for len(want) > 0 {
 		s := m.Sessions("ann")[len(want)/2]
-		k, err := m.KickSession(s.SessionID, usermgr.KickOptions{})
+		k, err := m.KickSession(s.SessionID, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := k.Wait(ctx); err != nil {
+		if _, err := k(ctx); err != nil {
 			t.Fatal(err)
 		}
 		want = slices.Delete(want, len(want)/2, len(want)/2+1)

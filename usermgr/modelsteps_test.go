@@ -99,7 +99,7 @@ func (w *world) call(a action, user string, link *modelLink) {
 	switch a {
 	case doLook:
 		w.users.Addresses(user)
-		w.users.UserAt(link.addr)
+		w.users.SessionAt(link.addr.Conn)
 		w.users.Session(w.latestSession(user))
 		w.users.User(user)
 		w.users.CountByDevice()
@@ -119,22 +119,22 @@ func (w *world) call(a action, user string, link *modelLink) {
 			w.users.SetSessionTag(w.latestSession(user), tag)
 		}
 	case doEndUser:
-		w.users.Unregister(user, w.code(), "")
+		endUser(w.users, user, w.code(), "")
 	case doEndSession:
-		w.users.UnregisterSession(w.latestSession(user), w.code(), "")
+		endSession(w.users, w.latestSession(user), w.code(), "")
 	case doEndAddress:
-		w.users.UnregisterAt(link.addr, w.code(), "")
+		endAt(w.users, link.addr.Conn, w.code(), "")
 	case doUnban:
 		w.users.Unban(user)
 	case doKickUser, doKickDevice, doKickSession:
 		w.kick(a, user, link)
 	case doClear:
-		w.users.Clear()
+		startClear(w.users)
 	}
 }
 
 // kick throws somebody out, with a text that nobody else uses. It is nil when nobody was there.
-func (w *world) kick(a action, user string, link *modelLink) *usermgr.Kick {
+func (w *world) kick(a action, user string, link *modelLink) usermgr.Wait {
 	o := usermgr.KickOptions{Text: fmt.Sprint("kick ", w.code())}
 	if link.addr.Conn%3 == 0 {
 		o.RevokeFor = 30 * time.Millisecond
@@ -142,23 +142,24 @@ func (w *world) kick(a action, user string, link *modelLink) *usermgr.Kick {
 	if link.addr.Conn%5 == 1 {
 		o.BanFor = 15 * time.Millisecond
 	}
-	var k *usermgr.Kick
+	var k usermgr.Wait
 	switch a {
 	case doKickUser:
-		k, _ = w.users.KickUser(user, o)
+		k, _ = w.users.Kick(user, &o)
 	case doKickDevice:
-		k, _ = w.users.KickDevice(user, link.device(), o)
+		o.Devices = []uint16{link.device()}
+		k, _ = w.users.Kick(user, &o)
 	case doKickSession:
-		k, _ = w.users.KickSession(w.latestSession(user), o)
+		k, _ = w.users.KickSession(w.latestSession(user), &o)
 	}
 	return k
 }
 
 // awaitKick waits for a kick. When Wait says that it is done, so are the connections.
-func (w *world) awaitKick(k *usermgr.Kick) {
+func (w *world) awaitKick(k usermgr.Wait) {
 	ctx, cancel := context.WithTimeout(context.Background(), modelPatience)
 	defer cancel()
-	told, err := k.Wait(ctx)
+	told, err := k(ctx)
 	if err != nil {
 		w.trouble(10, "a kick has not come to its end: %v", err)
 	}
@@ -208,7 +209,7 @@ func (w *world) passBy(s step) {
 		if s.Pick%2 == 0 {
 			l.end(w.code())
 		} else {
-			w.users.Unregister(bystander, w.code(), "")
+			endUser(w.users, bystander, w.code(), "")
 		}
 		<-l.closed
 	}
@@ -234,14 +235,14 @@ func (w *world) falseAlarm(s step, watch *modelWatch) {
 func (w *world) endAndWait(l *modelLink) {
 	ctx, cancel := context.WithTimeout(context.Background(), modelPatience)
 	defer cancel()
-	n, err := w.users.UnregisterAt(l.addr, w.code(), "").Wait(ctx)
-	if n == 0 || err != nil {
+	ended, err := endAt(w.users, l.addr.Conn, w.code(), "")(ctx)
+	if len(ended) == 0 || err != nil {
 		return
 	}
 	select {
 	case <-l.closed:
 	default:
-		w.trouble(10, "the handle of a change was done before the change")
+		w.trouble(10, "a kick was done before its session had ended")
 	}
 }
 

@@ -41,7 +41,7 @@ func TestNobodyIsOnlineWithoutASession(t *testing.T) {
 	if m.IsOnline("ann") || m.SetTag("ann", "x") {
 		t.Error("the user is online")
 	}
-	if _, err := m.KickUser("ann", KickOptions{}); err != ErrUnknownID {
+	if _, err := m.Kick("ann", nil); err != ErrUnknownID {
 		t.Errorf("the kick ended with %v", err)
 	}
 }

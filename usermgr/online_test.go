@@ -57,13 +57,13 @@ func TestUserIsOnlineUntilTheLastSessionEnds(t *testing.T) {
 		first := onDevice(t, m, "ann", 1, newLink(1))
 		second := onDevice(t, m, "ann", 2, newLink(2))
 		synctest.Wait() // the count is told
-		wait(t, m.UnregisterSession("0190b3a2-0000-7000-8000-000000000000", protocol.ClientClosed, ""))
-		wait(t, m.UnregisterSession(first.ID(), protocol.ClientClosed, ""))
+		wait(t, endSession(m, "0190b3a2-0000-7000-8000-000000000000", protocol.ClientClosed, ""))
+		wait(t, endSession(m, first.ID(), protocol.ClientClosed, ""))
 		j.expect(t, "Online ann@1", "Connected ann@1", "Connected ann@2", "Disconnected ann@1 ClientClosed")
 		if !m.IsOnline("ann") {
 			t.Error("ann is offline, and has a session")
 		}
-		wait(t, m.UnregisterSession(second.ID(), protocol.ClientClosed, ""))
+		wait(t, endSession(m, second.ID(), protocol.ClientClosed, ""))
 		synctest.Wait()
 		j.expect(t, "Disconnected ann@2 ClientClosed", "Offline ann")
 		if m.IsOnline("ann") || !slices.Equal(counts, []int{1, 0}) {
@@ -73,14 +73,14 @@ func TestUserIsOnlineUntilTheLastSessionEnds(t *testing.T) {
 }
 
 // S2, rule 17: all sessions of a user at once.
-func TestUnregisterEndsAllSessionsOfAUser(t *testing.T) {
+func TestKickEndsAllSessionsOfAUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.UpTo(3)})
 		for conn := range uint64(3) {
 			logOn(t, m, "ann", newLink(conn))
 		}
 		j.clear()
-		if n := wait(t, m.Unregister("ann", protocol.ClientClosed, "")); n != 3 {
+		if n := wait(t, endUser(m, "ann", protocol.ClientClosed, "")); n != 3 {
 			t.Errorf("%d sessions were ended, want 3", n)
 		}
 		j.expect(t, "Disconnected ann@0 ClientClosed", "Disconnected ann@1 ClientClosed", "Disconnected ann@2 ClientClosed",
@@ -90,7 +90,7 @@ func TestUnregisterEndsAllSessionsOfAUser(t *testing.T) {
 
 // S2: a session is taken offline by its token, the Logon's or the session's own; another user's and an unknown one do
 // nothing.
-func TestUnregisterTokenEndsThatSession(t *testing.T) {
+func TestKickByTokenEndsThatSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.UpTo(3)})
 		for conn, token := range []string{"t-0", "t-1", ""} {
@@ -105,7 +105,7 @@ func TestUnregisterTokenEndsThatSession(t *testing.T) {
 			user, token string
 			ends        int
 		}{{"ann", "t-1", 1}, {"ann", "t-1", 0}, {"bob", "t-0", 0}, {"ann", "nonsense", 0}, {"ann", third.Token, 1}} {
-			if n := wait(t, m.UnregisterToken(tc.user, tc.token, protocol.ClientClosed, "")); n != tc.ends {
+			if n := wait(t, endToken(m, tc.user, tc.token, protocol.ClientClosed, "")); n != tc.ends {
 				t.Errorf("%s of %s ended %d sessions, want %d", tc.token, tc.user, n, tc.ends)
 			}
 		}
@@ -199,7 +199,7 @@ func TestOnlineAndOfflineMayBlockAndPanic(t *testing.T) {
 		close(thaw)
 		synctest.Wait()
 		j.expect(t, "Online frozen@1", "Connected frozen@1")
-		wait(t, m.Unregister("frozen", protocol.ClientClosed, ""))
+		wait(t, endUser(m, "frozen", protocol.ClientClosed, ""))
 		j.expect(t, "Disconnected frozen@1 ClientClosed", "Offline frozen")
 		if n := m.Stats().HandlerPanics; n != 4 {
 			t.Errorf("HandlerPanics is %d, want 4", n)
@@ -308,18 +308,18 @@ func TestGraceIsForTheLastSessionOfAClientThatMayReconnect(t *testing.T) {
 // Rules 16 and 17: whoever is thrown out, or cleared, within the grace is offline at once.
 func TestGraceEndsAtOnce(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *usermgr.Manager){
-		"KickUser": func(t *testing.T, m *usermgr.Manager) {
-			k, err := m.KickUser("ann", usermgr.KickOptions{})
+		"Kick": func(t *testing.T, m *usermgr.Manager) {
+			k, err := m.Kick("ann", nil)
 			if err != nil {
 				t.Fatalf("ann, who counts as online, cannot be kicked: %v", err)
 			}
-			if kicked, err := k.Wait(t.Context()); len(kicked) != 0 || err != nil {
+			if kicked, err := k(t.Context()); len(kicked) != 0 || err != nil {
 				t.Errorf("the kick ended %v, %v", kicked, err)
 			}
 		},
-		"Unregister": func(t *testing.T, m *usermgr.Manager) { wait(t, m.Unregister("ann", protocol.KickedOut, "")) },
-		"Clear":      func(t *testing.T, m *usermgr.Manager) { wait(t, m.Clear()) },
-		"Close":      func(t *testing.T, m *usermgr.Manager) { closeManager(t, m) },
+		"Kick, by a code": func(t *testing.T, m *usermgr.Manager) { wait(t, endUser(m, "ann", 4000, "")) },
+		"Clear":           func(t *testing.T, m *usermgr.Manager) { clearAll(t, m) },
+		"Close":           func(t *testing.T, m *usermgr.Manager) { closeManager(t, m) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -348,14 +348,14 @@ func TestGraceGoesOn(t *testing.T) {
 		s.End(protocol.NetworkError)
 		synctest.Wait()
 		j.clear()
-		if _, err := m.KickDevice("ann", 0, usermgr.KickOptions{}); err != usermgr.ErrUnknownID {
-			t.Errorf("KickDevice: %v, want ErrUnknownID", err)
+		if _, err := m.Kick("ann", &usermgr.KickOptions{Devices: []uint16{0}}); err != usermgr.ErrUnknownID {
+			t.Errorf("Kick of a device: %v, want ErrUnknownID", err)
 		}
-		if _, err := m.KickSession(s.ID(), usermgr.KickOptions{}); err != usermgr.ErrUnknownID {
+		if _, err := m.KickSession(s.ID(), nil); err != usermgr.ErrUnknownID {
 			t.Errorf("KickSession: %v, want ErrUnknownID", err)
 		}
-		wait(t, m.Unregister("ann", protocol.HeartbeatTimeout, ""))
-		wait(t, m.UnregisterSession(s.ID(), protocol.KickedOut, ""))
+		wait(t, endUser(m, "ann", protocol.HeartbeatTimeout, ""))
+		wait(t, endSession(m, s.ID(), protocol.KickedOut, ""))
 		time.Sleep(grace - 1)
 		j.expect(t)
 		time.Sleep(time.Nanosecond)

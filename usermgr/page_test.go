@@ -139,10 +139,10 @@ func newCrew(t *testing.T, users int) *crew {
 		case 5: // has no session, but counts as online
 			for _, s := range m.Sessions(userID) {
 				m.SetTag(userID, "red")
-				wait(t, m.UnregisterSession(s.SessionID, protocol.NetworkError, ""))
+				wait(t, endSession(m, s.SessionID, protocol.NetworkError, ""))
 			}
 		case 6: // is gone
-			wait(t, m.Unregister(userID, protocol.KickedOut, ""))
+			wait(t, endUser(m, userID, protocol.KickedOut, ""))
 			c.online = c.online[:len(c.online)-1]
 		}
 	}
@@ -237,7 +237,7 @@ func TestPagesLeaveOutWhoIsAboutToBeForgotten(t *testing.T) {
 		users, sessions := byCursor(t, m, userIDs, q), byCursor(t, m, sessionIDs, q) // in the same order
 		m.Subscribe(usermgr.Events{Offline: func(usermgr.UserData) { time.Sleep(time.Hour) }})
 		for _, userID := range slices.Concat(users[:50], users[250:]) {
-			m.Unregister(userID, protocol.KickedOut, "")
+			endUser(m, userID, protocol.KickedOut, "")
 		}
 		time.Sleep(time.Second) // handlers hold so many goroutines that the last ones start a millisecond apart
 		synctest.Wait()
@@ -265,7 +265,7 @@ func TestMatchingYieldsTheSessionsThatMatch(t *testing.T) {
 				}
 				kicked := 0
 				for s := range c.Matching(f) {
-					wait(t, c.UnregisterSession(s.SessionID, protocol.KickedOut, ""))
+					wait(t, endSession(c, s.SessionID, protocol.KickedOut, ""))
 					if kicked++; kicked == 3 {
 						break
 					}

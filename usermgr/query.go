@@ -101,6 +101,15 @@ func (m *Manager) UserAt(a Address) (userID string, ok bool) {
 	return s.user.id, true
 }
 
+// SessionAt returns what is known of the live session on the connection with this number: who is behind it.
+func (m *Manager) SessionAt(conn uint64) (SessionInfo, bool) {
+	s := m.sessions.onConn(conn)
+	if s == nil {
+		return SessionInfo{}, false
+	}
+	return s.user.info(s), true
+}
+
 // Session returns what is known of a live session.
 func (m *Manager) Session(sessionID string) (SessionInfo, bool) {
 	s := m.sessions.withID(sessionID)

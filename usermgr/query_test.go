@@ -120,7 +120,7 @@ func TestRangingOverUsersHoldsNobodyUp(t *testing.T) {
 		}
 		seen := 0
 		for userID := range m.Users() {
-			wait(t, m.Unregister(userID, protocol.KickedOut, ""))
+			wait(t, endUser(m, userID, protocol.KickedOut, ""))
 			logOn(t, m, userID+" again", newLink(100))
 			if seen++; seen == 3 {
 				break

@@ -107,7 +107,7 @@ func TestSessionThatHasEndedIsNotPushedOut(t *testing.T) {
 				beginLogOn(t, m, "ann", newLink(2)) // waits for the handler
 				synctest.Wait()
 				d, _ := m.User("ann")
-				m.UnregisterSession(d.Sessions[0].SessionID, protocol.KickedOut, "") // behind the logon in turn
+				endSession(m, d.Sessions[0].SessionID, protocol.KickedOut, "") // behind the logon in turn
 				unsubscribe()
 				close(thaw)
 				synctest.Wait()
@@ -126,7 +126,7 @@ func TestFirstCauseStays(t *testing.T) {
 		link.handlerStarts() // holds the end up
 		s.End(protocol.SlowConsumer)
 		s.End(protocol.NetworkError)
-		kick := m.Unregister("ann", protocol.KickedOut, "out")
+		kick := endUser(m, "ann", protocol.KickedOut, "out")
 		link.handlerReturns()
 		if n := wait(t, kick); n != 0 {
 			t.Errorf("the kick says that it ended %d sessions, but another cause came first", n)
@@ -241,8 +241,8 @@ func TestEverySessionEndsOnce(t *testing.T) {
 		links[i] = newLink(uint64(i))
 		s := logOn(t, m, "ann", links[i])
 		go s.End(protocol.ClientClosed)
-		go m.Unregister("ann", protocol.KickedOut, "")
-		go m.UnregisterAt(links[i].Address(), protocol.KickedOut, "")
+		go endUser(m, "ann", protocol.KickedOut, "")
+		go endAt(m, links[i].Address().Conn, protocol.KickedOut, "")
 	}
 	closeManager(t, m)
 	connected, disconnected, online := 0, 0, false

@@ -48,18 +48,18 @@ func TestAClientIsRefusedWithTheCodeOfItsSession(t *testing.T) {
 		text string
 	}{
 		{"a kick", func(m *usermgr.Manager, _ usermgr.Session) {
-			_, _ = m.KickUser("ann", usermgr.KickOptions{Text: "enough"})
+			_, _ = m.Kick("ann", &usermgr.KickOptions{Text: "enough"})
 		}, protocol.KickedOut, "enough"},
 		{"a kick without a text", func(m *usermgr.Manager, s usermgr.Session) {
-			_, _ = m.KickSession(s.ID(), usermgr.KickOptions{})
+			_, _ = m.KickSession(s.ID(), nil)
 		}, protocol.KickedOut, ""},
-		{"the application's code", func(m *usermgr.Manager, _ usermgr.Session) { m.Unregister("ann", 4321, "gone") }, 4321, "gone"},
-		{"a code of no class", func(m *usermgr.Manager, _ usermgr.Session) { m.Unregister("ann", 7000, "") }, 7000, ""},
+		{"the application's code", func(m *usermgr.Manager, _ usermgr.Session) { endUser(m, "ann", 4321, "gone") }, 4321, "gone"},
+		{"a code of no class", func(m *usermgr.Manager, _ usermgr.Session) { endUser(m, "ann", 7000, "") }, 7000, ""},
 		{"a broken frame", func(_ *usermgr.Manager, s usermgr.Session) { s.End(protocol.InvalidMessage) }, protocol.InvalidMessage, ""},
-		{"a code after which it may return", func(m *usermgr.Manager, _ usermgr.Session) { m.Unregister("ann", 3000, "later") }, 0, ""},
+		{"a code after which it may return", func(m *usermgr.Manager, _ usermgr.Session) { endUser(m, "ann", 3000, "later") }, 0, ""},
 		{"the network", func(_ *usermgr.Manager, s usermgr.Session) { s.End(protocol.NetworkError) }, 0, ""},
 		{"the client itself", func(_ *usermgr.Manager, s usermgr.Session) { s.End(protocol.ClientClosed) }, 0, ""},
-		{"a Clear", func(m *usermgr.Manager, _ usermgr.Session) { m.Clear() }, 0, ""},
+		{"a Clear", func(m *usermgr.Manager, _ usermgr.Session) { startClear(m) }, 0, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -201,7 +201,7 @@ func TestAnyIDOfAChainStandsForItsLastSession(t *testing.T) {
 						t.Errorf("session %s of the chain still lives", s.ID())
 					}
 				}
-				if _, err := m.KickUser("ann", usermgr.KickOptions{Text: "out"}); err != nil {
+				if _, err := m.Kick("ann", &usermgr.KickOptions{Text: "out"}); err != nil {
 					t.Fatal(err)
 				}
 				synctest.Wait()
@@ -226,7 +226,7 @@ func TestTheLastOfAChainSaysWhatIsNewer(t *testing.T) {
 		synctest.Wait()
 		// Over the number, and in the way, is the session on 2: newer than the first of the chain, not than the last.
 		onDevice(t, m, "ann", 3, newLink(4))
-		if _, err := m.KickDevice("ann", 3, usermgr.KickOptions{}); err != nil {
+		if _, err := m.Kick("ann", &usermgr.KickOptions{Devices: []uint16{3}}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -276,7 +276,7 @@ func TestATakeOverOfASessionThatIsBeingKickedIsRefused(t *testing.T) {
 		link := newLink(2)
 		a := onDevice(t, m, "ann", 1, link)
 		link.handlerStarts()
-		if _, err := m.KickSession(a.ID(), usermgr.KickOptions{Text: "out"}); err != nil {
+		if _, err := m.KickSession(a.ID(), &usermgr.KickOptions{Text: "out"}); err != nil {
 			t.Fatal(err)
 		}
 		answered := make(chan *protocol.CloseError)

@@ -33,7 +33,7 @@ func TestRevokedTokenIsRefusedForAWhile(t *testing.T) {
 		}
 		first := logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: "x"}, newLink(1))
 		logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: "z"}, newLink(2))
-		k, err := m.KickSession(first.ID(), usermgr.KickOptions{RevokeFor: time.Minute})
+		k, err := m.KickSession(first.ID(), &usermgr.KickOptions{RevokeFor: time.Minute})
 		kicked(t, k, err)
 		time.Sleep(time.Minute - 1)
 		j.clear()
@@ -48,7 +48,7 @@ func TestRevokedTokenIsRefusedForAWhile(t *testing.T) {
 		tries("the token, later", true, usermgr.Logon{UserID: "ann", Token: "x"})
 
 		third := logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: "w"}, newLink(3))
-		k, err = m.KickSession(third.ID(), usermgr.KickOptions{})
+		k, err = m.KickSession(third.ID(), nil)
 		kicked(t, k, err)
 		tries("a token that was not revoked", true, usermgr.Logon{UserID: "ann", Token: "w"})
 	})
@@ -62,7 +62,7 @@ func TestRevokedTokenIsRefusedInTurn(t *testing.T) {
 		s := logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: "x"}, link)
 		j.clear()
 		link.handlerStarts()
-		k, err := m.KickSession(s.ID(), usermgr.KickOptions{RevokeFor: time.Minute})
+		k, err := m.KickSession(s.ID(), &usermgr.KickOptions{RevokeFor: time.Minute})
 		refused := make(chan error, 1)
 		go func() {
 			_, err := m.Register(t.Context(), usermgr.Logon{UserID: "ann", Token: "x"}, newLink(2))
@@ -85,7 +85,7 @@ func TestRevokeReachesSessionsThatAreOver(t *testing.T) {
 		s := logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: "in the grace"}, newLink(1))
 		s.End(protocol.NetworkError)
 		synctest.Wait()
-		if _, err := m.KickUser("ann", usermgr.KickOptions{RevokeFor: time.Hour}); err != nil {
+		if _, err := m.Kick("ann", &usermgr.KickOptions{RevokeFor: time.Hour}); err != nil {
 			t.Fatal(err)
 		}
 		if !refusesToken(t, m, "in the grace") {
@@ -97,7 +97,7 @@ func TestRevokeReachesSessionsThatAreOver(t *testing.T) {
 		s = logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: "dying"}, link)
 		s.End(protocol.NetworkError)
 		synctest.Wait()
-		k, err := m.KickSession(s.ID(), usermgr.KickOptions{RevokeFor: time.Hour})
+		k, err := m.KickSession(s.ID(), &usermgr.KickOptions{RevokeFor: time.Hour})
 		link.handlerReturns()
 		if got := kicked(t, k, err); len(got) != 0 {
 			t.Errorf("a kick of a session that was ending by itself tells of %q", got)
@@ -129,7 +129,7 @@ func TestRevokeReachesEveryDeviceThatHasLeft(t *testing.T) {
 				if !desktopLives {
 					leave(desktop)
 				}
-				k, err := m.KickUser("ann", usermgr.KickOptions{RevokeFor: time.Hour})
+				k, err := m.Kick("ann", &usermgr.KickOptions{RevokeFor: time.Hour})
 				kicked(t, k, err)
 				for conn, want := range map[int]bool{1: false, 2: true, 3: true} {
 					if got := refusesToken(t, m, fmt.Sprint("token ", conn)); got != want {
@@ -151,7 +151,7 @@ func TestRevokeReachesASessionThatEndsInThatMoment(t *testing.T) {
 		for range i % 30 {
 			runtime.Gosched()
 		}
-		k, err := m.KickUser("ann", usermgr.KickOptions{RevokeFor: time.Hour})
+		k, err := m.Kick("ann", &usermgr.KickOptions{RevokeFor: time.Hour})
 		kicked(t, k, err)
 		if !refusesToken(t, m, token) {
 			t.Fatalf("in round %d the token was let in", i)
@@ -168,7 +168,7 @@ func TestRevokeReachesTheLatestLogins(t *testing.T) {
 			s.End(protocol.NetworkError)
 			synctest.Wait()
 		}
-		k, err := m.KickUser("ann", usermgr.KickOptions{RevokeFor: time.Hour})
+		k, err := m.Kick("ann", &usermgr.KickOptions{RevokeFor: time.Hour})
 		kicked(t, k, err)
 		for conn, want := range map[int]bool{5: false, 6: true, 69: true} {
 			if got := refusesToken(t, m, fmt.Sprint("token ", conn)); got != want {

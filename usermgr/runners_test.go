@@ -43,7 +43,11 @@ func TestTheEndOfManyUsersTakesFewGoroutines(t *testing.T) {
 			logOnAs(t, m, usermgr.Logon{UserID: fmt.Sprint("user ", i)}, quietLater{newLink(uint64(i)), &asked, quiet})
 		}
 		before := runtime.NumGoroutine()
-		cleared := m.Clear()
+		cleared := make(chan int, 1)
+		go func() {
+			n, _ := m.Clear(t.Context())
+			cleared <- n
+		}()
 		synctest.Wait()
 		if n := asked.Load(); n != users {
 			t.Fatalf("%d of %d sessions were asked to be quiet", n, users)
@@ -52,7 +56,7 @@ func TestTheEndOfManyUsersTakesFewGoroutines(t *testing.T) {
 			t.Errorf("%d goroutines wait for %d users", n, users)
 		}
 		close(quiet)
-		if n := wait(t, cleared); n != users || disconnected.Load() != users {
+		if n := <-cleared; n != users || disconnected.Load() != users {
 			t.Errorf("Clear ended %d sessions, and %d were told of", n, disconnected.Load())
 		}
 	})
@@ -76,17 +80,21 @@ func TestManyFrozenHandlersHoldUpTheirOwnUsersOnly(t *testing.T) {
 		for i := range frozen {
 			logOn(t, m, fmt.Sprint("user ", i), newLink(uint64(i)))
 		}
-		cleared := m.Clear()
+		cleared := make(chan int, 1)
+		go func() {
+			n, _ := m.Clear(t.Context())
+			cleared <- n
+		}()
 		time.Sleep(time.Minute) // fake: the start of goroutines is slowed down
 		if n := held.Load(); n != frozen {
 			t.Fatalf("%d of %d handlers run", n, frozen)
 		}
 		for i := range 10 {
 			logOn(t, m, "bystander", newLink(uint64(frozen+i)))
-			wait(t, m.Unregister("bystander", protocol.KickedOut, ""))
+			wait(t, endUser(m, "bystander", protocol.KickedOut, ""))
 		}
 		thaw()
-		if n := wait(t, cleared); n != frozen {
+		if n := <-cleared; n != frozen {
 			t.Errorf("Clear ended %d sessions", n)
 		}
 	})

@@ -30,7 +30,7 @@ func BenchmarkPastLogins(b *testing.B) {
 		for i := range users * logons {
 			l := usermgr.Logon{UserID: fmt.Sprint(i % users), Device: 2, Token: fmt.Sprint(i, padding)}
 			s := logOnAs(b, m, l, newLink(uint64(users+i)))
-			wait(b, m.UnregisterSession(s.ID(), protocol.NetworkError, ""))
+			wait(b, endSession(m, s.ID(), protocol.NetworkError, ""))
 		}
 		b.StopTimer()
 		b.ReportMetric(kept(before)/users, "B/user")
@@ -51,11 +51,11 @@ func BenchmarkRevoked(b *testing.B) {
 		b.StartTimer()
 		for i := range uint64(tokens) {
 			logOnAs(b, m, usermgr.Logon{UserID: "ann", Token: fmt.Sprint("token ", i)}, newLink(i))
-			k, err := m.KickUser("ann", usermgr.KickOptions{RevokeFor: last})
+			k, err := m.Kick("ann", &usermgr.KickOptions{RevokeFor: last})
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, err := k.Wait(context.Background()); err != nil {
+			if _, err := k(context.Background()); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -215,7 +215,7 @@ func (s *session) stopWatches() {
 type ending struct {
 	code   protocol.CloseCode
 	text   string
-	kick   *Kick          // whose it is; nil for none
+	kick   *kick          // whose it is; nil for none
 	kicked *kickedSession // what the kick tells of the session; nil without one
 	heir   uint64         // serial of the session that continues this one; 0 for none
 	by     *Address       // whose claim elsewhere excludes the session; nil for none

@@ -36,8 +36,8 @@ func TestStatsCountUsersSessionsAndWhyTheyEnd(t *testing.T) {
 	if s.Users != 2 || s.Sessions != 4 || !maps.Equal(s.Devices, map[uint16]int{1: 2, 2: 1, 3: 1, 4: 0}) || s.Logons != 5 {
 		t.Errorf("online: %+v", s)
 	}
-	wait(t, m.Unregister("bob", 3001, ""))
-	wait(t, m.Clear())
+	wait(t, endUser(m, "bob", 3001, ""))
+	clearAll(t, m)
 	s = m.Stats()
 	if want := map[protocol.CloseCode]uint64{protocol.PushedOut: 1, 3001: 1, protocol.ServerStopping: 3}; !maps.Equal(s.Disconnected, want) {
 		t.Errorf("disconnected %v, want %v", s.Disconnected, want)
@@ -116,7 +116,7 @@ func TestClosedRemembersSessions(t *testing.T) {
 	ann.Received(5, 3, 300)
 	ann.Sent(6, 2, 200)
 	ann.Dropped(6, 1, 100)
-	wait(t, m.Unregister("ann", protocol.KickedOut, ""))
+	wait(t, endUser(m, "ann", protocol.KickedOut, ""))
 	bob.End(protocol.NetworkError)
 	if first, second := <-seen, <-seen; first != 1 || second != 2 {
 		t.Errorf("the handlers saw %d and %d closed sessions", first, second)
@@ -145,7 +145,7 @@ func TestClosedRemembersSoMany(t *testing.T) {
 		for i := range tc.sessions {
 			id := fmt.Sprint("user", i)
 			logOn(t, m, id, newLink(uint64(i+1)))
-			wait(t, m.Unregister(id, protocol.KickedOut, ""))
+			wait(t, endUser(m, id, protocol.KickedOut, ""))
 		}
 		all := m.Closed()
 		if len(all) != tc.want {

@@ -212,14 +212,66 @@ func beginLogOn(t testing.TB, m *usermgr.Manager, userID string, l *testLink) {
 	}()
 }
 
-// wait waits for a change and returns how many sessions it ended.
-func wait(t testing.TB, c *usermgr.Change) int {
+// wait waits for what endUser and its like have begun, and returns how many sessions it ended.
+func wait(t testing.TB, w usermgr.Wait) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	n, err := c.Wait(ctx)
+	ended, err := w(ctx)
 	if err != nil {
-		t.Fatalf("the change has not come to its end: %v", err)
+		t.Fatalf("the kick has not come to its end: %v", err)
+	}
+	return len(ended)
+}
+
+// kicker is a Manager, or one whose doings are written down.
+type kicker interface {
+	usermgr.Kicker
+	KickSession(id string, o *usermgr.KickOptions) (usermgr.Wait, error)
+	SessionAt(conn uint64) (usermgr.SessionInfo, bool)
+	Clear(ctx context.Context) (sessions int, err error)
+}
+
+// endUser ends a user's sessions; for one who is not online it ends none.
+func endUser(m kicker, userID string, code protocol.CloseCode, text string) usermgr.Wait {
+	return orNone(m.Kick(userID, &usermgr.KickOptions{Code: code, Text: text}))
+}
+
+func endToken(m kicker, userID, token string, code protocol.CloseCode, text string) usermgr.Wait {
+	return orNone(m.Kick(userID, &usermgr.KickOptions{Code: code, Text: text, Token: token}))
+}
+
+func endSession(m kicker, id string, code protocol.CloseCode, text string) usermgr.Wait {
+	return orNone(m.KickSession(id, &usermgr.KickOptions{Code: code, Text: text}))
+}
+
+func endAt(m kicker, conn uint64, code protocol.CloseCode, text string) usermgr.Wait {
+	s, _ := m.SessionAt(conn)
+	return endSession(m, s.SessionID, code, text)
+}
+
+func orNone(w usermgr.Wait, err error) usermgr.Wait {
+	if err != nil {
+		return func(context.Context) ([]usermgr.Kicked, error) { return nil, nil }
+	}
+	return w
+}
+
+// clearAll waits for a Clear and returns how many sessions it ended.
+func clearAll(t testing.TB, m kicker) int {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	n, err := m.Clear(ctx)
+	if err != nil {
+		t.Fatalf("Clear has not come to its end: %v", err)
 	}
 	return n
+}
+
+// startClear does not wait for a Clear.
+func startClear(m kicker) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, _ = m.Clear(ctx)
 }

@@ -7,7 +7,7 @@
 //		Online:  func(u usermgr.UserData) { log.Print(u.UserID, " is online") },
 //		Offline: func(u usermgr.UserData) { log.Print(u.UserID, " is gone") },
 //	})
-//	kick, err := users.KickUser("bob", usermgr.KickOptions{Text: "no more puns", BanFor: time.Hour})
+//	wait, err := users.Kick("bob", &usermgr.KickOptions{Text: "no more puns", BanFor: time.Hour})
 //
 // [Manager] is the implementation. docs/contract.md has the rules that it holds.
 //
@@ -91,8 +91,7 @@ type Looker interface {
 // It may have methods of [Manager]'s besides, which are used where they are found: HeartbeatTimeout, from which the
 // bridge takes how often it sends heartbeats; IsOnline, for those who ask who is online, in the place of a look at Links; Matching,
 // for push to sessions by filter; DeviceAt, for the device class in a push's result; Subscribe, for pushes that are kept; and
-// KickUser, for kicks with notice. Since a [Kick] can only come from a Manager, what has
-// KickUser embeds one, or keeps one to pass it on to.
+// Kick, for kicks with notice: it is a [Kicker] then.
 type UserManager interface {
 	// Register brings a user online. It blocks until the logon is done, its Connected handlers included, or refused.
 	// When ctx ends before the logon's turn has come nothing has happened, and the error says so; a logon that has
@@ -104,6 +103,13 @@ type UserManager interface {
 	// called for every message to a user: it should cost a look-up and no allocation. Neither side changes the slice
 	// afterwards.
 	Links(userID string) []Link
+}
+
+// Kicker is what a UserManager may be besides, for push.Service.Kick.
+type Kicker interface {
+	// Kick ends the user's sessions that o means, all for nil, with o.Code and o.Text. It returns at once; Wait waits for the
+	// ends. The error is ErrBlankID, or ErrUnknownID for a user who is not there.
+	Kick(userID string, o *KickOptions) (Wait, error)
 }
 
 // Session is one user on one connection, from binding to unbinding, as the connection's engine sees it. Beat, Received and

@@ -115,7 +115,7 @@ func story(addr string, users *usermgr.Manager) {
 	table.Flush()
 
 	say("The server throws Bob out.")
-	users.Unregister("bob", protocol.KickedOut, "too many puns")
+	_, _ = users.Kick("bob", &usermgr.KickOptions{Text: "too many puns"})
 	<-bob.Done()
 }
 

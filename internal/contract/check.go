@@ -56,7 +56,7 @@ func (m *Manager) Check() error {
 		j.session(c)
 	}
 	j.promptness()
-	j.changes()
+	j.kicks()
 	j.userCount()
 	j.rests()
 	j.closings()
@@ -258,13 +258,11 @@ func (e *event) String() string {
 
 func (a *ask) String() string {
 	switch a.what {
-	case endConn, endAddress:
+	case endConn:
 		return fmt.Sprintf("%s(%d, %v)", a.what, a.conn, a.code)
-	case endSession:
-		return fmt.Sprintf("%s(%s, %v)", a.what, a.session, a.code)
-	case kickUser, kickDevice, kickSession:
-		return fmt.Sprintf("%s(%s, device %d, session %q, text %q, revoked for %v) = %v", a.what, a.user, a.device, a.session,
-			a.text, a.revoke, a.err)
+	case kickUser, kickSome, kickSession:
+		return fmt.Sprintf("%s(%s, devices %d, session %q, %v, text %q, revoked for %v) = %v", a.what, a.user, a.devices, a.session,
+			a.code, a.text, a.revoke, a.err)
 	}
 	return fmt.Sprintf("%s(%s, %v)", a.what, a.user, a.code)
 }

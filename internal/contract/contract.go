@@ -99,46 +99,26 @@ func (m *Manager) Register(ctx context.Context, l usermgr.Logon, to usermgr.Link
 	return session{s, m, c}, nil
 }
 
-// Unregister is usermgr.Manager.Unregister, written down.
-func (m *Manager) Unregister(userID string, code protocol.CloseCode, text string) *usermgr.Change {
-	return m.ask(&ask{what: endUser, user: userID, code: code, text: text}, func() *usermgr.Change {
-		return m.Manager.Unregister(userID, code, text)
-	})
-}
-
-// UnregisterSession is usermgr.Manager.UnregisterSession, written down.
-func (m *Manager) UnregisterSession(sessionID string, code protocol.CloseCode, text string) *usermgr.Change {
-	return m.ask(&ask{what: endSession, session: sessionID, code: code, text: text}, func() *usermgr.Change {
-		return m.Manager.UnregisterSession(sessionID, code, text)
-	})
-}
-
-// UnregisterAt is usermgr.Manager.UnregisterAt, written down.
-func (m *Manager) UnregisterAt(a usermgr.Address, code protocol.CloseCode, text string) *usermgr.Change {
-	return m.ask(&ask{what: endAddress, conn: a.Conn, code: code, text: text}, func() *usermgr.Change {
-		return m.Manager.UnregisterAt(a, code, text)
-	})
-}
-
 // Clear is usermgr.Manager.Clear, written down.
-func (m *Manager) Clear() *usermgr.Change {
-	return m.ask(&ask{what: endAll, code: protocol.ServerStopping}, m.Manager.Clear)
+func (m *Manager) Clear(ctx context.Context) (sessions int, err error) {
+	a := &ask{what: endAll, code: protocol.ServerStopping, blocks: ctx.Err() == nil}
+	_ = m.ask(a, func() error {
+		sessions, err = m.Manager.Clear(ctx)
+		return nil
+	})
+	return sessions, err
 }
 
 // Close is usermgr.Manager.Close, written down.
 func (m *Manager) Close(ctx context.Context) error {
-	a := &ask{what: endForGood, code: protocol.ServerStopping}
-	m.log.begin(&a.span, func() { m.log.asks = append(m.log.asks, a) })
-	err := m.Manager.Close(ctx)
-	m.log.end(&a.span, func() { a.err = err })
-	return err
+	return m.ask(&ask{what: endForGood, code: protocol.ServerStopping}, func() error { return m.Manager.Close(ctx) })
 }
 
-func (m *Manager) ask(a *ask, do func() *usermgr.Change) *usermgr.Change {
+func (m *Manager) ask(a *ask, do func() error) error {
 	m.log.begin(&a.span, func() { m.log.asks = append(m.log.asks, a) })
-	c := do()
-	m.log.end(&a.span, func() { a.change = c })
-	return c
+	err := do()
+	m.log.end(&a.span, func() { a.err = err })
+	return err
 }
 
 // Touch is usermgr.Manager.Touch, written down.
@@ -209,13 +189,13 @@ func (m *Manager) Addresses(userID string) []usermgr.Address {
 	return answer
 }
 
-// UserAt is usermgr.Manager.UserAt, with the answer written down.
-func (m *Manager) UserAt(a usermgr.Address) (userID string, ok bool) {
-	k := &look{at: a.Conn}
+// SessionAt is usermgr.Manager.SessionAt, with the answer written down.
+func (m *Manager) SessionAt(conn uint64) (usermgr.SessionInfo, bool) {
+	k := &look{at: conn}
 	m.log.begin(&k.span, func() { m.log.looks = append(m.log.looks, k) })
-	userID, ok = m.Manager.UserAt(a)
-	m.log.end(&k.span, func() { k.user, k.found = userID, ok })
-	return userID, ok
+	info, ok := m.Manager.SessionAt(conn)
+	m.log.end(&k.span, func() { k.user, k.found = info.UserID, ok })
+	return info, ok
 }
 
 // User is usermgr.Manager.User, with the answer written down.

@@ -250,7 +250,7 @@ func (t *teller) tell(words string) {
 	case "end": // connection, code
 		s = t.ask(&ask{what: endConn, conn: uint64(number), code: code(w[2])})
 	case "kick": // user, code
-		s = t.ask(&ask{what: endUser, user: w[1], code: code(w[2])})
+		s = t.ask(&ask{what: kickUser, user: w[1], code: code(w[2])})
 	case "stop":
 		s = t.ask(&ask{what: endForGood, code: protocol.ServerStopping})
 	case "count":

@@ -130,11 +130,11 @@ func TestAManagerOfSeveralDevicesIsRecorded(t *testing.T) {
 		m.SetSessionTag(s.ID(), "tag")
 		log(3, 3, "")
 		last := log(4, 4, "y")
-		k, err := m.KickDevice("a", 4, usermgr.KickOptions{Text: "out", RevokeFor: time.Minute})
+		k, err := m.Kick("a", &usermgr.KickOptions{Devices: []uint16{4}, Text: "out", RevokeFor: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := k.Wait(context.Background()); err != nil {
+		if _, err := k(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		_, err = m.Register(context.Background(), usermgr.Logon{UserID: "a", Token: "y", Session: last.ID()}, idleLink(5))

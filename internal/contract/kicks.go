@@ -13,7 +13,7 @@ import (
 // refused returns why a kick was refused.
 func (a *ask) refused() error {
 	switch a.what {
-	case kickUser, kickDevice, kickSession:
+	case kickUser, kickSome, kickSession:
 		return a.err
 	}
 	return nil
@@ -37,14 +37,14 @@ func (j *judge) kick(ctx context.Context, a *ask) {
 	case errors.Is(a.err, usermgr.ErrUnknownID):
 		j.unknown(a)
 		return
-	case a.err != nil || a.kick == nil:
+	case a.err != nil:
 		j.complain(10, a.user, "%v was refused with %v", a, a.err)
 		return
 	}
 	if a.ban <= 0 && !j.mayFind(a) {
 		j.complain(10, a.user, "%v found somebody, and nobody was there", a)
 	}
-	told, err := a.kick.Wait(ctx)
+	told, err := a.kick(ctx)
 	if err != nil {
 		j.complain(10, a.user, "%v is not done", a)
 		return
@@ -217,29 +217,33 @@ func (j *judge) mayBeRevoked(c *connection) bool {
 	return false
 }
 
-// KickUser is usermgr.Manager.KickUser, written down.
-func (m *Manager) KickUser(userID string, o usermgr.KickOptions) (*usermgr.Kick, error) {
-	return m.kick(&ask{what: kickUser, user: userID}, o, func() (*usermgr.Kick, error) { return m.Manager.KickUser(userID, o) })
-}
-
-// KickDevice is usermgr.Manager.KickDevice, written down.
-func (m *Manager) KickDevice(userID string, device uint16, o usermgr.KickOptions) (*usermgr.Kick, error) {
-	return m.kick(&ask{what: kickDevice, user: userID, device: device}, o, func() (*usermgr.Kick, error) {
-		return m.Manager.KickDevice(userID, device, o)
-	})
+// Kick is usermgr.Manager.Kick, written down.
+func (m *Manager) Kick(userID string, o *usermgr.KickOptions) (usermgr.Wait, error) {
+	a := &ask{what: kickUser, user: userID}
+	if o != nil && (len(o.Devices) > 0 || o.Token != "") {
+		a.what, a.devices, a.token = kickSome, o.Devices, o.Token
+	}
+	return m.kick(a, o, func() (usermgr.Wait, error) { return m.Manager.Kick(userID, o) })
 }
 
 // KickSession is usermgr.Manager.KickSession, written down.
-func (m *Manager) KickSession(sessionID string, o usermgr.KickOptions) (*usermgr.Kick, error) {
-	return m.kick(&ask{what: kickSession, session: sessionID}, o, func() (*usermgr.Kick, error) {
-		return m.Manager.KickSession(sessionID, o)
-	})
+func (m *Manager) KickSession(id string, o *usermgr.KickOptions) (usermgr.Wait, error) {
+	return m.kick(&ask{what: kickSession, session: id}, o, func() (usermgr.Wait, error) { return m.Manager.KickSession(id, o) })
 }
 
-func (m *Manager) kick(a *ask, o usermgr.KickOptions, do func() (*usermgr.Kick, error)) (*usermgr.Kick, error) {
-	a.code, a.text, a.revoke, a.ban = protocol.KickedOut, o.Text, o.RevokeFor, o.BanFor
+func (m *Manager) kick(a *ask, o *usermgr.KickOptions, do func() (usermgr.Wait, error)) (usermgr.Wait, error) {
+	if o == nil {
+		o = new(usermgr.KickOptions)
+	}
+	if a.code = o.Code; a.code == 0 {
+		a.code = protocol.KickedOut
+	}
+	a.text, a.revoke, a.ban = o.Text, o.RevokeFor, o.BanFor
 	m.log.begin(&a.span, func() { m.log.asks = append(m.log.asks, a) })
-	k, err := do()
-	m.log.end(&a.span, func() { a.kick, a.err = k, err })
-	return k, err
+	wait, err := do()
+	if wait == nil && err == nil {
+		err = errors.New("neither a Wait nor an error")
+	}
+	m.log.end(&a.span, func() { a.kick, a.err = wait, err })
+	return wait, err
 }

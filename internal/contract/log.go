@@ -133,28 +133,26 @@ type ask struct {
 	user    string
 	session string
 	conn    uint64
-	device  uint16
+	devices []uint16
+	token   string
 	code    protocol.CloseCode
 	text    string
 	revoke  time.Duration
 	ban     time.Duration
-	change  *usermgr.Change // nil for Session.End, Close and kicks
-	kick    *usermgr.Kick
-	err     error // Close's and a kick's
+	blocks  bool         // a Clear that was to wait
+	kick    usermgr.Wait // nil for what is no kick, and one that was refused
+	err     error        // Close's and a kick's
 }
 
 type what string
 
 const (
 	endConn    what = "Session.End"
-	endSession what = "UnregisterSession"
-	endAddress what = "UnregisterAt"
-	endUser    what = "Unregister"
 	endAll     what = "Clear"
 	endForGood what = "Close"
 
-	kickUser    what = "KickUser"
-	kickDevice  what = "KickDevice"
+	kickUser    what = "Kick"
+	kickSome    what = "Kick of some" // with devices or a token
 	kickSession what = "KickSession"
 )
 

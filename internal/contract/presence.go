@@ -121,7 +121,7 @@ func (j *judge) gone(h *history, i int, away *absence) {
 // endsGrace reports whether a ends the grace of a user who has no session.
 func (a *ask) endsGrace() bool {
 	switch a.what {
-	case endUser, kickUser, endAll, endForGood:
+	case kickUser, endAll, endForGood:
 		return a.refused() == nil && (!a.code.MayReconnect() || a.code == protocol.ServerStopping)
 	}
 	return false

@@ -168,7 +168,7 @@ type session struct {
 }
 
 func (s session) End(code protocol.CloseCode) {
-	s.m.ask(&ask{what: endConn, conn: s.c.number, code: code}, func() *usermgr.Change {
+	_ = s.m.ask(&ask{what: endConn, conn: s.c.number, code: code}, func() error {
 		s.Session.End(code)
 		return nil
 	})

@@ -5,8 +5,6 @@ import (
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // promptness: what must not wait has returned, and, where time tells, took none (rule 10).
@@ -14,7 +12,7 @@ func (j *judge) promptness() {
 	for _, a := range j.asks {
 		if a.to == 0 {
 			j.complain(10, a.user, "%v has not returned", a)
-		} else if j.m.FakeTime && a.toAt > a.fromAt && a.what != endForGood {
+		} else if j.m.FakeTime && a.toAt > a.fromAt && a.what != endForGood && !a.blocks {
 			j.complain(10, a.user, "%v returned only after %v", a, a.toAt-a.fromAt)
 		}
 	}
@@ -173,38 +171,19 @@ func (j *judge) overdue(r *rest) {
 // waits reports whether a is meant for the logons that wait, too.
 func (a *ask) waits() bool {
 	switch a.what {
-	case endUser, endAll, endForGood, kickUser, kickDevice:
+	case endAll, endForGood, kickUser, kickSome:
 		return true
 	}
 	return false
 }
 
-// changes: every change is done, and says how many sessions it ended (rule 10).
-func (j *judge) changes() {
-	ended := make(map[protocol.CloseCode]int)
-	for _, b := range j.found {
-		if b.disconnected != nil {
-			ended[b.disconnected.code]++
-		}
-	}
-	asked := make(map[protocol.CloseCode]int)
-	for _, a := range j.asks {
-		asked[a.code]++
-	}
+// kicks: every kick is done, and tells what it did (rule 10).
+func (j *judge) kicks() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	for _, a := range j.asks {
-		if a.what == kickUser || a.what == kickDevice || a.what == kickSession {
+		if a.kick != nil || a.refused() != nil {
 			j.kick(ctx, a)
-		}
-		if a.change == nil {
-			continue
-		}
-		n, err := a.change.Wait(ctx)
-		if err != nil {
-			j.complain(10, a.user, "%v is not done", a)
-		} else if a.code != protocol.ServerStopping && asked[a.code] == 1 && n != ended[a.code] {
-			j.complain(10, a.user, "%v says that it ended %d sessions; by the events it was %d", a, n, ended[a.code])
 		}
 	}
 }

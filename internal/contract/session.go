@@ -164,7 +164,7 @@ func (j *judge) wrongly(c *connection, b *befallen) int {
 			continue
 		}
 		switch a.what {
-		case endUser, endAll, endForGood, kickUser, kickDevice:
+		case endAll, endForGood, kickUser, kickSome:
 			return 10 // a later logon
 		}
 		return 9 // another session
@@ -184,18 +184,18 @@ func (j *judge) concerns(a *ask, c *connection) bool {
 // names reports whether c is of those that a names, whenever.
 func (j *judge) names(a *ask, c *connection) bool {
 	switch a.what {
-	case endConn, endAddress:
+	case endConn:
 		return a.conn == c.number
-	case endSession, kickSession:
+	case kickSession:
 		id := c.session
 		if b := j.of(c.number); id == "" && b.connected != nil {
 			id = b.connected.info.SessionID
 		}
 		return a.session != "" && a.session == id
-	case endUser, kickUser:
+	case kickUser:
 		return a.user == c.user
-	case kickDevice:
-		return a.user == c.user && a.device == c.device
+	case kickSome:
+		return a.user == c.user && (len(a.devices) == 0 || slices.Contains(a.devices, c.device)) && (a.token == "" || a.token == j.login(c.number).token)
 	}
 	return true
 }

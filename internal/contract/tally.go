@@ -165,7 +165,7 @@ func (m *Manager) tallyAbsences(j *judge, tell func(what string, times int)) {
 func (m *Manager) tallyKicks(j *judge, tell func(what string, times int)) {
 	outcomes := map[protocol.CloseOutcome]string{protocol.OutcomeTold: "connection told",
 		protocol.OutcomeClosedByPeer: "connection closed by its peer", protocol.OutcomeForced: "connection closed by force"}
-	kinds := map[what]string{kickUser: "kick of a user", kickDevice: "kick of a device", kickSession: "kick of a session"}
+	kinds := map[what]string{kickUser: "kick of a user", kickSome: "kick of a device", kickSession: "kick of a session"}
 	for _, a := range j.asks {
 		kind, ok := kinds[a.what]
 		if !ok {

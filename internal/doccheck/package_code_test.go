@@ -7,7 +7,7 @@ import (
 
 // packageCodeUses is what follows the code in a package's comment, so that the compiler takes its variables for used.
 var packageCodeUses = map[string]string{
-	front: "_ = err", "engine": "_ = err", "bridge": "_ = err", "usermgr": "_, _ = kick, err", "push": "_, _ = result, err", "client": "_ = err",
+	front: "_ = err", "engine": "_ = err", "bridge": "_ = err", "usermgr": "_, _ = wait, err", "push": "_, _ = result, err", "client": "_ = err",
 }
 
 // The code in a package's comment is the first that its users copy: it compiles.

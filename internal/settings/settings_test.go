@@ -215,11 +215,11 @@ func (s *setup) visit(e *engine.Engine, users *usermgr.Manager, pushes *push.Ser
 	if err != nil || r.Confirmed() != 1 {
 		return fmt.Errorf("the push ended with %+v, %w", r, err)
 	}
-	k, err := users.KickUser("ann", s.Kick)
+	wait, err := users.Kick("ann", &s.Kick)
 	if err != nil {
 		return fmt.Errorf("the kick: %w", err)
 	}
-	if _, err := k.Wait(ctx); err != nil {
+	if _, err := wait(ctx); err != nil {
 		return fmt.Errorf("the kick: %w", err)
 	}
 	users.Closed()

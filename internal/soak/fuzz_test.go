@@ -246,7 +246,7 @@ func (f *fuzzing) step(in *script) {
 		f.listen(p)
 	case opKick:
 		if id := user(); in.byte()&1 == 0 {
-			f.users.Unregister(id, protocol.KickedOut, "fuzzed")
+			_, _ = f.users.Kick(id, &usermgr.KickOptions{Text: "fuzzed"})
 		} else {
 			_ = f.s.bridge.Send(id, push, make([]byte, 64))
 		}

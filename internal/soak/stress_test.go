@@ -282,15 +282,17 @@ func (s *stress) act() {
 		text := fmt.Sprint("deed ", i)
 		switch d.do {
 		case kickUser:
-			_, _ = s.users.KickUser(d.user, usermgr.KickOptions{Text: text, RevokeFor: d.revoke})
+			_, _ = s.users.Kick(d.user, &usermgr.KickOptions{Text: text, RevokeFor: d.revoke})
 		case kickDevice:
-			_, _ = s.users.KickDevice(d.user, d.device, usermgr.KickOptions{Text: text, RevokeFor: d.revoke})
+			_, _ = s.users.Kick(d.user, &usermgr.KickOptions{Devices: []uint16{d.device}, Text: text, RevokeFor: d.revoke})
 		case kickSession:
-			_, _ = s.users.KickSession(s.session(d.user, 1), usermgr.KickOptions{Text: text, RevokeFor: d.revoke})
+			_, _ = s.users.KickSession(s.session(d.user, 1), &usermgr.KickOptions{Text: text, RevokeFor: d.revoke})
 		case unregister:
-			s.users.Unregister(d.user, protocol.KickedOut, text)
+			_, _ = s.users.Kick(d.user, &usermgr.KickOptions{Text: text})
 		case clears:
-			s.users.Clear()
+			ended, cancel := context.WithCancel(context.Background())
+			cancel()
+			_, _ = s.users.Clear(ended) // does not wait
 		case pushes:
 			for range d.times {
 				body := s.pushBody(d.size)

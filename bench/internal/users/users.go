@@ -178,14 +178,18 @@ func (f *Figures) comeAndGo(c *crowd) error {
 // unregisterAll asks for the end of everybody, a thousand at a time, and waits for it.
 func unregisterAll(m *usermgr.Manager, c *crowd) error {
 	const atATime = 1000
-	changes := make([]*usermgr.Change, 0, atATime)
+	waits := make([]usermgr.Wait, 0, atATime)
 	for from := 0; from < len(c.order); from += atATime {
-		changes = changes[:0]
+		waits = waits[:0]
 		for _, i := range c.order[from:min(from+atATime, len(c.order))] {
-			changes = append(changes, m.Unregister(c.ids[i], protocol.KickedOut, ""))
+			wait, err := m.Kick(c.ids[i], nil)
+			if err != nil {
+				return err
+			}
+			waits = append(waits, wait)
 		}
-		for _, change := range changes {
-			if _, err := change.Wait(context.Background()); err != nil {
+		for _, wait := range waits {
+			if _, err := wait(context.Background()); err != nil {
 				return err
 			}
 		}

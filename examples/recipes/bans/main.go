@@ -64,7 +64,7 @@ func main() {
 		return c.Reply(m, nil)
 	}
 	srv.Handle(ban, admins(func(c *engine.Conn, m *protocol.Message) error {
-		_, err := users.KickUser(string(m.Body), usermgr.KickOptions{Text: "you are banned", BanFor: 24 * time.Hour})
+		_, err := users.Kick(string(m.Body), &usermgr.KickOptions{Text: "you are banned", BanFor: 24 * time.Hour})
 		return answer(c, m, err) // the kick goes on by itself; to wait for it here would hold up the event loop
 	}))
 	srv.Handle(unban, admins(func(c *engine.Conn, m *protocol.Message) error {
@@ -72,7 +72,7 @@ func main() {
 		return c.Reply(m, nil)
 	}))
 	srv.Handle(logOut, admins(func(c *engine.Conn, m *protocol.Message) error { // a phone that was lost
-		_, err := users.KickDevice(string(m.Body), phone, usermgr.KickOptions{Text: "logged out", RevokeFor: 24 * time.Hour})
+		_, err := users.Kick(string(m.Body), &usermgr.KickOptions{Devices: []uint16{phone}, Text: "logged out", RevokeFor: 24 * time.Hour})
 		return answer(c, m, err)
 	}))
 

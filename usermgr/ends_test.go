@@ -16,20 +16,21 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// E6: a user can be thrown out by ID, by session and by address; the connection is told the code and the text.
-func TestUnregisterEndsTheSessionAndTellsTheConnection(t *testing.T) {
+// E6: a user can be thrown out by ID, by session and by address, with a code of the application's; the connection is told the
+// code and the text.
+func TestKickEndsTheSessionAndTellsTheConnection(t *testing.T) {
 	for _, c := range []struct {
-		by         string
-		unregister func(*usermgr.Manager, usermgr.Session, *testLink) *usermgr.Change
+		by   string
+		kick func(*usermgr.Manager, usermgr.Session, *testLink) usermgr.Wait
 	}{
-		{"user", func(m *usermgr.Manager, s usermgr.Session, _ *testLink) *usermgr.Change {
-			return m.Unregister(s.UserID(), protocol.KickedOut, "be nice")
+		{"user", func(m *usermgr.Manager, s usermgr.Session, _ *testLink) usermgr.Wait {
+			return endUser(m, s.UserID(), 4001, "be nice")
 		}},
-		{"session", func(m *usermgr.Manager, s usermgr.Session, _ *testLink) *usermgr.Change {
-			return m.UnregisterSession(s.ID(), protocol.KickedOut, "be nice")
+		{"session", func(m *usermgr.Manager, s usermgr.Session, _ *testLink) usermgr.Wait {
+			return endSession(m, s.ID(), 4001, "be nice")
 		}},
-		{"address", func(m *usermgr.Manager, _ usermgr.Session, l *testLink) *usermgr.Change {
-			return m.UnregisterAt(l.Address(), protocol.KickedOut, "be nice")
+		{"address", func(m *usermgr.Manager, _ usermgr.Session, l *testLink) usermgr.Wait {
+			return endAt(m, l.Address().Conn, 4001, "be nice")
 		}},
 	} {
 		t.Run(c.by, func(t *testing.T) {
@@ -38,12 +39,12 @@ func TestUnregisterEndsTheSessionAndTellsTheConnection(t *testing.T) {
 				link := newLink(1)
 				s := logOn(t, m, "ann", link)
 				logOn(t, m, "bob", newLink(2))
-				if n := wait(t, c.unregister(m, s, link)); n != 1 {
-					t.Errorf("the change ended %d sessions, want 1", n)
+				if n := wait(t, c.kick(m, s, link)); n != 1 {
+					t.Errorf("the kick ended %d sessions, want 1", n)
 				}
-				j.expect(t, "Connected ann@1", "Connected bob@2", "Disconnected ann@1 KickedOut")
+				j.expect(t, "Connected ann@1", "Connected bob@2", "Disconnected ann@1 code 4001")
 				told := link.closings()
-				if len(told) != 1 || told[0].Code != protocol.KickedOut || told[0].Text != "be nice" {
+				if len(told) != 1 || told[0].Code != 4001 || told[0].Text != "be nice" {
 					t.Errorf("the connection was told %v", told)
 				}
 			})
@@ -52,17 +53,17 @@ func TestUnregisterEndsTheSessionAndTellsTheConnection(t *testing.T) {
 }
 
 // E6, E9: whoever is not there is ignored.
-func TestUnregisterIgnoresWhoIsNotThere(t *testing.T) {
+func TestKickOfWhoIsNotThereEndsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{})
 		logOn(t, m, "ann", newLink(1))
 		j.expect(t, "Connected ann@1")
-		for what, c := range map[string]*usermgr.Change{
-			"an unknown user":       m.Unregister("bob", protocol.KickedOut, ""),
-			"no user":               m.Unregister("", protocol.KickedOut, ""),
-			"an unknown session":    m.UnregisterSession("0190b3a2-0000-7000-8000-000000000000", protocol.KickedOut, ""),
-			"no session ID":         m.UnregisterSession("ann", protocol.KickedOut, ""),
-			"an unknown connection": m.UnregisterAt(usermgr.Address{Conn: 2}, protocol.KickedOut, ""),
+		for what, c := range map[string]usermgr.Wait{
+			"an unknown user":       endUser(m, "bob", protocol.KickedOut, ""),
+			"no user":               endUser(m, "", protocol.KickedOut, ""),
+			"an unknown session":    endSession(m, "0190b3a2-0000-7000-8000-000000000000", protocol.KickedOut, ""),
+			"no session ID":         endSession(m, "ann", protocol.KickedOut, ""),
+			"an unknown connection": endAt(m, 2, protocol.KickedOut, ""),
 		} {
 			if n := wait(t, c); n != 0 {
 				t.Errorf("%s: %d sessions were ended", what, n)
@@ -72,27 +73,27 @@ func TestUnregisterIgnoresWhoIsNotThere(t *testing.T) {
 	})
 }
 
-// Rule 10: Unregister returns at once, and its cause counts from the call; Wait waits for the handlers.
-func TestUnregisterReturnsAtOnceAndWaitWaitsForTheHandlers(t *testing.T) {
+// Rule 10: Kick returns at once, and its cause counts from the call; Wait waits for the handlers.
+func TestKickReturnsAtOnceAndWaitWaitsForTheHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{})
 		m.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { time.Sleep(time.Hour) }})
 		logOn(t, m, "ann", newLink(1))
 		began := time.Now()
-		c := m.Unregister("ann", protocol.KickedOut, "")
+		c := endUser(m, "ann", protocol.KickedOut, "")
 		returned := time.Since(began)
-		n, err := c.Wait(t.Context())
+		ended, err := c(t.Context())
 		if waited := time.Since(began); returned != 0 || waited != time.Hour {
-			t.Errorf("Unregister returned after %v and Wait after %v, want 0 and 1h", returned, waited)
+			t.Errorf("Kick returned after %v and Wait after %v, want 0 and 1h", returned, waited)
 		}
-		if n != 1 || err != nil {
-			t.Errorf("Wait: %d sessions, %v", n, err)
+		if len(ended) != 1 || err != nil {
+			t.Errorf("Wait: %d sessions, %v", len(ended), err)
 		}
 	})
 }
 
-// Rule 10: the change concerns the session and the logons that exist at the call, and no later one.
-func TestUnregisterConcernsTheLogonsOfTheMomentOnly(t *testing.T) {
+// Rule 10: the kick concerns the session and the logons that exist at the call, and no later one.
+func TestEndOfAUserConcernsTheLogonsOfTheMomentOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{})
 		thaw := make(chan struct{})
@@ -101,13 +102,13 @@ func TestUnregisterConcernsTheLogonsOfTheMomentOnly(t *testing.T) {
 		synctest.Wait()
 		beginLogOn(t, m, "ann", newLink(2)) // waits
 		synctest.Wait()
-		kick := m.Unregister("ann", protocol.KickedOut, "")
+		kick := endUser(m, "ann", protocol.KickedOut, "")
 		beginLogOn(t, m, "ann", newLink(3)) // is later
 		synctest.Wait()
 		unsubscribe()
 		close(thaw)
 		if n := wait(t, kick); n != 2 {
-			t.Errorf("the change ended %d sessions, want the one that had begun and the one that waited", n)
+			t.Errorf("the kick ended %d sessions, want the one that had begun and the one that waited", n)
 		}
 		synctest.Wait()
 		j.expect(t, "Connected ann@1", "Disconnected ann@1 KickedOut",
@@ -116,16 +117,16 @@ func TestUnregisterConcernsTheLogonsOfTheMomentOnly(t *testing.T) {
 }
 
 // Rule 10: a session that replaced the one of the call while it waited is a later one.
-func TestUnregisterSessionConcernsThatSessionOnly(t *testing.T) {
+func TestKickSessionConcernsThatSessionOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{})
 		old := logOn(t, m, "ann", newLink(1))
 		logOn(t, m, "ann", newLink(2))
 		j.expect(t, "Connected ann@1", "PushedOut ann@1 by @2", "Disconnected ann@1 PushedOut", "Connected ann@2")
-		if n := wait(t, m.UnregisterSession(old.ID(), protocol.KickedOut, "")); n != 0 {
+		if n := wait(t, endSession(m, old.ID(), protocol.KickedOut, "")); n != 0 {
 			t.Errorf("%d sessions were ended", n)
 		}
-		if n := wait(t, m.UnregisterAt(usermgr.Address{Conn: 1}, protocol.KickedOut, "")); n != 0 {
+		if n := wait(t, endAt(m, 1, protocol.KickedOut, "")); n != 0 {
 			t.Errorf("%d sessions were ended", n)
 		}
 		j.expect(t)
@@ -140,7 +141,7 @@ func TestWaitingForOnesOwnUserInAHandlerEndsWithTheContext(t *testing.T) {
 		m.Subscribe(usermgr.Events{Connected: func(s usermgr.SessionInfo) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
-			_, waited = m.Unregister(s.UserID, protocol.KickedOut, "").Wait(ctx)
+			_, waited = endUser(m, s.UserID, protocol.KickedOut, "")(ctx)
 		}})
 		logOn(t, m, "ann", newLink(1))
 		if !errors.Is(waited, context.DeadlineExceeded) {
@@ -157,7 +158,7 @@ func TestAHandlerMayWaitForAnotherUser(t *testing.T) {
 		m, j := watched(t, usermgr.Config{})
 		logOn(t, m, "bob", newLink(2))
 		m.Subscribe(usermgr.Events{Connected: func(s usermgr.SessionInfo) {
-			wait(t, m.Unregister("bob", protocol.KickedOut, ""))
+			wait(t, endUser(m, "bob", protocol.KickedOut, ""))
 			j.add("waited")
 		}})
 		logOn(t, m, "ann", newLink(1))
@@ -179,11 +180,10 @@ func TestClearEndsEverySessionOfTheMoment(t *testing.T) {
 		for i := range uint64(1000) {
 			logOn(t, m, fmt.Sprint("user", i), newLink(i))
 		}
-		cleared := m.Clear()
-		logOn(t, m, "later", newLink(1000))
-		if n := wait(t, cleared); n != 1000 {
+		if n := clearAll(t, m); n != 1000 {
 			t.Errorf("Clear ended %d sessions, want 1000", n)
 		}
+		logOn(t, m, "later", newLink(1000))
 		unsubscribe()
 		if len(causes) != 1 || causes[protocol.ServerStopping] != 1000 {
 			t.Errorf("the causes were %v, want 1000 ServerStopping", causes)
@@ -196,7 +196,7 @@ func TestClearEndsEverySessionOfTheMoment(t *testing.T) {
 
 func TestClearOfNobodyIsDoneAtOnce(t *testing.T) {
 	m := newManager(t, usermgr.Config{})
-	if n := wait(t, m.Clear()); n != 0 {
+	if n := clearAll(t, m); n != 0 {
 		t.Errorf("Clear ended %d sessions of nobody", n)
 	}
 }
@@ -288,7 +288,7 @@ func TestEndWaitsForTheRunningMessageHandler(t *testing.T) {
 		link := newLink(1)
 		logOn(t, m, "ann", link)
 		link.handlerStarts()
-		kick := m.Unregister("ann", protocol.KickedOut, "")
+		kick := endUser(m, "ann", protocol.KickedOut, "")
 		time.Sleep(4 * time.Second)
 		j.expect(t, "Connected ann@1")
 		link.handlerReturns()
