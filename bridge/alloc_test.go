@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -30,7 +29,7 @@ func TestMessagePathAllocatesNothing(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := serve(t, options{engine: engine.Config{Loops: 1},
-				users: usermgr.Config{Checker: heartbeat.New(100*time.Millisecond, time.Minute)}})
+				users: usermgr.Config{HeartbeatTimeout: time.Minute, HeartbeatCheckInterval: 100 * time.Millisecond}})
 			client := s.logOn("ann")
 			reply := c.message
 			reply.Flags, reply.UserID, reply.DestUserID = protocol.FlagReply, "", ""

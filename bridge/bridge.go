@@ -183,7 +183,7 @@ func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) (*Bridge, e
 		b.authenticating = newTurns(cfg.MaxAuthenticating)
 	}
 	b.heartbeat = max(cfg.HeartbeatInterval, 0)
-	if m, ok := users.(interface{ HeartbeatTimeout() time.Duration }); ok {
+	if m, ok := users.(usermgr.HeartbeatTimeouter); ok {
 		b.silence = m.HeartbeatTimeout()
 	}
 	if cfg.HeartbeatInterval == 0 {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -39,7 +38,7 @@ func TestFirstHeartbeatBinds(t *testing.T) {
 
 // Rule 1: a Logon binds, and its reply has the session's ID and how often to show signs of life.
 func TestLogonIsAnswered(t *testing.T) {
-	s := serve(t, options{users: usermgr.Config{Checker: heartbeat.New(time.Second, time.Minute)}})
+	s := serve(t, options{users: usermgr.Config{HeartbeatTimeout: time.Minute}})
 	c := s.dial()
 	m := logonMessage("ann")
 	m.Device = 7
@@ -75,7 +74,7 @@ func TestHeartbeatInterval(t *testing.T) {
 		{"nobody is watched", -1, 0, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := serve(t, options{users: usermgr.Config{Checker: heartbeat.New(time.Second, c.timeout)},
+			s := serve(t, options{users: usermgr.Config{HeartbeatTimeout: c.timeout},
 				bridge: bridge.Config{HeartbeatInterval: c.interval}})
 			if got := s.dial().logOn("ann")[protocol.FieldHeartbeatMS]; got != c.want {
 				t.Errorf("heartbeat-ms is %q, want %q", got, c.want)

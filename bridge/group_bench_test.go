@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -29,7 +28,7 @@ type crowd struct {
 }
 
 func newCrowd(b *testing.B, users int) *crowd {
-	s := newServer(b, options{users: usermgr.Config{Checker: heartbeat.New(0, -1)}, engine: engine.Config{Loops: 1}})
+	s := newServer(b, options{users: usermgr.Config{HeartbeatTimeout: -1}, engine: engine.Config{Loops: 1}})
 	c := &crowd{server: s, held: make(chan struct{}), release: make(chan struct{})}
 	s.engine.Handle(hold, func(*engine.Conn, *protocol.Message) error {
 		c.held <- struct{}{}

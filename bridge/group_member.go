@@ -215,7 +215,7 @@ func (s *groups) changed(userID string) {
 
 // isOnline asks the user manager.
 func (b *Bridge) isOnline(userID string) bool {
-	if m, ok := b.users.(interface{ IsOnline(userID string) bool }); ok {
+	if m, ok := b.users.(usermgr.OnlineAsker); ok {
 		return m.IsOnline(userID)
 	}
 	return len(b.users.Links(userID)) > 0

@@ -12,7 +12,6 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -27,7 +26,7 @@ func (l noLink) Close(protocol.CloseCode, string) {}
 
 // onlineUsers returns a bridge whose engine does not run, with so many users who are online.
 func onlineUsers(t testing.TB, n int) (*bridge.Bridge, []string) {
-	users := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.New(0, -1), Logger: zap.NewNop()}))
+	users := testkit.Must(usermgr.New(usermgr.Config{HeartbeatTimeout: -1, Logger: zap.NewNop()}))
 	t.Cleanup(func() {
 		if err := users.Close(context.Background()); err != nil {
 			t.Error(err)

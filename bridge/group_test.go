@@ -13,7 +13,6 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -336,7 +335,7 @@ type plainManager struct{ usermgr.UserManager }
 
 // Rule 28: groups need to be told of sessions.
 func TestGroupsNeedAManagerThatTells(t *testing.T) {
-	users := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.New(0, -1)}))
+	users := testkit.Must(usermgr.New(usermgr.Config{HeartbeatTimeout: -1}))
 	t.Cleanup(func() {
 		if err := users.Close(context.Background()); err != nil {
 			t.Error(err)

@@ -15,7 +15,6 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/testca"
 	"github.com/rollcall-go/rollcall/internal/wiretest"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -138,7 +137,7 @@ func halfClosed(t *testing.T, o options) (s *server, c *rawClient, conn *engine.
 // ClientClosed when its last handler has returned.
 func TestAHalfClosedSessionGetsRepliesOnly(t *testing.T) {
 	const timeout = 50 * time.Millisecond
-	s, c, conn, finish := halfClosed(t, options{users: usermgr.Config{Checker: heartbeat.New(10*time.Millisecond, timeout)}})
+	s, c, conn, finish := halfClosed(t, options{users: usermgr.Config{HeartbeatTimeout: timeout, HeartbeatCheckInterval: 10 * time.Millisecond}})
 	if err := conn.RequestFunc(push, nil, 0, func(*protocol.Message, error) {}); !errors.Is(err, engine.ErrClosed) {
 		t.Errorf("Request returned %v", err)
 	}

@@ -58,7 +58,7 @@ func (w *beatWatch) heardIn(f func()) bool {
 // closed; not before the timeout.
 func TestSilentClientIsTimedOut(t *testing.T) {
 	const timeout = 200 * time.Millisecond
-	s := newServer(t, options{users: usermgr.Config{Checker: heartbeat.New(20*time.Millisecond, timeout)}})
+	s := newServer(t, options{users: usermgr.Config{HeartbeatTimeout: timeout, HeartbeatCheckInterval: 20 * time.Millisecond}})
 	s.users.Subscribe(usermgr.Events{TimedOut: func(usermgr.SessionInfo) {
 		if !s.users.IsOnline("ann") {
 			t.Error("TimedOut: ann is offline already")
@@ -78,7 +78,7 @@ func TestSilentClientIsTimedOut(t *testing.T) {
 
 // Rule 8: whoever says something now and then is never timed out.
 func TestLivelyClientStays(t *testing.T) {
-	s := serve(t, options{users: usermgr.Config{Checker: heartbeat.New(50*time.Millisecond, 500*time.Millisecond)}})
+	s := serve(t, options{users: usermgr.Config{HeartbeatTimeout: 500 * time.Millisecond, HeartbeatCheckInterval: 50 * time.Millisecond}})
 	c := s.logOn("ann")
 	for began := time.Now(); time.Since(began) < 1200*time.Millisecond; time.Sleep(10 * time.Millisecond) {
 		c.send(&protocol.Message{Type: protocol.TypeHeartbeat})
@@ -91,7 +91,7 @@ func TestLivelyClientStays(t *testing.T) {
 // returned, all that ann sent before it has been read.
 func watchedByBeats(t *testing.T, o options) (s *server, watch *beatWatch, ann, bob *rawClient) {
 	b := new(beats)
-	o.engine.Loops, o.users.Checker = 1, b
+	o.engine.Loops, o.users.HeartbeatChecker = 1, b
 	s = serve(t, o)
 	ann, bob = s.logOn("ann"), s.logOn("bob")
 	barrier(ann)

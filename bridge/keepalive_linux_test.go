@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -18,16 +17,16 @@ func TestKeepAliveIsOnWhereNothingWatchesForSilence(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		keepAlive time.Duration
-		checker   heartbeat.Checker
+		timeout   time.Duration // the heartbeat's
 		want      bool
 	}{
-		{"nothing watches", 0, heartbeat.New(0, -1), true},
-		{"the heartbeat watches", 0, heartbeat.New(0, 0), false},
-		{"set", 20 * time.Second, heartbeat.New(0, 0), true},
-		{"unset", -1, heartbeat.New(0, -1), false},
+		{"nothing watches", 0, -1, true},
+		{"the heartbeat watches", 0, 30 * time.Second, false},
+		{"set", 20 * time.Second, 30 * time.Second, true},
+		{"unset", -1, -1, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := serve(t, options{engine: engine.Config{Timeouts: engine.Timeouts{KeepAlive: c.keepAlive}}, users: usermgr.Config{Checker: c.checker}})
+			s := serve(t, options{engine: engine.Config{Timeouts: engine.Timeouts{KeepAlive: c.keepAlive}}, users: usermgr.Config{HeartbeatTimeout: c.timeout}})
 			ann := s.logOn("ann")
 			ann.ask("hello")
 			eventually(t, fmt.Sprint("keep-alive: ", c.want), func() bool {

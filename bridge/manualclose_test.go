@@ -6,7 +6,6 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -83,7 +82,7 @@ func TestManualCloseEndsByItself(t *testing.T) {
 // Rule 11 and 16: with ManualClose an engine that stops closes its connections itself, at once.
 func TestManualCloseDoesNotHoldTheEngineUp(t *testing.T) {
 	s := serve(t, options{bridge: bridge.Config{ManualClose: true},
-		users: usermgr.Config{Checker: heartbeat.New(time.Second, time.Minute)}})
+		users: usermgr.Config{HeartbeatTimeout: time.Minute}})
 	c := s.logOn("ann")
 	began := time.Now()
 	s.expectEnd("Connected ann@1", "Disconnected ann@1 ServerStopping")

@@ -12,7 +12,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -100,7 +99,7 @@ func TestManagerWithoutEngine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	users := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.New(0, -1), Logger: zap.NewNop()}))
+	users := testkit.Must(usermgr.New(usermgr.Config{HeartbeatTimeout: -1, Logger: zap.NewNop()}))
 	j := newJournal()
 	users.Subscribe(j.handlers())
 	counted := make(chan usermgr.SessionInfo, 2)

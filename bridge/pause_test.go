@@ -9,7 +9,6 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -33,7 +32,7 @@ func stickable(s *server) (blocked <-chan struct{}, release func()) {
 // that has said nothing is found.
 func TestNobodyIsSilentWhileTheLoopIsStuck(t *testing.T) {
 	const timeout = time.Second
-	s := newServer(t, options{engine: engine.Config{Loops: 1}, users: usermgr.Config{Checker: heartbeat.New(20*time.Millisecond, timeout)}})
+	s := newServer(t, options{engine: engine.Config{Loops: 1}, users: usermgr.Config{HeartbeatTimeout: timeout, HeartbeatCheckInterval: 20 * time.Millisecond}})
 	blocked, release := stickable(s)
 	defer release()
 	s.start()

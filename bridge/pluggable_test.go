@@ -114,7 +114,7 @@ func (w *timer) Stop()                  { w.Timer.Stop() }
 
 // E7: the heartbeat checker is replaceable.
 func TestOwnChecker(t *testing.T) {
-	s := serve(t, options{users: usermgr.Config{Checker: timers(300 * time.Millisecond)}})
+	s := serve(t, options{users: usermgr.Config{HeartbeatChecker: timers(300 * time.Millisecond)}})
 	c := s.dial()
 	if got := c.logOn("ann")[protocol.FieldHeartbeatMS]; got != "100" {
 		t.Errorf("heartbeat-ms is %q", got)

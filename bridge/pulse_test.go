@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/client"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -67,7 +66,7 @@ func TestALargeMessageOverASlowNetworkArrives(t *testing.T) {
 		rate    = 20_000
 		size    = 5 * rate * int(silence/time.Millisecond) / 1000
 	)
-	s := serve(t, options{users: usermgr.Config{Checker: heartbeat.New(100*time.Millisecond, silence)}})
+	s := serve(t, options{users: usermgr.Config{HeartbeatTimeout: silence, HeartbeatCheckInterval: 100 * time.Millisecond}})
 	ctx, cancel := contextFor(4 * patience)
 	defer cancel()
 	lost := make(chan error, 10)

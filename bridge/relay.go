@@ -91,7 +91,7 @@ func (b *Bridge) whoIsOnline(c *engine.Conn, m *protocol.Message) error {
 
 // isOnline asks the manager itself where it can be asked: a user may be online and have no session for a moment.
 func isOnline(users usermgr.UserManager, userID string) bool {
-	if m, ok := users.(interface{ IsOnline(string) bool }); ok {
+	if m, ok := users.(usermgr.OnlineAsker); ok {
 		return m.IsOnline(userID)
 	}
 	return len(users.Links(userID)) > 0

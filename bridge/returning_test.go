@@ -14,7 +14,6 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -97,7 +96,7 @@ func TestReturningClientsQueue(t *testing.T) {
 				}
 			}
 			c.cfg.LogonDeadline = patience
-			users := &meteredManager{Manager: testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.New(0, -1), Logger: zap.NewNop()}))}
+			users := &meteredManager{Manager: testkit.Must(usermgr.New(usermgr.Config{HeartbeatTimeout: -1, Logger: zap.NewNop()}))}
 			t.Cleanup(func() { _ = users.Close(context.Background()) })
 			var online atomic.Int64
 			users.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { online.Add(1) }})

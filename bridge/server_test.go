@@ -16,7 +16,6 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -59,8 +58,8 @@ type server struct {
 // newServer makes a server that does not run yet, so that a test can add handlers.
 func newServer(t testing.TB, o options) *server {
 	o.users.Logger = orNop(o.users.Logger)
-	if o.users.Checker == nil {
-		o.users.Checker = heartbeat.New(0, -1)
+	if o.users.HeartbeatChecker == nil && o.users.HeartbeatTimeout == 0 {
+		o.users.HeartbeatTimeout = -1
 	}
 	users := testkit.Must(usermgr.New(o.users))
 	t.Cleanup(func() {

@@ -14,7 +14,6 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -119,7 +118,7 @@ func TestFrozenAuthenticatorIsGivenUpOn(t *testing.T) {
 // Rule 16: two engines may share a manager. The end of one leaves the sessions of the other, and a user can go from
 // one to the other, pushed out in rule 4's order.
 func TestTwoEnginesOneManager(t *testing.T) {
-	users := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.New(0, -1), Logger: zap.NewNop()}))
+	users := testkit.Must(usermgr.New(usermgr.Config{HeartbeatTimeout: -1, Logger: zap.NewNop()}))
 	t.Cleanup(func() { _ = users.Close(context.Background()) })
 	one := newServerFor(t, options{}, users, users).start()
 	two := newServerFor(t, options{}, nil, users).start()

@@ -15,7 +15,6 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/contract"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -46,7 +45,7 @@ func TestStorm(t *testing.T) {
 func storm(t *testing.T, mode usermgr.RelogonMode, workers int, duration time.Duration) {
 	before := goleak.IgnoreCurrent()
 	users := contract.New(usermgr.Config{RelogonMode: mode, Logger: zap.NewNop(),
-		Checker: heartbeat.New(25*time.Millisecond, 250*time.Millisecond)})
+		HeartbeatTimeout: 250 * time.Millisecond, HeartbeatCheckInterval: 25 * time.Millisecond})
 	s := newServerFor(t, options{engine: engine.Config{Workers: workers, Logger: zap.NewNop()},
 		bridge: bridge.Config{LogonDeadline: 2 * time.Second, RelogonBurst: -1}}, nil, users)
 	var told struct{ connected, disconnected, count atomic.Int64 }

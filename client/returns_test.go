@@ -37,7 +37,7 @@ func TestAClientThatMissedTheNoticeHearsItWhenItComesBack(t *testing.T) {
 		{name: "kicked, with a newer login", end: func(srv *rollcalltest.Server) {
 			_, _ = srv.Users.Kick("alice", &usermgr.KickOptions{Text: "enough"})
 		}, newer: true, code: protocol.KickedOut, text: "enough"},
-		{name: "timed out, with a newer login", cfg: usermgr.Config{Checker: silencer},
+		{name: "timed out, with a newer login", cfg: usermgr.Config{HeartbeatChecker: silencer},
 			end: func(*rollcalltest.Server) { silencer.find() }, newer: true, code: protocol.PushedOut, text: "the same user logged on again"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -12,7 +12,6 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/rollcalltest"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -158,7 +157,7 @@ func TestRequestsAndRepliesBothWays(t *testing.T) {
 // The client's heartbeats hold it online for much longer than the server's timeout.
 func TestAnIdleClientStaysOnline(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcalltest.Config{
-		Users: usermgr.Config{Checker: heartbeat.New(10*time.Millisecond, 400*time.Millisecond)}})
+		Users: usermgr.Config{HeartbeatTimeout: 400 * time.Millisecond, HeartbeatCheckInterval: 10 * time.Millisecond}})
 	cfg := client.Config{}
 	changes := watch(&cfg)
 	c := srv.Client(t, "alice", cfg)

@@ -187,7 +187,7 @@ type Timeouts struct {
 	FirstMessage time.Duration
 	// KeepAlive is the time without traffic after which TCP probes the client's system. After four probes without an answer,
 	// each KeepAlive after the one before, the connection ends with NetworkError. The client's program is not involved. 0 means
-	// 15 s where no heartbeat checker watches clients (no user manager, or heartbeat.New(0, -1)), and no probes where one does,
+	// 15 s where no heartbeat checker watches clients (no user manager, or a negative usermgr.Config.HeartbeatTimeout), and no probes where one does,
 	// because heartbeats find more and keep-alive costs four system calls for each connection. Negative means no probes.
 	KeepAlive time.Duration
 	// UnfinishedFrame is how long the bytes of one unfinished frame count as a sign of life. 0 means 60 s.

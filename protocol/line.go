@@ -53,7 +53,7 @@ type lineCodec struct{}
 // error reply, a Logon or its reply whose body is not one.
 //
 // People do not send heartbeats. A server ends a session that was silent for its heartbeat timeout, 30 s by default, and a
-// person who only reads is silent. Where people are meant to stay, give the user manager a longer timeout (heartbeat.New), and
+// person who only reads is silent. Where people are meant to stay, give the user manager a longer one (usermgr.Config.HeartbeatTimeout), and
 // tell them that an empty line, the Enter key, shows that they are there.
 var Line lineCodec
 

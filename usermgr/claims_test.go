@@ -11,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -23,7 +22,7 @@ func standTogether(t *testing.T, table *claimTable, cfg usermgr.Config) (a, b *u
 	both := [2]*usermgr.Manager{}
 	for i := range both {
 		n := table.node()
-		cfg.Claims, cfg.Checker = n, heartbeat.New(0, -1)
+		cfg.Claims, cfg.HeartbeatTimeout = n, -1
 		both[i] = newManager(t, cfg)
 		n.manager = both[i]
 		both[i].Subscribe(j.handlers())
@@ -128,7 +127,7 @@ func TestAClaimThatIsNotGrantedRefusesTheLogon(t *testing.T) {
 					}
 					return usermgr.Claimed{}, c.claim(ctx)
 				}}
-				m := newManager(t, usermgr.Config{Claims: claims, Checker: heartbeat.New(0, -1)})
+				m := newManager(t, usermgr.Config{Claims: claims, HeartbeatTimeout: -1})
 				j := new(journal)
 				m.Subscribe(j.handlers())
 				ctx, stop := context.WithTimeout(context.Background(), claimDeadline)
@@ -162,7 +161,7 @@ func TestAClaimThatIsNotGrantedRefusesTheLogon(t *testing.T) {
 func TestALogonThatIsRefusedHereAsksForNoClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claims := grantAtOnce()
-		m := newManager(t, usermgr.Config{Claims: claims, RelogonMode: usermgr.IgnoreNew, Checker: heartbeat.New(0, -1)})
+		m := newManager(t, usermgr.Config{Claims: claims, RelogonMode: usermgr.IgnoreNew, HeartbeatTimeout: -1})
 		logOn(t, m, "ann", newLink(1))
 		if _, err := register(m, usermgr.Logon{UserID: "ann"}, newLink(2)); codeOf(err) != protocol.AlreadyLoggedOn {
 			t.Errorf("it ended with %v", err)
@@ -192,7 +191,7 @@ func TestSessionsEndWhileAClaimWaits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				claims, asked, grant := grantLater()
-				m := newManager(t, usermgr.Config{Claims: claims, Devices: usermgr.OnePerDevice(), Checker: heartbeat.New(time.Second, 2*time.Second), IdleTimeout: 5 * time.Second})
+				m := newManager(t, usermgr.Config{Claims: claims, Devices: usermgr.OnePerDevice(), HeartbeatTimeout: 2 * time.Second, IdleTimeout: 5 * time.Second})
 				old := onDevice(t, m, "ann", 1, newLink(1))
 				var s usermgr.Session
 				var err error
@@ -229,7 +228,7 @@ func TestSessionsEndWhileAClaimWaits(t *testing.T) {
 func TestALogonWhoseClaimIsGrantedWaitsForTheEndsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claims, asked, grant := grantLater()
-		m := newManager(t, usermgr.Config{Claims: claims, Devices: usermgr.OnePerDevice(), Checker: heartbeat.New(0, -1)})
+		m := newManager(t, usermgr.Config{Claims: claims, Devices: usermgr.OnePerDevice(), HeartbeatTimeout: -1})
 		j := new(journal)
 		m.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { time.Sleep(time.Second) }})
 		m.Subscribe(j.handlers())
@@ -251,7 +250,7 @@ func TestALogonWhoseClaimIsGrantedWaitsForTheEndsUnderWay(t *testing.T) {
 func TestASessionIsEvictedWhileItsClaimWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claims, asked, grant := grantLater()
-		m := newManager(t, usermgr.Config{Claims: claims, Checker: heartbeat.New(0, -1)})
+		m := newManager(t, usermgr.Config{Claims: claims, HeartbeatTimeout: -1})
 		j := new(journal)
 		m.Subscribe(j.handlers())
 		var done sync.WaitGroup

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -58,7 +57,7 @@ func BenchmarkClear(b *testing.B) {
 	const users = 200_000
 	for b.Loop() {
 		b.StopTimer()
-		m := newManager(b, usermgr.Config{Checker: heartbeat.New(0, -1)})
+		m := newManager(b, usermgr.Config{HeartbeatTimeout: -1})
 		l := &taskLoop{wake: make(chan struct{}, 1)}
 		var running sync.WaitGroup
 		running.Go(l.run)

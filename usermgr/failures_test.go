@@ -22,7 +22,7 @@ func TestAFailureInAnyEventHandlerStopsNothing(t *testing.T) {
 	for how, fail := range failures {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m, j := newManager(t, usermgr.Config{IdleTimeout: time.Hour, Checker: heartbeat.New(time.Second, time.Minute)}), new(journal)
+				m, j := newManager(t, usermgr.Config{IdleTimeout: time.Hour, HeartbeatTimeout: time.Minute}), new(journal)
 				var bad usermgr.Events
 				var told [20]atomic.Int32
 				fields := reflect.ValueOf(&bad).Elem()
@@ -73,7 +73,7 @@ func TestAFailureInAnyEventHandlerStopsNothing(t *testing.T) {
 func TestAFailureInIgnoredStopsNothing(t *testing.T) {
 	for how, fail := range failures {
 		t.Run(how, func(t *testing.T) {
-			m := newManager(t, usermgr.Config{RelogonMode: usermgr.IgnoreNew, Checker: heartbeat.New(0, -1)})
+			m := newManager(t, usermgr.Config{RelogonMode: usermgr.IgnoreNew, HeartbeatTimeout: -1})
 			m.Subscribe(usermgr.Events{Ignored: func(string, usermgr.Address) { fail() }})
 			logOn(t, m, "ann", newLink(1))
 			for range 2 {
@@ -132,7 +132,7 @@ func TestAFailureInALinkHoldsNobodyUp(t *testing.T) {
 		for _, where := range []string{"Address", "Quiesce", "Quiesce, at its end", "Close", "WhenClosed", "Look"} {
 			t.Run(how+" in "+where, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					m, j := watched(t, usermgr.Config{IdleTimeout: time.Hour, Checker: heartbeat.New(time.Second, time.Minute)})
+					m, j := watched(t, usermgr.Config{IdleTimeout: time.Hour, HeartbeatTimeout: time.Minute})
 					link := &failingLink{newLink(1), where, fail}
 					_, err := m.Register(t.Context(), usermgr.Logon{UserID: "ann"}, link)
 					if where == "Address" {
@@ -219,7 +219,7 @@ func TestAFailureInACheckerHoldsNobodyUp(t *testing.T) {
 			t.Run(how+" in "+where, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					c := &failingChecker{heartbeat.New(time.Second, time.Minute), where, fail}
-					m, j := watched(t, usermgr.Config{Checker: c})
+					m, j := watched(t, usermgr.Config{HeartbeatChecker: c})
 					_, err := m.Register(t.Context(), usermgr.Logon{UserID: "ann"}, newLink(1))
 					if where == "Watch" {
 						if !errors.Is(err, protocol.InternalError) {

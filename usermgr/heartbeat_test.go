@@ -59,7 +59,7 @@ func TestSignsOfLife(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newManager(t, usermgr.Config{Checker: heartbeat.New(time.Second, 10*time.Second)})
+				m := newManager(t, usermgr.Config{HeartbeatTimeout: 10 * time.Second})
 				s := logOn(t, m, "ann", newLink(1))
 				for range 4 {
 					time.Sleep(5 * time.Second)
@@ -89,7 +89,7 @@ func TestTouchTellsWhetherTheUserIsOnline(t *testing.T) {
 func TestSilenceIsLookedAtAgainInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		checker := newHandChecker()
-		m, j := watched(t, usermgr.Config{Checker: checker})
+		m, j := watched(t, usermgr.Config{HeartbeatChecker: checker})
 		logOn(t, m, "ann", newLink(1))
 		checker.report(1) // the checker says so, but by now bytes have come
 		synctest.Wait()
@@ -105,7 +105,7 @@ func TestSilenceIsLookedAtAgainInTurn(t *testing.T) {
 func TestSilenceOfAReplacedSessionIsHarmless(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		checker := newHandChecker()
-		m, j := watched(t, usermgr.Config{Checker: checker})
+		m, j := watched(t, usermgr.Config{HeartbeatChecker: checker})
 		logOn(t, m, "ann", newLink(1))
 		logOn(t, m, "ann", newLink(2))
 		j.expect(t, "Connected ann@1", "PushedOut ann@1 by @2", "Disconnected ann@1 PushedOut", "Connected ann@2")
@@ -122,7 +122,7 @@ func TestSilenceOfAReplacedSessionIsHarmless(t *testing.T) {
 // Rule 8: nobody can report the client's bytes before Register has returned, so that time is no silence.
 func TestSlowLogonIsNotASilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watched(t, usermgr.Config{Checker: heartbeat.New(time.Second, 10*time.Second)})
+		m, j := watched(t, usermgr.Config{HeartbeatTimeout: 10 * time.Second})
 		m.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { time.Sleep(time.Minute) }})
 		logOn(t, m, "ann", newLink(1))
 		synctest.Wait()
@@ -137,7 +137,7 @@ func TestSlowLogonIsNotASilence(t *testing.T) {
 func TestCheckerIsReplaceable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		checker := newHandChecker()
-		m := newManager(t, usermgr.Config{Checker: checker})
+		m := newManager(t, usermgr.Config{HeartbeatChecker: checker})
 		if got := m.HeartbeatTimeout(); got != checker.Timeout() {
 			t.Errorf("HeartbeatTimeout is %v, the checker's is %v", got, checker.Timeout())
 		}
@@ -148,10 +148,10 @@ func TestCheckerIsReplaceable(t *testing.T) {
 	})
 }
 
-// E7: with heartbeat.New(0, -1) nobody is ever silent.
+// E7: with a negative HeartbeatTimeout nobody is ever silent.
 func TestOffWatchesNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watched(t, usermgr.Config{Checker: heartbeat.New(0, -1)})
+		m, j := watched(t, usermgr.Config{HeartbeatTimeout: -1})
 		logOn(t, m, "ann", newLink(1))
 		time.Sleep(time.Hour)
 		synctest.Wait()

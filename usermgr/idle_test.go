@@ -5,7 +5,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -18,7 +17,7 @@ func TestSessionThatSendsNothingButHeartbeatsExpires(t *testing.T) {
 	} {
 		t.Run(c.idle.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m, j := watchedAll(t, usermgr.Config{IdleTimeout: c.idle, Checker: heartbeat.New(0, 0)})
+				m, j := watchedAll(t, usermgr.Config{IdleTimeout: c.idle, HeartbeatTimeout: 30 * time.Second})
 				m.Subscribe(usermgr.Events{Expired: func(usermgr.SessionInfo) { j.add("online: %v", m.IsOnline("ann")) }})
 				link := newLink(1)
 				link.journal = j
@@ -68,7 +67,7 @@ func TestSignsThatSomebodyIsThere(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newManager(t, usermgr.Config{IdleTimeout: 10 * time.Second, Checker: heartbeat.New(0, -1)})
+				m := newManager(t, usermgr.Config{IdleTimeout: 10 * time.Second, HeartbeatTimeout: -1})
 				s := logOn(t, m, "ann", newLink(1))
 				for range 6 {
 					time.Sleep(5 * time.Second)
@@ -138,7 +137,7 @@ func TestEveryEndCleansEveryIndex(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice(), RelogonMode: usermgr.IgnoreNew, Checker: heartbeat.New(0, -1)})
+				m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice(), RelogonMode: usermgr.IgnoreNew, HeartbeatTimeout: -1})
 				s := onDevice(t, m, "ann", 7, newLink(1))
 				m.SetSessionTag(s.ID(), "x")
 				m.SetTag("ann", "y")

@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -202,7 +201,7 @@ func TestKickOfWhoHasGone(t *testing.T) {
 // E12: a kick tells of each session whether its peer was told, ended first, or was closed by force after the deadline.
 func TestKickTellsWhatBecameOfEachConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t, usermgr.Config{Devices: usermgr.UpTo(4), Checker: heartbeat.New(0, -1)})
+		m := newManager(t, usermgr.Config{Devices: usermgr.UpTo(4), HeartbeatTimeout: -1})
 		for conn, outcome := range []protocol.CloseOutcome{protocol.OutcomeTold, protocol.OutcomeClosedByPeer, protocol.OutcomeForced} {
 			l := newReportingLink(uint64(conn))
 			logOnAs(t, m, usermgr.Logon{UserID: "ann"}, l)
@@ -234,7 +233,7 @@ func TestKickTellsWhatBecameOfEachConnection(t *testing.T) {
 // Rule 10: Wait ends with its context, and tells what is known by then.
 func TestKickWaitsUntilItsContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t, usermgr.Config{Devices: usermgr.UpTo(2), Checker: heartbeat.New(0, -1)})
+		m := newManager(t, usermgr.Config{Devices: usermgr.UpTo(2), HeartbeatTimeout: -1})
 		told, silent := newReportingLink(1), newReportingLink(2)
 		logOnAs(t, m, usermgr.Logon{UserID: "ann"}, told)
 		logOnAs(t, m, usermgr.Logon{UserID: "ann"}, silent)
@@ -251,7 +250,7 @@ func TestKickWaitsUntilItsContextEnds(t *testing.T) {
 // Rules 3 and 12: a kick has the sessions' final descriptions, tags and all, whatever happens to the user afterwards.
 func TestKickHasTheFinalCounters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t, usermgr.Config{Checker: heartbeat.New(0, -1)})
+		m := newManager(t, usermgr.Config{HeartbeatTimeout: -1})
 		var s usermgr.Session
 		var last usermgr.SessionInfo
 		unsubscribe := m.Subscribe(usermgr.Events{Disconnected: func(i usermgr.SessionInfo, _ protocol.CloseCode) { last = i }})

@@ -6,7 +6,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -41,7 +40,7 @@ func TestALinkIsLookedAtBeforeItsSessionTimesOut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m, j := watched(t, usermgr.Config{Checker: heartbeat.New(time.Second, 10*time.Second)})
+				m, j := watched(t, usermgr.Config{HeartbeatTimeout: 10 * time.Second})
 				var session atomic.Value
 				l := &lookedAt{testLink: newLink(1)}
 				l.look = func(done func(bool)) { c.look(session.Load().(usermgr.Session), done) }

@@ -31,7 +31,7 @@ var ErrNoUserID = errors.New("rollcall: a logon needs a user ID")
 
 // Config holds the settings of a Manager. The zero value is ready to use.
 type Config struct {
-	// Relogon says what a second logon of one user does. 0 means ReplaceOld.
+	// RelogonMode says what a second logon of one user does. 0 means ReplaceOld.
 	RelogonMode RelogonMode
 	// Devices says which sessions of one user may live side by side. The zero value means one session a user.
 	Devices Devices
@@ -45,10 +45,16 @@ type Config struct {
 	// IdleTimeout is after how long without any message but heartbeats a session expires, with SessionExpired. It is
 	// found within a sixtieth of it, or a second where that is more. 0 or less means never.
 	IdleTimeout time.Duration
-	// Checker finds out who has been silent for too long. The manager owns it and closes it: New panics
-	// for one that another manager has. Nil means
-	// heartbeat.New(0, 0), which looks every second and allows 30 s of silence; heartbeat.New(0, -1) watches nobody.
-	Checker heartbeat.Checker
+	// HeartbeatTimeout is how long a client may be silent before its session ends with HeartbeatTimeout. 0 means 30 s; negative
+	// means for ever: no client is watched.
+	HeartbeatTimeout time.Duration
+	// HeartbeatCheckInterval is within what time after HeartbeatTimeout a silence is found. 0 or less means 1 s; the least is
+	// 5 ms.
+	HeartbeatCheckInterval time.Duration
+	// HeartbeatChecker finds silent clients, in the place of the manager's own checker: New returns an error where
+	// HeartbeatTimeout or HeartbeatCheckInterval is set besides. The manager owns it and closes it: New panics for one that
+	// another manager has. Nil means heartbeat.New(HeartbeatCheckInterval, HeartbeatTimeout).
+	HeartbeatChecker heartbeat.Checker
 	// QuiesceTimeout is how long a session that ends waits for its last message handler to return, before it is given
 	// up on, logged and counted, so that a stuck handler cannot keep its user from logging on again.
 	// 0 means 5 s; negative means no waiting.
@@ -99,8 +105,10 @@ type Manager struct {
 }
 
 var (
-	_ UserManager = (*Manager)(nil)
-	_ Kicker      = (*Manager)(nil)
+	_ UserManager        = (*Manager)(nil)
+	_ HeartbeatTimeouter = (*Manager)(nil)
+	_ OnlineAsker        = (*Manager)(nil)
+	_ Kicker             = (*Manager)(nil)
 )
 
 // longest is as good as for ever, and may be added to the time.
@@ -112,12 +120,15 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.RelogonMode != ReplaceOld && cfg.RelogonMode != IgnoreNew {
 		return nil, fmt.Errorf("rollcall: RelogonMode %d is not defined: use ReplaceOld or IgnoreNew", cfg.RelogonMode)
 	}
+	if cfg.HeartbeatChecker != nil && (cfg.HeartbeatTimeout != 0 || cfg.HeartbeatCheckInterval != 0) {
+		return nil, errors.New("rollcall: HeartbeatChecker is set, and HeartbeatTimeout or HeartbeatCheckInterval: it has times of its own; set one or the other")
+	}
 	m := &Manager{
 		relogon:        cfg.RelogonMode,
 		devices:        cfg.Devices.clone(),
 		returnWins:     cfg.ReturnWins,
 		grace:          cfg.OfflineGrace,
-		checker:        cfg.Checker,
+		checker:        cfg.HeartbeatChecker,
 		quiesceTimeout: cfg.QuiesceTimeout,
 		log:            logging.OrDefault(cfg.Logger),
 		claims:         cfg.Claims,
@@ -125,7 +136,7 @@ func New(cfg Config) (*Manager, error) {
 	m.grace, m.quiesceTimeout = min(m.grace, longest), min(m.quiesceTimeout, longest)
 	cfg.IdleTimeout, cfg.ClosedHistory = min(cfg.IdleTimeout, longest), min(cfg.ClosedHistory, math.MaxInt/4)
 	if m.checker == nil {
-		m.checker = heartbeat.New(0, 0)
+		m.checker = heartbeat.New(cfg.HeartbeatCheckInterval, cfg.HeartbeatTimeout)
 	}
 	ownChecker(m.checker)
 	m.owned = m.checker

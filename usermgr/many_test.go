@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -21,7 +20,7 @@ type many struct {
 func newMany(t testing.TB) *many {
 	devices := usermgr.OnePerDevice()
 	devices.MaxSessions = -1
-	return &many{Manager: newManager(t, usermgr.Config{Devices: devices, Checker: heartbeat.New(0, -1), ClosedHistory: -1})}
+	return &many{Manager: newManager(t, usermgr.Config{Devices: devices, HeartbeatTimeout: -1, ClosedHistory: -1})}
 }
 
 // logOn adds sessions until there are n.

@@ -56,7 +56,7 @@ func newWorld(p *program, rules []int, steps *atomic.Int64) *world {
 		w.claims = grantAtOnce()
 	}
 	w.users = contract.NewWith(p.Policy, usermgr.Config{Claims: w.claimsOrNone(), RelogonMode: p.Relogon, ReturnWins: p.ReturnWins, OfflineGrace: p.Grace, IdleTimeout: p.Idle,
-		Checker: w.checker, QuiesceTimeout: modelQuiesceTimeout, Logger: zap.NewNop()})
+		HeartbeatChecker: w.checker, QuiesceTimeout: modelQuiesceTimeout, Logger: zap.NewNop()})
 	w.users.FakeTime = true
 	w.users.Rules = rules
 	w.users.Subscribe(w.handlers())

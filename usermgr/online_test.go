@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -287,7 +286,7 @@ func TestGraceIsForTheLastSessionOfAClientThatMayReconnect(t *testing.T) {
 	} {
 		t.Run(code.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newManager(t, usermgr.Config{OfflineGrace: grace, Devices: usermgr.OnePerDevice(), Checker: heartbeat.New(0, -1)})
+				m := newManager(t, usermgr.Config{OfflineGrace: grace, Devices: usermgr.OnePerDevice(), HeartbeatTimeout: -1})
 				var offline time.Time
 				m.Subscribe(usermgr.Events{Offline: func(usermgr.UserData) { offline = time.Now() }})
 				first, last := onDevice(t, m, "ann", 1, newLink(1)), onDevice(t, m, "ann", 2, newLink(2))
@@ -368,7 +367,7 @@ func TestGraceGoesOn(t *testing.T) {
 func TestGraceAfterATimeOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		checker := newHandChecker()
-		m, j := watchedAll(t, usermgr.Config{OfflineGrace: grace, Checker: checker})
+		m, j := watchedAll(t, usermgr.Config{OfflineGrace: grace, HeartbeatChecker: checker})
 		logOn(t, m, "ann", newLink(1))
 		checker.watches[0].quiet = true
 		checker.report(1)

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -28,7 +27,7 @@ func (bareLink) Close(protocol.CloseCode, string) {}
 // aMillion returns a manager with a million users online. It is left as it is: to log a million off takes longer than what
 // is measured.
 func aMillion(b *testing.B) *usermgr.Manager {
-	m := testkit.Must(usermgr.New(usermgr.Config{Checker: heartbeat.New(0, -1)}))
+	m := testkit.Must(usermgr.New(usermgr.Config{HeartbeatTimeout: -1}))
 	for i := range million {
 		link := bareLink(i)
 		l := usermgr.Logon{UserID: fmt.Sprintf("user%07d", i), Address: link.Address()}

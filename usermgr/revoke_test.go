@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -113,7 +112,7 @@ func TestRevokeReachesEveryDeviceThatHasLeft(t *testing.T) {
 	for name, desktopLives := range map[string]bool{"both have left": false, "one lives": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newManager(t, usermgr.Config{OfflineGrace: time.Minute, Devices: usermgr.UpTo(3), Checker: heartbeat.New(0, -1)})
+				m := newManager(t, usermgr.Config{OfflineGrace: time.Minute, Devices: usermgr.UpTo(3), HeartbeatTimeout: -1})
 				on := func(conn uint64) usermgr.Session {
 					return logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: fmt.Sprint("token ", conn)}, newLink(conn))
 				}
@@ -143,7 +142,7 @@ func TestRevokeReachesEveryDeviceThatHasLeft(t *testing.T) {
 
 // H2: whether a session lives at a kick or ends in that moment, its token is revoked.
 func TestRevokeReachesASessionThatEndsInThatMoment(t *testing.T) {
-	m := newManager(t, usermgr.Config{OfflineGrace: time.Hour, Checker: heartbeat.New(0, -1)})
+	m := newManager(t, usermgr.Config{OfflineGrace: time.Hour, HeartbeatTimeout: -1})
 	for i := range 300 {
 		token := fmt.Sprint("token ", i)
 		s := logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: token}, newLink(uint64(i)))

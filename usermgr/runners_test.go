@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -34,7 +33,7 @@ func (l quietLater) Quiesce(done func()) {
 func TestTheEndOfManyUsersTakesFewGoroutines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const users = 2000
-		m := newManager(t, usermgr.Config{Checker: heartbeat.New(0, -1), QuiesceTimeout: time.Minute})
+		m := newManager(t, usermgr.Config{HeartbeatTimeout: -1, QuiesceTimeout: time.Minute})
 		var disconnected atomic.Int64
 		m.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { disconnected.Add(1) }})
 		var asked atomic.Int64
@@ -66,7 +65,7 @@ func TestTheEndOfManyUsersTakesFewGoroutines(t *testing.T) {
 func TestManyFrozenHandlersHoldUpTheirOwnUsersOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const frozen = 1000
-		m := newManager(t, usermgr.Config{Checker: heartbeat.New(0, -1)})
+		m := newManager(t, usermgr.Config{HeartbeatTimeout: -1})
 		release := make(chan struct{})
 		thaw := sync.OnceFunc(func() { close(release) })
 		defer thaw()
@@ -103,7 +102,7 @@ func TestManyFrozenHandlersHoldUpTheirOwnUsersOnly(t *testing.T) {
 // Rule 16: Close returns when the goroutines of the turns have ended, and what ends later is still told.
 func TestCloseWaitsForTheTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t, usermgr.Config{Checker: heartbeat.New(0, -1)})
+		m := newManager(t, usermgr.Config{HeartbeatTimeout: -1})
 		release, entered := make(chan struct{}), make(chan struct{})
 		m.Subscribe(usermgr.Events{Offline: func(usermgr.UserData) { close(entered); <-release }})
 		logOn(t, m, "ann", newLink(1)).End(protocol.ClientClosed)

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -21,7 +20,7 @@ func BenchmarkPastLogins(b *testing.B) {
 	padding := strings.Repeat("x", 3900)
 	for b.Loop() {
 		b.StopTimer()
-		m := newManager(b, usermgr.Config{OfflineGrace: grace, Devices: usermgr.OnePerDevice(), Checker: heartbeat.New(0, -1), ClosedHistory: -1})
+		m := newManager(b, usermgr.Config{OfflineGrace: grace, Devices: usermgr.OnePerDevice(), HeartbeatTimeout: -1, ClosedHistory: -1})
 		for i := range users {
 			onDevice(b, m, fmt.Sprint(i), 1, newLink(uint64(i)))
 		}
@@ -46,7 +45,7 @@ func BenchmarkRevoked(b *testing.B) {
 	const tokens, last = 20_000, 3 * time.Second
 	for b.Loop() {
 		b.StopTimer()
-		m := newManager(b, usermgr.Config{Checker: heartbeat.New(0, -1), ClosedHistory: -1})
+		m := newManager(b, usermgr.Config{HeartbeatTimeout: -1, ClosedHistory: -1})
 		before := heapInUse()
 		b.StartTimer()
 		for i := range uint64(tokens) {

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -15,7 +14,7 @@ import (
 func TestStatsCountUsersSessionsAndWhyTheyEnd(t *testing.T) {
 	devices := usermgr.OnePerDevice()
 	devices.Known = []uint16{1, 2, 3, 4}
-	m := newManager(t, usermgr.Config{Devices: devices, Checker: heartbeat.New(0, -1)})
+	m := newManager(t, usermgr.Config{Devices: devices, HeartbeatTimeout: -1})
 	register := func(userID string, device uint16, conn uint64) error {
 		l := newLink(conn)
 		_, err := m.Register(t.Context(), usermgr.Logon{UserID: userID, Device: device, Address: l.Address()}, l)
@@ -60,7 +59,7 @@ func TestStatsHaveTheDeviceClassesThatTheApplicationNames(t *testing.T) {
 		{any, map[uint16]int{0: 1}},
 		{matrix, map[uint16]int{0: 1, 7: 0, 9: 1}}, // 9 ends the session on 7
 	} {
-		m := newManager(t, usermgr.Config{Devices: c.devices, Checker: heartbeat.New(0, -1)})
+		m := newManager(t, usermgr.Config{Devices: c.devices, HeartbeatTimeout: -1})
 		for device := range uint16(1000) {
 			onDevice(t, m, "ann", device, newLink(uint64(device)))
 		}
@@ -74,7 +73,7 @@ func TestStatsHaveTheDeviceClassesThatTheApplicationNames(t *testing.T) {
 }
 
 func TestStatsCountRefusedLogons(t *testing.T) {
-	m := newManager(t, usermgr.Config{RelogonMode: usermgr.IgnoreNew, Checker: heartbeat.New(0, -1)})
+	m := newManager(t, usermgr.Config{RelogonMode: usermgr.IgnoreNew, HeartbeatTimeout: -1})
 	logOn(t, m, "ann", newLink(1))
 	for i := range uint64(3) {
 		l := newLink(i + 2)
@@ -100,7 +99,7 @@ func TestStatsCountRefusedLogons(t *testing.T) {
 // Manager.Closed has the sessions that have ended, with their codes and final counters, the latest first; a Disconnected
 // handler finds its own there; the Token, a secret, is not kept.
 func TestClosedRemembersSessions(t *testing.T) {
-	m := newManager(t, usermgr.Config{Checker: heartbeat.New(0, -1)})
+	m := newManager(t, usermgr.Config{HeartbeatTimeout: -1})
 	seen := make(chan int, 2)
 	m.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { seen <- len(m.Closed()) }})
 	if all := m.Closed(); len(all) != 0 {
@@ -141,7 +140,7 @@ func TestClosedRemembersSoMany(t *testing.T) {
 	for _, tc := range []struct{ config, sessions, want int }{
 		{0, 999, 999}, {0, 1000, 1000}, {0, 1001, 1000}, {0, 2345, 1000}, {3, 2, 2}, {3, 3, 3}, {3, 7, 3}, {1, 2, 1}, {-1, 5, 0},
 	} {
-		m := newManager(t, usermgr.Config{ClosedHistory: tc.config, Checker: heartbeat.New(0, -1)})
+		m := newManager(t, usermgr.Config{ClosedHistory: tc.config, HeartbeatTimeout: -1})
 		for i := range tc.sessions {
 			id := fmt.Sprint("user", i)
 			logOn(t, m, id, newLink(uint64(i+1)))

@@ -11,7 +11,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -171,8 +170,8 @@ func watched(t testing.TB, cfg usermgr.Config) (*usermgr.Manager, *journal) {
 
 // watchedAll is watched with a journal that tells of every event. By default nobody is ever silent.
 func watchedAll(t testing.TB, cfg usermgr.Config) (*usermgr.Manager, *journal) {
-	if cfg.Checker == nil {
-		cfg.Checker = heartbeat.New(0, -1)
+	if cfg.HeartbeatChecker == nil && cfg.HeartbeatTimeout == 0 {
+		cfg.HeartbeatTimeout = -1
 	}
 	m, j := watched(t, cfg)
 	m.Subscribe(j.rest())

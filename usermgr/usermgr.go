@@ -29,6 +29,7 @@ package usermgr
 
 import (
 	"context"
+	"time"
 
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -88,10 +89,9 @@ type Looker interface {
 
 // UserManager is what a bridge needs of a user manager. A program may bring its own.
 //
-// It may have methods of [Manager]'s besides, which are used where they are found: HeartbeatTimeout, from which the
-// bridge takes how often it sends heartbeats; IsOnline, for those who ask who is online, in the place of a look at Links; Matching,
-// for push to sessions by filter; DeviceAt, for the device class in a push's result; Subscribe, for pushes that are kept; and
-// Kick, for kicks with notice: it is a [Kicker] then.
+// It may have methods of [Manager]'s besides, which are used where they are found: it may be a [HeartbeatTimeouter], an
+// [OnlineAsker] and a [Kicker]; it may have Matching, for push to sessions by filter, DeviceAt, for the device class in a push's
+// result, SessionAt, for kicks of some sessions with notice, and Subscribe, for pushes that are kept and for groups.
 type UserManager interface {
 	// Register brings a user online. It blocks until the logon is done, its Connected handlers included, or refused.
 	// When ctx ends before the logon's turn has come nothing has happened, and the error says so; a logon that has
@@ -103,6 +103,18 @@ type UserManager interface {
 	// called for every message to a user: it should cost a look-up and no allocation. Neither side changes the slice
 	// afterwards.
 	Links(userID string) []Link
+}
+
+// HeartbeatTimeouter is what a UserManager may be besides: its clients are told how often to send heartbeats.
+type HeartbeatTimeouter interface {
+	// HeartbeatTimeout returns how long a client may be silent; 0 means for ever.
+	HeartbeatTimeout() time.Duration
+}
+
+// OnlineAsker is what a UserManager may be besides: it answers those who ask who is online, in the place of a look at Links.
+type OnlineAsker interface {
+	// IsOnline reports whether the user counts as online, which may be without a session.
+	IsOnline(userID string) bool
 }
 
 // Kicker is what a UserManager may be besides, for push.Service.Kick.

@@ -25,7 +25,6 @@ import (
 
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -95,7 +94,7 @@ func main() {
 			{Addr: *addr, Codec: talk{}}, // one for all, since it keeps nothing
 			{Addr: *meters, NewCodec: func() protocol.Codec { return new(meter) }},
 		}},
-		Users: usermgr.Config{Checker: heartbeat.New(time.Second, 10*time.Minute)},
+		Users: usermgr.Config{HeartbeatTimeout: 10 * time.Minute},
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -18,7 +18,6 @@ import (
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -57,7 +56,7 @@ func run() error {
 	events := flag.Bool("events", false, "print each event as a line of JSON")
 	flag.Parse()
 
-	users := usermgr.Config{Checker: heartbeat.New(0, -1)}
+	users := usermgr.Config{HeartbeatTimeout: -1}
 	switch *relogon {
 	case "replace-old":
 	case "ignore-new":
@@ -66,7 +65,7 @@ func run() error {
 		return fmt.Errorf("-relogon %s: must be replace-old or ignore-new", *relogon)
 	}
 	if *timeout > 0 {
-		users.Checker = heartbeat.New(*interval, *timeout)
+		users.HeartbeatTimeout, users.HeartbeatCheckInterval = *timeout, *interval
 	}
 	if *token != "" {
 		bridgeCfg.Authenticate = func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {

@@ -19,7 +19,6 @@ import (
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -34,7 +33,7 @@ func main() {
 
 	srv, err := rollcall.New(rollcall.Config{
 		Addr:  *listen,
-		Users: usermgr.Config{Checker: heartbeat.New(200*time.Millisecond, time.Second)},
+		Users: usermgr.Config{HeartbeatTimeout: time.Second, HeartbeatCheckInterval: 200 * time.Millisecond},
 	})
 	must(err)
 	users := srv.Users

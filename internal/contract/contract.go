@@ -63,10 +63,11 @@ func NewWith(p Policy, cfg usermgr.Config) *Manager {
 	}
 	m.log.start = time.Now()
 	m.log.byConn = make(map[uint64]*connection)
-	if cfg.Checker == nil {
-		cfg.Checker = heartbeat.New(0, 0)
+	if cfg.HeartbeatChecker == nil {
+		cfg.HeartbeatChecker = heartbeat.New(cfg.HeartbeatCheckInterval, cfg.HeartbeatTimeout)
+		cfg.HeartbeatTimeout, cfg.HeartbeatCheckInterval = 0, 0
 	}
-	cfg.Checker = checker{cfg.Checker, m}
+	cfg.HeartbeatChecker = checker{cfg.HeartbeatChecker, m}
 	m.Manager = testkit.Must(usermgr.New(cfg))
 	m.Subscribe(usermgr.Events{Connected: m.nameWatch})
 	return m

@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -120,7 +119,7 @@ func judged(t *testing.T, rule int, err error) {
 }
 
 func TestAManagerIsRecordedWithoutBeingChanged(t *testing.T) {
-	m := New(usermgr.Config{Checker: heartbeat.New(0, -1)})
+	m := New(usermgr.Config{HeartbeatTimeout: -1})
 	if _, err := m.Register(context.Background(), usermgr.Logon{UserID: "a"}, idleLink(1)); err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -114,7 +113,7 @@ func TestCheckNamesTheRuleThatAStoryOfDevicesBreaks(t *testing.T) {
 // A real manager's doings, with devices, kicks, tags, expiry and a grace, break no rule.
 func TestAManagerOfSeveralDevicesIsRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := NewWith(pairs, usermgr.Config{Checker: heartbeat.New(0, -1), OfflineGrace: time.Minute, IdleTimeout: time.Hour})
+		m := NewWith(pairs, usermgr.Config{HeartbeatTimeout: -1, OfflineGrace: time.Minute, IdleTimeout: time.Hour})
 		m.FakeTime = true
 		m.Subscribe(usermgr.Events{})
 		log := func(conn uint64, device uint16, token string) usermgr.Session {

@@ -16,7 +16,6 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
@@ -32,8 +31,7 @@ type setup struct {
 	Push    push.Config
 	Options push.Options
 	Client  client.Config
-	Checker struct{ Interval, Timeout time.Duration } // of heartbeat.New
-	Request struct{ Timeout time.Duration }           // of engine.Conn.Request
+	Request struct{ Timeout time.Duration } // of engine.Conn.Request
 }
 
 func newSetup() *setup {
@@ -139,7 +137,6 @@ func (s *setup) run(t *testing.T, small bool) (err error) {
 			err = fmt.Errorf("panic: %v", v)
 		}
 	}()
-	s.Users.Checker = heartbeat.New(s.Checker.Interval, s.Checker.Timeout)
 	users := testkit.Must(usermgr.New(s.Users))
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)

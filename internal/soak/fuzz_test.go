@@ -17,7 +17,6 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/contract"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -150,7 +149,7 @@ func newFuzzed(t testing.TB, workers int, cert *certificate) *fuzzed {
 
 // run does what an input says.
 func (s *fuzzed) run(t *testing.T, mode usermgr.RelogonMode, in *script) {
-	users := contract.New(usermgr.Config{RelogonMode: mode, Checker: heartbeat.New(0, -1), Logger: zap.NewNop()})
+	users := contract.New(usermgr.Config{RelogonMode: mode, HeartbeatTimeout: -1, Logger: zap.NewNop()})
 	users.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) {}})
 	s.users.Store(users)
 	well, err := dial(s.at)

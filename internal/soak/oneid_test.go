@@ -15,7 +15,6 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/contract"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -41,7 +40,7 @@ func newJudged(t testing.TB, mode usermgr.RelogonMode, e engine.Config) *judged 
 	nop := zap.NewNop()
 	e.Listeners, e.Loops, e.Logger = []engine.Listener{{Addr: "127.0.0.1:0"}}, 2, nop
 	s := &judged{t: t, engine: testkit.Must(engine.New(e)),
-		users: contract.New(usermgr.Config{RelogonMode: mode, Checker: heartbeat.New(0, -1), Logger: nop})}
+		users: contract.New(usermgr.Config{RelogonMode: mode, HeartbeatTimeout: -1, Logger: nop})}
 	s.bridge = testkit.Must(bridge.Attach(s.engine, s.users, bridge.Config{LogonDeadline: patience, RelogonBurst: -1, Logger: nop}))
 	s.users.Subscribe(usermgr.Events{
 		Connected: func(usermgr.SessionInfo) { s.connected.Add(1) },

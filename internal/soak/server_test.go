@@ -25,7 +25,6 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/testca"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -172,9 +171,8 @@ type process struct {
 
 func (p *process) run() error {
 	s := p.settings
-	checker := heartbeat.New(0, -1)
-	if s.Timeout > 0 {
-		checker = heartbeat.New(s.Interval, s.Timeout)
+	if s.Timeout == 0 {
+		s.Timeout = -1
 	}
 	if s.Addr == "" {
 		s.Addr = "127.0.0.1:0"
@@ -184,7 +182,7 @@ func (p *process) run() error {
 		return err
 	}
 	nop := zap.NewNop()
-	p.users = testkit.Must(usermgr.New(usermgr.Config{Checker: checker, Logger: nop}))
+	p.users = testkit.Must(usermgr.New(usermgr.Config{HeartbeatTimeout: s.Timeout, HeartbeatCheckInterval: s.Interval, Logger: nop}))
 	p.engine = testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: s.Addr, TLS: secure}}, Loops: 2, Workers: s.Workers, Accept: engine.Accept{MaxConnections: s.MaxConnections, MaxPerAddress: s.Limits.MaxPerAddress, MaxPerSubnet: s.Limits.MaxPerSubnet, Rate: s.Limits.AcceptRate},
 		Limits: engine.Limits{MaxOutbound: s.OutboundLimit, MaxMemory: s.Limits.MemoryBudget, MaxMessageRate: s.Limits.MaxMessageRate}, Timeouts: engine.Timeouts{Write: s.WriteTimeout, FirstMessage: s.LogonTimeout, Handshake: s.HandshakeTimeout, Close: s.CloseTimeout}, SlowPolicy: s.SlowPolicy,
 

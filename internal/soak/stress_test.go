@@ -20,7 +20,6 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/contract"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -114,7 +113,7 @@ func newStress(t *testing.T, told *story, cert *certificate) *stress {
 	}
 	s.engine = testkit.Must(engine.New(cfg))
 	s.users = contract.NewWith(told.policy, usermgr.Config{RelogonMode: told.relogon, OfflineGrace: told.grace, ReturnWins: told.returnWins,
-		Checker: heartbeat.New(0, -1), QuiesceTimeout: 2 * patience, Logger: nop})
+		HeartbeatTimeout: -1, QuiesceTimeout: 2 * patience, Logger: nop})
 	b := bridge.Config{LogonDeadline: 2 * patience, Logger: nop}
 	if told.deciding > 0 {
 		b.Authenticate = func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {

@@ -14,7 +14,6 @@ import (
 	"github.com/rollcall-go/rollcall/bench/internal/wire"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
@@ -37,7 +36,7 @@ type rollcallServer struct {
 // newRollcall returns a server that runs, and whose handlers answer every message with its body.
 func newRollcall(o options) (*rollcallServer, error) {
 	srv, err := rollcall.New(rollcall.Config{Addr: o.addr, Engine: engine.Config{Loops: o.loops},
-		Users: usermgr.Config{Checker: heartbeat.New(time.Second, 10*time.Minute)}})
+		Users: usermgr.Config{HeartbeatTimeout: 10 * time.Minute}})
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/rollcall-go/rollcall/bench/internal/process"
 	"github.com/rollcall-go/rollcall/bench/internal/stats"
 	"github.com/rollcall-go/rollcall/bench/internal/wire"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -52,7 +51,7 @@ func Measure(s Settings) (Figures, error) {
 	if err := f.comeAndGo(c); err != nil {
 		return f, err
 	}
-	m := newManager(heartbeat.New(time.Second, time.Hour))
+	m := newManager(time.Second, time.Hour)
 	before := heap()
 	sessions, err := c.register(m)
 	if err != nil {
@@ -67,7 +66,7 @@ func Measure(s Settings) (Figures, error) {
 	if err := closeAll(m, s.Users); err != nil || s.HeartbeatFor <= 0 {
 		return f, err
 	}
-	m = newManager(heartbeat.New(s.HeartbeatInterval, s.HeartbeatTimeout))
+	m = newManager(s.HeartbeatInterval, s.HeartbeatTimeout)
 	if sessions, err = c.register(m); err != nil {
 		return f, err
 	}
@@ -76,8 +75,8 @@ func Measure(s Settings) (Figures, error) {
 }
 
 // newManager returns a manager whose events are subscribed to, as every server's are.
-func newManager(c heartbeat.Checker) *usermgr.Manager {
-	m, err := usermgr.New(usermgr.Config{Checker: c})
+func newManager(interval, timeout time.Duration) *usermgr.Manager {
+	m, err := usermgr.New(usermgr.Config{HeartbeatTimeout: timeout, HeartbeatCheckInterval: interval})
 	if err != nil {
 		panic(err)
 	}
@@ -155,7 +154,7 @@ func (f *Figures) comeAndGo(c *crowd) error {
 	rounds := max(100_000/n, 1)
 	var coming, going time.Duration
 	for range rounds {
-		m := newManager(heartbeat.New(time.Second, time.Hour))
+		m := newManager(time.Second, time.Hour)
 		start := time.Now()
 		if _, err := c.register(m); err != nil {
 			return err

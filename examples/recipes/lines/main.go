@@ -17,31 +17,22 @@ import (
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 const text = 1 // the type of a line
 
-// silence watches for people who have said nothing for so long, not even Enter; 0 watches nobody.
-func silence(allowed time.Duration) heartbeat.Checker {
-	if allowed == 0 {
-		return heartbeat.New(0, -1)
-	}
-	return heartbeat.New(0, allowed)
-}
-
 func main() {
 	addr := flag.String("addr", "127.0.0.1:9000", "TCP address to listen on")
-	allowed := flag.Duration("silence", 0, "how long a person may say nothing; 0 for ever")
+	allowed := flag.Duration("silence", -1, "how long a person may say nothing, not even Enter; negative for ever")
 	flag.Parse()
 	srv, err := rollcall.New(rollcall.Config{
 		Engine: engine.Config{
 			Listeners: []engine.Listener{{Addr: *addr, Codec: protocol.Line}},
 			Timeouts:  engine.Timeouts{KeepAlive: 30 * time.Second}, // TCP finds machines that are gone; a heartbeat finds more
 		},
-		Users: usermgr.Config{Checker: silence(*allowed)},
+		Users: usermgr.Config{HeartbeatTimeout: *allowed},
 		Bridge: bridge.Config{Relay: &bridge.Relay{ // @bob goes to bob
 			Undelivered: func(from *engine.Conn, m *protocol.Message) {
 				if m.ID == 0 { // a person's: there is no request that could be answered
