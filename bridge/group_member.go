@@ -227,9 +227,10 @@ func (b *Bridge) userOn(c *engine.Conn) (userID string, live bool) {
 		return "", false
 	}
 	if m, ok := b.users.(interface {
-		UserAt(usermgr.Address) (userID string, ok bool)
+		SessionAt(conn uint64) (usermgr.SessionInfo, bool)
 	}); ok {
-		return m.UserAt(usermgr.Address{Conn: c.ID()})
+		s, live := m.SessionAt(c.ID())
+		return s.UserID, live
 	}
 	userID = c.UserID()
 	for other := range b.ConnsOf(userID) {

@@ -40,7 +40,7 @@ func TestWhoOnlyBeatsAndAcknowledgesExpires(t *testing.T) {
 func TestASessionHasTheFieldsOfItsLogon(t *testing.T) {
 	s := serve(t, options{})
 	s.logOn("ann", "app", "7.1", protocol.FieldToken, "secret", "lang", "de")
-	got := s.users.Sessions("ann")[0]
+	got := sessionsOf(s.users, "ann")[0]
 	if f := got.Fields; len(f) != 2 || f["app"] != "7.1" || f["lang"] != "de" || got.Token != "secret" {
 		t.Errorf("the session has the fields %v and the token %q", f, got.Token)
 	}

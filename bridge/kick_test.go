@@ -34,8 +34,8 @@ func TestKickTellsWhatBecameOfEachSession(t *testing.T) {
 	if err := deaf.write(logon); err != nil {
 		t.Fatal(err)
 	}
-	rollcalltest.Eventually(t, func() bool { return len(srv.Users.Sessions("ann")) == 2 }, "two sessions")
-	address := srv.Users.Sessions("ann")[1].Address
+	rollcalltest.Eventually(t, func() bool { return len(sessionsOf(srv.Users, "ann")) == 2 }, "two sessions")
+	address := sessionsOf(srv.Users, "ann")[1].Address
 	for range 60 { // more than the kernel takes
 		if err := srv.Engine.Conn(address.Conn).Send(1, make([]byte, 512<<10)); err != nil {
 			t.Fatal(err)
@@ -106,7 +106,7 @@ func TestIdentityTokenNamesTheLogin(t *testing.T) {
 	}
 	logOn(1, "a")
 	second := logOn(2, "b")
-	if n := len(srv.Users.Sessions("ann")); n != 2 {
+	if n := len(sessionsOf(srv.Users, "ann")); n != 2 {
 		t.Errorf("two logins with one password are %d sessions", n)
 	}
 	logOn(3, "b")

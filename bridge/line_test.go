@@ -85,7 +85,7 @@ func TestALineClientComesBackWithTheIDThatItAskedFor(t *testing.T) {
 	}
 	first := s.terminal("bob\tsession=\r\n")
 	_, id, asked := strings.Cut(first.line(), "\tsession=")
-	if session := s.users.Sessions("bob")[0]; !asked || id != session.SessionID {
+	if session := sessionsOf(s.users, "bob")[0]; !asked || id != session.SessionID {
 		t.Fatalf("the program is told %q, the session is %q", id, session.SessionID)
 	}
 	if line := s.terminal("bob\tsession=" + id + "\r\n").line(); !strings.Contains(line, "\tsession=") {

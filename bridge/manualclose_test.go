@@ -60,7 +60,7 @@ func TestManualCloseEndsByItself(t *testing.T) {
 			defer bridge.SetManualCloseGrace(grace)()
 			s := serve(t, options{engine: engine.Config{Workers: workers, Loops: 1}, bridge: bridge.Config{ManualClose: true}})
 			c, bob := s.logOn("ann"), s.logOn("bob")
-			conn := s.engine.Conn(s.users.Addresses("ann")[0].Conn)
+			conn := s.engine.Conn(addressesOf(s.users, "ann")[0].Conn)
 			began := time.Now()
 			_, _ = s.users.Kick("ann", &usermgr.KickOptions{Text: "nobody closes"})
 			s.journal.expect(t, "Connected ann@1", "Connected bob@2", "Disconnected ann@1 KickedOut")

@@ -38,7 +38,7 @@ func TestPushedOutHandlers(t *testing.T) {
 	other := make(chan *rawClient, 1)
 	var first *rawClient
 	where := func() uint64 {
-		a := s.users.Addresses("ann")
+		a := addressesOf(s.users, "ann")
 		if len(a) != 1 {
 			t.Errorf("ann is at %v", a)
 			return 0
@@ -86,14 +86,14 @@ func barrier(c *rawClient) {
 func TestIgnoreNew(t *testing.T) {
 	s := serve(t, options{users: usermgr.Config{RelogonMode: usermgr.IgnoreNew}})
 	first := s.logOn("ann")
-	before := s.users.Addresses("ann")
+	before := addressesOf(s.users, "ann")
 	second := s.dial()
 	second.send(logonMessage("ann"))
 	second.expectRefused(protocol.AlreadyLoggedOn)
 	third := s.dial()
 	third.send(&protocol.Message{Type: say, UserID: "ann", Body: []byte("no Logon")})
 	third.expectClose(protocol.AlreadyLoggedOn)
-	if after := s.users.Addresses("ann"); !slices.Equal(after, before) {
+	if after := addressesOf(s.users, "ann"); !slices.Equal(after, before) {
 		t.Errorf("ann was at %v and is at %v", before, after)
 	}
 	first.ask("still mine")

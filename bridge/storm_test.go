@@ -90,7 +90,7 @@ func storm(t *testing.T, mode usermgr.RelogonMode, workers int, duration time.Du
 		t.Errorf("the engine ended by itself: %v", s.outcome)
 	}
 	for i := range stormUsers {
-		if a := users.Addresses(fmt.Sprint("user", i)); len(a) > 1 {
+		if a := addressesOf(users, fmt.Sprint("user", i)); len(a) > 1 {
 			t.Errorf("user%d is on %d connections", i, len(a))
 		}
 	}

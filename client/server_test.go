@@ -145,7 +145,7 @@ func TestRequestsAndRepliesBothWays(t *testing.T) {
 	if _, err := c.Request(t.Context(), 3, nil); code(t, err) != protocol.NoHandler {
 		t.Errorf("the error is %v", err)
 	}
-	conn := srv.Engine.Conn(srv.Users.Addresses("alice")[0].Conn)
+	conn := srv.Engine.Conn(srv.Users.Links("alice")[0].Address().Conn)
 	if reply, err := conn.Request(t.Context(), 1, []byte("yo")); err != nil || string(reply.Body) != "client: yo" {
 		t.Errorf("the client's reply is %v, %v", reply, err)
 	}

@@ -86,7 +86,7 @@ func TestOneConfirmationDoesForBoth(t *testing.T) {
 		again := *m
 		results = append(results, pushing(t, service, push.ToUsers("ann"), &again))
 	}
-	rollcalltest.Eventually(t, func() bool { s := srv.Users.Sessions("ann"); return s[0].Out.Messages == 2 }, "both are out")
+	rollcalltest.Eventually(t, func() bool { s := sessionsOf(srv.Users, "ann"); return s[0].Out.Messages == 2 }, "both are out")
 	close(hold)
 	for i := range 2 {
 		if r := receive(t, "a result", results[i]); r.Confirmed() != 1 {
@@ -127,7 +127,7 @@ func TestAnAcknowledgementOnTheNextConnectionCounts(t *testing.T) {
 			srv.Users.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { close(back) }})
 			result := pushing(t, service, push.ToUsers("ann"), push.Text("hold on"))
 			receive(t, "the push", entered)
-			old := srv.Users.Sessions("ann")[0].SessionID
+			old := sessionsOf(srv.Users, "ann")[0].SessionID
 			tc.lose(t, &n)
 			if tc.first {
 				rollcalltest.Eventually(t, func() bool { return !srv.Users.IsOnline("ann") && ann.State() == client.Reconnecting },
@@ -137,7 +137,7 @@ func TestAnAcknowledgementOnTheNextConnectionCounts(t *testing.T) {
 			} else {
 				close(away)
 				receive(t, "the next logon", back)
-				rollcalltest.Eventually(t, func() bool { s := srv.Users.Sessions("ann"); return len(s) == 1 && s[0].SessionID != old }, "ann is back")
+				rollcalltest.Eventually(t, func() bool { s := sessionsOf(srv.Users, "ann"); return len(s) == 1 && s[0].SessionID != old }, "ann is back")
 				close(release)
 			}
 			if d := deliveries(t, receive(t, "the result", result), nil)["ann"]; d.Sessions != 1 || d.Confirmed != 1 || d.Err != nil {
@@ -160,7 +160,7 @@ func TestNobodyWaitsForASessionThatHasEndedForGood(t *testing.T) {
 				srv, service := newServer(t, rollcalltest.Config{})
 				c := srv.Client(t, "deaf", client.Config{Reconnect: client.Reconnect{Max: -1}}) // takes no pushes, so it never acknowledges
 				result := pushingWith(t, service, push.ToUsers("deaf"), push.Text("before the end"), o)
-				rollcalltest.Eventually(t, func() bool { return srv.Users.Sessions("deaf")[0].Out.Messages == 1 }, "the push is out")
+				rollcalltest.Eventually(t, func() bool { return sessionsOf(srv.Users, "deaf")[0].Out.Messages == 1 }, "the push is out")
 				end(srv, c)
 				if d := deliveries(t, receive(t, "the result", result), nil)["deaf"]; d.Confirmed != 0 || d.Sessions != 1 {
 					t.Errorf("the delivery is %+v", d)
@@ -193,7 +193,7 @@ func TestASessionAcknowledgesForItselfAlone(t *testing.T) {
 	m := push.Text("twice")
 	srv, service, cancel, result := pushToDeafAndWell(t, m, &deaf, &well)
 	deaf.reset()
-	rollcalltest.Eventually(t, func() bool { return len(srv.Users.Sessions("ann")) == 1 }, "the lost session is over")
+	rollcalltest.Eventually(t, func() bool { return len(sessionsOf(srv.Users, "ann")) == 1 }, "the lost session is over")
 	again := mustPush(t, service, push.ToUsers("ann"), m, confirm)
 	if again.Confirmed() != 1 || again.Sessions() != 1 {
 		t.Errorf("the second result is %+v", again)
@@ -213,10 +213,10 @@ func TestAClientThatIsBackAcknowledgesForItselfAlone(t *testing.T) {
 		t.Fatalf("the acknowledgement of what came later is missing: %+v", r)
 	}
 	deaf.reset()
-	rollcalltest.Eventually(t, func() bool { return len(srv.Users.Sessions("ann")) == 1 }, "the deaf session is over")
-	old := srv.Users.Sessions("ann")[0].SessionID
+	rollcalltest.Eventually(t, func() bool { return len(sessionsOf(srv.Users, "ann")) == 1 }, "the deaf session is over")
+	old := sessionsOf(srv.Users, "ann")[0].SessionID
 	well.reset()
-	rollcalltest.Eventually(t, func() bool { s := srv.Users.Sessions("ann"); return len(s) == 1 && s[0].SessionID != old }, "the other is back")
+	rollcalltest.Eventually(t, func() bool { s := sessionsOf(srv.Users, "ann"); return len(s) == 1 && s[0].SessionID != old }, "the other is back")
 	if r := mustPush(t, service, push.ToUsers("ann"), m, confirm); r.Confirmed() != 1 {
 		t.Errorf("the second result is %+v", r)
 	}

@@ -40,7 +40,7 @@ func TestADeviceThatConfirmsLateHoldsUpNothing(t *testing.T) {
 	cfg.Device = 2
 	srv.Client(t, "ann", cfg)
 	conns := make(map[uint16]uint64)
-	for _, s := range srv.Users.Sessions("ann") {
+	for _, s := range sessionsOf(srv.Users, "ann") {
 		conns[s.Device] = s.Address.Conn
 	}
 	const messages = 20

@@ -38,7 +38,7 @@ func TestWhatIsKeptGoesOutFirst(t *testing.T) {
 			t.Fatalf("ann got %q, want %q", p.Content, want)
 		}
 	}
-	conn := srv.Users.Sessions("ann")[0].Address.Conn
+	conn := sessionsOf(srv.Users, "ann")[0].Address.Conn
 	for range 3 {
 		if r := receive(t, "the news", news); len(r.Deliveries) != 1 || !r.Deliveries[0].Confirmed || r.Deliveries[0].Conn != conn {
 			t.Errorf("%+v", r)
@@ -114,7 +114,7 @@ func receivesOn(t *testing.T, srv *rollcalltest.Server, device uint16, wants ...
 		OnPush:        func(_ *client.Client, p *protocol.PushMessage) { got <- string(p.Content) },
 		HandleDefault: func(*client.Client, *protocol.Message) error { got <- "the end"; return nil }})
 	rollcalltest.Eventually(t, func() bool {
-		for _, s := range srv.Users.Sessions("ann") {
+		for _, s := range sessionsOf(srv.Users, "ann") {
 			if s.Device == device {
 				return srv.Engine.Conn(s.Address.Conn).Send(1, nil) == nil
 			}

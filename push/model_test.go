@@ -227,7 +227,7 @@ func (m *model) make(s *sender, to push.Target, o push.Options, wait bool) *mode
 func (m *model) settle() {
 	rollcalltest.Eventually(m.t, func() bool {
 		for _, u := range m.users {
-			if len(m.srv.Users.Sessions(u.id)) != len(u.clients) {
+			if len(sessionsOf(m.srv.Users, u.id)) != len(u.clients) {
 				return false
 			}
 		}

@@ -79,7 +79,7 @@ func (u *modelUser) handled(text string) (n int) {
 func (m *model) away(u *modelUser, c *modelClient, f func()) {
 	sessions := len(u.clients) - 1
 	back := c.leave()
-	rollcalltest.Eventually(m.t, func() bool { return len(m.srv.Users.Sessions(u.id)) == sessions }, "%s is offline", c.name)
+	rollcalltest.Eventually(m.t, func() bool { return len(sessionsOf(m.srv.Users, u.id)) == sessions }, "%s is offline", c.name)
 	f()
 	m.returns(c, back)
 }

@@ -88,7 +88,7 @@ func New(b *bridge.Bridge, cfg ...Config) *Service {
 // the same ID.
 //
 // The error joins the pushers' errors. Otherwise it says that nothing was sent: the message or the target is not valid, ctx had
-// ended, the service is closed (ErrClosed), or the user manager lacks a method (errors.ErrUnsupported): Matching for a target by
+// ended, the service is closed (ErrClosed), or the user manager lacks a method (errors.ErrUnsupported): Sessions for a target by
 // filter, Subscribe for Keep.
 func (s *Service) Push(ctx context.Context, to Target, m *Message, o *Options) (Result, error) {
 	return s.push(ctx, to, m, o, nil)
@@ -163,8 +163,8 @@ func (s *Service) newCall(to *Target, m *Message, o *Options) (*call, error) {
 		return nil, fmt.Errorf("rollcall: the user manager has no Subscribe, which Keep needs: %w", errors.ErrUnsupported)
 	}
 	if to.Sessions != nil {
-		if _, ok := s.bridge.Users().(matcher); !ok {
-			return nil, fmt.Errorf("rollcall: the user manager has no Matching, which a filter needs: %w", errors.ErrUnsupported)
+		if _, ok := s.bridge.Users().(usermgr.SessionLister); !ok {
+			return nil, fmt.Errorf("rollcall: the user manager has no Sessions, which a filter needs: %w", errors.ErrUnsupported)
 		}
 	}
 	c := &call{service: s, message: *m, confirm: o.Confirm, first: o.First || !o.Confirm, timeout: o.Timeout, keep: max(o.Keep, 0),

@@ -434,3 +434,9 @@ func TestAManagerThatCanDoLess(t *testing.T) {
 		t.Errorf("by name: %+v", r)
 	}
 }
+
+// sessionsOf returns the user's sessions, the oldest first.
+func sessionsOf(m *usermgr.Manager, userID string) []usermgr.SessionInfo {
+	d, _ := m.User(userID)
+	return d.Sessions
+}

@@ -13,11 +13,6 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// matcher is what a user manager may have besides, see usermgr.UserManager.
-type matcher interface {
-	Matching(usermgr.Filter) iter.Seq[usermgr.SessionInfo]
-}
-
 // send hands the message to the target's sessions.
 func (s *Service) send(c *call, to Target) {
 	s.ask(c, func() {
@@ -28,7 +23,7 @@ func (s *Service) send(c *call, to Target) {
 			c.deliveries = make([]Delivery, 0, s.bridge.Engine().Stats().States.Bound)
 			s.broadcast(c, s.everyone())
 		case to.Sessions != nil:
-			s.broadcast(c, s.conns(s.bridge.Users().(matcher).Matching(*to.Sessions)))
+			s.broadcast(c, s.conns(s.bridge.Users().(usermgr.SessionLister).Sessions(*to.Sessions)))
 		default:
 			for _, id := range to.Users {
 				s.sendTo(c, id, c.only)

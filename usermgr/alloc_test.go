@@ -30,11 +30,11 @@ func TestLookUpsAllocateNothing(t *testing.T) {
 	m := newManager(t, usermgr.Config{})
 	link := newLink(1)
 	logOn(t, m, "ann", link)
-	at := link.Address()
+	at := link.Address().Conn
 	for what, look := range map[string]func(){
 		"IsOnline": func() { m.IsOnline("ann") },
 		"Links":    func() { m.Links("ann") },
-		"UserAt":   func() { m.UserAt(at) },
+		"DeviceAt": func() { m.DeviceAt(at) },
 		"nobody":   func() { m.Links("bob") },
 	} {
 		if n := testing.AllocsPerRun(1000, look); n != 0 {

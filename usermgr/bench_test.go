@@ -129,15 +129,15 @@ func BenchmarkLookup(b *testing.B) {
 			m.IsOnline(userIDs[i%crowd])
 		}
 	})
-	b.Run("Addresses", func(b *testing.B) {
+	b.Run("Links", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
-			m.Addresses(userIDs[i%crowd])
+			m.Links(userIDs[i%crowd])
 		}
 	})
-	b.Run("UserAt", func(b *testing.B) {
+	b.Run("SessionAt", func(b *testing.B) {
 		for i := 0; b.Loop(); i++ {
-			m.UserAt(usermgr.Address{Conn: uint64(i % crowd)})
+			m.SessionAt(uint64(i % crowd))
 		}
 	})
 	b.Run("User", func(b *testing.B) {

@@ -34,7 +34,7 @@ func TestIdleForAfterTheSystemsClockWasSet(t *testing.T) {
 			}
 			m.clock.wall.Add(int64(step))
 			idle := func() (n int) {
-				for range m.Matching(Filter{IdleFor: time.Minute}) {
+				for range m.Sessions(Filter{IdleFor: time.Minute}) {
 					n++
 				}
 				return n

@@ -80,7 +80,7 @@ func TestCursorIsStableWhileUsersComeAndGo(t *testing.T) {
 			}
 		}
 		matched := 0
-		for s := range m.Matching(usermgr.Filter{}) {
+		for s := range m.Sessions(usermgr.Filter{}) {
 			if stay[s.SessionID] {
 				matched++
 			}

@@ -118,7 +118,7 @@ func TestLogonEndsWhatItMayNotLiveBeside(t *testing.T) {
 				if got := connsOf(m, "ann"); !slices.Equal(got, c.where) {
 					t.Errorf("ann is on connections %v, want %v", got, c.where)
 				}
-				if n := len(m.Sessions("ann")); n != len(c.where) || m.Count() != 1 {
+				if n := len(sessionsOf(m, "ann")); n != len(c.where) || m.Count() != 1 {
 					t.Errorf("ann has %d sessions, and %d users are online; want %d and 1", n, m.Count(), len(c.where))
 				}
 			})
@@ -127,7 +127,7 @@ func TestLogonEndsWhatItMayNotLiveBeside(t *testing.T) {
 }
 
 func connsOf(m *usermgr.Manager, userID string) (conns []uint64) {
-	for _, a := range m.Addresses(userID) {
+	for _, a := range addressesOf(m, userID) {
 		conns = append(conns, a.Conn)
 	}
 	return conns

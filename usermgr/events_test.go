@@ -20,7 +20,6 @@ import (
 
 // everyMethod calls each method of a Manager, but for those that wait for turns, for the user of a session.
 var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
-	"Addresses":     func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Addresses(s.UserID) },
 	"Clear":         func(m *usermgr.Manager, _ usermgr.SessionInfo) { startClear(m) },
 	"Closed":        func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Closed() },
 	"Count":         func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Count() },
@@ -39,13 +38,12 @@ var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
 		_, _ = m.KickSession(s.SessionID, nil)
 	},
 	"Links": func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Links(s.UserID) },
-	"Matching": func(m *usermgr.Manager, _ usermgr.SessionInfo) {
-		for range m.Matching(usermgr.Filter{Tag: "tag"}) {
-		}
-	},
 	"Session":       func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Session(s.SessionID) },
 	"SessionPage":   func(m *usermgr.Manager, _ usermgr.SessionInfo) { _, _ = m.SessionPage(usermgr.PageQuery{Page: 1}) },
-	"Sessions":      func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Sessions(s.UserID) },
+	"Sessions": func(m *usermgr.Manager, _ usermgr.SessionInfo) {
+		for range m.Sessions(usermgr.Filter{Tag: "tag"}) {
+		}
+	},
 	"SessionAt":     func(m *usermgr.Manager, s usermgr.SessionInfo) { m.SessionAt(s.Address.Conn) },
 	"SetSessionTag": func(m *usermgr.Manager, s usermgr.SessionInfo) { m.SetSessionTag(s.SessionID, "handler's") },
 	"SetTag":        func(m *usermgr.Manager, s usermgr.SessionInfo) { m.SetTag(s.UserID, "handler's") },
@@ -55,7 +53,6 @@ var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
 	"TouchSession":  func(m *usermgr.Manager, s usermgr.SessionInfo) { m.TouchSession(s.SessionID) },
 	"Unban":         func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Unban(s.UserID) },
 	"User":          func(m *usermgr.Manager, s usermgr.SessionInfo) { m.User(s.UserID) },
-	"UserAt":        func(m *usermgr.Manager, s usermgr.SessionInfo) { m.UserAt(s.Address) },
 	"DeviceAt":      func(m *usermgr.Manager, s usermgr.SessionInfo) { m.DeviceAt(s.Address.Conn) },
 	"UserPage":      func(m *usermgr.Manager, _ usermgr.SessionInfo) { _, _ = m.UserPage(usermgr.PageQuery{}) },
 	"Users": func(m *usermgr.Manager, _ usermgr.SessionInfo) {
@@ -118,7 +115,7 @@ func callInHandler(t *testing.T, event string, call func(*usermgr.Manager, userm
 	field.Set(reflect.MakeFunc(field.Type(), func([]reflect.Value) []reflect.Value {
 		once.Do(func() {
 			s := usermgr.SessionInfo{UserID: "ann", Address: newLink(1).Address()}
-			if all := m.Sessions("ann"); len(all) > 0 {
+			if all := sessionsOf(m, "ann"); len(all) > 0 {
 				s = all[0]
 			}
 			call(m, s)

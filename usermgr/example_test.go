@@ -46,7 +46,8 @@ func Example() {
 			fmt.Println(err)
 		}
 	}
-	fmt.Println("ann is at", users.Addresses("ann")[0].Remote)
+	ann, _ := users.User("ann")
+	fmt.Println("ann is at", ann.Sessions[0].Address.Remote)
 
 	if _, err := users.Kick("ann", &usermgr.KickOptions{Text: "good night"}); err != nil {
 		fmt.Println(err)

@@ -114,8 +114,8 @@ func expectGone(t *testing.T, m *usermgr.Manager, sessionID string, a usermgr.Ad
 	if _, ok := m.Session(sessionID); ok {
 		t.Error("the session's ID still leads to it")
 	}
-	if userID, ok := m.UserAt(a); ok {
-		t.Errorf("the address still leads to %q", userID)
+	if s, ok := m.SessionAt(a.Conn); ok {
+		t.Errorf("the address still leads to %v", s)
 	}
 	if m.TouchSession(sessionID) || m.SetSessionTag(sessionID, "x") {
 		t.Error("the session can still be touched, or tagged")
@@ -147,7 +147,7 @@ func TestEveryEndCleansEveryIndex(t *testing.T) {
 				end(m, s)
 				synctest.Wait()
 				expectGone(t, m, s.ID(), newLink(1).Address())
-				if _, ok := m.UserAt(newLink(2).Address()); ok {
+				if _, ok := m.SessionAt(newLink(2).Address().Conn); ok {
 					t.Error("the refused connection has a user")
 				}
 				if d, known := m.User("ann"); known || m.IsOnline("ann") || m.Count() != 0 || len(m.CountByDevice()) != 0 {

@@ -118,8 +118,8 @@ func TestKickEndsWhatItNames(t *testing.T) {
 				if !slices.Equal(told, want) {
 					t.Errorf("the kick told %q, want %q", told, want)
 				}
-				if !m.IsOnline("bob") || len(m.Sessions("ann")) != 3-len(c.want) {
-					t.Errorf("bob is online: %v, ann has %d sessions", m.IsOnline("bob"), len(m.Sessions("ann")))
+				if !m.IsOnline("bob") || len(sessionsOf(m, "ann")) != 3-len(c.want) {
+					t.Errorf("bob is online: %v, ann has %d sessions", m.IsOnline("bob"), len(sessionsOf(m, "ann")))
 				}
 			})
 		})
@@ -403,7 +403,7 @@ func TestKicksOfManyGoroutines(t *testing.T) {
 	for conn := range uint64(8) {
 		logOnAs(t, m, usermgr.Logon{UserID: "ann"}, newReportingLink(conn))
 	}
-	for _, s := range m.Sessions("ann") {
+	for _, s := range sessionsOf(m, "ann") {
 		for range 4 {
 			all.Go(func() {
 				var k usermgr.Wait

@@ -108,6 +108,7 @@ var (
 	_ UserManager        = (*Manager)(nil)
 	_ HeartbeatTimeouter = (*Manager)(nil)
 	_ OnlineAsker        = (*Manager)(nil)
+	_ SessionLister      = (*Manager)(nil)
 	_ Kicker             = (*Manager)(nil)
 )
 

@@ -106,7 +106,7 @@ func TestManySessionsAreKnownInTheirOrder(t *testing.T) {
 			t.Fatalf("after %s ann is on connections %v, want %v", after, got, want)
 		}
 		var sessions []uint64
-		for _, s := range m.Sessions("ann") {
+		for _, s := range sessionsOf(m, "ann") {
 			sessions = append(sessions, s.Address.Conn)
 		}
 		if !slices.Equal(sessions, want) {
@@ -142,7 +142,7 @@ func TestManySessionsAreKnownInTheirOrder(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for len(want) > 0 {
-		s := m.Sessions("ann")[len(want)/2]
+		s := sessionsOf(m, "ann")[len(want)/2]
 		k, err := m.KickSession(s.SessionID, nil)
 		if err != nil {
 			t.Fatal(err)

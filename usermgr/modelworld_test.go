@@ -333,7 +333,7 @@ func (w *world) pastSession(user string, back int) string {
 func (w *world) handlers() usermgr.Events {
 	at := func(what, user string, conn uint64) {
 		w.users.Addresses(user) // the contract knows the right answers
-		w.users.UserAt(usermgr.Address{Conn: conn})
+		w.users.SessionAt(conn)
 		w.behave(&occasion{what: what, user: user, link: w.link(conn)})
 	}
 	return usermgr.Events{
@@ -342,7 +342,7 @@ func (w *world) handlers() usermgr.Events {
 			at("Connected", s.UserID, s.Address.Conn)
 		},
 		PushedOut: func(old usermgr.SessionInfo, by usermgr.Address) {
-			w.users.UserAt(by)
+			w.users.SessionAt(by.Conn)
 			at("PushedOut", old.UserID, old.Address.Conn)
 		},
 		Ignored:  func(userID string, by usermgr.Address) { at("Ignored", userID, by.Conn) },

@@ -26,7 +26,7 @@ func TestTwoDevicesAreOneUserAndTwoSessions(t *testing.T) {
 		if got := m.CountByDevice(); !maps.Equal(got, map[uint16]int{1: 1, 2: 1}) {
 			t.Errorf("by device there are %v", got)
 		}
-		all := m.Sessions("ann")
+		all := sessionsOf(m, "ann")
 		if len(all) != 2 {
 			t.Fatalf("ann has the sessions %+v", all)
 		}
@@ -98,7 +98,7 @@ func TestKickByTokenEndsThatSession(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		third := m.Sessions("ann")[2]
+		third := sessionsOf(m, "ann")[2]
 		j.clear()
 		for _, tc := range []struct {
 			user, token string
@@ -118,7 +118,7 @@ func TestActivityIsOneSessions(t *testing.T) {
 		m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
 		onDevice(t, m, "ann", 1, newLink(1))
 		second := onDevice(t, m, "ann", 2, newLink(2))
-		if got := m.Sessions("bob"); len(got) != 0 {
+		if got := sessionsOf(m, "bob"); len(got) != 0 {
 			t.Errorf("bob, who never came, has the sessions %v", got)
 		}
 		began := time.Now()
@@ -126,7 +126,7 @@ func TestActivityIsOneSessions(t *testing.T) {
 		if !m.TouchSession(second.ID()) || m.TouchSession("no session") {
 			t.Error("TouchSession does not tell whether the session is there")
 		}
-		all := m.Sessions("ann")
+		all := sessionsOf(m, "ann")
 		if !all[0].LastActive.Equal(began) || !all[0].LastMessage.Equal(began) {
 			t.Errorf("the first session was active at %v", all[0].LastActive)
 		}
@@ -137,7 +137,7 @@ func TestActivityIsOneSessions(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		m.Touch("ann")
-		for _, s := range m.Sessions("ann") {
+		for _, s := range sessionsOf(m, "ann") {
 			if time.Since(s.LastActive) > 100*time.Millisecond || time.Since(s.LastMessage) > 100*time.Millisecond {
 				t.Errorf("after Touch, a session was active at %v", s.LastActive)
 			}
@@ -224,8 +224,8 @@ func TestUserWhoIsBackWithinTheGraceWasNeverOffline(t *testing.T) {
 		if !m.IsOnline("ann") || !known || m.Count() != 1 || !slices.Equal(slices.Collect(m.Users()), []string{"ann"}) {
 			t.Errorf("within the grace: online %v, known %v, %d users", m.IsOnline("ann"), known, m.Count())
 		}
-		if len(d.Sessions) != 0 || d.In.Bytes != 10 || d.Tag != "vip" || len(m.Addresses("ann")) != 0 || m.Touch("ann") {
-			t.Errorf("within the grace there is %+v, at %v", d, m.Addresses("ann"))
+		if len(d.Sessions) != 0 || d.In.Bytes != 10 || d.Tag != "vip" || len(addressesOf(m, "ann")) != 0 || m.Touch("ann") {
+			t.Errorf("within the grace there is %+v, at %v", d, addressesOf(m, "ann"))
 		}
 		logOn(t, m, "ann", newLink(2))
 		time.Sleep(2 * grace)

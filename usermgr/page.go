@@ -64,7 +64,7 @@ type Page[T any] struct {
 	Total int    // items of all pages; -1 for a page that was asked for by cursor
 }
 
-// UserPage returns a page of the users who are online and match, each with all sessions. Like SessionPage and Matching it
+// UserPage returns a page of the users who are online and match, each with all sessions. Like SessionPage and Sessions it
 // holds up nobody: no lock is held for longer than it takes to describe one user. Its errors are ErrBadCursor,
 // ErrCursorAndPage, ErrBadPage and ErrBadLimit.
 func (m *Manager) UserPage(q PageQuery) (Page[UserData], error) { return userListing.page(m, &q) }
@@ -74,8 +74,8 @@ func (m *Manager) SessionPage(q PageQuery) (Page[SessionInfo], error) {
 	return sessionListing.page(m, &q)
 }
 
-// Matching yields the sessions that match, in no order. A session that lives, and matches, throughout is yielded once.
-func (m *Manager) Matching(f Filter) iter.Seq[SessionInfo] {
+// Sessions yields the sessions that match, in no order. A session that lives, and matches, throughout is yielded once.
+func (m *Manager) Sessions(f Filter) iter.Seq[SessionInfo] {
 	return func(yield func(SessionInfo) bool) {
 		c := f.criteria(&m.clock)
 		var matching []SessionInfo

@@ -136,7 +136,7 @@ func newCrew(t *testing.T, users int) *crew {
 		case 4:
 			m.SetTag(userID, "blue")
 		case 5: // has no session, but counts as online
-			for _, s := range m.Sessions(userID) {
+			for _, s := range sessionsOf(m, userID) {
 				m.SetTag(userID, "red")
 				wait(t, endSession(m, s.SessionID, protocol.NetworkError, ""))
 			}
@@ -151,7 +151,7 @@ func newCrew(t *testing.T, users int) *crew {
 	}
 	synctest.Wait()
 	for _, userID := range c.online {
-		c.sessions = append(c.sessions, m.Sessions(userID)...)
+		c.sessions = append(c.sessions, sessionsOf(m, userID)...)
 	}
 	return c
 }
@@ -254,7 +254,7 @@ func TestMatchingYieldsTheSessionsThatMatch(t *testing.T) {
 				c := newCrew(t, 120)
 				_, want := c.match(f)
 				var got []string
-				for s := range c.Matching(f) {
+				for s := range c.Sessions(f) {
 					got = append(got, s.SessionID)
 				}
 				slices.Sort(got)
@@ -263,14 +263,14 @@ func TestMatchingYieldsTheSessionsThatMatch(t *testing.T) {
 					t.Errorf("%d match, want %d", len(got), len(want))
 				}
 				kicked := 0
-				for s := range c.Matching(f) {
+				for s := range c.Sessions(f) {
 					wait(t, endSession(c, s.SessionID, protocol.KickedOut, ""))
 					if kicked++; kicked == 3 {
 						break
 					}
 				}
 				left := 0
-				for range c.Matching(f) {
+				for range c.Sessions(f) {
 					left++
 				}
 				if left != len(want)-kicked {
@@ -307,7 +307,7 @@ func TestPagesDescribeTheirItems(t *testing.T) {
 			seen[s.UserID] = append(seen[s.UserID], s)
 		}
 		for userID, got := range seen {
-			if want := c.Sessions(userID); fmt.Sprint(got) != fmt.Sprint(want) {
+			if want := sessionsOf(c, userID); fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Errorf("the page has\n\t%+v, want\n\t%+v", got, want)
 			}
 		}

@@ -64,12 +64,6 @@ func (m *Manager) IsOnline(userID string) bool {
 	return u != nil && u.isOnline()
 }
 
-// Sessions returns the sessions of a user, the oldest first; none for a user who has none.
-func (m *Manager) Sessions(userID string) []SessionInfo {
-	d, _ := m.User(userID)
-	return d.Sessions
-}
-
 // Links implements UserManager. It allocates nothing, but for the first call after one of a user's several sessions came or left.
 func (m *Manager) Links(userID string) []Link {
 	u := m.users.get(userID)
@@ -77,28 +71,6 @@ func (m *Manager) Links(userID string) []Link {
 		return nil
 	}
 	return u.links()
-}
-
-// Addresses returns where the user's sessions are, or nothing for a user who is not online.
-func (m *Manager) Addresses(userID string) []Address {
-	links := m.Links(userID)
-	if links == nil {
-		return nil
-	}
-	addresses := make([]Address, len(links))
-	for i, l := range links {
-		addresses[i] = l.Address()
-	}
-	return addresses
-}
-
-// UserAt returns the ID of the user whose session is on the connection a.Conn, and whether there is one.
-func (m *Manager) UserAt(a Address) (userID string, ok bool) {
-	s := m.sessions.onConn(a.Conn)
-	if s == nil {
-		return "", false
-	}
-	return s.user.id, true
 }
 
 // SessionAt returns what is known of the live session on the connection with this number: who is behind it.
@@ -110,9 +82,9 @@ func (m *Manager) SessionAt(conn uint64) (SessionInfo, bool) {
 	return s.user.info(s), true
 }
 
-// Session returns what is known of a live session.
-func (m *Manager) Session(sessionID string) (SessionInfo, bool) {
-	s := m.sessions.withID(sessionID)
+// Session returns what is known of the live session with this ID.
+func (m *Manager) Session(id string) (SessionInfo, bool) {
+	s := m.sessions.withID(id)
 	if s == nil {
 		return SessionInfo{}, false
 	}

@@ -18,19 +18,19 @@ func TestUserAndAddressAreFoundBothWays(t *testing.T) {
 		m := newManager(t, usermgr.Config{})
 		link := newLink(1)
 		s := logOn(t, m, "ann", link)
-		if got := m.Addresses("ann"); !slices.Equal(got, []usermgr.Address{link.Address()}) {
+		if got := addressesOf(m, "ann"); !slices.Equal(got, []usermgr.Address{link.Address()}) {
 			t.Errorf("ann is at %v, want %v", got, link.Address())
 		}
-		if got, ok := m.UserAt(usermgr.Address{Conn: 1}); got != "ann" || !ok { // the number is what counts
-			t.Errorf("connection 1 has %q, %v", got, ok)
+		if got, ok := m.SessionAt(1); got.UserID != "ann" || !ok {
+			t.Errorf("connection 1 has %v, %v", got, ok)
 		}
 		s.End(protocol.ClientClosed)
 		synctest.Wait()
-		if got := m.Addresses("ann"); got != nil {
+		if got := addressesOf(m, "ann"); got != nil {
 			t.Errorf("ann has left, and is at %v", got)
 		}
-		if got, ok := m.UserAt(link.Address()); ok {
-			t.Errorf("ann has left, and connection 1 has %q", got)
+		if got, ok := m.SessionAt(link.Address().Conn); ok {
+			t.Errorf("ann has left, and connection 1 has %v", got)
 		}
 	})
 }
@@ -44,7 +44,7 @@ func TestThereIsNothingOfWhoIsOffline(t *testing.T) {
 		synctest.Wait()
 		for _, userID := range []string{"gone", "never seen", ""} {
 			d, known := m.User(userID)
-			if known || d.Sessions != nil || m.IsOnline(userID) || m.Addresses(userID) != nil || m.SetTag(userID, "tag") {
+			if known || d.Sessions != nil || m.IsOnline(userID) || addressesOf(m, userID) != nil || m.SetTag(userID, "tag") {
 				t.Errorf("of %q there is something: %+v", userID, d)
 			}
 		}
@@ -173,8 +173,8 @@ func TestConnectionMayCarryOneSessionAfterAnother(t *testing.T) {
 		link := newLink(1)
 		logOn(t, m, "ann", link)
 		logOn(t, m, "ann", link)
-		if userID, ok := m.UserAt(link.Address()); userID != "ann" || !ok {
-			t.Errorf("connection 1 has %q, %v", userID, ok)
+		if s, ok := m.SessionAt(1); s.UserID != "ann" || !ok {
+			t.Errorf("connection 1 has %v, %v", s, ok)
 		}
 	})
 }

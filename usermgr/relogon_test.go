@@ -33,13 +33,13 @@ func TestReplacementTurnsLookupsOverBetweenPushedOutAndDisconnected(t *testing.T
 		logOn(t, m, "ann", newLink(1))
 		var seen []string
 		look := func(event string) {
-			addresses := m.Addresses("ann")
+			addresses := addressesOf(m, "ann")
 			if len(addresses) != 1 {
 				t.Errorf("in %s ann is at %v, want one address", event, addresses)
 				return
 			}
-			_, atOld := m.UserAt(usermgr.Address{Conn: 1})
-			_, atNew := m.UserAt(usermgr.Address{Conn: 2})
+			_, atOld := m.SessionAt(1)
+			_, atNew := m.SessionAt(2)
 			seen = append(seen, fmt.Sprintf("%s: ann at %d; old knows her: %v, new: %v", event, addresses[0].Conn, atOld, atNew))
 		}
 		unsubscribe := m.Subscribe(usermgr.Events{
@@ -155,7 +155,7 @@ func TestStaleEndIsHarmless(t *testing.T) {
 		old.End(protocol.NetworkError)
 		synctest.Wait()
 		j.expect(t)
-		if got := m.Addresses("ann"); len(got) != 1 || got[0].Conn != 2 {
+		if got := addressesOf(m, "ann"); len(got) != 1 || got[0].Conn != 2 {
 			t.Errorf("ann is at %v, want connection 2", got)
 		}
 	})
@@ -173,10 +173,10 @@ func TestIgnoreNewKeepsTheSessionAndRefusesTheLogon(t *testing.T) {
 		}
 		synctest.Wait()
 		j.expect(t, "Connected ann@1", "Ignored ann@2")
-		if got := m.Addresses("ann"); len(got) != 1 || got[0].Conn != 1 {
+		if got := addressesOf(m, "ann"); len(got) != 1 || got[0].Conn != 1 {
 			t.Errorf("ann is at %v, want connection 1", got)
 		}
-		if _, ok := m.UserAt(second.Address()); ok || len(second.closings()) != 0 {
+		if _, ok := m.SessionAt(second.Address().Conn); ok || len(second.closings()) != 0 {
 			t.Errorf("the refused connection has a user: %v, was closed by the manager: %v", ok, second.closings())
 		}
 	})

@@ -36,8 +36,8 @@ func (m *Manager) SetTag(userID, tag string) bool {
 
 // SetSessionTag attaches a text of the application's to a session; "" takes it away. Lookups have it at once; Tagged
 // follows in the user's order, unless the session has ended by then. It reports whether the session lives.
-func (m *Manager) SetSessionTag(sessionID, tag string) bool {
-	s := m.sessions.withID(sessionID)
+func (m *Manager) SetSessionTag(id, tag string) bool {
+	s := m.sessions.withID(id)
 	if s == nil {
 		return false
 	}

@@ -15,8 +15,8 @@ func (m *Manager) Touch(userID string) bool {
 }
 
 // TouchSession is Touch for one session. It reports whether the session lives.
-func (m *Manager) TouchSession(sessionID string) bool {
-	s := m.sessions.withID(sessionID)
+func (m *Manager) TouchSession(id string) bool {
+	s := m.sessions.withID(id)
 	if s == nil {
 		return false
 	}

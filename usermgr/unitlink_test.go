@@ -256,6 +256,22 @@ func orNone(w usermgr.Wait, err error) usermgr.Wait {
 	return w
 }
 
+// sessionsOf returns the user's sessions, the oldest first.
+func sessionsOf(m interface {
+	User(userID string) (usermgr.UserData, bool)
+}, userID string) []usermgr.SessionInfo {
+	d, _ := m.User(userID)
+	return d.Sessions
+}
+
+// addressesOf returns where the user's sessions are.
+func addressesOf(m usermgr.UserManager, userID string) (all []usermgr.Address) {
+	for _, l := range m.Links(userID) {
+		all = append(all, l.Address())
+	}
+	return all
+}
+
 // clearAll waits for a Clear and returns how many sessions it ended.
 func clearAll(t testing.TB, m kicker) int {
 	t.Helper()

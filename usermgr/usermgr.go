@@ -29,6 +29,7 @@ package usermgr
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"github.com/rollcall-go/rollcall/protocol"
@@ -90,8 +91,7 @@ type Looker interface {
 // UserManager is what a bridge needs of a user manager. A program may bring its own.
 //
 // It may have methods of [Manager]'s besides, which are used where they are found: it may be a [HeartbeatTimeouter], an
-// [OnlineAsker] and a [Kicker]; it may have Matching, for push to sessions by filter, DeviceAt, for the device class in a push's
-// result, SessionAt, for kicks of some sessions with notice, and Subscribe, for pushes that are kept and for groups.
+// [OnlineAsker], a [SessionLister] and a [Kicker]; it may have DeviceAt, for the device class in a push's result, SessionAt, for kicks of some sessions with notice and for groups, and Subscribe, for pushes that are kept and for groups.
 type UserManager interface {
 	// Register brings a user online. It blocks until the logon is done, its Connected handlers included, or refused.
 	// When ctx ends before the logon's turn has come nothing has happened, and the error says so; a logon that has
@@ -115,6 +115,12 @@ type HeartbeatTimeouter interface {
 type OnlineAsker interface {
 	// IsOnline reports whether the user counts as online, which may be without a session.
 	IsOnline(userID string) bool
+}
+
+// SessionLister is what a UserManager may be besides, for push.ToSessions.
+type SessionLister interface {
+	// Sessions yields the sessions that match, in no order.
+	Sessions(f Filter) iter.Seq[SessionInfo]
 }
 
 // Kicker is what a UserManager may be besides, for push.Service.Kick.

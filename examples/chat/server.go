@@ -57,7 +57,8 @@ func server(ctx context.Context, args []string) error {
 	}))
 	srv.Handle(devices, engine.Typed(engine.JSON, func(_ *engine.Conn, m *protocol.Message, _ nothing) (devicesReply, error) {
 		var reply devicesReply
-		for _, s := range users.Sessions(m.UserID) {
+		me, _ := users.User(m.UserID)
+		for _, s := range me.Sessions {
 			reply.Devices = append(reply.Devices, fmt.Sprintf("%s from %s since %s",
 				deviceName(s.Device), s.Address.Remote, s.LogonTime.Format(time.TimeOnly)))
 		}

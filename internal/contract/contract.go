@@ -177,16 +177,19 @@ func (m *Manager) Session(sessionID string) (usermgr.SessionInfo, bool) {
 	return info, ok
 }
 
-// Addresses is usermgr.Manager.Addresses, with the answer written down.
-func (m *Manager) Addresses(userID string) []usermgr.Address {
+// Addresses asks usermgr.Manager.Links, and writes the answer down.
+func (m *Manager) Addresses(userID string) (answer []usermgr.Address) {
 	k := &look{user: userID}
 	m.log.begin(&k.span, func() { m.log.looks = append(m.log.looks, k) })
-	answer := m.Manager.Addresses(userID)
+	links := m.Links(userID)
 	m.log.end(&k.span, func() {
-		for _, a := range answer {
-			k.conns = append(k.conns, a.Conn)
+		for _, l := range links {
+			k.conns = append(k.conns, l.Address().Conn)
 		}
 	})
+	for _, l := range links {
+		answer = append(answer, l.Address())
+	}
 	return answer
 }
 
@@ -235,8 +238,8 @@ func (m *Manager) AtRest() {
 		devices: m.CountByDevice()}
 	m.log.begin(&r.span, func() { m.log.rests = append(m.log.rests, r) })
 	for userID := range m.Users() {
-		for _, a := range m.Manager.Addresses(userID) {
-			r.online[userID] = append(r.online[userID], a.Conn)
+		for _, l := range m.Links(userID) {
+			r.online[userID] = append(r.online[userID], l.Address().Conn)
 		}
 		if d, ok := m.Manager.User(userID); ok && m.IsOnline(userID) {
 			r.data[userID] = d

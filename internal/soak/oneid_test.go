@@ -114,12 +114,12 @@ func TestThousandsLogOnUnderOneID(t *testing.T) {
 			counts[ce.Code]++
 		}
 		t.Logf("2 × %d logons took %v: %v", wave, time.Since(began).Round(time.Millisecond), counts)
-		left := s.users.Addresses("one")
+		left := s.users.Links("one")
 		if len(left) != 1 || s.users.Count() != 2 {
-			t.Fatalf("the user is on %v, and %d users are online", left, s.users.Count())
+			t.Fatalf("the user has %d sessions, and %d users are online", len(left), s.users.Count())
 		}
 		for _, p := range all {
-			if p.LocalAddr().String() == left[0].Remote {
+			if p.LocalAddr().String() == left[0].Address().Remote {
 				_ = p.SetReadDeadline(time.Now()) // its reader, which waits for an end, gives up
 			}
 		}

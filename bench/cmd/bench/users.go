@@ -51,7 +51,7 @@ func userManager(b *bench) (report.Section, error) {
 	ns("look up (IsOnline)", func(f users.Figures) float64 { return f.LookUp })
 	ns("sync.Map.Load", func(f users.Figures) float64 { return f.SyncMapLoad })
 	row("look up ÷ sync.Map.Load", func(f users.Figures) string { return f.LookUpRatio.String() }, "")
-	ns("look up (Addresses)", func(f users.Figures) float64 { return f.Addresses })
+	ns("look up (Links)", func(f users.Figures) float64 { return f.Links })
 	ns("beat, one session", func(f users.Figures) float64 { return f.Beat })
 	ns("beat, everybody in random order", func(f users.Figures) float64 { return f.BeatAll })
 	ns("count a message, one session", func(f users.Figures) float64 { return f.Count })

@@ -35,7 +35,7 @@ type Figures struct {
 	Register, Unregister float64
 	LookUp, SyncMapLoad  float64         // IsOnline, of everybody in random order
 	LookUpRatio          stats.Quartiles // to SyncMapLoad, of runs that alternated
-	Addresses            float64         // of everybody in random order
+	Links                float64         // of everybody in random order
 	Beat, BeatAll        float64         // of one session again and again; of everybody in random order
 	Count, CountAll      float64         // Received, in the same two ways
 	Iterate              float64         // Users, a user
@@ -221,9 +221,9 @@ func (f *Figures) lookUps(s Settings, c *crowd, m *usermgr.Manager) {
 	}
 	f.LookUp, f.SyncMapLoad = stats.Of(ours).Median, stats.Of(theirs).Median
 	f.LookUpRatio = stats.Ratios(ours, theirs)
-	f.Addresses = each(n, func() {
+	f.Links = each(n, func() {
 		for _, i := range c.order {
-			m.Addresses(c.ids[i])
+			m.Links(c.ids[i])
 		}
 	})
 	f.Iterate = each(n, func() {
