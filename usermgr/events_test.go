@@ -20,11 +20,10 @@ import (
 
 // everyMethod calls each method of a Manager, but for those that wait for turns, for the user of a session.
 var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
-	"Clear":         func(m *usermgr.Manager, _ usermgr.SessionInfo) { startClear(m) },
-	"Closed":        func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Closed() },
-	"Count":         func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Count() },
-	"CountByDevice": func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.CountByDevice() },
-	"Display":       func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Display(new(listDisplayer), time.Minute)() },
+	"Clear":   func(m *usermgr.Manager, _ usermgr.SessionInfo) { startClear(m) },
+	"Closed":  func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Closed() },
+	"Count":   func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Count() },
+	"Display": func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Display(new(listDisplayer), time.Minute)() },
 	"Evict": func(m *usermgr.Manager, s usermgr.SessionInfo) {
 		id, _ := uuid.Parse(s.SessionID)
 		m.Evict(id, usermgr.Address{Conn: 9}, protocol.PushedOut)
@@ -37,9 +36,9 @@ var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
 	"KickSession": func(m *usermgr.Manager, s usermgr.SessionInfo) {
 		_, _ = m.KickSession(s.SessionID, nil)
 	},
-	"Links": func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Links(s.UserID) },
-	"Session":       func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Session(s.SessionID) },
-	"SessionPage":   func(m *usermgr.Manager, _ usermgr.SessionInfo) { _, _ = m.SessionPage(usermgr.PageQuery{Page: 1}) },
+	"Links":       func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Links(s.UserID) },
+	"Session":     func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Session(s.SessionID) },
+	"SessionPage": func(m *usermgr.Manager, _ usermgr.SessionInfo) { _, _ = m.SessionPage(usermgr.PageQuery{Page: 1}) },
 	"Sessions": func(m *usermgr.Manager, _ usermgr.SessionInfo) {
 		for range m.Sessions(usermgr.Filter{Tag: "tag"}) {
 		}

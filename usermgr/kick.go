@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	// ErrBlankID is returned for an ID that is empty.
+	// ErrBlankID is returned for an ID that is empty, by Register too.
 	ErrBlankID = errors.New("rollcall: the ID is empty")
 	// ErrUnknownID is returned for a user, a device of a user or a session that is not online.
 	ErrUnknownID = errors.New("rollcall: nobody with this ID is online")

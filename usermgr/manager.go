@@ -26,9 +26,6 @@ const (
 	IgnoreNew
 )
 
-// ErrNoUserID is returned by Register for a logon without a user ID.
-var ErrNoUserID = errors.New("rollcall: a logon needs a user ID")
-
 // Config holds the settings of a Manager. The zero value is ready to use.
 type Config struct {
 	// RelogonMode says what a second logon of one user does. 0 means ReplaceOld.
@@ -185,7 +182,7 @@ func (m *Manager) register(ctx context.Context, l Logon, link Link) (Session, er
 		panic("rollcall: Register needs a context and a link")
 	}
 	if l.UserID == "" {
-		return nil, ErrNoUserID
+		return nil, ErrBlankID
 	}
 	p := &pendingLogon{ctx: ctx, logon: l, link: link}
 	u, t, turn := m.users.takeOrPost(m, l.UserID)

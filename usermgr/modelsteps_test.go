@@ -102,7 +102,7 @@ func (w *world) call(a action, user string, link *modelLink) {
 		w.users.SessionAt(link.addr.Conn)
 		w.users.Session(w.latestSession(user))
 		w.users.User(user)
-		w.users.CountByDevice()
+		w.users.Stats()
 		for range w.users.Users() {
 		}
 	case doTouch:

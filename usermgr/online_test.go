@@ -1,7 +1,6 @@
 package usermgr_test
 
 import (
-	"maps"
 	"reflect"
 	"slices"
 	"testing"
@@ -23,8 +22,8 @@ func TestTwoDevicesAreOneUserAndTwoSessions(t *testing.T) {
 		if n, users := m.Count(), slices.Collect(m.Users()); n != 1 || !slices.Equal(users, []string{"ann"}) {
 			t.Errorf("%d users are online: %v", n, users)
 		}
-		if got := m.CountByDevice(); !maps.Equal(got, map[uint16]int{1: 1, 2: 1}) {
-			t.Errorf("by device there are %v", got)
+		if n := m.Stats().Sessions; n != 2 {
+			t.Errorf("there are %d sessions", n)
 		}
 		all := sessionsOf(m, "ann")
 		if len(all) != 2 {

@@ -18,15 +18,12 @@ const (
 	maxPageLimit     = 1000
 )
 
+// ErrBadQuery is returned for a PageQuery that makes no sense; the error's text says what is wrong.
+var ErrBadQuery = errors.New("rollcall: a page cannot be found")
+
 var (
-	// ErrBadCursor is returned for a PageQuery.Cursor that this manager did not give, or gave for the other kind of page.
-	ErrBadCursor = errors.New("rollcall: the cursor is not one that this manager gave for this kind of page; begin again with an empty one")
-	// ErrCursorAndPage is returned for a PageQuery with both a Cursor and a Page.
-	ErrCursorAndPage = errors.New("rollcall: a page is asked for by cursor or by number; set Cursor or Page, not both")
-	// ErrBadPage is returned for a negative PageQuery.Page.
-	ErrBadPage = errors.New("rollcall: pages are numbered from 1; leave Page 0 to ask by cursor")
-	// ErrBadLimit is returned for a PageQuery.Limit out of its range.
-	ErrBadLimit = errors.New("rollcall: a page has 1 to 1,000 items; leave Limit 0 for 100")
+	errBadCursor     = fmt.Errorf("%w: the cursor is not one that this manager gave for this kind of page; begin again with an empty one", ErrBadQuery)
+	errCursorAndPage = fmt.Errorf("%w: it is asked for by cursor or by number; set Cursor or Page, not both", ErrBadQuery)
 )
 
 // Filter says which sessions are meant. A session matches when all that is set holds for it; a user matches when one of the
@@ -65,11 +62,11 @@ type Page[T any] struct {
 }
 
 // UserPage returns a page of the users who are online and match, each with all sessions. Like SessionPage and Sessions it
-// holds up nobody: no lock is held for longer than it takes to describe one user. Its errors are ErrBadCursor,
-// ErrCursorAndPage, ErrBadPage and ErrBadLimit.
+// holds up nobody: no lock is held for longer than it takes to describe one user. Its error is ErrBadQuery: the Cursor
+// is not one that this manager gave for users, it is set together with Page, or Page or Limit is out of range.
 func (m *Manager) UserPage(q PageQuery) (Page[UserData], error) { return userListing.page(m, &q) }
 
-// SessionPage returns a page of the sessions that match. Its errors are those of UserPage.
+// SessionPage returns a page of the sessions that match. Its error is ErrBadQuery, as UserPage's.
 func (m *Manager) SessionPage(q PageQuery) (Page[SessionInfo], error) {
 	return sessionListing.page(m, &q)
 }
@@ -162,10 +159,7 @@ var sessionListing = listing[SessionInfo]{
 		if m.grace > 0 || entries != m.Count() {
 			return false
 		}
-		sessions := 0
-		for _, n := range m.CountByDevice() {
-			sessions += n
-		}
+		_, sessions := m.deviceCounts.of(nil)
 		return entries == sessions // and whoever is online has one
 	},
 }
@@ -243,11 +237,11 @@ func (l *listing[T]) page(m *Manager, q *PageQuery) (Page[T], error) {
 	}
 	switch {
 	case limit < 0 || limit > maxPageLimit:
-		return Page[T]{}, fmt.Errorf("%w; it was %d", ErrBadLimit, q.Limit)
+		return Page[T]{}, fmt.Errorf("%w: a page has 1 to 1,000 items, or Limit is 0 for 100; it was %d", ErrBadQuery, q.Limit)
 	case q.Page < 0:
-		return Page[T]{}, fmt.Errorf("%w; it was %d", ErrBadPage, q.Page)
+		return Page[T]{}, fmt.Errorf("%w: pages are numbered from 1, or Page is 0 to ask by cursor; it was %d", ErrBadQuery, q.Page)
 	case q.Page > 0 && q.Cursor != "":
-		return Page[T]{}, ErrCursorAndPage
+		return Page[T]{}, errCursorAndPage
 	}
 	c := q.criteria(&m.clock)
 	p, w := Page[T]{Total: -1}, walk[T]{listing: l, manager: m, criteria: &c, limit: limit}
@@ -278,11 +272,11 @@ func (l *listing[T]) cursor(m *Manager, item T) string {
 func (l *listing[T]) placeOf(m *Manager, cursor string) (place, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
 	if err != nil || len(raw) < 16 {
-		return place{}, ErrBadCursor
+		return place{}, errBadCursor
 	}
 	sum, where := binary.BigEndian.Uint64(raw), string(raw[8:])
 	if sum != m.users.hashOf(l.kind+where) {
-		return place{}, ErrBadCursor
+		return place{}, errBadCursor
 	}
 	userID := where[8:]
 	return place{hash: m.users.hashOf(userID), userID: userID, session: binary.BigEndian.Uint64(raw[8:])}, nil

@@ -2,7 +2,6 @@ package usermgr
 
 import (
 	"iter"
-	"maps"
 	"sync"
 	"time"
 
@@ -105,13 +104,6 @@ func (m *Manager) Users() iter.Seq[string] {
 
 // Count returns how many users are online.
 func (m *Manager) Count() int { return int(m.online.Load()) }
-
-// CountByDevice returns how many sessions there are of each device class that has any.
-func (m *Manager) CountByDevice() map[uint16]int {
-	m.deviceCounts.mu.Lock()
-	defer m.deviceCounts.mu.Unlock()
-	return maps.Clone(m.deviceCounts.n)
-}
 
 // deviceCounts counts sessions by device class.
 type deviceCounts struct {

@@ -92,8 +92,8 @@ func TestSessionIDsAreUUIDsOfVersion7(t *testing.T) {
 
 func TestRegisterNeedsAUserID(t *testing.T) {
 	m, j := watched(t, usermgr.Config{})
-	if _, err := m.Register(t.Context(), usermgr.Logon{}, newLink(1)); !errors.Is(err, usermgr.ErrNoUserID) {
-		t.Errorf("the error is %v, want ErrNoUserID", err)
+	if _, err := m.Register(t.Context(), usermgr.Logon{}, newLink(1)); !errors.Is(err, usermgr.ErrBlankID) {
+		t.Errorf("the error is %v, want ErrBlankID", err)
 	}
 	j.expect(t)
 }

@@ -16,7 +16,7 @@ type Stats struct {
 	Users    int // users who are online now
 	Sessions int // live now
 	// Devices are the live sessions by device class, of the classes that Config.Devices names, those without a session too:
-	// Known, or else 0 and the classes of Exclusive. The others are the rest of Sessions; CountByDevice has each.
+	// Known, or else 0 and the classes of Exclusive. The others are the rest of Sessions.
 	Devices map[uint16]int
 
 	Logons uint64 // sessions that have begun

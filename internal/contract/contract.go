@@ -234,8 +234,7 @@ func (m *Manager) Message(conn uint64) (returns func()) {
 // AtRest writes down what the manager answers now. The caller says with it that nothing is under way any more: no
 // handler runs or is held up, and nobody asks for anything.
 func (m *Manager) AtRest() {
-	r := &rest{online: make(map[string][]uint64), data: make(map[string]usermgr.UserData), stats: m.Stats(),
-		devices: m.CountByDevice()}
+	r := &rest{online: make(map[string][]uint64), data: make(map[string]usermgr.UserData), stats: m.Stats()}
 	m.log.begin(&r.span, func() { m.log.rests = append(m.log.rests, r) })
 	for userID := range m.Users() {
 		for _, l := range m.Links(userID) {

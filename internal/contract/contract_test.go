@@ -297,7 +297,7 @@ func info(c *connection) usermgr.SessionInfo {
 
 // rest is a rest at which one user, or nobody, is online.
 func (t *teller) rest(who string) *span {
-	r := &rest{online: make(map[string][]uint64), data: make(map[string]usermgr.UserData), devices: make(map[uint16]int)}
+	r := &rest{online: make(map[string][]uint64), data: make(map[string]usermgr.UserData)}
 	if user, conns, ok := strings.Cut(who, "="); ok {
 		var d usermgr.UserData
 		for conn := range strings.SplitSeq(conns, ",") {
@@ -308,7 +308,7 @@ func (t *teller) rest(who string) *span {
 			r.online[user] = append(r.online[user], n)
 			if c := t.m.log.byConn[n]; c != nil {
 				d.Sessions = append(d.Sessions, info(c))
-				r.devices[c.device]++
+				r.stats.Sessions++
 			}
 		}
 		r.data[user] = d

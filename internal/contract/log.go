@@ -190,10 +190,9 @@ type unban struct {
 // rest is what the manager answered when all was quiet.
 type rest struct {
 	span
-	online  map[string][]uint64         // where
-	data    map[string]usermgr.UserData // of everybody who is online
-	devices map[uint16]int
-	stats   usermgr.Stats
+	online map[string][]uint64         // where
+	data   map[string]usermgr.UserData // of everybody who is online
+	stats  usermgr.Stats
 }
 
 // begin writes down the beginning of s, and whatever else is to be written with it.

@@ -84,8 +84,14 @@ func (j *judge) rests() {
 				j.complain(3, user, "at rest the user has %d sessions; by the events it is %d", len(d.Sessions), len(online[user]))
 			}
 		}
-		if devices := j.devicesOf(online); !maps.Equal(devices, r.devices) {
-			j.complain(17, "", "at rest there are so many sessions on each device: %v; by the events it is %v", r.devices, devices)
+		devices, sessions := j.devicesOf(online)
+		if r.stats.Sessions != sessions {
+			j.complain(17, "", "at rest the manager counts %d sessions; by the events it is %d", r.stats.Sessions, sessions)
+		}
+		for device, n := range r.stats.Devices {
+			if n != devices[device] {
+				j.complain(17, "", "at rest the manager counts %d sessions on device %d; by the events it is %d", n, device, devices[device])
+			}
 		}
 		told := 0
 		for _, e := range j.counts {
@@ -116,14 +122,15 @@ func (j *judge) rests() {
 	}
 }
 
-func (j *judge) devicesOf(online map[string][]uint64) map[uint16]int {
-	devices := make(map[uint16]int)
+func (j *judge) devicesOf(online map[string][]uint64) (devices map[uint16]int, sessions int) {
+	devices = make(map[uint16]int)
 	for _, conns := range online {
 		for _, c := range conns {
 			devices[j.login(c).device]++
+			sessions++
 		}
 	}
-	return devices
+	return devices, sessions
 }
 
 // onlineAt returns who was online at p, and where, by the events.
