@@ -134,7 +134,7 @@ func logonReplyBody(t *testing.T, s *server, userID string) []byte {
 		data, ok = s.users.User(userID)
 		return ok
 	})
-	b, err := protocol.AppendLogonReply(nil, map[string]string{protocol.FieldSession: data.Sessions[0].SessionID})
+	b, err := protocol.AppendLogonReply(nil, map[string]string{protocol.FieldSession: data.Sessions[0].ID})
 	if err != nil {
 		t.Fatal(err)
 	}

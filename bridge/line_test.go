@@ -85,8 +85,8 @@ func TestALineClientComesBackWithTheIDThatItAskedFor(t *testing.T) {
 	}
 	first := s.terminal("bob\tsession=\r\n")
 	_, id, asked := strings.Cut(first.line(), "\tsession=")
-	if session := sessionsOf(s.users, "bob")[0]; !asked || id != session.SessionID {
-		t.Fatalf("the program is told %q, the session is %q", id, session.SessionID)
+	if session := sessionsOf(s.users, "bob")[0]; !asked || id != session.ID {
+		t.Fatalf("the program is told %q, the session is %q", id, session.ID)
 	}
 	if line := s.terminal("bob\tsession=" + id + "\r\n").line(); !strings.Contains(line, "\tsession=") {
 		t.Errorf("on coming back it is told %q", line)

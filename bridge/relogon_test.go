@@ -135,7 +135,7 @@ func (s *server) sessionID(userID string) string {
 	if !ok {
 		s.t.Fatalf("%s is not online", userID)
 	}
-	return data.Sessions[0].SessionID
+	return data.Sessions[0].ID
 }
 
 // Rule 7: a session can be taken over only by whom the authenticator knows as its user.

@@ -159,7 +159,7 @@ func TestAClientWhoseTakeOverWentUnansweredComesBack(t *testing.T) {
 			if !ok || c.SessionID() == first {
 				t.Fatalf("the client has session %s after %s, of which the server knows: %v", c.SessionID(), first, ok)
 			}
-			if u, _ := srv.Users.User("alice"); len(u.Sessions) != 1 || u.Sessions[0].SessionID != s.SessionID {
+			if u, _ := srv.Users.User("alice"); len(u.Sessions) != 1 || u.Sessions[0].ID != s.ID {
 				t.Errorf("alice has the sessions %+v", u.Sessions)
 			}
 		})

@@ -102,7 +102,7 @@ func TestTheServerMayKnowTheUserByTheToken(t *testing.T) {
 	if c.UserID() != "alice" {
 		t.Errorf("the client is %q", c.UserID())
 	}
-	if u, ok := srv.Users.User("alice"); !ok || u.Sessions[0].Device != 3 || u.Sessions[0].SessionID != c.SessionID() {
+	if u, ok := srv.Users.User("alice"); !ok || u.Sessions[0].Device != 3 || u.Sessions[0].ID != c.SessionID() {
 		t.Errorf("the server has %+v, the client the session %s", u, c.SessionID())
 	}
 }

@@ -127,7 +127,7 @@ func TestAnAcknowledgementOnTheNextConnectionCounts(t *testing.T) {
 			srv.Users.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { close(back) }})
 			result := pushing(t, service, push.ToUsers("ann"), push.Text("hold on"))
 			receive(t, "the push", entered)
-			old := sessionsOf(srv.Users, "ann")[0].SessionID
+			old := sessionsOf(srv.Users, "ann")[0].ID
 			tc.lose(t, &n)
 			if tc.first {
 				rollcalltest.Eventually(t, func() bool { return !srv.Users.IsOnline("ann") && ann.State() == client.Reconnecting },
@@ -137,7 +137,7 @@ func TestAnAcknowledgementOnTheNextConnectionCounts(t *testing.T) {
 			} else {
 				close(away)
 				receive(t, "the next logon", back)
-				rollcalltest.Eventually(t, func() bool { s := sessionsOf(srv.Users, "ann"); return len(s) == 1 && s[0].SessionID != old }, "ann is back")
+				rollcalltest.Eventually(t, func() bool { s := sessionsOf(srv.Users, "ann"); return len(s) == 1 && s[0].ID != old }, "ann is back")
 				close(release)
 			}
 			if d := deliveries(t, receive(t, "the result", result), nil)["ann"]; d.Sessions != 1 || d.Confirmed != 1 || d.Err != nil {
@@ -214,9 +214,9 @@ func TestAClientThatIsBackAcknowledgesForItselfAlone(t *testing.T) {
 	}
 	deaf.reset()
 	rollcalltest.Eventually(t, func() bool { return len(sessionsOf(srv.Users, "ann")) == 1 }, "the deaf session is over")
-	old := sessionsOf(srv.Users, "ann")[0].SessionID
+	old := sessionsOf(srv.Users, "ann")[0].ID
 	well.reset()
-	rollcalltest.Eventually(t, func() bool { s := sessionsOf(srv.Users, "ann"); return len(s) == 1 && s[0].SessionID != old }, "the other is back")
+	rollcalltest.Eventually(t, func() bool { s := sessionsOf(srv.Users, "ann"); return len(s) == 1 && s[0].ID != old }, "the other is back")
 	if r := mustPush(t, service, push.ToUsers("ann"), m, confirm); r.Confirmed() != 1 {
 		t.Errorf("the second result is %+v", r)
 	}

@@ -124,7 +124,7 @@ func (u *user) claim(p *pendingLogon, s *session) error {
 func (u *user) unclaim(s *session) {
 	m := u.manager
 	m.claimed.remove(s)
-	m.release(s, SessionInfo{UserID: u.id, SessionID: s.ID(), Address: s.address(), Device: s.device, Generation: s.generation()})
+	m.release(s, SessionInfo{UserID: u.id, ID: s.ID(), Address: s.address(), Device: s.device, Generation: s.generation()})
 }
 
 // connected is called when the Connected handlers of a session that was claimed have returned: an eviction that came before is

@@ -81,7 +81,7 @@ func TestCursorIsStableWhileUsersComeAndGo(t *testing.T) {
 		}
 		matched := 0
 		for s := range m.Sessions(usermgr.Filter{}) {
-			if stay[s.SessionID] {
+			if stay[s.ID] {
 				matched++
 			}
 		}

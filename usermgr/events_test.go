@@ -25,7 +25,7 @@ var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
 	"Count":   func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Count() },
 	"Display": func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Display(new(listDisplayer), time.Minute)() },
 	"Evict": func(m *usermgr.Manager, s usermgr.SessionInfo) {
-		id, _ := uuid.Parse(s.SessionID)
+		id, _ := uuid.Parse(s.ID)
 		m.Evict(id, usermgr.Address{Conn: 9}, protocol.PushedOut)
 	},
 	"HeartbeatTimeout": func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.HeartbeatTimeout() },
@@ -34,22 +34,22 @@ var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
 		_, _ = m.Kick(s.UserID, &usermgr.KickOptions{RevokeFor: time.Minute})
 	},
 	"KickSession": func(m *usermgr.Manager, s usermgr.SessionInfo) {
-		_, _ = m.KickSession(s.SessionID, nil)
+		_, _ = m.KickSession(s.ID, nil)
 	},
 	"Links":       func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Links(s.UserID) },
-	"Session":     func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Session(s.SessionID) },
+	"Session":     func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Session(s.ID) },
 	"SessionPage": func(m *usermgr.Manager, _ usermgr.SessionInfo) { _, _ = m.SessionPage(usermgr.PageQuery{Page: 1}) },
 	"Sessions": func(m *usermgr.Manager, _ usermgr.SessionInfo) {
 		for range m.Sessions(usermgr.Filter{Tag: "tag"}) {
 		}
 	},
 	"SessionAt":     func(m *usermgr.Manager, s usermgr.SessionInfo) { m.SessionAt(s.Address.Conn) },
-	"SetSessionTag": func(m *usermgr.Manager, s usermgr.SessionInfo) { m.SetSessionTag(s.SessionID, "handler's") },
+	"SetSessionTag": func(m *usermgr.Manager, s usermgr.SessionInfo) { m.SetSessionTag(s.ID, "handler's") },
 	"SetTag":        func(m *usermgr.Manager, s usermgr.SessionInfo) { m.SetTag(s.UserID, "handler's") },
 	"Stats":         func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Stats() },
 	"Subscribe":     func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Subscribe(usermgr.Events{})() },
 	"Touch":         func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Touch(s.UserID) },
-	"TouchSession":  func(m *usermgr.Manager, s usermgr.SessionInfo) { m.TouchSession(s.SessionID) },
+	"TouchSession":  func(m *usermgr.Manager, s usermgr.SessionInfo) { m.TouchSession(s.ID) },
 	"Unban":         func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Unban(s.UserID) },
 	"User":          func(m *usermgr.Manager, s usermgr.SessionInfo) { m.User(s.UserID) },
 	"DeviceAt":      func(m *usermgr.Manager, s usermgr.SessionInfo) { m.DeviceAt(s.Address.Conn) },
@@ -245,7 +245,7 @@ func TestDisconnectedHasTheFinalCounters(t *testing.T) {
 		if !reflect.DeepEqual(last, want) {
 			t.Errorf("Disconnected had\n%+v\nwant\n%+v", last, want)
 		}
-		if first.SessionID != s.ID() || first.Device != 3 || first.Address != newLink(1).Address() {
+		if first.ID != s.ID() || first.Device != 3 || first.Address != newLink(1).Address() {
 			t.Errorf("Connected had %+v", first)
 		}
 	})

@@ -369,7 +369,7 @@ func TestKickInAHandlerOfTheSameUser(t *testing.T) {
 		var waited []error
 		kick := func(s usermgr.SessionInfo) {
 			for _, f := range []func() (usermgr.Wait, error){
-				func() (usermgr.Wait, error) { return m.KickSession(s.SessionID, nil) },
+				func() (usermgr.Wait, error) { return m.KickSession(s.ID, nil) },
 				func() (usermgr.Wait, error) { return m.Kick("ann", &usermgr.KickOptions{Devices: []uint16{0}}) },
 				func() (usermgr.Wait, error) { return m.Kick("ann", nil) },
 			} {
@@ -409,7 +409,7 @@ func TestKicksOfManyGoroutines(t *testing.T) {
 				var k usermgr.Wait
 				var err error
 				if s.Address.Conn%2 == 0 {
-					k, err = m.KickSession(s.SessionID, &usermgr.KickOptions{RevokeFor: time.Hour})
+					k, err = m.KickSession(s.ID, &usermgr.KickOptions{RevokeFor: time.Hour})
 				} else {
 					k, err = m.Kick("ann", &usermgr.KickOptions{RevokeFor: time.Hour})
 				}
@@ -425,7 +425,7 @@ func TestKicksOfManyGoroutines(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				for _, s := range kicked {
-					told = append(told, s.Session.SessionID)
+					told = append(told, s.Session.ID)
 				}
 			})
 		}

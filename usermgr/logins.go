@@ -23,8 +23,8 @@ const maxPastLogins = 64
 
 // pastLoginOf is called without any lock: digests take their time.
 func pastLoginOf(m *Manager, s *SessionInfo) pastLogin {
-	l := pastLogin{session: digestOf(s.UserID, s.SessionID), ended: m.clock.now()}
-	if l.token = l.session; s.Token != s.SessionID {
+	l := pastLogin{session: digestOf(s.UserID, s.ID), ended: m.clock.now()}
+	if l.token = l.session; s.Token != s.ID {
 		l.token = digestOf(s.UserID, s.Token)
 	}
 	return l

@@ -143,7 +143,7 @@ func TestManySessionsAreKnownInTheirOrder(t *testing.T) {
 	defer cancel()
 	for len(want) > 0 {
 		s := sessionsOf(m, "ann")[len(want)/2]
-		k, err := m.KickSession(s.SessionID, nil)
+		k, err := m.KickSession(s.ID, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

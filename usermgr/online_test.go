@@ -29,7 +29,7 @@ func TestTwoDevicesAreOneUserAndTwoSessions(t *testing.T) {
 		if len(all) != 2 {
 			t.Fatalf("ann has the sessions %+v", all)
 		}
-		want := usermgr.SessionInfo{UserID: "ann", SessionID: phone.ID(), Token: "x", Address: newLink(1).Address(), Device: 1,
+		want := usermgr.SessionInfo{UserID: "ann", ID: phone.ID(), Token: "x", Address: newLink(1).Address(), Device: 1,
 			Fields: map[string]string{"app": "2.1"}, LogonTime: began, LastActive: began, LastMessage: began}
 		got := all[0]
 		for _, at := range []*time.Time{&got.LogonTime, &got.LastActive, &got.LastMessage} {
@@ -40,7 +40,7 @@ func TestTwoDevicesAreOneUserAndTwoSessions(t *testing.T) {
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("the phone's session is\n%+v\nwant\n%+v", got, want)
 		}
-		if s := all[1]; s.SessionID != tablet.ID() || s.Token != tablet.ID() || s.Device != 2 || s.Fields != nil {
+		if s := all[1]; s.ID != tablet.ID() || s.Token != tablet.ID() || s.Device != 2 || s.Fields != nil {
 			t.Errorf("the tablet's session is %+v", s)
 		}
 	})

@@ -32,6 +32,7 @@ type Filter struct {
 	Devices []uint16      // the session's device class is one of these; empty for any
 	Tag     string        // the session's tag, or its user's, is this one; "" for any
 	IdleFor time.Duration // no message but heartbeats has come for at least so long, by SessionInfo.LastMessage; 0 for any
+	Dropped bool          // messages for the session's client have been thrown away
 }
 
 // PageQuery asks for a page.
@@ -92,22 +93,24 @@ type criteria struct {
 	devices []uint16
 	tag     string
 	heardBy time.Time // the latest time of the last message; zero for any
-	any     bool      // nothing is asked for
+	dropped bool
+	any     bool // nothing is asked for
 }
 
 func (f *Filter) criteria(clock *coarseClock) criteria {
-	c := criteria{devices: f.Devices, tag: f.Tag}
+	c := criteria{devices: f.Devices, tag: f.Tag, dropped: f.Dropped}
 	if f.IdleFor > 0 {
 		c.heardBy = clock.exactly().Add(-f.IdleFor)
 	}
-	c.any = len(c.devices) == 0 && c.tag == "" && f.IdleFor <= 0
+	c.any = len(c.devices) == 0 && c.tag == "" && !c.dropped && f.IdleFor <= 0
 	return c
 }
 
-func (c *criteria) match(device uint16, heard time.Time, tag, userTag string) bool {
+func (c *criteria) match(device uint16, heard time.Time, tag, userTag string, dropped bool) bool {
 	return (len(c.devices) == 0 || slices.Contains(c.devices, device)) &&
 		(c.tag == "" || c.tag == tag || c.tag == userTag) &&
-		(c.heardBy.IsZero() || !heard.After(c.heardBy))
+		(c.heardBy.IsZero() || !heard.After(c.heardBy)) &&
+		(!c.dropped || dropped)
 }
 
 // matchSession is match for a session of the user. u.mu is held on entry.
@@ -119,7 +122,8 @@ func (u *user) matchSession(s *session, c *criteria) bool {
 	if p := u.past.Load(); p != nil {
 		tag, userTag = p.tags[s], p.tag
 	}
-	return c.match(s.device, s.lastMessage(), tag, userTag)
+	r := s.rare.Load()
+	return c.match(s.device, s.lastMessage(), tag, userTag, r != nil && r.dropped.load().Messages > 0)
 }
 
 // matching yields the sessions that match, the oldest first. u.mu is held on entry, and while it runs.
@@ -154,7 +158,7 @@ var sessionListing = listing[SessionInfo]{
 	kind:   "session",
 	count:  countSessions,
 	append: appendSessions,
-	place:  func(s SessionInfo) (string, uint64) { return s.UserID, age(uuid.MustParse(s.SessionID)) },
+	place:  func(s SessionInfo) (string, uint64) { return s.UserID, age(uuid.MustParse(s.ID)) },
 	single: func(m *Manager, entries int) bool {
 		if m.grace > 0 || entries != m.Count() {
 			return false
@@ -187,7 +191,7 @@ func appendUser(all []UserData, u *user, c *criteria) []UserData {
 		return all
 	}
 	if !c.any && !slices.ContainsFunc(d.Sessions, func(s SessionInfo) bool {
-		return c.match(s.Device, s.LastMessage, s.Tag, s.UserTag)
+		return c.match(s.Device, s.LastMessage, s.Tag, s.UserTag, s.Dropped.Messages > 0)
 	}) {
 		return all
 	}

@@ -25,7 +25,7 @@ func userIDs(m *usermgr.Manager, q usermgr.PageQuery) (usermgr.Page[string], err
 
 func sessionIDs(m *usermgr.Manager, q usermgr.PageQuery) (usermgr.Page[string], error) {
 	p, err := m.SessionPage(q)
-	return idsOf(p, func(s usermgr.SessionInfo) string { return s.SessionID }), err
+	return idsOf(p, func(s usermgr.SessionInfo) string { return s.ID }), err
 }
 
 func idsOf[T any](p usermgr.Page[T], id func(T) string) usermgr.Page[string] {
@@ -138,7 +138,7 @@ func newCrew(t *testing.T, users int) *crew {
 		case 5: // has no session, but counts as online
 			for _, s := range sessionsOf(m, userID) {
 				m.SetTag(userID, "red")
-				wait(t, endSession(m, s.SessionID, protocol.NetworkError, ""))
+				wait(t, endSession(m, s.ID, protocol.NetworkError, ""))
 			}
 		case 6: // is gone
 			wait(t, endUser(m, userID, protocol.KickedOut, ""))
@@ -164,7 +164,7 @@ func (c *crew) match(f usermgr.Filter) (users, sessions []string) {
 			f.IdleFor > 0 && time.Since(s.LastMessage) < f.IdleFor {
 			continue
 		}
-		sessions = append(sessions, s.SessionID)
+		sessions = append(sessions, s.ID)
 		if !slices.Contains(users, s.UserID) {
 			users = append(users, s.UserID)
 		}
@@ -255,7 +255,7 @@ func TestMatchingYieldsTheSessionsThatMatch(t *testing.T) {
 				_, want := c.match(f)
 				var got []string
 				for s := range c.Sessions(f) {
-					got = append(got, s.SessionID)
+					got = append(got, s.ID)
 				}
 				slices.Sort(got)
 				slices.Sort(want)
@@ -264,7 +264,7 @@ func TestMatchingYieldsTheSessionsThatMatch(t *testing.T) {
 				}
 				kicked := 0
 				for s := range c.Sessions(f) {
-					wait(t, endSession(c, s.SessionID, protocol.KickedOut, ""))
+					wait(t, endSession(c, s.ID, protocol.KickedOut, ""))
 					if kicked++; kicked == 3 {
 						break
 					}

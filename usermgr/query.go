@@ -4,17 +4,14 @@ import (
 	"iter"
 	"sync"
 	"time"
-
-	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // UserData describes a user at one moment. It is a copy, and stays.
 type UserData struct {
 	UserID     string
-	Since      time.Time        // when the user came online; a replaced session does not start it anew
-	LastActive time.Time        // when bytes last came from one of the user's clients, to 100 ms
-	In, Out    protocol.Traffic // of all sessions since then
-	Dropped    protocol.Traffic
+	Since      time.Time     // when the user came online; a replaced session does not start it anew
+	LastActive time.Time     // when bytes last came from one of the user's clients, to 100 ms
+	Counters                 // of all sessions since then
 	Tag        string        // see Manager.SetTag
 	Sessions   []SessionInfo // the oldest first; none within Config.OfflineGrace
 	online     bool

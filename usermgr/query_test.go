@@ -80,7 +80,7 @@ func TestUserDataHasLogonTimes(t *testing.T) {
 		if off := active.Sub(d.LastActive).Abs(); off > 100*time.Millisecond {
 			t.Errorf("LastActive is %v off, more than 100 ms", off)
 		}
-		if s := d.Sessions[0]; s.SessionID == "" || s.UserID != "ann" || s.Address != newLink(2).Address() {
+		if s := d.Sessions[0]; s.ID == "" || s.UserID != "ann" || s.Address != newLink(2).Address() {
 			t.Errorf("the session is %+v", s)
 		}
 	})
@@ -177,4 +177,23 @@ func TestConnectionMayCarryOneSessionAfterAnother(t *testing.T) {
 			t.Errorf("connection 1 has %v, %v", s, ok)
 		}
 	})
+}
+
+// Rule 12: sessions whose clients have lost messages are found by a filter, and by no other.
+func TestSessionsThatHaveLostMessagesAreFound(t *testing.T) {
+	m := newManager(t, usermgr.Config{Devices: usermgr.UpTo(2)})
+	logOn(t, m, "ann", newLink(1))
+	logOn(t, m, "ann", newLink(2)).Dropped(1, 1, 100)
+	logOn(t, m, "bob", newLink(3))
+	var found []uint64
+	for s := range m.Sessions(usermgr.Filter{Dropped: true}) {
+		found = append(found, s.Conn)
+	}
+	if !slices.Equal(found, []uint64{2}) {
+		t.Errorf("the sessions on connections %v were found, want 2", found)
+	}
+	p, err := m.SessionPage(usermgr.PageQuery{Filter: usermgr.Filter{Dropped: true}, Page: 1})
+	if err != nil || len(p.Items) != 1 || p.Total != 1 || p.Items[0].Conn != 2 {
+		t.Errorf("the page is %+v, %v", p, err)
+	}
 }

@@ -107,7 +107,7 @@ func TestSessionThatHasEndedIsNotPushedOut(t *testing.T) {
 				beginLogOn(t, m, "ann", newLink(2)) // waits for the handler
 				synctest.Wait()
 				d, _ := m.User("ann")
-				endSession(m, d.Sessions[0].SessionID, protocol.KickedOut, "") // behind the logon in turn
+				endSession(m, d.Sessions[0].ID, protocol.KickedOut, "") // behind the logon in turn
 				unsubscribe()
 				close(thaw)
 				synctest.Wait()

@@ -23,20 +23,25 @@ func addTraffic(t *protocol.Traffic, o protocol.Traffic) {
 // SessionInfo describes a session at one moment. It is a copy, and stays. Printed, logged and as JSON it is without its
 // secrets, the ID and the token.
 type SessionInfo struct {
-	UserID      string
-	SessionID   string `json:"-"` // can take the session over: a secret
-	Token       string `json:"-"` // the Logon's, or else the session ID: a secret too
-	Address     Address
+	UserID string
+	ID     string `json:"-"` // of the session, which it can take over: a secret
+	Token  string `json:"-"` // the Logon's, or else the session ID: a secret too
+	Address
 	Device      uint16            // device class; 0 is unspecified
 	Fields      map[string]string // the Logon's string map without token and session; shared, not to be changed; nil for none
 	LogonTime   time.Time
-	LastActive  time.Time        // when bytes last came from the client, to 100 ms
-	LastMessage time.Time        // when a message that is no heartbeat last came, to 100 ms; at first LogonTime
-	In, Out     protocol.Traffic // received from the client, and handed to the network for it
-	Dropped     protocol.Traffic // for the client, but thrown away
-	Tag         string           // the session's, see Manager.SetSessionTag
-	UserTag     string           // the user's, see Manager.SetTag
-	Generation  uint64           // of the session's claim, see Config.Claims; 0 without
+	LastActive  time.Time // when bytes last came from the client, to 100 ms
+	LastMessage time.Time // when a message that is no heartbeat last came, to 100 ms; at first LogonTime
+	Counters
+	Tag        string // the session's, see Manager.SetSessionTag
+	UserTag    string // the user's, see Manager.SetTag
+	Generation uint64 // of the session's claim, see Config.Claims; 0 without
+}
+
+// Counters are what a session has received and sent, or all of a user's.
+type Counters struct {
+	In, Out protocol.Traffic // received from the client, and handed to the network for it
+	Dropped protocol.Traffic // for the client, but thrown away
 }
 
 // counter is a Traffic that is written in the message path and read from anywhere. Two words, and so two atomic adds: the
@@ -320,11 +325,11 @@ func (s *session) look(then func(busy bool)) {
 // info describes the session. The user's lock is held on entry.
 func (s *session) info() SessionInfo {
 	i := SessionInfo{
-		UserID: s.user.id, SessionID: s.ID(), Address: s.address(), Device: s.device,
-		LogonTime: time.Unix(0, s.logonTime()), In: s.in.load(), Out: s.out.load(),
+		UserID: s.user.id, ID: s.ID(), Address: s.address(), Device: s.device,
+		LogonTime: time.Unix(0, s.logonTime()), Counters: Counters{In: s.in.load(), Out: s.out.load()},
 	}
 	i.LastActive, i.LastMessage = s.timeOf(s.active.Load()), s.lastMessage()
-	i.Token = i.SessionID
+	i.Token = i.ID
 	if r := s.rare.Load(); r != nil {
 		i.Fields = r.fields
 		if r.token != "" {

@@ -19,6 +19,6 @@ func (i SessionInfo) GoString() string { return "usermgr.SessionInfo{" + i.Strin
 
 // Digest returns eight hex digits that tell a session from others in a log. The ID cannot be found from them.
 func (i SessionInfo) Digest() string {
-	sum := sha256.Sum256([]byte(i.SessionID))
+	sum := sha256.Sum256([]byte(i.ID))
 	return hex.EncodeToString(sum[:4])
 }

@@ -14,7 +14,7 @@ import (
 
 // A session ID takes its session over, and a token is a credential: neither is printed, logged or in JSON.
 func TestSessionInfoIsPrintedWithoutItsSecrets(t *testing.T) {
-	i := usermgr.SessionInfo{UserID: "al\x1bice", SessionID: "secret-id", Token: "secret-token", Device: 3,
+	i := usermgr.SessionInfo{UserID: "al\x1bice", ID: "secret-id", Token: "secret-token", Device: 3,
 		Address: usermgr.Address{Remote: "192.0.2.1:4711"}}
 	all := []any{i, &i, []usermgr.SessionInfo{i}, usermgr.UserData{UserID: "alice", Sessions: []usermgr.SessionInfo{i}},
 		map[string]usermgr.SessionInfo{"a": i}}
@@ -35,7 +35,7 @@ func TestSessionInfoIsPrintedWithoutItsSecrets(t *testing.T) {
 		}
 	}
 	other := i
-	other.SessionID = "another"
+	other.ID = "another"
 	if s := i.String(); !strings.Contains(s, "192.0.2.1:4711") || strings.ContainsRune(s, 0x1b) || s == other.String() {
 		t.Errorf("it is %q", s)
 	}

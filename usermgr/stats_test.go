@@ -122,7 +122,7 @@ func TestClosedRemembersSessions(t *testing.T) {
 		t.Fatalf("closed: %+v", all)
 	}
 	got := all[1]
-	if got.UserID != "ann" || got.SessionID != ann.ID() || got.Device != 7 || got.Address.Conn != 1 || got.Code != protocol.KickedOut ||
+	if got.UserID != "ann" || got.ID != ann.ID() || got.Device != 7 || got.Address.Conn != 1 || got.Code != protocol.KickedOut ||
 		got.In != (protocol.Traffic{Messages: 3, Bytes: 300, LastType: 5}) || got.Out != (protocol.Traffic{Messages: 2, Bytes: 200, LastType: 6}) ||
 		got.Dropped != (protocol.Traffic{Messages: 1, Bytes: 100, LastType: 6}) || got.Token != "" {
 		t.Errorf("of ann is remembered: %+v", got)

@@ -37,9 +37,9 @@ func TestTagEventsQueueBehindTheHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watchedAll(t, usermgr.Config{})
 		m.Subscribe(usermgr.Events{Connected: func(s usermgr.SessionInfo) {
-			m.SetSessionTag(s.SessionID, "x")
+			m.SetSessionTag(s.ID, "x")
 			m.SetTag(s.UserID, "y")
-			m.SetSessionTag(s.SessionID, "z")
+			m.SetSessionTag(s.ID, "z")
 			time.Sleep(time.Second)
 			j.add("handler returns")
 		}})

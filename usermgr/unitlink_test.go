@@ -246,7 +246,7 @@ func endSession(m kicker, id string, code protocol.CloseCode, text string) userm
 
 func endAt(m kicker, conn uint64, code protocol.CloseCode, text string) usermgr.Wait {
 	s, _ := m.SessionAt(conn)
-	return endSession(m, s.SessionID, code, text)
+	return endSession(m, s.ID, code, text)
 }
 
 func orNone(w usermgr.Wait, err error) usermgr.Wait {

@@ -29,6 +29,7 @@ package usermgr
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"time"
 
@@ -39,6 +40,14 @@ import (
 type Address struct {
 	Conn   uint64 // the connection's number, never reused by this process
 	Remote string // the peer's network address, for people to read
+}
+
+// String returns Remote, or the connection's number where that is empty.
+func (a Address) String() string {
+	if a.Remote == "" {
+		return fmt.Sprint("connection ", a.Conn)
+	}
+	return a.Remote
 }
 
 // Logon is what a client said of itself when it asked to come in, completed by the bridge.

@@ -287,10 +287,10 @@ func (t *teller) ask(a *ask) *span {
 }
 
 func info(c *connection) usermgr.SessionInfo {
-	s := usermgr.SessionInfo{UserID: c.user, SessionID: "s" + strconv.FormatUint(c.number, 10), Token: c.token, Device: c.device,
+	s := usermgr.SessionInfo{UserID: c.user, ID: "s" + strconv.FormatUint(c.number, 10), Token: c.token, Device: c.device,
 		Address: usermgr.Address{Conn: c.number}}
 	if s.Token == "" {
-		s.Token = s.SessionID
+		s.Token = s.ID
 	}
 	return s
 }

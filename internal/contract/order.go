@@ -223,7 +223,7 @@ func (j *judge) register(c *connection) {
 			j.complain(3, c.user, "Register(%d) succeeded without Connected", c.number)
 		case !b.connected.before(c.logon.to):
 			j.complain(5, c.user, "Register(%d) returned before %v had", c.number, b.connected)
-		case b.connected.info.SessionID != c.session:
+		case b.connected.info.ID != c.session:
 			j.complain(3, c.user, "Register(%d) returned another session than %v", c.number, b.connected)
 		}
 		if b.ignored != nil {

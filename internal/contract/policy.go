@@ -52,11 +52,11 @@ func (j *judge) login(conn uint64) login {
 	if c := j.byConn[conn]; c != nil {
 		l.device, l.token, l.session = c.device, c.token, c.session
 		if t := j.chains.targets[conn]; t != 0 {
-			l.takeOver = j.of(t).connected.info.SessionID
+			l.takeOver = j.of(t).connected.info.ID
 		}
 	}
 	if b := j.of(conn); b.connected != nil {
-		l.session = b.connected.info.SessionID
+		l.session = b.connected.info.ID
 	}
 	return l
 }

@@ -193,7 +193,7 @@ func (j *judge) wasTagged(e *event) {
 	if !slices.ContainsFunc(j.taggings, func(t *tagging) bool {
 		mine := t.user == e.user
 		if e.kind == tagged {
-			mine = t.session != "" && t.session == e.info.SessionID
+			mine = t.session != "" && t.session == e.info.ID
 		}
 		return mine && t.tag == e.tag && t.from < e.from && (t.done || t.to == 0 || t.to > e.from)
 	}) {
@@ -240,7 +240,7 @@ func (j *judge) described(s *usermgr.SessionInfo) {
 	}
 	token := c.token
 	if token == "" {
-		token = s.SessionID
+		token = s.ID
 	}
 	if s.Device != c.device || s.Token != token || s.UserID != c.user {
 		j.complain(17, c.user, "%d is described as %+v; its logon said device %d, token %q", c.number, *s, c.device, c.token)

@@ -220,7 +220,7 @@ func (m *Manager) nameWatch(s usermgr.SessionInfo) {
 	m.naming.Lock()
 	defer m.naming.Unlock()
 	m.namingConn.Store(s.Address.Conn)
-	m.Manager.TouchSession(s.SessionID)
+	m.Manager.TouchSession(s.ID)
 	m.namingConn.Store(0)
 }
 

@@ -44,7 +44,7 @@ func (j *judge) follow(h *history) {
 					j.chains.heirs[old] = heir{e.conn, e.from}
 				}
 			}
-			j.chains.byID[e.info.SessionID] = e.conn
+			j.chains.byID[e.info.ID] = e.conn
 		}
 	}
 }

@@ -189,7 +189,7 @@ func (j *judge) names(a *ask, c *connection) bool {
 	case kickSession:
 		id := c.session
 		if b := j.of(c.number); id == "" && b.connected != nil {
-			id = b.connected.info.SessionID
+			id = b.connected.info.ID
 		}
 		return a.session != "" && a.session == id
 	case kickUser:

@@ -123,7 +123,7 @@ func (m *Manager) tallyReturns(j *judge, c *connection, tell func(what string, t
 		}
 	}
 	if target := j.of(j.chains.targets[c.number]); c.err == nil && target.connected != nil {
-		if target.connected.info.SessionID != c.takeOver {
+		if target.connected.info.ID != c.takeOver {
 			tell("return with an older session of a chain", 1)
 		}
 		if !m.takenOver(j, c) {
