@@ -20,15 +20,10 @@ const (
 // clearScreen moves a terminal's cursor home and clears the screen.
 const clearScreen = "\x1b[H\x1b[2J"
 
-// ConsoleDisplayer is a UserDisplayer that draws a table: users by ID, with what each has sent and received, and the
-// causes of the last few departures. A character that a terminal would not show as itself, such as one that turns the direction
-// of writing, is written as its number. Make one with NewConsoleDisplayer, set the fields before it is displayed, and
-// display it once: its methods must not run at the same time.
-type ConsoleDisplayer struct {
-	// Rows is how many users are listed at most. 0 means 50; negative means all.
-	Rows int
-	// ClearScreen clears the terminal before a table is drawn, so that each takes the place of the last.
-	ClearScreen bool
+// console draws a table. Its methods run one at a time.
+type console struct {
+	rows   int
+	clears bool // the screen, so that each table takes the place of the last
 
 	w     io.Writer
 	users map[string]DisplayItem
@@ -36,14 +31,16 @@ type ConsoleDisplayer struct {
 }
 
 var (
-	_ UserDisplayer = (*ConsoleDisplayer)(nil)
-	_ Refresher     = (*ConsoleDisplayer)(nil)
+	_ UserDisplayer = (*console)(nil)
+	_ Refresher     = (*console)(nil)
 )
 
-// NewConsoleDisplayer returns a displayer that draws on w, with one Write a table. It sets ClearScreen when w is a
-// terminal. Errors of w are ignored.
-func NewConsoleDisplayer(w io.Writer) *ConsoleDisplayer {
-	return &ConsoleDisplayer{w: w, ClearScreen: isTerminal(w), users: make(map[string]DisplayItem)}
+// NewConsoleDisplayer returns a displayer that draws a table on w: users by ID, with what each has sent and received, and the
+// causes of the last few departures. At most so many rows of users are listed: 0 means 50, negative means all. It makes one Write a
+// table, and ignores w's errors; on a terminal each table takes the place of the last. A character that a terminal would not show
+// as itself, such as one that turns the direction of writing, is written as its number. Display it once.
+func NewConsoleDisplayer(w io.Writer, rows int) UserDisplayer {
+	return &console{w: w, rows: rows, clears: isTerminal(w), users: make(map[string]DisplayItem)}
 }
 
 func isTerminal(w io.Writer) bool {
@@ -56,16 +53,16 @@ func isTerminal(w io.Writer) bool {
 }
 
 // ClearAll implements UserDisplayer.
-func (c *ConsoleDisplayer) ClearAll() {
+func (c *console) ClearAll() {
 	clear(c.users)
 	c.left = nil
 }
 
 // SetOrUpdateUserItem implements UserDisplayer.
-func (c *ConsoleDisplayer) SetOrUpdateUserItem(item DisplayItem) { c.users[item.UserID] = item }
+func (c *console) SetOrUpdateUserItem(item DisplayItem) { c.users[item.UserID] = item }
 
 // RemoveUser implements UserDisplayer.
-func (c *ConsoleDisplayer) RemoveUser(userID string, cause protocol.CloseCode) {
+func (c *console) RemoveUser(userID string, cause protocol.CloseCode) {
 	delete(c.users, userID)
 	c.left = append(c.left, visible(userID)+" left: "+cause.String())
 	if len(c.left) > departuresKept {
@@ -74,9 +71,9 @@ func (c *ConsoleDisplayer) RemoveUser(userID string, cause protocol.CloseCode) {
 }
 
 // Refresh implements Refresher: it draws the table.
-func (c *ConsoleDisplayer) Refresh() {
+func (c *console) Refresh() {
 	var b bytes.Buffer
-	if c.ClearScreen {
+	if c.clears {
 		b.WriteString(clearScreen)
 	}
 	fmt.Fprintf(&b, "%s online\n", withCommas(len(c.users)))
@@ -94,15 +91,15 @@ func (c *ConsoleDisplayer) Refresh() {
 	for _, line := range slices.Backward(c.left) {
 		fmt.Fprintln(&b, line)
 	}
-	if !c.ClearScreen {
+	if !c.clears {
 		b.WriteByte('\n') // between one table and the next
 	}
 	c.w.Write(b.Bytes()) //nolint:errcheck // nobody is there to be told
 }
 
 // firstRows returns the IDs of the users to list, sorted. It does not sort those that are not listed.
-func (c *ConsoleDisplayer) firstRows() []string {
-	limit := c.Rows
+func (c *console) firstRows() []string {
+	limit := c.rows
 	switch {
 	case limit == 0:
 		limit = defaultConsoleRows

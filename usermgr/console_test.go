@@ -3,6 +3,7 @@ package usermgr_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,9 +17,16 @@ func item(userID, remote string) usermgr.DisplayItem {
 	return usermgr.DisplayItem{UserID: userID, Address: usermgr.Address{Remote: remote}}
 }
 
-func ExampleConsoleDisplayer() {
-	c := usermgr.NewConsoleDisplayer(os.Stdout) // the caller would give it to Manager.Display
-	c.ClearScreen = false
+// console is what NewConsoleDisplayer returns.
+type console interface {
+	usermgr.UserDisplayer
+	usermgr.Refresher
+}
+
+func newConsole(w io.Writer, rows int) console { return usermgr.NewConsoleDisplayer(w, rows).(console) }
+
+func ExampleNewConsoleDisplayer() {
+	c := usermgr.NewConsoleDisplayer(os.Stdout, 0) // the caller would give it to Manager.Display
 	c.SetOrUpdateUserItem(usermgr.DisplayItem{
 		UserID: "bob", Address: usermgr.Address{Remote: "192.0.2.7:50122"},
 		In:  protocol.Traffic{Messages: 12, Bytes: 340, LastType: 0x0101},
@@ -27,7 +35,7 @@ func ExampleConsoleDisplayer() {
 	c.SetOrUpdateUserItem(usermgr.DisplayItem{UserID: "ann", Address: usermgr.Address{Remote: "[2001:db8::1]:9"}})
 	c.SetOrUpdateUserItem(usermgr.DisplayItem{UserID: "cid"})
 	c.RemoveUser("cid", protocol.KickedOut)
-	c.Refresh()
+	c.(usermgr.Refresher).Refresh() // so does Display
 	// Output:
 	// 2 online
 	// USER  ADDRESS          MESSAGES IN  BYTES IN  MESSAGES OUT  BYTES OUT  LAST TYPE OUT
@@ -49,8 +57,7 @@ func TestConsoleListsTheFirstUsersByID(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d rows of %d users", c.rows, c.users), func(t *testing.T) {
 			var out bytes.Buffer
-			d := usermgr.NewConsoleDisplayer(&out)
-			d.Rows = c.rows
+			d := newConsole(&out, c.rows)
 			for i := range c.users {
 				d.SetOrUpdateUserItem(item(fmt.Sprintf("user%06d", i), "192.0.2.1:1"))
 			}
@@ -72,7 +79,7 @@ func TestConsoleListsTheFirstUsersByID(t *testing.T) {
 // stand where they should.
 func TestConsoleShowsIDsAsTheyAre(t *testing.T) {
 	var out bytes.Buffer
-	d := usermgr.NewConsoleDisplayer(&out)
+	d := newConsole(&out, 0)
 	for _, id := range []string{"\u202Eann", "bo\u200Bb", "c\u0301", "dän", "e\x1b[2J", "漢字", "f\u2028g", "h\U000E0041", "i\u00A0j"} {
 		d.SetOrUpdateUserItem(item(id, "192.0.2.1:1"))
 	}
@@ -93,7 +100,7 @@ func TestConsoleShowsIDsAsTheyAre(t *testing.T) {
 // E10: the last few departures are listed with their causes, the newest first.
 func TestConsoleListsTheLastDepartures(t *testing.T) {
 	var out bytes.Buffer
-	d := usermgr.NewConsoleDisplayer(&out)
+	d := newConsole(&out, 0)
 	for i := range 7 {
 		d.SetOrUpdateUserItem(item(fmt.Sprint("user", i), ""))
 		d.RemoveUser(fmt.Sprint("user", i), protocol.NetworkError)
@@ -109,7 +116,7 @@ func TestConsoleListsTheLastDepartures(t *testing.T) {
 
 func TestConsoleClearAllForgetsEverything(t *testing.T) {
 	var out bytes.Buffer
-	d := usermgr.NewConsoleDisplayer(&out)
+	d := newConsole(&out, 0)
 	d.SetOrUpdateUserItem(item("ann", ""))
 	d.SetOrUpdateUserItem(item("bob", ""))
 	d.RemoveUser("bob", protocol.ClientClosed)
@@ -121,20 +128,19 @@ func TestConsoleClearAllForgetsEverything(t *testing.T) {
 	}
 }
 
-// A table takes the place of the last on a terminal only, unless it is asked for.
-func TestConsoleClearsTheScreenWhenTold(t *testing.T) {
+// A table takes the place of the last on a terminal only.
+func TestConsoleClearsTheScreenOfATerminal(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "out"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close() //nolint:errcheck // the test is over
-	if usermgr.NewConsoleDisplayer(f).ClearScreen {
-		t.Error("a file is taken for a terminal")
+	newConsole(f, 0).Refresh()
+	if out, err := os.ReadFile(f.Name()); err != nil || !strings.HasPrefix(string(out), "0 online\n") {
+		t.Errorf("a file is taken for a terminal: %q, %v", out, err)
 	}
 	var out bytes.Buffer
-	d := usermgr.NewConsoleDisplayer(&out)
-	d.ClearScreen = true
-	d.Refresh()
+	usermgr.NewTerminalDisplayer(&out).(usermgr.Refresher).Refresh()
 	if !strings.HasPrefix(out.String(), "\x1b[H\x1b[2J0 online\n") {
 		t.Errorf("the screen is not cleared: %q", out.String())
 	}
@@ -143,7 +149,7 @@ func TestConsoleClearsTheScreenWhenTold(t *testing.T) {
 // A table is written in one piece, so that it does not mix with what others write.
 func TestConsoleWritesATableAtOnce(t *testing.T) {
 	var writes writeCounter
-	d := usermgr.NewConsoleDisplayer(&writes)
+	d := newConsole(&writes, 0)
 	d.SetOrUpdateUserItem(item("ann", ""))
 	d.Refresh()
 	if writes != 1 {

@@ -45,7 +45,7 @@ type DisplayItem struct {
 }
 
 // Display shows the users on d until stop is called or the manager is closed: ClearAll, a first look at once, and
-// another one every interval after the end of the one before. 0, or less, means one second.
+// another one every so often after the end of the one before. 0, or less, means one second.
 //
 // A look makes at most one call for a user, and none for one whose numbers and address are as they were shown. So a user
 // who has left and come back between two looks is simply shown on, one who came and left is never shown, and one whose
@@ -55,14 +55,14 @@ type DisplayItem struct {
 // stop ends the display and waits for a call of d that is running, so that it must not be called inside d; no call begins
 // afterwards. It leaves the list as it is. A second stop only waits. Manager.Close ends the display with a last look, which
 // removes everybody, and waits for it until its context ends. On a manager that is closed Display does nothing.
-func (m *Manager) Display(d UserDisplayer, interval time.Duration) (stop func()) {
-	if interval <= 0 {
-		interval = defaultDisplayInterval
+func (m *Manager) Display(d UserDisplayer, every time.Duration) (stop func()) {
+	if every <= 0 {
+		every = defaultDisplayInterval
 	}
 	v := &display{
 		manager:  m,
 		to:       d,
-		interval: interval,
+		interval: every,
 		shown:    make(map[string]*DisplayItem),
 		cause:    make(map[string]protocol.CloseCode),
 		left:     make(map[string]protocol.CloseCode),
