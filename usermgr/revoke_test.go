@@ -107,7 +107,7 @@ func TestRevokeReachesSessionsThatAreOver(t *testing.T) {
 	})
 }
 
-// H2: KickUser revokes the tokens of all the devices whose sessions have ended within the grace, whichever still live.
+// H2: a kick of all of the user revokes the tokens of all the devices whose sessions have ended within the grace, whichever still live.
 func TestRevokeReachesEveryDeviceThatHasLeft(t *testing.T) {
 	for name, desktopLives := range map[string]bool{"both have left": false, "one lives": true} {
 		t.Run(name, func(t *testing.T) {
