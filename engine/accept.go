@@ -209,7 +209,7 @@ func (e *Engine) turnAway(nc net.Conn, at *entrance, why *protocol.CloseError) {
 		return
 	}
 	timeout := min(e.cfg.Timeouts.Close, 5*time.Second)
-	e.tellStranger(nc, timeout, func() error {
+	e.rejectWithNotice(nc, timeout, func() error {
 		codec, err := at.codecFor(e)
 		if err != nil {
 			return err
@@ -227,9 +227,9 @@ func (e *Engine) turnAway(nc net.Conn, at *entrance, why *protocol.CloseError) {
 	})
 }
 
-// tellStranger has something said to a connection that is not let in, lingers until the peer has read it, and closes the
-// connection; 64 at a time, more are closed untold. It is called by a goroutine that e.accepting waits for.
-func (e *Engine) tellStranger(nc net.Conn, timeout time.Duration, say func() error) {
+// rejectWithNotice calls say for a connection that is not let in, lingers until the peer has read the notice, and closes the
+// connection. 64 run at a time; further connections are closed without a notice. It is called by a goroutine that e.accepting waits for.
+func (e *Engine) rejectWithNotice(nc net.Conn, timeout time.Duration, say func() error) {
 	select {
 	case e.lingering <- struct{}{}:
 	default:

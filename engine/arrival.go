@@ -151,7 +151,7 @@ func (a *arrival) enroll() {
 	}
 	c := &Conn{setup: a.at.setupFor(e, codec), id: lastConnID.Add(1), remote: a.remote}
 	if a.origin != nil {
-		c.extra = &extra{origin: a.origin}
+		c.lazy = &lazyFields{origin: a.origin}
 	}
 	if a.tls != nil {
 		a.tls.join(c)

@@ -144,7 +144,7 @@ func (l *loop) lookAfter() {
 			c.flags &^= isAttended
 			c.guardOnLoop(c.look)
 			if l.short.Load() {
-				l.relieve(freesBetween)
+				l.freeOverBudget(freesBetween)
 			}
 			if looks++; looks == looksATurn || l.wrote >= most {
 				l.post(l.lookAfter)

@@ -51,24 +51,24 @@ func (c *Conn) keep(wire, plain []byte, from *outBuf) {
 	now := time.Now()
 	c.mu.Lock()
 	b.stall = stall{since: now, asked: now, kernelHas: c.sock().unacknowledged()}
-	c.rare().backlog = b
+	c.needLazy().backlog = b
 	c.unsent = uint32(n)
 	c.marked = true // the loop looks at the connection anyway
 	c.queued.Store(true)
 	c.mu.Unlock()
-	c.engine.grew(n)
+	c.engine.addPending(n)
 	c.loop.attend(c)
 	c.engine.keepWithinBudget()
 }
 
-// behind returns the connection's backlog. It runs on the loop, where there is one: nobody else changes c.extra then.
-func (c *Conn) behind() *backlog { return c.extra.backlog }
+// behind returns the connection's backlog. It runs on the loop, where there is one: nobody else changes c.lazy then.
+func (c *Conn) behind() *backlog { return c.lazy.backlog }
 
 // hasBacklog reports whether there is a backlog, also one whose last piece is being offered, which counts as taken.
 func (c *Conn) hasBacklog() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.extra != nil && c.extra.backlog != nil
+	return c.lazy != nil && c.lazy.backlog != nil
 }
 
 // setUnsent says how long the backlog is. It runs on the loop, which alone changes it, and may read it without the lock.
@@ -174,7 +174,7 @@ func (c *Conn) keepMore(wire []byte) {
 	b := c.behind()
 	b.wire = append(b.wire, wire...)
 	c.setUnsent(int(c.unsent) + len(wire))
-	c.engine.grew(len(wire))
+	c.engine.addPending(len(wire))
 	c.engine.keepWithinBudget()
 }
 
@@ -184,7 +184,7 @@ func (c *Conn) keepPlain(o *outBuf, from int) {
 	o, from = c.loop.lasting(o, from)
 	b.plain, b.from = o.b[from:], o
 	c.setUnsent(int(c.unsent) + len(b.plain))
-	c.engine.grew(len(b.plain))
+	c.engine.addPending(len(b.plain))
 	c.engine.keepWithinBudget()
 }
 
@@ -202,8 +202,8 @@ func (l *loop) lasting(o *outBuf, from int) (*outBuf, int) {
 // caughtUp says that the socket has taken the backlog. What is queued may follow.
 func (c *Conn) caughtUp() {
 	c.mu.Lock()
-	b := c.extra.backlog
-	c.extra.backlog = nil
+	b := c.lazy.backlog
+	c.lazy.backlog = nil
 	c.unsent = 0
 	c.marked = false
 	c.queued.Store(c.out != nil)
@@ -229,7 +229,7 @@ func (c *Conn) progressed(b *backlog) {
 // unnotice says that the peer cannot be told any more why its connection ends.
 func (c *Conn) unnotice() {
 	c.mu.Lock()
-	c.rare().noticed = false
+	c.needLazy().noticed = false
 	c.mu.Unlock()
 }
 

@@ -81,9 +81,9 @@ type budget struct {
 	looks atomic.Uint32
 }
 
-// grew says that n more bytes wait, or may. Who has called it, or the loop soon after, calls keepWithinBudget when it holds no
-// lock any more.
-func (e *Engine) grew(n int) {
+// addPending counts n more bytes that wait, or may wait. The caller, or the loop soon after, calls keepWithinBudget when it holds
+// no lock any more.
+func (e *Engine) addPending(n int) {
 	if n > 0 && e.limits&limitMemory != 0 && e.budget.left.Add(-int64(n)) < 0 {
 		select {
 		case e.budget.kick <- struct{}{}:
@@ -92,17 +92,17 @@ func (e *Engine) grew(n int) {
 	}
 }
 
-// took announces the memory of a queue that a connection has got. c.mu is held on entry.
-func (e *Engine) took(o *outBuf) {
+// addQueue counts the memory of a queue that a connection has got. c.mu is held on entry.
+func (e *Engine) addQueue(o *outBuf) {
 	if e.limits&limitMemory != 0 {
 		o.look = e.budget.looks.Load()
-		e.grew(cap(o.b))
+		e.addPending(cap(o.b))
 	}
 }
 
-// gaveBack takes back what took has announced of a queue that has been written, unless a look has counted it since. Otherwise
-// a busy engine, for which nothing waits, would look all the time.
-func (e *Engine) gaveBack(o *outBuf) {
+// subtractQueue takes back what addQueue has counted for a queue that has been written, unless a look has counted it since.
+// Otherwise a busy engine, for which nothing waits, would look all the time.
+func (e *Engine) subtractQueue(o *outBuf) {
 	if e.limits&limitMemory != 0 && o.look != 0 && o.look == e.budget.looks.Load() {
 		e.budget.left.Add(int64(cap(o.b)))
 	}
@@ -128,7 +128,7 @@ func (c *Conn) noteInbound() {
 	if was := c.inbound.Load(); now != was {
 		c.inbound.Store(now)
 		if now > was {
-			c.engine.grew(int(now - was))
+			c.engine.addPending(int(now - was))
 		}
 	}
 	c.engine.keepWithinBudget()
@@ -230,7 +230,7 @@ func (c *Conn) waits() offender {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.extra != nil && c.extra.overBudget && c.state.Load() >= stateClosing {
+	if c.lazy != nil && c.lazy.overBudget && c.state.Load() >= stateClosing {
 		return offender{conn: c}
 	}
 	o.out = int(c.unsent)
@@ -249,11 +249,11 @@ const itemCost = 150
 // giveUp frees what waits for a connection that is to be closed; again, when more has come before it was.
 func (c *Conn) giveUp() {
 	c.mu.Lock()
-	c.rare().overBudget = true
+	c.needLazy().overBudget = true
 	c.dropEarly()
 	if c.out != nil {
 		c.dropQueue()
-		c.rare().noticed = false
+		c.needLazy().noticed = false
 	}
 	c.mu.Unlock()
 	if c.box != nil {
@@ -279,9 +279,9 @@ func (c *Conn) closeOverBudget(o offender) {
 	}
 }
 
-// relieve frees the backlogs of up to most connections over the budget. It runs on the loop, between two connections too where the
+// freeOverBudget frees the backlogs of up to most connections over the budget. It runs on the loop, between two connections too where the
 // loop is short: one broadcast may leave one with each of thousands before the loop comes to its next turn.
-func (l *loop) relieve(most int) {
+func (l *loop) freeOverBudget(most int) {
 	for range most {
 		l.mu.Lock()
 		if len(l.excess) == 0 {

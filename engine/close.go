@@ -33,7 +33,7 @@ func (c *Conn) opened(l *loop) {
 	}
 	select {
 	case <-e.stopping:
-		c.Close(e.farewell(rand.Float64()))
+		c.Close(e.stopNotice(rand.Float64()))
 	default:
 	}
 }
@@ -71,9 +71,9 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 		if err != nil {
 			c.engine.log.Error("a Close notice cannot be encoded", zapConn(c), zapError(err))
 		}
-		c.rare().noticed = err == nil
+		c.needLazy().noticed = err == nil
 	}
-	if x := c.rare(); x.closeBegan == 0 { // otherwise the peer has ended its side, and the time for that runs
+	if x := c.needLazy(); x.closeBegan == 0 { // otherwise the peer has ended its side, and the time for that runs
 		c.stopTimer()
 		x.closeBegan = c.loop.clock.Now()
 		x.timer = c.loop.clock.AfterFunc(c.engine.cfg.Timeouts.Close, func() { c.loop.post(c.closeNow) })
@@ -111,8 +111,8 @@ func (c *Conn) Unbind() {
 func (c *Conn) tellEnd() {
 	c.countDrops()
 	c.mu.Lock()
-	if c.extra != nil && c.extra.drops != nil && c.extra.drops.counting {
-		c.extra.drops.endWaits = true // who has the binding count comes back here
+	if c.lazy != nil && c.lazy.drops != nil && c.lazy.drops.counting {
+		c.lazy.drops.endWaits = true // who has the binding count comes back here
 		c.mu.Unlock()
 		return
 	}
@@ -128,7 +128,7 @@ func (c *Conn) tellEnd() {
 // abandon ends what waits for the connection: its context, and requests that it has not answered.
 func (c *Conn) abandon() {
 	c.mu.Lock()
-	if x := c.extra; x != nil && x.cancel != nil {
+	if x := c.lazy; x != nil && x.cancel != nil {
 		x.cancel(&protocol.CloseError{Code: c.code})
 	}
 	c.mu.Unlock()
@@ -198,7 +198,7 @@ func (c *Conn) linger() {
 		return
 	}
 	c.mu.Lock()
-	left := c.engine.cfg.Timeouts.Close - time.Duration(c.loop.clock.Now()-c.rare().closeBegan)
+	left := c.engine.cfg.Timeouts.Close - time.Duration(c.loop.clock.Now()-c.needLazy().closeBegan)
 	c.mu.Unlock()
 	if left <= 0 {
 		c.closeNow()
@@ -210,7 +210,7 @@ func (c *Conn) linger() {
 	if c.is(isPeerEnded) { // it only has to take what is left
 		wait = min(max((c.engine.cfg.Timeouts.Close-left)/4, 5*time.Millisecond), lingerTime)
 	}
-	c.rare().timer = c.loop.clock.AfterFunc(min(left, wait), func() { c.loop.post(c.lingered) })
+	c.needLazy().timer = c.loop.clock.AfterFunc(min(left, wait), func() { c.loop.post(c.lingered) })
 	c.mu.Unlock()
 }
 

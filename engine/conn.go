@@ -50,7 +50,7 @@ type Conn struct {
 	layers atomic.Pointer[layers] // nil for plain TCP on gnet, which is tcp; whether there is a stream never changes
 	userID string
 
-	extra   *extra // under mu
+	lazy    *lazyFields // under mu
 	id      uint64
 	remote  string
 	code    protocol.CloseCode // under mu, as the next four
@@ -101,8 +101,9 @@ const (
 
 func (c *Conn) is(f connFlags) bool { return c.flags&f != 0 }
 
-// extra is what few connections have, or none for long. It keeps an idle connection small.
-type extra struct {
+// lazyFields are the fields that few connections need, or for a short time. They are allocated on demand, so that an idle connection
+// is small.
+type lazyFields struct {
 	origin     *origin // where the connection comes from, when that is counted
 	ctx        context.Context
 	cancel     context.CancelCauseFunc
@@ -121,22 +122,22 @@ type extra struct {
 	overBudget bool // closed for Limits.MaxMemory: what waited is given up
 }
 
-// rare returns the connection's extra. c.mu is held on entry.
-func (c *Conn) rare() *extra {
-	if c.extra == nil {
-		c.extra = new(extra)
+// needLazy returns the connection's lazyFields, and allocates them if need be. c.mu is held on entry.
+func (c *Conn) needLazy() *lazyFields {
+	if c.lazy == nil {
+		c.lazy = new(lazyFields)
 	}
-	return c.extra
+	return c.lazy
 }
 
 // origin returns where the connection comes from, nil when that is not counted.
 func (c *Conn) origin() *origin {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.extra == nil {
+	if c.lazy == nil {
 		return nil
 	}
-	return c.extra.origin
+	return c.lazy.origin
 }
 
 // ID returns the connection's number. It is never reused by this process.
@@ -179,7 +180,7 @@ func (c *Conn) UserID() string {
 func (c *Conn) Context() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	x := c.rare()
+	x := c.needLazy()
 	if x.ctx == nil {
 		x.ctx, x.cancel = context.WithCancelCause(context.Background())
 		if c.state.Load() >= stateClosing {
@@ -193,7 +194,7 @@ func (c *Conn) Context() context.Context {
 func (c *Conn) SetValue(key, value any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	x := c.rare()
+	x := c.needLazy()
 	if value == nil {
 		delete(x.values, key)
 		return
@@ -208,10 +209,10 @@ func (c *Conn) SetValue(key, value any) {
 func (c *Conn) Value(key any) any {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.extra == nil {
+	if c.lazy == nil {
 		return nil
 	}
-	return c.extra.values[key]
+	return c.lazy.values[key]
 }
 
 // Admitted says as whom a connection comes in.
@@ -340,7 +341,7 @@ func (c *Conn) Quiesce(done func()) {
 		done()
 		return
 	}
-	c.rare().whenQuiet = append(c.rare().whenQuiet, done)
+	c.needLazy().whenQuiet = append(c.needLazy().whenQuiet, done)
 	c.mu.Unlock()
 	c.loop.post(func() { // a task runs between two dispatches: no handler is running then
 		c.flushBound()
@@ -366,7 +367,7 @@ func (c *Conn) flushBound() {
 func (c *Conn) becomeQuiet() {
 	var waiting []func()
 	c.mu.Lock()
-	if x := c.extra; x != nil {
+	if x := c.lazy; x != nil {
 		waiting, x.whenQuiet = x.whenQuiet, nil
 	}
 	c.mu.Unlock()
@@ -381,7 +382,7 @@ func (c *Conn) stopTimer() {
 		c.loop.firsts.Remove(c.firstDue)
 		c.firstDue = 0
 	}
-	if x := c.extra; x != nil && x.timer != nil {
+	if x := c.lazy; x != nil && x.timer != nil {
 		x.timer.Stop()
 		x.timer = nil
 	}

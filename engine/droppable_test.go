@@ -185,7 +185,7 @@ func TestAQueueOfAllPoliciesIsWhatASimpleListWouldBe(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Fatalf("seed %d: %d messages went out, others than the list's %d", seed, len(got), len(want))
 		}
-		if d := c.extra.drops.untold.messages; d != model.dropped || bound.sent != len(got) || bound.sent+d != accepted+refused {
+		if d := c.lazy.drops.untold.messages; d != model.dropped || bound.sent != len(got) || bound.sent+d != accepted+refused {
 			t.Fatalf("seed %d: %d sent, %d dropped of %d; the list dropped %d", seed, bound.sent, d, accepted+refused, model.dropped)
 		}
 	}

@@ -24,7 +24,7 @@ func (c *Conn) drop(t tally) {
 	}
 	c.engine.droppedMessages.Add(uint64(t.messages))
 	c.engine.droppedBytes.Add(uint64(t.bytes))
-	x := c.rare()
+	x := c.needLazy()
 	if x.drops == nil {
 		x.drops = new(drops)
 	}
@@ -39,11 +39,11 @@ func (c *Conn) drop(t tally) {
 // countDrops has the binding count what was dropped; not when the end was told, which brought the final counts.
 func (c *Conn) countDrops() {
 	c.mu.Lock()
-	if c.extra == nil || c.extra.drops == nil || c.binding == nil || c.endTold || c.extra.drops.counting {
+	if c.lazy == nil || c.lazy.drops == nil || c.binding == nil || c.endTold || c.lazy.drops.counting {
 		c.mu.Unlock()
 		return
 	}
-	b, d := c.binding, c.extra.drops
+	b, d := c.binding, c.lazy.drops
 	t := d.uncounted
 	d.uncounted = tally{}
 	d.counting = t.messages > 0
@@ -64,8 +64,8 @@ func (c *Conn) countDrops() {
 // tellDrops tells the application what was dropped.
 func (c *Conn) tellDrops(tell func(*Conn, protocol.Traffic)) {
 	c.mu.Lock()
-	t := c.extra.drops.untold
-	c.extra.drops.untold, c.extra.drops.listed = tally{}, false
+	t := c.lazy.drops.untold
+	c.lazy.drops.untold, c.lazy.drops.listed = tally{}, false
 	c.mu.Unlock()
 	c.countDrops() // what was dropped since others were told
 	if tell == nil || t.messages == 0 {

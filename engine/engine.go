@@ -69,17 +69,17 @@ type Engine struct {
 	handshakes handshakes
 	pace       *rate.Limiter // of Accept.Rate, or nil
 
-	mu          sync.Mutex
-	running     bool
-	stopping    chan struct{} // closed when the engine is to stop
-	untilStop   context.Context
-	endUntil    context.CancelFunc // ends untilStop, with stopping
-	stopRequest stopRequest
-	patience    context.Context    // of all who have asked for the stop
-	cutShort    context.CancelFunc // ends patience: one has none left
-	ended       chan struct{}      // closed when Run has returned
-	outcome     error
-	report      StopReport
+	mu           sync.Mutex
+	running      bool
+	stopping     chan struct{} // closed when the engine is to stop
+	untilStop    context.Context
+	endUntil     context.CancelFunc // ends untilStop, with stopping
+	stopRequest  stopRequest
+	stopLimit    context.Context // ends with the first time limit of those who have asked for the stop
+	endStopLimit context.CancelFunc
+	ended        chan struct{} // closed when Run has returned
+	outcome      error
+	report       StopReport
 
 	tooLate tooLate
 	apart   apart
@@ -104,7 +104,7 @@ func New(cfg Config) (*Engine, error) {
 		ended:     make(chan struct{}),
 	}
 	e.untilStop, e.endUntil = context.WithCancel(context.Background())
-	e.patience, e.cutShort = context.WithCancel(context.Background())
+	e.stopLimit, e.endStopLimit = context.WithCancel(context.Background())
 	e.gate.init(&e.cfg, e.log)
 	e.handshakes.init(e)
 	if cfg.Accept.Rate > 0 {

@@ -22,12 +22,12 @@ func (c *Conn) gathering() *gathering {
 	if c.need != gathers {
 		return nil
 	}
-	return c.extra.gathering // the loop has set both under c.mu, and no other goroutine changes either
+	return c.lazy.gathering // the loop has set both under c.mu, and no other goroutine changes either
 }
 
 func (c *Conn) endGathering() {
 	if c.need == gathers {
-		c.need, c.extra.gathering = 0, nil
+		c.need, c.lazy.gathering = 0, nil
 	}
 }
 
@@ -56,7 +56,7 @@ func (c *Conn) gather() *gathering {
 	if g == nil {
 		g = &gathering{need: int(c.need)}
 		c.mu.Lock()
-		c.rare().gathering = g
+		c.needLazy().gathering = g
 		c.mu.Unlock()
 		c.need = gathers
 	}

@@ -38,9 +38,9 @@ func (c *Conn) peerEnded() bool {
 		if state == stateBound {
 			c.setState(stateHalfClosed)
 		}
-		c.rare().closeBegan = c.loop.clock.Now()
+		c.needLazy().closeBegan = c.loop.clock.Now()
 		c.stopTimer()
-		c.rare().timer = c.loop.clock.AfterFunc(c.engine.cfg.Timeouts.Close, func() { c.loop.post(c.closeNow) })
+		c.needLazy().timer = c.loop.clock.AfterFunc(c.engine.cfg.Timeouts.Close, func() { c.loop.post(c.closeNow) })
 	}
 	c.mu.Unlock()
 	if c.state.Load() == stateHalfClosed {
@@ -103,7 +103,7 @@ func (c *Conn) finishHalfClosed() {
 func (c *Conn) failRequests() {
 	c.mu.Lock()
 	var requests map[uint32]*request
-	if x := c.extra; x != nil {
+	if x := c.lazy; x != nil {
 		requests, x.requests = x.requests, nil
 	}
 	c.mu.Unlock()

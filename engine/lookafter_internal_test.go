@@ -66,7 +66,7 @@ func TestWhatWaitedForABrokenSocketWaitsNoMore(t *testing.T) {
 		}
 		gc.broken = true
 		c.output()
-		if got := l.published.outboundQueue.Load(); got != 0 || !c.gone || c.extra.backlog != nil {
+		if got := l.published.outboundQueue.Load(); got != 0 || !c.gone || c.lazy.backlog != nil {
 			t.Errorf("the socket broke with %d bytes to go: %d are counted still; gone: %t", waits, got, c.gone)
 		}
 	}

@@ -188,7 +188,7 @@ func (l *loop) run() {
 		l.protect(t.tasks.take())
 	}
 	if l.short.Load() {
-		l.relieve(freesATurn)
+		l.freeOverBudget(freesATurn)
 	}
 	l.writeSome(&t.output)
 	l.writeSome(&t.bulk)
@@ -214,7 +214,7 @@ func (l *loop) writeSome(list *fifo[*Conn]) {
 		c := list.take()
 		c.guardOnLoop(c.output)
 		if l.short.Load() {
-			l.relieve(freesBetween)
+			l.freeOverBudget(freesBetween)
 		}
 	}
 }

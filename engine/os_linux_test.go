@@ -78,7 +78,7 @@ func TestWhatTheSocketDoesNotTakeWaits(t *testing.T) {
 	for c.output(); read() || c.waiting() > 0; c.output() {
 		check()
 	}
-	if !bytes.Equal(took, all) || c.queued.Load() || c.extra.backlog != nil {
+	if !bytes.Equal(took, all) || c.queued.Load() || c.lazy.backlog != nil {
 		t.Errorf("%d bytes came of %d, others than were sent", len(took), len(all))
 	}
 

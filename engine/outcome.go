@@ -12,7 +12,7 @@ import (
 func (c *Conn) WhenClosed(f func(protocol.CloseOutcome)) {
 	c.mu.Lock()
 	if c.outcome == protocol.OutcomePending {
-		c.rare().whenClosed = append(c.rare().whenClosed, f)
+		c.needLazy().whenClosed = append(c.needLazy().whenClosed, f)
 		c.mu.Unlock()
 		return
 	}
@@ -31,7 +31,7 @@ func (c *Conn) setOutcome(o protocol.CloseOutcome) {
 	c.outcome = o
 	c.engine.outcomes[o].Add(1)
 	var waiting []func(protocol.CloseOutcome)
-	if x := c.extra; x != nil {
+	if x := c.lazy; x != nil {
 		waiting, x.whenClosed = x.whenClosed, nil
 	}
 	c.mu.Unlock()
@@ -43,7 +43,7 @@ func (c *Conn) setOutcome(o protocol.CloseOutcome) {
 // outcomeOf tells, when the socket is over with err, how it came to that. The descriptor is still open.
 // c.mu is held on entry.
 func (c *Conn) outcomeOf(err error) protocol.CloseOutcome {
-	noticed := c.extra != nil && c.extra.noticed
+	noticed := c.lazy != nil && c.lazy.noticed
 	switch {
 	case c.is(isForced), err == nil && (!c.is(isShut) || c.sock().unacknowledged() > 0): // gnet's own doing: its engine stops
 		return protocol.OutcomeForced

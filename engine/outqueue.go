@@ -86,7 +86,7 @@ func (c *Conn) enqueue(m *protocol.Message, o queueing) error {
 	if err != nil {
 		return err
 	}
-	c.engine.grew(cap(b) - cap(q.b))
+	c.engine.addPending(cap(b) - cap(q.b))
 	q.b = b[:len(q.b)]
 	return c.put(q, b[len(q.b):], m.Type, o)
 }
@@ -121,10 +121,10 @@ func (c *Conn) put(q *outBuf, frame []byte, typ uint16, o queueing) error {
 	}
 	had := cap(q.b)
 	q.b = append(q.b, frame...)
-	c.engine.grew(cap(q.b) - had)
+	c.engine.addPending(cap(q.b) - had)
 	if o.mayDrop() {
 		q.track(n, typ, o)
-		c.engine.grew(o.keyCost() + frameCost)
+		c.engine.addPending(o.keyCost() + frameCost)
 	}
 	q.add(typ, n)
 	if q.waiting != nil {
@@ -157,7 +157,7 @@ func (c *Conn) ownBuf() {
 	if before != nil {
 		c.out.append(before)
 	}
-	c.engine.took(c.out)
+	c.engine.addQueue(c.out)
 }
 
 // mark reports whether the loop must be told that the connection has output. c.mu is held on entry.

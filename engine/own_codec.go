@@ -117,7 +117,7 @@ func (c *Conn) queueOwn(own *ownCodec, m *protocol.Message, o queueing) error {
 	case c.engine.admission != nil && !c.letIn:
 		own.early = append(own.early, m.Clone())
 		own.earlySize += size
-		c.engine.grew(size)
+		c.engine.addPending(size)
 		c.mu.Unlock()
 		return nil
 	}

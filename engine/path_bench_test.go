@@ -41,7 +41,7 @@ func TestAConnTakes160BytesOfWhich112AreHot(t *testing.T) {
 	if unsafe.Sizeof(uintptr(0)) != 8 {
 		t.Skip("pointers are not of 64 bits")
 	}
-	if size, cold := unsafe.Sizeof(c), unsafe.Offsetof(c.extra); size > 160 || cold > 112 {
+	if size, cold := unsafe.Sizeof(c), unsafe.Offsetof(c.lazy); size > 160 || cold > 112 {
 		t.Errorf("a Conn takes %d bytes, of which %d are hot", size, cold)
 	}
 }

@@ -43,7 +43,7 @@ func (b *bucket) take(now int64, n, rate, burst int, unread time.Duration) bool 
 
 // used returns the connection's usage. c.mu is held on entry.
 func (c *Conn) used() *usage {
-	x := c.rare()
+	x := c.needLazy()
 	if x.usage == nil {
 		x.usage = new(usage)
 	}

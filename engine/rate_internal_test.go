@@ -25,7 +25,7 @@ func TestTheFirstMessageCountsTowardsTheRatesOnce(t *testing.T) {
 	c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: l}
 	c.state.Store(stateAccepted)
 	spent := func() (messages, bytes int) {
-		u := c.extra.usage
+		u := c.lazy.usage
 		return int(burst - u.messageRate.tokens + 0.5), int(byteBurst - u.byteRate.tokens + 0.5)
 	}
 	first, _ := protocol.Binary.Append(nil, &protocol.Message{Type: 1, UserID: "ann"})

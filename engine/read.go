@@ -29,7 +29,7 @@ func (l *loop) read(c *Conn) {
 	if l.engine.limits&limitMemory != 0 {
 		c.noteInbound()
 		if l.short.Load() {
-			l.relieve(freesBetween)
+			l.freeOverBudget(freesBetween)
 		}
 	}
 }

@@ -67,7 +67,7 @@ func (c *Conn) request(typ uint16, body []byte, timeout time.Duration, r *reques
 		c.mu.Unlock()
 		return ErrClosed
 	}
-	x := c.rare()
+	x := c.needLazy()
 	if x.requests == nil {
 		x.requests = make(map[uint32]*request)
 	}
@@ -106,11 +106,11 @@ func (c *Conn) request(typ uint16, body []byte, timeout time.Duration, r *reques
 func (c *Conn) take(id uint32) *request {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.extra == nil {
+	if c.lazy == nil {
 		return nil
 	}
-	r := c.extra.requests[id]
-	delete(c.extra.requests, id)
+	r := c.lazy.requests[id]
+	delete(c.lazy.requests, id)
 	return r
 }
 
@@ -118,10 +118,10 @@ func (c *Conn) take(id uint32) *request {
 func (c *Conn) forget(r *request) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.extra == nil || c.extra.requests[r.id] != r {
+	if c.lazy == nil || c.lazy.requests[r.id] != r {
 		return false
 	}
-	delete(c.extra.requests, r.id)
+	delete(c.lazy.requests, r.id)
 	return true
 }
 

@@ -9,7 +9,7 @@ func TestForgetLeavesTheRequestThatHasItsIDNow(t *testing.T) {
 	if c.forget(over) {
 		t.Error("a connection that never had a request had one to forget")
 	}
-	c.rare().requests = map[uint32]*request{7: open}
+	c.needLazy().requests = map[uint32]*request{7: open}
 	if c.forget(over) {
 		t.Error("a request that is over was open")
 	}

@@ -64,7 +64,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 		e.closeListeners()
 		return nil
 	}
-	defer context.AfterFunc(ctx, e.cutShort)()
+	defer context.AfterFunc(ctx, e.endStopLimit)()
 	<-e.ended
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -135,7 +135,7 @@ func (e *Engine) serve(ctx context.Context) (StopReport, error) {
 		r.within, cancel = context.WithCancel(r.within)
 	}
 	defer cancel()
-	defer context.AfterFunc(e.patience, cancel)()
+	defer context.AfterFunc(e.stopLimit, cancel)()
 	window := e.cfg.Timeouts.StopWindow
 	if r.failure != nil {
 		window = 0

@@ -204,5 +204,5 @@ func (c *Conn) stalled(b *backlog) bool {
 
 // takesNothing reports whether the peer has taken nothing for Timeouts.Write. c.mu is held on entry.
 func (c *Conn) takesNothing() bool {
-	return c.unsent > 0 && c.extra != nil && c.extra.backlog != nil && c.extra.backlog.stall.slow
+	return c.unsent > 0 && c.lazy != nil && c.lazy.backlog != nil && c.lazy.backlog.stall.slow
 }

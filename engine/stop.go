@@ -118,12 +118,12 @@ func (e *Engine) tellAll(ctx context.Context, window time.Duration) {
 				window = 0
 			}
 		}
-		c.Close(e.farewell(share))
+		c.Close(e.stopNotice(share))
 	}
 }
 
-// farewell is what a connection is told when the engine stops. share, from 0 to 1, is its place among the others.
-func (e *Engine) farewell(share float64) *protocol.CloseError {
+// stopNotice is what a connection is told when the engine stops. share, from 0 to 1, is its place among the others.
+func (e *Engine) stopNotice(share float64) *protocol.CloseError {
 	why := &protocol.CloseError{Code: protocol.ServerStopping, Text: "the server is stopping"}
 	if ms := int64(share * float64(e.cfg.Timeouts.StopWindow.Milliseconds())); ms > 0 {
 		why.Info = map[string]string{protocol.FieldRetryMS: strconv.FormatInt(ms, 10)}

@@ -42,7 +42,7 @@ func secure(ctx context.Context, a *arrival) bool {
 			e.probes.Add(1)
 		}
 		if ctx.Err() == nil && a.turnedDown(refusedHandshake) { // otherwise giveUp does it
-			e.tellStranger(a.nc, lingerTime, func() error { return nil }) // the alert has said it
+			e.rejectWithNotice(a.nc, lingerTime, func() error { return nil }) // the alert has said it
 		}
 		return false
 	}

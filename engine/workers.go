@@ -42,7 +42,7 @@ func (b *mailbox) put(c *Conn, it item) {
 		c.closeBy(protocol.RateLimited, "more was sent than may wait for the server's handlers")
 		return
 	}
-	c.engine.grew(it.size + itemCost)
+	c.engine.addPending(it.size + itemCost)
 	b.bytes += it.size
 	c.engine.inboundQueue.Add(int64(it.size))
 	b.items = append(b.items, it)

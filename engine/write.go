@@ -33,7 +33,7 @@ func (c *Conn) queueBatch(batch *outBuf) {
 		c.out.release()
 	}
 	c.out = front
-	c.engine.grew(len(batch.b))
+	c.engine.addPending(len(batch.b))
 	c.queued.Store(true)
 	over := !c.makeRoom(front, 0)
 	c.mu.Unlock()
@@ -74,7 +74,7 @@ func (c *Conn) flushPart(most int) (more bool) {
 	if o == nil {
 		return false
 	}
-	c.engine.gaveBack(o)
+	c.engine.subtractQueue(o)
 	if c.write(o, o.shared, most) {
 		return c.unsent == 0 // what was queued while there was a backlog was not marked
 	}
