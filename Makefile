@@ -7,9 +7,9 @@ SOAK_FUZZTIME ?= 25000x
 SOAK_TIME ?= 10m
 SOAK_SEEDS ?= 1000
 
-.PHONY: test openssl vet race alloc build fuzz soak mutants bench clean
+.PHONY: test openssl vet race alloc outside build fuzz soak mutants bench clean
 
-test: openssl vet race alloc
+test: openssl vet race alloc outside
 
 # The TLS tests talk to OpenSSL. Where it is missing it is installed, if that can be done without asking anybody.
 openssl:
@@ -29,6 +29,10 @@ race:
 # Allocations are counted without the race detector, which allocates on its own account.
 alloc:
 	$(GO) test -run Alloc ./...
+
+# Programs outside the repository have the public modules, as users do.
+outside:
+	GO=$(GO) internal/outside/run.sh
 
 # What is the same on every system is tested with 32-bit integers too: linux/386 runs on amd64.
 PURE := ./protocol ./heartbeat ./usermgr ./client ./push ./internal/codes ./internal/contain ./internal/contract ./internal/table

@@ -6,7 +6,7 @@ require (
 	github.com/aceld/zinx v1.2.7
 	github.com/lesismal/nbio v1.6.9
 	github.com/panjf2000/gnet/v2 v2.10.0
-	github.com/rollcall-go/rollcall v0.0.0
+	github.com/rollcall-go/rollcall v0.1.0
 	golang.org/x/sys v0.32.0
 )
 
