@@ -19,7 +19,7 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-const patience = 20 * time.Second
+const patience = testkit.Patience
 
 func run(t *testing.T, srv *rollcall.Server) (addr string, stop func() error) {
 	t.Helper()

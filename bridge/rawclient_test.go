@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/internal/layout"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/internal/wiretest"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // patience is how long a test waits for something that must happen.
-const patience = 20 * time.Second
+const patience = testkit.Patience
 
 // rawClient is one connection that speaks protocol.Binary and does nothing by itself. Methods that fail the test are
 // for the test's own goroutine; dialRaw, write, read and tryLogOn are for any.

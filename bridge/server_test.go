@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
@@ -57,7 +56,7 @@ type server struct {
 
 // newServer makes a server that does not run yet, so that a test can add handlers.
 func newServer(t testing.TB, o options) *server {
-	o.users.Logger = orNop(o.users.Logger)
+	o.users.Logger = testkit.OrNop(o.users.Logger)
 	if o.users.HeartbeatChecker == nil && o.users.HeartbeatTimeout == 0 {
 		o.users.HeartbeatTimeout = -1
 	}
@@ -78,7 +77,7 @@ func newServerFor(t testing.TB, o options, users *usermgr.Manager, um usermgr.Us
 		o.engine.Listeners = make([]engine.Listener, 1)
 	}
 	o.engine.Listeners[0].Addr = cmp.Or(o.engine.Listeners[0].Addr, "127.0.0.1:0")
-	o.engine.Logger, o.bridge.Logger = orNop(o.engine.Logger), orNop(o.bridge.Logger)
+	o.engine.Logger, o.bridge.Logger = testkit.OrNop(o.engine.Logger), testkit.OrNop(o.bridge.Logger)
 	s := &server{t: t, engine: testkit.Must(engine.New(o.engine)), users: users, journal: newJournal(), ended: make(chan struct{})}
 	s.bridge = testkit.Must(bridge.Attach(s.engine, um, o.bridge))
 	if users != nil {
@@ -90,13 +89,6 @@ func newServerFor(t testing.TB, o options, users *usermgr.Manager, um usermgr.Us
 		return nil
 	})
 	return s
-}
-
-func orNop(l *zap.Logger) *zap.Logger {
-	if l == nil {
-		return zap.NewNop()
-	}
-	return l
 }
 
 // start runs the server until the test ends, which it must without an error.
@@ -161,27 +153,16 @@ func (s *server) logOn(userID string, fields ...string) *rawClient {
 	return c
 }
 
-// eventually waits for a condition.
-func eventually(t testing.TB, what string, condition func() bool) {
+// eventually is testkit.Eventually.
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("it did not come true: %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	testkit.Eventually(t, what, ok)
 }
 
-// receive returns what comes from ch.
+// receive is testkit.Receive.
 func receive[T any](t testing.TB, what string, ch <-chan T) T {
 	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(patience):
-		t.Fatalf("not in time: %s", what)
-		panic("unreachable")
-	}
+	return testkit.Receive(t, what, ch)
 }
 
 // journal notes what happened, in order. A session is "user@connection", a connection the number of its dial.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/internal/wiretest"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -144,16 +145,10 @@ func (n *network) refusal(cfg client.Config, answer func(p *peer, logon *protoco
 	return err
 }
 
-// receive returns what comes from ch.
-func receive[T any](t *testing.T, what string, ch <-chan T) T {
+// receive is testkit.Receive.
+func receive[T any](t testing.TB, what string, ch <-chan T) T {
 	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(15 * time.Second):
-		t.Fatalf("not in time: %s", what)
-		panic("unreachable")
-	}
+	return testkit.Receive(t, what, ch)
 }
 
 // closeAndWait ends a client and waits for its last handler.

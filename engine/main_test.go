@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/testkit"
@@ -36,28 +35,18 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a test waits for what must come.
-const patience = 15 * time.Second
+const patience = testkit.Patience
 
-// eventually waits until ok returns true.
+// eventually is testkit.Eventually.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
-		}
-	}
+	testkit.Eventually(t, what, ok)
 }
 
-// receive returns what comes from ch.
+// receive is testkit.Receive.
 func receive[T any](t testing.TB, what string, ch <-chan T) T {
 	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(patience):
-		t.Fatalf("not in time: %s", what)
-		panic("unreachable")
-	}
+	return testkit.Receive(t, what, ch)
 }
 
 // newEngine returns an engine that listens on free ports of 127.0.0.1 and says nothing, unless cfg says otherwise.
@@ -72,9 +61,7 @@ func onFreePorts(cfg engine.Config) engine.Config {
 	for i := range cfg.Listeners {
 		cfg.Listeners[i].Addr = cmp.Or(cfg.Listeners[i].Addr, "127.0.0.1:0")
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = zap.NewNop()
-	}
+	cfg.Logger = testkit.OrNop(cfg.Logger)
 	return cfg
 }
 

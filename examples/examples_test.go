@@ -3,7 +3,6 @@ package examples_test
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,18 +11,18 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	_ "github.com/rollcall-go/rollcall/bridge" // so that go test sees when what the examples are built of has changed
 	_ "github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/internal/wiretest"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-const patience = 20 * time.Second
+const patience = testkit.Patience
 
 // program is an example that runs.
 type program struct {
@@ -32,33 +31,15 @@ type program struct {
 	exited         chan struct{}
 }
 
-// output gathers what a program prints, and can be waited on.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
+// output gathers what a program prints.
+type output struct{ testkit.Output }
 
 func (o *output) lines() []string { return strings.Split(strings.TrimSpace(o.String()), "\n") }
 
-func eventually(t *testing.T, what string, cond func() bool) {
+// eventually is testkit.Eventually.
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !cond(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("in vain: ", what)
-		}
-	}
+	testkit.Eventually(t, what, ok)
 }
 
 // build builds an example.

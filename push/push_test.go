@@ -22,16 +22,10 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// receive returns what comes from ch.
-func receive[T any](t *testing.T, what string, ch <-chan T) T {
+// receive is testkit.Receive.
+func receive[T any](t testing.TB, what string, ch <-chan T) T {
 	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(15 * time.Second):
-		t.Fatalf("not in time: %s", what)
-		panic("unreachable")
-	}
+	return testkit.Receive(t, what, ch)
 }
 
 // newServer starts a server with a service, which is closed after it.

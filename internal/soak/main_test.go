@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/rollcall-go/rollcall/internal/testkit"
 )
 
 // patience is how long a test waits for something that must happen.
@@ -56,14 +58,10 @@ func besideOthers(t *testing.T) {
 	}
 }
 
-// eventually waits for a condition.
+// eventually is testkit.Eventually, with the patience of these tests.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("it did not come true: %s", what)
-		}
-	}
+	testkit.EventuallyIn(t, patience, what, condition)
 }
 
 // usage is what a process holds.

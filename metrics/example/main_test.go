@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"io"
 	"net"
 	"net/http"
@@ -9,40 +8,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
-
-// output gathers what the example prints.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("in vain: ", what)
-		}
-	}
-}
 
 // The example as a person runs it: a client comes, the page shows it, the client goes, the list has it; SIGTERM ends it.
 func TestTheExampleShowsWhoComesAndGoes(t *testing.T) {
@@ -50,7 +22,7 @@ func TestTheExampleShowsWhoComesAndGoes(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	var out output
+	var out testkit.Output
 	cmd := exec.Command(bin, "-addr", "127.0.0.1:0", "-metrics", "127.0.0.1:0")
 	cmd.Stderr = &out
 	if err := cmd.Start(); err != nil {
@@ -65,7 +37,7 @@ func TestTheExampleShowsWhoComesAndGoes(t *testing.T) {
 		}
 	})
 	var found []string
-	eventually(t, "the example listens", func() bool {
+	testkit.Eventually(t, "the example listens", func() bool {
 		found = regexp.MustCompile(`listening on (\S+); metrics on (http://\S+)/metrics`).FindStringSubmatch(out.String())
 		return found != nil
 	})
@@ -87,9 +59,9 @@ func TestTheExampleShowsWhoComesAndGoes(t *testing.T) {
 	frame, _ := protocol.Binary.Append(nil, &protocol.Message{Type: 1, UserID: "ann"})
 	_, _ = c.Write(frame)
 	_, _ = c.Read(make([]byte, 100)) // a connection that is closed with unread bytes is reset
-	eventually(t, "the user shows", shows("/metrics", "\nrollcall_users 1\n"))
+	testkit.Eventually(t, "the user shows", shows("/metrics", "\nrollcall_users 1\n"))
 	_ = c.Close()
-	eventually(t, "the session's end shows", shows("/closed", "ClientClosed, 1 messages in"))
+	testkit.Eventually(t, "the session's end shows", shows("/closed", "ClientClosed, 1 messages in"))
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

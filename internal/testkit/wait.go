@@ -1,0 +1,37 @@
+package testkit
+
+import (
+	"testing"
+	"time"
+)
+
+// Patience is how long a test waits for what must come.
+const Patience = 20 * time.Second
+
+// Eventually waits until ok returns true, and ends the test where it does not within Patience; what says what was waited for.
+func Eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	EventuallyIn(t, Patience, what, ok)
+}
+
+// EventuallyIn is Eventually for a test with a patience of its own.
+func EventuallyIn(t testing.TB, patience time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// Receive returns what comes from ch, and ends the test where nothing comes within Patience; what says what was waited for.
+func Receive[T any](t testing.TB, what string, ch <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(Patience):
+		t.Fatalf("not in time: %s", what)
+		panic("unreachable")
+	}
+}
