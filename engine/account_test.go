@@ -1,6 +1,9 @@
 package engine_test
 
 import (
+	"context"
+	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,90 +13,94 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Rule 15: every message that was accepted is counted as sent or as dropped, by whichever way it went, while connections die in
-// every way, and when the engine stops in the middle of it.
+// Rule 15, as testdata/account.txt has it.
 func TestWhatWasAcceptedIsSentOrDroppedHoweverConnectionsEnd(t *testing.T) {
-	sec := newSecurity(t)
-	e := newEngine(engine.Config{Loops: 2, Limits: engine.Limits{MaxOutbound: 1 << 30}, Timeouts: engine.Timeouts{Close: 50 * time.Millisecond},
-		Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}, {Addr: "127.0.0.1:0", TLS: sec.server}}})
+	st := &stage{t: t}
 	var accepted atomic.Uint64
-	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
-		for range 3 {
-			if c.Reply(m, m.Body) == nil {
-				accepted.Add(1)
-			}
-			if c.Send(2, m.Body) == nil {
-				accepted.Add(1)
-			}
+	count := func(err error) {
+		if err == nil {
+			accepted.Add(1)
 		}
-		return nil
-	})
-	g := newGate(t, e)
-	r := serve(t, e)
-	enter := func(i int) (*peer, *binding) {
-		if i%4 > 0 {
-			return g.enterSlow(t, r.addr)
-		}
-		p := dialTLS(t, e.Addrs()[1].String(), sec.client)
-		p.send(protocol.Message{Type: 1, UserID: "ann"})
-		return p, receive(t, "a connection", g.arrived)
 	}
-	quit := make(chan struct{})
-	var wg sync.WaitGroup
-	for range 2 {
-		wg.Go(func() {
-			for size := 1; ; size = size*3%300_007 + 1 {
-				select {
-				case <-quit:
-					return
-				default:
-				}
-				n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 3, Body: make([]byte, size)}, nil)
-				if err != nil {
-					t.Error(err)
-				}
-				accepted.Add(uint64(n))
-				for c := range e.Conns() {
-					if c.Send(4, make([]byte, size%999)) == nil {
-						accepted.Add(1)
-					}
-				}
-				time.Sleep(100 * time.Microsecond) // or else there is nothing but memory to look for
+	prepare := func(e *engine.Engine) {
+		st.gate = newGate(t, e)
+		e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
+			for range 3 {
+				count(c.Reply(m, m.Body))
+				count(c.Send(2, m.Body))
 			}
+			return nil
 		})
 	}
-	for range 6 {
-		for i := range 12 {
-			p, b := enter(i)
+	sending, endSending := context.WithCancel(t.Context())
+	var senders sync.WaitGroup
+	send := func() {
+		for size := 1; sending.Err() == nil; size = size*3%300_007 + 1 {
+			n, err := st.Broadcast(st.Conns(), &protocol.Message{Type: 3, Body: make([]byte, size)}, nil)
+			if err != nil {
+				t.Error(err)
+			}
+			accepted.Add(uint64(n))
+			for c := range st.Conns() {
+				count(c.Send(4, make([]byte, size%999)))
+			}
+			time.Sleep(100 * time.Microsecond) // without a pause the senders leave no time for anything but allocating
+		}
+	}
+	ends := map[string]func(p *peer, b *binding){
+		"closes":    func(p *peer, _ *binding) { _ = p.Close() },
+		"resets":    func(p *peer, _ *binding) { p.reset() },
+		"is kicked": func(_ *peer, b *binding) { b.conn.Close(protocol.KickedOut) },
+		"asks, asks, logs off": func(p *peer, _ *binding) {
+			p.send(protocol.Message{Type: 1}, protocol.Message{Type: 1}, protocol.Message{Type: protocol.TypeClose})
+		},
+		"sends garbage": func(p *peer, _ *binding) { p.sendRaw([]byte("what is this? no message, at any rate")) },
+		"stays":         func(*peer, *binding) {},
+	}
+	runScript(t, "account.txt", verbs{
+		"engine": func(s step) string { st.open(s, prepare); return "" },
+		"senders": func(s step) string {
+			for range s.number(1) {
+				senders.Go(send)
+			}
+			return ""
+		},
+		"client": func(s step) string { // KIND reads N and ENDS
+			p, b := st.enter(s[1])
 			_ = p.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-			for range i {
+			for range s.number(3) {
 				if _, err := p.Read(make([]byte, 4096)); err != nil {
 					break
 				}
 			}
-			switch i % 6 {
-			case 0:
-				_ = p.Close()
-			case 1:
-				p.reset()
-			case 2:
-				b.conn.Close(protocol.KickedOut)
-			case 3:
-				p.send(protocol.Message{Type: 1}, protocol.Message{Type: 1}, protocol.Message{Type: protocol.TypeClose})
-			case 4:
-				p.sendRaw([]byte("what is this? no message, at any rate"))
+			end := ends[strings.Join(s[5:], " ")]
+			if end == nil {
+				t.Fatalf("no client %s", strings.Join(s[5:], " "))
 			}
-		}
+			end(p, b)
+			return ""
+		},
+		"stop": func(step) string {
+			if err := st.stop(t); err != nil {
+				t.Error(err)
+			}
+			endSending()
+			senders.Wait()
+			s := st.Stats()
+			all, sum := "accepted = sent + dropped", s.Out.Messages+s.Dropped.Messages
+			if sum != accepted.Load() {
+				all = fmt.Sprintf("%d accepted, %d sent, %d dropped, which are %d", accepted.Load(), s.Out.Messages, s.Dropped.Messages, sum)
+			}
+			t.Logf("%d sent, %d dropped", s.Out.Messages, s.Dropped.Messages)
+			return all + "\n" + some(s.Dropped.Messages) + " were dropped"
+		},
+	})
+}
+
+// some says whether there are any.
+func some[T ~int64 | ~uint64](n T) string {
+	if n == 0 {
+		return "none"
 	}
-	if err := r.stop(t); err != nil {
-		t.Error(err)
-	}
-	close(quit)
-	wg.Wait()
-	s := e.Stats()
-	if got := s.Out.Messages + s.Dropped.Messages; got != accepted.Load() || s.Dropped.Messages == 0 {
-		t.Errorf("of %d messages that were accepted %d count as sent and %d as dropped, which are %d", accepted.Load(),
-			s.Out.Messages, s.Dropped.Messages, got)
-	}
-	t.Logf("%d sent, %d dropped", s.Out.Messages, s.Dropped.Messages)
+	return "some"
 }

@@ -2,167 +2,231 @@ package engine_test
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// gnet: a Write after a close goes to whatever has the descriptor now. What is sent to a connection that has ended never
-// reaches the one whose socket has its descriptor now. Every body carries the connection's ID, and every peer must see only
-// its own.
+// What is sent to a connection that has ended never reaches the one that has its descriptor now, as
+// testdata/descriptor_reuse.txt has it.
 func TestASendAfterTheEndNeverReachesAnotherPeer(t *testing.T) {
-	const generations, perGeneration, senders = 24, 25, 2
-	e := newEngine(engine.Config{Loops: 2, Timeouts: engine.Timeouts{Close: time.Second}})
-	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
-		return c.Reply(m, binary.BigEndian.AppendUint64(nil, c.ID()))
-	})
-	r := serve(t, e)
-
-	var mu sync.Mutex
-	var known []*engine.Conn // every connection that there ever was
-	quit := make(chan struct{})
-	var sent, refused atomic.Int64
-	var wg sync.WaitGroup
-	for s := range senders {
-		wg.Go(func() {
-			for n := s; ; n += 7 {
-				select {
-				case <-quit:
-					return
-				default:
-				}
-				mu.Lock()
-				var c *engine.Conn
-				if recent := min(len(known), 2*perGeneration); recent > 0 {
-					c = known[len(known)-1-n%recent]
-				}
-				mu.Unlock()
-				runtime.Gosched()
-				if c == nil {
-					continue
-				}
-				body := binary.BigEndian.AppendUint64(nil, c.ID())
-				send := func() error { return c.Send(2, body) }
-				if n%2 == 0 { // by the way of a broadcast, which is written past gnet
-					send = func() error {
-						if n, err := e.Broadcast(slices.Values([]*engine.Conn{c}), &protocol.Message{Type: 2, Body: body}, nil); n == 0 {
-							return cmp.Or(err, engine.ErrClosed)
-						}
-						return nil
-					}
-				}
-				switch err := send(); {
-				case err == nil:
-					sent.Add(1)
-				case errors.Is(err, engine.ErrClosed):
-					refused.Add(1)
-				default:
-					t.Errorf("Send: %v", err)
-				}
-			}
+	st := &stage{t: t}
+	prepare := func(e *engine.Engine) {
+		e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
+			return c.Reply(m, binary.BigEndian.AppendUint64(nil, c.ID()))
 		})
 	}
-	for g := range generations {
-		peers := make([]*peer, perGeneration)
-		ids := make([]uint64, perGeneration)
-		for i := range peers {
-			peers[i] = dial(t, r.addr)
-			peers[i].send(protocol.Message{Type: 1, ID: 1})
-		}
-		for i, p := range peers {
-			for n := 0; n < 20; n++ { // its reply, and what the senders have for it
-				m := p.read()
-				id := binary.BigEndian.Uint64(m.Body)
-				if ids[i] == 0 {
-					ids[i] = id
-					mu.Lock()
-					known = append(known, e.Conn(id))
-					mu.Unlock()
-				}
-				if id != ids[i] {
-					t.Fatalf("connection %d got a message of connection %d", ids[i], id)
-				}
-				if m.Type == 1 && g%4 > 0 { // in some generations nothing but the reply is waited for
-					break
-				}
+	known := &knownConns{}
+	sending, endSending := context.WithCancel(t.Context())
+	var senders sync.WaitGroup
+	var taken, refused atomic.Int64
+	send := func(n, newest int) {
+		for ; sending.Err() == nil; n += 7 {
+			c := known.recent(n, newest)
+			runtime.Gosched()
+			if c == nil {
+				continue
 			}
-		}
-		for i, p := range peers {
-			switch i % 3 { // by a reset, by the peer, by the server
-			case 0:
-				p.reset()
-			case 1:
-				_ = p.Close()
-			case 2:
-				if c := e.Conn(ids[i]); c != nil {
-					c.Close(protocol.KickedOut)
-				}
-				_ = p.Close()
+			switch err := sendOwnID(st.Engine, c, n%2 == 0); {
+			case err == nil:
+				taken.Add(1)
+			case errors.Is(err, engine.ErrClosed):
+				refused.Add(1)
+			default:
+				t.Errorf("Send: %v", err)
 			}
 		}
 	}
-	close(quit)
-	wg.Wait()
-	if sent.Load() == 0 || refused.Load() == 0 {
-		t.Errorf("%d sends were taken, %d refused: the test did not show what it should", sent.Load(), refused.Load())
+	leave := map[string]func(p *peer, id uint64){
+		"resets": func(p *peer, _ uint64) { p.reset() },
+		"closes": func(p *peer, _ uint64) { _ = p.Close() },
+		"is-kicked": func(p *peer, id uint64) {
+			if c := st.Conn(id); c != nil {
+				c.Close(protocol.KickedOut)
+			}
+			_ = p.Close()
+		},
 	}
+	var peers []*peer // those of this generation, and their connections' IDs
+	var ids []uint64
+	runScript(t, "descriptor_reuse.txt", verbs{
+		"engine": func(s step) string { st.open(s, prepare); return "" },
+		"senders": func(s step) string {
+			for i := range s.number(1) {
+				senders.Go(func() { send(i, number(s.value("newest"))) })
+			}
+			return ""
+		},
+		"connect": func(s step) string {
+			peers, ids = nil, nil
+			for range s.number(1) {
+				p := dial(t, st.addr)
+				p.send(protocol.Message{Type: 1, ID: 1})
+				peers = append(peers, p)
+			}
+			return ""
+		},
+		"hear": func(s step) string {
+			for i, p := range peers {
+				own := binary.BigEndian.Uint64(p.read().Body) // the reply
+				ids = append(ids, own)
+				known.add(st.Conn(own))
+				for n := 1; s[1] != "reply" && n < s.number(1); n++ {
+					if id := binary.BigEndian.Uint64(p.read().Body); id != own {
+						return fmt.Sprintf("client %d, on connection %d, got a message of connection %d", i, own, id)
+					}
+				}
+			}
+			return fmt.Sprint(len(ids), " heard what was theirs alone")
+		},
+		"leave": func(s step) string {
+			for i, p := range peers {
+				leave[s[1+i%(len(s)-1)]](p, ids[i])
+			}
+			return ""
+		},
+		"stop-senders": func(step) string {
+			endSending()
+			senders.Wait()
+			return some(taken.Load()) + " sends were taken\n" + some(refused.Load()) + " sends were refused"
+		},
+	})
 }
 
-// gnet: a write that fails in the middle of a handler closes the connection inside the call, and a Write after that is not
-// refused. What the handler still sends goes nowhere, its end is told when it has returned, and Quiesce waits for it.
+// knownConns are the connections that there ever were.
+type knownConns struct {
+	mu  sync.Mutex
+	all []*engine.Conn
+}
+
+func (k *knownConns) add(c *engine.Conn) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.all = append(k.all, c)
+}
+
+// recent returns one of the newest connections, which n chooses, or nil where there is none yet.
+func (k *knownConns) recent(n, newest int) *engine.Conn {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if newest = min(len(k.all), newest); newest == 0 {
+		return nil
+	}
+	return k.all[len(k.all)-1-n%newest]
+}
+
+// sendOwnID sends a connection its ID.
+func sendOwnID(e *engine.Engine, c *engine.Conn, byBroadcast bool) error {
+	body := binary.BigEndian.AppendUint64(nil, c.ID())
+	if !byBroadcast {
+		return c.Send(2, body)
+	}
+	if n, err := e.Broadcast(slices.Values([]*engine.Conn{c}), &protocol.Message{Type: 2, Body: body}, nil); n == 0 {
+		return cmp.Or(err, engine.ErrClosed)
+	}
+	return nil
+}
+
+// A write that fails inside a handler closes the connection, and everything else waits for the handler, as
+// testdata/write_fails.txt has it.
 func TestAWriteThatFailsInsideAHandler(t *testing.T) {
-	for range 10 {
-		e := newEngine(engine.Config{Loops: 1, Limits: engine.Limits{MaxOutbound: 1 << 20}})
-		g := newGate(t, e)
-		entered, goOn := make(chan struct{}), make(chan struct{})
-		var returned, quiesced atomic.Bool
-		done := make(chan struct{})
+	st := &stage{t: t}
+	var events *eventLog
+	var steps chan func(c *engine.Conn, m *protocol.Message) // of the handler
+	prepare := func(e *engine.Engine) {
+		log, todo := &eventLog{}, make(chan func(c *engine.Conn, m *protocol.Message))
+		events, steps = log, todo
+		st.gate = newGate(t, e)
+		st.gate.panic = func(where string) { // it does not panic, and notes what is called
+			if where == "Ended" {
+				log.add("then the end was told")
+			}
+		}
 		e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
 		e.Handle(2, func(c *engine.Conn, m *protocol.Message) error {
-			close(entered)
-			<-goOn
-			c.Quiesce(func() {
-				if quiesced.Swap(true) {
-					t.Error("done was called twice")
-				}
-				if !returned.Load() {
-					t.Error("done was called before the handler returned")
-				}
-				close(done)
-			})
-			for range 100 {
-				_ = c.Reply(m, make([]byte, 64<<10)) // the peer is gone: one of these fails
+			log.add("the handler began")
+			for f := range todo {
+				f(c, m)
 			}
-			_ = c.Send(1, nil)
-			returned.Store(true)
+			log.add("the handler returned")
 			return nil
 		})
 		e.Handle(3, func(*engine.Conn, *protocol.Message) error {
-			t.Error("a message was delivered after the end")
+			log.add("then a message was delivered")
 			return nil
 		})
-		r := serve(t, e)
-		p, b := g.enter(t, r.addr)
-		p.send(protocol.Message{Type: 2, ID: 1}, protocol.Message{Type: 3})
-		receive(t, "the handler", entered)
-		p.reset()
-		close(goOn)
-		receive(t, "done", done)
-		receive(t, "Ended", b.firstEnd)
-		if !returned.Load() {
-			t.Error("Ended was called before the handler returned")
-		}
-		eventually(t, "the end", func() bool { return e.Stats().Connections == 0 })
-		if err := r.stop(t); err != nil {
-			t.Error(err)
-		}
 	}
+	var client *peer
+	runScript(t, "write_fails.txt", verbs{
+		"engine": func(s step) string { st.open(s, prepare); return "" },
+		"client": func(s step) string {
+			switch s[1] {
+			case "sends":
+				client, _ = st.enter("fast")
+				client.send(protocol.Message{Type: uint16(s.number(2)), ID: 1}, protocol.Message{Type: uint16(s.number(3))})
+				eventually(t, "the handler", func() bool { return len(events.lines()) > 0 })
+			case "resets":
+				client.reset()
+			case "is-gone":
+				eventually(t, "the end", func() bool { return st.Stats().Connections == 0 && len(events.lines()) >= 4 })
+			}
+			return ""
+		},
+		"handler": func(s step) string {
+			log := events
+			switch s[1] {
+			case "quiesces":
+				steps <- func(c *engine.Conn, _ *protocol.Message) {
+					c.Quiesce(func() { log.add("then the quiescing was done") })
+				}
+			case "replies":
+				steps <- func(c *engine.Conn, m *protocol.Message) {
+					for range s.number(2) {
+						_ = c.Reply(m, make([]byte, number(s.value("length")))) // the peer is gone: one of these fails
+					}
+				}
+			case "sends":
+				steps <- func(c *engine.Conn, _ *protocol.Message) { _ = c.Send(1, nil) }
+			case "returns":
+				close(steps)
+			}
+			return ""
+		},
+		"stop": func(step) string {
+			if err := st.stop(t); err != nil {
+				t.Error(err)
+			}
+			lines := events.lines()
+			slices.Sort(lines[2:])
+			return strings.Join(lines, "\n")
+		},
+	})
+}
+
+// eventLog is what happened, in order.
+type eventLog struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (l *eventLog) add(line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, line)
+}
+
+func (l *eventLog) lines() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.all)
 }

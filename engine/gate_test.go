@@ -164,7 +164,12 @@ func (b *binding) wantEnd(t testing.TB, code protocol.CloseCode) {
 // enter dials and is let in as "ann".
 func (g *gate) enter(t testing.TB, addr string) (*peer, *binding) {
 	t.Helper()
-	p := dial(t, addr)
+	return g.enterOn(t, dial(t, addr))
+}
+
+// enterOn is enter for a peer that is connected.
+func (g *gate) enterOn(t testing.TB, p *peer) (*peer, *binding) {
+	t.Helper()
 	p.send(protocol.Message{Type: 1, UserID: "ann"})
 	return p, receive(t, "a connection", g.arrived)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,99 +20,133 @@ func stamped(source, number, n int) []byte {
 	return bytes.Repeat(head, n/12+1)[:max(n, 12)]
 }
 
-// Replies, messages and broadcasts from several goroutines, of lengths around those at which a write goes another way, to
-// connections plain, slow and in TLS, on two event loops: each arrives whole, once, and in the order of its source.
+// Message types of a write mix. Their sources have the same numbers, and those that follow.
+const (
+	mixReply     = 100
+	mixMessage   = 200
+	mixBroadcast = 300
+)
+
+// mixClient is a client of a write mix.
+type mixClient struct {
+	*peer
+	*binding
+	name string
+	slow bool
+}
+
+// What goes out arrives whole, once and in the order of its source, as testdata/write_mix.txt has it.
 func TestWhatGoesOutArrivesWholeAndInOrder(t *testing.T) {
-	const conns, rounds, sources = 9, 20, 3
-	const reply, own, all = 100, 200, 300 // message types and sources
-	sizes := []int{0, 48, 1 << 10, 64<<10 - 1, 64 << 10, 128<<10 - 16, 128<<10 - 15, 128 << 10, 130 << 10, 200 << 10}
-	sec := newSecurity(t)
-	e := newEngine(engine.Config{Loops: 2, Limits: engine.Limits{MaxOutbound: 1 << 30}, Timeouts: engine.Timeouts{Write: -1},
-		Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}, {Addr: "127.0.0.1:0", TLS: sec.server}}})
-	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
-		if len(m.Body) == 0 {
-			return c.Reply(m, nil)
-		}
-		number := int(binary.BigEndian.Uint32(m.Body))
-		return c.Reply(m, stamped(reply, number, sizes[number%len(sizes)]))
-	})
-	g := newGate(t, e)
-	r := serve(t, e)
-	var peers []*peer
-	var bindings []*binding
-	for i := range conns {
-		var p *peer
-		var b *binding
-		switch i % 3 {
-		case 0:
-			p, b = g.enterSlow(t, r.addr)
-		case 1:
-			p, b = g.enter(t, r.addr)
-		case 2:
-			p = dialTLS(t, e.Addrs()[1].String(), sec.client)
-			p.send(protocol.Message{Type: 1, UserID: "ann"})
-			b = receive(t, "a connection", g.arrived)
-		}
-		p.read() // the reply to the first message
-		peers, bindings = append(peers, p), append(bindings, b)
-	}
-	var wg sync.WaitGroup
-	for s := range sources {
-		wg.Go(func() {
-			for n := range rounds {
-				size := sizes[(n+s)%len(sizes)]
-				if k, err := e.Broadcast(e.Conns(), &protocol.Message{Type: all, Body: stamped(all+s, n, size)}, nil); k != conns || err != nil {
-					t.Errorf("Broadcast returned %d, %v", k, err)
-				}
-				for _, b := range bindings {
-					if err := b.conn.Send(own, stamped(own+s, n, size%5000)); err != nil {
-						t.Error(err)
-					}
-				}
+	st := &stage{t: t}
+	var lengths []int
+	var clients []*mixClient
+	prepare := func(e *engine.Engine) {
+		st.gate = newGate(t, e)
+		e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
+			if len(m.Body) == 0 {
+				return c.Reply(m, nil)
 			}
+			number := int(binary.BigEndian.Uint32(m.Body))
+			return c.Reply(m, stamped(mixReply, number, lengths[number%len(lengths)]))
 		})
 	}
-	for i, p := range peers {
-		wg.Go(func() {
-			for n := range rounds {
-				b := make([]byte, 4)
-				binary.BigEndian.PutUint32(b, uint32(n))
-				f, _ := protocol.Binary.Append(nil, &protocol.Message{Type: 1, ID: uint32(n + 1), Body: b})
-				if _, err := p.Write(f); err != nil {
+	send := func(source, rounds int) {
+		for n := range rounds {
+			length := lengths[(n+source)%len(lengths)]
+			all := &protocol.Message{Type: mixBroadcast, Body: stamped(mixBroadcast+source, n, length)}
+			if k, err := st.Broadcast(st.Conns(), all, nil); k != len(clients) || err != nil {
+				t.Errorf("Broadcast returned %d, %v", k, err)
+			}
+			for _, c := range clients {
+				if err := c.conn.Send(mixMessage, stamped(mixMessage+source, n, length%5000)); err != nil {
 					t.Error(err)
-					return
 				}
 			}
-		})
-		wg.Go(func() {
-			next := make(map[int]int)
-			got := 0
-			for got < rounds*(2*sources+1) {
-				m, err := p.next()
-				if err != nil {
-					t.Errorf("connection %d after %d messages: %v", i, got, err)
-					return
-				}
-				source, number, n := int(binary.BigEndian.Uint32(m.Body)), int(binary.BigEndian.Uint32(m.Body[4:])), int(binary.BigEndian.Uint32(m.Body[8:]))
-				if number != next[source] || n != len(m.Body) || !bytes.Equal(m.Body, stamped(source, number, n)) {
-					t.Errorf("connection %d: message %d of source %d, %d bytes, is not message %d whole", i, number, source, len(m.Body), next[source])
-					return
-				}
-				next[source]++
-				got++
-				if i%3 == 0 && got%20 == 0 {
-					time.Sleep(time.Millisecond) // it reads slowly
-				}
-			}
-		})
-	}
-	wg.Wait()
-	for i, b := range bindings {
-		want := int64(rounds*(2*sources+1) + 1)
-		eventually(t, fmt.Sprintf("connection %d's count", i), func() bool { return b.sent.Load() == want })
-		if n := b.dropped.Load(); n != 0 {
-			t.Errorf("%d messages were dropped", n)
 		}
 	}
-	eventually(t, "nothing waits", func() bool { return e.Stats().OutboundQueue == 0 })
+	runScript(t, "write_mix.txt", verbs{
+		"engine": func(s step) string { st.open(s, prepare); return "" },
+		"lengths": func(s step) string {
+			for i := range s[1:] {
+				lengths = append(lengths, s.number(1+i))
+			}
+			return ""
+		},
+		"clients": func(s step) string {
+			for i, kind := range s[1:] {
+				p, b := st.enter(kind)
+				p.read() // the reply to the first message
+				clients = append(clients, &mixClient{p, b, fmt.Sprint(i+1, " ", kind), kind == "slow"})
+			}
+			return ""
+		},
+		"traffic": func(s step) string {
+			sources, rounds := number(s.value("sources")), number(s.value("rounds"))
+			got := make([]string, len(clients))
+			var wg sync.WaitGroup
+			for source := range sources {
+				wg.Go(func() { send(source, rounds) })
+			}
+			for i, c := range clients {
+				wg.Go(func() { c.ask(t, rounds) })
+				wg.Go(func() { got[i] = c.hear(t, sources, rounds) })
+			}
+			wg.Wait()
+			return strings.Join(got, "\n")
+		},
+		"counts": func(s step) string {
+			sent, others := number(s.value("sent")), "none"
+			for _, c := range clients {
+				eventually(t, "the count of "+c.name, func() bool { return c.sent.Load() == int64(sent) })
+				if n := c.dropped.Load(); n != 0 {
+					others = fmt.Sprintf("%d of %s", n, c.name)
+				}
+			}
+			eventually(t, "nothing waits", func() bool { return st.Stats().OutboundQueue == 0 })
+			return fmt.Sprintf("each client: %d sent, %s dropped\nnothing waits", sent, others)
+		},
+	})
+}
+
+// ask sends numbered requests.
+func (c *mixClient) ask(t *testing.T, rounds int) {
+	for n := range rounds {
+		m := protocol.Message{Type: 1, ID: uint32(n + 1), Body: binary.BigEndian.AppendUint32(nil, uint32(n))}
+		f, _ := protocol.Binary.Append(nil, &m)
+		if _, err := c.Write(f); err != nil {
+			t.Error(err)
+			return
+		}
+	}
+}
+
+// hear reads what the sources send and the replies, wants each message whole and in the order of its source, and says what
+// came.
+func (c *mixClient) hear(t *testing.T, sources, rounds int) string {
+	next := make(map[int]int) // number by source
+	for got := 1; got <= rounds*(2*sources+1); got++ {
+		m, err := c.next()
+		if err != nil {
+			t.Errorf("%s after %d messages: %v", c.name, got-1, err)
+			break
+		}
+		source, number, n := int(binary.BigEndian.Uint32(m.Body)), int(binary.BigEndian.Uint32(m.Body[4:])), int(binary.BigEndian.Uint32(m.Body[8:]))
+		if number != next[source] || n != len(m.Body) || !bytes.Equal(m.Body, stamped(source, number, n)) {
+			t.Errorf("%s: message %d of source %d, %d bytes, is not message %d whole", c.name, number, source, len(m.Body), next[source])
+			break
+		}
+		next[source]++
+		if c.slow && got%20 == 0 {
+			time.Sleep(time.Millisecond) // it reads slowly
+		}
+	}
+	each := func(first int) string {
+		for source := range sources {
+			if n := next[first+source]; n != rounds {
+				return fmt.Sprintf("%d of source %d, not %d", n, source, rounds)
+			}
+		}
+		return fmt.Sprintf("%d*%d", sources, rounds)
+	}
+	return fmt.Sprintf("%s: %d replies, %s broadcasts, %s messages", c.name, next[mixReply], each(mixBroadcast), each(mixMessage))
 }
