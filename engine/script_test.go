@@ -38,24 +38,26 @@ func runScript(t *testing.T, file string, v verbs) {
 		t.Fatal(err)
 	}
 	s := &script{t, file, strings.Split(string(text), "\n"), v}
-	if at := s.run(0); at < len(s.lines) {
+	if at, ended := s.run(0); ended {
 		t.Fatalf("%s:%d: an end without a repeat", file, at)
 	}
 }
 
-// run does the steps from a line on, up to an "end", and returns the line behind it.
-func (s *script) run(at int) (next int) {
+// run does the steps from a line on, up to an "end" or the end of the file, and returns the line behind it.
+func (s *script) run(at int) (next int, ended bool) {
 	for at < len(s.lines) {
 		words := step(strings.Fields(s.lines[at]))
 		switch {
 		case len(words) == 0 || words[0][0] == '#':
 			at++
 		case words[0] == "end":
-			return at + 1
+			return at + 1, true
 		case words[0] == "repeat":
 			first := at + 1
 			for range words.number(1) {
-				at = s.run(first)
+				if at, ended = s.run(first); !ended {
+					s.t.Fatalf("%s:%d: a repeat without an end", s.file, first)
+				}
 			}
 		default:
 			want, behind := s.outcome(at + 1)
@@ -65,7 +67,7 @@ func (s *script) run(at int) (next int) {
 			at = behind
 		}
 	}
-	return at
+	return at, false
 }
 
 // outcome returns what must come of the step before a line, and the line that follows.
