@@ -16,6 +16,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -60,6 +61,27 @@ func TestEditedCodeCompiles(t *testing.T) {
 	}
 }
 
+// The copy in which the model runs has no other tests: what the model uses stands in its own files.
+func TestTheModelCompilesWithoutOtherTests(t *testing.T) {
+	t.Chdir(filepath.Join("..", ".."))
+	c := newChecker(t, map[string]bool{"./usermgr": true})
+	p := c.packages["usermgr"]
+	var files []*ast.File
+	for _, name := range p.XTestGoFiles {
+		if !strings.HasPrefix(name, "model") {
+			continue
+		}
+		f, err := c.file(path.Join("usermgr", name), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, f)
+	}
+	if _, err := (&types.Config{Importer: c.imports}).Check(p.ImportPath+"_test", c.set, files, nil); err != nil || len(files) == 0 {
+		t.Errorf("%d files of the model: %v", len(files), err)
+	}
+}
+
 // checker type-checks packages of the module.
 type checker struct {
 	set      *token.FileSet
@@ -72,6 +94,7 @@ type checker struct {
 type listed struct {
 	ImportPath, Export                string
 	GoFiles, TestGoFiles, TestImports []string
+	XTestGoFiles, XTestImports        []string
 }
 
 func newChecker(t *testing.T, dirs map[string]bool) *checker {
@@ -81,7 +104,7 @@ func newChecker(t *testing.T, dirs map[string]bool) *checker {
 	for dir := range dirs {
 		p := list(t, dir)[0]
 		c.packages[path.Clean(dir)] = p
-		needed = append(needed, p.TestImports...)
+		needed = append(append(needed, p.TestImports...), p.XTestImports...)
 	}
 	exports := make(map[string]string)
 	for _, p := range list(t, append([]string{"-deps", "-export"}, needed...)...) {
@@ -99,7 +122,7 @@ func newChecker(t *testing.T, dirs map[string]bool) *checker {
 // list asks the go command about packages.
 func list(t *testing.T, args ...string) (all []*listed) {
 	t.Helper()
-	out, err := exec.Command("go", append([]string{"list", "-json=ImportPath,Export,GoFiles,TestGoFiles,TestImports"}, args...)...).Output()
+	out, err := exec.Command("go", append([]string{"list", "-json=ImportPath,Export,GoFiles,TestGoFiles,TestImports,XTestGoFiles,XTestImports"}, args...)...).Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
