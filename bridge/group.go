@@ -73,10 +73,10 @@ func (g *Group) Join(userID string) error {
 	if !g.bridge.isOnline(userID) {
 		return ErrUserOffline
 	}
-	m := s.join(key{user: userID}, g)
+	m, n := s.join(key{user: userID}, g)
 	s.update(m)
 	if !g.bridge.isOnline(userID) { // since the first look: it may not be told any more
-		s.leaveAll(m)
+		s.leaveAllSince(m, n)
 	}
 	return nil
 }
@@ -93,9 +93,9 @@ func (g *Group) JoinSession(c *engine.Conn) error {
 	if !live {
 		return ErrUserOffline
 	}
-	m := s.join(key{user: userID, conn: c}, g)
+	m, n := s.join(key{user: userID, conn: c}, g)
 	if _, live = g.bridge.userOn(c); !live {
-		s.leaveAll(m)
+		s.leaveAllSince(m, n)
 	}
 	return nil
 }

@@ -25,7 +25,8 @@ type member struct {
 	key
 	mu     sync.Mutex
 	groups []*Group
-	gone   bool // in no group, and not found any more
+	gone   bool   // in no group, and not found any more
+	joined uint32 // how often it was asked to join one
 
 	// A user's connections: one, or several. They are changed under mu, and read under a group's lock too.
 	only    atomic.Pointer[engine.Conn]
@@ -82,23 +83,24 @@ func (m *member) setConns(conns []*engine.Conn) {
 	}
 }
 
-// join makes the one with the key a member of the group that has g's name.
-func (s *groups) join(k key, g *Group) *member {
+// join makes the one with the key a member of the group that has g's name. n is for leaveAllSince.
+func (s *groups) join(k key, g *Group) (m *member, n uint32) {
 	for {
-		m := s.takeMember(k)
-		if m.joins(s, g) {
-			return m
+		m = s.takeMember(k)
+		if n, ok := m.joins(s, g); ok {
+			return m, n
 		}
 	}
 }
 
 // joins reports false where the record is not the one that counts any more.
-func (m *member) joins(s *groups, g *Group) bool {
+func (m *member) joins(s *groups, g *Group) (n uint32, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.gone {
-		return false
+		return 0, false
 	}
+	m.joined++
 	for {
 		listed := s.takeGroup(g)
 		added, ok := listed.add(m)
@@ -106,7 +108,7 @@ func (m *member) joins(s *groups, g *Group) bool {
 			m.groups = append(grown(m.groups), listed)
 		}
 		if ok {
-			return true
+			return m.joined, true
 		}
 	}
 }
@@ -135,6 +137,21 @@ func (s *groups) leave(m *member, g *Group) bool {
 func (s *groups) leaveAll(m *member) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	s.takeOut(m)
+}
+
+// leaveAllSince is leaveAll for one who was found offline after the nth time that it was asked to join. Where it was asked again, it
+// may be online again: that call looks, too.
+func (s *groups) leaveAllSince(m *member, n uint32) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.joined == n {
+		s.takeOut(m)
+	}
+}
+
+// takeOut takes a member out of all groups. m.mu is held on entry.
+func (s *groups) takeOut(m *member) {
 	if m.gone {
 		return
 	}
