@@ -47,6 +47,7 @@ func (q *Queue[T]) Add(thing T) (n uint32) {
 	defer q.mu.Unlock()
 	if q.next == 0 {
 		q.push(queued[T]{deadline: none})
+		q.trim() // it may be the oldest
 	}
 	n = q.next
 	q.push(queued[T]{deadline, thing})

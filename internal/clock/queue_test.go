@@ -103,3 +103,33 @@ func TestAQueueAllocatesNothing(t *testing.T) {
 	}
 	q.timer.Stop()
 }
+
+// Numbers begin anew after 4 billion things: 0 is left out, and nothing is called for it.
+func TestAQueueWhoseNumbersBeginAnew(t *testing.T) {
+	for before := range uint32(3) {
+		synctest.Test(t, func(t *testing.T) {
+			c := New(tick)
+			var q Queue[int]
+			calls := make(chan int, 10)
+			q.Init(c, time.Second, func(thing int) { calls <- thing })
+			q.first, q.next = -before, -before
+			for thing := range 3 {
+				if n := q.Add(7 + thing); n == 0 {
+					t.Error("a thing has the number 0")
+				}
+			}
+			for range 3 * time.Second / tick {
+				time.Sleep(tick)
+				c.Tick()
+			}
+			for thing := range 3 {
+				if got := <-calls; got != 7+thing {
+					t.Errorf("%d was called where %d was due", got, 7+thing)
+				}
+			}
+			if len(calls) > 0 {
+				t.Errorf("%d was called besides", <-calls)
+			}
+		})
+	}
+}
