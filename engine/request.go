@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"github.com/rollcall-go/rollcall/internal/clock"
@@ -70,6 +71,9 @@ func (c *Conn) request(typ uint16, body []byte, timeout time.Duration, r *reques
 	x := c.needLazy()
 	if x.requests == nil {
 		x.requests = make(map[uint32]*request)
+		if x.lastID == 0 { // a late answer, on the client's next connection, is not taken for that of another request
+			x.lastID = rand.Uint32()
+		}
 	}
 	for {
 		x.lastID++

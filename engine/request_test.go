@@ -75,6 +75,25 @@ func TestRequestsToAClient(t *testing.T) {
 	}
 }
 
+// A client may answer a request when it has another connection: then the answer is nobody's. Docs/protocol.md has clients begin at a
+// random number for the same reason.
+func TestTheRequestsToTwoConnectionsHaveOtherIDs(t *testing.T) {
+	r, outcomes := requesting(t, 0, 0)
+	p, next := dial(t, r.addr), dial(t, r.addr)
+	p.send(protocol.Message{Type: 1})
+	late := p.read()
+	_ = p.Close()
+	if o := receive(t, "an outcome", outcomes); !errors.Is(o.err, engine.ErrClosed) {
+		t.Errorf("the outcome is %v", o)
+	}
+	next.send(protocol.Message{Type: 1})
+	m := next.read()
+	next.send(reply(late, "late"), reply(m, "right"))
+	if o := receive(t, "an outcome", outcomes); o.body != "right" || o.err != nil {
+		t.Errorf("the outcome is %v", o)
+	}
+}
+
 func TestARequestThatIsNotAnsweredTimesOut(t *testing.T) {
 	r, outcomes := requesting(t, 0, 50*time.Millisecond)
 	p := dial(t, r.addr)
