@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -99,5 +100,34 @@ func TestAnAsyncHandlerThatIsStuckIsNamed(t *testing.T) {
 	cancel()
 	if err := receive(t, "Run", ran); !errors.Is(err, engine.ErrStopTimeout) || !strings.Contains(err.Error(), "Async") {
 		t.Errorf("Run returned %v", err)
+	}
+}
+
+// Rule 15, and Handler: an error is an answer, also one that the handler has from another connection, which is closed or was told
+// itself. Otherwise the client waits for ever, and its requests count as in flight.
+func TestAnErrorOfAnotherConnectionIsAnswered(t *testing.T) {
+	for _, workers := range []int{0, 2} {
+		e := newEngine(engine.Config{Workers: workers, Limits: engine.Limits{MaxRequests: 1, MaxBody: 100}})
+		type held struct {
+			c *engine.Conn
+			m *protocol.Message
+		}
+		var other atomic.Pointer[held]
+		e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { other.Store(&held{c, m.Clone()}); return nil })
+		e.Handle(2, func(*engine.Conn, *protocol.Message) error { return other.Load().c.Reply(other.Load().m, make([]byte, 101)) })
+		e.Handle(3, func(*engine.Conn, *protocol.Message) error { return other.Load().c.Send(9, nil) })
+		r := serve(t, e)
+		p, gone := dial(t, r.addr), dial(t, r.addr)
+		gone.send(protocol.Message{Type: 1, ID: 7})
+		eventually(t, "the message", func() bool { return other.Load() != nil })
+		p.send(protocol.Message{Type: 2, ID: 8})
+		gone.wantError(7, protocol.HandlerFailed)
+		p.wantError(8, protocol.HandlerFailed)
+		other.Load().c.Close(protocol.KickedOut, "")
+		gone.wantClose(protocol.KickedOut)
+		for id := range uint32(3) {
+			p.send(protocol.Message{Type: 3, ID: 10 + id})
+			p.wantError(10+id, protocol.HandlerFailed)
+		}
 	}
 }

@@ -53,18 +53,26 @@ func (c *Conn) reply(m *protocol.Message, flags protocol.Flags, body []byte) err
 	}
 	_ = c.sendReply(m, protocol.FlagReply|protocol.FlagError, protocol.AppendClose(nil,
 		&protocol.CloseError{Code: protocol.HandlerFailed, Text: "the answer could not be sent"}))
-	return &toldError{err}
+	return &toldError{err, c, m.ID}
 }
 
-// toldError is why an answer was not sent, of which the client has been told: a handler that returns it asks for no answer.
-type toldError struct{ error }
+// toldError is why the answer to a message was not sent, of which the client has been told: a handler of that message that returns
+// it asks for no answer.
+type toldError struct {
+	error
+	conn *Conn
+	id   uint32
+}
 
 func (e *toldError) Unwrap() error { return e.error }
 
 // handlerFailed answers a message whose handler returned an error.
 func (c *Conn) handlerFailed(m *protocol.Message, err error) {
 	c.engine.handlerErrors.Add(1)
-	if told := (*toldError)(nil); errors.As(err, &told) || errors.Is(err, ErrClosed) {
+	if told := (*toldError)(nil); errors.As(err, &told) && told.conn == c && told.id == m.ID {
+		return
+	}
+	if errors.Is(err, ErrClosed) && c.state.Load() >= stateClosing { // otherwise another connection is
 		return
 	}
 	_ = c.ReplyError(m, err)
