@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -114,7 +115,9 @@ func TestAnErrorOfAnotherConnectionIsAnswered(t *testing.T) {
 		}
 		var other atomic.Pointer[held]
 		e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { other.Store(&held{c, m.Clone()}); return nil })
-		e.Handle(2, func(*engine.Conn, *protocol.Message) error { return other.Load().c.Reply(other.Load().m, make([]byte, 101)) })
+		e.Handle(2, func(*engine.Conn, *protocol.Message) error {
+			return other.Load().c.Reply(other.Load().m, make([]byte, 101))
+		})
 		e.Handle(3, func(*engine.Conn, *protocol.Message) error { return other.Load().c.Send(9, nil) })
 		r := serve(t, e)
 		p, gone := dial(t, r.addr), dial(t, r.addr)
@@ -123,11 +126,69 @@ func TestAnErrorOfAnotherConnectionIsAnswered(t *testing.T) {
 		p.send(protocol.Message{Type: 2, ID: 8})
 		gone.wantError(7, protocol.HandlerFailed)
 		p.wantError(8, protocol.HandlerFailed)
-		other.Load().c.Close(protocol.KickedOut, "")
+		other.Load().c.Close(protocol.KickedOut)
 		gone.wantClose(protocol.KickedOut)
 		for id := range uint32(3) {
 			p.send(protocol.Message{Type: 3, ID: 10 + id})
 			p.wantError(10+id, protocol.HandlerFailed)
 		}
 	}
+}
+
+// Limits.MaxInbound: a client that sends faster than Async handlers return takes no more than that, and is then told why it goes.
+func TestAsyncHandlersHaveSoMuchInHand(t *testing.T) {
+	e := newEngine(engine.Config{Limits: engine.Limits{MaxInbound: 10 << 10}})
+	block := make(chan struct{})
+	defer close(block)
+	var running atomic.Int32
+	e.Handle(1, engine.Async(func(*engine.Conn, *protocol.Message) error { running.Add(1); <-block; return nil }))
+	e.Handle(2, engine.Async(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, nil) }))
+	r := serve(t, e)
+	p, other := dial(t, r.addr), dial(t, r.addr)
+	other.ask(2, 1, "")
+	other.send(protocol.Message{Type: 2, ID: 1, Body: make([]byte, 20<<10)}) // alone a message may be as large as it likes
+	if m := other.read(); m.ID != 1 {
+		t.Errorf("got %v", m)
+	}
+	p.send(slices.Repeat([]protocol.Message{{Type: 1}}, 1000)...)
+	p.wantClose(protocol.RateLimited)
+	if n := running.Load(); n > 10<<10/150+1 {
+		t.Errorf("%d handlers run", n)
+	}
+	for id := range uint32(1000) {
+		other.ask(2, 2+id, "")
+	}
+}
+
+// Rule 14: what a client has asked before it ended its sending side is answered, also by Async handlers, and then the connection ends.
+func TestAsyncHandlersAnswerAHalfClosedClient(t *testing.T) {
+	eachTransportThat(t, (*transport).halfCloses, func(t *testing.T) {
+		for _, workers := range []int{0, 2} {
+			e := newEngine(engine.Config{Workers: workers, Timeouts: engine.Timeouts{Close: time.Minute}})
+			answer := make(chan struct{})
+			e.Handle(1, engine.Async(func(c *engine.Conn, m *protocol.Message) error { <-answer; return c.Reply(m, m.Body) }))
+			conns := make(chan *engine.Conn, 1)
+			e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error { conns <- c; return nil })
+			r := serve(t, e)
+			p := dial(t, r.addr)
+			p.send(protocol.Message{Type: 2})
+			c := receive(t, "the connection", conns)
+			p.send(protocol.Message{Type: 1, ID: 2}, protocol.Message{Type: 1, ID: 3})
+			p.endSide()
+			eventually(t, "the client is half-closed", func() bool { return errors.Is(c.Send(9, nil), engine.ErrClosed) })
+			close(answer)
+			ids := uint32(0)
+			for answers := 0; answers < 2; {
+				if m := p.read(); m.IsReply() { // or what was sent above
+					answers++
+					ids += m.ID
+				}
+			}
+			if ids != 5 {
+				t.Error("one request was answered twice")
+			}
+			p.wantEOF()
+			eventually(t, "the connection has left", func() bool { return e.Stats().Connections == 0 })
+		}
+	})
 }

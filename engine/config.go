@@ -134,7 +134,7 @@ type Limits struct {
 	MaxFirstFrame int
 	// MaxEarly limits the bytes that wait after the first frame while a connection is being admitted. 0 means 64 KiB.
 	MaxEarly int
-	// MaxInbound limits the bytes of messages that wait for a connection's handlers, with Workers. A client that sends more is
+	// MaxInbound limits the bytes of messages that wait for a connection's handlers, with Workers, or that Async handles. A client that sends more is
 	// closed with RateLimited, but a single message of any size may wait. After a time in which the server did not read, 16 MiB
 	// more may wait for a while, because the messages of that time come at once. A waiting message takes some 150 bytes of
 	// memory besides its own. 0 means 4 MiB.

@@ -66,7 +66,7 @@ func (c *Conn) owed() bool {
 	case stateVerifying: // at least the answer to the first message
 		return true
 	case stateBound: // while the session is being replaced, the notice too
-		return c.queued.Load() || c.quiet.Load() || c.box != nil && c.box.pending()
+		return c.queued.Load() || c.quiet.Load() || c.box != nil && c.box.pending() || c.isHandledApart()
 	case stateClosing:
 		return !c.is(isShut)
 	}
@@ -89,7 +89,7 @@ func (b *mailbox) pending() bool {
 // finishHalfClosed ends a half-closed connection when its handlers have returned and their answers are taken. While its
 // session is being replaced the manager closes it.
 func (c *Conn) finishHalfClosed() {
-	if c.box != nil && c.box.pending() || c.quiet.Load() {
+	if c.box != nil && c.box.pending() || c.quiet.Load() || c.isHandledApart() {
 		return
 	}
 	if c.queued.Load() { // it comes back here when all is written

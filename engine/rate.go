@@ -16,6 +16,7 @@ type usage struct {
 
 	inFlight map[uint32]int // requests that are not answered, by ID; under Conn.mu
 	requests int            // their number
+	apart    int            // bytes of messages that Async has in hand; under Conn.mu
 }
 
 // bucket is a token bucket: it fills at a rate up to a burst.
