@@ -72,10 +72,10 @@ type loop struct {
 }
 
 // afterInput runs f on the loop, behind all that has come on its connections by now: what is known when f runs is what the
-// clients have said, not what the loop has come to. It takes two turns: the task that is first may run in a turn that began
-// before a connection's bytes came, and the second one cannot, since the system tells of sockets in the order in which
-// they had something.
-func (l *loop) afterInput(f func()) { l.post(func() { l.post(f) }) }
+// clients have said, not what the loop has come to. It takes three turns: the system may have reported the socket that brings on the
+// first before a connection's bytes came; it lists that socket from then on, before the connection, so that the second turn may
+// come before these bytes too; for the third the socket is listed anew, behind them.
+func (l *loop) afterInput(f func()) { l.post(func() { l.post(func() { l.post(f) }) }) }
 
 // work is what a loop is to do: each list in its order.
 type work struct {
