@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -246,12 +247,14 @@ func (e *Engine) rejectWithNotice(nc net.Conn, timeout time.Duration, say func()
 		hangUp := func() { _ = nc.Close() }
 		defer time.AfterFunc(timeout, hangUp).Stop()
 		defer context.AfterFunc(e.untilStop, hangUp)() // a stop does not wait for connections that were not let in
-		if say() != nil {
-			return
-		}
-		if errors.Is(closeWrite(nc), errors.ErrUnsupported) { // only the end of the whole connection tells the peer
-			return
-		}
-		_, _ = io.Copy(io.Discard, nc)
+		contain.Call(func() {                          // a method of nc may panic
+			if say() != nil {
+				return
+			}
+			if errors.Is(closeWrite(nc), errors.ErrUnsupported) { // only the end of the whole connection tells the peer
+				return
+			}
+			_, _ = io.Copy(io.Discard, nc)
+		}, func(v any) { e.panicked("a connection that is turned away", v) })
 	}()
 }

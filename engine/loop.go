@@ -60,7 +60,9 @@ type loop struct {
 	posted work
 	excess []*Conn // connections that are over the memory budget, for free
 	woken  bool
-	ended  bool
+	ended  bool // what is posted runs at once
+
+	over atomic.Bool // the loop takes no connections any more
 
 	taken work // what was posted before the turn; the loop's own
 
@@ -228,27 +230,25 @@ func (l *loop) protect(f func()) {
 	})
 }
 
-// end says that the loop runs nothing any more, and runs here what it has left undone.
+// end says that the loop runs nothing any more, and runs here what it has left undone: also what is posted meanwhile, so that no
+// other goroutine runs something of the loop's beside it.
 func (l *loop) end() {
-	l.mu.Lock()
-	l.ended = true
-	taken, posted := l.taken, l.posted
-	l.taken, l.posted = work{}, work{}
-	l.mu.Unlock()
+	l.over.Store(true)
 	l.publish()
 	l.published.outboundQueue.Store(0)
-	for _, tasks := range []fifo[func()]{taken.tasks, posted.tasks} {
-		for !tasks.empty() {
-			l.protect(tasks.take())
+	for {
+		l.mu.Lock()
+		if l.taken.tasks.refill(&l.posted.tasks); l.taken.tasks.empty() {
+			l.ended = true
+			l.taken, l.posted = work{}, work{}
+			l.mu.Unlock()
+			return
+		}
+		l.mu.Unlock()
+		for !l.taken.tasks.empty() {
+			l.protect(l.taken.tasks.take())
 		}
 	}
-}
-
-// hasEnded reports whether the loop runs nothing any more.
-func (l *loop) hasEnded() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.ended
 }
 
 // events receives gnet's callbacks, each on the loop of its connection. A connection's context is its *Conn; that of a loop's

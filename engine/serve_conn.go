@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -26,6 +27,7 @@ import (
 // to be written, like those in a kernel's buffer, without counting towards Limits.MaxOutbound. Timeouts.Write measures the progress
 // of nc.Write in steps of 16 KiB. nc.Close must make a running Read and Write return, as net.Conn requires: it ends a Write that
 // never returns, at Timeouts.Close. ServeConn sets no deadline of nc.
+// A panic or runtime.Goexit in a method of nc ends the connection; it is logged and counted (Stats.HandlerPanics).
 //
 // The error is nil when the client has left or has received a notice. Otherwise it is a *protocol.CloseError with the code, which
 // wraps the error of nc, or ErrStopTimeout when the engine stopped while a handler blocked the connection's event loop. For a
@@ -40,7 +42,7 @@ func (e *Engine) ServeConn(nc net.Conn) error {
 		_ = nc.Close()
 		return err
 	}
-	s := newFeedSocket(nc)
+	s := newFeedSocket(e, nc)
 	at := e.served
 	if _, ok := nc.(shaker); ok {
 		at = e.servedShaking
@@ -146,4 +148,20 @@ func (s *feedSocket) outcome() error {
 		return fmt.Errorf("%w: %w", &protocol.CloseError{Code: code}, failure)
 	}
 	return &protocol.CloseError{Code: code}
+}
+
+// contain calls what calls a method of nc's: one that panics, or ends the goroutine, ends the connection.
+func (s *feedSocket) contain(method string, f func()) {
+	contain.Call(f, func(v any) {
+		s.panicked(method, v)
+		s.ended(contain.Error("a connection's "+method, v))
+	})
+}
+
+func (s *feedSocket) panicked(method string, v any) {
+	var of []zap.Field
+	if s.conn != nil { // it has come in
+		of = append(of, zapConn(s.conn))
+	}
+	s.engine.panicked("a connection's "+method, v, of...)
 }

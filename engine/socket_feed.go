@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/rollcall-go/rollcall/internal/contain"
 )
 
 // feedSocket is a net.Conn of any kind. One goroutine reads from it and one writes to it, so that the event loop never waits for
@@ -16,6 +18,7 @@ import (
 // The goroutines belong to Engine.ServeConn: its caller's reads, and it waits for the one that writes. Closing the net.Conn ends
 // both; that happens on a third one, since Close may take its time too, and a Write may never return by itself.
 type feedSocket struct {
+	engine *Engine
 	nc     net.Conn
 	conn   *Conn
 	loop   *loop
@@ -50,14 +53,17 @@ const (
 	feedHolds = 64 << 10
 	// feedPiece is how many bytes are written at a time. A peer that takes so many within Timeouts.Write takes something.
 	feedPiece = 16 << 10
-	// feedLeast and feedMost are the sizes of what is read into, which grows for a peer that fills it.
-	feedLeast, feedMost = 4 << 10, 64 << 10
+	// feedLeast and feedMost are the sizes of what is read into, which grows for a peer that fills it, and shrinks again when so many
+	// reads in a row would not have needed it.
+	feedLeast, feedMost, feedShrinks = 4 << 10, 64 << 10, 8
 	// feedEmpty is how many reads may bring nothing, one after another.
 	feedEmpty = 100
 )
 
-func newFeedSocket(nc net.Conn) *feedSocket {
-	return &feedSocket{nc: nc, taken: make(chan struct{}, 1), kick: make(chan struct{}, 1), quit: make(chan struct{}),
+var errCount = errors.New("rollcall: the connection says that it has read or written more than it can have")
+
+func newFeedSocket(e *Engine, nc net.Conn) *feedSocket {
+	return &feedSocket{engine: e, nc: nc, taken: make(chan struct{}, 1), kick: make(chan struct{}, 1), quit: make(chan struct{}),
 		written: make(chan struct{}), closed: make(chan struct{})}
 }
 
@@ -75,7 +81,7 @@ func (s *feedSocket) open(c *Conn) error {
 	opened := make(chan bool, 1)
 	l.feeds.Add(1)
 	l.post(func() {
-		if l.hasEnded() {
+		if l.over.Load() {
 			opened <- false
 			return
 		}
@@ -93,11 +99,16 @@ func (s *feedSocket) open(c *Conn) error {
 }
 
 // readAll hands what comes to the loop, until the peer or the connection has ended.
-func (s *feedSocket) readAll() {
+func (s *feedSocket) readAll() { s.contain("Read", s.read) }
+
+func (s *feedSocket) read() {
 	buf := make([]byte, feedLeast)
 	arrived := s.arrived
-	for empty := 0; ; {
+	for empty, small := 0, 0; ; {
 		n, err := s.nc.Read(buf)
+		if n < 0 || n > len(buf) {
+			n, err = 0, errCount
+		}
 		if n > 0 {
 			empty = 0
 			s.fresh = buf[:n]
@@ -107,8 +118,14 @@ func (s *feedSocket) readAll() {
 			case <-s.quit:
 				return
 			}
-			if n == len(buf) && n < feedMost {
+			if small++; n > feedLeast || len(buf) == feedLeast {
+				small = 0
+			}
+			switch {
+			case n == len(buf) && n < feedMost:
 				buf = make([]byte, 2*n)
+			case small == feedShrinks:
+				buf = make([]byte, feedLeast)
 			}
 		} else if empty++; err == nil && empty == feedEmpty {
 			err = io.ErrNoProgress
@@ -220,6 +237,10 @@ func (s *feedSocket) hasRoom() bool { return len(s.out)+s.writing <= feedHolds/2
 // writeAll writes what the loop hands over, until that has ended the connection, or our side of it.
 func (s *feedSocket) writeAll() {
 	defer close(s.written)
+	s.contain("Write", s.writeOn)
+}
+
+func (s *feedSocket) writeOn() {
 	var spare []byte
 	for {
 		s.mu.Lock()
@@ -265,11 +286,14 @@ func (s *feedSocket) drains() bool {
 
 func (s *feedSocket) writePieces(b []byte) error {
 	for len(b) > 0 {
-		n, err := s.nc.Write(b[:min(len(b), feedPiece)])
-		if err == nil && n <= 0 {
+		piece := b[:min(len(b), feedPiece)]
+		n, err := s.nc.Write(piece)
+		if n < 0 || n > len(piece) {
+			n, err = 0, errCount
+		} else if n == 0 && err == nil {
 			err = io.ErrShortWrite
 		}
-		b = b[max(n, 0):]
+		b = b[n:]
 		s.mu.Lock()
 		s.writing = len(b)
 		tell := s.awaits && err == nil && s.hasRoom()
@@ -362,8 +386,8 @@ func (s *feedSocket) release(reset bool) {
 // hangUp closes the net.Conn, once.
 func (s *feedSocket) hangUp() (err error) {
 	s.hangingUp.Do(func() {
-		err = s.nc.Close()
-		close(s.closed)
+		defer close(s.closed)
+		contain.Apart(func() { err = s.nc.Close() }, func(v any) { s.panicked("Close", v) })
 	})
 	return err
 }
