@@ -254,9 +254,9 @@ func (b *Bridge) Reach(userID string, send func(*engine.Conn) error) {
 	}
 }
 
-// Send sends a message of the application's to every session of a user on this engine. It returns ErrUserOffline when
-// there is none; an error for a type that is the system's, which SendMessage takes; or, where no session gets the message,
-// engine.Conn.Send's error. The body is copied before Send returns, which never blocks.
+// Send sends a message of the application to every session of a user on this engine. It returns ErrUserOffline when there is none, an
+// error for a type that is the system's (use SendMessage for those), or, when no session gets the message, the error of
+// engine.Conn.Send. Send copies the body and never blocks.
 func (b *Bridge) Send(userID string, typ uint16, body []byte) error {
 	if links := b.links(userID); len(links) == 1 {
 		// What sendBy would come to, for nearly every user: the list of connections is this one, and needs no closure.
@@ -272,8 +272,7 @@ func (b *Bridge) Send(userID string, typ uint16, body []byte) error {
 	return b.sendBy(userID, func(c *engine.Conn) error { return c.Send(typ, body) })
 }
 
-// SendMessage is Send for any message, such as one that carries its sender's UserID. See engine.Conn.SendMessage for the options,
-// which may be nil.
+// SendMessage is Send for any message, such as one with a sender's UserID. The options may be nil: see engine.Conn.SendMessage.
 func (b *Bridge) SendMessage(userID string, m *protocol.Message, o *engine.SendOptions) error {
 	return b.sendBy(userID, func(c *engine.Conn) error { return c.SendMessage(m, o) })
 }

@@ -41,11 +41,10 @@ type Member struct {
 
 // GroupSendOptions say how one message is sent to a group.
 type GroupSendOptions struct {
-	// SendOptions has the policy for a member that does not keep up, which by default is engine.Config.SlowPolicy: the others
-	// are not held up by it. Report is called when all have been served.
+	// SendOptions has the policy for members that do not keep up, by default engine.Config.SlowPolicy. Such members do not delay
+	// the others. Report is called when the message is queued for all.
 	engine.SendOptions
-	// Except has members who do not get the message, the sender for one: a user with all the sessions that the user has now, or
-	// one session.
+	// Except lists members who do not get the message, for example its sender: a user with all current sessions, or one session.
 	Except []Member
 }
 

@@ -8,9 +8,10 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Conns yields the connections that have been let in, one event loop's after another's, each loop's in the order in which they
-// came: so they lie in memory too, and each loop has its part of a broadcast in one piece. One that comes or goes meanwhile may
-// be among them or not; each is yielded once. Any goroutine may range over it; it holds nobody up.
+// Conns yields the connections that have been let in, each once: those of one event loop after those of another, and those of one loop
+// in the order in which they came. This is also their order in memory, and gives each loop its part of a broadcast in one piece. A
+// connection that comes or goes during the iteration may be yielded or not. Any goroutine may range over it; the iteration delays no
+// other goroutine.
 func (e *Engine) Conns() iter.Seq[*Conn] {
 	return func(yield func(*Conn) bool) {
 		loops := e.started.Load()
@@ -38,8 +39,8 @@ func (e *Engine) Conns() iter.Seq[*Conn] {
 	}
 }
 
-// ConnsVersion returns a number that is another one when Conns would yield other connections: one that has come or gone since. Who
-// keeps what Conns has yielded, to send to all again, asks for it before. Any goroutine may call it.
+// ConnsVersion returns a number that changes when Conns would yield other connections, because one has come or gone. A program that
+// keeps the connections of Conns, to send to all again, calls ConnsVersion before Conns. Any goroutine may call it.
 func (e *Engine) ConnsVersion() (version uint64) {
 	loops := e.started.Load()
 	if loops == nil {
@@ -51,15 +52,17 @@ func (e *Engine) ConnsVersion() (version uint64) {
 	return version
 }
 
-// Broadcast sends one message to many connections: it is encoded once for each wire format (but by each codec that
-// Listener.NewCodec has made), and each event loop is woken
-// once a thousand of them. To should not block: the last thousand that it yielded may get nothing meanwhile. It takes its
-// place in each connection's order, behind what was sent before. Connections that are not let in yet, or closing, are left
-// out, as is one whose queue it would make too long, which closes with SlowConsumer, or drops the message where
-// Config.SlowPolicy says so. It returns how many the message is on its way to; an error says that the message cannot be
-// encoded, or is too large (ErrTooLarge), in the wire format of some, which are left out. Any goroutine
-// may call it, and it has no more use for m when it returns. Two broadcasts at once from two goroutines, handlers of two event
-// loops among them, may reach connections in different orders: see BroadcastInOrder, and Group of package bridge.
+// Broadcast sends one message to many connections. It encodes the message once for each wire format, and once for each connection with a
+// codec from Listener.NewCodec. It wakes each event loop once for a thousand connections. to should not block, because the last
+// thousand connections that it yielded may have to wait for their messages meanwhile. On each connection the message comes after
+// those that were sent before.
+//
+// Broadcast returns the number of connections that the message was queued for. Left out are connections that are closing or not let in
+// yet, and connections whose queue would become too long: the SlowPolicy applies to those. An error says that the message cannot be
+// encoded, or is too large (ErrTooLarge), in the wire format of some connections, which are left out too.
+//
+// Any goroutine may call it; m may be used again when it returns. Two concurrent broadcasts, also those of handlers on two event loops,
+// may reach connections in different orders: see BroadcastInOrder, and Group of package bridge.
 func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message, o *SendOptions) (n int, err error) {
 	if err := o.check(); err != nil {
 		return 0, err
@@ -79,11 +82,11 @@ func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message, o *SendOptio
 	return n, b.err
 }
 
-// BroadcastInOrder is Broadcast for messages that must reach all connections in one order: it holds order from before to
-// begins until the message is queued for the last one, so that messages with the same order do not overtake each other. It also
-// reaches connections whose first message is with the Admission: they get the message when, and if, they are let in. To must not
-// block, nor send. With order held no code of the application's runs but to and codecs; the options' Report, and the closing of
-// connections that do not keep up, come after order was released.
+// BroadcastInOrder is Broadcast for messages that must reach all connections in one order. It holds the lock order from before to begins
+// until the message is queued for the last connection, so that messages with the same lock do not overtake each other. It also reaches
+// connections that are being admitted: they get the message if and when they are let in. to must not block and must not send. While
+// the lock is held no code of the application runs except to and codecs; Report is called, and connections that do not keep up are
+// closed, after it was released.
 func (e *Engine) BroadcastInOrder(order sync.Locker, to iter.Seq[*Conn], m *protocol.Message, o *SendOptions) (n int, err error) {
 	if err := o.check(); err != nil {
 		return 0, err

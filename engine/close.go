@@ -95,12 +95,12 @@ func (c *Conn) countFailedLogon() {
 	}
 }
 
-// CountFailedLogon counts a failed log-on of the address that the connection comes from (Bans.FailedLogons): an Admission
-// calls it for a client that has come in, and shows a token that is not good.
+// CountFailedLogon counts a failed log-on of the connection's address (Bans.FailedLogons). An Admission calls it when a client that has
+// been let in shows an invalid token.
 func (c *Conn) CountFailedLogon() { c.engine.gate.failedLogon(c.origin()) }
 
-// Unbind says that the connection's user is unbound: the binding hears no more of drops and of the end. An Admission calls
-// it before it closes a connection whose session has ended, so that nothing of the session's is called inside.
+// Unbind unbinds the connection's user: Dropped and End of the Binding are not called any more. An Admission calls it before it closes a
+// connection whose session has ended, so that Close does not call the session.
 func (c *Conn) Unbind() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -147,8 +147,8 @@ func (c *Conn) ID() uint64 { return c.id }
 // the client's, as the PROXY header says.
 func (c *Conn) RemoteAddr() string { return c.remote }
 
-// Transport says what the connection's bytes go through: "tcp"; "tls", over whatever; "unix"; or, for one that Engine.ServeConn was
-// given, what its RemoteAddr().Network() says, as "pipe" for net.Pipe.
+// Transport returns "tcp", "unix", "tls" (over any transport), or, for a connection that was given to Engine.ServeConn, its
+// RemoteAddr().Network(), such as "pipe" for net.Pipe.
 func (c *Conn) Transport() string {
 	if c.stream() != nil {
 		return "tls"
@@ -190,7 +190,7 @@ func (c *Conn) Context() context.Context {
 	return x.ctx
 }
 
-// SetValue attaches a value to the connection; a nil value takes it away.
+// SetValue attaches a value to the connection; a nil value removes it.
 func (c *Conn) SetValue(key, value any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -205,7 +205,7 @@ func (c *Conn) SetValue(key, value any) {
 	x.values[key] = value
 }
 
-// Value returns what SetValue attached under key, or nil.
+// Value returns the value that SetValue attached under key, or nil.
 func (c *Conn) Value(key any) any {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -215,22 +215,22 @@ func (c *Conn) Value(key any) any {
 	return c.lazy.values[key]
 }
 
-// Admitted says as whom a connection comes in.
+// Admitted says under which user ID, and how, a connection is let in.
 type Admitted struct {
 	// UserID is the user bound to the connection: every message is delivered under it.
 	UserID string
 	// StrictUserID closes the connection with WrongUserID when a message carries another user's ID.
 	StrictUserID bool
-	// Binding, when not nil, takes the place of what Admission.First returned, from now on.
+	// Binding, when not nil, replaces the Binding that Admission.First returned, from now on.
 	Binding Binding
 	// Reply, when not nil, is sent before anything else.
 	Reply *protocol.Message
-	// Deliver, when not nil, is the first message, to be delivered to its handler. It must own its memory.
+	// Deliver, when not nil, is the first message, which is delivered to its handler. Its memory must not be used otherwise.
 	Deliver *protocol.Message
 }
 
-// Admit lets a connection in whose first message is with the Admission. On one that is closing it does nothing. a must not
-// be changed any more.
+// Admit lets a connection in that is being admitted (see Admission.First). On a closing connection it does nothing. a must not be
+// changed afterwards.
 func (c *Conn) Admit(a *Admitted) {
 	c.mu.Lock()
 	if c.state.Load() == stateVerifying {
@@ -293,18 +293,20 @@ func (c *Conn) putFirst(m *protocol.Message) {
 	}
 }
 
-// Refuse turns away a connection whose first message is with the Admission: reply, when not nil, goes out, then the
-// Close notice with why, then it closes.
+// Refuse turns away a connection that is being admitted: reply, when not nil, goes out, then the Close notice with why, and then the
+// connection closes.
 func (c *Conn) Refuse(reply *protocol.Message, why *protocol.CloseError) {
 	c.close(reply, why)
 }
 
-// Close ends the connection gracefully: what was queued before goes out, then a notice with the code in why and its text; when
-// the peer has taken it, or Timeouts.Close has passed, the connection closes. why is a protocol.CloseCode, or a
-// *protocol.CloseError, which can also say how long the client is to wait before it reconnects, or where to
-// (protocol.FieldRetryMS, protocol.FieldAddress); any other error is InternalError, without its text. Nil, ClientClosed and
-// NetworkError send no notice: the peer knows. Close returns at once; from then on nothing more is delivered, and sending returns
-// ErrClosed. Only the first Close counts.
+// Close ends the connection gracefully: messages queued before go out, then a notice with the code and text of why. The connection closes
+// when the peer has received the notice, or when Timeouts.Close has passed.
+//
+// why is a protocol.CloseCode, or a *protocol.CloseError, whose Info can say how long the client is to wait before it reconnects, or to
+// which address (protocol.FieldRetryMS, protocol.FieldAddress). Any other error becomes InternalError without a text. Nil, ClientClosed
+// and NetworkError send no notice.
+//
+// Close returns at once. From then on no message is delivered, and sending returns ErrClosed. Only the first Close counts.
 func (c *Conn) Close(why error) {
 	if why == nil {
 		why = protocol.ClientClosed
@@ -321,9 +323,9 @@ func (c *Conn) closeBy(code protocol.CloseCode, text string) {
 	c.close(nil, &protocol.CloseError{Code: code, Text: text})
 }
 
-// Quiesce stops the delivery of messages. done is called once, from any goroutine, when no message handler of the
-// connection runs any more and what was sent so far is handed to the network, as far as the peer takes it, and counted;
-// it must not block. See usermgr.Link.
+// Quiesce stops the delivery of messages. done is called once, from any goroutine, when no message handler of the connection runs any
+// more, and the messages sent so far are counted and handed to the network, as far as the peer takes them. done must not block. See
+// usermgr.Link.
 func (c *Conn) Quiesce(done func()) {
 	if c.box != nil {
 		c.box.quiesce(c, func() {
@@ -349,9 +351,9 @@ func (c *Conn) Quiesce(done func()) {
 	})
 }
 
-// AfterInput runs f when what had come from the client at the call has been looked at, as far as one read takes it: a deadline
-// that has passed while the loop or the process stood still does not come before a message that came in time. f must not block:
-// the event loop waits for it. On a loop that has ended it runs at once, and AfterInput waits for it.
+// AfterInput calls f when the bytes that had arrived from the client at the call have been handled, as far as one read takes them. Use it
+// at a deadline, which may have passed while the loop or the process stood still: a message that came in time is then handled first. f
+// runs on the event loop and must not block. When the loop has ended, AfterInput calls f itself.
 func (c *Conn) AfterInput(f func()) {
 	c.loop.afterInput(func() { c.call(f) })
 }

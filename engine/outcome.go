@@ -7,8 +7,8 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// WhenClosed has f called once when the connection's socket is closed, on its event loop; or here and at once when it
-// is already. f must not block.
+// WhenClosed calls f once when the connection's socket is closed, on its event loop. When the socket is closed already, WhenClosed calls f
+// itself. f must not block.
 func (c *Conn) WhenClosed(f func(protocol.CloseOutcome)) {
 	c.mu.Lock()
 	if c.outcome == protocol.OutcomePending {

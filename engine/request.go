@@ -24,17 +24,17 @@ func (r *request) finish(m *protocol.Message, err error) {
 	r.done(m, err)
 }
 
-// RequestFunc sends a request to the client and returns at once. done is called once: with the reply, which is valid until
-// done returns, or with an error: a *protocol.CloseError when the client answered with one, ErrRequestTimeout after the
-// timeout (0 means 10 s; negative means for ever), ErrClosed when the connection ended first. A reply is delivered like a
-// message, on the connection's loop or a worker; an error may come on any goroutine. The body is copied. When RequestFunc
-// returns an error, one of SendMessage's, done is not called.
+// RequestFunc sends a request to the client and returns at once. done is called once, with the reply, which is valid until done returns,
+// or with an error: a *protocol.CloseError when the client answered with one, ErrRequestTimeout after the timeout (0 means 10 s;
+// negative means no timeout), ErrClosed when the connection ended first. For a reply done runs where message handlers do, on the
+// connection's loop or a worker; for an error it may run on any goroutine. The body is copied. When RequestFunc itself returns an
+// error, one of SendMessage's, done is not called.
 func (c *Conn) RequestFunc(typ uint16, body []byte, timeout time.Duration, done func(reply *protocol.Message, err error)) error {
 	return c.request(typ, body, orDefault(timeout, 10*time.Second, never), &request{done: done})
 }
 
-// Request sends a request to the client and waits for the reply, which the caller may keep, or until ctx ends.
-// It must not be called on an event loop, which could then not read the reply: in a handler without Workers use RequestFunc.
+// Request sends a request to the client and waits for the reply, or until ctx ends. The caller may keep the reply. Do not call it on an
+// event loop, which could then not read the reply: in a handler without Workers use RequestFunc.
 func (c *Conn) Request(ctx context.Context, typ uint16, body []byte) (*protocol.Message, error) {
 	type outcome struct {
 		reply *protocol.Message

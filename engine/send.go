@@ -12,11 +12,12 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Send sends a message of the application's to the client. It never blocks, and copies the body. An error says that the
-// message will not arrive: ErrClosed, also when the message was one too many for the outbound limit, which closes the
-// connection with SlowConsumer; ErrDropped, where Config.SlowPolicy says that the message is dropped instead; ErrTooLarge;
-// that the type is the system's, which SendMessage takes; or why it cannot be encoded. Without one it is on its way, unless a
-// policy takes it away later: see SendMessage.
+// Send sends a message of the application to the client. It never blocks, and copies the body.
+//
+// An error means that the message will not arrive. ErrClosed: the connection is closing, or closes now with SlowConsumer because the
+// message exceeded the outbound limit. ErrDropped: Config.SlowPolicy has dropped the message. ErrTooLarge: the body is too large. Other
+// errors say that the type is the system's (use SendMessage for those), or why the message cannot be encoded. Without an error the
+// message is queued; a SlowPolicy may still drop it later: see SendMessage.
 func (c *Conn) Send(typ uint16, body []byte) error {
 	c.mu.Lock()
 	if !c.enqueuePlain(typ, body) {
@@ -56,10 +57,10 @@ func (c *Conn) enqueuePlain(typ uint16, body []byte) bool {
 	return true
 }
 
-// SendMessage sends any message: with a sender's UserID, with flags, of a system type. m and its body may be used again when
-// it returns. Nil options are those of Config.SlowPolicy; others hold for a request or a push too. Errors are Send's. ErrDropped
-// says that the message was thrown away; a message without an error may still be, where its policy is SlowDropOldest or
-// SlowLatest, or to make room for one that may not be.
+// SendMessage sends any message: with a sender's UserID, with flags, of a system type. m and its body may be used again when it returns.
+// Nil options mean Config.SlowPolicy; a policy in o also applies to requests and pushes. Errors are Send's. A message that was queued
+// without an error may be dropped later, when its policy is SlowDropOldest or SlowLatest, or to make room for a message that must not
+// be dropped.
 func (c *Conn) SendMessage(m *protocol.Message, o *SendOptions) error {
 	err := o.check()
 	if err == nil {
@@ -69,11 +70,12 @@ func (c *Conn) SendMessage(m *protocol.Message, o *SendOptions) error {
 	return err
 }
 
-// Reply answers m, a message that a handler of this connection got. Replies to the messages of one read go out in one
-// write. It is sent even when m's ID is 0, which says that the sender expects none. The body is copied. The error is
-// ErrClosed, ErrTooLarge, or why the reply cannot be encoded; with the last two a sender that waits, with an ID, is told
-// HandlerFailed in place of the answer. No policy drops a reply. On an event loop m is lent until its handler returns: a reply that
-// is known to come later is ErrMessageOver, and not sent; see Handler.
+// Reply answers m, a message that a handler of this connection got. Replies to the messages of one read go out in one write. The reply is
+// sent even when m's ID is 0, which means that the sender expects none. The body is copied. No SlowPolicy drops a reply.
+//
+// The error is ErrClosed, ErrTooLarge, or says why the reply cannot be encoded; in the last two cases a sender that waits gets
+// HandlerFailed instead of the answer. On an event loop m is valid until its handler returns: a reply that the engine knows to be later
+// is not sent, and the error is ErrMessageOver; see Handler.
 func (c *Conn) Reply(m *protocol.Message, body []byte) error {
 	l := c.loop
 	// What reply would come to, for nearly every message: the caller stands on the loop. In one condition it would take longer.
@@ -101,11 +103,10 @@ func (l *loop) takeRoom(binary bool) {
 	}
 }
 
-// ReplyError tells the sender of m that what it asked for failed. A code from 3000 on in why (a protocol.CloseCode, or a
-// *protocol.CloseError, with its text and Info) is what the sender gets. Any other error is not for clients to read: the sender
-// gets HandlerFailed without a text, and Config.Logger the error, at level info, which the default Logger leaves out. Where
-// m's ID is 0 the sender could not tell what the error belongs to, and none is sent; nor where m is a reply itself. The result
-// is Reply's.
+// ReplyError answers m with an error. When why is or wraps a code from 3000 on (a protocol.CloseCode, or a *protocol.CloseError with its
+// text and Info), the sender gets that. Texts of other errors are not for clients: the sender gets HandlerFailed without a text, and
+// Config.Logger gets the error, at level info, which the default Logger omits. Nothing is sent where m's ID is 0, because the sender
+// could not match the answer, or where m is itself a reply. The result is Reply's.
 func (c *Conn) ReplyError(m *protocol.Message, why error) error {
 	if c.loop.tookBack(m) {
 		return c.repliesTooLate()

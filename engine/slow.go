@@ -8,15 +8,15 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// ErrDropped is returned for a message that was thrown away because the client does not keep up, and the message's
-// SlowPolicy says so. The connection stays.
+// ErrDropped is returned for a message that its SlowPolicy has dropped because the client does not keep up. The connection stays.
 var ErrDropped = errors.New("rollcall: the message was dropped: the client does not keep up")
 
-// SlowPolicy says what happens to messages for a client that does not keep up: one that lets more gather than
-// Limits.MaxOutbound allows, or takes nothing for Timeouts.Write. What is already with the network is never taken
-// back, and neither are replies, requests and other messages with an ID, nor the system's messages; where those alone are
-// too many the connection closes with SlowConsumer. To make room for one of them, messages that may be dropped are, the
-// oldest first.
+// SlowPolicy says what happens to messages for a client that does not keep up: more bytes wait for it than Limits.MaxOutbound allows, or
+// it takes nothing for Timeouts.Write.
+//
+// Messages that were handed to the network are never dropped. Nor are replies, requests and other messages with an ID, and the
+// system's messages. To make room for one of these, other messages are dropped, the oldest first; when these alone exceed the limit the
+// connection closes with SlowConsumer.
 type SlowPolicy uint8
 
 const (
@@ -24,14 +24,14 @@ const (
 	SlowDefault SlowPolicy = iota
 	// SlowClose closes the connection with SlowConsumer.
 	SlowClose
-	// SlowDropNewest drops the message that is sent when there is no room for it, or while the client takes nothing, and
-	// the sender gets ErrDropped.
+	// SlowDropNewest drops the message being sent when there is no room for it, or while the client takes nothing; the sender
+	// gets ErrDropped.
 	SlowDropNewest
-	// SlowDropOldest drops the oldest of the messages that wait and may be dropped, until there is room. Where dropping them
-	// all would not be enough, it drops none, and the sender gets ErrDropped.
+	// SlowDropOldest drops the oldest waiting messages that may be dropped, until there is room. When dropping all of them would
+	// not be enough it drops none, and the sender gets ErrDropped.
 	SlowDropOldest
-	// SlowLatest is SlowDropOldest that keeps one message a key: a message takes away the one of its type and key that
-	// waits, also when there is room, and goes to the end of the queue.
+	// SlowLatest is SlowDropOldest with one waiting message for each key: a message replaces the waiting message of the same type
+	// and key, also when there is room, and goes to the end of the queue.
 	SlowLatest
 )
 
@@ -43,13 +43,13 @@ func (p SlowPolicy) unknown() error { return fmt.Errorf("rollcall: SlowPolicy %d
 
 // SendOptions say how one message is sent. Nil is the zero value.
 type SendOptions struct {
-	// Policy is what happens when the client does not keep up. 0 means Config.SlowPolicy; one that is not defined is an error,
-	// and nothing is sent.
+	// Policy says what happens when the client does not keep up. 0 means Config.SlowPolicy. With an undefined policy the call
+	// returns an error and sends nothing.
 	Policy SlowPolicy
-	// Key tells the messages of one type apart for SlowLatest. Empty is a key, too. While its message waits it counts towards
-	// Limits.MaxOutbound and Limits.MaxMemory.
+	// Key distinguishes the messages of one type for SlowLatest. The empty key is a key too. While its message waits the key
+	// counts towards Limits.MaxOutbound and Limits.MaxMemory.
 	Key string
-	// Report, when set, is called for each connection that the message is not on its way to, with the error that Send would
+	// Report, when set, is called for each connection that the message was not queued for, with the error that Send would
 	// return, on the caller's goroutine, without a lock. It may send.
 	Report func(c *Conn, err error)
 }

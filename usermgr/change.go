@@ -43,10 +43,9 @@ func (c *change) wait(ctx context.Context) (sessions int, err error) {
 	return int(c.sessions.Load()), nil
 }
 
-// Clear ends every session of the moment, and the logons that wait at this moment, with ServerStopping. It waits until they
-// have ended, all their event handlers included, or until ctx ends, and returns how many sessions it has ended. They end also
-// when ctx has ended before the call; then Clear does not wait. In an event handler it waits for the handler itself, until ctx
-// ends.
+// Clear ends all sessions that exist at the call, and the logons that wait at the call, with ServerStopping. It waits until they have
+// ended, with all their event handlers, or until ctx ends, and returns how many sessions it has ended. When ctx has ended before the
+// call the sessions end too, but Clear does not wait. In an event handler Clear waits for the handler itself, until ctx ends.
 func (m *Manager) Clear(ctx context.Context) (sessions int, err error) {
 	c := newChange()
 	for u := range m.users.all() {

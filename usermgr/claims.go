@@ -13,23 +13,23 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Claims decides, together with other managers, who may come in: with it a logon is prepared, then claimed, then completed. A
-// manager asks it for every logon that it would let in itself, and gives each claim that was granted back once.
+// Claims decides, together with other managers, which logons may come in: a logon is prepared, then claimed, then completed. A manager
+// calls Claim for every logon that it would let in by itself, and gives each granted claim back once, by Release.
 //
-// Online, Offline and Count stay this manager's own: they say nothing of sessions elsewhere.
+// Online, Offline and Count concern this manager's sessions alone.
 type Claims interface {
-	// Claim returns when every session elsewhere that the logon excludes has ended, and its Disconnected handlers have
+	// Claim returns when every session on other managers that the logon excludes has ended and its Disconnected handlers have
 	// returned. It runs in the user's turn, on the goroutine that called Register, before the logon has any effect, and may
-	// block: meanwhile the user's sessions here may end, be evicted or time out (see Manager.Evict), and no more of that user's
-	// happens. It must return soon after ctx has ended: when the logon is given up or the manager is closed.
+	// block. Meanwhile the user's sessions on this manager may end, be evicted (see Manager.Evict) or time out; other changes of
+	// the user wait. Claim must return soon after ctx has ended, which happens when the logon is given up or the manager is
+	// closed.
 	//
-	// An error refuses the logon, with the code of a *protocol.CloseError and otherwise with InternalError; with
-	// AlreadyLoggedOn Ignored is told. After an error, or a panic, there is no claim: what the call has entered somewhere it
-	// takes back itself.
+	// An error refuses the logon, with the code of a *protocol.CloseError and otherwise with InternalError. With AlreadyLoggedOn
+	// the event Ignored follows. After an error or a panic there is no claim: Claim itself must undo what it has stored.
 	Claim(ctx context.Context, r ClaimRequest) (Claimed, error)
-	// Release gives a claim back: the session has ended, and its Disconnected handlers have returned; last has its final
-	// counters. For a logon that was given up after its claim was granted last has no more than its IDs, address and device.
-	// It runs in the user's turn, before what follows in it, and must not block.
+	// Release gives a claim back: the session has ended, and its Disconnected handlers have returned. last has its final
+	// counters. For a logon that was given up after its claim was granted, last has only IDs, address and device. Release runs
+	// in the user's turn, before the next change of the user, and must not block.
 	Release(userID string, session uuid.UUID, generation uint64, last SessionInfo)
 }
 
@@ -45,10 +45,11 @@ type Claimed struct {
 	Generation uint64
 }
 
-// Evict ends a session because a claim elsewhere excludes it: with PushedOut, by the connection at the address by, its event is
-// told before Disconnected; with another code Disconnected alone. The cause counts from the call. A session that has been claimed and
-// is not Connected yet is finished first: Connected, then its end. Evict returns at once, and reports whether there is such a
-// session here; that it has ended Claims.Release tells. Any goroutine may call it, in Claim too. Calling it again is harmless.
+// Evict ends a session because a claim on another manager excludes it. With the code PushedOut the events are PushedOut, with the
+// address by, and Disconnected; with another code Disconnected alone. The code is recorded at the call. A session that has been
+// claimed but is not Connected yet is completed first: Connected, then its end. Evict returns at once, and reports whether this
+// manager has the session; Claims.Release is called when it has ended. Any goroutine may call Evict, inside Claim too. A second call
+// does nothing.
 func (m *Manager) Evict(session uuid.UUID, by Address, code protocol.CloseCode) bool {
 	s := m.claimed.find(session) // first: until it is bound it is nowhere else
 	if s == nil {

@@ -35,10 +35,10 @@ var (
 	_ Refresher     = (*console)(nil)
 )
 
-// NewConsoleDisplayer returns a displayer that draws a table on w: users by ID, with what each has sent and received, and the
-// causes of the last few departures. At most so many rows of users are listed: 0 means 50, negative means all. It makes one Write a
-// table, and ignores w's errors; on a terminal each table takes the place of the last. A character that a terminal would not show
-// as itself, such as one that turns the direction of writing, is written as its number. Display it once.
+// NewConsoleDisplayer returns a displayer that draws a table on w: the users by ID, with their traffic, and the reasons of the last
+// few departures. rows limits the users in the table: 0 means 50, negative means all. The displayer makes one Write for each table
+// and ignores w's errors. On a terminal each table replaces the last. A character that a terminal would not show as itself, such as
+// one that changes the direction of writing, is written as its number. Pass it to Display once only.
 func NewConsoleDisplayer(w io.Writer, rows int) UserDisplayer {
 	return &console{w: w, rows: rows, clears: isTerminal(w), users: make(map[string]DisplayItem)}
 }

@@ -5,19 +5,18 @@ import (
 	"slices"
 )
 
-// Devices says which sessions of one user may live side by side. The zero value allows one session a user. In each
-// policy a logon that has a live session's token, or names its ID to take it over, excludes that session too: the same
-// token twice is one session.
+// Devices says which sessions of one user may live side by side. The zero value allows one session for each user.
 //
-// What happens to sessions that a logon excludes is the RelogonMode's: ReplaceOld ends them, the oldest first; IgnoreNew
-// refuses the logon, unless the only one that it excludes is the one that it takes over.
+// A logon excludes the sessions that may not live beside its own. It always excludes a session with the same token, because the same
+// token twice is one session, and the session that it takes over by its ID. RelogonMode decides what happens: ReplaceOld ends the
+// excluded sessions, the oldest first; IgnoreNew refuses the logon, unless the only excluded session is the one that it takes over.
 type Devices struct {
-	// MaxSessions is how many sessions a user may have. A logon over the number excludes the oldest. 0 means 16 where sessions on
-	// several device classes may live side by side, and one otherwise; negative means any number. A device class is the client's
-	// own word, so that without a number a user may have as many sessions as there are classes.
+	// MaxSessions limits the sessions of a user. A logon over the limit excludes the oldest session. 0 means 16 where sessions on
+	// several device classes may live side by side, and 1 otherwise; negative means no limit. Clients choose their device class,
+	// so without a limit a user may have as many sessions as there are classes: 65,536.
 	MaxSessions int
-	// Known are the device classes that the application knows of, 0 among them if clients may leave theirs out. A logon on any
-	// other is refused with DeviceNotAllowed, without an event. Empty means that all are known.
+	// Known lists the device classes that may log on; include 0 if clients may leave their class unspecified. A logon on another
+	// class is refused with DeviceNotAllowed, without an event. Empty means any class.
 	Known []uint16
 
 	perDevice bool
@@ -28,11 +27,11 @@ type Devices struct {
 // defaultSessions is how many sessions a user may have on several device classes, where nothing else is said.
 const defaultSessions = 16
 
-// OnePerDevice allows one session for each device class, up to MaxSessions. 0, unspecified, counts as a class.
+// OnePerDevice allows one session for each device class, up to MaxSessions. Class 0, unspecified, counts as a class.
 func OnePerDevice() Devices { return Devices{perDevice: true} }
 
-// UpTo allows n sessions, one for each device class; sessions whose device is unspecified (0) count towards n alone. A
-// logon over the number excludes the oldest session. UpTo panics when n is less than 1.
+// UpTo allows n sessions in all: one for each device class, and any number on class 0, unspecified. A logon over n excludes the oldest
+// session. UpTo panics when n is less than 1.
 func UpTo(n int) Devices {
 	if n < 1 {
 		panic(fmt.Sprintf("rollcall: UpTo(%d): a user needs room for one session", n))

@@ -16,9 +16,9 @@ import (
 
 const defaultDisplayInterval = time.Second
 
-// UserDisplayer shows who is online, and what each has sent and received: a table on a console, a window, a web page.
-// Manager.Display feeds it. Its methods are called one at a time, from a goroutine of the display's own: one that blocks
-// delays what is shown and nothing else. A panic is recovered, logged (once a look) and counted in Stats.HandlerPanics.
+// UserDisplayer shows the users who are online, and their traffic: as a table on a console, a window or a web page. Manager.Display
+// feeds it. Its methods are called one at a time, from a goroutine of the display: a method that blocks delays only the display. A
+// panic is recovered, logged (once for each look) and counted in Stats.HandlerPanics.
 type UserDisplayer interface {
 	// ClearAll empties the list. It is the first call of a display, and comes once.
 	ClearAll()
@@ -28,14 +28,14 @@ type UserDisplayer interface {
 	RemoveUser(userID string, cause protocol.CloseCode)
 }
 
-// Refresher may be implemented by a UserDisplayer that draws everything at once: Refresh is called at the end of every
-// look that called another method.
+// Refresher is an optional interface of a UserDisplayer that draws everything at once: Refresh is called at the end of every look
+// that has called another method.
 type Refresher interface {
 	// Refresh is called on the display's goroutine.
 	Refresh()
 }
 
-// DisplayItem is what is shown of a user. It is a copy, and stays. Items are equal (==) when they look the same.
+// DisplayItem is the data that is shown of a user. It is a copy and does not change. Items that look the same are equal (==).
 type DisplayItem struct {
 	UserID  string
 	Address Address
@@ -44,17 +44,17 @@ type DisplayItem struct {
 	In, Out protocol.Traffic
 }
 
-// Display shows the users on d until stop is called or the manager is closed: ClearAll, a first look at once, and
-// another one every so often after the end of the one before. 0, or less, means one second.
+// Display shows the users on d until stop is called or the manager is closed. It calls ClearAll, takes a first look at the users at
+// once, and takes each further look when the time every has passed since the end of the last one. 0 or less means one second.
 //
-// A look makes at most one call for a user, and none for one whose numbers and address are as they were shown. So a user
-// who has left and come back between two looks is simply shown on, one who came and left is never shown, and one whose
-// session was replaced is shown with the new address. A user is removed when the Offline handlers of those who
-// subscribed before have returned. Looks read counters that are kept anyway: the message path does nothing for them.
+// A look makes at most one call for each user, and none for a user whose numbers and address have not changed. So a user who has left
+// and come back between two looks stays on display; a user who came and left between two looks is never shown; a user whose session
+// was replaced is shown with the new address. A user is removed when the Offline handlers of those who subscribed before have
+// returned. Looks read counters that exist anyway, so that they cost the message path nothing.
 //
-// stop ends the display and waits for a call of d that is running, so that it must not be called inside d; no call begins
-// afterwards. It leaves the list as it is. A second stop only waits. Manager.Close ends the display with a last look, which
-// removes everybody, and waits for it until its context ends. On a manager that is closed Display does nothing.
+// stop ends the display and waits for a running call of d, so it must not be called inside d. No call begins afterwards; the list
+// stays as it is. A second stop only waits. Manager.Close ends the display with a last look, which removes all users, and waits for
+// it until its context ends. On a closed manager Display does nothing.
 func (m *Manager) Display(d UserDisplayer, every time.Duration) (stop func()) {
 	if every <= 0 {
 		every = defaultDisplayInterval

@@ -12,44 +12,43 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Events are the functions that a subscriber has called. Any may be nil.
+// Events are the functions that the manager calls for a subscriber. Any may be nil.
 //
-// Events of one user come one at a time, in the order in which they took effect, on a goroutine of that user's own, so
-// a handler may block and may call any method of the manager; it holds up that user and nobody else. Waiting inside a
-// handler for a change of the handler's own user waits until the context ends. A panic is recovered, logged and counted, and so
-// is runtime.Goexit, which t.FailNow calls.
+// Events of one user come one at a time, in the order in which they took effect, in the user's turn. A handler may block and may call
+// any method of the manager; only its own user waits for it. Inside a handler, waiting for a change of the handler's own user lasts
+// until the context ends. A panic is recovered, logged and counted, and so is runtime.Goexit, which t.FailNow calls.
 type Events struct {
-	// Online: a user's first session is there; its Connected follows. The user stays online until Offline.
+	// Online: a user's first session begins; its Connected follows. The user stays online until Offline.
 	Online func(u UserData)
-	// Offline: a user's last session is over, after its Disconnected; with Config.OfflineGrace, when that has passed. u has
-	// what all the sessions since Online have counted, and no sessions.
+	// Offline: a user's last session has ended, and Config.OfflineGrace, where it is set, has passed. It comes after the
+	// session's Disconnected. u has the counters of all sessions since Online, and no sessions.
 	Offline func(u UserData)
 	// Connected: a session has begun. Its handlers return before the session's first message is delivered.
 	Connected func(s SessionInfo)
-	// PushedOut: the user logged on again from another connection, and this session may not live beside the new one. The
-	// old session's last message handler has returned; its connection is still open and takes messages; lookups still
-	// answer with it. Disconnected follows.
+	// PushedOut: the user logged on again from another connection, and this session may not live beside the new one. The old
+	// session's last message handler has returned. Its connection is still open and accepts messages, and lookups still return
+	// it. Disconnected follows.
 	PushedOut func(old SessionInfo, by Address)
 	// Ignored: the user is online, and a second logon from another connection was refused (IgnoreNew).
 	Ignored func(userID string, by Address)
-	// TimedOut: nothing was heard from the client for longer than the timeout. Disconnected follows.
+	// TimedOut: nothing has come from the client for longer than the heartbeat timeout. Disconnected follows.
 	TimedOut func(s SessionInfo)
 	// Expired: nothing but heartbeats has come from the client for Config.IdleTimeout. Disconnected follows.
 	Expired func(s SessionInfo)
-	// Tagged: SetSessionTag gave the session another tag than it had.
+	// Tagged: SetSessionTag has changed the session's tag; old is the tag before.
 	Tagged func(s SessionInfo, old string)
-	// UserTagged: SetTag gave the user another tag than before.
+	// UserTagged: SetTag has changed the user's tag; old is the tag before.
 	UserTagged func(u UserData, old string)
-	// Disconnected: the session is over, s has its final counters, and nothing of it follows. Every Connected has
-	// exactly one. It does not wait for the socket to close.
+	// Disconnected: the session has ended. s has its final counters, and no event of the session follows. Every Connected is
+	// followed by exactly one Disconnected. It does not wait for the socket to close.
 	Disconnected func(s SessionInfo, why protocol.CloseCode)
-	// UserCountChanged: so many users are online now. It runs on one goroutine of its own; while a handler runs,
-	// changes are gathered into the next call, and the last call has the true number.
+	// UserCountChanged: online is the number of users who are online now. It runs on one goroutine of its own. While a handler
+	// runs, further changes are combined into the next call; the last call has the true number.
 	UserCountChanged func(online int)
 }
 
-// Subscribe adds a set of handlers and returns the function that takes it away again. Subscribers are called in the
-// order in which they subscribed. An event that is being delivered may still reach a subscriber that was just removed.
+// Subscribe adds a set of handlers and returns the function that removes it again. Subscribers are called in the order in which they
+// subscribed. An event that is being delivered may still reach a subscriber that was just removed.
 func (m *Manager) Subscribe(h Events) (unsubscribe func()) {
 	added := &h
 	m.updateSubscribers(func(all []*Events) []*Events { return append(all, added) })

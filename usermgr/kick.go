@@ -13,58 +13,58 @@ import (
 var (
 	// ErrBlankID is returned for an ID that is empty, by Register too.
 	ErrBlankID = errors.New("rollcall: the ID is empty")
-	// ErrUnknownID is returned for a user, a device of a user or a session that is not online.
+	// ErrUnknownID is returned when no session matches: the user or the session is not online, or KickOptions select none of the
+	// user's sessions.
 	ErrUnknownID = errors.New("rollcall: nobody with this ID is online")
 )
 
-// CloseReporter is what a Link may be besides: one that tells how its connection ended.
+// CloseReporter is an optional interface of a Link that reports how its connection ended.
 type CloseReporter interface {
 	// WhenClosed has f called once, from any goroutine, when the connection has ended; at once when it has already. f does
 	// not block.
 	WhenClosed(f func(protocol.CloseOutcome))
 }
 
-// KickOptions say what a kick ends, and how. All that is set holds: a session that is meant is on one of the Devices, and has the
-// Token. Nil options, as the zero value, mean all of the user, with KickedOut.
+// KickOptions say which sessions a kick ends, and how. A session is selected when it is on one of the Devices and has the Token; fields
+// that are not set select all. Nil options and the zero value select all sessions of the user and end them with KickedOut.
 type KickOptions struct {
-	// Code is what the sessions end with, and what the clients are told. 0 means KickedOut. After a code from 2000 to 2999, or
-	// from 4000 to 4999, a client does not come back by itself.
+	// Code is the close code of the sessions, in events and in the notice. 0 means KickedOut. After a code of 2xxx or 4xxx a
+	// client does not come back by itself.
 	Code protocol.CloseCode
-	// Text is for the user; it goes out with the notice.
+	// Text is the notice's text, for the user.
 	Text string
-	// Devices are the device classes whose sessions are meant. Empty means all.
+	// Devices selects sessions by device class. Empty means all.
 	Devices []uint16
-	// Token is that of the session that is meant, see Logon.Token. Empty means any.
+	// Token selects the session with this token: see Logon.Token. Empty means any.
 	Token string
-	// BanFor is for how long every logon of the user is refused with Unauthorized, whatever token it shows: longer than by an
-	// earlier ban, or not at all. Then it is no error that the user is offline. Sessions that are not meant stay, until they
-	// end; their tokens are not renewed meanwhile. See Manager.Unban. Up to a million users are banned at a time; beyond, the ban goes that would be over first. 0 or less
-	// means no ban.
+	// BanFor bans the user: for this long every logon of the user is refused with Unauthorized, whatever its token. A shorter ban
+	// does not shorten an earlier one. With a ban it is no error that the user is offline. Sessions that are not selected live
+	// on, but their tokens are not renewed during the ban. See Manager.Unban. A million users can be banned at a time; beyond
+	// that the ban that ends soonest is forgotten. 0 or less means no ban.
 	BanFor time.Duration
-	// RevokeFor is for how long a logon with the token of a session that is meant, or with its session ID, is refused with
-	// Unauthorized, also when the session is ending by itself. A kick of all of the user means besides the sessions that have
-	// ended within the last Config.OfflineGrace, since the user came online, of however many devices: the last 64 of them. A
-	// user who logs on without any token is known by nothing else, and not refused: that is the authenticator's to do. 0 or
-	// less means not at all.
+	// RevokeFor revokes the tokens of the selected sessions: for this long a logon with such a token, or with the ID of such a
+	// session, is refused with Unauthorized, also when the session is ending by itself. A kick of all sessions of a user also
+	// revokes the tokens of the sessions that have ended within the last Config.OfflineGrace since the user came online, up to
+	// the last 64. A logon without a token is not refused; refusing it is up to the authenticator. 0 or less means that nothing
+	// is revoked.
 	RevokeFor time.Duration
 }
 
-// Wait waits until the sessions of a kick have ended, all their event handlers included, and their connections too, or until
-// ctx ends. It returns what became of each session, the oldest first; with ctx's error, of each as far as is known. It may be
+// Wait waits until the sessions of a kick have ended, with all their event handlers and their connections, or until ctx ends. It
+// returns the outcome of each session, the oldest first. With ctx's error it returns the outcomes that are known so far. It may be
 // called again, and need not be called. In an event handler, waiting for a kick of the handler's own user ends with ctx's error.
 type Wait func(ctx context.Context) ([]Kicked, error)
 
-// Kicked is what became of one session that was thrown out.
+// Kicked is the outcome of one session that was kicked.
 type Kicked struct {
 	Session SessionInfo // with its final counters, once the outcome is known
 	Outcome protocol.CloseOutcome
 }
 
-// Kick throws a user out: the sessions that o means, all without o, and such of the logons that wait at this moment once they
-// have come online, end with o's code. It returns at once, and may be called in handlers; the Wait that it returns tells the
-// outcome. The error is ErrBlankID, or ErrUnknownID where the user has no such session, unless the user is banned with it;
-// then Wait is nil. While a logon of the user is under way there is no error, and Wait may return no session in the end: the
-// logon may be refused.
+// Kick throws a user out: the sessions that o selects end with o's code. Logons of the user that wait at the call are included: once
+// they have come online, their sessions end too if o selects them. Kick returns at once, and may be called in handlers; the Wait that
+// it returns waits for the outcome. The error is ErrBlankID, or ErrUnknownID where o selects no session and bans nothing; then Wait is
+// nil. While a logon of the user is running there is no error, and Wait may return no session, because the logon may be refused.
 func (m *Manager) Kick(userID string, o *KickOptions) (Wait, error) {
 	if o == nil {
 		o = new(KickOptions)
@@ -72,8 +72,8 @@ func (m *Manager) Kick(userID string, o *KickOptions) (Wait, error) {
 	return m.kick(userID, o, o.only())
 }
 
-// KickSession is Kick for one session, by its ID; SessionAt finds the one on a connection. A session that is not as Devices and
-// Token say is unknown. Where the session is ending for another cause already, Wait returns none.
+// KickSession is Kick for one session, by its ID; SessionAt finds the ID of the session on a connection. The error is ErrUnknownID also
+// for a session that Devices and Token do not select. When the session is already ending for another cause, Wait returns no session.
 func (m *Manager) KickSession(id string, o *KickOptions) (Wait, error) {
 	if o == nil {
 		o = new(KickOptions)
@@ -126,8 +126,8 @@ func (m *Manager) kick(userID string, o *KickOptions, only func(*session) bool) 
 	return k.wait, nil
 }
 
-// Unban lets a user in again whom KickOptions.BanFor keeps out, and reports whether one was. What RevokeFor refuses it does not
-// change.
+// Unban ends a user's ban (KickOptions.BanFor), and reports whether the user was banned. Tokens that RevokeFor has revoked stay
+// revoked.
 func (m *Manager) Unban(userID string) bool { return m.banned.lift(digestOf(userID, "")) }
 
 // kick is a kick under way.

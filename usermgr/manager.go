@@ -30,38 +30,39 @@ const (
 type Config struct {
 	// RelogonMode says what a second logon of one user does. 0 means ReplaceOld.
 	RelogonMode RelogonMode
-	// Devices says which sessions of one user may live side by side. The zero value means one session a user.
+	// Devices says which sessions of one user may live side by side. The zero value means one session for each user.
 	Devices Devices
-	// ReturnWins lets a client that comes back by itself, with a session that has ended, end a login of the same user that is
-	// newer than that session. Otherwise it is refused with PushedOut. A logon that carries no session is not concerned.
+	// ReturnWins concerns a client that comes back by itself with a session that has ended, while the same user has a newer
+	// login. With ReturnWins the client may end that login; without, the client is refused with PushedOut. Logons without a
+	// session ID are not affected.
 	ReturnWins bool
-	// OfflineGrace is how long a user whose last session has ended still counts as online, when the close code says that
-	// the client may come back by itself: a user who is back within it was never offline. Meanwhile the user has no
+	// OfflineGrace is how long a user still counts as online after the end of the last session, when the close code says that
+	// the client may come back by itself. A user who comes back within it was never offline. In the grace the user has no
 	// session, and nothing can be sent. 0 or less means none.
 	OfflineGrace time.Duration
-	// IdleTimeout is after how long without any message but heartbeats a session expires, with SessionExpired. It is
-	// found within a sixtieth of it, or a second where that is more. 0 or less means never.
+	// IdleTimeout is the time without any message but heartbeats after which a session ends with SessionExpired. Idle sessions
+	// are found within a sixtieth of it, or within a second where that is more. 0 or less means never.
 	IdleTimeout time.Duration
 	// HeartbeatTimeout is how long a client may be silent before its session ends with HeartbeatTimeout. 0 means 30 s; negative
-	// means for ever: no client is watched.
+	// means that no client is watched.
 	HeartbeatTimeout time.Duration
-	// HeartbeatCheckInterval is within what time after HeartbeatTimeout a silence is found. 0 or less means 1 s; the least is
-	// 5 ms.
+	// HeartbeatCheckInterval is the longest time between the end of HeartbeatTimeout and the discovery of a silence. 0 or less
+	// means 1 s; the least is 5 ms.
 	HeartbeatCheckInterval time.Duration
-	// HeartbeatChecker finds silent clients, in the place of the manager's own checker: New returns an error where
-	// HeartbeatTimeout or HeartbeatCheckInterval is set besides. The manager owns it and closes it: New panics for one that
-	// another manager has. Nil means heartbeat.New(HeartbeatCheckInterval, HeartbeatTimeout).
+	// HeartbeatChecker finds silent clients instead of the manager's own checker; HeartbeatTimeout and HeartbeatCheckInterval
+	// must then be 0, or New returns an error. The manager owns the checker and closes it: New panics for a checker that another
+	// manager has. Nil means heartbeat.New(HeartbeatCheckInterval, HeartbeatTimeout).
 	HeartbeatChecker heartbeat.Checker
-	// QuiesceTimeout is how long a session that ends waits for its last message handler to return, before it is given
-	// up on, logged and counted, so that a stuck handler cannot keep its user from logging on again.
-	// 0 means 5 s; negative means no waiting.
+	// QuiesceTimeout is how long the end of a session waits for the session's last message handler to return. Then the end goes
+	// on, and the handler is logged and counted, so that a stuck handler cannot keep its user from logging on again. 0 means
+	// 5 s; negative means no wait.
 	QuiesceTimeout time.Duration
-	// ClosedHistory is how many sessions that have ended Closed remembers, each with its SessionInfo: some 400 bytes, and what
-	// its Fields take, which the first frame's limit bounds. 0 means 1,000; negative means none.
+	// ClosedHistory is the number of ended sessions that Closed returns. Each takes some 400 bytes and its Fields, which the
+	// limit of the first frame bounds. 0 means 1,000; negative means none.
 	ClosedHistory int
-	// Claims decides, together with other managers, who may come in. Nil means that this manager decides alone.
+	// Claims decides, together with other managers, which logons may come in. Nil means that this manager decides alone.
 	Claims Claims
-	// Logger takes what an operator should know. Nil means warnings and errors, to standard error.
+	// Logger gets messages for operators. Nil means that warnings and errors go to standard error.
 	Logger *zap.Logger
 }
 
@@ -112,8 +113,7 @@ var (
 // longest is as good as for ever, and may be added to the time.
 const longest = 100 * 365 * 24 * time.Hour
 
-// New returns a manager with nobody online, or an error that names the setting that makes no sense. Call Close when done
-// with it.
+// New returns a manager without users, or an error that names the invalid setting. Call Close when the manager is no longer needed.
 func New(cfg Config) (*Manager, error) {
 	if cfg.RelogonMode != ReplaceOld && cfg.RelogonMode != IgnoreNew {
 		return nil, fmt.Errorf("rollcall: RelogonMode %d is not defined: use ReplaceOld or IgnoreNew", cfg.RelogonMode)
@@ -162,13 +162,13 @@ func New(cfg Config) (*Manager, error) {
 	return m, nil
 }
 
-// HeartbeatTimeout returns how long a user may be silent; 0 means for ever.
+// HeartbeatTimeout returns how long a client may be silent; 0 means for ever.
 func (m *Manager) HeartbeatTimeout() time.Duration { return m.checker.Timeout() }
 
-// Register implements UserManager. It refuses with AlreadyLoggedOn (IgnoreNew) or ServerStopping (after Close), a client that
-// must not come back with the code of its session or with PushedOut, and
-// with InternalError, or the *protocol.CloseError that is ctx's cause, when ctx ended before the logon's turn. The logon's
-// event handlers may run on the calling goroutine.
+// Register implements UserManager. It refuses with AlreadyLoggedOn under IgnoreNew, with ServerStopping after Close, with Unauthorized
+// for a banned user or a revoked token, with DeviceNotAllowed for a device class that is not in Devices.Known, and a client that must
+// not come back with the code of its ended session or with PushedOut. When ctx ended before the logon's turn the error is the
+// *protocol.CloseError that is ctx's cause, or an InternalError. The logon's event handlers may run on the calling goroutine.
 func (m *Manager) Register(ctx context.Context, l Logon, link Link) (Session, error) {
 	s, err := m.register(ctx, l, link)
 	if err != nil {
@@ -208,9 +208,8 @@ func contextError(ctx context.Context) error {
 	return &protocol.CloseError{Code: protocol.InternalError, Text: "the logon's turn did not come: " + cause.Error()}
 }
 
-// Close ends every session with ServerStopping, refuses later logons, and waits until all handlers have returned and
-// the manager's goroutines have ended, or until ctx ends. Do not call it from an event handler or a UserDisplayer: it
-// waits for itself.
+// Close ends every session with ServerStopping, refuses later logons, and waits until all handlers have returned and the manager's
+// goroutines have ended, or until ctx ends. Do not call it in an event handler or a UserDisplayer: it would wait for itself.
 func (m *Manager) Close(ctx context.Context) error {
 	m.closed.Store(true)
 	m.claimed.giveUp(&protocol.CloseError{Code: protocol.ServerStopping})

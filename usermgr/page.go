@@ -26,28 +26,27 @@ var (
 	errCursorAndPage = fmt.Errorf("%w: it is asked for by cursor or by number; set Cursor or Page, not both", ErrBadQuery)
 )
 
-// Filter says which sessions are meant. A session matches when all that is set holds for it; a user matches when one of the
-// sessions does. The zero value matches everybody who is online, also a user who within Config.OfflineGrace has no session.
+// Filter selects sessions. A session matches when all fields that are set match; a user matches when one of the user's sessions does.
+// The zero value matches every user who is online, including users who have no session within Config.OfflineGrace.
 type Filter struct {
 	Devices []uint16      // the session's device class is one of these; empty for any
 	Tag     string        // the session's tag, or its user's, is this one; "" for any
-	IdleFor time.Duration // no message but heartbeats has come for at least so long, by SessionInfo.LastMessage; 0 for any
+	IdleFor time.Duration // no message but heartbeats has come for at least this long, by SessionInfo.LastMessage; 0 for any
 	Dropped bool          // messages for the session's client have been thrown away
 }
 
-// PageQuery asks for a page.
+// PageQuery selects a page.
 //
-// By cursor: an empty Cursor begins, and each page's Next goes on. Whoever is online throughout, and matches, is listed
-// exactly once, whoever else comes and goes meanwhile. A page costs a look at little more than its own users, however many are
-// online, and at more with a filter that few match. Filter and Limit may change from page to page: a cursor is a place in the order of all users.
+// By cursor: begin with an empty Cursor, and go on with each page's Next. Users who are online and match for the whole listing appear
+// exactly once, whichever other users come and go. A page visits little more than its own users, however many are online; with a
+// filter that few users match it visits more. Filter and Limit may change from page to page, because a cursor is a position in the
+// order of all users.
 //
-// By number: Page counts from 1, and the page has a Total. While nothing changes the pages have every item exactly once;
-// when users come and go in between, items move from page to page. With a filter each page costs a look at every user, and
-// so it does without one while logons are under way, or, for sessions, where a user may have several or
-// Config.OfflineGrace is set.
+// By number: Page counts from 1, and the page has a Total. While nothing changes, the pages have every item exactly once; when users
+// come and go, items move between pages. With a filter each page visits every user. Without one it does so while logons are
+// running, and for sessions also where a user may have several or Config.OfflineGrace is set.
 //
-// The order is one that does not change while users come and go, but has no meaning; the sessions of one user stand
-// together, the oldest first.
+// The order has no meaning, but does not change while users come and go; the sessions of one user stand together, the oldest first.
 type PageQuery struct {
 	Filter
 	Limit  int    // items of a page: 1 to 1,000; 0 for 100
@@ -55,16 +54,16 @@ type PageQuery struct {
 	Page   int    // the number of the page, from 1; 0 to go by Cursor
 }
 
-// Page is a part of a listing. Its items are as they were when each was looked at.
+// Page is a part of a listing. Each item is a copy from the moment when it was visited.
 type Page[T any] struct {
 	Items []T
-	Next  string // the cursor that goes on after the page; "" when nothing follows
-	Total int    // items of all pages; -1 for a page that was asked for by cursor
+	Next  string // the cursor of the next page; "" after the last
+	Total int    // items of all pages; -1 for a page by cursor
 }
 
-// UserPage returns a page of the users who are online and match, each with all sessions. Like SessionPage and Sessions it
-// holds up nobody: no lock is held for longer than it takes to describe one user. Its error is ErrBadQuery: the Cursor
-// is not one that this manager gave for users, it is set together with Page, or Page or Limit is out of range.
+// UserPage returns a page of the users who are online and match, each with all sessions. UserPage, SessionPage and Sessions delay no
+// logon: they hold no lock for longer than it takes to copy one user's data. The error is ErrBadQuery: the Cursor is not one that
+// this manager gave for users, Cursor and Page are both set, or Page or Limit is out of range.
 func (m *Manager) UserPage(q PageQuery) (Page[UserData], error) { return userListing.page(m, &q) }
 
 // SessionPage returns a page of the sessions that match. Its error is ErrBadQuery, as UserPage's.
@@ -72,7 +71,7 @@ func (m *Manager) SessionPage(q PageQuery) (Page[SessionInfo], error) {
 	return sessionListing.page(m, &q)
 }
 
-// Sessions yields the sessions that match, in no order. A session that lives, and matches, throughout is yielded once.
+// Sessions yields the sessions that match, in no order. A session that lives and matches for the whole iteration is yielded once.
 func (m *Manager) Sessions(f Filter) iter.Seq[SessionInfo] {
 	return func(yield func(SessionInfo) bool) {
 		c := f.criteria(&m.clock)

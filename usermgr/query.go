@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// UserData describes a user at one moment. It is a copy, and stays.
+// UserData describes a user at one moment. It is a copy and does not change.
 type UserData struct {
 	UserID     string
-	Since      time.Time     // when the user came online; a replaced session does not start it anew
+	Since      time.Time     // when the user came online; the replacement of a session does not change it
 	LastActive time.Time     // when bytes last came from one of the user's clients, to 100 ms
 	Counters                 // of all sessions since then
 	Tag        string        // see Manager.SetTag
@@ -17,7 +17,7 @@ type UserData struct {
 	online     bool
 }
 
-// User returns what is known of a user, and whether the user is online.
+// User returns the data of a user, and whether the user is online.
 func (m *Manager) User(userID string) (UserData, bool) {
 	u := m.users.get(userID)
 	if u == nil || !u.isOnline() {
@@ -60,7 +60,7 @@ func (m *Manager) IsOnline(userID string) bool {
 	return u != nil && u.isOnline()
 }
 
-// Links implements UserManager. It allocates nothing, but for the first call after one of a user's several sessions came or left.
+// Links implements UserManager. It allocates only in the first call after one of a user's several sessions has begun or ended.
 func (m *Manager) Links(userID string) []Link {
 	u := m.users.get(userID)
 	if u == nil {
@@ -69,7 +69,8 @@ func (m *Manager) Links(userID string) []Link {
 	return u.links()
 }
 
-// SessionAt returns what is known of the live session on the connection with this number: who is behind it.
+// SessionAt returns the data of the session on the connection with this number, and whether there is one. Use it to find the user
+// behind a connection.
 func (m *Manager) SessionAt(conn uint64) (SessionInfo, bool) {
 	s := m.sessions.onConn(conn)
 	if s == nil {
@@ -78,7 +79,7 @@ func (m *Manager) SessionAt(conn uint64) (SessionInfo, bool) {
 	return s.user.info(s), true
 }
 
-// Session returns what is known of the live session with this ID.
+// Session returns the data of the session with this ID, and whether the session lives.
 func (m *Manager) Session(id string) (SessionInfo, bool) {
 	s := m.sessions.withID(id)
 	if s == nil {
@@ -87,8 +88,8 @@ func (m *Manager) Session(id string) (SessionInfo, bool) {
 	return s.user.info(s), true
 }
 
-// Users yields the IDs of the users who are online, in no order. Whoever is online throughout is listed once; it holds
-// up nobody while it runs.
+// Users yields the IDs of the users who are online, in no order. Users who are online for the whole iteration appear exactly once. The
+// iteration delays no logon.
 func (m *Manager) Users() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for u := range m.users.all() {
@@ -99,7 +100,7 @@ func (m *Manager) Users() iter.Seq[string] {
 	}
 }
 
-// Count returns how many users are online.
+// Count returns the number of users who are online.
 func (m *Manager) Count() int { return int(m.online.Load()) }
 
 // deviceCounts counts sessions by device class.

@@ -20,12 +20,12 @@ func addTraffic(t *protocol.Traffic, o protocol.Traffic) {
 	}
 }
 
-// SessionInfo describes a session at one moment. It is a copy, and stays. Printed, logged and as JSON it is without its
-// secrets, the ID and the token.
+// SessionInfo describes a session at one moment. It is a copy and does not change. Printing, logging and JSON leave its secrets out: the
+// ID and the token.
 type SessionInfo struct {
 	UserID string
-	ID     string `json:"-"` // of the session, which it can take over: a secret
-	Token  string `json:"-"` // the Logon's, or else the session ID: a secret too
+	ID     string `json:"-"` // of the session; a secret, because it can take the session over
+	Token  string `json:"-"` // the Logon's token, or the session ID where it has none; a secret too
 	Address
 	Device      uint16            // device class; 0 is unspecified
 	Fields      map[string]string // the Logon's string map without token and session; shared, not to be changed; nil for none
@@ -38,10 +38,10 @@ type SessionInfo struct {
 	Generation uint64 // of the session's claim, see Config.Claims; 0 without
 }
 
-// Counters are what a session has received and sent, or all of a user's.
+// Counters count the traffic of a session, or of all sessions of a user.
 type Counters struct {
 	In, Out protocol.Traffic // received from the client, and handed to the network for it
-	Dropped protocol.Traffic // for the client, but thrown away
+	Dropped protocol.Traffic // messages for the client that were dropped
 }
 
 // counter is a Traffic that is written in the message path and read from anywhere. Two words, and so two atomic adds: the

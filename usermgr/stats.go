@@ -10,27 +10,27 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Stats is a snapshot of a manager. What counts up does so since the manager was made. The parts are read one after
-// another, so that they may be a moment apart.
+// Stats is a snapshot of a manager. Counters count from New on. The fields are read one after another, so that they may differ by a
+// moment.
 type Stats struct {
 	Users    int // users who are online now
 	Sessions int // live now
-	// Devices are the live sessions by device class, of the classes that Config.Devices names, those without a session too:
-	// Known, or else 0 and the classes of Exclusive. The others are the rest of Sessions.
+	// Devices counts the live sessions of each device class that Config.Devices names, including classes without a session:
+	// those in Known, or, where Known is empty, 0 and the classes of Exclusive. Sessions has all classes together.
 	Devices map[uint16]int
 
 	Logons uint64 // sessions that have begun
-	// Refused are the logons that came to nothing, by the code that Register gave; InternalError for an error without one.
+	// Refused counts the refused logons, by the code that Register returned; InternalError for an error without a code.
 	Refused map[protocol.CloseCode]uint64
-	// Disconnected are the sessions that are over, by the code that ended them.
+	// Disconnected counts the sessions that have ended, by the code that ended them.
 	Disconnected map[protocol.CloseCode]uint64
 
 	HandlerPanics  uint64 // event handlers that panicked
-	HandlersFrozen uint64 // sessions whose last message handler was given up on
+	HandlersFrozen uint64 // sessions whose last message handler did not return within Config.QuiesceTimeout
 }
 
-// Stats returns a snapshot. It takes a few hundred loads and a look at each device class that it has, however many users there
-// are. Any goroutine may call it.
+// Stats returns a snapshot. Its cost does not grow with the number of users: a few hundred loads, and one for each device class that
+// Config.Devices names. Any goroutine may call it.
 func (m *Manager) Stats() Stats {
 	s := Stats{Users: m.Count(), Logons: m.logons.Load(), Refused: m.refused.All(),
 		Disconnected: m.disconnected.All(), HandlerPanics: m.handlerPanics.Load(), HandlersFrozen: m.givenUp.Load()}
@@ -53,15 +53,14 @@ func (m *Manager) refuse(err error) {
 	m.refused.Add(ce.Code)
 }
 
-// ClosedSession is a session that is over.
+// ClosedSession is a session that has ended.
 type ClosedSession struct {
 	SessionInfo                    // with its final counters, and without its Token
 	Code        protocol.CloseCode // why it ended
 	At          time.Time          // when it was unbound
 }
 
-// Closed returns the sessions that have ended last, the latest first, as many as Config.ClosedHistory keeps. Any goroutine
-// may call it.
+// Closed returns the last sessions that have ended, up to Config.ClosedHistory, the latest first. Any goroutine may call it.
 func (m *Manager) Closed() []ClosedSession { return m.history.all() }
 
 // defaultHistory is how many closed sessions are kept.

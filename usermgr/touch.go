@@ -1,7 +1,6 @@
 package usermgr
 
-// Touch counts as a sign of life, and as a message, of all the user's sessions, as if one had come on each. It reports
-// whether the user has a session.
+// Touch counts as a sign of life and as a message on each of the user's sessions. It reports whether the user has a session.
 func (m *Manager) Touch(userID string) bool {
 	u := m.users.get(userID)
 	if u == nil {
