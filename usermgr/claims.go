@@ -108,7 +108,7 @@ func (u *user) claim(p *pendingLogon, s *session) error {
 		}
 		return claimError(ctx, err)
 	}
-	s.madeRare().generation = c.Generation
+	s.needLazy().generation = c.Generation
 	switch {
 	case ctx.Err() != nil:
 		err = claimError(ctx, ctx.Err())
@@ -182,7 +182,7 @@ func (m *Manager) releaseForeign(s *session, last SessionInfo) {
 
 // generation returns the session's; 0 without Claims.
 func (s *session) generation() uint64 {
-	if r := s.rare.Load(); r != nil {
+	if r := s.lazy.Load(); r != nil {
 		return r.generation
 	}
 	return 0

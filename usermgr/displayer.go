@@ -225,7 +225,7 @@ func (u *user) displayItem() (DisplayItem, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	i := DisplayItem{UserID: u.id}
-	if p := u.past.Load(); p != nil {
+	if p := u.lazy.Load(); p != nil {
 		i.In, i.Out = p.in, p.out
 	}
 	for s := range u.all {

@@ -57,7 +57,7 @@ func (s *session) closeLink(code protocol.CloseCode, text string) {
 
 // address returns the link's address, which for a link of the application's own was asked once.
 func (s *session) address() Address {
-	if r := s.rare.Load(); r != nil && r.address != nil {
+	if r := s.lazy.Load(); r != nil && r.address != nil {
 		return *r.address
 	}
 	return s.links[0].Address()
@@ -121,13 +121,13 @@ func (s *session) startWatch() bool {
 	if w == nil {
 		return false
 	}
-	s.madeRare().watch = w
+	s.needLazy().watch = w
 	return true
 }
 
 // foreignWatch returns the session's watch by a Checker of the application's own; nil for none.
 func (s *session) foreignWatch() heartbeat.Watch {
-	if r := s.rare.Load(); r != nil {
+	if r := s.lazy.Load(); r != nil {
 		return r.watch
 	}
 	return nil

@@ -196,7 +196,7 @@ func (k *kick) noted(entry *kickedSession, first bool) {
 // revokePast refuses the logins of the sessions of u that have ended of late. u.mu is held on entry, since the sessions that
 // live were looked at: one that ends is among these or those.
 func (k *kick) revokePast(u *user) {
-	p := u.past.Load()
+	p := u.lazy.Load()
 	if k.revoked == 0 || p == nil {
 		return
 	}

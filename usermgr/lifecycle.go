@@ -278,7 +278,7 @@ func (u *user) timeOut(s *session) {
 // expire ends a session that still has sent nothing but heartbeats when its turn comes, and passes the turn on.
 func (u *user) expire(s *session) {
 	why := ending{code: protocol.SessionExpired, text: "nothing but heartbeats came for too long"}
-	if !s.bound || !s.rare.Load().idle.Silent() || !s.record(why) {
+	if !s.bound || !s.lazy.Load().idle.Silent() || !s.record(why) {
 		u.passOn()
 		return
 	}
@@ -331,7 +331,7 @@ func (u *user) bind(old, next *session, final *SessionInfo) (cameOnline bool) {
 	}
 	u.mu.Lock()
 	if old != nil {
-		p := u.rememberPast()
+		p := u.needLazy()
 		if p.since == 0 {
 			p.since = u.oldest.Load().logonTime()
 		}
@@ -374,12 +374,12 @@ func (u *user) leave(why protocol.CloseCode) *UserData {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	p := u.rememberPast()
+	p := u.needLazy()
 	var timer *clock.Timer
 	timer = m.clock.ran.AfterFunc(m.grace, func() {
 		u.post(soon(func(u *user) {
 			u.mu.Lock()
-			p := u.past.Load()
+			p := u.lazy.Load()
 			over := p != nil && p.grace == timer
 			u.mu.Unlock()
 			if over {
@@ -397,10 +397,10 @@ func (u *user) goOffline() *UserData {
 	u.mu.Lock()
 	u.stopGrace()
 	u.online = false
-	if p := u.past.Load(); p != nil {
+	if p := u.lazy.Load(); p != nil {
 		p.logins.stop()
 	}
-	u.past.Store(nil)
+	u.lazy.Store(nil)
 	u.mu.Unlock()
 	u.manager.countBy(-1)
 	return &d
@@ -424,7 +424,7 @@ func (u *user) tellOffline(d *UserData) {
 
 // stopGrace ends the grace, if it runs. u.mu is held on entry.
 func (u *user) stopGrace() {
-	if p := u.past.Load(); p != nil && p.grace != nil {
+	if p := u.lazy.Load(); p != nil && p.grace != nil {
 		p.grace.Stop()
 		p.grace = nil
 	}

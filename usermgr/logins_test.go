@@ -34,7 +34,7 @@ func TestPastLoginsAreForgottenInTime(t *testing.T) {
 		known := func() (int, bool) {
 			u.mu.Lock()
 			defer u.mu.Unlock()
-			p := u.past.Load()
+			p := u.lazy.Load()
 			return len(p.logins.logins), p.logins.timer != nil
 		}
 		most := 0

@@ -118,10 +118,10 @@ func (u *user) matchSession(s *session, c *criteria) bool {
 		return true
 	}
 	var tag, userTag string
-	if p := u.past.Load(); p != nil {
+	if p := u.lazy.Load(); p != nil {
 		tag, userTag = p.tags[s], p.tag
 	}
-	r := s.rare.Load()
+	r := s.lazy.Load()
 	return c.match(s.device, s.lastMessage(), tag, userTag, r != nil && r.dropped.load().Messages > 0)
 }
 

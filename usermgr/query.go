@@ -33,7 +33,7 @@ func (u *user) data() UserData {
 	defer u.mu.Unlock()
 	d := UserData{UserID: u.id, online: u.countsAsOnline()}
 	since := int64(0)
-	if p := u.past.Load(); p != nil {
+	if p := u.lazy.Load(); p != nil {
 		d.In, d.Out, d.Dropped, d.Tag, d.LastActive = p.in, p.out, p.dropped, p.tag, p.active
 		since = p.since
 	}

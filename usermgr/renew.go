@@ -65,7 +65,7 @@ func (u *user) setToken(s *session, l *Logon) error {
 		return &protocol.CloseError{Code: protocol.Unauthorized, Text: "the token was revoked"}
 	}
 	if l.Token != "" {
-		s.madeRare().token = l.Token
+		s.needLazy().token = l.Token
 	}
 	return nil
 }

@@ -80,16 +80,16 @@ type session struct {
 	links [1]Link // the session's link, ready for Manager.Links
 	id    uuid.UUID
 	conn  uint64 // the number of link's connection
-	rare  atomic.Pointer[rare]
+	lazy  atomic.Pointer[sessionLazy]
 }
 
-// rare is what most sessions have not while they live. It is apart, so that a session takes 128 bytes.
-type rare struct {
+// sessionLazy holds the fields that most live sessions never use. It is allocated on demand; without it a session takes 128 bytes.
+type sessionLazy struct {
 	ended   atomic.Pointer[ending] // nil while the session lives; the first cause that was recorded
 	dropped counter
 
 	token string // written by the turn, under the user's lock
-	// Set before anybody else knows the session.
+	// Set before the session can be found.
 	fields     map[string]string
 	address    *Address        // nil where link is Rollcall's own
 	generation uint64          // with Config.Claims; else 0
@@ -100,19 +100,19 @@ type rare struct {
 	suspected atomic.Bool
 }
 
-// madeRare returns the session's rare, to be written to.
-func (s *session) madeRare() *rare {
-	r := s.rare.Load()
+// needLazy returns the session's sessionLazy, to be written to, and allocates it if need be.
+func (s *session) needLazy() *sessionLazy {
+	r := s.lazy.Load()
 	if r == nil {
-		s.rare.CompareAndSwap(nil, new(rare))
-		r = s.rare.Load()
+		s.lazy.CompareAndSwap(nil, new(sessionLazy))
+		r = s.lazy.Load()
 	}
 	return r
 }
 
 // why returns why the session ends, nil while it lives.
 func (s *session) why() *ending {
-	if r := s.rare.Load(); r != nil {
+	if r := s.lazy.Load(); r != nil {
 		return r.ended.Load()
 	}
 	return nil
@@ -127,16 +127,16 @@ func (m *Manager) newSession(u *user, link Link, id uuid.UUID, l *Logon) *sessio
 	s.active.Store(m.clock.now())
 	s.heard.Store(m.clock.now())
 	if fields := l.metadata(); l.Token != "" || fields != nil || m.idle != nil || known != nil {
-		s.rare.Store(&rare{token: l.Token, fields: fields, address: known})
+		s.lazy.Store(&sessionLazy{token: l.Token, fields: fields, address: known})
 	}
 	if now := time.Now().UnixNano(); !isTimeOf(id, now) {
-		s.madeRare().logonTime = now
+		s.needLazy().logonTime = now
 	}
 	if !s.startWatch() {
 		return nil
 	}
 	if m.idle != nil {
-		s.rare.Load().idle = m.idle.Watch(s.fellIdle)
+		s.lazy.Load().idle = m.idle.Watch(s.fellIdle)
 	}
 	return s
 }
@@ -158,7 +158,7 @@ func (l *Logon) metadata() map[string]string {
 
 // token returns what names the session's login. Only the user's turn may ask without the user's lock.
 func (s *session) token() string {
-	if r := s.rare.Load(); r != nil && r.token != "" {
+	if r := s.lazy.Load(); r != nil && r.token != "" {
 		return r.token
 	}
 	return s.ID()
@@ -170,7 +170,7 @@ func (s *session) hasToken(token string) bool {
 	if token == "" {
 		return false
 	}
-	if r := s.rare.Load(); r != nil && r.token != "" {
+	if r := s.lazy.Load(); r != nil && r.token != "" {
 		return r.token == token
 	}
 	return s.hasID(token)
@@ -199,7 +199,7 @@ func (s *session) touch() {
 
 func (s *session) heardAt(now uint32) {
 	s.heard.Store(now)
-	if r := s.rare.Load(); r != nil && r.idle != nil {
+	if r := s.lazy.Load(); r != nil && r.idle != nil {
 		r.idle.Beat()
 	}
 }
@@ -211,7 +211,7 @@ func (s *session) stopWatches() {
 	if w := s.foreignWatch(); w != nil {
 		w.Stop()
 	}
-	if r := s.rare.Load(); r != nil && r.idle != nil {
+	if r := s.lazy.Load(); r != nil && r.idle != nil {
 		r.idle.Stop()
 	}
 }
@@ -253,7 +253,7 @@ func (s *session) Received(typ uint16, messages, bytes int) {
 func (s *session) Sent(typ uint16, messages, bytes int) { s.out.add(typ, messages, bytes) }
 
 func (s *session) Dropped(typ uint16, messages, bytes int) {
-	s.madeRare().dropped.add(typ, messages, bytes)
+	s.needLazy().dropped.add(typ, messages, bytes)
 }
 
 func (s *session) End(code protocol.CloseCode) { s.end(ending{code: code}) }
@@ -268,12 +268,12 @@ func (s *session) end(why ending) bool {
 }
 
 // record sets why the session ends. Only the first cause counts.
-func (s *session) record(why ending) bool { return s.madeRare().ended.CompareAndSwap(nil, &why) }
+func (s *session) record(why ending) bool { return s.needLazy().ended.CompareAndSwap(nil, &why) }
 
 // Handled says that messages of the client's have been handled, and none waits: its idleness begins here. The engine calls it,
 // with Workers.
 func (s *session) Handled() {
-	if r := s.rare.Load(); r != nil && r.idle != nil {
+	if r := s.lazy.Load(); r != nil && r.idle != nil {
 		r.idle.Beat()
 	}
 }
@@ -294,7 +294,7 @@ func (s *session) fellSilent() {
 
 // fellIdle is called by the checker of idleness. It is fellSilent; a message that waits or is being handled is no idleness.
 func (s *session) fellIdle() {
-	r := s.rare.Load()
+	r := s.lazy.Load()
 	if !r.suspected.CompareAndSwap(false, true) {
 		return
 	}
@@ -330,7 +330,7 @@ func (s *session) info() SessionInfo {
 	}
 	i.LastActive, i.LastMessage = s.timeOf(s.active.Load()), s.lastMessage()
 	i.Token = i.ID
-	if r := s.rare.Load(); r != nil {
+	if r := s.lazy.Load(); r != nil {
 		i.Fields = r.fields
 		if r.token != "" {
 			i.Token = r.token
@@ -338,7 +338,7 @@ func (s *session) info() SessionInfo {
 		i.Dropped = r.dropped.load()
 		i.Generation = r.generation
 	}
-	if p := s.user.past.Load(); p != nil {
+	if p := s.user.lazy.Load(); p != nil {
 		i.Tag, i.UserTag = p.tags[s], p.tag
 	}
 	return i
@@ -346,7 +346,7 @@ func (s *session) info() SessionInfo {
 
 // logonTime returns when the session began, in Unix nanoseconds.
 func (s *session) logonTime() int64 {
-	if r := s.rare.Load(); r != nil && r.logonTime != 0 {
+	if r := s.lazy.Load(); r != nil && r.logonTime != 0 {
 		return r.logonTime
 	}
 	return timeOfID(s.id)

@@ -12,7 +12,7 @@ func (m *Manager) SetTag(userID, tag string) bool {
 	if !u.countsAsOnline() {
 		return false
 	}
-	p := u.rememberPast()
+	p := u.needLazy()
 	if p.tag == tag {
 		return true
 	}
@@ -20,7 +20,7 @@ func (m *Manager) SetTag(userID, tag string) bool {
 	p.tag = tag
 	u.enqueue(soon(func(u *user) {
 		u.mu.Lock()
-		over := u.past.Load() != p // the user has gone offline since, and the tag with it
+		over := u.lazy.Load() != p // the user has gone offline since, and the tag with it
 		u.mu.Unlock()
 		if over {
 			return
@@ -47,7 +47,7 @@ func (m *Manager) SetSessionTag(id, tag string) bool {
 	if !u.has(s) {
 		return false
 	}
-	p := u.rememberPast()
+	p := u.needLazy()
 	old := p.tags[s]
 	if old == tag {
 		return true

@@ -22,20 +22,21 @@ type user struct {
 	manager *Manager
 	id      string
 	// oldest is the session that has lasted longest, nil while there is none; nearly every user has no other. Where there are
-	// others, all are in past. Both are written by the turn alone, under mu.
+	// others, all are in lazy. Both are written by the turn alone, under mu.
 	oldest atomic.Pointer[session]
 
 	mu      sync.Mutex
 	waiting queue
-	running bool                 // a task has the turn, or is about to get it
-	lent    lending              // to tasks that end sessions; running holds
-	online  bool                 // from Online to Offline: while there is a session, and for the grace after the last
-	logons  uint32               // that wait, or have the turn
-	past    atomic.Pointer[past] // nil for a user without one; written under mu
+	running bool                     // a task has the turn, or is about to get it
+	lent    lending                  // to tasks that end sessions; running holds
+	online  bool                     // from Online to Offline: while there is a session, and for the grace after the last
+	logons  uint32                   // that wait, or have the turn
+	lazy    atomic.Pointer[userLazy] // nil for a user without one; written under mu
 }
 
-// past is what is known of a user who is online besides the oldest session. All but several is under the user's lock.
-type past struct {
+// userLazy holds the fields that most users never use: what is known besides the oldest session. It is allocated on demand. All
+// but several is under the user's lock.
+type userLazy struct {
 	several          atomic.Pointer[several] // nil while there is one session, or none
 	tag              string
 	tags             map[*session]string // of the sessions that have one
@@ -98,7 +99,7 @@ func (u *user) links() []Link {
 
 // several returns nil for a user who has one session, or none.
 func (u *user) several() *several {
-	if p := u.past.Load(); p != nil {
+	if p := u.lazy.Load(); p != nil {
 		return p.several.Load()
 	}
 	return nil
@@ -110,7 +111,7 @@ func (u *user) swap(old, next *session) {
 	v := u.several()
 	if v == nil {
 		if only := u.oldest.Load(); only != old {
-			u.rememberPast().several.Store(newSeveral(only, next))
+			u.needLazy().several.Store(newSeveral(only, next))
 			return
 		}
 		u.oldest.Store(next)
@@ -124,7 +125,7 @@ func (u *user) swap(old, next *session) {
 	}
 	u.oldest.Store(v.oldest())
 	if v.n == 1 {
-		u.past.Load().several.Store(nil)
+		u.lazy.Load().several.Store(nil)
 	}
 }
 
@@ -147,12 +148,12 @@ func (u *user) countsAsOnline() bool {
 	return u.online && (u.oldest.Load() != nil || u.manager.grace > 0)
 }
 
-// rememberPast returns the user's past, to be written to. u.mu is held on entry.
-func (u *user) rememberPast() *past {
-	p := u.past.Load()
+// needLazy returns the user's userLazy, to be written to, and allocates it if need be. u.mu is held on entry.
+func (u *user) needLazy() *userLazy {
+	p := u.lazy.Load()
 	if p == nil {
-		p = new(past)
-		u.past.Store(p)
+		p = new(userLazy)
+		u.lazy.Store(p)
 	}
 	return p
 }
