@@ -91,9 +91,6 @@ func New(cfg Config) (*Server, error) {
 	if len(cfg.Engine.Listeners) == 0 {
 		return nil, errors.New("rollcall: no address to listen on: set Config.Addr, or Config.Engine.Listeners")
 	}
-	if cfg.Authenticate != nil {
-		cfg.Bridge.Authenticate = cfg.Authenticate
-	}
 	for _, l := range []**zap.Logger{&cfg.Engine.Logger, &cfg.Users.Logger, &cfg.Bridge.Logger} {
 		if *l == nil {
 			*l = cfg.Logger
@@ -107,7 +104,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := bridge.Attach(e, users, cfg.Bridge)
+	b, err := bridge.Attach(e, users, cfg.Authenticate, cfg.Bridge)
 	if err != nil {
 		_ = users.Close(context.Background()) // does not wait: no user is online
 		return nil, err

@@ -71,7 +71,7 @@ func TestRunReturnsWhenEveryEventHasBeenTold(t *testing.T) {
 func TestAServerHasTheMethodsOfItsParts(t *testing.T) {
 	srv := testkit.Must(rollcall.New(rollcall.Config{
 		Addr: "127.0.0.1:0",
-		Authenticate: func(_ context.Context, l rollcall.Logon) (rollcall.Identity, error) {
+		Authenticate: func(_ context.Context, _ *rollcall.Conn, l rollcall.Logon) (rollcall.Identity, error) {
 			if l.UserID == "eve" {
 				return rollcall.Identity{}, fmt.Errorf("no eve here")
 			}

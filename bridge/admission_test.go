@@ -27,7 +27,7 @@ func newGate() *gate { return &gate{held: make(chan struct{})} }
 
 func (g *gate) open() { close(g.held) }
 
-func (g *gate) authenticate(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+func (g *gate) authenticate(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 	g.asked.Add(1)
 	if len(l.UserID) >= 4 && l.UserID[:4] == "slow" {
 		n := g.waiting.Add(1)
@@ -42,7 +42,7 @@ func (g *gate) authenticate(_ context.Context, l usermgr.Logon) (bridge.Identity
 // Rule 13: a slow authenticator blocks nobody, not even on the same event loop.
 func TestSlowAuthenticatorBlocksNobody(t *testing.T) {
 	g := newGate()
-	s := serve(t, options{engine: engine.Config{Loops: 1}, bridge: bridge.Config{Authenticate: g.authenticate}})
+	s := serve(t, options{engine: engine.Config{Loops: 1}, auth: g.authenticate})
 	slow := s.dial()
 	slow.send(logonMessage("slow"))
 	eventually(t, "the authenticator is at it", func() bool { return g.waiting.Load() == 1 })
@@ -59,7 +59,7 @@ func TestAuthenticatorsAreBounded(t *testing.T) {
 	const places, logons = 3, 12
 	g := newGate()
 	s := serve(t, options{engine: engine.Config{Loops: 1},
-		bridge: bridge.Config{Authenticate: g.authenticate, MaxAuthenticating: places}})
+		auth: g.authenticate, bridge: bridge.Config{MaxAuthenticating: places}})
 	var clients []*rawClient
 	for i := range logons {
 		c := s.dial()
@@ -88,7 +88,7 @@ func TestAuthenticatorsAreBounded(t *testing.T) {
 func TestLogonDeadline(t *testing.T) {
 	const deadline = 150 * time.Millisecond
 	g := newGate()
-	s := serve(t, options{bridge: bridge.Config{Authenticate: g.authenticate, MaxAuthenticating: 1, LogonDeadline: deadline}})
+	s := serve(t, options{auth: g.authenticate, bridge: bridge.Config{MaxAuthenticating: 1, LogonDeadline: deadline}})
 	began := time.Now()
 	stuck := s.dial()
 	stuck.send(logonMessage("slow"))
@@ -108,13 +108,12 @@ func TestLogonDeadline(t *testing.T) {
 func TestAuthenticatorsContext(t *testing.T) {
 	causes := make(chan error, 2)
 	var began atomic.Int32
-	s := serve(t, options{bridge: bridge.Config{LogonDeadline: 300 * time.Millisecond,
-		Authenticate: func(ctx context.Context, _ usermgr.Logon) (bridge.Identity, error) {
-			began.Add(1)
-			<-ctx.Done()
-			causes <- context.Cause(ctx)
-			return bridge.Identity{}, ctx.Err()
-		}}})
+	s := serve(t, options{auth: func(ctx context.Context, _ *engine.Conn, _ usermgr.Logon) (bridge.Identity, error) {
+		began.Add(1)
+		<-ctx.Done()
+		causes <- context.Cause(ctx)
+		return bridge.Identity{}, ctx.Err()
+	}, bridge: bridge.Config{LogonDeadline: 300 * time.Millisecond}})
 	waits := s.dial()
 	waits.send(logonMessage("ann"))
 	waits.expectRefused(protocol.InternalError)
@@ -135,7 +134,7 @@ func TestAuthenticatorsContext(t *testing.T) {
 func TestLogonTimeout(t *testing.T) {
 	const timeout = 150 * time.Millisecond
 	g := newGate()
-	s := serve(t, options{engine: engine.Config{Timeouts: engine.Timeouts{FirstMessage: timeout}}, bridge: bridge.Config{Authenticate: g.authenticate}})
+	s := serve(t, options{engine: engine.Config{Timeouts: engine.Timeouts{FirstMessage: timeout}}, auth: g.authenticate})
 	slow := s.dial()
 	slow.send(logonMessage("slow"))
 	eventually(t, "the authenticator is at it", func() bool { return g.waiting.Load() == 1 })
@@ -158,7 +157,7 @@ func TestLogonTimeout(t *testing.T) {
 func TestMessagesWaitForAdmission(t *testing.T) {
 	for _, workers := range []int{0, 2} {
 		g := newGate()
-		s := newServer(t, options{engine: engine.Config{Workers: workers}, bridge: bridge.Config{Authenticate: g.authenticate}})
+		s := newServer(t, options{engine: engine.Config{Workers: workers}, auth: g.authenticate})
 		s.users.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) {
 			time.Sleep(20 * time.Millisecond) // messages that did not wait would come now
 			s.journal.add("told slow@1")
@@ -182,7 +181,7 @@ func TestMessagesWaitForAdmission(t *testing.T) {
 // Rule 13: more than 64 KiB may not wait for an admission; that much may.
 func TestTooMuchBeforeAdmission(t *testing.T) {
 	g := newGate()
-	s := serve(t, options{bridge: bridge.Config{Authenticate: g.authenticate}})
+	s := serve(t, options{auth: g.authenticate})
 	modest, greedy := s.dial(), s.dial()
 	for _, c := range []*rawClient{modest, greedy} {
 		c.send(logonMessage("slow" + c.name))
@@ -218,7 +217,7 @@ func TestFirstFrameIsLimited(t *testing.T) {
 // Rule 3: a connection that is lost while it is being verified fires nothing.
 func TestClientLeavesDuringAdmission(t *testing.T) {
 	g := newGate()
-	s := serve(t, options{bridge: bridge.Config{Authenticate: g.authenticate}})
+	s := serve(t, options{auth: g.authenticate})
 	c := s.dial()
 	c.send(logonMessage("slow"))
 	eventually(t, "the authenticator is at it", func() bool { return g.waiting.Load() == 1 })

@@ -9,18 +9,19 @@ import (
 	"testing"
 
 	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 // authenticated are the options of a server whose authenticator takes the token for the user's ID.
 func authenticated() options {
-	return options{bridge: bridge.Config{Authenticate: func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+	return options{auth: func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 		if l.Fields[protocol.FieldToken] == "" {
 			return bridge.Identity{}, &protocol.CloseError{Code: protocol.Unauthorized, Text: "no token"}
 		}
 		return bridge.Identity{UserID: l.Fields[protocol.FieldToken]}, nil
-	}}}
+	}}
 }
 
 // Rule 1: it is the authenticator's UserID that is bound, whether the Logon's header has it or none.
@@ -56,10 +57,10 @@ func TestHeaderMustMatchIdentity(t *testing.T) {
 func TestFirstMessageMustBeALogon(t *testing.T) {
 	for _, typ := range []uint16{say, protocol.TypeHeartbeat} {
 		t.Run(fmt.Sprintf("%#x", typ), func(t *testing.T) {
-			o := options{bridge: bridge.Config{Authenticate: func(context.Context, usermgr.Logon) (bridge.Identity, error) {
+			o := options{auth: func(context.Context, *engine.Conn, usermgr.Logon) (bridge.Identity, error) {
 				t.Error("the authenticator was asked")
 				return bridge.Identity{UserID: "ann"}, nil
-			}}}
+			}}
 			s := serve(t, o)
 			c := s.dial()
 			c.send(&protocol.Message{Type: typ, ID: 4, UserID: "ann", Body: []byte("hello")})
@@ -71,10 +72,10 @@ func TestFirstMessageMustBeALogon(t *testing.T) {
 
 // Rule 1: an invalid or reserved UserID in the header is InvalidMessage before anyone is asked.
 func TestReservedUserIDIsNotAuthenticated(t *testing.T) {
-	o := options{bridge: bridge.Config{Authenticate: func(context.Context, usermgr.Logon) (bridge.Identity, error) {
+	o := options{auth: func(context.Context, *engine.Conn, usermgr.Logon) (bridge.Identity, error) {
 		t.Error("the authenticator was asked")
 		return bridge.Identity{UserID: "_ann"}, nil
-	}}}
+	}}
 	s := serve(t, o)
 	c := s.dial()
 	c.send(logonMessage("_ann"))
@@ -107,12 +108,12 @@ func TestAuthenticatorsRefusals(t *testing.T) {
 		{name: "reserved", identity: "_root", want: protocol.InternalError},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o := options{bridge: bridge.Config{Authenticate: func(context.Context, usermgr.Logon) (bridge.Identity, error) {
+			o := options{auth: func(context.Context, *engine.Conn, usermgr.Logon) (bridge.Identity, error) {
 				if c.fails != nil {
 					c.fails()
 				}
 				return bridge.Identity{UserID: c.identity}, c.err
-			}}}
+			}}
 			s := serve(t, o)
 			for _, header := range []string{"", "ann"} {
 				client := s.dial()
@@ -126,10 +127,10 @@ func TestAuthenticatorsRefusals(t *testing.T) {
 
 // The text and the details of a refusal reach the client.
 func TestRefusalTellsWhy(t *testing.T) {
-	o := options{bridge: bridge.Config{Authenticate: func(context.Context, usermgr.Logon) (bridge.Identity, error) {
+	o := options{auth: func(context.Context, *engine.Conn, usermgr.Logon) (bridge.Identity, error) {
 		return bridge.Identity{}, &protocol.CloseError{Code: protocol.RateLimited, Text: "later",
 			Info: map[string]string{protocol.FieldRetryMS: "1500"}}
-	}}}
+	}}
 	s := serve(t, o)
 	c := s.dial()
 	_, err := c.tryLogOn("ann")
@@ -145,10 +146,10 @@ func TestRefusalTellsWhy(t *testing.T) {
 // The authenticator learns all that the client and the connection say.
 func TestAuthenticatorSeesTheLogon(t *testing.T) {
 	seen := make(chan usermgr.Logon, 1)
-	o := options{bridge: bridge.Config{Authenticate: func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+	o := options{auth: func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 		seen <- l
 		return bridge.Identity{UserID: "ann"}, nil
-	}}}
+	}}
 	s := serve(t, o)
 	c := s.dial()
 	m := logonMessage("ann", "token", "secret", "app", "1.2", "session", "0190-earlier")

@@ -4,7 +4,7 @@
 //
 //	users, err := usermgr.New(usermgr.Config{})
 //	e, err := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: ":9000"}}})
-//	b, err := bridge.Attach(e, users, bridge.Config{Authenticate: check}) // before e.Run
+//	b, err := bridge.Attach(e, users, check, bridge.Config{}) // before e.Run
 //	e.Handle(chat, func(c *engine.Conn, m *protocol.Message) error {
 //		return b.Send("bob", chat, m.Body) // to each of bob's sessions
 //	})
@@ -13,7 +13,6 @@ package bridge
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"iter"
@@ -51,44 +50,15 @@ type Identity struct {
 	Expires time.Time
 }
 
-// Authenticator decides which user a client is, by its Logon or by its certificate (PeerCertificate). It runs on a goroutine of its
-// own and may block until ctx ends. A close code or *protocol.CloseError refuses the client with that code, usually Unauthorized.
-// Any other error means that there is no answer: the client is told InternalError and may try again. The same happens for a
-// CloseError that is nil or has no code, and for an Identity whose UserID is invalid (see protocol.CheckUserID); these mistakes of
-// the authenticator are logged.
-type Authenticator func(ctx context.Context, l usermgr.Logon) (Identity, error)
-
-// connKey is under which an authenticator's context has its connection.
-type connKey struct{}
-
-// ConnFrom returns the connection that a logon comes from. ctx is the Authenticator's context; for any other context ConnFrom returns
-// nil. The connection has not been let in yet: use RemoteAddr, TLS or Value, and do not send.
-func ConnFrom(ctx context.Context) *engine.Conn {
-	c, _ := ctx.Value(connKey{}).(*engine.Conn)
-	return c
-}
-
-// PeerCertificate returns the client's TLS certificate, verified against tls.Config.ClientCAs. ctx is the Authenticator's context.
-// Nil means that there is none: plain TCP, no certificate, or a certificate that was not verified (tls.RequestClientCert and
-// tls.RequireAnyClientCert verify nothing). Certificates that only tls.Config.VerifyConnection has checked are in
-// ConnFrom(ctx).TLS(). The certificate must not be changed.
-func PeerCertificate(ctx context.Context) *x509.Certificate {
-	c := ConnFrom(ctx)
-	if c == nil {
-		return nil
-	}
-	state := c.TLS()
-	if state == nil || len(state.VerifiedChains) == 0 {
-		return nil
-	}
-	return state.VerifiedChains[0][0]
-}
+// Authenticator decides which user a client is, by its Logon, or by the certificate of its connection (c.PeerCertificate). It runs
+// on a goroutine of its own and may block until ctx ends. c has not been let in yet: use RemoteAddr, TLS or Value, and do not
+// send. A close code or *protocol.CloseError refuses the client with that code, usually Unauthorized. Any other error means that
+// there is no answer: the client is told InternalError and may try again. The same happens for a CloseError that is nil or has no
+// code, and for an Identity whose UserID is invalid (see protocol.CheckUserID); these mistakes of the authenticator are logged.
+type Authenticator func(ctx context.Context, c *engine.Conn, l usermgr.Logon) (Identity, error)
 
 // Config holds the settings of a bridge. The zero value is ready to use.
 type Config struct {
-	// Authenticate, when set, decides which user a client is; the first message must then be a Logon. Nil lets every client in as
-	// the user that its first message names.
-	Authenticate Authenticator
 	// MaxAuthenticating limits the authenticators that run at a time; further logons wait, in order. 0 or less means 256.
 	MaxAuthenticating int
 	// MaxLogons limits the logons that run at a time, from the authenticator to the user manager's answer; further logons wait,
@@ -134,6 +104,7 @@ type Bridge struct {
 	engine         *engine.Engine
 	users          usermgr.UserManager
 	manager        *usermgr.Manager // users, where that is Rollcall's own
+	authenticator  Authenticator    // nil lets every client in
 	cfg            Config
 	log            *zap.Logger
 	authenticating *turns        // nil without an authenticator
@@ -154,10 +125,11 @@ type Bridge struct {
 	counters
 }
 
-// Attach joins e and users. Call it before e.Run, once for an engine; several engines may share a user manager. It panics for a
+// Attach joins e and users. With auth, a client's first message must be a Logon, and auth decides which user the client is; a nil
+// auth lets every client in as the user that its first message names. Call it before e.Run, once for an engine; several engines may share a user manager. It panics for a
 // second call, after Run, and when e or users is nil. An error names the invalid setting. When the engine stops, the sessions of
 // its connections end, and Run waits for their Disconnected handlers.
-func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) (*Bridge, error) {
+func Attach(e *engine.Engine, users usermgr.UserManager, auth Authenticator, cfg Config) (*Bridge, error) {
 	if e == nil {
 		panic("rollcall: Attach needs an engine")
 	}
@@ -173,13 +145,13 @@ func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) (*Bridge, e
 	const longest = 100 * 365 * 24 * time.Hour // as good as for ever, and may be added to the time
 	cfg.LogonDeadline, cfg.HeartbeatInterval = min(cfg.LogonDeadline, longest), min(cfg.HeartbeatInterval, longest)
 	manager, _ := users.(*usermgr.Manager)
-	b := &Bridge{engine: e, users: users, manager: manager, cfg: cfg, log: logging.OrDefault(cfg.Logger),
+	b := &Bridge{engine: e, users: users, manager: manager, authenticator: auth, cfg: cfg, log: logging.OrDefault(cfg.Logger),
 		idle: make(chan struct{}, 1), grace: manualCloseGrace}
 	b.relogons.init(&cfg)
 	if cfg.MaxLogons > 0 {
 		b.loggingOn = newTurns(cfg.MaxLogons)
 	}
-	if cfg.Authenticate != nil {
+	if auth != nil {
 		b.authenticating = newTurns(cfg.MaxAuthenticating)
 	}
 	b.heartbeat = max(cfg.HeartbeatInterval, 0)
@@ -194,7 +166,7 @@ func Attach(e *engine.Engine, users usermgr.UserManager, cfg Config) (*Bridge, e
 	}
 	e.SetAdmission(admission{b})
 	e.HandleSystem(protocol.TypeWhoIsOnline, b.whoIsOnline)
-	if cfg.Authenticate != nil {
+	if auth != nil {
 		e.HandleSystem(protocol.TypeRenew, b.renew)
 	}
 	if cfg.Relay != nil {

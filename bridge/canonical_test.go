@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -15,7 +16,7 @@ import (
 func TestCanonicalIDBinds(t *testing.T) {
 	for _, strict := range []bool{false, true} {
 		o := options{bridge: bridge.Config{StrictUserID: strict}}
-		o.bridge.Authenticate = func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+		o.auth = func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 			return bridge.Identity{UserID: strings.ToLower(l.UserID), Canonical: true}, nil
 		}
 		s := serve(t, o)
@@ -47,8 +48,8 @@ func TestCanonicalIDBinds(t *testing.T) {
 func TestCanonicalIDRenewsNobodyElse(t *testing.T) {
 	d := atOnce()
 	o := d.options()
-	o.bridge.Authenticate = func(ctx context.Context, l usermgr.Logon) (bridge.Identity, error) {
-		id, err := d.ask(ctx, l)
+	o.auth = func(ctx context.Context, c *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
+		id, err := d.ask(ctx, c, l)
 		id.Canonical = true
 		return id, err
 	}

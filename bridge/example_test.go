@@ -29,14 +29,12 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	b, err := bridge.Attach(srv, users, bridge.Config{
-		Authenticate: func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
-			if l.Fields[protocol.FieldToken] != "secret of "+l.UserID {
-				return bridge.Identity{}, &protocol.CloseError{Code: protocol.Unauthorized, Text: "wrong token"}
-			}
-			return bridge.Identity{UserID: l.UserID}, nil
-		},
-	})
+	b, err := bridge.Attach(srv, users, func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
+		if l.Fields[protocol.FieldToken] != "secret of "+l.UserID {
+			return bridge.Identity{}, &protocol.CloseError{Code: protocol.Unauthorized, Text: "wrong token"}
+		}
+		return bridge.Identity{UserID: l.UserID}, nil
+	}, bridge.Config{})
 	if err != nil {
 		fmt.Println(err)
 		return

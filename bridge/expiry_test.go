@@ -31,7 +31,7 @@ func atOnce() *desk {
 	return d
 }
 
-func (d *desk) ask(ctx context.Context, l usermgr.Logon) (bridge.Identity, error) {
+func (d *desk) ask(ctx context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 	if l.Renewal {
 		d.renewals <- l
 		select {
@@ -59,7 +59,7 @@ func (d *desk) ask(ctx context.Context, l usermgr.Logon) (bridge.Identity, error
 	return id, nil
 }
 
-func (d *desk) options() options { return options{bridge: bridge.Config{Authenticate: d.ask}} }
+func (d *desk) options() options { return options{auth: d.ask} }
 
 // renew sends a Renew with the ID 5.
 func (c *rawClient) renew(token string) {

@@ -230,7 +230,7 @@ func TestAttachNeedsAUserManager(t *testing.T) {
 			t.Error("Attach did not panic")
 		}
 	}()
-	testkit.Must(bridge.Attach(testkit.Must(engine.New(engine.Config{})), nil, bridge.Config{}))
+	testkit.Must(bridge.Attach(testkit.Must(engine.New(engine.Config{})), nil, nil, bridge.Config{}))
 }
 
 // Send is for the application's types, whoever is online: a Close of its making would be a notice without an end.

@@ -32,7 +32,7 @@ func onlineUsers(t testing.TB, n int) (*bridge.Bridge, []string) {
 			t.Error(err)
 		}
 	})
-	b := testkit.Must(bridge.Attach(testkit.Must(engine.New(engine.Config{Logger: zap.NewNop()})), users, bridge.Config{Logger: zap.NewNop()}))
+	b := testkit.Must(bridge.Attach(testkit.Must(engine.New(engine.Config{Logger: zap.NewNop()})), users, nil, bridge.Config{Logger: zap.NewNop()}))
 	names := make([]string, n)
 	for i := range names {
 		names[i] = fmt.Sprint("user-", i)

@@ -341,7 +341,7 @@ func TestGroupsNeedAManagerThatTells(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	b := testkit.Must(bridge.Attach(testkit.Must(engine.New(engine.Config{})), plainManager{users}, bridge.Config{}))
+	b := testkit.Must(bridge.Attach(testkit.Must(engine.New(engine.Config{})), plainManager{users}, nil, bridge.Config{}))
 	g := b.Group("room")
 	if err := g.Join("ann"); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("Join returned %v", err)

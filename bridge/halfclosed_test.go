@@ -22,7 +22,7 @@ import (
 )
 
 // slowly is an authenticator that takes its time.
-func slowly(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+func slowly(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 	time.Sleep(time.Millisecond)
 	return bridge.Identity{UserID: l.UserID}, nil
 }
@@ -42,7 +42,7 @@ func TestALogonAndARequestWithTheEndBehindThemAreAnswered(t *testing.T) {
 	ca := testca.New(t)
 	for _, workers := range []int{0, 4} {
 		for _, secure := range []bool{false, true} {
-			o := options{engine: engine.Config{Workers: workers}, bridge: bridge.Config{Authenticate: slowly}}
+			o := options{engine: engine.Config{Workers: workers}, auth: slowly}
 			if secure {
 				o.engine.Listeners = []engine.Listener{{TLS: &tls.Config{Certificates: []tls.Certificate{ca.Issue("server")}}}}
 			}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
@@ -18,10 +19,10 @@ import (
 // S6, H2: a kick tells for each session whether it was told, closed by its peer, or closed by force; a kicked client does
 // not come back by itself.
 func TestKickTellsWhatBecameOfEachSession(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{
+	srv := rollcalltest.NewServer(t, rollcall.Config{
 		Engine: engine.Config{Timeouts: engine.Timeouts{Close: 700 * time.Millisecond}, Limits: engine.Limits{MaxOutbound: 64 << 20}},
 		Users:  usermgr.Config{Devices: usermgr.OnePerDevice()},
-	})
+	}, nil)
 	good := srv.Client(t, "ann", client.Config{Device: 1})
 	deaf, err := dialRaw(srv.Addr)
 	if err != nil {
@@ -61,11 +62,11 @@ func TestKickTellsWhatBecameOfEachSession(t *testing.T) {
 
 // H2: with RevokeFor the old credential is refused for that long, and another is not.
 func TestRevokedTokenIsRefused(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{
-		Bridge: bridge.Config{Authenticate: func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+	srv := rollcalltest.NewServer(t, rollcall.Config{
+		Authenticate: func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 			return bridge.Identity{UserID: "ann"}, nil
-		}},
-	})
+		},
+	}, nil)
 	dial := func(token string) (*client.Client, error) {
 		return client.Dial(t.Context(), srv.Addr, client.Config{Fields: map[string]string{protocol.FieldToken: token}})
 	}
@@ -95,12 +96,12 @@ func TestRevokedTokenIsRefused(t *testing.T) {
 
 // S2: the authenticator's token names the login in place of the Logon's, so that devices may share a password.
 func TestIdentityTokenNamesTheLogin(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{
+	srv := rollcalltest.NewServer(t, rollcall.Config{
 		Users: usermgr.Config{Devices: usermgr.OnePerDevice()},
-		Bridge: bridge.Config{Authenticate: func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+		Authenticate: func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 			return bridge.Identity{UserID: l.UserID, Token: l.Fields["login"]}, nil
-		}},
-	})
+		},
+	}, nil)
 	logOn := func(device uint16, login string) *client.Client {
 		return srv.Client(t, "ann", client.Config{Device: device, Fields: map[string]string{protocol.FieldToken: "password", "login": login}})
 	}

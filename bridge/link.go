@@ -252,17 +252,8 @@ func (l *link) register(ctx context.Context, logon usermgr.Logon) (s usermgr.Ses
 // Deadline implements context.Context.
 func (p *logon) Deadline() (time.Time, bool) { return clock.Time(p.deadline), true }
 
-// Value implements context.Context: ConnFrom finds the connection in it.
-func (p *logon) Value(key any) any {
-	if key == (connKey{}) {
-		return p.conn
-	}
-	return p.Context.Value(key)
-}
-
 // identify says as whom the client logs on.
 func (l *link) identify(p *logon) (usermgr.Logon, error) {
-	cfg := &l.bridge.cfg
 	first := &p.first
 	logon := usermgr.Logon{UserID: first.UserID, Device: first.Device, Address: l.Address()}
 	if first.Type == protocol.TypeLogon {
@@ -272,7 +263,7 @@ func (l *link) identify(p *logon) (usermgr.Logon, error) {
 		}
 		logon.Fields, logon.Session, logon.Token = fields, fields[protocol.FieldSession], fields[protocol.FieldToken]
 	}
-	if cfg.Authenticate == nil {
+	if l.bridge.authenticator == nil {
 		return logon, protocol.CheckUserID(logon.UserID)
 	}
 	if first.Type != protocol.TypeLogon {
@@ -322,7 +313,7 @@ func (l *link) authenticate(p *logon, logon usermgr.Logon) (id Identity, err err
 		return Identity{}, err
 	}
 	defer func() { b.authenticating.leave(p.authTurn) }()
-	contain.Call(func() { id, err = b.cfg.Authenticate(p, logon) }, func(v any) {
+	contain.Call(func() { id, err = b.authenticator(p, p.conn, logon) }, func(v any) {
 		b.authenticatorPanics.Add(1)
 		b.log.Error("the authenticator panicked", zap.Any("panic", v), zap.Stack("stack"))
 		err = contain.Error("the authenticator", v)

@@ -92,11 +92,10 @@ func TestLinkCloseCallsNothingOfTheSessions(t *testing.T) {
 func TestALogonThatTakesTooLongIsLogged(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	release := make(chan struct{})
-	o := options{bridge: bridge.Config{Logger: zap.New(core), LogonDeadline: 50 * time.Millisecond,
-		Authenticate: func(context.Context, usermgr.Logon) (bridge.Identity, error) {
-			<-release
-			return bridge.Identity{UserID: "ann"}, nil
-		}}}
+	o := options{auth: func(context.Context, *engine.Conn, usermgr.Logon) (bridge.Identity, error) {
+		<-release
+		return bridge.Identity{UserID: "ann"}, nil
+	}, bridge: bridge.Config{Logger: zap.New(core), LogonDeadline: 50 * time.Millisecond}}
 	s := serve(t, o)
 	c := s.dial()
 	c.send(logonMessage("ann"))
@@ -111,13 +110,12 @@ func TestALogonThatTakesTooLongIsLogged(t *testing.T) {
 func TestStrangersDoNotFillTheLog(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	log := zap.New(core)
-	o := options{engine: engine.Config{Logger: log}, bridge: bridge.Config{Logger: log,
-		Authenticate: func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
-			if l.UserID == "bob" {
-				return bridge.Identity{}, context.DeadlineExceeded
-			}
-			return bridge.Identity{UserID: l.UserID}, nil
-		}}}
+	o := options{engine: engine.Config{Logger: log}, auth: func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
+		if l.UserID == "bob" {
+			return bridge.Identity{}, context.DeadlineExceeded
+		}
+		return bridge.Identity{UserID: l.UserID}, nil
+	}, bridge: bridge.Config{Logger: log}}
 	s := newServer(t, o)
 	s.engine.Handle(30, func(*engine.Conn, *protocol.Message) error { panic("no") })
 	s.start()
@@ -142,8 +140,8 @@ func TestAttachNamesTheMistake(t *testing.T) {
 	e := testkit.Must(engine.New(engine.Config{}))
 	var none context.Context
 	for name, attach := range map[string]func(){
-		"rollcall: Attach needs an engine":                                                   func() { testkit.Must(bridge.Attach(nil, &simple{}, bridge.Config{})) },
-		"rollcall: Attach needs a user manager":                                              func() { testkit.Must(bridge.Attach(e, nil, bridge.Config{})) },
+		"rollcall: Attach needs an engine":                                                   func() { testkit.Must(bridge.Attach(nil, &simple{}, nil, bridge.Config{})) },
+		"rollcall: Attach needs a user manager":                                              func() { testkit.Must(bridge.Attach(e, nil, nil, bridge.Config{})) },
 		"rollcall: Run needs a context: context.Background() for one that does not end":      func() { _ = e.Run(none) },
 		"rollcall: Shutdown needs a context: context.Background() for one that does not end": func() { _ = e.Shutdown(none) },
 	} {

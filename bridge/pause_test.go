@@ -87,19 +87,18 @@ func TestALogonsDeadlineWaitsForALoopThatIsStuck(t *testing.T) {
 	answer := make(chan struct{})
 	var asked sync.WaitGroup
 	asked.Add(clients)
-	s := newServer(t, options{engine: engine.Config{Loops: 1}, bridge: bridge.Config{LogonDeadline: deadline,
-		Authenticate: func(ctx context.Context, l usermgr.Logon) (bridge.Identity, error) {
-			if l.UserID == "stuck" {
-				return bridge.Identity{UserID: l.UserID}, nil
-			}
-			asked.Done()
-			select {
-			case <-answer:
-				return bridge.Identity{UserID: l.UserID}, nil
-			case <-ctx.Done():
-				return bridge.Identity{}, ctx.Err()
-			}
-		}}})
+	s := newServer(t, options{engine: engine.Config{Loops: 1}, auth: func(ctx context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
+		if l.UserID == "stuck" {
+			return bridge.Identity{UserID: l.UserID}, nil
+		}
+		asked.Done()
+		select {
+		case <-answer:
+			return bridge.Identity{UserID: l.UserID}, nil
+		case <-ctx.Done():
+			return bridge.Identity{}, ctx.Err()
+		}
+	}, bridge: bridge.Config{LogonDeadline: deadline}})
 	blocked, release := stickable(s)
 	defer release()
 	s.start()

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
@@ -41,15 +42,14 @@ func TestRelay(t *testing.T) {
 	for _, workers := range []int{0, 4} {
 		t.Run(fmt.Sprintf("%d workers", workers), func(t *testing.T) {
 			undelivered := make(chan string, 10)
-			srv := rollcalltest.NewServer(t, rollcalltest.Config{
+			srv := rollcalltest.NewServer(t, rollcall.Config{
 				Engine: engine.Config{Workers: workers},
 				Users:  usermgr.Config{Devices: usermgr.OnePerDevice()},
 				Bridge: bridge.Config{Relay: &bridge.Relay{Undelivered: func(from *engine.Conn, m *protocol.Message) {
 					undelivered <- fmt.Sprintf("%s to %s: %s", m.UserID, m.DestUserID, m.Body)
 				}}},
-				Setup: func(s *rollcalltest.Server) {
-					s.Engine.Handle(7, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte("the server")) })
-				},
+			}, func(s *rollcall.Server) {
+				s.Engine.Handle(7, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte("the server")) })
 			})
 			phone, desktop := make(chan string, 10), make(chan string, 10)
 			cfg := relayed(phone)
@@ -95,7 +95,7 @@ func TestRelay(t *testing.T) {
 
 // E12: the hook may allow a message, change it, or refuse it with a code.
 func TestRelayAsksTheHook(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Bridge: bridge.Config{Relay: &bridge.Relay{
+	srv := rollcalltest.NewServer(t, rollcall.Config{Bridge: bridge.Config{Relay: &bridge.Relay{
 		Allow: func(from *engine.Conn, m *protocol.Message) error {
 			switch string(m.Body) {
 			case "secret":
@@ -107,7 +107,7 @@ func TestRelayAsksTheHook(t *testing.T) {
 			}
 			return nil
 		},
-	}}})
+	}}}, nil)
 	bobs := make(chan string, 10)
 	srv.Client(t, "bob", relayed(bobs))
 	ann := srv.Client(t, "ann", client.Config{})
@@ -150,9 +150,9 @@ func TestRelayOfReplies(t *testing.T) {
 
 // Without Relay a message that names a user is the handlers' of its type.
 func TestWithoutRelayMessagesAreTheHandlers(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
+	srv := rollcalltest.NewServer(t, rollcall.Config{}, func(s *rollcall.Server) {
 		s.Engine.Handle(7, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte("for "+m.DestUserID)) })
-	}})
+	})
 	ann := srv.Client(t, "ann", client.Config{})
 	if reply, err := ann.RequestTo(t.Context(), "bob", 7, nil); err != nil || string(reply.Body) != "for bob" {
 		t.Errorf("the handler's answer: %+v, %v", reply, err)
@@ -161,9 +161,9 @@ func TestWithoutRelayMessagesAreTheHandlers(t *testing.T) {
 
 // E12: who is online, asked one by one or as a list, where the bridge allows it.
 func TestWhoIsOnline(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Bridge: bridge.Config{
+	srv := rollcalltest.NewServer(t, rollcall.Config{Bridge: bridge.Config{
 		MayAskWhoIsOnline: func(asker string, about []string) bool { return asker == "ann" && !slices.Contains(about, "eve") },
-	}})
+	}}, nil)
 	ann, bob := srv.Client(t, "ann", client.Config{}), srv.Client(t, "bob", client.Config{})
 	for _, tc := range []struct{ about, online []string }{
 		{[]string{"bob"}, []string{"bob"}},
@@ -179,7 +179,7 @@ func TestWhoIsOnline(t *testing.T) {
 	_, err = bob.WhoIsOnline(t.Context(), "ann")
 	wantError(t, err, protocol.Refused, "does not tell you")
 
-	silent := rollcalltest.NewServer(t, rollcalltest.Config{})
+	silent := rollcalltest.NewServer(t, rollcall.Config{}, nil)
 	_, err = silent.Client(t, "ann", client.Config{}).WhoIsOnline(t.Context(), "ann")
 	wantError(t, err, protocol.Refused, "does not tell you")
 }

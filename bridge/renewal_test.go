@@ -138,12 +138,12 @@ func TestRenewalHasADeadline(t *testing.T) {
 	o := d.options()
 	o.bridge.LogonDeadline = 100 * time.Millisecond
 	release := make(chan struct{})
-	o.bridge.Authenticate = func(ctx context.Context, l usermgr.Logon) (bridge.Identity, error) {
+	o.auth = func(ctx context.Context, c *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 		if l.Renewal {
 			<-release // and pays no heed to ctx
 		}
 		l.Renewal = false
-		return d.ask(ctx, l)
+		return d.ask(ctx, c, l)
 	}
 	s := serve(t, o)
 	c := s.logOn("ann", protocol.FieldToken, "ann/1h/first")
@@ -186,11 +186,11 @@ func TestRenewalWhoseAuthenticatorFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := atOnce()
 			o := d.options()
-			o.bridge.Authenticate = func(ctx context.Context, l usermgr.Logon) (bridge.Identity, error) {
+			o.auth = func(ctx context.Context, c *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 				if l.Renewal && l.Token == "fail" {
 					fail()
 				}
-				return d.ask(ctx, l)
+				return d.ask(ctx, c, l)
 			}
 			o.bridge.MaxAuthenticating = 1
 			s := serve(t, o)

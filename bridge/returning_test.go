@@ -87,8 +87,9 @@ func TestReturningClientsQueue(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var authenticators meter
+			var auth bridge.Authenticator
 			if c.cfg.MaxAuthenticating > 0 {
-				c.cfg.Authenticate = func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+				auth = func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 					authenticators.enter(l.UserID)
 					time.Sleep(2 * time.Millisecond) // it is this slow
 					authenticators.leave()
@@ -100,7 +101,7 @@ func TestReturningClientsQueue(t *testing.T) {
 			t.Cleanup(func() { _ = users.Close(context.Background()) })
 			var online atomic.Int64
 			users.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { online.Add(1) }})
-			s := newServerFor(t, options{engine: engine.Config{Loops: 1}, bridge: c.cfg}, nil, users)
+			s := newServerFor(t, options{engine: engine.Config{Loops: 1}, bridge: c.cfg, auth: auth}, nil, users)
 			s.start()
 
 			clients := make([]*rawClient, returningClients)
@@ -145,7 +146,7 @@ func TestReturningClientsQueue(t *testing.T) {
 // Who waits for the turn of its logon is told so at the deadline, and takes no turn then.
 func TestWaitingForALogonsTurnEndsAtTheDeadline(t *testing.T) {
 	g := newGate()
-	s := serve(t, options{bridge: bridge.Config{Authenticate: g.authenticate, MaxLogons: 1, LogonDeadline: 150 * time.Millisecond}})
+	s := serve(t, options{auth: g.authenticate, bridge: bridge.Config{MaxLogons: 1, LogonDeadline: 150 * time.Millisecond}})
 	stuck := s.dial()
 	stuck.send(logonMessage("slow"))
 	eventually(t, "the authenticator is at it", func() bool { return g.waiting.Load() == 1 })
@@ -164,7 +165,7 @@ func TestWaitingForALogonsTurnEndsAtTheDeadline(t *testing.T) {
 // The bridge's refusals count as the engine's failed log-ons: Unauthorized does, a failure of the server does not.
 func TestFailedLogonsBan(t *testing.T) {
 	s := serve(t, options{engine: engine.Config{Bans: engine.Bans{FailedLogons: 3}},
-		bridge: bridge.Config{Authenticate: tokenIsUser}})
+		auth: tokenIsUser})
 	for _, c := range []struct {
 		token string
 		code  protocol.CloseCode
@@ -186,7 +187,7 @@ func TestFailedLogonsBan(t *testing.T) {
 }
 
 // tokenIsUser lets in whose token is the name, and cannot decide about the token "broken".
-func tokenIsUser(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+func tokenIsUser(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 	switch l.Token {
 	case l.UserID:
 		return bridge.Identity{UserID: l.UserID}, nil

@@ -38,6 +38,7 @@ type options struct {
 	engine engine.Config
 	users  usermgr.Config
 	bridge bridge.Config
+	auth   bridge.Authenticator
 }
 
 // server is an engine and a manager joined by a bridge, with a journal of what happened.
@@ -79,7 +80,7 @@ func newServerFor(t testing.TB, o options, users *usermgr.Manager, um usermgr.Us
 	o.engine.Listeners[0].Addr = cmp.Or(o.engine.Listeners[0].Addr, "127.0.0.1:0")
 	o.engine.Logger, o.bridge.Logger = testkit.OrNop(o.engine.Logger), testkit.OrNop(o.bridge.Logger)
 	s := &server{t: t, engine: testkit.Must(engine.New(o.engine)), users: users, journal: newJournal(), ended: make(chan struct{})}
-	s.bridge = testkit.Must(bridge.Attach(s.engine, um, o.bridge))
+	s.bridge = testkit.Must(bridge.Attach(s.engine, um, o.auth, o.bridge))
 	if users != nil {
 		users.Subscribe(s.journal.handlers())
 	}

@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 func TestStatsCountLogonsUnderWay(t *testing.T) {
 	g := newGate()
-	s := serve(t, options{bridge: bridge.Config{Authenticate: g.authenticate, MaxAuthenticating: 2}})
+	s := serve(t, options{auth: g.authenticate, bridge: bridge.Config{MaxAuthenticating: 2}})
 	for range 3 {
 		s.dial().send(logonMessage("slow"))
 	}
@@ -32,7 +33,7 @@ func TestStatsCountLogonsUnderWay(t *testing.T) {
 func TestStatsCountLogonsThatCameToNothing(t *testing.T) {
 	held := make(chan struct{})
 	s := serve(t, options{users: usermgr.Config{RelogonMode: usermgr.IgnoreNew},
-		bridge: bridge.Config{Authenticate: func(ctx context.Context, l usermgr.Logon) (bridge.Identity, error) {
+		auth: func(ctx context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 			switch l.UserID {
 			case "eve":
 				return bridge.Identity{}, &protocol.CloseError{Code: protocol.Unauthorized}
@@ -46,7 +47,7 @@ func TestStatsCountLogonsThatCameToNothing(t *testing.T) {
 				return bridge.Identity{}, context.Cause(ctx)
 			}
 			return bridge.Identity{UserID: l.UserID}, nil
-		}}})
+		}})
 	s.logOn("ann")
 	for _, c := range []struct {
 		user string

@@ -57,11 +57,10 @@ func TestRunReturnsAfterEveryDisconnected(t *testing.T) {
 // Rules 3 and 16: logons that are under way when the engine stops come to nothing, whether they wait for an
 // authenticator or for their user's turn.
 func TestStopDuringLogons(t *testing.T) {
-	s := serve(t, options{bridge: bridge.Config{
-		Authenticate: func(ctx context.Context, l usermgr.Logon) (bridge.Identity, error) {
-			<-ctx.Done()
-			return bridge.Identity{}, ctx.Err()
-		}}})
+	s := serve(t, options{auth: func(ctx context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
+		<-ctx.Done()
+		return bridge.Identity{}, ctx.Err()
+	}, bridge: bridge.Config{}})
 	c := s.dial()
 	c.send(logonMessage("ann"))
 	s.dial() // has said nothing
@@ -102,7 +101,7 @@ func TestFrozenDisconnectedHandlerIsGivenUpOn(t *testing.T) {
 // Rule 16: an authenticator that never returns is given up on too.
 func TestFrozenAuthenticatorIsGivenUpOn(t *testing.T) {
 	g := newGate()
-	s := serve(t, options{engine: engine.Config{Timeouts: engine.Timeouts{Stop: 200 * time.Millisecond}}, bridge: bridge.Config{Authenticate: g.authenticate}})
+	s := serve(t, options{engine: engine.Config{Timeouts: engine.Timeouts{Stop: 200 * time.Millisecond}}, auth: g.authenticate})
 	s.dial().send(logonMessage("slow"))
 	eventually(t, "the authenticator is at it", func() bool { return g.waiting.Load() == 1 })
 	if err := s.stop(); !errors.Is(err, engine.ErrStopTimeout) {

@@ -3,7 +3,6 @@ package bridge_test
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"testing"
 
 	"github.com/rollcall-go/rollcall/bridge"
@@ -15,8 +14,8 @@ import (
 )
 
 // byCertificate lets clients in under the names in their certificates.
-func byCertificate(ctx context.Context, _ usermgr.Logon) (bridge.Identity, error) {
-	cert := bridge.PeerCertificate(ctx)
+func byCertificate(_ context.Context, c *engine.Conn, _ usermgr.Logon) (bridge.Identity, error) {
+	cert := c.PeerCertificate()
 	if cert == nil {
 		return bridge.Identity{}, &protocol.CloseError{Code: protocol.Unauthorized, Text: "no certificate"}
 	}
@@ -38,7 +37,7 @@ func TestAVerifiedCertificateReachesTheAuthenticator(t *testing.T) {
 		{"not verified", tls.RequireAnyClientCert, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := serve(t, options{bridge: bridge.Config{Authenticate: byCertificate}, engine: engine.Config{Listeners: []engine.Listener{{TLS: &tls.Config{
+			s := serve(t, options{auth: byCertificate, engine: engine.Config{Listeners: []engine.Listener{{TLS: &tls.Config{
 				Certificates: []tls.Certificate{ca.Issue("server")}, ClientAuth: c.auth, ClientCAs: ca.Pool}}}}})
 			cfg := client.Config{TLS: &tls.Config{RootCAs: ca.Pool}}
 			if c.with {
@@ -58,19 +57,16 @@ func TestAVerifiedCertificateReachesTheAuthenticator(t *testing.T) {
 	}
 }
 
-// ConnFrom finds the connection of a logon, in a context of the authenticator's own making too; elsewhere there is none.
+// An authenticator may look at the connection that the logon comes from.
 func TestAnAuthenticatorMayLookAtTheConnection(t *testing.T) {
 	seen := make(chan string, 1)
-	s := serve(t, options{bridge: bridge.Config{Authenticate: func(ctx context.Context, l usermgr.Logon) (bridge.Identity, error) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		c := bridge.ConnFrom(ctx)
-		if c.ID() != l.Address.Conn || c.TLS() != nil || bridge.PeerCertificate(ctx) != nil {
+	s := serve(t, options{auth: func(_ context.Context, c *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
+		if c.ID() != l.Address.Conn || c.TLS() != nil || c.PeerCertificate() != nil {
 			t.Errorf("got the connection %d, want %d", c.ID(), l.Address.Conn)
 		}
 		seen <- c.RemoteAddr()
 		return bridge.Identity{UserID: "ann"}, nil
-	}}})
+	}})
 	cl, err := client.Dial(t.Context(), s.engine.Addrs()[0].String(), client.Config{UserID: "ann"})
 	if err != nil {
 		t.Fatal(err)
@@ -78,9 +74,5 @@ func TestAnAuthenticatorMayLookAtTheConnection(t *testing.T) {
 	defer cl.Close()
 	if remote := <-seen; remote == "" {
 		t.Error("the connection has no address")
-	}
-	var none *x509.Certificate
-	if bridge.ConnFrom(t.Context()) != nil || bridge.PeerCertificate(t.Context()) != none {
-		t.Error("a context of nobody's has a connection")
 	}
 }

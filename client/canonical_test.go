@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
@@ -15,14 +16,13 @@ import (
 
 // Rule 1: a client whom a strict server knows by another spelling goes by that one, and stays.
 func TestTheClientIsWhomTheServerBinds(t *testing.T) {
-	auth := func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+	auth := func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 		return bridge.Identity{UserID: strings.ToLower(l.UserID), Canonical: true}, nil
 	}
 	got := make(chan string, 1)
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Bridge: bridge.Config{Authenticate: auth, StrictUserID: true},
-		Setup: func(s *rollcalltest.Server) {
-			s.Engine.Handle(1, func(_ *engine.Conn, m *protocol.Message) error { got <- m.UserID; return nil })
-		}})
+	srv := rollcalltest.NewServer(t, rollcall.Config{Authenticate: auth, Bridge: bridge.Config{StrictUserID: true}}, func(s *rollcall.Server) {
+		s.Engine.Handle(1, func(_ *engine.Conn, m *protocol.Message) error { got <- m.UserID; return nil })
+	})
 	c := srv.Client(t, "Alice", client.Config{})
 	if c.UserID() != "alice" {
 		t.Errorf("the client is %q", c.UserID())

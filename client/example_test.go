@@ -27,7 +27,7 @@ func relay() (addr string, stop func()) {
 		fmt.Println(err)
 		return
 	}
-	b, err := bridge.Attach(srv, users, bridge.Config{})
+	b, err := bridge.Attach(srv, users, nil, bridge.Config{})
 	if err != nil {
 		fmt.Println(err)
 		return

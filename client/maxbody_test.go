@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
@@ -37,20 +38,19 @@ func TestALimitOnBodiesIsBothSides(t *testing.T) {
 			}
 			served := make(chan error, 1)
 			asked := make(chan error, 1)
-			s := rollcalltest.NewServer(t, rollcalltest.Config{
+			s := rollcalltest.NewServer(t, rollcall.Config{
 				Engine: engine.Config{Limits: engine.Limits{MaxBody: tc.maxBody}, Workers: tc.workers, Listeners: []engine.Listener{{TLS: serverTLS}}},
 				Bridge: bridge.Config{Relay: &bridge.Relay{}},
-				Setup: func(s *rollcalltest.Server) {
-					s.Engine.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
-						served <- c.Reply(m, make([]byte, tc.limit+1))
-						return nil
-					})
-					s.Engine.Handle(2, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, make([]byte, tc.limit)) })
-					s.Engine.Handle(3, func(c *engine.Conn, m *protocol.Message) error {
-						served <- c.RequestFunc(4, nil, time.Minute, func(_ *protocol.Message, err error) { asked <- err })
-						return nil
-					})
-				},
+			}, func(s *rollcall.Server) {
+				s.Engine.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
+					served <- c.Reply(m, make([]byte, tc.limit+1))
+					return nil
+				})
+				s.Engine.Handle(2, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, make([]byte, tc.limit)) })
+				s.Engine.Handle(3, func(c *engine.Conn, m *protocol.Message) error {
+					served <- c.RequestFunc(4, nil, time.Minute, func(_ *protocol.Message, err error) { asked <- err })
+					return nil
+				})
 			})
 			answered := make(chan error, 2)
 			bob := s.Client(t, "bob", client.Config{TLS: clientTLS, Handle: map[uint16]client.Handler{
@@ -110,14 +110,14 @@ func TestALimitOnBodiesIsBothSides(t *testing.T) {
 
 // A hook may make more of a message than may be sent: who sent it is told, and who waits for it.
 func TestARelayedBodyThatGrowsOverTheLimitIsToldOf(t *testing.T) {
-	s := rollcalltest.NewServer(t, rollcalltest.Config{Bridge: bridge.Config{Relay: &bridge.Relay{
+	s := rollcalltest.NewServer(t, rollcall.Config{Bridge: bridge.Config{Relay: &bridge.Relay{
 		Allow: func(_ *engine.Conn, m *protocol.Message) error {
 			if m.Type == 1 || m.IsReply() {
 				m.Body = make([]byte, protocol.DefaultMaxBody+1)
 			}
 			return nil
 		},
-	}}})
+	}}}, nil)
 	s.Client(t, "bob", client.Config{HandleDefault: func(c *client.Client, m *protocol.Message) error { return c.Reply(m, nil) }})
 	alice := s.Client(t, "alice", client.Config{})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

@@ -8,8 +8,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/rollcalltest"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -231,7 +233,7 @@ func TestTheClientOutlivesItsTokens(t *testing.T) {
 	for name, renewable := range map[string]bool{"renewed": true, "refused": false} {
 		t.Run(name, func(t *testing.T) {
 			var renewals, logons atomic.Int32
-			auth := func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+			auth := func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 				if !l.Renewal {
 					logons.Add(1)
 				} else if renewals.Add(1); !renewable {
@@ -239,7 +241,7 @@ func TestTheClientOutlivesItsTokens(t *testing.T) {
 				}
 				return bridge.Identity{UserID: "alice", Expires: time.Now().Add(200 * time.Millisecond)}, nil
 			}
-			srv := rollcalltest.NewServer(t, rollcalltest.Config{Bridge: bridge.Config{Authenticate: auth}})
+			srv := rollcalltest.NewServer(t, rollcall.Config{Authenticate: auth}, nil)
 			c := srv.Client(t, "alice", client.Config{Token: numbered(), Reconnect: client.Reconnect{Min: -1}})
 			rollcalltest.Eventually(t, func() bool {
 				return renewals.Load() >= 3 && (renewable || logons.Load() >= 3)

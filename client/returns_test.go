@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -41,7 +42,7 @@ func TestAClientThatMissedTheNoticeHearsItWhenItComesBack(t *testing.T) {
 			end: func(*rollcalltest.Server) { silencer.find() }, newer: true, code: protocol.PushedOut, text: "the same user logged on again"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: c.cfg})
+			srv := rollcalltest.NewServer(t, rollcall.Config{Users: c.cfg}, nil)
 			proxy := newSwamp(t, srv.Addr)
 			cfg := client.Config{UserID: "alice", Reconnect: client.Reconnect{Min: -1}}
 			changes := watch(&cfg)
@@ -81,7 +82,7 @@ func TestAClientThatMissedTheNoticeHearsItWhenItComesBack(t *testing.T) {
 
 // Rule 26, the other way: with ReturnWins a client whose session timed out comes back in spite of the newer login.
 func TestAReturnWinsWhereTheServerSaysSo(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: usermgr.Config{ReturnWins: true}})
+	srv := rollcalltest.NewServer(t, rollcall.Config{Users: usermgr.Config{ReturnWins: true}}, nil)
 	proxy := newSwamp(t, srv.Addr)
 	var hold atomic.Pointer[chan struct{}]
 	cfg := client.Config{UserID: "alice", Reconnect: client.Reconnect{Min: -1}, Token: func(context.Context) (string, error) {
@@ -129,10 +130,9 @@ func TestAClientWhoseTakeOverWentUnansweredComesBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			const lost = 3 // answers
 			admitted := make(chan struct{}, 10)
-			srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: usermgr.Config{RelogonMode: mode},
-				Setup: func(s *rollcalltest.Server) {
-					s.Users.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { admitted <- struct{}{} }})
-				}})
+			srv := rollcalltest.NewServer(t, rollcall.Config{Users: usermgr.Config{RelogonMode: mode}}, func(s *rollcall.Server) {
+				s.Users.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { admitted <- struct{}{} }})
+			})
 			proxy := newSwamp(t, srv.Addr)
 			var dials atomic.Int32
 			cfg := client.Config{UserID: "alice", Reconnect: client.Reconnect{Min: -1},

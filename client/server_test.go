@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
@@ -19,7 +20,7 @@ import (
 
 // E13: the client comes back by itself when the server does, and is the same user again.
 func TestTheClientLogsOnAgainWhenTheServerIsBack(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{})
+	srv := rollcalltest.NewServer(t, rollcall.Config{}, nil)
 	cfg := client.Config{Reconnect: client.Reconnect{Max: 20 * time.Millisecond}}
 	changes := watch(&cfg)
 	c := srv.Client(t, "alice", cfg)
@@ -30,7 +31,7 @@ func TestTheClientLogsOnAgainWhenTheServerIsBack(t *testing.T) {
 		t.Errorf("the connection was lost with %v", got)
 	}
 
-	again := rollcalltest.NewServer(t, rollcalltest.Config{Engine: engine.Config{Listeners: []engine.Listener{{Addr: srv.Addr}}}})
+	again := rollcalltest.NewServer(t, rollcall.Config{Engine: engine.Config{Listeners: []engine.Listener{{Addr: srv.Addr}}}}, nil)
 	for ch := range changes { // attempts fail until the server is there
 		if ch.state == client.Online {
 			break
@@ -43,7 +44,7 @@ func TestTheClientLogsOnAgainWhenTheServerIsBack(t *testing.T) {
 
 // E13: two clients with one ID must not push each other out for ever.
 func TestAClientThatWasPushedOutStaysOut(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{})
+	srv := rollcalltest.NewServer(t, rollcall.Config{}, nil)
 	cfg := client.Config{Reconnect: client.Reconnect{Min: -1}}
 	changes := watch(&cfg)
 	old := srv.Client(t, "alice", cfg)
@@ -60,7 +61,7 @@ func TestAClientThatWasPushedOutStaysOut(t *testing.T) {
 
 // E13: not after it was kicked.
 func TestAClientThatWasKickedStaysOut(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{})
+	srv := rollcalltest.NewServer(t, rollcall.Config{}, nil)
 	c := srv.Client(t, "alice", client.Config{Reconnect: client.Reconnect{Min: -1}})
 	_, _ = srv.Users.Kick("alice", &usermgr.KickOptions{Text: "be nice"})
 	receive(t, "the end of the client", c.Done())
@@ -75,7 +76,7 @@ func TestAClientThatWasKickedStaysOut(t *testing.T) {
 
 // Whoever is idle for too long comes back when they want to, and not by themselves.
 func TestAClientWhoseSessionExpiredStaysOut(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{})
+	srv := rollcalltest.NewServer(t, rollcall.Config{}, nil)
 	c := srv.Client(t, "alice", client.Config{Reconnect: client.Reconnect{Min: -1}})
 	_, _ = srv.Users.Kick("alice", &usermgr.KickOptions{Code: protocol.SessionExpired, Text: "idle for an hour"})
 	receive(t, "the end of the client", c.Done())
@@ -88,7 +89,7 @@ func TestAClientWhoseSessionExpiredStaysOut(t *testing.T) {
 }
 
 // tokens lets users in whose token is "t:" and their ID.
-func tokens(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+func tokens(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 	token := l.Fields[protocol.FieldToken]
 	if len(token) < 3 || token[:2] != "t:" {
 		return bridge.Identity{}, &protocol.CloseError{Code: protocol.Unauthorized, Text: "bad token"}
@@ -97,7 +98,7 @@ func tokens(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
 }
 
 func TestTheServerMayKnowTheUserByTheToken(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Bridge: bridge.Config{Authenticate: tokens}})
+	srv := rollcalltest.NewServer(t, rollcall.Config{Authenticate: tokens}, nil)
 	c := srv.Client(t, "", client.Config{Fields: map[string]string{protocol.FieldToken: "t:alice"}, Device: 3})
 	if c.UserID() != "alice" {
 		t.Errorf("the client is %q", c.UserID())
@@ -109,7 +110,7 @@ func TestTheServerMayKnowTheUserByTheToken(t *testing.T) {
 
 // E13: not after it was refused.
 func TestAClientWhoseTokenHasExpiredStaysOut(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Bridge: bridge.Config{Authenticate: tokens}})
+	srv := rollcalltest.NewServer(t, rollcall.Config{Authenticate: tokens}, nil)
 	token := make(chan string, 2)
 	token <- "t:alice"
 	token <- "expired"
@@ -125,12 +126,12 @@ func TestAClientWhoseTokenHasExpiredStaysOut(t *testing.T) {
 }
 
 func TestRequestsAndRepliesBothWays(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
+	srv := rollcalltest.NewServer(t, rollcall.Config{}, func(s *rollcall.Server) {
 		s.Engine.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, append([]byte("re: "), m.Body...)) })
 		s.Engine.Handle(2, func(c *engine.Conn, m *protocol.Message) error {
 			return c.ReplyError(m, protocol.Errorf(protocol.Refused, "no"))
 		})
-	}})
+	})
 	c := srv.Client(t, "alice", client.Config{Handle: map[uint16]client.Handler{
 		1: func(c *client.Client, m *protocol.Message) error {
 			return c.Reply(m, append([]byte("client: "), m.Body...))
@@ -156,8 +157,8 @@ func TestRequestsAndRepliesBothWays(t *testing.T) {
 
 // The client's heartbeats hold it online for much longer than the server's timeout.
 func TestAnIdleClientStaysOnline(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{
-		Users: usermgr.Config{HeartbeatTimeout: 400 * time.Millisecond, HeartbeatCheckInterval: 10 * time.Millisecond}})
+	srv := rollcalltest.NewServer(t, rollcall.Config{
+		Users: usermgr.Config{HeartbeatTimeout: 400 * time.Millisecond, HeartbeatCheckInterval: 10 * time.Millisecond}}, nil)
 	cfg := client.Config{}
 	changes := watch(&cfg)
 	c := srv.Client(t, "alice", cfg)
@@ -289,15 +290,14 @@ func (s *swamp) cut() {
 // there: it takes its old session over, long before the server has noticed the silence.
 func TestAClientBackFromADeadNetworkTakesItsSessionOver(t *testing.T) {
 	events := make(chan string, 10)
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: usermgr.Config{RelogonMode: usermgr.IgnoreNew},
-		Setup: func(s *rollcalltest.Server) {
-			s.Users.Subscribe(usermgr.Events{
-				Connected:    func(usermgr.SessionInfo) { events <- "Connected" },
-				Ignored:      func(string, usermgr.Address) { events <- "Ignored" },
-				PushedOut:    func(usermgr.SessionInfo, usermgr.Address) { events <- "PushedOut" },
-				Disconnected: func(_ usermgr.SessionInfo, why protocol.CloseCode) { events <- "Disconnected " + why.String() },
-			})
-		}})
+	srv := rollcalltest.NewServer(t, rollcall.Config{Users: usermgr.Config{RelogonMode: usermgr.IgnoreNew}}, func(s *rollcall.Server) {
+		s.Users.Subscribe(usermgr.Events{
+			Connected:    func(usermgr.SessionInfo) { events <- "Connected" },
+			Ignored:      func(string, usermgr.Address) { events <- "Ignored" },
+			PushedOut:    func(usermgr.SessionInfo, usermgr.Address) { events <- "PushedOut" },
+			Disconnected: func(_ usermgr.SessionInfo, why protocol.CloseCode) { events <- "Disconnected " + why.String() },
+		})
+	})
 	proxy := newSwamp(t, srv.Addr)
 	cfg := client.Config{UserID: "alice", Timeouts: client.Timeouts{Server: 300 * time.Millisecond}, Reconnect: client.Reconnect{Min: -1}}
 	changes := watch(&cfg)
@@ -323,7 +323,7 @@ func TestAClientBackFromADeadNetworkTakesItsSessionOver(t *testing.T) {
 // Where another client has logged on meanwhile, and the server keeps the session that it has and lets returns win, the client
 // tries again until there is room, or the heartbeat timeout has passed.
 func TestAReconnectingClientWaitsForWhoIsLoggedOnAlready(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: usermgr.Config{RelogonMode: usermgr.IgnoreNew, ReturnWins: true}})
+	srv := rollcalltest.NewServer(t, rollcall.Config{Users: usermgr.Config{RelogonMode: usermgr.IgnoreNew, ReturnWins: true}}, nil)
 	proxy := newSwamp(t, srv.Addr)
 	hold := make(chan struct{}, 1)
 	hold <- struct{}{}
@@ -361,7 +361,7 @@ func TestAReconnectingClientWaitsForWhoIsLoggedOnAlready(t *testing.T) {
 
 // A first logon is another matter: somebody is there, and the program is told.
 func TestAFirstLogonDoesNotWaitForWhoIsLoggedOnAlready(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Users: usermgr.Config{RelogonMode: usermgr.IgnoreNew}})
+	srv := rollcalltest.NewServer(t, rollcall.Config{Users: usermgr.Config{RelogonMode: usermgr.IgnoreNew}}, nil)
 	srv.Client(t, "alice", client.Config{})
 	_, err := client.Dial(t.Context(), srv.Addr, client.Config{UserID: "alice"})
 	if got := code(t, err); got != protocol.AlreadyLoggedOn {
@@ -372,9 +372,9 @@ func TestAFirstLogonDoesNotWaitForWhoIsLoggedOnAlready(t *testing.T) {
 // The server counts a Close as the client's leaving, not as a lost connection.
 func TestCloseIsAGoodbye(t *testing.T) {
 	why := make(chan protocol.CloseCode, 1)
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
+	srv := rollcalltest.NewServer(t, rollcall.Config{}, func(s *rollcall.Server) {
 		s.Users.Subscribe(usermgr.Events{Disconnected: func(_ usermgr.SessionInfo, c protocol.CloseCode) { why <- c }})
-	}})
+	})
 	c := srv.Client(t, "alice", client.Config{})
 	if err := c.Close(); err != nil {
 		t.Error(err)
@@ -386,9 +386,9 @@ func TestCloseIsAGoodbye(t *testing.T) {
 
 // Many goroutines use one client while connections come and go: nothing hangs, and each request has one outcome.
 func TestManyGoroutinesShareAClientWhileConnectionsBreak(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
+	srv := rollcalltest.NewServer(t, rollcall.Config{}, func(s *rollcall.Server) {
 		s.Engine.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
-	}})
+	})
 	proxy := newSwamp(t, srv.Addr)
 	cfg := client.Config{UserID: "alice", Reconnect: client.Reconnect{Min: -1}}
 	changes := watch(&cfg)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/testca"
@@ -34,7 +35,7 @@ func TestTheClientSpeaksTLS(t *testing.T) {
 		"with a name of its own": {TLS: &tls.Config{RootCAs: ca.Pool, ServerName: "localhost"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv := rollcalltest.NewServer(t, rollcalltest.Config{Engine: engine.Config{Listeners: []engine.Listener{{TLS: server}}}})
+			srv := rollcalltest.NewServer(t, rollcall.Config{Engine: engine.Config{Listeners: []engine.Listener{{TLS: server}}}}, nil)
 			cfg.Reconnect.Min = -1
 			changes := watch(&cfg)
 			c := srv.Client(t, "ann", cfg)
@@ -63,8 +64,8 @@ func TestTheClientSpeaksTLS(t *testing.T) {
 // A server whose certificate is not for the host that was dialled, or is nobody's, is not spoken to.
 func TestTheClientDoesNotTrustAnybody(t *testing.T) {
 	ca := testca.New(t)
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Engine: engine.Config{
-		Listeners: []engine.Listener{{TLS: &tls.Config{Certificates: []tls.Certificate{ca.Issue("server")}}}}}})
+	srv := rollcalltest.NewServer(t, rollcall.Config{Engine: engine.Config{
+		Listeners: []engine.Listener{{TLS: &tls.Config{Certificates: []tls.Certificate{ca.Issue("server")}}}}}}, nil)
 	for name, cfg := range map[string]*tls.Config{
 		"nobody's":     {RootCAs: testca.New(t).Pool},
 		"another host": {RootCAs: ca.Pool, ServerName: "elsewhere.example"},

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -117,4 +118,15 @@ func (c *Conn) TLS() *tls.ConnectionState {
 		return s.security()
 	}
 	return nil
+}
+
+// PeerCertificate returns the client's TLS certificate, verified against tls.Config.ClientCAs. Nil means that there is none: plain
+// TCP, no certificate, or one that was not verified (tls.RequestClientCert and tls.RequireAnyClientCert verify nothing). A
+// certificate that only tls.Config.VerifyConnection has checked is in TLS. It must not be changed. Any goroutine may call it.
+func (c *Conn) PeerCertificate() *x509.Certificate {
+	state := c.TLS()
+	if state == nil || len(state.VerifiedChains) == 0 {
+		return nil
+	}
+	return state.VerifiedChains[0][0]
 }

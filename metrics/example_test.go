@@ -26,7 +26,7 @@ func ExampleNew_severalEngines() {
 			fmt.Println(err)
 			return
 		}
-		b, err := bridge.Attach(srv, users, bridge.Config{})
+		b, err := bridge.Attach(srv, users, nil, bridge.Config{})
 		if err != nil {
 			fmt.Println(err)
 			return

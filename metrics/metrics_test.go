@@ -37,12 +37,12 @@ func server(t testing.TB) metrics.Config {
 		}
 	})
 	e := testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}}))
-	b := testkit.Must(bridge.Attach(e, users, bridge.Config{Authenticate: func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+	b := testkit.Must(bridge.Attach(e, users, func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 		if l.UserID == "eve" {
 			return bridge.Identity{}, &protocol.CloseError{Code: protocol.Unauthorized}
 		}
 		return bridge.Identity{UserID: l.UserID}, nil
-	}}))
+	}, bridge.Config{}))
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
 	return metrics.Config{Engine: e, Users: users, Bridge: b, Push: push.New(b)}
 }
@@ -332,7 +332,7 @@ func Example() {
 	users := testkit.Must(usermgr.New(usermgr.Config{}))
 	defer users.Close(context.Background())
 	srv := testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}}))
-	b := testkit.Must(bridge.Attach(srv, users, bridge.Config{}))
+	b := testkit.Must(bridge.Attach(srv, users, nil, bridge.Config{}))
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics.New(metrics.Config{Engine: srv, Users: users, Bridge: b}))
 	page := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -17,7 +18,7 @@ import (
 // S4: a push to everyone goes to those who are there at the call, however many pushes have gone before: to whoever has a Logon's
 // answer, and not to a connection that has ended.
 func TestPushToEveryoneFollowsWhoComesAndGoes(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{Loops: 2}, Users: usermgr.Config{Devices: usermgr.UpTo(2)}})
+	srv, service := newServer(t, rollcall.Config{Engine: engine.Config{Loops: 2}, Users: usermgr.Config{Devices: usermgr.UpTo(2)}})
 	var online []string
 	clients := map[string]*client.Client{}
 	got := make(chan *protocol.PushMessage, 1000)
@@ -60,7 +61,7 @@ func TestPushToEveryoneFollowsWhoComesAndGoes(t *testing.T) {
 // gone.
 func TestAnAudienceIsForgotten(t *testing.T) {
 	push.KeepAudience(t, time.Hour) // the test looks
-	srv, service := newServer(t, rollcalltest.Config{})
+	srv, service := newServer(t, rollcall.Config{})
 	c := srv.Client(t, "ann", client.Config{})
 	all := func() { mustPush(t, service, push.ToEveryone(), push.Text("hi"), nil) }
 	all()

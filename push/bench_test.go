@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
@@ -16,7 +17,7 @@ import (
 
 func benchServer(b *testing.B) (*rollcalltest.Server, *push.Service) {
 	var service *push.Service
-	srv := rollcalltest.NewServer(b, rollcalltest.Config{Setup: func(s *rollcalltest.Server) { service = push.New(s.Bridge) }})
+	srv := rollcalltest.NewServer(b, rollcall.Config{}, func(s *rollcall.Server) { service = push.New(s.Bridge) })
 	return srv, service
 }
 

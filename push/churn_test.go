@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -76,7 +77,7 @@ func TestPushUnderChurn(t *testing.T) {
 	if testing.Short() {
 		users, messages = 60, 120
 	}
-	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{Accept: engine.Accept{MaxConnections: 2 * users}}})
+	srv, service := newServer(t, rollcall.Config{Engine: engine.Config{Accept: engine.Accept{MaxConnections: 2 * users}}})
 	got := newReceived(t)
 	ctx, stop := context.WithCancel(t.Context())
 	var coming sync.WaitGroup
@@ -142,7 +143,7 @@ func TestPushUnderChurn(t *testing.T) {
 // arrived. No push counts that was not dealt with, none comes twice, and nothing is remembered afterwards.
 func TestPushWhileConnectionsAreLost(t *testing.T) {
 	const users, messages, pushers = 60, 40, 4
-	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{Accept: engine.Accept{MaxConnections: 10 * users}}})
+	srv, service := newServer(t, rollcall.Config{Engine: engine.Config{Accept: engine.Accept{MaxConnections: 10 * users}}})
 	got := newReceived(t)
 	ctx, stop := context.WithCancel(t.Context())
 	var coming sync.WaitGroup

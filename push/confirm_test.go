@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
@@ -38,7 +39,7 @@ func pushingUntil(ctx context.Context, t *testing.T, service *push.Service, to p
 
 // With Confirm the result says who has acknowledged: once the handler has returned, until the context ends.
 func TestConfirm(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{})
+	srv, service := newServer(t, rollcall.Config{})
 	hold := make(chan struct{})
 	entered := make(chan struct{}, 1)
 	srv.Client(t, "slow", client.Config{OnPush: func(_ *client.Client, p *protocol.PushMessage) {
@@ -77,7 +78,7 @@ func TestConfirm(t *testing.T) {
 
 // A message that is under way twice is confirmed to both who wait.
 func TestOneConfirmationDoesForBoth(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{})
+	srv, service := newServer(t, rollcall.Config{})
 	hold := make(chan struct{})
 	srv.Client(t, "ann", client.Config{OnPush: func(*client.Client, *protocol.PushMessage) { <-hold }})
 	m := push.Text("twice")
@@ -107,7 +108,7 @@ func TestAnAcknowledgementOnTheNextConnectionCounts(t *testing.T) {
 		"pushed out by its next connection": {lose: func(t *testing.T, n *network) { n.lose(t) }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv, service := newServer(t, rollcalltest.Config{})
+			srv, service := newServer(t, rollcall.Config{})
 			var n network
 			entered, back := make(chan struct{}, 1), make(chan struct{})
 			release, away := make(chan struct{}), make(chan struct{})
@@ -157,7 +158,7 @@ func TestNobodyWaitsForASessionThatHasEndedForGood(t *testing.T) {
 	} {
 		for kept, o := range map[string]*push.Options{"": {Confirm: true}, ", kept": {Confirm: true, Keep: time.Hour}} {
 			t.Run(name+kept, func(t *testing.T) {
-				srv, service := newServer(t, rollcalltest.Config{})
+				srv, service := newServer(t, rollcall.Config{})
 				c := srv.Client(t, "deaf", client.Config{Reconnect: client.Reconnect{Max: -1}}) // takes no pushes, so it never acknowledges
 				result := pushingWith(t, service, push.ToUsers("deaf"), push.Text("before the end"), o)
 				rollcalltest.Eventually(t, func() bool { return sessionsOf(srv.Users, "deaf")[0].Out.Messages == 1 }, "the push is out")
@@ -174,7 +175,7 @@ func TestNobodyWaitsForASessionThatHasEndedForGood(t *testing.T) {
 // device 2 one that has got it, and comes back when its network is reset.
 func pushToDeafAndWell(t *testing.T, m *push.Message, deaf, well *network) (srv *rollcalltest.Server, service *push.Service,
 	cancel context.CancelFunc, result <-chan push.Result) {
-	srv, service = newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
+	srv, service = newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
 	srv.Client(t, "ann", client.Config{Device: 1, DialContext: deaf.dial, Reconnect: client.Reconnect{Max: -1}})
 	got := make(chan *protocol.PushMessage, 10)
 	cfg := receiver(got)
@@ -228,7 +229,7 @@ func TestAClientThatIsBackAcknowledgesForItselfAlone(t *testing.T) {
 
 // Push waits for Options.Timeout; without it and a deadline of the caller's, for 10 s; with a negative one for as long as it takes.
 func TestTimeout(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{})
+	srv, service := newServer(t, rollcall.Config{})
 	hold := make(chan struct{})
 	srv.Client(t, "slow", client.Config{OnPush: func(*client.Client, *protocol.PushMessage) { <-hold }})
 	if d := push.SetConfirmTimeout(t, 50*time.Millisecond); d != 10*time.Second {

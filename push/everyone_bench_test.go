@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/wiretest"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -29,14 +30,14 @@ func everyone(b *testing.B, underWay int) {
 	const users, hold = 2000, 9
 	var service *push.Service
 	held, release := make(chan struct{}), make(chan struct{})
-	srv := rollcalltest.NewServer(b, rollcalltest.Config{Engine: engine.Config{Loops: 1}, Setup: func(s *rollcalltest.Server) {
+	srv := rollcalltest.NewServer(b, rollcall.Config{Engine: engine.Config{Loops: 1}}, func(s *rollcall.Server) {
 		service = push.New(s.Bridge)
 		s.Engine.Handle(hold, func(*engine.Conn, *protocol.Message) error {
 			held <- struct{}{}
 			<-release
 			return nil
 		})
-	}})
+	})
 	var got atomic.Int64
 	var holder net.Conn
 	for i := range users {

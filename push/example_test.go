@@ -24,7 +24,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	b, err := bridge.Attach(srv, users, bridge.Config{})
+	b, err := bridge.Attach(srv, users, nil, bridge.Config{})
 	if err != nil {
 		fmt.Println(err)
 		return

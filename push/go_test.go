@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
@@ -32,7 +33,7 @@ func told(t *testing.T) (func(push.Result, error), <-chan push.Result) {
 // Rule 27: a device that never acknowledges holds nothing up. The others get each message at once, in the order of the calls,
 // and each session's outcome is told by its connection and device.
 func TestADeviceThatConfirmsLateHoldsUpNothing(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
+	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
 	release := make(chan struct{})
 	srv.Client(t, "ann", client.Config{Device: 1, OnPush: func(*client.Client, *protocol.PushMessage) { <-release }})
 	got := make(chan *protocol.PushMessage, 100)
@@ -74,7 +75,7 @@ func TestADeviceThatConfirmsLateHoldsUpNothing(t *testing.T) {
 
 // First is told by one session's acknowledgement, and with it what is known of the others.
 func TestFirstIsEnough(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
+	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
 	srv.Client(t, "ann", client.Config{Device: 1}) // takes no pushes, so it never acknowledges
 	got := make(chan *protocol.PushMessage, 10)
 	cfg := receiver(got)
@@ -98,7 +99,7 @@ func TestFirstIsEnough(t *testing.T) {
 
 // What needs no acknowledgement is told at once, for all targets; so is that there is nobody, and so it is with no function.
 func TestGoTellsWhatIsKnownAtOnce(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{})
+	srv, service := newServer(t, rollcall.Config{})
 	got := make(chan *protocol.PushMessage, 10)
 	srv.Client(t, "ann", receiver(got))
 	for name, tc := range map[string]struct {
@@ -129,7 +130,7 @@ func TestGoTellsWhatIsKnownAtOnce(t *testing.T) {
 // A function that Go tells may panic, end its goroutine, block, and push itself: it holds up what is told later, and neither
 // messages nor the service's end.
 func TestAFunctionThatGoTellsIsContained(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{Loops: 1}}, quiet)
+	srv, service := newServer(t, rollcall.Config{Engine: engine.Config{Loops: 1}}, quiet)
 	got := make(chan *protocol.PushMessage, 10)
 	srv.Client(t, "ann", receiver(got))
 	to := push.ToUsers("ann")
@@ -170,7 +171,7 @@ func TestAFunctionThatGoTellsIsContained(t *testing.T) {
 
 // Close tells what waits, and lets nothing new in.
 func TestCloseTellsWhatWaits(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{})
+	srv, service := newServer(t, rollcall.Config{})
 	srv.Client(t, "deaf", client.Config{})
 	done, news := told(t)
 	for _, to := range []string{"deaf", "away"} {
@@ -207,7 +208,7 @@ func TestCloseTellsWhatWaits(t *testing.T) {
 
 // Without Keep an acknowledgement is waited for until the time is over, or the session has ended for good.
 func TestGoGivesUp(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{})
+	srv, service := newServer(t, rollcall.Config{})
 	deaf := srv.Client(t, "deaf", client.Config{Reconnect: client.Reconnect{Max: -1}})
 	done, news := told(t)
 	service.Go(push.ToUsers("deaf"), push.Text("x"), &push.Options{Confirm: true, Timeout: 20 * time.Millisecond}, done)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
@@ -18,7 +19,7 @@ var keep = &push.Options{Confirm: true, Keep: time.Hour}
 // Rule 27: what is kept for a user who was never there goes out when the user comes, in order and before what is pushed by a
 // Connected handler; Push does not wait for a user who is away.
 func TestWhatIsKeptGoesOutFirst(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{})
+	srv, service := newServer(t, rollcall.Config{})
 	srv.Users.Subscribe(usermgr.Events{Connected: func(s usermgr.SessionInfo) {
 		service.Go(push.ToUsers(s.UserID), push.Text("welcome"), nil, nil)
 	}})
@@ -61,7 +62,7 @@ func TestWhatWasNotAcknowledgedIsKeptHoweverTheSessionEnded(t *testing.T) {
 		"pushed out": func(s *rollcalltest.Server, _ *client.Client, _ *network) {},
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv, service := newServer(t, rollcalltest.Config{})
+			srv, service := newServer(t, rollcall.Config{})
 			var n network
 			deaf := srv.Client(t, "ann", client.Config{DialContext: n.dial, Reconnect: client.Reconnect{Max: -1}})
 			done, news := told(t)
@@ -88,7 +89,7 @@ func TestWhatWasNotAcknowledgedIsKeptHoweverTheSessionEnded(t *testing.T) {
 
 // What is kept for sessions goes to a session of the same device class alone.
 func TestWhatIsKeptForSessionsGoesToTheirDevice(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
+	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
 	var n network
 	srv.Client(t, "ann", client.Config{Device: 1, DialContext: n.dial, Reconnect: client.Reconnect{Max: -1}})
 	done, news := told(t)
@@ -136,7 +137,7 @@ func TestTheBoundsInBytes(t *testing.T) {
 		"all":    {MaxTotalBytes: 3 * size},
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv, service := newServer(t, rollcalltest.Config{}, cfg)
+			srv, service := newServer(t, rollcall.Config{}, cfg)
 			content := make([]byte, 1000)
 			done, news := told(t)
 			for range 4 {
@@ -165,7 +166,7 @@ func TestTheBoundsInBytes(t *testing.T) {
 
 // Negative bounds are none, and a negative Keep keeps nothing.
 func TestNegativeIsNone(t *testing.T) {
-	_, service := newServer(t, rollcalltest.Config{}, push.Config{MaxMessages: -1, MaxBytes: -1, MaxTotalBytes: -1})
+	_, service := newServer(t, rollcall.Config{}, push.Config{MaxMessages: -1, MaxBytes: -1, MaxTotalBytes: -1})
 	for range 2000 {
 		service.Go(push.ToUsers("ann"), push.Binary(make([]byte, 500)), keep, nil)
 	}
@@ -182,7 +183,7 @@ func TestNegativeIsNone(t *testing.T) {
 // looked at twice as often.
 func TestAPushToManySessionsCostsNoMoreThanTheirNumber(t *testing.T) {
 	const n = 20
-	srv, service := newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.UpTo(2 * n)}})
+	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.UpTo(2 * n)}})
 	looks := func(user string, sessions int) int {
 		for range sessions {
 			srv.Client(t, user, client.Config{}) // it takes no pushes, and acknowledges none

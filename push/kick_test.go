@@ -7,15 +7,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/protocol"
-	"github.com/rollcall-go/rollcall/rollcalltest"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 // S6: the KickOut message with its reason goes out, then every session goes offline, even when a pusher failed.
 func TestKickWithNotice(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}}, quiet)
+	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}}, quiet)
 	service.Register("panics", failing{})
 	var got []chan *protocol.PushMessage
 	var clients []*client.Client

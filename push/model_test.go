@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/rollcalltest"
@@ -110,15 +111,14 @@ func (m *model) broken(format string, args ...any) {
 
 func newModel(t *testing.T, seed uint64, seen *sights) *model {
 	m := &model{t: t, random: rand.New(rand.NewPCG(seed, 27)), seen: seen, everyone: sender{name: "everyone"}}
-	m.srv = rollcalltest.NewServer(t, rollcalltest.Config{
+	m.srv = rollcalltest.NewServer(t, rollcall.Config{
 		Engine: engine.Config{Accept: engine.Accept{MaxConnections: 1000}},
 		Users:  usermgr.Config{Devices: usermgr.OnePerDevice()},
-		Setup: func(s *rollcalltest.Server) {
-			m.pushes = push.New(s.Bridge, push.Config{MaxMessages: modelBound})
-			s.Users.Subscribe(usermgr.Events{Connected: func(i usermgr.SessionInfo) { // behind what waited
-				_ = s.Engine.Conn(i.Address.Conn).Send(mark, nil)
-			}})
-		},
+	}, func(s *rollcall.Server) {
+		m.pushes = push.New(s.Bridge, push.Config{MaxMessages: modelBound})
+		s.Users.Subscribe(usermgr.Events{Connected: func(i usermgr.SessionInfo) { // behind what waited
+			_ = s.Engine.Conn(i.Address.Conn).Send(mark, nil)
+		}})
 	})
 	for i := range 4 {
 		u := &modelUser{id: fmt.Sprintf("user-%d", i), sender: sender{name: fmt.Sprint(i)}}

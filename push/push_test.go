@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
@@ -29,10 +30,9 @@ func receive[T any](t testing.TB, what string, ch <-chan T) T {
 }
 
 // newServer starts a server with a service, which is closed after it.
-func newServer(t *testing.T, cfg rollcalltest.Config, pushes ...push.Config) (*rollcalltest.Server, *push.Service) {
+func newServer(t *testing.T, cfg rollcall.Config, pushes ...push.Config) (*rollcalltest.Server, *push.Service) {
 	var service *push.Service
-	cfg.Setup = func(s *rollcalltest.Server) { service = push.New(s.Bridge, pushes...) }
-	srv := rollcalltest.NewServer(t, cfg)
+	srv := rollcalltest.NewServer(t, cfg, func(s *rollcall.Server) { service = push.New(s.Bridge, pushes...) })
 	t.Cleanup(func() { closeService(t, srv, service) })
 	return srv, service
 }
@@ -103,7 +103,7 @@ var confirm = &push.Options{Confirm: true}
 // S4: a push goes to a user, to users, to everyone, to the sessions of a filter; each message has its kind, an ID, a time
 // and metadata.
 func TestPushReachesItsTarget(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
+	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
 	got := map[string]chan *protocol.PushMessage{}
 	for _, c := range []struct {
 		user   string
@@ -172,7 +172,7 @@ func (c *countingCodec) Append(dst []byte, m *protocol.Message) ([]byte, error) 
 // A push to many is encoded once, not once for each of them.
 func TestAPushToManyIsEncodedOnce(t *testing.T) {
 	codec := &countingCodec{Codec: protocol.Binary}
-	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0", Codec: codec}}}})
+	srv, service := newServer(t, rollcall.Config{Engine: engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0", Codec: codec}}}})
 	const users = 20
 	for i := range users {
 		srv.Client(t, fmt.Sprint("user", i), client.Config{OnPush: func(*client.Client, *protocol.PushMessage) {}})
@@ -198,7 +198,7 @@ func (p failing) Push(context.Context, push.Target, *push.Message) ([]push.Deliv
 // S5: every registered pusher gets each message, in order, for each target, online or not, by Push and by Go; one that fails or
 // panics stops nothing and is told; the pusher in memory records messages, and forgets the oldest.
 func TestEveryPusherGetsEachMessage(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{}, quiet)
+	srv, service := newServer(t, rollcall.Config{}, quiet)
 	broken := errors.New("broken")
 	first, last := push.NewMemory(2), push.NewMemory(0)
 	service.Register("first", first)
@@ -265,7 +265,7 @@ func TestEveryPusherGetsEachMessage(t *testing.T) {
 
 // Bad input gets an error that says what was wrong, and goes nowhere.
 func TestPushRefusesWhatIsNoPush(t *testing.T) {
-	_, service := newServer(t, rollcalltest.Config{})
+	_, service := newServer(t, rollcall.Config{})
 	memory := push.NewMemory(0)
 	service.Register("memory", memory)
 	ended, cancel := context.WithCancel(t.Context())
@@ -302,7 +302,7 @@ func TestPushRefusesWhatIsNoPush(t *testing.T) {
 
 // A service that could deliver nothing names the mistake.
 func TestAServiceNeedsABridgeAndPushers(t *testing.T) {
-	_, service := newServer(t, rollcalltest.Config{})
+	_, service := newServer(t, rollcall.Config{})
 	for name, f := range map[string]func(){
 		"needs a bridge":   func() { push.New(nil) },
 		"needs a pusher":   func() { service.Register("none", nil) },
@@ -321,7 +321,7 @@ func TestAServiceNeedsABridgeAndPushers(t *testing.T) {
 
 // A push's frame takes its place behind what was sent before, and nothing of the application's is needed to handle it.
 func TestPushKeepsTheOrder(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{Loops: 1}})
+	srv, service := newServer(t, rollcall.Config{Engine: engine.Config{Loops: 1}})
 	order := make(chan string, 100)
 	srv.Client(t, "ann", client.Config{
 		HandleDefault: func(_ *client.Client, m *protocol.Message) error { order <- string(m.Body); return nil },
@@ -346,7 +346,7 @@ func TestPushKeepsTheOrder(t *testing.T) {
 
 // A message that is too large is told as that for each user, and nobody is waited for.
 func TestPushOfTooMuch(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{Engine: engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 10}}})
+	srv, service := newServer(t, rollcall.Config{Engine: engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 10}}})
 	srv.Client(t, "ann", client.Config{})
 	m := push.Binary(make([]byte, 128<<10))
 	for name, to := range map[string]push.Target{"a user": push.ToUsers("ann"), "everyone": push.ToEveryone()} {
@@ -362,7 +362,7 @@ func TestPushOfTooMuch(t *testing.T) {
 
 // A session is reached by a filter while its Connected handlers run: the message comes behind the answer to the logon.
 func TestPushReachesWhoIsBeingLetIn(t *testing.T) {
-	srv, service := newServer(t, rollcalltest.Config{})
+	srv, service := newServer(t, rollcall.Config{})
 	pushed := make(chan push.Result, 1)
 	srv.Users.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) {
 		r, _ := service.Push(context.Background(), push.ToSessions(usermgr.Filter{}), push.Text("welcome"), nil)
@@ -380,7 +380,7 @@ func TestPushReachesWhoIsBeingLetIn(t *testing.T) {
 
 // What is recorded shares nothing with what was pushed.
 func TestMemoryRecordsCopies(t *testing.T) {
-	_, service := newServer(t, rollcalltest.Config{})
+	_, service := newServer(t, rollcall.Config{})
 	memory := push.NewMemory(0)
 	service.Register("memory", memory)
 	users, devices := []string{"ann"}, []uint16{1}
@@ -409,7 +409,7 @@ func TestAManagerThatCanDoLess(t *testing.T) {
 	all := testkit.Must(usermgr.New(usermgr.Config{}))
 	defer func() { _ = all.Close(t.Context()) }()
 	less := struct{ usermgr.UserManager }{all}
-	service := push.New(testkit.Must(bridge.Attach(testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}})), less, bridge.Config{})))
+	service := push.New(testkit.Must(bridge.Attach(testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}})), less, nil, bridge.Config{})))
 	memory := push.NewMemory(0)
 	service.Register("memory", memory)
 	if _, err := service.Push(t.Context(), push.ToSessions(usermgr.Filter{}), push.Text("x"), nil); !errors.Is(err, errors.ErrUnsupported) {

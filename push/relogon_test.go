@@ -52,7 +52,7 @@ func TestWhoIsReplacedMeanwhileIsReached(t *testing.T) {
 			users := testkit.Must(usermgr.New(usermgr.Config{Devices: usermgr.OnePerDevice()}))
 			m := &interruptedManager{UserManager: users}
 			e := testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}, Loops: 2}))
-			b := testkit.Must(bridge.Attach(e, m, bridge.Config{}))
+			b := testkit.Must(bridge.Attach(e, m, nil, bridge.Config{}))
 			service := push.New(b)
 			if err := e.Listen(); err != nil {
 				t.Fatal(err)

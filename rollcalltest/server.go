@@ -1,8 +1,8 @@
 // Package rollcalltest runs a whole Rollcall server inside a test, as net/http/httptest does for HTTP.
 //
-//	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
-//		s.Engine.Handle(chat, handleChat)
-//	}})
+//	srv := rollcalltest.NewServer(t, rollcall.Config{}, func(s *rollcall.Server) {
+//		s.Handle(chat, handleChat)
+//	})
 //	alice := srv.Client(t, "alice", client.Config{})
 //	reply, err := alice.Request(t.Context(), chat, []byte("hello"))
 //
@@ -23,30 +23,13 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/rollcall-go/rollcall"
-	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/usermgr"
 )
-
-// Config holds the settings of a server. The zero value is ready to use: it lets everybody in.
-type Config struct {
-	// Engine, Users and Bridge are the settings of the parts. The engine listens on a free port of 127.0.0.1,
-	// where a listener has no address, or there is no listener; where it is not told how many event loops to run it has two. A part without a Logger writes warnings
-	// and errors to the test's log.
-	Engine engine.Config
-	Users  usermgr.Config // the user manager's
-	Bridge bridge.Config  // the bridge's
-	// Setup, when set, is called before the server runs, on the goroutine of NewServer, with everything but Addr in
-	// place: it is where message handlers are registered and events subscribed to.
-	Setup func(s *Server)
-}
 
 // Server is a server that runs. Its methods may be called from any goroutine.
 type Server struct {
-	Engine *engine.Engine
-	Users  *usermgr.Manager
-	Bridge *bridge.Bridge
+	*rollcall.Server
 	// Addr is where the server listens, for client.Dial: "127.0.0.1:49152".
 	Addr string
 
@@ -58,19 +41,18 @@ type Server struct {
 	quiet  atomic.Bool // the test may be over: nothing is logged any more
 }
 
-// NewServer starts a server. When the test and its subtests end the server is stopped, as by Stop. It ends the test when
-// the server cannot listen.
-func NewServer(t testing.TB, cfg Config) *Server {
+// NewServer starts a server. The zero cfg is ready to use: it lets everybody in. A listener without an address gets a free port of
+// 127.0.0.1, and there is one such listener where cfg has none; without Loops there are two; without a Logger warnings and errors
+// go to the test's log. setup, when not nil, is called before the server runs, on the caller's goroutine: it is where message
+// handlers are registered and events subscribed to, the program's own function for that. When the test and its subtests end the
+// server is stopped, as by Stop. NewServer ends the test when a setting makes no sense, or the server cannot listen.
+func NewServer(t testing.TB, cfg rollcall.Config, setup func(*rollcall.Server)) *Server {
 	t.Helper()
 	s := &Server{t: t, ran: make(chan struct{})}
 	logger := zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel), zaptest.WrapOptions(zap.WrapCore(s.untilStopped)))
-	for _, l := range []**zap.Logger{&cfg.Engine.Logger, &cfg.Users.Logger, &cfg.Bridge.Logger} {
-		if *l == nil {
-			*l = logger
-		}
-	}
+	cfg.Logger = cmp.Or(cfg.Logger, logger)
 	cfg.Engine.Listeners = slices.Clone(cfg.Engine.Listeners)
-	if len(cfg.Engine.Listeners) == 0 {
+	if len(cfg.Engine.Listeners) == 0 && cfg.Addr == "" {
 		cfg.Engine.Listeners = make([]engine.Listener, 1)
 	}
 	for i := range cfg.Engine.Listeners {
@@ -79,13 +61,12 @@ func NewServer(t testing.TB, cfg Config) *Server {
 	if cfg.Engine.Loops == 0 {
 		cfg.Engine.Loops = 2
 	}
-	parts, err := rollcall.New(rollcall.Config{Engine: cfg.Engine, Users: cfg.Users, Bridge: cfg.Bridge})
-	if err != nil {
+	var err error
+	if s.Server, err = rollcall.New(cfg); err != nil {
 		t.Fatalf("rollcalltest: %v", err)
 	}
-	s.Engine, s.Users, s.Bridge = parts.Engine, parts.Users, parts.Bridge
-	if cfg.Setup != nil {
-		cfg.Setup(s)
+	if setup != nil {
+		setup(s.Server)
 	}
 	if err := s.Engine.Listen(); err != nil {
 		close(s.ran)

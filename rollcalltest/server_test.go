@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
@@ -58,7 +59,7 @@ func (r *recorder) run(f func()) (failures []string) {
 func TestTheExample(t *testing.T) { testGreeting(t) }
 
 func TestAServerServesInOneLine(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{})
+	srv := rollcalltest.NewServer(t, rollcall.Config{}, nil)
 	c := srv.Client(t, "alice", client.Config{})
 	if !srv.Users.IsOnline("alice") || c.UserID() != "alice" || !strings.HasPrefix(srv.Addr, "127.0.0.1:") {
 		t.Errorf("alice is not online at %s", srv.Addr)
@@ -67,10 +68,10 @@ func TestAServerServesInOneLine(t *testing.T) {
 
 func TestSetupRunsBeforeTheServerDoes(t *testing.T) {
 	online := make(chan string, 1)
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
+	srv := rollcalltest.NewServer(t, rollcall.Config{}, func(s *rollcall.Server) {
 		s.Engine.Handle(chat, echo)
 		s.Users.Subscribe(usermgr.Events{Connected: func(i usermgr.SessionInfo) { online <- i.UserID }})
-	}})
+	})
 	c := srv.Client(t, "alice", client.Config{})
 	if got := <-online; got != "alice" {
 		t.Errorf("%s is online", got)
@@ -81,11 +82,11 @@ func TestSetupRunsBeforeTheServerDoes(t *testing.T) {
 }
 
 func TestTheConfigsOfThePartsCount(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{
+	srv := rollcalltest.NewServer(t, rollcall.Config{
 		Engine: engine.Config{Limits: engine.Limits{MaxBody: 10}},
 		Users:  usermgr.Config{RelogonMode: usermgr.IgnoreNew},
 		Bridge: bridge.Config{HeartbeatInterval: 50 * time.Millisecond},
-	})
+	}, nil)
 	c := srv.Client(t, "alice", client.Config{})
 	if _, err := client.Dial(t.Context(), srv.Addr, client.Config{UserID: "alice"}); err == nil {
 		t.Error("alice logs on twice where IgnoreNew is set")
@@ -97,9 +98,9 @@ func TestTheConfigsOfThePartsCount(t *testing.T) {
 
 func TestStopEndsEverySession(t *testing.T) {
 	var gone atomic.Int64
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Setup: func(s *rollcalltest.Server) {
+	srv := rollcalltest.NewServer(t, rollcall.Config{}, func(s *rollcall.Server) {
 		s.Users.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { gone.Add(1) }})
-	}})
+	})
 	for i := range 10 {
 		srv.Client(t, fmt.Sprint("user", i), client.Config{Reconnect: client.Reconnect{Max: -1}})
 	}
@@ -115,12 +116,12 @@ func TestAServerThatDoesNotStopCleanlyFailsTheTest(t *testing.T) {
 	returned := make(chan struct{})
 	r := &recorder{TB: t}
 	failures := r.run(func() {
-		srv := rollcalltest.NewServer(r, rollcalltest.Config{
+		srv := rollcalltest.NewServer(r, rollcall.Config{
 			Engine: engine.Config{Workers: 1, Timeouts: engine.Timeouts{Stop: 50 * time.Millisecond, Close: 10 * time.Millisecond}},
 			Users:  usermgr.Config{QuiesceTimeout: -1},
-			Setup: func(s *rollcalltest.Server) {
-				s.Engine.Handle(chat, func(*engine.Conn, *protocol.Message) error { close(returned); <-release; return nil })
-			}})
+		}, func(s *rollcall.Server) {
+			s.Engine.Handle(chat, func(*engine.Conn, *protocol.Message) error { close(returned); <-release; return nil })
+		})
 		c := srv.Client(t, "alice", client.Config{Reconnect: client.Reconnect{Max: -1}})
 		if err := c.Send(chat, nil); err != nil {
 			t.Fatal(err)
@@ -134,10 +135,10 @@ func TestAServerThatDoesNotStopCleanlyFailsTheTest(t *testing.T) {
 }
 
 func TestAServerThatCannotListenEndsTheTest(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{})
+	srv := rollcalltest.NewServer(t, rollcall.Config{}, nil)
 	r := &recorder{TB: t}
 	failures := r.run(func() {
-		rollcalltest.NewServer(r, rollcalltest.Config{Engine: engine.Config{Listeners: []engine.Listener{{Addr: srv.Addr}}}})
+		rollcalltest.NewServer(r, rollcall.Config{Engine: engine.Config{Listeners: []engine.Listener{{Addr: srv.Addr}}}}, nil)
 	})
 	if len(failures) != 1 || !strings.Contains(failures[0], "cannot listen") {
 		t.Errorf("the test fails with %q", failures)
@@ -145,7 +146,7 @@ func TestAServerThatCannotListenEndsTheTest(t *testing.T) {
 }
 
 func TestAClientThatIsRefusedEndsTheTest(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{})
+	srv := rollcalltest.NewServer(t, rollcall.Config{}, nil)
 	r := &recorder{TB: t}
 	failures := r.run(func() { srv.Client(r, "_0", client.Config{}) })
 	if len(failures) != 1 || !strings.Contains(failures[0], "_0 cannot log on") {
@@ -162,8 +163,8 @@ func TestEventuallyWaitsAndNoLonger(t *testing.T) {
 }
 
 func TestAServerMayHaveListeners(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcalltest.Config{Engine: engine.Config{
-		Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}, {Addr: "127.0.0.1:0"}}}})
+	srv := rollcalltest.NewServer(t, rollcall.Config{Engine: engine.Config{
+		Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}, {Addr: "127.0.0.1:0"}}}}, nil)
 	srv.Client(t, "alice", client.Config{})
 	if addrs := srv.Engine.Addrs(); len(addrs) != 2 || srv.Addr != addrs[0].String() {
 		t.Errorf("the server is at %s, and listens on %v", srv.Addr, addrs)

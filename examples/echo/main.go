@@ -31,9 +31,10 @@ func main() {
 
 func run() error {
 	var (
-		cfg       engine.Config
-		frames    engine.Listener
-		bridgeCfg bridge.Config
+		cfg          engine.Config
+		frames       engine.Listener
+		bridgeCfg    bridge.Config
+		authenticate bridge.Authenticator
 	)
 	flag.StringVar(&frames.Addr, "addr", "127.0.0.1:9000", "TCP address to listen on")
 	relogon := flag.String("relogon", "replace-old", "what a second logon of a user does: replace-old or ignore-new")
@@ -68,7 +69,7 @@ func run() error {
 		users.HeartbeatTimeout, users.HeartbeatCheckInterval = *timeout, *interval
 	}
 	if *token != "" {
-		bridgeCfg.Authenticate = func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+		authenticate = func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 			if l.Fields[protocol.FieldToken] != *token {
 				return bridge.Identity{}, &protocol.CloseError{Code: protocol.Unauthorized, Text: "wrong token"}
 			}
@@ -84,7 +85,7 @@ func run() error {
 	if *lines != "" {
 		cfg.Listeners = append(cfg.Listeners, engine.Listener{Addr: *lines, Codec: protocol.Line})
 	}
-	srv, err := rollcall.New(rollcall.Config{Engine: cfg, Users: users, Bridge: bridgeCfg})
+	srv, err := rollcall.New(rollcall.Config{Engine: cfg, Users: users, Bridge: bridgeCfg, Authenticate: authenticate})
 	if err != nil {
 		return err
 	}

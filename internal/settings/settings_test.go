@@ -34,16 +34,19 @@ type setup struct {
 	Request struct{ Timeout time.Duration } // of engine.Conn.Request
 }
 
+// authenticate lets a client in whose deadline makes sense.
+func authenticate(ctx context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
+	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) < 0 {
+		return bridge.Identity{}, fmt.Errorf("the deadline is %v", deadline)
+	}
+	return bridge.Identity{UserID: l.UserID}, nil
+}
+
 func newSetup() *setup {
 	return &setup{
 		Engine: engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}, Logger: zap.NewNop()},
 		Users:  usermgr.Config{Logger: zap.NewNop()},
-		Bridge: bridge.Config{Logger: zap.NewNop(), Authenticate: func(ctx context.Context, l usermgr.Logon) (bridge.Identity, error) {
-			if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) < 0 {
-				return bridge.Identity{}, fmt.Errorf("the deadline is %v", deadline)
-			}
-			return bridge.Identity{UserID: l.UserID}, nil
-		}},
+		Bridge: bridge.Config{Logger: zap.NewNop()},
 		Kick: usermgr.KickOptions{RevokeFor: time.Hour},
 		Client: client.Config{UserID: "ann", Fields: map[string]string{protocol.FieldToken: "ann's"}, Reconnect: client.Reconnect{Max: -1},
 			OnPush: func(*client.Client, *protocol.PushMessage) {}},
@@ -147,7 +150,7 @@ func (s *setup) run(t *testing.T, small bool) (err error) {
 	}()
 	e := testkit.Must(engine.New(s.Engine))
 	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
-	b := testkit.Must(bridge.Attach(e, users, s.Bridge))
+	b := testkit.Must(bridge.Attach(e, users, authenticate, s.Bridge))
 	pushes := push.New(b, s.Push)
 	if err := e.Listen(); err != nil {
 		return err

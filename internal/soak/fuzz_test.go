@@ -126,7 +126,7 @@ func newFuzzed(t testing.TB, workers int, cert *certificate) *fuzzed {
 		t.Fatal(err)
 	}
 	s := &fuzzed{at: target{CA: cert.authority()}, engine: testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0", TLS: secure}}, Loops: 2, Workers: workers, Limits: engine.Limits{MaxBody: 1 << 16}, Logger: nop}))}
-	s.bridge = testkit.Must(bridge.Attach(s.engine, s, bridge.Config{Logger: nop}))
+	s.bridge = testkit.Must(bridge.Attach(s.engine, s, nil, bridge.Config{Logger: nop}))
 	s.engine.Handle(echo, func(c *engine.Conn, m *protocol.Message) error {
 		defer s.users.Load().Message(c.ID())()
 		return c.Reply(m, m.Body)

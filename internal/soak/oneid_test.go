@@ -41,7 +41,7 @@ func newJudged(t testing.TB, mode usermgr.RelogonMode, e engine.Config) *judged 
 	e.Listeners, e.Loops, e.Logger = []engine.Listener{{Addr: "127.0.0.1:0"}}, 2, nop
 	s := &judged{t: t, engine: testkit.Must(engine.New(e)),
 		users: contract.New(usermgr.Config{RelogonMode: mode, HeartbeatTimeout: -1, Logger: nop})}
-	s.bridge = testkit.Must(bridge.Attach(s.engine, s.users, bridge.Config{LogonDeadline: patience, RelogonBurst: -1, Logger: nop}))
+	s.bridge = testkit.Must(bridge.Attach(s.engine, s.users, nil, bridge.Config{LogonDeadline: patience, RelogonBurst: -1, Logger: nop}))
 	s.users.Subscribe(usermgr.Events{
 		Connected: func(usermgr.SessionInfo) { s.connected.Add(1) },
 		PushedOut: func(usermgr.SessionInfo, usermgr.Address) { s.pushedOut.Add(1) },

@@ -190,8 +190,9 @@ func (p *process) run() error {
 		OnDropped: p.onDropped, Logger: p.logger()}))
 	cfg := bridge.Config{LogonDeadline: orElse(s.LogonDeadline, patience), MaxAuthenticating: s.Limits.MaxAuthenticating, MaxLogons: s.Limits.MaxLogons,
 		RelogonBurst: -1, Logger: nop}
+	var auth bridge.Authenticator
 	if s.Authenticate {
-		cfg.Authenticate = func(ctx context.Context, l usermgr.Logon) (bridge.Identity, error) {
+		auth = func(ctx context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 			if l.Token == slow {
 				select {
 				case <-time.After(s.SlowAuthenticator):
@@ -205,7 +206,7 @@ func (p *process) run() error {
 			return bridge.Identity{UserID: l.UserID}, nil
 		}
 	}
-	p.bridge = testkit.Must(bridge.Attach(p.engine, p.users, cfg))
+	p.bridge = testkit.Must(bridge.Attach(p.engine, p.users, auth, cfg))
 	p.users.Subscribe(p.handlers())
 	p.engine.Handle(echo, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
 	p.engine.Handle(note, func(*engine.Conn, *protocol.Message) error { return nil })

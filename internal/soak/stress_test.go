@@ -115,13 +115,14 @@ func newStress(t *testing.T, told *story, cert *certificate) *stress {
 	s.users = contract.NewWith(told.policy, usermgr.Config{RelogonMode: told.relogon, OfflineGrace: told.grace, ReturnWins: told.returnWins,
 		HeartbeatTimeout: -1, QuiesceTimeout: 2 * patience, Logger: nop})
 	b := bridge.Config{LogonDeadline: 2 * patience, Logger: nop}
+	var auth bridge.Authenticator
 	if told.deciding > 0 {
-		b.Authenticate = func(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+		auth = func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 			time.Sleep(told.deciding)
 			return bridge.Identity{UserID: l.UserID}, nil
 		}
 	}
-	s.bridge = testkit.Must(bridge.Attach(s.engine, s.users, b))
+	s.bridge = testkit.Must(bridge.Attach(s.engine, s.users, auth, b))
 	s.users.Subscribe(s.handlers())
 	s.engine.Handle(echo, s.answer)
 	if err := s.engine.Listen(); err != nil {

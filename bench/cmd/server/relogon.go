@@ -53,7 +53,7 @@ func relogon(o options) error {
 	if err != nil {
 		return err
 	}
-	if _, err := bridge.Attach(e, users, bridge.Config{RelogonBurst: -1}); err != nil {
+	if _, err := bridge.Attach(e, users, nil, bridge.Config{RelogonBurst: -1}); err != nil {
 		return err
 	}
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })

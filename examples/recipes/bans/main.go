@@ -29,7 +29,7 @@ const (
 
 var passwords = map[string]string{"admin": "root", "alice": "wonder", "bob": "builder"}
 
-func authenticate(_ context.Context, l usermgr.Logon) (bridge.Identity, error) {
+func authenticate(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 	password, known := passwords[l.UserID]
 	if !known || subtle.ConstantTimeCompare([]byte(password), []byte(l.Token)) == 0 {
 		return bridge.Identity{}, protocol.Unauthorized
