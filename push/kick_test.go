@@ -58,7 +58,7 @@ func TestKickWithNoticeOfSomeSessions(t *testing.T) {
 		"token":  {Text: "out", Token: "token 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv, service := newServer(t, rollcalltest.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}}, quiet)
+			srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}}, quiet)
 			got := make(chan *protocol.PushMessage, 2)
 			for device := range uint16(2) {
 				cfg := receiver(got)
