@@ -15,7 +15,7 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// Config says what a Collector collects from. What is nil has no metrics.
+// Config holds the sources of a Collector. A nil source has no metrics.
 type Config struct {
 	// Engine is the engine whose connections, messages and queues are shown.
 	Engine *engine.Engine
@@ -27,8 +27,8 @@ type Config struct {
 	Push *push.Service
 }
 
-// Collector is a prometheus.Collector. It takes its numbers when it is asked, from one snapshot of each source. Several
-// engines in one process need a collector each, registered with labels: see prometheus.WrapRegistererWith.
+// Collector is a prometheus.Collector. At each collection it takes one snapshot of each source. Several engines in one process need
+// a collector each, registered with labels: see prometheus.WrapRegistererWith.
 type Collector struct{ sources []source }
 
 var _ prometheus.Collector = (*Collector)(nil)

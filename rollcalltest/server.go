@@ -27,7 +27,7 @@ import (
 	"github.com/rollcall-go/rollcall/engine"
 )
 
-// Server is a server that runs. Its methods may be called from any goroutine.
+// Server is a running server. Its methods may be called from any goroutine.
 type Server struct {
 	*rollcall.Server
 	// Addr is where the server listens, for client.Dial: "127.0.0.1:49152".
@@ -41,11 +41,12 @@ type Server struct {
 	quiet  atomic.Bool // the test may be over: nothing is logged any more
 }
 
-// NewServer starts a server. The zero cfg is ready to use: it lets everybody in. A listener without an address gets a free port of
-// 127.0.0.1, and there is one such listener where cfg has none; without Loops there are two; without a Logger warnings and errors
-// go to the test's log. setup, when not nil, is called before the server runs, on the caller's goroutine: it is where message
-// handlers are registered and events subscribed to, the program's own function for that. When the test and its subtests end the
-// server is stopped, as by Stop. NewServer ends the test when a setting makes no sense, or the server cannot listen.
+// NewServer starts a server. The zero cfg is ready to use and lets every client in. A listener without an address, and a server without
+// listeners, listens on a free port of 127.0.0.1; the default of Loops is 2; without a Logger warnings and errors go to the test's log.
+//
+// setup, when not nil, is called before the server runs, on the caller's goroutine: pass the program's own function that sets message
+// handlers and subscribes to events. When the test and its subtests have ended, the server is stopped, as by Stop. NewServer fails the
+// test when a setting is invalid or the server cannot listen.
 func NewServer(t testing.TB, cfg rollcall.Config, setup func(*rollcall.Server)) *Server {
 	t.Helper()
 	s := &Server{t: t, ran: make(chan struct{})}
@@ -84,9 +85,9 @@ func NewServer(t testing.TB, cfg rollcall.Config, setup func(*rollcall.Server)) 
 	return s
 }
 
-// Stop stops the server: every client is told ServerStopping, every session ends, and the event handlers have returned.
-// The test fails when something had to be given up on (at the engine's Timeouts.Stop, or 10 s later). A second Stop waits
-// for the first. It must not be called in a handler.
+// Stop stops the server: every client is told ServerStopping, every session ends, and Stop returns when the event handlers have
+// returned. The test fails when not everything has ended at the engine's Timeouts.Stop, or 10 s later. A second Stop waits for the
+// first. Do not call it in a handler.
 func (s *Server) Stop() {
 	s.t.Helper()
 	s.stop.Do(func() {
@@ -106,8 +107,8 @@ func (s *Server) Stop() {
 	})
 }
 
-// Client logs a user on, and closes the client when the test and its subtests end. It ends the test when the logon
-// fails; to test that use client.Dial with Addr. cfg.UserID is set to userID.
+// Client logs a user on, and closes the client when the test and its subtests have ended. It sets cfg.UserID to userID. It fails the
+// test when the logon fails; to test a refused logon use client.Dial with Addr.
 func (s *Server) Client(t testing.TB, userID string, cfg client.Config) *client.Client {
 	t.Helper()
 	cfg.UserID = userID
@@ -130,8 +131,8 @@ func (s *Server) Client(t testing.TB, userID string, cfg client.Config) *client.
 	return c
 }
 
-// Eventually polls until cond holds, and ends the test when it does not within 10 s. Use it where nothing tells when the
-// thing has happened; format and args say what was waited for.
+// Eventually polls until cond holds, and fails the test when it does not hold within 10 s. Use it where no event or call says when cond
+// holds. format and args say what the test waits for.
 func Eventually(t testing.TB, cond func() bool, format string, args ...any) {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
