@@ -61,7 +61,7 @@ func (c *Conn) keep(wire, plain []byte, from *outBuf) {
 	c.engine.keepWithinBudget()
 }
 
-// behind returns the connection's backlog. It runs on the loop, where there is one: nobody else changes c.lazy then.
+// behind returns the connection's backlog. It runs on the loop, where there is one: no other goroutine changes c.lazy then.
 func (c *Conn) behind() *backlog { return c.lazy.backlog }
 
 // hasBacklog reports whether there is a backlog, also one whose last piece is being offered, which counts as taken.
@@ -79,7 +79,7 @@ func (c *Conn) setUnsent(n int) {
 }
 
 // push offers the backlog to the socket, and reports whether it took all of it. A piece counts as taken while it is offered:
-// somebody who counts what waits meanwhile must not find more than there is. most is how much the loop may have written.
+// a goroutine that counts the waiting bytes meanwhile must not find too many. most is how much the loop may have written.
 func (c *Conn) push(most int) (all bool) {
 	b := c.behind()
 	for c.unsent > 0 {

@@ -252,7 +252,7 @@ type frame struct {
 // frameOf returns m in a wire format, encoded once.
 func frameOf(frames *[]*frame, codec protocol.Codec, m *protocol.Message) (*frame, error) {
 	binary := codec == protocol.Binary
-	known := binary || reflect.ValueOf(codec).Comparable() // or else each connection's is taken for another
+	known := binary || reflect.ValueOf(codec).Comparable() // otherwise each connection's is taken for another
 	if known {
 		for _, f := range *frames {
 			if binary && f.codec == protocol.Binary {

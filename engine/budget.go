@@ -71,7 +71,7 @@ func (e *Engine) startLimits() (end func(context.Context) error) {
 }
 
 // budget watches how much waits in the whole engine. Nothing is subtracted anywhere: growth brings the next look forward, and
-// a look counts what is there. A goroutine of its own looks when the budget is used up; whoever sends on nevertheless, faster
+// a look counts what is there. A goroutine of its own looks when the budget is used up; a goroutine that sends on nevertheless, faster
 // than that goroutine gets a processor, looks itself.
 type budget struct {
 	left  atomic.Int64 // how much may come to wait before the next look
@@ -116,7 +116,7 @@ func (e *Engine) keepWithinBudget() {
 	}
 }
 
-// noteInbound keeps how much gnet has read for the connection and nobody has taken. It runs on the loop.
+// noteInbound keeps how much gnet has read for the connection and the engine has not taken. It runs on the loop.
 func (c *Conn) noteInbound() {
 	if c.engine.limits&limitMemory == 0 {
 		return
@@ -168,7 +168,7 @@ type offender struct {
 func (o offender) sum() int { return o.in + o.out }
 
 // keepBudget closes the connections for which most waits, the worst first, until the rest is within the budget. It does
-// nothing where somebody has just looked, and found that more than least may come yet.
+// nothing where another goroutine has just looked, and found that more than least may come yet.
 func (e *Engine) keepBudget(least int64) {
 	for _, o := range e.worst(least) {
 		e.log.Warn("a connection is closed: more waits than the memory budget allows", zapConn(o.conn),

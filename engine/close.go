@@ -84,7 +84,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 	c.loop.post(func() { c.guardOnLoop(c.drain) })
 }
 
-// countFailedLogon counts the end of a connection that nobody has let in, also when the client did not stay to hear it.
+// countFailedLogon counts the end of a connection that was not let in, also when the client did not stay to hear it.
 func (c *Conn) countFailedLogon() {
 	c.mu.Lock()
 	state := c.state.Load()
@@ -298,7 +298,7 @@ func (c *Conn) onClose(err error) {
 	c.over()
 }
 
-// endDelivered goes on where onClose had to wait for the dispatch at hand.
+// endDelivered goes on where onClose had to wait for the current dispatch.
 func (c *Conn) endDelivered() {
 	c.flags &^= isEndPending
 	c.over()

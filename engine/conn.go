@@ -378,7 +378,7 @@ func (c *Conn) becomeQuiet() {
 	}
 }
 
-// stopTimer ends the timeout at hand. c.mu is held on entry.
+// stopTimer ends the current timeout. c.mu is held on entry.
 func (c *Conn) stopTimer() {
 	if c.firstDue != 0 {
 		c.loop.firsts.Remove(c.firstDue)

@@ -305,7 +305,7 @@ func (c *Conn) firstMessage(m *protocol.Message, n int) bool {
 		b = noBinding{}
 	}
 	c.mu.Lock()
-	if c.binding == nil { // or else Admit has brought another already
+	if c.binding == nil { // otherwise Admit has brought another already
 		c.binding = b
 	}
 	over := c.state.Load() >= stateClosing
@@ -350,7 +350,7 @@ func (c *Conn) handle(m *protocol.Message) {
 		return
 	}
 	if m.Type > protocol.TypeClose || m.Type == protocol.TypeLogon && (m.IsReply() || m.DestUserID != "") {
-		// The system's: never the application's, which might relay it. A Logon that nobody admits is a first message like any.
+		// The system's: never the application's, which might relay it. Without an Admission a Logon is a first message like any.
 		_ = c.ReplyError(m, protocol.Errorf(protocol.NoHandler, "the server does not know this system message"))
 		return
 	}

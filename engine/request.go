@@ -12,7 +12,7 @@ import (
 // request is one that the server sent and the client has not answered.
 type request struct {
 	id     uint32
-	done   func(*protocol.Message, error) // called once, by whoever took the request out of the connection's map
+	done   func(*protocol.Message, error) // called once, by the goroutine that took the request out of the connection's map
 	timer  *clock.Timer
 	inline bool // done neither blocks nor is the application's, and may run on the loop whatever Workers says
 }
@@ -96,7 +96,7 @@ func (c *Conn) request(typ uint16, body []byte, timeout time.Duration, r *reques
 	}
 	c.mu.Unlock()
 	if err := c.SendMessage(&protocol.Message{Type: typ, ID: r.id, Body: body}, nil); err != nil {
-		if c.forget(r) { // otherwise somebody has called done, or will
+		if c.forget(r) { // otherwise another goroutine has called done, or will
 			if r.timer != nil {
 				r.timer.Stop()
 			}
@@ -129,7 +129,7 @@ func (c *Conn) forget(r *request) bool {
 	return true
 }
 
-// answered is called on the loop with a reply. One that nobody waits for any more is dropped.
+// answered is called on the loop with a reply. A reply without a waiting request is dropped.
 func (c *Conn) answered(m *protocol.Message) {
 	r := c.take(m.ID)
 	if r == nil {

@@ -36,7 +36,7 @@ func (e *Engine) HandleSystem(typ uint16, h Handler) {
 	e.handlers.system[typ] = h
 }
 
-// relays reports whether the message is for another user, and there is somebody to pass it on.
+// relays reports whether the message is for another user, and there is a handler that passes it on.
 func (t *handlerTable) relays(m *protocol.Message) bool {
 	return m.DestUserID != "" && t.addressed != nil && m.DestUserID != protocol.ServerID
 }

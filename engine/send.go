@@ -126,7 +126,7 @@ func (c *Conn) ReplyError(m *protocol.Message, why error) error {
 const leastAnswer protocol.CloseCode = 3000
 
 // sendReply sends an answer to m. When m is the message that the loop is delivering the caller stands on the loop, and the
-// answer joins the batch of the read at hand, without a lock; unless something is queued before it.
+// answer joins the batch of the current read, without a lock; unless something is queued before it.
 func (c *Conn) sendReply(m *protocol.Message, flags protocol.Flags, body []byte) error {
 	l := c.loop
 	if !l.delivers(c, m) || c.queued.Load() || c.ownCodec() != nil {

@@ -38,7 +38,7 @@ const (
 // mustGo is the policy of a notice that is queued whatever waits.
 const mustGo SlowPolicy = 255
 
-// unknown is the error for a policy that there is not: taken for another one it would be found out when a client is slow.
+// unknown is the error for an undefined policy. Without it the mistake would show only when a client is slow.
 func (p SlowPolicy) unknown() error { return fmt.Errorf("rollcall: SlowPolicy %d is not defined", p) }
 
 // SendOptions say how one message is sent. Nil is the zero value.
@@ -126,7 +126,7 @@ func (o *SendOptions) of(e *Engine, m *protocol.Message) queueing {
 	return q
 }
 
-// droppable reports whether a policy may take a message: one that somebody waits for, or the protocol needs, it may not.
+// droppable reports whether a policy may drop a message: not one that is waited for, or that the protocol needs.
 func droppable(m *protocol.Message, explicit bool) bool {
 	switch {
 	case m.IsReply(), m.Type >= protocol.FirstSystemType && m.Type != protocol.TypePush:
@@ -175,7 +175,7 @@ type stall struct {
 }
 
 // stallLooks is how often the kernel is asked within Timeouts.Write, at least half of which must have happened: time in which
-// the process did not run is nobody's slowness.
+// the process did not run does not count.
 const stallLooks = 16
 
 // stalled reports whether the peer has just been found to have taken nothing for Timeouts.Write. It runs on the loop; c.mu is

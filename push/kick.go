@@ -21,7 +21,7 @@ type finder interface {
 // are the zero value: all of the user.
 //
 // The error is usermgr.ErrBlankID or usermgr.ErrUnknownID; it wraps errors.ErrUnsupported where the user manager is no
-// usermgr.Kicker, or o names devices or a token and it has no method SessionAt, and then no notice was sent; or else it joins those of the pushers and that of ctx. Kick waits until the
+// usermgr.Kicker, or o names devices or a token and it has no method SessionAt, and then no notice was sent; otherwise it joins those of the pushers and that of ctx. Kick waits until the
 // sessions have ended, or ctx does; do not call it on an event loop, in the user's own event handler, or in a message handler
 // of a user whom others may kick: two who kick each other would wait for each other's handlers.
 //

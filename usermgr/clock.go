@@ -58,7 +58,7 @@ func (c *coarseClock) look(since time.Duration, wall int64) {
 	}
 }
 
-// now returns the tick at hand.
+// now returns the current tick.
 func (c *coarseClock) now() uint32 { return c.ticks.Load() }
 
 // time returns when a tick was, on the system's clock.
@@ -66,7 +66,7 @@ func (c *coarseClock) time(tick uint32) time.Time {
 	return time.Unix(0, c.wall.Load()+int64(tick)*int64(clockResolution))
 }
 
-// exactly returns the time at hand, to be compared with time's.
+// exactly returns the current time, to be compared with time's.
 func (c *coarseClock) exactly() time.Time {
 	return time.Unix(0, c.wall.Load()+int64(time.Since(c.began)))
 }

@@ -94,7 +94,7 @@ func (c *console) Refresh() {
 	if !c.clears {
 		b.WriteByte('\n') // between one table and the next
 	}
-	c.w.Write(b.Bytes()) //nolint:errcheck // nobody is there to be told
+	c.w.Write(b.Bytes()) //nolint:errcheck // there is no caller to return it to
 }
 
 // firstRows returns the IDs of the users to list, sorted. It does not sort those that are not listed.

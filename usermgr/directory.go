@@ -48,7 +48,7 @@ func (d *directory) get(userID string) *user {
 	return d.shards[shardOf(hash)].users.Find(hash, func(u *user) bool { return u.id == userID })
 }
 
-// takeOrPost is for a logon: it gives the caller the user's turn when nobody has it, and otherwise queues a task t that hands it
+// takeOrPost is for a logon: it gives the caller the user's turn when it is free, and otherwise queues a task t that hands it
 // over; t is nil where the caller has the turn. The user's entry is made if there is none.
 func (d *directory) takeOrPost(m *Manager, userID string) (u *user, t *task, turn <-chan struct{}) {
 	sh, hash := d.locate(userID)
@@ -83,7 +83,7 @@ func (d *directory) removeIdle(u *user) {
 	}
 }
 
-// all yields every entry. Whoever ranges over it holds nobody up.
+// all yields every entry. The iteration delays no other goroutine.
 func (d *directory) all() iter.Seq[*user] {
 	return func(yield func(*user) bool) {
 		for i := range d.shards {
@@ -102,13 +102,13 @@ func (d *directory) shardLen(i int) int {
 	return sh.users.Len()
 }
 
-// shardUsers yields the entries of a shard. Whoever is there throughout is among them once.
+// shardUsers yields the entries of a shard. An entry that exists for the whole iteration is among them once.
 func (d *directory) shardUsers(i int) iter.Seq[*user] {
 	return func(yield func(*user) bool) { d.shards[i].users.All(yield) }
 }
 
 // batches yields the entries of a shard in the order of walk, in batches that have none in themselves, from the one in which
-// a hash belongs. Whoever is there throughout is among them once.
+// a hash belongs. An entry that exists for the whole iteration is among them once.
 func (d *directory) batches(shard int, from uint64, yield func([]hashedUser) bool) {
 	d.shards[shard].users.Batches(from, d.hash, yield)
 }

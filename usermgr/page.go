@@ -163,7 +163,7 @@ var sessionListing = listing[SessionInfo]{
 			return false
 		}
 		_, sessions := m.deviceCounts.of(nil)
-		return entries == sessions // and whoever is online has one
+		return entries == sessions // and each user who is online has one
 	},
 }
 

@@ -47,7 +47,7 @@ func newSetup() *setup {
 		Engine: engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}, Logger: zap.NewNop()},
 		Users:  usermgr.Config{Logger: zap.NewNop()},
 		Bridge: bridge.Config{Logger: zap.NewNop()},
-		Kick: usermgr.KickOptions{RevokeFor: time.Hour},
+		Kick:   usermgr.KickOptions{RevokeFor: time.Hour},
 		Client: client.Config{UserID: "ann", Fields: map[string]string{protocol.FieldToken: "ann's"}, Reconnect: client.Reconnect{Max: -1},
 			OnPush: func(*client.Client, *protocol.PushMessage) {}},
 	}
