@@ -22,8 +22,8 @@
 // # Locks
 //
 // Every lock is held for a few instructions. None is held while a handler, a Checker or a Link runs; [Link.Address] is the exception.
-// Two locks are taken one inside the other, in this order: a shard of the users (directory), then one user's entry. No other lock is
-// taken inside one of the others: a shard of an index, the sessions whose claims are running, a kick's record, the revoked tokens, the
+// Locks are taken in this order: a shard of the users (directory), then one user's entry, then at most one of the others. While one of
+// these is held no lock is taken: a shard of an index, the sessions whose claims are running, a kick's record, the revoked tokens, the
 // ended sessions, the counts of devices, the history of sessions, the source of session IDs, the subscribers, the displays, and the
 // list that one display has shown. Lookups take no lock to find a user or a session, and the user's lock to copy the data.
 package usermgr
