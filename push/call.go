@@ -27,6 +27,9 @@ type call struct {
 	done       func(Result, error) // Go's; may be nil
 	waited     chan struct{}       // Push's: closed when open is 0
 	only       []*engine.Conn      // of the user's sessions; nil for all
+	// classes are the device classes of the sessions that are meant, where a kept message is for theirs alone: a session that
+	// ends meanwhile has none any more. It is written before the first of them is served.
+	classes map[*engine.Conn]uint16
 
 	deadline time.Time // guarded by the deadlines
 	place    int       // among the deadlines, plus one; 0 for none
@@ -42,6 +45,14 @@ type call struct {
 	queued     bool       // Go: stands in the news
 	told       bool       // Go: the last call of done has been made
 	parcels    []*parcel  // in outboxes
+}
+
+// class returns the device class of a session.
+func (c *call) class(conn *engine.Conn) uint16 {
+	if class, known := c.classes[conn]; known {
+		return class
+	}
+	return c.service.device(conn)
 }
 
 // tracked reports whether clients are to acknowledge the message.

@@ -1,13 +1,20 @@
 package push_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/rollcall-go/rollcall"
+	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/rollcalltest"
@@ -101,6 +108,57 @@ func TestWhatIsKeptForSessionsGoesToTheirDevice(t *testing.T) {
 	if r := receive(t, "the news", news); r.Confirmed() != 1 || r.Deliveries[0].Device != 2 {
 		t.Errorf("%+v", r)
 	}
+	receivesOn(t, srv, 1, "for the phone")
+	if r := receive(t, "the news", news); r.Confirmed() != 1 || r.Deliveries[0].Device != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// late is a user manager that has forgotten sessions' device classes already, as it has those of sessions that end meanwhile.
+type late struct {
+	*usermgr.Manager
+	forgets atomic.Bool
+}
+
+func (m *late) DeviceAt(conn uint64) (uint16, bool) {
+	if m.forgets.Load() {
+		return 0, false
+	}
+	return m.Manager.DeviceAt(conn)
+}
+
+// Rule 27: the device class is that of the session that was meant, also where the session ends while the message is on its way.
+func TestWhatIsKeptForASessionThatEndsMeanwhileGoesToItsDevice(t *testing.T) {
+	users := &late{Manager: testkit.Must(usermgr.New(usermgr.Config{Devices: usermgr.OnePerDevice(), Logger: zap.NewNop()}))}
+	e := testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}, Logger: zap.NewNop()}))
+	b := testkit.Must(bridge.Attach(e, users, nil, bridge.Config{Logger: zap.NewNop()}))
+	service := push.New(b)
+	srv := &rollcalltest.Server{Server: &rollcall.Server{Engine: e, Bridge: b, Users: users.Manager}}
+	if err := e.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	srv.Addr = e.Addrs()[0].String()
+	ctx, cancel := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- srv.Server.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := receive(t, "the end", ran); err != nil {
+			t.Error(err)
+		}
+		if err := service.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	var n network
+	srv.Client(t, "ann", client.Config{Device: 1, DialContext: n.dial, Reconnect: client.Reconnect{Max: -1}})
+	done, news := told(t)
+	users.forgets.Store(true)
+	service.Go(push.ToSessions(usermgr.Filter{Devices: []uint16{1}}), push.Text("for the phone"), keep, done)
+	users.forgets.Store(false)
+	n.reset()
+	rollcalltest.Eventually(t, func() bool { return !users.IsOnline("ann") }, "the session is over")
+	receivesOn(t, srv, 2)
 	receivesOn(t, srv, 1, "for the phone")
 	if r := receive(t, "the news", news); r.Confirmed() != 1 || r.Deliveries[0].Device != 1 {
 		t.Errorf("%+v", r)

@@ -23,7 +23,7 @@ func (s *Service) send(c *call, to Target) {
 			c.deliveries = make([]Delivery, 0, s.bridge.Engine().Stats().States.Bound)
 			s.broadcast(c, s.everyone())
 		case to.Sessions != nil:
-			s.broadcast(c, s.conns(s.bridge.Users().(usermgr.SessionLister).Sessions(*to.Sessions)))
+			s.broadcast(c, c.conns(s.bridge.Users().(usermgr.SessionLister).Sessions(*to.Sessions)))
 		default:
 			for _, id := range to.Users {
 				s.sendTo(c, id, c.only)
@@ -49,10 +49,20 @@ func (s *Service) panicked(who string, v any, fields ...zap.Field) {
 }
 
 // conns yields the connections of the sessions that are on this engine, each with its user.
-func (s *Service) conns(sessions iter.Seq[usermgr.SessionInfo]) iter.Seq2[*engine.Conn, string] {
+func (c *call) conns(sessions iter.Seq[usermgr.SessionInfo]) iter.Seq2[*engine.Conn, string] {
 	return func(yield func(*engine.Conn, string) bool) {
 		for i := range sessions {
-			if c := s.bridge.Engine().Conn(i.Address.Conn); c != nil && !yield(c, i.UserID) {
+			conn := c.service.bridge.Engine().Conn(i.Address.Conn)
+			if conn == nil {
+				continue
+			}
+			if c.keep > 0 {
+				if c.classes == nil {
+					c.classes = make(map[*engine.Conn]uint16)
+				}
+				c.classes[conn] = i.Device
+			}
+			if !yield(conn, i.UserID) {
 				return
 			}
 		}
@@ -167,7 +177,7 @@ func (b *outbox) deliver(c *call, only []*engine.Conn) {
 		}
 	}
 	if !reached {
-		b.toNoSession(c, p)
+		b.toNoSession(c, p, only)
 	}
 	if only != nil && p != nil && p.kept {
 		b.replaced(p)
@@ -191,7 +201,7 @@ func (b *outbox) replaced(p *parcel) {
 
 // hand hands the message to one connection. ErrClosed means that it takes none any more, and nothing is known of it.
 func (b *outbox) hand(c *call, p *parcel, conn *engine.Conn) error {
-	device := b.service.device(conn)
+	device := c.class(conn)
 	if p != nil {
 		b.mu.Lock()
 		b.ask(p, conn, device)
@@ -209,13 +219,20 @@ func (b *outbox) hand(c *call, p *parcel, conn *engine.Conn) error {
 	return err
 }
 
-// toNoSession is for a message that went to no session: it waits for the next, or is reported as undeliverable.
-func (b *outbox) toNoSession(c *call, p *parcel) {
+// toNoSession is for a message that went to no session: it waits for the next, or is reported as undeliverable. meant are the
+// sessions that it was for, which have ended, where it was not for all of the user's.
+func (b *outbox) toNoSession(c *call, p *parcel, meant []*engine.Conn) {
 	err := bridge.ErrUserOffline
 	if p != nil && c.keep > 0 {
 		b.mu.Lock()
 		kept := p.kept
-		if kept {
+		switch {
+		case !kept:
+		case c.sameDevice && len(meant) > 0:
+			for _, conn := range meant {
+				b.ask(p, nil, c.class(conn))
+			}
+		default:
 			b.ask(p, nil, 0)
 		}
 		b.mu.Unlock()
