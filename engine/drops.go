@@ -68,6 +68,12 @@ func (c *Conn) tellDrops(tell func(*Conn, protocol.Traffic)) {
 	c.lazy.drops.untold, c.lazy.drops.listed = tally{}, false
 	c.mu.Unlock()
 	c.countDrops() // what was dropped since others were told
+	c.mu.Lock()
+	if d := c.lazy.drops; d.uncounted.messages > 0 && !d.listed && c.binding == nil && c.state.Load() < stateBound {
+		d.listed = true // the admission has not said yet who counts
+		c.engine.reports.add(c)
+	}
+	c.mu.Unlock()
 	if tell == nil || t.messages == 0 {
 		return
 	}

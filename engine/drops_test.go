@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -75,5 +76,29 @@ func TestDropsAreNotToldAfterTheEnd(t *testing.T) {
 	}
 	if n := len(b.codes()); n != 1 {
 		t.Errorf("the end was told %d times", n)
+	}
+}
+
+// Rule 15: what is dropped before the admission has said who counts is counted too.
+func TestDropsBeforeTheBindingIsThereAreCounted(t *testing.T) {
+	reported := make(chan struct{}, 100)
+	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 10}, SlowPolicy: engine.SlowDropNewest,
+		OnDropped: func(*engine.Conn, protocol.Traffic) { reported <- struct{}{} }})
+	g := newGate(t, e)
+	var dropped int64
+	g.first = func(c *engine.Conn, m *protocol.Message, _ *binding) { // on the loop, which writes nothing meanwhile
+		for range 100 {
+			if err := c.SendMessage(numbered(1), nil); errors.Is(err, engine.ErrDropped) {
+				dropped++
+			}
+		}
+		<-reported
+		c.Admit(&engine.Admitted{UserID: m.UserID})
+	}
+	r := serve(t, e)
+	_, b := g.enterSlow(t, r.addr)
+	eventually(t, "the drops to be counted", func() bool { return b.dropped.Load() > 0 })
+	if n := b.dropped.Load(); n != dropped {
+		t.Errorf("%d drops are counted, want %d", n, dropped)
 	}
 }

@@ -61,6 +61,11 @@ func newQuiet(cfg engine.Config) *engine.Engine {
 // wantCounts wants that all that was accepted was either sent or dropped, and counted.
 func (b *binding) wantCounts(t testing.TB, sent, dropped int) {
 	t.Helper()
+	defer func() {
+		if t.Failed() {
+			t.Logf("%d were counted as sent, and %d as dropped", b.sent.Load(), b.dropped.Load())
+		}
+	}()
 	eventually(t, fmt.Sprintf("the counts of %d sent, %d dropped", sent, dropped), func() bool {
 		return b.sent.Load() == int64(sent) && b.dropped.Load() == int64(dropped)
 	})
