@@ -29,7 +29,7 @@
 // Every lock is held for a few instructions. None is held while a handler, an Admission, the Decode of a shared codec, or a write to
 // a connection runs. A codec made by Listener.NewCodec is used under its connection's lock. Locks are taken in this order:
 //
-//   - the memory budget's (budget.go); senders wait for it
+//   - the memory budget's (memory_budget.go); senders wait for it
 //   - a mailbox's, then a connection's, then a loop's or that of the list of drop reports
 //   - an arrival's, then the gate's (addr_limits.go)
 //   - that of the handshakes (handshakes.go), then a handshakeConn's (tls_handshake.go)

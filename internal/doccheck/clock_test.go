@@ -17,7 +17,7 @@ var wallTime = []string{
 	"protocol/push.go",   // when a push was made
 	"usermgr/clock.go",   // SessionInfo's times
 	"usermgr/session.go", // the same
-	"usermgr/query.go",   // the same
+	"usermgr/lookup.go",  // the same
 	"client/logon.go",    // a deadline long ago
 }
 
