@@ -107,8 +107,8 @@ type Bridge struct {
 	authenticator  Authenticator    // nil lets every client in
 	cfg            Config
 	log            *zap.Logger
-	authenticating *turns        // nil without an authenticator
-	loggingOn      *turns        // of MaxLogons, or nil
+	authenticating *semaphore    // nil without an authenticator
+	loggingOn      *semaphore    // of MaxLogons, or nil
 	heartbeat      time.Duration // what clients are told; 0 for nothing
 	silence        time.Duration // after which the manager ends a session; 0 for never, or unknown
 	expiries       expiries      // of the sessions that expire
@@ -149,10 +149,10 @@ func Attach(e *engine.Engine, users usermgr.UserManager, auth Authenticator, cfg
 		idle: make(chan struct{}, 1), grace: manualCloseGrace}
 	b.relogons.init(&cfg)
 	if cfg.MaxLogons > 0 {
-		b.loggingOn = newTurns(cfg.MaxLogons)
+		b.loggingOn = newSemaphore(cfg.MaxLogons)
 	}
 	if auth != nil {
-		b.authenticating = newTurns(cfg.MaxAuthenticating)
+		b.authenticating = newSemaphore(cfg.MaxAuthenticating)
 	}
 	b.heartbeat = max(cfg.HeartbeatInterval, 0)
 	if m, ok := users.(usermgr.HeartbeatTimeouter); ok {

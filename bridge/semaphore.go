@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// turns lets so many in at a time, first come first served. A nil one lets everybody in.
-type turns struct {
+// semaphore lets so many in at a time, first come first served. A nil one lets everybody in.
+type semaphore struct {
 	places  int
 	mu      sync.Mutex
 	free    int
@@ -21,10 +21,10 @@ type turn struct {
 	left    bool
 }
 
-func newTurns(places int) *turns { return &turns{places: places, free: places} }
+func newSemaphore(places int) *semaphore { return &semaphore{places: places, free: places} }
 
 // taken returns how many places are taken.
-func (t *turns) taken() int {
+func (t *semaphore) taken() int {
 	if t == nil {
 		return 0
 	}
@@ -34,7 +34,7 @@ func (t *turns) taken() int {
 }
 
 // join takes a place, or one in the queue. It does not block, so that it can be called where the order is still known.
-func (t *turns) join() *turn {
+func (t *semaphore) join() *turn {
 	if t == nil {
 		return nil
 	}
@@ -63,7 +63,7 @@ func (p *turn) wait(ctx context.Context) error {
 }
 
 // leave gives a place to the next one who waits, or leaves the queue. Only the first call counts.
-func (t *turns) leave(p *turn) {
+func (t *semaphore) leave(p *turn) {
 	if p == nil {
 		return
 	}

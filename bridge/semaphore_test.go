@@ -8,7 +8,7 @@ import (
 
 // Places go to those who wait in the order in which they joined; who gives up makes room for those behind.
 func TestTurns(t *testing.T) {
-	q := newTurns(2)
+	q := newSemaphore(2)
 	in := func(p *turn) bool {
 		select {
 		case <-p.in:
@@ -60,7 +60,7 @@ func TestTurns(t *testing.T) {
 			t.Errorf("when everybody had left, turn %d: in is %v", i, !want)
 		}
 	}
-	var none *turns
+	var none *semaphore
 	none.leave(none.join())
 	if err := none.join().wait(ctx); err != nil {
 		t.Errorf("without a limit wait returned %v", err)
