@@ -18,6 +18,8 @@ func (j *judge) counters(c *connection, b *befallen) {
 		sure = b.timedOut.to
 	case b.expired != nil:
 		sure = b.expired.to
+	case len(c.quiesces) > 0 && b.disconnected.fromAt-c.quiesces[0].fromAt >= j.m.quiesceTimeout:
+		sure = c.quiesces[0].from // it may have been given up on, in the very moment in which it was quiet
 	case len(c.quiet) > 0 && c.quiet[0] < sure:
 		sure = c.quiet[0]
 	case len(c.quiesces) > 0:
