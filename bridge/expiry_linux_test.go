@@ -36,6 +36,9 @@ func TestExpiryLooksAtWhatHasComeFirst(t *testing.T) {
 		c.expect(push, "")
 		c.expectRenewed()
 		receive(t, "the renewal", d.renewals)
+		looked := make(chan struct{})
+		conn.AfterInput(func() { close(looked) })
+		receive(t, "the end of this look: the next expiry is not to be its", looked)
 	}
 	c.ask("still here")
 	_ = c.conn.Close()
