@@ -114,22 +114,30 @@ func TestWhatIsKeptForSessionsGoesToTheirDevice(t *testing.T) {
 	}
 }
 
-// late is a user manager that has forgotten sessions' device classes already, as it has those of sessions that end meanwhile.
-type late struct {
+// between is a user manager in which something happens between two questions of the service's.
+type between struct {
 	*usermgr.Manager
-	forgets atomic.Bool
+	forgets atomic.Bool                                      // the device classes of sessions, as of those that have ended
+	links   func(asked func() []usermgr.Link) []usermgr.Link // in the place of Links, when set
 }
 
-func (m *late) DeviceAt(conn uint64) (uint16, bool) {
+func (m *between) DeviceAt(conn uint64) (uint16, bool) {
 	if m.forgets.Load() {
 		return 0, false
 	}
 	return m.Manager.DeviceAt(conn)
 }
 
-// Rule 27: the device class is that of the session that was meant, also where the session ends while the message is on its way.
-func TestWhatIsKeptForASessionThatEndsMeanwhileGoesToItsDevice(t *testing.T) {
-	users := &late{Manager: testkit.Must(usermgr.New(usermgr.Config{Devices: usermgr.OnePerDevice(), Logger: zap.NewNop()}))}
+func (m *between) Links(userID string) []usermgr.Link {
+	if m.links != nil {
+		return m.links(func() []usermgr.Link { return m.Manager.Links(userID) })
+	}
+	return m.Manager.Links(userID)
+}
+
+// newServerBetween is newServer with such a user manager.
+func newServerBetween(t *testing.T) (*between, *rollcalltest.Server, *push.Service) {
+	users := &between{Manager: testkit.Must(usermgr.New(usermgr.Config{Devices: usermgr.OnePerDevice(), Logger: zap.NewNop()}))}
 	e := testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}, Logger: zap.NewNop()}))
 	b := testkit.Must(bridge.Attach(e, users, nil, bridge.Config{Logger: zap.NewNop()}))
 	service := push.New(b)
@@ -150,6 +158,12 @@ func TestWhatIsKeptForASessionThatEndsMeanwhileGoesToItsDevice(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return users, srv, service
+}
+
+// Rule 27: the device class is that of the session that was meant, also where the session ends while the message is on its way.
+func TestWhatIsKeptForASessionThatEndsMeanwhileGoesToItsDevice(t *testing.T) {
+	users, srv, service := newServerBetween(t)
 	var n network
 	srv.Client(t, "ann", client.Config{Device: 1, DialContext: n.dial, Reconnect: client.Reconnect{Max: -1}})
 	done, news := told(t)
@@ -163,6 +177,44 @@ func TestWhatIsKeptForASessionThatEndsMeanwhileGoesToItsDevice(t *testing.T) {
 	if r := receive(t, "the news", news); r.Confirmed() != 1 || r.Deliveries[0].Device != 1 {
 		t.Errorf("%+v", r)
 	}
+}
+
+// Rule 27: a session that takes another's place while a message is handed out, since a third one has just closed, gets the message in
+// the other's place. As a delivery of its own it would leave one behind that no session confirms.
+func TestASessionThatTookAPlaceMeanwhileIsNoDeliveryOfItsOwn(t *testing.T) {
+	users, srv, service := newServerBetween(t)
+	var phone network
+	srv.Client(t, "ann", client.Config{Device: 1, DialContext: phone.dial, Reconnect: client.Reconnect{Max: -1}}) // does not confirm
+	srv.Client(t, "ann", client.Config{Device: 2, Reconnect: client.Reconnect{Max: -1}})
+	sessions := users.Manager.Links("ann")
+	for _, s := range sessionsOf(srv.Users, "ann") {
+		if s.Device == 2 {
+			srv.Engine.Conn(s.Address.Conn).Close(protocol.KickedOut)
+		}
+	}
+	rollcalltest.Eventually(t, func() bool { return len(sessionsOf(srv.Users, "ann")) == 1 }, "device 2 has gone")
+	got := make(chan *protocol.PushMessage, 10)
+	asked := 0
+	users.links = func(now func() []usermgr.Link) []usermgr.Link {
+		switch asked++; asked {
+		case 1: // device 2 still among them
+			return sessions
+		case 2:
+			phone.reset()
+			rollcalltest.Eventually(t, func() bool { return !users.IsOnline("ann") }, "the phone is offline")
+			cfg := receiver(got)
+			cfg.Device = 1
+			srv.Client(t, "ann", cfg)
+		}
+		return now()
+	}
+	done, news := told(t)
+	service.Go(push.ToUsers("ann"), push.Text("hello"), keep, done)
+	receive(t, "the message", got)
+	if r := receive(t, "the news", news); r.Confirmed() != 1 || len(r.Deliveries) != 1 {
+		t.Errorf("%+v", r)
+	}
+	rollcalltest.Eventually(t, func() bool { s := service.Stats(); return s.Kept == 0 && s.Waiting == 0 }, "nothing is kept")
 }
 
 // receivesOn logs ann on, and checks what comes, and that nothing else does.

@@ -161,7 +161,9 @@ func (b *outbox) deliver(c *call, only []*engine.Conn) {
 				continue
 			}
 			b.serve(conn, now, p)
-			if err := b.hand(c, p, conn); errors.Is(err, engine.ErrClosed) {
+			if p != nil && before != nil && b.takesPlace(p, conn, now) && b.again(p, conn, now) {
+				reached = true
+			} else if err := b.hand(c, p, conn); errors.Is(err, engine.ErrClosed) {
 				again = only == nil
 			} else {
 				reached = true
@@ -188,15 +190,20 @@ func (b *outbox) deliver(c *call, only []*engine.Conn) {
 func (b *outbox) replaced(p *parcel) {
 	now := b.conns()
 	for _, conn := range now {
-		device := b.service.device(conn)
-		b.mu.Lock()
-		lost := p.lost(now, device) != nil
-		b.mu.Unlock()
-		if lost {
+		if b.takesPlace(p, conn, now) {
 			b.serve(conn, now, p)
 			b.again(p, conn, now)
 		}
 	}
+}
+
+// takesPlace reports whether a session has taken the place of one that a kept message was handed to: then it is not a delivery of
+// its own, beside one that no session would ever confirm.
+func (b *outbox) takesPlace(p *parcel, conn *engine.Conn, now []*engine.Conn) bool {
+	device := b.service.device(conn)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return p.kept && p.lost(now, device) != nil
 }
 
 // hand hands the message to one connection. ErrClosed means that it takes none any more, and nothing is known of it.
