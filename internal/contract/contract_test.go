@@ -35,6 +35,8 @@ var stories = []struct {
 	{"a user falls silent", 0, 0, online + "silent 1; quiesce 1; quiet 1; TimedOut 1; Disconnected 1 1002; close 1 1002; Offline a"},
 	{"a handler is given up on", 0, 0, online + "+message 1; end 1 1000; quiesce 1; pass; Disconnected 1 1000; close 1 1000; " +
 		"Offline a"},
+	{"a handler counts in the instant in which it is given up on", 0, 0, online + "+message 1; end 1 1000; quiesce 1; pass; received 1; " +
+		"-message 1; quiet 1; Disconnected 1 1000; close 1 1000; Offline a"},
 	{"a late end of the old connection", 0, 0, online + replace + "end 1 1001; users a=2"},
 	{"a manager is closed", 0, 0, online + "+stop; quiesce 1; quiet 1; Disconnected 1 1004; close 1 1004; Offline a; -stop"},
 
@@ -87,6 +89,8 @@ var stories = []struct {
 	{"a kick is held up", 10, 0, online + "+kick a 2002; pass; -kick a 2002"},
 	{"a logon never returns", 10, 0, "log 1 a"},
 	{"the final counters are too low", 12, 0, online + "received 1; " + ended},
+	{"a handler that is given up on counted in time", 12, 0, online + "+message 1; end 1 1000; quiesce 1; received 1; pass; " +
+		"-message 1; quiet 1; Disconnected 1 1000; close 1 1000; Offline a"},
 	{"the user count is told without a change", 12, 0, online + "count 1"},
 	{"the user count does not end on the truth", 12, 0, online + "count 2; users a=1"},
 	{"the user is on another connection than was told", 3, 0, online + "users a=7"},

@@ -1,7 +1,9 @@
 package contract
 
 import (
+	"math"
 	"slices"
+	"time"
 
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -11,6 +13,7 @@ import (
 // Disconnected had returned (rules 3 and 12).
 func (j *judge) counters(c *connection, b *befallen) {
 	sure := b.disconnected.from // what was counted before this place is in
+	givenUp := time.Duration(math.MaxInt64)
 	switch {
 	case b.pushedOut != nil:
 		sure = b.pushedOut.to
@@ -18,10 +21,11 @@ func (j *judge) counters(c *connection, b *befallen) {
 		sure = b.timedOut.to
 	case b.expired != nil:
 		sure = b.expired.to
-	case len(c.quiesces) > 0 && b.disconnected.fromAt-c.quiesces[0].fromAt >= j.m.quiesceTimeout:
-		sure = c.quiesces[0].from // it may have been given up on, in the very moment in which it was quiet
 	case len(c.quiet) > 0 && c.quiet[0] < sure:
 		sure = c.quiet[0]
+		if len(c.quiesces) > 0 { // a handler that returns in the instant in which it is given up on may have counted too late
+			givenUp = c.quiesces[0].fromAt + j.m.quiesceTimeout
+		}
 	case len(c.quiesces) > 0:
 		sure = c.quiesces[0].from
 	}
@@ -36,7 +40,7 @@ func (j *judge) counters(c *connection, b *befallen) {
 			most.Messages += t.messages
 			most.Bytes += t.bytes
 			types = append(types, t.typ)
-			if t.before(sure) {
+			if t.before(sure) && t.fromAt < givenUp {
 				least.Messages += t.messages
 				least.Bytes += t.bytes
 			}
