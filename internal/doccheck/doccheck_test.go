@@ -54,13 +54,31 @@ func compiles(t *testing.T, code string) {
 
 func TestTheServerAndTheClientInTheReadmeCompile(t *testing.T) {
 	blocks := goBlocks(read(t, "README.md"))
-	if len(blocks) != 3 {
-		t.Fatalf("README.md has %d blocks of Go, not a server, a client and a server in its parts", len(blocks))
+	if len(blocks) != 4 {
+		t.Fatalf("README.md has %d blocks of Go, not a server, its handler, a client and a server in its parts", len(blocks))
 	}
-	if n := strings.Count(blocks[0], "\n"); n > 42 {
-		t.Errorf("the server has %d lines", n)
+	lines, imports := strings.Count(blocks[0], "\n"), strings.Count(blocks[0], strings.TrimSuffix(module, "/"))
+	if lines > 25 || imports != 1 || !strings.Contains(blocks[0], "Subscribe") {
+		t.Errorf("the server has %d lines and %d imports of the module, or no events", lines, imports)
 	}
 	compiles(t, blocks[0])
+	compiles(t, `package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/rollcall-go/rollcall"
+)
+
+const chat = 1
+
+func main() { _ = serve(nil) }
+
+func serve(srv *rollcall.Server) error {
+`+blocks[1]+"}\n")
 	compiles(t, `package main
 
 import (
@@ -76,7 +94,7 @@ const chat = 1
 func main() { _ = talk(context.Background()) }
 
 func talk(ctx context.Context) error {
-`+blocks[1]+"}\n")
+`+blocks[2]+"}\n")
 	compiles(t, `package main
 
 import (
@@ -94,7 +112,7 @@ const chat = 1
 func main() { _ = serve(context.Background(), usermgr.Events{}, nil) }
 
 func serve(ctx context.Context, events usermgr.Events, handle func(*bridge.Bridge) engine.Handler) error {
-`+blocks[2]+"}\n")
+`+blocks[3]+"}\n")
 }
 
 func TestTheReadmesCodesAreTheProtocols(t *testing.T) {
