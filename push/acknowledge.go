@@ -25,36 +25,58 @@ func (s *Service) acknowledged(c *engine.Conn, m *protocol.Message) error {
 	return nil
 }
 
-// acknowledge says that c has acknowledged a message. That counts for c itself; and in each call in which c was not asked,
-// for one of its user's connections that were and have ended since: the client has lost that one, and come back by c. Where
-// one of c's device class that has acknowledged already has ended since, c may be that client, and nothing is counted: too
-// few is better than too many.
+// acknowledge says that c has acknowledged a message. That counts for c itself; and in each call in which c was not asked, for
+// another session: see confirmForAnother.
 func (b *outbox) acknowledge(c *engine.Conn, id uuid.UUID) {
+	if !b.confirmOn(c, id) {
+		b.confirmForAnother(c, id, slices.Collect(b.service.bridge.ConnsOf(b.user))) // the user manager's: no lock is held
+	}
+}
+
+// confirmOn confirms a message in the calls in which c was asked. It reports false where there are others.
+func (b *outbox) confirmOn(c *engine.Conn, id uuid.UUID) (all bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all = true
+	for _, p := range b.with(id) {
+		switch a := p.on(c); {
+		case a == nil:
+			all = false
+		case a.open():
+			b.confirm(p, a)
+		}
+	}
+	return all
+}
+
+// confirmForAnother confirms a message, in each call in which c was not asked, for one of its user's sessions that were and have
+// ended since: the client has lost that one, and come back by c. Where one of c's device class that has acknowledged already has
+// ended since, c may be that client, and nothing is counted: too few is better than too many. now are the user's connections.
+func (b *outbox) confirmForAnother(c *engine.Conn, id uuid.UUID, now []*engine.Conn) {
 	device := b.service.device(c)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var meant []*parcel
-	for _, p := range b.parcels {
-		if p.call.message.ID == id {
-			meant = append(meant, p)
-		}
-	}
-	for _, p := range meant {
-		if a := p.on(c); a != nil {
-			if a.open() {
-				b.confirm(p, a)
-			}
+	for _, p := range b.with(id) {
+		if p.on(c) != nil { // confirmed, or asked by now: then it acknowledges again
 			continue
 		}
-		if a := p.gone(device); a != nil {
+		if a := p.gone(now, device); a != nil {
 			b.move(a, c, device)
-			continue
-		}
-		if a := p.lost(nil, device); a != nil {
+		} else if a := p.lost(now, device); a != nil {
 			b.move(a, c, device)
 			b.confirm(p, a)
 		}
 	}
+}
+
+// with returns the parcels of a message. b.mu is held on entry.
+func (b *outbox) with(id uuid.UUID) (all []*parcel) {
+	for _, p := range b.parcels {
+		if p.call.message.ID == id {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // on returns the ask on a connection, or nil.
@@ -62,20 +84,22 @@ func (p *parcel) on(c *engine.Conn) *ask {
 	return p.find(func(a *ask) bool { return a.conn == c && c != nil })
 }
 
-// gone returns an ask that was acknowledged on a connection of a device class that has ended since, or nil.
-func (p *parcel) gone(device uint16) *ask {
-	return p.find(func(a *ask) bool { return a.confirmed && a.ended() && a.device == device })
+// left reports whether the session that was asked has ended: its connection has, or, where another session has taken its place and
+// the connection is still open, is not among those that the user has now.
+func (a *ask) left(now []*engine.Conn) bool { return a.ended() || !slices.Contains(now, a.conn) }
+
+// gone returns an ask that was acknowledged by a session of a device class that has ended since, or nil.
+func (p *parcel) gone(now []*engine.Conn, device uint16) *ask {
+	return p.find(func(a *ask) bool { return a.confirmed && a.device == device && a.left(now) })
 }
 
 // fits reports whether a session of a device class may take an ask over.
 func (p *parcel) fits(a *ask, device uint16) bool { return !p.call.sameDevice || a.device == device }
 
-// lost returns an ask that a session of a device class may take over, or nil: its connection has ended, or is not among those
-// that the user has now, unless that is nil. Those that have a delivery come first, and of them those of that class.
+// lost returns an ask that a session of a device class may take over, since its own has ended, or nil. Those that have a delivery
+// come first, and of them those of that class.
 func (p *parcel) lost(now []*engine.Conn, device uint16) *ask {
-	lost := func(a *ask) bool {
-		return a.open() && (a.ended() || now != nil && !slices.Contains(now, a.conn)) && p.fits(a, device)
-	}
+	lost := func(a *ask) bool { return a.open() && p.fits(a, device) && a.left(now) }
 	for _, rank := range []func(*ask) bool{
 		func(a *ask) bool { return !a.extra && a.device == device },
 		func(a *ask) bool { return !a.extra },

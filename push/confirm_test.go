@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall"
+	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
@@ -100,15 +101,17 @@ func TestOneConfirmationDoesForBoth(t *testing.T) {
 // the connection that it has lost.
 func TestAnAcknowledgementOnTheNextConnectionCounts(t *testing.T) {
 	for name, tc := range map[string]struct {
-		lose  func(*testing.T, *network)
-		first bool // the handler returns while there is no connection
+		lose   func(*testing.T, *network)
+		first  bool // the handler returns while there is no connection
+		manual bool // the server leaves the connection that was lost open
 	}{
 		"reset":                             {lose: func(_ *testing.T, n *network) { n.reset() }},
 		"reset, done in between":            {lose: func(_ *testing.T, n *network) { n.reset() }, first: true},
 		"pushed out by its next connection": {lose: func(t *testing.T, n *network) { n.lose(t) }},
+		"pushed out and not closed":         {lose: func(t *testing.T, n *network) { n.lose(t) }, manual: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv, service := newServer(t, rollcall.Config{})
+			srv, service := newServer(t, rollcall.Config{Bridge: bridge.Config{ManualClose: tc.manual}})
 			var n network
 			entered, back := make(chan struct{}, 1), make(chan struct{})
 			release, away := make(chan struct{}), make(chan struct{})

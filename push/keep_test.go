@@ -217,6 +217,32 @@ func TestASessionThatTookAPlaceMeanwhileIsNoDeliveryOfItsOwn(t *testing.T) {
 	rollcalltest.Eventually(t, func() bool { s := service.Stats(); return s.Kept == 0 && s.Waiting == 0 }, "nothing is kept")
 }
 
+// Rule 27: a session that takes the place of one that has confirmed may be the same client: it confirms for no other session, also
+// where the connection of the one before is still open, as with ManualClose.
+func TestASessionInThePlaceOfOneThatHasConfirmedConfirmsForNoOther(t *testing.T) {
+	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}, Bridge: bridge.Config{ManualClose: true}})
+	var laptop network
+	srv.Client(t, "ann", client.Config{Device: 2, DialContext: laptop.dial, Reconnect: client.Reconnect{Max: -1}}) // does not confirm
+	got := make(chan *protocol.PushMessage, 10)
+	phone := receiver(got)
+	phone.Device, phone.Reconnect.Max = 1, -1
+	srv.Client(t, "ann", phone)
+	done, news := told(t)
+	service.Go(push.ToUsers("ann"), push.Text("hello"), keep, done)
+	receive(t, "the message", got)
+	if r := receive(t, "the news", news); r.Confirmed() != 1 || r.Deliveries[0].Device != 1 {
+		t.Errorf("%+v", r)
+	}
+	srv.Client(t, "ann", phone)
+	receive(t, "the message in the first phone's place", got)
+	laptop.reset()
+	rollcalltest.Eventually(t, func() bool { return len(sessionsOf(srv.Users, "ann")) == 1 }, "the laptop is offline")
+	receivesOn(t, srv, 2, "hello")
+	if r := receive(t, "the news", news); r.Confirmed() != 1 || len(r.Deliveries) != 1 || r.Deliveries[0].Device != 2 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // receivesOn logs ann on, and checks what comes, and that nothing else does.
 func receivesOn(t *testing.T, srv *rollcalltest.Server, device uint16, wants ...string) {
 	t.Helper()

@@ -139,7 +139,7 @@ func (b *outbox) again(p *parcel, c *engine.Conn, now []*engine.Conn) (open bool
 		b.mu.Unlock()
 		return true
 	}
-	switch gone, lost := p.gone(device), p.lost(now, device); {
+	switch gone, lost := p.gone(now, device), p.lost(now, device); {
 	case gone != nil: // c may be the client that has acknowledged it, and drops it
 		b.move(gone, c, device)
 	case lost != nil:
