@@ -173,3 +173,10 @@ func (g *gate) enterOn(t testing.TB, p *peer) (*peer, *binding) {
 	p.send(protocol.Message{Type: 1, UserID: "ann"})
 	return p, receive(t, "a connection", g.arrived)
 }
+
+// awaitAdmission waits until the connection is let in. What is sent to it before waits for that, and is dropped when the connection
+// is closed before.
+func (b *binding) awaitAdmission(t testing.TB) {
+	t.Helper()
+	eventually(t, "the admission", func() bool { return b.conn.UserID() != "" })
+}

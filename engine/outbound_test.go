@@ -66,6 +66,7 @@ func TestDroppedMessagesAreCounted(t *testing.T) {
 	g := newGate(t, e)
 	r := serve(t, e)
 	_, b := g.enter(t, r.addr)
+	b.awaitAdmission(t)
 	for b.conn.Send(7, make([]byte, 64<<10)) == nil {
 	}
 	b.wantEnd(t, protocol.SlowConsumer)

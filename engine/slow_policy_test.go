@@ -21,7 +21,9 @@ func (g *gate) enterSlow(t testing.TB, addr string) (*peer, *binding) {
 	t.Helper()
 	p := newPeer(t, reach(t, addr, func(fd uintptr) { setReceiveBuffer(fd, 32<<10) }))
 	p.send(protocol.Message{Type: 1, UserID: "ann"})
-	return p, receive(t, "a connection", g.arrived)
+	b := receive(t, "a connection", g.arrived)
+	b.awaitAdmission(t)
+	return p, b
 }
 
 // chunk is how long the bodies of these tests are.
