@@ -1,6 +1,7 @@
 package usermgr_test
 
 import (
+	"maps"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,7 +86,7 @@ func TestSignsThatSomebodyIsThere(t *testing.T) {
 // Rule 8, H3: each session of a user is idle by itself, and the end of one cleans up what led to it.
 func TestExpiryIsOfOneSessionAndCleansUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watchedAll(t, usermgr.Config{IdleTimeout: 10 * time.Second, Devices: usermgr.OnePerDevice()})
+		m, j := watchedAll(t, usermgr.Config{IdleTimeout: 10 * time.Second, Devices: oneOnEach(1, 2)})
 		idle := onDevice(t, m, "ann", 1, newLink(1))
 		m.SetSessionTag(idle.ID(), "x")
 		time.Sleep(8 * time.Second)
@@ -95,15 +96,15 @@ func TestExpiryIsOfOneSessionAndCleansUp(t *testing.T) {
 		j.expect(t, "Online ann@1", "Connected ann@1", `Tagged ann@1 "x", was ""`, "Connected ann@2",
 			"Expired ann@1", "Disconnected ann@1 SessionExpired")
 		expectGone(t, m, idle.ID(), newLink(1).Address())
-		if got := m.Stats().Sessions; got != 1 || !m.IsOnline("ann") {
-			t.Errorf("there are %d sessions; ann is online: %v", got, m.IsOnline("ann"))
+		if got := m.Stats(); got.Sessions != 1 || !maps.Equal(got.Devices, map[uint16]int{1: 0, 2: 1}) || !m.IsOnline("ann") {
+			t.Errorf("there are %d sessions, by device %v; ann is online: %v", got.Sessions, got.Devices, m.IsOnline("ann"))
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		j.expect(t, "Expired ann@2", "Disconnected ann@2 SessionExpired", "Offline ann")
 		expectGone(t, m, busy.ID(), newLink(2).Address())
-		if got := m.Stats().Sessions; got != 0 || m.Count() != 0 {
-			t.Errorf("there are %d sessions, and %d users, but nobody is online", got, m.Count())
+		if got := m.Stats(); got.Sessions != 0 || !maps.Equal(got.Devices, map[uint16]int{1: 0, 2: 0}) || m.Count() != 0 {
+			t.Errorf("there are %d sessions, by device %v, and %d users, but nobody is online", got.Sessions, got.Devices, m.Count())
 		}
 	})
 }
@@ -137,7 +138,7 @@ func TestEveryEndCleansEveryIndex(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice(), RelogonMode: usermgr.IgnoreNew, HeartbeatTimeout: -1})
+				m := newManager(t, usermgr.Config{Devices: oneOnEach(7), RelogonMode: usermgr.IgnoreNew, HeartbeatTimeout: -1})
 				s := onDevice(t, m, "ann", 7, newLink(1))
 				m.SetSessionTag(s.ID(), "x")
 				m.SetTag("ann", "y")
@@ -150,8 +151,11 @@ func TestEveryEndCleansEveryIndex(t *testing.T) {
 				if _, ok := m.SessionAt(newLink(2).Address().Conn); ok {
 					t.Error("the refused connection has a user")
 				}
-				if d, known := m.User("ann"); known || m.IsOnline("ann") || m.Count() != 0 || m.Stats().Sessions != 0 {
-					t.Errorf("ann is known: %v, %+v; %d users, %d sessions", known, d, m.Count(), m.Stats().Sessions)
+				if d, known := m.User("ann"); known || m.IsOnline("ann") {
+					t.Errorf("ann is known: %v, %+v", known, d)
+				}
+				if got := m.Stats(); got.Users != 0 || got.Sessions != 0 || got.Devices[7] != 0 {
+					t.Errorf("there are %d users, and %d sessions, by device %v", got.Users, got.Sessions, got.Devices)
 				}
 				onDevice(t, m, "ann", 7, newLink(3))
 				if d, _ := m.User("ann"); d.Tag != "" || d.Sessions[0].Tag != "" {

@@ -1,6 +1,7 @@
 package usermgr_test
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"testing"
@@ -14,7 +15,7 @@ import (
 // S1: a session has its login's token, device, times and metadata. Two devices of one user are one user and two sessions.
 func TestTwoDevicesAreOneUserAndTwoSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		m := newManager(t, usermgr.Config{Devices: oneOnEach(1, 2)})
 		began := time.Now()
 		phone := logOnAs(t, m, usermgr.Logon{UserID: "ann", Device: 1, Token: "x", Fields: map[string]string{
 			"app": "2.1", protocol.FieldToken: "x", protocol.FieldSession: "y"}}, newLink(1))
@@ -22,8 +23,8 @@ func TestTwoDevicesAreOneUserAndTwoSessions(t *testing.T) {
 		if n, users := m.Count(), slices.Collect(m.Users()); n != 1 || !slices.Equal(users, []string{"ann"}) {
 			t.Errorf("%d users are online: %v", n, users)
 		}
-		if n := m.Stats().Sessions; n != 2 {
-			t.Errorf("there are %d sessions", n)
+		if got := m.Stats(); got.Sessions != 2 || !maps.Equal(got.Devices, map[uint16]int{1: 1, 2: 1}) {
+			t.Errorf("there are %d sessions, by device %v", got.Sessions, got.Devices)
 		}
 		all := sessionsOf(m, "ann")
 		if len(all) != 2 {

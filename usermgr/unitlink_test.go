@@ -231,6 +231,13 @@ func sessionsOf(m interface {
 	return d.Sessions
 }
 
+// oneOnEach allows a user one session on each of these device classes, and none on others. Stats has the number on each.
+func oneOnEach(known ...uint16) usermgr.Devices {
+	d := usermgr.OnePerDevice()
+	d.Known = known
+	return d
+}
+
 // addressesOf returns where the user's sessions are.
 func addressesOf(m usermgr.UserManager, userID string) (all []usermgr.Address) {
 	for _, l := range m.Links(userID) {
