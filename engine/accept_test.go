@@ -100,6 +100,10 @@ func TestARestartBindsWhereConnectionsAreInTimeWait(t *testing.T) {
 
 // Rule 14: a connection over the limit is told so, whatever it has sent already.
 func TestOneConnectionTooManyIsToldSo(t *testing.T) {
+	eachTransportThat(t, (*transport).buffers, oneConnectionTooManyIsToldSo)
+}
+
+func oneConnectionTooManyIsToldSo(t *testing.T) {
 	e := newEcho(engine.Config{Accept: engine.Accept{MaxConnections: 2}})
 	r := serve(t, e)
 	a, b := dial(t, r.addr), dial(t, r.addr)

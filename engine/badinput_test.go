@@ -87,6 +87,10 @@ func TestALengthThatIsTooLongWaitsForTheRest(t *testing.T) {
 
 // Before a connection is admitted a frame is 4 KiB at most, and is refused by its header.
 func TestTheFirstFrameIsLimited(t *testing.T) {
+	eachTransport(t, theFirstFrameIsLimited)
+}
+
+func theFirstFrameIsLimited(t *testing.T) {
 	r := serve(t, newEcho(engine.Config{}))
 	p := dial(t, r.addr)
 	p.sendRaw(header(0x52, 0x10, 1, 4<<10-16+1, 0, 0))
@@ -100,6 +104,10 @@ func TestTheFirstFrameIsLimited(t *testing.T) {
 
 // Rule 13: what comes while a connection is being admitted is bounded; gnet keeps all that is not taken.
 func TestWhatWaitsForTheAdmissionIsLimited(t *testing.T) {
+	eachTransportThat(t, (*transport).buffers, whatWaitsForTheAdmissionIsLimited)
+}
+
+func whatWaitsForTheAdmissionIsLimited(t *testing.T) {
 	const limit = 64 << 10
 	e := newEcho(engine.Config{Limits: engine.Limits{MaxEarly: limit}})
 	g := newGate(t, e)

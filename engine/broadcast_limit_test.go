@@ -10,6 +10,10 @@ import (
 
 // A broadcast that alone is larger than the outbound limit is refused, and closes nobody.
 func TestABroadcastOverTheOutboundLimitIsTooLarge(t *testing.T) {
+	eachTransport(t, aBroadcastOverTheOutboundLimitIsTooLarge)
+}
+
+func aBroadcastOverTheOutboundLimitIsTooLarge(t *testing.T) {
 	const limit = 64 << 10
 	e := newEcho(engine.Config{Limits: engine.Limits{MaxOutbound: limit}})
 	r := serve(t, e)

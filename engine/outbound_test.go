@@ -80,6 +80,10 @@ func TestDroppedMessagesAreCounted(t *testing.T) {
 
 // A message that alone is larger than the limit is refused, and nothing else.
 func TestAMessageOverTheOutboundLimitIsTooLarge(t *testing.T) {
+	eachTransport(t, aMessageOverTheOutboundLimitIsTooLarge)
+}
+
+func aMessageOverTheOutboundLimitIsTooLarge(t *testing.T) {
 	const limit = 256 << 10
 	e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: limit}})
 	errs := make(chan error, 4)

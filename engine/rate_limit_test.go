@@ -1,6 +1,8 @@
 package engine_test
 
 import (
+	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/rollcall-go/rollcall/engine"
@@ -10,6 +12,10 @@ import (
 
 // Rule 15: a client that sends more than it may is closed with RateLimited, and nobody else. A burst is allowed.
 func TestAClientOverItsRateIsClosedAlone(t *testing.T) {
+	eachTransport(t, aClientOverItsRateIsClosedAlone)
+}
+
+func aClientOverItsRateIsClosedAlone(t *testing.T) {
 	const burst, hour = 100, 1
 	for name, c := range map[string]struct {
 		cfg engine.Config
@@ -35,17 +41,11 @@ func TestAClientOverItsRateIsClosedAlone(t *testing.T) {
 			r := serve(t, e)
 			frugal, p := dial(t, r.addr), dial(t, r.addr)
 			frugal.ask(1, 1, "")
-			send := func(n int) {
-				var ms []protocol.Message
-				for range n {
-					ms = append(ms, c.m)
-				}
-				p.send(ms...)
-			}
 			p.ask(1, 1, "")
-			send(burst - 5)
+			p.send(slices.Repeat([]protocol.Message{c.m}, burst-5)...)
 			p.ask(1, 2, "") // the burst was allowed
-			send(burst)
+			flood := bytes.Repeat(frame(t, c.m), burst)
+			go func() { _, _ = p.Write(flood) }() // the end may come in between
 			p.wantClose(protocol.RateLimited)
 			frugal.ask(1, 2, "")
 		})
@@ -55,6 +55,10 @@ func TestAClientOverItsRateIsClosedAlone(t *testing.T) {
 // A request that is one too many is answered Refused, and the connection stays. A request waits until it is answered, also
 // after its handler has returned.
 func TestMaxRequestsRefusesOneTooMany(t *testing.T) {
+	eachTransport(t, maxRequestsRefusesOneTooMany)
+}
+
+func maxRequestsRefusesOneTooMany(t *testing.T) {
 	for name, workers := range map[string]int{"on the loop": 0, "with Workers": 2} {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(engine.Config{Limits: engine.Limits{MaxRequests: 2}, Workers: workers})

@@ -51,12 +51,23 @@ func (p *peer) seal(b []byte) []byte {
 	return s.taken
 }
 
+// halfClosable is a connection of a socket.
+type halfClosable interface {
+	net.Conn
+	CloseWrite() error
+}
+
 // docs/protocol.md, "Closing, and coming back", over TLS: a close between two frames is the client's, with close_notify and
 // without. What is cut short, or broken off by an alert, is the network's; what is no TLS is the client's fault.
 func TestTheTLSPeersEndHasItsCode(t *testing.T) {
-	sec := newSecurity(t)
+	listens := func(tr *transport) bool { return tr.speaksTLS() && !tr.piped } // not what crypto/tls alone has done before
+	eachTransportThat(t, listens, theTLSPeersEndHasItsCode)
+}
+
+func theTLSPeersEndHasItsCode(t *testing.T) {
+	sec := transportOf(t).secure
 	whole := frame(t, protocol.Message{Type: 1, Body: []byte("hello")})
-	under := func(p *peer) *net.TCPConn { return p.Conn.(*tls.Conn).NetConn().(*swallower).Conn.(*net.TCPConn) }
+	under := func(p *peer) halfClosable { return p.Conn.(*tls.Conn).NetConn().(*swallower).Conn.(halfClosable) }
 	notify := func(p *peer) { _ = p.Conn.(*tls.Conn).CloseWrite() }
 	for _, c := range []struct {
 		name string
@@ -79,7 +90,7 @@ func TestTheTLSPeersEndHasItsCode(t *testing.T) {
 			_, _ = under(p).Write(p.seal(whole)[:20])
 			_ = under(p).CloseWrite()
 		}, protocol.NetworkError},
-		{"a reset", func(p *peer) { _ = under(p).SetLinger(0); _ = under(p).Close() }, protocol.NetworkError},
+		{"a reset", func(p *peer) { newPeer(t, under(p)).reset() }, protocol.NetworkError},
 		{"an alert", func(p *peer) {
 			p.Conn.(*tls.Conn).NetConn().(*swallower).injected = append([]byte{23, 3, 3, 0, 40}, make([]byte, 40)...)
 			_, _ = p.Conn.Read(make([]byte, 1))
@@ -92,14 +103,17 @@ func TestTheTLSPeersEndHasItsCode(t *testing.T) {
 		{"plain text", func(p *peer) { _, _ = under(p).Write(whole) }, protocol.InvalidMessage},
 		{"a record that is too long", func(p *peer) { _, _ = under(p).Write([]byte{23, 3, 3, 0xff, 0xff}) }, protocol.InvalidMessage},
 	} {
+		if c.name == "a reset" && !transportOf(t).resets() {
+			continue
+		}
 		for _, v := range tlsVersions {
 			for _, workers := range []int{0, 2} {
 				t.Run(fmt.Sprintf("%s, %s, %d workers", c.name, tls.VersionName(v), workers), func(t *testing.T) {
-					e := newEngine(engine.Config{Workers: workers, Listeners: []engine.Listener{{TLS: sec.server}}})
+					e := newEngine(engine.Config{Workers: workers})
 					e.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil })
 					g := newGate(t, e)
 					r := serve(t, e)
-					p := shakeHands(t, &swallower{Conn: dial(t, r.addr).Conn}, sec.version(v))
+					p := shakeHands(t, &swallower{Conn: bare(t, r.addr, nil)}, sec.version(v))
 					p.send(protocol.Message{Type: 1, UserID: "ann"})
 					b := receive(t, "a connection", g.arrived)
 					eventually(t, "the first message", func() bool { return b.received.Load() == 1 })
@@ -142,9 +156,16 @@ func (s *tap) lastRecord(t *testing.T) (typ byte) {
 
 // Rule 14 over TLS: what was queued, the Close notice, close_notify, the end; whether it fits the socket's buffers or not.
 func TestAGracefulTLSCloseEndsWithCloseNotify(t *testing.T) {
-	sec := newSecurity(t)
-	for _, size := range []int{0, 16 << 20} {
-		e := newEngine(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Limits: engine.Limits{MaxBody: -1, MaxOutbound: 64 << 20}, Timeouts: engine.Timeouts{Close: time.Minute}})
+	eachTransportThat(t, (*transport).speaksTLS, aGracefulTLSCloseEndsWithCloseNotify)
+}
+
+func aGracefulTLSCloseEndsWithCloseNotify(t *testing.T) {
+	sec, large := transportOf(t).secure, 16<<20
+	if !transportOf(t).buffers() {
+		large = 1 << 20
+	}
+	for _, size := range []int{0, large} {
+		e := newEngine(engine.Config{Limits: engine.Limits{MaxBody: -1, MaxOutbound: 64 << 20}, Timeouts: engine.Timeouts{Close: time.Minute}})
 		e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 			_ = c.Send(1, make([]byte, size))
 			_ = c.Reply(m, nil)
@@ -153,7 +174,7 @@ func TestAGracefulTLSCloseEndsWithCloseNotify(t *testing.T) {
 		})
 		r := serve(t, e)
 		for _, v := range tlsVersions {
-			wire := &tap{Conn: dial(t, r.addr).Conn}
+			wire := &tap{Conn: bare(t, r.addr, nil)}
 			p := shakeHands(t, wire, sec.version(v))
 			p.send(protocol.Message{Type: 1, ID: 1})
 			if m := p.read(); m.IsReply() {
@@ -169,7 +190,7 @@ func TestAGracefulTLSCloseEndsWithCloseNotify(t *testing.T) {
 				t.Errorf("the last record is of type %d, want an alert", typ)
 			}
 			if _, err := wire.Conn.Read(make([]byte, 1)); err != io.EOF {
-				t.Errorf("after close_notify comes %v, want the end of TCP", err)
+				t.Errorf("after close_notify comes %v, want the end of what is beneath", err)
 			}
 			_ = p.Close()
 		}
@@ -178,11 +199,14 @@ func TestAGracefulTLSCloseEndsWithCloseNotify(t *testing.T) {
 
 // With Workers, what the client sent before close_notify is still handled; and replies reach one that still reads.
 func TestWhatCameBeforeCloseNotifyIsHandled(t *testing.T) {
-	sec := newSecurity(t)
+	eachTransportThat(t, (*transport).speaksTLS, whatCameBeforeCloseNotifyIsHandled)
+}
+
+func whatCameBeforeCloseNotifyIsHandled(t *testing.T) {
 	for _, workers := range []int{0, 1} {
 		const messages = 50
 		handled := make(chan uint32, messages)
-		e := newEngine(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Workers: workers})
+		e := newEngine(engine.Config{Workers: workers})
 		e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 			if workers > 0 {
 				time.Sleep(time.Millisecond)
@@ -190,8 +214,7 @@ func TestWhatCameBeforeCloseNotifyIsHandled(t *testing.T) {
 			handled <- m.ID
 			return c.Reply(m, nil)
 		})
-		r := serve(t, e)
-		p := dialTLS(t, r.addr, sec.client)
+		p := dial(t, serve(t, e).addr)
 		var ms []protocol.Message
 		for id := range uint32(messages) {
 			ms = append(ms, protocol.Message{Type: 1, ID: id + 1})

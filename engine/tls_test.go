@@ -56,13 +56,16 @@ func shakeHands(t testing.TB, nc net.Conn, cfg *tls.Config) *peer {
 func (p *peer) state() tls.ConnectionState { return p.Conn.(*tls.Conn).ConnectionState() }
 
 func TestTLSCarriesWhatPlainTCPDoes(t *testing.T) {
-	sec := newSecurity(t)
+	eachTransportThat(t, (*transport).speaksTLS, tlsCarriesWhatPlainTCPDoes)
+}
+
+func tlsCarriesWhatPlainTCPDoes(t *testing.T) {
+	sec := transportOf(t).secure
 	for _, workers := range []int{0, 2} {
-		e := newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Workers: workers})
-		r := serve(t, e)
+		r := serve(t, newEcho(engine.Config{Workers: workers}))
 		for _, v := range tlsVersions {
 			t.Run(fmt.Sprintf("%s, %d workers", tls.VersionName(v), workers), func(t *testing.T) {
-				p := dialTLS(t, r.addr, sec.version(v))
+				p := shakeHands(t, bare(t, r.addr, nil), sec.version(v))
 				if got := p.state().Version; got != v {
 					t.Fatalf("speaks %s", tls.VersionName(got))
 				}
@@ -207,10 +210,14 @@ func (h *holder) Write(b []byte) (int, error) {
 
 // What the handshake had already read is delivered first.
 func TestMessagesInTheClientsLastFlightAreDelivered(t *testing.T) {
-	sec := newSecurity(t)
-	r := serve(t, newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}}))
+	eachTransportThat(t, (*transport).speaksTLS, messagesInTheClientsLastFlightAreDelivered)
+}
+
+func messagesInTheClientsLastFlightAreDelivered(t *testing.T) {
+	sec := transportOf(t).secure
+	r := serve(t, newEcho(engine.Config{}))
 	for range 20 {
-		h := &holder{Conn: dial(t, r.addr).Conn}
+		h := &holder{Conn: bare(t, r.addr, nil)}
 		p := shakeHands(t, h, sec.version(tls.VersionTLS13))
 		p.send(protocol.Message{Type: 1, ID: 1, Body: []byte("first")})
 		p.send(protocol.Message{Type: 1, ID: 2, Body: []byte("second")})

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -41,6 +40,9 @@ func (tr *transport) halfCloses() bool { return !tr.piped || tr.secure != nil }
 
 // buffers reports whether what a peer sends goes on its way when the server does not read.
 func (tr *transport) buffers() bool { return !tr.piped }
+
+// speaksTLS reports whether its bytes are those of TLS.
+func (tr *transport) speaksTLS() bool { return tr.secure != nil }
 
 // resets reports whether a peer can reset its connection.
 func (tr *transport) resets() bool { return !tr.piped && tr.network != "unix" }
@@ -112,9 +114,19 @@ func (tr *transport) addr(e *engine.Engine) string {
 	return addr
 }
 
-// reach returns the client's end of a connection over the test's transport. option, when not nil, is called with the descriptor
-// of a TCP socket before it connects.
+// reach returns the client's end of a connection over the test's transport, behind a TLS handshake where there is one. option, when
+// not nil, is called with the descriptor of a TCP socket before it connects.
 func reach(t testing.TB, addr string, option func(fd uintptr)) net.Conn {
+	t.Helper()
+	nc := bare(t, addr, option)
+	if tr := transportOf(t); tr.secure != nil {
+		return shakeHands(t, nc, tr.secure.client).Conn
+	}
+	return nc
+}
+
+// bare is reach before any TLS handshake.
+func bare(t testing.TB, addr string, option func(fd uintptr)) net.Conn {
 	t.Helper()
 	tr := transportOf(t)
 	var nc net.Conn
@@ -133,14 +145,6 @@ func reach(t testing.TB, addr string, option func(fd uintptr)) net.Conn {
 	}
 	if err != nil {
 		t.Fatal(err)
-	}
-	if tr.secure != nil {
-		tc := tls.Client(nc, tr.secure.client)
-		_ = tc.SetDeadline(time.Now().Add(patience))
-		if err := tc.Handshake(); err != nil {
-			t.Fatal(err)
-		}
-		nc = tc
 	}
 	t.Cleanup(func() { _ = nc.Close() })
 	return nc

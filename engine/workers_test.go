@@ -94,6 +94,10 @@ func TestABlockedWorkerHoldsUpItsConnectionAlone(t *testing.T) {
 
 // Rule 15: what waits for a connection's handlers is bounded, and one that sends more is RateLimited.
 func TestInboundLimit(t *testing.T) {
+	eachTransportThat(t, (*transport).buffers, inboundLimit)
+}
+
+func inboundLimit(t *testing.T) {
 	const limit = 256 << 10
 	e := newEngine(engine.Config{Workers: 2, Limits: engine.Limits{MaxInbound: limit}})
 	entered, release := make(chan struct{}, 1), make(chan struct{})
