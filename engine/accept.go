@@ -14,8 +14,9 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// acceptorsPerListener is how many goroutines accept. Giving a connection to an event loop waits until that loop has it, so
-// that several are given in one round of a busy loop. gnet chooses the loop with the fewest connections.
+// acceptorsPerListener is the number of goroutines that accept. Each gives a connection to an event loop and waits
+// until the loop has it. With several acceptors one round of a busy loop takes several connections. gnet chooses the
+// loop with the fewest connections.
 const acceptorsPerListener = 4
 
 // Listen opens the listeners, so that Addrs can return their addresses. Run calls it if the program has not. An error names the
@@ -39,7 +40,7 @@ func (e *Engine) listen() error {
 	}
 	var open []net.Listener
 	for _, l := range e.cfg.Listeners {
-		// Without TCP keep-alive, which keepAwake sets where it is wanted.
+		// This turns TCP keep-alive off; keepAwake sets it where it is needed.
 		ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), cmp.Or(l.Network, "tcp"), l.Addr)
 		if err != nil {
 			for _, o := range open {
@@ -87,7 +88,7 @@ func (e *Engine) startAccepting() {
 	}
 }
 
-// accept takes in connections until the listener is closed. Running out of descriptors is a matter of waiting.
+// accept takes in connections until the listener is closed. It waits while no descriptor is left.
 func (e *Engine) accept(at *entrance) {
 	defer e.accepting.Done()
 	const maxPause = time.Second
@@ -127,8 +128,8 @@ func (e *Engine) newArrival(at *entrance, nc net.Conn) *arrival {
 		Incoming: Incoming{Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr()), Listener: at.index}}
 }
 
-// remoteText is the peer's address as text: what String returns, for TCP in one allocation instead of three. A peer without an
-// address has its network's name.
+// remoteText returns the peer's address as text. The text is that of String, but for TCP it takes one allocation
+// instead of three. For a peer without an address it is the network's name.
 func remoteText(a net.Addr) string {
 	if tcp, ok := a.(*net.TCPAddr); ok {
 		return tcp.AddrPort().String()
@@ -147,8 +148,8 @@ func network(a net.Addr) string {
 	return a.Network()
 }
 
-// arrive takes a connection on: its places, then its turn by Accept.Rate, then its handshake, if it has one, which is not
-// the caller's business.
+// arrive takes the connection's places, waits for its turn by Accept.Rate, and starts its handshake if it has one. The
+// handshake runs on another goroutine.
 func (e *Engine) arrive(a *arrival) {
 	e.accepted.Add(1)
 	if a.at.proxies != nil {
@@ -202,8 +203,8 @@ func (e *Engine) waitTurn() bool {
 	}
 }
 
-// turnAway tells a connection why it may not come in, if it can, and closes it. It is called by a goroutine that e.accepting
-// waits for, unless why is nil.
+// turnAway tells a connection why it may not come in, if possible, and closes it. Unless why is nil, e.accepting waits
+// for the calling goroutine.
 func (e *Engine) turnAway(nc net.Conn, at *entrance, why *protocol.CloseError) {
 	if why == nil || why.Code == protocol.ClientClosed || why.Code == protocol.NetworkError { // codes that are never sent
 		_ = nc.Close()
@@ -228,8 +229,9 @@ func (e *Engine) turnAway(nc net.Conn, at *entrance, why *protocol.CloseError) {
 	})
 }
 
-// rejectWithNotice calls say for a connection that is not let in, lingers until the peer has read the notice, and closes the
-// connection. 64 run at a time; further connections are closed without a notice. It is called by a goroutine that e.accepting waits for.
+// rejectWithNotice calls say for a connection that is not let in, lingers until the peer has read the notice, and
+// closes the connection. 64 calls run at a time; further connections are closed without a notice. e.accepting waits for
+// the calling goroutine.
 func (e *Engine) rejectWithNotice(nc net.Conn, timeout time.Duration, say func() error) {
 	select {
 	case e.lingering <- struct{}{}:

@@ -12,8 +12,8 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// gate knows where the connections come from, and which addresses are banned. Its lock is taken when a connection comes
-// and when it goes, never in between, and alone.
+// gate counts the connections of each address and knows the banned addresses. Its lock is taken when a connection comes
+// and when it goes, never in between. No other lock is taken while it is held.
 type gate struct {
 	perAddress, perSubnet  int // 0 for no limit
 	v4Bits, v6Bits         int
@@ -24,21 +24,22 @@ type gate struct {
 	now                    func() time.Time
 	log                    *zap.Logger
 
-	bannedNow atomic.Int64 // the size of banned, so that it need not be looked at while it is empty
+	bannedNow atomic.Int64 // the size of banned: while it is 0 the map is not read
 
 	mu       sync.Mutex
 	origins  map[netip.Addr]*origin
 	subnets  map[netip.Prefix]int
 	suspects map[netip.Addr]*suspect
 	banned   map[netip.Addr]ban
-	swept    time.Time // when banned was last rid of those that have ended
+	swept    time.Time // when sweep last removed the bans that have ended
 }
 
 // origin is where connections come from: an IPv4 address, or an IPv6 network of 64 bits, which is one customer's.
 type origin struct {
 	addr netip.Addr
 	open int
-	// exempted holds for the origin of one connection that counts for no ban. Its place is counted where the others' are.
+	// exempted is set in the origin of a connection that is exempt from bans. Its place is counted with the others' of
+	// the address.
 	exempted bool
 }
 
@@ -55,7 +56,7 @@ func (g *gate) init(cfg *Config, log *zap.Logger) {
 	g.banned = make(map[netip.Addr]ban)
 }
 
-// originOf returns what an address counts as.
+// originOf returns the origin that an address belongs to.
 func originOf(a netip.Addr) netip.Addr {
 	a = a.Unmap().WithZone("")
 	if a.Is6() {
@@ -196,9 +197,9 @@ func (c *counters) refusedInAll() (n uint64) {
 	return n
 }
 
-// notice is what a connection is told that is refused at an entrance for a reason of the engine's own; nil for nothing. In
-// TLS it costs a handshake, which an address that has taken too much is not worth; and what a load balancer has to say
-// before the handshake was not read.
+// notice returns the notice for a connection that the engine refuses at this entrance; nil means that it is closed
+// without one. In TLS a notice needs a handshake. An address over its limit gets none, to save that cost. Nor does a
+// connection whose PROXY header was not read.
 func (r refusal) notice(at *entrance) *protocol.CloseError {
 	if at.tls != nil && (at.proxies != nil || r == refusedAddress || r == refusedSubnet) {
 		return nil
@@ -233,7 +234,7 @@ func (r refusal) String() string {
 
 // addrPort returns the address of a connection over IP in the form in which addresses are compared; an invalid one for others.
 func addrPort(a net.Addr) netip.AddrPort {
-	ip, ok := a.(interface{ AddrPort() netip.AddrPort }) // *net.TCPAddr, *net.UDPAddr, and others' like them
+	ip, ok := a.(interface{ AddrPort() netip.AddrPort }) // *net.TCPAddr, *net.UDPAddr, and other types with this method
 	if !ok {
 		return netip.AddrPort{}
 	}

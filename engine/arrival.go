@@ -30,24 +30,25 @@ type Incoming struct {
 // ServedConn is Incoming.Listener for a connection that was given to Engine.ServeConn.
 const ServedConn = -1
 
-// entrance is a listener with what its connections go through.
+// entrance is a listener with the stages of its connections.
 type entrance struct {
 	index int
 	ln    net.Listener
 	codec protocol.Codec
-	setup *setup // of connections that have none of their own
+	setup *setup // shared by connections that have no setup of their own
 	// newCodec, when set, makes a codec for each connection instead.
 	newCodec func() protocol.Codec
 	proxies  []netip.Prefix // nil for no PROXY protocol
 	tls      *tls.Config    // nil for plain TCP
-	stages   []stage        // what connections go through before they come to an event loop
+	stages   []stage        // in order, before a connection is given to an event loop
 }
 
-// stage is a part of a handshake. It reports whether the connection goes on; if not it has refused it, or ctx has ended. All read
-// from arrival.peer, so that the time for which a peer is waited for, and how much it may send, is watched in each.
+// stage is a part of a handshake. It reports whether the connection goes on. If not, the stage has refused the
+// connection, or ctx has ended. Every stage reads from arrival.peer, which limits the bytes that a peer may send and
+// measures how long the peer keeps the server waiting.
 type stage func(ctx context.Context, a *arrival) bool
 
-// newEntrance returns what the connections of a listener go through.
+// newEntrance returns the entrance of a listener.
 func (e *Engine) newEntrance(index int, ln net.Listener, l Listener) *entrance {
 	at := &entrance{index: index, ln: ln, codec: l.Codec, newCodec: l.NewCodec, tls: l.TLS, setup: &setup{engine: e, codec: l.Codec}}
 	if len(l.ProxyProtocol) > 0 {
@@ -63,14 +64,14 @@ func (e *Engine) newEntrance(index int, ln net.Listener, l Listener) *entrance {
 	return at
 }
 
-// arrival is a connection on its way from accept to its event loop. It holds a place among all connections, and one among
-// its origin's once that is known.
+// arrival is a connection on its way from accept to its event loop. It holds a place among all connections, and one
+// among those of its origin as soon as the origin is known.
 type arrival struct {
 	Incoming
 	engine *Engine
 	at     *entrance
 	nc     net.Conn
-	remote string // what Conn.RemoteAddr will say
+	remote string // the text for Conn.RemoteAddr
 	since  int64  // when it began to wait for its turn, by the engine's clock
 	tls    *tlsStream
 	feed   *feedSocket // of ServeConn's connection; nil for a listener's
@@ -80,10 +81,11 @@ type arrival struct {
 	mu     sync.Mutex
 	origin *origin
 	peer   *handshakeConn // in its TLS handshake, once that has begun
-	over   bool           // it has been given to an event loop, or refused: what it holds is settled
+	over   bool           // it was given to an event loop, or refused: its places are passed on or given back
 }
 
-// settle reports whether it is up to the caller to pass the connection and its places on, or to give them up.
+// settle reports true to the first caller only. That caller must pass the connection and its places on, or give them
+// back.
 func (a *arrival) settle() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -104,9 +106,10 @@ func (a *arrival) takeOrigin(client netip.Addr) refusal {
 	return r
 }
 
-// turnedDown counts a connection that is not let in and gives its places back, and leaves closing it to the caller. It
-// reports false when the connection is settled already. A client that has left its TLS handshake, or was waited for in vain,
-// has come and gone, like one that leaves with half a frame; other refusals are no fault of its own.
+// turnedDown counts a connection that is not let in and gives its places back. The caller closes the connection.
+// turnedDown reports false when the connection is settled already. A client that left its TLS handshake, or kept it
+// waiting too long, counts as flapped, like a client that leaves with half a frame. Other refusals are not the client's
+// fault.
 func (a *arrival) turnedDown(r refusal) bool {
 	if !a.settle() {
 		return false
@@ -118,13 +121,15 @@ func (a *arrival) turnedDown(r refusal) bool {
 	return true
 }
 
-// givePlacesBack gives back the connection's place, and that of its origin, whom it counts against when flapped is true.
+// givePlacesBack gives back the connection's place and that of its origin. When flapped is true the end counts against
+// the origin.
 func (a *arrival) givePlacesBack(flapped bool) {
 	a.engine.conns.open.Add(-1)
 	a.engine.gate.leave(a.origin, flapped)
 }
 
-// refuse closes a connection that has its place, and gives that back. why is what it is told; nil for nothing.
+// refuse closes a connection that has its place, and gives the place back. The connection is told why; nil means no
+// notice.
 func (a *arrival) refuse(r refusal, why *protocol.CloseError) {
 	if a.turnedDown(r) {
 		a.engine.turnAway(a.nc, a.at, why)
@@ -192,12 +197,12 @@ func (a *arrival) shakeHands(ctx context.Context) bool {
 	return true
 }
 
-// proxyHeader is the stage in which a load balancer says who the client is.
+// proxyHeader is the stage that reads the load balancer's PROXY header.
 func proxyHeader(ctx context.Context, a *arrival) bool {
 	e := a.engine
 	client, err := a.awaitProxyHeader()
 	if err != nil {
-		if ctx.Err() == nil && a.turnedDown(refusedProxy) { // otherwise giveUp has, or it kept others waiting
+		if ctx.Err() == nil && a.turnedDown(refusedProxy) { // otherwise giveUp has closed it, or it was dropped because it kept others waiting
 			if errors.Is(err, errNoByte) {
 				e.probes.Add(1)
 			}
@@ -216,7 +221,7 @@ func proxyHeader(ctx context.Context, a *arrival) bool {
 	return true
 }
 
-// askHook is the stage in which the application says who may come in.
+// askHook is the stage that calls Config.OnAccept.
 func askHook(ctx context.Context, a *arrival) bool {
 	err := a.askHook(ctx)
 	if err != nil && ctx.Err() == nil {
@@ -228,7 +233,7 @@ func askHook(ctx context.Context, a *arrival) bool {
 	return err == nil
 }
 
-// askHook asks the application.
+// askHook calls Config.OnAccept.
 func (a *arrival) askHook(ctx context.Context) (err error) {
 	contain.Apart(func() { err = a.engine.cfg.OnAccept(ctx, a.Incoming) }, func(v any) {
 		a.engine.panicked("OnAccept", v)

@@ -34,7 +34,7 @@ func Async(h Handler) Handler {
 	}
 }
 
-// beginApart counts a message that is handled on a goroutine of its own, unless it is too much.
+// beginApart counts a message that is to be handled on a goroutine of its own. It refuses a message over the limit.
 func (c *Conn) beginApart(size int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -46,7 +46,7 @@ func (c *Conn) beginApart(size int) bool {
 	return true
 }
 
-// endApart says that a message was handled.
+// endApart is called when a message was handled.
 func (c *Conn) endApart(size int) {
 	c.mu.Lock()
 	u := c.used()
@@ -87,7 +87,8 @@ func (a *apart) end() {
 	}
 }
 
-// wait waits until none runs, or ctx ends. It reports whether none does. The connections are closed: none begins any more.
+// wait waits until no handler runs, or until ctx ends, and reports whether all have returned. The connections are
+// closed, so no further handler starts.
 func (a *apart) wait(ctx context.Context) bool {
 	a.mu.Lock()
 	if a.n == 0 {

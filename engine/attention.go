@@ -4,36 +4,37 @@ import (
 	"time"
 )
 
-// A connection with a backlog is looked at when its socket can be written to, which the system tells where it can
-// (writable_linux.go), and besides after a while: to see whether the peer takes anything, and to count. The while doubles as
-// long as nothing moves, so that clients that stand still cost next to nothing, however many they are.
+// The loop looks at a connection with a backlog when its socket can be written to (the system tells on Linux:
+// writable_linux.go), and also after a wait, to see whether the peer takes anything and to count. The wait doubles
+// while nothing moves, so that many clients that take nothing cost little.
 
 const (
-	// attendInterval is the shortest wait until the next look, and how often connections that are due are looked at.
+	// attendInterval is the shortest wait until the next look, and the interval between looks at the connections that
+	// are due.
 	attendInterval = 5 * time.Millisecond
-	// waits is how many waits there are: 5 ms, 10 ms and so on, up to 1.28 s.
+	// waits is the number of different waits: 5 ms, 10 ms and so on, up to 1.28 s.
 	waits    = 9
 	lastWait = waits - 1
 	// untoldWait is the longest wait where the system does not tell when a socket can be written to: 80 ms.
 	untoldWait = 4
-	// looksATurn is how many connections a loop looks at before it lets input come.
+	// looksATurn is how many connections a loop looks at before it reads again.
 	looksATurn = 64
 )
 
-// attention is the list of a loop's connections to look at, by how long each waits: all in one list wait equally long, so
-// that the first is due first.
+// attention holds the connections that a loop is to look at, in one list for each wait. All connections of a list wait
+// equally long, so the first one is due first.
 type attention struct {
 	lists [waits]dueList
 	first int8 // the shortest wait
 	last  int8 // the longest
-	bytes int  // what waits for all of them, as last seen
+	bytes int  // bytes that wait for all of them, as last seen
 	timer *time.Timer
 	armed time.Time // when the timer fires; zero when it does not
 }
 
 type dueList struct {
 	conns []dueConn
-	head  int // those before it have been looked at
+	head  int // the items before it were looked at
 }
 
 type dueConn struct {
@@ -66,8 +67,8 @@ func (d *dueList) due(now time.Time) *Conn {
 	return c
 }
 
-// setWaits says how long a loop waits between two looks at a connection: Timeouts.Write needs some within it, and a system that
-// does not tell when a socket can be written to needs more.
+// setWaits sets the shortest and the longest wait between two looks at a connection. Timeouts.Write needs several looks
+// within it; a system that does not tell when a socket can be written to needs more.
 func (a *attention) setWaits(writeTimeout time.Duration, told bool) {
 	a.last = lastWait
 	for a.last > 0 && attendInterval<<a.last > writeTimeout/(stallLooks*3/4) {
@@ -129,7 +130,7 @@ func (l *loop) attendAt(at time.Time) {
 	a.timer.Reset(wait)
 }
 
-// lookAfter looks at the connections that are due: so many, and then lets input come.
+// lookAfter looks at the connections that are due, at most looksATurn of them; then the loop reads again.
 func (l *loop) lookAfter() {
 	a := &l.attention
 	a.armed = time.Time{}

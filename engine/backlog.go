@@ -8,16 +8,16 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// backlog is what was handed over for a connection and its socket has not taken. Conn.unsent is its length. The engine keeps
-// it, not gnet, which does not say when it has written: so what waits for a connection is known exactly, on every goroutine.
-// The bytes are the loop's own; the rest is under Conn.mu.
+// backlog holds the bytes that were handed over for a connection and that its socket has not taken. Conn.unsent is its
+// length. The engine keeps these bytes itself because gnet does not say when it has written: so every goroutine can see
+// exactly how much waits. Only the event loop uses the bytes; the rest is under Conn.mu.
 type backlog struct {
-	wire  []byte  // goes to the socket next, as it is
-	plain []byte  // comes after it: frames that have yet to go through the stream
-	from  *outBuf // whose memory wire, or plain, is a part of; nil when it is not a queue's
+	wire  []byte  // written to the socket next, unchanged
+	plain []byte  // written after wire: frames that the stream has not wrapped yet
+	from  *outBuf // the queue that owns the memory of wire or plain; nil when no queue does
 	wait  int8    // the wait until the next look, as a number of wheel.lists
 	told  bool    // the system tells when more can be written
-	shown int     // what of it is in the loop's sum for Stats.OutboundQueue
+	shown int     // its part of the loop's sum for Stats.OutboundQueue
 	stall stall
 }
 
@@ -30,8 +30,8 @@ const (
 	flushMost = 8 * flushSize
 )
 
-// offer writes b to the connection's socket, and returns how much of it the socket took. A write that fails closes the
-// connection inside the call. It runs on the loop, and never with an empty b or after the connection has gone.
+// offer writes b to the connection's socket, and returns how many bytes the socket took. A write that fails closes the
+// connection inside the call. It runs on the loop. b must not be empty, and the socket must not be closed.
 func (c *Conn) offer(b []byte, alone bool) (taken int) {
 	if l := c.layers.Load(); l != nil {
 		taken = l.sock.write(b, alone)
@@ -42,7 +42,8 @@ func (c *Conn) offer(b []byte, alone bool) (taken int) {
 	return taken
 }
 
-// keep notes what the socket has not taken. It runs on the loop, for a connection without a backlog.
+// keep makes a backlog of the bytes that the socket has not taken. It runs on the loop, for a connection without a
+// backlog.
 func (c *Conn) keep(wire, plain []byte, from *outBuf) {
 	n := len(wire) + len(plain)
 	b := backlogs.Get().(*backlog)
@@ -61,30 +62,34 @@ func (c *Conn) keep(wire, plain []byte, from *outBuf) {
 	c.engine.keepWithinBudget()
 }
 
-// behind returns the connection's backlog. It runs on the loop, where there is one: no other goroutine changes c.lazy then.
+// behind returns the connection's backlog. It runs on the loop, for a connection that has a backlog; then no other
+// goroutine changes c.lazy.
 func (c *Conn) behind() *backlog { return c.lazy.backlog }
 
-// hasBacklog reports whether there is a backlog, also one whose last piece is being offered, which counts as taken.
+// hasBacklog reports whether there is a backlog. A backlog whose last piece is being offered is one too, although that
+// piece counts as taken.
 func (c *Conn) hasBacklog() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.lazy != nil && c.lazy.backlog != nil
 }
 
-// setUnsent says how long the backlog is. It runs on the loop, which alone changes it, and may read it without the lock.
+// setUnsent sets the length of the backlog. It runs on the loop, the only goroutine that changes the length; so the
+// loop may read it without the lock.
 func (c *Conn) setUnsent(n int) {
 	c.mu.Lock()
 	c.unsent = uint32(n)
 	c.mu.Unlock()
 }
 
-// push offers the backlog to the socket, and reports whether it took all of it. A piece counts as taken while it is offered:
-// a goroutine that counts the waiting bytes meanwhile must not find too many. most is how much the loop may have written.
+// push offers the backlog to the socket, and reports whether the socket took all of it. A piece counts as taken while
+// it is offered, so that a goroutine that counts the waiting bytes meanwhile does not find too many. push stops when
+// the loop has written most bytes in all.
 func (c *Conn) push(most int) (all bool) {
 	b := c.behind()
 	for c.unsent > 0 {
 		if c.loop.wrote >= most {
-			c.loop.markOutput(c) // goes on when others have had their turn
+			c.loop.markOutput(c) // goes on after other connections
 			return false
 		}
 		if len(b.wire) == 0 && !c.wrapMore(b) {
@@ -150,7 +155,8 @@ func (c *Conn) writeWrapped(s stream, o *outBuf) (kept bool) {
 	return false
 }
 
-// writeBetween writes bytes of a stream's, behind the backlog's of the same kind: they may stand between any two pieces.
+// writeBetween writes bytes that the stream itself has produced, after those of its kind in the backlog. They may stand
+// between any two pieces.
 func (c *Conn) writeBetween(wire []byte) {
 	if c.unsent > 0 {
 		c.keepMore(wire)
@@ -169,7 +175,7 @@ func (c *Conn) writeBetween(wire []byte) {
 	}
 }
 
-// keepMore puts a stream's bytes behind those of a backlog.
+// keepMore appends a stream's bytes to a backlog.
 func (c *Conn) keepMore(wire []byte) {
 	b := c.behind()
 	b.wire = append(b.wire, wire...)
@@ -178,7 +184,7 @@ func (c *Conn) keepMore(wire []byte) {
 	c.engine.keepWithinBudget()
 }
 
-// keepPlain puts what is left of o behind a backlog that has only begun, to go through the stream when its turn comes.
+// keepPlain appends the rest of o to a new backlog; it goes through the stream later.
 func (c *Conn) keepPlain(o *outBuf, from int) {
 	b := c.behind()
 	o, from = c.loop.lasting(o, from)
@@ -188,8 +194,8 @@ func (c *Conn) keepPlain(o *outBuf, from int) {
 	c.engine.keepWithinBudget()
 }
 
-// lasting returns what is left of o, from a place on, in memory that may be kept: the loop gathers the next replies in that of its
-// batch, so that there it is a copy.
+// lasting returns the rest of o, from a position on, in memory that may be kept. The rest of a batch is copied, because
+// the loop gathers the next replies in the batch's memory.
 func (l *loop) lasting(o *outBuf, from int) (*outBuf, int) {
 	if o != &l.batch {
 		return o, from
@@ -199,7 +205,7 @@ func (l *loop) lasting(o *outBuf, from int) (*outBuf, int) {
 	return kept, 0
 }
 
-// caughtUp says that the socket has taken the backlog. What is queued may follow.
+// caughtUp is called when the socket has taken the whole backlog. The queue is written next.
 func (c *Conn) caughtUp() {
 	c.mu.Lock()
 	b := c.lazy.backlog
@@ -216,7 +222,7 @@ func (c *Conn) caughtUp() {
 	backlogs.Put(b)
 }
 
-// progressed says that the peer has taken something.
+// progressed is called when the peer has taken something.
 func (c *Conn) progressed(b *backlog) {
 	now := time.Now()
 	kernel := c.sock().unacknowledged()
@@ -226,15 +232,15 @@ func (c *Conn) progressed(b *backlog) {
 	b.wait = c.loop.firstWait()
 }
 
-// unnotice says that the peer cannot be told any more why its connection ends.
+// unnotice records that no notice can reach the peer any more.
 func (c *Conn) unnotice() {
 	c.mu.Lock()
 	c.needLazy().noticed = false
 	c.mu.Unlock()
 }
 
-// lastWords offers what waits to a socket whose peer sends no more, but may still read, before it is closed: as far as it is
-// taken at once. It returns what of the queue it did not come to.
+// lastWords offers the waiting bytes once to a socket that is about to be closed and whose peer sends no more but may
+// still read. It returns the counts of the queue that it did not write.
 func (c *Conn) lastWords(o *outBuf) (lost tally) {
 	if c.unsent > 0 && !c.push(c.loop.wrote+noLimit/2) || c.gone {
 		if o != nil {
@@ -248,7 +254,7 @@ func (c *Conn) lastWords(o *outBuf) (lost tally) {
 	o.compact()
 	c.callBinding(c.binding, func() { c.countSent(o) })
 	if s := c.stream(); s != nil {
-		if c.writeWrapped(s, o) { // o is the caller's
+		if c.writeWrapped(s, o) { // the caller keeps o
 			c.behind().from = nil
 		}
 		return tally{}
@@ -263,8 +269,8 @@ func (c *Conn) lastWords(o *outBuf) (lost tally) {
 	return tally{}
 }
 
-// look sees after a connection with a backlog that has waited for a while. Where the system tells when its socket can be written
-// to, that is not tried.
+// look examines a connection with a backlog when its wait is over. Where the system tells when the socket can be
+// written to, look does not try to write.
 func (c *Conn) look() {
 	if c.gone || c.unsent == 0 {
 		return
@@ -291,14 +297,14 @@ func (c *Conn) look() {
 	}
 }
 
-// output writes what waits, as far as the socket takes it and others have their turn; where the connection is ending and all
-// is written, it goes on with that.
+// output writes the waiting bytes, as many as the socket takes and as the turn allows. When all is written it continues
+// with the end of a connection that is ending.
 func (c *Conn) output() {
 	most := c.loop.wrote + flushMost
 	if c.unsent > 0 && !c.push(most) || c.gone {
 		return
 	}
-	if c.state.Load() < stateBound { // what is queued waits for the admission
+	if c.state.Load() < stateBound { // the queue waits for the admission
 		return
 	}
 	if c.flushUpTo(most); c.isEnding() && !c.queued.Load() {

@@ -50,11 +50,11 @@ func (b Bans) withDefaults() Bans {
 	return b
 }
 
-// longPause is after how long a pause of the server's its clients may well have given up by themselves.
+// longPause is the length of a pause of the server after which clients may have given up by themselves.
 const longPause = 2 * time.Second
 
-// byPause reports whether a connection has ended, with this code, since the server did not read for a while: that is not its
-// client's coming and going.
+// byPause reports whether a connection has ended with this code during or shortly after a time in which the server did
+// not read. Such an end does not count towards Bans.Flaps.
 func byPause(of *clock.Clock, code protocol.CloseCode) bool {
 	switch code {
 	case protocol.RateLimited, protocol.LogonTimeout, protocol.HeartbeatTimeout, protocol.SlowConsumer, protocol.InternalError:
@@ -66,11 +66,11 @@ func byPause(of *clock.Clock, code protocol.CloseCode) bool {
 // flapWindow is the time over which Bans.Flaps are counted.
 const flapWindow = time.Minute
 
-// sweepInterval is how often bans that have ended are looked for.
+// sweepInterval is the interval at which bans that have ended are removed.
 const sweepInterval = 2 * time.Second
 
-// tableSize is how many suspects, and how many bans, are remembered. A flood from more addresses makes the gate forget
-// some: an entry takes some 100 bytes.
+// tableSize limits the suspects, and the bans, that are remembered. A flood from more addresses makes the gate forget
+// some. An entry takes some 100 bytes.
 const tableSize = 1 << 16
 
 // BanReason says why an address is banned.
@@ -200,10 +200,10 @@ func (g *gate) lift(a netip.Addr) {
 // suspect is an address with failed log-ons or disconnects in the current window.
 type suspect struct {
 	failures, disconnects tries
-	forget                time.Time // when all of it is too long ago
+	forget                time.Time // when all of its counts are too old to matter
 }
 
-// suspect counts something against an origin, and bans it when that was once too often.
+// suspect counts a failed log-on or an end against an origin, and bans the origin when the limit is reached.
 func (g *gate) suspect(a netip.Addr, what BanReason) {
 	g.mu.Lock()
 	now := g.now()
@@ -234,7 +234,7 @@ func (g *gate) suspect(a netip.Addr, what BanReason) {
 	}
 }
 
-// tries counts what happens within a window of time, which begins with the first.
+// tries counts events within a window of time, which begins with the first event.
 type tries struct {
 	since time.Time
 	n     int
@@ -248,8 +248,8 @@ func (t *tries) add(now time.Time, window time.Duration) int {
 	return t.n
 }
 
-// evict makes room for one more in a table. It looks at a few entries, which are random ones, whatever the size; those
-// that are over go, and of the others, when there is no room, the one that is over first.
+// evict makes room for one more entry in a table. It looks at a few random entries, whatever the size of the table. It
+// removes those that are over; if there still is no room, it removes the one that will be over first.
 func evict[V any](table map[netip.Addr]V, size int, over func(V) time.Time, now time.Time) {
 	var first netip.Addr
 	var firstOver time.Time

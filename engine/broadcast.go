@@ -130,11 +130,11 @@ type broadcast struct {
 	o      queueing
 	large  bool
 	early  bool      // connections that are being let in get it, too
-	left   []leftOut // where that is told later
+	left   []leftOut // the connections to report after the lock is released
 	frames []*frame  // one for each wire format: one or two
 	output *outputLists
-	since  int   // connections since the loops were told
-	began  int64 // when that was
+	since  int   // connections since the last flush
+	began  int64 // when the last flush was
 	err    error
 }
 
@@ -148,7 +148,7 @@ func (b *broadcast) end() {
 	outputs.Put(b.output)
 }
 
-// next tells the loops, now and then, what there is to write.
+// next counts a connection, and tells the loops what to write after many connections or a long time.
 func (b *broadcast) next() {
 	if b.since++; b.since > flushEvery || b.began != b.engine.clock.Coarse() {
 		b.output.flush()
@@ -188,8 +188,8 @@ func (b *broadcast) takes(state uint32) bool {
 	return state == stateBound || b.early && state == stateVerifying
 }
 
-// unsentFor closes a connection for the reason for which a message was not queued: it does not keep up, or its codec cannot go
-// on. It returns what the sender is told. No lock is held on entry.
+// unsentFor closes a connection that a message was not queued for, when it does not keep up or when its codec cannot go
+// on. It returns the error for the sender. No lock is held on entry.
 func (c *Conn) unsentFor(why error) error {
 	if why == errOverLimit {
 		c.overflow()
@@ -201,12 +201,12 @@ func (c *Conn) unsentFor(why error) error {
 	return why
 }
 
-// flushEvery is after how many connections the loops are told, and after the clock's quarter of a second where to is slow:
-// until then all that is sent to those connections waits, replies too.
+// flushEvery is the number of connections after which the loops are told to write. Where to is slow they are told after
+// a quarter of a second of the clock. Until then everything that is sent to those connections waits, replies too.
 const flushEvery = 1000
 
-// outputLists are the connections that a broadcast has given output, by loop. They are used again: for ten thousand
-// connections the lists alone would be a quarter of a megabyte of garbage a broadcast.
+// outputLists holds, for each loop, the connections that a broadcast has queued output for. The lists are reused: for
+// ten thousand connections they would otherwise be a quarter of a megabyte of garbage for each broadcast.
 type outputLists []outputList
 
 type outputList struct {
@@ -230,7 +230,7 @@ func (o *outputLists) add(c *Conn) {
 	*o = append(*o, outputList{c.loop, []*Conn{c}})
 }
 
-// flush tells the loops, and empties the lists.
+// flush tells the loops to write, and empties the lists.
 func (o *outputLists) flush() {
 	for i := range *o {
 		l := &(*o)[i]
@@ -252,7 +252,7 @@ type frame struct {
 // frameOf returns m in a wire format, encoded once.
 func frameOf(frames *[]*frame, codec protocol.Codec, m *protocol.Message) (*frame, error) {
 	binary := codec == protocol.Binary
-	known := binary || reflect.ValueOf(codec).Comparable() // otherwise each connection's is taken for another
+	known := binary || reflect.ValueOf(codec).Comparable() // a codec that cannot be compared counts as a different one each time
 	if known {
 		for _, f := range *frames {
 			if binary && f.codec == protocol.Binary {
@@ -275,9 +275,9 @@ func frameOf(frames *[]*frame, codec protocol.Codec, m *protocol.Message) (*fram
 	return f, nil
 }
 
-// enqueueFrame puts a frame behind what is queued; where nothing is, the frame itself becomes the queue, unless it may be
-// dropped: that is noted in a queue of the connection's own. It reports whether the loop must be told, and why the frame is not
-// on its way.
+// enqueueFrame appends a frame to the queue. Where the queue is empty the shared frame itself becomes the queue, unless
+// it may be dropped: then the connection needs a queue of its own to note that. enqueueFrame reports whether the loop
+// must be told, and the error if the frame was not queued.
 func (b *broadcast) enqueueFrame(c *Conn, f *frame) (mark bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -22,7 +22,7 @@ func (c *Conn) opened(l *loop) {
 	c.firstDue = l.firsts.Add(c)
 	c.mu.Unlock()
 	e.conns.add(c)
-	if s := c.stream(); s != nil { // its handshake may have read more than its own
+	if s := c.stream(); s != nil { // the handshake may have read the beginning of the messages too
 		l.post(func() {
 			c.guardOnLoop(func() {
 				if s.arrived() {
@@ -53,7 +53,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 		return
 	}
 	if state == stateVerifying && !c.letIn {
-		c.dropQueue() // nothing comes before the answer to a Logon, not even when there will be none
+		c.dropQueue() // no message may come before the answer to a Logon, and now there will be no answer
 	}
 	c.dropEarly()
 	c.setState(stateClosing)
@@ -64,7 +64,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 	switch why.Code {
 	case protocol.ClientClosed, protocol.NetworkError: // the peer knows
 	default:
-		if own := c.ownCodec(); own != nil && own.broken { // the peer could not read it
+		if own := c.ownCodec(); own != nil && own.broken { // the peer could not read a notice
 			break
 		}
 		err := c.enqueue(&protocol.Message{Type: protocol.TypeClose, Body: protocol.AppendClose(nil, why)}, queueing{Policy: mustGo})
@@ -73,7 +73,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 		}
 		c.needLazy().noticed = err == nil
 	}
-	if x := c.needLazy(); x.closeBegan == 0 { // otherwise the peer has ended its side, and the time for that runs
+	if x := c.needLazy(); x.closeBegan == 0 { // otherwise the peer has ended its side, and the timeout is running
 		c.stopTimer()
 		x.closeBegan = c.loop.clock.Now()
 		x.timer = c.loop.clock.AfterFunc(c.engine.cfg.Timeouts.Close, func() { c.loop.post(c.closeNow) })
@@ -84,7 +84,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 	c.loop.post(func() { c.guardOnLoop(c.drain) })
 }
 
-// countFailedLogon counts the end of a connection that was not let in, also when the client did not stay to hear it.
+// countFailedLogon counts the end of a connection that was not let in, also when the client has left before the notice.
 func (c *Conn) countFailedLogon() {
 	c.mu.Lock()
 	state := c.state.Load()
@@ -112,7 +112,7 @@ func (c *Conn) tellEnd() {
 	c.countDrops()
 	c.mu.Lock()
 	if c.lazy != nil && c.lazy.drops != nil && c.lazy.drops.counting {
-		c.lazy.drops.endWaits = true // who has the binding count comes back here
+		c.lazy.drops.endWaits = true // countDrops calls tellEnd again when it has finished
 		c.mu.Unlock()
 		return
 	}
@@ -125,7 +125,7 @@ func (c *Conn) tellEnd() {
 	}
 }
 
-// abandon ends what waits for the connection: its context, and requests that it has not answered.
+// abandon ends the connection's context and fails the requests that the client has not answered.
 func (c *Conn) abandon() {
 	c.mu.Lock()
 	if x := c.lazy; x != nil && x.cancel != nil {
@@ -145,7 +145,7 @@ func (c *Conn) dropQueue() {
 	}
 }
 
-// drain sends what is left, and then goes on to wait for the peer's end. It runs on the loop.
+// drain sends the remaining output, and then waits for the peer's end. It runs on the loop.
 func (c *Conn) drain() {
 	if c.gone {
 		return
@@ -158,7 +158,7 @@ func (c *Conn) drain() {
 	if c.gone {
 		return
 	}
-	if c.queued.Load() { // output goes on when the peer has taken all
+	if c.queued.Load() { // output calls drain again when the peer has taken all
 		return
 	}
 	if s := c.stream(); s != nil {
@@ -169,8 +169,8 @@ func (c *Conn) drain() {
 	c.shutWrite()
 }
 
-// shutWrite ends our side. What the peer still sends is read and thrown away until it ends its side too: a socket that
-// is closed with unread bytes is reset, and the notice lost.
+// shutWrite ends our side. The engine reads and discards what the peer still sends, until the peer ends its side too.
+// Otherwise the notice could be lost: the system resets a socket that is closed with unread bytes.
 func (c *Conn) shutWrite() {
 	if c.is(isShut) || c.gone {
 		return
@@ -207,7 +207,7 @@ func (c *Conn) linger() {
 	c.mu.Lock()
 	c.stopTimer()
 	wait := lingerTime
-	if c.is(isPeerEnded) { // it only has to take what is left
+	if c.is(isPeerEnded) { // it only has to take the remaining bytes
 		wait = min(max((c.engine.cfg.Timeouts.Close-left)/4, 5*time.Millisecond), lingerTime)
 	}
 	c.needLazy().timer = c.loop.clock.AfterFunc(min(left, wait), func() { c.loop.post(c.lingered) })
@@ -219,14 +219,14 @@ func (c *Conn) lingered() {
 	case c.gone:
 	case c.sock().unacknowledged() == 0:
 		c.closeNow()
-	case tail && wasReset(s.fd): // gnet, which would notice, does not know the connection any more
+	case tail && wasReset(s.fd): // gnet, which would notice the reset, has forgotten the connection
 		_ = s.end(net.ErrClosed)
 	default:
 		c.linger()
 	}
 }
 
-// closeNow closes the socket, whatever is left. It runs on the loop.
+// closeNow closes the socket, even when bytes are left. It runs on the loop.
 func (c *Conn) closeNow() {
 	if c.gone {
 		return
@@ -235,13 +235,13 @@ func (c *Conn) closeNow() {
 	if unsent || c.sock().unacknowledged() > 0 {
 		c.flags |= isForced
 	}
-	if err := c.sock().close(unsent); err != nil { // what the peer did not take in time the kernel need not keep either
+	if err := c.sock().close(unsent); err != nil { // the kernel need not keep bytes that the peer did not take in time
 		c.engine.log.Debug("closing a connection", zapConn(c), zapError(err))
 	}
 }
 
-// onClose is called on the loop when the socket is over, perhaps in the middle of a write. The descriptor is closed when it
-// returns.
+// onClose is called on the loop when the socket has ended, perhaps in the middle of a write. The descriptor is closed
+// when onClose returns.
 func (c *Conn) onClose(err error) {
 	if c.gone {
 		return
@@ -280,10 +280,10 @@ func (c *Conn) onClose(err error) {
 		o.release()
 	}
 	if c.hasBacklog() {
-		c.caughtUp() // otherwise it would be looked after, and counted
+		c.caughtUp() // otherwise the loop would look at the backlog again, and count it
 	}
 	c.mu.Lock()
-	c.drop(lost) // before the binding learns of the end
+	c.drop(lost) // before the binding is told of the end
 	c.mu.Unlock()
 	c.gone = true
 	c.setOutcome(outcome)
@@ -291,14 +291,14 @@ func (c *Conn) onClose(err error) {
 		c.engine.conns.remove(c)
 	}
 	c.abandon()
-	if c.loop.current == c { // inside a handler's write: its end comes when the handlers have returned
+	if c.loop.current == c { // inside a handler's write: endDelivered continues when the handlers have returned
 		c.flags |= isEndPending
 		return
 	}
 	c.over()
 }
 
-// endDelivered goes on where onClose had to wait for the current dispatch.
+// endDelivered continues an onClose that had to wait for the end of the current dispatch.
 func (c *Conn) endDelivered() {
 	c.flags &^= isEndPending
 	c.over()
@@ -321,7 +321,7 @@ func (c *Conn) over() {
 // endCode says why the peer ended the connection.
 func (c *Conn) endCode(err error) protocol.CloseCode {
 	switch {
-	case err == nil: // gnet's own doing: its engine stops
+	case err == nil: // gnet closed it itself: its engine stops
 		return protocol.ServerStopping
 	case !errors.Is(err, io.EOF):
 		return protocol.NetworkError

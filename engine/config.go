@@ -299,7 +299,7 @@ func (t Timeouts) withDefaults() Timeouts {
 	t.Write = orDefault(t.Write, 10*time.Second, never)
 	t.Close = orDefault(t.Close, 10*time.Second, never)
 	t.Stall = orDefault(t.Stall, time.Second, never)
-	t.StopWindow = min(max(t.StopWindow, 0), never/8) // what is added to it does not overflow
+	t.StopWindow = min(max(t.StopWindow, 0), never/8) // sums with it do not overflow
 	t.Stop = orDefault(t.Stop, 15*time.Second+t.StopWindow, never)
 	return t
 }
@@ -311,7 +311,7 @@ const (
 	maxWorkers = 1 << 16 // each is a goroutine from the start
 )
 
-// check returns an error for a setting that makes no sense. The defaults are there.
+// check returns an error for a setting that makes no sense. It runs after the defaults are set.
 func (c *Config) check() error {
 	for _, l := range c.Listeners {
 		if l.Codec != nil && l.NewCodec != nil {

@@ -28,20 +28,20 @@ var lastConnID atomic.Uint64
 
 // Conn is one connection. All methods may be called from any goroutine, also when the connection has ended.
 type Conn struct {
-	// What Send and a read need most lies together at the beginning: a server that goes from one of a thousand connections to
-	// another waits for memory more than it computes.
+	// The fields that Send and a read need most lie together at the beginning. A server that goes from one of a
+	// thousand connections to another waits for memory more than it computes.
 	*setup
 	mu         sync.Mutex
-	out        *outBuf       // what waits to be written
+	out        *outBuf       // frames that wait to be written
 	state      atomic.Uint32 // changed under mu
 	queued     atomic.Bool   // out is not empty, or there is a backlog; changed under mu
 	quiet      atomic.Bool   // no message handler starts any more
 	unsent     uint32        // the length of the backlog; changed by the loop
-	need       uint32        // bytes that must be buffered before the codec is asked again; the loop's own
-	marked     bool          // stands in the loop's list of connections with output
-	gone       bool          // the socket is closed: its descriptor may be another's by now; the loop's own
-	userBound  bool          // bound by an Admission; the loop's own
-	unfinished bool          // a frame has begun to arrive, at unfinishedSince; the loop's own
+	need       uint32        // bytes that must be buffered before the codec is asked again; only the loop uses it
+	marked     bool          // it is in the loop's list of connections with output
+	gone       bool          // the socket is closed, and its descriptor may belong to another by now; only the loop uses it
+	userBound  bool          // bound by an Admission; only the loop uses it
+	unfinished bool          // a frame has begun to arrive, at unfinishedSince; only the loop uses it
 
 	loop    *loop   // set when the connection is opened, before anyone else can see it
 	binding Binding // set under mu; read under mu, or on the loop once the connection is bound
@@ -56,8 +56,8 @@ type Conn struct {
 	code    protocol.CloseCode // under mu, as the next four
 	outcome protocol.CloseOutcome
 	settled bool // no message handler runs any more, and none will
-	endTold bool // the binding knows of the end
-	letIn   bool // Admit was called: what comes first is in the queue
+	endTold bool // the binding was told of the end
+	letIn   bool // Admit was called: the answer to the Logon is in the queue
 	// The loop's own.
 	lastOut         uint8 // when something was last sent; see loop.tick
 	flags           connFlags
@@ -65,14 +65,14 @@ type Conn struct {
 	firstDue        uint32 // the connection's number in loop.firsts; 0 for none; under mu
 }
 
-// setup is what all connections of a listener have in common. Where they have more, each has one of its own.
+// setup holds the fields that all connections of a listener share. Connections that need more fields have a setup each.
 type setup struct {
 	engine *Engine
 	codec  protocol.Codec
 
-	// What only a setup of a connection's own has.
+	// Only a setup of a single connection uses these.
 	box     *mailbox      // with Workers
-	inbound atomic.Uint32 // bytes that have come and are not taken; only with Limits.MaxMemory
+	inbound atomic.Uint32 // bytes that gnet holds and the engine has not taken; only with Limits.MaxMemory
 }
 
 // setupFor returns the setup of a connection with this codec.
@@ -87,12 +87,12 @@ func (at *entrance) setupFor(e *Engine, codec protocol.Codec) *setup {
 	return s
 }
 
-// connFlags are yes or no about a connection, for its loop alone.
+// connFlags are the flags of a connection that only its loop uses.
 type connFlags uint8
 
 const (
 	isStrict     connFlags = 1 << iota // a message under another user's ID closes the connection
-	isAttended                         // stands in one of the loop's lists of connections to look at
+	isAttended                         // it is in one of the loop's lists of connections to look at
 	isShut                             // the write side is shut down
 	isForced                           // closed before the peer had taken everything
 	isPeerEnded                        // the peer has ended its sending side, and the connection goes on
@@ -119,7 +119,7 @@ type lazyFields struct {
 	backlog    *backlog
 	drops      *drops
 	gathering  *gathering
-	overBudget bool // closed for Limits.MaxMemory: what waited is given up
+	overBudget bool // closed for Limits.MaxMemory: the waiting bytes are given up
 }
 
 // needLazy returns the connection's lazyFields, and allocates them if need be. c.mu is held on entry.
@@ -236,13 +236,13 @@ func (c *Conn) Admit(a *Admitted) {
 	if c.state.Load() == stateVerifying {
 		c.letIn = true
 		if a.Binding != nil {
-			c.binding = a.Binding // whose end must be told from now on; the loop looks at it when it has let the connection in
+			c.binding = a.Binding // it must be told of the end from now on; the loop uses it when it has let the connection in
 		}
 		if own := c.ownCodec(); own != nil {
 			own.user = a.UserID
 		}
 		if a.Reply != nil {
-			c.putFirst(a.Reply) // here, not on the loop: a Close that comes in between sends it too
+			c.putFirst(a.Reply) // here, not on the loop, so that a Close in between sends it too
 		}
 		c.encodeEarly()
 	}
@@ -358,14 +358,14 @@ func (c *Conn) AfterInput(f func()) {
 	c.loop.afterInput(func() { c.call(f) })
 }
 
-// flushBound writes all that is queued, as far as the socket takes it, unless it waits for the admission.
+// flushBound writes the queue, as far as the socket takes it, unless the queue waits for the admission.
 func (c *Conn) flushBound() {
 	if c.state.Load() >= stateBound {
 		c.guardOnLoop(func() { c.flushUpTo(noLimit) })
 	}
 }
 
-// becomeQuiet calls those who wait until no message handler runs.
+// becomeQuiet calls the functions that wait until no message handler runs.
 func (c *Conn) becomeQuiet() {
 	var waiting []func()
 	c.mu.Lock()
@@ -390,7 +390,7 @@ func (c *Conn) stopTimer() {
 	}
 }
 
-// settle says that no handler runs any more, and none will.
+// settle records that no handler runs any more, and that none will.
 func (c *Conn) settle() {
 	c.mu.Lock()
 	c.settled = true

@@ -8,7 +8,7 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// connTable finds the open connections by ID. Looking takes no lock.
+// connTable finds the open connections by ID. A lookup takes no lock.
 type connTable struct {
 	_      cacheLine
 	open   atomic.Int64 // places taken; one is taken before a connection is opened
@@ -16,7 +16,7 @@ type connTable struct {
 	shards [64]connShard
 }
 
-// cacheLine stands between what is written for each connection and what is read for each message.
+// cacheLine separates the fields that are written for each connection from those that are read for each message.
 type cacheLine [64]byte
 
 type connShard struct {
@@ -51,7 +51,7 @@ func (t *connTable) add(c *Conn) {
 	c.loop.roster.add(c)
 }
 
-// remove takes out a connection that has ended, and gives its places back.
+// remove removes a connection that has ended, and gives its places back.
 func (t *connTable) remove(c *Conn) {
 	c.engine.gate.leave(c.origin(), c.flapped())
 	sh := t.shard(c.hash())
@@ -62,8 +62,8 @@ func (t *connTable) remove(c *Conn) {
 	t.open.Add(-1)
 }
 
-// flapped reports whether the connection's end counts against its address: not where the server has decided, or another client
-// of the same user, behind whatever address.
+// flapped reports whether the connection's end counts against its address. It does not count when the server, or
+// another client of the same user, has ended the connection.
 func (c *Conn) flapped() bool {
 	switch c.code {
 	case protocol.ServerStopping, protocol.PushedOut, protocol.AlreadyLoggedOn, protocol.KickedOut, protocol.SessionExpired,
@@ -73,7 +73,7 @@ func (c *Conn) flapped() bool {
 	return !byPause(&c.loop.clock, c.code)
 }
 
-// all returns the connections of the moment.
+// all returns the connections that are open now.
 func (t *connTable) all() []*Conn {
 	all := make([]*Conn, 0, t.open.Load())
 	for i := range t.shards {

@@ -8,16 +8,16 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// drops are messages that a connection has lost and that are not reported yet. They are under Conn.mu.
+// drops counts the messages that a connection has lost and that are not reported yet. It is under Conn.mu.
 type drops struct {
-	uncounted tally // by the binding
-	untold    tally // to Config.OnDropped
-	listed    bool  // stands in the engine's list
+	uncounted tally // not counted by the binding yet
+	untold    tally // not told to Config.OnDropped yet
+	listed    bool  // the connection is in the engine's list
 	counting  bool  // the binding is being told
-	endWaits  bool  // its end is to be told when it has been
+	endWaits  bool  // the binding is to be told of the end after that
 }
 
-// drop notes what was thrown away. c.mu is held on entry.
+// drop notes messages that were thrown away. c.mu is held on entry.
 func (c *Conn) drop(t tally) {
 	if t.messages == 0 {
 		return
@@ -36,7 +36,8 @@ func (c *Conn) drop(t tally) {
 	}
 }
 
-// countDrops has the binding count what was dropped; not when the end was told, which brought the final counts.
+// countDrops tells the binding how much was dropped, unless the binding was told of the end, which had the final
+// counts.
 func (c *Conn) countDrops() {
 	c.mu.Lock()
 	if c.lazy == nil || c.lazy.drops == nil || c.binding == nil || c.endTold || c.lazy.drops.counting {
@@ -61,16 +62,16 @@ func (c *Conn) countDrops() {
 	}
 }
 
-// tellDrops tells the application what was dropped.
+// tellDrops tells the application how much was dropped.
 func (c *Conn) tellDrops(tell func(*Conn, protocol.Traffic)) {
 	c.mu.Lock()
 	t := c.lazy.drops.untold
 	c.lazy.drops.untold, c.lazy.drops.listed = tally{}, false
 	c.mu.Unlock()
-	c.countDrops() // what was dropped since others were told
+	c.countDrops() // messages that were dropped after the last count
 	c.mu.Lock()
 	if d := c.lazy.drops; d.uncounted.messages > 0 && !d.listed && c.binding == nil && c.state.Load() < stateBound {
-		d.listed = true // the admission has not said yet who counts
+		d.listed = true // the admission has not set the binding yet
 		c.engine.reports.add(c)
 	}
 	c.mu.Unlock()
@@ -103,7 +104,7 @@ func (r *dropReports) add(c *Conn) {
 // reportInterval is the least time between two reports of one connection.
 const reportInterval = time.Second
 
-// tellOfDrops has what was dropped counted, and tells the application.
+// tellOfDrops tells the bindings and the application how much was dropped.
 func (e *Engine) tellOfDrops(quit <-chan struct{}) {
 	for ended := false; ; {
 		select {

@@ -40,29 +40,29 @@ var (
 // change settings must be called before Run.
 type Engine struct {
 	cfg        Config
-	plainLimit int       // how much may wait where Send need not look at a SlowPolicy
-	maxBody    int       // cfg.Limits.MaxBody, where Send finds it
-	limits     limitKind // those that are set
+	plainLimit int       // up to this many waiting bytes Send need not look at a SlowPolicy
+	maxBody    int       // a copy of cfg.Limits.MaxBody that is near for Send
+	limits     limitKind // the limits that are set
 	log        *zap.Logger
 	admission  Admission
 	handlers   handlerTable
 
 	client        gnetClient
 	loops         []*loop
-	writable      *writability // nil where the system does not tell
+	writable      *writability // nil where the system does not tell when a socket can be written to
 	pool          *workerPool
-	observe       func(l *loop) // takes a turn in the place of loop.run: tests measure turns
+	observe       func(l *loop) // replaces loop.run in tests that measure turns
 	conns         connTable
 	clock         clock.Clock // counts the time in which the process ran
-	pulse         int64       // a part of a third of what clients are told, in nanoseconds: see showLife
+	pulse         int64       // in nanoseconds, a part of a third of the heartbeat interval that clients are told: see showLife
 	keepAlive     time.Duration
 	listeners     []net.Listener
 	served        *entrance     // of ServeConn
-	servedShaking *entrance     // of its connections that have a handshake of their own
+	servedShaking *entrance     // of ServeConn's connections that have a handshake of their own
 	most          int           // connections that may be open
 	ready         chan struct{} // closed when connections can come in
 	accepting     sync.WaitGroup
-	lingering     chan struct{} // a token for each connection that is being told that it may not come in
+	lingering     chan struct{} // a token for each connection that is being refused with a notice
 	telling       chan struct{} // a token for each of them that is in a TLS handshake
 
 	gate       gate
@@ -75,7 +75,7 @@ type Engine struct {
 	untilStop    context.Context
 	endUntil     context.CancelFunc // ends untilStop, with stopping
 	stopRequest  stopRequest
-	stopLimit    context.Context // ends with the first time limit of those who have asked for the stop
+	stopLimit    context.Context // ends at the first time limit of all callers that have asked for the stop
 	endStopLimit context.CancelFunc
 	ended        chan struct{} // closed when Run has returned
 	outcome      error
@@ -168,7 +168,7 @@ type Binding interface {
 	End(code protocol.CloseCode)
 }
 
-// noBinding is for an Admission that does not want to know more of a connection.
+// noBinding is the Binding of an Admission that needs none.
 type noBinding struct{}
 
 func (noBinding) Beat()                     {}

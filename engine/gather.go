@@ -5,12 +5,13 @@ import (
 	"slices"
 )
 
-// gathering holds the bytes of a frame that was found unfinished twice. gnet can show what it has buffered only as a whole, and
-// copies it for that, and so does TLS; so a frame that comes in many small pieces is taken out of their buffers, a piece at a
-// time. Memory doubles as the bytes come, and is given back when the last frame in it is whole. Only the event loop uses it.
+// gathering holds the bytes of a frame that was found unfinished twice. gnet and TLS can show their buffers only as a
+// whole, and copy them for that. So a frame that comes in many small pieces is taken out of these buffers piece by
+// piece. The memory doubles as bytes come, and is freed when the last frame in it is whole. Only the event loop uses
+// it.
 type gathering struct {
-	b    []byte // what has come and was not delivered
-	need int    // how long b must be before the codec is asked again; 0 where it has not found b unfinished
+	b    []byte // bytes that have come and were not delivered
+	need int    // the length of b at which the codec is asked again; 0 where the codec has not found b unfinished
 	seen int    // how much of b the codec has found unfinished
 }
 
@@ -31,7 +32,7 @@ func (c *Conn) endGathering() {
 	}
 }
 
-// heldInbound is how much memory the bytes that have come take. It runs on the loop.
+// heldInbound returns the size of the memory that holds the bytes that have come. It runs on the loop.
 func (c *Conn) heldInbound() int {
 	n := c.buffered()
 	if g := c.gathering(); g != nil {
@@ -40,17 +41,17 @@ func (c *Conn) heldInbound() int {
 	return n
 }
 
-// lookAgain is called where a frame was found unfinished before. It reports whether the codec is to be asked again, and where
-// the bytes are gathered, if they are.
+// lookAgain is called where a frame was found unfinished before. It reports whether the codec is to be asked again, and
+// returns the gathering, or nil where the bytes are not gathered.
 func (c *Conn) lookAgain() (g *gathering, ask bool) {
-	if c.need != gathers && c.stream() == nil { // gnet gathers without copying, as long as nothing looks
+	if c.need != gathers && c.stream() == nil { // gnet gathers without copying until the bytes are peeked at
 		return nil, c.buffered() >= int(c.need)
 	}
 	g = c.gather()
 	return g, len(g.b) >= g.need
 }
 
-// gather takes what has come into memory of the connection's own.
+// gather moves the bytes that have come into the connection's own memory.
 func (c *Conn) gather() *gathering {
 	g := c.gathering()
 	if g == nil {
@@ -61,7 +62,7 @@ func (c *Conn) gather() *gathering {
 		c.need = gathers
 	}
 	if c.buffered() > len(g.b) {
-		if b := c.peek(); len(b) > 0 { // with TLS there may be a part of a record alone
+		if b := c.peek(); len(b) > 0 { // with TLS there may be only a part of a record
 			g.b = append(g.b, b...)
 			c.discard(len(b))
 		}
@@ -69,8 +70,8 @@ func (c *Conn) gather() *gathering {
 	return g
 }
 
-// looked says that the codec has looked, at g or at what is still below, and used bytes were delivered; again, that the frame had
-// been found unfinished before.
+// looked is called when the codec has looked at g or at the socket's bytes, and used bytes were delivered. again says
+// that the frame was found unfinished before.
 func (c *Conn) looked(g *gathering, used int, again bool) {
 	switch {
 	case g != nil:
@@ -83,7 +84,7 @@ func (c *Conn) looked(g *gathering, used int, again bool) {
 		return
 	}
 	g.b = g.b[used:]
-	if used > 0 && len(g.b) < cap(g.b)/4 { // so that a little does not keep a lot
+	if used > 0 && len(g.b) < cap(g.b)/4 { // so that a few bytes do not keep a large array
 		g.b = slices.Clone(g.b)
 	}
 	g.seen = 0

@@ -6,9 +6,9 @@ import (
 	"github.com/rollcall-go/rollcall/internal/contain"
 )
 
-// exited is called by the last deferred function of OnTraffic where that has not returned. A panic that comes so far is
-// a mistake in this package, and ends the process as it would have. A Goexit is the application's: the connection has been
-// dealt with (processed), and another goroutine runs the loop on.
+// exited is called by the last deferred function of OnTraffic when OnTraffic does not return. A panic that gets here is
+// a mistake in this package, and ends the process as it would without exited. A Goexit comes from the application:
+// processed has closed the connection, and another goroutine continues the loop.
 func (ev *events) exited(gc gnet.Conn, panicked any) {
 	if panicked != nil {
 		panic(panicked)
@@ -28,7 +28,7 @@ func (ev *events) exited(gc gnet.Conn, panicked any) {
 	}
 }
 
-// mustReturn is for gnet's other callbacks, where no code of the application's runs on gnet's goroutine.
+// mustReturn is called after gnet's other callbacks. They run no code of the application on gnet's goroutine.
 func (ev *events) mustReturn(panicked any, returned bool) {
 	switch {
 	case panicked != nil:
@@ -38,13 +38,13 @@ func (ev *events) mustReturn(panicked any, returned bool) {
 	}
 }
 
-// resume has the loop do later what it could not do.
+// resume has the loop continue later with the work that the Goexit interrupted.
 func (l *loop) resume() {
-	l.post(l.lookAfter) // which may have been under way; and run goes on with what it has left
+	l.post(l.lookAfter) // lookAfter may have been interrupted; the post also makes run continue
 }
 
-// apart is for what may deliver messages inside gnet's OnClose: the loop's goroutine must come back to it, so that another one
-// does f meanwhile.
+// apart runs f on another goroutine and waits for it. It is used where f may deliver messages inside gnet's OnClose,
+// because the loop's goroutine must return to OnClose even when a handler calls Goexit.
 func (l *loop) apart(f func()) {
 	contain.Apart(f, func(v any) {
 		if !l.exiting {
@@ -54,21 +54,21 @@ func (l *loop) apart(f func()) {
 	l.exiting = false
 }
 
-// guardOnLoop is guard for what runs on the loop, for this connection.
+// guardOnLoop is guard for functions that run on the loop for this connection.
 func (c *Conn) guardOnLoop(f func()) {
 	contain.Call(f, func(v any) {
-		if !c.loop.exiting { // otherwise process, inside f, has dealt with it
+		if !c.loop.exiting { // otherwise process, inside f, has closed the connection
 			c.handlerPanicked(v)
 			c.loop.exiting = v == contain.Exited
 		}
 	})
 }
 
-// call calls a function of the application's that is neither a message handler nor on the way of messages, on any goroutine.
-// A panic or a Goexit closes the connection, and the caller goes on.
+// call calls a function of the application that is not in the message path, on any goroutine. A panic or a Goexit
+// closes the connection, and the caller continues.
 func (c *Conn) call(f func()) { contain.Apart(f, c.handlerPanicked) }
 
-// callBinding calls a method of the binding whose result is not waited for. Rollcall's own cannot fail.
+// callBinding calls a method of the binding without a result. Rollcall's own bindings cannot fail.
 func (c *Conn) callBinding(b Binding, f func()) {
 	if b == nil || contain.IsTrusted(b) {
 		f()

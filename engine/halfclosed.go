@@ -8,24 +8,25 @@ import (
 )
 
 // A peer that ends its sending side (a FIN, or TLS's close_notify) sends no more requests; it may still read. What it sent
-// before is handled and answered, and then the connection closes. gnet closes the descriptor of such a peer at once, so the
-// connection goes on with a duplicate: a tailSocket. All of that runs on the loop.
+// before is handled and answered, and then the connection closes. gnet closes the descriptor of such a peer at once, so
+// the connection continues on a duplicate: a tailSocket. All of this runs on the loop.
 
-// PeerEnder is a Binding that wants to know that its peer has ended its sending side while answers are still to come.
+// PeerEnder is an optional interface of a Binding, which is then told that its peer has ended its sending side while
+// answers are still to be sent.
 type PeerEnder interface {
-	// PeerEnded is called once, and End follows within Timeouts.Close. Nothing more will be heard of the peer, which is
-	// no silence. It runs on the event loop, and must not block.
+	// PeerEnded is called once; End follows within Timeouts.Close. No more bytes will come from the peer, which must
+	// not count as its silence. PeerEnded runs on the event loop, and must not block.
 	PeerEnded()
 }
 
-// peerEnded goes on with a connection whose peer has ended its sending side, if anything is still owed to it. It reports
-// false where nothing is, or where the system has no descriptor left: the connection is over then. It is called while the
-// descriptor is still open.
+// peerEnded continues a connection whose peer has ended its sending side, if something is still to be sent. It reports
+// false where nothing is, or where the system has no descriptor left: then the connection is over. It is called while
+// the descriptor is still open.
 func (c *Conn) peerEnded() bool {
 	if c.gone || c.is(isPeerEnded) || !c.owed() {
 		return false
 	}
-	if c.isOnGnet() { // a feedSocket lives on as it is
+	if c.isOnGnet() { // a feedSocket needs no duplicate
 		sock := newTailSocket(c)
 		if sock == nil {
 			return false
@@ -52,7 +53,7 @@ func (c *Conn) peerEnded() bool {
 	return true
 }
 
-// halfClosed is called when a bound connection gets replies only from now on.
+// halfClosed is called when a bound connection becomes half-closed: from now on it gets replies only.
 func (c *Conn) halfClosed() {
 	c.failRequests()
 	if p, ok := c.binding.(PeerEnder); ok && c.userBound {
@@ -73,13 +74,13 @@ func (c *Conn) owed() bool {
 	return false
 }
 
-// isEnding reports whether the connection goes on only for what is still to be sent.
+// isEnding reports whether the connection stays open only to send its remaining output.
 func (c *Conn) isEnding() bool {
 	s := c.state.Load()
 	return s == stateHalfClosed || s == stateClosing
 }
 
-// pending reports whether a handler runs, or will.
+// pending reports whether a handler runs or will run.
 func (b *mailbox) pending() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -92,7 +93,7 @@ func (c *Conn) finishHalfClosed() {
 	if c.box != nil && c.box.pending() || c.quiet.Load() || c.isHandledApart() {
 		return
 	}
-	if c.queued.Load() { // it comes back here when all is written
+	if c.queued.Load() { // output calls finishHalfClosed again when all is written
 		c.output()
 		return
 	}
@@ -119,7 +120,7 @@ func (c *Conn) failRequests() {
 	}
 }
 
-// endTail closes the connection if gnet does not know it, or not any more.
+// endTail closes the connection if gnet does not know it, or has forgotten it.
 func (c *Conn) endTail() {
 	if !c.isOnGnet() {
 		c.closeNow()
@@ -132,10 +133,10 @@ type tailSocket struct {
 	conn *Conn
 	fd   int
 	unix bool
-	in   []byte // what had come and was not taken
+	in   []byte // bytes that have come and were not taken
 }
 
-// newTailSocket returns nil where there is no descriptor left.
+// newTailSocket returns nil where no descriptor is left.
 func newTailSocket(c *Conn) *tailSocket {
 	fd, err := c.tcp.duplicate()
 	if err != nil {
@@ -158,7 +159,7 @@ func (s *tailSocket) discard(n int) {
 
 func (s *tailSocket) buffered() int { return len(s.in) }
 
-// write fails when the peer reads no more either.
+// write fails when the peer has stopped reading too.
 func (s *tailSocket) write(b []byte, alone bool) (taken int) {
 	n, ok := writeNow(s.fd, b, alone)
 	if !ok {
@@ -185,7 +186,7 @@ func (s *tailSocket) close(reset bool) error {
 	return s.end(nil)
 }
 
-// end closes the socket. A connection that has not begun to close ends because its peer has.
+// end closes the socket. A connection that has not begun to close ends because its peer has ended.
 func (s *tailSocket) end(err error) error {
 	if s.conn.gone {
 		return nil

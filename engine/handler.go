@@ -29,7 +29,7 @@ type Middleware func(next Handler) Handler
 type handlerTable struct {
 	pages      [256]*[256]Handler
 	byDefault  Handler
-	addressed  Handler            // of messages for another user; nil: as any other
+	addressed  Handler            // for messages to another user; nil: the handler of the message's type
 	system     map[uint16]Handler // of system types above Close
 	middleware []Middleware
 }
@@ -61,7 +61,7 @@ func (e *Engine) Handle(typ uint16, h Handler) {
 	t.pages[typ>>8][typ&0xff] = h
 }
 
-// mustHandle panics for a nil handler, which would be found out when the first message comes.
+// mustHandle panics for a nil handler. Otherwise the mistake would show only when the first message comes.
 func mustHandle(typ uint16, h Handler) {
 	if h == nil {
 		panic(fmt.Sprintf("rollcall: a nil handler for message type 0x%04x", typ))
@@ -138,6 +138,6 @@ func Typed[Req, Resp any](f Format, h func(c *Conn, m *protocol.Message, req Req
 		if err != nil {
 			return err
 		}
-		return c.Reply(m, body) // where it cannot be sent the client has been told
+		return c.Reply(m, body) // where the reply cannot be sent, Reply has told the client
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// handshakes runs what comes before an event loop and may take its time, on a bounded number of goroutines, which live
-// while there are connections for them. Connections wait for their turn unread, first come first served.
+// handshakes runs the stages that come before an event loop and may take long. It uses a limited number of goroutines,
+// which end when no connection waits. Connections wait for their turn unread, first come first served.
 type handshakes struct {
 	engine *Engine
 	limit  int
@@ -23,11 +23,11 @@ type handshakes struct {
 }
 
 const (
-	// lookInterval is how often those who wait, and those they wait for, are looked at.
+	// lookInterval is the interval between looks at the connections that wait and at those that they wait for.
 	lookInterval = 50 * time.Millisecond
-	// slowHandshake is how long a client may be waited for in its TLS handshake, in all, while others wait for its place: otherwise a
-	// few clients that say nothing would keep everybody out. A client has two flights to send, and the first one has come
-	// while it waited itself.
+	// slowHandshake limits the time that a client keeps its TLS handshake waiting, in total, while others wait for its
+	// place. Without it a few silent clients would keep all others out. A client has two flights to send, and the first
+	// one has come while the client waited for its own turn.
 	slowHandshake = time.Second
 )
 
@@ -37,7 +37,7 @@ func (h *handshakes) init(e *Engine) {
 	h.peers = make(map[*handshakeConn]*arrival)
 }
 
-// add is called by a goroutine that e.accepting waits for.
+// add queues a connection for its handshake. e.accepting waits for the calling goroutine.
 func (h *handshakes) add(a *arrival) {
 	a.peer = newHandshakeConn(a.nc, &h.engine.clock)
 	h.mu.Lock()
@@ -60,7 +60,7 @@ func (h *handshakes) add(a *arrival) {
 	h.mu.Unlock()
 }
 
-// host keeps watch over a client's TLS handshake until the function that it returns is called.
+// host watches a client's TLS handshake until the function that it returns is called.
 func (h *handshakes) host(g *handshakeConn, a *arrival) (done func()) {
 	h.mu.Lock()
 	h.peers[g] = a
@@ -79,7 +79,7 @@ func (h *handshakes) work(a *arrival) {
 	}
 }
 
-// next returns the connection whose turn it is, or nil when the goroutine is not needed any more.
+// next returns the connection whose turn it is, or nil when the goroutine is no longer needed.
 func (h *handshakes) next() *arrival {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -90,7 +90,7 @@ func (h *handshakes) next() *arrival {
 	return nil
 }
 
-// first takes the first one that waits. h.mu is held on entry.
+// first takes the first connection that waits. h.mu is held on entry.
 func (h *handshakes) first() *arrival {
 	if len(h.waiting) == 0 {
 		return nil
@@ -104,7 +104,7 @@ func (h *handshakes) first() *arrival {
 	return a
 }
 
-// lookLater has those who wait looked at. h.mu is held on entry.
+// lookLater schedules a look at the connections that wait. h.mu is held on entry.
 func (h *handshakes) lookLater() {
 	if h.look == nil {
 		h.look = time.AfterFunc(lookInterval, h.lookAfter)
@@ -113,8 +113,8 @@ func (h *handshakes) lookLater() {
 	h.look.Reset(lookInterval)
 }
 
-// lookAfter refuses those who have waited too long, and makes room for the others: for each of them it gives up on one client
-// that is slow in its handshake.
+// lookAfter refuses connections that have waited too long. To make room for each of the others it gives up on one
+// client whose handshake is slow.
 func (h *handshakes) lookAfter() {
 	h.mu.Lock()
 	var late, slow []*arrival
@@ -129,7 +129,7 @@ func (h *handshakes) lookAfter() {
 		}
 		h.lookLater()
 	}
-	if len(late)+len(slow) > 0 { // while others wait, every goroutine is at work: the engine waits for them, and so for this one
+	if len(late)+len(slow) > 0 { // while connections wait, every goroutine of the handshakes is busy: the engine waits for those goroutines, and so for this one
 		h.engine.accepting.Add(1)
 		defer h.engine.accepting.Done()
 	}
@@ -142,7 +142,7 @@ func (h *handshakes) lookAfter() {
 	}
 }
 
-// stop closes the connections that wait and those that are in a handshake.
+// stop closes the connections that wait and the connections in a handshake.
 func (h *handshakes) stop() {
 	h.mu.Lock()
 	h.stopped = true
@@ -158,20 +158,20 @@ func (h *handshakes) stop() {
 	}
 }
 
-// counts returns how many connections are in a handshake, strangers that are told something in TLS among them, and how many
-// wait for their turn.
+// counts returns how many connections are in a handshake, including refused ones that get their notice in TLS, and how
+// many wait for their turn.
 func (h *handshakes) counts() (running, waiting int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.running + len(h.engine.telling), len(h.waiting)
 }
 
-// run takes a connection from accept to its event loop, within Timeouts.Handshake.
+// run takes a connection through its stages to its event loop, within Timeouts.Handshake.
 func (h *handshakes) run(a *arrival) {
 	ctx, cancel := h.engine.clock.WithTimeout(h.ctx, h.engine.cfg.Timeouts.Handshake)
 	defer cancel()
 	closed := make(chan struct{})
-	inTime := context.AfterFunc(ctx, func() { // also while the hook pays no heed to ctx
+	inTime := context.AfterFunc(ctx, func() { // also while OnAccept ignores ctx
 		defer close(closed)
 		a.giveUp(h.ctx)
 	})

@@ -15,20 +15,21 @@ import (
 // by now. A handler that answers later, or on another goroutine, keeps m.Clone(). See Handler.
 var ErrMessageOver = errors.New("rollcall: the message's handler has returned: keep m.Clone() to answer later")
 
-// lentMessages are what a loop decodes messages into, in turn, and lends to handlers. One would do; with some a message that has
-// been taken back is not taken for the one that is being delivered, unless as many have come since.
+// lentMessages is a ring of messages: the loop decodes into one after another and lends it to a handler. One message
+// would be enough, but with several a message that was taken back is not mistaken for the one being delivered, unless a
+// whole round of messages has come since.
 type lentMessages struct {
 	all  [16]lentMessage
 	lent *lentMessage // the one in use, while current is not nil; nil before the first
 }
 
-// lentMessage knows the one whose turn comes after it: to compute that takes longer.
+// lentMessage has a pointer to the next one of the ring, which is faster than computing it.
 type lentMessage struct {
 	protocol.Message
 	next *lentMessage
 }
 
-// init makes a ring of them, before the loop delivers its first message.
+// init makes the ring, before the loop delivers its first message.
 func (x *lentMessages) init() {
 	for i := range x.all {
 		x.all[i].next = &x.all[(i+1)%len(x.all)]
@@ -36,14 +37,15 @@ func (x *lentMessages) init() {
 	x.lent = &x.all[0]
 }
 
-// next takes the one in use back, and returns the next one to decode into.
+// next takes back the message in use, and returns the next one to decode into.
 func (x *lentMessages) next() *protocol.Message {
 	x.lent = x.lent.next
 	return &x.lent.Message
 }
 
-// delivers reports whether m is the message of c's that the loop is delivering: then the caller stands on the loop. Where a
-// handler has given m to another goroutine, which is a mistake, it is asked beside the loop; it looks at nothing that moves.
+// delivers reports whether m is the message of c that the loop is delivering: then the caller runs on the loop. A
+// handler that gives m to another goroutine, which is a mistake, may have delivers called off the loop; it only
+// compares pointers.
 //
 //go:norace
 func (l *loop) delivers(c *Conn, m *protocol.Message) bool {
@@ -65,13 +67,13 @@ func (l *loop) tookBack(m *protocol.Message) bool {
 	return false
 }
 
-// tooLate counts replies that came too late, and says when that was told last.
+// tooLate counts replies that came too late, and has the time of the last log line about them.
 type tooLate struct {
 	replies atomic.Uint64
 	told    atomic.Int64
 }
 
-// tooLateInterval is how long it is not told again.
+// tooLateInterval is the least time between two log lines about late replies.
 const tooLateInterval = time.Minute
 
 func (c *Conn) repliesTooLate() error {

@@ -46,14 +46,15 @@ func (c *Conn) tellHandled() {
 	}
 }
 
-// busy reports whether something waits for its handler, or is being handled.
+// busy reports whether a message waits for its handler, or is being handled.
 func (b *mailbox) busy() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.items) > 0 || b.active
 }
 
-// noFirstMessage closes a connection whose first message has not come in time, once what waits in the socket was looked at.
+// noFirstMessage closes a connection whose first message has not come in time. It first looks at the bytes that wait in
+// the socket.
 func (c *Conn) noFirstMessage() {
 	c.loop.afterInput(func() {
 		if c.state.Load() == stateAccepted {
@@ -62,7 +63,8 @@ func (c *Conn) noFirstMessage() {
 	})
 }
 
-// deadlines are a loop's, by their length. An admission asks for few: the connections that have the same share a timer.
+// deadlines holds a loop's deadlines, in a queue for each length. An admission uses few lengths, and all connections
+// with the same length share a timer.
 type deadlines struct {
 	mu     sync.Mutex
 	queues []*clock.Queue[func()]

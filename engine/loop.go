@@ -15,42 +15,43 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// A turn of a loop runs so many tasks at most, writes to so many connections that were sent something by themselves, and to as
-// many that a broadcast went to; each of the three ends when it has written turnMost bytes. Where all that took less than turnTime it
-// goes on writing until then: each turn costs some system calls. What is left waits behind the input that has come meanwhile: a
-// client that asks something is answered between two turns, however much there is to do.
+// A turn of a loop has three parts with a limit each: it runs tasks, writes to connections with output of their own,
+// and writes to connections that a broadcast went to. Each part also ends when it has written turnMost bytes. A turn
+// that took less than turnTime goes on writing until then, because each turn costs some system calls. The remaining
+// work waits behind the input that has come meanwhile. So requests of clients are answered between two turns, however
+// much work there is.
 const (
 	tasksATurn   = 32
-	outputsATime = 32 // then the loop looks whether the turn may go on
+	outputsATime = 32 // after them the loop checks whether the turn may go on
 	turnTime     = 500 * time.Microsecond
-	freesATurn   = 32 // connections over the memory budget that are freed, besides those
-	freesBetween = 1  // after each connection that is written to, read or looked at: as many as that can have added
+	freesATurn   = 32 // connections over the memory budget that a turn frees too
+	freesBetween = 1  // connections that are freed after each one that is written to, read or looked at: as many as that one can have added
 	turnMost     = flushMost
 )
 
-// loop is one event loop: a goroutine of gnet's, with what we want done on it.
+// loop is one event loop: a goroutine of gnet, with the work that the engine has for it.
 type loop struct {
 	engine    *Engine
 	gnetLoop  gnet.EventLoop
 	waker     net.Conn           // a byte written here makes the loop run its tasks
 	roster    roster             // its connections
-	turn      time.Duration      // how long a turn may take and still go on writing
-	short     atomic.Bool        // there is excess; changed under mu; apart from what others write often: it is looked at after each connection
+	turn      time.Duration      // a turn that has taken less goes on writing
+	short     atomic.Bool        // excess is not empty; changed under mu; away from fields that others write often, because it is read after each connection
 	clock     clock.Clock        // counts the time in which the loop looked at its connections
 	firsts    clock.Queue[*Conn] // connections whose first message has not come
-	deadlines deadlines          // of an admission
-	feeds     atomic.Int32       // how many of its connections are on a feedSocket
+	deadlines deadlines          // set by an admission
+	feeds     atomic.Int32       // the number of its connections that are on a feedSocket
 
-	// The loop's own.
-	messages  lentMessages // what handlers are lent
+	// Only the loop uses these.
+	messages  lentMessages // the messages that are lent to handlers
 	current   *Conn        // the connection whose messages are being delivered, or nil
 	batch     outBuf       // replies to the messages of the current read
 	room      int          // bytes that batch.b may hold before reply must be asked; 0 when protocol.Binary is not the codec
-	maxBody   int          // of a reply that need not be asked for
+	maxBody   int          // up to this body a reply takes the short way
 	wrote     int          // bytes written in all
 	attention attention    // connections with a backlog
-	working   bool         // process runs, and has not come to its end
-	exiting   bool         // a Goexit is under way, and its connection was dealt with
+	working   bool         // process has begun and not ended
+	exiting   bool         // a Goexit is running, and its connection was closed
 	openBuf   []byte       // for decrypted bytes; nil while it is in use
 	sealBuf   []byte       // for encrypted ones, likewise
 	in, out   protocol.Traffic
@@ -60,11 +61,11 @@ type loop struct {
 	posted work
 	excess []*Conn // connections that are over the memory budget, for free
 	woken  bool
-	ended  bool // what is posted runs at once
+	ended  bool // posted functions run at once, on the caller's goroutine
 
-	over atomic.Bool // the loop takes no connections any more
+	over atomic.Bool // the loop takes no more connections
 
-	taken work // what was posted before the turn; the loop's own
+	taken work // work that was posted before the turn; only the loop uses it
 
 	runner gnetloop.Runner
 
@@ -73,22 +74,22 @@ type loop struct {
 	published      published
 }
 
-// afterInput runs f on the loop, behind all that has come on its connections by now: what is known when f runs is what the
-// clients have said, not what the loop has come to. It takes three turns: the system may have reported the socket that brings on the
-// first before a connection's bytes came; it lists that socket from then on, before the connection, so that the second turn may
-// come before these bytes too; for the third the socket is listed anew, behind them.
+// afterInput runs f on the loop after everything that has come on its connections by now was read. It takes three
+// turns. The system may have reported the waker's socket, which starts the first turn, before a connection's bytes
+// came. Then that socket is listed before the connection, so the second turn may come before these bytes too. For the
+// third turn the socket is listed anew, behind them.
 func (l *loop) afterInput(f func()) { l.post(func() { l.post(func() { l.post(f) }) }) }
 
-// work is what a loop is to do: each list in its order.
+// work is the work of a loop, in three lists, each in order.
 type work struct {
 	tasks  fifo[func()]
 	output fifo[*Conn] // connections with output
-	bulk   fifo[*Conn] // those that have it from a broadcast: they are many, and wait behind the others
+	bulk   fifo[*Conn] // connections with output from a broadcast: they are many, and wait behind the others
 }
 
 func (w *work) empty() bool { return w.tasks.empty() && w.output.empty() && w.bulk.empty() }
 
-// fifo is a list that is taken from at its head.
+// fifo is a first-in, first-out list.
 type fifo[T any] struct {
 	items []T
 	head  int
@@ -105,19 +106,19 @@ func (q *fifo[T]) take() T {
 	return v
 }
 
-// refill exchanges an empty list for another, whose memory it gets in return.
+// refill exchanges an empty list with another list, which gets the memory of this one.
 func (q *fifo[T]) refill(from *fifo[T]) {
 	if !q.empty() {
 		return
 	}
 	spare := q.items[:0]
-	if cap(spare) > 4096 && cap(spare) > 8*len(q.items) { // it was needed once, and is not any more
+	if cap(spare) > 4096 && cap(spare) > 8*len(q.items) { // the large memory was needed once, but not now
 		spare = nil
 	}
 	*q, *from = *from, fifo[T]{items: spare}
 }
 
-// post runs f on the loop, soon; at once, here, when the loop has ended.
+// post runs f on the loop, soon. When the loop has ended it runs f itself, at once.
 func (l *loop) post(f func()) {
 	l.mu.Lock()
 	if l.ended {
@@ -133,7 +134,7 @@ func (l *loop) post(f func()) {
 	}
 }
 
-// markOutput has the loop write what waits for a connection.
+// markOutput has the loop write a connection's output.
 func (l *loop) markOutput(c *Conn) {
 	l.mu.Lock()
 	l.posted.output.items = append(l.posted.output.items, c)
@@ -155,7 +156,7 @@ func (l *loop) markBroadcast(conns []*Conn) {
 	}
 }
 
-// mustWake reports whether the loop sleeps on what there is to do. l.mu is held on entry.
+// mustWake reports whether the loop must be woken for its work. l.mu is held on entry.
 func (l *loop) mustWake() bool {
 	wake := !l.woken && !l.ended
 	l.woken = true
@@ -164,20 +165,20 @@ func (l *loop) mustWake() bool {
 
 var wakeByte = []byte{1}
 
-// wake makes the loop run its tasks. A byte on a socket pair, not a task of gnet's: gnet runs its tasks until there are
-// none, so that goroutines that send without a pause would keep the loop from reading.
+// wake makes the loop run its tasks. It writes a byte to a socket pair and does not use a task of gnet: gnet runs its
+// tasks until none is left, so goroutines that send without a pause would keep the loop from reading.
 func (l *loop) wake() {
-	_, _ = l.waker.Write(wakeByte) // one byte at most is under way, so it cannot block; an ended loop needs no waking
+	_, _ = l.waker.Write(wakeByte) // at most one byte is in the socket, so the write cannot block; an ended loop needs no waking
 }
 
-// run is a turn: it runs what was posted and writes what was queued, up to what a turn may take. It runs on the loop.
+// run is a turn: it runs posted tasks and writes queued output, within the limits of a turn. It runs on the loop.
 func (l *loop) run() {
 	t := &l.taken
 	l.mu.Lock()
 	t.tasks.refill(&l.posted.tasks)
 	t.output.refill(&l.posted.output)
 	t.bulk.refill(&l.posted.bulk)
-	more := !l.posted.empty() // it stands behind what an earlier turn has left
+	more := !l.posted.empty() // it waits behind the rest of an earlier turn
 	l.woken = false
 	l.mu.Unlock()
 	if ping := l.pinged.Load(); ping != l.ponged.Load() {
@@ -209,7 +210,7 @@ func (l *loop) run() {
 	}
 }
 
-// writeSome writes to the first of a list's connections.
+// writeSome writes to the first connections of a list.
 func (l *loop) writeSome(list *fifo[*Conn]) {
 	most := l.wrote + turnMost
 	for n := 0; n < outputsATime && l.wrote < most && !list.empty(); n++ {
@@ -221,7 +222,7 @@ func (l *loop) writeSome(list *fifo[*Conn]) {
 	}
 }
 
-// protect keeps a panic in a callback that was given to us from ending the process.
+// protect recovers a panic in a callback of the application, so that it does not end the process.
 func (l *loop) protect(f func()) {
 	contain.Call(f, func(v any) {
 		if !l.exiting {
@@ -230,8 +231,8 @@ func (l *loop) protect(f func()) {
 	})
 }
 
-// end says that the loop runs nothing any more, and runs here what it has left undone: also what is posted meanwhile, so that no
-// other goroutine runs something of the loop's beside it.
+// end is called when the loop has ended. It runs the loop's remaining tasks itself, also those that are posted
+// meanwhile, so that no other goroutine runs a task of the loop at the same time.
 func (l *loop) end() {
 	l.over.Store(true)
 	l.publish()
@@ -306,8 +307,8 @@ func (ev *events) OnClose(gc gnet.Conn, err error) gnet.Action {
 	return gnet.None
 }
 
-// gnetLogger routes gnet's words into ours. What gnet warns of is everyday life for a server: that a connection which was
-// closed while an event for it was under way had an event, for one.
+// gnetLogger writes gnet's log lines to the engine's logger. gnet's warnings are normal events for a server, for
+// example an event for a connection that was closed meanwhile.
 type gnetLogger struct{ *zap.SugaredLogger }
 
 func (g gnetLogger) Warnf(format string, args ...any) { g.Debugf(format, args...) }

@@ -15,7 +15,7 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// limitKind is a set of limits that reading must look at.
+// limitKind is a set of limits that a read must check.
 type limitKind uint8
 
 const (
@@ -24,7 +24,7 @@ const (
 	limitMemory
 )
 
-// setLimits derives from the settings what the message path looks at.
+// setLimits derives the fields that the message path reads from the settings.
 func (e *Engine) setLimits() {
 	cfg := &e.cfg
 	if cfg.Limits.MaxMessageRate != noLimit || cfg.Limits.MaxByteRate != noLimit {
@@ -47,7 +47,7 @@ func (e *Engine) setLimits() {
 	e.reports.kick = make(chan struct{}, 1)
 }
 
-// startLimits starts the goroutines that look at limits beside the event loops. What it returns ends them.
+// startLimits starts the goroutines that check limits outside the event loops. The function that it returns ends them.
 func (e *Engine) startLimits() (end func(context.Context) error) {
 	quit := make(chan struct{})
 	var running sync.WaitGroup
@@ -70,19 +70,19 @@ func (e *Engine) startLimits() (end func(context.Context) error) {
 	}
 }
 
-// budget watches how much waits in the whole engine. Nothing is subtracted anywhere: growth brings the next look forward, and
-// a look counts what is there. A goroutine of its own looks when the budget is used up; a goroutine that sends on nevertheless, faster
-// than that goroutine gets a processor, looks itself.
+// budget watches how many bytes wait in the whole engine. Growth is only added up: it brings the next look forward, and
+// a look counts the bytes that really wait. A goroutine of the budget looks when the budget is used up. A sender that
+// is faster than that goroutine gets a processor looks itself.
 type budget struct {
-	left  atomic.Int64 // how much may come to wait before the next look
-	slack int64        // how far left may fall below zero before those who send must look; a look a message would take all the time
+	left  atomic.Int64 // how many more bytes may come to wait before the next look
+	slack int64        // how far left may fall below zero before senders must look; one look for each message would be too slow
 	kick  chan struct{}
-	look  sync.Mutex // taken with no other lock held, by one who looks
+	look  sync.Mutex // held during a look; taken with no other lock held
 	looks atomic.Uint32
 }
 
-// addPending counts n more bytes that wait, or may wait. The caller, or the loop soon after, calls keepWithinBudget when it holds
-// no lock any more.
+// addPending counts n more bytes that wait, or may wait. The caller, or the loop soon after, calls keepWithinBudget
+// when it holds no lock.
 func (e *Engine) addPending(n int) {
 	if n > 0 && e.limits&limitMemory != 0 && e.budget.left.Add(-int64(n)) < 0 {
 		select {
@@ -92,7 +92,7 @@ func (e *Engine) addPending(n int) {
 	}
 }
 
-// addQueue counts the memory of a queue that a connection has got. c.mu is held on entry.
+// addQueue counts the memory of a connection's new queue. c.mu is held on entry.
 func (e *Engine) addQueue(o *outBuf) {
 	if e.limits&limitMemory != 0 {
 		o.look = e.budget.looks.Load()
@@ -100,23 +100,23 @@ func (e *Engine) addQueue(o *outBuf) {
 	}
 }
 
-// subtractQueue takes back what addQueue has counted for a queue that has been written, unless a look has counted it since.
-// Otherwise a busy engine, for which nothing waits, would look all the time.
+// subtractQueue undoes addQueue for a queue that was written, unless a look has counted the queue since. Without it a
+// busy engine would look all the time although nothing waits.
 func (e *Engine) subtractQueue(o *outBuf) {
 	if e.limits&limitMemory != 0 && o.look != 0 && o.look == e.budget.looks.Load() {
 		e.budget.left.Add(int64(cap(o.b)))
 	}
 }
 
-// keepWithinBudget looks, or waits for the one who does, where more has come to wait than the budget and its slack allow. No
-// lock is held on entry.
+// keepWithinBudget looks, or waits for the goroutine that looks, when more waits than the budget and its slack allow.
+// No lock is held on entry.
 func (e *Engine) keepWithinBudget() {
 	if e.limits&limitMemory != 0 && e.budget.left.Load() < -e.budget.slack {
 		e.keepBudget(-e.budget.slack)
 	}
 }
 
-// noteInbound keeps how much gnet has read for the connection and the engine has not taken. It runs on the loop.
+// noteInbound notes how many bytes gnet has read for the connection and the engine has not taken. It runs on the loop.
 func (c *Conn) noteInbound() {
 	if c.engine.limits&limitMemory == 0 {
 		return
@@ -134,7 +134,7 @@ func (c *Conn) noteInbound() {
 	c.engine.keepWithinBudget()
 }
 
-// restBetweenLooks is the least time between two looks, and no more than a twentieth of the time is spent on them.
+// restBetweenLooks is the least time between two looks. Looks take at most a twentieth of the time.
 const restBetweenLooks = 2 * time.Millisecond
 
 func (e *Engine) watchMemory(quit <-chan struct{}) {
@@ -159,7 +159,7 @@ func (e *Engine) watchMemory(quit <-chan struct{}) {
 	}
 }
 
-// offender is a connection for which something waits.
+// offender is a connection with waiting bytes.
 type offender struct {
 	conn    *Conn
 	in, out int
@@ -167,8 +167,8 @@ type offender struct {
 
 func (o offender) sum() int { return o.in + o.out }
 
-// keepBudget closes the connections for which most waits, the worst first, until the rest is within the budget. It does
-// nothing where another goroutine has just looked, and found that more than least may come yet.
+// keepBudget closes the connections with the most waiting bytes, the worst first, until the rest is within the budget.
+// It does nothing when another goroutine has just looked and found room for more than least.
 func (e *Engine) keepBudget(least int64) {
 	for _, o := range e.worst(least) {
 		e.log.Warn("a connection is closed: more waits than the memory budget allows", zapConn(o.conn),
@@ -177,7 +177,8 @@ func (e *Engine) keepBudget(least int64) {
 	}
 }
 
-// worst gives up what waits for the worst connections, and returns them; to close them calls code that is not ours.
+// worst gives up the waiting bytes of the worst connections, and returns these. The caller closes them, because that
+// calls the application's code.
 func (e *Engine) worst(least int64) (over []offender) {
 	e.budget.look.Lock()
 	defer e.budget.look.Unlock()
@@ -209,11 +210,11 @@ func (e *Engine) worst(least int64) (over []offender) {
 			over = append(over, o)
 		}
 	}
-	e.budget.left.Add(int64(limit-total) - before) // what has grown meanwhile stays taken off
+	e.budget.left.Add(int64(limit-total) - before) // growth during the look stays subtracted
 	return over
 }
 
-// waits returns what waits for the connection; nothing when that is being given up.
+// waits returns the number of bytes that wait for the connection, 0 when they are being given up.
 func (c *Conn) waits() offender {
 	o := offender{conn: c}
 	open := c.state.Load() < stateClosed
@@ -243,10 +244,11 @@ func (c *Conn) waits() offender {
 	return o
 }
 
-// itemCost is what a message in a mailbox takes besides its own bytes.
+// itemCost is the memory of a message in a mailbox besides its own bytes.
 const itemCost = 150
 
-// giveUp frees what waits for a connection that is to be closed; again, when more has come before it was.
+// giveUp frees the waiting bytes of a connection that is to be closed. It is called again when more has come before the
+// close.
 func (c *Conn) giveUp() {
 	c.mu.Lock()
 	c.needLazy().overBudget = true
@@ -261,7 +263,7 @@ func (c *Conn) giveUp() {
 	}
 }
 
-// closeOverBudget closes a connection for which too much waits.
+// closeOverBudget closes a connection with too many waiting bytes.
 func (c *Conn) closeOverBudget(o offender) {
 	if o.out >= o.in {
 		c.closeBy(protocol.SlowConsumer, "the server is short of memory, and the client does not take what is sent")
@@ -279,8 +281,9 @@ func (c *Conn) closeOverBudget(o offender) {
 	}
 }
 
-// freeOverBudget frees the backlogs of up to most connections over the budget. It runs on the loop, between two connections too where the
-// loop is short: one broadcast may leave one with each of thousands before the loop comes to its next turn.
+// freeOverBudget frees the backlogs of up to most connections over the budget. It runs on the loop, also between two
+// connections when the loop is short, because one broadcast may give thousands of connections a backlog before the
+// loop's next turn.
 func (l *loop) freeOverBudget(most int) {
 	for range most {
 		l.mu.Lock()
@@ -297,7 +300,7 @@ func (l *loop) freeOverBudget(most int) {
 	}
 }
 
-// free frees what waits for a connection that is being closed. It runs on the loop.
+// free frees the waiting bytes of a connection that is being closed. It runs on the loop.
 func (c *Conn) free() {
 	if c.gone {
 		return
@@ -305,12 +308,12 @@ func (c *Conn) free() {
 	if c.buffered() > 0 {
 		c.discard(-1)
 	}
-	if c.unsent > 0 { // the notice would never be read
+	if c.unsent > 0 { // the client would never read the notice
 		c.closeNow()
 	}
 }
 
-// discard gives up the messages that wait, not what must come all the same.
+// discard gives up the messages that wait, but not the items that must still be done.
 func (b *mailbox) discard(e *Engine) {
 	b.mu.Lock()
 	before := b.bytes
