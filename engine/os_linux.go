@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writeNow writes to a socket that does not block, and returns how many bytes the socket took. It reports false where the socket
-// is broken, which gnet's own write then meets. With alone Go's scheduler does not hear of the call: on a processor that has
-// nothing else to do it would spend 3 µs a write on watching over it (docs/performance.md). It may not take long, so b is to be
-// short.
+// writeNow writes to a socket that does not block, and returns how many bytes the socket took. It reports false where
+// the socket is broken; then the caller lets gnet write and meet the error. With alone Go's scheduler is not told of
+// the system call, which saves 3 µs for each write on an idle processor (docs/performance.md). Such a call must not
+// take long, so b must be short.
 func writeNow(fd int, b []byte, alone bool) (n int, ok bool) {
 	var r uintptr
 	var errno syscall.Errno
@@ -40,7 +40,8 @@ func unacknowledged(fd int) int {
 	return n
 }
 
-// wasReset reports whether the peer has reset the connection, so that what unacknowledged counts is never taken.
+// wasReset reports whether the peer has reset the connection, so that it will never take the bytes that unacknowledged
+// counts.
 func wasReset(fd int) bool {
 	poll := []unix.PollFd{{Fd: int32(fd)}}
 	n, err := unix.Poll(poll, 0)

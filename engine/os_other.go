@@ -2,7 +2,7 @@
 
 package engine
 
-// unacknowledged returns how many bytes the kernel holds that the peer has not taken: where it cannot be asked, none.
+// unacknowledged returns 0, because this system does not tell how many bytes the peer has not taken.
 func unacknowledged(int) int { return 0 }
 
 // wasReset reports whether the peer has reset the connection, while something is unacknowledged.

@@ -23,7 +23,7 @@ func resetOnClose(fd int) {
 	_ = syscall.SetsockoptLinger(fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
 }
 
-// readAway throws away what has come: a socket that is closed with unread bytes is reset.
+// readAway discards the bytes that have come, because the system resets a socket that is closed with unread bytes.
 func readAway(fd int) {
 	var b [4096]byte
 	for range 16 {
@@ -69,7 +69,8 @@ func socketPair() (ours, theirs net.Conn, err error) {
 	return conns[0], conns[1], nil
 }
 
-// spareDescriptors are left to the application, to logs, to connections that are being accepted or turned away.
+// spareDescriptors is the number of descriptors that are left for the application, for logs, and for connections that
+// are being accepted or refused.
 const spareDescriptors = 128
 
 // descriptorsLeft returns how many connections the process's limit of open files leaves room for.

@@ -8,10 +8,12 @@ import (
 
 func shutdownWrite(fd int) error { return syscall.Shutdown(syscall.Handle(fd), syscall.SHUT_WR) }
 
-// writeNow leaves all to gnet, whose write blocks here until the socket has taken everything.
+// writeNow writes nothing and leaves all bytes to gnet, whose write blocks on Windows until the socket has taken
+// everything.
 func writeNow(int, []byte, bool) (n int, ok bool) { return 0, false }
 
-// A descriptor of gnet's cannot be duplicated here: a peer that has ended its sending side gets what the socket takes at once.
+// A descriptor of gnet cannot be duplicated on Windows. So a peer that has ended its sending side gets only the bytes
+// that the socket takes at once.
 func duplicateDescriptor(int) (int, error) { return -1, errors.ErrUnsupported }
 
 func resetOnClose(int)          {}
@@ -38,9 +40,9 @@ func socketPair() (ours, theirs net.Conn, err error) {
 		if theirs.RemoteAddr().String() == ours.LocalAddr().String() {
 			return ours, theirs, nil
 		}
-		_ = theirs.Close() // a stranger
+		_ = theirs.Close() // a connection from another program
 	}
 }
 
-// descriptorsLeft returns how many connections there is room for: Windows has no limit of its own.
+// descriptorsLeft returns how many connections there is room for. Windows itself has no limit.
 func descriptorsLeft() int { return 1 << 20 }

@@ -21,7 +21,7 @@ func (c *Conn) WhenClosed(f func(protocol.CloseOutcome)) {
 	f(o)
 }
 
-// setOutcome says how the connection has ended; the first word counts. It runs on the loop.
+// setOutcome sets how the connection has ended. Only the first call counts. It runs on the loop.
 func (c *Conn) setOutcome(o protocol.CloseOutcome) {
 	c.mu.Lock()
 	if c.outcome != protocol.OutcomePending {
@@ -40,12 +40,12 @@ func (c *Conn) setOutcome(o protocol.CloseOutcome) {
 	}
 }
 
-// outcomeOf tells, when the socket is over with err, how it came to that. The descriptor is still open.
-// c.mu is held on entry.
+// outcomeOf returns how a connection ended whose socket has ended with err. The descriptor is still open. c.mu is held
+// on entry.
 func (c *Conn) outcomeOf(err error) protocol.CloseOutcome {
 	noticed := c.lazy != nil && c.lazy.noticed
 	switch {
-	case c.is(isForced), err == nil && (!c.is(isShut) || c.sock().unacknowledged() > 0): // gnet's own doing: its engine stops
+	case c.is(isForced), err == nil && (!c.is(isShut) || c.sock().unacknowledged() > 0): // gnet closed it itself: its engine stops
 		return protocol.OutcomeForced
 	case !noticed:
 		return protocol.OutcomeClosedByPeer

@@ -6,22 +6,22 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// outBuf gathers frames that are written together, with what they count.
+// outBuf gathers frames that are written together, and their counts.
 type outBuf struct {
 	b []byte
 	tally
-	shared  bool           // a broadcast's: the queue of many connections, which does not change
-	cut     int            // b begins so far within a larger array
-	look    uint32         // the number of looks at the budget when b's memory was announced; 0 when it was not as a whole
+	shared  bool           // a frame of a broadcast: the queue of many connections, never changed
+	cut     int            // the offset of b in a larger array
+	look    uint32         // the number of looks at the budget when addQueue counted b's memory; 0 when it was not counted as a whole
 	waiting *waitingFrames // frames that may be dropped, if there are any
 }
 
-// tally is what a run of messages adds to a session's traffic.
+// tally is the traffic of some messages, to be added to a session's.
 type tally struct {
 	messages, bytes int
 	typ             uint16
 	upkeep          int // messages that do not count
-	early           int // those of all that were counted towards the rates before
+	early           int // messages that were counted towards the rates before
 }
 
 func (t *tally) add(typ uint16, n int) {
@@ -50,7 +50,7 @@ func (t *tally) addAll(o tally) {
 var outBufs = sync.Pool{New: func() any { return new(outBuf) }}
 
 func (o *outBuf) release() {
-	if o.shared || o.cut > 0 || cap(o.b) > flushSize*2 { // one large message must not be remembered for ever
+	if o.shared || o.cut > 0 || cap(o.b) > flushSize*2 { // the memory of one large message must not be kept for ever
 		return
 	}
 	if o.waiting != nil {
@@ -76,10 +76,10 @@ func (o *outBuf) append(p *outBuf) {
 	o.addAll(p.tally)
 }
 
-// errOverLimit says that the queue is full. What was to be queued counts as dropped already.
+// errOverLimit means that the queue is full. The message counts as dropped already.
 var errOverLimit = &protocol.CloseError{Code: protocol.SlowConsumer}
 
-// enqueue encodes m and puts it behind what is queued. c.mu is held on entry.
+// enqueue encodes m and appends it to the queue. c.mu is held on entry.
 func (c *Conn) enqueue(m *protocol.Message, o queueing) error {
 	q := c.takeBuf()
 	b, err := appendFrame(c.codec, q.b, m, &c.mu)
@@ -91,9 +91,9 @@ func (c *Conn) enqueue(m *protocol.Message, o queueing) error {
 	return c.put(q, b[len(q.b):], m.Type, o)
 }
 
-// put is the door to the connection's queue: it puts a frame behind the others, where there is room or o's policy makes some.
-// The frame may lie right behind the queue already. The error is ErrTooLarge; ErrDropped; or errOverLimit, which is for a
-// message that may not be dropped. c.mu is held on entry.
+// put appends a frame to the connection's queue, if there is room or o's policy makes room. The frame's bytes may
+// already lie right behind the queue in its memory. The error is ErrTooLarge, ErrDropped, or errOverLimit for a message
+// that must not be dropped. c.mu is held on entry.
 func (c *Conn) put(q *outBuf, frame []byte, typ uint16, o queueing) error {
 	n, limit := len(frame), c.engine.cfg.Limits.MaxOutbound
 	over := n + o.keyCost() - (limit - q.waits() - int(c.unsent))
@@ -107,7 +107,7 @@ func (c *Conn) put(q *outBuf, frame []byte, typ uint16, o queueing) error {
 			c.drop(tally{messages: 1, bytes: n, typ: typ})
 			return errOverLimit
 		}
-		before = q.dropped() // makeRoom has counted
+		before = q.dropped() // makeRoom has counted the drops
 	case o.Policy == SlowDropNewest && (over > 0 || c.takesNothing()), over > 0 && over > q.mayDrop():
 		c.drop(tally{messages: 1, bytes: n, typ: typ})
 		return ErrDropped
@@ -135,14 +135,14 @@ func (c *Conn) put(q *outBuf, frame []byte, typ uint16, o queueing) error {
 	return nil
 }
 
-// setQueued says that there is output. c.mu is held on entry.
+// setQueued marks that there is output. c.mu is held on entry.
 func (c *Conn) setQueued() {
-	if !c.queued.Load() { // a store costs more than a look
+	if !c.queued.Load() { // a store costs more than a load
 		c.queued.Store(true)
 	}
 }
 
-// takeBuf returns the connection's queue, to be appended to. c.mu is held on entry.
+// takeBuf returns the connection's queue for appending. c.mu is held on entry.
 func (c *Conn) takeBuf() *outBuf {
 	if c.out == nil || c.out.shared {
 		c.ownBuf()
@@ -162,12 +162,12 @@ func (c *Conn) ownBuf() {
 
 // mark reports whether the loop must be told that the connection has output. c.mu is held on entry.
 func (c *Conn) mark() bool {
-	if c.marked || c.state.Load() < stateBound { // what is queued before admission waits for it
+	if c.marked || c.state.Load() < stateBound { // output before the admission waits for it
 		return false
 	}
 	c.marked = true
 	return true
 }
 
-// overflow closes a connection whose peer does not take what is sent. What was too much counts as dropped already.
+// overflow closes a connection whose peer does not keep up. The messages over the limit count as dropped already.
 func (c *Conn) overflow() { c.closeBy(protocol.SlowConsumer, tooMuchWaits) }

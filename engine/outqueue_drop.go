@@ -6,16 +6,17 @@ import (
 	"sync"
 )
 
-// waitingFrames says where in a queue those frames lie that may be dropped. A queue has one only while there are such. A frame
-// that is dropped stays in the queue's bytes until enough of them are dead to be worth the copying.
+// waitingFrames has the positions of the frames in a queue that may be dropped. A queue has waitingFrames only while it
+// has such frames. A dropped frame stays in the queue's bytes until enough bytes are dead to be worth copying the
+// others.
 type waitingFrames struct {
 	frames []waitingFrame
 	first  int                  // frames before this one are dead
 	latest map[latestKey]uint32 // the number of the live frame with a key
-	most   int                  // the most keys that latest has had: a map keeps the memory that it took for them
+	most   int                  // the most keys that latest has had: a map never shrinks
 	last   uint32               // the last frame's number
 	dead   int                  // bytes of dead frames in the queue
-	live   int                  // bytes of the others, with their keys
+	live   int                  // bytes of the live frames, with their keys
 	keys   int                  // bytes of the keys alone
 	lost   tally                // all that was dropped
 }
@@ -24,11 +25,11 @@ type waitingFrame struct {
 	at, n, number uint32
 	typ           uint16
 	live          bool
-	keyed         bool // stands in latest
+	keyed         bool // it is in latest
 	key           string
 }
 
-// frameCost is what a frame that may be dropped takes besides its bytes and its key, with its place in latest.
+// frameCost is the memory of a frame that may be dropped, with its place in latest, besides its bytes and its key.
 const frameCost = 96
 
 type latestKey struct {
@@ -38,7 +39,7 @@ type latestKey struct {
 
 var waitingFramesPool = sync.Pool{New: func() any { return new(waitingFrames) }}
 
-// waits is how many bytes of the queue are to be sent, and of the keys that are kept for them.
+// waits returns the number of bytes that are to be sent, with the keys that are kept for them.
 func (o *outBuf) waits() int {
 	if o.waiting == nil {
 		return len(o.b)
@@ -46,7 +47,7 @@ func (o *outBuf) waits() int {
 	return len(o.b) - o.waiting.dead + o.waiting.keys
 }
 
-// memory is what the queue takes, but for room to spare.
+// memory returns the memory of the queue, without its spare capacity.
 func (o *outBuf) memory() int {
 	if o.waiting == nil {
 		return len(o.b)
@@ -54,7 +55,7 @@ func (o *outBuf) memory() int {
 	return len(o.b) + o.waiting.keys + len(o.waiting.frames)*frameCost
 }
 
-// mayDrop is how many bytes of the queue may be dropped.
+// mayDrop returns how many bytes of the queue may be dropped.
 func (o *outBuf) mayDrop() int {
 	if o.waiting == nil {
 		return 0
@@ -62,7 +63,7 @@ func (o *outBuf) mayDrop() int {
 	return o.waiting.live
 }
 
-// dropped is all that was dropped so far.
+// dropped returns the counts of all frames that were dropped so far.
 func (o *outBuf) dropped() tally {
 	if o.waiting == nil {
 		return tally{}
@@ -70,7 +71,7 @@ func (o *outBuf) dropped() tally {
 	return o.waiting.lost
 }
 
-// droppedSince is what was dropped since dropped returned before.
+// droppedSince returns the counts of the frames that were dropped after dropped had returned before.
 func (o *outBuf) droppedSince(before tally) tally {
 	t := o.dropped()
 	t.messages -= before.messages
@@ -103,7 +104,7 @@ func (o *outBuf) track(n int, typ uint16, opts queueing) {
 	w.live += n + len(f.key)
 }
 
-// forgetKey takes a frame's key out of those that are looked for.
+// forgetKey removes a frame's key from latest.
 func (w *waitingFrames) forgetKey(f *waitingFrame) {
 	if !f.keyed {
 		return
@@ -116,7 +117,7 @@ func (w *waitingFrames) forgetKey(f *waitingFrame) {
 	}
 }
 
-// dropOldest drops frames, the oldest first, until n bytes are gone.
+// dropOldest drops frames, the oldest first, until n bytes are free.
 func (o *outBuf) dropOldest(n int) {
 	w := o.waiting
 	for ; n > 0 && w.first < len(w.frames); w.first++ {
@@ -124,7 +125,7 @@ func (o *outBuf) dropOldest(n int) {
 	}
 }
 
-// dropKey drops the frame with this key, if one waits, and returns how long both were.
+// dropKey drops the frame with this key, if one waits, and returns the length of the frame and its key.
 func (o *outBuf) dropKey(typ uint16, key string) (n int) {
 	w := o.waiting
 	if w == nil {
@@ -141,7 +142,7 @@ func (o *outBuf) dropKey(typ uint16, key string) (n int) {
 	return o.dropFrame(&w.frames[i])
 }
 
-// dropFrame returns what the frame took.
+// dropFrame drops a frame and returns its length, with its key.
 func (o *outBuf) dropFrame(f *waitingFrame) (took int) {
 	if !f.live {
 		return 0
@@ -158,14 +159,14 @@ func (o *outBuf) dropFrame(f *waitingFrame) (took int) {
 	return took
 }
 
-// compactSome takes the dead frames out when there are many: each byte is then copied a few times at most.
+// compactSome removes the dead frames when there are many, so that each byte is copied a few times at most.
 func (o *outBuf) compactSome(limit int) {
 	if w := o.waiting; w != nil && w.dead > 4<<10 && (w.dead > len(o.b)/2 || len(o.b) > limit && w.dead > limit/4) {
 		o.compact()
 	}
 }
 
-// compact takes the dead frames out of the queue.
+// compact removes the dead frames from the queue.
 func (o *outBuf) compact() {
 	w := o.waiting
 	if w == nil || w.dead == 0 {
@@ -188,8 +189,9 @@ func (o *outBuf) compact() {
 	w.frames, w.first, w.dead = kept, 0, 0
 }
 
-// split takes off what lies before the first frame that may be dropped and begins at n or later; nil when there is none. Where
-// other frames lie is not known: all of them count as taken off. The queue is compact.
+// split cuts the queue at the first frame that may be dropped and that begins at n or later, and returns the part
+// before it; nil when there is no such frame. The positions of other frames are not known, so all of them count with
+// the part that is cut off. The queue is compact.
 func (o *outBuf) split(n int) *outBuf {
 	w := o.waiting
 	i, _ := slices.BinarySearchFunc(w.frames, n, func(f waitingFrame, at int) int { return int(f.at) - at })
@@ -201,7 +203,7 @@ func (o *outBuf) split(n int) *outBuf {
 	part.b = append(part.b, o.b[:cut]...)
 	part.tally, o.tally = o.tally, tally{}
 	if o.b, o.cut, o.look = o.b[cut:], o.cut+int(cut), 0; len(o.b) < (o.cut+cap(o.b))/4 {
-		o.b, o.cut = slices.Clone(o.b), 0 // so that a little does not keep a lot
+		o.b, o.cut = slices.Clone(o.b), 0 // so that a few bytes do not keep a large array
 	}
 	for j := range w.frames[:i] {
 		f := &w.frames[j]
@@ -221,7 +223,7 @@ func (o *outBuf) split(n int) *outBuf {
 	return part
 }
 
-// takeWaiting takes over where in p's bytes, which now lie in o's from at on, frames lie that may be dropped.
+// takeWaiting takes over p's positions of the frames that may be dropped. p's bytes now lie in o's bytes from at on.
 func (o *outBuf) takeWaiting(p *outBuf, at int) {
 	for i := range p.waiting.frames {
 		p.waiting.frames[i].at += uint32(at)
@@ -229,11 +231,11 @@ func (o *outBuf) takeWaiting(p *outBuf, at int) {
 	o.waiting, p.waiting = p.waiting, nil
 }
 
-// forgetWaiting says that the queue is handed over.
+// forgetWaiting is called when the queue was handed over: no frame of it may be dropped any more.
 func (o *outBuf) forgetWaiting() {
 	w := o.waiting
 	o.waiting = nil
-	if cap(w.frames) > 4096 || w.most > 1024 { // what a large queue took must not be remembered for ever
+	if cap(w.frames) > 4096 || w.most > 1024 { // the memory of a large queue must not be kept for ever
 		return
 	}
 	clear(w.latest)

@@ -10,15 +10,15 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// ownCodec is the codec of one connection, which Listener.NewCodec has made and which may have state. Frames are encoded in the
-// order in which they are queued, and what was encoded is sent: limits and policies are asked before. It is used under Conn.mu
-// alone, decoding too.
+// ownCodec is the codec of one connection, made by Listener.NewCodec; it may have state. Frames are encoded in the
+// order in which they are queued, and every encoded frame is sent, because limits and policies are applied before. It
+// is used only under Conn.mu, for decoding too.
 type ownCodec struct {
 	protocol.Codec
-	user      string              // who is bound
-	early     []*protocol.Message // sent before the client was let in: encoded behind the answer to its Logon
-	earlySize int                 // bytes of those
-	broken    bool                // what it has encoded was thrown away, or it panicked: nothing more can be encoded
+	user      string              // the bound user
+	early     []*protocol.Message // sent before the client was let in: encoded after the answer to its Logon
+	earlySize int                 // bytes of early
+	broken    bool                // an encoded frame was thrown away, or the codec panicked: nothing more can be encoded
 }
 
 var errCodecBroken = errors.New("rollcall: the connection's codec cannot go on")
@@ -31,19 +31,19 @@ func (o *ownCodec) Append(dst []byte, m *protocol.Message) (b []byte, err error)
 	if m.DestUserID == "" {
 		m.DestUserID = o.user
 	}
-	o.broken = true // until it has returned
+	o.broken = true // until Append has returned
 	b, err = o.Codec.Append(dst, m)
 	o.broken = false
 	return b, err
 }
 
-// ownCodec returns the connection's codec if it is its own, or nil.
+// ownCodec returns the connection's codec if no other connection uses it, or nil.
 func (c *Conn) ownCodec() *ownCodec {
 	own, _ := c.codec.(*ownCodec)
 	return own
 }
 
-// codecFor returns the codec of a connection that comes in here.
+// codecFor returns the codec for a connection of this entrance.
 func (at *entrance) codecFor(e *Engine) (codec protocol.Codec, err error) {
 	if at.newCodec == nil {
 		return at.codec, nil
@@ -51,7 +51,7 @@ func (at *entrance) codecFor(e *Engine) (codec protocol.Codec, err error) {
 	return at.makeCodec(e)
 }
 
-// makeCodec is apart from codecFor so that a connection that shares its codec costs no closure.
+// makeCodec is a function of its own so that codecFor needs no closure for a connection with a shared codec.
 func (at *entrance) makeCodec(e *Engine) (codec protocol.Codec, err error) {
 	contain.Apart(func() { codec = at.newCodec() }, func(v any) { err = contain.Error("NewCodec", v) })
 	if err == nil && codec == nil {
@@ -64,7 +64,7 @@ func (at *entrance) makeCodec(e *Engine) (codec protocol.Codec, err error) {
 	return &ownCodec{Codec: codec}, nil
 }
 
-// decode asks the connection's codec for a message.
+// decode decodes a message with the connection's codec.
 func (c *Conn) decode(src []byte, m *protocol.Message, o protocol.DecodeOptions) (n, need int, err error) {
 	own := c.ownCodec()
 	if own == nil {
@@ -75,12 +75,12 @@ func (c *Conn) decode(src []byte, m *protocol.Message, o protocol.DecodeOptions)
 	return own.Codec.Decode(src, m, o)
 }
 
-// frameSize is what a message takes in Rollcall's own wire format, which is about what it takes in any.
+// frameSize is the length of a message in Rollcall's own wire format. In other formats it is similar.
 func frameSize(m *protocol.Message) int {
 	return layout.HeaderLen + len(m.UserID) + len(m.DestUserID) + len(m.Body)
 }
 
-// sendOwn is sendMessage for a connection with a codec of its own. o has been completed.
+// sendOwn is sendMessage for a connection with a codec of its own. o is complete.
 func (c *Conn) sendOwn(own *ownCodec, m *protocol.Message, o queueing) error {
 	err := c.queueOwn(own, m, o)
 	if err != nil {
@@ -90,7 +90,7 @@ func (c *Conn) sendOwn(own *ownCodec, m *protocol.Message, o queueing) error {
 	return err
 }
 
-// queueOwn queues a message for a connection with a codec of its own. An error says why not, as unsentFor takes it.
+// queueOwn queues a message for a connection with a codec of its own. unsentFor takes its error.
 func (c *Conn) queueOwn(own *ownCodec, m *protocol.Message, o queueing) error {
 	size, limit := frameSize(m), c.engine.cfg.Limits.MaxOutbound
 	c.mu.Lock()
@@ -121,7 +121,7 @@ func (c *Conn) queueOwn(own *ownCodec, m *protocol.Message, o queueing) error {
 		c.mu.Unlock()
 		return nil
 	}
-	err := c.enqueue(m, queueing{Policy: mustGo}) // whatever its size turns out to be: it is encoded
+	err := c.enqueue(m, queueing{Policy: mustGo}) // of any size, because it is encoded already
 	mark := err == nil && c.mark()
 	c.mu.Unlock()
 	if mark {
@@ -137,7 +137,7 @@ func (o *ownCodec) isBroken(c *Conn) bool {
 	return o.broken
 }
 
-// encodeEarly encodes what was sent before the client was let in. c.mu is held on entry.
+// encodeEarly encodes the messages that were sent before the client was let in. c.mu is held on entry.
 func (c *Conn) encodeEarly() {
 	own := c.ownCodec()
 	if own == nil {
@@ -146,14 +146,15 @@ func (c *Conn) encodeEarly() {
 	early := own.early
 	own.early, own.earlySize = nil, 0
 	for _, m := range early {
-		if err := c.enqueue(m, queueing{Policy: mustGo}); err != nil { // who has sent it was told that it is on its way
+		if err := c.enqueue(m, queueing{Policy: mustGo}); err != nil { // its sender was told that it is queued
 			c.drop(tally{messages: 1, bytes: frameSize(m), typ: m.Type})
 			c.engine.log.Error("a message cannot be encoded", zapConn(c), zapError(err))
 		}
 	}
 }
 
-// dropEncoded says that what the connection's own codec has encoded, and what waits to be, is thrown away. c.mu is held on entry.
+// dropEncoded throws away the messages that wait to be encoded, and marks the connection's own codec as broken if
+// encoded frames are thrown away too. c.mu is held on entry.
 func (c *Conn) dropEncoded() {
 	own := c.ownCodec()
 	if own == nil {
@@ -163,7 +164,8 @@ func (c *Conn) dropEncoded() {
 	c.dropEarly()
 }
 
-// dropEarly throws away what was sent before the client was let in, which it never will be. c.mu is held on entry.
+// dropEarly throws away the messages that were sent before the client was let in. The client will never be let in. c.mu
+// is held on entry.
 func (c *Conn) dropEarly() {
 	own := c.ownCodec()
 	if own == nil {

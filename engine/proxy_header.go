@@ -15,7 +15,8 @@ import (
 	proxyproto "github.com/pires/go-proxyproto"
 )
 
-// maxProxyHeader is the largest PROXY header that is read, in bytes: addresses and what a load balancer adds.
+// maxProxyHeader is the largest PROXY header that is read, in bytes: the addresses and the extensions of a load
+// balancer.
 const maxProxyHeader = 16 + 4096
 
 var (
@@ -25,7 +26,7 @@ var (
 	errProxyHeaderLong = errors.New("rollcall: the PROXY header is too long")
 )
 
-// awaitProxyHeader is readProxyHeader, within Timeouts.ProxyHeader. What comes next has a time of its own.
+// awaitProxyHeader is readProxyHeader within Timeouts.ProxyHeader. The next stage has a time limit of its own.
 func (a *arrival) awaitProxyHeader() (client netip.AddrPort, err error) {
 	timer := a.engine.clock.AfterFunc(a.engine.cfg.Timeouts.ProxyHeader, func() { _ = a.nc.SetReadDeadline(time.Now()) })
 	a.peer.allow(maxProxyHeader)
@@ -36,9 +37,9 @@ func (a *arrival) awaitProxyHeader() (client netip.AddrPort, err error) {
 	return client, err
 }
 
-// readProxyHeader reads a PROXY header and no byte more: what follows belongs to the event loop. client is invalid when the
-// load balancer speaks for itself (LOCAL), or for a client that has no network address, or one that it does not tell (UNKNOWN,
-// UNSPEC). The error is errNoByte when the connection ended without a byte.
+// readProxyHeader reads a PROXY header and no byte more, because the bytes behind it belong to the event loop. client is
+// invalid when the load balancer speaks for itself (LOCAL), or for a client that has no network address, or one that it does
+// not tell (UNKNOWN, UNSPEC). The error is errNoByte when the connection ended without a byte.
 func readProxyHeader(nc net.Conn) (client netip.AddrPort, err error) {
 	raw, err := proxyHeaderBytes(nc)
 	if err != nil {
@@ -61,8 +62,8 @@ func readProxyHeader(nc net.Conn) (client netip.AddrPort, err error) {
 	return addrPort(source), nil
 }
 
-// withoutAddress reports whether a header is one of version 2 whose block is to be skipped, whatever is in it: the
-// specification says so of LOCAL, whose family is ignored too, and of PROXY with the family UNSPEC.
+// withoutAddress reports whether the address block of a version 2 header must be skipped, whatever is in it. The
+// specification demands that for LOCAL with any family, and for PROXY with the family UNSPEC.
 func withoutAddress(header []byte) bool {
 	const local, proxy, unspec = 0x20, 0x21, 0x00
 	if !bytes.HasPrefix(header, proxyproto.SIGV2) {
@@ -82,7 +83,7 @@ func proxyHeaderBytes(r io.Reader) ([]byte, error) {
 	}
 	if bytes.HasPrefix(header, []byte("PROXY ")) {
 		const longest = 107
-		for len(header) < longest && header[len(header)-1] != '\n' { // a line has no length to go by
+		for len(header) < longest && header[len(header)-1] != '\n' { // a line does not tell its length
 			header = append(header, 0)
 			if _, err := io.ReadFull(r, header[len(header)-1:]); err != nil {
 				return nil, err
@@ -106,7 +107,8 @@ func proxyHeaderBytes(r io.Reader) ([]byte, error) {
 	return header, err
 }
 
-// checkProxies says what is wrong with a listener's load balancers: none would be believed.
+// checkProxies returns an error for a listener's list of load balancers if it is invalid: no load balancer would be
+// accepted.
 func checkProxies(l Listener) error {
 	for _, p := range l.ProxyProtocol {
 		if !p.IsValid() {

@@ -7,14 +7,15 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// HeartbeatTeller is what an Admission may be besides, as the bridge's is: one that knows who watches for silent clients.
+// HeartbeatTeller is an optional interface of an Admission, which the bridge's Admission implements. It tells how
+// clients are watched for silence.
 type HeartbeatTeller interface {
-	// Heartbeat returns after how long a silence a client is ended, 0 when nothing watches for that, and how often clients
-	// are told to send something, 0 when they are told nothing. It is called when Run begins.
+	// Heartbeat returns the silence after which a client is ended, 0 when clients are not watched; and the interval at
+	// which clients are told to send something, 0 when they are told none. It is called when Run begins.
 	Heartbeat() (timeout, interval time.Duration)
 }
 
-// setHeartbeat learns what the admission tells clients, and what follows from that.
+// setHeartbeat asks the admission for its heartbeat settings, and derives the engine's own from them.
 func (e *Engine) setHeartbeat() {
 	var timeout, interval time.Duration
 	if h, ok := e.admission.(HeartbeatTeller); ok {
@@ -31,18 +32,19 @@ func (e *Engine) setHeartbeat() {
 }
 
 const (
-	// pulseParts is in how many parts a third of what clients are told is measured.
+	// pulseParts is the number of parts in which a third of the interval that clients are told is measured.
 	pulseParts = 4
-	// untoldInterval is how often a client asks whether the server is there when it was told nothing: docs/protocol.md.
+	// untoldInterval is the interval at which a client sends a heartbeat when the server has told it none:
+	// docs/protocol.md.
 	untoldInterval = 10 * time.Second
-	// defaultKeepAlive is how long a connection is quiet before the system asks whether the peer is there, where nothing else
-	// watches for silence.
+	// defaultKeepAlive is the default of Timeouts.KeepAlive where nothing else watches for silence.
 	defaultKeepAlive = 15 * time.Second
-	// keepAliveTries is how often it asks in vain before the connection is at its end.
+	// keepAliveTries is the number of unanswered probes after which the connection ends.
 	keepAliveTries = 4
 )
 
-// keepAwake has the system find out whether the peer is there. It costs four system calls a connection.
+// keepAwake turns TCP keep-alive on, so that the system finds peers that have gone. It costs four system calls for each
+// connection.
 func (e *Engine) keepAwake(nc net.Conn) {
 	if tcp, ok := nc.(*net.TCPConn); ok && e.keepAlive > 0 {
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: e.keepAlive, Interval: e.keepAlive, Count: keepAliveTries})
@@ -52,8 +54,9 @@ func (e *Engine) keepAwake(nc net.Conn) {
 // millis returns the loop's clock in milliseconds; it wraps around.
 func (l *loop) millis() uint32 { return uint32(l.clock.Coarse() / int64(time.Millisecond)) }
 
-// tick moves the loop's clock on, and with it parts, by which it is known when a connection was last sent something: a byte that
-// wraps around. A connection that was quiet for long may be taken for one that was not, and gets its Heartbeat a little later.
+// tick advances the loop's clock and with it parts, a byte that wraps around. Conn.lastOut has the parts at which
+// something was last sent. Because parts wraps, a connection that was quiet for long may look as if it was not; then it
+// gets its Heartbeat a little later.
 func (l *loop) tick() {
 	l.clock.Tick()
 	if l.engine.pulse > 0 {
@@ -61,12 +64,13 @@ func (l *loop) tick() {
 	}
 }
 
-// showLife sends a Heartbeat to a client that is in the middle of a frame and has got nothing for a third of what it was told:
-// its own question whether the server is there waits behind that frame. It runs on the loop.
+// showLife sends a Heartbeat to a client that is in the middle of a frame and was sent nothing for a third of its
+// heartbeat interval. The client cannot ask whether the server is there until it has sent the whole frame. It runs on
+// the loop.
 func (c *Conn) showLife() {
 	c.lastOut = c.loop.parts
 	if c.codec == protocol.Line || c.queued.Load() {
-		return // a person who types a long line need not read it; and what is queued says it, once the client takes it
+		return // a person who types a long line need not see a Heartbeat; and queued messages show life when the client takes them
 	}
 	_ = c.SendMessage(&protocol.Message{Type: protocol.TypeHeartbeat}, nil)
 }

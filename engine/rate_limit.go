@@ -7,14 +7,14 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// usage is how much a connection uses of those limits that few engines set.
+// usage has a connection's share of the limits that few engines set.
 type usage struct {
-	// The loop's own.
+	// Only the loop uses these.
 	messageRate, byteRate bucket
-	counted               int   // bytes that were counted when they came, and are not delivered yet
-	waitsSince            int64 // when the first message came, until what came behind it is counted; see clock.Nanoseconds
+	counted               int   // bytes that were counted when they came and are not delivered yet
+	waitsSince            int64 // when the first message came; reset when the bytes behind it are counted; see clock.Nanoseconds
 
-	inFlight map[uint32]int // requests that are not answered, by ID; under Conn.mu
+	inFlight map[uint32]int // unanswered requests by ID; under Conn.mu
 	requests int            // their number
 	apart    int            // bytes of messages that Async has in hand; under Conn.mu
 }
@@ -22,11 +22,11 @@ type usage struct {
 // bucket is a token bucket: it fills at a rate up to a burst.
 type bucket struct {
 	tokens float64
-	at     int64 // when tokens was right; 0: never used, and full; see clock.Nanoseconds
+	at     int64 // the time for which tokens is right; 0: never used, and full; see clock.Nanoseconds
 }
 
-// take takes n tokens and reports whether there were as many. unread is for how long the server did not read: what piled up
-// in that time comes at once, so that the burst is larger by as much.
+// take takes n tokens and reports whether there were enough. unread is the time in which the server did not read. The
+// messages of that time come at once, so the burst is larger by that much.
 func (b *bucket) take(now int64, n, rate, burst int, unread time.Duration) bool {
 	if rate == noLimit {
 		return true
@@ -51,15 +51,17 @@ func (c *Conn) used() *usage {
 	return x.usage
 }
 
-// readLater says that what comes from now on waits for the admission, unread. It runs on the loop; c.mu is held on entry.
+// readLater is called when the bytes that come from now on wait unread for the admission. It runs on the loop; c.mu is
+// held on entry.
 func (c *Conn) readLater() {
 	if c.engine.limits&limitRate != 0 {
 		c.used().waitsSince = clock.Nanoseconds()
 	}
 }
 
-// checkRate counts what one read has brought, and closes a connection that sends more than it may: messages, and bytes when
-// they come, those of an unfinished frame too. Of the bytes so many were delivered. It runs on the loop.
+// checkRate counts the messages and bytes of one read, and closes a connection that sends more than it may. Bytes count
+// when they come, also those of an unfinished frame. delivered is how many of the bytes were delivered. It runs on the
+// loop.
 func (c *Conn) checkRate(messages, delivered int) {
 	c.mu.Lock()
 	u := c.used()

@@ -13,7 +13,7 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// read is called when bytes have come. It runs on the loop, like all in this file.
+// read is called when bytes have come. It runs on the loop, like all functions in this file.
 func (l *loop) read(c *Conn) {
 	switch c.state.Load() {
 	case stateVerifying:
@@ -34,7 +34,7 @@ func (l *loop) read(c *Conn) {
 	}
 }
 
-// process delivers what is buffered: first, when not nil, then every whole frame, in one pass.
+// process delivers first, when it is not nil, and then every whole frame that is buffered, in one pass.
 func (l *loop) process(c *Conn, first *protocol.Message) {
 	if c.gone {
 		return
@@ -71,7 +71,7 @@ func (l *loop) process(c *Conn, first *protocol.Message) {
 	l.working = false
 }
 
-// delivered counts the messages that were delivered, in used bytes, and sends the replies to them.
+// delivered counts the delivered messages, of used bytes in total, and sends the replies to them.
 func (l *loop) delivered(c *Conn, used int, in *tally) {
 	l.current = nil
 	if in.messages > 0 {
@@ -82,7 +82,7 @@ func (l *loop) delivered(c *Conn, used int, in *tally) {
 	}
 	l.beat(c, used > 0)
 	c.flushBatch()
-	if c.queued.Load() && c.unsent == 0 && c.state.Load() >= stateBound { // its own answers go out before the loop writes to others
+	if c.queued.Load() && c.unsent == 0 && c.state.Load() >= stateBound { // the client's own answers go out before the loop writes to other connections
 		c.flush()
 	}
 	if l.engine.limits&limitRate != 0 {
@@ -93,13 +93,13 @@ func (l *loop) delivered(c *Conn, used int, in *tally) {
 	}
 }
 
-// processed is deferred by process. What a panic or a Goexit in a handler, a codec or a Binding has left undone it does: that
-// connection is closed, and no other one is touched.
+// processed is deferred by process. After a panic or a Goexit in a handler, a codec or a Binding it closes that
+// connection, and no other.
 func (l *loop) processed(c *Conn, in *tally) {
 	if v := contain.Failure(recover(), !l.working); v != nil {
 		c.handlerPanicked(v)
-		if l.current == c { // what was delivered before, and the replies, count
-			got := *in // in stays on the stack
+		if l.current == c { // the messages that were delivered before, and their replies, count
+			got := *in // a copy, so that in stays on the stack
 			contain.Apart(func() { l.delivered(c, 0, &got) }, c.handlerPanicked)
 		}
 		l.current = nil
@@ -114,13 +114,13 @@ func (l *loop) processed(c *Conn, in *tally) {
 	}
 }
 
-// beat tells of a sign of life: a whole frame, or bytes of one that has not taken too long.
+// beat reports a sign of life: a whole frame, or bytes of a frame that has not taken too long.
 func (l *loop) beat(c *Conn, progress bool) {
 	if c.state.Load() != stateBound || !c.userBound {
 		return
 	}
 	if c.gone || c.buffered() == 0 {
-		if c.unfinished { // a store where nothing changes would cost more than the look
+		if c.unfinished { // a load costs less than a store that changes nothing
 			c.unfinished = false
 		}
 		c.binding.Beat()
@@ -139,13 +139,13 @@ func (l *loop) beat(c *Conn, progress bool) {
 	c.binding.Beat()
 }
 
-// deliverAll delivers the frames that have come, in g or, where that is nil, still below. It returns how many bytes they took.
+// deliverAll delivers the frames in g or, where g is nil, in the socket's buffer. It returns how many bytes they took.
 func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *tally) (used int) {
 	if first != nil {
 		if !c.delivers() {
 			return 0
 		}
-		n := int(c.unfinishedSince) // which says so until now
+		n := int(c.unfinishedSince) // unfinishedSince has the first frame's size until now
 		in.add(first.Type, n)
 		in.early = 1
 		c.deliver(first, n)
@@ -181,7 +181,7 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *ta
 		var err error
 		m := l.messages.next()
 		m.UserID = c.userID
-		if binary { // called directly it is not looked up for each message
+		if binary { // a direct call costs no look-up for each message
 			n, need, err = protocol.Binary.Decode(buf[used:], m, opts)
 		} else {
 			n, need, err = c.decode(buf[used:], m, opts)
@@ -234,9 +234,9 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *ta
 	return used
 }
 
-// deliverPlain delivers frames of the kind that nearly all are, up to one that is not plain or has no handler. It returns how
-// many bytes they took, and whether the next message may be delivered. It does nothing that deliverAll would not come to: with
-// Reply's short way a message takes 15 ns instead of 23.
+// deliverPlain delivers plain frames, which nearly all frames are, up to one that is not plain or has no handler. It
+// returns how many bytes they took, and whether the next message may be delivered. It has the same effect as
+// deliverAll, but is faster: with Reply's short way a message takes 15 ns instead of 23.
 func (l *loop) deliverPlain(c *Conn, buf []byte, in *tally) (used int, more bool) {
 	maxBody := l.engine.cfg.Limits.MaxBody
 	var h Handler
@@ -255,7 +255,8 @@ func (l *loop) deliverPlain(c *Conn, buf []byte, in *tally) (used int, more bool
 		}
 		m := &next.Message
 		m.Type, m.Flags, m.ID, m.Device = of, 0, p.ID, p.Device
-		// All pointers at once: the collector's barrier is asked for each run of them.
+		// All pointers are set together, because each run of them costs a check of the garbage collector's write
+		// barrier.
 		l.messages.lent, m.UserID, m.DestUserID, m.Body = next, c.userID, "", buf[used+layout.HeaderLen:used+n:used+n]
 		used += n
 		in.messages++
@@ -278,7 +279,7 @@ func (c *Conn) delivers() bool {
 	return c.state.Load()-stateBound <= stateHalfClosed-stateBound && !c.quiet.Load()
 }
 
-// firstMessage is a connection's first, of n bytes. It reports whether the message is to be delivered now.
+// firstMessage handles a connection's first message, of n bytes. It reports whether the message is to be delivered now.
 func (c *Conn) firstMessage(m *protocol.Message, n int) bool {
 	e := c.engine
 	c.mu.Lock()
@@ -305,7 +306,7 @@ func (c *Conn) firstMessage(m *protocol.Message, n int) bool {
 		b = noBinding{}
 	}
 	c.mu.Lock()
-	if c.binding == nil { // otherwise Admit has brought another already
+	if c.binding == nil { // otherwise Admit has set another one already
 		c.binding = b
 	}
 	over := c.state.Load() >= stateClosing
@@ -316,7 +317,8 @@ func (c *Conn) firstMessage(m *protocol.Message, n int) bool {
 	return false
 }
 
-// deliver hands one message of n bytes to whom it concerns. Upkeep and replies never wait behind a handler.
+// deliver hands one message of n bytes to its handler, or to the request that it answers. Upkeep and replies never wait
+// behind a handler.
 func (c *Conn) deliver(m *protocol.Message, n int) {
 	switch {
 	case m.IsReply() && (m.DestUserID == "" || m.DestUserID == protocol.ServerID): // to the server itself
@@ -328,7 +330,7 @@ func (c *Conn) deliver(m *protocol.Message, n int) {
 	case m.Type == protocol.TypeLogon && c.engine.admission != nil && !m.IsReply():
 		c.closeBy(protocol.InvalidMessage, "a second Logon on one connection")
 	case m.Type > protocol.TypeClose && !m.IsReply() && c.engine.handlers.system[m.Type] != nil:
-		if m.Type == protocol.TypeRenew && n > c.engine.cfg.Limits.MaxFirstFrame { // it waits for an authenticator, as a Logon does
+		if m.Type == protocol.TypeRenew && n > c.engine.cfg.Limits.MaxFirstFrame { // a Renew waits for an authenticator, as a Logon does
 			c.closeBy(protocol.MessageTooLarge, "the renewal is larger than a first frame may be")
 			return
 		}
@@ -350,7 +352,8 @@ func (c *Conn) handle(m *protocol.Message) {
 		return
 	}
 	if m.Type > protocol.TypeClose || m.Type == protocol.TypeLogon && (m.IsReply() || m.DestUserID != "") {
-		// The system's: never the application's, which might relay it. Without an Admission a Logon is a first message like any.
+		// A system message never goes to the application's handlers, which might relay it. Without an Admission a Logon
+		// is delivered like any first message.
 		_ = c.ReplyError(m, protocol.Errorf(protocol.NoHandler, "the server does not know this system message"))
 		return
 	}

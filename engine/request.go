@@ -9,12 +9,12 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// request is one that the server sent and the client has not answered.
+// request is a request of the server that the client has not answered.
 type request struct {
 	id     uint32
 	done   func(*protocol.Message, error) // called once, by the goroutine that took the request out of the connection's map
 	timer  *clock.Timer
-	inline bool // done neither blocks nor is the application's, and may run on the loop whatever Workers says
+	inline bool // done does not block and is not the application's, so it may run on the loop, also with Workers
 }
 
 func (r *request) finish(m *protocol.Message, err error) {
@@ -71,7 +71,7 @@ func (c *Conn) request(typ uint16, body []byte, timeout time.Duration, r *reques
 	x := c.needLazy()
 	if x.requests == nil {
 		x.requests = make(map[uint32]*request)
-		if x.lastID == 0 { // a late answer, on the client's next connection, is not taken for that of another request
+		if x.lastID == 0 { // IDs begin at a random number, so that a late answer on the client's next connection matches no request of that one
 			x.lastID = rand.Uint32()
 		}
 	}
@@ -90,13 +90,13 @@ func (c *Conn) request(typ uint16, body []byte, timeout time.Duration, r *reques
 			}
 		}
 		r.timer = c.engine.clock.AfterFunc(timeout, func() {
-			c.Look(func(bool) { go tooLate() })        // the reply may wait, unread
+			c.Look(func(bool) { go tooLate() })        // the reply may wait unread
 			c.engine.clock.AfterFunc(timeout, tooLate) // a handler that blocks the loop may wait for this
 		})
 	}
 	c.mu.Unlock()
 	if err := c.SendMessage(&protocol.Message{Type: typ, ID: r.id, Body: body}, nil); err != nil {
-		if c.forget(r) { // otherwise another goroutine has called done, or will
+		if c.forget(r) { // otherwise another goroutine has called done, or will call it
 			if r.timer != nil {
 				r.timer.Stop()
 			}
@@ -106,7 +106,8 @@ func (c *Conn) request(typ uint16, body []byte, timeout time.Duration, r *reques
 	return nil
 }
 
-// take takes out the open request that has the ID, so that one party alone finishes it; nil when there is none.
+// take removes and returns the open request with the ID, so that only one goroutine finishes it; nil when there is
+// none.
 func (c *Conn) take(id uint32) *request {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,7 +119,7 @@ func (c *Conn) take(id uint32) *request {
 	return r
 }
 
-// forget takes r out where it is still open, and reports whether it was. Its ID may be another's by now.
+// forget removes r if it is still open, and reports whether it was. Another request may have its ID by now.
 func (c *Conn) forget(r *request) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,8 +11,8 @@ func (c *Conn) inFlight(m *protocol.Message) bool {
 	return m.ID != 0 && !m.IsReply() && m.Type < protocol.FirstSystemType && !c.engine.handlers.relays(m)
 }
 
-// requested counts a message that is a request of the application's. It reports whether it was one too many, and then has
-// answered it. It runs on the loop.
+// requested counts a message that is a request of the application. It reports whether the request is over the limit;
+// then it has answered the request. It runs on the loop.
 func (c *Conn) requested(m *protocol.Message) (refused bool) {
 	if !c.inFlight(m) {
 		return false
@@ -34,8 +34,8 @@ func (c *Conn) requested(m *protocol.Message) (refused bool) {
 	return refused
 }
 
-// reply sends the answer to m, whose request is in flight no more: before the client can have the answer, and ask again. Where
-// the answer cannot be sent by its nature, a client that waits for it is told so instead.
+// reply sends the answer to m. m's request stops counting before that, because a client that has the answer may ask
+// again. Where the answer itself cannot be sent, a client that waits for it gets an error instead.
 func (c *Conn) reply(m *protocol.Message, flags protocol.Flags, body []byte) error {
 	if c.counts(m) {
 		c.mu.Lock()
@@ -56,8 +56,8 @@ func (c *Conn) reply(m *protocol.Message, flags protocol.Flags, body []byte) err
 	return &toldError{err, c, m.ID}
 }
 
-// toldError is why the answer to a message was not sent, of which the client has been told: a handler of that message that returns
-// it asks for no answer.
+// toldError is the reason why an answer was not sent. The client has been told it, so a handler that returns it causes
+// no second answer.
 type toldError struct {
 	error
 	conn *Conn
@@ -72,13 +72,13 @@ func (c *Conn) handlerFailed(m *protocol.Message, err error) {
 	if told := (*toldError)(nil); errors.As(err, &told) && told.conn == c && told.id == m.ID {
 		return
 	}
-	if errors.Is(err, ErrClosed) && c.state.Load() >= stateClosing { // otherwise another connection is
+	if errors.Is(err, ErrClosed) && c.state.Load() >= stateClosing { // otherwise another connection is closed, not this one
 		return
 	}
 	_ = c.ReplyError(m, err)
 }
 
-// counts reports whether there is a limit on requests, and m is one.
+// counts reports whether requests are limited and m is a request.
 func (c *Conn) counts(m *protocol.Message) bool {
 	return c.engine.limits&limitRequests != 0 && c.inFlight(m)
 }

@@ -5,17 +5,18 @@ import (
 	"sync"
 )
 
-// roster is a loop's connections in the order in which they came. Any goroutine may go through it; it is locked for a few
-// hundred connections at a time.
+// roster holds a loop's connections in the order in which they came. Any goroutine may go through it; the lock is held
+// for a few hundred connections at a time.
 type roster struct {
 	mu     sync.Mutex
-	blocks [][]*Conn // each of them, and all of them in turn, by rising IDs; none is empty
+	blocks [][]*Conn // sorted by ID within and across blocks; no block is empty
 }
 
-// rosterBlock is the most connections in a block: so much is moved when one comes out of turn, or goes.
+// rosterBlock is the most connections in a block. At most so many are moved when a connection goes, or comes out of
+// order.
 const rosterBlock = 128
 
-// find returns the block that has the ID, or would have it. r.mu is held on entry, and there is a block.
+// find returns the block that the ID belongs to. r.mu is held on entry, and there is a block.
 func (r *roster) find(id uint64) int {
 	i, found := slices.BinarySearchFunc(r.blocks, id, func(b []*Conn, id uint64) int { return compareIDs(b[0].id, id) })
 	if !found && i > 0 {
@@ -81,7 +82,7 @@ func (r *roster) remove(c *Conn) {
 	switch {
 	case len(b) == 0:
 		r.blocks = slices.Delete(r.blocks, i, i+1)
-	case i+1 < len(r.blocks) && len(b)+len(r.blocks[i+1]) <= rosterBlock/2: // so that a few that stay do not keep many blocks
+	case i+1 < len(r.blocks) && len(b)+len(r.blocks[i+1]) <= rosterBlock/2: // so that a few lasting connections do not keep many blocks
 		r.blocks[i] = append(b, r.blocks[i+1]...)
 		r.blocks = slices.Delete(r.blocks, i+1, i+2)
 	case i > 0 && len(b)+len(r.blocks[i-1]) <= rosterBlock/2:
@@ -90,7 +91,7 @@ func (r *roster) remove(c *Conn) {
 	}
 }
 
-// after appends to some the connections whose IDs come next after id, a block of them; none means that there are no more.
+// after appends the next connections after id to some, a block at most. When it appends none there are no more.
 func (r *roster) after(id uint64, some []*Conn) []*Conn {
 	r.mu.Lock()
 	defer r.mu.Unlock()

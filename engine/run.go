@@ -77,7 +77,8 @@ type stopRequest struct {
 	failure error           // why the engine stops without being asked
 }
 
-// askToStop begins the stop, and reports whether the engine runs, or has run. Only the first request says how.
+// askToStop begins the stop, and reports whether the engine runs or has run. Only the first request decides how the
+// engine stops.
 func (e *Engine) askToStop(r stopRequest) (running bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -146,11 +147,11 @@ func (e *Engine) serve(ctx context.Context) (StopReport, error) {
 	return report, errors.Join(r.failure, err, endLimits(r.within))
 }
 
-// startLoops starts gnet's event loops and learns which they are, by a connection of our own to each.
+// startLoops starts gnet's event loops. It finds them by opening a connection of its own to each.
 func (e *Engine) startLoops() error {
 	client, err := gnet.NewClient(&events{engine: e},
 		gnet.WithNumEventLoop(e.cfg.Loops),
-		gnet.WithTCPNoDelay(gnet.TCPDelay), // net has set it: gnet need not do it again
+		gnet.WithTCPNoDelay(gnet.TCPDelay), // package net has set TCP_NODELAY: gnet need not set it again
 		gnet.WithLogger(gnetLogger{e.log.Named("gnet").WithOptions(zap.AddCallerSkip(1)).Sugar()}))
 	if err != nil {
 		return err
@@ -171,14 +172,14 @@ func (e *Engine) startLoops() error {
 		l.firsts.Init(&l.clock, e.cfg.Timeouts.FirstMessage, (*Conn).noFirstMessage)
 		l.attention.setWaits(e.cfg.Timeouts.Write, e.writable != nil)
 		e.loops = append(e.loops, l)
-		// gnet chooses the loop with the fewest connections: each gets one.
+		// gnet chooses the loop with the fewest connections, so each loop gets one.
 		gc, err := client.EnrollContext(theirs, l)
 		if err != nil {
 			_ = client.Stop()
 			return fmt.Errorf("rollcall: an event loop cannot be woken: %w", err)
 		}
 		for _, other := range e.loops[:len(e.loops)-1] {
-			if other.gnetLoop == gc.EventLoop() { // its wakers would be each other's, and another loop would have none
+			if other.gnetLoop == gc.EventLoop() { // this loop would have two wakers, and another loop none
 				_ = client.Stop()
 				return fmt.Errorf("rollcall: gnet has started fewer than the %d event loops that Config.Loops asks for", e.cfg.Loops)
 			}
@@ -200,11 +201,11 @@ func (e *Engine) loopOf(gc gnet.Conn) *loop {
 	panic("rollcall: a connection on an event loop that does not exist")
 }
 
-// watchInterval is how often the watchdog looks at the loops, and how exact the engine's clocks are when they are read in the
-// message path. What takes longer than two intervals is a gap: see package clock.
+// watchInterval is the interval at which the watchdog looks at the loops, and the precision of the engine's clocks in
+// the message path. A delay of more than two intervals is a gap: see package clock.
 const watchInterval = 250 * time.Millisecond
 
-// watch keeps the engine's clock, has the loops keep theirs, and says when one is stuck.
+// watch advances the engine's clock, has the loops advance theirs, and logs a loop that is stuck.
 func (e *Engine) watch(quit <-chan struct{}) {
 	t := time.NewTicker(watchInterval)
 	defer t.Stop()

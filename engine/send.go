@@ -36,8 +36,9 @@ func (c *Conn) Send(typ uint16, body []byte) error {
 	return nil
 }
 
-// enqueuePlain is enqueue and put for nearly every message that is sent: of the application's, in the binary format, and the queue
-// has room for it. It reports whether it was all that. Without it Send takes 23 ns instead of 13. c.mu is held on entry.
+// enqueuePlain is a fast path of enqueue and put: the message is the application's, the format binary, and the queue
+// has room. It reports whether it has queued the message. Without it Send takes 23 ns instead of 13. c.mu is held on
+// entry.
 func (c *Conn) enqueuePlain(typ uint16, body []byte) bool {
 	if binary := c.codec == protocol.Binary; !binary || c.state.Load() >= stateHalfClosed || len(body) > c.engine.maxBody {
 		return false
@@ -78,7 +79,8 @@ func (c *Conn) SendMessage(m *protocol.Message, o *SendOptions) error {
 // is not sent, and the error is ErrMessageOver; see Handler.
 func (c *Conn) Reply(m *protocol.Message, body []byte) error {
 	l := c.loop
-	// What reply would come to, for nearly every message: the caller stands on the loop. In one condition it would take longer.
+	// This is a fast path of reply, for nearly every message: the caller runs on the loop. Split conditions are faster
+	// than one.
 	if l.delivers(c, m) {
 		at, queued := len(l.batch.b), c.queued.Load()
 		if state := c.state.Load(); !queued && state < stateClosing && at < l.room && len(body) <= l.maxBody {
@@ -95,10 +97,11 @@ func (c *Conn) Reply(m *protocol.Message, body []byte) error {
 	return c.reply(m, protocol.FlagReply, body)
 }
 
-// takeRoom says how much the batch takes without being asked: no more than the memory that it has, and than may wait.
+// takeRoom sets how many bytes Reply may append to the batch without calling reply: what fits into the batch's memory
+// and within the limits.
 func (l *loop) takeRoom(binary bool) {
 	l.room, l.maxBody = 0, l.engine.maxBody
-	if binary && l.engine.limits&limitRequests == 0 { // otherwise reply counts
+	if binary && l.engine.limits&limitRequests == 0 { // otherwise reply must count the request
 		l.room = min(cap(l.batch.b), l.engine.cfg.Limits.MaxOutbound)
 	}
 }
@@ -122,11 +125,11 @@ func (c *Conn) ReplyError(m *protocol.Message, why error) error {
 	return c.reply(m, protocol.FlagReply|protocol.FlagError, protocol.AppendClose(nil, ce))
 }
 
-// leastAnswer is the lowest code that may answer a request: those below are about connections.
+// leastAnswer is the lowest code that may answer a request. Lower codes are about connections.
 const leastAnswer protocol.CloseCode = 3000
 
-// sendReply sends an answer to m. When m is the message that the loop is delivering the caller stands on the loop, and the
-// answer joins the batch of the current read, without a lock; unless something is queued before it.
+// sendReply sends an answer to m. When the loop is delivering m, the caller runs on the loop, and the answer joins the
+// batch of the current read without a lock, unless other output is queued before it.
 func (c *Conn) sendReply(m *protocol.Message, flags protocol.Flags, body []byte) error {
 	l := c.loop
 	if !l.delivers(c, m) || c.queued.Load() || c.ownCodec() != nil {
@@ -156,11 +159,11 @@ func (c *Conn) sendReply(m *protocol.Message, flags protocol.Flags, body []byte)
 	l.batch.b = b
 	binary := c.codec == protocol.Binary
 	l.takeRoom(binary)
-	l.batch.add(m.Type, n) // written when the handler has returned: a write that fails frees what m.Body is a part of
+	l.batch.add(m.Type, n) // written when the handler has returned, because a write that fails frees the memory of m.Body
 	return nil
 }
 
-// appendReply encodes the reply to m. With the codec that nearly everyone uses there is no Message in between: half the time.
+// appendReply encodes the reply to m. With protocol.Binary it makes no Message, which halves the time.
 func (c *Conn) appendReply(dst []byte, m *protocol.Message, flags protocol.Flags, body []byte) ([]byte, error) {
 	if c.codec == protocol.Binary {
 		if b, ok := layout.AppendReply(dst, m.Type, uint8(flags), m.ID, body); ok {
@@ -170,14 +173,14 @@ func (c *Conn) appendReply(dst []byte, m *protocol.Message, flags protocol.Flags
 	return appendFrame(c.codec, dst, &protocol.Message{Type: m.Type, Flags: flags, ID: m.ID, Body: body}, nil)
 }
 
-// tooLarge reports whether m's body is larger than the peer takes. A Close, the answer to a Logon and an error reply are the
-// server's own words, and go out in any case.
+// tooLarge reports whether m's body is larger than the peer takes. A Close, the answer to a Logon and an error reply
+// come from the server itself, and are never too large.
 func (e *Engine) tooLarge(m *protocol.Message) bool {
 	return len(m.Body) > e.maxBody && m.Flags&protocol.FlagError == 0 && (m.Type < protocol.FirstSystemType || m.Type > protocol.TypeClose)
 }
 
-// appendFrame encodes m. The switch keeps m from escaping to the heap with the codec that nearly everyone uses. held is the
-// lock that the caller holds, or nil.
+// appendFrame encodes m. The switch keeps m from escaping to the heap with protocol.Binary. held is the lock that the
+// caller holds, or nil.
 func appendFrame(codec protocol.Codec, dst []byte, m *protocol.Message, held *sync.Mutex) ([]byte, error) {
 	if codec == protocol.Binary {
 		return protocol.Binary.Append(dst, m)
@@ -186,9 +189,9 @@ func appendFrame(codec protocol.Codec, dst []byte, m *protocol.Message, held *sy
 	return appendForeign(codec, dst, &escapes, held)
 }
 
-// appendForeign makes a panic in a codec that is not ours an error: its callers hold locks, or are goroutines of ours. A
-// Goexit ends the goroutine of the application's that sends, without the lock; where the engine itself has a connection's
-// answer to a Logon or its Close to send, it goes on with an error.
+// appendForeign turns a panic in the application's codec into an error, because its callers hold locks or are the
+// engine's goroutines. A Goexit releases the lock and ends the application's goroutine that sends. Where the engine
+// itself sends, the answer to a Logon or a Close, a Goexit becomes an error.
 func appendForeign(codec protocol.Codec, dst []byte, m *protocol.Message, held *sync.Mutex) (b []byte, err error) {
 	failed := func(v any) {
 		b, err = dst, contain.Error("the codec", v)

@@ -52,7 +52,7 @@ func (e *Engine) ServeConn(nc net.Conn) error {
 	e.arrive(a)
 	e.accepting.Done()
 	if err := <-a.served; err != nil {
-		<-s.closed // when it has been told why
+		<-s.closed // when it has got its notice
 		return err
 	}
 	go s.writeAll()
@@ -62,7 +62,7 @@ func (e *Engine) ServeConn(nc net.Conn) error {
 	return s.outcome()
 }
 
-// mayServe waits until the engine runs. When it does, ServeConn is one of those that e.accepting waits for.
+// mayServe waits until the engine runs. Then e.accepting waits for ServeConn.
 func (e *Engine) mayServe() error {
 	e.mu.Lock()
 	begun := e.running || e.listeners != nil
@@ -88,7 +88,7 @@ func (e *Engine) mayServe() error {
 	return nil
 }
 
-// servedConn is ServeConn's net.Conn until it comes in.
+// servedConn is ServeConn's net.Conn until it is let in.
 type servedConn struct {
 	net.Conn
 	feed *feedSocket
@@ -97,10 +97,10 @@ type servedConn struct {
 // Close implements net.Conn.
 func (c servedConn) Close() error { return c.feed.hangUp() }
 
-// CloseWrite ends our side, where that is possible.
+// CloseWrite ends our side, where nc can do that.
 func (c servedConn) CloseWrite() error { return closeWrite(c.Conn) }
 
-// tellServed tells ServeConn whether its connection came in.
+// tellServed tells ServeConn whether its connection was let in.
 func (a *arrival) tellServed(r refusal, why *protocol.CloseError) {
 	switch {
 	case a.served == nil:
@@ -130,7 +130,7 @@ func ownHandshake(ctx context.Context, a *arrival) bool {
 	return false
 }
 
-// outcome returns what ServeConn does, when all is over.
+// outcome returns the result of ServeConn, when the connection is over.
 func (s *feedSocket) outcome() error {
 	c := s.conn
 	c.mu.Lock()
@@ -150,7 +150,7 @@ func (s *feedSocket) outcome() error {
 	return &protocol.CloseError{Code: code}
 }
 
-// contain calls what calls a method of nc's: one that panics, or ends the goroutine, ends the connection.
+// contain calls a function that calls a method of nc. A method that panics, or ends the goroutine, ends the connection.
 func (s *feedSocket) contain(method string, f func()) {
 	contain.Call(f, func(v any) {
 		s.panicked(method, v)
@@ -160,7 +160,7 @@ func (s *feedSocket) contain(method string, f func()) {
 
 func (s *feedSocket) panicked(method string, v any) {
 	var of []zap.Field
-	if s.conn != nil { // it has come in
+	if s.conn != nil { // it was let in
 		of = append(of, zapConn(s.conn))
 	}
 	s.engine.panicked("a connection's "+method, v, of...)

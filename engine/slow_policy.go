@@ -35,7 +35,7 @@ const (
 	SlowLatest
 )
 
-// mustGo is the policy of a notice that is queued whatever waits.
+// mustGo is the policy of a notice, which is queued however much waits.
 const mustGo SlowPolicy = 255
 
 // unknown is the error for an undefined policy. Without it the mistake would show only when a client is slow.
@@ -67,7 +67,7 @@ func (o *SendOptions) report(c *Conn, err error) {
 	}
 }
 
-// queueing says how one message stands in a queue.
+// queueing has the queueing options of one message.
 type queueing struct {
 	Policy SlowPolicy
 	Key    string
@@ -102,7 +102,7 @@ func (c *Conn) sendMessage(m *protocol.Message, o queueing) error {
 // mayDrop reports whether a message may be thrown away once it is queued.
 func (o queueing) mayDrop() bool { return o.Policy >= SlowDropNewest && o.Policy <= SlowLatest }
 
-// keyCost is what the message's key takes in the queue.
+// keyCost returns the bytes that the message's key takes in the queue.
 func (o queueing) keyCost() int {
 	if o.Policy == SlowLatest {
 		return len(o.Key)
@@ -110,7 +110,7 @@ func (o queueing) keyCost() int {
 	return 0
 }
 
-// of returns the options that count for m.
+// of returns the options that apply to m.
 func (o *SendOptions) of(e *Engine, m *protocol.Message) queueing {
 	q := queueing{Policy: e.cfg.SlowPolicy}
 	explicit := o != nil && o.Policy != SlowDefault
@@ -126,7 +126,8 @@ func (o *SendOptions) of(e *Engine, m *protocol.Message) queueing {
 	return q
 }
 
-// droppable reports whether a policy may drop a message: not one that is waited for, or that the protocol needs.
+// droppable reports whether a policy may drop a message. It may drop none that someone waits for or that the protocol
+// needs.
 func droppable(m *protocol.Message, explicit bool) bool {
 	switch {
 	case m.IsReply(), m.Type >= protocol.FirstSystemType && m.Type != protocol.TypePush:
@@ -152,8 +153,8 @@ func (c *Conn) makeRoom(q *outBuf, n int) bool {
 	return true
 }
 
-// takePart takes the beginning of a queue, of which frames may be dropped, and leaves the rest queued: what was handed over cannot be
-// dropped any more. c.mu is held on entry.
+// takePart takes the beginning of a queue with droppable frames, and leaves the rest queued, because frames that were
+// handed over cannot be dropped any more. c.mu is held on entry.
 func (c *Conn) takePart(q *outBuf) (part *outBuf, more bool) {
 	q.compact()
 	part = q.split(flushSize)
@@ -165,17 +166,17 @@ func (c *Conn) takePart(q *outBuf) (part *outBuf, more bool) {
 	return part, true
 }
 
-// stall watches whether the peer takes what the socket holds. It is under Conn.mu.
+// stall watches whether the peer takes the bytes that the socket holds. It is under Conn.mu.
 type stall struct {
 	since     time.Time // when the peer was last seen to take something
 	asked     time.Time // when the kernel was last asked
-	times     int       // how often it was since
+	times     int       // how often it was asked since the peer last took something
 	kernelHas int
-	slow      bool // nothing was taken for Timeouts.Write
+	slow      bool // the peer has taken nothing for Timeouts.Write
 }
 
-// stallLooks is how often the kernel is asked within Timeouts.Write, at least half of which must have happened: time in which
-// the process did not run does not count.
+// stallLooks is how often the kernel is asked within Timeouts.Write. At least half of these looks must have happened
+// before a peer counts as slow, because time in which the process did not run does not count.
 const stallLooks = 16
 
 // stalled reports whether the peer has just been found to have taken nothing for Timeouts.Write. It runs on the loop; c.mu is

@@ -12,11 +12,12 @@ import (
 	"github.com/rollcall-go/rollcall/internal/contain"
 )
 
-// feedSocket is a net.Conn of any kind. One goroutine reads from it and one writes to it, so that the event loop never waits for
-// it: the loop is handed what has come, and hands over what is to be written.
+// feedSocket is a socket on a net.Conn of any kind. One goroutine reads from the net.Conn and another writes to it, so
+// that the event loop never waits for it. The reader hands bytes to the loop; the loop hands bytes to the writer.
 //
-// The goroutines belong to Engine.ServeConn: its caller's reads, and it waits for the one that writes. Closing the net.Conn ends
-// both; that happens on a third one, since Close may take its time too, and a Write may never return by itself.
+// The goroutines belong to Engine.ServeConn: its caller's goroutine reads, and it waits for the writer. Closing the
+// net.Conn ends both. A third goroutine calls Close, because Close may take long, and a Write may return only when
+// Close is called.
 type feedSocket struct {
 	engine *Engine
 	nc     net.Conn
@@ -25,22 +26,22 @@ type feedSocket struct {
 	layers layers
 
 	// Only the event loop uses these.
-	in        []byte // has come and was not taken
+	in        []byte // bytes that have come and were not taken
 	lent      bool   // in lies in the reader's buffer
-	peerEnded bool   // the peer has ended its side, while the writer still has something in hand
+	peerEnded bool   // the peer has ended its side, while the writer is still writing
 	over      bool   // the connection has ended
 
-	fresh []byte        // what the reader has read. It is the loop's until taken
-	taken chan struct{} // the loop has dealt with fresh: backpressure reaches the peer, since nothing is read before that
+	fresh []byte        // bytes that the reader has read; only the loop uses them until taken
+	taken chan struct{} // the loop has used fresh. The reader reads no more before that, so backpressure reaches the peer
 
 	mu      sync.Mutex // a leaf
-	out     []byte     // is to be written
-	writing int        // bytes that the writer has in hand
-	shut    bool       // nothing comes after out
+	out     []byte     // bytes to be written
+	writing int        // bytes that the writer is writing
+	shut    bool       // no more bytes come after out
 	awaits  bool       // the loop is to be told when there is room
-	failure error      // why reading or writing came to an end, but for the peer's end
+	failure error      // why reading or writing ended; nil for the peer's end
 
-	kick    chan struct{} // the writer has something to do
+	kick    chan struct{} // wakes the writer
 	quit    chan struct{} // closed when the connection has ended: nothing more is handed to the loop
 	written chan struct{} // closed when the writer has ended
 	closed  chan struct{} // closed when nc is
@@ -49,14 +50,15 @@ type feedSocket struct {
 }
 
 const (
-	// feedHolds is how many bytes a feedSocket takes that are not yet written: it stands for the kernel's buffer.
+	// feedHolds is how many unwritten bytes a feedSocket takes. It corresponds to the kernel's send buffer.
 	feedHolds = 64 << 10
-	// feedPiece is how many bytes are written at a time. A peer that takes so many within Timeouts.Write takes something.
+	// feedPiece is how many bytes are written at a time. A peer that takes so many within Timeouts.Write is not
+	// stalled.
 	feedPiece = 16 << 10
-	// feedLeast and feedMost are the sizes of what is read into, which grows for a peer that fills it, and shrinks again when so many
-	// reads in a row would not have needed it.
+	// feedLeast and feedMost limit the size of the read buffer. It grows for a peer that fills it, and shrinks again
+	// after feedShrink reads in a row that did not need its size.
 	feedLeast, feedMost, feedShrinks = 4 << 10, 64 << 10, 8
-	// feedEmpty is how many reads may bring nothing, one after another.
+	// feedEmpty is how many reads in a row may return no bytes.
 	feedEmpty = 100
 )
 
@@ -67,7 +69,7 @@ func newFeedSocket(e *Engine, nc net.Conn) *feedSocket {
 		written: make(chan struct{}), closed: make(chan struct{})}
 }
 
-// open gives the connection to the event loop that has the fewest of its kind, and waits until the loop has it.
+// open gives the connection to the event loop with the fewest feedSockets, and waits until the loop has it.
 func (s *feedSocket) open(c *Conn) error {
 	e := c.engine
 	l := e.loops[0]
@@ -93,12 +95,12 @@ func (s *feedSocket) open(c *Conn) error {
 		if ok {
 			return nil
 		}
-	case <-e.ended: // the loop is stuck in a handler, and was given up on
+	case <-e.ended: // the loop is stuck in a handler, and the stop has given up on it
 	}
 	return ErrNotRunning
 }
 
-// readAll hands what comes to the loop, until the peer or the connection has ended.
+// readAll reads and hands the bytes to the loop, until the peer or the connection has ended.
 func (s *feedSocket) readAll() { s.contain("Read", s.read) }
 
 func (s *feedSocket) read() {
@@ -137,9 +139,9 @@ func (s *feedSocket) read() {
 	}
 }
 
-// ended tells the loop why reading or writing came to an end.
+// ended tells the loop why reading or writing ended.
 func (s *feedSocket) ended(err error) {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) { // the latter is a tls.Conn's word for an end without close_notify, which is as one of TCP's
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) { // the latter is a tls.Conn's error for an end without close_notify, which counts like an end of TCP
 		err = io.EOF
 	}
 	if err != io.EOF {
@@ -151,7 +153,7 @@ func (s *feedSocket) ended(err error) {
 	}
 	s.loop.post(func() {
 		s.conn.guardOnLoop(func() {
-			if err == io.EOF && s.conn.is(isShut) && s.unacknowledged() > 0 { // the writer will know how much the peer has taken
+			if err == io.EOF && s.conn.is(isShut) && s.unacknowledged() > 0 { // the writer will find out how much the peer has taken
 				s.peerEnded = true
 				return
 			}
@@ -160,7 +162,7 @@ func (s *feedSocket) ended(err error) {
 	})
 }
 
-// arrived is called on the loop with what the reader has read.
+// arrived is called on the loop with the bytes that the reader has read.
 func (s *feedSocket) arrived() {
 	defer s.tookFresh()
 	if s.over || s.conn.gone {
@@ -180,7 +182,7 @@ func (s *feedSocket) deliver() {
 	}
 }
 
-// tookFresh lets the reader go on.
+// tookFresh lets the reader continue.
 func (s *feedSocket) tookFresh() {
 	switch {
 	case len(s.in) == 0:
@@ -231,10 +233,10 @@ func (s *feedSocket) awaitRoom(c *Conn) bool {
 	return true
 }
 
-// hasRoom reports whether it is worth while to write more. s.mu is held on entry.
+// hasRoom reports whether there is enough room to hand over more. s.mu is held on entry.
 func (s *feedSocket) hasRoom() bool { return len(s.out)+s.writing <= feedHolds/2 }
 
-// writeAll writes what the loop hands over, until that has ended the connection, or our side of it.
+// writeAll writes the bytes that the loop hands over, until the loop has ended the connection or our side of it.
 func (s *feedSocket) writeAll() {
 	defer close(s.written)
 	s.contain("Write", s.writeOn)
@@ -277,7 +279,7 @@ func (s *feedSocket) writeOn() {
 	}
 }
 
-// drains reports whether the writer, when the connection has ended, still has something to write.
+// drains reports whether the writer still has bytes to write after the connection has ended.
 func (s *feedSocket) drains() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -327,7 +329,7 @@ func (s *feedSocket) shutdown() error {
 	return nil
 }
 
-// unacknowledged counts what is not yet written: of what was nothing is known.
+// unacknowledged counts the bytes that are not written yet. How many of the written ones the peer has taken is unknown.
 func (s *feedSocket) unacknowledged() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -339,10 +341,11 @@ func (s *feedSocket) close(reset bool) error {
 	if s.conn.is(isPeerEnded) && s.conn.state.Load() < stateClosing { // it ends because its peer has
 		err = io.EOF
 	}
-	return s.end(err, reset || s.conn.is(isForced)) // what the peer did not take in time is not kept for it any longer
+	return s.end(err, reset || s.conn.is(isForced)) // bytes that the peer did not take in time are discarded
 }
 
-// end ends the connection. It runs on the loop. What was taken is still written, as the kernel would, but not after a reset.
+// end ends the connection. It runs on the loop. The bytes that feedSocket has taken are still written, as a kernel
+// would do, but not after a reset.
 func (s *feedSocket) end(err error, reset bool) error {
 	if s.over {
 		return nil
@@ -351,7 +354,7 @@ func (s *feedSocket) end(err error, reset bool) error {
 		err = io.EOF
 	}
 	s.conn.ended(err)
-	if !s.conn.gone { // it goes on without its peer's side
+	if !s.conn.gone { // the connection continues after the end of its peer's side
 		return nil
 	}
 	s.over, s.in = true, nil
@@ -360,7 +363,8 @@ func (s *feedSocket) end(err error, reset bool) error {
 	return nil
 }
 
-// release ends the goroutines, and closes the net.Conn: when all is written, or a while later, or at once with reset.
+// release ends the goroutines and closes the net.Conn: when all is written, or after a time limit, or at once with
+// reset.
 func (s *feedSocket) release(reset bool) {
 	s.ending.Do(func() {
 		if reset {
@@ -392,7 +396,7 @@ func (s *feedSocket) hangUp() (err error) {
 	return err
 }
 
-// security returns what a tls.Conn knows of its peer.
+// security returns the state of a tls.Conn.
 func (s *feedSocket) security() *tls.ConnectionState {
 	if t, ok := s.nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
 		state := t.ConnectionState()
@@ -401,7 +405,8 @@ func (s *feedSocket) security() *tls.ConnectionState {
 	return nil
 }
 
-// closeWrite ends our side of a connection that can end one side: the error is errors.ErrUnsupported for others.
+// closeWrite ends our side of a connection. The error is errors.ErrUnsupported for a connection that cannot end one
+// side.
 func closeWrite(nc net.Conn) error {
 	if w, ok := nc.(interface{ CloseWrite() error }); ok {
 		return w.CloseWrite()

@@ -16,7 +16,7 @@ func (s *gnetSocket) peek() []byte {
 	return b
 }
 
-// discard never passes 0 on: gnet would take it for all.
+// discard never passes 0 on, because for gnet 0 means all.
 func (s *gnetSocket) discard(n int) {
 	if n != 0 {
 		_, _ = s.gc.Discard(n)
@@ -25,8 +25,8 @@ func (s *gnetSocket) discard(n int) {
 
 func (s *gnetSocket) buffered() int { return s.gc.InboundBuffered() }
 
-// write leaves nothing with gnet, which does not say when it has written what it holds. Where the socket is broken gnet's own
-// write meets the error, and closes the connection; so it writes where we cannot.
+// write leaves no bytes with gnet, because gnet does not say when it has written them. Where writeNow cannot write,
+// gnet's own write is called: on a broken socket it meets the error and closes the connection.
 func (s *gnetSocket) write(b []byte, alone bool) (taken int) {
 	if fd := s.gc.Fd(); fd >= 0 {
 		if n, ok := writeNow(fd, b, alone); ok {
@@ -48,7 +48,7 @@ func (s *gnetSocket) awaitRoom(c *Conn) bool {
 func (s *gnetSocket) shutdown() error     { return shutdownWrite(s.gc.Fd()) }
 func (s *gnetSocket) unacknowledged() int { return unacknowledged(s.gc.Fd()) }
 
-// duplicate returns another descriptor for the socket, which lives on when gnet has closed its own.
+// duplicate returns another descriptor for the socket, which stays open when gnet has closed its own.
 func (s *gnetSocket) duplicate() (fd int, err error) { return duplicateDescriptor(s.gc.Fd()) }
 
 func (s *gnetSocket) close(reset bool) error {
@@ -70,12 +70,12 @@ func (c *Conn) isOnGnet() bool {
 	return false
 }
 
-// gnetClient has gnet's event loops.
+// gnetClient owns gnet's event loops.
 type gnetClient struct{ client *gnet.Client }
 
-// enroll gives a connection to the event loop that has the fewest. gnet says that all went well also when it did not: what
-// counts is whether the connection was opened. Loops that have ended would never answer. What gnet does not take is refused
-// before gnet duplicates its descriptor, which it would not close.
+// enroll gives a connection to the event loop with the fewest connections. gnet may report success although it failed,
+// so enroll checks whether the connection was opened. Event loops that have ended would never answer. A connection that
+// gnet would not take is refused before gnet duplicates its descriptor, because gnet would not close the duplicate.
 func (g gnetClient) enroll(nc net.Conn, c *Conn) error {
 	switch nc.(type) {
 	case *net.TCPConn:
@@ -96,14 +96,15 @@ func (g gnetClient) stop() { _ = g.client.Stop() }
 
 // shrinkAddrs prepares the addresses of an accepted connection for gnet, which keeps them for as long as the connection lives.
 //
-// The zone of an IPv6 address is taken away: when the connection ends, gnet puts the zone's bytes into its pool of buffers,
-// and would then write a client's message over a string of package net's. Conn.RemoteAddr and Incoming have the zone: they
-// were made before, from copies.
+// It removes the zone of an IPv6 address. When the connection ends, gnet puts the zone's bytes into its pool of
+// buffers, and would then write a client's message over a string of package net. Conn.RemoteAddr and Incoming have the
+// zone: they were made before, from copies.
 //
-// What the kernel said hangs on each IP; without it a connection is smaller by 47 bytes. local is the last local IP, which
-// connections share.
+// It copies each IP, because the original keeps the kernel's whole answer in memory: that saves 47 bytes for each
+// connection. local is the last local IP, which connections share.
 //
-// net forbids changes to the addresses since it shares them among all who ask, but only the engine has asked so far.
+// Package net forbids changes to the addresses because it returns the same ones to every caller. Here only the engine
+// has asked for them so far.
 func shrinkAddrs(nc net.Conn, local *net.IP) {
 	to, ok := nc.LocalAddr().(*net.TCPAddr)
 	from, okToo := nc.RemoteAddr().(*net.TCPAddr)

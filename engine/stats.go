@@ -13,10 +13,10 @@ type Stats struct {
 	Connections int        // open now: the states' sum, those being opened, and with Workers those that have ended with messages to handle
 	States      ConnStates // of the open connections
 	Accepted    uint64     // connections that came in
-	Refused     uint64     // connections that were not let in; those that were told why are in Closed too
+	Refused     uint64     // connections that were not let in; those that got a notice are in Closed too
 	RefusedBy   Refusals   // why they were not let in
-	// Handshakes are in a handshake now (the PROXY header, OnAccept, TLS), up to 8 among them that are only told in TLS why
-	// they are not let in; HandshakesWaiting wait for their turn.
+	// Handshakes are in a handshake now (the PROXY header, OnAccept, TLS), up to 8 among them that only get their
+	// refusal's notice in TLS; HandshakesWaiting wait for their turn.
 	Handshakes, HandshakesWaiting int
 	Bans                          int // bans in force; one that has ended may be counted for another 2 s
 	// Closed counts the connections that have ended, by the code that ended them.
@@ -81,14 +81,14 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
-// counters are the engine's. None of them stands in the message path, whose counters are the loops' own.
+// counters are the engine's counters outside the message path. Each loop has counters of its own for the message path.
 type counters struct {
 	accepted, stalls             atomic.Uint64
 	handlerPanics, handlerErrors atomic.Uint64
 	probes                       atomic.Uint64 // connections that ended before a byte had come
 	refused                      [refusals]atomic.Uint64
 
-	opened                        atomic.Uint64 // connections that an event loop got
+	opened                        atomic.Uint64 // connections that were given to an event loop
 	states                        [stateClosing + 1]atomic.Int64
 	closed                        codes.Counter
 	outcomes                      [protocol.OutcomeForced + 1]atomic.Uint64
@@ -112,18 +112,18 @@ func (c *Conn) setState(state uint32) {
 		e.states[state].Add(1)
 	}
 	if old == stateBound || state == stateBound {
-		c.loop.changes.Add(1) // when it has happened: a list that was made before has another version
+		c.loop.changes.Add(1) // after the change, so that a list that was made before it has another version
 	}
 }
 
-// published is what a loop has counted, for others to read. The loop alone writes it, a few times a second: an atomic store
-// takes as long as a third of a message.
+// published holds a loop's counts for other goroutines to read. Only the loop writes it, a few times a second, because
+// an atomic store takes as long as a third of a message.
 type published struct {
 	inMessages, inBytes, outMessages, outBytes atomic.Uint64
 	outboundQueue                              atomic.Int64
 }
 
-// publish lets others see what the loop has counted. It runs on the loop.
+// publish copies the loop's counts to published. It runs on the loop.
 func (l *loop) publish() {
 	p := &l.published
 	p.inMessages.Store(l.in.Messages)
@@ -132,7 +132,7 @@ func (l *loop) publish() {
 	p.outBytes.Store(l.out.Bytes)
 }
 
-// addTo counts a run of messages.
+// addTo adds the counts of some messages.
 func (of tally) addTo(t *protocol.Traffic) {
 	t.Messages += uint64(of.messages)
 	t.Bytes += uint64(of.bytes)

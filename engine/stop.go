@@ -36,18 +36,19 @@ func (e *Engine) StopReport() StopReport {
 	return e.report
 }
 
-// stop ends everything, in order, and gives up on what is left when ctx ends.
+// stop ends everything, in order. When ctx ends it gives up on the rest.
 func (e *Engine) stop(ctx context.Context, window time.Duration) (StopReport, error) {
 	began, before := time.Now(), e.outcomesSoFar()
 	e.closeListeners()
 	e.handshakes.stop()
-	// An event loop that is stuck may hold an acceptor up; a connection that comes through after this is closed at once.
+	// A stuck event loop may block an acceptor; a connection that the acceptor lets in after this is closed at once.
 	soon, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	acceptorsStuck := !wait(soon, e.accepting.Wait)
 
 	e.tellAll(ctx, window)
-	// A first message that was on its way to the admission has reached it, and each notice the kernel, even when ctx is over.
+	// After this every first message has reached the admission, and every notice has reached the kernel, even when ctx
+	// has ended.
 	patience := time.Second
 	if ctx.Err() != nil {
 		patience = 250 * time.Millisecond
@@ -74,7 +75,7 @@ func (e *Engine) stop(ctx context.Context, window time.Duration) (StopReport, er
 	for _, c := range e.conns.all() {
 		c.loop.post(c.endTail)
 	}
-	// gnet closes what else is left; it waits for its loops, one of which may be stuck in a handler.
+	// gnet closes all remaining connections. It waits for its loops, one of which may be stuck in a handler.
 	grace, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer done()
 	loopsStuck := !wait(grace, func() {
@@ -86,7 +87,7 @@ func (e *Engine) stop(ctx context.Context, window time.Duration) (StopReport, er
 	for _, l := range e.loops {
 		_ = l.waker.Close()
 	}
-	for _, c := range e.conns.all() { // of a loop that is stuck
+	for _, c := range e.conns.all() { // connections of a stuck loop
 		if s, ok := c.sock().(*feedSocket); ok {
 			s.release(true)
 		}
@@ -102,10 +103,10 @@ func (e *Engine) stop(ctx context.Context, window time.Duration) (StopReport, er
 		when(acceptorsStuck, ", connections that were being accepted"))
 }
 
-// tellAll closes every connection, evenly over the window; at once those that are left when ctx ends.
+// tellAll closes every connection, evenly over the window. When ctx ends it closes the remaining ones at once.
 func (e *Engine) tellAll(ctx context.Context, window time.Duration) {
 	if deadline, ok := ctx.Deadline(); ok {
-		window = min(window, time.Until(deadline)/2) // the last one told needs time, too
+		window = min(window, time.Until(deadline)/2) // the connection that is told last needs time, too
 	}
 	began := time.Now()
 	all := e.conns.all()
@@ -122,7 +123,8 @@ func (e *Engine) tellAll(ctx context.Context, window time.Duration) {
 	}
 }
 
-// stopNotice is what a connection is told when the engine stops. share, from 0 to 1, is its place among the others.
+// stopNotice returns the notice for a connection when the engine stops. share, from 0 to 1, is its place among the
+// others.
 func (e *Engine) stopNotice(share float64) *protocol.CloseError {
 	why := &protocol.CloseError{Code: protocol.ServerStopping, Text: "the server is stopping"}
 	if ms := int64(share * float64(e.cfg.Timeouts.StopWindow.Milliseconds())); ms > 0 {
@@ -148,7 +150,7 @@ func (e *Engine) closeListeners() {
 	}
 }
 
-// passLoops waits until every event loop has finished what it is at.
+// passLoops waits until every event loop has finished its current work.
 func (e *Engine) passLoops() {
 	var passed sync.WaitGroup
 	for _, l := range e.loops {
@@ -168,7 +170,7 @@ func when(b bool, text string) string {
 // wait runs f and reports whether it returned before ctx ended.
 func wait(ctx context.Context, f func()) bool { return waitAtLeast(ctx, 0, f) }
 
-// waitAtLeast is wait that waits for least from now on in any case, also when ctx ends before.
+// waitAtLeast is wait, but waits at least until least has passed, also when ctx ends before.
 func waitAtLeast(ctx context.Context, least time.Duration, f func()) bool {
 	began := time.Now()
 	done := make(chan struct{})

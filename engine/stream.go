@@ -6,56 +6,60 @@ import (
 	"io"
 )
 
-// A socket moves a connection's bytes; a stream is what the codec's bytes go through on their way to it, such as TLS. The
-// rest of the package knows neither gnet nor TLS. Only the connection's event loop calls their methods, but for
+// A socket moves a connection's bytes. A stream, such as TLS, wraps and unwraps the codec's bytes above the socket. The
+// rest of the package knows neither gnet nor TLS. Only the connection's event loop calls the methods of both, except
 // stream.security.
 
 // socket is the lowest layer of a connection.
 type socket interface {
-	// peek returns all that has come. It may be changed in place, and is valid until discard, or until the loop goes on.
+	// peek returns all bytes that have come. They may be changed in place, and are valid until discard, or until the
+	// loop's next step.
 	peek() []byte
-	// discard drops n bytes of what has come, or all where n is negative.
+	// discard drops n of the bytes that have come, or all when n is negative.
 	discard(n int)
 	// buffered returns how many bytes have come and were not discarded.
 	buffered() int
-	// write returns how many bytes of b the network has taken, and keeps none of b's memory: the connection keeps the rest. A
-	// failure closes the connection inside the call. alone says that the scheduler need not hear of the write: see Conn.write.
+	// write writes b and returns how many bytes the network has taken. It keeps none of b's memory; the connection
+	// keeps the rest. A failure closes the connection inside the call. alone means that the scheduler need not be told
+	// of the write: see Conn.write.
 	write(b []byte, alone bool) (taken int)
-	// awaitRoom has the loop told of the connection, once, when the network takes more. It reports false where that is not
-	// to be learnt: the loop looks then.
+	// awaitRoom has the loop told, once, when the network takes more of the connection's bytes. It reports false where
+	// the system cannot tell; then the loop looks from time to time.
 	awaitRoom(c *Conn) bool
-	// shutdown ends our side: nothing is written any more.
+	// shutdown ends our side: no more bytes are written.
 	shutdown() error
-	// unacknowledged returns how many bytes the network has taken and the peer has not; 0 where that cannot be known.
+	// unacknowledged returns how many bytes the network has taken and the peer has not; 0 where that is unknown.
 	unacknowledged() int
-	// close closes the socket, which leads to Conn.onClose inside the call. reset has the network forget what it holds.
+	// close closes the socket, and calls Conn.onClose inside the call. With reset the network discards the bytes that
+	// it holds.
 	close(reset bool) error
 }
 
-// stream stands between the codec and the socket.
+// stream is a layer between the codec and the socket.
 type stream interface {
 	// arrived is called when the socket has got bytes: it unwraps them and has them delivered. It reports whether the peer
 	// has ended its side and the socket is to be closed.
 	arrived() (over bool)
-	// peek, discard and buffered are those of a socket, of what was unwrapped; buffered counts what has come of a piece that
-	// is not whole, too.
+	// peek, discard and buffered are as those of a socket, but for the unwrapped bytes. buffered also counts the bytes
+	// of a piece that is not whole.
 	peek() []byte
 	discard(n int)
 	buffered() int
-	// wrap wraps the beginning of frames, or all. It returns what is to be written, valid until the loop goes on, and how many
-	// bytes of frames that is. An error says that the stream is broken: nothing more can be written, but for what it returns.
+	// wrap wraps the beginning of frames, or all of it. It returns the bytes to be written, valid until the loop's next
+	// step, and how many bytes of frames they have. An error means that the stream is broken: after the returned bytes
+	// no more can be written.
 	wrap(frames []byte) (wire []byte, n int, err error)
-	// finish has the connection tell the peer, in the stream's words, that nothing more will be sent.
+	// finish has the connection send the stream's own end, such as close_notify.
 	finish()
-	// ended is called when the socket has ended with err, before the connection hears of it. It returns what the end means
-	// for the connection.
+	// ended is called when the socket has ended with err, before the connection is told. It returns the error for the
+	// connection.
 	ended(err error) error
-	// security returns what is known of the peer, nil where nothing is encrypted. Any goroutine may call it.
+	// security returns the state of TLS; nil where nothing is encrypted. Any goroutine may call it.
 	security() *tls.ConnectionState
 }
 
-// layers are the socket and the stream of a connection that is more than plain TCP on gnet. They never change: a connection
-// gets others instead.
+// layers holds the socket and the stream of a connection that is not plain TCP on gnet. It never changes: a connection
+// gets a new one instead.
 type layers struct {
 	sock   socket
 	stream stream // nil for none
@@ -86,7 +90,7 @@ func (c *Conn) arrived() (over bool) {
 	return false
 }
 
-// peek returns the codec's bytes that have come and were not taken, nor gathered.
+// peek returns the codec's bytes that have come and were neither taken nor gathered.
 func (c *Conn) peek() []byte {
 	l := c.layers.Load()
 	switch {
@@ -98,7 +102,7 @@ func (c *Conn) peek() []byte {
 	return l.sock.peek()
 }
 
-// discard takes n of them, or all where n is negative.
+// discard takes n of these bytes, or all when n is negative.
 func (c *Conn) discard(n int) {
 	if n < 0 {
 		c.endGathering()
@@ -114,8 +118,8 @@ func (c *Conn) discard(n int) {
 	}
 }
 
-// buffered returns how many there are, those that were gathered too, and with what has come of a piece of the stream that is not
-// whole.
+// buffered returns how many bytes have come and were not taken, with the gathered bytes and with those of a piece of
+// the stream that is not whole.
 func (c *Conn) buffered() (n int) {
 	if g := c.gathering(); g != nil {
 		n = len(g.b)

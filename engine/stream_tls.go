@@ -20,25 +20,27 @@ type tlsStream struct {
 	wire     wire
 	plain    []byte // decrypted and not yet taken; while arrived runs it may lie in the loop's buffer
 	closed   bool   // the peer has said that it sends no more
-	notified bool   // so have we
+	notified bool   // we have said so too
 	begun    bool   // arrived has run
 }
 
 const (
-	// sealSize is how much is encrypted before it is written: four records at least.
+	// sealSize is how many bytes are encrypted before they are written: four records at least.
 	sealSize = 64 << 10
-	// openSize is the loop's buffer for what a read brings and what was left of the one before. gnet reads 64 KiB at most.
+	// openSize is the size of the loop's buffer for the bytes of a read and the rest of the read before. gnet reads 64
+	// KiB at most.
 	openSize = 2 * sealSize
-	// maxHollow is how many bytes may come after the handshake without a message's byte in them. A record has less, and the
-	// upkeep of TLS a few dozen a time; what a tls.Conn keeps of it, it keeps for as long as it lives.
+	// maxHollow is how many bytes may come after the handshake without any byte of a message. A record has fewer, and
+	// the upkeep of TLS a few dozen at a time. The limit is needed because a tls.Conn never frees memory that it took
+	// for such bytes.
 	maxHollow = 32 << 10
-	// smallRecords is how many bytes of records a tls.Conn is given at a time, where one alone is not larger.
+	// smallRecords is how many bytes of records a tls.Conn is given at a time, unless a single record is larger.
 	smallRecords = 4 << 10
-	// recordHeaderLen is how many bytes of a TLS record say how long it is.
+	// recordHeaderLen is the length of a TLS record's header, which has the record's length.
 	recordHeaderLen = 5
 )
 
-// join makes the stream that of a connection on gnet.
+// join makes s the stream of a connection on gnet.
 func (s *tlsStream) join(c *Conn) {
 	s.conn, s.wire.conn = c, c
 	s.layers = layers{sock: &c.tcp, stream: s}
@@ -48,20 +50,20 @@ func (s *tlsStream) join(c *Conn) {
 // sock returns the socket below.
 func (s *tlsStream) sock() socket { return s.conn.sock() }
 
-// arrived decrypts all that has come and has it delivered.
+// arrived decrypts all bytes that have come, and has them delivered.
 func (s *tlsStream) arrived() (over bool) {
 	c, l := s.conn, s.conn.loop
 	switch {
 	case c.gone, c.is(isPeerEnded):
 		return false
-	case c.state.Load() >= stateClosing, c.quiet.Load(): // from here on nothing is decrypted any more
+	case c.state.Load() >= stateClosing, c.quiet.Load(): // the bytes of a closing or quiet connection are not decrypted
 		s.sock().discard(-1)
 		s.plain, s.wire.got = nil, 0
 		c.noteInbound()
 		return false
 	}
 	s.begun = true
-	own := len(s.plain) >= sealSize // a large message gathers in memory of its own
+	own := len(s.plain) >= sealSize // a large message gets memory of its own
 	buf := s.plain
 	if !own {
 		buf = append(l.takeOpenBuf(), s.plain...)
@@ -88,7 +90,8 @@ func (s *tlsStream) arrived() (over bool) {
 	return s.afterwards(err)
 }
 
-// decrypt appends to buf what the wire has brought. The error says why it ends: errNothingMore, or the connection's end.
+// decrypt decrypts the bytes of the wire and appends them to buf. The error is errNothingMore, or the end of the
+// connection.
 func (s *tlsStream) decrypt(buf []byte) ([]byte, error) {
 	for {
 		if cap(buf)-len(buf) < 512 {
@@ -105,7 +108,7 @@ func (s *tlsStream) decrypt(buf []byte) ([]byte, error) {
 	}
 }
 
-// afterwards looks at how reading ended, when what came before has been delivered.
+// afterwards handles the error that ended reading, after the bytes before it were delivered.
 func (s *tlsStream) afterwards(err error) (over bool) {
 	c := s.conn
 	if c.gone || c.state.Load() >= stateClosing {
@@ -116,7 +119,7 @@ func (s *tlsStream) afterwards(err error) (over bool) {
 	case err == errNothingMore && s.wire.hollow > maxHollow:
 		c.closeBy(protocol.InvalidMessage, "so many TLS records with nothing in them")
 	case err == errNothingMore:
-		if int(c.unsent) > c.engine.cfg.Limits.MaxOutbound { // key updates, for want of anything that is counted
+		if int(c.unsent) > c.engine.cfg.Limits.MaxOutbound { // replies to key updates, which nothing else counts
 			c.closeBy(protocol.SlowConsumer, tooMuchWaits)
 		}
 	case errors.Is(err, io.EOF): // close_notify
@@ -124,7 +127,7 @@ func (s *tlsStream) afterwards(err error) (over bool) {
 		return true
 	case errors.As(err, &oe) && oe.Op == "remote error": // an alert: the peer has broken off
 		c.closeBy(protocol.NetworkError, "")
-	default: // the peer has been told by an alert, and no notice can be sent any more
+	default: // the peer was told by an alert, and no notice can be sent any more
 		c.closeBy(protocol.InvalidMessage, "the TLS connection is broken: "+err.Error())
 	}
 	return false
@@ -140,13 +143,13 @@ func (l *loop) takeOpenBuf() []byte {
 	return b[:0]
 }
 
-// ended is called when the socket has ended. A peer that ends TCP without close_notify has ended its side as one that does not
-// speak TLS: a message has its length, so that one that was cut short is noticed.
+// ended is called when the socket has ended. A peer that ends TCP without close_notify counts like a plain TCP peer
+// that has ended its side. That is safe: every message has its length, so one that was cut short is noticed.
 func (s *tlsStream) ended(err error) error {
 	if s.closed && err == nil {
 		err = io.EOF
 	}
-	if !s.begun && errors.Is(err, io.EOF) { // it came and went at once: what the handshake had read is delivered first
+	if !s.begun && errors.Is(err, io.EOF) { // the peer came and left at once: the bytes that the handshake had read are delivered first
 		s.conn.loop.apart(func() { s.arrived() })
 	}
 	return err
@@ -161,7 +164,7 @@ func (s *tlsStream) finish() {
 	}
 }
 
-// buffered counts what waits to be delivered, and what has come of a record that is not whole.
+// buffered counts the bytes that wait to be delivered, and those of a record that is not whole.
 func (s *tlsStream) buffered() int { return len(s.plain) + s.wire.got }
 
 func (s *tlsStream) peek() []byte { return s.plain }
@@ -185,14 +188,14 @@ func (s *tlsStream) security() *tls.ConnectionState {
 	return &state
 }
 
-// send has the connection write what was encrypted that is no frame.
+// send has the connection write the encrypted bytes that are not part of a frame.
 func (s *tlsStream) send() {
 	if b := s.sealed(); len(b) > 0 && !s.conn.gone {
 		s.conn.writeBetween(b)
 	}
 }
 
-// sealed takes what was encrypted. It is valid until more is.
+// sealed takes the encrypted bytes. They are valid until more are encrypted.
 func (s *tlsStream) sealed() []byte {
 	b := s.wire.out
 	if s.wire.out = nil; b != nil {
@@ -201,19 +204,19 @@ func (s *tlsStream) sealed() []byte {
 	return b
 }
 
-// wire is the net.Conn that a tls.Conn stands on: during the handshake the one that was accepted, then two buffers.
+// wire is the net.Conn below a tls.Conn: during the handshake it uses the accepted net.Conn, and then two buffers.
 type wire struct {
 	nc            *handshakeConn // nil after the handshake
 	conn          *Conn          // set after the handshake
-	in            []byte         // has come and is not yet with the tls.Conn; gnet's memory
-	out           []byte         // waits for gnet
+	in            []byte         // bytes that the tls.Conn has not read yet; gnet's memory
+	out           []byte         // bytes that wait for gnet
 	got           int            // bytes that have come of the current record, 0 between two
-	size          int32          // its length, as far as got tells
-	hollow        int32          // bytes that the tls.Conn has taken since it gave any
+	size          int32          // its length, as far as it is known
+	hollow        int32          // bytes that the tls.Conn has read since it last returned a byte
 	local, remote net.Addr
 }
 
-// errNothingMore is temporary: a tls.Conn that meets it can be read from again.
+// errNothingMore is temporary: after it a tls.Conn can be read from again.
 var errNothingMore net.Error = nothingMore{}
 
 type nothingMore struct{}
@@ -237,11 +240,11 @@ func (w *wire) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// portion returns how much of what has come a tls.Conn is given at a time: the rest of the current record, or records that are
-// small together. With the beginning of the next large record behind them it would double its buffer, and keep that for as long
-// as it lives.
+// portion returns how many of the waiting bytes a tls.Conn is given at a time: the rest of the current record, or
+// several small records. With the beginning of a large record behind them the tls.Conn would double its buffer, and
+// never shrink it.
 func (w *wire) portion() int {
-	whole := func(at int) int { // the length of the record that begins there, or of what has come of its header
+	whole := func(at int) int { // the length of the record at this position, or of the part of its header that has come
 		if len(w.in)-at < recordHeaderLen {
 			return len(w.in) - at
 		}
@@ -312,7 +315,7 @@ func (w *wire) Close() error {
 	return nil
 }
 
-// The deadlines are a tls.Conn's own, around its closing: writing to a buffer takes no time.
+// A tls.Conn sets deadlines when it closes. They have no effect here, because writing to a buffer takes no time.
 func (w *wire) SetDeadline(time.Time) error      { return nil }
 func (w *wire) SetReadDeadline(time.Time) error  { return nil }
 func (w *wire) SetWriteDeadline(time.Time) error { return nil }

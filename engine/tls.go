@@ -14,8 +14,9 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// A TLS connection goes through its handshake on a goroutine, with the net.Conn that was accepted. Then the event loop has
-// its descriptor, and the tls.Conn lives on between two buffers that the loop fills and empties: no goroutine reads for it.
+// The handshake of a TLS connection runs on a goroutine, on the accepted net.Conn. Then the event loop gets the
+// descriptor, and the tls.Conn works between two buffers that the loop fills and empties, so that no goroutine reads
+// for it.
 
 // startTLS returns the server's side of a TLS connection, before its handshake.
 func startTLS(nc *handshakeConn, cfg *tls.Config) *tlsStream {
@@ -27,7 +28,7 @@ func startTLS(nc *handshakeConn, cfg *tls.Config) *tlsStream {
 
 // secure is the stage of the TLS handshake, which must end with ctx.
 func secure(ctx context.Context, a *arrival) bool {
-	if ctx.Err() != nil { // the hook has taken all the time there was
+	if ctx.Err() != nil { // OnAccept has taken all the time
 		return false
 	}
 	e, g := a.engine, a.peer
@@ -42,8 +43,8 @@ func secure(ctx context.Context, a *arrival) bool {
 		if ctx.Err() == nil && g.silent() {
 			e.probes.Add(1)
 		}
-		if ctx.Err() == nil && a.turnedDown(refusedHandshake) { // otherwise giveUp does it
-			e.rejectWithNotice(a.nc, lingerTime, func() error { return nil }) // the alert has said it
+		if ctx.Err() == nil && a.turnedDown(refusedHandshake) { // otherwise giveUp closes it
+			e.rejectWithNotice(a.nc, lingerTime, func() error { return nil }) // the alert was the notice
 		}
 		return false
 	}
@@ -66,12 +67,12 @@ func (e *Engine) handshake(ctx context.Context, tc shaker) (err error) {
 	return err
 }
 
-// maxTelling is how many connections may be in a handshake that is there only to tell them why they are not let in.
+// maxTelling limits the TLS handshakes that run only to tell connections why they are refused.
 const maxTelling = 8
 
 var errTooManyToTell = errors.New("rollcall: too many connections are told something at the moment")
 
-// tellSecurely tells a connection that is not let in why, in TLS, if it is quick.
+// tellSecurely sends a refused connection its notice in TLS, if its handshake is quick.
 func (e *Engine) tellSecurely(nc net.Conn, cfg *tls.Config, notice []byte, code protocol.CloseCode) error {
 	select {
 	case e.telling <- struct{}{}:
@@ -94,7 +95,8 @@ func (e *Engine) tellSecurely(nc net.Conn, cfg *tls.Config, notice []byte, code 
 	return tc.CloseWrite()
 }
 
-// checkTLS says what is wrong with a listener's TLS that would make every handshake fail, or let strangers in.
+// checkTLS returns an error for TLS settings of a listener that would make every handshake fail, or accept every client
+// certificate.
 func checkTLS(l Listener) error {
 	c := l.TLS
 	switch {
@@ -102,7 +104,7 @@ func checkTLS(l Listener) error {
 		return nil
 	case len(c.Certificates) == 0 && c.GetCertificate == nil:
 		return fmt.Errorf("rollcall: the TLS of listener %q has no certificate", l.Addr)
-	case c.ClientAuth >= tls.VerifyClientCertIfGiven && c.ClientCAs == nil: // without them every authority that the system trusts would be believed
+	case c.ClientAuth >= tls.VerifyClientCertIfGiven && c.ClientCAs == nil: // without ClientCAs the certificates of every authority that the system trusts would be accepted
 		return fmt.Errorf("rollcall: the TLS of listener %q verifies client certificates, but has no ClientCAs", l.Addr)
 	}
 	return nil

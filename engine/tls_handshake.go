@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// maxHandshake is how many bytes a client may send in its handshake. A tls.Conn keeps its buffers as large as it needed
-	// them then for as long as it lives, and Limits.MaxMemory does not see them. A hello has some 2 KB.
+	// maxHandshake is how many bytes a client may send in its handshake. A tls.Conn never shrinks the buffers that its
+	// handshake needed, and Limits.MaxMemory does not count them. A hello has some 2 KB.
 	maxHandshake = 16 << 10
 	// maxHandshakeCerts is that for clients that may send certificates.
 	maxHandshakeCerts = 64 << 10
@@ -20,26 +20,26 @@ const (
 
 var errHandshakeTooLarge = errors.New("rollcall: the client sends too much in its handshake")
 
-// handshakeConn is what the stages of an arrival read from, and the net.Conn of a TLS handshake. It knows how much the peer may
-// still send in the current stage, and for how long it was waited for in all of them.
+// handshakeConn is the net.Conn that the stages of an arrival read from, TLS included. It knows how many bytes the peer
+// may still send in the current stage, and how long the peer has kept all stages waiting.
 type handshakeConn struct {
 	net.Conn
 	clock *clock.Clock
 	most  int // bytes that may be read in the stage
-	left  int // of them, those that may still be read
+	left  int // how many of them may still be read
 
 	mu      sync.Mutex // a leaf
 	waited  time.Duration
 	waiting bool  // it is the client's turn
-	since   int64 // when that began, by the clock
-	wrong   bool  // it has left, was waited for in vain, does not speak TLS, or has sent an alert
+	since   int64 // when the client's turn began, by the clock
+	wrong   bool  // the client has left, kept the handshake waiting too long, does not speak TLS, or has sent an alert
 }
 
 func newHandshakeConn(nc net.Conn, clock *clock.Clock) *handshakeConn {
 	return &handshakeConn{Conn: nc, clock: clock}
 }
 
-// allow begins a stage, in which so many bytes may come.
+// allow begins a stage in which so many bytes may come.
 func (g *handshakeConn) allow(most int) { g.most, g.left = most, most }
 
 // allowTLS begins TLS.
@@ -51,7 +51,7 @@ func (g *handshakeConn) allowTLS(cfg *tls.Config) {
 	g.allow(maxHandshake)
 }
 
-// Read reads more than is left when that has come in one piece with it: messages may follow the handshake's last byte.
+// Read may return more bytes than are left, when they came together: messages may follow the handshake's last byte.
 func (g *handshakeConn) Read(p []byte) (int, error) {
 	if g.left <= 0 {
 		g.blame()
@@ -70,18 +70,18 @@ func (g *handshakeConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// blame says that the handshake comes to nothing by the client's fault.
+// blame records that the handshake failed by the client's fault.
 func (g *handshakeConn) blame() {
 	g.mu.Lock()
 	g.wrong = true
 	g.mu.Unlock()
 }
 
-// silent reports whether the client has ended its side, or the connection, before a byte came. It is for the handshake's own
-// goroutine, when that is over.
+// silent reports whether the client has ended its side, or the connection, before it sent a byte. Only the handshake's
+// goroutine may call it, after the handshake.
 func (g *handshakeConn) silent() bool { return g.left == g.most && g.atFault() }
 
-// atFault reports whether it was the client's fault that the handshake came to nothing, not that of the server's settings. Any
+// atFault reports whether the handshake failed by the client's fault, and not because of the server's settings. Any
 // goroutine may call it.
 func (g *handshakeConn) atFault() bool {
 	g.mu.Lock()
@@ -89,8 +89,8 @@ func (g *handshakeConn) atFault() bool {
 	return g.wrong || g.waiting
 }
 
-// awaited returns for how long the client has been waited for in all, if it is now; otherwise nothing. Any goroutine may call
-// it.
+// awaited returns how long the client has kept the handshake waiting in total, if it keeps it waiting now, and
+// otherwise 0. Any goroutine may call it.
 func (g *handshakeConn) awaited() time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -100,5 +100,5 @@ func (g *handshakeConn) awaited() time.Duration {
 	return g.waited + g.sofar()
 }
 
-// sofar returns how long the client is waited for at the moment. g.mu is held on entry.
+// sofar returns how long the client's current turn has lasted. g.mu is held on entry.
 func (g *handshakeConn) sofar() time.Duration { return time.Duration(g.clock.Now() - g.since) }

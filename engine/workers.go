@@ -9,29 +9,29 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// mailbox holds what waits for a connection's message handlers, with Workers. One worker at a time takes from it, so
-// that the connection's order is kept.
+// mailbox holds the messages that wait for a connection's handlers, with Workers. One worker at a time takes from it,
+// to keep the connection's order.
 type mailbox struct {
 	pool *workerPool
 
 	mu        sync.Mutex
 	items     []item
 	bytes     int  // of the messages that wait
-	scheduled bool // stands in the pool's queue, or a worker takes from it
+	scheduled bool // it is in the pool's queue, or a worker takes from it
 	active    bool // a handler runs
 	quiet     bool // no handler starts any more
 	whenQuiet []func()
 }
 
-// item is one thing to do for a connection, in its order.
+// item is one piece of work for a connection, in the connection's order.
 type item struct {
 	message *protocol.Message // also the reply to request
-	size    int               // what it counts for the inbound limit
-	request *request          // instead of a message for its handler: a request of ours that is over
-	err     error             // and how
+	size    int               // the bytes that it counts towards Limits.MaxInbound
+	request *request          // instead of a message for its handler: a request of the server that has ended
+	err     error             // how the request ended
 	end     bool              // instead of a message: the connection is over
-	tellEnd bool              // and its admission does not know yet
-	leave   bool              // and it has its place in the table still
+	tellEnd bool              // and the binding was not told yet
+	leave   bool              // and the connection still has its place in the table
 }
 
 // put adds an item.
@@ -55,11 +55,11 @@ func (b *mailbox) put(c *Conn, it item) {
 	c.engine.keepWithinBudget()
 }
 
-// maxPiledUp is how many bytes of a connection the systems at both its ends may hold, at the defaults of most.
+// maxPiledUp is how many bytes of a connection the systems at both ends may hold, with the usual defaults.
 const maxPiledUp = 16 << 20
 
-// piledUp returns how much more than its limits allow a connection may bring, since the server has not read for a while: all
-// that has piled up comes at once, faster than workers can take it, and reading cannot be held back.
+// piledUp returns how many bytes above its limits a connection may bring after a time in which the server did not read.
+// The bytes of that time come at once, faster than workers can handle them, and reading cannot be slowed down.
 func (c *Conn) piledUp() int {
 	if c.loop.clock.Pause() > 0 {
 		return maxPiledUp
@@ -67,8 +67,8 @@ func (c *Conn) piledUp() int {
 	return 0
 }
 
-// end says that gnet has closed the connection. When the peer did it (tellEnd), what it had sent is handled first, and the
-// connection keeps its place in the table until then.
+// end is called when gnet has closed the connection. When the peer ended it (tellEnd), the peer's messages are handled
+// first, and the connection keeps its place in the table until then.
 func (b *mailbox) end(c *Conn, tellEnd bool) {
 	b.mu.Lock()
 	keep := tellEnd && !b.quiet
@@ -79,7 +79,7 @@ func (b *mailbox) end(c *Conn, tellEnd bool) {
 	b.put(c, item{end: true, tellEnd: tellEnd, leave: keep})
 }
 
-// dropBacklog gives up what a client sent before it ended the connection.
+// dropBacklog gives up the messages that a client sent before it ended the connection.
 func (b *mailbox) dropBacklog(c *Conn) {
 	c.quiet.Store(true)
 	b.mu.Lock()
@@ -104,7 +104,7 @@ func (b *mailbox) quiesce(c *Conn, done func()) {
 // turnLength is how many items a worker takes before other connections have their turn.
 const turnLength = 64
 
-// work takes items until there are none, or the turn is over; it reports whether there are more.
+// work takes items until none is left or the turn is over. It reports whether there are more.
 func (b *mailbox) work(c *Conn) (more bool) {
 	for range turnLength {
 		b.mu.Lock()
@@ -132,7 +132,7 @@ func (b *mailbox) work(c *Conn) (more bool) {
 	return true
 }
 
-// do does what an item says.
+// do runs an item.
 func (b *mailbox) do(c *Conn, it item, active bool) {
 	defer b.done(c)
 	switch {
@@ -145,14 +145,14 @@ func (b *mailbox) do(c *Conn, it item, active bool) {
 		}
 	case it.request != nil && active:
 		c.guard(func() { it.request.finish(it.message, it.err) })
-	case it.request != nil: // its callback is promised to run once, but replies are not delivered any more
+	case it.request != nil: // its callback must run once, but replies are not delivered any more
 		c.guard(func() { it.request.finish(nil, ErrClosed) })
 	case active:
 		c.guard(func() { c.handle(it.message) })
 	}
 }
 
-// done says that an item is done with, whether or not its handler has returned.
+// done is called when an item is finished, whether or not its handler has returned.
 func (b *mailbox) done(c *Conn) {
 	b.mu.Lock()
 	b.active = false
@@ -193,7 +193,7 @@ func (p *workerPool) submit(c *Conn) {
 	p.ready.Signal()
 }
 
-// run is a worker. When a handler ends its goroutine another one takes its place, with the connection's turn.
+// run is a worker. When a handler ends the goroutine, a new one takes its place and continues the connection's turn.
 func (p *workerPool) run() {
 	var c *Conn
 	returned := false
@@ -225,8 +225,8 @@ func (p *workerPool) run() {
 	}
 }
 
-// stop lets the workers finish what is queued, and reports whether they did before ctx ended. Idle workers end at once, also
-// when ctx was over before they were told.
+// stop lets the workers finish the queue, and reports whether they did before ctx ended. Idle workers end at once, also
+// when ctx has ended before the call.
 func (p *workerPool) stop(ctx context.Context) bool {
 	p.mu.Lock()
 	p.closed = true

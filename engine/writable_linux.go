@@ -6,14 +6,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writability tells event loops when a socket that was full can be written to. gnet writes what it holds when it can, but gives no
-// notice of it. So the engine has an epoll of its own, beside gnet's, only for sockets with a backlog. One goroutine waits for it.
+// writability tells event loops when a socket that was full can be written to. gnet does not report that. So the engine
+// has an epoll of its own, beside gnet's, only for sockets with a backlog. One goroutine waits for it.
 type writability struct {
 	fd   int
 	file *os.File // the epoll's descriptor, which Go's own poller waits for
 }
 
-// newWritability returns nil where the system has none left: loops look for themselves then.
+// newWritability returns nil where the system has no descriptor left. Then loops look at their sockets from time to
+// time.
 func newWritability() *writability {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {

@@ -2,7 +2,7 @@
 
 package engine
 
-// writability is Linux's: elsewhere loops look for themselves whether a socket can be written to.
+// writability exists on Linux only. On other systems loops look from time to time whether a socket can be written to.
 type writability struct{}
 
 func newWritability() *writability { return nil }

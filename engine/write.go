@@ -23,7 +23,8 @@ func (c *Conn) flushBatch() {
 	batch.reset()
 }
 
-// queueBatch puts replies in front of what is queued, since all of that came after them: the peer does not keep up.
+// queueBatch puts replies in front of the queue, because everything in the queue came after them. The peer does not
+// keep up.
 func (c *Conn) queueBatch(batch *outBuf) {
 	c.mu.Lock()
 	front := outBufs.Get().(*outBuf)
@@ -42,10 +43,10 @@ func (c *Conn) queueBatch(batch *outBuf) {
 	}
 }
 
-// tooMuchWaits is what a client is told that lets more gather than it may.
+// tooMuchWaits is the notice's text for a client for which too much waits.
 const tooMuchWaits = "more waits to be sent than the outbound limit allows"
 
-// flush writes what is queued, as far as the socket takes it and others have their turn. It runs on the loop.
+// flush writes the queue, as much as the socket takes and the turn allows. It runs on the loop.
 func (c *Conn) flush() { c.flushUpTo(c.loop.wrote + flushMost) }
 
 // flushUpTo is flush until the loop has written most bytes in all.
@@ -54,7 +55,7 @@ func (c *Conn) flushUpTo(most int) {
 	}
 }
 
-// flushPart writes what is queued, or a part of it, and then reports whether the rest may follow. There is no backlog.
+// flushPart writes the queue, or a part of it, and reports whether the rest may follow. There must be no backlog.
 func (c *Conn) flushPart(most int) (more bool) {
 	c.mu.Lock()
 	c.marked = false
@@ -76,16 +77,17 @@ func (c *Conn) flushPart(most int) (more bool) {
 	}
 	c.engine.subtractQueue(o)
 	if c.write(o, o.shared, most) {
-		return c.unsent == 0 // what was queued while there was a backlog was not marked
+		return c.unsent == 0 // the output that was queued behind the backlog was not marked
 	}
 	o.release()
 	return more && c.unsent == 0
 }
 
-// write offers o to the socket, and keeps what that does not take; it reports whether o's memory is still needed. A write that
-// fails closes the connection inside the call; what it would have sent counts as sent. Where o is not what goroutines queue
-// meanwhile, but replies or a broadcast, the scheduler need not hear of the write; they, however, want the processor between
-// the writes. There is no backlog. most is how much the loop may have written.
+// write offers o to the socket, and keeps the bytes that the socket does not take. It reports whether o's memory is
+// still needed. A write that fails closes the connection inside the call; its bytes count as sent. For replies and
+// broadcasts the scheduler need not be told of the write. For output that other goroutines queue it is told, because
+// they need the processor between the writes. There must be no backlog. write stops when the loop has written most
+// bytes in all.
 func (c *Conn) write(o *outBuf, alone bool, most int) (kept bool) {
 	c.countSent(o)
 	c.lastOut = c.loop.parts
@@ -107,10 +109,10 @@ func (c *Conn) write(o *outBuf, alone bool, most int) (kept bool) {
 	return true
 }
 
-// countSent counts what is handed to the network. It runs on the loop.
+// countSent counts the messages that are handed to the network. It runs on the loop.
 func (c *Conn) countSent(o *outBuf) {
 	if o.messages > 0 {
-		if !c.userBound && c.engine.admission != nil { // it may end between Admit and the loop's hearing of it
+		if !c.userBound && c.engine.admission != nil { // the binding may end between Admit and admit on the loop
 			c.mu.Lock()
 			c.userBound = c.letIn
 			c.mu.Unlock()
