@@ -56,7 +56,7 @@ const (
 	// stalled.
 	feedPiece = 16 << 10
 	// feedLeast and feedMost limit the size of the read buffer. It grows for a peer that fills it, and shrinks again
-	// after feedShrink reads in a row that did not need its size.
+	// after feedShrinks reads in a row that did not need its size.
 	feedLeast, feedMost, feedShrinks = 4 << 10, 64 << 10, 8
 	// feedEmpty is how many reads in a row may return no bytes.
 	feedEmpty = 100

@@ -74,7 +74,7 @@ func (c *Conn) isOnGnet() bool {
 type gnetClient struct{ client *gnet.Client }
 
 // enroll gives a connection to the event loop with the fewest connections. gnet may report success although it failed,
-// so enroll checks whether the connection was opened. Event loops that have ended would never answer. A connection that
+// so the caller checks whether the connection was opened. Event loops that have ended would never answer. A connection that
 // gnet would not take is refused before gnet duplicates its descriptor, because gnet would not close the duplicate.
 func (g gnetClient) enroll(nc net.Conn, c *Conn) error {
 	switch nc.(type) {
