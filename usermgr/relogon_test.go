@@ -117,6 +117,25 @@ func TestSessionThatHasEndedIsNotPushedOut(t *testing.T) {
 	}
 }
 
+// Rules 3 and 9: a connection's own end is told once, also where the logon that comes next in turn finishes the session first.
+func TestSessionThatHasEndedIsFinishedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, j := watched(t, usermgr.Config{})
+		s := logOn(t, m, "ann", newLink(1))
+		thaw := make(chan struct{})
+		unsubscribe := m.Subscribe(usermgr.Events{Tagged: func(usermgr.SessionInfo, string) { <-thaw }})
+		m.SetSessionTag(s.ID(), "busy")
+		synctest.Wait()
+		beginLogOn(t, m, "ann", newLink(2)) // waits for the handler
+		synctest.Wait()
+		s.End(protocol.NetworkError) // behind the logon in turn
+		unsubscribe()
+		close(thaw)
+		synctest.Wait()
+		j.expect(t, "Connected ann@1", "Disconnected ann@1 NetworkError", "Connected ann@2")
+	})
+}
+
 // Rule 3: the first cause that is recorded stays, in the event and in what the connection is told.
 func TestFirstCauseStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
