@@ -7,14 +7,14 @@ import (
 	"github.com/rollcall-go/rollcall/heartbeat"
 )
 
-// checkers are those that managers own: the first manager that closes a checker would leave another's users unwatched. Its
-// lock is a leaf.
+// checkers has every checker that a manager owns, so that no two managers share one: the first to close it would leave
+// the other's users unwatched. Its lock is a leaf.
 var checkers struct {
 	sync.Mutex
 	owned map[heartbeat.Checker]struct{}
 }
 
-// ownChecker notes a manager's checker, and panics for one that is another's.
+// ownChecker notes that a manager owns c. It panics when another manager owns c.
 func ownChecker(c heartbeat.Checker) {
 	if !reflect.TypeOf(c).Comparable() {
 		return
@@ -30,7 +30,7 @@ func ownChecker(c heartbeat.Checker) {
 	checkers.owned[c] = struct{}{}
 }
 
-// disownChecker is for a manager that has closed its checker.
+// disownChecker is called when a manager has closed its checker.
 func disownChecker(c heartbeat.Checker) {
 	if !reflect.TypeOf(c).Comparable() {
 		return

@@ -51,7 +51,7 @@ type Claimed struct {
 // manager has the session; Claims.Release is called when it has ended. Any goroutine may call Evict, inside Claim too. A second call
 // does nothing.
 func (m *Manager) Evict(session uuid.UUID, by Address, code protocol.CloseCode) bool {
-	s := m.claimed.find(session) // first: until it is bound it is nowhere else
+	s := m.claimed.find(session) // first: a session that is not bound yet is only here
 	if s == nil {
 		s = m.sessions.find(session)
 	}
@@ -67,7 +67,7 @@ func (m *Manager) Evict(session uuid.UUID, by Address, code protocol.CloseCode) 
 	return true
 }
 
-// enter claims the place of s, whose logon p is, where there are Claims, and decides whether it may come in.
+// enter decides whether s, the session of the logon p, may come in. With Config.Claims it claims the place first.
 func (u *user) enter(p *pendingLogon, s *session) (entry, error) {
 	if u.manager.claims == nil {
 		return u.decide(&p.logon, s)
@@ -76,23 +76,23 @@ func (u *user) enter(p *pendingLogon, s *session) (entry, error) {
 		return entry{}, err
 	}
 	e, err := u.decide(&p.logon, s)
-	if err != nil { // a session came into its way while the turn was lent, or was renewed
+	if err != nil { // while the turn was lent, a session changed that excludes it
 		u.unclaim(s)
 	}
 	return e, err
 }
 
-// claim claims the place of s, whose logon p is. The turn is lent while Claim runs: see user.lend. On return the caller has it
-// again.
+// claim claims a place for s, the session of the logon p. The turn is lent while Claim runs: see user.lend. On return
+// the caller has it again.
 func (u *user) claim(p *pendingLogon, s *session) error {
 	m := u.manager
-	if _, err := u.judge(&p.logon, s); err != nil { // who is refused here ends no session elsewhere
+	if _, err := u.judge(&p.logon, s); err != nil { // a logon that is refused here must end no session elsewhere
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(p.ctx)
 	defer cancel(nil)
 	m.claimed.add(s, cancel)
-	if m.closed.Load() { // Close may have looked at those under way before
+	if m.closed.Load() { // Close may have given up the claims before this one was added
 		cancel(&protocol.CloseError{Code: protocol.ServerStopping})
 	}
 	r := ClaimRequest{Logon: p.logon, Session: s.id}
@@ -113,7 +113,7 @@ func (u *user) claim(p *pendingLogon, s *session) error {
 	case ctx.Err() != nil:
 		err = claimError(ctx, ctx.Err())
 	default:
-		err = m.turnsAway(u.id, &p.logon) // what was said of the user meanwhile
+		err = m.turnsAway(u.id, &p.logon) // the user may have been banned meanwhile
 	}
 	if err != nil {
 		u.unclaim(s)
@@ -121,15 +121,15 @@ func (u *user) claim(p *pendingLogon, s *session) error {
 	return err
 }
 
-// unclaim gives back the claim of a logon that comes to nothing.
+// unclaim gives back the claim of a logon that failed.
 func (u *user) unclaim(s *session) {
 	m := u.manager
 	m.claimed.remove(s)
 	m.release(s, SessionInfo{UserID: u.id, ID: s.ID(), Address: s.address(), Device: s.device, Generation: s.generation()})
 }
 
-// connected is called when the Connected handlers of a session that was claimed have returned: an eviction that came before is
-// carried out.
+// connected is called when the Connected handlers of a claimed session have returned. It carries out an eviction that
+// came before.
 func (u *user) connected(s *session) {
 	u.manager.claimed.remove(s)
 	if s.why() != nil {
@@ -137,7 +137,7 @@ func (u *user) connected(s *session) {
 	}
 }
 
-// claimError is what a claim that was not granted means to the client.
+// claimError returns the error for the client of a logon whose claim was not granted.
 func claimError(ctx context.Context, err error) error {
 	var ce *protocol.CloseError
 	switch cause := context.Cause(ctx); {
@@ -158,8 +158,8 @@ func (m *Manager) askClaims(ctx context.Context, r ClaimRequest) (c Claimed, err
 	return m.askForeignClaims(ctx, &foreign)
 }
 
-// askForeignClaims keeps a failure of the application's from ending the turn. It is apart so that nothing goes to the heap for
-// Rollcall's own.
+// askForeignClaims calls Claim of the application; its panic does not end the turn. It is a function of its own so that
+// a call of Rollcall's Claims puts nothing on the heap.
 func (m *Manager) askForeignClaims(ctx context.Context, r *ClaimRequest) (c Claimed, err error) {
 	if !m.apart("a Claims' Claim", func() { c, err = m.claims.Claim(ctx, *r) }) {
 		return Claimed{}, errors.New("it panicked")
@@ -180,7 +180,7 @@ func (m *Manager) releaseForeign(s *session, last SessionInfo) {
 	m.apart("a Claims' Release", func() { m.claims.Release(last.UserID, s.id, s.generation(), last) })
 }
 
-// generation returns the session's; 0 without Claims.
+// generation returns the generation of the session's claim; 0 without Claims.
 func (s *session) generation() uint64 {
 	if r := s.lazy.Load(); r != nil {
 		return r.generation
@@ -188,8 +188,8 @@ func (s *session) generation() uint64 {
 	return 0
 }
 
-// claimedSessions are the sessions whose claim is under way, or whose Connected handlers have not returned yet. The zero value is
-// ready to use.
+// claimedSessions has the sessions that wait for their claim or for their Connected handlers. The zero value is ready
+// to use.
 type claimedSessions struct {
 	mu  sync.Mutex
 	all map[uuid.UUID]claimedSession
@@ -221,7 +221,7 @@ func (c *claimedSessions) find(id uuid.UUID) *session {
 	return c.all[id].session
 }
 
-// giveUp ends the claims that are under way.
+// giveUp cancels the claims that are running.
 func (c *claimedSessions) giveUp(why error) {
 	c.mu.Lock()
 	all := slices.Collect(maps.Values(c.all))

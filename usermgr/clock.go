@@ -11,18 +11,18 @@ import (
 // clockResolution is how exact SessionInfo.LastActive is.
 const clockResolution = 100 * time.Millisecond
 
-// clockStep is by how much the system's clock must differ from what was expected of it to have been set, or to have gone on
-// while the system was suspended.
+// clockStep is the least difference between the system's clock and the expected time that counts as a change of the
+// clock: it was set, or it went on while the system was suspended.
 const clockStep = time.Second
 
-// coarseClock spares the message path a call of time.Now for each batch of messages. It counts ticks, which take half the
-// room of a time in each session; they last for thirteen years. Ticks go on steadily, and stand still while the system is
-// suspended: how long ago one was does not depend on the system's clock, and when it was follows that.
+// coarseClock saves the message path a call of time.Now for each batch of messages. It counts ticks, which take half
+// the memory of a time in each session; they last for thirteen years. Ticks go on steadily, and stop while the system
+// is suspended. So the age of a tick does not depend on the system's clock; the time of a tick does.
 type coarseClock struct {
-	ticks atomic.Uint32 // since began
+	ticks atomic.Uint32 // ticks since began
 	began time.Time
-	ran   clock.Clock  // counts the time in which the process ran, for deadlines
-	wall  atomic.Int64 // the time of tick 0 by the system's clock as it goes now, Unix nanoseconds
+	ran   clock.Clock  // the time in which the process ran, for deadlines
+	wall  atomic.Int64 // the time of tick 0 by the system's present clock, Unix nanoseconds
 	quit  chan struct{}
 	once  sync.Once // closes quit
 	ended chan struct{}
@@ -50,7 +50,7 @@ func (c *coarseClock) start() {
 	}()
 }
 
-// look takes over what time it is: so long after began, and the system's clock says wall.
+// look sets the time: since is the time after began, wall the system's clock.
 func (c *coarseClock) look(since time.Duration, wall int64) {
 	c.ticks.Store(uint32(since / clockResolution))
 	if zero := wall - int64(since); time.Duration(zero-c.wall.Load()).Abs() >= clockStep {
@@ -61,12 +61,12 @@ func (c *coarseClock) look(since time.Duration, wall int64) {
 // now returns the current tick.
 func (c *coarseClock) now() uint32 { return c.ticks.Load() }
 
-// time returns when a tick was, on the system's clock.
+// time returns the time of a tick on the system's clock.
 func (c *coarseClock) time(tick uint32) time.Time {
 	return time.Unix(0, c.wall.Load()+int64(tick)*int64(clockResolution))
 }
 
-// exactly returns the current time, to be compared with time's.
+// exactly returns the current time, on the same clock as time.
 func (c *coarseClock) exactly() time.Time {
 	return time.Unix(0, c.wall.Load()+int64(time.Since(c.began)))
 }

@@ -23,7 +23,7 @@ const clearScreen = "\x1b[H\x1b[2J"
 // console draws a table. Its methods run one at a time.
 type console struct {
 	rows   int
-	clears bool // the screen, so that each table takes the place of the last
+	clears bool // clear the screen before each table
 
 	w     io.Writer
 	users map[string]DisplayItem
@@ -121,7 +121,7 @@ func (c *console) firstRows() []string {
 	return rows
 }
 
-// typeName is a message type as the protocol's documents write it; "-" when there was no message.
+// typeName returns a message type in the notation of docs/protocol.md; "-" when there was no message.
 func typeName(typ uint16) string {
 	if typ == 0 {
 		return "-"

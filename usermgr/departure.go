@@ -13,7 +13,7 @@ type departure struct {
 	session   *session
 	successor *session // takes the session's place; nil for none
 	event     string   // comes before Disconnected: PushedOut, TimedOut, Expired, or "" for none
-	by        Address  // who has pushed it out
+	by        Address  // the address that pushed it out
 	// over is called at the end, by proceed. nil passes the turn on.
 	over func()
 
@@ -34,7 +34,8 @@ const (
 	gone
 )
 
-// proceed goes on with the departure, on a runner, as far as there is nothing to wait for. The rest follows by itself.
+// proceed takes the next steps of the departure, on a runner, until one must wait. The departure goes on by itself when
+// the wait is over.
 func (d *departure) proceed() {
 	if d.advance() {
 		d.user.goOn(d.over)
@@ -81,7 +82,7 @@ func (d *departure) advance() bool {
 	}
 }
 
-// tellEviction has PushedOut told of a session that a claim elsewhere has pushed out.
+// tellEviction tells PushedOut of a session that a claim on another manager has pushed out.
 func (d *departure) tellEviction() {
 	if why := d.session.why(); why.by != nil && why.code == protocol.PushedOut {
 		d.event, d.by = "PushedOut", *why.by
@@ -107,7 +108,7 @@ func (d *departure) tell() {
 	})
 }
 
-// resume has the departure go on that waited.
+// resume lets the departure go on after its wait.
 func (d *departure) resume() {
 	if d.awaited {
 		d.resumed <- struct{}{}
@@ -116,7 +117,7 @@ func (d *departure) resume() {
 	d.user.manager.runners.add(step{run: d.proceed})
 }
 
-// goOn calls what follows a part of the turn; nil passes the turn on.
+// goOn calls over, which follows a part of the turn; nil passes the turn on.
 func (u *user) goOn(over func()) {
 	if over == nil {
 		u.passOn()

@@ -24,7 +24,7 @@ type Devices struct {
 	excludes  map[[2]uint16]struct{}
 }
 
-// defaultSessions is how many sessions a user may have on several device classes, where nothing else is said.
+// defaultSessions is the default of MaxSessions where a user may have several device classes.
 const defaultSessions = 16
 
 // OnePerDevice allows one session for each device class, up to MaxSessions. Class 0, unspecified, counts as a class.
@@ -50,7 +50,7 @@ func Exclusive(pairs ...[2]uint16) Devices {
 	return d
 }
 
-// clone returns a Devices that shares nothing that can be changed.
+// clone returns a copy that shares no slice or map with d.
 func (d Devices) clone() Devices {
 	d.Known = slices.Clone(d.Known)
 	return d
@@ -67,7 +67,7 @@ func (d *Devices) named() []uint16 {
 		return d.Known
 	}
 	classes := []uint16{0}
-	for pair := range d.excludes { // each stands there both ways
+	for pair := range d.excludes { // each pair is in it in both directions
 		classes = append(classes, pair[0])
 	}
 	return classes
@@ -96,8 +96,8 @@ func (d *Devices) exclude(a, b uint16) bool {
 	return excluded
 }
 
-// excluded returns the sessions of u, oldest first, that must end before the logon comes in. It takes over the session taken; nil
-// for none. The caller has the user's turn.
+// excluded returns the sessions of u, oldest first, that must end before the logon comes in. taken is the session that
+// the logon takes over; nil for none. The caller has the user's turn.
 func (d *Devices) excluded(u *user, l *Logon, taken *session) []*session {
 	excludes := func(s *session) bool { return s == taken || d.exclude(s.device, l.Device) || s.hasToken(l.Token) }
 	var out []*session

@@ -5,13 +5,13 @@ import (
 	"encoding/binary"
 )
 
-// digest stands for a secret of a user's, a token or a session's ID, when the session that showed it has ended: the text
-// itself is not kept.
+// digest is kept instead of a user's secret, a token or a session's ID, after the session has ended. The secret itself
+// is not kept.
 type digest [16]byte
 
-// digestOf returns the digest of a user's secret. The same secret of another user has another one.
+// digestOf returns the digest of a user's secret. The same secret of another user has another digest.
 func digestOf(userID, secret string) digest {
-	var room [512]byte // enough for what most users show, so that nothing is allocated
+	var room [512]byte // enough for most secrets, so that nothing is allocated
 	b := binary.AppendUvarint(room[:0], uint64(len(userID)))
 	b = append(b, userID...)
 	b = append(b, secret...)

@@ -12,13 +12,13 @@ import (
 	"github.com/rollcall-go/rollcall/internal/table"
 )
 
-// shardCount spreads logons over many locks. A power of two.
+// shardCount is the number of shards, a power of two: it spreads logons over many locks.
 const shardCount = 256
 
 // shardOf returns the number of the shard for a hash.
 func shardOf(hash uint64) int { return table.Shard(hash, shardCount) }
 
-// directory finds users by ID. Looking takes no lock: a read lock alone cost as much as a look-up in a sync.Map.
+// directory finds users by ID. A look-up takes no lock: a read lock alone costs as much as a look-up in a sync.Map.
 type directory struct {
 	seed   maphash.Seed
 	shards [shardCount]userShard
@@ -38,7 +38,7 @@ func (d *directory) locate(userID string) (sh *userShard, hash uint64) {
 	return &d.shards[shardOf(hash)], hash
 }
 
-// hashOf is the same for an ID as long as the manager lives: the order of pages rests on it.
+// hashOf returns the hash of an ID. It does not change while the manager lives: the order of pages depends on it.
 func (d *directory) hashOf(userID string) uint64 { return maphash.String(d.seed, userID) }
 
 func (d *directory) hash(u *user) uint64 { return d.hashOf(u.id) }
@@ -48,8 +48,8 @@ func (d *directory) get(userID string) *user {
 	return d.shards[shardOf(hash)].users.Find(hash, func(u *user) bool { return u.id == userID })
 }
 
-// takeOrPost is for a logon: it gives the caller the user's turn when it is free, and otherwise queues a task t that hands it
-// over; t is nil where the caller has the turn. The user's entry is made if there is none.
+// takeOrPost is for a logon: it gives the caller the user's turn when it is free, and then t is nil. Otherwise it
+// queues t, a task that hands the turn over. It makes the user's entry if there is none.
 func (d *directory) takeOrPost(m *Manager, userID string) (u *user, t *task, turn <-chan struct{}) {
 	sh, hash := d.locate(userID)
 	sh.mu.Lock()
@@ -59,7 +59,7 @@ func (d *directory) takeOrPost(m *Manager, userID string) (u *user, t *task, tur
 		u = &user{manager: m, id: userID}
 		sh.users.Add(u, d.hash)
 	}
-	u.mu.Lock() // under the shard's lock: removeIdle must not take the entry away in between
+	u.mu.Lock() // under the shard's lock: removeIdle must not remove the entry in between
 	defer u.mu.Unlock()
 	u.logons++
 	if u.running {
@@ -71,7 +71,7 @@ func (d *directory) takeOrPost(m *Manager, userID string) (u *user, t *task, tur
 	return u, nil, nil
 }
 
-// removeIdle takes a user out who is not online and has no tasks that wait.
+// removeIdle removes the entry of a user who is not online and has no waiting tasks.
 func (d *directory) removeIdle(u *user) {
 	sh, _ := d.locate(u.id)
 	sh.mu.Lock()
@@ -79,7 +79,7 @@ func (d *directory) removeIdle(u *user) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !u.running && !u.online {
-		sh.users.Remove(u, d.hash) // unless it has been done
+		sh.users.Remove(u, d.hash) // does nothing when it is removed already
 	}
 }
 
@@ -107,13 +107,13 @@ func (d *directory) shardUsers(i int) iter.Seq[*user] {
 	return func(yield func(*user) bool) { d.shards[i].users.All(yield) }
 }
 
-// batches yields the entries of a shard in the order of walk, in batches that have none in themselves, from the one in which
-// a hash belongs. An entry that exists for the whole iteration is among them once.
+// batches yields the entries of a shard in batches: the batches are in the order of walk, the entries of one batch are
+// not. It begins with the batch of the hash from. An entry that exists for the whole iteration is yielded once.
 func (d *directory) batches(shard int, from uint64, yield func([]hashedUser) bool) {
 	d.shards[shard].users.Batches(from, d.hash, yield)
 }
 
-// drain waits until every turn has ended. Nobody logs on any more.
+// drain waits until every turn has ended. It is called when no logon comes any more.
 func (d *directory) drain(ctx context.Context) error {
 	for {
 		idle := true
@@ -133,7 +133,7 @@ func (d *directory) drain(ctx context.Context) error {
 	}
 }
 
-// sessionIndex finds sessions by their ID and by their connection. Looking takes no lock.
+// sessionIndex finds sessions by their ID and by their connection. A look-up takes no lock.
 type sessionIndex struct {
 	shards [shardCount]sessionShard
 }
@@ -161,7 +161,7 @@ func (x *sessionIndex) add(s *session) {
 	sh = x.shard(hashOfConn(s.conn))
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if old := sh.onConn(s.conn); old != nil { // one connection may carry one session after another
+	if old := sh.onConn(s.conn); old != nil { // a connection may have one session after another
 		sh.byConn.Replace(old, s, hashByConn)
 	} else {
 		sh.byConn.Add(s, hashByConn)

@@ -89,9 +89,9 @@ type display struct {
 	interval time.Duration
 
 	mu    sync.Mutex
-	shown map[string]*DisplayItem       // written by run's goroutine alone, under mu; the items are its own
-	cause map[string]protocol.CloseCode // why those shown lost their last session
-	left  map[string]protocol.CloseCode // who of those shown has gone offline since the last look
+	shown map[string]*DisplayItem       // only run's goroutine writes it, under mu; only that goroutine uses the items
+	cause map[string]protocol.CloseCode // why the shown users lost their last session
+	left  map[string]protocol.CloseCode // the shown users who have gone offline since the last look
 
 	once     sync.Once
 	quit     chan struct{} // closed by stop
@@ -100,8 +100,8 @@ type display struct {
 	panicked bool          // the look has met a panic
 }
 
-// disconnected notes why a user may be about to go offline. It is an event handler, and so comes in the order of the user's
-// changes. Users who are not shown are left out, or a displayer that blocks would let the maps grow without end.
+// disconnected notes why a user may be about to go offline. It is an event handler, so the calls for one user come in
+// order. It ignores users who are not shown: otherwise the maps would grow without limit while a displayer blocks.
 func (v *display) disconnected(s SessionInfo, why protocol.CloseCode) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -110,7 +110,7 @@ func (v *display) disconnected(s SessionInfo, why protocol.CloseCode) {
 	}
 }
 
-// offline notes that a user has gone offline, perhaps some time after the last session.
+// offline notes that a user has gone offline. That may be some time after the last session ended.
 func (v *display) offline(u UserData) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -118,7 +118,7 @@ func (v *display) offline(u UserData) {
 		return
 	}
 	why, known := v.cause[u.UserID]
-	if !known { // the display began within the grace
+	if !known { // the display began while the user was in the grace
 		why = protocol.NetworkError
 	}
 	v.left[u.UserID] = why
@@ -156,7 +156,7 @@ func (v *display) look() {
 	}
 	for userID, cause := range left {
 		v.mu.Lock()
-		if again, ok := v.left[userID]; ok { // came back and left once more in this moment
+		if again, ok := v.left[userID]; ok { // came back and left again during this call
 			cause = again
 		}
 		v.forget(userID)
@@ -169,7 +169,7 @@ func (v *display) look() {
 	v.called, v.panicked = false, false
 }
 
-// forget makes userID one who is not shown. v.mu is held on entry.
+// forget marks userID as not shown. v.mu is held on entry.
 func (v *display) forget(userID string) {
 	delete(v.shown, userID)
 	delete(v.cause, userID)
@@ -179,7 +179,7 @@ func (v *display) forget(userID string) {
 // show shows u if anything has changed, and reports whether u is online.
 func (v *display) show(u *user) bool {
 	item, was := v.shown[u.id]
-	if !was { // entered before u is read, so that disconnected does not miss a departure in between
+	if !was { // set before u is read, so that disconnected does not miss a departure in between
 		item = new(DisplayItem)
 		v.mu.Lock()
 		v.shown[u.id] = item
@@ -220,7 +220,7 @@ func (v *display) stop() {
 	<-v.ended
 }
 
-// displayItem returns what is to be shown of u, and whether u is online.
+// displayItem returns the item of u, and whether u is online.
 func (u *user) displayItem() (DisplayItem, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -236,7 +236,7 @@ func (u *user) displayItem() (DisplayItem, bool) {
 	return i, u.countsAsOnline()
 }
 
-// displays are the displays that run, for Close to end them.
+// displays has the running displays; Close ends them.
 type displays struct {
 	quit    chan struct{} // closed when the manager closes
 	mu      sync.Mutex

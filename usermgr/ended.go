@@ -12,32 +12,30 @@ import (
 )
 
 const (
-	// maxEnded is how many sessions that have ended are remembered at most. Each takes some 120 to 140 bytes.
+	// maxEnded is the most ended sessions that are remembered. Each takes 120 to 140 bytes.
 	maxEnded = 100_000
 	// endedFor is how long a session that has ended is remembered.
 	endedFor = time.Hour
-	// maxEndedTexts is how many bytes the texts of all remembered sessions may have. A session whose text has no room is
-	// remembered with its code alone.
+	// maxEndedTexts limits the bytes of the texts of all remembered sessions. Over the limit a session is remembered
+	// without its text.
 	maxEndedTexts = 1 << 20
-	// endedTextCost is what a text takes besides its bytes.
+	// endedTextCost is the memory of a text besides its bytes.
 	endedTextCost = 64
 )
 
-// endedSessions remembers how sessions ended, the latest of them and not for long, for clients that come back without having
-// heard it (rule 26).
-//
-// A session that another one continues names that one. So the sessions of one client are a chain, and any of them leads to
-// the last one, which either lives or has ended for good.
+// endedSessions remembers for some time how the latest sessions ended, for clients that come back without knowing it
+// (rule 26). A session that was continued has the serial of its successor. So the sessions of one client are a chain,
+// and each leads to the last one, which either lives or has ended for good.
 type endedSessions struct {
 	limit int
 	keep  time.Duration
-	began time.Time // the times below count from here
+	began time.Time // the times below are relative to it
 	seed  maphash.Seed
 
 	mu     sync.Mutex
 	ring   []endedSession    // its length is a power of two
 	first  uint32            // number of the oldest; session n stands at ring[n%len(ring)]
-	next   uint32            // number of the one that comes next
+	next   uint32            // number of the next session
 	bySer  map[uint64]uint32 // numbers, by serial
 	texts  map[string]*endedText
 	bytes  int         // of all texts
@@ -55,25 +53,25 @@ type endedSession struct {
 	code   protocol.CloseCode
 }
 
-// idDigest stands for a session's ID, of its user. It is keyed by a secret of this process, and takes a tenth of a digest's time;
-// that does for what is found by the session's serial, and compared.
+// idDigest is a digest of a session's ID and user, with a key that only this process has. It takes a tenth of the time
+// of a digest. It is strong enough because the session is found by its serial, and idDigest is only compared.
 type idDigest struct{ user, id uint64 }
 
 func (e *endedSessions) digestOf(userID string, id uuid.UUID) idDigest {
 	return idDigest{maphash.String(e.seed, userID), maphash.Bytes(e.seed, id[:])}
 }
 
-// endedText is a text that sessions ended with. Sessions share it.
+// endedText is a text that sessions ended with. Sessions with the same text share it.
 type endedText struct {
 	text  string
 	users int
 }
 
-// endedStep is how exactly the time of an end is known.
+// endedStep is the resolution of the time of an end.
 const endedStep = 100 * time.Millisecond
 
-// serialOf returns the part of a session's ID that grows from each session of this process to the next. It tells which of two
-// sessions is newer, and names one.
+// serialOf returns the part of a session's ID that grows from each session of this process to the next. It identifies a
+// session, and the newer of two sessions has the greater one.
 func serialOf(id uuid.UUID) uint64 { return binary.BigEndian.Uint64(id[:8]) }
 
 func (e *endedSessions) init() {
@@ -106,15 +104,16 @@ func (e *endedSessions) add(s *session, why *ending) {
 	}
 }
 
-// lastOf is where a chain of sessions leads to.
+// lastOf is the last session of a chain.
 type lastOf struct {
 	serial uint64 // of the last session
 	lives  bool
-	code   protocol.CloseCode // with which it ended, and the text
+	code   protocol.CloseCode // its close code, and the text
 	text   string
 }
 
-// find returns the last session of the chain to which the session of the user with this ID belongs, if that is remembered.
+// find returns the last session of the chain to which the user's session with this ID belongs, and whether it is
+// remembered.
 func (e *endedSessions) find(userID, sessionID string) (last lastOf, ok bool) {
 	id, err := uuid.Parse(sessionID)
 	if err != nil {
@@ -129,7 +128,7 @@ func (e *endedSessions) find(userID, sessionID string) (last lastOf, ok bool) {
 	end := x
 	for end.heir != 0 {
 		after := e.get(end.heir)
-		if after == nil { // a session is remembered for as long as those that it continues: this one has not ended
+		if after == nil { // an ended session is remembered as long as those before it in the chain: this one has not ended
 			last.serial, last.lives = end.heir, true
 			break
 		}
@@ -138,7 +137,7 @@ func (e *endedSessions) find(userID, sessionID string) (last lastOf, ok bool) {
 	if !last.lives {
 		last = lastOf{serial: end.serial, code: end.code, text: end.text.String()}
 	}
-	for x.heir != 0 && x.heir != last.serial { // the next look finds it at once
+	for x.heir != 0 && x.heir != last.serial { // the next call of find takes one step
 		after := e.get(x.heir)
 		x.heir = last.serial
 		if after == nil {
@@ -171,7 +170,7 @@ func (e *endedSessions) close() {
 	e.ring, e.bySer, e.texts, e.first, e.next = nil, nil, nil, 0, 0
 }
 
-// The rest is called with e.mu held.
+// The functions below are called with e.mu held.
 
 func (e *endedSessions) len() int                   { return int(e.next - e.first) }
 func (e *endedSessions) at(n uint32) *endedSession  { return &e.ring[n%uint32(len(e.ring))] }
@@ -182,7 +181,7 @@ func (e *endedSessions) age(x *endedSession) time.Duration {
 	return time.Duration(e.now()-x.at) * endedStep
 }
 
-// get returns the session with the serial, nil when it is not remembered.
+// get returns the session with the serial; nil when it is not remembered.
 func (e *endedSessions) get(serial uint64) *endedSession {
 	n, ok := e.bySer[serial]
 	if !ok || e.isOld(e.at(n)) {
@@ -199,7 +198,7 @@ func (e *endedSessions) forgetFirst() {
 	e.first++
 }
 
-// forgetOld is the timer's.
+// forgetOld is called by the timer.
 func (e *endedSessions) forgetOld() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -220,10 +219,10 @@ func (e *endedSessions) forgetOld() {
 		e.ring, e.bySer, e.texts, e.timer = nil, nil, nil, nil
 		return
 	}
-	e.timer.Reset(max(e.keep-e.age(e.at(e.first)), e.keep/60)) // not for each by itself
+	e.timer.Reset(max(e.keep-e.age(e.at(e.first)), e.keep/60)) // not for each session separately
 }
 
-// resize makes room for so many. A map does not give back its memory, so it is made anew.
+// resize makes room for size sessions. It makes a new map, because a map never shrinks.
 func (e *endedSessions) resize(size int) {
 	ring, bySer := make([]endedSession, size), make(map[uint64]uint32, size)
 	for n := e.first; n != e.next; n++ {
@@ -234,7 +233,7 @@ func (e *endedSessions) resize(size int) {
 	e.ring, e.bySer = ring, bySer
 }
 
-// share returns what sessions keep of a text.
+// share returns the endedText that all sessions with this text share.
 func (e *endedSessions) share(text string) *endedText {
 	if text == "" {
 		return nil
@@ -265,7 +264,7 @@ func (e *endedSessions) release(t *endedText) {
 	}
 }
 
-// String returns the text; nil has none.
+// String returns the text; "" for nil.
 func (t *endedText) String() string {
 	if t == nil {
 		return ""

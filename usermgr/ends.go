@@ -7,7 +7,7 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// change is the end of some sessions, which was asked for and goes on by itself.
+// change is the end of some sessions. It goes on by itself; a caller may wait for it.
 type change struct {
 	open     atomic.Int64 // parts that are not done yet
 	sessions atomic.Int64
@@ -35,7 +35,7 @@ func (c *change) wait(ctx context.Context) (sessions int, err error) {
 	case <-c.done:
 	case <-ctx.Done():
 		select {
-		case <-c.done: // both at once: done is done
+		case <-c.done: // both are true: the change has taken effect
 		default:
 			return int(c.sessions.Load()), ctx.Err()
 		}
@@ -55,9 +55,9 @@ func (m *Manager) Clear(ctx context.Context) (sessions int, err error) {
 	return c.wait(ctx)
 }
 
-// end ends those of u's sessions that only says, and after them the logons that wait now and are such: its part runs
-// behind them, in turn. A nil only means the whole user, with the grace of one who has no session. It reports whether there
-// was anything that could end.
+// end ends the sessions of u that only selects. A task behind the logons that wait now also ends the sessions that
+// those logons have brought, where only selects them. A nil only selects the whole user, who may have no session but a
+// grace. end reports whether there was anything that could end.
 func (c *change) end(u *user, why ending, only func(*session) bool) (found bool) {
 	c.open.Add(1)
 	var n int64
@@ -88,7 +88,7 @@ func (c *change) end(u *user, why ending, only func(*session) bool) (found bool)
 	defer u.mu.Unlock()
 	meant := record() // the cause counts from the call, not from the turn
 	found = len(meant) > 0 || u.logons > 0 || only == nil && u.countsAsOnline()
-	if u.manager.claims != nil && u.logons > 0 && len(meant) > 0 { // who is meant need not wait for a logon's claim
+	if u.manager.claims != nil && u.logons > 0 && len(meant) > 0 { // the end of these sessions need not wait for a logon's claim
 		u.enqueue(&task{ends: true, run: func(u *user) { u.finishAll(meant, u.passOn) }})
 	}
 	u.enqueue(&task{run: func(u *user) {

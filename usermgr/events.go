@@ -70,7 +70,7 @@ func (m *Manager) updateSubscribers(update func([]*Events) []*Events) {
 	m.subscribers.Store(&all)
 }
 
-// tells reports whether a subscriber has a handler for the event. Asked first, it spares making what each would call.
+// tells reports whether a subscriber has a handler for the event. Ask it first, to save the allocations for each.
 func (m *Manager) tells(event string) bool {
 	if subscribers := m.subscribers.Load(); subscribers != nil {
 		for _, h := range *subscribers {
@@ -82,7 +82,7 @@ func (m *Manager) tells(event string) bool {
 	return false
 }
 
-// each calls f for every subscriber that has a handler for the event. One that panics does not keep the others from running.
+// each calls f for every subscriber that has a handler for the event. After a panic of one the others still run.
 func (m *Manager) each(event string, f func(*Events)) {
 	subscribers := m.subscribers.Load()
 	if subscribers == nil {
@@ -132,7 +132,7 @@ func (m *Manager) protect(event string, h *Events, f func(*Events)) {
 	eventCalls.Put(c)
 }
 
-// eventCall is a call of an event's handler. It is used again, so that a logon leaves no closures behind.
+// eventCall is a call of an event's handler. It is reused, so that a logon allocates no closures.
 type eventCall struct {
 	manager  *Manager
 	event    string
@@ -160,7 +160,7 @@ func (m *Manager) countBy(n int64) {
 
 // countNotifier runs UserCountChanged on its goroutine.
 type countNotifier struct {
-	dirty chan struct{} // holds one token while there is something to tell
+	dirty chan struct{} // holds one token while a change is to be told
 	quit  chan struct{}
 	once  sync.Once // closes quit
 	ended chan struct{}
@@ -198,7 +198,7 @@ func (c *countNotifier) changed() {
 	}
 }
 
-// stop lets the last change be told, and waits for it.
+// stop waits until the last change was told.
 func (c *countNotifier) stop(ctx context.Context) error {
 	c.once.Do(func() { close(c.quit) })
 	select {

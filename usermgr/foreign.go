@@ -10,11 +10,11 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// What the application gives the manager to call may panic, or end its goroutine (runtime.Goexit). A user's turn must go on all
-// the same, or the user could not log on any more: event handlers, and the Links and Checkers that are not this module's, are
-// called on goroutines of their own.
+// The application's event handlers, Links and Checkers may panic, or end their goroutine (runtime.Goexit). A user's
+// turn must go on then, because otherwise the user could not log on any more. So the manager calls them on goroutines
+// of their own; it calls this module's Links and Checkers directly.
 
-// apart calls code of the application's, and reports whether it has returned.
+// apart calls code of the application, and reports whether it has returned.
 func (m *Manager) apart(who string, f func()) (ok bool) {
 	ok = true
 	contain.Apart(f, func(v any) {
@@ -55,7 +55,7 @@ func (s *session) closeLink(code protocol.CloseCode, text string) {
 	s.callLink("Close", func() { l.Close(code, text) })
 }
 
-// address returns the link's address, which for a link of the application's own was asked once.
+// address returns the link's address. A link of the application was asked for it once, at the logon.
 func (s *session) address() Address {
 	if r := s.lazy.Load(); r != nil && r.address != nil {
 		return *r.address
@@ -63,7 +63,7 @@ func (s *session) address() Address {
 	return s.links[0].Address()
 }
 
-// addressOf asks a link for its address, and reports whether it has answered. known is nil for a link of Rollcall's own.
+// addressOf asks a link for its address, and reports whether it has answered. known is nil for a link of this module.
 func (m *Manager) addressOf(l Link) (a Address, known *Address, ok bool) {
 	if contain.IsTrustedLink(l) {
 		return l.Address(), nil, true
@@ -73,13 +73,13 @@ func (m *Manager) addressOf(l Link) (a Address, known *Address, ok bool) {
 	return *known, known, ok
 }
 
-// foreignChecker is a Checker of the application's own. Watch returns nil when it has failed.
+// foreignChecker is a Checker of the application. Its Watch returns nil when the application's has failed.
 type foreignChecker struct {
 	heartbeat.Checker
 	manager *Manager
 }
 
-// containing returns the checker as the manager calls it.
+// containing returns the checker that the manager calls: c, or a foreignChecker around it.
 func (m *Manager) containing(c heartbeat.Checker) heartbeat.Checker {
 	if _, own := c.(*heartbeat.Wheel); own {
 		return c
@@ -97,7 +97,8 @@ func (c foreignChecker) Watch(silent func()) (w heartbeat.Watch) {
 
 func (c foreignChecker) Close() { c.manager.apart("a Checker's Close", c.Checker.Close) }
 
-// foreignWatch contains all but Beat, which stands in the message path: the engine contains that.
+// foreignWatch contains panics of all methods but Beat. Beat is in the message path, and the engine contains its
+// panics.
 type foreignWatch struct {
 	heartbeat.Watch
 	manager *Manager
@@ -110,7 +111,7 @@ func (w foreignWatch) Silent() (silent bool) {
 
 func (w foreignWatch) Stop() { w.manager.apart("a Watch's Stop", w.Watch.Stop) }
 
-// startWatch begins to watch the session's silence. It reports false when a Checker of the application's own has failed.
+// startWatch begins to watch the session's silence. It reports false when a Checker of the application has failed.
 func (s *session) startWatch() bool {
 	m := s.user.manager
 	if m.ring != nil {
@@ -125,7 +126,7 @@ func (s *session) startWatch() bool {
 	return true
 }
 
-// foreignWatch returns the session's watch by a Checker of the application's own; nil for none.
+// foreignWatch returns the session's watch by a Checker of the application; nil for none.
 func (s *session) foreignWatch() heartbeat.Watch {
 	if r := s.lazy.Load(); r != nil {
 		return r.watch
@@ -142,7 +143,7 @@ func (s *session) isSilent() bool {
 	return w != nil && w.Silent()
 }
 
-// beatOnTurn is Beat where no engine contains it.
+// beatOnTurn calls Beat in the user's turn, where no engine contains its panics.
 func (s *session) beatOnTurn() (ok bool) {
 	if s.foreignWatch() != nil {
 		return s.user.manager.apart("a Watch's Beat", s.Beat)

@@ -20,8 +20,8 @@ var (
 
 // CloseReporter is an optional interface of a Link that reports how its connection ended.
 type CloseReporter interface {
-	// WhenClosed has f called once, from any goroutine, when the connection has ended; at once when it has already. f does
-	// not block.
+	// WhenClosed calls f once, on any goroutine, when the connection has ended; at once when it has ended already. f
+	// does not block.
 	WhenClosed(f func(protocol.CloseOutcome))
 }
 
@@ -89,7 +89,8 @@ func (m *Manager) KickSession(id string, o *KickOptions) (Wait, error) {
 	return m.kick(s.user.id, o, func(other *session) bool { return other == s && (only == nil || only(s)) })
 }
 
-// only returns which sessions of the user are meant; nil for all. It is called with the user's lock held.
+// only returns the function that selects the user's sessions; nil for all. The function is called with the user's lock
+// held.
 func (o *KickOptions) only() func(*session) bool {
 	if len(o.Devices) == 0 && o.Token == "" {
 		return nil
@@ -104,7 +105,7 @@ func (m *Manager) kick(userID string, o *KickOptions, only func(*session) bool) 
 	if userID == "" {
 		return nil, ErrBlankID
 	}
-	if o.BanFor > 0 { // first: a logon that comes now is refused, and one that came before is meant
+	if o.BanFor > 0 { // first: a logon that comes from now on is refused, and a logon that came before is kicked
 		m.banned.add(untilAfter(o.BanFor), digestOf(userID, ""))
 	}
 	k := &kick{change: newChange(), closed: newChange()}
@@ -132,9 +133,9 @@ func (m *Manager) Unban(userID string) bool { return m.banned.lift(digestOf(user
 
 // kick is a kick under way.
 type kick struct {
-	revoked int64 // until when tokens are refused, see untilAfter; 0 for not at all
+	revoked int64 // the time until which tokens are refused, see untilAfter; 0 for none
 	change  *change
-	// closed is done when the outcomes that are awaited are known. It is held open until change is done.
+	// closed is done when the outcomes are known, and not before change is done.
 	closed  *change
 	release sync.Once
 
@@ -175,15 +176,15 @@ func (k *kick) wait(ctx context.Context) ([]Kicked, error) {
 	return all, err
 }
 
-// ended notes what a session has counted in the end.
+// ended notes a session's final counters.
 func (k *kick) ended(entry *kickedSession, final SessionInfo) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	entry.final = &final
 }
 
-// noted is called for each session that is meant, when its end is recorded; first says that this kick ends it, and no
-// earlier cause. The user's lock is held on entry.
+// noted is called for each selected session when its end is recorded. first says that this kick is the cause, and not
+// an earlier one. The user's lock is held on entry.
 func (k *kick) noted(entry *kickedSession, first bool) {
 	if s := entry.session; k.revoked != 0 {
 		s.user.manager.revoked.add(k.revoked, digestOf(s.user.id, s.token()), digestOf(s.user.id, s.ID()))
@@ -193,8 +194,8 @@ func (k *kick) noted(entry *kickedSession, first bool) {
 	}
 }
 
-// revokePast refuses the logins of the sessions of u that have ended of late. u.mu is held on entry, since the sessions that
-// live were looked at: one that ends is among these or those.
+// revokePast revokes the logins of the sessions of u that have ended recently. u.mu is held from before the look at the
+// live sessions, so that a session that ends meanwhile is not missed.
 func (k *kick) revokePast(u *user) {
 	p := u.lazy.Load()
 	if k.revoked == 0 || p == nil {
@@ -205,7 +206,7 @@ func (k *kick) revokePast(u *user) {
 	}
 }
 
-// add makes a session one of the kick's. The user's lock is held on entry.
+// add adds a session to the kick. The user's lock is held on entry.
 func (k *kick) add(entry *kickedSession) {
 	k.mu.Lock()
 	k.kicked = append(k.kicked, entry)

@@ -1,7 +1,8 @@
 package usermgr
 
-// lending says whether a turn is lent. A logon lends its turn while it waits for its claim, to tasks that end sessions of the
-// user's: managers that replace each other's sessions of one user would wait for each other otherwise, for ever.
+// lending says whether a turn is lent. While a logon waits for its claim it lends its turn to tasks that end sessions
+// of the user. Otherwise two managers that replace each other's sessions of one user would wait for each other for
+// ever.
 type lending uint8
 
 const (
@@ -10,7 +11,7 @@ const (
 	lentInUse         // a task has it, on a runner
 )
 
-// lend lends the turn, which the caller has, until takeBack. Meanwhile the caller must not touch what belongs to the turn.
+// lend lends the caller's turn until takeBack. Meanwhile the caller must not use fields that belong to the turn.
 func (u *user) lend() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -21,7 +22,7 @@ func (u *user) lend() {
 	}
 }
 
-// takeBack returns when the caller has the turn that it has lent: at once, or behind the ends that are under way.
+// takeBack returns when the caller has its turn again: at once, or after the ends that are running.
 func (u *user) takeBack() {
 	u.mu.Lock()
 	if u.lent == lentIdle {

@@ -22,7 +22,7 @@ type pendingLogon struct {
 func (u *user) logOn(p *pendingLogon) {
 	defer u.logonOver()
 	m := u.manager
-	if p.ctx.Err() != nil { // its connection ended first: it fires nothing
+	if p.ctx.Err() != nil { // its connection ended first: no event
 		p.err = contextError(p.ctx)
 		return
 	}
@@ -63,8 +63,8 @@ func (u *user) logOn(p *pendingLogon) {
 		m.each("Connected", func(h *Events) { h.Connected(u.info(s)) })
 	}
 	s.heardAt(m.clock.now())
-	s.beatOnTurn()                   // the client's bytes could not be reported before: the logon's own time is no silence
-	if m.isRevoked(u.id, &p.logon) { // while its turn was under way
+	s.beatOnTurn()                   // the client's bytes could not be reported before, so the time of the logon is no silence
+	if m.isRevoked(u.id, &p.logon) { // the token was revoked during the turn
 		s.end(ending{code: protocol.Unauthorized, text: "the token was revoked"})
 	}
 	if m.claims != nil {
@@ -76,12 +76,12 @@ func (u *user) logOn(p *pendingLogon) {
 // entry is how a logon comes in.
 type entry struct {
 	logon    *Logon
-	from     origin     // a live one has its end recorded
-	excluded []*session // that must end before, the oldest first; from.live is among them
+	from     origin     // the end of a live one is recorded
+	excluded []*session // sessions that must end before, the oldest first; from.live is among them
 }
 
-// decide decides whether a logon, whose session would be s, may come in. From the moment that it may the session that it takes
-// over ends for that.
+// decide decides whether a logon with the session s may come in. If it may, decide records the end of the session that
+// the logon takes over.
 func (u *user) decide(l *Logon, s *session) (entry, error) {
 	serial := serialOf(s.id)
 	for {
@@ -93,11 +93,12 @@ func (u *user) decide(l *Logon, s *session) (entry, error) {
 		if from.live == nil || from.live.record(ending{code: protocol.PushedOut, text: textPushedOut, heir: serial}) {
 			return e, nil
 		}
-		// It ended by itself in this moment, and it matters why.
+		// It has ended by itself meanwhile, so the decision is made again with its close code.
 	}
 }
 
-// judge says how a logon, whose session would be s, comes in, or why it does not. It changes nothing but what has ended.
+// judge returns how a logon with the session s comes in, or why it is refused. It finishes sessions that have ended,
+// and changes nothing else.
 func (u *user) judge(l *Logon, s *session) (entry, error) {
 	m := u.manager
 	u.finishEnded()
@@ -121,7 +122,8 @@ func (u *user) tellIgnored(s *session) {
 	u.manager.each("Ignored", func(h *Events) { h.Ignored(u.id, by) })
 }
 
-// turnsAway returns why a logon is refused whatever sessions the user has, nil when it is not.
+// turnsAway returns the error of a logon that is refused for a reason other than the user's sessions; nil when there is
+// no such reason.
 func (m *Manager) turnsAway(userID string, l *Logon) error {
 	switch {
 	case m.isBanned(userID):
@@ -134,7 +136,7 @@ func (m *Manager) turnsAway(userID string, l *Logon) error {
 	return nil
 }
 
-// isBanned reports whether the user is kept out, see KickOptions.BanFor.
+// isBanned reports whether the user is banned, see KickOptions.BanFor.
 func (m *Manager) isBanned(userID string) bool {
 	return m.banned.any() && m.banned.has(digestOf(userID, ""))
 }
@@ -152,7 +154,8 @@ func (m *Manager) isRevoked(userID string, l *Logon) bool {
 		l.Session != "" && m.revoked.has(digestOf(userID, l.Session))
 }
 
-// finishEnded finishes the sessions that have ended by themselves, and whose own turn is still to come: what is left lives.
+// finishEnded finishes the sessions that have ended by themselves and still wait for their turn. Afterwards all
+// sessions of the user live.
 func (u *user) finishEnded() {
 	for {
 		var ended []*session // nearly always none
@@ -170,7 +173,7 @@ func (u *user) finishEnded() {
 	}
 }
 
-// comeIn binds a session that takes no other's place.
+// comeIn binds a session that replaces no other.
 func (u *user) comeIn(s *session) {
 	if !u.bind(nil, s, nil) {
 		return
@@ -180,8 +183,8 @@ func (u *user) comeIn(s *session) {
 	}
 }
 
-// replace ends the sessions that s excludes, the oldest first: rule 4's order, and no moment at which the user is offline.
-// s takes the place of the last.
+// replace ends the sessions that s excludes, the oldest first, in rule 4's order. s takes the place of the last one, so
+// that the user is never offline.
 func (u *user) replace(e entry, s *session) {
 	for i, old := range e.excluded {
 		last := i == len(e.excluded)-1
@@ -205,9 +208,10 @@ func (u *user) replace(e entry, s *session) {
 	}
 }
 
-// pushOut ends a session for the sake of one at the address by. That may be its successor, and its heir, which continues it for
-// a client that comes back. It reports false for a session that ended by itself in this moment: that one is not pushed out, and
-// has neither. Only a goroutine that the turn was handed over to may call it, since it waits.
+// pushOut ends a session because of one at the address by. The new session may be the successor, which takes the old
+// one's place, and the heir, which continues it for a client that comes back. pushOut reports false for a session that
+// has ended by itself meanwhile: it is not pushed out, and has no successor or heir. pushOut waits, so only a goroutine
+// that the turn was handed over to may call it.
 func (u *user) pushOut(old, successor, heir *session, by Address) bool {
 	why := ending{code: protocol.PushedOut, text: textPushedOut}
 	if heir != nil {
@@ -221,14 +225,13 @@ func (u *user) pushOut(old, successor, heir *session, by Address) bool {
 	return true
 }
 
-// tellPushedOut is the rest of pushOut.
+// tellPushedOut is the second half of pushOut.
 func (u *user) tellPushedOut(old, successor *session, by Address) {
 	d := departure{user: u, session: old, successor: successor, event: "PushedOut", by: by}
 	d.await()
 }
 
-// finish is the end of a session whose cause is recorded. It does nothing for one that is no longer the user's. over follows; nil
-// passes the turn on.
+// finish ends a session whose cause is recorded, if the user still has it. Then it calls over; nil passes the turn on.
 func (u *user) finish(s *session, over func()) {
 	if !s.bound {
 		u.goOn(over)
@@ -239,7 +242,7 @@ func (u *user) finish(s *session, over func()) {
 	d.proceed()
 }
 
-// finishNow is finish for a goroutine that the turn was handed over to: it waits.
+// finishNow is finish for a goroutine that the turn was handed over to. It waits until the session has left.
 func (u *user) finishNow(s *session) {
 	if !s.bound {
 		return
@@ -252,20 +255,20 @@ func (u *user) finishNow(s *session) {
 // finishAll is finish for several sessions, one after the other.
 func (u *user) finishAll(all []*session, over func()) {
 	for i, s := range all {
-		var passed atomic.Bool // the end of s, or the look at it below, whichever is first
+		var passed atomic.Bool // set by the end of s and by the check below; the first continues
 		u.finish(s, func() {
 			if passed.Swap(true) {
 				u.finishAll(all[i+1:], over)
 			}
 		})
-		if !passed.Swap(true) { // it ends later, and the rest then
+		if !passed.Swap(true) { // s ends later, and its end calls finishAll for the rest
 			return
 		}
 	}
 	over()
 }
 
-// timeOut ends a session that is still silent when its turn comes, and passes the turn on.
+// timeOut ends s if it is still silent now that the turn has come. It passes the turn on.
 func (u *user) timeOut(s *session) {
 	if !s.bound || !s.isSilent() || !s.record(ending{code: protocol.HeartbeatTimeout}) {
 		u.passOn()
@@ -275,7 +278,7 @@ func (u *user) timeOut(s *session) {
 	d.proceed()
 }
 
-// expire ends a session that still has sent nothing but heartbeats when its turn comes, and passes the turn on.
+// expire ends s if its client still has sent nothing but heartbeats now that the turn has come. It passes the turn on.
 func (u *user) expire(s *session) {
 	why := ending{code: protocol.SessionExpired, text: "nothing but heartbeats came for too long"}
 	if !s.bound || !s.lazy.Load().idle.Silent() || !s.record(why) {
@@ -286,7 +289,7 @@ func (u *user) expire(s *session) {
 	d.proceed()
 }
 
-// disconnect unbinds s, with successor taking its place if there is one, then tells the subscribers and the link.
+// disconnect unbinds s, puts successor in its place if there is one, then tells the subscribers and the link.
 func (u *user) disconnect(s, successor *session) {
 	s.stopWatches()
 	final := u.info(s)
@@ -311,13 +314,13 @@ func (u *user) disconnect(s, successor *session) {
 	}
 }
 
-// tellDisconnected is apart so that the session's description goes to the heap only when a subscriber is told.
+// tellDisconnected is a function of its own so that SessionInfo is put on the heap only when a subscriber is told.
 func (u *user) tellDisconnected(final SessionInfo, why protocol.CloseCode) {
 	u.manager.each("Disconnected", func(h *Events) { h.Disconnected(final, why) })
 }
 
-// bind makes next the user's session in place of old; either may be nil. Lookups by user, session and address turn
-// over here. final is what old has counted. It reports whether the user came online.
+// bind makes next the user's session in place of old; either may be nil. From here on lookups by user, session and
+// address find next. final has the final counters of old. bind reports whether the user came online.
 func (u *user) bind(old, next *session, final *SessionInfo) (cameOnline bool) {
 	m := u.manager
 	if next != nil {
@@ -362,8 +365,9 @@ func (u *user) bind(old, next *session, final *SessionInfo) (cameOnline bool) {
 	return cameOnline
 }
 
-// leave is for the moment after a session was unbound. When it was the last one the user goes offline, at once or, where
-// there is a grace and the client may come back by itself, after that. It returns what is known of a user who went offline.
+// leave is called after a session was unbound. When it was the last one the user goes offline: after the grace, where
+// there is one and the client may come back by itself, and otherwise at once. leave returns the data of a user who went
+// offline.
 func (u *user) leave(why protocol.CloseCode) *UserData {
 	if u.oldest.Load() != nil {
 		return nil
@@ -387,11 +391,11 @@ func (u *user) leave(why protocol.CloseCode) *UserData {
 			}
 		}))
 	})
-	p.grace = timer // the change reads it behind this lock
+	p.grace = timer // the timer's function reads it under this lock
 	return nil
 }
 
-// goOffline ends the time of a user who has no session any more.
+// goOffline takes a user offline who has no session any more.
 func (u *user) goOffline() *UserData {
 	d := u.data()
 	u.mu.Lock()
@@ -406,7 +410,7 @@ func (u *user) goOffline() *UserData {
 	return &d
 }
 
-// endGrace takes a user offline who has no session and is within the grace.
+// endGrace takes a user offline who is in the grace.
 func (u *user) endGrace() {
 	u.mu.Lock()
 	waiting := u.online && u.oldest.Load() == nil

@@ -5,23 +5,24 @@ import (
 	"time"
 )
 
-// pastLogin is what the logon of a session showed that has ended.
+// pastLogin has the digests of the token and the ID of a session that has ended.
 type pastLogin struct {
 	token, session digest
-	ended          uint32 // by the manager's clock
+	ended          uint32 // a tick of the manager's clock
 }
 
-// pastLogins are the logins of the sessions of a user that have ended within Config.OfflineGrace, the latest last. The user's lock
-// is held for all of its methods.
+// pastLogins has the logins of a user's sessions that have ended within Config.OfflineGrace, the latest last. The
+// user's lock is held in all methods.
 type pastLogins struct {
 	logins []pastLogin
 	timer  *time.Timer // runs while there are any
 }
 
-// maxPastLogins is how many a user has at most: a client that comes and goes all the time shall not fill the memory.
+// maxPastLogins limits the logins of a user, so that a client that comes and goes all the time does not fill the
+// memory.
 const maxPastLogins = 64
 
-// pastLoginOf is called without any lock: digests take their time.
+// pastLoginOf is called without any lock, because digests take long.
 func pastLoginOf(m *Manager, s *SessionInfo) pastLogin {
 	l := pastLogin{session: digestOf(s.UserID, s.ID), ended: m.clock.now()}
 	if l.token = l.session; s.Token != s.ID {
@@ -59,7 +60,7 @@ func (p *pastLogins) stop() {
 	}
 }
 
-// forgetLogins is the timer's.
+// forgetLogins is called by the timer.
 func (u *user) forgetLogins(p *pastLogins) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

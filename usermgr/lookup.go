@@ -11,7 +11,7 @@ type UserData struct {
 	UserID     string
 	Since      time.Time     // when the user came online; the replacement of a session does not change it
 	LastActive time.Time     // when bytes last came from one of the user's clients, to 100 ms
-	Counters                 // of all sessions since then
+	Counters                 // of all sessions since Since
 	Tag        string        // see Manager.SetTag
 	Sessions   []SessionInfo // the oldest first; none within Config.OfflineGrace
 	online     bool
@@ -27,7 +27,7 @@ func (m *Manager) User(userID string) (UserData, bool) {
 	return d, d.online
 }
 
-// data describes the user.
+// data returns the user's data.
 func (u *user) data() UserData {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -74,8 +74,8 @@ type Manager struct {
 	returnWins     bool
 	grace          time.Duration
 	checker        heartbeat.Checker
-	owned          heartbeat.Checker        // checker, as it was given
-	ring           *heartbeat.Ring[session] // where checker is a Wheel; else nil
+	owned          heartbeat.Checker        // checker before containing wrapped it
+	ring           *heartbeat.Ring[session] // nil unless checker is a Wheel
 	idle           heartbeat.Checker        // nil without IdleTimeout
 	quiesceTimeout time.Duration
 	log            *zap.Logger
@@ -110,7 +110,7 @@ var (
 	_ Kicker             = (*Manager)(nil)
 )
 
-// longest is as good as for ever, and may be added to the time.
+// longest stands for "for ever". It can be added to any time without overflow.
 const longest = 100 * 365 * 24 * time.Hour
 
 // New returns a manager without users, or an error that names the invalid setting. Call Close when the manager is no longer needed.
@@ -198,7 +198,7 @@ func (m *Manager) register(ctx context.Context, l Logon, link Link) (Session, er
 	return p.session, nil
 }
 
-// contextError says why a logon was not waited for: the cause that the caller gave, or the deadline.
+// contextError returns why a logon was given up: the cause that the caller gave, or the deadline.
 func contextError(ctx context.Context) error {
 	cause := context.Cause(ctx)
 	var ce *protocol.CloseError

@@ -87,13 +87,13 @@ func (m *Manager) Sessions(f Filter) iter.Seq[SessionInfo] {
 	}
 }
 
-// criteria are a Filter at one moment.
+// criteria is a Filter with its durations turned into times.
 type criteria struct {
 	devices []uint16
 	tag     string
 	heardBy time.Time // the latest time of the last message; zero for any
 	dropped bool
-	any     bool // nothing is asked for
+	any     bool // every session matches
 }
 
 func (f *Filter) criteria(clock *coarseClock) criteria {
@@ -136,13 +136,13 @@ func (u *user) matching(c *criteria) iter.Seq[*session] {
 	}
 }
 
-// listing is what can be had in pages: users or sessions.
+// listing describes what a page lists: users or sessions.
 type listing[T any] struct {
-	kind   string                             // a cursor of another kind is refused
+	kind   string                             // of the cursors; another kind is refused
 	count  func(*user, *criteria) int         // how many items the user has
-	append func([]T, *user, *criteria) []T    // adds them, the oldest first
-	place  func(T) (string, uint64)           // the item's place: a user ID, and a place among the user's items
-	single func(m *Manager, entries int) bool // when the directory has so many entries, each has one item
+	append func([]T, *user, *criteria) []T    // appends the user's items, the oldest first
+	place  func(T) (string, uint64)           // the item's user ID, and its place among the user's items
+	single func(m *Manager, entries int) bool // whether each of the directory's entries has exactly one item
 }
 
 var userListing = listing[UserData]{
@@ -163,15 +163,15 @@ var sessionListing = listing[SessionInfo]{
 			return false
 		}
 		_, sessions := m.deviceCounts.of(nil)
-		return entries == sessions // and each user who is online has one
+		return entries == sessions // then each user who is online has one session
 	},
 }
 
-// wholeUser is the place behind all items of a user.
+// wholeUser is a place after all items of a user.
 const wholeUser = math.MaxUint64
 
-// age is the time in a version 7 UUID, which grows from session to session. The rest of a session ID is a secret, and
-// must not stand in a cursor.
+// age returns the time in a version 7 UUID, which grows from session to session. The rest of a session ID is a secret,
+// and must not be in a cursor.
 func age(id uuid.UUID) uint64 { return binary.BigEndian.Uint64(id[:8]) }
 
 func countUser(u *user, c *criteria) int {
@@ -186,7 +186,7 @@ func appendUser(all []UserData, u *user, c *criteria) []UserData {
 		return all
 	}
 	d := u.data()
-	if !d.online { // has left since
+	if !d.online { // the user has left since
 		return all
 	}
 	if !c.any && !slices.ContainsFunc(d.Sessions, func(s SessionInfo) bool {
@@ -224,15 +224,15 @@ func appendSessions(all []SessionInfo, u *user, c *criteria) []SessionInfo {
 	return all
 }
 
-// place is a place in the order of all items: by shard, by the lowest 32 bits of the hash, by all of it, by user ID, by age.
-// The zero value is the beginning.
+// place is a position in the order of all items. They are ordered by shard, the lowest 32 bits of the hash, the whole
+// hash, user ID, and age. The zero value is the beginning.
 type place struct {
 	hash    uint64 // of userID; it determines the shard
 	userID  string
 	session uint64
 }
 
-// page answers a query.
+// page returns the page that q selects.
 func (l *listing[T]) page(m *Manager, q *PageQuery) (Page[T], error) {
 	limit := q.Limit
 	if limit == 0 {
@@ -263,8 +263,8 @@ func (l *listing[T]) page(m *Manager, q *PageQuery) (Page[T], error) {
 	return p, nil
 }
 
-// cursor returns the cursor that goes on after an item: the item's place, behind a checksum that only this manager can
-// make, and makes for this kind of item.
+// cursor returns the cursor that goes on after an item: a checksum and the item's place. Only this manager can make the
+// checksum; each kind of listing has its own.
 func (l *listing[T]) cursor(m *Manager, item T) string {
 	userID, session := l.place(item)
 	where := string(binary.BigEndian.AppendUint64(nil, session)) + userID

@@ -17,7 +17,7 @@ type walk[T any] struct {
 
 	shard int   // where to begin
 	after place // in that shard
-	skip  int   // so many items after that
+	skip  int   // the number of items to skip from there
 	items []T
 }
 
@@ -34,7 +34,7 @@ func (w *walk[T]) goTo(cursor string) error {
 	return nil
 }
 
-// skipPages makes the walk begin after so many pages, and returns how many items there are in all.
+// skipPages makes the walk begin after this number of pages, and returns the number of all items.
 func (w *walk[T]) skipPages(pages int) (total int) {
 	counts := w.shardCounts()
 	for _, n := range counts {
@@ -87,7 +87,7 @@ func (w *walk[T]) run() (more bool) {
 	return false
 }
 
-// take takes a user's items, and reports whether there were more than the page had room for.
+// take adds a user's items to the page, and reports whether they were more than the page has room for.
 func (w *walk[T]) take(u *user) (more bool) {
 	if len(w.items) == w.limit {
 		return w.count(u, w.criteria) > 0
@@ -120,8 +120,8 @@ func (w *walk[T]) take(u *user) (more bool) {
 	return more
 }
 
-// inOrder yields the users of the walk's shard who match and have not been passed, and looks at few of the others. A user who
-// went and came back meanwhile may be among them twice, with the old entry and the new.
+// inOrder yields the users of the walk's shard who match and come after w.after. It looks at few other users. A user
+// who leaves and comes back meanwhile may be yielded twice, with the old entry and with the new one.
 func (w *walk[T]) inOrder() iter.Seq[*user] {
 	return func(yield func(*user) bool) {
 		w.manager.users.batches(w.shard, w.after.hash, func(batch []hashedUser) bool {
@@ -143,7 +143,8 @@ func (w *walk[T]) inOrder() iter.Seq[*user] {
 // hashedUser is a user with the ID's hash.
 type hashedUser = table.Hashed[user]
 
-// compare is the order of a shard's users: that of the table first, so that a page is found in it.
+// compare is the order of a shard's users. It begins with the table's order, so that a page is found without a look at
+// every user.
 func compare(h hashedUser, hash uint64, userID string) int {
 	return cmp.Or(cmp.Compare(uint32(h.Hash), uint32(hash)), cmp.Compare(h.Hash, hash), cmp.Compare(h.Thing.id, userID))
 }

@@ -1,12 +1,12 @@
 package usermgr
 
-// task is something that is to happen to a user, in turn. run does not block, but for event handlers; the task lasts until
-// passOn is called, which may be later and on another goroutine.
+// task is a change of a user, in turn. In run only event handlers may block. The task lasts until passOn is called,
+// which may be later and on another goroutine.
 type task struct {
 	run func(*user)
-	// ends says that it ends sessions that are there, and nothing else: it may run while the turn is lent, before others.
+	// ends says that the task only ends existing sessions. Such a task may run while the turn is lent, before others.
 	ends bool
-	// The neighbours in the queue; nil outside of it.
+	// The neighbours in the queue; nil when the task is in none.
 	next, prev *task
 }
 
@@ -24,10 +24,11 @@ func handOver() (t *task, turn <-chan struct{}) {
 	return &task{run: func(*user) { close(c) }}, c
 }
 
-// finishing returns a task that ends s, whose cause is recorded.
+// finishing returns a task that finishes s after its cause was recorded.
 func finishing(s *session) *task { return &task{ends: true, run: func(u *user) { u.finish(s, nil) }} }
 
-// queue holds the tasks that wait, in a ring: one word, nil for nearly every user, where a slice takes three.
+// queue holds the waiting tasks in a ring. It takes one word, which is nil for nearly every user; a slice would take
+// three.
 type queue struct{ last *task }
 
 func (q *queue) empty() bool { return q.last == nil }
@@ -43,7 +44,7 @@ func (q *queue) add(t *task) {
 	q.last = t
 }
 
-// take takes out the first task, nil when there is none.
+// take removes and returns the first task; nil when there is none.
 func (q *queue) take() *task {
 	if q.last == nil {
 		return nil
@@ -53,7 +54,7 @@ func (q *queue) take() *task {
 	return t
 }
 
-// firstEnd returns the first task that only ends sessions, nil when there is none.
+// firstEnd returns the first task that only ends sessions; nil when there is none.
 func (q *queue) firstEnd() *task {
 	if q.last == nil {
 		return nil
@@ -68,8 +69,8 @@ func (q *queue) firstEnd() *task {
 	}
 }
 
-// remove takes out t, and reports whether it was there. It takes the same time however many wait: when thousands of logons of
-// one user give up at once each does it behind one lock.
+// remove removes t, and reports whether t was in the queue. Its time does not depend on the length of the queue,
+// because thousands of logons of one user may give up at once, one after another under one lock.
 func (q *queue) remove(t *task) bool {
 	if t.next == nil {
 		return false

@@ -8,8 +8,9 @@ import (
 	"github.com/rollcall-go/rollcall/internal/clock"
 )
 
-// quiesce reports whether no message handler of the session runs and what was sent to it is counted. If it reports false resume is
-// called when that is so, or when the time for it is over: a message handler that is stuck is given up on, once.
+// quiesce reports whether the session is quiet: no message handler of it runs, and what was sent to it is counted. If
+// quiesce reports false, resume is called when the session is quiet or Config.QuiesceTimeout has passed. A stuck
+// message handler is given up on, once.
 func (d *departure) quiesce(w *quiescing) (quiet bool) {
 	if d.session.stuck {
 		return true
@@ -19,7 +20,7 @@ func (d *departure) quiesce(w *quiescing) (quiet bool) {
 	return !w.park()
 }
 
-// noteStuck notes that a message handler was given up on, if one was.
+// noteStuck logs and counts a message handler that was given up on, if there is one.
 func (u *user) noteStuck(d *departure) {
 	m, s := u.manager, d.session
 	if s.stuck || !d.quiet[0].gaveUp && !d.quiet[1].gaveUp {
@@ -36,26 +37,27 @@ type quiescing struct {
 	of     *departure
 	mu     sync.Mutex // a leaf, but for the timer's
 	over   bool
-	gaveUp bool         // it is over because it took too long
+	gaveUp bool         // the wait is over because it took too long
 	parked bool         // the departure waits
 	timer  *clock.Timer // set when parked
 }
 
-// end ends the wait: the session is quiet.
+// end ends the wait because the session is quiet.
 func (w *quiescing) end() {
 	if w.isLast(false) {
 		w.of.resume()
 	}
 }
 
-// giveUp ends the wait: it has taken too long.
+// giveUp ends the wait because it has taken too long.
 func (w *quiescing) giveUp() {
 	if w.isLast(true) {
 		w.of.resume()
 	}
 }
 
-// isLast ends the wait, unless it is over. It reports whether the departure is parked and the caller must have it go on.
+// isLast ends the wait, unless it is over. It reports whether the departure is parked, so that the caller must resume
+// it.
 func (w *quiescing) isLast(gaveUp bool) (goOn bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -69,7 +71,7 @@ func (w *quiescing) isLast(gaveUp bool) (goOn bool) {
 	return w.parked
 }
 
-// park has the departure wait, unless the wait is over: then it reports false.
+// park makes the departure wait. It reports false when the wait is over already.
 func (w *quiescing) park() bool {
 	m := w.of.user.manager
 	w.mu.Lock()

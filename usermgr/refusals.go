@@ -11,31 +11,31 @@ import (
 	"github.com/rollcall-go/rollcall/internal/clock"
 )
 
-// maxRefusals is how many tokens are refused at a time at most, and how many users. Each takes some 100 bytes. When there are
-// more, the one whose time is over first goes early.
+// maxRefusals limits the refused tokens, and the banned users. Each takes some 100 bytes. Over the limit the refusal
+// that ends soonest is forgotten.
 const maxRefusals = 1_000_000
 
-// refusals are tokens of sessions that were kicked, or users who are banned, for as long as they are refused. They are kept as
-// digests. The zero value is ready to use.
+// refusals has revoked tokens, or banned users, as digests, for as long as they are refused. The zero value is ready to
+// use.
 type refusals struct {
 	limit int          // 0 for maxRefusals
-	count atomic.Int64 // of all; logons look at it first
+	count atomic.Int64 // of refusals; logons look at it first
 
 	mu     sync.Mutex
 	all    map[digest]*refusal
 	ends   refusalEnds
-	timer  *time.Timer // runs while there are any
+	timer  *time.Timer // runs while there are refusals
 	closed bool
 }
 
-// refusal is one that is refused until a time of internal/clock.
+// refusal refuses a digest until a time of internal/clock.
 type refusal struct {
 	what  digest
 	until int64
-	at    int // its place in ends
+	at    int // its index in ends
 }
 
-// untilAfter returns the time so long from now. A time that never comes is the last one that there is.
+// untilAfter returns the time d from now, or the latest possible time where that would overflow.
 func untilAfter(d time.Duration) int64 {
 	now := clock.Nanoseconds()
 	if int64(d) > math.MaxInt64-max(now, 0) {
@@ -44,7 +44,7 @@ func untilAfter(d time.Duration) int64 {
 	return now + int64(d)
 }
 
-// add refuses something until then, or longer if it is already.
+// add refuses the digests until that time. A refusal that lasts longer already is not shortened.
 func (r *refusals) add(until int64, what ...digest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -72,7 +72,7 @@ func (r *refusals) add(until int64, what ...digest) {
 	r.changed()
 }
 
-// lift refuses something no more, and reports whether it was refused.
+// lift ends a refusal, and reports whether the digest was refused.
 func (r *refusals) lift(what digest) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -86,7 +86,7 @@ func (r *refusals) lift(what digest) bool {
 	return refused
 }
 
-// has reports whether something is refused.
+// has reports whether the digest is refused.
 func (r *refusals) has(what digest) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -94,7 +94,7 @@ func (r *refusals) has(what digest) bool {
 	return x != nil && x.until > clock.Nanoseconds()
 }
 
-// any reports whether anything may be refused, at no cost.
+// any reports whether there may be a refusal. It takes no lock.
 func (r *refusals) any() bool { return r.count.Load() > 0 }
 
 // close forgets everything, for good.
@@ -106,17 +106,17 @@ func (r *refusals) close() {
 	r.changed()
 }
 
-// drop takes x out. r.mu is held.
+// drop removes x. r.mu is held.
 func (r *refusals) drop(x *refusal) {
 	delete(r.all, x.what)
 	heap.Remove(&r.ends, x.at)
 }
 
-// changed sets the count and the timer. r.mu is held.
+// changed updates the count and the timer. r.mu is held.
 func (r *refusals) changed() {
 	r.count.Store(int64(len(r.all)))
 	if len(r.all) == 0 {
-		r.all, r.ends = nil, nil // a map does not give back its memory
+		r.all, r.ends = nil, nil // a map never shrinks
 		if r.timer != nil {
 			r.timer.Stop()
 			r.timer = nil
@@ -131,7 +131,7 @@ func (r *refusals) changed() {
 	}
 }
 
-// forgetOver is the timer's: it forgets those whose time is over.
+// forgetOver is called by the timer: it forgets the refusals that are over.
 func (r *refusals) forgetOver() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -142,7 +142,7 @@ func (r *refusals) forgetOver() {
 	r.changed()
 }
 
-// refusalEnds is a heap of what container/heap takes. The refusal that is over first stands first.
+// refusalEnds is a heap for container/heap. The refusal that ends soonest is the first.
 type refusalEnds []*refusal
 
 func (e refusalEnds) Len() int           { return len(e) }

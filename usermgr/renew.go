@@ -8,10 +8,10 @@ import (
 
 var _ Renewer = (*session)(nil)
 
-// Renew implements [Renewer]. It takes a turn of the user's. The new token is the session's from then on, for all that goes by
-// tokens: it may be revoked, and the same token twice is one session. So another session of the user that has it gives way, as
-// to a logon; with IgnoreNew the renewal is refused. So it is while the user is banned. No token leaves the session the one that it
-// has.
+// Renew implements [Renewer]. It takes a turn of the user. From then on the session has the new token: a kick revokes
+// that one, and the same token twice is one session. So another session of the user with this token is pushed out, as
+// by a logon; with IgnoreNew the renewal is refused. A banned user's renewal is refused too. Without a token the
+// session keeps its present one.
 func (s *session) Renew(ctx context.Context, l Logon) error {
 	u := s.user
 	t, turn := handOver()
@@ -50,8 +50,8 @@ func (u *user) renew(ctx context.Context, s *session, l *Logon) error {
 	return nil
 }
 
-// setToken gives s the renewal's token, unless the session has ended, the user is banned, or the token was revoked. A kick that comes later
-// revokes the new one.
+// setToken gives s the renewal's token, unless the session has ended, the user is banned, or the token was revoked. A
+// later kick revokes the new token.
 func (u *user) setToken(s *session, l *Logon) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -2,17 +2,17 @@ package usermgr
 
 import "github.com/rollcall-go/rollcall/protocol"
 
-// textPushedOut is what a client is told whose user has logged on elsewhere.
+// textPushedOut is the notice to a client that was pushed out.
 const textPushedOut = "the same user logged on again"
 
 // origin is the session with which a client comes back. The zero origin is that of a logon that continues none.
 type origin struct {
-	live  *session // to be taken over; nil when it has ended
-	ended uint64   // serial of one that has ended, and may be continued; 0 for none
+	live  *session // the session that is taken over; nil when it has ended
+	ended uint64   // serial of an ended session that may be continued; 0 for none
 }
 
-// originOf finds the session that the logon continues, or the refusal of a client that must not come back with it (rule 26).
-// It has the user's turn, in which the sessions that have ended were finished.
+// originOf returns the session that the logon continues, or the error for a client that must not come back with that
+// session (rule 26). The caller has the user's turn, and has finished the sessions that have ended.
 func (u *user) originOf(l *Logon) (origin, error) {
 	if l.Session == "" {
 		return origin{}, nil
@@ -39,8 +39,8 @@ func (u *user) originOf(l *Logon) (origin, error) {
 	return origin{ended: last.serial}, nil
 }
 
-// displaces reports whether a client that comes back with a session that has ended would end a login that is newer than that
-// session. A session with the logon's token is the same login.
+// displaces reports whether a client that comes back with an ended session would end a newer login. A session with the
+// logon's token is the same login.
 func (o origin) displaces(excluded []*session, l *Logon) bool {
 	if o.ended == 0 {
 		return false

@@ -7,23 +7,22 @@ import (
 )
 
 const (
-	// spareRunners is how many goroutines stay when no step waits: their stacks have grown already.
+	// spareRunners is how many goroutines stay when no step waits, because their stacks have grown already.
 	spareRunners = 16
-	// heldRunners is how many goroutines event handlers may hold before the start of further ones is slowed down.
+	// heldRunners is how many goroutines may run steps before further goroutines are started slowly.
 	heldRunners = 64
-	// runnerPause is the time between two starts then.
+	// runnerPause is the time between two such starts.
 	runnerPause = time.Millisecond
 )
 
-// runners run the steps of the users' turns. A turn has a goroutine only while a step of it runs: while it waits for a
-// session's message handlers to return it has none. So the end of a hundred thousand sessions at once takes a few goroutines.
-//
-// A step may block, since an event handler may. Another goroutine then takes the steps behind it, so that a handler holds up
-// its own user and no other. When handlers hold many goroutines already, one more starts each millisecond.
+// runners run the steps of the users' turns. A turn has a goroutine only while a step of it runs, and none while it
+// waits for a session's message handlers. So the end of a hundred thousand sessions at once takes a few goroutines. A
+// step may block, because an event handler may. Then another goroutine takes the steps behind it, so that a handler
+// delays only its own user. When handlers hold many goroutines, one more starts each millisecond.
 type runners struct {
 	mu      sync.Mutex
 	work    sync.Cond // a parked goroutine waits for a step, or for the end
-	steps   []step    // those that wait, from first on
+	steps   []step    // the waiting steps, from first on
 	first   int
 	coming  int  // goroutines on their way to take a step
 	parked  int  // goroutines that wait for a step
@@ -53,7 +52,7 @@ func (r *runners) add(s step) {
 	r.engage()
 }
 
-// engage sees to it that a goroutine takes the step that waits. r.mu is held on entry.
+// engage makes sure that a goroutine takes the waiting step. r.mu is held on entry.
 func (r *runners) engage() {
 	switch {
 	case r.coming > 0: // it engages the next one
@@ -83,7 +82,7 @@ func (r *runners) startOne() {
 
 func (r *runners) waiting() int { return len(r.steps) - r.first }
 
-// take runs steps, and is a goroutine of its own. r.coming counts it on entry.
+// take is a goroutine that runs steps. r.coming counts it on entry.
 func (r *runners) take() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -95,7 +94,7 @@ func (r *runners) take() {
 				return
 			}
 			r.parked++
-			r.work.Wait() // who wakes it counts it as coming
+			r.work.Wait() // the waker counts it as coming
 		}
 		s := r.next()
 		r.coming--
@@ -109,7 +108,7 @@ func (r *runners) take() {
 	}
 }
 
-// perform runs a step without the lock, which it holds on entry and on return.
+// perform unlocks r.mu while a step runs. r.mu is held on entry and on return.
 func (r *runners) perform(s step) {
 	r.mu.Unlock()
 	defer r.mu.Lock()
@@ -120,20 +119,20 @@ func (r *runners) perform(s step) {
 	s.user.takeTurn()
 }
 
-// next takes out the first step. r.mu is held on entry, and a step waits.
+// next removes and returns the first step. r.mu is held on entry, and a step waits.
 func (r *runners) next() step {
 	s := r.steps[r.first]
 	r.steps[r.first] = step{}
 	r.first++
 	if r.first == len(r.steps) {
 		if r.steps, r.first = r.steps[:0], 0; cap(r.steps) > 4096 {
-			r.steps = nil // what many took is not kept
+			r.steps = nil // the memory of many steps is not kept
 		}
 	}
 	return s
 }
 
-// tellEnd says that the goroutines have ended, once. r.mu is held on entry.
+// tellEnd closes ended, once, when all goroutines have ended. r.mu is held on entry.
 func (r *runners) tellEnd() {
 	if r.stopped && !r.over && r.coming+r.running == 0 {
 		r.over = true
@@ -141,7 +140,7 @@ func (r *runners) tellEnd() {
 	}
 }
 
-// stop ends the goroutines when no step waits any more, and waits for that. A step that comes later still runs.
+// stop waits until no step waits and the goroutines have ended. A step that comes later still runs.
 func (r *runners) stop(ctx context.Context) error {
 	r.mu.Lock()
 	r.stopped = true

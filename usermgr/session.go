@@ -28,7 +28,7 @@ type SessionInfo struct {
 	Token  string `json:"-"` // the Logon's token, or the session ID where it has none; a secret too
 	Address
 	Device      uint16            // device class; 0 is unspecified
-	Fields      map[string]string // the Logon's string map without token and session; shared, not to be changed; nil for none
+	Fields      map[string]string // the Logon's string map without token and session; shared: do not change it; nil for none
 	LogonTime   time.Time
 	LastActive  time.Time // when bytes last came from the client, to 100 ms
 	LastMessage time.Time // when a message that is no heartbeat last came, to 100 ms; at first LogonTime
@@ -44,8 +44,9 @@ type Counters struct {
 	Dropped protocol.Traffic // messages for the client that were dropped
 }
 
-// counter is a Traffic that is written in the message path and read from anywhere. Two words, and so two atomic adds: the
-// type of the last message stands in the lowest 16 bits of the first, the number of messages above.
+// counter is a Traffic that the message path writes and any goroutine reads. It has two words, so that a write is two
+// atomic adds: the lowest 16 bits of the first word are the type of the last message, the bits above are the number of
+// messages.
 type counter struct{ messages, bytes atomic.Uint64 }
 
 const typeBits = 16
@@ -63,23 +64,23 @@ func (c *counter) load() protocol.Traffic {
 	return protocol.Traffic{Messages: n >> typeBits, Bytes: c.bytes.Load(), LastType: uint16(n)}
 }
 
-// session implements Session. What the message path needs most fills its first cache line: a server that goes from one of a
-// thousand connections to another waits for memory more than it computes.
+// session implements Session. The first cache line has the fields that the message path needs most, because a server
+// with thousands of connections waits for memory more than it computes.
 type session struct {
 	user          *user
-	mark          heartbeat.Mark[session] // of manager.ring, if there is one
-	active, heard atomic.Uint32           // when bytes last came, and a message that is no heartbeat; by the manager's clock
+	mark          heartbeat.Mark[session] // used with manager.ring
+	active, heard atomic.Uint32           // ticks of the manager's clock: when bytes last came, and when a message that is no heartbeat came
 	in            counter
 	device        uint16
-	stuck         bool // the turn's own: a message handler was given up on
-	bound         bool // the turn's own: it stands among its user's sessions
-	// suspected holds while a look at the session's silence waits for the user's turn.
+	stuck         bool // only the turn uses it: a message handler was given up on
+	bound         bool // only the turn uses it: the session is one of its user's
+	// suspected is true while a check of the session's silence waits for the user's turn.
 	suspected atomic.Bool
 
 	out   counter
-	links [1]Link // the session's link, ready for Manager.Links
+	links [1]Link // the session's link, as a slice for Manager.Links
 	id    uuid.UUID
-	conn  uint64 // the number of link's connection
+	conn  uint64 // the number of the link's connection
 	lazy  atomic.Pointer[sessionLazy]
 }
 
@@ -91,16 +92,16 @@ type sessionLazy struct {
 	token string // written by the turn, under the user's lock
 	// Set before the session can be found.
 	fields     map[string]string
-	address    *Address        // nil where link is Rollcall's own
+	address    *Address        // nil for a link of this module
 	generation uint64          // with Config.Claims; else 0
-	logonTime  int64           // Unix nanoseconds, where the session's ID has another time; else 0
-	watch      heartbeat.Watch // of a Checker that is the program's own; else nil
-	idle       heartbeat.Watch // with Config.IdleTimeout; else nil
-	// suspected holds while a look at the session's idleness waits for the user's turn.
+	logonTime  int64           // Unix nanoseconds; 0 where the session's ID has the same time
+	watch      heartbeat.Watch // nil unless the Checker is the application's
+	idle       heartbeat.Watch // nil without Config.IdleTimeout
+	// suspected is true while a check of the session's idleness waits for the user's turn.
 	suspected atomic.Bool
 }
 
-// needLazy returns the session's sessionLazy, to be written to, and allocates it if need be.
+// needLazy returns the session's sessionLazy for writing. It allocates it if there is none.
 func (s *session) needLazy() *sessionLazy {
 	r := s.lazy.Load()
 	if r == nil {
@@ -141,7 +142,7 @@ func (m *Manager) newSession(u *user, link Link, id uuid.UUID, l *Logon) *sessio
 	return s
 }
 
-// metadata returns the Logon's fields but for those that the manager itself understands.
+// metadata returns the Logon's fields without those that the manager itself uses.
 func (l *Logon) metadata() map[string]string {
 	var fields map[string]string
 	for k, v := range l.Fields {
@@ -156,7 +157,7 @@ func (l *Logon) metadata() map[string]string {
 	return fields
 }
 
-// token returns what names the session's login. Only the user's turn may ask without the user's lock.
+// token returns the token that names the session's login. The caller has the user's turn or the user's lock.
 func (s *session) token() string {
 	if r := s.lazy.Load(); r != nil && r.token != "" {
 		return r.token
@@ -164,8 +165,7 @@ func (s *session) token() string {
 	return s.ID()
 }
 
-// hasToken reports whether the token, if it is one, names the session's login. It allocates nothing for a session that has
-// one of its own.
+// hasToken reports whether a token that is not empty names the session's login. It allocates nothing.
 func (s *session) hasToken(token string) bool {
 	if token == "" {
 		return false
@@ -191,7 +191,7 @@ func (s *session) hasID(id string) bool {
 	return id == string(text[:])
 }
 
-// touch counts as a sign of life, and as a message.
+// touch notes a sign of life, and a message.
 func (s *session) touch() {
 	s.Beat()
 	s.heardAt(s.user.manager.clock.now())
@@ -216,17 +216,17 @@ func (s *session) stopWatches() {
 	}
 }
 
-// ending is why a session ends.
+// ending is the cause of a session's end.
 type ending struct {
 	code   protocol.CloseCode
 	text   string
-	kick   *kick          // whose it is; nil for none
-	kicked *kickedSession // what the kick tells of the session; nil without one
+	kick   *kick          // that ends the session; nil for none
+	kicked *kickedSession // the kick's outcome for the session; nil without a kick
 	heir   uint64         // serial of the session that continues this one; 0 for none
-	by     *Address       // whose claim elsewhere excludes the session; nil for none
+	by     *Address       // the address of the claim on another manager that excludes the session; nil for none
 }
 
-// PeerEnded implements engine.PeerEnder: who has ended its sending side is not silent, and not idle.
+// PeerEnded implements engine.PeerEnder: a client that has ended its sending side counts as neither silent nor idle.
 func (s *session) PeerEnded() { s.stopWatches() }
 
 func (s *session) ID() string     { return s.id.String() }
@@ -238,7 +238,7 @@ func (s *session) Beat() {
 	} else if w := s.foreignWatch(); w != nil {
 		w.Beat()
 	}
-	if now := s.user.manager.clock.now(); now != s.active.Load() { // seldom, and a look costs less than a store
+	if now := s.user.manager.clock.now(); now != s.active.Load() { // seldom true, and a load costs less than a store
 		s.active.Store(now)
 	}
 }
@@ -258,7 +258,7 @@ func (s *session) Dropped(typ uint16, messages, bytes int) {
 
 func (s *session) End(code protocol.CloseCode) { s.end(ending{code: code}) }
 
-// end records why the session ends and queues the rest, unless an earlier cause was recorded.
+// end records the cause of the session's end and queues the rest, unless an earlier cause was recorded.
 func (s *session) end(why ending) bool {
 	if !s.record(why) {
 		return false
@@ -267,19 +267,19 @@ func (s *session) end(why ending) bool {
 	return true
 }
 
-// record sets why the session ends. Only the first cause counts.
+// record sets the cause of the session's end, and reports whether it is the first. Only the first cause counts.
 func (s *session) record(why ending) bool { return s.needLazy().ended.CompareAndSwap(nil, &why) }
 
-// Handled says that messages of the client's have been handled, and none waits: its idleness begins here. The engine calls it,
-// with Workers.
+// Handled says that messages of the client have been handled, and none waits: its idleness begins now. With Workers the
+// engine calls it.
 func (s *session) Handled() {
 	if r := s.lazy.Load(); r != nil && r.idle != nil {
 		r.idle.Beat()
 	}
 }
 
-// fellSilent is called by the checker. What has come on the connection is looked at first, and the silence again when the
-// user's turn comes.
+// fellSilent is called by the checker. It first has the connection's unread bytes read, and checks the silence again
+// when the user's turn comes.
 func (s *session) fellSilent() {
 	if !s.suspected.CompareAndSwap(false, true) {
 		return
@@ -292,7 +292,8 @@ func (s *session) fellSilent() {
 	})
 }
 
-// fellIdle is called by the checker of idleness. It is fellSilent; a message that waits or is being handled is no idleness.
+// fellIdle is called by the checker of idleness. It does what fellSilent does. A session with a message that waits or
+// is being handled is not idle.
 func (s *session) fellIdle() {
 	r := s.lazy.Load()
 	if !r.suspected.CompareAndSwap(false, true) {
@@ -309,8 +310,8 @@ func (s *session) fellIdle() {
 	})
 }
 
-// look has what waits on the session's connection looked at, where the link can do that. The link may be the program's own,
-// and panic: then it has not looked.
+// look asks the link to read the bytes that wait on the connection, where the link can do that, and calls then. When a
+// link of the application panics, it has not looked.
 func (s *session) look(then func(busy bool)) {
 	l, ok := s.links[0].(Looker)
 	if !ok {
@@ -354,8 +355,8 @@ func (s *session) logonTime() int64 {
 
 func (s *session) lastMessage() time.Time { return s.timeOf(s.heard.Load()) }
 
-// timeOf returns what the manager's clock meant. It may lag a little behind the logon; by more only if the system's clock
-// has been set since.
+// timeOf returns the time of a tick, or that of the logon where the tick is a little earlier. A tick that is much
+// earlier means that the system's clock was set since.
 func (s *session) timeOf(tick uint32) time.Time {
 	t, logon := s.user.manager.clock.time(tick), time.Unix(0, s.logonTime())
 	if late := logon.Sub(t); late > 0 && late < clockStep {
@@ -364,6 +365,6 @@ func (s *session) timeOf(tick uint32) time.Time {
 	return t
 }
 
-// Trusted is contain's: nothing of the application's runs in the methods that report an end or what was sent. A
-// heartbeat.Watch of its own is called in Beat.
+// Trusted is for package contain: the methods that report an end or sent messages run no code of the application. Beat
+// does: it calls a heartbeat.Watch of the application.
 func (s *session) Trusted() bool { return true }

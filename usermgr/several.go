@@ -6,16 +6,17 @@ import (
 	"sync/atomic"
 )
 
-// several are the sessions of a user who has more than one, by age. The user's turn alone changes them, under the user's lock:
-// others look at them under the lock, and the turn without it. Whatever the number, one more or one less takes the same time.
+// several has the sessions of a user who has more than one, by age. Only the user's turn changes it, under the user's
+// lock. Others read it under the lock, and the turn without. The time to add or remove a session does not depend on
+// their number.
 type several struct {
 	slots []slot // by serial; the slot of a session that has left is empty, until half of them are
-	first int    // that is not empty
-	n     int    // that are not empty
+	first int    // the first slot that is not empty
+	n     int    // the number of slots that are not empty
 	links atomic.Pointer[[]Link]
 }
 
-// slot has a session's place among its user's.
+// slot is the place of one session.
 type slot struct {
 	serial  uint64 // of the session; grows from slot to slot
 	session *session
@@ -35,7 +36,7 @@ func (v *several) add(s *session) {
 	v.links.Store(nil)
 }
 
-// remove takes out a session that is among them.
+// remove removes a session, which must be in v.
 func (v *several) remove(s *session) {
 	v.slots[v.find(s)].session = nil
 	v.n--
@@ -54,7 +55,7 @@ func (v *several) remove(s *session) {
 	}
 }
 
-// find returns the number of the session's slot, -1 for a session that is not among them.
+// find returns the index of the session's slot; -1 for a session that is not in v.
 func (v *several) find(s *session) int {
 	i, found := slices.BinarySearchFunc(v.slots, serialOf(s.id), func(o slot, serial uint64) int {
 		return cmp.Compare(o.serial, serial)
@@ -76,7 +77,8 @@ func (v *several) all(yield func(*session) bool) {
 	}
 }
 
-// makeLinks makes the links of all, which last until a session comes or leaves. The user's lock is held on entry.
+// makeLinks makes the links of all sessions, which are kept until a session comes or leaves. The user's lock is held on
+// entry.
 func (v *several) makeLinks() []Link {
 	links := make([]Link, 0, v.n)
 	for s := range v.all {

@@ -38,13 +38,13 @@ func (m *Manager) Stats() Stats {
 	return s
 }
 
-// counters are the manager's. None of them stands in the message path.
+// counters has the manager's counters. The message path uses none of them.
 type counters struct {
 	handlerPanics, givenUp, logons atomic.Uint64
 	refused, disconnected          codes.Counter
 }
 
-// refuse counts a logon that came to nothing.
+// refuse counts a logon that failed.
 func (m *Manager) refuse(err error) {
 	var ce *protocol.CloseError
 	if !errors.As(err, &ce) {
@@ -66,11 +66,11 @@ func (m *Manager) Closed() []ClosedSession { return m.history.all() }
 // defaultHistory is how many closed sessions are kept.
 const defaultHistory = 1000
 
-// history is the ring of the sessions that have ended last.
+// history has the sessions that have ended last, in a ring.
 type history struct {
 	mu   sync.Mutex
 	ring []ClosedSession // grows up to size
-	next int             // where the next one goes, when the ring is full: the oldest stands there
+	next int             // the index of the oldest, which the next one replaces when the ring is full
 	size int
 }
 

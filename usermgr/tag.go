@@ -20,7 +20,7 @@ func (m *Manager) SetTag(userID, tag string) bool {
 	p.tag = tag
 	u.enqueue(soon(func(u *user) {
 		u.mu.Lock()
-		over := u.lazy.Load() != p // the user has gone offline since, and the tag with it
+		over := u.lazy.Load() != p // the user has gone offline since, so the tag is gone
 		u.mu.Unlock()
 		if over {
 			return

@@ -11,43 +11,42 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// user is a user's entry. It stands in the directory while the user is online or has tasks that wait.
-//
-// A user's tasks run one at a time, in order: whichever runs has the turn. A logon's turn runs on the goroutine that called
-// Register, which waits for it anyway; all other turns run on the manager's runners. A logon's turn is prepare, claim, complete
-// (logOn); while it waits for its claim the turn is lent (lend) to tasks that end sessions. How a session leaves is in departure. Handlers run in the turn with no lock
-// held: one that blocks holds up its own user and no other, and what it asks for queues behind it. That order is what rules 3
-// to 7 of the contract rest on; lifecycle.go has what happens.
+// user is a user's entry. It is in the directory while the user is online or has waiting tasks. A user's tasks run one
+// at a time, in order: the running task has the turn. A logon's turn runs on the goroutine that called Register, which
+// waits for it anyway; all other turns run on the manager's runners. A logon's turn is prepare, claim, complete
+// (logOn); while it waits for its claim the turn is lent (lend) to tasks that end sessions. departure describes how a
+// session leaves. Handlers run in the turn, without a lock: a handler that blocks delays only its own user, and changes
+// that it asks for queue behind it. Rules 3 to 7 of the contract depend on this order; lifecycle.go has the steps.
 type user struct {
 	manager *Manager
 	id      string
-	// oldest is the session that has lasted longest, nil while there is none; nearly every user has no other. Where there are
-	// others, all are in lazy. Both are written by the turn alone, under mu.
+	// oldest is the oldest session; nil while there is none. Nearly every user has no other. Where there are others,
+	// all sessions are in lazy. Only the turn writes both, under mu.
 	oldest atomic.Pointer[session]
 
 	mu      sync.Mutex
 	waiting queue
 	running bool                     // a task has the turn, or is about to get it
-	lent    lending                  // to tasks that end sessions; running holds
+	lent    lending                  // to tasks that end sessions; running is true then
 	online  bool                     // from Online to Offline: while there is a session, and for the grace after the last
-	logons  uint32                   // that wait, or have the turn
+	logons  uint32                   // the number of logons that wait or have the turn
 	lazy    atomic.Pointer[userLazy] // nil for a user without one; written under mu
 }
 
-// userLazy holds the fields that most users never use: what is known besides the oldest session. It is allocated on demand. All
-// but several is under the user's lock.
+// userLazy holds the fields that most users never use. It is allocated on demand. The user's lock protects all fields
+// but several.
 type userLazy struct {
-	several          atomic.Pointer[several] // nil while there is one session, or none
+	several          atomic.Pointer[several] // nil while there is at most one session
 	tag              string
 	tags             map[*session]string // of the sessions that have one
 	in, out, dropped protocol.Traffic    // of the sessions that have ended since the user came online
-	since            int64               // when that was, Unix nanoseconds; 0 while no session has ended
-	active           time.Time           // when the last of them was active
+	since            int64               // when the user came online, Unix nanoseconds; 0 while no session has ended
+	active           time.Time           // when the last of the ended sessions was active
 	logins           pastLogins          // with Config.OfflineGrace
 	grace            *clock.Timer        // runs while a user without a session still counts as online
 }
 
-// all yields the user's sessions, the oldest first. u.mu is held on entry, and while it runs, or the caller has the turn.
+// all yields the user's sessions, the oldest first. The caller holds u.mu until all returns, or has the turn.
 func (u *user) all(yield func(*session) bool) {
 	if v := u.several(); v != nil {
 		v.all(yield)
@@ -73,10 +72,10 @@ func (u *user) has(s *session) bool {
 	return u.oldest.Load() == s
 }
 
-// links returns the links of the user's sessions, the oldest session's first. The slice never changes. It takes the lock, and
-// allocates, when it is the first that asks since one of several sessions came or left.
+// links returns the links of the user's sessions, the oldest session's first. The slice never changes. The first call
+// after one of several sessions came or left takes the lock and allocates.
 func (u *user) links() []Link {
-	v, oldest := u.several(), u.oldest.Load() // in this order: without several, oldest is all that there is
+	v, oldest := u.several(), u.oldest.Load() // in this order: without several, oldest is the only session
 	switch {
 	case oldest == nil:
 		return nil
@@ -97,7 +96,7 @@ func (u *user) links() []Link {
 	return nil
 }
 
-// several returns nil for a user who has one session, or none.
+// several returns nil for a user who has at most one session.
 func (u *user) several() *several {
 	if p := u.lazy.Load(); p != nil {
 		return p.several.Load()
@@ -105,8 +104,8 @@ func (u *user) several() *several {
 	return nil
 }
 
-// swap puts next, as the newest, in place of old; either may be nil. It is the only writer of the sessions. u.mu is held on
-// entry.
+// swap removes old and adds next as the newest; either may be nil. Only swap changes the user's sessions. u.mu is held
+// on entry.
 func (u *user) swap(old, next *session) {
 	v := u.several()
 	if v == nil {
@@ -132,7 +131,7 @@ func (u *user) swap(old, next *session) {
 // isOnline reports whether the user has a session, or had one within the grace.
 func (u *user) isOnline() bool { return u.oldest.Load() != nil || u.isInGrace() }
 
-// isInGrace is apart so that the compiler inlines isOnline.
+// isInGrace is a function of its own so that the compiler inlines isOnline.
 func (u *user) isInGrace() bool {
 	if u.manager.grace <= 0 {
 		return false
@@ -142,13 +141,13 @@ func (u *user) isInGrace() bool {
 	return u.countsAsOnline()
 }
 
-// countsAsOnline is isOnline: without a grace there is a moment, from the end of the last session to Offline, at which
-// online still holds. u.mu is held on entry.
+// countsAsOnline is isOnline with u.mu held on entry. u.online alone would not do: it stays true until Offline, for a
+// moment after the last session has ended.
 func (u *user) countsAsOnline() bool {
 	return u.online && (u.oldest.Load() != nil || u.manager.grace > 0)
 }
 
-// needLazy returns the user's userLazy, to be written to, and allocates it if need be. u.mu is held on entry.
+// needLazy returns the user's userLazy for writing. It allocates it if there is none. u.mu is held on entry.
 func (u *user) needLazy() *userLazy {
 	p := u.lazy.Load()
 	if p == nil {
@@ -158,14 +157,14 @@ func (u *user) needLazy() *userLazy {
 	return p
 }
 
-// post queues a task for a user whose session is known.
+// post queues a task. The caller knows a session of the user, so the user's entry exists.
 func (u *user) post(t *task) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.enqueue(t)
 }
 
-// enqueue adds a task, and has it run when no other has the turn. u.mu is held on entry.
+// enqueue queues a task. It runs when no other has the turn. u.mu is held on entry.
 func (u *user) enqueue(t *task) {
 	u.waiting.add(t)
 	if !u.running {
@@ -179,8 +178,8 @@ func (u *user) enqueue(t *task) {
 	}
 }
 
-// awaitTurn waits for the turn of t, which handOver has made. It reports false when ctx ended first, and t will not run. When it
-// reports true the caller has the turn, and passes it on.
+// awaitTurn waits for the turn of t, a task of handOver. It reports true when the caller has the turn; then the caller
+// must pass it on. It reports false when ctx ended first; then t will not run.
 func (u *user) awaitTurn(ctx context.Context, t *task, turn <-chan struct{}) bool {
 	select {
 	case <-turn:
@@ -196,7 +195,7 @@ func (u *user) awaitTurn(ctx context.Context, t *task, turn <-chan struct{}) boo
 	return !withdrawn
 }
 
-// logonOver is called when a logon does not wait, and has no turn, any more.
+// logonOver is called when a logon no longer waits and no longer has the turn.
 func (u *user) logonOver() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -212,7 +211,7 @@ func (u *user) takeTurn() {
 	u.passOn()
 }
 
-// next returns the task whose turn it is, nil when there is none.
+// next returns the task whose turn it is; nil when there is none.
 func (u *user) next() *task {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -224,7 +223,7 @@ func (u *user) next() *task {
 	return t
 }
 
-// endTurn gives the turn back, unless tasks wait that may have it.
+// endTurn gives the turn back, unless a waiting task may have it.
 func (u *user) endTurn() bool {
 	u.mu.Lock()
 	if u.lent != notLent {

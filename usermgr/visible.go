@@ -6,8 +6,9 @@ import (
 	"unicode"
 )
 
-// visible returns text as a terminal may show it: what would move the cursor, turn the direction of writing or take no room is
-// written as its number, \u200B, so that two texts that differ look different and no text changes what stands beside it.
+// visible returns text as a terminal may show it. Characters that would move the cursor, change the direction of
+// writing or take no room are written as their numbers, such as \u200B. So two different texts look different, and no
+// text changes the text beside it.
 func visible(text string) string {
 	if strings.IndexFunc(text, isInvisible) < 0 {
 		return text
@@ -26,13 +27,13 @@ func visible(text string) string {
 	return b.String()
 }
 
-// isInvisible reports whether a terminal shows nothing of r by itself. Marks that go over or under the letter before them count:
-// without one they take no room.
+// isInvisible reports whether a terminal shows nothing for r alone. Marks above or below the letter before them count
+// as invisible.
 func isInvisible(r rune) bool {
 	return r != ' ' && !unicode.IsGraphic(r) || unicode.In(r, unicode.Zs, unicode.Mn, unicode.Me, unicode.Other_Default_Ignorable_Code_Point) && r != ' '
 }
 
-// wide are the characters that take two columns of a terminal.
+// wide has the characters that take two columns of a terminal.
 var wide = &unicode.RangeTable{
 	R16: []unicode.Range16{
 		{Lo: 0x1100, Hi: 0x115F, Stride: 1}, {Lo: 0x2E80, Hi: 0x303E, Stride: 1}, {Lo: 0x3041, Hi: 0x4DBF, Stride: 1},
