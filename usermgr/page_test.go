@@ -184,7 +184,7 @@ var filters = map[string]usermgr.Filter{
 	"user's tag":    {Tag: "blue"},
 	"idle":          {IdleFor: 5 * time.Minute},
 	"idle for long": {IdleFor: time.Hour},
-	"all":           {Devices: []uint16{tablet, desk}, Tag: "red", IdleFor: 10 * time.Minute},
+	"all":           {Devices: []uint16{tablet, desk}, Tag: "red", IdleFor: 9 * time.Minute},
 	"nobody":        {Tag: "green"},
 }
 
