@@ -94,7 +94,7 @@ func (c *Conn) sendOwn(own *ownCodec, m *protocol.Message, o queueing) error {
 func (c *Conn) queueOwn(own *ownCodec, m *protocol.Message, o queueing) error {
 	size, limit := frameSize(m), c.engine.cfg.Limits.MaxOutbound
 	c.mu.Lock()
-	if c.state.Load() >= stateClosing {
+	if !c.stillGets(m) {
 		c.mu.Unlock()
 		return ErrClosed
 	}

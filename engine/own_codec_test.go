@@ -279,3 +279,38 @@ func TestAReplyDoesNotPassAFrameThatIsBeingEncoded(t *testing.T) {
 		t.Error(f, err)
 	}
 }
+
+// Rule 14: a half-closed connection gets replies only, whatever its codec.
+func TestAHalfClosedConnectionWithACodecOfItsOwnGetsRepliesOnly(t *testing.T) {
+	e := newEngine(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0", NewCodec: newSerial}}})
+	conns, release := make(chan *engine.Conn, 1), make(chan struct{})
+	e.Handle(1, engine.Async(func(c *engine.Conn, m *protocol.Message) error {
+		conns <- c
+		<-release
+		return c.Reply(m, m.Body)
+	}))
+	p := dial(t, serve(t, e).addr)
+	p.sendRaw([]byte("ann\nhello\n"))
+	_, _ = p.readSerial(1) // that a Logon has no handler
+	c := receive(t, "the request", conns)
+	p.endSide()
+	eventually(t, "the peer's end", func() bool { // a request that is taken cannot be encoded
+		return errors.Is(c.RequestFunc(2, []byte("refuse"), 0, func(*protocol.Message, error) {}), engine.ErrClosed)
+	})
+	m := &protocol.Message{Type: 3, Body: []byte("no reply")}
+	if err := c.Send(m.Type, m.Body); !errors.Is(err, engine.ErrClosed) {
+		t.Errorf("Send returned %v", err)
+	}
+	for _, policy := range []engine.SlowPolicy{engine.SlowClose, engine.SlowDropNewest, engine.SlowLatest} {
+		if err := c.SendMessage(m, &engine.SendOptions{Policy: policy}); !errors.Is(err, engine.ErrClosed) {
+			t.Errorf("SendMessage with policy %d returned %v", policy, err)
+		}
+	}
+	close(release)
+	if f, err := p.readSerial(2); err != nil || f.body != "hello" {
+		t.Error(f, err)
+	}
+	if f, err := p.readSerial(3); err == nil {
+		t.Errorf("after the reply comes %v", f)
+	}
+}

@@ -81,7 +81,7 @@ func (c *Conn) sendMessage(m *protocol.Message, o queueing) error {
 		return c.sendOwn(own, m, o)
 	}
 	c.mu.Lock()
-	if state := c.state.Load(); state >= stateClosing || state == stateHalfClosed && !m.IsReply() {
+	if !c.stillGets(m) {
 		c.mu.Unlock()
 		return ErrClosed
 	}
@@ -97,6 +97,12 @@ func (c *Conn) sendMessage(m *protocol.Message, o queueing) error {
 	}
 	c.engine.keepWithinBudget()
 	return err
+}
+
+// stillGets reports whether a message may be queued for the connection: half-closed, it gets replies only. c.mu is held on entry.
+func (c *Conn) stillGets(m *protocol.Message) bool {
+	state := c.state.Load()
+	return state < stateHalfClosed || state == stateHalfClosed && m.IsReply()
 }
 
 // mayDrop reports whether a message may be thrown away once it is queued.
