@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"slices"
@@ -300,7 +301,7 @@ func (g *Group) build() {
 			all = append(all, numbered{c.ID(), c})
 		}
 	}
-	slices.SortFunc(all, func(a, b numbered) int { return compareIDs(a.id, b.id) })
+	slices.SortFunc(all, func(a, b numbered) int { return cmp.Compare(a.id, b.id) })
 	g.conns = make([]*engine.Conn, 0, len(all))
 	for i, n := range all {
 		if i == 0 || n.conn != all[i-1].conn {
@@ -311,24 +312,14 @@ func (g *Group) build() {
 	g.bridge.groups.Load().active.add(g)
 }
 
-func compareConn(c *engine.Conn, id uint64) int { return compareIDs(c.ID(), id) }
-
-func compareIDs(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
+func compareConn(c *engine.Conn, id uint64) int { return cmp.Compare(c.ID(), id) }
 
 // compare orders members by user, a user before that user's sessions, and those by their connections.
 func (m *member) compare(k key) int {
 	if c := strings.Compare(m.user, k.user); c != 0 {
 		return c
 	}
-	return compareIDs(number(m.conn), number(k.conn))
+	return cmp.Compare(number(m.conn), number(k.conn))
 }
 
 // number is 0 for none.

@@ -230,7 +230,7 @@ func (s *groups) changed(userID string) {
 	}
 }
 
-// isOnline asks the user manager.
+// isOnline asks the user manager itself where it can be asked: a user may be online and have no session for a moment.
 func (b *Bridge) isOnline(userID string) bool {
 	if m, ok := b.users.(usermgr.OnlineAsker); ok {
 		return m.IsOnline(userID)

@@ -5,7 +5,6 @@ import (
 
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
-	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 // Relay passes the application's messages from one user to another: a message whose DestUserID names a user goes to every session of
@@ -78,7 +77,7 @@ func (b *Bridge) whoIsOnline(c *engine.Conn, m *protocol.Message) error {
 	}
 	online := about[:0]
 	for _, id := range about {
-		if isOnline(b.users, id) {
+		if b.isOnline(id) {
 			online = append(online, id)
 		}
 	}
@@ -87,12 +86,4 @@ func (b *Bridge) whoIsOnline(c *engine.Conn, m *protocol.Message) error {
 		return err
 	}
 	return c.Reply(m, body)
-}
-
-// isOnline asks the manager itself where it can be asked: a user may be online and have no session for a moment.
-func isOnline(users usermgr.UserManager, userID string) bool {
-	if m, ok := users.(usermgr.OnlineAsker); ok {
-		return m.IsOnline(userID)
-	}
-	return len(users.Links(userID)) > 0
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 )
@@ -18,24 +19,14 @@ const rosterBlock = 128
 
 // find returns the block that the ID belongs to. r.mu is held on entry, and there is a block.
 func (r *roster) find(id uint64) int {
-	i, found := slices.BinarySearchFunc(r.blocks, id, func(b []*Conn, id uint64) int { return compareIDs(b[0].id, id) })
+	i, found := slices.BinarySearchFunc(r.blocks, id, func(b []*Conn, id uint64) int { return cmp.Compare(b[0].id, id) })
 	if !found && i > 0 {
 		i--
 	}
 	return i
 }
 
-func compareIDs(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
-
-func compareConn(c *Conn, id uint64) int { return compareIDs(c.id, id) }
+func compareConn(c *Conn, id uint64) int { return cmp.Compare(c.id, id) }
 
 func (r *roster) add(c *Conn) {
 	r.mu.Lock()

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -32,7 +33,7 @@ func TestARosterIsWhatASortedListWouldBe(t *testing.T) {
 				list = slices.Delete(list, i, i+1)
 			}
 		}
-		slices.SortFunc(list, func(a, b *Conn) int { return compareIDs(a.id, b.id) })
+		slices.SortFunc(list, func(a, b *Conn) int { return cmp.Compare(a.id, b.id) })
 		var got []*Conn
 		for last := uint64(0); ; last = got[len(got)-1].id {
 			n := len(got)
