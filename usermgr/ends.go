@@ -7,59 +7,58 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// change is the end of some sessions. It goes on by itself; a caller may wait for it.
-type change struct {
+// progress is the progress of the ends of sessions, or of their connections. They go on by themselves; a caller may wait for them.
+type progress struct {
 	open     atomic.Int64 // parts that are not done yet
-	sessions atomic.Int64
+	sessions atomic.Int64 // that have ended, of all parts
 	done     chan struct{}
 }
 
-// newChange returns a change that is held open until its maker calls partDone.
-func newChange() *change {
-	c := &change{done: make(chan struct{})}
-	c.open.Store(1)
-	return c
+// newProgress returns a progress that is held open until its maker calls partDone.
+func newProgress() *progress {
+	p := &progress{done: make(chan struct{})}
+	p.open.Store(1)
+	return p
 }
 
-func (c *change) partDone(sessions int64) {
-	c.sessions.Add(sessions)
-	if c.open.Add(-1) == 0 {
-		close(c.done)
+func (p *progress) partDone(sessions int64) {
+	p.sessions.Add(sessions)
+	if p.open.Add(-1) == 0 {
+		close(p.done)
 	}
 }
 
-// wait waits until the change has taken effect, all its event handlers included, or until ctx ends, and returns how
-// many sessions it ended.
-func (c *change) wait(ctx context.Context) (sessions int, err error) {
+// wait waits until all parts are done, or until ctx ends, and returns how many sessions have ended.
+func (p *progress) wait(ctx context.Context) (sessions int, err error) {
 	select {
-	case <-c.done:
+	case <-p.done:
 	case <-ctx.Done():
 		select {
-		case <-c.done: // both are true: the change has taken effect
+		case <-p.done: // both are true: the ends have taken effect
 		default:
-			return int(c.sessions.Load()), ctx.Err()
+			return int(p.sessions.Load()), ctx.Err()
 		}
 	}
-	return int(c.sessions.Load()), nil
+	return int(p.sessions.Load()), nil
 }
 
 // Clear ends all sessions that exist at the call, and the logons that wait at the call, with ServerStopping. It waits until they have
 // ended, with all their event handlers, or until ctx ends, and returns how many sessions it has ended. When ctx has ended before the
 // call the sessions end too, but Clear does not wait. In an event handler Clear waits for the handler itself, until ctx ends.
 func (m *Manager) Clear(ctx context.Context) (sessions int, err error) {
-	c := newChange()
+	p := newProgress()
 	for u := range m.users.all() {
-		c.end(u, ending{code: protocol.ServerStopping}, nil)
+		u.endSessions(p, ending{code: protocol.ServerStopping}, nil)
 	}
-	c.partDone(0)
-	return c.wait(ctx)
+	p.partDone(0)
+	return p.wait(ctx)
 }
 
-// end ends the sessions of u that only selects. A task behind the logons that wait now also ends the sessions that
+// endSessions ends the sessions of u that only selects. A task behind the logons that wait now also ends the sessions that
 // those logons have brought, where only selects them. A nil only selects the whole user, who may have no session but a
-// grace. end reports whether there was anything that could end.
-func (c *change) end(u *user, why ending, only func(*session) bool) (found bool) {
-	c.open.Add(1)
+// grace. p tells when all have ended. endSessions reports whether there was anything that could end.
+func (u *user) endSessions(p *progress, why ending, only func(*session) bool) (found bool) {
+	p.open.Add(1)
 	var n int64
 	record := func() (meant []*session) { // u.mu is held
 		for s := range u.all {
@@ -99,7 +98,7 @@ func (c *change) end(u *user, why ending, only func(*session) bool) (found bool)
 			if only == nil && (!why.code.MayReconnect() || why.code == protocol.ServerStopping) {
 				u.endGrace()
 			}
-			c.partDone(n)
+			p.partDone(n)
 			u.passOn()
 		})
 	}})

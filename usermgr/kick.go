@@ -108,7 +108,7 @@ func (m *Manager) kick(userID string, o *KickOptions, only func(*session) bool) 
 	if o.BanFor > 0 { // first: a logon that comes from now on is refused, and a logon that came before is kicked
 		m.banned.add(untilAfter(o.BanFor), digestOf(userID, ""))
 	}
-	k := &kick{change: newChange(), closed: newChange()}
+	k := &kick{ends: newProgress(), outcomes: newProgress()}
 	found := false
 	if u := m.users.get(userID); u != nil {
 		if o.RevokeFor > 0 {
@@ -118,9 +118,9 @@ func (m *Manager) kick(userID string, o *KickOptions, only func(*session) bool) 
 		if o.Code != 0 {
 			why.code = o.Code
 		}
-		found = k.change.end(u, why, only)
+		found = u.endSessions(k.ends, why, only)
 	}
-	k.change.partDone(0)
+	k.ends.partDone(0)
 	if !found && o.BanFor <= 0 {
 		return nil, ErrUnknownID
 	}
@@ -134,10 +134,10 @@ func (m *Manager) Unban(userID string) bool { return m.banned.lift(digestOf(user
 // kick is a kick under way.
 type kick struct {
 	revoked int64 // the time until which tokens are refused, see untilAfter; 0 for none
-	change  *change
-	// closed is done when the outcomes are known, and not before change is done.
-	closed  *change
-	release sync.Once
+	ends    *progress
+	// outcomes is done when the outcomes are known, and not before ends is done.
+	outcomes *progress
+	release  sync.Once
 
 	mu     sync.Mutex
 	kicked []*kickedSession
@@ -151,10 +151,10 @@ type kickedSession struct {
 
 // wait is the kick's Wait.
 func (k *kick) wait(ctx context.Context) ([]Kicked, error) {
-	_, err := k.change.wait(ctx)
+	_, err := k.ends.wait(ctx)
 	if err == nil {
-		k.release.Do(func() { k.closed.partDone(0) })
-		_, err = k.closed.wait(ctx)
+		k.release.Do(func() { k.outcomes.partDone(0) })
+		_, err = k.outcomes.wait(ctx)
 	}
 	k.mu.Lock()
 	all := make([]Kicked, len(k.kicked))
@@ -215,8 +215,8 @@ func (k *kick) add(entry *kickedSession) {
 	if !ok {
 		return
 	}
-	k.closed.open.Add(1)
-	told := sync.OnceFunc(func() { k.closed.partDone(0) })
+	k.outcomes.open.Add(1)
+	told := sync.OnceFunc(func() { k.outcomes.partDone(0) })
 	go func() {
 		known := entry.session.callLink("WhenClosed", func() {
 			reporter.WhenClosed(func(o protocol.CloseOutcome) {
