@@ -3,6 +3,7 @@ package engine
 import (
 	"crypto/tls"
 	"net"
+	"time"
 
 	"github.com/rollcall-go/rollcall/internal/testkit"
 )
@@ -30,10 +31,19 @@ func (e *Engine) ListenOn(network, addr string, secure *tls.Config) {
 }
 
 // WatchTurns has f called, on the event loop, for each turn of one: it runs the turn, and then left tells how many connections that
-// a broadcast went to are still to be written to. It is called before Run.
-func (e *Engine) WatchTurns(f func(run func(), left func() int)) {
-	e.observe = func(l *loop) { f(l.run, l.bulkLeft) }
+// a broadcast went to are still to be written to. A turn that took less than turn goes on. It is called before Run.
+func (e *Engine) WatchTurns(turn time.Duration, f func(run func(), left func() int)) {
+	e.observe = func(l *loop) {
+		l.turn = turn
+		f(l.run, l.bulkLeft)
+	}
 }
+
+// TurnTime is how long the engine's turns go on.
+const TurnTime = turnTime
+
+// OutputsATime is how many connections a turn writes to before it looks at the time.
+const OutputsATime = outputsATime
 
 func (l *loop) bulkLeft() int { return len(l.taken.bulk.items) - l.taken.bulk.head }
 

@@ -37,7 +37,7 @@ func BenchmarkTurn(b *testing.B) {
 			var mu sync.Mutex
 			var turns []time.Duration
 			measured := false
-			e.WatchTurns(func(run func(), _ func() int) {
+			e.WatchTurns(engine.TurnTime, func(run func(), _ func() int) {
 				runtime.LockOSThread()
 				before := threadTime()
 				run()

@@ -158,8 +158,9 @@ func TestHandlerMayLogItsOwnUserOn(t *testing.T) {
 func TestEventsOfOneUserNeverOverlap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{})
-		running := 0 // without a lock: if events overlapped the race detector would say so too
+		running, told := 0, 0 // without a lock: if events overlapped the race detector would say so too
 		event := func() {
+			told++
 			if running++; running > 1 { // said at once: what follows need not end
 				t.Errorf("rule 4: %d events run at the same time", running)
 			}
@@ -177,6 +178,9 @@ func TestEventsOfOneUserNeverOverlap(t *testing.T) {
 		}
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
+		if told < 20 {
+			t.Errorf("%d events were told, fewer than there were logons", told)
+		}
 	})
 }
 
