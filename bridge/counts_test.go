@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -215,10 +216,17 @@ func TestWhatPushedOutHandlersSendIsCounted(t *testing.T) {
 	}
 }
 
-// shortFrames is a wire format of frames that are short: a name and a colon, then one letter a message.
-type shortFrames struct{ protocol.Codec }
+// shortFrames is a wire format of frames that are short: a name and a colon, then one letter a message. It keeps what it was last
+// asked to decode.
+type shortFrames struct {
+	protocol.Codec
+	asked *atomic.Value
+}
 
-func (shortFrames) Decode(src []byte, m *protocol.Message, o protocol.DecodeOptions) (n, need int, err error) {
+func (f shortFrames) Decode(src []byte, m *protocol.Message, o protocol.DecodeOptions) (n, need int, err error) {
+	if len(src) > 0 {
+		f.asked.Store(string(src))
+	}
 	if !o.First {
 		*m = protocol.Message{Type: say, Body: src[:1]}
 		return 1, 0, nil
@@ -236,7 +244,8 @@ func TestTheFirstMessageCountsWhatCame(t *testing.T) {
 	for name, pieces := range map[string][]string{"at once": {"al:x"}, "in pieces": {"a", "l", ":", "x"}, "then more": {"al:", "x"}} {
 		for _, workers := range []int{0, 1} {
 			t.Run(name, func(t *testing.T) {
-				s := newServer(t, options{engine: engine.Config{Listeners: []engine.Listener{{Codec: shortFrames{protocol.Binary}}}, Workers: workers}})
+				codec := shortFrames{protocol.Binary, new(atomic.Value)}
+				s := newServer(t, options{engine: engine.Config{Listeners: []engine.Listener{{Codec: codec}}, Workers: workers}})
 				final := finals(s)
 				s.start()
 				c := s.dial()
@@ -244,7 +253,10 @@ func TestTheFirstMessageCountsWhatCame(t *testing.T) {
 					if _, err := c.conn.Write([]byte(piece)); err != nil {
 						t.Fatal(err)
 					}
-					time.Sleep(time.Millisecond) // likely another read
+					eventually(t, "it is read", func() bool {
+						asked, _ := codec.asked.Load().(string)
+						return strings.HasSuffix(asked, piece[len(piece)-1:])
+					})
 				}
 				eventually(t, "both are counted", func() bool {
 					data, online := s.users.User("al")

@@ -172,12 +172,11 @@ func (u *groupUser) goOffline() {
 	}
 	u.client.close()
 	u.client = nil
-	for deadline := time.Now().Add(patience); u.users.IsOnline(u.name) || slices.Contains(u.group.Members(), bridge.Member{UserID: u.name}); {
+	for deadline := time.Now().Add(patience); u.users.IsOnline(u.name) || slices.Contains(u.group.Members(), bridge.Member{UserID: u.name}); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			u.t.Errorf("%s is a member still", u.name)
 			return
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -273,9 +273,10 @@ func aSilentConnectionIsClosedAtLogonTimeout(t *testing.T) {
 		}
 	}
 	const longer = time.Second // the machine may be busy
-	p := dial(t, serve(t, newEcho(engine.Config{Timeouts: engine.Timeouts{FirstMessage: longer}})).addr)
+	r = serve(t, newEcho(engine.Config{Timeouts: engine.Timeouts{FirstMessage: longer}, Loops: 1}))
+	p := dial(t, r.addr)
 	p.ask(1, 1, "")
-	time.Sleep(longer + timeout) // it has spoken: the timeout is over
+	dial(t, r.addr).wantClose(protocol.LogonTimeout) // which came later and is silent: the timeout of the one that has spoken is over
 	p.ask(1, 2, "")
 }
 

@@ -96,9 +96,7 @@ func TestEachLoopIsAnother(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- e.Run(ctx) }()
-	for e.started.Load() == nil {
-		time.Sleep(time.Millisecond)
-	}
+	testkit.Eventually(t, "the engine runs", func() bool { return e.started.Load() != nil })
 	seen := map[any]bool{}
 	for _, l := range *e.started.Load() {
 		seen[l.gnetLoop] = true

@@ -59,3 +59,6 @@ func WithConns(n int) *Engine {
 	}
 	return e
 }
+
+// BudgetLooks returns how many looks at the memory budget have begun.
+func (e *Engine) BudgetLooks() uint32 { return e.budget.looks.Load() }

@@ -66,7 +66,7 @@ func (g *gate) First(c *engine.Conn, m *protocol.Message) engine.Binding {
 }
 
 func (g *gate) Drain(ctx context.Context) (left int) {
-	for {
+	for ; ; time.Sleep(time.Millisecond) {
 		left = 0
 		g.mu.Lock()
 		for _, b := range g.bindings {
@@ -78,7 +78,6 @@ func (g *gate) Drain(ctx context.Context) (left int) {
 		if left == 0 || ctx.Err() != nil {
 			return left
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 

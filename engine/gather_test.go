@@ -29,14 +29,16 @@ func TestMessagesThatComeAByteAtATimeArriveWhole(t *testing.T) {
 		"frames, TLS with Workers": {protocol.Binary, true, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := engine.Config{Listeners: []engine.Listener{{Codec: tc.codec}}, Workers: tc.workers}
+			cfg := engine.Config{Loops: 1, Listeners: []engine.Listener{{Addr: "127.0.0.1:0", Codec: tc.codec}, {Addr: "127.0.0.1:0"}}, Workers: tc.workers}
 			if tc.secure {
 				cfg.Listeners[0].TLS = sec.server
 			}
 			e := newEngine(cfg)
 			got := make(chan string, 10)
 			e.Handle(1, func(_ *engine.Conn, m *protocol.Message) error { got <- string(m.Body); return nil })
+			e.Handle(2, echo)
 			r := serve(t, e)
+			other := dial(t, e.Addrs()[1].String())
 			var p *peer
 			if tc.secure {
 				p = dialTLS(t, r.addr, sec.client)
@@ -55,7 +57,7 @@ func TestMessagesThatComeAByteAtATimeArriveWhole(t *testing.T) {
 			for i := range all {
 				p.sendRaw(all[i : i+1])
 				if i%100 == 0 {
-					time.Sleep(time.Millisecond) // so that not all are one read
+					other.ask(2, 1, "") // the loop has read what came before: not all are one read
 				}
 			}
 			p.sendRaw(all[bytes.IndexByte(all, '\n')+1:])

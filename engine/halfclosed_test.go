@@ -3,9 +3,11 @@ package engine_test
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,6 +66,12 @@ func (p *peer) wantAnswers(n, size int) {
 	}
 }
 
+// hasEnded tells whether the engine knows that the connection's client has ended its sending side. Nothing is sent to the client.
+func hasEnded(c *engine.Conn) bool {
+	cannotBeSent := &protocol.Message{Type: 9, UserID: strings.Repeat("x", 1000)}
+	return errors.Is(c.SendMessage(cannotBeSent, nil), engine.ErrClosed)
+}
+
 // Rule 14: what a peer sent before it ended its sending side is handled and answered, with Workers and without, then the
 // connection closes.
 func TestAPeerThatHasEndedItsSideGetsAllAnswers(t *testing.T) {
@@ -75,8 +83,8 @@ func TestAPeerThatHasEndedItsSideGetsAllAnswers(t *testing.T) {
 					e, dialer := h.listen(sec, engine.Config{Workers: workers})
 					answer := bytes.Repeat([]byte("x"), tc.size)
 					e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
-						if workers > 0 {
-							time.Sleep(time.Millisecond) // the end is found before most are handled
+						if workers > 0 { // the end is found before they are handled
+							eventually(t, "the client's end", func() bool { return hasEnded(c) })
 						}
 						if err := c.Reply(m, answer); err != nil {
 							t.Errorf("Reply to %d: %v", m.ID, err)
@@ -91,7 +99,9 @@ func TestAPeerThatHasEndedItsSideGetsAllAnswers(t *testing.T) {
 					}
 					p.send(ms...)
 					h.end(t, p)
-					time.Sleep(20 * time.Millisecond) // the answers do not fit into the sockets' buffers: most of them wait
+					if tc.requests*tc.size > 1<<20 { // which does not fit into the sockets' buffers
+						eventually(t, "answers wait", func() bool { return e.Stats().OutboundQueue > 0 })
+					}
 					p.wantAnswers(tc.requests, tc.size)
 					eventually(t, "the end of the connection", func() bool { return e.Stats().Connections == 0 })
 					if s := e.Stats(); s.Closed[protocol.ClientClosed] != 1 {

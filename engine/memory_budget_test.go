@@ -54,7 +54,8 @@ func theMemoryBudgetClosesTheWorstFirst(t *testing.T) {
 	}
 	t.Logf("closed when %d MiB had been sent to the one and %d MiB to the other; the budget is %d MiB", sum>>20, little>>20, budget>>20)
 	worse.wantEnd(t, protocol.SlowConsumer)
-	time.Sleep(time.Second) // looks go on
+	looks := e.BudgetLooks()
+	eventually(t, "more looks", func() bool { return e.BudgetLooks() > looks+3 })
 	if bad.conn.Context().Err() != nil {
 		t.Error("one that was not the worst was closed, too")
 	}

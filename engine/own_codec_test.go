@@ -98,6 +98,7 @@ func newSerial() protocol.Codec { return new(serialCodec) }
 // Frames of a codec with state go out in the order in which they are encoded, whoever sends them and however, in between admission
 // and the end; and each names the user who is bound.
 func TestACodecOfItsOwnEncodesInTheOrderOfTheWire(t *testing.T) {
+	const lines = 100
 	sec := newSecurity(t)
 	for name, tc := range map[string]struct {
 		cfg    engine.Config
@@ -120,11 +121,16 @@ func TestACodecOfItsOwnEncodesInTheOrderOfTheWire(t *testing.T) {
 			}
 			tc.cfg.Listeners = []engine.Listener{l}
 			e := newEngine(tc.cfg)
+			var handled atomic.Int32
+			halfHandled := make(chan struct{})
 			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 				_ = c.Reply(m, m.Body)
 				_ = c.Send(3, []byte("refuse"))
 				_ = c.Send(3, []byte("no frame"))
 				_ = c.Send(3, m.Body)
+				if handled.Add(1) == lines/2 {
+					close(halfHandled)
+				}
 				return c.Reply(m, m.Body)
 			})
 			g := newGate(t, e)
@@ -153,13 +159,16 @@ func TestACodecOfItsOwnEncodesInTheOrderOfTheWire(t *testing.T) {
 				})
 			}
 			go func() {
-				for i := range 100 {
+				for i := range lines {
 					_, _ = fmt.Fprintf(p, "line %d\n", i)
 				}
 			}()
 			go func() {
 				wg.Wait()
-				time.Sleep(10 * time.Millisecond)
+				select {
+				case <-halfHandled: // handlers still send
+				case <-b.conn.Context().Done(): // too much waited for it
+				}
 				b.conn.Close(protocol.Errorf(protocol.KickedOut, "enough"))
 			}()
 			for serial := uint32(1); ; serial++ {

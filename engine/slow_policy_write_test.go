@@ -151,7 +151,7 @@ func slowPoliciesRaceWithClose(t *testing.T) {
 	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 10, MaxMemory: 1 << 20}, Timeouts: engine.Timeouts{Close: 50 * time.Millisecond}})
 	g := newGate(t, e)
 	r := serve(t, e)
-	for range 10 {
+	for round := range 10 {
 		_, b := g.enterSlow(t, r.addr)
 		var wg sync.WaitGroup
 		for _, policy := range []engine.SlowPolicy{engine.SlowDropNewest, engine.SlowDropOldest, engine.SlowLatest} {
@@ -168,7 +168,9 @@ func slowPoliciesRaceWithClose(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(20 * time.Millisecond) // let them fill the queue, or not
+		if dropped := e.Stats().Dropped.Messages; round%2 == 1 { // the queue is full, or most likely not yet
+			eventually(t, "the queue is full", func() bool { return e.Stats().Dropped.Messages > dropped })
+		}
 		b.conn.Close(protocol.KickedOut)
 		wg.Wait()
 		b.wantEnd(t, protocol.KickedOut)

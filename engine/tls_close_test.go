@@ -208,8 +208,8 @@ func whatCameBeforeCloseNotifyIsHandled(t *testing.T) {
 		handled := make(chan uint32, messages)
 		e := newEngine(engine.Config{Workers: workers})
 		e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
-			if workers > 0 {
-				time.Sleep(time.Millisecond)
+			if workers > 0 { // close_notify is found before they are handled
+				eventually(t, "the client's end", func() bool { return hasEnded(c) })
 			}
 			handled <- m.ID
 			return c.Reply(m, nil)

@@ -2,7 +2,6 @@ package usermgr
 
 import (
 	"testing"
-	"time"
 
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -26,9 +25,7 @@ func TestNobodyIsOnlineWithoutASession(t *testing.T) {
 	m.history.mu.Lock() // where the end of a session passes by between its unbinding and Offline
 	defer m.history.mu.Unlock()
 	s.End(protocol.NetworkError)
-	for u.oldest.Load() != nil {
-		time.Sleep(time.Millisecond)
-	}
+	testkit.Eventually(t, "the session is unbound", func() bool { return u.oldest.Load() == nil })
 	if !u.online {
 		t.Fatal("the moment has passed")
 	}

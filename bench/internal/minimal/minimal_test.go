@@ -109,7 +109,7 @@ func expectEnd(t *testing.T, c net.Conn, code uint16) {
 
 func TestFramesAreEchoedHoweverTheyAreCut(t *testing.T) {
 	s, addr := start(t)
-	c := logOn(t, addr, "ann")
+	c, other := logOn(t, addr, "ann"), logOn(t, addr, "bob")
 	var in, out []byte
 	for id := range uint32(20) {
 		body := []byte(strings.Repeat("x", int(id)))
@@ -126,7 +126,8 @@ func TestFramesAreEchoedHoweverTheyAreCut(t *testing.T) {
 		n := min(7, len(in))
 		say(t, c, in[:n])
 		in = in[n:]
-		time.Sleep(100 * time.Microsecond)
+		say(t, other, appendFrame(nil, 1, 0, 1, nil)) // the loop has read what came before when it answers
+		expect(t, other, appendFrame(nil, 1, FlagReply, 1, nil))
 	}
 	expect(t, c, out)
 	conn := s.User("ann")
