@@ -103,37 +103,38 @@ var manualCloseGrace = 5 * time.Second // a variable for the tests alone
 type Bridge struct {
 	engine         *engine.Engine
 	users          usermgr.UserManager
-	manager        *usermgr.Manager // users, where that is Rollcall's own
+	manager        *usermgr.Manager // users, if it is a *usermgr.Manager; else nil
 	authenticator  Authenticator    // nil lets every client in
 	cfg            Config
 	log            *zap.Logger
 	authenticating *semaphore    // nil without an authenticator
-	loggingOn      *semaphore    // of MaxLogons, or nil
-	heartbeat      time.Duration // what clients are told; 0 for nothing
+	loggingOn      *semaphore    // nil without MaxLogons
+	heartbeat      time.Duration // the interval that clients are told; 0 for none
 	silence        time.Duration // after which the manager ends a session; 0 for never, or unknown
 	expiries       expiries      // of the sessions that expire
 	relogons       relogons      // of the users whose logons push each other out
-	grace          time.Duration // manualCloseGrace, as it was when the bridge was attached
+	grace          time.Duration // manualCloseGrace at the time of Attach
 
 	groupsOnce sync.Once
-	groups     atomic.Pointer[groups] // nil until a group is first asked for
+	groups     atomic.Pointer[groups] // nil until the first call of Group
 
 	bound   atomic.Int64  // logons under way and sessions that are not yet unbound
-	telling atomic.Int64  // groups that tell their subscribers
-	idle    chan struct{} // gets a token when bound, or telling, may have become 0
+	telling atomic.Int64  // groups that are telling their subscribers
+	idle    chan struct{} // gets a token when bound or telling may have become 0
 
 	counters
 }
 
-// Attach joins e and users. With auth, a client's first message must be a Logon, and auth decides which user the client is; a nil
-// auth lets every client in as the user that its first message names. Call it before e.Run, once for an engine; several engines may share a user manager. It panics for a
-// second call, after Run, and when e or users is nil. An error names the invalid setting. When the engine stops, the sessions of
-// its connections end, and Run waits for their Disconnected handlers.
+// Attach joins e and users. With auth, a client's first message must be a Logon, and auth decides which user the client
+// is; a nil auth lets every client in as the user that its first message names. Call Attach before e.Run, once for an
+// engine; several engines may share a user manager. It panics for a second call, after Run, and when e or users is nil.
+// An error names the invalid setting. When the engine stops, the sessions of its connections end, and Run waits for
+// their Disconnected handlers.
 func Attach(e *engine.Engine, users usermgr.UserManager, auth Authenticator, cfg Config) (*Bridge, error) {
 	if e == nil {
 		panic("rollcall: Attach needs an engine")
 	}
-	if users == nil { // or every logon would fail
+	if users == nil { // otherwise every logon would fail
 		panic("rollcall: Attach needs a user manager")
 	}
 	if cfg.MaxAuthenticating <= 0 {
@@ -142,7 +143,7 @@ func Attach(e *engine.Engine, users usermgr.UserManager, auth Authenticator, cfg
 	if cfg.LogonDeadline <= 0 {
 		cfg.LogonDeadline = 10 * time.Second
 	}
-	const longest = 100 * 365 * 24 * time.Hour // as good as for ever, and may be added to the time
+	const longest = 100 * 365 * 24 * time.Hour // stands for ever, and can be added to any time
 	cfg.LogonDeadline, cfg.HeartbeatInterval = min(cfg.LogonDeadline, longest), min(cfg.HeartbeatInterval, longest)
 	manager, _ := users.(*usermgr.Manager)
 	b := &Bridge{engine: e, users: users, manager: manager, authenticator: auth, cfg: cfg, log: logging.OrDefault(cfg.Logger),
@@ -231,7 +232,7 @@ func (b *Bridge) Reach(userID string, send func(*engine.Conn) error) {
 // engine.Conn.Send. Send copies the body and never blocks.
 func (b *Bridge) Send(userID string, typ uint16, body []byte) error {
 	if links := b.links(userID); len(links) == 1 {
-		// What sendBy would come to, for nearly every user: the list of connections is this one, and needs no closure.
+		// The same as sendBy for a user with one session, without a closure.
 		if own, ok := links[0].(*link); ok && own.bridge == b {
 			if err := own.conn.Send(typ, body); err == nil || !errors.Is(err, engine.ErrClosed) {
 				return err
@@ -249,7 +250,7 @@ func (b *Bridge) SendMessage(userID string, m *protocol.Message, o *engine.SendO
 	return b.sendBy(userID, func(c *engine.Conn) error { return c.SendMessage(m, o) })
 }
 
-// links asks the user manager for a user's links, without a call through an interface where it is Rollcall's own.
+// links asks the user manager for a user's links. For a *usermgr.Manager it makes no call through an interface.
 func (b *Bridge) links(userID string) []usermgr.Link {
 	if b.manager != nil {
 		return b.manager.Links(userID)
@@ -264,7 +265,7 @@ func (b *Bridge) sendBy(userID string, send func(*engine.Conn) error) error {
 		switch {
 		case sendErr == nil:
 			err = nil
-		case errors.Is(sendErr, engine.ErrClosed): // on its way out: as good as offline
+		case errors.Is(sendErr, engine.ErrClosed): // closing: counts as offline
 		case err != nil:
 			err = sendErr
 		}
@@ -276,7 +277,7 @@ func (b *Bridge) sendBy(userID string, send func(*engine.Conn) error) error {
 // conn returns the connection of a session, or nil when it is not on this bridge's engine.
 func (b *Bridge) conn(l usermgr.Link) *engine.Conn {
 	switch own, ok := l.(*link); {
-	case !ok: // the user manager has put something around it
+	case !ok: // the user manager has wrapped the link
 		return b.engine.Conn(l.Address().Conn)
 	case own.bridge == b:
 		return own.conn
@@ -293,7 +294,7 @@ var _ engine.HeartbeatTeller = admission{}
 func (b admission) First(c *engine.Conn, m *protocol.Message) engine.Binding {
 	l := &link{bridge: b.Bridge, conn: c, logon: &logon{conn: c, first: *m.Clone()}}
 	if b.loggingOn != nil {
-		l.logon.turn = b.loggingOn.join() // here, where it is known who came first
+		l.logon.turn = b.loggingOn.join() // here, because here the order of the logons is known
 	} else {
 		l.logon.authTurn = b.authenticating.join()
 	}
@@ -318,14 +319,14 @@ func (b admission) Drain(ctx context.Context) (left int) {
 	return 0
 }
 
-// release says that a logon has failed or a session is unbound.
+// release is called when a logon has failed or a session is unbound.
 func (b *Bridge) release() {
 	if b.bound.Add(-1) == 0 {
 		b.becameIdle()
 	}
 }
 
-// told says that a group has nothing to tell any more.
+// told is called when a group has nothing more to tell.
 func (b *Bridge) told() {
 	if b.telling.Add(-1) == 0 {
 		b.becameIdle()

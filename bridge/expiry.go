@@ -21,9 +21,9 @@ type expiry struct {
 	at       time.Time // zero for never
 	timer    *time.Timer
 	renewing bool   // a renewal's goroutine runs
-	open     *logon // the renewal that is not answered yet; nil for none
+	open     *logon // the renewal without an answer yet; nil for none
 	due      bool   // the token expired meanwhile: the renewal's answer decides
-	over     bool   // the session has ended, or is told to
+	over     bool   // the session has ended, or is being ended
 }
 
 // expiries finds the expiry of a connection's session.
@@ -53,7 +53,8 @@ func (e *expiries) remove(x *expiry) {
 	delete(e.byConn, x.link.conn.ID())
 }
 
-// startExpiry has the session end in time. It is called before the connection is let in, and so before a Renew can come.
+// startExpiry starts the timer that ends the session. It is called before the connection is let in, and so before a
+// Renew can come.
 func (l *link) startExpiry() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -74,10 +75,10 @@ func addExpiry(fields map[string]string, at time.Time) {
 	}
 }
 
-// passed is the timer's. A renewal that has come, and was not looked at yet, is looked at first.
+// passed is called by the timer. A Renew that has arrived is read first.
 func (x *expiry) passed() { x.link.conn.AfterInput(x.end) }
 
-// end ends the session, unless it was renewed, or a renewal is under way.
+// end ends the session, unless it was renewed or a renewal is running.
 func (x *expiry) end() {
 	x.mu.Lock()
 	if x.over || x.at.IsZero() || time.Now().Before(x.at) {
@@ -94,7 +95,7 @@ func (x *expiry) end() {
 	x.link.session.End(protocol.TokenExpired)
 }
 
-// stop is for a session that has ended. x may be nil.
+// stop is called when the session has ended. x may be nil.
 func (x *expiry) stop() {
 	if x == nil {
 		return

@@ -23,13 +23,13 @@ import (
 type Group struct {
 	bridge *Bridge
 	name   string
-	listed atomic.Bool // found by its name, while there are members or subscribers; changed under its shard's lock
+	listed atomic.Bool // can be found by its name: it has members or subscribers; changed under its shard's lock
 
 	mu      sync.Mutex
-	members []*member      // by user, a user before that user's sessions
-	conns   []*engine.Conn // that the members have, by number, each once; empty unless built
+	members []*member      // sorted by user; a user comes before that user's sessions
+	conns   []*engine.Conn // of the members, sorted by number, each once; empty unless built
 	built   bool           // conns is kept
-	used    bool           // since the last sweep
+	used    bool           // Send was called since the last sweep
 	news    *news          // nil without subscribers
 }
 
@@ -75,7 +75,7 @@ func (g *Group) Join(userID string) error {
 	}
 	m, n := s.join(key{user: userID}, g)
 	s.update(m)
-	if !g.bridge.isOnline(userID) { // since the first look: it may not be told any more
+	if !g.bridge.isOnline(userID) { // the user may have gone offline before the group could be told
 		s.leaveAllSince(m, n)
 	}
 	return nil
@@ -189,7 +189,8 @@ func (g *Group) reached(except []*engine.Conn) iter.Seq[*engine.Conn] {
 	}
 }
 
-// now returns the group that is found by the name, or nil where there is none: then it has no members and no subscribers.
+// now returns the listed group with g's name. It returns nil when there is none: then the group has no members and no
+// subscribers.
 func (g *Group) now() *Group {
 	if g.listed.Load() {
 		return g
@@ -197,7 +198,8 @@ func (g *Group) now() *Group {
 	return g.bridge.groups.Load().find(g.name)
 }
 
-// add adds a member, and reports whether the group is the listed one. g.mu is not held on entry, the member's lock is.
+// add adds a member, and reports whether the group is the listed one. On entry the member's lock is held, and g.mu is
+// not.
 func (g *Group) add(m *member) (added, listed bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -216,7 +218,7 @@ func (g *Group) add(m *member) (added, listed bool) {
 	return true, true
 }
 
-// remove takes a member out, and reports whether it was one. The member's lock is held on entry.
+// remove removes a member, and reports whether it was one. The member's lock is held on entry.
 func (g *Group) remove(m *member, offline bool) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -233,7 +235,7 @@ func (g *Group) remove(m *member, offline bool) bool {
 	return true
 }
 
-// exchange follows a member whose connections have changed. The member's lock is held on entry.
+// exchange replaces a member's connections. The member's lock is held on entry.
 func (g *Group) exchange(m *member, before, now []*engine.Conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -245,7 +247,7 @@ func (g *Group) exchange(m *member, before, now []*engine.Conn) {
 	}
 }
 
-// forgetIfUnused has a group found no more that has no members and no subscribers. g.mu is held on entry.
+// forgetIfUnused unlists a group that has no members and no subscribers. g.mu is held on entry.
 func (g *Group) forgetIfUnused() {
 	if len(g.members) == 0 && g.news == nil {
 		g.bridge.groups.Load().unlist(g)
@@ -253,12 +255,12 @@ func (g *Group) forgetIfUnused() {
 	}
 }
 
-// find returns where a member stands, or would. g.mu is held on entry.
+// find returns the index of a member, or the index at which to insert it. g.mu is held on entry.
 func (g *Group) find(k key) (int, bool) {
 	return slices.BinarySearchFunc(g.members, k, func(m *member, k key) int { return m.compare(k) })
 }
 
-// insert adds a connection to those that are kept, unless it is there. g.mu is held on entry.
+// insert adds a connection to conns, unless it is in it. g.mu is held on entry.
 func (g *Group) insert(c *engine.Conn) {
 	if !g.built {
 		return
@@ -268,7 +270,7 @@ func (g *Group) insert(c *engine.Conn) {
 	}
 }
 
-// withdraw takes a connection out, unless another member has it. g.mu is held on entry.
+// withdraw removes a connection from conns, unless another member has it. g.mu is held on entry.
 func (g *Group) withdraw(userID string, c *engine.Conn) {
 	if !g.built {
 		return
@@ -284,8 +286,8 @@ func (g *Group) withdraw(userID string, c *engine.Conn) {
 	}
 }
 
-// build makes the list of connections, by number: those that lie side by side in memory stand side by side. It is kept until the
-// group has not been sent to for a while. g.mu is held on entry.
+// build makes conns, sorted by number, because connections with neighbouring numbers are neighbours in memory. The list
+// is kept until the group has not been used for a while. g.mu is held on entry.
 func (g *Group) build() {
 	g.used = true
 	if g.built {
@@ -314,7 +316,7 @@ func (g *Group) build() {
 
 func compareConn(c *engine.Conn, id uint64) int { return cmp.Compare(c.ID(), id) }
 
-// compare orders members by user, a user before that user's sessions, and those by their connections.
+// compare orders members by user. A user comes before that user's sessions; sessions are ordered by connection.
 func (m *member) compare(k key) int {
 	if c := strings.Compare(m.user, k.user); c != 0 {
 		return c
@@ -322,7 +324,7 @@ func (m *member) compare(k key) int {
 	return cmp.Compare(number(m.conn), number(k.conn))
 }
 
-// number is 0 for none.
+// number returns the connection's number; 0 for nil.
 func number(c *engine.Conn) uint64 {
 	if c == nil {
 		return 0
@@ -330,7 +332,8 @@ func number(c *engine.Conn) uint64 {
 	return c.ID()
 }
 
-// grown returns a list that has room for one more, and for a sixteenth: append would take a quarter more, or twice as much.
+// grown returns a list with room for one more item, and a sixteenth to spare. append would take a quarter more, or
+// twice as much.
 func grown[T any](list []T) []T {
 	if len(list) < cap(list) {
 		return list
@@ -338,7 +341,7 @@ func grown[T any](list []T) []T {
 	return append(slices.Grow([]T(nil), len(list)+len(list)/16+1), list...)
 }
 
-// shrunk returns a list without room that it does not need any more.
+// shrunk returns a list without the spare capacity that it does not need any more.
 func shrunk[T any](list []T) []T {
 	if len(list) == 0 {
 		return nil

@@ -20,18 +20,18 @@ type GroupEvents struct {
 	Left func(m Member, offline bool)
 }
 
-// event is a member that has joined or left, for those who had subscribed then.
+// event is a member that has joined or left, for the subscribers of that moment.
 type event struct {
 	member          Member
 	joined, offline bool
 	to              []*GroupEvents
 }
 
-// news is what a group's subscribers are to be told. It is under the group's lock.
+// news has a group's subscribers and the events to tell them. The group's lock protects it.
 type news struct {
 	subscribers []*GroupEvents // never changed once stored
 	waiting     []event
-	telling     bool // there is a goroutine
+	telling     bool // tellAll runs
 }
 
 // Subscribe adds a set of handlers and returns the function that removes it again. A group with a subscriber is kept, also without
@@ -46,7 +46,7 @@ func (g *Group) Subscribe(e GroupEvents) (unsubscribe func()) {
 	}
 }
 
-// subscribe reports false where the group is not the listed one any more.
+// subscribe adds a subscriber. It reports false when the group is no longer the listed one.
 func (g *Group) subscribe(e *GroupEvents) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -70,7 +70,7 @@ func (g *Group) unsubscribe(e *GroupEvents) {
 	g.forgetNews()
 }
 
-// forgetNews forgets the subscribers when there are none, and all has been told. g.mu is held on entry.
+// forgetNews sets g.news to nil when there are no subscribers and all events have been told. g.mu is held on entry.
 func (g *Group) forgetNews() {
 	if len(g.news.subscribers) == 0 && !g.news.telling {
 		g.news = nil
@@ -78,7 +78,7 @@ func (g *Group) forgetNews() {
 	}
 }
 
-// tell has the subscribers told. g.mu is held on entry.
+// tell queues an event for the subscribers. g.mu is held on entry.
 func (g *Group) tell(e event) {
 	if g.news == nil || len(g.news.subscribers) == 0 {
 		return
@@ -92,7 +92,7 @@ func (g *Group) tell(e event) {
 	}
 }
 
-// tellAll is the goroutine that tells.
+// tellAll is the goroutine that calls the subscribers.
 func (g *Group) tellAll() {
 	defer g.bridge.told()
 	for {

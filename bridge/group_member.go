@@ -18,26 +18,27 @@ type key struct {
 	conn *engine.Conn
 }
 
-// member is a user or a session that is in groups. It is kept as long as it is in one.
+// member is a user or a session that is in groups. It exists while it is in at least one.
 //
-// Its lock is taken before that of a group, and that before a shard's.
+// Its lock is taken before a group's lock, and a group's lock before a shard's.
 type member struct {
 	key
 	mu     sync.Mutex
 	groups []*Group
-	gone   bool   // in no group, and not found any more
-	joined uint32 // how often it was asked to join one
+	gone   bool   // in no group, and removed from the table
+	joined uint32 // the number of calls of join
 
 	// A user's connections: one, or several. They are changed under mu, and read under a group's lock too.
 	only    atomic.Pointer[engine.Conn]
 	several atomic.Pointer[[]*engine.Conn]
 
-	// The looks at the user manager that have begun, and the one that counts. A look that begins after a change has seen it.
+	// looks counts the look-ups at the user manager that have begun; the last one to begin counts. A look-up that
+	// begins after a change sees the change.
 	looks   atomic.Uint32
 	counted uint32
 }
 
-// public returns the member as it is told.
+// public returns the member for users of the package.
 func (m *member) public() Member { return Member{UserID: m.user, Conn: m.conn} }
 
 // all yields the member's connections.
@@ -59,7 +60,7 @@ func (m *member) all(yield func(*engine.Conn) bool) {
 	}
 }
 
-// has reports whether a connection is the member's.
+// has reports whether the member has the connection.
 func (m *member) has(c *engine.Conn) bool {
 	for own := range m.all {
 		if own == c {
@@ -83,7 +84,7 @@ func (m *member) setConns(conns []*engine.Conn) {
 	}
 }
 
-// join makes the one with the key a member of the group that has g's name. n is for leaveAllSince.
+// join makes the user or session k a member of the group that has g's name. n is for leaveAllSince.
 func (s *groups) join(k key, g *Group) (m *member, n uint32) {
 	for {
 		m = s.takeMember(k)
@@ -93,7 +94,7 @@ func (s *groups) join(k key, g *Group) (m *member, n uint32) {
 	}
 }
 
-// joins reports false where the record is not the one that counts any more.
+// joins adds m to the group. It reports false when m is gone from the table.
 func (m *member) joins(s *groups, g *Group) (n uint32, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -113,14 +114,14 @@ func (m *member) joins(s *groups, g *Group) (n uint32, ok bool) {
 	}
 }
 
-// leave takes a member out of the group that has g's name, and reports whether it was in it.
+// leave removes a member from the group that has g's name, and reports whether it was in it.
 func (s *groups) leave(m *member, g *Group) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.gone {
 		return false
 	}
-	listed := g.now() // which it stays while m is in it
+	listed := g.now() // it stays listed while m is in it
 	if listed == nil || !listed.remove(m, false) {
 		return false
 	}
@@ -133,15 +134,15 @@ func (s *groups) leave(m *member, g *Group) bool {
 	return true
 }
 
-// leaveAll takes a member out of all groups: it is offline.
+// leaveAll removes an offline member from all groups.
 func (s *groups) leaveAll(m *member) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s.takeOut(m)
 }
 
-// leaveAllSince is leaveAll for one who was found offline after the nth time that it was asked to join. Where it was asked again, it
-// may be online again: that call looks, too.
+// leaveAllSince is leaveAll for a member that was found offline after the nth call of join. It does nothing after a
+// later call of join, because the member may be online again and that call checks it too.
 func (s *groups) leaveAllSince(m *member, n uint32) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -150,7 +151,7 @@ func (s *groups) leaveAllSince(m *member, n uint32) {
 	}
 }
 
-// takeOut takes a member out of all groups. m.mu is held on entry.
+// takeOut removes a member from all groups. m.mu is held on entry.
 func (s *groups) takeOut(m *member) {
 	if m.gone {
 		return
@@ -168,11 +169,11 @@ func (s *groups) forget(m *member) {
 	s.removeMember(m)
 }
 
-// update finds out which connections a user has, and tells the user's groups. Where it is asked several times at once the last
-// to begin decides.
+// update looks up a user's connections, and tells the user's groups. Of several calls at once the last to begin
+// decides.
 func (s *groups) update(m *member) {
 	look := m.looks.Add(1)
-	now := slices.Collect(s.bridge.ConnsOf(m.user)) // the user manager's: no lock is held
+	now := slices.Collect(s.bridge.ConnsOf(m.user)) // it calls the user manager: no lock is held
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.gone || int32(look-m.counted) < 0 {
@@ -189,12 +190,13 @@ func (s *groups) update(m *member) {
 	}
 }
 
-// subscriber is what a user manager may have besides, see usermgr.UserManager.
+// subscriber is an optional method of a user manager, see usermgr.UserManager.
 type subscriber interface {
 	Subscribe(usermgr.Events) (unsubscribe func())
 }
 
-// subscribe has the user manager tell of sessions, from the first member on: a bridge without groups does not pay for it.
+// subscribe subscribes to the user manager's events at the first member, so that a bridge without groups does not pay
+// for it.
 func (s *groups) subscribe() error {
 	m, ok := s.bridge.users.(subscriber)
 	if !ok {
@@ -210,7 +212,8 @@ func (s *groups) subscribe() error {
 	return nil
 }
 
-// ended takes a session that has ended out of its groups. Its user has another one already, where that has taken its place.
+// ended removes a session that has ended from its groups. When another session has taken its place, the user has that
+// one already.
 func (s *groups) ended(i usermgr.SessionInfo) {
 	if m := s.session(i.Address.Conn); m != nil {
 		s.leaveAll(m)
@@ -218,7 +221,7 @@ func (s *groups) ended(i usermgr.SessionInfo) {
 	s.changed(i.UserID)
 }
 
-// changed is called when a session of a user has come or gone, or the user has, one such thing at a time.
+// changed is called when a user, or a session of the user, has come or gone. The calls for one user come one at a time.
 func (s *groups) changed(userID string) {
 	m := s.member(key{user: userID})
 	if m == nil {
@@ -230,7 +233,8 @@ func (s *groups) changed(userID string) {
 	}
 }
 
-// isOnline asks the user manager itself where it can be asked: a user may be online and have no session for a moment.
+// isOnline asks the manager's IsOnline where it has that method, because a user may be online without a session for a
+// moment.
 func (b *Bridge) isOnline(userID string) bool {
 	if m, ok := b.users.(usermgr.OnlineAsker); ok {
 		return m.IsOnline(userID)
@@ -238,7 +242,7 @@ func (b *Bridge) isOnline(userID string) bool {
 	return len(b.users.Links(userID)) > 0
 }
 
-// userOn returns the user whose session is on a connection of this bridge's.
+// userOn returns the user of the session on a connection of this bridge.
 func (b *Bridge) userOn(c *engine.Conn) (userID string, live bool) {
 	if c == nil || b.engine.Conn(c.ID()) != c {
 		return "", false

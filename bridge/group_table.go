@@ -8,7 +8,7 @@ import (
 	"github.com/rollcall-go/rollcall/internal/table"
 )
 
-// groups are the groups of a bridge by name, and their members by user and by connection. To find one takes no lock.
+// groups has the groups of a bridge by name, and their members by user and by connection. A look-up takes no lock.
 type groups struct {
 	bridge     *Bridge
 	seed       maphash.Seed
@@ -47,7 +47,7 @@ func (s *groups) find(name string) *Group {
 	return s.shard(hash).groups.Find(hash, func(g *Group) bool { return g.name == name })
 }
 
-// takeGroup returns the listed group that has g's name; where there is none g is listed.
+// takeGroup returns the listed group that has g's name. When there is none it lists g.
 func (s *groups) takeGroup(g *Group) *Group {
 	if g.listed.Load() {
 		return g
@@ -64,7 +64,7 @@ func (s *groups) takeGroup(g *Group) *Group {
 	return g
 }
 
-// unlist has a group found no more. g.mu is held on entry.
+// unlist removes a group from the table. g.mu is held on entry.
 func (s *groups) unlist(g *Group) {
 	sh := s.shard(s.hashOfGroup(g))
 	sh.mu.Lock()
@@ -73,7 +73,7 @@ func (s *groups) unlist(g *Group) {
 	g.listed.Store(false)
 }
 
-// member returns a user, or the session on a connection, that is in a group, or nil.
+// member returns the member with the key; nil when it is in no group.
 func (s *groups) member(k key) *member {
 	if k.conn != nil {
 		return s.session(k.conn.ID())
@@ -82,13 +82,13 @@ func (s *groups) member(k key) *member {
 	return s.shard(hash).members.Find(hash, func(m *member) bool { return m.conn == nil && m.user == k.user })
 }
 
-// session returns the session on a connection that is in a group, or nil.
+// session returns the member for the session on a connection; nil when it is in no group.
 func (s *groups) session(conn uint64) *member {
 	hash := table.Scatter(conn)
 	return s.shard(hash).members.Find(hash, func(m *member) bool { return m.conn != nil && m.conn.ID() == conn })
 }
 
-// takeMember is member that makes one where there is none. It may be gone by now.
+// takeMember returns the member with the key, and makes one if there is none. It may be gone when takeMember returns.
 func (s *groups) takeMember(k key) *member {
 	if m := s.member(k); m != nil {
 		return m
@@ -104,7 +104,7 @@ func (s *groups) takeMember(k key) *member {
 	return m
 }
 
-// removeMember has a member found no more. Its lock is held on entry.
+// removeMember removes a member from the table. Its lock is held on entry.
 func (s *groups) removeMember(m *member) {
 	sh := s.shard(s.hashOfMember(m))
 	sh.mu.Lock()
@@ -112,14 +112,14 @@ func (s *groups) removeMember(m *member) {
 	sh.members.Remove(m, s.hashOfMember)
 }
 
-// idleAfter is how long a group that is not sent to keeps the list of its connections, at least.
+// idleAfter is the least time for which an unused group keeps the list of its connections.
 const idleAfter = 30 * time.Second
 
-// activeGroups are the groups that keep a list of their connections.
+// activeGroups has the groups that keep a list of their connections.
 type activeGroups struct {
 	mu      sync.Mutex // a leaf
 	groups  map[*Group]struct{}
-	sweeper *time.Timer // runs while there are any
+	sweeper *time.Timer // runs while there are such groups
 }
 
 // add is called when a group keeps its list. g.mu is held on entry.
@@ -135,7 +135,7 @@ func (a *activeGroups) add(g *Group) {
 	}
 }
 
-// sweep has the groups that were not sent to since the last one give up their lists.
+// sweep drops the lists of the groups that were not used since the last sweep.
 func (a *activeGroups) sweep() {
 	a.mu.Lock()
 	all := make([]*Group, 0, len(a.groups))

@@ -19,37 +19,37 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// link is one connection's way through the bridge: the manager's Link on one side, and on the other the engine's Binding
-// until it is admitted; then the session itself is that, so that the message path touches no more memory than it must.
+// link joins one connection to its session. To the manager it is the Link. To the engine it is the Binding until the
+// connection is let in; then the session itself is the Binding, so that the message path touches less memory.
 type link struct {
 	bridge *Bridge
 	conn   *engine.Conn
 
 	mu      sync.Mutex
-	session usermgr.Session    // nil until the manager has given it
-	logon   *logon             // nil when the connection has been let in: it may be closed
+	session usermgr.Session    // nil until the manager has returned it
+	logon   *logon             // nil when the connection has been let in, so that it may be closed
 	ended   protocol.CloseCode // why the connection ended; 0 while it has not
 	closed  bool               // the manager is done with the link
 	expiry  *expiry            // nil for a session that does not expire
 }
 
-// logon is what a link needs until it has been let in. It is the context of its authenticator, with a deadline of which a
-// timer keeps watch.
+// logon has the fields that a link needs until it has been let in. It is also the context of its authenticator, with a
+// deadline that a timer enforces.
 type logon struct {
 	context.Context
 	deadline int64 // see clock.Nanoseconds
 	conn     *engine.Conn
 
-	turn, authTurn *turn // among the logons, and among those that are authenticated
+	turn, authTurn *turn // the places among the logons, and among the authenticators
 
 	first    protocol.Message // the Logon, or the Renew
-	userID   string           // that the user manager was given; empty before
+	userID   string           // the ID given to the user manager; empty before
 	expires  time.Time        // when the session is to end; zero for never
 	admitted engine.Admitted
-	answered bool                    // or about to be
-	refused  bool                    // and counted
-	cancel   context.CancelCauseFunc // ends the logon, while it is under way
-	why      *protocol.CloseError    // Close's, when it came early
+	answered bool                    // or about to be answered
+	refused  bool                    // and counted as refused
+	cancel   context.CancelCauseFunc // ends the logon while it runs
+	why      *protocol.CloseError    // the arguments of Close, when it came before the connection was let in
 }
 
 var (
@@ -60,11 +60,12 @@ var (
 	_ usermgr.Looker        = (*link)(nil)
 )
 
-// Trusted and TrustedLink are contain's: as a Binding the link calls the manager, as a Link it calls the engine alone.
+// Trusted and TrustedLink are for package contain: as a Binding the link calls the manager, as a Link it calls only the
+// engine.
 func (l *link) Trusted() bool     { return l.bridge.manager != nil }
 func (l *link) TrustedLink() bool { return true }
 
-// Beat, Received and Sent are the session's once the connection is let in.
+// Beat, Received and Sent do nothing: once the connection is let in the engine calls those of the session.
 func (l *link) Beat()                     {}
 func (l *link) Received(uint16, int, int) {}
 func (l *link) Sent(uint16, int, int)     {}
@@ -130,7 +131,7 @@ func (l *link) Close(code protocol.CloseCode, text string) {
 	if code == protocol.PushedOut {
 		l.bridge.gotInTheWay(cmp.Or(userID, l.conn.UserID()))
 	}
-	if !early { // otherwise admit does it, behind the reply to the Logon
+	if !early { // otherwise admit does it, after the reply to the Logon
 		l.close(code, text)
 	}
 	l.bridge.release()
@@ -147,8 +148,7 @@ func (l *link) close(code protocol.CloseCode, text string) {
 	l.conn.Close(&protocol.CloseError{Code: code, Text: text})
 }
 
-// logOn takes the connection from its first message to its session, or to its refusal. It runs on a goroutine of its
-// own, which ends with the logon.
+// logOn logs the connection on, or refuses it. It runs on a goroutine of its own, which ends with the logon.
 func (l *link) logOn() {
 	b, p := l.bridge, l.logon
 	returned := false
@@ -197,9 +197,10 @@ func (l *link) tookTooLong(p *logon, cancel context.CancelCauseFunc) {
 	l.refuse(tooLong)
 }
 
-// fail ends a logon that the application's code has ended: the user manager's, or with a Goexit the authenticator's.
+// fail ends a logon in which the application's code has panicked, or has ended the goroutine: the user manager, or with
+// a Goexit the authenticator.
 func (l *link) fail(v any) {
-	if v != contain.Exited { // which has been told where it came from
+	if v != contain.Exited { // an Exited was reported already
 		l.bridge.log.Error("a logon panicked", zap.Any("panic", v), zap.Stack("stack"))
 	}
 	l.refuse(contain.Error("the logon", v))
@@ -212,7 +213,7 @@ func (l *link) fail(v any) {
 	}
 }
 
-// takeTurn waits for a place among the logons, and does what can be refused.
+// takeTurn waits for a place among the logons, authenticates the client and registers it.
 func (l *link) takeTurn(p *logon) (usermgr.Session, error) {
 	if err := p.turn.wait(p); err != nil {
 		return nil, err
@@ -234,13 +235,13 @@ func (l *link) takeTurn(p *logon) (usermgr.Session, error) {
 	return s, err
 }
 
-// leaveTurns gives up the places that a logon has, and those in a queue.
+// leaveTurns gives up the logon's places, also those in a queue.
 func (b *Bridge) leaveTurns(p *logon) {
 	b.authenticating.leave(p.authTurn)
 	b.loggingOn.leave(p.turn)
 }
 
-// register is the user manager's part. The manager may be the program's own, and panic.
+// register calls the user manager. A manager of the application may panic.
 func (l *link) register(ctx context.Context, logon usermgr.Logon) (s usermgr.Session, err error) {
 	contain.Call(func() { s, err = l.bridge.users.Register(ctx, logon, l) }, func(v any) {
 		l.bridge.log.Error("the user manager panicked", zap.Any("panic", v), zap.Stack("stack"))
@@ -252,7 +253,7 @@ func (l *link) register(ctx context.Context, logon usermgr.Logon) (s usermgr.Ses
 // Deadline implements context.Context.
 func (p *logon) Deadline() (time.Time, bool) { return clock.Time(p.deadline), true }
 
-// identify says as whom the client logs on.
+// identify returns the logon with the user that the client logs on as.
 func (l *link) identify(p *logon) (usermgr.Logon, error) {
 	first := &p.first
 	logon := usermgr.Logon{UserID: first.UserID, Device: first.Device, Address: l.Address()}
@@ -277,7 +278,7 @@ func (l *link) identify(p *logon) (usermgr.Logon, error) {
 	return l.authenticated(p, logon)
 }
 
-// authenticated completes a Logon, or a Renew, by what the authenticator says.
+// authenticated completes a Logon or a Renew with the authenticator's answer.
 func (l *link) authenticated(p *logon, logon usermgr.Logon) (usermgr.Logon, error) {
 	id, err := l.authenticate(p, logon)
 	if err != nil {
@@ -372,7 +373,7 @@ func (l *link) logonReply(first *protocol.Message, s usermgr.Session) *protocol.
 	return &protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply, ID: first.ID, DestUserID: s.UserID(), Body: body}
 }
 
-// refuse turns the connection away. Only the first word counts.
+// refuse refuses the connection. Only the first answer to a logon counts.
 func (l *link) refuse(err error) {
 	var ce *protocol.CloseError
 	if errors.As(err, &ce) && (ce == nil || ce.Code == 0) { // 0 in the reply would say that the client is let in

@@ -22,11 +22,11 @@ type Relay struct {
 	Undelivered func(from *engine.Conn, m *protocol.Message)
 }
 
-// relay is the handler of messages that are for another user.
+// relay is the handler of messages for another user.
 func (b *Bridge) relay(from *engine.Conn, m *protocol.Message) error {
 	r := b.cfg.Relay
 	if r.Allow != nil {
-		out := *m // the hook may change what it likes, and m still says whom and what to answer
+		out := *m // Allow may change out; m keeps the sender and the ID for the answer
 		if err := r.Allow(from, &out); err != nil {
 			b.refuseRelay(from, m, err)
 			return nil
@@ -39,14 +39,14 @@ func (b *Bridge) relay(from *engine.Conn, m *protocol.Message) error {
 	return nil
 }
 
-// pass sends out, which is m or what the hook made of it.
+// pass sends out, which is m or Allow's change of it.
 func (b *Bridge) pass(from *engine.Conn, m, out *protocol.Message) {
 	err := b.SendMessage(out.DestUserID, out, nil)
 	if err == nil {
 		return
 	}
 	if !errors.Is(err, ErrUserOffline) {
-		if m.IsReply() { // what the hook has made of it cannot be sent, and the user who asked waits
+		if m.IsReply() { // Allow has made a reply that cannot be sent, and the user who asked waits
 			_ = b.SendMessage(out.DestUserID, &protocol.Message{Type: m.Type, Flags: protocol.FlagReply | protocol.FlagError, ID: m.ID,
 				UserID: m.UserID, Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.HandlerFailed})}, nil)
 		}
@@ -66,7 +66,7 @@ func (b *Bridge) refuseRelay(from *engine.Conn, m *protocol.Message, err error) 
 	_ = from.ReplyError(m, err)
 }
 
-// whoIsOnline answers the client's question.
+// whoIsOnline answers a client that asks who is online.
 func (b *Bridge) whoIsOnline(c *engine.Conn, m *protocol.Message) error {
 	about, err := protocol.ParseIDList(m.Body)
 	if err != nil {

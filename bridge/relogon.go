@@ -15,38 +15,38 @@ import (
 
 const (
 	defaultRelogonBurst = 20
-	// relogonCalm is how long a user's logons must leave each other alone for everything to be forgotten.
+	// relogonCalm is the time without a relogon after which a user is forgotten.
 	relogonCalm = 20 * time.Second
-	// minRelogonWait and maxRelogonWait bound the time between two logons of a user who is slowed down. It doubles with each
-	// that gets in another's way.
+	// minRelogonWait and maxRelogonWait bound the time between two logons of a user who is slowed down. It doubles with
+	// each relogon.
 	minRelogonWait, maxRelogonWait = 100 * time.Millisecond, 5 * time.Second
-	// maxRelogons is how many users are remembered at most. Each takes some 200 bytes. When there are more, the one whose
-	// logons have left each other alone for the longest time goes early.
+	// maxRelogons limits the remembered users. Each takes some 200 bytes. Over the limit the user whose last relogon is
+	// the oldest is forgotten.
 	maxRelogons = 10_000
 )
 
-// relogons slow down users whose logons push each other out, or are refused since another session is there: two clients that
-// do not heed it would go on for ever. Nothing is known of other users. Time in which the process stood still counts: it can
-// only make a wait shorter. The lock is a leaf.
+// relogons slows down users with too many relogons: logons that push another session out, or are refused because of
+// one. Otherwise two clients that ignore their notices would go on for ever. Other users are not remembered. Time in
+// which the process stood still counts, because it can only make a wait shorter. The lock is a leaf.
 type relogons struct {
-	cost     int64         // what a relogon takes of the calm that is free; negative for no limit
-	patience time.Duration // how long a logon waits at most
+	cost     int64         // the part of relogonCalm that one relogon uses up; negative for no limit
+	patience time.Duration // the longest wait of a logon
 	limit    int           // of users
 	now      func() int64  // see clock.Nanoseconds
 
 	mu    sync.Mutex
 	users map[string]*list.Element
-	order list.List   // of *relogon; the one whose last was longest ago stands first
+	order list.List   // of *relogon, sorted by last
 	timer *time.Timer // runs while any user is remembered
 }
 
-// relogon is what is remembered of a user.
+// relogon is the record of one user.
 type relogon struct {
 	userID string
-	last   int64         // when a logon got in another's way for the last time
-	spent  int64         // until when the burst is not whole again
-	wait   time.Duration // between two logons; 0 for none: the burst is not used up
-	next   int64         // when the next logon may go on
+	last   int64         // the time of the last relogon
+	spent  int64         // the time at which the whole burst is available again
+	wait   time.Duration // between two logons; 0 while the burst is not used up
+	next   int64         // the time at which the next logon may go on
 }
 
 func (r *relogons) init(cfg *Config) {
@@ -62,7 +62,7 @@ func (r *relogons) init(cfg *Config) {
 	}
 }
 
-// happened notes that a logon of the user has got in another's way. It reports whether the user is slowed down from now on.
+// happened notes a relogon of the user. It reports whether the user is slowed down from now on.
 func (r *relogons) happened(userID string) (begins bool) {
 	if r.cost < 0 {
 		return false
@@ -83,7 +83,7 @@ func (r *relogons) happened(userID string) (begins bool) {
 	return begins
 }
 
-// of returns what is remembered of a user, as the latest. r.mu is held on entry.
+// of returns the user's record, makes one if there is none, and moves it to the end of order. r.mu is held on entry.
 func (r *relogons) of(userID string) *relogon {
 	if e := r.users[userID]; e != nil {
 		r.order.MoveToBack(e)
@@ -103,7 +103,7 @@ func (r *relogons) of(userID string) *relogon {
 	return x
 }
 
-// next returns how long a logon of the user has to wait before it asks again. 0 means that it may go on.
+// next returns how long a logon of the user must wait before the next call. 0 means that it may go on.
 func (r *relogons) next(userID string) time.Duration {
 	if r.cost < 0 {
 		return 0
@@ -126,7 +126,7 @@ func (r *relogons) next(userID string) time.Duration {
 	}
 }
 
-// forget forgets the users who are calm again. r.mu is held on entry.
+// forget forgets users whose last relogon is relogonCalm ago. r.mu is held on entry.
 func (r *relogons) forget(now int64) {
 	for e := r.order.Front(); e != nil && now-e.Value.(*relogon).last >= int64(relogonCalm); e = r.order.Front() {
 		r.remove(e)
@@ -137,11 +137,11 @@ func (r *relogons) forget(now int64) {
 func (r *relogons) remove(e *list.Element) {
 	delete(r.users, r.order.Remove(e).(*relogon).userID)
 	if len(r.users) == 0 {
-		r.users = nil // a map does not give back its memory
+		r.users = nil // a map never shrinks
 	}
 }
 
-// passed is the timer's. It runs until no user is remembered.
+// passed is called by the timer, until no user is remembered.
 func (r *relogons) passed() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -153,16 +153,16 @@ func (r *relogons) passed() {
 	r.timer.Reset(relogonCalm)
 }
 
-// gotInTheWay notes that a logon of the user has pushed another out, or was refused since another is there.
+// gotInTheWay notes a relogon: a logon of the user has pushed another session out, or was refused because of one.
 func (b *Bridge) gotInTheWay(userID string) {
 	if b.relogons.happened(userID) {
 		b.log.Warn("a user is slowed down whose logons push each other out", zap.String("user", userID))
 	}
 }
 
-// slowDown has a logon wait whose user's logons get in each other's way. Meanwhile it has no place among the logons. One that
-// waits for too long is refused, and told when to come back: it has waited all the same, so that a client that does not heed
-// that is slowed down too.
+// slowDown makes the logon of a user with too many relogons wait. Meanwhile it has no place among the logons. A logon
+// that waits too long is refused, and told when to come back. A client that ignores this is slowed down too, because
+// its logon has waited.
 func (l *link) slowDown(p *logon, userID string) error {
 	b := l.bridge
 	wait := b.relogons.next(userID)
@@ -185,7 +185,7 @@ func (l *link) slowDown(p *logon, userID string) error {
 	return p.turn.wait(p)
 }
 
-// sleep returns when d has passed, or with the cause of ctx's end.
+// sleep waits for d. When ctx ends first it returns the cause.
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

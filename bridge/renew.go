@@ -14,8 +14,8 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// renew is the handler of a client's Renew. It runs on the event loop; the rest runs on a goroutine of its own, one a session
-// at most, which ends with the renewal.
+// renew is the handler of a client's Renew. It runs on the event loop and starts run on a goroutine of its own, at most
+// one for each session.
 func (b *Bridge) renew(c *engine.Conn, m *protocol.Message) error {
 	x := b.expiries.of(c)
 	if x == nil {
@@ -25,13 +25,13 @@ func (b *Bridge) renew(c *engine.Conn, m *protocol.Message) error {
 	if !x.begin(p) {
 		return protocol.Errorf(protocol.Refused, "another renewal of this session is being looked at")
 	}
-	p.authTurn = b.authenticating.join() // here, where it is known who came first
+	p.authTurn = b.authenticating.join() // here, because here the order of the logons is known
 	b.bound.Add(1)
 	go x.run(p)
 	return nil
 }
 
-// begin makes p the session's renewal. It reports false while there is another.
+// begin makes p the session's renewal. It reports false while another one runs.
 func (x *expiry) begin(p *logon) bool {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	p.Context, p.cancel, p.deadline = ctx, cancel, clock.Nanoseconds()+int64(x.link.bridge.cfg.LogonDeadline)
@@ -55,7 +55,7 @@ func (x *expiry) run(p *logon) {
 		x.answer(p, tooLong, false)
 	})
 	err := errors.New("the authenticator did not return")
-	defer func() { // also where it has ended this goroutine
+	defer func() { // also when the application's code has ended this goroutine
 		stop()
 		b.authenticating.leave(p.authTurn)
 		x.answer(p, err, true)
@@ -65,7 +65,7 @@ func (x *expiry) run(p *logon) {
 	err = x.decide(p)
 }
 
-// decide asks the authenticator, and then the session, whether the client's new token is good.
+// decide asks the authenticator, and then the session, whether to accept the client's new token.
 func (x *expiry) decide(p *logon) (err error) {
 	l := x.link
 	fields, err := protocol.ParseStringMap(p.first.Body)
@@ -90,8 +90,8 @@ func (x *expiry) decide(p *logon) (err error) {
 	return r.Renew(p, logon)
 }
 
-// answer tells the client what has become of its renewal; err is nil when the session is renewed. Only the first word counts.
-// finished says that the goroutine is done: when the client has the answer it may renew again.
+// answer tells the client the outcome of its renewal; err is nil when the session is renewed. Only the first answer
+// counts. finished says that the goroutine is done, so that the client may renew again when it has the answer.
 func (x *expiry) answer(p *logon, err error, finished bool) {
 	x.mu.Lock()
 	if finished {
@@ -139,7 +139,7 @@ func (x *expiry) refuse(p *logon, err error) {
 		ce = &protocol.CloseError{Code: protocol.InternalError, Text: "the renewal could not be decided"}
 	}
 	if ce.Code == protocol.Unauthorized {
-		p.conn.CountFailedLogon() // tokens are not to be guessed this way
+		p.conn.CountFailedLogon() // so that a client cannot guess tokens this way
 	}
 	if p.first.ID != 0 {
 		_ = p.conn.SendMessage(&protocol.Message{Type: protocol.TypeRenew, Flags: protocol.FlagReply | protocol.FlagError,

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// semaphore lets so many in at a time, first come first served. A nil one lets everybody in.
+// semaphore has a limited number of places, given in the order of the calls. A nil semaphore has no limit.
 type semaphore struct {
 	places  int
 	mu      sync.Mutex
@@ -14,16 +14,16 @@ type semaphore struct {
 	waiting list.List // of turns
 }
 
-// turn is a place, or one in the queue for a place.
+// turn is a place, or a position in the queue for a place.
 type turn struct {
-	in      chan struct{} // closed when it is a place
-	waiting *list.Element // nil for a place, and when it has been left
+	in      chan struct{} // closed when the turn is a place
+	waiting *list.Element // nil for a place, and after leave
 	left    bool
 }
 
 func newSemaphore(places int) *semaphore { return &semaphore{places: places, free: places} }
 
-// taken returns how many places are taken.
+// taken returns the number of taken places.
 func (t *semaphore) taken() int {
 	if t == nil {
 		return 0
@@ -33,7 +33,8 @@ func (t *semaphore) taken() int {
 	return t.places - t.free
 }
 
-// join takes a place, or one in the queue. It does not block, so that it can be called where the order is still known.
+// join takes a place, or joins the queue. It does not block, so that it can be called where the order of the logons is
+// known.
 func (t *semaphore) join() *turn {
 	if t == nil {
 		return nil
@@ -50,7 +51,7 @@ func (t *semaphore) join() *turn {
 	return p
 }
 
-// wait waits until p is a place, or returns the cause of ctx's end.
+// wait waits until p is a place. When ctx ends first it returns the cause.
 func (p *turn) wait(ctx context.Context) error {
 	if p == nil {
 		return nil
@@ -62,7 +63,7 @@ func (p *turn) wait(ctx context.Context) error {
 	return context.Cause(ctx) // a client that has gone needs no turn
 }
 
-// leave gives a place to the next one who waits, or leaves the queue. Only the first call counts.
+// leave gives p's place to the next in the queue, or removes p from the queue. Only the first call counts.
 func (t *semaphore) leave(p *turn) {
 	if p == nil {
 		return

@@ -24,7 +24,7 @@ func (b *Bridge) Logons() LogonStats {
 		AuthenticatorPanics: b.authenticatorPanics.Load()}
 }
 
-// counters are the bridge's.
+// counters has the bridge's counters.
 type counters struct {
 	underWay            atomic.Int64
 	refused             codes.Counter

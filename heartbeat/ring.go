@@ -12,9 +12,9 @@ type Ring[T any] struct {
 	wheel  *Wheel
 	mark   func(*T) *Mark[T]
 	silent func(*T)
-	due    []*T // the wheel's goroutine's own
+	due    []*T // only the wheel's goroutine uses it
 
-	mu    sync.Mutex   // guards what follows and the links of every mark; never held while silent runs
+	mu    sync.Mutex   // protects the fields below and the links of every mark; never held while silent runs
 	hand  int64        // the slot that is being emptied; those before it are empty
 	slots [slotCount]T // the heads of the slots' lists; only their marks are used
 }
@@ -77,7 +77,7 @@ func (r *Ring[T]) Stop(e *T) {
 	r.unlink(m)
 }
 
-// beat writes at most once a tick, and takes no lock. The stamp never goes back, whichever goroutine was held up.
+// beat writes at most once a tick, and takes no lock. The stamp never goes back, even when a goroutine was delayed.
 func (m *Mark[T]) beat(w *Wheel) {
 	now := w.clock.Load()
 	for {
@@ -90,10 +90,10 @@ func (m *Mark[T]) beat(w *Wheel) {
 
 func (m *Mark[T]) silent(w *Wheel) bool { return w.clock.Load()-m.seen.Load() >= int64(w.limit) }
 
-// forever is the stamp of a watch that was stopped: no beat is later, no clock reaches its deadline.
+// forever is the stamp of a stopped watch. No beat is later, and no clock reaches its deadline.
 const forever = math.MaxInt64
 
-// report calls silent for everything that has been silent for too long.
+// report calls silent for each thing that has been silent for too long.
 func (r *Ring[T]) report() {
 	for more := true; more; {
 		more = r.sweep()
@@ -103,7 +103,7 @@ func (r *Ring[T]) report() {
 				return
 			default:
 			}
-			if r.Silent(e) { // neither heard nor stopped in the meantime
+			if r.Silent(e) { // it was not heard or stopped meanwhile
 				r.silent(e)
 			}
 		}
@@ -111,8 +111,8 @@ func (r *Ring[T]) report() {
 	}
 }
 
-// sweep looks at up to chunk things whose slot has come up, and moves each to the slot of its next deadline. Those that are
-// silent are then in due. It tells whether there may be more.
+// sweep checks up to chunk things in the slots that have come up, and moves each to the slot of its next deadline. It
+// puts the silent things into due, and reports whether there may be more.
 func (r *Ring[T]) sweep() (more bool) {
 	w := r.wheel
 	r.due = r.due[:0]
@@ -142,8 +142,8 @@ func (r *Ring[T]) sweep() (more bool) {
 	return true
 }
 
-// place links e into the slot that comes up within a tick of the deadline, which is ahead of the clock. The lock is
-// held on entry.
+// place links e into the slot that comes up within a tick after the deadline. The deadline is later than the clock. The
+// lock is held on entry.
 func (r *Ring[T]) place(e *T, deadline int64) {
 	n := min(deadline/int64(r.wheel.tick)+1, r.hand+slotCount-1)
 	slot := &r.slots[n%slotCount]
@@ -152,7 +152,7 @@ func (r *Ring[T]) place(e *T, deadline int64) {
 	r.mark(m.prev).next, head.prev = e, e
 }
 
-// unlink takes the thing that has this mark out of its slot. The lock is held on entry.
+// unlink removes the thing with this mark from its slot. The lock is held on entry.
 func (r *Ring[T]) unlink(m *Mark[T]) {
 	r.mark(m.prev).next, r.mark(m.next).prev = m.next, m.prev
 	m.next, m.prev = nil, nil

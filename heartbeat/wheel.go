@@ -17,8 +17,8 @@ const (
 	minTick          = time.Millisecond
 	maxDuration      = time.Duration(math.MaxInt64 / 4) // sums of a few of them do not overflow
 
-	slotCount = 256 // a watch whose deadline is further away than this many ticks is looked at on the way
-	chunk     = 256 // watches looked at in one hold of the lock
+	slotCount = 256 // a watch whose deadline is more ticks away than this is checked once before
+	chunk     = 256 // watches that are checked while the lock is held once
 )
 
 // Wheel is a [Checker] for any number of sessions, with one goroutine. It is a timing wheel: an entry is moved only when its old
@@ -37,26 +37,25 @@ const (
 type Wheel struct {
 	timeout time.Duration // 0: no session is watched
 	tick    time.Duration
-	// limit is by how much the clock must have passed a stamp for the timeout to have passed since the beat. A beat
-	// after one tick carries that tick's clock, up to two ticks behind the truth (advance never steps further), hence
-	// limit = timeout + 2 ticks. The deadline rounds up to a slot, 1 tick, and the clock reaches that in a step, 2 ticks:
-	// 5 ticks, one interval, from the timeout to the report.
+	// limit is how far the clock must be past a stamp, so that the timeout has surely passed since the beat. The stamp
+	// of a beat is the clock of the last tick, up to two ticks before the beat (advance makes no longer step); so limit
+	// = timeout + 2 ticks. The deadline is rounded up to a slot, 1 tick, and the clock reaches it in a step of up to 2
+	// ticks. So a report comes at most 5 ticks, one interval, after the timeout.
 	limit   time.Duration
 	closing chan struct{}
 	done    chan struct{} // closed when the goroutine has ended
 	once    sync.Once
 
-	_ [64]byte // what every beat reads is kept off the cache lines that Watch and Stop write
-	// clock is for how long the wheel has run, as of the last tick, in nanoseconds. Written by the wheel's
-	// goroutine alone.
+	_ [64]byte // keeps the fields that every beat reads off the cache lines that Watch and Stop write
+	// clock is how long the wheel had run at the last tick, in nanoseconds. Only the wheel's goroutine writes it.
 	clock atomic.Int64
 	_     [64]byte
 
-	steps clock.Steps // the goroutine's own
+	steps clock.Steps // only the goroutine uses it
 	own   Ring[watch]
 
 	mu    sync.Mutex // guards rings
-	rings []reporter // own, and those of NewRing
+	rings []reporter // the wheel's own, and those of NewRing
 }
 
 // reporter is a Ring of any type.
@@ -132,13 +131,13 @@ func (w *Wheel) run() {
 			return
 		case <-ticker.C:
 			w.advance(time.Since(last))
-			last = time.Now() // anew: what lay between, a beat with the old stamp saw too
+			last = time.Now() // anew: a beat with the old stamp has seen the time in between too
 			w.report()
 		}
 	}
 }
 
-// advance moves the clock on for a tick that came elapsed after the one before, by two ticks at most.
+// advance moves the clock on by elapsed, the time since the tick before, but by two ticks at most.
 func (w *Wheel) advance(elapsed time.Duration) {
 	w.clock.Store(w.clock.Load() + int64(w.steps.Next(elapsed)))
 }
@@ -146,7 +145,7 @@ func (w *Wheel) advance(elapsed time.Duration) {
 // report calls silent for every session that has been silent for too long.
 func (w *Wheel) report() {
 	w.mu.Lock()
-	rings := w.rings // only appended to
+	rings := w.rings // rings are only appended
 	w.mu.Unlock()
 	for _, r := range rings {
 		r.report()

@@ -23,7 +23,7 @@ type Config struct {
 	Users *usermgr.Manager
 	// Bridge is the bridge whose logons are shown.
 	Bridge *bridge.Bridge
-	// Push is the service whose messages that wait are shown.
+	// Push is the service whose waiting messages are shown.
 	Push *push.Service
 }
 
@@ -65,7 +65,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// metric is one of a source whose snapshot is an S.
+// metric is one metric of a source. S is the type of the source's snapshot.
 type metric[S any] struct {
 	name  string
 	typ   prometheus.ValueType
@@ -74,10 +74,10 @@ type metric[S any] struct {
 	read  func(s *S, put put)
 }
 
-// put gives a metric's value, for a value of its label if it has one.
+// put exports a value of a metric, with the value of its label if it has one.
 type put func(value float64, label ...string)
 
-// source is what one snapshot gives.
+// source is a source of metrics, with one snapshot for all of them.
 type source struct {
 	describe func(ch chan<- *prometheus.Desc)
 	collect  func(ch chan<- prometheus.Metric)

@@ -25,15 +25,16 @@ func (s *Service) acknowledged(c *engine.Conn, m *protocol.Message) error {
 	return nil
 }
 
-// acknowledge says that c has acknowledged a message. That counts for c itself; and in each call in which c was not asked, for
-// another session: see confirmForAnother.
+// acknowledge is called when c has acknowledged a message. It counts for c; in each call in which c was not asked it
+// counts for another session: see confirmForAnother.
 func (b *outbox) acknowledge(c *engine.Conn, id uuid.UUID) {
 	if !b.confirmOn(c, id) {
-		b.confirmForAnother(c, id, slices.Collect(b.service.bridge.ConnsOf(b.user))) // the user manager's: no lock is held
+		b.confirmForAnother(c, id, slices.Collect(b.service.bridge.ConnsOf(b.user))) // it calls the user manager: no lock is held
 	}
 }
 
-// confirmOn confirms a message in the calls in which c was asked. It reports false where there are others.
+// confirmOn confirms a message in the calls in which c was asked. It reports false when there are other calls of the
+// message.
 func (b *outbox) confirmOn(c *engine.Conn, id uuid.UUID) (all bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -49,15 +50,16 @@ func (b *outbox) confirmOn(c *engine.Conn, id uuid.UUID) (all bool) {
 	return all
 }
 
-// confirmForAnother confirms a message, in each call in which c was not asked, for one of its user's sessions that were and have
-// ended since: the client has lost that one, and come back by c. Where one of c's device class that has acknowledged already has
-// ended since, c may be that client, and nothing is counted: too few is better than too many. now are the user's connections.
+// confirmForAnother confirms a message in each call in which c was not asked. It counts for a session of the user that
+// was asked and has ended since: the client has lost that one, and has come back on c. When a session of c's device
+// class has acknowledged already and has ended since, c may be that client, and nothing is counted: too few is better
+// than too many. now has the user's connections.
 func (b *outbox) confirmForAnother(c *engine.Conn, id uuid.UUID, now []*engine.Conn) {
 	device := b.service.device(c)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, p := range b.with(id) {
-		if p.on(c) != nil { // confirmed, or asked by now: then it acknowledges again
+		if p.on(c) != nil { // confirmed already, or asked since: then its client acknowledges again
 			continue
 		}
 		if a := p.gone(now, device); a != nil {
@@ -79,16 +81,17 @@ func (b *outbox) with(id uuid.UUID) (all []*parcel) {
 	return all
 }
 
-// on returns the ask on a connection, or nil.
+// on returns the ask on a connection; nil if there is none.
 func (p *parcel) on(c *engine.Conn) *ask {
 	return p.find(func(a *ask) bool { return a.conn == c && c != nil })
 }
 
-// left reports whether the session that was asked has ended: its connection has, or, where another session has taken its place and
-// the connection is still open, is not among those that the user has now.
+// left reports whether the asked session has ended: its connection has ended, or another session has taken its place,
+// so that the connection is no longer one of the user's.
 func (a *ask) left(now []*engine.Conn) bool { return a.ended() || !slices.Contains(now, a.conn) }
 
-// gone returns an ask that was acknowledged by a session of a device class that has ended since, or nil.
+// gone returns an ask that a session of this device class has acknowledged, which has ended since; nil if there is
+// none.
 func (p *parcel) gone(now []*engine.Conn, device uint16) *ask {
 	return p.find(func(a *ask) bool { return a.confirmed && a.device == device && a.left(now) })
 }
@@ -96,8 +99,8 @@ func (p *parcel) gone(now []*engine.Conn, device uint16) *ask {
 // fits reports whether a session of a device class may take an ask over.
 func (p *parcel) fits(a *ask, device uint16) bool { return !p.call.sameDevice || a.device == device }
 
-// lost returns an ask that a session of a device class may take over, since its own has ended, or nil. Those that have a delivery
-// come first, and of them those of that class.
+// lost returns an ask that a session of this device class may take over, because its own session has ended; nil if
+// there is none. It prefers asks with a delivery, and of these the asks of the same class.
 func (p *parcel) lost(now []*engine.Conn, device uint16) *ask {
 	lost := func(a *ask) bool { return a.open() && p.fits(a, device) && a.left(now) }
 	for _, rank := range []func(*ask) bool{
@@ -112,7 +115,7 @@ func (p *parcel) lost(now []*engine.Conn, device uint16) *ask {
 	return nil
 }
 
-// spare returns an extra ask that can take the place of one that has ended, or nil.
+// spare returns an extra ask that can take the place of one that has ended; nil if there is none.
 func (p *parcel) spare() *ask {
 	return p.find(func(a *ask) bool { return a.extra && !a.over && (a.confirmed || !a.ended()) })
 }
@@ -126,7 +129,7 @@ func (p *parcel) find(is func(*ask) bool) *ask {
 	return nil
 }
 
-// move makes an ask that of another connection. b.mu is held on entry.
+// move moves an ask to another connection. b.mu is held on entry.
 func (b *outbox) move(a *ask, to *engine.Conn, device uint16) {
 	a.conn, a.device, a.ctx = to, device, b.watch(to)
 }

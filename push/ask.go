@@ -9,24 +9,24 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// ask is a message on one session, or for one, which is to be acknowledged.
+// ask asks one session to acknowledge a message.
 type ask struct {
-	conn      *engine.Conn    // that it was last handed to, or that has acknowledged it; nil for none
+	conn      *engine.Conn    // that got the message last, or has acknowledged it; nil for none
 	ctx       context.Context // the connection's
 	device    uint16
-	index     int  // of its delivery
-	over      bool // its outcome is known
+	index     int  // of the delivery
+	over      bool // the outcome is known
 	confirmed bool
 	waived    bool // Push does not wait for it
-	// extra is one that has no delivery: the session began while the message was under way on another. It takes that one's
-	// place when that has ended.
+	// extra means that there is no delivery: the session began while the message was on its way to another one. The ask
+	// takes the place of the other session's ask when that session has ended.
 	extra bool
 }
 
-// open reports whether something is to come of it.
+// open reports whether the outcome is still to come.
 func (a *ask) open() bool { return !a.over && !a.confirmed }
 
-// ended reports whether it is on no connection, or on one that is closing.
+// ended reports whether the ask has no connection, or one that is closing.
 func (a *ask) ended() bool { return a.conn == nil || a.ctx.Err() != nil }
 
 // ask adds an ask, before the message is sent: the acknowledgement may come at once. conn is nil for a user without a
@@ -43,9 +43,9 @@ func (b *outbox) ask(p *parcel, conn *engine.Conn, device uint16) {
 	}
 }
 
-// retract takes the ask on conn back: the message was not handed over. b.mu is held on entry.
+// retract removes the ask on conn, because the message was not handed over. b.mu is held on entry.
 func (b *outbox) retract(p *parcel, conn *engine.Conn) {
-	i := len(p.asks) - 1 // it is the last, or near it
+	i := len(p.asks) - 1 // it is one of the last
 	for i >= 0 && (p.asks[i].conn != conn || !p.asks[i].open() || p.asks[i].extra) {
 		i--
 	}
@@ -94,7 +94,7 @@ func (b *outbox) settleAll(p *parcel, err error) {
 	b.forget(p)
 }
 
-// confirm says that a has been acknowledged. b.mu is held on entry.
+// confirm notes that a was acknowledged. b.mu is held on entry.
 func (b *outbox) confirm(p *parcel, a *ask) {
 	a.confirmed = true
 	if a.extra {
@@ -104,7 +104,7 @@ func (b *outbox) confirm(p *parcel, a *ask) {
 				return
 			}
 		}
-		return // it counts when another ends
+		return // it counts when another ask ends
 	}
 	b.settle(p, a, nil)
 	if p.call.first {
@@ -119,7 +119,7 @@ func (b *outbox) confirm(p *parcel, a *ask) {
 func (b *outbox) replace(p *parcel, a, extra *ask) {
 	a.conn, a.ctx, a.device = extra.conn, extra.ctx, extra.device
 	confirmed := extra.confirmed
-	extra.over, extra.confirmed, extra.conn, extra.ctx = true, false, nil, nil // it stays, and means nothing
+	extra.over, extra.confirmed, extra.conn, extra.ctx = true, false, nil, nil // it stays, without an effect
 	if confirmed {
 		b.confirm(p, a)
 	}

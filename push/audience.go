@@ -12,27 +12,28 @@ import (
 	"github.com/rollcall-go/rollcall/engine"
 )
 
-// audience is who a push to everyone goes to, in the order of the engine's connections. It never changes.
+// audience has the receivers of a push to everyone, in the order of the engine's connections. It never changes.
 type audience struct {
 	version    uint64 // the engine's
 	conns      []*engine.Conn
-	deliveries []Delivery // one for each, where nothing goes wrong
+	deliveries []Delivery // one for each receiver, for the case without errors
 }
 
-// audiences keeps the audience between pushes to everyone that follow one another, until a connection comes or goes: to find out
-// anew who is behind each connection takes more than half as long as the broadcast.
+// audiences keeps the audience from one push to everyone to the next, until a connection comes or goes: to make it
+// takes more than half as long as the broadcast.
 type audiences struct {
 	now  atomic.Pointer[audience] // nil while none is kept
-	used atomic.Bool              // since the last look
+	used atomic.Bool              // since the last check
 
 	mu    sync.Mutex
-	timer *time.Timer // of the looks; nil while nothing is kept
+	timer *time.Timer // of the checks; nil while nothing is kept
 }
 
-// keepAudience is how often it is looked whether the audience is still of use. So long it may keep connections that have closed.
+// keepAudience is the time between checks whether the audience is still used. For that long it may keep connections
+// that have closed.
 var keepAudience = time.Second // a variable for the tests alone
 
-// audience returns who is there.
+// audience returns the present audience.
 func (s *Service) audience() *audience {
 	e := s.bridge.Engine()
 	s.audiences.used.Store(true)
@@ -64,7 +65,7 @@ func (k *audiences) keep(s *Service, a *audience) {
 	}
 }
 
-// look forgets an audience that is not used, or not the right one any more.
+// look forgets an audience that is unused or outdated.
 func (k *audiences) look(s *Service) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -110,7 +111,7 @@ func (s *Service) broadcastToAll(c *call) {
 	if told {
 		c.deliveries = slices.Clone(a.deliveries)
 	}
-	at := 0 // of the connection that was yielded last
+	at := 0 // index of the connection that was yielded last
 	conns := func(yield func(*engine.Conn) bool) {
 		for i, conn := range a.conns {
 			if at = i; !yield(conn) {
@@ -118,7 +119,8 @@ func (s *Service) broadcastToAll(c *call) {
 			}
 		}
 	}
-	_, _ = s.bridge.Engine().Broadcast(conns, &c.frame, &engine.SendOptions{Report: func(_ *engine.Conn, why error) { // each delivery has its error
+	// The error is not needed: each delivery has its own.
+	_, _ = s.bridge.Engine().Broadcast(conns, &c.frame, &engine.SendOptions{Report: func(_ *engine.Conn, why error) {
 		if !told {
 			return
 		}

@@ -8,8 +8,8 @@ import (
 	"github.com/rollcall-go/rollcall/engine"
 )
 
-// broadcast sends to many connections at once, each with its user. Where something is kept for a user, this message too, it
-// takes its turn behind that, when the others have it.
+// broadcast sends to many connections at once, each with its user. For a user with kept messages (this one may be kept
+// too) it queues the message behind those, after the others have got it.
 func (s *Service) broadcast(c *call, to iter.Seq2[*engine.Conn, string]) {
 	r := &broadcast{service: s, call: c}
 	r.direct(to)
@@ -18,7 +18,7 @@ func (s *Service) broadcast(c *call, to iter.Seq2[*engine.Conn, string]) {
 	}
 }
 
-// direct sends to all for whom nothing is kept.
+// direct sends to all users without kept messages.
 func (r *broadcast) direct(to iter.Seq2[*engine.Conn, string]) {
 	c := r.call
 	defer r.finish()
@@ -35,25 +35,26 @@ func (r *broadcast) direct(to iter.Seq2[*engine.Conn, string]) {
 			}
 		}
 	}
-	_, _ = r.service.bridge.Engine().Broadcast(conns, &c.frame, &engine.SendOptions{Report: func(cn *engine.Conn, why error) { // each delivery has its error
+	// The error is not needed: each delivery has its own.
+	_, _ = r.service.bridge.Engine().Broadcast(conns, &c.frame, &engine.SendOptions{Report: func(cn *engine.Conn, why error) {
 		if errors.Is(why, engine.ErrClosed) && cn.SendMessage(&c.frame, nil) == nil {
-			return // it is being let in: the message goes out behind the answer to the logon
+			return // it is being let in: the message goes out after the answer to the logon
 		}
 		r.missed(cn, parcel, why)
 	}})
 }
 
-// broadcast is one message on its way to many.
+// broadcast is one message on its way to many connections.
 type broadcast struct {
 	service *Service
 	call    *call
-	parcels []*parcel                 // of this broadcast's own
-	users   []string                  // for whom something is kept
-	later   map[string][]*engine.Conn // and to which of their connections the message goes; nil means all
+	parcels []*parcel                 // of this broadcast
+	users   []string                  // users with kept messages
+	later   map[string][]*engine.Conn // the connections of these users that the message goes to; nil means all
 }
 
-// take notes that the message goes to a connection; direct is false where it has to go later. The parcel is nil where nobody
-// is to acknowledge it.
+// take notes that the message goes to a connection; direct is false when it must go later. The parcel is nil when no
+// acknowledgement is asked for.
 func (r *broadcast) take(conn *engine.Conn, user string) (p *parcel, direct bool) {
 	s, c := r.service, r.call
 	if c.keep > 0 {
@@ -114,7 +115,7 @@ func (b *outbox) last(c *call) *parcel {
 	return nil
 }
 
-// missed says that the connection which was taken last did not get the message.
+// missed is called when the connection that was taken last did not get the message.
 func (r *broadcast) missed(conn *engine.Conn, p *parcel, why error) {
 	c := r.call
 	closed := errors.Is(why, engine.ErrClosed)
@@ -140,7 +141,7 @@ func (r *broadcast) missed(conn *engine.Conn, p *parcel, why error) {
 	}
 }
 
-// finish says that all who are reached at once have been.
+// finish is called when the direct sends are done.
 func (r *broadcast) finish() {
 	for _, p := range r.parcels {
 		p.box.sent(p)

@@ -10,39 +10,39 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// confirmTimeout is how long acknowledgements are waited for by default.
+// confirmTimeout is the default of Options.Timeout.
 var confirmTimeout = 10 * time.Second // a variable for the tests alone
 
-// call is one call of Push or Go: a message on its way, and what is known of it.
+// call is one call of Push or Go: a message on its way, and its outcomes so far.
 type call struct {
 	service    *Service
 	message    Message
 	frame      protocol.Message // the message as it goes to sessions
 	confirm    bool             // the caller asked for acknowledgements
-	first      bool             // one a user is enough
+	first      bool             // one acknowledgement for each user is enough
 	keep       time.Duration    // 0 for not at all
 	timeout    time.Duration
-	sameDevice bool                // a kept message goes to sessions of the lost one's device class alone
+	sameDevice bool                // a kept message goes only to sessions of the lost session's device class
 	async      bool                // Go's
 	done       func(Result, error) // Go's; may be nil
 	waited     chan struct{}       // Push's: closed when open is 0
 	only       []*engine.Conn      // of the user's sessions; nil for all
-	// classes are the device classes of the sessions that are meant, where a kept message is for theirs alone: a session that
-	// ends meanwhile has none any more. It is written before the first of them is served.
+	// classes has the device classes of the targeted sessions, with sameDevice: the class of a session cannot be found
+	// when it has ended. It is written before the first session is served.
 	classes map[*engine.Conn]uint16
 
 	deadline time.Time // guarded by the deadlines
-	place    int       // among the deadlines, plus one; 0 for none
+	place    int       // index among the deadlines, plus one; 0 for none
 
 	mu         sync.Mutex
 	sending    bool       // the caller has not returned from sending
 	open       int        // what Push waits for, or Go has still to tell: asks, operations in a queue, pushers, and sending itself
 	alive      int        // asks that are not over
 	deliveries []Delivery // Push's: all; Go's: those that were not told yet
-	failed     error      // the pushers', or why nothing was sent
+	failed     error      // the pushers' errors, or why nothing was sent
 	over       bool       // Push has returned
 	late       bool       // the deadline has come
-	queued     bool       // Go: stands in the news
+	queued     bool       // Go: the call is in the news
 	told       bool       // Go: the last call of done has been made
 	parcels    []*parcel  // in outboxes
 }
@@ -55,10 +55,10 @@ func (c *call) class(conn *engine.Conn) uint16 {
 	return c.service.device(conn)
 }
 
-// tracked reports whether clients are to acknowledge the message.
+// tracked reports whether clients are asked to acknowledge the message.
 func (c *call) tracked() bool { return c.confirm || c.keep > 0 }
 
-// lasts returns when what still waits is given up on by the service; 0 means never.
+// lasts returns after how long the service gives up on waiting deliveries; 0 means never.
 func (c *call) lasts() time.Duration {
 	switch {
 	case c.keep > 0:
@@ -71,7 +71,7 @@ func (c *call) lasts() time.Duration {
 	return c.timeout
 }
 
-// expired returns the outcome of an ask whose time is over.
+// expired returns the outcome of an ask at the deadline.
 func (c *call) expired() error {
 	if c.keep > 0 {
 		return ErrExpired
@@ -86,7 +86,7 @@ func (c *call) isOver() bool {
 	return c.late
 }
 
-// note adds a delivery of which nothing more will be known.
+// note adds a delivery with its final outcome.
 func (c *call) note(d Delivery) {
 	c.mu.Lock()
 	if !c.async || c.done != nil {
@@ -95,7 +95,8 @@ func (c *call) note(d Delivery) {
 	c.unlockAndTell(true)
 }
 
-// ask adds a delivery that is to be acknowledged, and returns its place. waited means that Push waits for it; all of Go's are.
+// ask adds a delivery that waits for an acknowledgement, and returns its index. waited means that Push waits for it;
+// with Go it is always true.
 func (c *call) ask(d Delivery, waited bool) (index int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -110,7 +111,7 @@ func (c *call) ask(d Delivery, waited bool) (index int) {
 	return len(c.deliveries) - 1
 }
 
-// settle says what became of a delivery that was to be acknowledged.
+// settle sets the outcome of a delivery that waited for an acknowledgement.
 func (c *call) settle(index int, d Delivery, waited bool) {
 	c.mu.Lock()
 	c.alive--
@@ -126,7 +127,7 @@ func (c *call) settle(index int, d Delivery, waited bool) {
 	c.unlockAndTell(true)
 }
 
-// retract takes a delivery back that was to be acknowledged: the message was not handed over.
+// retract removes a delivery that waited for an acknowledgement, because the message was not handed over.
 func (c *call) retract(index int, waited bool) {
 	c.mu.Lock()
 	c.alive--
@@ -134,12 +135,12 @@ func (c *call) retract(index int, waited bool) {
 		c.open--
 	}
 	if !c.async {
-		c.deliveries = c.deliveries[:index] // it is the last: one goroutine at a time sends
+		c.deliveries = c.deliveries[:index] // it is the last, because one goroutine at a time sends
 	}
 	c.unlockAndTell(false)
 }
 
-// hold says that something more is to come; release, that it has.
+// hold says that one more outcome is to come, and release that it has come.
 func (c *call) hold() {
 	c.mu.Lock()
 	c.open++
@@ -152,7 +153,7 @@ func (c *call) release() {
 	c.unlockAndTell(false)
 }
 
-// sent says that the caller has sent all. What was under way until now is over, or in an outbox.
+// sent says that the caller has finished sending. Each delivery is done, or in an outbox.
 func (c *call) sent() {
 	c.message.Content, c.message.Metadata = nil, nil // the frame has them
 	c.mu.Lock()
@@ -164,7 +165,7 @@ func (c *call) sent() {
 	c.unlockAndTell(len(c.deliveries) > 0)
 }
 
-// unlockAndTell passes on what has changed under c.mu, which it unlocks. news means that a delivery is to be told.
+// unlockAndTell unlocks c.mu, and wakes Push or queues the call for Go. news means that there is a delivery to tell.
 func (c *call) unlockAndTell(news bool) {
 	tell := c.async && c.done != nil && !c.sending && !c.queued && (news || c.failed != nil || c.open == 0)
 	c.queued = c.queued || tell
@@ -182,7 +183,7 @@ func (c *call) unlockAndTell(news bool) {
 	}
 }
 
-// add adds what pushers say.
+// add adds the results of pushers.
 func (c *call) add(deliveries []Delivery, err error) {
 	c.mu.Lock()
 	if !c.async || c.done != nil {
@@ -192,7 +193,7 @@ func (c *call) add(deliveries []Delivery, err error) {
 	c.unlockAndTell(true)
 }
 
-// wait waits until nothing is waited for any more, or the time is over.
+// wait waits until all awaited outcomes are known, or the time is over.
 func (c *call) wait(waited <-chan struct{}, ctx context.Context) {
 	limit := c.timeout
 	if _, limited := ctx.Deadline(); limit == 0 && !limited {
@@ -211,7 +212,7 @@ func (c *call) wait(waited <-chan struct{}, ctx context.Context) {
 	}
 }
 
-// result returns what Push returns. Nothing changes it any more.
+// result returns what Push returns. Later outcomes do not change it.
 func (c *call) result() (Result, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -219,7 +220,7 @@ func (c *call) result() (Result, error) {
 	return Result{ID: c.message.ID, Deliveries: c.deliveries}, c.failed
 }
 
-// abandon gives up on what is waited for and not kept.
+// abandon gives up on waiting deliveries that are not kept.
 func (c *call) abandon() {
 	c.mu.Lock()
 	c.over = true
@@ -230,7 +231,7 @@ func (c *call) abandon() {
 	}
 }
 
-// expire gives up on what is still waited for: its time is over. It runs on the timer's goroutine.
+// expire gives up on waiting deliveries, because the time is over. It runs on the timer's goroutine.
 func (s *Service) expire(c *call) {
 	c.mu.Lock()
 	c.late = true

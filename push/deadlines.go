@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// deadlines are the calls that the service gives up on when their time is over, by one timer.
+// deadlines has the calls with a deadline, and one timer that expires them.
 type deadlines struct {
 	expire  func(*call) // on the timer's goroutine, without a lock
 	mu      sync.Mutex
@@ -15,7 +15,7 @@ type deadlines struct {
 	stopped bool
 }
 
-// add has the call expire after d.
+// add makes the call expire after d.
 func (h *deadlines) add(c *call, d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -29,12 +29,12 @@ func (h *deadlines) add(c *call, d time.Duration) {
 	}
 }
 
-// remove takes a call back of which nothing is waited for any more, if it is there.
+// remove removes a call that waits for nothing any more, if it is in the heap.
 func (h *deadlines) remove(c *call) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if c.place > 0 {
-		heap.Remove(&h.calls, c.place-1) // the timer may fire for nothing
+		heap.Remove(&h.calls, c.place-1) // the timer stays, and may fire for no call
 	}
 }
 

@@ -11,21 +11,22 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// finder is what a user manager may have besides, see usermgr.UserManager.
+// finder is an optional method of a user manager, see usermgr.UserManager.
 type finder interface {
 	SessionAt(conn uint64) (usermgr.SessionInfo, bool)
 }
 
-// Kick throws a user out with notice: a KickOut message with the reason, o.Text, goes to the sessions that o means
-// and to every pusher; then those sessions end, even where a pusher failed. Result.Kicked tells what became of them. Nil options
-// are the zero value: all of the user.
+// Kick throws a user out with notice: a KickOut message with the reason, o.Text, goes to the sessions that o selects
+// and to every pusher; then those sessions end, even if a pusher failed. Result.Kicked has their outcomes. Nil options
+// select all sessions of the user.
 //
-// The error is usermgr.ErrBlankID or usermgr.ErrUnknownID; it wraps errors.ErrUnsupported where the user manager is no
-// usermgr.Kicker, or o names devices or a token and it has no method SessionAt, and then no notice was sent; otherwise it joins those of the pushers and that of ctx. Kick waits until the
-// sessions have ended, or ctx does; do not call it on an event loop, in the user's own event handler, or in a message handler
-// of a user whom others may kick: two who kick each other would wait for each other's handlers.
+// The error is usermgr.ErrBlankID or usermgr.ErrUnknownID. It wraps errors.ErrUnsupported, and no notice was sent, when
+// the user manager is no usermgr.Kicker, or when o names devices or a token and the manager has no method SessionAt.
+// Otherwise it joins the errors of the pushers and of ctx.
 //
-// A message that is kept for the user waits on, until its time is over.
+// Kick waits until the sessions have ended, or ctx ends. Do not call it on an event loop, in the user's own event
+// handler, or in a message handler of a user that another handler may kick: two users who kick each other would wait
+// for each other's handlers. Kept messages for the user wait on until their time is over.
 func (s *Service) Kick(ctx context.Context, userID string, o *usermgr.KickOptions) (Result, error) {
 	if o == nil {
 		o = &usermgr.KickOptions{}
@@ -49,7 +50,7 @@ func (s *Service) Kick(ctx context.Context, userID string, o *usermgr.KickOption
 	return r, errors.Join(err, kickErr)
 }
 
-// meant returns the connections of those sessions of the user that o means; nil for all.
+// meant returns the connections of the user's sessions that o selects; nil for all.
 func (s *Service) meant(userID string, o *usermgr.KickOptions) ([]*engine.Conn, error) {
 	if len(o.Devices) == 0 && o.Token == "" {
 		return nil, nil

@@ -35,7 +35,7 @@ func (p *Memory) Push(_ context.Context, to Target, m *Message) ([]Delivery, err
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.kept) == p.max {
-		p.kept[0] = Kept{} // what the array behind keeps is not reachable any more
+		p.kept[0] = Kept{} // so that the array does not keep it alive
 		p.kept = p.kept[1:]
 	}
 	p.kept = append(p.kept, kept)
@@ -46,7 +46,7 @@ func (p *Memory) Push(_ context.Context, to Target, m *Message) ([]Delivery, err
 	return deliveries, nil
 }
 
-// clone returns a copy that shares nothing with m.
+// clone returns a copy that shares no memory with m.
 func clone(m *Message) *Message {
 	c := *m
 	c.Content, c.Metadata = slices.Clone(m.Content), maps.Clone(m.Metadata)

@@ -28,14 +28,14 @@ func Custom(name string, content []byte) *Message {
 	return m
 }
 
-// newMessage leaves the ID out where the system has no randomness; Push then says so.
+// newMessage leaves the ID out when the system has no randomness; then Push returns the error.
 func newMessage(kind protocol.PushKind, content []byte) *Message {
 	m := &Message{Kind: kind, Content: content}
 	_ = complete(m)
 	return m
 }
 
-// complete gives m an ID and a time where it has none.
+// complete gives m an ID and a time if it has none.
 func complete(m *Message) error {
 	if m.ID == uuid.Nil {
 		id, err := uuid.NewV7()

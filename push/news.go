@@ -7,8 +7,7 @@ import (
 	"github.com/rollcall-go/rollcall/internal/contain"
 )
 
-// news are the calls of Go that have something to tell, in the order in which they had. One goroutine tells, while there is
-// anything.
+// news has the calls of Go with outcomes to tell, in order. One goroutine tells them; it ends when there are none.
 type news struct {
 	service *Service
 	mu      sync.Mutex
@@ -55,7 +54,7 @@ func (n *news) next() *call {
 	return c
 }
 
-// tell calls done with what is new.
+// tell calls done with the new deliveries.
 func (n *news) tell(c *call) {
 	c.mu.Lock()
 	c.queued = false
@@ -71,7 +70,7 @@ func (n *news) tell(c *call) {
 	contain.Call(func() { c.done(r, err) }, func(v any) { n.service.panicked("the function that Go tells", v) })
 }
 
-// crew are the service's goroutines.
+// crew counts the service's goroutines.
 type crew struct {
 	mu   sync.Mutex
 	n    int

@@ -52,7 +52,7 @@ func (c *Config) setDefaults() {
 	c.MaxTotalBytes = orDefault(c.MaxTotalBytes, 64<<20)
 }
 
-// orDefault returns the default for 0, and what no program reaches for a negative number, which means no limit.
+// orDefault returns the default for 0, and a number beyond any use for a negative one, which means no limit.
 func orDefault[N int | int64](n, byDefault N) N {
 	switch {
 	case n == 0:

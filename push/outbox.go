@@ -8,43 +8,43 @@ import (
 	"github.com/rollcall-go/rollcall/engine"
 )
 
-// outbox has a user's messages that wait for an acknowledgement, kept or not, in the order of the calls. It exists while there
-// are any, or while one is being sent.
+// outbox has a user's messages that wait for an acknowledgement, kept or not, in the order of the calls. It exists
+// while there are such messages, or while one is being sent.
 type outbox struct {
 	service *Service
-	user    string // as bound to the connections
-	refs    int    // of those who use it; guarded by its shard
+	user    string // the ID that is bound to the connections
+	refs    int    // the number of users of the outbox; protected by its shard
 
 	mu      sync.Mutex
 	turn    turn
 	parcels []*parcel
-	kept    int // of these, those that are kept
-	bytes   int // which those take
+	kept    int // the number of kept parcels
+	bytes   int // of the kept parcels
 	served  served
-	watches map[*engine.Conn]func() bool // over the ends of the connections that were asked; each stops one
+	watches map[*engine.Conn]func() bool // of the ends of the connections that were asked; each function stops one
 }
 
 // parcel is a message for one user.
 type parcel struct {
 	call *call
 	box  *outbox
-	// All that follows is guarded by the outbox.
+	// The outbox's lock protects the fields below.
 	asks     []ask
-	size     int  // what it takes of the bounds
-	kept     bool // otherwise it is forgotten with its sessions
+	size     int  // what it counts towards the bounds
+	kept     bool // if not, it is forgotten when its sessions have ended
 	sending  bool // it may get more asks
-	answered bool // one acknowledgement was enough, and is there
+	answered bool // one acknowledgement is enough, and has come
 }
 
-// served has those of a user's connections that have got what waited for them. The turn writes it, under the outbox's lock.
+// served has the user's connections that have got the waiting messages. The turn writes it, under the outbox's lock.
 type served struct {
 	conns map[*engine.Conn]bool
-	tidy  bool // all of them were the user's when the turn looked last
-	work  int  // connections that were looked at, for the tests
+	tidy  bool // all of them were the user's at the turn's last look-up
+	work  int  // the number of checked connections, for the tests
 }
 
-// add adds c, and reports whether it is new. now are the user's connections: others are forgotten when the first that is new
-// is added after the turn has looked at them.
+// add adds c, and reports whether it is new. now has the user's connections. The first new one after a look-up makes
+// add forget connections that are no longer the user's.
 func (s *served) add(c *engine.Conn, now []*engine.Conn) bool {
 	s.work++
 	if s.conns[c] {
@@ -65,10 +65,10 @@ func (s *served) add(c *engine.Conn, now []*engine.Conn) bool {
 	return true
 }
 
-// overhead is what a kept message counts besides its body.
+// overhead is the number of bytes that a kept message counts besides its body.
 const overhead = 256
 
-// accept takes a parcel in behind the others. An error says why not. b.mu is held on entry.
+// accept adds a parcel behind the others, or returns an error. b.mu is held on entry.
 func (b *outbox) accept(c *call) (*parcel, error) {
 	s := b.service
 	if s.closed.Load() {
@@ -96,7 +96,7 @@ func (b *outbox) accept(c *call) (*parcel, error) {
 	return p, nil
 }
 
-// forget takes a parcel out of which nothing is awaited any more. b.mu is held on entry.
+// forget removes a parcel that waits for nothing any more. b.mu is held on entry.
 func (b *outbox) forget(p *parcel) {
 	if p.sending || slices.ContainsFunc(p.asks, func(a ask) bool { return !a.over && !a.extra }) {
 		return
@@ -110,7 +110,7 @@ func (b *outbox) forget(p *parcel) {
 	b.unkeep(p)
 }
 
-// unkeep gives the room back that a kept parcel takes. b.mu is held on entry.
+// unkeep gives back the room of a kept parcel. b.mu is held on entry.
 func (b *outbox) unkeep(p *parcel) {
 	if p.kept {
 		p.kept = false
@@ -120,7 +120,7 @@ func (b *outbox) unkeep(p *parcel) {
 	}
 }
 
-// watch returns a connection's context, and sees to it that its end is noticed. b.mu is held on entry.
+// watch returns a connection's context, and makes its end call ended. b.mu is held on entry.
 func (b *outbox) watch(c *engine.Conn) context.Context {
 	ctx := c.Context()
 	if b.watches[c] == nil {
@@ -132,7 +132,7 @@ func (b *outbox) watch(c *engine.Conn) context.Context {
 	return ctx
 }
 
-// ended says that a connection begins to close.
+// ended is called when a connection begins to close.
 func (b *outbox) ended(c *engine.Conn) {
 	b.mu.Lock()
 	delete(b.watches, c)
@@ -145,7 +145,7 @@ func (b *outbox) ended(c *engine.Conn) {
 	b.tidy()
 }
 
-// sent says that a parcel gets no more asks from its call.
+// sent is called when a parcel gets no more asks from its call.
 func (b *outbox) sent(p *parcel) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -177,7 +177,7 @@ func (b *outbox) abandon(p *parcel) {
 	b.tidy()
 }
 
-// giveUp ends all that waits: the service is closed.
+// giveUp ends all parcels, because the service is closed.
 func (b *outbox) giveUp() {
 	b.mu.Lock()
 	for _, p := range slices.Clone(b.parcels) {
@@ -187,14 +187,15 @@ func (b *outbox) giveUp() {
 	b.tidy()
 }
 
-// tidy takes the outbox away when it is empty.
+// tidy removes the outbox when it is empty.
 func (b *outbox) tidy() {
 	if o := &b.service.outboxes; o.hold(b) {
 		o.release(b)
 	}
 }
 
-// close reports whether the outbox is empty, and ends its watches then. Its shard is locked, and no goroutine uses it.
+// close reports whether the outbox is empty; if so, it ends the watches. The shard is locked, and no goroutine uses the
+// outbox.
 func (b *outbox) close() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -22,10 +22,11 @@ var seed = maphash.MakeSeed()
 
 func shardOf(user string) int { return int(maphash.String(seed, user) % outboxShards) }
 
-// any reports whether any user has an outbox: seldom, in a program that does not ask for acknowledgements.
+// any reports whether any user has an outbox. In a program without acknowledgements that is seldom.
 func (o *outboxes) any() bool { return o.count.Load() > 0 }
 
-// find returns the user's outbox, or nil, and keeps it from being taken away until release. With make it makes one.
+// find returns the user's outbox, or nil, and keeps it from being removed until release. With make it makes one if
+// there is none.
 func (o *outboxes) find(user string, make bool) *outbox {
 	if !make && !o.any() {
 		return nil
@@ -49,7 +50,7 @@ func (o *outboxes) find(user string, make bool) *outbox {
 	return b
 }
 
-// hold is find for an outbox that is known. It reports false where it has been taken away.
+// hold is find for a known outbox. It reports false when the outbox has been removed.
 func (o *outboxes) hold(b *outbox) bool {
 	s := &o.shards[shardOf(b.user)]
 	s.mu.Lock()
@@ -61,7 +62,7 @@ func (o *outboxes) hold(b *outbox) bool {
 	return true
 }
 
-// release says that the caller of find needs the outbox no more.
+// release ends the caller's use of an outbox after find or hold.
 func (o *outboxes) release(b *outbox) {
 	s := &o.shards[shardOf(b.user)]
 	s.mu.Lock()

@@ -46,8 +46,8 @@ func (s *Service) all() []*registered {
 // maxQueued is how many messages of Go may wait for one pusher.
 const maxQueued = 1024
 
-// registered is a pusher, and what waits for it. While anything does a goroutine hands it over, and what Push has for the
-// pusher waits behind, so that messages stay in order.
+// registered is a pusher with its waiting messages. While messages wait a goroutine hands them over, and messages of
+// Push wait behind them, so that all stay in order.
 type registered struct {
 	name   string
 	pusher Pusher
@@ -65,7 +65,7 @@ type job struct {
 	turn chan struct{} // Push's: closed when its turn has come
 }
 
-// push hands the message over, behind those that wait.
+// push hands the message over, after those that wait.
 func (r *registered) push(ctx context.Context, s *Service, to Target, m *Message) ([]Delivery, error) {
 	r.mu.Lock()
 	if r.running {
@@ -101,7 +101,7 @@ func (r *registered) later(c *call, to Target, m *Message) {
 	}
 }
 
-// work hands over what waits. It is the pusher's goroutine.
+// work is the pusher's goroutine. It hands over the waiting messages.
 func (r *registered) work(s *Service) {
 	for {
 		r.mu.Lock()
@@ -127,7 +127,7 @@ func (r *registered) handOver(s *Service, j job) {
 	j.call.release()
 }
 
-// call asks the pusher, on a goroutine of its own: it may end that.
+// call calls the pusher on a goroutine of its own, because the pusher may end it.
 func (r *registered) call(ctx context.Context, s *Service, to Target, m *Message) (deliveries []Delivery, err error) {
 	contain.Apart(func() { deliveries, err = r.pusher.Push(ctx, to, m) }, func(v any) {
 		s.panicked("a pusher", v, zap.String("pusher", r.name))

@@ -32,7 +32,8 @@ func (s *Service) send(c *call, to Target) {
 	})
 }
 
-// ask calls f, which asks the user manager: that may be the program's own, and its panic is the call's error. c may be nil.
+// ask calls f, which asks the user manager. The manager may be the application's, and its panic becomes the error of c,
+// which may be nil.
 func (s *Service) ask(c *call, f func()) {
 	contain.Call(f, func(v any) {
 		s.panicked("the user manager", v)
@@ -42,7 +43,7 @@ func (s *Service) ask(c *call, f func()) {
 	})
 }
 
-// panicked counts and logs a panic of the application's, or a runtime.Goexit, on the stack of which it is called.
+// panicked counts and logs a panic of the application, or a runtime.Goexit. It is called on the stack of the panic.
 func (s *Service) panicked(who string, v any, fields ...zap.Field) {
 	s.panics.Add(1)
 	s.log.Error(who+" panicked", append(fields, zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))...)
@@ -78,7 +79,7 @@ func (s *Service) device(c *engine.Conn) uint16 {
 	return d
 }
 
-// arrived says that a session of the user has begun: what waits goes to it.
+// arrived is called when a session of the user has begun. It hands the waiting messages to the session.
 func (s *Service) arrived(userID string) {
 	if b := s.outboxes.find(userID, false); b != nil {
 		b.do(&operation{})
@@ -107,7 +108,7 @@ func (s *Service) sendPlain(c *call, userID string, conns []*engine.Conn) {
 	reached := false
 	send := func(conn *engine.Conn) error {
 		err := conn.SendMessage(&c.frame, nil)
-		if !errors.Is(err, engine.ErrClosed) { // on its way out: as good as offline
+		if !errors.Is(err, engine.ErrClosed) { // closing: counts as offline
 			c.note(Delivery{UserID: userID, Conn: conn.ID(), Device: s.device(conn), Err: err})
 			reached = true
 		}
@@ -186,7 +187,7 @@ func (b *outbox) deliver(c *call, only []*engine.Conn) {
 	}
 }
 
-// replaced gives a message that is kept for some sessions to those that have taken their place meanwhile.
+// replaced hands a message that is kept for some sessions to the sessions that have taken their place meanwhile.
 func (b *outbox) replaced(p *parcel) {
 	now := b.conns()
 	for _, conn := range now {
@@ -197,8 +198,8 @@ func (b *outbox) replaced(p *parcel) {
 	}
 }
 
-// takesPlace reports whether a session has taken the place of one that a kept message was handed to: then it is not a delivery of
-// its own, beside one that no session would ever confirm.
+// takesPlace reports whether a session has taken the place of one that a kept message was handed to. Then it has no
+// delivery of its own, because no session would ever confirm the old session's delivery.
 func (b *outbox) takesPlace(p *parcel, conn *engine.Conn, now []*engine.Conn) bool {
 	device := b.service.device(conn)
 	b.mu.Lock()
@@ -206,7 +207,8 @@ func (b *outbox) takesPlace(p *parcel, conn *engine.Conn, now []*engine.Conn) bo
 	return p.kept && p.lost(now, device) != nil
 }
 
-// hand hands the message to one connection. ErrClosed means that it takes none any more, and nothing is known of it.
+// hand hands the message to one connection. ErrClosed means that the connection takes no more messages; then nothing is
+// noted.
 func (b *outbox) hand(c *call, p *parcel, conn *engine.Conn) error {
 	device := c.class(conn)
 	if p != nil {
@@ -226,8 +228,8 @@ func (b *outbox) hand(c *call, p *parcel, conn *engine.Conn) error {
 	return err
 }
 
-// toNoSession is for a message that went to no session: it waits for the next, or is reported as undeliverable. meant are the
-// sessions that it was for, which have ended, where it was not for all of the user's.
+// toNoSession is called for a message that went to no session. The message waits for the next session, or is reported
+// as undeliverable. meant has the targeted sessions, which have ended; nil when all of the user's were targeted.
 func (b *outbox) toNoSession(c *call, p *parcel, meant []*engine.Conn) {
 	err := bridge.ErrUserOffline
 	if p != nil && c.keep > 0 {

@@ -10,7 +10,7 @@ type Stats struct {
 	KeptBytes   int64  // what they take, as Config.MaxBytes counts it
 	Confirmed   uint64 // sessions that have acknowledged a message
 	Unconfirmed uint64 // sessions that did not acknowledge in time, or have ended before
-	Expired     uint64 // kept messages whose time was over
+	Expired     uint64 // kept messages that were not acknowledged within Options.Keep
 	Refused     uint64 // messages that were not kept, or not sent, because of a limit of Config
 	Again       uint64 // times that a kept message went to another session than the first
 	Panics      uint64 // panics in pushers and in the functions given to Go
@@ -28,13 +28,13 @@ func (s *Service) Stats() Stats {
 		Again: s.again.Load(), Panics: s.panics.Load()}
 }
 
-// bound is what all users' kept messages take.
+// bound counts the bytes of all users' kept messages.
 type bound struct {
 	limit           int64
 	messages, bytes atomic.Int64
 }
 
-// take takes room for a message, if there is any.
+// take takes room for a message, and reports whether there was enough.
 func (b *bound) take(n int) bool {
 	if b.bytes.Add(int64(n)) > b.limit {
 		b.bytes.Add(-int64(n))

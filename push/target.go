@@ -58,7 +58,7 @@ func unique(ids []string) []string {
 	return out
 }
 
-// clone returns a copy that shares nothing with t.
+// clone returns a copy that shares no memory with t.
 func (t Target) clone() Target {
 	t.Users = slices.Clone(t.Users)
 	if t.Sessions != nil {

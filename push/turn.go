@@ -7,23 +7,23 @@ import (
 	"github.com/rollcall-go/rollcall/engine"
 )
 
-// turn is what is to be done for a user, one thing at a time: messages that go to the user, and sessions that have begun. A
-// caller who finds it free does what it came for; what has come meanwhile gets a goroutine. Only Push waits for the turn, for
-// its own message.
+// turn runs a user's operations one at a time: messages to the user, and sessions that have begun. A caller that finds
+// the turn free runs its operation itself; operations that come meanwhile get a goroutine. Only Push waits, for its own
+// operation.
 type turn struct {
 	busy    bool
 	waiting []*operation
 }
 
-// operation is one message for the user, or the news that a session has begun.
+// operation is one message for the user, or the beginning of a session.
 type operation struct {
-	call  *call          // nil where a session has begun
-	conns []*engine.Conn // for these sessions alone; nil means all
+	call  *call          // nil when a session has begun
+	conns []*engine.Conn // only for these sessions; nil means all
 	done  chan struct{}  // closed when it has been run
 }
 
-// do runs an operation, or leaves it to the goroutine that is at work. The caller has found the outbox, and does not use it
-// any more.
+// do runs an operation, or leaves it to the running goroutine. The caller has found the outbox, and must not use it
+// afterwards.
 func (b *outbox) do(o *operation) {
 	if o.call != nil {
 		o.call.hold()
@@ -40,7 +40,7 @@ func (b *outbox) do(o *operation) {
 	b.run(o)
 }
 
-// passOn ends the turn, or leaves it to a goroutine.
+// passOn ends the turn, or passes it to a goroutine.
 func (b *outbox) passOn() {
 	b.mu.Lock()
 	more := len(b.turn.waiting) > 0
@@ -55,7 +55,7 @@ func (b *outbox) passOn() {
 
 // takeTurns is the goroutine of the turn.
 func (b *outbox) takeTurns() {
-	defer b.passOn() // also where a user manager of the program's own ends the goroutine
+	defer b.passOn() // also when a user manager of the application ends the goroutine
 	for o := b.next(); o != nil; o = b.next() {
 		b.run(o)
 	}
@@ -89,7 +89,7 @@ func (b *outbox) run(o *operation) {
 	b.service.ask(o.call, func() { b.deliver(o.call, o.conns) })
 }
 
-// serveAll gives the user's sessions what waits for them.
+// serveAll hands the waiting messages to the user's sessions.
 func (b *outbox) serveAll() {
 	now := b.conns()
 	for _, c := range now {
@@ -105,8 +105,9 @@ func (b *outbox) conns() []*engine.Conn {
 	return slices.Collect(b.service.bridge.ConnsOf(b.user))
 }
 
-// serve gives a connection what is kept and not acknowledged: once, when the connection is first seen, since nothing newer has
-// gone to it then. now are the user's connections. Parcels from before on are newer.
+// serve hands a connection the kept messages that were not acknowledged. It does so once, when the connection is new,
+// because then it has got no newer message. now has the user's connections. Parcels from before on are newer, and are
+// left out.
 func (b *outbox) serve(c *engine.Conn, now []*engine.Conn, before *parcel) {
 	b.mu.Lock()
 	if !b.served.add(c, now) {
@@ -130,8 +131,8 @@ func (b *outbox) serve(c *engine.Conn, now []*engine.Conn, before *parcel) {
 	}
 }
 
-// again hands a kept message to one more connection: in the place of one that has ended, or besides one that has not. It
-// returns false when the connection takes no more.
+// again hands a kept message to one more connection, in place of one that has ended or in addition to those that live.
+// It returns false when the connection takes no more messages.
 func (b *outbox) again(p *parcel, c *engine.Conn, now []*engine.Conn) (open bool) {
 	device := b.service.device(c)
 	b.mu.Lock()
@@ -140,7 +141,7 @@ func (b *outbox) again(p *parcel, c *engine.Conn, now []*engine.Conn) (open bool
 		return true
 	}
 	switch gone, lost := p.gone(now, device), p.lost(now, device); {
-	case gone != nil: // c may be the client that has acknowledged it, and drops it
+	case gone != nil: // c may be the client that has acknowledged the message; then it drops this one
 		b.move(gone, c, device)
 	case lost != nil:
 		b.move(lost, c, device)

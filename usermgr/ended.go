@@ -24,8 +24,10 @@ const (
 )
 
 // endedSessions remembers for some time how the latest sessions ended, for clients that come back without knowing it
-// (rule 26). A session that was continued has the serial of its successor. So the sessions of one client are a chain,
-// and each leads to the last one, which either lives or has ended for good.
+// (rule 26).
+//
+// A session that was continued has the serial of its successor. So the sessions of one client are a chain, and each
+// leads to the last one, which either lives or has ended for good.
 type endedSessions struct {
 	limit int
 	keep  time.Duration

@@ -16,8 +16,9 @@ const (
 )
 
 // runners run the steps of the users' turns. A turn has a goroutine only while a step of it runs, and none while it
-// waits for a session's message handlers. So the end of a hundred thousand sessions at once takes a few goroutines. A
-// step may block, because an event handler may. Then another goroutine takes the steps behind it, so that a handler
+// waits for a session's message handlers. So the end of a hundred thousand sessions at once takes a few goroutines.
+//
+// A step may block, because an event handler may. Then another goroutine takes the steps behind it, so that a handler
 // delays only its own user. When handlers hold many goroutines, one more starts each millisecond.
 type runners struct {
 	mu      sync.Mutex

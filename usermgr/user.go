@@ -11,12 +11,14 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// user is a user's entry. It is in the directory while the user is online or has waiting tasks. A user's tasks run one
-// at a time, in order: the running task has the turn. A logon's turn runs on the goroutine that called Register, which
-// waits for it anyway; all other turns run on the manager's runners. A logon's turn is prepare, claim, complete
-// (logOn); while it waits for its claim the turn is lent (lend) to tasks that end sessions. departure describes how a
-// session leaves. Handlers run in the turn, without a lock: a handler that blocks delays only its own user, and changes
-// that it asks for queue behind it. Rules 3 to 7 of the contract depend on this order; lifecycle.go has the steps.
+// user is a user's entry. It is in the directory while the user is online or has waiting tasks.
+//
+// A user's tasks run one at a time, in order: the running task has the turn. A logon's turn runs on the goroutine that
+// called Register, which waits for it anyway; all other turns run on the manager's runners. A logon's turn is prepare,
+// claim, complete (logOn); while it waits for its claim the turn is lent (lend) to tasks that end sessions. departure
+// describes how a session leaves. Handlers run in the turn, without a lock: a handler that blocks delays only its own
+// user, and changes that it asks for queue behind it. Rules 3 to 7 of the contract depend on this order; lifecycle.go
+// has the steps.
 type user struct {
 	manager *Manager
 	id      string
