@@ -116,16 +116,18 @@ func (e *Engine) accept(at *entrance) {
 			continue
 		}
 		pause = 0
-		a := e.newArrival(at, nc)
+		a := &arrival{engine: e, at: at, nc: nc}
+		a.askAddresses()
 		shrinkAddrs(nc, &local)
 		e.arrive(a)
 	}
 }
 
-// newArrival is a connection that has just come.
-func (e *Engine) newArrival(at *entrance, nc net.Conn) *arrival {
-	return &arrival{engine: e, at: at, nc: nc, remote: remoteText(nc.RemoteAddr()),
-		Incoming: Incoming{Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr()), Listener: at.index}}
+// askAddresses asks a connection that has just come for its addresses.
+func (a *arrival) askAddresses() {
+	remote := a.nc.RemoteAddr()
+	a.remote = remoteText(remote)
+	a.Incoming = Incoming{Remote: addrPort(remote), Local: addrPort(a.nc.LocalAddr()), Listener: a.at.index}
 }
 
 // remoteText returns the peer's address as text. The text is that of String, but for TCP it takes one allocation

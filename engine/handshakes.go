@@ -186,6 +186,5 @@ func (h *handshakes) run(a *arrival) {
 		a.giveUp(h.ctx) // unless it has been refused
 		return
 	}
-	_ = a.nc.SetDeadline(time.Time{})
 	a.enroll()
 }

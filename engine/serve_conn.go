@@ -47,9 +47,17 @@ func (e *Engine) ServeConn(nc net.Conn) error {
 	if _, ok := nc.(shaker); ok {
 		at = e.servedShaking
 	}
-	a := e.newArrival(at, servedConn{nc, s})
-	a.feed, a.served = s, make(chan error, 1)
-	e.arrive(a)
+	a := &arrival{engine: e, at: at, nc: servedConn{nc, s}, feed: s, served: make(chan error, 1)}
+	contain.Apart(a.askAddresses, func(v any) {
+		s.panicked("address", v)
+		a.reason = contain.Error("a connection's address", v)
+	})
+	if a.reason == nil {
+		e.arrive(a)
+	} else {
+		e.accepted.Add(1)
+		a.turnAway(refusedFailed, nil)
+	}
 	e.accepting.Done()
 	if err := <-a.served; err != nil {
 		<-s.closed // when it has got its notice

@@ -157,3 +157,51 @@ func TestAServedConnectionThatIsIdleAgainIsReadIntoLittle(t *testing.T) {
 	}
 	eventually(t, "the connection is read into little", func() bool { return room.Load() <= 4<<10 })
 }
+
+// badAddrs is a connection whose addresses cannot be asked for.
+type badAddrs struct {
+	net.Conn
+	fail func()
+}
+
+func (c badAddrs) RemoteAddr() net.Addr { c.fail(); return nil }
+
+// Rule 15: a net.Conn whose address panics is not let in, is closed, and keeps no stop waiting.
+func TestAConnectionWhoseAddressPanicsIsNotLetIn(t *testing.T) {
+	for how, fail := range map[string]func(){"panics": func() { panic("no") }, "exits": runtime.Goexit} {
+		t.Run(how, func(t *testing.T) {
+			e := newEcho(engine.Config{})
+			r := serve(t, e)
+			s := hand(t, e, func(nc net.Conn) net.Conn { return badAddrs{nc, fail} })
+			s.wantNotLetIn(0)
+			s.wantEOF()
+			if n := e.Stats().HandlerPanics; n != 1 {
+				t.Errorf("%d panics are counted", n)
+			}
+			healthy := hand(t, e, nil)
+			healthy.ask(1, 1, "hello")
+			_ = healthy.Conn.Close()
+			healthy.wantNil()
+			if err := r.stop(t); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// timelessConn is a connection that can have no deadline.
+type timelessConn struct{ net.Conn }
+
+func (timelessConn) SetDeadline(time.Time) error      { panic("a deadline") }
+func (timelessConn) SetReadDeadline(time.Time) error  { panic("a deadline to read") }
+func (timelessConn) SetWriteDeadline(time.Time) error { panic("a deadline to write") }
+
+// ServeConn sets no deadline, and leaves one that the program has set, also where the connection goes through OnAccept first.
+func TestServeConnSetsNoDeadline(t *testing.T) {
+	e := newEcho(engine.Config{OnAccept: func(context.Context, engine.Incoming) error { return nil }})
+	serve(t, e)
+	s := hand(t, e, func(nc net.Conn) net.Conn { return timelessConn{nc} })
+	s.ask(1, 1, "hello")
+	_ = s.Conn.Close()
+	s.wantNil()
+}
