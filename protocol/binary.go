@@ -19,7 +19,7 @@ const (
 )
 
 // binaryCodec is a type of its own, not one behind a [Codec], so that calls of Binary's methods are direct and no message that
-// they get has to be on the heap.
+// they get has to be on the heap. Binary is a pointer, because the comparison of a Codec with a pointer needs no call.
 type binaryCodec struct{}
 
 // Binary is Rollcall's own wire format: a 16-byte header, the two user IDs and the body, as docs/protocol.md has it.
@@ -33,7 +33,7 @@ type binaryCodec struct{}
 //
 // Append refuses what Decode would: type 0, unknown flags, FlagError without FlagReply, a user ID that is longer than
 // [MaxUserID], is not UTF-8 or has control characters, and more than 4 GiB in all.
-var Binary binaryCodec
+var Binary = new(binaryCodec)
 
 var _ Codec = Binary
 

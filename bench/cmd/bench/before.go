@@ -72,13 +72,14 @@ func beforeAndAfter(b *bench) (report.Section, error) {
 			return all
 		})
 	}
+	length := 2 * b.length // the rate of eight goroutines swings within a second
 	for _, cell := range []pushCell{{1, 64}, {8, 256}} {
 		for _, p := range []peer{connSend, bridgeSend} {
 			compare("push, "+strings.TrimPrefix(p.name, "Rollcall ")+", "+cell.String(), p, func(peers []peer) []*contestant {
 				all := b.enter(peers, pushConns, pushSize)
 				defer leave(all)
 				b.alternate(all, func(c *contestant) (load.Result, error) {
-					return c.group.Receive(fmt.Sprint(cell.goroutines), cell.underWay*pushConns, b.warmUp, b.length)
+					return c.group.Receive(fmt.Sprint(cell.goroutines), cell.underWay*pushConns, b.warmUp, length)
 				})
 				return all
 			})
