@@ -53,28 +53,28 @@ func (s State) String() string {
 // methods may be called from any goroutine, in handlers too.
 type Client struct {
 	cfg   Config
-	addrs []string // Dial's
+	addrs []string // the addresses given to Dial
 	inbox *inbox
 
 	unanswered atomic.Pointer[protocol.Message] // the request that a handler is called with, until it is answered
-	pushes     seenPushes                       // the handlers' goroutine's
+	pushes     seenPushes                       // only the handlers' goroutine uses it
 
-	unsentAcks   []uuid.UUID     // of pushes, for the next connection; the handlers' goroutine's
+	unsentAcks   []uuid.UUID     // of pushes, for the next connection; only the handlers' goroutine uses it
 	ctx          context.Context // ends when the client is to end
 	cancel       context.CancelFunc
-	reconnectNow chan struct{} // holds a token when the next attempt to reconnect is not to wait
+	reconnectNow chan struct{} // holds a token when the next attempt to reconnect must not wait
 	loopDone     chan struct{} // closed when the goroutine that reads has ended, and with it the one that writes
 	done         chan struct{} // closed when the handlers' goroutine has ended too
 
 	mu      sync.Mutex
 	state   State
 	conn    *conn // nil unless the client is online
-	stopped error // why the client was made to end from this side; nil while it was not
+	stopped error // why this side ends the client; nil while it does not
 	err     error // why the client has ended
 	userID  string
 	session string // ID of the last session
-	at      int    // which of addrs the client was connected to last
-	moved   string // where the server wants it to connect instead
+	at      int    // index in addrs of the last connection
+	moved   string // the other address that the server has named
 }
 
 // Dial connects to a server's TCP address, "host:port", logs on, and waits for the answer. ctx and Config.Timeouts.Dial limit how
@@ -174,7 +174,7 @@ func (c *Client) Close() error {
 	}
 }
 
-// stop makes the client end, unless it was made to before: the server is told, and waiting for a connection ends.
+// stop ends the client, unless it was stopped before. It tells the server, and ends a wait for a connection.
 func (c *Client) stop(why error, code protocol.CloseCode, text string) {
 	c.mu.Lock()
 	if c.stopped != nil || c.state == Closed {
@@ -191,14 +191,14 @@ func (c *Client) stop(why error, code protocol.CloseCode, text string) {
 	}
 }
 
-// wentOnline takes cn into use.
+// wentOnline makes cn the client's connection.
 func (c *Client) wentOnline(cn *conn) {
 	c.mu.Lock()
 	leave := c.stopped != nil
 	if !leave {
 		c.conn, c.state = cn, Online
 		select {
-		case <-c.reconnectNow: // it came too late
+		case <-c.reconnectNow: // Reconnect came too late
 		default:
 		}
 	}
@@ -207,14 +207,14 @@ func (c *Client) wentOnline(cn *conn) {
 		c.userID = cn.userID
 	}
 	c.mu.Unlock()
-	if leave { // Close was called while the logon was under way
+	if leave { // Close was called during the logon
 		cn.leave(ErrClosed, protocol.ClientClosed, "")
 		return
 	}
 	c.tell(Online, nil)
 }
 
-// ended is the last that the goroutine that reads does.
+// ended is the last call on the goroutine that reads.
 func (c *Client) ended(err error) {
 	c.mu.Lock()
 	if c.stopped != nil {
@@ -226,7 +226,8 @@ func (c *Client) ended(err error) {
 	c.inbox.putLast(item{state: Closed, err: err})
 }
 
-// tell lets OnState know; of Online the handlers' goroutine itself too, where it acknowledges pushes.
+// tell queues a change of state for OnState. Online also makes the handlers' goroutine send late acknowledgements, if
+// it acknowledges pushes.
 func (c *Client) tell(s State, err error) {
 	if c.cfg.OnState != nil || s == Online && c.cfg.OnPush != nil {
 		_ = c.inbox.put(item{state: s, err: err, size: stateSize}, nil, c.ctx.Done())

@@ -139,13 +139,14 @@ type Timeouts struct {
 
 const (
 	defaultHeartbeat = 10 * time.Second
-	// leastServerTimeout keeps a server with very short intervals from being given up on over a pause.
+	// leastServerTimeout is the least default of Timeouts.Server, so that a short pause of a server with very short
+	// intervals does not end the connection.
 	leastServerTimeout = 3 * time.Second
 	noLimit            = math.MaxInt / 8
 	never              = time.Duration(math.MaxInt64 / 8) // sums of a few of them do not overflow
 )
 
-// checkHandlers returns an error for a handler that would never be called, or could not be.
+// checkHandlers returns an error for a handler that is nil or would never be called.
 func (c *Config) checkHandlers() error {
 	for typ, h := range c.Handle {
 		switch {
@@ -168,7 +169,7 @@ func orDefault[T int | time.Duration](v, def, none T) T {
 	return min(v, none)
 }
 
-// orNone is orDefault where negative is not as much as can be, but a word of its own.
+// orNone is orDefault for a setting whose negative values are kept, because they have a meaning of their own.
 func orNone(v, def time.Duration) time.Duration {
 	switch {
 	case v == 0:

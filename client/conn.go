@@ -18,18 +18,18 @@ type conn struct {
 	client *Client
 	nc     net.Conn
 	frames frameReader
-	born   time.Time // what times below are counted from
+	born   time.Time // the times below are relative to it
 
-	// Set by the logon.
+	// The logon sets the fields below.
 	userID, session string
 	expires         time.Duration // how long the session may last, unless it is renewed; 0 for ever
 	ghostTimeout    time.Duration // how long the server may take to notice that this connection is dead
 	interval        time.Duration // between two signs of life
 	serverTimeout   time.Duration
-	maxBody         int // that may be sent
+	maxBody         int // the largest body that may be sent
 
 	heard  atomic.Int64 // when bytes last came, counted from born
-	paused atomic.Bool  // the client itself does not read, since handlers are behind
+	paused atomic.Bool  // the client itself does not read, because handlers are behind
 
 	wake chan struct{} // has a token when the writer has something to do
 	dead chan struct{} // closed when the connection has ended
@@ -42,12 +42,12 @@ type conn struct {
 	why      error         // why the connection ended; nil while it has not
 	requests map[uint32]request
 	lastID   uint32
-	timer    *time.Timer // ends the connection when the peer does not in time
+	timer    *time.Timer // ends the connection when the peer does not end it in time
 }
 
-// request is one that waits for its reply.
+// request is a request that waits for its reply.
 type request struct {
-	of     string // who was asked; empty is the server
+	of     string // the user that was asked; empty is the server
 	answer chan answer
 }
 
@@ -104,8 +104,8 @@ func (cn *conn) end(why error) {
 	cn.abandon(why)
 }
 
-// leave begins to end the connection gracefully: what is queued goes out, then a notice; then the peer has its time to
-// end its side.
+// leave begins to end the connection gracefully: queued messages go out, then a notice; then the peer has time to end
+// its side.
 func (cn *conn) leave(why error, code protocol.CloseCode, text string) {
 	cn.mu.Lock()
 	if cn.why != nil || cn.leaving {
@@ -116,7 +116,7 @@ func (cn *conn) leave(why error, code protocol.CloseCode, text string) {
 		cn.cut, cn.leaving = true, true
 		notice := protocol.Message{Type: protocol.TypeClose,
 			Body: protocol.AppendClose(nil, &protocol.CloseError{Code: code, Text: text})}
-		cn.out, _ = protocol.Binary.Append(cn.out, &notice) // nothing in it can fail
+		cn.out, _ = protocol.Binary.Append(cn.out, &notice) // encoding a notice cannot fail
 	}
 	if cn.timer != nil {
 		cn.timer.Stop()
@@ -127,7 +127,7 @@ func (cn *conn) leave(why error, code protocol.CloseCode, text string) {
 	cn.abandon(why)
 }
 
-// abandon ends the requests that wait.
+// abandon ends the waiting requests.
 func (cn *conn) abandon(why error) {
 	cn.mu.Lock()
 	requests := cn.requests
@@ -138,7 +138,7 @@ func (cn *conn) abandon(why error) {
 	}
 }
 
-// send queues a message. While too many bytes wait already it blocks, until ctx or the connection ends.
+// send queues a message. It blocks while too many bytes wait, until ctx or the connection ends.
 func (cn *conn) send(ctx context.Context, m *protocol.Message) error {
 	for {
 		cn.mu.Lock()
@@ -183,7 +183,7 @@ func (cn *conn) request(ctx context.Context, m *protocol.Message) (*protocol.Mes
 	m.ID = cn.nextID()
 	cn.requests[m.ID] = request{of: m.DestUserID, answer: ch}
 	cn.mu.Unlock()
-	token(cn.client.inbox.room) // a reader that waits for the handlers looks again: the reply may be behind
+	token(cn.client.inbox.room) // wakes a reader that waits for the handlers, because the reply may come after the messages that fill the inbox
 	if err := cn.send(ctx, m); err != nil {
 		cn.forget(m.ID)
 		return nil, err
@@ -197,8 +197,8 @@ func (cn *conn) request(ctx context.Context, m *protocol.Message) (*protocol.Mes
 	}
 }
 
-// nextID returns a message ID that no open request has. They begin at a random number: a relayed reply reaches every
-// session of the user who asked (docs/protocol.md, Messages between users). cn.mu is held on entry.
+// nextID returns a message ID that no open request has. IDs begin at a random number, because a relayed reply reaches
+// every session of the user who asked (docs/protocol.md, Messages between users). cn.mu is held on entry.
 func (cn *conn) nextID() uint32 {
 	for {
 		cn.lastID++
@@ -214,12 +214,12 @@ func (cn *conn) forget(id uint32) {
 	delete(cn.requests, id)
 }
 
-// waits reports whether a request does.
+// waits reports whether a request waits for its reply.
 func (cn *conn) waits() bool {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
 	return len(cn.requests) > 0
 }
 
-// now is the time since the connection was made.
+// now returns the time since the connection was made.
 func (cn *conn) now() time.Duration { return time.Since(cn.born) }

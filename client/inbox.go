@@ -10,18 +10,18 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// inbox is what waits for the application's handlers: messages, pushes, and changes of state between them. The
-// goroutine that reads puts, the handlers' goroutine takes.
+// inbox queues messages, pushes and changes of state for the application's handlers. The goroutine that reads puts
+// them, and the handlers' goroutine takes them.
 type inbox struct {
 	limit int           // bytes that may wait
 	ready chan struct{} // has a token when there may be something to take
-	room  chan struct{} // has a token when there may be room again, or another reason to look
+	room  chan struct{} // has a token when there may be room again, or another reason to check
 
 	mu         sync.Mutex
 	items      []item
 	bytes      int
 	busy       bool // a handler runs
-	discarding bool // nothing is delivered any more but the last item
+	discarding bool // only the last item is still delivered
 }
 
 // item is a message, a push, or a state with its error.
@@ -33,14 +33,14 @@ type item struct {
 	size    int
 }
 
-// isLast reports whether it is the client's last word.
+// isLast reports whether it is the last item of the client.
 func (it *item) isLast() bool { return it.state == Closed }
 
 const (
-	// stateSize is what a change of state counts: a client that reconnects again and again while a handler is stuck must
-	// not gather them for ever.
+	// stateSize is the number of bytes that a change of state counts, so that a client that reconnects again and again
+	// while a handler is stuck does not gather them without limit.
 	stateSize = 1 << 10
-	// hardLimit is how many times the limit may wait while a request does.
+	// hardLimit is how many times the limit may wait while a request waits for its reply.
 	hardLimit = 4
 )
 
@@ -51,8 +51,8 @@ func newInbox(limit int) *inbox {
 	return &inbox{limit: limit, ready: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 }
 
-// put adds an item. It waits until there is room, or stop is closed. While urgent, which may be nil, says so it does not
-// wait, up to the hard limit, beyond which it returns errInboxFull.
+// put adds an item. It waits until there is room, or stop is closed. While urgent, which may be nil, returns true, put
+// does not wait: it adds up to the hard limit, and returns errInboxFull beyond that.
 func (b *inbox) put(it item, urgent func() bool, stop <-chan struct{}) error {
 	for !b.add(it, b.limit) {
 		if urgent != nil && urgent() {
@@ -70,7 +70,7 @@ func (b *inbox) put(it item, urgent func() bool, stop <-chan struct{}) error {
 	return nil
 }
 
-// add appends an item unless limit bytes wait already, and reports whether that is done with.
+// add appends an item unless limit bytes wait already, and reports whether put is done with the item.
 func (b *inbox) add(it item, limit int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -101,7 +101,7 @@ func (b *inbox) putLast(it item) {
 	token(b.ready)
 }
 
-// discard throws away what waits, and what comes later but the last item. It reports whether a handler is running.
+// discard throws away the waiting items, and all later ones but the last. It reports whether a handler is running.
 func (b *inbox) discard() (busy bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -137,7 +137,7 @@ func (b *inbox) take() item {
 	}
 }
 
-// idle says that the handlers' goroutine has ended.
+// idle is called when the handlers' goroutine has ended.
 func (b *inbox) idle() {
 	b.mu.Lock()
 	b.busy = false
@@ -151,7 +151,7 @@ func token(ch chan struct{}) {
 	}
 }
 
-// dispatch runs the handlers. It is the handlers' goroutine.
+// dispatch is the handlers' goroutine.
 func (c *Client) dispatch() {
 	last := false
 	defer func() {
@@ -169,7 +169,7 @@ func (c *Client) dispatch() {
 	}
 }
 
-// call runs the handler that it is for.
+// call runs the handler for an item.
 func (c *Client) call(it item) {
 	contain.Call(func() { c.handle(it) }, func(v any) { c.panicked(panicError("a handler", v)) })
 }
@@ -207,13 +207,13 @@ func (c *Client) serve(h Handler, m *protocol.Message) {
 		c.unanswered.Store(m)
 	}
 	if err := h(c, m); err != nil && c.unanswered.Load() == m {
-		_ = c.ReplyError(m, err) // without a connection the sender waits for no answer any more
+		_ = c.ReplyError(m, err) // when it fails there is no connection, and the sender no longer waits for an answer
 	}
 	c.unanswered.Store(nil)
 }
 
-// panicError makes an error of a panic, or a Goexit, of who: it has the stack in its text, since the client keeps no log. It is
-// called on the goroutine that failed.
+// panicError returns an error for a panic, or a Goexit, of who. Its text has the stack, because the client keeps no
+// log. It is called on the goroutine that failed.
 func panicError(who string, v any) error {
 	return fmt.Errorf("%w\n\n%s", contain.Error(who, v), debug.Stack())
 }

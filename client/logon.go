@@ -13,10 +13,10 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// logonID is the message ID of the Logon, which is answered before anything else is asked.
+// logonID is the message ID of the Logon. The Logon is answered before any other request is sent.
 const logonID = 1
 
-// connect makes one attempt: it tries each address, until one lets the client in, or refuses it.
+// connect makes one attempt: it tries each address until a server accepts or refuses the logon.
 func (c *Client) connect(ctx context.Context) (*conn, error) {
 	var before error
 	for _, addr := range c.targets() {
@@ -71,7 +71,7 @@ func (c *Client) connectTo(ctx context.Context, addr string) (*conn, error) {
 	return cn, nil
 }
 
-// logonFields gathers what a Logon carries.
+// logonFields returns the fields of a Logon.
 func (c *Client) logonFields(ctx context.Context, session string) (map[string]string, error) {
 	fields := make(map[string]string)
 	maps.Copy(fields, c.cfg.Fields)
@@ -90,7 +90,8 @@ func (c *Client) logonFields(ctx context.Context, session string) (map[string]st
 	return fields, nil
 }
 
-// contained calls a function of the application's on a goroutine of its own. A panic there, or a Goexit, is an error.
+// contained calls a function of the application on a goroutine of its own. It returns a panic, or a Goexit, as an
+// error.
 func contained[T any](who string, f func() (T, error)) (v T, err error) {
 	contain.Apart(func() { v, err = f() }, func(failure any) { err = panicError(who, failure) })
 	return v, err
@@ -135,7 +136,8 @@ func (cn *conn) logOn(frame []byte) error {
 	return nil
 }
 
-// setHeartbeat sets how often the connection shows life, and asks for it; ms is what the server asked for.
+// setHeartbeat sets how often the client sends a sign of life, and asks the server for one; ms is the interval that the
+// server asked for.
 func (cn *conn) setHeartbeat(ms string) {
 	asked := milliseconds(ms)
 	if asked <= 0 {
@@ -150,7 +152,7 @@ func (cn *conn) setHeartbeat(ms string) {
 	}
 }
 
-// setMaxBody sets the largest bodies, of what is sent and of what is accepted; told is what the server tells.
+// setMaxBody sets the largest body to send and the largest to accept; told is the server's limit.
 func (cn *conn) setMaxBody(told string) {
 	own := cn.client.cfg.MaxBody
 	cn.maxBody, cn.frames.maxBody = protocol.DefaultMaxBody, protocol.DefaultMaxBody
@@ -166,7 +168,7 @@ func (cn *conn) setMaxBody(told string) {
 	}
 }
 
-// milliseconds reads a decimal number of milliseconds, at most never; 0 if it is none.
+// milliseconds parses a decimal number of milliseconds, at most never; 0 if it is not a number.
 func milliseconds(s string) time.Duration {
 	ms, err := strconv.ParseUint(s, 10, 64)
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
@@ -175,7 +177,7 @@ func milliseconds(s string) time.Duration {
 	return time.Duration(min(ms, uint64(never/time.Millisecond))) * time.Millisecond
 }
 
-// closeNotice returns what a Close message says.
+// closeNotice returns the content of a Close message.
 func closeNotice(body []byte) error {
 	ce, err := protocol.ParseClose(body)
 	if err != nil {
@@ -184,12 +186,12 @@ func closeNotice(body []byte) error {
 	return ce
 }
 
-// networkError says that a connection ended without a Close.
+// networkError returns the error for a connection that ended without a Close.
 func networkError(err error) error {
 	return &lostError{CloseError: protocol.CloseError{Code: protocol.NetworkError, Text: err.Error()}, cause: err}
 }
 
-// lostError is a close code with the error of the network that it stands for.
+// lostError is a close code with the network error that caused it.
 type lostError struct {
 	protocol.CloseError
 	cause error

@@ -7,24 +7,24 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// pulse knows when a heartbeat is due. It belongs to the goroutine that writes.
+// pulse knows when a heartbeat is due. Only the goroutine that writes uses it.
 type pulse struct {
 	cn       *conn
 	sent     time.Duration // when bytes were last written
 	asked    time.Duration // when the server was last asked to answer
 	askAfter time.Duration // how long the server may be silent before it is asked
-	due      time.Duration // when beat was to be called
-	resumed  time.Duration // when this process went on after it had stood still; 0 when it never has
+	due      time.Duration // when beat should have been called
+	resumed  time.Duration // when this process went on after a standstill; 0 for no standstill
 }
 
-// standstill is how late a beat must come for the process to have stood still.
+// standstill is the least delay of a beat that counts as a standstill of the process.
 const standstill = 250 * time.Millisecond
 
 func newPulse(cn *conn) *pulse {
 	return &pulse{cn: cn, sent: cn.now(), askAfter: (cn.serverTimeout + 2) / 3}
 }
 
-// heard returns when the server was last heard, as far as the client listened.
+// heard returns when the server was last heard. Time in which the client did not read counts as heard.
 func (p *pulse) heard(now time.Duration) time.Duration {
 	if p.cn.paused.Load() {
 		return now
@@ -32,8 +32,8 @@ func (p *pulse) heard(now time.Duration) time.Duration {
 	return max(time.Duration(p.cn.heard.Load()), p.excused())
 }
 
-// excused returns up to when the server's silence does not count. After a standstill a third of its time is left: what it has
-// sent meanwhile is read first, and it is asked at once.
+// excused returns the time up to which the server's silence does not count. After a standstill the server has a third
+// of its timeout left: the client reads the bytes that have come, and asks at once.
 func (p *pulse) excused() time.Duration {
 	if p.resumed == 0 {
 		return 0
@@ -41,24 +41,24 @@ func (p *pulse) excused() time.Duration {
 	return p.resumed - 2*p.askAfter
 }
 
-// stoodStill notes a beat that comes late. One excuse must do for as long as the server may be silent: a machine that is always
-// late finds a dead server too.
+// stoodStill notes a late beat. It counts once for each server timeout, so that a machine that is always late finds a
+// dead server too.
 func (p *pulse) stoodStill(now time.Duration) {
 	if now-p.due >= standstill && (p.resumed == 0 || now-p.resumed >= p.cn.serverTimeout) {
 		p.resumed = now
 	}
 }
 
-// wait returns how long nothing is due.
+// wait returns the time until the next beat is due.
 func (p *pulse) wait(now time.Duration) time.Duration {
 	ask := max(p.heard(now), p.asked) + p.askAfter
 	p.due = max(min(p.sent+p.cn.interval, ask), now)
 	return p.due - now
 }
 
-// beat queues a heartbeat if one is due. It returns an error when the server has been silent for too long, though it was
-// asked to answer. Where that was much longer ago than it should be it is asked again: this process was stopped, or too
-// busy, and the answer may be there, unread.
+// beat queues a heartbeat if one is due. It returns an error when the server has been silent for too long after it was
+// asked to answer. When it was asked much longer ago than it should be, beat asks again: this process was stopped or
+// too busy, and the answer may have come but be unread.
 func (p *pulse) beat(now time.Duration) error {
 	p.stoodStill(now)
 	heard := p.heard(now)

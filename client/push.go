@@ -6,9 +6,9 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// pushed runs OnPush, and acknowledges what wants to be. It belongs to the handlers' goroutine.
+// pushed runs OnPush, and acknowledges a push with Confirm. It runs on the handlers' goroutine.
 func (c *Client) pushed(p *protocol.PushMessage) {
-	id, confirm := p.ID, p.Confirm // p is OnPush's to keep, and to change
+	id, confirm := p.ID, p.Confirm // OnPush may keep p, and change it
 	if !c.pushes.has(id) {
 		c.cfg.OnPush(c, p)
 		if confirm {
@@ -20,8 +20,8 @@ func (c *Client) pushed(p *protocol.PushMessage) {
 	}
 }
 
-// acknowledge sends a PushAck on the connection that there is now: the server knows a push by its ID, whichever
-// connection it went to. Without a connection it is kept for the next one. If it is lost the server may push again.
+// acknowledge sends a PushAck on the present connection: the server knows a push by its ID, on any connection. Without
+// a connection the PushAck is kept for the next one. If it is lost the server may push again.
 func (c *Client) acknowledge(id uuid.UUID) {
 	cn, err := c.current()
 	if err == nil {
@@ -36,7 +36,7 @@ func (c *Client) acknowledge(id uuid.UUID) {
 	c.unsentAcks = append(c.unsentAcks, id)
 }
 
-// acknowledgeLate sends what was kept. It belongs to the handlers' goroutine.
+// acknowledgeLate sends the acknowledgements that were kept. It runs on the handlers' goroutine.
 func (c *Client) acknowledgeLate() {
 	acks := c.unsentAcks
 	c.unsentAcks = nil
@@ -45,13 +45,13 @@ func (c *Client) acknowledgeLate() {
 	}
 }
 
-// rememberedPushes is how many pushes with Confirm a client knows again; docs/protocol.md, Pushes, names the number.
+// rememberedPushes is how many pushes with Confirm a client remembers; docs/protocol.md, Pushes, has the number.
 const rememberedPushes = 1024
 
-// seenPushes has the IDs of the last pushes that OnPush has dealt with and that were to be confirmed.
+// seenPushes has the IDs of the last pushes with Confirm that OnPush has handled.
 type seenPushes struct {
 	known  map[uuid.UUID]struct{}
-	ring   []uuid.UUID // those that are known; once it is full, oldest is where the next goes
+	ring   []uuid.UUID // the IDs; when it is full the next one replaces oldest
 	oldest int
 }
 
@@ -60,7 +60,7 @@ func (s *seenPushes) has(id uuid.UUID) bool {
 	return ok
 }
 
-// add remembers an ID that it does not have, and forgets the oldest if there are too many.
+// add remembers a new ID, and forgets the oldest if there are too many.
 func (s *seenPushes) add(id uuid.UUID) {
 	if s.known == nil {
 		s.known = make(map[uuid.UUID]struct{})

@@ -8,7 +8,7 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// readAll reads until the connection ends, and returns why it did. It is the goroutine that reads.
+// readAll reads until the connection ends, and returns why it ended. It runs on the goroutine that reads.
 func (cn *conn) readAll() error {
 	var m protocol.Message
 	for {
@@ -22,7 +22,7 @@ func (cn *conn) readAll() error {
 	}
 }
 
-// complain tells the server what it did wrong, if that is what err is, and waits for its end.
+// complain tells the server about its mistake, if err is one, and waits until the server ends its side.
 func (cn *conn) complain(err error) {
 	var ce *protocol.CloseError
 	if errors.As(err, &ce) && ce.Code != protocol.NetworkError {
@@ -31,7 +31,7 @@ func (cn *conn) complain(err error) {
 	}
 }
 
-// receive deals with a message, whose body is the frame reader's. An error ends the connection.
+// receive handles a message; its body belongs to the frame reader. An error ends the connection.
 func (cn *conn) receive(m *protocol.Message) error {
 	switch {
 	case m.IsReply():
@@ -49,7 +49,7 @@ func (cn *conn) receive(m *protocol.Message) error {
 			return err
 		}
 		return cn.deliver(item{push: p, size: frameSize(m)})
-	case m.Type >= protocol.FirstSystemType: // of a later version of the protocol
+	case m.Type >= protocol.FirstSystemType: // from a later version of the protocol
 	default:
 		return cn.deliver(item{message: m.Clone(), size: frameSize(m)})
 	}
@@ -60,7 +60,7 @@ func frameSize(m *protocol.Message) int {
 	return layout.HeaderLen + len(m.UserID) + len(m.DestUserID) + len(m.Body)
 }
 
-// deliver puts an item into the inbox, and so may wait for the handlers.
+// deliver puts an item into the inbox. It may wait for the handlers.
 func (cn *conn) deliver(it item) error {
 	if !cn.client.inbox.full() {
 		return cn.client.inbox.put(it, cn.waits, cn.dead)
@@ -70,8 +70,8 @@ func (cn *conn) deliver(it item) error {
 	return cn.client.inbox.put(it, cn.waits, cn.dead)
 }
 
-// answered gives a reply to the request that waits for it. One that no request waits for any more is dropped, and so is one
-// from a user who was not asked: it is the reply to another session of this user.
+// answered gives a reply to the request that waits for it. It drops a reply that no request waits for, and a reply from
+// a user who was not asked: that one is for another session of this user.
 func (cn *conn) answered(m *protocol.Message) {
 	cn.mu.Lock()
 	r, open := cn.requests[m.ID]
@@ -90,7 +90,7 @@ func (cn *conn) answered(m *protocol.Message) {
 	r.answer <- answer{reply: m.Clone()}
 }
 
-// read is frames' way to the network.
+// read reads from the network for frames.
 func (cn *conn) read(b []byte) (int, error) {
 	n, err := cn.nc.Read(b)
 	if n > 0 {
@@ -105,18 +105,18 @@ type frameReader struct {
 	maxBody int
 	buf     []byte // what has been read; buf[:used] has been decoded
 	used    int
-	need    int // bytes that must be there before decoding again makes sense
+	need    int // bytes that are needed before the next attempt to decode
 }
 
 const (
 	readSize = 16 << 10
-	// maxReserve is how much memory a header alone gets. For a larger message, which a server's limit may allow, it doubles as
+	// maxReserve is the most memory that is allocated for a header alone. For a larger message the buffer doubles as
 	// the bytes come.
 	maxReserve = 2 << 20
 )
 
-// next decodes the next message into m, whose Body is valid until the next call. An error is a *protocol.CloseError in
-// its chain: NetworkError where the stream ended, and otherwise what was wrong with it.
+// next decodes the next message into m; m.Body is valid until the next call. An error has a *protocol.CloseError in its
+// chain: NetworkError when the stream ended, and otherwise the mistake in it.
 func (f *frameReader) next(m *protocol.Message) error {
 	for {
 		rest := f.buf[f.used:]
@@ -152,7 +152,7 @@ var (
 	errServerCutOff = errors.New("the server ended the connection within a frame")
 )
 
-// makeRoom moves the rest bytes that are not decoded yet to the front of a buffer that has room for what is needed.
+// makeRoom moves the bytes that are not decoded yet to the front of a buffer with room for the needed bytes.
 func (f *frameReader) makeRoom(rest int) {
 	size := max(readSize, min(f.need, maxReserve))
 	if rest >= size {

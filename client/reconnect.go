@@ -13,10 +13,10 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// stableAfter is how long a connection must last for the backoff to begin anew.
+// stableAfter is how long a connection must last so that the backoff begins anew.
 const stableAfter = time.Minute
 
-// run serves one connection after the other, until the client ends. It is the goroutine that reads.
+// run serves one connection after another, until the client ends. It is the goroutine that reads.
 func (c *Client) run(cn *conn) {
 	defer close(c.loopDone)
 	returned := false
@@ -47,7 +47,7 @@ func (c *Client) run(cn *conn) {
 	}
 }
 
-// reconnect makes a new connection after the last one was lost for the reason why, or returns why there will be none.
+// reconnect makes a new connection after the last one was lost because of why. An error says why there will be none.
 func (c *Client) reconnect(why error, ghostTimeout time.Duration, wait *backoff) (*conn, error) {
 	lost := time.Now()
 	err := why
@@ -73,7 +73,7 @@ func (c *Client) reconnect(why error, ghostTimeout time.Duration, wait *backoff)
 	}
 }
 
-// connectFirst is Dial's part, which tries again if it is to.
+// connectFirst makes Dial's connection. It tries again with Reconnect.First.
 func (c *Client) connectFirst(ctx context.Context) (*conn, error) {
 	wait := newBackoff(&c.cfg.Reconnect)
 	for {
@@ -103,8 +103,8 @@ func (c *Client) Reconnect() {
 	}
 }
 
-// aim chooses where to connect next: where the server says, if it says so in ce, which may be nil; where the client was
-// connected last; or, when an attempt has failed there, where Dial was told.
+// aim chooses the next address: the one that the server names in ce, which may be nil, or that of the last connection.
+// After a failed attempt there it goes back to Dial's addresses.
 func (c *Client) aim(ce *protocol.CloseError, failed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -116,8 +116,8 @@ func (c *Client) aim(ce *protocol.CloseError, failed bool) {
 	}
 }
 
-// targets returns the addresses to try, in their order: the one that the server has named, or Dial's, that where the client was
-// connected last first.
+// targets returns the addresses to try, in order: the one that the server has named, or Dial's, beginning with that of
+// the last connection.
 func (c *Client) targets() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -127,7 +127,7 @@ func (c *Client) targets() []string {
 	return append(slices.Clone(c.addrs[c.at:]), c.addrs[:c.at]...)
 }
 
-// reached notes where the client was connected.
+// reached notes the address of the connection.
 func (c *Client) reached(addr string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -136,7 +136,7 @@ func (c *Client) reached(addr string) {
 	}
 }
 
-// addresses takes Dial's apart.
+// addresses splits Dial's address.
 func addresses(addr string) ([]string, error) {
 	addrs := strings.Split(addr, ",")
 	for i, a := range addrs {
@@ -147,7 +147,7 @@ func addresses(addr string) ([]string, error) {
 	return addrs, nil
 }
 
-// retryAfter is how long the server asks to wait.
+// retryAfter returns how long the server asks to wait.
 func retryAfter(ce *protocol.CloseError) time.Duration {
 	if ce == nil {
 		return 0
@@ -155,8 +155,8 @@ func retryAfter(ce *protocol.CloseError) time.Duration {
 	return milliseconds(ce.Info[protocol.FieldRetryMS])
 }
 
-// pause waits before an attempt: for as long as the server asks in ce, which may be nil, and then for the backoff, which
-// Reconnect cuts short. It reports whether that was before ctx ended.
+// pause waits before an attempt: first as long as the server asks in ce, which may be nil, then for the backoff, which
+// Reconnect cuts short. It reports false when ctx ended first.
 func (c *Client) pause(ctx context.Context, ce *protocol.CloseError, wait *backoff) bool {
 	return sleep(ctx, retryAfter(ce)) && c.backOff(ctx, wait)
 }
@@ -190,8 +190,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// backoff is how long to wait before each attempt: exponential, with full jitter, so that the clients of a server that
-// went down do not all come back in the same moment.
+// backoff is the wait before each attempt: exponential, with full jitter, so that the clients of a server that went
+// down do not all come back at once.
 type backoff struct {
 	least, most time.Duration
 	attempt     int

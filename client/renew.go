@@ -9,18 +9,18 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// leastRenewal is the least time between two renewals, however short a time the server gives.
+// leastRenewal is the least time between two renewals, even when the server gives less.
 const leastRenewal = 100 * time.Millisecond
 
-// renewAll renews the session before it expires, until ctx ends, with the connection. It is a goroutine of its own, since
-// Config.Token may take its time.
+// renewAll renews the session before it expires, until the connection and with it ctx ends. It is a goroutine of its
+// own, because Config.Token may take long.
 func (cn *conn) renewAll(ctx context.Context) {
 	end, wait := cn.now()+cn.expires, renewAfter(cn.expires)
 	for sleep(ctx, wait) {
 		expires, err := cn.renew(ctx)
 		var ce *protocol.CloseError
 		switch {
-		case err == nil && expires == 0: // it does not expire any more
+		case err == nil && expires == 0: // the session no longer expires
 			return
 		case err == nil:
 			end, wait = cn.now()+expires, max(renewAfter(expires), leastRenewal)
@@ -36,8 +36,8 @@ func (cn *conn) renewAll(ctx context.Context) {
 	}
 }
 
-// renewAfter is how long a client leaves a session that may last for d: at random, so that the clients of a server that was
-// started anew do not all renew in the same moment.
+// renewAfter returns how long to wait before the renewal of a session that may last for d. It is random, so that the
+// clients of a restarted server do not all renew at once.
 func renewAfter(d time.Duration) time.Duration { return spread(d*6/10, d*3/4) }
 
 // spread returns a random time from least to most.
@@ -45,13 +45,13 @@ func spread(least, most time.Duration) time.Duration {
 	return least + time.Duration(rand.Int64N(int64(most-least)+1))
 }
 
-// worthAnotherTry reports whether a renewal that was refused with a code may be tried again: each counts as a failed logon
-// where the token is not good.
+// worthAnotherTry reports whether a renewal may be tried again after this code. A renewal with a bad token must not,
+// because each attempt counts as a failed logon.
 func worthAnotherTry(code protocol.CloseCode) bool {
 	return code.MayReconnect() || code == protocol.Refused || code == protocol.HandlerFailed || code == protocol.TimedOut
 }
 
-// renew shows the server a fresh token, and returns how long the session may last from now on; 0 for ever.
+// renew sends the server a fresh token, and returns how long the session may last from now on; 0 for ever.
 func (cn *conn) renew(ctx context.Context) (expires time.Duration, err error) {
 	c := cn.client
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeouts.Dial)
@@ -78,6 +78,6 @@ func (cn *conn) renew(ctx context.Context) (expires time.Duration, err error) {
 // freshFields is logonFields for a renewal.
 func (c *Client) freshFields(ctx context.Context) (map[string]string, error) {
 	fields, err := c.logonFields(ctx, "")
-	delete(fields, protocol.FieldSession) // it takes over nothing
+	delete(fields, protocol.FieldSession) // a renewal takes over no session
 	return fields, err
 }

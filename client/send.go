@@ -25,8 +25,8 @@ func (c *Client) SendTo(dest string, typ uint16, body []byte) error {
 	return c.sendMessage(&protocol.Message{Type: typ, DestUserID: dest, Body: body})
 }
 
-// sendMessage sends a message of an application type. It has no UserID: the server knows whom it is from, perhaps by another
-// spelling than Config's.
+// sendMessage sends a message of an application type. It leaves UserID empty, because the server knows the sender,
+// perhaps in another spelling than Config's.
 func (c *Client) sendMessage(m *protocol.Message) error {
 	cn, err := c.connFor(m)
 	if err != nil {
@@ -134,7 +134,7 @@ func (c *Client) WhoIsOnline(ctx context.Context, ids ...string) ([]string, erro
 	return online, nil
 }
 
-// connFor returns the connection for m, which must be one that the application may send.
+// connFor returns the connection for m. It returns an error for a message that the application must not send.
 func (c *Client) connFor(m *protocol.Message) (*conn, error) {
 	if m.Type >= protocol.FirstSystemType {
 		return nil, fmt.Errorf("rollcall: message type 0x%04x is the system's", m.Type)
@@ -151,7 +151,7 @@ func (c *Client) connForBody(body []byte) (*conn, error) {
 	return cn, err
 }
 
-// current returns the connection, or why there is none.
+// current returns the connection, or an error that says why there is none.
 func (c *Client) current() (*conn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

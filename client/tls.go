@@ -10,7 +10,7 @@ import (
 // dialler makes a connection, as net.Dialer.DialContext does.
 type dialler = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// secured returns a dialler that speaks TLS on what dial returns.
+// secured returns a dialler that uses TLS on the connections of dial.
 func secured(dial dialler, cfg *tls.Config) dialler {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		nc, err := dial(ctx, network, addr)
@@ -35,7 +35,8 @@ func secured(dial dialler, cfg *tls.Config) dialler {
 	}
 }
 
-// closeAtOnce closes a connection without a last word: that of a tls.Conn would wait for a network that takes nothing.
+// closeAtOnce closes a connection without a close_notify, because a tls.Conn would wait for a network that takes
+// nothing.
 func closeAtOnce(nc net.Conn) {
 	if tc, ok := nc.(*tls.Conn); ok {
 		nc = tc.NetConn()

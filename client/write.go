@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	// writeSize is how much is written at a time: the write timeout runs anew for each piece.
+	// writeSize is the most that is written at a time. The write timeout begins anew for each piece.
 	writeSize = 64 << 10
-	// lastWords is how long the reader may look for the server's Close when writing has failed.
+	// lastWords is how long the reader may look for the server's Close after a failed write.
 	lastWords = time.Second
 )
 
-// writeAll writes what is queued, and heartbeats, until the connection ends. It is the goroutine that writes.
+// writeAll writes queued messages and heartbeats until the connection ends. It is the goroutine that writes.
 func (cn *conn) writeAll() {
 	b := newPulse(cn)
 	timer := time.NewTimer(b.wait(cn.now()))
@@ -58,7 +58,7 @@ func (cn *conn) writeAll() {
 	}
 }
 
-// takeOut takes what is queued, leaving an empty queue in its place, and lets those go on who wait for room.
+// takeOut takes the queued bytes and leaves an empty queue. It lets the callers of Send that wait for room go on.
 func (cn *conn) takeOut(spare []byte) (batch []byte, leaving bool) {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
@@ -87,8 +87,8 @@ func (cn *conn) write(b []byte) error {
 	return nil
 }
 
-// writeFailed ends the connection; but where the peer has closed it, perhaps with a notice that the reader has not come
-// to yet, the reader ends it: the notice may forbid to reconnect.
+// writeFailed ends the connection after a failed write. When the peer has closed it, the reader ends it, because there
+// may be an unread notice that forbids to reconnect.
 func (cn *conn) writeFailed(err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		cn.end(networkError(fmt.Errorf("the network took nothing for %v: %w", cn.client.cfg.Timeouts.Write, err)))
@@ -100,24 +100,24 @@ func (cn *conn) writeFailed(err error) {
 	if cn.why == nil && cn.timer == nil {
 		cn.timer = time.AfterFunc(lastWords, func() { cn.end(networkError(err)) })
 	}
-	if cn.space != nil { // who waits for room learns that there is no sending any more
+	if cn.space != nil { // callers that wait for room learn that nothing more can be sent
 		close(cn.space)
 		cn.space = nil
 	}
 }
 
-// shutWrite ends our side, where the network can do that.
+// shutWrite ends this side of the connection, if the network can do that.
 func (cn *conn) shutWrite() {
 	if half, ok := cn.nc.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
 }
 
-// post queues a message of the client's own, without waiting.
+// post queues a message of the client itself, without waiting.
 func (cn *conn) post(m *protocol.Message) {
 	cn.mu.Lock()
 	if !cn.cut {
-		cn.out, _ = protocol.Binary.Append(cn.out, m) // it has no user IDs and no large body: nothing can fail
+		cn.out, _ = protocol.Binary.Append(cn.out, m) // it cannot fail: the message has no user IDs and no large body
 	}
 	cn.mu.Unlock()
 	token(cn.wake)

@@ -18,18 +18,19 @@ const (
 	knownFlags = FlagReply | FlagError
 )
 
-// binaryCodec is a type of its own, not one behind a [Codec], so that calls of Binary's methods are direct and no message that
-// they get has to be on the heap. Binary is a pointer, because the comparison of a Codec with a pointer needs no call.
+// binaryCodec is the type of Binary. Binary is not a [Codec] variable, so that calls of its methods are direct and
+// their messages need not be on the heap. Binary is a pointer, because the comparison of a Codec with a pointer needs
+// no call.
 type binaryCodec struct{}
 
-// Binary is Rollcall's own wire format: a 16-byte header, the two user IDs and the body, as docs/protocol.md has it.
-// It is safe for any number of goroutines.
+// Binary is Rollcall's own wire format: a 16-byte header, the two user IDs and the body; see docs/protocol.md. Any
+// number of goroutines may use it.
 //
-// Decode refuses a frame with InvalidMessage or MessageTooLarge as soon as the bytes that are there show it: a wrong
-// magic with the first byte, a length over a limit with the header. It allocates nothing but a user ID that m does
-// not hold already; an ID that m arrives with is taken to be valid. m.Body is a part of src with its capacity cut
-// off, so that an append to it does not write into the next frame. Unless it returns a message, m stays as it was.
-// It accepts every message type but 0, and reserved user IDs: who may use them is not the codec's to judge.
+// Decode refuses a frame with InvalidMessage or MessageTooLarge as soon as its bytes show the mistake: a wrong magic
+// with the first byte, a length over a limit with the header. It allocates only user IDs that m does not hold already;
+// it does not check an ID that m holds. m.Body is a part of src with its capacity cut off, so that an append to it does
+// not write into the next frame. When Decode returns no message, m does not change. Decode accepts every message type
+// but 0, and reserved user IDs: the codec does not decide who may use them.
 //
 // Append refuses what Decode would: type 0, unknown flags, FlagError without FlagReply, a user ID that is longer than
 // [MaxUserID], is not UTF-8 or has control characters, and more than 4 GiB in all.
@@ -68,7 +69,7 @@ func (binaryCodec) Decode(src []byte, m *Message, o DecodeOptions) (n, need int,
 		return 0, total, nil
 	}
 
-	if user|dest == 0 { // nearly every message of a client
+	if user|dest == 0 { // true for nearly every message of a client
 		m.UserID, m.DestUserID = "", ""
 	} else if err := decodeIDs(src[headerLen:headerLen+user+dest], int(user), m); err != nil {
 		return 0, 0, err
@@ -81,8 +82,8 @@ func (binaryCodec) Decode(src []byte, m *Message, o DecodeOptions) (n, need int,
 	return total, 0, nil
 }
 
-// decodeIDs decodes the user IDs, the first of which has user bytes. They are compared without allocating: a connection's
-// frames carry the same IDs again and again.
+// decodeIDs decodes the user IDs; the first one has user bytes. It compares them with those of m without allocating,
+// because a connection's frames carry the same IDs again and again.
 func decodeIDs(ids []byte, user int, m *Message) error {
 	sameUser := string(ids[:user]) == m.UserID
 	sameDest := string(ids[user:]) == m.DestUserID
@@ -101,8 +102,8 @@ func decodeIDs(ids []byte, user int, m *Message) error {
 	return nil
 }
 
-// headerError returns why a frame that begins with h, at most a header, is refused, and nil if nothing in h shows
-// it. It judges in the order in which the bytes come, so that a frame gets the same code however it was split.
+// headerError returns why a frame that begins with h, at most a header, is refused; nil if h shows no mistake. It
+// checks the bytes in the order in which they come, so that the code does not depend on how the frame was split.
 func headerError(h []byte, o DecodeOptions) error {
 	if len(h) >= 1 && h[0] != magic {
 		return invalid("the frame begins with 0x%02x, not with the magic 0x%02x", h[0], magic)
@@ -122,7 +123,7 @@ func headerError(h []byte, o DecodeOptions) error {
 	if len(h) <= 4 {
 		return nil
 	}
-	// What is still to come can make the length only larger, and the body's share smaller by two IDs at most.
+	// The bytes still to come can only make the length larger. They can make the body smaller by two IDs at most.
 	var length [4]byte
 	copy(length[:], h[min(len(h), 4):])
 	least := int64(binary.BigEndian.Uint32(length[:]))
@@ -148,7 +149,7 @@ func headerError(h []byte, o DecodeOptions) error {
 	return nil
 }
 
-// arrivedIDError returns why the IDs are refused in so far as they are there; b is what follows the header.
+// arrivedIDError returns why the IDs are refused, as far as they have come; b has the bytes after the header.
 func arrivedIDError(b []byte, user, dest int) error {
 	if u := b[:min(len(b), user)]; !validIDStart(u, len(u) == user) {
 		return idError("UserID", u)
@@ -183,13 +184,13 @@ func (binaryCodec) Append(dst []byte, m *Message) ([]byte, error) {
 	return out, nil
 }
 
-// frameLength is a header's length field for parts of these lengths; it reports whether they can be encoded.
+// frameLength returns a header's length field for parts of these lengths, and whether they can be encoded.
 func frameLength(user, dest, body int) (uint32, bool) {
 	n := uint64(user) + uint64(dest) + uint64(body)
 	return uint32(n), user <= MaxUserID && dest <= MaxUserID && n <= math.MaxUint32 && n <= math.MaxInt-headerLen
 }
 
-// messageError returns why no codec of this package encodes m, and nil if nothing speaks against it.
+// messageError returns why no codec of this package encodes m; nil if m can be encoded.
 func messageError(m *Message) error {
 	if m.Type == 0 {
 		return errors.New("rollcall: message type 0 cannot be encoded")

@@ -42,7 +42,7 @@ func ParseIDList(body []byte) ([]string, error) {
 		return nil, invalid("a list of %d user IDs, the limit is %d", count, MaxIDList)
 	}
 	const leastID = 1 + 1
-	ids := make([]string, 0, min(count, len(rest)/leastID)) // never more than bytes have come for
+	ids := make([]string, 0, min(count, len(rest)/leastID)) // never for more IDs than the bytes can hold
 	for range count {
 		if len(rest) < 1 || len(rest) < 1+int(rest[0]) {
 			return nil, invalid("a list of user IDs is cut off")

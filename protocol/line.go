@@ -11,11 +11,11 @@ import (
 	"unicode/utf8"
 )
 
-// lineRoom is by how much a line may be longer than the largest body: room for a destination with every byte escaped, the
+// lineRoom is how much longer than the largest body a line may be: room for a destination with every byte escaped, the
 // type, the message ID and the line's ending.
 const lineRoom = 1100
 
-// The message IDs of a Logon that a first line makes: its answer shows the session's ID only where the line has asked for it.
+// The message IDs of a Logon from a first line. The answer shows the session's ID only if the line has asked for it.
 const (
 	lineLogon       = 1
 	lineLogonShowID = 2
@@ -39,18 +39,18 @@ type lineCodec struct{}
 // taken away. In a user ID, a field and the text behind a /type the escapes \\ \n \r \t \s (a space) and \xHH stand for a
 // byte; another backslash is itself. The text of a type 0xFF02 is the text of a Close with ClientClosed.
 //
-// A line is judged when its end has come; a first line's user ID and any line's length are judged at once. A line may
-// have MaxFrame bytes as it is written, with its ending, and 1,100 more than MaxBody. Of an unfinished line, what
-// DecodeOptions.Seen says is not searched again. m.Body is a part of src with its capacity cut off, or fresh memory if the
-// text has escapes. Unless it returns a message, m stays as it was.
+// A line is checked when its end has come; a first line's user ID and any line's length are checked at once. A line, as
+// it is written and with its ending, may have MaxFrame bytes, and 1,100 more than MaxBody. DecodeOptions.Seen says
+// which bytes of an unfinished line are not searched again. m.Body is a part of src with its capacity cut off, or new
+// memory if the text has escapes. When Decode returns no message, m does not change.
 //
 // Append writes what a server sends: the same forms, behind "<sender>" if UserID is set, behind "=" if it is a reply,
-// "!" if it is an error reply; and "*" with words for a Logon's reply, a Close and a Heartbeat's reply. A text goes out as it
-// is unless it could be taken for something else, or has control characters, line separators or bytes that are not UTF-8:
-// then it has its /type before it, and is escaped, so that a message is one line whatever is in it. The ID of a session is a
-// secret, and shown only to a client whose first line has a field session (a program that means to come back; the field is
-// empty for its first time). A Logon is written as a first line. Append refuses what [Binary]'s refuses, and a Close, an
-// error reply, a Logon or its reply whose body is not one.
+// "!" if it is an error reply; and "*" with words for a Logon's reply, a Close and a Heartbeat's reply. A text that
+// could be taken for something else, or has control characters, line separators or bytes that are not UTF-8, has its
+// /type before it and is escaped, so that every message is one line; any other text goes out as it is. The ID of a
+// session is a secret. Only a client whose first line has a field session sees it (a program that means to come back;
+// the field is empty the first time). A Logon is written as a first line. Append refuses what [Binary]'s refuses, and a
+// Close, an error reply, a Logon or its reply whose body is not one.
 //
 // People do not send heartbeats. A server ends a session that was silent for its heartbeat timeout, 30 s by default, and a
 // person who only reads is silent. Where people are meant to stay, give the user manager a longer one (usermgr.Config.HeartbeatTimeout), and
@@ -69,9 +69,9 @@ func (lineCodec) Decode(src []byte, m *Message, o DecodeOptions) (n, need int, e
 		end += seen
 		line = line[:end]
 	}
-	line = bytes.TrimSuffix(line, []byte{'\r'}) // of an unfinished line perhaps the ending's first half
+	line = bytes.TrimSuffix(line, []byte{'\r'}) // of an unfinished line this may be the first half of the ending
 	if o.First {
-		// Judged before the end has come, so that what is not a line at all is refused by its first bytes.
+		// Checked before the end has come, so that input that is no line at all is refused by its first bytes.
 		if err := nameError(line, end >= 0); err != nil {
 			return 0, 0, err
 		}
@@ -111,14 +111,14 @@ func lineLimit(o DecodeOptions) int {
 	return limit
 }
 
-// maxLineName is how long a user ID may be as it is written in a line, with every byte escaped.
+// maxLineName is the greatest length of a user ID in a line, with every byte escaped.
 const maxLineName = 4 * MaxUserID
 
-// notNames are the characters that no name in a first line begins with: they begin what a server writes, or what a client
-// writes later.
+// notNames has the characters that no name in a first line begins with, because they begin lines of the server, or
+// later lines of the client.
 const notNames = "@/<=!*#"
 
-// nameError returns why a first line, as far as it has come, is refused for what stands where the name should.
+// nameError returns why a first line, as far as it has come, is refused because of its name.
 func nameError(line []byte, whole bool) error {
 	user, _, tab := bytes.Cut(line[:min(len(line), maxLineName+1)], []byte{'\t'})
 	switch {
@@ -173,8 +173,8 @@ func parseLogonLine(line []byte) (Message, error) {
 	return d, nil
 }
 
-// parseLine reads a line that is not the first; dest is a string that need not be allocated again. Any line is a message: what
-// does not have another form is a text.
+// parseLine reads a line that is not the first. It reuses the string dest where the destination is the same. Any line
+// is a message: a line without another form is a text.
 func parseLine(line []byte, dest string) Message {
 	if len(line) == 0 {
 		return Message{Type: TypeHeartbeat}
@@ -222,7 +222,7 @@ func parseLineType(word []byte) (typ uint16, id uint32, ok bool) {
 	return uint16(t), id, true
 }
 
-// parseLineID returns the user ID that a line has, or known if it is the same.
+// parseLineID returns the user ID in a line; known if it is the same.
 func parseLineID(word []byte, known string) (string, error) {
 	id := unescape(word)
 	if string(id) == known {
@@ -300,7 +300,7 @@ func appendLine(dst []byte, m *Message) ([]byte, error) {
 	return dst, nil
 }
 
-// isPlainText reports whether a text can stand in a line as it is: whole, and taken for nothing else.
+// isPlainText reports whether a text can be written without escapes: it stays whole, and is taken for nothing else.
 func isPlainText(text []byte) bool {
 	if len(text) == 0 || strings.IndexByte(notPlain, text[0]) >= 0 {
 		return false
@@ -315,7 +315,7 @@ func isPlainText(text []byte) bool {
 	return true
 }
 
-// notPlain are the characters that begin something else than a text.
+// notPlain has the characters that begin something other than a text.
 const notPlain = "@/<=!*"
 
 // appendLineClose appends a code and a text as "code name text<TAB>key=value"; a code without a name has "-".

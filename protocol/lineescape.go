@@ -51,8 +51,8 @@ func appendEscaped[S string | []byte](dst []byte, s S, also string) []byte {
 	return dst
 }
 
-// isForbidden reports whether a character of n bytes must not stand in a line as it is: control characters, the Unicode line and
-// paragraph separators, and bytes that are not UTF-8.
+// isForbidden reports whether a character of n bytes must be escaped in a line: control characters, the Unicode line
+// and paragraph separators, and bytes that are not UTF-8.
 func isForbidden(r rune, n int) bool {
 	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r == utf8.RuneError && n <= 1
 }
@@ -73,8 +73,8 @@ func unescape(b []byte) []byte {
 	return out
 }
 
-// unescapeOne returns the byte that b begins with and how many bytes stand for it. A backslash that begins no escape
-// is itself: a person who types one should not lose the connection over it.
+// unescapeOne returns the first byte that b stands for, and how many bytes of b stand for it. A backslash that begins
+// no escape stands for itself, so that a person who types one does not lose the connection.
 func unescapeOne(b []byte) (byte, int) {
 	if b[0] != '\\' || len(b) < 2 {
 		return b[0], 1

@@ -38,7 +38,7 @@ type Flags uint8
 const (
 	// FlagReply marks the reply to a request; it carries the request's ID.
 	FlagReply Flags = 1
-	// FlagError marks a reply whose body is a code and a text (see [ParseClose]). It never stands without FlagReply.
+	// FlagError marks a reply whose body is a code and a text (see [ParseClose]). It is never set without FlagReply.
 	FlagError Flags = 2
 )
 

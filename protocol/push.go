@@ -19,7 +19,7 @@ type PushKind uint8
 const (
 	// PushText is a text: its content is valid UTF-8.
 	PushText PushKind = 1
-	// PushBinary is any bytes of the application's.
+	// PushBinary is any bytes of the application.
 	PushBinary PushKind = 2
 	// PushKickOut says that the user is about to be thrown out; its content is the reason. A Close follows as a message of its
 	// own.
@@ -50,8 +50,8 @@ func (k PushKind) String() string {
 // PushMessage is what a server pushes to users, as the body of a message of type [TypePush]. The layout is in
 // docs/protocol.md, Pushes.
 type PushMessage struct {
-	// ID tells pushes apart, and is what an acknowledgement names. It is a UUID of version 7, whose order is that of time;
-	// a receiver takes any but the one of zeros.
+	// ID identifies the push, also in an acknowledgement. It is a UUID of version 7; such IDs are in the order of time.
+	// A receiver accepts any ID but zeros.
 	ID uuid.UUID
 	// Kind says what the push is; 0 is invalid. One that this version does not name is allowed.
 	Kind PushKind
@@ -160,7 +160,7 @@ func ParsePush(body []byte) (*PushMessage, error) {
 	return p, nil
 }
 
-// pushFault says what is wrong with a push, whichever way it goes; "" is nothing.
+// pushFault returns the mistake in a push, for encoding and decoding; "" if there is none.
 func pushFault(id uuid.UUID, kind PushKind, name string, content []byte) string {
 	switch {
 	case id == uuid.Nil:
