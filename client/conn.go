@@ -183,7 +183,7 @@ func (cn *conn) request(ctx context.Context, m *protocol.Message) (*protocol.Mes
 	m.ID = cn.nextID()
 	cn.requests[m.ID] = request{of: m.DestUserID, answer: ch}
 	cn.mu.Unlock()
-	token(cn.client.inbox.room) // wakes a reader that waits for the handlers, because the reply may come after the messages that fill the inbox
+	token(cn.client.inbox.room) // wakes a reader that waits for the handlers: the reply may come later
 	if err := cn.send(ctx, m); err != nil {
 		cn.forget(m.ID)
 		return nil, err

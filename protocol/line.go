@@ -52,9 +52,9 @@ type lineCodec struct{}
 // the field is empty the first time). A Logon is written as a first line. Append refuses what [Binary]'s refuses, and a
 // Close, an error reply, a Logon or its reply whose body is not one.
 //
-// People do not send heartbeats. A server ends a session that was silent for its heartbeat timeout, 30 s by default, and a
-// person who only reads is silent. Where people are meant to stay, give the user manager a longer one (usermgr.Config.HeartbeatTimeout), and
-// tell them that an empty line, the Enter key, shows that they are there.
+// People do not send heartbeats. A server ends a session that was silent for its heartbeat timeout, 30 s by default,
+// and a person who only reads is silent. If people should stay, set a longer timeout (usermgr.Config.HeartbeatTimeout),
+// and tell them that an empty line, the Enter key, counts as a sign of life.
 var Line lineCodec
 
 var _ Codec = Line
