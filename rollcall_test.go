@@ -50,7 +50,7 @@ func TestRunReturnsWhenEveryEventHasBeenTold(t *testing.T) {
 	srv.Users.Subscribe(rollcall.Events{
 		Disconnected: func(rollcall.SessionInfo, rollcall.CloseCode) { told.Add(1) },
 		Offline: func(rollcall.UserData) {
-			time.Sleep(20 * time.Millisecond) // an application that is busy: Run waits for it
+			testkit.BeSlow() // a Run that does not wait returns now
 			told.Add(1)
 		},
 	})

@@ -10,6 +10,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/layout"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -159,7 +160,7 @@ func TestMessagesWaitForAdmission(t *testing.T) {
 		g := newGate()
 		s := newServer(t, options{engine: engine.Config{Workers: workers}, auth: g.authenticate})
 		s.users.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) {
-			time.Sleep(20 * time.Millisecond) // messages that did not wait would come now
+			testkit.BeSlow() // messages that do not wait come now
 			s.journal.add("told slow@1")
 		}})
 		s.start()

@@ -217,13 +217,12 @@ func runGroupModel(t *testing.T, seed uint64) {
 	done := make(chan struct{})
 	for range 2 {
 		sending.Go(func() {
-			for {
+			for ; ; time.Sleep(200 * time.Microsecond) {
 				select {
 				case <-done:
 					return
 				default:
 					w.send()
-					time.Sleep(200 * time.Microsecond)
 				}
 			}
 		})

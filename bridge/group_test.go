@@ -283,7 +283,7 @@ func TestRunWaitsForTheEventsOfGroups(t *testing.T) {
 	g := s.bridge.Group("room")
 	told := false
 	g.Subscribe(bridge.GroupEvents{Left: func(bridge.Member, bool) {
-		time.Sleep(20 * time.Millisecond) // so that Run would be first if it did not wait
+		testkit.BeSlow() // a Run that does not wait returns now
 		told = true
 	}})
 	mustJoin(t, g, "ann")

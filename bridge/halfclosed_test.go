@@ -17,6 +17,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/testca"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/internal/wiretest"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -24,7 +25,7 @@ import (
 
 // slowly is an authenticator that takes its time.
 func slowly(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
-	time.Sleep(time.Millisecond)
+	testkit.BeSlow()
 	return bridge.Identity{UserID: l.UserID}, nil
 }
 

@@ -28,6 +28,12 @@ func stickable(s *server) (blocked <-chan struct{}, release func()) {
 	return in, release
 }
 
+// staysStuck releases the handler after d. How long the loop is stuck is what is tested.
+func staysStuck(d time.Duration, release func()) {
+	time.Sleep(d)
+	release()
+}
+
 // Rules 8 and 25: a handler blocks its loop for longer than the heartbeat's timeout, while 20 others beat. All of them stay; one
 // that has said nothing is found.
 func TestNobodyIsSilentWhileTheLoopIsStuck(t *testing.T) {
@@ -59,11 +65,7 @@ func TestNobodyIsSilentWhileTheLoopIsStuck(t *testing.T) {
 	stuck := s.logOn("stuck")
 	stuck.send(&protocol.Message{Type: stick})
 	receive(t, "the handler that blocks", blocked)
-	began := time.Now()
-	for time.Since(began) < 5*timeout/2 { // how long it is stuck is what is tested
-		time.Sleep(timeout / 10)
-	}
-	release()
+	staysStuck(5*timeout/2, release)
 	stayed := 0
 	for _, c := range others {
 		if _, err := c.conn.Write(frame(t, &protocol.Message{Type: echo, ID: 9, Body: []byte("here")})); err != nil { // write is the beats'
@@ -112,8 +114,7 @@ func TestALogonsDeadlineWaitsForALoopThatIsStuck(t *testing.T) {
 	asked.Wait()
 	stuck.send(&protocol.Message{Type: stick})
 	receive(t, "the handler that blocks", blocked)
-	time.Sleep(deadline + 500*time.Millisecond) // is what is tested
-	release()
+	staysStuck(deadline+500*time.Millisecond, release)
 	close(answer)
 	in := 0
 	for _, c := range others {

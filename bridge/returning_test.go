@@ -29,17 +29,18 @@ type meter struct {
 	order    []int
 }
 
-func (m *meter) enter(userID string) {
+// work takes 2 ms.
+func (m *meter) work(userID string) {
 	n := m.in.Add(1)
+	defer m.in.Add(-1)
 	for most := m.most.Load(); n > most && !m.most.CompareAndSwap(most, n); most = m.most.Load() {
 	}
 	i, _ := strconv.Atoi(userID)
 	m.mu.Lock()
 	m.order = append(m.order, i)
 	m.mu.Unlock()
+	time.Sleep(2 * time.Millisecond)
 }
-
-func (m *meter) leave() { m.in.Add(-1) }
 
 // check wants no more than so many to have been in at a time, and nobody to have been overtaken by many.
 func (m *meter) check(t *testing.T, what string, places int32) {
@@ -67,9 +68,7 @@ type meteredManager struct {
 }
 
 func (m *meteredManager) Register(ctx context.Context, l usermgr.Logon, link usermgr.Link) (usermgr.Session, error) {
-	m.enter(l.UserID)
-	time.Sleep(2 * time.Millisecond) // it is this slow
-	m.leave()
+	m.work(l.UserID)
 	return m.Manager.Register(ctx, l, link)
 }
 
@@ -90,9 +89,7 @@ func TestReturningClientsQueue(t *testing.T) {
 			var auth bridge.Authenticator
 			if c.cfg.MaxAuthenticating > 0 {
 				auth = func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
-					authenticators.enter(l.UserID)
-					time.Sleep(2 * time.Millisecond) // it is this slow
-					authenticators.leave()
+					authenticators.work(l.UserID)
 					return bridge.Identity{UserID: l.UserID}, nil
 				}
 			}

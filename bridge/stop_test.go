@@ -27,7 +27,7 @@ func TestRunReturnsAfterEveryDisconnected(t *testing.T) {
 		s := newServer(t, options{engine: engine.Config{Workers: workers}})
 		var over atomic.Int32
 		s.users.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) {
-			time.Sleep(20 * time.Millisecond) // a Run that does not wait would have returned
+			testkit.BeSlow() // a Run that does not wait returns now
 			over.Add(1)
 		}})
 		s.start()

@@ -35,7 +35,8 @@ func TestWhatWasAcceptedIsSentOrDroppedHoweverConnectionsEnd(t *testing.T) {
 	sending, endSending := context.WithCancel(t.Context())
 	var senders sync.WaitGroup
 	send := func() {
-		for size := 1; sending.Err() == nil; size = size*3%300_007 + 1 {
+		// Without a pause the senders leave no time for anything but allocating.
+		for size := 1; sending.Err() == nil; time.Sleep(100 * time.Microsecond) {
 			n, err := st.Broadcast(st.Conns(), &protocol.Message{Type: 3, Body: make([]byte, size)}, nil)
 			if err != nil {
 				t.Error(err)
@@ -44,7 +45,7 @@ func TestWhatWasAcceptedIsSentOrDroppedHoweverConnectionsEnd(t *testing.T) {
 			for c := range st.Conns() {
 				count(c.Send(4, make([]byte, size%999)))
 			}
-			time.Sleep(100 * time.Microsecond) // without a pause the senders leave no time for anything but allocating
+			size = size*3%300_007 + 1
 		}
 	}
 	ends := map[string]func(p *peer, b *binding){

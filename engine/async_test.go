@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -57,7 +58,7 @@ func TestAsyncHandlersMayBlockAndRunWaitsForThem(t *testing.T) {
 	e.Handle(1, engine.Async(func(c *engine.Conn, m *protocol.Message) error {
 		close(entered)
 		<-block
-		time.Sleep(10 * time.Millisecond) // Run has time to return too early
+		testkit.BeSlow() // a Run that does not wait returns now
 		returned = true
 		return nil
 	}))

@@ -142,8 +142,9 @@ type farewellNotice struct {
 // hearNotice goes on asking until the notice comes.
 func hearNotice(t *testing.T, p *peer) (f farewellNotice) {
 	defer p.Close()
-	for id := uint32(2); ; id++ {
+	for id := uint32(2); ; time.Sleep(2 * time.Millisecond) { // leaves the processor to the others
 		b, _ := protocol.Binary.Append(nil, &protocol.Message{Type: 1, ID: id})
+		id++
 		_, _ = p.Write(b)
 		m, err := p.next()
 		if err != nil {
@@ -152,7 +153,6 @@ func hearNotice(t *testing.T, p *peer) (f farewellNotice) {
 		}
 		if m.Type != protocol.TypeClose {
 			f.served = time.Now()
-			time.Sleep(2 * time.Millisecond) // leaves the processor to the others
 			continue
 		}
 		f.at = time.Now()

@@ -300,7 +300,7 @@ func healthy(t testing.TB, addr string) (check func()) {
 	quit := make(chan struct{})
 	ended := make(chan error, 1)
 	go func() {
-		for id, last := uint32(1), false; !last; id++ {
+		for id, last := uint32(1), false; !last; time.Sleep(time.Millisecond) { // leaves the processor to the others
 			select {
 			case <-quit:
 				last = true
@@ -319,7 +319,7 @@ func healthy(t testing.TB, addr string) (check func()) {
 				ended <- err
 				return
 			}
-			time.Sleep(time.Millisecond) // leave the processor to the others
+			id++
 		}
 		ended <- nil
 	}()

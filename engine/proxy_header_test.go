@@ -241,11 +241,11 @@ func TestProxyTimeout(t *testing.T) {
 	slow := dial(t, r.addr)
 	header := bytes.Repeat([]byte("PROXY TCP4 "), 9)
 	sent := 0
-	for ; sent < len(header); sent++ {
+	for ; sent < len(header); time.Sleep(timeout / 10) { // it is this slow
 		if _, err := slow.Write(header[sent : sent+1]); err != nil {
 			break
 		}
-		time.Sleep(timeout / 10) // it is this slow
+		sent++
 	}
 	if sent == len(header) {
 		t.Errorf("all %d bytes of a slow header were read", sent)

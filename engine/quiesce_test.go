@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -171,12 +172,12 @@ func quiesceInsideAHandler(t *testing.T) {
 		e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error {
 			c.Quiesce(func() { done <- returned.Load() })
 			c.Close(protocol.KickedOut)
-			time.Sleep(time.Millisecond) // the worse for a done that does not wait
+			testkit.BeSlow() // a done that does not wait comes now
 			returned.Store(true)
 			return nil
 		})
 		r := serve(t, e)
-		for range 10 {
+		for range 3 {
 			returned.Store(false)
 			p, _ := g.enter(t, r.addr)
 			p.send(protocol.Message{Type: 2})

@@ -31,11 +31,10 @@ func TestWriteTimeoutClosesWhoTakesNothing(t *testing.T) {
 	}
 	began := time.Now()
 	buf := make([]byte, 2<<10)
-	for time.Since(began) < 3*timeout {
+	for ; time.Since(began) < 3*timeout; time.Sleep(10 * time.Millisecond) { // it reads slowly
 		if _, err := slow.Read(buf); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(10 * time.Millisecond) // slowly
 	}
 	frozen.wantEnd(t, protocol.SlowConsumer)
 	for name, c := range map[string]*engine.Conn{"slow": s.conn, "idle": i.conn} {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/testca"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -270,7 +271,7 @@ func TestHandshakesThatFail(t *testing.T) {
 			go func() {
 				p.sendQuietly([]byte{22, 3, 1, 0x20, 0, 1, 0, 0x1f, 0xfc})
 				for p.sendQuietly([]byte{3}) == nil {
-					time.Sleep(10 * time.Millisecond)
+					testkit.BeSlow()
 				}
 			}()
 		},

@@ -145,7 +145,7 @@ func (m *model) run() int {
 			random := rand.New(rand.NewPCG(m.random.Uint64(), 2))
 			work.Go(func() {
 				for range drops {
-					time.Sleep(time.Duration(random.IntN(5000)) * time.Microsecond)
+					takes(random.IntN(5000))
 					c.drop(random)
 				}
 			})
@@ -169,6 +169,9 @@ func (m *model) run() int {
 	return 4*perUser + perUser/2 + modelBound + 13
 }
 
+// takes has a step of the program take some microseconds.
+func takes(microseconds int) { time.Sleep(time.Duration(microseconds) * time.Microsecond) }
+
 // push makes one push of any kind.
 func (m *model) push(s *sender, to push.Target, random *rand.Rand) {
 	kinds := []struct {
@@ -187,7 +190,7 @@ func (m *model) push(s *sender, to push.Target, random *rand.Rand) {
 	k := kinds[random.IntN(len(kinds))]
 	m.make(s, to, k.o, k.wait)
 	if random.IntN(4) == 0 {
-		time.Sleep(time.Duration(random.IntN(300)) * time.Microsecond)
+		takes(random.IntN(300))
 	}
 }
 

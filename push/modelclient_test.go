@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -62,7 +61,7 @@ func (c *modelClient) onPush(_ *client.Client, p *protocol.PushMessage) {
 		<-*stuck
 	}
 	if c.slow && n%5 == 0 {
-		time.Sleep(300 * time.Microsecond)
+		takes(300)
 	}
 }
 

@@ -51,7 +51,7 @@ func (l *modelLink) Quiesce(done func()) {
 	tell := done
 	switch l.manner {
 	case quiesceLater:
-		tell = func() { l.world.spawn(func() { time.Sleep(l.late); done() }) }
+		tell = func() { l.world.spawnAfter(l.late, done) }
 	case quiesceNever:
 		return
 	}

@@ -195,7 +195,7 @@ func (w *world) logOnHurriedly(s step) {
 		l.ctx = ctx
 		w.spawn(func() { <-ctx.Done(); cancel() })
 	default:
-		w.spawn(func() { time.Sleep(s.Wait); l.end(protocol.ClientClosed) })
+		w.spawnAfter(s.Wait, func() { l.end(protocol.ClientClosed) })
 	}
 	w.spawn(func() { _ = l.logOn(s.logon("")) })
 }

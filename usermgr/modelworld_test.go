@@ -224,6 +224,11 @@ func (w *world) spawn(f func()) {
 	}()
 }
 
+// spawnAfter has f run in a while.
+func (w *world) spawnAfter(d time.Duration, f func()) {
+	w.spawn(func() { time.Sleep(d); f() })
+}
+
 // hold waits until somebody releases those who are held up.
 func (w *world) hold() {
 	w.mu.Lock()

@@ -110,6 +110,13 @@ func (c *child) freeze() {
 	}
 }
 
+// thawAfter has the process go on after d. How long it is stopped is what is tested.
+func (c *child) thawAfter(d time.Duration) {
+	c.t.Helper()
+	time.Sleep(d)
+	c.signal(syscall.SIGCONT)
+}
+
 // isStopped reads the state of each thread, which follows its name in parentheses.
 func (c *child) isStopped() bool {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", c.cmd.Process.Pid))

@@ -32,9 +32,11 @@ func churn(t *testing.T, c *certificate, perSecond int, duration time.Duration) 
 
 	// The first fifth is for warming up.
 	var first state
-	samples := 10
+	const samples = 10
+	sample := time.NewTicker(duration / samples)
+	defer sample.Stop()
 	for i := range samples {
-		time.Sleep(time.Until(began.Add(duration * time.Duration(i+1) / time.Duration(samples))))
+		<-sample.C
 		st := s.collected()
 		if i == 1 {
 			first = st

@@ -5,7 +5,6 @@ package soak
 import (
 	"bytes"
 	"fmt"
-	"syscall"
 	"testing"
 	"time"
 
@@ -66,8 +65,7 @@ func TestServerThatIsStoppedAndGoesOn(t *testing.T) {
 	ghost := online(t, s.at, "ghost")
 	stopped := silence + sized(200*time.Millisecond, 500*time.Millisecond, 30*time.Second)
 	s.freeze()
-	time.Sleep(stopped) // is what is tested
-	s.signal(syscall.SIGCONT)
+	s.thawAfter(stopped)
 	s.until("the one who fell silent is thrown out", func(now state) bool { return now.TimedOut > 0 })
 	if code, err := ghost.hearOut(); code != protocol.HeartbeatTimeout {
 		t.Errorf("it was told %v, %v", code, err)
@@ -140,8 +138,7 @@ func TestServerThatIsStoppedHoldsItAgainstNobody(t *testing.T) {
 			handshakes[i] = make(chan error, 1)
 			go func() { handshakes[i] <- p.shakeHands(s.at.CA, patience) }()
 		}
-		time.Sleep(stopped - time.Since(began)) // is what is tested
-		s.signal(syscall.SIGCONT)
+		s.thawAfter(stopped - time.Since(began))
 		count := func(what string, peers []*peer, f func(i int, p *peer) error) {
 			well, failure := 0, error(nil)
 			for i, p := range peers {

@@ -162,14 +162,14 @@ func (v neverRead) run(t *testing.T, n int) {
 			return st
 		}
 		deadline := began.Add(patience)
-		for st := look(); ; st = look() {
+		for ; ; time.Sleep(50 * time.Millisecond) {
+			st := look()
 			if time.Since(began) > v.least() && v.isDealingWith(n, round, st) {
 				break
 			}
 			if time.Now().After(deadline) {
 				t.Fatalf("the slow ones were not dealt with: %+v", st)
 			}
-			time.Sleep(50 * time.Millisecond)
 		}
 		took := time.Since(began)
 		if !last || rounds == 1 {

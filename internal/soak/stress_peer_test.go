@@ -106,7 +106,7 @@ func (g *guest) talk() {
 	}
 	for i, y := range v.volleys {
 		if out == nil {
-			time.Sleep(y.pause)
+			takes(y.pause)
 		}
 		for k, q := range y.questions {
 			out = append(out, q.frame(uint32(2+len(g.asked)+k))...)
@@ -119,7 +119,7 @@ func (g *guest) talk() {
 	}
 	if v.linger > 0 {
 		g.say(out, nil)
-		time.Sleep(v.linger)
+		takes(v.linger)
 		out = nil
 	}
 	if v.linger > 0 || len(v.volleys) == 0 {
@@ -187,7 +187,7 @@ func (g *guest) listen() {
 	defer close(g.read)
 	first := sync.OnceFunc(func() { close(g.first) })
 	defer first()
-	time.Sleep(g.call.late)
+	takes(g.call.late)
 	var in []byte
 	buf := make([]byte, 16<<10)
 	for {

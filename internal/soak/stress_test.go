@@ -118,7 +118,7 @@ func newStress(t *testing.T, told *story, cert *certificate) *stress {
 	var auth bridge.Authenticator
 	if told.deciding > 0 {
 		auth = func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
-			time.Sleep(told.deciding)
+			takes(told.deciding)
 			return bridge.Identity{UserID: l.UserID}, nil
 		}
 	}
@@ -157,7 +157,7 @@ func (s *stress) run() {
 	busy.Go(s.act)
 	if s.story.stopAfter > 0 {
 		busy.Go(func() {
-			time.Sleep(s.story.stopAfter)
+			takes(s.story.stopAfter)
 			s.stop()
 		})
 	}
@@ -204,6 +204,9 @@ func (s *stress) untilLeft() {
 	}
 }
 
+// takes has a deed or a handler take as long as the story tells.
+func takes(d time.Duration) { time.Sleep(d) }
+
 func (s *stress) stop() {
 	s.stopping.Store(true)
 	s.cancel()
@@ -215,7 +218,7 @@ func (s *stress) trouble(format string, args ...any) { s.t.Errorf(format, args..
 func (s *stress) answer(c *engine.Conn, m *protocol.Message) error {
 	defer s.users.Message(c.ID())()
 	if s.story.workers > 0 {
-		time.Sleep(time.Duration(m.Body[0]) * takesUnit)
+		takes(time.Duration(m.Body[0]) * takesUnit)
 	}
 	s.sent(c.Reply(m, cutFrom(m.ID, int(binary.BigEndian.Uint32(m.Body[1:])))))
 	return nil
@@ -231,7 +234,7 @@ func (s *stress) sent(err error) error {
 }
 
 func (s *stress) handlers() usermgr.Events {
-	pause := func() { time.Sleep(s.story.telling) }
+	pause := func() { takes(s.story.telling) }
 	return usermgr.Events{
 		Connected: func(i usermgr.SessionInfo) {
 			s.mu.Lock()
@@ -278,7 +281,7 @@ func (s *stress) session(user string, back int) string {
 // act does the server's deeds.
 func (s *stress) act() {
 	for i, d := range s.story.deeds {
-		time.Sleep(d.pause)
+		takes(d.pause)
 		text := fmt.Sprint("deed ", i)
 		switch d.do {
 		case kickUser:

@@ -24,6 +24,10 @@ func EventuallyIn(t testing.TB, patience time.Duration, what string, ok func() b
 	}
 }
 
+// BeSlow makes a handler or a peer of a test slow. Call it there alone: what has to wait for it, and does not, comes first. A test
+// that waits for something itself uses Eventually.
+func BeSlow() { time.Sleep(10 * time.Millisecond) }
+
 // Receive returns what comes from ch, and ends the test where nothing comes within Patience; what says what was waited for.
 func Receive[T any](t testing.TB, what string, ch <-chan T) T {
 	t.Helper()
