@@ -38,9 +38,6 @@ func (b *memoryBinding) End(protocol.CloseCode)             {}
 // What Send needs of a Conn, and nearly all that a read needs, lies in its first 112 bytes: two cache lines, or three.
 func TestAConnTakes160BytesOfWhich112AreHot(t *testing.T) {
 	var c Conn
-	if unsafe.Sizeof(uintptr(0)) != 8 {
-		t.Skip("pointers are not of 64 bits")
-	}
 	if size, cold := unsafe.Sizeof(c), unsafe.Offsetof(c.lazy); size > 160 || cold > 112 {
 		t.Errorf("a Conn takes %d bytes, of which %d are hot", size, cold)
 	}
