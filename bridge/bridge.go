@@ -306,14 +306,14 @@ func (b admission) First(c *engine.Conn, m *protocol.Message) engine.Binding {
 // Heartbeat implements engine.HeartbeatTeller.
 func (b admission) Heartbeat() (timeout, interval time.Duration) { return b.silence, b.heartbeat }
 
-// Drain implements engine.Admission.
+// Drain implements engine.Admission. A group with events to tell counts like a session whose end is not over.
 func (b admission) Drain(ctx context.Context) (left int) {
 	defer logging.End(b.log)
 	for b.bound.Load() > 0 || b.telling.Load() > 0 {
 		select {
 		case <-b.idle:
 		case <-ctx.Done():
-			return int(b.bound.Load())
+			return int(b.bound.Load() + b.telling.Load())
 		}
 	}
 	return 0

@@ -295,6 +295,20 @@ func TestRunWaitsForTheEventsOfGroups(t *testing.T) {
 	}
 }
 
+// Rule 16: where a group's handler does not return in time, Run says that not everything has ended.
+func TestRunSaysThatAGroupsHandlerIsStuck(t *testing.T) {
+	s := serve(t, options{engine: engine.Config{Timeouts: engine.Timeouts{Stop: 100 * time.Millisecond}}})
+	s.logOn("ann")
+	g := s.bridge.Group("room")
+	release := make(chan struct{})
+	defer close(release)
+	g.Subscribe(bridge.GroupEvents{Left: func(bridge.Member, bool) { <-release }})
+	mustJoin(t, g, "ann")
+	if err := s.stop(); !errors.Is(err, engine.ErrStopTimeout) {
+		t.Errorf("Run returned %v", err)
+	}
+}
+
 // Rule 28: a group that has no members and no subscribers is not kept, and neither is a member that is in no group. A *Group from
 // before works on.
 func TestAGroupThatIsEmptyIsNotKept(t *testing.T) {

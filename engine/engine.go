@@ -146,7 +146,7 @@ type Admission interface {
 	// Conn.Close turn the connection away. First may return nil when the Admission needs no Binding.
 	First(c *Conn, m *protocol.Message) Binding
 	// Drain is called while the engine stops, when every connection has been told to close. It waits until everything that the
-	// Admission has bound is unbound, or until ctx ends, and returns the number that is still bound.
+	// Admission has bound is unbound, or until ctx ends, and returns the number of sessions whose ends are not over.
 	Drain(ctx context.Context) (left int)
 }
 

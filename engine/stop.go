@@ -18,7 +18,7 @@ type StopReport struct {
 	ClosedByPeer int           // ended by their clients or by the network; some may not have seen a notice
 	Forced       int           // closed before their clients had received everything
 	Left         int           // not closed, because a handler blocks their event loop
-	Sessions     int           // sessions that had not ended in time
+	Sessions     int           // sessions that had not ended in time, and groups (see package bridge) that had still to tell of it
 	Took         time.Duration // from the request to the end
 }
 
