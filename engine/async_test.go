@@ -75,6 +75,8 @@ func TestAsyncHandlersMayBlockAndRunWaitsForThem(t *testing.T) {
 	other.send(protocol.Message{Type: 3})
 	other.wantClose(protocol.InternalError)
 	r.cancel()
+	_ = p.Close()
+	eventually(t, "the handler is all that Run waits for", func() bool { return e.Stats().Connections == 0 })
 	close(block)
 	if err := r.stop(t); err != nil {
 		t.Errorf("Run returned %v", err)
