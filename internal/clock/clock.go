@@ -58,7 +58,7 @@ type Clock struct {
 // after pauses that get longer.
 const catchUp = 5 * time.Second
 
-// New returns a clock whose owner means to tick once in every tick.
+// New returns a clock that its owner will tick once in every tick.
 func New(tick time.Duration) *Clock {
 	c := new(Clock)
 	c.Init(tick)

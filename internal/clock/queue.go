@@ -90,7 +90,7 @@ func (q *Queue[T]) push(e queued[T]) {
 	q.next++
 }
 
-// trim lets go of what was taken out, as far as nothing that came before is left.
+// trim forgets removed things before the oldest one that is left.
 func (q *Queue[T]) trim() {
 	for q.first != q.next && q.at(q.first).deadline == none {
 		q.first++
@@ -100,7 +100,7 @@ func (q *Queue[T]) trim() {
 	}
 }
 
-// fire is the timer's.
+// fire is called by the timer.
 func (q *Queue[T]) fire() {
 	var due []T
 	q.mu.Lock()

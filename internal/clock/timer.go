@@ -18,8 +18,8 @@ type Timer struct {
 	over  bool // f was called, or Stop
 }
 
-// AfterFunc calls f on a goroutine of its own when d has passed by the clock. A gap moves the call by its length, and for
-// two ticks after a gap nothing is called: what has come in it is looked at first.
+// AfterFunc calls f on a goroutine of its own when d has passed by the clock. A gap delays the call by its length. For
+// two ticks after a gap no function is called, so that what has come in the gap is read first.
 func (c *Clock) AfterFunc(d time.Duration, f func()) *Timer {
 	t := &Timer{clock: c, f: f, deadline: math.MaxInt64}
 	if now := c.Now(); int64(d) < math.MaxInt64-now {
@@ -57,7 +57,7 @@ func (t *Timer) fire() {
 	t.f()
 }
 
-// rest returns when to look again at a deadline; 0 means that the time is up.
+// rest returns after how long to check a deadline again; 0 means that the time is up.
 func (c *Clock) rest(deadline int64) time.Duration {
 	if rest := deadline - c.Now(); rest > 0 {
 		return time.Duration(rest)
@@ -68,7 +68,8 @@ func (c *Clock) rest(deadline int64) time.Duration {
 	return 0
 }
 
-// WithTimeout is context.WithTimeout by the clock. The context tells no deadline, since nobody knows when that will be.
+// WithTimeout is context.WithTimeout by the clock. The context has no Deadline, because the time of the end is not
+// known: gaps move it.
 func (c *Clock) WithTimeout(parent context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(parent)
 	t := c.AfterFunc(d, func() { cancel(context.DeadlineExceeded) })

@@ -48,8 +48,8 @@ func Call(f func(), failed func(v any)) {
 	returned = true
 }
 
-// Apart calls f on a goroutine of its own and waits for it, so that the caller goes on whatever f does. It takes about half a
-// microsecond more than a call, and allocates nothing.
+// Apart calls f on a goroutine of its own and waits for it, so that the caller goes on even when f panics or ends its
+// goroutine. It takes about half a microsecond more than a call, and allocates nothing.
 func Apart(f func(), failed func(v any)) {
 	a := aparts.Get().(*apart)
 	a.f, a.failed = f, failed
@@ -64,7 +64,7 @@ func Apart(f func(), failed func(v any)) {
 	aparts.Put(a)
 }
 
-// apart is a call of Apart's. It is used again.
+// apart is a call of Apart. It is reused.
 type apart struct {
 	f      func()
 	failed func(v any)
@@ -94,7 +94,7 @@ func (a *apart) end() {
 	a.ended.Signal()
 }
 
-// Error makes an error of a failure of who.
+// Error returns an error for a failure of who.
 func Error(who string, v any) error {
 	if v == Exited {
 		return fmt.Errorf("rollcall: %s did not return: %v", who, v)

@@ -9,22 +9,22 @@ import (
 )
 
 const (
-	// interval is the time in which a message is logged most times at most.
+	// interval is the time in which a message is logged at most most times.
 	interval = 10 * time.Second
 	most     = 10
-	// maxKinds is how many messages are told apart. The rest count as one.
+	// maxKinds is how many messages are counted separately. All others count as one.
 	maxKinds = 128
 )
 
-// limited is a Core that leaves out what is said too often: a stranger who can cause a line can cause a million. Of each
-// message most lines are written in an interval; how many were left out stands in a line of its own, which comes when the
-// interval is over, or at End. Lines below info are not for production, and not limited.
+// limited is a Core that leaves out lines that come too often, because a client that can cause one line can cause a
+// million. At most most lines of each message are written in an interval. A line of its own, at the end of the interval
+// or at End, has the number of lines that were left out. Lines below info are not limited: they are not for production.
 type limited struct {
 	zapcore.Core
 	counts *counts
 }
 
-// counts are what a logger and those made from it have logged.
+// counts has the lines that a logger, and the loggers made from it, have logged.
 type counts struct {
 	core  zapcore.Core // what is told of lines that were left out goes there
 	after func(time.Duration, func()) (stop func() bool)
@@ -53,8 +53,8 @@ func limit(core zapcore.Core) zapcore.Core {
 	return &limited{core, &counts{core: core, after: after, kinds: make(map[kind]*count), now: time.Now}}
 }
 
-// End tells of the lines that a logger of OrDefault's has left out until now. From then on it does so before the next line of the
-// kind alone: nothing is logged any more by itself.
+// End logs how many lines a logger of OrDefault has left out until now. From then on such a number is logged only
+// before the next line of its kind, and not by a timer.
 func End(log *zap.Logger) {
 	if l, ok := log.Core().(*limited); ok {
 		l.counts.end()
@@ -80,7 +80,8 @@ func (l *limited) Check(e zapcore.Entry, to *zapcore.CheckedEntry) *zapcore.Chec
 	return l.Core.Check(e, to)
 }
 
-// add counts a line. It says whether the line is to be written, and how many were left out in an interval that is over.
+// add counts a line. It returns whether to write the line, and how many lines were left out in an interval that is
+// over.
 func (c *counts) add(k kind) (write bool, leftOut int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -131,7 +132,7 @@ func (c *counts) tellAll() {
 	}
 }
 
-// end tells of what was left out, and stops the timer.
+// end logs the numbers of lines that were left out, and stops the timer.
 func (c *counts) end() {
 	c.mu.Lock()
 	c.ended = true
@@ -142,7 +143,7 @@ func (c *counts) end() {
 	c.tellAll()
 }
 
-// tell writes how many lines were left out; none of 0.
+// tell logs how many lines were left out, unless it is 0.
 func (c *counts) tell(k kind, leftOut int) {
 	if leftOut == 0 {
 		return

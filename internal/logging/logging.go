@@ -6,8 +6,9 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// OrDefault returns l, or, when l is nil, a logger that writes warnings and errors to standard error and nothing below. What
-// it returns leaves out what is said too often (limit.go): a message must be constant, and say in its fields what changes.
+// OrDefault returns l, or, when l is nil, a logger that writes warnings and errors to standard error and nothing below.
+// The logger that it returns leaves out lines that come too often (limit.go). So a message must be constant, and have
+// what changes in its fields.
 func OrDefault(l *zap.Logger) *zap.Logger {
 	if l == nil {
 		l = standard()
@@ -15,7 +16,7 @@ func OrDefault(l *zap.Logger) *zap.Logger {
 	return l.WithOptions(zap.WrapCore(limit))
 }
 
-// standard returns the logger of those who have none.
+// standard returns the logger for packages that are given none.
 func standard() *zap.Logger {
 	cfg := zap.NewProductionConfig()
 	cfg.Level = zap.NewAtomicLevelAt(zapcore.WarnLevel)

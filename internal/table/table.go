@@ -19,7 +19,7 @@ const (
 // Table is a set of pointers in open addressing. A slot takes nine bytes, where a map holds the keys besides. Any number of
 // goroutines may look while one changes it; those who change it take turns, by a lock of theirs.
 //
-// Things with equal hashes are told apart by what the caller says; with good hashes he is hardly asked about others. The
+// The caller tells things with equal hashes apart; with good hashes the table hardly ever asks about a wrong thing. The
 // lowest 32 bits of the hash say where a thing stands, the highest seven what its tag is.
 //
 // The zero Table is empty and ready to use.
@@ -97,7 +97,8 @@ func (s *groups[T]) slots() int {
 	return len(s.all) * groupSlots
 }
 
-// Find returns what is in the table with this hash, and is what is looked for, or nil. What is there throughout is found.
+// Find returns the thing in the table with this hash for which is returns true; nil if there is none. A thing that is
+// in the table during the whole call is found.
 func (t *Table[T]) Find(hash uint64, is func(*T) bool) *T {
 	groups := t.groups.Load()
 	if groups == nil {
@@ -132,7 +133,7 @@ func (t *Table[T]) Add(p *T, hash func(*T) uint64) {
 	t.live++
 }
 
-// put puts p into a free slot, and reports whether it was an empty one.
+// put puts p into a free slot, and reports whether that slot was empty.
 func put[T any](groups *groups[T], p *T, hash uint64) (wasEmpty bool) {
 	for i := groups.first(hash); ; i = groups.after(i) {
 		g := &groups.all[i]
@@ -173,7 +174,7 @@ func (t *Table[T]) Replace(old, p *T, hash func(*T) uint64) {
 	g.at[n].Store(p)
 }
 
-// Remove takes out p, and reports whether it was there.
+// Remove removes p, and reports whether it was in the table.
 func (t *Table[T]) Remove(p *T, hash func(*T) uint64) bool {
 	g, n := t.place(p, hash(p))
 	if g == nil {
@@ -223,10 +224,11 @@ type Hashed[T any] struct {
 	Thing *T
 }
 
-// Batches calls yield for what is in the table by the lowest 32 bits of the hashes: each batch comes before the next, and
-// in itself has no order. The first batch is the one in which the hash from belongs, with things before and after that. What
-// is there throughout comes once, whoever changes the table meanwhile. A batch is seldom more than some tens of things, and
-// what stands before from is not looked at. It is valid, and the caller's to change, until yield returns.
+// Batches calls yield for what is in the table by the lowest 32 bits of the hashes: each batch comes before the next,
+// and in itself has no order. The first batch is the one in which the hash from belongs, with things before and after
+// that. What is in the table during the whole call comes once, even while others change the table. A batch is seldom
+// more than some tens of things, and what stands before from is not looked at. It is valid, and the caller's to change,
+// until yield returns.
 func (t *Table[T]) Batches(from uint64, hash func(*T) uint64, yield func([]Hashed[T]) bool) {
 	groups := t.groups.Load()
 	if groups == nil {

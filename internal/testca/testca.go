@@ -27,7 +27,7 @@ type Authority struct {
 	next int64
 }
 
-// New returns an authority that nobody knows yet.
+// New returns a new authority.
 func New(t testing.TB) *Authority {
 	t.Helper()
 	a := &Authority{t: t, Pool: x509.NewCertPool(), next: 1}

@@ -2,7 +2,7 @@ package testkit
 
 import "go.uber.org/zap"
 
-// OrNop returns l, or where that is nil a logger that says nothing.
+// OrNop returns l; if it is nil, a logger that logs nothing.
 func OrNop(l *zap.Logger) *zap.Logger {
 	if l == nil {
 		return zap.NewNop()

@@ -1,4 +1,4 @@
-// Package testkit holds what tests of several packages share.
+// Package testkit has helpers that tests of several packages share.
 //
 //	e := testkit.Must(engine.New(cfg))
 package testkit

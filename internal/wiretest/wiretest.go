@@ -1,4 +1,4 @@
-// Package wiretest is what the tests' own clients have in common.
+// Package wiretest has the common code of the tests' own clients.
 package wiretest
 
 import (
@@ -46,7 +46,7 @@ func (r *Reader) Next(read func([]byte) (int, error)) (*protocol.Message, error)
 // Add puts bytes that were read otherwise behind those that are there.
 func (r *Reader) Add(b []byte) { r.in = append(r.in, b...) }
 
-// Have returns the next message if it is there already, or else nil.
+// Have returns the next message if it has come already; otherwise nil.
 func (r *Reader) Have() (*protocol.Message, error) {
 	m, err := r.Next(func([]byte) (int, error) { return 0, io.EOF })
 	if err == io.EOF || err == io.ErrUnexpectedEOF {

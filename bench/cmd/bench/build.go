@@ -97,7 +97,7 @@ has another. All speak over loopback.
 
 | name | what it is |
 |---|---|
-| raw gnet | gnet sending back the bytes that come: the ceiling of whatever stands on gnet |
+| raw gnet | gnet sending back the bytes that come: the ceiling of every program on gnet |
 | by hand | the baseline: gnet with Rollcall's frames parsed and answered by hand, one write for all that a read brought, no users |
 | by hand, again | the same in a second process: how far its ratio is from 1 is the noise |
 | minimal | what Rollcall does, on gnet and the standard library alone (`+"`bench/internal/minimal`"+`): messages, handlers by type, users bound, found, pushed out and watched, counters, limits, panics contained; without settings, authenticator, events and workers. Where it misses a target too, it is the work that costs so much, not Rollcall |

@@ -44,13 +44,13 @@ func (c pushCell) String() string {
 	return fmt.Sprintf("%s, %d messages a connection under way", what, c.underWay)
 }
 
-// push measures how many messages a second a server sends that nobody has asked for.
+// push measures how many messages a second a server sends without a request.
 func push(b *bench) (report.Section, error) {
 	s := report.Section{Intro: fmt.Sprintf(`
 Goroutines of the server send messages of %d B to %s connections, round robin, and are counted where they are received.
-The receivers tell the server how many have come, and it stops for a while when too many are under way: otherwise whoever
-queues fastest would look best. How many that may be makes a difference, to gnet most of all, so there are two depths.
-Conn.Send has the connection at hand, Bridge.Send is given a user's ID. gnet's AsyncWrite is called once a message, with a
+The receivers tell the server how many have come, and it stops for a while when too many are under way: otherwise the
+fastest queue would look best. How many that may be makes a difference, to gnet most of all, so there are two depths.
+Conn.Send is given the connection, Bridge.Send a user's ID. gnet's AsyncWrite is called once a message, with a
 frame that was built beforehand. minimal encodes each message into a queue of its connection's, under a lock, wakes the event
 loop once for all that wait by then, and makes one Write of what a queue holds.`, pushSize, report.Count(pushConns))}
 	cells := []pushCell{{1, 64}, {8, 64}, {1, 256}, {8, 256}}

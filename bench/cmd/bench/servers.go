@@ -72,7 +72,7 @@ func (b *bench) serverCPUs(n int) []int {
 	return b.cpus[:min(n, len(b.cpus))]
 }
 
-// freeAddr returns an address that nobody listens on.
+// freeAddr returns an address that no socket listens on.
 func freeAddr() (string, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

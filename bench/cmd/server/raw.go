@@ -4,7 +4,7 @@ package main
 
 import "github.com/panjf2000/gnet/v2"
 
-// raw is gnet and nothing else: what has come is sent back. It is the ceiling of whatever stands on gnet.
+// raw is gnet and nothing else: what has come is sent back. It is the ceiling of every program on gnet.
 type raw struct {
 	gnet.BuiltinEventEngine
 	addr string

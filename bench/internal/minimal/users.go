@@ -9,14 +9,14 @@ import (
 	"unicode/utf8"
 )
 
-// user is somebody who is online. All is guarded by the lock of the user's shard, but the ID, which never changes.
+// user is a user who is online. The lock of the user's shard protects all fields but the ID, which never changes.
 type user struct {
 	id      string
 	current *Conn
 	past    *past // nil for most
 }
 
-// past is what is known of a user besides the session at hand.
+// past is what is known of a user besides the present session.
 type past struct {
 	since          int64 // when the user came online
 	received, sent struct{ messages, bytes uint64 }
