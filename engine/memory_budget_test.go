@@ -18,7 +18,7 @@ func TestTheMemoryBudgetClosesTheWorstFirst(t *testing.T) {
 
 func theMemoryBudgetClosesTheWorstFirst(t *testing.T) {
 	const crowd, budget = 200, 24 << 20
-	e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 20, MaxMemory: budget}, Timeouts: engine.Timeouts{Write: -1}})
+	e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 20, MaxMemory: budget}, Timeouts: engine.Timeouts{Write: -1, Close: 200 * time.Millisecond}})
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 		if m.ID != 0 {
 			_ = c.Reply(m, m.Body)
