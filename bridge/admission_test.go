@@ -40,7 +40,7 @@ func (g *gate) authenticate(_ context.Context, _ *engine.Conn, l usermgr.Logon) 
 	return bridge.Identity{UserID: l.UserID}, nil
 }
 
-// Rule 13: a slow authenticator blocks nobody, not even on the same event loop.
+// Rule 13: a slow authenticator blocks no other user, not even on the same event loop.
 func TestSlowAuthenticatorBlocksNobody(t *testing.T) {
 	g := newGate()
 	s := serve(t, options{engine: engine.Config{Loops: 1}, auth: g.authenticate})

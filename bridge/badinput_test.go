@@ -95,7 +95,7 @@ func TestBadInput(t *testing.T) {
 
 const explode uint16 = 0x66 // its handler panics
 
-// Rule 15: a peer that never reads is a SlowConsumer, and hinders nobody on its event loop.
+// Rule 15: a peer that never reads is a SlowConsumer, and delays no other peer of its event loop.
 func TestPeerThatNeverReads(t *testing.T) {
 	s := serve(t, options{engine: engine.Config{Loops: 1, Limits: engine.Limits{MaxOutbound: 256 << 10}, Timeouts: engine.Timeouts{Close: 200 * time.Millisecond}}})
 	healthy, deaf := s.logOn("healthy"), s.logOn("deaf")
@@ -156,7 +156,7 @@ func TestUnknownSystemTypesAreNotDelivered(t *testing.T) {
 	}
 }
 
-// Sending to whoever is not there says so, also for one who has just been closed.
+// Sending to a user who is offline says so, also right after a close.
 func TestSendToWhoIsOffline(t *testing.T) {
 	s := serve(t, options{})
 	if err := s.bridge.Send("nobody", push, nil); !errors.Is(err, bridge.ErrUserOffline) {

@@ -22,8 +22,8 @@ func finals(s *server) <-chan usermgr.SessionInfo {
 	return c
 }
 
-// Rule 12: every message is counted once each way, bytes with headers, whoever sends it and wherever it is handled;
-// the upkeep (Logon, Heartbeat, Close) is not.
+// Rule 12: every message counts once each way, bytes with headers, for every sender and every kind of handler.
+// Logon, Heartbeat and Close do not count.
 func TestCountsAreExact(t *testing.T) {
 	for _, workers := range []int{0, 2} {
 		s := newServer(t, options{engine: engine.Config{Workers: workers}})

@@ -144,7 +144,7 @@ func TestSessionEndsWhenItsTokenExpires(t *testing.T) {
 	}
 }
 
-// Rule 29: a token that has expired already lets nobody in.
+// Rule 29: a logon with an expired token is refused.
 func TestExpiredTokenIsRefused(t *testing.T) {
 	s := serve(t, atOnce().options())
 	c := s.dial()

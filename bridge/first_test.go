@@ -13,8 +13,8 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// Rule 1, E1: without an authenticator any first message binds, and is delivered like any other. An accepted
-// connection that has said nothing is nobody.
+// Rule 1, E1: without an authenticator any first message binds, and is delivered like any other. A connection
+// without a message has no user.
 func TestAnyFirstMessageBindsAndIsDelivered(t *testing.T) {
 	s := serve(t, options{})
 	s.dial()
@@ -60,7 +60,7 @@ func TestLogonIsAnswered(t *testing.T) {
 	}
 }
 
-// HeartbeatInterval: negative tells clients nothing, and so does a manager that watches nobody.
+// A negative HeartbeatInterval tells clients nothing; nor does a manager without a heartbeat timeout.
 func TestHeartbeatInterval(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -126,7 +126,7 @@ func TestFirstUserID(t *testing.T) {
 	}
 }
 
-// logonReplyBody is the body of the reply to the Logon of a user who is watched by nobody.
+// logonReplyBody is the body of the reply to the Logon of a user without a heartbeat timeout.
 func logonReplyBody(t *testing.T, s *server, userID string) []byte {
 	t.Helper()
 	var data usermgr.UserData
@@ -233,7 +233,7 @@ func TestAttachNeedsAUserManager(t *testing.T) {
 	testkit.Must(bridge.Attach(testkit.Must(engine.New(engine.Config{})), nil, nil, bridge.Config{}))
 }
 
-// Send is for the application's types, whoever is online: a Close of its making would be a notice without an end.
+// Send refuses the system's types, for users online and offline: a Close from it would be a notice without an end.
 func TestSendRefusesTheSystemsTypes(t *testing.T) {
 	s := serve(t, options{})
 	c := s.logOn("ann")

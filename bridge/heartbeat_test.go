@@ -13,8 +13,8 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// beats is a Checker that counts signs of life, and finds silent whom it is told to: what counts as life is tested
-// without waiting.
+// beats is a Checker that counts signs of life, and finds a session silent when the test says so. So the test of what
+// counts as life need not wait.
 type beats struct {
 	mu      sync.Mutex
 	watches []*beatWatch
@@ -76,7 +76,7 @@ func TestSilentClientIsTimedOut(t *testing.T) {
 	s.expectEnd("Connected ann@1", "TimedOut ann@1", "Disconnected ann@1 HeartbeatTimeout")
 }
 
-// Rule 8: whoever says something now and then is never timed out.
+// Rule 8: a client that sends now and then is not timed out.
 func TestLivelyClientStays(t *testing.T) {
 	s := serve(t, options{users: usermgr.Config{HeartbeatTimeout: 500 * time.Millisecond, HeartbeatCheckInterval: 50 * time.Millisecond}})
 	c := s.logOn("ann")
@@ -98,7 +98,7 @@ func watchedByBeats(t *testing.T, o options) (s *server, watch *beatWatch, ann, 
 	return s, b.of(1), ann, bob
 }
 
-// Rule 8: bytes of any kind are a sign of life: heartbeats, messages that nobody handles, each piece of a frame.
+// Rule 8: bytes of any kind are a sign of life: heartbeats, messages without a handler, each piece of a frame.
 func TestBytesOfAnyKindCount(t *testing.T) {
 	s, watch, ann, bob := watchedByBeats(t, options{})
 	long := frame(t, &protocol.Message{Type: say, Body: []byte("in pieces")})

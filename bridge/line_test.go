@@ -48,7 +48,7 @@ func (p *terminal) line() string {
 	return strings.TrimSuffix(line, "\n")
 }
 
-// Rule 1: what cannot be meant as a name binds nobody, and what comes behind it is no message.
+// Rule 1: a first line that cannot be meant as a name binds no user, and later lines are not delivered.
 func TestAWebPagesFormDoesNotLogOn(t *testing.T) {
 	for name, request := range map[string]string{
 		"a form":   "POST / HTTP/1.1\r\nHost: localhost:9001\r\n\r\nuser=alice\r\n@bob hello\r\n",

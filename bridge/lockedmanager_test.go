@@ -106,7 +106,7 @@ func TestALogonThatTakesTooLongIsLogged(t *testing.T) {
 	}
 }
 
-// Strangers do not fill the log: a database that is down, and a message handler that panics, are some lines.
+// Clients cannot fill the log: a database that is down, or a handler that panics, causes a few lines.
 func TestStrangersDoNotFillTheLog(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	log := zap.New(core)

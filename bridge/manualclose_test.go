@@ -10,7 +10,7 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// Rule 11: by default the bridge notifies and closes, with the code and the text of whoever ended the session.
+// Rule 11: by default the bridge notifies and closes, with the code and the text with which the session ended.
 func TestBridgeCloses(t *testing.T) {
 	s := serve(t, options{})
 	c := s.logOn("ann")
@@ -51,8 +51,8 @@ func TestManualCloseLeavesItToHandlers(t *testing.T) {
 		"Disconnected ann@2 KickedOut")
 }
 
-// Rule 11: with ManualClose the connection stays open after Disconnected, and can be sent to; but no message of it is
-// delivered. When nobody closes it the bridge does, after its grace.
+// Rule 11: with ManualClose the connection stays open after Disconnected, and can be sent to; but none of its messages
+// is delivered. If the application does not close it, the bridge does, after its grace.
 func TestManualCloseEndsByItself(t *testing.T) {
 	for _, workers := range []int{0, 2} {
 		func() {

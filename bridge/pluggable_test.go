@@ -16,7 +16,7 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// guestBook is a user manager of one's own: the first session of a user stays, nobody is told, nothing is counted.
+// guestBook is another user manager: the first session of a user stays, there are no events and no counts.
 type guestBook struct {
 	mu     sync.Mutex
 	guests map[string]*guest

@@ -58,8 +58,8 @@ func (u *slowUplink) Close() error {
 	return u.Conn.Close()
 }
 
-// A client that is in the middle of a large message, on a slow network, is sent Heartbeats, whoever watches: its own question,
-// whether the server is there, waits behind the message. The message arrives, and is answered.
+// A client that sends a large message over a slow network is sent Heartbeats by the server: the client's own Heartbeat
+// waits behind the message. The message arrives, and is answered.
 func TestALargeMessageOverASlowNetworkArrives(t *testing.T) {
 	const (
 		silence = 1500 * time.Millisecond // of the client, and of the server

@@ -14,7 +14,7 @@ import (
 // Its functions run where the engine's message handlers do, on the event loop unless there are Workers.
 type Relay struct {
 	// Allow, when set, is called for each message before it is passed on; from is the sender's connection. It may change m, its
-	// DestUserID too (but a client accepts an answer only from the user whom it asked, or from the server). An error refuses
+	// DestUserID too (but a client accepts an answer only from the user it asked, or from the server). An error refuses
 	// the message: a sender who gave an ID is answered as by Conn.ReplyError, but an error without a code is answered Refused,
 	// with the error's text.
 	Allow func(from *engine.Conn, m *protocol.Message) error

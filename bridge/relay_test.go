@@ -36,8 +36,8 @@ func wantError(t *testing.T, err error, code protocol.CloseCode, text string) {
 	}
 }
 
-// E12: with Relay a message that names a user goes to all of that user's sessions, under the sender's bound UserID, and
-// the reply comes back; where nobody is, a sender who waits is told, and the application is in any case.
+// E12: with Relay a message that names a user goes to all sessions of that user, under the sender's bound UserID, and
+// the reply comes back. If the user is offline, the application is told, and so is a sender who waits.
 func TestRelay(t *testing.T) {
 	for _, workers := range []int{0, 4} {
 		t.Run(fmt.Sprintf("%d workers", workers), func(t *testing.T) {
@@ -123,7 +123,7 @@ func TestRelayAsksTheHook(t *testing.T) {
 	}
 }
 
-// E12: a reply reaches every session of who asked; to nobody, the application is told of it, and its sender is not.
+// E12: a reply reaches every session of the user who asked. If that user is offline, only the application is told.
 func TestRelayOfReplies(t *testing.T) {
 	undelivered := make(chan string, 10)
 	s := serve(t, options{users: usermgr.Config{Devices: usermgr.UpTo(3)},

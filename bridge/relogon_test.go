@@ -10,8 +10,8 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// Rules 4 and 6, E4: a second logon pushes the first one out, in one order, and the first client is told. Nobody is
-// offline in between, so that the number of users does not change.
+// Rules 4 and 6, E4: a second logon pushes the first one out, in one order, and the first client is told. The user is
+// not offline in between, so the number of users does not change.
 func TestReplaceOld(t *testing.T) {
 	for _, workers := range []int{0, 2} {
 		s := newServer(t, options{engine: engine.Config{Workers: workers}})
@@ -138,7 +138,7 @@ func (s *server) sessionID(userID string) string {
 	return data.Sessions[0].ID
 }
 
-// Rule 7: a session can be taken over only by whom the authenticator knows as its user.
+// Rule 7: only a client that the authenticator accepts as the session's user can take it over.
 func TestTakeOverNeedsAuthentication(t *testing.T) {
 	o := authenticated()
 	o.users.RelogonMode = usermgr.IgnoreNew

@@ -102,7 +102,7 @@ func TestLogonThatIsSlowedDownHasADeadline(t *testing.T) {
 	eventually(t, "it has ended", func() bool { return s.bridge.Logons().LoggingOn == 0 })
 }
 
-// Rule 13: two clients that push each other out, heed nothing and come back at once are slowed down, and are let in all the same.
+// Rule 13: two clients that push each other out, ignore every notice and come back at once are delayed, but let in.
 func TestTwoClientsThatHeedNothingAreSlowedDown(t *testing.T) {
 	s := serve(t, options{bridge: bridge.Config{RelogonBurst: relogonBurst}})
 	began := time.Now()
@@ -144,7 +144,7 @@ func TestTwoClientsThatHeedNothingAreSlowedDown(t *testing.T) {
 	clients.Wait()
 }
 
-// A user whose logons get in nobody's way is not remembered.
+// A user whose logons replace no session is not remembered.
 func TestUsersWhoReplaceNobodyAreNotRemembered(t *testing.T) {
 	s := serve(t, options{})
 	s.logOn("ann").conn.Close()

@@ -42,7 +42,7 @@ func (m *meter) work(userID string) {
 	time.Sleep(2 * time.Millisecond)
 }
 
-// check wants no more than so many to have been in at a time, and nobody to have been overtaken by many.
+// check fails unless places were in use at once, and no client was overtaken by half of them all.
 func (m *meter) check(t *testing.T, what string, places int32) {
 	t.Helper()
 	if n := m.most.Load(); n != places {

@@ -33,7 +33,7 @@ const (
 	push uint16 = 3 // comes from the server
 )
 
-// options are the settings of a server. Zero values are made fit for tests: a free port, nobody watched, no log.
+// options are the settings of a server. Zero values are made fit for tests: a free port, no heartbeats, no log.
 type options struct {
 	engine engine.Config
 	users  usermgr.Config
@@ -219,7 +219,7 @@ func (j *journal) expect(t testing.TB, want ...string) {
 	}
 }
 
-// userOf returns the user whom a line is about.
+// userOf returns the user of a line.
 func userOf(line string) string {
 	_, line, _ = strings.Cut(line, " ")
 	user, _, _ := strings.Cut(line, "@")

@@ -29,7 +29,7 @@ func TestStatsCountLogonsUnderWay(t *testing.T) {
 	})
 }
 
-// Every logon that comes to nothing is counted once, whoever refused it, with the code that the client was told.
+// Each logon that fails is counted once, for every part that can refuse it, with the code that the client was told.
 func TestStatsCountLogonsThatCameToNothing(t *testing.T) {
 	held := make(chan struct{})
 	s := serve(t, options{users: usermgr.Config{RelogonMode: usermgr.IgnoreNew},

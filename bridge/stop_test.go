@@ -19,8 +19,8 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// Rule 16: Run returns nil when every session has had its Disconnected, all handlers returned; every client is told;
-// nobody can connect any more.
+// Rule 16: Run returns nil after every session's Disconnected, when all handlers have returned; every client is told;
+// no client can connect any more.
 func TestRunReturnsAfterEveryDisconnected(t *testing.T) {
 	for _, workers := range []int{0, 2} {
 		const clients = 50
@@ -93,7 +93,7 @@ func TestFrozenDisconnectedHandlerIsGivenUpOn(t *testing.T) {
 	if took < timeout || took > timeout+5*time.Second {
 		t.Errorf("Run returned after %v, the timeout is %v", took, timeout)
 	}
-	if left := s.users.Count(); left != 0 { // unbound is unbound, whoever has been told of it
+	if left := s.users.Count(); left != 0 { // unbinding does not wait for handlers
 		t.Errorf("%d users are online", left)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// Rule 1: a client whom a strict server knows by another spelling goes by that one, and stays.
+// Rule 1: a client takes the spelling of its name from a strict server, and stays.
 func TestTheClientIsWhomTheServerBinds(t *testing.T) {
 	auth := func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 		return bridge.Identity{UserID: strings.ToLower(l.UserID), Canonical: true}, nil

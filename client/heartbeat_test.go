@@ -155,7 +155,7 @@ func TestTheServersTimeIsExact(t *testing.T) {
 func TestTheServerIsAskedBeforeItIsGivenUpOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, p := pipes(t).dial(client.Config{Timeouts: client.Timeouts{Write: -1}}, nil)
-		// Nobody reads what the client writes: its writer is stuck in the first Heartbeat.
+		// The test does not read what the client writes: its writer is stuck in the first Heartbeat.
 		time.Sleep(30 * time.Minute)
 		_, m := heartbeatAfter(t, p)
 		synctest.Wait()

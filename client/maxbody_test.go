@@ -16,8 +16,8 @@ import (
 	"github.com/rollcall-go/rollcall/rollcalltest"
 )
 
-// Rule 15: what one side must refuse the other does not send: it has an error, and whom it concerns is told. No client is closed, and
-// none waits for ever. The server's limit is for both ways, and a client learns it when it logs on.
+// Rule 15: neither side sends what the other must refuse: sending is an error, and a client that waits for it is told. No client is
+// closed, and none waits for ever. The server's limit is for both ways, and a client learns it when it logs on.
 func TestALimitOnBodiesIsBothSides(t *testing.T) {
 	ca := testca.New(t)
 	for name, tc := range map[string]struct {

@@ -203,7 +203,7 @@ func TestAnErrorOfTokenDecidesByItsCode(t *testing.T) {
 		outcomes <- nil
 		outcomes <- errDown // an identity server that cannot be reached: try again
 		var none *protocol.CloseError
-		outcomes <- none // an error without a code, all the same
+		outcomes <- none // not nil: an error without a code
 		outcomes <- &protocol.CloseError{Code: protocol.Unauthorized}
 		cfg := client.Config{Token: func(context.Context) (string, error) { return "", <-outcomes }}
 		changes := watch(&cfg)

@@ -178,7 +178,7 @@ func TestALogonThatAPersonAsksForNamesNoSession(t *testing.T) {
 	})
 }
 
-// earlyChecker finds silent the first whom it watches, when it is told to.
+// earlyChecker finds the first session that it watches silent, when it is told to.
 type earlyChecker struct {
 	heartbeat.Checker
 	mu    sync.Mutex

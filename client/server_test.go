@@ -74,7 +74,7 @@ func TestAClientThatWasKickedStaysOut(t *testing.T) {
 	}
 }
 
-// Whoever is idle for too long comes back when they want to, and not by themselves.
+// A client that was idle for too long does not reconnect by itself.
 func TestAClientWhoseSessionExpiredStaysOut(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcall.Config{}, nil)
 	c := srv.Client(t, "alice", client.Config{Reconnect: client.Reconnect{Min: -1}})
@@ -359,7 +359,7 @@ func TestAReconnectingClientWaitsForWhoIsLoggedOnAlready(t *testing.T) {
 	}
 }
 
-// A first logon is another matter: somebody is there, and the program is told.
+// A first logon of a user who is logged on already is refused at once, and the program is told.
 func TestAFirstLogonDoesNotWaitForWhoIsLoggedOnAlready(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcall.Config{Users: usermgr.Config{RelogonMode: usermgr.IgnoreNew}}, nil)
 	srv.Client(t, "alice", client.Config{})

@@ -61,7 +61,7 @@ func TestTheClientSpeaksTLS(t *testing.T) {
 	}
 }
 
-// A server whose certificate is not for the host that was dialled, or is nobody's, is not spoken to.
+// A client refuses a server whose certificate is for another host, or from an unknown authority.
 func TestTheClientDoesNotTrustAnybody(t *testing.T) {
 	ca := testca.New(t)
 	srv := rollcalltest.NewServer(t, rollcall.Config{Engine: engine.Config{

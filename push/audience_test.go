@@ -15,8 +15,8 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// S4: a push to everyone goes to those who are there at the call, however many pushes have gone before: to whoever has a Logon's
-// answer, and not to a connection that has ended.
+// S4: a push to everyone, after any number of pushes, goes to all who are online at the call: to each client that has the answer
+// to its Logon, and not to a connection that has ended.
 func TestPushToEveryoneFollowsWhoComesAndGoes(t *testing.T) {
 	srv, service := newServer(t, rollcall.Config{Engine: engine.Config{Loops: 2}, Users: usermgr.Config{Devices: usermgr.UpTo(2)}})
 	var online []string

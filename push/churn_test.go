@@ -139,8 +139,8 @@ func TestPushUnderChurn(t *testing.T) {
 	t.Logf("%d users, %d messages, %d confirmations", users, messages, confirmed)
 }
 
-// Push while connections are lost: users go by a reset, and what they have not acknowledged by then nobody knows to have
-// arrived. No push counts that was not dealt with, none comes twice, and nothing is remembered afterwards.
+// Push while connections are lost: users leave by a reset, and the service cannot know whether a push without an
+// acknowledgement arrived. No push counts that was not handled, none comes twice, and nothing is remembered afterwards.
 func TestPushWhileConnectionsAreLost(t *testing.T) {
 	const users, messages, pushers = 60, 40, 4
 	srv, service := newServer(t, rollcall.Config{Engine: engine.Config{Accept: engine.Accept{MaxConnections: 10 * users}}})
@@ -186,8 +186,8 @@ func TestPushWhileConnectionsAreLost(t *testing.T) {
 	t.Logf("%d confirmations", total)
 }
 
-// comeAndGo is one visit of a user, who leaves after so many pushes, or a while; by a reset of the connection, or else in
-// good order.
+// comeAndGo is one visit of a user, who leaves after stay pushes, or a while: with reset by a reset of the connection,
+// otherwise in good order.
 func comeAndGo(t *testing.T, srv *rollcalltest.Server, user string, got *received, stay int, reset bool) {
 	enough := make(chan struct{})
 	n := 0

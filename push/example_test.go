@@ -12,7 +12,7 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// A push to two users, one of whom is online and confirms it.
+// A push to two users. One is online and confirms it.
 func Example() {
 	users, err := usermgr.New(usermgr.Config{})
 	if err != nil {

@@ -97,7 +97,7 @@ func TestFirstIsEnough(t *testing.T) {
 	}
 }
 
-// What needs no acknowledgement is told at once, for all targets; so is that there is nobody, and so it is with no function.
+// Without acknowledgements the report comes at once, for all targets, also for an empty one; and done may be nil.
 func TestGoTellsWhatIsKnownAtOnce(t *testing.T) {
 	srv, service := newServer(t, rollcall.Config{})
 	got := make(chan *protocol.PushMessage, 10)

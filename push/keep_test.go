@@ -265,7 +265,7 @@ func receivesOn(t *testing.T, srv *rollcalltest.Server, device uint16, wants ...
 	}
 }
 
-// The bounds in bytes hold for a user, and for all; a message over them reaches who is there all the same, and is told.
+// The bounds in bytes hold for a user, and for all. A message over them still reaches users online, and is reported.
 func TestTheBoundsInBytes(t *testing.T) {
 	const size = 1000 + 256 + 28 // with a push's head
 	for name, cfg := range map[string]push.Config{

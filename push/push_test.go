@@ -344,7 +344,7 @@ func TestPushKeepsTheOrder(t *testing.T) {
 	}
 }
 
-// A message that is too large is told as that for each user, and nobody is waited for.
+// A message that is too large is reported as such for each user, and no acknowledgement is awaited.
 func TestPushOfTooMuch(t *testing.T) {
 	srv, service := newServer(t, rollcall.Config{Engine: engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 10}}})
 	srv.Client(t, "ann", client.Config{})

@@ -103,7 +103,7 @@ func (s *Service) sendTo(c *call, userID string, conns []*engine.Conn) {
 	}
 }
 
-// sendPlain sends a message without acknowledgements to a user for whom nothing waits.
+// sendPlain sends a message without acknowledgements to a user who has none waiting.
 func (s *Service) sendPlain(c *call, userID string, conns []*engine.Conn) {
 	reached := false
 	send := func(conn *engine.Conn) error {

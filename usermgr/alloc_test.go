@@ -25,7 +25,7 @@ func TestMessagePathAllocatesNothing(t *testing.T) {
 	}
 }
 
-// Looking up allocates nothing: whoever relays does it for every message.
+// Looking up allocates nothing, because a relay looks up for every message.
 func TestLookUpsAllocateNothing(t *testing.T) {
 	m := newManager(t, usermgr.Config{})
 	link := newLink(1)

@@ -48,7 +48,7 @@ func TestABannedUserIsKeptOut(t *testing.T) {
 	})
 }
 
-// Rule 26: a ban needs no session; it can be taken back; of several the longest counts; and those that are no ban ban nobody.
+// Rule 26: a ban needs no session; it can be taken back; of several the longest counts; a BanFor of 0 or less bans no user.
 func TestWhoIsBanned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice()})

@@ -178,7 +178,7 @@ func BenchmarkMessagePath(b *testing.B) {
 	})
 }
 
-// BenchmarkDisplayLook is one look at a crowd of whom one has new numbers; rule 18.
+// BenchmarkDisplayLook is one look at a crowd in which one session has new numbers; rule 18.
 func BenchmarkDisplayLook(b *testing.B) {
 	m, _ := crowded(b)
 	s := logOn(b, m, "busy", newLink(crowd))

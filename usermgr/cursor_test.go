@@ -16,7 +16,7 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// By cursor, whoever is online throughout is listed exactly once, and nobody twice, while others come and go.
+// By cursor, a user online for the whole listing appears exactly once, and no user twice, while others come and go.
 func TestCursorIsStableWhileUsersComeAndGo(t *testing.T) {
 	m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
 	stay := make(map[string]bool) // the users who stay, and their sessions

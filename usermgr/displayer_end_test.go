@@ -65,7 +65,7 @@ func TestDisplayEndsOnTheTruthAfterAStorm(t *testing.T) {
 	}
 }
 
-// Rule 18: a displayer that blocks slows nobody.
+// Rule 18: a displayer that blocks delays no user.
 func TestBlockedDisplayerHoldsNobodyUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, d := newManager(t, usermgr.Config{}), new(listDisplayer)

@@ -52,7 +52,7 @@ func TestKickEndsTheSessionAndTellsTheConnection(t *testing.T) {
 	}
 }
 
-// E6, E9: whoever is not there is ignored.
+// E6, E9: a kick of a user or session that is not online is ignored.
 func TestKickOfWhoIsNotThereEndsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{})
@@ -287,7 +287,7 @@ func TestStuckMessageHandlerIsGivenUpOn(t *testing.T) {
 	}
 }
 
-// Rule 5: the last message handler returns before Disconnected's handlers start, whoever ends the session.
+// Rule 5: the last message handler returns before Disconnected's handlers start, for every cause of the end.
 func TestEndWaitsForTheRunningMessageHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{})

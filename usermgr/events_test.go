@@ -273,7 +273,7 @@ func TestUserCountChangedTellsEveryChange(t *testing.T) {
 	})
 }
 
-// Rule 12: changes are coalesced while the handler runs, holding nobody up, and it ends on the true number.
+// Rule 12: changes are coalesced while the handler runs, no logon waits for it, and the last call has the true number.
 func TestUserCountChangedCoalescesAndEndsOnTheTrueNumber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{})

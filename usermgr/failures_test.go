@@ -126,7 +126,7 @@ func (l *failingLink) Look(then func(busy bool)) {
 	then(false)
 }
 
-// Rule 10: a Link of the application's own that fails keeps nobody from logging on, nor the manager from closing.
+// Rule 10: a failing Link of the application's own prevents no other logon, and the manager still closes.
 func TestAFailureInALinkHoldsNobodyUp(t *testing.T) {
 	for how, fail := range failures {
 		for _, where := range []string{"Address", "Quiesce", "Quiesce, at its end", "Close", "WhenClosed", "Look"} {
@@ -212,7 +212,7 @@ func (w failingWatch) Stop() {
 	w.checker.at("Stop")
 }
 
-// Rule 10: a Checker of the application's own that fails holds nobody up. Without a Watch there is no logon.
+// Rule 10: a Checker of the application's own that fails delays no user. Without a Watch there is no logon.
 func TestAFailureInACheckerHoldsNobodyUp(t *testing.T) {
 	for how, fail := range failures {
 		for _, where := range []string{"Watch", "Beat", "Silent", "Stop", "Close"} {

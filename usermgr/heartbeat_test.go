@@ -119,7 +119,7 @@ func TestSilenceOfAReplacedSessionIsHarmless(t *testing.T) {
 	})
 }
 
-// Rule 8: nobody can report the client's bytes before Register has returned, so that time is no silence.
+// Rule 8: the time until Register returns is no silence, because the client's bytes cannot be reported before that.
 func TestSlowLogonIsNotASilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{HeartbeatTimeout: 10 * time.Second})
@@ -148,7 +148,7 @@ func TestCheckerIsReplaceable(t *testing.T) {
 	})
 }
 
-// E7: with a negative HeartbeatTimeout nobody is ever silent.
+// E7: with a negative HeartbeatTimeout no session is ever silent.
 func TestOffWatchesNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{HeartbeatTimeout: -1})

@@ -52,7 +52,7 @@ func beats(s usermgr.Session) (stop func()) {
 	return func() { close(quit) }
 }
 
-// Rule 8, H3: messages and touches are a sign that somebody is there; bytes alone, and what is sent, are not.
+// Rule 8, H3: messages and touches keep a session from expiring; bytes alone, and what is sent, do not.
 func TestSignsThatSomebodyIsThere(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -227,7 +227,7 @@ func TestExpiredIsAnEventLikeTheOthers(t *testing.T) {
 	})
 }
 
-// Rule 8: by default nobody expires.
+// Rule 8: by default no session expires.
 func TestWithoutIdleTimeoutNobodyExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watchedAll(t, usermgr.Config{})

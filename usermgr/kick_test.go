@@ -68,8 +68,8 @@ func kicked(t *testing.T, k usermgr.Wait, err error) (told []string) {
 	return told
 }
 
-// Rule 10, H2, E12: a session, a device class or a whole user is thrown out, with a text, and nobody else. Sessions end
-// the oldest first.
+// Rule 10, H2, E12: a kick ends a session, a device class or a whole user, with a text, and no other session. The
+// oldest session ends first.
 func TestKickEndsWhatItNames(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -414,7 +414,7 @@ func TestKicksOfManyGoroutines(t *testing.T) {
 					k, err = m.Kick("ann", &usermgr.KickOptions{RevokeFor: time.Hour})
 				}
 				if err != nil {
-					return // somebody else was faster
+					return // another kick was faster
 				}
 				ctx, cancel := context.WithCancel(t.Context())
 				cancel()

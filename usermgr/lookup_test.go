@@ -111,7 +111,7 @@ func TestUsersAndCountTellWhoIsOnline(t *testing.T) {
 	})
 }
 
-// Whoever ranges over the users may stop, and may change them on the way: it holds nobody up.
+// A loop over the users may stop, and may change them on the way: it delays no user.
 func TestRangingOverUsersHoldsNobodyUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{})

@@ -185,8 +185,8 @@ func inBubble(t *testing.T, run func() error) (err error) {
 	return err
 }
 
-// watchOver ends the program when no step has been taken for long: some goroutine waits for a lock that nobody will give
-// back, which does not count as a deadlock in a bubble. A time in which nothing ran counts as one look at most.
+// watchOver ends the program when no step has been taken for long: some goroutine waits for a lock that will not be
+// released, which does not count as a deadlock in a bubble. A time in which nothing ran counts as one look at most.
 func watchOver(taken *atomic.Int64, patience time.Duration) (stop func()) {
 	const looks = 10
 	stopped, ended := make(chan struct{}), make(chan struct{})

@@ -9,7 +9,7 @@ import (
 	"github.com/rollcall-go/rollcall/heartbeat"
 )
 
-// modelChecker is a Checker that finds silent whom the model says is silent.
+// modelChecker is a Checker that finds a session silent when the model says so.
 type modelChecker struct {
 	mu      sync.RWMutex // held for reading while silent runs, so that Close waits
 	closed  bool

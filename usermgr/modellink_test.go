@@ -110,7 +110,7 @@ func (l *modelLink) logOn(logon usermgr.Logon) error {
 	return nil
 }
 
-// beats sends a heartbeat now and then, which keeps nobody from expiring.
+// beats sends a heartbeat now and then, which does not keep the session from expiring.
 func (l *modelLink) beats(s usermgr.Session) {
 	t := time.NewTicker(40 * time.Millisecond)
 	defer t.Stop()

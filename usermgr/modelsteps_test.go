@@ -133,7 +133,7 @@ func (w *world) call(a action, user string, link *modelLink) {
 	}
 }
 
-// kick throws somebody out, with a text that nobody else uses. It is nil when nobody was there.
+// kick ends sessions, with a text of its own. It returns nil if there were none.
 func (w *world) kick(a action, user string, link *modelLink) usermgr.Wait {
 	o := usermgr.KickOptions{Text: fmt.Sprint("kick ", w.code())}
 	if link.addr.Conn%3 == 0 {

@@ -40,7 +40,7 @@ type world struct {
 	busy    sync.WaitGroup // everything that was spawned
 	codes   atomic.Uint32
 
-	draining atomic.Bool // from now on nobody waits any more
+	draining atomic.Bool // hold and pause return at once
 
 	mu       sync.Mutex
 	links    []*modelLink
@@ -229,7 +229,7 @@ func (w *world) spawnAfter(d time.Duration, f func()) {
 	w.spawn(func() { time.Sleep(d); f() })
 }
 
-// hold waits until somebody releases those who are held up.
+// hold waits for the next release.
 func (w *world) hold() {
 	w.mu.Lock()
 	gate := w.gate
@@ -252,8 +252,8 @@ func (w *world) pause(d time.Duration) {
 	}
 }
 
-// code returns a close code that nobody else has: so it is seen which cause ended a session. After every other one a
-// client may reconnect.
+// code returns a new close code each time, which shows what cause ended a session. After every other one a client may
+// reconnect.
 func (w *world) code() protocol.CloseCode {
 	n := w.codes.Add(1)
 	switch {

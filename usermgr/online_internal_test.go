@@ -13,7 +13,7 @@ func (nowhere) Address() Address                 { return Address{} }
 func (nowhere) Quiesce(done func())              { done() }
 func (nowhere) Close(protocol.CloseCode, string) {}
 
-// Rule 17: whoever has lost the last session, and has no grace, is not online without a session for a moment, in no answer.
+// Rule 17: no answer, at no moment, has a user online without a session after the last one ended without a grace.
 func TestNobodyIsOnlineWithoutASession(t *testing.T) {
 	m := testkit.Must(New(Config{ClosedHistory: 1}))
 	defer func() { _ = m.Close(t.Context()) }()

@@ -169,7 +169,7 @@ func TestOnlineAndOfflineStandAroundTheSessions(t *testing.T) {
 	})
 }
 
-// Rules 10 and 17: Online and Offline hold up their own user alone, and a panic in them nobody.
+// Rules 10 and 17: Online and Offline delay their own user alone, and a panic in them delays no user.
 func TestOnlineAndOfflineMayBlockAndPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{})
@@ -208,7 +208,7 @@ func TestOnlineAndOfflineMayBlockAndPanic(t *testing.T) {
 
 const grace = time.Minute
 
-// Rule 17: a user who is back within the grace was never offline: totals and the tag go on, and nobody is told.
+// Rule 17: a user who is back within the grace was never offline: totals and the tag go on, and there is no event.
 func TestUserWhoIsBackWithinTheGraceWasNeverOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watchedAll(t, usermgr.Config{OfflineGrace: grace})
@@ -304,7 +304,7 @@ func TestGraceIsForTheLastSessionOfAClientThatMayReconnect(t *testing.T) {
 	}
 }
 
-// Rules 16 and 17: whoever is thrown out, or cleared, within the grace is offline at once.
+// Rules 16 and 17: a user who is kicked, or cleared, within the grace is offline at once.
 func TestGraceEndsAtOnce(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *usermgr.Manager){
 		"Kick": func(t *testing.T, m *usermgr.Manager) {

@@ -65,9 +65,9 @@ func BenchmarkPage(b *testing.B) {
 	page("filtered", usermgr.PageQuery{Page: 1, Filter: usermgr.Filter{IdleFor: time.Nanosecond}})
 }
 
-// BenchmarkRegisterWhilePaging reports the 99th percentile of what a logon takes at a million users, by itself and while
-// somebody asks for pages without a pause, and the ratio of the second to the first. By cursor these are all pages, by
-// number, where each costs more, some 20 all over the listing.
+// BenchmarkRegisterWhilePaging reports the 99th percentile of a logon's time at a million users, by itself and while
+// another goroutine asks for pages without a pause, and the ratio of the second to the first. By cursor these are all
+// pages; by number, where each costs more, some 20 all over the listing.
 func BenchmarkRegisterWhilePaging(b *testing.B) {
 	m := aMillion(b)
 	idle, tagged := usermgr.Filter{IdleFor: time.Nanosecond}, usermgr.Filter{Tag: "tag"}

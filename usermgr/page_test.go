@@ -225,7 +225,7 @@ func TestPagesOfPlainUsersHaveEverythingOnce(t *testing.T) {
 	})
 }
 
-// H1: a user whose Offline handler does not return is offline, and takes nobody's place on a page.
+// H1: a user whose Offline handler does not return is offline, and has no place on a page.
 func TestPagesLeaveOutWhoIsAboutToBeForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{})
@@ -314,7 +314,7 @@ func TestPagesDescribeTheirItems(t *testing.T) {
 	})
 }
 
-// A cursor of another manager, of the other kind of page, or of nobody is refused; so are limits and pages that are not.
+// A cursor of another manager or of the other kind of page, or an invalid one, is refused; so are bad limits and pages.
 func TestBadPageQueriesAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		managers := []*usermgr.Manager{newManager(t, usermgr.Config{}), newManager(t, usermgr.Config{})}

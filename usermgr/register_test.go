@@ -138,7 +138,7 @@ func TestLogonThatEndsBeforeItsTurnFiresNothing(t *testing.T) {
 	}
 }
 
-// Rule 3: a connection that has already ended does not come online, even if nobody is before it.
+// Rule 3: a connection that has already ended does not come online, even if its user is offline.
 func TestLogonOfAConnectionThatHasEndedFiresNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{})
@@ -166,7 +166,7 @@ func TestLogonOfAConnectionThatEndsAsItsTurnComesFiresNothing(t *testing.T) {
 	})
 }
 
-// endedUnseen is a context that has ended, but whose Done nobody has seen yet.
+// endedUnseen is a context that has ended, but whose Done is not closed yet.
 type endedUnseen struct{ context.Context }
 
 func (endedUnseen) Done() <-chan struct{} { return nil }
@@ -237,7 +237,7 @@ func TestLogonsThatWaitKeepTheirOrder(t *testing.T) {
 	})
 }
 
-// Rule 16: after Close nobody comes online any more.
+// Rule 16: after Close no user comes online any more.
 func TestRegisterAfterCloseIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{})

@@ -251,7 +251,7 @@ func TestIgnoreNewAdmitsAfterAnEndThatWasJustRecorded(t *testing.T) {
 	})
 }
 
-// Rule 3: a session is connected and disconnected once, and closed once, whoever asks for its end and how often.
+// Rule 3: a session is connected and disconnected once, and closed once, however many callers end it.
 func TestEverySessionEndsOnce(t *testing.T) {
 	m, j := watched(t, usermgr.Config{})
 	const rounds = 200

@@ -151,7 +151,7 @@ func TestAReturningClientDoesNotPushOutANewerLogin(t *testing.T) {
 	}
 }
 
-// Rule 26: a login that is older than the session, and one that has gone, are in nobody's way.
+// Rule 26: a login that is older than the session, or has gone, does not stop a returning client.
 func TestAReturningClientMayPushOutAnOlderLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, usermgr.Config{Devices: usermgr.UpTo(2)})
@@ -267,8 +267,7 @@ func TestAnEndIsRememberedForAnHour(t *testing.T) {
 	})
 }
 
-// Rule 26: a client takes its session over in the moment in which that is kicked. It is refused, and nobody is pushed out for
-// it.
+// Rule 26: a client that takes its session over in the moment of the kick is refused, and pushes out no session.
 func TestATakeOverOfASessionThatIsBeingKickedIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watched(t, usermgr.Config{Devices: usermgr.OnePerDevice()})

@@ -168,7 +168,7 @@ func watched(t testing.TB, cfg usermgr.Config) (*usermgr.Manager, *journal) {
 	return m, j
 }
 
-// watchedAll is watched with a journal that tells of every event. By default nobody is ever silent.
+// watchedAll is watched with a journal that tells of every event. By default no session is ever silent.
 func watchedAll(t testing.TB, cfg usermgr.Config) (*usermgr.Manager, *journal) {
 	if cfg.HeartbeatChecker == nil && cfg.HeartbeatTimeout == 0 {
 		cfg.HeartbeatTimeout = -1
