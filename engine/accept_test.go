@@ -49,7 +49,7 @@ func TestAnEngineRunsOnce(t *testing.T) {
 	}
 }
 
-// An engine does not listen where nobody told it to, nor leave out where somebody did.
+// A listener without an address, or no listener, is an error: the engine chooses no address by itself.
 func TestAnAddressThatIsMissingOrLeftOutIsAnError(t *testing.T) {
 	if _, err := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}, {}}}); err == nil || !strings.Contains(err.Error(), "Config.Listeners") {
 		t.Errorf("a listener without an address: New returned %v", err)
@@ -147,7 +147,7 @@ func TestStrangersOverTheLimitLingerSixtyFourAtATime(t *testing.T) {
 	inside.ask(1, 2, "")
 }
 
-// A stopping engine does not wait for strangers.
+// A stopping engine does not wait for connections that it refused.
 func TestStoppingDoesNotWaitForStrangers(t *testing.T) {
 	r := serve(t, newEcho(engine.Config{Accept: engine.Accept{MaxConnections: 1}, Timeouts: engine.Timeouts{Stop: time.Minute}}))
 	inside := dial(t, r.addr)

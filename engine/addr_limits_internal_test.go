@@ -90,7 +90,7 @@ func TestARefusedConnectionTakesNoPlace(t *testing.T) {
 	}
 }
 
-// Where TLS stands between, an address over its limit is told nothing, and nobody whose PROXY header was not read.
+// With TLS, a client over its address's limit gets no notice; with a PROXY header before TLS, no client gets one.
 func TestWhoIsToldOfALimit(t *testing.T) {
 	proxies := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	for _, c := range []struct {

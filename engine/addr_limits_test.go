@@ -118,7 +118,7 @@ func TestAFullServerCountsNoAddress(t *testing.T) {
 	wantNobodyIn(t, e)
 }
 
-// Over the rate connections wait; nobody is refused.
+// Over the rate connections wait; none is refused.
 func TestAcceptRateDelays(t *testing.T) {
 	const clients, burst, perSecond = 30, 5, 50
 	e := newEcho(engine.Config{Accept: engine.Accept{Rate: perSecond, Burst: burst}})

@@ -251,7 +251,7 @@ func TestGarbageAfterGoodMessages(t *testing.T) {
 	}
 }
 
-// docs/protocol.md, "Heartbeat": those with an ID are answered, others and replies that nobody waits for are not.
+// docs/protocol.md, "Heartbeat": those with an ID are answered; others, and replies without a request, are not.
 func TestHeartbeatsAndStrayReplies(t *testing.T) {
 	r := serve(t, newEcho(engine.Config{}))
 	p := dial(t, r.addr)

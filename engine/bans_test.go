@@ -90,7 +90,7 @@ func TestUnauthorizedLaterIsNoFailedLogon(t *testing.T) {
 	dialFrom(t, "127.0.1.1", r.addr).logOn()
 }
 
-// Who does not stay to hear that it was refused has failed all the same.
+// A logon that is refused counts as failed, even when the client has left before.
 func TestALogonWhoseClientLeftCountsAsFailed(t *testing.T) {
 	e := newEcho(engine.Config{Bans: engine.Bans{FailedLogons: 2}})
 	g := newGate(t, e)
@@ -145,7 +145,7 @@ func TestFlappingBansAnAddress(t *testing.T) {
 	enterFrom(t, "127.0.1.2", r.addr)
 }
 
-// Whom the server sends away because it stops has not flapped.
+// A connection that the server closes because it stops is no flap.
 func TestServerStoppingIsNoFlap(t *testing.T) {
 	e := newEcho(engine.Config{Bans: engine.Bans{Flaps: 1}})
 	conns := make(chan *engine.Conn, 10)

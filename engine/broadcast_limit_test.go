@@ -8,7 +8,7 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// A broadcast that alone is larger than the outbound limit is refused, and closes nobody.
+// A broadcast that alone is larger than the outbound limit is refused, and closes no connection.
 func TestABroadcastOverTheOutboundLimitIsTooLarge(t *testing.T) {
 	eachTransport(t, aBroadcastOverTheOutboundLimitIsTooLarge)
 }

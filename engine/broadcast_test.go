@@ -75,7 +75,7 @@ func TestConnsComeALoopAtATimeInOrder(t *testing.T) {
 	}
 }
 
-// A broadcast that cannot be encoded goes to nobody.
+// A broadcast that cannot be encoded goes to no connection.
 func TestABroadcastThatCannotBeEncodedIsAnError(t *testing.T) {
 	e := newEcho(engine.Config{})
 	r := serve(t, e)
@@ -105,7 +105,7 @@ func TestABroadcastThatBlocksHoldsUpItsLastConnectionsAlone(t *testing.T) {
 	e := newEcho(engine.Config{Loops: 1})
 	r := serve(t, e)
 	p := dial(t, r.addr)
-	p.ask(1, 1, "") // or else the next may come before it
+	p.ask(1, 1, "") // otherwise the next may come before it
 	last := dial(t, r.addr)
 	last.ask(1, 1, "")
 	conns := slices.Collect(e.Conns())

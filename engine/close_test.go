@@ -106,7 +106,7 @@ func aPeerThatDoesNotGoIsGoneAtCloseTimeout(t *testing.T) {
 	}
 }
 
-// Rule 14: after Close nothing more of the read at hand is delivered, and nothing can be sent.
+// Rule 14: after Close nothing more of the same read is delivered, and nothing can be sent.
 func TestAfterCloseNothingIsDeliveredAndNothingSent(t *testing.T) {
 	eachTransportThat(t, (*transport).halfCloses, afterCloseNothingIsDeliveredAndNothingSent)
 }

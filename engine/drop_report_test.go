@@ -44,7 +44,7 @@ func TestWhatIsQueuedAtTheEndIsCounted(t *testing.T) {
 	}
 }
 
-// Rule 3: nothing is counted for a session after its end, whoever is counting when it comes.
+// Rule 3: nothing is counted for a session after its end, even by a count that runs when the end comes.
 func TestDropsAreNotToldAfterTheEnd(t *testing.T) {
 	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 10}, SlowPolicy: engine.SlowDropNewest, Timeouts: engine.Timeouts{Close: 50 * time.Millisecond}})
 	g := newGate(t, e)

@@ -118,8 +118,8 @@ func (c *child) connections() string {
 	return c.line()
 }
 
-// Rule 15: running out of descriptors does not end the engine, as it ends gnet's own acceptor. It serves those whom it has,
-// and takes in others when there is room again; no place stays taken for a connection that did not get to an event loop,
+// Rule 15: running out of descriptors does not end the engine, as it ends gnet's own acceptor. It serves the connections
+// it has, and accepts others when there is room again. A connection that did not get to an event loop keeps no place,
 // though gnet's Enroll reports success.
 func TestRunningOutOfDescriptorsDoesNotEndTheEngine(t *testing.T) {
 	for _, job := range []string{"few-descriptors", "few-descriptors-no-limit"} {

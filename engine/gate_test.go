@@ -11,8 +11,8 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// gate is an Admission that lets everyone in at once, as the user whom the first message names, and remembers what it is
-// told.
+// gate is an Admission that lets every client in at once, as the user that the first message names, and remembers what
+// it is told.
 type gate struct {
 	first func(c *engine.Conn, m *protocol.Message, b *binding) // instead of admitting
 	panic func(where string)                                    // called in each of a binding's methods, to panic there

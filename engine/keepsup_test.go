@@ -120,7 +120,7 @@ func connect(t *testing.T, addr string, secure bool, ca *testca.Authority) net.C
 	return tls.Client(nc, &tls.Config{RootCAs: ca.Pool, ServerName: "localhost"})
 }
 
-// Rule 15: Limits.MaxMemory closes nobody where less is in flight than it allows.
+// Rule 15: Limits.MaxMemory closes no connection while less is in flight than it allows.
 func TestTheMemoryBudgetClosesNobodyWhoKeepsUp(t *testing.T) {
 	for name, send := range ways {
 		for _, clients := range []int{1, 10} {

@@ -54,8 +54,8 @@ func TestLoopsAreNoMoreThanProcessors(t *testing.T) {
 	}
 }
 
-// What a waiting message takes besides its own bytes is taken off the memory budget when it comes, not when somebody looks.
-// (Nobody does: the engine does not run.)
+// What a waiting message takes besides its own bytes is taken off the memory budget when it comes, not at the next
+// check: there is none here, because the engine does not run.
 func TestAWaitingMessageIsAnnouncedWithAllThatItTakes(t *testing.T) {
 	const budget, messages, size = 1 << 30, 1000, 16
 	e := testkit.Must(New(Config{Limits: Limits{MaxMemory: budget}, Workers: 1}))
@@ -87,7 +87,7 @@ func TestABusyEngineSeldomLooksAtItsBudget(t *testing.T) {
 	}
 }
 
-// What waits counts towards the budget, not the room that a queue has to spare: with 640 KB in flight under 1 MiB nobody is closed.
+// The budget counts what waits, not the spare room of a queue: with 640 KB in flight under 1 MiB no connection is closed.
 func TestTheMemoryBudgetCountsNoRoomToSpare(t *testing.T) {
 	e := testkit.Must(New(Config{Limits: Limits{MaxMemory: 1 << 20}}))
 	l := &loop{engine: e, woken: true, waker: deafWaker{}}

@@ -10,8 +10,8 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Rule 15: past the memory budget the connection for which most waits is closed, then the next, and nobody else; and the
-// memory comes back.
+// Rule 15: past the memory budget the connection for which most waits is closed, then the next, and no others; and the
+// memory is freed.
 func TestTheMemoryBudgetClosesTheWorstFirst(t *testing.T) {
 	eachTransport(t, theMemoryBudgetClosesTheWorstFirst)
 }
@@ -131,7 +131,7 @@ func theMemoryBudgetCountsWhatWaitsToBeRead(t *testing.T) {
 	}
 }
 
-// What a waiting message takes besides its own bytes counts when it comes, not when somebody looks.
+// What a waiting message takes besides its own bytes counts when it comes, not at the next check.
 func TestTheMemoryBudgetCountsTinyMessages(t *testing.T) {
 	const budget, cost = 8 << 20, 150 // a message
 	release := make(chan struct{})

@@ -95,8 +95,8 @@ func (p *peer) readSerial(want uint32) (f serialFrame, err error) {
 
 func newSerial() protocol.Codec { return new(serialCodec) }
 
-// Frames of a codec with state go out in the order in which they are encoded, whoever sends them and however, in between admission
-// and the end; and each names the user who is bound.
+// Frames of a codec with state go out in the order in which they are encoded, from every sender and by every way to send, from
+// admission to the end. Each names the bound user.
 func TestACodecOfItsOwnEncodesInTheOrderOfTheWire(t *testing.T) {
 	const lines = 100
 	sec := newSecurity(t)

@@ -138,7 +138,7 @@ func BenchmarkReadBesideArrivals(b *testing.B) {
 // to gnet's Write: encoded, queued, handed over, counted. 32 messages a connection are handed over at a time.
 func BenchmarkSendPath(b *testing.B) {
 	e := testkit.Must(New(Config{}))
-	l := &loop{engine: e, woken: true} // nobody is woken: the benchmark is the loop, too
+	l := &loop{engine: e, woken: true} // no loop is woken: the benchmark runs it itself
 	conns := make([]*Conn, 1000)
 	for i := range conns {
 		c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{&memoryConn{}}, loop: l, binding: &memoryBinding{}, userBound: true}
@@ -163,7 +163,7 @@ func BenchmarkSendPath(b *testing.B) {
 // BenchmarkBroadcastPath is what a broadcast to ten thousand connections costs for each of them, up to gnet's Write.
 func BenchmarkBroadcastPath(b *testing.B) {
 	e := testkit.Must(New(Config{}))
-	l := &loop{engine: e, woken: true} // nobody is woken: the benchmark is the loop, too
+	l := &loop{engine: e, woken: true} // no loop is woken: the benchmark runs it itself
 	conns := make([]*Conn, 10_000)
 	for i := range conns {
 		c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{&memoryConn{}}, loop: l, binding: &memoryBinding{}, userBound: true}

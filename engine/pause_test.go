@@ -103,7 +103,7 @@ func acknowledge(c *engine.Conn, m *protocol.Message) error {
 }
 
 // Rule 25: the first messages of 200 clients wait in the sockets while the loop is stuck for longer than Timeouts.FirstMessage. All are
-// answered, and one that says nothing is closed all the same.
+// answered, and one that says nothing is closed.
 func TestFirstMessagesThatWaitAreLookedAtBeforeTheLogonTimeout(t *testing.T) {
 	for name, workers := range map[string]int{"on the loop": 0, "with Workers": 2} {
 		t.Run(name, func(t *testing.T) {
@@ -122,8 +122,8 @@ func TestFirstMessagesThatWaitAreLookedAtBeforeTheLogonTimeout(t *testing.T) {
 	}
 }
 
-// Rule 25: 100 clients send within half of what they may, while the loop is stuck. What has piled up is nobody's flood; what
-// comes on top of it is, and the address of those that are closed for it is not banned.
+// Rule 25: 100 clients send half of what they may, while the loop is stuck. No client is closed for what has piled up.
+// One that sends too much on top of it is closed, but its address is not banned.
 func TestWhatPilesUpWhileTheLoopIsStuckIsNoFlood(t *testing.T) {
 	const rate, stuck = 400, 2 * time.Second
 	body := make([]byte, 100)

@@ -10,7 +10,7 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Rule 15: a client that sends more than it may is closed with RateLimited, and nobody else. A burst is allowed.
+// Rule 15: a client that sends more than it may is closed with RateLimited, and no other. A burst is allowed.
 func TestAClientOverItsRateIsClosedAlone(t *testing.T) {
 	eachTransport(t, aClientOverItsRateIsClosedAlone)
 }
@@ -76,7 +76,7 @@ func maxRequestsRefusesOneTooMany(t *testing.T) {
 				p.wantError(id+1, 7000)
 				p.send(protocol.Message{Type: 77, ID: id + 1})
 				p.wantError(id+1, protocol.NoHandler)
-				p.send(protocol.Message{Type: 4}) // nor does what nobody asks with
+				p.send(protocol.Message{Type: 4}) // nor does one without an ID
 			}
 			p.send(protocol.Message{Type: 1, ID: 8}, protocol.Message{Type: 1, ID: 8}, protocol.Message{Type: 1, ID: 9})
 			p.wantError(9, protocol.Refused)

@@ -36,7 +36,7 @@ func TestAReplyToAnotherUserDoesNotAnswerTheServersRequest(t *testing.T) {
 	}
 	p.send(
 		protocol.Message{Type: 1, Flags: protocol.FlagReply, ID: asked.ID, DestUserID: "bob", Body: []byte("to bob")},
-		protocol.Message{Type: 7, Flags: protocol.FlagReply, ID: asked.ID, DestUserID: "bob"}, // nobody handles it: dropped
+		protocol.Message{Type: 7, Flags: protocol.FlagReply, ID: asked.ID, DestUserID: "bob"}, // without a handler: dropped
 		protocol.Message{Type: 2, Flags: protocol.FlagReply, ID: asked.ID, DestUserID: protocol.ServerID, Body: []byte("to you")},
 	)
 	if to := <-passedOn; to != "bob" {

@@ -56,7 +56,7 @@ func TestRequestsToAClient(t *testing.T) {
 			if o := receive(t, "an outcome", outcomes); o.body != "third" || o.err != nil {
 				t.Errorf("the outcome is %v", o)
 			}
-			p.send(reply(a, "first"), reply(a, "again")) // the second is nobody's
+			p.send(reply(a, "first"), reply(a, "again")) // the second is dropped
 			if o := receive(t, "an outcome", outcomes); o.body != "first" || o.err != nil {
 				t.Errorf("the outcome is %v", o)
 			}
@@ -75,8 +75,8 @@ func TestRequestsToAClient(t *testing.T) {
 	}
 }
 
-// A client may answer a request when it has another connection: then the answer is nobody's. Docs/protocol.md has clients begin at a
-// random number for the same reason.
+// An answer that a client sends over its next connection answers no request of that one. For the same reason docs/protocol.md has
+// clients begin at a random number.
 func TestTheRequestsToTwoConnectionsHaveOtherIDs(t *testing.T) {
 	r, outcomes := requesting(t, 0, 0)
 	p, next := dial(t, r.addr), dial(t, r.addr)

@@ -87,8 +87,8 @@ type slicedCodec struct {
 	_ []int
 }
 
-// Nobody looks for the frame of a codec that cannot be compared, so none is kept: a broadcast to ten thousand would hold as many
-// copies, and go through all of them for each connection.
+// The frame of a codec that cannot be compared is not kept, because it could not be found again: a broadcast to ten thousand would
+// hold as many copies, and go through all of them for each connection.
 func TestABroadcastKeepsNoFrameThatCannotBeFound(t *testing.T) {
 	var frames []*frame
 	m := &protocol.Message{Type: 1}

@@ -73,7 +73,7 @@ func (b *binding) wantCounts(t testing.TB, sent, dropped int) {
 	})
 }
 
-// A policy that there is not is no other one: the sender is told, and nothing goes out.
+// An undefined policy is an error: the sender is told, and nothing goes out.
 func TestAnUnknownPolicyIsAnError(t *testing.T) {
 	e := newQuiet(engine.Config{})
 	g := newGate(t, e)
@@ -217,8 +217,8 @@ func whatMayNotBeDroppedClosesASlowConnection(t *testing.T) {
 	}
 }
 
-// Messages with an ID, which somebody waits for, and pushes are dropped only where the message's own policy says so: the
-// engine's closes the connection.
+// Messages with an ID, which a client waits for, and pushes are dropped only by the message's own policy. For them the
+// engine's policy closes the connection.
 func TestTheEnginesPolicyDropsNoRequestsAndNoPushes(t *testing.T) {
 	for name, m := range map[string]protocol.Message{
 		"a request": {Type: 7, ID: 1, Body: make([]byte, chunk)},

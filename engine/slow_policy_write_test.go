@@ -176,7 +176,7 @@ func slowPoliciesRaceWithClose(t *testing.T) {
 	}
 }
 
-// Rule 12: what was dropped is counted before End, also while nobody reports because OnDropped blocks.
+// Rule 12: drops are counted before End, also while no report can be made because OnDropped blocks.
 func TestDropsAreCountedBeforeTheEnd(t *testing.T) { eachTransport(t, dropsAreCountedBeforeTheEnd) }
 
 func dropsAreCountedBeforeTheEnd(t *testing.T) {

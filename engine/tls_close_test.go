@@ -356,7 +356,7 @@ func TestHandshakesAreBounded(t *testing.T) {
 	shakeHands(t, waits.Conn, sec.client).ask(1, 1, "")
 }
 
-// Rule 16: an engine that stops does not wait for strangers' handshakes.
+// Rule 16: an engine that stops does not wait for unfinished handshakes.
 func TestTheEngineStopsInMidHandshake(t *testing.T) {
 	sec := newSecurity(t)
 	e := newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Accept: engine.Accept{MaxHandshakes: 2}, Timeouts: engine.Timeouts{Handshake: time.Hour}})

@@ -14,8 +14,8 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Clients that say nothing, half a hello, or nothing after it, hold up who waits behind them for a second and no more, however
-// long a handshake may take; and when nobody waits they are left alone.
+// Clients that say nothing, half a hello, or nothing after it, delay those that wait behind them by a second at most, however
+// long a handshake may take. While no other waits they may stay.
 func TestSlowHandshakesDoNotKeepOthersOut(t *testing.T) {
 	sec := newSecurity(t)
 	hello := recordHello(t, sec.client)
@@ -108,7 +108,7 @@ func TestFailedHandshakesBanAnAddress(t *testing.T) {
 	}
 }
 
-// A handshake that fails by the server's own fault bans nobody: its certificate is gone, or takes too long.
+// A handshake that fails by the server's own fault bans no address: its certificate is gone, or takes too long.
 func TestHandshakesThatTheServerFailsBanNobody(t *testing.T) {
 	sec := newSecurity(t)
 	for name, get := range map[string]func(*tls.ClientHelloInfo) (*tls.Certificate, error){
@@ -188,7 +188,7 @@ func TestRefusalsOnATLSListener(t *testing.T) {
 	}
 }
 
-// Handshakes that are there to tell why somebody is not let in are few, and counted.
+// Handshakes made only to send the reason of a refusal are few, and counted.
 func TestTellingInTLSIsBounded(t *testing.T) {
 	const most = 8
 	sec := newSecurity(t)

@@ -157,7 +157,7 @@ func TestTLSRecordsWithNothingInThemEndTheConnection(t *testing.T) {
 	e := testkit.Must(New(Config{Timeouts: Timeouts{Close: -1}}))
 	e.HandleDefault(func(*Conn, *protocol.Message) error { return nil })
 	c, gc, client, rec := newSecureConn(t, e, tls.VersionTLS13)
-	c.loop.woken = true // it has nobody to wake
+	c.loop.woken = true // no loop is woken
 	b, err := protocol.Binary.Append(nil, &protocol.Message{Type: 1, Body: make([]byte, 4*maxHollow)})
 	if err != nil {
 		t.Fatal(err)

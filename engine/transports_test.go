@@ -13,8 +13,8 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// transport is a way in which the bytes of connections come and go. What a test runs and dials goes over its own, which
-// eachTransport says, or else over TCP.
+// transport is a way in which the bytes of connections come and go. In a test of eachTransport, serve and dial use the
+// test's transport; otherwise TCP.
 type transport struct {
 	name    string
 	network string // of the engine's listener

@@ -169,8 +169,8 @@ func TestWhatIsPostedBesideARestIsDoneWithoutAnotherWake(t *testing.T) {
 	}
 }
 
-// A turn writes so many bytes and no more, to one connection as to many; what is written when a connection is quiesced is all of
-// it all the same.
+// A turn writes a limited number of bytes, to one connection as to many. To a connection that was quiesced it writes all that
+// waits, over the limit too.
 func TestATurnWritesSoManyBytes(t *testing.T) {
 	_, l, _, conns := newTurns(t, 20)
 	wrote := func(c *Conn) int { return len(c.tcp.gc.(*recordingConn).written) }

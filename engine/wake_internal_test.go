@@ -9,8 +9,8 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// eagerWaker is the waker of a loop that runs as soon as it is woken, before whoever wakes it goes on: each connection that the
-// loop is told of by itself wakes it once more. The turns that the loop asks for itself do not count.
+// eagerWaker is the waker of a loop that runs as soon as it is woken, before the waking goroutine goes on: each connection that
+// the loop is told of by itself wakes it once more. Turns that the loop asks for itself do not count.
 type eagerWaker struct {
 	net.Conn
 	loop           *loop

@@ -88,8 +88,8 @@ func (h *heard) all() []string {
 	return slices.Clone(h.texts)
 }
 
-// Rule 28: a user whose second logon replaces the first stays in the room, with one connection. The members of a room hear
-// one order, whoever speaks at once.
+// Rule 28: a user whose second logon replaces the first stays in the room, with one connection. All members of a room hear
+// the same order, also when several speak at once.
 func TestRecipeRooms(t *testing.T) {
 	const join, say, leave = 1, 2, 3
 	p := start(t, "recipes/rooms", "-addr", "127.0.0.1:0")

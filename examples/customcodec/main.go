@@ -5,10 +5,10 @@
 //	I am alice                 I am bob
 //	bob: hello                 alice: hello yourself
 //
-// What a meter reads everybody sees, and "meter-7: text" goes to a meter.
+// Everybody sees the readings of all meters, and "meter-7: text" goes to a meter.
 //
 // People send no heartbeats, and one who only reads is silent. By default a server ends a session that has been silent for 30 s.
-// Here that is ten minutes, and an empty line, the Enter key, shows that somebody is there.
+// Here that is ten minutes, and an empty line, the Enter key, is a sign of life.
 package main
 
 import (
@@ -57,7 +57,7 @@ func (talk) Decode(src []byte, m *protocol.Message, o protocol.DecodeOptions) (n
 		return end + 1, 0, nil
 	}
 	to, text, ok := strings.Cut(line, ": ")
-	if !ok { // any other line, an empty one too, shows that somebody is there
+	if !ok { // any other line, an empty one too, is a sign of life
 		*m = protocol.Message{Type: protocol.TypeHeartbeat}
 		return end + 1, 0, nil
 	}

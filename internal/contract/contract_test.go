@@ -248,7 +248,7 @@ func (t *teller) tell(words string) {
 	case "tag": // user, tag
 		x := &tagging{user: w[1], tag: w[2], done: true}
 		s, l.taggings = &x.span, append(l.taggings, x)
-	case "miss": // user: a kick that finds nobody
+	case "miss": // user: a kick that finds no session
 		s = t.ask(&ask{what: kickUser, user: w[1], code: protocol.KickedOut, err: usermgr.ErrUnknownID})
 	case "end": // connection, code
 		s = t.ask(&ask{what: endConn, conn: uint64(number), code: code(w[2])})
@@ -299,7 +299,7 @@ func info(c *connection) usermgr.SessionInfo {
 	return s
 }
 
-// rest is a rest at which one user, or nobody, is online.
+// rest is a rest at which one user, or none, is online.
 func (t *teller) rest(who string) *span {
 	r := &rest{online: make(map[string][]uint64), data: make(map[string]usermgr.UserData)}
 	if user, conns, ok := strings.Cut(who, "="); ok {

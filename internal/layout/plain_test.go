@@ -8,8 +8,8 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// DecodePlain takes what Decode takes when it is plain, as the same message, and nothing else: tried with every byte of a
-// header changed, and every length of what is there.
+// DecodePlain accepts exactly the plain frames that Decode accepts, as the same message: tried with every byte of a
+// header changed, and with every length of the input.
 func TestDecodePlainIsDecodeOfPlainFrames(t *testing.T) {
 	const maxBody = 8
 	var plain, other int

@@ -1,4 +1,4 @@
-// Package settings_test sets every number of every Config to what nobody has thought of.
+// Package settings_test sets every number of every Config to unexpected values.
 package settings_test
 
 import (

@@ -71,7 +71,7 @@ type attacker struct {
 func attackMain() {
 	var o orders
 	childIsTold(&o)
-	runtime.GOMAXPROCS(o.Attackers + 2) // a system call that blocks holds up nobody
+	runtime.GOMAXPROCS(o.Attackers + 2) // a system call that blocks delays no other goroutine
 	over := make(chan struct{})
 	var places *pacer
 	if o.Rate > 0 {

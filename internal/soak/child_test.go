@@ -58,7 +58,7 @@ func startChild(t testing.TB, job string, arg any, before ...string) *child {
 	return c
 }
 
-// startIdle is startChild for a process that gets the processor when nobody else wants it, or next to nobody.
+// startIdle is startChild for a process that gets the processor when no other, or hardly any, wants it.
 func startIdle(t testing.TB, job string, arg any) *child {
 	t.Helper()
 	for _, before := range [][]string{{"chrt", "-i", "0"}, {"nice", "-n", "19"}} {

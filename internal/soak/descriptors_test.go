@@ -72,8 +72,8 @@ func startBurst(at target, n int, release <-chan struct{}) (b *burst, wait func(
 	return b, gone.Wait
 }
 
-// Rule 15: 1,500 simultaneous connections come to a server that may open 256 files, again and again. It serves those whom
-// it has room for and goes on serving those who were there, refuses the rest, and is as good as new afterwards.
+// Rule 15: 1,500 simultaneous connections come to a server that may open 256 files, again and again. It serves as many as
+// it has room for, goes on serving earlier ones, refuses the rest, and has lost nothing afterwards.
 func TestBurstsWithFewDescriptors(t *testing.T) {
 	for name, limit := range map[string]int{"default limit": 0, "no limit": -1} {
 		t.Run(name, func(t *testing.T) {

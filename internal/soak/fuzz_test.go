@@ -34,7 +34,7 @@ const (
 	opEnd            // ends the client's side
 	opClose          // closes
 	opReset          // resets
-	opListen         // reads what is there
+	opListen         // reads what has come
 	opKick           // user: the server throws a user out, or pushes
 	opBeneath        // how many, then they: bytes that are not TLS, or garbage in its records
 	opCount          // of operations

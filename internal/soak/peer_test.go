@@ -265,7 +265,7 @@ func (p phase) and(q phase) phase {
 	return phase{append(p.asking, q.asking...), append(p.comingOn, q.comingOn...), p.turnedAway + q.turnedAway}
 }
 
-// startHealthy logs users on, each of whom asks every few milliseconds until stop.
+// startHealthy logs users on. Each asks every few milliseconds until stop.
 func startHealthy(t testing.TB, at target, n int) *healthy {
 	t.Helper()
 	h := &healthy{t: t, quit: make(chan struct{})}

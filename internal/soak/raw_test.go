@@ -134,7 +134,7 @@ func (r *rawReader) hearOut(c rawConn) (code protocol.CloseCode) {
 // pacer lets something be done at a rate.
 type pacer struct{ places chan struct{} }
 
-// newPacer returns one that hands out places until over is closed. Those that nobody takes within a time are lost.
+// newPacer returns a pacer that hands out places until over is closed. A place that is not taken within a time is lost.
 func newPacer(perSecond int, within time.Duration, over <-chan struct{}) *pacer {
 	p := &pacer{make(chan struct{}, int(float64(perSecond)*within.Seconds())+1)}
 	go func() {

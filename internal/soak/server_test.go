@@ -56,7 +56,7 @@ type settings struct {
 	SlowPolicy        engine.SlowPolicy
 	LogonTimeout      time.Duration
 	HandshakeTimeout  time.Duration
-	Interval, Timeout time.Duration // of the heartbeat; 0 watches nobody
+	Interval, Timeout time.Duration // of the heartbeat; 0 is no watch
 	Authenticate      bool
 	LogonDeadline     time.Duration // 0 is patience
 	SlowAuthenticator time.Duration // how long it takes for the token "slow"
@@ -132,7 +132,7 @@ type state struct {
 	SessionsDropped         int            // sessions that have ended, of whose messages some were dropped
 	Droppers                int            // connections of which OnDropped was told
 	Warnings                map[string]int // what the engine has logged
-	Ended                   string         // what Run returned when nobody had asked for it
+	Ended                   string         // what Run returned without being stopped
 }
 
 // serverMain is a server. It prints its address, then answers each line that it reads: "stats"; "collect",

@@ -206,7 +206,7 @@ func (v neverRead) run(t *testing.T, n int) {
 	s.until("everybody is gone", func(now state) bool { return now.Users == 0 && now.Engine.Connections == 0 })
 }
 
-// least is how long a round takes at least: where nobody is closed nothing else says when it is over.
+// least is how long a round takes at least: where no connection is closed only the time ends it.
 func (v neverRead) least() time.Duration {
 	if v.does == closes {
 		return 0
