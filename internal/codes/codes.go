@@ -1,4 +1,4 @@
-// Package codes counts by close code, without a lock for the codes that have a name.
+// Package codes counts by close code, without a lock for the codes with a name.
 package codes
 
 import (
@@ -8,7 +8,7 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Of each thousand up to 5xxx the first so many codes have a place of their own.
+// The first 32 codes of each thousand up to 5xxx have a counter of their own.
 const thousands, each = 6, 32
 
 // Counter counts by close code. The zero value has counted nothing. Any goroutine may use it.
@@ -32,7 +32,7 @@ func (c *Counter) Add(code protocol.CloseCode) {
 	c.rest[code]++
 }
 
-// All returns what was counted; codes that were not have no entry.
+// All returns the counts. A code that was not counted has no entry.
 func (c *Counter) All() map[protocol.CloseCode]uint64 {
 	all := make(map[protocol.CloseCode]uint64)
 	for i := range c.dense {

@@ -4,7 +4,7 @@ import (
 	"slices"
 )
 
-// Unban is usermgr.Manager.Unban, written down.
+// Unban is usermgr.Manager.Unban, recorded.
 func (m *Manager) Unban(userID string) bool {
 	u := &unban{user: userID}
 	m.log.begin(&u.span, func() { m.log.unbans = append(m.log.unbans, u) })
@@ -13,7 +13,7 @@ func (m *Manager) Unban(userID string) bool {
 	return was
 }
 
-// banned: whoever came online was not banned, and had a device class that is known (rules 17 and 26).
+// banned: a user who came online was not banned, and had a known device class (rules 17 and 26).
 func (j *judge) banned(c *connection, b *befallen) {
 	for _, a := range j.asks {
 		if a.ban <= 0 || a.refused() != nil || !j.bans(a, c) || c.logon.from < a.to || b.connected.fromAt >= a.fromAt+a.ban {
@@ -31,14 +31,14 @@ func (j *judge) banned(c *connection, b *befallen) {
 	}
 }
 
-// mayBeBanned reports whether the user of c can have been banned in the turn of its logon.
+// mayBeBanned reports whether a ban of the user of c can have been in force in the turn of the logon.
 func (j *judge) mayBeBanned(c *connection) bool {
 	return slices.ContainsFunc(j.asks, func(a *ask) bool {
 		return a.ban > 0 && a.refused() == nil && j.bans(a, c) && a.from < c.logon.to && c.logon.fromAt < a.toAt+a.ban
 	})
 }
 
-// bans reports whether a, which bans, bans the user of c.
+// bans reports whether a, which is a ban, is one of the user of c.
 func (j *judge) bans(a *ask, c *connection) bool {
 	if a.what != kickSession {
 		return a.user == c.user

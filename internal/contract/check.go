@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// Violation is a rule of the contract that the record breaks.
+// Violation says how the record breaks a rule of the contract.
 type Violation struct {
 	Rule int    // its number in docs/contract.md
-	User string // empty when it is about no user in particular
+	User string // empty if it is about no one user
 	Text string
 }
 
@@ -21,7 +21,7 @@ func (v *Violation) Error() string {
 	return fmt.Sprintf("rule %d, %s: %s", v.Rule, v.User, v.Text)
 }
 
-// Violations returns the rules that err, from [Manager.Check], says are broken.
+// Violations returns the violations in err, which is from [Manager.Check].
 func Violations(err error) []*Violation {
 	var all []*Violation
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
@@ -35,11 +35,11 @@ func Violations(err error) []*Violation {
 	return all
 }
 
-// maxTold is how many violations an error tells: the first is the one to look at.
+// maxTold limits the violations in an error, because the first is the one to look at.
 const maxTold = 8
 
-// Check holds the record against the rules and returns what is broken, with the story of the user it befell first.
-// Everything must have come to rest.
+// Check compares the record with the rules. It returns the violations, with the story of the first one's user. Nothing
+// may be under way.
 func (m *Manager) Check() error {
 	m.log.mu.Lock()
 	defer m.log.mu.Unlock()
@@ -89,15 +89,15 @@ type judge struct {
 	violations []*Violation
 }
 
-// befallen is what was told of a session, each at most once (order complains of more).
+// befallen has the events of a session, each at most once (file complains of a second).
 type befallen struct {
 	connected, pushedOut, timedOut, expired, disconnected *event
 
 	ignored *event // of its connection, which was refused
-	turn    place  // when its logon's turn had not begun yet
+	turn    place  // before its logon's turn began
 }
 
-// history is what was told of a user: the events in order, the calls of all subscribers for one event gathered.
+// history has the events of a user in order, with the calls of all subscribers gathered into one.
 type history struct {
 	user   string
 	events []*event
@@ -110,7 +110,7 @@ func (j *judge) complain(rule int, user, format string, args ...any) {
 	j.violations = append(j.violations, &Violation{rule, user, fmt.Sprintf(format, args...)})
 }
 
-// knows reports whether complaints about a rule are wanted.
+// knows reports whether Check checks a rule.
 func (m *Manager) knows(rule int) bool { return len(m.Rules) == 0 || slices.Contains(m.Rules, rule) }
 
 func (m *Manager) newJudge() *judge {
@@ -139,7 +139,7 @@ func (m *Manager) newJudge() *judge {
 	return j
 }
 
-// gather makes one event of the calls of its subscribers, which come one after another.
+// gather makes one event of the calls of all subscribers for it, which come one after another.
 func (j *judge) gather(user string, calls []*event) []*event {
 	var events []*event
 	subscribers := int(j.m.subscribers.Load())
@@ -169,10 +169,10 @@ func (j *judge) gather(user string, calls []*event) []*event {
 	return events
 }
 
-// after reports whether p comes after q, the end of something; nothing comes after what has not ended.
+// after reports whether p comes after q, the end of something; no place comes after an end that has not happened.
 func (p place) after(q place) bool { return q != 0 && p > q }
 
-// file notes what e means for its session.
+// file notes e for its session.
 func (j *judge) file(h *history, i int, e *event) {
 	b := j.of(e.conn)
 	keep := func(p **event) {
@@ -208,8 +208,8 @@ func (j *judge) of(conn uint64) *befallen {
 	return b
 }
 
-// turnOf returns a place at which the change that fired event i had not begun: the end of the event before. The ends of
-// old sessions belong to the logon's turn, and so do those that it found ended.
+// turnOf returns a place before the turn of the change that fired event i: the end of the event before that turn. The
+// ends of old sessions are in the logon's turn, also of those that it found ended.
 func (h *history) turnOf(i int) place {
 	if e := h.events[i]; e.kind == connected || e.kind == ignored {
 		for i > 0 && h.inTurnOf(e, i-1) {
@@ -222,7 +222,7 @@ func (h *history) turnOf(i int) place {
 	return h.events[i-1].to
 }
 
-// inTurnOf reports whether event i, at the outcome of a logon or before another that is in its turn, may be in its turn too.
+// inTurnOf reports whether event i, just before the outcome of a logon or another event of its turn, may be in that turn too.
 func (h *history) inTurnOf(outcome *event, i int) bool {
 	switch e := h.events[i]; e.kind {
 	case cameOnline:
@@ -279,7 +279,7 @@ func (k *look) String() string {
 	return fmt.Sprintf("%s is on connections %v", k.user, k.conns)
 }
 
-// story tells what concerned a user, in order.
+// story lists what concerned a user, in order.
 func (l *log) story(user string) string {
 	type line struct {
 		at   place

@@ -1,10 +1,10 @@
 // Package contract holds a user manager to the rules of docs/contract.md.
 //
-// A [Manager] is a usermgr.Manager that writes down all that passes through it: what it was asked, what it asked of its
-// links and of its checker, what it told its subscribers and what it answered, each with its place in one order. When
-// everything has come to rest a test calls [Manager.AtRest], and at its end [Manager.Check], which reads the record and
-// names every rule that it breaks. It knows no socket: a test of the manager uses it with links of its own, a test of a
-// bridge gives it to the bridge in the manager's place and calls [Manager.Message] in its message handlers.
+// A [Manager] is a usermgr.Manager that records all calls in one order: those to it with their answers, those to its
+// links and its checker, and those of its subscribers. A test calls [Manager.AtRest] when nothing is under way, and
+// [Manager.Check] at its end, which reads the record and returns every rule that is broken. The package uses no
+// sockets: a test of the manager uses links of its own; a test of a bridge gives the Manager to the bridge, and calls
+// [Manager.Message] in its message handlers.
 package contract
 
 import (
@@ -19,31 +19,31 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// Manager is a usermgr.Manager whose doings are written down. What it does not override is not written down.
+// Manager is a usermgr.Manager that records its calls. Methods that it does not override are not recorded.
 //
 // Subscribe to it before the first logon: every subscriber is expected to see every event.
 type Manager struct {
 	*usermgr.Manager
 
-	// FakeTime says that the test runs in a testing/synctest bubble, where time passes only while everybody waits. Then
-	// time tells more: what must not wait takes none, and whatever was asked at an earlier time has taken its place.
+	// FakeTime says that the test runs in a testing/synctest bubble, where time passes only while all goroutines wait.
+	// Then Check knows more: a call that must not wait takes no time, and calls at an earlier time come first.
 	FakeTime bool
 
-	// Rules are the only ones that Check knows; empty for all. Who looks for what breaks one rule looks past what else breaks.
+	// Rules are the rules that Check checks; empty for all. A mutant is tested for its own rule alone.
 	Rules []int
 
 	mode           usermgr.RelogonMode
 	policy         Policy
 	returnWins     bool
 	grace, idle    time.Duration
-	idleInterval   time.Duration // within which it is found that a session is idle
+	idleInterval   time.Duration // within which an idle session is found
 	quiesceTimeout time.Duration
 
 	log         log
 	subscribers atomic.Int32
 
-	// naming is held by whoever finds out which session a watch belongs to, by sending a beat through the manager, and
-	// shared by everybody else who sends one.
+	// naming is locked while nameWatch sends a beat to find out which session a watch belongs to. Other beats take its
+	// read lock.
 	naming     sync.RWMutex
 	namingConn atomic.Uint64
 }
@@ -53,7 +53,7 @@ var _ usermgr.UserManager = (*Manager)(nil)
 // New returns a new usermgr.Manager, with a record that begins now. Users have one session each.
 func New(cfg usermgr.Config) *Manager { return NewWith(Policy{}, cfg) }
 
-// NewWith is New with a policy, which takes the place of cfg.Devices.
+// NewWith is New with a policy instead of cfg.Devices.
 func NewWith(p Policy, cfg usermgr.Config) *Manager {
 	cfg.Devices = p.devices()
 	m := &Manager{mode: cfg.RelogonMode, policy: p, returnWins: cfg.ReturnWins, grace: cfg.OfflineGrace, idle: cfg.IdleTimeout, quiesceTimeout: cfg.QuiesceTimeout}
@@ -73,12 +73,12 @@ func NewWith(p Policy, cfg usermgr.Config) *Manager {
 	return m
 }
 
-// Subscribe is usermgr.Manager.Subscribe, with every call of a handler written down.
+// Subscribe is usermgr.Manager.Subscribe. It records every call of a handler.
 func (m *Manager) Subscribe(h usermgr.Events) (unsubscribe func()) {
 	return m.Manager.Subscribe(m.recorded(int(m.subscribers.Add(1))-1, h))
 }
 
-// Register is usermgr.Manager.Register, with the logon, the link and the session written down.
+// Register is usermgr.Manager.Register. It records the logon, and the calls of the link and of the session.
 func (m *Manager) Register(ctx context.Context, l usermgr.Logon, to usermgr.Link) (usermgr.Session, error) {
 	c := &connection{number: to.Address().Conn, user: l.UserID, takeOver: l.Session, device: l.Device, token: l.Token}
 	m.log.begin(&c.logon, func() {
@@ -100,7 +100,7 @@ func (m *Manager) Register(ctx context.Context, l usermgr.Logon, to usermgr.Link
 	return session{s, m, c}, nil
 }
 
-// Clear is usermgr.Manager.Clear, written down.
+// Clear is usermgr.Manager.Clear, recorded.
 func (m *Manager) Clear(ctx context.Context) (sessions int, err error) {
 	a := &ask{what: endAll, code: protocol.ServerStopping, blocks: ctx.Err() == nil}
 	_ = m.ask(a, func() error {
@@ -110,7 +110,7 @@ func (m *Manager) Clear(ctx context.Context) (sessions int, err error) {
 	return sessions, err
 }
 
-// Close is usermgr.Manager.Close, written down.
+// Close is usermgr.Manager.Close, recorded.
 func (m *Manager) Close(ctx context.Context) error {
 	return m.ask(&ask{what: endForGood, code: protocol.ServerStopping}, func() error { return m.Manager.Close(ctx) })
 }
@@ -122,12 +122,12 @@ func (m *Manager) ask(a *ask, do func() error) error {
 	return err
 }
 
-// Touch is usermgr.Manager.Touch, written down.
+// Touch is usermgr.Manager.Touch, recorded.
 func (m *Manager) Touch(userID string) bool {
 	return m.touch(&touch{user: userID}, func() bool { return m.Manager.Touch(userID) })
 }
 
-// TouchSession is usermgr.Manager.TouchSession, written down.
+// TouchSession is usermgr.Manager.TouchSession, recorded.
 func (m *Manager) TouchSession(sessionID string) bool {
 	return m.touch(&touch{session: sessionID}, func() bool { return m.Manager.TouchSession(sessionID) })
 }
@@ -141,12 +141,12 @@ func (m *Manager) touch(t *touch, do func() bool) bool {
 	return found
 }
 
-// SetTag is usermgr.Manager.SetTag, written down.
+// SetTag is usermgr.Manager.SetTag, recorded.
 func (m *Manager) SetTag(userID, tag string) bool {
 	return m.tag(&tagging{user: userID, tag: tag}, func() bool { return m.Manager.SetTag(userID, tag) })
 }
 
-// SetSessionTag is usermgr.Manager.SetSessionTag, written down.
+// SetSessionTag is usermgr.Manager.SetSessionTag, recorded.
 func (m *Manager) SetSessionTag(sessionID, tag string) bool {
 	return m.tag(&tagging{session: sessionID, tag: tag}, func() bool { return m.Manager.SetSessionTag(sessionID, tag) })
 }
@@ -158,7 +158,7 @@ func (m *Manager) tag(t *tagging, do func() bool) bool {
 	return done
 }
 
-// Session is usermgr.Manager.Session, with the answer written down.
+// Session is usermgr.Manager.Session, recorded with its answer.
 func (m *Manager) Session(sessionID string) (usermgr.SessionInfo, bool) {
 	k := &look{session: sessionID}
 	m.log.begin(&k.span, nil)
@@ -170,14 +170,14 @@ func (m *Manager) Session(sessionID string) (usermgr.SessionInfo, bool) {
 				k.at = c.number
 			}
 		}
-		if k.at != 0 { // else nobody has heard of it
+		if k.at != 0 { // otherwise no logon returned this session
 			m.log.looks = append(m.log.looks, k)
 		}
 	})
 	return info, ok
 }
 
-// Addresses asks usermgr.Manager.Links, and writes the answer down.
+// Addresses calls usermgr.Manager.Links, and records the answer.
 func (m *Manager) Addresses(userID string) (answer []usermgr.Address) {
 	k := &look{user: userID}
 	m.log.begin(&k.span, func() { m.log.looks = append(m.log.looks, k) })
@@ -193,7 +193,7 @@ func (m *Manager) Addresses(userID string) (answer []usermgr.Address) {
 	return answer
 }
 
-// SessionAt is usermgr.Manager.SessionAt, with the answer written down.
+// SessionAt is usermgr.Manager.SessionAt, recorded with its answer.
 func (m *Manager) SessionAt(conn uint64) (usermgr.SessionInfo, bool) {
 	k := &look{at: conn}
 	m.log.begin(&k.span, func() { m.log.looks = append(m.log.looks, k) })
@@ -202,7 +202,7 @@ func (m *Manager) SessionAt(conn uint64) (usermgr.SessionInfo, bool) {
 	return info, ok
 }
 
-// User is usermgr.Manager.User, with the answer written down.
+// User is usermgr.Manager.User, recorded with its answer.
 func (m *Manager) User(userID string) (usermgr.UserData, bool) {
 	k := &look{user: userID}
 	m.log.begin(&k.span, func() { m.log.looks = append(m.log.looks, k) })
@@ -218,7 +218,7 @@ func (m *Manager) User(userID string) (usermgr.UserData, bool) {
 	return data, ok
 }
 
-// Message writes down that a message handler of a connection starts; the function that it returns, that it returns.
+// Message records that a message handler of a connection starts. Call returns when the handler returns.
 func (m *Manager) Message(conn uint64) (returns func()) {
 	s := new(span)
 	m.log.begin(s, func() {
@@ -231,8 +231,8 @@ func (m *Manager) Message(conn uint64) (returns func()) {
 	return func() { m.log.end(s, nil) }
 }
 
-// AtRest writes down what the manager answers now. The caller says with it that nothing is under way any more: no
-// handler runs or is held up, and nobody asks for anything.
+// AtRest records what the manager answers now. Call it only when nothing is under way: no handler runs or is held up,
+// and no call waits.
 func (m *Manager) AtRest() {
 	r := &rest{online: make(map[string][]uint64), data: make(map[string]usermgr.UserData), stats: m.Stats()}
 	m.log.begin(&r.span, func() { m.log.rests = append(m.log.rests, r) })
@@ -247,7 +247,7 @@ func (m *Manager) AtRest() {
 	m.log.end(&r.span, nil)
 }
 
-// Len returns how much has been written down: it grows for as long as anything goes on.
+// Len returns the length of the record. While it does not grow nothing happens.
 func (m *Manager) Len() int {
 	m.log.mu.Lock()
 	defer m.log.mu.Unlock()

@@ -9,10 +9,10 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// counters: a session's final counters are what was counted until it was quiet, and until its last handler before
-// Disconnected had returned (rules 3 and 12).
+// counters: a session's final counters have all that was counted until it was quiet, and until the last event handler
+// before Disconnected returned (rules 3 and 12).
 func (j *judge) counters(c *connection, b *befallen) {
-	sure := b.disconnected.from // what was counted before this place is in
+	sure := b.disconnected.from // counts before this place are included
 	givenUp := time.Duration(math.MaxInt64)
 	switch {
 	case b.pushedOut != nil:
@@ -23,7 +23,7 @@ func (j *judge) counters(c *connection, b *befallen) {
 		sure = b.expired.to
 	case len(c.quiet) > 0 && c.quiet[0] < sure:
 		sure = c.quiet[0]
-		if len(c.quiesces) > 0 { // a handler that returns in the instant in which it is given up on may have counted too late
+		if len(c.quiesces) > 0 { // a handler that returns just when the wait for it ends may have counted too late
 			givenUp = c.quiesces[0].fromAt + j.m.quiesceTimeout
 		}
 	case len(c.quiesces) > 0:
@@ -54,8 +54,8 @@ func (j *judge) counters(c *connection, b *befallen) {
 	}
 }
 
-// totals: while a user stays online, what earlier sessions have counted is the user's (rule 12). What the live ones have is
-// in the same answer, so the rest of it must be theirs.
+// totals: while a user stays online, the user's totals include the counts of earlier sessions (rule 12). An answer has the
+// counts of the live sessions too, so the rest must be from the earlier ones.
 func (j *judge) totals(h *history) {
 	var earlier usermgr.UserData
 	for _, e := range h.events {
@@ -83,7 +83,7 @@ func (j *judge) totals(h *history) {
 	}
 }
 
-// total holds an answer about a user, given while e was told, against what the sessions have counted that ended before.
+// total compares an answer about a user, given during e, with the counts of the sessions that ended before.
 func (j *judge) total(d, earlier *usermgr.UserData, e *event) {
 	in, out, dropped := earlier.In, earlier.Out, earlier.Dropped
 	for _, s := range d.Sessions {

@@ -9,8 +9,8 @@ import (
 // clockResolution is how exactly the manager knows when a message came.
 const clockResolution = 100 * time.Millisecond
 
-// idle: event i is Expired; nothing but heartbeats had come for the idle time when its turn had come, and it was not found
-// long after that (rule 8).
+// idle: event i is Expired. When its turn came only heartbeats had come for the idle time, and for hardly longer (rule
+// 8).
 func (j *judge) idle(h *history, i int) {
 	e := h.events[i]
 	j.follows(h, i, protocol.SessionExpired)
@@ -34,7 +34,7 @@ func (j *judge) idle(h *history, i int) {
 	}
 }
 
-// turnEnd returns the time at which the event before event i had returned.
+// turnEnd returns when the event before event i returned.
 func (h *history) turnEnd(i int) time.Duration {
 	if i == 0 {
 		return 0
@@ -42,7 +42,7 @@ func (h *history) turnEnd(i int) time.Duration {
 	return h.events[i-1].toAt
 }
 
-// lastMessage returns when the last message, or touch, of the session came at an earlier time than s.
+// lastMessage returns the time of the session's last message, or touch, before s.
 func (j *judge) lastMessage(c *connection, s *span) time.Duration {
 	last := time.Duration(0)
 	count := func(o *span) {
@@ -69,7 +69,7 @@ func (j *judge) lastMessage(c *connection, s *span) time.Duration {
 	return last
 }
 
-// expiring holds a rest against the idle time: nobody is there who should have expired.
+// expiring: at a rest no session is online that should have expired.
 func (j *judge) expiring(r *rest) {
 	if j.m.idle <= 0 || !j.m.FakeTime {
 		return

@@ -19,14 +19,14 @@ func (a *ask) refused() error {
 	return nil
 }
 
-// meant reports whether it was a that ended the session of c, by what its connection was told.
+// meant reports whether a ended the session of c, by what its connection was told.
 func (j *judge) meant(a *ask, c *connection) bool {
 	b := j.of(c.number)
 	return a.refused() == nil && b.disconnected != nil && b.disconnected.code == a.code && len(c.closes) > 0 &&
 		c.closes[0].text == a.text && j.concerns(a, c)
 }
 
-// kick holds what a kick says against what befell its sessions (rule 10).
+// kick compares what a kick says with the events of its sessions (rule 10).
 func (j *judge) kick(ctx context.Context, a *ask) {
 	switch {
 	case errors.Is(a.err, usermgr.ErrBlankID):
@@ -50,7 +50,7 @@ func (j *judge) kick(ctx context.Context, a *ask) {
 		return
 	}
 	if slices.ContainsFunc(j.asks, func(o *ask) bool { return o != a && o.text == a.text && o.code == a.code }) {
-		return // whose sessions they were cannot be told
+		return // which of the two ended a session is not known
 	}
 	var mine []*connection
 	for _, c := range j.conns {
@@ -78,8 +78,8 @@ func (j *judge) kick(ctx context.Context, a *ask) {
 	}
 }
 
-// mayFind reports whether a kick can have found somebody: the session, or anything of the user's, which may be a logon that
-// is under way, or the grace.
+// mayFind reports whether a kick can have found its session, or of its user a session, a logon under way, or the
+// grace.
 func (j *judge) mayFind(a *ask) bool {
 	return slices.ContainsFunc(j.conns, func(c *connection) bool {
 		if a.what == kickSession {
@@ -91,7 +91,7 @@ func (j *judge) mayFind(a *ask) bool {
 	})
 }
 
-// over reports whether all was told at p of the session on c, or the logon had been refused.
+// over reports whether, at p, the session on c had ended, with all its events, or its logon had been refused.
 func (j *judge) over(c *connection, p place) bool {
 	if b := j.of(c.number); b.disconnected != nil {
 		return p.after(b.disconnected.to)
@@ -101,7 +101,7 @@ func (j *judge) over(c *connection, p place) bool {
 	return p.after(c.logon.to)
 }
 
-// unknown: a kick was refused because nobody was there.
+// unknown: a kick was refused because it found no session.
 func (j *judge) unknown(a *ask) {
 	if a.kick != nil {
 		j.complain(10, a.user, "%v was refused, and goes on", a)
@@ -114,7 +114,7 @@ func (j *judge) unknown(a *ask) {
 		if b.connected == nil || b.connected.from > a.from {
 			continue
 		}
-		end := place(0) // until then the session is certainly found
+		end := place(0) // until then a kick certainly finds the session
 		if len(c.quiesces) > 0 {
 			end = c.quiesces[0].from
 		}
@@ -140,14 +140,14 @@ func (j *judge) shows(c, k *connection) bool {
 	return false
 }
 
-// revoked: whoever came online did not show a token that was refused at the time (rule 10).
+// revoked: a logon that succeeded did not show a token that was revoked at the time (rule 10).
 func (j *judge) revoked(c *connection, b *befallen) {
 	for _, a := range j.asks {
 		if a.revoke <= 0 {
 			continue
 		}
 		for _, k := range j.conns {
-			// It was revoked at the call or later, and before Disconnected.
+			// The revocation began between the call and Disconnected.
 			if j.meant(a, k) && j.shows(c, k) && c.logon.from > j.of(k.number).disconnected.from && b.connected.fromAt < a.fromAt+a.revoke {
 				j.complain(10, c.user, "%v came for a token that %v had revoked", b.connected, a)
 			}
@@ -158,12 +158,12 @@ func (j *judge) revoked(c *connection, b *befallen) {
 	}
 }
 
-// manyPast is how many sessions may have ended since one whose token a kick of the user must still know. The manager knows
-// some more.
+// manyPast is how many sessions may end after a session until a kick of the user need not revoke its token. The manager
+// remembers some more.
 const manyPast = 60
 
-// ofLate reports whether a is a kick of the user of k, whose session had ended within the grace, and the user had certainly
-// not been offline since.
+// ofLate reports whether a is a kick of the user of k within the grace after the end of k's session, and the user had
+// certainly not been offline since.
 func (j *judge) ofLate(a *ask, k *connection) bool {
 	left := j.of(k.number).disconnected
 	if a.what != kickUser || a.user != k.user || a.refused() != nil || j.m.grace <= 0 ||
@@ -185,17 +185,17 @@ func (j *judge) ofLate(a *ask, k *connection) bool {
 	})
 }
 
-// awayDuring reports whether the user was certainly within the grace, which the end of the session on c began, when a came.
+// awayDuring reports whether the grace after the session on c certainly ran when a came.
 func (j *judge) awayDuring(a *ask, c *connection) bool {
 	left := j.of(c.number).disconnected
 	return slices.ContainsFunc(j.absences, func(w *absence) bool {
 		return w.left == left && a.from.after(left.to) && (w.to == 0 || w.to > a.to) && a.toAt < w.due
-	}) && !slices.ContainsFunc(j.asks, func(o *ask) bool { // another that came since c logged on might have ended it
+	}) && !slices.ContainsFunc(j.asks, func(o *ask) bool { // another call since c logged on might have ended it
 		return o != a && o.from < a.to && !c.logon.from.after(o.to) && o.endsGrace() && (o.user == a.user || o.user == "")
 	})
 }
 
-// mayBeRevoked reports whether the token that c shows can have been refused in its turn.
+// mayBeRevoked reports whether the token that c shows can have been revoked in the logon's turn.
 func (j *judge) mayBeRevoked(c *connection) bool {
 	for _, a := range j.asks {
 		if a.revoke <= 0 || a.from > c.logon.to {
@@ -208,7 +208,7 @@ func (j *judge) mayBeRevoked(c *connection) bool {
 			if j.meant(a, k) && c.logon.fromAt < j.of(k.number).disconnected.fromAt+a.revoke {
 				return true
 			}
-			// One that was ending by itself, or whose user was within the grace, is revoked too.
+			// The token of a session that ends by itself, or whose user is within the grace, is revoked too.
 			if j.names(a, k) && c.logon.fromAt < a.fromAt+a.revoke {
 				return true
 			}
@@ -217,7 +217,7 @@ func (j *judge) mayBeRevoked(c *connection) bool {
 	return false
 }
 
-// Kick is usermgr.Manager.Kick, written down.
+// Kick is usermgr.Manager.Kick, recorded.
 func (m *Manager) Kick(userID string, o *usermgr.KickOptions) (usermgr.Wait, error) {
 	a := &ask{what: kickUser, user: userID}
 	if o != nil && (len(o.Devices) > 0 || o.Token != "") {
@@ -226,7 +226,7 @@ func (m *Manager) Kick(userID string, o *usermgr.KickOptions) (usermgr.Wait, err
 	return m.kick(a, o, func() (usermgr.Wait, error) { return m.Manager.Kick(userID, o) })
 }
 
-// KickSession is usermgr.Manager.KickSession, written down.
+// KickSession is usermgr.Manager.KickSession, recorded.
 func (m *Manager) KickSession(id string, o *usermgr.KickOptions) (usermgr.Wait, error) {
 	return m.kick(&ask{what: kickSession, session: id}, o, func() (usermgr.Wait, error) { return m.Manager.KickSession(id, o) })
 }

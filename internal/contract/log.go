@@ -8,7 +8,7 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// place is where something stands in the record: the first is 1. 0 means that it has not happened.
+// place is a position in the record, from 1. 0 is the place of what has not happened.
 type place int
 
 // log is the record.
@@ -27,7 +27,7 @@ type log struct {
 	touches  []*touch
 	taggings []*tagging
 	unbans   []*unban
-	strays   []uint64 // connections that got messages, and never asked to log on
+	strays   []uint64 // connections that got messages without a logon
 	panics   uint64   // handlers that panicked
 }
 
@@ -45,26 +45,26 @@ func (s *span) within(o *span) bool { return s.from > o.from && s.before(o.to) }
 // reaches reports whether s had not ended before p.
 func (s *span) reaches(p place) bool { return s.to == 0 || s.to > p }
 
-// connection is an attempt to log on, and the session that came of it.
+// connection is a logon, and its session.
 type connection struct {
 	number       uint64
 	user         string
 	device       uint16
-	token        string // the Logon's
+	token        string // of the Logon
 	takeOver     string // the session that it asked for
 	logon        span   // Register
-	err          error  // Register's
-	cause        error  // why Register's context had ended when it returned; nil when it had not
-	contextEnded place  // the context's end, or later
+	err          error  // of Register
+	cause        error  // of the end of Register's context when it returned; nil if there was none
+	contextEnded place  // the end of the context, or later
 	session      string // ID
 
 	quiesces []*span // calls of Quiesce
-	quiet    []place // calls of their done
+	quiet    []place // calls of Quiesce's done
 	closes   []*closeCall
 	messages []*span
 	tallies  []*tally
 	silences []silence
-	outcome  protocol.CloseOutcome // what the link told; pending when it did not
+	outcome  protocol.CloseOutcome // that the link reported; otherwise pending
 }
 
 type closeCall struct {
@@ -89,25 +89,25 @@ const (
 	dropped
 )
 
-// silence is an answer of a Watch.
+// silence is an answer of Watch.Silent.
 type silence struct {
 	at     place
 	silent bool
 }
 
-// event is one call of one handler; once gathered (see newHistory), the calls of all subscribers for one event.
+// event is one call of one handler. In a history it is the calls of all subscribers for one event (see gather).
 type event struct {
 	span
 	kind       kind
 	subscriber int
 	user       string
-	conn       uint64 // whose session it is about; for Ignored, the connection that was refused
-	by         uint64 // PushedOut's
+	conn       uint64 // of the session; for Ignored, the connection that was refused
+	by         uint64 // of PushedOut
 	code       protocol.CloseCode
 	info       usermgr.SessionInfo
-	data       usermgr.UserData // Online's, Offline's and UserTagged's
-	tag, old   string           // Tagged's and UserTagged's
-	count      int              // UserCountChanged's
+	data       usermgr.UserData // of Online, Offline and UserTagged
+	tag, old   string           // of Tagged and UserTagged
+	count      int              // of UserCountChanged
 }
 
 type kind string
@@ -139,9 +139,9 @@ type ask struct {
 	text    string
 	revoke  time.Duration
 	ban     time.Duration
-	blocks  bool         // a Clear that was to wait
-	kick    usermgr.Wait // nil for what is no kick, and one that was refused
-	err     error        // Close's and a kick's
+	blocks  bool         // a Clear that should wait
+	kick    usermgr.Wait // nil for other calls, and for a kick that was refused
+	err     error        // of Close and of a kick
 }
 
 type what string
@@ -156,7 +156,7 @@ const (
 	kickSession what = "KickSession"
 )
 
-// look is a question to the manager: where a user is, or, with at set, who is on a connection.
+// look is a question to the manager: on which connections a user is, or, with at set, which user is on a connection.
 type look struct {
 	span
 	user  string
@@ -164,7 +164,7 @@ type look struct {
 	data  *usermgr.UserData
 
 	at      uint64
-	session string // the session that was asked for, on connection at
+	session string // the ID that was asked for, of the session on connection at
 	found   bool
 }
 
@@ -187,15 +187,15 @@ type unban struct {
 	user string
 }
 
-// rest is what the manager answered when all was quiet.
+// rest has the manager's answers while nothing was under way.
 type rest struct {
 	span
-	online map[string][]uint64         // where
-	data   map[string]usermgr.UserData // of everybody who is online
+	online map[string][]uint64         // connections
+	data   map[string]usermgr.UserData // of all users online
 	stats  usermgr.Stats
 }
 
-// begin writes down the beginning of s, and whatever else is to be written with it.
+// begin records the beginning of s, and calls also, under the lock.
 func (l *log) begin(s *span, also func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -216,7 +216,7 @@ func (l *log) end(s *span, also func()) {
 	}
 }
 
-// mark writes down something that takes no time.
+// mark records something that takes no time.
 func (l *log) mark(p *place, also func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

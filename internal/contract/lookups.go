@@ -2,14 +2,14 @@ package contract
 
 import "slices"
 
-// stretch is a part of the record in which it is known where a user can be found. It reaches to the next one.
+// stretch is a part of the record, up to the next one, for which the right answers about a user are known.
 type stretch struct {
 	from  place
 	where [][]uint64 // the answers that are right: one within an event, two between events that change the mapping
 }
 
-// lookups holds every answer that the manager gave about a user against the events: while one is told, the answer is
-// certain (rules 6 and 7).
+// lookups compares every answer about a user with the events: during an event only one answer is right (rules 6 and
+// 7).
 func (j *judge) lookups(h *history) {
 	stretches := j.stretches(h)
 	for _, k := range j.looks {
@@ -38,7 +38,7 @@ func (j *judge) lookups(h *history) {
 	}
 }
 
-// allowed returns the answers that are right at some time while k was asked.
+// allowed returns the answers that are right at some time during k.
 func (k *look) allowed(stretches []stretch) (right [][]uint64) {
 	for i, s := range stretches {
 		if s.from < k.to && (i+1 == len(stretches) || stretches[i+1].from > k.from) {
@@ -48,9 +48,9 @@ func (k *look) allowed(stretches []stretch) (right [][]uint64) {
 	return right
 }
 
-// stretches returns the whole record in stretches: during an event, between it and the next, and so on.
+// stretches returns the whole record in stretches: one during each event, and one between two events.
 func (j *judge) stretches(h *history) []stretch {
-	here := []uint64(nil) // where the user is
+	here := []uint64(nil) // the user's connections
 	var all []stretch
 	add := func(from place, where ...[]uint64) { all = append(all, stretch{from, where}) }
 	var since place

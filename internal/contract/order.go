@@ -7,9 +7,9 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// order holds a user's events against the orders that are allowed: rules 3, 4, 7, 8 and 17.
+// order checks the order of a user's events: rules 3, 4, 7, 8 and 17.
 func (j *judge) order(h *history) {
-	var live []*event // Connected of the sessions that the user has, by age
+	var live []*event // Connected of the user's sessions, oldest first
 	var evicting *eviction
 	for i, e := range h.events {
 		at := slices.IndexFunc(live, func(c *event) bool { return c.conn == e.conn })
@@ -44,10 +44,10 @@ func (j *judge) order(h *history) {
 	j.firstComeFirstServed(h)
 }
 
-// eviction is what a logon does to the sessions that it leaves no place.
+// eviction has the sessions that a logon pushes out.
 type eviction struct {
 	by   uint64
-	goes []uint64 // those whose turn is still to come, by age
+	goes []uint64 // those whose turn is still to come, oldest first
 }
 
 func (j *judge) logins(live []*event) (all []login) {
@@ -57,7 +57,7 @@ func (j *judge) logins(live []*event) (all []login) {
 	return all
 }
 
-// fits: e is Connected; none of the sessions that are there is one that has to go (rules 4 and 17).
+// fits: e is Connected; no live session is one that the logon should have pushed out (rules 4 and 17).
 func (j *judge) fits(e *event, live []*event) {
 	for _, conn := range j.m.policy.excluded(j.logins(live), j.login(e.conn)) {
 		rule := 17
@@ -83,8 +83,8 @@ func (j *judge) firstComeFirstServed(h *history) {
 	}
 }
 
-// replaced: event i is PushedOut of a live session, in favour of a logon that may do that: it has to go, and its turn among
-// those that have to go has come (rules 3, 4, 7 and 17).
+// replaced: event i is PushedOut of a live session. The logon must push that session out, and all older ones that it must
+// push out are gone (rules 3, 4, 7 and 17).
 func (j *judge) replaced(h *history, i int, x *eviction, live []*event) {
 	e := h.events[i]
 	j.follows(h, i, protocol.PushedOut)
@@ -112,8 +112,8 @@ func (j *judge) replaced(h *history, i int, x *eviction, live []*event) {
 	j.complain(17, h.user, "%v came, although the two may live side by side", e)
 }
 
-// ledTo reports whether nothing stands between PushedOut, event i, and the new session's Connected but the end of the old
-// one, and, where more than one has to go, of the others.
+// ledTo reports whether only the end of the old session, and of others that x pushes out, comes between PushedOut, event
+// i, and the new session's Connected.
 func (j *judge) ledTo(h *history, i int, x *eviction) bool {
 	others := x.goes[min(1, len(x.goes)):]
 	for k := i + 2; k < len(h.events); k++ {
@@ -132,7 +132,7 @@ func (j *judge) ledTo(h *history, i int, x *eviction) bool {
 	return false
 }
 
-// succeeded reports whether event i is the end of a session whose place a new one took in the same moment.
+// succeeded reports whether event i is the end of a session that a new one replaced in the same moment.
 func (j *judge) succeeded(h *history, i int) bool {
 	before := h.at(i - 1)
 	if before == nil || before.kind != pushedOut || before.conn != h.events[i].conn {
@@ -142,8 +142,8 @@ func (j *judge) succeeded(h *history, i int) bool {
 	return !j.m.policy.several() || next == nil || next.kind == connected && next.conn == before.by
 }
 
-// refused: event i is Ignored, because of a session that has not ended and that the logon did not ask for (rules 3, 6, 7
-// and 17).
+// refused: event i is Ignored, because of a live session that the logon did not ask to take over (rules 3, 6, 7 and
+// 17).
 func (j *judge) refused(h *history, i int, live []*event) {
 	e := h.events[i]
 	c := j.byConn[e.conn]
@@ -172,7 +172,7 @@ func (j *judge) refused(h *history, i int, live []*event) {
 	}
 }
 
-// follows complains unless event i is followed at once by the Disconnected of its session, with the code.
+// follows complains unless the next event after i is the Disconnected of its session, with the code.
 func (j *judge) follows(h *history, i int, code protocol.CloseCode) {
 	e := h.events[i]
 	if i+1 >= len(h.events) || h.events[i+1].kind != disconnected || h.events[i+1].conn != e.conn {
@@ -186,7 +186,7 @@ func (j *judge) follows(h *history, i int, code protocol.CloseCode) {
 	}
 }
 
-// silent: the silence was looked at in the turn that ended the session (rule 8).
+// silent: the session was still silent in the turn that ended it (rule 8).
 func (j *judge) silent(h *history, i int) {
 	c := j.byConn[h.events[i].conn]
 	if c == nil {
@@ -199,7 +199,7 @@ func (j *judge) silent(h *history, i int) {
 	}
 }
 
-// register holds the outcome of a logon against what was told of it: rules 3, 5, 7, 10 and 16.
+// register compares the outcome of a logon with its events: rules 3, 5, 7, 10 and 16.
 func (j *judge) register(c *connection) {
 	b := j.of(c.number)
 	if c.logon.to == 0 {
@@ -237,7 +237,7 @@ func (j *judge) register(c *connection) {
 	j.refusal(c, b)
 }
 
-// refusal holds the error of a logon against its reason.
+// refusal checks that the error of a logon has a reason.
 func (j *judge) refusal(c *connection, b *befallen) {
 	refused, ok := c.err.(*protocol.CloseError)
 	if !ok {

@@ -6,11 +6,11 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// Policy says which sessions of a user may live side by side (rule 17). It is a usermgr.Devices that the contract can read,
-// so that it judges by itself which sessions had to go.
+// Policy says which sessions a user may have at a time (rule 17). It is a usermgr.Devices that this package can read, to
+// find by itself the sessions that a logon must push out.
 type Policy struct {
-	PerDevice bool        // sessions on different device classes may; else there is one session a user
-	Max       int         // so many at most, of which with PerDevice those on device 0 may share it; 0 for the manager's default
+	PerDevice bool        // one session on each device class; otherwise one session a user
+	Max       int         // of sessions a user; with PerDevice several may be on device 0. 0 for the manager's default
 	Pairs     [][2]uint16 // device classes that exclude each other
 	Known     []uint16    // device classes on which a user may log on; none for all
 }
@@ -38,7 +38,7 @@ func (p Policy) devices() usermgr.Devices {
 	return d
 }
 
-// login is what a policy looks at.
+// login has what a policy needs to know of a logon.
 type login struct {
 	conn           uint64
 	device         uint16
@@ -75,7 +75,7 @@ func (p Policy) clash(a, b uint16) bool {
 	return slices.Contains(p.Pairs, [2]uint16{a, b}) || slices.Contains(p.Pairs, [2]uint16{b, a})
 }
 
-// excluded returns the connections, of those of the live sessions by age, that the logon leaves no place.
+// excluded returns the connections of the live sessions that the logon must push out. live is sorted, oldest first.
 func (p Policy) excluded(live []login, l login) []uint64 {
 	goes := make([]bool, len(live))
 	stay := 0

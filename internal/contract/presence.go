@@ -16,8 +16,8 @@ type absence struct {
 	due  time.Duration
 }
 
-// presence holds Online, Offline and the grace against what is told of sessions: a user is online from the first session to
-// the last one, and for the grace after it if the client may come back by itself (rule 17).
+// presence compares Online and Offline with the events of sessions: a user is online from the first session to the last
+// one, and for the grace after it if the client may come back by itself (rule 17).
 func (j *judge) presence(h *history) {
 	var live []uint64
 	online := false
@@ -81,7 +81,7 @@ func (j *judge) graceful(e *event) bool {
 	return j.m.grace > 0 && e.code.MayReconnect() && e.code != protocol.ServerStopping
 }
 
-// back: event i is Connected of a user who was away, and never offline.
+// back: event i is Connected of a user who was within the grace, and was never offline.
 func (j *judge) back(h *history, i int, away *absence) {
 	e := h.events[i]
 	away.to = e.from
@@ -90,14 +90,14 @@ func (j *judge) back(h *history, i int, away *absence) {
 	}
 }
 
-// gone: event i is Offline of a user who was away: not before the grace is over, unless it was ended, and not later.
+// gone: event i is Offline at the end of a user's grace: when it is over, or was ended; not before, and not later.
 func (j *judge) gone(h *history, i int, away *absence) {
 	e := h.events[i]
 	away.to = e.from
 	due, latest := away.due, away.due
 	slack := time.Duration(0)
 	if !j.m.FakeTime {
-		slack = 100 * time.Millisecond // the timer's clock, and ours
+		slack = 100 * time.Millisecond // difference between the timer's clock and ours
 	}
 	c := j.byConn[away.left.conn]
 	for _, a := range j.asks {
@@ -107,7 +107,7 @@ func (j *judge) gone(h *history, i int, away *absence) {
 		if a.from > away.left.from {
 			due, latest = min(due, a.fromAt), min(latest, a.fromAt)
 		} else {
-			due = min(due, away.left.fromAt) // its turn may have come behind the end of the session
+			due = min(due, away.left.fromAt) // its turn may have come after the end of the session
 		}
 	}
 	if e.fromAt < due-slack {
@@ -127,7 +127,7 @@ func (a *ask) endsGrace() bool {
 	return false
 }
 
-// absent holds the absences of the moment against a rest: nobody is away when the grace is over, or was ended.
+// absent: at a rest no user is away whose grace is over, or was ended.
 func (j *judge) absent(r *rest) {
 	for _, w := range j.absences {
 		if w.left.to == 0 || w.left.to > r.from || w.to != 0 && w.to < r.from {
@@ -145,7 +145,7 @@ func (j *judge) absent(r *rest) {
 	}
 }
 
-// onlineUsers returns who is online at p by Online and Offline.
+// onlineUsers returns the users online at p, by Online and Offline.
 func (j *judge) onlineUsers(p place) map[string]bool {
 	users := make(map[string]bool)
 	for _, h := range j.histories {
@@ -164,7 +164,7 @@ func (j *judge) onlineUsers(p place) map[string]bool {
 	return users
 }
 
-// tags: each change of a tag is told once, in order, with what was before; none of who has ended (rules 3, 4 and 17).
+// tags: each change of a tag is told once, in order, with the old tag; none after the end (rules 3, 4 and 17).
 func (j *judge) tags(h *history) {
 	user := ""
 	sessions := make(map[uint64]string)
@@ -188,7 +188,7 @@ func (j *judge) tags(h *history) {
 	}
 }
 
-// wasTagged complains unless somebody had set the tag that e tells of.
+// wasTagged complains unless a call had set the tag of e.
 func (j *judge) wasTagged(e *event) {
 	if !slices.ContainsFunc(j.taggings, func(t *tagging) bool {
 		mine := t.user == e.user
@@ -201,7 +201,7 @@ func (j *judge) wasTagged(e *event) {
 	}
 }
 
-// tagsAt holds the tags of the moment against what was told.
+// tagsAt compares the tags at a rest with the events.
 func (j *judge) tagsAt(r *rest) {
 	for user, d := range r.data {
 		h := j.byUser[user]
@@ -232,7 +232,7 @@ func (j *judge) tagsAt(r *rest) {
 	}
 }
 
-// described: a description has what the Logon said (rule 17).
+// described: a SessionInfo has what the Logon said (rule 17).
 func (j *judge) described(s *usermgr.SessionInfo) {
 	c := j.byConn[s.Address.Conn]
 	if c == nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// recorded returns h with every call written down. What h leaves out is written down all the same.
+// recorded returns h with every call recorded, also of events for which h has no handler.
 func (m *Manager) recorded(subscriber int, h usermgr.Events) usermgr.Events {
 	call := func(e *event, f func()) {
 		e.subscriber = subscriber
@@ -113,14 +113,14 @@ func (m *Manager) recorded(subscriber int, h usermgr.Events) usermgr.Events {
 	}
 }
 
-// link is a connection's Link as the manager gets it.
+// link is the Link that the manager gets for a connection. It records its calls.
 type link struct {
 	usermgr.Link
 	m *Manager
 	c *connection
 }
 
-// reportingLink is the link of a connection that tells how it ended.
+// reportingLink is the link of a connection that reports how it ended.
 type reportingLink struct {
 	link
 	usermgr.CloseReporter
@@ -160,7 +160,7 @@ func (l link) Close(code protocol.CloseCode, text string) {
 	l.m.log.end(&c.span, nil)
 }
 
-// session is a Session as the engine gets it.
+// session is the Session that the engine gets. It records its calls.
 type session struct {
 	usermgr.Session
 	m *Manager
@@ -199,7 +199,7 @@ func (s session) tally(w way, typ uint16, messages, bytes int, count func(uint16
 	s.m.log.end(&t.span, nil)
 }
 
-// checker is the manager's Checker, with the answers of its watches written down.
+// checker is the manager's Checker. It records the answers of its watches.
 type checker struct {
 	heartbeat.Checker
 	m *Manager
@@ -212,10 +212,10 @@ func (c checker) Watch(silent func()) heartbeat.Watch {
 type watch struct {
 	heartbeat.Watch
 	m    *Manager
-	conn uint64 // 0 until it is known. Written under naming
+	conn uint64 // 0 until it is known; guarded by naming
 }
 
-// nameWatch runs in Connected: the watch that a beat for the user reaches now is the session's.
+// nameWatch runs in Connected. The watch that gets the beat of its TouchSession is the session's.
 func (m *Manager) nameWatch(s usermgr.SessionInfo) {
 	m.naming.Lock()
 	defer m.naming.Unlock()

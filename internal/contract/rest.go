@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// promptness: what must not wait has returned, and, where time tells, took none (rule 10).
+// promptness: calls that must not wait have returned, and, with FakeTime, took no time (rule 10).
 func (j *judge) promptness() {
 	for _, a := range j.asks {
 		if a.to == 0 {
@@ -32,7 +32,7 @@ func (j *judge) promptness() {
 	}
 }
 
-// userCount: the calls come one at a time, and each tells another number than the one before (rules 6 and 12).
+// userCount: the calls come one at a time, each with another number than the one before (rules 6 and 12).
 func (j *judge) userCount() {
 	last := make(map[int]*event)
 	var previous *event
@@ -52,8 +52,8 @@ func (j *judge) userCount() {
 	}
 }
 
-// rests: when all is quiet, whoever is told of as online is online, whoever was to end has ended, and the numbers are
-// true (rules 3, 5, 10 and 12).
+// rests: at a rest the users that are online by the events are online, all that had to end has ended, and the numbers are
+// right (rules 3, 5, 10 and 12).
 func (j *judge) rests() {
 	for _, r := range j.log.rests {
 		online := j.onlineAt(r.from)
@@ -133,7 +133,7 @@ func (j *judge) devicesOf(online map[string][]uint64) (devices map[uint16]int, s
 	return devices, sessions
 }
 
-// onlineAt returns who was online at p, and where, by the events.
+// onlineAt returns the users online at p, and their connections, by the events.
 func (j *judge) onlineAt(p place) map[string][]uint64 {
 	online := make(map[string][]uint64)
 	for _, h := range j.histories {
@@ -155,7 +155,7 @@ func (j *judge) onlineAt(p place) map[string][]uint64 {
 	return online
 }
 
-// overdue: at rest, nobody is online who was told to go, and every change has come to its end.
+// overdue: at a rest no session is online that was to end.
 func (j *judge) overdue(r *rest) {
 	for _, c := range j.conns {
 		b := j.of(c.number)
@@ -166,7 +166,7 @@ func (j *judge) overdue(r *rest) {
 			waited := j.m.FakeTime && c.logon.fromAt < a.fromAt && a.waits()
 			if a.before(r.from) && (j.reached(a, c, b) || waited && j.concerns(a, c)) {
 				rule := 10
-				if a.what == endConn { // the connection's own end
+				if a.what == endConn { // the session's own End
 					rule = 3
 				}
 				j.complain(rule, c.user, "at rest %d is online, in spite of %v", c.number, a)
@@ -175,7 +175,7 @@ func (j *judge) overdue(r *rest) {
 	}
 }
 
-// waits reports whether a is meant for the logons that wait, too.
+// waits reports whether a also ends the logons that wait.
 func (a *ask) waits() bool {
 	switch a.what {
 	case endAll, endForGood, kickUser, kickSome:
@@ -184,7 +184,7 @@ func (a *ask) waits() bool {
 	return false
 }
 
-// kicks: every kick is done, and tells what it did (rule 10).
+// kicks: every kick is done, and its Wait returns what it did (rule 10).
 func (j *judge) kicks() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

@@ -7,11 +7,11 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// chains are the sessions with which clients come back, by connection (rule 26).
+// chains has the sessions with which clients come back, by connection (rule 26).
 type chains struct {
 	heirs   map[uint64]heir   // of a session: the one that continues it
-	targets map[uint64]uint64 // of a logon that came in, or met a session in its way: the session that it comes back with
-	byID    map[string]uint64 // sessions that have been told of
+	targets map[uint64]uint64 // of a logon that succeeded or was Ignored: the session that it comes back with
+	byID    map[string]uint64 // sessions that had Connected
 }
 
 type heir struct {
@@ -19,9 +19,9 @@ type heir struct {
 	from place
 }
 
-// follow finds out which session each of a user's logons continues.
+// follow finds the session that each of a user's logons continues.
 func (j *judge) follow(h *history) {
-	byToken := make(map[uint64][]uint64) // sessions that a logon ends which has their token
+	byToken := make(map[uint64][]uint64) // sessions that a logon with their token ends
 	for _, e := range h.events {
 		c := j.byConn[e.conn]
 		switch e.kind {
@@ -49,8 +49,8 @@ func (j *judge) follow(h *history) {
 	}
 }
 
-// comesBackWith returns the session with which the client of c comes back, at p: the last of the chain of the one that it
-// names; 0 for none.
+// comesBackWith returns the session with which the client of c comes back, at p: the last one of the chain of the session
+// that it names; 0 for none.
 func (j *judge) comesBackWith(c *connection, p place) uint64 {
 	conn := j.chains.byID[c.takeOver]
 	if named := j.byConn[conn]; c.takeOver == "" || named == nil || named.user != c.user || j.of(conn).connected.from > p {
@@ -65,7 +65,7 @@ func (j *judge) comesBackWith(c *connection, p place) uint64 {
 	}
 }
 
-// sameToken reports whether the logon l shows the token of the session o.
+// sameToken reports whether logon l shows the token of session o.
 func (l login) sameToken(o login) bool {
 	token := o.token
 	if token == "" {
@@ -74,12 +74,12 @@ func (l login) sameToken(o login) bool {
 	return l.token != "" && l.token == token
 }
 
-// cameBack: b.connected is a session of a client that came back, if it did. Its session had not ended for good, and it has not
-// ended a newer login (rule 26).
+// cameBack: if b.connected is a session of a client that came back, its earlier session had not ended for good, and it
+// pushed out no newer login (rule 26).
 func (j *judge) cameBack(c *connection, b *befallen) {
 	t := j.of(j.chains.targets[c.number])
 	if t.disconnected == nil || t.disconnected.from > b.connected.from || t.pushedOut != nil && t.pushedOut.by == c.number {
-		return // it came back with none, or took a living one over
+		return // it came back without a session, or took over a live one
 	}
 	if !t.disconnected.code.MayReconnect() {
 		if j.remembered(t.disconnected, b.connected) {
@@ -94,18 +94,18 @@ func (j *judge) cameBack(c *connection, b *befallen) {
 	}
 }
 
-// newer reports whether the session of o is a login of its own, and newer than the one with which c comes back.
+// newer reports whether the session of o is a login of its own, newer than the session with which c comes back.
 func (j *judge) newer(o, with *befallen, c *connection) bool {
 	return o.connected != nil && o.connected.from > with.connected.from &&
 		!j.login(c.number).sameToken(j.login(o.connected.conn))
 }
 
-// remembered reports whether the manager certainly knows at the event now how a session ended.
+// remembered reports whether the manager certainly still knows, at the event now, how a session ended.
 func (j *judge) remembered(end, now *event) bool {
 	return now.fromAt-end.fromAt < 59*time.Minute && len(j.conns) < 100_000
 }
 
-// mayBeTurnedAway reports whether the logon of c can have been refused for the session with which it came back (rule 26).
+// mayBeTurnedAway reports whether the logon of c can have been refused because of the session with which it came back (rule 26).
 func (j *judge) mayBeTurnedAway(c *connection, refused *protocol.CloseError) bool {
 	h := j.byUser[c.user]
 	if h == nil || c.takeOver == "" {

@@ -6,7 +6,7 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// session holds what happened on a connection against rules 3, 5, 6, 9 and 10.
+// session checks what happened on a connection: rules 3, 5, 6, 9 and 10.
 func (j *judge) session(c *connection) {
 	b := j.of(c.number)
 	if b.connected == nil {
@@ -48,8 +48,8 @@ func (b *befallen) ending() *event {
 	return b.disconnected
 }
 
-// quiesced: the session was quiesced before it was told to end, and no message handler ran beside the event handlers,
-// unless it had been given up on (rules 5 and 6).
+// quiesced: the session was quiesced before the events of its end, and no message handler ran during those, unless the
+// wait for it had ended (rules 5 and 6).
 func (j *judge) quiesced(c *connection, b *befallen) {
 	end := b.ending()
 	quiet := len(c.quiet) > 0 && c.quiet[0] < end.from
@@ -69,7 +69,7 @@ func (j *judge) quiesced(c *connection, b *befallen) {
 		case quiet && msg.from > c.quiet[0], msg.from > b.disconnected.from && quiet:
 			j.complain(6, c.user, "a message handler of %d started after it was quiet", c.number)
 		case msg.from.after(asked.to):
-			late++ // one may have been about to
+			late++ // one may have been about to start
 		}
 		if quiet && msg.reaches(end.from) {
 			j.complain(5, c.user, "%v came while a message handler of %d ran", end, c.number)
@@ -80,8 +80,8 @@ func (j *judge) quiesced(c *connection, b *befallen) {
 	}
 }
 
-// givenUp counts the sessions whose end did not wait for Quiesce to be done: for certain, and at most, since the end of
-// the deadline and of the last handler may coincide.
+// givenUp counts the sessions whose end did not wait until Quiesce was done: at least and at most, because the deadline
+// and the end of the last handler may coincide.
 func (j *judge) givenUp() (least, most uint64) {
 	for _, c := range j.conns {
 		b := j.found[c.number]
@@ -99,7 +99,7 @@ func (j *judge) givenUp() (least, most uint64) {
 	return least, max(least, most)
 }
 
-// closed: the link is closed once, when all is told, with the code that was told.
+// closed: the link is closed once, after all events, with their code.
 func (j *judge) closed(c *connection, b *befallen) {
 	if len(c.closes) != 1 {
 		j.complain(6, c.user, "the link of %d was closed %d times", c.number, len(c.closes))
@@ -125,7 +125,7 @@ func (j *judge) cause(c *connection, b *befallen) {
 	}
 	if b.pushedOut != nil && code == protocol.PushedOut {
 		turn := j.turnAt(b.pushedOut)
-		if j.chains.targets[b.pushedOut.by] == c.number { // it is its logon's from the beginning of that one's turn
+		if j.chains.targets[b.pushedOut.by] == c.number { // its cause is the logon, from the beginning of the logon's turn
 			turn = j.of(b.pushedOut.by).turn
 		}
 		could(max(turn, j.logonOf(b.pushedOut.by)))
@@ -141,7 +141,7 @@ func (j *judge) cause(c *connection, b *befallen) {
 			could(a.from)
 		}
 	}
-	if code == protocol.Unauthorized && j.mayBeRevoked(c) { // while its turn was under way
+	if code == protocol.Unauthorized && j.mayBeRevoked(c) { // during its turn
 		could(b.connected.from)
 	}
 	if first < 0 {
@@ -157,7 +157,7 @@ func (j *judge) cause(c *connection, b *befallen) {
 	}
 }
 
-// wrongly returns the rule that is broken when a session ended for a cause that was not its own.
+// wrongly returns the rule that a session breaks which ended without a cause of its own.
 func (j *judge) wrongly(c *connection, b *befallen) int {
 	for _, a := range j.asks {
 		if a.code != b.disconnected.code {
@@ -165,9 +165,9 @@ func (j *judge) wrongly(c *connection, b *befallen) int {
 		}
 		switch a.what {
 		case endAll, endForGood, kickUser, kickSome:
-			return 10 // a later logon
+			return 10 // meant for earlier logons
 		}
-		return 9 // another session
+		return 9 // meant for another session
 	}
 	switch b.disconnected.code {
 	case protocol.HeartbeatTimeout, protocol.SessionExpired:
@@ -176,12 +176,12 @@ func (j *judge) wrongly(c *connection, b *befallen) int {
 	return 3
 }
 
-// concerns reports whether a may have been meant for the session of c: it exists, or its logon waits, at the call.
+// concerns reports whether a may have been meant for the session of c: it exists, or its logon waits, during the call.
 func (j *judge) concerns(a *ask, c *connection) bool {
 	return a.refused() == nil && (a.to == 0 || c.logon.from <= a.to) && j.names(a, c)
 }
 
-// names reports whether c is of those that a names, whenever.
+// names reports whether a names c, at any time.
 func (j *judge) names(a *ask, c *connection) bool {
 	switch a.what {
 	case endConn:
@@ -200,7 +200,7 @@ func (j *judge) names(a *ask, c *connection) bool {
 	return true
 }
 
-// reached reports whether a, by its end, had certainly reached the session of c.
+// reached reports whether a, when it returned, had certainly reached the session of c.
 func (j *judge) reached(a *ask, c *connection, b *befallen) bool {
 	if !j.concerns(a, c) || a.from < b.connected.from {
 		return false

@@ -7,7 +7,7 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Tallied are the things that Tally counts: what a test that means to try everything should have come upon.
+// Tallied are the things that Tally counts. A test that should try everything must have met them all.
 var Tallied = []string{
 	"Connected", "PushedOut", "Ignored", "TimedOut", "Disconnected", "UserCountChanged",
 	"take-over of a session", "logon that ended before its turn", "logon that ended in its turn",
@@ -26,7 +26,7 @@ var Tallied = []string{
 	"logon with a token that is refused no more", "connection told", "connection closed by its peer", "connection closed by force",
 }
 
-// Tally tells how often each of Tallied has happened.
+// Tally calls tell, perhaps repeatedly, with how often each of Tallied happened.
 func (m *Manager) Tally(tell func(what string, times int)) {
 	m.log.mu.Lock()
 	defer m.log.mu.Unlock()
@@ -210,7 +210,7 @@ func (m *Manager) tallyKicks(j *judge, tell func(what string, times int)) {
 	}
 }
 
-// takenOver reports whether the logon of c replaced the very session that it asked for.
+// takenOver reports whether the logon of c replaced the session that it asked for.
 func (m *Manager) takenOver(j *judge, c *connection) bool {
 	for _, o := range j.conns {
 		if b := j.of(o.number); j.chains.targets[c.number] == o.number && b.pushedOut != nil && b.pushedOut.by == c.number {

@@ -1,17 +1,17 @@
-// Package gnetloop lets an event loop of gnet's outlive the goroutine that runs it.
+// Package gnetloop keeps an event loop of gnet running when its goroutine ends.
 //
-// A handler on an event loop runs on gnet's goroutine. When it calls runtime.Goexit (t.FailNow does) that goroutine ends,
-// and with it the loop and all its connections. Nothing can stop a Goexit; but the deferred functions still run, and the
-// loop's state is in memory. So the last deferred function starts another goroutine that runs the same loop from its
-// beginning, by gnet's own function. That costs nothing as long as no handler does it.
+// A handler on an event loop runs on gnet's goroutine. If it calls runtime.Goexit (t.FailNow does) that goroutine ends,
+// and with it the loop and all its connections. A Goexit cannot be stopped; but the deferred functions still run, and the
+// loop's state is in memory. So the last deferred function starts another goroutine, which runs the same loop from its
+// beginning, by gnet's own function. Without a Goexit that costs nothing.
 //
-// It rests on gnet v2.10.0:
-//   - eventloop.run keeps nothing of its own but the list of the events that the last epoll_wait has returned. Those are
-//     level-triggered: what has not been dealt with is reported again.
-//   - But the eventfd that says that tasks wait is edge-triggered, and its event may have been in that list. So one more is
-//     written to it.
-//   - A goroutine of gnet's own must not end before the loop does: gnet would take the loop for ended. It waits.
+// It depends on gnet v2.10.0:
+//   - eventloop.run has no state but the list of events from the last epoll_wait. Those are level-triggered: an event that
+//     was not handled is reported again.
+//   - The eventfd for waiting tasks is edge-triggered, and its event may have been in that list. So it is written to once
+//     more.
+//   - gnet's own goroutine waits until the loop has ended, because gnet takes its end for the end of the loop.
 //
-// The caller sees to the connection that the handler was called for, and must not call handlers in gnet's OnOpen and OnClose,
-// of which a part would be left undone.
+// The caller must close the connection of the handler that ended. It must not call handlers in gnet's OnOpen and OnClose,
+// because gnet's work after them would not be done.
 package gnetloop

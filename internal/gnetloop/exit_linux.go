@@ -22,8 +22,8 @@ type Runner struct {
 	over chan struct{} // closed when the loop has ended; nil while gnet's own goroutine runs it
 }
 
-// GoOn is for the last deferred function of the goroutine that runs the loop, in a Goexit: it has another goroutine run the
-// loop. On gnet's own goroutine it returns when the loop has ended. An error says that the loop cannot be run on.
+// GoOn makes another goroutine run the loop. The last deferred function of the goroutine that runs the loop calls it, in a
+// Goexit. On gnet's own goroutine it returns when the loop has ended. An error says that the loop cannot go on.
 func (r *Runner) GoOn(l gnet.EventLoop) error {
 	if err := wakeForTasks(l); err != nil {
 		return err
@@ -43,7 +43,7 @@ func (r *Runner) GoOn(l gnet.EventLoop) error {
 	return nil
 }
 
-// wakeForTasks has the loop look for tasks.
+// wakeForTasks makes the loop check for tasks.
 func wakeForTasks(l gnet.EventLoop) error {
 	poller := reflect.ValueOf(l).Elem().FieldByName("poller")
 	if poller.Kind() != reflect.Pointer {
@@ -55,7 +55,7 @@ func wakeForTasks(l gnet.EventLoop) error {
 	}
 	one := binary.NativeEndian.AppendUint64(nil, 1)
 	_, err := unix.Write(int(fd.Int()), one)
-	if errors.Is(err, unix.EAGAIN) { // as much as fits has been written already
+	if errors.Is(err, unix.EAGAIN) { // the eventfd's counter is full of earlier writes
 		return nil
 	}
 	return err

@@ -11,5 +11,5 @@ import (
 // Runner knows which goroutine runs a loop.
 type Runner struct{}
 
-// GoOn says that the loop cannot be run on: on this system it was not tried what a loop of gnet's leaves behind.
+// GoOn returns an error: it was not tested on this system whether a loop of gnet can go on.
 func (r *Runner) GoOn(gnet.EventLoop) error { return errors.ErrUnsupported }

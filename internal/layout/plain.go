@@ -1,5 +1,5 @@
-// Package layout is the inside of protocol's wire format, for the packages of this module: plain frames, which nearly all
-// messages are, and the layouts of bodies. It knows no types of protocol's, which uses it.
+// Package layout has the internals of protocol's wire format for the packages of this module: plain frames, which most
+// messages are, and the layouts of bodies. It uses no types of protocol, because protocol imports it.
 package layout
 
 import (
@@ -9,7 +9,7 @@ import (
 	"slices"
 )
 
-// HeaderLen is the length in bytes of a binary frame's header. The user ID, the destination's and the body follow it.
+// HeaderLen is the length in bytes of a binary frame's header. The user ID, the destination's user ID and the body follow it.
 const HeaderLen = 16
 
 const (
@@ -23,17 +23,17 @@ const (
 	flagError       = 2
 )
 
-// Plain is what the header of a plain frame says: one of an application's type, without flags and user IDs.
+// Plain has the header fields of a plain frame: a frame of an application's type, without flags and user IDs.
 type Plain struct {
 	Type, Device uint16
 	ID           uint32
 }
 
-// DecodePlain reads the header of the frame that src begins with when it is as nearly all of a client's are: plain, whole, its body of
-// maxBody bytes at most. It returns the frame's length, or 0 for any other frame: what is to be said of that one,
-// protocol.Binary's Decode knows. The body is the rest of the frame.
+// DecodePlain reads the header of the frame at the beginning of src if that is plain, whole, and has a body of at most maxBody
+// bytes. It returns the frame's length, or 0 for any other frame, which protocol.Binary's Decode must read. The body is the rest
+// of the frame.
 //
-// It is Decode for those who read a great many messages: two loads and four comparisons.
+// It is faster than Decode: two loads and four comparisons.
 func DecodePlain(src []byte, maxBody int) (p Plain, n int) {
 	if len(src) < HeaderLen {
 		return p, 0
@@ -47,10 +47,9 @@ func DecodePlain(src []byte, maxBody int) (p Plain, n int) {
 	return Plain{Type: typ, Device: uint16(tail), ID: uint32(tail >> 32)}, HeaderLen + int(length)
 }
 
-// PutPlain writes a frame without user IDs to the beginning of dst and returns its length. It returns 0, and has written
-// nothing, when dst is too short, the type is not the application's, there is another flag than FlagReply, or the body is
-// too large for a frame: it is protocol.Binary's Append for those who send a great many messages, without its growing and its
-// errors.
+// PutPlain writes a frame without user IDs to the beginning of dst and returns its length. It writes nothing and returns 0 if
+// dst is too short, the type is not the application's, there is a flag besides FlagReply, or the body is too large for a frame.
+// It is faster than protocol.Binary's Append, because it neither grows dst nor makes errors.
 func PutPlain(dst []byte, typ uint16, flags uint8, id uint32, body []byte) (n int) {
 	if n = HeaderLen + len(body); n > len(dst) || typ-1 >= firstSystemType-1 || flags > flagReply || uint64(len(body)) > math.MaxUint32 {
 		return 0
@@ -60,8 +59,8 @@ func PutPlain(dst []byte, typ uint16, flags uint8, id uint32, body []byte) (n in
 	return n
 }
 
-// AppendReply appends the reply to a message of this type and ID, from the server itself. It reports false, and returns dst as
-// it was, for what protocol.Binary's Append refuses: it is Append for those who answer a great many messages.
+// AppendReply appends the server's own reply to a message of this type and ID. It returns dst unchanged and false for a reply
+// that protocol.Binary's Append refuses. It is faster than that Append.
 func AppendReply(dst []byte, typ uint16, flags uint8, id uint32, body []byte) ([]byte, bool) {
 	if typ == 0 || flags > flagReply|flagError || flags == flagError || uint64(len(body)) > math.MaxUint32 {
 		return dst, false
@@ -77,6 +76,6 @@ func AppendReply(dst []byte, typ uint16, flags uint8, id uint32, body []byte) ([
 func putHeader(dst []byte, typ uint16, flags uint8, id uint32, length int) {
 	h := (*[HeaderLen]byte)(dst) // one check of the bounds
 	binary.BigEndian.PutUint64(h[:], Magic<<56|Version<<52|uint64(flags)<<48|uint64(typ)<<32|uint64(length))
-	// The ID, then zeros. Of a shift instead the compiler makes a store for each byte.
+	// The ID, then zeros. For a shift the compiler would make a store for each byte.
 	binary.LittleEndian.PutUint64(h[8:], uint64(bits.ReverseBytes32(id)))
 }

@@ -1,16 +1,15 @@
 // Command mutants checks the tests of the contract: they must fail when one of its rules is broken.
 //
-// Each file in edits breaks one rule. For each, a copy of the module is edited, and a test is run in it, which must fail:
-// the user manager's TestModel, or the one that the file names, for what the model does not know or seldom comes to. In a copy
-// without edits it must pass. Two are tried at a time, or -jobs. Run it in the module's root: go run ./internal/mutants [name ...]
+// Each file in edits is a mutant: it breaks one rule. The command edits a copy of the module and runs a test there, which must
+// fail: the user manager's TestModel, or the test that the file names, for what the model does not know or seldom meets. Without
+// edits the test must pass. Two are tried at a time, or -jobs. Run it in the module's root: go run ./internal/mutants [name ...]
 //
-// TestModel must complain of that very rule, and is told to look past all others: a mutant that breaks one thing more is not
-// known to be noticed for the rule that it is about. A test that the file names holds its rule by itself.
+// TestModel must complain about the mutant's rule. It checks no others, because a mutant that breaks two rules could be found by
+// the wrong one. A test that the file names checks its rule alone.
 //
 // A file in edits has a line for its name, one for the rule, one for what it breaks, and then one or more edits, whose old text
-// must be found exactly once in the file. Three more lines may stand before them: dies-by has other rules by which the mutant may
-// die, where one is broken together with another; test has a package and a name; steps has the steps of the model, in place of
-// -steps:
+// must be in the file exactly once. Three more lines may come before the edits: dies-by has other rules that the edit breaks too,
+// and by which the mutant may die; test has a package and a name; steps has the steps of the model, instead of -steps:
 //
 //	name: silence-not-looked-at-again
 //	rule: 8
@@ -72,7 +71,7 @@ func run(steps, jobs int, verbose bool, names []string) error {
 	}
 
 	began := time.Now()
-	var mu sync.Mutex // guards what follows
+	var mu sync.Mutex // guards the variables below
 	bad := 0
 	limits := make(map[string]time.Duration)
 	share(testers, byPackage(mutants), func(t *tester, tests []string) {
@@ -104,11 +103,11 @@ func run(steps, jobs int, verbose bool, names []string) error {
 	return nil
 }
 
-// byPackage returns the tests of the mutants, each once, those of one binary together.
+// byPackage returns the tests of the mutants, each once, grouped by binary.
 func byPackage(mutants []*mutant) (groups [][]string) {
 	index := make(map[string]int)
 	for _, m := range mutants {
-		binary, _, _ := strings.Cut(m.test, " ") // the model has one of its own
+		binary, _, _ := strings.Cut(m.test, " ") // the model has its own binary
 		i, ok := index[binary]
 		if !ok {
 			i = len(groups)
@@ -122,7 +121,7 @@ func byPackage(mutants []*mutant) (groups [][]string) {
 	return groups
 }
 
-// share calls f for each item, with a tester that no other call has.
+// share calls f for each item, with a tester that no other call uses.
 func share[T any](testers []*tester, items []T, f func(*tester, T)) {
 	next := make(chan T)
 	var all sync.WaitGroup

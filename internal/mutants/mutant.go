@@ -14,22 +14,22 @@ import (
 // mutant is a way to break a rule.
 type mutant struct {
 	name, rule, breaks string
-	diesBy             []string // other rules that the edit breaks together with its own
+	diesBy             []string // other rules that the edit breaks too
 	test               string   // "./package TestName"; empty for the model test
-	steps              int      // of the model; 0 for what the flag says
+	steps              int      // of the model; 0 for those of the flag
 	edits              []edit
 }
 
 type edit struct{ file, old, new string }
 
-// isModel reports whether the mutant's test is a random one, of a whole package.
+// isModel reports whether the mutant's test is the random test of a whole package.
 func (m *mutant) isModel() bool { return m.test == "" || strings.HasSuffix(m.test, " TestModel") }
 
-// rules are those by which a mutant may die.
+// rules returns the rules by which the mutant may die.
 func (m *mutant) rules() []string { return append([]string{m.rule}, m.diesBy...) }
 
-// diedByItsRule reports whether the output of a test that failed says so. A test that the mutant names is about its rule; but it
-// must say that it failed, and not merely have been ended.
+// diedByItsRule reports whether a failed test with this output found the mutant by one of its rules. A test that the mutant
+// names checks its rule alone, but must fail by itself, not by the time limit.
 func (m *mutant) diedByItsRule(output string) bool {
 	if m.test != "" && !m.isModel() {
 		return !strings.Contains(output, "panic: test timed out")
@@ -37,7 +37,7 @@ func (m *mutant) diedByItsRule(output string) bool {
 	return complaint(m.rules()).MatchString(output)
 }
 
-// complaint finds where one of the rules is said to be broken; any rule, for none.
+// complaint matches a complaint about one of the rules; without rules, about any.
 func complaint(rules []string) *regexp.Regexp {
 	if len(rules) == 0 {
 		rules = []string{`\d+`}
@@ -67,7 +67,7 @@ func readAll(dir string) (all []*mutant, err error) {
 func parse(text string) (m *mutant, err error) {
 	m = &mutant{}
 	var e edit
-	var into *string // where text goes; nil between edits
+	var into *string // gets the text; nil between edits
 	for line := range strings.Lines(text) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
 		switch {
@@ -112,7 +112,7 @@ func (m *mutant) apply(dir string) (undo func(), err error) {
 	undo = func() {
 		for path, text := range originals {
 			if err := os.WriteFile(path, text, 0o644); err != nil {
-				panic(err) // every later mutant would be another one
+				panic(err) // every later mutant would have this edit too
 			}
 		}
 	}
@@ -135,7 +135,7 @@ func (m *mutant) apply(dir string) (undo func(), err error) {
 	return undo, nil
 }
 
-// copyModule copies what Go needs of the module in the working directory, with the test files that are to be kept.
+// copyModule copies what Go needs of the module in the working directory, with the test files for which keep is true.
 func copyModule(to string, keep func(test string) bool) error {
 	return filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

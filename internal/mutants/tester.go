@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// tester runs tests in copies of the module: TestModel in one that has no others, and the others in one that has all.
+// tester runs tests in two copies of the module: TestModel in one without other tests, and the others in one with all tests.
 type tester struct {
 	dir     string
 	steps   int
@@ -26,7 +26,7 @@ func newTester(dir string, steps int, verbose bool) (*tester, error) {
 		dir  string
 		keep func(test string) bool
 	}{
-		{t.copyFor(""), func(test string) bool { return strings.HasPrefix(test, "model") }}, // which compiles sooner
+		{t.copyFor(""), func(test string) bool { return strings.HasPrefix(test, "model") }}, // compiles faster
 		{t.copyFor("./any TestOfAName"), func(string) bool { return true }},
 	} {
 		if err := copyModule(c.dir, c.keep); err != nil {
@@ -44,7 +44,7 @@ func (t *tester) copyFor(test string) string {
 	return filepath.Join(t.dir, "full")
 }
 
-// check runs tests of one package in the code as it is, which must pass, and returns how long each took.
+// check runs tests of one package without an edit, which must pass, and returns how long each took.
 func (t *tester) check(tests []string) (took map[string]time.Duration, err error) {
 	took = make(map[string]time.Duration)
 	binary, err := t.build(tests[0])
@@ -66,7 +66,7 @@ func (t *tester) check(tests []string) (took map[string]time.Duration, err error
 	return took, nil
 }
 
-// try edits the copy, tests it, takes the edits back, and reports whether the mutant was killed by its own rule.
+// try edits the copy, tests it, undoes the edits, and reports whether the mutant was killed by its own rule.
 func (t *tester) try(m *mutant, limit time.Duration) (killed bool) {
 	began := time.Now()
 	undo, err := m.apply(t.copyFor(m.test))
@@ -91,7 +91,7 @@ func (t *tester) try(m *mutant, limit time.Duration) (killed bool) {
 	case err != nil:
 		say("STALE", err.Error())
 	case !failed && m.test == "":
-		if failed, said, _ = t.run(binary, "", limit, t.steps/5, nil); failed { // no rule is looked past
+		if failed, said, _ = t.run(binary, "", limit, t.steps/5, nil); failed { // all rules
 			say("KILLED BY ANOTHER RULE", verdict(said, nil))
 		} else {
 			say("SURVIVED", m.breaks)
@@ -121,14 +121,14 @@ func (t *tester) build(test string) (binary string, err error) {
 	return filepath.Join(build.Dir, "mutant.test"), nil
 }
 
-// run reports whether a test fails, and what it says. rules are those of which the model is to complain; nil are all.
+// run reports whether a test fails, and returns its output. The model checks rules; nil is all.
 func (t *tester) run(binary, name string, limit time.Duration, steps int, rules []string) (failed bool, said string, err error) {
 	pkg, pattern := split(name)
 	args := []string{"-test.run=^" + pattern + "$", "-test.timeout=" + limit.String()}
 	if name == "" {
 		args = append(args, "-rapid.shrinktime=1ns")
 	} else {
-		args = append(args, "-test.v") // what it says comes at once
+		args = append(args, "-test.v") // output comes at once
 	}
 	ctx, kill := context.WithCancel(context.Background())
 	defer kill()
@@ -152,9 +152,9 @@ func (t *tester) run(binary, name string, limit time.Duration, steps int, rules 
 	return err != nil, out.said.String(), nil
 }
 
-// listener keeps what a test says. A mutant that has been noticed may never end: heard is called some time after a complaint.
+// listener keeps the output of a test. It calls heard some time after a complaint, because a mutant may never end.
 type listener struct {
-	listenFor *regexp.Regexp // nil for nothing
+	listenFor *regexp.Regexp // a complaint; nil for none
 	heard     func()
 	once      sync.Once
 	said      bytes.Buffer
@@ -169,7 +169,7 @@ func (l *listener) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// split returns the package and the name of a test; the empty one is the model's.
+// split returns the package and the name of a test; the empty test is TestModel.
 func split(test string) (pkg, name string) {
 	if test == "" {
 		return "./usermgr", "TestModel"
@@ -178,7 +178,7 @@ func split(test string) (pkg, name string) {
 	return pkg, name
 }
 
-// nameOf returns what a test is called.
+// nameOf returns the test's name for output.
 func nameOf(test string) string {
 	if test == "" {
 		return "TestModel"
@@ -188,7 +188,7 @@ func nameOf(test string) string {
 
 var said = regexp.MustCompile(`panic: .*|deadlock.*|\w+_test\.go:\d+: .*`)
 
-// verdict finds in the output of a test what it complains about, of the rules if it does.
+// verdict returns the complaint in the output of a test; about one of the rules, if there is one.
 func verdict(output string, rules []string) string {
 	for _, v := range []*regexp.Regexp{complaint(rules), said} {
 		if found := v.FindString(output); found != "" {

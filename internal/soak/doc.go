@@ -1,5 +1,5 @@
-// Package soak has no code of its own: its tests treat whole servers badly, and count what is left afterwards. The server
-// is a process of its own, so that it can be starved of descriptors, stopped and killed, and so that its memory is its own.
+// Package soak has only tests: they put whole servers under hard conditions, and check what is left afterwards. The server is
+// a process of its own, so that a test can limit its descriptors, stop and kill it, and measure its memory.
 //
-// In go test ./... every test is a short one. `make soak` runs them at full size; docs/reliability.md has the figures.
+// go test ./... runs short versions, `make soak` those of full size; docs/reliability.md has the figures.
 package soak
