@@ -31,7 +31,7 @@ type chat struct {
 	next string // page of /who
 }
 
-// terminal runs a client until the input ends, ctx does, or the server has thrown the user out.
+// terminal runs a client until the input or ctx ends, or the server ends the session for good.
 func terminal(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
 	flags := flag.NewFlagSet("chat client", flag.ExitOnError)
 	addr := flags.String("server", "localhost:9000", "the server's TCP address")
@@ -87,13 +87,13 @@ func terminal(ctx context.Context, args []string, in io.Reader, out io.Writer) e
 	}
 }
 
-// print writes a line. What others have sent may be in it: control characters, which could rewrite the terminal, are shown.
+// print writes a line. It escapes control characters, because text of other users could rewrite the terminal with them.
 func (t *chat) print(format string, args ...any) {
 	_, _ = io.WriteString(t.out, visible(fmt.Sprintf(format, args...))+"\n")
 }
 
-// visible returns text with its control characters escaped: line feeds, with which a user could write a line as another, and
-// those that turn the direction of writing among them.
+// visible returns text with its control characters escaped, also line feeds, with which a user could write a line as another,
+// and those that change the direction of writing.
 func visible(text string) string {
 	var b strings.Builder
 	for _, r := range text {
@@ -129,7 +129,7 @@ func (t *chat) pushed(p *protocol.PushMessage) {
 	}
 }
 
-// do does what a line asks for.
+// do runs the command of a line.
 func (t *chat) do(ctx context.Context, c *client.Client, line string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

@@ -4,7 +4,7 @@
 //	go run ./examples/chat client -user alice
 //	go run ./examples/chat client -user alice -device phone
 //
-// It shows several devices a user, messages that the server passes on by itself, pushes, pages and kicks.
+// It shows users with several devices, messages that the server relays, pushes, pages and kicks.
 package main
 
 import (

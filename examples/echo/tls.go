@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// tlsConfig is what the flags -tls-cert, -tls-key and -tls-client-ca ask for: nil when they are not set.
+// tlsConfig returns the configuration of the flags -tls-cert, -tls-key and -tls-client-ca; nil if they are not set.
 func tlsConfig(cert, key, clientCA string) (*tls.Config, error) {
 	if cert == "" && key == "" && clientCA == "" {
 		return nil, nil
@@ -42,12 +42,12 @@ type certificateFiles struct {
 
 	mu      sync.Mutex
 	looked  time.Time
-	changed time.Time // when the last that was good was written
+	changed time.Time // when the last good one was written
 	current *tls.Certificate
 }
 
-// get is for tls.Config.GetCertificate. It looks at the files once a second at most; while they are no good, perhaps because
-// they are being replaced, the last certificate that was stays.
+// get is for tls.Config.GetCertificate. It checks the files at most once a second. While they are not valid, perhaps because
+// they are being replaced, it returns the last valid certificate.
 func (f *certificateFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -68,7 +68,7 @@ func (f *certificateFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return nil, err
 }
 
-// modified is when the certificate or its key was written, whichever was later.
+// modified returns when the certificate or its key was written, the later of the two.
 func (f *certificateFiles) modified() (latest time.Time, err error) {
 	for _, name := range []string{f.cert, f.key} {
 		info, err := os.Stat(name)

@@ -61,7 +61,7 @@ func main() {
 	say("The server has stopped: everybody was told, and nobody is online (%d).", users.Count())
 }
 
-// events tells what the user manager says.
+// events prints the user manager's events.
 var events = usermgr.Events{
 	Connected: func(s usermgr.SessionInfo) { note("server", "%s is online, from %s", s.UserID, s.Address.Remote) },
 	PushedOut: func(old usermgr.SessionInfo, by usermgr.Address) {
@@ -118,7 +118,7 @@ func story(addr string, users *usermgr.Manager) {
 	<-bob.Done()
 }
 
-// logOn connects a client that tells what it gets, and how it ends.
+// logOn connects a client that prints what it gets, and how it ends.
 func logOn(ctx context.Context, addr, name, user string, beat time.Duration) *client.Client {
 	c, err := client.Dial(ctx, addr, client.Config{
 		UserID:    user,

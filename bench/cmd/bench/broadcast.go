@@ -12,7 +12,7 @@ import (
 	"github.com/rollcall-go/rollcall/bench/internal/wire"
 )
 
-// broadcastSize is that of the one message, header included.
+// broadcastSize is the size of the one message, header included.
 const broadcastSize = 128
 
 // broadcast measures how many copies of one message a second a server sends to all its connections.

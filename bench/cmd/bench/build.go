@@ -38,7 +38,7 @@ func (b *bench) build() error {
 	return nil
 }
 
-// buildEcho builds examples/echo as it is, with one file laid over it: that which frees memory at a signal.
+// buildEcho builds examples/echo with one file added, which frees memory at a signal.
 func (b *bench) buildEcho() error { return b.buildEchoOf("..") }
 
 // buildEchoOf is buildEcho for a checkout.
@@ -114,7 +114,7 @@ held against them too.`,
 		b.versions())
 }
 
-// beginning is when a table was begun, and what had been used of the machine by then.
+// beginning is the time at which a table was begun, and the machine's processor time until then.
 type beginning struct {
 	time       time.Time
 	busy, used time.Duration
@@ -124,7 +124,7 @@ func startOfTable() beginning {
 	return beginning{time.Now(), process.Busy(), process.Used()}
 }
 
-// provenance says when a table was made, how thoroughly, and what else the machine had to do.
+// provenance says when a table was made, with how many runs, and how busy the machine was besides.
 func (b *bench) provenance(began beginning) string {
 	rounds, rough := "", ""
 	if b.rounds > 0 {
@@ -148,7 +148,7 @@ func commit() string {
 	return "commit " + strings.TrimSpace(string(out))
 }
 
-// versions are those that the measured programs were built with.
+// versions returns the versions with which the measured programs were built.
 func (b *bench) versions() string {
 	info, err := buildinfo.ReadFile(b.program("server"))
 	if err != nil {

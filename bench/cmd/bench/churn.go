@@ -9,7 +9,7 @@ import (
 	"github.com/rollcall-go/rollcall/bench/internal/report"
 )
 
-// churn measures how many connections a second come, log on, echo one message, and go.
+// churn measures how many connections a second open, log on, echo one message, and close.
 func churn(b *bench) (report.Section, error) {
 	const parallel, size = 64, 64
 	all := b.enter([]peer{byHandAgain, byHand, minimal, rollcall, rawGnet, plainNet, zinx}, 0, size)

@@ -108,7 +108,7 @@ func (c *contestant) total() load.Result {
 	return total
 }
 
-// ratio compares the rates of two contestants, run by run. Of one that has failed there is none.
+// ratio compares the rates of two contestants, run by run. There is none if one has failed.
 func ratio(a, b *contestant) (stats.Quartiles, bool) {
 	if a.failed != nil || b.failed != nil || len(a.runs) == 0 || len(b.runs) == 0 {
 		return stats.Quartiles{}, false
@@ -126,8 +126,8 @@ func ratioText(a, b *contestant) string {
 	return "–"
 }
 
-// atLeast is the target that a does something at least least times as fast as b. The minimal program, or nil, is
-// held against it too.
+// atLeast is the target that a is at least least times as fast as b. The minimal program, if not nil, is compared with
+// b too.
 func atLeast(what string, a, b *contestant, least float64, bare *contestant) report.Target {
 	t := report.Target{What: what, Must: fmt.Sprintf("≥ %.2f × %s", least, b.name)}
 	t.Measured, t.Met = reached(a, b, least)
@@ -147,7 +147,7 @@ func reached(a, b *contestant, least float64) (measured string, met bool) {
 	return q.String(), q.Median >= least
 }
 
-// rateTable shows what the contestants reached, and their ratios to some of them.
+// rateTable shows the rates of the contestants, and their ratios to some of them.
 func rateTable(unit string, all []*contestant, against ...*contestant) string {
 	t := report.Table{Head: []string{"server", unit + "/s", "quartiles"}}
 	for _, a := range against {

@@ -80,7 +80,7 @@ load. %s`,
 // that most have no stall of the machine in them.
 const window = 20 * time.Millisecond
 
-// observed is what the runs of one server have shown.
+// observed has the results of one server's runs.
 type observed struct {
 	all     histogram.Histogram
 	runs    []float64 // the p99 of each run
@@ -113,7 +113,7 @@ func (o *observed) stalled() float64 {
 	return float64(n) / float64(max(len(o.windows), 1))
 }
 
-// tail holds Rollcall's 99th percentiles, and those of minimal if there are any, against those of what is written by hand.
+// tail compares the 99th percentiles of Rollcall, and of minimal if there are any, with those of the server by hand.
 func tail(what string, ours, hand, bare []float64) report.Target {
 	const most = 1.3
 	measured := stats.Ratios(ours, hand)

@@ -34,7 +34,7 @@ type table struct {
 	run   func(*bench) (report.Section, error)
 }
 
-// The order is that of the document.
+// They are in the order of the document.
 var tables = []table{
 	{"echo", "Echo", echo},
 	{"latency", "Latency", latency},
@@ -55,9 +55,9 @@ type bench struct {
 	warmUp time.Duration // of a run
 	length time.Duration // of the measured part of a run
 
-	rounds int                     // of the table at hand, where servers alternate
+	rounds int                     // of the present table, where servers alternate
 	dir    string                  // where the programs are
-	commit string                  // of what is measured; the tables change the documents, and are no change of it
+	commit string                  // read before the tables change the documents
 	noC    string                  // why there is no C server; empty when there is
 	before string                  // a checkout of an earlier version; empty without
 	cells  *regexp.Regexp          // which cells of the table before are measured
@@ -125,7 +125,7 @@ func run() error {
 	return b.runTables(chosen, head, *docs)
 }
 
-// runTables makes the tables one by one. Each is written when it is there, so that a later one that fails spoils nothing.
+// runTables makes the tables one by one. Each is written at once, so that it is kept when a later one fails.
 func (b *bench) runTables(chosen []table, head, docs string) error {
 	var titles []string
 	for _, t := range tables {

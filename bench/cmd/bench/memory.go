@@ -110,7 +110,7 @@ func (b *bench) measureMemory(p peer, users, size int) (m perUser, err error) {
 	return perUser{float64(idle-empty) / float64(users), float64(after-empty) / float64(users)}, err
 }
 
-// resident returns what a server has in RAM when it has given back all that it can.
+// resident returns the memory of a server in RAM after it has freed all that it can.
 func resident(server *process.Process) (int64, error) {
 	if err := server.FreeMemory(); err != nil {
 		return 0, err

@@ -57,7 +57,7 @@ loop once for all that wait by then, and makes one Write of what a queue holds.`
 	if b.short {
 		cells = cells[:2]
 	}
-	// gnet's event loop may be at it for long before anything arrives.
+	// gnet's event loop may work for long before a message arrives.
 	length := max(b.length, time.Second/2)
 	var body strings.Builder
 	for _, cell := range cells {

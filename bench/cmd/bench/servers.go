@@ -34,7 +34,7 @@ var (
 	nbio        = kind("nbio", wire.Rollcall, "nbio")
 	zinx        = kind("zinx", wire.Zinx, "zinx")
 
-	// Idle users must not fall silent while the others are measured.
+	// Idle users must not time out while the others are measured.
 	rollcall = peer{"Rollcall", wire.Rollcall, func(b *bench, addr string, loops int) []string {
 		return []string{b.program("echo"), "-addr", addr, "-loops", fmt.Sprint(loops), "-heartbeat-timeout", "10m"}
 	}}
@@ -44,7 +44,7 @@ var (
 	}}
 )
 
-// echoPeers are all that echo. The ones that are compared most closely stand together.
+// echoPeers are all servers that echo. Those that are compared most closely come together.
 func (b *bench) echoPeers() []peer {
 	all := []peer{byHandAgain, byHand, minimal, rollcall, rawGnet}
 	if b.noC == "" {
@@ -67,7 +67,7 @@ func (b *bench) startLoops(p peer, loops int, cpus []int) (*process.Process, err
 	return process.Start(cpus, command[0], command[1:]...)
 }
 
-// serverCPUs are the processors of a server with n event loops: not the generator's, as long as there are others.
+// serverCPUs returns the processors of a server with n event loops: not the generator's, if there are others.
 func (b *bench) serverCPUs(n int) []int {
 	return b.cpus[:min(n, len(b.cpus))]
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/rollcall-go/rollcall/internal/layout"
 )
 
-// handwritten is the baseline: what an expert writes with gnet for this wire format, and without users. All frames that
-// are there are parsed in gnet's own buffer, their answers gathered and written once; an unfinished frame is looked at
-// again when all of it has come.
+// handwritten is the baseline: what an expert writes with gnet for this wire format, without users. It parses all frames
+// of a read in gnet's own buffer, and writes their answers at once. It parses an unfinished frame again when all of it
+// has come.
 type handwritten struct {
 	gnet.BuiltinEventEngine
 	addr string
@@ -28,7 +28,7 @@ type answers struct{ b []byte }
 // progress is a connection's.
 type progress struct {
 	out  *answers // of its loop
-	need int      // bytes that must be there before it is looked at again
+	need int      // bytes that must have come before it parses again
 }
 
 func byHand(o options) error {

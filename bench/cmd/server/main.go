@@ -23,8 +23,8 @@ type options struct {
 	loops int
 	conns int    // connections to wait for before a push
 	size  int    // of a message that is pushed, header included
-	check bool   // write everything down and hold it against the contract
-	by    string // how Rollcall is told whom a message is for
+	check bool   // record everything and check it against the contract
+	by    string // how Rollcall is told the receiver of a message
 }
 
 // kinds are the servers by name. Each returns when it cannot go on.
@@ -59,7 +59,7 @@ func main() {
 	flags.BoolVar(&o.check, "check", false, "hold what happens against the contract")
 	_ = flags.Parse(os.Args[2:])
 
-	go func() { // servers that need no farewell
+	go func() { // for servers without a shutdown
 		asked := make(chan os.Signal, 1)
 		signal.Notify(asked, os.Interrupt, syscall.SIGTERM)
 		<-asked

@@ -32,7 +32,7 @@ func minimalBroadcast(o options) error {
 	return toAll(o.conns, func() { s.Broadcast(conns, wire.MessageType, body) }).obey()
 }
 
-// awaitMinimal runs a server, and returns it when all connections that are waited for are there.
+// awaitMinimal runs a server, and returns it when all expected connections are open.
 func awaitMinimal(o options) (*minimal.Server, []*minimal.Conn) {
 	var (
 		mu      sync.Mutex

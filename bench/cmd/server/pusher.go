@@ -11,7 +11,7 @@ import (
 	"sync"
 )
 
-// pusher has a server send of itself, as it is told on standard input:
+// pusher makes a server send without requests, as standard input says:
 //
 //	push G W              send by G goroutines, with W messages under way at most
 //	ack N                N messages of this push have been received

@@ -10,14 +10,14 @@ import (
 	"github.com/rollcall-go/rollcall/bench/internal/wire"
 )
 
-// gnetPusher pushes as gnet's documentation says that one writes from elsewhere: one AsyncWrite a message. The frame is
-// built once, so that gnet alone is measured.
+// gnetPusher pushes as gnet's documentation says to write from other goroutines: one AsyncWrite a message. The frame is
+// built once, so that only gnet is measured.
 type gnetPusher struct {
 	raw
 	o       options
 	mu      sync.Mutex
 	conns   []gnet.Conn
-	arrived chan struct{} // closed when all that are waited for are there
+	arrived chan struct{} // closed when all expected connections are open
 }
 
 func gnetPush(o options) error {

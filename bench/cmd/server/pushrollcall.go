@@ -30,7 +30,7 @@ type rollcallServer struct {
 	mu      sync.Mutex
 	online  []string
 	conns   []*engine.Conn
-	arrived chan struct{} // closed when all that are waited for are online
+	arrived chan struct{} // closed when all expected users are online
 }
 
 // newRollcall returns a server that runs, and whose handlers answer every message with its body.
@@ -117,7 +117,7 @@ func (s *rollcallServer) broadcast(typ uint16, body []byte) {
 	mustSend(err)
 }
 
-// mustSend ends the process: a message that is lost would count as a fast one.
+// mustSend ends the process on an error, because a lost message would count as a fast one.
 func mustSend(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "server: a message could not be sent:", err)

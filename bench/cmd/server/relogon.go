@@ -20,7 +20,7 @@ import (
 
 // relogon is Rollcall for clients that take one user ID from each other. When they have all gone and standard input says
 // "report" it tells how many sessions there were, and, with -check, whether all that happened was as the contract has it.
-// Writing down all that happens takes time, so the rate is measured without.
+// The rate is measured without -check, because the record takes time.
 func relogon(o options) error {
 	var came, pushedOut, left atomic.Int64
 	var (
@@ -74,14 +74,14 @@ func relogon(o options) error {
 	return e.Run(context.Background())
 }
 
-// awaitQuiet waits until there is nothing left to happen.
+// awaitQuiet waits until nothing is under way.
 func awaitQuiet(quiet func() bool) error {
 	for deadline := time.Now().Add(10 * time.Second); !quiet(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			return context.DeadlineExceeded
 		}
 	}
-	time.Sleep(100 * time.Millisecond) // what is told last has been told
+	time.Sleep(100 * time.Millisecond) // for the last events
 	return nil
 }
 

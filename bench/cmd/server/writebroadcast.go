@@ -13,7 +13,7 @@ import (
 	"github.com/rollcall-go/rollcall/bench/internal/wire"
 )
 
-// writeBroadcast broadcasts by the least that could do it: one thread that calls write(2) for one socket after the other.
+// writeBroadcast broadcasts by the least possible work: one thread that calls write(2) for one socket after the other.
 func writeBroadcast(o options) error {
 	fds, err := acceptAll(o)
 	if err != nil {
@@ -28,7 +28,7 @@ func writeBroadcast(o options) error {
 	}).obey()
 }
 
-// writeWhole writes past Go's scheduler, which has no part in this, as long as the socket takes what it is given.
+// writeWhole writes without telling Go's scheduler, until all is written.
 func writeWhole(fd int, b []byte) {
 	for len(b) > 0 {
 		n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))

@@ -1,7 +1,7 @@
-// Package freemem lets the benchmark measure what a server really holds: at SIGUSR1 the process collects its garbage,
-// gives the free pages back to the system, and says so. Importing it is enough.
+// Package freemem lets the benchmark measure the memory that a server really needs: at SIGUSR1 the process collects its
+// garbage, returns the free pages to the system, and says so. Importing it is enough.
 //
-// The benchmark also builds examples/echo with this file laid over it, so that the example needs no such thing of its own.
+// The benchmark also builds examples/echo with this file added, so the example itself need not import it.
 package freemem
 
 import (

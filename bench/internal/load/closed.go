@@ -67,7 +67,7 @@ func (m *meter) done(now time.Time) bool {
 	return false
 }
 
-// reading is what has been counted and used until now.
+// reading has the counts and the CPU time until now.
 func (g *Group) reading() Result {
 	return Result{Messages: g.got, Server: g.server.CPU(), Generator: process.ThreadCPU()}
 }

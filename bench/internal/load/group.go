@@ -1,10 +1,10 @@
 //go:build linux
 
-// Package load is the load generator. So that it is not what limits a measurement, it is a C program in all but syntax:
-// one thread, one epoll descriptor, non-blocking sockets, frames built beforehand, replies counted by their bytes, and
-// nothing allocated while it runs.
+// Package load is the load generator. It works like a C program, so that it does not limit a measurement: one thread, one
+// epoll descriptor, non-blocking sockets, frames built beforehand, replies counted by their bytes, and no allocations
+// while it runs.
 //
-// Whoever runs it must be the only goroutine of its thread (runtime.LockOSThread): a Result has the thread's CPU time.
+// Run it on a goroutine with a thread of its own (runtime.LockOSThread): a Result has the thread's CPU time.
 package load
 
 import (
@@ -31,13 +31,13 @@ type Group struct {
 
 	size   int    // of a frame
 	frames []byte // many frames, end to end
-	buf    []byte // what is read is not kept
+	buf    []byte // for reads; their bytes are not kept
 }
 
 type conn struct {
 	fd   int
 	owed int // bytes that are to be written
-	at   int // where in a frame the next byte to write stands
+	at   int // position in a frame of the next byte to write
 	part int // bytes of an unfinished reply
 	due  ring
 }
@@ -95,7 +95,7 @@ func (g *Group) Close() {
 	_ = unix.Close(g.poller.fd)
 }
 
-// Connections is how many there are.
+// Connections returns the number of connections.
 func (g *Group) Connections() int { return len(g.conns) }
 
 // logOn opens one connection and sends its first frame; the first connection of a group also tries a message, and looks
@@ -222,7 +222,7 @@ func (g *Group) send(c *conn) error {
 	return nil
 }
 
-// receive reads what is there and returns how many whole messages that makes.
+// receive reads until the socket is empty, and returns how many messages became whole.
 func (g *Group) receive(c *conn) (messages int, err error) {
 	for {
 		n, errno := read(c.fd, g.buf)
@@ -238,7 +238,7 @@ func (g *Group) receive(c *conn) (messages int, err error) {
 		c.part = (c.part + n) % g.size
 		messages += whole
 		g.got += whole
-		if n < len(g.buf) { // the socket is empty: a look that finds nothing is saved
+		if n < len(g.buf) { // the socket is empty: this saves a read
 			return messages, nil
 		}
 	}

@@ -13,7 +13,7 @@ const batch = 64
 // OpenLoop sends rate messages a second, round robin, whether or not those before are answered. A message's latency runs
 // from the moment at which it was to be sent, not from that at which it was: when the server (or the generator) stalls,
 // the messages that had to wait for it count with their wait (this is the correction for coordinated omission).
-// record is told of every message after the warm-up: when it was to be sent, from the end of the warm-up, and its latency.
+// It calls record for every message after the warm-up: when it was to be sent, from the end of the warm-up, and its latency.
 // The generator does not sleep meanwhile.
 func (g *Group) OpenLoop(rate float64, warmUp, d time.Duration, record func(due, took time.Duration)) (Result, error) {
 	start := time.Now()

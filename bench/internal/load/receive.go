@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Receive has the server send of itself: it says "push" and the arguments to it, counts what arrives, and says "stop"
-// when d, after a warm-up, is over. The server may have window messages under way, and not more: Receive tells it ("ack")
-// how many have come, about eight times a window, so that the receivers keep up, whatever the server does.
+// Receive makes the server send without requests: it tells it "push" with the arguments, counts what arrives, and tells
+// it "stop" when d, after a warm-up, is over. At most window messages may be under way, so that the receivers keep up.
+// About eight times a window Receive tells the server ("ack") how many have come.
 func (g *Group) Receive(args string, window int, warmUp, d time.Duration) (Result, error) {
 	// A broadcast has one message for every connection, and a window is a number of broadcasts.
 	every := max(window/8, 1)

@@ -30,7 +30,7 @@ type Conn struct {
 
 	// The loop's own.
 	gone bool   // gnet has closed it
-	need uint32 // bytes that must be there before it is looked at again
+	need uint32 // bytes that must have come before it is read again
 	gc   gnet.Conn
 	user *user // nil before the first message
 
@@ -40,7 +40,7 @@ type Conn struct {
 	since          int64        // of the logon, Unix nanoseconds
 	active         atomic.Int64 // when something came last
 	received, sent traffic
-	next, prev     *Conn // who else is watched for silence
+	next, prev     *Conn // other connections that are watched
 }
 
 // traffic counts messages one way.
@@ -87,7 +87,7 @@ var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
 // Reply answers m, of which a handler has been told. The replies to one read go out in one write.
 func (c *Conn) Reply(m *Message, body []byte) error {
-	if m.from != c || c.queued.Load() { // not the message at hand, or something is to go out before
+	if m.from != c || c.queued.Load() { // not the present message, or something must go out before
 		return c.send(m.Type, FlagReply, m.ID, body)
 	}
 	o := &c.loop.replies

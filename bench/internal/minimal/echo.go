@@ -1,9 +1,9 @@
 //go:build linux
 
-// Package minimal is a server on gnet that does for its users what Rollcall does in the benchmark, with nothing of Rollcall
-// in it: it imports gnet and the standard library. Where Rollcall falls short of a target, this shows what is left when all
-// that could be left out has been: one package, one wire format, nothing to configure, no authenticator, no events, no
-// workers, no way to stop.
+// Package minimal is a server on gnet that does for its users what Rollcall does in the benchmark, without code of Rollcall:
+// it imports only gnet and the standard library. Where Rollcall misses a target, it shows the rate without all that can be
+// left out: it has one package, one wire format, no configuration, no authenticator, no events, no workers, and no way to
+// stop.
 //
 // What it does: frames become messages, a handler is found by type, and is called with the connection and the message; it
 // replies, and the replies to one read go out in one write. The first message binds a user, who is found by ID, by session
@@ -34,7 +34,7 @@ type Server struct {
 	onBoot func()
 	onUser func(*Conn)
 
-	handlers [1 << 16]Handler // all of them, so that nothing is to be asked when one is called
+	handlers [1 << 16]Handler // all of them, so that a call needs no check
 
 	clock      atomic.Int64 // Unix nanoseconds, coarse
 	lastNumber atomic.Uint64
@@ -47,13 +47,13 @@ type Server struct {
 	byGnet map[gnet.EventLoop]*loop
 }
 
-// loop is an event loop of gnet's, with what we keep for it.
+// loop is an event loop of gnet, with our data for it.
 type loop struct {
 	gnet gnet.EventLoop
 
 	// The loop's own.
 	msg     Message // the one being handled
-	replies buffer  // to the messages of the read at hand
+	replies buffer  // to the messages of the present read
 	spare   []*Conn
 
 	mu     sync.Mutex
@@ -133,7 +133,7 @@ func (s *Server) OnClose(gc gnet.Conn, _ error) gnet.Action {
 // OnTraffic implements gnet.EventHandler.
 func (s *Server) OnTraffic(gc gnet.Conn) gnet.Action {
 	c := gc.Context().(*Conn)
-	if gc.InboundBuffered() < int(c.need) { // an unfinished frame is looked at when all of it has come
+	if gc.InboundBuffered() < int(c.need) { // an unfinished frame is read when all of it has come
 		return gnet.None
 	}
 	in, _ := gc.Peek(-1)
@@ -196,8 +196,8 @@ func (s *Server) deliver(c *Conn, in []byte) (used, messages int) {
 	}
 }
 
-// unusual handles a frame that has flags or user IDs. It returns the frame's length, and 0 when not all of it is there, or
-// it breaks the protocol.
+// unusual handles a frame that has flags or user IDs. It returns the frame's length; 0 if the frame is not whole, or breaks
+// the protocol.
 func (s *Server) unusual(c *Conn, m *Message, b []byte) int {
 	flags := Flags(b[1]) & (FlagReply | FlagError)
 	length, user, dest := int(binary.BigEndian.Uint32(b[4:])), int(b[12]), int(b[13])
@@ -213,12 +213,12 @@ func (s *Server) unusual(c *Conn, m *Message, b []byte) int {
 	m.Type, m.ID, m.Device = binary.BigEndian.Uint16(b[2:]), binary.BigEndian.Uint32(b[8:]), binary.BigEndian.Uint16(b[14:])
 	m.Dest = string(b[headerLen+user : headerLen+user+dest])
 	m.Body = b[headerLen+user+dest : n : n]
-	if flags == 0 { // else it is a reply, and this server has asked nothing
+	if flags == 0 { // otherwise it is a reply, and this server sends no requests
 		s.handlers[m.Type](c, m)
 	}
 	m.Dest = ""
 	return n
 }
 
-// invalid is the handler of what no frame may be.
+// invalid is the handler of types that no frame may have.
 func invalid(c *Conn, _ *Message) { c.Kick(codeInvalidMessage) }

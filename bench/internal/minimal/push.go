@@ -8,9 +8,9 @@ import (
 	"github.com/panjf2000/gnet/v2"
 )
 
-// mark has the loop write what waits for a connection. The loop is woken once for all that are marked before it comes,
-// by a task of gnet's: nothing wakes it at less cost. (gnet runs its tasks until there are none, so that senders who never
-// pause would keep the loop from reading; Rollcall spends a system call more on that.)
+// mark makes the loop write what waits for a connection. One task of gnet wakes the loop for all that are marked before it
+// runs, which is the cheapest way to wake it. (gnet runs its tasks until there are none, so senders that never pause keep
+// the loop from reading; Rollcall avoids that with one more system call.)
 func (l *loop) mark(c *Conn) {
 	l.mu.Lock()
 	l.output = append(l.output, c)
@@ -36,8 +36,8 @@ func (l *loop) flush(context.Context) error {
 	return nil
 }
 
-// Broadcast sends a message to many connections, which must not change meanwhile: it is encoded once, and each loop
-// writes it to those that are its own.
+// Broadcast sends a message to many connections. The slice must not change meanwhile. The message is encoded once, and each
+// loop writes it to its own connections.
 func (s *Server) Broadcast(to []*Conn, typ uint16, body []byte) {
 	frame := appendFrame(nil, typ, 0, 0, body)
 	s.mu.Lock()

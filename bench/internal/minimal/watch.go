@@ -9,17 +9,17 @@ import (
 
 const (
 	logonTimeout   = 15 * time.Second
-	silenceTimeout = 10 * time.Minute // idle users must not fall silent while the others are measured
+	silenceTimeout = 10 * time.Minute // idle users must not time out while the others are measured
 	clockTick      = 100 * time.Millisecond
 	watchTick      = time.Second
 )
 
-// watch finds out who has been silent: a wheel of lists, one for each second. A connection stands in the list of the second
-// in which it is to be looked at next; what it sends in between moves nothing.
+// watch finds silent connections with a wheel of lists, one for each second. A connection is in the list of the second in
+// which it is checked next; messages before that do not move it.
 type watch struct {
 	mu    sync.Mutex
 	slots [64]Conn // heads of rings
-	hand  int64    // the next second to be looked at
+	hand  int64    // the next second to check
 }
 
 func (w *watch) init() {
@@ -38,7 +38,7 @@ func (w *watch) begin(c *Conn, now int64) {
 	w.place(c)
 }
 
-// place puts a connection where it is to be looked at next. w.mu is held.
+// place puts a connection into the list of its next check. w.mu is held.
 func (w *watch) place(c *Conn) {
 	due := (c.active.Load()+int64(silenceTimeout))/int64(watchTick) + 1
 	head := &w.slots[max(min(due, w.hand+int64(len(w.slots))-1), w.hand+1)%int64(len(w.slots))]
@@ -46,7 +46,7 @@ func (w *watch) place(c *Conn) {
 	c.prev.next, head.prev = c, c
 }
 
-// end watches a connection no more.
+// end stops watching a connection.
 func (w *watch) end(c *Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -60,7 +60,7 @@ func (w *watch) remove(c *Conn) {
 	}
 }
 
-// silent returns who has been silent for too long, and watches them no more.
+// silent returns the connections that were silent for too long, and stops watching them.
 func (w *watch) silent(now int64) (silent []*Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -23,7 +23,7 @@ const (
 // Flags of a message.
 type Flags uint8
 
-// Flags that there are.
+// The known flags.
 const (
 	FlagReply Flags = 1
 	FlagError Flags = 2
@@ -40,13 +40,13 @@ const (
 	codeInvalidMessage   = 2004
 )
 
-// Message is one that has come. It is valid until its handler returns.
+// Message is a received message. It is valid until its handler returns.
 type Message struct {
 	Type   uint16
 	Flags  Flags // none: a reply has no handler, since this server asks nothing
 	Device uint16
 	ID     uint32
-	User   string // whom the connection is bound to
+	User   string // to which the connection is bound
 	Dest   string
 	Body   []byte // a part of the read buffer
 
@@ -78,8 +78,8 @@ func appendClose(dst []byte, code uint16) []byte {
 	return appendFrame(dst, closeType, 0, 0, []byte{byte(code >> 8), byte(code), 0, 0}) // no text
 }
 
-// logonID returns the user ID of the frame that begins with b: need is how many bytes must be there first, and ok is
-// false when the frame binds nobody.
+// logonID returns the user ID of the frame that begins with b: need is how many bytes must have come first, and ok is
+// false if the frame binds no user.
 func logonID(b []byte) (id []byte, need int, ok bool) {
 	if len(b) < headerLen {
 		return nil, headerLen, true

@@ -23,7 +23,7 @@ type Process struct {
 
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
-	lines chan string // what it says, standard output and standard error alike
+	lines chan string // of standard output and standard error
 	ended chan struct{}
 }
 
@@ -65,7 +65,7 @@ func Run(cpus []int, path string, args ...string) (*Process, error) {
 		for s := bufio.NewScanner(stdout); s.Scan(); {
 			select {
 			case p.lines <- s.Text():
-			default: // nobody wants to know
+			default: // the buffer is full: the line is dropped
 			}
 		}
 		_ = cmd.Wait()
@@ -113,7 +113,7 @@ func (p *Process) Stop() {
 	_ = p.stdin.Close()
 }
 
-// FreeMemory has a program that imports package freemem give back all the memory that it does not need.
+// FreeMemory makes a program that imports package freemem free all the memory that it does not need.
 func (p *Process) FreeMemory() error {
 	if err := p.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
 		return err
@@ -137,7 +137,7 @@ func (p *Process) Resident() (int64, error) {
 	return 0, errors.New("smaps_rollup has no Rss")
 }
 
-// CPU returns the processor time that the process has used. One that has ended has used none.
+// CPU returns the processor time that the process has used; 0 if it has ended.
 func (p *Process) CPU() CPU { return statCPU(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid)) }
 
 func (p *Process) String() string {

@@ -25,7 +25,7 @@ type Target struct {
 	Minimal  *Minimal // nil where there is none
 }
 
-// Minimal is how the minimal program, which has nothing of ours in it, stands to a target, and we to it.
+// Minimal compares the minimal program, which has no code of ours, with a target, and with us.
 type Minimal struct {
 	Measured string
 	Met      bool

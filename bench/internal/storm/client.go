@@ -15,7 +15,7 @@ import (
 // patience is how long a server may take for anything.
 const patience = 10 * time.Second
 
-// Outcome is what befell a client.
+// Outcome is what happened to a client.
 type Outcome struct {
 	PushedOut int            // sessions that ended as they should
 	Broken    map[string]int // what else happened, and how often
@@ -63,7 +63,7 @@ func once(addr, userID string, end time.Time) (pushedOut bool, err error) {
 	_ = nc.SetReadDeadline(end)
 	m, err = in.next()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return false, nil // nobody came any more
+		return false, nil // no other client came
 	}
 	if err != nil {
 		return false, fmt.Errorf("waiting to be pushed out: %w", err)

@@ -87,7 +87,7 @@ func newManager(interval, timeout time.Duration) *usermgr.Manager {
 	return m
 }
 
-// closeAll ends a measurement, which must not have lost anybody.
+// closeAll ends a measurement, which must not have lost a user.
 func closeAll(m *usermgr.Manager, users int) error {
 	if n := m.Count(); n != users {
 		return fmt.Errorf("%d of %d users are left: some fell silent while they were measured", n, users)
@@ -95,7 +95,7 @@ func closeAll(m *usermgr.Manager, users int) error {
 	return m.Close(context.Background())
 }
 
-// crowd is a number of users, in random order: not that in which their memory lies.
+// crowd is a number of users in random order, not in the order of their memory.
 type crowd struct {
 	ids   []string
 	links []link
@@ -118,7 +118,7 @@ func newCrowd(n int) *crowd {
 	return c
 }
 
-// register brings everybody online. The sessions are in the crowd's order.
+// register brings all users online. The sessions are in the crowd's order.
 func (c *crowd) register(m *usermgr.Manager) ([]usermgr.Session, error) {
 	sessions := make([]usermgr.Session, len(c.ids))
 	for i, id := range c.ids {
@@ -135,7 +135,7 @@ func (c *crowd) register(m *usermgr.Manager) ([]usermgr.Session, error) {
 	return shuffled, nil
 }
 
-// atLeast is how many operations are timed at least.
+// atLeast is the lowest number of operations that are timed.
 const atLeast = 1_000_000
 
 // each returns the time of do, which does n operations, an operation.
@@ -232,7 +232,7 @@ func (f *Figures) lookUps(s Settings, c *crowd, m *usermgr.Manager) {
 	})
 }
 
-// pages times going through everybody a page at a time.
+// pages times a listing of all users by pages.
 func (f *Figures) pages(m *usermgr.Manager, n int) error {
 	listed, rounds := 0, max(100_000/n, 1)
 	var err error
@@ -283,7 +283,7 @@ func (f *Figures) messages(sessions []usermgr.Session) {
 func heartbeatCPU(s Settings, sessions []usermgr.Session) (percent float64) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // nothing is allocated, and nothing need be collected
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // nothing is allocated, so there is nothing to collect
 	const portions = 50
 	beat := time.NewTicker(s.HeartbeatTimeout / 3 / portions)
 	defer beat.Stop()

@@ -1,4 +1,4 @@
-// Balancer is a server behind a load balancer that writes PROXY headers, and looks whether the server lives:
+// Balancer is a server behind a load balancer that writes PROXY headers, and probes whether the server is up:
 //
 //	go run ./examples/recipes/balancer -addr 127.0.0.1:9000 -health 127.0.0.1:9001 -balancers 127.0.0.1/32
 package main

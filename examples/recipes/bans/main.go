@@ -37,7 +37,7 @@ func authenticate(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Id
 	return bridge.Identity{UserID: l.UserID, Token: fmt.Sprintf("%s on %d", l.UserID, l.Device)}, nil
 }
 
-// admins lets only the admin through.
+// admins returns h for the admin alone.
 func admins(h engine.Handler) engine.Handler {
 	return func(c *engine.Conn, m *protocol.Message) error {
 		if c.UserID() != "admin" {
@@ -65,7 +65,7 @@ func main() {
 	}
 	srv.Handle(ban, admins(func(c *engine.Conn, m *protocol.Message) error {
 		_, err := users.Kick(string(m.Body), &usermgr.KickOptions{Text: "you are banned", BanFor: 24 * time.Hour})
-		return answer(c, m, err) // the kick goes on by itself; to wait for it here would hold up the event loop
+		return answer(c, m, err) // the kick goes on by itself; to wait for it here would block the event loop
 	}))
 	srv.Handle(unban, admins(func(c *engine.Conn, m *protocol.Message) error {
 		users.Unban(string(m.Body))

@@ -27,7 +27,7 @@ const (
 	maxUnread = 1000 // of one user; Go clients remember the last 1,024 that they have handled
 )
 
-// send has a letter on its way until a client of the user's has handled it.
+// send pushes a letter until a client of the user has handled it.
 func send(pushes *push.Service, s *store, l letter) {
 	m := push.Binary(l.Body)
 	m.ID, m.Metadata = l.ID, map[string]string{"from": l.From} // always the same ID: a client that has handled it drops it

@@ -34,7 +34,7 @@ func makeReport(ctx context.Context, query string) ([]byte, error) {
 	}
 }
 
-// handleReport blocks: it is for a worker, or a goroutine of its own.
+// handleReport blocks, so it needs a worker, or a goroutine of its own.
 func handleReport(c *engine.Conn, m *protocol.Message) error {
 	body, err := makeReport(c.Context(), string(m.Body)) // the context ends when the client leaves
 	if err != nil {
@@ -43,7 +43,7 @@ func handleReport(c *engine.Conn, m *protocol.Message) error {
 	return c.Reply(m, body)
 }
 
-// atMost lets so many of a handler's calls run at a time, and refuses more.
+// atMost returns a handler of which at most places calls run at a time. It refuses more.
 func atMost(places int, h engine.Handler) engine.Handler {
 	free := make(chan struct{}, places)
 	apart := engine.Async(func(c *engine.Conn, m *protocol.Message) error {
