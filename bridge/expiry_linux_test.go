@@ -10,7 +10,7 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Rule 29: a renewal that has come before the token expires, to a loop that is stuck until after that, is looked at first.
+// Rule 29: a renewal that came before the token expires, to a loop that is stuck until after that, is read first.
 func TestExpiryLooksAtWhatHasComeFirst(t *testing.T) {
 	d := atOnce()
 	o := d.options()

@@ -153,7 +153,7 @@ func TestExpiredTokenIsRefused(t *testing.T) {
 	s.expectEnd()
 }
 
-// Rule 29: a renewal that is being looked at when the token expires decides.
+// Rule 29: a renewal whose check runs when the token expires decides.
 func TestExpiryWaitsForTheRenewal(t *testing.T) {
 	for _, accepted := range []bool{true, false} {
 		d := newDesk()

@@ -110,7 +110,7 @@ func logOnAskAndEnd(addr string, secure bool, ca *testca.Authority, b []byte) er
 }
 
 // halfClosed returns a server with one client, ann, that has ended its sending side while its request is being handled: the
-// handler runs until the function that is returned is called. Heartbeats are looked at often.
+// handler runs until the function that is returned is called. Heartbeats are checked often.
 func halfClosed(t *testing.T, o options) (s *server, c *rawClient, conn *engine.Conn, finish func()) {
 	t.Helper()
 	o.engine.Workers = 2

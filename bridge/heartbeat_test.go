@@ -144,7 +144,7 @@ func TestServersSendsDoNotCount(t *testing.T) {
 	s.journal.expect(t, "Connected ann@1", "Connected bob@2", "TimedOut ann@1", "Disconnected ann@1 HeartbeatTimeout")
 }
 
-// Rule 8: silence is looked at again when the user's turn has come.
+// Rule 8: silence is checked again when the user's turn has come.
 func TestSilenceThatIsOverIsForgiven(t *testing.T) {
 	s, watch, ann, _ := watchedByBeats(t, options{})
 	watch.silent() // a report that comes too late

@@ -161,7 +161,7 @@ func TestRenewalHasADeadline(t *testing.T) {
 	c.expectClose(protocol.TokenExpired)
 }
 
-// Rules 16 and 19: a renewal that is being looked at keeps neither a stop nor a replacement waiting.
+// Rules 16 and 19: neither a stop nor a replacement waits for the check of a renewal.
 func TestRenewalEndsWithItsSession(t *testing.T) {
 	d := newDesk()
 	s := serve(t, d.options())

@@ -193,7 +193,7 @@ func TestTLSRecordsThatComeByteByByte(t *testing.T) {
 	}
 }
 
-// holder keeps what is written to it, after the first write, until it is told to let go.
+// holder keeps what is written to it, after the first write, until it is released.
 type holder struct {
 	net.Conn
 	writes int

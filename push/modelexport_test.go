@@ -52,7 +52,7 @@ func (s *Service) Describe() string {
 	return all.String()
 }
 
-// KeepAudience sets how often the audience is looked at until the test ends.
+// KeepAudience sets how often the audience is checked until the test ends.
 func KeepAudience(t *testing.T, d time.Duration) {
 	was := keepAudience
 	keepAudience = d

@@ -16,7 +16,7 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// E6: a user can be thrown out by ID, by session and by address, with a code of the application's; the connection is told the
+// E6: a user can be kicked by ID, by session and by address, with a code of the application's; the connection is told the
 // code and the text.
 func TestKickEndsTheSessionAndTellsTheConnection(t *testing.T) {
 	for _, c := range []struct {

@@ -20,7 +20,7 @@ func (w wire) Close(code protocol.CloseCode, text string) {
 	fmt.Printf("%s is closed: %s (%s)\n", w.address.Remote, code, text)
 }
 
-// A manager needs no engine. Here ann logs on from a second place, which pushes the first one out, and is thrown out.
+// A manager needs no engine. Here ann logs on from a second place, which pushes the first one out, and is kicked.
 func Example() {
 	users, err := usermgr.New(usermgr.Config{})
 	if err != nil {

@@ -85,7 +85,7 @@ func TestTouchTellsWhetherTheUserIsOnline(t *testing.T) {
 	})
 }
 
-// Rule 8: silence is looked at again when the turn comes.
+// Rule 8: silence is checked again when the turn comes.
 func TestSilenceIsLookedAtAgainInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		checker := newHandChecker()

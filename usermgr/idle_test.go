@@ -166,7 +166,7 @@ func TestEveryEndCleansEveryIndex(t *testing.T) {
 	}
 }
 
-// Rule 8: whether the session is idle is looked at again in its user's turn.
+// Rule 8: whether the session is idle is checked again in its user's turn.
 func TestIdlenessIsLookedAtAgainInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, j := watchedAll(t, usermgr.Config{IdleTimeout: 10 * time.Second, Devices: usermgr.OnePerDevice()})
@@ -184,7 +184,7 @@ func TestIdlenessIsLookedAtAgainInTurn(t *testing.T) {
 		time.Sleep(9 * time.Second)
 		synctest.Wait()
 		j.expect(t)
-		time.Sleep(2 * time.Second) // and it is looked at again afterwards
+		time.Sleep(2 * time.Second) // and it is checked again afterwards
 		synctest.Wait()
 		j.sort()
 		j.expect(t, "Disconnected ann@1 SessionExpired", "Disconnected ann@2 SessionExpired", "Expired ann@1", "Expired ann@2",
@@ -216,7 +216,7 @@ func TestExpiredIsAnEventLikeTheOthers(t *testing.T) {
 		j.expect(t)
 		link.handlerReturns()
 		time.Sleep(time.Minute)
-		logOn(t, m, "bob", newLink(3)).End(protocol.ClientClosed) // is not held up
+		logOn(t, m, "bob", newLink(3)).End(protocol.ClientClosed) // does not wait
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		j.expect(t, "Expired ann@1", "Online bob@3", "Connected bob@3", "Disconnected bob@3 ClientClosed", "sent 0", "Offline bob",

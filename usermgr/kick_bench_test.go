@@ -10,7 +10,7 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// BenchmarkKick is 10,000 users who are thrown out, and whose end is waited for.
+// BenchmarkKick kicks 10,000 users, and waits for their ends.
 func BenchmarkKick(b *testing.B) {
 	const users = 10_000
 	m := newManager(b, usermgr.Config{})

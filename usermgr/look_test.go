@@ -23,7 +23,7 @@ func (l *lookedAt) Look(done func(busy bool)) {
 	l.look(done)
 }
 
-// Rules 8 and 25: what waits on the connection is looked at before a session ends for its silence, for as long as that takes.
+// Rules 8 and 25: what waits on the connection is read before a session ends for its silence, however long that takes.
 func TestALinkIsLookedAtBeforeItsSessionTimesOut(t *testing.T) {
 	for name, c := range map[string]struct {
 		look func(s usermgr.Session, done func(bool))

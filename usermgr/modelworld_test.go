@@ -45,7 +45,7 @@ type world struct {
 	mu       sync.Mutex
 	links    []*modelLink
 	latest   map[string]*modelLink // where each user logged on last
-	gate     chan struct{}         // those who are held up wait for it to be closed
+	gate     chan struct{}         // closed by release; hold waits for it
 	troubles []error
 }
 
@@ -91,7 +91,7 @@ func (w *world) run() error {
 				return w.verdict()
 			}
 			if i > 0 {
-				time.Sleep(2 * w.program.Idle) // those who woke up are looked at again
+				time.Sleep(2 * w.program.Idle) // sessions that woke up are checked again
 				if !w.settle() {
 					return w.verdict()
 				}
@@ -120,7 +120,7 @@ func (w *world) start(phase [][]step) (ended <-chan struct{}) {
 	return all
 }
 
-// await waits for goroutines to end. From time to time it releases those who are held up.
+// await waits for goroutines to end. From time to time it releases those that hold.
 func (w *world) await(ended <-chan struct{}) {
 	for began := time.Now(); time.Since(began) < modelPatience; {
 		select {

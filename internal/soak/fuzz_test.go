@@ -35,7 +35,7 @@ const (
 	opClose          // closes
 	opReset          // resets
 	opListen         // reads what has come
-	opKick           // user: the server throws a user out, or pushes
+	opKick           // user: the server kicks a user, or pushes
 	opBeneath        // how many, then they: bytes that are not TLS, or garbage in its records
 	opCount          // of operations
 	fuzzConns = 3

@@ -140,7 +140,7 @@ func (v neverRead) run(t *testing.T, n int) {
 	before := s.collected()
 	r.take()
 
-	// In the last round it is memory that is looked at, which takes the server's time.
+	// The last round measures memory, which takes the server's time.
 	var with, without []time.Duration
 	rounds := sized(1, 1, 6)
 	highest := before

@@ -215,7 +215,7 @@ func (g *guest) listen() {
 	}
 }
 
-// hear keeps a frame. Of the body it keeps what will be looked at.
+// hear keeps a frame. Of the body it keeps what will be checked.
 func (g *guest) hear(m protocol.Message, n int) {
 	switch {
 	case m.Type == protocol.TypeLogon && m.Flags == protocol.FlagReply:

@@ -180,7 +180,7 @@ func (t *Table[T]) Remove(p *T, hash func(*T) uint64) bool {
 	if g == nil {
 		return false
 	}
-	if with(g.tags.Load(), empty) != 0 { // nobody looks on from this group anyway
+	if with(g.tags.Load(), empty) != 0 { // no search goes past this group anyway
 		g.setTag(n, empty)
 		t.used--
 	} else {
