@@ -66,6 +66,10 @@ func (t *tester) check(tests []string) (took map[string]time.Duration, err error
 	return took, nil
 }
 
+// tries is how many random tests of a model a mutant may meet: one that breaks the program altogether can panic, or stop, before its
+// rule is complained of.
+const tries = 3
+
 // try edits the copy, tests it, undoes the edits, and reports whether the mutant was killed by its own rule.
 func (t *tester) try(m *mutant, limit time.Duration) (killed bool) {
 	began := time.Now()
@@ -82,7 +86,12 @@ func (t *tester) try(m *mutant, limit time.Duration) (killed bool) {
 		if m.steps > 0 {
 			steps = m.steps
 		}
-		failed, said, err = t.run(binary, m.test, limit, steps, m.rules())
+		for range tries {
+			failed, said, err = t.run(binary, m.test, limit, steps, m.rules())
+			if err != nil || !failed || !m.isModel() || m.diedByItsRule(said) {
+				break
+			}
+		}
 	}
 	say := func(what, why string) {
 		fmt.Printf("%-9s rule %-2s %s (%v, after %v of building): %s\n", what, m.rule, m.name, since(began), built, why)
@@ -128,7 +137,7 @@ func (t *tester) run(binary, name string, limit time.Duration, steps int, rules 
 	if name == "" {
 		args = append(args, "-rapid.shrinktime=1ns")
 	} else {
-		args = append(args, "-test.v") // output comes at once
+		args = append(args, "-test.v", "-test.failfast") // output comes at once
 	}
 	ctx, kill := context.WithCancel(context.Background())
 	defer kill()
