@@ -32,7 +32,7 @@
 //   - the memory budget's (memory_budget.go); senders wait for it
 //   - a mailbox's, then a connection's, then a loop's or that of the list of drop reports
 //   - an arrival's, then the gate's (addr_limits.go)
-//   - that of the handshakes (handshakes.go), then a handshakeConn's (tls_handshake.go)
+//   - that of the handshakes (handshake_limits.go), then a handshakeConn's (tls_handshake.go)
 //
 // A shard of the table of connections and the roster of a loop are taken alone.
 package engine
