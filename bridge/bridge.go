@@ -1,6 +1,6 @@
-// Package bridge joins an engine and a user manager. It binds the user of a connection's first message, asks the authenticator,
-// answers logons, sends Close notices and closes connections whose sessions end. It sends messages to users, relays messages from
-// one user to another, and keeps groups.
+// Package bridge joins an engine and a user manager. It binds the user of a connection's first message to that connection, asks the
+// authenticator, answers logons, sends Close notices and closes connections whose sessions end. It sends messages to users, relays
+// messages from one user to another, and keeps groups.
 //
 //	users, err := usermgr.New(usermgr.Config{})
 //	e, err := engine.New(engine.Config{Listeners: []engine.Listener{{Addr: ":9000"}}})

@@ -16,23 +16,30 @@
 // # Goroutines
 //
 // A few goroutines accept connections (accept.go). Each connection is given to one event loop (loop.go) and stays there. The loop
-// does all reading from and writing to the connection's socket. Handlers run on the loop too, or on the pool of Config.Workers
-// (workers.go). Other goroutines post tasks to a loop. A byte on the loop's socket pair wakes it, so that tasks and input take turns;
-// each turn has a limit on tasks, connections and bytes.
+// reads from the connection's socket and writes to it. The exception is a connection that was given to ServeConn: one goroutine reads
+// from it and another writes to it, and its loop does the rest (socket_feed.go). Handlers run on the loop too, or on the pool of
+// Config.Workers (workers.go).
 //
-// The engine itself keeps the bytes that a socket does not take (backlog.go), so that every goroutine can see how many wait. One
-// goroutine is notified when such sockets can be written to again (writable_linux.go). A connection that was given to ServeConn has
-// two goroutines, one that reads and one that writes; its loop does the rest (socket_feed.go).
+// Other goroutines post tasks to a loop and wake it with a byte on a socket pair. To the loop that byte is one more input. When its
+// turn comes the loop runs posted tasks, up to a limit on tasks, connections and bytes; what is left waits for another byte. So tasks
+// do not keep input waiting for long, nor input tasks.
+//
+// The engine, not gnet, keeps the bytes that do not fit into a socket's send buffer (backlog.go), so that every goroutine can see how
+// many wait. On Linux one goroutine is notified when such sockets have room again (writable_linux.go).
 //
 // # Locks
 //
-// Every lock is held for a few instructions. None is held while a handler, an Admission, the Decode of a shared codec, or a write to
-// a connection runs. A codec made by Listener.NewCodec is used under its connection's lock. Locks are taken in this order:
+// Every lock but the memory budget's is held briefly. No lock is held during a call of a handler, of an Admission or of a shared
+// codec's Decode, nor during a write to a connection. A codec made by Listener.NewCodec is used under its connection's lock. A
+// goroutine that takes one lock while it holds another follows one of these lines, from left to right; it may leave locks out:
 //
-//   - the memory budget's (memory_budget.go); senders wait for it
-//   - a mailbox's, then a connection's, then a loop's or that of the list of drop reports
-//   - an arrival's, then the gate's (addr_limits.go)
-//   - that of the handshakes (handshake_limits.go), then a handshakeConn's (tls_handshake.go)
+//   - memory budget (memory_budget.go), mailbox (workers.go), connection, then loop or list of drop reports
+//   - arrival, gate (addr_limits.go)
+//   - handshakes (handshake_limits.go), handshakeConn (tls_handshake.go)
 //
-// A shard of the table of connections and the roster of a loop are taken alone.
+// The memory budget's lock is held while all connections are looked at. A sender that must wait for it holds no other lock. Under a
+// connection's lock that of its feedSocket may be taken, and under any lock those of internal/clock.
+//
+// The locks of the shards of the connection table (conn_table.go) and of a loop's list of connections (roster.go) are held together
+// with no other lock of the engine.
 package engine

@@ -1,6 +1,6 @@
 // Package usermgr keeps the users who are online: their sessions, what happens when a user logs on twice, falls silent or is thrown
-// out, and how much each has sent and received. It knows no socket and no frame: it sees a connection as a [Link], and a bridge sees
-// it as a [UserManager].
+// out, and how much each has sent and received. It knows no socket and no frame: it uses a connection through the interface [Link]. A
+// bridge uses the manager through the interface [UserManager].
 //
 //	users, err := usermgr.New(usermgr.Config{Devices: usermgr.OnePerDevice()})
 //	users.Subscribe(usermgr.Events{
@@ -15,17 +15,23 @@
 // # Turns
 //
 // The changes of one user happen in turns, one after another. A logon's turn has three steps. Prepare: the logon is checked. Claim:
-// Config.Claims is called, where it is set. Complete: the sessions that the logon excludes end, and the new session is Connected. The
-// turn runs on the goroutine that called Register. While it waits for its claim, the turn is lent to ends of the user's sessions. The
-// end of a session has steps too; while it waits for the session's message handlers, no goroutine is needed.
+// Config.Claims is called, where it is set. Complete: the sessions that may not live beside the new one end, then the event Connected
+// of the new one is told. The turn runs on the goroutine that called Register. While a logon waits for its claim it lends its turn, so
+// that sessions of the same user may end; otherwise two managers that replace each other's sessions would wait for each other
+// (lending.go).
+//
+// The end of a session takes several steps too (departure.go). Before Disconnected it waits until the session's last message handler
+// has returned, or until Config.QuiesceTimeout has passed. When a logon or a renewal ends another session, it keeps its goroutine
+// during that wait. All other ends wait without a goroutine.
 //
 // # Locks
 //
 // Every lock is held for a few instructions. None is held while a handler, a Checker or a Link runs; [Link.Address] is the exception.
-// Locks are taken in this order: a shard of the users (directory), then one user's entry, then at most one of the others. While one of
-// these is held no lock is taken: a shard of an index, the sessions whose claims are running, a kick's record, the revoked tokens, the
-// ended sessions, the counts of devices, the history of sessions, the source of session IDs, the subscribers, the displays, and the
-// list that one display has shown. Lookups take no lock to find a user or a session, and the user's lock to copy the data.
+// Locks are taken in this order: a shard of the directory of users, one user's entry, at most one of the locks in the list below, a
+// timer's. The list: a shard of an index of sessions, the sessions whose claims are running, a kick's record, the banned users, the
+// revoked tokens, the ended sessions, the counts of devices, the history of sessions, the source of session IDs, the subscribers, the
+// queue of the runners, one wait for message handlers, the owned checkers, the displays, and the list that one display has shown. A
+// lookup finds a user or a session without a lock, and copies the data under the user's lock.
 package usermgr
 
 import (
