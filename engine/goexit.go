@@ -1,20 +1,16 @@
 package engine
 
-import (
-	"github.com/panjf2000/gnet/v2"
+import "github.com/rollcall-go/rollcall/internal/contain"
 
-	"github.com/rollcall-go/rollcall/internal/contain"
-)
-
-// exited is called by the last deferred function of OnTraffic when OnTraffic does not return. A panic that gets here is
-// a mistake in this package, and ends the process as it would without exited. A Goexit comes from the application:
-// processed has closed the connection, and another goroutine continues the loop.
-func (ev *events) exited(gc gnet.Conn, panicked any) {
+// exited is called by the last deferred function of OnTraffic, with its *Conn or *loop, when OnTraffic does not return. A
+// panic that gets here is a mistake in this package, and ends the process as it would without exited. A Goexit comes from
+// the application: processed has closed the connection, and another goroutine continues the loop.
+func (ev *events) exited(of, panicked any) {
 	if panicked != nil {
 		panic(panicked)
 	}
 	var l *loop
-	switch v := gc.Context().(type) {
+	switch v := of.(type) {
 	case *Conn:
 		l = v.loop
 	case *loop:

@@ -274,7 +274,7 @@ func (ev *events) OnTraffic(gc gnet.Conn) (action gnet.Action) {
 	returned := false
 	defer func() {
 		if !returned {
-			ev.exited(gc, recover())
+			ev.exited(gc.Context(), recover())
 		}
 	}()
 	switch v := gc.Context().(type) {

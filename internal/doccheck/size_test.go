@@ -21,7 +21,6 @@ const mostFields = 15
 
 // importGnet are the files that may import gnet, besides tests: an engine's own doing with it is in few places.
 var importGnet = []string{
-	"engine/goexit.go",
 	"engine/loop.go",
 	"engine/run.go",
 	"engine/socket_gnet.go",
