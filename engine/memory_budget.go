@@ -71,8 +71,8 @@ func (e *Engine) startLimits() (end func(context.Context) error) {
 }
 
 // budget watches how many bytes wait in the whole engine. Growth is only added up: it brings the next look forward, and
-// a look counts the bytes that really wait. A goroutine of the budget looks when the budget is used up. A sender that
-// is faster than that goroutine gets a processor looks itself.
+// a look counts the bytes that really wait. When the budget is used up its own goroutine looks. When much more is sent
+// before that goroutine runs, the sender looks.
 type budget struct {
 	left  atomic.Int64 // how many more bytes may come to wait before the next look
 	slack int64        // how far left may fall below zero before senders must look; one look for each message would be too slow

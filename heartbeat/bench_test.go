@@ -51,7 +51,7 @@ func BenchmarkWatchAndStop(b *testing.B) {
 	})
 }
 
-// BenchmarkTick turns a wheel of a million users, each of whom beats every ten seconds, at 1 s and 30 s.
+// BenchmarkTick turns a wheel of a million users who each beat every ten seconds, at 1 s and 30 s.
 func BenchmarkTick(b *testing.B) {
 	const users, turns = 1_000_000, 50 // a beat every 50 ticks
 	w := newWheel(time.Second, 30*time.Second)

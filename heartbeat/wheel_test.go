@@ -10,7 +10,7 @@ import (
 	"unsafe"
 )
 
-// nothing is a silent that nobody listens to.
+// nothing is what a watch calls that no test looks at.
 func nothing() {}
 
 // linked counts the watches that the wheel still holds.

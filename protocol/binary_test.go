@@ -41,7 +41,7 @@ func TestBinaryDecodeOfEveryPrefix(t *testing.T) {
 	}
 }
 
-// Whoever reads only when need bytes are there reads a frame in two steps at most.
+// A reader that waits for need bytes each time reads a frame in two steps at most.
 func TestBinaryNeedIsExact(t *testing.T) {
 	f := raw(0x52, 0, 1, 7, 0, "alice", "bob", make([]byte, 1000))
 	var m Message
@@ -177,7 +177,7 @@ func TestFrameLength(t *testing.T) {
 	}
 }
 
-// Append writes behind what is there, into the room that is there.
+// Append writes behind the bytes of dst, into its spare capacity.
 func TestBinaryAppendExtends(t *testing.T) {
 	m := Message{Type: 1, UserID: "alice", Body: text("hi")}
 	dst := append(make([]byte, 0, 100), "before"...)
