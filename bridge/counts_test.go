@@ -42,9 +42,9 @@ func TestCountsAreExact(t *testing.T) {
 			in.Bytes += uint64(layout.HeaderLen + len("ann") + i)
 			out.Bytes += uint64(layout.HeaderLen + i)
 		}
-		var pushing sync.WaitGroup
+		var sending sync.WaitGroup
 		for range pushers {
-			pushing.Go(func() {
+			sending.Go(func() {
 				for range pushes {
 					if err := s.bridge.Send("ann", push, []byte("pushed")); err != nil {
 						t.Error(err)
@@ -53,11 +53,11 @@ func TestCountsAreExact(t *testing.T) {
 			})
 		}
 		out.Bytes += pushers * pushes * uint64(layout.HeaderLen+len("pushed"))
-		go c.write(requests...) //nolint:errcheck // what does not arrive is missed below
+		sending.Go(func() { _ = c.write(requests...) }) // what does not arrive is missed below
 		for range asked + asked + pushers*pushes {
 			c.receive()
 		}
-		pushing.Wait()
+		sending.Wait()
 		last := &protocol.Message{Type: 0x77, ID: 4} // has no handler: an error reply
 		c.send(last)
 		reply := c.receive()
