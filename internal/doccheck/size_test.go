@@ -24,8 +24,6 @@ var importGnet = []string{
 	"engine/loop.go",
 	"engine/run.go",
 	"engine/socket_gnet.go",
-	"internal/gnetloop/exit_linux.go",
-	"internal/gnetloop/exit_other.go",
 }
 
 // goFiles calls f for every Go file below the root that is not generated, with its path from there.

@@ -12,6 +12,8 @@
 //     more.
 //   - gnet's own goroutine waits until the loop has ended, because gnet takes its end for the end of the loop.
 //
+// It does not import gnet, which the engine does: so all that knows gnet's types stands in three files of package engine.
+//
 // The caller must close the connection of the handler that ended. It must not call handlers in gnet's OnOpen and OnClose,
 // because gnet's work after them would not be done.
 package gnetloop

@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"unsafe"
 
-	"github.com/panjf2000/gnet/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,9 +21,9 @@ type Runner struct {
 	over chan struct{} // closed when the loop has ended; nil while gnet's own goroutine runs it
 }
 
-// GoOn makes another goroutine run the loop. The last deferred function of the goroutine that runs the loop calls it, in a
+// GoOn makes another goroutine run l, a gnet.EventLoop. The last deferred function of the goroutine that runs the loop calls it, in a
 // Goexit. On gnet's own goroutine it returns when the loop has ended. An error says that the loop cannot go on.
-func (r *Runner) GoOn(l gnet.EventLoop) error {
+func (r *Runner) GoOn(l any) error {
 	if err := wakeForTasks(l); err != nil {
 		return err
 	}
@@ -44,8 +43,12 @@ func (r *Runner) GoOn(l gnet.EventLoop) error {
 }
 
 // wakeForTasks makes the loop check for tasks.
-func wakeForTasks(l gnet.EventLoop) error {
-	poller := reflect.ValueOf(l).Elem().FieldByName("poller")
+func wakeForTasks(l any) error {
+	loop := reflect.Indirect(reflect.ValueOf(l))
+	if loop.Kind() != reflect.Struct {
+		return errNotGnet
+	}
+	poller := loop.FieldByName("poller")
 	if poller.Kind() != reflect.Pointer {
 		return errNotGnet
 	}

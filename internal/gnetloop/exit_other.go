@@ -2,14 +2,10 @@
 
 package gnetloop
 
-import (
-	"errors"
-
-	"github.com/panjf2000/gnet/v2"
-)
+import "errors"
 
 // Runner knows which goroutine runs a loop.
 type Runner struct{}
 
 // GoOn returns an error: it was not tested on this system whether a loop of gnet can go on.
-func (r *Runner) GoOn(gnet.EventLoop) error { return errors.ErrUnsupported }
+func (r *Runner) GoOn(any) error { return errors.ErrUnsupported }
