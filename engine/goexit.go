@@ -18,7 +18,7 @@ func (ev *events) exited(of, panicked any) {
 		l.resume()
 	}
 	l.exiting, l.working, l.current = false, false, nil
-	if err := l.runner.GoOn(l.gnetLoop); err != nil {
+	if err := l.runner.GoOn(l.gnetLoop, runGnetLoop); err != nil {
 		ev.engine.log.Error("runtime.Goexit has ended an event loop, and with it all its connections", zapError(err))
 		ev.engine.fail(ErrLoopEnded)
 	}

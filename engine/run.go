@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unsafe"
 
 	"github.com/panjf2000/gnet/v2"
 	"go.uber.org/zap"
@@ -189,6 +190,12 @@ func (e *Engine) startLoops() error {
 	e.started.Store(&e.loops)
 	return nil
 }
+
+// runGnetLoop is gnet's (*eventloop).run, which its client starts for each loop; see package gnetloop. It has no body here, which the
+// file empty.s permits.
+//
+//go:linkname runGnetLoop github.com/panjf2000/gnet/v2.(*eventloop).run
+func runGnetLoop(loop unsafe.Pointer) error
 
 // loopOf returns our side of the event loop that a connection is on.
 func (e *Engine) loopOf(gc gnet.Conn) *loop {

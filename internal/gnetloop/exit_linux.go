@@ -11,19 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// run is gnet's (*eventloop).run, which its client starts for each loop. It has no body here, which the file empty.s permits.
-//
-//go:linkname run github.com/panjf2000/gnet/v2.(*eventloop).run
-func run(loop unsafe.Pointer) error
-
 // Runner knows which goroutine runs a loop. The zero value is for a loop that gnet has started. Only the loop uses it.
 type Runner struct {
 	over chan struct{} // closed when the loop has ended; nil while gnet's own goroutine runs it
 }
 
-// GoOn makes another goroutine run l, a gnet.EventLoop. The last deferred function of the goroutine that runs the loop calls it, in a
+// GoOn makes another goroutine run l, a gnet.EventLoop, by run, gnet's own function. The last deferred function of the goroutine that runs the loop calls it, in a
 // Goexit. On gnet's own goroutine it returns when the loop has ended. An error says that the loop cannot go on.
-func (r *Runner) GoOn(l any) error {
+func (r *Runner) GoOn(l any, run func(loop unsafe.Pointer) error) error {
 	if err := wakeForTasks(l); err != nil {
 		return err
 	}

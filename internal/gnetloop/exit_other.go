@@ -2,10 +2,13 @@
 
 package gnetloop
 
-import "errors"
+import (
+	"errors"
+	"unsafe"
+)
 
 // Runner knows which goroutine runs a loop.
 type Runner struct{}
 
 // GoOn returns an error: it was not tested on this system whether a loop of gnet can go on.
-func (r *Runner) GoOn(any) error { return errors.ErrUnsupported }
+func (r *Runner) GoOn(any, func(unsafe.Pointer) error) error { return errors.ErrUnsupported }

@@ -1,1 +1,0 @@
-// A package with an assembly file may declare functions without a body, as run is.
