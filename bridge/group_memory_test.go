@@ -20,9 +20,13 @@ import (
 // noLink is a session without a connection.
 type noLink struct{ conn uint64 }
 
-func (l noLink) Address() usermgr.Address         { return usermgr.Address{Conn: l.conn} }
-func (l noLink) Quiesce(done func())              { done() }
-func (l noLink) Close(protocol.CloseCode, string) {}
+func (l noLink) Address() usermgr.Address { return usermgr.Address{Conn: l.conn} }
+func (l noLink) Quiesce(done func())      { done() }
+func (l noLink) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
+	if done != nil {
+		done(protocol.OutcomeTold)
+	}
+}
 
 // onlineUsers returns a bridge whose engine does not run, with so many users who are online.
 func onlineUsers(t testing.TB, n int) (*bridge.Bridge, []string) {

@@ -15,6 +15,7 @@ import (
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/internal/contain"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -55,9 +56,7 @@ type logon struct {
 var (
 	_ engine.Binding = (*link)(nil)
 	_ usermgr.Link   = (*link)(nil)
-
-	_ usermgr.CloseReporter = (*link)(nil)
-	_ usermgr.Looker        = (*link)(nil)
+	_ seam.Looker    = (*link)(nil)
 )
 
 // Trusted and TrustedLink are for package contain: as a Binding the link calls the manager, as a Link it calls only the
@@ -103,20 +102,20 @@ func (l *link) Address() usermgr.Address {
 
 func (l *link) Quiesce(done func()) { l.conn.Quiesce(done) }
 
-// Look implements usermgr.Looker.
+// Look implements seam.Looker.
 func (l *link) Look(done func(busy bool)) { l.conn.Look(done) }
 
-// WhenClosed implements usermgr.CloseReporter.
-func (l *link) WhenClosed(f func(protocol.CloseOutcome)) { l.conn.WhenClosed(f) }
-
 // Close is called by the manager when the session is unbound.
-func (l *link) Close(code protocol.CloseCode, text string) {
+func (l *link) Close(why *protocol.CloseError, done func(protocol.CloseOutcome)) {
+	if done != nil {
+		l.conn.WhenClosed(done)
+	}
 	l.mu.Lock()
 	again := l.closed
 	l.closed = true
 	early := l.logon != nil
 	if early {
-		l.logon.why = &protocol.CloseError{Code: code, Text: text}
+		l.logon.why = why
 	}
 	x, userID := l.expiry, ""
 	if early {
@@ -128,24 +127,24 @@ func (l *link) Close(code protocol.CloseCode, text string) {
 	if again {
 		return
 	}
-	if code == protocol.PushedOut {
+	if why.Code == protocol.PushedOut {
 		l.bridge.gotInTheWay(cmp.Or(userID, l.conn.UserID()))
 	}
 	if !early { // otherwise admit does it, after the reply to the Logon
-		l.close(code, text)
+		l.close(why)
 	}
 	l.bridge.release()
 }
 
-func (l *link) close(code protocol.CloseCode, text string) {
-	if code == protocol.TokenExpired && text == "" { // Session.End takes no text
-		text = expiredText
+func (l *link) close(why *protocol.CloseError) {
+	if why.Code == protocol.TokenExpired && why.Text == "" { // Session.End takes no text
+		why = &protocol.CloseError{Code: why.Code, Text: expiredText}
 	}
 	if l.bridge.cfg.ManualClose {
-		time.AfterFunc(l.bridge.grace, func() { l.conn.Close(&protocol.CloseError{Code: code, Text: text}) })
+		time.AfterFunc(l.bridge.grace, func() { l.conn.Close(why) })
 		return
 	}
-	l.conn.Close(&protocol.CloseError{Code: code, Text: text})
+	l.conn.Close(why)
 }
 
 // logOn logs the connection on, or refuses it. It runs on a goroutine of its own, which ends with the logon.
@@ -353,7 +352,7 @@ func (l *link) admit(s usermgr.Session, stop func() bool) {
 	l.logon = nil
 	l.mu.Unlock()
 	if why != nil {
-		l.close(why.Code, why.Text)
+		l.close(why)
 	}
 }
 

@@ -34,7 +34,7 @@ func (m *simple) Register(_ context.Context, l usermgr.Logon, link usermgr.Link)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if old := m.sessions[l.UserID]; old != nil {
-		old.link.Close(protocol.PushedOut, "")
+		old.link.Close(&protocol.CloseError{Code: protocol.PushedOut}, nil)
 	}
 	s := &simpleSession{m: m, user: l.UserID, link: link}
 	m.sessions[l.UserID] = s
@@ -66,7 +66,7 @@ func (s *simpleSession) End(code protocol.CloseCode) {
 	defer s.m.mu.Unlock()
 	if s.m.sessions[s.user] == s {
 		delete(s.m.sessions, s.user)
-		s.link.Close(code, "")
+		s.link.Close(&protocol.CloseError{Code: code}, nil)
 	}
 }
 

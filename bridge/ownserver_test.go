@@ -87,10 +87,13 @@ func (l *lineLink) Quiesce(done func()) {
 	}()
 }
 
-func (l *lineLink) Close(code protocol.CloseCode, text string) {
-	fmt.Fprintln(l.nc, &protocol.CloseError{Code: code, Text: text})
+func (l *lineLink) Close(why *protocol.CloseError, done func(protocol.CloseOutcome)) {
+	fmt.Fprintln(l.nc, why)
 	l.nc.Close()
 	close(l.closed)
+	if done != nil {
+		done(protocol.OutcomeTold)
+	}
 }
 
 // Rules 3, 4 and 12: a server on net.Listener drives the manager through Link alone, by the same rules.

@@ -53,7 +53,7 @@ func (g *guest) End(code protocol.CloseCode) {
 		g.book.mu.Lock()
 		delete(g.book.guests, g.user)
 		g.book.mu.Unlock()
-		g.link.Quiesce(func() { g.link.Close(code, "") })
+		g.link.Quiesce(func() { g.link.Close(&protocol.CloseError{Code: code}, nil) })
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/clock"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -77,7 +78,7 @@ func (x *expiry) decide(p *logon) (err error) {
 	if logon, err = l.authenticated(p, logon); err != nil {
 		return err
 	}
-	r, ok := l.session.(usermgr.Renewer)
+	r, ok := l.session.(seam.Renewer)
 	if !ok {
 		return nil
 	}
@@ -87,7 +88,7 @@ func (x *expiry) decide(p *logon) (err error) {
 			err = errors.New("the user manager panicked")
 		}
 	}()
-	return r.Renew(p, logon)
+	return r.Renew(p, logon.Token)
 }
 
 // answer tells the client the outcome of its renewal; err is nil when the session is renewed. Only the first answer

@@ -190,9 +190,13 @@ func TestDeviceClassesHaveABoundedNumberOfSeries(t *testing.T) {
 // link is a connection that is not there.
 type link struct{ conn uint64 }
 
-func (l link) Address() usermgr.Address         { return usermgr.Address{Conn: l.conn} }
-func (l link) Quiesce(done func())              { done() }
-func (l link) Close(protocol.CloseCode, string) {}
+func (l link) Address() usermgr.Address { return usermgr.Address{Conn: l.conn} }
+func (l link) Quiesce(done func())      { done() }
+func (l link) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
+	if done != nil {
+		done(protocol.OutcomeTold)
+	}
+}
 
 func wantEventually(t *testing.T, c *metrics.Collector, want map[string]float64) {
 	t.Helper()

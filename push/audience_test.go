@@ -40,7 +40,7 @@ func TestPushToEveryoneFollowsWhoComesAndGoes(t *testing.T) {
 			var users []string
 			for _, d := range r.Deliveries {
 				users = append(users, d.UserID)
-				if want, _ := srv.Users.DeviceAt(d.Conn); d.Err != nil || d.Device != want || d.Conn == 0 {
+				if want, _ := srv.Users.SessionAt(d.Conn); d.Err != nil || d.Device != want.Device || d.Conn == 0 {
 					t.Errorf("a delivery is %+v", d)
 				}
 			}

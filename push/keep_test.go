@@ -121,11 +121,11 @@ type between struct {
 	links   func(asked func() []usermgr.Link) []usermgr.Link // in the place of Links, when set
 }
 
-func (m *between) DeviceAt(conn uint64) (uint16, bool) {
+func (m *between) SessionAt(conn uint64) (usermgr.SessionInfo, bool) {
 	if m.forgets.Load() {
-		return 0, false
+		return usermgr.SessionInfo{}, false
 	}
-	return m.Manager.DeviceAt(conn)
+	return m.Manager.SessionAt(conn)
 }
 
 func (m *between) Links(userID string) []usermgr.Link {

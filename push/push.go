@@ -12,6 +12,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/logging"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -19,8 +20,8 @@ import (
 // Service sends messages to the sessions of a bridge, and to pushers. All methods may be called from any goroutine.
 type Service struct {
 	bridge    *bridge.Bridge
-	devices   deviceFinder // nil where the user manager cannot tell
-	keeps     bool         // the user manager tells when a session begins
+	deviceAt  func(conn uint64) (device uint16, ok bool) // nil where the user manager cannot tell
+	keeps     bool                                       // the user manager tells when a session begins
 	cfg       Config
 	log       *zap.Logger
 	outboxes  outboxes
@@ -39,9 +40,6 @@ type Service struct {
 
 // Optional methods of a user manager: see usermgr.UserManager.
 type (
-	deviceFinder interface {
-		DeviceAt(conn uint64) (device uint16, ok bool)
-	}
 	subscriber interface {
 		Subscribe(usermgr.Events) (unsubscribe func())
 	}
@@ -69,7 +67,14 @@ func New(b *bridge.Bridge, cfg ...Config) *Service {
 	s.news.service = s
 	s.leave = func() {}
 	b.Engine().HandleSystem(protocol.TypePushAck, s.acknowledged)
-	s.devices, _ = b.Users().(deviceFinder)
+	if f := seam.DeviceFinderOf(b.Users()); f != nil {
+		s.deviceAt = f.DeviceAt
+	} else if m, ok := b.Users().(finder); ok {
+		s.deviceAt = func(conn uint64) (uint16, bool) {
+			i, ok := m.SessionAt(conn)
+			return i.Device, ok
+		}
+	}
 	if m, ok := b.Users().(subscriber); ok {
 		s.keeps = true
 		s.leave = m.Subscribe(usermgr.Events{Connected: func(i usermgr.SessionInfo) { s.arrived(i.UserID) }})

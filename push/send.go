@@ -72,10 +72,10 @@ func (c *call) conns(sessions iter.Seq[usermgr.SessionInfo]) iter.Seq2[*engine.C
 
 // device returns the device class of a session.
 func (s *Service) device(c *engine.Conn) uint16 {
-	if s.devices == nil {
+	if s.deviceAt == nil {
 		return 0
 	}
-	d, _ := s.devices.DeviceAt(c.ID())
+	d, _ := s.deviceAt(c.ID())
 	return d
 }
 

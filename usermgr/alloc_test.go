@@ -5,6 +5,7 @@ package usermgr_test
 import (
 	"testing"
 
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -30,11 +31,11 @@ func TestLookUpsAllocateNothing(t *testing.T) {
 	m := newManager(t, usermgr.Config{})
 	link := newLink(1)
 	logOn(t, m, "ann", link)
-	at := link.Address().Conn
+	at, devices := link.Address().Conn, seam.DeviceFinderOf(m)
 	for what, look := range map[string]func(){
 		"IsOnline": func() { m.IsOnline("ann") },
 		"Links":    func() { m.Links("ann") },
-		"DeviceAt": func() { m.DeviceAt(at) },
+		"DeviceAt": func() { devices.DeviceAt(at) },
 		"nobody":   func() { m.Links("bob") },
 	} {
 		if n := testing.AllocsPerRun(1000, look); n != 0 {

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -127,7 +128,7 @@ func TestABannedUserRenewsNothing(t *testing.T) {
 		s := logOnAs(t, m, usermgr.Logon{UserID: "ann", Device: 2, Token: "x"}, newLink(2))
 		bob := logOnAs(t, m, usermgr.Logon{UserID: "bob", Token: "x"}, newLink(3))
 		renew := func(s usermgr.Session, token string) error {
-			return s.(usermgr.Renewer).Renew(t.Context(), usermgr.Logon{UserID: s.UserID(), Token: token, Renewal: true})
+			return s.(seam.Renewer).Renew(t.Context(), token)
 		}
 		k, err := m.Kick("ann", &usermgr.KickOptions{Devices: []uint16{1}, BanFor: time.Hour})
 		kicked(t, k, err)

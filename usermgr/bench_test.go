@@ -65,8 +65,12 @@ func (ownLink) TrustedLink() bool { return true }
 func (ownLink) Address() usermgr.Address {
 	return usermgr.Address{Conn: crowd, Remote: "192.0.2.1:1234"}
 }
-func (ownLink) Quiesce(done func())              { done() }
-func (ownLink) Close(protocol.CloseCode, string) {}
+func (ownLink) Quiesce(done func()) { done() }
+func (ownLink) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
+	if done != nil {
+		done(protocol.OutcomeTold)
+	}
+}
 
 // BenchmarkRegister is a user who comes, to a crowd.
 func BenchmarkRegister(b *testing.B) {

@@ -52,7 +52,6 @@ var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
 	"TouchSession":  func(m *usermgr.Manager, s usermgr.SessionInfo) { m.TouchSession(s.ID) },
 	"Unban":         func(m *usermgr.Manager, s usermgr.SessionInfo) { m.Unban(s.UserID) },
 	"User":          func(m *usermgr.Manager, s usermgr.SessionInfo) { m.User(s.UserID) },
-	"DeviceAt":      func(m *usermgr.Manager, s usermgr.SessionInfo) { m.DeviceAt(s.Address.Conn) },
 	"UserPage":      func(m *usermgr.Manager, _ usermgr.SessionInfo) { _, _ = m.UserPage(usermgr.PageQuery{}) },
 	"Users": func(m *usermgr.Manager, _ usermgr.SessionInfo) {
 		for range m.Users() {

@@ -16,8 +16,11 @@ func (w wire) Address() usermgr.Address { return w.address }
 // Quiesce calls back at once: no message handler of this wire ever runs.
 func (w wire) Quiesce(done func()) { done() }
 
-func (w wire) Close(code protocol.CloseCode, text string) {
-	fmt.Printf("%s is closed: %s (%s)\n", w.address.Remote, code, text)
+func (w wire) Close(why *protocol.CloseError, done func(protocol.CloseOutcome)) {
+	fmt.Printf("%s is closed: %s (%s)\n", w.address.Remote, why.Code, why.Text)
+	if done != nil {
+		done(protocol.OutcomeTold) // the connection has ended
+	}
 }
 
 // A manager needs no engine. Here ann logs on from a second place, which pushes the first one out, and is kicked.

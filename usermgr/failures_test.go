@@ -111,14 +111,10 @@ func (l *failingLink) Quiesce(done func()) {
 	l.at("Quiesce, at its end")
 }
 
-func (l *failingLink) Close(code protocol.CloseCode, text string) {
+func (l *failingLink) Close(why *protocol.CloseError, done func(protocol.CloseOutcome)) {
 	l.at("Close")
-	l.testLink.Close(code, text)
-}
-
-func (l *failingLink) WhenClosed(f func(protocol.CloseOutcome)) {
-	l.at("WhenClosed")
-	f(protocol.OutcomeTold)
+	l.testLink.Close(why, done)
+	l.at("Close, at its end")
 }
 
 func (l *failingLink) Look(then func(busy bool)) {
@@ -129,7 +125,7 @@ func (l *failingLink) Look(then func(busy bool)) {
 // Rule 10: a failing Link of the application's own prevents no other logon, and the manager still closes.
 func TestAFailureInALinkHoldsNobodyUp(t *testing.T) {
 	for how, fail := range failures {
-		for _, where := range []string{"Address", "Quiesce", "Quiesce, at its end", "Close", "WhenClosed", "Look"} {
+		for _, where := range []string{"Address", "Quiesce", "Quiesce, at its end", "Close", "Close, at its end", "Look"} {
 			t.Run(how+" in "+where, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					m, j := watched(t, usermgr.Config{IdleTimeout: time.Hour, HeartbeatTimeout: time.Minute})

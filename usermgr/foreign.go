@@ -46,13 +46,21 @@ func (s *session) quiesceLink(done func()) {
 	}
 }
 
-func (s *session) closeLink(code protocol.CloseCode, text string) {
-	l := s.links[0]
+// closeLink closes the session's connection, with the recorded cause of its end. The kick that is the cause is told how the connection
+// ended; when the link of the application fails it is not known.
+func (s *session) closeLink(why *ending) {
+	l, ce := s.links[0], &protocol.CloseError{Code: why.code, Text: why.text}
+	var done func(protocol.CloseOutcome)
+	if why.kick != nil {
+		done = why.kick.outcomeOf(why.kicked)
+	}
 	if contain.IsTrustedLink(l) {
-		l.Close(code, text)
+		l.Close(ce, done)
 		return
 	}
-	s.callLink("Close", func() { l.Close(code, text) })
+	if !s.callLink("Close", func() { l.Close(ce, done) }) && done != nil {
+		done(protocol.OutcomePending)
+	}
 }
 
 // address returns the link's address. A link of the application was asked for it once, at the logon.

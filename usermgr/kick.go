@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rollcall-go/rollcall/protocol"
@@ -17,13 +18,6 @@ var (
 	// user's sessions.
 	ErrUnknownID = errors.New("rollcall: nobody with this ID is online")
 )
-
-// CloseReporter is an optional interface of a Link that reports how its connection ended.
-type CloseReporter interface {
-	// WhenClosed calls f once, on any goroutine, when the connection has ended; at once when it has ended already. f
-	// does not block.
-	WhenClosed(f func(protocol.CloseOutcome))
-}
 
 // KickOptions say which sessions a kick ends, and how. A session is selected when it is on one of the Devices and has the Token; fields
 // that are not set select all. Nil options and the zero value select all sessions of the user and end them with KickedOut.
@@ -206,28 +200,24 @@ func (k *kick) revokePast(u *user) {
 	}
 }
 
-// add adds a session to the kick. The user's lock is held on entry.
+// add adds a session to the kick. The user's lock is held on entry. The session's end calls outcomeOf.
 func (k *kick) add(entry *kickedSession) {
-	k.mu.Lock()
-	k.kicked = append(k.kicked, entry)
-	k.mu.Unlock()
-	reporter, ok := entry.session.links[0].(CloseReporter)
-	if !ok {
-		return
-	}
 	k.outcomes.open.Add(1)
-	told := sync.OnceFunc(func() { k.outcomes.partDone(0) })
-	go func() {
-		known := entry.session.callLink("WhenClosed", func() {
-			reporter.WhenClosed(func(o protocol.CloseOutcome) {
-				k.mu.Lock()
-				entry.outcome = o
-				k.mu.Unlock()
-				told()
-			})
-		})
-		if !known {
-			told()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.kicked = append(k.kicked, entry)
+}
+
+// outcomeOf returns the function that notes how the session's connection ended. Only its first call counts.
+func (k *kick) outcomeOf(entry *kickedSession) func(protocol.CloseOutcome) {
+	var told atomic.Bool
+	return func(o protocol.CloseOutcome) {
+		if told.Swap(true) {
+			return
 		}
-	}()
+		k.mu.Lock()
+		entry.outcome = o
+		k.mu.Unlock()
+		k.outcomes.partDone(0)
+	}
 }

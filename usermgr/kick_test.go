@@ -14,28 +14,25 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// reportingLink is a link that tells how its connection ended.
+// reportingLink is a link whose connection ends at ends.
 type reportingLink struct {
 	*testLink
 
 	mu      sync.Mutex
 	outcome protocol.CloseOutcome
-	tell    []func(protocol.CloseOutcome)
+	tell    func(protocol.CloseOutcome)
 }
-
-var _ usermgr.CloseReporter = (*reportingLink)(nil)
 
 func newReportingLink(conn uint64) *reportingLink { return &reportingLink{testLink: newLink(conn)} }
 
-func (l *reportingLink) WhenClosed(f func(protocol.CloseOutcome)) {
+func (l *reportingLink) Close(why *protocol.CloseError, done func(protocol.CloseOutcome)) {
+	l.testLink.Close(why, nil)
 	l.mu.Lock()
 	o := l.outcome
-	if o == protocol.OutcomePending {
-		l.tell = append(l.tell, f)
-	}
+	l.tell = done
 	l.mu.Unlock()
-	if o != protocol.OutcomePending {
-		f(o)
+	if o != protocol.OutcomePending && done != nil {
+		done(o)
 	}
 }
 
@@ -45,8 +42,8 @@ func (l *reportingLink) ends(o protocol.CloseOutcome) {
 	tell := l.tell
 	l.outcome, l.tell = o, nil
 	l.mu.Unlock()
-	for _, f := range tell {
-		f(o)
+	if tell != nil {
+		tell(o)
 	}
 }
 
@@ -104,7 +101,7 @@ func TestKickEndsWhatItNames(t *testing.T) {
 				told = kicked(t, k, err)
 				var lines []string
 				for _, conn := range c.want {
-					want = append(want, fmt.Sprintf("%d pending", conn)) // these links do not tell
+					want = append(want, fmt.Sprintf("%d told", conn))
 					lines = append(lines, fmt.Sprintf("Disconnected ann@%d KickedOut", conn))
 					closed := links[conn].closings()
 					if len(closed) != 1 || closed[0].Code != protocol.KickedOut || closed[0].Text != "be nice" {
@@ -211,14 +208,14 @@ func TestKickTellsWhatBecameOfEachConnection(t *testing.T) {
 				time.AfterFunc(10*time.Second, func() { l.ends(outcome) })
 			}
 		}
-		logOn(t, m, "ann", newLink(3)) // does not tell
+		logOn(t, m, "ann", newLink(3)) // ends at once
 		began := time.Now()
 		k, err := m.Kick("ann", nil)
 		if returned := time.Since(began); returned != 0 {
 			t.Errorf("Kick returned after %v", returned)
 		}
 		told := kicked(t, k, err)
-		if want := []string{"0 told", "1 closed by its peer", "2 closed by force", "3 pending"}; !slices.Equal(told, want) {
+		if want := []string{"0 told", "1 closed by its peer", "2 closed by force", "3 told"}; !slices.Equal(told, want) {
 			t.Errorf("the kick told %q, want %q", told, want)
 		}
 		if waited := time.Since(began); waited != 10*time.Second {
@@ -293,7 +290,7 @@ func TestKickLeavesAnEarlierCauseAlone(t *testing.T) {
 		first.End(protocol.NetworkError)
 		k, err := m.Kick("ann", nil)
 		link.handlerReturns()
-		if got := kicked(t, k, err); !slices.Equal(got, []string{"2 pending"}) {
+		if got := kicked(t, k, err); !slices.Equal(got, []string{"2 told"}) {
 			t.Errorf("the kick told %q", got)
 		}
 		j.expect(t, "Disconnected ann@1 NetworkError", "Disconnected ann@2 KickedOut", "Offline ann")

@@ -308,7 +308,7 @@ func (u *user) disconnect(s, successor *session) {
 	if u.manager.claims != nil {
 		u.manager.release(s, final)
 	}
-	s.closeLink(why.code, why.text)
+	s.closeLink(why)
 	if offline != nil {
 		u.tellOffline(offline)
 	}

@@ -4,6 +4,8 @@ import (
 	"iter"
 	"sync"
 	"time"
+
+	"github.com/rollcall-go/rollcall/internal/seam"
 )
 
 // UserData describes a user at one moment. It is a copy and does not change.
@@ -133,9 +135,20 @@ func (c *deviceCounts) add(device uint16, n int) {
 	}
 }
 
-// DeviceAt returns the device class of the session on the connection with this number. It is a look-up, and takes no lock.
-func (m *Manager) DeviceAt(conn uint64) (device uint16, ok bool) {
-	s := m.sessions.onConn(conn)
+func init() {
+	seam.DeviceFinderOf = func(users any) seam.DeviceFinder {
+		if m, own := users.(*Manager); own {
+			return deviceFinder{m}
+		}
+		return nil
+	}
+}
+
+// deviceFinder implements seam.DeviceFinder.
+type deviceFinder struct{ manager *Manager }
+
+func (f deviceFinder) DeviceAt(conn uint64) (device uint16, ok bool) {
+	s := f.manager.sessions.onConn(conn)
 	if s == nil {
 		return 0, false
 	}

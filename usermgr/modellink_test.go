@@ -65,15 +65,6 @@ func (l *modelLink) Quiesce(done func()) {
 // Look has nothing to look at: what comes on a connection that is not there counts at once.
 func (l *modelLink) Look(done func(busy bool)) { l.world.spawn(func() { done(false) }) }
 
-// WhenClosed tells what becomes of the connection, some time after Close.
-func (l *modelLink) WhenClosed(f func(protocol.CloseOutcome)) {
-	l.world.spawn(func() {
-		<-l.closed
-		l.world.pause(l.late)
-		f(protocol.CloseOutcome(1 + l.addr.Conn%3))
-	})
-}
-
 func (l *modelLink) device() uint16 {
 	if logon := l.logon.Load(); logon != nil {
 		return logon.Device
@@ -81,11 +72,18 @@ func (l *modelLink) device() uint16 {
 	return 0
 }
 
-func (l *modelLink) Close(protocol.CloseCode, string) {
+// Close tells what becomes of the connection, some time after.
+func (l *modelLink) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
 	select {
 	case <-l.closed: // the contract complains
 	default:
 		close(l.closed)
+	}
+	if done != nil {
+		l.world.spawn(func() {
+			l.world.pause(l.late)
+			done(protocol.CloseOutcome(1 + l.addr.Conn%3))
+		})
 	}
 }
 

@@ -9,9 +9,13 @@ import (
 
 type nowhere struct{}
 
-func (nowhere) Address() Address                 { return Address{} }
-func (nowhere) Quiesce(done func())              { done() }
-func (nowhere) Close(protocol.CloseCode, string) {}
+func (nowhere) Address() Address    { return Address{} }
+func (nowhere) Quiesce(done func()) { done() }
+func (nowhere) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
+	if done != nil {
+		done(protocol.OutcomeTold)
+	}
+}
 
 // Rule 17: no answer, at no moment, has a user online without a session after the last one ended without a grace.
 func TestNobodyIsOnlineWithoutASession(t *testing.T) {

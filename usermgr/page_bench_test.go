@@ -21,8 +21,12 @@ type bareLink uint64
 func (l bareLink) Address() usermgr.Address {
 	return usermgr.Address{Conn: uint64(l), Remote: "192.0.2.1:1"}
 }
-func (bareLink) Quiesce(done func())              { done() }
-func (bareLink) Close(protocol.CloseCode, string) {}
+func (bareLink) Quiesce(done func()) { done() }
+func (bareLink) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
+	if done != nil {
+		done(protocol.OutcomeTold)
+	}
+}
 
 // aMillion returns a manager with a million users online. It is left as it is: to log a million off takes longer than what
 // is measured.

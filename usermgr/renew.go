@@ -3,16 +3,17 @@ package usermgr
 import (
 	"context"
 
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-var _ Renewer = (*session)(nil)
+var _ seam.Renewer = (*session)(nil)
 
-// Renew implements [Renewer]. It takes a turn of the user. From then on the session has the new token: a kick revokes
+// Renew implements [seam.Renewer]. It takes a turn of the user. From then on the session has the new token: a kick revokes
 // that one, and the same token twice is one session. So another session of the user with this token is pushed out, as
 // by a logon; with IgnoreNew the renewal is refused. A banned user's renewal is refused too. Without a token the
 // session keeps its present one.
-func (s *session) Renew(ctx context.Context, l Logon) error {
+func (s *session) Renew(ctx context.Context, token string) error {
 	u := s.user
 	t, turn := handOver()
 	u.post(t)
@@ -20,20 +21,20 @@ func (s *session) Renew(ctx context.Context, l Logon) error {
 		return contextError(ctx)
 	}
 	defer u.passOn()
-	return u.renew(ctx, s, &l)
+	return u.renew(ctx, s, token)
 }
 
 // renew is a renewal's turn, on the goroutine that called Renew.
-func (u *user) renew(ctx context.Context, s *session, l *Logon) error {
+func (u *user) renew(ctx context.Context, s *session, token string) error {
 	m := u.manager
 	if ctx.Err() != nil {
 		return contextError(ctx)
 	}
 	var twins []*session
-	if l.Token != "" {
+	if token != "" {
 		u.finishEnded()
 		for o := range u.all {
-			if o != s && o.hasToken(l.Token) {
+			if o != s && o.hasToken(token) {
 				twins = append(twins, o)
 			}
 		}
@@ -41,7 +42,7 @@ func (u *user) renew(ctx context.Context, s *session, l *Logon) error {
 	if m.relogon == IgnoreNew && len(twins) > 0 {
 		return &protocol.CloseError{Code: protocol.AlreadyLoggedOn, Text: "another session of " + u.id + " has this token"}
 	}
-	if err := u.setToken(s, l); err != nil {
+	if err := u.setToken(s, token); err != nil {
 		return err
 	}
 	for _, old := range twins {
@@ -50,9 +51,9 @@ func (u *user) renew(ctx context.Context, s *session, l *Logon) error {
 	return nil
 }
 
-// setToken gives s the renewal's token, unless the session has ended, the user is banned, or the token was revoked. A
+// setToken gives s a new token, unless the session has ended, the user is banned, or the token was revoked. A
 // later kick revokes the new token.
-func (u *user) setToken(s *session, l *Logon) error {
+func (u *user) setToken(s *session, token string) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if why := s.why(); why != nil {
@@ -61,11 +62,11 @@ func (u *user) setToken(s *session, l *Logon) error {
 	if u.manager.isBanned(u.id) {
 		return errBanned()
 	}
-	if u.manager.isRevoked(u.id, &Logon{Token: l.Token}) {
+	if u.manager.isRevoked(u.id, &Logon{Token: token}) {
 		return &protocol.CloseError{Code: protocol.Unauthorized, Text: "the token was revoked"}
 	}
-	if l.Token != "" {
-		s.needLazy().token = l.Token
+	if token != "" {
+		s.needLazy().token = token
 	}
 	return nil
 }

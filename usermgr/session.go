@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -313,7 +314,7 @@ func (s *session) fellIdle() {
 // look asks the link to read the bytes that wait on the connection, where the link can do that, and calls then. When a
 // link of the application panics, it has not looked.
 func (s *session) look(then func(busy bool)) {
-	l, ok := s.links[0].(Looker)
+	l, ok := s.links[0].(seam.Looker)
 	if !ok {
 		then(false)
 		return

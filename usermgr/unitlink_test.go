@@ -110,12 +110,16 @@ func (l *testLink) Quiesce(done func()) {
 	done()
 }
 
-func (l *testLink) Close(code protocol.CloseCode, text string) {
+// Close is the end of the connection, too.
+func (l *testLink) Close(why *protocol.CloseError, done func(protocol.CloseOutcome)) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.closed = append(l.closed, protocol.CloseError{Code: code, Text: text})
+	l.closed = append(l.closed, *why)
 	if l.journal != nil {
-		l.journal.add("closed @%d %s", l.conn, code)
+		l.journal.add("closed @%d %s", l.conn, why.Code)
+	}
+	l.mu.Unlock()
+	if done != nil {
+		done(protocol.OutcomeTold)
 	}
 }
 

@@ -71,7 +71,7 @@ type Logon struct {
 	Fields  map[string]string // the Logon message's string map; nil when the first message was not a Logon
 	Address Address           // the connection that asks
 	// Renewal means that this is no logon, but a fresh token for the live session Session. An authenticator may require less for
-	// it than for a logon. Only authenticators and a [Renewer] see a renewal, never Register.
+	// it than for a logon. Only authenticators see a renewal, never Register.
 	Renewal bool
 }
 
@@ -87,28 +87,18 @@ type Link interface {
 	// goroutine, when no message handler runs and the messages sent until then are counted. It is also called when the
 	// connection or its engine ends first. The manager may call Quiesce again.
 	Quiesce(done func())
-	// Close ends the connection: what is queued goes out, then the notice with the code and the text, then it closes.
-	// The manager calls it for every session that was Connected, once, when the session's Disconnected handlers have
-	// returned; on a connection that has already ended Close only releases the session.
-	Close(code protocol.CloseCode, text string)
-}
-
-// Looker is an optional interface of a Link, which the bridge's Link implements. The manager calls Look before it ends a session for
-// its silence. Without it the Checker alone decides.
-type Looker interface {
-	// Look calls done when all bytes that have arrived by now have counted as a sign of life, because bytes may wait unread while
-	// the server is too busy to read them. busy reports whether messages of the client wait for their handlers or are being
-	// handled; then the session is not idle. Look returns at once. done is called once, from any goroutine, also when the
-	// connection has ended. While the connection cannot be read done is not called, and the session does not end for its
-	// silence.
-	Look(done func(busy bool))
+	// Close ends the connection: what is queued goes out, then the notice with why's code and text, then it closes. done, unless
+	// it is nil, is called once, from any goroutine, when the connection has ended, and is told how; at once when it had ended
+	// before. The manager calls Close for every session that was Connected, once, when the session's Disconnected handlers have
+	// returned; on a connection that has already ended Close only releases the session. why is not nil, and stays as it is.
+	Close(why *protocol.CloseError, done func(protocol.CloseOutcome))
 }
 
 // UserManager is the interface that a bridge needs of a user manager. A program may provide its own.
 //
 // A UserManager may also implement [HeartbeatTimeouter], [OnlineAsker], [SessionLister] and [Kicker], and have these methods of
-// [Manager], which bridge and push then use: DeviceAt, for the device class in a push's result; SessionAt, for kicks of some sessions
-// with notice and for groups; Subscribe, for pushes that are kept and for groups.
+// [Manager], which bridge and push then use: SessionAt, for the device class in a push's result, for kicks of some sessions with notice
+// and for groups; Subscribe, for pushes that are kept and for groups.
 type UserManager interface {
 	// Register brings a user online. It blocks until the logon is refused, or done, its Connected handlers included. When ctx ends
 	// before the logon's turn has come the logon has no effect, and Register returns an error. A logon that has begun is
@@ -165,11 +155,4 @@ type Session interface {
 	// End reports that the connection is ending, and why. The first recorded cause stays. End returns at once; the manager calls
 	// Close on the session's link when the session has ended.
 	End(code protocol.CloseCode)
-}
-
-// Renewer is an optional interface of a [Session] whose token can be replaced. A session without it keeps the token of its Logon.
-type Renewer interface {
-	// Renew replaces the session's token by l.Token, or refuses that: a *protocol.CloseError has the code with which the client
-	// is answered. It blocks until that is decided, within ctx. When ctx ends first the token stays.
-	Renew(ctx context.Context, l Logon) error
 }

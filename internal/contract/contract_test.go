@@ -145,9 +145,13 @@ func TestAManagerIsRecordedWithoutBeingChanged(t *testing.T) {
 // idleLink is a connection on which nothing runs.
 type idleLink uint64
 
-func (l idleLink) Address() usermgr.Address         { return usermgr.Address{Conn: uint64(l)} }
-func (l idleLink) Quiesce(done func())              { done() }
-func (l idleLink) Close(protocol.CloseCode, string) {}
+func (l idleLink) Address() usermgr.Address { return usermgr.Address{Conn: uint64(l)} }
+func (l idleLink) Quiesce(done func())      { done() }
+func (l idleLink) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
+	if done != nil {
+		done(protocol.OutcomeTold)
+	}
+}
 
 // teller writes a story into a record as if it had happened.
 type teller struct {

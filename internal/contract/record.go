@@ -120,27 +120,7 @@ type link struct {
 	c *connection
 }
 
-// reportingLink is the link of a connection that reports how it ended.
-type reportingLink struct {
-	link
-	usermgr.CloseReporter
-}
-
-func (m *Manager) recordedLink(to usermgr.Link, c *connection) usermgr.Link {
-	l := link{to, m, c}
-	if r, ok := to.(usermgr.CloseReporter); ok {
-		return reportingLink{l, r}
-	}
-	return l
-}
-
-func (l reportingLink) WhenClosed(f func(protocol.CloseOutcome)) {
-	l.CloseReporter.WhenClosed(func(o protocol.CloseOutcome) {
-		var at place
-		l.m.log.mark(&at, func() { l.c.outcome = o })
-		f(o)
-	})
-}
+func (m *Manager) recordedLink(to usermgr.Link, c *connection) usermgr.Link { return link{to, m, c} }
 
 func (l link) Quiesce(done func()) {
 	s := new(span)
@@ -153,10 +133,18 @@ func (l link) Quiesce(done func()) {
 	l.m.log.end(s, nil)
 }
 
-func (l link) Close(code protocol.CloseCode, text string) {
-	c := &closeCall{code: code, text: text}
+func (l link) Close(why *protocol.CloseError, done func(protocol.CloseOutcome)) {
+	c := &closeCall{code: why.Code, text: why.Text}
 	l.m.log.begin(&c.span, func() { l.c.closes = append(l.c.closes, c) })
-	l.Link.Close(code, text)
+	tell := done
+	if done != nil {
+		tell = func(o protocol.CloseOutcome) {
+			var at place
+			l.m.log.mark(&at, func() { l.c.outcome = o })
+			done(o)
+		}
+	}
+	l.Link.Close(why, tell)
 	l.m.log.end(&c.span, nil)
 }
 

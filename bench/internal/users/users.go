@@ -104,9 +104,13 @@ type crowd struct {
 
 type link struct{ conn uint64 }
 
-func (l *link) Address() usermgr.Address         { return usermgr.Address{Conn: l.conn, Remote: "127.0.0.1:1"} }
-func (l *link) Quiesce(done func())              { done() }
-func (l *link) Close(protocol.CloseCode, string) {}
+func (l *link) Address() usermgr.Address { return usermgr.Address{Conn: l.conn, Remote: "127.0.0.1:1"} }
+func (l *link) Quiesce(done func())      { done() }
+func (l *link) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
+	if done != nil {
+		done(protocol.OutcomeTold)
+	}
+}
 
 func newCrowd(n int) *crowd {
 	c := &crowd{ids: make([]string, n), links: make([]link, n)}

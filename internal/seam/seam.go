@@ -1,0 +1,33 @@
+// Package seam has what this module's packages need of each other and programs do not: small interfaces, which the one package
+// implements and the other asks for.
+package seam
+
+import "context"
+
+// Looker is what a user manager asks its Link to be, before it ends a session for its silence. Without it the heartbeat Checker alone
+// decides.
+type Looker interface {
+	// Look calls done when all bytes that have arrived by now have counted as a sign of life, because bytes may wait unread while
+	// the server is too busy to read them. busy reports whether messages of the client wait for their handlers or are being
+	// handled; then the session is not idle. Look returns at once. done is called once, from any goroutine, also when the
+	// connection has ended. While the connection cannot be read done is not called, and the session does not end for its
+	// silence.
+	Look(done func(busy bool))
+}
+
+// Renewer is what a bridge asks a user manager's Session to be, when its client comes with a new token. A session without it keeps the
+// token of its Logon.
+type Renewer interface {
+	// Renew replaces the session's token, or refuses that: a *protocol.CloseError has the code with which the client is answered.
+	// An empty token keeps the present one, but may be refused too. Renew blocks until that is decided, within ctx. When ctx ends
+	// first the token stays.
+	Renew(ctx context.Context, token string) error
+}
+
+// DeviceFinder finds the device class of the session on a connection. It takes no lock, and does not describe the session.
+type DeviceFinder interface {
+	DeviceAt(conn uint64) (device uint16, ok bool)
+}
+
+// DeviceFinderOf returns the DeviceFinder of a user manager; nil for one that is not package usermgr's, which sets this function.
+var DeviceFinderOf = func(users any) DeviceFinder { return nil }
