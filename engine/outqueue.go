@@ -95,29 +95,10 @@ func (c *Conn) enqueue(m *protocol.Message, o queueing) error {
 // already lie right behind the queue in its memory. The error is ErrTooLarge, ErrDropped, or errOverLimit for a message
 // that must not be dropped. c.mu is held on entry.
 func (c *Conn) put(q *outBuf, frame []byte, typ uint16, o queueing) error {
-	n, limit := len(frame), c.engine.cfg.Limits.MaxOutbound
-	over := n + o.keyCost() - (limit - q.waits() - int(c.unsent))
+	n := len(frame)
 	before := q.dropped()
-	switch {
-	case o.Policy == mustGo:
-	case n > limit:
-		return ErrTooLarge
-	case o.Policy == SlowClose:
-		if over > 0 && !c.makeRoom(q, n) {
-			c.drop(tally{messages: 1, bytes: n, typ: typ})
-			return errOverLimit
-		}
-		before = q.dropped() // makeRoom has counted the drops
-	case o.Policy == SlowDropNewest && (over > 0 || c.takesNothing()), over > 0 && over > q.mayDrop():
-		c.drop(tally{messages: 1, bytes: n, typ: typ})
-		return ErrDropped
-	default:
-		if o.Policy == SlowLatest {
-			over -= q.dropKey(typ, o.Key)
-		}
-		if over > 0 {
-			q.dropOldest(over)
-		}
+	if err := c.fit(q, n, typ, o); err != nil {
+		return err
 	}
 	had := cap(q.b)
 	q.b = append(q.b, frame...)
@@ -128,7 +109,7 @@ func (c *Conn) put(q *outBuf, frame []byte, typ uint16, o queueing) error {
 	}
 	q.add(typ, n)
 	if q.waiting != nil {
-		q.compactSome(limit)
+		q.compactSome(c.engine.cfg.Limits.MaxOutbound)
 		c.drop(q.droppedSince(before))
 	}
 	c.setQueued()

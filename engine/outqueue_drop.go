@@ -4,7 +4,61 @@ import (
 	"math"
 	"slices"
 	"sync"
+
+	"github.com/rollcall-go/rollcall/protocol"
 )
+
+// fit makes room in the queue for a frame of n bytes as o's policy says, by dropping frames that wait. An error says that the frame must
+// not be queued, and why: ErrTooLarge, ErrDropped, or errOverLimit. c.mu is held on entry.
+func (c *Conn) fit(q *outBuf, n int, typ uint16, o queueing) error {
+	limit := c.engine.cfg.Limits.MaxOutbound
+	over := n + o.keyCost() - (limit - q.waits() - int(c.unsent)) // bytes that must go
+	switch {
+	case o.Policy == mustGo:
+		return nil
+	case n > limit:
+		return ErrTooLarge
+	case o.Policy == SlowDropNewest && (over > 0 || c.takesNothing()), over > 0 && over > q.mayDrop():
+		c.drop(tally{messages: 1, bytes: n, typ: typ})
+		if o.Policy == SlowClose {
+			return errOverLimit
+		}
+		return ErrDropped
+	case o.Policy == SlowLatest:
+		over -= q.dropKey(typ, o.Key)
+	}
+	if over > 0 {
+		q.dropOldest(over)
+	}
+	return nil
+}
+
+// droppable reports whether a policy may drop a message. It may drop none that someone waits for or that the protocol
+// needs.
+func droppable(m *protocol.Message, explicit bool) bool {
+	switch {
+	case m.IsReply(), m.Type >= protocol.FirstSystemType && m.Type != protocol.TypePush:
+		return false
+	case m.ID != 0, m.Type == protocol.TypePush:
+		return explicit
+	}
+	return true
+}
+
+// makeRoom drops messages that may be dropped until n more bytes fit into the queue, if that is enough. c.mu is held on entry.
+func (c *Conn) makeRoom(q *outBuf, n int) bool {
+	over := n - (c.engine.cfg.Limits.MaxOutbound - q.waits() - int(c.unsent))
+	if over > q.mayDrop() {
+		return false
+	}
+	if over > 0 {
+		before := q.dropped()
+		q.dropOldest(over)
+		q.compactSome(c.engine.cfg.Limits.MaxOutbound)
+		c.drop(q.droppedSince(before))
+	}
+	return true
+}
 
 // waitingFrames has the positions of the frames in a queue that may be dropped. A queue has waitingFrames only while it
 // has such frames. A dropped frame stays in the queue's bytes until enough bytes are dead to be worth copying the
@@ -221,6 +275,19 @@ func (o *outBuf) split(n int) *outBuf {
 	part.messages -= o.messages
 	part.bytes -= o.bytes
 	return part
+}
+
+// takePart takes the beginning of a queue with droppable frames, and leaves the rest queued, because frames that were
+// handed over cannot be dropped any more. c.mu is held on entry.
+func (c *Conn) takePart(q *outBuf) (part *outBuf, more bool) {
+	q.compact()
+	part = q.split(flushSize)
+	if part == nil {
+		return q, false
+	}
+	c.out = q
+	c.queued.Store(true)
+	return part, true
 }
 
 // takeWaiting takes over p's positions of the frames that may be dropped. p's bytes now lie in o's bytes from at on.
