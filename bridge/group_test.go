@@ -65,7 +65,7 @@ func mustSend(t testing.TB, g *bridge.Group, text string, want int) {
 // Rule 28: a user who is a member has the group's messages on all sessions, a session that is one has them by itself, a connection
 // that is both has them once, and who is left out by Except has none.
 func TestAGroupSendsToUsersAndSessions(t *testing.T) {
-	s := serve(t, options{users: usermgr.Config{Devices: usermgr.UpTo(3)}})
+	s := serve(t, options{users: usermgr.Config{Devices: usermgr.Devices{MaxSessions: 3}}})
 	ann1, ann2, bob1, bob2 := s.logOn("ann"), s.logOn("ann"), s.logOn("bob"), s.logOn("bob")
 	g := s.bridge.Group("room")
 	mustSend(t, g, "nobody is there", 0)
@@ -132,7 +132,7 @@ func TestAGroupSendsToUsersAndSessions(t *testing.T) {
 func TestWhoGoesOfflineLeavesTheGroup(t *testing.T) {
 	for _, grace := range []time.Duration{0, 50 * time.Millisecond} {
 		t.Run(fmt.Sprint(grace), func(t *testing.T) {
-			s := serve(t, options{users: usermgr.Config{Devices: usermgr.UpTo(2), OfflineGrace: grace}})
+			s := serve(t, options{users: usermgr.Config{Devices: usermgr.Devices{MaxSessions: 2}, OfflineGrace: grace}})
 			g, other := s.bridge.Group("room"), s.bridge.Group("other")
 			left := make(chan string, 8)
 			g.Subscribe(bridge.GroupEvents{Left: func(m bridge.Member, offline bool) { left <- fmt.Sprint(nameOf(m), " ", offline) }})

@@ -21,7 +21,7 @@ import (
 func TestKickTellsWhatBecameOfEachSession(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcall.Config{
 		Engine: engine.Config{Timeouts: engine.Timeouts{Close: 700 * time.Millisecond}, Limits: engine.Limits{MaxOutbound: 64 << 20}},
-		Users:  usermgr.Config{Devices: usermgr.OnePerDevice()},
+		Users:  usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}},
 	}, nil)
 	good := srv.Client(t, "ann", client.Config{Device: 1})
 	deaf, err := dialRaw(srv.Addr)
@@ -97,7 +97,7 @@ func TestRevokedTokenIsRefused(t *testing.T) {
 // S2: the authenticator's token names the login in place of the Logon's, so that devices may share a password.
 func TestIdentityTokenNamesTheLogin(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcall.Config{
-		Users: usermgr.Config{Devices: usermgr.OnePerDevice()},
+		Users: usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}},
 		Authenticate: func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 			return bridge.Identity{UserID: l.UserID, Token: l.Fields["login"]}, nil
 		},

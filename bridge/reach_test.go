@@ -37,7 +37,7 @@ func (l countedLink) Address() usermgr.Address {
 // Reach calls once for each session, and its work grows with their number, not with its square, also while one is closing.
 func TestReachAsksEachSessionOnceWhileOneCloses(t *testing.T) {
 	const n = 40
-	m := &countedLinks{Manager: testkit.Must(usermgr.New(usermgr.Config{HeartbeatTimeout: -1, Devices: usermgr.UpTo(2 * n)}))}
+	m := &countedLinks{Manager: testkit.Must(usermgr.New(usermgr.Config{HeartbeatTimeout: -1, Devices: usermgr.Devices{MaxSessions: 2 * n}}))}
 	t.Cleanup(func() {
 		if err := m.Close(context.Background()); err != nil {
 			t.Error(err)

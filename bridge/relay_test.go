@@ -44,7 +44,7 @@ func TestRelay(t *testing.T) {
 			undelivered := make(chan string, 10)
 			srv := rollcalltest.NewServer(t, rollcall.Config{
 				Engine: engine.Config{Workers: workers},
-				Users:  usermgr.Config{Devices: usermgr.OnePerDevice()},
+				Users:  usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}},
 				Bridge: bridge.Config{Relay: &bridge.Relay{Undelivered: func(from *engine.Conn, m *protocol.Message) {
 					undelivered <- fmt.Sprintf("%s to %s: %s", m.UserID, m.DestUserID, m.Body)
 				}}},
@@ -126,7 +126,7 @@ func TestRelayAsksTheHook(t *testing.T) {
 // E12: a reply reaches every session of the user who asked. If that user is offline, only the application is told.
 func TestRelayOfReplies(t *testing.T) {
 	undelivered := make(chan string, 10)
-	s := serve(t, options{users: usermgr.Config{Devices: usermgr.UpTo(3)},
+	s := serve(t, options{users: usermgr.Config{Devices: usermgr.Devices{MaxSessions: 3}},
 		bridge: bridge.Config{Relay: &bridge.Relay{Undelivered: func(_ *engine.Conn, m *protocol.Message) {
 			undelivered <- fmt.Sprintf("%s to %s, reply %v: %s", m.UserID, m.DestUserID, m.IsReply(), m.Body)
 		}}}})

@@ -247,7 +247,7 @@ func TestRefusedRenewalsCountAsFailedLogons(t *testing.T) {
 // Rules 17 and 19: the new token is the session's for all that goes by tokens.
 func TestRulesAboutTokensGoByTheNewOne(t *testing.T) {
 	o := atOnce().options()
-	o.users.Devices = usermgr.OnePerDevice()
+	o.users.Devices = usermgr.Devices{OnePerClass: true}
 	s := serve(t, o)
 	onDevice := func(device uint16, token string) *rawClient {
 		c := s.dial()
@@ -284,7 +284,7 @@ func TestRulesAboutTokensGoByTheNewOne(t *testing.T) {
 // Rules 7 and 19: under IgnoreNew the session that has the token stays, and the renewal is refused.
 func TestRenewalWithAnothersTokenUnderIgnoreNew(t *testing.T) {
 	o := atOnce().options()
-	o.users.Devices, o.users.RelogonMode = usermgr.UpTo(2), usermgr.IgnoreNew
+	o.users.Devices, o.users.RelogonMode = usermgr.Devices{MaxSessions: 2}, usermgr.IgnoreNew
 	s := serve(t, o)
 	one, two := s.logOn("ann", protocol.FieldToken, "ann/1h/a"), s.logOn("ann", protocol.FieldToken, "ann/1h/b")
 	two.renew("ann/1h/a")

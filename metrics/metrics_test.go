@@ -155,8 +155,7 @@ func TestWhatHappensShows(t *testing.T) {
 
 // A client chooses its device class: the series are those that the application names, and one more. They stay.
 func TestDeviceClassesHaveABoundedNumberOfSeries(t *testing.T) {
-	devices := usermgr.Exclusive([2]uint16{3, 4})
-	devices.MaxSessions = -1
+	devices := usermgr.Devices{OnePerClass: true, Exclusive: [][2]uint16{{3, 4}}, MaxSessions: -1}
 	users := testkit.Must(usermgr.New(usermgr.Config{Devices: devices}))
 	defer func() { _ = users.Close(t.Context()) }()
 	c := metrics.New(metrics.Config{Users: users})

@@ -18,7 +18,7 @@ import (
 // S4: a push to everyone, after any number of pushes, goes to all who are online at the call: to each client that has the answer
 // to its Logon, and not to a connection that has ended.
 func TestPushToEveryoneFollowsWhoComesAndGoes(t *testing.T) {
-	srv, service := newServer(t, rollcall.Config{Engine: engine.Config{Loops: 2}, Users: usermgr.Config{Devices: usermgr.UpTo(2)}})
+	srv, service := newServer(t, rollcall.Config{Engine: engine.Config{Loops: 2}, Users: usermgr.Config{Devices: usermgr.Devices{MaxSessions: 2}}})
 	var online []string
 	clients := map[string]*client.Client{}
 	got := make(chan *protocol.PushMessage, 1000)

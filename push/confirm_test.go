@@ -178,7 +178,7 @@ func TestNobodyWaitsForASessionThatHasEndedForGood(t *testing.T) {
 // device 2 one that has got it, and comes back when its network is reset.
 func pushToDeafAndWell(t *testing.T, m *push.Message, deaf, well *network) (srv *rollcalltest.Server, service *push.Service,
 	cancel context.CancelFunc, result <-chan push.Result) {
-	srv, service = newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
+	srv, service = newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}}})
 	srv.Client(t, "ann", client.Config{Device: 1, DialContext: deaf.dial, Reconnect: client.Reconnect{Max: -1}})
 	got := make(chan *protocol.PushMessage, 10)
 	cfg := receiver(got)

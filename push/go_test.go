@@ -33,7 +33,7 @@ func told(t *testing.T) (func(push.Result, error), <-chan push.Result) {
 // Rule 27: a device that never acknowledges holds nothing up. The others get each message at once, in the order of the calls,
 // and each session's outcome is told by its connection and device.
 func TestADeviceThatConfirmsLateHoldsUpNothing(t *testing.T) {
-	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
+	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}}})
 	release := make(chan struct{})
 	srv.Client(t, "ann", client.Config{Device: 1, OnPush: func(*client.Client, *protocol.PushMessage) { <-release }})
 	got := make(chan *protocol.PushMessage, 100)
@@ -75,7 +75,7 @@ func TestADeviceThatConfirmsLateHoldsUpNothing(t *testing.T) {
 
 // First is told by one session's acknowledgement, and with it what is known of the others.
 func TestFirstIsEnough(t *testing.T) {
-	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
+	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}}})
 	srv.Client(t, "ann", client.Config{Device: 1}) // takes no pushes, so it never acknowledges
 	got := make(chan *protocol.PushMessage, 10)
 	cfg := receiver(got)

@@ -96,7 +96,7 @@ func TestWhatWasNotAcknowledgedIsKeptHoweverTheSessionEnded(t *testing.T) {
 
 // What is kept for sessions goes to a session of the same device class alone.
 func TestWhatIsKeptForSessionsGoesToTheirDevice(t *testing.T) {
-	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
+	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}}})
 	var n network
 	srv.Client(t, "ann", client.Config{Device: 1, DialContext: n.dial, Reconnect: client.Reconnect{Max: -1}})
 	done, news := told(t)
@@ -137,7 +137,7 @@ func (m *between) Links(userID string) []usermgr.Link {
 
 // newServerBetween is newServer with such a user manager.
 func newServerBetween(t *testing.T) (*between, *rollcalltest.Server, *push.Service) {
-	users := &between{Manager: testkit.Must(usermgr.New(usermgr.Config{Devices: usermgr.OnePerDevice(), Logger: zap.NewNop()}))}
+	users := &between{Manager: testkit.Must(usermgr.New(usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}, Logger: zap.NewNop()}))}
 	e := testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}, Logger: zap.NewNop()}))
 	b := testkit.Must(bridge.Attach(e, users, nil, bridge.Config{Logger: zap.NewNop()}))
 	service := push.New(b)
@@ -220,7 +220,7 @@ func TestASessionThatTookAPlaceMeanwhileIsNoDeliveryOfItsOwn(t *testing.T) {
 // Rule 27: a session that takes the place of one that has confirmed may be the same client: it confirms for no other session, also
 // where the connection of the one before is still open, as with ManualClose.
 func TestASessionInThePlaceOfOneThatHasConfirmedConfirmsForNoOther(t *testing.T) {
-	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}, Bridge: bridge.Config{ManualClose: true}})
+	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}}, Bridge: bridge.Config{ManualClose: true}})
 	var laptop network
 	srv.Client(t, "ann", client.Config{Device: 2, DialContext: laptop.dial, Reconnect: client.Reconnect{Max: -1}}) // does not confirm
 	got := make(chan *protocol.PushMessage, 10)
@@ -319,7 +319,7 @@ func TestNegativeIsNone(t *testing.T) {
 // looked at twice as often.
 func TestAPushToManySessionsCostsNoMoreThanTheirNumber(t *testing.T) {
 	const n = 20
-	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.UpTo(2 * n)}})
+	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.Devices{MaxSessions: 2 * n}}})
 	looks := func(user string, sessions int) int {
 		for range sessions {
 			srv.Client(t, user, client.Config{}) // it takes no pushes, and acknowledges none

@@ -15,7 +15,7 @@ import (
 
 // S6: the KickOut message with its reason goes out, then every session goes offline, even when a pusher failed.
 func TestKickWithNotice(t *testing.T) {
-	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}}, quiet)
+	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}}}, quiet)
 	service.Register("panics", failing{})
 	var got []chan *protocol.PushMessage
 	var clients []*client.Client
@@ -58,7 +58,7 @@ func TestKickWithNoticeOfSomeSessions(t *testing.T) {
 		"token":  {Text: "out", Token: "token 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}}, quiet)
+			srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}}}, quiet)
 			got := make(chan *protocol.PushMessage, 2)
 			for device := range uint16(2) {
 				cfg := receiver(got)

@@ -113,7 +113,7 @@ func newModel(t *testing.T, seed uint64, seen *sights) *model {
 	m := &model{t: t, random: rand.New(rand.NewPCG(seed, 27)), seen: seen, everyone: sender{name: "everyone"}}
 	m.srv = rollcalltest.NewServer(t, rollcall.Config{
 		Engine: engine.Config{Accept: engine.Accept{MaxConnections: 1000}},
-		Users:  usermgr.Config{Devices: usermgr.OnePerDevice()},
+		Users:  usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}},
 	}, func(s *rollcall.Server) {
 		m.pushes = push.New(s.Bridge, push.Config{MaxMessages: modelBound})
 		s.Users.Subscribe(usermgr.Events{Connected: func(i usermgr.SessionInfo) { // behind what waited

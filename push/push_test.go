@@ -103,7 +103,7 @@ var confirm = &push.Options{Confirm: true}
 // S4: a push goes to a user, to users, to everyone, to the sessions of a filter; each message has its kind, an ID, a time
 // and metadata.
 func TestPushReachesItsTarget(t *testing.T) {
-	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.OnePerDevice()}})
+	srv, service := newServer(t, rollcall.Config{Users: usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}}})
 	got := map[string]chan *protocol.PushMessage{}
 	for _, c := range []struct {
 		user   string

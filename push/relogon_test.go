@@ -49,7 +49,7 @@ func TestWhoIsReplacedMeanwhileIsReached(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			users := testkit.Must(usermgr.New(usermgr.Config{Devices: usermgr.OnePerDevice()}))
+			users := testkit.Must(usermgr.New(usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}}))
 			m := &interruptedManager{UserManager: users}
 			e := testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}, Loops: 2}))
 			b := testkit.Must(bridge.Attach(e, m, nil, bridge.Config{}))

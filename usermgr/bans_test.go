@@ -25,7 +25,7 @@ func answer(t *testing.T, m *usermgr.Manager, conn uint64, l usermgr.Logon) prot
 // Rule 26, H2: a user who is banned is kept out whatever the logon shows, for as long as the ban lasts.
 func TestABannedUserIsKeptOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watched(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		m, j := watched(t, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 		a := logOnAs(t, m, usermgr.Logon{UserID: "ann", Device: 1, Token: "x"}, newLink(1))
 		logOnAs(t, m, usermgr.Logon{UserID: "ann", Device: 2, Token: "y"}, newLink(2))
 		k, err := m.Kick("ann", &usermgr.KickOptions{Text: "out", BanFor: time.Hour})
@@ -52,7 +52,7 @@ func TestABannedUserIsKeptOut(t *testing.T) {
 // Rule 26: a ban needs no session; it can be taken back; of several the longest counts; a BanFor of 0 or less bans no user.
 func TestWhoIsBanned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		m := newManager(t, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 		if k, err := m.Kick("ann", &usermgr.KickOptions{BanFor: math.MaxInt64}); err != nil || len(kicked(t, k, err)) != 0 {
 			t.Errorf("the ban of a user who is offline: %v", err)
 		}
@@ -123,7 +123,7 @@ func TestALogonThatWaitsBehindABanDoesNotStay(t *testing.T) {
 // Rules 19 and 26: a session that the kick does not mean lives on, but its token is not renewed while the user is banned.
 func TestABannedUserRenewsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		m := newManager(t, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 		onDevice(t, m, "ann", 1, newLink(1))
 		s := logOnAs(t, m, usermgr.Logon{UserID: "ann", Device: 2, Token: "x"}, newLink(2))
 		bob := logOnAs(t, m, usermgr.Logon{UserID: "bob", Token: "x"}, newLink(3))
@@ -153,8 +153,7 @@ func TestABannedUserRenewsNothing(t *testing.T) {
 // Rule 17: a logon on a device class that the application does not know is refused, without an event.
 func TestAnUnknownDeviceClassIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		devices := usermgr.OnePerDevice()
-		devices.Known = []uint16{1, 3}
+		devices := usermgr.Devices{OnePerClass: true, Known: []uint16{1, 3}}
 		m, j := watched(t, usermgr.Config{Devices: devices})
 		devices.Known[0] = 9 // the manager has its own
 		for device, want := range []protocol.CloseCode{protocol.DeviceNotAllowed, 0, protocol.DeviceNotAllowed, 0, protocol.DeviceNotAllowed} {
@@ -172,7 +171,7 @@ func TestAUserHasNoMoreSessionsThanTheNumber(t *testing.T) {
 		d.MaxSessions = n
 		return d
 	}
-	class, matrix := usermgr.OnePerDevice(), usermgr.Exclusive([2]uint16{100, 101})
+	class, matrix := usermgr.Devices{OnePerClass: true}, usermgr.Devices{OnePerClass: true, Exclusive: [][2]uint16{{100, 101}}}
 	for _, c := range []struct {
 		name string
 		d    usermgr.Devices
@@ -180,14 +179,14 @@ func TestAUserHasNoMoreSessionsThanTheNumber(t *testing.T) {
 	}{
 		{"no policy", usermgr.Devices{}, 1},
 		{"a number alone", usermgr.Devices{MaxSessions: 5}, 5},
+		{"any number alone", usermgr.Devices{MaxSessions: -1}, 40},
 		{"one a class", class, 16},
 		{"one a class, a number", with(class, 3), 3},
 		{"one a class, a larger number", with(class, 30), 30},
 		{"one a class, any number", with(class, -1), 40},
 		{"pairs", matrix, 16},
 		{"pairs, a number", with(matrix, 20), 20},
-		{"up to", usermgr.UpTo(20), 20},
-		{"up to, a number that is given", with(usermgr.UpTo(20), 4), 4},
+		{"pairs, a number without one a class", usermgr.Devices{MaxSessions: 20, Exclusive: matrix.Exclusive}, 20},
 	} {
 		for _, mode := range []usermgr.RelogonMode{usermgr.ReplaceOld, usermgr.IgnoreNew} {
 			synctest.Test(t, func(t *testing.T) {

@@ -74,7 +74,7 @@ func TestReplacementOnAnotherManagerIsPushedOutThenDisconnectedThenConnected(t *
 func TestTwoThatReplaceEachOtherCrosswiseBothComeIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := new(claimTable)
-		a, b, j := standTogether(t, table, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		a, b, j := standTogether(t, table, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 		onDevice(t, a, "ann", 1, newLink(11))
 		onDevice(t, b, "ann", 2, newLink(12))
 		var both sync.WaitGroup
@@ -191,7 +191,7 @@ func TestSessionsEndWhileAClaimWaits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				claims, asked, grant := grantLater()
-				m := newManager(t, usermgr.Config{Claims: claims, Devices: usermgr.OnePerDevice(), HeartbeatTimeout: 2 * time.Second, IdleTimeout: 5 * time.Second})
+				m := newManager(t, usermgr.Config{Claims: claims, Devices: usermgr.Devices{OnePerClass: true}, HeartbeatTimeout: 2 * time.Second, IdleTimeout: 5 * time.Second})
 				old := onDevice(t, m, "ann", 1, newLink(1))
 				var s usermgr.Session
 				var err error
@@ -228,7 +228,7 @@ func TestSessionsEndWhileAClaimWaits(t *testing.T) {
 func TestALogonWhoseClaimIsGrantedWaitsForTheEndsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claims, asked, grant := grantLater()
-		m := newManager(t, usermgr.Config{Claims: claims, Devices: usermgr.OnePerDevice(), HeartbeatTimeout: -1})
+		m := newManager(t, usermgr.Config{Claims: claims, Devices: usermgr.Devices{OnePerClass: true}, HeartbeatTimeout: -1})
 		j := new(journal)
 		m.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { time.Sleep(time.Second) }})
 		m.Subscribe(j.handlers())
@@ -284,7 +284,7 @@ func TestManyLogonsOnTwoManagers(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				table := new(claimTable)
-				a, b, _ := standTogether(t, table, usermgr.Config{Devices: usermgr.OnePerDevice()})
+				a, b, _ := standTogether(t, table, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 				var mu sync.Mutex
 				connected := make(map[uint16]int)
 				count := usermgr.Events{

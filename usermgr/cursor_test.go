@@ -18,7 +18,7 @@ import (
 
 // By cursor, a user online for the whole listing appears exactly once, and no user twice, while others come and go.
 func TestCursorIsStableWhileUsersComeAndGo(t *testing.T) {
-	m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
+	m := newManager(t, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 	stay := make(map[string]bool) // the users who stay, and their sessions
 	for i := range uint64(1000) {
 		userID := fmt.Sprint("stays", i)
@@ -97,7 +97,7 @@ func TestCursorIsStableWhileUsersComeAndGo(t *testing.T) {
 // A cursor is a place: it goes on when the item before it has gone, with another limit, and with another filter.
 func TestCursorOutlivesTheItemItNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t, usermgr.Config{Devices: usermgr.UpTo(9)})
+		m := newManager(t, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 9}})
 		for i := range uint64(100) {
 			logOn(t, m, fmt.Sprint("user", i/2), newLink(i)) // each has two sessions
 		}

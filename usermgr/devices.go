@@ -1,70 +1,90 @@
 package usermgr
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 )
 
-// Devices says which sessions of one user may live side by side. The zero value allows one session for each user.
+// Devices says which sessions of one user may live side by side. The zero value allows one session for each user. Clients choose their
+// device class, a number of yours; class 0 is unspecified.
+//
+//	Devices{OnePerClass: true}                                  // a phone and a tablet, at most 16 sessions
+//	Devices{MaxSessions: 3}                                     // three devices, each on a class of its own or on class 0
+//	Devices{OnePerClass: true, Exclusive: [][2]uint16{{1, 2}}}  // one a class, and not on class 1 and class 2 at once
 //
 // A logon excludes the sessions that may not live beside its own. It always excludes a session with the same token, because the same
 // token twice is one session, and the session that it takes over by its ID. RelogonMode decides what happens: ReplaceOld ends the
 // excluded sessions, the oldest first; IgnoreNew refuses the logon, unless the only excluded session is the one that it takes over.
 type Devices struct {
-	// MaxSessions limits the sessions of a user. A logon over the limit excludes the oldest session. 0 means 16 where sessions on
-	// several device classes may live side by side, and 1 otherwise; negative means no limit. Clients choose their device class,
-	// so without a limit a user may have as many sessions as there are classes: 65,536.
+	// OnePerClass allows one session for each device class, class 0 included, up to MaxSessions. Without it MaxSessions alone lets
+	// sessions live side by side: one for each class but 0, and any number on class 0.
+	OnePerClass bool
+	// MaxSessions limits the sessions of a user. A logon over the limit excludes the oldest session. 0 means 16 with OnePerClass,
+	// and 1 otherwise; negative means no limit. Clients choose their device class, so without a limit a user may have as many
+	// sessions as there are classes, 65,536, and without OnePerClass any number.
 	MaxSessions int
+	// Exclusive has pairs of device classes that exclude each other: with {phone, tablet} a logon on a phone ends the session on
+	// a tablet, and the other way round. New returns an error for a pair that can have no effect: one class twice, a class that
+	// is not in Known, or a user who has one session in any case. Empty means none.
+	Exclusive [][2]uint16
 	// Known lists the device classes that may log on; include 0 if clients may leave their class unspecified. A logon on another
 	// class is refused with DeviceNotAllowed, without an event. Empty means any class.
 	Known []uint16
-
-	perDevice bool
-	shared    bool // sessions on device 0 count towards MaxSessions alone
-	excludes  map[[2]uint16]struct{}
 }
 
-// defaultSessions is the default of MaxSessions where a user may have several device classes.
+// defaultSessions is the default of MaxSessions with OnePerClass.
 const defaultSessions = 16
 
-// OnePerDevice allows one session for each device class, up to MaxSessions. Class 0, unspecified, counts as a class.
-func OnePerDevice() Devices { return Devices{perDevice: true} }
-
-// UpTo allows n sessions in all: one for each device class, and any number on class 0, unspecified. A logon over n excludes the oldest
-// session. UpTo panics when n is less than 1.
-func UpTo(n int) Devices {
-	if n < 1 {
-		panic(fmt.Sprintf("rollcall: UpTo(%d): a user needs room for one session", n))
-	}
-	return Devices{perDevice: true, shared: true, MaxSessions: n}
+// devicePolicy is Devices as the manager uses it. It shares no slice with the Devices that New was given.
+type devicePolicy struct {
+	onePerClass bool
+	limit       int // of a user's sessions; 0 or less for none
+	known       []uint16
+	excludes    map[[2]uint16]struct{} // each pair in both directions
 }
 
-// Exclusive allows one session for each device class, up to MaxSessions, except that the two classes of a pair exclude each other: with
-// {phone, tablet} a logon on a phone ends the session on a tablet, and the other way round.
-func Exclusive(pairs ...[2]uint16) Devices {
-	d := Devices{perDevice: true, excludes: make(map[[2]uint16]struct{}, 2*len(pairs))}
-	for _, p := range pairs {
-		d.excludes[p] = struct{}{}
-		d.excludes[[2]uint16{p[1], p[0]}] = struct{}{}
+// policy returns the devicePolicy, or an error that names what makes no sense.
+func (d Devices) policy() (devicePolicy, error) {
+	p := devicePolicy{onePerClass: d.OnePerClass, limit: d.MaxSessions, known: slices.Clone(d.Known)}
+	switch {
+	case p.limit != 0:
+	case d.OnePerClass:
+		p.limit = defaultSessions
+	default:
+		p.limit = 1
 	}
-	return d
-}
-
-// clone returns a copy that shares no slice or map with d.
-func (d Devices) clone() Devices {
-	d.Known = slices.Clone(d.Known)
-	return d
+	if len(d.Exclusive) == 0 {
+		return p, nil
+	}
+	if p.limit == 1 {
+		return p, errors.New("rollcall: Devices.Exclusive has no effect where a user has one session: set Devices.OnePerClass, or a larger MaxSessions")
+	}
+	p.excludes = make(map[[2]uint16]struct{}, 2*len(d.Exclusive))
+	for _, pair := range d.Exclusive {
+		if pair[0] == pair[1] {
+			return p, fmt.Errorf("rollcall: Devices.Exclusive has class %d twice in a pair: name two classes; OnePerClass allows one session on each", pair[0])
+		}
+		for _, class := range pair {
+			if !p.knows(class) {
+				return p, fmt.Errorf("rollcall: Devices.Exclusive has class %d, which Known keeps out: add it to Known, or leave the pair out", class)
+			}
+		}
+		p.excludes[pair] = struct{}{}
+		p.excludes[[2]uint16{pair[1], pair[0]}] = struct{}{}
+	}
+	return p, nil
 }
 
 // knows reports whether a logon may have this device class.
-func (d *Devices) knows(device uint16) bool {
-	return len(d.Known) == 0 || slices.Contains(d.Known, device)
+func (d *devicePolicy) knows(device uint16) bool {
+	return len(d.known) == 0 || slices.Contains(d.known, device)
 }
 
 // named returns the device classes that the application has named.
-func (d *Devices) named() []uint16 {
-	if len(d.Known) > 0 {
-		return d.Known
+func (d *devicePolicy) named() []uint16 {
+	if len(d.known) > 0 {
+		return d.known
 	}
 	classes := []uint16{0}
 	for pair := range d.excludes { // each pair is in it in both directions
@@ -73,24 +93,10 @@ func (d *Devices) named() []uint16 {
 	return classes
 }
 
-// limit is how many sessions a user may have; 0 or less for any number.
-func (d *Devices) limit() int {
-	switch {
-	case d.MaxSessions != 0:
-		return d.MaxSessions
-	case d.perDevice:
-		return defaultSessions
-	}
-	return 1
-}
-
-// exclude reports whether sessions on the two devices may not live side by side.
-func (d *Devices) exclude(a, b uint16) bool {
-	if !d.perDevice {
-		return d.limit() == 1
-	}
+// exclude reports whether sessions on the two devices may not live side by side, whatever the limit.
+func (d *devicePolicy) exclude(a, b uint16) bool {
 	if a == b {
-		return a != 0 || !d.shared
+		return a != 0 || d.onePerClass
 	}
 	_, excluded := d.excludes[[2]uint16{a, b}]
 	return excluded
@@ -98,12 +104,12 @@ func (d *Devices) exclude(a, b uint16) bool {
 
 // excluded returns the sessions of u, oldest first, that must end before the logon comes in. taken is the session that
 // the logon takes over; nil for none. The caller has the user's turn.
-func (d *Devices) excluded(u *user, l *Logon, taken *session) []*session {
+func (d *devicePolicy) excluded(u *user, l *Logon, taken *session) []*session {
 	excludes := func(s *session) bool { return s == taken || d.exclude(s.device, l.Device) || s.hasToken(l.Token) }
 	var out []*session
 	over := 0
-	if limit := d.limit(); limit > 0 {
-		over = 1 - limit
+	if d.limit > 0 {
+		over = 1 - d.limit
 		for s := range u.all {
 			if !excludes(s) {
 				over++

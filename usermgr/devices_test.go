@@ -3,6 +3,7 @@ package usermgr_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,9 +36,9 @@ func TestLogonEndsWhatItMayNotLiveBeside(t *testing.T) {
 		return append(lines, fmt.Sprintf("Connected ann@%d", by))
 	}
 	ignored := func(conn int) []string { return []string{fmt.Sprintf("Ignored ann@%d", conn)} }
-	one, class := usermgr.Devices{}, usermgr.OnePerDevice()
-	two, three := usermgr.UpTo(2), usermgr.UpTo(3)
-	matrix := usermgr.Exclusive([2]uint16{1, 2}, [2]uint16{4, 2})
+	one, class := usermgr.Devices{}, usermgr.Devices{OnePerClass: true}
+	two, three := usermgr.Devices{MaxSessions: 2}, usermgr.Devices{MaxSessions: 3}
+	matrix := usermgr.Devices{OnePerClass: true, Exclusive: [][2]uint16{{1, 2}, {4, 2}}}
 	const old, keep = usermgr.ReplaceOld, usermgr.IgnoreNew
 
 	for _, c := range []struct {
@@ -67,7 +68,7 @@ func TestLogonEndsWhatItMayNotLiveBeside(t *testing.T) {
 		{"up to two, unspecified, over", two, old, on(0, 0, 0), replaced(3, 1), []uint64{2, 3}},
 		{"up to two, unspecified, over, kept", two, keep, on(0, 0, 0), ignored(3), []uint64{1, 2}},
 		{"up to three, the oldest is not the first", three, old, on(1, 2, 3, 1, 4), replaced(5, 2), []uint64{3, 4, 5}},
-		{"up to one", usermgr.UpTo(1), old, on(0, 0), replaced(2, 1), []uint64{2}},
+		{"up to one", usermgr.Devices{MaxSessions: 1}, old, on(0, 0), replaced(2, 1), []uint64{2}},
 
 		{"a pair", matrix, old, on(1, 3, 2), replaced(3, 1), []uint64{2, 3}},
 		{"a pair, the other way round", matrix, old, on(2, 3, 1), replaced(3, 1), []uint64{2, 3}},
@@ -136,7 +137,7 @@ func connsOf(m *usermgr.Manager, userID string) (conns []uint64) {
 // Rule 17: a logon may name a session's ID as its token: it is that login.
 func TestSessionIDIsTheTokenOfASessionWithoutOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watched(t, usermgr.Config{Devices: usermgr.UpTo(5)})
+		m, j := watched(t, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 5}})
 		first := logOn(t, m, "ann", newLink(1))
 		logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: first.ID()}, newLink(2))
 		j.expect(t, "Connected ann@1", "PushedOut ann@1 by @2", "Disconnected ann@1 PushedOut", "Connected ann@2")
@@ -146,7 +147,7 @@ func TestSessionIDIsTheTokenOfASessionWithoutOne(t *testing.T) {
 // Rule 17: a token, a session ID and a number of sessions are a user's own.
 func TestUsersDoNotExcludeEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watched(t, usermgr.Config{Devices: usermgr.UpTo(1)})
+		m, j := watched(t, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 1}})
 		anns := logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: "x"}, newLink(1))
 		logOnAs(t, m, usermgr.Logon{UserID: "bob", Token: "x", Session: anns.ID()}, newLink(2))
 		synctest.Wait()
@@ -157,7 +158,7 @@ func TestUsersDoNotExcludeEachOther(t *testing.T) {
 // Rules 6 and 17: when one logon ends several sessions, lookups lose them one by one, and the user is never offline.
 func TestEvictionsTurnLookupsOverOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t, usermgr.Config{Devices: usermgr.Exclusive([2]uint16{1, 3}, [2]uint16{2, 3})})
+		m := newManager(t, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true, Exclusive: [][2]uint16{{1, 3}, {2, 3}}}})
 		var counts []int
 		m.Subscribe(usermgr.Events{UserCountChanged: func(n int) { counts = append(counts, n) }})
 		onDevice(t, m, "ann", 1, newLink(1))
@@ -199,7 +200,7 @@ func TestSessionThatEndsDuringTheEvictionOfAnotherIsNotPushedOut(t *testing.T) {
 		t.Run(fmt.Sprint("the last: ", last), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m, j := watchedAll(t, usermgr.Config{
-					Devices: usermgr.Exclusive([2]uint16{1, 9}, [2]uint16{2, 9}, [2]uint16{3, 9})})
+					Devices: usermgr.Devices{OnePerClass: true, Exclusive: [][2]uint16{{1, 9}, {2, 9}, {3, 9}}}})
 				var sessions []usermgr.Session
 				for conn := range uint64(3) {
 					sessions = append(sessions, onDevice(t, m, "ann", uint16(conn+1), newLink(conn+1)))
@@ -226,7 +227,7 @@ func TestSessionsThatHaveEndedMakeRoom(t *testing.T) {
 	for name, mode := range map[string]usermgr.RelogonMode{"ReplaceOld": usermgr.ReplaceOld, "IgnoreNew": usermgr.IgnoreNew} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m, j := watched(t, usermgr.Config{Devices: usermgr.UpTo(2), RelogonMode: mode})
+				m, j := watched(t, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 2}, RelogonMode: mode})
 				logOn(t, m, "ann", newLink(1))
 				link := newLink(2)
 				second := logOn(t, m, "ann", link)
@@ -245,7 +246,7 @@ func TestSessionsThatHaveEndedMakeRoom(t *testing.T) {
 // Rules 9 and 17: the end of one session leaves the user's others alone.
 func TestEndOfOneSessionLeavesTheOthersAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watched(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		m, j := watched(t, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 		var sessions []usermgr.Session
 		for conn := range uint64(3) {
 			sessions = append(sessions, onDevice(t, m, "ann", uint16(conn), newLink(conn)))
@@ -260,20 +261,37 @@ func TestEndOfOneSessionLeavesTheOthersAlone(t *testing.T) {
 	})
 }
 
-// Rule 17: a number of sessions that leaves room for none is the programmer's mistake.
-func TestUpToNeedsRoomForOneSession(t *testing.T) {
-	defer func() {
-		if recover() == nil {
-			t.Error("UpTo(0) did not panic")
+// Rule 17: what can have no effect is an error that says what to do.
+func TestDevicesThatMakeNoSenseAreRefused(t *testing.T) {
+	pair := [][2]uint16{{1, 2}}
+	for what, c := range map[string]struct {
+		d   usermgr.Devices
+		say string // in the error; "" for none
+	}{
+		"a pair":                          {usermgr.Devices{OnePerClass: true, Exclusive: pair}, ""},
+		"a pair and a number":             {usermgr.Devices{MaxSessions: 2, Exclusive: pair}, ""},
+		"a pair and no limit":             {usermgr.Devices{MaxSessions: -1, Exclusive: pair}, ""},
+		"a pair of known classes":         {usermgr.Devices{OnePerClass: true, Exclusive: pair, Known: []uint16{2, 1}}, ""},
+		"a pair, and one session":         {usermgr.Devices{Exclusive: pair}, "set Devices.OnePerClass"},
+		"a pair, and a number of one":     {usermgr.Devices{OnePerClass: true, MaxSessions: 1, Exclusive: pair}, "a larger MaxSessions"},
+		"a class twice":                   {usermgr.Devices{OnePerClass: true, Exclusive: [][2]uint16{{1, 2}, {3, 3}}}, "class 3 twice"},
+		"a class that may not log on":     {usermgr.Devices{OnePerClass: true, Exclusive: pair, Known: []uint16{1}}, "class 2, which Known"},
+		"unspecified, which may not come": {usermgr.Devices{MaxSessions: 9, Exclusive: [][2]uint16{{0, 1}}, Known: []uint16{1}}, "class 0, which Known"},
+	} {
+		m, err := usermgr.New(usermgr.Config{Devices: c.d, HeartbeatTimeout: -1})
+		if c.say == "" && err != nil || c.say != "" && (err == nil || !strings.Contains(err.Error(), c.say)) {
+			t.Errorf("%s: the error is %v, want %q in it", what, err, c.say)
 		}
-	}()
-	usermgr.UpTo(0)
+		if err == nil {
+			closeManager(t, m)
+		}
+	}
 }
 
 // Rule 12: a user's totals are those of all sessions since Online, of those that have ended too.
 func TestTotalsAreOfAllSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		m := newManager(t, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 		began := time.Now()
 		first := onDevice(t, m, "ann", 1, newLink(1))
 		time.Sleep(time.Second)
@@ -317,7 +335,7 @@ func TestTotalsAreOfAllSessions(t *testing.T) {
 // S7: being logged out, kicked out, replaced and refused are outcomes of their own.
 func TestEndsAreToldApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watched(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		m, j := watched(t, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 		out := onDevice(t, m, "ann", 1, newLink(1))
 		thrown := onDevice(t, m, "ann", 2, newLink(2))
 		onDevice(t, m, "ann", 3, newLink(3))

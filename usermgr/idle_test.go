@@ -169,7 +169,7 @@ func TestEveryEndCleansEveryIndex(t *testing.T) {
 // Rule 8: whether the session is idle is checked again in its user's turn.
 func TestIdlenessIsLookedAtAgainInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watchedAll(t, usermgr.Config{IdleTimeout: 10 * time.Second, Devices: usermgr.OnePerDevice()})
+		m, j := watchedAll(t, usermgr.Config{IdleTimeout: 10 * time.Second, Devices: usermgr.Devices{OnePerClass: true}})
 		s := onDevice(t, m, "ann", 1, newLink(1))
 		time.Sleep(9 * time.Second)
 		thaw := make(chan struct{})

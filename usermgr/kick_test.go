@@ -86,7 +86,7 @@ func TestKickEndsWhatItNames(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m, j := watchedAll(t, usermgr.Config{Devices: usermgr.UpTo(3)})
+				m, j := watchedAll(t, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 3}})
 				var sessions []usermgr.Session
 				links := map[uint64]*testLink{}
 				for i, device := range []uint16{0, 5, 0} {
@@ -198,7 +198,7 @@ func TestKickOfWhoHasGone(t *testing.T) {
 // E12: a kick tells of each session whether its peer was told, ended first, or was closed by force after the deadline.
 func TestKickTellsWhatBecameOfEachConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t, usermgr.Config{Devices: usermgr.UpTo(4), HeartbeatTimeout: -1})
+		m := newManager(t, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 4}, HeartbeatTimeout: -1})
 		for conn, outcome := range []protocol.CloseOutcome{protocol.OutcomeTold, protocol.OutcomeClosedByPeer, protocol.OutcomeForced} {
 			l := newReportingLink(uint64(conn))
 			logOnAs(t, m, usermgr.Logon{UserID: "ann"}, l)
@@ -230,7 +230,7 @@ func TestKickTellsWhatBecameOfEachConnection(t *testing.T) {
 // Rule 10: Wait ends with its context, and tells what is known by then.
 func TestKickWaitsUntilItsContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t, usermgr.Config{Devices: usermgr.UpTo(2), HeartbeatTimeout: -1})
+		m := newManager(t, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 2}, HeartbeatTimeout: -1})
 		told, silent := newReportingLink(1), newReportingLink(2)
 		logOnAs(t, m, usermgr.Logon{UserID: "ann"}, told)
 		logOnAs(t, m, usermgr.Logon{UserID: "ann"}, silent)
@@ -281,7 +281,7 @@ func TestKickHasTheFinalCounters(t *testing.T) {
 // Rule 3: a session whose end was recorded first is not the kick's.
 func TestKickLeavesAnEarlierCauseAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.UpTo(2)})
+		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 2}})
 		link := newLink(1)
 		first := logOn(t, m, "ann", link)
 		logOn(t, m, "ann", newLink(2))
@@ -300,7 +300,7 @@ func TestKickLeavesAnEarlierCauseAlone(t *testing.T) {
 // Rule 5: a kick waits for the last message handler of each session, and gives up on one that is stuck.
 func TestKickWaitsForTheRunningMessageHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.UpTo(2)})
+		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 2}})
 		stuck, slow := newLink(1), newLink(2)
 		logOn(t, m, "ann", stuck)
 		logOn(t, m, "ann", slow)
@@ -332,7 +332,7 @@ func TestKickConcernsTheLogonsOfTheMomentOnly(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint("device ", device), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m, j := watchedAll(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
+				m, j := watchedAll(t, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 				thaw := make(chan struct{})
 				unsubscribe := m.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { <-thaw }})
 				begin := func(device uint16, conn uint64) {
@@ -393,7 +393,7 @@ func TestKickInAHandlerOfTheSameUser(t *testing.T) {
 
 // Rule 10: kicks may come from many goroutines at once; each session is one kick's.
 func TestKicksOfManyGoroutines(t *testing.T) {
-	m, _ := watchedAll(t, usermgr.Config{Devices: usermgr.UpTo(8)})
+	m, _ := watchedAll(t, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 8}})
 	var mu sync.Mutex
 	var told []string
 	var all sync.WaitGroup

@@ -15,7 +15,7 @@ import (
 func TestPastLoginsAreForgottenInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const grace, every, logons = time.Minute, 10 * time.Second, 20
-		m := testkit.Must(New(Config{OfflineGrace: grace, Devices: OnePerDevice(), HeartbeatTimeout: -1}))
+		m := testkit.Must(New(Config{OfflineGrace: grace, Devices: Devices{OnePerClass: true}, HeartbeatTimeout: -1}))
 		defer func() {
 			if err := m.Close(t.Context()); err != nil {
 				t.Error(err)

@@ -181,7 +181,7 @@ func TestConnectionMayCarryOneSessionAfterAnother(t *testing.T) {
 
 // Rule 12: sessions whose clients have lost messages are found by a filter, and by no other.
 func TestSessionsThatHaveLostMessagesAreFound(t *testing.T) {
-	m := newManager(t, usermgr.Config{Devices: usermgr.UpTo(2)})
+	m := newManager(t, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 2}})
 	logOn(t, m, "ann", newLink(1))
 	logOn(t, m, "ann", newLink(2)).Dropped(1, 1, 100)
 	logOn(t, m, "bob", newLink(3))

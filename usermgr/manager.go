@@ -70,7 +70,7 @@ type Config struct {
 // any goroutine, in event handlers too.
 type Manager struct {
 	relogon        RelogonMode
-	devices        Devices
+	devices        devicePolicy
 	returnWins     bool
 	grace          time.Duration
 	checker        heartbeat.Checker
@@ -121,9 +121,13 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.HeartbeatChecker != nil && (cfg.HeartbeatTimeout != 0 || cfg.HeartbeatCheckInterval != 0) {
 		return nil, errors.New("rollcall: HeartbeatChecker is set, and HeartbeatTimeout or HeartbeatCheckInterval: it has times of its own; set one or the other")
 	}
+	devices, err := cfg.Devices.policy()
+	if err != nil {
+		return nil, err
+	}
 	m := &Manager{
 		relogon:        cfg.RelogonMode,
-		devices:        cfg.Devices.clone(),
+		devices:        devices,
 		returnWins:     cfg.ReturnWins,
 		grace:          cfg.OfflineGrace,
 		checker:        cfg.HeartbeatChecker,

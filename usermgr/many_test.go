@@ -18,8 +18,7 @@ type many struct {
 }
 
 func newMany(t testing.TB) *many {
-	devices := usermgr.OnePerDevice()
-	devices.MaxSessions = -1
+	devices := usermgr.Devices{OnePerClass: true, MaxSessions: -1}
 	return &many{Manager: newManager(t, usermgr.Config{Devices: devices, HeartbeatTimeout: -1, ClosedHistory: -1})}
 }
 

@@ -116,9 +116,9 @@ var (
 		weight{doKickUser, 1}, weight{doKickDevice, 1}, weight{doKickSession, 1}, weight{doEndOther, 2},
 		weight{doEndOwn, 2}, weight{doSend, 3}, weight{doClear, 1})
 	// The first, one session a user, is drawn most often.
-	policies = rapid.SampledFrom([]contract.Policy{{}, {}, {PerDevice: true}, {PerDevice: true, Max: 1}, {PerDevice: true, Max: 2},
-		{PerDevice: true, Max: 3}, {PerDevice: true, Pairs: [][2]uint16{{1, 2}, {2, 3}}},
-		{PerDevice: true, Pairs: [][2]uint16{{0, 3}, {1, 3}, {2, 3}}}, {Max: 2}, {PerDevice: true, Known: []uint16{0, 1, 2}}})
+	policies = rapid.SampledFrom([]contract.Policy{{}, {}, {OnePerClass: true}, {Max: 1}, {Max: 2},
+		{Max: 3}, {OnePerClass: true, Pairs: [][2]uint16{{1, 2}, {2, 3}}},
+		{OnePerClass: true, Pairs: [][2]uint16{{0, 3}, {1, 3}, {2, 3}}}, {OnePerClass: true, Max: 2}, {OnePerClass: true, Known: []uint16{0, 1, 2}}})
 	graces = rapid.SampledFrom([]time.Duration{0, 20 * time.Millisecond, 400 * time.Millisecond})
 	idles  = rapid.SampledFrom([]time.Duration{0, 0, 250 * time.Millisecond})
 

@@ -50,7 +50,7 @@ func TestTwoDevicesAreOneUserAndTwoSessions(t *testing.T) {
 // S2, rule 17: one session of several leaves the user online, the last one takes it along, and unknown IDs do nothing.
 func TestUserIsOnlineUntilTheLastSessionEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 		var counts []int
 		m.Subscribe(usermgr.Events{UserCountChanged: func(n int) { counts = append(counts, n) }})
 		first := onDevice(t, m, "ann", 1, newLink(1))
@@ -74,7 +74,7 @@ func TestUserIsOnlineUntilTheLastSessionEnds(t *testing.T) {
 // S2, rule 17: all sessions of a user at once.
 func TestKickEndsAllSessionsOfAUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.UpTo(3)})
+		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 3}})
 		for conn := range uint64(3) {
 			logOn(t, m, "ann", newLink(conn))
 		}
@@ -91,7 +91,7 @@ func TestKickEndsAllSessionsOfAUser(t *testing.T) {
 // nothing.
 func TestKickByTokenEndsThatSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.UpTo(3)})
+		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 3}})
 		for conn, token := range []string{"t-0", "t-1", ""} {
 			l := usermgr.Logon{UserID: "ann", Token: token}
 			if _, err := m.Register(t.Context(), l, newLink(uint64(conn))); err != nil {
@@ -115,7 +115,7 @@ func TestKickByTokenEndsThatSession(t *testing.T) {
 // S3: the sessions of a user are none for who is absent, and a sign of life of one is no other's.
 func TestActivityIsOneSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		m := newManager(t, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 		onDevice(t, m, "ann", 1, newLink(1))
 		second := onDevice(t, m, "ann", 2, newLink(2))
 		if got := sessionsOf(m, "bob"); len(got) != 0 {
@@ -148,7 +148,7 @@ func TestActivityIsOneSessions(t *testing.T) {
 // Rule 17: in Online lookups have the session already, in the last Disconnected the user is offline already.
 func TestOnlineAndOfflineStandAroundTheSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice()}), new(journal)
+		m, j := newManager(t, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}}), new(journal)
 		look := func(event string) {
 			j.add("%s: online %v, %d users, on %v", event, m.IsOnline("ann"), m.Count(), connsOf(m, "ann"))
 		}
@@ -286,7 +286,7 @@ func TestGraceIsForTheLastSessionOfAClientThatMayReconnect(t *testing.T) {
 	} {
 		t.Run(code.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newManager(t, usermgr.Config{OfflineGrace: grace, Devices: usermgr.OnePerDevice(), HeartbeatTimeout: -1})
+				m := newManager(t, usermgr.Config{OfflineGrace: grace, Devices: usermgr.Devices{OnePerClass: true}, HeartbeatTimeout: -1})
 				var offline time.Time
 				m.Subscribe(usermgr.Events{Offline: func(usermgr.UserData) { offline = time.Now() }})
 				first, last := onDevice(t, m, "ann", 1, newLink(1)), onDevice(t, m, "ann", 2, newLink(2))

@@ -105,7 +105,7 @@ const phone, tablet, desk = 1, 2, 3
 
 // newCrew has users without a session too, within their grace. It is called in a synctest bubble.
 func newCrew(t *testing.T, users int) *crew {
-	m := newManager(t, usermgr.Config{HeartbeatTimeout: -1, Devices: usermgr.OnePerDevice(), OfflineGrace: time.Hour})
+	m := newManager(t, usermgr.Config{HeartbeatTimeout: -1, Devices: usermgr.Devices{OnePerClass: true}, OfflineGrace: time.Hour})
 	c, conn := &crew{Manager: m}, uint64(0)
 	on := func(userID string, device uint16) usermgr.Session {
 		conn++

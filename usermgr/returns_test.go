@@ -115,17 +115,17 @@ func TestAReturningClientDoesNotPushOutANewerLogin(t *testing.T) {
 		{name: "old sessions stay", cfg: usermgr.Config{RelogonMode: keep}, refused: protocol.PushedOut, where: []uint64{2}},
 		{name: "old sessions stay, ReturnWins", cfg: usermgr.Config{RelogonMode: keep, ReturnWins: true},
 			refused: protocol.AlreadyLoggedOn, where: []uint64{2}},
-		{name: "the newer one is on another device", cfg: usermgr.Config{Devices: usermgr.OnePerDevice()},
+		{name: "the newer one is on another device", cfg: usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}},
 			newer: usermgr.Logon{Device: 2}, where: []uint64{2, 3}},
-		{name: "the newer one is on the same device", cfg: usermgr.Config{Devices: usermgr.OnePerDevice()},
+		{name: "the newer one is on the same device", cfg: usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}},
 			refused: protocol.PushedOut, where: []uint64{2}},
-		{name: "it would be over the number", cfg: usermgr.Config{Devices: usermgr.UpTo(1)}, newer: usermgr.Logon{Device: 2},
+		{name: "it would be over the number", cfg: usermgr.Config{Devices: usermgr.Devices{MaxSessions: 1}}, newer: usermgr.Logon{Device: 2},
 			refused: protocol.PushedOut, where: []uint64{2}},
 		{name: "the newer one has the same token", first: usermgr.Logon{Token: "x"}, newer: usermgr.Logon{Token: "x"},
 			back: usermgr.Logon{Token: "x"}, where: []uint64{3}},
 		{name: "the newer one has another token", first: usermgr.Logon{Token: "x"}, newer: usermgr.Logon{Token: "y"},
 			back: usermgr.Logon{Token: "x"}, refused: protocol.PushedOut, where: []uint64{2}},
-		{name: "there are two tokens, and the newer one has neither", cfg: usermgr.Config{RelogonMode: old, Devices: usermgr.UpTo(2)},
+		{name: "there are two tokens, and the newer one has neither", cfg: usermgr.Config{RelogonMode: old, Devices: usermgr.Devices{MaxSessions: 2}},
 			first: usermgr.Logon{Token: "x"}, newer: usermgr.Logon{Token: "y"}, back: usermgr.Logon{Token: "z"}, where: []uint64{2, 3}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -154,7 +154,7 @@ func TestAReturningClientDoesNotPushOutANewerLogin(t *testing.T) {
 // Rule 26: a login that is older than the session, or has gone, does not stop a returning client.
 func TestAReturningClientMayPushOutAnOlderLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t, usermgr.Config{Devices: usermgr.UpTo(2)})
+		m := newManager(t, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 2}})
 		onDevice(t, m, "ann", 1, newLink(1))
 		a := onDevice(t, m, "ann", 2, newLink(2))
 		a.End(protocol.NetworkError)
@@ -217,7 +217,7 @@ func TestAnyIDOfAChainStandsForItsLastSession(t *testing.T) {
 // Rule 26: only a login outside the chain is newer.
 func TestTheLastOfAChainSaysWhatIsNewer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t, usermgr.Config{Devices: usermgr.UpTo(2)})
+		m := newManager(t, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 2}})
 		first := onDevice(t, m, "ann", 1, newLink(1))
 		onDevice(t, m, "ann", 2, newLink(2))
 		last, refused := comeBack(t, m, 3, usermgr.Logon{Session: first.ID(), Device: 1})
@@ -238,7 +238,7 @@ func TestTheLastOfAChainSaysWhatIsNewer(t *testing.T) {
 // Rule 26: a session that ends because its token comes again is continued by the one that shows it, with or without its ID.
 func TestTheSameTokenContinuesASession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newManager(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		m := newManager(t, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 		phone := logOnAs(t, m, usermgr.Logon{UserID: "ann", Device: 1, Token: "x"}, newLink(1))
 		tablet := logOnAs(t, m, usermgr.Logon{UserID: "ann", Device: 2, Token: "y"}, newLink(2))
 		logOnAs(t, m, usermgr.Logon{UserID: "ann", Device: 3, Token: "x", Session: tablet.ID()}, newLink(3)) // of both
@@ -270,7 +270,7 @@ func TestAnEndIsRememberedForAnHour(t *testing.T) {
 // Rule 26: a client that takes its session over in the moment of the kick is refused, and pushes out no session.
 func TestATakeOverOfASessionThatIsBeingKickedIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watched(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		m, j := watched(t, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 		onDevice(t, m, "ann", 2, newLink(1))
 		link := newLink(2)
 		a := onDevice(t, m, "ann", 1, link)

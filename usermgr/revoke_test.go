@@ -16,7 +16,7 @@ import (
 // afterwards, they are not.
 func TestRevokedTokenIsRefusedForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.UpTo(9)})
+		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 9}})
 		tries := func(what string, want bool, l usermgr.Logon) {
 			t.Helper()
 			s, err := m.Register(t.Context(), l, newLink(100))
@@ -112,7 +112,7 @@ func TestRevokeReachesEveryDeviceThatHasLeft(t *testing.T) {
 	for name, desktopLives := range map[string]bool{"both have left": false, "one lives": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newManager(t, usermgr.Config{OfflineGrace: time.Minute, Devices: usermgr.UpTo(3), HeartbeatTimeout: -1})
+				m := newManager(t, usermgr.Config{OfflineGrace: time.Minute, Devices: usermgr.Devices{MaxSessions: 3}, HeartbeatTimeout: -1})
 				on := func(conn uint64) usermgr.Session {
 					return logOnAs(t, m, usermgr.Logon{UserID: "ann", Token: fmt.Sprint("token ", conn)}, newLink(conn))
 				}

@@ -20,7 +20,7 @@ func BenchmarkPastLogins(b *testing.B) {
 	padding := strings.Repeat("x", 3900)
 	for b.Loop() {
 		b.StopTimer()
-		m := newManager(b, usermgr.Config{OfflineGrace: grace, Devices: usermgr.OnePerDevice(), HeartbeatTimeout: -1, ClosedHistory: -1})
+		m := newManager(b, usermgr.Config{OfflineGrace: grace, Devices: usermgr.Devices{OnePerClass: true}, HeartbeatTimeout: -1, ClosedHistory: -1})
 		for i := range users {
 			onDevice(b, m, fmt.Sprint(i), 1, newLink(uint64(i)))
 		}

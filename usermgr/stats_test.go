@@ -12,8 +12,7 @@ import (
 )
 
 func TestStatsCountUsersSessionsAndWhyTheyEnd(t *testing.T) {
-	devices := usermgr.OnePerDevice()
-	devices.Known = []uint16{1, 2, 3, 4}
+	devices := usermgr.Devices{OnePerClass: true, Known: []uint16{1, 2, 3, 4}}
 	m := newManager(t, usermgr.Config{Devices: devices, HeartbeatTimeout: -1})
 	register := func(userID string, device uint16, conn uint64) error {
 		l := newLink(conn)
@@ -48,10 +47,8 @@ func TestStatsCountUsersSessionsAndWhyTheyEnd(t *testing.T) {
 
 // A client chooses its device class. Stats has those that the application names, and so no more of them than that.
 func TestStatsHaveTheDeviceClassesThatTheApplicationNames(t *testing.T) {
-	matrix := usermgr.Exclusive([2]uint16{7, 9})
-	matrix.MaxSessions = -1
-	any := usermgr.OnePerDevice()
-	any.MaxSessions = -1
+	matrix := usermgr.Devices{OnePerClass: true, Exclusive: [][2]uint16{{7, 9}}, MaxSessions: -1}
+	any := usermgr.Devices{OnePerClass: true, MaxSessions: -1}
 	for _, c := range []struct {
 		devices usermgr.Devices
 		want    map[uint16]int

@@ -12,7 +12,7 @@ import (
 // S1, H4: tags are seen at once, and each change is told in order, with what was before; no change is no event.
 func TestTagsAreSeenAtOnceAndToldInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		m, j := watchedAll(t, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 		first, second := onDevice(t, m, "ann", 1, newLink(1)), onDevice(t, m, "ann", 2, newLink(2))
 		j.clear()
 		for _, tag := range []string{"a", "a", "b", ""} {

@@ -237,8 +237,7 @@ func sessionsOf(m interface {
 
 // oneOnEach allows a user one session on each of these device classes, and none on others. Stats has the number on each.
 func oneOnEach(known ...uint16) usermgr.Devices {
-	d := usermgr.OnePerDevice()
-	d.Known = known
+	d := usermgr.Devices{OnePerClass: true, Known: known}
 	return d
 }
 

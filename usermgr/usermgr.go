@@ -2,7 +2,7 @@
 // out, and how much each has sent and received. It knows no socket and no frame: it uses a connection through the interface [Link]. A
 // bridge uses the manager through the interface [UserManager].
 //
-//	users, err := usermgr.New(usermgr.Config{Devices: usermgr.OnePerDevice()})
+//	users, err := usermgr.New(usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 //	users.Subscribe(usermgr.Events{
 //		Online:  func(u usermgr.UserData) { log.Print(u.UserID, " is online") },
 //		Offline: func(u usermgr.UserData) { log.Print(u.UserID, " is gone") },

@@ -26,7 +26,7 @@ func server(ctx context.Context, args []string) error {
 
 	srv, err := rollcall.New(rollcall.Config{
 		Addr:   *listen,
-		Users:  usermgr.Config{Devices: usermgr.OnePerDevice(), OfflineGrace: *grace},
+		Users:  usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}, OfflineGrace: *grace},
 		Bridge: bridge.Config{Relay: &bridge.Relay{}},
 	})
 	if err != nil {

@@ -11,9 +11,9 @@ import (
 )
 
 var (
-	perDevice = Policy{PerDevice: true}
-	upToTwo   = Policy{PerDevice: true, Max: 2}
-	pairs     = Policy{PerDevice: true, Pairs: [][2]uint16{{1, 3}, {2, 3}}}
+	perDevice = Policy{OnePerClass: true}
+	upToTwo   = Policy{Max: 2}
+	pairs     = Policy{OnePerClass: true, Pairs: [][2]uint16{{1, 3}, {2, 3}}}
 )
 
 const (

@@ -9,33 +9,21 @@ import (
 // Policy says which sessions a user may have at a time (rule 17). It is a usermgr.Devices that this package can read, to
 // find by itself the sessions that a logon must push out.
 type Policy struct {
-	PerDevice bool        // one session on each device class; otherwise one session a user
-	Max       int         // of sessions a user; with PerDevice several may be on device 0. 0 for the manager's default
-	Pairs     [][2]uint16 // device classes that exclude each other
-	Known     []uint16    // device classes on which a user may log on; none for all
+	OnePerClass bool        // one session on each device class
+	Max         int         // of sessions a user; without OnePerClass several may be on device 0. 0 for the manager's default
+	Pairs       [][2]uint16 // device classes that exclude each other
+	Known       []uint16    // device classes on which a user may log on; none for all
 }
 
 // several reports whether a user may have more than one session.
-func (p Policy) several() bool { return p.PerDevice || p.Max > 1 }
+func (p Policy) several() bool { return p.OnePerClass || p.Max > 1 }
 
 func (p Policy) knows(device uint16) bool {
 	return len(p.Known) == 0 || slices.Contains(p.Known, device)
 }
 
 func (p Policy) devices() usermgr.Devices {
-	var d usermgr.Devices
-	switch {
-	case !p.PerDevice:
-		d.MaxSessions = p.Max
-	case p.Max > 0:
-		d = usermgr.UpTo(p.Max)
-	case len(p.Pairs) > 0:
-		d = usermgr.Exclusive(p.Pairs...)
-	default:
-		d = usermgr.OnePerDevice()
-	}
-	d.Known = p.Known
-	return d
+	return usermgr.Devices{OnePerClass: p.OnePerClass, MaxSessions: p.Max, Exclusive: p.Pairs, Known: p.Known}
 }
 
 // login has what a policy needs to know of a logon.
@@ -67,10 +55,10 @@ func (l login) same(o login) bool {
 
 func (p Policy) clash(a, b uint16) bool {
 	switch {
-	case !p.PerDevice:
-		return p.Max <= 1
+	case !p.several():
+		return true
 	case a == b:
-		return a != 0 || p.Max == 0
+		return a != 0 || p.OnePerClass
 	}
 	return slices.Contains(p.Pairs, [2]uint16{a, b}) || slices.Contains(p.Pairs, [2]uint16{b, a})
 }

@@ -109,8 +109,8 @@ func drawStory(seed uint64) *story {
 	r := drawing{rand.New(rand.NewPCG(seed, 0))}
 	s := &story{seed: seed, secure: r.chance(2), workers: 4 * r.IntN(2), relogon: usermgr.RelogonMode(r.IntN(2)),
 		returnWins: r.chance(4), slow: engine.SlowPolicy(1 + r.IntN(4)), tight: r.chance(3), telling: r.upTo(2 * time.Millisecond)}
-	s.policy = pick(r, []contract.Policy{{}, {}, {PerDevice: true}, {PerDevice: true, Max: 1}, {PerDevice: true, Max: 2},
-		{PerDevice: true, Pairs: [][2]uint16{{1, 2}, {2, 3}}}})
+	s.policy = pick(r, []contract.Policy{{}, {}, {OnePerClass: true}, {Max: 1}, {Max: 2},
+		{OnePerClass: true, Pairs: [][2]uint16{{1, 2}, {2, 3}}}})
 	s.grace = pick(r, []time.Duration{0, 0, 5 * time.Millisecond, 50 * time.Millisecond})
 	if r.chance(2) {
 		s.deciding = r.upTo(3 * time.Millisecond)

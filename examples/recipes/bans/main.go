@@ -50,8 +50,7 @@ func admins(h engine.Handler) engine.Handler {
 func main() {
 	addr := flag.String("addr", "127.0.0.1:9000", "TCP address to listen on")
 	flag.Parse()
-	devices := usermgr.OnePerDevice()
-	devices.Known = []uint16{desktop, phone}
+	devices := usermgr.Devices{OnePerClass: true, Known: []uint16{desktop, phone}}
 	srv, err := rollcall.New(rollcall.Config{Addr: *addr, Authenticate: authenticate, Users: usermgr.Config{Devices: devices}})
 	if err != nil {
 		log.Fatal(err)
