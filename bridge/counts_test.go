@@ -11,6 +11,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/layout"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -70,7 +71,7 @@ func TestCountsAreExact(t *testing.T) {
 			return data.In == in && data.Out == out
 		})
 		c.send(&protocol.Message{Type: protocol.TypeClose,
-			Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})})
+			Body: system.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})})
 		if i := receive(t, "the end of the session", final); i.In != in || i.Out != out || i.Dropped != (protocol.Traffic{}) {
 			t.Errorf("workers %d: Disconnected told in %+v, out %+v, dropped %+v; want %+v, %+v", workers, i.In, i.Out, i.Dropped, in, out)
 		}

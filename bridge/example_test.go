@@ -97,7 +97,7 @@ func visit(addr string, chat uint16) {
 		in = in[n:]
 	}
 	fmt.Printf("ann receives: %s\n", m.Body)
-	notice := protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})
+	notice := []byte{0x03, 0xE8, 0, 0} // ClientClosed, and no text
 	frames, _ = protocol.Binary.Append(nil, &protocol.Message{Type: protocol.TypeClose, Body: notice})
 	_, _ = conn.Write(frames)
 	_, _ = conn.Read(make([]byte, 1)) // until the server ends its side, too

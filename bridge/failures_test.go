@@ -8,6 +8,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -121,7 +122,7 @@ func TestAFailureInTheRelaysFunctionsEndsThatConnectionAlone(t *testing.T) {
 					return true
 				}}})
 			ann := s.logOn("ann")
-			ask, err := protocol.AppendIDList(nil, []string{"ann"})
+			ask, err := system.AppendIDList(nil, []string{"ann"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -134,7 +135,7 @@ func logonReplyBody(t *testing.T, s *server, userID string) []byte {
 		data, ok = s.users.User(userID)
 		return ok
 	})
-	b, err := protocol.AppendLogonReply(nil, map[string]string{protocol.FieldSession: data.Sessions[0].ID})
+	b, err := system.AppendLogonReply(nil, map[string]string{protocol.FieldSession: data.Sessions[0].ID})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +165,7 @@ func TestFirstClose(t *testing.T) {
 	s := serve(t, options{})
 	c := s.dial()
 	c.send(&protocol.Message{Type: protocol.TypeClose, UserID: "ann",
-		Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})})
+		Body: system.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})})
 	c.expectEnd()
 	s.expectEnd()
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/internal/seam"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -257,7 +258,7 @@ func (l *link) identify(p *logon) (usermgr.Logon, error) {
 	first := &p.first
 	logon := usermgr.Logon{UserID: first.UserID, Device: first.Device, Address: l.Address()}
 	if first.Type == protocol.TypeLogon {
-		fields, err := protocol.ParseStringMap(first.Body)
+		fields, err := system.ParseStringMap(first.Body)
 		if err != nil {
 			return logon, err
 		}
@@ -365,7 +366,7 @@ func (l *link) logonReply(first *protocol.Message, s usermgr.Session) *protocol.
 		fields[protocol.FieldMaxBody] = strconv.FormatInt(min(int64(n), math.MaxUint32), 10)
 	}
 	addExpiry(fields, l.logon.expires)
-	body, err := protocol.AppendLogonReply(make([]byte, 0, 96), fields)
+	body, err := system.AppendLogonReply(make([]byte, 0, 96), fields)
 	if err != nil {
 		l.bridge.log.Error("a logon reply cannot be encoded", zap.String("user", s.UserID()), zap.Error(err))
 	}
@@ -390,7 +391,7 @@ func (l *link) refuse(err error) {
 	}
 	if p := l.logon; p != nil && !p.answered && p.first.Type == protocol.TypeLogon {
 		reply = &protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply | protocol.FlagError, ID: p.first.ID,
-			Body: protocol.AppendClose(nil, ce)}
+			Body: system.AppendClose(nil, ce)}
 	}
 	l.mu.Unlock()
 	l.conn.Refuse(reply, ce)

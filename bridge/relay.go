@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -48,7 +49,7 @@ func (b *Bridge) pass(from *engine.Conn, m, out *protocol.Message) {
 	if !errors.Is(err, ErrUserOffline) {
 		if m.IsReply() { // Allow has made a reply that cannot be sent, and the user who asked waits
 			_ = b.SendMessage(out.DestUserID, &protocol.Message{Type: m.Type, Flags: protocol.FlagReply | protocol.FlagError, ID: m.ID,
-				UserID: m.UserID, Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.HandlerFailed})}, nil)
+				UserID: m.UserID, Body: system.AppendClose(nil, &protocol.CloseError{Code: protocol.HandlerFailed})}, nil)
 		}
 		b.refuseRelay(from, m, err)
 		return
@@ -68,7 +69,7 @@ func (b *Bridge) refuseRelay(from *engine.Conn, m *protocol.Message, err error) 
 
 // whoIsOnline answers a client that asks who is online.
 func (b *Bridge) whoIsOnline(c *engine.Conn, m *protocol.Message) error {
-	about, err := protocol.ParseIDList(m.Body)
+	about, err := system.ParseIDList(m.Body)
 	if err != nil {
 		return protocol.Errorf(protocol.Refused, "%v", err)
 	}
@@ -81,7 +82,7 @@ func (b *Bridge) whoIsOnline(c *engine.Conn, m *protocol.Message) error {
 			online = append(online, id)
 		}
 	}
-	body, err := protocol.AppendIDList(nil, online)
+	body, err := system.AppendIDList(nil, online)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -188,7 +189,7 @@ func TestClientsEnd(t *testing.T) {
 	}{
 		{"Close message", func(c *rawClient) {
 			c.send(&protocol.Message{Type: protocol.TypeClose,
-				Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})})
+				Body: system.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})})
 		}, "ClientClosed"},
 		{"end between frames", func(c *rawClient) { c.conn.Close() }, "ClientClosed"},
 		{"end within a frame", func(c *rawClient) {

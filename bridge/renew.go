@@ -11,6 +11,7 @@ import (
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/internal/seam"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -69,7 +70,7 @@ func (x *expiry) run(p *logon) {
 // decide asks the authenticator, and then the session, whether to accept the client's new token.
 func (x *expiry) decide(p *logon) (err error) {
 	l := x.link
-	fields, err := protocol.ParseStringMap(p.first.Body)
+	fields, err := system.ParseStringMap(p.first.Body)
 	if err != nil {
 		return err
 	}
@@ -122,7 +123,7 @@ func (x *expiry) answer(p *logon, err error, finished bool) {
 	}
 	fields := make(map[string]string, 1)
 	addExpiry(fields, p.expires)
-	body, _ := protocol.AppendLogonReply(nil, fields) // one short pair: it cannot fail
+	body, _ := system.AppendLogonReply(nil, fields) // one short pair: it cannot fail
 	if p.first.ID != 0 {
 		_ = p.conn.Reply(&p.first, body)
 	}
@@ -144,6 +145,6 @@ func (x *expiry) refuse(p *logon, err error) {
 	}
 	if p.first.ID != 0 {
 		_ = p.conn.SendMessage(&protocol.Message{Type: protocol.TypeRenew, Flags: protocol.FlagReply | protocol.FlagError,
-			ID: p.first.ID, Body: protocol.AppendClose(nil, ce)}, nil)
+			ID: p.first.ID, Body: system.AppendClose(nil, ce)}, nil)
 	}
 }

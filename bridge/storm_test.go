@@ -16,6 +16,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/contract"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -183,7 +184,7 @@ func (st *stormer) visit(c *rawClient) {
 	}
 	switch rand.N(6) {
 	case 0:
-		_ = c.write(&protocol.Message{Type: protocol.TypeClose, Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})})
+		_ = c.write(&protocol.Message{Type: protocol.TypeClose, Body: system.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})})
 		st.await(c, 0)
 	case 1:
 		_, _ = c.conn.Write([]byte("garbage"))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/internal/contain"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -115,7 +116,7 @@ func (cn *conn) leave(why error, code protocol.CloseCode, text string) {
 	if !cn.cut {
 		cn.cut, cn.leaving = true, true
 		notice := protocol.Message{Type: protocol.TypeClose,
-			Body: protocol.AppendClose(nil, &protocol.CloseError{Code: code, Text: text})}
+			Body: system.AppendClose(nil, &protocol.CloseError{Code: code, Text: text})}
 		cn.out, _ = protocol.Binary.Append(cn.out, &notice) // encoding a notice cannot fail
 	}
 	if cn.timer != nil {

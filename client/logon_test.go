@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -200,7 +201,7 @@ func TestTokenIsAskedForEveryLogonAndWins(t *testing.T) {
 		}()
 		p := n.accept()
 		for _, want := range []string{"one", "two", "old"} {
-			fields, err := protocol.ParseStringMap(p.welcome(nil).Body)
+			fields, err := system.ParseStringMap(p.welcome(nil).Body)
 			if err != nil || fields["token"] != want || fields["app"] != "x" {
 				t.Errorf("the Logon carries %v (%v), want the token %s", fields, err, want)
 			}

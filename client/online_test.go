@@ -7,11 +7,12 @@ import (
 	"testing/synctest"
 
 	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
 func TestWhoIsOnlineIsTheServersAnswer(t *testing.T) {
-	refused := protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.Refused, Text: "no"})
+	refused := system.AppendClose(nil, &protocol.CloseError{Code: protocol.Refused, Text: "no"})
 	for name, tc := range map[string]struct {
 		flags protocol.Flags
 		body  []byte
@@ -53,7 +54,7 @@ func TestWhoIsOnlineAsksOnlyWhatCanBeAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, p := pipes(t).dial(client.Config{MaxBody: 100}, nil)
 		for name, ids := range map[string][]string{
-			"1,001 users":   slices.Repeat([]string{"u"}, protocol.MaxIDList+1),
+			"1,001 users":   slices.Repeat([]string{"u"}, system.MaxIDList+1),
 			"an empty ID":   {"alice", ""},
 			"an ID no user": {"a\nb"},
 		} {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/internal/wiretest"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -231,7 +232,7 @@ func (p *peer) welcome(fields map[string]string) *protocol.Message {
 	if logon.Type != protocol.TypeLogon {
 		p.t.Fatalf("the first message has the type 0x%04x, want a Logon", logon.Type)
 	}
-	body, err := protocol.AppendLogonReply(nil, fields)
+	body, err := system.AppendLogonReply(nil, fields)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -242,7 +243,7 @@ func (p *peer) welcome(fields map[string]string) *protocol.Message {
 // refuse answers a Logon that was read.
 func (p *peer) refuse(logon *protocol.Message, why protocol.CloseError) {
 	p.t.Helper()
-	body := protocol.AppendClose(nil, &why)
+	body := system.AppendClose(nil, &why)
 	p.write(protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply | protocol.FlagError, ID: logon.ID, Body: body},
 		protocol.Message{Type: protocol.TypeClose, Body: body})
 }
@@ -250,7 +251,7 @@ func (p *peer) refuse(logon *protocol.Message, why protocol.CloseError) {
 // notice sends a Close.
 func (p *peer) notice(why protocol.CloseError) {
 	p.t.Helper()
-	p.write(protocol.Message{Type: protocol.TypeClose, Body: protocol.AppendClose(nil, &why)})
+	p.write(protocol.Message{Type: protocol.TypeClose, Body: system.AppendClose(nil, &why)})
 }
 
 // code returns the close code in err's chain, and fails the test if there is none.

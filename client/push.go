@@ -3,6 +3,7 @@ package client
 import (
 	"github.com/google/uuid"
 
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -25,7 +26,7 @@ func (c *Client) pushed(p *protocol.PushMessage) {
 func (c *Client) acknowledge(id uuid.UUID) {
 	cn, err := c.current()
 	if err == nil {
-		err = cn.send(c.ctx, &protocol.Message{Type: protocol.TypePushAck, Body: protocol.AppendPushAck(nil, id)})
+		err = cn.send(c.ctx, &protocol.Message{Type: protocol.TypePushAck, Body: system.AppendPushAck(nil, id)})
 	}
 	if err == nil {
 		return

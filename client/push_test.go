@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -26,7 +27,7 @@ func push(n int) protocol.PushMessage {
 func (p *peer) pushes(all ...protocol.PushMessage) (messages []protocol.Message) {
 	p.t.Helper()
 	for _, m := range all {
-		body, err := protocol.AppendPush(nil, &m)
+		body, err := system.AppendPush(nil, &m)
 		if err != nil {
 			p.t.Fatal(err)
 		}
@@ -44,7 +45,7 @@ func (p *peer) push(all ...protocol.PushMessage) {
 // acked checks that m acknowledges the push.
 func (p *peer) acked(m *protocol.Message, of protocol.PushMessage) {
 	p.t.Helper()
-	id, err := protocol.ParsePushAck(m.Body)
+	id, err := system.ParsePushAck(m.Body)
 	if m.Type != protocol.TypePushAck || m.Flags != 0 || m.ID != 0 || err != nil || id != of.ID {
 		p.t.Fatalf("the client sends %+v, %v; want the acknowledgement of %v", m, err, of.ID)
 	}

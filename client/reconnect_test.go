@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -114,7 +115,7 @@ func TestTheLastSessionIsSentAlong(t *testing.T) {
 		for _, s := range []struct{ last, next string }{{"one", "two"}, {"two", "three"}} {
 			_ = p.nc.Close()
 			p = n.accept()
-			fields, err := protocol.ParseStringMap(p.welcome(map[string]string{"session": s.next}).Body)
+			fields, err := system.ParseStringMap(p.welcome(map[string]string{"session": s.next}).Body)
 			if err != nil || fields["session"] != s.last {
 				t.Errorf("the Logon carries %v (%v), want the session %s", fields, err, s.last)
 			}

@@ -6,13 +6,14 @@ import (
 	"testing/synctest"
 
 	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // Who may answer: docs/protocol.md, Messages between users.
 func TestAReplyIsTakenFromWhoeverWasAskedAndFromTheServer(t *testing.T) {
 	failed := protocol.FlagReply | protocol.FlagError
-	offline := protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.UserOffline, Text: "bob is offline"})
+	offline := system.AppendClose(nil, &protocol.CloseError{Code: protocol.UserOffline, Text: "bob is offline"})
 	for name, tc := range map[string]struct {
 		asked string
 		reply protocol.Message

@@ -12,6 +12,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/rollcalltest"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -22,7 +23,7 @@ func (p *peer) renewal(want string) (*protocol.Message, time.Duration) {
 	p.t.Helper()
 	began := time.Now()
 	m := p.read()
-	fields, err := protocol.ParseStringMap(m.Body)
+	fields, err := system.ParseStringMap(m.Body)
 	if m.Type != protocol.TypeRenew || m.ID == 0 || m.UserID != "" || err != nil || fields["token"] != want || len(fields) != 1 {
 		p.t.Fatalf("the client sent %+v with %v (%v), want a renewal with the token %s", m, fields, err, want)
 	}
@@ -32,7 +33,7 @@ func (p *peer) renewal(want string) (*protocol.Message, time.Duration) {
 // renewed accepts a renewal.
 func (p *peer) renewed(m *protocol.Message, fields map[string]string) {
 	p.t.Helper()
-	body, err := protocol.AppendLogonReply(nil, fields)
+	body, err := system.AppendLogonReply(nil, fields)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -43,7 +44,7 @@ func (p *peer) renewed(m *protocol.Message, fields map[string]string) {
 func (p *peer) notRenewed(m *protocol.Message, code protocol.CloseCode) {
 	p.t.Helper()
 	p.write(protocol.Message{Type: protocol.TypeRenew, Flags: protocol.FlagReply | protocol.FlagError, ID: m.ID,
-		Body: protocol.AppendClose(nil, &protocol.CloseError{Code: code})})
+		Body: system.AppendClose(nil, &protocol.CloseError{Code: code})})
 }
 
 // quiet fails the test when the client says anything for so long.
@@ -164,7 +165,7 @@ func TestAfterTokenExpiredTheClientComesBackWithAFreshToken(t *testing.T) {
 			p.quiet(time.Minute)
 			p.notice(protocol.CloseError{Code: protocol.TokenExpired})
 			logon := n.accept().welcome(nil)
-			if fields, err := protocol.ParseStringMap(logon.Body); err != nil || fields["token"] != "t3" {
+			if fields, err := system.ParseStringMap(logon.Body); err != nil || fields["token"] != "t3" {
 				t.Errorf("the client comes back with %v, %v", fields, err)
 			}
 		})

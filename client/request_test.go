@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -47,7 +48,7 @@ func TestAnErrorReplyIsACloseError(t *testing.T) {
 	go func() {
 		m := p.read()
 		p.write(protocol.Message{Type: m.Type, Flags: protocol.FlagReply | protocol.FlagError, ID: m.ID,
-			Body: protocol.AppendClose(nil, &protocol.CloseError{Code: 4711, Text: "no", Info: map[string]string{"retry-ms": "7"}})})
+			Body: system.AppendClose(nil, &protocol.CloseError{Code: 4711, Text: "no", Info: map[string]string{"retry-ms": "7"}})})
 	}()
 	_, err := c.RequestTo(t.Context(), "bob", 1, nil)
 	var ce *protocol.CloseError

@@ -12,6 +12,7 @@ import (
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/rollcalltest"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -170,7 +171,7 @@ func TestAClientWhoseTakeOverWentUnansweredComesBack(t *testing.T) {
 // TestTheLastSessionIsSentAlong.
 func TestALogonThatAPersonAsksForNamesNoSession(t *testing.T) {
 	_ = sockets(t).refusal(client.Config{}, func(p *peer, logon *protocol.Message) {
-		fields, err := protocol.ParseStringMap(logon.Body)
+		fields, err := system.ParseStringMap(logon.Body)
 		if s, ok := fields[protocol.FieldSession]; ok || err != nil {
 			t.Errorf("the first logon names the session %q (%v)", s, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -58,7 +59,7 @@ func (c *Client) ReplyError(m *protocol.Message, why error) error {
 	if !errors.As(why, &ce) || ce == nil || ce.Code < leastAnswer {
 		ce = &protocol.CloseError{Code: protocol.HandlerFailed}
 	}
-	return c.answer(m, protocol.FlagReply|protocol.FlagError, protocol.AppendClose(nil, ce))
+	return c.answer(m, protocol.FlagReply|protocol.FlagError, system.AppendClose(nil, ce))
 }
 
 // answer sends a reply to m.
@@ -111,11 +112,11 @@ func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
 }
 
 // WhoIsOnline asks the server which of the users are online, and returns their IDs in the order of ids. One call takes at most
-// protocol.MaxIDList IDs, each well-formed: see protocol.AppendIDList.
+// 1,000 IDs, each of 1 to 255 bytes of UTF-8 without control characters.
 //
 // Errors are Request's. A server that does not allow the request answers with the *protocol.CloseError Refused.
 func (c *Client) WhoIsOnline(ctx context.Context, ids ...string) ([]string, error) {
-	body, err := protocol.AppendIDList(nil, ids)
+	body, err := system.AppendIDList(nil, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +128,7 @@ func (c *Client) WhoIsOnline(ctx context.Context, ids ...string) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	online, err := protocol.ParseIDList(reply.Body)
+	online, err := system.ParseIDList(reply.Body)
 	if err != nil {
 		return nil, fmt.Errorf("rollcall: the server's answer to who is online: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/internal/contain"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -218,7 +219,7 @@ func (e *Engine) turnAway(nc net.Conn, at *entrance, why *protocol.CloseError) {
 		if err != nil {
 			return err
 		}
-		notice, err := appendFrame(codec, nil, &protocol.Message{Type: protocol.TypeClose, Body: protocol.AppendClose(nil, why)}, nil)
+		notice, err := appendFrame(codec, nil, &protocol.Message{Type: protocol.TypeClose, Body: system.AppendClose(nil, why)}, nil)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -310,7 +311,7 @@ func TestRefuse(t *testing.T) {
 	g.first = func(c *engine.Conn, m *protocol.Message, _ *binding) {
 		id := m.ID
 		go c.Refuse(&protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply | protocol.FlagError, ID: id,
-			Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.Unauthorized})}, &protocol.CloseError{Code: protocol.Unauthorized, Text: "no"})
+			Body: system.AppendClose(nil, &protocol.CloseError{Code: protocol.Unauthorized})}, &protocol.CloseError{Code: protocol.Unauthorized, Text: "no"})
 	}
 	r := serve(t, e)
 	p := dial(t, r.addr)

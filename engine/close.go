@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -67,7 +68,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 		if own := c.ownCodec(); own != nil && own.broken { // the peer could not read a notice
 			break
 		}
-		err := c.enqueue(&protocol.Message{Type: protocol.TypeClose, Body: protocol.AppendClose(nil, why)}, queueing{Policy: mustGo})
+		err := c.enqueue(&protocol.Message{Type: protocol.TypeClose, Body: system.AppendClose(nil, why)}, queueing{Policy: mustGo})
 		if err != nil {
 			c.engine.log.Error("a Close notice cannot be encoded", zapConn(c), zapError(err))
 		}

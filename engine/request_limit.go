@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -28,7 +29,7 @@ func (c *Conn) requested(m *protocol.Message) (refused bool) {
 	}
 	c.mu.Unlock()
 	if refused {
-		_ = c.sendReply(m, protocol.FlagReply|protocol.FlagError, protocol.AppendClose(nil,
+		_ = c.sendReply(m, protocol.FlagReply|protocol.FlagError, system.AppendClose(nil,
 			&protocol.CloseError{Code: protocol.Refused, Text: "too many requests wait for their answers"}))
 	}
 	return refused
@@ -51,7 +52,7 @@ func (c *Conn) reply(m *protocol.Message, flags protocol.Flags, body []byte) err
 	if err == nil || errors.Is(err, ErrClosed) || flags&protocol.FlagError != 0 || m.ID == 0 || m.IsReply() {
 		return err
 	}
-	_ = c.sendReply(m, protocol.FlagReply|protocol.FlagError, protocol.AppendClose(nil,
+	_ = c.sendReply(m, protocol.FlagReply|protocol.FlagError, system.AppendClose(nil,
 		&protocol.CloseError{Code: protocol.HandlerFailed, Text: "the answer could not be sent"}))
 	return &toldError{err, c, m.ID}
 }

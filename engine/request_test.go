@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -60,7 +61,7 @@ func TestRequestsToAClient(t *testing.T) {
 			if o := receive(t, "an outcome", outcomes); o.body != "first" || o.err != nil {
 				t.Errorf("the outcome is %v", o)
 			}
-			refused := reply(b, string(protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.Refused, Text: "no"})))
+			refused := reply(b, string(system.AppendClose(nil, &protocol.CloseError{Code: protocol.Refused, Text: "no"})))
 			refused.Flags |= protocol.FlagError
 			p.send(refused)
 			var ce *protocol.CloseError

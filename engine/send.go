@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/internal/layout"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -122,7 +123,7 @@ func (c *Conn) ReplyError(m *protocol.Message, why error) error {
 	if m.ID == 0 || m.IsReply() {
 		return nil
 	}
-	return c.reply(m, protocol.FlagReply|protocol.FlagError, protocol.AppendClose(nil, ce))
+	return c.reply(m, protocol.FlagReply|protocol.FlagError, system.AppendClose(nil, ce))
 }
 
 // leastAnswer is the lowest code that may answer a request. Lower codes are about connections.

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/rollcall-go/rollcall/internal/bodies"
 	"github.com/rollcall-go/rollcall/internal/layout"
 )
 
@@ -202,7 +203,7 @@ func messageError(m *Message) error {
 		if id == "" {
 			continue
 		}
-		if text := idFault(id); text != "" {
+		if text := bodies.IDFault(id); text != "" {
 			return fmt.Errorf("rollcall: user ID %.64q %s", id, text)
 		}
 	}

@@ -1,15 +1,17 @@
-package protocol
+package protocol_test
 
 import (
 	"bytes"
 	"fmt"
 	"testing"
+
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // frame64 is a relayed frame of 64 bytes: the header, two IDs of 8 bytes and a body of 32.
 func frame64(tb testing.TB) []byte {
 	tb.Helper()
-	f, err := Binary.Append(nil, &Message{Type: 1, ID: 7, UserID: "user0001", DestUserID: "user0002",
+	f, err := protocol.Binary.Append(nil, &protocol.Message{Type: 1, ID: 7, UserID: "user0001", DestUserID: "user0002",
 		Body: bytes.Repeat([]byte{'x'}, 32)})
 	if err != nil || len(f) != 64 {
 		tb.Fatalf("frame of %d bytes, %v", len(f), err)
@@ -18,10 +20,10 @@ func frame64(tb testing.TB) []byte {
 }
 
 func BenchmarkBinaryDecode(b *testing.B) {
-	var c Codec = Binary // through the interface, as the engine calls it
+	var c protocol.Codec = protocol.Binary // through the interface, as the engine calls it
 	f := frame64(b)
-	o := DecodeOptions{MaxBody: DefaultMaxBody}
-	var m Message
+	o := protocol.DecodeOptions{MaxBody: protocol.DefaultMaxBody}
+	var m protocol.Message
 	b.ReportAllocs()
 	b.SetBytes(int64(len(f)))
 	for b.Loop() {
@@ -32,10 +34,10 @@ func BenchmarkBinaryDecode(b *testing.B) {
 }
 
 func BenchmarkBinaryAppend(b *testing.B) {
-	var c Codec = Binary
+	var c protocol.Codec = protocol.Binary
 	f := frame64(b)
-	var m Message
-	if _, _, err := c.Decode(f, &m, DecodeOptions{}); err != nil {
+	var m protocol.Message
+	if _, _, err := c.Decode(f, &m, protocol.DecodeOptions{}); err != nil {
 		b.Fatal(err)
 	}
 	dst := make([]byte, 0, 128)
@@ -53,18 +55,18 @@ func BenchmarkBinaryAppend(b *testing.B) {
 func BenchmarkBinaryDecodeNewUser(b *testing.B) {
 	var frames [2][]byte
 	for i := range frames {
-		f, err := Binary.Append(nil, &Message{Type: 1, UserID: "alice", DestUserID: fmt.Sprintf("user%04d", i)})
+		f, err := protocol.Binary.Append(nil, &protocol.Message{Type: 1, UserID: "alice", DestUserID: fmt.Sprintf("user%04d", i)})
 		if err != nil {
 			b.Fatal(err)
 		}
 		frames[i] = f
 	}
-	var m Message
+	var m protocol.Message
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
 		i ^= 1
-		if _, _, err := Binary.Decode(frames[i], &m, DecodeOptions{}); err != nil {
+		if _, _, err := protocol.Binary.Decode(frames[i], &m, protocol.DecodeOptions{}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -72,10 +74,10 @@ func BenchmarkBinaryDecodeNewUser(b *testing.B) {
 
 func BenchmarkLineDecode(b *testing.B) {
 	line := []byte("@bob /1:7 hello, how are you today?\n")
-	var m Message
+	var m protocol.Message
 	b.ReportAllocs()
 	for b.Loop() {
-		if n, _, err := Line.Decode(line, &m, DecodeOptions{MaxBody: DefaultMaxBody}); n != len(line) || err != nil {
+		if n, _, err := protocol.Line.Decode(line, &m, protocol.DecodeOptions{MaxBody: protocol.DefaultMaxBody}); n != len(line) || err != nil {
 			b.Fatal(n, err)
 		}
 	}
@@ -83,15 +85,15 @@ func BenchmarkLineDecode(b *testing.B) {
 
 // The message path allocates nothing: a frame with the IDs of the one before, decoded and relayed.
 func TestBinaryAllocatesNothing(t *testing.T) {
-	var c Codec = Binary
+	var c protocol.Codec = protocol.Binary
 	f := frame64(t)
-	var m Message
-	if _, _, err := c.Decode(f, &m, DecodeOptions{}); err != nil {
+	var m protocol.Message
+	if _, _, err := c.Decode(f, &m, protocol.DecodeOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	dst := make([]byte, 0, len(f))
 	got := testing.AllocsPerRun(1000, func() {
-		if _, _, err := c.Decode(f, &m, DecodeOptions{MaxBody: DefaultMaxBody}); err != nil {
+		if _, _, err := c.Decode(f, &m, protocol.DecodeOptions{MaxBody: protocol.DefaultMaxBody}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.Append(dst, &m); err != nil {
@@ -105,11 +107,11 @@ func TestBinaryAllocatesNothing(t *testing.T) {
 
 // No ID is read twice: one that the message holds already is the same string afterwards.
 func TestLineDecodeAllocatesNothing(t *testing.T) {
-	var c Codec = Line
+	var c protocol.Codec = protocol.Line
 	line := []byte("@bob /1:7 hello\r\n")
-	var m Message
+	var m protocol.Message
 	decode := func() {
-		if _, _, err := c.Decode(line, &m, DecodeOptions{MaxBody: DefaultMaxBody}); err != nil {
+		if _, _, err := c.Decode(line, &m, protocol.DecodeOptions{MaxBody: protocol.DefaultMaxBody}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,4 +1,4 @@
-package protocol
+package protocol_test
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 	"unsafe"
+
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // A frame that arrives byte by byte is never refused and never taken too early, and then is what it would have been
@@ -16,22 +18,22 @@ import (
 func TestBinaryDecodeOfEveryPrefix(t *testing.T) {
 	for name, frame := range validVectors(t) {
 		t.Run(name, func(t *testing.T) {
-			var whole Message
-			if _, _, err := Binary.Decode(frame, &whole, DecodeOptions{}); err != nil {
+			var whole protocol.Message
+			if _, _, err := protocol.Binary.Decode(frame, &whole, protocol.DecodeOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			var m Message
+			var m protocol.Message
 			for n := range frame {
-				took, need, err := Binary.Decode(frame[:n], &m, DecodeOptions{MaxBody: len(frame), MaxFrame: len(frame)})
+				took, need, err := protocol.Binary.Decode(frame[:n], &m, protocol.DecodeOptions{MaxBody: len(frame), MaxFrame: len(frame)})
 				if took != 0 || need <= n || need > len(frame) || err != nil {
 					t.Fatalf("Decode of %d of %d bytes = %d, %d, %v", n, len(frame), took, need, err)
 				}
-				if !reflect.DeepEqual(m, Message{}) {
+				if !reflect.DeepEqual(m, protocol.Message{}) {
 					t.Fatalf("Decode of %d of %d bytes changed the message: %+v", n, len(frame), m)
 				}
 			}
 			longer := append(bytes.Clone(frame), "Rabc"...)
-			if n, _, err := Binary.Decode(longer, &m, DecodeOptions{}); n != len(frame) || err != nil {
+			if n, _, err := protocol.Binary.Decode(longer, &m, protocol.DecodeOptions{}); n != len(frame) || err != nil {
 				t.Fatalf("Decode with bytes behind the frame = %d, %v", n, err)
 			}
 			if !reflect.DeepEqual(m, whole) {
@@ -44,12 +46,12 @@ func TestBinaryDecodeOfEveryPrefix(t *testing.T) {
 // A reader that waits for need bytes each time reads a frame in two steps at most.
 func TestBinaryNeedIsExact(t *testing.T) {
 	f := raw(0x52, 0, 1, 7, 0, "alice", "bob", make([]byte, 1000))
-	var m Message
-	_, need, _ := Binary.Decode(nil, &m, DecodeOptions{})
-	if need != headerLen {
-		t.Fatalf("of nothing need = %d, want %d", need, headerLen)
+	var m protocol.Message
+	_, need, _ := protocol.Binary.Decode(nil, &m, protocol.DecodeOptions{})
+	if need != protocol.HeaderLen {
+		t.Fatalf("of nothing need = %d, want %d", need, protocol.HeaderLen)
 	}
-	if _, need, _ = Binary.Decode(f[:need], &m, DecodeOptions{}); need != len(f) {
+	if _, need, _ = protocol.Binary.Decode(f[:need], &m, protocol.DecodeOptions{}); need != len(f) {
 		t.Errorf("of the header need = %d, want %d", need, len(f))
 	}
 }
@@ -58,8 +60,8 @@ func TestBinaryNeedIsExact(t *testing.T) {
 func TestBinaryDecodeDoesNotAllocateByLength(t *testing.T) {
 	h := header(1<<29, 255, 255)
 	got := testing.AllocsPerRun(100, func() {
-		var m Message
-		if n, need, err := Binary.Decode(h, &m, DecodeOptions{}); n != 0 || need != headerLen+1<<29 || err != nil {
+		var m protocol.Message
+		if n, need, err := protocol.Binary.Decode(h, &m, protocol.DecodeOptions{}); n != 0 || need != protocol.HeaderLen+1<<29 || err != nil {
 			t.Fatal(n, need, err)
 		}
 	})
@@ -72,8 +74,8 @@ func TestBinaryDecodeDoesNotAllocateByLength(t *testing.T) {
 func TestBinaryBodyAliasesSource(t *testing.T) {
 	f := raw(0x52, 0, 1, 7, 0, "a", "b", text("body"))
 	src := append(bytes.Clone(f), f...)
-	var m Message
-	if _, _, err := Binary.Decode(src, &m, DecodeOptions{}); err != nil {
+	var m protocol.Message
+	if _, _, err := protocol.Binary.Decode(src, &m, protocol.DecodeOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if &m.Body[0] != &src[len(f)-4] {
@@ -90,10 +92,10 @@ func TestBinaryBodyAliasesSource(t *testing.T) {
 // An ID that the message holds already is not allocated again; another one is replaced, an empty one too.
 func TestBinaryDecodeReusesIDs(t *testing.T) {
 	user, dest := string([]byte("alice")), string([]byte("bob"))
-	m := Message{UserID: user, DestUserID: dest, Type: 9, Flags: FlagReply, ID: 9, Device: 9, Body: text("old")}
+	m := protocol.Message{UserID: user, DestUserID: dest, Type: 9, Flags: protocol.FlagReply, ID: 9, Device: 9, Body: text("old")}
 	decode := func(f []byte) {
 		t.Helper()
-		if _, _, err := Binary.Decode(f, &m, DecodeOptions{}); err != nil {
+		if _, _, err := protocol.Binary.Decode(f, &m, protocol.DecodeOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -112,24 +114,24 @@ func TestBinaryDecodeReusesIDs(t *testing.T) {
 
 // A message that is refused for its second ID does not leave the first in the message.
 func TestBinaryRefusalLeavesMessage(t *testing.T) {
-	m := Message{UserID: "alice", Type: 9}
-	_, _, err := Binary.Decode(raw(0x52, 0, 1, 0, 0, "mallory", "\n", nil), &m, DecodeOptions{})
-	if codeOf(err) != InvalidMessage {
+	m := protocol.Message{UserID: "alice", Type: 9}
+	_, _, err := protocol.Binary.Decode(raw(0x52, 0, 1, 0, 0, "mallory", "\n", nil), &m, protocol.DecodeOptions{})
+	if codeOf(err) != protocol.InvalidMessage {
 		t.Errorf("got %v, want InvalidMessage", err)
 	}
-	if !reflect.DeepEqual(m, Message{UserID: "alice", Type: 9}) {
+	if !reflect.DeepEqual(m, protocol.Message{UserID: "alice", Type: 9}) {
 		t.Errorf("the message became %+v", m)
 	}
 }
 
 // Nothing is appended that the other side would refuse.
 func TestAppendRefuses(t *testing.T) {
-	for name, m := range map[string]Message{
+	for name, m := range map[string]protocol.Message{
 		"type 0":                       {Type: 0},
 		"unknown flag 4":               {Type: 1, Flags: 4},
-		"unknown flag 8":               {Type: 1, Flags: 8 | FlagReply},
+		"unknown flag 8":               {Type: 1, Flags: 8 | protocol.FlagReply},
 		"unknown flag 16":              {Type: 1, Flags: 16},
-		"error flag alone":             {Type: 1, Flags: FlagError},
+		"error flag alone":             {Type: 1, Flags: protocol.FlagError},
 		"user ID of 256 bytes":         {Type: 1, UserID: strings.Repeat("u", 256)},
 		"destination of 256 bytes":     {Type: 1, DestUserID: strings.Repeat("u", 256)},
 		"user ID not UTF-8":            {Type: 1, UserID: "a\xff"},
@@ -139,7 +141,7 @@ func TestAppendRefuses(t *testing.T) {
 		"two IDs that make a rune":     {Type: 1, UserID: "a\xc3", DestUserID: "\xbc"},
 		"two long IDs that do as well": {Type: 1, UserID: "aaaaaaaaaaaa\xc3", DestUserID: "\xbcbbbbbbbbbbb"},
 	} {
-		for codecName, c := range map[string]Codec{"Binary": Binary, "Line": Line} {
+		for codecName, c := range map[string]protocol.Codec{"Binary": protocol.Binary, "Line": protocol.Line} {
 			t.Run(codecName+", "+name, func(t *testing.T) {
 				dst := append(make([]byte, 0, 100), "before"...)
 				got, err := c.Append(dst, &m)
@@ -170,7 +172,7 @@ func TestFrameLength(t *testing.T) {
 		if c.body > math.MaxInt {
 			continue // no such body on this machine
 		}
-		n, ok := frameLength(c.user, c.dest, int(c.body))
+		n, ok := protocol.FrameLength(c.user, c.dest, int(c.body))
 		if ok != c.ok || ok && uint64(n) != uint64(c.user)+uint64(c.dest)+c.body {
 			t.Errorf("frameLength(%d, %d, %d) = %d, %v", c.user, c.dest, c.body, n, ok)
 		}
@@ -179,16 +181,16 @@ func TestFrameLength(t *testing.T) {
 
 // Append writes behind the bytes of dst, into its spare capacity.
 func TestBinaryAppendExtends(t *testing.T) {
-	m := Message{Type: 1, UserID: "alice", Body: text("hi")}
+	m := protocol.Message{Type: 1, UserID: "alice", Body: text("hi")}
 	dst := append(make([]byte, 0, 100), "before"...)
-	got, err := Binary.Append(dst, &m)
+	got, err := protocol.Binary.Append(dst, &m)
 	if want := "before" + string(raw(0x52, 0, 1, 0, 0, "alice", "", text("hi"))); err != nil || string(got) != want {
 		t.Errorf("got %q, %v; want %q", got, err, want)
 	}
 	if &got[0] != &dst[0] {
 		t.Error("the room was not used")
 	}
-	grown, err := Binary.Append([]byte("before")[:6:6], &m)
+	grown, err := protocol.Binary.Append([]byte("before")[:6:6], &m)
 	if err != nil || !bytes.Equal(grown, got) {
 		t.Errorf("without room: got %q, %v; want %q", grown, err, got)
 	}
@@ -202,10 +204,10 @@ func TestValidIDIsWhatUnicodeSays(t *testing.T) {
 				b := bytes.Repeat([]byte("a"), n)
 				b[at] = byte(c)
 				want := utf8.Valid(b) && !bytes.ContainsFunc(b, unicode.IsControl)
-				if got := validID(b); got != want {
+				if got := protocol.ValidID(b); got != want {
 					t.Fatalf("validID(%q) = %v", b, got)
 				}
-				if c < utf8.RuneSelf && printable(b) != want {
+				if c < utf8.RuneSelf && protocol.Printable(b) != want {
 					t.Fatalf("printable(%q) = %v", b, !want)
 				}
 			}

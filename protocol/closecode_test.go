@@ -1,14 +1,16 @@
-package protocol
+package protocol_test
 
 import (
 	"errors"
 	"fmt"
 	"testing"
+
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // codeOf returns the close code in err, 0 if there is none.
-func codeOf(err error) CloseCode {
-	var e *CloseError
+func codeOf(err error) protocol.CloseCode {
+	var e *protocol.CloseError
 	if errors.As(err, &e) {
 		return e.Code
 	}
@@ -17,14 +19,14 @@ func codeOf(err error) CloseCode {
 
 // Codes go by thousand, also unknown ones.
 func TestMayReconnect(t *testing.T) {
-	for code, want := range map[CloseCode]bool{
+	for code, want := range map[protocol.CloseCode]bool{
 		0: false, 999: false,
-		ClientClosed: true, NetworkError: true, HeartbeatTimeout: true, SlowConsumer: true, ServerStopping: true,
-		LogonTimeout: true, TooManyConnections: true, RateLimited: true, InternalError: true, 1999: true,
-		PushedOut: false, AlreadyLoggedOn: false, KickedOut: false, Unauthorized: false, InvalidMessage: false,
-		WrongUserID: false, MessageTooLarge: false, DeviceNotAllowed: false, SessionExpired: false, 2999: false,
+		protocol.ClientClosed: true, protocol.NetworkError: true, protocol.HeartbeatTimeout: true, protocol.SlowConsumer: true, protocol.ServerStopping: true,
+		protocol.LogonTimeout: true, protocol.TooManyConnections: true, protocol.RateLimited: true, protocol.InternalError: true, 1999: true,
+		protocol.PushedOut: false, protocol.AlreadyLoggedOn: false, protocol.KickedOut: false, protocol.Unauthorized: false, protocol.InvalidMessage: false,
+		protocol.WrongUserID: false, protocol.MessageTooLarge: false, protocol.DeviceNotAllowed: false, protocol.SessionExpired: false, 2999: false,
 		3000: true, 3999: true, 4000: false, 4999: false,
-		UserOffline: false, NoHandler: false, HandlerFailed: false, Refused: false, TimedOut: false, 5999: false,
+		protocol.UserOffline: false, protocol.NoHandler: false, protocol.HandlerFailed: false, protocol.Refused: false, protocol.TimedOut: false, 5999: false,
 		6000: false, 65535: false,
 	} {
 		if got := code.MayReconnect(); got != want {
@@ -43,7 +45,7 @@ func TestCloseCodeNames(t *testing.T) {
 		"5000 UserOffline", "5001 NoHandler", "5002 HandlerFailed", "5003 Refused", "5004 TimedOut",
 	}
 	var got []string
-	for c := range CloseCode(65535) {
+	for c := range protocol.CloseCode(65535) {
 		if name := c.String(); name != fmt.Sprintf("code %d", uint16(c)) {
 			got = append(got, fmt.Sprintf("%d %s", uint16(c), name))
 		}
@@ -55,33 +57,33 @@ func TestCloseCodeNames(t *testing.T) {
 
 // A close code is found in an error by errors.Is and errors.As, with a text or bare.
 func TestACloseCodeIsAnError(t *testing.T) {
-	for _, err := range []error{Refused, Errorf(Refused, "not %s", "today"), fmt.Errorf("wrapped: %w", Errorf(Refused, "no")),
-		fmt.Errorf("wrapped: %w", Refused)} {
-		var code CloseCode
-		if !errors.Is(err, Refused) || errors.Is(err, UserOffline) || !errors.As(err, &code) || code != Refused || codeOf(err) != Refused {
+	for _, err := range []error{protocol.Refused, protocol.Errorf(protocol.Refused, "not %s", "today"), fmt.Errorf("wrapped: %w", protocol.Errorf(protocol.Refused, "no")),
+		fmt.Errorf("wrapped: %w", protocol.Refused)} {
+		var code protocol.CloseCode
+		if !errors.Is(err, protocol.Refused) || errors.Is(err, protocol.UserOffline) || !errors.As(err, &code) || code != protocol.Refused || codeOf(err) != protocol.Refused {
 			t.Errorf("%v: not found to be Refused alone", err)
 		}
 	}
-	var none *CloseError
-	if errors.Is(none, Refused) {
+	var none *protocol.CloseError
+	if errors.Is(none, protocol.Refused) {
 		t.Error("a nil *CloseError is found to be Refused")
 	}
-	if got := Errorf(Refused, "not %s", "today").Error(); got != "rollcall: Refused: not today" {
+	if got := protocol.Errorf(protocol.Refused, "not %s", "today").Error(); got != "rollcall: Refused: not today" {
 		t.Errorf("the error's text is %q", got)
 	}
-	if got := fmt.Sprint(Refused, CloseCode(4001)); got != "Refused code 4001" {
+	if got := fmt.Sprint(protocol.Refused, protocol.CloseCode(4001)); got != "Refused code 4001" {
 		t.Errorf("printed, codes are %q", got)
 	}
 }
 
 func TestCloseErrorText(t *testing.T) {
 	for _, c := range []struct {
-		err  CloseError
+		err  protocol.CloseError
 		want string
 	}{
-		{CloseError{Code: PushedOut}, "rollcall: PushedOut"},
-		{CloseError{Code: KickedOut, Text: "spam"}, "rollcall: KickedOut: spam"},
-		{CloseError{Code: 4001, Text: "go"}, "rollcall: code 4001: go"},
+		{protocol.CloseError{Code: protocol.PushedOut}, "rollcall: PushedOut"},
+		{protocol.CloseError{Code: protocol.KickedOut, Text: "spam"}, "rollcall: KickedOut: spam"},
+		{protocol.CloseError{Code: 4001, Text: "go"}, "rollcall: code 4001: go"},
 	} {
 		if got := c.err.Error(); got != c.want {
 			t.Errorf("Error() = %q, want %q", got, c.want)

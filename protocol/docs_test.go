@@ -1,4 +1,4 @@
-package protocol
+package protocol_test
 
 import (
 	"fmt"
@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rollcall-go/rollcall/internal/system"
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 const docFile = "../docs/protocol.md"
@@ -53,7 +56,7 @@ func fences(t *testing.T, kind string) []fence {
 // there is hex, '#' begins a comment, and "=> " says what the hex above it is.
 func TestDocumentedFrames(t *testing.T) {
 	for _, f := range fences(t, "frame") {
-		var o DecodeOptions
+		var o protocol.DecodeOptions
 		for _, word := range f.info[1:] {
 			n, err := strconv.Atoi(strings.TrimPrefix(word, "max-body="))
 			if err != nil {
@@ -62,7 +65,7 @@ func TestDocumentedFrames(t *testing.T) {
 			o.MaxBody = n
 		}
 		var digits string
-		var m Message // one for all, as a connection has it
+		var m protocol.Message // one for all, as a connection has it
 		for i, l := range f.lines {
 			want, ok := strings.CutPrefix(l, "=> ")
 			if !ok {
@@ -72,14 +75,14 @@ func TestDocumentedFrames(t *testing.T) {
 			}
 			frame := bytesOf(t, digits)
 			digits = ""
-			n, _, err := Binary.Decode(frame, &m, o)
+			n, _, err := protocol.Binary.Decode(frame, &m, o)
 			if err == nil && n != len(frame) {
 				t.Errorf("line %d: %d bytes of %d make the frame", f.line+i, n, len(frame))
 			}
 			if got := describe(&m, err); got != want {
 				t.Errorf("line %d: the frame is\n%s, not\n%s", f.line+i, got, want)
 			}
-			if again, _ := Binary.Append(nil, &m); err == nil && string(again) != string(frame) {
+			if again, _ := protocol.Binary.Append(nil, &m); err == nil && string(again) != string(frame) {
 				t.Errorf("line %d: it would be written as %x", f.line+i, again)
 			}
 		}
@@ -93,7 +96,7 @@ func TestDocumentedFrames(t *testing.T) {
 func TestDocumentedLines(t *testing.T) {
 	written := make(map[string]bool) // what the server sends, and whether the document has it
 	for _, m := range documentedMessages(t) {
-		l, err := Line.Append(nil, &m)
+		l, err := protocol.Line.Append(nil, &m)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,14 +104,14 @@ func TestDocumentedLines(t *testing.T) {
 	}
 	for _, f := range fences(t, "line") {
 		first := len(f.info) > 1 && f.info[1] == "first"
-		var m Message
+		var m protocol.Message
 		var err error
 		for i, l := range f.lines {
 			l = strings.ReplaceAll(l, "<TAB>", "\t")
 			if src, ok := strings.CutPrefix(l, "C:"); ok {
 				src = strings.TrimPrefix(src, " ")
 				var n int
-				if n, _, err = Line.Decode([]byte(src+"\n"), &m, DecodeOptions{First: first}); err == nil && n != len(src)+1 {
+				if n, _, err = protocol.Line.Decode([]byte(src+"\n"), &m, protocol.DecodeOptions{First: first}); err == nil && n != len(src)+1 {
 					t.Errorf("line %d: %d bytes of %d", f.line+i, n, len(src)+1)
 				}
 			} else if want, ok := strings.CutPrefix(l, "=> "); ok {
@@ -133,35 +136,35 @@ func TestDocumentedLines(t *testing.T) {
 }
 
 // documentedMessages are those that the document shows as the server's lines.
-func documentedMessages(t *testing.T) []Message {
+func documentedMessages(t *testing.T) []protocol.Message {
 	t.Helper()
-	failed := FlagReply | FlagError
-	welcome, err := AppendLogonReply(nil, map[string]string{FieldSession: "0197abcd", FieldHeartbeatMS: "10000"})
+	failed := protocol.FlagReply | protocol.FlagError
+	welcome, err := system.AppendLogonReply(nil, map[string]string{protocol.FieldSession: "0197abcd", protocol.FieldHeartbeatMS: "10000"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	reason := func(code CloseCode, text string) []byte {
-		return AppendClose(nil, &CloseError{Code: code, Text: text})
+	reason := func(code protocol.CloseCode, text string) []byte {
+		return system.AppendClose(nil, &protocol.CloseError{Code: code, Text: text})
 	}
-	return []Message{
+	return []protocol.Message{
 		{Type: 1, Body: []byte("news")},
 		{Type: 2, Body: []byte("news")},
 		{Type: 1, Body: []byte("@ home")},
 		{Type: 1, UserID: "alice", Body: []byte("two\nlines")},
 		{Type: 1, UserID: "alice", Body: []byte("hello")},
 		{Type: 1, UserID: "alice", DestUserID: "bob", Body: []byte("hello")},
-		{Type: 1, Flags: FlagReply, ID: 7, Body: []byte("sent")},
-		{Type: 1, Flags: FlagReply, ID: 7, Body: []byte("42")},
-		{Type: 1, Flags: failed, ID: 7, Body: reason(UserOffline, "bob is offline")},
-		{Type: 1, Flags: failed, ID: 7, Body: AppendClose(nil, &CloseError{Code: Refused, Text: "not so fast",
-			Info: map[string]string{FieldRetryMS: "250"}})},
-		{Type: TypeLogon, Flags: FlagReply, ID: 1, Body: welcome},
-		{Type: TypeLogon, Flags: FlagReply, ID: 2, Body: welcome},
-		{Type: TypeLogon, Flags: failed, ID: 1, Body: reason(Unauthorized, "bad token")},
-		{Type: TypeClose, Body: reason(PushedOut, "")},
-		{Type: TypeClose, Body: AppendClose(nil, &CloseError{Code: ServerStopping, Text: "stopping",
-			Info: map[string]string{FieldRetryMS: "5000"}})},
-		{Type: TypeHeartbeat, Flags: FlagReply, ID: 5},
+		{Type: 1, Flags: protocol.FlagReply, ID: 7, Body: []byte("sent")},
+		{Type: 1, Flags: protocol.FlagReply, ID: 7, Body: []byte("42")},
+		{Type: 1, Flags: failed, ID: 7, Body: reason(protocol.UserOffline, "bob is offline")},
+		{Type: 1, Flags: failed, ID: 7, Body: system.AppendClose(nil, &protocol.CloseError{Code: protocol.Refused, Text: "not so fast",
+			Info: map[string]string{protocol.FieldRetryMS: "250"}})},
+		{Type: protocol.TypeLogon, Flags: protocol.FlagReply, ID: 1, Body: welcome},
+		{Type: protocol.TypeLogon, Flags: protocol.FlagReply, ID: 2, Body: welcome},
+		{Type: protocol.TypeLogon, Flags: failed, ID: 1, Body: reason(protocol.Unauthorized, "bad token")},
+		{Type: protocol.TypeClose, Body: reason(protocol.PushedOut, "")},
+		{Type: protocol.TypeClose, Body: system.AppendClose(nil, &protocol.CloseError{Code: protocol.ServerStopping, Text: "stopping",
+			Info: map[string]string{protocol.FieldRetryMS: "5000"}})},
+		{Type: protocol.TypeHeartbeat, Flags: protocol.FlagReply, ID: 5},
 	}
 }
 
@@ -171,28 +174,28 @@ func TestDocumentedCodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := make(map[CloseCode]string)
+	got := make(map[protocol.CloseCode]string)
 	for _, row := range regexp.MustCompile(`(?m)^\| (\d{4}) \| (\w+) \|`).FindAllStringSubmatch(string(text), -1) {
 		n, _ := strconv.Atoi(row[1])
-		got[CloseCode(n)] = row[2]
+		got[protocol.CloseCode(n)] = row[2]
 	}
-	if !maps.Equal(got, closeCodeNames) {
-		t.Errorf("the document has %v, want %v", got, closeCodeNames)
+	if !maps.Equal(got, protocol.CloseCodeNames) {
+		t.Errorf("the document has %v, want %v", got, protocol.CloseCodeNames)
 	}
 }
 
 // describe says what a decoder made of bytes, in the document's words.
-func describe(m *Message, err error) string {
+func describe(m *protocol.Message, err error) string {
 	if err != nil {
 		return fmt.Sprintf("refused: %d %v", codeOf(err), codeOf(err))
 	}
-	names := map[uint16]string{TypeHeartbeat: "Heartbeat", TypeLogon: "Logon", TypeClose: "Close", TypePush: "Push", TypePushAck: "PushAck",
-		TypeWhoIsOnline: "WhoIsOnline", TypeRenew: "Renew"}
+	names := map[uint16]string{protocol.TypeHeartbeat: "Heartbeat", protocol.TypeLogon: "Logon", protocol.TypeClose: "Close", protocol.TypePush: "Push", protocol.TypePushAck: "PushAck",
+		protocol.TypeWhoIsOnline: "WhoIsOnline", protocol.TypeRenew: "Renew"}
 	s := names[m.Type]
 	if s == "" {
 		s = fmt.Sprintf("type %d", m.Type)
 	}
-	failed := m.Flags&FlagError != 0
+	failed := m.Flags&protocol.FlagError != 0
 	if m.IsReply() {
 		s += ", reply"
 	}
@@ -212,10 +215,10 @@ func describe(m *Message, err error) string {
 	return s + ": " + describeBody(m, failed)
 }
 
-func describeBody(m *Message, failed bool) string {
+func describeBody(m *protocol.Message, failed bool) string {
 	switch {
-	case failed || m.Type == TypeClose:
-		e, err := ParseClose(m.Body)
+	case failed || m.Type == protocol.TypeClose:
+		e, err := protocol.ParseClose(m.Body)
 		if err != nil {
 			return err.Error()
 		}
@@ -224,28 +227,28 @@ func describeBody(m *Message, failed bool) string {
 			s += " " + describeFields(e.Info)
 		}
 		return s
-	case (m.Type == TypeLogon || m.Type == TypeRenew) && m.IsReply():
-		fields, err := ParseLogonReply(m.Body)
+	case (m.Type == protocol.TypeLogon || m.Type == protocol.TypeRenew) && m.IsReply():
+		fields, err := protocol.ParseLogonReply(m.Body)
 		if err != nil {
 			return err.Error()
 		}
 		return "accepted " + describeFields(fields)
-	case m.Type == TypeLogon || m.Type == TypeRenew:
-		fields, err := ParseStringMap(m.Body)
+	case m.Type == protocol.TypeLogon || m.Type == protocol.TypeRenew:
+		fields, err := system.ParseStringMap(m.Body)
 		if err != nil {
 			return err.Error()
 		}
 		return describeFields(fields)
-	case m.Type == TypePush:
+	case m.Type == protocol.TypePush:
 		return describePush(m.Body)
-	case m.Type == TypePushAck:
-		id, err := ParsePushAck(m.Body)
+	case m.Type == protocol.TypePushAck:
+		id, err := system.ParsePushAck(m.Body)
 		if err != nil {
 			return badBody(err)
 		}
 		return id.String()
-	case m.Type == TypeWhoIsOnline:
-		ids, err := ParseIDList(m.Body)
+	case m.Type == protocol.TypeWhoIsOnline:
+		ids, err := system.ParseIDList(m.Body)
 		if err != nil {
 			return badBody(err)
 		}
@@ -258,7 +261,7 @@ func badBody(err error) string { return fmt.Sprintf("a body that is %v", codeOf(
 
 // describePush says what a push is, but for a time that is not known, and a name that there is not.
 func describePush(body []byte) string {
-	p, err := ParsePush(body)
+	p, err := protocol.ParsePush(body)
 	if err != nil {
 		return badBody(err)
 	}

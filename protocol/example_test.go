@@ -3,8 +3,7 @@ package protocol_test
 import (
 	"errors"
 	"fmt"
-
-	"github.com/google/uuid"
+	"slices"
 
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -51,7 +50,7 @@ func Example_line() {
 	}
 	fmt.Printf("to %s, type %d, ID %d: %s\n", m.DestUserID, m.Type, m.ID, m.Body)
 
-	body := protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.UserOffline, Text: "bob is offline"})
+	body := []byte("\x13\x88\x00\x0ebob is offline") // 5000, UserOffline, and a text of 14 bytes
 	line, err := protocol.Line.Append(nil, &protocol.Message{
 		Type: m.Type, ID: m.ID, Flags: protocol.FlagReply | protocol.FlagError, Body: body,
 	})
@@ -102,39 +101,35 @@ func ExampleCheckUserID() {
 
 // The reply to a Logon, accepted and refused.
 func ExampleParseLogonReply() {
-	accepted, err := protocol.AppendLogonReply(nil, map[string]string{protocol.FieldHeartbeatMS: "10000"})
+	accepted, err := protocol.AppendStringMap([]byte{0, 0}, map[string]string{protocol.FieldHeartbeatMS: "10000"})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	fmt.Println(protocol.ParseLogonReply(accepted))
 
-	refused := protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.Unauthorized, Text: "bad token"})
+	refused := []byte("\x07\xd3\x00\x09bad token") // 2003, Unauthorized, and a text of 9 bytes
 	fmt.Println(protocol.ParseLogonReply(refused))
 	// Output:
 	// map[heartbeat-ms:10000] <nil>
 	// map[] rollcall: Unauthorized: bad token
 }
 
-// A push, as the server writes it and the client reads it, and what the client acknowledges it with.
-func ExamplePushMessage() {
-	body, err := protocol.AppendPush(nil, &protocol.PushMessage{
-		ID:      uuid.MustParse("0197abcd-ef01-7234-89ab-0123456789ab"), // a program takes uuid.NewV7
-		Kind:    protocol.PushText,
-		Confirm: true,
-		Content: []byte("hello"),
-	})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
+// A push, as a client reads it, whose ID is the body of the PushAck.
+func ExampleParsePush() {
+	body := slices.Concat(
+		[]byte{0x01, 0x97, 0xab, 0xcd, 0xef, 0x01, 0x72, 0x34, 0x89, 0xab, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab}, // ID
+		[]byte{1, 1},    // a text, to be confirmed
+		make([]byte, 8), // at an unknown time
+		[]byte{0, 0},    // no name, and no metadata
+		[]byte("hello"))
 	p, err := protocol.ParsePush(body)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	fmt.Printf("%v, to be confirmed: %v: %s\n", p.Kind, p.Confirm, p.Content)
-	fmt.Printf("% x\n", protocol.AppendPushAck(nil, p.ID))
+	fmt.Printf("% x\n", p.ID[:])
 	// Output:
 	// Text, to be confirmed: true: hello
 	// 01 97 ab cd ef 01 72 34 89 ab 01 23 45 67 89 ab

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/rollcall-go/rollcall/internal/bodies"
 )
 
 // lineRoom is how much longer than the largest body a line may be: room for a destination with every byte escaped, the
@@ -193,7 +195,7 @@ func parseLine(line []byte, dest string) Message {
 		d.Body = line[:len(line):len(line)]
 	}
 	if d.Type == TypeClose {
-		d.Body = AppendClose(nil, &CloseError{Code: ClientClosed, Text: string(d.Body)})
+		d.Body = bodies.AppendClose(nil, uint16(ClientClosed), string(d.Body), nil)
 	}
 	return d
 }
@@ -260,7 +262,7 @@ func appendLine(dst []byte, m *Message) ([]byte, error) {
 		}
 		return appendLineFields(append(dst, "* welcome"...), fields), err
 	case m.Type == TypeLogon:
-		fields, err := ParseStringMap(m.Body)
+		fields, err := parseStringMap(m.Body)
 		return appendLineFields(appendEscaped(dst, m.UserID, notNames+" "), fields), err
 	case m.Type == TypeHeartbeat && reply && !failed:
 		return strconv.AppendUint(append(dst, "* heartbeat "...), uint64(m.ID), 10), nil

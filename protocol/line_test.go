@@ -1,4 +1,4 @@
-package protocol
+package protocol_test
 
 import (
 	"reflect"
@@ -7,78 +7,81 @@ import (
 	"unicode"
 	"unicode/utf8"
 	"unsafe"
+
+	"github.com/rollcall-go/rollcall/internal/system"
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // What a person writes after the first line.
 var lineCases = []struct {
 	line string
-	want Message
+	want protocol.Message
 }{
-	{"", Message{Type: TypeHeartbeat}},
-	{"hello there", Message{Type: 1, Body: text("hello there")}},
-	{"7 apples", Message{Type: 1, Body: text("7 apples")}},
-	{" ", Message{Type: 1, Body: text(" ")}},
-	{" /1 x", Message{Type: 1, Body: text(" /1 x")}},
-	{"Latin-1 \xe9", Message{Type: 1, Body: text("Latin-1 \xe9")}},
-	{"/1 hello", Message{Type: 1, Body: text("hello")}},
-	{"/1", Message{Type: 1}},
-	{"/1 ", Message{Type: 1}},
-	{"/1  hello ", Message{Type: 1, Body: text(" hello ")}},
-	{"/65279 x", Message{Type: 0xFEFF, Body: text("x")}},
-	{"/0x1F hello", Message{Type: 0x1F, Body: text("hello")}},
-	{"/0XfeFF hello", Message{Type: 0xFEFF, Body: text("hello")}},
-	{"/010 decimal", Message{Type: 10, Body: text("decimal")}},
-	{"/1:7 hello", Message{Type: 1, ID: 7, Body: text("hello")}},
-	{"/1:7", Message{Type: 1, ID: 7}},
-	{"/1:4294967295 x", Message{Type: 1, ID: 1<<32 - 1, Body: text("x")}},
-	{"/1 1234 apples", Message{Type: 1, Body: text("1234 apples")}},
-	{"/1 /2 x", Message{Type: 1, Body: text("/2 x")}},
-	{"/0xFF00:5", Message{Type: TypeHeartbeat, ID: 5}},
-	{"/0xFF02", Message{Type: TypeClose, Body: text("\x03\xe8\x00\x00")}},
-	{"/0xFF02 bye", Message{Type: TypeClose, Body: text("\x03\xe8\x00\x03bye")}},
-	{"@bob hello", Message{Type: 1, DestUserID: "bob", Body: text("hello")}},
-	{"@bob", Message{Type: 1, DestUserID: "bob"}},
-	{"@bob @carol", Message{Type: 1, DestUserID: "bob", Body: text("@carol")}},
-	{"@bob /1 hello", Message{Type: 1, DestUserID: "bob", Body: text("hello")}},
-	{"@bob /0x10:7 hello", Message{Type: 16, ID: 7, DestUserID: "bob", Body: text("hello")}},
-	{"@_0 /2:7 ping", Message{Type: 2, ID: 7, DestUserID: "_0", Body: text("ping")}},
-	{`@bob\sthe\sbuilder x`, Message{Type: 1, DestUserID: "bob the builder", Body: text("x")}},
-	{"@Zoë Grüße", Message{Type: 1, DestUserID: "Zoë", Body: text("Grüße")}},
+	{"", protocol.Message{Type: protocol.TypeHeartbeat}},
+	{"hello there", protocol.Message{Type: 1, Body: text("hello there")}},
+	{"7 apples", protocol.Message{Type: 1, Body: text("7 apples")}},
+	{" ", protocol.Message{Type: 1, Body: text(" ")}},
+	{" /1 x", protocol.Message{Type: 1, Body: text(" /1 x")}},
+	{"Latin-1 \xe9", protocol.Message{Type: 1, Body: text("Latin-1 \xe9")}},
+	{"/1 hello", protocol.Message{Type: 1, Body: text("hello")}},
+	{"/1", protocol.Message{Type: 1}},
+	{"/1 ", protocol.Message{Type: 1}},
+	{"/1  hello ", protocol.Message{Type: 1, Body: text(" hello ")}},
+	{"/65279 x", protocol.Message{Type: 0xFEFF, Body: text("x")}},
+	{"/0x1F hello", protocol.Message{Type: 0x1F, Body: text("hello")}},
+	{"/0XfeFF hello", protocol.Message{Type: 0xFEFF, Body: text("hello")}},
+	{"/010 decimal", protocol.Message{Type: 10, Body: text("decimal")}},
+	{"/1:7 hello", protocol.Message{Type: 1, ID: 7, Body: text("hello")}},
+	{"/1:7", protocol.Message{Type: 1, ID: 7}},
+	{"/1:4294967295 x", protocol.Message{Type: 1, ID: 1<<32 - 1, Body: text("x")}},
+	{"/1 1234 apples", protocol.Message{Type: 1, Body: text("1234 apples")}},
+	{"/1 /2 x", protocol.Message{Type: 1, Body: text("/2 x")}},
+	{"/0xFF00:5", protocol.Message{Type: protocol.TypeHeartbeat, ID: 5}},
+	{"/0xFF02", protocol.Message{Type: protocol.TypeClose, Body: text("\x03\xe8\x00\x00")}},
+	{"/0xFF02 bye", protocol.Message{Type: protocol.TypeClose, Body: text("\x03\xe8\x00\x03bye")}},
+	{"@bob hello", protocol.Message{Type: 1, DestUserID: "bob", Body: text("hello")}},
+	{"@bob", protocol.Message{Type: 1, DestUserID: "bob"}},
+	{"@bob @carol", protocol.Message{Type: 1, DestUserID: "bob", Body: text("@carol")}},
+	{"@bob /1 hello", protocol.Message{Type: 1, DestUserID: "bob", Body: text("hello")}},
+	{"@bob /0x10:7 hello", protocol.Message{Type: 16, ID: 7, DestUserID: "bob", Body: text("hello")}},
+	{"@_0 /2:7 ping", protocol.Message{Type: 2, ID: 7, DestUserID: "_0", Body: text("ping")}},
+	{`@bob\sthe\sbuilder x`, protocol.Message{Type: 1, DestUserID: "bob the builder", Body: text("x")}},
+	{"@Zoë Grüße", protocol.Message{Type: 1, DestUserID: "Zoë", Body: text("Grüße")}},
 	// Behind a type there are escapes; without one a text is what was typed.
-	{`/1 a\\b\nc\rd\te\sf\x00\xFF`, Message{Type: 1, Body: text("a\\b\nc\rd\te f\x00\xff")}},
-	{`/1 C:\dir \xg0 \x1`, Message{Type: 1, Body: text(`C:\dir \xg0 \x1`)}},
-	{`/1 end\`, Message{Type: 1, Body: text(`end\`)}},
-	{`C:\new\table \\ \x41`, Message{Type: 1, Body: text(`C:\new\table \\ \x41`)}},
-	{`@bob C:\new`, Message{Type: 1, DestUserID: "bob", Body: text(`C:\new`)}},
+	{`/1 a\\b\nc\rd\te\sf\x00\xFF`, protocol.Message{Type: 1, Body: text("a\\b\nc\rd\te f\x00\xff")}},
+	{`/1 C:\dir \xg0 \x1`, protocol.Message{Type: 1, Body: text(`C:\dir \xg0 \x1`)}},
+	{`/1 end\`, protocol.Message{Type: 1, Body: text(`end\`)}},
+	{`C:\new\table \\ \x41`, protocol.Message{Type: 1, Body: text(`C:\new\table \\ \x41`)}},
+	{`@bob C:\new`, protocol.Message{Type: 1, DestUserID: "bob", Body: text(`C:\new`)}},
 	// What looks like something else and is not is a text, whole.
-	{"#hello", Message{Type: 1, Body: text("#hello")}},
-	{"# hello", Message{Type: 1, Body: text("# hello")}},
-	{"#1 1234 apples", Message{Type: 1, Body: text("#1 1234 apples")}},
-	{"<b> = ! *", Message{Type: 1, Body: text("<b> = ! *")}},
-	{"= 4", Message{Type: 1, Body: text("= 4")}},
-	{"! now", Message{Type: 1, Body: text("! now")}},
-	{"* a star", Message{Type: 1, Body: text("* a star")}},
-	{"/", Message{Type: 1, Body: text("/")}},
-	{"/ 1", Message{Type: 1, Body: text("/ 1")}},
-	{"/quit", Message{Type: 1, Body: text("/quit")}},
-	{"/etc/passwd", Message{Type: 1, Body: text("/etc/passwd")}},
-	{"/1st of May", Message{Type: 1, Body: text("/1st of May")}},
-	{"/0 x", Message{Type: 1, Body: text("/0 x")}},
-	{"/0x0 x", Message{Type: 1, Body: text("/0x0 x")}},
-	{"/0x x", Message{Type: 1, Body: text("/0x x")}},
-	{"/65536 x", Message{Type: 1, Body: text("/65536 x")}},
-	{"/-1 x", Message{Type: 1, Body: text("/-1 x")}},
-	{"/+1 x", Message{Type: 1, Body: text("/+1 x")}},
-	{"/1_0 x", Message{Type: 1, Body: text("/1_0 x")}},
-	{"/1: x", Message{Type: 1, Body: text("/1: x")}},
-	{"/1:4294967296 x", Message{Type: 1, Body: text("/1:4294967296 x")}},
-	{"/1\thello", Message{Type: 1, Body: text("/1\thello")}},
-	{"@ home", Message{Type: 1, Body: text("@ home")}},
-	{"@", Message{Type: 1, Body: text("@")}},
-	{"@b\xff x", Message{Type: 1, Body: text("@b\xff x")}},
-	{`@b\n x`, Message{Type: 1, Body: text(`@b\n x`)}},
-	{"@" + strings.Repeat("x", 256) + " x", Message{Type: 1, Body: text("@" + strings.Repeat("x", 256) + " x")}},
-	{"@bob /quit", Message{Type: 1, DestUserID: "bob", Body: text("/quit")}},
+	{"#hello", protocol.Message{Type: 1, Body: text("#hello")}},
+	{"# hello", protocol.Message{Type: 1, Body: text("# hello")}},
+	{"#1 1234 apples", protocol.Message{Type: 1, Body: text("#1 1234 apples")}},
+	{"<b> = ! *", protocol.Message{Type: 1, Body: text("<b> = ! *")}},
+	{"= 4", protocol.Message{Type: 1, Body: text("= 4")}},
+	{"! now", protocol.Message{Type: 1, Body: text("! now")}},
+	{"* a star", protocol.Message{Type: 1, Body: text("* a star")}},
+	{"/", protocol.Message{Type: 1, Body: text("/")}},
+	{"/ 1", protocol.Message{Type: 1, Body: text("/ 1")}},
+	{"/quit", protocol.Message{Type: 1, Body: text("/quit")}},
+	{"/etc/passwd", protocol.Message{Type: 1, Body: text("/etc/passwd")}},
+	{"/1st of May", protocol.Message{Type: 1, Body: text("/1st of May")}},
+	{"/0 x", protocol.Message{Type: 1, Body: text("/0 x")}},
+	{"/0x0 x", protocol.Message{Type: 1, Body: text("/0x0 x")}},
+	{"/0x x", protocol.Message{Type: 1, Body: text("/0x x")}},
+	{"/65536 x", protocol.Message{Type: 1, Body: text("/65536 x")}},
+	{"/-1 x", protocol.Message{Type: 1, Body: text("/-1 x")}},
+	{"/+1 x", protocol.Message{Type: 1, Body: text("/+1 x")}},
+	{"/1_0 x", protocol.Message{Type: 1, Body: text("/1_0 x")}},
+	{"/1: x", protocol.Message{Type: 1, Body: text("/1: x")}},
+	{"/1:4294967296 x", protocol.Message{Type: 1, Body: text("/1:4294967296 x")}},
+	{"/1\thello", protocol.Message{Type: 1, Body: text("/1\thello")}},
+	{"@ home", protocol.Message{Type: 1, Body: text("@ home")}},
+	{"@", protocol.Message{Type: 1, Body: text("@")}},
+	{"@b\xff x", protocol.Message{Type: 1, Body: text("@b\xff x")}},
+	{`@b\n x`, protocol.Message{Type: 1, Body: text(`@b\n x`)}},
+	{"@" + strings.Repeat("x", 256) + " x", protocol.Message{Type: 1, Body: text("@" + strings.Repeat("x", 256) + " x")}},
+	{"@bob /quit", protocol.Message{Type: 1, DestUserID: "bob", Body: text("/quit")}},
 }
 
 // One line is one message, ended by \n or \r\n, and nothing is taken before its end.
@@ -88,13 +91,13 @@ func TestLineDecode(t *testing.T) {
 			t.Run(c.line+ending, func(t *testing.T) {
 				src := text(c.line + ending + "next")
 				n := len(c.line + ending)
-				var m Message
+				var m protocol.Message
 				for i := range n {
-					if took, need, err := Line.Decode(src[:i], &m, DecodeOptions{Seen: i / 2}); took != 0 || need != i+1 || err != nil {
+					if took, need, err := protocol.Line.Decode(src[:i], &m, protocol.DecodeOptions{Seen: i / 2}); took != 0 || need != i+1 || err != nil {
 						t.Fatalf("of %d of %d bytes: %d, %d, %v", i, n, took, need, err)
 					}
 				}
-				if took, _, err := Line.Decode(src, &m, DecodeOptions{MaxBody: 300, MaxFrame: 400, Seen: n - 1}); took != n || err != nil {
+				if took, _, err := protocol.Line.Decode(src, &m, protocol.DecodeOptions{MaxBody: 300, MaxFrame: 400, Seen: n - 1}); took != n || err != nil {
 					t.Fatalf("Decode = %d, %v; want %d", took, err, n)
 				}
 				if len(m.Body) == 0 {
@@ -129,19 +132,19 @@ func TestLineFirst(t *testing.T) {
 	} {
 		t.Run(c.line, func(t *testing.T) {
 			src := text(c.line + "\r\n")
-			var m Message
+			var m protocol.Message
 			for i := range src {
-				if took, need, err := Line.Decode(src[:i], &m, DecodeOptions{First: true}); took != 0 || need != i+1 || err != nil {
+				if took, need, err := protocol.Line.Decode(src[:i], &m, protocol.DecodeOptions{First: true}); took != 0 || need != i+1 || err != nil {
 					t.Fatalf("of %d bytes: %d, %d, %v", i, took, need, err)
 				}
 			}
-			if took, _, err := Line.Decode(src, &m, DecodeOptions{First: true}); took != len(src) || err != nil {
+			if took, _, err := protocol.Line.Decode(src, &m, protocol.DecodeOptions{First: true}); took != len(src) || err != nil {
 				t.Fatalf("Decode = %d, %v", took, err)
 			}
-			if m.Type != TypeLogon || m.UserID != c.user || m.ID == 0 || m.Flags != 0 || m.DestUserID != "" {
+			if m.Type != protocol.TypeLogon || m.UserID != c.user || m.ID == 0 || m.Flags != 0 || m.DestUserID != "" {
 				t.Errorf("got %+v, want a Logon of %q that is answered", m, c.user)
 			}
-			fields, err := ParseStringMap(m.Body)
+			fields, err := system.ParseStringMap(m.Body)
 			if err != nil || len(fields) != len(c.fields) || len(fields) > 0 && !reflect.DeepEqual(fields, c.fields) {
 				t.Errorf("the fields are %v, %v; want %v", fields, err, c.fields)
 			}
@@ -179,12 +182,12 @@ func TestLineRefuses(t *testing.T) {
 		{"a value not UTF-8", "alice\tk=\xff", true, "not UTF-8"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := Message{DestUserID: "kept"}
-			_, _, err := Line.Decode(text(c.line+"\n"), &m, DecodeOptions{First: c.first})
-			if codeOf(err) != InvalidMessage || !strings.Contains(err.Error(), c.text) {
+			m := protocol.Message{DestUserID: "kept"}
+			_, _, err := protocol.Line.Decode(text(c.line+"\n"), &m, protocol.DecodeOptions{First: c.first})
+			if codeOf(err) != protocol.InvalidMessage || !strings.Contains(err.Error(), c.text) {
 				t.Errorf("got %v, want InvalidMessage with %q", err, c.text)
 			}
-			if !reflect.DeepEqual(m, Message{DestUserID: "kept"}) {
+			if !reflect.DeepEqual(m, protocol.Message{DestUserID: "kept"}) {
 				t.Errorf("the message became %+v", m)
 			}
 		})
@@ -194,9 +197,9 @@ func TestLineRefuses(t *testing.T) {
 // A first line's user ID is judged before the line's end has come: a binary client's frame, for instance, is refused
 // by its first bytes.
 func TestLineFirstIsJudgedAtOnce(t *testing.T) {
-	frame := string(raw(0x52, 0, TypeLogon, 1, 0, "alice", "", nil))
-	for _, src := range []string{frame[:2], "b\xff", "b\xc3\t", "GET ", "#", "*", strings.Repeat("x", 4*MaxUserID+1)} {
-		if _, _, err := Line.Decode(text(src), &Message{}, DecodeOptions{First: true}); codeOf(err) != InvalidMessage {
+	frame := string(raw(0x52, 0, protocol.TypeLogon, 1, 0, "alice", "", nil))
+	for _, src := range []string{frame[:2], "b\xff", "b\xc3\t", "GET ", "#", "*", strings.Repeat("x", 4*protocol.MaxUserID+1)} {
+		if _, _, err := protocol.Line.Decode(text(src), &protocol.Message{}, protocol.DecodeOptions{First: true}); codeOf(err) != protocol.InvalidMessage {
 			t.Errorf("of %q: %v, want InvalidMessage", src, err)
 		}
 	}
@@ -207,23 +210,23 @@ func TestLineLimits(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		src  string
-		o    DecodeOptions
+		o    protocol.DecodeOptions
 		ok   bool
 	}{
-		{"frame of max frame", strings.Repeat("x", 98) + "\r\n", DecodeOptions{MaxFrame: 100}, true},
-		{"frame over max frame", strings.Repeat("x", 99) + "\r\n", DecodeOptions{MaxFrame: 100}, false},
-		{"no end at max frame", strings.Repeat("x", 100), DecodeOptions{MaxFrame: 100}, false},
-		{"body of max body", "@bob /1:7 " + strings.Repeat("x", 100) + "\n", DecodeOptions{MaxBody: 100}, true},
-		{"body over max body", "@bob /1:7 " + strings.Repeat("x", 101) + "\n", DecodeOptions{MaxBody: 100}, false},
-		{"no end at max body and room", strings.Repeat("x", 100+lineRoom), DecodeOptions{MaxBody: 100}, false},
+		{"frame of max frame", strings.Repeat("x", 98) + "\r\n", protocol.DecodeOptions{MaxFrame: 100}, true},
+		{"frame over max frame", strings.Repeat("x", 99) + "\r\n", protocol.DecodeOptions{MaxFrame: 100}, false},
+		{"no end at max frame", strings.Repeat("x", 100), protocol.DecodeOptions{MaxFrame: 100}, false},
+		{"body of max body", "@bob /1:7 " + strings.Repeat("x", 100) + "\n", protocol.DecodeOptions{MaxBody: 100}, true},
+		{"body over max body", "@bob /1:7 " + strings.Repeat("x", 101) + "\n", protocol.DecodeOptions{MaxBody: 100}, false},
+		{"no end at max body and room", strings.Repeat("x", 100+protocol.LineRoom), protocol.DecodeOptions{MaxBody: 100}, false},
 		{"the largest line for a body", "@" + strings.Repeat(`\x61`, 255) + " /0xFEFF:4294967295 " +
-			strings.Repeat("x", 100) + "\r\n", DecodeOptions{MaxBody: 100}, true},
-		{"no limits", strings.Repeat("x", 100000) + "\n", DecodeOptions{}, true},
-		{"a body limit that is all there is", "x\n", DecodeOptions{MaxBody: int(^uint(0) >> 1)}, true},
+			strings.Repeat("x", 100) + "\r\n", protocol.DecodeOptions{MaxBody: 100}, true},
+		{"no limits", strings.Repeat("x", 100000) + "\n", protocol.DecodeOptions{}, true},
+		{"a body limit that is all there is", "x\n", protocol.DecodeOptions{MaxBody: int(^uint(0) >> 1)}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, _, err := Line.Decode(text(c.src), &Message{}, c.o)
-			want := MessageTooLarge
+			_, _, err := protocol.Line.Decode(text(c.src), &protocol.Message{}, c.o)
+			want := protocol.MessageTooLarge
 			if c.ok {
 				want = 0
 			}
@@ -238,8 +241,8 @@ func TestLineLimits(t *testing.T) {
 func TestLineBodyAliasesSource(t *testing.T) {
 	src := text("@bob /1 hello\nnext")
 	dest := string([]byte("bob"))
-	m := Message{DestUserID: dest}
-	if _, _, err := Line.Decode(src, &m, DecodeOptions{}); err != nil {
+	m := protocol.Message{DestUserID: dest}
+	if _, _, err := protocol.Line.Decode(src, &m, protocol.DecodeOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if &m.Body[0] != &src[8] || cap(m.Body) != len(m.Body) {
@@ -249,7 +252,7 @@ func TestLineBodyAliasesSource(t *testing.T) {
 		t.Error("an equal destination was allocated again")
 	}
 	before := string(src)
-	if _, _, err := Line.Decode(text(`/1 a\nb`+"\n"), &m, DecodeOptions{}); err != nil || string(m.Body) != "a\nb" {
+	if _, _, err := protocol.Line.Decode(text(`/1 a\nb`+"\n"), &m, protocol.DecodeOptions{}); err != nil || string(m.Body) != "a\nb" {
 		t.Errorf("with an escape: %q, %v", m.Body, err)
 	}
 	if string(src) != before {
@@ -259,66 +262,66 @@ func TestLineBodyAliasesSource(t *testing.T) {
 
 // What a server sends, line for line.
 func TestLineAppend(t *testing.T) {
-	closing := func(code CloseCode, text string, kv ...string) []byte {
-		e := &CloseError{Code: code, Text: text}
+	closing := func(code protocol.CloseCode, text string, kv ...string) []byte {
+		e := &protocol.CloseError{Code: code, Text: text}
 		if len(kv) > 0 {
 			e.Info = map[string]string{kv[0]: kv[1]}
 		}
-		return AppendClose(nil, e)
+		return system.AppendClose(nil, e)
 	}
 	for _, c := range []struct {
 		want string
-		m    Message
+		m    protocol.Message
 	}{
-		{"hello", Message{Type: 1, Body: text("hello")}},
-		{`C:\new #1 @ / "Grüße"`, Message{Type: 1, Body: text(`C:\new #1 @ / "Grüße"`)}},
-		{"42 apples", Message{Type: 1, Body: text("42 apples")}},
-		{"#hello", Message{Type: 1, Body: text("#hello")}},
-		{"/1", Message{Type: 1}},
-		{"/2 hello", Message{Type: 2, Body: text("hello")}},
-		{"/1:7 hello", Message{Type: 1, ID: 7, Body: text("hello")}},
-		{"/1:7 42", Message{Type: 1, ID: 7, Body: text("42")}},
-		{"/1 @home", Message{Type: 1, Body: text("@home")}},
-		{"/1 /2", Message{Type: 1, Body: text("/2")}},
-		{"/1 <b>", Message{Type: 1, Body: text("<b>")}},
-		{"/1 = 4", Message{Type: 1, Body: text("= 4")}},
-		{"/1 ! now", Message{Type: 1, Body: text("! now")}},
-		{"/1 * close 2000 PushedOut", Message{Type: 1, Body: text("* close 2000 PushedOut")}},
-		{`/1 two\nlines, C:\\new`, Message{Type: 1, Body: text("two\nlines, C:\\new")}},
-		{`/1 \xff`, Message{Type: 1, Body: text("\xff")}},
-		{"<alice> hello", Message{Type: 1, UserID: "alice", Body: text("hello")}},
-		{"<alice> @bob hello", Message{Type: 1, UserID: "alice", DestUserID: "bob", Body: text("hello")}},
-		{"<alice> /1 @bob", Message{Type: 1, UserID: "alice", Body: text("@bob")}},
-		{`<a\sb> @c\\d x`, Message{Type: 1, UserID: "a b", DestUserID: `c\d`, Body: text("x")}},
-		{"= sent", Message{Type: 1, Flags: FlagReply, Body: text("sent")}},
-		{"= /1:7 sent", Message{Type: 1, Flags: FlagReply, ID: 7, Body: text("sent")}},
-		{"= /1:7", Message{Type: 1, Flags: FlagReply, ID: 7}},
-		{"= <bob> /1:7 yes", Message{Type: 1, Flags: FlagReply, ID: 7, UserID: "bob", Body: text("yes")}},
+		{"hello", protocol.Message{Type: 1, Body: text("hello")}},
+		{`C:\new #1 @ / "Grüße"`, protocol.Message{Type: 1, Body: text(`C:\new #1 @ / "Grüße"`)}},
+		{"42 apples", protocol.Message{Type: 1, Body: text("42 apples")}},
+		{"#hello", protocol.Message{Type: 1, Body: text("#hello")}},
+		{"/1", protocol.Message{Type: 1}},
+		{"/2 hello", protocol.Message{Type: 2, Body: text("hello")}},
+		{"/1:7 hello", protocol.Message{Type: 1, ID: 7, Body: text("hello")}},
+		{"/1:7 42", protocol.Message{Type: 1, ID: 7, Body: text("42")}},
+		{"/1 @home", protocol.Message{Type: 1, Body: text("@home")}},
+		{"/1 /2", protocol.Message{Type: 1, Body: text("/2")}},
+		{"/1 <b>", protocol.Message{Type: 1, Body: text("<b>")}},
+		{"/1 = 4", protocol.Message{Type: 1, Body: text("= 4")}},
+		{"/1 ! now", protocol.Message{Type: 1, Body: text("! now")}},
+		{"/1 * close 2000 PushedOut", protocol.Message{Type: 1, Body: text("* close 2000 PushedOut")}},
+		{`/1 two\nlines, C:\\new`, protocol.Message{Type: 1, Body: text("two\nlines, C:\\new")}},
+		{`/1 \xff`, protocol.Message{Type: 1, Body: text("\xff")}},
+		{"<alice> hello", protocol.Message{Type: 1, UserID: "alice", Body: text("hello")}},
+		{"<alice> @bob hello", protocol.Message{Type: 1, UserID: "alice", DestUserID: "bob", Body: text("hello")}},
+		{"<alice> /1 @bob", protocol.Message{Type: 1, UserID: "alice", Body: text("@bob")}},
+		{`<a\sb> @c\\d x`, protocol.Message{Type: 1, UserID: "a b", DestUserID: `c\d`, Body: text("x")}},
+		{"= sent", protocol.Message{Type: 1, Flags: protocol.FlagReply, Body: text("sent")}},
+		{"= /1:7 sent", protocol.Message{Type: 1, Flags: protocol.FlagReply, ID: 7, Body: text("sent")}},
+		{"= /1:7", protocol.Message{Type: 1, Flags: protocol.FlagReply, ID: 7}},
+		{"= <bob> /1:7 yes", protocol.Message{Type: 1, Flags: protocol.FlagReply, ID: 7, UserID: "bob", Body: text("yes")}},
 		{"! /1:7 5000 UserOffline bob is not here",
-			Message{Type: 1, Flags: FlagReply | FlagError, ID: 7, Body: closing(UserOffline, "bob is not here")}},
-		{"! /1 5999 -", Message{Type: 1, Flags: FlagReply | FlagError, Body: closing(5999, "")}},
+			protocol.Message{Type: 1, Flags: protocol.FlagReply | protocol.FlagError, ID: 7, Body: closing(protocol.UserOffline, "bob is not here")}},
+		{"! /1 5999 -", protocol.Message{Type: 1, Flags: protocol.FlagReply | protocol.FlagError, Body: closing(5999, "")}},
 		{"! /1:7 5003 Refused slowly\tretry-ms=250",
-			Message{Type: 1, Flags: FlagReply | FlagError, ID: 7, Body: closing(Refused, "slowly", "retry-ms", "250")}},
-		{"* welcome", Message{Type: TypeLogon, Flags: FlagReply, ID: 1, Body: text("\x00\x00")}},
-		{"* welcome\theartbeat-ms=10000", Message{Type: TypeLogon, Flags: FlagReply, ID: 1, // the session's ID is a secret
+			protocol.Message{Type: 1, Flags: protocol.FlagReply | protocol.FlagError, ID: 7, Body: closing(protocol.Refused, "slowly", "retry-ms", "250")}},
+		{"* welcome", protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply, ID: 1, Body: text("\x00\x00")}},
+		{"* welcome\theartbeat-ms=10000", protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply, ID: 1, // the session's ID is a secret
 			Body: text("\x00\x00\x02\x07session\x00\x040197\x0cheartbeat-ms\x00\x0510000")}},
-		{"* welcome\theartbeat-ms=10000\tsession=0197", Message{Type: TypeLogon, Flags: FlagReply, ID: 2, // which this client asked for
+		{"* welcome\theartbeat-ms=10000\tsession=0197", protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply, ID: 2, // which this client asked for
 			Body: text("\x00\x00\x02\x07session\x00\x040197\x0cheartbeat-ms\x00\x0510000")}},
 		{"* refused 2003 Unauthorized bad token",
-			Message{Type: TypeLogon, Flags: FlagReply | FlagError, ID: 1, Body: closing(Unauthorized, "bad token")}},
-		{"* close 2000 PushedOut", Message{Type: TypeClose, Body: closing(PushedOut, "")}},
-		{"* close 4001 - go away", Message{Type: TypeClose, Body: closing(4001, "go away")}},
+			protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply | protocol.FlagError, ID: 1, Body: closing(protocol.Unauthorized, "bad token")}},
+		{"* close 2000 PushedOut", protocol.Message{Type: protocol.TypeClose, Body: closing(protocol.PushedOut, "")}},
+		{"* close 4001 - go away", protocol.Message{Type: protocol.TypeClose, Body: closing(4001, "go away")}},
 		{"* close 1004 ServerStopping bye\tretry-ms=5000",
-			Message{Type: TypeClose, Body: closing(ServerStopping, "bye", "retry-ms", "5000")}},
-		{"* heartbeat 5", Message{Type: TypeHeartbeat, Flags: FlagReply, ID: 5}},
-		{"", Message{Type: TypeHeartbeat}},
-		{"/0xFF00:5", Message{Type: TypeHeartbeat, ID: 5}},
-		{"/0xFF03 x", Message{Type: 0xFF03, Body: text("x")}},
-		{"alice\ttoken=secret", Message{Type: TypeLogon, ID: 1, UserID: "alice", Body: text("\x01\x05token\x00\x06secret")}},
-		{`a\sb` + "\t" + `k\x3d=a\tb=c`, Message{Type: TypeLogon, UserID: "a b", Body: text("\x01\x02k=\x00\x05a\tb=c")}},
+			protocol.Message{Type: protocol.TypeClose, Body: closing(protocol.ServerStopping, "bye", "retry-ms", "5000")}},
+		{"* heartbeat 5", protocol.Message{Type: protocol.TypeHeartbeat, Flags: protocol.FlagReply, ID: 5}},
+		{"", protocol.Message{Type: protocol.TypeHeartbeat}},
+		{"/0xFF00:5", protocol.Message{Type: protocol.TypeHeartbeat, ID: 5}},
+		{"/0xFF03 x", protocol.Message{Type: 0xFF03, Body: text("x")}},
+		{"alice\ttoken=secret", protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: "alice", Body: text("\x01\x05token\x00\x06secret")}},
+		{`a\sb` + "\t" + `k\x3d=a\tb=c`, protocol.Message{Type: protocol.TypeLogon, UserID: "a b", Body: text("\x01\x02k=\x00\x05a\tb=c")}},
 	} {
 		t.Run(c.want, func(t *testing.T) {
-			got, err := Line.Append([]byte("before"), &c.m)
+			got, err := protocol.Line.Append([]byte("before"), &c.m)
 			if err != nil || string(got) != "before"+c.want+"\n" {
 				t.Errorf("got %q, %v; want %q", got, err, c.want)
 			}
@@ -333,30 +336,30 @@ func TestLineCannotBeForged(t *testing.T) {
 	clean := strings.ToValidUTF8(evil, "?")
 	id := "> /1 x\u2028y <b"
 	info := map[string]string{"k\n=\t": clean}
-	logonReply, err := AppendLogonReply(nil, info)
+	logonReply, err := system.AppendLogonReply(nil, info)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, m := range map[string]Message{
+	for name, m := range map[string]protocol.Message{
 		"body":          {Type: 1, Body: text(evil)},
 		"sender":        {Type: 1, UserID: id, DestUserID: id, Body: text("x")},
-		"reply":         {Type: 1, Flags: FlagReply, ID: 1, Body: text(evil)},
-		"error reply":   {Type: 1, Flags: FlagReply | FlagError, Body: AppendClose(nil, &CloseError{Text: clean, Info: info})},
-		"close":         {Type: TypeClose, Body: AppendClose(nil, &CloseError{Text: clean, Info: info})},
-		"refused logon": {Type: TypeLogon, Flags: FlagReply | FlagError, Body: AppendClose(nil, &CloseError{Text: clean})},
-		"welcome":       {Type: TypeLogon, Flags: FlagReply, Body: logonReply},
-		"logon":         {Type: TypeLogon, UserID: id, Body: logonReply[2:]},
+		"reply":         {Type: 1, Flags: protocol.FlagReply, ID: 1, Body: text(evil)},
+		"error reply":   {Type: 1, Flags: protocol.FlagReply | protocol.FlagError, Body: system.AppendClose(nil, &protocol.CloseError{Text: clean, Info: info})},
+		"close":         {Type: protocol.TypeClose, Body: system.AppendClose(nil, &protocol.CloseError{Text: clean, Info: info})},
+		"refused logon": {Type: protocol.TypeLogon, Flags: protocol.FlagReply | protocol.FlagError, Body: system.AppendClose(nil, &protocol.CloseError{Text: clean})},
+		"welcome":       {Type: protocol.TypeLogon, Flags: protocol.FlagReply, Body: logonReply},
+		"logon":         {Type: protocol.TypeLogon, UserID: id, Body: logonReply[2:]},
 		"system type":   {Type: 0xFFFF, Body: text(evil)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			line, err := Line.Append(nil, &m)
+			line, err := protocol.Line.Append(nil, &m)
 			if err != nil {
 				t.Fatal(err)
 			}
 			checkOneLine(t, line)
 		})
 	}
-	line, _ := Line.Append(nil, &Message{Type: 1, UserID: id, Body: text("x")})
+	line, _ := protocol.Line.Append(nil, &protocol.Message{Type: 1, UserID: id, Body: text("x")})
 	if word, rest, _ := strings.Cut(string(line), " "); !strings.HasSuffix(word, ">") || rest != "x\n" {
 		t.Errorf("the sender is more than a word: %q", line)
 	}
@@ -377,14 +380,14 @@ func checkOneLine(t *testing.T, line []byte) {
 
 // A system message or an error reply whose body is not one cannot be written as words.
 func TestLineAppendRefusesBrokenBodies(t *testing.T) {
-	for name, m := range map[string]Message{
-		"close":         {Type: TypeClose, Body: text("x")},
-		"error reply":   {Type: 1, Flags: FlagReply | FlagError},
-		"refused logon": {Type: TypeLogon, Flags: FlagReply | FlagError},
-		"logon reply":   {Type: TypeLogon, Flags: FlagReply},
-		"logon":         {Type: TypeLogon, UserID: "alice", Body: text("x")},
+	for name, m := range map[string]protocol.Message{
+		"close":         {Type: protocol.TypeClose, Body: text("x")},
+		"error reply":   {Type: 1, Flags: protocol.FlagReply | protocol.FlagError},
+		"refused logon": {Type: protocol.TypeLogon, Flags: protocol.FlagReply | protocol.FlagError},
+		"logon reply":   {Type: protocol.TypeLogon, Flags: protocol.FlagReply},
+		"logon":         {Type: protocol.TypeLogon, UserID: "alice", Body: text("x")},
 	} {
-		if got, err := Line.Append([]byte("before"), &m); err == nil || string(got) != "before" {
+		if got, err := protocol.Line.Append([]byte("before"), &m); err == nil || string(got) != "before" {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}
@@ -393,22 +396,22 @@ func TestLineAppendRefusesBrokenBodies(t *testing.T) {
 // What Line has decoded it writes so that it decodes to the same again.
 func TestLineRoundTrip(t *testing.T) {
 	for _, c := range lineCases {
-		if c.want.Type == TypeClose {
+		if c.want.Type == protocol.TypeClose {
 			continue // written as the server's notice
 		}
 		checkLineRoundTrip(t, &c.want, false)
 	}
 }
 
-func checkLineRoundTrip(t *testing.T, m *Message, first bool) {
+func checkLineRoundTrip(t *testing.T, m *protocol.Message, first bool) {
 	t.Helper()
-	line, err := Line.Append(nil, m)
+	line, err := protocol.Line.Append(nil, m)
 	if err != nil {
 		t.Fatalf("Append of %+v: %v", m, err)
 	}
 	checkOneLine(t, line)
-	var again Message
-	if n, _, err := Line.Decode(line, &again, DecodeOptions{First: first}); n != len(line) || err != nil {
+	var again protocol.Message
+	if n, _, err := protocol.Line.Decode(line, &again, protocol.DecodeOptions{First: first}); n != len(line) || err != nil {
 		t.Fatalf("Decode of %q = %d, %v", line, n, err)
 	}
 	if !sameMessage(m, &again) {
@@ -417,7 +420,7 @@ func checkLineRoundTrip(t *testing.T, m *Message, first bool) {
 }
 
 // sameMessage is DeepEqual but for nil and empty bodies.
-func sameMessage(a, b *Message) bool {
+func sameMessage(a, b *protocol.Message) bool {
 	x, y := *a, *b
 	x.Body, y.Body = nil, nil
 	return reflect.DeepEqual(x, y) && string(a.Body) == string(b.Body)

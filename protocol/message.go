@@ -18,7 +18,7 @@ const (
 	TypePush uint16 = 0xFF03
 	// TypePushAck acknowledges a push; its body is the push's ID. Only clients send it, without a message ID.
 	TypePushAck uint16 = 0xFF04
-	// TypeWhoIsOnline is a client's request; its body is an ID list (see [AppendIDList]). The reply's body is the list of those
+	// TypeWhoIsOnline is a client's request; its body is an ID list: u16 count, then for each user ID u8 length and its bytes. The reply's body is the list of those
 	// IDs that are online. A server that does not allow the request answers [Refused].
 	TypeWhoIsOnline uint16 = 0xFF05
 	// TypeRenew is a client's request that gives its session a fresh token, so that the session does not end when the old token

@@ -1,10 +1,11 @@
-package protocol
+package protocol_test
 
 import (
 	"encoding/binary"
 	"encoding/hex"
 	"strings"
-	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 const (
@@ -12,8 +13,6 @@ const (
 	pushIDText = "0197abcd-ef01-7234-89ab-0123456789ab"
 	pushTimeMS = 1_760_000_000_000 // 2025-10-09T08:53:20Z
 )
-
-var pushTime = time.UnixMilli(pushTimeMS).UTC()
 
 // rawPush puts a push's body together, field by field.
 func rawPush(kind, flags byte, ms int64, name, metadata, content string) []byte {
@@ -29,7 +28,7 @@ func pushVectors() []vector {
 	type m = vectorMessage
 	push := func(name string, content []byte, p pushBody) vector {
 		p.ID = pushIDText
-		return good("push: "+name, toClient, m{Type: TypePush}, content, &body{Push: &p})
+		return good("push: "+name, toClient, m{Type: protocol.TypePush}, content, &body{Push: &p})
 	}
 	long := strings.Repeat("n", 255)
 	return []vector{
@@ -55,16 +54,16 @@ func pushVectors() []vector {
 			pushBody{Kind: 255, Name: "n", TimeMS: pushTimeMS, ContentHex: "ff"}),
 		push("time unknown", rawPush(2, 0, 0, "", "\x00", ""), pushBody{Kind: 2}),
 		push("a time before 1970", rawPush(2, 0, -1, "", "\x00", ""), pushBody{Kind: 2, TimeMS: -1}),
-		good("push acknowledged", toServer, m{Type: TypePushAck}, bytesOfHex(pushIDHex), &body{PushAck: pushIDText}),
+		good("push acknowledged", toServer, m{Type: protocol.TypePushAck}, bytesOfHex(pushIDHex), &body{PushAck: pushIDText}),
 	}
 }
 
 func pushErrorVectors() []vector {
 	broken := func(name string, content []byte) vector {
-		return good("push: "+name, toClient, vectorMessage{Type: TypePush}, content, &body{Error: InvalidMessage})
+		return good("push: "+name, toClient, vectorMessage{Type: protocol.TypePush}, content, &body{Error: protocol.InvalidMessage})
 	}
 	ack := func(name string, content []byte) vector {
-		return good("push acknowledged: "+name, toServer, vectorMessage{Type: TypePushAck}, content, &body{Error: InvalidMessage})
+		return good("push acknowledged: "+name, toServer, vectorMessage{Type: protocol.TypePushAck}, content, &body{Error: protocol.InvalidMessage})
 	}
 	whole := rawPush(5, 0, pushTimeMS, "score", "\x01\x01k\x00\x01v", "")
 	noID := append(make([]byte, 16), rawPush(1, 0, pushTimeMS, "", "\x00", "x")[16:]...)
@@ -96,24 +95,24 @@ func pushErrorVectors() []vector {
 
 func onlineVectors() []vector {
 	type m = vectorMessage
-	ask := m{Type: TypeWhoIsOnline, ID: 8}
+	ask := m{Type: protocol.TypeWhoIsOnline, ID: 8}
 	list := func(ids ...string) *body { return &body{IDs: &ids} }
 	broken := func(name, b string) vector {
-		return good("who is online: "+name, toServer, ask, text(b), &body{Error: InvalidMessage})
+		return good("who is online: "+name, toServer, ask, text(b), &body{Error: protocol.InvalidMessage})
 	}
 	long := strings.Repeat("u", 255)
 	tooMany := "\x03\xe9" + strings.Repeat("\x01u", 1001)
 	return []vector{
 		good("who is online", toServer, ask, text("\x00\x03\x05carol\x03bob\x05alice"), list("carol", "bob", "alice")),
-		good("who is online: two of them", toClient, m{Type: TypeWhoIsOnline, ID: 8, Reply: true},
+		good("who is online: two of them", toClient, m{Type: protocol.TypeWhoIsOnline, ID: 8, Reply: true},
 			text("\x00\x02\x03bob\x05alice"), list("bob", "alice")),
-		good("who is online: nobody", toClient, m{Type: TypeWhoIsOnline, ID: 8, Reply: true}, text("\x00\x00"),
+		good("who is online: nobody", toClient, m{Type: protocol.TypeWhoIsOnline, ID: 8, Reply: true}, text("\x00\x00"),
 			&body{IDs: &[]string{}}),
 		good("who is online: an ID twice", toServer, ask, text("\x00\x02\x03bob\x03bob"), list("bob", "bob")),
 		good("who is online: an ID of 255 bytes, and one beyond ASCII", toServer, ask,
 			text("\x00\x02\xff"+long+"\x04Zo\xc3\xab"), list(long, "Zoë")),
-		good("who is online: refused", toClient, m{Type: TypeWhoIsOnline, ID: 8, Reply: true, Error: true},
-			text("\x13\x8b\x00\x02no"), &body{Close: &closeBody{Code: Refused, Text: "no"}}),
+		good("who is online: refused", toClient, m{Type: protocol.TypeWhoIsOnline, ID: 8, Reply: true, Error: true},
+			text("\x13\x8b\x00\x02no"), &body{Close: &closeBody{Code: protocol.Refused, Text: "no"}}),
 		broken("empty", ""),
 		broken("half a count", "\x00"),
 		broken("a count and no ID", "\x00\x01"),

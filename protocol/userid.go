@@ -2,16 +2,17 @@ package protocol
 
 import (
 	"encoding/binary"
-	"fmt"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/rollcall-go/rollcall/internal/bodies"
 )
 
 // CheckUserID returns nil if id may be a user's, and otherwise a *CloseError with InvalidMessage and a text that says
 // what is wrong. A user ID is 1 to [MaxUserID] bytes of valid UTF-8 without control characters and does not begin with
 // '_', which is reserved. It is case-sensitive, and nothing is normalised: IDs are equal if their bytes are.
 func CheckUserID(id string) error {
-	text := idFault(id)
+	text := bodies.IDFault(id)
 	if text == "" && id[0] == '_' {
 		text = "is reserved: it begins with '_'"
 	}
@@ -22,25 +23,6 @@ func CheckUserID(id string) error {
 		return invalid("the user ID %s", text)
 	}
 	return invalid("the user ID %.64q %s", id, text)
-}
-
-// idFault says what is wrong with an ID apart from being reserved; "" is nothing.
-func idFault(id string) string {
-	if id == "" {
-		return "is empty"
-	}
-	if len(id) > MaxUserID {
-		return fmt.Sprintf("has %d bytes, more than %d", len(id), MaxUserID)
-	}
-	if !utf8.ValidString(id) {
-		return "is not valid UTF-8"
-	}
-	for _, r := range id {
-		if unicode.IsControl(r) {
-			return fmt.Sprintf("has the control character %U", r)
-		}
-	}
-	return ""
 }
 
 // validID reports whether b is UTF-8 without control characters. An empty one is valid.
@@ -91,7 +73,7 @@ func validUnicodeID(b []byte, whole bool) bool {
 
 // idError is the refusal of a frame because of the ID in the field of this name.
 func idError(field string, b []byte) error {
-	text := idFault(string(b))
+	text := bodies.IDFault(string(b))
 	if text == "" {
 		text = "is not valid UTF-8"
 	}

@@ -1,9 +1,11 @@
-package protocol
+package protocol_test
 
 import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // A user ID is 1 to 255 bytes of UTF-8 without control characters, and '_' at its start is reserved.
@@ -29,15 +31,15 @@ func TestCheckUserID(t *testing.T) {
 		{"'_' alone", "_", "reserved"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			err := CheckUserID(c.id)
+			err := protocol.CheckUserID(c.id)
 			if c.text == "" {
 				if err != nil {
 					t.Errorf("refused: %v", err)
 				}
 				return
 			}
-			var e *CloseError
-			if !errors.As(err, &e) || e.Code != InvalidMessage || !strings.Contains(e.Text, c.text) {
+			var e *protocol.CloseError
+			if !errors.As(err, &e) || e.Code != protocol.InvalidMessage || !strings.Contains(e.Text, c.text) {
 				t.Errorf("got %v, want InvalidMessage with %q", err, c.text)
 			}
 		})

@@ -1,10 +1,12 @@
-package protocol
+package protocol_test
 
 import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"strings"
+
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 var aboutVectors = []string{
@@ -52,7 +54,7 @@ func good(name, direction string, m vectorMessage, content []byte, b *body) vect
 	return vector{Name: name, Direction: direction, Hex: hex.EncodeToString(f), Valid: &m}
 }
 
-func bad(name, direction string, frame []byte, at int, code CloseCode) vector {
+func bad(name, direction string, frame []byte, at int, code protocol.CloseCode) vector {
 	return vector{Name: name, Direction: direction, Hex: hex.EncodeToString(frame), Error: code.String(), Code: code,
 		RefusedAt: at}
 }
@@ -101,7 +103,7 @@ func systemVectors() []vector {
 		}
 		return &f
 	}
-	closing := func(code CloseCode, text string, info *map[string]string) *body {
+	closing := func(code protocol.CloseCode, text string, info *map[string]string) *body {
 		c := &closeBody{Code: code, Text: text}
 		if info != nil {
 			c.Info = *info
@@ -109,46 +111,46 @@ func systemVectors() []vector {
 		return &body{Close: c}
 	}
 	return []vector{
-		good("logon without fields, empty body", toServer, m{Type: TypeLogon, ID: 1, UserID: "alice"}, nil,
+		good("logon without fields, empty body", toServer, m{Type: protocol.TypeLogon, ID: 1, UserID: "alice"}, nil,
 			&body{Logon: fields()}),
-		good("logon without fields, a map of none", toServer, m{Type: TypeLogon, ID: 1, UserID: "alice"}, []byte{0},
+		good("logon without fields, a map of none", toServer, m{Type: protocol.TypeLogon, ID: 1, UserID: "alice"}, []byte{0},
 			&body{Logon: fields()}),
-		good("logon with a token and a device", toServer, m{Type: TypeLogon, ID: 1, Device: 2, UserID: "alice"},
+		good("logon with a token and a device", toServer, m{Type: protocol.TypeLogon, ID: 1, Device: 2, UserID: "alice"},
 			text("\x01\x05token\x00\x06secret"), &body{Logon: fields("token", "secret")}),
-		good("logon by token alone", toServer, m{Type: TypeLogon, ID: 1},
+		good("logon by token alone", toServer, m{Type: protocol.TypeLogon, ID: 1},
 			text("\x01\x05token\x00\x06secret"), &body{Logon: fields("token", "secret")}),
-		good("logon that takes a session over", toServer, m{Type: TypeLogon, ID: 1, UserID: "alice"},
+		good("logon that takes a session over", toServer, m{Type: protocol.TypeLogon, ID: 1, UserID: "alice"},
 			text("\x02\x07session\x00\x040197\x05token\x00\x06secret"),
 			&body{Logon: fields("session", "0197", "token", "secret")}),
-		good("logon reply", toClient, m{Type: TypeLogon, Reply: true, ID: 1},
+		good("logon reply", toClient, m{Type: protocol.TypeLogon, Reply: true, ID: 1},
 			text("\x00\x00\x02\x0cheartbeat-ms\x00\x0510000\x07session\x00\x040197"),
 			&body{Welcome: fields("heartbeat-ms", "10000", "session", "0197")}),
-		good("logon reply without fields", toClient, m{Type: TypeLogon, Reply: true, ID: 1}, text("\x00\x00\x00"),
+		good("logon reply without fields", toClient, m{Type: protocol.TypeLogon, Reply: true, ID: 1}, text("\x00\x00\x00"),
 			&body{Welcome: fields()}),
-		good("logon reply without a map", toClient, m{Type: TypeLogon, Reply: true, ID: 1}, text("\x00\x00"),
+		good("logon reply without a map", toClient, m{Type: protocol.TypeLogon, Reply: true, ID: 1}, text("\x00\x00"),
 			&body{Welcome: fields()}),
-		good("logon refused", toClient, m{Type: TypeLogon, Reply: true, Error: true, ID: 1},
-			text("\x07\xd3\x00\x09bad token"), closing(Unauthorized, "bad token", nil)),
-		good("logon refused, the user is online", toClient, m{Type: TypeLogon, Reply: true, Error: true, ID: 1},
-			text("\x07\xd1\x00\x00"), closing(AlreadyLoggedOn, "", nil)),
-		good("close from the client", toServer, m{Type: TypeClose}, text("\x03\xe8\x00\x03bye"),
-			closing(ClientClosed, "bye", nil)),
-		good("close without a text", toClient, m{Type: TypeClose}, text("\x07\xd0\x00\x00"), closing(PushedOut, "", nil)),
-		good("close with info", toClient, m{Type: TypeClose},
+		good("logon refused", toClient, m{Type: protocol.TypeLogon, Reply: true, Error: true, ID: 1},
+			text("\x07\xd3\x00\x09bad token"), closing(protocol.Unauthorized, "bad token", nil)),
+		good("logon refused, the user is online", toClient, m{Type: protocol.TypeLogon, Reply: true, Error: true, ID: 1},
+			text("\x07\xd1\x00\x00"), closing(protocol.AlreadyLoggedOn, "", nil)),
+		good("close from the client", toServer, m{Type: protocol.TypeClose}, text("\x03\xe8\x00\x03bye"),
+			closing(protocol.ClientClosed, "bye", nil)),
+		good("close without a text", toClient, m{Type: protocol.TypeClose}, text("\x07\xd0\x00\x00"), closing(protocol.PushedOut, "", nil)),
+		good("close with info", toClient, m{Type: protocol.TypeClose},
 			text("\x03\xec\x00\x08stopping\x02\x07address\x00\x09b.net:900\x08retry-ms\x00\x045000"),
-			closing(ServerStopping, "stopping", fields("address", "b.net:900", "retry-ms", "5000"))),
-		good("close with a code of the application", toClient, m{Type: TypeClose}, text("\x0f\xa1\x00\x02no"),
+			closing(protocol.ServerStopping, "stopping", fields("address", "b.net:900", "retry-ms", "5000"))),
+		good("close with a code of the application", toClient, m{Type: protocol.TypeClose}, text("\x0f\xa1\x00\x02no"),
 			closing(4001, "no", nil)),
-		good("close with a text beyond ASCII", toClient, m{Type: TypeClose}, text("\x07\xd2\x00\x08tsch\xc3\xbcs!"),
-			closing(KickedOut, "tschüs!", nil)),
-		good("heartbeat", toServer, m{Type: TypeHeartbeat}, nil, nil),
-		good("heartbeat with the user ID", toServer, m{Type: TypeHeartbeat, UserID: "alice"}, nil, nil),
-		good("heartbeat that asks for an answer", toServer, m{Type: TypeHeartbeat, ID: 77}, nil, nil),
-		good("heartbeat answered", toClient, m{Type: TypeHeartbeat, Reply: true, ID: 77}, nil, nil),
+		good("close with a text beyond ASCII", toClient, m{Type: protocol.TypeClose}, text("\x07\xd2\x00\x08tsch\xc3\xbcs!"),
+			closing(protocol.KickedOut, "tschüs!", nil)),
+		good("heartbeat", toServer, m{Type: protocol.TypeHeartbeat}, nil, nil),
+		good("heartbeat with the user ID", toServer, m{Type: protocol.TypeHeartbeat, UserID: "alice"}, nil, nil),
+		good("heartbeat that asks for an answer", toServer, m{Type: protocol.TypeHeartbeat, ID: 77}, nil, nil),
+		good("heartbeat answered", toClient, m{Type: protocol.TypeHeartbeat, Reply: true, ID: 77}, nil, nil),
 		good("error reply", toClient, m{Type: 1, Reply: true, Error: true, ID: 7},
-			text("\x13\x88\x00\x0ebob is offline"), closing(UserOffline, "bob is offline", nil)),
+			text("\x13\x88\x00\x0ebob is offline"), closing(protocol.UserOffline, "bob is offline", nil)),
 		good("error reply with info", toClient, m{Type: 1, Reply: true, Error: true, ID: 7},
-			text("\x13\x8b\x00\x00\x01\x08retry-ms\x00\x03250"), closing(Refused, "", fields("retry-ms", "250"))),
+			text("\x13\x8b\x00\x00\x01\x08retry-ms\x00\x03250"), closing(protocol.Refused, "", fields("retry-ms", "250"))),
 	}
 }
 
@@ -156,28 +158,28 @@ func renewVectors() []vector {
 	type m = vectorMessage
 	token, expires := map[string]string{"token": "fresh"}, map[string]string{"expires-ms": "60000"}
 	return []vector{
-		good("logon reply of a session that expires", toClient, m{Type: TypeLogon, Reply: true, ID: 1},
+		good("logon reply of a session that expires", toClient, m{Type: protocol.TypeLogon, Reply: true, ID: 1},
 			text("\x00\x00\x02\x0aexpires-ms\x00\x0560000\x07session\x00\x040197"),
 			&body{Welcome: &map[string]string{"expires-ms": "60000", "session": "0197"}}),
-		good("renewal", toServer, m{Type: TypeRenew, ID: 5}, text("\x01\x05token\x00\x05fresh"), &body{Logon: &token}),
-		good("renewal with the user ID", toServer, m{Type: TypeRenew, ID: 5, UserID: "alice"},
+		good("renewal", toServer, m{Type: protocol.TypeRenew, ID: 5}, text("\x01\x05token\x00\x05fresh"), &body{Logon: &token}),
+		good("renewal with the user ID", toServer, m{Type: protocol.TypeRenew, ID: 5, UserID: "alice"},
 			text("\x01\x05token\x00\x05fresh"), &body{Logon: &token}),
-		good("renewal accepted", toClient, m{Type: TypeRenew, Reply: true, ID: 5},
+		good("renewal accepted", toClient, m{Type: protocol.TypeRenew, Reply: true, ID: 5},
 			text("\x00\x00\x01\x0aexpires-ms\x00\x0560000"), &body{Welcome: &expires}),
-		good("renewal accepted, for good", toClient, m{Type: TypeRenew, Reply: true, ID: 5}, text("\x00\x00\x00"),
+		good("renewal accepted, for good", toClient, m{Type: protocol.TypeRenew, Reply: true, ID: 5}, text("\x00\x00\x00"),
 			&body{Welcome: &map[string]string{}}),
-		good("renewal refused", toClient, m{Type: TypeRenew, Reply: true, Error: true, ID: 5},
-			text("\x07\xd3\x00\x09bad token"), &body{Close: &closeBody{Code: Unauthorized, Text: "bad token"}}),
-		good("renewal with a broken map", toServer, m{Type: TypeRenew, ID: 5}, text("\x01\x05tok"), &body{Error: InvalidMessage}),
-		good("close of a session that was not renewed", toClient, m{Type: TypeClose},
-			text("\x03\xf2\x00\x15the token has expired"), &body{Close: &closeBody{Code: TokenExpired, Text: "the token has expired"}}),
+		good("renewal refused", toClient, m{Type: protocol.TypeRenew, Reply: true, Error: true, ID: 5},
+			text("\x07\xd3\x00\x09bad token"), &body{Close: &closeBody{Code: protocol.Unauthorized, Text: "bad token"}}),
+		good("renewal with a broken map", toServer, m{Type: protocol.TypeRenew, ID: 5}, text("\x01\x05tok"), &body{Error: protocol.InvalidMessage}),
+		good("close of a session that was not renewed", toClient, m{Type: protocol.TypeClose},
+			text("\x03\xf2\x00\x15the token has expired"), &body{Close: &closeBody{Code: protocol.TokenExpired, Text: "the token has expired"}}),
 	}
 }
 
 func mapVectors() []vector {
 	broken := func(name, b string) vector {
-		return good("string map: "+name, toServer, vectorMessage{Type: TypeLogon, ID: 1, UserID: "a"}, text(b),
-			&body{Error: InvalidMessage})
+		return good("string map: "+name, toServer, vectorMessage{Type: protocol.TypeLogon, ID: 1, UserID: "a"}, text(b),
+			&body{Error: protocol.InvalidMessage})
 	}
 	return []vector{
 		broken("a count and no pair", "\x01"),
@@ -202,30 +204,30 @@ func refusedVectors() []vector {
 	}
 	ids := func(user, dest string) []byte { return raw(0x52, 0, 1, 7, 0, user, dest, text("hello")) }
 	return []vector{
-		bad("wrong magic", both, patched(0, 0x53), 1, InvalidMessage),
-		bad("an HTTP request", both, text("GET / HTTP/1.1\r\n\r\n"), 1, InvalidMessage),
-		bad("version 0", both, patched(1, 0x00), 2, InvalidMessage),
-		bad("version 2", both, patched(1, 0x20), 2, InvalidMessage),
-		bad("version 15", both, patched(1, 0xF1), 2, InvalidMessage),
-		bad("flag 4 is unknown", both, patched(1, 0x14), 2, InvalidMessage),
-		bad("flag 8 is unknown", both, patched(1, 0x18), 2, InvalidMessage),
-		bad("all flags", both, patched(1, 0x1F), 2, InvalidMessage),
-		bad("error flag without reply flag", both, patched(1, 0x12), 2, InvalidMessage),
-		bad("message type 0", both, patched(2, 0, 0), 4, InvalidMessage),
-		bad("user ID longer than the length", both, patched(4, 0, 0, 0, 4), 13, InvalidMessage),
-		bad("both user IDs longer than the length", both, patched(4, 0, 0, 0, 7), 14, InvalidMessage),
-		bad("user IDs in an empty frame", both, header(0, 0, 1), 14, InvalidMessage),
-		bad("user ID that is not UTF-8", both, ids("ali\xffce", "bob"), 20, InvalidMessage),
-		bad("user ID that ends within a rune", both, ids("ali\xc3", "bob"), 20, InvalidMessage),
-		bad("user ID with an overlong encoding", both, ids("\xc0\x80", "bob"), 17, InvalidMessage),
-		bad("user ID with a surrogate", both, ids("\xed\xa0\x80", "bob"), 18, InvalidMessage),
-		bad("user ID with a NUL", both, ids("a\x00b", "bob"), 18, InvalidMessage),
-		bad("user ID with a line feed", both, ids("alice\n", "bob"), 22, InvalidMessage),
-		bad("user ID with DEL", both, ids("alice\x7f", "bob"), 22, InvalidMessage),
-		bad("user ID with U+0085", both, ids("alice\u0085", "bob"), 23, InvalidMessage),
-		bad("destination that is not UTF-8", both, ids("alice", "b\xffb"), 23, InvalidMessage),
-		bad("destination with a tab", both, ids("alice", "b\tb"), 23, InvalidMessage),
-		bad("destination that ends within a rune", both, ids("alice", "bo\xe2\x82"), 25, InvalidMessage),
+		bad("wrong magic", both, patched(0, 0x53), 1, protocol.InvalidMessage),
+		bad("an HTTP request", both, text("GET / HTTP/1.1\r\n\r\n"), 1, protocol.InvalidMessage),
+		bad("version 0", both, patched(1, 0x00), 2, protocol.InvalidMessage),
+		bad("version 2", both, patched(1, 0x20), 2, protocol.InvalidMessage),
+		bad("version 15", both, patched(1, 0xF1), 2, protocol.InvalidMessage),
+		bad("flag 4 is unknown", both, patched(1, 0x14), 2, protocol.InvalidMessage),
+		bad("flag 8 is unknown", both, patched(1, 0x18), 2, protocol.InvalidMessage),
+		bad("all flags", both, patched(1, 0x1F), 2, protocol.InvalidMessage),
+		bad("error flag without reply flag", both, patched(1, 0x12), 2, protocol.InvalidMessage),
+		bad("message type 0", both, patched(2, 0, 0), 4, protocol.InvalidMessage),
+		bad("user ID longer than the length", both, patched(4, 0, 0, 0, 4), 13, protocol.InvalidMessage),
+		bad("both user IDs longer than the length", both, patched(4, 0, 0, 0, 7), 14, protocol.InvalidMessage),
+		bad("user IDs in an empty frame", both, header(0, 0, 1), 14, protocol.InvalidMessage),
+		bad("user ID that is not UTF-8", both, ids("ali\xffce", "bob"), 20, protocol.InvalidMessage),
+		bad("user ID that ends within a rune", both, ids("ali\xc3", "bob"), 20, protocol.InvalidMessage),
+		bad("user ID with an overlong encoding", both, ids("\xc0\x80", "bob"), 17, protocol.InvalidMessage),
+		bad("user ID with a surrogate", both, ids("\xed\xa0\x80", "bob"), 18, protocol.InvalidMessage),
+		bad("user ID with a NUL", both, ids("a\x00b", "bob"), 18, protocol.InvalidMessage),
+		bad("user ID with a line feed", both, ids("alice\n", "bob"), 22, protocol.InvalidMessage),
+		bad("user ID with DEL", both, ids("alice\x7f", "bob"), 22, protocol.InvalidMessage),
+		bad("user ID with U+0085", both, ids("alice\u0085", "bob"), 23, protocol.InvalidMessage),
+		bad("destination that is not UTF-8", both, ids("alice", "b\xffb"), 23, protocol.InvalidMessage),
+		bad("destination with a tab", both, ids("alice", "b\tb"), 23, protocol.InvalidMessage),
+		bad("destination that ends within a rune", both, ids("alice", "bo\xe2\x82"), 25, protocol.InvalidMessage),
 	}
 }
 
@@ -242,17 +244,17 @@ func limitVectors() []vector {
 	x := bytes.Repeat([]byte("x"), 100)
 	return []vector{
 		limited(good("body of max_body", both, m{Type: 1, UserID: "alice", DestUserID: "bob"}, x, nil), 100, 0),
-		limited(bad("body over max_body", both, header(109, 5, 3), 14, MessageTooLarge), 100, 0),
-		limited(bad("body of 1 MiB and a byte", both, header(1<<20+9, 5, 3), 14, MessageTooLarge), 1<<20, 0),
-		limited(bad("length that two user IDs cannot make up for", both, header(1<<20+512, 5, 3), 7, MessageTooLarge),
+		limited(bad("body over max_body", both, header(109, 5, 3), 14, protocol.MessageTooLarge), 100, 0),
+		limited(bad("body of 1 MiB and a byte", both, header(1<<20+9, 5, 3), 14, protocol.MessageTooLarge), 1<<20, 0),
+		limited(bad("length that two user IDs cannot make up for", both, header(1<<20+512, 5, 3), 7, protocol.MessageTooLarge),
 			1<<20, 0),
-		limited(bad("length of 4 GiB", both, header(1<<32-1, 5, 3), 5, MessageTooLarge), 1<<20, 0),
+		limited(bad("length of 4 GiB", both, header(1<<32-1, 5, 3), 5, protocol.MessageTooLarge), 1<<20, 0),
 		limited(good("frame of max_frame", both, m{Type: 1, UserID: "alice", DestUserID: "bob"}, x, nil), 0, 124),
-		limited(bad("frame over max_frame", both, raw(0x52, 0, 1, 7, 0, "alice", "bob", x), 8, MessageTooLarge), 0, 123),
-		limited(bad("before admission: a frame of 4 KiB and a byte", toServer, header(4096-15, 5, 3), 8, MessageTooLarge),
+		limited(bad("frame over max_frame", both, raw(0x52, 0, 1, 7, 0, "alice", "bob", x), 8, protocol.MessageTooLarge), 0, 123),
+		limited(bad("before admission: a frame of 4 KiB and a byte", toServer, header(4096-15, 5, 3), 8, protocol.MessageTooLarge),
 			1<<20, 4096),
 		limited(bad("wrong magic is seen before the length", both, append([]byte{0}, header(1<<32-1, 5, 3)[1:]...), 1,
-			InvalidMessage), 100, 0),
+			protocol.InvalidMessage), 100, 0),
 	}
 }
 

@@ -1,4 +1,4 @@
-package protocol
+package protocol_test
 
 import (
 	"bytes"
@@ -12,6 +12,9 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+
+	"github.com/rollcall-go/rollcall/internal/system"
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // testdata/vectors.json is for clients in any language. It is written from the table in vectorcases_test.go by
@@ -36,9 +39,9 @@ type vector struct {
 	MaxBody   int    `json:"max_body,omitempty"`  // the decoder's limits, in bytes; absent is none
 	MaxFrame  int    `json:"max_frame,omitempty"` //
 
-	Valid *vectorMessage `json:"valid,omitempty"`
-	Error string         `json:"error,omitempty"`      // the name of the close code
-	Code  CloseCode      `json:"error_code,omitempty"` // the close code
+	Valid *vectorMessage     `json:"valid,omitempty"`
+	Error string             `json:"error,omitempty"`      // the name of the close code
+	Code  protocol.CloseCode `json:"error_code,omitempty"` // the close code
 	// RefusedAt is with how many bytes of the frame a decoder can tell that it is to be refused.
 	RefusedAt int `json:"refused_at,omitempty"`
 	Need      int `json:"need,omitempty"` // an unfinished frame: the bytes that must be there before it is worth looking
@@ -64,18 +67,18 @@ type body struct {
 	Push    *pushBody          `json:"push,omitempty"`
 	PushAck string             `json:"push_ack,omitempty"`   // the push's ID
 	IDs     *[]string          `json:"id_list,omitempty"`    // of WhoIsOnline and its reply
-	Error   CloseCode          `json:"error_code,omitempty"` // the frame is fine, its body is not
+	Error   protocol.CloseCode `json:"error_code,omitempty"` // the frame is fine, its body is not
 }
 
 type closeBody struct {
-	Code CloseCode         `json:"code"`
-	Text string            `json:"text"`
-	Info map[string]string `json:"info,omitempty"`
+	Code protocol.CloseCode `json:"code"`
+	Text string             `json:"text"`
+	Info map[string]string  `json:"info,omitempty"`
 }
 
 type pushBody struct {
 	ID         string            `json:"id"`
-	Kind       PushKind          `json:"kind"`
+	Kind       protocol.PushKind `json:"kind"`
 	Name       string            `json:"name,omitempty"`
 	Confirm    bool              `json:"confirm"`
 	TimeMS     int64             `json:"time_ms"` // 0 is unknown
@@ -156,15 +159,15 @@ func TestVectors(t *testing.T) {
 	for _, v := range readVectors(t) {
 		t.Run(v.Name, func(t *testing.T) {
 			frame := bytesOf(t, v.Hex)
-			o := DecodeOptions{MaxBody: v.MaxBody, MaxFrame: v.MaxFrame}
+			o := protocol.DecodeOptions{MaxBody: v.MaxBody, MaxFrame: v.MaxFrame}
 			switch {
 			case v.Valid != nil:
 				checkValid(t, frame, v.Valid, o)
 			case v.Error != "":
 				checkRefused(t, frame, v, o)
 			default:
-				var m Message
-				if n, need, err := Binary.Decode(frame, &m, o); n != 0 || need != v.Need || err != nil {
+				var m protocol.Message
+				if n, need, err := protocol.Binary.Decode(frame, &m, o); n != 0 || need != v.Need || err != nil {
 					t.Errorf("Decode = %d, %d, %v; want an unfinished frame that needs %d", n, need, err, v.Need)
 				}
 			}
@@ -172,18 +175,18 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-func checkValid(t *testing.T, frame []byte, want *vectorMessage, o DecodeOptions) {
+func checkValid(t *testing.T, frame []byte, want *vectorMessage, o protocol.DecodeOptions) {
 	t.Helper()
-	var m Message
-	if n, _, err := Binary.Decode(frame, &m, o); n != len(frame) || err != nil {
+	var m protocol.Message
+	if n, _, err := protocol.Binary.Decode(frame, &m, o); n != len(frame) || err != nil {
 		t.Fatalf("Decode = %d, %v; want %d", n, err, len(frame))
 	}
-	got := vectorMessage{Type: m.Type, Reply: m.IsReply(), Error: m.Flags&FlagError != 0, ID: m.ID, Device: m.Device,
+	got := vectorMessage{Type: m.Type, Reply: m.IsReply(), Error: m.Flags&protocol.FlagError != 0, ID: m.ID, Device: m.Device,
 		UserID: m.UserID, DestUserID: m.DestUserID, BodyHex: hex.EncodeToString(m.Body), Body: want.Body}
 	if !reflect.DeepEqual(&got, want) {
 		t.Errorf("Decode gives %+v, want %+v", got, *want)
 	}
-	if again, err := Binary.Append(nil, &m); err != nil || !bytes.Equal(again, frame) {
+	if again, err := protocol.Binary.Append(nil, &m); err != nil || !bytes.Equal(again, frame) {
 		t.Errorf("Append = %x, %v; want %x", again, err, frame)
 	}
 	if want.Body != nil {
@@ -191,7 +194,7 @@ func checkValid(t *testing.T, frame []byte, want *vectorMessage, o DecodeOptions
 	}
 }
 
-func checkBody(t *testing.T, m *Message, want *body) {
+func checkBody(t *testing.T, m *protocol.Message, want *body) {
 	t.Helper()
 	b := m.Body
 	var got any
@@ -205,42 +208,42 @@ func checkBody(t *testing.T, m *Message, want *body) {
 		return
 	case want.Logon != nil:
 		var fields map[string]string
-		fields, err = ParseStringMap(b)
+		fields, err = system.ParseStringMap(b)
 		if len(b) > 0 { // an empty body is an empty map, but is not what AppendStringMap writes
-			again, _ = AppendStringMap(nil, fields)
+			again, _ = protocol.AppendStringMap(nil, fields)
 		}
 		got = body{Logon: &fields}
 	case want.Welcome != nil:
 		var fields map[string]string
-		fields, err = ParseLogonReply(b)
+		fields, err = protocol.ParseLogonReply(b)
 		if len(b) > 2 {
-			again, _ = AppendLogonReply(nil, fields)
+			again, _ = system.AppendLogonReply(nil, fields)
 		} else {
 			again = b
 		}
 		got = body{Welcome: &fields}
 	case want.Close != nil:
-		var e *CloseError
-		if e, err = ParseClose(b); err == nil {
+		var e *protocol.CloseError
+		if e, err = protocol.ParseClose(b); err == nil {
 			got = body{Close: &closeBody{Code: e.Code, Text: e.Text, Info: e.Info}}
-			again = AppendClose(nil, e)
+			again = system.AppendClose(nil, e)
 		}
 	case want.Push != nil:
-		var p *PushMessage
-		if p, err = ParsePush(b); err == nil {
+		var p *protocol.PushMessage
+		if p, err = protocol.ParsePush(b); err == nil {
 			got = body{Push: toPushBody(p)}
-			again, _ = AppendPush(nil, p)
+			again, _ = system.AppendPush(nil, p)
 		}
 	case want.PushAck != "":
 		var id uuid.UUID
-		id, err = ParsePushAck(b)
+		id, err = system.ParsePushAck(b)
 		got = body{PushAck: id.String()}
-		again = AppendPushAck(nil, id)
+		again = system.AppendPushAck(nil, id)
 	case want.IDs != nil:
 		var ids []string
-		ids, err = ParseIDList(b)
+		ids, err = system.ParseIDList(b)
 		got = body{IDs: &ids}
-		again, _ = AppendIDList(nil, ids)
+		again, _ = system.AppendIDList(nil, ids)
 	}
 	if err != nil || !reflect.DeepEqual(got, *want) {
 		t.Errorf("body is %+v, %v; want %+v", got, err, *want)
@@ -251,21 +254,21 @@ func checkBody(t *testing.T, m *Message, want *body) {
 }
 
 // parseError returns why the body of m is refused.
-func parseError(m *Message) (err error) {
+func parseError(m *protocol.Message) (err error) {
 	switch m.Type {
-	case TypePush:
-		_, err = ParsePush(m.Body)
-	case TypePushAck:
-		_, err = ParsePushAck(m.Body)
-	case TypeWhoIsOnline:
-		_, err = ParseIDList(m.Body)
+	case protocol.TypePush:
+		_, err = protocol.ParsePush(m.Body)
+	case protocol.TypePushAck:
+		_, err = system.ParsePushAck(m.Body)
+	case protocol.TypeWhoIsOnline:
+		_, err = system.ParseIDList(m.Body)
 	default:
-		_, err = ParseStringMap(m.Body)
+		_, err = system.ParseStringMap(m.Body)
 	}
 	return err
 }
 
-func toPushBody(p *PushMessage) *pushBody {
+func toPushBody(p *protocol.PushMessage) *pushBody {
 	b := &pushBody{ID: p.ID.String(), Kind: p.Kind, Name: p.Name, Confirm: p.Confirm, Metadata: p.Metadata,
 		ContentHex: hex.EncodeToString(p.Content)}
 	if !p.Time.IsZero() {
@@ -274,11 +277,11 @@ func toPushBody(p *PushMessage) *pushBody {
 	return b
 }
 
-func checkRefused(t *testing.T, frame []byte, v vector, o DecodeOptions) {
+func checkRefused(t *testing.T, frame []byte, v vector, o protocol.DecodeOptions) {
 	t.Helper()
 	for n := range len(frame) + 1 {
-		var m Message
-		took, need, err := Binary.Decode(frame[:n], &m, o)
+		var m protocol.Message
+		took, need, err := protocol.Binary.Decode(frame[:n], &m, o)
 		if n < v.RefusedAt {
 			if took != 0 || need <= n || err != nil {
 				t.Fatalf("of %d bytes: Decode = %d, %d, %v; want an unfinished frame", n, took, need, err)

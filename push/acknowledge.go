@@ -6,12 +6,13 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // acknowledged is the handler of PushAck.
 func (s *Service) acknowledged(c *engine.Conn, m *protocol.Message) error {
-	id, err := protocol.ParsePushAck(m.Body)
+	id, err := system.ParsePushAck(m.Body)
 	if err != nil {
 		c.Close(&protocol.CloseError{Code: protocol.InvalidMessage, Text: err.Error()})
 		return nil

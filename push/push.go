@@ -13,6 +13,7 @@ import (
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/logging"
 	"github.com/rollcall-go/rollcall/internal/seam"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -175,7 +176,7 @@ func (s *Service) newCall(to *Target, m *Message, o *Options) (*call, error) {
 	c := &call{service: s, message: *m, confirm: o.Confirm, first: o.First || !o.Confirm, timeout: o.Timeout, keep: max(o.Keep, 0),
 		sameDevice: to.Sessions != nil, open: 1, sending: true}
 	c.message.Confirm = m.Confirm || c.tracked()
-	body, err := protocol.AppendPush(nil, &c.message)
+	body, err := system.AppendPush(nil, &c.message)
 	if err != nil {
 		return nil, err
 	}

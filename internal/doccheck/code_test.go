@@ -21,13 +21,13 @@ const front = "."
 // mayImport says which packages of the module a public package may import. A package's tests may import anything.
 var mayImport = map[string][]string{
 	front:          {"protocol", "usermgr", "engine", "bridge", "heartbeat"},
-	"protocol":     {"internal/layout"},
+	"protocol":     {"internal/bodies", "internal/layout"},
 	"heartbeat":    {"internal/clock"},
 	"usermgr":      {"heartbeat", "protocol", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/table"},
-	"engine":       {"protocol", "internal/clock", "internal/codes", "internal/contain", "internal/gnetloop", "internal/layout", "internal/logging", "internal/seam", "internal/table"},
-	"bridge":       {"protocol", "usermgr", "engine", "heartbeat", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/table"},
-	"push":         {"protocol", "usermgr", "engine", "bridge", "internal/contain", "internal/logging", "internal/seam"},
-	"client":       {"protocol", "internal/contain", "internal/layout"},
+	"engine":       {"protocol", "internal/clock", "internal/codes", "internal/contain", "internal/gnetloop", "internal/layout", "internal/logging", "internal/seam", "internal/system", "internal/table"},
+	"bridge":       {"engine", "heartbeat", "protocol", "usermgr", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system", "internal/table"},
+	"push":         {"bridge", "engine", "protocol", "usermgr", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
+	"client":       {"protocol", "internal/contain", "internal/layout", "internal/system"},
 	"metrics":      {front, "protocol", "usermgr", "engine", "bridge", "push", "metrics"},
 	"rollcalltest": {front, "protocol", "usermgr", "engine", "heartbeat", "bridge", "client"},
 }

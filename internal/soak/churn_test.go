@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -107,7 +108,7 @@ func (a *attacker) visits() {
 
 var (
 	asking  = frame(&protocol.Message{Type: echo, ID: 2, Body: []byte("hello")})
-	leaving = frame(&protocol.Message{Type: protocol.TypeClose, Body: protocol.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})})
+	leaving = frame(&protocol.Message{Type: protocol.TypeClose, Body: system.AppendClose(nil, &protocol.CloseError{Code: protocol.ClientClosed})})
 )
 
 // visit logs on, asks three times, and leaves.

@@ -15,6 +15,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/layout"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -97,7 +98,7 @@ func rollcallBroadcast(o options) error {
 
 // pushToEveryone returns a function that pushes one message, of size bytes on the wire, to everyone.
 func (s *rollcallServer) pushToEveryone(size int) func() {
-	body, err := protocol.AppendPush(nil, push.Binary(nil))
+	body, err := system.AppendPush(nil, push.Binary(nil))
 	mustSend(err)
 	content := make([]byte, size-layout.HeaderLen-len(body))
 	return func() {

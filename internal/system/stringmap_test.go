@@ -1,10 +1,13 @@
-package protocol
+package system_test
 
 import (
 	"fmt"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/rollcall-go/rollcall/internal/system"
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // Equal maps give equal bytes: the pairs are in the order of their keys.
@@ -12,7 +15,7 @@ func TestAppendStringMapIsSorted(t *testing.T) {
 	m := map[string]string{"token": "secret", "a": "", "session": "é"}
 	want := "x\x03\x01a\x00\x00\x07session\x00\x02\xc3\xa9\x05token\x00\x06secret"
 	for range 20 {
-		if got, err := AppendStringMap([]byte("x"), m); err != nil || string(got) != want {
+		if got, err := protocol.AppendStringMap([]byte("x"), m); err != nil || string(got) != want {
 			t.Fatalf("got %q, %v; want %q", got, err, want)
 		}
 	}
@@ -44,7 +47,7 @@ func TestStringMapLimits(t *testing.T) {
 		{"control characters", map[string]string{"\n": "\x00"}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b, err := AppendStringMap([]byte("before"), c.m)
+			b, err := protocol.AppendStringMap([]byte("before"), c.m)
 			if !c.ok {
 				if err == nil || string(b) != "before" {
 					t.Errorf("got %q, %v; want an error and dst as it was", b, err)
@@ -54,7 +57,7 @@ func TestStringMapLimits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := ParseStringMap(b[len("before"):])
+			got, err := system.ParseStringMap(b[len("before"):])
 			if err != nil || len(got) != len(c.m) || len(c.m) > 0 && !reflect.DeepEqual(got, c.m) {
 				t.Errorf("parsed %v, %v", got, err)
 			}
@@ -65,7 +68,7 @@ func TestStringMapLimits(t *testing.T) {
 // A logon's token is no text for a log.
 func TestStringMapErrorsKeepValuesOut(t *testing.T) {
 	for _, value := range []string{strings.Repeat("hunter2", 10000), "hunter2\xff"} {
-		if _, err := AppendStringMap(nil, map[string]string{FieldToken: value}); err == nil ||
+		if _, err := protocol.AppendStringMap(nil, map[string]string{protocol.FieldToken: value}); err == nil ||
 			strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("the error is %v", err)
 		}
@@ -74,19 +77,19 @@ func TestStringMapErrorsKeepValuesOut(t *testing.T) {
 
 // A map that is cut off anywhere is refused, and so is one with a byte behind it; none at all is an empty map.
 func TestParseStringMapOfEveryPrefix(t *testing.T) {
-	b, err := AppendStringMap(nil, map[string]string{"token": "secret", "session": "0197", "empty": ""})
+	b, err := protocol.AppendStringMap(nil, map[string]string{"token": "secret", "session": "0197", "empty": ""})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m, err := ParseStringMap(nil); err != nil || m == nil || len(m) != 0 {
+	if m, err := system.ParseStringMap(nil); err != nil || m == nil || len(m) != 0 {
 		t.Errorf("of nothing: %v, %v", m, err)
 	}
 	for n := 1; n < len(b); n++ {
-		if m, err := ParseStringMap(b[:n]); codeOf(err) != InvalidMessage || m != nil {
+		if m, err := system.ParseStringMap(b[:n]); codeOf(err) != protocol.InvalidMessage || m != nil {
 			t.Errorf("of %d bytes: %v, %v", n, m, err)
 		}
 	}
-	if _, err := ParseStringMap(append(b, 0)); codeOf(err) != InvalidMessage {
+	if _, err := system.ParseStringMap(append(b, 0)); codeOf(err) != protocol.InvalidMessage {
 		t.Errorf("with a byte behind it: %v", err)
 	}
 }

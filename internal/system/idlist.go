@@ -1,25 +1,27 @@
-package protocol
+package system
 
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/rollcall-go/rollcall/internal/bodies"
 )
 
 // MaxIDList is the largest number of user IDs in an ID list. Such a list has 256,002 bytes at most.
 const MaxIDList = 1000
 
-// AppendIDList appends the body of a [TypeWhoIsOnline] request, or of its reply: u16 count, then for each user ID u8 length
+// AppendIDList appends the body of a [protocol.TypeWhoIsOnline] request, or of its reply: u16 count, then for each user ID u8 length
 // and its bytes, as docs/protocol.md, Who is online, has it. The order is kept, and an ID may come twice.
 //
 // It returns dst as it was and an error if there are more than [MaxIDList] IDs, or one is no user ID: empty, longer than
-// [MaxUserID], not UTF-8 or with control characters. Reserved IDs are well-formed. It is safe for concurrent use.
+// [protocol.MaxUserID], not UTF-8 or with control characters. Reserved IDs are well-formed. It is safe for concurrent use.
 func AppendIDList(dst []byte, ids []string) ([]byte, error) {
 	if len(ids) > MaxIDList {
 		return dst, fmt.Errorf("rollcall: a list of %d user IDs, the limit is %d", len(ids), MaxIDList)
 	}
 	out := binary.BigEndian.AppendUint16(dst, uint16(len(ids)))
 	for i, id := range ids {
-		if text := idFault(id); text != "" {
+		if text := bodies.IDFault(id); text != "" {
 			return dst, fmt.Errorf("rollcall: user ID %.64q, number %d of a list, %s", id, i+1, text)
 		}
 		out = append(out, byte(len(id)))
@@ -30,7 +32,7 @@ func AppendIDList(dst []byte, ids []string) ([]byte, error) {
 
 // ParseIDList reads what [AppendIDList] writes. The result shares no memory with body and is never nil without an error.
 //
-// The error is a *CloseError with InvalidMessage: body is cut off or goes on after the last ID, has more than
+// The error is a *protocol.CloseError with InvalidMessage: body is cut off or goes on after the last ID, has more than
 // [MaxIDList] IDs, or one that AppendIDList refuses. (In a request it is the request's: docs/protocol.md has it answered
 // with Refused, and the connection stays.) It is safe for concurrent use.
 func ParseIDList(body []byte) ([]string, error) {
@@ -48,7 +50,7 @@ func ParseIDList(body []byte) ([]string, error) {
 			return nil, invalid("a list of user IDs is cut off")
 		}
 		id := string(rest[1 : 1+int(rest[0])])
-		if text := idFault(id); text != "" {
+		if text := bodies.IDFault(id); text != "" {
 			return nil, invalid("the user ID %.64q, number %d of a list, %s", id, len(ids)+1, text)
 		}
 		ids = append(ids, id)

@@ -1,13 +1,16 @@
-package protocol
+package system_test
 
 import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/rollcall-go/rollcall/internal/system"
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 func TestIDListLimits(t *testing.T) {
-	long := strings.Repeat("u", MaxUserID)
+	long := strings.Repeat("u", protocol.MaxUserID)
 	for _, c := range []struct {
 		name string
 		ids  []string
@@ -25,7 +28,7 @@ func TestIDListLimits(t *testing.T) {
 		{"one with a control character", []string{"a\u0085"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b, err := AppendIDList(append(make([]byte, 0, 100), "before"...), c.ids)
+			b, err := system.AppendIDList(append(make([]byte, 0, 100), "before"...), c.ids)
 			if !c.ok {
 				if err == nil || string(b) != "before" || !strings.HasPrefix(err.Error(), "rollcall: ") {
 					t.Errorf("got %.100q, %v; want an error and dst as it was", b, err)
@@ -35,7 +38,7 @@ func TestIDListLimits(t *testing.T) {
 			if err != nil || string(b[:6]) != "before" || len(b)-6 > 256_002 {
 				t.Fatalf("got %.100q of %d bytes, %v", b, len(b), err)
 			}
-			if got, err := ParseIDList(b[6:]); err != nil || got == nil || !slices.Equal(got, c.ids) {
+			if got, err := system.ParseIDList(b[6:]); err != nil || got == nil || !slices.Equal(got, c.ids) {
 				t.Errorf("parsed %.100q, %v", got, err)
 			}
 		})
@@ -44,16 +47,16 @@ func TestIDListLimits(t *testing.T) {
 
 // A list that is cut off anywhere is refused, and so is one with a byte behind it.
 func TestParseIDListOfEveryPrefix(t *testing.T) {
-	b, err := AppendIDList(nil, []string{"alice", "Zoë"})
+	b, err := system.AppendIDList(nil, []string{"alice", "Zoë"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for n := range b {
-		if ids, err := ParseIDList(b[:n]); codeOf(err) != InvalidMessage || ids != nil {
+		if ids, err := system.ParseIDList(b[:n]); codeOf(err) != protocol.InvalidMessage || ids != nil {
 			t.Errorf("of %d bytes: %q, %v", n, ids, err)
 		}
 	}
-	if _, err := ParseIDList(append(b, 0)); codeOf(err) != InvalidMessage {
+	if _, err := system.ParseIDList(append(b, 0)); codeOf(err) != protocol.InvalidMessage {
 		t.Errorf("with a byte behind it: %v", err)
 	}
 }
