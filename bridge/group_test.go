@@ -38,7 +38,7 @@ func nameOf(m bridge.Member) string {
 func (s *server) connFrom(c *rawClient) *engine.Conn {
 	s.t.Helper()
 	for conn := range s.engine.Conns() {
-		if conn.RemoteAddr() == c.conn.LocalAddr().String() {
+		if conn.RemoteAddr().String() == c.conn.LocalAddr().String() {
 			return conn
 		}
 	}

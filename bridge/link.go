@@ -98,7 +98,15 @@ func (l *link) End(code protocol.CloseCode) {
 }
 
 func (l *link) Address() usermgr.Address {
-	return usermgr.Address{Conn: l.conn.ID(), Remote: l.conn.RemoteAddr()}
+	return usermgr.Address{Conn: l.conn.ID(), Remote: remoteText(l.conn)}
+}
+
+// remoteText returns the address of a connection's peer for people to read; the transport's name for a peer without an IP address.
+func remoteText(c *engine.Conn) string {
+	if a := c.RemoteAddr(); a.IsValid() {
+		return a.String()
+	}
+	return c.Transport()
 }
 
 func (l *link) Quiesce(done func()) { l.conn.Quiesce(done) }
@@ -192,7 +200,7 @@ func (l *link) logOn() {
 func (l *link) tookTooLong(p *logon, cancel context.CancelCauseFunc) {
 	tooLong := &protocol.CloseError{Code: protocol.InternalError, Text: "the logon took too long"}
 	l.bridge.log.Warn("a logon took too long: an authenticator, the user manager or an event handler did not return in time, or its turn did not come",
-		zap.String("user", p.first.UserID), zap.String("remote", l.conn.RemoteAddr()), zap.Duration("after", l.bridge.cfg.LogonDeadline))
+		zap.String("user", p.first.UserID), zap.String("remote", remoteText(l.conn)), zap.Duration("after", l.bridge.cfg.LogonDeadline))
 	cancel(tooLong)
 	l.refuse(tooLong)
 }
@@ -380,7 +388,7 @@ func (l *link) refuse(err error) {
 		ce, err = nil, fmt.Errorf("a CloseError without a code: %w", err)
 	}
 	if ce == nil {
-		l.bridge.log.Warn("a logon failed", zap.String("remote", l.conn.RemoteAddr()), zap.Error(err))
+		l.bridge.log.Warn("a logon failed", zap.String("remote", remoteText(l.conn)), zap.Error(err))
 		ce = &protocol.CloseError{Code: protocol.InternalError, Text: "the logon could not be decided"}
 	}
 	var reply *protocol.Message

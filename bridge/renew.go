@@ -137,7 +137,7 @@ func (x *expiry) refuse(p *logon, err error) {
 		ce, err = nil, fmt.Errorf("a CloseError without a code: %w", err)
 	}
 	if ce == nil {
-		b.log.Warn("a renewal failed", zap.String("remote", p.conn.RemoteAddr()), zap.Error(err))
+		b.log.Warn("a renewal failed", zap.String("remote", remoteText(p.conn)), zap.Error(err))
 		ce = &protocol.CloseError{Code: protocol.InternalError, Text: "the renewal could not be decided"}
 	}
 	if ce.Code == protocol.Unauthorized {

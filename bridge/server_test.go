@@ -86,7 +86,7 @@ func newServerFor(t testing.TB, o options, users *usermgr.Manager, um usermgr.Us
 	}
 	s.engine.Handle(echo, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
 	s.engine.Handle(say, func(c *engine.Conn, m *protocol.Message) error {
-		s.journal.add("say %s@%s %s", m.UserID, s.journal.name(c.RemoteAddr()), m.Body)
+		s.journal.add("say %s@%s %s", m.UserID, s.journal.name(c.RemoteAddr().String()), m.Body)
 		return nil
 	})
 	return s

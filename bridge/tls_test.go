@@ -3,6 +3,7 @@ package bridge_test
 import (
 	"context"
 	"crypto/tls"
+	"net/netip"
 	"testing"
 
 	"github.com/rollcall-go/rollcall/bridge"
@@ -59,7 +60,7 @@ func TestAVerifiedCertificateReachesTheAuthenticator(t *testing.T) {
 
 // An authenticator may look at the connection that the logon comes from.
 func TestAnAuthenticatorMayLookAtTheConnection(t *testing.T) {
-	seen := make(chan string, 1)
+	seen := make(chan netip.AddrPort, 1)
 	s := serve(t, options{auth: func(_ context.Context, c *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 		if c.ID() != l.Address.Conn || c.TLS() != nil || c.PeerCertificate() != nil {
 			t.Errorf("got the connection %d, want %d", c.ID(), l.Address.Conn)
@@ -72,7 +73,7 @@ func TestAnAuthenticatorMayLookAtTheConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cl.Close()
-	if remote := <-seen; remote == "" {
+	if remote := <-seen; !remote.IsValid() {
 		t.Error("the connection has no address")
 	}
 }

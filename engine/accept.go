@@ -124,33 +124,6 @@ func (e *Engine) accept(at *entrance) {
 	}
 }
 
-// askAddresses asks a connection that has just come for its addresses.
-func (a *arrival) askAddresses() {
-	remote := a.nc.RemoteAddr()
-	a.remote = remoteText(remote)
-	a.Incoming = Incoming{Remote: addrPort(remote), Local: addrPort(a.nc.LocalAddr()), Listener: a.at.index}
-}
-
-// remoteText returns the peer's address as text. The text is that of String, but for TCP it takes one allocation
-// instead of three. For a peer without an address it is the network's name.
-func remoteText(a net.Addr) string {
-	if tcp, ok := a.(*net.TCPAddr); ok {
-		return tcp.AddrPort().String()
-	}
-	if a != nil && a.String() != "" && a.String() != "@" {
-		return a.String()
-	}
-	return network(a)
-}
-
-// network names an address's network.
-func network(a net.Addr) string {
-	if a == nil {
-		return "unknown"
-	}
-	return a.Network()
-}
-
 // arrive takes the connection's places, waits for its turn by Accept.Rate, and starts its handshake if it has one. The
 // handshake runs on another goroutine.
 func (e *Engine) arrive(a *arrival) {

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -230,14 +229,4 @@ func (r refusal) String() string {
 		return "its handshake failed, or was not done in time"
 	}
 	return "the server could not take it on"
-}
-
-// addrPort returns the address of a connection over IP in the form in which addresses are compared; an invalid one for others.
-func addrPort(a net.Addr) netip.AddrPort {
-	ip, ok := a.(interface{ AddrPort() netip.AddrPort }) // *net.TCPAddr, *net.UDPAddr, and other types with this method
-	if !ok {
-		return netip.AddrPort{}
-	}
-	ap := ip.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }

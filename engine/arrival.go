@@ -51,6 +51,9 @@ type stage func(ctx context.Context, a *arrival) bool
 // newEntrance returns the entrance of a listener.
 func (e *Engine) newEntrance(index int, ln net.Listener, l Listener) *entrance {
 	at := &entrance{index: index, ln: ln, codec: l.Codec, newCodec: l.NewCodec, tls: l.TLS, setup: &setup{engine: e, codec: l.Codec}}
+	if l.Network == "unix" {
+		at.setup.rare = &rareAddr{text: l.Network}
+	}
 	if len(l.ProxyProtocol) > 0 {
 		at.proxies = unmapped(l.ProxyProtocol)
 		at.stages = append(at.stages, proxyHeader)
@@ -71,7 +74,7 @@ type arrival struct {
 	engine *Engine
 	at     *entrance
 	nc     net.Conn
-	remote string // the text for Conn.RemoteAddr
+	remote string // names the peer in logs, where it has no IP address
 	since  int64  // when it began to wait for its turn, by the engine's clock
 	tls    *tlsStream
 	feed   *feedSocket // of ServeConn's connection; nil for a listener's
@@ -154,7 +157,7 @@ func (a *arrival) enroll() {
 	if !a.settle() {
 		return
 	}
-	c := &Conn{setup: a.at.setupFor(e, codec), id: lastConnID.Add(1), remote: a.remote}
+	c := &Conn{setup: a.setupFor(codec), id: lastConnID.Add(1), peer: packAddr(a.Remote)}
 	if a.origin != nil {
 		c.lazy = &lazyFields{origin: a.origin}
 	}
@@ -212,7 +215,7 @@ func proxyHeader(ctx context.Context, a *arrival) bool {
 		return false
 	}
 	if client.IsValid() {
-		a.Remote, a.remote = client, client.String()
+		a.Remote = client
 		if r := a.takeOrigin(client.Addr()); r != letIn {
 			a.refuse(r, r.notice(a.at))
 			return false

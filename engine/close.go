@@ -53,7 +53,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 		}
 		return
 	}
-	if state == stateVerifying && !c.letIn {
+	if state == stateVerifying && !c.has(isLetIn) {
 		c.dropQueue() // no message may come before the answer to a Logon, and now there will be no answer
 	}
 	c.dropEarly()
@@ -89,7 +89,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 func (c *Conn) countFailedLogon() {
 	c.mu.Lock()
 	state := c.state.Load()
-	failed := !c.letIn && (state < stateClosing || state == stateEnded)
+	failed := !c.has(isLetIn) && (state < stateClosing || state == stateEnded)
 	c.mu.Unlock()
 	if failed {
 		c.engine.gate.failedLogon(c.origin())
@@ -105,7 +105,7 @@ func (c *Conn) CountFailedLogon() { c.engine.gate.failedLogon(c.origin()) }
 func (c *Conn) Unbind() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.endTold = true
+	c.phases |= isEndTold
 }
 
 // tellEnd tells the admission, once, that the connection has begun to close.
@@ -118,8 +118,10 @@ func (c *Conn) tellEnd() {
 		return
 	}
 	b, code := c.binding, c.code
-	tell := b != nil && !c.endTold
-	c.endTold = c.endTold || tell
+	tell := b != nil && !c.has(isEndTold)
+	if tell {
+		c.phases |= isEndTold
+	}
 	c.mu.Unlock()
 	if tell {
 		c.callBinding(b, func() { b.End(code) })
@@ -256,7 +258,7 @@ func (c *Conn) onClose(err error) {
 			c.engine.probes.Add(1)
 		}
 	}
-	if c.state.Load() == stateVerifying && !c.letIn {
+	if c.state.Load() == stateVerifying && !c.has(isLetIn) {
 		c.dropQueue()
 	}
 	c.dropEarly()
@@ -332,5 +334,4 @@ func (c *Conn) endCode(err error) protocol.CloseCode {
 	return protocol.ClientClosed
 }
 
-func zapConn(c *Conn) zap.Field    { return zap.String("remote", c.remote) }
 func zapError(err error) zap.Field { return zap.Error(err) }

@@ -52,12 +52,10 @@ type Conn struct {
 
 	lazy    *lazyFields // under mu
 	id      uint64
-	remote  string
-	code    protocol.CloseCode // under mu, as the next four
+	peer    packedAddr
+	code    protocol.CloseCode // under mu, as the next two
 	outcome protocol.CloseOutcome
-	settled bool // no message handler runs any more, and none will
-	endTold bool // the binding was told of the end
-	letIn   bool // Admit was called: the answer to the Logon is in the queue
+	phases  connPhases
 	// The loop's own.
 	lastOut         uint8 // when something was last sent; see loop.tick
 	flags           connFlags
@@ -73,14 +71,17 @@ type setup struct {
 	// Only a setup of a single connection uses these.
 	box     *mailbox      // with Workers
 	inbound atomic.Uint32 // bytes that gnet holds and the engine has not taken; only with Limits.MaxMemory
+
+	rare *rareAddr // nil for none; the peers of a Unix socket without names share one
 }
 
 // setupFor returns the setup of a connection with this codec.
-func (at *entrance) setupFor(e *Engine, codec protocol.Codec) *setup {
-	if at.newCodec == nil && e.pool == nil && e.cfg.Limits.MaxMemory == noLimit {
+func (a *arrival) setupFor(codec protocol.Codec) *setup {
+	e, at, rare := a.engine, a.at, a.rareAddr()
+	if at.newCodec == nil && e.pool == nil && e.cfg.Limits.MaxMemory == noLimit && (rare == nil || rare == at.setup.rare) {
 		return at.setup
 	}
-	s := &setup{engine: e, codec: codec}
+	s := &setup{engine: e, codec: codec, rare: rare}
 	if e.pool != nil {
 		s.box = &mailbox{pool: e.pool}
 	}
@@ -98,6 +99,18 @@ const (
 	isPeerEnded                        // the peer has ended its sending side, and the connection goes on
 	isEndPending                       // the socket was closed in the middle of a dispatch, whose end the connection waits for
 )
+
+// connPhases are what a connection has gone through, besides its state. They are changed and read under Conn.mu.
+type connPhases uint8
+
+const (
+	isSettled connPhases = 1 << iota // no message handler runs any more, and none will
+	isEndTold                        // the binding was told of the end
+	isLetIn                          // Admit was called: the answer to the Logon is in the queue
+)
+
+// has reports whether the connection has gone through p. c.mu is held on entry.
+func (c *Conn) has(p connPhases) bool { return c.phases&p != 0 }
 
 func (c *Conn) is(f connFlags) bool { return c.flags&f != 0 }
 
@@ -142,10 +155,6 @@ func (c *Conn) origin() *origin {
 
 // ID returns the connection's number. It is never reused by this process.
 func (c *Conn) ID() uint64 { return c.id }
-
-// RemoteAddr returns the peer's network address as text, as it was when the connection was accepted; behind a load balancer
-// the client's, as the PROXY header says.
-func (c *Conn) RemoteAddr() string { return c.remote }
 
 // Transport returns "tcp", "unix", "tls" (over any transport), or, for a connection that was given to Engine.ServeConn, its
 // RemoteAddr().Network(), such as "pipe" for net.Pipe.
@@ -234,7 +243,7 @@ type Admitted struct {
 func (c *Conn) Admit(a *Admitted) {
 	c.mu.Lock()
 	if c.state.Load() == stateVerifying {
-		c.letIn = true
+		c.phases |= isLetIn
 		if a.Binding != nil {
 			c.binding = a.Binding // it must be told of the end from now on; the loop uses it when it has let the connection in
 		}
@@ -338,7 +347,7 @@ func (c *Conn) Quiesce(done func()) {
 	}
 	c.mu.Lock()
 	c.quiet.Store(true)
-	if c.settled {
+	if c.has(isSettled) {
 		c.mu.Unlock()
 		done()
 		return
@@ -393,7 +402,7 @@ func (c *Conn) stopTimer() {
 // settle records that no handler runs any more, and that none will.
 func (c *Conn) settle() {
 	c.mu.Lock()
-	c.settled = true
+	c.phases |= isSettled
 	c.mu.Unlock()
 	c.becomeQuiet()
 }

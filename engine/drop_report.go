@@ -40,7 +40,7 @@ func (c *Conn) drop(t tally) {
 // counts.
 func (c *Conn) countDrops() {
 	c.mu.Lock()
-	if c.lazy == nil || c.lazy.drops == nil || c.binding == nil || c.endTold || c.lazy.drops.counting {
+	if c.lazy == nil || c.lazy.drops == nil || c.binding == nil || c.has(isEndTold) || c.lazy.drops.counting {
 		c.mu.Unlock()
 		return
 	}

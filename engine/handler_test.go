@@ -220,7 +220,7 @@ func TestValuesAndIdentity(t *testing.T) {
 	})
 	e.Handle(2, func(c *engine.Conn, m *protocol.Message) error {
 		c.SetValue(key{}, nil)
-		return c.Reply(m, []byte(c.RemoteAddr()))
+		return c.Reply(m, []byte(c.RemoteAddr().String()))
 	})
 	e.Handle(3, func(c *engine.Conn, m *protocol.Message) error {
 		return c.Reply(m, fmt.Append(nil, c.ID(), e.Conn(c.ID()) == c, e.Conn(c.ID()+1_000_000) == nil))

@@ -26,7 +26,7 @@ func TestEveryReplyBeforeTheNoticeIsReceived(t *testing.T) {
 			if c.Reply(m, m.Body) != nil {
 				return nil
 			}
-			n, _ := replied.LoadOrStore(c.RemoteAddr(), new(atomic.Int64))
+			n, _ := replied.LoadOrStore(c.RemoteAddr().String(), new(atomic.Int64))
 			n.(*atomic.Int64).Add(1)
 			total.Add(1)
 			return nil

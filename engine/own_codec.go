@@ -114,7 +114,7 @@ func (c *Conn) queueOwn(own *ownCodec, m *protocol.Message, o queueing) error {
 		c.drop(tally{messages: 1, bytes: size, typ: m.Type})
 		c.mu.Unlock()
 		return ErrDropped
-	case c.engine.admission != nil && !c.letIn:
+	case c.engine.admission != nil && !c.has(isLetIn):
 		own.early = append(own.early, m.Clone())
 		own.earlySize += size
 		c.engine.addPending(size)

@@ -23,7 +23,7 @@ func newProxied(cfg engine.Config, trusted ...netip.Prefix) *engine.Engine {
 	}
 	cfg.Listeners = []engine.Listener{{Addr: "127.0.0.1:0", ProxyProtocol: trusted}}
 	e := newEngine(cfg)
-	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte(c.RemoteAddr())) })
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte(c.RemoteAddr().String())) })
 	e.HandleDefault(echo)
 	return e
 }

@@ -17,10 +17,11 @@ import (
 //
 // The connection is treated like any other. The same handlers run, on an event loop or with Config.Workers. Config.Accept, OnAccept
 // (Incoming.Listener is ServedConn), Timeouts, Limits, SlowPolicy and a stop apply. MaxPerAddress, MaxPerSubnet and bans apply
-// where nc.RemoteAddr is an IP address, which means that it has a method AddrPort, as *net.TCPAddr and *net.UDPAddr have. The codec
-// is the first listener's Codec or NewCodec; its TLS and ProxyProtocol do not apply. For TLS pass a tls.Server: its handshake counts
-// as one. Where nc has a method CloseWrite, as *net.TCPConn, *net.UnixConn and *tls.Conn have, the sides can end separately: a peer
-// that has ended its sending side still gets its answers, and the peer sees the end of the server's side first.
+// where nc.RemoteAddr is an IP address with a port, which then is Conn.RemoteAddr: it has a method AddrPort, as *net.TCPAddr and
+// *net.UDPAddr have, or its text is such an address. The codec is the first listener's Codec or NewCodec; its TLS and ProxyProtocol
+// do not apply. For TLS pass a tls.Server: its handshake counts as one. Where nc has a method CloseWrite, as *net.TCPConn,
+// *net.UnixConn and *tls.Conn have, the sides can end separately: a peer that has ended its sending side still gets its answers, and
+// the peer sees the end of the server's side first.
 //
 // It costs two goroutines, including the caller's, and some 15 KB while the connection is idle. The reading goroutine reads the next
 // bytes when the event loop has taken the last, so that a client that sends faster than handlers run has to wait. Up to 64 KiB wait
@@ -131,7 +132,7 @@ func ownHandshake(ctx context.Context, a *arrival) bool {
 	if err == nil {
 		return true
 	}
-	a.engine.log.Debug("a handshake failed", zap.String("remote", a.remote), zapError(err))
+	a.engine.log.Debug("a handshake failed", zapArrival(a), zapError(err))
 	if ctx.Err() == nil { // otherwise giveUp does it
 		a.refuse(refusedHandshake, nil)
 	}

@@ -39,7 +39,7 @@ func TestGnetGetsNoZoneOfAnAddress(t *testing.T) {
 			l.TLS = sec.server
 		}
 		e := newEngine(engine.Config{Listeners: []engine.Listener{l}})
-		e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte(c.RemoteAddr())) })
+		e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte(c.RemoteAddr().String())) })
 		if err := e.Listen(); err != nil {
 			t.Fatal(err)
 		}

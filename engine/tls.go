@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"net"
 
-	"go.uber.org/zap"
-
 	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -34,7 +32,7 @@ func secure(ctx context.Context, a *arrival) bool {
 	e, g := a.engine, a.peer
 	s := startTLS(g, a.at.tls)
 	if err := e.handshake(ctx, s.tls); err != nil {
-		e.log.Debug("a TLS handshake failed", zap.String("remote", a.remote), zapError(err))
+		e.log.Debug("a TLS handshake failed", zapArrival(a), zapError(err))
 		var notTLS tls.RecordHeaderError
 		var alert *net.OpError // "remote error", as crypto/tls calls it
 		if errors.As(err, &notTLS) || errors.As(err, &alert) {

@@ -219,7 +219,7 @@ func TestTLSBehindAProxy(t *testing.T) {
 	cfg := engine.Config{Accept: engine.Accept{MaxConnections: 2}, Bans: engine.Bans{Flaps: 3},
 		Listeners: []engine.Listener{{Addr: "127.0.0.1:0", ProxyProtocol: fromLoopback, TLS: sec.server}}}
 	e := newEngine(cfg)
-	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte(c.RemoteAddr())) })
+	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte(c.RemoteAddr().String())) })
 	r := serve(t, e)
 	var in []*peer
 	for _, header := range [][]byte{v1("203.0.113.7", 4711), v2TCP("203.0.113.7", 4711)} {

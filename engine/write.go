@@ -114,7 +114,7 @@ func (c *Conn) countSent(o *outBuf) {
 	if o.messages > 0 {
 		if !c.userBound && c.engine.admission != nil { // the binding may end between Admit and admit on the loop
 			c.mu.Lock()
-			c.userBound = c.letIn
+			c.userBound = c.has(isLetIn)
 			c.mu.Unlock()
 		}
 		o.tally.addTo(&c.loop.out)

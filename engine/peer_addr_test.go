@@ -1,0 +1,85 @@
+package engine_test
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// wordAddr is an address that is only a text.
+type wordAddr string
+
+func (wordAddr) Network() string  { return "quic" }
+func (a wordAddr) String() string { return string(a) }
+
+// A peer's address is that of its socket, whatever the transport, and none where the peer has no IP address.
+func TestRemoteAddrIsThePeersAddressOrNone(t *testing.T) {
+	eachTransport(t, func(t *testing.T) {
+		bothModes(t, func(t *testing.T, workers int) {
+			e := newEcho(engine.Config{Workers: workers})
+			g := newGate(t, e)
+			r := serve(t, e)
+			p, b := g.enter(t, r.addr)
+			p.read()
+			var want netip.AddrPort
+			if tr := transportOf(t); tr.network != "unix" && !tr.piped {
+				want = netip.MustParseAddrPort(p.LocalAddr().String())
+			}
+			if got := b.conn.RemoteAddr(); got != want {
+				t.Errorf("the peer at %v has the address %v", want, got)
+			}
+		})
+	})
+}
+
+// A connection that was given to ServeConn has the address that its own RemoteAddr says, if that is one; logs say it as it is.
+func TestServeConnTakesTheAddressThatItsConnectionSays(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	e := newEcho(engine.Config{Logger: zap.New(core)})
+	conns := make(chan *engine.Conn, 1)
+	e.Handle(2, func(c *engine.Conn, m *protocol.Message) error { conns <- c; return net.ErrClosed })
+	serve(t, e)
+	logged := 0
+	for _, tc := range []struct {
+		says net.Addr
+		want string // "" for none
+		logs string
+	}{
+		{&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7}, "192.0.2.1:7", "192.0.2.1:7"},
+		{&net.UDPAddr{IP: net.ParseIP("2001:db8::1"), Port: 7}, "[2001:db8::1]:7", "[2001:db8::1]:7"},
+		{&net.TCPAddr{IP: net.ParseIP("fe80::1"), Port: 7, Zone: "eth0"}, "[fe80::1%eth0]:7", "[fe80::1%eth0]:7"},
+		{wordAddr("198.51.100.2:65535"), "198.51.100.2:65535", "198.51.100.2:65535"},
+		{wordAddr("stream 5"), "", "stream 5"},
+		{wordAddr(""), "", "quic"},
+		{&net.UnixAddr{Net: "unix", Name: "192.0.2.1:7"}, "", "192.0.2.1:7"},
+		{nil, "", "pipe"},
+	} {
+		s := hand(t, e, func(nc net.Conn) net.Conn { return &fakeConn{Conn: nc, remote: tc.says} })
+		s.ask(2, 1, "")
+		var want netip.AddrPort
+		if tc.want != "" {
+			want = netip.MustParseAddrPort(tc.want)
+		}
+		if got := receive(t, "the connection", conns).RemoteAddr(); got != want {
+			t.Errorf("the peer at %v has the address %v", tc.says, got)
+		}
+		for _, l := range logs.TakeAll() {
+			if l.Message != "a handler failed" {
+				continue
+			}
+			if got := l.ContextMap()["remote"]; got != tc.logs {
+				t.Errorf("the peer at %v is logged as %v", tc.says, got)
+			}
+			logged++
+		}
+	}
+	if logged != 8 {
+		t.Errorf("%d failures are logged, want 8", logged)
+	}
+}
