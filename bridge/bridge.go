@@ -111,6 +111,7 @@ type Bridge struct {
 	loggingOn      *semaphore    // nil without MaxLogons
 	heartbeat      time.Duration // the interval that clients are told; 0 for none
 	silence        time.Duration // after which the manager ends a session; 0 for never, or unknown
+	logons         *spareGoroutines[*link]
 	expiries       expiries      // of the sessions that expire
 	relogons       relogons      // of the users whose logons push each other out
 	grace          time.Duration // manualCloseGrace at the time of Attach
@@ -149,6 +150,7 @@ func Attach(e *engine.Engine, users usermgr.UserManager, auth Authenticator, cfg
 	b := &Bridge{engine: e, users: users, manager: manager, authenticator: auth, cfg: cfg, log: logging.OrDefault(cfg.Logger),
 		idle: make(chan struct{}, 1), grace: manualCloseGrace}
 	b.relogons.init(&cfg)
+	b.logons = newSpareGoroutines((*link).logOn)
 	if cfg.MaxLogons > 0 {
 		b.loggingOn = newSemaphore(cfg.MaxLogons)
 	}
@@ -299,7 +301,7 @@ func (b admission) First(c *engine.Conn, m *protocol.Message) engine.Binding {
 		l.logon.authTurn = b.authenticating.join()
 	}
 	b.bound.Add(1)
-	go l.logOn()
+	b.logons.run(l)
 	return l
 }
 
@@ -309,6 +311,7 @@ func (b admission) Heartbeat() (timeout, interval time.Duration) { return b.sile
 // Drain implements engine.Admission. A group with events to tell counts like a session whose end is not over.
 func (b admission) Drain(ctx context.Context) (left int) {
 	defer logging.End(b.log)
+	defer b.logons.end()
 	for b.bound.Load() > 0 || b.telling.Load() > 0 {
 		select {
 		case <-b.idle:
