@@ -35,7 +35,7 @@ outside:
 	GO=$(GO) internal/outside/run.sh
 
 # What is the same on every system is tested with 32-bit integers too: linux/386 runs on amd64.
-PURE := ./protocol ./heartbeat ./usermgr ./client ./push ./internal/bodies ./internal/codes ./internal/contain ./internal/contract ./internal/system ./internal/table
+PURE := ./protocol ./heartbeat ./usermgr ./client ./push ./internal/bodies ./internal/codes ./internal/contain ./internal/contract ./internal/system ./internal/table ./internal/wheel
 
 build:
 	GOOS=linux GOARCH=386 $(GO) vet ./...

@@ -4,7 +4,11 @@
 // longer than its timeout. [New] makes a Checker for any number of clients. A program may provide its own Checker.
 package heartbeat
 
-import "time"
+import (
+	"time"
+
+	"github.com/rollcall-go/rollcall/internal/wheel"
+)
 
 // Checker finds sessions that have been silent for too long. Its methods may be called from any goroutine. All but Close may be
 // called inside silent too.
@@ -43,9 +47,23 @@ type Watch interface {
 	Stop()
 }
 
-// off is the Watch of a session that is not watched.
-type off struct{}
+// New returns a running Checker for any number of sessions, a timing wheel with one goroutine: Watch allocates one object, and a beat
+// writes to its own watch alone. It reports silences longer than timeout, at most interval after that, and none before the timeout has
+// passed since the last beat.
+//
+// An interval of 0 or less means 1 s; an interval under 5 ms means 5 ms. A timeout of 0 means 30 s. A negative timeout means that no
+// silence is reported: Timeout is 0, and the Checker has no goroutine.
+//
+// Only time in which the process runs counts as silence. The checker's goroutine may come late by more than a fifth of the interval:
+// the process was stopped, the machine slept or was overloaded, or silent blocked. Such a gap is not counted for any session, so
+// that bytes that wait in the sockets can be read first. A silence that lasts across the gap is reported later by the length of
+// the gap. When the goroutine comes late again and again, two fifths of an interval are counted each time.
+func New(interval, timeout time.Duration) Checker { return checker{wheel.New(interval, timeout)} }
 
-func (off) Beat()        {}
-func (off) Silent() bool { return false }
-func (off) Stop()        {}
+// checker is what New returns. Package usermgr finds its wheel by wheel.Of.
+type checker struct{ wheel *wheel.Wheel }
+
+func (c checker) Wheel() *wheel.Wheel       { return c.wheel }
+func (c checker) Watch(silent func()) Watch { return c.wheel.Watch(silent) }
+func (c checker) Timeout() time.Duration    { return c.wheel.Timeout() }
+func (c checker) Close()                    { c.wheel.Close() }

@@ -29,7 +29,7 @@ func Example() {
 	// Output: alice fell silent
 }
 
-// timers is a Checker as a program may bring its own: a timer for each session, which costs more than a Wheel and is
+// timers is a Checker as a program may bring its own: a timer for each session, which costs more than New's and is
 // exact.
 type timers struct {
 	timeout time.Duration
@@ -78,7 +78,7 @@ var _ heartbeat.Checker = (*timers)(nil)
 // What any Checker does, shown with ours and with one of a program's own.
 func TestCheckers(t *testing.T) {
 	for name, start := range map[string]func() heartbeat.Checker{
-		"Wheel":     func() heartbeat.Checker { return heartbeat.New(time.Second, 30*time.Second) },
+		"ours":      func() heartbeat.Checker { return heartbeat.New(time.Second, 30*time.Second) },
 		"one's own": func() heartbeat.Checker { return &timers{timeout: 30 * time.Second} },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/contain"
+	"github.com/rollcall-go/rollcall/internal/wheel"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -89,7 +90,7 @@ type foreignChecker struct {
 
 // containing returns the checker that the manager calls: c, or a foreignChecker around it.
 func (m *Manager) containing(c heartbeat.Checker) heartbeat.Checker {
-	if _, own := c.(*heartbeat.Wheel); own {
+	if wheel.Of(c) != nil {
 		return c
 	}
 	return foreignChecker{c, m}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/logging"
+	"github.com/rollcall-go/rollcall/internal/wheel"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -74,9 +75,9 @@ type Manager struct {
 	returnWins     bool
 	grace          time.Duration
 	checker        heartbeat.Checker
-	owned          heartbeat.Checker        // checker before containing wrapped it
-	ring           *heartbeat.Ring[session] // nil unless checker is a Wheel
-	idle           heartbeat.Checker        // nil without IdleTimeout
+	owned          heartbeat.Checker    // checker before containing wrapped it
+	ring           *wheel.Ring[session] // nil unless checker is heartbeat.New's
+	idle           heartbeat.Checker    // nil without IdleTimeout
 	quiesceTimeout time.Duration
 	log            *zap.Logger
 
@@ -143,8 +144,8 @@ func New(cfg Config) (*Manager, error) {
 	ownChecker(m.checker)
 	m.owned = m.checker
 	m.checker = m.containing(m.checker)
-	if wheel, ok := m.checker.(*heartbeat.Wheel); ok {
-		m.ring = heartbeat.NewRing(wheel, func(s *session) *heartbeat.Mark[session] { return &s.mark }, (*session).fellSilent)
+	if w := wheel.Of(m.checker); w != nil {
+		m.ring = wheel.NewRing(w, func(s *session) *wheel.Mark[session] { return &s.mark }, (*session).fellSilent)
 	}
 	if cfg.IdleTimeout > 0 {
 		m.idle = heartbeat.New(max(cfg.IdleTimeout/60, min(time.Second, cfg.IdleTimeout)), cfg.IdleTimeout)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/seam"
+	"github.com/rollcall-go/rollcall/internal/wheel"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -69,8 +70,8 @@ func (c *counter) load() protocol.Traffic {
 // with thousands of connections waits for memory more than it computes.
 type session struct {
 	user          *user
-	mark          heartbeat.Mark[session] // used with manager.ring
-	active, heard atomic.Uint32           // ticks of the manager's clock: when bytes last came, and when a message that is no heartbeat came
+	mark          wheel.Mark[session] // used with manager.ring
+	active, heard atomic.Uint32       // ticks of the manager's clock: when bytes last came, and when a message that is no heartbeat came
 	in            counter
 	device        uint16
 	stuck         bool // only the turn uses it: a message handler was given up on

@@ -10,15 +10,15 @@ import (
 // String returns the session in words, for people, without its ID and its token: a short digest of the ID tells sessions
 // apart.
 func (i SessionInfo) String() string {
-	return fmt.Sprintf("session %s of %q on device %d from %s since %s", i.Digest(), i.UserID, i.Device, i.Address.Remote,
+	return fmt.Sprintf("session %s of %q on device %d from %s since %s", i.mark(), i.UserID, i.Device, i.Address.Remote,
 		i.LogonTime.Format(time.RFC3339))
 }
 
 // GoString keeps the secrets out of %#v too.
 func (i SessionInfo) GoString() string { return "usermgr.SessionInfo{" + i.String() + "}" }
 
-// Digest returns eight hex digits that tell a session from others in a log. The ID cannot be found from them.
-func (i SessionInfo) Digest() string {
+// mark returns eight hex digits that tell a session from others in a log. The ID cannot be found from them.
+func (i SessionInfo) mark() string {
 	sum := sha256.Sum256([]byte(i.ID))
 	return hex.EncodeToString(sum[:4])
 }

@@ -119,7 +119,7 @@ func eventPrinter(enabled bool) usermgr.Events {
 		if !enabled {
 			return
 		}
-		e := map[string]any{"event": event, "user": s.UserID, "session": s.Digest(), "address": s.Address.Remote}
+		e := map[string]any{"event": event, "user": s.UserID, "connection": s.Conn, "address": s.Address.Remote}
 		if key != "" {
 			e[key] = value
 		}

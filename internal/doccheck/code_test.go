@@ -22,8 +22,8 @@ const front = "."
 var mayImport = map[string][]string{
 	front:          {"protocol", "usermgr", "engine", "bridge", "heartbeat"},
 	"protocol":     {"internal/bodies", "internal/layout"},
-	"heartbeat":    {"internal/clock"},
-	"usermgr":      {"heartbeat", "protocol", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/table"},
+	"heartbeat":    {"internal/wheel"},
+	"usermgr":      {"heartbeat", "protocol", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/table", "internal/wheel"},
 	"engine":       {"protocol", "internal/clock", "internal/codes", "internal/contain", "internal/gnetloop", "internal/layout", "internal/logging", "internal/seam", "internal/system", "internal/table"},
 	"bridge":       {"engine", "heartbeat", "protocol", "usermgr", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system", "internal/table"},
 	"push":         {"bridge", "engine", "protocol", "usermgr", "internal/contain", "internal/logging", "internal/seam", "internal/system"},

@@ -1,4 +1,6 @@
-package heartbeat
+// Package wheel has the timing wheel that heartbeat.New returns, and the way in which package usermgr uses it: a [Ring], whose watches
+// are inside of the things that it watches.
+package wheel
 
 import (
 	"math"
@@ -21,17 +23,11 @@ const (
 	chunk     = 256 // watches that are checked while the lock is held once
 )
 
-// Wheel is a [Checker] for any number of sessions, with one goroutine. It is a timing wheel: an entry is moved only when its old
-// deadline is reached, so a beat writes to its own watch alone. A watch takes 48 bytes; a watch inside the thing that it watches,
-// made by a [Ring], takes 24.
+// Wheel watches any number of sessions, with one goroutine. It is a timing wheel: an entry is moved only when its old deadline is
+// reached, so a beat writes to its own watch alone. A watch takes 48 bytes; a watch inside the thing that it watches, made by a [Ring],
+// takes 24. Its methods do what heartbeat.Checker says, within the bounds that heartbeat.New says.
 //
-// A silence is reported within timeout + interval, and never before the timeout has passed since the last beat. Silent answers by
-// the state of the last tick, which was at most a fifth of the interval ago.
-//
-// Only time in which the process runs counts as silence. The wheel's goroutine may come late by more than a fifth of the interval:
-// the process was stopped, the machine slept or was overloaded, or silent blocked. Such a gap is not counted for any session, so
-// that bytes that wait in the sockets can be read first. A silence that lasts across the gap is reported later by the length of
-// the gap. When the goroutine comes late again and again, two fifths of an interval are counted each time.
+// Silent answers by the state of the last tick, which was at most a fifth of the interval ago.
 //
 // Make a Wheel with [New], and Close it. The zero Wheel watches no session.
 type Wheel struct {
@@ -61,12 +57,15 @@ type Wheel struct {
 // reporter is a Ring of any type.
 type reporter interface{ report() }
 
-var _ Checker = (*Wheel)(nil)
+// Of returns the wheel behind a heartbeat.Checker; nil for a Checker that heartbeat.New has not made.
+func Of(checker any) *Wheel {
+	if c, ok := checker.(interface{ Wheel() *Wheel }); ok {
+		return c.Wheel()
+	}
+	return nil
+}
 
-// New returns a running Wheel that reports silences longer than timeout, at most interval after that.
-//
-// An interval of 0 or less means 1 s; an interval under 5 ms means 5 ms. A timeout of 0 means 30 s. A negative timeout means that
-// no silence is reported: Timeout is 0, and the Wheel has no goroutine.
+// New returns a running Wheel; see heartbeat.New.
 func New(interval, timeout time.Duration) *Wheel {
 	if timeout < 0 {
 		return &Wheel{}
@@ -97,7 +96,21 @@ func newWheel(interval, timeout time.Duration) *Wheel {
 	return w
 }
 
-// Watch implements [Checker]. It allocates one object, and takes the wheel's lock for a moment.
+// Watch is a heartbeat.Watch.
+type Watch interface {
+	Beat()
+	Silent() bool
+	Stop()
+}
+
+// off is the Watch of a session that is not watched.
+type off struct{}
+
+func (off) Beat()        {}
+func (off) Silent() bool { return false }
+func (off) Stop()        {}
+
+// Watch watches a session. It allocates one object, and takes the wheel's lock for a moment.
 func (w *Wheel) Watch(silent func()) Watch {
 	if w.timeout == 0 {
 		return off{}
@@ -107,10 +120,10 @@ func (w *Wheel) Watch(silent func()) Watch {
 	return e
 }
 
-// Timeout implements [Checker].
+// Timeout returns how long a silence may last; 0 for a wheel that watches no session.
 func (w *Wheel) Timeout() time.Duration { return w.timeout }
 
-// Close implements [Checker]. Afterwards Silent is false for every watch.
+// Close ends the wheel and waits for its goroutine. Afterwards Silent is false for every watch.
 func (w *Wheel) Close() {
 	if w.timeout == 0 {
 		return

@@ -1,4 +1,4 @@
-package heartbeat
+package wheel
 
 import (
 	"math/rand/v2"

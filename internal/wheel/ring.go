@@ -1,4 +1,4 @@
-package heartbeat
+package wheel
 
 import (
 	"math"
@@ -7,7 +7,7 @@ import (
 )
 
 // Ring is another way to use a [Wheel]: it watches things of one type, each of which has a [Mark] inside. So a watch needs no
-// allocation and no closure. The rules of [Checker] and [Watch] hold. All methods may be called from any goroutine.
+// allocation and no closure. The rules of heartbeat.Checker and heartbeat.Watch hold. All methods may be called from any goroutine.
 type Ring[T any] struct {
 	wheel  *Wheel
 	mark   func(*T) *Mark[T]
@@ -26,7 +26,7 @@ type Mark[T any] struct {
 }
 
 // NewRing returns a Ring that runs on the wheel's goroutine and ends with the wheel. mark returns the Mark of a thing, the same one
-// at every call. silent is called for a silent thing, under the rules of Checker.Watch.
+// at every call. silent is called for a silent thing, under the rules of heartbeat.Checker's Watch.
 func NewRing[T any](w *Wheel, mark func(*T) *Mark[T], silent func(*T)) *Ring[T] {
 	r := new(Ring[T])
 	r.init(w, mark, silent)
@@ -59,13 +59,13 @@ func (r *Ring[T]) Watch(e *T) {
 	r.place(e, now+int64(r.wheel.limit))
 }
 
-// Beat is for the thing that has this mark: see [Watch].
+// Beat is for the thing that has this mark: see heartbeat.Watch.
 func (r *Ring[T]) Beat(m *Mark[T]) { m.beat(r.wheel) }
 
-// Silent tells whether e is silent: see [Watch].
+// Silent tells whether e is silent: see heartbeat.Watch.
 func (r *Ring[T]) Silent(e *T) bool { return r.mark(e).silent(r.wheel) }
 
-// Stop ends the watch of e: see [Watch].
+// Stop ends the watch of e: see heartbeat.Watch.
 func (r *Ring[T]) Stop(e *T) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,4 +1,4 @@
-package heartbeat
+package wheel
 
 import (
 	"fmt"
@@ -256,7 +256,7 @@ func TestHugeDurationsDoNotOverflow(t *testing.T) {
 
 // No goroutine: a bubble does not end while one lives.
 func TestNobodyIsWatched(t *testing.T) {
-	for name, c := range map[string]Checker{"negative timeout": New(time.Second, -1), "zero Wheel": &Wheel{}} {
+	for name, c := range map[string]*Wheel{"negative timeout": New(time.Second, -1), "zero Wheel": &Wheel{}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				watch := c.Watch(func() { t.Error("reported") })
