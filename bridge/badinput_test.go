@@ -86,7 +86,7 @@ func TestBadInput(t *testing.T) {
 			bad.sendBytes(c.bytes)
 			healthy.ask("while " + c.name)
 			bad.expectClose(c.code)
-			end := "Disconnected bad@" + bad.name + " " + c.code.String()
+			end := "Disconnected bad@" + bad.name + " " + c.code.Error()
 			eventually(t, end, func() bool { return slices.Contains(s.journal.all(), end) })
 		}
 		healthy.ask("to the end")

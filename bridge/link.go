@@ -14,6 +14,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/clock"
+	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/internal/system"
@@ -384,7 +385,7 @@ func (l *link) logonReply(first *protocol.Message, s usermgr.Session) *protocol.
 // refuse refuses the connection. Only the first answer to a logon counts.
 func (l *link) refuse(err error) {
 	var ce *protocol.CloseError
-	if errors.As(err, &ce) && (ce == nil || ce.Code == 0) { // 0 in the reply would say that the client is let in
+	if codes.As(err, &ce) && (ce == nil || ce.Code == 0) { // 0 in the reply would say that the client is let in
 		ce, err = nil, fmt.Errorf("a CloseError without a code: %w", err)
 	}
 	if ce == nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -61,7 +62,7 @@ func (b *Bridge) pass(from *engine.Conn, m, out *protocol.Message) {
 }
 
 func (b *Bridge) refuseRelay(from *engine.Conn, m *protocol.Message, err error) {
-	if ce := (*protocol.CloseError)(nil); !errors.As(err, &ce) {
+	if ce := (*protocol.CloseError)(nil); !codes.As(err, &ce) {
 		err = protocol.Errorf(protocol.Refused, "%v", err)
 	}
 	_ = from.ReplyError(m, err)

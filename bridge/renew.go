@@ -10,6 +10,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/clock"
+	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -133,7 +134,7 @@ func (x *expiry) answer(p *logon, err error, finished bool) {
 func (x *expiry) refuse(p *logon, err error) {
 	b := x.link.bridge
 	var ce *protocol.CloseError
-	if errors.As(err, &ce) && (ce == nil || ce.Code == 0) {
+	if codes.As(err, &ce) && (ce == nil || ce.Code == 0) {
 		ce, err = nil, fmt.Errorf("a CloseError without a code: %w", err)
 	}
 	if ce == nil {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -31,7 +32,7 @@ func (c *Client) connect(ctx context.Context) (*conn, error) {
 		before = err
 		var lost *lostError
 		var ce *protocol.CloseError
-		if ctx.Err() != nil || errors.As(err, &ce) && !errors.As(err, &lost) {
+		if ctx.Err() != nil || codes.As(err, &ce) && !errors.As(err, &lost) {
 			break
 		}
 	}

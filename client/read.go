@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -25,7 +26,7 @@ func (cn *conn) readAll() error {
 // complain tells the server about its mistake, if err is one, and waits until the server ends its side.
 func (cn *conn) complain(err error) {
 	var ce *protocol.CloseError
-	if errors.As(err, &ce) && ce.Code != protocol.NetworkError {
+	if codes.As(err, &ce) && ce.Code != protocol.NetworkError {
 		cn.leave(err, ce.Code, ce.Text)
 		_, _ = io.Copy(io.Discard, cn.nc)
 	}

@@ -2,13 +2,13 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -53,7 +53,7 @@ func (c *Client) reconnect(why error, ghostTimeout time.Duration, wait *backoff)
 	err := why
 	for refused := false; ; refused = true {
 		var ce *protocol.CloseError
-		if errors.As(err, &ce) && ce != nil && !ce.Code.MayReconnect() && // Config.Token may return one that is nil
+		if codes.As(err, &ce) && ce != nil && !ce.Code.MayReconnect() && // Config.Token may return one that is nil
 			!(refused && ce.Code == protocol.AlreadyLoggedOn && time.Since(lost) < ghostTimeout) {
 			return nil, err
 		}
@@ -82,7 +82,7 @@ func (c *Client) connectFirst(ctx context.Context) (*conn, error) {
 			return cn, err
 		}
 		var ce *protocol.CloseError
-		if errors.As(err, &ce) && ce != nil && !ce.Code.MayReconnect() {
+		if codes.As(err, &ce) && ce != nil && !ce.Code.MayReconnect() {
 			return nil, err
 		}
 		c.aim(ce, true)

@@ -2,10 +2,10 @@ package client
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -25,7 +25,7 @@ func (cn *conn) renewAll(ctx context.Context) {
 		case err == nil:
 			end, wait = cn.now()+expires, max(renewAfter(expires), leastRenewal)
 			continue
-		case errors.As(err, &ce) && ce != nil && !worthAnotherTry(ce.Code):
+		case codes.As(err, &ce) && ce != nil && !worthAnotherTry(ce.Code):
 			return
 		}
 		left := end - cn.now()

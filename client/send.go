@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -56,7 +57,7 @@ func (c *Client) ReplyError(m *protocol.Message, why error) error {
 		return nil
 	}
 	var ce *protocol.CloseError
-	if !errors.As(why, &ce) || ce == nil || ce.Code < leastAnswer {
+	if !codes.As(why, &ce) || ce == nil || ce.Code < leastAnswer {
 		ce = &protocol.CloseError{Code: protocol.HandlerFailed}
 	}
 	return c.answer(m, protocol.FlagReply|protocol.FlagError, system.AppendClose(nil, ce))

@@ -295,7 +295,7 @@ func TestAClientBackFromADeadNetworkTakesItsSessionOver(t *testing.T) {
 			Connected:    func(usermgr.SessionInfo) { events <- "Connected" },
 			Ignored:      func(string, usermgr.Address) { events <- "Ignored" },
 			PushedOut:    func(usermgr.SessionInfo, usermgr.Address) { events <- "PushedOut" },
-			Disconnected: func(_ usermgr.SessionInfo, why protocol.CloseCode) { events <- "Disconnected " + why.String() },
+			Disconnected: func(_ usermgr.SessionInfo, why protocol.CloseCode) { events <- "Disconnected " + why.Error() },
 		})
 	})
 	proxy := newSwamp(t, srv.Addr)

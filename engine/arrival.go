@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -229,7 +230,7 @@ func askHook(ctx context.Context, a *arrival) bool {
 	err := a.askHook(ctx)
 	if err != nil && ctx.Err() == nil {
 		var why *protocol.CloseError
-		errors.As(err, &why)
+		codes.As(err, &why)
 		a.reason = err
 		a.refuse(refusedByHook, why)
 	}

@@ -294,7 +294,7 @@ func TestEndsThatAreNotTheAddresssDoing(t *testing.T) {
 	for code, counts := range map[protocol.CloseCode]bool{protocol.PushedOut: false, protocol.AlreadyLoggedOn: false,
 		protocol.KickedOut: false, protocol.SessionExpired: false, protocol.TokenExpired: false,
 		protocol.InvalidMessage: true, protocol.InternalError: true} {
-		t.Run(code.String(), func(t *testing.T) {
+		t.Run(code.Error(), func(t *testing.T) {
 			e := newRefusing(t, engine.Config{Bans: engine.Bans{Flaps: 3}})
 			r := serve(t, e)
 			for range 3 {

@@ -3,11 +3,11 @@ package engine
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"sync"
 	"sync/atomic"
 
 	"github.com/rollcall-go/rollcall/internal/clock"
+	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -321,7 +321,7 @@ func (c *Conn) Close(why error) {
 		why = protocol.ClientClosed
 	}
 	var ce *protocol.CloseError
-	if !errors.As(why, &ce) || ce == nil {
+	if !codes.As(why, &ce) || ce == nil {
 		c.engine.log.Info("a connection is closed", zapConn(c), zapError(why))
 		ce = &protocol.CloseError{Code: protocol.InternalError}
 	}

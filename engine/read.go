@@ -1,13 +1,13 @@
 package engine
 
 import (
-	"errors"
 	"math"
 	"runtime/debug"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -375,7 +375,7 @@ func (c *Conn) handle(m *protocol.Message) {
 
 func (c *Conn) decodeFailed(err error) {
 	var ce *protocol.CloseError
-	if errors.As(err, &ce) {
+	if codes.As(err, &ce) {
 		c.closeBy(ce.Code, ce.Text)
 		return
 	}

@@ -1,12 +1,12 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/internal/layout"
 	"github.com/rollcall-go/rollcall/internal/system"
@@ -116,7 +116,7 @@ func (c *Conn) ReplyError(m *protocol.Message, why error) error {
 		return c.repliesTooLate()
 	}
 	var ce *protocol.CloseError
-	if !errors.As(why, &ce) || ce == nil || ce.Code < leastAnswer {
+	if !codes.As(why, &ce) || ce == nil || ce.Code < leastAnswer {
 		c.engine.log.Info("a handler failed", zapConn(c), zap.Uint16("type", m.Type), zapError(why))
 		ce = &protocol.CloseError{Code: protocol.HandlerFailed}
 	}

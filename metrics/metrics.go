@@ -128,7 +128,7 @@ func byCode[S any](counts func(s *S) map[protocol.CloseCode]uint64) func(*S, put
 }
 
 // codeLabel is a code's name, or the number of one that the protocol does not name.
-func codeLabel(code protocol.CloseCode) string { return strings.TrimPrefix(code.String(), "code ") }
+func codeLabel(code protocol.CloseCode) string { return strings.TrimPrefix(code.Error(), "code ") }
 
 func byDevice(s *usermgr.Stats, put put) {
 	other := s.Sessions

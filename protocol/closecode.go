@@ -4,7 +4,7 @@ import "fmt"
 
 // CloseCode says why a connection or a session ended, or why a request failed. The same codes are used on the wire, in events, in
 // logs and as errors. A code is an error; a [CloseError] is a code with a text. errors.Is(err, protocol.UserOffline) finds both,
-// and errors.As finds a *CloseError or a CloseCode in both.
+// and errors.As finds a CloseCode in both.
 //
 // The thousands of a code say what it means, also for unknown codes: after 1xxx and 3xxx a client may reconnect, with backoff;
 // after 2xxx and 4xxx it must not; 5xxx belongs to one request and leaves the connection open. 3xxx and 4xxx are the
@@ -78,24 +78,12 @@ var closeCodeNames = map[CloseCode]string{
 	TimedOut: "TimedOut",
 }
 
-// String returns the code's name, or "code N" for one that this package does not know.
-func (c CloseCode) String() string {
+// Error returns the code's name, or "code N" for one that this package does not know.
+func (c CloseCode) Error() string {
 	if name, ok := closeCodeNames[c]; ok {
 		return name
 	}
 	return fmt.Sprintf("code %d", uint16(c))
-}
-
-// Error returns the code's name, as String does.
-func (c CloseCode) Error() string { return c.String() }
-
-// As lets errors.As find a *CloseError, without a text, where a bare code is the error.
-func (c CloseCode) As(target any) bool {
-	e, ok := target.(**CloseError)
-	if ok {
-		*e = &CloseError{Code: c}
-	}
-	return ok
 }
 
 // MayReconnect reports whether a client that was closed with c may connect again, with backoff.
@@ -133,7 +121,7 @@ func (e *CloseError) Unwrap() error {
 // Error returns the code's name and the text.
 func (e *CloseError) Error() string {
 	if e.Text == "" {
-		return "rollcall: " + e.Code.String()
+		return "rollcall: " + e.Code.Error()
 	}
-	return "rollcall: " + e.Code.String() + ": " + e.Text
+	return "rollcall: " + e.Code.Error() + ": " + e.Text
 }

@@ -55,7 +55,7 @@ func good(name, direction string, m vectorMessage, content []byte, b *body) vect
 }
 
 func bad(name, direction string, frame []byte, at int, code protocol.CloseCode) vector {
-	return vector{Name: name, Direction: direction, Hex: hex.EncodeToString(frame), Error: code.String(), Code: code,
+	return vector{Name: name, Direction: direction, Hex: hex.EncodeToString(frame), Error: code.Error(), Code: code,
 		RefusedAt: at}
 }
 

@@ -288,7 +288,7 @@ func checkRefused(t *testing.T, frame []byte, v vector, o protocol.DecodeOptions
 			}
 			continue
 		}
-		if took != 0 || codeOf(err) != v.Code || v.Code.String() != v.Error {
+		if took != 0 || codeOf(err) != v.Code || v.Code.Error() != v.Error {
 			t.Fatalf("of %d bytes: Decode = %d, %v; want it refused with %s", n, took, err, v.Error)
 		}
 	}

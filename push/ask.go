@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -154,7 +155,7 @@ func (b *outbox) look(p *parcel) {
 // pushed out may have done so already: servers often hear of a lost connection by the next one.
 func mayComeBack(why error) bool {
 	var ce *protocol.CloseError
-	if !errors.As(why, &ce) {
+	if !codes.As(why, &ce) {
 		return false
 	}
 	switch ce.Code {

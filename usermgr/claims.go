@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -103,7 +104,7 @@ func (u *user) claim(p *pendingLogon, s *session) error {
 	if err != nil {
 		m.claimed.remove(s)
 		var ce *protocol.CloseError
-		if errors.As(err, &ce) && ce.Code == protocol.AlreadyLoggedOn {
+		if codes.As(err, &ce) && ce.Code == protocol.AlreadyLoggedOn {
 			u.tellIgnored(s)
 		}
 		return claimError(ctx, err)
@@ -141,7 +142,7 @@ func (u *user) connected(s *session) {
 func claimError(ctx context.Context, err error) error {
 	var ce *protocol.CloseError
 	switch cause := context.Cause(ctx); {
-	case errors.As(err, &ce), errors.As(cause, &ce):
+	case codes.As(err, &ce), codes.As(cause, &ce):
 		return ce
 	case cause != nil:
 		return &protocol.CloseError{Code: protocol.InternalError, Text: "the logon's claim did not come: " + cause.Error()}

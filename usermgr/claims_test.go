@@ -53,7 +53,7 @@ func TestReplacementOnAnotherManagerIsPushedOutThenDisconnectedThenConnected(t *
 		a, b, j := standTogether(t, table, usermgr.Config{})
 		old := logOn(t, a, "ann", newLink(1))
 		now := logOn(t, b, "ann", newLink(2))
-		j.expect(t, "Connected ann@1", "PushedOut ann@1 by @2", "Disconnected ann@1 "+protocol.PushedOut.String(), "Connected ann@2")
+		j.expect(t, "Connected ann@1", "PushedOut ann@1 by @2", "Disconnected ann@1 "+protocol.PushedOut.Error(), "Connected ann@2")
 		if a.IsOnline("ann") || !b.IsOnline("ann") {
 			t.Error("ann is not where her session is")
 		}
@@ -242,7 +242,7 @@ func TestALogonWhoseClaimIsGrantedWaitsForTheEndsUnderWay(t *testing.T) {
 		synctest.Wait()
 		grant <- nil
 		done.Wait()
-		j.expect(t, "Connected ann@1", "Disconnected ann@1 "+protocol.ClientClosed.String(), "Connected ann@2")
+		j.expect(t, "Connected ann@1", "Disconnected ann@1 "+protocol.ClientClosed.Error(), "Connected ann@2")
 	})
 }
 
@@ -267,7 +267,7 @@ func TestASessionIsEvictedWhileItsClaimWaits(t *testing.T) {
 		grant <- nil
 		done.Wait()
 		synctest.Wait()
-		j.expect(t, "Connected ann@1", "PushedOut ann@1 by @9", "Disconnected ann@1 "+protocol.PushedOut.String())
+		j.expect(t, "Connected ann@1", "PushedOut ann@1 by @9", "Disconnected ann@1 "+protocol.PushedOut.Error())
 		if n := claims.open(); n != 0 {
 			t.Errorf("%d claims are left", n)
 		}

@@ -64,7 +64,7 @@ func (c *console) SetOrUpdateUserItem(item DisplayItem) { c.users[item.UserID] =
 // RemoveUser implements UserDisplayer.
 func (c *console) RemoveUser(userID string, cause protocol.CloseCode) {
 	delete(c.users, userID)
-	c.left = append(c.left, visible(userID)+" left: "+cause.String())
+	c.left = append(c.left, visible(userID)+" left: "+cause.Error())
 	if len(c.left) > departuresKept {
 		c.left = slices.Delete(c.left, 0, 1)
 	}

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/heartbeat"
+	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/logging"
 	"github.com/rollcall-go/rollcall/internal/wheel"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -207,7 +208,7 @@ func (m *Manager) register(ctx context.Context, l Logon, link Link) (Session, er
 func contextError(ctx context.Context) error {
 	cause := context.Cause(ctx)
 	var ce *protocol.CloseError
-	if errors.As(cause, &ce) {
+	if codes.As(cause, &ce) {
 		return ce
 	}
 	return &protocol.CloseError{Code: protocol.InternalError, Text: "the logon's turn did not come: " + cause.Error()}

@@ -284,7 +284,7 @@ func TestGraceIsForTheLastSessionOfAClientThatMayReconnect(t *testing.T) {
 		protocol.NetworkError: grace, protocol.ClientClosed: grace, protocol.SlowConsumer: grace, 3001: grace,
 		protocol.KickedOut: 0, protocol.WrongUserID: 0, protocol.SessionExpired: 0, protocol.ServerStopping: 0, 4001: 0,
 	} {
-		t.Run(code.String(), func(t *testing.T) {
+		t.Run(code.Error(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newManager(t, usermgr.Config{OfflineGrace: grace, Devices: usermgr.Devices{OnePerClass: true}, HeartbeatTimeout: -1})
 				var offline time.Time

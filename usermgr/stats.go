@@ -1,7 +1,6 @@
 package usermgr
 
 import (
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,7 +46,7 @@ type counters struct {
 // refuse counts a logon that failed.
 func (m *Manager) refuse(err error) {
 	var ce *protocol.CloseError
-	if !errors.As(err, &ce) {
+	if !codes.As(err, &ce) {
 		ce = &protocol.CloseError{Code: protocol.InternalError}
 	}
 	m.refused.Add(ce.Code)

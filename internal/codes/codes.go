@@ -1,4 +1,4 @@
-// Package codes counts by close code, without a lock for the codes with a name.
+// Package codes counts by close code, without a lock for the codes with a name, and finds codes in errors.
 package codes
 
 import (

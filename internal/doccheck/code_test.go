@@ -26,8 +26,8 @@ var mayImport = map[string][]string{
 	"usermgr":      {"heartbeat", "protocol", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/table", "internal/wheel"},
 	"engine":       {"protocol", "internal/clock", "internal/codes", "internal/contain", "internal/gnetloop", "internal/layout", "internal/logging", "internal/seam", "internal/system", "internal/table"},
 	"bridge":       {"engine", "heartbeat", "protocol", "usermgr", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system", "internal/table"},
-	"push":         {"bridge", "engine", "protocol", "usermgr", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
-	"client":       {"protocol", "internal/contain", "internal/layout", "internal/system"},
+	"push":         {"bridge", "engine", "protocol", "usermgr", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
+	"client":       {"protocol", "internal/codes", "internal/contain", "internal/layout", "internal/system"},
 	"metrics":      {front, "protocol", "usermgr", "engine", "bridge", "push", "metrics"},
 	"rollcalltest": {front, "protocol", "usermgr", "engine", "heartbeat", "bridge", "client"},
 }

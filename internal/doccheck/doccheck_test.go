@@ -123,7 +123,7 @@ func TestTheReadmesCodesAreTheProtocols(t *testing.T) {
 	}
 	for _, class := range []protocol.CloseCode{1000, 2000, 5000} {
 		for code := class; code < class+100; code++ {
-			name := code.String()
+			name := code.Error()
 			number := strings.TrimPrefix(name, "code ")
 			if number != name { // no code of ours
 				if got, ok := listed[number]; ok {

@@ -177,7 +177,7 @@ func howToldBy(code protocol.CloseCode) string {
 	if code == 0 {
 		return notTold
 	}
-	return code.String()
+	return code.Error()
 }
 
 // raw does something with a connection of system calls alone. do returns how it ended.
@@ -244,12 +244,12 @@ func init() {
 				a.raw(func(rawConn) string { return left })
 			}
 		}},
-		"half a header": {300, 2, 0, false, true, []string{protocol.LogonTimeout.String()}, func(a *attacker) {
+		"half a header": {300, 2, 0, false, true, []string{protocol.LogonTimeout.Error()}, func(a *attacker) {
 			for a.goesOn() {
 				a.holds(func(p *peer) { _ = p.write(half) })
 			}
 		}},
-		"hellos that never end": {300, 2, 0, false, true, []string{protocol.LogonTimeout.String()}, func(a *attacker) {
+		"hellos that never end": {300, 2, 0, false, true, []string{protocol.LogonTimeout.Error()}, func(a *attacker) {
 			for a.goesOn() {
 				a.holds(func(p *peer) {
 					for _, b := range long[:len(long)-1] {
@@ -261,7 +261,7 @@ func init() {
 			}
 		}},
 		"one byte a write": {20, 4, 10_000, false, false, []string{answered}, (*attacker).trickle},
-		"bad logons": {64, 4, 10_000, false, false, []string{protocol.Unauthorized.String()}, func(a *attacker) {
+		"bad logons": {64, 4, 10_000, false, false, []string{protocol.Unauthorized.Error()}, func(a *attacker) {
 			for a.goesOn() {
 				a.raw(func(c rawConn) string {
 					_ = c.write(wrong)

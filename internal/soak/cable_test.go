@@ -103,7 +103,7 @@ func TestCablePulledInMidFrame(t *testing.T) {
 		t.Fatalf("before the cable was pulled: %v", err)
 	}
 	c.pulled.Store(true)
-	s.until("the heartbeat finds the silence", func(now state) bool { return now.Codes[protocol.HeartbeatTimeout.String()] == 1 })
+	s.until("the heartbeat finds the silence", func(now state) bool { return now.Codes[protocol.HeartbeatTimeout.Error()] == 1 })
 	took := time.Since(began)
 	t.Logf("found after %v, with a timeout of %v and an interval of %v", took.Round(time.Millisecond), cfg.Timeout, cfg.Interval)
 	if took < cfg.Timeout {
@@ -150,7 +150,7 @@ func TestLinkThatGoesDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	s.until("the heartbeat finds the silence", func(now state) bool { return now.Codes[protocol.HeartbeatTimeout.String()] == 1 })
+	s.until("the heartbeat finds the silence", func(now state) bool { return now.Codes[protocol.HeartbeatTimeout.Error()] == 1 })
 	t.Logf("found %v after the link went down, with a timeout of %v and an interval of %v",
 		time.Since(began).Round(time.Millisecond), cfg.Timeout, cfg.Interval)
 	s.until("the connection is given up", func(now state) bool { return now.Engine.Connections == 0 && now.TimedOut == 1 })

@@ -315,7 +315,7 @@ func (p *process) handlers() usermgr.Events {
 		Disconnected: func(i usermgr.SessionInfo, why protocol.CloseCode) {
 			note(func(s *state) {
 				s.Disconnected++
-				s.Codes[why.String()]++
+				s.Codes[why.Error()]++
 				s.MessagesIn += int(i.In.Messages)
 				s.SessionsDropped += min(int(i.Dropped.Messages), 1)
 			})

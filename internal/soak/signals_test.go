@@ -42,7 +42,7 @@ func clientsAreKilled(t *testing.T, cert *certificate) {
 	}
 	st := s.stats()
 	t.Logf("%d clients, half of them killed: %v; the healthy: %v", users, st.Codes, h.p99())
-	if ends := st.Codes[protocol.ClientClosed.String()] + st.Codes[protocol.NetworkError.String()]; ends != users {
+	if ends := st.Codes[protocol.ClientClosed.Error()] + st.Codes[protocol.NetworkError.Error()]; ends != users {
 		t.Errorf("%d ended with ClientClosed or NetworkError", ends)
 	}
 	if st.Connected != users+2 || st.Disconnected != users {

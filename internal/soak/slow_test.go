@@ -218,16 +218,16 @@ func (v neverRead) least() time.Duration {
 func (v neverRead) isDealingWith(n, rounds int, now state) bool {
 	switch v.does {
 	case closes:
-		return now.Codes[protocol.SlowConsumer.String()] == n*(rounds+1)
+		return now.Codes[protocol.SlowConsumer.Error()] == n*(rounds+1)
 	case closesMost:
-		return now.Codes[protocol.SlowConsumer.String()] >= (rounds+1)*n/2
+		return now.Codes[protocol.SlowConsumer.Error()] >= (rounds+1)*n/2
 	}
 	return now.Droppers == n*(rounds+1)
 }
 
 // hasDealtWith checks what became of all who never read.
 func (v neverRead) hasDealtWith(t *testing.T, all, most int, after state) {
-	slow, byBudget := after.Codes[protocol.SlowConsumer.String()], after.Warnings[overBudget]
+	slow, byBudget := after.Codes[protocol.SlowConsumer.Error()], after.Warnings[overBudget]
 	var ok bool
 	switch v.does {
 	case closes:
