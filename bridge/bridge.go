@@ -24,6 +24,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/logging"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -168,12 +169,9 @@ func Attach(e *engine.Engine, users usermgr.UserManager, auth Authenticator, cfg
 		return nil, fmt.Errorf("rollcall: HeartbeatInterval is %v, and clients that are silent for %v are thrown out: it must be less", b.heartbeat, b.silence)
 	}
 	e.SetAdmission(admission{b})
-	e.HandleSystem(protocol.TypeWhoIsOnline, b.whoIsOnline)
+	e.Handle(protocol.TypeWhoIsOnline, b.whoIsOnline)
 	if auth != nil {
-		e.HandleSystem(protocol.TypeRenew, b.renew)
-	}
-	if cfg.Relay != nil {
-		e.HandleAddressed(b.relay)
+		e.Handle(protocol.TypeRenew, b.renew)
 	}
 	return b, nil
 }
@@ -290,11 +288,15 @@ func (b *Bridge) conn(l usermgr.Link) *engine.Conn {
 // admission is the engine's side of the bridge.
 type admission struct{ *Bridge }
 
-var _ engine.HeartbeatTeller = admission{}
+var (
+	_ engine.Admission     = admission{}
+	_ seam.HeartbeatTeller = admission{}
+	_ seam.Relayer         = admission{}
+)
 
 // First implements engine.Admission.
-func (b admission) First(c *engine.Conn, m *protocol.Message) engine.Binding {
-	l := &link{bridge: b.Bridge, conn: c, logon: &logon{conn: c, first: *m.Clone()}}
+func (b admission) First(k engine.Control, m *protocol.Message) engine.Binding {
+	l := &link{bridge: b.Bridge, conn: k.Conn(), control: k, logon: &logon{conn: k.Conn(), first: *m.Clone()}}
 	if b.loggingOn != nil {
 		l.logon.turn = b.loggingOn.join() // here, because here the order of the logons is known
 	} else {
@@ -305,8 +307,19 @@ func (b admission) First(c *engine.Conn, m *protocol.Message) engine.Binding {
 	return l
 }
 
-// Heartbeat implements engine.HeartbeatTeller.
+// Heartbeat implements seam.HeartbeatTeller.
 func (b admission) Heartbeat() (timeout, interval time.Duration) { return b.silence, b.heartbeat }
+
+// Addressed implements engine.Admission.
+func (b admission) Addressed(c *engine.Conn, m *protocol.Message) (handled bool, err error) {
+	if !b.Relays() {
+		return false, nil
+	}
+	return true, b.relay(c, m)
+}
+
+// Relays implements seam.Relayer.
+func (b admission) Relays() bool { return b.cfg.Relay != nil }
 
 // Drain implements engine.Admission. A group with events to tell counts like a session whose end is not over.
 func (b admission) Drain(ctx context.Context) (left int) {

@@ -76,7 +76,7 @@ func addExpiry(fields map[string]string, at time.Time) {
 }
 
 // passed is called by the timer. A Renew that has arrived is read first.
-func (x *expiry) passed() { x.link.conn.AfterInput(x.end) }
+func (x *expiry) passed() { x.link.hidden().Look(func(bool) { x.end() }) }
 
 // end ends the session, unless it was renewed or a renewal is running.
 func (x *expiry) end() {

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -37,7 +38,7 @@ func TestExpiryLooksAtWhatHasComeFirst(t *testing.T) {
 		c.expectRenewed()
 		receive(t, "the renewal", d.renewals)
 		looked := make(chan struct{})
-		conn.AfterInput(func() { close(looked) })
+		seam.ConnOf(conn).Look(func(bool) { close(looked) })
 		receive(t, "the end of this look: the next expiry is not to be its", looked)
 	}
 	c.ask("still here")

@@ -25,8 +25,9 @@ import (
 // link joins one connection to its session. To the manager it is the Link. To the engine it is the Binding until the
 // connection is let in; then the session itself is the Binding, so that the message path touches less memory.
 type link struct {
-	bridge *Bridge
-	conn   *engine.Conn
+	bridge  *Bridge
+	conn    *engine.Conn
+	control engine.Control
 
 	mu      sync.Mutex
 	session usermgr.Session    // nil until the manager has returned it
@@ -110,15 +111,18 @@ func remoteText(c *engine.Conn) string {
 	return c.Transport()
 }
 
-func (l *link) Quiesce(done func()) { l.conn.Quiesce(done) }
+// hidden returns what the engine provides to this module alone.
+func (l *link) hidden() seam.Conn { return seam.ConnOf(l.conn) }
+
+func (l *link) Quiesce(done func()) { l.control.Quiesce(done) }
 
 // Look implements seam.Looker.
-func (l *link) Look(done func(busy bool)) { l.conn.Look(done) }
+func (l *link) Look(done func(busy bool)) { l.hidden().Look(done) }
 
 // Close is called by the manager when the session is unbound.
 func (l *link) Close(why *protocol.CloseError, done func(protocol.CloseOutcome)) {
 	if done != nil {
-		l.conn.WhenClosed(done)
+		l.control.WhenClosed(done)
 	}
 	l.mu.Lock()
 	again := l.closed
@@ -133,7 +137,7 @@ func (l *link) Close(why *protocol.CloseError, done func(protocol.CloseOutcome))
 	}
 	l.mu.Unlock()
 	x.stop()
-	l.conn.Unbind()
+	l.hidden().Unbind()
 	if again {
 		return
 	}
@@ -183,7 +187,7 @@ func (l *link) logOn() {
 		return
 	}
 	// The client is told at the deadline even where an authenticator or an event handler is stuck.
-	stop := l.conn.AfterFunc(b.cfg.LogonDeadline, func() { l.tookTooLong(p, cancel) })
+	stop := l.hidden().AfterFunc(b.cfg.LogonDeadline, func() { l.tookTooLong(p, cancel) })
 	defer stop()
 
 	s, err := l.takeTurn(p)
@@ -356,7 +360,7 @@ func (l *link) admit(s usermgr.Session, stop func() bool) {
 		a.Deliver = first
 	}
 	l.startExpiry()
-	l.conn.Admit(a)
+	l.control.Admit(a)
 	l.mu.Lock()
 	why := l.logon.why
 	l.logon = nil
@@ -403,5 +407,5 @@ func (l *link) refuse(err error) {
 			Body: system.AppendClose(nil, ce)}
 	}
 	l.mu.Unlock()
-	l.conn.Refuse(reply, ce)
+	l.control.Refuse(reply, ce)
 }

@@ -52,7 +52,7 @@ func (x *expiry) begin(p *logon) bool {
 func (x *expiry) run(p *logon) {
 	b := x.link.bridge
 	// The client is told at the deadline even where the authenticator is stuck.
-	stop := x.link.conn.AfterFunc(b.cfg.LogonDeadline, func() {
+	stop := x.link.hidden().AfterFunc(b.cfg.LogonDeadline, func() {
 		tooLong := &protocol.CloseError{Code: protocol.InternalError, Text: "the renewal took too long"}
 		p.cancel(tooLong)
 		x.answer(p, tooLong, false)
@@ -142,7 +142,7 @@ func (x *expiry) refuse(p *logon, err error) {
 		ce = &protocol.CloseError{Code: protocol.InternalError, Text: "the renewal could not be decided"}
 	}
 	if ce.Code == protocol.Unauthorized {
-		p.conn.CountFailedLogon() // so that a client cannot guess tokens this way
+		x.link.hidden().CountFailedLogon() // so that a client cannot guess tokens this way
 	}
 	if p.first.ID != 0 {
 		_ = p.conn.SendMessage(&protocol.Message{Type: protocol.TypeRenew, Flags: protocol.FlagReply | protocol.FlagError,

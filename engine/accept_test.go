@@ -172,12 +172,12 @@ func TestListenersWithCodecsOfTheirOwn(t *testing.T) {
 		{Addr: "127.0.0.1:0", Codec: lengthCodec{}},
 	}})
 	g := newGate(t, e)
-	g.first = func(c *engine.Conn, m *protocol.Message, _ *binding) {
+	g.first = func(k engine.Control, m *protocol.Message, _ *binding) {
 		a := &engine.Admitted{UserID: m.UserID}
 		if m.Type != protocol.TypeLogon {
 			a.Deliver = m.Clone()
 		}
-		c.Admit(a)
+		k.Admit(a)
 	}
 	serve(t, e)
 	addrs := e.Addrs()

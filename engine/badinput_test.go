@@ -112,7 +112,7 @@ func whatWaitsForTheAdmissionIsLimited(t *testing.T) {
 	const limit = 64 << 10
 	e := newEcho(engine.Config{Limits: engine.Limits{MaxEarly: limit}})
 	g := newGate(t, e)
-	g.first = func(*engine.Conn, *protocol.Message, *binding) {}
+	g.first = func(engine.Control, *protocol.Message, *binding) {}
 	r := serve(t, e)
 	p, b := g.enter(t, r.addr)
 	p.sendRaw(make([]byte, 256<<10))
@@ -124,7 +124,7 @@ func whatWaitsForTheAdmissionIsLimited(t *testing.T) {
 		p.send(protocol.Message{Type: 1, ID: id + 1, Body: make([]byte, 500)})
 	}
 	_ = b.conn.Send(2, []byte("not before the reply"))
-	b.conn.Admit(&engine.Admitted{UserID: "ann", Reply: &protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply}})
+	b.Admit(&engine.Admitted{UserID: "ann", Reply: &protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply}})
 	if m := p.read(); m.Type != protocol.TypeLogon {
 		t.Errorf("the first frame is of type %#x, want the reply", m.Type)
 	}
@@ -274,8 +274,8 @@ func TestHeartbeatsAndStrayReplies(t *testing.T) {
 func TestAfterAdmission(t *testing.T) {
 	e := newEcho(engine.Config{})
 	g := newGate(t, e)
-	g.first = func(c *engine.Conn, m *protocol.Message, _ *binding) {
-		c.Admit(&engine.Admitted{UserID: "ann", StrictUserID: m.Type == 2})
+	g.first = func(k engine.Control, m *protocol.Message, _ *binding) {
+		k.Admit(&engine.Admitted{UserID: "ann", StrictUserID: m.Type == 2})
 	}
 	users := make(chan string, 10)
 	e.Handle(3, func(_ *engine.Conn, m *protocol.Message) error { users <- m.UserID; return nil })
@@ -308,9 +308,9 @@ func TestAfterAdmission(t *testing.T) {
 func TestRefuse(t *testing.T) {
 	e := newEcho(engine.Config{})
 	g := newGate(t, e)
-	g.first = func(c *engine.Conn, m *protocol.Message, _ *binding) {
+	g.first = func(k engine.Control, m *protocol.Message, _ *binding) {
 		id := m.ID
-		go c.Refuse(&protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply | protocol.FlagError, ID: id,
+		go k.Refuse(&protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply | protocol.FlagError, ID: id,
 			Body: system.AppendClose(nil, &protocol.CloseError{Code: protocol.Unauthorized})}, &protocol.CloseError{Code: protocol.Unauthorized, Text: "no"})
 	}
 	r := serve(t, e)

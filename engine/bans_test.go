@@ -16,12 +16,12 @@ import (
 func newRefusing(t testing.TB, cfg engine.Config) *engine.Engine {
 	e := newEcho(cfg)
 	g := newGate(t, e)
-	g.first = func(c *engine.Conn, m *protocol.Message, _ *binding) {
+	g.first = func(k engine.Control, m *protocol.Message, _ *binding) {
 		if string(m.Body) == "refuse" {
-			c.Refuse(nil, &protocol.CloseError{Code: protocol.CloseCode(m.Type)})
+			k.Refuse(nil, protocol.CloseCode(m.Type))
 			return
 		}
-		c.Admit(&engine.Admitted{UserID: m.UserID, Deliver: m.Clone()})
+		k.Admit(&engine.Admitted{UserID: m.UserID, Deliver: m.Clone()})
 	}
 	return e
 }
@@ -94,16 +94,16 @@ func TestUnauthorizedLaterIsNoFailedLogon(t *testing.T) {
 func TestALogonWhoseClientLeftCountsAsFailed(t *testing.T) {
 	e := newEcho(engine.Config{Bans: engine.Bans{FailedLogons: 2}})
 	g := newGate(t, e)
-	arrived := make(chan *engine.Conn, 10)
-	g.first = func(c *engine.Conn, _ *protocol.Message, _ *binding) { arrived <- c }
+	arrived := make(chan engine.Control, 10)
+	g.first = func(k engine.Control, _ *protocol.Message, _ *binding) { arrived <- k }
 	r := serve(t, e)
 	for range 2 {
 		p := dialFrom(t, "127.0.1.1", r.addr)
 		p.send(protocol.Message{Type: 1, UserID: "ann"})
-		c := receive(t, "the first message", arrived)
+		k := receive(t, "the first message", arrived)
 		p.reset()
 		wantNobodyIn(t, e)
-		c.Refuse(nil, &protocol.CloseError{Code: protocol.Unauthorized})
+		k.Refuse(nil, protocol.Unauthorized)
 	}
 	if n := e.Stats().Bans; n != 1 {
 		t.Errorf("%d bans are in force", n)

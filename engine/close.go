@@ -96,18 +96,6 @@ func (c *Conn) countFailedLogon() {
 	}
 }
 
-// CountFailedLogon counts a failed log-on of the connection's address (Bans.FailedLogons). An Admission calls it when a client that has
-// been let in shows an invalid token.
-func (c *Conn) CountFailedLogon() { c.engine.gate.failedLogon(c.origin()) }
-
-// Unbind unbinds the connection's user: Dropped and End of the Binding are not called any more. An Admission calls it before it closes a
-// connection whose session has ended, so that Close does not call the session.
-func (c *Conn) Unbind() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.phases |= isEndTold
-}
-
 // tellEnd tells the admission, once, that the connection has begun to close.
 func (c *Conn) tellEnd() {
 	c.countDrops()

@@ -225,14 +225,14 @@ func TestAnEndWhileTheAdmissionDecidesIsTheClients(t *testing.T) {
 func anEndWhileTheAdmissionDecidesIsTheClients(t *testing.T) {
 	e := newEngine(engine.Config{Timeouts: engine.Timeouts{Close: 50 * time.Millisecond}}) // so long the answer is waited for
 	g := newGate(t, e)
-	g.first = func(*engine.Conn, *protocol.Message, *binding) {}
+	g.first = func(engine.Control, *protocol.Message, *binding) {}
 	r := serve(t, e)
 	p := dial(t, r.addr)
 	p.send(protocol.Message{Type: 1, UserID: "ann"}, protocol.Message{Type: 1, UserID: "ann"})
 	b := receive(t, "a connection", g.arrived)
 	p.endSide()
 	b.wantEnd(t, protocol.ClientClosed)
-	b.conn.Admit(&engine.Admitted{UserID: "ann"}) // too late, and harmless
+	b.Admit(&engine.Admitted{UserID: "ann"}) // too late, and harmless
 }
 
 // A peer that ends its side right after its requests is answered: Reply on the loop, and Send from the handler.
@@ -285,11 +285,11 @@ func TestEndedComesOnceWhoeverCloses(t *testing.T) {
 	e := newEcho(engine.Config{Timeouts: engine.Timeouts{Close: 5 * time.Second}})
 	g := newGate(t, e)
 	var closing atomic.Pointer[engine.Conn]
-	g.first = func(c *engine.Conn, m *protocol.Message, _ *binding) {
+	g.first = func(k engine.Control, m *protocol.Message, _ *binding) {
 		if m.ID%2 == 0 {
-			c.Admit(&engine.Admitted{UserID: m.UserID, Deliver: m.Clone()})
+			k.Admit(&engine.Admitted{UserID: m.UserID, Deliver: m.Clone()})
 		}
-		closing.Store(c) // the other goroutine closes it while First returns, a little earlier or later
+		closing.Store(k.Conn()) // the other goroutine closes it while First returns, a little earlier or later
 		for range m.ID % 64 * 8 {
 			closing.Load()
 		}

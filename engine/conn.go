@@ -224,23 +224,8 @@ func (c *Conn) Value(key any) any {
 	return c.lazy.values[key]
 }
 
-// Admitted says under which user ID, and how, a connection is let in.
-type Admitted struct {
-	// UserID is the user bound to the connection: every message is delivered under it.
-	UserID string
-	// StrictUserID closes the connection with WrongUserID when a message carries another user's ID.
-	StrictUserID bool
-	// Binding, when not nil, replaces the Binding that Admission.First returned, from now on.
-	Binding Binding
-	// Reply, when not nil, is sent before anything else.
-	Reply *protocol.Message
-	// Deliver, when not nil, is the first message, which is delivered to its handler. Its memory must not be used otherwise.
-	Deliver *protocol.Message
-}
-
-// Admit lets a connection in that is being admitted (see Admission.First). On a closing connection it does nothing. a must not be
-// changed afterwards.
-func (c *Conn) Admit(a *Admitted) {
+// letInAs is Control.Admit.
+func (c *Conn) letInAs(a *Admitted) {
 	c.mu.Lock()
 	if c.state.Load() == stateVerifying {
 		c.phases |= isLetIn
@@ -302,12 +287,6 @@ func (c *Conn) putFirst(m *protocol.Message) {
 	}
 }
 
-// Refuse turns away a connection that is being admitted: reply, when not nil, goes out, then the Close notice with why, and then the
-// connection closes.
-func (c *Conn) Refuse(reply *protocol.Message, why *protocol.CloseError) {
-	c.close(reply, why)
-}
-
 // Close ends the connection gracefully: messages queued before go out, then a notice with the code and text of why. The connection closes
 // when the peer has received the notice, or when Timeouts.Close has passed.
 //
@@ -317,6 +296,14 @@ func (c *Conn) Refuse(reply *protocol.Message, why *protocol.CloseError) {
 //
 // Close returns at once. From then on no message is delivered, and sending returns ErrClosed. Only the first Close counts.
 func (c *Conn) Close(why error) {
+	c.close(nil, c.closeError(why))
+}
+
+// refuse is Control.Refuse.
+func (c *Conn) refuse(reply *protocol.Message, why error) { c.close(reply, c.closeError(why)) }
+
+// closeError returns what Close makes of an error.
+func (c *Conn) closeError(why error) *protocol.CloseError {
 	if why == nil {
 		why = protocol.ClientClosed
 	}
@@ -325,17 +312,15 @@ func (c *Conn) Close(why error) {
 		c.engine.log.Info("a connection is closed", zapConn(c), zapError(why))
 		ce = &protocol.CloseError{Code: protocol.InternalError}
 	}
-	c.close(nil, ce)
+	return ce
 }
 
 func (c *Conn) closeBy(code protocol.CloseCode, text string) {
 	c.close(nil, &protocol.CloseError{Code: code, Text: text})
 }
 
-// Quiesce stops the delivery of messages. done is called once, from any goroutine, when no message handler of the connection runs any
-// more, and the messages sent so far are counted and handed to the network, as far as the peer takes them. done must not block. See
-// usermgr.Link.
-func (c *Conn) Quiesce(done func()) {
+// quiesce is Control.Quiesce.
+func (c *Conn) quiesce(done func()) {
 	if c.box != nil {
 		c.box.quiesce(c, func() {
 			c.loop.post(func() {
@@ -358,13 +343,6 @@ func (c *Conn) Quiesce(done func()) {
 		c.flushBound()
 		c.becomeQuiet()
 	})
-}
-
-// AfterInput calls f when the bytes that had arrived from the client at the call have been handled, as far as one read takes them. Use it
-// at a deadline, which may have passed while the loop or the process stood still: a message that came in time is then handled first. f
-// runs on the event loop and must not block. When the loop has ended, AfterInput calls f itself.
-func (c *Conn) AfterInput(f func()) {
-	c.loop.afterInput(func() { c.call(f) })
 }
 
 // flushBound writes the queue, as far as the socket takes it, unless the queue waits for the admission.

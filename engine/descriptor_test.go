@@ -195,7 +195,7 @@ func TestAWriteThatFailsInsideAHandler(t *testing.T) {
 			switch s[1] {
 			case "quiesces":
 				steps <- func(c *engine.Conn, _ *protocol.Message) {
-					c.Quiesce(func() { log.add("the quiescing was done") })
+					engine.ControlOf(c).Quiesce(func() { log.add("the quiescing was done") })
 				}
 			case "replies":
 				done := make(chan error)

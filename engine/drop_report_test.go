@@ -86,14 +86,14 @@ func TestDropsBeforeTheBindingIsThereAreCounted(t *testing.T) {
 		OnDropped: func(*engine.Conn, protocol.Traffic) { reported <- struct{}{} }})
 	g := newGate(t, e)
 	var dropped int64
-	g.first = func(c *engine.Conn, m *protocol.Message, _ *binding) { // on the loop, which writes nothing meanwhile
+	g.first = func(k engine.Control, m *protocol.Message, _ *binding) { // on the loop, which writes nothing meanwhile
 		for range 100 {
-			if err := c.SendMessage(numbered(1), nil); errors.Is(err, engine.ErrDropped) {
+			if err := k.Conn().SendMessage(numbered(1), nil); errors.Is(err, engine.ErrDropped) {
 				dropped++
 			}
 		}
 		<-reported
-		c.Admit(&engine.Admitted{UserID: m.UserID})
+		k.Admit(&engine.Admitted{UserID: m.UserID})
 	}
 	r := serve(t, e)
 	_, b := g.enterSlow(t, r.addr)

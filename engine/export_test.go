@@ -16,6 +16,9 @@ func (e *Engine) Places() (origins, subnets int) {
 	return len(e.gate.origins), len(e.gate.subnets)
 }
 
+// ControlOf returns what an Admission is given for a connection.
+func ControlOf(c *Conn) Control { return Control{c} }
+
 // Held returns the length of the connection's backlog. It is for the loop.
 func (c *Conn) Held() int { return int(c.unsent) }
 

@@ -14,8 +14,9 @@ import (
 // gate is an Admission that lets every client in at once, as the user that the first message names, and remembers what
 // it is told.
 type gate struct {
-	first func(c *engine.Conn, m *protocol.Message, b *binding) // instead of admitting
-	panic func(where string)                                    // called in each of a binding's methods, to panic there
+	first     func(k engine.Control, m *protocol.Message, b *binding) // instead of admitting
+	addressed func(c *engine.Conn, m *protocol.Message) (bool, error)
+	panic     func(where string) // called in each of a binding's methods, to panic there
 
 	mu       sync.Mutex
 	other    *gate // asked instead, when set
@@ -45,24 +46,31 @@ func (g *gate) swap(other *gate) {
 	g.mu.Unlock()
 }
 
-func (g *gate) First(c *engine.Conn, m *protocol.Message) engine.Binding {
+func (g *gate) First(k engine.Control, m *protocol.Message) engine.Binding {
 	g.mu.Lock()
 	other := g.other
 	g.mu.Unlock()
 	if other != nil {
-		return other.First(c, m)
+		return other.First(k, m)
 	}
-	b := &binding{gate: g, conn: c, firstEnd: make(chan protocol.CloseCode, 1)}
+	b := &binding{gate: g, Control: k, conn: k.Conn(), firstEnd: make(chan protocol.CloseCode, 1)}
 	g.mu.Lock()
 	g.bindings = append(g.bindings, b)
 	g.mu.Unlock()
 	g.arrived <- b
 	if g.first != nil {
-		g.first(c, m, b)
+		g.first(k, m, b)
 		return b
 	}
-	c.Admit(&engine.Admitted{UserID: m.UserID, Deliver: m.Clone()})
+	k.Admit(&engine.Admitted{UserID: m.UserID, Deliver: m.Clone()})
 	return b
+}
+
+func (g *gate) Addressed(c *engine.Conn, m *protocol.Message) (handled bool, err error) {
+	if g.addressed == nil {
+		return false, nil
+	}
+	return g.addressed(c, m)
 }
 
 func (g *gate) Drain(ctx context.Context) (left int) {
@@ -83,6 +91,7 @@ func (g *gate) Drain(ctx context.Context) (left int) {
 
 // binding is what a gate remembers of one connection.
 type binding struct {
+	engine.Control
 	gate     *gate
 	conn     *engine.Conn
 	firstEnd chan protocol.CloseCode

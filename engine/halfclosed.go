@@ -4,20 +4,13 @@ import (
 	"io"
 	"net"
 
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // A peer that ends its sending side (a FIN, or TLS's close_notify) sends no more requests; it may still read. What it sent
 // before is handled and answered, and then the connection closes. gnet closes the descriptor of such a peer at once, so
 // the connection continues on a duplicate: a tailSocket. All of this runs on the loop.
-
-// PeerEnder is an optional interface of a Binding, which is then told that its peer has ended its sending side while
-// answers are still to be sent.
-type PeerEnder interface {
-	// PeerEnded is called once; End follows within Timeouts.Close. No more bytes will come from the peer, which must
-	// not count as its silence. PeerEnded runs on the event loop, and must not block.
-	PeerEnded()
-}
 
 // peerEnded continues a connection whose peer has ended its sending side, if something is still to be sent. It reports
 // false where nothing is, or where the system has no descriptor left: then the connection is over. It is called while
@@ -56,7 +49,7 @@ func (c *Conn) peerEnded() bool {
 // halfClosed is called when a bound connection becomes half-closed: from now on it gets replies only.
 func (c *Conn) halfClosed() {
 	c.failRequests()
-	if p, ok := c.binding.(PeerEnder); ok && c.userBound {
+	if p, ok := c.binding.(seam.PeerEnder); ok && c.userBound {
 		c.callBinding(c.binding, p.PeerEnded)
 	}
 }

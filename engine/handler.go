@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -12,7 +13,7 @@ import (
 //
 // On an event loop m and m.Body are valid until the handler returns: then their memory is used for another message. To keep the
 // message, or to answer it later or on another goroutine, take a copy: m.Clone(), or string(m.Body). Strings, such as m.UserID, may
-// be kept. With Workers the handler may keep m (except a handler of HandleSystem).
+// be kept. With Workers the handler may keep m (except a handler of a system type).
 //
 // An error answers the message, as Conn.ReplyError does: a code from 3000 on reaches the sender with its text; any other error
 // becomes HandlerFailed without a text. A handler that has answered returns nil or the result of Reply, which is no second answer.
@@ -29,7 +30,7 @@ type Middleware func(next Handler) Handler
 type handlerTable struct {
 	pages      [256]*[256]Handler
 	byDefault  Handler
-	addressed  Handler            // for messages to another user; nil: the handler of the message's type
+	addressed  Handler            // for messages to another user: see relayBy; nil: the handler of the message's type
 	system     map[uint16]Handler // of system types above Close
 	middleware []Middleware
 }
@@ -43,15 +44,23 @@ func (t *handlerTable) lookup(typ uint16) Handler {
 	return t.byDefault
 }
 
-// Handle sets the handler of a message type, 0x0001 to 0xFEFF. Call it before Run. It panics after Run, for another type, for a nil
-// handler, and for a second handler of one type.
+// Handle sets the handler of a message type, 0x0001 to 0xFEFF. Call it before Run. It panics after Run, for Heartbeat, Logon, Close and 0,
+// for a nil handler, and for a second handler of one type.
+//
+// Types above Close are for packages that extend the protocol. Their handlers always run on the connection's event loop, also with
+// Config.Workers, before messages that wait for a worker; so the message is valid only until the handler returns: see Handler.
+// Middleware is not applied to them.
 func (e *Engine) Handle(typ uint16, h Handler) {
 	e.mustNotRun("Handle")
-	if typ == 0 || typ >= protocol.FirstSystemType {
+	if typ == 0 || typ >= protocol.FirstSystemType && typ <= protocol.TypeClose {
 		panic(fmt.Sprintf("rollcall: no handler can be set for message type 0x%04x: the application's are 0x0001 to 0xFEFF", typ))
 	}
 	mustHandle(typ, h)
 	t := &e.handlers
+	if typ > protocol.TypeClose {
+		t.handleSystem(typ, h)
+		return
+	}
 	if t.pages[typ>>8] == nil {
 		t.pages[typ>>8] = new([256]Handler)
 	}
@@ -59,6 +68,16 @@ func (e *Engine) Handle(typ uint16, h Handler) {
 		panic(fmt.Sprintf("rollcall: two handlers for message type 0x%04x", typ))
 	}
 	t.pages[typ>>8][typ&0xff] = h
+}
+
+func (t *handlerTable) handleSystem(typ uint16, h Handler) {
+	if t.system == nil {
+		t.system = make(map[uint16]Handler)
+	}
+	if t.system[typ] != nil {
+		panic(fmt.Sprintf("rollcall: two handlers for message type 0x%04x", typ))
+	}
+	t.system[typ] = h
 }
 
 // mustHandle panics for a nil handler. Otherwise the mistake would show only when the first message comes.
@@ -79,6 +98,37 @@ func (e *Engine) HandleDefault(h Handler) {
 func (e *Engine) Use(mw ...Middleware) {
 	e.mustNotRun("Use")
 	e.handlers.middleware = append(e.handlers.middleware, mw...)
+}
+
+// relays reports whether the message is for another user, and the Admission is to see it.
+func (t *handlerTable) relays(m *protocol.Message) bool {
+	return m.DestUserID != "" && t.addressed != nil && m.DestUserID != protocol.ServerID
+}
+
+// relayBy has the Admission see messages for other users. It is called before wrap: a message that the Admission has not handled goes to
+// a handler without middleware, because the middleware is around the Admission already.
+func (t *handlerTable) relayBy(a Admission) {
+	if r, ok := a.(seam.Relayer); a == nil || ok && !r.Relays() {
+		return
+	}
+	bare := &handlerTable{byDefault: t.byDefault}
+	for i, page := range t.pages {
+		if page != nil {
+			own := *page
+			bare.pages[i] = &own
+		}
+	}
+	t.addressed = func(c *Conn, m *protocol.Message) error {
+		handled, err := a.Addressed(c, m)
+		if handled {
+			return err
+		}
+		if h := bare.lookup(m.Type); h != nil {
+			return h(c, m)
+		}
+		c.noHandler(m)
+		return nil
+	}
 }
 
 // wrap puts the middleware around the handlers, once.

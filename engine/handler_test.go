@@ -89,7 +89,7 @@ func TestHandlersAreSetBeforeRun(t *testing.T) {
 	panics("type 0", func() { e.Handle(0, echo) })
 	panics("a system type", func() { e.Handle(protocol.TypeHeartbeat, echo) })
 	panics("a nil handler", func() { e.Handle(2, nil) })
-	panics("a nil handler of a system type", func() { e.HandleSystem(0xFF10, nil) })
+	panics("a nil handler of a system type", func() { e.Handle(0xFF10, nil) })
 	e.SetAdmission(&gate{arrived: make(chan *binding, 1)})
 	panics("a second admission", func() { e.SetAdmission(&gate{}) })
 	r := serve(t, e)
@@ -104,12 +104,12 @@ func TestHandlersAreSetBeforeRun(t *testing.T) {
 func TestARefusedHandlerIsNamedByItsType(t *testing.T) {
 	e := newEngine(engine.Config{})
 	e.Handle(0x0102, echo)
-	e.HandleSystem(0xFF10, echo)
+	e.Handle(0xFF10, echo)
 	for typ, set := range map[string]func(){
 		"0x0102": func() { e.Handle(0x0102, echo) },
 		"0xff00": func() { e.Handle(protocol.TypeHeartbeat, echo) },
 		"0x0203": func() { e.Handle(0x0203, nil) },
-		"0xff10": func() { e.HandleSystem(0xFF10, echo) },
+		"0xff10": func() { e.Handle(0xFF10, echo) },
 	} {
 		func() {
 			defer func() {

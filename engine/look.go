@@ -5,43 +5,51 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/internal/clock"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Look calls done when all bytes that have arrived by now have been read and have counted as a sign of life; they may still wait in
-// the socket because the event loop was busy or the process stood still. Call Look before a connection is ended for its silence.
-// busy reports whether messages of the client wait for their handlers or are being handled; without Config.Workers it is false.
-// done is called once, on the event loop, and must not block. While the loop is stuck in a handler done is not called. Look returns
-// at once.
-func (c *Conn) Look(done func(busy bool)) {
-	c.AfterInput(func() { done(c.box != nil && c.box.busy()) })
+// seamConn is a Conn with the methods that Rollcall's own packages call. None is in the message path.
+type seamConn Conn
+
+var _ seam.Conn = (*seamConn)(nil)
+
+func init() { seam.ConnOf = func(c any) seam.Conn { return (*seamConn)(c.(*Conn)) } }
+
+// Look implements seam.Conn.
+func (s *seamConn) Look(done func(busy bool)) { (*Conn)(s).lookThen(done) }
+
+// lookThen is seam.Conn's Look.
+func (c *Conn) lookThen(done func(busy bool)) {
+	c.loop.afterInput(func() { c.call(func() { done(c.box != nil && c.box.busy()) }) })
 }
 
-// AfterFunc calls f on a goroutine of its own when d has passed. Time in which the process stood still, or the connection's event
-// loop was stuck in a handler, does not count, because the client cannot be heard in it. stop prevents the call, and reports
-// whether it was in time.
-func (c *Conn) AfterFunc(d time.Duration, f func()) (stop func() bool) {
-	q := c.loop.queueFor(d)
+// AfterFunc implements seam.Conn.
+func (s *seamConn) AfterFunc(d time.Duration, f func()) (stop func() bool) {
+	q := s.loop.queueFor(d)
 	if q == nil {
-		return c.loop.clock.AfterFunc(d, f).Stop
+		return s.loop.clock.AfterFunc(d, f).Stop
 	}
 	n := q.Add(f)
 	return func() bool { return q.Remove(n) }
 }
 
-// HandledTeller is an optional interface of a Binding, which is then told when messages have been handled.
-type HandledTeller interface {
-	// Handled says, with Config.Workers, that no message of the client's waits or is being handled any more. It is called from
-	// any goroutine, for each time that messages have come, takes no lock, and may come after End.
-	Handled()
+// Unbind implements seam.Conn.
+func (s *seamConn) Unbind() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.phases |= isEndTold
 }
+
+// CountFailedLogon implements seam.Conn.
+func (s *seamConn) CountFailedLogon() { s.engine.gate.failedLogon((*Conn)(s).origin()) }
 
 // tellHandled tells the binding that no message waits or is being handled.
 func (c *Conn) tellHandled() {
 	c.mu.Lock()
 	b := c.binding
 	c.mu.Unlock()
-	if b, ok := b.(HandledTeller); ok {
+	if b, ok := b.(seam.HandledTeller); ok {
 		c.guard(b.Handled)
 	}
 }

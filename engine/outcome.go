@@ -7,9 +7,8 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// WhenClosed calls f once when the connection's socket is closed, on its event loop. When the socket is closed already, WhenClosed calls f
-// itself. f must not block.
-func (c *Conn) WhenClosed(f func(protocol.CloseOutcome)) {
+// whenClosed is Control.WhenClosed.
+func (c *Conn) whenClosed(f func(protocol.CloseOutcome)) {
 	c.mu.Lock()
 	if c.outcome == protocol.OutcomePending {
 		c.needLazy().whenClosed = append(c.needLazy().whenClosed, f)

@@ -43,12 +43,12 @@ func TestWhenClosedTellsHowTheConnectionEnded(t *testing.T) {
 			p.send(protocol.Message{Type: 1})
 			c := <-conns
 			outcome := make(chan protocol.CloseOutcome, 2)
-			c.WhenClosed(func(o protocol.CloseOutcome) { outcome <- o })
+			engine.ControlOf(c).WhenClosed(func(o protocol.CloseOutcome) { outcome <- o })
 			tc.close(t, c, p)
 			if got := <-outcome; got != tc.want {
 				t.Errorf("the connection was %v, want %v", got, tc.want)
 			}
-			c.WhenClosed(func(o protocol.CloseOutcome) { outcome <- o })
+			engine.ControlOf(c).WhenClosed(func(o protocol.CloseOutcome) { outcome <- o })
 			if got := <-outcome; got != tc.want {
 				t.Errorf("asked afterwards it was %v, want %v", got, tc.want)
 			}

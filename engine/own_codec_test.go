@@ -135,7 +135,7 @@ func TestACodecOfItsOwnEncodesInTheOrderOfTheWire(t *testing.T) {
 			})
 			g := newGate(t, e)
 			letIn := make(chan *binding, 1)
-			g.first = func(c *engine.Conn, m *protocol.Message, b *binding) { letIn <- b }
+			g.first = func(k engine.Control, m *protocol.Message, b *binding) { letIn <- b }
 			r := serve(t, e)
 			p := dial(t, r.addr)
 			if tc.secure {
@@ -146,7 +146,7 @@ func TestACodecOfItsOwnEncodesInTheOrderOfTheWire(t *testing.T) {
 			if err := b.conn.Send(2, []byte("before the answer")); err != nil {
 				t.Error(err)
 			}
-			b.conn.Admit(&engine.Admitted{UserID: "ann", Binding: b,
+			b.Admit(&engine.Admitted{UserID: "ann", Binding: b,
 				Reply: &protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply, ID: 1, Body: []byte("welcome")}})
 			var wg sync.WaitGroup
 			for i := range 3 {

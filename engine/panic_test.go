@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -74,7 +75,7 @@ func TestAPanicInAnAdmissionEndsItsConnectionAlone(t *testing.T) {
 					}
 				}}
 				if where == "First" {
-					bad.first = func(*engine.Conn, *protocol.Message, *binding) { fail() }
+					bad.first = func(engine.Control, *protocol.Message, *binding) { fail() }
 				}
 				g.swap(bad) // for the next connection
 				p := dial(t, r.addr)
@@ -202,9 +203,8 @@ func TestAPanicInACallbackEndsItsConnectionAlone(t *testing.T) {
 // gnet has no recover: a panic in a task that was posted to an event loop is counted once, and ends its connection at most.
 func TestAPanicInATaskEndsNothing(t *testing.T) {
 	for name, post := range map[string]func(c *engine.Conn, f func()){
-		"Quiesce":    (*engine.Conn).Quiesce,
-		"AfterInput": (*engine.Conn).AfterInput,
-		"Look":       func(c *engine.Conn, f func()) { c.Look(func(bool) { f() }) },
+		"Quiesce": func(c *engine.Conn, f func()) { engine.ControlOf(c).Quiesce(f) },
+		"Look":    func(c *engine.Conn, f func()) { seam.ConnOf(c).Look(func(bool) { f() }) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachFailure(t, func(t *testing.T, fail func()) {

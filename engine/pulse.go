@@ -4,21 +4,14 @@ import (
 	"net"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
-
-// HeartbeatTeller is an optional interface of an Admission, which the bridge's Admission implements. It tells how
-// clients are watched for silence.
-type HeartbeatTeller interface {
-	// Heartbeat returns the silence after which a client is ended, 0 when clients are not watched; and the interval at
-	// which clients are told to send something, 0 when they are told none. It is called when Run begins.
-	Heartbeat() (timeout, interval time.Duration)
-}
 
 // setHeartbeat asks the admission for its heartbeat settings, and derives the engine's own from them.
 func (e *Engine) setHeartbeat() {
 	var timeout, interval time.Duration
-	if h, ok := e.admission.(HeartbeatTeller); ok {
+	if h, ok := e.admission.(seam.HeartbeatTeller); ok {
 		timeout, interval = h.Heartbeat()
 	}
 	if interval <= 0 {

@@ -43,7 +43,7 @@ func runQuiescingWith(t *testing.T, workers int, within time.Duration) *quiescin
 func quiesce(t *testing.T, c *engine.Conn) <-chan struct{} {
 	done := make(chan struct{}, 1)
 	var calls atomic.Int32
-	c.Quiesce(func() {
+	engine.ControlOf(c).Quiesce(func() {
 		if calls.Add(1) > 1 {
 			t.Error("done was called twice")
 		}
@@ -170,7 +170,7 @@ func quiesceInsideAHandler(t *testing.T) {
 		done := make(chan bool, 1)
 		e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
 		e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error {
-			c.Quiesce(func() { done <- returned.Load() })
+			engine.ControlOf(c).Quiesce(func() { done <- returned.Load() })
 			c.Close(protocol.KickedOut)
 			testkit.BeSlow() // a done that does not wait comes now
 			returned.Store(true)
@@ -226,7 +226,7 @@ func nothingIsDeliveredAfterDone(t *testing.T) {
 			}()
 			eventually(t, "messages", func() bool { return handled.Load() > 10 })
 			done := make(chan struct{})
-			b.conn.Quiesce(func() {
+			b.Quiesce(func() {
 				quiet.Store(true)
 				close(done)
 			})

@@ -12,7 +12,7 @@ import (
 // admitLater is an Admission that has not decided.
 type admitLater struct{ Admission }
 
-func (admitLater) First(*Conn, *protocol.Message) Binding { return noBinding{} }
+func (admitLater) First(Control, *protocol.Message) Binding { return noBinding{} }
 
 // Rule 15: the first message counts towards the rates once, when it comes, whether it is delivered later or not.
 func TestTheFirstMessageCountsTowardsTheRatesOnce(t *testing.T) {
@@ -35,7 +35,7 @@ func TestTheFirstMessageCountsTowardsTheRatesOnce(t *testing.T) {
 		t.Errorf("with the first message %d messages and %d bytes are spent, want 1 and %d", m, b, len(first))
 	}
 	gc.brings(l, c, second[:10])
-	c.Admit(&Admitted{UserID: "ann", Binding: noBinding{}, Deliver: &protocol.Message{Type: 1, UserID: "ann"}})
+	Control{c}.Admit(&Admitted{UserID: "ann", Binding: noBinding{}, Deliver: &protocol.Message{Type: 1, UserID: "ann"}})
 	gc.brings(l, c, second[10:])
 	if m, b := spent(); m != 2 || b != len(first)+len(second) {
 		t.Errorf("with the second message %d messages and %d bytes are spent, want 2 and %d", m, b, len(first)+len(second))

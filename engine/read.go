@@ -301,7 +301,7 @@ func (c *Conn) firstMessage(m *protocol.Message, n int) bool {
 		c.closeBy(protocol.ClientClosed, "")
 		return false
 	}
-	b := e.admission.First(c, m)
+	b := e.admission.First(Control{c}, m)
 	if b == nil {
 		b = noBinding{}
 	}
@@ -361,12 +361,17 @@ func (c *Conn) handle(m *protocol.Message) {
 	if !c.engine.handlers.relays(m) {
 		h = c.engine.handlers.lookup(m.Type)
 	}
-	if h != nil {
-		if err := h(c, m); err != nil {
-			c.handlerFailed(m, err)
-		}
+	if h == nil {
+		c.noHandler(m)
 		return
 	}
+	if err := h(c, m); err != nil {
+		c.handlerFailed(m, err)
+	}
+}
+
+// noHandler answers a message that has no handler.
+func (c *Conn) noHandler(m *protocol.Message) {
 	if m.Type == protocol.TypeLogon && c.engine.admission == nil {
 		c.engine.log.Warn("a client logs on, but no bridge is attached to this engine", zapConn(c))
 	}

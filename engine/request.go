@@ -90,7 +90,7 @@ func (c *Conn) request(typ uint16, body []byte, timeout time.Duration, r *reques
 			}
 		}
 		r.timer = c.engine.clock.AfterFunc(timeout, func() {
-			c.Look(func(bool) { go tooLate() })        // the reply may wait unread
+			c.lookThen(func(bool) { go tooLate() })    // the reply may wait unread
 			c.engine.clock.AfterFunc(timeout, tooLate) // a handler that blocks the loop may wait for this
 		})
 	}

@@ -97,6 +97,7 @@ func (e *Engine) askToStop(r stopRequest) (running bool) {
 func (e *Engine) fail(err error) { e.askToStop(stopRequest{failure: err}) }
 
 func (e *Engine) serve(ctx context.Context) (StopReport, error) {
+	e.handlers.relayBy(e.admission)
 	e.handlers.wrap()
 	e.setHeartbeat()
 	if err := e.startLoops(); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/layout"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -81,7 +82,7 @@ func TestAnUnknownPolicyIsAnError(t *testing.T) {
 	p := dial(t, r.addr)
 	p.send(protocol.Message{Type: 1, UserID: "ann"})
 	b := receive(t, "a connection", g.arrived)
-	b.conn.Admit(&engine.Admitted{UserID: "ann"})
+	b.Admit(&engine.Admitted{UserID: "ann"})
 	o := engine.SendOptions{Policy: engine.SlowLatest + 1}
 	for _, m := range []*protocol.Message{numbered(1), {Type: 7, ID: 1}, {Type: protocol.TypePush}} {
 		if err := b.conn.SendMessage(m, &o); err == nil || !strings.Contains(err.Error(), "SlowPolicy 5") {
@@ -258,7 +259,7 @@ func TestOnDroppedIsToldAtMostOnceASecond(t *testing.T) {
 	reports := map[*engine.Conn][]report{}
 	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 10}, SlowPolicy: engine.SlowDropNewest,
 		OnDropped: func(c *engine.Conn, d protocol.Traffic) {
-			c.Look(func(bool) {}) // a message could be dropped too, and be told
+			seam.ConnOf(c).Look(func(bool) {}) // a message could be dropped too, and be told
 			mu.Lock()
 			reports[c] = append(reports[c], report{time.Now(), d})
 			mu.Unlock()

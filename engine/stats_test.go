@@ -14,7 +14,7 @@ func TestStatsCountConnectionsByState(t *testing.T) {
 	bothModes(t, func(t *testing.T, workers int) {
 		e := newEngine(engine.Config{Workers: workers, Limits: engine.Limits{MaxOutbound: 64 << 20}, Timeouts: engine.Timeouts{Close: 5 * time.Second}})
 		g := newGate(t, e)
-		hold := make(chan *engine.Conn, 1)
+		hold := make(chan engine.Control, 1)
 		e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
 		r := serve(t, e)
 		want := func(what string, s engine.ConnStates) {
@@ -28,7 +28,7 @@ func TestStatsCountConnectionsByState(t *testing.T) {
 		want("one is accepted", engine.ConnStates{Accepted: 1})
 		in, b := g.enter(t, r.addr)
 		want("one is bound", engine.ConnStates{Accepted: 1, Bound: 1})
-		g.swap(&gate{arrived: make(chan *binding, 1), first: func(c *engine.Conn, _ *protocol.Message, _ *binding) { hold <- c }})
+		g.swap(&gate{arrived: make(chan *binding, 1), first: func(k engine.Control, _ *protocol.Message, _ *binding) { hold <- k }})
 		waiting := dial(t, r.addr)
 		waiting.send(protocol.Message{Type: 1, UserID: "bob"})
 		held := receive(t, "the first message", hold)

@@ -237,7 +237,8 @@ func TestRunCountsWhatItGaveUpOn(t *testing.T) {
 // leftovers is an Admission that does not get rid of its sessions.
 type leftovers int
 
-func (leftovers) First(*engine.Conn, *protocol.Message) engine.Binding { return nil }
+func (leftovers) First(engine.Control, *protocol.Message) engine.Binding  { return nil }
+func (leftovers) Addressed(*engine.Conn, *protocol.Message) (bool, error) { return false, nil }
 func (n leftovers) Drain(ctx context.Context) int {
 	<-ctx.Done()
 	return int(n)
@@ -262,13 +263,14 @@ func TestAConnectionWithoutABinding(t *testing.T) {
 
 type unbinding struct{}
 
-func (unbinding) First(c *engine.Conn, m *protocol.Message) engine.Binding {
+func (unbinding) First(k engine.Control, m *protocol.Message) engine.Binding {
 	first := m.Clone()
 	first.UserID = "ann"
-	c.Admit(&engine.Admitted{UserID: "ann", Deliver: first})
+	k.Admit(&engine.Admitted{UserID: "ann", Deliver: first})
 	return nil
 }
-func (unbinding) Drain(context.Context) int { return 0 }
+func (unbinding) Addressed(*engine.Conn, *protocol.Message) (bool, error) { return false, nil }
+func (unbinding) Drain(context.Context) int                               { return 0 }
 
 // A running engine leaves no goroutine behind, however it ends.
 func TestAnEngineLeavesNothingBehind(t *testing.T) { eachTransport(t, anEngineLeavesNothingBehind) }

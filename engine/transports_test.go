@@ -212,6 +212,6 @@ func TestEachTransportServes(t *testing.T) {
 func outcomeOf(t testing.TB, c *engine.Conn) protocol.CloseOutcome {
 	t.Helper()
 	ended := make(chan protocol.CloseOutcome, 1)
-	c.WhenClosed(func(o protocol.CloseOutcome) { ended <- o })
+	engine.ControlOf(c).WhenClosed(func(o protocol.CloseOutcome) { ended <- o })
 	return receive(t, "the end of the connection", ended)
 }

@@ -183,7 +183,7 @@ func TestATurnWritesSoManyBytes(t *testing.T) {
 		}
 	}
 	quiet := false
-	conns[19].Quiesce(func() { quiet = wrote(conns[19]) > 4*size })
+	Control{conns[19]}.Quiesce(func() { quiet = wrote(conns[19]) > 4*size })
 	sum := 0
 	for turns := 0; sum < len(conns)*4*size; turns++ {
 		before, rest := sum, wrote(conns[19])

@@ -67,7 +67,7 @@ func New(b *bridge.Bridge, cfg ...Config) *Service {
 	s.deadlines.expire = s.expire
 	s.news.service = s
 	s.leave = func() {}
-	b.Engine().HandleSystem(protocol.TypePushAck, s.acknowledged)
+	b.Engine().Handle(protocol.TypePushAck, s.acknowledged)
 	if f := seam.DeviceFinderOf(b.Users()); f != nil {
 		s.deviceAt = f.DeviceAt
 	} else if m, ok := b.Users().(finder); ok {

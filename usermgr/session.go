@@ -228,7 +228,7 @@ type ending struct {
 	by     *Address       // the address of the claim on another manager that excludes the session; nil for none
 }
 
-// PeerEnded implements engine.PeerEnder: a client that has ended its sending side counts as neither silent nor idle.
+// PeerEnded implements seam.PeerEnder: a client that has ended its sending side counts as neither silent nor idle.
 func (s *session) PeerEnded() { s.stopWatches() }
 
 func (s *session) ID() string     { return s.id.String() }

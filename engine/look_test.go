@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -37,7 +38,7 @@ func TestWhatHasComeIsLookedAtBeforeWhatIsAskedForAfterIt(t *testing.T) {
 		c = receive(t, "the second handler", entered)
 		third.send(protocol.Message{Type: typeCounts})
 		looked := make(chan int32, 1)
-		c.AfterInput(func() { looked <- seen.Load() })
+		seam.ConnOf(c).Look(func(bool) { looked <- seen.Load() })
 		release <- struct{}{}
 		if got := receive(t, "the look", looked); got != n+1 {
 			t.Fatalf("%d of %d messages that had come were looked at", got, n+1)

@@ -1,0 +1,56 @@
+package seam
+
+import "time"
+
+// Conn is what an admission asks of a connection besides engine.Control. All methods may be called from any goroutine, also when the
+// connection has ended, and return at once.
+type Conn interface {
+	// Look calls done when all bytes that have arrived by now have been read and have counted as a sign of life, as far as one read
+	// takes them; they may still wait in the socket because the event loop was busy or the process stood still. Call it at a
+	// deadline, before a connection is ended for its silence. busy reports whether messages of the client wait for their handlers
+	// or are being handled; without engine.Config.Workers it is false. done is called once, on the event loop, and must not block.
+	// While the loop is stuck in a handler done is not called. When the loop has ended, Look calls done itself.
+	Look(done func(busy bool))
+	// AfterFunc calls f on a goroutine of its own when d has passed. Time in which the process stood still, or the connection's event
+	// loop was stuck in a handler, does not count, because the client cannot be heard in it. stop prevents the call, and reports
+	// whether it was in time.
+	AfterFunc(d time.Duration, f func()) (stop func() bool)
+	// Unbind unbinds the connection's user: Dropped and End of the Binding are not called any more. An admission calls it before it
+	// closes a connection whose session has ended, so that the close does not call the session.
+	Unbind()
+	// CountFailedLogon counts a failed log-on of the connection's address (engine.Bans.FailedLogons). An admission calls it when a
+	// client that has been let in shows an invalid token.
+	CountFailedLogon()
+}
+
+// ConnOf returns what c, an *engine.Conn, provides besides its methods. Package engine sets it, and allocates nothing in it.
+var ConnOf func(c any) Conn
+
+// HeartbeatTeller may be implemented by an engine.Admission. It tells how clients are watched for silence.
+type HeartbeatTeller interface {
+	// Heartbeat returns the silence after which a client is ended, 0 when clients are not watched; and the interval at
+	// which clients are told to send something, 0 when they are told none. It is called when Engine.Run begins.
+	Heartbeat() (timeout, interval time.Duration)
+}
+
+// HandledTeller may be implemented by an engine.Binding, which is then told when messages have been handled.
+type HandledTeller interface {
+	// Handled says, with engine.Config.Workers, that no message of the client's waits or is being handled any more. It is called
+	// from any goroutine, for each time that messages have come, takes no lock, and may come after End.
+	Handled()
+}
+
+// PeerEnder may be implemented by an engine.Binding, which is then told that its peer has ended its sending side while answers are still
+// to be sent.
+type PeerEnder interface {
+	// PeerEnded is called once; End follows within engine.Timeouts.Close. No more bytes will come from the peer, which must not count
+	// as its silence. PeerEnded runs on the event loop, and must not block.
+	PeerEnded()
+}
+
+// Relayer may be implemented by an engine.Admission that passes no message on, so that messages for other users are treated like all
+// others: they count towards engine.Limits.MaxRequests.
+type Relayer interface {
+	// Relays reports whether Addressed is to be called at all. It is called when Engine.Run begins.
+	Relays() bool
+}
