@@ -228,6 +228,11 @@ type ending struct {
 	by     *Address       // the address of the claim on another manager that excludes the session; nil for none
 }
 
+var (
+	_ seam.PeerEnder     = (*session)(nil)
+	_ seam.HandledTeller = (*session)(nil)
+)
+
 // PeerEnded implements seam.PeerEnder: a client that has ended its sending side counts as neither silent nor idle.
 func (s *session) PeerEnded() { s.stopWatches() }
 
