@@ -5,7 +5,7 @@
 //		log.Fatal(err)
 //	}
 //	srv.Users.Subscribe(rollcall.Events{
-//		Connected: func(s rollcall.SessionInfo) { log.Print(s.UserID, " is online from ", s.Address.Remote) },
+//		Connected: func(s rollcall.SessionInfo) { log.Print(s.UserID, " is online from ", s.Address) },
 //	})
 //	srv.Handle(chat, func(c *rollcall.Conn, m *rollcall.Message) error { // m is valid until the handler returns
 //		if err := srv.Send("bob", chat, m.Body); err != nil { // to each of bob's sessions

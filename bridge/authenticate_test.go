@@ -158,7 +158,7 @@ func TestAuthenticatorSeesTheLogon(t *testing.T) {
 	l := <-seen
 	fields := map[string]string{"token": "secret", "app": "1.2", "session": "0190-earlier"}
 	if l.UserID != "ann" || l.Device != 3 || l.Session != "0190-earlier" || !maps.Equal(l.Fields, fields) ||
-		l.Address.Remote != c.conn.LocalAddr().String() || l.Address.Conn == 0 {
+		l.Address.Remote.String() != c.conn.LocalAddr().String() || l.Address.Conn == 0 {
 		t.Errorf("the authenticator saw %+v", l)
 	}
 }

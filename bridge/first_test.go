@@ -53,7 +53,7 @@ func TestLogonIsAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	info, ok := s.users.Session(fields[protocol.FieldSession])
-	if !ok || info.UserID != "ann" || info.Device != 7 || info.Address.Remote != c.conn.LocalAddr().String() {
+	if !ok || info.UserID != "ann" || info.Device != 7 || info.Remote.String() != c.conn.LocalAddr().String() || info.Via != "tcp" {
 		t.Errorf("the session in the reply is %+v, %v", info, ok)
 	}
 	if got := fields[protocol.FieldHeartbeatMS]; got != "20000" {

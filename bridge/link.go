@@ -100,7 +100,7 @@ func (l *link) End(code protocol.CloseCode) {
 }
 
 func (l *link) Address() usermgr.Address {
-	return usermgr.Address{Conn: l.conn.ID(), Remote: remoteText(l.conn)}
+	return usermgr.Address{Conn: l.conn.ID(), Remote: l.conn.RemoteAddr(), Via: l.conn.Transport()}
 }
 
 // remoteText returns the address of a connection's peer for people to read; the transport's name for a peer without an IP address.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -41,7 +42,7 @@ func (s *lineServer) converse(nc net.Conn, number uint64) {
 	if !lines.Scan() {
 		return
 	}
-	l := &lineLink{nc: nc, addr: usermgr.Address{Conn: number, Remote: nc.RemoteAddr().String()}, closed: make(chan struct{})}
+	l := &lineLink{nc: nc, addr: usermgr.Address{Conn: number, Remote: netip.MustParseAddrPort(nc.RemoteAddr().String()), Via: "tcp"}, closed: make(chan struct{})}
 	ctx, cancel := contextFor(patience)
 	defer cancel()
 	session, err := s.users.Register(ctx, usermgr.Logon{UserID: lines.Text(), Address: l.addr}, l)

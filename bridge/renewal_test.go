@@ -32,7 +32,7 @@ func TestRenewedSessionGoesOn(t *testing.T) {
 	l := receive(t, "the renewal", d.renewals)
 	want := map[string]string{protocol.FieldToken: "ann/2h"}
 	if !l.Renewal || l.UserID != "ann" || l.Device != 3 || l.Session != reply[protocol.FieldSession] ||
-		l.Token != "ann/2h" || !maps.Equal(l.Fields, want) || l.Address.Remote != c.conn.LocalAddr().String() {
+		l.Token != "ann/2h" || !maps.Equal(l.Fields, want) || l.Address.Remote.String() != c.conn.LocalAddr().String() {
 		t.Errorf("the authenticator saw %+v", l)
 	}
 	c.ask("meanwhile")

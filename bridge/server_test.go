@@ -237,13 +237,13 @@ func (s *server) expectEnd(want ...string) {
 }
 
 func (j *journal) handlers() usermgr.Events {
-	on := func(s usermgr.SessionInfo) string { return s.UserID + "@" + j.name(s.Address.Remote) }
+	on := func(s usermgr.SessionInfo) string { return s.UserID + "@" + j.name(s.Address.String()) }
 	return usermgr.Events{
 		Connected: func(s usermgr.SessionInfo) { j.add("Connected %s", on(s)) },
 		PushedOut: func(old usermgr.SessionInfo, by usermgr.Address) {
-			j.add("PushedOut %s by %s", on(old), j.name(by.Remote))
+			j.add("PushedOut %s by %s", on(old), j.name(by.String()))
 		},
-		Ignored:  func(userID string, by usermgr.Address) { j.add("Ignored %s@%s", userID, j.name(by.Remote)) },
+		Ignored:  func(userID string, by usermgr.Address) { j.add("Ignored %s@%s", userID, j.name(by.String())) },
 		TimedOut: func(s usermgr.SessionInfo) { j.add("TimedOut %s", on(s)) },
 		Disconnected: func(s usermgr.SessionInfo, why protocol.CloseCode) {
 			j.add("Disconnected %s %v", on(s), why)

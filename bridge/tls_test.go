@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/rollcall-go/rollcall/bridge"
@@ -53,6 +54,9 @@ func TestAVerifiedCertificateReachesTheAuthenticator(t *testing.T) {
 			}
 			if c.allowed && (cl.UserID() != "ann" || !s.users.IsOnline("ann")) {
 				t.Errorf("the client is %q", cl.UserID())
+			}
+			if over := slices.Collect(s.users.Sessions(usermgr.Filter{Via: "tls"})); c.allowed && (len(over) != 1 || !over[0].Remote.IsValid()) {
+				t.Errorf("over TLS there are %v", over)
 			}
 		})
 	}

@@ -5,6 +5,7 @@ package usermgr_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"runtime"
 	"testing"
 	"time"
@@ -61,9 +62,11 @@ func BenchmarkUserMemory(b *testing.B) {
 // ownLink is a link that the manager calls as it does Rollcall's own: on the goroutine of the turn.
 type ownLink struct{}
 
+var somewhere = netip.MustParseAddrPort("192.0.2.1:1234")
+
 func (ownLink) TrustedLink() bool { return true }
 func (ownLink) Address() usermgr.Address {
-	return usermgr.Address{Conn: crowd, Remote: "192.0.2.1:1234"}
+	return usermgr.Address{Conn: crowd, Remote: somewhere}
 }
 func (ownLink) Quiesce(done func()) { done() }
 func (ownLink) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {

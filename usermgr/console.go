@@ -81,7 +81,7 @@ func (c *console) Refresh() {
 	cells := [][]string{{"USER", "ADDRESS", "MESSAGES IN", "BYTES IN", "MESSAGES OUT", "BYTES OUT", "LAST TYPE OUT"}}
 	for _, userID := range rows {
 		i := c.users[userID]
-		cells = append(cells, []string{visible(userID), visible(i.Address.Remote), fmt.Sprint(i.In.Messages), fmt.Sprint(i.In.Bytes),
+		cells = append(cells, []string{visible(userID), visible(i.Address.String()), fmt.Sprint(i.In.Messages), fmt.Sprint(i.In.Bytes),
 			fmt.Sprint(i.Out.Messages), fmt.Sprint(i.Out.Bytes), typeName(i.Out.LastType)})
 	}
 	b.WriteString(inColumns(cells))

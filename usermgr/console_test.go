@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +15,11 @@ import (
 )
 
 func item(userID, remote string) usermgr.DisplayItem {
-	return usermgr.DisplayItem{UserID: userID, Address: usermgr.Address{Remote: remote}}
+	a, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return usermgr.DisplayItem{UserID: userID, Address: usermgr.Address{Via: remote}}
+	}
+	return usermgr.DisplayItem{UserID: userID, Address: usermgr.Address{Remote: a}}
 }
 
 // console is what NewConsoleDisplayer returns.
@@ -28,11 +33,11 @@ func newConsole(w io.Writer, rows int) console { return usermgr.NewConsoleDispla
 func ExampleNewConsoleDisplayer() {
 	c := usermgr.NewConsoleDisplayer(os.Stdout, 0) // the caller would give it to Manager.Display
 	c.SetOrUpdateUserItem(usermgr.DisplayItem{
-		UserID: "bob", Address: usermgr.Address{Remote: "192.0.2.7:50122"},
+		UserID: "bob", Address: usermgr.Address{Remote: netip.MustParseAddrPort("192.0.2.7:50122")},
 		In:  protocol.Traffic{Messages: 12, Bytes: 340, LastType: 0x0101},
 		Out: protocol.Traffic{Messages: 1500, Bytes: 96000, LastType: 0x0102},
 	})
-	c.SetOrUpdateUserItem(usermgr.DisplayItem{UserID: "ann", Address: usermgr.Address{Remote: "[2001:db8::1]:9"}})
+	c.SetOrUpdateUserItem(usermgr.DisplayItem{UserID: "ann", Address: usermgr.Address{Remote: netip.MustParseAddrPort("[2001:db8::1]:9")}})
 	c.SetOrUpdateUserItem(usermgr.DisplayItem{UserID: "cid"})
 	c.RemoveUser("cid", protocol.KickedOut)
 	c.(usermgr.Refresher).Refresh() // so does Display

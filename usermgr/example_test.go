@@ -3,6 +3,7 @@ package usermgr_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
 
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -17,7 +18,7 @@ func (w wire) Address() usermgr.Address { return w.address }
 func (w wire) Quiesce(done func()) { done() }
 
 func (w wire) Close(why *protocol.CloseError, done func(protocol.CloseOutcome)) {
-	fmt.Printf("%s is closed: %s (%s)\n", w.address.Remote, why.Code, why.Text)
+	fmt.Printf("%s is closed: %s (%s)\n", w.address, why.Code, why.Text)
 	if done != nil {
 		done(protocol.OutcomeTold) // the connection has ended
 	}
@@ -32,25 +33,25 @@ func Example() {
 	}
 	users.Subscribe(usermgr.Events{
 		Connected: func(s usermgr.SessionInfo) {
-			fmt.Printf("%s is online from %s\n", s.UserID, s.Address.Remote)
+			fmt.Printf("%s is online from %s\n", s.UserID, s.Address)
 		},
 		PushedOut: func(old usermgr.SessionInfo, by usermgr.Address) {
-			fmt.Printf("%s logged on again from %s\n", old.UserID, by.Remote)
+			fmt.Printf("%s logged on again from %s\n", old.UserID, by)
 		},
 		Disconnected: func(s usermgr.SessionInfo, why protocol.CloseCode) {
-			fmt.Printf("%s left %s: %s\n", s.UserID, s.Address.Remote, why)
+			fmt.Printf("%s left %s: %s\n", s.UserID, s.Address, why)
 		},
 	})
 
 	ctx := context.Background()
 	for conn, remote := range []string{"192.0.2.1:50100", "192.0.2.2:50200"} {
-		w := wire{usermgr.Address{Conn: uint64(conn), Remote: remote}}
+		w := wire{usermgr.Address{Conn: uint64(conn), Remote: netip.MustParseAddrPort(remote)}}
 		if _, err := users.Register(ctx, usermgr.Logon{UserID: "ann", Address: w.address}, w); err != nil {
 			fmt.Println(err)
 		}
 	}
 	ann, _ := users.User("ann")
-	fmt.Println("ann is at", ann.Sessions[0].Address.Remote)
+	fmt.Println("ann is at", ann.Sessions[0].Address)
 
 	if _, err := users.Kick("ann", &usermgr.KickOptions{Text: "good night"}); err != nil {
 		fmt.Println(err)

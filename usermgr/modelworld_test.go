@@ -272,7 +272,7 @@ func (w *world) newLink(user string, s step) *modelLink {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.links = append(w.links, l)
-	l.addr = usermgr.Address{Conn: uint64(len(w.links)), Remote: "model"}
+	l.addr = usermgr.Address{Conn: uint64(len(w.links)), Via: "model"}
 	return l
 }
 

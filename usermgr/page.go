@@ -32,6 +32,7 @@ type Filter struct {
 	Devices []uint16      // the session's device class is one of these; empty for any
 	Tag     string        // the session's tag, or its user's, is this one; "" for any
 	IdleFor time.Duration // no message but heartbeats has come for at least this long, by SessionInfo.LastMessage; 0 for any
+	Via     string        // the session's Address.Via is this one, as "tls"; "" for any
 	Dropped bool          // messages for the session's client have been thrown away
 }
 
@@ -91,17 +92,18 @@ func (m *Manager) Sessions(f Filter) iter.Seq[SessionInfo] {
 type criteria struct {
 	devices []uint16
 	tag     string
+	via     string
 	heardBy time.Time // the latest time of the last message; zero for any
 	dropped bool
 	any     bool // every session matches
 }
 
 func (f *Filter) criteria(clock *coarseClock) criteria {
-	c := criteria{devices: f.Devices, tag: f.Tag, dropped: f.Dropped}
+	c := criteria{devices: f.Devices, tag: f.Tag, via: f.Via, dropped: f.Dropped}
 	if f.IdleFor > 0 {
 		c.heardBy = clock.exactly().Add(-f.IdleFor)
 	}
-	c.any = len(c.devices) == 0 && c.tag == "" && !c.dropped && f.IdleFor <= 0
+	c.any = len(c.devices) == 0 && c.tag == "" && c.via == "" && !c.dropped && f.IdleFor <= 0
 	return c
 }
 
@@ -122,7 +124,7 @@ func (u *user) matchSession(s *session, c *criteria) bool {
 		tag, userTag = p.tags[s], p.tag
 	}
 	r := s.lazy.Load()
-	return c.match(s.device, s.lastMessage(), tag, userTag, r != nil && r.dropped.load().Messages > 0)
+	return (c.via == "" || c.via == s.address().Via) && c.match(s.device, s.lastMessage(), tag, userTag, r != nil && r.dropped.load().Messages > 0)
 }
 
 // matching yields the sessions that match, the oldest first. u.mu is held on entry, and while it runs.

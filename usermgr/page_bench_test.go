@@ -19,7 +19,7 @@ const million = 1_000_000
 type bareLink uint64
 
 func (l bareLink) Address() usermgr.Address {
-	return usermgr.Address{Conn: uint64(l), Remote: "192.0.2.1:1"}
+	return usermgr.Address{Conn: uint64(l), Remote: somewhere}
 }
 func (bareLink) Quiesce(done func()) { done() }
 func (bareLink) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {

@@ -110,6 +110,7 @@ func newCrew(t *testing.T, users int) *crew {
 	on := func(userID string, device uint16) usermgr.Session {
 		conn++
 		link := newLink(conn)
+		link.via = []string{"tcp", "tls", "unix"}[conn%3]
 		s, err := m.Register(t.Context(), usermgr.Logon{UserID: userID, Device: device, Address: link.Address()}, link)
 		if err != nil {
 			t.Fatal(err)
@@ -160,6 +161,7 @@ func newCrew(t *testing.T, users int) *crew {
 func (c *crew) match(f usermgr.Filter) (users, sessions []string) {
 	for _, s := range c.sessions {
 		if len(f.Devices) > 0 && !slices.Contains(f.Devices, s.Device) ||
+			f.Via != "" && s.Via != f.Via ||
 			f.Tag != "" && s.Tag != f.Tag && s.UserTag != f.Tag ||
 			f.IdleFor > 0 && time.Since(s.LastMessage) < f.IdleFor {
 			continue
@@ -169,7 +171,7 @@ func (c *crew) match(f usermgr.Filter) (users, sessions []string) {
 			users = append(users, s.UserID)
 		}
 	}
-	if len(f.Devices) == 0 && f.Tag == "" && f.IdleFor == 0 {
+	if len(f.Devices) == 0 && f.Tag == "" && f.Via == "" && f.IdleFor == 0 {
 		users = slices.Clone(c.online)
 	}
 	return users, sessions
@@ -185,6 +187,8 @@ var filters = map[string]usermgr.Filter{
 	"idle":          {IdleFor: 5 * time.Minute},
 	"idle for long": {IdleFor: time.Hour},
 	"all":           {Devices: []uint16{tablet, desk}, Tag: "red", IdleFor: 9 * time.Minute},
+	"transport":     {Via: "tls"},
+	"both":          {Via: "unix", Devices: []uint16{phone, desk}},
 	"nobody":        {Tag: "green"},
 }
 

@@ -29,7 +29,7 @@ func (u *user) noteStuck(d *departure) {
 	s.stuck = true
 	m.givenUp.Add(1)
 	m.log.Warn("a message handler did not return in time; its session ends without it",
-		zap.String("user", u.id), zap.String("remote", s.address().Remote), zap.Duration("after", m.quiesceTimeout))
+		zap.String("user", u.id), zap.String("remote", s.address().String()), zap.Duration("after", m.quiesceTimeout))
 }
 
 // quiescing is a departure's wait for its session's message handlers.

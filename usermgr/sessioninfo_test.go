@@ -3,6 +3,7 @@ package usermgr_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 // A session ID takes its session over, and a token is a credential: neither is printed, logged or in JSON.
 func TestSessionInfoIsPrintedWithoutItsSecrets(t *testing.T) {
 	i := usermgr.SessionInfo{UserID: "al\x1bice", ID: "secret-id", Token: "secret-token", Device: 3,
-		Address: usermgr.Address{Remote: "192.0.2.1:4711"}}
+		Address: usermgr.Address{Remote: netip.MustParseAddrPort("192.0.2.1:4711")}}
 	all := []any{i, &i, []usermgr.SessionInfo{i}, usermgr.UserData{UserID: "alice", Sessions: []usermgr.SessionInfo{i}},
 		map[string]usermgr.SessionInfo{"a": i}}
 	zaps := zapcore.NewJSONEncoder(zapcore.EncoderConfig{})

@@ -3,6 +3,7 @@ package usermgr_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -88,6 +89,7 @@ func (j *journal) rest() usermgr.Events {
 type testLink struct {
 	conn    uint64
 	journal *journal
+	via     string // its transport
 
 	mu     sync.Mutex
 	busy   bool   // a message handler runs
@@ -98,7 +100,7 @@ type testLink struct {
 func newLink(conn uint64) *testLink { return &testLink{conn: conn} }
 
 func (l *testLink) Address() usermgr.Address {
-	return usermgr.Address{Conn: l.conn, Remote: fmt.Sprintf("192.0.2.1:%d", l.conn)}
+	return usermgr.Address{Conn: l.conn, Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), uint16(l.conn)), Via: l.via}
 }
 
 func (l *testLink) Quiesce(done func()) {

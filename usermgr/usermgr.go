@@ -38,6 +38,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"net/netip"
 	"time"
 
 	"github.com/rollcall-go/rollcall/protocol"
@@ -45,16 +46,20 @@ import (
 
 // Address says which connection a session is on.
 type Address struct {
-	Conn   uint64 // the connection's number, never reused by this process
-	Remote string // the peer's network address, for people to read
+	Conn   uint64         // the connection's number, never reused by this process
+	Remote netip.AddrPort // the peer's network address; zero where it has none, as on a Unix socket
+	Via    string         // the transport: "tcp", "unix", "tls" over either, or another that the Link names
 }
 
-// String returns Remote, or the connection's number where that is empty.
+// String returns Remote, or Via where there is none, or the connection's number.
 func (a Address) String() string {
-	if a.Remote == "" {
-		return fmt.Sprint("connection ", a.Conn)
+	switch {
+	case a.Remote.IsValid():
+		return a.Remote.String()
+	case a.Via != "":
+		return a.Via
 	}
-	return a.Remote
+	return fmt.Sprint("connection ", a.Conn)
 }
 
 // Logon is the content of a client's Logon message, completed by the bridge.

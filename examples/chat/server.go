@@ -60,7 +60,7 @@ func server(ctx context.Context, args []string) error {
 		me, _ := users.User(m.UserID)
 		for _, s := range me.Sessions {
 			reply.Devices = append(reply.Devices, fmt.Sprintf("%s from %s since %s",
-				deviceName(s.Device), s.Address.Remote, s.LogonTime.Format(time.TimeOnly)))
+				deviceName(s.Device), s.Address, s.LogonTime.Format(time.TimeOnly)))
 		}
 		return reply, nil
 	}))

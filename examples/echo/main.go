@@ -119,7 +119,7 @@ func eventPrinter(enabled bool) usermgr.Events {
 		if !enabled {
 			return
 		}
-		e := map[string]any{"event": event, "user": s.UserID, "connection": s.Conn, "address": s.Address.Remote}
+		e := map[string]any{"event": event, "user": s.UserID, "connection": s.Conn, "address": s.Address.String()}
 		if key != "" {
 			e[key] = value
 		}
@@ -127,10 +127,10 @@ func eventPrinter(enabled bool) usermgr.Events {
 	}
 	return usermgr.Events{
 		Connected: func(s usermgr.SessionInfo) { session("connected", &s, "", nil) },
-		PushedOut: func(s usermgr.SessionInfo, by usermgr.Address) { session("pushed_out", &s, "by", by.Remote) },
+		PushedOut: func(s usermgr.SessionInfo, by usermgr.Address) { session("pushed_out", &s, "by", by.String()) },
 		Ignored: func(userID string, by usermgr.Address) {
 			if enabled {
-				show(map[string]any{"event": "ignored", "user": userID, "by": by.Remote})
+				show(map[string]any{"event": "ignored", "user": userID, "by": by.String()})
 			}
 		},
 		TimedOut:     func(s usermgr.SessionInfo) { session("timed_out", &s, "", nil) },

@@ -63,13 +63,13 @@ func main() {
 
 // events prints the user manager's events.
 var events = usermgr.Events{
-	Connected: func(s usermgr.SessionInfo) { note("server", "%s is online, from %s", s.UserID, s.Address.Remote) },
+	Connected: func(s usermgr.SessionInfo) { note("server", "%s is online, from %s", s.UserID, s.Address) },
 	PushedOut: func(old usermgr.SessionInfo, by usermgr.Address) {
-		note("server", "%s logged on again from %s and pushes out %s", old.UserID, by.Remote, old.Address.Remote)
+		note("server", "%s logged on again from %s and pushes out %s", old.UserID, by, old.Address)
 	},
 	TimedOut: func(s usermgr.SessionInfo) { note("server", "%s fell silent", s.UserID) },
 	Disconnected: func(s usermgr.SessionInfo, why protocol.CloseCode) {
-		note("server", "%s at %s has left: %s", s.UserID, s.Address.Remote, why)
+		note("server", "%s at %s has left: %s", s.UserID, s.Address, why)
 	},
 }
 
@@ -107,7 +107,7 @@ func story(addr string, users *usermgr.Manager) {
 	fmt.Fprintln(table, "    USER\tADDRESS\tMESSAGES IN\tBYTES IN\tMESSAGES OUT\tBYTES OUT")
 	for id := range users.Users() {
 		if u, ok := users.User(id); ok {
-			fmt.Fprintf(table, "    %s\t%s\t%d\t%d\t%d\t%d\n", id, u.Sessions[0].Address.Remote,
+			fmt.Fprintf(table, "    %s\t%s\t%d\t%d\t%d\t%d\n", id, u.Sessions[0].Address,
 				u.In.Messages, u.In.Bytes, u.Out.Messages, u.Out.Bytes)
 		}
 	}

@@ -238,7 +238,7 @@ func (s *stress) handlers() usermgr.Events {
 	return usermgr.Events{
 		Connected: func(i usermgr.SessionInfo) {
 			s.mu.Lock()
-			s.fates[i.Address.Remote] = &fate{conn: i.Address.Conn}
+			s.fates[i.Address.String()] = &fate{conn: i.Address.Conn}
 			s.mu.Unlock()
 			pause()
 		},
@@ -250,7 +250,7 @@ func (s *stress) handlers() usermgr.Events {
 		},
 		Disconnected: func(i usermgr.SessionInfo, why protocol.CloseCode) {
 			s.mu.Lock()
-			if f := s.fates[i.Address.Remote]; f != nil {
+			if f := s.fates[i.Address.String()]; f != nil {
 				f.code, f.final = why, i
 				f.disconnected++
 			}

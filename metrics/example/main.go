@@ -53,7 +53,7 @@ func run() error {
 	mux.HandleFunc("/closed", func(w http.ResponseWriter, _ *http.Request) {
 		for _, s := range srv.Users.Closed() {
 			fmt.Fprintf(w, "%s %s from %s: %s, %d messages in, %d out\n",
-				s.At.Format(time.RFC3339), s.UserID, s.Address.Remote, s.Code, s.In.Messages, s.Out.Messages)
+				s.At.Format(time.RFC3339), s.UserID, s.Address, s.Code, s.In.Messages, s.Out.Messages)
 		}
 	})
 	ln, err := net.Listen("tcp", *page)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -104,8 +105,10 @@ type crowd struct {
 
 type link struct{ conn uint64 }
 
-func (l *link) Address() usermgr.Address { return usermgr.Address{Conn: l.conn, Remote: "127.0.0.1:1"} }
-func (l *link) Quiesce(done func())      { done() }
+func (l *link) Address() usermgr.Address {
+	return usermgr.Address{Conn: l.conn, Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 1), Via: "tcp"}
+}
+func (l *link) Quiesce(done func()) { done() }
 func (l *link) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
 	if done != nil {
 		done(protocol.OutcomeTold)
