@@ -159,13 +159,13 @@ func TestUnknownSystemTypesAreNotDelivered(t *testing.T) {
 // Sending to a user who is offline says so, also right after a close.
 func TestSendToWhoIsOffline(t *testing.T) {
 	s := serve(t, options{})
-	if err := s.bridge.Send("nobody", push, nil); !errors.Is(err, bridge.ErrUserOffline) {
+	if err := s.bridge.Send("nobody", push, nil); !errors.Is(err, protocol.UserOffline) {
 		t.Errorf("sending to nobody: %v", err)
 	}
 	c := s.logOn("ann")
 	_, _ = s.users.Kick("ann", nil)
 	c.expectClose(protocol.KickedOut)
-	if err := s.bridge.Send("ann", push, nil); !errors.Is(err, bridge.ErrUserOffline) {
+	if err := s.bridge.Send("ann", push, nil); !errors.Is(err, protocol.UserOffline) {
 		t.Errorf("sending to a user who was kicked: %v", err)
 	}
 }

@@ -29,8 +29,8 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// ErrUserOffline is returned by Send for a user who has no session on this bridge's engine. It is a protocol.UserOffline.
-var ErrUserOffline = protocol.Errorf(protocol.UserOffline, "the user is offline")
+// errOffline is the error for a user who has no session on this bridge's engine.
+var errOffline = protocol.Errorf(protocol.UserOffline, "the user is offline")
 
 // Identity is the result of an authenticator.
 type Identity struct {
@@ -182,21 +182,24 @@ func (b *Bridge) Engine() *engine.Engine { return b.engine }
 // Users returns the user manager that was given to Attach.
 func (b *Bridge) Users() usermgr.UserManager { return b.users }
 
-// ConnsOf yields the connections of a user's sessions on this bridge's engine, the oldest session first.
-func (b *Bridge) ConnsOf(userID string) iter.Seq[*engine.Conn] {
+// ConnsOf yields the connections of the users' sessions on this bridge's engine: those of one user after another's, each user's
+// oldest session first. A user is looked up when it is that user's turn. One who is named twice is yielded twice.
+func (b *Bridge) ConnsOf(userIDs ...string) iter.Seq[*engine.Conn] {
 	return func(yield func(*engine.Conn) bool) {
-		for _, l := range b.users.Links(userID) {
-			if c := b.conn(l); c != nil && !yield(c) {
-				return
+		for _, userID := range userIDs {
+			for _, l := range b.users.Links(userID) {
+				if c := b.conn(l); c != nil && !yield(c) {
+					return
+				}
 			}
 		}
 	}
 }
 
-// Reach calls send for each connection of the user's sessions on this engine, on the caller's goroutine, which may be any. When send
-// returns engine.ErrClosed, Reach looks the user up again and calls send for connections that have come since, so that a session
-// that took over between the look-up and send is not missed. Other errors have no effect.
-func (b *Bridge) Reach(userID string, send func(*engine.Conn) error) {
+// reach calls send for each connection of the user's sessions on this engine. When send returns engine.ErrClosed, it looks the user up
+// again and calls send for connections that have come since, so that a session that took over between the look-up and send is not
+// missed. Other errors have no effect.
+func (b *Bridge) reach(userID string, send func(*engine.Conn) error) {
 	var asked map[*engine.Conn]struct{} // nil in the first round
 	for {
 		links, ended := b.users.Links(userID), false
@@ -227,7 +230,7 @@ func (b *Bridge) Reach(userID string, send func(*engine.Conn) error) {
 	}
 }
 
-// Send sends a message of the application to every session of a user on this engine. It returns ErrUserOffline when there is none, an
+// Send sends a message of the application to every session of a user on this engine. It returns a protocol.UserOffline when there is none, an
 // error for a type that is the system's (use SendMessage for those), or, when no session gets the message, the error of
 // engine.Conn.Send. Send copies the body and never blocks.
 func (b *Bridge) Send(userID string, typ uint16, body []byte) error {
@@ -259,8 +262,8 @@ func (b *Bridge) links(userID string) []usermgr.Link {
 }
 
 func (b *Bridge) sendBy(userID string, send func(*engine.Conn) error) error {
-	err := ErrUserOffline
-	b.Reach(userID, func(c *engine.Conn) error {
+	err := errOffline
+	b.reach(userID, func(c *engine.Conn) error {
 		sendErr := send(c)
 		switch {
 		case sendErr == nil:

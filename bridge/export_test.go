@@ -67,3 +67,6 @@ func (b *Bridge) Sweep() int {
 	defer a.mu.Unlock()
 	return len(a.groups)
 }
+
+// Reach is reach.
+func (b *Bridge) Reach(userID string, send func(*engine.Conn) error) { b.reach(userID, send) }

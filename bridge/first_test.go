@@ -240,7 +240,7 @@ func TestSendRefusesTheSystemsTypes(t *testing.T) {
 	c := s.logOn("ann")
 	for _, typ := range []uint16{protocol.TypeClose, 0xFFFF} {
 		for _, userID := range []string{"ann", "nobody"} {
-			if err := s.bridge.Send(userID, typ, nil); err == nil || errors.Is(err, bridge.ErrUserOffline) {
+			if err := s.bridge.Send(userID, typ, nil); err == nil || errors.Is(err, protocol.UserOffline) {
 				t.Errorf("Send of type 0x%04x to %s returned %v", typ, userID, err)
 			}
 		}

@@ -63,7 +63,7 @@ func (b *Bridge) Group(name string) *Group {
 func (g *Group) Name() string { return g.name }
 
 // Join makes a user a member, with all sessions that the user has or will have, until Leave or until the user goes offline (after
-// OfflineGrace, where it is set). Joining again does nothing. The error is ErrUserOffline for a user who is not online, and
+// OfflineGrace, where it is set). Joining again does nothing. The error is a protocol.UserOffline for a user who is not online, and
 // errors.ErrUnsupported for a user manager without the method Subscribe.
 func (g *Group) Join(userID string) error {
 	s := g.bridge.groups.Load()
@@ -71,7 +71,7 @@ func (g *Group) Join(userID string) error {
 		return err
 	}
 	if !g.bridge.isOnline(userID) {
-		return ErrUserOffline
+		return errOffline
 	}
 	m, n := s.join(key{user: userID}, g)
 	s.update(m)
@@ -82,7 +82,7 @@ func (g *Group) Join(userID string) error {
 }
 
 // JoinSession makes the session on a connection a member, until LeaveSession or until the session ends. A session that replaces it
-// is not a member. Joining again does nothing. The error is ErrUserOffline where the connection has no session on this bridge, and
+// is not a member. Joining again does nothing. The error is a protocol.UserOffline where the connection has no session on this bridge, and
 // errors.ErrUnsupported for a user manager without the method Subscribe.
 func (g *Group) JoinSession(c *engine.Conn) error {
 	s := g.bridge.groups.Load()
@@ -91,7 +91,7 @@ func (g *Group) JoinSession(c *engine.Conn) error {
 	}
 	userID, live := g.bridge.userOn(c)
 	if !live {
-		return ErrUserOffline
+		return errOffline
 	}
 	m, n := s.join(key{user: userID, conn: c}, g)
 	if _, live = g.bridge.userOn(c); !live {

@@ -47,7 +47,7 @@ func (b *Bridge) pass(from *engine.Conn, m, out *protocol.Message) {
 	if err == nil {
 		return
 	}
-	if !errors.Is(err, ErrUserOffline) {
+	if !errors.Is(err, protocol.UserOffline) {
 		if m.IsReply() { // Allow has made a reply that cannot be sent, and the user who asked waits
 			_ = b.SendMessage(out.DestUserID, &protocol.Message{Type: m.Type, Flags: protocol.FlagReply | protocol.FlagError, ID: m.ID,
 				UserID: m.UserID, Body: system.AppendClose(nil, &protocol.CloseError{Code: protocol.HandlerFailed})}, nil)

@@ -126,7 +126,7 @@ func TestTwoEnginesOneManager(t *testing.T) {
 	second := two.logOn("carol")
 	first.expectClose(protocol.PushedOut)
 
-	if err := two.bridge.Send("ann", push, nil); !errors.Is(err, bridge.ErrUserOffline) {
+	if err := two.bridge.Send("ann", push, nil); !errors.Is(err, protocol.UserOffline) {
 		t.Errorf("sending to a user of the other engine: %v", err)
 	}
 	if err := one.stop(); err != nil {

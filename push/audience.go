@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 )
 
@@ -126,7 +125,7 @@ func (s *Service) broadcastToAll(c *call) {
 		}
 		d := &c.deliveries[at]
 		if errors.Is(why, engine.ErrClosed) {
-			*d = Delivery{UserID: d.UserID, Err: bridge.ErrUserOffline}
+			*d = Delivery{UserID: d.UserID, Err: errOffline}
 		} else {
 			d.Err = why
 		}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"iter"
 
-	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 )
 
@@ -121,7 +120,7 @@ func (r *broadcast) missed(conn *engine.Conn, p *parcel, why error) {
 	closed := errors.Is(why, engine.ErrClosed)
 	if p == nil {
 		if d := &c.deliveries[len(c.deliveries)-1]; closed {
-			d.Conn, d.Device, d.Err = 0, 0, bridge.ErrUserOffline
+			d.Conn, d.Device, d.Err = 0, 0, errOffline
 		} else {
 			d.Err = why
 		}
@@ -135,7 +134,7 @@ func (r *broadcast) missed(conn *engine.Conn, p *parcel, why error) {
 	case a == nil || a.over:
 	case closed:
 		a.conn = nil
-		b.settle(p, a, bridge.ErrUserOffline)
+		b.settle(p, a, errOffline)
 	default:
 		b.settle(p, a, why)
 	}

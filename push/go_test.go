@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall"
-	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -225,7 +224,7 @@ func TestGoGivesUp(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	service.Go(push.ToUsers("deaf"), push.Text("x"), confirm, done)
-	if r := receive(t, "that the user is offline", news); !errors.Is(r.Deliveries[0].Err, bridge.ErrUserOffline) {
+	if r := receive(t, "that the user is offline", news); !errors.Is(r.Deliveries[0].Err, protocol.UserOffline) {
 		t.Errorf("%+v", r)
 	}
 }

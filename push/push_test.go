@@ -137,7 +137,7 @@ func TestPushReachesItsTarget(t *testing.T) {
 		}
 		for user, n := range tc.counts {
 			d := ds[user]
-			if n < 0 && !errors.Is(d.Err, bridge.ErrUserOffline) || n >= 0 && (d.Sessions != n || d.Err != nil) {
+			if n < 0 && !errors.Is(d.Err, protocol.UserOffline) || n >= 0 && (d.Sessions != n || d.Err != nil) {
 				t.Errorf("%s: %+v", tc.name, d)
 			}
 		}
@@ -237,7 +237,7 @@ func TestEveryPusherGetsEachMessage(t *testing.T) {
 		if !slices.Equal(names, []string{"", "", "first", "first", "last", "last"}) {
 			t.Errorf("the pushers have delivered in the order %q", names)
 		}
-		if ds := deliveries(t, r, nil); ds["ann"].Sessions != 1 || !errors.Is(ds["bob"].Err, bridge.ErrUserOffline) {
+		if ds := deliveries(t, r, nil); ds["ann"].Sessions != 1 || !errors.Is(ds["bob"].Err, protocol.UserOffline) {
 			t.Errorf("the sessions' deliveries: %+v", ds)
 		}
 		if p := receive(t, "the push", got); string(p.Content) != fmt.Sprint(i) {

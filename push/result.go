@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -17,6 +18,9 @@ var (
 	// ErrClosed is returned by a service that has been closed, and is the outcome of deliveries that waited then.
 	ErrClosed = errors.New("rollcall: the push service is closed")
 )
+
+// errOffline is the error of a delivery to a user who has no session on the bridge's engine.
+var errOffline = protocol.Errorf(protocol.UserOffline, "the user is offline")
 
 // Result is the outcome of a message.
 type Result struct {
@@ -54,7 +58,7 @@ type Delivery struct {
 	// Confirmed means that the session's client has handled the message. Where Confirmed is false and Err is nil the message was
 	// handed over, and its arrival is not known; with Push and Keep it may still wait for its user.
 	Confirmed bool
-	// Err says why the message was not delivered: bridge.ErrUserOffline, ErrExpired, ErrFull, ErrClosed, an error of
+	// Err says why the message was not delivered: a protocol.UserOffline, ErrExpired, ErrFull, ErrClosed, an error of
 	// engine.Conn.Send, or the pusher's.
 	Err error
 }

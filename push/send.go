@@ -4,10 +4,10 @@ import (
 	"errors"
 	"iter"
 	"runtime/debug"
+	"slices"
 
 	"go.uber.org/zap"
 
-	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -119,11 +119,40 @@ func (s *Service) sendPlain(c *call, userID string, conns []*engine.Conn) {
 			_ = send(conn)
 		}
 	} else {
-		s.bridge.Reach(userID, send)
+		s.reach(userID, send)
 	}
 	if !reached {
-		c.note(Delivery{UserID: userID, Err: bridge.ErrUserOffline})
+		c.note(Delivery{UserID: userID, Err: errOffline})
 	}
+}
+
+// reach calls send for each connection of the user's sessions. Where one is closing it looks the user up again, so that a session that
+// took over between the look-up and send is not missed.
+func (s *Service) reach(userID string, send func(*engine.Conn) error) {
+	var before map[*engine.Conn]bool // nil in the first round
+	for again := true; again; {
+		again = false
+		now := slices.Collect(s.bridge.ConnsOf(userID))
+		for _, conn := range now {
+			if !before[conn] && errors.Is(send(conn), engine.ErrClosed) {
+				again = true
+			}
+		}
+		if again {
+			before = noted(before, now)
+		}
+	}
+}
+
+// noted adds connections to a set, and makes it where there is none.
+func noted(set map[*engine.Conn]bool, conns []*engine.Conn) map[*engine.Conn]bool {
+	if set == nil {
+		set = make(map[*engine.Conn]bool, len(conns))
+	}
+	for _, conn := range conns {
+		set[conn] = true
+	}
+	return set
 }
 
 // deliver hands the message to the user's sessions, or to those of conns. It has the user's turn.
@@ -171,12 +200,7 @@ func (b *outbox) deliver(c *call, only []*engine.Conn) {
 			}
 		}
 		if again {
-			if before == nil {
-				before = make(map[*engine.Conn]bool, len(conns))
-			}
-			for _, conn := range conns {
-				before[conn] = true
-			}
+			before = noted(before, conns)
 		}
 	}
 	if !reached {
@@ -231,7 +255,7 @@ func (b *outbox) hand(c *call, p *parcel, conn *engine.Conn) error {
 // toNoSession is called for a message that went to no session. The message waits for the next session, or is reported
 // as undeliverable. meant has the targeted sessions, which have ended; nil when all of the user's were targeted.
 func (b *outbox) toNoSession(c *call, p *parcel, meant []*engine.Conn) {
-	err := bridge.ErrUserOffline
+	err := errOffline
 	if p != nil && c.keep > 0 {
 		b.mu.Lock()
 		kept := p.kept

@@ -299,7 +299,9 @@ func (s *stress) act() {
 		case pushes:
 			for range d.times {
 				body := s.pushBody(d.size)
-				s.bridge.Reach(d.user, func(c *engine.Conn) error { return s.sent(c.Send(push, body)) })
+				for c := range s.bridge.ConnsOf(d.user) {
+					_ = s.sent(c.Send(push, body))
+				}
 			}
 		case broadcasts:
 			m := &protocol.Message{Type: push, Body: s.pushBody(d.size)}
