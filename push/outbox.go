@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/rollcall-go/rollcall/engine"
 )
@@ -207,4 +208,25 @@ func (b *outbox) close() bool {
 	}
 	b.watches = nil
 	return true
+}
+
+// bound counts the bytes of all users' kept messages.
+type bound struct {
+	limit           int64
+	messages, bytes atomic.Int64
+}
+
+// take takes room for a message, and reports whether there was enough.
+func (b *bound) take(n int) bool {
+	if b.bytes.Add(int64(n)) > b.limit {
+		b.bytes.Add(-int64(n))
+		return false
+	}
+	b.messages.Add(1)
+	return true
+}
+
+func (b *bound) giveBack(n int) {
+	b.bytes.Add(-int64(n))
+	b.messages.Add(-1)
 }

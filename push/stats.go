@@ -27,24 +27,3 @@ func (s *Service) Stats() Stats {
 		Confirmed: s.confirmed.Load(), Unconfirmed: s.unconfirmed.Load(), Expired: s.expiries.Load(), Refused: s.refused.Load(),
 		Again: s.again.Load(), Panics: s.panics.Load()}
 }
-
-// bound counts the bytes of all users' kept messages.
-type bound struct {
-	limit           int64
-	messages, bytes atomic.Int64
-}
-
-// take takes room for a message, and reports whether there was enough.
-func (b *bound) take(n int) bool {
-	if b.bytes.Add(int64(n)) > b.limit {
-		b.bytes.Add(-int64(n))
-		return false
-	}
-	b.messages.Add(1)
-	return true
-}
-
-func (b *bound) giveBack(n int) {
-	b.bytes.Add(-int64(n))
-	b.messages.Add(-1)
-}

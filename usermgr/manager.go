@@ -18,16 +18,6 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// RelogonMode says what happens when a user who is online logs on again.
-type RelogonMode int
-
-const (
-	// ReplaceOld ends the old session with PushedOut, then brings the new one online.
-	ReplaceOld RelogonMode = iota
-	// IgnoreNew keeps the old session and refuses the new logon with AlreadyLoggedOn.
-	IgnoreNew
-)
-
 // Config holds the settings of a Manager. The zero value is ready to use.
 type Config struct {
 	// RelogonMode says what a second logon of one user does. 0 means ReplaceOld.

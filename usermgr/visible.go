@@ -46,37 +46,3 @@ var wide = &unicode.RangeTable{
 		{Lo: 0x1F680, Hi: 0x1F6FF, Stride: 1}, {Lo: 0x1F900, Hi: 0x1F9FF, Stride: 1}, {Lo: 0x20000, Hi: 0x3FFFD, Stride: 1},
 	},
 }
-
-// columns returns how many columns of a terminal a visible text takes.
-func columns(text string) (n int) {
-	for _, r := range text {
-		if n++; unicode.Is(wide, r) {
-			n++
-		}
-	}
-	return n
-}
-
-// inColumns lays rows out in columns, two spaces apart.
-func inColumns(rows [][]string) string {
-	var widths []int
-	for _, row := range rows {
-		for i, cell := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], columns(cell))
-		}
-	}
-	var b strings.Builder
-	for _, row := range rows {
-		for i, cell := range row {
-			b.WriteString(cell)
-			if i < len(row)-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-columns(cell)+2))
-			}
-		}
-		b.WriteByte('\n')
-	}
-	return b.String()
-}
