@@ -22,8 +22,8 @@
 //
 // A client has three goroutines. One reads, and makes new connections (reconnect.go). One writes queued messages and heartbeats
 // (write.go). One runs the application's functions in order: handlers, OnPush and OnState (inbox.go). While a session has an expiry
-// time, a fourth renews it (renew.go). Replies are read while a handler waits, which is why a handler may call Request.
+// time, a fourth goroutine renews it (renew.go). Replies are read while a handler waits, which is why a handler may call Request.
 //
-// There are three locks: the Client's, a conn's and the inbox's. None is held while another is taken, while a handler runs, or while
-// the network is read or written.
+// There is one lock per Client, one per connection (type conn), and one per inbox. A goroutine holds no lock while it takes another,
+// runs a handler, or reads from the network or writes to it.
 package client

@@ -15,31 +15,33 @@
 //
 // # Goroutines
 //
-// A few goroutines accept connections (accept.go). Each connection is given to one event loop (loop.go) and stays there. The loop
+// A few goroutines accept connections (accept.go). Each connection is given to one event loop (loop.go) and stays with it. The loop
 // reads from the connection's socket and writes to it. The exception is a connection that was given to ServeConn: one goroutine reads
 // from it and another writes to it, and its loop does the rest (socket_feed.go). Handlers run on the loop too, or on the pool of
 // Config.Workers (workers.go).
 //
-// Other goroutines post tasks to a loop and wake it with a byte on a socket pair. To the loop that byte is one more input. When its
-// turn comes the loop runs posted tasks, up to a limit on tasks, connections and bytes; what is left waits for another byte. So tasks
-// do not keep input waiting for long, nor input tasks.
+// Other goroutines post tasks to a loop and wake it with a byte on a socket pair. The loop treats the byte as input. When the loop
+// reads it, the loop runs posted tasks, up to a limit on tasks, connections and bytes. The remaining tasks run when the next byte
+// wakes the loop. So tasks do not delay input for long, and input does not delay tasks for long.
 //
 // The engine, not gnet, keeps the bytes that do not fit into a socket's send buffer (backlog.go), so that every goroutine can see how
 // many wait. On Linux one goroutine is notified when such sockets have room again (writable_linux.go).
 //
 // # Locks
 //
-// Every lock but the memory budget's is held briefly. No lock is held during a call of a handler, of an Admission or of a shared
+// Every lock except the memory budget's is held briefly. No lock is held during a call of a handler, of an Admission or of a shared
 // codec's Decode, nor during a write to a connection. A codec made by Listener.NewCodec is used under its connection's lock. A
-// goroutine that takes one lock while it holds another follows one of these lines, from left to right; it may leave locks out:
+// goroutine that holds several locks at once has taken them in the order of one of these lists; it may skip some:
 //
-//   - memory budget (memory_budget.go), mailbox (workers.go), connection, then loop or list of drop reports
+//   - memory budget (memory_budget.go), mailbox (workers.go), connection (conn.go), and then either loop (loop.go) or list of drop
+//     reports (drop_report.go)
 //   - arrival, gate (addr_limits.go)
 //   - handshakes (handshake_limits.go), handshakeConn (tls_handshake.go)
 //
-// The memory budget's lock is held while all connections are looked at. A sender that must wait for it holds no other lock. Under a
-// connection's lock that of its feedSocket may be taken, and under any lock those of internal/clock.
+// A goroutine holds the memory budget's lock while it checks all connections. A sender that waits for this lock holds no other lock.
+// A goroutine that holds a connection's lock may take the lock of the connection's feedSocket. Under any lock, a goroutine may take
+// the locks of internal/clock.
 //
-// The locks of the shards of the connection table (conn_table.go) and of a loop's list of connections (roster.go) are held together
-// with no other lock of the engine.
+// Two locks are never held together with another lock of the engine: the lock of a shard of the connection table (conn_table.go), and
+// the lock of a loop's list of connections (roster.go).
 package engine

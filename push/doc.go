@@ -10,19 +10,20 @@
 //
 // # Goroutines
 //
-// A user with messages that wait for an acknowledgement has an outbox (outbox.go). What is sent to that user goes through the outbox
-// one message at a time, so that older messages leave first. A caller sends its message itself, without a lock, unless another
-// goroutine is sending through the same outbox. Then the message is queued, and one goroutine for this user sends what is queued
-// (turn.go). Push waits until its message has been sent, Go does not.
+// A user with messages that wait for an acknowledgement has an outbox (outbox.go). Messages to that user go through the outbox one at
+// a time, so that older messages leave first. If no other goroutine is sending through the outbox, the caller sends its message
+// itself, and holds no lock while it sends. Otherwise the message is queued, and one goroutine for this user sends the queued messages
+// (turn.go). Push waits until its message has been sent; Go does not.
 //
-// The functions given to [Service.Go] run on one goroutine, which lives while there are results to report (news.go). A pusher has
-// a goroutine while messages of [Service.Go] wait for it (pusher.go). One timer ends what has waited too long (deadlines.go). Another
-// drops the list of receivers that is kept from one push to everyone to the next, when it is out of date or not used any more
-// (audience.go). [Service.Close] stops the timers and waits for the goroutines.
+// The functions given to [Service.Go] run on one goroutine, which lives while there are results to report (news.go). A pusher has a
+// goroutine while messages of [Service.Go] wait for it (pusher.go). One timer ends the deliveries that have waited too long
+// (deadlines.go). Another timer drops the cached list of receivers of [ToEveryone] when it is outdated or unused (audience.go).
+// [Service.Close] stops the timers and waits for the goroutines.
 //
 // # Locks
 //
-// Locks are taken in this order: a shard of the outboxes; an outbox, or the queue of a pusher; a call; the deadlines, or the news. All
-// other locks are taken alone. Under an outbox's lock, engine.Conn.Context is the only function of the module's other packages that
-// takes a lock. No lock is held while a message is sent or a function of the application runs.
+// Locks are taken in this order: a shard of the outboxes (outboxes.go); an outbox (outbox.go) or the queue of a pusher (pusher.go); a
+// call (call.go); the deadlines (deadlines.go) or the news (news.go). All other locks are taken alone. Code that holds an outbox's
+// lock calls only one function of another package that takes a lock: engine.Conn.Context. No lock is held while a message is sent or a
+// function of the application runs.
 package push

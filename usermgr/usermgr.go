@@ -1,6 +1,6 @@
 // Package usermgr keeps the users who are online: their sessions, what happens when a user logs on twice, falls silent or is thrown
-// out, and how much each has sent and received. It knows no socket and no frame: it uses a connection through the interface [Link]. A
-// bridge uses the manager through the interface [UserManager].
+// out, and how much each has sent and received. The package knows no socket and no frame: it uses a connection through the interface
+// [Link]. A bridge uses the manager through the interface [UserManager].
 //
 //	users, err := usermgr.New(usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 //	users.Subscribe(usermgr.Events{
@@ -15,23 +15,42 @@
 // # Turns
 //
 // The changes of one user happen in turns, one after another. A logon's turn has three steps. Prepare: the logon is checked. Claim:
-// Config.Claims is called, where it is set. Complete: the sessions that may not live beside the new one end, then the event Connected
-// of the new one is told. The turn runs on the goroutine that called Register. While a logon waits for its claim it lends its turn, so
-// that sessions of the same user may end; otherwise two managers that replace each other's sessions would wait for each other
-// (lending.go).
+// Config.Claims is called, where it is set. Complete: the sessions that may not live beside the new session end, then the Connected
+// handlers of the new session run. The turn runs on the goroutine that called Register. While a logon waits for its claim, other
+// sessions of the user may end: the logon lends its turn (lending.go). Without this, two managers that replace each other's sessions
+// would wait for each other for ever.
 //
-// The end of a session takes several steps too (departure.go). Before Disconnected it waits until the session's last message handler
-// has returned, or until Config.QuiesceTimeout has passed. When a logon or a renewal ends another session, it keeps its goroutine
-// during that wait. All other ends wait without a goroutine.
+// The end of a session takes several steps too (departure.go). Before Disconnected, the end waits until the session's last message
+// handler has returned, or until Config.QuiesceTimeout has passed. When a logon or a renewal ends another session, the goroutine of
+// that logon or renewal blocks during the wait. All other ends wait without a goroutine.
 //
 // # Locks
 //
 // Every lock is held for a few instructions. None is held while a handler, a Checker or a Link runs; [Link.Address] is the exception.
-// Locks are taken in this order: a shard of the directory of users, one user's entry, at most one of the locks in the list below, a
-// timer's. The list: a shard of an index of sessions, the sessions whose claims are running, a kick's record, the banned users, the
-// revoked tokens, the ended sessions, the counts of devices, the history of sessions, the source of session IDs, the subscribers, the
-// queue of the runners, one wait for message handlers, the owned checkers, the displays, and the list that one display has shown. A
-// lookup finds a user or a session without a lock, and copies the data under the user's lock.
+// Locks are taken in this order:
+//
+//   - a shard of the directory of users (directory.go)
+//   - one user's entry (user.go)
+//   - one of the locks below
+//   - a timer's (internal/clock)
+//
+// A goroutine holds at most one of these locks at a time:
+//
+//   - a shard of an index of sessions (directory.go)
+//   - the sessions whose claims are running (claims.go)
+//   - a kick's record (kick.go)
+//   - the banned users, or the revoked tokens (refusals.go)
+//   - the ended sessions (ended.go)
+//   - the counts of devices (lookup.go)
+//   - the history of sessions (stats.go)
+//   - the source of session IDs (sessionid.go)
+//   - the subscribers (manager.go)
+//   - the queue of the runners (runners.go)
+//   - one wait for message handlers (quiesce.go)
+//   - the owned checkers (checkers.go)
+//   - the displays, or the list that one display has shown (displayer.go)
+//
+// A lookup finds a user or a session without a lock, and copies the data under the user's lock.
 package usermgr
 
 import (

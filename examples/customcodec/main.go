@@ -1,5 +1,5 @@
-// Customcodec is a server with two wire formats of its own: lines that a person types, and frames of meters, which have a serial
-// number and the meter's ID in each (meter.go). Start it, then in two terminals:
+// Customcodec is a server with two wire formats of its own: lines that a person types, and frames of meters (meter.go). Each
+// frame has a serial number and the meter's ID. Start it, then in two terminals:
 //
 //	nc 127.0.0.1 9001          nc 127.0.0.1 9001
 //	I am alice                 I am bob
@@ -7,8 +7,8 @@
 //
 // Everybody sees the readings of all meters, and "meter-7: text" goes to a meter.
 //
-// People send no heartbeats, and one who only reads is silent. By default a server ends a session that has been silent for 30 s.
-// Here that is ten minutes, and an empty line, the Enter key, is a sign of life.
+// People send no heartbeats, and a person who only reads is silent. By default a server ends a session that has been silent for
+// 30 s. This example allows ten minutes of silence. An empty line, the Enter key, counts as a sign of life.
 package main
 
 import (

@@ -1,9 +1,9 @@
-// Package clock tells time that cannot be set, and time in which something was looked at.
+// Package clock has a monotonic time, and a Clock that counts only the time in which its owner was running.
 //
-// [Nanoseconds] is monotonic: it goes on by one second a second, whatever happens to the system's clock. A [Clock] counts
-// less: only time in which its owner ran. The owner ticks it; a tick that comes late says that the process, or the owner's
-// goroutine, stood still in between, and that gap counts for nothing. A deadline that is measured by the owner's clock never
-// passes because of a gap: the client's bytes may be there already, unread.
+// [Nanoseconds] is monotonic: it advances by one second per second, whatever happens to the system's clock. A [Clock] counts
+// less. Its owner ticks it; a tick that comes late means that the process, or the owner's goroutine, stood still since the
+// tick before. That gap does not count. So a deadline that is measured by the owner's Clock never passes because of a gap,
+// after which the client's bytes may wait unread.
 package clock
 
 import (

@@ -1,6 +1,6 @@
-// Package contain keeps a panic, or a runtime.Goexit, in code of the application's from ending more than the call. Goexit is
-// what t.FailNow and testify's require call. It runs the deferred functions as a panic does, but recover returns nil, and the
-// goroutine cannot be kept: what must go on after the call needs another goroutine.
+// Package contain limits a panic, or a runtime.Goexit, in application code to that call. t.FailNow calls Goexit, and so does
+// testify's require. Goexit runs the deferred functions as a panic does, but recover returns nil, and the goroutine ends: later
+// work needs another goroutine.
 package contain
 
 import (

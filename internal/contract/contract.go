@@ -1,10 +1,10 @@
 // Package contract holds a user manager to the rules of docs/contract.md.
 //
-// A [Manager] is a usermgr.Manager that records all calls in one order: those to it with their answers, those to its
-// links and its checker, and those of its subscribers. A test calls [Manager.AtRest] when nothing is under way, and
-// [Manager.Check] at its end, which reads the record and returns every rule that is broken. The package uses no
-// sockets: a test of the manager uses links of its own; a test of a bridge gives the Manager to the bridge, and calls
-// [Manager.Message] in its message handlers.
+// A [Manager] is a usermgr.Manager that records calls in one order: calls of the manager with their results, calls of
+// its links and its checker, and calls of its subscribers. A test calls [Manager.AtRest] when nothing is under way. At
+// its end the test calls [Manager.Check], which reads the record and returns every rule that is broken. The package
+// uses no sockets: a test of the manager uses links of its own; a test of a bridge gives the Manager to the bridge,
+// and calls [Manager.Message] in its message handlers.
 package contract
 
 import (

@@ -1,15 +1,18 @@
 // Command mutants checks the tests of the contract: they must fail when one of its rules is broken.
 //
 // Each file in edits is a mutant: it breaks one rule. The command edits a copy of the module and runs a test there, which must
-// fail: the user manager's TestModel, or the test that the file names, for what the model does not know or seldom meets. Without
-// edits the test must pass. Two are tried at a time, or -jobs. Run it in the module's root: go run ./internal/mutants [name ...]
+// fail: the user manager's TestModel, or the test that the file names. A file names its own test if the model seldom or never
+// covers the rule. Without the edit the test must pass. Two mutants are tried at a time; -jobs changes the number. Run the
+// command in the module's root: go run ./internal/mutants [name ...]
 //
-// TestModel must complain about the mutant's rule. It checks no others, because a mutant that breaks two rules could be found by
-// the wrong one. A test that the file names checks its rule alone.
+// TestModel checks only the mutant's rule and the rules in dies-by, and must complain about one of them. It checks no other
+// rules, because a mutant that breaks two rules could be found by the wrong one. A test that the file names checks its rule
+// alone.
 //
-// A file in edits has a line for its name, one for the rule, one for what it breaks, and then one or more edits, whose old text
-// must be in the file exactly once. Three more lines may come before the edits: dies-by has other rules that the edit breaks too,
-// and by which the mutant may die; test has a package and a name; steps has the steps of the model, instead of -steps:
+// A file in edits has a line for its name, one for the rule, one for what it breaks, and then one or more edits. An edit begins
+// with a line for the file of the module that it changes; its old text must be in that file exactly once. Three more lines may
+// come before the edits: dies-by lists other rules that the edit breaks too, and by which the mutant may die; test has a package
+// and the name of a test; steps has the steps of the model, instead of -steps:
 //
 //	name: silence-not-looked-at-again
 //	rule: 8

@@ -1,5 +1,5 @@
-// Package seam has what this module's packages need of each other and programs do not: small interfaces, which the one package
-// implements and the other asks for.
+// Package seam has interfaces, and one function variable, between packages of this module. One package implements or sets them,
+// another uses them. Programs do not need them.
 package seam
 
 import "context"

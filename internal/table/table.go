@@ -1,4 +1,4 @@
-// Package table finds things by a key that they hold themselves. Finding takes no lock.
+// Package table is a hash table whose entries contain their own key. A lookup takes no lock.
 package table
 
 import (

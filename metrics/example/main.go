@@ -2,7 +2,8 @@
 //
 //	go run ./example -addr 127.0.0.1:9000 -metrics 127.0.0.1:9100
 //
-// See them with curl http://127.0.0.1:9100/metrics, and the sessions that have ended last on /closed.
+// See the metrics with curl http://127.0.0.1:9100/metrics, and the sessions that ended last with curl
+// http://127.0.0.1:9100/closed.
 package main
 
 import (

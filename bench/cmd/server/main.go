@@ -1,10 +1,11 @@
 //go:build linux
 
-// Server is every server of the benchmark that is not examples/echo or epoll.c, one kind a process:
+// Server is every server of the benchmark that is not examples/echo or epoll.c, one kind per
+// process:
 //
 //	server KIND [-addr 127.0.0.1:9000] [-loops 1] …
 //
-// It says "listening on", and where, when it can be connected to.
+// It prints "listening on ADDRESS" to standard error when clients can connect.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Package histogram counts durations in buckets that grow with what they hold, so that a percentile is known to 1.6 % of
-// itself at any size.
+// Package histogram counts durations in buckets. The width of a bucket grows with its duration, so that the relative
+// error of a percentile is at most 1.6 %.
 package histogram
 
 import (

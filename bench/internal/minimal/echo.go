@@ -1,15 +1,15 @@
 //go:build linux
 
 // Package minimal is a server on gnet that does for its users what Rollcall does in the benchmark, without code of Rollcall:
-// it imports only gnet and the standard library. Where Rollcall misses a target, it shows the rate without all that can be
-// left out: it has one package, one wire format, no configuration, no authenticator, no events, no workers, and no way to
-// stop.
+// it imports only gnet and the standard library. Where Rollcall misses a target, this server shows the rate of a server that
+// has only the necessary parts: it has one package, one wire format, no configuration, no authenticator, no events, no
+// workers, and no way to stop.
 //
-// What it does: frames become messages, a handler is found by type, and is called with the connection and the message; it
-// replies, and the replies to one read go out in one write. The first message binds a user, who is found by ID, by session
-// and by connection from then on, is pushed out by a second logon, and is watched for silence. Traffic is counted. A panic
-// in a handler closes its connection and no other. What may wait for a client is limited. Any goroutine can send, and can
-// end a connection so that no further message is handled.
+// What it does: it turns frames into messages, finds a handler by the message's type, and calls the handler with the
+// connection and the message. The handler replies, and the replies to one read go out in one write. The first message binds
+// a user. After that, the user can be found by ID, by session and by connection; a second logon pushes the user out; and the
+// user is watched for silence. Traffic is counted. A panic in a handler closes its connection and no other. The bytes that
+// wait for a client are limited. Any goroutine can send, and can end a connection so that no further message is handled.
 package minimal
 
 import (

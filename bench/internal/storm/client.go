@@ -1,4 +1,4 @@
-// Package storm is a client that wants a user ID for itself, over and over.
+// Package storm is a client that logs on under one user ID again and again, to push others out.
 package storm
 
 import (

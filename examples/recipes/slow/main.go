@@ -1,4 +1,4 @@
-// Slow is a server with a request that takes its time, and one that does not:
+// Slow is a server with one slow request and one fast request:
 //
 //	go run ./examples/recipes/slow -addr 127.0.0.1:9000
 //	go run ./examples/recipes/slow -addr 127.0.0.1:9000 -workers 64
