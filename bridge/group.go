@@ -33,20 +33,11 @@ type Group struct {
 	news    *news          // nil without subscribers
 }
 
-// Member is a user or a session in a group.
+// Member is a user or a session in a group: Member{UserID: "bob"} is a user, with all sessions, and Member{Conn: c} is the one session on a
+// connection. In what Members and events say a session has its UserID too.
 type Member struct {
 	UserID string
-	// Conn is the connection of the session that is a member. Nil means that the user is a member, with all sessions.
-	Conn *engine.Conn
-}
-
-// GroupSendOptions say how one message is sent to a group.
-type GroupSendOptions struct {
-	// SendOptions has the policy for members that do not keep up, by default engine.Config.SlowPolicy. Such members do not delay
-	// the others. Report is called when the message is queued for all.
-	engine.SendOptions
-	// Except lists members who do not get the message, for example its sender: a user with all current sessions, or one session.
-	Except []Member
+	Conn   *engine.Conn
 }
 
 // Group returns the group with this name; any text is a name. A group need not be created or removed: it has no members until some
@@ -59,58 +50,36 @@ func (b *Bridge) Group(name string) *Group {
 	return &Group{bridge: b, name: name}
 }
 
-// Name returns the group's name.
-func (g *Group) Name() string { return g.name }
-
 // Join makes a user a member, with all sessions that the user has or will have, until Leave or until the user goes offline (after
-// OfflineGrace, where it is set). Joining again does nothing. The error is a protocol.UserOffline for a user who is not online, and
-// errors.ErrUnsupported for a user manager without the method Subscribe.
-func (g *Group) Join(userID string) error {
+// OfflineGrace, where it is set). It makes a session a member until Leave or until the session ends; a session that replaces it is not
+// a member. Joining again does nothing. The error is a protocol.UserOffline for a user who is not online, or a connection without a
+// session on this bridge, and errors.ErrUnsupported for a user manager without the method Subscribe.
+func (g *Group) Join(m Member) error {
 	s := g.bridge.groups.Load()
 	if err := s.subscribe(); err != nil {
 		return err
 	}
-	if !g.bridge.isOnline(userID) {
+	k, online := g.bridge.keyOf(m)
+	if !online {
 		return errOffline
 	}
-	m, n := s.join(key{user: userID}, g)
-	s.update(m)
-	if !g.bridge.isOnline(userID) { // the user may have gone offline before the group could be told
-		s.leaveAllSince(m, n)
+	joined, n := s.join(k, g)
+	if k.conn == nil {
+		s.update(joined)
+	}
+	if _, online = g.bridge.keyOf(m); !online { // it may have gone before the group could be told
+		s.leaveAllSince(joined, n)
 	}
 	return nil
 }
 
-// JoinSession makes the session on a connection a member, until LeaveSession or until the session ends. A session that replaces it
-// is not a member. Joining again does nothing. The error is a protocol.UserOffline where the connection has no session on this bridge, and
-// errors.ErrUnsupported for a user manager without the method Subscribe.
-func (g *Group) JoinSession(c *engine.Conn) error {
+// Leave ends a membership, and reports whether there was one. After Leave has returned the user, or the session, gets no further
+// messages of the group, unless it is a member in the other way too: the user by one of the sessions, or the session by its user.
+func (g *Group) Leave(m Member) bool {
 	s := g.bridge.groups.Load()
-	if err := s.subscribe(); err != nil {
-		return err
-	}
-	userID, live := g.bridge.userOn(c)
-	if !live {
-		return errOffline
-	}
-	m, n := s.join(key{user: userID, conn: c}, g)
-	if _, live = g.bridge.userOn(c); !live {
-		s.leaveAllSince(m, n)
-	}
-	return nil
-}
-
-// Leave ends the membership of a user, and reports whether the user was a member. After Leave has returned the user gets no further
-// messages of the group, unless one of the user's sessions is a member by itself.
-func (g *Group) Leave(userID string) bool { return g.leave(key{user: userID}) }
-
-// LeaveSession ends the membership of the session on a connection, and reports whether it was a member.
-func (g *Group) LeaveSession(c *engine.Conn) bool { return g.leave(key{conn: c}) }
-
-func (g *Group) leave(k key) bool {
-	s := g.bridge.groups.Load()
-	m := s.member(k)
-	return m != nil && s.leave(m, g)
+	k := key{user: m.UserID, conn: m.Conn}
+	member := s.member(k)
+	return member != nil && s.leave(member, g)
 }
 
 // Members returns a copy of the list of members, ordered by user ID; a user comes before sessions of that user.
@@ -127,22 +96,6 @@ func (g *Group) Members() []Member {
 	return all
 }
 
-// Has reports whether a user or a session is a member. For a session m.Conn is enough.
-func (g *Group) Has(m Member) bool {
-	if m.Conn != nil {
-		if session := g.bridge.groups.Load().session(m.Conn.ID()); session != nil {
-			m.UserID = session.user
-		}
-	}
-	if g = g.now(); g == nil {
-		return false
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	_, found := g.find(key{user: m.UserID, conn: m.Conn})
-	return found
-}
-
 // Send sends a message of the application to all members, and returns the number of connections that it was queued for. A connection
 // gets it once, also when both its user and its session are members. Members that joined before the call get the message. The
 // error is engine.Engine.Broadcast's, or says that the type is the system's (use SendMessage for those). The body is copied before
@@ -154,24 +107,23 @@ func (g *Group) Send(typ uint16, body []byte) (n int, err error) {
 	return g.SendMessage(&protocol.Message{Type: typ, Body: body}, nil)
 }
 
-// SendMessage is Send for any message, such as one that carries its sender's UserID. Nil options send to all.
-func (g *Group) SendMessage(m *protocol.Message, o *GroupSendOptions) (n int, err error) {
-	if o == nil {
-		o = &GroupSendOptions{}
-	}
+// SendMessage is Send for any message, such as one that carries its sender's UserID. The members of except do not get it, for example
+// its sender: a user with all current sessions, or one session. Nil options mean engine.Config.SlowPolicy for members that do not keep
+// up; such members do not delay the others. The options' Report is called when the message is queued for all.
+func (g *Group) SendMessage(m *protocol.Message, o *engine.SendOptions, except ...Member) (n int, err error) {
 	to := g.now()
 	if to == nil {
 		return 0, nil
 	}
-	var except []*engine.Conn
-	for _, m := range o.Except {
+	var without []*engine.Conn
+	for _, m := range except {
 		if m.Conn != nil {
-			except = append(except, m.Conn)
+			without = append(without, m.Conn)
 		} else {
-			except = slices.AppendSeq(except, g.bridge.ConnsOf(m.UserID))
+			without = slices.AppendSeq(without, g.bridge.ConnsOf(m.UserID))
 		}
 	}
-	return g.bridge.engine.BroadcastInOrder(&to.mu, to.reached(except), m, &o.SendOptions)
+	return g.bridge.engine.BroadcastInOrder(&to.mu, to.reached(without), m, o)
 }
 
 // reached yields the members' connections. g.mu is held while it runs.

@@ -15,8 +15,7 @@ import (
 type GroupEvents struct {
 	// Joined: a user or a session has become a member.
 	Joined func(m Member)
-	// Left: a member has left. offline is true when its session ended or its user went offline, and false after Leave and
-	// LeaveSession.
+	// Left: a member has left. offline is true when its session ended or its user went offline, and false after Leave.
 	Left func(m Member, offline bool)
 }
 

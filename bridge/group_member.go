@@ -242,6 +242,15 @@ func (b *Bridge) isOnline(userID string) bool {
 	return len(b.users.Links(userID)) > 0
 }
 
+// keyOf returns who a member is, and whether it is online: for a session, whether it lives.
+func (b *Bridge) keyOf(m Member) (k key, online bool) {
+	if m.Conn == nil {
+		return key{user: m.UserID}, b.isOnline(m.UserID)
+	}
+	userID, live := b.userOn(m.Conn)
+	return key{user: userID, conn: m.Conn}, live
+}
+
 // userOn returns the user of the session on a connection of this bridge.
 func (b *Bridge) userOn(c *engine.Conn) (userID string, live bool) {
 	if c == nil || b.engine.Conn(c.ID()) != c {

@@ -65,7 +65,7 @@ func TestMemoryOfGroups(t *testing.T) {
 	for i := range all {
 		all[i] = fmt.Sprint("group-", i)
 	}
-	_ = b.Group("").Join(names[users]) // the tables are there
+	_ = b.Group("").Join(bridge.Member{UserID: names[users]}) // the tables are there
 	empty := heap()
 	for _, g := range all {
 		mustJoin(t, b.Group(g), names[users])
@@ -99,10 +99,10 @@ func TestMemoryOfGroups(t *testing.T) {
 	}
 	for _, u := range names {
 		for _, g := range all {
-			b.Group(g).Leave(u)
+			b.Group(g).Leave(bridge.Member{UserID: u})
 		}
 	}
-	b.Group("").Leave(names[users])
+	b.Group("").Leave(bridge.Member{UserID: names[users]})
 	if left := heap() - empty; left > 64<<10 {
 		t.Errorf("%d bytes are left when all have left", left)
 	}

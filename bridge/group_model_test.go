@@ -138,13 +138,13 @@ func (u *groupUser) step() {
 		u.clients = append(u.clients, u.client)
 	case n < 2 && !u.member:
 		u.change(true, func() {
-			if err := u.group.Join(u.name); err != nil {
+			if err := u.group.Join(bridge.Member{UserID: u.name}); err != nil {
 				u.t.Errorf("%s cannot join: %v", u.name, err)
 			}
 		})
 	case n < 2:
 		u.change(false, func() {
-			if !u.group.Leave(u.name) {
+			if !u.group.Leave(bridge.Member{UserID: u.name}) {
 				u.t.Errorf("%s was no member", u.name)
 			}
 		})
@@ -195,7 +195,7 @@ func runGroupModel(t *testing.T, seed uint64) {
 	s.engine.Handle(4, func(*engine.Conn, *protocol.Message) error { w.send(); return nil })
 	s.start()
 	witness := w.connect("witness")
-	if err := w.group.Join("witness"); err != nil {
+	if err := w.group.Join(bridge.Member{UserID: "witness"}); err != nil {
 		t.Fatal(err)
 	}
 	users := make([]*groupUser, 6)

@@ -10,6 +10,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -30,7 +31,7 @@ const (
 func speak(srv *rollcall.Server, m *protocol.Message) (n int, err error) {
 	name, _, _ := strings.Cut(string(m.Body), " ")
 	room := srv.Group(name)
-	if !room.Has(bridge.Member{UserID: m.UserID}) {
+	if !slices.Contains(room.Members(), bridge.Member{UserID: m.UserID}) {
 		return 0, protocol.Errorf(protocol.Refused, "join the room first")
 	}
 	return room.SendMessage(&protocol.Message{Type: say, UserID: m.UserID, Body: m.Body}, nil)
@@ -44,13 +45,13 @@ func main() {
 		log.Fatal(err)
 	}
 	srv.Handle(join, func(c *engine.Conn, m *protocol.Message) error {
-		if err := srv.Group(string(m.Body)).Join(m.UserID); err != nil {
+		if err := srv.Group(string(m.Body)).Join(bridge.Member{UserID: m.UserID}); err != nil {
 			return err
 		}
 		return c.Reply(m, nil)
 	})
 	srv.Handle(leave, func(c *engine.Conn, m *protocol.Message) error {
-		srv.Group(string(m.Body)).Leave(m.UserID)
+		srv.Group(string(m.Body)).Leave(bridge.Member{UserID: m.UserID})
 		return c.Reply(m, nil)
 	})
 	srv.Handle(say, func(c *engine.Conn, m *protocol.Message) error {
