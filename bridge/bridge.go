@@ -112,7 +112,7 @@ type Bridge struct {
 	loggingOn      *semaphore    // nil without MaxLogons
 	heartbeat      time.Duration // the interval that clients are told; 0 for none
 	silence        time.Duration // after which the manager ends a session; 0 for never, or unknown
-	logons         *spareGoroutines[*link]
+	logons         *spareGoroutines[*logon]
 	expiries       expiries      // of the sessions that expire
 	relogons       relogons      // of the users whose logons push each other out
 	grace          time.Duration // manualCloseGrace at the time of Attach
@@ -151,7 +151,7 @@ func Attach(e *engine.Engine, users usermgr.UserManager, auth Authenticator, cfg
 	b := &Bridge{engine: e, users: users, manager: manager, authenticator: auth, cfg: cfg, log: logging.OrDefault(cfg.Logger),
 		idle: make(chan struct{}, 1), grace: manualCloseGrace}
 	b.relogons.init(&cfg)
-	b.logons = newSpareGoroutines((*link).logOn)
+	b.logons = newSpareGoroutines((*logon).run)
 	if cfg.MaxLogons > 0 {
 		b.loggingOn = newSemaphore(cfg.MaxLogons)
 	}
@@ -168,7 +168,7 @@ func Attach(e *engine.Engine, users usermgr.UserManager, auth Authenticator, cfg
 	if b.silence > 0 && b.heartbeat >= b.silence {
 		return nil, fmt.Errorf("rollcall: HeartbeatInterval is %v, and clients that are silent for %v are thrown out: it must be less", b.heartbeat, b.silence)
 	}
-	e.SetAdmission(admission{b})
+	e.SetAdmission((*admission)(b))
 	e.Handle(protocol.TypeWhoIsOnline, b.whoIsOnline)
 	if auth != nil {
 		e.Handle(protocol.TypeRenew, b.renew)
@@ -236,8 +236,8 @@ func (b *Bridge) reach(userID string, send func(*engine.Conn) error) {
 func (b *Bridge) Send(userID string, typ uint16, body []byte) error {
 	if links := b.links(userID); len(links) == 1 {
 		// The same as sendBy for a user with one session, without a closure.
-		if own, ok := links[0].(*link); ok && own.bridge == b {
-			if err := own.conn.Send(typ, body); err == nil || !errors.Is(err, engine.ErrClosed) {
+		if own, ok := links[0].(link); ok && bridgeOf(own.Conn()) == b {
+			if err := own.Conn().Send(typ, body); err == nil || !errors.Is(err, engine.ErrClosed) {
 				return err
 			}
 		}
@@ -279,53 +279,55 @@ func (b *Bridge) sendBy(userID string, send func(*engine.Conn) error) error {
 
 // conn returns the connection of a session, or nil when it is not on this bridge's engine.
 func (b *Bridge) conn(l usermgr.Link) *engine.Conn {
-	switch own, ok := l.(*link); {
+	switch own, ok := l.(link); {
 	case !ok: // the user manager has wrapped the link
 		return b.engine.Conn(l.Address().Conn)
-	case own.bridge == b:
-		return own.conn
+	case bridgeOf(own.Conn()) == b:
+		return own.Conn()
 	}
 	return nil
 }
 
 // admission is the engine's side of the bridge.
-type admission struct{ *Bridge }
+type admission Bridge
 
 var (
-	_ engine.Admission     = admission{}
-	_ seam.HeartbeatTeller = admission{}
-	_ seam.Relayer         = admission{}
+	_ engine.Admission     = (*admission)(nil)
+	_ seam.HeartbeatTeller = (*admission)(nil)
+	_ seam.Relayer         = (*admission)(nil)
 )
 
 // First implements engine.Admission.
-func (b admission) First(k engine.Control, m *protocol.Message) engine.Binding {
-	l := &link{bridge: b.Bridge, conn: k.Conn(), control: k, logon: &logon{conn: k.Conn(), first: *m.Clone()}}
+func (a *admission) First(k engine.Control, m *protocol.Message) engine.Binding {
+	b := (*Bridge)(a)
+	p := b.newLogon(k, m)
 	if b.loggingOn != nil {
-		l.logon.turn = b.loggingOn.join() // here, because here the order of the logons is known
+		p.turn = b.loggingOn.join() // here, because here the order of the logons is known
 	} else {
-		l.logon.authTurn = b.authenticating.join()
+		p.authTurn = b.authenticating.join()
 	}
 	b.bound.Add(1)
-	b.logons.run(l)
-	return l
+	b.logons.run(p)
+	return p
 }
 
 // Heartbeat implements seam.HeartbeatTeller.
-func (b admission) Heartbeat() (timeout, interval time.Duration) { return b.silence, b.heartbeat }
+func (a *admission) Heartbeat() (timeout, interval time.Duration) { return a.silence, a.heartbeat }
 
 // Addressed implements engine.Admission.
-func (b admission) Addressed(c *engine.Conn, m *protocol.Message) (handled bool, err error) {
-	if !b.Relays() {
+func (a *admission) Addressed(c *engine.Conn, m *protocol.Message) (handled bool, err error) {
+	if !a.Relays() {
 		return false, nil
 	}
-	return true, b.relay(c, m)
+	return true, (*Bridge)(a).relay(c, m)
 }
 
 // Relays implements seam.Relayer.
-func (b admission) Relays() bool { return b.cfg.Relay != nil }
+func (a *admission) Relays() bool { return a.cfg.Relay != nil }
 
 // Drain implements engine.Admission. A group with events to tell counts like a session whose end is not over.
-func (b admission) Drain(ctx context.Context) (left int) {
+func (a *admission) Drain(ctx context.Context) (left int) {
+	b := (*Bridge)(a)
 	defer logging.End(b.log)
 	defer b.logons.end()
 	for b.bound.Load() > 0 || b.telling.Load() > 0 {

@@ -1,21 +1,24 @@
 package bridge
 
 import (
-	"context"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 const expiredText = "the token has expired"
 
 // expiry ends a session when its token has expired, unless the client renews it (renew.go). Its lock is a leaf.
 type expiry struct {
-	link   *link
-	device uint16
+	link    link
+	bridge  *Bridge
+	session usermgr.Session
+	device  uint16
 
 	mu       sync.Mutex
 	at       time.Time // zero for never
@@ -28,11 +31,16 @@ type expiry struct {
 
 // expiries finds the expiry of a connection's session.
 type expiries struct {
+	any    atomic.Bool // an expiry was ever added: otherwise of takes no lock
 	mu     sync.Mutex
 	byConn map[uint64]*expiry
 }
 
+// of returns nil for a session that does not expire.
 func (e *expiries) of(c *engine.Conn) *expiry {
+	if !e.any.Load() {
+		return nil
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.byConn[c.ID()]
@@ -44,28 +52,28 @@ func (e *expiries) add(x *expiry) {
 	if e.byConn == nil {
 		e.byConn = make(map[uint64]*expiry)
 	}
-	e.byConn[x.link.conn.ID()] = x
+	e.byConn[x.link.Conn().ID()] = x
+	e.any.Store(true)
 }
 
 func (e *expiries) remove(x *expiry) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.byConn, x.link.conn.ID())
+	delete(e.byConn, x.link.Conn().ID())
 }
 
 // startExpiry starts the timer that ends the session. It is called before the connection is let in, and so before a
 // Renew can come.
-func (l *link) startExpiry() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	p := l.logon
-	if p.expires.IsZero() || l.closed {
+func (p *logon) startExpiry(s usermgr.Session) {
+	if p.expires.IsZero() {
 		return
 	}
-	x := &expiry{link: l, device: p.first.Device, at: p.expires}
+	x := &expiry{link: link{p.Control}, bridge: p.bridge, session: s, device: p.first.Device, at: p.expires}
 	x.timer = time.AfterFunc(time.Until(x.at), x.passed)
-	l.expiry = x
-	l.bridge.expiries.add(x)
+	p.bridge.expiries.add(x)
+	if hidden(p.Conn()).UnboundEarly() != nil { // Close may have looked for it before
+		x.stop()
+	}
 }
 
 // addExpiry tells a client how long its session may last.
@@ -76,7 +84,7 @@ func addExpiry(fields map[string]string, at time.Time) {
 }
 
 // passed is called by the timer. A Renew that has arrived is read first.
-func (x *expiry) passed() { x.link.hidden().Look(func(bool) { x.end() }) }
+func (x *expiry) passed() { hidden(x.link.Conn()).Look(func(bool) { x.end() }) }
 
 // end ends the session, unless it was renewed or a renewal is running.
 func (x *expiry) end() {
@@ -92,7 +100,7 @@ func (x *expiry) end() {
 	}
 	x.over = true
 	x.mu.Unlock()
-	x.link.session.End(protocol.TokenExpired)
+	x.session.End(protocol.TokenExpired)
 }
 
 // stop is called when the session has ended. x may be nil.
@@ -105,13 +113,9 @@ func (x *expiry) stop() {
 	x.timer.Stop()
 	p := x.open
 	x.open = nil
-	var cancel context.CancelCauseFunc
-	if p != nil {
-		cancel = p.cancel
-	}
 	x.mu.Unlock()
-	x.link.bridge.expiries.remove(x)
-	if cancel != nil {
-		cancel(&protocol.CloseError{Code: protocol.ClientClosed, Text: "the session ended before it was renewed"})
+	x.bridge.expiries.remove(x)
+	if p != nil {
+		p.end(&protocol.CloseError{Code: protocol.ClientClosed, Text: "the session ended before it was renewed"})
 	}
 }

@@ -163,8 +163,8 @@ func (b *Bridge) gotInTheWay(userID string) {
 // slowDown makes the logon of a user with too many relogons wait. Meanwhile it has no place among the logons. A logon
 // that waits too long is refused, and told when to come back. A client that ignores this is slowed down too, because
 // its logon has waited.
-func (l *link) slowDown(p *logon, userID string) error {
-	b := l.bridge
+func (p *logon) slowDown(userID string) error {
+	b := p.bridge
 	wait := b.relogons.next(userID)
 	if wait == 0 {
 		return nil

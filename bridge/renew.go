@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -9,7 +8,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/internal/system"
@@ -24,7 +22,7 @@ func (b *Bridge) renew(c *engine.Conn, m *protocol.Message) error {
 	if x == nil {
 		return protocol.Errorf(protocol.Refused, "this session does not expire")
 	}
-	p := &logon{conn: c, first: *m.Clone()}
+	p := b.newLogon(x.link.Control, m)
 	if !x.begin(p) {
 		return protocol.Errorf(protocol.Refused, "another renewal of this session is being looked at")
 	}
@@ -36,12 +34,9 @@ func (b *Bridge) renew(c *engine.Conn, m *protocol.Message) error {
 
 // begin makes p the session's renewal. It reports false while another one runs.
 func (x *expiry) begin(p *logon) bool {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	p.Context, p.cancel, p.deadline = ctx, cancel, clock.Nanoseconds()+int64(x.link.bridge.cfg.LogonDeadline)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.renewing || x.over {
-		cancel(nil)
 		return false
 	}
 	x.renewing, x.open = true, p
@@ -50,11 +45,11 @@ func (x *expiry) begin(p *logon) bool {
 
 // run is a renewal's goroutine.
 func (x *expiry) run(p *logon) {
-	b := x.link.bridge
+	b := x.bridge
 	// The client is told at the deadline even where the authenticator is stuck.
-	stop := x.link.hidden().AfterFunc(b.cfg.LogonDeadline, func() {
+	stop := hidden(p.Conn()).AfterFunc(b.cfg.LogonDeadline, func() {
 		tooLong := &protocol.CloseError{Code: protocol.InternalError, Text: "the renewal took too long"}
-		p.cancel(tooLong)
+		p.end(tooLong)
 		x.answer(p, tooLong, false)
 	})
 	err := errors.New("the authenticator did not return")
@@ -62,7 +57,7 @@ func (x *expiry) run(p *logon) {
 		stop()
 		b.authenticating.leave(p.authTurn)
 		x.answer(p, err, true)
-		p.cancel(nil)
+		p.end(nil)
 		b.release()
 	}()
 	err = x.decide(p)
@@ -70,23 +65,22 @@ func (x *expiry) run(p *logon) {
 
 // decide asks the authenticator, and then the session, whether to accept the client's new token.
 func (x *expiry) decide(p *logon) (err error) {
-	l := x.link
 	fields, err := system.ParseStringMap(p.first.Body)
 	if err != nil {
 		return err
 	}
-	logon := usermgr.Logon{UserID: l.session.UserID(), Device: x.device, Session: l.session.ID(),
-		Token: fields[protocol.FieldToken], Fields: fields, Address: l.Address(), Renewal: true}
-	if logon, err = l.authenticated(p, logon); err != nil {
+	logon := usermgr.Logon{UserID: x.session.UserID(), Device: x.device, Session: x.session.ID(),
+		Token: fields[protocol.FieldToken], Fields: fields, Address: x.link.Address(), Renewal: true}
+	if logon, err = p.authenticated(logon); err != nil {
 		return err
 	}
-	r, ok := l.session.(seam.Renewer)
+	r, ok := x.session.(seam.Renewer)
 	if !ok {
 		return nil
 	}
 	defer func() {
 		if v := recover(); v != nil {
-			l.bridge.log.Error("the user manager panicked", zap.Any("panic", v), zap.Stack("stack"))
+			x.bridge.log.Error("the user manager panicked", zap.Any("panic", v), zap.Stack("stack"))
 			err = errors.New("the user manager panicked")
 		}
 	}()
@@ -126,26 +120,26 @@ func (x *expiry) answer(p *logon, err error, finished bool) {
 	addExpiry(fields, p.expires)
 	body, _ := system.AppendLogonReply(nil, fields) // one short pair: it cannot fail
 	if p.first.ID != 0 {
-		_ = p.conn.Reply(&p.first, body)
+		_ = p.Conn().Reply(&p.first, body)
 	}
 }
 
 // refuse answers a renewal with an error.
 func (x *expiry) refuse(p *logon, err error) {
-	b := x.link.bridge
+	b := x.bridge
 	var ce *protocol.CloseError
 	if codes.As(err, &ce) && (ce == nil || ce.Code == 0) {
 		ce, err = nil, fmt.Errorf("a CloseError without a code: %w", err)
 	}
 	if ce == nil {
-		b.log.Warn("a renewal failed", zap.String("remote", remoteText(p.conn)), zap.Error(err))
+		b.log.Warn("a renewal failed", zap.String("remote", remoteText(p.Conn())), zap.Error(err))
 		ce = &protocol.CloseError{Code: protocol.InternalError, Text: "the renewal could not be decided"}
 	}
 	if ce.Code == protocol.Unauthorized {
-		x.link.hidden().CountFailedLogon() // so that a client cannot guess tokens this way
+		hidden(p.Conn()).CountFailedLogon() // so that a client cannot guess tokens this way
 	}
 	if p.first.ID != 0 {
-		_ = p.conn.SendMessage(&protocol.Message{Type: protocol.TypeRenew, Flags: protocol.FlagReply | protocol.FlagError,
+		_ = p.Conn().SendMessage(&protocol.Message{Type: protocol.TypeRenew, Flags: protocol.FlagReply | protocol.FlagError,
 			ID: p.first.ID, Body: system.AppendClose(nil, ce)}, nil)
 	}
 }

@@ -16,7 +16,7 @@ type semaphore struct {
 
 // turn is a place, or a position in the queue for a place.
 type turn struct {
-	in      chan struct{} // closed when the turn is a place
+	in      chan struct{} // closed when the turn is a place; nil for one that was a place at once
 	waiting *list.Element // nil for a place, and after leave
 	left    bool
 }
@@ -39,14 +39,14 @@ func (t *semaphore) join() *turn {
 	if t == nil {
 		return nil
 	}
-	p := &turn{in: make(chan struct{})}
+	p := new(turn)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.free > 0 {
 		t.free--
-		close(p.in)
 		return p
 	}
+	p.in = make(chan struct{})
 	p.waiting = t.waiting.PushBack(p)
 	return p
 }
@@ -56,9 +56,14 @@ func (p *turn) wait(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
-	select {
-	case <-p.in:
-	case <-ctx.Done():
+	if p.in != nil {
+		select {
+		case <-p.in:
+		case <-ctx.Done():
+		}
+	}
+	if ctx.Err() == nil {
+		return nil
 	}
 	return context.Cause(ctx) // a client that has gone needs no turn
 }

@@ -106,6 +106,7 @@ type connPhases uint8
 const (
 	isSettled connPhases = 1 << iota // no message handler runs any more, and none will
 	isEndTold                        // the binding was told of the end
+	isUnbound                        // the session is over: seam.Conn.Unbind was called
 	isLetIn                          // Admit was called: the answer to the Logon is in the queue
 )
 
@@ -132,7 +133,8 @@ type lazyFields struct {
 	backlog    *backlog
 	drops      *drops
 	gathering  *gathering
-	overBudget bool // closed for Limits.MaxMemory: the waiting bytes are given up
+	unbound    *protocol.CloseError // why the session was over before the connection was let in; nil: it was not
+	overBudget bool                 // closed for Limits.MaxMemory: the waiting bytes are given up
 }
 
 // needLazy returns the connection's lazyFields, and allocates them if need be. c.mu is held on entry.

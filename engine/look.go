@@ -14,7 +14,10 @@ type seamConn Conn
 
 var _ seam.Conn = (*seamConn)(nil)
 
-func init() { seam.ConnOf = func(c any) seam.Conn { return (*seamConn)(c.(*Conn)) } }
+func init() {
+	seam.ConnOf = func(c any) seam.Conn { return (*seamConn)(c.(*Conn)) }
+	seam.AdmissionOf = func(c any) any { return c.(*Conn).engine.admission }
+}
 
 // Look implements seam.Conn.
 func (s *seamConn) Look(done func(busy bool)) { (*Conn)(s).lookThen(done) }
@@ -35,10 +38,26 @@ func (s *seamConn) AfterFunc(d time.Duration, f func()) (stop func() bool) {
 }
 
 // Unbind implements seam.Conn.
-func (s *seamConn) Unbind() {
+func (s *seamConn) Unbind(why *protocol.CloseError) (was seam.Unbound) {
+	c := (*Conn)(s)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was = seam.Unbound{First: !c.has(isUnbound), LetIn: c.has(isLetIn), Binding: c.binding}
+	if was.First && !was.LetIn && why != nil {
+		c.needLazy().unbound = why
+	}
+	c.phases |= isUnbound | isEndTold
+	return was
+}
+
+// UnboundEarly implements seam.Conn.
+func (s *seamConn) UnboundEarly() *protocol.CloseError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.phases |= isEndTold
+	if s.lazy == nil {
+		return nil
+	}
+	return s.lazy.unbound
 }
 
 // CountFailedLogon implements seam.Conn.

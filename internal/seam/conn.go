@@ -1,6 +1,10 @@
 package seam
 
-import "time"
+import (
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
 
 // Conn is what an admission asks of a connection besides engine.Control. All methods may be called from any goroutine, also when the
 // connection has ended, and return at once.
@@ -16,12 +20,27 @@ type Conn interface {
 	// whether it was in time.
 	AfterFunc(d time.Duration, f func()) (stop func() bool)
 	// Unbind unbinds the connection's user: Dropped and End of the Binding are not called any more. An admission calls it before it
-	// closes a connection whose session has ended, so that the close does not call the session.
-	Unbind()
+	// closes a connection whose session has ended, so that the close does not call the session. The first call keeps why where the
+	// connection has not been let in yet.
+	Unbind(why *protocol.CloseError) Unbound
+	// UnboundEarly returns why the user was unbound before the connection was let in; nil if it was not. After Control.Admit the
+	// answer does not change any more.
+	UnboundEarly() *protocol.CloseError
 	// CountFailedLogon counts a failed log-on of the connection's address (engine.Bans.FailedLogons). An admission calls it when a
 	// client that has been let in shows an invalid token.
 	CountFailedLogon()
 }
+
+// Unbound is what a connection was when Unbind was called.
+type Unbound struct {
+	First   bool // it was bound
+	LetIn   bool // Control.Admit was called
+	Binding any  // its engine.Binding; nil for none
+}
+
+// AdmissionOf returns the Admission of the engine that c, an *engine.Conn, belongs to. Package engine sets it. It is called for every
+// message to a user, so it takes no lock and allocates nothing.
+var AdmissionOf func(c any) any
 
 // ConnOf returns what c, an *engine.Conn, provides besides its methods. Package engine sets it, and allocates nothing in it.
 var ConnOf func(c any) Conn
