@@ -78,7 +78,7 @@ func (b *outbox) settle(p *parcel, a *ask, err error) {
 	switch {
 	case a.confirmed:
 		b.service.confirmed.Add(1)
-	case errors.Is(err, ErrExpired):
+	case errors.Is(err, errExpired):
 		b.service.expiries.Add(1)
 		fallthrough
 	default:
@@ -140,7 +140,7 @@ func (b *outbox) look(p *parcel) {
 		forGood := !mayComeBack(context.Cause(a.ctx))
 		switch {
 		case !p.kept && p.call.keep > 0:
-			b.settle(p, a, ErrFull)
+			b.settle(p, a, errFull)
 		case !p.kept && forGood:
 			b.settle(p, a, nil)
 		case p.kept && forGood && !p.call.async && !a.waived:

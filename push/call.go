@@ -74,7 +74,7 @@ func (c *call) lasts() time.Duration {
 // expired returns the outcome of an ask at the deadline.
 func (c *call) expired() error {
 	if c.keep > 0 {
-		return ErrExpired
+		return errExpired
 	}
 	return nil
 }

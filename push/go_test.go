@@ -185,22 +185,22 @@ func TestCloseTellsWhatWaits(t *testing.T) {
 	for range 3 { // Close has waited until they were told
 		select {
 		case r := <-news:
-			if len(r.Deliveries) != 1 || !errors.Is(r.Deliveries[0].Err, push.ErrClosed) || r.Pending != 0 {
+			if len(r.Deliveries) != 1 || !errors.Is(r.Deliveries[0].Err, protocol.ServerStopping) || r.Pending != 0 {
 				t.Errorf("%+v", r)
 			}
 		default:
 			t.Fatal("Close has not waited for the news")
 		}
 	}
-	if r := receive(t, "the result", waiting); len(r.Deliveries) != 1 || !errors.Is(r.Deliveries[0].Err, push.ErrClosed) {
+	if r := receive(t, "the result", waiting); len(r.Deliveries) != 1 || !errors.Is(r.Deliveries[0].Err, protocol.ServerStopping) {
 		t.Errorf("%+v", r)
 	}
-	if _, err := service.Push(t.Context(), push.ToUsers("deaf"), push.Text("x"), nil); !errors.Is(err, push.ErrClosed) {
+	if _, err := service.Push(t.Context(), push.ToUsers("deaf"), push.Text("x"), nil); !errors.Is(err, protocol.ServerStopping) {
 		t.Errorf("a push to a closed service: %v", err)
 	}
 	late := make(chan error, 1)
 	service.Go(push.ToUsers("deaf"), push.Text("x"), nil, func(_ push.Result, err error) { late <- err })
-	if err := receive(t, "the news", late); !errors.Is(err, push.ErrClosed) {
+	if err := receive(t, "the news", late); !errors.Is(err, protocol.ServerStopping) {
 		t.Errorf("Go on a closed service: %v", err)
 	}
 }

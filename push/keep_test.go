@@ -279,7 +279,7 @@ func TestTheBoundsInBytes(t *testing.T) {
 			for range 4 {
 				service.Go(push.ToUsers("ann"), push.Binary(content), keep, done)
 			}
-			if r := receive(t, "the news", news); len(r.Deliveries) != 1 || !errors.Is(r.Deliveries[0].Err, push.ErrFull) {
+			if r := receive(t, "the news", news); len(r.Deliveries) != 1 || !errors.Is(r.Deliveries[0].Err, protocol.Refused) {
 				t.Errorf("what is too much has %+v", r)
 			}
 			if st := service.Stats(); st.Kept != 3 || st.KeptBytes != 3*size || st.Refused != 1 {

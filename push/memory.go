@@ -7,11 +7,13 @@ import (
 	"sync"
 )
 
-// Memory is a Pusher that records messages, for tests and development. When it is full it forgets the oldest. All methods may be
-// called from any goroutine.
+// Memory is a Pusher that records messages, for tests and development. The zero value is ready to use. All methods may be called from
+// any goroutine.
 type Memory struct {
+	// Max is how many messages are recorded; then the oldest is forgotten for a new one. 0 means 1,000; negative means no limit.
+	Max int
+
 	mu   sync.Mutex
-	max  int
 	kept []Kept
 }
 
@@ -21,20 +23,12 @@ type Kept struct {
 	Message Message
 }
 
-// NewMemory returns a Memory that records max messages at most; 0 or less means 1,000.
-func NewMemory(max int) *Memory {
-	if max <= 0 {
-		max = 1000
-	}
-	return &Memory{max: max}
-}
-
 // Push implements Pusher. Each user that the target names has one delivery, of no session.
 func (p *Memory) Push(_ context.Context, to Target, m *Message) ([]Delivery, error) {
 	kept := Kept{To: to.clone(), Message: *clone(m)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.kept) == p.max {
+	if len(p.kept) == orDefault(p.Max, 1000) {
 		p.kept[0] = Kept{} // so that the array does not keep it alive
 		p.kept = p.kept[1:]
 	}
@@ -58,11 +52,4 @@ func (p *Memory) All() []Kept {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.kept)
-}
-
-// Clear forgets all recorded messages.
-func (p *Memory) Clear() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.kept = nil
 }

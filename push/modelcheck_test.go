@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/rollcalltest"
 )
@@ -42,7 +43,7 @@ func (m *model) checkOne(u *modelUser, p *modelPush) {
 	full := false
 	for _, d := range p.deliveries {
 		m.checkDelivery(u, p, d)
-		full = full || errors.Is(d.Err, push.ErrFull)
+		full = full || errors.Is(d.Err, protocol.Refused)
 	}
 	if n := len(p.deliveries); n < 1 || n > len(u.clients)+1 {
 		m.broken("message %q to %s has %d deliveries: %+v", p.text, u.id, n, p.deliveries)
@@ -139,7 +140,7 @@ func (m *model) bound(u *modelUser) {
 	}
 	m.settle()
 	for i, p := range sent {
-		full := len(p.deliveries) == 1 && errors.Is(p.deliveries[0].Err, push.ErrFull)
+		full := len(p.deliveries) == 1 && errors.Is(p.deliveries[0].Err, protocol.Refused)
 		if full != (i >= modelBound) {
 			m.broken("message %d of %d that may wait has %+v", i+1, modelBound, p.deliveries)
 		}
@@ -168,7 +169,7 @@ func (m *model) expiry(u *modelUser) {
 	}
 	m.settle()
 	for _, p := range short {
-		if len(p.deliveries) != 1 || !errors.Is(p.deliveries[0].Err, push.ErrExpired) {
+		if len(p.deliveries) != 1 || !errors.Is(p.deliveries[0].Err, protocol.TimedOut) {
 			m.broken("message %q has expired, and has %+v", p.text, p.deliveries)
 		}
 	}

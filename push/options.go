@@ -31,12 +31,12 @@ type Options struct {
 // Config holds the bounds of a service. The zero value is ready to use.
 type Config struct {
 	// MaxMessages limits the messages, kept or not, that wait for one user's acknowledgement. A message over the limit is not
-	// sent, and its delivery has ErrFull. 0 means 1,000; negative means no limit. Clients remember the last 1,024 messages that
+	// sent, and its delivery is Refused. 0 means 1,000; negative means no limit. Clients remember the last 1,024 messages that
 	// they have acknowledged: when more wait, a client could handle one twice.
 	MaxMessages int
 	// MaxBytes limits the kept messages that wait for one user, in bytes; a message counts as its body and 256 bytes. All of them
 	// go out at once when the user returns, so MaxBytes should be less than the engine's Limits.MaxOutbound. A message over the
-	// limit is sent but not kept: its delivery has ErrFull when no session acknowledges it. 0 means 256 KiB; negative means no
+	// limit is sent but not kept: its delivery is Refused when no session acknowledges it. 0 means 256 KiB; negative means no
 	// limit.
 	MaxBytes int
 	// MaxTotalBytes is MaxBytes for all users together. A message to many users counts once for each. 0 means 64 MiB; negative

@@ -73,11 +73,11 @@ const overhead = 256
 func (b *outbox) accept(c *call) (*parcel, error) {
 	s := b.service
 	if s.closed.Load() {
-		return nil, ErrClosed
+		return nil, errClosed
 	}
 	if len(b.parcels) >= s.cfg.MaxMessages {
 		s.refused.Add(1)
-		return nil, ErrFull
+		return nil, errFull
 	}
 	p := &parcel{call: c, box: b, sending: true}
 	if n := len(c.frame.Body) + overhead; c.keep > 0 {
@@ -154,7 +154,7 @@ func (b *outbox) sent(p *parcel) {
 	b.look(p)
 	switch c := p.call; {
 	case b.service.closed.Load():
-		b.settleAll(p, ErrClosed)
+		b.settleAll(p, errClosed)
 	case c.isOver():
 		b.settleAll(p, c.expired())
 	}
@@ -182,7 +182,7 @@ func (b *outbox) abandon(p *parcel) {
 func (b *outbox) giveUp() {
 	b.mu.Lock()
 	for _, p := range slices.Clone(b.parcels) {
-		b.settleAll(p, ErrClosed)
+		b.settleAll(p, errClosed)
 	}
 	b.mu.Unlock()
 	b.tidy()

@@ -94,7 +94,7 @@ func New(b *bridge.Bridge, cfg ...Config) *Service {
 // the same ID.
 //
 // The error joins the pushers' errors. Otherwise it says that nothing was sent: the message or the target is not valid, ctx had
-// ended, the service is closed (ErrClosed), or the user manager lacks a method (errors.ErrUnsupported): Sessions for a target by
+// ended, the service is closed (protocol.ServerStopping), or the user manager lacks a method (errors.ErrUnsupported): Sessions for a target by
 // filter, Subscribe for Keep.
 func (s *Service) Push(ctx context.Context, to Target, m *Message, o *Options) (Result, error) {
 	return s.push(ctx, to, m, o, nil)
@@ -157,7 +157,7 @@ func (s *Service) newCall(to *Target, m *Message, o *Options) (*call, error) {
 		o = &Options{}
 	}
 	if s.closed.Load() {
-		return nil, ErrClosed
+		return nil, errClosed
 	}
 	if err := complete(m); err != nil {
 		return nil, err
@@ -184,7 +184,7 @@ func (s *Service) newCall(to *Target, m *Message, o *Options) (*call, error) {
 	return c, nil
 }
 
-// Close ends the service. Deliveries that wait end with ErrClosed, and Push and Go fail with it from now on. Close waits until the
+// Close ends the service. Deliveries that wait end with protocol.ServerStopping, and Push and Go fail with it from now on. Close waits until the
 // last done, and the last pusher of Go's messages, has returned, or until ctx ends. Call it after the engine's Run has returned. In a
 // service that is not closed, deliveries wait until their own time is over.
 func (s *Service) Close(ctx context.Context) error {

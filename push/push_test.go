@@ -200,7 +200,7 @@ func (p failing) Push(context.Context, push.Target, *push.Message) ([]push.Deliv
 func TestEveryPusherGetsEachMessage(t *testing.T) {
 	srv, service := newServer(t, rollcall.Config{}, quiet)
 	broken := errors.New("broken")
-	first, last := push.NewMemory(2), push.NewMemory(0)
+	first, last := &push.Memory{Max: 2}, &push.Memory{}
 	service.Register("first", first)
 	service.Register("fails", failing{broken})
 	service.Register("panics", failing{})
@@ -258,15 +258,28 @@ func TestEveryPusherGetsEachMessage(t *testing.T) {
 	if kept := contents(last.All()); !slices.Equal(kept, []string{"0", "1", "2", "3"}) {
 		t.Errorf("the last pusher has %q", kept)
 	}
-	if last.Clear(); len(last.All()) != 0 {
-		t.Error("Clear leaves something")
+}
+
+// A Memory records as many messages as it is told, a thousand without a number, and forgets the oldest.
+func TestAMemoryForgetsTheOldest(t *testing.T) {
+	for most, want := range map[int]int{3: 3, 0: 1000, -1: 1200} {
+		m := &push.Memory{Max: most}
+		for i := range 1200 {
+			if _, err := m.Push(t.Context(), push.ToEveryone(), push.Text(fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all := m.All()
+		if len(all) != want || string(all[0].Message.Content) != fmt.Sprint(1200-want) || string(all[want-1].Message.Content) != "1199" {
+			t.Errorf("with Max %d it has %d messages", most, len(all))
+		}
 	}
 }
 
 // Bad input gets an error that says what was wrong, and goes nowhere.
 func TestPushRefusesWhatIsNoPush(t *testing.T) {
 	_, service := newServer(t, rollcall.Config{})
-	memory := push.NewMemory(0)
+	memory := &push.Memory{}
 	service.Register("memory", memory)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -381,7 +394,7 @@ func TestPushReachesWhoIsBeingLetIn(t *testing.T) {
 // What is recorded shares nothing with what was pushed.
 func TestMemoryRecordsCopies(t *testing.T) {
 	_, service := newServer(t, rollcall.Config{})
-	memory := push.NewMemory(0)
+	memory := &push.Memory{}
 	service.Register("memory", memory)
 	users, devices := []string{"ann"}, []uint16{1}
 	m := push.Binary([]byte("content"))
@@ -410,7 +423,7 @@ func TestAManagerThatCanDoLess(t *testing.T) {
 	defer func() { _ = all.Close(t.Context()) }()
 	less := struct{ usermgr.UserManager }{all}
 	service := push.New(testkit.Must(bridge.Attach(testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}})), less, nil, bridge.Config{})))
-	memory := push.NewMemory(0)
+	memory := &push.Memory{}
 	service.Register("memory", memory)
 	if _, err := service.Push(t.Context(), push.ToSessions(usermgr.Filter{}), push.Text("x"), nil); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("by a filter: %v", err)

@@ -88,7 +88,7 @@ func (r *registered) later(c *call, to Target, m *Message) {
 	r.mu.Lock()
 	if len(r.jobs) >= maxQueued {
 		r.mu.Unlock()
-		c.add(nil, fmt.Errorf("rollcall: pusher %s: %w", r.name, ErrFull))
+		c.add(nil, fmt.Errorf("rollcall: pusher %s: %w", r.name, errFull))
 		return
 	}
 	c.hold()

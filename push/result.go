@@ -1,26 +1,19 @@
 package push
 
 import (
-	"errors"
-
 	"github.com/google/uuid"
 
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
+// The errors of deliveries, which Delivery.Err tells of.
 var (
-	// ErrExpired is a delivery's: no session has acknowledged the message within Options.Keep.
-	ErrExpired = errors.New("rollcall: no session has acknowledged the message while it was kept")
-	// ErrFull is a delivery's: a limit of Config on waiting messages is reached, for the user or for all users. The message was
-	// not kept.
-	ErrFull = errors.New("rollcall: too many messages wait for an acknowledgement")
-	// ErrClosed is returned by a service that has been closed, and is the outcome of deliveries that waited then.
-	ErrClosed = errors.New("rollcall: the push service is closed")
+	errOffline = protocol.Errorf(protocol.UserOffline, "the user is offline")
+	errExpired = protocol.Errorf(protocol.TimedOut, "no session has acknowledged the message while it was kept")
+	errFull    = protocol.Errorf(protocol.Refused, "too many messages wait for an acknowledgement")
+	errClosed  = protocol.Errorf(protocol.ServerStopping, "the push service is closed")
 )
-
-// errOffline is the error of a delivery to a user who has no session on the bridge's engine.
-var errOffline = protocol.Errorf(protocol.UserOffline, "the user is offline")
 
 // Result is the outcome of a message.
 type Result struct {
@@ -58,7 +51,9 @@ type Delivery struct {
 	// Confirmed means that the session's client has handled the message. Where Confirmed is false and Err is nil the message was
 	// handed over, and its arrival is not known; with Push and Keep it may still wait for its user.
 	Confirmed bool
-	// Err says why the message was not delivered: a protocol.UserOffline, ErrExpired, ErrFull, ErrClosed, an error of
-	// engine.Conn.Send, or the pusher's.
+	// Err says why the message was not delivered. errors.Is finds one of these in it: protocol.UserOffline, for a user without a
+	// session; TimedOut, where no session has acknowledged the message within Options.Keep; Refused, where a limit of Config on
+	// waiting messages is reached, for the user or for all users, and the message was not kept; ServerStopping, where the service
+	// was closed while the message waited. Otherwise it is an error of engine.Conn.Send, or the pusher's.
 	Err error
 }

@@ -272,7 +272,7 @@ func (b *outbox) toNoSession(c *call, p *parcel, meant []*engine.Conn) {
 		if kept {
 			return
 		}
-		err = ErrFull
+		err = errFull
 	}
 	c.note(Delivery{UserID: b.user, Err: err})
 }

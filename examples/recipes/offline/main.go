@@ -34,7 +34,7 @@ func send(pushes *push.Service, s *store, l letter) {
 	o := &push.Options{Keep: 30 * 24 * time.Hour, Confirm: true, First: true}
 	pushes.Go(push.ToUsers(l.To), m, o, func(r push.Result, _ error) {
 		for _, d := range r.Deliveries {
-			if d.Confirmed || errors.Is(d.Err, push.ErrExpired) {
+			if d.Confirmed || errors.Is(d.Err, protocol.TimedOut) {
 				s.remove(l)
 			}
 		}
