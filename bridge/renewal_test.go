@@ -238,7 +238,7 @@ func TestRefusedRenewalsCountAsFailedLogons(t *testing.T) {
 		c.renew("bob/1h")
 		c.expectNotRenewed(protocol.Unauthorized)
 	}
-	if bans := s.engine.Bans(); len(bans) != 1 || bans[0].Reason != engine.BannedForFailedLogons {
+	if bans := s.engine.Bans(); len(bans) != 1 || bans[0].Reason != "failed logons" {
 		t.Errorf("the bans are %v", bans)
 	}
 	c.ask("those that are open stay")

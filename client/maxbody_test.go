@@ -67,7 +67,7 @@ func TestALimitOnBodiesIsBothSides(t *testing.T) {
 			if _, err := alice.Request(ctx, 1, nil); !errors.Is(err, protocol.HandlerFailed) {
 				t.Errorf("a request whose answer is too large: %v", err)
 			}
-			if err := <-served; !errors.Is(err, engine.ErrTooLarge) {
+			if err := <-served; !errors.Is(err, protocol.MessageTooLarge) {
 				t.Errorf("Reply returned %v", err)
 			}
 			if m, err := alice.Request(ctx, 2, make([]byte, tc.limit)); err != nil || len(m.Body) != tc.limit {

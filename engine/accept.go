@@ -26,7 +26,7 @@ func (e *Engine) Listen() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.running {
-		return ErrRunning
+		return errRunning
 	}
 	return e.listen()
 }
@@ -76,8 +76,8 @@ func (e *Engine) startAccepting() {
 	}
 	e.most = limit
 	first := e.cfg.Listeners[0]
-	e.served = e.newEntrance(ServedConn, nil, Listener{Codec: first.Codec, NewCodec: first.NewCodec})
-	e.servedShaking = e.newEntrance(ServedConn, nil, Listener{Codec: first.Codec, NewCodec: first.NewCodec})
+	e.served = e.newEntrance(servedConns, nil, Listener{Codec: first.Codec, NewCodec: first.NewCodec})
+	e.servedShaking = e.newEntrance(servedConns, nil, Listener{Codec: first.Codec, NewCodec: first.NewCodec})
 	e.servedShaking.stages = append(e.servedShaking.stages, ownHandshake)
 	close(e.ready)
 	for i, ln := range e.listeners {

@@ -141,7 +141,7 @@ func (g *gate) leave(o *origin, ended bool) {
 	}
 	g.mu.Unlock()
 	if ended && g.bans.Flaps > 0 && !o.exempted {
-		g.suspect(o.addr, BannedForFlapping)
+		g.suspect(o.addr, forFlapping)
 	}
 }
 
@@ -150,7 +150,7 @@ func (g *gate) failedLogon(o *origin) {
 	if o == nil || g.bans.FailedLogons <= 0 || o.exempted {
 		return
 	}
-	g.suspect(o.addr, BannedForFailedLogons)
+	g.suspect(o.addr, forFailedLogons)
 }
 
 // refusal is why a connection is not let in.

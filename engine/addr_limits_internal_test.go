@@ -188,7 +188,7 @@ func TestTablesAreBounded(t *testing.T) {
 		t.Errorf("%d suspects, %d bans: the tables are not used", len(g.suspects), len(g.banned))
 	}
 	last := addr(5000) // the one that lasts longest
-	g.ban(last, 10*time.Hour, BannedByApplication)
+	g.ban(last, 10*time.Hour, byApplication)
 	flood(3000, 3500, 2)
 	g.wantRefused(t, last.String(), refusedBanned)
 	*clock = clock.Add(time.Hour)
@@ -207,7 +207,7 @@ func TestAGateThatIsOffCountsNothing(t *testing.T) {
 	}
 	g.leave(nil, true)
 	g.failedLogon(nil)
-	g.ban(netip.MustParseAddr("192.0.2.1"), time.Hour, BannedByApplication)
+	g.ban(netip.MustParseAddr("192.0.2.1"), time.Hour, byApplication)
 	if o := g.mustEnter(t, "192.0.2.2"); o != nil || len(g.origins) != 0 {
 		t.Errorf("while an address is banned: an origin: %v", o)
 	}

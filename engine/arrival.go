@@ -24,12 +24,12 @@ type Incoming struct {
 	// Proxy is the load balancer's address; it is invalid without one (Listener.ProxyProtocol). When the load balancer connects
 	// for itself, to probe the server, Remote is the same.
 	Proxy netip.AddrPort
-	// Listener is the listener's index in Config.Listeners, or ServedConn.
+	// Listener is the listener's index in Config.Listeners; -1 for a connection that was given to Engine.ServeConn.
 	Listener int
 }
 
-// ServedConn is Incoming.Listener for a connection that was given to Engine.ServeConn.
-const ServedConn = -1
+// servedConns is Incoming.Listener of ServeConn's connections.
+const servedConns = -1
 
 // entrance is a listener with the stages of its connections.
 type entrance struct {

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -73,30 +72,12 @@ const sweepInterval = 2 * time.Second
 // some. An entry takes some 100 bytes.
 const tableSize = 1 << 16
 
-// BanReason says why an address is banned.
-type BanReason uint8
-
+// The texts of Ban.Reason.
 const (
-	// BannedByApplication: Engine.Ban was called.
-	BannedByApplication BanReason = iota
-	// BannedForFailedLogons: Bans.FailedLogons was reached.
-	BannedForFailedLogons
-	// BannedForFlapping: Bans.Flaps was reached.
-	BannedForFlapping
+	byApplication   = "by the application"
+	forFailedLogons = "failed logons"
+	forFlapping     = "flapping"
 )
-
-// String returns the reason in words.
-func (r BanReason) String() string {
-	switch r {
-	case BannedByApplication:
-		return "banned by the application"
-	case BannedForFailedLogons:
-		return "failed log-ons"
-	case BannedForFlapping:
-		return "flapping"
-	}
-	return fmt.Sprintf("BanReason(%d)", uint8(r))
-}
 
 // Ban is a banned address.
 type Ban struct {
@@ -104,8 +85,8 @@ type Ban struct {
 	Prefix netip.Prefix
 	// Until is when the ban ends.
 	Until time.Time
-	// Reason says why.
-	Reason BanReason
+	// Reason says why: "failed logons" (Bans.FailedLogons), "flapping" (Bans.Flaps) or "by the application" (Engine.Ban).
+	Reason string
 }
 
 // Ban bans an address for a while, or sets a new end for its ban: new connections from it are closed at once, without a notice. Open
@@ -121,7 +102,7 @@ func (e *Engine) Ban(addr netip.Addr, duration time.Duration) {
 	}
 	e.gate.mu.Lock()
 	defer e.gate.mu.Unlock()
-	e.gate.ban(originOf(addr), duration, BannedByApplication)
+	e.gate.ban(originOf(addr), duration, byApplication)
 }
 
 // Unban ends the ban of an address, whatever its reason, and reports whether there was one. It also resets the address's counts of
@@ -178,11 +159,11 @@ func (g *gate) sweep() {
 
 type ban struct {
 	until  time.Time
-	reason BanReason
+	reason string
 }
 
 // ban bans an origin. g.mu is held on entry.
-func (g *gate) ban(a netip.Addr, duration time.Duration, why BanReason) {
+func (g *gate) ban(a netip.Addr, duration time.Duration, why string) {
 	if _, again := g.banned[a]; !again {
 		evict(g.banned, g.maxBanned, func(b ban) time.Time { return b.until }, g.now())
 	}
@@ -204,7 +185,7 @@ type suspect struct {
 }
 
 // suspect counts a failed log-on or an end against an origin, and bans the origin when the limit is reached.
-func (g *gate) suspect(a netip.Addr, what BanReason) {
+func (g *gate) suspect(a netip.Addr, what string) {
 	g.mu.Lock()
 	now := g.now()
 	if b, banned := g.banned[a]; banned && now.Before(b.until) { // a connection that was open before
@@ -219,7 +200,7 @@ func (g *gate) suspect(a netip.Addr, what BanReason) {
 	}
 	s.forget = now.Add(max(g.bans.Window, flapWindow))
 	var guilty bool
-	if what == BannedForFlapping {
+	if what == forFlapping {
 		guilty = s.disconnects.add(now, flapWindow) >= g.bans.Flaps
 	} else {
 		guilty = s.failures.add(now, g.bans.Window) >= g.bans.FailedLogons
@@ -229,7 +210,7 @@ func (g *gate) suspect(a netip.Addr, what BanReason) {
 	}
 	g.mu.Unlock()
 	if guilty {
-		g.log.Info("an address is banned", zap.Stringer("address", a), zap.Stringer("reason", what),
+		g.log.Info("an address is banned", zap.Stringer("address", a), zap.String("reason", what),
 			zap.Duration("for", g.bans.For))
 	}
 }

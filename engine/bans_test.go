@@ -60,7 +60,7 @@ func TestFailedLogonsBanAnAddress(t *testing.T) {
 	dialFrom(t, "127.0.1.2", r.addr).logOn()
 	stays.ask(1, 2, "those that are open stay")
 	bans := e.Bans()
-	if len(bans) != 1 || bans[0].Prefix != netip.MustParsePrefix("127.0.1.1/32") || bans[0].Reason != engine.BannedForFailedLogons {
+	if len(bans) != 1 || bans[0].Prefix != netip.MustParsePrefix("127.0.1.1/32") || bans[0].Reason != "failed logons" {
 		t.Fatalf("Bans returned %+v", bans)
 	}
 	if left := time.Until(bans[0].Until); left < 4*time.Minute || left > 5*time.Minute {
@@ -139,7 +139,7 @@ func TestFlappingBansAnAddress(t *testing.T) {
 	enterFrom(t, "127.0.1.1", r.addr).reset()
 	ended()
 	dialFrom(t, "127.0.1.1", r.addr).wantUntold()
-	if bans := e.Bans(); len(bans) != 1 || bans[0].Reason != engine.BannedForFlapping {
+	if bans := e.Bans(); len(bans) != 1 || bans[0].Reason != "flapping" {
 		t.Errorf("Bans returned %+v", bans)
 	}
 	enterFrom(t, "127.0.1.2", r.addr)

@@ -59,7 +59,7 @@ func (e *Engine) ConnsVersion() (version uint64) {
 //
 // Broadcast returns the number of connections that the message was queued for. Left out are connections that are closing or not let in
 // yet, and connections whose queue would become too long: the SlowPolicy applies to those. An error says that the message cannot be
-// encoded, or is too large (ErrTooLarge), in the wire format of some connections, which are left out too.
+// encoded, or is too large (protocol.MessageTooLarge), in the wire format of some connections, which are left out too.
 //
 // Any goroutine may call it; m may be used again when it returns. Two concurrent broadcasts, also those of handlers on two event loops,
 // may reach connections in different orders: see BroadcastInOrder, and Group of package bridge.
@@ -165,12 +165,12 @@ func (b *broadcast) sendTo(c *Conn) error {
 		return c.queueOwn(own, b.m, b.o)
 	}
 	if b.large {
-		b.err = ErrTooLarge
-		return ErrTooLarge
+		b.err = errTooLarge
+		return errTooLarge
 	}
 	f, err := frameOf(&b.frames, c.codec, b.m)
 	if err == nil && len(f.b) > b.engine.cfg.Limits.MaxOutbound {
-		err = ErrTooLarge
+		err = errTooLarge
 	}
 	if err != nil {
 		b.err = err

@@ -19,7 +19,7 @@ func aBroadcastOverTheOutboundLimitIsTooLarge(t *testing.T) {
 	r := serve(t, e)
 	p := dial(t, r.addr)
 	p.ask(1, 1, "")
-	if n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 3, Body: make([]byte, limit)}, nil); n != 0 || !errors.Is(err, engine.ErrTooLarge) {
+	if n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 3, Body: make([]byte, limit)}, nil); n != 0 || !errors.Is(err, protocol.MessageTooLarge) {
 		t.Errorf("Broadcast returned %d, %v", n, err)
 	}
 	p.ask(1, 2, "")

@@ -94,7 +94,7 @@ func TestABroadcastLeavesOutWithoutAnybodyToTell(t *testing.T) {
 	p := dial(t, r.addr)
 	p.ask(1, 1, "")
 	large := &protocol.Message{Type: 7, Body: make([]byte, 1<<10)}
-	if n, err := e.Broadcast(e.Conns(), large, &engine.SendOptions{}); n != 0 || !errors.Is(err, engine.ErrTooLarge) {
+	if n, err := e.Broadcast(e.Conns(), large, &engine.SendOptions{}); n != 0 || !errors.Is(err, protocol.MessageTooLarge) {
 		t.Errorf("Broadcast returned %d, %v", n, err)
 	}
 	p.ask(1, 2, "")

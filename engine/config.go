@@ -126,7 +126,7 @@ type Accept struct {
 // the default, negative means no limit.
 type Limits struct {
 	// MaxBody is the largest body of a message, both ways, in bytes. A client that sends a larger one is closed with
-	// MessageTooLarge. Sending a larger one returns ErrTooLarge, except for the server's own messages: a Close, the answer to a
+	// MessageTooLarge. Sending a larger one returns that too, except for the server's own messages: a Close, the answer to a
 	// Logon, an error reply. Where MaxBody is not the default, the answer to a Logon tells clients (protocol.FieldMaxBody). 0
 	// means 1 MiB; negative means no limit.
 	MaxBody int

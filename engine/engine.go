@@ -18,23 +18,27 @@ import (
 var (
 	// ErrClosed is returned by methods that send, for a connection that is closing or closed.
 	ErrClosed = errors.New("rollcall: the connection is closed")
-	// ErrTooLarge is returned for a message whose body is larger than Limits.MaxBody, or whose frame is larger than
-	// Limits.MaxOutbound. It is a protocol.MessageTooLarge.
-	ErrTooLarge = protocol.Errorf(protocol.MessageTooLarge, "the message is larger than MaxBody or the outbound limit allows")
-	// ErrRequestTimeout is the outcome of a request to a client that did not answer in time.
-	ErrRequestTimeout = errors.New("rollcall: the client did not answer in time")
-	// ErrStopTimeout is in the error of Run or Shutdown when not all connections, sessions or handlers ended in time.
+	// ErrStopTimeout is in the error of Run when not all connections, sessions or handlers ended in time.
 	ErrStopTimeout = errors.New("rollcall: the engine did not stop in time")
-	// ErrLoopEnded is in the error of Run when an event loop ended without being asked to.
-	ErrLoopEnded = errors.New("rollcall: an event loop ended by itself")
-	// ErrNotRunning is returned by ServeConn before Listen and Run, and when the engine stops or has ended.
-	ErrNotRunning = errors.New("rollcall: the engine does not run")
-	// ErrNotLetIn is in the error of ServeConn for a connection that was turned away: by a limit, a ban or OnAccept, or because
-	// its handshake took too long.
-	ErrNotLetIn = errors.New("rollcall: the connection was not let in")
-	// ErrRunning is returned by a second Run, and by Listen after Run.
-	ErrRunning = errors.New("rollcall: the engine has been run already")
+
+	errTooLarge = protocol.Errorf(protocol.MessageTooLarge, "the message is larger than MaxBody or the outbound limit allows")
+	// errRequestTimeout is the outcome of a request to a client that did not answer in time.
+	errRequestTimeout error = requestTimeout{}
+	// errLoopEnded is in the error of Run when an event loop ended without being asked to.
+	errLoopEnded = errors.New("rollcall: an event loop ended by itself")
+	// errNotRunning is returned by ServeConn before Listen and Run, and when the engine stops or has ended.
+	errNotRunning = errors.New("rollcall: the engine does not run")
+	// errNotLetIn is in the error of ServeConn for a connection that was turned away.
+	errNotLetIn = errors.New("rollcall: the connection was not let in")
+	// errRunning is returned by a second Run, and by Listen after Run.
+	errRunning = errors.New("rollcall: the engine has been run already")
 )
+
+// requestTimeout is a context.DeadlineExceeded with words of its own.
+type requestTimeout struct{}
+
+func (requestTimeout) Error() string { return "rollcall: the client did not answer in time" }
+func (requestTimeout) Unwrap() error { return context.DeadlineExceeded }
 
 // Engine is a server. Make it with New, set its handlers, then call Run once. All methods may be called from any goroutine; those that
 // change settings must be called before Run.

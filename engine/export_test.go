@@ -8,6 +8,13 @@ import (
 	"github.com/rollcall-go/rollcall/internal/testkit"
 )
 
+// Errors that only their texts tell outside this package.
+var (
+	ErrRunning    = errRunning
+	ErrNotRunning = errNotRunning
+	ErrNotLetIn   = errNotLetIn
+)
+
 // Places returns how many origins and subnets the engine counts connections of, for tests that want all places to have
 // been given back.
 func (e *Engine) Places() (origins, subnets int) {

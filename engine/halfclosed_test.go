@@ -125,7 +125,7 @@ func TestAHalfClosedPeerThatTakesNothingIsGivenUpOn(t *testing.T) {
 			p.send(protocol.Message{Type: 1, ID: 1, UserID: "ann"})
 			h.end(t, p)
 			eventually(t, "the end of the connection", func() bool { s := e.Stats(); return s.Connections == 0 && s.Closed[protocol.ClientClosed] == 1 })
-			if s := e.Stats(); s.Outcomes.Forced != 1 {
+			if s := e.Stats(); s.Outcomes[protocol.OutcomeForced] != 1 {
 				t.Errorf("it ended as %+v, want by force", s.Outcomes)
 			}
 		})
@@ -155,7 +155,7 @@ func TestAHalfClosedPeerThatResetsIsNotWaitedFor(t *testing.T) {
 			_ = tcp.SetLinger(0)
 			_ = tcp.Close()
 			eventually(t, "the end of the connection", func() bool { return e.Stats().Connections == 0 })
-			if s := e.Stats(); s.Outcomes.ClosedByPeer != 1 {
+			if s := e.Stats(); s.Outcomes[protocol.OutcomeClosedByPeer] != 1 {
 				t.Errorf("it ended as %+v, want by its peer", s.Outcomes)
 			}
 		})

@@ -20,11 +20,8 @@ import (
 // Where the sender expects no answer, the error is counted (Stats.HandlerErrors) and logged at level info.
 //
 // A panic closes the connection with InternalError and has no other effect. runtime.Goexit, which t.FailNow calls, does the same,
-// except that on an event loop, where the system is not Linux, it ends the engine with ErrLoopEnded.
+// except that on an event loop, where the system is not Linux, it ends the engine: Run returns an error that says so.
 type Handler func(c *Conn, m *protocol.Message) error
-
-// Middleware wraps a handler in another.
-type Middleware func(next Handler) Handler
 
 // handlerTable finds a handler by message type without hashing: 256 pages of 256.
 type handlerTable struct {
@@ -32,7 +29,7 @@ type handlerTable struct {
 	byDefault  Handler
 	addressed  Handler            // for messages to another user: see relayBy; nil: the handler of the message's type
 	system     map[uint16]Handler // of system types above Close
-	middleware []Middleware
+	middleware []func(Handler) Handler
 }
 
 func (t *handlerTable) lookup(typ uint16) Handler {
@@ -94,8 +91,9 @@ func (e *Engine) HandleDefault(h Handler) {
 	e.handlers.byDefault = h
 }
 
-// Use wraps every handler in middleware; the first one is outermost. Call it before Run; it panics afterwards.
-func (e *Engine) Use(mw ...Middleware) {
+// Use wraps every handler in middleware: functions that get the next handler and return one that calls it. The first one is outermost.
+// Call it before Run; it panics afterwards.
+func (e *Engine) Use(mw ...func(next Handler) Handler) {
 	e.mustNotRun("Use")
 	e.handlers.middleware = append(e.handlers.middleware, mw...)
 }

@@ -46,7 +46,7 @@ func TestWithoutAHandlerTheClientIsToldIfItAsked(t *testing.T) {
 func TestMiddlewareWrapsEveryHandlerFirstOutermost(t *testing.T) {
 	e := newEngine(engine.Config{})
 	var trace []string // on the loop alone
-	mw := func(name string) engine.Middleware {
+	mw := func(name string) func(engine.Handler) engine.Handler {
 		return func(next engine.Handler) engine.Handler {
 			return func(c *engine.Conn, m *protocol.Message) error {
 				trace = append(trace, name+"(")

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -319,7 +320,8 @@ func TestTheReportSaysHowManyOfEach(t *testing.T) {
 	if want := (engine.StopReport{Connections: 5, Told: 3, ClosedByPeer: 1, Forced: 1}); rep != want {
 		t.Errorf("the report says: %v; want: %v", rep, want)
 	}
-	if o, want := e.Stats().Outcomes, (engine.Outcomes{Told: 4, ClosedByPeer: 2, Forced: 1}); o != want {
+	if o, want := e.Stats().Outcomes, (map[protocol.CloseOutcome]uint64{protocol.OutcomeTold: 4, protocol.OutcomeClosedByPeer: 2,
+		protocol.OutcomeForced: 1}); !maps.Equal(o, want) {
 		t.Errorf("in all: %+v, want %+v", o, want)
 	}
 }

@@ -106,7 +106,7 @@ func aMessageOverTheOutboundLimitIsTooLarge(t *testing.T) {
 	}
 	ask(1)
 	for range 3 {
-		if err := receive(t, "an outcome", errs); !errors.Is(err, engine.ErrTooLarge) {
+		if err := receive(t, "an outcome", errs); !errors.Is(err, protocol.MessageTooLarge) {
 			t.Errorf("a large message: %v", err)
 		}
 	}

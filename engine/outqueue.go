@@ -92,7 +92,7 @@ func (c *Conn) enqueue(m *protocol.Message, o queueing) error {
 }
 
 // put appends a frame to the connection's queue, if there is room or o's policy makes room. The frame's bytes may
-// already lie right behind the queue in its memory. The error is ErrTooLarge, ErrDropped, or errOverLimit for a message
+// already lie right behind the queue in its memory. The error is errTooLarge, ErrDropped, or errOverLimit for a message
 // that must not be dropped. c.mu is held on entry.
 func (c *Conn) put(q *outBuf, frame []byte, typ uint16, o queueing) error {
 	n := len(frame)

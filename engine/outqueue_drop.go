@@ -9,7 +9,7 @@ import (
 )
 
 // fit makes room in the queue for a frame of n bytes as o's policy says, by dropping frames that wait. An error says that the frame must
-// not be queued, and why: ErrTooLarge, ErrDropped, or errOverLimit. c.mu is held on entry.
+// not be queued, and why: errTooLarge, ErrDropped, or errOverLimit. c.mu is held on entry.
 func (c *Conn) fit(q *outBuf, n int, typ uint16, o queueing) error {
 	limit := c.engine.cfg.Limits.MaxOutbound
 	over := n + o.keyCost() - (limit - q.waits() - int(c.unsent)) // bytes that must go
@@ -17,7 +17,7 @@ func (c *Conn) fit(q *outBuf, n int, typ uint16, o queueing) error {
 	case o.Policy == mustGo:
 		return nil
 	case n > limit:
-		return ErrTooLarge
+		return errTooLarge
 	case o.Policy == SlowDropNewest && (over > 0 || c.takesNothing()), over > 0 && over > q.mayDrop():
 		c.drop(tally{messages: 1, bytes: n, typ: typ})
 		if o.Policy == SlowClose {

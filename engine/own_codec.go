@@ -105,7 +105,7 @@ func (c *Conn) queueOwn(own *ownCodec, m *protocol.Message, o queueing) error {
 	switch {
 	case size > limit:
 		c.mu.Unlock()
-		return ErrTooLarge
+		return errTooLarge
 	case o.Policy == SlowClose && waits+size > limit:
 		c.drop(tally{messages: 1, bytes: size, typ: m.Type})
 		c.mu.Unlock()

@@ -25,7 +25,7 @@ func (r *request) finish(m *protocol.Message, err error) {
 }
 
 // RequestFunc sends a request to the client and returns at once. done is called once, with the reply, which is valid until done returns,
-// or with an error: a *protocol.CloseError when the client answered with one, ErrRequestTimeout after the timeout (0 means 10 s;
+// or with an error: a *protocol.CloseError when the client answered with one, context.DeadlineExceeded after the timeout (0 means 10 s;
 // negative means no timeout), ErrClosed when the connection ended first. For a reply done runs where message handlers do, on the
 // connection's loop or a worker; for an error it may run on any goroutine. The body is copied. When RequestFunc itself returns an
 // error, one of SendMessage's, done is not called.
@@ -86,7 +86,7 @@ func (c *Conn) request(typ uint16, body []byte, timeout time.Duration, r *reques
 	if timeout != never {
 		tooLate := func() {
 			if c.forget(r) {
-				c.guard(func() { r.done(nil, ErrRequestTimeout) })
+				c.guard(func() { r.done(nil, errRequestTimeout) })
 			}
 		}
 		r.timer = c.engine.clock.AfterFunc(timeout, func() {

@@ -100,7 +100,7 @@ func TestARequestThatIsNotAnsweredTimesOut(t *testing.T) {
 	p := dial(t, r.addr)
 	p.send(protocol.Message{Type: 1})
 	request := p.read()
-	if o := receive(t, "an outcome", outcomes); !errors.Is(o.err, engine.ErrRequestTimeout) {
+	if o := receive(t, "an outcome", outcomes); !errors.Is(o.err, context.DeadlineExceeded) {
 		t.Errorf("the outcome is %v", o)
 	}
 	p.send(reply(request, "too late"))

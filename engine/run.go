@@ -26,7 +26,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.mu.Lock()
 	if e.running {
 		e.mu.Unlock()
-		return ErrRunning
+		return errRunning
 	}
 	select {
 	case <-e.stopping: // Shutdown came first

@@ -16,9 +16,10 @@ import (
 // Send sends a message of the application to the client. It never blocks, and copies the body.
 //
 // An error means that the message will not arrive. ErrClosed: the connection is closing, or closes now with SlowConsumer because the
-// message exceeded the outbound limit. ErrDropped: Config.SlowPolicy has dropped the message. ErrTooLarge: the body is too large. Other
-// errors say that the type is the system's (use SendMessage for those), or why the message cannot be encoded. Without an error the
-// message is queued; a SlowPolicy may still drop it later: see SendMessage.
+// message exceeded the outbound limit. ErrDropped: Config.SlowPolicy has dropped the message. protocol.MessageTooLarge: the body is
+// larger than Limits.MaxBody, or the frame than Limits.MaxOutbound. Other errors say that the type is the system's (use SendMessage for
+// those), or why the message cannot be encoded. Without an error the message is queued; a SlowPolicy may still drop it later: see
+// SendMessage.
 func (c *Conn) Send(typ uint16, body []byte) error {
 	c.mu.Lock()
 	if !c.enqueuePlain(typ, body) {
@@ -75,9 +76,9 @@ func (c *Conn) SendMessage(m *protocol.Message, o *SendOptions) error {
 // Reply answers m, a message that a handler of this connection got. Replies to the messages of one read go out in one write. The reply is
 // sent even when m's ID is 0, which means that the sender expects none. The body is copied. No SlowPolicy drops a reply.
 //
-// The error is ErrClosed, ErrTooLarge, or says why the reply cannot be encoded; in the last two cases a sender that waits gets
-// HandlerFailed instead of the answer. On an event loop m is valid until its handler returns: a reply that the engine knows to be later
-// is not sent, and the error is ErrMessageOver; see Handler.
+// The error is ErrClosed, protocol.MessageTooLarge, or says why the reply cannot be encoded; in the last two cases a sender that waits
+// gets HandlerFailed instead of the answer. On an event loop m is valid until its handler returns: a reply that the engine knows to be
+// later is not sent, and the error is ErrMessageOver; see Handler.
 func (c *Conn) Reply(m *protocol.Message, body []byte) error {
 	l := c.loop
 	// This is a fast path of reply, for nearly every message: the caller runs on the loop. Split conditions are faster
@@ -140,7 +141,7 @@ func (c *Conn) sendReply(m *protocol.Message, flags protocol.Flags, body []byte)
 		return ErrClosed
 	}
 	if len(body) > l.engine.maxBody && flags&protocol.FlagError == 0 {
-		return ErrTooLarge
+		return errTooLarge
 	}
 	b, err := c.appendReply(l.batch.b, m, flags, body)
 	if err != nil {
@@ -149,7 +150,7 @@ func (c *Conn) sendReply(m *protocol.Message, flags protocol.Flags, body []byte)
 	n := len(b) - len(l.batch.b)
 	if limit := l.engine.cfg.Limits.MaxOutbound; len(b) > limit {
 		if n > limit {
-			return ErrTooLarge
+			return errTooLarge
 		}
 		c.mu.Lock()
 		c.drop(tally{messages: 1, bytes: n, typ: m.Type})

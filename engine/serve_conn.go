@@ -16,7 +16,7 @@ import (
 // connection.
 //
 // The connection is treated like any other. The same handlers run, on an event loop or with Config.Workers. Config.Accept, OnAccept
-// (Incoming.Listener is ServedConn), Timeouts, Limits, SlowPolicy and a stop apply. MaxPerAddress, MaxPerSubnet and bans apply
+// (Incoming.Listener is -1), Timeouts, Limits, SlowPolicy and a stop apply. MaxPerAddress, MaxPerSubnet and bans apply
 // where nc.RemoteAddr is an IP address with a port, which then is Conn.RemoteAddr: it has a method AddrPort, as *net.TCPAddr and
 // *net.UDPAddr have, or its text is such an address. The codec is the first listener's Codec or NewCodec; its TLS and ProxyProtocol
 // do not apply. For TLS pass a tls.Server: its handshake counts as one. Where nc has a method CloseWrite, as *net.TCPConn,
@@ -32,9 +32,9 @@ import (
 //
 // The error is nil when the client has left or has received a notice. Otherwise it is a *protocol.CloseError with the code, which
 // wraps the error of nc, or ErrStopTimeout when the engine stopped while a handler blocked the connection's event loop. For a
-// connection that was turned away it wraps ErrNotLetIn, and the *protocol.CloseError that the client was told or the error of
-// OnAccept. It is ErrNotRunning before Listen and Run, while the engine stops, and afterwards. Between Listen and Run ServeConn waits
-// for Run, as the connections of listeners do. Any goroutine may call it.
+// connection that was turned away it says so, and wraps the *protocol.CloseError that the client was told or the error of
+// OnAccept. Before Listen and Run, while the engine stops, and afterwards it says that the engine does not run. Between Listen and Run
+// ServeConn waits for Run, as the connections of listeners do. Any goroutine may call it.
 func (e *Engine) ServeConn(nc net.Conn) error {
 	if nc == nil {
 		panic("rollcall: ServeConn needs a connection")
@@ -77,7 +77,7 @@ func (e *Engine) mayServe() error {
 	begun := e.running || e.listeners != nil
 	e.mu.Unlock()
 	if !begun {
-		return fmt.Errorf("%w: call Listen or Run before ServeConn", ErrNotRunning)
+		return fmt.Errorf("%w: call Listen or Run before ServeConn", errNotRunning)
 	}
 	select {
 	case <-e.ready:
@@ -88,9 +88,9 @@ func (e *Engine) mayServe() error {
 	defer e.mu.Unlock()
 	select {
 	case <-e.stopping:
-		return ErrNotRunning
+		return errNotRunning
 	case <-e.ended:
-		return ErrNotRunning
+		return errNotRunning
 	default:
 	}
 	e.accepting.Add(1)
@@ -116,13 +116,13 @@ func (a *arrival) tellServed(r refusal, why *protocol.CloseError) {
 	case r == letIn:
 		a.served <- nil
 	case r == refusedStopping:
-		a.served <- ErrNotRunning
+		a.served <- errNotRunning
 	case a.reason != nil:
-		a.served <- fmt.Errorf("%w: %w", ErrNotLetIn, a.reason)
+		a.served <- fmt.Errorf("%w: %w", errNotLetIn, a.reason)
 	case why != nil:
-		a.served <- fmt.Errorf("%w: %w", ErrNotLetIn, why)
+		a.served <- fmt.Errorf("%w: %w", errNotLetIn, why)
 	default:
-		a.served <- fmt.Errorf("%w: %s", ErrNotLetIn, r)
+		a.served <- fmt.Errorf("%w: %s", errNotLetIn, r)
 	}
 }
 

@@ -74,7 +74,7 @@ type queueing struct {
 
 func (c *Conn) sendMessage(m *protocol.Message, o queueing) error {
 	if c.engine.tooLarge(m) {
-		return ErrTooLarge
+		return errTooLarge
 	}
 	if own := c.ownCodec(); own != nil {
 		return c.sendOwn(own, m, o)

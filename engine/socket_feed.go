@@ -97,7 +97,7 @@ func (s *feedSocket) open(c *Conn) error {
 		}
 	case <-e.ended: // the loop is stuck in a handler, and the stop has given up on it
 	}
-	return ErrNotRunning
+	return errNotRunning
 }
 
 // readAll reads and hands the bytes to the loop, until the peer or the connection has ended.

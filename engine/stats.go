@@ -21,8 +21,8 @@ type Stats struct {
 	Bans                          int // bans in force; one that has ended may be counted for another 2 s
 	// Closed counts the connections that have ended, by the code that ended them.
 	Closed map[protocol.CloseCode]uint64
-	// Outcomes counts the same connections by how they ended, without those that were refused.
-	Outcomes Outcomes
+	// Outcomes counts the same connections by how they ended, without those that were refused. It has no OutcomePending.
+	Outcomes map[protocol.CloseOutcome]uint64
 	// Probes counts connections that their peers ended before sending a byte, as load balancers and port scanners do. They count
 	// in Closed too; at a listener with TLS or ProxyProtocol they count in Refused.
 	Probes uint64
@@ -49,9 +49,6 @@ type ConnStates struct {
 	Closing   int // being closed
 }
 
-// Outcomes counts connections by how they ended: see protocol.CloseOutcome.
-type Outcomes struct{ Told, ClosedByPeer, Forced uint64 }
-
 // Stats returns a snapshot. It takes a few hundred loads, however many connections and bans there are. Any goroutine may call
 // it.
 func (e *Engine) Stats() Stats {
@@ -63,7 +60,7 @@ func (e *Engine) Stats() Stats {
 			Bound: int(e.states[stateBound].Load() + e.states[stateHalfClosed].Load()), Closing: int(e.states[stateClosing].Load())},
 		Accepted: e.accepted.Load(), Refused: e.refusedInAll(), RefusedBy: e.refusalsByReason(),
 		Handshakes: handshakes, HandshakesWaiting: waiting, Bans: int(e.gate.bannedNow.Load()),
-		Closed: e.closed.All(), Outcomes: e.outcomesSoFar(), Probes: e.probes.Load(),
+		Closed: e.closed.All(), Outcomes: e.outcomes.all(), Probes: e.probes.Load(),
 		Dropped:       protocol.Traffic{Messages: e.droppedMessages.Load(), Bytes: e.droppedBytes.Load()},
 		InboundQueue:  e.inboundQueue.Load(),
 		HandlerPanics: e.handlerPanics.Load(), HandlerErrors: e.handlerErrors.Load(), Stalls: e.stalls.Load(),
@@ -91,14 +88,24 @@ type counters struct {
 	opened                        atomic.Uint64 // connections that were given to an event loop
 	states                        [stateClosing + 1]atomic.Int64
 	closed                        codes.Counter
-	outcomes                      [protocol.OutcomeForced + 1]atomic.Uint64
+	outcomes                      outcomes
 	droppedMessages, droppedBytes atomic.Uint64
 	inboundQueue                  atomic.Int64
 	started                       atomic.Pointer[[]*loop] // the loops, once all of them run
 }
 
-func (e *counters) outcomesSoFar() Outcomes {
-	return Outcomes{Told: e.outcomes[protocol.OutcomeTold].Load(), ClosedByPeer: e.outcomes[protocol.OutcomeClosedByPeer].Load(), Forced: e.outcomes[protocol.OutcomeForced].Load()}
+// outcomes counts connections by how they ended.
+type outcomes [protocol.OutcomeForced + 1]atomic.Uint64
+
+// all returns the outcomes that have occurred.
+func (o *outcomes) all() map[protocol.CloseOutcome]uint64 {
+	all := make(map[protocol.CloseOutcome]uint64)
+	for how := range o {
+		if n := o[how].Load(); n > 0 {
+			all[protocol.CloseOutcome(how)] = n
+		}
+	}
+	return all
 }
 
 // setState changes the connection's state. c.mu is held on entry.

@@ -38,7 +38,7 @@ func (e *Engine) StopReport() StopReport {
 
 // stop ends everything, in order. When ctx ends it gives up on the rest.
 func (e *Engine) stop(ctx context.Context, window time.Duration) (StopReport, error) {
-	began, before := time.Now(), e.outcomesSoFar()
+	began, before := time.Now(), e.outcomes.all()
 	e.closeListeners()
 	e.handshakes.stop()
 	// A stuck event loop may block an acceptor; a connection that the acceptor lets in after this is closed at once.
@@ -134,10 +134,11 @@ func (e *Engine) stopNotice(share float64) *protocol.CloseError {
 }
 
 // reportSince counts the connections that have ended since before, and those that have not.
-func (e *Engine) reportSince(before Outcomes) StopReport {
-	o := e.outcomesSoFar()
-	r := StopReport{Told: int(o.Told - before.Told), ClosedByPeer: int(o.ClosedByPeer - before.ClosedByPeer),
-		Forced: int(o.Forced - before.Forced), Left: int(e.opened.Load() - o.Told - o.ClosedByPeer - o.Forced)}
+func (e *Engine) reportSince(before map[protocol.CloseOutcome]uint64) StopReport {
+	now := e.outcomes.all()
+	since := func(o protocol.CloseOutcome) int { return int(now[o] - before[o]) }
+	r := StopReport{Told: since(protocol.OutcomeTold), ClosedByPeer: since(protocol.OutcomeClosedByPeer), Forced: since(protocol.OutcomeForced),
+		Left: int(e.opened.Load() - now[protocol.OutcomeTold] - now[protocol.OutcomeClosedByPeer] - now[protocol.OutcomeForced])}
 	r.Connections = r.Told + r.ClosedByPeer + r.Forced + r.Left
 	return r
 }

@@ -243,7 +243,7 @@ func TestTLSBehindAProxy(t *testing.T) {
 	failed := dial(t, r.addr)
 	failed.sendRaw(append(v1("203.0.113.7", 4711), "garbage, garbage"...))
 	eventually(t, "the ban", func() bool { return len(e.Bans()) == 1 })
-	if bans := e.Bans(); bans[0].Prefix != netip.MustParsePrefix("203.0.113.7/32") || bans[0].Reason != engine.BannedForFlapping {
+	if bans := e.Bans(); bans[0].Prefix != netip.MustParsePrefix("203.0.113.7/32") || bans[0].Reason != "flapping" {
 		t.Errorf("Bans returned %+v", bans)
 	}
 	banned := dial(t, r.addr)

@@ -48,9 +48,9 @@ var engineMetrics = []metric[engine.Stats]{
 		byCode(func(s *engine.Stats) map[protocol.CloseCode]uint64 { return s.Closed })},
 	{"rollcall_connection_outcomes_total", counter, "outcome", "Connections that are over, by what became of the notice.",
 		func(s *engine.Stats, put put) {
-			put(float64(s.Outcomes.Told), "told")
-			put(float64(s.Outcomes.ClosedByPeer), "closed_by_peer")
-			put(float64(s.Outcomes.Forced), "forced")
+			put(float64(s.Outcomes[protocol.OutcomeTold]), "told")
+			put(float64(s.Outcomes[protocol.OutcomeClosedByPeer]), "closed_by_peer")
+			put(float64(s.Outcomes[protocol.OutcomeForced]), "forced")
 		}},
 	{"rollcall_received_messages_total", counter, "", "Messages received, without upkeep such as heartbeats.",
 		one(func(s *engine.Stats) uint64 { return s.In.Messages })},

@@ -367,7 +367,7 @@ func TestPushOfTooMuch(t *testing.T) {
 		if n := r.Sessions(); n != 0 {
 			t.Errorf("%s: the result counts %d sessions", name, n)
 		}
-		if ds := r.Deliveries; len(ds) != 1 || !errors.Is(ds[0].Err, engine.ErrTooLarge) {
+		if ds := r.Deliveries; len(ds) != 1 || !errors.Is(ds[0].Err, protocol.MessageTooLarge) {
 			t.Errorf("%s: the deliveries are %+v", name, ds)
 		}
 	}
