@@ -101,8 +101,8 @@ func TestAServerHasTheMethodsOfItsParts(t *testing.T) {
 	case <-ctx.Done():
 		t.Error("ann got nothing")
 	}
-	if srv.Stats().States.Bound != 1 || srv.Users.Count() != 1 || srv.Logons().LoggingOn != 0 {
-		t.Errorf("%d connections are bound, %d users online, %d log on", srv.Stats().States.Bound, srv.Users.Count(), srv.Logons().LoggingOn)
+	if srv.Stats().Conns.Bound != 1 || srv.Users.Count() != 1 || srv.Logons().LoggingOn != 0 {
+		t.Errorf("%d connections are bound, %d users online, %d log on", srv.Stats().Conns.Bound, srv.Users.Count(), srv.Logons().LoggingOn)
 	}
 	if err := stop(); err != nil {
 		t.Errorf("Run returned %v", err)

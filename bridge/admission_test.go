@@ -223,7 +223,7 @@ func TestClientLeavesDuringAdmission(t *testing.T) {
 	c.send(logonMessage("slow"))
 	eventually(t, "the authenticator is at it", func() bool { return g.waiting.Load() == 1 })
 	c.reset()
-	eventually(t, "the connection is gone", func() bool { return s.engine.Stats().Connections == 0 })
+	eventually(t, "the connection is gone", func() bool { return s.engine.Stats().Conns.Open == 0 })
 	g.open()
 	s.expectEnd()
 }
@@ -254,7 +254,7 @@ func TestClientLeavesDuringConnected(t *testing.T) {
 			c.end(client)
 			eventually(t, "the connection is gone", func() bool {
 				_ = client.conn.(interface{ CloseWrite() error }).CloseWrite()
-				return s.engine.Stats().Connections == 0
+				return s.engine.Stats().Conns.Open == 0
 			})
 			close(frozen)
 			s.expectEnd("Connected ann@1", "Disconnected ann@1 "+c.want)

@@ -114,7 +114,7 @@ func TestPeerThatNeverReads(t *testing.T) {
 	})
 	eventually(t, "its connection is closed", func() bool {
 		healthy.ask("meanwhile")
-		return s.engine.Stats().Connections == 1
+		return s.engine.Stats().Conns.Open == 1
 	})
 	s.expectEnd("Connected healthy@1", "Disconnected healthy@1 ServerStopping", "Connected deaf@2", "Disconnected deaf@2 SlowConsumer")
 }

@@ -84,7 +84,7 @@ func TestAFailureInAnOwnUserManagerEndsThatConnectionAlone(t *testing.T) {
 						mallory.untilClose(protocol.InternalError)
 					}
 					_ = mallory.conn.Close()
-					eventually(t, "mallory has left", func() bool { return s.engine.Stats().Connections == 1 })
+					eventually(t, "mallory has left", func() bool { return s.engine.Stats().Conns.Open == 1 })
 				}
 				ann.ask("hello")
 				if err := s.bridge.Send("ann", push, []byte("hello")); err != nil {

@@ -173,7 +173,7 @@ func TestStaleCloseIsHarmless(t *testing.T) {
 	third := s.logOn("ann")
 	second.expectClose(protocol.PushedOut)
 	second.conn.Close()
-	eventually(t, "the old connections are gone", func() bool { return s.engine.Stats().Connections == 1 })
+	eventually(t, "the old connections are gone", func() bool { return s.engine.Stats().Conns.Open == 1 })
 	third.ask("mine")
 	s.expectEnd("Connected ann@1", "PushedOut ann@1 by 2", "Disconnected ann@1 PushedOut", "Connected ann@2",
 		"PushedOut ann@2 by 3", "Disconnected ann@2 PushedOut", "Connected ann@3", "Disconnected ann@3 ServerStopping")

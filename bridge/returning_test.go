@@ -135,7 +135,7 @@ func TestReturningClientsQueue(t *testing.T) {
 			for _, client := range clients { // or they would be told one by one
 				client.conn.Close()
 			}
-			eventually(t, "everybody is gone", func() bool { return s.engine.Stats().Connections == 0 })
+			eventually(t, "everybody is gone", func() bool { return s.engine.Stats().Conns.Open == 0 })
 		})
 	}
 }

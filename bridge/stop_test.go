@@ -64,7 +64,7 @@ func TestStopDuringLogons(t *testing.T) {
 	c := s.dial()
 	c.send(logonMessage("ann"))
 	s.dial() // has said nothing
-	eventually(t, "both are connected", func() bool { return s.engine.Stats().Connections == 2 })
+	eventually(t, "both are connected", func() bool { return s.engine.Stats().Conns.Open == 2 })
 	s.expectEnd()
 }
 

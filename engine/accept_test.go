@@ -113,12 +113,12 @@ func oneConnectionTooManyIsToldSo(t *testing.T) {
 	c := dial(t, r.addr)
 	c.sendRaw(bytes.Repeat([]byte("garbage "), 8<<10))
 	c.wantClose(protocol.TooManyConnections)
-	if s := e.Stats(); s.Connections != 2 || s.Refused != 1 || s.Accepted != 3 {
+	if s := e.Stats(); s.Conns.Open != 2 || s.Refused != (engine.Refusals{Full: 1}) || s.Accepted != 3 {
 		t.Errorf("Stats returned %+v", s)
 	}
 
 	_ = b.Close()
-	eventually(t, "the place of the one that left", func() bool { return e.Stats().Connections == 1 })
+	eventually(t, "the place of the one that left", func() bool { return e.Stats().Conns.Open == 1 })
 	dial(t, r.addr).ask(1, 1, "")
 	a.ask(1, 2, "")
 }

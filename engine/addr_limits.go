@@ -189,13 +189,6 @@ func (c *counters) refusalsByReason() Refusals {
 		Failed: n(refusedFailed)}
 }
 
-func (c *counters) refusedInAll() (n uint64) {
-	for r := range c.refused {
-		n += c.refused[r].Load()
-	}
-	return n
-}
-
 // notice returns the notice for a connection that the engine refuses at this entrance; nil means that it is closed
 // without one. In TLS a notice needs a handshake. An address over its limit gets none, to save that cost. Nor does a
 // connection whose PROXY header was not read.

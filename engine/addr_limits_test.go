@@ -61,7 +61,7 @@ func wantNobodyIn(t testing.TB, e *engine.Engine) {
 	eventually(t, "all places given back", func() bool {
 		origins, subnets := e.Places()
 		s := e.Stats()
-		return s.Connections == 0 && s.HandshakesWaiting == 0 && origins == 0 && subnets == 0
+		return s.Conns.Open == 0 && s.Conns.HandshakesWaiting == 0 && origins == 0 && subnets == 0
 	})
 }
 
@@ -71,11 +71,11 @@ func TestConnectionsOfOneAddressAreLimited(t *testing.T) {
 	a, b := enterFrom(t, "127.0.1.1", r.addr), enterFrom(t, "127.0.1.1", r.addr)
 	dialFrom(t, "127.0.1.1", r.addr).wantClose(protocol.TooManyConnections)
 	c := enterFrom(t, "127.0.1.2", r.addr)
-	if s := e.Stats(); s.Refused != 1 || s.RefusedBy != (engine.Refusals{Address: 1}) || s.Connections != 3 {
+	if s := e.Stats(); s.Refused != (engine.Refusals{Address: 1}) || s.Conns.Open != 3 {
 		t.Errorf("Stats returned %+v", s)
 	}
 	_ = a.Close()
-	eventually(t, "the place of the one that left", func() bool { return e.Stats().Connections == 2 })
+	eventually(t, "the place of the one that left", func() bool { return e.Stats().Conns.Open == 2 })
 	d := enterFrom(t, "127.0.1.1", r.addr)
 	for _, p := range []*peer{b, c, d} {
 		p.ask(1, 2, "")
@@ -90,11 +90,11 @@ func TestConnectionsOfOneSubnetAreLimited(t *testing.T) {
 	a, b := enterFrom(t, "127.0.1.1", r.addr), enterFrom(t, "127.0.1.2", r.addr)
 	dialFrom(t, "127.0.1.3", r.addr).wantClose(protocol.TooManyConnections)
 	c := enterFrom(t, "127.0.2.3", r.addr)
-	if s := e.Stats(); s.RefusedBy != (engine.Refusals{Subnet: 1}) {
+	if s := e.Stats(); s.Refused != (engine.Refusals{Subnet: 1}) {
 		t.Errorf("Stats returned %+v", s)
 	}
 	_ = a.Close()
-	eventually(t, "the place of the one that left", func() bool { return e.Stats().Connections == 2 })
+	eventually(t, "the place of the one that left", func() bool { return e.Stats().Conns.Open == 2 })
 	d := enterFrom(t, "127.0.1.3", r.addr)
 	for _, p := range []*peer{b, c, d} {
 		_ = p.Close()
@@ -110,11 +110,11 @@ func TestAFullServerCountsNoAddress(t *testing.T) {
 	for range 3 {
 		dialFrom(t, "127.0.1.2", r.addr).wantClose(protocol.TooManyConnections)
 	}
-	if s := e.Stats(); s.RefusedBy != (engine.Refusals{Full: 3}) {
+	if s := e.Stats(); s.Refused != (engine.Refusals{Full: 3}) {
 		t.Errorf("Stats returned %+v", s)
 	}
 	_ = a.Close()
-	eventually(t, "the place of the one that left", func() bool { return e.Stats().Connections == 0 })
+	eventually(t, "the place of the one that left", func() bool { return e.Stats().Conns.Open == 0 })
 	_ = enterFrom(t, "127.0.1.2", r.addr).Close()
 	wantNobodyIn(t, e)
 }
@@ -136,7 +136,7 @@ func TestAcceptRateDelays(t *testing.T) {
 	if took, least := time.Since(began), (clients-burst)*time.Second/perSecond; took < least-10*time.Millisecond {
 		t.Errorf("%d connections were taken in within %v, want %v at least", clients, took, least)
 	}
-	if s := e.Stats(); s.Refused != 0 || s.Accepted != clients {
+	if s := e.Stats(); s.Refused != (engine.Refusals{}) || s.Accepted != clients {
 		t.Errorf("Stats returned %+v", s)
 	}
 }

@@ -76,7 +76,7 @@ func TestAsyncHandlersMayBlockAndRunWaitsForThem(t *testing.T) {
 	other.wantClose(protocol.InternalError)
 	r.cancel()
 	_ = p.Close()
-	eventually(t, "the handler is all that Run waits for", func() bool { return e.Stats().Connections == 0 })
+	eventually(t, "the handler is all that Run waits for", func() bool { return e.Stats().Conns.Open == 0 })
 	close(block)
 	if err := r.stop(t); err != nil {
 		t.Errorf("Run returned %v", err)
@@ -191,7 +191,7 @@ func TestAsyncHandlersAnswerAHalfClosedClient(t *testing.T) {
 				t.Error("one request was answered twice")
 			}
 			p.wantEOF()
-			eventually(t, "the connection has left", func() bool { return e.Stats().Connections == 0 })
+			eventually(t, "the connection has left", func() bool { return e.Stats().Conns.Open == 0 })
 		}
 	})
 }

@@ -66,7 +66,7 @@ func TestFailedLogonsBanAnAddress(t *testing.T) {
 	if left := time.Until(bans[0].Until); left < 4*time.Minute || left > 5*time.Minute {
 		t.Errorf("the ban lasts another %v", left)
 	}
-	if s := e.Stats(); s.RefusedBy != (engine.Refusals{Banned: 1}) || s.Bans != 1 {
+	if s := e.Stats(); s.Refused != (engine.Refusals{Banned: 1}) || s.Bans != 1 {
 		t.Errorf("Stats returned %+v", s)
 	}
 	if !e.Unban(netip.MustParseAddr("127.0.1.1")) || e.Unban(netip.MustParseAddr("127.0.1.1")) {
@@ -228,7 +228,7 @@ func TestBansWhileConnectionsComeAndGo(t *testing.T) {
 	}
 	eventually(t, "the end of the storm", func() bool { return done.Load() == clients })
 	wantNobodyIn(t, e)
-	if s := e.Stats(); s.RefusedBy.Banned == 0 || failed.Load() > 0 {
+	if s := e.Stats(); s.Refused.Banned == 0 || failed.Load() > 0 {
 		t.Errorf("Stats returned %+v: the test did not show what it should", s)
 	}
 	eventually(t, "the end of the bans", func() bool { return e.Stats().Bans == 0 })

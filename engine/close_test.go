@@ -98,7 +98,7 @@ func aPeerThatDoesNotGoIsGoneAtCloseTimeout(t *testing.T) {
 				p.wantClose(protocol.KickedOut)
 			}
 			began := receive(t, "the close", closed)
-			eventually(t, "the end", func() bool { return e.Stats().Connections == 0 })
+			eventually(t, "the end", func() bool { return e.Stats().Conns.Open == 0 })
 			if took := time.Since(began); took < timeout || took > timeout+2*time.Second {
 				t.Errorf("gone after %v, Timeouts.Close is %v", took, timeout)
 			}
@@ -144,7 +144,7 @@ func afterCloseNothingIsDeliveredAndNothingSent(t *testing.T) {
 	}
 	p.send(ms...) // thrown away
 	p.endSide()
-	eventually(t, "the end", func() bool { return e.Stats().Connections == 0 })
+	eventually(t, "the end", func() bool { return e.Stats().Conns.Open == 0 })
 	if len(handled) != 3 {
 		t.Errorf("%d messages were delivered, want 3", len(handled))
 	}
@@ -211,7 +211,7 @@ func TestThePeersEndHasItsCode(t *testing.T) {
 					p.wantEOF() // no notice: the peer knows
 					_ = p.Close()
 				}
-				eventually(t, "the end", func() bool { return e.Stats().Connections == 0 })
+				eventually(t, "the end", func() bool { return e.Stats().Conns.Open == 0 })
 			})
 		}
 	}
@@ -327,7 +327,7 @@ func TestEndedComesOnceWhoeverCloses(t *testing.T) {
 	}
 	close(quit)
 	<-ended
-	eventually(t, "the end of all", func() bool { return e.Stats().Connections == 0 })
+	eventually(t, "the end of all", func() bool { return e.Stats().Conns.Open == 0 })
 }
 
 // A connection's context ends when it begins to close, with the reason.

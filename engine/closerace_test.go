@@ -70,7 +70,7 @@ func aBacklogKeepsItsPlaceUntilTheEngineStops(t *testing.T) {
 		step <- struct{}{}
 	}
 	eventually(t, "the fourth message", func() bool { return handled.Load() == 4 })
-	if n := e.Stats().Connections; n != 1 {
+	if n := e.Stats().Conns.Open; n != 1 {
 		t.Errorf("%d connections have a place, while one has messages that wait", n)
 	}
 	r.cancel()
@@ -79,7 +79,7 @@ func aBacklogKeepsItsPlaceUntilTheEngineStops(t *testing.T) {
 		case step <- struct{}{}:
 		default:
 		}
-		return e.Stats().Connections == 0
+		return e.Stats().Conns.Open == 0
 	})
 	if err := r.stop(t); err != nil {
 		t.Errorf("Run returned %v", err)

@@ -186,7 +186,7 @@ func TestAWriteThatFailsInsideAHandler(t *testing.T) {
 			case "resets":
 				client.reset()
 			case "is-gone":
-				eventually(t, "the end", func() bool { return st.Stats().Connections == 0 && len(events.lines()) >= 4 })
+				eventually(t, "the end", func() bool { return st.Stats().Conns.Open == 0 && len(events.lines()) >= 4 })
 			}
 			return ""
 		},

@@ -67,7 +67,7 @@ func TestDropsAreNotToldAfterTheEnd(t *testing.T) {
 	}
 	close(release)
 	b.wantEnd(t, protocol.KickedOut)
-	eventually(t, "the end", func() bool { return e.Stats().Connections == 0 })
+	eventually(t, "the end", func() bool { return e.Stats().Conns.Open == 0 })
 	if err := r.stop(t); err != nil { // what was dropped is told until then
 		t.Error(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -83,7 +84,7 @@ type Engine struct {
 	endStopLimit context.CancelFunc
 	ended        chan struct{} // closed when Run has returned
 	outcome      error
-	report       StopReport
+	report       atomic.Pointer[StopReport] // set when Run returns
 
 	tooLate tooLate
 	apart   apart

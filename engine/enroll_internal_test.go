@@ -28,7 +28,7 @@ func TestAConnectionThatNoLoopTakesIsCounted(t *testing.T) {
 	e := testkit.Must(New(Config{Logger: zap.NewNop()}))
 	e.client = gnetClient{new(gnet.Client)}
 	newArrival(t, e).enroll()
-	if s := e.Stats(); s.RefusedBy != (Refusals{Failed: 1}) || s.Refused != 1 || s.Connections != 0 {
+	if s := e.Stats(); s.Refused != (Refusals{Failed: 1}) || s.Conns.Open != 0 {
 		t.Errorf("Stats returned %+v", s)
 	}
 }
@@ -119,7 +119,7 @@ func TestNoConnectionIsGivenToAStoppingLoop(t *testing.T) {
 	if _, err := a.nc.Write([]byte{1}); err == nil {
 		t.Error("the connection is open")
 	}
-	if s := e.Stats(); s.Refused != 0 || s.Connections != 0 {
+	if s := e.Stats(); s.Refused != (Refusals{}) || s.Conns.Open != 0 {
 		t.Errorf("Stats returned %+v", s)
 	}
 }

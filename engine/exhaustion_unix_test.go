@@ -57,7 +57,7 @@ func fewDescriptors(cfg engine.Config) {
 			fmt.Println("Run ended by itself:", err)
 			return
 		default:
-			fmt.Println(e.Stats().Connections)
+			fmt.Println(e.Stats().Conns.Open)
 		}
 	}
 	stop()

@@ -123,7 +123,7 @@ func TestDropsCountWhatWouldHaveBeenSent(t *testing.T) {
 				_ = b.conn.Send(7, make([]byte, body))
 			}
 			b.conn.Close(protocol.KickedOut)
-			eventually(t, "the end", func() bool { return e.Stats().Connections == 0 })
+			eventually(t, "the end", func() bool { return e.Stats().Conns.Open == 0 })
 			eventually(t, "all counted", func() bool {
 				s := e.Stats()
 				return s.Dropped.Messages > 0 && s.Dropped.Bytes == s.Dropped.Messages*2*body && s.Out.Bytes == s.Out.Messages*2*body

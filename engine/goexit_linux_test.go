@@ -88,7 +88,7 @@ func TestGoexitsOnALoopEndTheirConnectionsAlone(t *testing.T) {
 				}()
 			}
 			all.Wait()
-			eventually(t, "the end of the connections", func() bool { return e.Stats().Connections == 1 })
+			eventually(t, "the end of the connections", func() bool { return e.Stats().Conns.Open == 1 })
 			check()
 			if n := e.Stats().HandlerPanics; n != 100 {
 				t.Errorf("%d were counted, want 100", n)

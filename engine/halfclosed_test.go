@@ -103,7 +103,7 @@ func TestAPeerThatHasEndedItsSideGetsAllAnswers(t *testing.T) {
 						eventually(t, "answers wait", func() bool { return e.Stats().OutboundQueue > 0 })
 					}
 					p.wantAnswers(tc.requests, tc.size)
-					eventually(t, "the end of the connection", func() bool { return e.Stats().Connections == 0 })
+					eventually(t, "the end of the connection", func() bool { return e.Stats().Conns.Open == 0 })
 					if s := e.Stats(); s.Closed[protocol.ClientClosed] != 1 {
 						t.Errorf("closed by %v, want ClientClosed", s.Closed)
 					}
@@ -124,7 +124,7 @@ func TestAHalfClosedPeerThatTakesNothingIsGivenUpOn(t *testing.T) {
 			p := dialer(t, r.addr)
 			p.send(protocol.Message{Type: 1, ID: 1, UserID: "ann"})
 			h.end(t, p)
-			eventually(t, "the end of the connection", func() bool { s := e.Stats(); return s.Connections == 0 && s.Closed[protocol.ClientClosed] == 1 })
+			eventually(t, "the end of the connection", func() bool { s := e.Stats(); return s.Conns.Open == 0 && s.Closed[protocol.ClientClosed] == 1 })
 			if s := e.Stats(); s.Outcomes[protocol.OutcomeForced] != 1 {
 				t.Errorf("it ended as %+v, want by force", s.Outcomes)
 			}
@@ -154,7 +154,7 @@ func TestAHalfClosedPeerThatResetsIsNotWaitedFor(t *testing.T) {
 			eventually(t, "the answer is on its way", func() bool { return e.Stats().Out.Messages == 1 })
 			_ = tcp.SetLinger(0)
 			_ = tcp.Close()
-			eventually(t, "the end of the connection", func() bool { return e.Stats().Connections == 0 })
+			eventually(t, "the end of the connection", func() bool { return e.Stats().Conns.Open == 0 })
 			if s := e.Stats(); s.Outcomes[protocol.OutcomeClosedByPeer] != 1 {
 				t.Errorf("it ended as %+v, want by its peer", s.Outcomes)
 			}
@@ -185,7 +185,7 @@ func TestAHalfClosedConnectionIsToldThatTheEngineStops(t *testing.T) {
 			if err := r.stop(t); err != nil {
 				t.Errorf("Run returned %v", err)
 			}
-			if got := e.StopReport(); got.Connections != 1 || got.Told != 1 {
+			if got := e.Stats().Stop; got.Connections != 1 || got.Told != 1 {
 				t.Errorf("the report is %v", got)
 			}
 		})

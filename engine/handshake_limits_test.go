@@ -89,7 +89,7 @@ func TestOnAcceptRefuses(t *testing.T) {
 		dialFrom(t, from, r.addr).wantUntold()
 	}
 	a.ask(1, 2, "")
-	if s := e.Stats(); s.RefusedBy != (engine.Refusals{Hook: 7}) || s.Connections != 1 { // who is not let in does not flap
+	if s := e.Stats(); s.Refused != (engine.Refusals{Hook: 7}) || s.Conns.Open != 1 { // who is not let in does not flap
 		t.Errorf("Stats returned %+v", s)
 	}
 	if n := logs.FilterMessageSnippet("OnAccept panicked").Len(); n != 2 {
@@ -144,7 +144,7 @@ func TestASlowHookHoldsUpNobodyElse(t *testing.T) {
 		p.send(protocol.Message{Type: 1, ID: 1})
 		held = append(held, p)
 	}
-	eventually(t, "the hook is at it", func() bool { return hook.running.Load() == 20 && e.Stats().Handshakes == 20 })
+	eventually(t, "the hook is at it", func() bool { return hook.running.Load() == 20 && e.Stats().Conns.Handshaking == 20 })
 	for range 20 {
 		enterFrom(t, "127.0.1.1", r.addr)
 	}
@@ -169,7 +169,7 @@ func TestHandshakesAreBoundedAndQueue(t *testing.T) {
 		peers, want = append(peers, p), append(want, netip.MustParseAddrPort(p.LocalAddr().String()))
 		eventually(t, "the connection has its place in the queue", func() bool {
 			s := e.Stats()
-			return s.Handshakes == min(i+1, places) && s.HandshakesWaiting == max(i+1-places, 0)
+			return s.Conns.Handshaking == min(i+1, places) && s.Conns.HandshakesWaiting == max(i+1-places, 0)
 		})
 	}
 	eventually(t, "all places are taken", func() bool { return hook.running.Load() == places })
@@ -200,8 +200,8 @@ func TestHandshakesAreBoundedAndQueue(t *testing.T) {
 	if n := hook.most.Load(); n != places {
 		t.Errorf("%d handshakes ran at a time", n)
 	}
-	eventually(t, "no handshake is under way", func() bool { return e.Stats().Handshakes == 0 })
-	if s := e.Stats(); s.Refused != 0 || s.Connections != clients {
+	eventually(t, "no handshake is under way", func() bool { return e.Stats().Conns.Handshaking == 0 })
+	if s := e.Stats(); s.Refused != (engine.Refusals{}) || s.Conns.Open != clients {
 		t.Errorf("Stats returned %+v", s)
 	}
 }
@@ -230,11 +230,11 @@ func TestHandshakeTimeout(t *testing.T) {
 		t.Errorf("given up on after %v", took)
 	}
 	wantNobodyIn(t, e)
-	if s := e.Stats(); s.RefusedBy != (engine.Refusals{Handshake: 6}) || s.Handshakes != 1 {
+	if s := e.Stats(); s.Refused != (engine.Refusals{Handshake: 6}) || s.Conns.Handshaking != 1 {
 		t.Errorf("Stats returned %+v", s)
 	}
 	hook.letGo()
-	eventually(t, "the hook has returned", func() bool { return e.Stats().Handshakes == 0 })
+	eventually(t, "the hook has returned", func() bool { return e.Stats().Conns.Handshaking == 0 })
 	enterFrom(t, "127.0.1.1", r.addr)
 }
 
@@ -276,9 +276,9 @@ func TestStoppingInTheMiddleOfHandshakes(t *testing.T) {
 	eventually(t, "one is with the hook", func() bool { origins, _ := e.Places(); return origins == 1 })
 	inHeader := dial(t, r.addr)
 	inHeader.sendRaw([]byte("PROXY "))
-	eventually(t, "the other one is in its header", func() bool { return e.Stats().Handshakes == 2 })
+	eventually(t, "the other one is in its header", func() bool { return e.Stats().Conns.Handshaking == 2 })
 	waits := []*peer{dial(t, r.addr), dial(t, r.addr)}
-	eventually(t, "two wait", func() bool { return e.Stats().HandshakesWaiting == 2 })
+	eventually(t, "two wait", func() bool { return e.Stats().Conns.HandshakesWaiting == 2 })
 	began := time.Now()
 	if err := r.stop(t); err != nil {
 		t.Errorf("Run returned %v", err)
@@ -292,7 +292,7 @@ func TestStoppingInTheMiddleOfHandshakes(t *testing.T) {
 	if err := receive(t, "the end of the hook", ended); !errors.Is(err, context.Canceled) {
 		t.Errorf("the hook's context ended with %v", err)
 	}
-	if s := e.Stats(); s.Refused != 0 {
+	if s := e.Stats(); s.Refused != (engine.Refusals{}) {
 		t.Errorf("Stats returned %+v", s)
 	}
 	wantNobodyIn(t, e)
@@ -311,7 +311,7 @@ func TestStoppingGivesUpOnAStuckHook(t *testing.T) {
 	p.wantUntold()
 	wantNobodyIn(t, e)
 	hook.letGo()
-	eventually(t, "the hook has returned", func() bool { return e.Stats().Handshakes == 0 })
+	eventually(t, "the hook has returned", func() bool { return e.Stats().Conns.Handshaking == 0 })
 }
 
 // Connections die at every stage, of themselves and by every limit there is: every place is given back.
@@ -337,7 +337,7 @@ func TestPlacesAreGivenBackAtEveryStage(t *testing.T) {
 	var wg sync.WaitGroup
 	var served atomic.Int64
 	shown := func() bool { // every limit was at work
-		by := e.Stats().RefusedBy
+		by := e.Stats().Refused
 		return served.Load() > 0 && by.Full > 0 && by.Address > 0 && by.Proxy > 0 && by.Hook > 0 && by.Handshake > 0
 	}
 	deadline := time.Now().Add(patience / 2)
@@ -380,7 +380,7 @@ func TestPlacesAreGivenBackAtEveryStage(t *testing.T) {
 	go func() { wg.Wait(); close(done) }()
 	receive(t, "the end of the storm", done)
 	wantNobodyIn(t, e)
-	eventually(t, "no handshake is under way", func() bool { return e.Stats().Handshakes == 0 })
+	eventually(t, "no handshake is under way", func() bool { return e.Stats().Conns.Handshaking == 0 })
 	if !shown() {
 		t.Errorf("%d were served, Stats returned %+v: the test did not show what it should", served.Load(), e.Stats())
 	}

@@ -89,7 +89,7 @@ func TestEveryReplyBeforeTheNoticeIsReceived(t *testing.T) {
 				t.Errorf("a client received %d replies of %d", got, want)
 			}
 		}
-		if rep := e.StopReport(); rep.Told != clients || rep.Connections != clients {
+		if rep := e.Stats().Stop; rep.Told != clients || rep.Connections != clients {
 			t.Errorf("the report says: %v", rep)
 		}
 	})
@@ -115,7 +115,7 @@ func TestRunWaitsForHandlersAtWork(t *testing.T) {
 		if workers > 0 { // the connection itself is done with
 			p.wantClose(protocol.ServerStopping)
 			_ = p.Close()
-			eventually(t, "the connection is gone", func() bool { return e.Stats().Connections == 0 })
+			eventually(t, "the connection is gone", func() bool { return e.Stats().Conns.Open == 0 })
 		}
 		select {
 		case <-r.ended:
@@ -283,7 +283,7 @@ func TestTheReportSaysHowManyOfEach(t *testing.T) {
 	kicked.send(protocol.Message{Type: 3})
 	kicked.wantClose(protocol.KickedOut)
 	_ = kicked.Close()
-	eventually(t, "the end of the earlier connections", func() bool { return e.Stats().Connections == 0 })
+	eventually(t, "the end of the earlier connections", func() bool { return e.Stats().Conns.Open == 0 })
 
 	told := []*peer{dial(t, r.addr), dial(t, r.addr), dial(t, r.addr)}
 	leaving, deaf := dial(t, r.addr), dial(t, r.addr)
@@ -312,7 +312,7 @@ func TestTheReportSaysHowManyOfEach(t *testing.T) {
 	if err := receive(t, "Shutdown", ended); !errors.Is(err, engine.ErrStopTimeout) {
 		t.Errorf("Shutdown returned %v", err)
 	}
-	rep := e.StopReport()
+	rep := e.Stats().Stop
 	if rep.Took < time.Second || rep.Took > 10*time.Second {
 		t.Errorf("stopping took %v", rep.Took)
 	}
@@ -339,7 +339,7 @@ func TestTheReportCountsWhatCannotBeClosed(t *testing.T) {
 	p := dial(t, r.addr)
 	p.send(protocol.Message{Type: 2})
 	receive(t, "the handler", entered)
-	if rep := e.StopReport(); rep != (engine.StopReport{}) {
+	if rep := e.Stats().Stop; rep != (engine.StopReport{}) {
 		t.Errorf("while it runs the report says: %v", rep)
 	}
 	err := r.stop(t)
@@ -347,7 +347,7 @@ func TestTheReportCountsWhatCannotBeClosed(t *testing.T) {
 	if !errors.Is(err, engine.ErrStopTimeout) {
 		t.Errorf("Run returned %v", err)
 	}
-	if rep := e.StopReport(); rep.Left != 1 || rep.Connections != 1 {
+	if rep := e.Stats().Stop; rep.Left != 1 || rep.Connections != 1 {
 		t.Errorf("the report says: %v", rep)
 	}
 	p.wantEventualEnd()
@@ -368,7 +368,7 @@ func TestTheReportCountsSessions(t *testing.T) {
 	e := newEngine(engine.Config{Timeouts: engine.Timeouts{Stop: 100 * time.Millisecond}})
 	e.SetAdmission(leftovers(3))
 	_ = run(t, e).stop(t)
-	if rep := e.StopReport(); rep.Sessions != 3 || rep.Connections != 0 {
+	if rep := e.Stats().Stop; rep.Sessions != 3 || rep.Connections != 0 {
 		t.Errorf("the report says: %v", rep)
 	}
 }

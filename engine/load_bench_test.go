@@ -50,7 +50,7 @@ func BenchmarkStalledClients(b *testing.B) {
 			e := newQuiet(engine.Config{Timeouts: engine.Timeouts{Write: -1}, Limits: engine.Limits{MaxOutbound: 8 << 20}})
 			r := serve(b, e)
 			clients := crowd(b, r.addr, n)
-			eventually(b, "everybody", func() bool { return r.Stats().States.Bound == n })
+			eventually(b, "everybody", func() bool { return r.Stats().Conns.Bound == n })
 			if _, err := r.Broadcast(r.Conns(), &protocol.Message{Type: 1, Body: make([]byte, 200<<10)}, nil); err != nil {
 				b.Fatal(err)
 			}
@@ -87,7 +87,7 @@ func BenchmarkBystander(b *testing.B) {
 			asker := dial(b, r.addr)
 			asker.ask(2, 1, "")
 			clients := crowd(b, r.addr, n)
-			eventually(b, "everybody", func() bool { return r.Stats().States.Bound == n+1 })
+			eventually(b, "everybody", func() bool { return r.Stats().Conns.Bound == n+1 })
 			var waits []time.Duration
 			quit := make(chan struct{})
 			var wg sync.WaitGroup

@@ -71,7 +71,7 @@ func theMemoryBudgetClosesTheWorstFirst(t *testing.T) {
 		}
 	}
 	bad.wantEnd(t, protocol.SlowConsumer)
-	eventually(t, "the end of both", func() bool { return e.Stats().Connections == crowd })
+	eventually(t, "the end of both", func() bool { return e.Stats().Conns.Open == crowd })
 	eventually(t, "the memory", func() bool {
 		runtime.GC()
 		runtime.ReadMemStats(&after)
@@ -182,7 +182,7 @@ func TestABroadcastToManyWhoTakeNothingKeepsWithinTheBudget(t *testing.T) {
 		_, b := g.enterSlow(t, r.addr)
 		conns = append(conns, b.conn)
 	}
-	eventually(t, "everybody is let in", func() bool { return e.Stats().States.Bound == crowd })
+	eventually(t, "everybody is let in", func() bool { return e.Stats().Conns.Bound == crowd })
 	n, err := e.Broadcast(e.Conns(), &protocol.Message{Type: 3, Body: make([]byte, size)}, nil)
 	if n != crowd || err != nil {
 		t.Fatalf("Broadcast returned %d, %v", n, err)

@@ -53,7 +53,7 @@ func aPeerThatDoesNotReadIsASlowConsumer(t *testing.T) {
 				t.Errorf("%d bytes were taken for a peer that does not read; the limit is %d", sum, limit)
 			}
 			b.wantEnd(t, protocol.SlowConsumer)
-			eventually(t, "the end of the slow one", func() bool { return e.Stats().Connections == 1 })
+			eventually(t, "the end of the slow one", func() bool { return e.Stats().Conns.Open == 1 })
 			check()
 		})
 	}

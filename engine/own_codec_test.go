@@ -250,7 +250,7 @@ func TestWhatNewCodecCannotBe(t *testing.T) {
 				t.Error("the connection is open")
 			}
 			dial(t, e.Addrs()[1].String()).ask(1, 1, "the other listener serves")
-			eventually(t, "its place is free", func() bool { return e.Stats().RefusedBy.Failed == 1 })
+			eventually(t, "its place is free", func() bool { return e.Stats().Refused.Failed == 1 })
 		})
 	}
 }

@@ -101,7 +101,7 @@ func TestAPanicInAnAdmissionEndsItsConnectionAlone(t *testing.T) {
 					p.wantEOF()
 					_ = p.Close()
 				}
-				eventually(t, "the end", func() bool { return e.Stats().Connections == 1 })
+				eventually(t, "the end", func() bool { return e.Stats().Conns.Open == 1 })
 				check()
 			})
 		}
@@ -144,7 +144,7 @@ func TestAPanicInABindingAtTheEndEndsItsConnectionAlone(t *testing.T) {
 		}
 		close(release)
 		receive(t, "Ended", b.firstEnd)
-		eventually(t, "the end", func() bool { return e.Stats().Connections == 2 })
+		eventually(t, "the end", func() bool { return e.Stats().Conns.Open == 2 })
 		if !panicked.Load() {
 			t.Error("nothing panicked")
 		}
@@ -189,7 +189,7 @@ func TestAPanicInACallbackEndsItsConnectionAlone(t *testing.T) {
 					c.end(p, p.read())
 					receive(t, "the callback", called)
 					_ = p.Close()
-					eventually(t, "the end", func() bool { return e.Stats().Connections == 1 })
+					eventually(t, "the end", func() bool { return e.Stats().Conns.Open == 1 })
 					check()
 					if n := e.Stats().HandlerPanics; n != 1 {
 						t.Errorf("%d panics were counted, want 1", n)
@@ -221,7 +221,7 @@ func TestAPanicInATaskEndsNothing(t *testing.T) {
 				})
 				receive(t, "done", called)
 				_ = p.Close()
-				eventually(t, "the end", func() bool { return e.Stats().Connections == 1 })
+				eventually(t, "the end", func() bool { return e.Stats().Conns.Open == 1 })
 				check()
 				if n := e.Stats().HandlerPanics; n != 1 {
 					t.Errorf("%d panics were counted, want 1", n)
@@ -263,7 +263,7 @@ func TestAPanicInDecodeEndsItsConnectionAlone(t *testing.T) {
 		p.send(protocol.Message{Type: 1, ID: 2, Body: []byte("panic")}, protocol.Message{Type: 1, ID: 3})
 		p.wantClose(protocol.InternalError)
 		_ = p.Close()
-		eventually(t, "the end", func() bool { return e.Stats().Connections == 1 })
+		eventually(t, "the end", func() bool { return e.Stats().Conns.Open == 1 })
 		check()
 	})
 }
@@ -372,7 +372,7 @@ func TestAPanicInANoticeEndsNothing(t *testing.T) {
 		p.send(protocol.Message{Type: 2})
 		p.wantEOF()
 		_ = p.Close()
-		eventually(t, "the end", func() bool { return e.Stats().Connections == 1 })
+		eventually(t, "the end", func() bool { return e.Stats().Conns.Open == 1 })
 		check()
 	})
 }

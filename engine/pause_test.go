@@ -77,7 +77,7 @@ func (s *stuckLoop) dialAll(n int) (peers []*peer) {
 	for range n {
 		peers = append(peers, dial(s.t, s.addr))
 	}
-	eventually(s.t, "all are open", func() bool { return s.Stats().States.Accepted >= n })
+	eventually(s.t, "all are open", func() bool { return s.Stats().Conns.Accepted >= n })
 	return peers
 }
 

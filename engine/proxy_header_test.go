@@ -125,7 +125,7 @@ func TestProxyHeaders(t *testing.T) {
 
 			late := dial(t, r.addr)
 			late.sendRaw(c.header)
-			eventually(t, "the header is read", func() bool { return e.Stats().Handshakes == 0 && e.Stats().Connections == 3 })
+			eventually(t, "the header is read", func() bool { return e.Stats().Conns.Handshaking == 0 && e.Stats().Conns.Open == 3 })
 			late.sendRaw(request)
 			late.wantRemote(1, c.want)
 			for _, p := range []*peer{whole, split, late} {
@@ -134,7 +134,7 @@ func TestProxyHeaders(t *testing.T) {
 			wantNobodyIn(t, e)
 		})
 	}
-	if s := e.Stats(); s.Refused != 0 {
+	if s := e.Stats(); s.Refused != (engine.Refusals{}) {
 		t.Errorf("Stats returned %+v", s)
 	}
 }
@@ -188,7 +188,7 @@ func TestInvalidProxyHeaders(t *testing.T) {
 			}()
 			p.wantUntold()
 		}()
-		if s := e.Stats(); s.RefusedBy != (engine.Refusals{Proxy: uint64(i + 1)}) {
+		if s := e.Stats(); s.Refused != (engine.Refusals{Proxy: uint64(i + 1)}) {
 			t.Fatalf("%s: Stats returned %+v", c.name, s)
 		}
 	}
@@ -197,7 +197,7 @@ func TestInvalidProxyHeaders(t *testing.T) {
 		p.sendRaw(b)
 		p.endSide()
 		p.wantUntold()
-		if s := e.Stats(); s.RefusedBy.Proxy != uint64(len(invalid)+i+1) {
+		if s := e.Stats(); s.Refused.Proxy != uint64(len(invalid)+i+1) {
 			t.Fatalf("%q: Stats returned %+v", b, s)
 		}
 	}
@@ -218,7 +218,7 @@ func TestSlowProxyHeadersDoNotKeepOthersOut(t *testing.T) {
 			p := dial(t, r.addr)
 			p.sendRaw([]byte("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"))
 			p.ask(1, 1, "")
-			if s := e.Stats(); s.Handshakes == 0 || s.RefusedBy.Handshake == 0 || s.RefusedBy.Handshake > 2*slots || s.Probes > 0 {
+			if s := e.Stats(); s.Conns.Handshaking == 0 || s.Refused.Handshake == 0 || s.Refused.Handshake > 2*slots || s.Probes > 0 {
 				t.Errorf("Stats returned %+v", s)
 			}
 		})
@@ -251,7 +251,7 @@ func TestProxyTimeout(t *testing.T) {
 		t.Errorf("all %d bytes of a slow header were read", sent)
 	}
 	wantNobodyIn(t, e)
-	if s := e.Stats(); s.RefusedBy != (engine.Refusals{Proxy: 3}) {
+	if s := e.Stats(); s.Refused != (engine.Refusals{Proxy: 3}) {
 		t.Errorf("Stats returned %+v", s)
 	}
 }
@@ -266,7 +266,7 @@ func TestProxyHeadersFromOthersAreNotBelieved(t *testing.T) {
 	p = dialFrom(t, "127.0.2.1", r.addr)
 	_, _ = p.Write(frame(t, protocol.Message{Type: 1, ID: 1}))
 	p.wantUntold()
-	if s := e.Stats(); s.RefusedBy != (engine.Refusals{Proxy: 2}) || s.Connections != 0 {
+	if s := e.Stats(); s.Refused != (engine.Refusals{Proxy: 2}) || s.Conns.Open != 0 {
 		t.Errorf("Stats returned %+v", s)
 	}
 	trusted := dialFrom(t, "127.0.1.77", r.addr)
@@ -291,7 +291,7 @@ func TestLimitsAndBansBehindAProxy(t *testing.T) {
 	enter("2001:db8:0:2::1").wantClose(protocol.TooManyConnections)
 	other := enter("2001:db8:1::1")
 	other.read()
-	if s := e.Stats(); s.RefusedBy != (engine.Refusals{Address: 1, Subnet: 1}) || s.Connections != 4 {
+	if s := e.Stats(); s.Refused != (engine.Refusals{Address: 1, Subnet: 1}) || s.Conns.Open != 4 {
 		t.Errorf("Stats returned %+v", s)
 	}
 	for range 10 { // it looks whether the server lives

@@ -95,7 +95,7 @@ func quiesceWaitsForTheHandlerAtWork(t *testing.T) {
 		}
 		p.wantClose(protocol.PushedOut)
 		_ = p.Close()
-		eventually(t, "the end", func() bool { return q.Stats().Connections == 0 })
+		eventually(t, "the end", func() bool { return q.Stats().Conns.Open == 0 })
 		receive(t, "done on a connection that is gone", quiesce(t, b.conn))
 		if n := q.after.Load(); n != 0 {
 			t.Errorf("%d messages were delivered after Quiesce", n)
@@ -114,7 +114,7 @@ func quiesceOnAnIdleConnection(t *testing.T) {
 		receive(t, "done", quiesce(t, b.conn))
 		p.send(protocol.Message{Type: 3})
 		_ = p.Close()
-		eventually(t, "the end", func() bool { return q.Stats().Connections == 0 })
+		eventually(t, "the end", func() bool { return q.Stats().Conns.Open == 0 })
 		if n := q.after.Load(); n != 1 {
 			t.Errorf("%d messages were delivered after Quiesce", n-1)
 		}
@@ -141,7 +141,7 @@ func quiesceWhenTheConnectionEndsFirst(t *testing.T) {
 				done := quiesce(t, b.conn)
 				end(p, b)
 				if workers > 0 && name != "by the server" { // the loop is free to see the end
-					eventually(t, "the end", func() bool { return q.Stats().Connections == 0 })
+					eventually(t, "the end", func() bool { return q.Stats().Conns.Open == 0 })
 				}
 				select {
 				case <-done:
@@ -234,7 +234,7 @@ func nothingIsDeliveredAfterDone(t *testing.T) {
 			close(quit)
 			<-ended
 			p.reset() // a peer that only ends its side would still be told why its session ends
-			eventually(t, "the end", func() bool { return e.Stats().Connections == 0 })
+			eventually(t, "the end", func() bool { return e.Stats().Conns.Open == 0 })
 			if late.Load() {
 				t.Error("a message was delivered after done")
 			}

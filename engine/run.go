@@ -14,8 +14,8 @@ import (
 )
 
 // Run serves until ctx ends or Shutdown is called, and then stops. The listeners close. Every connection is told ServerStopping, over
-// Timeouts.StopWindow, and closed gracefully: replies of handlers go out before the notice. Every session ends. StopReport has the
-// numbers.
+// Timeouts.StopWindow, and closed gracefully: replies of handlers go out before the notice. Every session ends. Stats.Stop has
+// the numbers.
 //
 // Run returns nil after a stop that was asked for and complete. The error wraps ErrStopTimeout, with the numbers, when not
 // everything ended in time. When Run cannot listen it returns an error at once. An engine runs once.
@@ -46,7 +46,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.log.Info("listening", zap.Stringers("addresses", e.Addrs()))
 	report, err := e.serve(ctx)
 	e.mu.Lock()
-	e.outcome, e.report = err, report
+	e.outcome = err
+	e.report.Store(&report)
 	e.mu.Unlock()
 	logging.End(e.log)
 	close(e.ended)

@@ -47,7 +47,7 @@ func TestAConnectionThatPanicsEndsAlone(t *testing.T) {
 				if method != "Close" {
 					s.wantEOF()
 				}
-				eventually(t, "the connection has left", func() bool { return e.Stats().Connections == 1 })
+				eventually(t, "the connection has left", func() bool { return e.Stats().Conns.Open == 1 })
 				if e.Stats().HandlerPanics != 1 {
 					t.Errorf("%d panics are counted", e.Stats().HandlerPanics)
 				}

@@ -201,8 +201,8 @@ func TestLimitsHoldForServeConn(t *testing.T) {
 	full := hand(t, e, nil)
 	full.wantClose(protocol.TooManyConnections)
 	full.wantNotLetIn(protocol.TooManyConnections)
-	if r := e.Stats().RefusedBy; r != (engine.Refusals{Address: 1, Full: 1}) {
-		t.Errorf("RefusedBy is %+v", r)
+	if r := e.Stats().Refused; r != (engine.Refusals{Address: 1, Full: 1}) {
+		t.Errorf("Refused is %+v", r)
 	}
 	for _, s := range []*served{a, b, c} {
 		_ = s.Close()
@@ -248,8 +248,8 @@ func TestAServedHandshakeHasItsTime(t *testing.T) {
 	serve(t, e)
 	mute := hand(t, e, func(nc net.Conn) net.Conn { return tls.Server(nc, sec.server) })
 	mute.wantNotLetIn(0)
-	if r := e.Stats().RefusedBy; r != (engine.Refusals{Handshake: 1}) {
-		t.Errorf("RefusedBy is %+v", r)
+	if r := e.Stats().Refused; r != (engine.Refusals{Handshake: 1}) {
+		t.Errorf("Refused is %+v", r)
 	}
 	garbage := hand(t, e, func(nc net.Conn) net.Conn { return tls.Server(nc, sec.server) })
 	go func() { _, _ = garbage.Write([]byte("this is no TLS at all")) }()
@@ -331,7 +331,7 @@ func TestAPeerThatEndedItsSideGetsWhatWasHandedOver(t *testing.T) {
 	go func() { ended <- e.ServeConn(f) }()
 	p := newPeer(t, ours)
 	p.send(protocol.Message{Type: 1, ID: 1})
-	eventually(t, "the reply", func() bool { return e.Stats().In.Messages == 1 || e.Stats().States.Bound == 1 })
+	eventually(t, "the reply", func() bool { return e.Stats().In.Messages == 1 || e.Stats().Conns.Bound == 1 })
 	p.endSide()
 	close(stays)
 	if m := p.read(); len(m.Body) != 32<<10 {

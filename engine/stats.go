@@ -10,15 +10,10 @@ import (
 // Stats is a snapshot of an engine. Counters count from New on. The fields are read one after another, so that they may differ by a
 // moment.
 type Stats struct {
-	Connections int        // open now: the states' sum, those being opened, and with Workers those that have ended with messages to handle
-	States      ConnStates // of the open connections
-	Accepted    uint64     // connections that came in
-	Refused     uint64     // connections that were not let in; those that got a notice are in Closed too
-	RefusedBy   Refusals   // why they were not let in
-	// Handshakes are in a handshake now (the PROXY header, OnAccept, TLS), up to 8 among them that only get their
-	// refusal's notice in TLS; HandshakesWaiting wait for their turn.
-	Handshakes, HandshakesWaiting int
-	Bans                          int // bans in force; one that has ended may be counted for another 2 s
+	Conns    ConnStats // now
+	Accepted uint64    // connections that came in
+	Refused  Refusals  // connections that were not let in, by reason; those that got a notice are in Closed too
+	Bans     int       // bans in force; one that has ended may be counted for another 2 s
 	// Closed counts the connections that have ended, by the code that ended them.
 	Closed map[protocol.CloseCode]uint64
 	// Outcomes counts the same connections by how they ended, without those that were refused. It has no OutcomePending.
@@ -39,10 +34,19 @@ type Stats struct {
 	HandlerPanics uint64 // panics, and calls of runtime.Goexit, in message handlers and the engine's other callbacks
 	HandlerErrors uint64 // messages whose handlers returned an error
 	Stalls        uint64 // times that an event loop was stuck for longer than Timeouts.Stall
+
+	// Stop says how the connections ended when the engine stopped. It is zero before Run has returned.
+	Stop StopReport
 }
 
-// ConnStates counts connections by state.
-type ConnStates struct {
+// ConnStats counts the connections there are now, by state.
+type ConnStats struct {
+	// Handshaking are in a handshake (the PROXY header, OnAccept, TLS), up to 8 among them that only get their refusal's notice in
+	// TLS. HandshakesWaiting wait for their turn.
+	Handshaking, HandshakesWaiting int
+	// Open is the sum of the four states below, of those being opened, handshakes too, and with Workers of those that have ended
+	// with messages to handle.
+	Open      int
 	Accepted  int // no first message yet
 	Verifying int // the Admission decides on the first message
 	Bound     int // let in
@@ -52,18 +56,20 @@ type ConnStates struct {
 // Stats returns a snapshot. It takes a few hundred loads, however many connections and bans there are. Any goroutine may call
 // it.
 func (e *Engine) Stats() Stats {
-	handshakes, waiting := e.handshakes.counts()
+	handshaking, waiting := e.handshakes.counts()
+	in := func(state uint32) int { return int(e.states[state].Load()) }
 	s := Stats{
-		Connections: int(e.conns.open.Load()),
-		States: ConnStates{
-			Accepted: int(e.states[stateAccepted].Load()), Verifying: int(e.states[stateVerifying].Load()),
-			Bound: int(e.states[stateBound].Load() + e.states[stateHalfClosed].Load()), Closing: int(e.states[stateClosing].Load())},
-		Accepted: e.accepted.Load(), Refused: e.refusedInAll(), RefusedBy: e.refusalsByReason(),
-		Handshakes: handshakes, HandshakesWaiting: waiting, Bans: int(e.gate.bannedNow.Load()),
+		Conns: ConnStats{
+			Handshaking: handshaking, HandshakesWaiting: waiting, Open: int(e.conns.open.Load()), Accepted: in(stateAccepted),
+			Verifying: in(stateVerifying), Bound: in(stateBound) + in(stateHalfClosed), Closing: in(stateClosing)},
+		Accepted: e.accepted.Load(), Refused: e.refusalsByReason(), Bans: int(e.gate.bannedNow.Load()),
 		Closed: e.closed.All(), Outcomes: e.outcomes.all(), Probes: e.probes.Load(),
 		Dropped:       protocol.Traffic{Messages: e.droppedMessages.Load(), Bytes: e.droppedBytes.Load()},
 		InboundQueue:  e.inboundQueue.Load(),
 		HandlerPanics: e.handlerPanics.Load(), HandlerErrors: e.handlerErrors.Load(), Stalls: e.stalls.Load(),
+	}
+	if r := e.report.Load(); r != nil {
+		s.Stop = *r
 	}
 	if loops := e.started.Load(); loops != nil {
 		for _, l := range *loops {

@@ -17,33 +17,34 @@ func TestStatsCountConnectionsByState(t *testing.T) {
 		hold := make(chan engine.Control, 1)
 		e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
 		r := serve(t, e)
-		want := func(what string, s engine.ConnStates) {
+		want := func(what string, s engine.ConnStats) {
 			t.Helper()
 			eventually(t, what, func() bool {
 				got := e.Stats()
-				return got.States == s && got.Connections == s.Accepted+s.Verifying+s.Bound+s.Closing
+				s.Open = s.Accepted + s.Verifying + s.Bound + s.Closing
+				return got.Conns == s
 			})
 		}
 		silent := dial(t, r.addr)
-		want("one is accepted", engine.ConnStates{Accepted: 1})
+		want("one is accepted", engine.ConnStats{Accepted: 1})
 		in, b := g.enter(t, r.addr)
-		want("one is bound", engine.ConnStates{Accepted: 1, Bound: 1})
+		want("one is bound", engine.ConnStats{Accepted: 1, Bound: 1})
 		g.swap(&gate{arrived: make(chan *binding, 1), first: func(k engine.Control, _ *protocol.Message, _ *binding) { hold <- k }})
 		waiting := dial(t, r.addr)
 		waiting.send(protocol.Message{Type: 1, UserID: "bob"})
 		held := receive(t, "the first message", hold)
-		want("one is with the admission", engine.ConnStates{Accepted: 1, Verifying: 1, Bound: 1})
+		want("one is with the admission", engine.ConnStats{Accepted: 1, Verifying: 1, Bound: 1})
 		for range 60 { // more than the peer, which does not read, and its kernel take
 			_ = b.conn.Send(1, make([]byte, 512<<10))
 		}
 		b.conn.Close(protocol.KickedOut)
-		want("one is closing", engine.ConnStates{Accepted: 1, Verifying: 1, Closing: 1})
+		want("one is closing", engine.ConnStats{Accepted: 1, Verifying: 1, Closing: 1})
 		held.Admit(&engine.Admitted{UserID: "bob"})
-		want("the admission has decided", engine.ConnStates{Accepted: 1, Bound: 1, Closing: 1})
+		want("the admission has decided", engine.ConnStats{Accepted: 1, Bound: 1, Closing: 1})
 		for _, p := range []*peer{silent, in, waiting} {
 			_ = p.Close()
 		}
-		want("all have gone", engine.ConnStates{})
+		want("all have gone", engine.ConnStats{})
 	})
 }
 
@@ -114,11 +115,11 @@ func TestStatsCountClosesByCode(t *testing.T) {
 		p := dial(t, r.addr)
 		p.ask(1, 1, "")
 		how(p)
-		if e.Stats().Refused == 0 {
+		if e.Stats().Refused == (engine.Refusals{}) {
 			p.wantEventualEnd()
 		}
 		_ = p.Close()
-		eventually(t, "the connection is gone", func() bool { return e.Stats().Connections == 0 })
+		eventually(t, "the connection is gone", func() bool { return e.Stats().Conns.Open == 0 })
 	}
 	s := e.Stats()
 	want := map[protocol.CloseCode]uint64{protocol.ClientClosed: 3, protocol.NetworkError: 1, protocol.InvalidMessage: 1,
@@ -126,8 +127,8 @@ func TestStatsCountClosesByCode(t *testing.T) {
 	if !maps.Equal(s.Closed, want) {
 		t.Errorf("closed: %v, want %v", s.Closed, want)
 	}
-	if s.HandlerPanics != 1 || s.Refused != 1 || s.Accepted != 9 {
-		t.Errorf("%d panics, %d refused, %d accepted", s.HandlerPanics, s.Refused, s.Accepted)
+	if s.HandlerPanics != 1 || s.Refused != (engine.Refusals{Full: 1}) || s.Accepted != 9 {
+		t.Errorf("%d panics, %+v refused, %d accepted", s.HandlerPanics, s.Refused, s.Accepted)
 	}
 }
 

@@ -28,14 +28,6 @@ func (r StopReport) String() string {
 		r.Told, r.ClosedByPeer, r.Forced, r.Left, r.Sessions, r.Took.Round(time.Millisecond))
 }
 
-// StopReport returns how the connections ended when the engine stopped. It is zero before Run has returned. Any goroutine may call
-// it.
-func (e *Engine) StopReport() StopReport {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.report
-}
-
 // stop ends everything, in order. When ctx ends it gives up on the rest.
 func (e *Engine) stop(ctx context.Context, window time.Duration) (StopReport, error) {
 	began, before := time.Now(), e.outcomes.all()

@@ -27,7 +27,7 @@ func TestStopReportTellsWhoTookNothing(t *testing.T) {
 	if err := e.Shutdown(ctx); !errors.Is(err, engine.ErrStopTimeout) {
 		t.Errorf("Shutdown returned %v", err)
 	}
-	if got := e.StopReport(); got.Forced != 1 || got.Told != 0 {
+	if got := e.Stats().Stop; got.Forced != 1 || got.Told != 0 {
 		t.Errorf("the report is %v", got)
 	}
 }

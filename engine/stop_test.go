@@ -35,7 +35,7 @@ func TestStoppingTellsEveryConnection(t *testing.T) {
 		peers[i], bindings[i] = g.enter(t, r.addr)
 	}
 	silent := dial(t, r.addr) // not admitted yet
-	eventually(t, "all connections", func() bool { return e.Stats().Connections == len(peers)+1 })
+	eventually(t, "all connections", func() bool { return e.Stats().Conns.Open == len(peers)+1 })
 	peers[0].send(protocol.Message{Type: 2})
 	receive(t, "the handler", entered)
 	r.cancel()
@@ -62,7 +62,7 @@ func TestStoppingTellsEveryConnection(t *testing.T) {
 	if err := r.stop(t); err != nil {
 		t.Errorf("Run returned %v", err)
 	}
-	if n := e.Stats().Connections; n != 0 {
+	if n := e.Stats().Conns.Open; n != 0 {
 		t.Errorf("%d connections are left", n)
 	}
 }
@@ -258,7 +258,7 @@ func TestAConnectionWithoutABinding(t *testing.T) {
 		}
 	}
 	_ = p.Close()
-	eventually(t, "the end", func() bool { return e.Stats().Connections == 0 })
+	eventually(t, "the end", func() bool { return e.Stats().Conns.Open == 0 })
 }
 
 type unbinding struct{}

@@ -121,7 +121,7 @@ func theTLSPeersEndHasItsCode(t *testing.T) {
 					c.end(p)
 					b.wantEnd(t, c.code)
 					_ = under(p).Close()
-					eventually(t, "the end", func() bool { return e.Stats().Connections == 0 })
+					eventually(t, "the end", func() bool { return e.Stats().Conns.Open == 0 })
 				})
 			}
 		}
@@ -280,8 +280,8 @@ func TestHandshakesThatFail(t *testing.T) {
 			p := dial(t, r.addr)
 			attempt(p)
 			failed++
-			eventually(t, "the count", func() bool { return e.Stats().RefusedBy.Handshake == failed })
-			eventually(t, "the end", func() bool { return e.Stats().Connections == 1 })
+			eventually(t, "the count", func() bool { return e.Stats().Refused.Handshake == failed })
+			eventually(t, "the end", func() bool { return e.Stats().Conns.Open == 1 })
 			healthy.ask(1, 1, "")
 			if name != "a closed peer" && name != "a reset peer" && p.in == nil {
 				_ = p.SetReadDeadline(time.Now().Add(patience))
@@ -347,7 +347,7 @@ func TestHandshakesAreBounded(t *testing.T) {
 	}
 	waits := dial(t, r.addr)
 	eventually(t, "all of them have come", func() bool { return r.Stats().Accepted == slow+1 })
-	if s := r.Stats(); s.Handshakes != bound || s.HandshakesWaiting == 0 {
+	if s := r.Stats(); s.Conns.Handshaking != bound || s.Conns.HandshakesWaiting == 0 {
 		t.Errorf("Stats returned %+v", s)
 	}
 	for _, p := range mute {
@@ -364,7 +364,7 @@ func TestTheEngineStopsInMidHandshake(t *testing.T) {
 	for range 8 {
 		dial(t, r.addr).sendRaw([]byte{22, 3, 1, 2, 0, 1})
 	}
-	eventually(t, "the connections", func() bool { return e.Stats().Connections >= 2 })
+	eventually(t, "the connections", func() bool { return e.Stats().Conns.Open >= 2 })
 	began := time.Now()
 	if err := r.stop(t); err != nil {
 		t.Errorf("Run returned %v", err)
@@ -372,7 +372,7 @@ func TestTheEngineStopsInMidHandshake(t *testing.T) {
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("it took %v", took)
 	}
-	if n := e.Stats().RefusedBy.Handshake; n != 0 {
+	if n := e.Stats().Refused.Handshake; n != 0 {
 		t.Errorf("%d handshakes count as failed", n)
 	}
 }

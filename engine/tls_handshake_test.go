@@ -29,7 +29,7 @@ func TestSlowHandshakesDoNotKeepOthersOut(t *testing.T) {
 				p.sendRaw(sent)
 			}
 			dialTLS(t, r.addr, sec.client).ask(1, 1, "")
-			if s := e.Stats(); s.Handshakes == 0 || s.RefusedBy.Handshake == 0 || s.RefusedBy.Handshake > 2*slots {
+			if s := e.Stats(); s.Conns.Handshaking == 0 || s.Refused.Handshake == 0 || s.Refused.Handshake > 2*slots {
 				t.Errorf("Stats returned %+v", s)
 			}
 		})
@@ -66,7 +66,7 @@ func TestAHandshakeHasABoundInBytes(t *testing.T) {
 	for range 4 {
 		p.sendRaw(record)
 	}
-	eventually(t, "the end of the handshake", func() bool { return e.Stats().RefusedBy.Handshake == 1 })
+	eventually(t, "the end of the handshake", func() bool { return e.Stats().Refused.Handshake == 1 })
 	p.wantUntold()
 	cfg := sec.client.Clone()
 	for len(cfg.NextProtos) < 100 { // some 10 KB
@@ -95,12 +95,12 @@ func TestFailedHandshakesBanAnAddress(t *testing.T) {
 			for i := range uint64(2) {
 				p := dialFrom(t, "127.0.1.1", r.addr)
 				fail(p)
-				eventually(t, "the count", func() bool { return e.Stats().RefusedBy.Handshake == i+1 })
+				eventually(t, "the count", func() bool { return e.Stats().Refused.Handshake == i+1 })
 				wantNobodyIn(t, e)
 			}
 			eventually(t, "the ban", func() bool { return len(e.Bans()) == 1 })
 			dialFrom(t, "127.0.1.1", r.addr).wantUntold()
-			if s := e.Stats(); s.RefusedBy.Banned != 1 {
+			if s := e.Stats(); s.Refused.Banned != 1 {
 				t.Errorf("Stats returned %+v", s)
 			}
 			shakeHands(t, dialFrom(t, "127.0.1.2", r.addr).Conn, sec.client).ask(1, 1, "")
@@ -131,7 +131,7 @@ func TestHandshakesThatTheServerFailsBanNobody(t *testing.T) {
 			if err := tls.Client(p.Conn, sec.client).Handshake(); err == nil {
 				t.Error("the handshake went well")
 			}
-			eventually(t, "the count", func() bool { return e.Stats().RefusedBy.Handshake == 1 })
+			eventually(t, "the count", func() bool { return e.Stats().Refused.Handshake == 1 })
 			wantNobodyIn(t, e)
 			if bans := e.Bans(); len(bans) != 0 {
 				t.Errorf("banned: %v", bans)
@@ -180,7 +180,7 @@ func TestRefusalsOnATLSListener(t *testing.T) {
 	}
 	in.ask(1, 2, "")
 	s := e.Stats()
-	if s.RefusedBy != (engine.Refusals{Hook: 2, Address: 1}) || s.Closed[protocol.KickedOut] != 1 || s.Closed[protocol.TooManyConnections] != 0 {
+	if s.Refused != (engine.Refusals{Hook: 2, Address: 1}) || s.Closed[protocol.KickedOut] != 1 || s.Closed[protocol.TooManyConnections] != 0 {
 		t.Errorf("Stats returned %+v", s)
 	}
 	if bans := e.Bans(); len(bans) != 0 {
@@ -195,19 +195,19 @@ func TestTellingInTLSIsBounded(t *testing.T) {
 	e := newEcho(engine.Config{Listeners: []engine.Listener{{TLS: sec.server}}, Accept: engine.Accept{MaxConnections: 1}, Timeouts: engine.Timeouts{Close: time.Hour}})
 	r := serve(t, e)
 	dialTLS(t, r.addr, sec.client).ask(1, 1, "")
-	eventually(t, "the first client's handshake is over", func() bool { return e.Stats().Handshakes == 0 })
+	eventually(t, "the first client's handshake is over", func() bool { return e.Stats().Conns.Handshaking == 0 })
 	for range 3 * most {
 		dial(t, r.addr)
 	}
 	eventually(t, "those who say nothing are given up on", func() bool {
 		s := e.Stats()
-		if s.Handshakes > most {
-			t.Fatalf("%d handshakes at a time", s.Handshakes)
+		if s.Conns.Handshaking > most {
+			t.Fatalf("%d handshakes at a time", s.Conns.Handshaking)
 		}
-		return s.RefusedBy.Full == 3*most && s.Handshakes == 0
+		return s.Refused.Full == 3*most && s.Conns.Handshaking == 0
 	})
 	dialTLS(t, r.addr, sec.client).wantClose(protocol.TooManyConnections)
-	if s := e.Stats(); s.Closed[protocol.TooManyConnections] != 1 || s.RefusedBy.Full != 3*most+1 {
+	if s := e.Stats(); s.Closed[protocol.TooManyConnections] != 1 || s.Refused.Full != 3*most+1 {
 		t.Errorf("Stats returned %+v", s)
 	}
 }
@@ -233,7 +233,7 @@ func TestTLSBehindAProxy(t *testing.T) {
 	full := dial(t, r.addr)
 	_, _ = full.Write(v1("203.0.113.7", 4711))
 	full.wantUntold()
-	if s := e.Stats(); s.RefusedBy != (engine.Refusals{Full: 1}) || len(s.Closed) != 0 {
+	if s := e.Stats(); s.Refused != (engine.Refusals{Full: 1}) || len(s.Closed) != 0 {
 		t.Errorf("Stats returned %+v", s)
 	}
 	for _, p := range in {

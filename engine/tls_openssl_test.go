@@ -144,7 +144,7 @@ func TestOpenSSLTalksToTheEngine(t *testing.T) {
 			if err := receive(t, "the end of openssl", s.ended); err != nil {
 				t.Errorf("openssl ended with %v", err)
 			}
-			eventually(t, "the end", func() bool { return e.Stats().Connections == 0 })
+			eventually(t, "the end", func() bool { return e.Stats().Conns.Open == 0 })
 		})
 	}
 }

@@ -284,7 +284,7 @@ func TestAnIdleTLSConnectionHoldsNoGoroutine(t *testing.T) {
 		dialTLS(t, r.addr, sec.client).ask(1, 1, "")
 	}
 	eventually(t, "the goroutines' end", func() bool { return runtime.NumGoroutine() <= before+5 })
-	if n := r.Stats().Connections; n != conns+1 {
+	if n := r.Stats().Conns.Open; n != conns+1 {
 		t.Errorf("%d connections are open", n)
 	}
 }
@@ -344,7 +344,7 @@ func TestAHundredTLSConnections(t *testing.T) {
 	wg.Wait()
 	close(quit)
 	others.Wait()
-	eventually(t, "the end of all", func() bool { return e.Stats().Connections == 0 })
+	eventually(t, "the end of all", func() bool { return e.Stats().Conns.Open == 0 })
 }
 
 // Rule 15, over TLS: the outbound limit holds: a client that does not read ends with SlowConsumer, and so much waits at most.
@@ -365,6 +365,6 @@ func TestATLSClientThatDoesNotReadIsClosed(t *testing.T) {
 		}
 	}()
 	b.wantEnd(t, protocol.SlowConsumer)
-	eventually(t, "the end", func() bool { return e.Stats().Connections == 0 })
+	eventually(t, "the end", func() bool { return e.Stats().Conns.Open == 0 })
 	_, _ = io.Copy(io.Discard, p.Conn)
 }

@@ -52,7 +52,7 @@ func BenchmarkTurn(b *testing.B) {
 			r := serve(b, e)
 			for b.Loop() {
 				clients := crowd(b, r.addr, n)
-				eventually(b, "everybody", func() bool { return r.Stats().States.Bound == n })
+				eventually(b, "everybody", func() bool { return r.Stats().Conns.Bound == n })
 				runtime.GC()
 				mu.Lock()
 				measured = true
@@ -77,7 +77,7 @@ func BenchmarkTurn(b *testing.B) {
 				for _, nc := range clients {
 					_ = nc.Close()
 				}
-				eventually(b, "nobody", func() bool { return r.Stats().Connections == 0 })
+				eventually(b, "nobody", func() bool { return r.Stats().Conns.Open == 0 })
 			}
 			slices.Sort(turns)
 			if len(turns) == 0 {

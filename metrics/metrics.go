@@ -15,7 +15,7 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// Config holds the sources of a Collector. A nil source has no metrics.
+// Config holds the sources of a collector. A nil source has no metrics.
 type Config struct {
 	// Engine is the engine whose connections, messages and queues are shown.
 	Engine *engine.Engine
@@ -27,15 +27,10 @@ type Config struct {
 	Push *push.Service
 }
 
-// Collector is a prometheus.Collector. At each collection it takes one snapshot of each source. Several engines in one process need
-// a collector each, registered with labels: see prometheus.WrapRegistererWith.
-type Collector struct{ sources []source }
-
-var _ prometheus.Collector = (*Collector)(nil)
-
-// New returns a collector. Register it with a prometheus.Registerer.
-func New(cfg Config) *Collector {
-	c := &Collector{}
+// New returns a collector. Register it with a prometheus.Registerer. At each collection it takes one snapshot of each source. Several
+// engines in one process need a collector each, registered with labels: see prometheus.WrapRegistererWith.
+func New(cfg Config) prometheus.Collector {
+	c := &collector{}
 	if cfg.Engine != nil {
 		c.sources = append(c.sources, newSource(engineMetrics, cfg.Engine.Stats))
 	}
@@ -51,15 +46,18 @@ func New(cfg Config) *Collector {
 	return c
 }
 
+// collector collects from several sources.
+type collector struct{ sources []source }
+
 // Describe implements prometheus.Collector.
-func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, s := range c.sources {
 		s.describe(ch)
 	}
 }
 
 // Collect implements prometheus.Collector. Any goroutine may call it.
-func (c *Collector) Collect(ch chan<- prometheus.Metric) {
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for _, s := range c.sources {
 		s.collect(ch)
 	}

@@ -95,7 +95,7 @@ func (p *peer) ask(m protocol.Message) {
 }
 
 // gather returns the values of all metrics, by name and label.
-func gather(t testing.TB, c *metrics.Collector) map[string]float64 {
+func gather(t testing.TB, c prometheus.Collector) map[string]float64 {
 	t.Helper()
 	r := prometheus.NewPedanticRegistry()
 	if err := r.Register(c); err != nil {
@@ -197,7 +197,7 @@ func (l link) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
 	}
 }
 
-func wantEventually(t *testing.T, c *metrics.Collector, want map[string]float64) {
+func wantEventually(t *testing.T, c prometheus.Collector, want map[string]float64) {
 	t.Helper()
 	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		values := gather(t, c)
@@ -221,7 +221,7 @@ func wantEventually(t *testing.T, c *metrics.Collector, want map[string]float64)
 type listing struct{ typ, label, help string }
 
 // described returns the metrics that the code has.
-func described(t *testing.T, c *metrics.Collector) map[string]listing {
+func described(t *testing.T, c prometheus.Collector) map[string]listing {
 	t.Helper()
 	// A Desc tells its name in its text alone.
 	text := regexp.MustCompile(`^Desc\{fqName: "(\w+)", help: "([^"]*)", constLabels: \{\}, variableLabels: \{(\w*)\}\}$`)

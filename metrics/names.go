@@ -17,16 +17,16 @@ const (
 
 var engineMetrics = []metric[engine.Stats]{
 	{"rollcall_connections", gauge, "state", "Open connections.", func(s *engine.Stats, put put) {
-		put(float64(s.States.Accepted), "accepted")
-		put(float64(s.States.Verifying), "verifying")
-		put(float64(s.States.Bound), "bound")
-		put(float64(s.States.Closing), "closing")
+		put(float64(s.Conns.Accepted), "accepted")
+		put(float64(s.Conns.Verifying), "verifying")
+		put(float64(s.Conns.Bound), "bound")
+		put(float64(s.Conns.Closing), "closing")
 	}},
 	{"rollcall_connections_accepted_total", counter, "", "Connections that came in.",
 		one(func(s *engine.Stats) uint64 { return s.Accepted })},
 	{"rollcall_connections_refused_total", counter, "reason", "Connections that were not let in.",
 		func(s *engine.Stats, put put) {
-			r := s.RefusedBy
+			r := s.Refused
 			put(float64(r.Full), "full")
 			put(float64(r.Address), "address")
 			put(float64(r.Subnet), "subnet")
@@ -40,8 +40,8 @@ var engineMetrics = []metric[engine.Stats]{
 		one(func(s *engine.Stats) uint64 { return s.Probes })},
 	{"rollcall_handshakes", gauge, "state", "Connections in their handshake, or waiting for its turn.",
 		func(s *engine.Stats, put put) {
-			put(float64(s.Handshakes), "running")
-			put(float64(s.HandshakesWaiting), "waiting")
+			put(float64(s.Conns.Handshaking), "running")
+			put(float64(s.Conns.HandshakesWaiting), "waiting")
 		}},
 	{"rollcall_bans", gauge, "", "Addresses that are banned.", one(func(s *engine.Stats) int { return s.Bans })},
 	{"rollcall_connections_closed_total", counter, "code", "Connections that are over, by the close code that ended them.",

@@ -40,7 +40,7 @@ func (s *Service) audience() *audience {
 	if a := s.audiences.now.Load(); a != nil && a.version == version {
 		return a
 	}
-	n := e.Stats().States.Bound
+	n := e.Stats().Conns.Bound
 	a := &audience{version: version, conns: make([]*engine.Conn, 0, n), deliveries: make([]Delivery, 0, n)}
 	for c := range e.Conns() {
 		if user := c.UserID(); user != "" {

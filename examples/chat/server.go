@@ -84,7 +84,7 @@ func server(ctx context.Context, args []string) error {
 	fmt.Fprintf(os.Stderr, "listening on %s; everybody may kick everybody here\n", srv.Addrs()[0])
 	err = srv.Run(ctx)
 	kicks.Wait()
-	fmt.Fprintln(os.Stderr, "stopped:", srv.StopReport())
+	fmt.Fprintln(os.Stderr, "stopped:", srv.Stats().Stop)
 	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	return errors.Join(err, pushes.Close(closing))

@@ -102,7 +102,7 @@ func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err = srv.Run(ctx)
-	fmt.Fprintln(os.Stderr, "stopped:", srv.StopReport())
+	fmt.Fprintln(os.Stderr, "stopped:", srv.Stats().Stop)
 	return err
 }
 

@@ -109,7 +109,7 @@ func TestCablePulledInMidFrame(t *testing.T) {
 	if took < cfg.Timeout {
 		t.Error("that is before the timeout")
 	}
-	s.until("the connection is given up", func(now state) bool { return now.Engine.Connections == 0 && now.TimedOut == 1 })
+	s.until("the connection is given up", func(now state) bool { return now.Engine.Conns.Open == 0 && now.TimedOut == 1 })
 }
 
 // ip runs the system's ip command.
@@ -153,5 +153,5 @@ func TestLinkThatGoesDown(t *testing.T) {
 	s.until("the heartbeat finds the silence", func(now state) bool { return now.Codes[protocol.HeartbeatTimeout.Error()] == 1 })
 	t.Logf("found %v after the link went down, with a timeout of %v and an interval of %v",
 		time.Since(began).Round(time.Millisecond), cfg.Timeout, cfg.Interval)
-	s.until("the connection is given up", func(now state) bool { return now.Engine.Connections == 0 && now.TimedOut == 1 })
+	s.until("the connection is given up", func(now state) bool { return now.Engine.Conns.Open == 0 && now.TimedOut == 1 })
 }

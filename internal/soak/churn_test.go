@@ -43,11 +43,11 @@ func churn(t *testing.T, c *certificate, perSecond int, duration time.Duration) 
 			first = st
 		}
 		t.Logf("%v: %d connections made; %v; %d open; the healthy: %v", time.Since(began).Round(100*time.Millisecond),
-			st.Engine.Accepted, st.usage, st.Engine.Connections, h.p99())
+			st.Engine.Accepted, st.usage, st.Engine.Conns.Open, h.p99())
 	}
 	seen := visitors.stop()
 	loggedOn := seen.Ends[left]
-	last := s.until("all that came has gone", func(now state) bool { return now.Engine.Connections == 1 && now.Disconnected == now.Connected-1 })
+	last := s.until("all that came has gone", func(now state) bool { return now.Engine.Conns.Open == 1 && now.Disconnected == now.Connected-1 })
 	t.Logf("%d connections in %v, %.0f a minute; before the end %v, at the end %v", seen.Done, seen.Took.Round(time.Millisecond),
 		float64(seen.Done)/seen.Took.Minutes(), first.usage, last.usage)
 	if got := int(last.Engine.Accepted); loggedOn == 0 || loggedOn != seen.Done || got != seen.Done+1 || last.Connected != seen.Done+1 {

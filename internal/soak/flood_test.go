@@ -62,7 +62,7 @@ func (f flood) run(t *testing.T, name string, l limits) {
 	last := s.collected()
 
 	t.Logf("%.0f attacks a second: %v; refused %+v; %d bans", float64(seen.Done)/seen.Took.Seconds(), seen.Ends,
-		during.Engine.RefusedBy, during.Engine.Bans)
+		during.Engine.Refused, during.Engine.Bans)
 	t.Logf("answers without: %v; with: %v; ratio of p99 %.1f", calm.answers(), flooded.answers(), flooded.answers().over(calm.answers()))
 	t.Logf("log-ons without: %v, %d failed; with: %v, %d failed", calm.logons(), calm.turnedAway, flooded.logons(), flooded.turnedAway)
 	t.Logf("before %v; at most %d MB; after %v; %v", before.usage, after.Peak>>20, last.usage, last.Warnings)
@@ -85,7 +85,7 @@ func (f flood) run(t *testing.T, name string, l limits) {
 
 // wasRefused checks that the limits that this flood is about were at work.
 func (f flood) wasRefused(t *testing.T, name string, seen toll, during state) {
-	by, bans := during.Engine.RefusedBy, during.Engine.Bans
+	by, bans := during.Engine.Refused, during.Engine.Bans
 	perAddress := seen.Done / f.addresses
 	switch {
 	case name == "bad logons" && perAddress > 4*advised.Bans.FailedLogons && (bans != f.addresses || by.Banned == 0):

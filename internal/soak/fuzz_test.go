@@ -182,7 +182,7 @@ func (s *fuzzed) run(t *testing.T, mode usermgr.RelogonMode, in *script) {
 	if err := well.leave(); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "nothing is left of the input", func() bool { return s.engine.Stats().Connections == 0 && users.Count() == 0 })
+	eventually(t, "nothing is left of the input", func() bool { return s.engine.Stats().Conns.Open == 0 && users.Count() == 0 })
 	closing, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := users.Close(closing); err != nil {

@@ -217,7 +217,7 @@ func TestFrozenOldSessionIsReplacedAtOnce(t *testing.T) {
 		if c, o := s.connected.Load(), s.pushedOut.Load(); c != 2 || o != 1 {
 			t.Errorf("%d Connected and %d PushedOut", c, o)
 		}
-		eventually(t, "the old connection is given up on", func() bool { return s.engine.Stats().Connections == 1 })
+		eventually(t, "the old connection is given up on", func() bool { return s.engine.Stats().Conns.Open == 1 })
 		_ = p.Close()
 		s.end()
 	})
@@ -266,7 +266,7 @@ func TestTwoClientsThatReconnectOnPushOut(t *testing.T) {
 	t.Logf("%d logons, %d push-outs in %v; a healthy user meanwhile: %v", s.connected.Load(), s.pushedOut.Load(),
 		time.Since(began).Round(time.Millisecond), h.p99())
 	h.stop()
-	eventually(t, "everybody is gone", func() bool { return s.users.Count() == 0 && s.engine.Stats().Connections == 0 })
+	eventually(t, "everybody is gone", func() bool { return s.users.Count() == 0 && s.engine.Stats().Conns.Open == 0 })
 	if n := s.pushedOut.Load(); n < rounds/2 {
 		t.Errorf("%d push-outs", n)
 	}

@@ -414,7 +414,7 @@ func (s *server) until(what string, condition func(state) bool) (st state) {
 func (s *server) isBackAt(before state) state {
 	s.t.Helper()
 	return s.until("the server holds what it held before", func(now state) bool {
-		return now.Engine.Connections == before.Engine.Connections && now.Users == before.Users &&
+		return now.Engine.Conns.Open == before.Engine.Conns.Open && now.Users == before.Users &&
 			now.Goroutines <= before.Goroutines+20 && // the pools of the server, of its users' turns and of gnet, which come and go
 			now.Descriptors <= before.Descriptors && now.Connected-now.Disconnected == before.Users
 	})

@@ -77,7 +77,7 @@ func TestServerThatIsStoppedAndGoesOn(t *testing.T) {
 	}
 	_ = ghost.Close()
 	c.end()
-	s.until("everybody is gone", func(now state) bool { return now.Users == 0 && now.Engine.Connections == 0 })
+	s.until("everybody is gone", func(now state) bool { return now.Users == 0 && now.Engine.Conns.Open == 0 })
 }
 
 // Rule 25: the server's process is stopped for longer than all its deadlines, while clients connect, go through their handshakes,

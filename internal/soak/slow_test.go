@@ -176,7 +176,7 @@ func (v neverRead) run(t *testing.T, n int) {
 			with = append(with, r.take()...)
 		}
 		slow.end()
-		s.until("only those who read are left", func(now state) bool { return now.Engine.Connections == n })
+		s.until("only those who read are left", func(now state) bool { return now.Engine.Conns.Open == n })
 		if rounds == 1 {
 			took = took / 4 // no time matters
 		}
@@ -203,7 +203,7 @@ func (v neverRead) run(t *testing.T, n int) {
 		t.Errorf("memory in use grew by %d MB, %d MB are allowed", grown>>20, allowed>>20)
 	}
 	r.stop()
-	s.until("everybody is gone", func(now state) bool { return now.Users == 0 && now.Engine.Connections == 0 })
+	s.until("everybody is gone", func(now state) bool { return now.Users == 0 && now.Engine.Conns.Open == 0 })
 }
 
 // least is how long a round takes at least: where no connection is closed only the time ends it.

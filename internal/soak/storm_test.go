@@ -88,5 +88,5 @@ func storm(t *testing.T, cert *certificate) {
 		dialling.Go(func() { _ = c.Close(); <-c.Done() })
 	}
 	dialling.Wait()
-	s.until("everybody is gone", func(now state) bool { return now.Users == 0 && now.Engine.Connections == 0 })
+	s.until("everybody is gone", func(now state) bool { return now.Users == 0 && now.Engine.Conns.Open == 0 })
 }

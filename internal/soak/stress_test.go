@@ -191,7 +191,7 @@ func (s *stress) run() {
 
 // untilLeft waits until the server has nothing left of the clients.
 func (s *stress) untilLeft() {
-	for deadline := time.Now().Add(patience); s.engine.Stats().Connections > 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); s.engine.Stats().Conns.Open > 0; time.Sleep(time.Millisecond) {
 		if time.Now().Before(deadline) {
 			continue
 		}

@@ -75,7 +75,7 @@ func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err = srv.Run(ctx) // the page of metrics stays up meanwhile
-	log.Print("stopped: ", srv.StopReport())
+	log.Print("stopped: ", srv.Stats().Stop)
 	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	return errors.Join(err, web.Shutdown(closing))
