@@ -104,7 +104,7 @@ func (e *Engine) accept(at *entrance) {
 			default:
 			}
 			if errors.Is(err, net.ErrClosed) {
-				e.fail(err)
+				e.askToStop(err)
 				return
 			}
 			pause = min(max(2*pause, 5*time.Millisecond), maxPause)

@@ -74,17 +74,14 @@ type Engine struct {
 	handshakes handshakes
 	pace       *rate.Limiter // of Accept.Rate, or nil
 
-	mu           sync.Mutex
-	running      bool
-	stopping     chan struct{} // closed when the engine is to stop
-	untilStop    context.Context
-	endUntil     context.CancelFunc // ends untilStop, with stopping
-	stopRequest  stopRequest
-	stopLimit    context.Context // ends at the first time limit of all callers that have asked for the stop
-	endStopLimit context.CancelFunc
-	ended        chan struct{} // closed when Run has returned
-	outcome      error
-	report       atomic.Pointer[StopReport] // set when Run returns
+	mu        sync.Mutex
+	running   bool
+	stopping  chan struct{} // closed when the engine is to stop
+	untilStop context.Context
+	endUntil  context.CancelFunc         // ends untilStop, with stopping
+	failure   error                      // why the engine stops without being asked
+	ended     chan struct{}              // closed when Run has returned
+	report    atomic.Pointer[StopReport] // set when Run returns
 
 	tooLate tooLate
 	apart   apart
@@ -109,7 +106,6 @@ func New(cfg Config) (*Engine, error) {
 		ended:     make(chan struct{}),
 	}
 	e.untilStop, e.endUntil = context.WithCancel(context.Background())
-	e.stopLimit, e.endStopLimit = context.WithCancel(context.Background())
 	e.gate.init(&e.cfg, e.log)
 	e.handshakes.init(e)
 	if cfg.Accept.Rate > 0 {

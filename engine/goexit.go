@@ -20,7 +20,7 @@ func (ev *events) exited(of, panicked any) {
 	l.exiting, l.working, l.current = false, false, nil
 	if err := l.runner.GoOn(l.gnetLoop, runGnetLoop); err != nil {
 		ev.engine.log.Error("runtime.Goexit has ended an event loop, and with it all its connections", zapError(err))
-		ev.engine.fail(errLoopEnded)
+		ev.engine.askToStop(errLoopEnded)
 	}
 }
 
@@ -30,7 +30,7 @@ func (ev *events) mustReturn(panicked any, returned bool) {
 	case panicked != nil:
 		panic(panicked)
 	case !returned:
-		ev.engine.fail(errLoopEnded)
+		ev.engine.askToStop(errLoopEnded)
 	}
 }
 

@@ -1,7 +1,6 @@
 package engine_test
 
 import (
-	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -227,52 +226,26 @@ func TestWithoutAWindowNobodyIsToldToWait(t *testing.T) {
 	}
 }
 
-// The notices take no more than half of the time that the stop has; when that ends early the rest is told at once. The
-// times to come back stay spread over the whole window.
-func TestTheWindowKeepsToTheContext(t *testing.T) {
+// The notices take no more than half of the time that the stop has. The times to come back stay spread over the whole window.
+func TestTheWindowKeepsToTheTimeOfTheStop(t *testing.T) {
 	const clients, window = 5, time.Hour
-	for _, tc := range []struct {
-		name   string
-		inTime bool // the clients go before it
-		ctx    func() (context.Context, context.CancelFunc)
-	}{
-		{"a deadline", true, func() (context.Context, context.CancelFunc) {
-			return context.WithTimeout(context.Background(), 2*time.Second)
-		}},
-		{"an end that nobody knew of", false, func() (context.Context, context.CancelFunc) {
-			ctx, cancel := context.WithCancel(context.Background())
-			time.AfterFunc(100*time.Millisecond, cancel)
-			return ctx, cancel
-		}},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			r := run(t, newEcho(engine.Config{Timeouts: engine.Timeouts{StopWindow: window}}))
-			began := time.Now()
-			ended := make(chan error, 1)
-			_, all := notices(t, r, clients, func() {
-				go func() {
-					ctx, cancel := tc.ctx()
-					defer cancel()
-					ended <- r.Shutdown(ctx)
-				}()
-			})
-			err := receive(t, "Shutdown", ended)
-			if took := time.Since(began); took > 10*time.Second {
-				t.Errorf("stopping took %v", took)
-			}
-			if tc.inTime && err != nil {
-				t.Errorf("Shutdown returned %v", err)
-			}
-			if longest := slices.MaxFunc(all, func(a, b farewellNotice) int { return int(a.retry - b.retry) }); longest.retry != window {
-				t.Errorf("the last is to wait %v, want %v", longest.retry, window)
-			}
-		})
+	r := run(t, newEcho(engine.Config{Timeouts: engine.Timeouts{StopWindow: window, Stop: 2 * time.Second}}))
+	began := time.Now()
+	_, all := notices(t, r, clients, r.cancel)
+	if err := r.stop(t); err != nil {
+		t.Errorf("Run returned %v", err)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("stopping took %v", took)
+	}
+	if longest := slices.MaxFunc(all, func(a, b farewellNotice) int { return int(a.retry - b.retry) }); longest.retry != window {
+		t.Errorf("the last is to wait %v, want %v", longest.retry, window)
 	}
 }
 
-// Shutdown closes by force what is left when its context ends, and the report says how many connections ended how.
+// A stop closes by force what is left after Timeouts.Stop, and the report says how many connections ended how.
 func TestTheReportSaysHowManyOfEach(t *testing.T) {
-	e := newEcho(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 20}})
+	e := newEcho(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 20}, Timeouts: engine.Timeouts{Stop: 2 * time.Second}})
 	conns := make(chan *engine.Conn, 1)
 	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error { conns <- c; return nil })
 	e.Handle(3, func(c *engine.Conn, _ *protocol.Message) error { c.Close(protocol.KickedOut); return nil })
@@ -297,10 +270,7 @@ func TestTheReportSaysHowManyOfEach(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- e.Shutdown(ctx) }()
+	r.cancel()
 	if m := leaving.read(); m.Type != protocol.TypeClose {
 		t.Fatalf("got %v, want a notice", m)
 	}
@@ -309,8 +279,8 @@ func TestTheReportSaysHowManyOfEach(t *testing.T) {
 		p.wantClose(protocol.ServerStopping)
 		_ = p.Close()
 	}
-	if err := receive(t, "Shutdown", ended); !errors.Is(err, engine.ErrStopTimeout) {
-		t.Errorf("Shutdown returned %v", err)
+	if err := r.stop(t); !errors.Is(err, engine.ErrStopTimeout) {
+		t.Errorf("Run returned %v", err)
 	}
 	rep := e.Stats().Stop
 	if rep.Took < time.Second || rep.Took > 10*time.Second {

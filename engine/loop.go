@@ -301,7 +301,7 @@ func (ev *events) OnClose(gc gnet.Conn, err error) gnet.Action {
 	case *Conn:
 		v.ended(err)
 	case *loop:
-		ev.engine.fail(errLoopEnded)
+		ev.engine.askToStop(errLoopEnded)
 	}
 	returned = true
 	return gnet.None

@@ -13,12 +13,13 @@ import (
 	"github.com/rollcall-go/rollcall/internal/logging"
 )
 
-// Run serves until ctx ends or Shutdown is called, and then stops. The listeners close. Every connection is told ServerStopping, over
-// Timeouts.StopWindow, and closed gracefully: replies of handlers go out before the notice. Every session ends. Stats.Stop has
-// the numbers.
+// Run serves until ctx ends, and then stops. The listeners close. Every connection is told ServerStopping, over Timeouts.StopWindow,
+// and closed gracefully: replies of handlers go out before the notice. Every session ends. After Timeouts.Stop the remaining connections
+// are closed by force. Stats.Stop has the numbers.
 //
-// Run returns nil after a stop that was asked for and complete. The error wraps ErrStopTimeout, with the numbers, when not
-// everything ended in time. When Run cannot listen it returns an error at once. An engine runs once.
+// Run returns nil after a stop that was asked for and complete. The error wraps ErrStopTimeout, with the numbers, when not everything
+// ended in time. When Run cannot listen it returns an error at once. When ctx has ended before, Run stops at once, which also closes
+// the listeners that Listen has opened. An engine runs once.
 func (e *Engine) Run(ctx context.Context) error {
 	if ctx == nil {
 		panic("rollcall: Run needs a context: context.Background() for one that does not end")
@@ -28,74 +29,36 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.mu.Unlock()
 		return errRunning
 	}
-	select {
-	case <-e.stopping: // Shutdown came first
-		e.running = true
-		e.mu.Unlock()
-		close(e.ended)
-		return nil
-	default:
-	}
 	if err := e.listen(); err != nil {
 		e.mu.Unlock()
 		return err
 	}
 	e.running = true
 	e.mu.Unlock()
+	if ctx.Err() != nil { // nothing may come in
+		e.askToStop(nil)
+	}
 
 	e.log.Info("listening", zap.Stringers("addresses", e.Addrs()))
 	report, err := e.serve(ctx)
-	e.mu.Lock()
-	e.outcome = err
 	e.report.Store(&report)
-	e.mu.Unlock()
 	logging.End(e.log)
 	close(e.ended)
 	return err
 }
 
-// Shutdown stops a running engine, as the end of Run's context does, but within ctx instead of Timeouts.Stop: when ctx ends it closes
-// the remaining connections by force. It waits for Run and returns Run's error. Before Run it closes the listeners that Listen has
-// opened, and Run will return nil at once. When the engine is stopping already, Shutdown waits for that stop; the first time limit
-// to pass then counts for all callers.
-func (e *Engine) Shutdown(ctx context.Context) error {
-	if ctx == nil {
-		panic("rollcall: Shutdown needs a context: context.Background() for one that does not end")
-	}
-	if !e.askToStop(stopRequest{within: ctx}) {
-		e.closeListeners()
-		return nil
-	}
-	defer context.AfterFunc(ctx, e.endStopLimit)()
-	<-e.ended
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.outcome
-}
-
-// stopRequest says how an engine is to stop.
-type stopRequest struct {
-	within  context.Context // gives up when it ends; nil means Timeouts.Stop
-	failure error           // why the engine stops without being asked
-}
-
-// askToStop begins the stop, and reports whether the engine runs or has run. Only the first request decides how the
-// engine stops.
-func (e *Engine) askToStop(r stopRequest) (running bool) {
+// askToStop begins the stop, unless it has begun. failure is why the engine stops without being asked.
+func (e *Engine) askToStop(failure error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	select {
 	case <-e.stopping:
 	default:
-		e.stopRequest = r
+		e.failure = failure
 		close(e.stopping)
 		e.endUntil()
 	}
-	return e.running
 }
-
-// fail stops the engine because of an error.
-func (e *Engine) fail(err error) { e.askToStop(stopRequest{failure: err}) }
 
 func (e *Engine) serve(ctx context.Context) (StopReport, error) {
 	e.handlers.relayBy(e.admission)
@@ -126,28 +89,22 @@ func (e *Engine) serve(ctx context.Context) (StopReport, error) {
 
 	select {
 	case <-ctx.Done():
-		e.askToStop(stopRequest{})
+		e.askToStop(nil)
 	case <-e.stopping:
 	}
 	e.mu.Lock()
-	r := e.stopRequest
+	failure := e.failure
 	e.mu.Unlock()
-	var cancel context.CancelFunc
-	if r.within == nil {
-		r.within, cancel = context.WithTimeout(context.Background(), e.cfg.Timeouts.Stop)
-	} else {
-		r.within, cancel = context.WithCancel(r.within)
-	}
-	defer cancel()
-	defer context.AfterFunc(e.stopLimit, cancel)()
 	window := e.cfg.Timeouts.StopWindow
-	if r.failure != nil {
+	if failure != nil {
 		window = 0
 	}
-	report, err := e.stop(r.within, window)
+	within, cancel := context.WithTimeout(context.Background(), e.cfg.Timeouts.Stop)
+	defer cancel()
+	report, err := e.stop(within, window)
 	close(watchdog)
 	<-watchdogEnded
-	return report, errors.Join(r.failure, err, endLimits(r.within))
+	return report, errors.Join(failure, err, endLimits(within))
 }
 
 // startLoops starts gnet's event loops. It finds them by opening a connection of its own to each.

@@ -181,7 +181,9 @@ func TestServeConnNeedsAnEngineThatRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	waits := hand(t, neverRun, nil)
-	if err := neverRun.Shutdown(context.Background()); err != nil {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := neverRun.Run(ended); err != nil {
 		t.Fatal(err)
 	}
 	want(waits)

@@ -1,7 +1,6 @@
 package engine_test
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"time"
@@ -12,7 +11,7 @@ import (
 // A peer whose kernel has not taken all that is under way has not taken the notice, when the stop gives up on it. Only
 // Linux's says what is under way.
 func TestStopReportTellsWhoTookNothing(t *testing.T) {
-	e := newQuiet(engine.Config{})
+	e := newQuiet(engine.Config{Timeouts: engine.Timeouts{Stop: 100 * time.Millisecond}})
 	g := newGate(t, e)
 	r := run(t, e)
 	_, b := g.enterSlow(t, r.addr)
@@ -22,10 +21,8 @@ func TestStopReportTellsWhoTookNothing(t *testing.T) {
 		}
 	}
 	b.wantCounts(t, 200<<10/chunk, 0)
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-	defer cancel()
-	if err := e.Shutdown(ctx); !errors.Is(err, engine.ErrStopTimeout) {
-		t.Errorf("Shutdown returned %v", err)
+	if err := r.stop(t); !errors.Is(err, engine.ErrStopTimeout) {
+		t.Errorf("Run returned %v", err)
 	}
 	if got := e.Stats().Stop; got.Forced != 1 || got.Told != 0 {
 		t.Errorf("the report is %v", got)

@@ -67,79 +67,63 @@ func TestStoppingTellsEveryConnection(t *testing.T) {
 	}
 }
 
-func TestShutdownBeforeRunIsKept(t *testing.T) {
+// A context that has ended before Run closes what Listen has opened.
+func TestRunWithAContextThatHasEndedClosesTheListeners(t *testing.T) {
 	e := newEcho(engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0"}}})
 	if err := e.Listen(); err != nil {
 		t.Fatal(err)
 	}
 	addr := e.Addrs()[0].String()
-	if err := e.Shutdown(context.Background()); err != nil {
-		t.Errorf("Shutdown before Run returned %v", err)
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := e.Run(ended); err != nil {
+		t.Errorf("Run returned %v", err)
 	}
 	if c, err := net.Dial("tcp", addr); err == nil {
 		_ = c.Close()
 		t.Error("the listener is still open")
 	}
-	if err := e.Run(context.Background()); err != nil {
-		t.Errorf("Run after Shutdown returned %v", err)
+	if err := e.Run(context.Background()); !errors.Is(err, engine.ErrRunning) {
+		t.Errorf("a second Run returned %v", err)
 	}
 }
 
-func TestShutdown(t *testing.T) { eachTransport(t, shutdown) }
+func TestTheEndOfRunsContextStopsTheEngine(t *testing.T) {
+	eachTransport(t, theEndOfRunsContextStopsTheEngine)
+}
 
-func shutdown(t *testing.T) {
-	e := newEcho(engine.Config{})
-	r := serve(t, e)
+func theEndOfRunsContextStopsTheEngine(t *testing.T) {
+	r := serve(t, newEcho(engine.Config{}))
 	p := dial(t, r.addr)
 	p.ask(1, 1, "")
-	ended := make(chan error, 2)
-	for range 2 {
-		go func() { ended <- e.Shutdown(context.Background()) }()
-	}
+	r.cancel()
 	p.wantClose(protocol.ServerStopping)
 	_ = p.Close()
-	for range 2 {
-		if err := receive(t, "Shutdown", ended); err != nil {
-			t.Errorf("Shutdown returned %v", err)
-		}
-	}
 	receive(t, "Run", r.ended)
 	if r.err != nil {
 		t.Errorf("Run returned %v", r.err)
 	}
-	if err := e.Shutdown(context.Background()); err != nil {
-		t.Errorf("Shutdown after the end returned %v", err)
-	}
 }
 
-// Shutdown gives up when its context ends, on peers that do not go.
-func TestShutdownGivesUpWhenItsContextEnds(t *testing.T) {
-	eachTransport(t, shutdownGivesUpWhenItsContextEnds)
+// A stop gives up after Timeouts.Stop, on peers that do not go.
+func TestAStopGivesUpOnPeersThatStay(t *testing.T) {
+	eachTransport(t, func(t *testing.T) { bothModes(t, aStopGivesUpOnPeersThatStay) })
 }
 
-func shutdownGivesUpWhenItsContextEnds(t *testing.T) {
-	bothModes(t, shutdownGivesUp)
-}
-
-func shutdownGivesUp(t *testing.T, workers int) {
-	r := run(t, newEcho(engine.Config{Workers: workers}))
+func aStopGivesUpOnPeersThatStay(t *testing.T, workers int) {
+	r := run(t, newEcho(engine.Config{Workers: workers, Timeouts: engine.Timeouts{Stop: 100 * time.Millisecond}}))
 	p := dial(t, r.addr)
 	p.ask(1, 1, "")
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-	defer cancel()
 	began := time.Now()
-	err := r.Shutdown(ctx)
+	err := r.stop(t)
 	if took := time.Since(began); took > 3*time.Second {
-		t.Errorf("Shutdown took %v", took)
+		t.Errorf("the stop took %v", took)
 	}
 	if !errors.Is(err, engine.ErrStopTimeout) || !strings.Contains(err.Error(), "1 connections") {
-		t.Errorf("Shutdown returned %v, want one connection given up on", err)
+		t.Errorf("Run returned %v, want one connection given up on", err)
 	}
 	if strings.Contains(err.Error(), "loop") || strings.Contains(err.Error(), "worker") {
-		t.Errorf("Shutdown returned %v, but no handler is stuck", err)
-	}
-	if again := r.stop(t); again == nil || again.Error() != err.Error() {
-		t.Errorf("Run returned %v, Shutdown %v", again, err)
+		t.Errorf("Run returned %v, but no handler is stuck", err)
 	}
 }
 
@@ -289,47 +273,14 @@ func anEngineLeavesNothingBehind(t *testing.T) {
 	goleak.VerifyNone(t, ignore)
 }
 
-// A stop that is under way gives up when the first of those who asked for it does.
-func TestAnEarlierDeadlineCutsAStopShort(t *testing.T) {
-	eachTransport(t, anEarlierDeadlineCutsAStopShort)
-}
-
-func anEarlierDeadlineCutsAStopShort(t *testing.T) {
-	e := newEngine(engine.Config{Workers: 1})
-	entered, release := make(chan struct{}), make(chan struct{})
-	e.Handle(1, func(*engine.Conn, *protocol.Message) error {
-		close(entered)
-		<-release
-		return nil
-	})
-	r := run(t, e)
-	defer close(release)
-	p := dial(t, r.addr)
-	p.send(protocol.Message{Type: 1})
-	receive(t, "the handler", entered)
-	first := make(chan error, 1)
-	go func() { first <- e.Shutdown(context.Background()) }()
-	p.wantClose(protocol.ServerStopping)
-	_ = p.Close()
-	hurried, cancel := context.WithCancel(context.Background())
-	cancel()
-	second := make(chan error, 1)
-	go func() { second <- e.Shutdown(hurried) }()
-	for _, ended := range []chan error{first, second} {
-		if err := receive(t, "Shutdown", ended); !errors.Is(err, engine.ErrStopTimeout) {
-			t.Errorf("Shutdown returned %v", err)
-		}
-	}
-}
-
-// OnDropped is waited for as long as the stop's context says: no less where it never ends, and no more where it ends before
-// its deadline.
+// OnDropped is waited for as long as Timeouts.Stop says: no less where the stop has no limit, and no more where it has.
 func TestAStopWaitsForOnDropped(t *testing.T) {
-	for name, ends := range map[string]bool{"a context that never ends": false, "one that ends before its deadline": true} {
+	for name, limit := range map[string]time.Duration{"without a limit": -1, "with a limit": 500 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			entered, release := make(chan struct{}, 100), make(chan struct{})
-			e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 10}, SlowPolicy: engine.SlowDropNewest, Timeouts: engine.Timeouts{Close: 50 * time.Millisecond},
+			e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 10}, SlowPolicy: engine.SlowDropNewest,
+				Timeouts: engine.Timeouts{Close: 50 * time.Millisecond, Stop: limit},
 				OnDropped: func(*engine.Conn, protocol.Traffic) {
 					entered <- struct{}{}
 					<-release
@@ -340,25 +291,21 @@ func TestAStopWaitsForOnDropped(t *testing.T) {
 			for n := 0; len(entered) == 0; n++ {
 				_ = b.conn.SendMessage(numbered(n), nil)
 			}
-			ctx, cancel := context.Background(), func() {}
-			if ends {
-				ctx, cancel = context.WithTimeout(ctx, time.Hour)
-			}
-			ended := make(chan error, 1)
-			go func() { ended <- e.Shutdown(ctx) }()
-			select {
-			case err := <-ended:
-				t.Fatalf("Shutdown returned %v while OnDropped was running", err)
-			case <-time.After(1500 * time.Millisecond):
-			}
-			cancel()
-			if !ends {
+			began := time.Now()
+			r.cancel()
+			if limit < 0 {
+				select {
+				case <-r.ended:
+					t.Fatalf("Run returned %v while OnDropped was running", r.err)
+				case <-time.After(1500 * time.Millisecond):
+				}
 				close(release)
 			}
-			if err := receive(t, "Shutdown", ended); errors.Is(err, engine.ErrStopTimeout) != ends {
-				t.Errorf("Shutdown returned %v", err)
+			receive(t, "Run", r.ended)
+			if errors.Is(r.err, engine.ErrStopTimeout) != (limit > 0) || time.Since(began) < limit {
+				t.Errorf("Run returned %v after %v", r.err, time.Since(began))
 			}
-			if ends {
+			if limit > 0 {
 				close(release)
 			}
 		})
