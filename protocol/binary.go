@@ -1,7 +1,6 @@
 package protocol
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -13,8 +12,6 @@ import (
 
 const (
 	headerLen = layout.HeaderLen
-	magic     = layout.Magic
-	version   = layout.Version
 
 	knownFlags = FlagReply | FlagError
 )
@@ -48,15 +45,15 @@ func (binaryCodec) Decode(src []byte, m *Message, o DecodeOptions) (n, need int,
 		return 0, headerLen, nil
 	}
 	var (
-		head   = binary.BigEndian.Uint64(src) // magic, version and flags, type, length
-		flags  = Flags(head>>48) & knownFlags
-		typ    = uint16(head >> 32)
-		length = int64(uint32(head))
-		user   = int64(src[12])
-		dest   = int64(src[13])
+		h      = layout.ReadHeader(src)
+		flags  = Flags(h.Flags())
+		typ    = h.Type()
+		length = int64(h.Length())
+		user   = int64(h.User())
+		dest   = int64(h.Dest())
 		body   = length - user - dest
 	)
-	if head>>48&^uint64(knownFlags) != magic<<8|version<<4 || flags == FlagError || typ == 0 || body < 0 ||
+	if !h.IsOurs(uint8(knownFlags)) || flags == FlagError || typ == 0 || body < 0 ||
 		o.MaxBody > 0 && body > int64(o.MaxBody) ||
 		o.MaxFrame > 0 && headerLen+length > int64(o.MaxFrame) ||
 		headerLen+length > math.MaxInt {
@@ -77,8 +74,8 @@ func (binaryCodec) Decode(src []byte, m *Message, o DecodeOptions) (n, need int,
 	}
 	m.Type = typ
 	m.Flags = flags
-	m.ID = binary.BigEndian.Uint32(src[8:])
-	m.Device = binary.BigEndian.Uint16(src[14:])
+	m.ID = h.ID()
+	m.Device = h.Device()
 	m.Body = src[headerLen+user+dest : total : total]
 	return total, 0, nil
 }
@@ -103,37 +100,38 @@ func decodeIDs(ids []byte, user int, m *Message) error {
 	return nil
 }
 
-// headerError returns why a frame that begins with h, at most a header, is refused; nil if h shows no mistake. It
+// headerError returns why a frame that begins with b, at most a header, is refused; nil if b shows no mistake. It
 // checks the bytes in the order in which they come, so that the code does not depend on how the frame was split.
-func headerError(h []byte, o DecodeOptions) error {
-	if len(h) >= 1 && h[0] != magic {
-		return invalid("the frame begins with 0x%02x, not with the magic 0x%02x", h[0], magic)
+func headerError(b []byte, o DecodeOptions) error {
+	var whole [headerLen]byte // zeros for the bytes to come
+	copy(whole[:], b)
+	h := layout.ReadHeader(whole[:])
+	if len(b) > 0 && b[0] != layout.Magic {
+		return invalid("the frame begins with 0x%02x, not with the magic 0x%02x", b[0], layout.Magic)
 	}
-	if len(h) >= 2 {
-		if v := h[1] >> 4; v != version {
-			return invalid("protocol version %d, want %d", v, version)
+	if len(b) > layout.AtVersion {
+		if v := b[layout.AtVersion] >> 4; v != layout.Version {
+			return invalid("protocol version %d, want %d", v, layout.Version)
 		}
-		if err := flagsError(Flags(h[1] & 0x0F)); err != nil {
+		if err := flagsError(Flags(h.Flags())); err != nil {
 			return invalid("%v", err)
 		}
 	}
-	if len(h) >= 4 && h[2] == 0 && h[3] == 0 {
+	if len(b) >= layout.AtLength && h.Type() == 0 {
 		return invalid("message type 0")
 	}
 
-	if len(h) <= 4 {
+	if len(b) <= layout.AtLength {
 		return nil
 	}
 	// The bytes still to come can only make the length larger. They can make the body smaller by two IDs at most.
-	var length [4]byte
-	copy(length[:], h[min(len(h), 4):])
-	least := int64(binary.BigEndian.Uint32(length[:]))
+	least := int64(h.Length())
 	user, dest := int64(MaxUserID), int64(MaxUserID)
-	if len(h) > 12 {
-		user = int64(h[12])
+	if len(b) > layout.AtUser {
+		user = int64(h.User())
 	}
-	if len(h) > 13 {
-		dest = int64(h[13])
+	if len(b) > layout.AtDest {
+		dest = int64(h.Dest())
 	}
 	if o.MaxFrame > 0 && headerLen+least > int64(o.MaxFrame) {
 		return tooLarge("a frame of %d bytes or more, the limit is %d", headerLen+least, o.MaxFrame)
@@ -144,7 +142,7 @@ func headerError(h []byte, o DecodeOptions) error {
 	if o.MaxBody > 0 && least-user-dest > int64(o.MaxBody) {
 		return tooLarge("a body of %d bytes or more, the limit is %d", least-user-dest, o.MaxBody)
 	}
-	if len(h) > 12 && user > least || len(h) > 13 && user+dest > least {
+	if len(b) > layout.AtUser && user > least || len(b) > layout.AtDest && user+dest > least {
 		return invalid("the user IDs are longer than the length %d", least)
 	}
 	return nil
@@ -171,9 +169,7 @@ func (binaryCodec) Append(dst []byte, m *Message) ([]byte, error) {
 	start, user := len(dst), headerLen+len(m.UserID)
 	out := slices.Grow(dst, headerLen+int(length))[:start+headerLen+int(length)]
 	f := out[start:]
-	binary.BigEndian.PutUint64(f, magic<<56|version<<52|uint64(m.Flags)<<48|uint64(m.Type)<<32|uint64(length))
-	binary.BigEndian.PutUint64(f[8:], uint64(m.ID)<<32|uint64(len(m.UserID))<<24|uint64(len(m.DestUserID))<<16|
-		uint64(m.Device))
+	layout.NewHeader(m.Type, uint8(m.Flags), length, m.ID, uint8(len(m.UserID)), uint8(len(m.DestUserID)), m.Device).Put(f)
 	copy(f[headerLen:], m.UserID)
 	copy(f[user:], m.DestUserID)
 	copy(f[user+len(m.DestUserID):], m.Body)
