@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/system"
@@ -93,6 +95,54 @@ func TestAFailureInAnOwnUserManagerEndsThatConnectionAlone(t *testing.T) {
 				ann.expect(push, "hello")
 				if err := s.stop(); err != nil {
 					t.Errorf("Run returned %v", err)
+				}
+			})
+		}
+	}
+}
+
+// failingClaims are granted at once, but fail for mallory.
+type failingClaims struct {
+	where string
+	fail  func()
+}
+
+func (c failingClaims) Claim(_ context.Context, r usermgr.ClaimRequest) (usermgr.Claimed, error) {
+	if c.where == "Claim" && r.Logon.UserID == "mallory" {
+		c.fail()
+	}
+	return usermgr.Claimed{}, nil
+}
+
+func (c failingClaims) Release(userID string, _ uuid.UUID, _ uint64, _ usermgr.SessionInfo) {
+	if c.where == "Release" && userID == "mallory" {
+		c.fail()
+	}
+}
+
+// Rules 10 and 20: a failure in a program's Claims refuses that logon, if any, with InternalError. The user may come again, and the
+// server stops well.
+func TestAFailureInClaimsRefusesThatLogonAlone(t *testing.T) {
+	for how, fail := range map[string]func(){"panic": func() { panic("on purpose") }, "Goexit": runtime.Goexit} {
+		for _, where := range []string{"Claim", "Release"} {
+			t.Run(how+" in "+where, func(t *testing.T) {
+				s := serve(t, options{users: usermgr.Config{Claims: failingClaims{where, fail}}})
+				ann := s.logOn("ann")
+				for range 3 {
+					if where == "Release" { // the second pushes out the first
+						s.logOn("mallory")
+						continue
+					}
+					mallory := s.dial()
+					mallory.send(logonMessage("mallory"))
+					mallory.expectRefused(protocol.InternalError)
+				}
+				ann.ask("hello")
+				if err := s.stop(); err != nil {
+					t.Errorf("Run returned %v", err)
+				}
+				if n := s.users.Stats().HandlerPanics; n != 3 {
+					t.Errorf("%d failures were counted", n)
 				}
 			})
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/contain"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -39,7 +40,10 @@ type logon struct {
 	refused  bool               // and counted as refused
 }
 
-var _ engine.Binding = (*logon)(nil)
+var (
+	_ engine.Binding  = (*logon)(nil)
+	_ seam.Expendable = (*logon)(nil)
+)
 
 // newLogon returns the logon, or the renewal, that m asks for.
 func (b *Bridge) newLogon(k engine.Control, m *protocol.Message) *logon {
@@ -166,6 +170,9 @@ func (p *logon) takeTurn() (usermgr.Session, error) {
 	}
 	return s, err
 }
+
+// Expendable implements seam.Expendable: fail refuses a logon whose goroutine has ended.
+func (p *logon) Expendable() {}
 
 // leaveTurns gives up the logon's places, also those in a queue.
 func (b *Bridge) leaveTurns(p *logon) {

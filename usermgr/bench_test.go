@@ -94,15 +94,24 @@ func BenchmarkRegisterAndEnd(b *testing.B) {
 	}
 }
 
-// BenchmarkClaim is BenchmarkReplace with claims that are granted at once: of Rollcall's own, and of a program's own, which
-// are called on a goroutine of their own.
+// BenchmarkClaim is BenchmarkReplace with claims that are granted at once: of Rollcall's own, and of a program's own, in a bridge's
+// logon and in one whose goroutine must not end.
 func BenchmarkClaim(b *testing.B) {
-	for name, claims := range map[string]usermgr.Claims{"none": nil, "own": ownClaims{}, "foreign": noClaims{}} {
-		b.Run(name, func(b *testing.B) {
-			m := newManager(b, usermgr.Config{Claims: claims})
+	bridged := expendable{b.Context()}
+	for _, c := range []struct {
+		name   string
+		claims usermgr.Claims
+		ctx    context.Context
+	}{
+		{"none", nil, bridged}, {"own", ownClaims{}, bridged}, {"foreign", noClaims{}, bridged}, {"foreign, apart", noClaims{}, b.Context()},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			m := newManager(b, usermgr.Config{Claims: c.claims})
 			b.ReportAllocs()
 			for b.Loop() {
-				logOnAs(b, m, usermgr.Logon{UserID: "new"}, ownLink{})
+				if _, err := m.Register(c.ctx, usermgr.Logon{UserID: "new", Address: ownLink{}.Address()}, ownLink{}); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/contain"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -20,13 +21,13 @@ import (
 // Online, Offline and Count concern this manager's sessions alone.
 type Claims interface {
 	// Claim returns when every session on other managers that the logon excludes has ended and its Disconnected handlers have
-	// returned. It runs in the user's turn, on the goroutine that called Register, before the logon has any effect, and may
-	// block. Meanwhile the user's sessions on this manager may end, be evicted (see Manager.Evict) or time out; other changes of
+	// returned. It runs in the user's turn, on the goroutine of a bridge's logon, before the logon has any effect, and may
+	// block; where a program calls Register itself, Claim runs on another goroutine, which Register waits for. Meanwhile the user's sessions on this manager may end, be evicted (see Manager.Evict) or time out; other changes of
 	// the user wait. Claim must return soon after ctx has ended, which happens when the logon is given up or the manager is
 	// closed.
 	//
 	// An error refuses the logon, with the code of a *protocol.CloseError and otherwise with InternalError. With AlreadyLoggedOn
-	// the event Ignored follows. After an error or a panic there is no claim: Claim itself must undo what it has stored.
+	// the event Ignored follows. After an error, a panic or a Goexit there is no claim: Claim itself must undo what it has stored.
 	Claim(ctx context.Context, r ClaimRequest) (Claimed, error)
 	// Release gives a claim back: the session has ended, and its Disconnected handlers have returned. last has its final
 	// counters. For a logon that was given up after its claim was granted, last has only IDs, address and device. Release runs
@@ -90,29 +91,28 @@ func (u *user) claim(p *pendingLogon, s *session) error {
 	if _, err := u.judge(&p.logon, s); err != nil { // a logon that is refused here must end no session elsewhere
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(p.ctx)
-	defer cancel(nil)
-	m.claimed.add(s, cancel)
+	ctx := &claimContext{Context: p.ctx}
+	m.claimed.add(s, ctx)
 	if m.closed.Load() { // Close may have given up the claims before this one was added
-		cancel(&protocol.CloseError{Code: protocol.ServerStopping})
+		ctx.giveUp(&protocol.CloseError{Code: protocol.ServerStopping})
 	}
-	r := ClaimRequest{Logon: p.logon, Session: s.id}
-	r.Logon.Address = s.address()
 	u.lend()
-	c, err := m.askClaims(ctx, r)
+	c, err := u.askClaims(ctx, p, s)
 	u.takeBack()
+	ended := ctx.cause()
+	ctx.release()
 	if err != nil {
 		m.claimed.remove(s)
 		var ce *protocol.CloseError
 		if codes.As(err, &ce) && ce.Code == protocol.AlreadyLoggedOn {
 			u.tellIgnored(s)
 		}
-		return claimError(ctx, err)
+		return claimError(ended, err)
 	}
 	s.needLazy().generation = c.Generation
 	switch {
-	case ctx.Err() != nil:
-		err = claimError(ctx, ctx.Err())
+	case ended != nil:
+		err = claimError(ended, ended)
 	default:
 		err = m.turnsAway(u.id, &p.logon) // the user may have been banned meanwhile
 	}
@@ -126,7 +126,7 @@ func (u *user) claim(p *pendingLogon, s *session) error {
 func (u *user) unclaim(s *session) {
 	m := u.manager
 	m.claimed.remove(s)
-	m.release(s, SessionInfo{UserID: u.id, ID: s.ID(), Address: s.address(), Device: s.device, Generation: s.generation()})
+	m.release(s, &SessionInfo{UserID: u.id, ID: s.ID(), Address: s.address(), Device: s.device, Generation: s.generation()})
 }
 
 // connected is called when the Connected handlers of a claimed session have returned. It carries out an eviction that
@@ -138,48 +138,99 @@ func (u *user) connected(s *session) {
 	}
 }
 
-// claimError returns the error for the client of a logon whose claim was not granted.
-func claimError(ctx context.Context, err error) error {
+// claimError returns the error for the client of a logon whose claim was not granted. ended is the cause of the end of its context; nil
+// while it had not ended.
+func claimError(ended, err error) error {
 	var ce *protocol.CloseError
-	switch cause := context.Cause(ctx); {
-	case codes.As(err, &ce), codes.As(cause, &ce):
+	switch {
+	case errors.As(err, &ce), errors.As(ended, &ce):
 		return ce
-	case cause != nil:
-		return &protocol.CloseError{Code: protocol.InternalError, Text: "the logon's claim did not come: " + cause.Error()}
+	case ended != nil:
+		return &protocol.CloseError{Code: protocol.InternalError, Text: "the logon's claim did not come: " + ended.Error()}
 	}
 	return &protocol.CloseError{Code: protocol.InternalError, Text: "the logon's claim failed: " + err.Error()}
 }
 
-// askClaims calls Claim.
-func (m *Manager) askClaims(ctx context.Context, r ClaimRequest) (c Claimed, err error) {
+// errClaimPanicked is the error of a Claim that has not returned.
+var errClaimPanicked = errors.New("it panicked")
+
+// askClaims calls Claim. Where the caller of Register has said that its goroutine may end, and nearly all logons come so, it is called
+// here: one that is granted at once takes no other goroutine. A Claim that waits holds up nothing meanwhile, because the turn is lent.
+func (u *user) askClaims(ctx *claimContext, p *pendingLogon, s *session) (Claimed, error) {
+	m, r := u.manager, ClaimRequest{Logon: p.logon, Session: s.id}
+	r.Logon.Address = s.address()
 	if contain.IsTrusted(m.claims) {
 		return m.claims.Claim(ctx, r)
 	}
+	if _, ok := p.ctx.(seam.Expendable); ok {
+		return u.askHere(ctx, s, r)
+	}
 	foreign := r
-	return m.askForeignClaims(ctx, &foreign)
+	return m.askApart(ctx, &foreign)
 }
 
-// askForeignClaims calls Claim of the application; its panic does not end the turn. It is a function of its own so that
-// a call of Rollcall's Claims puts nothing on the heap.
-func (m *Manager) askForeignClaims(ctx context.Context, r *ClaimRequest) (c Claimed, err error) {
+// askHere calls Claim of the application. After a panic it returns an error. After a Goexit nothing below on the stack runs on but
+// deferred functions, and so askHere undoes the logon.
+func (u *user) askHere(ctx *claimContext, s *session, r ClaimRequest) (c Claimed, err error) {
+	m, returned := u.manager, false
+	defer func() {
+		v := contain.Failure(recover(), returned)
+		if v == nil {
+			return
+		}
+		m.noteFailure("a Claims' Claim", v)
+		c, err = Claimed{}, errClaimPanicked
+		if v == contain.Exited {
+			u.takeBack()
+			ctx.release()
+			m.claimed.remove(s)
+			s.stopWatches()
+			m.refuse(err)
+		}
+	}()
+	c, err = m.claims.Claim(ctx, r)
+	returned = true
+	return c, err
+}
+
+// askApart calls Claim of the application on a goroutine of its own, so that the caller's goes on even after a Goexit.
+func (m *Manager) askApart(ctx context.Context, r *ClaimRequest) (c Claimed, err error) {
 	if !m.apart("a Claims' Claim", func() { c, err = m.claims.Claim(ctx, *r) }) {
-		return Claimed{}, errors.New("it panicked")
+		return Claimed{}, errClaimPanicked
 	}
 	return c, err
 }
 
 // release calls Release.
-func (m *Manager) release(s *session, last SessionInfo) {
+func (m *Manager) release(s *session, last *SessionInfo) {
 	if contain.IsTrusted(m.claims) {
-		m.claims.Release(last.UserID, s.id, s.generation(), last)
+		m.claims.Release(last.UserID, s.id, s.generation(), *last)
 		return
 	}
-	m.releaseForeign(s, last)
+	c := releases.Get().(*releasing)
+	c.session, c.last = s, *last
+	contain.Apart(c.run, c.failed)
+	c.session, c.last = nil, SessionInfo{}
+	releases.Put(c)
 }
 
-func (m *Manager) releaseForeign(s *session, last SessionInfo) {
-	m.apart("a Claims' Release", func() { m.claims.Release(last.UserID, s.id, s.generation(), last) })
+// releasing is a call of Release of the application's. It is reused, so that nothing is allocated.
+type releasing struct {
+	session *session
+	last    SessionInfo
+	run     func()
+	failed  func(v any)
 }
+
+var releases = sync.Pool{New: func() any {
+	c := new(releasing)
+	c.run = func() {
+		s := c.session
+		s.user.manager.claims.Release(c.last.UserID, s.id, s.generation(), c.last)
+	}
+	c.failed = func(v any) { c.session.user.manager.noteFailure("a Claims' Release", v) }
+	return c
+}}
 
 // generation returns the generation of the session's claim; 0 without Claims.
 func (s *session) generation() uint64 {
@@ -198,16 +249,16 @@ type claimedSessions struct {
 
 type claimedSession struct {
 	session *session
-	cancel  context.CancelCauseFunc // of the claim
+	ctx     *claimContext // of the claim
 }
 
-func (c *claimedSessions) add(s *session, cancel context.CancelCauseFunc) {
+func (c *claimedSessions) add(s *session, ctx *claimContext) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.all == nil {
 		c.all = make(map[uuid.UUID]claimedSession)
 	}
-	c.all[s.id] = claimedSession{s, cancel}
+	c.all[s.id] = claimedSession{s, ctx}
 }
 
 func (c *claimedSessions) remove(s *session) {
@@ -228,6 +279,6 @@ func (c *claimedSessions) giveUp(why error) {
 	all := slices.Collect(maps.Values(c.all))
 	c.mu.Unlock()
 	for _, s := range all {
-		s.cancel(why)
+		s.ctx.giveUp(why)
 	}
 }

@@ -119,42 +119,99 @@ func TestAClaimThatIsNotGrantedRefusesTheLogon(t *testing.T) {
 		"is stopped, late":   {claim: func(ctx context.Context) error { <-ctx.Done(); return nil }, then: func(m *usermgr.Manager, _ context.CancelCauseFunc) { _ = m.Close(context.Background()) }, code: protocol.ServerStopping},
 		"ends its goroutine": {claim: func(context.Context) error { runtime.Goexit(); return nil }, code: protocol.InternalError},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				claims := &claimsFunc{claim: func(ctx context.Context, r usermgr.ClaimRequest) (usermgr.Claimed, error) {
-					if r.Logon.Address.Conn != 2 {
-						t.Errorf("asked for connection %d", r.Logon.Address.Conn)
+		for _, direct := range []bool{false, true} {
+			if direct && name == "ends its goroutine" {
+				continue // see TestAClaimThatEndsTheLogonsGoroutine
+			}
+			t.Run(fmt.Sprint(name, ", direct ", direct), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					claims := &claimsFunc{claim: func(ctx context.Context, r usermgr.ClaimRequest) (usermgr.Claimed, error) {
+						if r.Logon.Address.Conn != 2 {
+							t.Errorf("asked for connection %d", r.Logon.Address.Conn)
+						}
+						return usermgr.Claimed{}, c.claim(ctx)
+					}}
+					m := newManager(t, usermgr.Config{Claims: claims, HeartbeatTimeout: -1})
+					j := new(journal)
+					m.Subscribe(j.handlers())
+					ctx, stop := context.WithTimeout(context.Background(), claimDeadline)
+					defer stop()
+					ctx, giveUp := context.WithCancelCause(ctx)
+					defer giveUp(nil)
+					var then sync.WaitGroup
+					if c.then != nil {
+						then.Go(func() { time.Sleep(time.Millisecond); c.then(m, giveUp) })
 					}
-					return usermgr.Claimed{}, c.claim(ctx)
-				}}
-				m := newManager(t, usermgr.Config{Claims: claims, HeartbeatTimeout: -1})
-				j := new(journal)
-				m.Subscribe(j.handlers())
-				ctx, stop := context.WithTimeout(context.Background(), claimDeadline)
-				defer stop()
-				ctx, giveUp := context.WithCancelCause(ctx)
-				defer giveUp(nil)
-				var then sync.WaitGroup
-				if c.then != nil {
-					then.Go(func() { time.Sleep(time.Millisecond); c.then(m, giveUp) })
-				}
-				_, err := m.Register(ctx, usermgr.Logon{UserID: "ann"}, newLink(2))
-				then.Wait()
-				if code := codeOf(err); code != c.code {
-					t.Errorf("it ended with %v, want code %v", err, c.code)
-				}
-				if n := claims.open(); n != 0 {
-					t.Errorf("%d claims were left", n)
-				}
-				if all := j.all(); c.event == "" && len(all) > 0 || c.event != "" && (len(all) != 1 || all[0] != c.event) {
-					t.Errorf("it happened: %q, want %q", all, c.event)
-				}
-				if m.IsOnline("ann") || m.Count() != 0 {
-					t.Error("the user is online")
-				}
+					if direct {
+						ctx = expendable{ctx}
+					}
+					_, err := m.Register(ctx, usermgr.Logon{UserID: "ann"}, newLink(2))
+					then.Wait()
+					if code := codeOf(err); code != c.code {
+						t.Errorf("it ended with %v, want code %v", err, c.code)
+					}
+					if n := claims.open(); n != 0 {
+						t.Errorf("%d claims were left", n)
+					}
+					if all := j.all(); c.event == "" && len(all) > 0 || c.event != "" && (len(all) != 1 || all[0] != c.event) {
+						t.Errorf("it happened: %q, want %q", all, c.event)
+					}
+					if m.IsOnline("ann") || m.Count() != 0 {
+						t.Error("the user is online")
+					}
+				})
 			})
-		})
+		}
 	}
+}
+
+// expendable is the context of a goroutine that may end in Register, as a bridge's.
+type expendable struct{ context.Context }
+
+func (expendable) Expendable() {}
+
+// Rules 10 and 20: on a bridge's goroutine a Claim is called directly. When it ends that goroutine, the logon fails, and nothing else.
+func TestAClaimThatEndsTheLogonsGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := true
+		claims := &claimsFunc{claim: func(context.Context, usermgr.ClaimRequest) (usermgr.Claimed, error) {
+			if first {
+				first = false
+				time.Sleep(time.Second)
+				runtime.Goexit()
+			}
+			return usermgr.Claimed{}, nil
+		}}
+		m := newManager(t, usermgr.Config{Claims: claims, Devices: usermgr.Devices{OnePerClass: true}, HeartbeatTimeout: time.Minute})
+		j := new(journal)
+		m.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { time.Sleep(2 * time.Second) }})
+		m.Subscribe(j.handlers())
+		first = false
+		old := onDevice(t, m, "ann", 1, newLink(1))
+		first = true
+		ended, returned := make(chan struct{}), false
+		go func() {
+			defer close(ended)
+			_, _ = m.Register(expendable{t.Context()}, usermgr.Logon{UserID: "ann", Device: 2}, newLink(2))
+			returned = true
+		}()
+		synctest.Wait()
+		old.End(protocol.ClientClosed) // its handlers have the turn while the Claim ends
+		<-ended
+		if returned {
+			t.Error("the goroutine went on")
+		}
+		ctx, stop := context.WithTimeout(expendable{t.Context()}, time.Minute)
+		defer stop()
+		if _, err := m.Register(expendable{ctx}, usermgr.Logon{UserID: "ann", Device: 2}, newLink(3)); err != nil {
+			t.Errorf("the next logon ended with %v", err)
+		}
+		j.expect(t, "Connected ann@1", "Disconnected ann@1 ClientClosed", "Connected ann@3")
+		s := m.Stats()
+		if claims.open() != 1 || s.HandlerPanics != 1 || s.Refused[protocol.InternalError] != 1 {
+			t.Errorf("%d claims are left, %d failures and %v refusals were counted", claims.open(), s.HandlerPanics, s.Refused)
+		}
+	})
 }
 
 // Rule 20: a logon that is refused here ends no session elsewhere.

@@ -20,10 +20,15 @@ func (m *Manager) apart(who string, f func()) (ok bool) {
 	ok = true
 	contain.Apart(f, func(v any) {
 		ok = false
-		m.handlerPanics.Add(1)
-		m.log.Error(who+" panicked", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+		m.noteFailure(who, v)
 	})
 	return ok
+}
+
+// noteFailure counts and logs a panic, or a Goexit, of the application's code. It is called on that code's stack.
+func (m *Manager) noteFailure(who string, v any) {
+	m.handlerPanics.Add(1)
+	m.log.Error(who+" panicked", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 }
 
 // callLink calls a method of the session's link.

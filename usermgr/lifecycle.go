@@ -209,7 +209,7 @@ func (u *user) disconnect(s, successor *session) {
 		u.tellDisconnected(final, why.code)
 	}
 	if u.manager.claims != nil {
-		u.manager.release(s, final)
+		u.manager.release(s, &final)
 	}
 	s.closeLink(why)
 	if offline != nil {

@@ -31,3 +31,8 @@ type DeviceFinder interface {
 
 // DeviceFinderOf returns the DeviceFinder of a user manager; nil for one that is not package usermgr's, which sets this function.
 var DeviceFinderOf = func(users any) DeviceFinder { return nil }
+
+// Expendable is what the context of a bridge's logon is. It says that the goroutine that calls Register may end there, by a
+// runtime.Goexit in the program's code, and that the bridge then refuses the logon. So a user manager need call none of that code on
+// another goroutine to survive it, but only leave the user as it was.
+type Expendable interface{ Expendable() }
