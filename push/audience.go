@@ -15,7 +15,7 @@ import (
 type audience struct {
 	version    uint64 // the engine's
 	conns      []*engine.Conn
-	deliveries []Delivery // one for each receiver, for the case without errors
+	deliveries []Delivery // one for each receiver, for the case without errors; results share it, since a copy costs as much as half a broadcast
 }
 
 // audiences keeps the audience from one push to everyone to the next, until a connection comes or goes: to make it
@@ -108,22 +108,20 @@ func (s *Service) broadcastToAll(c *call) {
 	a := s.audience()
 	told := !c.async || c.done != nil
 	if told {
-		c.deliveries = slices.Clone(a.deliveries)
+		c.deliveries = slices.Clip(a.deliveries)
 	}
-	at := 0 // index of the connection that was yielded last
-	conns := func(yield func(*engine.Conn) bool) {
-		for i, conn := range a.conns {
-			if at = i; !yield(conn) {
-				return
-			}
-		}
-	}
+	own := false // c.deliveries is a copy
+	next := 0    // no connection before it has still to be reported: those that are come in the audience's order
 	// The error is not needed: each delivery has its own.
-	_, _ = s.bridge.Engine().Broadcast(conns, &c.frame, &engine.SendOptions{Report: func(_ *engine.Conn, why error) {
+	_, _ = s.bridge.Engine().Broadcast(slices.Values(a.conns), &c.frame, &engine.SendOptions{Report: func(conn *engine.Conn, why error) {
 		if !told {
 			return
 		}
-		d := &c.deliveries[at]
+		if !own {
+			c.deliveries, own = slices.Clone(a.deliveries), true
+		}
+		next += slices.Index(a.conns[next:], conn)
+		d := &c.deliveries[next]
 		if errors.Is(why, engine.ErrClosed) {
 			*d = Delivery{UserID: d.UserID, Err: errOffline}
 		} else {

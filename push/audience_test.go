@@ -1,6 +1,7 @@
 package push_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -80,5 +81,30 @@ func TestAnAudienceIsForgotten(t *testing.T) {
 	r := mustPush(t, service, push.ToEveryone(), push.Text("hi"), nil)
 	if len(r.Deliveries) != 0 {
 		t.Errorf("there are the deliveries %+v", r.Deliveries)
+	}
+}
+
+// What a push to everyone has told stays as it is, whatever a later one tells: pushes may share what went well.
+func TestWhatAPushToEveryoneToldStays(t *testing.T) {
+	srv, service := newServer(t, rollcall.Config{Engine: engine.Config{Limits: engine.Limits{MaxBody: 1000}}})
+	names := []string{"ann", "bob", "carl"}
+	for _, user := range names {
+		srv.Client(t, user, client.Config{})
+	}
+	first := mustPush(t, service, push.ToEveryone(), push.Text("hi"), nil)
+	before := slices.Clone(first.Deliveries)
+	large := mustPush(t, service, push.ToEveryone(), push.Binary(make([]byte, 2000)), nil)
+	_ = append(first.Deliveries, push.Delivery{UserID: "the caller's own"})
+	last := mustPush(t, service, push.ToEveryone(), push.Text("hi"), nil)
+	if !slices.Equal(first.Deliveries, before) || !slices.Equal(last.Deliveries, before) || first.Sessions() != len(names) {
+		t.Errorf("the pushes went to\n%+v and\n%+v, before that to\n%+v", first.Deliveries, last.Deliveries, before)
+	}
+	for i, d := range large.Deliveries {
+		if !errors.Is(d.Err, protocol.MessageTooLarge) || d.UserID != before[i].UserID || d.Conn != before[i].Conn {
+			t.Errorf("the delivery of what is too large is %+v", d)
+		}
+	}
+	if len(large.Deliveries) != len(names) {
+		t.Errorf("what is too large has %d deliveries", len(large.Deliveries))
 	}
 }

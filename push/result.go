@@ -17,23 +17,28 @@ var (
 
 // Result is the outcome of a message.
 type Result struct {
-	ID         uuid.UUID        // of the message
-	Deliveries []Delivery       // to the bridge's sessions, then by the pushers; with Go, those not reported before
+	ID uuid.UUID // of the message
+	// Deliveries are those to the bridge's sessions, then those by the pushers; with Go, those not reported before. Results of several
+	// pushes to everyone share it: it must not be changed.
+	Deliveries []Delivery
 	Pending    int              // with Go: more than 0 while deliveries are still to be reported
 	Kicked     []usermgr.Kicked // the outcome of each session; only with Kick
 }
 
 // Sessions returns the number of the bridge's sessions that the message was handed to.
-func (r Result) Sessions() int {
-	return r.count(func(d *Delivery) bool { return d.Pusher == "" && d.Conn != 0 && d.Err == nil })
+func (r Result) Sessions() (n int) {
+	for i := range r.Deliveries {
+		if d := &r.Deliveries[i]; d.Pusher == "" && d.Conn != 0 && d.Err == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // Confirmed returns how many deliveries were acknowledged.
-func (r Result) Confirmed() int { return r.count(func(d *Delivery) bool { return d.Confirmed }) }
-
-func (r Result) count(is func(*Delivery) bool) (n int) {
+func (r Result) Confirmed() (n int) {
 	for i := range r.Deliveries {
-		if is(&r.Deliveries[i]) {
+		if r.Deliveries[i].Confirmed {
 			n++
 		}
 	}
