@@ -43,6 +43,7 @@ type logon struct {
 var (
 	_ engine.Binding  = (*logon)(nil)
 	_ seam.Expendable = (*logon)(nil)
+	_ seam.Timed      = (*logon)(nil)
 )
 
 // newLogon returns the logon, or the renewal, that m asks for.
@@ -111,8 +112,9 @@ func (p *logon) run() {
 		return
 	}
 	// The client is told at the deadline even where an authenticator or an event handler is stuck.
-	stop := hidden(p.Conn()).AfterFunc(b.cfg.LogonDeadline, p.tookTooLong)
-	defer stop()
+	limit, conn := b.cfg.LogonDeadline, hidden(p.Conn())
+	n := conn.After(limit, p)
+	defer conn.StopAfter(limit, n)
 
 	s, err := p.takeTurn()
 	if err != nil {
@@ -121,12 +123,12 @@ func (p *logon) run() {
 		returned = true
 		return
 	}
-	p.admit(s, stop)
+	p.admit(s, conn.StopAfter(limit, n)) // if not, the client is told in this moment that it took too long
 	returned = true
 }
 
-// tookTooLong ends a logon at its deadline.
-func (p *logon) tookTooLong() {
+// TimedOut ends a logon at its deadline.
+func (p *logon) TimedOut() {
 	tooLong := &protocol.CloseError{Code: protocol.InternalError, Text: "the logon took too long"}
 	p.bridge.log.Warn("a logon took too long: an authenticator, the user manager or an event handler did not return in time, or its turn did not come",
 		zap.String("user", p.first.UserID), zap.String("remote", remoteText(p.Conn())), zap.Duration("after", p.bridge.cfg.LogonDeadline))
@@ -190,9 +192,8 @@ func (p *logon) register(l usermgr.Logon) (s usermgr.Session, err error) {
 }
 
 // admit lets the connection in as the session's.
-func (p *logon) admit(s usermgr.Session, stop func() bool) {
+func (p *logon) admit(s usermgr.Session, inTime bool) {
 	b := p.bridge
-	inTime := stop() // if not, the client is told in this moment that it took too long
 	p.mu.Lock()
 	p.session = s
 	p.answered = inTime

@@ -47,20 +47,30 @@ func (x *expiry) begin(p *logon) bool {
 func (x *expiry) run(p *logon) {
 	b := x.bridge
 	// The client is told at the deadline even where the authenticator is stuck.
-	stop := hidden(p.Conn()).AfterFunc(b.cfg.LogonDeadline, func() {
-		tooLong := &protocol.CloseError{Code: protocol.InternalError, Text: "the renewal took too long"}
-		p.end(tooLong)
-		x.answer(p, tooLong, false)
-	})
+	limit, conn := b.cfg.LogonDeadline, hidden(p.Conn())
+	n := conn.After(limit, renewal{x, p})
 	err := errors.New("the authenticator did not return")
 	defer func() { // also when the application's code has ended this goroutine
-		stop()
+		conn.StopAfter(limit, n)
 		b.authenticating.leave(p.authTurn)
 		x.answer(p, err, true)
 		p.end(nil)
 		b.release()
 	}()
 	err = x.decide(p)
+}
+
+// renewal is a renewal with a deadline.
+type renewal struct {
+	expiry *expiry
+	logon  *logon
+}
+
+// TimedOut ends a renewal at its deadline.
+func (r renewal) TimedOut() {
+	tooLong := &protocol.CloseError{Code: protocol.InternalError, Text: "the renewal took too long"}
+	r.logon.end(tooLong)
+	r.expiry.answer(r.logon, tooLong, false)
 }
 
 // decide asks the authenticator, and then the session, whether to accept the client's new token.

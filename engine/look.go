@@ -27,15 +27,11 @@ func (c *Conn) lookThen(done func(busy bool)) {
 	c.loop.afterInput(func() { c.call(func() { done(c.box != nil && c.box.busy()) }) })
 }
 
-// AfterFunc implements seam.Conn.
-func (s *seamConn) AfterFunc(d time.Duration, f func()) (stop func() bool) {
-	q := s.loop.queueFor(d)
-	if q == nil {
-		return s.loop.clock.AfterFunc(d, f).Stop
-	}
-	n := q.Add(f)
-	return func() bool { return q.Remove(n) }
-}
+// After implements seam.Conn.
+func (s *seamConn) After(d time.Duration, t seam.Timed) (n uint32) { return s.loop.queueFor(d).Add(t) }
+
+// StopAfter implements seam.Conn.
+func (s *seamConn) StopAfter(d time.Duration, n uint32) bool { return s.loop.queueFor(d).Remove(n) }
 
 // Unbind implements seam.Conn.
 func (s *seamConn) Unbind(why *protocol.CloseError) (was seam.Unbound) {
@@ -90,18 +86,14 @@ func (c *Conn) noFirstMessage() {
 	})
 }
 
-// deadlines holds a loop's deadlines, in a queue for each length. An admission uses few lengths, and all connections
-// with the same length share a timer.
+// deadlines holds a loop's deadlines, in a queue for each length.
 type deadlines struct {
 	mu     sync.Mutex
-	queues []*clock.Queue[func()]
+	queues []*clock.Queue[seam.Timed]
 }
 
-// maxDeadlines is how many lengths have a queue of their own.
-const maxDeadlines = 4
-
-// queueFor returns the loop's queue for a length of time, or nil where there are too many.
-func (l *loop) queueFor(d time.Duration) *clock.Queue[func()] {
+// queueFor returns the loop's queue for a length of time.
+func (l *loop) queueFor(d time.Duration) *clock.Queue[seam.Timed] {
 	l.deadlines.mu.Lock()
 	defer l.deadlines.mu.Unlock()
 	for _, q := range l.deadlines.queues {
@@ -109,11 +101,8 @@ func (l *loop) queueFor(d time.Duration) *clock.Queue[func()] {
 			return q
 		}
 	}
-	if len(l.deadlines.queues) == maxDeadlines {
-		return nil
-	}
-	q := new(clock.Queue[func()])
-	q.Init(&l.clock, d, func(f func()) { go f() })
+	q := new(clock.Queue[seam.Timed])
+	q.Init(&l.clock, d, func(t seam.Timed) { go t.TimedOut() })
 	l.deadlines.queues = append(l.deadlines.queues, q)
 	return q
 }

@@ -15,10 +15,12 @@ type Conn interface {
 	// or are being handled; without engine.Config.Workers it is false. done is called once, on the event loop, and must not block.
 	// While the loop is stuck in a handler done is not called. When the loop has ended, Look calls done itself.
 	Look(done func(busy bool))
-	// AfterFunc calls f on a goroutine of its own when d has passed. Time in which the process stood still, or the connection's event
-	// loop was stuck in a handler, does not count, because the client cannot be heard in it. stop prevents the call, and reports
-	// whether it was in time.
-	AfterFunc(d time.Duration, f func()) (stop func() bool)
+	// After calls t.TimedOut on a goroutine of its own when d has passed. Time in which the process stood still, or the connection's
+	// event loop was stuck in a handler, does not count, because the client cannot be heard in it. All connections with the same d
+	// share a timer; an admission uses few lengths. n is for StopAfter.
+	After(d time.Duration, t Timed) (n uint32)
+	// StopAfter prevents a call, and reports whether it was in time.
+	StopAfter(d time.Duration, n uint32) bool
 	// Unbind unbinds the connection's user: Dropped and End of the Binding are not called any more. An admission calls it before it
 	// closes a connection whose session has ended, so that the close does not call the session. The first call keeps why where the
 	// connection has not been let in yet.
@@ -30,6 +32,9 @@ type Conn interface {
 	// client that has been let in shows an invalid token.
 	CountFailedLogon()
 }
+
+// Timed is what has a deadline.
+type Timed interface{ TimedOut() }
 
 // Unbound is what a connection was when Unbind was called.
 type Unbound struct {
