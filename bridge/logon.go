@@ -227,7 +227,7 @@ func (p *logon) reply(s usermgr.Session) *protocol.Message {
 		fields[protocol.FieldHeartbeatMS] = strconv.FormatInt(max(p.bridge.heartbeat.Milliseconds(), 1), 10)
 	}
 	if n := p.bridge.engine.MaxBody(); n != protocol.DefaultMaxBody {
-		fields[protocol.FieldMaxBody] = strconv.FormatInt(min(int64(n), math.MaxUint32), 10)
+		fields[system.FieldMaxBody] = strconv.FormatInt(min(int64(n), math.MaxUint32), 10)
 	}
 	addExpiry(fields, p.expires)
 	body, err := system.AppendLogonReply(make([]byte, 0, 96), fields)

@@ -78,7 +78,7 @@ type Config struct {
 	Timeouts Timeouts
 
 	// MaxBody is the largest body in bytes, both ways. The server has a limit of its own, which its logon reply names where it is
-	// not 1 MiB (protocol.FieldMaxBody). The client sends no body over the server's limit, and accepts bodies up to that limit
+	// not 1 MiB (max-body). The client sends no body over the server's limit, and accepts bodies up to that limit
 	// even where MaxBody is less. A larger message from the server ends the client with MessageTooLarge. 0 means the server's
 	// limit, and 1 MiB at least for what is received; negative means that the client accepts any size.
 	MaxBody int

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/contain"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -132,7 +133,7 @@ func (cn *conn) logOn(frame []byte) error {
 	}
 	cn.userID, cn.session = m.DestUserID, fields[protocol.FieldSession]
 	cn.setHeartbeat(fields[protocol.FieldHeartbeatMS])
-	cn.setMaxBody(fields[protocol.FieldMaxBody])
+	cn.setMaxBody(fields[system.FieldMaxBody])
 	cn.expires = milliseconds(fields[protocol.FieldExpiresMS])
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/internal/testca"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/rollcalltest"
@@ -140,7 +141,7 @@ func TestAClientAcceptsWhatTheServerTells(t *testing.T) {
 		size int
 	}{{"", 0, protocol.DefaultMaxBody}, {"5000000", 0, 5_000_000}, {"5000000", 100, 5_000_000}, {"100", 0, protocol.DefaultMaxBody},
 		{"none", 0, protocol.DefaultMaxBody}, {"", 5_000_000, 5_000_000}, {"", -1, 5_000_000}} {
-		c, p := n.dial(client.Config{MaxBody: tc.own, HandleDefault: h, Timeouts: client.Timeouts{Close: -1}}, map[string]string{protocol.FieldMaxBody: tc.told})
+		c, p := n.dial(client.Config{MaxBody: tc.own, HandleDefault: h, Timeouts: client.Timeouts{Close: -1}}, map[string]string{system.FieldMaxBody: tc.told})
 		frame, err := protocol.Binary.Append(nil, &protocol.Message{Type: 1, Body: make([]byte, tc.size)})
 		if err != nil {
 			t.Fatal(err)

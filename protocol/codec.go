@@ -2,7 +2,7 @@ package protocol
 
 // Limits of a message, in bytes.
 const (
-	// DefaultMaxBody is the largest body that may be sent, either way, unless the server says otherwise (FieldMaxBody).
+	// DefaultMaxBody is the largest body that may be sent, either way, unless a Logon's reply says otherwise (max-body).
 	DefaultMaxBody = 1 << 20
 	// MaxUserID is the longest user ID.
 	MaxUserID = 255

@@ -13,9 +13,6 @@ const (
 	// nothing else to send: a third of the time after which the server ends a silent session, in milliseconds, in decimal.
 	// "0", or a reply without the field, means that the client need not send heartbeats.
 	FieldHeartbeatMS = "heartbeat-ms"
-	// FieldMaxBody, in a Logon's reply, is the largest body that may be sent either way, in bytes, in decimal. Without the
-	// field it is DefaultMaxBody.
-	FieldMaxBody = "max-body"
 	// FieldExpiresMS, in the reply to a Logon or to a Renew, is the time after which the session ends unless the client renews
 	// it, in milliseconds, in decimal. Without the field the session does not expire.
 	FieldExpiresMS = "expires-ms"

@@ -7,6 +7,10 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
+// FieldMaxBody, in a Logon's reply, is the largest body that may be sent either way, in bytes, in decimal. Without the field it is
+// protocol.DefaultMaxBody.
+const FieldMaxBody = "max-body"
+
 // AppendClose appends the body of a Close message or of an error reply: u16 code, u16 length of the text, the text,
 // and, if e.Info is not empty, a string map.
 //
