@@ -2,8 +2,6 @@ package engine
 
 import (
 	"slices"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"unsafe"
 
@@ -98,40 +96,6 @@ func BenchmarkMessagePathOfMany(b *testing.B) {
 		n += batch * len(conns)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/message")
-}
-
-// BenchmarkReadBesideArrivals is what a read of one message costs while another processor takes in connections and lets them go, those
-// of another engine and of its own: nothing that is written for them lies beside what is read for a message.
-func BenchmarkReadBesideArrivals(b *testing.B) {
-	for _, whose := range []string{"another's", "its own"} {
-		b.Run(whose, func(b *testing.B) {
-			e, busy := testkit.Must(New(Config{})), testkit.Must(New(Config{}))
-			if whose == "its own" {
-				busy = e
-			}
-			e.HandleDefault(func(c *Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
-			gc := &memoryConn{}
-			gc.in, _ = protocol.Binary.Append(nil, &protocol.Message{Type: 1, ID: 1, Body: make([]byte, 48)})
-			c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: &loop{engine: e}, userID: "alice", binding: &memoryBinding{}, userBound: true}
-			c.state.Store(stateBound)
-			var stop atomic.Bool
-			var arrivals sync.WaitGroup
-			other := &loop{engine: busy}
-			arrivals.Go(func() {
-				for !stop.Load() {
-					if c := (&Conn{setup: &setup{engine: busy}, loop: other, id: lastConnID.Add(1)}); busy.conns.takePlace(1 << 20) {
-						busy.conns.add(c)
-						busy.conns.remove(c)
-					}
-				}
-			})
-			for b.Loop() {
-				c.loop.read(c)
-			}
-			stop.Store(true)
-			arrivals.Wait()
-		})
-	}
 }
 
 // BenchmarkSendPath is what a message costs that is sent from outside the loop to one of a thousand connections in turn, up
