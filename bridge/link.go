@@ -24,7 +24,7 @@ func (l link) TrustedLink() bool { return true }
 
 func (l link) Address() usermgr.Address {
 	c := l.Conn()
-	return usermgr.Address{Conn: c.ID(), Remote: c.RemoteAddr(), Via: c.Transport()}
+	return usermgr.Address{Conn: c.ID(), Remote: c.RemoteAddr(), Via: hidden(c).Transport()}
 }
 
 // remoteText returns the address of a connection's peer for people to read; the transport's name for a peer without an IP address.
@@ -32,7 +32,7 @@ func remoteText(c *engine.Conn) string {
 	if a := c.RemoteAddr(); a.IsValid() {
 		return a.String()
 	}
-	return c.Transport()
+	return hidden(c).Transport()
 }
 
 // Look implements seam.Looker.

@@ -158,9 +158,8 @@ func (c *Conn) origin() *origin {
 // ID returns the connection's number. It is never reused by this process.
 func (c *Conn) ID() uint64 { return c.id }
 
-// Transport returns "tcp", "unix", "tls" (over any transport), or, for a connection that was given to Engine.ServeConn, its
-// RemoteAddr().Network(), such as "pipe" for net.Pipe.
-func (c *Conn) Transport() string {
+// transport is seam.Conn's Transport.
+func (c *Conn) transport() string {
 	if c.stream() != nil {
 		return "tls"
 	}

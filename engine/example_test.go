@@ -106,7 +106,7 @@ func ExampleEngine_ServeConn() {
 		fmt.Println(err)
 		return
 	}
-	srv.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte("hello by "+c.Transport())) })
+	srv.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte("hello")) })
 	srv.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil })
 	if err := srv.Listen(); err != nil {
 		fmt.Println(err)
@@ -128,6 +128,6 @@ func ExampleEngine_ServeConn() {
 	stop()
 	<-ended
 	// Output:
-	// = /1:7 hello by pipe
+	// = /1:7 hello
 	// ServeConn returned <nil>
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -183,7 +184,7 @@ func TestEachTransportServes(t *testing.T) {
 			r := serve(t, e)
 			p, b := g.enter(t, r.addr)
 			p.read()
-			if got, want := b.conn.Transport(), names[transportOf(t).name]; got != want {
+			if got, want := seam.ConnOf(b.conn).Transport(), names[transportOf(t).name]; got != want {
 				t.Errorf("Transport returned %q, want %q", got, want)
 			}
 			if secure := transportOf(t).secure != nil; (b.conn.TLS() != nil) != secure {
