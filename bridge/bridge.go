@@ -37,9 +37,9 @@ type Identity struct {
 	// UserID is the user that is bound to the connection. When the Logon names a user it must be the same ID, unless Canonical is
 	// set.
 	UserID string
-	// Canonical means that UserID is the canonical form of the ID in the Logon and is bound instead of it: "alice" for a client
-	// that says "Alice". The authenticator is responsible for their being one user. The Logon's reply tells the client; with
-	// StrictUserID its later messages must carry this ID, or none.
+	// Canonical means that UserID is the canonical form of the ID in the Logon and is bound instead of it: "alice" for a client that
+	// says "Alice". The authenticator is responsible for this: both IDs must belong to the same user. The Logon's reply tells the
+	// client its UserID; with StrictUserID the client's later messages must carry this ID, or none.
 	Canonical bool
 	// Token names the login, instead of the Logon's own token: the same token twice is one session. Where the Logon's token is a
 	// password that all devices of a user share, give each device a token of its own here. Empty means the Logon's token.
@@ -70,21 +70,20 @@ type Config struct {
 	// LogonDeadline limits the time from a connection's first message to the end of its logon, the authenticator and the user's
 	// event handlers included. At the deadline the client is told InternalError. 0 or less means 10 s.
 	LogonDeadline time.Duration
-	// RelogonBurst is how often at once the logons of one user may push each other out, or be refused with AlreadyLoggedOn. A
-	// user who exceeds it is slowed down, so that two clients that ignore PushedOut cannot push each other out without end: the
-	// user's logons run one by one, with a pause that doubles from 100 ms to 5 s. After 20 s without such a logon the user has
-	// the whole burst again. A logon that has waited for 10 s, or half of LogonDeadline where that is less, is refused with
-	// RateLimited and told when to come back (protocol.FieldRetryMS). Other users are not slowed down. 0 means 20; negative
-	// means no limit.
+	// RelogonBurst is how often at once the logons of one user may push each other out, or be refused with AlreadyLoggedOn. A user who
+	// exceeds it is slowed down, so that two clients that ignore PushedOut cannot push each other out without end: the user's logons
+	// run one by one, with a pause that doubles from 100 ms to 5 s. After 20 s without such a logon the user has the whole burst
+	// again. A logon that has waited for 10 s, or for half of LogonDeadline if that is less, is refused with RateLimited, and the
+	// client is told when to come back (protocol.FieldRetryMS). Other users are not slowed down. 0 means 20; negative means no limit.
 	RelogonBurst int
 	// StrictUserID closes a connection with WrongUserID when a later message carries another user ID than the bound one
 	// (Identity.UserID, which a client may spell differently). Without it the user ID in later messages is ignored.
 	StrictUserID bool
-	// HeartbeatInterval is the interval in which clients are told to send something. 0 means a third of the user manager's
-	// timeout, where it has the method HeartbeatTimeout; negative means that clients are told nothing.
+	// HeartbeatInterval is the interval in which clients are told to send something. 0 means a third of the user manager's timeout, if
+	// the manager has the method HeartbeatTimeout; negative means that clients are told nothing.
 	HeartbeatInterval time.Duration
-	// ManualClose leaves notices and closing to the event handlers. Messages after Disconnected are dropped; 5 s after it the
-	// bridge closes the connection if it is still open. The bridge itself closes connections whose logon is refused, since they
+	// ManualClose leaves notices and closing to the event handlers. Messages after Disconnected are dropped; the bridge closes the
+	// connection if it is still open 5 s after Disconnected. The bridge itself closes connections whose logon is refused, because they
 	// have no session.
 	ManualClose bool
 	// Relay, when set, passes messages whose destination is a user on to that user's sessions. With nil they go to the handlers
@@ -230,9 +229,9 @@ func (b *Bridge) reach(userID string, send func(*engine.Conn) error) {
 	}
 }
 
-// Send sends a message of the application to every session of a user on this engine. It returns a protocol.UserOffline when there is none, an
-// error for a type that is the system's (use SendMessage for those), or, when no session gets the message, the error of
-// engine.Conn.Send. Send copies the body and never blocks.
+// Send sends a message of the application to every session of a user on this engine. It returns a protocol.UserOffline when the user
+// has no session, an error for a type that is the system's (use SendMessage for those), or, when no session gets the message, the
+// error of engine.Conn.Send. Send copies the body and never blocks.
 func (b *Bridge) Send(userID string, typ uint16, body []byte) error {
 	if links := b.links(userID); len(links) == 1 {
 		// The same as sendBy for a user with one session, without a closure.

@@ -12,8 +12,8 @@ import (
 type LogonStats struct {
 	LoggingOn      int // logons under way now
 	Authenticating int // authenticators that run now, no more than Config.MaxAuthenticating
-	// Refused counts the logons that failed, those refused by the user manager included, by the code that the client was told,
-	// or by the code of the connection's end where that came first.
+	// Refused counts the logons that failed, those refused by the user manager included, by the code that the client was told, or
+	// by the code of the connection's end if that came first.
 	Refused             map[protocol.CloseCode]uint64
 	AuthenticatorPanics uint64 // authenticators that panicked
 }

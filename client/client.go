@@ -154,9 +154,9 @@ func (c *Client) Err() error {
 // side, or when Timeouts.Close has passed. Waiting requests end with ErrDisconnected. No further message is delivered. A push whose
 // OnPush has not returned is not acknowledged. OnState is called with Closed and ErrClosed.
 //
-// Close waits until the client's goroutines have ended. It does not wait for a running handler, which may be its caller (Done
-// waits for that). It returns an error when something did not end in time, such as a Config.Token that ignores its context. Later
-// calls wait in the same way and change nothing.
+// Close waits until the client's goroutines have ended. It does not wait for a running handler, because the handler may be its
+// caller (Done waits for the handler). It returns an error when something did not end in time, such as a Config.Token that ignores
+// its context. Later calls wait in the same way and change nothing.
 func (c *Client) Close() error {
 	c.stop(ErrClosed, protocol.ClientClosed, "")
 	handlerRuns := c.inbox.discard()

@@ -22,8 +22,8 @@ import (
 //
 // A handler that answers later, on a goroutine of its own, returns nil.
 //
-// A panic in a handler, or a call of runtime.Goexit as t.FailNow makes it, ends the client: the server is told
-// InternalError, and Err has the panic's value and stack in its text.
+// A panic in a handler, or a call of runtime.Goexit, such as t.FailNow makes, ends the client: the server is told InternalError,
+// and Err has the panic's value and stack in its text.
 type Handler func(c *Client, m *protocol.Message) error
 
 // Config holds the settings of a Client. Zero means the default, negative means none. Dial takes a copy; the maps must
@@ -33,10 +33,10 @@ type Config struct {
 	UserID string
 	// Device is the device class; 0 is unspecified.
 	Device uint16
-	// Token, when set, is called before every logon and returns the token for the server's authenticator. The logon carries it as
-	// protocol.FieldToken, in place of one in Fields; "" leaves Fields unchanged. ctx ends with the attempt. When Token returns
-	// an error or panics the attempt fails, and the client tries again later, unless the error is a *protocol.CloseError whose
-	// code forbids that. Token runs on a goroutine of its own, and must not call Close.
+	// Token, when set, is called before every logon and returns the token for the server's authenticator. The logon carries the
+	// token as protocol.FieldToken, in place of a token in Fields; "" leaves Fields unchanged. ctx ends with the attempt. When
+	// Token returns an error or panics the attempt fails, and the client tries again later, unless the error is a
+	// *protocol.CloseError whose code forbids that. Token runs on a goroutine of its own, and must not call Close.
 	//
 	// When the server limits the time of the session, the client renews it by itself before a quarter of that time is left: it
 	// calls Token, never twice at a time, and sends Fields with the new token. The client repeats a renewal that failed while
@@ -92,8 +92,8 @@ type Config struct {
 	// certificate must be for the host that is dialled. Do not change it after Dial. The handshake counts towards
 	// Timeouts.Dial.
 	TLS *tls.Config
-	// DialContext makes connections. Nil means net.Dialer's. With TLS set it must return connections without TLS (not those of
-	// a tls.Dialer): the client adds TLS.
+	// DialContext makes connections. Nil means the DialContext of a net.Dialer. With TLS set it must return connections without TLS
+	// (not those of a tls.Dialer): the client adds TLS.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
@@ -121,19 +121,19 @@ type Timeouts struct {
 	// Dial is how long an attempt at one address may take: Config.Token, connecting, and the logon. 0 means 15 s. Negative means
 	// no limit but Dial's context; an attempt to reconnect may then take for ever.
 	Dial time.Duration
-	// Write is how long the network may accept no byte before the connection counts as lost, and so how long a Send may block.
-	// 0 means 10 s; negative means for ever.
+	// Write is how long the network may accept no byte before the connection counts as lost. So it also limits how long a Send may
+	// block. 0 means 10 s; negative means for ever.
 	Write time.Duration
 	// Close is how long Client.Close waits for the server to end its side. 0 means 3 s. Negative means no wait: the notice, and
 	// the messages sent last, may be lost.
 	Close time.Duration
 	// Heartbeat is the time without sending anything after which the client sends a Heartbeat. 0 means the interval that the
-	// server's logon reply asks for, and 10 s where it asks for none. With more than three times that interval the server ends
-	// the session. Negative means that the client sends no heartbeats and does not watch for a silent server.
+	// server's logon reply asks for, and 10 s where it asks for none. If Heartbeat is more than three times that interval, the
+	// server ends the session. Negative means that the client sends no heartbeats and does not watch for a silent server.
 	Heartbeat time.Duration
-	// Server is how long the server may be silent before the connection counts as lost. After a third of that time the client
-	// sends Heartbeats that the server must answer. 0 means three heartbeat intervals, and 3 s at least; negative means for
-	// ever. Time in which the client itself does not read (see Config.MaxInbound) is no silence.
+	// Server is how long the server may be silent before the connection counts as lost. After a third of that time the client sends
+	// Heartbeats that the server must answer. 0 means three heartbeat intervals, and 3 s at least; negative means for ever. Time in
+	// which the client itself does not read (see Config.MaxInbound) does not count as silence.
 	Server time.Duration
 }
 

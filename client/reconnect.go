@@ -94,7 +94,7 @@ func (c *Client) connectFirst(ctx context.Context) (*conn, error) {
 
 // Reconnect ends the client's wait before the next attempt to reconnect, for an application that knows that the network is back. A
 // wait that the server asked for (retry-ms) is not shortened, and a running attempt goes on. Later waits begin again with the
-// shortest. Reconnect does nothing while the client is online, and after its end.
+// shortest wait. Reconnect does nothing while the client is online, and after its end.
 func (c *Client) Reconnect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -37,10 +37,10 @@ func (c *Client) sendMessage(m *protocol.Message) error {
 	return cn.send(context.Background(), m)
 }
 
-// Reply answers m, a message that a handler got. The answer goes to m's sender, the server or another user. It is sent even when
-// m's ID is 0, which means that the sender expects no answer. Reply may be called after the handler has returned; when the client
-// has a new connection by then, the answer is most likely ignored. Errors are Send's. After protocol.MessageTooLarge a sender that
-// waits gets HandlerFailed instead of the answer.
+// Reply answers m, a message that a handler got. The answer goes to m's sender, the server or another user. It is sent even when m's
+// ID is 0, which means that the sender expects no answer. Reply may be called after the handler has returned; when the client has a
+// new connection by then, the answer is most likely ignored. The errors are the same as Send's. After protocol.MessageTooLarge a
+// sender that waits gets HandlerFailed instead of the answer.
 func (c *Client) Reply(m *protocol.Message, body []byte) error {
 	err := c.answer(m, protocol.FlagReply, body)
 	if errors.Is(err, protocol.MessageTooLarge) {
@@ -50,8 +50,8 @@ func (c *Client) Reply(m *protocol.Message, body []byte) error {
 }
 
 // ReplyError answers m with an error. When why is or wraps a code from 3000 on (a protocol.CloseCode, or a *protocol.CloseError with
-// its text and Info), the sender gets that. For any other error the sender gets HandlerFailed without a text. Nothing is sent
-// where m's ID is 0, because the sender could not match the answer. Errors are Send's.
+// its text and Info), the sender gets that. For any other error the sender gets HandlerFailed without a text. Nothing is sent where
+// m's ID is 0, because the sender could not match the answer. The errors are the same as Send's.
 func (c *Client) ReplyError(m *protocol.Message, why error) error {
 	if m.ID == 0 {
 		return nil
@@ -79,7 +79,8 @@ const leastAnswer protocol.CloseCode = 3000
 // time; replies may come in any order.
 //
 // The error is ctx's when ctx ends first, a *protocol.CloseError when the server answered with one, ErrDisconnected when the
-// connection was lost meanwhile, and otherwise Send's. Without a deadline in ctx Request may wait until the connection ends.
+// connection was lost meanwhile, and otherwise an error of Send. Without a deadline in ctx Request may wait until the connection
+// ends.
 func (c *Client) Request(ctx context.Context, typ uint16, body []byte) (*protocol.Message, error) {
 	return c.request(ctx, &protocol.Message{Type: typ, Body: body})
 }
@@ -99,7 +100,7 @@ func (c *Client) request(ctx context.Context, m *protocol.Message) (*protocol.Me
 	return cn.request(ctx, m)
 }
 
-// Ping sends a Heartbeat that the server answers, and returns how long the answer took. Errors are Request's.
+// Ping sends a Heartbeat that the server answers, and returns how long the answer took. The errors are the same as Request's.
 func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
 	cn, err := c.current()
 	if err != nil {
@@ -115,7 +116,7 @@ func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
 // WhoIsOnline asks the server which of the users are online, and returns their IDs in the order of ids. One call takes at most
 // 1,000 IDs, each of 1 to 255 bytes of UTF-8 without control characters.
 //
-// Errors are Request's. A server that does not allow the request answers with the *protocol.CloseError Refused.
+// The errors are the same as Request's. A server that does not allow the request answers with the *protocol.CloseError Refused.
 func (c *Client) WhoIsOnline(ctx context.Context, ids ...string) ([]string, error) {
 	body, err := system.AppendIDList(nil, ids)
 	if err != nil {

@@ -12,28 +12,28 @@ type Admission interface {
 	// block. No further message of the connection is delivered until k.Admit is called, from any goroutine. k.Refuse and
 	// Conn.Close turn the connection away. First may return nil when the Admission needs no Binding.
 	First(k Control, m *protocol.Message) Binding
-	// Addressed is called where a message handler is, with middleware around it, for an application's message whose destination
-	// (DestUserID) is a user; for replies too. It reports whether it has handled the message, and then its error is that of a
-	// Handler. Otherwise the message goes to the handler of its type. Such messages do not count towards Limits.MaxRequests.
+	// Addressed is called for an application's message, replies too, whose destination (DestUserID) is a user. It runs where message
+	// handlers run, with middleware around it. It reports whether it has handled the message; if so, its error has the effect of a
+	// Handler's error. Otherwise the message goes to the handler of its type. Such messages do not count towards Limits.MaxRequests.
 	Addressed(c *Conn, m *protocol.Message) (handled bool, err error)
-	// Drain is called while the engine stops, when every connection has been told to close. It waits until everything that the
-	// Admission has bound is unbound, or until ctx ends, and returns the number of sessions whose ends are not over.
+	// Drain is called while the engine stops, when every connection has been told to close. It waits until everything that the Admission
+	// has bound is unbound, or until ctx ends, and returns the number of sessions that have not ended.
 	Drain(ctx context.Context) (left int)
 }
 
-// Control is what only an Admission may do with a connection; handlers get the Conn alone. It is one pointer, to be copied, and to be
-// compared with ==. All methods may be called from any goroutine, also when the connection has ended. The zero value has no
-// connection: its methods, except Conn, panic.
+// Control has the methods of a connection that only an Admission may call; handlers get the Conn alone. It is one pointer: copy it, and
+// compare it with ==. All methods may be called from any goroutine, also when the connection has ended. The zero value has no connection:
+// its methods, except Conn, panic.
 type Control struct{ conn *Conn }
 
 // Conn returns the connection, or nil for the zero value.
 func (k Control) Conn() *Conn { return k.conn }
 
-// Admit lets a connection in that waits since Admission.First. On a closing connection it does nothing. a must not be
-// changed afterwards.
+// Admit lets in a connection that has waited since Admission.First. On a closing connection it does nothing. a must not be changed
+// afterwards.
 func (k Control) Admit(a *Admitted) { k.conn.letInAs(a) }
 
-// Refuse turns away a connection that waits since Admission.First: reply, when not nil, goes out, then the Close notice with why, and
+// Refuse turns away a connection that has waited since Admission.First: reply, when not nil, goes out, then the Close notice with why, and
 // then the connection closes. why is as for Conn.Close.
 func (k Control) Refuse(reply *protocol.Message, why error) { k.conn.refuse(reply, why) }
 
@@ -56,7 +56,7 @@ type Admitted struct {
 	Binding Binding
 	// Reply, when not nil, is sent before anything else.
 	Reply *protocol.Message
-	// Deliver, when not nil, is the first message, which is delivered to its handler. Its memory must not be used otherwise.
+	// Deliver, when not nil, is the first message, which is delivered to its handler. The Admission must not use its memory any more.
 	Deliver *protocol.Message
 }
 

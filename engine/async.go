@@ -9,8 +9,8 @@ import (
 
 // Async returns a handler that runs h on a new goroutine for each message, with a copy of the message: h may block without Workers,
 // and may keep its message. Messages of one connection are then handled side by side, in no order, and may still be handled after
-// Disconnected. Limits.MaxInbound limits the bytes of these messages for each connection, 150 more for each message, and
-// Limits.MaxRequests their number, where messages are requests. A client that has ended its sending side still gets its answers.
+// Disconnected. Limits.MaxInbound limits the bytes of these messages for each connection, where each message counts 150 bytes more.
+// Limits.MaxRequests limits how many of them may be requests. A client that has ended its sending side still gets its answers.
 // Conn.Context ends when the client leaves. Run waits for these goroutines, within Timeouts.Stop.
 func Async(h Handler) Handler {
 	return func(c *Conn, m *protocol.Message) error {

@@ -11,9 +11,9 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Bans says when addresses are banned for a while. Both reasons are off by default. Many users may share an address, such as that of
-// a company or a mobile network: set the numbers high enough for all of them. All addresses of an IPv6 network of 64 bits count as
-// one.
+// Bans says when addresses are banned for a while. Both reasons are off by default. Many users may share an address, such as the
+// address of a company or of a mobile network: set the numbers high enough for all of them. All addresses of an IPv6 network of 64
+// bits count as one.
 //
 // New connections from a banned address are closed at once, without a notice. Open connections stay.
 type Bans struct {
@@ -24,17 +24,17 @@ type Bans struct {
 	FailedLogons int
 	// Window is the time over which FailedLogons are counted, from the first one on. 0 or less means 10 minutes.
 	Window time.Duration
-	// Flaps is the number of connections of an address that end within a minute, from the first such end on, after which the
-	// address is banned. A failed TLS handshake counts too. Not counted are connections that the server did not let in or ended
-	// because it was stopping, connections that the server or another client of the user ended (PushedOut, AlreadyLoggedOn,
-	// KickedOut, SessionExpired, TokenExpired), and connections that ended because the server itself, stopped or busy, did not
-	// read for a while. 0 or less means no limit.
+	// Flaps is the number of connections of an address that end within a minute, from the first such end on, after which the address
+	// is banned. A failed TLS handshake counts too. Three kinds of connections do not count: connections that the server did not let
+	// in or ended because it was stopping; connections that the server or another client of the user ended (PushedOut,
+	// AlreadyLoggedOn, KickedOut, SessionExpired, TokenExpired); and connections that ended because the server itself, stopped or
+	// busy, did not read for a while. 0 or less means no limit.
 	Flaps int
 	// For is how long a ban lasts. 0 or less means 5 minutes.
 	For time.Duration
-	// Exempt lists addresses that are never banned, not by Engine.Ban either, such as those of a load balancer that probes the
-	// server every few seconds. They may be a part of an IPv6 network of 64 bits. MaxPerAddress and MaxPerSubnet apply to them.
-	// An invalid prefix is an error of New.
+	// Exempt lists addresses that are never banned, not by Engine.Ban either, such as the addresses of a load balancer that probes the
+	// server every few seconds. A prefix may be a part of an IPv6 network of 64 bits. MaxPerAddress and MaxPerSubnet apply to exempt
+	// addresses too. An invalid prefix is an error of New.
 	Exempt []netip.Prefix
 }
 

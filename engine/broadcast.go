@@ -8,10 +8,10 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Conns yields the connections that have been let in, each once: those of one event loop after those of another, and those of one loop
-// in the order in which they came. This is also their order in memory, and gives each loop its part of a broadcast in one piece. A
-// connection that comes or goes during the iteration may be yielded or not. Any goroutine may range over it; the iteration delays no
-// other goroutine.
+// Conns yields the connections that have been let in, each of them once. It goes through the event loops one after another, and through
+// the connections of a loop in the order in which they came. This is also their order in memory, and gives each loop its part of a
+// broadcast in one piece. A connection that comes or goes during the iteration may be yielded or not. Any goroutine may range over it;
+// the iteration delays no other goroutine.
 func (e *Engine) Conns() iter.Seq[*Conn] {
 	return func(yield func(*Conn) bool) {
 		loops := e.started.Load()
@@ -53,16 +53,16 @@ func (e *Engine) ConnsVersion() (version uint64) {
 }
 
 // Broadcast sends one message to many connections. It encodes the message once for each wire format, and once for each connection with a
-// codec from Listener.NewCodec. It wakes each event loop once for a thousand connections. to should not block, because the last
-// thousand connections that it yielded may have to wait for their messages meanwhile. On each connection the message comes after
-// those that were sent before.
+// codec from Listener.NewCodec. It wakes each event loop once for a thousand connections. to should not block, because the last thousand
+// connections that it yielded may have to wait for their messages meanwhile. On each connection the message comes after the messages
+// that were sent before.
 //
-// Broadcast returns the number of connections that the message was queued for. Left out are connections that are closing or not let in
-// yet, and connections whose queue would become too long: the SlowPolicy applies to those. An error says that the message cannot be
-// encoded, or is too large (protocol.MessageTooLarge), in the wire format of some connections, which are left out too.
+// Broadcast returns the number of connections that the message was queued for. It leaves out connections that are closing or not let in
+// yet. It also leaves out connections whose queue would become too long: the SlowPolicy applies to them. An error says that the message
+// cannot be encoded, or is too large (protocol.MessageTooLarge), in the wire format of some connections, which are left out too.
 //
-// Any goroutine may call it; m may be used again when it returns. Two concurrent broadcasts, also those of handlers on two event loops,
-// may reach connections in different orders: see BroadcastInOrder, and Group of package bridge.
+// Any goroutine may call it; m may be used again when it returns. Two concurrent broadcasts, also broadcasts by handlers on two event
+// loops, may reach connections in different orders: see BroadcastInOrder, and Group of package bridge.
 func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message, o *SendOptions) (n int, err error) {
 	if err := o.check(); err != nil {
 		return 0, err

@@ -31,12 +31,12 @@ type Listener struct {
 	// facts about the peer. NewCodec is called on a goroutine of the engine, before the connection's first byte is read, and
 	// also for a connection that is only told why it is refused. If it returns nil or panics the connection is closed.
 	//
-	// The methods of such a codec are never called concurrently, and must not block. Append is called in the order in which
-	// frames go out, beginning with the answer to the Logon. Its message has the bound user in DestUserID where it names no
-	// other; Decode's message has the bound user in UserID. A frame that Append has encoded is sent, or the connection ends. So
-	// an error must leave the codec unchanged, and a panic ends the connection with InternalError. Limits and policies are
-	// applied before Append, with the message's size in protocol.Binary; SlowDropOldest and SlowLatest drop the newest message
-	// instead of an older one.
+	// The methods of such a codec are never called concurrently, and must not block. Append is called in the order in which frames go
+	// out, beginning with the answer to the Logon. The message given to Append has the bound user in DestUserID unless it names
+	// another user; the message given to Decode has the bound user in UserID. A frame that Append has encoded is sent, or the
+	// connection ends. So an error must leave the codec unchanged, and a panic ends the connection with InternalError. Limits and
+	// policies are applied before Append, with the message's size in protocol.Binary; SlowDropOldest and SlowLatest drop the newest
+	// message instead of an older one.
 	NewCodec func() protocol.Codec
 	// ProxyProtocol lists the addresses of the load balancers in front of this listener. Empty means that clients connect
 	// directly. Otherwise every connection must come from a listed address, or from any peer of a Unix socket, and must begin
@@ -45,9 +45,9 @@ type Listener struct {
 	// the load balancer connects for itself (LOCAL) or does not know the client (UNKNOWN, UNSPEC), the connection is let in
 	// under the load balancer's address, which is neither limited nor banned.
 	ProxyProtocol []netip.Prefix
-	// TLS, when set, makes the listener use TLS; nil means plain TCP. It needs a certificate. Do not change it after New; to
-	// replace certificates while the engine runs use tls.Config.GetCertificate. The time that its functions take counts towards
-	// Timeouts.Handshake.
+	// TLS, when set, makes the listener use TLS; nil means plain TCP. The tls.Config needs a certificate. Do not change the
+	// tls.Config after New; to replace certificates while the engine runs use tls.Config.GetCertificate. The time that functions of
+	// the tls.Config take counts towards Timeouts.Handshake.
 	TLS *tls.Config
 }
 
@@ -57,8 +57,8 @@ type Config struct {
 	// Listeners are the addresses to listen on, each with its wire format. Without any, Listen and Run return an error.
 	Listeners []Listener
 
-	// Loops is the number of event loops. 0 or less means one for each processor that GOMAXPROCS allows. With GOMAXPROCS two
-	// above Loops, work that is not on a loop (accepting, TLS handshakes, authenticators, Workers) does not wait until a loop
+	// Loops is the number of event loops. 0 or less means one for each processor that GOMAXPROCS allows. If GOMAXPROCS is greater
+	// than Loops by two, work that is not on a loop (accepting, TLS handshakes, authenticators, Workers) does not wait until a loop
 	// sleeps: see docs/performance.md.
 	Loops int
 	// Workers is the number of goroutines that run message handlers. With 0 handlers run on the event loops, which is fastest;
@@ -84,10 +84,9 @@ type Config struct {
 	// connection is closed without a notice, whether OnAccept has returned or not. At most Accept.MaxHandshakes calls run at a
 	// time, and a call that does not return keeps its place.
 	OnAccept func(ctx context.Context, in Incoming) error
-	// OnDropped, when set, is called when messages for a connection were dropped, at most once a second for each connection,
-	// also when the connection has closed meanwhile. It runs on a goroutine of its own, for one connection at a time, with no
-	// lock held. While it blocks, later calls wait, and Run waits for it until Timeouts.Stop. Drops are counted with and without
-	// OnDropped.
+	// OnDropped, when set, is called when messages for a connection were dropped, at most once per second for each connection, also
+	// when the connection has closed meanwhile. It runs on a goroutine of its own, for one connection at a time, with no lock held.
+	// While it blocks, later calls wait, and Run waits for it until Timeouts.Stop. Drops are counted with and without OnDropped.
 	OnDropped func(c *Conn, dropped protocol.Traffic)
 
 	// Logger gets messages for operators, gnet's included. Nil means that warnings and errors go to standard error.
@@ -113,8 +112,8 @@ type Accept struct {
 	// refused: they wait in the system's backlog. Connections that are refused for their address, or because the server is
 	// full, are not counted. 0 or less means no limit.
 	Rate float64
-	// Burst is the number of connections that may be accepted at once, when fewer than Rate came before. It must not be set
-	// without Rate. 0 or less means those of one second, and at least 1.
+	// Burst is the number of connections that may be accepted at once, when fewer than Rate came before. It must not be set without
+	// Rate. 0 or less means the connections that Rate allows in a second, and at least 1.
 	Burst int
 	// MaxHandshakes limits concurrent handshakes: PROXY header, OnAccept, TLS. Further connections queue, unread. While any
 	// queue, a client or load balancer that has kept its handshake waiting for 1 s in total is dropped. Beyond the limit, eight
@@ -134,10 +133,10 @@ type Limits struct {
 	MaxFirstFrame int
 	// MaxEarly limits the bytes that wait after the first frame while a connection is being admitted. 0 means 64 KiB.
 	MaxEarly int
-	// MaxInbound limits the bytes of messages that wait for a connection's handlers, with Workers, or that Async handles. A client that sends more is
-	// closed with RateLimited, but a single message of any size may wait. After a time in which the server did not read, 16 MiB
-	// more may wait for a while, because the messages of that time come at once. A waiting message takes some 150 bytes of
-	// memory besides its own. 0 means 4 MiB.
+	// MaxInbound limits the bytes of a connection's messages that wait for Workers, or that Async handles. A client that sends more
+	// is closed with RateLimited, but a single message of any size may wait. After a time in which the server did not read, 16 MiB
+	// more may wait for a while, because the messages of that time come at once. A waiting message takes some 150 bytes of memory
+	// besides its own bytes. 0 means 4 MiB.
 	MaxInbound int
 	// MaxOutbound limits the bytes that wait to be sent to a connection, besides those in the kernel's buffers. Above it the
 	// SlowPolicy applies; by default the connection is closed with SlowConsumer. The keys of SlowLatest count; up to 128 KiB
@@ -148,29 +147,28 @@ type Limits struct {
 	// the server did not read (the process stood still, or a handler blocked the event loop), the messages of that time are
 	// allowed too. 0 or less means no limit.
 	MaxMessageRate int
-	// MessageBurst is the number of messages that a client may send at once, after it was silent. It must not be set without
-	// MaxMessageRate. 0 or less means the messages that MaxMessageRate allows in a second.
+	// MessageBurst is the number of messages that a client may send at once, after it was silent. MessageBurst must not be set
+	// without MaxMessageRate. 0 or less means the messages that MaxMessageRate allows in a second.
 	MessageBurst int
 	// MaxByteRate limits the bytes that a client may send in a second, in the same way as MaxMessageRate. Bytes count when they
-	// arrive, with headers, also those of unfinished frames. 0 or less means no limit.
+	// arrive, including headers and unfinished frames. 0 or less means no limit.
 	MaxByteRate int
-	// ByteBurst is the number of bytes that a client may send at once; a larger message that arrives at once closes the
-	// connection. It must not be set without MaxByteRate. 0 or less means the bytes that MaxByteRate allows in a second, and at
-	// least 64 KiB.
+	// ByteBurst is the number of bytes that a client may send at once; a larger message that arrives at once closes the connection.
+	// ByteBurst must not be set without MaxByteRate. 0 or less means the bytes that MaxByteRate allows in a second, and at least 64
+	// KiB.
 	ByteBurst int
 	// MaxRequests limits the requests of a client that wait for their answers. A request is a message of the application with an
 	// ID, to the server itself. It waits until Reply or ReplyError answers it, also after its handler has returned; so with a
 	// limit every request must be answered. A request over the limit is answered with the error Refused; its handler is not
 	// called, and the connection stays. 0 or less means no limit.
 	MaxRequests int
-	// MaxMemory limits the bytes that wait in the whole engine, to be read or to be written: unfinished frames, frames of
-	// connections that are not admitted yet, messages that wait for Workers, output queues, and bytes that the network has not
-	// taken. Above the limit the engine closes the connections with the most waiting bytes, the worst first, until the rest
-	// fits: with SlowConsumer where more waits to be written than to be read, and otherwise with RateLimited. Their waiting
-	// bytes are discarded at once, without waiting for the client; those that were being written are freed by their event
-	// loops. The engine checks the limit every quarter of a second, and within a few milliseconds after a burst. A faster burst
-	// may exceed it by an eighth, plus the messages that are being sent at that moment. The kernel's own buffers do not count.
-	// 0 or less means no limit.
+	// MaxMemory limits the bytes that wait in the whole engine, to be read or to be written: unfinished frames, frames of connections
+	// that are not admitted yet, messages that wait for Workers, output queues, and bytes that the network has not taken. Above the
+	// limit the engine closes the connections with the most waiting bytes, the worst first, until the rest fits: with SlowConsumer if
+	// more bytes wait to be written than to be read, and otherwise with RateLimited. Their waiting bytes are discarded at once,
+	// without waiting for the client; the event loops free the bytes that were being written. The engine checks the limit every
+	// quarter of a second, and within a few milliseconds after a burst. A faster burst may exceed it by an eighth, plus the messages
+	// that are being sent at that moment. The kernel's own buffers do not count. 0 or less means no limit.
 	MaxMemory int
 }
 
@@ -185,10 +183,10 @@ type Timeouts struct {
 	// FirstMessage limits the time until a connection's first message has come, counted from the end of its TLS handshake if it
 	// has one. 0 means 15 s.
 	FirstMessage time.Duration
-	// KeepAlive is the time without traffic after which TCP probes the client's system. After four probes without an answer,
-	// each KeepAlive after the one before, the connection ends with NetworkError. The client's program is not involved. 0 means
-	// 15 s where no heartbeat checker watches clients (no user manager, or a negative usermgr.Config.HeartbeatTimeout), and no probes where one does,
-	// because heartbeats find more and keep-alive costs four system calls for each connection. Negative means no probes.
+	// KeepAlive is the time without traffic after which TCP probes the client's system. After four probes without an answer, at
+	// intervals of KeepAlive, the connection ends with NetworkError. The client's program is not involved. 0 means 15 s if no
+	// heartbeat checker watches clients (no user manager, or a negative usermgr.Config.HeartbeatTimeout). If a checker does, 0 means
+	// no probes, because heartbeats find more, and keep-alive costs four system calls for each connection. Negative means no probes.
 	KeepAlive time.Duration
 	// UnfinishedFrame is how long the bytes of one unfinished frame count as a sign of life. 0 means 60 s.
 	UnfinishedFrame time.Duration
@@ -201,15 +199,15 @@ type Timeouts struct {
 	// clients come back over twice the window. The notices take at most half of the time that the stop has. 0 or less means that
 	// all connections are told at once, without a time to wait.
 	//
-	// Choose it by the capacity of the remaining servers: 50,000 clients at 2,000 logons a second take 25 s, and the window is
-	// half of that. Set the limit of the program that stops the process, such as a container's grace period, above Stop.
+	// Choose StopWindow by the capacity of the remaining servers: 50,000 clients at 2,000 logons per second take 25 s, and the window
+	// is half of that. Set the limit of the program that stops the process, such as a container's grace period, above Stop.
 	StopWindow time.Duration
 	// Stop limits the time that Run takes to stop after its context has ended. Then it closes the remaining connections by
 	// force. 0 means 15 s more than StopWindow.
 	Stop time.Duration
 	// Stall is how long an event loop may be busy with a handler before that is logged and counted. 0 means 1 s.
 	Stall time.Duration
-	// Write is how long a client may take no bytes, while some wait beyond the kernel's buffers, before SlowPolicy applies.
+	// Write is how long a client may take no bytes, while bytes wait beyond the kernel's buffers, before SlowPolicy applies.
 	// SlowClose closes the connection. SlowDropNewest drops new messages until the client takes bytes again. The other policies
 	// ignore Write. 0 means 10 s; negative means for ever.
 	//

@@ -179,7 +179,7 @@ func (c *Conn) transport() string {
 	return "tcp"
 }
 
-// UserID returns the user that is bound to the connection, or "" before one is.
+// UserID returns the user that is bound to the connection, or "" if no user is bound yet.
 func (c *Conn) UserID() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -41,8 +41,8 @@ type requestTimeout struct{}
 func (requestTimeout) Error() string { return "rollcall: the client did not answer in time" }
 func (requestTimeout) Unwrap() error { return context.DeadlineExceeded }
 
-// Engine is a server. Make it with New, set its handlers, then call Run once. All methods may be called from any goroutine; those that
-// change settings must be called before Run.
+// Engine is a server. Make it with New, set its handlers, then call Run once. All methods may be called from any goroutine; methods
+// that change settings must be called before Run.
 type Engine struct {
 	cfg        Config
 	plainLimit int       // up to this many waiting bytes Send need not look at a SlowPolicy

@@ -15,12 +15,12 @@ import (
 // message, or to answer it later or on another goroutine, take a copy: m.Clone(), or string(m.Body). Strings, such as m.UserID, may
 // be kept. With Workers the handler may keep m (except a handler of a system type).
 //
-// An error answers the message, as Conn.ReplyError does: a code from 3000 on reaches the sender with its text; any other error
-// becomes HandlerFailed without a text. A handler that has answered returns nil or the result of Reply, which is no second answer.
-// Where the sender expects no answer, the error is counted (Stats.HandlerErrors) and logged at level info.
+// An error answers the message, as Conn.ReplyError does: a code from 3000 on reaches the sender with its text; any other error becomes
+// HandlerFailed without a text. A handler that has answered returns nil or the result of Reply, which causes no second answer. If the
+// sender expects no answer, the error is counted (Stats.HandlerErrors) and logged at level info.
 //
-// A panic closes the connection with InternalError and has no other effect. runtime.Goexit, which t.FailNow calls, does the same,
-// except that on an event loop, where the system is not Linux, it ends the engine: Run returns an error that says so.
+// A panic closes the connection with InternalError and has no other effect. runtime.Goexit, which t.FailNow calls, does the same, except
+// on an event loop of a system other than Linux, where it ends the engine: Run returns an error that says so.
 type Handler func(c *Conn, m *protocol.Message) error
 
 // handlerTable finds a handler by message type without hashing: 256 pages of 256.
@@ -91,8 +91,8 @@ func (e *Engine) HandleDefault(h Handler) {
 	e.handlers.byDefault = h
 }
 
-// Use wraps every handler in middleware: functions that get the next handler and return one that calls it. The first one is outermost.
-// Call it before Run; it panics afterwards.
+// Use wraps every handler in middleware: each function gets the next handler and returns a handler that calls it. The first function is
+// outermost. Call it before Run; it panics afterwards.
 func (e *Engine) Use(mw ...func(next Handler) Handler) {
 	e.mustNotRun("Use")
 	e.handlers.middleware = append(e.handlers.middleware, mw...)
@@ -159,8 +159,8 @@ func (t *handlerTable) wrap() {
 type Format struct {
 	// Marshal returns the body for a value. The body is copied.
 	Marshal func(v any) ([]byte, error)
-	// Unmarshal decodes data into v, a pointer. data is a part of the read buffer and is valid until the message's handler
-	// returns. encoding/json copies what it keeps; with a format that does not, the handler must copy what it keeps of v.
+	// Unmarshal decodes data into v, a pointer. data is a part of the read buffer and is valid until the message's handler returns.
+	// encoding/json copies the data that v keeps. With a format that does not copy, the handler must copy the parts of v that it keeps.
 	Unmarshal func(data []byte, v any) error
 }
 

@@ -7,9 +7,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// RemoteAddr returns the peer's address, as it was when the connection was accepted; behind a load balancer the client's, as the
-// PROXY header says. An IPv4 address is never in its IPv6 form. The result is the zero AddrPort for a peer without an IP address: of a
-// Unix socket, or of a connection that was given to Engine.ServeConn with no such address, as net.Pipe's.
+// RemoteAddr returns the peer's address, as it was when the connection was accepted. Behind a load balancer it returns the client's address
+// from the PROXY header. An IPv4 address is never in its IPv6 form. The result is the zero AddrPort for a peer without an IP address: a
+// peer of a Unix socket, or of a connection without an IP address that was given to Engine.ServeConn, such as net.Pipe's.
 func (c *Conn) RemoteAddr() netip.AddrPort {
 	if c.peer == (packedAddr{}) {
 		return netip.AddrPort{}

@@ -27,8 +27,8 @@ func (r *request) finish(m *protocol.Message, err error) {
 // RequestFunc sends a request to the client and returns at once. done is called once, with the reply, which is valid until done returns,
 // or with an error: a *protocol.CloseError when the client answered with one, context.DeadlineExceeded after the timeout (0 means 10 s;
 // negative means no timeout), ErrClosed when the connection ended first. For a reply done runs where message handlers do, on the
-// connection's loop or a worker; for an error it may run on any goroutine. The body is copied. When RequestFunc itself returns an
-// error, one of SendMessage's, done is not called.
+// connection's loop or a worker; for an error it may run on any goroutine. The body is copied. When RequestFunc itself returns an error
+// (one that SendMessage can return), done is not called.
 func (c *Conn) RequestFunc(typ uint16, body []byte, timeout time.Duration, done func(reply *protocol.Message, err error)) error {
 	return c.request(typ, body, orDefault(timeout, 10*time.Second, never), &request{done: done})
 }

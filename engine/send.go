@@ -61,9 +61,9 @@ func (c *Conn) enqueuePlain(typ uint16, body []byte) bool {
 }
 
 // SendMessage sends any message: with a sender's UserID, with flags, of a system type. m and its body may be used again when it returns.
-// Nil options mean Config.SlowPolicy; a policy in o also applies to requests and pushes. Errors are Send's. A message that was queued
-// without an error may be dropped later, when its policy is SlowDropOldest or SlowLatest, or to make room for a message that must not
-// be dropped.
+// Nil options mean Config.SlowPolicy; a policy in o also applies to requests and pushes. The errors are the same as Send's. A message
+// that was queued without an error may be dropped later, when its policy is SlowDropOldest or SlowLatest, or to make room for a message
+// that must not be dropped.
 func (c *Conn) SendMessage(m *protocol.Message, o *SendOptions) error {
 	err := o.check()
 	if err == nil {
@@ -111,7 +111,7 @@ func (l *loop) takeRoom(binary bool) {
 // ReplyError answers m with an error. When why is or wraps a code from 3000 on (a protocol.CloseCode, or a *protocol.CloseError with its
 // text and Info), the sender gets that. Texts of other errors are not for clients: the sender gets HandlerFailed without a text, and
 // Config.Logger gets the error, at level info, which the default Logger omits. Nothing is sent where m's ID is 0, because the sender
-// could not match the answer, or where m is itself a reply. The result is Reply's.
+// could not match the answer, or where m is itself a reply. The errors are the same as Reply's.
 func (c *Conn) ReplyError(m *protocol.Message, why error) error {
 	if c.loop.tookBack(m) {
 		return c.repliesTooLate()

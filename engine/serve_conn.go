@@ -16,19 +16,19 @@ import (
 // connection.
 //
 // The connection is treated like any other. The same handlers run, on an event loop or with Config.Workers. Config.Accept, OnAccept
-// (Incoming.Listener is -1), Timeouts, Limits, SlowPolicy and a stop apply. MaxPerAddress, MaxPerSubnet and bans apply
-// where nc.RemoteAddr is an IP address with a port, which then is Conn.RemoteAddr: it has a method AddrPort, as *net.TCPAddr and
-// *net.UDPAddr have, or its text is such an address. The codec is the first listener's Codec or NewCodec; its TLS and ProxyProtocol
-// do not apply. For TLS pass a tls.Server: its handshake counts as one. Where nc has a method CloseWrite, as *net.TCPConn,
-// *net.UnixConn and *tls.Conn have, the sides can end separately: a peer that has ended its sending side still gets its answers, and
-// the peer sees the end of the server's side first.
+// (Incoming.Listener is -1), Timeouts, Limits, SlowPolicy and a stop apply. MaxPerAddress, MaxPerSubnet and bans apply if
+// nc.RemoteAddr is an IP address with a port: it has a method AddrPort, as *net.TCPAddr and *net.UDPAddr have, or its text is such an
+// address. Conn.RemoteAddr then returns that address. The codec is the first listener's Codec or NewCodec; its TLS and ProxyProtocol
+// do not apply. For TLS pass a tls.Server: its handshake counts as a handshake of the engine. Where nc has a method CloseWrite, as
+// *net.TCPConn, *net.UnixConn and *tls.Conn have, the sides can end separately: a peer that has ended its sending side still gets its
+// answers, and the peer sees the end of the server's side first.
 //
 // It costs two goroutines, including the caller's, and some 15 KB while the connection is idle. The reading goroutine reads the next
-// bytes when the event loop has taken the last, so that a client that sends faster than handlers run has to wait. Up to 64 KiB wait
-// to be written, like those in a kernel's buffer, without counting towards Limits.MaxOutbound. Timeouts.Write measures the progress
-// of nc.Write in steps of 16 KiB. nc.Close must make a running Read and Write return, as net.Conn requires: it ends a Write that
-// never returns, at Timeouts.Close. ServeConn sets no deadline of nc.
-// A panic or runtime.Goexit in a method of nc ends the connection; it is logged and counted (Stats.HandlerPanics).
+// bytes when the event loop has taken the last bytes, so that a client that sends faster than handlers run has to wait. Up to 64 KiB
+// that wait to be written do not count towards Limits.MaxOutbound, like the bytes in a kernel's buffer. Timeouts.Write measures the
+// progress of nc.Write in steps of 16 KiB. nc.Close must make a running Read and Write return, as net.Conn requires: it ends a Write
+// that never returns, at Timeouts.Close. ServeConn sets no deadline on nc. A panic or runtime.Goexit in a method of nc ends the
+// connection; it is logged and counted (Stats.HandlerPanics).
 //
 // The error is nil when the client has left or has received a notice. Otherwise it is a *protocol.CloseError with the code, which
 // wraps the error of nc, or ErrStopTimeout when the engine stopped while a handler blocked the connection's event loop. For a

@@ -13,13 +13,13 @@ var ErrDropped = errors.New("rollcall: the message was dropped: the client does 
 // SlowPolicy says what happens to messages for a client that does not keep up: more bytes wait for it than Limits.MaxOutbound allows, or
 // it takes nothing for Timeouts.Write.
 //
-// Messages that were handed to the network are never dropped. Nor are replies, requests and other messages with an ID, and the
-// system's messages. To make room for one of these, other messages are dropped, the oldest first; when these alone exceed the limit the
-// connection closes with SlowConsumer.
+// Messages that were handed to the network are never dropped. Replies, requests and other messages with an ID, and the system's messages
+// are never dropped either. To make room for such a message, other messages are dropped, the oldest first; when messages that are never
+// dropped exceed the limit by themselves the connection closes with SlowConsumer.
 type SlowPolicy uint8
 
 const (
-	// SlowDefault is Config.SlowPolicy, and there it is SlowClose.
+	// SlowDefault means Config.SlowPolicy; in Config.SlowPolicy it means SlowClose.
 	SlowDefault SlowPolicy = iota
 	// SlowClose closes the connection with SlowConsumer.
 	SlowClose

@@ -12,20 +12,20 @@ import (
 type Stats struct {
 	Conns    ConnStats // now
 	Accepted uint64    // connections that came in
-	Refused  Refusals  // connections that were not let in, by reason; those that got a notice are in Closed too
-	Bans     int       // bans in force; one that has ended may be counted for another 2 s
+	Refused  Refusals  // connections that were not let in, by reason; connections that got a notice are in Closed too
+	Bans     int       // bans in force; a ban that has ended may be counted for another 2 s
 	// Closed counts the connections that have ended, by the code that ended them.
 	Closed map[protocol.CloseCode]uint64
-	// Outcomes counts the same connections by how they ended, without those that were refused. It has no OutcomePending.
+	// Outcomes counts the same connections by how they ended, without refused connections. It has no OutcomePending.
 	Outcomes map[protocol.CloseOutcome]uint64
 	// Probes counts connections that their peers ended before sending a byte, as load balancers and port scanners do. They count
 	// in Closed too; at a listener with TLS or ProxyProtocol they count in Refused.
 	Probes uint64
 
-	// In are messages received and Out messages handed to the network, heartbeats and other upkeep left out, exact to a
-	// quarter of a second; Dropped were thrown away because clients did not keep up.
+	// In counts messages received, and Out messages handed to the network, without heartbeats and other upkeep, exact to a quarter
+	// of a second. Dropped counts messages that were dropped because clients did not keep up.
 	In, Out, Dropped protocol.Traffic
-	// InboundQueue is how many bytes of messages wait for workers.
+	// InboundQueue is the number of bytes of messages that wait for workers.
 	InboundQueue int64
 	// OutboundQueue is the number of bytes that wait for clients that do not keep up, exact to about a second, without the bytes
 	// in the kernel's buffers.
@@ -39,13 +39,13 @@ type Stats struct {
 	Stop StopReport
 }
 
-// ConnStats counts the connections there are now, by state.
+// ConnStats counts the present connections by state.
 type ConnStats struct {
-	// Handshaking are in a handshake (the PROXY header, OnAccept, TLS), up to 8 among them that only get their refusal's notice in
-	// TLS. HandshakesWaiting wait for their turn.
+	// Handshaking counts connections in a handshake (the PROXY header, OnAccept, TLS), including up to 8 that only get the notice
+	// of their refusal over TLS. HandshakesWaiting counts connections that wait for their turn.
 	Handshaking, HandshakesWaiting int
-	// Open is the sum of the four states below, of those being opened, handshakes too, and with Workers of those that have ended
-	// with messages to handle.
+	// Open is the number of connections in the four states below, plus connections that are being opened, handshakes included,
+	// plus, with Workers, connections that have ended with messages to handle.
 	Open      int
 	Accepted  int // no first message yet
 	Verifying int // the Admission decides on the first message

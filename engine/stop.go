@@ -11,14 +11,14 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// StopReport says how the connections ended that were open when an engine began to stop.
+// StopReport says how connections ended: the connections that were open when an engine began to stop.
 type StopReport struct {
 	Connections  int           // the sum of the next four
 	Told         int           // closed; their clients have received the notice
 	ClosedByPeer int           // ended by their clients or by the network; some may not have seen a notice
 	Forced       int           // closed before their clients had received everything
 	Left         int           // not closed, because a handler blocks their event loop
-	Sessions     int           // sessions that had not ended in time, and groups (see package bridge) that had still to tell of it
+	Sessions     int           // sessions that had not ended in time, and groups (see package bridge) that still had events to deliver
 	Took         time.Duration // from the request to the end
 }
 

@@ -108,8 +108,8 @@ func checkTLS(l Listener) error {
 	return nil
 }
 
-// TLS returns what the handshake has found: version, protocol, the client's certificates; also that of a tls.Conn that
-// ServeConn was given. Nil means that the connection does not speak TLS. Any goroutine may call it.
+// TLS returns the result of the handshake: version, protocol, the client's certificates. It works for a tls.Conn that was given to
+// ServeConn too. Nil means that the connection does not speak TLS. Any goroutine may call it.
 func (c *Conn) TLS() *tls.ConnectionState {
 	if s := c.stream(); s != nil {
 		return s.security()
@@ -120,9 +120,10 @@ func (c *Conn) TLS() *tls.ConnectionState {
 	return nil
 }
 
-// PeerCertificate returns the client's TLS certificate, verified against tls.Config.ClientCAs. Nil means that there is none: plain
-// TCP, no certificate, or one that was not verified (tls.RequestClientCert and tls.RequireAnyClientCert verify nothing). A
-// certificate that only tls.Config.VerifyConnection has checked is in TLS. It must not be changed. Any goroutine may call it.
+// PeerCertificate returns the client's TLS certificate, verified against tls.Config.ClientCAs. Nil means plain TCP, no
+// certificate, or a certificate that was not verified (tls.RequestClientCert and tls.RequireAnyClientCert verify nothing). TLS
+// also has certificates that only tls.Config.VerifyConnection has checked. Do not change the certificate. Any goroutine may call
+// it.
 func (c *Conn) PeerCertificate() *x509.Certificate {
 	state := c.TLS()
 	if state == nil || len(state.VerifiedChains) == 0 {

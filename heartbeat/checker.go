@@ -15,11 +15,11 @@ import (
 type Checker interface {
 	// Watch watches one session from now on; the call counts as a beat.
 	//
-	// silent is called when nothing has been heard for longer than the timeout, on a goroutine of the checker. It must not
-	// block, because the reports for all other sessions wait behind it. A panic in it ends the program, as on any goroutine.
-	// While the silence lasts and the watch is not stopped, silent is called again about once a timeout, so that a report that
-	// had no effect is repeated. The first call may come before Watch has returned: a silent that uses the Watch, or the thing
-	// that the Watch is stored in, needs a lock for that.
+	// silent is called when nothing has been heard for longer than the timeout, on a goroutine of the checker. It must not block,
+	// because the reports for all other sessions wait behind it. A panic in it ends the program, as on any goroutine. While the
+	// silence lasts and the watch is not stopped, silent is called again about once per timeout, so that a report that had no effect
+	// is repeated. The first call may come before Watch has returned: a silent that uses the Watch, or the thing that the Watch is
+	// stored in, needs a lock for that.
 	Watch(silent func()) Watch
 
 	// Timeout returns how long a silence may last. 0 means that no silence is ever reported.

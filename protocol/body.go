@@ -33,10 +33,10 @@ func ParseClose(body []byte) (*CloseError, error) {
 	return &CloseError{Code: CloseCode(binary.BigEndian.Uint16(body)), Text: string(text), Info: info}, nil
 }
 
-// ParseLogonReply reads the body of a Logon's reply, accepted or refused. It returns the fields of an accepted one; a
-// nil error says that it was accepted.
+// ParseLogonReply reads the body of a Logon's reply, accepted or refused. For an accepted Logon it returns the fields of the reply and
+// a nil error.
 //
-// A refused one gives the server's *CloseError as the error. A body that is neither gives a *CloseError with
+// For a refused Logon the error is the server's *CloseError. For a body that is neither, the error is a *CloseError with
 // InvalidMessage. The result shares no memory with body. It is safe for concurrent use.
 func ParseLogonReply(body []byte) (map[string]string, error) {
 	if len(body) < 2 {

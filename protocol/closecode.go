@@ -6,9 +6,9 @@ import "fmt"
 // logs and as errors. A code is an error; a [CloseError] is a code with a text. errors.Is(err, protocol.UserOffline) finds both,
 // and errors.As finds a CloseCode in both.
 //
-// The thousands of a code say what it means, also for unknown codes: after 1xxx and 3xxx a client may reconnect, with backoff;
-// after 2xxx and 4xxx it must not; 5xxx belongs to one request and leaves the connection open. 3xxx and 4xxx are the
-// application's. The table is in docs/protocol.md.
+// The first digit of a code says what a program must do, also for unknown codes: after 1xxx and 3xxx a client may reconnect, with
+// backoff; after 2xxx and 4xxx it must not; 5xxx belongs to one request and leaves the connection open. The application defines
+// 3xxx and 4xxx. The table is in docs/protocol.md.
 type CloseCode uint16
 
 const (

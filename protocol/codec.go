@@ -25,7 +25,7 @@ type DecodeOptions struct {
 // [Binary] is Rollcall's own format; [Line] is for people with telnet or nc. A program with a format of its own provides its own
 // codec; everything else stays the same.
 type Codec interface {
-	// Decode looks for one message at the start of src and decodes it into m, all fields of it.
+	// Decode looks for one message at the start of src and decodes it into m. It sets all fields of m.
 	//
 	// When src begins with a whole message, Decode returns its length, n > 0. With n == 0 and a nil error the message is
 	// unfinished; need, which is more than len(src), is the number of bytes that src must hold before the next call. An error,
@@ -37,6 +37,6 @@ type Codec interface {
 	Decode(src []byte, m *Message, o DecodeOptions) (n, need int, err error)
 
 	// Append appends m's frame to dst and returns the extended slice. A format that has no frame for a notice, a reply or an
-	// error returns dst unchanged for it. With an error dst is unchanged; the error says what cannot be encoded.
+	// error returns dst unchanged. With an error dst is unchanged; the error says what cannot be encoded.
 	Append(dst []byte, m *Message) ([]byte, error)
 }

@@ -26,33 +26,33 @@ const (
 // lineCodec is the type of [Line].
 type lineCodec struct{}
 
-// Line is a text format for people with telnet or nc, one line a message, as docs/protocol.md has it. It is safe for
-// any number of goroutines.
+// Line is a text format for people with telnet or nc, with one line per message: see docs/protocol.md. It is safe for any
+// number of goroutines.
 //
 // Decode reads what a client writes. The first line is the user ID, one word, and then, if there are any, tab-separated
-// key=value pairs: a Logon with message ID 1. What cannot be meant as a name, such as a web browser's request, is an
-// InvalidMessage. The later lines are
+// key=value pairs: a Logon with message ID 1. A first line that cannot be meant as a name, such as a web browser's
+// request, is an InvalidMessage. The later lines are
 //
 //	[@dest] text                   a message of type 1, the text as it was typed
 //	[@dest] /type[:id] [text]      a message of any type; a program's form
 //	                               an empty line is a Heartbeat
 //
-// A line that has the form of neither is a text, from its first character on: nothing that a person types is refused, or
-// taken away. In a user ID, a field and the text behind a /type the escapes \\ \n \r \t \s (a space) and \xHH stand for a
-// byte; another backslash is itself. The text of a type 0xFF02 is the text of a Close with ClientClosed.
+// A line that has none of these forms is a text, from its first character on: nothing that a person types is refused or
+// removed. In a user ID, a field and the text behind a /type the escapes \\ \n \r \t \s (a space) and \xHH stand for a
+// byte; another backslash is itself. In a line of type 0xFF02 the text is the text of a Close with ClientClosed.
 //
-// A line is checked when its end has come; a first line's user ID and any line's length are checked at once. A line, as
-// it is written and with its ending, may have MaxFrame bytes, and 1,100 more than MaxBody. DecodeOptions.Seen says
-// which bytes of an unfinished line are not searched again. m.Body is a part of src with its capacity cut off, or new
-// memory if the text has escapes. When Decode returns no message, m does not change.
+// A line is checked when its end has come; the user ID of the first line, and the length of every line, are checked at
+// once. A line, as it is written and with its ending, may have at most MaxFrame bytes, and at most 1,100 bytes more than
+// MaxBody. DecodeOptions.Seen says which bytes of an unfinished line are not searched again. m.Body is a part of src with
+// its capacity cut off, or new memory if the text has escapes. When Decode returns no message, m does not change.
 //
-// Append writes what a server sends: the same forms, behind "<sender>" if UserID is set, behind "=" if it is a reply,
-// "!" if it is an error reply; and "*" with words for a Logon's reply, a Close and a Heartbeat's reply. A text that
-// could be taken for something else, or has control characters, line separators or bytes that are not UTF-8, has its
-// /type before it and is escaped, so that every message is one line; any other text goes out as it is. The ID of a
-// session is a secret. Only a client whose first line has a field session sees it (a program that means to come back;
-// the field is empty the first time). A Logon is written as a first line. Append refuses what [Binary]'s refuses, and a
-// Close, an error reply, a Logon or its reply whose body is not one.
+// Append writes what a server sends: the same forms, behind "<sender>" if UserID is set, behind "=" if it is a reply, "!"
+// if it is an error reply; and "*" with words for a Logon's reply, a Close and a Heartbeat's reply. A text that could be
+// taken for something else, or has control characters, line separators or bytes that are not UTF-8, has its /type before
+// it and is escaped, so that every message is one line; any other text goes out as it is. The ID of a session is a secret.
+// Only a client whose first line has a field session sees it (a program that means to come back; the field is empty the
+// first time). A Logon is written as a first line. Append refuses what the Append of [Binary] refuses. It also refuses a
+// Close, an error reply, a Logon or the reply to a Logon if the body is not valid.
 //
 // People do not send heartbeats. A server ends a session that was silent for its heartbeat timeout, 30 s by default,
 // and a person who only reads is silent. If people should stay, set a longer timeout (usermgr.Config.HeartbeatTimeout),

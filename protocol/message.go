@@ -7,7 +7,7 @@ import "slices"
 
 // Message types of the system. Types 0x0001–0xFEFF are the application's, 0xFF00–0xFFFF are the system's, 0 is invalid.
 const (
-	// TypeHeartbeat shows that the client is alive. One with a non-zero ID is answered.
+	// TypeHeartbeat shows that the client is alive. A heartbeat with a non-zero ID is answered.
 	TypeHeartbeat uint16 = 0xFF00
 	// TypeLogon binds a user to the connection; its body is a string map.
 	TypeLogon uint16 = 0xFF01
@@ -52,7 +52,7 @@ type Message struct {
 	Flags Flags
 	ID    uint32 // chosen by the sender; a reply carries the ID of its request; 0 means that no reply is expected
 	// Device is the device class in the frame's header; 0 is unspecified. The first message's device class becomes the
-	// session's. In later messages, also in those that the server passes on, it is what their sender wrote, unchecked.
+	// session's. In later messages, including messages that the server passes on, it is what the sender wrote, unchecked.
 	Device uint16
 	// UserID is the sender. In a handler it is the user bound to the connection. In a frame from the server, empty means the
 	// server itself.

@@ -51,18 +51,18 @@ type PushMessage struct {
 	// ID identifies the push, also in an acknowledgement. It is a UUID of version 7; such IDs are in the order of time.
 	// A receiver accepts any ID but zeros.
 	ID uuid.UUID
-	// Kind says what the push is; 0 is invalid. One that this version does not name is allowed.
+	// Kind says what the push is; 0 is invalid. A kind that this version does not name is allowed.
 	Kind PushKind
 	// Name says what a PushCustom is: 1 to 255 bytes of UTF-8. Text, Binary, KickOut and Notification have none.
 	Name string
-	// Confirm asks the client for an acknowledgement when it has dealt with the push. A Go client without
-	// client.Config.OnPush gives none.
+	// Confirm asks the client for an acknowledgement when it has dealt with the push. A Go client without client.Config.OnPush sends
+	// none.
 	Confirm bool
 	// Time is when the push was made, in whole milliseconds. The zero Time says that it is not known.
 	Time time.Time
 	// Metadata belongs to the application, within the limits of [AppendStringMap]; nil for none.
 	Metadata map[string]string
-	// Content is what is pushed. That of a PushText is valid UTF-8.
+	// Content is what is pushed. The content of a PushText is valid UTF-8.
 	Content []byte
 }
 

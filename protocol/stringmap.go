@@ -6,8 +6,8 @@ import "github.com/rollcall-go/rollcall/internal/bodies"
 const (
 	// FieldToken, in a Logon, is what the authenticator checks.
 	FieldToken = "token"
-	// FieldSession is a session ID: in a Logon's reply the new session's, in a Logon the live session to take over.
-	// A client that knows it can take the session over, once authenticated: it is a secret.
+	// FieldSession is a session ID: in a Logon's reply the ID of the new session, in a Logon the ID of the live session to
+	// take over. It is a secret: a client that knows it can take the session over, once the client is authenticated.
 	FieldSession = "session"
 	// FieldHeartbeatMS, in a Logon's reply, is the interval in which a client has to send something, a Heartbeat if it has
 	// nothing else to send: a third of the time after which the server ends a silent session, in milliseconds, in decimal.

@@ -1,6 +1,6 @@
 package protocol
 
-// Traffic counts messages one way.
+// Traffic counts messages in one direction.
 type Traffic struct {
 	Messages uint64
 	Bytes    uint64 // with headers

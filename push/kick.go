@@ -26,7 +26,7 @@ type finder interface {
 //
 // Kick waits until the sessions have ended, or ctx ends. Do not call it on an event loop, in the user's own event
 // handler, or in a message handler of a user that another handler may kick: two users who kick each other would wait
-// for each other's handlers. Kept messages for the user wait on until their time is over.
+// for each other's handlers. Messages that are kept for the user go on waiting until their time is over.
 func (s *Service) Kick(ctx context.Context, userID string, o *usermgr.KickOptions) (Result, error) {
 	if o == nil {
 		o = &usermgr.KickOptions{}

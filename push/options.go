@@ -9,8 +9,8 @@ import (
 
 // Options say what a push waits for. Nil is the zero value: the message is handed over, and the push waits for nothing.
 type Options struct {
-	// Confirm asks every session for an acknowledgement. Its client sends that when its handler has returned; a Go client without
-	// client.Config.OnPush sends none.
+	// Confirm asks every session for an acknowledgement. The session's client sends it when the client's handler has returned; a
+	// Go client without client.Config.OnPush sends none.
 	Confirm bool
 	// First, together with Confirm, means that the acknowledgement of one session of a user is enough.
 	First bool
@@ -19,8 +19,8 @@ type Options struct {
 	Timeout time.Duration
 	// Keep is how long the message waits, in memory, for a user who has no session, or whose session has ended without an
 	// acknowledgement. It goes out to each next session of the user, in order and before newer messages, until it is
-	// acknowledged: by one session, or, with Confirm and without First, by as many as it was handed to. A client that has
-	// acknowledged the message drops further copies.
+	// acknowledged: by one session, or, with Confirm and without First, by as many sessions as it was handed to. A client that
+	// has acknowledged the message drops further copies.
 	//
 	// With ToSessions the next session must have the device class of the lost one. With ToEveryone and ToSessions the message is
 	// kept for users who had a session at the call. A kick, or the end of the client, does not end the wait. 0 or less means
@@ -39,8 +39,8 @@ type Config struct {
 	// limit is sent but not kept: its delivery is Refused when no session acknowledges it. 0 means 256 KiB; negative means no
 	// limit.
 	MaxBytes int
-	// MaxTotalBytes is MaxBytes for all users together. A message to many users counts once for each. 0 means 64 MiB; negative
-	// means no limit.
+	// MaxTotalBytes is MaxBytes for all users together. A message to many users counts once for each user. 0 means 64 MiB;
+	// negative means no limit.
 	MaxTotalBytes int64
 	// Logger gets messages for operators. Nil means that warnings and errors go to standard error.
 	Logger *zap.Logger

@@ -85,9 +85,9 @@ func New(b *bridge.Bridge, cfg ...Config) *Service {
 
 // Push sends m to the target's sessions, then calls every pusher in turn, and returns the outcome of each delivery.
 //
-// Only with Options.Confirm does it wait for acknowledgements: until every session that got m has acknowledged it or has ended for
-// good, or until Options.Timeout or ctx ends. It also waits for sessions whose connections were lost, because their clients may
-// acknowledge on the next connection. Without Confirm it blocks only while a pusher blocks, and may be called on an event loop.
+// It waits for acknowledgements only with Options.Confirm: until every session that got m has acknowledged it or has ended for good,
+// or until Options.Timeout or ctx ends. It also waits for sessions whose connections were lost, because their clients may acknowledge
+// on the next connection. Without Confirm it blocks only while a pusher blocks, and may be called on an event loop.
 //
 // Messages to one user leave in the order of the calls of Push and Go. Push gives m an ID and a time where it has none; m must not
 // be changed until Push returns. A client that has acknowledged a message does not handle it again when it is pushed again under

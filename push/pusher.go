@@ -11,7 +11,7 @@ import (
 	"github.com/rollcall-go/rollcall/internal/contain"
 )
 
-// Pusher delivers messages in some way. Its method may be called from any goroutine, several at a time.
+// Pusher delivers messages in some way. Several goroutines may call its method at a time.
 type Pusher interface {
 	// Push delivers m, which it must not change, to the target. It returns a delivery for each user that the target names,
 	// online or not, and for each user that it found otherwise. The service fills in Delivery.Pusher. An error concerns the

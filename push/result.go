@@ -7,7 +7,7 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// The errors of deliveries, which Delivery.Err tells of.
+// The errors in Delivery.Err.
 var (
 	errOffline = protocol.Errorf(protocol.UserOffline, "the user is offline")
 	errExpired = protocol.Errorf(protocol.TimedOut, "no session has acknowledged the message while it was kept")
@@ -49,8 +49,8 @@ func (r Result) Confirmed() (n int) {
 type Delivery struct {
 	Pusher string // the name of the pusher; empty for the bridge's sessions
 	UserID string
-	// Conn and Device are the connection's number and the device class of the session that has acknowledged the message, or
-	// of the last that it was handed to. 0 and 0 mean none.
+	// Conn and Device are the connection's number and the device class of the session that has acknowledged the message, or of
+	// the last session that it was handed to. 0 and 0 mean no session.
 	Conn   uint64
 	Device uint16
 	// Confirmed means that the session's client has handled the message. Where Confirmed is false and Err is nil the message was
@@ -59,6 +59,6 @@ type Delivery struct {
 	// Err says why the message was not delivered. errors.Is finds one of these in it: protocol.UserOffline, for a user without a
 	// session; TimedOut, where no session has acknowledged the message within Options.Keep; Refused, where a limit of Config on
 	// waiting messages is reached, for the user or for all users, and the message was not kept; ServerStopping, where the service
-	// was closed while the message waited. Otherwise it is an error of engine.Conn.Send, or the pusher's.
+	// was closed while the message waited. Otherwise it is an error of engine.Conn.Send, or the pusher's error.
 	Err error
 }

@@ -6,8 +6,8 @@ import "sync/atomic"
 // once for each user.
 type Stats struct {
 	Waiting     int    // messages that wait for an acknowledgement, kept or not
-	Kept        int    // of those, messages that are kept
-	KeptBytes   int64  // what they take, as Config.MaxBytes counts it
+	Kept        int    // waiting messages that are kept
+	KeptBytes   int64  // bytes of the kept messages, as Config.MaxBytes counts them
 	Confirmed   uint64 // sessions that have acknowledged a message
 	Unconfirmed uint64 // sessions that did not acknowledge in time, or have ended before
 	Expired     uint64 // kept messages that were not acknowledged within Options.Keep

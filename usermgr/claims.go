@@ -43,7 +43,7 @@ type ClaimRequest struct {
 
 // Claimed is a claim that was granted.
 type Claimed struct {
-	// Generation is greater than that of every session that the new one replaces. It becomes SessionInfo.Generation.
+	// Generation is greater than the Generation of every session that the new session replaces. It becomes SessionInfo.Generation.
 	Generation uint64
 }
 

@@ -11,7 +11,7 @@ import (
 //
 //	Devices{OnePerClass: true}                                  // a phone and a tablet, at most 16 sessions
 //	Devices{MaxSessions: 3}                                     // three devices, each on a class of its own or on class 0
-//	Devices{OnePerClass: true, Exclusive: [][2]uint16{{1, 2}}}  // one a class, and not on class 1 and class 2 at once
+//	Devices{OnePerClass: true, Exclusive: [][2]uint16{{1, 2}}}  // one per class, and not on class 1 and class 2 at once
 //
 // A logon excludes the sessions that may not live beside its own. It always excludes a session with the same token, because the same
 // token twice is one session, and the session that it takes over by its ID. RelogonMode decides what happens: ReplaceOld ends the

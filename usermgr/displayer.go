@@ -22,9 +22,9 @@ const defaultDisplayInterval = time.Second
 type UserDisplayer interface {
 	// ClearAll empties the list. It is the first call of a display, and comes once.
 	ClearAll()
-	// SetOrUpdateUserItem shows a user who has come online, or new numbers or a new address of one who is shown.
+	// SetOrUpdateUserItem shows a user who has come online, or new numbers or a new address of a user who is shown.
 	SetOrUpdateUserItem(item DisplayItem)
-	// RemoveUser takes a user who is shown off the list. The cause is that of the user's last session.
+	// RemoveUser removes a shown user from the list. cause is the close code of the user's last session.
 	RemoveUser(userID string, cause protocol.CloseCode)
 }
 
@@ -39,8 +39,9 @@ type Refresher interface {
 type DisplayItem struct {
 	UserID  string
 	Address Address
-	// Received from the user's clients and sent to them since the user came online, a replaced session included.
-	// In.Messages is the number of requests, Out.Bytes that of the bytes that the user has downloaded.
+	// In counts what was received from the user's clients, and Out what was sent to them, since the user came online, also on
+	// sessions that were replaced. In.Messages is the number of requests; Out.Bytes is the number of bytes that the user has
+	// downloaded.
 	In, Out protocol.Traffic
 }
 
@@ -50,7 +51,7 @@ type DisplayItem struct {
 // A look makes at most one call for each user, and none for a user whose numbers and address have not changed. So a user who has left
 // and come back between two looks stays on display; a user who came and left between two looks is never shown; a user whose session
 // was replaced is shown with the new address. A user is removed when the Offline handlers of those who subscribed before have
-// returned. Looks read counters that exist anyway, so that they cost the message path nothing.
+// returned. Looks read counters that exist anyway, so they cost the message path nothing.
 //
 // stop ends the display and waits for a running call of d, so it must not be called inside d. No call begins afterwards; the list
 // stays as it is. A second stop only waits. Manager.Close ends the display with a last look, which removes all users, and waits for

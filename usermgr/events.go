@@ -12,11 +12,11 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// Events are the functions that the manager calls for a subscriber. Any may be nil.
+// Events are the functions that the manager calls for a subscriber. Each may be nil.
 //
 // Events of one user come one at a time, in the order in which they took effect, in the user's turn. A handler may block and may call
-// any method of the manager; only its own user waits for it. Inside a handler, waiting for a change of the handler's own user lasts
-// until the context ends. A panic is recovered, logged and counted, and so is runtime.Goexit, which t.FailNow calls.
+// any method of the manager; only its own user waits for it. A handler that waits for a change of its own user waits until the
+// context ends. A panic is recovered, logged and counted, and so is runtime.Goexit, which t.FailNow calls.
 type Events struct {
 	// Online: a user's first session begins; its Connected follows. The user stays online until Offline.
 	Online func(u UserData)

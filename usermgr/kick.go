@@ -66,7 +66,7 @@ func (m *Manager) Kick(userID string, o *KickOptions) (Wait, error) {
 	return m.kick(userID, o, o.only())
 }
 
-// KickSession is Kick for one session, by its ID; SessionAt finds the ID of the session on a connection. The error is ErrUnknownID also
+// KickSession is Kick for one session, by its ID; SessionAt finds the ID of the session on a connection. The error is also ErrUnknownID
 // for a session that Devices and Token do not select. When the session is already ending for another cause, Wait returns no session.
 func (m *Manager) KickSession(id string, o *KickOptions) (Wait, error) {
 	if o == nil {

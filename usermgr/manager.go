@@ -32,8 +32,8 @@ type Config struct {
 	// the client may come back by itself. A user who comes back within it was never offline. In the grace the user has no
 	// session, and nothing can be sent. 0 or less means none.
 	OfflineGrace time.Duration
-	// IdleTimeout is the time without any message but heartbeats after which a session ends with SessionExpired. Idle sessions
-	// are found within a sixtieth of it, or within a second where that is more. 0 or less means never.
+	// IdleTimeout is the time without any message but heartbeats after which a session ends with SessionExpired. Idle sessions are
+	// found within a sixtieth of that time, or within a second if that is more. 0 or less means never.
 	IdleTimeout time.Duration
 	// HeartbeatTimeout is how long a client may be silent before its session ends with HeartbeatTimeout. 0 means 30 s; negative
 	// means that no client is watched.
@@ -49,8 +49,8 @@ type Config struct {
 	// on, and the handler is logged and counted, so that a stuck handler cannot keep its user from logging on again. 0 means
 	// 5 s; negative means no wait.
 	QuiesceTimeout time.Duration
-	// ClosedHistory is the number of ended sessions that Closed returns. Each takes some 400 bytes and its Fields, which the
-	// limit of the first frame bounds. 0 means 1,000; negative means none.
+	// ClosedHistory is the number of ended sessions that Closed returns. Each takes some 400 bytes and the bytes of its Fields, which
+	// the limit on the first frame (engine.Limits.MaxFirstFrame) bounds. 0 means 1,000; negative means none.
 	ClosedHistory int
 	// Claims decides, together with other managers, which logons may come in. Nil means that this manager decides alone.
 	Claims Claims
@@ -161,10 +161,11 @@ func New(cfg Config) (*Manager, error) {
 // HeartbeatTimeout returns how long a client may be silent; 0 means for ever.
 func (m *Manager) HeartbeatTimeout() time.Duration { return m.checker.Timeout() }
 
-// Register implements UserManager. It refuses with AlreadyLoggedOn under IgnoreNew, with ServerStopping after Close, with Unauthorized
-// for a banned user or a revoked token, with DeviceNotAllowed for a device class that is not in Devices.Known, and a client that must
-// not come back with the code of its ended session or with PushedOut. When ctx ended before the logon's turn the error is the
-// *protocol.CloseError that is ctx's cause, or an InternalError. The logon's event handlers may run on the calling goroutine.
+// Register implements UserManager. It refuses a logon with AlreadyLoggedOn under IgnoreNew, with ServerStopping after Close, with
+// Unauthorized for a banned user or a revoked token, and with DeviceNotAllowed for a device class that is not in Devices.Known. It
+// refuses a client that must not come back with the code of the client's ended session, or with PushedOut. When ctx ended before the
+// logon's turn the error is the *protocol.CloseError that is ctx's cause, or an InternalError. The logon's event handlers may run on
+// the calling goroutine.
 func (m *Manager) Register(ctx context.Context, l Logon, link Link) (Session, error) {
 	s, err := m.register(ctx, l, link)
 	if err != nil {

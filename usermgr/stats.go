@@ -14,8 +14,8 @@ import (
 type Stats struct {
 	Users    int // users who are online now
 	Sessions int // live now
-	// Devices counts the live sessions of each device class that Config.Devices names, including classes without a session:
-	// those in Known, or, where Known is empty, 0 and the classes of Exclusive. Sessions has all classes together.
+	// Devices counts the live sessions of each device class that Config.Devices names, including classes without a session: the
+	// classes in Known or, if Known is empty, class 0 and the classes of Exclusive. Sessions has all classes together.
 	Devices map[uint16]int
 
 	Logons uint64 // sessions that have begun

@@ -1,7 +1,7 @@
 package usermgr
 
-// SetTag attaches a text of the application to a user who is online, until the user goes offline; "" removes it. Lookups have it at
-// once; the event UserTagged follows in the user's order. SetTag reports whether the user is online.
+// SetTag attaches a text of the application to a user who is online, until the user goes offline; "" removes it. Lookups return the
+// tag at once; the event UserTagged follows, in order with the user's other events. SetTag reports whether the user is online.
 func (m *Manager) SetTag(userID, tag string) bool {
 	u := m.users.get(userID)
 	if u == nil {
@@ -34,8 +34,9 @@ func (m *Manager) SetTag(userID, tag string) bool {
 	return true
 }
 
-// SetSessionTag attaches a text of the application to a session; "" removes it. Lookups have it at once; the event Tagged follows in
-// the user's order, unless the session has ended by then. SetSessionTag reports whether the session lives.
+// SetSessionTag attaches a text of the application to a session; "" removes it. Lookups return the tag at once; the event Tagged
+// follows, in order with the user's other events, unless the session has ended by then. SetSessionTag reports whether the session
+// lives.
 func (m *Manager) SetSessionTag(id, tag string) bool {
 	s := m.sessions.withID(id)
 	if s == nil {

@@ -85,9 +85,9 @@ func (a Address) String() string {
 type Logon struct {
 	UserID string // of the first message, or as the authenticator returned it
 	Device uint16 // device class; 0 is unspecified
-	// Session is the ID of a client's last session, when the client comes back by itself. When that session, or one that
-	// continues it, lives, the logon takes it over, whatever the RelogonMode. When it has ended, the reason decides whether the
-	// client may come back: see Config.ReturnWins. It is the Logon message's field "session".
+	// Session is the ID of a client's last session, when the client comes back by itself. When that session, or a session that
+	// continues it, lives, the logon takes that over, whatever the RelogonMode. When it has ended, the reason of the end decides
+	// whether the client may come back: see Config.ReturnWins. It is the Logon message's field "session".
 	Session string
 	// Token names the login: the same token twice is one session. It is the Logon message's field "token", or the
 	// authenticator's Identity.Token. Empty means the session ID. It is a secret.
@@ -111,10 +111,11 @@ type Link interface {
 	// goroutine, when no message handler runs and the messages sent until then are counted. It is also called when the
 	// connection or its engine ends first. The manager may call Quiesce again.
 	Quiesce(done func())
-	// Close ends the connection: what is queued goes out, then the notice with why's code and text, then it closes. done, unless
-	// it is nil, is called once, from any goroutine, when the connection has ended, and is told how; at once when it had ended
-	// before. The manager calls Close for every session that was Connected, once, when the session's Disconnected handlers have
-	// returned; on a connection that has already ended Close only releases the session. why is not nil, and stays as it is.
+	// Close ends the connection: queued messages go out, then the notice with why's code and text, then the connection closes. done,
+	// unless it is nil, is called once, from any goroutine, with the outcome, when the connection has ended; if the connection had
+	// ended before, done is called at once. The manager calls Close for every session that was Connected, once, when the session's
+	// Disconnected handlers have returned; on a connection that has already ended Close only releases the session. why is not nil, and
+	// stays as it is.
 	Close(why *protocol.CloseError, done func(protocol.CloseOutcome))
 }
 
@@ -141,7 +142,7 @@ type HeartbeatTimeouter interface {
 	HeartbeatTimeout() time.Duration
 }
 
-// OnlineAsker is an optional interface of a UserManager. With it, and not with Links, the bridge finds which users are online.
+// OnlineAsker is an optional interface of a UserManager. The bridge uses it, and not Links, to find which users are online.
 type OnlineAsker interface {
 	// IsOnline reports whether the user counts as online, which may be without a session.
 	IsOnline(userID string) bool

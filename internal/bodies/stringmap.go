@@ -1,6 +1,6 @@
-// Package bodies has what protocol and internal/system share of the bodies of the system's messages: string maps, and the rules for
-// the IDs and the pushes in them. Its errors carry no close code; those that parsing returns begin with no "rollcall: ", since they
-// become the text of a protocol.CloseError.
+// Package bodies has the parts of the bodies of system messages that protocol and internal/system share: string maps, and the rules
+// for IDs and pushes. Its errors carry no close code. Errors of parsing do not begin with "rollcall: ", because they become the
+// text of a protocol.CloseError.
 package bodies
 
 import (

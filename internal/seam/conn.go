@@ -19,13 +19,13 @@ type Conn interface {
 	// While the loop is stuck in a handler done is not called. When the loop has ended, Look calls done itself.
 	Look(done func(busy bool))
 	// After calls t.TimedOut on a goroutine of its own when d has passed. Time in which the process stood still, or the connection's
-	// event loop was stuck in a handler, does not count, because the client cannot be heard in it. All connections with the same d
-	// share a timer; an admission uses few lengths. n is for StopAfter.
+	// event loop was stuck in a handler, does not count, because the server cannot read from the client in that time. All connections
+	// with the same d share a timer; an admission uses few lengths. n is for StopAfter.
 	After(d time.Duration, t Timed) (n uint32)
 	// StopAfter prevents a call, and reports whether it was in time.
 	StopAfter(d time.Duration, n uint32) bool
 	// Unbind unbinds the connection's user: Dropped and End of the Binding are not called any more. An admission calls it before it
-	// closes a connection whose session has ended, so that the close does not call the session. The first call keeps why where the
+	// closes a connection whose session has ended, so that the close does not call the session. The first call keeps why if the
 	// connection has not been let in yet.
 	Unbind(why *protocol.CloseError) Unbound
 	// UnboundEarly returns why the user was unbound before the connection was let in; nil if it was not. After Control.Admit the
@@ -39,7 +39,7 @@ type Conn interface {
 // Timed is what has a deadline.
 type Timed interface{ TimedOut() }
 
-// Unbound is what a connection was when Unbind was called.
+// Unbound is the state of a connection when Unbind was called.
 type Unbound struct {
 	First   bool // it was bound
 	LetIn   bool // Control.Admit was called
@@ -55,23 +55,23 @@ var ConnOf func(c any) Conn
 
 // HeartbeatTeller may be implemented by an engine.Admission. It tells how clients are watched for silence.
 type HeartbeatTeller interface {
-	// Heartbeat returns the silence after which a client is ended, 0 when clients are not watched; and the interval at
-	// which clients are told to send something, 0 when they are told none. It is called when Engine.Run begins.
+	// Heartbeat returns the silence after which a client is ended, 0 when clients are not watched; and the interval at which clients are
+	// told to send something, 0 when they are not told an interval. It is called when Engine.Run begins.
 	Heartbeat() (timeout, interval time.Duration)
 }
 
-// HandledTeller may be implemented by an engine.Binding, which is then told when messages have been handled.
+// HandledTeller may be implemented by an engine.Binding. The engine calls it when messages have been handled.
 type HandledTeller interface {
-	// Handled says, with engine.Config.Workers, that no message of the client's waits or is being handled any more. It is called
-	// from any goroutine, for each time that messages have come, takes no lock, and may come after End.
+	// Handled is called, with engine.Config.Workers, when no message of the client waits or is being handled any more. It is called once
+	// for each time that messages have come, from any goroutine, and may be called after End. It must take no lock.
 	Handled()
 }
 
-// PeerEnder may be implemented by an engine.Binding, which is then told that its peer has ended its sending side while answers are still
-// to be sent.
+// PeerEnder may be implemented by an engine.Binding. The engine calls it when the peer has ended its sending side while answers are
+// still to be sent.
 type PeerEnder interface {
-	// PeerEnded is called once; End follows within engine.Timeouts.Close. No more bytes will come from the peer, which must not count
-	// as its silence. PeerEnded runs on the event loop, and must not block.
+	// PeerEnded is called once; End follows within engine.Timeouts.Close. No more bytes will come from the peer; this must not count as
+	// silence. PeerEnded runs on the event loop, and must not block.
 	PeerEnded()
 }
 

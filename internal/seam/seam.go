@@ -1,5 +1,5 @@
-// Package seam has interfaces, and one function variable, between packages of this module. One package implements or sets them,
-// another uses them. Programs do not need them.
+// Package seam has interfaces and function variables between packages of this module. One package implements or sets them, another
+// uses them. Programs do not need them.
 package seam
 
 import "context"

@@ -1,5 +1,5 @@
-// Package system writes and reads those bodies of the system's messages that only Rollcall's own packages write or read. What a codec of
-// an application needs is in protocol: AppendStringMap, ParseLogonReply, ParseClose and ParsePush.
+// Package system writes and reads the bodies of system messages, as far as only Rollcall's own packages write or read them. Package
+// protocol has the functions that a codec of an application needs: AppendStringMap, ParseLogonReply, ParseClose and ParsePush.
 package system
 
 import (

@@ -27,7 +27,7 @@ const (
 // reached, so a beat writes to its own watch alone. A watch takes 48 bytes; a watch inside the thing that it watches, made by a [Ring],
 // takes 24. Its methods do what heartbeat.Checker says, within the bounds that heartbeat.New says.
 //
-// Silent answers by the state of the last tick, which was at most a fifth of the interval ago.
+// Silent returns the state at the last tick, which was at most a fifth of the interval ago.
 //
 // Make a Wheel with [New], and Close it. The zero Wheel watches no session.
 type Wheel struct {

@@ -6,7 +6,7 @@
 //	go run ./cmd/bench              everything; about an hour
 //	go run ./cmd/bench -short       rough figures, in under three minutes; nothing is written
 //	go run ./cmd/bench -only push   some of the tables; the others stay in the document as they are
-//	go run ./cmd/bench -only before -before DIR   beside an earlier version, of which DIR is a checkout
+//	go run ./cmd/bench -only before -before DIR   beside an earlier version; DIR is its checkout
 //	go run ./cmd/bench -only before -before DIR -cells '4 under way' -pairs 3   some of that table's cells; nothing is written
 package main
 

@@ -1,5 +1,5 @@
 // Package freemem lets the benchmark measure the memory that a server really needs: at SIGUSR1 the process collects its
-// garbage, returns the free pages to the system, and says so. Importing it is enough.
+// garbage, returns the free pages to the system, and says so. Importing the package is enough.
 //
 // The benchmark also builds examples/echo with this file added, so the example itself need not import it.
 package freemem

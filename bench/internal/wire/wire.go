@@ -1,5 +1,5 @@
-// Package wire builds the frames that the load generator sends, and finds the end of those it gets, in Rollcall's format
-// and in zinx's.
+// Package wire builds the frames that the load generator sends, and finds the end of the frames that it gets, in
+// Rollcall's format and in zinx's.
 package wire
 
 import (

@@ -1,4 +1,4 @@
-// Metered is a server whose metrics Prometheus can read, built by a program that has the main module and metrics.
+// Metered is a server whose metrics Prometheus can read. It requires only the main module and the module metrics.
 package main
 
 import (

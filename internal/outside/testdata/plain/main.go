@@ -1,4 +1,4 @@
-// Plain is a server and a client of it, built by a program that has only the main module.
+// Plain is a server and a client of the server. It requires only the main module.
 package main
 
 import (
