@@ -102,6 +102,7 @@ var manualCloseGrace = 5 * time.Second // a variable for the tests alone
 // Bridge joins one engine and one user manager. All methods may be called from any goroutine.
 type Bridge struct {
 	engine         *engine.Engine
+	hidden         seam.Engine[*engine.Conn, *engine.SendOptions] // the same engine
 	users          usermgr.UserManager
 	manager        *usermgr.Manager // users, if it is a *usermgr.Manager; else nil
 	authenticator  Authenticator    // nil lets every client in
@@ -147,8 +148,8 @@ func Attach(e *engine.Engine, users usermgr.UserManager, auth Authenticator, cfg
 	const longest = 100 * 365 * 24 * time.Hour // stands for ever, and can be added to any time
 	cfg.LogonDeadline, cfg.HeartbeatInterval = min(cfg.LogonDeadline, longest), min(cfg.HeartbeatInterval, longest)
 	manager, _ := users.(*usermgr.Manager)
-	b := &Bridge{engine: e, users: users, manager: manager, authenticator: auth, cfg: cfg, log: logging.OrDefault(cfg.Logger),
-		idle: make(chan struct{}, 1), grace: manualCloseGrace}
+	b := &Bridge{engine: e, hidden: seam.EngineOf(e).(seam.Engine[*engine.Conn, *engine.SendOptions]), users: users, manager: manager,
+		authenticator: auth, cfg: cfg, log: logging.OrDefault(cfg.Logger), idle: make(chan struct{}, 1), grace: manualCloseGrace}
 	b.relogons.init(&cfg)
 	b.logons = newSpareGoroutines((*logon).run)
 	if cfg.MaxLogons > 0 {

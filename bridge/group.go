@@ -123,7 +123,7 @@ func (g *Group) SendMessage(m *protocol.Message, o *engine.SendOptions, except .
 			without = slices.AppendSeq(without, g.bridge.ConnsOf(m.UserID))
 		}
 	}
-	return g.bridge.engine.BroadcastInOrder(&to.mu, to.reached(without), m, o)
+	return g.bridge.hidden.BroadcastInOrder(&to.mu, to.reached(without), m, o)
 }
 
 // reached yields the members' connections. g.mu is held while it runs.

@@ -226,7 +226,7 @@ func (p *logon) reply(s usermgr.Session) *protocol.Message {
 	if p.bridge.heartbeat > 0 {
 		fields[protocol.FieldHeartbeatMS] = strconv.FormatInt(max(p.bridge.heartbeat.Milliseconds(), 1), 10)
 	}
-	if n := p.bridge.engine.MaxBody(); n != protocol.DefaultMaxBody {
+	if n := p.bridge.hidden.MaxBody(); n != protocol.DefaultMaxBody {
 		fields[system.FieldMaxBody] = strconv.FormatInt(min(int64(n), math.MaxUint32), 10)
 	}
 	addExpiry(fields, p.expires)

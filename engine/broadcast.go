@@ -39,19 +39,6 @@ func (e *Engine) Conns() iter.Seq[*Conn] {
 	}
 }
 
-// ConnsVersion returns a number that changes when Conns would yield other connections, because one has come or gone. A program that
-// keeps the connections of Conns, to send to all again, calls ConnsVersion before Conns. Any goroutine may call it.
-func (e *Engine) ConnsVersion() (version uint64) {
-	loops := e.started.Load()
-	if loops == nil {
-		return 0
-	}
-	for _, l := range *loops {
-		version += l.changes.Load()
-	}
-	return version
-}
-
 // Broadcast sends one message to many connections. It encodes the message once for each wire format, and once for each connection with a
 // codec from Listener.NewCodec. It wakes each event loop once for a thousand connections. to should not block, because the last thousand
 // connections that it yielded may have to wait for their messages meanwhile. On each connection the message comes after the messages
@@ -62,7 +49,7 @@ func (e *Engine) ConnsVersion() (version uint64) {
 // cannot be encoded, or is too large (protocol.MessageTooLarge), in the wire format of some connections, which are left out too.
 //
 // Any goroutine may call it; m may be used again when it returns. Two concurrent broadcasts, also broadcasts by handlers on two event
-// loops, may reach connections in different orders: see BroadcastInOrder, and Group of package bridge.
+// loops, may reach connections in different orders: see Group of package bridge.
 func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message, o *SendOptions) (n int, err error) {
 	if err := o.check(); err != nil {
 		return 0, err
@@ -80,47 +67,6 @@ func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message, o *SendOptio
 		e.keepWithinBudget()
 	}
 	return n, b.err
-}
-
-// BroadcastInOrder is Broadcast for messages that must reach all connections in one order. It holds the lock order from before to begins
-// until the message is queued for the last connection, so that messages with the same lock do not overtake each other. It also reaches
-// connections that are being admitted: they get the message if and when they are let in. to must not block and must not send. While
-// the lock is held no code of the application runs except to and codecs; Report is called, and connections that do not keep up are
-// closed, after it was released.
-func (e *Engine) BroadcastInOrder(order sync.Locker, to iter.Seq[*Conn], m *protocol.Message, o *SendOptions) (n int, err error) {
-	if err := o.check(); err != nil {
-		return 0, err
-	}
-	b := broadcast{engine: e, m: m, o: o.of(e, m), large: e.tooLarge(m), early: true}
-	n = b.inOrder(order, to)
-	for _, l := range b.left {
-		o.report(l.conn, l.conn.unsentFor(l.why))
-	}
-	e.keepWithinBudget()
-	return n, b.err
-}
-
-// leftOut is a connection that a broadcast does not reach.
-type leftOut struct {
-	conn *Conn
-	why  error
-}
-
-// inOrder queues the message for all, under the lock, which is released even where a codec ends the goroutine.
-func (b *broadcast) inOrder(order sync.Locker, to iter.Seq[*Conn]) (n int) {
-	order.Lock()
-	defer order.Unlock()
-	b.begin()
-	defer b.end()
-	for c := range to {
-		b.next()
-		if why := b.sendTo(c); why != nil {
-			b.left = append(b.left, leftOut{c, why})
-		} else {
-			n++
-		}
-	}
-	return n
 }
 
 // broadcast is a message on its way to many connections.

@@ -22,7 +22,7 @@ func TestBroadcastsInOrderReachAllInOneOrder(t *testing.T) {
 			e := newEcho(cfg)
 			var order sync.Mutex
 			e.Handle(2, func(*engine.Conn, *protocol.Message) error {
-				_, _ = e.BroadcastInOrder(&order, e.Conns(), &protocol.Message{Type: 3, Body: []byte("from a loop")}, nil)
+				_, _ = hidden(e).BroadcastInOrder(&order, e.Conns(), &protocol.Message{Type: 3, Body: []byte("from a loop")}, nil)
 				return nil
 			})
 			r := serve(t, e)
@@ -37,7 +37,7 @@ func TestBroadcastsInOrderReachAllInOneOrder(t *testing.T) {
 				sending.Go(func() {
 					for i := range each {
 						m := &protocol.Message{Type: 3, Body: fmt.Appendf(nil, "%d from goroutine %d", i, g)}
-						if n, err := e.BroadcastInOrder(&order, e.Conns(), m, nil); n != conns || err != nil {
+						if n, err := hidden(e).BroadcastInOrder(&order, e.Conns(), m, nil); n != conns || err != nil {
 							t.Errorf("sent to %d, %v", n, err)
 						}
 					}
@@ -92,7 +92,7 @@ func TestABroadcastInOrderCallsNobodyWithTheOrderHeld(t *testing.T) {
 			missed := false
 			m := &protocol.Message{Type: 3, Body: make([]byte, 1<<15)}
 			for i := 0; !missed && i < 10_000; i++ {
-				_, _ = e.BroadcastInOrder(&order, e.Conns(), m, &engine.SendOptions{Report: func(c *engine.Conn, why error) {
+				_, _ = hidden(e).BroadcastInOrder(&order, e.Conns(), m, &engine.SendOptions{Report: func(c *engine.Conn, why error) {
 					order.Lock()
 					defer order.Unlock()
 					missed = c == conn && errors.Is(why, engine.ErrClosed)

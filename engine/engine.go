@@ -134,8 +134,5 @@ func (e *Engine) mustNotRun(what string) {
 	}
 }
 
-// MaxBody returns the largest body of a message, both ways, in bytes: Limits.MaxBody, or its default. Any goroutine may call it.
-func (e *Engine) MaxBody() int { return e.maxBody }
-
 // Conn returns the open connection with this ID, or nil. Any goroutine may call it.
 func (e *Engine) Conn(id uint64) *Conn { return e.conns.get(id) }

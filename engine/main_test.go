@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -51,6 +52,11 @@ func receive[T any](t testing.TB, what string, ch <-chan T) T {
 
 // newEngine returns an engine that listens on free ports of 127.0.0.1 and says nothing, unless cfg says otherwise.
 func newEngine(cfg engine.Config) *engine.Engine { return testkit.Must(engine.New(onFreePorts(cfg))) }
+
+// hidden returns what the engine shows to this module's other packages.
+func hidden(e *engine.Engine) seam.Engine[*engine.Conn, *engine.SendOptions] {
+	return seam.EngineOf(e).(seam.Engine[*engine.Conn, *engine.SendOptions])
+}
 
 // onFreePorts gives a listener without an address a free port of 127.0.0.1; without a logger nothing is logged.
 func onFreePorts(cfg engine.Config) engine.Config {

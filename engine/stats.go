@@ -57,11 +57,10 @@ type ConnStats struct {
 // it.
 func (e *Engine) Stats() Stats {
 	handshaking, waiting := e.handshakes.counts()
-	in := func(state uint32) int { return int(e.states[state].Load()) }
 	s := Stats{
 		Conns: ConnStats{
-			Handshaking: handshaking, HandshakesWaiting: waiting, Open: int(e.conns.open.Load()), Accepted: in(stateAccepted),
-			Verifying: in(stateVerifying), Bound: in(stateBound) + in(stateHalfClosed), Closing: in(stateClosing)},
+			Handshaking: handshaking, HandshakesWaiting: waiting, Open: int(e.conns.open.Load()), Accepted: e.in(stateAccepted),
+			Verifying: e.in(stateVerifying), Bound: e.in(stateBound) + e.in(stateHalfClosed), Closing: e.in(stateClosing)},
 		Accepted: e.accepted.Load(), Refused: e.refusalsByReason(), Bans: int(e.gate.bannedNow.Load()),
 		Closed: e.closed.All(), Outcomes: e.outcomes.all(), Probes: e.probes.Load(),
 		Dropped:       protocol.Traffic{Messages: e.droppedMessages.Load(), Bytes: e.droppedBytes.Load()},
@@ -113,6 +112,9 @@ func (o *outcomes) all() map[protocol.CloseOutcome]uint64 {
 	}
 	return all
 }
+
+// in returns the number of connections in a state.
+func (e *counters) in(state uint32) int { return int(e.states[state].Load()) }
 
 // setState changes the connection's state. c.mu is held on entry.
 func (c *Conn) setState(state uint32) {

@@ -36,11 +36,11 @@ var keepAudience = time.Second // a variable for the tests alone
 func (s *Service) audience() *audience {
 	e := s.bridge.Engine()
 	s.audiences.used.Store(true)
-	version := e.ConnsVersion()
+	version := s.engine.ConnsVersion()
 	if a := s.audiences.now.Load(); a != nil && a.version == version {
 		return a
 	}
-	n := e.Stats().Conns.Bound
+	n := s.engine.Bound()
 	a := &audience{version: version, conns: make([]*engine.Conn, 0, n), deliveries: make([]Delivery, 0, n)}
 	for c := range e.Conns() {
 		if user := c.UserID(); user != "" {
@@ -72,7 +72,7 @@ func (k *audiences) look(s *Service) {
 	if a == nil || k.timer == nil {
 		return
 	}
-	if !k.used.Swap(false) || a.version != s.bridge.Engine().ConnsVersion() {
+	if !k.used.Swap(false) || a.version != s.engine.ConnsVersion() {
 		k.now.Store(nil)
 		k.timer = nil
 		return

@@ -21,8 +21,9 @@ import (
 // Service sends messages to the sessions of a bridge, and to pushers. All methods may be called from any goroutine.
 type Service struct {
 	bridge    *bridge.Bridge
-	deviceAt  func(conn uint64) (device uint16, ok bool) // nil where the user manager cannot tell
-	keeps     bool                                       // the user manager tells when a session begins
+	engine    seam.Engine[*engine.Conn, *engine.SendOptions] // the bridge's
+	deviceAt  func(conn uint64) (device uint16, ok bool)     // nil where the user manager cannot tell
+	keeps     bool                                           // the user manager tells when a session begins
 	cfg       Config
 	log       *zap.Logger
 	outboxes  outboxes
@@ -56,7 +57,7 @@ func New(b *bridge.Bridge, cfg ...Config) *Service {
 	case len(cfg) > 1:
 		panic("rollcall: push.New takes one Config")
 	}
-	s := &Service{bridge: b}
+	s := &Service{bridge: b, engine: seam.EngineOf(b.Engine()).(seam.Engine[*engine.Conn, *engine.SendOptions])}
 	if len(cfg) == 1 {
 		s.cfg = cfg[0]
 	}

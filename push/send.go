@@ -20,7 +20,7 @@ func (s *Service) send(c *call, to Target) {
 		case to.Everyone && !c.tracked() && !s.outboxes.any():
 			s.broadcastToAll(c)
 		case to.Everyone:
-			c.deliveries = make([]Delivery, 0, s.bridge.Engine().Stats().Conns.Bound)
+			c.deliveries = make([]Delivery, 0, s.engine.Bound())
 			s.broadcast(c, s.everyone())
 		case to.Sessions != nil:
 			s.broadcast(c, c.conns(s.bridge.Users().(usermgr.SessionLister).Sessions(*to.Sessions)))
