@@ -95,6 +95,8 @@ func (e *Engine) accept(at *entrance) {
 	const maxPause = time.Second
 	pause := time.Duration(0)
 	var local net.IP
+	plain := len(at.stages) == 0 // nothing keeps an arrival when arrive has returned
+	a := new(arrival)
 	for {
 		nc, err := at.ln.Accept()
 		if err != nil {
@@ -117,9 +119,12 @@ func (e *Engine) accept(at *entrance) {
 			continue
 		}
 		pause = 0
-		a := &arrival{engine: e, at: at, nc: nc}
+		if !plain {
+			a = new(arrival)
+		}
+		*a = arrival{engine: e, at: at, nc: nc}
 		a.askAddresses()
-		shrinkAddrs(nc, &local)
+		shrinkAddrs(nc, &local, at.tls == nil)
 		e.arrive(a)
 	}
 }

@@ -83,3 +83,21 @@ func TestServeConnTakesTheAddressThatItsConnectionSays(t *testing.T) {
 		t.Errorf("%d failures are logged, want 8", logged)
 	}
 }
+
+// Each of many connections that come at a time has its own peer's address.
+func TestEachOfManyConnectionsHasItsOwnAddress(t *testing.T) {
+	eachTransportThat(t, func(tr *transport) bool { return tr.network != "unix" && !tr.piped }, func(t *testing.T) {
+		e := newEngine(engine.Config{Loops: 2})
+		e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, []byte(c.RemoteAddr().String())) })
+		r := serve(t, e)
+		peers := make([]*peer, 100)
+		for i := range peers {
+			peers[i] = dial(t, r.addr)
+		}
+		for _, p := range peers {
+			if m := p.ask(1, 1, ""); string(m.Body) != p.LocalAddr().String() {
+				t.Errorf("the peer at %v has the address %s", p.LocalAddr(), m.Body)
+			}
+		}
+	})
+}

@@ -100,12 +100,13 @@ func (g gnetClient) stop() { _ = g.client.Stop() }
 // buffers, and would then write a client's message over a string of package net. Conn.RemoteAddr and Incoming have the
 // zone: they were made before, from copies.
 //
-// It copies each IP, because the original keeps the kernel's whole answer in memory: that saves 47 bytes for each
-// connection. local is the last local IP, which connections share.
+// Package net's IPs keep the kernel's whole answer in memory, 32 bytes each. So connections share an IP: their local one, which was
+// copied to local, and where no stream shows the peer's address (plain), the peer's, which is of no use any more. gnet makes a socket
+// address of it, and uses that for UDP alone; an IPv4 address makes the smallest.
 //
 // Package net forbids changes to the addresses because it returns the same ones to every caller. Here only the engine
 // has asked for them so far.
-func shrinkAddrs(nc net.Conn, local *net.IP) {
+func shrinkAddrs(nc net.Conn, local *net.IP, plain bool) {
 	to, ok := nc.LocalAddr().(*net.TCPAddr)
 	from, okToo := nc.RemoteAddr().(*net.TCPAddr)
 	if !ok || !okToo {
@@ -116,8 +117,15 @@ func shrinkAddrs(nc net.Conn, local *net.IP) {
 		*local = slices.Clone(to.IP)
 	}
 	to.IP = *local
-	if ip := from.IP.To4(); ip != nil {
-		from.IP = ip
+	switch ip := from.IP.To4(); {
+	case plain:
+		from.IP, from.Port = noIP, 0
+	case ip != nil:
+		from.IP = slices.Clone(ip)
+	default:
+		from.IP = slices.Clone(from.IP)
 	}
-	from.IP = slices.Clone(from.IP)
 }
+
+// noIP is never changed.
+var noIP = net.IP{0, 0, 0, 0}
