@@ -182,8 +182,8 @@ func (b *Bridge) Engine() *engine.Engine { return b.engine }
 // Users returns the user manager that was given to Attach.
 func (b *Bridge) Users() usermgr.UserManager { return b.users }
 
-// ConnsOf yields the connections of the users' sessions on this bridge's engine: those of one user after another's, each user's
-// oldest session first. A user is looked up when it is that user's turn. One who is named twice is yielded twice.
+// ConnsOf yields the connections of the users' sessions on this bridge's engine, user by user, each user's oldest session first. It
+// looks a user up when it comes to that user. If a user is named twice, the user's connections are yielded twice.
 func (b *Bridge) ConnsOf(userIDs ...string) iter.Seq[*engine.Conn] {
 	return func(yield func(*engine.Conn) bool) {
 		for _, userID := range userIDs {

@@ -34,7 +34,7 @@ type Group struct {
 }
 
 // Member is a user or a session in a group: Member{UserID: "bob"} is a user, with all sessions, and Member{Conn: c} is the one session on a
-// connection. In what Members and events say a session has its UserID too.
+// connection. A session that Members or an event returns has its UserID too.
 type Member struct {
 	UserID string
 	Conn   *engine.Conn

@@ -124,10 +124,10 @@ type Accept struct {
 // Limits limit what one connection may send, and how much may wait for it; MaxMemory limits all connections together. Zero means
 // the default, negative means no limit.
 type Limits struct {
-	// MaxBody is the largest body of a message, both ways, in bytes. A client that sends a larger one is closed with
-	// MessageTooLarge. Sending a larger one returns that too, except for the server's own messages: a Close, the answer to a
-	// Logon, an error reply. Where MaxBody is not the default, the answer to a Logon tells clients (max-body, in docs/protocol.md). 0
-	// means 1 MiB; negative means no limit.
+	// MaxBody is the largest body of a message, both ways, in bytes. A client that sends a larger one is closed with MessageTooLarge.
+	// Sending a larger one returns that too, except for the server's own messages: a Close, the answer to a Logon, an error reply. If
+	// MaxBody is not the default, the answer to a Logon tells clients its value (max-body, in docs/protocol.md). 0 means 1 MiB;
+	// negative means no limit.
 	MaxBody int
 	// MaxFirstFrame is the largest first frame, in bytes: a Logon with its token and all other fields. 0 means 4 KiB.
 	MaxFirstFrame int

@@ -45,8 +45,8 @@ func (t *handlerTable) lookup(typ uint16) Handler {
 // for a nil handler, and for a second handler of one type.
 //
 // Types above Close are for packages that extend the protocol. Their handlers always run on the connection's event loop, also with
-// Config.Workers, before messages that wait for a worker; so the message is valid only until the handler returns: see Handler.
-// Middleware is not applied to them.
+// Config.Workers, before messages that wait for a worker; so the message is valid only until the handler returns: see Handler. Middleware
+// is not applied to these handlers.
 func (e *Engine) Handle(typ uint16, h Handler) {
 	e.mustNotRun("Handle")
 	if typ == 0 || typ >= protocol.FirstSystemType && typ <= protocol.TypeClose {

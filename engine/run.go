@@ -18,7 +18,7 @@ import (
 // are closed by force. Stats.Stop has the numbers.
 //
 // Run returns nil after a stop that was asked for and complete. The error wraps ErrStopTimeout, with the numbers, when not everything
-// ended in time. When Run cannot listen it returns an error at once. When ctx has ended before, Run stops at once, which also closes
+// ended in time. When Run cannot listen it returns an error at once. When ctx has ended before the call, Run stops at once, and closes
 // the listeners that Listen has opened. An engine runs once.
 func (e *Engine) Run(ctx context.Context) error {
 	if ctx == nil {

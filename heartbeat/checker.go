@@ -47,9 +47,9 @@ type Watch interface {
 	Stop()
 }
 
-// New returns a running Checker for any number of sessions, a timing wheel with one goroutine: Watch allocates one object, and a beat
-// writes to its own watch alone. It reports silences longer than timeout, at most interval after that, and none before the timeout has
-// passed since the last beat.
+// New returns a running Checker for any number of sessions: a timing wheel with one goroutine. Watch allocates one object, and a beat
+// writes to its own watch alone. The Checker reports a silence when it has lasted for longer than timeout, at most interval later, and
+// never before timeout has passed since the last beat.
 //
 // An interval of 0 or less means 1 s; an interval under 5 ms means 5 ms. A timeout of 0 means 30 s. A negative timeout means that no
 // silence is reported: Timeout is 0, and the Checker has no goroutine.

@@ -27,8 +27,8 @@ type Config struct {
 	Push *push.Service
 }
 
-// New returns a collector. Register it with a prometheus.Registerer. At each collection it takes one snapshot of each source. Several
-// engines in one process need a collector each, registered with labels: see prometheus.WrapRegistererWith.
+// New returns a collector. Register it with a prometheus.Registerer. At each collection it takes one snapshot of each source. If one
+// process has several engines, each engine needs a collector of its own, registered with labels: see prometheus.WrapRegistererWith.
 func New(cfg Config) prometheus.Collector {
 	c := &collector{}
 	if cfg.Engine != nil {

@@ -10,7 +10,8 @@ import (
 // Memory is a Pusher that records messages, for tests and development. The zero value is ready to use. All methods may be called from
 // any goroutine.
 type Memory struct {
-	// Max is how many messages are recorded; then the oldest is forgotten for a new one. 0 means 1,000; negative means no limit.
+	// Max limits the recorded messages; over the limit, a new message replaces the oldest one. 0 means 1,000; negative means no
+	// limit.
 	Max int
 
 	mu   sync.Mutex

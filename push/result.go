@@ -18,8 +18,8 @@ var (
 // Result is the outcome of a message.
 type Result struct {
 	ID uuid.UUID // of the message
-	// Deliveries are those to the bridge's sessions, then those by the pushers; with Go, those not reported before. Results of several
-	// pushes to everyone share it: it must not be changed.
+	// Deliveries has the deliveries to the bridge's sessions, then the deliveries by the pushers; with Go, only deliveries that were
+	// not reported before. Results of several pushes to everyone share the slice: do not change it.
 	Deliveries []Delivery
 	Pending    int              // with Go: more than 0 while deliveries are still to be reported
 	Kicked     []usermgr.Kicked // the outcome of each session; only with Kick
@@ -56,9 +56,9 @@ type Delivery struct {
 	// Confirmed means that the session's client has handled the message. Where Confirmed is false and Err is nil the message was
 	// handed over, and its arrival is not known; with Push and Keep it may still wait for its user.
 	Confirmed bool
-	// Err says why the message was not delivered. errors.Is finds one of these in it: protocol.UserOffline, for a user without a
-	// session; TimedOut, where no session has acknowledged the message within Options.Keep; Refused, where a limit of Config on
-	// waiting messages is reached, for the user or for all users, and the message was not kept; ServerStopping, where the service
-	// was closed while the message waited. Otherwise it is an error of engine.Conn.Send, or the pusher's error.
+	// Err says why the message was not delivered. errors.Is finds one of these in it: protocol.UserOffline, if the user has no
+	// session; TimedOut, if no session has acknowledged the message within Options.Keep; Refused, if a limit of Config on waiting
+	// messages is reached, for the user or for all users, and the message was not kept; ServerStopping, if the service was closed
+	// while the message waited. Otherwise Err is an error of engine.Conn.Send, or the pusher's error.
 	Err error
 }

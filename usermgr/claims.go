@@ -20,11 +20,11 @@ import (
 //
 // Online, Offline and Count concern this manager's sessions alone.
 type Claims interface {
-	// Claim returns when every session on other managers that the logon excludes has ended and its Disconnected handlers have
-	// returned. It runs in the user's turn, on the goroutine of a bridge's logon, before the logon has any effect, and may
-	// block; where a program calls Register itself, Claim runs on another goroutine, which Register waits for. Meanwhile the user's sessions on this manager may end, be evicted (see Manager.Evict) or time out; other changes of
-	// the user wait. Claim must return soon after ctx has ended, which happens when the logon is given up or the manager is
-	// closed.
+	// Claim returns when every session on other managers that the logon excludes has ended and its Disconnected handlers have returned.
+	// It runs in the user's turn, before the logon has any effect, and may block. It runs on the goroutine of the bridge's logon; if a
+	// program calls Register itself, it runs on another goroutine, for which Register waits. Meanwhile the user's sessions on this
+	// manager may end, be evicted (see Manager.Evict) or time out; other changes of the user wait. Claim must return soon after ctx has
+	// ended, which happens when the logon is given up or the manager is closed.
 	//
 	// An error refuses the logon, with the code of a *protocol.CloseError and otherwise with InternalError. With AlreadyLoggedOn
 	// the event Ignored follows. After an error, a panic or a Goexit there is no claim: Claim itself must undo what it has stored.

@@ -32,7 +32,7 @@ type Filter struct {
 	Devices []uint16      // the session's device class is one of these; empty for any
 	Tag     string        // the session's tag, or its user's, is this one; "" for any
 	IdleFor time.Duration // no message but heartbeats has come for at least this long, by SessionInfo.LastMessage; 0 for any
-	Via     string        // the session's Address.Via is this one, as "tls"; "" for any
+	Via     string        // the session's Address.Via is this one, such as "tls"; "" for any
 	Dropped bool          // messages for the session's client have been thrown away
 }
 

@@ -37,7 +37,7 @@
 // A goroutine holds at most one of these locks at a time:
 //
 //   - a shard of an index of sessions (directory.go)
-//   - the sessions whose claims are running (claims.go)
+//   - the sessions whose claims are running (claims.go), or the context of one claim (claimcontext.go)
 //   - a kick's record (kick.go)
 //   - the banned users, or the revoked tokens (refusals.go)
 //   - the ended sessions (ended.go)
@@ -66,11 +66,11 @@ import (
 // Address says which connection a session is on.
 type Address struct {
 	Conn   uint64         // the connection's number, never reused by this process
-	Remote netip.AddrPort // the peer's network address; zero where it has none, as on a Unix socket
+	Remote netip.AddrPort // the peer's network address; zero if the peer has none, as on a Unix socket
 	Via    string         // the transport: "tcp", "unix", "tls" over either, or another that the Link names
 }
 
-// String returns Remote, or Via where there is none, or the connection's number.
+// String returns Remote; if Remote is zero, Via; and if Via is empty too, the connection's number.
 func (a Address) String() string {
 	switch {
 	case a.Remote.IsValid():

@@ -1,4 +1,4 @@
-// Quickstart starts a server and real clients, and tells what happens between them:
+// Quickstart starts a server and real clients, and prints what happens between them:
 //
 //	go run ./examples/quickstart
 //

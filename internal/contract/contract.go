@@ -1,4 +1,4 @@
-// Package contract holds a user manager to the rules of docs/contract.md.
+// Package contract checks a user manager against the rules of docs/contract.md.
 //
 // A [Manager] is a usermgr.Manager that records calls in one order: calls of the manager with their results, calls of
 // its links and its checker, and calls of its subscribers. A test calls [Manager.AtRest] when nothing is under way. At

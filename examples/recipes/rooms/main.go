@@ -1,5 +1,5 @@
-// Rooms is a server with rooms. Users join as many as they like, and all members of a room hear what one of them says, in one
-// order:
+// Rooms is a server with rooms. Users join as many rooms as they like, and all members of a room get what its members say, in
+// one order:
 //
 //	go run ./examples/recipes/rooms -addr 127.0.0.1:9000
 package main
