@@ -51,13 +51,14 @@ type Watch interface {
 // writes to its own watch alone. The Checker reports a silence when it has lasted for longer than timeout, at most interval later, and
 // never before timeout has passed since the last beat.
 //
-// An interval of 0 or less means 1 s; an interval under 5 ms means 5 ms. A timeout of 0 means 30 s. A negative timeout means that no
+// An interval of 0 or less means 1 s; an interval under 5 ms, or under a hundred-millionth of the
+// timeout, means that. A timeout of 0 means 30 s. A negative timeout means that no
 // silence is reported: Timeout is 0, and the Checker has no goroutine.
 //
-// Only time in which the process runs counts as silence. The checker's goroutine may come late by more than a fifth of the interval:
+// Only time in which the process runs counts as silence. The checker's goroutine may come late by more than a sixth of the interval:
 // the process was stopped, the machine slept or was overloaded, or silent blocked. Such a gap is not counted for any session, so
 // that bytes that wait in the sockets can be read first. A silence that lasts across the gap is reported later by the length of
-// the gap. When the goroutine comes late again and again, two fifths of an interval are counted each time.
+// the gap. When the goroutine comes late again and again, a third of an interval is counted each time.
 func New(interval, timeout time.Duration) Checker { return checker{wheel.New(interval, timeout)} }
 
 // checker is what New returns. Package usermgr finds its wheel by wheel.Of.

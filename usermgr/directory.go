@@ -149,7 +149,7 @@ type sessionShard struct {
 func hashOfID(id uuid.UUID) uint64  { return table.Scatter(binary.BigEndian.Uint64(id[8:])) }
 func hashOfConn(conn uint64) uint64 { return table.Scatter(conn) }
 func hashByID(s *session) uint64    { return hashOfID(s.id) }
-func hashByConn(s *session) uint64  { return hashOfConn(s.conn) }
+func hashByConn(s *session) uint64  { return hashOfConn(s.conn()) }
 
 func (x *sessionIndex) shard(hash uint64) *sessionShard { return &x.shards[shardOf(hash)] }
 
@@ -158,10 +158,11 @@ func (x *sessionIndex) add(s *session) {
 	sh.mu.Lock()
 	sh.byID.Add(s, hashByID)
 	sh.mu.Unlock()
-	sh = x.shard(hashOfConn(s.conn))
+	conn := s.conn()
+	sh = x.shard(hashOfConn(conn))
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if old := sh.onConn(s.conn); old != nil { // a connection may have one session after another
+	if old := sh.onConn(conn); old != nil { // a connection may have one session after another
 		sh.byConn.Replace(old, s, hashByConn)
 	} else {
 		sh.byConn.Add(s, hashByConn)
@@ -173,7 +174,7 @@ func (x *sessionIndex) remove(s *session) {
 	sh.mu.Lock()
 	sh.byID.Remove(s, hashByID)
 	sh.mu.Unlock()
-	sh = x.shard(hashOfConn(s.conn))
+	sh = x.shard(hashOfConn(s.conn()))
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.byConn.Remove(s, hashByConn) // unless another session of the connection has taken its place
@@ -195,5 +196,5 @@ func (x *sessionIndex) find(id uuid.UUID) *session {
 func (x *sessionIndex) onConn(conn uint64) *session { return x.shard(hashOfConn(conn)).onConn(conn) }
 
 func (sh *sessionShard) onConn(conn uint64) *session {
-	return sh.byConn.Find(hashOfConn(conn), func(s *session) bool { return s.conn == conn })
+	return sh.byConn.Find(hashOfConn(conn), func(s *session) bool { return s.conn() == conn })
 }

@@ -77,14 +77,21 @@ func (s *session) address() Address {
 	return s.links[0].Address()
 }
 
-// addressOf asks a link for its address, and reports whether it has answered. known is nil for a link of this module.
-func (m *Manager) addressOf(l Link) (a Address, known *Address, ok bool) {
+// conn returns the number of the link's connection.
+func (s *session) conn() uint64 { return s.address().Conn }
+
+// sessionOn returns an empty session for a link. A link of the application is asked for its address, which is kept in lazy. The session
+// is nil when it has not answered.
+func (m *Manager) sessionOn(l Link) (s *session, lazy *sessionLazy) {
 	if contain.IsTrustedLink(l) {
-		return l.Address(), nil, true
+		return new(session), nil
 	}
-	known = new(Address)
-	ok = m.apart("a Link's Address", func() { *known = l.Address() })
-	return *known, known, ok
+	f := new(foreignSession)
+	if !m.apart("a Link's Address", func() { f.address = l.Address() }) {
+		return nil, nil
+	}
+	f.lazy.address = &f.address
+	return &f.session, &f.lazy
 }
 
 // foreignChecker is a Checker of the application. Its Watch returns nil when the application's has failed.

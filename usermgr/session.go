@@ -69,24 +69,21 @@ func (c *counter) load() protocol.Traffic {
 // session implements Session. The first cache line has the fields that the message path needs most, because a server
 // with thousands of connections waits for memory more than it computes.
 type session struct {
-	user          *user
-	mark          wheel.Mark[session] // used with manager.ring
-	active, heard atomic.Uint32       // ticks of the manager's clock: when bytes last came, and when a message that is no heartbeat came
-	in            counter
-	device        uint16
-	stuck         bool // only the turn uses it: a message handler was given up on
-	bound         bool // only the turn uses it: the session is one of its user's
-	// suspected is true while a check of the session's silence waits for the user's turn.
-	suspected atomic.Bool
+	user   *user
+	mark   wheel.Mark[session] // used with manager.ring; its Note is the tick of the manager's clock when bytes last came
+	heard  atomic.Uint32       // the tick when a message that is no heartbeat last came
+	device uint16
+	stuck  bool // only the turn uses it: a message handler was given up on
+	bound  bool // only the turn uses it: the session is one of its user's
+	in     counter
 
 	out   counter
 	links [1]Link // the session's link, as a slice for Manager.Links
 	id    uuid.UUID
-	conn  uint64 // the number of the link's connection
 	lazy  atomic.Pointer[sessionLazy]
 }
 
-// sessionLazy holds the fields that most live sessions never use. It is allocated on demand; without it a session takes 128 bytes.
+// sessionLazy holds the fields that most live sessions never use. It is allocated on demand; without it a session takes 112 bytes.
 type sessionLazy struct {
 	ended   atomic.Pointer[ending] // nil while the session lives; the first cause that was recorded
 	dropped counter
@@ -99,8 +96,15 @@ type sessionLazy struct {
 	logonTime  int64           // Unix nanoseconds; 0 where the session's ID has the same time
 	watch      heartbeat.Watch // nil unless the Checker is the application's
 	idle       heartbeat.Watch // nil without Config.IdleTimeout
-	// suspected is true while a check of the session's idleness waits for the user's turn.
-	suspected atomic.Bool
+	// Each is true while a check of the session's silence, or of its idleness, waits for the user's turn.
+	suspected, idleSuspected atomic.Bool
+}
+
+// foreignSession is a session whose link is the application's, in one object with its sessionLazy and the link's address.
+type foreignSession struct {
+	session
+	lazy    sessionLazy
+	address Address
 }
 
 // needLazy returns the session's sessionLazy for writing. It allocates it if there is none.
@@ -122,15 +126,19 @@ func (s *session) why() *ending {
 }
 
 func (m *Manager) newSession(u *user, link Link, id uuid.UUID, l *Logon) *session {
-	addr, known, ok := m.addressOf(link)
-	if !ok {
+	s, lazy := m.sessionOn(link)
+	if s == nil {
 		return nil
 	}
-	s := &session{user: u, links: [1]Link{link}, conn: addr.Conn, id: id, device: l.Device}
-	s.active.Store(m.clock.now())
+	s.user, s.links[0], s.id, s.device = u, link, id, l.Device
+	s.mark.Note.Store(m.clock.now())
 	s.heard.Store(m.clock.now())
-	if fields := l.metadata(); l.Token != "" || fields != nil || m.idle != nil || known != nil {
-		s.lazy.Store(&sessionLazy{token: l.Token, fields: fields, address: known})
+	if fields := l.metadata(); lazy != nil || l.Token != "" || fields != nil || m.idle != nil {
+		if lazy == nil {
+			lazy = new(sessionLazy)
+		}
+		lazy.token, lazy.fields = l.Token, fields
+		s.lazy.Store(lazy)
 	}
 	if now := time.Now().UnixNano(); !isTimeOf(id, now) {
 		s.needLazy().logonTime = now
@@ -245,8 +253,8 @@ func (s *session) Beat() {
 	} else if w := s.foreignWatch(); w != nil {
 		w.Beat()
 	}
-	if now := s.user.manager.clock.now(); now != s.active.Load() { // seldom true, and a load costs less than a store
-		s.active.Store(now)
+	if now := s.user.manager.clock.now(); now != s.mark.Note.Load() { // seldom true, and a load costs less than a store
+		s.mark.Note.Store(now)
 	}
 }
 
@@ -288,12 +296,13 @@ func (s *session) Handled() {
 // fellSilent is called by the checker. It first has the connection's unread bytes read, and checks the silence again
 // when the user's turn comes.
 func (s *session) fellSilent() {
-	if !s.suspected.CompareAndSwap(false, true) {
+	r := s.needLazy()
+	if !r.suspected.CompareAndSwap(false, true) {
 		return
 	}
 	s.look(func(bool) {
 		s.user.post(&task{ends: true, run: func(u *user) {
-			s.suspected.Store(false)
+			r.suspected.Store(false)
 			u.timeOut(s)
 		}})
 	})
@@ -303,12 +312,12 @@ func (s *session) fellSilent() {
 // is being handled is not idle.
 func (s *session) fellIdle() {
 	r := s.lazy.Load()
-	if !r.suspected.CompareAndSwap(false, true) {
+	if !r.idleSuspected.CompareAndSwap(false, true) {
 		return
 	}
 	s.look(func(busy bool) {
 		s.user.post(&task{ends: true, run: func(u *user) {
-			r.suspected.Store(false)
+			r.idleSuspected.Store(false)
 			if busy {
 				r.idle.Beat()
 			}
@@ -336,7 +345,7 @@ func (s *session) info() SessionInfo {
 		UserID: s.user.id, ID: s.ID(), Address: s.address(), Device: s.device,
 		LogonTime: time.Unix(0, s.logonTime()), Counters: Counters{In: s.in.load(), Out: s.out.load()},
 	}
-	i.LastActive, i.LastMessage = s.timeOf(s.active.Load()), s.lastMessage()
+	i.LastActive, i.LastMessage = s.timeOf(s.mark.Note.Load()), s.lastMessage()
 	i.Token = i.ID
 	if r := s.lazy.Load(); r != nil {
 		i.Fields = r.fields

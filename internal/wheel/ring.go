@@ -1,7 +1,6 @@
 package wheel
 
 import (
-	"math"
 	"sync"
 	"sync/atomic"
 )
@@ -21,8 +20,9 @@ type Ring[T any] struct {
 
 // Mark is the state that a [Ring] keeps inside each thing that it watches. The zero Mark means that the thing is not watched.
 type Mark[T any] struct {
-	seen       atomic.Int64 // the wheel's clock at the last beat, or forever
-	next, prev *T           // the list of its slot; nil when stopped
+	seen       atomic.Uint32 // the stamp of the last beat; none when the thing is not watched
+	Note       atomic.Uint32 // the thing's own, in a place that would be empty
+	next, prev *T            // the list of its slot; nil when stopped
 }
 
 // NewRing returns a Ring that runs on the wheel's goroutine and ends with the wheel. mark returns the Mark of a thing, the same one
@@ -42,21 +42,20 @@ func (r *Ring[T]) init(w *Wheel, mark func(*T) *Mark[T], silent func(*T)) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r.hand = w.clock.Load() / max(int64(w.tick), 1)
+	r.hand = w.ticks()
 	w.rings = append(w.rings, r)
 }
 
 // Watch watches e from now on. It must not be watched already.
 func (r *Ring[T]) Watch(e *T) {
 	if r.wheel.timeout == 0 {
-		r.mark(e).seen.Store(forever)
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.wheel.clock.Load()
-	r.mark(e).seen.Store(now)
-	r.place(e, now+int64(r.wheel.limit))
+	ticks := r.wheel.ticks() // before the stamp: a slot that comes up too early does no harm
+	r.mark(e).seen.Store(r.wheel.now.Load())
+	r.place(e, ticks+int64(r.wheel.limit))
 }
 
 // Beat is for the thing that has this mark: see heartbeat.Watch.
@@ -73,25 +72,40 @@ func (r *Ring[T]) Stop(e *T) {
 	if m.next == nil {
 		return
 	}
-	m.seen.Store(forever)
+	m.seen.Store(none)
 	r.unlink(m)
 }
 
 // beat writes at most once a tick, and takes no lock. The stamp never goes back, even when a goroutine was delayed.
 func (m *Mark[T]) beat(w *Wheel) {
-	now := w.clock.Load()
+	now := w.now.Load()
 	for {
 		seen := m.seen.Load()
-		if seen >= now || m.seen.CompareAndSwap(seen, now) {
+		if seen == now || seen == none || now == none || int32(now-seen) < 0 || m.seen.CompareAndSwap(seen, now) {
 			return
 		}
 	}
 }
 
-func (m *Mark[T]) silent(w *Wheel) bool { return w.clock.Load()-m.seen.Load() >= int64(w.limit) }
+func (m *Mark[T]) silent(w *Wheel) bool {
+	seen := m.seen.Load() // before now, so that it is not later
+	now := w.now.Load()
+	return seen != none && now != none && now-seen >= w.limit
+}
 
-// forever is the stamp of a stopped watch. No beat is later, and no clock reaches its deadline.
-const forever = math.MaxInt64
+// none is the stamp of what is not watched, and of a wheel that has ended.
+const none = 0
+
+// longestAge is the age, in ticks, over which a stamp is renewed, before it seems to be in the future. It is more than any limit.
+const longestAge = 1 << 30
+
+// stampOf returns the stamp of a time in ticks. Stamps begin again after 2^32 ticks, which is 41 days at least.
+func stampOf(ticks int64) uint32 {
+	if s := uint32(ticks + 1); s != none {
+		return s
+	}
+	return none + 1
+}
 
 // report calls silent for each thing that has been silent for too long.
 func (r *Ring[T]) report() {
@@ -118,12 +132,12 @@ func (r *Ring[T]) sweep() (more bool) {
 	r.due = r.due[:0]
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := w.clock.Load()
+	ticks, now := w.ticks(), w.now.Load()
 	for n := 0; n < chunk; {
 		slot := &r.slots[r.hand%slotCount]
 		e := r.mark(slot).next
 		if e == slot {
-			if r.hand == now/int64(w.tick) {
+			if r.hand == ticks {
 				return false
 			}
 			r.hand++
@@ -131,22 +145,26 @@ func (r *Ring[T]) sweep() (more bool) {
 		}
 		n++
 		m := r.mark(e)
-		deadline := m.seen.Load() + int64(w.limit)
-		if now >= deadline {
+		seen := m.seen.Load()
+		age := now - seen
+		if age > longestAge {
+			age = longestAge
+			m.seen.CompareAndSwap(seen, max(now-age, none+1))
+		}
+		due := ticks + int64(w.limit) - int64(age)
+		if age >= w.limit {
 			r.due = append(r.due, e)
-			deadline = now + int64(w.limit-2*w.tick)
+			due = ticks + int64(w.limit) - 2
 		}
 		r.unlink(m)
-		r.place(e, deadline)
+		r.place(e, due)
 	}
 	return true
 }
 
-// place links e into the slot that comes up within a tick after the deadline. The deadline is later than the clock. The
-// lock is held on entry.
-func (r *Ring[T]) place(e *T, deadline int64) {
-	n := min(deadline/int64(r.wheel.tick)+1, r.hand+slotCount-1)
-	slot := &r.slots[n%slotCount]
+// place links e into the slot of a time in ticks, which is later than the clock. The lock is held on entry.
+func (r *Ring[T]) place(e *T, due int64) {
+	slot := &r.slots[min(due, r.hand+slotCount-1)%slotCount]
 	m, head := r.mark(e), r.mark(slot)
 	m.next, m.prev = slot, head.prev
 	r.mark(m.prev).next, head.prev = e, e

@@ -15,8 +15,9 @@ const (
 	defaultInterval = time.Second
 	defaultTimeout  = 30 * time.Second
 
-	ticksPerInterval = 5 // see the bounds at Wheel.limit
-	minTick          = time.Millisecond
+	ticksPerInterval = 6 // see the bounds at Wheel.limit
+	minTick          = 5 * time.Millisecond / ticksPerInterval
+	maxTicks         = 1 << 29                          // of a timeout, see longestAge
 	maxDuration      = time.Duration(math.MaxInt64 / 4) // sums of a few of them do not overflow
 
 	slotCount = 256 // a watch whose deadline is more ticks away than this is checked once before
@@ -27,24 +28,26 @@ const (
 // reached, so a beat writes to its own watch alone. A watch takes 48 bytes; a watch inside the thing that it watches, made by a [Ring],
 // takes 24. Its methods do what heartbeat.Checker says, within the bounds that heartbeat.New says.
 //
-// Silent returns the state at the last tick, which was at most a fifth of the interval ago.
+// Silent returns the state at the last tick, which was at most a sixth of the interval ago.
 //
 // Make a Wheel with [New], and Close it. The zero Wheel watches no session.
 type Wheel struct {
 	timeout time.Duration // 0: no session is watched
 	tick    time.Duration
-	// limit is how far the clock must be past a stamp, so that the timeout has surely passed since the beat. The stamp
-	// of a beat is the clock of the last tick, up to two ticks before the beat (advance makes no longer step); so limit
-	// = timeout + 2 ticks. The deadline is rounded up to a slot, 1 tick, and the clock reaches it in a step of up to 2
-	// ticks. So a report comes at most 5 ticks, one interval, after the timeout.
-	limit   time.Duration
+	// limit is how many ticks after the stamp of a beat the timeout has surely passed since the beat. Stamps and the clock are
+	// whole ticks, rounded down, so the clock has moved on by more than limit - 1 ticks then. The stamp is the clock of the last
+	// tick, up to two ticks before the beat (advance makes no longer step). So limit = timeout, rounded up, + 3 ticks. The clock
+	// reaches it in a step of up to 2 ticks. So a report comes at most 6 ticks, one interval, after the timeout.
+	limit   uint32
 	closing chan struct{}
 	done    chan struct{} // closed when the goroutine has ended
 	once    sync.Once
 
 	_ [64]byte // keeps the fields that every beat reads off the cache lines that Watch and Stop write
-	// clock is how long the wheel had run at the last tick, in nanoseconds. Only the wheel's goroutine writes it.
+	// clock is how long the wheel had run at the last tick, in nanoseconds, and now the stamp of that time, which is stored after it.
+	// Only the wheel's goroutine writes them.
 	clock atomic.Int64
+	now   atomic.Uint32
 	_     [64]byte
 
 	steps clock.Steps // only the goroutine uses it
@@ -83,15 +86,17 @@ func New(interval, timeout time.Duration) *Wheel {
 
 // newWheel makes a wheel without a goroutine.
 func newWheel(interval, timeout time.Duration) *Wheel {
-	tick := max(min(interval, maxDuration)/ticksPerInterval, minTick)
+	least := min(timeout, maxDuration)
+	tick := max(min(interval, maxDuration)/ticksPerInterval, minTick, least/maxTicks+1)
 	w := &Wheel{
 		timeout: timeout,
 		tick:    tick,
 		steps:   clock.Steps{Tick: tick},
-		limit:   min(timeout, maxDuration) + 2*tick,
+		limit:   uint32((least+tick-1)/tick) + 3,
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),
 	}
+	w.now.Store(stampOf(0))
 	w.own.init(w, func(e *watch) *Mark[watch] { return &e.mark }, func(e *watch) { e.silent() })
 	return w
 }
@@ -134,7 +139,7 @@ func (w *Wheel) Close() {
 
 func (w *Wheel) run() {
 	defer close(w.done)
-	defer w.clock.Store(0) // no stamp is older
+	defer w.now.Store(none)
 	ticker := time.NewTicker(w.tick)
 	defer ticker.Stop()
 	last := time.Now()
@@ -153,7 +158,11 @@ func (w *Wheel) run() {
 // advance moves the clock on by elapsed, the time since the tick before, but by two ticks at most.
 func (w *Wheel) advance(elapsed time.Duration) {
 	w.clock.Store(w.clock.Load() + int64(w.steps.Next(elapsed)))
+	w.now.Store(stampOf(w.ticks()))
 }
+
+// ticks returns how many whole ticks the wheel had run at the last tick.
+func (w *Wheel) ticks() int64 { return w.clock.Load() / max(int64(w.tick), 1) }
 
 // report calls silent for every session that has been silent for too long.
 func (w *Wheel) report() {

@@ -297,3 +297,48 @@ func TestAWatchTakes48Bytes(t *testing.T) {
 		t.Errorf("%d bytes", size)
 	}
 }
+
+// Stamps have 32 bits: after a month and a half, or 22 years, they begin again. Silences across that are found as all others.
+func TestStampsBeginAgain(t *testing.T) {
+	w := newWheel(time.Second, 30*time.Second)
+	for _, start := range []int64{1<<32 - 100, 1<<31 - 100, 1<<32 - 2, 5<<32 - 1} {
+		at := func(ticks int64) {
+			w.clock.Store(ticks * int64(w.tick))
+			w.now.Store(stampOf(ticks))
+			w.own.hand = ticks
+		}
+		at(start)
+		reported := false
+		quiet, busy := w.Watch(func() { reported = true }), w.Watch(func() { t.Error("one that beats was reported") })
+		var silence time.Duration
+		for !reported && silence < time.Minute {
+			turn(w, w.tick)
+			silence += w.tick
+			busy.Beat()
+		}
+		if silence < 30*time.Second || silence > 31*time.Second || !quiet.Silent() || busy.Silent() {
+			t.Errorf("from %d: reported %v after %v", start, reported, silence)
+		}
+		quiet.Stop()
+		busy.Stop()
+	}
+}
+
+// The longest silence does not become the future.
+func TestASilenceIsNotForgotten(t *testing.T) {
+	w := newWheel(time.Second, 30*time.Second)
+	n := 0
+	e := w.Watch(func() { n++ }).(*watch)
+	w.clock.Store(1 << 31 * int64(w.tick))
+	w.now.Store(stampOf(1 << 31))
+	w.own.hand = 1<<31 - slotCount
+	for range 3 {
+		e.mark.seen.Store(w.now.Load() - 1<<31 - 100)
+		for range 2 * slotCount {
+			turn(w, w.tick)
+		}
+		if n == 0 || !e.Silent() || int32(w.now.Load()-e.mark.seen.Load()) < 0 {
+			t.Fatalf("%d reports, silent %v", n, e.Silent())
+		}
+	}
+}
