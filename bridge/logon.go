@@ -28,7 +28,7 @@ type logon struct {
 	bridge         *Bridge
 	turn, authTurn *turn // the places among the logons, and among the authenticators
 
-	first    protocol.Message // the Logon, or the Renew
+	first    protocol.Message // the Logon, or the Renew; then its answer
 	expires  time.Time        // when the session is to end; zero for never
 	admitted engine.Admitted
 
@@ -46,9 +46,14 @@ var (
 	_ seam.Timed      = (*logon)(nil)
 )
 
+// replySize is enough for nearly every answer to a Logon.
+const replySize = 96
+
 // newLogon returns the logon, or the renewal, that m asks for.
 func (b *Bridge) newLogon(k engine.Control, m *protocol.Message) *logon {
-	return &logon{lazyContext: lazyContext{deadline: clock.Nanoseconds() + int64(b.cfg.LogonDeadline)}, Control: k, bridge: b, first: *m.Clone()}
+	p := &logon{lazyContext: lazyContext{deadline: clock.Nanoseconds() + int64(b.cfg.LogonDeadline)}, Control: k, bridge: b, first: *m}
+	p.first.Body = append(make([]byte, 0, max(len(m.Body), replySize)), m.Body...) // with room for the answer, too
+	return p
 }
 
 // Trusted is for package contain: as a Binding the logon calls the manager.
@@ -208,12 +213,13 @@ func (p *logon) admit(s usermgr.Session, inTime bool) {
 	}
 	a := &p.admitted
 	a.UserID, a.StrictUserID, a.Binding = s.UserID(), b.cfg.StrictUserID, s
+	p.startExpiry(s)
 	if p.first.Type == protocol.TypeLogon {
-		a.Reply = p.reply(s)
+		p.first = p.reply(s) // in the place of the Logon, which is answered
+		a.Reply = &p.first
 	} else {
 		a.Deliver = &p.first
 	}
-	p.startExpiry(s)
 	p.Admit(a)
 	if why := hidden(p.Conn()).UnboundEarly(); why != nil { // its session has ended before
 		b.close(p.Conn(), why)
@@ -221,7 +227,7 @@ func (p *logon) admit(s usermgr.Session, inTime bool) {
 }
 
 // reply returns the answer to the Logon of a client that is let in.
-func (p *logon) reply(s usermgr.Session) *protocol.Message {
+func (p *logon) reply(s usermgr.Session) protocol.Message {
 	fields := map[string]string{protocol.FieldSession: s.ID()}
 	if p.bridge.heartbeat > 0 {
 		fields[protocol.FieldHeartbeatMS] = strconv.FormatInt(max(p.bridge.heartbeat.Milliseconds(), 1), 10)
@@ -230,11 +236,11 @@ func (p *logon) reply(s usermgr.Session) *protocol.Message {
 		fields[system.FieldMaxBody] = strconv.FormatInt(min(int64(n), math.MaxUint32), 10)
 	}
 	addExpiry(fields, p.expires)
-	body, err := system.AppendLogonReply(make([]byte, 0, 96), fields)
+	body, err := system.AppendLogonReply(p.first.Body[:0], fields)
 	if err != nil {
 		p.bridge.log.Error("a logon reply cannot be encoded", zap.String("user", s.UserID()), zap.Error(err))
 	}
-	return &protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply, ID: p.first.ID, DestUserID: s.UserID(), Body: body}
+	return protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply, ID: p.first.ID, DestUserID: s.UserID(), Body: body}
 }
 
 // refuse refuses the connection. Only the first answer to a logon counts.
