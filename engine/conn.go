@@ -242,7 +242,7 @@ func (c *Conn) letInAs(a *Admitted) {
 		c.encodeEarly()
 	}
 	c.mu.Unlock()
-	c.loop.post(func() { c.guardOnLoop(func() { c.admit(a) }) })
+	c.loop.postTask(task{conn: c, admitted: a})
 }
 
 // admit runs on the loop.

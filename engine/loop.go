@@ -82,12 +82,27 @@ func (l *loop) afterInput(f func()) { l.post(func() { l.post(func() { l.post(f) 
 
 // work is the work of a loop, in three lists, each in order.
 type work struct {
-	tasks  fifo[func()]
+	tasks  fifo[task]
 	output fifo[*Conn] // connections with output
 	bulk   fifo[*Conn] // connections with output from a broadcast: they are many, and wait behind the others
 }
 
 func (w *work) empty() bool { return w.tasks.empty() && w.output.empty() && w.bulk.empty() }
+
+// task is a function, or a connection that is let in: there is one for each logon, and it takes no closure.
+type task struct {
+	f        func()
+	conn     *Conn // of admitted, without f
+	admitted *Admitted
+}
+
+func (t *task) run() {
+	if t.f != nil {
+		t.f()
+		return
+	}
+	t.conn.guardOnLoop(func() { t.conn.admit(t.admitted) })
+}
 
 // fifo is a first-in, first-out list.
 type fifo[T any] struct {
@@ -119,14 +134,16 @@ func (q *fifo[T]) refill(from *fifo[T]) {
 }
 
 // post runs f on the loop, soon. When the loop has ended it runs f itself, at once.
-func (l *loop) post(f func()) {
+func (l *loop) post(f func()) { l.postTask(task{f: f}) }
+
+func (l *loop) postTask(t task) {
 	l.mu.Lock()
 	if l.ended {
 		l.mu.Unlock()
-		f()
+		t.run()
 		return
 	}
-	l.posted.tasks.items = append(l.posted.tasks.items, f)
+	l.posted.tasks.items = append(l.posted.tasks.items, t)
 	wake := l.mustWake()
 	l.mu.Unlock()
 	if wake {
@@ -188,7 +205,8 @@ func (l *loop) run() {
 	}
 	until, most := clock.Nanoseconds()+int64(l.turn), l.wrote+turnMost
 	for n := 0; n < tasksATurn && l.wrote < most && !t.tasks.empty(); n++ {
-		l.protect(t.tasks.take())
+		task := t.tasks.take()
+		l.protect(task.run)
 	}
 	if l.short.Load() {
 		l.freeOverBudget(freesATurn)
@@ -247,7 +265,8 @@ func (l *loop) end() {
 		}
 		l.mu.Unlock()
 		for !l.taken.tasks.empty() {
-			l.protect(l.taken.tasks.take())
+			task := l.taken.tasks.take()
+			l.protect(task.run)
 		}
 	}
 }
