@@ -51,9 +51,9 @@ type Watch interface {
 // writes to its own watch alone. The Checker reports a silence when it has lasted for longer than timeout, at most interval later, and
 // never before timeout has passed since the last beat.
 //
-// An interval of 0 or less means 1 s; an interval under 5 ms, or under a hundred-millionth of the
-// timeout, means that. A timeout of 0 means 30 s. A negative timeout means that no
-// silence is reported: Timeout is 0, and the Checker has no goroutine.
+// An interval of 0 or less means 1 s. The least interval is 5 ms, or a hundred-millionth of the timeout if that is more; a shorter
+// interval means the least interval. A timeout of 0 means 30 s. A negative timeout means that no silence is reported: Timeout is 0,
+// and the Checker has no goroutine.
 //
 // Only time in which the process runs counts as silence. The checker's goroutine may come late by more than a sixth of the interval:
 // the process was stopped, the machine slept or was overloaded, or silent blocked. Such a gap is not counted for any session, so

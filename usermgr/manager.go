@@ -38,8 +38,8 @@ type Config struct {
 	// HeartbeatTimeout is how long a client may be silent before its session ends with HeartbeatTimeout. 0 means 30 s; negative
 	// means that no client is watched.
 	HeartbeatTimeout time.Duration
-	// HeartbeatCheckInterval is the longest time between the end of HeartbeatTimeout and the discovery of a silence. 0 or less
-	// means 1 s; the least is 5 ms.
+	// HeartbeatCheckInterval is the longest time between the end of HeartbeatTimeout and the discovery of a silence. 0 or less means
+	// 1 s; less than 5 ms means 5 ms.
 	HeartbeatCheckInterval time.Duration
 	// HeartbeatChecker finds silent clients instead of the manager's own checker; HeartbeatTimeout and HeartbeatCheckInterval
 	// must then be 0, or New returns an error. The manager owns the checker and closes it: New panics for a checker that another

@@ -1,5 +1,5 @@
-// Package wheel has the timing wheel that heartbeat.New returns, and the way in which package usermgr uses it: a [Ring], whose watches
-// are inside of the things that it watches.
+// Package wheel has the timing wheel that heartbeat.New returns, and the way in which package usermgr uses the wheel: a [Ring], whose
+// watches are inside the things that it watches.
 package wheel
 
 import (
