@@ -314,6 +314,9 @@ func TestStampsBeginAgain(t *testing.T) {
 		for !reported && silence < time.Minute {
 			turn(w, w.tick)
 			silence += w.tick
+			if busy.Silent() || quiet.Silent() && silence < 30*time.Second {
+				t.Fatalf("from %d: silent after %v", start, silence)
+			}
 			busy.Beat()
 		}
 		if silence < 30*time.Second || silence > 31*time.Second || !quiet.Silent() || busy.Silent() {
