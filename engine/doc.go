@@ -36,7 +36,7 @@
 //   - memory budget (memory_budget.go), mailbox (workers.go), connection (conn.go), and then either loop (loop.go) or list of drop
 //     reports (drop_report.go)
 //   - arrival, gate (addr_limits.go)
-//   - handshakes (handshake_limits.go), handshakeConn (tls_handshake.go)
+//   - handshakes, handshakeConn (both in handshakes.go)
 //
 // A goroutine holds the memory budget's lock while it checks all connections. A sender that waits for this lock holds no other lock.
 // A goroutine that holds a connection's lock may take the lock of the connection's feedSocket. Under any lock, a goroutine may take
