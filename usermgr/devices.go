@@ -3,7 +3,10 @@ package usermgr
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+
+	"github.com/rollcall-go/rollcall/internal/seam"
 )
 
 // Devices says which sessions of one user may live side by side. The zero value allows one session for each user. Clients choose their
@@ -102,28 +105,89 @@ func (d *devicePolicy) exclude(a, b uint16) bool {
 	return excluded
 }
 
+// exclusion decides which sessions a logon on the device excludes: first all sessions are counted, the oldest first, then each is
+// asked for, in the same order.
+type exclusion struct {
+	devices *devicePolicy
+	device  uint16
+	over    int // how many more than the limit leaves room for
+}
+
+func (d *devicePolicy) exclusion(device uint16) exclusion {
+	x := exclusion{devices: d, device: device}
+	if d.limit > 0 {
+		x.over = 1 - d.limit
+	}
+	return x
+}
+
+// pair reports whether the logon excludes a session on the device, whatever its age. same says that the session has the
+// logon's token, or is taken over.
+func (x *exclusion) pair(device uint16, same bool) bool { return same || x.devices.exclude(device, x.device) }
+
+func (x *exclusion) count(device uint16, same bool) {
+	if x.devices.limit > 0 && !x.pair(device, same) {
+		x.over++
+	}
+}
+
+func (x *exclusion) excludes(device uint16, same bool) bool {
+	if x.pair(device, same) {
+		return true
+	}
+	if x.over <= 0 {
+		return false
+	}
+	x.over--
+	return true
+}
+
 // excluded returns the sessions of u, oldest first, that must end before the logon comes in. taken is the session that
 // the logon takes over; nil for none. The caller has the user's turn.
 func (d *devicePolicy) excluded(u *user, l *Logon, taken *session) []*session {
-	excludes := func(s *session) bool { return s == taken || d.exclude(s.device, l.Device) || s.hasToken(l.Token) }
-	var out []*session
-	over := 0
-	if d.limit > 0 {
-		over = 1 - d.limit
-		for s := range u.all {
-			if !excludes(s) {
-				over++
-			}
-		}
-	}
+	x := d.exclusion(l.Device)
 	for s := range u.all {
-		switch {
-		case excludes(s):
-			out = append(out, s)
-		case over > 0:
-			over--
+		x.count(s.device, s == taken || s.hasToken(l.Token))
+	}
+	var out []*session
+	for s := range u.all {
+		if x.excludes(s.device, s == taken || s.hasToken(l.Token)) {
 			out = append(out, s)
 		}
 	}
 	return out
+}
+
+// excludedPlaces is excluded for sessions that may be another manager's: it returns their indices.
+func (d *devicePolicy) excludedPlaces(device uint16, places []seam.Place) []int {
+	x := d.exclusion(device)
+	for _, p := range places {
+		x.count(p.Device, p.Same)
+	}
+	var out []int
+	for i, p := range places {
+		if x.excludes(p.Device, p.Same) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// digest is the same for the same rules by which sessions exclude each other.
+func (d *devicePolicy) digest() string {
+	pairs := slices.SortedFunc(maps.Keys(d.excludes), func(a, b [2]uint16) int { return slices.Compare(a[:], b[:]) })
+	return fmt.Sprint(d.limit, d.onePerClass, pairs)
+}
+
+func init() {
+	seam.PolicyOf = func(users any) (seam.Policy, bool) {
+		m, ok := users.(*Manager)
+		if !ok {
+			return seam.Policy{}, false
+		}
+		return seam.Policy{
+			IgnoreNew: m.relogon == IgnoreNew, Excluded: m.devices.excludedPlaces,
+			Digest: fmt.Sprint(m.relogon, m.devices.digest()),
+		}, true
+	}
 }

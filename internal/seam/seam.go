@@ -36,3 +36,23 @@ var DeviceFinderOf = func(users any) DeviceFinder { return nil }
 // runtime.Goexit in the program's code, and that the bridge then refuses the logon. So a user manager need call none of that code on
 // another goroutine to survive it, but only leave the user as it was.
 type Expendable interface{ Expendable() }
+
+// Policy says which sessions of one user may live side by side. It is a user manager's, for a cluster, which decides by it about sessions
+// elsewhere.
+type Policy struct {
+	IgnoreNew bool
+	// Excluded returns the indices of the sessions, of one user and the oldest first, that a logon on the device excludes, in
+	// this order.
+	Excluded func(device uint16, sessions []Place) []int
+	// Digest is the same for the same policy.
+	Digest string
+}
+
+// Place is a session as a policy sees it.
+type Place struct {
+	Device uint16
+	Same   bool // it has the logon's token, or the logon takes it over by its ID
+}
+
+// PolicyOf returns the policy of a user manager; false for one that is not package usermgr's, which sets this function.
+var PolicyOf = func(users any) (Policy, bool) { return Policy{}, false }

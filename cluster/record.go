@@ -1,0 +1,98 @@
+package cluster
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"slices"
+
+	"github.com/google/uuid"
+)
+
+// entry is a session in its user's record, from its claim to its release. In the record it takes 31 bytes, and 8 more with a token,
+// big endian: 4 B incarnation, 16 B session, 2 B device, 1 B flags, 8 B generation, 8 B of the token's digest.
+type entry struct {
+	node       Incarnation
+	session    uuid.UUID
+	device     uint16
+	ending     bool    // a later entry excludes it
+	generation Version // 0 in the record stands for the record's version, which its writer could not know
+	token      [8]byte // of the token's digest; zero for a login without a token
+}
+
+const (
+	flagEnding = 1 << iota
+	flagToken
+)
+
+const entrySize = 4 + 16 + 2 + 1 + 8
+
+var errBadRecord = errors.New("rollcall: a record in the cluster's store is malformed")
+
+// tokenDigest returns what a record has of a token.
+func tokenDigest(user, token string) (d [8]byte) {
+	if token == "" {
+		return d
+	}
+	sum := sha256.Sum256([]byte(user + "\x00" + token))
+	copy(d[:], sum[:])
+	return d
+}
+
+func (e *entry) hasToken() bool { return e.token != [8]byte{} }
+
+// encodeRecord returns a record's body. The oldest entry comes first.
+func encodeRecord(entries []entry) []byte {
+	b := make([]byte, 0, len(entries)*(entrySize+8))
+	for i := range entries {
+		e := &entries[i]
+		b = binary.BigEndian.AppendUint32(b, uint32(e.node))
+		b = append(b, e.session[:]...)
+		b = binary.BigEndian.AppendUint16(b, e.device)
+		var flags byte
+		if e.ending {
+			flags |= flagEnding
+		}
+		if e.hasToken() {
+			flags |= flagToken
+		}
+		b = append(b, flags)
+		b = binary.BigEndian.AppendUint64(b, uint64(e.generation))
+		if e.hasToken() {
+			b = append(b, e.token[:]...)
+		}
+	}
+	return b
+}
+
+// decodeRecord returns the entries of a record, which has this version. Nothing yields no entries.
+func decodeRecord(b []byte, version Version) (entries []entry, err error) {
+	for len(b) > 0 {
+		if len(b) < entrySize {
+			return nil, errBadRecord
+		}
+		e := entry{node: Incarnation(binary.BigEndian.Uint32(b)), device: binary.BigEndian.Uint16(b[20:])}
+		copy(e.session[:], b[4:])
+		flags := b[22]
+		e.ending = flags&flagEnding != 0
+		e.generation = Version(binary.BigEndian.Uint64(b[23:]))
+		if e.generation == 0 {
+			e.generation = version
+		}
+		b = b[entrySize:]
+		if flags&flagToken != 0 {
+			if len(b) < len(e.token) {
+				return nil, errBadRecord
+			}
+			copy(e.token[:], b)
+			b = b[len(e.token):]
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// find returns the index of a session's entry; -1 where it has none.
+func find(entries []entry, session uuid.UUID) int {
+	return slices.IndexFunc(entries, func(e entry) bool { return e.session == session })
+}
