@@ -30,8 +30,11 @@ const (
 	RateLimited CloseCode = 1007
 	// InternalError: the server failed: a handler panicked, an authenticator had no answer, a logon took too long.
 	InternalError CloseCode = 1008
+	// NodeLost: the server could not reach the other servers of its cluster for too long. A client may come back, to another
+	// server too.
+	NodeLost CloseCode = 1009
 	// TokenExpired: the token of the client's Logon has expired and was not renewed (see [TypeRenew]). A client may come back
-	// with a fresh token. (1009 is reserved.)
+	// with a fresh token.
 	TokenExpired CloseCode = 1010
 
 	// PushedOut: the same user logged on again, and the new session replaced this one.
@@ -70,7 +73,7 @@ var closeCodeNames = map[CloseCode]string{
 	ClientClosed: "ClientClosed", NetworkError: "NetworkError", HeartbeatTimeout: "HeartbeatTimeout",
 	SlowConsumer: "SlowConsumer", ServerStopping: "ServerStopping", LogonTimeout: "LogonTimeout",
 	TooManyConnections: "TooManyConnections", RateLimited: "RateLimited", InternalError: "InternalError",
-	TokenExpired: "TokenExpired", PushedOut: "PushedOut", AlreadyLoggedOn: "AlreadyLoggedOn", KickedOut: "KickedOut",
+	NodeLost: "NodeLost", TokenExpired: "TokenExpired", PushedOut: "PushedOut", AlreadyLoggedOn: "AlreadyLoggedOn", KickedOut: "KickedOut",
 	Unauthorized:   "Unauthorized",
 	InvalidMessage: "InvalidMessage", WrongUserID: "WrongUserID", MessageTooLarge: "MessageTooLarge",
 	DeviceNotAllowed: "DeviceNotAllowed", SessionExpired: "SessionExpired",

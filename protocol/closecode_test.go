@@ -36,7 +36,7 @@ func TestMayReconnect(t *testing.T) {
 func TestCloseCodeNames(t *testing.T) {
 	want := []string{
 		"1000 ClientClosed", "1001 NetworkError", "1002 HeartbeatTimeout", "1003 SlowConsumer", "1004 ServerStopping",
-		"1005 LogonTimeout", "1006 TooManyConnections", "1007 RateLimited", "1008 InternalError", "1010 TokenExpired",
+		"1005 LogonTimeout", "1006 TooManyConnections", "1007 RateLimited", "1008 InternalError", "1009 NodeLost", "1010 TokenExpired",
 		"2000 PushedOut", "2001 AlreadyLoggedOn", "2002 KickedOut", "2003 Unauthorized", "2004 InvalidMessage",
 		"2005 WrongUserID", "2006 MessageTooLarge", "2007 DeviceNotAllowed", "2008 SessionExpired",
 		"5000 UserOffline", "5001 NoHandler", "5002 HandlerFailed", "5003 Refused", "5004 TimedOut",

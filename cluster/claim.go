@@ -1,0 +1,307 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-go/rollcall/internal/seam"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// claim is a session of this node, from before its first swap until its Disconnected handlers have returned.
+type claim struct {
+	user    string
+	session uuid.UUID
+	node    Incarnation // of this node, when the claim began
+	own     entry
+	logon   usermgr.Logon
+	cancel  context.CancelCauseFunc // of Claim
+	over    chan struct{}           // closed when it is no longer in Node.claims
+
+	written bool // only Claim's goroutine uses it: the entry may be in the store
+
+	// The node's lock protects these.
+	swapped    bool // the entry is in the store, as far as this node knows
+	generation Version
+	rest       []entry       // the other entries of the record as the claim wrote it
+	marked     []uuid.UUID   // entries that the claim has marked as ending
+	waiters    []Incarnation // nodes that wait for the session's end
+}
+
+// Claim implements usermgr.Claims. It returns when the sessions elsewhere that the logon excludes have ended, or their node is dead.
+func (n *Node) Claim(ctx context.Context, r usermgr.ClaimRequest) (usermgr.Claimed, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	c, err := n.begin(&r, cancel)
+	if err != nil {
+		return usermgr.Claimed{}, err
+	}
+	granted := false
+	defer func() {
+		if !granted {
+			n.end(c)
+		}
+	}()
+	excluded, err := n.enter(ctx, c)
+	for i := 0; err == nil && i < len(excluded); i++ {
+		err = n.evict(ctx, c, &excluded[i])
+	}
+	if err == nil {
+		err = n.grant(c)
+	}
+	if err != nil {
+		return usermgr.Claimed{}, claimError(ctx, err)
+	}
+	granted = true
+	return usermgr.Claimed{Generation: uint64(c.generation)}, nil
+}
+
+// claimError prefers the cause for which the claim was given up.
+func claimError(ctx context.Context, err error) error {
+	var ce *protocol.CloseError
+	if errors.As(context.Cause(ctx), &ce) {
+		return ce
+	}
+	return err
+}
+
+// begin notes a claim.
+func (n *Node) begin(r *usermgr.ClaimRequest, cancel context.CancelCauseFunc) (*claim, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.stage == stopping:
+		return nil, &protocol.CloseError{Code: protocol.ServerStopping}
+	case n.stage != acting || !n.May():
+		return nil, refusal("the server is not in its cluster now", n.cfg.Renew)
+	}
+	user := r.Logon.UserID
+	c := &claim{user: user, session: r.Session, node: n.me, logon: r.Logon, cancel: cancel, over: make(chan struct{})}
+	c.own = entry{node: n.me, session: r.Session, device: r.Logon.Device, token: tokenDigest(user, r.Logon.Token)}
+	n.claims[c.session] = c
+	return c, nil
+}
+
+// enter writes the claim's entry into the user's record, and returns the entries that must end before, the oldest first.
+func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error) {
+	var prev Version
+	next := []entry{c.own}
+	var marked []uuid.UUID
+	for pause := time.Duration(0); ; {
+		epoch, err := n.awaitEpoch(ctx, c.node)
+		if err != nil {
+			return nil, err
+		}
+		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
+		c.written = true
+		v, err := n.dir.Swap(call, c.user, prev, encodeRecord(next), SwapOptions{Epoch: epoch})
+		cancel()
+		var conflict *Conflict
+		switch {
+		case err == nil:
+			n.raiseFloor(v)
+			if n.swapped(c, epoch, v, next, marked) {
+				return excluded, nil
+			}
+		case errors.As(err, &conflict):
+			n.raiseFloor(conflict.Version)
+			entries, err := decodeRecord(conflict.Body, conflict.Version)
+			if err != nil {
+				return nil, err
+			}
+			if i := find(entries, c.session); i >= 0 { // an answer was lost
+				if n.swapped(c, epoch, entries[i].generation, entries, marked) {
+					return excluded, nil
+				}
+				continue
+			}
+			prev, c.written = conflict.Version, false
+			if next, excluded, marked, err = n.decide(ctx, c, entries); err != nil {
+				return nil, err
+			}
+		case errors.Is(err, ErrRecovering):
+			n.wake()
+			n.awaitChange(ctx, n.cfg.Renew/4)
+		default: // it may have been done: the same again, and a conflict with the own entry says so
+			pause = min(max(2*pause, 5*time.Millisecond), n.cfg.Renew/4)
+			sleep(ctx, pause)
+		}
+	}
+}
+
+// awaitEpoch returns the store's epoch, when the store has none that counts after it has got one again. The error says that the claim
+// must fail.
+func (n *Node) awaitEpoch(ctx context.Context, me Incarnation) (string, error) {
+	for {
+		n.mu.Lock()
+		epoch, changed, lost := n.epoch, n.changed, n.stage != acting || n.me != me
+		n.mu.Unlock()
+		switch {
+		case ctx.Err() != nil:
+			return "", ctx.Err()
+		case lost || !n.May():
+			return "", refusal("the server has lost its cluster", n.cfg.Renew)
+		case epoch != "":
+			return epoch, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// awaitChange waits for the next renewal that counts, or for d.
+func (n *Node) awaitChange(ctx context.Context, d time.Duration) {
+	n.mu.Lock()
+	changed := n.changed
+	n.mu.Unlock()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-changed:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// swapped notes that the claim's entry is in the store. It reports false when the store has another epoch now: the entry may have been
+// lost, and sessions that are written again are those that were noted before.
+func (n *Node) swapped(c *claim, epoch string, v Version, entries []entry, marked []uuid.UUID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.epoch != epoch {
+		return false
+	}
+	c.swapped, c.generation, c.marked = true, v, marked
+	c.rest = slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return e.session == c.session })
+	return true
+}
+
+// decide returns what the record is to become, and which of its sessions must end before the claim is granted. An error refuses the
+// logon.
+func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, excluded []entry, marked []uuid.UUID, err error) {
+	if n.policy.IgnoreNew {
+		if entries, err = n.withoutGhosts(ctx, c, entries); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	next = slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return n.isGhost(&e) })
+	meant, here := n.excludedBy(c, next)
+	for _, i := range meant {
+		e := &next[i]
+		if !e.ending {
+			e.ending = true
+			marked = append(marked, e.session)
+		}
+		if !slices.Contains(here, i) {
+			excluded = append(excluded, *e)
+		}
+	}
+	return append(next, c.own), excluded, marked, nil
+}
+
+// isGhost reports whether an entry is of a dead node, or of a session of this node that has ended. n.mu is held on entry.
+func (n *Node) isGhost(e *entry) bool {
+	if e.node == n.me {
+		return n.claims[e.session] == nil
+	}
+	return n.isDead(e.node)
+}
+
+// excludedBy returns the indices of the entries that the claim excludes, and those among them that the user manager ends by itself, in
+// the order of a replacement within one process. n.mu is held on entry.
+func (n *Node) excludedBy(c *claim, entries []entry) (all, here []int) {
+	var places, local []seam.Place
+	var at, localAt []int
+	for i := range entries {
+		e := &entries[i]
+		p := seam.Place{Device: e.device, Same: c.same(e)}
+		if e.ending && !p.Same { // it is over soon, and takes no place
+			if n.policyPair(c, e) {
+				all = append(all, i)
+			}
+			continue
+		}
+		places, at = append(places, p), append(at, i)
+		if e.node == c.node {
+			local, localAt = append(local, p), append(localAt, i)
+		}
+	}
+	for _, i := range n.policy.Excluded(c.logon.Device, places) {
+		all = append(all, at[i])
+	}
+	slices.Sort(all)
+	for _, i := range n.policy.Excluded(c.logon.Device, local) {
+		here = append(here, localAt[i])
+	}
+	return all, here
+}
+
+// policyPair reports whether the logon excludes the entry whatever else there is.
+func (n *Node) policyPair(c *claim, e *entry) bool {
+	return len(n.policy.Excluded(c.logon.Device, []seam.Place{{Device: e.device, Same: c.same(e)}})) > 0
+}
+
+// same reports whether the entry has the logon's token, or is the session that the logon takes over.
+func (c *claim) same(e *entry) bool {
+	return e.hasToken() && e.token == c.own.token || c.takesOver(e)
+}
+
+// takesOver reports whether the logon names the entry's session by its ID.
+func (c *claim) takesOver(e *entry) bool {
+	id := e.session.String()
+	return c.logon.Session == id || c.logon.Token == id
+}
+
+// grant decides, at the end, whether the logon may come in: not when the node's lease is over.
+func (n *Node) grant(c *claim) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stage != acting || n.me != c.node || !n.May() {
+		return refusal("the server has lost its cluster", n.cfg.Renew)
+	}
+	c.marked = nil // they have ended
+	return nil
+}
+
+// Release implements usermgr.Claims.
+func (n *Node) Release(_ string, session uuid.UUID, _ uint64, _ usermgr.SessionInfo) {
+	n.mu.Lock()
+	c := n.claims[session]
+	n.mu.Unlock()
+	if c != nil {
+		n.end(c)
+	}
+}
+
+// end forgets a claim that has failed, or whose session's Disconnected handlers have returned: nodes that wait are told, and its entry is
+// removed from the store.
+func (n *Node) end(c *claim) {
+	n.mu.Lock()
+	delete(n.claims, c.session)
+	close(c.over)
+	if c.written && c.node == n.me && (n.stage == acting || n.stage == stopping) {
+		n.release.add(&released{
+			user: c.user, session: c.session, node: c.node, generation: c.generation, rest: c.rest, marked: c.marked, at: n.now(),
+		})
+	}
+	waiters := c.waiters
+	if len(n.claims) == 0 {
+		n.broadcast()
+	}
+	n.mu.Unlock()
+	for _, to := range waiters {
+		n.send(&frame{kind: frameGone, from: c.node, to: to, session: c.session})
+	}
+}
+
+func retryText(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }

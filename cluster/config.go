@@ -1,0 +1,65 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Config holds the settings of a Node. Directory and Mesh are needed. Times are those of all nodes of a cluster: they must be the same.
+type Config struct {
+	// Directory is the cluster's store: that of package cluster/redisdir or cluster/memory. It is needed.
+	Directory Directory
+	// Mesh carries the nodes' words to each other. It is needed.
+	Mesh Mesh
+	// Name is the node's name, for people. Empty means that it has none.
+	Name string
+	// Lease is how long a node acts without a renewal, and how long the users of a node that has died wait before they can log on
+	// elsewhere. It is also how long the first node waits at a store that may have lost something, as one that was just started
+	// may. 0 or less means 20 s.
+	Lease time.Duration
+	// Renew is how often the lease is renewed. It must be at most a quarter of Lease. 0 or less means a fifth of Lease.
+	Renew time.Duration
+	// Margin is how much earlier than others may think a node stops acting, for clocks that run at different rates. It must be less
+	// than Lease - 2·Renew. 0 or less means a tenth of Lease.
+	Margin time.Duration
+	// Logger gets messages for operators. Nil means that warnings and errors go to standard error.
+	Logger *zap.Logger
+
+	now func() time.Duration // for tests: another clock
+}
+
+// began is when the process began.
+var began = time.Now()
+
+// complete sets the defaults.
+func (c *Config) complete() error {
+	if c.Directory == nil || c.Mesh == nil {
+		return errors.New("rollcall: a cluster's node needs a Directory and a Mesh: see packages cluster/redisdir and cluster/memory")
+	}
+	if c.Lease <= 0 {
+		c.Lease = 20 * time.Second
+	}
+	if c.Renew <= 0 {
+		c.Renew = c.Lease / 5
+	}
+	if c.Margin <= 0 {
+		c.Margin = c.Lease / 10
+	}
+	if c.Renew > c.Lease/4 {
+		return fmt.Errorf("rollcall: Renew %v is more than a quarter of Lease %v", c.Renew, c.Lease)
+	}
+	if c.Margin >= c.Lease-2*c.Renew {
+		return fmt.Errorf("rollcall: Margin %v leaves no time for two renewals: Lease is %v, Renew %v", c.Margin, c.Lease, c.Renew)
+	}
+	if c.now == nil {
+		c.now = clockNow
+	}
+	return nil
+}
+
+// silence is how long a node may leave a question unanswered before it is taken for dead or cut off: logons that need it are then
+// refused at once.
+func (c *Config) silence() time.Duration { return min(3*time.Second, c.Lease/4) }

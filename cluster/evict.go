@@ -1,0 +1,231 @@
+package cluster
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// peer is what this node has heard of another.
+type peer struct {
+	asked time.Duration // when the first question was sent that is not answered, by the node's clock; 0 for none
+}
+
+// evictRetry is how long an eviction is waited for before it is sent again; then twice as long, up to a second.
+const evictRetry = 100 * time.Millisecond
+
+// evict ends a session that the claim excludes, and returns when its Disconnected handlers have returned, or its node is dead.
+func (n *Node) evict(ctx context.Context, c *claim, e *entry) error {
+	if e.node == c.node {
+		return n.evictHere(ctx, c, e.session)
+	}
+	f := frame{kind: frameEvict, from: c.node, to: e.node, session: e.session, by: c.logon.Address}
+	answer, forget := n.ask(e.session)
+	defer forget()
+	for retry := evictRetry; ; retry = min(2*retry, time.Second) {
+		gone, err := n.question(c, &f)
+		if gone || err != nil {
+			return err
+		}
+		if gone, err := n.awaitGone(ctx, answer, e.node, retry); gone || err != nil {
+			return err
+		}
+	}
+}
+
+// evictHere is evict for a session of this node that the user manager does not end by itself.
+func (n *Node) evictHere(ctx context.Context, c *claim, session uuid.UUID) error {
+	n.mu.Lock()
+	old := n.claims[session]
+	n.mu.Unlock()
+	if old == nil {
+		return nil
+	}
+	n.users.Load().Evict(session, c.logon.Address, protocol.PushedOut)
+	select {
+	case <-old.over:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// awaitGone waits for a time for the answer that the session has ended, or for its node's death.
+func (n *Node) awaitGone(ctx context.Context, answer <-chan frameKind, node Incarnation, d time.Duration) (gone bool, err error) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for {
+		n.mu.Lock()
+		dead, changed := n.isDead(node), n.changed
+		n.mu.Unlock()
+		if dead {
+			return true, nil
+		}
+		select {
+		case k := <-answer:
+			if k == frameGone {
+				return true, nil
+			}
+		case <-changed:
+		case <-t.C:
+			return false, nil
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+}
+
+// question sends a question to another node. gone says that the node is dead. The error refuses the logon at once: the node has been
+// silent for long, and will be buried if it stays so.
+func (n *Node) question(c *claim, f *frame) (gone bool, err error) {
+	n.mu.Lock()
+	if n.isDead(f.to) {
+		n.mu.Unlock()
+		return true, nil
+	}
+	if n.me != c.node || n.stage != acting {
+		n.mu.Unlock()
+		return false, refusal("the server has lost its cluster", n.cfg.Renew)
+	}
+	now := n.now()
+	p := n.peers[f.to]
+	if p == nil {
+		p = new(peer)
+		n.peers[f.to] = p
+	}
+	if p.asked == 0 {
+		p.asked = now
+	}
+	silent := now-p.asked >= n.cfg.silence()
+	left := n.leaseLeft(f.to)
+	n.mu.Unlock()
+	n.send(f)
+	if silent {
+		return false, refusal("the server of the other session does not answer", left)
+	}
+	return false, nil
+}
+
+// ask returns where answers about a session come, and a function that ends that.
+func (n *Node) ask(session uuid.UUID) (answer <-chan frameKind, forget func()) {
+	ch := make(chan frameKind, 4) // of several answers each question needs one; more would come again
+	n.mu.Lock()
+	n.asks[session] = append(n.asks[session], ch)
+	n.mu.Unlock()
+	return ch, func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		left := slices.DeleteFunc(n.asks[session], func(o chan frameKind) bool { return o == ch })
+		if len(left) == 0 {
+			delete(n.asks, session)
+			return
+		}
+		n.asks[session] = left
+	}
+}
+
+// withoutGhosts returns the entries without those that would refuse the logon although their sessions have ended: it asks their nodes.
+// Where one of them lives, or may live, the error refuses the logon.
+func (n *Node) withoutGhosts(ctx context.Context, c *claim, entries []entry) ([]entry, error) {
+	for {
+		n.mu.Lock()
+		entries = slices.DeleteFunc(entries, func(e entry) bool { return n.isGhost(&e) })
+		all, _ := n.excludedBy(c, entries)
+		n.mu.Unlock()
+		if len(all) == 0 || len(all) == 1 && c.takesOver(&entries[all[0]]) {
+			return entries, nil
+		}
+		e := entries[all[0]]
+		if len(all) > 1 && c.takesOver(&e) {
+			e = entries[all[1]]
+		}
+		if e.node != c.node {
+			gone, err := n.alive(ctx, c, &e)
+			if err != nil {
+				return nil, err
+			}
+			if gone {
+				entries = slices.DeleteFunc(entries, func(o entry) bool { return o.session == e.session })
+				continue
+			}
+		}
+		return nil, &protocol.CloseError{Code: protocol.AlreadyLoggedOn, Text: c.user + " is logged on already"}
+	}
+}
+
+// alive asks a session's node whether the session has ended. The error is for a node that does not answer: the logon may come again.
+func (n *Node) alive(ctx context.Context, c *claim, e *entry) (gone bool, err error) {
+	f := frame{kind: frameAlive, from: c.node, to: e.node, session: e.session}
+	answer, forget := n.ask(e.session)
+	defer forget()
+	for retry := evictRetry; ; retry = min(2*retry, time.Second) {
+		gone, err := n.question(c, &f)
+		if gone || err != nil {
+			return gone, err
+		}
+		t := time.NewTimer(retry)
+		select {
+		case k := <-answer:
+			t.Stop()
+			return k == frameGone, nil
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return false, ctx.Err()
+		}
+	}
+}
+
+// send sends a frame. One that is lost is sent again by the node that waits.
+func (n *Node) send(f *frame) {
+	if err := n.mesh.Send(f.to, f.encode()); err != nil {
+		n.log.Debug("a frame was not sent", zap.Uint32("to", uint32(f.to)), zap.Error(err))
+	}
+}
+
+// handle is called by the mesh for each frame that comes.
+func (n *Node) handle(b []byte) {
+	f, err := decodeFrame(b)
+	if err != nil {
+		n.log.Warn("the mesh brought something else than a frame", zap.Error(err))
+		return
+	}
+	n.mu.Lock()
+	if p := n.peers[f.from]; p != nil {
+		p.asked = 0
+	}
+	switch f.kind {
+	case frameLives, frameGone:
+		for _, ch := range n.asks[f.session] {
+			select {
+			case ch <- f.kind:
+			default:
+			}
+		}
+		n.mu.Unlock()
+		return
+	}
+	if n.isDead(f.from) {
+		n.mu.Unlock()
+		return
+	}
+	c := n.claims[f.session]
+	if c != nil && f.kind == frameEvict && !slices.Contains(c.waiters, f.from) {
+		c.waiters = append(c.waiters, f.from)
+	}
+	n.mu.Unlock()
+	if c == nil {
+		n.send(&frame{kind: frameGone, from: f.to, to: f.from, session: f.session})
+		return
+	}
+	n.send(&frame{kind: frameLives, from: f.to, to: f.from, session: f.session})
+	if f.kind == frameEvict {
+		by := f.by
+		n.users.Load().Evict(f.session, by, protocol.PushedOut)
+	}
+}

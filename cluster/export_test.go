@@ -1,0 +1,36 @@
+package cluster
+
+import "time"
+
+// InBubble has the node go by the clock of a synctest bubble.
+func (c Config) InBubble() Config {
+	began := time.Now()
+	c.now = func() time.Duration { return time.Hour + time.Since(began) }
+	return c
+}
+
+// Incarnation returns the node's present or last one.
+func (n *Node) Incarnation() Incarnation {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.me
+}
+
+// Held returns how many claims the node has.
+func (n *Node) Held() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.claims)
+}
+
+// Decode returns what a record says of its sessions: their nodes, and which are ending.
+func Decode(r Record) (nodes []Incarnation, ending []bool) {
+	entries, err := decodeRecord(r.Body, r.Version)
+	if err != nil {
+		panic(err)
+	}
+	for _, e := range entries {
+		nodes, ending = append(nodes, e.node), append(ending, e.ending)
+	}
+	return nodes, ending
+}

@@ -1,0 +1,123 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// join joins the cluster: a row in the table, and a renewal that counts. It tries until ctx ends, and returns nil then. The error is for
+// settings with which the node cannot join.
+func (n *Node) join(ctx context.Context) (*membership, error) {
+	n.mu.Lock()
+	former := n.me
+	n.mu.Unlock()
+	var stamp string
+	var since time.Duration
+	for ctx.Err() == nil {
+		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
+		v, err := n.dir.Table(call)
+		cancel()
+		if err != nil {
+			n.log.Warn("the cluster's store does not answer", zap.Error(err))
+			sleep(ctx, n.cfg.Renew/4)
+			continue
+		}
+		if other := n.otherPolicy(&v, former); other != "" {
+			return nil, fmt.Errorf("rollcall: the node %q of this cluster has another RelogonMode or other Devices: they must be the same on all nodes", other)
+		}
+		o := JoinOptions{Former: former}
+		if !v.Armed {
+			if v.Stamp != stamp {
+				stamp, since = v.Stamp, n.now()
+			}
+			if n.now()-since >= n.cfg.Lease {
+				o.Bootstrap = stamp
+			}
+		}
+		if v.Armed || o.Bootstrap != "" {
+			if m := n.joinNow(ctx, o); m != nil {
+				return m, nil
+			}
+		}
+		sleep(ctx, n.cfg.Renew/4)
+	}
+	return nil, nil
+}
+
+// otherPolicy returns the name of a live node that has another policy; "" for none.
+func (n *Node) otherPolicy(v *View, former Incarnation) string {
+	for _, m := range v.Members {
+		if !m.Dead && m.Incarnation != former && m.Member.Policy != n.policy.Digest {
+			return fmt.Sprint(m.Member.Name, " ", m.Incarnation)
+		}
+	}
+	return ""
+}
+
+// joinNow joins; nil means that it must be tried again.
+func (n *Node) joinNow(ctx context.Context, o JoinOptions) *membership {
+	call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
+	defer cancel()
+	me, err := n.dir.Join(call, n.member(), o)
+	if err != nil {
+		if !errors.Is(err, ErrRecovering) {
+			n.log.Warn("the node could not join the cluster", zap.Error(err))
+		}
+		return nil
+	}
+	stop, err := n.mesh.Open(me, n.handle)
+	if err != nil {
+		n.log.Warn("the mesh did not open", zap.Error(err))
+		n.leave(me)
+		return nil
+	}
+	for ctx.Err() == nil {
+		if joined, again := n.firstRenewal(ctx, me); joined {
+			n.log.Info("the node is in the cluster", zap.Uint32("incarnation", uint32(me)))
+			return &membership{me, stop}
+		} else if !again {
+			break
+		}
+		sleep(ctx, n.cfg.Renew/4)
+	}
+	stop()
+	n.leave(me)
+	return nil
+}
+
+// firstRenewal makes the node act when a renewal counts. again says that another may.
+func (n *Node) firstRenewal(ctx context.Context, me Incarnation) (joined, again bool) {
+	call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
+	defer cancel()
+	t0 := n.now()
+	v, err := n.dir.Renew(call, me, n.member(), Version(n.floor.Load()))
+	if errors.Is(err, ErrFenced) || errors.Is(err, ErrUnknown) || err == nil && !v.Armed {
+		return false, false
+	}
+	if err != nil {
+		n.log.Warn("the node's first renewal does not count", zap.Error(err))
+		return false, true
+	}
+	n.mu.Lock()
+	n.stage, n.me = acting, me
+	clear(n.peers)
+	clear(n.seen)
+	n.mu.Unlock()
+	n.counted(t0, &v)
+	return true, true
+}
+
+// leave ends a life that cannot be used. Where that fails it is buried in time.
+func (n *Node) leave(me Incarnation) {
+	call, cancel := context.WithTimeout(context.Background(), n.cfg.Renew)
+	defer cancel()
+	if err := n.dir.Leave(call, me); err != nil {
+		n.log.Warn("the node could not leave the cluster: it will be buried", zap.Error(err))
+	}
+}
+
+func (n *Node) member() Member { return Member{Name: n.cfg.Name, Policy: n.policy.Digest} }

@@ -1,0 +1,255 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// serve keeps the lease until the node is fenced, or until ctx has ended and all sessions are over. It returns when no session of the
+// membership takes messages any more.
+func (n *Node) serve(ctx context.Context, m *membership) {
+	life, over := context.WithCancel(context.Background()) // renewals go on while the node stops
+	var wg sync.WaitGroup
+	wg.Go(func() { n.guard(life) })
+	wg.Go(func() { n.keepLease(life, m.me) })
+	wg.Go(func() { n.releaseAll(life) })
+
+	n.await(ctx, func() bool { return n.stage == fenced })
+	if ctx.Err() != nil {
+		n.stop()
+	}
+	why := protocol.NodeLost
+	if ctx.Err() != nil {
+		why = protocol.ServerStopping
+	}
+	n.awaitQuiet(m.me, why)
+	if ctx.Err() != nil {
+		call, cancel := context.WithTimeout(context.Background(), n.cfg.Renew)
+		n.await(call, func() bool { return n.release.empty() || n.stage == fenced })
+		cancel()
+	}
+	over()
+	wg.Wait()
+	n.deadline.Store(0)
+	n.mu.Lock()
+	n.stage, n.epoch = outside, ""
+	n.release.clear()
+	n.broadcast()
+	n.mu.Unlock()
+	if ctx.Err() != nil {
+		n.leave(m.me)
+	}
+}
+
+// await waits until the condition holds, which is looked at with n.mu held when something has changed, or until ctx ends.
+func (n *Node) await(ctx context.Context, condition func() bool) {
+	for {
+		n.mu.Lock()
+		holds, changed := condition(), n.changed
+		n.mu.Unlock()
+		if holds {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// keepLease renews the lease, until ctx ends. It does nothing that takes long besides.
+func (n *Node) keepLease(ctx context.Context, me Incarnation) {
+	var recovering sync.WaitGroup
+	defer recovering.Wait()
+	var recovery string // the epoch for which sessions are being written again
+	for wait := n.cfg.Renew; ; {
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-n.renewNow:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		timer.Stop()
+		if n.isFenced() {
+			return
+		}
+		t0 := n.now()
+		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
+		v, err := n.dir.Renew(call, me, n.member(), Version(n.floor.Load()))
+		if errors.Is(err, ErrUnknown) && !v.Armed {
+			err = n.rejoin(call, me)
+			if err == nil {
+				t0 = n.now()
+				v, err = n.dir.Renew(call, me, n.member(), Version(n.floor.Load()))
+			}
+		}
+		cancel()
+		wait = n.cfg.Renew / 4
+		switch {
+		case errors.Is(err, ErrFenced), errors.Is(err, ErrUnknown) && v.Armed:
+			n.fence("the cluster's store says that the node's life is over")
+			return
+		case err != nil:
+			if ctx.Err() == nil {
+				n.log.Warn("a renewal of the node's lease does not count", zap.Error(err))
+			}
+			continue
+		case v.Armed:
+			wait = n.cfg.Renew
+			recovery = ""
+			n.counted(t0, &v)
+			n.bury(ctx, me, t0, &v)
+		default:
+			wait = n.cfg.Renew
+			n.extend(t0)
+			if recovery != v.Epoch {
+				recovery = v.Epoch
+				epoch, since := v.Epoch, n.now()
+				n.loseEpoch()
+				recovering.Go(func() { n.recover(ctx, me, epoch, since) })
+			}
+		}
+	}
+}
+
+// counted notes a durable renewal at an armed store, which was asked for at t0.
+func (n *Node) counted(t0 time.Duration, v *View) {
+	n.raiseFloor(v.Floor)
+	n.extend(t0)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stage == fenced {
+		return
+	}
+	n.epoch, n.view = v.Epoch, *v
+	n.look(v)
+	n.broadcast()
+}
+
+// extend moves the deadline, after a durable renewal that was asked for at t0.
+func (n *Node) extend(t0 time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if until := int64(t0 + n.cfg.Lease - n.cfg.Margin); n.stage != fenced && until > n.deadline.Load() {
+		n.deadline.Store(until)
+	}
+}
+
+// loseEpoch has all claims wait until the store has recovered.
+func (n *Node) loseEpoch() {
+	n.log.Warn("the cluster's store recovers: logons wait until all nodes have written their sessions again")
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.epoch = ""
+	n.broadcast()
+}
+
+// guard fences the node when its deadline has passed, until ctx ends.
+func (n *Node) guard(ctx context.Context) {
+	for ctx.Err() == nil {
+		left := time.Duration(n.deadline.Load()) - n.now()
+		if left <= 0 {
+			n.fence("the node could not renew its lease in time")
+			return
+		}
+		sleep(ctx, left)
+	}
+}
+
+// fence ends the node's acting at once, and all its sessions with NodeLost.
+func (n *Node) fence(why string) {
+	n.mu.Lock()
+	if n.stage == fenced || n.stage == outside {
+		n.mu.Unlock()
+		return
+	}
+	n.stage, n.epoch = fenced, ""
+	n.deadline.Store(0)
+	n.mu.Unlock()
+	n.wake() // the renewals end
+	n.log.Error(why + ": its sessions end, and it joins the cluster anew")
+	n.endAll(&protocol.CloseError{Code: protocol.NodeLost, Text: "the server has lost its cluster"})
+}
+
+func (n *Node) isFenced() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.stage == fenced
+}
+
+// stop ends all sessions, because Run's context has ended.
+func (n *Node) stop() {
+	n.mu.Lock()
+	if n.stage == fenced {
+		n.mu.Unlock()
+		return
+	}
+	n.stage = stopping
+	n.mu.Unlock()
+	n.endAll(&protocol.CloseError{Code: protocol.ServerStopping})
+}
+
+// endAll gives up the claims that wait, and ends all sessions.
+func (n *Node) endAll(why *protocol.CloseError) {
+	n.mu.Lock()
+	all := make([]*claim, 0, len(n.claims))
+	for _, c := range n.claims {
+		all = append(all, c)
+	}
+	n.broadcast()
+	n.mu.Unlock()
+	m := n.users.Load()
+	for _, c := range all {
+		c.cancel(why)
+		m.Evict(c.session, usermgr.Address{}, why.Code)
+	}
+}
+
+// awaitQuiet waits until no session of an incarnation takes messages. It does not wait for Disconnected handlers, so that one that hangs
+// does not keep the node out of the cluster.
+func (n *Node) awaitQuiet(me Incarnation, why protocol.CloseCode) {
+	m := n.users.Load()
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
+		n.mu.Lock()
+		var left []uuid.UUID
+		for id, c := range n.claims {
+			if c.node == me {
+				left = append(left, id)
+			}
+		}
+		n.mu.Unlock()
+		quiet := true
+		for _, id := range left {
+			if m.Evict(id, usermgr.Address{}, why) { // the manager has it: it is not quiet, or waits for its claim
+				quiet = false
+			}
+		}
+		if quiet {
+			return
+		}
+		time.Sleep(pause)
+	}
+}
+
+// allReleased reports whether an incarnation has no session left whose handlers run.
+func (n *Node) allReleased(me Incarnation) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, c := range n.claims {
+		if c.node == me {
+			return false
+		}
+	}
+	return true
+}

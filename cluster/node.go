@@ -1,0 +1,186 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/internal/logging"
+	"github.com/rollcall-go/rollcall/internal/seam"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// Node is one process in a cluster. It is the Claims of the process's user manager. Make one with New.
+type Node struct {
+	cfg    Config
+	dir    Directory
+	mesh   Mesh
+	log    *zap.Logger
+	now    func() time.Duration
+	users  atomic.Pointer[usermgr.Manager]
+	policy seam.Policy // set by Attach
+	ran    atomic.Bool
+
+	// deadline is until when the node acts, by now; 0 while it does not.
+	deadline atomic.Int64
+	floor    atomic.Uint64 // the highest version that the node knows
+	renewNow chan struct{} // has the lease renewed at once
+
+	// mu is the node's only lock. No other lock is taken, and no method of Directory, Mesh or Manager is called, while it is held.
+	mu     sync.Mutex
+	stage  stage
+	me     Incarnation
+	epoch  string // of the store, as the last durable renewal saw it; "" while there is none that counts
+	view   View   // of the last durable renewal of an armed store
+	seen   map[Incarnation]sighting
+	claims map[uuid.UUID]*claim // from before the first swap until Disconnected's handlers have returned
+	asks   map[uuid.UUID][]chan frameKind
+	peers  map[Incarnation]*peer
+	// changed is closed, and replaced, when stage, epoch or view change and when the last claim is over.
+	changed chan struct{}
+	release releases
+}
+
+// stage is what a node may do.
+type stage uint8
+
+const (
+	outside  stage = iota // it has not joined
+	acting                // it has joined, and its lease is renewed
+	stopping              // Run's context has ended: sessions end, no logon comes in
+	fenced                // its lease is over, or it was buried
+)
+
+var _ usermgr.Claims = (*Node)(nil)
+
+// New returns a node that has not joined yet, or an error that names the invalid setting.
+func New(cfg Config) (*Node, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	return &Node{
+		cfg: cfg, dir: cfg.Directory, mesh: cfg.Mesh, log: logging.OrDefault(cfg.Logger), now: cfg.now,
+		renewNow: make(chan struct{}, 1), changed: make(chan struct{}),
+		claims: make(map[uuid.UUID]*claim), asks: make(map[uuid.UUID][]chan frameKind),
+		peers: make(map[Incarnation]*peer), seen: make(map[Incarnation]sighting),
+	}, nil
+}
+
+// Attach tells the node which user manager it works for: the one that has it as its Claims. Call it once, before Run. All nodes of a
+// cluster must have the same RelogonMode and Devices: a node with others does not join.
+func (n *Node) Attach(m *usermgr.Manager) {
+	policy, ok := seam.PolicyOf(m)
+	if !ok {
+		panic("rollcall: Attach needs a Manager")
+	}
+	n.policy = policy
+	if !n.users.CompareAndSwap(nil, m) {
+		panic("rollcall: Attach was called twice")
+	}
+}
+
+// Run joins the cluster and keeps the node in it until ctx ends; then the node's sessions end with ServerStopping, and the node leaves. A
+// node that was cut off for too long ends its sessions with NodeLost and joins anew. While it is not in the cluster all logons are
+// refused. Run returns an error when the node cannot join because of its settings. Close the user manager after Run has returned, or
+// before ctx ends.
+func (n *Node) Run(ctx context.Context) error {
+	if n.users.Load() == nil {
+		return errors.New("rollcall: call Attach before Run")
+	}
+	if n.ran.Swap(true) {
+		return errors.New("rollcall: Run was called twice")
+	}
+	defer logging.End(n.log)
+	var former []*membership
+	defer func() {
+		for _, m := range former {
+			m.close()
+		}
+	}()
+	for {
+		m, err := n.join(ctx)
+		if err != nil {
+			return err
+		}
+		if m == nil { // ctx has ended
+			return nil
+		}
+		former = append(former, m)
+		n.serve(ctx, m)
+		if ctx.Err() != nil {
+			return nil
+		}
+		for len(former) > 0 && n.allReleased(former[0].me) { // others may still ask a former incarnation
+			former[0].close()
+			former = former[1:]
+		}
+	}
+}
+
+// membership is one incarnation of the node.
+type membership struct {
+	me    Incarnation
+	close func() // has the mesh deliver its frames no longer
+}
+
+// May reports whether the node acts: whether it has joined and its lease is not over. A program asks it before an effect that must not
+// come from two nodes at once; see also SessionInfo.Generation.
+func (n *Node) May() bool { return int64(n.now()) < n.deadline.Load() }
+
+// broadcast wakes those that wait for a change. n.mu is held on entry.
+func (n *Node) broadcast() {
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+// wake has the lease renewed at once.
+func (n *Node) wake() {
+	select {
+	case n.renewNow <- struct{}{}:
+	default:
+	}
+}
+
+// raiseFloor notes a version.
+func (n *Node) raiseFloor(v Version) {
+	for old := n.floor.Load(); old < uint64(v) && !n.floor.CompareAndSwap(old, uint64(v)); old = n.floor.Load() {
+	}
+}
+
+// isDead reports whether an incarnation was buried, or has left, as a durable renewal at an armed store has seen. Dead is for good.
+// n.mu is held on entry.
+func (n *Node) isDead(inc Incarnation) bool {
+	highest := Incarnation(0)
+	for _, m := range n.view.Members {
+		if m.Incarnation == inc {
+			return m.Dead
+		}
+		highest = max(highest, m.Incarnation)
+	}
+	return inc < highest // one that is above has joined since
+}
+
+// sleep returns when d has passed or ctx has ended.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// refusal is the answer to a logon that may come again.
+func refusal(text string, retry time.Duration) error {
+	e := &protocol.CloseError{Code: protocol.InternalError, Text: text}
+	if retry > 0 {
+		e.Info = map[string]string{"retry-ms": retryText(retry)}
+	}
+	return e
+}

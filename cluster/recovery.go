@@ -1,0 +1,187 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/internal/seam"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// writers is how many sessions are written again at a time.
+const writers = 64
+
+// rejoin puts the node's row into the table of a store that has lost it.
+func (n *Node) rejoin(ctx context.Context, me Incarnation) error {
+	if !n.May() {
+		return ErrFenced
+	}
+	o := RejoinOptions{Floor: Version(n.floor.Load())}
+	n.mu.Lock()
+	for _, m := range n.view.Members {
+		switch {
+		case m.Dead:
+			o.Dead = append(o.Dead, m.Incarnation)
+		case m.Incarnation != me:
+			o.Known = append(o.Known, m.Incarnation)
+		}
+	}
+	n.mu.Unlock()
+	return n.dir.Rejoin(ctx, me, n.member(), o)
+}
+
+// recover writes the node's sessions into a store that may have lost them, and says that the node is ready until the store has
+// recovered. since is when the node first saw this epoch. recover ends when the store has another epoch again, or ctx ends: it is
+// called again then.
+func (n *Node) recover(ctx context.Context, me Incarnation, epoch string, since time.Duration) {
+	defer n.wake()
+	n.mu.Lock()
+	var all []*claim
+	for _, c := range n.claims {
+		if c.node == me && c.swapped { // a claim whose answer comes later is made again: see swapped
+			all = append(all, c)
+		}
+	}
+	again := slices.Clone(n.release.recent)
+	n.mu.Unlock()
+
+	if !n.writeAgain(ctx, epoch, all) {
+		return
+	}
+	for _, e := range again { // a store that took over from another may have their entries still
+		e := *e
+		e.generation, e.rest, e.marked = 0, nil, nil
+		n.mu.Lock()
+		n.release.add(&e)
+		n.mu.Unlock()
+	}
+	for ctx.Err() == nil && !n.isFenced() {
+		waited := n.now() - since
+		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
+		armed, err := n.dir.Ready(call, me, ReadyOptions{
+			Floor: Version(n.floor.Load()), Settled: waited >= 2*n.cfg.Renew, Overdue: waited >= n.cfg.Lease,
+		})
+		cancel()
+		switch {
+		case armed:
+			n.log.Info("the cluster's store has recovered", zap.Int("sessions", len(all)))
+			return
+		case errors.Is(err, ErrFenced), errors.Is(err, ErrUnknown):
+			return // the next renewal says what to do
+		}
+		sleep(ctx, min(max(n.cfg.Renew/20, 10*time.Millisecond), 100*time.Millisecond))
+	}
+}
+
+// writeAgain writes the sessions' entries. It reports false when that has no use any more.
+func (n *Node) writeAgain(ctx context.Context, epoch string, all []*claim) bool {
+	work := make(chan *claim)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var workers sync.WaitGroup
+	for range min(writers, len(all)) {
+		workers.Go(func() {
+			for c := range work {
+				if !n.writeEntry(ctx, epoch, c) {
+					cancel()
+				}
+			}
+		})
+	}
+	for _, c := range all {
+		select {
+		case work <- c:
+		case <-ctx.Done():
+		}
+	}
+	close(work)
+	workers.Wait()
+	return ctx.Err() == nil
+}
+
+// writeEntry writes a session's entry. Of two that exclude each other the younger stays, and the older ends. It reports false when
+// that has no use any more.
+func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
+	var prev Version
+	var rest []entry
+	for pause := 5 * time.Millisecond; ctx.Err() == nil && !n.isFenced(); {
+		n.mu.Lock()
+		own := c.own
+		own.generation = c.generation
+		n.mu.Unlock()
+		next := append(slices.Clone(rest), own)
+		slices.SortStableFunc(next, func(a, b entry) int { return cmp.Compare(a.generation, b.generation) })
+		older, younger := n.rivals(next, &own)
+		for _, e := range older {
+			next[e].ending = true
+		}
+		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
+		v, err := n.dir.Swap(call, c.user, prev, encodeRecord(next), SwapOptions{Epoch: epoch, Recovering: true})
+		cancel()
+		var conflict *Conflict
+		switch {
+		case err == nil:
+			n.raiseFloor(v)
+			n.written(c)
+			for _, e := range older {
+				n.send(&frame{kind: frameEvict, from: c.node, to: next[e].node, session: next[e].session, by: c.logon.Address})
+			}
+			if younger {
+				n.users.Load().Evict(c.session, c.logon.Address, protocol.PushedOut)
+			}
+			return true
+		case errors.As(err, &conflict):
+			entries, err := decodeRecord(conflict.Body, conflict.Version)
+			if err != nil {
+				n.log.Error("a user's record in the cluster's store is malformed")
+				entries = nil
+			}
+			if find(entries, c.session) >= 0 {
+				n.written(c)
+				return true
+			}
+			prev, rest = conflict.Version, entries
+		case errors.Is(err, ErrRecovering): // the epoch is another
+			return false
+		default:
+			sleep(ctx, pause)
+			pause = min(2*pause, n.cfg.Renew/4)
+		}
+	}
+	return false
+}
+
+// rivals returns the indices of the entries that are older than own and may not live beside it, and whether there are younger ones.
+func (n *Node) rivals(entries []entry, own *entry) (older []int, younger bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i := range entries {
+		e := &entries[i]
+		same := own.hasToken() && own.token == e.token
+		if e.session == own.session || n.isGhost(e) ||
+			len(n.policy.Excluded(own.device, []seam.Place{{Device: e.device, Same: same}})) == 0 {
+			continue
+		}
+		if e.generation < own.generation {
+			older = append(older, i)
+		} else {
+			younger = true
+		}
+	}
+	return older, younger
+}
+
+// written looks at the session again, whose entry was written again: when it has ended meanwhile its entry is removed.
+func (n *Node) written(c *claim) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.claims[c.session] == nil {
+		n.release.add(&released{user: c.user, session: c.session, node: c.node, at: n.now()})
+	}
+}

@@ -1,0 +1,54 @@
+package cluster
+
+import "context"
+
+// Place is where a user has a session. It has no secret of the session.
+type Place struct {
+	Node        string // the node's name; empty where it is not known
+	Incarnation Incarnation
+	Device      uint16
+	Generation  uint64 // see usermgr.SessionInfo.Generation
+	Ending      bool   // a later logon excludes the session
+}
+
+// Where returns where the user has sessions, the oldest first, as the store knows it: with sessions that wait for others to end, and
+// without those of dead nodes. It costs one look into the store. While the store recovers places may be missing; the error is then
+// ErrRecovering, with the places that are known.
+func (n *Node) Where(ctx context.Context, userID string) ([]Place, error) {
+	records, err := n.dir.Look(ctx, userID)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := decodeRecord(records[0].Body, records[0].Version)
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	names := make(map[Incarnation]string, len(n.view.Members))
+	for _, m := range n.view.Members {
+		names[m.Incarnation] = m.Member.Name
+	}
+	var places []Place
+	for i := range entries {
+		e := &entries[i]
+		if n.isGhost(e) {
+			continue
+		}
+		places = append(places, Place{names[e.node], e.node, e.device, uint64(e.generation), e.ending})
+	}
+	if n.epoch == "" {
+		err = ErrRecovering
+	}
+	return places, err
+}
+
+// IsOnline reports whether the user has a session on any node. It asks the store only for a user who has none here. Its error is that
+// of Where.
+func (n *Node) IsOnline(ctx context.Context, userID string) (bool, error) {
+	if m := n.users.Load(); m != nil && m.IsOnline(userID) {
+		return true, nil
+	}
+	places, err := n.Where(ctx, userID)
+	return len(places) > 0, err
+}

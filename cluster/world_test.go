@@ -1,0 +1,234 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/internal/testkit"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+const (
+	lease = 20 * time.Second
+	renew = 4 * time.Second
+)
+
+// world is a cluster in a synctest bubble, in whose time all goes on.
+type world struct {
+	t     *testing.T
+	store *memory.Directory
+	mesh  *memory.Mesh
+	log   *eventLog
+	nodes []*member
+	conns uint64
+	cfg   usermgr.Config
+}
+
+// member is one node with its user manager.
+type member struct {
+	*cluster.Node
+	name  string
+	users *usermgr.Manager
+	end   context.CancelFunc
+	ended chan error
+
+	mu     sync.Mutex
+	faults memory.Faults
+}
+
+// newWorld returns a cluster of so many nodes, which have joined.
+func newWorld(t *testing.T, nodes int, cfg usermgr.Config) *world {
+	w := &world{t: t, store: memory.New(), mesh: memory.NewMesh(), cfg: cfg}
+	w.log = newEventLog(cfg.Devices)
+	for range nodes {
+		w.addNode()
+	}
+	w.awaitNodes()
+	t.Cleanup(func() {
+		for _, n := range w.nodes {
+			n.stop(t)
+		}
+		for _, n := range w.nodes {
+			if err := n.users.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}
+		w.log.check(t)
+	})
+	return w
+}
+
+func (w *world) addNode() *member {
+	n := &member{name: string(rune('a' + len(w.nodes))), ended: make(chan error, 1)}
+	store := w.store.With(memory.Faults{
+		Before: func(ctx context.Context, op string) error { return n.fail(ctx, op, n.fault().Before) },
+		After:  func(ctx context.Context, op string) error { return n.fail(ctx, op, n.fault().After) },
+	})
+	cfg := cluster.Config{Directory: store, Mesh: w.mesh, Name: n.name, Lease: lease, Renew: renew, Logger: zap.NewNop()}
+	n.Node = testkit.Must(cluster.New(cfg.InBubble()))
+	users := w.cfg
+	users.Claims, users.HeartbeatTimeout, users.Logger = n.Node, -1, zap.NewNop()
+	n.users = testkit.Must(usermgr.New(users))
+	n.Attach(n.users)
+	n.users.Subscribe(w.log.handlers(n))
+	ctx, end := context.WithCancel(context.Background())
+	n.end = end
+	go func() { n.ended <- n.Run(ctx) }()
+	w.nodes = append(w.nodes, n)
+	return n
+}
+
+func (n *member) stop(t testing.TB) {
+	n.end()
+	if err := <-n.ended; err != nil {
+		t.Error(err)
+	}
+	n.ended <- nil
+}
+
+func (n *member) fault() memory.Faults {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.faults
+}
+
+func (n *member) fail(ctx context.Context, op string, f func(context.Context, string) error) error {
+	if f == nil {
+		return nil
+	}
+	return f(ctx, op)
+}
+
+// setFaults changes what is wrong between the node and the store.
+func (n *member) setFaults(f memory.Faults) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.faults = f
+}
+
+var errCut = errors.New("the way to the store is cut")
+
+// cut cuts the node off the store: its calls hang until their time is over.
+func (n *member) cut() {
+	n.setFaults(memory.Faults{Before: func(ctx context.Context, _ string) error {
+		<-ctx.Done()
+		return errCut
+	}})
+}
+
+func (w *world) awaitNodes() {
+	w.t.Helper()
+	w.await("all nodes are in the cluster", func() bool {
+		return !slices.ContainsFunc(w.nodes, func(n *member) bool { return !n.May() })
+	})
+}
+
+// await waits, in the bubble's time, at most two minutes.
+func (w *world) await(what string, ok func() bool) {
+	w.t.Helper()
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			w.t.Fatalf("not in time: %s\n%s", what, w.log.String())
+		}
+	}
+}
+
+// logOn logs a user on at a node, within the deadline of a logon.
+func (w *world) logOn(n *member, l usermgr.Logon) (usermgr.Session, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	w.log.mu.Lock()
+	w.conns++
+	conn := w.conns
+	w.log.mu.Unlock()
+	return n.users.Register(ctx, l, link(conn))
+}
+
+// mustLogOn is logOn for a logon that must come in.
+func (w *world) mustLogOn(n *member, user string, device uint16) usermgr.Session {
+	w.t.Helper()
+	s, err := w.logOn(n, usermgr.Logon{UserID: user, Device: device})
+	if err != nil {
+		w.t.Fatalf("%s was refused at %s: %v\n%s", user, n.name, err, w.log)
+	}
+	return s
+}
+
+// at returns at which nodes a user has sessions, as a node finds it in the store.
+func (w *world) at(n *member, user string) string {
+	w.t.Helper()
+	places, err := n.Where(context.Background(), user)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var names []string
+	for _, p := range places {
+		names = append(names, p.Node)
+	}
+	return strings.Join(names, " ")
+}
+
+// settled waits until nothing is left to be removed, and holds the store against the nodes.
+func (w *world) settled() {
+	w.t.Helper()
+	w.await("the store has the sessions of the nodes, and no others", func() bool {
+		want := make(map[string]int)
+		for _, n := range w.nodes {
+			for s := range n.users.Sessions(usermgr.Filter{}) {
+				want[s.UserID]++
+			}
+		}
+		got := make(map[string]int)
+		for from := ""; ; {
+			l := testkit.Must(w.store.Walk(context.Background(), from, 100))
+			for _, r := range l.Records {
+				for _, inc := range first(cluster.Decode(r)) {
+					if slices.ContainsFunc(w.nodes, func(n *member) bool { return n.Incarnation() == inc }) {
+						got[r.User]++
+					}
+				}
+			}
+			if from = l.Next; from == "" {
+				break
+			}
+		}
+		return fmt.Sprint(got) == fmt.Sprint(want)
+	})
+}
+
+func first[T, U any](v T, _ U) T { return v }
+
+// codeOf returns the code of a refused logon.
+func codeOf(err error) protocol.CloseCode {
+	var ce *protocol.CloseError
+	if errors.As(err, &ce) {
+		return ce.Code
+	}
+	return 0
+}
+
+// link is a connection that is not there.
+type link uint64
+
+func (l link) Address() usermgr.Address {
+	return usermgr.Address{Conn: uint64(l), Remote: fmt.Sprintf("192.0.2.1:%d", uint64(l))}
+}
+
+func (l link) Quiesce(done func()) { done() }
+
+func (l link) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
+	if done != nil {
+		done(0)
+	}
+}
