@@ -1,11 +1,20 @@
 package cluster_test
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/internal/testkit"
+	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -26,6 +35,222 @@ func TestReplacementOnAnotherNodeIsPushedOutThenDisconnectedThenConnected(t *tes
 		w.settled()
 		if got := w.at(a, "ann"); got != "b" {
 			t.Errorf("ann is at %q, want b", got)
+		}
+	})
+}
+
+// Rule 20: Connected starts when the handlers of Disconnected have returned, on another node too.
+func TestALogonWaitsForTheHandlersOnAnotherNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		w.log.setInside(func(n *member, event, _ string) {
+			if n == a && event == "Disconnected" {
+				time.Sleep(3 * time.Second)
+			}
+		})
+		w.mustLogOn(a, "ann", 0)
+		began := time.Now()
+		w.mustLogOn(b, "ann", 0)
+		if took := time.Since(began); took < 3*time.Second {
+			t.Errorf("the logon took %v, and the old session's handler 3 s", took)
+		}
+	})
+}
+
+// Rule 20: two nodes that replace each other's session of one user at the same time do not wait for each other: the turn is lent.
+func TestTwoThatReplaceEachOtherCrosswiseBothComeIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(a, "ann", 1)
+		w.mustLogOn(b, "ann", 2)
+		var both sync.WaitGroup
+		both.Go(func() { w.mustLogOn(a, "ann", 2) })
+		both.Go(func() { w.mustLogOn(b, "ann", 1) })
+		both.Wait()
+		if got := w.log.evictions(); got != 2 {
+			t.Errorf("%d evictions, want 2", got)
+		}
+		w.settled()
+	})
+}
+
+// A session on another node that need not end is left alone, and the end of one leaves the other's entry.
+func TestSessionsThatDoNotExcludeEachOtherLiveOnTwoNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(a, "ann", 1)
+		tablet := w.mustLogOn(b, "ann", 2)
+		if got := w.at(a, "ann"); got != "a b" {
+			t.Errorf("ann is at %q, want a b", got)
+		}
+		tablet.End(protocol.ClientClosed)
+		w.settled()
+		if got := w.at(b, "ann"); got != "a" {
+			t.Errorf("ann is at %q, want a", got)
+		}
+		if n := testkit.Must(w.store.Count(context.Background())); n != 1 {
+			t.Errorf("the store has %d records", n)
+		}
+	})
+}
+
+// Rule 17: over the number the oldest goes, on whichever node it is; one on the logon's own node too.
+func TestTheOldestGoesOverAllNodes(t *testing.T) {
+	for _, newest := range []int{0, 1} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, 2, usermgr.Config{Devices: usermgr.UpTo(2)})
+			a, b := w.nodes[0], w.nodes[1]
+			w.mustLogOn(a, "ann", 0)
+			w.mustLogOn(b, "ann", 0)
+			w.log.events()
+			w.mustLogOn(w.nodes[newest], "ann", 0)
+			want := []string{"PushedOut ann@a", "Disconnected ann@a PushedOut", "Connected ann@" + w.nodes[newest].name}
+			if got := w.log.events(); !slices.Equal(got, want) {
+				t.Errorf("it happened:\n%s", strings.Join(got, "\n"))
+			}
+			w.settled()
+		})
+	}
+}
+
+// Rule 17: the same token twice is one session, on two nodes too.
+func TestTheSameTokenIsOneSessionOverAllNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		for i, n := range w.nodes {
+			if _, err := w.logOn(n, usermgr.Logon{UserID: "ann", Device: uint16(i), Token: "t"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.settled()
+		if got := w.at(w.nodes[0], "ann"); got != "b" {
+			t.Errorf("ann is at %q, want b", got)
+		}
+	})
+}
+
+// Rule 7: IgnoreNew keeps a session on another node, and lets in a logon that takes it over by its ID.
+func TestIgnoreNewKeepsASessionOnAnotherNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{RelogonMode: usermgr.IgnoreNew})
+		a, b := w.nodes[0], w.nodes[1]
+		old := w.mustLogOn(a, "ann", 0)
+		if _, err := w.logOn(b, usermgr.Logon{UserID: "ann"}); codeOf(err) != protocol.AlreadyLoggedOn {
+			t.Errorf("the logon was answered with %v", err)
+		}
+		if got := w.at(b, "ann"); got != "a" {
+			t.Errorf("ann is at %q, want a", got)
+		}
+		if _, err := w.logOn(b, usermgr.Logon{UserID: "ann", Session: old.ID()}); err != nil {
+			t.Errorf("the logon that takes the session over was refused: %v", err)
+		}
+		w.settled()
+	})
+}
+
+// Rule 7: a session that has ended refuses nobody, although its entry is still in the store; one whose node does not answer refuses
+// with a code after which the client comes again.
+func TestAGhostRefusesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{RelogonMode: usermgr.IgnoreNew})
+		a, b := w.nodes[0], w.nodes[1]
+		old := w.mustLogOn(a, "ann", 0)
+		w.mesh.Lose(func(cluster.Incarnation, []byte) bool { return true })
+		if _, err := w.logOn(b, usermgr.Logon{UserID: "ann"}); codeOf(err) != protocol.InternalError {
+			t.Errorf("while no node answers the logon was answered with %v", err)
+		}
+		w.mesh.Lose(nil)
+		a.setFaults(memory.Faults{Before: func(_ context.Context, op string) error {
+			if op == "Remove" || op == "Swap" {
+				return errCut
+			}
+			return nil
+		}})
+		old.End(protocol.ClientClosed)
+		synctest.Wait()
+		w.await("ann comes in although there is a ghost", func() bool {
+			_, err := w.logOn(b, usermgr.Logon{UserID: "ann"})
+			if codeOf(err) == protocol.AlreadyLoggedOn {
+				t.Fatalf("a ghost refused the logon: %v", err)
+			}
+			return err == nil
+		})
+		a.setFaults(memory.Faults{})
+		w.settled()
+	})
+}
+
+// A logon that gives up leaves nothing: its entry is removed and its marks are taken back.
+func TestALogonThatFailsLeavesNoMarks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(a, "ann", 0)
+		w.mesh.Lose(func(to cluster.Incarnation, _ []byte) bool { return to == a.Incarnation() })
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if _, err := b.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(99)); err == nil {
+			t.Fatal("the logon came in although the old session's node does not answer")
+		}
+		w.settled()
+		records := testkit.Must(w.store.Look(context.Background(), "ann"))
+		if nodes, ending := cluster.Decode(records[0]); len(nodes) != 1 || ending[0] {
+			t.Errorf("the store has sessions at %v, ending: %v", nodes, ending)
+		}
+		if b.Held() != 0 {
+			t.Error("the node still holds the claim")
+		}
+	})
+}
+
+// A logon that needs a silent node is refused at once, with the time until that node is buried at the latest.
+func TestASilentNodeIsWaitedForOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(a, "ann", 0)
+		w.mustLogOn(a, "bob", 0)
+		w.mesh.Lose(func(to cluster.Incarnation, _ []byte) bool { return to == a.Incarnation() })
+		_, err := w.logOn(b, usermgr.Logon{UserID: "ann"})
+		var ce *protocol.CloseError
+		if !errors.As(err, &ce) || ce.Code != protocol.InternalError || ce.Info["retry-ms"] == "" {
+			t.Errorf("the first logon was answered with %v", err)
+		}
+		began := time.Now()
+		if _, err = w.logOn(b, usermgr.Logon{UserID: "bob"}); codeOf(err) != protocol.InternalError || time.Since(began) > time.Second {
+			t.Errorf("the second logon was answered after %v with %v", time.Since(began), err)
+		}
+		w.mesh.Lose(nil)
+		w.await("bob comes in when the node is heard", func() bool {
+			_, err := w.logOn(b, usermgr.Logon{UserID: "bob"})
+			return err == nil
+		})
+	})
+}
+
+// An answer that is lost is asked for again: the claim finds its own entry.
+func TestAClaimWhoseAnswerIsLostIsFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		for _, n := range w.nodes {
+			var lost atomic.Int32
+			n.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
+				if (op == "Swap" || op == "Remove") && lost.Add(1)%2 == 1 {
+					return errCut
+				}
+				return nil
+			}})
+		}
+		w.mustLogOn(a, "ann", 0)
+		w.mustLogOn(b, "ann", 0)
+		w.mustLogOn(a, "ann", 0)
+		w.settled()
+		if got := w.at(b, "ann"); got != "a" {
+			t.Errorf("ann is at %q, want a", got)
 		}
 	})
 }

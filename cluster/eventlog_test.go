@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -18,15 +19,14 @@ type eventLog struct {
 	exclude func(a, b uint16) bool // may sessions on these devices not live side by side?
 	began   time.Time
 
-	mu       sync.Mutex
-	lines    []string
-	live     map[string][]*span // by user
-	wrong    []string
-	logons   int
-	evicted  int // PushedOut by a logon on another node
-	lost     int // Disconnected with NodeLost
-	inside   func(n *member, event, user string)
-	newOrder uint64
+	mu      sync.Mutex
+	lines   []string
+	live    map[string][]*span // by user
+	wrong   []string
+	logons  int
+	evicted int // PushedOut by a logon on another node
+	lost    int // Disconnected with NodeLost
+	inside  func(n *member, event, user string)
 }
 
 // span is a session between its Connected and the return of its Disconnected handlers.
@@ -41,8 +41,11 @@ type span struct {
 
 func newEventLog(d usermgr.Devices) *eventLog {
 	exclude := func(a, b uint16) bool { return true }
-	if fmt.Sprint(d) == fmt.Sprint(usermgr.OnePerDevice()) {
+	switch {
+	case reflect.DeepEqual(d, usermgr.OnePerDevice()):
 		exclude = func(a, b uint16) bool { return a == b }
+	case reflect.DeepEqual(d, usermgr.UpTo(2)):
+		exclude = func(a, b uint16) bool { return a == b && a != 0 }
 	}
 	return &eventLog{exclude: exclude, began: time.Now(), live: make(map[string][]*span)}
 }
@@ -172,4 +175,23 @@ func (l *eventLog) events() (all []string) {
 	}
 	l.lines = nil
 	return all
+}
+
+// setInside has f called in each handler.
+func (l *eventLog) setInside(f func(n *member, event, user string)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inside = f
+}
+
+func (l *eventLog) evictions() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.evicted
+}
+
+func (l *eventLog) lostSessions() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
 }

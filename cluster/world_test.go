@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -174,7 +175,11 @@ func (w *world) at(n *member, user string) string {
 	}
 	var names []string
 	for _, p := range places {
-		names = append(names, p.Node)
+		for _, o := range w.nodes {
+			if o.Incarnation() == p.Incarnation {
+				names = append(names, o.name)
+			}
+		}
 	}
 	return strings.Join(names, " ")
 }
@@ -182,6 +187,7 @@ func (w *world) at(n *member, user string) string {
 // settled waits until nothing is left to be removed, and holds the store against the nodes.
 func (w *world) settled() {
 	w.t.Helper()
+	synctest.Wait()
 	w.await("the store has the sessions of the nodes, and no others", func() bool {
 		want := make(map[string]int)
 		for _, n := range w.nodes {

@@ -1,0 +1,157 @@
+package cluster_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// Rules 19 and 21: a node that is cut off ends its sessions before its lease is over, its users come in elsewhere when it is over,
+// and the node joins anew when it can.
+func TestANodeThatIsCutOffEndsItsSessionsBeforeTheyComeInElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(a, "ann", 0)
+		life := a.Incarnation()
+		a.cut()
+		w.mesh.Lose(func(to cluster.Incarnation, _ []byte) bool { return to == life })
+		w.log.events()
+		began := time.Now()
+		for came := false; !came; time.Sleep(100 * time.Millisecond) {
+			_, err := w.logOn(b, usermgr.Logon{UserID: "ann"})
+			came = err == nil
+			if !came && codeOf(err) != protocol.InternalError {
+				t.Fatalf("ann was refused with %v", err)
+			}
+		}
+		if took := time.Since(began); took > lease+2*renew {
+			t.Errorf("ann came in after %v", took)
+		}
+		want := []string{"Disconnected ann@a NodeLost", "Connected ann@b"}
+		if got := w.log.events(); !slices.Equal(got, want) {
+			t.Errorf("it happened:\n%s", strings.Join(got, "\n"))
+		}
+		if _, err := w.logOn(a, usermgr.Logon{UserID: "bob"}); codeOf(err) != protocol.InternalError {
+			t.Errorf("a node outside the cluster answered a logon with %v", err)
+		}
+		a.setFaults(memory.Faults{})
+		w.awaitNodes()
+		w.mustLogOn(a, "ann", 0)
+		w.settled()
+	})
+}
+
+// A node that is not heard for less than its lease goes on.
+func TestAShortOutageOfTheStoreFencesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, usermgr.Config{})
+		s := w.mustLogOn(w.nodes[0], "ann", 0)
+		for _, n := range w.nodes {
+			n.cut()
+		}
+		time.Sleep(lease - 3*renew)
+		for _, n := range w.nodes {
+			n.setFaults(memory.Faults{})
+		}
+		time.Sleep(2 * lease)
+		if _, ok := w.nodes[0].users.Session(s.ID()); !ok {
+			t.Errorf("the session has ended:\n%s", w.log)
+		}
+		w.mustLogOn(w.nodes[1], "ann", 0)
+	})
+}
+
+// A renewal that the store could lose does not count.
+func TestRenewalsThatAreNotDurableDoNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, usermgr.Config{})
+		w.mustLogOn(w.nodes[0], "ann", 0)
+		w.store.SetDurable(false)
+		w.await("the node is fenced", func() bool { return !w.nodes[0].users.IsOnline("ann") })
+		time.Sleep(lease)
+		if w.nodes[0].May() {
+			t.Error("the node acts")
+		}
+		w.store.SetDurable(true)
+		w.awaitNodes()
+	})
+}
+
+// A node joins anew although a Disconnected handler hangs, and tells of the session's end when the handler has returned.
+func TestAHandlerThatHangsKeepsNoNodeOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		free := make(chan struct{})
+		release := sync.OnceFunc(func() { close(free) })
+		defer release()
+		w.log.setInside(func(n *member, event, user string) {
+			if event == "Disconnected" && user == "ann" {
+				<-free
+			}
+		})
+		w.mustLogOn(a, "ann", 0)
+		life := a.Incarnation()
+		a.cut()
+		w.await("the node is fenced", func() bool { return !a.May() })
+		a.setFaults(memory.Faults{})
+		w.await("the node is back", func() bool { return a.May() && a.Incarnation() != life })
+		w.mustLogOn(a, "bob", 0)
+		w.mustLogOn(b, "ann", 0)
+		release()
+		w.settled()
+	})
+}
+
+// A node that stops ends its sessions, and leaves nothing behind: its users need not wait for its lease.
+func TestANodeThatStopsLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		for _, user := range []string{"ann", "bob", "eve"} {
+			w.mustLogOn(a, user, 0)
+		}
+		w.log.events()
+		a.stop(t)
+		for _, e := range w.log.events() {
+			if !strings.HasSuffix(e, "@a ServerStopping") {
+				t.Errorf("it happened: %s", e)
+			}
+		}
+		if n, err := w.store.Count(context.Background()); n != 0 || err != nil {
+			t.Errorf("the store has %d records: %v", n, err)
+		}
+		if _, err := w.logOn(a, usermgr.Logon{UserID: "ann"}); codeOf(err) != protocol.InternalError {
+			t.Errorf("a node that has left answered a logon with %v", err)
+		}
+		began := time.Now()
+		w.mustLogOn(b, "ann", 0)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("ann came in after %v", took)
+		}
+	})
+}
+
+// A node with another policy does not join.
+func TestANodeWithAnotherPolicyDoesNotJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, usermgr.Config{})
+		w.cfg.Devices = usermgr.OnePerDevice()
+		n := w.addNode()
+		err := <-n.ended
+		n.ended <- nil
+		if err == nil || !strings.Contains(err.Error(), "Devices") {
+			t.Errorf("the node ended with %v", err)
+		}
+	})
+}

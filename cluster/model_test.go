@@ -1,0 +1,168 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// TestModel draws programs: users log on crosswise over nodes and drop, while answers are lost and late, frames are lost, the store
+// restarts empty or takes over without its last writes, and nodes are cut off. Rules 19, 20 and 21 hold throughout; when all is
+// healed everybody comes in, and the store has the nodes' sessions.
+func TestModel(t *testing.T) {
+	seeds := 12
+	if !testing.Short() {
+		seeds = 200
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { runProgram(t, uint64(seed)) })
+		})
+	}
+}
+
+// program is one run of TestModel.
+type program struct {
+	*world
+	mu   sync.Mutex
+	rand *rand.Rand
+	bad  bool // the way between the nodes and the store is bad
+}
+
+func (p *program) draw(n int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.rand.IntN(n)
+}
+
+var errBad = errors.New("the way to the store is bad")
+
+// pass is what happens to a call or an answer.
+func (p *program) pass(ctx context.Context) error {
+	p.mu.Lock()
+	bad := p.bad
+	p.mu.Unlock()
+	time.Sleep(time.Duration(p.draw(1000)) * time.Microsecond)
+	if !bad {
+		return ctx.Err()
+	}
+	switch p.draw(20) {
+	case 0:
+		return errBad
+	case 1:
+		time.Sleep(time.Duration(p.draw(300)) * time.Millisecond)
+	}
+	return nil
+}
+
+func (p *program) setBad(bad bool) {
+	p.mu.Lock()
+	p.bad = bad
+	p.mu.Unlock()
+	p.mesh.Lose(nil)
+	if bad {
+		p.mesh.Lose(func(cluster.Incarnation, []byte) bool { return p.draw(10) == 0 })
+	}
+}
+
+func (p *program) heal(n *member) {
+	before := func(ctx context.Context, _ string) error { return p.pass(ctx) }
+	n.setFaults(memory.Faults{Before: before, After: before})
+}
+
+func runProgram(t *testing.T, seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 1))
+	policies := []usermgr.Devices{{}, usermgr.OnePerDevice(), usermgr.UpTo(2)}
+	cfg := usermgr.Config{Devices: policies[r.IntN(len(policies))]}
+	if r.IntN(4) == 0 {
+		cfg.RelogonMode = usermgr.IgnoreNew
+	}
+	p := &program{world: newWorld(t, 2+r.IntN(3), cfg), rand: r}
+	for _, n := range p.nodes {
+		p.heal(n)
+	}
+	p.setBad(true)
+
+	var users sync.WaitGroup
+	over := make(chan struct{})
+	for i := range 12 {
+		users.Go(func() { p.user(fmt.Sprint("user", i/3), over) }) // three clients a user
+	}
+	for range 4 {
+		time.Sleep(time.Duration(p.draw(20)) * time.Second)
+		p.fault()
+	}
+	time.Sleep(10 * time.Second)
+	close(over)
+	users.Wait()
+
+	p.setBad(false)
+	for _, n := range p.nodes {
+		p.heal(n)
+	}
+	p.await("all nodes are back", func() bool {
+		for _, n := range p.nodes {
+			if !n.May() {
+				return false
+			}
+		}
+		return true
+	})
+	time.Sleep(lease + 3*renew) // whoever is dead is buried, and a store that recovers has recovered
+	for i := range 4 {
+		user := fmt.Sprint("user", i)
+		if _, err := p.logOn(p.nodes[p.draw(len(p.nodes))], usermgr.Logon{UserID: user}); err != nil && codeOf(err) != protocol.AlreadyLoggedOn {
+			t.Errorf("when all is healed %s is refused: %v\n%s", user, err, p.log)
+		}
+	}
+	p.settled()
+}
+
+// user logs on and drops, at random nodes.
+func (p *program) user(name string, over <-chan struct{}) {
+	for {
+		select {
+		case <-over:
+			return
+		default:
+		}
+		n := p.nodes[p.draw(len(p.nodes))]
+		s, err := p.logOn(n, usermgr.Logon{UserID: name, Device: uint16(p.draw(3))})
+		time.Sleep(time.Duration(p.draw(200)) * time.Millisecond)
+		if err == nil && p.draw(2) == 0 {
+			s.End(protocol.ClientClosed)
+		}
+	}
+}
+
+// fault does something bad.
+func (p *program) fault() {
+	n := p.nodes[p.draw(len(p.nodes))]
+	switch p.draw(4) {
+	case 0:
+		p.store.Restart()
+	case 1:
+		before := p.store.Snapshot()
+		time.Sleep(time.Duration(p.draw(1000)) * time.Millisecond)
+		p.store.Promote(before)
+	case 2: // for less than a lease, or more
+		n.cut()
+		time.Sleep(time.Duration(p.draw(int(2 * lease))))
+		p.heal(n)
+	case 3:
+		life := n.Incarnation()
+		p.mesh.Lose(func(to cluster.Incarnation, _ []byte) bool { return to == life })
+		time.Sleep(time.Duration(p.draw(int(lease))))
+		p.setBad(true)
+	}
+}

@@ -1,0 +1,107 @@
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// A store that has lost everything grants no claim until all nodes have written their sessions again: rule 19 holds.
+func TestAnEmptyStoreGrantsNothingBeforeAllNodesAreReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		for i := range 30 {
+			w.mustLogOn(w.nodes[i%3], fmt.Sprint("user", i), 0)
+		}
+		a.cut()
+		w.store.Restart()
+		began := time.Now()
+		_, err := w.logOn(b, usermgr.Logon{UserID: "user0"}) // it is at a, which has not written it again
+		if err == nil {
+			t.Errorf("user0 came in after %v, while a node's sessions are not known", time.Since(began))
+		}
+		a.setFaults(memory.Faults{})
+		for i := range 30 {
+			w.await("everybody comes in at another node", func() bool {
+				_, err := w.logOn(w.nodes[(i+1)%3], usermgr.Logon{UserID: fmt.Sprint("user", i)})
+				return err == nil
+			})
+		}
+		if got := w.log.evictions(); got != 30 {
+			t.Errorf("%d evictions, want 30", got)
+		}
+		w.settled()
+		if w.log.lostSessions() != 0 {
+			t.Error("a node was fenced")
+		}
+	})
+}
+
+// A node that does not come back to a store that recovers is buried after a lease, and its users come in.
+func TestAStoreRecoversWithoutANodeThatHasDied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(a, "ann", 0)
+		a.cut()
+		w.store.Restart()
+		began := time.Now()
+		w.await("ann comes in", func() bool {
+			_, err := w.logOn(b, usermgr.Logon{UserID: "ann"})
+			return err == nil
+		})
+		if took := time.Since(began); took > lease+2*renew {
+			t.Errorf("ann came in after %v", took)
+		}
+		a.setFaults(memory.Faults{})
+		w.awaitNodes()
+		w.settled()
+	})
+}
+
+// A store that takes over without the last claims gets them again.
+func TestAStoreThatTakesOverGetsTheClaimsThatItLacks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(a, "ann", 0)
+		gone := w.mustLogOn(a, "gone", 0)
+		w.settled()
+		before := w.store.Snapshot()
+		w.mustLogOn(b, "ann", 0)
+		w.mustLogOn(b, "bob", 0)
+		gone.End(1000)
+		w.settled()
+		w.store.Promote(before)
+		w.await("ann comes in", func() bool {
+			_, err := w.logOn(a, usermgr.Logon{UserID: "ann"})
+			return err == nil
+		})
+		w.mustLogOn(a, "bob", 0)
+		w.settled()
+	})
+}
+
+// The first node of a store that may have lost something waits a lease: nobody who acted before can act longer.
+func TestTheFirstNodeWaitsALease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 0, usermgr.Config{})
+		w.store.Restart()
+		began := time.Now()
+		n := w.addNode()
+		w.awaitNodes()
+		if took := time.Since(began); took < lease || took > lease+2*renew {
+			t.Errorf("the node has joined after %v", took)
+		}
+		w.mustLogOn(n, "ann", 0)
+		if places, err := n.Where(context.Background(), "ann"); len(places) != 1 || err != nil {
+			t.Errorf("ann is at %v: %v", places, err)
+		}
+	})
+}
