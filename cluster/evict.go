@@ -13,7 +13,8 @@ import (
 
 // peer is what this node has heard of another.
 type peer struct {
-	asked time.Duration // when the first question was sent that is not answered, by the node's clock; 0 for none
+	// By the node's clock: when the first question was sent that is not answered, 0 for none, and when the last one was.
+	asked, last time.Duration
 }
 
 // evictRetry is how long an eviction is waited for before it is sent again; then twice as long, up to a second.
@@ -98,9 +99,10 @@ func (n *Node) question(c *claim, f *frame) (gone bool, err error) {
 		p = new(peer)
 		n.peers[f.to] = p
 	}
-	if p.asked == 0 {
+	if p.asked == 0 || now-p.last > 2*n.cfg.silence() { // what was not answered long ago says little about now
 		p.asked = now
 	}
+	p.last = now
 	silent := now-p.asked >= n.cfg.silence()
 	left := n.leaseLeft(f.to)
 	n.mu.Unlock()

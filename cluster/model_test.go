@@ -139,7 +139,7 @@ func (p *program) user(name string, over <-chan struct{}) {
 		n := p.nodes[p.draw(len(p.nodes))]
 		s, err := p.logOn(n, usermgr.Logon{UserID: name, Device: uint16(p.draw(3))})
 		time.Sleep(time.Duration(p.draw(200)) * time.Millisecond)
-		if err == nil && p.draw(2) == 0 {
+		if err == nil && (p.cfg.RelogonMode == usermgr.IgnoreNew || p.draw(2) == 0) {
 			s.End(protocol.ClientClosed)
 		}
 	}

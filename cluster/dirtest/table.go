@@ -1,0 +1,213 @@
+package dirtest
+
+import (
+	"github.com/rollcall-go/rollcall/cluster"
+)
+
+func (s *suite) burial() {
+	a, b := s.join(), s.join()
+	if b <= a {
+		s.t.Errorf("incarnation %d after %d", b, a)
+	}
+	_, v := s.renew(a)
+	row, ok := rowOf(v, b)
+	if !ok || !v.Armed {
+		s.t.Fatalf("the table is %+v", v)
+	}
+	s.noError(s.store.Bury(s.ctx, a, b, row.Renewals))
+	if _, v = s.renew(a); !dead(v, b) || dead(v, a) {
+		s.t.Errorf("after the burial the table is %+v", v)
+	}
+	_, err := s.store.Renew(s.ctx, b, member, 0)
+	s.is(err, cluster.ErrFenced)
+	s.is(s.store.Bury(s.ctx, b, a, 1), cluster.ErrFenced)
+	_, err = s.store.Ready(s.ctx, b, cluster.ReadyOptions{})
+	s.is(err, cluster.ErrFenced)
+	s.is(s.store.Bury(s.ctx, b+100, a, 1), cluster.ErrUnknown)
+	if _, v = s.renew(a); dead(v, a) {
+		s.t.Error("a dead node buried a live one")
+	}
+}
+
+func (s *suite) lateBurial() {
+	a, b := s.join(), s.join()
+	before, _ := s.renew(b)
+	after, _ := s.renew(b)
+	if after.Renewals == before.Renewals {
+		s.t.Fatal("a renewal does not count")
+	}
+	s.noError(s.store.Bury(s.ctx, a, b, before.Renewals))
+	s.renew(b)
+}
+
+func (s *suite) former() {
+	a := s.join()
+	b, err := s.store.Join(s.ctx, member, cluster.JoinOptions{Former: a})
+	s.noError(err)
+	if _, v := s.renew(b); !dead(v, a) {
+		s.t.Errorf("the former life is not dead: %+v", v)
+	}
+	if _, err = s.store.Renew(s.ctx, a, member, 0); err == nil {
+		s.t.Error("the former life was renewed")
+	}
+	if _, v := s.renew(b); !dead(v, a) {
+		s.t.Errorf("the former life is back: %+v", v)
+	}
+}
+
+func (s *suite) leaves() {
+	a, b := s.join(), s.join()
+	s.noError(s.store.Leave(s.ctx, a))
+	if _, v := s.renew(b); !dead(v, a) {
+		s.t.Errorf("the node that has left is not dead: %+v", v)
+	}
+	if c := s.join(); c <= b {
+		s.t.Errorf("incarnation %d after %d", c, b)
+	}
+}
+
+// restart restarts the store, and notes its epoch.
+func (s *suite) restart() {
+	s.t.Helper()
+	s.store.Restart()
+	v := s.table()
+	if v.Epoch == s.epoch || v.Armed {
+		s.t.Fatalf("a store that has restarted has the table %+v", v)
+	}
+	s.epoch = v.Epoch
+}
+
+// rejoin has a node come back to a store that has lost it.
+func (s *suite) rejoin(me cluster.Incarnation, o cluster.RejoinOptions) {
+	s.t.Helper()
+	v, err := s.store.Renew(s.ctx, me, member, 0)
+	s.is(err, cluster.ErrUnknown)
+	if v.Armed || v.Epoch != s.epoch {
+		s.t.Fatalf("a renewal at a store that recovers returned %+v", v)
+	}
+	s.noError(s.store.Rejoin(s.ctx, me, member, o))
+	s.renew(me)
+}
+
+func (s *suite) ready(me cluster.Incarnation, o cluster.ReadyOptions, want bool) {
+	s.t.Helper()
+	armed, err := s.store.Ready(s.ctx, me, o)
+	s.noError(err)
+	if armed != want || s.table().Armed != want {
+		s.t.Fatalf("has the store recovered: %v, want %v", armed, want)
+	}
+}
+
+func (s *suite) recovering() {
+	a := s.join()
+	before := s.options()
+	s.swap("ann", 0, "1")
+	s.restart()
+	s.rejoin(a, cluster.RejoinOptions{})
+	for _, o := range []cluster.SwapOptions{before, {Epoch: before.Epoch, Recovering: true}, s.options()} {
+		_, err := s.store.Swap(s.ctx, "ann", 0, []byte("2"), o)
+		s.is(err, cluster.ErrRecovering)
+		s.is(s.store.Remove(s.ctx, "ann", 0, o), cluster.ErrRecovering)
+	}
+	s.is(s.store.Bury(s.ctx, a, a, 1), cluster.ErrRecovering)
+	v, err := s.store.Swap(s.ctx, "ann", 0, []byte("again"), cluster.SwapOptions{Epoch: s.epoch, Recovering: true})
+	s.noError(err)
+	s.ready(a, cluster.ReadyOptions{Settled: true}, true)
+	_, err = s.store.Swap(s.ctx, "ann", 0, []byte("2"), s.options())
+	s.conflict(err, v, "again")
+	_, err = s.store.Swap(s.ctx, "ann", v, []byte("2"), before)
+	s.is(err, cluster.ErrRecovering)
+	s.swap("ann", v, "2")
+	s.is(s.store.Rejoin(s.ctx, a+1, member, cluster.RejoinOptions{}), cluster.ErrUnknown)
+}
+
+func (s *suite) recovers() {
+	a, b, c := s.join(), s.join(), s.join()
+	s.restart()
+	s.rejoin(a, cluster.RejoinOptions{Known: []cluster.Incarnation{b}})
+	s.ready(a, cluster.ReadyOptions{}, false)
+	s.ready(a, cluster.ReadyOptions{Settled: true}, false) // b is told, and not ready
+	s.rejoin(b, cluster.RejoinOptions{})
+	s.rejoin(c, cluster.RejoinOptions{})
+	s.ready(b, cluster.ReadyOptions{Settled: true}, false) // c is in the table, and not ready
+	s.ready(c, cluster.ReadyOptions{}, false)              // all are, but one that is not known may come yet
+	s.ready(a, cluster.ReadyOptions{Settled: true}, true)
+	s.ready(b, cluster.ReadyOptions{}, true)
+	for _, inc := range []cluster.Incarnation{a, b, c} {
+		s.renew(inc)
+	}
+}
+
+func (s *suite) overdue() {
+	a, b, c := s.join(), s.join(), s.join()
+	s.restart()
+	s.rejoin(b, cluster.RejoinOptions{Known: []cluster.Incarnation{a}})
+	s.rejoin(c, cluster.RejoinOptions{})
+	s.ready(b, cluster.ReadyOptions{Overdue: true}, true)
+	_, v := s.renew(b)
+	if !dead(v, a) || !dead(v, c) || dead(v, b) {
+		s.t.Errorf("the table is %+v", v)
+	}
+	for _, inc := range []cluster.Incarnation{a, c} {
+		if _, err := s.store.Renew(s.ctx, inc, member, 0); err == nil {
+			s.t.Error("a node that did not come was renewed")
+		}
+	}
+}
+
+func (s *suite) handedAlong() {
+	a, b := s.join(), s.join()
+	s.restart()
+	s.rejoin(a, cluster.RejoinOptions{Dead: []cluster.Incarnation{b}})
+	s.is(s.store.Rejoin(s.ctx, b, member, cluster.RejoinOptions{}), cluster.ErrFenced)
+	s.ready(a, cluster.ReadyOptions{Settled: true}, true)
+	if _, v := s.renew(a); !dead(v, b) {
+		s.t.Errorf("the table is %+v", v)
+	}
+	if c := s.join(); c <= b {
+		s.t.Errorf("incarnation %d after %d", c, b)
+	}
+}
+
+func (s *suite) newcomer() {
+	a := s.join()
+	s.restart()
+	stamp := s.table().Stamp
+	_, err := s.store.Join(s.ctx, member, cluster.JoinOptions{})
+	s.is(err, cluster.ErrRecovering)
+	s.rejoin(a, cluster.RejoinOptions{})
+	_, err = s.store.Join(s.ctx, member, cluster.JoinOptions{Bootstrap: stamp}) // the table has changed: there is somebody
+	s.is(err, cluster.ErrRecovering)
+	stamp = s.table().Stamp
+	s.renew(a)
+	_, err = s.store.Join(s.ctx, member, cluster.JoinOptions{Bootstrap: stamp})
+	s.is(err, cluster.ErrRecovering)
+	b, err := s.store.Join(s.ctx, member, cluster.JoinOptions{Bootstrap: s.table().Stamp})
+	s.noError(err)
+	_, v := s.renew(b)
+	if b <= a || !v.Armed || !dead(v, a) {
+		s.t.Errorf("the newcomer %d has the table %+v", b, v)
+	}
+}
+
+func (s *suite) floor() {
+	a := s.join()
+	const high = 1 << 52 // far above what a clock gives
+	v, err := s.store.Renew(s.ctx, a, member, high)
+	s.noError(err)
+	if v.Floor < high {
+		s.t.Errorf("the floor is %d", v.Floor)
+	}
+	if got := s.swap("ann", 0, "1"); got <= high {
+		s.t.Errorf("version %d after %d", got, cluster.Version(high))
+	}
+	s.restart()
+	s.rejoin(a, cluster.RejoinOptions{Floor: high + 10})
+	armed, err := s.store.Ready(s.ctx, a, cluster.ReadyOptions{Floor: high + 20, Settled: true})
+	if !armed || err != nil {
+		s.t.Fatal(armed, err)
+	}
+	if got := s.swap("ann", 0, "1"); got <= high+20 {
+		s.t.Errorf("version %d after %d", got, cluster.Version(high+20))
+	}
+}

@@ -1,0 +1,42 @@
+package memory_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/dirtest"
+	"github.com/rollcall-go/rollcall/cluster/memory"
+)
+
+func TestDirectory(t *testing.T) {
+	dirtest.Run(t, func(*testing.T) dirtest.Store {
+		d := memory.New()
+		return dirtest.Store{Directory: d, Restart: d.Restart}
+	})
+}
+
+// The suite holds a Directory on a way with faults too, as long as there is none.
+func TestDirectoryWithFaults(t *testing.T) {
+	dirtest.Run(t, func(*testing.T) dirtest.Store {
+		d := memory.New()
+		return dirtest.Store{Directory: d.With(memory.Faults{}), Restart: d.Restart}
+	})
+}
+
+func ExampleDirectory() {
+	ctx := context.Background()
+	store := memory.New()
+	v, err := store.Table(ctx)
+	fmt.Println(v.Armed, err)
+	_, err = store.Swap(ctx, "ann", 0, []byte("here"), cluster.SwapOptions{Epoch: v.Epoch})
+	fmt.Println(err)
+	store.Restart()
+	_, err = store.Swap(ctx, "ann", 0, []byte("there"), cluster.SwapOptions{Epoch: v.Epoch})
+	fmt.Println(err)
+	// Output:
+	// true <nil>
+	// <nil>
+	// rollcall: the cluster's store recovers
+}
