@@ -1,0 +1,131 @@
+package redisdir
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"strconv"
+
+	"github.com/redis/rueidis"
+
+	"github.com/rollcall-go/rollcall/cluster"
+)
+
+// Swap implements cluster.Directory.
+func (d *Directory) Swap(ctx context.Context, user string, prev cluster.Version, body []byte, o cluster.SwapOptions) (cluster.Version, error) {
+	answer, err := d.call(ctx, "swap", d.bucket(user), user, number(prev), string(body), o.Epoch, flag(o.Recovering))
+	if err == nil {
+		err = statusError(answer)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if len(answer) != 2 {
+		return 0, errAnswer
+	}
+	return version(&answer[1])
+}
+
+// Remove implements cluster.Directory.
+func (d *Directory) Remove(ctx context.Context, user string, prev cluster.Version, o cluster.SwapOptions) error {
+	answer, err := d.call(ctx, "remove", d.bucket(user), user, number(prev), o.Epoch, flag(o.Recovering))
+	if err != nil {
+		return err
+	}
+	return statusError(answer)
+}
+
+// Look implements cluster.Directory.
+func (d *Directory) Look(ctx context.Context, users ...string) ([]cluster.Record, error) {
+	commands := make(rueidis.Commands, 0, len(users))
+	for _, user := range users {
+		commands = append(commands, d.client.B().Hget().Key(d.bucket(user)).Field(user).Build())
+	}
+	records := make([]cluster.Record, 0, len(users))
+	for i, answer := range d.client.DoMulti(ctx, commands...) {
+		raw, err := answer.ToString()
+		if rueidis.IsRedisNil(err) {
+			records = append(records, cluster.Record{User: users[i]})
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		r, err := record(users[i], raw)
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, r)
+	}
+	return records, nil
+}
+
+var errRecord = errors.New("rollcall: a record on the server is not one of the library rollcall1")
+
+func record(user, raw string) (cluster.Record, error) {
+	if len(raw) < 8 {
+		return cluster.Record{}, errRecord
+	}
+	b := []byte(raw)
+	return cluster.Record{User: user, Version: cluster.Version(binary.BigEndian.Uint64(b)), Body: b[8:]}, nil
+}
+
+// walkStep is how many buckets are asked for at a time.
+const walkStep = 200
+
+// Walk implements cluster.Directory. It returns whole buckets, and so may return more than limit.
+func (d *Directory) Walk(ctx context.Context, from string, limit int) (cluster.Listing, error) {
+	bucket := 0
+	if from != "" {
+		n, err := strconv.Atoi(from)
+		if err != nil || n < 0 {
+			return cluster.Listing{}, errors.New("rollcall: Walk cannot go on from " + strconv.Quote(from))
+		}
+		bucket = n
+	}
+	var l cluster.Listing
+	for bucket < d.cfg.Buckets {
+		var commands rueidis.Commands
+		for b := bucket; b < min(bucket+walkStep, d.cfg.Buckets); b++ {
+			commands = append(commands, d.client.B().Hgetall().Key(d.bucketKey(b)).Build())
+		}
+		for _, answer := range d.client.DoMulti(ctx, commands...) {
+			users, err := answer.AsStrMap()
+			if err != nil {
+				return cluster.Listing{}, err
+			}
+			if len(l.Records) >= max(limit, 1) {
+				l.Next = strconv.Itoa(bucket)
+				return l, nil
+			}
+			for user, raw := range users {
+				r, err := record(user, raw)
+				if err != nil {
+					return cluster.Listing{}, err
+				}
+				l.Records = append(l.Records, r)
+			}
+			bucket++
+		}
+	}
+	return l, nil
+}
+
+// Count implements cluster.Directory. It asks for the length of each bucket.
+func (d *Directory) Count(ctx context.Context) (int, error) {
+	total := int64(0)
+	for bucket := 0; bucket < d.cfg.Buckets; {
+		var commands rueidis.Commands
+		for ; bucket < d.cfg.Buckets && len(commands) < 4*walkStep; bucket++ {
+			commands = append(commands, d.client.B().Hlen().Key(d.bucketKey(bucket)).Build())
+		}
+		for _, answer := range d.client.DoMulti(ctx, commands...) {
+			n, err := answer.AsInt64()
+			if err != nil {
+				return 0, err
+			}
+			total += n
+		}
+	}
+	return int(total), nil
+}

@@ -1,0 +1,223 @@
+package redisdir_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/dirtest"
+	"github.com/rollcall-go/rollcall/cluster/redisdir"
+	"github.com/rollcall-go/rollcall/internal/testkit"
+)
+
+// All tests of the suite share a server; each has keys of its own.
+func TestDirectory(t *testing.T) {
+	s := startServer(t)
+	c := s.client()
+	n := 0
+	dirtest.Run(t, func(t *testing.T) dirtest.Store {
+		n++
+		d := open(t, c, redisdir.Config{Prefix: fmt.Sprint("suite", n), Buckets: 1000})
+		return dirtest.Store{Directory: d, Restart: func() {
+			s.restart()
+			for range 20 { // the client has several connections, and notices with a command that one has ended
+				testkit.Eventually(t, "the client is connected again", func() bool {
+					_, err := d.Renew(context.Background(), 1, cluster.Member{}, 0)
+					return s.do(c, "PING") == nil && errors.Is(err, cluster.ErrUnknown)
+				})
+			}
+		}}
+	})
+}
+
+// What a server must have is looked at, and the error says what to do.
+func TestAServerWithTheWrongSettingsIsRefused(t *testing.T) {
+	s := startServer(t)
+	c := s.client()
+	for _, v := range []struct{ wrong, right, says string }{
+		{"CONFIG SET appendonly yes", "CONFIG SET appendonly no", "CONFIG SET appendonly no"},
+		{"CONFIG SET maxmemory-policy allkeys-lru", "CONFIG SET maxmemory-policy noeviction", "CONFIG SET maxmemory-policy noeviction"},
+		{"CONFIG SET stop-writes-on-bgsave-error yes", "CONFIG SET stop-writes-on-bgsave-error no", "CONFIG SET stop-writes-on-bgsave-error no"},
+	} {
+		if err := s.do(c, v.wrong); err != nil {
+			t.Fatal(err)
+		}
+		_, err := redisdir.New(t.Context(), c, redisdir.Config{Logger: zap.NewNop()})
+		if err == nil || !strings.Contains(err.Error(), v.says) {
+			t.Errorf("after %s the error is %v", v.wrong, err)
+		}
+		if err := s.do(c, v.right); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open(t, c, redisdir.Config{})
+}
+
+// A library of the same name that is another is not replaced, and not used.
+func TestAnotherLibraryOfTheSameNameIsRefused(t *testing.T) {
+	s := startServer(t)
+	c := s.client()
+	other := "#!lua name=rollcall1\nredis.register_function('f', function() return 1 end)"
+	if err := c.Do(t.Context(), c.B().FunctionLoad().FunctionCode(other).Build()).Error(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := redisdir.New(t.Context(), c, redisdir.Config{Logger: zap.NewNop()})
+	if err == nil || !strings.Contains(err.Error(), "FUNCTION DELETE rollcall1") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// A node with another number of buckets does not join.
+func TestTheNumberOfBucketsIsFixed(t *testing.T) {
+	s := startServer(t)
+	c := s.client()
+	a, b := open(t, c, redisdir.Config{Buckets: 10}), open(t, c, redisdir.Config{Buckets: 20})
+	join(t, a)
+	_, err := b.Join(t.Context(), cluster.Member{}, cluster.JoinOptions{})
+	if err == nil || !strings.Contains(err.Error(), "10 buckets") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// join joins, as the first node where the store recovers.
+func join(t testing.TB, d *redisdir.Directory) cluster.Incarnation {
+	t.Helper()
+	v, err := d.Table(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o cluster.JoinOptions
+	if !v.Armed {
+		o.Bootstrap = v.Stamp
+	}
+	return testkit.Must(d.Join(context.Background(), cluster.Member{}, o))
+}
+
+// Without memory nothing is claimed; nodes renew and leave, and claims are given back.
+func TestAServerWithoutMemoryKeepsItsNodes(t *testing.T) {
+	s := startServer(t)
+	c := s.client()
+	d := open(t, c, redisdir.Config{})
+	me := join(t, d)
+	v := testkit.Must(d.Renew(t.Context(), me, cluster.Member{}, 0))
+	o := cluster.SwapOptions{Epoch: v.Epoch}
+	version := testkit.Must(d.Swap(t.Context(), "ann", 0, []byte("1"), o))
+	if err := s.do(c, "CONFIG SET maxmemory 100kb"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Swap(t.Context(), "bob", 0, []byte("1"), o); err == nil || !strings.Contains(err.Error(), "OOM") {
+		t.Errorf("a claim was answered with %v", err)
+	}
+	if _, err := d.Renew(t.Context(), me, cluster.Member{}, 0); err != nil {
+		t.Errorf("a renewal was answered with %v", err)
+	}
+	if err := d.Remove(t.Context(), "ann", version, o); err != nil {
+		t.Errorf("a release was answered with %v", err)
+	}
+	other := join(t, d)
+	if err := d.Leave(t.Context(), other); err != nil {
+		t.Errorf("a node could not leave: %v", err)
+	}
+}
+
+// A renewal counts when a replica has it. A replica that takes over has another epoch, and recovers; so has a primary that was a replica
+// in between, although its process is the same.
+func TestARenewalCountsWhenAReplicaHasIt(t *testing.T) {
+	primary := startServer(t)
+	pc := primary.client()
+	if err := primary.do(pc, "CONFIG SET repl-diskless-sync-delay 0"); err != nil {
+		t.Fatal(err)
+	}
+	d := open(t, pc, redisdir.Config{WaitReplicas: 1})
+	me := join(t, d)
+	if _, err := d.Renew(t.Context(), me, cluster.Member{}, 0); !errors.Is(err, cluster.ErrNotDurable) {
+		t.Errorf("without a replica a renewal was answered with %v", err)
+	}
+	replica := startServer(t)
+	rc := replica.client()
+	host, port, _ := strings.Cut(primary.addr, ":")
+	if err := replica.do(rc, "REPLICAOF "+host+" "+port); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, "a renewal counts", func() bool {
+		_, err := d.Renew(t.Context(), me, cluster.Member{}, 0)
+		return err == nil
+	})
+	me = join(t, d) // the first replica changes the server's replication ID, so that it recovers
+	before := testkit.Must(d.Renew(t.Context(), me, cluster.Member{}, 0))
+	body := []byte("1")
+	testkit.Must(d.Swap(t.Context(), "ann", 0, body, cluster.SwapOptions{Epoch: before.Epoch}))
+
+	testkit.Eventually(t, "the replica has the record", func() bool {
+		return testkit.Must(rc.Do(t.Context(), rc.B().Dbsize().Build()).AsInt64()) == 2
+	})
+	if err := replica.do(rc, "REPLICAOF NO ONE"); err != nil {
+		t.Fatal(err)
+	}
+	promoted := open(t, rc, redisdir.Config{WaitReplicas: 1})
+	if _, err := promoted.Swap(t.Context(), "ann", 0, body, cluster.SwapOptions{Epoch: before.Epoch}); !errors.Is(err, cluster.ErrRecovering) {
+		t.Errorf("a replica that has taken over answered a claim with %v", err)
+	}
+	v := testkit.Must(promoted.Table(t.Context()))
+	if v.Armed || v.Epoch == before.Epoch || len(v.Members) != 1 {
+		t.Errorf("a replica that has taken over has the table %+v", v)
+	}
+
+	// The old primary follows the promoted one, and takes over again.
+	rhost, rport, _ := strings.Cut(replica.addr, ":")
+	if err := primary.do(pc, "REPLICAOF "+rhost+" "+rport); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, "the old primary follows", func() bool {
+		info := testkit.Must(pc.Do(t.Context(), pc.B().Info().Section("replication").Build()).ToString())
+		return strings.Contains(info, "master_link_status:up")
+	})
+	if err := primary.do(pc, "REPLICAOF NO ONE"); err != nil {
+		t.Fatal(err)
+	}
+	again := testkit.Must(d.Table(t.Context()))
+	if again.Armed || again.Epoch == before.Epoch || again.Epoch == v.Epoch {
+		t.Errorf("the old primary has taken over again, and has the table %+v", again)
+	}
+}
+
+// A frame reaches the incarnation that it is for, in order.
+func TestMeshDeliversInOrder(t *testing.T) {
+	s := startServer(t)
+	a, b := redisdir.NewMesh(s.client(), redisdir.MeshConfig{}), redisdir.NewMesh(s.client(), redisdir.MeshConfig{})
+	defer a.Close()
+	defer b.Close()
+	got := make(chan string, 2000)
+	stop, err := b.Open(7, func(frame []byte) { got <- string(frame) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	const frames = 1000
+	for i := range frames {
+		if err := a.Send(7, fmt.Appendf(nil, "%d\x00", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range frames {
+		if frame := testkit.Receive(t, "a frame", got); frame != fmt.Sprintf("%d\x00", i) {
+			t.Fatalf("frame %d is %q", i, frame)
+		}
+	}
+	s.restart()
+	testkit.Eventually(t, "a frame comes after the server was restarted", func() bool {
+		_ = a.Send(7, []byte("again"))
+		select {
+		case frame := <-got:
+			return frame == "again"
+		case <-time.After(50 * time.Millisecond):
+			return false
+		}
+	})
+}

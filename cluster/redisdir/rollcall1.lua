@@ -1,0 +1,244 @@
+#!lua name=rollcall1
+
+-- What this process of the server knows. It is not replicated and not stored: a server that was restarted, or promoted, has it no more,
+-- and so recovers until the nodes have written their sessions again.
+local born
+local top = 0         -- the highest version
+local clusters = {}   -- by the hash tag of their keys
+
+-- cluster returns what this process knows of the cluster that a key belongs to. Its epoch is another text after each event by which
+-- something may have been lost. In a recovery, while it is not armed, ready are the nodes that are ready, and expected those that others
+-- have told.
+local function cluster(key)
+  local id = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+  if not born then
+    local t = redis.call('TIME')
+    born = t[1] .. t[2]
+  end
+  local epoch, tag = id .. '.' .. born, string.match(key, '^{(.-)}')
+  local c = clusters[tag]
+  if not c or c.epoch ~= epoch then
+    c = {epoch = epoch, armed = false, ready = {}, expected = {}}
+    clusters[tag] = c
+  end
+  return c
+end
+
+local function text(n) return string.format('%.0f', n) end
+
+local function raise(floor)
+  floor = tonumber(floor)
+  if floor > top then top = floor end
+end
+
+-- Records: a hash a bucket, user -> 8 bytes of the version, then the body.
+
+local function refused(key, user, prev, e, recovering)
+  local c = cluster(key)
+  if c.epoch ~= e or not (c.armed or recovering == '1') then return {'RECOVERING'} end
+  local raw = redis.call('HGET', key, user)
+  local v = raw and struct.unpack('>I8', raw) or 0
+  if v ~= tonumber(prev) then
+    return {'CONFLICT', text(v), raw and string.sub(raw, 9) or ''}
+  end
+  return nil
+end
+
+local function swap(keys, args)
+  local user, prev, body = args[1], args[2], args[3]
+  local r = refused(keys[1], user, prev, args[4], args[5])
+  if r then return r end
+  raise(prev)
+  local t = redis.call('TIME')
+  top = math.max(top + 1, tonumber(t[1]) * 1000000 + tonumber(t[2]))
+  redis.call('HSET', keys[1], user, struct.pack('>I8', top) .. body)
+  return {'OK', text(top)}
+end
+
+local function remove(keys, args)
+  local r = refused(keys[1], args[1], args[2], args[3], args[4])
+  if r then return r end
+  raise(args[2])
+  redis.call('HDEL', keys[1], args[1])
+  return {'OK'}
+end
+
+-- The table of nodes: a hash, incarnation -> 'A' or 'D' (dead), the number of renewals, a line's end, the member. Besides: 'last', the
+-- last incarnation; 'changes', of the table; 'buckets'.
+
+local function row(key, inc)
+  local raw = redis.call('HGET', key, inc)
+  if not raw then return nil end
+  local state, renewals, member = string.match(raw, '^(%u)(%d+)\n(.*)$')
+  return {dead = state == 'D', renewals = tonumber(renewals), member = member}
+end
+
+local function set(key, inc, r)
+  redis.call('HSET', key, inc, (r.dead and 'D' or 'A') .. text(r.renewals) .. '\n' .. r.member)
+  redis.call('HINCRBY', key, 'changes', 1)
+end
+
+-- alive returns a node's row, or why it has none that lives.
+local function alive(key, inc)
+  local r = row(key, inc)
+  if not r then return nil, 'UNKNOWN' end
+  if r.dead then return nil, 'FENCED' end
+  return r, 'OK'
+end
+
+local function bury(key, inc)
+  local r = row(key, inc)
+  if r and not r.dead then
+    r.dead = true
+    set(key, inc, r)
+  end
+end
+
+-- know keeps an incarnation from being given out.
+local function know(key, inc)
+  local last = tonumber(redis.call('HGET', key, 'last') or '0')
+  if tonumber(inc) > last then redis.call('HSET', key, 'last', inc) end
+end
+
+local function stamp(c, key)
+  return c.epoch .. '.' .. (c.armed and '1' or '0') .. '.' .. (redis.call('HGET', key, 'changes') or '0')
+end
+
+local function view(c, key, status)
+  return {status, c.armed and '1' or '0', c.epoch, stamp(c, key), text(top), redis.call('HGETALL', key)}
+end
+
+-- incarnations calls f for each node in the table.
+local function incarnations(key, f)
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    if tonumber(field) then f(field) end
+  end
+end
+
+-- arm ends the recovery. Nodes that are not ready are buried.
+local function arm(c, key)
+  for inc in pairs(c.expected) do
+    if not row(key, inc) then set(key, inc, {dead = true, renewals = 0, member = '{}'}) end
+  end
+  incarnations(key, function(inc)
+    if not c.ready[inc] then bury(key, inc) end
+  end)
+  c.armed, c.expected = true, {}
+end
+
+local function all_ready(c, key)
+  local all = true
+  local function look(inc)
+    local r = row(key, inc)
+    if not c.ready[inc] and not (r and r.dead) then all = false end
+  end
+  incarnations(key, look)
+  for inc in pairs(c.expected) do look(inc) end
+  return all
+end
+
+local function tell(keys, args)
+  return view(cluster(keys[1]), keys[1], 'OK')
+end
+
+local function join(keys, args)
+  local key, member, former, bootstrap, buckets = keys[1], args[1], args[2], args[3], args[4]
+  local c = cluster(key)
+  if redis.call('HSETNX', key, 'buckets', buckets) == 0 and redis.call('HGET', key, 'buckets') ~= buckets then
+    return {'BUCKETS', redis.call('HGET', key, 'buckets')}
+  end
+  if not c.armed then
+    if bootstrap ~= stamp(c, key) then return {'RECOVERING'} end
+    arm(c, key)
+  end
+  bury(key, former)
+  local last = tonumber(redis.call('HGET', key, 'last') or '0')
+  local me = text(math.max(last + 1, tonumber(redis.call('TIME')[1])))
+  incarnations(key, function(inc) -- what is absent, and below the highest number, is dead too
+    local r = row(key, inc)
+    if r.dead then redis.call('HDEL', key, inc) end
+  end)
+  know(key, me)
+  set(key, me, {dead = false, renewals = 1, member = member})
+  return {'OK', me}
+end
+
+local function renew(keys, args)
+  local key, inc = keys[1], args[1]
+  local c = cluster(key)
+  raise(args[3])
+  local r, status = alive(key, inc)
+  if r then set(key, inc, {dead = false, renewals = r.renewals + 1, member = args[2]}) end
+  return view(c, key, status)
+end
+
+-- rejoin: incarnation, member, floor, buckets, then the dead, '-', the known.
+local function rejoin(keys, args)
+  local key, me = keys[1], args[1]
+  local c = cluster(key)
+  if c.armed then return {'UNKNOWN'} end
+  raise(args[3])
+  redis.call('HSETNX', key, 'buckets', args[4])
+  local dead = true
+  for i = 5, #args do
+    local inc = args[i]
+    if inc == '-' then
+      dead = false
+    else
+      know(key, inc)
+      if dead then
+        set(key, inc, {dead = true, renewals = 0, member = '{}'})
+      else
+        c.expected[inc] = true
+      end
+    end
+  end
+  local r = row(key, me)
+  if r and r.dead then return {'FENCED'} end
+  know(key, me)
+  set(key, me, {dead = false, renewals = (r and r.renewals or 0) + 1, member = args[2]})
+  return {'OK'}
+end
+
+local function be_ready(keys, args)
+  local key, me = keys[1], args[1]
+  local c = cluster(key)
+  local r, status = alive(key, me)
+  if not r then return {status} end
+  raise(args[2])
+  if not c.armed then
+    c.ready[me] = true
+    if args[4] == '1' or args[3] == '1' and all_ready(c, key) then arm(c, key) end
+  end
+  return {'OK', c.armed and '1' or '0'}
+end
+
+local function bury_silent(keys, args)
+  local key = keys[1]
+  if not cluster(key).armed then return {'RECOVERING'} end
+  local r, status = alive(key, args[1])
+  if not r then return {status} end
+  r = row(key, args[2])
+  if r and r.renewals == tonumber(args[3]) then bury(key, args[2]) end
+  return {'OK'}
+end
+
+local function leave(keys, args)
+  bury(keys[1], args[1])
+  return {'OK'}
+end
+
+-- Only what makes the store grow may fail for want of memory.
+local function register(name, f)
+  redis.register_function{function_name = 'rollcall1_' .. name, callback = f, flags = {'allow-oom'}}
+end
+
+redis.register_function('rollcall1_swap', swap)
+register('remove', remove)
+register('table', tell)
+register('join', join)
+register('renew', renew)
+register('rejoin', rejoin)
+register('ready', be_ready)
+register('bury', bury_silent)
+register('leave', leave)
