@@ -61,7 +61,7 @@ func TestALogonWaitsForTheHandlersOnAnotherNode(t *testing.T) {
 // Rule 20: two nodes that replace each other's session of one user at the same time do not wait for each other: the turn is lent.
 func TestTwoThatReplaceEachOtherCrosswiseBothComeIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 2, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		w := newWorld(t, 2, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 		a, b := w.nodes[0], w.nodes[1]
 		w.mustLogOn(a, "ann", 1)
 		w.mustLogOn(b, "ann", 2)
@@ -79,7 +79,7 @@ func TestTwoThatReplaceEachOtherCrosswiseBothComeIn(t *testing.T) {
 // A session on another node that need not end is left alone, and the end of one leaves the other's entry.
 func TestSessionsThatDoNotExcludeEachOtherLiveOnTwoNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 2, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		w := newWorld(t, 2, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 		a, b := w.nodes[0], w.nodes[1]
 		w.mustLogOn(a, "ann", 1)
 		tablet := w.mustLogOn(b, "ann", 2)
@@ -101,7 +101,7 @@ func TestSessionsThatDoNotExcludeEachOtherLiveOnTwoNodes(t *testing.T) {
 func TestTheOldestGoesOverAllNodes(t *testing.T) {
 	for _, newest := range []int{0, 1} {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(t, 2, usermgr.Config{Devices: usermgr.UpTo(2)})
+			w := newWorld(t, 2, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 2}})
 			a, b := w.nodes[0], w.nodes[1]
 			w.mustLogOn(a, "ann", 0)
 			w.mustLogOn(b, "ann", 0)
@@ -119,7 +119,7 @@ func TestTheOldestGoesOverAllNodes(t *testing.T) {
 // Rule 17: the same token twice is one session, on two nodes too.
 func TestTheSameTokenIsOneSessionOverAllNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 2, usermgr.Config{Devices: usermgr.OnePerDevice()})
+		w := newWorld(t, 2, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
 		for i, n := range w.nodes {
 			if _, err := w.logOn(n, usermgr.Logon{UserID: "ann", Device: uint16(i), Token: "t"}); err != nil {
 				t.Fatal(err)

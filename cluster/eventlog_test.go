@@ -42,9 +42,9 @@ type span struct {
 func newEventLog(d usermgr.Devices) *eventLog {
 	exclude := func(a, b uint16) bool { return true }
 	switch {
-	case reflect.DeepEqual(d, usermgr.OnePerDevice()):
+	case reflect.DeepEqual(d, usermgr.Devices{OnePerClass: true}):
 		exclude = func(a, b uint16) bool { return a == b }
-	case reflect.DeepEqual(d, usermgr.UpTo(2)):
+	case reflect.DeepEqual(d, usermgr.Devices{MaxSessions: 2}):
 		exclude = func(a, b uint16) bool { return a == b && a != 0 }
 	}
 	return &eventLog{exclude: exclude, began: time.Now(), live: make(map[string][]*span)}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"encoding/binary"
 	"errors"
+	"net/netip"
 
 	"github.com/google/uuid"
 
@@ -19,7 +20,8 @@ const (
 	frameGone                       // it has ended, and its Disconnected handlers have returned
 )
 
-// frame is what nodes tell each other of one session. On the mesh: 1 B kind, 4 B from, 4 B to, 16 B session, then the text of by.
+// frame is what nodes tell each other of one session. On the mesh: 1 B kind, 4 B from, 4 B to, 16 B session,
+// 1 B length of the peer's address, the address, then the name of its transport.
 type frame struct {
 	kind     frameKind
 	from, to Incarnation
@@ -32,23 +34,27 @@ const frameHeader = 1 + 4 + 4 + 16
 var errBadFrame = errors.New("rollcall: a frame of the mesh is malformed")
 
 func (f *frame) encode() []byte {
-	by := f.by.Remote
-	b := make([]byte, frameHeader, frameHeader+len(by))
+	peer := f.by.Remote
+	remote, _ := netip.AddrPortFrom(peer.Addr().WithZone(""), peer.Port()).MarshalBinary() // it has no error
+	b := make([]byte, frameHeader, frameHeader+1+len(remote)+len(f.by.Via))
 	b[0] = byte(f.kind)
 	binary.BigEndian.PutUint32(b[1:], uint32(f.from))
 	binary.BigEndian.PutUint32(b[5:], uint32(f.to))
 	copy(b[9:], f.session[:])
-	return append(b, by...)
+	b = append(b, byte(len(remote)))
+	b = append(b, remote...)
+	return append(b, f.by.Via...)
 }
 
 func decodeFrame(b []byte) (f frame, err error) {
-	if len(b) < frameHeader || b[0] < byte(frameEvict) || b[0] > byte(frameGone) {
+	if len(b) < frameHeader+1 || len(b) < frameHeader+1+int(b[frameHeader]) || b[0] < byte(frameEvict) || b[0] > byte(frameGone) {
 		return frame{}, errBadFrame
 	}
 	f.kind = frameKind(b[0])
 	f.from = Incarnation(binary.BigEndian.Uint32(b[1:]))
 	f.to = Incarnation(binary.BigEndian.Uint32(b[5:]))
 	copy(f.session[:], b[9:])
-	f.by.Remote = string(b[frameHeader:])
-	return f, nil
+	remote, via := b[frameHeader+1:][:b[frameHeader]], b[frameHeader+1:][b[frameHeader]:]
+	f.by.Via = string(via)
+	return f, f.by.Remote.UnmarshalBinary(remote)
 }

@@ -146,7 +146,7 @@ func TestANodeThatStopsLeavesNothing(t *testing.T) {
 func TestANodeWithAnotherPolicyDoesNotJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, usermgr.Config{})
-		w.cfg.Devices = usermgr.OnePerDevice()
+		w.cfg.Devices = usermgr.Devices{OnePerClass: true}
 		n := w.addNode()
 		err := <-n.ended
 		n.ended <- nil

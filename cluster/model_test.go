@@ -82,7 +82,7 @@ func (p *program) heal(n *member) {
 
 func runProgram(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 1))
-	policies := []usermgr.Devices{{}, usermgr.OnePerDevice(), usermgr.UpTo(2)}
+	policies := []usermgr.Devices{{}, usermgr.Devices{OnePerClass: true}, usermgr.Devices{MaxSessions: 2}}
 	cfg := usermgr.Config{Devices: policies[r.IntN(len(policies))]}
 	if r.IntN(4) == 0 {
 		cfg.RelogonMode = usermgr.IgnoreNew

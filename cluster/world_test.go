@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -228,7 +229,7 @@ func codeOf(err error) protocol.CloseCode {
 type link uint64
 
 func (l link) Address() usermgr.Address {
-	return usermgr.Address{Conn: uint64(l), Remote: fmt.Sprintf("192.0.2.1:%d", uint64(l))}
+	return usermgr.Address{Conn: uint64(l), Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), uint16(l)), Via: "tcp"}
 }
 
 func (l link) Quiesce(done func()) { done() }

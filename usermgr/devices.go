@@ -123,7 +123,9 @@ func (d *devicePolicy) exclusion(device uint16) exclusion {
 
 // pair reports whether the logon excludes a session on the device, whatever its age. same says that the session has the
 // logon's token, or is taken over.
-func (x *exclusion) pair(device uint16, same bool) bool { return same || x.devices.exclude(device, x.device) }
+func (x *exclusion) pair(device uint16, same bool) bool {
+	return same || x.devices.exclude(device, x.device)
+}
 
 func (x *exclusion) count(device uint16, same bool) {
 	if x.devices.limit > 0 && !x.pair(device, same) {
