@@ -26,7 +26,7 @@ func TestReplacementOnAnotherNodeIsPushedOutThenDisconnectedThenConnected(t *tes
 		old := w.mustLogOn(a, "ann", 0)
 		w.mustLogOn(b, "ann", 0)
 		want := []string{"Connected ann@a", "PushedOut ann@a", "Disconnected ann@a PushedOut", "Connected ann@b"}
-		if got := w.log.events(); !slices.Equal(got, want) {
+		if got := w.log.Take(); !slices.Equal(got, want) {
 			t.Errorf("it happened:\n%s", strings.Join(got, "\n"))
 		}
 		if _, ok := a.users.Session(old.ID()); ok {
@@ -44,8 +44,8 @@ func TestALogonWaitsForTheHandlersOnAnotherNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2, usermgr.Config{})
 		a, b := w.nodes[0], w.nodes[1]
-		w.log.setInside(func(n *member, event, _ string) {
-			if n == a && event == "Disconnected" {
+		w.log.Inside(func(n, event, _ string) {
+			if n == a.name && event == "Disconnected" {
 				time.Sleep(3 * time.Second)
 			}
 		})
@@ -69,7 +69,7 @@ func TestTwoThatReplaceEachOtherCrosswiseBothComeIn(t *testing.T) {
 		both.Go(func() { w.mustLogOn(a, "ann", 2) })
 		both.Go(func() { w.mustLogOn(b, "ann", 1) })
 		both.Wait()
-		if got := w.log.evictions(); got != 2 {
+		if got := w.log.Count().Evicted; got != 2 {
 			t.Errorf("%d evictions, want 2", got)
 		}
 		w.settled()
@@ -105,10 +105,10 @@ func TestTheOldestGoesOverAllNodes(t *testing.T) {
 			a, b := w.nodes[0], w.nodes[1]
 			w.mustLogOn(a, "ann", 0)
 			w.mustLogOn(b, "ann", 0)
-			w.log.events()
+			w.log.Take()
 			w.mustLogOn(w.nodes[newest], "ann", 0)
 			want := []string{"PushedOut ann@a", "Disconnected ann@a PushedOut", "Connected ann@" + w.nodes[newest].name}
-			if got := w.log.events(); !slices.Equal(got, want) {
+			if got := w.log.Take(); !slices.Equal(got, want) {
 				t.Errorf("it happened:\n%s", strings.Join(got, "\n"))
 			}
 			w.settled()

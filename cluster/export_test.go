@@ -9,13 +9,6 @@ func (c Config) InBubble() Config {
 	return c
 }
 
-// Incarnation returns the node's present or last one.
-func (n *Node) Incarnation() Incarnation {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.me
-}
-
 // Held returns how many claims the node has.
 func (n *Node) Held() int {
 	n.mu.Lock()

@@ -25,7 +25,7 @@ func TestANodeThatIsCutOffEndsItsSessionsBeforeTheyComeInElsewhere(t *testing.T)
 		life := a.Incarnation()
 		a.cut()
 		w.mesh.Lose(func(to cluster.Incarnation, _ []byte) bool { return to == life })
-		w.log.events()
+		w.log.Take()
 		began := time.Now()
 		for came := false; !came; time.Sleep(100 * time.Millisecond) {
 			_, err := w.logOn(b, usermgr.Logon{UserID: "ann"})
@@ -38,7 +38,7 @@ func TestANodeThatIsCutOffEndsItsSessionsBeforeTheyComeInElsewhere(t *testing.T)
 			t.Errorf("ann came in after %v", took)
 		}
 		want := []string{"Disconnected ann@a NodeLost", "Connected ann@b"}
-		if got := w.log.events(); !slices.Equal(got, want) {
+		if got := w.log.Take(); !slices.Equal(got, want) {
 			t.Errorf("it happened:\n%s", strings.Join(got, "\n"))
 		}
 		if _, err := w.logOn(a, usermgr.Logon{UserID: "bob"}); codeOf(err) != protocol.InternalError {
@@ -95,7 +95,7 @@ func TestAHandlerThatHangsKeepsNoNodeOut(t *testing.T) {
 		free := make(chan struct{})
 		release := sync.OnceFunc(func() { close(free) })
 		defer release()
-		w.log.setInside(func(n *member, event, user string) {
+		w.log.Inside(func(_, event, user string) {
 			if event == "Disconnected" && user == "ann" {
 				<-free
 			}
@@ -121,9 +121,9 @@ func TestANodeThatStopsLeavesNothing(t *testing.T) {
 		for _, user := range []string{"ann", "bob", "eve"} {
 			w.mustLogOn(a, user, 0)
 		}
-		w.log.events()
+		w.log.Take()
 		a.stop(t)
-		for _, e := range w.log.events() {
+		for _, e := range w.log.Take() {
 			if !strings.HasSuffix(e, "@a ServerStopping") {
 				t.Errorf("it happened: %s", e)
 			}

@@ -133,6 +133,14 @@ type membership struct {
 // come from two nodes at once; see also SessionInfo.Generation.
 func (n *Node) May() bool { return int64(n.now()) < n.deadline.Load() }
 
+// Incarnation returns the number of the node's present life in the cluster, or of its last one; 0 before the first. Whether the node acts
+// is what May says.
+func (n *Node) Incarnation() Incarnation {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.me
+}
+
 // broadcast wakes those that wait for a change. n.mu is held on entry.
 func (n *Node) broadcast() {
 	close(n.changed)

@@ -105,7 +105,7 @@ func (n *Node) writeAgain(ctx context.Context, epoch string, all []*claim) bool 
 	return ctx.Err() == nil
 }
 
-// writeEntry writes a session's entry. Of two that exclude each other the younger stays, and the older ends. It reports false when
+// writeEntry writes a session's entry. A session that ends meanwhile is released when the store has recovered, which is later. Of two that exclude each other the younger stays, and the older ends. It reports false when
 // that has no use any more.
 func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 	var prev Version
@@ -128,7 +128,6 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 		switch {
 		case err == nil:
 			n.raiseFloor(v)
-			n.written(c)
 			for _, e := range older {
 				n.send(&frame{kind: frameEvict, from: c.node, to: next[e].node, session: next[e].session, by: c.logon.Address})
 			}
@@ -143,7 +142,6 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 				entries = nil
 			}
 			if find(entries, c.session) >= 0 {
-				n.written(c)
 				return true
 			}
 			prev, rest = conflict.Version, entries
@@ -175,13 +173,4 @@ func (n *Node) rivals(entries []entry, own *entry) (older []int, younger bool) {
 		}
 	}
 	return older, younger
-}
-
-// written looks at the session again, whose entry was written again: when it has ended meanwhile its entry is removed.
-func (n *Node) written(c *claim) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.claims[c.session] == nil {
-		n.release.add(&released{user: c.user, session: c.session, node: c.node, at: n.now()})
-	}
 }

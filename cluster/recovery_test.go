@@ -33,11 +33,11 @@ func TestAnEmptyStoreGrantsNothingBeforeAllNodesAreReady(t *testing.T) {
 				return err == nil
 			})
 		}
-		if got := w.log.evictions(); got != 30 {
+		if got := w.log.Count().Evicted; got != 30 {
 			t.Errorf("%d evictions, want 30", got)
 		}
 		w.settled()
-		if w.log.lostSessions() != 0 {
+		if w.log.Count().Lost != 0 {
 			t.Error("a node was fenced")
 		}
 	})

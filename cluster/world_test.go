@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/internal/clustertest"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -31,9 +33,9 @@ type world struct {
 	t     *testing.T
 	store *memory.Directory
 	mesh  *memory.Mesh
-	log   *eventLog
+	log   *clustertest.Log
 	nodes []*member
-	conns uint64
+	conns atomic.Uint64
 	cfg   usermgr.Config
 }
 
@@ -52,7 +54,7 @@ type member struct {
 // newWorld returns a cluster of so many nodes, which have joined.
 func newWorld(t *testing.T, nodes int, cfg usermgr.Config) *world {
 	w := &world{t: t, store: memory.New(), mesh: memory.NewMesh(), cfg: cfg}
-	w.log = newEventLog(cfg.Devices)
+	w.log = clustertest.NewLog(exclusion(cfg.Devices))
 	for range nodes {
 		w.addNode()
 	}
@@ -66,7 +68,7 @@ func newWorld(t *testing.T, nodes int, cfg usermgr.Config) *world {
 				t.Error(err)
 			}
 		}
-		w.log.check(t)
+		w.log.Check(t)
 	})
 	return w
 }
@@ -83,7 +85,7 @@ func (w *world) addNode() *member {
 	users.Claims, users.HeartbeatTimeout, users.Logger = n.Node, -1, zap.NewNop()
 	n.users = testkit.Must(usermgr.New(users))
 	n.Attach(n.users)
-	n.users.Subscribe(w.log.handlers(n))
+	n.users.Subscribe(w.log.Events(n.name, n))
 	ctx, end := context.WithCancel(context.Background())
 	n.end = end
 	go func() { n.ended <- n.Run(ctx) }()
@@ -150,11 +152,7 @@ func (w *world) await(what string, ok func() bool) {
 func (w *world) logOn(n *member, l usermgr.Logon) (usermgr.Session, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	w.log.mu.Lock()
-	w.conns++
-	conn := w.conns
-	w.log.mu.Unlock()
-	return n.users.Register(ctx, l, link(conn))
+	return n.users.Register(ctx, l, link(w.conns.Add(1)))
 }
 
 // mustLogOn is logOn for a logon that must come in.
@@ -238,4 +236,15 @@ func (l link) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
 	if done != nil {
 		done(0)
 	}
+}
+
+// exclusion says which devices the policy does not let live side by side, whatever the number.
+func exclusion(d usermgr.Devices) func(a, b uint16) bool {
+	switch {
+	case d.OnePerClass:
+		return func(a, b uint16) bool { return a == b }
+	case d.MaxSessions > 1:
+		return func(a, b uint16) bool { return a == b && a != 0 }
+	}
+	return func(a, b uint16) bool { return true }
 }

@@ -93,7 +93,7 @@ func (d *Directory) restart(s state) {
 	d.state = s
 	d.epoch++
 	d.armed = false
-	d.top = 0
+	d.top = cluster.Version(d.epoch) << 32 // as with a clock that goes on while a server is restarted
 	d.ready, d.expected = make(map[cluster.Incarnation]bool), make(map[cluster.Incarnation]bool)
 }
 

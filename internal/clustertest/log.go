@@ -1,0 +1,211 @@
+// Package clustertest holds the events of a cluster's nodes against the contract.
+package clustertest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// Node is what the log needs of a cluster.Node.
+type Node interface {
+	May() bool
+	Incarnation() cluster.Incarnation
+}
+
+// Log has the events of all nodes, in order, and holds them against rules 19, 20 and 21. Make one with NewLog.
+type Log struct {
+	exclude func(a, b uint16) bool
+	began   time.Time
+
+	mu      sync.Mutex
+	lines   []string
+	live    map[string][]*span // by user
+	highest map[string]map[uint16]uint64
+	wrong   []string
+	inside  func(node, event, user string)
+	totals  Totals
+}
+
+// Totals count what has happened.
+type Totals struct {
+	Logons  int // sessions that were Connected
+	Evicted int // sessions that were PushedOut by a logon on another node
+	Lost    int // sessions that were Disconnected with NodeLost
+}
+
+// span is a session between its Connected and the return of its Disconnected handlers.
+type span struct {
+	name      string
+	node      Node
+	life      cluster.Incarnation
+	id        string
+	device    uint16
+	pushedOut bool
+}
+
+// NewLog returns a log for a policy: exclude says whether sessions on two devices may not live side by side.
+func NewLog(exclude func(a, b uint16) bool) *Log {
+	return &Log{exclude: exclude, began: time.Now(), live: make(map[string][]*span), highest: make(map[string]map[uint16]uint64)}
+}
+
+// acting reports whether the session may still act, by its node's lease.
+func (s *span) acting() bool { return s.node.May() && s.node.Incarnation() == s.life }
+
+// Inside has f called in each handler: before the log notes a Disconnected, and after it has noted the others.
+func (l *Log) Inside(f func(node, event, user string)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inside = f
+}
+
+// Events are the handlers for the user manager of a node.
+func (l *Log) Events(name string, n Node) usermgr.Events {
+	call := func(event, user string) {
+		l.mu.Lock()
+		f := l.inside
+		l.mu.Unlock()
+		if f != nil {
+			f(name, event, user)
+		}
+	}
+	return usermgr.Events{
+		Connected: func(s usermgr.SessionInfo) { l.connected(name, n, &s); call("Connected", s.UserID) },
+		PushedOut: func(s usermgr.SessionInfo, by usermgr.Address) {
+			l.pushedOut(name, &s, by)
+			call("PushedOut", s.UserID)
+		},
+		Disconnected: func(s usermgr.SessionInfo, why protocol.CloseCode) {
+			call("Disconnected", s.UserID)
+			l.disconnected(name, &s, why)
+		},
+	}
+}
+
+// connected holds rule 19: no session that acts may exclude the new one; and rule 21: its generation is greater than that of every
+// session before that it excludes.
+func (l *Log) connected(name string, n Node, s *usermgr.SessionInfo) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.totals.Logons++
+	l.addf("Connected %s@%s device %d generation %d", s.UserID, name, s.Device, s.Generation)
+	now := &span{name: name, node: n, life: n.Incarnation(), id: s.ID, device: s.Device}
+	for _, o := range l.live[s.UserID] {
+		if l.exclude(o.device, s.Device) && o.acting() && now.acting() {
+			l.wrongf("rule 19: %s is connected at %s while its session at %s acts, which excludes it", s.UserID, name, o.name)
+		}
+	}
+	l.live[s.UserID] = append(l.live[s.UserID], now)
+	highest := l.highest[s.UserID]
+	if highest == nil {
+		highest = make(map[uint16]uint64)
+		l.highest[s.UserID] = highest
+	}
+	for device, generation := range highest {
+		if l.exclude(device, s.Device) && generation >= s.Generation {
+			l.wrongf("rule 21: %s has generation %d at %s, after %d", s.UserID, s.Generation, name, generation)
+		}
+	}
+	highest[s.Device] = max(highest[s.Device], s.Generation)
+}
+
+func (l *Log) pushedOut(name string, s *usermgr.SessionInfo, by usermgr.Address) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.addf("PushedOut %s@%s by %s", s.UserID, name, by)
+	if by.Conn == 0 {
+		l.totals.Evicted++
+	}
+	o := l.find(s)
+	if o == nil || o.pushedOut {
+		l.wrongf("rule 20: %s is pushed out at %s and was not connected, or was pushed out before", s.UserID, name)
+		return
+	}
+	o.pushedOut = true
+}
+
+func (l *Log) disconnected(name string, s *usermgr.SessionInfo, why protocol.CloseCode) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.addf("Disconnected %s@%s %s", s.UserID, name, why)
+	if why == protocol.NodeLost {
+		l.totals.Lost++
+	}
+	o := l.find(s)
+	if o == nil || o.pushedOut != (why == protocol.PushedOut) {
+		l.wrongf("rule 20: %s is disconnected at %s with %s out of order", s.UserID, name, why)
+	}
+	l.live[s.UserID] = slices.DeleteFunc(l.live[s.UserID], func(x *span) bool { return x == o })
+}
+
+func (l *Log) find(s *usermgr.SessionInfo) *span {
+	for _, o := range l.live[s.UserID] {
+		if o.id == s.ID {
+			return o
+		}
+	}
+	return nil
+}
+
+func (l *Log) addf(format string, args ...any) {
+	l.lines = append(l.lines, fmt.Sprintf("%10s ", time.Since(l.began).Round(time.Millisecond))+fmt.Sprintf(format, args...))
+	if len(l.lines) > 2000 {
+		l.lines = slices.Clone(l.lines[1000:])
+	}
+}
+
+func (l *Log) wrongf(format string, args ...any) {
+	l.addf("WRONG: "+format, args...)
+	if len(l.wrong) < 20 {
+		l.wrong = append(l.wrong, fmt.Sprintf(format, args...))
+	}
+}
+
+// Check fails the test where a rule was broken.
+func (l *Log) Check(t testing.TB) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.wrong) > 0 {
+		t.Errorf("%s\n\n%s", strings.Join(l.wrong, "\n"), l.tail())
+	}
+}
+
+// String returns the last lines.
+func (l *Log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tail()
+}
+
+func (l *Log) tail() string { return strings.Join(l.lines[max(0, len(l.lines)-100):], "\n") }
+
+// Count returns the totals.
+func (l *Log) Count() Totals {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.totals
+}
+
+// Take returns what happened since the last call, without times, generations and addresses.
+func (l *Log) Take() (all []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.lines {
+		f := strings.Fields(line)[1:]
+		if f[0] == "Disconnected" {
+			all = append(all, strings.Join(f[:3], " "))
+		} else {
+			all = append(all, strings.Join(f[:2], " "))
+		}
+	}
+	l.lines = nil
+	return all
+}
