@@ -7,9 +7,9 @@ SOAK_FUZZTIME ?= 25000x
 SOAK_TIME ?= 10m
 SOAK_SEEDS ?= 1000
 
-.PHONY: test openssl vet race alloc outside build fuzz soak mutants bench clean
+.PHONY: test openssl redis vet race alloc outside build fuzz soak mutants bench clean
 
-test: openssl vet race alloc outside
+test: openssl redis vet race alloc outside
 
 # The TLS tests talk to OpenSSL. Where it is missing it is installed, if that can be done without asking anybody.
 openssl:
@@ -17,14 +17,22 @@ openssl:
 		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y openssl; } || \
 		{ echo "the tests need openssl: install it (apt-get install openssl, apk add openssl, brew install openssl)" >&2; exit 1; }
 
+# The tests of cluster/redisdir start a redis-server of their own.
+redis:
+	@command -v redis-server >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y redis-server; } || \
+		{ echo "the tests need redis-server, 7.0 or later: install it (apt-get install redis-server, apk add redis, brew install redis)" >&2; exit 1; }
+
 vet: $(STATICCHECK)
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
 	cd metrics && $(GO) vet ./... && ../$(STATICCHECK) ./...
+	cd cluster/redisdir && $(GO) vet ./... && ../../$(STATICCHECK) ./...
 
 race:
 	$(GO) test -race -timeout 9m ./...
 	cd metrics && $(GO) test -race ./...
+	cd cluster/redisdir && $(GO) test -race ./...
 
 # Allocations are counted without the race detector, which allocates on its own account.
 alloc:

@@ -133,6 +133,15 @@ type membership struct {
 // come from two nodes at once; see also SessionInfo.Generation.
 func (n *Node) May() bool { return int64(n.now()) < n.deadline.Load() }
 
+// Joined returns when the node is in the cluster and may act, or with ctx's error.
+func (n *Node) Joined(ctx context.Context) error {
+	n.await(ctx, func() bool { return n.stage == acting && n.May() })
+	if n.May() {
+		return nil
+	}
+	return ctx.Err()
+}
+
 // Incarnation returns the number of the node's present life in the cluster, or of its last one; 0 before the first. Whether the node acts
 // is what May says.
 func (n *Node) Incarnation() Incarnation {

@@ -20,16 +20,20 @@ const front = "."
 
 // mayImport says which packages of the module a public package may import. A package's tests may import anything.
 var mayImport = map[string][]string{
-	front:          {"protocol", "usermgr", "engine", "bridge", "heartbeat"},
-	"protocol":     {"internal/bodies", "internal/layout"},
-	"heartbeat":    {"internal/wheel"},
-	"usermgr":      {"heartbeat", "protocol", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/table", "internal/wheel"},
-	"engine":       {"protocol", "internal/clock", "internal/codes", "internal/contain", "internal/gnetloop", "internal/layout", "internal/logging", "internal/seam", "internal/system", "internal/table"},
-	"bridge":       {"engine", "heartbeat", "protocol", "usermgr", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system", "internal/table"},
-	"push":         {"bridge", "engine", "protocol", "usermgr", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
-	"client":       {"protocol", "internal/codes", "internal/contain", "internal/layout", "internal/system"},
-	"metrics":      {front, "protocol", "usermgr", "engine", "bridge", "push", "metrics"},
-	"rollcalltest": {front, "protocol", "usermgr", "engine", "heartbeat", "bridge", "client"},
+	front:              {"protocol", "usermgr", "engine", "bridge", "heartbeat"},
+	"protocol":         {"internal/bodies", "internal/layout"},
+	"heartbeat":        {"internal/wheel"},
+	"usermgr":          {"heartbeat", "protocol", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/table", "internal/wheel"},
+	"engine":           {"protocol", "internal/clock", "internal/codes", "internal/contain", "internal/gnetloop", "internal/layout", "internal/logging", "internal/seam", "internal/system", "internal/table"},
+	"bridge":           {"engine", "heartbeat", "protocol", "usermgr", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system", "internal/table"},
+	"push":             {"bridge", "engine", "protocol", "usermgr", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
+	"cluster":          {"protocol", "usermgr", "internal/logging", "internal/seam"},
+	"client":           {"protocol", "internal/codes", "internal/contain", "internal/layout", "internal/system"},
+	"metrics":          {front, "protocol", "usermgr", "engine", "bridge", "push", "metrics"},
+	"cluster/dirtest":  {"cluster"},
+	"cluster/memory":   {"cluster"},
+	"cluster/redisdir": {"cluster", "internal/logging"},
+	"rollcalltest":     {front, "protocol", "usermgr", "engine", "heartbeat", "bridge", "client"},
 }
 
 // parse returns the files of a public package: its code, and its tests.
@@ -37,8 +41,11 @@ func parse(t *testing.T, pkg string) (code, tests []*ast.File) {
 	t.Helper()
 	fset := token.NewFileSet()
 	err := filepath.WalkDir(filepath.Join(root, pkg), func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && pkg == front && path != root {
-			return filepath.SkipDir
+		if err == nil && d.IsDir() && path != filepath.Join(root, pkg) {
+			_, public := mayImport[filepath.ToSlash(strings.TrimPrefix(path, root+string(filepath.Separator)))]
+			if pkg == front || public { // a package of its own
+				return filepath.SkipDir
+			}
 		}
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
 			return err
@@ -198,7 +205,7 @@ func receiver(e ast.Expr) string {
 func TestEveryPackageHasARunnableExample(t *testing.T) {
 	for pkg := range mayImport {
 		_, tests := parse(t, pkg)
-		found := false
+		found := pkg == "cluster/dirtest" // its tests are those of the stores
 		for _, f := range tests {
 			for _, d := range f.Decls {
 				fn, ok := d.(*ast.FuncDecl)
@@ -209,8 +216,8 @@ func TestEveryPackageHasARunnableExample(t *testing.T) {
 					inside := c.Pos() > fn.Body.Pos() && c.End() < fn.Body.End()
 					found = found || inside && strings.Contains(strings.ToLower(c.Text()), "output:")
 				}
-				// An example of a package for tests needs a *testing.T: one of its tests runs it.
-				found = found || pkg == "rollcalltest"
+				// An example of a package for tests needs a *testing.T: one of its tests runs it. One of redisdir needs a server.
+				found = found || pkg == "rollcalltest" || pkg == "cluster/redisdir"
 			}
 		}
 		if !found {
@@ -219,11 +226,14 @@ func TestEveryPackageHasARunnableExample(t *testing.T) {
 	}
 }
 
-// Metrics are a module of their own, so that a program without them, such as examples/echo, is free of Prometheus.
-func TestTheMainModuleIsFreeOfPrometheus(t *testing.T) {
+// Metrics and the store on Redis are modules of their own, so that a program without them, such as examples/echo, is free of Prometheus
+// and of a Redis client.
+func TestTheMainModuleIsFreeOfPrometheusAndRedis(t *testing.T) {
 	for _, file := range []string{"go.mod", "go.sum"} {
-		if strings.Contains(read(t, file), "prometheus") {
-			t.Errorf("%s names Prometheus", file)
+		for _, name := range []string{"prometheus", "rueidis"} {
+			if strings.Contains(read(t, file), name) {
+				t.Errorf("%s names %s", file, name)
+			}
 		}
 	}
 }

@@ -34,4 +34,5 @@ outside() {
 
 outside plain hello .
 outside metered "users: 0" . ./metrics
+outside clustered "ann is at a" . ./cluster/redisdir
 echo "outside the repository, programs with $module $version build and run"

@@ -1,0 +1,39 @@
+package redisdir_test
+
+import (
+	"context"
+	"log"
+
+	"github.com/redis/rueidis"
+
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/redisdir"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// A node whose cluster has its store on a Redis server.
+func Example() {
+	ctx := context.Background()
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{"redis:6379"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	store, err := redisdir.New(ctx, client, redisdir.Config{})
+	if err != nil {
+		log.Fatal(err) // it says what to change on the server
+	}
+	mesh := redisdir.NewMesh(client, redisdir.MeshConfig{})
+	defer mesh.Close()
+	node, err := cluster.New(cluster.Config{Directory: store, Mesh: mesh, Name: "gate-1"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	users, err := usermgr.New(usermgr.Config{Claims: node})
+	if err != nil {
+		log.Fatal(err)
+	}
+	node.Attach(users)
+	if err := node.Run(ctx); err != nil { // until ctx ends
+		log.Fatal(err)
+	}
+}
