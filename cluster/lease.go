@@ -112,7 +112,7 @@ func (n *Node) keepLease(ctx context.Context, me Incarnation) {
 			n.bury(ctx, me, t0, &v)
 		default:
 			wait = n.cfg.Renew
-			n.extend(t0)
+			n.extendIfReady(t0, v.Epoch)
 			if recovery != v.Epoch {
 				recovery = v.Epoch
 				epoch, since := v.Epoch, n.now()
@@ -141,6 +141,21 @@ func (n *Node) counted(t0 time.Duration, v *View) {
 func (n *Node) extend(t0 time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.extendTo(t0)
+}
+
+// extendIfReady is extend for a store that recovers. It may recover without a node that is not ready, a lease after it began: so that
+// such a node has stopped acting by then, its renewals do not count.
+func (n *Node) extendIfReady(t0 time.Duration, epoch string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.readyIn == epoch {
+		n.extendTo(t0)
+	}
+}
+
+// extendTo has n.mu held on entry.
+func (n *Node) extendTo(t0 time.Duration) {
 	if until := int64(t0 + n.cfg.Lease - n.cfg.Margin); n.stage != fenced && until > n.deadline.Load() {
 		n.deadline.Store(until)
 	}

@@ -33,15 +33,17 @@ type Node struct {
 	renewNow chan struct{} // has the lease renewed at once
 
 	// mu is the node's only lock. No other lock is taken, and no method of Directory, Mesh or Manager is called, while it is held.
-	mu     sync.Mutex
-	stage  stage
-	me     Incarnation
-	epoch  string // of the store, as the last durable renewal saw it; "" while there is none that counts
-	view   View   // of the last durable renewal of an armed store
-	seen   map[Incarnation]sighting
-	claims map[uuid.UUID]*claim // from before the first swap until Disconnected's handlers have returned
-	asks   map[uuid.UUID][]chan frameKind
-	peers  map[Incarnation]*peer
+	mu    sync.Mutex
+	stage stage
+	me    Incarnation
+	epoch string // of the store, as the last durable renewal saw it; "" while there is none that counts
+	// readyIn is the epoch in which the node has written its sessions again last, and has said so.
+	readyIn string
+	view    View // of the last durable renewal of an armed store
+	seen    map[Incarnation]sighting
+	claims  map[uuid.UUID]*claim // from before the first swap until Disconnected's handlers have returned
+	asks    map[uuid.UUID][]chan frameKind
+	peers   map[Incarnation]*peer
 	// changed is closed, and replaced, when stage, epoch or view change and when the last claim is over.
 	changed chan struct{}
 	release releases

@@ -68,6 +68,11 @@ func (n *Node) recover(ctx context.Context, me Incarnation, epoch string, since 
 			Floor: Version(n.floor.Load()), Settled: waited >= 2*n.cfg.Renew, Overdue: waited >= n.cfg.Lease,
 		})
 		cancel()
+		if err == nil {
+			n.mu.Lock()
+			n.readyIn = epoch
+			n.mu.Unlock()
+		}
 		switch {
 		case armed:
 			n.log.Info("the cluster's store has recovered", zap.Int("sessions", len(all)))

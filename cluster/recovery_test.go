@@ -105,3 +105,29 @@ func TestTheFirstNodeWaitsALease(t *testing.T) {
 		}
 	})
 }
+
+// A node that renews at a store that recovers, and does not get its sessions written, stops acting before the store recovers without it.
+func TestANodeThatIsNotReadyDoesNotActOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(a, "ann", 0)
+		a.setFaults(memory.Faults{Before: func(_ context.Context, op string) error {
+			if op == "Swap" {
+				return errCut
+			}
+			return nil
+		}})
+		w.store.Restart()
+		w.await("ann comes in at another node", func() bool {
+			_, err := w.logOn(b, usermgr.Logon{UserID: "ann"})
+			return err == nil
+		})
+		if w.log.Count().Lost != 1 {
+			t.Error("the node was not fenced")
+		}
+		a.setFaults(memory.Faults{})
+		w.awaitNodes()
+		w.settled()
+	})
+}
