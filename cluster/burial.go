@@ -39,7 +39,7 @@ func (n *Node) bury(ctx context.Context, me Incarnation, t0 time.Duration, v *Vi
 			continue
 		}
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
-		err := n.dir.Bury(call, me, m.Incarnation, m.Renewals)
+		err := n.dir.Bury(call, me, m.Incarnation, v.Epoch, m.Renewals)
 		cancel()
 		if err != nil {
 			n.log.Warn("a node that is silent could not be buried yet", zap.Uint32("incarnation", uint32(m.Incarnation)), zap.Error(err))

@@ -73,12 +73,13 @@ type Directory interface {
 	Rejoin(ctx context.Context, me Incarnation, m Member, o RejoinOptions) error
 	// Ready says that me has written all its sessions again, and reports whether the store has recovered. Call it again until it
 	// has. The store has recovered when all nodes in the table, and all that Rejoin has told, are ready and Settled is set, or when
-	// Overdue is set; nodes that are not ready are buried then. The errors are ErrFenced and ErrUnknown.
+	// Overdue is set; nodes that are not ready are buried then. The errors are ErrFenced, ErrUnknown, and ErrRecovering when o.Epoch is not the store's.
 	Ready(ctx context.Context, me Incarnation, o ReadyOptions) (armed bool, err error)
-	// Bury ends the life of a node, if it has renewed as many times as the caller saw. Call it for a node that has not renewed for
-	// as long as a lease, on the caller's clock. The error is ErrRecovering while the store recovers, and ErrFenced or ErrUnknown
-	// where by is not in the table. A node that has renewed meanwhile is no error.
-	Bury(ctx context.Context, by, who Incarnation, renewals uint64) error
+	// Bury ends the life of a node, if it has renewed as many times as the caller saw in this epoch. Call it for a node that has
+	// not renewed for as long as a lease, on the caller's clock. The error is ErrRecovering while the store recovers or when the
+	// epoch is not the store's, and ErrFenced or ErrUnknown where by is not in the table. A node that has renewed meanwhile is no
+	// error.
+	Bury(ctx context.Context, by, who Incarnation, epoch string, renewals uint64) error
 	// Leave ends the life of me.
 	Leave(ctx context.Context, me Incarnation) error
 }
@@ -128,6 +129,7 @@ type RejoinOptions struct {
 
 // ReadyOptions say how long a node has waited for others, on its own clock, since it first saw that the store recovers.
 type ReadyOptions struct {
+	Epoch   string  // in which the node has written its sessions again
 	Floor   Version // the highest version that the node knows
 	Settled bool    // two times as long as a node takes to renew: all that live must have come
 	Overdue bool    // as long as a lease: those that have not come have stopped acting

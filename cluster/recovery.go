@@ -65,7 +65,7 @@ func (n *Node) recover(ctx context.Context, me Incarnation, epoch string, since 
 		waited := n.now() - since
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
 		armed, err := n.dir.Ready(call, me, ReadyOptions{
-			Floor: Version(n.floor.Load()), Settled: waited >= 2*n.cfg.Renew, Overdue: waited >= n.cfg.Lease,
+			Epoch: epoch, Floor: Version(n.floor.Load()), Settled: waited >= 2*n.cfg.Renew, Overdue: waited >= n.cfg.Lease,
 		})
 		cancel()
 		if err == nil {
@@ -77,7 +77,7 @@ func (n *Node) recover(ctx context.Context, me Incarnation, epoch string, since 
 		case armed:
 			n.log.Info("the cluster's store has recovered", zap.Int("sessions", len(all)))
 			return
-		case errors.Is(err, ErrFenced), errors.Is(err, ErrUnknown):
+		case errors.Is(err, ErrFenced), errors.Is(err, ErrUnknown), errors.Is(err, ErrRecovering):
 			return // the next renewal says what to do
 		}
 		sleep(ctx, min(max(n.cfg.Renew/20, 10*time.Millisecond), 100*time.Millisecond))

@@ -14,16 +14,18 @@ func (s *suite) burial() {
 	if !ok || !v.Armed {
 		s.t.Fatalf("the table is %+v", v)
 	}
-	s.noError(s.store.Bury(s.ctx, a, b, row.Renewals))
+	s.noError(s.store.Bury(s.ctx, a, b, s.epoch, row.Renewals))
 	if _, v = s.renew(a); !dead(v, b) || dead(v, a) {
 		s.t.Errorf("after the burial the table is %+v", v)
 	}
 	_, err := s.store.Renew(s.ctx, b, member, 0)
 	s.is(err, cluster.ErrFenced)
-	s.is(s.store.Bury(s.ctx, b, a, 1), cluster.ErrFenced)
+	s.is(s.store.Bury(s.ctx, a, a, "another", 1), cluster.ErrRecovering)
+	s.is(s.store.Bury(s.ctx, b, a, s.epoch, 1), cluster.ErrFenced)
 	_, err = s.store.Ready(s.ctx, b, cluster.ReadyOptions{})
 	s.is(err, cluster.ErrFenced)
-	s.is(s.store.Bury(s.ctx, b+100, a, 1), cluster.ErrUnknown)
+	s.is(s.store.Bury(s.ctx, a, a, "another", 1), cluster.ErrRecovering)
+	s.is(s.store.Bury(s.ctx, b+100, a, s.epoch, 1), cluster.ErrUnknown)
 	if _, v = s.renew(a); dead(v, a) {
 		s.t.Error("a dead node buried a live one")
 	}
@@ -36,7 +38,7 @@ func (s *suite) lateBurial() {
 	if after.Renewals == before.Renewals {
 		s.t.Fatal("a renewal does not count")
 	}
-	s.noError(s.store.Bury(s.ctx, a, b, before.Renewals))
+	s.noError(s.store.Bury(s.ctx, a, b, s.epoch, before.Renewals))
 	s.renew(b)
 }
 
@@ -91,6 +93,10 @@ func (s *suite) rejoin(me cluster.Incarnation, o cluster.RejoinOptions) {
 
 func (s *suite) ready(me cluster.Incarnation, o cluster.ReadyOptions, want bool) {
 	s.t.Helper()
+	o.Epoch = "another"
+	_, err := s.store.Ready(s.ctx, me, o)
+	s.is(err, cluster.ErrRecovering)
+	o.Epoch = s.epoch
 	armed, err := s.store.Ready(s.ctx, me, o)
 	s.noError(err)
 	if armed != want || s.table().Armed != want {
@@ -109,7 +115,7 @@ func (s *suite) recovering() {
 		s.is(err, cluster.ErrRecovering)
 		s.is(s.store.Remove(s.ctx, "ann", 0, o), cluster.ErrRecovering)
 	}
-	s.is(s.store.Bury(s.ctx, a, a, 1), cluster.ErrRecovering)
+	s.is(s.store.Bury(s.ctx, a, a, s.epoch, 1), cluster.ErrRecovering)
 	v, err := s.store.Swap(s.ctx, "ann", 0, []byte("again"), cluster.SwapOptions{Epoch: s.epoch, Recovering: true})
 	s.noError(err)
 	s.ready(a, cluster.ReadyOptions{Settled: true}, true)
@@ -203,7 +209,7 @@ func (s *suite) floor() {
 	}
 	s.restart()
 	s.rejoin(a, cluster.RejoinOptions{Floor: high + 10})
-	armed, err := s.store.Ready(s.ctx, a, cluster.ReadyOptions{Floor: high + 20, Settled: true})
+	armed, err := s.store.Ready(s.ctx, a, cluster.ReadyOptions{Epoch: s.epoch, Floor: high + 20, Settled: true})
 	if !armed || err != nil {
 		s.t.Fatal(armed, err)
 	}

@@ -86,8 +86,8 @@ func (f *faulty) Ready(ctx context.Context, me cluster.Incarnation, o cluster.Re
 	return try(f, ctx, "Ready", func() (bool, error) { return f.to.Ready(ctx, me, o) })
 }
 
-func (f *faulty) Bury(ctx context.Context, by, who cluster.Incarnation, renewals uint64) error {
-	return f.do(ctx, "Bury", func() error { return f.to.Bury(ctx, by, who, renewals) })
+func (f *faulty) Bury(ctx context.Context, by, who cluster.Incarnation, epoch string, renewals uint64) error {
+	return f.do(ctx, "Bury", func() error { return f.to.Bury(ctx, by, who, epoch, renewals) })
 }
 
 func (f *faulty) Leave(ctx context.Context, me cluster.Incarnation) error {

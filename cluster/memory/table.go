@@ -108,6 +108,9 @@ func (d *Directory) Ready(ctx context.Context, me cluster.Incarnation, o cluster
 		return false, err
 	}
 	d.top = max(d.top, o.Floor)
+	if o.Epoch != d.epochName() {
+		return false, cluster.ErrRecovering
+	}
 	if d.armed {
 		return true, nil
 	}
@@ -150,13 +153,13 @@ func (d *Directory) arm() {
 }
 
 // Bury implements cluster.Directory.
-func (d *Directory) Bury(ctx context.Context, by, who cluster.Incarnation, renewals uint64) error {
+func (d *Directory) Bury(ctx context.Context, by, who cluster.Incarnation, epoch string, renewals uint64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if !d.armed {
+	if !d.armed || epoch != d.epochName() {
 		return cluster.ErrRecovering
 	}
 	if _, err := d.alive(by); err != nil {

@@ -206,6 +206,7 @@ local function be_ready(keys, args)
   local r, status = alive(key, me)
   if not r then return {status} end
   raise(args[2])
+  if c.epoch ~= args[5] then return {'RECOVERING'} end
   if not c.armed then
     c.ready[me] = true
     if args[4] == '1' or args[3] == '1' and all_ready(c, key) then arm(c, key) end
@@ -215,11 +216,12 @@ end
 
 local function bury_silent(keys, args)
   local key = keys[1]
-  if not cluster(key).armed then return {'RECOVERING'} end
+  local c = cluster(key)
+  if not c.armed or c.epoch ~= args[3] then return {'RECOVERING'} end
   local r, status = alive(key, args[1])
   if not r then return {status} end
   r = row(key, args[2])
-  if r and r.renewals == tonumber(args[3]) then bury(key, args[2]) end
+  if r and r.renewals == tonumber(args[4]) then bury(key, args[2]) end
   return {'OK'}
 end
 

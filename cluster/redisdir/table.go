@@ -134,7 +134,7 @@ func (d *Directory) Rejoin(ctx context.Context, me cluster.Incarnation, m cluste
 
 // Ready implements cluster.Directory.
 func (d *Directory) Ready(ctx context.Context, me cluster.Incarnation, o cluster.ReadyOptions) (bool, error) {
-	answer, err := d.call(ctx, "ready", d.table, number(me), number(o.Floor), flag(o.Settled), flag(o.Overdue))
+	answer, err := d.call(ctx, "ready", d.table, number(me), number(o.Floor), flag(o.Settled), flag(o.Overdue), o.Epoch)
 	if err == nil {
 		err = statusError(answer)
 	}
@@ -149,8 +149,8 @@ func (d *Directory) Ready(ctx context.Context, me cluster.Incarnation, o cluster
 }
 
 // Bury implements cluster.Directory.
-func (d *Directory) Bury(ctx context.Context, by, who cluster.Incarnation, renewals uint64) error {
-	return d.do(ctx, "bury", number(by), number(who), number(renewals))
+func (d *Directory) Bury(ctx context.Context, by, who cluster.Incarnation, epoch string, renewals uint64) error {
+	return d.do(ctx, "bury", number(by), number(who), epoch, number(renewals))
 }
 
 // Leave implements cluster.Directory.
