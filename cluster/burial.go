@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"go.uber.org/zap"
@@ -26,6 +27,10 @@ func (n *Node) look(v *View) {
 		there[m.Incarnation] = s
 	}
 	n.seen = there
+	maps.DeleteFunc(n.peers, func(inc Incarnation, _ *peer) bool {
+		_, ok := there[inc]
+		return !ok
+	})
 }
 
 // bury buries the nodes that have not renewed for a whole lease by this node's clock, up to t0, when the renewal was asked for whose

@@ -14,24 +14,38 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// claim is a session of this node, from before its first swap until its Disconnected handlers have returned.
+// claim is a session of this node, from before its first swap until its Disconnected handlers have returned. There is one for each
+// session, so that it is small.
 type claim struct {
-	user    string
-	session uuid.UUID
-	node    Incarnation // of this node, when the claim began
-	own     entry
-	logon   usermgr.Logon
-	cancel  context.CancelCauseFunc // of Claim
-	over    chan struct{}           // closed when it is no longer in Node.claims
-
-	written bool // only Claim's goroutine uses it: the entry may be in the store
+	user string
+	own  entry    // the node's lock protects its generation; 0 while the entry is not in the store, as far as this node knows
+	open *pending // nil once the claim is granted
 
 	// The node's lock protects these.
-	swapped    bool // the entry is in the store, as far as this node knows
-	generation Version
-	rest       []entry       // the other entries of the record as the claim wrote it
-	marked     []uuid.UUID   // entries that the claim has marked as ending
-	waiters    []Incarnation // nodes that wait for the session's end
+	more *claimMore // nil for a claim without
+}
+
+// pending is what a claim needs until it is granted. Only Claim's goroutine uses it, but for cancel.
+type pending struct {
+	logon   usermgr.Logon
+	cancel  context.CancelCauseFunc // of Claim
+	written bool                    // the entry may be in the store
+	marked  []uuid.UUID             // entries that the claim has marked as ending
+}
+
+// claimMore is what few claims have.
+type claimMore struct {
+	rest    []entry       // the other entries of the record as the claim wrote it
+	waiters []Incarnation // nodes that wait for the session's end
+	over    chan struct{} // closed when the claim is no longer in Node.claims; nil while none waits for it
+}
+
+// needMore returns the claim's claimMore for writing. The node's lock is held on entry.
+func (c *claim) needMore() *claimMore {
+	if c.more == nil {
+		c.more = new(claimMore)
+	}
+	return c.more
 }
 
 // Claim implements usermgr.Claims. It returns when the sessions elsewhere that the logon excludes have ended, or their node is dead.
@@ -59,7 +73,7 @@ func (n *Node) Claim(ctx context.Context, r usermgr.ClaimRequest) (usermgr.Claim
 		return usermgr.Claimed{}, claimError(ctx, err)
 	}
 	granted = true
-	return usermgr.Claimed{Generation: uint64(c.generation)}, nil
+	return usermgr.Claimed{Generation: uint64(c.own.generation)}, nil
 }
 
 // claimError prefers the cause for which the claim was given up.
@@ -82,24 +96,25 @@ func (n *Node) begin(r *usermgr.ClaimRequest, cancel context.CancelCauseFunc) (*
 		return nil, refusal("the server is not in its cluster now", n.cfg.Renew)
 	}
 	user := r.Logon.UserID
-	c := &claim{user: user, session: r.Session, node: n.me, logon: r.Logon, cancel: cancel, over: make(chan struct{})}
+	c := &claim{user: user, open: &pending{logon: r.Logon, cancel: cancel}}
 	c.own = entry{node: n.me, session: r.Session, device: r.Logon.Device, token: tokenDigest(user, r.Logon.Token)}
-	n.claims[c.session] = c
+	n.claims[r.Session] = c
 	return c, nil
 }
 
 // enter writes the claim's entry into the user's record, and returns the entries that must end before, the oldest first.
 func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error) {
 	var prev Version
-	next := []entry{c.own}
+	own := c.own // in the record generation 0 stands for the version that is written
+	next := []entry{own}
 	var marked []uuid.UUID
 	for pause := time.Duration(0); ; {
-		epoch, err := n.awaitEpoch(ctx, c.node)
+		epoch, err := n.awaitEpoch(ctx, own.node)
 		if err != nil {
 			return nil, err
 		}
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
-		c.written = true
+		c.open.written = true
 		v, err := n.dir.Swap(call, c.user, prev, encodeRecord(next), SwapOptions{Epoch: epoch})
 		cancel()
 		var conflict *Conflict
@@ -115,13 +130,13 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 			if err != nil {
 				return nil, err
 			}
-			if i := find(entries, c.session); i >= 0 { // an answer was lost
+			if i := find(entries, own.session); i >= 0 { // an answer was lost
 				if n.swapped(c, epoch, entries[i].generation, entries, marked) {
 					return excluded, nil
 				}
 				continue
 			}
-			prev, c.written = conflict.Version, false
+			prev, c.open.written = conflict.Version, false
 			if next, excluded, marked, err = n.decide(ctx, c, entries); err != nil {
 				return nil, err
 			}
@@ -179,8 +194,10 @@ func (n *Node) swapped(c *claim, epoch string, v Version, entries []entry, marke
 	if n.epoch != epoch {
 		return false
 	}
-	c.swapped, c.generation, c.marked = true, v, marked
-	c.rest = slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return e.session == c.session })
+	c.own.generation, c.open.marked = v, marked
+	if len(entries) > 1 {
+		c.needMore().rest = slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return e.session == c.own.session })
+	}
 	return true
 }
 
@@ -206,7 +223,9 @@ func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, exc
 			excluded = append(excluded, *e)
 		}
 	}
-	return append(next, c.own), excluded, marked, nil
+	own := c.own
+	own.generation = 0
+	return append(next, own), excluded, marked, nil
 }
 
 // isGhost reports whether an entry is of a dead node, or of a session of this node that has ended. n.mu is held on entry.
@@ -232,15 +251,15 @@ func (n *Node) excludedBy(c *claim, entries []entry) (all, here []int) {
 			continue
 		}
 		places, at = append(places, p), append(at, i)
-		if e.node == c.node {
+		if e.node == c.own.node {
 			local, localAt = append(local, p), append(localAt, i)
 		}
 	}
-	for _, i := range n.policy.Excluded(c.logon.Device, places) {
+	for _, i := range n.policy.Excluded(c.open.logon.Device, places) {
 		all = append(all, at[i])
 	}
 	slices.Sort(all)
-	for _, i := range n.policy.Excluded(c.logon.Device, local) {
+	for _, i := range n.policy.Excluded(c.open.logon.Device, local) {
 		here = append(here, localAt[i])
 	}
 	return all, here
@@ -248,7 +267,7 @@ func (n *Node) excludedBy(c *claim, entries []entry) (all, here []int) {
 
 // policyPair reports whether the logon excludes the entry whatever else there is.
 func (n *Node) policyPair(c *claim, e *entry) bool {
-	return len(n.policy.Excluded(c.logon.Device, []seam.Place{{Device: e.device, Same: c.same(e)}})) > 0
+	return len(n.policy.Excluded(c.open.logon.Device, []seam.Place{{Device: e.device, Same: c.same(e)}})) > 0
 }
 
 // same reports whether the entry has the logon's token, or is the session that the logon takes over.
@@ -259,17 +278,17 @@ func (c *claim) same(e *entry) bool {
 // takesOver reports whether the logon names the entry's session by its ID.
 func (c *claim) takesOver(e *entry) bool {
 	id := e.session.String()
-	return c.logon.Session == id || c.logon.Token == id
+	return c.open.logon.Session == id || c.open.logon.Token == id
 }
 
 // grant decides, at the end, whether the logon may come in: not when the node's lease is over.
 func (n *Node) grant(c *claim) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.stage != acting || n.me != c.node || !n.May() {
+	if n.stage != acting || n.me != c.own.node || !n.May() {
 		return refusal("the server has lost its cluster", n.cfg.Renew)
 	}
-	c.marked = nil // they have ended
+	c.open = nil
 	return nil
 }
 
@@ -287,20 +306,29 @@ func (n *Node) Release(_ string, session uuid.UUID, _ uint64, _ usermgr.SessionI
 // removed from the store.
 func (n *Node) end(c *claim) {
 	n.mu.Lock()
-	delete(n.claims, c.session)
-	close(c.over)
-	if c.written && c.node == n.me && (n.stage == acting || n.stage == stopping) {
-		n.release.add(&released{
-			user: c.user, session: c.session, node: c.node, generation: c.generation, rest: c.rest, marked: c.marked, at: n.now(),
-		})
+	delete(n.claims, c.own.session)
+	r := released{user: c.user, session: c.own.session, node: c.own.node, generation: c.own.generation, at: n.now()}
+	var more claimMore
+	if c.more != nil {
+		more = *c.more
 	}
-	waiters := c.waiters
+	written := true
+	if c.open != nil {
+		r.marked, written = c.open.marked, c.open.written
+	}
+	if written && r.node == n.me && (n.stage == acting || n.stage == stopping) {
+		r.rest = more.rest
+		n.release.add(&r)
+	}
+	if more.over != nil {
+		close(more.over)
+	}
 	if len(n.claims) == 0 {
 		n.broadcast()
 	}
 	n.mu.Unlock()
-	for _, to := range waiters {
-		n.send(&frame{kind: frameGone, from: c.node, to: to, session: c.session})
+	for _, to := range more.waiters {
+		n.send(&frame{kind: frameGone, from: r.node, to: to, session: r.session})
 	}
 }
 

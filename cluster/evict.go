@@ -22,10 +22,10 @@ const evictRetry = 100 * time.Millisecond
 
 // evict ends a session that the claim excludes, and returns when its Disconnected handlers have returned, or its node is dead.
 func (n *Node) evict(ctx context.Context, c *claim, e *entry) error {
-	if e.node == c.node {
+	if e.node == c.own.node {
 		return n.evictHere(ctx, c, e.session)
 	}
-	f := frame{kind: frameEvict, from: c.node, to: e.node, session: e.session, by: c.logon.Address}
+	f := frame{kind: frameEvict, from: c.own.node, to: e.node, session: e.session, by: c.open.logon.Address}
 	answer, forget := n.ask(e.session)
 	defer forget()
 	for retry := evictRetry; ; retry = min(2*retry, time.Second) {
@@ -43,13 +43,19 @@ func (n *Node) evict(ctx context.Context, c *claim, e *entry) error {
 func (n *Node) evictHere(ctx context.Context, c *claim, session uuid.UUID) error {
 	n.mu.Lock()
 	old := n.claims[session]
-	n.mu.Unlock()
 	if old == nil {
+		n.mu.Unlock()
 		return nil
 	}
-	n.users.Load().Evict(session, c.logon.Address, protocol.PushedOut)
+	more := old.needMore()
+	if more.over == nil {
+		more.over = make(chan struct{})
+	}
+	over := more.over
+	n.mu.Unlock()
+	n.users.Load().Evict(session, c.open.logon.Address, protocol.PushedOut)
 	select {
-	case <-old.over:
+	case <-over:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -89,7 +95,7 @@ func (n *Node) question(c *claim, f *frame) (gone bool, err error) {
 		n.mu.Unlock()
 		return true, nil
 	}
-	if n.me != c.node || n.stage != acting {
+	if n.me != c.own.node || n.stage != acting {
 		n.mu.Unlock()
 		return false, refusal("the server has lost its cluster", n.cfg.Renew)
 	}
@@ -146,7 +152,7 @@ func (n *Node) withoutGhosts(ctx context.Context, c *claim, entries []entry) ([]
 		if len(all) > 1 && c.takesOver(&e) {
 			e = entries[all[1]]
 		}
-		if e.node != c.node {
+		if e.node != c.own.node {
 			gone, err := n.alive(ctx, c, &e)
 			if err != nil {
 				return nil, err
@@ -162,7 +168,7 @@ func (n *Node) withoutGhosts(ctx context.Context, c *claim, entries []entry) ([]
 
 // alive asks a session's node whether the session has ended. The error is for a node that does not answer: the logon may come again.
 func (n *Node) alive(ctx context.Context, c *claim, e *entry) (gone bool, err error) {
-	f := frame{kind: frameAlive, from: c.node, to: e.node, session: e.session}
+	f := frame{kind: frameAlive, from: c.own.node, to: e.node, session: e.session}
 	answer, forget := n.ask(e.session)
 	defer forget()
 	for retry := evictRetry; ; retry = min(2*retry, time.Second) {
@@ -217,8 +223,10 @@ func (n *Node) handle(b []byte) {
 		return
 	}
 	c := n.claims[f.session]
-	if c != nil && f.kind == frameEvict && !slices.Contains(c.waiters, f.from) {
-		c.waiters = append(c.waiters, f.from)
+	if c != nil && f.kind == frameEvict {
+		if more := c.needMore(); !slices.Contains(more.waiters, f.from) {
+			more.waiters = append(more.waiters, f.from)
+		}
 	}
 	n.mu.Unlock()
 	if c == nil {

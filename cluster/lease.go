@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -218,16 +220,20 @@ func (n *Node) stop() {
 // endAll gives up the claims that wait, and ends all sessions.
 func (n *Node) endAll(why *protocol.CloseError) {
 	n.mu.Lock()
-	all := make([]*claim, 0, len(n.claims))
+	all := slices.Collect(maps.Keys(n.claims))
+	var cancels []context.CancelCauseFunc
 	for _, c := range n.claims {
-		all = append(all, c)
+		if c.open != nil {
+			cancels = append(cancels, c.open.cancel)
+		}
 	}
 	n.broadcast()
 	n.mu.Unlock()
-	m := n.users.Load()
-	for _, c := range all {
-		c.cancel(why)
-		m.Evict(c.session, usermgr.Address{}, why.Code)
+	for _, cancel := range cancels {
+		cancel(why)
+	}
+	for _, id := range all {
+		n.users.Load().Evict(id, usermgr.Address{}, why.Code)
 	}
 }
 
@@ -239,7 +245,7 @@ func (n *Node) awaitQuiet(me Incarnation, why protocol.CloseCode) {
 		n.mu.Lock()
 		var left []uuid.UUID
 		for id, c := range n.claims {
-			if c.node == me {
+			if c.own.node == me {
 				left = append(left, id)
 			}
 		}
@@ -262,7 +268,7 @@ func (n *Node) allReleased(me Incarnation) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, c := range n.claims {
-		if c.node == me {
+		if c.own.node == me {
 			return false
 		}
 	}

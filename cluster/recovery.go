@@ -12,6 +12,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 // writers is how many sessions are written again at a time.
@@ -44,7 +45,7 @@ func (n *Node) recover(ctx context.Context, me Incarnation, epoch string, since 
 	n.mu.Lock()
 	var all []*claim
 	for _, c := range n.claims {
-		if c.node == me && c.swapped { // a claim whose answer comes later is made again: see swapped
+		if c.own.node == me && c.own.generation != 0 { // a claim whose answer comes later is made again: see swapped
 			all = append(all, c)
 		}
 	}
@@ -118,7 +119,6 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 	for pause := 5 * time.Millisecond; ctx.Err() == nil && !n.isFenced(); {
 		n.mu.Lock()
 		own := c.own
-		own.generation = c.generation
 		n.mu.Unlock()
 		next := append(slices.Clone(rest), own)
 		slices.SortStableFunc(next, func(a, b entry) int { return cmp.Compare(a.generation, b.generation) })
@@ -134,10 +134,10 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 		case err == nil:
 			n.raiseFloor(v)
 			for _, e := range older {
-				n.send(&frame{kind: frameEvict, from: c.node, to: next[e].node, session: next[e].session, by: c.logon.Address})
+				n.send(&frame{kind: frameEvict, from: own.node, to: next[e].node, session: next[e].session})
 			}
 			if younger {
-				n.users.Load().Evict(c.session, c.logon.Address, protocol.PushedOut)
+				n.users.Load().Evict(own.session, usermgr.Address{}, protocol.PushedOut)
 			}
 			return true
 		case errors.As(err, &conflict):
@@ -146,7 +146,7 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 				n.log.Error("a user's record in the cluster's store is malformed")
 				entries = nil
 			}
-			if find(entries, c.session) >= 0 {
+			if find(entries, own.session) >= 0 {
 				return true
 			}
 			prev, rest = conflict.Version, entries

@@ -92,7 +92,9 @@ func (n *Node) releaseSome(ctx context.Context) {
 		n.mu.Lock()
 		if len(n.release.waiting) == 0 || ctx.Err() != nil {
 			n.release.running--
-			n.broadcast()
+			if n.stage == stopping {
+				n.broadcast()
+			}
 			n.mu.Unlock()
 			return
 		}
