@@ -109,6 +109,9 @@ type Listing struct {
 type Member struct {
 	Name   string // for people
 	Policy string // a digest of the rules by which logons exclude sessions; nodes with different ones do not work together
+	// Knows is the highest incarnation that the node has seen in the table. A node acts when all others know it, because they must
+	// wait for it when the store has lost its table.
+	Knows Incarnation
 }
 
 // JoinOptions say on which grounds a node joins.

@@ -203,6 +203,10 @@ func (n *Node) handle(b []byte) {
 		n.log.Warn("the mesh brought something else than a frame", zap.Error(err))
 		return
 	}
+	if f.kind == frameHello {
+		n.wake()
+		return
+	}
 	n.mu.Lock()
 	if p := n.peers[f.from]; p != nil {
 		p.asked = 0

@@ -18,9 +18,10 @@ const (
 	frameAlive                      // does this session live?
 	frameLives                      // it does; if it is to end, it has not ended yet
 	frameGone                       // it has ended, and its Disconnected handlers have returned
+	frameHello                      // look at the table: there is a newcomer
 )
 
-// frame is what nodes tell each other of one session. On the mesh: 1 B kind, 4 B from, 4 B to, 16 B session,
+// frame is what nodes tell each other, mostly of one session. On the mesh: 1 B kind, 4 B from, 4 B to, 16 B session,
 // 1 B length of the peer's address, the address, then the name of its transport.
 type frame struct {
 	kind     frameKind
@@ -47,7 +48,7 @@ func (f *frame) encode() []byte {
 }
 
 func decodeFrame(b []byte) (f frame, err error) {
-	if len(b) < frameHeader+1 || len(b) < frameHeader+1+int(b[frameHeader]) || b[0] < byte(frameEvict) || b[0] > byte(frameGone) {
+	if len(b) < frameHeader+1 || len(b) < frameHeader+1+int(b[frameHeader]) || b[0] < byte(frameEvict) || b[0] > byte(frameHello) {
 		return frame{}, errBadFrame
 	}
 	f.kind = frameKind(b[0])

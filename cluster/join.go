@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// join joins the cluster: a row in the table, and a renewal that counts. It tries until ctx ends, and returns nil then. The error is for
+// join joins the cluster: a row in the table, a renewal that counts, and that all other nodes know it. It tries until ctx ends, and returns nil then. The error is for
 // settings with which the node cannot join.
 func (n *Node) join(ctx context.Context) (*membership, error) {
 	n.mu.Lock()
@@ -76,21 +76,22 @@ func (n *Node) joinNow(ctx context.Context, o JoinOptions) *membership {
 		return nil
 	}
 	for ctx.Err() == nil {
-		if joined, again := n.firstRenewal(ctx, me); joined {
+		if joined, again := n.renewJoining(ctx, me); joined {
 			n.log.Info("the node is in the cluster", zap.Uint32("incarnation", uint32(me)))
 			return &membership{me, stop}
 		} else if !again {
 			break
 		}
-		sleep(ctx, n.cfg.Renew/4)
+		sleep(ctx, max(n.cfg.Renew/40, time.Millisecond))
 	}
 	stop()
 	n.leave(me)
 	return nil
 }
 
-// firstRenewal makes the node act when a renewal counts. again says that another may.
-func (n *Node) firstRenewal(ctx context.Context, me Incarnation) (joined, again bool) {
+// renewJoining renews the lease of a node that has joined, and makes it act when the renewal counts and all other nodes know it. again
+// says that another renewal may do that.
+func (n *Node) renewJoining(ctx context.Context, me Incarnation) (joined, again bool) {
 	call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
 	defer cancel()
 	t0 := n.now()
@@ -102,11 +103,26 @@ func (n *Node) firstRenewal(ctx context.Context, me Incarnation) (joined, again 
 		n.log.Warn("the node's first renewal does not count", zap.Error(err))
 		return false, true
 	}
+	n.raiseFloor(v.Floor)
+	known := true
+	for _, m := range v.Members {
+		if !m.Dead && m.Incarnation != me && m.Member.Knows < me {
+			known = false
+			n.send(&frame{kind: frameHello, from: me, to: m.Incarnation})
+		}
+	}
 	n.mu.Lock()
-	n.stage, n.me = acting, me
-	clear(n.peers)
-	clear(n.seen)
+	n.view = v
+	n.look(&v)
+	if known {
+		n.stage, n.me = acting, me
+		n.peers = make(map[Incarnation]*peer)
+	}
 	n.mu.Unlock()
+	if !known {
+		n.bury(ctx, me, t0, &v) // a node that has died does not get to know it
+		return false, true
+	}
 	n.counted(t0, &v)
 	return true, true
 }
@@ -120,4 +136,17 @@ func (n *Node) leave(me Incarnation) {
 	}
 }
 
-func (n *Node) member() Member { return Member{Name: n.cfg.Name, Policy: n.policy.Digest} }
+// member returns what the node says of itself.
+func (n *Node) member() Member {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return Member{Name: n.cfg.Name, Policy: n.policy.Digest, Knows: n.view.highest()}
+}
+
+// highest returns the highest incarnation in the table.
+func (v *View) highest() (inc Incarnation) {
+	for _, m := range v.Members {
+		inc = max(inc, m.Incarnation)
+	}
+	return inc
+}

@@ -134,6 +134,9 @@ func (n *Node) counted(t0 time.Duration, v *View) {
 	if n.stage == fenced {
 		return
 	}
+	if v.highest() > n.view.highest() {
+		n.wake() // tells the newcomer that it is known
+	}
 	n.epoch, n.view = v.Epoch, *v
 	n.look(v)
 	n.broadcast()

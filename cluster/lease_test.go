@@ -155,3 +155,17 @@ func TestANodeWithAnotherPolicyDoesNotJoin(t *testing.T) {
 		}
 	})
 }
+
+// A node that has joined since another has read the table is not dead for the other: its number is above all in that table.
+func TestANodeThatHasJustJoinedIsNotDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		n := w.addNode()
+		w.await("the node has joined", n.May)
+		w.mustLogOn(n, "ann", 0)
+		w.mustLogOn(w.nodes[0], "ann", 0)
+		if got := w.log.Count().Evicted; got != 1 {
+			t.Errorf("%d evictions, want 1", got)
+		}
+	})
+}

@@ -175,14 +175,12 @@ func (n *Node) raiseFloor(v Version) {
 // isDead reports whether an incarnation was buried, or has left, as a durable renewal at an armed store has seen. Dead is for good.
 // n.mu is held on entry.
 func (n *Node) isDead(inc Incarnation) bool {
-	highest := Incarnation(0)
 	for _, m := range n.view.Members {
 		if m.Incarnation == inc {
 			return m.Dead
 		}
-		highest = max(highest, m.Incarnation)
 	}
-	return inc < highest // one that is above has joined since
+	return inc < n.view.highest() // one that is above has joined since
 }
 
 // sleep returns when d has passed or ctx has ended.

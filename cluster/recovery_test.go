@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -129,5 +130,77 @@ func TestANodeThatIsNotReadyDoesNotActOn(t *testing.T) {
 		a.setFaults(memory.Faults{})
 		w.awaitNodes()
 		w.settled()
+	})
+}
+
+// A session that waits for another to end is written again too, so that a third one waits for it.
+func TestASessionThatWaitsForAnotherIsWrittenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, usermgr.Config{})
+		a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
+		free := make(chan struct{})
+		w.log.Inside(func(n, event, _ string) {
+			if n == a.name && event == "PushedOut" {
+				<-free
+			}
+		})
+		w.mustLogOn(a, "ann", 0)
+		var all sync.WaitGroup
+		for _, n := range []*member{b, c} {
+			all.Go(func() {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+				defer cancel()
+				if _, err := n.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(w.conns.Add(1))); err != nil {
+					t.Errorf("ann was refused at %s: %v", n.name, err)
+				}
+			})
+			synctest.Wait()
+			if n == b {
+				w.store.Restart() // b's claim is granted by the store, and waits for a's session
+				time.Sleep(4 * renew)
+			}
+		}
+		time.Sleep(time.Second)
+		close(free)
+		all.Wait()
+		if got := w.log.Count().Evicted; got != 2 {
+			t.Errorf("%d evictions, want 2: of a's session and of b's", got)
+		}
+		w.settled()
+	})
+}
+
+// A node acts when all others know it. Otherwise a store that has lost its table would recover without waiting for it.
+func TestANodeActsWhenAllOthersKnowIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		n := w.addNode()
+		w.await("the node has joined", n.May)
+		w.mustLogOn(n, "ann", 0)
+		n.cut()
+		w.store.Restart()
+		w.await("ann comes in at another node", func() bool {
+			_, err := w.logOn(w.nodes[0], usermgr.Logon{UserID: "ann"})
+			return err == nil
+		})
+		if w.log.Count().Lost != 1 {
+			t.Error("the newcomer was not fenced")
+		}
+	})
+}
+
+// A node that has died, and so does not get to know a newcomer, keeps it out for no longer than its lease.
+func TestADeadNodeKeepsANewcomerOutForALease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, usermgr.Config{})
+		w.nodes[0].cut()
+		began := time.Now()
+		n := w.addNode()
+		w.await("the newcomer acts", n.May)
+		if took := time.Since(began); took < lease-renew || took > lease+renew {
+			t.Errorf("the newcomer acts after %v", took)
+		}
+		w.nodes[0].setFaults(memory.Faults{})
+		w.awaitNodes()
 	})
 }

@@ -147,13 +147,14 @@ func (x *exclusion) excludes(device uint16, same bool) bool {
 // excluded returns the sessions of u, oldest first, that must end before the logon comes in. taken is the session that
 // the logon takes over; nil for none. The caller has the user's turn.
 func (d *devicePolicy) excluded(u *user, l *Logon, taken *session) []*session {
+	same := func(s *session) bool { return s == taken || s.hasToken(l.Token) }
 	x := d.exclusion(l.Device)
 	for s := range u.all {
-		x.count(s.device, s == taken || s.hasToken(l.Token))
+		x.count(s.device, same(s))
 	}
 	var out []*session
 	for s := range u.all {
-		if x.excludes(s.device, s == taken || s.hasToken(l.Token)) {
+		if x.excludes(s.device, same(s)) {
 			out = append(out, s)
 		}
 	}
