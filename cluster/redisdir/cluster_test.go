@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -186,6 +187,42 @@ func TestNobodyIsTwiceWhileTheServerRestartsAndANodeIsCutOff(t *testing.T) {
 	s.settled(users)
 	total := s.log.Count()
 	t.Logf("%d logons came in, %d were refused, %d evictions, %d sessions lost", in, refused, total.Evicted, total.Lost)
+}
+
+// Rules 19 to 21 over a failover to a replica that lacks the last writes: it asks the nodes for them before it grants anything.
+func TestNobodyIsTwiceOverAFailover(t *testing.T) {
+	const users, clients = 60, 24
+	s := newStand(t, 3)
+	replica := startServer(t)
+	host, port, _ := strings.Cut(s.server.addr, ":")
+	rc := replica.client()
+	if err := replica.do(rc, "REPLICAOF "+host+" "+port); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, "the replica follows", func() bool {
+		info := testkit.Must(rc.Do(t.Context(), rc.B().Info().Section("replication").Build()).ToString())
+		return strings.Contains(info, "master_link_status:up")
+	})
+	stop := s.storm(users, clients)
+	s.grow(500)
+	if err := replica.do(rc, "REPLICAOF NO ONE"); err != nil { // from here on its copy is old
+		t.Fatal(err)
+	}
+	s.grow(300)
+	failed := time.Now()
+	for _, n := range s.nodes {
+		n.way.lead(replica.addr)
+	}
+	s.server.kill()
+	s.grow(500)
+	t.Logf("500 logons %v after the failover", time.Since(failed).Round(time.Millisecond))
+	in, refused := stop()
+	s.settled(users)
+	total := s.log.Count()
+	t.Logf("%d logons came in, %d were refused, %d evictions, %d sessions lost", in, refused, total.Evicted, total.Lost)
+	if total.Lost != 0 {
+		t.Errorf("%d sessions were lost by the failover", total.Lost)
+	}
 }
 
 // grow waits for so many more logons.

@@ -11,9 +11,9 @@ import (
 // proxy is a way to a server that can be cut: then nothing passes, and nobody is told.
 type proxy struct {
 	listener net.Listener
-	to       string
 
 	mu    sync.Mutex
+	to    string
 	open  *sync.Cond
 	cut   bool
 	over  bool
@@ -50,6 +50,23 @@ func (p *proxy) setCut(cut bool) {
 	p.open.Broadcast()
 }
 
+// lead has the way lead to another server. Connections to the former one are closed.
+func (p *proxy) lead(to string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.to = to
+	for _, c := range p.conns {
+		_ = c.Close()
+	}
+	p.conns = nil
+}
+
+func (p *proxy) target() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.to
+}
+
 func (p *proxy) accept(all *sync.WaitGroup) {
 	for {
 		from, err := p.listener.Accept()
@@ -60,7 +77,7 @@ func (p *proxy) accept(all *sync.WaitGroup) {
 			if !p.pass(from) {
 				return
 			}
-			to, err := net.Dial("tcp", p.to)
+			to, err := net.Dial("tcp", p.target())
 			if err != nil {
 				_ = from.Close()
 				return
