@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -174,8 +175,10 @@ func TestASessionThatWaitsForAnotherIsWrittenAgain(t *testing.T) {
 func TestANodeActsWhenAllOthersKnowIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2, usermgr.Config{})
+		w.mesh.Lose(func(cluster.Incarnation, []byte) bool { return true }) // they hear of it by the table alone
 		n := w.addNode()
 		w.await("the node has joined", n.May)
+		w.mesh.Lose(nil)
 		w.mustLogOn(n, "ann", 0)
 		n.cut()
 		w.store.Restart()
