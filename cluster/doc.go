@@ -19,6 +19,7 @@
 //
 // A store that may have lost something, because it was restarted or another took over, grants no logon until all nodes that may be alive
 // have written their sessions again: two renewals, and at most a lease. So the first node of a cluster waits a lease when it starts.
+// A node acts when all others know it: one that starts while another has died, and is not buried yet, waits for that.
 //
 // # What a node does not do
 //

@@ -22,7 +22,7 @@ import (
 func TestModel(t *testing.T) {
 	seeds := 12
 	if !testing.Short() {
-		seeds = 200
+		seeds = 60
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -157,12 +157,12 @@ func (p *program) fault() {
 		p.store.Promote(before)
 	case 2: // for less than a lease, or more
 		n.cut()
-		time.Sleep(time.Duration(p.draw(int(2 * lease))))
+		time.Sleep(time.Duration(p.draw(40_000)) * time.Millisecond)
 		p.heal(n)
 	case 3:
 		life := n.Incarnation()
 		p.mesh.Lose(func(to cluster.Incarnation, _ []byte) bool { return to == life })
-		time.Sleep(time.Duration(p.draw(int(lease))))
+		time.Sleep(time.Duration(p.draw(20_000)) * time.Millisecond)
 		p.setBad(true)
 	}
 }

@@ -135,7 +135,11 @@ func (n *Node) remove(ctx context.Context, e *released) bool {
 		case err == nil:
 			return true
 		case errors.As(err, &conflict):
-			if prev, rest, err = e.leaves(conflict.Version, conflict.Body); prev == 0 {
+			prev, rest, err = e.leaves(conflict.Version, conflict.Body)
+			if err != nil {
+				n.log.Error("a user's record in the cluster's store is malformed")
+			}
+			if prev == 0 {
 				return true
 			}
 		case errors.Is(err, ErrRecovering):

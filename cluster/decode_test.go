@@ -1,0 +1,58 @@
+package cluster
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// What nodes tell each other comes out as it went in, and other bytes are refused.
+func FuzzDecodeFrame(f *testing.F) {
+	for _, by := range []usermgr.Address{{}, {Via: "unix"}, {Remote: netip.MustParseAddrPort("192.0.2.1:7"), Via: "tcp"},
+		{Remote: netip.MustParseAddrPort("[2001:db8::1%eth0]:7"), Via: "tls"}} {
+		f.Add((&frame{kind: frameEvict, from: 1, to: 2, session: uuid.UUID{3, 4}, by: by}).encode())
+	}
+	f.Add([]byte{})
+	f.Add(make([]byte, frameHeader+1))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, err := decodeFrame(b)
+		if err != nil {
+			return
+		}
+		again, err := decodeFrame(got.encode())
+		got.by.Remote = netip.AddrPortFrom(got.by.Remote.Addr().WithZone(""), got.by.Remote.Port()) // a zone is of one machine
+		if err != nil || again != got {
+			t.Errorf("%+v became %+v, %v", got, again, err)
+		}
+	})
+}
+
+// A record comes out as it went in, with the record's version where an entry has none, and other bytes are refused.
+func FuzzDecodeRecord(f *testing.F) {
+	f.Add(encodeRecord(nil), uint64(1))
+	f.Add(encodeRecord([]entry{
+		{node: 1, session: uuid.UUID{2}, device: 3, ending: true, generation: 4},
+		{node: 5, session: uuid.UUID{6}, token: tokenDigest("ann", "secret")},
+	}), uint64(7))
+	f.Add([]byte{1, 2, 3}, uint64(1))
+	f.Fuzz(func(t *testing.T, b []byte, version uint64) {
+		entries, err := decodeRecord(b, Version(version))
+		if err != nil {
+			return
+		}
+		for _, e := range entries {
+			if e.generation == 0 && version != 0 {
+				t.Error("an entry has no generation")
+			}
+		}
+		once := encodeRecord(entries)
+		again, err := decodeRecord(once, Version(version))
+		if err != nil || !bytes.Equal(encodeRecord(again), once) {
+			t.Errorf("%+v became %+v, %v", entries, again, err)
+		}
+	})
+}
