@@ -26,6 +26,11 @@ func TestALogonNeverWaitsForAnothersGoroutine(t *testing.T) {
 		all.Wait()
 		testkit.Eventually(t, "as many goroutines wait as may", func() bool { return s.waiting.Load() == mostSpare })
 	}
+	testkit.Eventually(t, "those that wait end when no logon comes", func() bool { return s.waiting.Load() == 0 })
+	again := make(chan struct{})
+	s.run(func() { close(again) })
+	<-again
+	testkit.Eventually(t, "one goroutine waits", func() bool { return s.waiting.Load() == 1 })
 	s.end()
 	s.end()
 	ran := make(chan struct{})
