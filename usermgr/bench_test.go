@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -94,8 +95,8 @@ func BenchmarkRegisterAndEnd(b *testing.B) {
 	}
 }
 
-// BenchmarkClaim is BenchmarkReplace with claims that are granted at once: of Rollcall's own, and of a program's own, in a bridge's
-// logon and in one whose goroutine must not end.
+// BenchmarkClaim is a logon with claims that are granted at once: of Rollcall's own, and of a program's own, in a bridge's logon and in
+// one whose goroutine must not end. A replacement gives the old session's claim back, too.
 func BenchmarkClaim(b *testing.B) {
 	bridged := expendable{b.Context()}
 	for _, c := range []struct {
@@ -105,13 +106,23 @@ func BenchmarkClaim(b *testing.B) {
 	}{
 		{"none", nil, bridged}, {"own", ownClaims{}, bridged}, {"foreign", noClaims{}, bridged}, {"foreign, apart", noClaims{}, b.Context()},
 	} {
-		b.Run(c.name, func(b *testing.B) {
+		logOn := func(b *testing.B, m *usermgr.Manager, userID string) {
+			if _, err := m.Register(c.ctx, usermgr.Logon{UserID: userID, Address: ownLink{}.Address()}, ownLink{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.Run("logon/"+c.name, func(b *testing.B) {
+			m := newManager(b, usermgr.Config{Claims: c.claims})
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				logOn(b, m, strconv.Itoa(i))
+			}
+		})
+		b.Run("replacement/"+c.name, func(b *testing.B) {
 			m := newManager(b, usermgr.Config{Claims: c.claims})
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := m.Register(c.ctx, usermgr.Logon{UserID: "new", Address: ownLink{}.Address()}, ownLink{}); err != nil {
-					b.Fatal(err)
-				}
+				logOn(b, m, "new")
 			}
 		})
 	}
