@@ -1,36 +1,44 @@
-// Package cluster has one user in one session over several nodes: processes, each with a user manager of its own, that share a store.
+// Package cluster applies the rules for second logons across several nodes. A node is a process with a user manager of its own. All
+// nodes share a store.
 //
 //	node, err := cluster.New(cluster.Config{Directory: store, Mesh: mesh, Name: "gate-1"})
 //	users, err := usermgr.New(usermgr.Config{Claims: node})
 //	node.Attach(users)
 //	go node.Run(ctx)
 //
-// A user who logs on at one node ends the sessions at other nodes that may not live beside the new one, by the same RelogonMode and Devices
-// as within one process and in the same order: PushedOut, Disconnected, then Connected. That holds while nodes die, are cut off, or stand
-// still, and while the store restarts or another takes over: rules 19 to 21 of docs/contract.md.
+// RelogonMode and Devices work across all nodes as within one process. If a logon at one node replaces a session at another node, the
+// events come in the same order: PushedOut, Disconnected, then Connected. This also holds when nodes die, are cut off or stand still, and
+// when the store restarts or a replica of the store takes over: see rules 19 to 21 of docs/contract.md.
 //
-// The store is a [Directory]: that of package redisdir, on Redis or Valkey, or of package memory. It has a record of some 50 bytes for
-// each user who is online, and a table of the nodes. A logon costs one call of the store, and a replacement two and a question to the
-// other node, which the [Mesh] carries.
+// The store is a [Directory]: that of package redisdir, on Redis or Valkey, or that of package memory. It has a record of some 50 bytes for
+// each user who is online, and a table of the nodes. A logon costs one call of the store. A logon that replaces a session at another node
+// costs two calls, and a question to that node. The [Mesh] carries the question.
 //
-// A node renews its lease every Config.Renew. It acts until its lease, less a margin, is over; others take it for dead, and let its users
-// in, when they have seen no renewal for a whole lease. A node that cannot renew ends its sessions with NodeLost and joins anew. While it
-// is outside the cluster it refuses logons with InternalError.
+// A node renews its lease every Config.Renew. A node acts, that is, its sessions count as live, until a margin before the end of its
+// lease. If the other nodes see no renewal for a whole lease, they take the node for dead, and its users may log on at the other nodes. A
+// node that cannot renew its lease ends its sessions with NodeLost and joins the cluster anew. While it is outside the cluster it refuses
+// logons with InternalError.
 //
-// A store that may have lost something, because it was restarted or another took over, grants no logon until all nodes that may be alive
-// have written their sessions again: two renewals, and at most a lease. So the first node of a cluster waits a lease when it starts.
-// A node acts when all others know it: one that starts while another has died, and is not buried yet, waits for that.
+// A store that was restarted, or that took over from another, may have lost records. It grants no logon until all nodes that may be alive
+// have written their sessions again. This takes at least two renewal intervals, and at most one lease. A store that was just started is
+// such a store, so the first node of a cluster waits for one lease when it starts.
+//
+// A new node begins to act when all other nodes know it. A node that has died cannot learn of it, so the new node waits until the dead
+// node is marked as dead in the table.
 //
 // # What a node does not do
 //
-// Messages, kicks, bans, counts and lists concern the sessions of one node; [Node.Where] and [Node.IsOnline] alone look further. Online,
-// Offline and OfflineGrace concern one node: a user who moves goes offline at the old one. Tags and totals do not move. A client that was
-// pushed out at one node is not known at another (rule 26). Between the end of a node's lease and the end of its sessions, a moment
-// later, messages that come are still handled: ask [Node.May], or compare SessionInfo.Generation, before an effect that must not happen
-// twice. Entries of dead nodes stay in the store until their users log on again.
+// Messages, kicks, bans, counts and lists concern the sessions of one node. Only [Node.Where] and [Node.IsOnline] look further. Online,
+// Offline and OfflineGrace concern one node: a user who moves goes offline at the old node. The tags of a user or session, and a user's
+// totals of messages and bytes, are not carried to another node. Each node remembers only its own ended sessions (rule 26): a client that
+// was pushed out at one node and comes back by itself at another is not refused there. Entries of dead nodes stay in the store until their
+// users log on again.
+//
+// After the end of a node's lease its sessions end a moment later. In between, the node still handles messages. So before a handler does
+// something that must not happen twice, it should ask [Node.May], or compare SessionInfo.Generation.
 //
 // # Goroutines and locks
 //
 // Run has goroutines that guard the lease, renew it, release claims, and write sessions again; it waits for all of them. A node has one
-// lock, under which nothing else is called. A [Mesh] calls the node from goroutines of its own.
+// lock. No call of the store, the mesh or the user manager is made while it is held. A [Mesh] calls the node from goroutines of its own.
 package cluster

@@ -21,8 +21,8 @@
 // would wait for each other for ever.
 //
 // The end of a session takes several steps too (departure.go). Before Disconnected, the end waits until the session's last message
-// handler has returned, or until Config.QuiesceTimeout has passed. When a logon or a renewal ends another session, the goroutine of
-// that logon or renewal blocks during the wait. All other ends wait without a goroutine.
+// handler has returned, or until Config.QuiesceTimeout has passed. When a logon, or the renewal of a session's token, ends another session,
+// its goroutine blocks during the wait. All other ends wait without a goroutine.
 //
 // # Locks
 //

@@ -1,4 +1,4 @@
-// Package dirtest tests a cluster.Directory: what every store must do.
+// Package dirtest has tests that every implementation of cluster.Directory must pass.
 //
 //	func TestDirectory(t *testing.T) {
 //		dirtest.Run(t, func(t *testing.T) dirtest.Store { … })

@@ -3,7 +3,7 @@
 //	store, mesh := memory.New(), memory.NewMesh()
 //	a, err := cluster.New(cluster.Config{Directory: store, Mesh: mesh, Name: "a"})
 //
-// For tests the store restarts empty, goes back to an earlier state, and fails or is slow by [Directory.With].
+// A test can make the store restart empty, or go back to an earlier state. With [Directory.With] it can make calls fail or take long.
 package memory
 
 import (

@@ -1,4 +1,4 @@
-// Package redisdir keeps a cluster's store, and carries the words between its nodes, on a Redis or Valkey server.
+// Package redisdir keeps a cluster's store on a Redis or Valkey server. It also carries the messages between the cluster's nodes.
 //
 //	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{"redis:6379"}})
 //	store, err := redisdir.New(ctx, client, redisdir.Config{})
@@ -7,8 +7,9 @@
 //	node.Attach(users)
 //	go node.Run(ctx)
 //
-// The server must be Redis 7.0 or Valkey, without persistence (save "", appendonly no): after a restart it asks the nodes for what it had,
-// and must not take an old state for it. All keys have one hash tag: a Redis Cluster serves as one shard.
+// The server must be Redis 7.0 or newer, or Valkey, and must have no persistence (save "", appendonly no). After a restart the nodes write
+// their sessions again; a server that loaded a file would serve an old state instead. All keys have the same hash tag, so in a Redis
+// Cluster one shard holds them all.
 //
 // FLUSHALL, and deleting this package's keys, loses claims without the nodes' notice: two sessions of one user may then live at once.
 package redisdir

@@ -2,8 +2,8 @@
 //
 // [Nanoseconds] is monotonic: it advances by one second per second, whatever happens to the system's clock. A [Clock] counts
 // less. Its owner ticks it; a tick that comes late means that the process, or the owner's goroutine, stood still since the
-// tick before. That gap does not count. So a deadline that is measured by the owner's Clock never passes because of a gap,
-// after which the client's bytes may wait unread.
+// tick before. That gap does not count. After a gap, bytes from the client may be waiting unread. So a deadline that is measured by
+// the owner's Clock never passes because of a gap.
 package clock
 
 import (

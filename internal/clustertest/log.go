@@ -1,4 +1,4 @@
-// Package clustertest holds the events of a cluster's nodes against the contract.
+// Package clustertest checks the events of a cluster's nodes against rules 19 to 21 of the contract.
 package clustertest
 
 import (

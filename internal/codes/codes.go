@@ -1,4 +1,5 @@
-// Package codes counts by close code, without a lock for the codes with a name, and finds codes in errors.
+// Package codes counts events for each close code, and finds the close code in an error. The first 32 codes of each thousand are counted
+// without a lock.
 package codes
 
 import (

@@ -1,4 +1,4 @@
-// Package contain limits a panic, or a runtime.Goexit, in application code to that call. t.FailNow calls Goexit, and so does
+// Package contain calls application code so that a panic, or a runtime.Goexit, in it ends only that call. t.FailNow calls Goexit, and so does
 // testify's require. Goexit runs the deferred functions as a panic does, but recover returns nil, and the goroutine ends: later
 // work needs another goroutine.
 package contain

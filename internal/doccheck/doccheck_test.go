@@ -1,4 +1,4 @@
-// Package doccheck holds the documents against the code.
+// Package doccheck checks the documents against the code.
 package doccheck
 
 import (

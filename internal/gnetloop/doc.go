@@ -14,6 +14,6 @@
 //
 // This package does not import gnet. Only the engine does: three files of package engine use gnet's types.
 //
-// The caller must close the connection of the handler that ended. It must not call handlers in gnet's OnOpen and OnClose,
-// because gnet's work after them would not be done.
+// The caller must close the connection of the handler that ended. It must not call handlers in gnet's OnOpen and OnClose:
+// if a handler called Goexit there, the work that gnet does after OnOpen or OnClose would be lost.
 package gnetloop

@@ -1,6 +1,6 @@
-// Package layout has the layout of a binary frame's header, which protocol.Binary uses, and the functions with which the module's own
-// packages read and write plain frames faster than Binary does; most messages are plain frames. It uses no types of protocol, because
-// protocol imports it.
+// Package layout has the layout of a binary frame's header, which protocol.Binary uses. It also has faster functions for plain frames,
+// which the module's own packages use. A plain frame has an application's message type, no flags and no user IDs; most messages are
+// plain frames. The package uses no types of protocol, because protocol imports it.
 package layout
 
 import (

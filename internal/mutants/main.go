@@ -11,8 +11,8 @@
 //
 // A file in edits has a line for its name, one for the rule, one for what it breaks, and then one or more edits. An edit begins
 // with a line for the file of the module that it changes; its old text must be in that file exactly once. Three more lines may
-// come before the edits: dies-by lists other rules that the edit breaks too, and by which the mutant may die; test has a package
-// and the name of a test; steps has the steps of the model, instead of -steps:
+// come before the edits. dies-by lists other rules that the edit breaks too: it is enough if the test reports one of them. test names
+// the package and the test to run. steps is the largest number of steps that TestModel takes for this mutant, in place of the flag -steps:
 //
 //	name: silence-not-looked-at-again
 //	rule: 8

@@ -1,4 +1,4 @@
-// Package system writes and reads the bodies of system messages, as far as only Rollcall's own packages write or read them. Package
+// Package system writes and reads those bodies of system messages that only Rollcall's own packages need. Package
 // protocol has the functions that a codec of an application needs: AppendStringMap, ParseLogonReply, ParseClose and ParsePush.
 package system
 

@@ -1,5 +1,5 @@
-// Package wheel has the timing wheel that heartbeat.New returns, and the way in which package usermgr uses the wheel: a [Ring], whose
-// watches are inside the things that it watches.
+// Package wheel has the timing wheel that heartbeat.New returns. It also has [Ring], which package usermgr uses: each watched object
+// contains its own watch, so that a watch needs no allocation.
 package wheel
 
 import (
