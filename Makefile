@@ -21,7 +21,7 @@ openssl:
 redis:
 	@command -v redis-server >/dev/null || \
 		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y redis-server; } || \
-		{ echo "the tests need redis-server, 7.0 or later: install it (apt-get install redis-server, apk add redis, brew install redis)" >&2; exit 1; }
+		{ echo "redis-server, 7.0 or later, is missing, so the tests of cluster/redisdir are left out: install it (apt-get install redis-server, apk add redis, brew install redis)" >&2; [ "$$CI" != true ]; }
 
 vet: $(STATICCHECK)
 	$(GO) vet ./...
