@@ -11,11 +11,11 @@ SOAK_SEEDS ?= 1000
 
 test: openssl redis vet race alloc outside
 
-# The TLS tests talk to OpenSSL. Where it is missing it is installed, if that can be done without asking anybody.
+# Some TLS tests talk to OpenSSL. Where it is missing it is installed, if that can be done without asking anybody, or they are left out.
 openssl:
 	@command -v openssl >/dev/null || \
 		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y openssl; } || \
-		{ echo "the tests need openssl: install it (apt-get install openssl, apk add openssl, brew install openssl)" >&2; exit 1; }
+		{ echo "openssl is missing, so the tests that talk to it are left out: install it (apt-get install openssl, apk add openssl, brew install openssl)" >&2; [ "$$CI" != true ]; }
 
 # The tests of cluster/redisdir start a redis-server of their own.
 redis:
