@@ -48,14 +48,6 @@ func onlineUsers(t testing.TB, n int) (*bridge.Bridge, []string) {
 	return b, names
 }
 
-func heap() int {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return int(m.HeapAlloc)
-}
-
 // Rule 28: an idle group takes 200 bytes at most, with its place among the others, and 16 bytes a member, and what its lists have room
 // for besides; a user takes 140 bytes once, for all groups.
 func TestMemoryOfGroups(t *testing.T) {
@@ -66,15 +58,15 @@ func TestMemoryOfGroups(t *testing.T) {
 		all[i] = fmt.Sprint("group-", i)
 	}
 	_ = b.Group("").Join(bridge.Member{UserID: names[users]}) // the tables are there
-	empty := heap()
+	empty := int(testkit.Heap().HeapAlloc)
 	for _, g := range all {
 		mustJoin(t, b.Group(g), names[users])
 	}
-	oneMember := heap()
+	oneMember := int(testkit.Heap().HeapAlloc)
 	for _, u := range names[:users] {
 		mustJoin(t, b.Group(all[0]), u)
 	}
-	oneGroup := heap()
+	oneGroup := int(testkit.Heap().HeapAlloc)
 	for i, g := range all {
 		for j, u := range names[:users] {
 			if (i+j)%3 != 0 { // users are in different numbers of groups, and groups have different numbers of users
@@ -86,7 +78,7 @@ func TestMemoryOfGroups(t *testing.T) {
 	for _, g := range all {
 		memberships += len(b.Group(g).Members()) - 1
 	}
-	full := heap()
+	full := int(testkit.Heap().HeapAlloc)
 	group := float64(oneMember-empty) / groups
 	user := float64(oneGroup-oneMember) / users
 	member := float64(full-oneGroup) / float64(memberships)
@@ -103,7 +95,7 @@ func TestMemoryOfGroups(t *testing.T) {
 		}
 	}
 	b.Group("").Leave(bridge.Member{UserID: names[users]})
-	if left := heap() - empty; left > 64<<10 {
+	if left := int(testkit.Heap().HeapAlloc) - empty; left > 64<<10 {
 		t.Errorf("%d bytes are left when all have left", left)
 	}
 	runtime.KeepAlive(all)

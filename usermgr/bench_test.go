@@ -6,14 +6,13 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"runtime"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/rollcall-go/rollcall/internal/testkit"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -31,14 +30,6 @@ func crowded(b *testing.B) (*usermgr.Manager, []string) {
 	return m, userIDs
 }
 
-func heapInUse() uint64 {
-	runtime.GC()
-	runtime.GC()
-	var s runtime.MemStats
-	runtime.ReadMemStats(&s)
-	return s.HeapAlloc
-}
-
 // BenchmarkUserMemory reports what a user who is online takes, without the ID and the link.
 func BenchmarkUserMemory(b *testing.B) {
 	userIDs, links := make([]string, crowd), make([]*testLink, crowd)
@@ -48,13 +39,13 @@ func BenchmarkUserMemory(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		m := testkit.Must(usermgr.New(usermgr.Config{}))
-		before := heapInUse()
+		before := testkit.Heap().HeapAlloc
 		b.StartTimer()
 		for i, userID := range userIDs {
 			logOn(b, m, userID, links[i])
 		}
 		b.StopTimer()
-		b.ReportMetric(float64(heapInUse()-before)/crowd, "B/user")
+		b.ReportMetric(float64(testkit.Heap().HeapAlloc-before)/crowd, "B/user")
 		closeManager(b, m)
 		b.StartTimer()
 	}

@@ -30,14 +30,14 @@ func BenchmarkCollection(b *testing.B) {
 			for i := range ids {
 				ids[i], links[i] = fmt.Sprintf("user%08d", i), c.link(uint64(i))
 			}
-			before := liveObjects()
+			before := testkit.Heap().HeapObjects
 			m := testkit.Must(usermgr.New(usermgr.Config{HeartbeatTimeout: -1, ClosedHistory: -1}))
 			for i, id := range ids {
 				if _, err := m.Register(b.Context(), usermgr.Logon{UserID: id}, links[i]); err != nil {
 					b.Fatal(err)
 				}
 			}
-			own := liveObjects() - before
+			own := testkit.Heap().HeapObjects - before
 			spent := processorTime()
 			for b.Loop() {
 				runtime.GC()
@@ -64,14 +64,6 @@ func (numberedLink) Close(_ *protocol.CloseError, done func(protocol.CloseOutcom
 	if done != nil {
 		done(protocol.OutcomeTold)
 	}
-}
-
-func liveObjects() uint64 {
-	runtime.GC()
-	runtime.GC()
-	var s runtime.MemStats
-	runtime.ReadMemStats(&s)
-	return s.HeapObjects
 }
 
 // processorTime returns the processor time of the process, in seconds.

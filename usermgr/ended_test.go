@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -143,25 +144,17 @@ func TestWhatIsRememberedIsBoundedInBytes(t *testing.T) {
 	if last, ok := e.find("ann", second); !ok || last.code != protocol.KickedOut || last.text != "" {
 		t.Errorf("a session whose text has no room is remembered as %+v, %v", last, ok)
 	}
-	before := heapInUse()
+	before := testkit.Heap().HeapAlloc
 	for range maxEnded {
 		end(ending{code: protocol.PushedOut, text: textPushedOut})
 	}
 	if e.bytes != len(textPushedOut)+endedTextCost {
 		t.Errorf("one text takes %d bytes", e.bytes)
 	}
-	if got := float64(heapInUse()-before) / maxEnded; got > 128 {
+	if got := float64(testkit.Heap().HeapAlloc-before) / maxEnded; got > 128 {
 		t.Errorf("a session that has ended takes %.0f bytes, more than 128", got)
 	} else {
 		t.Logf("a session that has ended takes %.0f bytes", got)
 	}
 	runtime.KeepAlive(e)
-}
-
-func heapInUse() uint64 {
-	runtime.GC()
-	runtime.GC()
-	var s runtime.MemStats
-	runtime.ReadMemStats(&s)
-	return s.HeapAlloc
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -24,7 +25,7 @@ func BenchmarkPastLogins(b *testing.B) {
 		for i := range users {
 			onDevice(b, m, fmt.Sprint(i), 1, newLink(uint64(i)))
 		}
-		before := heapInUse()
+		before := testkit.Heap().HeapAlloc
 		b.StartTimer()
 		for i := range users * logons {
 			l := usermgr.Logon{UserID: fmt.Sprint(i % users), Device: 2, Token: fmt.Sprint(i, padding)}
@@ -46,7 +47,7 @@ func BenchmarkRevoked(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		m := newManager(b, usermgr.Config{HeartbeatTimeout: -1, ClosedHistory: -1})
-		before := heapInUse()
+		before := testkit.Heap().HeapAlloc
 		b.StartTimer()
 		for i := range uint64(tokens) {
 			logOnAs(b, m, usermgr.Logon{UserID: "ann", Token: fmt.Sprint("token ", i)}, newLink(i))
@@ -68,4 +69,4 @@ func BenchmarkRevoked(b *testing.B) {
 }
 
 // kept returns how much more the heap has than before.
-func kept(before uint64) float64 { return float64(int64(heapInUse()) - int64(before)) }
+func kept(before uint64) float64 { return float64(int64(testkit.Heap().HeapAlloc) - int64(before)) }

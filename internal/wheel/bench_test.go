@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/rollcall-go/rollcall/internal/testkit"
 )
 
 func BenchmarkBeat(b *testing.B) {
@@ -56,13 +58,13 @@ func BenchmarkTick(b *testing.B) {
 	const users, turns = 1_000_000, 50 // a beat every 50 ticks
 	w := newWheel(time.Second, 30*time.Second)
 	reported := func() { b.Error("reported") }
-	before := heap()
+	before := testkit.Heap().HeapAlloc
 	watches := make([]Watch, users)
 	for i := range watches {
 		watches[i] = w.Watch(reported)
 	}
 	own := uint64(users) * 16 // the slice of interfaces is the caller's
-	perWatch := float64(heap()-before-own) / users
+	perWatch := float64(testkit.Heap().HeapAlloc-before-own) / users
 	// In the order of a real day, which is not that of their addresses.
 	rand.New(rand.NewPCG(1, 1)).Shuffle(users, func(i, j int) { watches[i], watches[j] = watches[j], watches[i] })
 
@@ -94,11 +96,4 @@ func BenchmarkTick(b *testing.B) {
 	b.ReportMetric(100*float64(spent)/float64(ticks)/float64(w.tick), "%core")
 	b.ReportMetric(perWatch, "B/watch")
 	runtime.KeepAlive(watches)
-}
-
-func heap() uint64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
 }
