@@ -11,7 +11,7 @@ SOAK_SEEDS ?= 1000
 
 test: openssl redis vet race alloc outside
 
-# Some TLS tests talk to OpenSSL. Where it is missing it is installed, if that can be done without asking anybody, or they are left out.
+# Some TLS tests talk to OpenSSL. Where it is missing it is installed, if apt-get can do it; otherwise they are left out.
 openssl:
 	@command -v openssl >/dev/null || \
 		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y openssl; } || \

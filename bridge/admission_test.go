@@ -221,7 +221,7 @@ func TestClientLeavesDuringAdmission(t *testing.T) {
 	s := serve(t, options{auth: func(ctx context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
 		close(verifying)
 		<-ctx.Done()
-		return bridge.Identity{UserID: l.UserID}, nil // although nobody wants to know it any more
+		return bridge.Identity{UserID: l.UserID}, nil // after the client has left
 	}})
 	c := s.dial()
 	c.send(logonMessage("slow"))

@@ -204,8 +204,8 @@ func TestConnectedSendsBeforeTheFirstReply(t *testing.T) {
 	c.expect(echo, "hello")
 }
 
-// Rule 1: also the reply to a Logon whose session is ended as soon as it is there, by a handler of Connected or by
-// anybody else, comes before what the session was sent, and before the notice.
+// Rule 1: the reply to a Logon comes before what the session was sent, and before the notice, also where the session ends as soon as
+// it has begun: a handler of Connected ends it, or another goroutine does.
 func TestLogonReplyComesFirstWhenTheSessionEndsAtOnce(t *testing.T) {
 	for _, workers := range []int{0, 2} {
 		s := newServer(t, options{engine: engine.Config{Workers: workers}})

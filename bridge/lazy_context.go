@@ -8,8 +8,8 @@ import (
 	"github.com/rollcall-go/rollcall/internal/clock"
 )
 
-// lazyContext is a context with a deadline that somebody else enforces, by end. A context of package context is made only for who waits
-// for its end or asks for a value, because few logons need one. The zero value has a deadline in the past.
+// lazyContext is a context with a deadline. Its owner enforces the deadline, by end. A context of package context is made only when a
+// caller waits for its end or asks for a value, because few logons need one. The zero value has a deadline in the past.
 type lazyContext struct {
 	deadline int64 // see clock.Nanoseconds
 

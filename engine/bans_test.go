@@ -256,7 +256,7 @@ func TestExemptAddressesAreNotBanned(t *testing.T) {
 	}
 }
 
-// A mistake in the list is told before anybody is banned who should not be.
+// New refuses a list with a mistake, so that no exempt address is banned because of it.
 func TestExemptNeedsValidPrefixes(t *testing.T) {
 	wantNoEngine(t, "Bans.Exempt", engine.Config{Bans: engine.Bans{Exempt: []netip.Prefix{{}}}})
 }

@@ -105,7 +105,7 @@ func TestChat(t *testing.T) {
 	}
 	alice.shows(t, "* bob is gone")
 	carol.types(t, "/kick dave")
-	carol.shows(t, "! rollcall: Refused: rollcall: nobody with this ID is online")
+	carol.shows(t, "! rollcall: Refused: rollcall: no user or session with this ID is online")
 	carol.types(t, "/dance")
 	carol.shows(t, "! /dance? /help tells what you can do")
 	carol.types(t, "/quit")

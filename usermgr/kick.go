@@ -16,7 +16,7 @@ var (
 	ErrBlankID = errors.New("rollcall: the ID is empty")
 	// ErrUnknownID is returned when no session matches: the user or the session is not online, or KickOptions select none of the
 	// user's sessions.
-	ErrUnknownID = errors.New("rollcall: nobody with this ID is online")
+	ErrUnknownID = errors.New("rollcall: no user or session with this ID is online")
 )
 
 // KickOptions say which sessions a kick ends, and how. A session is selected when it is on one of the Devices and has the Token; fields

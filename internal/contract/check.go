@@ -274,7 +274,7 @@ func (k *look) String() string {
 	case k.at != 0 && k.found:
 		return fmt.Sprintf("connection %d is %s's", k.at, k.user)
 	case k.at != 0:
-		return fmt.Sprintf("connection %d is nobody's", k.at)
+		return fmt.Sprintf("connection %d has no user", k.at)
 	}
 	return fmt.Sprintf("%s is on connections %v", k.user, k.conns)
 }

@@ -19,7 +19,7 @@ func (j *judge) idle(h *history, i int) {
 		return // register, or quiesced, complains
 	}
 	if j.m.idle <= 0 {
-		j.complain(8, h.user, "%v came, and nobody was to expire", e)
+		j.complain(8, h.user, "%v came, and no session was to expire", e)
 		return
 	}
 	looked := c.quiesces[0] // in the same moment

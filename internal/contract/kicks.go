@@ -42,7 +42,7 @@ func (j *judge) kick(ctx context.Context, a *ask) {
 		return
 	}
 	if a.ban <= 0 && !j.mayFind(a) {
-		j.complain(10, a.user, "%v found somebody, and nobody was there", a)
+		j.complain(10, a.user, "%v found a session, and the user had none", a)
 	}
 	told, err := a.kick(ctx)
 	if err != nil {
@@ -119,12 +119,12 @@ func (j *judge) unknown(a *ask) {
 			end = c.quiesces[0].from
 		}
 		if (end == 0 || end > a.to) && j.names(a, c) {
-			j.complain(10, a.user, "%v found nobody, and %d was online", a, c.number)
+			j.complain(10, a.user, "%v found no session, and %d was online", a, c.number)
 		}
 	}
 	for _, w := range j.absences {
 		if c := j.byConn[w.left.conn]; a.what == kickUser && w.user == a.user && c != nil && j.awayDuring(a, c) {
-			j.complain(10, a.user, "%v found nobody, and the user counted as online", a)
+			j.complain(10, a.user, "%v found no session, and the user counted as online", a)
 		}
 	}
 }

@@ -195,7 +195,7 @@ func (j *judge) silent(h *history, i int) {
 	if !slices.ContainsFunc(c.silences, func(s silence) bool {
 		return s.silent && s.at > h.turnOf(i) && s.at < h.events[i].from
 	}) {
-		j.complain(8, h.user, "%v came, and nobody had looked whether it was silent when its turn had come", h.events[i])
+		j.complain(8, h.user, "%v came, and the silence was not looked at again in the user's turn", h.events[i])
 	}
 }
 

@@ -197,7 +197,7 @@ func (j *judge) wasTagged(e *event) {
 		}
 		return mine && t.tag == e.tag && t.from < e.from && (t.done || t.to == 0 || t.to > e.from)
 	}) {
-		j.complain(3, e.user, "%v came, and nobody had set that tag", e)
+		j.complain(3, e.user, "%v came, and that tag had not been set", e)
 	}
 }
 

@@ -145,7 +145,7 @@ func (j *judge) cause(c *connection, b *befallen) {
 		could(b.connected.from)
 	}
 	if first < 0 {
-		j.complain(j.wrongly(c, b), c.user, "%v came, and nobody had asked for that", b.disconnected)
+		j.complain(j.wrongly(c, b), c.user, "%v came, and had not been asked for", b.disconnected)
 		return
 	}
 	for _, a := range j.asks {
