@@ -30,7 +30,7 @@ type pending struct {
 	logon   usermgr.Logon
 	cancel  context.CancelCauseFunc // of Claim
 	written bool                    // the entry may be in the store
-	marked  []uuid.UUID             // entries that the claim has marked as ending
+	marked  []uuid.UUID             // entries that what was written marks as ending
 }
 
 // claimMore is what few claims have.
@@ -107,7 +107,6 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 	var prev Version
 	own := c.own // in the record generation 0 stands for the version that is written
 	next := []entry{own}
-	var marked []uuid.UUID
 	for pause := time.Duration(0); ; {
 		epoch, err := n.awaitEpoch(ctx, own.node)
 		if err != nil {
@@ -121,7 +120,7 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 		switch {
 		case err == nil:
 			n.raiseFloor(v)
-			if n.swapped(c, epoch, v, next, marked) {
+			if n.swapped(c, epoch, v, next) {
 				return excluded, nil
 			}
 		case errors.As(err, &conflict):
@@ -131,13 +130,13 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 				return nil, err
 			}
 			if i := find(entries, own.session); i >= 0 { // an answer was lost
-				if n.swapped(c, epoch, entries[i].generation, entries, marked) {
+				if n.swapped(c, epoch, entries[i].generation, entries) {
 					return excluded, nil
 				}
 				continue
 			}
 			prev, c.open.written = conflict.Version, false
-			if next, excluded, marked, err = n.decide(ctx, c, entries); err != nil {
+			if next, excluded, err = n.decide(ctx, c, entries); err != nil {
 				return nil, err
 			}
 		case errors.Is(err, ErrRecovering):
@@ -188,36 +187,37 @@ func (n *Node) awaitChange(ctx context.Context, d time.Duration) {
 
 // swapped notes that the claim's entry is in the store. It reports false when the store has another epoch now: the entry may have been
 // lost, and sessions that are written again are those that were noted before.
-func (n *Node) swapped(c *claim, epoch string, v Version, entries []entry, marked []uuid.UUID) bool {
+func (n *Node) swapped(c *claim, epoch string, v Version, entries []entry) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.epoch != epoch {
 		return false
 	}
-	c.own.generation, c.open.marked = v, marked
+	c.own.generation = v
 	if len(entries) > 1 {
 		c.needMore().rest = slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return e.session == c.own.session })
 	}
 	return true
 }
 
-// decide returns what the record is to become, and which of its sessions must end before the claim is granted. An error refuses the
-// logon.
-func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, excluded []entry, marked []uuid.UUID, err error) {
+// decide returns what the record is to become, and which of its sessions must end before the claim is granted. It notes in c.open what
+// it has marked. An error refuses the logon.
+func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, excluded []entry, err error) {
 	if n.policy.IgnoreNew {
 		if entries, err = n.withoutGhosts(ctx, c, entries); err != nil {
-			return nil, nil, nil, err
+			return nil, nil, err
 		}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	next = slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return n.isGhost(&e) })
 	meant, here := n.excludedBy(c, next)
+	c.open.marked = nil
 	for _, i := range meant {
 		e := &next[i]
 		if !e.ending {
 			e.ending = true
-			marked = append(marked, e.session)
+			c.open.marked = append(c.open.marked, e.session)
 		}
 		if !slices.Contains(here, i) {
 			excluded = append(excluded, *e)
@@ -225,7 +225,7 @@ func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, exc
 	}
 	own := c.own
 	own.generation = 0
-	return append(next, own), excluded, marked, nil
+	return append(next, own), excluded, nil
 }
 
 // isGhost reports whether an entry is of a dead node, or of a session of this node that has ended. n.mu is held on entry.

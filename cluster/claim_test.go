@@ -195,14 +195,39 @@ func TestALogonThatFailsLeavesNoMarks(t *testing.T) {
 		if _, err := b.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(99)); err == nil {
 			t.Fatal("the logon came in although the old session's node does not answer")
 		}
-		w.settled()
-		records := testkit.Must(w.store.Look(context.Background(), "ann"))
-		if nodes, ending := cluster.Decode(records[0]); len(nodes) != 1 || ending[0] {
-			t.Errorf("the store has sessions at %v, ending: %v", nodes, ending)
-		}
+		w.noMarks("ann")
 		if b.Held() != 0 {
 			t.Error("the node still holds the claim")
 		}
+	})
+}
+
+// A logon that gives up without an answer from the store leaves nothing either: its entry and its marks may be in the store.
+func TestALogonThatDoesNotHearFromTheStoreLeavesNoMarks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(a, "ann", 0)
+		var swaps atomic.Int32 // the first finds a's entry, the second is done, and its answer is lost
+		b.setFaults(memory.Faults{
+			Before: func(_ context.Context, op string) error {
+				if op == "Swap" && swaps.Add(1) > 2 {
+					return errCut
+				}
+				return nil
+			},
+			After: func(_ context.Context, op string) error {
+				if op == "Swap" && swaps.Load() == 2 {
+					return errCut
+				}
+				return nil
+			},
+		})
+		if _, err := w.logOn(b, usermgr.Logon{UserID: "ann"}); err == nil {
+			t.Fatal("the logon came in although the store does not answer")
+		}
+		b.setFaults(memory.Faults{})
+		w.noMarks("ann")
 	})
 }
 

@@ -212,6 +212,16 @@ func (w *world) settled() {
 	})
 }
 
+// noMarks waits until the store has one session of a user, which no logon excludes.
+func (w *world) noMarks(user string) {
+	w.t.Helper()
+	w.settled()
+	records := testkit.Must(w.store.Look(context.Background(), user))
+	if nodes, ending := cluster.Decode(records[0]); len(nodes) != 1 || ending[0] {
+		w.t.Errorf("the store has sessions at %v, ending: %v", nodes, ending)
+	}
+}
+
 func first[T, U any](v T, _ U) T { return v }
 
 // codeOf returns the code of a refused logon.
