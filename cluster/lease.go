@@ -33,9 +33,9 @@ func (n *Node) serve(ctx context.Context, m *membership) {
 		why = protocol.ServerStopping
 	}
 	n.awaitQuiet(m.me, why)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil { // the others let the users in when the node has left: not while Disconnected handlers run
 		call, cancel := context.WithTimeout(context.Background(), n.cfg.Renew)
-		n.await(call, func() bool { return n.release.empty() || n.stage == fenced })
+		n.await(call, func() bool { return len(n.claims) == 0 && n.release.empty() || n.stage == fenced })
 		cancel()
 	}
 	over()

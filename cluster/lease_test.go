@@ -142,6 +142,30 @@ func TestANodeThatStopsLeavesNothing(t *testing.T) {
 	})
 }
 
+// Rule 20: the users of a node that stops come in elsewhere when the handlers of their Disconnected have returned.
+func TestUsersOfANodeThatStopsWaitForItsHandlers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		w.log.Inside(func(n, event, _ string) {
+			if n == a.name && event == "Disconnected" {
+				time.Sleep(renew - renew/10) // so that the other node renews meanwhile
+			}
+		})
+		w.mustLogOn(a, "ann", 0)
+		w.log.Take()
+		var stopped sync.WaitGroup
+		stopped.Go(func() { a.stop(t) })
+		synctest.Wait()
+		w.mustLogOn(b, "ann", 0)
+		stopped.Wait()
+		want := []string{"Disconnected ann@a ServerStopping", "Connected ann@b"}
+		if got := w.log.Take(); !slices.Equal(got, want) {
+			t.Errorf("it happened:\n%s", strings.Join(got, "\n"))
+		}
+	})
+}
+
 // A node with another policy does not join.
 func TestANodeWithAnotherPolicyDoesNotJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
