@@ -13,6 +13,7 @@ type sighting struct {
 	epoch    string
 	renewals uint64
 	since    time.Duration // when the number was first seen, by the node's clock
+	renews   bool          // another number was seen before, in the same epoch
 }
 
 // look notes which nodes have renewed. n.mu is held on entry.
@@ -21,8 +22,8 @@ func (n *Node) look(v *View) {
 	there := make(map[Incarnation]sighting, len(v.Members))
 	for _, m := range v.Members {
 		s, ok := n.seen[m.Incarnation]
-		if !ok || s.epoch != v.Epoch || s.renewals != m.Renewals {
-			s = sighting{v.Epoch, m.Renewals, now}
+		if known := ok && s.epoch == v.Epoch; !known || s.renewals != m.Renewals {
+			s = sighting{v.Epoch, m.Renewals, now, known}
 		}
 		there[m.Incarnation] = s
 	}

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"go.uber.org/zap"
 )
 
-// join joins the cluster: a row in the table, a renewal that counts, and that all other nodes know it. It tries until ctx ends, and returns nil then. The error is for
-// settings with which the node cannot join.
+// join joins the cluster: the node gets a row in the table, has a renewal that counts, and waits until all other nodes know it. It tries
+// until ctx ends, and returns nil then. The error is for settings with which the node cannot join.
 func (n *Node) join(ctx context.Context) (*membership, error) {
 	n.mu.Lock()
 	former := n.me
@@ -26,7 +27,8 @@ func (n *Node) join(ctx context.Context) (*membership, error) {
 			sleep(ctx, n.cfg.Renew/4)
 			continue
 		}
-		if other := n.otherPolicy(&v, former); other != "" {
+		other, lives := n.otherPolicy(&v, math.MaxUint32)
+		if lives {
 			return nil, fmt.Errorf("rollcall: the node %q of this cluster has another RelogonMode or other Devices: they must be the same on all nodes", other)
 		}
 		o := JoinOptions{Former: former}
@@ -38,7 +40,7 @@ func (n *Node) join(ctx context.Context) (*membership, error) {
 				o.Bootstrap = stamp
 			}
 		}
-		if v.Armed || o.Bootstrap != "" {
+		if other == "" && (v.Armed || o.Bootstrap != "") {
 			if m := n.joinNow(ctx, o); m != nil {
 				return m, nil
 			}
@@ -48,14 +50,24 @@ func (n *Node) join(ctx context.Context) (*membership, error) {
 	return nil, nil
 }
 
-// otherPolicy returns the name of a live node that has another policy; "" for none.
-func (n *Node) otherPolicy(v *View, former Incarnation) string {
+// otherPolicy returns the name of a node that has another policy, "" for none, and whether it has been seen to renew. Only nodes with a
+// number below this one count, so that of two that join together one comes in. A node that has not renewed for a lease is dead, and does
+// not count.
+func (n *Node) otherPolicy(v *View, below Incarnation) (name string, lives bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.look(v)
 	for _, m := range v.Members {
-		if !m.Dead && m.Incarnation != former && m.Member.Policy != n.policy.Digest {
-			return fmt.Sprint(m.Member.Name, " ", m.Incarnation)
+		s := n.seen[m.Incarnation]
+		if m.Dead || m.Incarnation >= below || m.Member.Policy == n.policy.Digest || n.now()-s.since >= n.cfg.Lease {
+			continue
+		}
+		name = fmt.Sprint(m.Member.Name, " ", m.Incarnation)
+		if s.renews {
+			return name, true
 		}
 	}
-	return ""
+	return name, false
 }
 
 // joinNow joins; nil means that it must be tried again.
@@ -104,7 +116,11 @@ func (n *Node) renewJoining(ctx context.Context, me Incarnation) (joined, again 
 		return false, true
 	}
 	n.raiseFloor(v.Floor)
-	known := true
+	other, lives := n.otherPolicy(&v, me)
+	if lives {
+		return false, false // join says so
+	}
+	known := other == ""
 	for _, m := range v.Members {
 		if !m.Dead && m.Incarnation != me && m.Member.Knows < me {
 			known = false
@@ -113,7 +129,6 @@ func (n *Node) renewJoining(ctx context.Context, me Incarnation) (joined, again 
 	}
 	n.mu.Lock()
 	n.view = v
-	n.look(&v)
 	if known {
 		n.stage, n.me = acting, me
 		n.peers = make(map[Incarnation]*peer)

@@ -180,6 +180,55 @@ func TestANodeWithAnotherPolicyDoesNotJoin(t *testing.T) {
 	})
 }
 
+// Of two nodes with different policies that join at the same time one does not act: the one whose number is higher.
+func TestOfTwoNodesWithDifferentPoliciesThatJoinTogetherOneActs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 0, usermgr.Config{})
+		first := make(chan struct{})
+		n := w.addNodeWith(memory.Faults{After: func(_ context.Context, op string) error {
+			if op == "Table" {
+				<-first // it has seen an empty table, and joins after the other
+			}
+			return nil
+		}})
+		w.cfg.Devices = usermgr.Devices{OnePerClass: true}
+		synctest.Wait()
+		other := w.addNode()
+		w.await("the other node acts", other.May)
+		close(first)
+		w.await("the node has ended", func() bool { return len(n.ended) == 1 || n.May() })
+		if n.May() {
+			t.Fatal("both nodes act")
+		}
+		if err := <-n.ended; err == nil || !strings.Contains(err.Error(), "Devices") {
+			t.Errorf("the node ended with %v", err)
+		}
+		n.ended <- nil
+	})
+}
+
+// A dead node's row in the table keeps no node with another policy out for longer than a lease, also where no node is left to bury it.
+func TestADeadNodeWithAnotherPolicyKeepsNoNodeOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, usermgr.Config{})
+		dead := w.nodes[0]
+		dead.cut()
+		began := time.Now()
+		w.cfg.Devices = usermgr.Devices{OnePerClass: true}
+		n := w.addNode()
+		w.await("the node acts", n.May)
+		if took := time.Since(began); took < lease-renew || took > lease+renew {
+			t.Errorf("the node acts after %v", took)
+		}
+		dead.setFaults(memory.Faults{})
+		err := <-dead.ended
+		dead.ended <- nil
+		if err == nil || !strings.Contains(err.Error(), "Devices") {
+			t.Errorf("the node with the former policy ended with %v", err)
+		}
+	})
+}
+
 // A node that has joined since another has read the table is not dead for the other: its number is above all in that table.
 func TestANodeThatHasJustJoinedIsNotDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -73,8 +73,11 @@ func newWorld(t *testing.T, nodes int, cfg usermgr.Config) *world {
 	return w
 }
 
-func (w *world) addNode() *member {
-	n := &member{name: string(rune('a' + len(w.nodes))), ended: make(chan error, 1)}
+func (w *world) addNode() *member { return w.addNodeWith(memory.Faults{}) }
+
+// addNodeWith is addNode for a node whose way to the store has faults from the start.
+func (w *world) addNodeWith(f memory.Faults) *member {
+	n := &member{name: string(rune('a' + len(w.nodes))), ended: make(chan error, 1), faults: f}
 	store := w.store.With(memory.Faults{
 		Before: func(ctx context.Context, op string) error { return n.fail(ctx, op, n.fault().Before) },
 		After:  func(ctx context.Context, op string) error { return n.fail(ctx, op, n.fault().After) },
