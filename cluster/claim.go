@@ -307,7 +307,7 @@ func (n *Node) Release(_ string, session uuid.UUID, _ uint64, _ usermgr.SessionI
 func (n *Node) end(c *claim) {
 	n.mu.Lock()
 	delete(n.claims, c.own.session)
-	r := released{user: c.user, session: c.own.session, node: c.own.node, generation: c.own.generation, at: n.now()}
+	r := released{user: c.user, session: c.own.session, node: c.own.node, generation: c.own.generation}
 	var more claimMore
 	if c.more != nil {
 		more = *c.more

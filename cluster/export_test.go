@@ -2,6 +2,9 @@ package cluster
 
 import "time"
 
+// KeepReleases is how long a node keeps in mind what it has removed.
+const KeepReleases = keepReleases
+
 // InBubble has the node go by the clock of a synctest bubble.
 func (c Config) InBubble() Config {
 	began := time.Now()

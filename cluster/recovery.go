@@ -49,19 +49,14 @@ func (n *Node) recover(ctx context.Context, me Incarnation, epoch string, since 
 			all = append(all, c)
 		}
 	}
-	again := slices.Clone(n.release.recent)
 	n.mu.Unlock()
 
 	if !n.writeAgain(ctx, epoch, all) {
 		return
 	}
-	for _, e := range again { // a store that took over from another may have their entries still
-		e := *e
-		e.generation, e.rest, e.marked = 0, nil, nil
-		n.mu.Lock()
-		n.release.add(&e)
-		n.mu.Unlock()
-	}
+	n.mu.Lock()
+	n.release.again()
+	n.mu.Unlock()
 	for ctx.Err() == nil && !n.isFenced() {
 		waited := n.now() - since
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -78,7 +79,7 @@ func TestAStoreThatTakesOverGetsTheClaimsThatItLacks(t *testing.T) {
 		before := w.store.Snapshot()
 		w.mustLogOn(b, "ann", 0)
 		w.mustLogOn(b, "bob", 0)
-		gone.End(1000)
+		gone.End(protocol.ClientClosed)
 		w.settled()
 		w.store.Promote(before)
 		w.await("ann comes in", func() bool {
@@ -86,6 +87,30 @@ func TestAStoreThatTakesOverGetsTheClaimsThatItLacks(t *testing.T) {
 			return err == nil
 		})
 		w.mustLogOn(a, "bob", 0)
+		w.settled()
+	})
+}
+
+// A removal that was late is kept in mind as long as others, from when the store has confirmed it.
+func TestAStoreThatTakesOverDoesNotGetLateRemovalsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, usermgr.Config{})
+		a := w.nodes[0]
+		ann := w.mustLogOn(a, "ann", 0)
+		before := w.store.Snapshot()
+		a.setFaults(memory.Faults{Before: func(_ context.Context, op string) error {
+			if op == "Remove" {
+				return errCut
+			}
+			return nil
+		}})
+		ann.End(protocol.ClientClosed)
+		time.Sleep(2 * cluster.KeepReleases)
+		a.setFaults(memory.Faults{})
+		w.settled()
+		w.mustLogOn(a, "bob", 0).End(protocol.ClientClosed)
+		w.settled()
+		w.store.Promote(before)
 		w.settled()
 	})
 }

@@ -15,10 +15,10 @@ type released struct {
 	user       string
 	session    uuid.UUID
 	node       Incarnation
-	generation Version     // the version that the claim has written; 0 where that is not known
-	rest       []entry     // the other entries of that version
-	marked     []uuid.UUID // entries that a failed claim has marked as ending
-	at         time.Duration
+	generation Version       // the version that the claim has written; 0 where that is not known
+	rest       []entry       // the other entries of that version
+	marked     []uuid.UUID   // entries that a failed claim has marked as ending
+	at         time.Duration // when it has left the store
 }
 
 // releases are the entries that must leave the store. The node's lock protects it.
@@ -57,7 +57,17 @@ func (r *releases) done(e *released, now time.Duration) {
 	for keep < len(r.recent) && now-r.recent[keep].at > keepReleases {
 		keep++
 	}
+	e.at = now
 	r.recent = append(r.recent[keep:], e)
+}
+
+// again has the entries of recent removed again, from a store that may have them still.
+func (r *releases) again() {
+	for _, e := range r.recent {
+		e.generation, e.rest, e.marked = 0, nil, nil
+		r.add(e)
+	}
+	r.recent = nil
 }
 
 // releaseAll removes entries until ctx ends.
