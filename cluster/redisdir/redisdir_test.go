@@ -85,6 +85,35 @@ func TestTheNumberOfBucketsIsFixed(t *testing.T) {
 	}
 }
 
+// While the server recovers, nodes that come back fix the number of buckets, not a newcomer: their sessions are in the buckets that they
+// know.
+func TestANewcomerDoesNotFixTheNumberOfBuckets(t *testing.T) {
+	s := startServer(t)
+	c := s.client()
+	a, b := open(t, c, redisdir.Config{Buckets: 10}), open(t, c, redisdir.Config{Buckets: 20})
+	me := join(t, a)
+	if err := s.do(c, "FUNCTION DELETE rollcall1"); err != nil { // as in a restart, it knows nothing any more
+		t.Fatal(err)
+	}
+	if err := s.do(c, "FLUSHALL"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Join(t.Context(), cluster.Member{}, cluster.JoinOptions{}); !errors.Is(err, cluster.ErrRecovering) {
+		t.Errorf("a newcomer was answered with %v", err)
+	}
+	if err := a.Rejoin(t.Context(), me, cluster.Member{}, cluster.RejoinOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	epoch := testkit.Must(a.Table(t.Context())).Epoch
+	if armed, err := a.Ready(t.Context(), me, cluster.ReadyOptions{Epoch: epoch, Settled: true}); !armed || err != nil {
+		t.Fatalf("has the server recovered: %v, %v", armed, err)
+	}
+	_, err := b.Join(t.Context(), cluster.Member{}, cluster.JoinOptions{})
+	if err == nil || !strings.Contains(err.Error(), "10 buckets") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 // join joins, as the first node where the store recovers.
 func join(t testing.TB, d *redisdir.Directory) cluster.Incarnation {
 	t.Helper()

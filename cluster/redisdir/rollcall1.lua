@@ -144,13 +144,11 @@ end
 local function join(keys, args)
   local key, member, former, bootstrap, buckets = keys[1], args[1], args[2], args[3], args[4]
   local c = cluster(key)
+  if not c.armed and bootstrap ~= stamp(c, key) then return {'RECOVERING'} end
   if redis.call('HSETNX', key, 'buckets', buckets) == 0 and redis.call('HGET', key, 'buckets') ~= buckets then
     return {'BUCKETS', redis.call('HGET', key, 'buckets')}
   end
-  if not c.armed then
-    if bootstrap ~= stamp(c, key) then return {'RECOVERING'} end
-    arm(c, key)
-  end
+  if not c.armed then arm(c, key) end
   bury(key, former)
   local last = tonumber(redis.call('HGET', key, 'last') or '0')
   local me = text(math.max(last + 1, tonumber(redis.call('TIME')[1])))
