@@ -13,7 +13,14 @@ import (
 
 // Swap implements cluster.Directory.
 func (d *Directory) Swap(ctx context.Context, user string, prev cluster.Version, body []byte, o cluster.SwapOptions) (cluster.Version, error) {
-	answer, err := d.call(ctx, "swap", d.bucket(user), user, number(prev), string(body), o.Epoch, flag(o.Recovering))
+	bucket, args := d.bucket(user), []string{user, number(prev), string(body), o.Epoch, flag(o.Recovering)}
+	answer, err := d.call(ctx, "swap", bucket, args...)
+	if isFull(err) {
+		full := err
+		if answer, err = d.call(ctx, "swap_full", bucket, args...); status(answer) == "FULL" {
+			err = full
+		}
+	}
 	if err == nil {
 		err = statusError(answer)
 	}

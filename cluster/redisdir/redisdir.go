@@ -125,6 +125,12 @@ func isMissing(err error) bool {
 	return ok && e.Error() == "Function not found"
 }
 
+// isFull reports whether the server has no memory for a call that may need more.
+func isFull(err error) bool {
+	e, ok := rueidis.IsRedisErr(err)
+	return ok && strings.HasPrefix(e.Error(), "OOM")
+}
+
 var errAnswer = errors.New("rollcall: the server's answer is not one of the library rollcall1")
 
 // status returns the answer's first text.

@@ -137,11 +137,26 @@ func TestAServerWithoutMemoryKeepsItsNodes(t *testing.T) {
 	v := testkit.Must(d.Renew(t.Context(), me, cluster.Member{}, 0))
 	o := cluster.SwapOptions{Epoch: v.Epoch}
 	version := testkit.Must(d.Swap(t.Context(), "ann", 0, []byte("1"), o))
+	two := testkit.Must(d.Swap(t.Context(), "two", 0, []byte("12"), o))
 	if err := s.do(c, "CONFIG SET maxmemory 100kb"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.Swap(t.Context(), "bob", 0, []byte("1"), o); err == nil || !strings.Contains(err.Error(), "OOM") {
 		t.Errorf("a claim was answered with %v", err)
+	}
+	if _, err := d.Swap(t.Context(), "two", two, []byte("34"), o); err == nil || !strings.Contains(err.Error(), "OOM") {
+		t.Errorf("a claim in the place of another was answered with %v", err)
+	}
+	var conflict *cluster.Conflict
+	if _, err := d.Swap(t.Context(), "two", 0, []byte("12"), o); !errors.As(err, &conflict) || conflict.Version != two {
+		t.Errorf("a claim over another was answered with %v", err)
+	}
+	if _, err := d.Swap(t.Context(), "two", two, []byte("1"), o); err != nil {
+		t.Errorf("the release of one of two sessions was answered with %v", err)
+	}
+	again := cluster.SwapOptions{Epoch: v.Epoch, Recovering: true}
+	if _, err := d.Swap(t.Context(), "eve", 0, []byte("1"), again); err != nil {
+		t.Errorf("a session that is written again was answered with %v", err)
 	}
 	if _, err := d.Renew(t.Context(), me, cluster.Member{}, 0); err != nil {
 		t.Errorf("a renewal was answered with %v", err)

@@ -44,15 +44,25 @@ local function refused(key, user, prev, e, recovering)
   return nil
 end
 
-local function swap(keys, args)
-  local user, prev, body = args[1], args[2], args[3]
-  local r = refused(keys[1], user, prev, args[4], args[5])
-  if r then return r end
+local function write(key, user, prev, body)
   raise(prev)
   local t = redis.call('TIME')
   top = math.max(top + 1, tonumber(t[1]) * 1000000 + tonumber(t[2]))
-  redis.call('HSET', keys[1], user, struct.pack('>I8', top) .. body)
+  redis.call('HSET', key, user, struct.pack('>I8', top) .. body)
   return {'OK', text(top)}
+end
+
+local function swap(keys, args)
+  local key, user, prev, body = keys[1], args[1], args[2], args[3]
+  return refused(key, user, prev, args[4], args[5]) or write(key, user, prev, body)
+end
+
+-- swap_full is swap for a server that has no memory left: it writes what makes a record shorter, and what is written again in a recovery.
+local function swap_full(keys, args)
+  local key, user, prev, body = keys[1], args[1], args[2], args[3]
+  local r = refused(key, user, prev, args[4], args[5])
+  if not r and args[5] ~= '1' and 8 + #body >= redis.call('HSTRLEN', key, user) then r = {'FULL'} end
+  return r or write(key, user, prev, body)
 end
 
 local function remove(keys, args)
@@ -234,6 +244,7 @@ local function register(name, f)
 end
 
 redis.register_function('rollcall1_swap', swap)
+register('swap_full', swap_full)
 register('remove', remove)
 register('table', tell)
 register('join', join)
