@@ -168,7 +168,7 @@ func (c *Conn) transport() string {
 		if _, ok := s.nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
 			return "tls"
 		}
-		return network(s.nc.RemoteAddr())
+		return s.network
 	case unixSocket:
 		return "unix"
 	case *tailSocket:

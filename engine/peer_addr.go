@@ -87,12 +87,16 @@ func network(a net.Addr) string {
 	return a.Network()
 }
 
-// askAddresses asks a connection that has just come for its addresses.
+// askAddresses asks a connection that has just come for its addresses. A connection that was given to ServeConn is not asked again,
+// because its methods may block or panic, and others want to know its address while they hold a lock.
 func (a *arrival) askAddresses() {
 	remote := a.nc.RemoteAddr()
 	a.Incoming = Incoming{Remote: addrPort(remote), Local: addrPort(a.nc.LocalAddr()), Listener: a.at.index}
 	if !a.Remote.IsValid() {
 		a.remote = peerText(remote)
+	}
+	if a.feed != nil {
+		a.feed.network = network(remote)
 	}
 }
 

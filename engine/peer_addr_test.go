@@ -3,12 +3,14 @@ package engine_test
 import (
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -100,4 +102,34 @@ func TestEachOfManyConnectionsHasItsOwnAddress(t *testing.T) {
 			}
 		}
 	})
+}
+
+// addrOnce is a connection that says its address once, and fails when it is asked again.
+type addrOnce struct {
+	net.Conn
+	asked atomic.Bool
+}
+
+func (c *addrOnce) RemoteAddr() net.Addr {
+	if c.asked.Swap(true) {
+		panic("asked again")
+	}
+	return wordAddr("stream 5")
+}
+
+// Rule 15: a served connection is asked for its address when it comes, and never again: a user manager wants to know a connection's
+// address while it holds a lock, and a method of the connection may block or panic.
+func TestAServedConnectionIsAskedForItsAddressOnce(t *testing.T) {
+	e := newEcho(engine.Config{})
+	conns := make(chan *engine.Conn, 1)
+	e.Handle(2, func(c *engine.Conn, m *protocol.Message) error { conns <- c; return c.Reply(m, nil) })
+	serve(t, e)
+	s := hand(t, e, func(nc net.Conn) net.Conn { return &addrOnce{Conn: nc} })
+	s.ask(2, 1, "")
+	c := receive(t, "the connection", conns)
+	for range 2 {
+		if got := seam.ConnOf(c).Transport(); got != "quic" || c.RemoteAddr().IsValid() {
+			t.Errorf("the transport is %q, and the address %v", got, c.RemoteAddr())
+		}
+	}
 }

@@ -19,11 +19,12 @@ import (
 // net.Conn ends both. A third goroutine calls Close, because Close may take long, and a Write may return only when
 // Close is called.
 type feedSocket struct {
-	engine *Engine
-	nc     net.Conn
-	conn   *Conn
-	loop   *loop
-	layers layers
+	engine  *Engine
+	nc      net.Conn
+	network string // of nc's RemoteAddr
+	conn    *Conn
+	loop    *loop
+	layers  layers
 
 	// Only the event loop uses these.
 	in        []byte // bytes that have come and were not taken
