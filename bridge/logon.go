@@ -124,7 +124,7 @@ func (p *logon) run() {
 	s, err := p.takeTurn()
 	if err != nil {
 		p.refuse(err)
-		b.release()
+		p.release()
 		returned = true
 		return
 	}
@@ -151,7 +151,14 @@ func (p *logon) fail(v any) {
 	p.mu.Lock()
 	none := p.session == nil
 	p.mu.Unlock()
-	if none && hidden(p.Conn()).Unbind(nil).First {
+	if none {
+		p.release()
+	}
+}
+
+// release releases a logon that has failed. The manager may have closed its link before: then the link has released it.
+func (p *logon) release() {
+	if hidden(p.Conn()).Unbind(nil).First {
 		p.bridge.release()
 	}
 }

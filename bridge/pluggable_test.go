@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -89,6 +90,37 @@ func TestOwnUserManager(t *testing.T) {
 	}
 	if len(book.guests) > 0 {
 		t.Errorf("in the book there is still %v", book.guests)
+	}
+}
+
+// hastyBook is a guestBook that closes the link of mallory's logon before it refuses the logon, and does not end other sessions.
+type hastyBook struct{ *guestBook }
+
+type endless struct{ usermgr.Session }
+
+func (endless) End(protocol.CloseCode) {}
+
+func (b hastyBook) Register(ctx context.Context, l usermgr.Logon, link usermgr.Link) (usermgr.Session, error) {
+	if l.UserID == "mallory" {
+		link.Close(&protocol.CloseError{Code: protocol.KickedOut}, nil)
+		return nil, protocol.Unauthorized
+	}
+	s, err := b.guestBook.Register(ctx, l, link)
+	return endless{s}, err
+}
+
+// Rule 16: Run counts the sessions that have not ended, also when the program's user manager has closed a link and then refused its logon.
+func TestALinkThatIsClosedAndThenRefusedIsReleasedOnce(t *testing.T) {
+	book := hastyBook{&guestBook{guests: make(map[string]*guest)}}
+	s := newServerFor(t, options{engine: engine.Config{Timeouts: engine.Timeouts{Stop: 100 * time.Millisecond}}}, nil, book).start()
+	for range 3 {
+		mallory := s.dial()
+		mallory.send(logonMessage("mallory"))
+		mallory.expectRefused(protocol.Unauthorized)
+	}
+	s.logOn("ann")
+	if err := s.stop(); !errors.Is(err, engine.ErrStopTimeout) || s.engine.Stats().Stop.Sessions != 1 {
+		t.Errorf("Run returned %v, and counts %v", err, s.engine.Stats().Stop)
 	}
 }
 
