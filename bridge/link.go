@@ -27,14 +27,6 @@ func (l link) Address() usermgr.Address {
 	return usermgr.Address{Conn: c.ID(), Remote: c.RemoteAddr(), Via: hidden(c).Transport()}
 }
 
-// remoteText returns the address of a connection's peer for people to read; the transport's name for a peer without an IP address.
-func remoteText(c *engine.Conn) string {
-	if a := c.RemoteAddr(); a.IsValid() {
-		return a.String()
-	}
-	return hidden(c).Transport()
-}
-
 // Look implements seam.Looker.
 func (l link) Look(done func(busy bool)) { hidden(l.Conn()).Look(done) }
 

@@ -136,7 +136,7 @@ func (p *logon) run() {
 func (p *logon) TimedOut() {
 	tooLong := &protocol.CloseError{Code: protocol.InternalError, Text: "the logon took too long"}
 	p.bridge.log.Warn("a logon took too long: an authenticator, the user manager or an event handler did not return in time, or its turn did not come",
-		zap.String("user", p.first.UserID), zap.String("remote", remoteText(p.Conn())), zap.Duration("after", p.bridge.cfg.LogonDeadline))
+		zap.String("user", p.first.UserID), zap.Stringer("remote", link{p.Control}.Address()), zap.Duration("after", p.bridge.cfg.LogonDeadline))
 	p.end(tooLong)
 	p.refuse(tooLong)
 }
@@ -257,7 +257,7 @@ func (p *logon) refuse(err error) {
 		ce, err = nil, fmt.Errorf("a CloseError without a code: %w", err)
 	}
 	if ce == nil {
-		p.bridge.log.Warn("a logon failed", zap.String("remote", remoteText(p.Conn())), zap.Error(err))
+		p.bridge.log.Warn("a logon failed", zap.Stringer("remote", link{p.Control}.Address()), zap.Error(err))
 		ce = &protocol.CloseError{Code: protocol.InternalError, Text: "the logon could not be decided"}
 	}
 	var reply *protocol.Message

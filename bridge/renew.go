@@ -142,7 +142,7 @@ func (x *expiry) refuse(p *logon, err error) {
 		ce, err = nil, fmt.Errorf("a CloseError without a code: %w", err)
 	}
 	if ce == nil {
-		b.log.Warn("a renewal failed", zap.String("remote", remoteText(p.Conn())), zap.Error(err))
+		b.log.Warn("a renewal failed", zap.Stringer("remote", link{p.Control}.Address()), zap.Error(err))
 		ce = &protocol.CloseError{Code: protocol.InternalError, Text: "the renewal could not be decided"}
 	}
 	if ce.Code == protocol.Unauthorized {
