@@ -314,11 +314,8 @@ func (a *admission) First(k engine.Control, m *protocol.Message) engine.Binding 
 // Heartbeat implements seam.HeartbeatTeller.
 func (a *admission) Heartbeat() (timeout, interval time.Duration) { return a.silence, a.heartbeat }
 
-// Addressed implements engine.Admission.
+// Addressed implements engine.Admission. It is called only where Relays reports true.
 func (a *admission) Addressed(c *engine.Conn, m *protocol.Message) (handled bool, err error) {
-	if !a.Relays() {
-		return false, nil
-	}
 	return true, (*Bridge)(a).relay(c, m)
 }
 

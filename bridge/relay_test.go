@@ -159,6 +159,31 @@ func TestWithoutRelayMessagesAreTheHandlers(t *testing.T) {
 	}
 }
 
+// Rule 15: Limits.MaxRequests limits the requests to the server itself. Without Relay these include requests that name a user.
+func TestMaxRequestsDoesNotCountWhatIsRelayed(t *testing.T) {
+	for name, relay := range map[string]*bridge.Relay{"with Relay": {}, "without Relay": nil} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, options{engine: engine.Config{Limits: engine.Limits{MaxRequests: 1}}, bridge: bridge.Config{Relay: relay}})
+			s.engine.Handle(7, func(*engine.Conn, *protocol.Message) error { return nil }) // answers later
+			s.start()
+			ann, bob := s.logOn("ann"), s.logOn("bob")
+			for id := range uint32(2) {
+				ann.send(&protocol.Message{Type: 7, ID: id + 1, DestUserID: "bob", Body: []byte("there?")})
+				if relay != nil {
+					bob.expect(7, "there?")
+				}
+			}
+			if relay != nil {
+				return
+			}
+			m := ann.receive()
+			if ce, err := protocol.ParseClose(m.Body); m.ID != 2 || err != nil || ce.Code != protocol.Refused {
+				t.Errorf("the second request is answered %+v, %v", m, ce)
+			}
+		})
+	}
+}
+
 // E12: who is online, asked one by one or as a list, where the bridge allows it.
 func TestWhoIsOnline(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcall.Config{Bridge: bridge.Config{
