@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -121,6 +122,38 @@ func TestALinkThatIsClosedAndThenRefusedIsReleasedOnce(t *testing.T) {
 	s.logOn("ann")
 	if err := s.stop(); !errors.Is(err, engine.ErrStopTimeout) || s.engine.Stats().Stop.Sessions != 1 {
 		t.Errorf("Run returned %v, and counts %v", err, s.engine.Stats().Stop)
+	}
+}
+
+// briefBook is a guestBook whose sessions are pushed out before Register returns.
+type briefBook struct{ *guestBook }
+
+func (b briefBook) Register(ctx context.Context, l usermgr.Logon, link usermgr.Link) (usermgr.Session, error) {
+	s, err := b.guestBook.Register(ctx, l, link)
+	link.Close(&protocol.CloseError{Code: protocol.PushedOut}, nil)
+	return s, err
+}
+
+// Rule 14: a session that ends before its connection is let in has its Logon answered, then its notice. Nothing of it is left, and its
+// user is remembered as one who was pushed out (rule 13).
+func TestASessionThatEndsAtOnceIsAnsweredAndThenClosed(t *testing.T) {
+	book := briefBook{&guestBook{guests: make(map[string]*guest)}}
+	s := newServerFor(t, options{auth: func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
+		return bridge.Identity{UserID: l.UserID, Expires: time.Now().Add(time.Hour)}, nil
+	}}, nil, book).start()
+	for _, user := range []string{"ann", "bob"} {
+		c := s.dial()
+		if got := c.logOn(user)[protocol.FieldSession]; got != "guest "+user {
+			t.Errorf("%s has the session %q", user, got)
+		}
+		c.expectClose(protocol.PushedOut)
+	}
+	eventually(t, "the logons are over", func() bool { return s.bridge.Logons().LoggingOn == 0 })
+	if n := s.bridge.Expiring(); n != 0 {
+		t.Errorf("%d sessions that have ended still expire", n)
+	}
+	if n := s.bridge.Relogons(); n != 2 {
+		t.Errorf("%d users are remembered as pushed out, want 2", n)
 	}
 }
 
