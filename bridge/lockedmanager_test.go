@@ -70,18 +70,22 @@ func (s *simpleSession) End(code protocol.CloseCode) {
 	}
 }
 
-// Link.Close calls nothing of the session's inside: a manager of one's own may hold its lock around both.
+// Link.Close calls nothing of the session's inside: a manager of one's own may hold its lock around both. Rule 13: users who push
+// themselves out are remembered with such a manager, too.
 func TestLinkCloseCallsNothingOfTheSessions(t *testing.T) {
 	m := &simple{sessions: make(map[string]*simpleSession)}
 	o := options{engine: engine.Config{Timeouts: engine.Timeouts{Stop: 5 * time.Second}}}
 	s := newServerFor(t, o, nil, m).start()
-	for range 3 {
-		old := s.logOn("ann")
-		c := s.logOn("ann")
+	for _, user := range []string{"ann", "ann", "bob"} {
+		old := s.logOn(user)
+		c := s.logOn(user)
 		old.expectClose(protocol.PushedOut)
 		c.ask("in")
 		_ = c.conn.Close()
-		eventually(t, "ann is offline", func() bool { return m.Links("ann") == nil })
+		eventually(t, user+" is offline", func() bool { return m.Links(user) == nil })
+	}
+	if n := s.bridge.Relogons(); n != 2 {
+		t.Errorf("%d users are remembered, want ann and bob", n)
 	}
 	if err := s.stop(); err != nil {
 		t.Errorf("Run returned %v", err)
