@@ -21,7 +21,7 @@ type groupShard struct {
 	mu      sync.Mutex // held to change the tables; a leaf
 	groups  table.Table[Group]
 	members table.Table[member]
-	_       [8]byte // keeps neighbours' locks on other cache lines
+	_       [24]byte // keeps neighbours' locks on other cache lines
 }
 
 func newGroups(b *Bridge) *groups {

@@ -22,7 +22,7 @@ type cacheLine [64]byte
 type connShard struct {
 	mu    sync.Mutex // held to change conns
 	conns table.Table[Conn]
-	_     [32]byte // keeps neighbours' locks on other cache lines
+	_     [8]byte // keeps neighbours' locks on other cache lines
 }
 
 func (c *Conn) hash() uint64 { return table.Scatter(c.id) }

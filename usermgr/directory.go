@@ -27,7 +27,7 @@ type directory struct {
 type userShard struct {
 	mu    sync.Mutex // held to change users
 	users table.Table[user]
-	_     [32]byte // keeps neighbours' locks on other cache lines
+	_     [8]byte // keeps neighbours' locks on other cache lines
 }
 
 func (d *directory) init() { d.seed = maphash.MakeSeed() }
@@ -142,7 +142,7 @@ type sessionShard struct {
 	mu     sync.Mutex // held to change the tables
 	byID   table.Table[session]
 	byConn table.Table[session]
-	_      [8]byte // keeps neighbours' locks on other cache lines
+	_      [24]byte // keeps neighbours' locks on other cache lines
 }
 
 // The last eight bytes of a version 7 UUID are random, but for two bits. The connections' numbers follow one another.

@@ -27,6 +27,9 @@ type Table[T any] struct {
 	groups atomic.Pointer[groups[T]]
 	live   int // things in the table
 	used   int // slots that are not empty: live, and those where something was taken out
+	// all is the present groups' all. Only the garbage collector uses this copy: it finds the slots here before it follows the pointers of
+	// the things. If it found them later, by way of groups, it would scan the things a few at a time, and take twice as long.
+	all []group[T]
 }
 
 // Scatter makes a hash of a number that is no good hash itself: the golden ratio. The highest bits of the product depend on
@@ -203,6 +206,7 @@ func (t *Table[T]) rebuild(n int, hash func(*T) uint64) *groups[T] {
 	})
 	t.used = t.live
 	t.groups.Store(groups)
+	t.all = groups.all
 	return groups
 }
 

@@ -217,3 +217,24 @@ func TestLookingWhileOthersChange(t *testing.T) {
 		})
 	}
 }
+
+// A table points to its present slots itself, so that the garbage collector reaches them before the things, and to no earlier slots.
+func TestPointsToItsSlots(t *testing.T) {
+	var table Table[thing]
+	direct := func(when string) {
+		t.Helper()
+		if groups := table.groups.Load(); len(table.all) != len(groups.all) || &table.all[0] != &groups.all[0] {
+			t.Errorf("%s the table points to other slots than those that lookups use", when)
+		}
+	}
+	var things []*thing
+	for key := range 1000 {
+		things = append(things, &thing{key, hashes["good"](key)})
+		table.Add(things[key], hashOf)
+		direct("when it grows")
+	}
+	for _, p := range things {
+		table.Remove(p, hashOf)
+		direct("when it shrinks")
+	}
+}
