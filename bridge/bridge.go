@@ -65,7 +65,8 @@ type Config struct {
 	// MaxLogons limits the logons that run at a time, from the authenticator to the user manager's answer; further logons wait,
 	// in order, within LogonDeadline. It protects a user manager that depends on others, such as a database, from a storm of
 	// returning clients. A stuck event handler holds the place of its user's logon; when stuck handlers hold all places no
-	// user can log on, so choose the number with room for some. 0 or less means no limit.
+	// user can log on, so choose the number with room for some. In a cluster, a logon that waits for another node, or for the
+	// store to recover, holds no place. 0 or less means no limit.
 	MaxLogons int
 	// LogonDeadline limits the time from a connection's first message to the end of its logon, the authenticator and the user's
 	// event handlers included. At the deadline the client is told InternalError. 0 or less means 10 s.

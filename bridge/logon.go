@@ -188,6 +188,17 @@ func (p *logon) takeTurn() (usermgr.Session, error) {
 // Expendable implements seam.Expendable: fail refuses a logon whose goroutine has ended.
 func (p *logon) Expendable() {}
 
+// Value implements context.Context, for seam.LeavePlace too.
+func (p *logon) Value(key any) any {
+	if key == (seam.LogonKey{}) {
+		return p
+	}
+	return p.lazyContext.Value(key)
+}
+
+// LeavePlace gives up the logon's place among the logons: see seam.LeavePlace.
+func (p *logon) LeavePlace() { p.bridge.loggingOn.leave(p.turn) }
+
 // leaveTurns gives up the logon's places, also those in a queue.
 func (b *Bridge) leaveTurns(p *logon) {
 	b.authenticating.leave(p.authTurn)

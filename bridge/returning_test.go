@@ -10,10 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -156,6 +158,38 @@ func TestWaitingForALogonsTurnEndsAtTheDeadline(t *testing.T) {
 	s.logOn("bob").ask("in")
 	if n := g.asked.Load(); n != 2 {
 		t.Errorf("%d authenticators were asked", n)
+	}
+}
+
+// waitingClaims give up the place of slow's logon, which waits for another server until it is free.
+type waitingClaims struct {
+	waits, free chan struct{}
+}
+
+func (c waitingClaims) Claim(ctx context.Context, r usermgr.ClaimRequest) (usermgr.Claimed, error) {
+	if r.Logon.UserID == "slow" {
+		seam.LeavePlace(ctx)
+		close(c.waits)
+		<-c.free
+	}
+	return usermgr.Claimed{}, nil
+}
+
+func (c waitingClaims) Release(string, uuid.UUID, uint64, usermgr.SessionInfo) {}
+
+// Rule 13: a logon that waits for other servers holds no place of MaxLogons.
+func TestALogonThatWaitsForOtherServersHoldsNoPlace(t *testing.T) {
+	claims := waitingClaims{make(chan struct{}), make(chan struct{})}
+	s := serve(t, options{users: usermgr.Config{Claims: claims}, bridge: bridge.Config{MaxLogons: 1}})
+	free := sync.OnceFunc(func() { close(claims.free) })
+	t.Cleanup(free)
+	slow := s.dial()
+	slow.send(logonMessage("slow"))
+	testkit.Receive(t, "the logon waits", claims.waits)
+	s.logOn("ann").ask("in")
+	free()
+	if m := slow.receive(); m.Type != protocol.TypeLogon || m.DestUserID != "slow" {
+		t.Errorf("the logon that has waited was answered with %+v", m)
 	}
 }
 

@@ -141,6 +141,7 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 			}
 		case errors.Is(err, ErrRecovering):
 			n.wake()
+			seam.LeavePlace(ctx)
 			n.awaitChange(ctx, n.cfg.Renew/4)
 		default: // it may have been done: the same again, and a conflict with the own entry says so
 			pause = min(max(2*pause, 5*time.Millisecond), n.cfg.Renew/4)
@@ -164,6 +165,7 @@ func (n *Node) awaitEpoch(ctx context.Context, me Incarnation) (string, error) {
 		case epoch != "":
 			return epoch, nil
 		}
+		seam.LeavePlace(ctx)
 		select {
 		case <-changed:
 		case <-ctx.Done():

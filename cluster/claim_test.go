@@ -13,6 +13,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -254,6 +255,56 @@ func TestASilentNodeIsWaitedForOnce(t *testing.T) {
 			return err == nil
 		})
 	})
+}
+
+// placed is the logon of a bridge, which has a place among the logons that run at a time.
+type placed struct{ left chan struct{} }
+
+func (p placed) LeavePlace() {
+	select {
+	case p.left <- struct{}{}:
+	default:
+	}
+}
+
+// A logon that waits for a node or for the store gives up its place: it must not keep those of other users out.
+func TestALogonThatWaitsHoldsNoPlace(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		mode  usermgr.RelogonMode
+		wrong func(w *world)
+		after time.Duration // at most
+	}{
+		{"ForAnEviction", usermgr.ReplaceOld, func(w *world) { w.mesh.Lose(func(cluster.Incarnation, []byte) bool { return true }) }, 200 * time.Millisecond},
+		{"ForAnAnswer", usermgr.IgnoreNew, func(w *world) { w.mesh.Lose(func(cluster.Incarnation, []byte) bool { return true }) }, 200 * time.Millisecond},
+		{"ForTheStore", usermgr.ReplaceOld, func(w *world) { w.store.Restart() }, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 2, usermgr.Config{RelogonMode: c.mode})
+				w.mustLogOn(w.nodes[0], "ann", 0)
+				p := placed{make(chan struct{}, 1)}
+				ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), seam.LogonKey{}, p), 10*time.Second)
+				defer cancel()
+				b := w.nodes[1]
+				if _, err := b.users.Register(ctx, usermgr.Logon{UserID: "bob"}, link(98)); err != nil || len(p.left) != 0 {
+					t.Fatalf("a logon that need not wait left its place, or was refused: %v", err)
+				}
+				c.wrong(w)
+				began := time.Now()
+				var over sync.WaitGroup
+				over.Go(func() { _, _ = b.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(99)) })
+				<-p.left
+				if took := time.Since(began); took > c.after {
+					t.Errorf("the place was left after %v", took)
+				}
+				cancel()
+				over.Wait()
+				w.mesh.Lose(nil)
+				w.settled()
+			})
+		})
+	}
 }
 
 // An answer that is lost is asked for again: the claim finds its own entry.

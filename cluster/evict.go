@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -36,6 +37,7 @@ func (n *Node) evict(ctx context.Context, c *claim, e *entry) error {
 		if gone, err := n.awaitGone(ctx, answer, e.node, retry); gone || err != nil {
 			return err
 		}
+		seam.LeavePlace(ctx)
 	}
 }
 
@@ -182,6 +184,7 @@ func (n *Node) alive(ctx context.Context, c *claim, e *entry) (gone bool, err er
 			t.Stop()
 			return k == frameGone, nil
 		case <-t.C:
+			seam.LeavePlace(ctx)
 		case <-ctx.Done():
 			t.Stop()
 			return false, ctx.Err()

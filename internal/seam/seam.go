@@ -37,6 +37,17 @@ var DeviceFinderOf = func(users any) DeviceFinder { return nil }
 // another goroutine to survive it, but only leave the user as it was.
 type Expendable interface{ Expendable() }
 
+// LogonKey is the key under which the context of a bridge's logon has itself as a value.
+type LogonKey struct{}
+
+// LeavePlace gives up the place among the logons that run at a time, if ctx is of a bridge's logon. A cluster's node calls it for a logon
+// that waits for other servers. The logon goes on without a place.
+func LeavePlace(ctx context.Context) {
+	if p, ok := ctx.Value(LogonKey{}).(interface{ LeavePlace() }); ok {
+		p.LeavePlace()
+	}
+}
+
 // Policy says which sessions of one user may live side by side. It is a user manager's, for a cluster, which decides by it about sessions
 // elsewhere.
 type Policy struct {
