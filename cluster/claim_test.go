@@ -164,12 +164,7 @@ func TestAGhostRefusesNobody(t *testing.T) {
 			t.Errorf("while no node answers the logon was answered with %v", err)
 		}
 		w.mesh.Lose(nil)
-		a.setFaults(memory.Faults{Before: func(_ context.Context, op string) error {
-			if op == "Remove" || op == "Swap" {
-				return errCut
-			}
-			return nil
-		}})
+		a.setFaults(refusing("Remove", "Swap"))
 		old.End(protocol.ClientClosed)
 		synctest.Wait()
 		w.await("ann comes in although there is a ghost", func() bool {
@@ -250,10 +245,7 @@ func TestASilentNodeIsWaitedForOnce(t *testing.T) {
 			t.Errorf("the second logon was answered after %v with %v", time.Since(began), err)
 		}
 		w.mesh.Lose(nil)
-		w.await("bob comes in when the node is heard", func() bool {
-			_, err := w.logOn(b, usermgr.Logon{UserID: "bob"})
-			return err == nil
-		})
+		w.awaitLogOn(b, "bob")
 	})
 }
 

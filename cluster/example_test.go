@@ -7,9 +7,13 @@ import (
 
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/internal/clustertest"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
+
+// link stands for a connection. In a program a bridge logs on the connections of an engine.
+type link = clustertest.Link
 
 // Two nodes, here in one program: a user who logs on at the second leaves the first.
 func Example() {

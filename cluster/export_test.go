@@ -1,6 +1,9 @@
 package cluster
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // KeepReleases is how long a node keeps in mind what it has removed.
 const KeepReleases = keepReleases
@@ -10,6 +13,24 @@ func (c Config) InBubble() Config {
 	began := time.Now()
 	c.now = func() time.Duration { return time.Hour + time.Since(began) }
 	return c
+}
+
+// IsHealed reports whether the node knows that the store has recovered and that of all nodes only these live, and waits for no answer of
+// theirs.
+func (n *Node) IsHealed(alive []Incarnation) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, m := range n.view.Members {
+		if !m.Dead && !slices.Contains(alive, m.Incarnation) {
+			return false
+		}
+	}
+	for _, p := range n.peers {
+		if p.asked != 0 && n.now()-p.last <= 2*n.cfg.silence() {
+			return false
+		}
+	}
+	return n.epoch != "" && n.May()
 }
 
 // Held returns how many claims the node has.

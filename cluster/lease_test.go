@@ -171,12 +171,7 @@ func TestANodeWithAnotherPolicyDoesNotJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, usermgr.Config{})
 		w.cfg.Devices = usermgr.Devices{OnePerClass: true}
-		n := w.addNode()
-		err := <-n.ended
-		n.ended <- nil
-		if err == nil || !strings.Contains(err.Error(), "Devices") {
-			t.Errorf("the node ended with %v", err)
-		}
+		w.addNode().endedByPolicy(t)
 	})
 }
 
@@ -200,10 +195,7 @@ func TestOfTwoNodesWithDifferentPoliciesThatJoinTogetherOneActs(t *testing.T) {
 		if n.May() {
 			t.Fatal("both nodes act")
 		}
-		if err := <-n.ended; err == nil || !strings.Contains(err.Error(), "Devices") {
-			t.Errorf("the node ended with %v", err)
-		}
-		n.ended <- nil
+		n.endedByPolicy(t)
 	})
 }
 
@@ -221,11 +213,7 @@ func TestADeadNodeWithAnotherPolicyKeepsNoNodeOut(t *testing.T) {
 			t.Errorf("the node acts after %v", took)
 		}
 		dead.setFaults(memory.Faults{})
-		err := <-dead.ended
-		dead.ended <- nil
-		if err == nil || !strings.Contains(err.Error(), "Devices") {
-			t.Errorf("the node with the former policy ended with %v", err)
-		}
+		dead.endedByPolicy(t)
 	})
 }
 

@@ -31,10 +31,7 @@ func TestAnEmptyStoreGrantsNothingBeforeAllNodesAreReady(t *testing.T) {
 		}
 		a.setFaults(memory.Faults{})
 		for i := range 30 {
-			w.await("everybody comes in at another node", func() bool {
-				_, err := w.logOn(w.nodes[(i+1)%3], usermgr.Logon{UserID: fmt.Sprint("user", i)})
-				return err == nil
-			})
+			w.awaitLogOn(w.nodes[(i+1)%3], fmt.Sprint("user", i))
 		}
 		if got := w.log.Count().Evicted; got != 30 {
 			t.Errorf("%d evictions, want 30", got)
@@ -55,10 +52,7 @@ func TestAStoreRecoversWithoutANodeThatHasDied(t *testing.T) {
 		a.cut()
 		w.store.Restart()
 		began := time.Now()
-		w.await("ann comes in", func() bool {
-			_, err := w.logOn(b, usermgr.Logon{UserID: "ann"})
-			return err == nil
-		})
+		w.awaitLogOn(b, "ann")
 		if took := time.Since(began); took > lease+2*renew {
 			t.Errorf("ann came in after %v", took)
 		}
@@ -82,10 +76,7 @@ func TestAStoreThatTakesOverGetsTheClaimsThatItLacks(t *testing.T) {
 		gone.End(protocol.ClientClosed)
 		w.settled()
 		w.store.Promote(before)
-		w.await("ann comes in", func() bool {
-			_, err := w.logOn(a, usermgr.Logon{UserID: "ann"})
-			return err == nil
-		})
+		w.awaitLogOn(a, "ann")
 		w.mustLogOn(a, "bob", 0)
 		w.settled()
 	})
@@ -98,12 +89,7 @@ func TestAStoreThatTakesOverDoesNotGetLateRemovalsBack(t *testing.T) {
 		a := w.nodes[0]
 		ann := w.mustLogOn(a, "ann", 0)
 		before := w.store.Snapshot()
-		a.setFaults(memory.Faults{Before: func(_ context.Context, op string) error {
-			if op == "Remove" {
-				return errCut
-			}
-			return nil
-		}})
+		a.setFaults(refusing("Remove"))
 		ann.End(protocol.ClientClosed)
 		time.Sleep(2 * cluster.KeepReleases)
 		a.setFaults(memory.Faults{})
@@ -139,17 +125,9 @@ func TestANodeThatIsNotReadyDoesNotActOn(t *testing.T) {
 		w := newWorld(t, 3, usermgr.Config{})
 		a, b := w.nodes[0], w.nodes[1]
 		w.mustLogOn(a, "ann", 0)
-		a.setFaults(memory.Faults{Before: func(_ context.Context, op string) error {
-			if op == "Swap" {
-				return errCut
-			}
-			return nil
-		}})
+		a.setFaults(refusing("Swap"))
 		w.store.Restart()
-		w.await("ann comes in at another node", func() bool {
-			_, err := w.logOn(b, usermgr.Logon{UserID: "ann"})
-			return err == nil
-		})
+		w.awaitLogOn(b, "ann")
 		if w.log.Count().Lost != 1 {
 			t.Error("the node was not fenced")
 		}
@@ -207,10 +185,7 @@ func TestANodeActsWhenAllOthersKnowIt(t *testing.T) {
 		w.mustLogOn(n, "ann", 0)
 		n.cut()
 		w.store.Restart()
-		w.await("ann comes in at another node", func() bool {
-			_, err := w.logOn(w.nodes[0], usermgr.Logon{UserID: "ann"})
-			return err == nil
-		})
+		w.awaitLogOn(w.nodes[0], "ann")
 		if w.log.Count().Lost != 1 {
 			t.Error("the newcomer was not fenced")
 		}

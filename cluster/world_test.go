@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -104,6 +103,15 @@ func (n *member) stop(t testing.TB) {
 	n.ended <- nil
 }
 
+// endedByPolicy waits until Run has refused to join a cluster with another policy.
+func (n *member) endedByPolicy(t testing.TB) {
+	t.Helper()
+	if err := <-n.ended; err == nil || !strings.Contains(err.Error(), "Devices") {
+		t.Errorf("the node ended with %v", err)
+	}
+	n.ended <- nil
+}
+
 func (n *member) fault() memory.Faults {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -125,6 +133,16 @@ func (n *member) setFaults(f memory.Faults) {
 }
 
 var errCut = errors.New("the way to the store is cut")
+
+// refusing has the calls of these methods fail.
+func refusing(ops ...string) memory.Faults {
+	return memory.Faults{Before: func(_ context.Context, op string) error {
+		if slices.Contains(ops, op) {
+			return errCut
+		}
+		return nil
+	}}
+}
 
 // cut cuts the node off the store: its calls hang until their time is over.
 func (n *member) cut() {
@@ -166,6 +184,15 @@ func (w *world) mustLogOn(n *member, user string, device uint16) usermgr.Session
 		w.t.Fatalf("%s was refused at %s: %v\n%s", user, n.name, err, w.log)
 	}
 	return s
+}
+
+// awaitLogOn has a user come again until the node lets the user in.
+func (w *world) awaitLogOn(n *member, user string) {
+	w.t.Helper()
+	w.await(user+" comes in at "+n.name, func() bool {
+		_, err := w.logOn(n, usermgr.Logon{UserID: user})
+		return err == nil
+	})
 }
 
 // at returns at which nodes a user has sessions, as a node finds it in the store.
@@ -234,21 +261,6 @@ func codeOf(err error) protocol.CloseCode {
 		return ce.Code
 	}
 	return 0
-}
-
-// link is a connection that is not there.
-type link uint64
-
-func (l link) Address() usermgr.Address {
-	return usermgr.Address{Conn: uint64(l), Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), uint16(l)), Via: "tcp"}
-}
-
-func (l link) Quiesce(done func()) { done() }
-
-func (l link) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
-	if done != nil {
-		done(0)
-	}
 }
 
 // exclusion says which devices the policy does not let live side by side, whatever the number.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -86,7 +85,7 @@ func (s *stand) awaitNodes() {
 func (s *stand) logOn(n *member, user string) (usermgr.Session, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	return n.users.Register(ctx, usermgr.Logon{UserID: user}, link(s.conns.Add(1)))
+	return n.users.Register(ctx, usermgr.Logon{UserID: user}, clustertest.Link(s.conns.Add(1)))
 }
 
 // storm has users log on at random nodes, some at a time, until the function that it returns is called. That returns how many came in,
@@ -256,20 +255,5 @@ func TestUsersLogOnCrosswiseOverRedis(t *testing.T) {
 	d := open(t, connect(t, s.server.addr), redisdir.Config{})
 	if n := testkit.Must(d.Count(t.Context())); n != records {
 		t.Errorf("%d users are online, and the store has %d records", records, n)
-	}
-}
-
-// link is a connection that is not there.
-type link uint64
-
-func (l link) Address() usermgr.Address {
-	return usermgr.Address{Conn: uint64(l), Remote: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(l)), Via: "tcp"}
-}
-
-func (l link) Quiesce(done func()) { done() }
-
-func (l link) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
-	if done != nil {
-		done(0)
 	}
 }
