@@ -34,8 +34,8 @@ func (n *Node) look(v *View) {
 	})
 }
 
-// bury buries the nodes that have not renewed for a whole lease by this node's clock, up to t0, when the renewal was asked for whose
-// answer is v. A node may take another for dead only when a durable renewal after that shows it so.
+// bury buries the nodes that have not renewed for a whole lease by this node's clock. v is the answer to a renewal that was asked for at
+// t0. The node takes another for dead only when a later durable renewal shows that it was buried.
 func (n *Node) bury(ctx context.Context, me Incarnation, t0 time.Duration, v *View) {
 	for _, m := range v.Members {
 		n.mu.Lock()
@@ -56,7 +56,7 @@ func (n *Node) bury(ctx context.Context, me Incarnation, t0 time.Duration, v *Vi
 	}
 }
 
-// leaseLeft returns how long it takes until a silent node is buried. n.mu is held on entry.
+// leaseLeft returns how long it takes at most until a node that is silent is buried. n.mu is held on entry.
 func (n *Node) leaseLeft(inc Incarnation) time.Duration {
 	left := n.cfg.Lease + n.cfg.Renew
 	if s, ok := n.seen[inc]; ok {

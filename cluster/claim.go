@@ -22,7 +22,7 @@ type claim struct {
 	open *pending // nil once the claim is granted
 
 	// The node's lock protects these.
-	more *claimMore // nil for a claim without
+	more *claimMore // nil until it is needed
 }
 
 // pending is what a claim needs until it is granted. Only Claim's goroutine uses it, but for cancel.
@@ -33,7 +33,7 @@ type pending struct {
 	marked  []uuid.UUID             // entries that what was written marks as ending
 }
 
-// claimMore is what few claims have.
+// claimMore holds the fields that few claims need.
 type claimMore struct {
 	rest    []entry       // the other entries of the record as the claim wrote it
 	waiters []Incarnation // nodes that wait for the session's end
@@ -188,7 +188,7 @@ func (n *Node) awaitChange(ctx context.Context, d time.Duration) {
 }
 
 // swapped notes that the claim's entry is in the store. It reports false when the store has another epoch now: the entry may have been
-// lost, and sessions that are written again are those that were noted before.
+// lost, and recover may have collected the sessions that it writes again before this one was noted.
 func (n *Node) swapped(c *claim, epoch string, v Version, entries []entry) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -246,7 +246,7 @@ func (n *Node) excludedBy(c *claim, entries []entry) (all, here []int) {
 	for i := range entries {
 		e := &entries[i]
 		p := seam.Place{Device: e.device, Same: c.same(e)}
-		if e.ending && !p.Same { // it is over soon, and takes no place
+		if e.ending && !p.Same { // the session ends soon, and takes no place
 			if n.policyPair(c, e) {
 				all = append(all, i)
 			}

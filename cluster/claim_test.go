@@ -152,9 +152,9 @@ func TestIgnoreNewKeepsASessionOnAnotherNode(t *testing.T) {
 	})
 }
 
-// Rule 7: a session that has ended refuses nobody, although its entry is still in the store; one whose node does not answer refuses
-// with a code after which the client comes again.
-func TestAGhostRefusesNobody(t *testing.T) {
+// Rule 7: a session that has ended refuses no logon, although its entry is still in the store. If the session's node does not answer,
+// the logon is refused with a code after which the client comes again.
+func TestAGhostRefusesNoLogon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2, usermgr.Config{RelogonMode: usermgr.IgnoreNew})
 		a, b := w.nodes[0], w.nodes[1]

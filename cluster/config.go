@@ -12,18 +12,18 @@ import (
 type Config struct {
 	// Directory is the cluster's store: that of package cluster/redisdir or cluster/memory. It is needed.
 	Directory Directory
-	// Mesh carries the nodes' words to each other. It is needed.
+	// Mesh carries the nodes' messages to each other. It is needed.
 	Mesh Mesh
 	// Name is the node's name, for people. Empty means that it has none.
 	Name string
 	// Lease is how long a node acts without a renewal, and how long the users of a node that has died wait before they can log on
-	// elsewhere. It is also how long the first node waits at a store that may have lost something, as one that was just started
-	// may. 0 or less means 20 s.
+	// elsewhere. The first node of a cluster also waits for a lease, if the store may have lost something: for example, because the
+	// store was just started. 0 or less means 20 s.
 	Lease time.Duration
 	// Renew is how often the lease is renewed. It must be at most a quarter of Lease. 0 or less means a fifth of Lease.
 	Renew time.Duration
-	// Margin is how much earlier than others may think a node stops acting, for clocks that run at different rates. It must be less
-	// than Lease - 2·Renew. 0 or less means a tenth of Lease.
+	// Margin is how long before the end of its lease a node stops acting, because the clocks of nodes may run at different rates. It
+	// must be less than Lease - 2·Renew. 0 or less means a tenth of Lease.
 	Margin time.Duration
 	// Logger gets messages for operators. Nil means that warnings and errors go to standard error.
 	Logger *zap.Logger

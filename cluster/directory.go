@@ -25,7 +25,7 @@ var (
 	ErrNotDurable = errors.New("rollcall: the cluster's store could lose what it was told")
 )
 
-// Conflict is the error of a Swap or a Remove of a user of whom something else was written since. Nothing was done.
+// Conflict is the error of a Swap or a Remove whose prev is not the version of the user's record. Nothing was done.
 type Conflict struct {
 	Version Version // of what is written; 0 for nothing
 	Body    []byte  // what is written; the caller's
@@ -54,8 +54,8 @@ type Directory interface {
 	// Look returns the users' records, in the order of users; one that is not there has version 0. It is answered while the store
 	// recovers too.
 	Look(ctx context.Context, users ...string) ([]Record, error)
-	// Walk returns some limit of the records from a place on: "" for the first, then Listing.Next. While nothing changes each
-	// record comes once.
+	// Walk returns about limit records from a place on: "" for the first, then Listing.Next. While nothing changes each record
+	// comes once.
 	Walk(ctx context.Context, from string, limit int) (Listing, error)
 	// Count returns the number of records.
 	Count(ctx context.Context) (int, error)
@@ -73,7 +73,8 @@ type Directory interface {
 	Rejoin(ctx context.Context, me Incarnation, m Member, o RejoinOptions) error
 	// Ready says that me has written all its sessions again, and reports whether the store has recovered. Call it again until it
 	// has. The store has recovered when all nodes in the table, and all that Rejoin has told, are ready and Settled is set, or when
-	// Overdue is set; nodes that are not ready are buried then. The errors are ErrFenced, ErrUnknown, and ErrRecovering when o.Epoch is not the store's.
+	// Overdue is set; nodes that are not ready are buried then. The errors are ErrFenced, ErrUnknown, and
+	// ErrRecovering when o.Epoch is not the store's.
 	Ready(ctx context.Context, me Incarnation, o ReadyOptions) (armed bool, err error)
 	// Bury ends the life of a node, if it has renewed as many times as the caller saw in this epoch. Call it for a node that has
 	// not renewed for as long as a lease, on the caller's clock. The error is ErrRecovering while the store recovers or when the

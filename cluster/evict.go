@@ -14,7 +14,7 @@ import (
 
 // peer is what this node has heard of another.
 type peer struct {
-	// By the node's clock: when the first question was sent that is not answered, 0 for none, and when the last one was.
+	// By the node's clock: when the first question was sent since the last answer, 0 for none; and when the last question was sent.
 	asked, last time.Duration
 }
 
@@ -123,7 +123,7 @@ func (n *Node) question(c *claim, f *frame) (gone bool, err error) {
 
 // ask returns where answers about a session come, and a function that ends that.
 func (n *Node) ask(session uuid.UUID) (answer <-chan frameKind, forget func()) {
-	ch := make(chan frameKind, 4) // of several answers each question needs one; more would come again
+	ch := make(chan frameKind, 4) // one answer is enough; an answer for which there is no room comes again
 	n.mu.Lock()
 	n.asks[session] = append(n.asks[session], ch)
 	n.mu.Unlock()

@@ -52,7 +52,7 @@ func TestANodeThatIsCutOffEndsItsSessionsBeforeTheyComeInElsewhere(t *testing.T)
 }
 
 // A node that is not heard for less than its lease goes on.
-func TestAShortOutageOfTheStoreFencesNobody(t *testing.T) {
+func TestAShortOutageOfTheStoreFencesNoNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3, usermgr.Config{})
 		s := w.mustLogOn(w.nodes[0], "ann", 0)

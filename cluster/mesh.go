@@ -6,7 +6,7 @@ import "errors"
 var ErrNoRoute = errors.New("rollcall: no way to this node of the cluster")
 
 // Mesh carries frames between nodes. A frame may be lost, and the node sends it again; from one node to another frames keep their
-// order, and none comes twice by itself.
+// order, and the mesh delivers none twice.
 type Mesh interface {
 	// Open has frames for the incarnation me come to f, one at a time, until stop is called. The frame is valid during the call of
 	// f. A node may have several incarnations open. Open returns when frames can come, or an error. It is called from one goroutine

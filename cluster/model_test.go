@@ -37,7 +37,7 @@ type program struct {
 	*world
 	mu   sync.Mutex
 	rand *rand.Rand
-	bad  bool // the way between the nodes and the store is bad
+	bad  bool // calls of the store fail or are late, and frames are lost
 }
 
 func (p *program) draw(n int) int {
@@ -46,7 +46,7 @@ func (p *program) draw(n int) int {
 	return p.rand.IntN(n)
 }
 
-var errBad = errors.New("the way to the store is bad")
+var errBad = errors.New("the store was not reached")
 
 // pass is what happens to a call or an answer.
 func (p *program) pass(ctx context.Context) error {

@@ -27,17 +27,17 @@ type Node struct {
 	policy seam.Policy // set by Attach
 	ran    atomic.Bool
 
-	// deadline is until when the node acts, by now; 0 while it does not.
+	// deadline is when the node stops acting, by its clock; 0 while it does not act.
 	deadline atomic.Int64
 	floor    atomic.Uint64 // the highest version that the node knows
-	renewNow chan struct{} // has the lease renewed at once
+	renewNow chan struct{} // tells keepLease to renew at once
 
 	// mu is the node's only lock. No other lock is taken, and no method of Directory, Mesh or Manager is called, while it is held.
 	mu    sync.Mutex
 	stage stage
 	me    Incarnation
-	epoch string // of the store, as the last durable renewal saw it; "" while there is none that counts
-	// readyIn is the epoch in which the node has written its sessions again last, and has said so.
+	epoch string // of the store, as the last durable renewal saw it; "" while the store recovers or the node is outside
+	// readyIn is the last epoch in which the node has written its sessions again and has told the store that it is ready.
 	readyIn string
 	view    View // of the last durable renewal of an armed store
 	seen    map[Incarnation]sighting
@@ -87,8 +87,8 @@ func (n *Node) Attach(m *usermgr.Manager) {
 	}
 }
 
-// Run joins the cluster and keeps the node in it until ctx ends; then the node's sessions end with ServerStopping, and the node leaves. A
-// node that was cut off for too long ends its sessions with NodeLost and joins anew. While it is not in the cluster all logons are
+// Run joins the cluster and keeps the node in it until ctx ends. Then the node's sessions end with ServerStopping, and the node leaves
+// when their Disconnected handlers have returned, or after Config.Renew. A node that was cut off for too long ends its sessions with NodeLost and joins anew. While it is not in the cluster all logons are
 // refused. Run returns an error when the node cannot join because of its settings. Close the user manager after Run has returned, or
 // before ctx ends.
 func (n *Node) Run(ctx context.Context) error {

@@ -80,7 +80,7 @@ func (n *Node) recover(ctx context.Context, me Incarnation, epoch string, since 
 	}
 }
 
-// writeAgain writes the sessions' entries. It reports false when that has no use any more.
+// writeAgain writes the sessions' entries. It reports false when writing has no use any more.
 func (n *Node) writeAgain(ctx context.Context, epoch string, all []*claim) bool {
 	work := make(chan *claim)
 	ctx, cancel := context.WithCancel(ctx)
@@ -106,8 +106,8 @@ func (n *Node) writeAgain(ctx context.Context, epoch string, all []*claim) bool 
 	return ctx.Err() == nil
 }
 
-// writeEntry writes a session's entry. A session that ends meanwhile is released when the store has recovered, which is later. Of two that exclude each other the younger stays, and the older ends. It reports false when
-// that has no use any more.
+// writeEntry writes a session's entry. Of two sessions that exclude each other the younger stays, and the older ends. A session that ends
+// meanwhile is released later, when the store has recovered. writeEntry reports false when writing has no use any more.
 func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 	var prev Version
 	var rest []entry

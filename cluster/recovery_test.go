@@ -101,7 +101,7 @@ func TestAStoreThatTakesOverDoesNotGetLateRemovalsBack(t *testing.T) {
 	})
 }
 
-// The first node of a store that may have lost something waits a lease: nobody who acted before can act longer.
+// The first node of a store that may have lost something waits a lease: after that no node can be acting that acted before.
 func TestTheFirstNodeWaitsALease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0, usermgr.Config{})

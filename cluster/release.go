@@ -24,14 +24,14 @@ type released struct {
 // releases are the entries that must leave the store. The node's lock protects it.
 type releases struct {
 	waiting []*released
-	running int           // that are being removed
-	wake    chan struct{} // has one more worker look
+	running int           // how many workers remove entries now
+	wake    chan struct{} // tells releaseAll that an entry waits
 	// recent are those of the last keepReleases: a store that takes over from another may still have their entries.
 	recent []*released
 }
 
 const (
-	// keepReleases is how long a removal may be lost with the store that has confirmed it.
+	// keepReleases is how long a removal is kept in mind after the store has confirmed it: a store that takes over may lack it.
 	keepReleases = 30 * time.Second
 	// releasers is how many entries are removed at a time.
 	releasers = 32
@@ -95,8 +95,8 @@ func (n *Node) releaseAll(ctx context.Context) {
 	}
 }
 
-// releaseSome removes entries until none waits. An entry that cannot be removed is tried until the node's life is over: then it is
-// dead anyway.
+// releaseSome removes entries until none waits. It tries each until it is removed, or until the node's life is over: a dead node's
+// entries exclude no logon.
 func (n *Node) releaseSome(ctx context.Context) {
 	for {
 		n.mu.Lock()

@@ -38,7 +38,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"ARestartedStoreGrantsNothing", (*suite).recovering},
 		{"AStoreRecoversWhenAllItKnowsAreReady", (*suite).recovers},
 		{"ANodeThatDoesNotComeIsBuriedWhenItIsOverdue", (*suite).overdue},
-		{"WhoIsHeldForDeadStaysDead", (*suite).handedAlong},
+		{"ANodeThatOthersHaveSeenDeadStaysDead", (*suite).handedAlong},
 		{"ANewcomerWaitsUntilTheStoreHasRecovered", (*suite).newcomer},
 		{"VersionsGrowAcrossARestart", (*suite).floor},
 	} {

@@ -182,7 +182,7 @@ func (s *suite) newcomer() {
 	_, err := s.store.Join(s.ctx, member, cluster.JoinOptions{})
 	s.is(err, cluster.ErrRecovering)
 	s.rejoin(a, cluster.RejoinOptions{})
-	_, err = s.store.Join(s.ctx, member, cluster.JoinOptions{Bootstrap: stamp}) // the table has changed: there is somebody
+	_, err = s.store.Join(s.ctx, member, cluster.JoinOptions{Bootstrap: stamp}) // the table has changed since: a node lives
 	s.is(err, cluster.ErrRecovering)
 	stamp = s.table().Stamp
 	s.renew(a)

@@ -6,8 +6,8 @@ import (
 	"github.com/rollcall-go/rollcall/cluster"
 )
 
-// Faults are what goes wrong between a node and its Directory. A function may block, within ctx, for a slow way. op is the name of the
-// method that is called.
+// Faults say what goes wrong between a node and its Directory. A function may block, within ctx, so that calls are slow. op is the name of
+// the method that is called.
 type Faults struct {
 	// Before is called before each call; with an error the call does not take place. Nil does nothing.
 	Before func(ctx context.Context, op string) error
@@ -15,7 +15,7 @@ type Faults struct {
 	After func(ctx context.Context, op string) error
 }
 
-// With returns the Directory as a node sees it on a way with faults.
+// With returns the Directory with faults between it and its user.
 func (d *Directory) With(f Faults) cluster.Directory { return &faulty{d, f} }
 
 type faulty struct {
@@ -23,7 +23,7 @@ type faulty struct {
 	faults Faults
 }
 
-// try makes a call that gives a value.
+// try makes a call that returns a value and an error.
 func try[T any](f *faulty, ctx context.Context, op string, call func() (T, error)) (T, error) {
 	var none T
 	if f.faults.Before != nil {
@@ -40,7 +40,7 @@ func try[T any](f *faulty, ctx context.Context, op string, call func() (T, error
 	return v, err
 }
 
-// do makes a call that gives none.
+// do makes a call that returns an error alone.
 func (f *faulty) do(ctx context.Context, op string, call func() error) error {
 	_, err := try(f, ctx, op, func() (struct{}, error) { return struct{}{}, call() })
 	return err

@@ -17,7 +17,7 @@ func TestDirectory(t *testing.T) {
 	})
 }
 
-// The suite holds a Directory on a way with faults too, as long as there is none.
+// A Directory with Faults passes the suite while they do nothing.
 func TestDirectoryWithFaults(t *testing.T) {
 	dirtest.Run(t, func(*testing.T) dirtest.Store {
 		d := memory.New()

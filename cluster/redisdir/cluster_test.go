@@ -20,7 +20,7 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// stand is a cluster of real nodes on a real server, each with a way of its own to it.
+// stand is a cluster of real nodes on a real server. Each node reaches the server by a proxy of its own.
 type stand struct {
 	t      *testing.T
 	server *server
@@ -146,7 +146,7 @@ func (s *stand) settled(users int) {
 }
 
 // Rules 19 to 21 on a real server: users log on crosswise while the server is restarted empty and a node is cut off from it.
-func TestNobodyIsTwiceWhileTheServerRestartsAndANodeIsCutOff(t *testing.T) {
+func TestNoUserIsTwiceWhileTheServerRestartsAndANodeIsCutOff(t *testing.T) {
 	const users, clients = 60, 24
 	s := newStand(t, 3)
 	began := time.Now()
@@ -189,7 +189,7 @@ func TestNobodyIsTwiceWhileTheServerRestartsAndANodeIsCutOff(t *testing.T) {
 }
 
 // Rules 19 to 21 over a failover to a replica that lacks the last writes: it asks the nodes for them before it grants anything.
-func TestNobodyIsTwiceOverAFailover(t *testing.T) {
+func TestNoUserIsTwiceOverAFailover(t *testing.T) {
 	const users, clients = 60, 24
 	s := newStand(t, 3)
 	replica := startServer(t)

@@ -8,7 +8,7 @@ import (
 	"github.com/rollcall-go/rollcall/internal/testkit"
 )
 
-// proxy is a way to a server that can be cut: then nothing passes, and nobody is told.
+// proxy passes bytes between clients and a server. A test can cut it: then no bytes pass, and neither side sees an error.
 type proxy struct {
 	listener net.Listener
 
@@ -42,7 +42,7 @@ func newProxy(t testing.TB, to string) *proxy {
 
 func (p *proxy) addr() string { return p.listener.Addr().String() }
 
-// setCut cuts the way, or heals it: what waits goes on then.
+// setCut cuts the proxy, or heals it. Bytes that came meanwhile pass when it is healed.
 func (p *proxy) setCut(cut bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -50,7 +50,7 @@ func (p *proxy) setCut(cut bool) {
 	p.open.Broadcast()
 }
 
-// lead has the way lead to another server. Connections to the former one are closed.
+// lead has the proxy lead to another server. Connections to the former server are closed.
 func (p *proxy) lead(to string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,7 +93,7 @@ func (p *proxy) accept(all *sync.WaitGroup) {
 	}
 }
 
-// pass waits until the way is open, and reports false when the test is over. It notes the connection.
+// pass notes the connection and waits while the proxy is cut. It reports false when the test is over.
 func (p *proxy) pass(c net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
