@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -193,15 +192,8 @@ func TestNoUserIsTwiceOverAFailover(t *testing.T) {
 	const users, clients = 60, 24
 	s := newStand(t, 3)
 	replica := startServer(t)
-	host, port, _ := strings.Cut(s.server.addr, ":")
 	rc := replica.client()
-	if err := replica.do(rc, "REPLICAOF "+host+" "+port); err != nil {
-		t.Fatal(err)
-	}
-	testkit.Eventually(t, "the replica follows", func() bool {
-		info := testkit.Must(rc.Do(t.Context(), rc.B().Info().Section("replication").Build()).ToString())
-		return strings.Contains(info, "master_link_status:up")
-	})
+	replica.follow(rc, s.server)
 	stop := s.storm(users, clients)
 	s.grow(500)
 	if err := replica.do(rc, "REPLICAOF NO ONE"); err != nil { // from here on its copy is old

@@ -185,10 +185,7 @@ func TestARenewalCountsWhenAReplicaHasIt(t *testing.T) {
 	}
 	replica := startServer(t)
 	rc := replica.client()
-	host, port, _ := strings.Cut(primary.addr, ":")
-	if err := replica.do(rc, "REPLICAOF "+host+" "+port); err != nil {
-		t.Fatal(err)
-	}
+	replica.follow(rc, primary)
 	testkit.Eventually(t, "a renewal counts", func() bool {
 		_, err := d.Renew(t.Context(), me, cluster.Member{}, 0)
 		return err == nil
@@ -219,14 +216,7 @@ func TestARenewalCountsWhenAReplicaHasIt(t *testing.T) {
 	}
 
 	// The old primary follows the promoted one, and takes over again.
-	rhost, rport, _ := strings.Cut(replica.addr, ":")
-	if err := primary.do(pc, "REPLICAOF "+rhost+" "+rport); err != nil {
-		t.Fatal(err)
-	}
-	testkit.Eventually(t, "the old primary follows", func() bool {
-		info := testkit.Must(pc.Do(t.Context(), pc.B().Info().Section("replication").Build()).ToString())
-		return strings.Contains(info, "master_link_status:up")
-	})
+	primary.follow(pc, replica)
 	if err := primary.do(pc, "REPLICAOF NO ONE"); err != nil {
 		t.Fatal(err)
 	}

@@ -82,6 +82,19 @@ func (s *server) restart() {
 	s.start()
 }
 
+// follow makes the server a replica of another, and returns when it has the other's data.
+func (s *server) follow(c rueidis.Client, primary *server) {
+	s.t.Helper()
+	host, port, _ := net.SplitHostPort(primary.addr)
+	if err := s.do(c, "REPLICAOF "+host+" "+port); err != nil {
+		s.t.Fatal(err)
+	}
+	testkit.Eventually(s.t, "the replica follows", func() bool {
+		info := testkit.Must(c.Do(context.Background(), c.B().Info().Section("replication").Build()).ToString())
+		return strings.Contains(info, "master_link_status:up")
+	})
+}
+
 func (s *server) client() rueidis.Client { return connect(s.t, s.addr) }
 
 func connect(t testing.TB, addr string) rueidis.Client {
