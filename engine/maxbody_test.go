@@ -48,7 +48,7 @@ func TestABodyOverTheLimitIsNotSent(t *testing.T) {
 			p.sendRaw(inClientsWords(t, cfg.Listeners, 1, 7))
 			for what, err := range receive(t, "the outcomes", outcomes) {
 				if !errors.Is(err, protocol.MessageTooLarge) {
-					t.Errorf("%s: %v, want ErrTooLarge", what, err)
+					t.Errorf("%s: %v, want MessageTooLarge", what, err)
 				}
 			}
 			if cfg.Listeners != nil { // this test does not read its words

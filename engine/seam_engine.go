@@ -16,14 +16,14 @@ var _ seam.Engine[*Conn, *SendOptions] = (*seamEngine)(nil)
 func init() { seam.EngineOf = func(e any) any { return (*seamEngine)(e.(*Engine)) } }
 
 // MaxBody implements seam.Engine.
-func (e *seamEngine) MaxBody() int { return e.maxBody }
+func (s *seamEngine) MaxBody() int { return s.maxBody }
 
 // Bound implements seam.Engine.
-func (e *seamEngine) Bound() int { return e.in(stateBound) + e.in(stateHalfClosed) }
+func (s *seamEngine) Bound() int { return s.in(stateBound) + s.in(stateHalfClosed) }
 
 // ConnsVersion implements seam.Engine.
-func (e *seamEngine) ConnsVersion() (version uint64) {
-	loops := e.started.Load()
+func (s *seamEngine) ConnsVersion() (version uint64) {
+	loops := s.started.Load()
 	if loops == nil {
 		return 0
 	}
@@ -34,14 +34,11 @@ func (e *seamEngine) ConnsVersion() (version uint64) {
 }
 
 // BroadcastInOrder implements seam.Engine.
-func (e *seamEngine) BroadcastInOrder(order sync.Locker, to iter.Seq[*Conn], m *protocol.Message, o *SendOptions) (n int, err error) {
-	return (*Engine)(e).broadcastInOrder(order, to, m, o)
-}
-
-func (e *Engine) broadcastInOrder(order sync.Locker, to iter.Seq[*Conn], m *protocol.Message, o *SendOptions) (n int, err error) {
+func (s *seamEngine) BroadcastInOrder(order sync.Locker, to iter.Seq[*Conn], m *protocol.Message, o *SendOptions) (n int, err error) {
 	if err := o.check(); err != nil {
 		return 0, err
 	}
+	e := (*Engine)(s)
 	b := broadcast{engine: e, m: m, o: o.of(e, m), large: e.tooLarge(m), early: true}
 	n = b.inOrder(order, to)
 	for _, l := range b.left {

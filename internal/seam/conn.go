@@ -28,8 +28,8 @@ type Conn interface {
 	// closes a connection whose session has ended, so that the close does not call the session. The first call keeps why if the
 	// connection has not been let in yet.
 	Unbind(why *protocol.CloseError) Unbound
-	// UnboundEarly returns why the user was unbound before the connection was let in; nil if it was not. After Control.Admit the
-	// answer does not change any more.
+	// UnboundEarly returns why the user was unbound before the connection was let in; nil if it was not. When Control.Admit has let the
+	// connection in, the answer does not change any more.
 	UnboundEarly() *protocol.CloseError
 	// CountFailedLogon counts a failed log-on of the connection's address (engine.Bans.FailedLogons). An admission calls it when a
 	// client that has been let in shows an invalid token.
