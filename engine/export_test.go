@@ -23,6 +23,9 @@ func (e *Engine) Places() (origins, subnets int) {
 	return len(e.gate.origins), len(e.gate.subnets)
 }
 
+// Fail has the engine stop without being asked, because of an error.
+func (e *Engine) Fail(why error) { e.askToStop(why) }
+
 // ControlOf returns what an Admission is given for a connection.
 func ControlOf(c *Conn) Control { return Control{c} }
 

@@ -226,6 +226,16 @@ func TestWithoutAWindowNobodyIsToldToWait(t *testing.T) {
 	}
 }
 
+// Rule 16: an engine that fails tells its clients at once, whatever the window, and Run returns why.
+func TestAnEngineThatFailsDoesNotWaitForTheWindow(t *testing.T) {
+	r := run(t, newEcho(engine.Config{Timeouts: engine.Timeouts{StopWindow: time.Hour}}))
+	failure := errors.New("the test's")
+	notices(t, r, 3, func() { r.Fail(failure) })
+	if err := r.stop(t); !errors.Is(err, failure) {
+		t.Errorf("Run returned %v", err)
+	}
+}
+
 // The notices take no more than half of the time that the stop has. The times to come back stay spread over the whole window.
 func TestTheWindowKeepsToTheTimeOfTheStop(t *testing.T) {
 	const clients, window = 5, time.Hour
