@@ -106,6 +106,9 @@ func (n *Node) keepLease(ctx context.Context, me Incarnation) {
 			if ctx.Err() == nil {
 				n.log.Warn("a renewal of the node's lease does not count", zap.Error(err))
 			}
+			if errors.Is(err, ErrNotDurable) && !v.Armed {
+				n.loseEpoch() // claims wait, and do not ask the store again and again
+			}
 			continue
 		case v.Armed:
 			wait = n.cfg.Renew
@@ -168,11 +171,14 @@ func (n *Node) extendTo(t0 time.Duration) {
 
 // loseEpoch has all claims wait until the store has recovered.
 func (n *Node) loseEpoch() {
-	n.log.Warn("the cluster's store recovers: logons wait until all nodes have written their sessions again")
 	n.mu.Lock()
-	defer n.mu.Unlock()
+	had := n.epoch != ""
 	n.epoch = ""
 	n.broadcast()
+	n.mu.Unlock()
+	if had {
+		n.log.Warn("the cluster's store recovers: logons wait until all nodes have written their sessions again")
+	}
 }
 
 // guard fences the node when its deadline has passed, until ctx ends.

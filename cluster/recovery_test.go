@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,6 +59,34 @@ func TestAStoreRecoversWithoutANodeThatHasDied(t *testing.T) {
 		}
 		a.setFaults(memory.Faults{})
 		w.awaitNodes()
+		w.settled()
+	})
+}
+
+// A logon that waits for a store to recover does not ask it again and again, also while renewals there do not count yet.
+func TestALogonThatWaitsForTheStoreDoesNotPollIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, usermgr.Config{})
+		a := w.nodes[0]
+		w.store.SetDurable(false)
+		w.store.Restart()
+		var asked atomic.Int32
+		a.setFaults(memory.Faults{Before: func(_ context.Context, op string) error {
+			if op == "Swap" {
+				asked.Add(1)
+			}
+			return nil
+		}})
+		ctx, cancel := context.WithTimeout(context.Background(), renew)
+		defer cancel()
+		if _, err := a.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(99)); err == nil {
+			t.Error("ann came in")
+		}
+		if n := asked.Load(); n > 2 { // by then the node has renewed its lease, and has seen that the store recovers
+			t.Errorf("the store was asked %d times", n)
+		}
+		w.store.SetDurable(true)
+		w.awaitLogOn(a, "ann")
 		w.settled()
 	})
 }
