@@ -3,6 +3,8 @@ package cluster
 import (
 	"bytes"
 	"net/netip"
+	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/google/uuid"
@@ -16,6 +18,7 @@ func FuzzDecodeFrame(f *testing.F) {
 		{Remote: netip.MustParseAddrPort("[2001:db8::1%eth0]:7"), Via: "tls"}} {
 		f.Add((&frame{kind: frameEvict, from: 1, to: 2, session: uuid.UUID{3, 4}, by: by}).encode())
 	}
+	f.Add((&frame{kind: frameHello, from: 1, to: 2, version: frameVersion}).encode())
 	f.Add([]byte{})
 	f.Add(make([]byte, frameHeader+1))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -25,10 +28,27 @@ func FuzzDecodeFrame(f *testing.F) {
 		}
 		again, err := decodeFrame(got.encode())
 		got.by.Remote = netip.AddrPortFrom(got.by.Remote.Addr().WithZone(""), got.by.Remote.Port()) // a zone is of one machine
-		if err != nil || again != got {
+		if err != nil || !reflect.DeepEqual(again, got) {
 			t.Errorf("%+v became %+v, %v", got, again, err)
 		}
 	})
+}
+
+// A frame of a newer version says what a frame of this version says: fields that this version does not know are skipped, wherever they
+// stand.
+func TestFieldsThatAreUnknownAreSkipped(t *testing.T) {
+	want := frame{kind: frameEvict, from: 1, to: 2, session: uuid.UUID{3, 4}, by: usermgr.Address{Via: "tcp"}}
+	b := want.encode()
+	newer := appendField(slices.Clone(b[:frameHeader]), 250, bytes.Repeat([]byte{1}, 300))
+	newer = appendNumber(append(newer, b[frameHeader:]...), 251, 1<<40)
+	if got, err := decodeFrame(newer); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, bad := range [][]byte{newer[:len(newer)-1], append(b, 250), append(b, 250, 0x80), append(b, byte(fieldSession), 1, 7), append(b, byte(fieldVersion), 0)} {
+		if got, err := decodeFrame(bad); err == nil {
+			t.Errorf("%x was taken for %+v", bad, got)
+		}
+	}
 }
 
 // A record comes out as it went in, with the record's version where an entry has none, and other bytes are refused.

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -16,6 +15,17 @@ import (
 type peer struct {
 	// By the node's clock: when the first question was sent since the last answer, 0 for none; and when the last question was sent.
 	asked, last time.Duration
+	version     uint64 // of its frames; 0 while it has not told
+}
+
+// peerOf returns what is known of another node, for writing. n.mu is held on entry.
+func (n *Node) peerOf(inc Incarnation) *peer {
+	p := n.peers[inc]
+	if p == nil {
+		p = new(peer)
+		n.peers[inc] = p
+	}
+	return p
 }
 
 // evictRetry is how long an eviction is waited for before it is sent again; then twice as long, up to a second.
@@ -102,11 +112,7 @@ func (n *Node) question(c *claim, f *frame) (gone bool, err error) {
 		return false, refusal("the server has lost its cluster", n.cfg.Renew)
 	}
 	now := n.now()
-	p := n.peers[f.to]
-	if p == nil {
-		p = new(peer)
-		n.peers[f.to] = p
-	}
+	p := n.peerOf(f.to)
 	if p.asked == 0 || now-p.last > 2*n.cfg.silence() { // what was not answered long ago says little about now
 		p.asked = now
 	}
@@ -189,60 +195,5 @@ func (n *Node) alive(ctx context.Context, c *claim, e *entry) (gone bool, err er
 			t.Stop()
 			return false, ctx.Err()
 		}
-	}
-}
-
-// send sends a frame. One that is lost is sent again by the node that waits.
-func (n *Node) send(f *frame) {
-	if err := n.mesh.Send(f.to, f.encode()); err != nil {
-		n.log.Debug("a frame was not sent", zap.Uint32("to", uint32(f.to)), zap.Error(err))
-	}
-}
-
-// handle is called by the mesh for each frame that comes.
-func (n *Node) handle(b []byte) {
-	f, err := decodeFrame(b)
-	if err != nil {
-		n.log.Warn("the mesh brought something else than a frame", zap.Error(err))
-		return
-	}
-	if f.kind == frameHello {
-		n.wake()
-		return
-	}
-	n.mu.Lock()
-	if p := n.peers[f.from]; p != nil {
-		p.asked = 0
-	}
-	switch f.kind {
-	case frameLives, frameGone:
-		for _, ch := range n.asks[f.session] {
-			select {
-			case ch <- f.kind:
-			default:
-			}
-		}
-		n.mu.Unlock()
-		return
-	}
-	if n.isDead(f.from) {
-		n.mu.Unlock()
-		return
-	}
-	c := n.claims[f.session]
-	if c != nil && f.kind == frameEvict {
-		if more := c.needMore(); !slices.Contains(more.waiters, f.from) {
-			more.waiters = append(more.waiters, f.from)
-		}
-	}
-	n.mu.Unlock()
-	if c == nil {
-		n.send(&frame{kind: frameGone, from: f.to, to: f.from, session: f.session})
-		return
-	}
-	n.send(&frame{kind: frameLives, from: f.to, to: f.from, session: f.session})
-	if f.kind == frameEvict {
-		by := f.by
-		n.users.Load().Evict(f.session, by, protocol.PushedOut)
 	}
 }

@@ -124,14 +124,13 @@ func (n *Node) renewJoining(ctx context.Context, me Incarnation) (joined, again 
 	for _, m := range v.Members {
 		if !m.Dead && m.Incarnation != me && m.Member.Knows < me {
 			known = false
-			n.send(&frame{kind: frameHello, from: me, to: m.Incarnation})
+			n.send(&frame{kind: frameHello, from: me, to: m.Incarnation, version: frameVersion})
 		}
 	}
 	n.mu.Lock()
 	n.view = v
 	if known {
 		n.stage, n.me = acting, me
-		n.peers = make(map[Incarnation]*peer)
 	}
 	n.mu.Unlock()
 	if !known {

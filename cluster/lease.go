@@ -43,6 +43,7 @@ func (n *Node) serve(ctx context.Context, m *membership) {
 	n.deadline.Store(0)
 	n.mu.Lock()
 	n.stage, n.epoch = outside, ""
+	n.peers = make(map[Incarnation]*peer)
 	n.release.clear()
 	n.broadcast()
 	n.mu.Unlock()

@@ -36,6 +36,7 @@ type world struct {
 	nodes []*member
 	conns atomic.Uint64
 	cfg   usermgr.Config
+	way   cluster.Mesh // of nodes that are added; nil for mesh
 }
 
 // member is one node with its user manager.
@@ -81,7 +82,11 @@ func (w *world) addNodeWith(f memory.Faults) *member {
 		Before: func(ctx context.Context, op string) error { return n.fail(ctx, op, n.fault().Before) },
 		After:  func(ctx context.Context, op string) error { return n.fail(ctx, op, n.fault().After) },
 	})
-	cfg := cluster.Config{Directory: store, Mesh: w.mesh, Name: n.name, Lease: lease, Renew: renew, Logger: zap.NewNop()}
+	mesh := w.way
+	if mesh == nil {
+		mesh = w.mesh
+	}
+	cfg := cluster.Config{Directory: store, Mesh: mesh, Name: n.name, Lease: lease, Renew: renew, Logger: zap.NewNop()}
 	n.Node = testkit.Must(cluster.New(cfg.InBubble()))
 	users := w.cfg
 	users.Claims, users.HeartbeatTimeout, users.Logger = n.Node, -1, zap.NewNop()

@@ -1,0 +1,90 @@
+package cluster
+
+import (
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// send sends a frame. One that is lost is sent again by the node that waits.
+func (n *Node) send(f *frame) {
+	if err := n.mesh.Send(f.to, f.encode()); err != nil {
+		n.log.Debug("a frame was not sent", zap.Uint32("to", uint32(f.to)), zap.Error(err))
+	}
+}
+
+// handle is called by the mesh for each frame that comes. It does not block.
+func (n *Node) handle(b []byte) {
+	f, err := decodeFrame(b)
+	if err != nil {
+		n.log.Warn("the mesh brought something else than a frame", zap.Error(err))
+		return
+	}
+	n.mu.Lock()
+	if p := n.peers[f.from]; p != nil {
+		p.asked = 0
+	}
+	n.mu.Unlock()
+	switch f.kind {
+	case frameHello:
+		n.meet(&f)
+		n.send(&frame{kind: frameWelcome, from: f.to, to: f.from, version: frameVersion})
+		n.wake()
+	case frameWelcome:
+		n.meet(&f)
+	case frameLives, frameGone:
+		n.answered(&f)
+	case frameEvict, frameAlive:
+		n.asked(&f)
+	}
+}
+
+// meet notes another node's version.
+func (n *Node) meet(f *frame) {
+	n.mu.Lock()
+	n.peerOf(f.from).version = f.version
+	n.mu.Unlock()
+	if f.version != frameVersion {
+		n.log.Info("a node of the cluster has another version: what only one of the two knows is not used between them",
+			zap.Uint32("incarnation", uint32(f.from)), zap.Uint64("theirs", f.version), zap.Uint64("ours", frameVersion))
+	}
+}
+
+// answered passes an answer about a session on to those that wait for it.
+func (n *Node) answered(f *frame) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, ch := range n.asks[f.session] {
+		select {
+		case ch <- f.kind:
+		default:
+		}
+	}
+}
+
+// asked answers another node's question about a session, and ends the session if the node asks for it.
+func (n *Node) asked(f *frame) {
+	n.mu.Lock()
+	if n.isDead(f.from) {
+		n.mu.Unlock()
+		return
+	}
+	c := n.claims[f.session]
+	if c != nil && f.kind == frameEvict {
+		if more := c.needMore(); !slices.Contains(more.waiters, f.from) {
+			more.waiters = append(more.waiters, f.from)
+		}
+	}
+	n.mu.Unlock()
+	if c == nil {
+		n.send(&frame{kind: frameGone, from: f.to, to: f.from, session: f.session})
+		return
+	}
+	n.send(&frame{kind: frameLives, from: f.to, to: f.from, session: f.session})
+	if f.kind == frameEvict {
+		by := f.by
+		n.users.Load().Evict(f.session, by, protocol.PushedOut)
+	}
+}
