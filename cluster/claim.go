@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -79,7 +80,7 @@ func (n *Node) Claim(ctx context.Context, r usermgr.ClaimRequest) (usermgr.Claim
 // claimError prefers the cause for which the claim was given up.
 func claimError(ctx context.Context, err error) error {
 	var ce *protocol.CloseError
-	if errors.As(context.Cause(ctx), &ce) {
+	if codes.As(context.Cause(ctx), &ce) {
 		return ce
 	}
 	return err

@@ -26,7 +26,7 @@ type Claims interface {
 	// manager may end, be evicted (see Manager.Evict) or time out; other changes of the user wait. Claim must return soon after ctx has
 	// ended, which happens when the logon is given up or the manager is closed.
 	//
-	// An error refuses the logon, with the code of a *protocol.CloseError and otherwise with InternalError. With AlreadyLoggedOn
+	// An error refuses the logon, with the error's close code or, if it has none, with InternalError. With AlreadyLoggedOn
 	// the event Ignored follows. After an error, a panic or a Goexit there is no claim: Claim itself must undo what it has stored.
 	Claim(ctx context.Context, r ClaimRequest) (Claimed, error)
 	// Release gives a claim back: the session has ended, and its Disconnected handlers have returned. last has its final
@@ -143,7 +143,7 @@ func (u *user) connected(s *session) {
 func claimError(ended, err error) error {
 	var ce *protocol.CloseError
 	switch {
-	case errors.As(err, &ce), errors.As(ended, &ce):
+	case codes.As(err, &ce), codes.As(ended, &ce):
 		return ce
 	case ended != nil:
 		return &protocol.CloseError{Code: protocol.InternalError, Text: "the logon's claim did not come: " + ended.Error()}

@@ -103,17 +103,22 @@ func TestAClaimThatIsNotGrantedRefusesTheLogon(t *testing.T) {
 		code  protocol.CloseCode
 		event string
 	}{
-		"fails":          {claim: func(context.Context) error { return errors.New("no store") }, code: protocol.InternalError},
-		"panics":         {claim: func(context.Context) error { panic("a fault") }, code: protocol.InternalError},
-		"has a code":     {claim: func(context.Context) error { return &protocol.CloseError{Code: 4711} }, code: 4711},
-		"is refused":     {claim: func(context.Context) error { return &protocol.CloseError{Code: protocol.AlreadyLoggedOn} }, code: protocol.AlreadyLoggedOn, event: "Ignored ann@2"},
-		"takes too long": {claim: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, code: protocol.InternalError},
-		"comes too late": {claim: func(ctx context.Context) error { <-ctx.Done(); return nil }, code: protocol.InternalError},
+		"fails":                   {claim: func(context.Context) error { return errors.New("no store") }, code: protocol.InternalError},
+		"panics":                  {claim: func(context.Context) error { panic("a fault") }, code: protocol.InternalError},
+		"has a code":              {claim: func(context.Context) error { return &protocol.CloseError{Code: 4711} }, code: 4711},
+		"is refused":              {claim: func(context.Context) error { return &protocol.CloseError{Code: protocol.AlreadyLoggedOn} }, code: protocol.AlreadyLoggedOn, event: "Ignored ann@2"},
+		"has a bare code":         {claim: func(context.Context) error { return protocol.CloseCode(4711) }, code: 4711},
+		"is refused, a bare code": {claim: func(context.Context) error { return fmt.Errorf("%w", protocol.AlreadyLoggedOn) }, code: protocol.AlreadyLoggedOn, event: "Ignored ann@2"},
+		"takes too long":          {claim: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, code: protocol.InternalError},
+		"comes too late":          {claim: func(ctx context.Context) error { <-ctx.Done(); return nil }, code: protocol.InternalError},
 		"finds a ban": {claim: func(context.Context) error { time.Sleep(time.Second); return nil }, then: func(m *usermgr.Manager, _ context.CancelCauseFunc) {
 			_, _ = m.Kick("ann", &usermgr.KickOptions{BanFor: time.Hour})
 		}, code: protocol.Unauthorized},
 		"loses its client": {claim: func(ctx context.Context) error { <-ctx.Done(); return nil }, then: func(_ *usermgr.Manager, giveUp context.CancelCauseFunc) {
 			giveUp(&protocol.CloseError{Code: protocol.NetworkError})
+		}, code: protocol.NetworkError},
+		"loses its client, a bare code": {claim: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, then: func(_ *usermgr.Manager, giveUp context.CancelCauseFunc) {
+			giveUp(protocol.NetworkError)
 		}, code: protocol.NetworkError},
 		"is stopped":         {claim: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, then: func(m *usermgr.Manager, _ context.CancelCauseFunc) { _ = m.Close(context.Background()) }, code: protocol.ServerStopping},
 		"is stopped, late":   {claim: func(ctx context.Context) error { <-ctx.Done(); return nil }, then: func(m *usermgr.Manager, _ context.CancelCauseFunc) { _ = m.Close(context.Background()) }, code: protocol.ServerStopping},
