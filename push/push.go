@@ -69,9 +69,8 @@ func New(b *bridge.Bridge, cfg ...Config) *Service {
 	s.news.service = s
 	s.leave = func() {}
 	b.Engine().Handle(protocol.TypePushAck, s.acknowledged)
-	if f := seam.DeviceFinderOf(b.Users()); f != nil {
-		s.deviceAt = f.DeviceAt
-	} else if m, ok := b.Users().(finder); ok {
+	s.deviceAt = seam.DeviceAtOf(b.Users())
+	if m, ok := b.Users().(finder); ok && s.deviceAt == nil {
 		s.deviceAt = func(conn uint64) (uint16, bool) {
 			i, ok := m.SessionAt(conn)
 			return i.Device, ok

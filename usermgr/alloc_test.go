@@ -31,11 +31,11 @@ func TestLookUpsAllocateNothing(t *testing.T) {
 	m := newManager(t, usermgr.Config{})
 	link := newLink(1)
 	logOn(t, m, "ann", link)
-	at, devices := link.Address().Conn, seam.DeviceFinderOf(m)
+	at, deviceAt := link.Address().Conn, seam.DeviceAtOf(m)
 	for what, look := range map[string]func(){
 		"IsOnline": func() { m.IsOnline("ann") },
 		"Links":    func() { m.Links("ann") },
-		"DeviceAt": func() { devices.DeviceAt(at) },
+		"deviceAt": func() { deviceAt(at) },
 		"nobody":   func() { m.Links("bob") },
 	} {
 		if n := testing.AllocsPerRun(1000, look); n != 0 {

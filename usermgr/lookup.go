@@ -136,19 +136,16 @@ func (c *deviceCounts) add(device uint16, n int) {
 }
 
 func init() {
-	seam.DeviceFinderOf = func(users any) seam.DeviceFinder {
+	seam.DeviceAtOf = func(users any) func(conn uint64) (uint16, bool) {
 		if m, own := users.(*Manager); own {
-			return deviceFinder{m}
+			return m.deviceAt
 		}
 		return nil
 	}
 }
 
-// deviceFinder implements seam.DeviceFinder.
-type deviceFinder struct{ manager *Manager }
-
-func (f deviceFinder) DeviceAt(conn uint64) (device uint16, ok bool) {
-	s := f.manager.sessions.onConn(conn)
+func (m *Manager) deviceAt(conn uint64) (device uint16, ok bool) {
+	s := m.sessions.onConn(conn)
 	if s == nil {
 		return 0, false
 	}

@@ -24,13 +24,9 @@ type Renewer interface {
 	Renew(ctx context.Context, token string) error
 }
 
-// DeviceFinder finds the device class of the session on a connection. It takes no lock, and does not describe the session.
-type DeviceFinder interface {
-	DeviceAt(conn uint64) (device uint16, ok bool)
-}
-
-// DeviceFinderOf returns the DeviceFinder of a user manager; nil for one that is not package usermgr's, which sets this function.
-var DeviceFinderOf = func(users any) DeviceFinder { return nil }
+// DeviceAtOf returns a function of a user manager that finds the device class of the session on a connection. The function takes no
+// lock, and does not describe the session. It is nil for a user manager that is not package usermgr's, which sets DeviceAtOf.
+var DeviceAtOf = func(users any) func(conn uint64) (device uint16, ok bool) { return nil }
 
 // Expendable is what the context of a bridge's logon is. It says that the goroutine that calls Register may end there, by a
 // runtime.Goexit in the program's code, and that the bridge then refuses the logon. So a user manager need call none of that code on
