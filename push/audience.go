@@ -111,7 +111,7 @@ func (s *Service) broadcastToAll(c *call) {
 		c.deliveries = slices.Clip(a.deliveries)
 	}
 	own := false // c.deliveries is a copy
-	next := 0    // no connection before it has still to be reported: those that are come in the audience's order
+	next := 0    // the index of the last report's connection: reports come in the order of a.conns
 	// The error is not needed: each delivery has its own.
 	_, _ = s.bridge.Engine().Broadcast(slices.Values(a.conns), &c.frame, &engine.SendOptions{Report: func(conn *engine.Conn, why error) {
 		if !told {

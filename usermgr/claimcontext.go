@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// claimContext is the context of a Claim: it ends with the logon's context, and when the claim is given up. What that takes is made when
-// the Claim first asks for it, since one that is granted at once does not.
+// claimContext is the context of a Claim: it ends with the logon's context, and when the claim is given up. The context that does this is
+// made when the Claim first uses it; a Claim that is granted at once does not use it.
 type claimContext struct {
 	context.Context // the logon's
 

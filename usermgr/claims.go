@@ -154,8 +154,8 @@ func claimError(ended, err error) error {
 // errClaimPanicked is the error of a Claim that has not returned.
 var errClaimPanicked = errors.New("it panicked")
 
-// askClaims calls Claim. Where the caller of Register has said that its goroutine may end, and nearly all logons come so, it is called
-// here: one that is granted at once takes no other goroutine. A Claim that waits holds up nothing meanwhile, because the turn is lent.
+// askClaims calls Claim: on this goroutine if the caller of Register has said that the goroutine may end, as a bridge does, and otherwise
+// on another goroutine. The turn is lent, so a Claim that waits delays only its own logon and other logons of the user.
 func (u *user) askClaims(ctx *claimContext, p *pendingLogon, s *session) (Claimed, error) {
 	m, r := u.manager, ClaimRequest{Logon: p.logon, Session: s.id}
 	r.Logon.Address = s.address()
@@ -169,8 +169,8 @@ func (u *user) askClaims(ctx *claimContext, p *pendingLogon, s *session) (Claime
 	return m.askApart(ctx, &foreign)
 }
 
-// askHere calls Claim of the application. After a panic it returns an error. After a Goexit nothing below on the stack runs on but
-// deferred functions, and so askHere undoes the logon.
+// askHere calls Claim of the application on this goroutine. After a panic it returns an error. After a Goexit its callers run only
+// their deferred functions, so askHere itself undoes the logon.
 func (u *user) askHere(ctx *claimContext, s *session, r ClaimRequest) (c Claimed, err error) {
 	m, returned := u.manager, false
 	defer func() {
@@ -193,7 +193,7 @@ func (u *user) askHere(ctx *claimContext, s *session, r ClaimRequest) (c Claimed
 	return c, err
 }
 
-// askApart calls Claim of the application on a goroutine of its own, so that the caller's goes on even after a Goexit.
+// askApart calls Claim of the application on a goroutine of its own, so that the caller's goroutine goes on even after a Goexit.
 func (m *Manager) askApart(ctx context.Context, r *ClaimRequest) (c Claimed, err error) {
 	if !m.apart("a Claims' Claim", func() { c, err = m.claims.Claim(ctx, *r) }) {
 		return Claimed{}, errClaimPanicked

@@ -21,7 +21,7 @@ type Ring[T any] struct {
 // Mark is the state that a [Ring] keeps inside each thing that it watches. The zero Mark means that the thing is not watched.
 type Mark[T any] struct {
 	seen       atomic.Uint32 // the stamp of the last beat; none when the thing is not watched
-	Note       atomic.Uint32 // the thing's own, in a place that would be empty
+	Note       atomic.Uint32 // for the watched thing; the Ring does not use it, and without it these four bytes would be padding
 	next, prev *T            // the list of its slot; nil when stopped
 }
 
