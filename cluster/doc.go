@@ -3,7 +3,6 @@
 //
 //	node, err := cluster.New(cluster.Config{Directory: store, Mesh: mesh, Name: "gate-1"})
 //	users, err := usermgr.New(usermgr.Config{Claims: node})
-//	node.Attach(users)
 //	go node.Run(ctx)
 //
 // RelogonMode and Devices work across all nodes as within one process. If a logon at one node replaces a session at another node, the

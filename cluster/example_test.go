@@ -30,7 +30,6 @@ func Example() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		node.Attach(users)
 		users.Subscribe(usermgr.Events{
 			Connected: func(s usermgr.SessionInfo) { fmt.Println(name, "Connected", s.UserID) },
 			PushedOut: func(s usermgr.SessionInfo, _ usermgr.Address) { fmt.Println(name, "PushedOut", s.UserID) },

@@ -16,7 +16,8 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// Node is one process in a cluster. It is the Claims of the process's user manager. Make one with New.
+// Node is one process in a cluster. It is the Claims of the process's user manager (usermgr.Config.Claims). All nodes of a cluster must
+// have user managers with the same RelogonMode and Devices: a node with others does not join. Make one with New.
 type Node struct {
 	cfg    Config
 	dir    Directory
@@ -24,7 +25,7 @@ type Node struct {
 	log    *zap.Logger
 	now    func() time.Duration
 	users  atomic.Pointer[usermgr.Manager]
-	policy seam.Policy // set by Attach
+	policy seam.Policy // set by UseManager
 	ran    atomic.Bool
 
 	// deadline is when the node stops acting, by its clock; 0 while it does not act.
@@ -59,7 +60,10 @@ const (
 	fenced                // its lease is over, or it was buried
 )
 
-var _ usermgr.Claims = (*Node)(nil)
+var (
+	_ usermgr.Claims   = (*Node)(nil)
+	_ seam.ManagerUser = (*Node)(nil)
+)
 
 // New returns a node that has not joined yet, or an error that names the invalid setting.
 func New(cfg Config) (*Node, error) {
@@ -74,16 +78,11 @@ func New(cfg Config) (*Node, error) {
 	}, nil
 }
 
-// Attach tells the node which user manager it works for: the one that has it as its Claims. Call it once, before Run. All nodes of a
-// cluster must have the same RelogonMode and Devices: a node with others does not join.
-func (n *Node) Attach(m *usermgr.Manager) {
-	policy, ok := seam.PolicyOf(m)
-	if !ok {
-		panic("rollcall: Attach needs a Manager")
-	}
-	n.policy = policy
-	if !n.users.CompareAndSwap(nil, m) {
-		panic("rollcall: Attach was called twice")
+// UseManager is called by usermgr.New, for the user manager that has the node as its Claims. Programs do not call it.
+func (n *Node) UseManager(users any, p seam.Policy) {
+	n.policy = p
+	if !n.users.CompareAndSwap(nil, users.(*usermgr.Manager)) {
+		panic("rollcall: a cluster.Node is the Claims of two user managers")
 	}
 }
 
@@ -93,7 +92,7 @@ func (n *Node) Attach(m *usermgr.Manager) {
 // before ctx ends.
 func (n *Node) Run(ctx context.Context) error {
 	if n.users.Load() == nil {
-		return errors.New("rollcall: call Attach before Run")
+		return errors.New("rollcall: no user manager has the node as its Claims: set usermgr.Config.Claims")
 	}
 	if n.ran.Swap(true) {
 		return errors.New("rollcall: Run was called twice")

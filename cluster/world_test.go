@@ -91,7 +91,6 @@ func (w *world) addNodeWith(f memory.Faults) *member {
 	users := w.cfg
 	users.Claims, users.HeartbeatTimeout, users.Logger = n.Node, -1, zap.NewNop()
 	n.users = testkit.Must(usermgr.New(users))
-	n.Attach(n.users)
 	n.users.Subscribe(w.log.Events(n.name, n))
 	ctx, end := context.WithCancel(context.Background())
 	n.end = end

@@ -182,15 +182,10 @@ func (d *devicePolicy) digest() string {
 	return fmt.Sprint(d.limit, d.onePerClass, pairs)
 }
 
-func init() {
-	seam.PolicyOf = func(users any) (seam.Policy, bool) {
-		m, ok := users.(*Manager)
-		if !ok {
-			return seam.Policy{}, false
-		}
-		return seam.Policy{
-			IgnoreNew: m.relogon == IgnoreNew, Excluded: m.devices.excludedPlaces,
-			Digest: fmt.Sprint(m.relogon, m.devices.digest()),
-		}, true
+// policy returns what a cluster's node needs of the manager's policy.
+func (m *Manager) policy() seam.Policy {
+	return seam.Policy{
+		IgnoreNew: m.relogon == IgnoreNew, Several: m.devices.limit != 1, Excluded: m.devices.excludedPlaces,
+		Digest: fmt.Sprint(m.relogon, m.devices.digest()),
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/rollcall-go/rollcall/heartbeat"
 	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/logging"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/internal/wheel"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -155,6 +156,9 @@ func New(cfg Config) (*Manager, error) {
 	m.displays.init()
 	m.clock.start()
 	m.count.start(m)
+	if c, ok := m.claims.(seam.ManagerUser); ok {
+		c.UseManager(m, m.policy())
+	}
 	return m, nil
 }
 

@@ -50,7 +50,6 @@ func newStand(t *testing.T, nodes int) *stand {
 			Directory: open(t, client, redisdir.Config{}), Mesh: mesh, Name: n.name, Lease: lease, Logger: zap.NewNop(),
 		}))
 		n.users = testkit.Must(usermgr.New(usermgr.Config{Claims: n.Node, HeartbeatTimeout: -1, Logger: zap.NewNop()}))
-		n.Attach(n.users)
 		n.users.Subscribe(s.log.Events(n.name, n))
 		running.Go(func() {
 			defer mesh.Close()

@@ -28,11 +28,9 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	users, err := usermgr.New(usermgr.Config{Claims: node})
-	if err != nil {
+	if _, err := usermgr.New(usermgr.Config{Claims: node}); err != nil { // for a bridge: see bridge.Attach
 		log.Fatal(err)
 	}
-	node.Attach(users)
 	if err := node.Run(ctx); err != nil { // until ctx ends
 		log.Fatal(err)
 	}

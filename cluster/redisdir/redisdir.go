@@ -4,7 +4,6 @@
 //	store, err := redisdir.New(ctx, client, redisdir.Config{})
 //	node, err := cluster.New(cluster.Config{Directory: store, Mesh: redisdir.NewMesh(client, redisdir.MeshConfig{}), Name: "a"})
 //	users, err := usermgr.New(usermgr.Config{Claims: node})
-//	node.Attach(users)
 //	go node.Run(ctx)
 //
 // The server must be Redis 7.0 or newer, or Valkey, and must have no persistence (save "", appendonly no). After a restart the nodes write

@@ -44,10 +44,17 @@ func LeavePlace(ctx context.Context) {
 	}
 }
 
+// ManagerUser is what a usermgr.Claims may be that works for one user manager.
+type ManagerUser interface {
+	// UseManager is called by usermgr.New when it succeeds, with the *usermgr.Manager that has the receiver as its Claims.
+	UseManager(users any, p Policy)
+}
+
 // Policy says which sessions of one user may live side by side. It is a user manager's, for a cluster, which decides by it about sessions
 // elsewhere.
 type Policy struct {
 	IgnoreNew bool
+	Several   bool // a user may have more than one session
 	// Excluded returns the indices of the sessions, of one user and the oldest first, that a logon on the device excludes, in
 	// this order.
 	Excluded func(device uint16, sessions []Place) []int
@@ -60,6 +67,3 @@ type Place struct {
 	Device uint16
 	Same   bool // it has the logon's token, or the logon takes it over by its ID
 }
-
-// PolicyOf returns the policy of a user manager; false for one that is not package usermgr's, which sets this function.
-var PolicyOf = func(users any) (Policy, bool) { return Policy{}, false }

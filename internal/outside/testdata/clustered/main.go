@@ -37,7 +37,6 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	node.Attach(users)
 	go func() { log.Fatal(node.Run(context.Background())) }()
 	if err := node.Joined(context.Background()); err != nil {
 		log.Fatal(err)
