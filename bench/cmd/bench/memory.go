@@ -110,6 +110,32 @@ func (b *bench) measureMemory(p peer, users, size int) (m perUser, err error) {
 	return perUser{float64(idle-empty) / float64(users), float64(after-empty) / float64(users)}, err
 }
 
+// measureSeen measures what a server has in RAM for each of its users right after they have logged on, one by one: nothing was collected
+// but what the server itself did. warm says that others have come and gone before.
+func (b *bench) measureSeen(p peer, users, size int, warm bool) (float64, error) {
+	server, err := b.start(p)
+	if err != nil {
+		return 0, err
+	}
+	defer server.Stop()
+	if warm {
+		if _, err := load.Churn(server, p.dialect, 64, size, b.warmUp, b.length); err != nil {
+			return 0, err
+		}
+	}
+	empty, err := resident(server)
+	if err != nil {
+		return 0, err
+	}
+	g, err := load.Dial(server, users, p.dialect, size)
+	if err != nil {
+		return 0, err
+	}
+	defer g.Close()
+	seen, err := server.Resident()
+	return float64(seen-empty) / float64(users), err
+}
+
 // resident returns the memory of a server in RAM after it has freed all that it can.
 func resident(server *process.Process) (int64, error) {
 	if err := server.FreeMemory(); err != nil {
