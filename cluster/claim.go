@@ -21,6 +21,7 @@ type claim struct {
 	user string
 	own  entry    // the node's lock protects its generation; 0 while the entry is not in the store, as far as this node knows
 	open *pending // nil once the claim is granted
+	seen uint32   // the number of the last audit that has found the entry; only the audit uses it
 
 	// The node's lock protects these.
 	more *claimMore // nil until it is needed
@@ -213,7 +214,8 @@ func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, exc
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	next = slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return n.isGhost(&e) })
+	next, _ = n.withoutDead(entries)
+	next = slices.DeleteFunc(next, func(e entry) bool { return n.isGhost(&e) })
 	meant, here := n.excludedBy(c, next)
 	c.open.marked = nil
 	for _, i := range meant {

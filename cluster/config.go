@@ -25,6 +25,9 @@ type Config struct {
 	// Margin is how long before the end of its lease a node stops acting, because the clocks of nodes may run at different rates. It
 	// must be less than Lease - 2·Renew. 0 or less means a tenth of Lease.
 	Margin time.Duration
+	// Swept is called for each session of a dead node whose entry this node has removed from the store. It runs on a goroutine of the
+	// node, one call at a time; while it blocks the sweep waits. Nil does nothing.
+	Swept func(s Swept)
 	// Logger gets messages for operators. Nil means that warnings and errors go to standard error.
 	Logger *zap.Logger
 

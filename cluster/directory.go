@@ -55,15 +55,16 @@ type Directory interface {
 	// recovers too.
 	Look(ctx context.Context, users ...string) ([]Record, error)
 	// Walk returns about limit records from a place on: "" for the first, then Listing.Next. While nothing changes each record
-	// comes once.
+	// comes once. A call looks at a bounded part of the store, and so may return few records, or none, although others follow.
 	Walk(ctx context.Context, from string, limit int) (Listing, error)
 	// Count returns the number of records.
 	Count(ctx context.Context) (int, error)
 
 	// Table returns the table of nodes. It is no renewal, and may be from before what others have been told.
 	Table(ctx context.Context) (View, error)
-	// Join adds a node to the table, and buries its former incarnation. The number is greater than all in the table. While the
-	// store recovers the error is ErrRecovering; see JoinOptions.Bootstrap for the first node.
+	// Join adds a node to the table, and buries its former incarnation. The number is greater than all in the table. The rows of
+	// dead nodes that are Swept leave the table. While the store recovers the error is ErrRecovering; see JoinOptions.Bootstrap for
+	// the first node.
 	Join(ctx context.Context, m Member, o JoinOptions) (Incarnation, error)
 	// Renew counts a renewal of me, and returns the table. floor is the highest version that the caller knows: no later version is
 	// lower. With ErrNotDurable and ErrUnknown the View is valid too. Another error is ErrFenced.
@@ -81,6 +82,9 @@ type Directory interface {
 	// epoch is not the store's, and ErrFenced or ErrUnknown where by is not in the table. A node that has renewed meanwhile is no
 	// error.
 	Bury(ctx context.Context, by, who Incarnation, epoch string, renewals uint64) error
+	// Swept notes that no record has an entry of these dead nodes any more: their rows become Swept, and all but the one with the
+	// highest number of the table leave it. A node that lives is left as it is. The errors are those of Bury.
+	Swept(ctx context.Context, by Incarnation, epoch string, dead []Incarnation) error
 	// Leave ends the life of me.
 	Leave(ctx context.Context, me Incarnation) error
 }
@@ -158,4 +162,5 @@ type MemberState struct {
 	Member      Member
 	Renewals    uint64 // how many times it has renewed, in this epoch at least
 	Dead        bool   // it was buried, or has left
+	Swept       bool   // it is dead, and no record has an entry of it; else records may have some
 }

@@ -25,19 +25,22 @@
 // A new node begins to act when all other nodes know it. A node that has died cannot learn of it, so the new node waits until the dead
 // node is marked as dead in the table.
 //
+// The sessions of a node that has died leave the store within a lease or two: other nodes sweep them out, see Config.Swept. After each
+// recovery of the store, and every hour, a node holds its sessions against the store. A session's other events (created, updated, deleted)
+// are Connected, Tagged and Disconnected of its node's user manager.
+//
 // # What a node does not do
 //
 // Messages, kicks, bans, counts and lists concern the sessions of one node. Only [Node.Where] and [Node.IsOnline] look further. Online,
 // Offline and OfflineGrace concern one node: a user who moves goes offline at the old node. The tags of a user or session, and a user's
 // totals of messages and bytes, are not carried to another node. Each node remembers only its own ended sessions (rule 26): a client that
-// was pushed out at one node and comes back by itself at another is not refused there. Entries of dead nodes stay in the store until their
-// users log on again.
+// was pushed out at one node and comes back by itself at another is not refused there.
 //
 // After the end of a node's lease its sessions end a moment later. In between, the node still handles messages. So before a handler does
 // something that must not happen twice, it should ask [Node.May], or compare SessionInfo.Generation.
 //
 // # Goroutines and locks
 //
-// Run has goroutines that guard the lease, renew it, release claims, and write sessions again; it waits for all of them. A node has one
-// lock. No call of the store, the mesh or the user manager is made while it is held. A [Mesh] calls the node from goroutines of its own.
+// Run has goroutines that guard the lease, renew it, release claims, audit the store, and write sessions again; it waits for all of them. A
+// node has one lock. No call of the store, the mesh or the user manager is made while it is held. A [Mesh] calls the node from goroutines of its own.
 package cluster

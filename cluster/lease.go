@@ -23,6 +23,7 @@ func (n *Node) serve(ctx context.Context, m *membership) {
 	wg.Go(func() { n.guard(life) })
 	wg.Go(func() { n.keepLease(life, m.me) })
 	wg.Go(func() { n.releaseAll(life) })
+	wg.Go(func() { n.auditAll(life, m.me) })
 
 	n.await(ctx, func() bool { return n.stage == fenced })
 	if ctx.Err() != nil {

@@ -48,6 +48,7 @@ type Node struct {
 	// changed is closed, and replaced, when stage, epoch or view change and when the last claim is over.
 	changed chan struct{}
 	release releases
+	audits  audits
 }
 
 // stage is what a node may do.

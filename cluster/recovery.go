@@ -92,6 +92,7 @@ func (n *Node) writeAgain(ctx context.Context, epoch string, all []*claim) bool 
 				if !n.writeEntry(ctx, epoch, c) {
 					cancel()
 				}
+				n.releaseAgain(c)
 			}
 		})
 	}
@@ -104,6 +105,15 @@ func (n *Node) writeAgain(ctx context.Context, epoch string, all []*claim) bool 
 	close(work)
 	workers.Wait()
 	return ctx.Err() == nil
+}
+
+// releaseAgain removes the entry of a session that has ended while it was written again: its release may have come before that.
+func (n *Node) releaseAgain(c *claim) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.claims[c.own.session] != c && c.own.node == n.me {
+		n.release.add(&released{user: c.user, session: c.own.session, node: c.own.node})
+	}
 }
 
 // writeEntry writes a session's entry. Of two sessions that exclude each other the younger stays, and the older ends. A session that ends

@@ -49,6 +49,7 @@ type member struct {
 
 	mu     sync.Mutex
 	faults memory.Faults
+	swept  []cluster.Swept
 }
 
 // newWorld returns a cluster of so many nodes, which have joined.
@@ -87,6 +88,11 @@ func (w *world) addNodeWith(f memory.Faults) *member {
 		mesh = w.mesh
 	}
 	cfg := cluster.Config{Directory: store, Mesh: mesh, Name: n.name, Lease: lease, Renew: renew, Logger: zap.NewNop()}
+	cfg.Swept = func(s cluster.Swept) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.swept = append(n.swept, s)
+	}
 	n.Node = testkit.Must(cluster.New(cfg.InBubble()))
 	users := w.cfg
 	users.Claims, users.HeartbeatTimeout, users.Logger = n.Node, -1, zap.NewNop()

@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"ANodeIsBuriedOnlyWithTheRenewalsThatWereSeen", (*suite).lateBurial},
 		{"AJoinBuriesTheFormerLife", (*suite).former},
 		{"ANodeThatLeavesIsDead", (*suite).leaves},
+		{"ADeadNodeIsInTheTableUntilItIsSwept", (*suite).swept},
 		{"ARestartedStoreGrantsNothing", (*suite).recovering},
 		{"AStoreRecoversWhenAllItKnowsAreReady", (*suite).recovers},
 		{"ANodeThatDoesNotComeIsBuriedWhenItIsOverdue", (*suite).overdue},

@@ -68,6 +68,39 @@ func (s *suite) leaves() {
 	}
 }
 
+func (s *suite) swept() {
+	a, b, c := s.join(), s.join(), s.join()
+	s.noError(s.store.Leave(s.ctx, b))
+	s.noError(s.store.Leave(s.ctx, c))
+	for _, inc := range []cluster.Incarnation{b, c} { // also when another node joins
+		if row, ok := rowOf(s.table(), inc); !ok || !row.Dead || row.Swept {
+			s.t.Errorf("the row of dead node %d is %+v", inc, row)
+		}
+	}
+	d := s.join()
+	s.noError(s.store.Leave(s.ctx, d))
+	all := []cluster.Incarnation{a, b, c, d}
+	s.is(s.store.Swept(s.ctx, a, "another", all), cluster.ErrRecovering)
+	s.is(s.store.Swept(s.ctx, b, s.epoch, all), cluster.ErrFenced)
+	s.is(s.store.Swept(s.ctx, d+100, s.epoch, all), cluster.ErrUnknown)
+	s.noError(s.store.Swept(s.ctx, a, s.epoch, append(all, d+100)))
+	_, v := s.renew(a)
+	if _, ok := rowOf(v, b); ok || !dead(v, b) || !dead(v, c) || dead(v, a) {
+		s.t.Errorf("after the sweep the table is %+v", v)
+	}
+	if row, ok := rowOf(v, d); !ok || !row.Dead || !row.Swept { // absent, it would not be below the highest number
+		s.t.Errorf("the row with the highest number is %+v", row)
+	}
+	s.join()
+	_, v = s.renew(a)
+	if _, ok := rowOf(v, d); ok || !dead(v, d) {
+		s.t.Errorf("after the join of another node the table is %+v", v)
+	}
+	s.restart()
+	s.rejoin(a, cluster.RejoinOptions{})
+	s.is(s.store.Swept(s.ctx, a, s.epoch, all), cluster.ErrRecovering)
+}
+
 // restart restarts the store, and notes its epoch.
 func (s *suite) restart() {
 	s.t.Helper()

@@ -43,6 +43,7 @@ type row struct {
 	member   cluster.Member
 	renewals uint64
 	dead     bool
+	swept    bool
 }
 
 // New returns an empty Directory.

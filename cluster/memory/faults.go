@@ -90,6 +90,10 @@ func (f *faulty) Bury(ctx context.Context, by, who cluster.Incarnation, epoch st
 	return f.do(ctx, "Bury", func() error { return f.to.Bury(ctx, by, who, epoch, renewals) })
 }
 
+func (f *faulty) Swept(ctx context.Context, by cluster.Incarnation, epoch string, dead []cluster.Incarnation) error {
+	return f.do(ctx, "Swept", func() error { return f.to.Swept(ctx, by, epoch, dead) })
+}
+
 func (f *faulty) Leave(ctx context.Context, me cluster.Incarnation) error {
 	return f.do(ctx, "Leave", func() error { return f.to.Leave(ctx, me) })
 }

@@ -3,6 +3,7 @@ package memory
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/rollcall-go/rollcall/cluster"
@@ -19,7 +20,7 @@ func (d *Directory) Table(ctx context.Context) (cluster.View, error) {
 func (d *Directory) view() cluster.View {
 	v := cluster.View{Epoch: d.epochName(), Armed: d.armed, Stamp: d.stamp(), Floor: d.top}
 	for inc, r := range d.state.table {
-		v.Members = append(v.Members, cluster.MemberState{Incarnation: inc, Member: r.member, Renewals: r.renewals, Dead: r.dead})
+		v.Members = append(v.Members, cluster.MemberState{Incarnation: inc, Member: r.member, Renewals: r.renewals, Dead: r.dead, Swept: r.swept})
 	}
 	slices.SortFunc(v.Members, func(a, b cluster.MemberState) int { return cmp.Compare(a.Incarnation, b.Incarnation) })
 	return v
@@ -42,7 +43,7 @@ func (d *Directory) Join(ctx context.Context, m cluster.Member, o cluster.JoinOp
 	d.state.last++
 	me := d.state.last
 	for inc, r := range d.state.table { // what is absent, and below the highest number, is dead too
-		if r.dead {
+		if r.swept {
 			delete(d.state.table, inc)
 		}
 	}
@@ -156,19 +157,48 @@ func (d *Directory) arm() {
 func (d *Directory) Bury(ctx context.Context, by, who cluster.Incarnation, epoch string, renewals uint64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if !d.armed || epoch != d.epochName() {
-		return cluster.ErrRecovering
-	}
-	if _, err := d.alive(by); err != nil {
+	if err := d.mayBury(ctx, by, epoch); err != nil {
 		return err
 	}
 	if d.state.table[who].renewals == renewals {
 		d.bury(who)
 	}
 	return nil
+}
+
+// Swept implements cluster.Directory.
+func (d *Directory) Swept(ctx context.Context, by cluster.Incarnation, epoch string, dead []cluster.Incarnation) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.mayBury(ctx, by, epoch); err != nil {
+		return err
+	}
+	highest := slices.Max(slices.Collect(maps.Keys(d.state.table)))
+	for _, inc := range dead {
+		r := d.state.table[inc]
+		switch {
+		case !r.dead:
+		case inc == highest: // absent, it would be taken for one that has joined since
+			r.swept = true
+			d.set(inc, r)
+		default:
+			delete(d.state.table, inc)
+			d.state.changes++
+		}
+	}
+	return nil
+}
+
+// mayBury returns why a node may say nothing about dead nodes. d.mu is held on entry.
+func (d *Directory) mayBury(ctx context.Context, by cluster.Incarnation, epoch string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !d.armed || epoch != d.epochName() {
+		return cluster.ErrRecovering
+	}
+	_, err := d.alive(by)
+	return err
 }
 
 // Leave implements cluster.Directory.

@@ -80,7 +80,8 @@ func record(user, raw string) (cluster.Record, error) {
 // walkStep is how many buckets are asked for at a time.
 const walkStep = 200
 
-// Walk implements cluster.Directory. It returns whole buckets, and so may return more than limit.
+// Walk implements cluster.Directory. It returns whole buckets, and so may return more than limit. It looks at no more than walkStep of
+// them.
 func (d *Directory) Walk(ctx context.Context, from string, limit int) (cluster.Listing, error) {
 	bucket := 0
 	if from != "" {
@@ -90,30 +91,29 @@ func (d *Directory) Walk(ctx context.Context, from string, limit int) (cluster.L
 		}
 		bucket = n
 	}
+	var commands rueidis.Commands
+	for b := bucket; b < min(bucket+walkStep, d.cfg.Buckets); b++ {
+		commands = append(commands, d.client.B().Hgetall().Key(d.bucketKey(b)).Build())
+	}
 	var l cluster.Listing
-	for bucket < d.cfg.Buckets {
-		var commands rueidis.Commands
-		for b := bucket; b < min(bucket+walkStep, d.cfg.Buckets); b++ {
-			commands = append(commands, d.client.B().Hgetall().Key(d.bucketKey(b)).Build())
+	for _, answer := range d.client.DoMulti(ctx, commands...) {
+		users, err := answer.AsStrMap()
+		if err != nil {
+			return cluster.Listing{}, err
 		}
-		for _, answer := range d.client.DoMulti(ctx, commands...) {
-			users, err := answer.AsStrMap()
+		for user, raw := range users {
+			r, err := record(user, raw)
 			if err != nil {
 				return cluster.Listing{}, err
 			}
-			if len(l.Records) >= max(limit, 1) {
-				l.Next = strconv.Itoa(bucket)
-				return l, nil
-			}
-			for user, raw := range users {
-				r, err := record(user, raw)
-				if err != nil {
-					return cluster.Listing{}, err
-				}
-				l.Records = append(l.Records, r)
-			}
-			bucket++
+			l.Records = append(l.Records, r)
 		}
+		if bucket++; len(l.Records) >= max(limit, 1) {
+			break
+		}
+	}
+	if bucket < d.cfg.Buckets {
+		l.Next = strconv.Itoa(bucket)
 	}
 	return l, nil
 }

@@ -211,7 +211,7 @@ func TestARenewalCountsWhenAReplicaHasIt(t *testing.T) {
 		t.Errorf("a replica that has taken over answered a claim with %v", err)
 	}
 	v := testkit.Must(promoted.Table(t.Context()))
-	if v.Armed || v.Epoch == before.Epoch || len(v.Members) != 1 {
+	if v.Armed || v.Epoch == before.Epoch || len(v.Members) != 2 { // the first life, and the second
 		t.Errorf("a replica that has taken over has the table %+v", v)
 	}
 

@@ -73,18 +73,18 @@ local function remove(keys, args)
   return {'OK'}
 end
 
--- The table of nodes: a hash, incarnation -> 'A' or 'D' (dead), the number of renewals, a line's end, the member. Besides: 'last', the
+-- The table of nodes: a hash, incarnation -> 'A', 'D' (dead) or 'S' (dead, and swept), the number of renewals, a line's end, the member. Besides: 'last', the
 -- last incarnation; 'changes', of the table; 'buckets'.
 
 local function row(key, inc)
   local raw = redis.call('HGET', key, inc)
   if not raw then return nil end
   local state, renewals, member = string.match(raw, '^(%u)(%d+)\n(.*)$')
-  return {dead = state == 'D', renewals = tonumber(renewals), member = member}
+  return {dead = state ~= 'A', swept = state == 'S', renewals = tonumber(renewals), member = member}
 end
 
 local function set(key, inc, r)
-  redis.call('HSET', key, inc, (r.dead and 'D' or 'A') .. text(r.renewals) .. '\n' .. r.member)
+  redis.call('HSET', key, inc, (r.swept and 'S' or r.dead and 'D' or 'A') .. text(r.renewals) .. '\n' .. r.member)
   redis.call('HINCRBY', key, 'changes', 1)
 end
 
@@ -164,7 +164,7 @@ local function join(keys, args)
   local me = text(math.max(last + 1, tonumber(redis.call('TIME')[1])))
   incarnations(key, function(inc) -- what is absent, and below the highest number, is dead too
     local r = row(key, inc)
-    if r.dead then redis.call('HDEL', key, inc) end
+    if r.swept then redis.call('HDEL', key, inc) end
   end)
   know(key, me)
   set(key, me, {dead = false, renewals = 1, member = member})
@@ -222,14 +222,44 @@ local function be_ready(keys, args)
   return {'OK', c.armed and '1' or '0'}
 end
 
+-- may_bury returns why a node may say nothing about dead nodes.
+local function may_bury(key, by, epoch)
+  local c = cluster(key)
+  if not c.armed or c.epoch ~= epoch then return {'RECOVERING'} end
+  local r, status = alive(key, by)
+  if not r then return {status} end
+  return nil
+end
+
 local function bury_silent(keys, args)
   local key = keys[1]
-  local c = cluster(key)
-  if not c.armed or c.epoch ~= args[3] then return {'RECOVERING'} end
-  local r, status = alive(key, args[1])
-  if not r then return {status} end
-  r = row(key, args[2])
-  if r and r.renewals == tonumber(args[4]) then bury(key, args[2]) end
+  local refused = may_bury(key, args[1], args[2])
+  if refused then return refused end
+  local r = row(key, args[3])
+  if r and r.renewals == tonumber(args[4]) then bury(key, args[3]) end
+  return {'OK'}
+end
+
+-- swept: by, epoch, then dead nodes.
+local function swept(keys, args)
+  local key = keys[1]
+  local refused = may_bury(key, args[1], args[2])
+  if refused then return refused end
+  local highest = 0
+  incarnations(key, function(inc) highest = math.max(highest, tonumber(inc)) end)
+  for i = 3, #args do
+    local inc = args[i]
+    local r = row(key, inc)
+    if r and r.dead then
+      if tonumber(inc) == highest then -- absent, it would be taken for one that has joined since
+        r.swept = true
+        set(key, inc, r)
+      else
+        redis.call('HDEL', key, inc)
+        redis.call('HINCRBY', key, 'changes', 1)
+      end
+    end
+  end
   return {'OK'}
 end
 
@@ -252,4 +282,5 @@ register('renew', renew)
 register('rejoin', rejoin)
 register('ready', be_ready)
 register('bury', bury_silent)
+register('swept', swept)
 register('leave', leave)

@@ -150,7 +150,16 @@ func (d *Directory) Ready(ctx context.Context, me cluster.Incarnation, o cluster
 
 // Bury implements cluster.Directory.
 func (d *Directory) Bury(ctx context.Context, by, who cluster.Incarnation, epoch string, renewals uint64) error {
-	return d.do(ctx, "bury", number(by), number(who), epoch, number(renewals))
+	return d.do(ctx, "bury", number(by), epoch, number(who), number(renewals))
+}
+
+// Swept implements cluster.Directory.
+func (d *Directory) Swept(ctx context.Context, by cluster.Incarnation, epoch string, dead []cluster.Incarnation) error {
+	args := []string{number(by), epoch}
+	for _, inc := range dead {
+		args = append(args, number(inc))
+	}
+	return d.do(ctx, "swept", args...)
 }
 
 // Leave implements cluster.Directory.
@@ -209,7 +218,7 @@ func row(inc cluster.Incarnation, text string) (m cluster.MemberState, err error
 	if !ok || head == "" {
 		return m, errAnswer
 	}
-	m.Incarnation, m.Dead = inc, head[0] == 'D'
+	m.Incarnation, m.Dead, m.Swept = inc, head[0] != 'A', head[0] == 'S'
 	if m.Renewals, err = strconv.ParseUint(head[1:], 10, 64); err != nil {
 		return m, err
 	}

@@ -1,0 +1,245 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Swept is a session of a node that has died, whose entry another node has removed from the store. The other events in a session's life
+// are those of its node's user manager: see usermgr.Events.
+type Swept struct {
+	UserID string
+	Place  Place // where the session was
+	// Offline means that the record had no other entry: the user has gone offline with the dead node.
+	Offline bool
+	// Version is the version of the record that was removed or replaced. Generations of the user's later sessions are greater.
+	Version Version
+}
+
+const (
+	// auditEvery is how long after an audit the next one begins.
+	auditEvery = time.Hour
+	// auditPause is between two steps of an audit, so that it takes little of the store's time.
+	auditPause = 10 * time.Millisecond
+	// auditStep is about how many records an audit asks for at a time.
+	auditStep = 1000
+	// auditTries is how often an audit tries to clear a record that others write meanwhile. The next audit tries again.
+	auditTries = 4
+)
+
+// audits is the state of a node's audits. An audit goes through all records. It removes entries of dead nodes, and entries of this
+// node that it does not have; and it writes sessions of this node again that have no entry. The node's lock protects it.
+type audits struct {
+	last  time.Duration // when the last whole audit began
+	epoch string        // of the store at that time
+	count uint32        // how many have begun
+	// began is when the node saw first that there is something to audit; 0 while there is nothing.
+	began time.Duration
+	dead  []Incarnation // whose entries may be in the store
+}
+
+// auditAll audits until ctx ends: once after each recovery of the store, when a node has died, and every hour.
+func (n *Node) auditAll(ctx context.Context, me Incarnation) {
+	n.mu.Lock()
+	n.audits.last, n.audits.epoch = n.now(), n.view.Epoch // the node has nothing yet
+	n.mu.Unlock()
+	for ctx.Err() == nil {
+		n.await(ctx, n.auditIsDue)
+		if ctx.Err() == nil && !n.audit(ctx, me) {
+			sleep(ctx, n.cfg.Renew)
+		}
+	}
+}
+
+// auditIsDue reports whether this node is to audit now. Each node audits after a recovery, one after the other. Of those that see a dead
+// node the one with the lowest number sweeps at once; each later one does when a further lease has passed, and the dead node is still
+// not swept. So a node that sweeps and dies, or hangs, holds nothing up. n.mu is held on entry.
+func (n *Node) auditIsDue() bool {
+	a := &n.audits
+	if n.stage != acting || n.epoch == "" {
+		return false
+	}
+	before := time.Duration(0) // how many nodes come first
+	a.dead = a.dead[:0]
+	for _, m := range n.view.Members {
+		switch {
+		case m.Dead && !m.Swept:
+			a.dead = append(a.dead, m.Incarnation)
+		case !m.Dead && m.Incarnation < n.me:
+			before++
+		}
+	}
+	now := n.now()
+	recovered := a.epoch != n.epoch
+	if !recovered && len(a.dead) == 0 {
+		a.began = 0
+		return now-a.last >= auditEvery
+	}
+	if a.began == 0 {
+		a.began = now
+	}
+	if recovered {
+		return now-a.began >= before*n.cfg.Renew/4
+	}
+	return now-a.began >= before*n.cfg.Lease
+}
+
+// audit goes through all records once. It reports false where it could not do all.
+func (n *Node) audit(ctx context.Context, me Incarnation) bool {
+	n.mu.Lock()
+	a := &n.audits
+	began, epoch, dead := n.now(), n.epoch, slices.Clone(a.dead)
+	a.count++
+	number := a.count
+	var own []*claim // written before the audit, so that it finds them
+	for _, c := range n.claims {
+		if c.own.node == me && c.own.generation != 0 {
+			own = append(own, c)
+		}
+	}
+	n.mu.Unlock()
+
+	whole := true
+	for from, first := "", true; first || from != ""; first = false {
+		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
+		l, err := n.dir.Walk(call, from, auditStep)
+		cancel()
+		if err != nil {
+			return false
+		}
+		for i := range l.Records {
+			whole = n.auditRecord(ctx, epoch, &l.Records[i], number) && whole
+		}
+		from = l.Next
+		sleep(ctx, auditPause)
+	}
+	whole = n.writeMissing(ctx, epoch, number, own) && whole
+	n.mu.Lock()
+	whole = whole && n.epoch == epoch && ctx.Err() == nil
+	n.mu.Unlock()
+	if whole && len(dead) > 0 {
+		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
+		whole = n.dir.Swept(call, me, epoch, dead) == nil
+		cancel()
+	}
+	if whole {
+		n.mu.Lock()
+		a.last, a.epoch, a.began = began, epoch, 0
+		n.view.Members = slices.Clone(n.view.Members) // others read it without the lock
+		for i := range n.view.Members {               // the next renewal brings it too
+			if m := &n.view.Members[i]; slices.Contains(dead, m.Incarnation) {
+				m.Swept = true
+			}
+		}
+		n.mu.Unlock()
+	}
+	return whole
+}
+
+// auditRecord looks at a user's record. It reports false where the record may still have entries of dead nodes.
+func (n *Node) auditRecord(ctx context.Context, epoch string, r *Record, number uint32) bool {
+	var unsure []entry // they may have been removed: the answer was lost
+	for range auditTries {
+		entries, err := decodeRecord(r.Body, r.Version)
+		if err != nil {
+			n.log.Error("a user's record in the cluster's store is malformed")
+			return true
+		}
+		rest, dead := n.auditEntries(r.User, entries, number)
+		if len(dead) == 0 {
+			n.tellSwept(r, unsure, len(rest) == 0)
+			return true
+		}
+		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
+		err = n.write(call, r.User, r.Version, rest, SwapOptions{Epoch: epoch})
+		cancel()
+		var conflict *Conflict
+		switch {
+		case err == nil:
+			n.tellSwept(r, dead, len(rest) == 0)
+			return true
+		case errors.As(err, &conflict):
+			r.Version, r.Body = conflict.Version, conflict.Body
+		default:
+			unsure = dead
+			sleep(ctx, n.cfg.Renew/40)
+		}
+	}
+	return false
+}
+
+// auditEntries returns what is to be left of a record, and the entries of dead nodes. It notes which sessions of this node it has found,
+// and has entries removed that this node does not have.
+func (n *Node) auditEntries(user string, entries []entry, number uint32) (rest, dead []entry) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i := range entries {
+		e := &entries[i]
+		if e.node != n.me {
+			continue
+		}
+		if c := n.claims[e.session]; c != nil {
+			c.seen = number
+			continue
+		}
+		n.release.add(&released{user: user, session: e.session, node: e.node})
+	}
+	return n.withoutDead(entries)
+}
+
+// withoutDead returns the entries of nodes that are not dead, and those of dead nodes. A dead node finishes no eviction, so that the
+// sessions before its entry live on: where another entry excludes them too, its claim does not go by the mark. n.mu is held on entry.
+func (n *Node) withoutDead(entries []entry) (rest, dead []entry) {
+	for i := range entries {
+		if n.isDead(entries[i].node) {
+			dead = append(dead, entries[i])
+			for j := range rest {
+				rest[j].ending = false
+			}
+			continue
+		}
+		rest = append(rest, entries[i])
+	}
+	return rest, dead
+}
+
+// tellSwept tells which entries were removed from a record.
+func (n *Node) tellSwept(r *Record, dead []entry, offline bool) {
+	if n.cfg.Swept == nil {
+		return
+	}
+	for i := range dead {
+		e := &dead[i]
+		n.cfg.Swept(Swept{
+			UserID: r.User, Version: r.Version, Offline: offline && i == len(dead)-1,
+			Place: Place{Incarnation: e.node, Device: e.device, Generation: uint64(e.generation), Ending: e.ending, Node: n.nameOf(e.node)},
+		})
+	}
+}
+
+// writeMissing writes the sessions again that the audit has not found. It reports false where it could not.
+func (n *Node) writeMissing(ctx context.Context, epoch string, number uint32, own []*claim) bool {
+	n.mu.Lock()
+	missing := slices.DeleteFunc(own, func(c *claim) bool { return c.seen == number || n.claims[c.own.session] != c })
+	n.mu.Unlock()
+	if len(missing) > 0 {
+		n.log.Warn("sessions were not in the cluster's store: they are written again", zap.Int("sessions", len(missing)))
+	}
+	return n.writeAgain(ctx, epoch, missing)
+}
+
+// nameOf returns a node's name; empty where it is not known.
+func (n *Node) nameOf(inc Incarnation) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, m := range n.view.Members {
+		if m.Incarnation == inc {
+			return m.Member.Name
+		}
+	}
+	return ""
+}

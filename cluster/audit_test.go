@@ -1,0 +1,228 @@
+package cluster_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/internal/testkit"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// takeSwept returns what the nodes have told of swept sessions since the last call.
+func (w *world) takeSwept() (all []string) {
+	for _, n := range w.nodes {
+		n.mu.Lock()
+		for _, s := range n.swept {
+			text := fmt.Sprintf("%s@%s device %d by %s", s.UserID, s.Place.Node, s.Place.Device, n.name)
+			if s.Offline {
+				text += " offline"
+			}
+			all = append(all, text)
+		}
+		n.swept = nil
+		n.mu.Unlock()
+	}
+	slices.Sort(all)
+	return all
+}
+
+// inOrder returns the nodes in the order of their numbers.
+func (w *world) inOrder() []*member {
+	return slices.SortedFunc(slices.Values(w.nodes), func(a, b *member) int { return cmp.Compare(a.Incarnation(), b.Incarnation()) })
+}
+
+func (w *world) records() int {
+	return testkit.Must(w.store.Count(context.Background()))
+}
+
+// Rule 21: the entries of a node that has died leave the store, each is told once, and so is which users have gone offline by that.
+func TestTheEntriesOfADeadNodeAreSwept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
+		nodes := w.inOrder()
+		a, b := nodes[0], nodes[1]
+		w.mustLogOn(a, "ann", 1)
+		w.mustLogOn(b, "ann", 2)
+		w.mustLogOn(a, "bob", 1)
+		w.mustLogOn(a, "bob", 2)
+		for i := range 50 {
+			w.mustLogOn(b, fmt.Sprint("user", i), 0)
+		}
+		a.cut()
+		began := time.Now()
+		w.await("the entries are swept", func() bool { return w.records() == 51 })
+		if took := time.Since(began); took > lease+3*renew {
+			t.Errorf("it took %v", took)
+		}
+		time.Sleep(3 * lease)
+		var want []string
+		for _, s := range []string{"ann@%s device 1 by %s", "bob@%s device 1 by %s", "bob@%s device 2 by %s offline"} {
+			want = append(want, fmt.Sprintf(s, a.name, b.name))
+		}
+		if got := w.takeSwept(); !slices.Equal(got, want) {
+			t.Errorf("swept were %q, want %q", got, want)
+		}
+		if v := testkit.Must(w.store.Table(context.Background())); slices.ContainsFunc(v.Members, func(m cluster.MemberState) bool { return m.Dead }) {
+			t.Errorf("after the sweep the table is %+v", v)
+		}
+		a.setFaults(memory.Faults{})
+		w.awaitNodes()
+		w.settled()
+	})
+}
+
+// A node that should sweep and hangs, or dies meanwhile, holds the sweep up for a lease, and not for good. The dead node stays in the
+// table until a whole sweep is over.
+func TestASweeperThatHangsHoldsTheSweepUpForALease(t *testing.T) {
+	for _, dies := range []bool{false, true} {
+		t.Run(fmt.Sprint("dies ", dies), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 4, usermgr.Config{})
+				nodes := w.inOrder()
+				a, b, c := nodes[0], nodes[1], nodes[2]
+				w.mustLogOn(a, "ann", 0)
+				b.setFaults(refusing("Walk"))
+				a.cut()
+				w.await("b sweeps", func() bool { return w.isDead(a) })
+				time.Sleep(2 * renew)
+				if dies {
+					b.cut()
+				}
+				began := time.Now()
+				w.await("ann is swept", func() bool { return w.records() == 0 })
+				if took := time.Since(began); took > 2*lease {
+					t.Errorf("it took %v", took)
+				}
+				if got := w.takeSwept(); !slices.Equal(got, []string{"ann@" + a.name + " device 0 by " + c.name + " offline"}) {
+					t.Errorf("swept were %q", got)
+				}
+				a.setFaults(memory.Faults{})
+				b.setFaults(memory.Faults{})
+				w.awaitNodes()
+			})
+		})
+	}
+}
+
+// isDead reports whether a node's last life is dead by the table, and not swept.
+func (w *world) isDead(dead *member) bool {
+	return slices.ContainsFunc(testkit.Must(w.store.Table(context.Background())).Members, func(m cluster.MemberState) bool {
+		return m.Member.Name == dead.name && m.Dead && !m.Swept
+	})
+}
+
+// Two nodes that sweep at once, and lost answers, do no harm: each entry is removed, and each user who has gone offline is told.
+func TestAnswersThatAreLostLoseNoSweptUser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		for i := range 20 {
+			w.mustLogOn(a, fmt.Sprint("user", i), 0)
+		}
+		var mu sync.Mutex
+		lost := 0
+		b.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if lost++; op == "Remove" && lost%2 == 0 || op == "Walk" && lost%3 == 0 {
+				return errCut
+			}
+			return nil
+		}})
+		a.cut()
+		w.await("the entries are swept", func() bool { return w.records() == 0 && !w.isDead(a) })
+		told := make(map[string]bool)
+		for _, s := range b.swept {
+			if s.Offline {
+				told[s.UserID] = true
+			}
+		}
+		if len(told) != 20 {
+			t.Errorf("%d users were told to be offline, want 20", len(told))
+		}
+		a.setFaults(memory.Faults{})
+		w.awaitNodes()
+	})
+}
+
+// An audit, which comes every hour, removes entries of this node that it does not have, and writes its sessions again that are not there.
+func TestAnAuditMendsTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a := w.nodes[0]
+		w.mustLogOn(a, "ann", 0)
+		bob := w.mustLogOn(a, "bob", 0)
+		w.settled()
+		ctx := context.Background()
+		o := cluster.SwapOptions{Epoch: testkit.Must(w.store.Table(ctx)).Epoch}
+		was := testkit.Must(w.store.Look(ctx, "ann", "bob"))
+		bob.End(protocol.ClientClosed)
+		w.settled()
+		if err := w.store.Remove(ctx, "ann", was[0].Version, o); err != nil {
+			t.Fatal(err)
+		}
+		testkit.Must(w.store.Swap(ctx, "bob", 0, was[1].Body, o)) // a late write of a claim that has ended
+		if places := testkit.Must(a.Where(ctx, "bob")); len(places) != 0 {
+			t.Errorf("bob is at %v", places)
+		}
+		time.Sleep(time.Hour + 2*renew)
+		if r := testkit.Must(w.store.Look(ctx, "ann", "bob")); r[0].Version == 0 || r[1].Version != 0 {
+			t.Errorf("after the audit the records are %+v", r)
+		}
+		w.mustLogOn(w.nodes[1], "ann", 0)
+		w.settled()
+		if w.log.Count().Evicted != 1 {
+			t.Error("ann's session was not found")
+		}
+	})
+}
+
+// An audit follows each recovery of the store, so that what came back with an old state does not stay.
+func TestAnAuditFollowsARecovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a := w.nodes[0]
+		ann := w.mustLogOn(a, "ann", 0)
+		before := w.store.Snapshot()
+		ann.End(protocol.ClientClosed)
+		time.Sleep(2 * cluster.KeepReleases)
+		w.mustLogOn(a, "eve", 0).End(protocol.ClientClosed) // the node does not keep in mind that ann has gone
+		w.settled()
+		w.store.Promote(before)
+		w.await("ann's entry is back", func() bool { return w.records() == 1 })
+		w.await("ann's entry has left", func() bool { return w.records() == 0 })
+	})
+}
+
+// Rule 17: a session that was to give way to one of a node that has died lives on, and counts again.
+func TestASessionLivesOnWhoseSuccessorHasDied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(a, "ann", 0)
+		w.mesh.Lose(func(cluster.Incarnation, []byte) bool { return true })
+		var logon sync.WaitGroup
+		logon.Go(func() {
+			if _, err := w.logOn(b, usermgr.Logon{UserID: "ann"}); err == nil {
+				t.Error("ann came in at b")
+			}
+		})
+		synctest.Wait()
+		b.cut()
+		logon.Wait()
+		w.await("b's entry is swept", func() bool { return len(w.takeSwept()) == 1 })
+		w.mesh.Lose(nil)
+		w.noMarks("ann")
+		b.setFaults(memory.Faults{})
+		w.awaitNodes()
+	})
+}
