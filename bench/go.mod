@@ -1,13 +1,13 @@
 module github.com/rollcall-go/rollcall/bench
 
-go 1.25
+go 1.25.0
 
 require (
 	github.com/aceld/zinx v1.2.7
 	github.com/lesismal/nbio v1.6.9
 	github.com/panjf2000/gnet/v2 v2.10.0
 	github.com/rollcall-go/rollcall v0.1.0
-	golang.org/x/sys v0.32.0
+	golang.org/x/sys v0.47.0
 )
 
 require (
@@ -18,18 +18,22 @@ require (
 	github.com/panjf2000/ants/v2 v2.12.1 // indirect
 	github.com/pires/go-proxyproto v0.13.0 // indirect
 	github.com/pkg/errors v0.9.1 // indirect
+	github.com/redis/rueidis v1.0.79
+	github.com/rollcall-go/rollcall/cluster/redisdir v0.1.0
 	github.com/templexxx/cpufeat v0.0.0-20180724012125-cef66df7f161 // indirect
 	github.com/templexxx/xor v0.0.0-20191217153810-f85b25db303b // indirect
 	github.com/tjfoc/gmsm v1.4.1 // indirect
 	github.com/valyala/bytebufferpool v1.0.0 // indirect
 	github.com/xtaci/kcp-go v5.4.20+incompatible // indirect
 	go.uber.org/multierr v1.11.0 // indirect
-	go.uber.org/zap v1.28.0 // indirect
-	golang.org/x/crypto v0.37.0 // indirect
-	golang.org/x/net v0.39.0 // indirect
+	go.uber.org/zap v1.28.0
+	golang.org/x/crypto v0.54.0 // indirect
+	golang.org/x/net v0.57.0 // indirect
 	golang.org/x/sync v0.11.0 // indirect
 	golang.org/x/time v0.14.0 // indirect
 	gopkg.in/natefinch/lumberjack.v2 v2.2.1 // indirect
 )
 
 replace github.com/rollcall-go/rollcall => ..
+
+replace github.com/rollcall-go/rollcall/cluster/redisdir => ../cluster/redisdir

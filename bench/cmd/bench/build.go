@@ -20,7 +20,7 @@ import (
 
 // build makes the programs that are measured.
 func (b *bench) build() error {
-	if err := goBuild(".", "-o", b.dir, "./cmd/server", "./cmd/users"); err != nil {
+	if err := goBuild(".", "-o", b.dir, "./cmd/server", "./cmd/users", "./cmd/nodes"); err != nil {
 		return err
 	}
 	if err := b.buildEcho(); err != nil {

@@ -45,6 +45,7 @@ var tables = []table{
 	{"relogon", "Relogon storm", relogon},
 	{"users", "The user manager alone", userManager},
 	{"loops", "Event loops", loops},
+	{"cluster", "A cluster's store", clusterStore},
 	{"before", "Before and after", beforeAndAfter},
 }
 

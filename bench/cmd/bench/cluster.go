@@ -1,0 +1,124 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/rollcall-go/rollcall/bench/internal/nodes"
+	"github.com/rollcall-go/rollcall/bench/internal/process"
+	"github.com/rollcall-go/rollcall/bench/internal/report"
+)
+
+// clusterStore measures what a cluster's store on Redis adds to logons.
+func clusterStore(b *bench) (report.Section, error) {
+	users, length := b.either(1_000_000, 50_000), 10*time.Second
+	if b.short {
+		length = 2 * time.Second
+	}
+	f, version, err := b.measureNodes(users, length)
+	if err != nil {
+		return report.Section{}, err
+	}
+	ms := func(d time.Duration) string { return fmt.Sprintf("%.2f ms", d.Seconds()*1e3) }
+	atMost := func(what string, is, limit float64, unit string) report.Target {
+		return report.Target{What: what, Must: fmt.Sprintf("≤ %.3g %s", limit, unit), Measured: fmt.Sprintf("%.3g %s", is, unit), Met: is <= limit}
+	}
+	within := func(what, must string, is, limit time.Duration) report.Target {
+		return report.Target{What: what, Must: must + " = " + ms(limit), Measured: ms(is), Met: is <= limit}
+	}
+	rtt := f.RoundTrip.P50
+	targets := []report.Target{
+		atMost("a logon", f.LogonOps, 1.01, "operations"),
+		within("a logon, half of them", "≤ a round trip + 0.15 ms", f.Logon.P50, rtt+150*time.Microsecond),
+		within("a logon that replaces a session at another node, half of them", "≤ 3 round trips + 0.5 ms", f.Replace.P50, 3*rtt+500*time.Microsecond),
+		within(fmt.Sprintf("the same at %d a second, 99 %% of them", nodes.Rate), "≤ 20 ms", f.ReplaceAtRate.P99, 20*time.Millisecond),
+		atMost("a node's lease", f.LeaseOps, 0.3, "operations/s"),
+		atMost("a user in the store", f.BytesPerUser, 65, "B"),
+	}
+	t := report.Table{Head: []string{"", "operations", "half within", "99 % within"}}
+	t.Row("a PING", "", ms(f.RoundTrip.P50), ms(f.RoundTrip.P99))
+	t.Row("a logon of a user who is nowhere else", fmt.Sprintf("%.2f", f.LogonOps), ms(f.Logon.P50), ms(f.Logon.P99))
+	t.Row("the end of a session", fmt.Sprintf("%.2f", f.EndOps), "", "")
+	t.Row("a logon that replaces a session at another node, with that session's end", fmt.Sprintf("%.2f", f.ReplaceOps), ms(f.Replace.P50), ms(f.Replace.P99))
+	t.Row(fmt.Sprintf("the same at %d a second", nodes.Rate), "", ms(f.ReplaceAtRate.P50), ms(f.ReplaceAtRate.P99))
+
+	sizes := report.Table{Head: []string{"computed from that", "1 million users, 20 nodes", "10 million users, 200 nodes"}}
+	both := func(what string, of func(users, nodes float64) string) { sizes.Row(what, of(1e6, 20), of(1e7, 200)) }
+	both("the store's records", func(u, _ float64) string { return fmt.Sprintf("%.0f MB", u*f.BytesPerUser/1e6) })
+	both("leases", func(_, n float64) string { return fmt.Sprintf("%.1f operations/s", n*f.LeaseOps) })
+	core := func(perSecond float64) string { return fmt.Sprintf("%.1f %%", perSecond*f.StoreCPU/1e6*100) }
+	both("the store's processor, sessions of an hour: logons and ends", func(u, _ float64) string { return core(2 * u / 3600) })
+	both("the store's processor, everyone logs on again within a minute", func(u, _ float64) string { return core(u / 60) })
+	both("the store's processor, a node is restarted, its users move within 30 s", func(u, n float64) string { return core(2 * u / n / 30) })
+
+	return report.Section{Intro: fmt.Sprintf(`
+Two nodes of a cluster, in a process of their own, whose store and mesh are %s on the same machine: user managers without engines, and
+links that do nothing, so that this is what the store and the other node add to a logon. An operation is a call of one of the store's
+functions. With 64 logons under way the nodes and the server did %s logons a second, and a logon took %.1f µs of the server's processor.
+The bytes of a user are those of the server, with %s users online, an ID of 13 bytes and one session each. More than 8 million users
+want more than the default number of buckets.`, version, report.Count(f.LogonsPerS), f.StoreCPU, report.Count(float64(users))),
+		Targets: targets, Body: t.String() + "\n" + sizes.String()}, nil
+}
+
+// measureNodes starts an empty redis-server, and measures nodes that have it as their store.
+func (b *bench) measureNodes(users int, length time.Duration) (f nodes.Figures, version string, err error) {
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		return f, "", fmt.Errorf("this table needs redis-server 7.0 or later: apt-get install redis-server")
+	}
+	out, err := exec.Command(path, "--version").Output()
+	if err != nil {
+		return f, "", err
+	}
+	version = "redis-server"
+	if _, after, ok := strings.Cut(string(out), " v="); ok {
+		version += " " + strings.Fields(after)[0]
+	}
+	folder := filepath.Join(b.dir, "redis")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		return f, "", err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return f, "", err
+	}
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil {
+		return f, "", err
+	}
+	_, port, _ := net.SplitHostPort(addr)
+	server, err := process.Run(b.cpus, path, "--bind", "127.0.0.1", "--port", port, "--dir", folder, "--save", "", "--appendonly", "no",
+		"--stop-writes-on-bgsave-error", "no")
+	if err != nil {
+		return f, "", err
+	}
+	defer server.Stop()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			_ = c.Close()
+			break
+		}
+		if time.Now().After(end) {
+			return f, "", err
+		}
+	}
+	p, err := process.Run(b.cpus, b.program("nodes"), "-redis", addr, "-users", fmt.Sprint(users), "-for", length.String())
+	if err != nil {
+		return f, "", err
+	}
+	defer p.Stop()
+	line, err := p.Await("figures ", 10*time.Minute)
+	if err != nil {
+		return f, "", err
+	}
+	return f, version, json.Unmarshal([]byte(line), &f)
+}

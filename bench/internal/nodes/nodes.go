@@ -1,0 +1,426 @@
+//go:build linux
+
+// Package nodes measures what a cluster adds to a logon: user managers without engines, links that do nothing, a real redis-server.
+package nodes
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/bench/internal/histogram"
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/redisdir"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// Settings say what to measure.
+type Settings struct {
+	Redis string // the server's address
+	Nodes int
+	Users int           // who are online when their bytes are counted
+	For   time.Duration // of each measurement that takes a time
+}
+
+// Spread is how long something took.
+type Spread struct{ P50, P99 time.Duration }
+
+// Figures are what was found. Operations are calls of the store's functions.
+type Figures struct {
+	RoundTrip     Spread  // of a PING, one at a time
+	Logon         Spread  // of a user who is nowhere else, one at a time
+	LogonOps      float64 // of such a logon
+	LogonsPerS    float64 // 64 under way
+	EndOps        float64 // of a session's end
+	ReplaceOps    float64 // of a logon that replaces a session at another node, the end of that session included
+	Replace       Spread  // one at a time
+	ReplaceAtRate Spread  // at Rate, from when it was due
+	BytesPerUser  float64 // in the server, with the text of the ID, 13 bytes
+	LeaseOps      float64 // calls a second a node, nothing else going on
+	StoreCPU      float64 // µs of the server's processor time a logon, 64 under way
+}
+
+// Rate is the rate of replacements of Figures.ReplaceAtRate, a second.
+const Rate = 2000
+
+// node is one node of the cluster, with a client of its own.
+type node struct {
+	users *usermgr.Manager
+	*cluster.Node
+}
+
+type world struct {
+	nodes []node
+	redis rueidis.Client
+	conns atomic.Uint64
+	ctx   context.Context
+}
+
+// Measure measures. The server must be empty.
+func Measure(s Settings) (f Figures, err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	w := &world{ctx: ctx}
+	if w.redis, err = dial(s.Redis); err != nil {
+		return f, err
+	}
+	defer w.redis.Close()
+	for i := range s.Nodes {
+		n, err := w.start(s.Redis, fmt.Sprintf("node-%d", i), &running)
+		if err != nil {
+			return f, err
+		}
+		w.nodes = append(w.nodes, n)
+	}
+	for _, n := range w.nodes {
+		if err := n.Joined(ctx); err != nil {
+			return f, err
+		}
+	}
+	steps := []func(Settings) error{f.leases(w), f.roundTrips(w), f.fresh(w), f.storm(w), f.replacements(w), f.bytes(w)}
+	for _, step := range steps {
+		if err := step(s); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+func dial(addr string) (rueidis.Client, error) {
+	return rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, DisableCache: true})
+}
+
+func (w *world) start(addr, name string, running *sync.WaitGroup) (n node, err error) {
+	client, err := dial(addr)
+	if err != nil {
+		return n, err
+	}
+	store, err := redisdir.New(w.ctx, client, redisdir.Config{Logger: zap.NewNop()})
+	if err != nil {
+		return n, err
+	}
+	mesh := redisdir.NewMesh(client, redisdir.MeshConfig{Logger: zap.NewNop()})
+	if n.Node, err = cluster.New(cluster.Config{Directory: store, Mesh: mesh, Name: name, Logger: zap.NewNop()}); err != nil {
+		return n, err
+	}
+	if n.users, err = usermgr.New(usermgr.Config{Claims: n.Node}); err != nil {
+		return n, err
+	}
+	running.Go(func() {
+		_ = n.Run(w.ctx)
+		mesh.Close()
+		client.Close()
+	})
+	return n, nil
+}
+
+// link is a connection that does nothing.
+type link struct{ conn uint64 }
+
+func (l link) Address() usermgr.Address {
+	return usermgr.Address{Conn: l.conn, Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 1), Via: "tcp"}
+}
+func (l link) Quiesce(done func()) { done() }
+func (l link) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
+	if done != nil {
+		done(protocol.OutcomeTold)
+	}
+}
+
+func (w *world) logOn(n node, user string) (usermgr.Session, error) {
+	l := link{w.conns.Add(1)}
+	return n.users.Register(w.ctx, usermgr.Logon{UserID: user, Address: l.Address()}, l)
+}
+
+func userID(i int) string { return fmt.Sprintf("user%09d", i) }
+
+// calls returns how often a command was called at the server, functions' own calls not included.
+func (w *world) calls(command string) (n float64, err error) {
+	info, err := w.redis.Do(w.ctx, w.redis.B().Info().Section("commandstats").Build()).ToString()
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(info) {
+		if rest, ok := strings.CutPrefix(line, "cmdstat_"+command+":calls="); ok {
+			_, err = fmt.Sscanf(rest, "%f", &n)
+		}
+	}
+	return n, err
+}
+
+// info returns a number of the server's INFO.
+func (w *world) info(section, name string) (v float64, err error) {
+	info, err := w.redis.Do(w.ctx, w.redis.B().Info().Section(section).Build()).ToString()
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(info) {
+		if rest, ok := strings.CutPrefix(line, name+":"); ok {
+			_, err = fmt.Sscanf(rest, "%f", &v)
+			return v, err
+		}
+	}
+	return 0, fmt.Errorf("the server's INFO has no %s", name)
+}
+
+// during returns how many calls of the store's functions were made while do ran. Renewals are among them, too few to matter where
+// there are many others.
+func (w *world) during(do func() error) (float64, error) {
+	before, err := w.calls("fcall")
+	if err != nil {
+		return 0, err
+	}
+	if err := do(); err != nil {
+		return 0, err
+	}
+	after, err := w.calls("fcall")
+	return after - before, err
+}
+
+func spread(h *histogram.Histogram) Spread { return Spread{h.Percentile(50), h.Percentile(99)} }
+
+// leases waits in whole renewals, five of them at least.
+func (f *Figures) leases(w *world) func(Settings) error {
+	return func(s Settings) error {
+		length := max(s.For, 20*time.Second)
+		calls, err := w.during(func() error {
+			time.Sleep(length)
+			return nil
+		})
+		f.LeaseOps = calls / length.Seconds() / float64(s.Nodes)
+		return err
+	}
+}
+
+func (f *Figures) roundTrips(w *world) func(Settings) error {
+	return func(s Settings) error {
+		var h histogram.Histogram
+		for end := time.Now().Add(s.For); time.Now().Before(end); {
+			began := time.Now()
+			if err := w.redis.Do(w.ctx, w.redis.B().Ping().Build()).Error(); err != nil {
+				return err
+			}
+			h.Record(time.Since(began))
+		}
+		f.RoundTrip = spread(&h)
+		return nil
+	}
+}
+
+// fresh times logons of users who are nowhere else, and counts what their sessions' ends cost.
+func (f *Figures) fresh(w *world) func(Settings) error {
+	return func(s Settings) error {
+		var h histogram.Histogram
+		n, a := 0, w.nodes[0]
+		calls, err := w.during(func() error {
+			for end := time.Now().Add(s.For); time.Now().Before(end); n++ {
+				began := time.Now()
+				if _, err := w.logOn(a, userID(n)); err != nil {
+					return err
+				}
+				h.Record(time.Since(began))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		f.Logon, f.LogonOps = spread(&h), calls/float64(n)
+		calls, err = w.during(func() error { return w.clear(a) })
+		f.EndOps = calls / float64(n)
+		return err
+	}
+}
+
+// clear ends all sessions of a node, and waits until the store has none.
+func (w *world) clear(nodes ...node) error {
+	for _, n := range nodes {
+		for u := range n.users.Users() {
+			if _, err := n.users.Kick(u, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return w.await(func() (bool, error) {
+		for _, n := range nodes {
+			if n.users.Count() > 0 {
+				return false, nil
+			}
+		}
+		keys, err := w.redis.Do(w.ctx, w.redis.B().Dbsize().Build()).AsInt64()
+		return keys <= 2, err // the table of nodes, and what goes with it
+	})
+}
+
+func (w *world) await(done func() (bool, error)) error {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		ok, err := done()
+		if ok || err != nil {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("what was waited for did not come within a minute")
+		}
+	}
+}
+
+// storm logs on as fast as 64 at a time go.
+func (f *Figures) storm(w *world) func(Settings) error {
+	return func(s Settings) error {
+		cpu, err := w.info("cpu", "used_cpu_user")
+		if err != nil {
+			return err
+		}
+		sys, err := w.info("cpu", "used_cpu_sys")
+		if err != nil {
+			return err
+		}
+		var next atomic.Int64
+		began := time.Now()
+		end := began.Add(s.For)
+		if err := parallel(64, func(int) error {
+			for time.Now().Before(end) {
+				n := int(next.Add(1))
+				if _, err := w.logOn(w.nodes[n%len(w.nodes)], userID(n)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		n := float64(next.Load())
+		f.LogonsPerS = n / time.Since(began).Seconds()
+		cpu2, err := w.info("cpu", "used_cpu_user")
+		if err != nil {
+			return err
+		}
+		sys2, err := w.info("cpu", "used_cpu_sys")
+		if err != nil {
+			return err
+		}
+		f.StoreCPU = (cpu2 + sys2 - cpu - sys) * 1e6 / n
+		return w.clear(w.nodes...)
+	}
+}
+
+// parallel runs do n times at a time, and returns the first error.
+func parallel(n int, do func(i int) error) error {
+	errs := make(chan error, n)
+	for i := range n {
+		go func() { errs <- do(i) }()
+	}
+	var first error
+	for range n {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// replacements has each user go from one node to the next.
+func (f *Figures) replacements(w *world) func(Settings) error {
+	return func(s Settings) error {
+		var h histogram.Histogram
+		n := 0
+		if _, err := w.logOn(w.nodes[0], userID(0)); err != nil {
+			return err
+		}
+		calls, err := w.during(func() error {
+			for end := time.Now().Add(s.For); time.Now().Before(end); {
+				n++
+				began := time.Now()
+				if _, err := w.logOn(w.nodes[n%len(w.nodes)], userID(0)); err != nil {
+					return err
+				}
+				h.Record(time.Since(began))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		f.Replace, f.ReplaceOps = spread(&h), calls/float64(n)
+		return f.atRate(w, s)
+	}
+}
+
+// atRate has users move at a fixed rate, whatever the moves before take.
+func (f *Figures) atRate(w *world, s Settings) error {
+	const users = 1000
+	for i := range users {
+		if _, err := w.logOn(w.nodes[0], userID(i)); err != nil {
+			return err
+		}
+	}
+	var (
+		mu   sync.Mutex
+		h    histogram.Histogram
+		errs = make(chan error, 1)
+		all  sync.WaitGroup
+	)
+	began := time.Now()
+	for i := range int(s.For.Seconds() * Rate) {
+		due := began.Add(time.Duration(i) * time.Second / Rate)
+		time.Sleep(time.Until(due))
+		all.Go(func() {
+			_, err := w.logOn(w.nodes[(1+i/users)%len(w.nodes)], userID(i%users))
+			took := time.Since(due)
+			mu.Lock()
+			defer mu.Unlock()
+			h.Record(took)
+			if err != nil {
+				select {
+				case errs <- err:
+				default:
+				}
+			}
+		})
+	}
+	all.Wait()
+	f.ReplaceAtRate = spread(&h)
+	select {
+	case err := <-errs:
+		return err
+	default:
+		return w.clear(w.nodes...)
+	}
+}
+
+// bytes counts what the server holds for a user.
+func (f *Figures) bytes(w *world) func(Settings) error {
+	return func(s Settings) error {
+		before, err := w.info("memory", "used_memory")
+		if err != nil {
+			return err
+		}
+		if err := parallel(64, func(g int) error {
+			for i := g; i < s.Users; i += 64 {
+				if _, err := w.logOn(w.nodes[i%len(w.nodes)], userID(i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		after, err := w.info("memory", "used_memory")
+		if err != nil {
+			return err
+		}
+		f.BytesPerUser = math.Round((after-before)/float64(s.Users)*10) / 10
+		return nil
+	}
+}
