@@ -13,14 +13,13 @@
 // each user who is online, and a table of the nodes. A logon costs one call of the store. A logon that replaces a session at another node
 // costs two calls, and a question to that node. The [Mesh] carries the question.
 //
-// A node renews its lease every Config.Renew. A node acts, that is, its sessions count as live, until a margin before the end of its
-// lease. If the other nodes see no renewal for a whole lease, they take the node for dead, and its users may log on at the other nodes. A
+// A node renews its lease every Config.Renew. A node acts (its sessions count as live) until Config.Margin before the end of its lease. If the other nodes see no renewal for a whole lease, they take the node for dead, and its users may log on at the other nodes. A
 // node that cannot renew its lease ends its sessions with NodeLost and joins the cluster anew. While it is outside the cluster it refuses
 // logons with InternalError.
 //
 // A store that was restarted, or that took over from another, may have lost records. It grants no logon until all nodes that may be alive
-// have written their sessions again. This takes at least two renewal intervals, and at most one lease. A store that was just started is
-// such a store, so the first node of a cluster waits for one lease when it starts.
+// have written their sessions again. This takes at least two renewal intervals, and at most one lease. A store that was just started
+// counts as restarted, so the first node of a cluster waits for one lease when it starts.
 //
 // A new node begins to act when all other nodes know it. A node that has died cannot learn of it, so the new node waits until the dead
 // node is marked as dead in the table.
@@ -36,7 +35,7 @@
 // totals of messages and bytes, are not carried to another node. Each node remembers only its own ended sessions (rule 26): a client that
 // was pushed out at one node and comes back by itself at another is not refused there.
 //
-// After the end of a node's lease its sessions end a moment later. In between, the node still handles messages. So before a handler does
+// When a node stops acting, its sessions end a moment later. In between, the node still handles messages. So before a handler does
 // something that must not happen twice, it should ask [Node.May], or compare SessionInfo.Generation.
 //
 // # Goroutines and locks

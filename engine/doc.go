@@ -42,6 +42,6 @@
 // A goroutine that holds a connection's lock may take the lock of the connection's feedSocket. Under any lock, a goroutine may take
 // the locks of internal/clock.
 //
-// Two locks are never held together with another lock of the engine: the lock of a shard of the connection table (conn_table.go), and
-// the lock of a loop's list of connections (roster.go).
+// Neither of these locks is held together with another lock of the engine: the lock of a shard of the connection table (conn_table.go),
+// and the lock of a loop's list of connections (roster.go).
 package engine

@@ -23,7 +23,7 @@
 // # Locks
 //
 // Locks are taken in this order: a shard of the outboxes (outboxes.go); an outbox (outbox.go) or the queue of a pusher (pusher.go); a
-// call (call.go); the deadlines (deadlines.go) or the news (news.go). All other locks are taken alone. Code that holds an outbox's
-// lock calls only one function of another package that takes a lock: engine.Conn.Context. No lock is held while a message is sent or a
+// call (call.go); the deadlines (deadlines.go) or the news (news.go). All other locks are taken alone. Of other packages'
+// functions that take a lock, code that holds an outbox's lock calls only engine.Conn.Context. No lock is held while a message is sent or a
 // function of the application runs.
 package push

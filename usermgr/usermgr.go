@@ -1,5 +1,5 @@
-// Package usermgr keeps the users who are online: their sessions, what happens when a user logs on twice, falls silent or is thrown
-// out, and how much each has sent and received. The package knows no socket and no frame: it uses a connection through the interface
+// Package usermgr keeps the users who are online and their sessions. It decides what happens when a user logs on twice, falls silent or
+// is thrown out, and counts their traffic. The package knows no socket and no frame: it uses a connection through the interface
 // [Link]. A bridge uses the manager through the interface [UserManager].
 //
 //	users, err := usermgr.New(usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
@@ -22,7 +22,7 @@
 //
 // The end of a session takes several steps too (departure.go). Before Disconnected, the end waits until the session's last message
 // handler has returned, or until Config.QuiesceTimeout has passed. When a logon, or the renewal of a session's token, ends another session,
-// its goroutine blocks during the wait. All other ends wait without a goroutine.
+// the caller's goroutine blocks during the wait. All other ends wait without a goroutine.
 //
 // # Locks
 //
@@ -45,10 +45,10 @@
 //   - the history of sessions (stats.go)
 //   - the source of session IDs (sessionid.go)
 //   - the subscribers (manager.go)
-//   - the queue of the runners (runners.go)
+//   - the queue of turns' steps (runners.go)
 //   - one wait for message handlers (quiesce.go)
 //   - the owned checkers (checkers.go)
-//   - the displays, or the list that one display has shown (displayer.go)
+//   - the UserDisplayers, or the users that one shows (displayer.go)
 //
 // A lookup finds a user or a session without a lock, and copies the data under the user's lock.
 package usermgr

@@ -10,7 +10,7 @@
 // their sessions again; a server that loaded a file would serve an old state instead. All keys have the same hash tag, so in a Redis
 // Cluster one shard holds them all.
 //
-// FLUSHALL, and deleting this package's keys, loses claims without the nodes' notice: two sessions of one user may then live at once.
+// If FLUSHALL or a DEL removes this package's keys, claims are lost, and two sessions of one user may then live at once.
 package redisdir
 
 import (

@@ -4,7 +4,7 @@
 //	go run ./examples/chat client -user alice
 //	go run ./examples/chat client -user alice -device phone
 //
-// It shows users with several devices, messages that the server relays, pushes, pages and kicks.
+// It shows users with several devices, messages that the server relays, pushes, lists of users in pages, and kicks.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Customcodec is a server with two wire formats of its own: lines that a person types, and frames of meters (meter.go). Each
+// Customcodec is a server with two wire formats of its own: lines that a person types, and a meter's frames (meter.go). Each
 // frame has a serial number and the meter's ID. Start it, then in two terminals:
 //
 //	nc 127.0.0.1 9001          nc 127.0.0.1 9001

@@ -1,9 +1,9 @@
 // Package clock has a monotonic time, and a Clock that counts only the time in which its owner was running.
 //
-// [Nanoseconds] is monotonic: it advances by one second per second, whatever happens to the system's clock. A [Clock] counts
-// less. Its owner ticks it; a tick that comes late means that the process, or the owner's goroutine, stood still since the
-// tick before. That gap does not count. After a gap, bytes from the client may be waiting unread. So a deadline that is measured by
-// the owner's Clock never passes because of a gap.
+// [Nanoseconds] is monotonic: it advances by one second per second, whatever happens to the system's clock. A [Clock] leaves
+// out gaps. Its owner ticks it; a tick that comes late means that the process, or the owner's goroutine, stood still since the tick
+// before. If ticks keep coming late, up to two ticks of each gap count. Clients' bytes may wait unread after a gap, so a gap alone must
+// not end a deadline.
 package clock
 
 import (

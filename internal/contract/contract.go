@@ -1,7 +1,7 @@
 // Package contract checks a user manager against the rules of docs/contract.md.
 //
-// A [Manager] is a usermgr.Manager that records calls in one order: calls of the manager with their results, calls of
-// its links and its checker, and calls of its subscribers. A test calls [Manager.AtRest] when nothing is under way. At
+// A [Manager] is a usermgr.Manager that records, in order, the calls to it with their results, and its calls to its links, its
+// checker and its subscribers. A test calls [Manager.AtRest] when nothing is under way. At
 // its end the test calls [Manager.Check], which reads the record and returns every rule that is broken. The package
 // uses no sockets: a test of the manager uses links of its own; a test of a bridge gives the Manager to the bridge,
 // and calls [Manager.Message] in its message handlers.

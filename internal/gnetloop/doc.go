@@ -10,7 +10,7 @@
 //     event that was not handled is reported again.
 //   - The eventfd for waiting tasks is edge-triggered, and its event may have been in that list. So this package writes to
 //     the eventfd once more.
-//   - gnet stops the loop when the goroutine that gnet started returns, so that goroutine waits until the loop has ended.
+//   - gnet stops the loop when the goroutine that gnet started returns: it therefore waits until the loop has ended.
 //
 // This package does not import gnet. Only the engine does: three files of package engine use gnet's types.
 //

@@ -6,7 +6,7 @@
 // command in the module's root: go run ./internal/mutants [name ...]
 //
 // TestModel checks only the mutant's rule and the rules in dies-by, and must complain about one of them. It checks no other
-// rules, because a mutant that breaks two rules could be found by the wrong one. A test that the file names checks its rule
+// rules: a mutant that breaks two could be found by the wrong rule. A test that the file names checks its rule
 // alone.
 //
 // A file in edits has a line for its name, one for the rule, one for what it breaks, and then one or more edits. An edit begins
@@ -14,11 +14,11 @@
 // come before the edits. dies-by lists other rules that the edit breaks too: it is enough if the test reports one of them. test names
 // the package and the test to run. steps is the largest number of steps that TestModel takes for this mutant, in place of the flag -steps:
 //
-//	name: silence-not-looked-at-again
-//	rule: 8
-//	breaks: a user who spoke before the turn came is timed out all the same
-//	dies-by: 3
-//	file: usermgr/lifecycle.go
+//	name: counters-before-quiet
+//	rule: 3
+//	dies-by: 12
+//	breaks: the final counters are taken before PushedOut and the last messages
+//	file: usermgr/departure.go
 //	--- old
 //	...
 //	--- new

@@ -1,4 +1,4 @@
-// Offline is a server that keeps texts for users who are away, over its own restart too:
+// Offline is a server that keeps texts for users who are away, even when it restarts:
 //
 //	go run ./examples/recipes/offline -addr 127.0.0.1:9000 -file letters.jsonl
 package main

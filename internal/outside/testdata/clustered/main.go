@@ -1,4 +1,4 @@
-// Clustered is a node of a cluster, built by a program that has the main module and cluster/redisdir. Without a server's address its
+// Clustered is a node of a cluster. Of this repository it requires the main module and cluster/redisdir. Without a server's address its
 // store is in memory.
 package main
 
