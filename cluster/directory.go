@@ -114,6 +114,7 @@ type Listing struct {
 type Member struct {
 	Name   string // for people
 	Policy string // a digest of the rules by which logons exclude sessions; nodes with different ones do not work together
+	Addr   string // where the node's mesh is reached; empty for a mesh without addresses
 	// Knows is the highest incarnation that the node has seen in the table. A node acts when all others know it, because they must
 	// wait for it when the store has lost its table.
 	Knows Incarnation

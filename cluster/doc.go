@@ -11,7 +11,8 @@
 //
 // The store is a [Directory]: that of package redisdir, on Redis or Valkey, or that of package memory. It has a record of some 50 bytes for
 // each user who is online, and a table of the nodes. A logon costs one call of the store. A logon that replaces a session at another node
-// costs two calls, and a question to that node. The [Mesh] carries the question.
+// costs two calls, and a question to that node. The [Mesh] carries the question: that of package mesh directly, over TCP, or that of package
+// redisdir over the store's server.
 //
 // A node renews its lease every Config.Renew. A node acts (its sessions count as live) until Config.Margin before the end of its lease. If the other nodes see no renewal for a whole lease, they take the node for dead, and its users may log on at the other nodes. A
 // node that cannot renew its lease ends its sessions with NodeLost and joins the cluster anew. While it is outside the cluster it refuses

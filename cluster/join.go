@@ -116,6 +116,7 @@ func (n *Node) renewJoining(ctx context.Context, me Incarnation) (joined, again 
 		return false, true
 	}
 	n.raiseFloor(v.Floor)
+	n.route(&v)
 	other, lives := n.otherPolicy(&v, me)
 	if lives {
 		return false, false // join says so
@@ -154,7 +155,11 @@ func (n *Node) leave(me Incarnation) {
 func (n *Node) member() Member {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return Member{Name: n.cfg.Name, Policy: n.policy.Digest, Knows: n.view.highest()}
+	m := Member{Name: n.cfg.Name, Policy: n.policy.Digest, Knows: n.view.highest()}
+	if n.routed != nil {
+		m.Addr = n.routed.Addr()
+	}
+	return m
 }
 
 // highest returns the highest incarnation in the table.

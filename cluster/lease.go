@@ -134,6 +134,7 @@ func (n *Node) keepLease(ctx context.Context, me Incarnation) {
 func (n *Node) counted(t0 time.Duration, v *View) {
 	n.raiseFloor(v.Floor)
 	n.extend(t0)
+	n.route(v)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.stage == fenced {

@@ -22,6 +22,7 @@ type Node struct {
 	cfg    Config
 	dir    Directory
 	mesh   Mesh
+	routed Addressed // the mesh, if it needs to know where the nodes are
 	log    *zap.Logger
 	now    func() time.Duration
 	users  atomic.Pointer[usermgr.Manager]
@@ -71,8 +72,9 @@ func New(cfg Config) (*Node, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
+	routed, _ := cfg.Mesh.(Addressed)
 	return &Node{
-		cfg: cfg, dir: cfg.Directory, mesh: cfg.Mesh, log: logging.OrDefault(cfg.Logger), now: cfg.now,
+		cfg: cfg, dir: cfg.Directory, mesh: cfg.Mesh, routed: routed, log: logging.OrDefault(cfg.Logger), now: cfg.now,
 		renewNow: make(chan struct{}, 1), changed: make(chan struct{}),
 		claims: make(map[uuid.UUID]*claim), asks: make(map[uuid.UUID][]chan frameKind),
 		peers: make(map[Incarnation]*peer), seen: make(map[Incarnation]sighting),

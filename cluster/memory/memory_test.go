@@ -8,6 +8,7 @@ import (
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/dirtest"
 	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/cluster/meshtest"
 )
 
 func TestDirectory(t *testing.T) {
@@ -22,6 +23,14 @@ func TestDirectoryWithFaults(t *testing.T) {
 	dirtest.Run(t, func(*testing.T) dirtest.Store {
 		d := memory.New()
 		return dirtest.Store{Directory: d.With(memory.Faults{}), Restart: d.Restart}
+	})
+}
+
+// In one process all nodes share a Mesh.
+func TestMesh(t *testing.T) {
+	meshtest.Run(t, func(*testing.T) meshtest.Network {
+		m := memory.NewMesh()
+		return meshtest.Network{New: func(*testing.T) cluster.Mesh { return m }}
 	})
 }
 

@@ -15,10 +15,14 @@ type Mesh struct {
 
 var _ cluster.Mesh = (*Mesh)(nil)
 
+// queue is how many bytes may wait for an incarnation.
+const queue = 16 << 20
+
 // inbox has the frames for one incarnation.
 type inbox struct {
 	mu     sync.Mutex
 	frames [][]byte
+	bytes  int
 	closed bool
 	wake   chan struct{}
 	ended  chan struct{}
@@ -67,7 +71,12 @@ func (m *Mesh) Send(to cluster.Incarnation, frame []byte) error {
 		return nil
 	}
 	in.mu.Lock()
+	if in.bytes > 0 && in.bytes+len(frame) > queue {
+		in.mu.Unlock()
+		return cluster.ErrPeerSlow
+	}
 	in.frames = append(in.frames, frame)
+	in.bytes += len(frame)
 	in.mu.Unlock()
 	in.signal()
 	return nil
@@ -95,6 +104,7 @@ func (in *inbox) deliver(f func([]byte)) {
 			}
 			frame := in.frames[0]
 			in.frames = in.frames[1:]
+			in.bytes -= len(frame)
 			in.mu.Unlock()
 			f(frame)
 		}

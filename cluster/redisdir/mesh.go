@@ -3,6 +3,7 @@ package redisdir
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -16,8 +17,9 @@ import (
 type MeshConfig struct {
 	// Prefix is that of Config.
 	Prefix string
-	// Queue is how many frames may wait for the server; further ones are lost, and sent again. 0 or less means 16,384.
-	Queue int
+	// Queue is how many frames may wait for the server, and QueueBytes how many bytes: further ones are refused with
+	// cluster.ErrPeerSlow. 0 or less means 16,384 frames and 16 MiB.
+	Queue, QueueBytes int
 	// Logger gets messages for operators. Nil means that warnings and errors go to standard error.
 	Logger *zap.Logger
 }
@@ -28,6 +30,8 @@ type Mesh struct {
 	prefix string
 	log    *zap.Logger
 	queue  chan letter
+	bytes  atomic.Int64 // that wait in queue
+	most   int64
 	end    context.CancelFunc
 	sender sync.WaitGroup
 }
@@ -51,8 +55,14 @@ func NewMesh(client rueidis.Client, cfg MeshConfig) *Mesh {
 	if cfg.Queue <= 0 {
 		cfg.Queue = 16384
 	}
+	if cfg.QueueBytes <= 0 {
+		cfg.QueueBytes = 16 << 20
+	}
 	ctx, end := context.WithCancel(context.Background())
-	m := &Mesh{client: client, prefix: cfg.Prefix, log: logging.OrDefault(cfg.Logger), queue: make(chan letter, cfg.Queue), end: end}
+	m := &Mesh{
+		client: client, prefix: cfg.Prefix, log: logging.OrDefault(cfg.Logger),
+		queue: make(chan letter, cfg.Queue), most: int64(cfg.QueueBytes), end: end,
+	}
 	m.sender.Go(func() { m.sendAll(ctx) })
 	return m
 }
@@ -110,11 +120,17 @@ func pause(ctx context.Context, d time.Duration) {
 
 // Send implements cluster.Mesh.
 func (m *Mesh) Send(to cluster.Incarnation, frame []byte) error {
+	size := int64(len(frame))
+	if waits := m.bytes.Add(size); waits > m.most && waits > size {
+		m.bytes.Add(-size)
+		return cluster.ErrPeerSlow
+	}
 	select {
 	case m.queue <- letter{to, frame}:
 		return nil
 	default:
-		return cluster.ErrNoRoute
+		m.bytes.Add(-size)
+		return cluster.ErrPeerSlow
 	}
 }
 
@@ -147,5 +163,6 @@ func (m *Mesh) sendAll(ctx context.Context) {
 }
 
 func (m *Mesh) publish(l letter) rueidis.Completed {
+	m.bytes.Add(int64(-len(l.frame)))
 	return m.client.B().Spublish().Channel(m.channel(l.to)).Message(string(l.frame)).Build()
 }

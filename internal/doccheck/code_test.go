@@ -31,6 +31,8 @@ var mayImport = map[string][]string{
 	"client":           {"protocol", "internal/codes", "internal/contain", "internal/layout", "internal/system"},
 	"metrics":          {front, "protocol", "usermgr", "engine", "bridge", "push", "metrics"},
 	"cluster/dirtest":  {"cluster"},
+	"cluster/mesh":     {"client", "cluster", "engine", "protocol", "internal/logging", "internal/system"},
+	"cluster/meshtest": {"cluster"},
 	"cluster/memory":   {"cluster"},
 	"cluster/redisdir": {"cluster", "internal/logging"},
 	"rollcalltest":     {front, "protocol", "usermgr", "engine", "heartbeat", "bridge", "client"},
@@ -205,7 +207,7 @@ func receiver(e ast.Expr) string {
 func TestEveryPackageHasARunnableExample(t *testing.T) {
 	for pkg := range mayImport {
 		_, tests := parse(t, pkg)
-		found := pkg == "cluster/dirtest" // its tests are those of the stores
+		found := pkg == "cluster/dirtest" || pkg == "cluster/meshtest" // their tests are those of the stores and meshes
 		for _, f := range tests {
 			for _, d := range f.Decls {
 				fn, ok := d.(*ast.FuncDecl)

@@ -1,0 +1,312 @@
+package mesh_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/cluster/mesh"
+	"github.com/rollcall-go/rollcall/internal/clustertest"
+	"github.com/rollcall-go/rollcall/internal/testkit"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// numbers notes the numbers that come in frames.
+type numbers struct {
+	mu   sync.Mutex
+	last uint32
+	got  int
+	bad  int
+}
+
+func (n *numbers) take(frame []byte) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	number := binary.BigEndian.Uint32(frame)
+	if number <= n.last {
+		n.bad++
+	}
+	n.last = number
+	n.got++
+}
+
+func (n *numbers) count() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.got
+}
+
+// check requires that each frame came once at most, and after those before it.
+func (n *numbers) check(t *testing.T) {
+	t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.bad > 0 {
+		t.Errorf("%d of %d frames came twice, or after a later one", n.bad, n.got)
+	}
+}
+
+// sender sends frames with numbers.
+type sender struct {
+	mesh *mesh.Mesh
+	to   cluster.Incarnation
+	next uint32
+}
+
+func (s *sender) send() error {
+	s.next++
+	return s.mesh.Send(s.to, binary.BigEndian.AppendUint32(nil, s.next))
+}
+
+// sendUntil sends frames until ok returns true.
+func (s *sender) sendUntil(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	testkit.Eventually(t, what, func() bool {
+		_ = s.send()
+		return ok()
+	})
+}
+
+// pair is a mesh that sends to another through a cable.
+type pair struct {
+	cable *cable
+	from  sender
+	got   numbers
+}
+
+func newPair(t *testing.T, silence time.Duration) *pair {
+	p := &pair{cable: newCable(t)}
+	to := open(t, mesh.Config{Secret: secret, Advertise: p.cable.addr()}.WithSilence(silence))
+	p.cable.lead(to.Bound())
+	stop := testkit.Must(to.Open(1, p.got.take))
+	t.Cleanup(stop)
+	from := open(t, mesh.Config{Secret: secret}.WithSilence(silence))
+	from.Route(map[cluster.Incarnation]string{1: to.Addr()})
+	p.from = sender{mesh: from, to: 1}
+	p.from.sendUntil(t, "a frame comes", func() bool { return p.got.count() > 0 })
+	return p
+}
+
+// A connection that breaks again and again loses frames, and mixes up none: those that come are in order, and none comes twice.
+func TestFramesKeepTheirOrderWhileConnectionsBreak(t *testing.T) {
+	p := newPair(t, 3*time.Second)
+	for range 20 {
+		before := p.got.count()
+		for range 200 {
+			_ = p.from.send()
+		}
+		p.cable.breakAll()
+		p.from.sendUntil(t, "frames come again", func() bool { return p.got.count() > before+20 })
+	}
+	p.got.check(t)
+}
+
+// What stays behind on a connection that its sender has given up does not come after what was sent later on the next one.
+func TestWhatComesLateOnAnEarlierConnectionIsDropped(t *testing.T) {
+	p := newPair(t, fast)
+	p.cable.hold()
+	for range 100 {
+		_ = p.from.send()
+	}
+	before := p.got.count()
+	p.from.sendUntil(t, "frames come on another connection", func() bool { return p.got.count() > before })
+	p.cable.release()
+	before = p.got.count()
+	p.from.sendUntil(t, "frames come on", func() bool { return p.got.count() > before+100 })
+	p.got.check(t)
+}
+
+// A node that is cut off without a word is noticed: its frames are refused, and come again when it is back.
+func TestASilentNodeIsNoLongerReached(t *testing.T) {
+	p := newPair(t, fast)
+	p.cable.setCut(true)
+	testkit.Eventually(t, "frames are refused", func() bool { return errors.Is(p.from.send(), cluster.ErrNoRoute) })
+	p.cable.setCut(false)
+	before := p.got.count()
+	p.from.sendUntil(t, "frames come again", func() bool { return p.got.count() > before })
+	p.got.check(t)
+}
+
+// A node that takes nothing has a bound on what waits for it.
+func TestWhatWaitsForANodeIsBounded(t *testing.T) {
+	var hold sync.Mutex
+	to := open(t, mesh.Config{Secret: secret})
+	stop := testkit.Must(to.Open(1, func([]byte) { hold.Lock(); defer hold.Unlock() }))
+	t.Cleanup(stop)
+	from := open(t, mesh.Config{Secret: secret, Queue: 1 << 20})
+	from.Route(map[cluster.Incarnation]string{1: to.Addr()})
+	hold.Lock()
+	defer hold.Unlock()
+	frame := make([]byte, 64<<10)
+	testkit.Eventually(t, "a frame is refused", func() bool { return errors.Is(from.Send(1, frame), cluster.ErrPeerSlow) })
+}
+
+// Rule 20, over the direct mesh: two nodes find each other by the table, and a logon at one replaces the session at the other.
+func TestALogonReplacesASessionOverTheDirectMesh(t *testing.T) {
+	store := memory.New()
+	var nodes []*cluster.Node
+	var users []*usermgr.Manager
+	for _, name := range []string{"a", "b"} {
+		ctx, end := context.WithCancel(context.Background())
+		n := testkit.Must(cluster.New(cluster.Config{
+			Directory: store, Mesh: open(t, mesh.Config{Secret: secret}), Name: name, Lease: 2 * time.Second, Logger: zap.NewNop(),
+		}))
+		m := testkit.Must(usermgr.New(usermgr.Config{Claims: n, HeartbeatTimeout: -1, Logger: zap.NewNop()}))
+		ended := make(chan error, 1)
+		go func() { ended <- n.Run(ctx) }()
+		t.Cleanup(func() {
+			end()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+			if err := m.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+		nodes, users = append(nodes, n), append(users, m)
+	}
+	for _, n := range nodes {
+		if err := n.Joined(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 6 {
+		at := i % 2
+		ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
+		if _, err := users[at].Register(ctx, usermgr.Logon{UserID: "ann"}, clustertest.Link(i+1)); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if users[1-at].IsOnline("ann") || !users[at].IsOnline("ann") {
+			t.Errorf("after logon %d ann is at both nodes, or at none", i)
+		}
+	}
+}
+
+// cable is a TCP connection's way through the test: it can be broken and held.
+type cable struct {
+	listener net.Listener
+
+	mu      sync.Mutex
+	to      string
+	changed *sync.Cond
+	cut     bool // nothing passes, and no connection comes about
+	over    bool
+	conns   map[*strand]bool
+}
+
+// strand is one connection.
+type strand struct {
+	ends [2]net.Conn
+	held bool
+}
+
+func newCable(t testing.TB) *cable {
+	c := &cable{listener: testkit.Must(net.Listen("tcp", "127.0.0.1:0")), conns: make(map[*strand]bool)}
+	c.changed = sync.NewCond(&c.mu)
+	var all sync.WaitGroup
+	all.Go(func() { c.accept(&all) })
+	t.Cleanup(func() {
+		c.mu.Lock()
+		c.over = true
+		c.changed.Broadcast()
+		c.mu.Unlock()
+		c.breakAll()
+		_ = c.listener.Close()
+		all.Wait()
+	})
+	return c
+}
+
+func (c *cable) addr() string { return c.listener.Addr().String() }
+
+func (c *cable) lead(to string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.to = to
+}
+
+// change changes the cable, and has what waits look again.
+func (c *cable) change(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f()
+	c.changed.Broadcast()
+}
+
+func (c *cable) setCut(cut bool) { c.change(func() { c.cut = cut }) }
+
+// hold keeps the bytes of the present connections until release.
+func (c *cable) hold() { c.change(func() { c.holdAll(true) }) }
+
+func (c *cable) release() { c.change(func() { c.holdAll(false) }) }
+
+func (c *cable) holdAll(held bool) {
+	for s := range c.conns {
+		s.held = held
+	}
+}
+
+// breakAll ends the present connections.
+func (c *cable) breakAll() {
+	c.change(func() {
+		for s := range c.conns {
+			_, _ = s.ends[0].Close(), s.ends[1].Close()
+		}
+	})
+}
+
+func (c *cable) accept(all *sync.WaitGroup) {
+	for {
+		from, err := c.listener.Accept()
+		if err != nil {
+			return
+		}
+		c.mu.Lock()
+		addr := c.to
+		c.mu.Unlock()
+		to, err := net.Dial("tcp", addr)
+		if err != nil {
+			_ = from.Close()
+			continue
+		}
+		s := &strand{ends: [2]net.Conn{from, to}}
+		c.change(func() { c.conns[s] = true })
+		all.Go(func() {
+			var both sync.WaitGroup
+			both.Go(func() { c.copy(s, to, from) })
+			both.Go(func() { c.copy(s, from, to) })
+			both.Wait()
+			c.change(func() { delete(c.conns, s) })
+		})
+	}
+}
+
+func (c *cable) copy(s *strand, to, from net.Conn) {
+	defer to.Close()
+	b := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(b)
+		c.mu.Lock()
+		for (c.cut || s.held) && !c.over {
+			c.changed.Wait()
+		}
+		c.mu.Unlock()
+		if n > 0 {
+			if _, err := to.Write(b[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
