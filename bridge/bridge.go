@@ -170,6 +170,9 @@ func Attach(e *engine.Engine, users usermgr.UserManager, auth Authenticator, cfg
 		return nil, fmt.Errorf("rollcall: HeartbeatInterval is %v, and clients that are silent for %v are thrown out: it must be less", b.heartbeat, b.silence)
 	}
 	e.SetAdmission((*admission)(b))
+	if c, ok := seam.ClaimsOf(users).(seam.EngineUser); ok {
+		c.UseEngine(b.hidden)
+	}
 	e.Handle(protocol.TypeWhoIsOnline, b.whoIsOnline)
 	if auth != nil {
 		e.Handle(protocol.TypeRenew, b.renew)

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/internal/clock"
 )
 
 // Config holds the settings of a Node. Directory and Mesh are needed. Times are those of all nodes of a cluster: they must be the same.
@@ -34,9 +36,6 @@ type Config struct {
 	now func() time.Duration // for tests: another clock
 }
 
-// began is when the process began.
-var began = time.Now()
-
 // complete sets the defaults.
 func (c *Config) complete() error {
 	if c.Directory == nil || c.Mesh == nil {
@@ -58,7 +57,7 @@ func (c *Config) complete() error {
 		return fmt.Errorf("rollcall: Margin %v leaves no time for two renewals: Lease is %v, Renew %v", c.Margin, c.Lease, c.Renew)
 	}
 	if c.now == nil {
-		c.now = clockNow
+		c.now = clock.SinceBoot
 	}
 	return nil
 }

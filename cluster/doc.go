@@ -36,8 +36,10 @@
 // totals of messages and bytes, are not carried to another node. Each node remembers only its own ended sessions (rule 26): a client that
 // was pushed out at one node and comes back by itself at another is not refused there.
 //
-// When a node stops acting, its sessions end a moment later. In between, the node still handles messages. So before a handler does
-// something that must not happen twice, it should ask [Node.May], or compare SessionInfo.Generation.
+// A node's engine delivers nothing that it reads when the node does not act any more. But a handler that began before may still run then, for
+// example because the process stood still, and so may timers of the application. So before a handler does something that must not happen
+// twice, it should ask [Node.May]; a process may stand still even after that, so what is stored should have SessionInfo.Generation beside
+// it, and the store should refuse a smaller one.
 //
 // # Goroutines and locks
 //

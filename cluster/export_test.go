@@ -33,6 +33,9 @@ func (n *Node) IsHealed(alive []Incarnation) bool {
 	return n.epoch != "" && n.May()
 }
 
+// EndLease ends the node's lease, as its clock does, and nothing more.
+func (n *Node) EndLease() { n.lease.SetEnd(0) }
+
 // Held returns how many claims the node has.
 func (n *Node) Held() int {
 	n.mu.Lock()

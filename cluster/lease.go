@@ -41,7 +41,7 @@ func (n *Node) serve(ctx context.Context, m *membership) {
 	}
 	over()
 	wg.Wait()
-	n.deadline.Store(0)
+	n.lease.SetEnd(0)
 	n.mu.Lock()
 	n.stage, n.epoch = outside, ""
 	n.peers = make(map[Incarnation]*peer)
@@ -148,7 +148,7 @@ func (n *Node) counted(t0 time.Duration, v *View) {
 	n.broadcast()
 }
 
-// extend moves the deadline, after a durable renewal that was asked for at t0.
+// extend moves the end of the lease, after a durable renewal that was asked for at t0.
 func (n *Node) extend(t0 time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -167,8 +167,8 @@ func (n *Node) extendIfReady(t0 time.Duration, epoch string) {
 
 // extendTo has n.mu held on entry.
 func (n *Node) extendTo(t0 time.Duration) {
-	if until := int64(t0 + n.cfg.Lease - n.cfg.Margin); n.stage != fenced && until > n.deadline.Load() {
-		n.deadline.Store(until)
+	if until := t0 + n.cfg.Lease - n.cfg.Margin; n.stage != fenced && until > n.lease.End() {
+		n.lease.SetEnd(until)
 	}
 }
 
@@ -184,10 +184,10 @@ func (n *Node) loseEpoch() {
 	}
 }
 
-// guard fences the node when its deadline has passed, until ctx ends.
+// guard fences the node when its lease is over, until ctx ends.
 func (n *Node) guard(ctx context.Context) {
 	for ctx.Err() == nil {
-		left := time.Duration(n.deadline.Load()) - n.now()
+		left := n.lease.End() - n.now()
 		if left <= 0 {
 			n.fence("the node could not renew its lease in time")
 			return
@@ -204,7 +204,7 @@ func (n *Node) fence(why string) {
 		return
 	}
 	n.stage, n.epoch = fenced, ""
-	n.deadline.Store(0)
+	n.lease.SetEnd(0)
 	n.mu.Unlock()
 	n.wake() // the renewals end
 	n.log.Error(why + ": its sessions end, and it joins the cluster anew")

@@ -29,8 +29,8 @@ type Node struct {
 	policy seam.Policy // set by UseManager
 	ran    atomic.Bool
 
-	// deadline is when the node stops acting, by its clock; 0 while it does not act.
-	deadline atomic.Int64
+	// lease says until when the node acts, by its clock; it is over while the node does not act. The engine looks at it too.
+	lease    *seam.Lease
 	floor    atomic.Uint64 // the highest version that the node knows
 	renewNow chan struct{} // tells keepLease to renew at once
 
@@ -50,6 +50,7 @@ type Node struct {
 	changed chan struct{}
 	release releases
 	audits  audits
+	engines []seam.Lessee // those whose connections' users are the user manager's
 }
 
 // stage is what a node may do.
@@ -75,7 +76,7 @@ func New(cfg Config) (*Node, error) {
 	routed, _ := cfg.Mesh.(Addressed)
 	return &Node{
 		cfg: cfg, dir: cfg.Directory, mesh: cfg.Mesh, routed: routed, log: logging.OrDefault(cfg.Logger), now: cfg.now,
-		renewNow: make(chan struct{}, 1), changed: make(chan struct{}),
+		lease: seam.NewLease(cfg.now), renewNow: make(chan struct{}, 1), changed: make(chan struct{}),
 		claims: make(map[uuid.UUID]*claim), asks: make(map[uuid.UUID][]chan frameKind),
 		peers: make(map[Incarnation]*peer), seen: make(map[Incarnation]sighting),
 	}, nil
@@ -135,7 +136,7 @@ type membership struct {
 
 // May reports whether the node acts: whether it has joined and its lease is not over. A program asks it before an effect that must not
 // come from two nodes at once; see also SessionInfo.Generation.
-func (n *Node) May() bool { return int64(n.now()) < n.deadline.Load() }
+func (n *Node) May() bool { return !n.lease.Over() }
 
 // Joined returns when the node is in the cluster and may act, or with ctx's error.
 func (n *Node) Joined(ctx context.Context) error {

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/internal/layout"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -51,12 +53,19 @@ func TestTheMessagePathAllocatesNothing(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		gated  bool
+		leased bool
 		userID string
-	}{{"bare", false, ""}, {"admitted", true, ""}, {"admitted, every frame under its UserID", true, "ann"}} {
+	}{{name: "bare"}, {name: "admitted", gated: true}, {name: "admitted, in a cluster", gated: true, leased: true},
+		{name: "admitted, every frame under its UserID", gated: true, userID: "ann"}} {
 		t.Run(c.name, func(t *testing.T) {
 			e := newEcho(engine.Config{})
 			if c.gated {
 				newGate(t, e)
+			}
+			if c.leased {
+				l := seam.NewLease(clock.SinceBoot)
+				l.SetEnd(clock.SinceBoot() + time.Hour)
+				hidden(e).SetLease(l)
 			}
 			r := serve(t, e)
 			p := dial(t, r.addr)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/internal/logging"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -45,9 +46,10 @@ func (requestTimeout) Unwrap() error { return context.DeadlineExceeded }
 // that change settings must be called before Run.
 type Engine struct {
 	cfg        Config
-	plainLimit int       // up to this many waiting bytes Send need not look at a SlowPolicy
-	maxBody    int       // a copy of cfg.Limits.MaxBody that is near for Send
-	limits     limitKind // the limits that are set
+	plainLimit int         // up to this many waiting bytes Send need not look at a SlowPolicy
+	maxBody    int         // a copy of cfg.Limits.MaxBody that is near for Send
+	limits     limitKind   // the limits that are set
+	lease      *seam.Lease // of the cluster's node; nil without a cluster; beside limits, because a read looks at both
 	log        *zap.Logger
 	admission  Admission
 	handlers   handlerTable

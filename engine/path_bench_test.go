@@ -3,10 +3,13 @@ package engine
 import (
 	"slices"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/panjf2000/gnet/v2"
 
+	"github.com/rollcall-go/rollcall/internal/clock"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -64,6 +67,29 @@ func BenchmarkMessagePath(b *testing.B) {
 		b.Fatalf("of %d messages %d were received, %d sent in %d bytes", n, bound.received, bound.sent, gc.wrote)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/message")
+}
+
+// BenchmarkMessagePathOfOne is BenchmarkMessagePath with one message a read, without a cluster and with the lease of a cluster's node, which
+// is looked at once a read.
+func BenchmarkMessagePathOfOne(b *testing.B) {
+	for _, leased := range []bool{false, true} {
+		b.Run(map[bool]string{false: "alone", true: "leased"}[leased], func(b *testing.B) {
+			e := testkit.Must(New(Config{}))
+			e.HandleDefault(func(c *Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
+			if leased {
+				e.lease = seam.NewLease(clock.SinceBoot)
+				e.lease.SetEnd(clock.SinceBoot() + time.Hour)
+			}
+			gc := &memoryConn{}
+			gc.in, _ = protocol.Binary.Append(nil, &protocol.Message{Type: 1, ID: 1, Body: make([]byte, 48)})
+			c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: &loop{engine: e}, userID: "alice", binding: &memoryBinding{}, userBound: true}
+			c.state.Store(stateBound)
+			b.ReportAllocs()
+			for b.Loop() {
+				c.loop.read(c)
+			}
+		})
+	}
 }
 
 // BenchmarkMessagePathOfMany is BenchmarkMessagePath with a thousand connections in turn: what a read must fetch from memory.

@@ -43,6 +43,10 @@ func (l *loop) process(c *Conn, first *protocol.Message) {
 		c.discard(-1)
 		return
 	}
+	if lease := l.engine.lease; lease != nil && c.pastLease(lease) {
+		c.discard(-1)
+		return
+	}
 	var in tally
 	l.working = true
 	if l.messages.lent == nil {

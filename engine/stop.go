@@ -118,11 +118,16 @@ func (e *Engine) tellAll(ctx context.Context, window time.Duration) {
 // stopNotice returns the notice for a connection when the engine stops. share, from 0 to 1, is its place among the
 // others.
 func (e *Engine) stopNotice(share float64) *protocol.CloseError {
-	why := &protocol.CloseError{Code: protocol.ServerStopping, Text: "the server is stopping"}
-	if ms := int64(share * float64(e.cfg.Timeouts.StopWindow.Milliseconds())); ms > 0 {
-		why.Info = map[string]string{protocol.FieldRetryMS: strconv.FormatInt(ms, 10)}
+	return e.spread(&protocol.CloseError{Code: protocol.ServerStopping, Text: "the server is stopping"}, share)
+}
+
+// spread returns why with the time to wait of a client whose place among the others is share, from 0 to 1.
+func (e *Engine) spread(why *protocol.CloseError, share float64) *protocol.CloseError {
+	ms := int64(share * float64(e.cfg.Timeouts.StopWindow.Milliseconds()))
+	if ms <= 0 || why.Info != nil {
+		return why
 	}
-	return why
+	return &protocol.CloseError{Code: why.Code, Text: why.Text, Info: map[string]string{protocol.FieldRetryMS: strconv.FormatInt(ms, 10)}}
 }
 
 // reportSince counts the connections that have ended since before, and those that have not.

@@ -127,6 +127,10 @@ func (b *mailbox) work(c *Conn) (more bool) {
 		b.active = !it.end && !b.quiet && (state == stateBound || state == stateHalfClosed || state == stateEnded)
 		active := b.active
 		b.mu.Unlock()
+		if lease := c.engine.lease; active && lease != nil && lease.Over() {
+			c.closePastLease()
+			active = false
+		}
 		b.do(c, it, active)
 	}
 	return true

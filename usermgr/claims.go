@@ -69,6 +69,15 @@ func (m *Manager) Evict(session uuid.UUID, by Address, code protocol.CloseCode) 
 	return true
 }
 
+func init() {
+	seam.ClaimsOf = func(users any) any {
+		if m, ok := users.(*Manager); ok {
+			return m.claims
+		}
+		return nil
+	}
+}
+
 // enter decides whether s, the session of the logon p, may come in. With Config.Claims it claims the place first.
 func (u *user) enter(p *pendingLogon, s *session) (entry, error) {
 	if u.manager.claims == nil {

@@ -14,11 +14,12 @@ import (
 // wallTime are the files that may use the time of the system's clock, which can be set: what they tell is read by people, or
 // by another machine.
 var wallTime = []string{
-	"protocol/push.go",   // when a push was made
-	"usermgr/clock.go",   // SessionInfo's times
-	"usermgr/session.go", // the same
-	"usermgr/lookup.go",  // the same
-	"client/logon.go",    // a deadline long ago
+	"protocol/push.go",             // when a push was made
+	"internal/clock/boot_linux.go", // whether the machine has slept: then the kernel is asked
+	"usermgr/clock.go",             // SessionInfo's times
+	"usermgr/session.go",           // the same
+	"usermgr/lookup.go",            // the same
+	"client/logon.go",              // a deadline long ago
 }
 
 // losesMonotonic are the methods and functions of package time that leave nothing of a time but what the system's clock said.

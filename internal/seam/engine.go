@@ -10,6 +10,8 @@ import (
 // Engine is what a bridge and a push service ask of an engine besides its methods. C is *engine.Conn and O is *engine.SendOptions. Any
 // goroutine may call the methods.
 type Engine[C, O any] interface {
+	Lessee
+	Spreader
 	// MaxBody returns the largest body of a message, both ways, in bytes: engine.Limits.MaxBody, or its default.
 	MaxBody() int
 	// Bound returns the number of connections that have been let in.
