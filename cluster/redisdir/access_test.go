@@ -1,0 +1,82 @@
+package redisdir_test
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/redis/rueidis"
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/redisdir"
+	"github.com/rollcall-go/rollcall/internal/clustertest"
+	"github.com/rollcall-go/rollcall/internal/testca"
+	"github.com/rollcall-go/rollcall/internal/testkit"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// Nodes reach a server over TLS, with client certificates, as a user who may do no more than docs/cluster.md says.
+func TestALimitedUserOverTLSIsEnough(t *testing.T) {
+	ca := testca.New(t)
+	cert, key := ca.Files(ca.Issue("localhost"))
+	l := testkit.Must(net.Listen("tcp", "127.0.0.1:0"))
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := startServer(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", ca.File(), "--tls-auth-clients", "yes")
+	if err := s.do(s.client(), documentedACL(t)); err != nil {
+		t.Fatal(err)
+	}
+
+	ctx, end := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer end()
+	var nodes []*usermgr.Manager
+	for _, name := range []string{"a", "b"} {
+		client := testkit.Must(rueidis.NewClient(rueidis.ClientOption{
+			InitAddress: []string{"localhost:" + port}, Username: "gate", Password: "password", ForceSingleClient: true, DisableCache: true,
+			TLSConfig: &tls.Config{RootCAs: ca.Pool, Certificates: []tls.Certificate{ca.Issue(name)}},
+		}))
+		mesh := redisdir.NewMesh(client, redisdir.MeshConfig{Logger: zap.NewNop()})
+		node := testkit.Must(cluster.New(cluster.Config{
+			Directory: open(t, client, redisdir.Config{}), Mesh: mesh, Name: name, Lease: lease, Logger: zap.NewNop(),
+		}))
+		users := testkit.Must(usermgr.New(usermgr.Config{Claims: node, HeartbeatTimeout: -1, Logger: zap.NewNop()}))
+		running.Go(func() {
+			defer client.Close()
+			defer mesh.Close()
+			if err := node.Run(ctx); err != nil {
+				t.Error(err)
+			}
+			if err := users.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+		testkit.Eventually(t, name+" is in the cluster", node.May)
+		nodes = append(nodes, users)
+	}
+	for i, n := range []*usermgr.Manager{nodes[0], nodes[1], nodes[0]} {
+		testkit.Must(n.Register(ctx, usermgr.Logon{UserID: "ann"}, clustertest.Link(uint64(i+1))))
+	}
+	if nodes[1].IsOnline("ann") || nodes[0].Count() != 1 {
+		t.Errorf("ann, who came back to the first node, is online at the second: %t; sessions at the first: %d", nodes[1].IsOnline("ann"), nodes[0].Count())
+	}
+}
+
+// documentedACL returns the command of docs/cluster.md that makes a user.
+func documentedACL(t *testing.T) string {
+	for line := range strings.Lines(string(testkit.Must(os.ReadFile("../../docs/cluster.md")))) {
+		if strings.HasPrefix(line, "ACL SETUSER ") {
+			return strings.TrimSpace(line)
+		}
+	}
+	t.Fatal("docs/cluster.md has no ACL SETUSER")
+	return ""
+}
