@@ -31,6 +31,9 @@ func (n *Node) peerOf(inc Incarnation) *peer {
 // evictRetry is how long an eviction is waited for before it is sent again; then twice as long, up to a second.
 const evictRetry = 100 * time.Millisecond
 
+// bothWaysFrom is the wait from which on a question goes by both ways of the mesh: 300 ms after the first one.
+const bothWaysFrom = 4 * evictRetry
+
 // evict ends a session that the claim excludes, and returns when its Disconnected handlers have returned, or its node is dead.
 func (n *Node) evict(ctx context.Context, c *claim, e *entry) error {
 	if e.node == c.own.node {
@@ -40,7 +43,7 @@ func (n *Node) evict(ctx context.Context, c *claim, e *entry) error {
 	answer, forget := n.ask(e.session)
 	defer forget()
 	for retry := evictRetry; ; retry = min(2*retry, time.Second) {
-		gone, err := n.question(c, &f)
+		gone, err := n.question(c, &f, retry >= bothWaysFrom)
 		if gone || err != nil {
 			return err
 		}
@@ -100,8 +103,8 @@ func (n *Node) awaitGone(ctx context.Context, answer <-chan frameKind, node Inca
 }
 
 // question sends a question to another node. gone says that the node is dead. The error refuses the logon at once: the node has been
-// silent for long, and will be buried if it stays so.
-func (n *Node) question(c *claim, f *frame) (gone bool, err error) {
+// silent for long, and will be buried if it stays so. With both the question goes by both ways of the mesh, if it has two.
+func (n *Node) question(c *claim, f *frame, both bool) (gone bool, err error) {
 	n.mu.Lock()
 	if n.isDead(f.to) {
 		n.mu.Unlock()
@@ -120,7 +123,11 @@ func (n *Node) question(c *claim, f *frame) (gone bool, err error) {
 	silent := now-p.asked >= n.cfg.silence()
 	left := n.leaseLeft(f.to)
 	n.mu.Unlock()
-	n.send(f)
+	if both {
+		n.sendBoth(f)
+	} else {
+		n.send(f)
+	}
 	if silent {
 		return false, refusal("the server of the other session does not answer", left)
 	}
@@ -180,7 +187,7 @@ func (n *Node) alive(ctx context.Context, c *claim, e *entry) (gone bool, err er
 	answer, forget := n.ask(e.session)
 	defer forget()
 	for retry := evictRetry; ; retry = min(2*retry, time.Second) {
-		gone, err := n.question(c, &f)
+		gone, err := n.question(c, &f, retry >= bothWaysFrom)
 		if gone || err != nil {
 			return gone, err
 		}

@@ -36,6 +36,7 @@ const (
 	fieldRemote              // of frame.by
 	fieldVia                 // of frame.by
 	fieldVersion
+	fieldWay // see WithDetour
 )
 
 // frame is what nodes tell each other. On the mesh it is 1 B kind, 4 B from, 4 B to, then fields: 1 B number, the length as a varint, and
@@ -45,6 +46,7 @@ type frame struct {
 	from, to Incarnation
 	session  uuid.UUID
 	by       usermgr.Address // with frameEvict: of the logon. Its Conn is not told
+	way      []byte          // set by a mesh of two ways
 	version  uint64          // with frameHello and frameWelcome: the sender's frameVersion
 }
 
@@ -119,6 +121,8 @@ func (f *frame) setField(n fieldNumber, v []byte) (ok bool) {
 		return f.by.Remote.UnmarshalBinary(v) == nil
 	case fieldVia:
 		f.by.Via = string(v)
+	case fieldWay:
+		f.way = v
 	case fieldVersion:
 		f.version, ok = number(v)
 		return ok

@@ -125,7 +125,7 @@ func (n *Node) renewJoining(ctx context.Context, me Incarnation) (joined, again 
 	for _, m := range v.Members {
 		if !m.Dead && m.Incarnation != me && m.Member.Knows < me {
 			known = false
-			n.send(&frame{kind: frameHello, from: me, to: m.Incarnation, version: frameVersion})
+			n.sendBoth(&frame{kind: frameHello, from: me, to: m.Incarnation, version: frameVersion})
 		}
 	}
 	n.mu.Lock()

@@ -88,7 +88,16 @@ func runProgram(t *testing.T, seed uint64) {
 	if r.IntN(4) == 0 {
 		cfg.RelogonMode = usermgr.IgnoreNew
 	}
-	p := &program{world: newWorld(t, 2+r.IntN(3), cfg), rand: r}
+	p := &program{world: newWorld(t, 0, cfg), rand: r}
+	around, twoWays := memory.NewMesh(), r.IntN(2) == 0
+	around.Lose(func(cluster.Incarnation, []byte) bool { return p.draw(20) == 0 })
+	for range 2 + r.IntN(3) {
+		if twoWays {
+			p.way = cluster.WithDetour(p.mesh, around)
+		}
+		p.addNode()
+	}
+	p.awaitNodes()
 	for _, n := range p.nodes {
 		p.heal(n)
 	}

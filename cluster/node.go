@@ -23,6 +23,7 @@ type Node struct {
 	dir    Directory
 	mesh   Mesh
 	routed Addressed // the mesh, if it needs to know where the nodes are
+	detour *detour   // the mesh, if it has two ways
 	log    *zap.Logger
 	now    func() time.Duration
 	users  atomic.Pointer[usermgr.Manager]
@@ -74,8 +75,9 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	routed, _ := cfg.Mesh.(Addressed)
+	twoWays, _ := cfg.Mesh.(*detour)
 	return &Node{
-		cfg: cfg, dir: cfg.Directory, mesh: cfg.Mesh, routed: routed, log: logging.OrDefault(cfg.Logger), now: cfg.now,
+		cfg: cfg, dir: cfg.Directory, mesh: cfg.Mesh, routed: routed, detour: twoWays, log: logging.OrDefault(cfg.Logger), now: cfg.now,
 		lease: seam.NewLease(cfg.now), renewNow: make(chan struct{}, 1), changed: make(chan struct{}),
 		claims: make(map[uuid.UUID]*claim), asks: make(map[uuid.UUID][]chan frameKind),
 		peers: make(map[Incarnation]*peer), seen: make(map[Incarnation]sighting),

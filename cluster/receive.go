@@ -15,6 +15,17 @@ func (n *Node) send(f *frame) {
 	}
 }
 
+// sendBoth is send by both ways of the mesh, if it has two.
+func (n *Node) sendBoth(f *frame) {
+	if n.detour == nil {
+		n.send(f)
+		return
+	}
+	if err := n.detour.send(f.to, f.encode(), true); err != nil {
+		n.log.Debug("a frame was not sent", zap.Uint32("to", uint32(f.to)), zap.Error(err))
+	}
+}
+
 // handle is called by the mesh for each frame that comes. It does not block.
 func (n *Node) handle(b []byte) {
 	f, err := decodeFrame(b)

@@ -139,7 +139,7 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 		case err == nil:
 			n.raiseFloor(v)
 			for _, e := range older {
-				n.send(&frame{kind: frameEvict, from: own.node, to: next[e].node, session: next[e].session})
+				n.sendBoth(&frame{kind: frameEvict, from: own.node, to: next[e].node, session: next[e].session})
 			}
 			if younger {
 				n.users.Load().Evict(own.session, usermgr.Address{}, protocol.PushedOut)
