@@ -6,6 +6,7 @@ FUZZTIME ?= 400000x
 SOAK_FUZZTIME ?= 25000x
 SOAK_TIME ?= 10m
 SOAK_SEEDS ?= 1000
+SOAK_RELOGONS ?= 1000000
 
 .PHONY: test openssl redis vet race alloc outside build fuzz soak mutants bench clean
 
@@ -66,10 +67,12 @@ fuzz:
 		done; \
 	done
 
-# The tests of internal/soak at full size; the longest one takes SOAK_TIME. TestStress looks for races, and measures nothing.
+# The tests of internal/soak at full size; the longest one takes SOAK_TIME. TestStress looks for races, and measures nothing. Then
+# SOAK_RELOGONS logons over three nodes for each fault of a cluster.
 soak:
 	SOAK_SEEDS=$(SOAK_SEEDS) $(GO) test -race -count=1 -timeout 1h -run '^TestStress$$' ./internal/soak
 	SOAK_TIME=$(SOAK_TIME) $(GO) test -count=1 -v -timeout 2h -run Test -skip '^TestStress$$' ./internal/soak
+	cd cluster/redisdir && SOAK_RELOGONS=$(SOAK_RELOGONS) $(GO) test -count=1 -v -timeout 4h -run '^TestNoUserIsTwice$$' .
 
 # Breaks the rules of the contract one by one, in a copy, and requires that a test notices each time, and says which rule it was.
 mutants:

@@ -18,6 +18,7 @@ var sleepers = map[string]string{
 	"bridge.staysStuck":                        "the loop is to be stuck for longer than a timeout",
 	"bridge.storm":                             "handlers take a random time, so that each run meets others",
 	"client.TestManyGoroutinesShareAClientWhileConnectionsBreak": "a request that fails at once is not repeated at once, which would take the processor from the reconnecting",
+	"cluster/redisdir.lasts":                                     "a fault is to go on for a time",
 	"cluster/redisdir.stand.storm":                               "a client that was refused waits before it comes again",
 	"engine.mixClient.hear":                                      "this client reads slowly, so that messages wait for it",
 	"engine.stuckLoop.whileStuck":                                "the loop is to be stuck for longer than a timeout",
