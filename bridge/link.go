@@ -78,6 +78,9 @@ func (b *Bridge) close(c *engine.Conn, why *protocol.CloseError) {
 	if why.Code == protocol.TokenExpired && why.Text == "" { // Session.End takes no text
 		why = &protocol.CloseError{Code: why.Code, Text: expiredText}
 	}
+	if why.Code == protocol.NodeLost || why.Code == protocol.ServerStopping { // all sessions end at about the same time
+		why = b.hidden.Spread(why)
+	}
 	if b.cfg.ManualClose {
 		time.AfterFunc(b.grace, func() { c.Close(why) })
 		return

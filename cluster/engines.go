@@ -1,6 +1,10 @@
 package cluster
 
-import "github.com/rollcall-go/rollcall/internal/seam"
+import (
+	"time"
+
+	"github.com/rollcall-go/rollcall/internal/seam"
+)
 
 var _ seam.EngineUser = (*Node)(nil)
 
@@ -10,4 +14,14 @@ func (n *Node) UseEngine(e seam.Lessee) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.engines = append(n.engines, e)
+}
+
+// stopWindow returns the longest StopWindow of the engines.
+func (n *Node) stopWindow() (longest time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, e := range n.engines {
+		longest = max(longest, e.StopWindow())
+	}
+	return longest
 }

@@ -6,11 +6,13 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -208,7 +210,7 @@ func (n *Node) fence(why string) {
 	n.mu.Unlock()
 	n.wake() // the renewals end
 	n.log.Error(why + ": its sessions end, and it joins the cluster anew")
-	n.endAll(&protocol.CloseError{Code: protocol.NodeLost, Text: "the server has lost its cluster"})
+	n.endAll(&protocol.CloseError{Code: protocol.NodeLost, Text: "the server has lost its cluster"}, 0)
 }
 
 func (n *Node) isFenced() bool {
@@ -217,7 +219,7 @@ func (n *Node) isFenced() bool {
 	return n.stage == fenced
 }
 
-// stop ends all sessions, because Run's context has ended.
+// stop ends all sessions, over the engines' StopWindow, because Run's context has ended.
 func (n *Node) stop() {
 	n.mu.Lock()
 	if n.stage == fenced {
@@ -226,11 +228,12 @@ func (n *Node) stop() {
 	}
 	n.stage = stopping
 	n.mu.Unlock()
-	n.endAll(&protocol.CloseError{Code: protocol.ServerStopping})
+	n.endAll(&protocol.CloseError{Code: protocol.ServerStopping}, n.stopWindow())
 }
 
-// endAll gives up the claims that wait, and ends all sessions.
-func (n *Node) endAll(why *protocol.CloseError) {
+// endAll gives up the claims that wait, and ends all sessions, evenly over a time. The sessions that are left when the node is fenced end
+// at once.
+func (n *Node) endAll(why *protocol.CloseError, over time.Duration) {
 	n.mu.Lock()
 	all := slices.Collect(maps.Keys(n.claims))
 	var cancels []context.CancelCauseFunc
@@ -244,15 +247,24 @@ func (n *Node) endAll(why *protocol.CloseError) {
 	for _, cancel := range cancels {
 		cancel(why)
 	}
-	for _, id := range all {
+	began := n.now()
+	for i, id := range all {
+		share := float64(i) / float64(max(len(all)-1, 1))
+		if ahead := time.Duration(share*float64(over)) - (n.now() - began); ahead > time.Millisecond {
+			wait, cancel := context.WithTimeout(context.Background(), ahead)
+			n.await(wait, func() bool { return n.stage == fenced || n.claims[id] == nil })
+			cancel()
+		}
 		n.users.Load().Evict(id, usermgr.Address{}, why.Code)
 	}
 }
 
-// awaitQuiet waits until no session of an incarnation takes messages. It does not wait for Disconnected handlers, so that one that hangs
-// does not keep the node out of the cluster.
+// awaitQuiet waits until no session of an incarnation takes messages. It waits for message handlers that run, but for no event handler, so
+// that one that hangs does not keep the node out of the cluster. A session may be quiet before its end: while an event handler hangs, it
+// takes no message any more.
 func (n *Node) awaitQuiet(me Incarnation, why protocol.CloseCode) {
 	m := n.users.Load()
+	quieted := make(map[uuid.UUID]*atomic.Bool)
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		n.mu.Lock()
 		var left []uuid.UUID
@@ -264,7 +276,13 @@ func (n *Node) awaitQuiet(me Incarnation, why protocol.CloseCode) {
 		n.mu.Unlock()
 		quiet := true
 		for _, id := range left {
-			if m.Evict(id, usermgr.Address{}, why) { // the manager has it: it is not quiet, or waits for its claim
+			q := quieted[id]
+			if q == nil {
+				q = new(atomic.Bool)
+				quieted[id] = q
+				seam.Quiesce(m, id, func() { q.Store(true) })
+			}
+			if !q.Load() && m.Evict(id, usermgr.Address{}, why) { // the manager has it: a message handler runs
 				quiet = false
 			}
 		}

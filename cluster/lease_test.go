@@ -11,6 +11,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -87,29 +88,103 @@ func TestRenewalsThatAreNotDurableDoNotCount(t *testing.T) {
 	})
 }
 
-// A node joins anew although a Disconnected handler hangs, and tells of the session's end when the handler has returned.
-func TestAHandlerThatHangsKeepsNoNodeOut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 2, usermgr.Config{})
-		a, b := w.nodes[0], w.nodes[1]
-		free := make(chan struct{})
-		release := sync.OnceFunc(func() { close(free) })
-		defer release()
-		w.log.Inside(func(_, event, user string) {
-			if event == "Disconnected" && user == "ann" {
-				<-free
-			}
+// Rule 21: a node joins anew although an event handler of a session hangs, whichever event it is. It tells of the session's end when the
+// handler has returned.
+func TestAnEventHandlerThatHangsKeepsNoNodeOut(t *testing.T) {
+	for _, hangs := range []string{"Connected", "PushedOut", "Disconnected"} {
+		t.Run(hangs, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 2, usermgr.Config{})
+				a, b := w.nodes[0], w.nodes[1]
+				free := make(chan struct{})
+				release := sync.OnceFunc(func() { close(free) })
+				w.log.Inside(func(n, event, user string) {
+					if n == a.name && event == hangs && user == "ann" {
+						<-free
+					}
+				})
+				var logons sync.WaitGroup
+				defer func() {
+					release()
+					logons.Wait()
+				}()
+				logOn := func(n *member) {
+					logons.Go(func() { _, _ = w.logOn(n, usermgr.Logon{UserID: "ann"}) })
+					synctest.Wait()
+				}
+				logOn(a)
+				if hangs == "PushedOut" {
+					logOn(b)
+				}
+				life := a.Incarnation()
+				a.cut()
+				w.await("the node is fenced", func() bool { return !a.May() })
+				a.setFaults(memory.Faults{})
+				w.await("the node is back", func() bool { return a.May() && a.Incarnation() != life })
+				w.mustLogOn(a, "bob", 0)
+				w.awaitLogOn(b, "ann")
+				release()
+				w.await("the old session's end is told", func() bool {
+					return strings.Contains(w.log.String(), "Disconnected ann@a")
+				})
+				w.settled()
+			})
 		})
-		w.mustLogOn(a, "ann", 0)
-		life := a.Incarnation()
+	}
+}
+
+// window is an engine with this StopWindow.
+type window time.Duration
+
+func (w window) StopWindow() time.Duration { return time.Duration(w) }
+func (window) SetLease(*seam.Lease)        {}
+
+// A node that stops ends its sessions over StopWindow, so that their clients do not all come back at once. It acts meanwhile, for longer
+// than a lease too.
+func TestANodeThatStopsEndsItsSessionsOverStopWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const over, users = 2 * lease, 9
+		w := newWorld(t, 1, usermgr.Config{})
+		a := w.nodes[0]
+		a.UseEngine(window(over))
+		for i := range users {
+			w.mustLogOn(a, string(rune('a'+i)), 0)
+		}
+		began := time.Now()
+		var ends []time.Duration
+		a.users.Subscribe(usermgr.Events{Disconnected: func(_ usermgr.SessionInfo, why protocol.CloseCode) {
+			ends = append(ends, time.Since(began))
+			if why != protocol.ServerStopping || !a.May() {
+				t.Errorf("a session ended with %v, and the node acts: %v", why, a.May())
+			}
+		}})
+		a.stop(t)
+		for i, at := range ends {
+			if want := over * time.Duration(i) / (users - 1); at < want-time.Second || at > want+time.Second {
+				t.Errorf("session %d ended after %v, want %v", i, at, want)
+			}
+		}
+		if len(ends) != users {
+			t.Errorf("%d sessions ended", len(ends))
+		}
+	})
+}
+
+// Sessions that are left when a node that stops is fenced end at once.
+func TestANodeThatIsFencedWhileItStopsEndsItsSessionsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, usermgr.Config{})
+		a := w.nodes[0]
+		a.UseEngine(window(time.Hour))
+		for i := range 9 {
+			w.mustLogOn(a, string(rune('a'+i)), 0)
+		}
 		a.cut()
-		w.await("the node is fenced", func() bool { return !a.May() })
-		a.setFaults(memory.Faults{})
-		w.await("the node is back", func() bool { return a.May() && a.Incarnation() != life })
-		w.mustLogOn(a, "bob", 0)
-		w.mustLogOn(b, "ann", 0)
-		release()
-		w.settled()
+		began := time.Now()
+		a.stop(t)
+		if took := time.Since(began); took > lease+renew {
+			t.Errorf("the node stopped after %v", took)
+		}
 	})
 }
 

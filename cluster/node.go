@@ -92,10 +92,14 @@ func (n *Node) UseManager(users any, p seam.Policy) {
 	}
 }
 
-// Run joins the cluster and keeps the node in it until ctx ends. Then the node's sessions end with ServerStopping, and the node leaves
-// when their Disconnected handlers have returned, or after Config.Renew. A node that was cut off for too long ends its sessions with NodeLost and joins anew. While it is not in the cluster all logons are
-// refused. Run returns an error when the node cannot join because of its settings. Close the user manager after Run has returned, or
-// before ctx ends.
+// Run joins the cluster and keeps the node in it until ctx ends. Then the node's sessions end with ServerStopping, evenly over
+// engine.Timeouts.StopWindow, and the node leaves when their Disconnected handlers have returned, or after Config.Renew.
+//
+// A node that was cut off for too long ends its sessions at once, with NodeLost; their clients are told to come back over StopWindow. It
+// joins anew when no message handler of theirs runs. While it is not in the cluster all logons are refused.
+//
+// Run returns an error when the node cannot join because of its settings. Close the user manager after Run has returned, or before ctx
+// ends.
 func (n *Node) Run(ctx context.Context) error {
 	if n.users.Load() == nil {
 		return errors.New("rollcall: no user manager has the node as its Claims: set usermgr.Config.Claims")

@@ -104,7 +104,8 @@ func (e *Engine) tellAll(ctx context.Context, window time.Duration) {
 	all := e.conns.all()
 	for i, c := range all {
 		share := float64(i) / float64(max(len(all)-1, 1))
-		if ahead := time.Duration(share*float64(window)) - time.Since(began); ahead > time.Millisecond {
+		// A connection that is closing already takes no place in the window.
+		if ahead := time.Duration(share*float64(window)) - time.Since(began); ahead > time.Millisecond && c.state.Load() < stateClosing {
 			select {
 			case <-time.After(ahead):
 			case <-ctx.Done():

@@ -53,10 +53,7 @@ type Claimed struct {
 // manager has the session; Claims.Release is called when it has ended. Any goroutine may call Evict, inside Claim too. A second call
 // does nothing.
 func (m *Manager) Evict(session uuid.UUID, by Address, code protocol.CloseCode) bool {
-	s := m.claimed.find(session) // first: a session that is not bound yet is only here
-	if s == nil {
-		s = m.sessions.find(session)
-	}
+	s := m.claimedOrBound(session)
 	if s == nil {
 		return false
 	}
@@ -69,7 +66,20 @@ func (m *Manager) Evict(session uuid.UUID, by Address, code protocol.CloseCode) 
 	return true
 }
 
+// claimedOrBound returns the session with this ID; nil for none.
+func (m *Manager) claimedOrBound(id uuid.UUID) *session {
+	if s := m.claimed.find(id); s != nil { // first: a session that is not bound yet is only here
+		return s
+	}
+	return m.sessions.find(id)
+}
+
 func init() {
+	seam.Quiesce = func(users any, session uuid.UUID, done func()) {
+		if s := users.(*Manager).claimedOrBound(session); s != nil {
+			s.quiesceLink(done)
+		}
+	}
 	seam.ClaimsOf = func(users any) any {
 		if m, ok := users.(*Manager); ok {
 			return m.claims

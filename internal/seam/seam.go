@@ -2,7 +2,11 @@
 // uses them. Programs do not need them.
 package seam
 
-import "context"
+import (
+	"context"
+
+	"github.com/google/uuid"
+)
 
 // Looker is what a user manager asks its Link to be, before it ends a session for its silence. Without it the heartbeat Checker alone
 // decides.
@@ -49,6 +53,11 @@ type ManagerUser interface {
 	// UseManager is called by usermgr.New when it succeeds, with the *usermgr.Manager that has the receiver as its Claims.
 	UseManager(users any, p Policy)
 }
+
+// Quiesce stops the delivery of messages to a session of users, a *usermgr.Manager, at once, also while an event handler of the session's
+// user runs. done is called, from any goroutine, when no message handler of the session runs any more. Without such a session done is not
+// called. Package usermgr sets it.
+var Quiesce = func(users any, session uuid.UUID, done func()) {}
 
 // Policy says which sessions of one user may live side by side. It is a user manager's, for a cluster, which decides by it about sessions
 // elsewhere.
