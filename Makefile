@@ -7,6 +7,7 @@ SOAK_FUZZTIME ?= 25000x
 SOAK_TIME ?= 10m
 SOAK_SEEDS ?= 1000
 SOAK_RELOGONS ?= 1000000
+SOAK_CLUSTER ?= 15m
 
 .PHONY: test openssl redis vet race alloc outside build fuzz soak mutants bench clean
 
@@ -68,11 +69,12 @@ fuzz:
 	done
 
 # The tests of internal/soak at full size; the longest one takes SOAK_TIME. TestStress looks for races, and measures nothing. Then
-# SOAK_RELOGONS logons over three nodes for each fault of a cluster.
+# SOAK_RELOGONS logons over three nodes for each fault of a cluster, and 10,000 clients of five nodes for SOAK_CLUSTER.
 soak:
 	SOAK_SEEDS=$(SOAK_SEEDS) $(GO) test -race -count=1 -timeout 1h -run '^TestStress$$' ./internal/soak
 	SOAK_TIME=$(SOAK_TIME) $(GO) test -count=1 -v -timeout 2h -run Test -skip '^TestStress$$' ./internal/soak
 	cd cluster/redisdir && SOAK_RELOGONS=$(SOAK_RELOGONS) $(GO) test -count=1 -v -timeout 4h -run '^TestNoUserIsTwice$$' .
+	cd cluster/redisdir && SOAK_CLUSTER=$(SOAK_CLUSTER) $(GO) test -count=1 -v -timeout 1h -run '^TestSoak$$' .
 
 # Breaks the rules of the contract one by one, in a copy, and requires that a test notices each time, and says which rule it was.
 mutants:

@@ -141,7 +141,12 @@ func (s *stand) storm(users, clients int) (stop func() (in, refused int)) {
 // settled waits until the store has the sessions of the nodes, and no others of theirs.
 func (s *stand) settled(users int) {
 	s.t.Helper()
-	testkit.Eventually(s.t, "the store has the sessions of the nodes", func() bool {
+	s.settledIn(testkit.Patience, users)
+}
+
+func (s *stand) settledIn(patience time.Duration, users int) {
+	s.t.Helper()
+	testkit.EventuallyIn(s.t, patience, "the store has the sessions of the nodes", func() bool {
 		for i := range users {
 			user := fmt.Sprint("user", i)
 			here := 0
