@@ -93,6 +93,10 @@ type Config struct {
 	// MayAskWhoIsOnline decides whether a client may ask which of some users are online. It runs on the event loop. Nil refuses
 	// all such requests.
 	MayAskWhoIsOnline func(asker string, about []string) bool
+	// Elsewhere reaches users whose sessions are on other servers: a cluster.Node. Send, SendMessage, Relay and the question who is
+	// online then concern the users of all servers; ConnsOf and groups concern this engine alone. Nil means that there are no other
+	// servers.
+	Elsewhere Elsewhere
 	// Logger gets messages for operators. Nil means that warnings and errors go to standard error.
 	Logger *zap.Logger
 }
@@ -106,6 +110,7 @@ type Bridge struct {
 	hidden         seam.Engine[*engine.Conn, *engine.SendOptions] // the same engine
 	users          usermgr.UserManager
 	manager        *usermgr.Manager // users, if it is a *usermgr.Manager; else nil
+	several        bool             // users may have sessions here and elsewhere at once
 	authenticator  Authenticator    // nil lets every client in
 	cfg            Config
 	log            *zap.Logger
@@ -168,6 +173,11 @@ func Attach(e *engine.Engine, users usermgr.UserManager, auth Authenticator, cfg
 	}
 	if b.silence > 0 && b.heartbeat >= b.silence {
 		return nil, fmt.Errorf("rollcall: HeartbeatInterval is %v, and clients that are silent for %v are thrown out: it must be less", b.heartbeat, b.silence)
+	}
+	if cfg.Elsewhere != nil {
+		if err := b.useElsewhere(); err != nil {
+			return nil, err
+		}
 	}
 	e.SetAdmission((*admission)(b))
 	if c, ok := seam.ClaimsOf(users).(seam.EngineUser); ok {
@@ -237,10 +247,13 @@ func (b *Bridge) reach(userID string, send func(*engine.Conn) error) {
 // Send sends a message of the application to every session of a user on this engine. It returns a protocol.UserOffline when the user
 // has no session, an error for a type that is the system's (use SendMessage for those), or, when no session gets the message, the
 // error of engine.Conn.Send. Send copies the body and never blocks.
+//
+// With Config.Elsewhere the message also goes to the user's sessions on other servers. Nil then means, for a user without a session here,
+// that the message is on its way: the user may turn out to be offline, and the message may be lost with a connection between servers.
 func (b *Bridge) Send(userID string, typ uint16, body []byte) error {
 	if links := b.links(userID); len(links) == 1 {
 		// The same as sendBy for a user with one session, without a closure.
-		if own, ok := links[0].(link); ok && bridgeOf(own.Conn()) == b {
+		if own, ok := links[0].(link); ok && !b.several && bridgeOf(own.Conn()) == b {
 			if err := own.Conn().Send(typ, body); err == nil || !errors.Is(err, engine.ErrClosed) {
 				return err
 			}
@@ -249,11 +262,21 @@ func (b *Bridge) Send(userID string, typ uint16, body []byte) error {
 	if typ >= protocol.FirstSystemType {
 		return fmt.Errorf("rollcall: message type 0x%04x is the system's", typ)
 	}
-	return b.sendBy(userID, func(c *engine.Conn) error { return c.Send(typ, body) })
+	err := b.sendBy(userID, func(c *engine.Conn) error { return c.Send(typ, body) })
+	if b.cfg.Elsewhere == nil {
+		return err
+	}
+	return b.sendBeyond(userID, &protocol.Message{Type: typ, Body: body}, nil, err, nil)
 }
 
-// SendMessage is Send for any message, such as one with a sender's UserID. The options may be nil: see engine.Conn.SendMessage.
+// SendMessage is Send for any message, such as one with a sender's UserID. The options may be nil: see engine.Conn.SendMessage. Their
+// Report is called for sessions on this engine.
 func (b *Bridge) SendMessage(userID string, m *protocol.Message, o *engine.SendOptions) error {
+	return b.sendBeyond(userID, m, o, b.sendHere(userID, m, o), nil)
+}
+
+// sendHere sends a message to the user's sessions on this engine.
+func (b *Bridge) sendHere(userID string, m *protocol.Message, o *engine.SendOptions) error {
 	return b.sendBy(userID, func(c *engine.Conn) error { return c.SendMessage(m, o) })
 }
 

@@ -11,7 +11,8 @@ import (
 
 // Relay passes the application's messages from one user to another: a message whose DestUserID names a user goes to every session of
 // that user, under the sender's bound UserID. A reply goes the same way back. When the destination has no session, a sender who
-// gave a message ID is answered UserOffline. The zero value passes everything on.
+// gave a message ID is answered UserOffline. The zero value passes everything on. With Config.Elsewhere, whether a user has a session on
+// another server may turn out later.
 //
 // Its functions run where the engine's message handlers do, on the event loop unless there are Workers.
 type Relay struct {
@@ -20,7 +21,8 @@ type Relay struct {
 	// the message: a sender who gave an ID is answered as by Conn.ReplyError, but an error without a code is answered Refused,
 	// with the error's text.
 	Allow func(from *engine.Conn, m *protocol.Message) error
-	// Undelivered, when set, is called for each message whose destination has no session. m is valid until it returns.
+	// Undelivered, when set, is called for each message whose destination has no session. m is valid until it returns. With
+	// Config.Elsewhere it may be called on another goroutine, also when the sender's connection has ended.
 	Undelivered func(from *engine.Conn, m *protocol.Message)
 }
 
@@ -43,10 +45,38 @@ func (b *Bridge) relay(from *engine.Conn, m *protocol.Message) error {
 
 // pass sends out, which is m or Allow's change of it.
 func (b *Bridge) pass(from *engine.Conn, m, out *protocol.Message) {
-	err := b.SendMessage(out.DestUserID, out, nil)
-	if err == nil {
-		return
+	err := b.sendHere(out.DestUserID, out, nil)
+	if b.cfg.Elsewhere != nil {
+		if errors.Is(err, protocol.UserOffline) {
+			err = b.passBeyond(from, m, out)
+		} else {
+			err = b.sendBeyond(out.DestUserID, out, nil, err, nil)
+		}
 	}
+	if err != nil {
+		b.notPassed(from, m, out, err)
+	}
+}
+
+// passBeyond sends out to another server. That there is no session may turn out later.
+func (b *Bridge) passBeyond(from *engine.Conn, m, out *protocol.Message) error {
+	request := *m // without its body, for the answer
+	request.Body = nil
+	if b.cfg.Relay.Undelivered == nil {
+		passed := &protocol.Message{DestUserID: out.DestUserID}
+		return b.sendBeyond(out.DestUserID, out, nil, errOffline, func(err error) { b.notPassed(from, &request, passed, err) })
+	}
+	passed := out.Clone()
+	return b.sendBeyond(out.DestUserID, out, nil, errOffline, func(err error) {
+		_ = engine.Async(func(from *engine.Conn, passed *protocol.Message) error { // the application's code may block
+			b.notPassed(from, &request, passed, err)
+			return nil
+		})(from, passed)
+	})
+}
+
+// notPassed is called for a message that reached no session.
+func (b *Bridge) notPassed(from *engine.Conn, m, out *protocol.Message, err error) {
 	if !errors.Is(err, protocol.UserOffline) {
 		if m.IsReply() { // Allow has made a reply that cannot be sent, and the user who asked waits
 			_ = b.SendMessage(out.DestUserID, &protocol.Message{Type: m.Type, Flags: protocol.FlagReply | protocol.FlagError, ID: m.ID,
@@ -77,13 +107,21 @@ func (b *Bridge) whoIsOnline(c *engine.Conn, m *protocol.Message) error {
 	if b.cfg.MayAskWhoIsOnline == nil || !b.cfg.MayAskWhoIsOnline(m.UserID, about) {
 		return protocol.Errorf(protocol.Refused, "this server does not tell you who is online")
 	}
+	if b.cfg.Elsewhere != nil {
+		return b.whoIsOnlineElsewhere(c, m, about)
+	}
 	online := about[:0]
 	for _, id := range about {
 		if b.isOnline(id) {
 			online = append(online, id)
 		}
 	}
-	body, err := system.AppendIDList(nil, online)
+	return replyIDs(c, m, online)
+}
+
+// replyIDs answers a request with a list of users.
+func replyIDs(c *engine.Conn, m *protocol.Message, ids []string) error {
+	body, err := system.AppendIDList(nil, ids)
 	if err != nil {
 		return err
 	}

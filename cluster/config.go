@@ -30,6 +30,11 @@ type Config struct {
 	// Swept is called for each session of a dead node whose entry this node has removed from the store. It runs on a goroutine of the
 	// node, one call at a time; while it blocks the sweep waits. Nil does nothing.
 	Swept func(s Swept)
+	// LocationTTL is how long the node believes that a user's sessions are at the nodes where it has found them. A message to a user
+	// who has moved meanwhile comes back and goes to the new place, so a long time costs no message. 0 or less means 10 s.
+	LocationTTL time.Duration
+	// Locations is for how many users the node keeps that in mind. Each takes some 150 bytes. 0 or less means 100,000.
+	Locations int
 	// Logger gets messages for operators. Nil means that warnings and errors go to standard error.
 	Logger *zap.Logger
 
@@ -49,6 +54,12 @@ func (c *Config) complete() error {
 	}
 	if c.Margin <= 0 {
 		c.Margin = c.Lease / 10
+	}
+	if c.LocationTTL <= 0 {
+		c.LocationTTL = 10 * time.Second
+	}
+	if c.Locations <= 0 {
+		c.Locations = 100_000
 	}
 	if c.Renew > c.Lease/4 {
 		return fmt.Errorf("rollcall: Renew %v is more than a quarter of Lease %v", c.Renew, c.Lease)

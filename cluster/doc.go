@@ -3,6 +3,7 @@
 //
 //	node, err := cluster.New(cluster.Config{Directory: store, Mesh: mesh, Name: "gate-1"})
 //	users, err := usermgr.New(usermgr.Config{Claims: node})
+//	b, err := bridge.Attach(e, users, check, bridge.Config{Elsewhere: node})
 //	go node.Run(ctx)
 //
 // RelogonMode and Devices work across all nodes as within one process. If a logon at one node replaces a session at another node, the
@@ -29,9 +30,16 @@
 // recovery of the store, and every hour, a node holds its sessions against the store. A session's other events (created, updated, deleted)
 // are Connected, Tagged and Disconnected of its node's user manager.
 //
+// # Messages
+//
+// A message to a user who has no session on this node goes to the nodes where the user has sessions: Bridge.Send, the bridge's Relay and
+// the question who is online reach the users of all nodes (rule 23). If a user may have several sessions, a message goes to those here and
+// to those elsewhere. The store is asked where a user is at most once in Config.LocationTTL, and not at all for users who have their only
+// session here.
+//
 // # What a node does not do
 //
-// Messages, kicks, bans, counts and lists concern the sessions of one node. Only [Node.Where] and [Node.IsOnline] look further. Online,
+// Pushes, kicks, bans, counts and lists concern the sessions of one node, and so do groups. Online,
 // Offline and OfflineGrace concern one node: a user who moves goes offline at the old node. The tags of a user or session, and a user's
 // totals of messages and bytes, are not carried to another node. Each node remembers only its own ended sessions (rule 26): a client that
 // was pushed out at one node and comes back by itself at another is not refused there.

@@ -16,6 +16,11 @@ type peer struct {
 	// By the node's clock: when the first question was sent since the last answer, 0 for none; and when the last question was sent.
 	asked, last time.Duration
 	version     uint64 // of its frames; 0 while it has not told
+
+	queue   []*outgoing // frames with messages that wait for the mesh
+	queued  int         // their bytes
+	sending bool        // a goroutine gives the mesh what waits
+	got     uint64      // the highest number of its frames with messages
 }
 
 // peerOf returns what is known of another node, for writing. n.mu is held on entry.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -25,6 +26,8 @@ const (
 	frameGone                         // it has ended, and its Disconnected handlers have returned
 	frameHello                        // look at the table: there is a newcomer
 	frameWelcome                      // the answer to frameHello
+	frameDeliver                      // a message for a user's sessions
+	frameNotHere                      // the answer to frameDeliver, with all it had: no session got the message
 )
 
 // fieldNumber says what a field of a frame is. A node skips fields that it does not know, and takes a field that is missing for zero.
@@ -37,10 +40,22 @@ const (
 	fieldVia                 // of frame.by
 	fieldVersion
 	fieldWay // see WithDetour
+	fieldSeq
+	fieldFlags
+	fieldTicket
+	fieldUser
+	fieldHead // of frame.message: 2 B type, 1 B flags, 4 B ID, 2 B device
+	fieldSender
+	fieldDest
+	fieldBody
+	fieldPolicy
+	fieldKey
+	fieldCode
+	fieldText
 )
 
 // frame is what nodes tell each other. On the mesh it is 1 B kind, 4 B from, 4 B to, then fields: 1 B number, the length as a varint, and
-// that many bytes. Fields that are zero are left out.
+// that many bytes. Fields that are zero are left out, but for the first ones of frames with a message: see numbers.
 type frame struct {
 	kind     frameKind
 	from, to Incarnation
@@ -48,17 +63,50 @@ type frame struct {
 	by       usermgr.Address // with frameEvict: of the logon. Its Conn is not told
 	way      []byte          // set by a mesh of two ways
 	version  uint64          // with frameHello and frameWelcome: the sender's frameVersion
+
+	// With frameDeliver and frameNotHere.
+	numbers
+	user    string // whose sessions get the message
+	message protocol.Message
+	policy  uint64 // an engine.SlowPolicy
+	key     string
+	code    protocol.CloseCode // with frameNotHere: why the sessions there did not get it; 0 where there are none
+	text    string             // of code
 }
+
+// numbers are the first fields of a frame with a message. They have a fixed size, and are set when the message leaves.
+type numbers struct {
+	seq    uint64 // grows from each frame of the sender to the next
+	flags  deliverFlags
+	ticket uint64 // by which the sender knows the message; 0 where it does not wait for frameNotHere
+}
+
+// deliverFlags say what was tried before.
+type deliverFlags uint8
+
+const (
+	// flagResent means that the message has come back from another node: it does not come back again.
+	flagResent deliverFlags = 1 << iota
+	// flagBeside means that sessions on the sender's node have the message.
+	flagBeside
+)
+
+// numbersSize is the size of the numbers in a frame.
+const numbersSize = (2 + 8) + (2 + 1) + (2 + 8)
 
 const frameHeader = 1 + 4 + 4 // all versions have it
 
 var errBadFrame = errors.New("rollcall: a frame of the mesh is malformed")
 
 func (f *frame) encode() []byte {
-	b := make([]byte, frameHeader, frameHeader+64)
+	m := &f.message
+	b := make([]byte, frameHeader, frameHeader+64+numbersSize+len(f.user)+len(m.UserID)+len(m.DestUserID)+len(m.Body)+len(f.key)+len(f.text))
 	b[0] = byte(f.kind)
-	binary.BigEndian.PutUint32(b[1:], uint32(f.from))
-	binary.BigEndian.PutUint32(b[5:], uint32(f.to))
+	if f.hasMessage() {
+		b = append(b, make([]byte, numbersSize)...)
+		b = f.appendMessage(b)
+	}
+	f.address(b)
 	if f.session != (uuid.UUID{}) {
 		b = appendField(b, fieldSession, f.session[:])
 	}
@@ -68,6 +116,42 @@ func (f *frame) encode() []byte {
 	}
 	b = appendField(b, fieldVia, f.by.Via)
 	return appendNumber(b, fieldVersion, f.version)
+}
+
+// hasMessage reports whether the frame has a message, and numbers.
+func (f *frame) hasMessage() bool { return f.kind == frameDeliver || f.kind == frameNotHere }
+
+// address writes what says where the encoded frame goes: from, to, and the numbers.
+func (f *frame) address(b []byte) {
+	binary.BigEndian.PutUint32(b[1:], uint32(f.from))
+	binary.BigEndian.PutUint32(b[5:], uint32(f.to))
+	if !f.hasMessage() {
+		return
+	}
+	b = b[frameHeader:]
+	b[0], b[1] = byte(fieldSeq), 8
+	binary.BigEndian.PutUint64(b[2:], f.seq)
+	b[10], b[11], b[12] = byte(fieldFlags), 1, byte(f.flags)
+	b[13], b[14] = byte(fieldTicket), 8
+	binary.BigEndian.PutUint64(b[15:], f.ticket)
+}
+
+func (f *frame) appendMessage(b []byte) []byte {
+	m := &f.message
+	b = appendField(b, fieldUser, f.user)
+	var head [9]byte
+	binary.BigEndian.PutUint16(head[:], m.Type)
+	head[2] = byte(m.Flags)
+	binary.BigEndian.PutUint32(head[3:], m.ID)
+	binary.BigEndian.PutUint16(head[7:], m.Device)
+	b = appendField(b, fieldHead, head[:])
+	b = appendField(b, fieldSender, m.UserID)
+	b = appendField(b, fieldDest, m.DestUserID)
+	b = appendField(b, fieldBody, m.Body)
+	b = appendNumber(b, fieldPolicy, f.policy)
+	b = appendField(b, fieldKey, f.key)
+	b = appendNumber(b, fieldCode, uint64(f.code))
+	return appendField(b, fieldText, f.text)
 }
 
 // appendField appends a field, unless it is empty.
@@ -127,7 +211,61 @@ func (f *frame) setField(n fieldNumber, v []byte) (ok bool) {
 		f.version, ok = number(v)
 		return ok
 	}
+	return !f.hasMessage() || f.setMessageField(n, v)
+}
+
+// setMessageField is setField for frames with a message.
+func (f *frame) setMessageField(n fieldNumber, v []byte) (ok bool) {
+	m := &f.message
+	switch n {
+	case fieldSeq:
+		f.seq, ok = fixed(v)
+		return ok
+	case fieldFlags:
+		if len(v) != 1 {
+			return false
+		}
+		f.flags = deliverFlags(v[0])
+	case fieldTicket:
+		f.ticket, ok = fixed(v)
+		return ok
+	case fieldUser:
+		f.user = string(v)
+	case fieldHead:
+		if len(v) != 9 {
+			return false
+		}
+		m.Type, m.Flags = binary.BigEndian.Uint16(v), protocol.Flags(v[2])
+		m.ID, m.Device = binary.BigEndian.Uint32(v[3:]), binary.BigEndian.Uint16(v[7:])
+	case fieldSender:
+		m.UserID = string(v)
+	case fieldDest:
+		if m.DestUserID = f.user; string(v) != f.user { // as a rule they are the same
+			m.DestUserID = string(v)
+		}
+	case fieldBody:
+		m.Body = v[:len(v):len(v)]
+	case fieldPolicy:
+		f.policy, ok = number(v)
+		return ok
+	case fieldKey:
+		f.key = string(v)
+	case fieldCode:
+		code, ok := number(v)
+		f.code = protocol.CloseCode(code)
+		return ok && code == uint64(f.code)
+	case fieldText:
+		f.text = string(v)
+	}
 	return true
+}
+
+// fixed returns the value of a field that is a number of 8 bytes.
+func fixed(v []byte) (n uint64, ok bool) {
+	if len(v) != 8 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(v), true
 }
 
 // number returns the value of a field that is a number.

@@ -21,6 +21,9 @@ import (
 // membership takes messages any more.
 func (n *Node) serve(ctx context.Context, m *membership) {
 	life, over := context.WithCancel(context.Background()) // renewals go on while the node stops
+	n.mu.Lock()
+	n.life = life
+	n.mu.Unlock()
 	var wg sync.WaitGroup
 	wg.Go(func() { n.guard(life) })
 	wg.Go(func() { n.keepLease(life, m.me) })
@@ -42,14 +45,23 @@ func (n *Node) serve(ctx context.Context, m *membership) {
 		cancel()
 	}
 	over()
+	n.mu.Lock()
+	n.life = nil
+	n.mu.Unlock()
+	n.work.Wait()
 	wg.Wait()
 	n.lease.SetEnd(0)
 	n.mu.Lock()
+	undelivered := n.waits.clear()
+	n.locations.clear()
 	n.stage, n.epoch = outside, ""
 	n.peers = make(map[Incarnation]*peer)
 	n.release.clear()
 	n.broadcast()
 	n.mu.Unlock()
+	for _, f := range undelivered {
+		f(errLost)
+	}
 	if ctx.Err() != nil {
 		n.leave(m.me)
 	}
@@ -145,7 +157,11 @@ func (n *Node) counted(t0 time.Duration, v *View) {
 	if v.highest() > n.view.highest() {
 		n.wake() // tells the newcomer that it is known
 	}
+	before := n.view.Members
 	n.epoch, n.view = v.Epoch, *v
+	if slices.ContainsFunc(before, func(m MemberState) bool { return !m.Dead && n.isDead(m.Incarnation) }) {
+		n.locations.clear() // they may name the dead
+	}
 	n.look(v)
 	n.broadcast()
 }

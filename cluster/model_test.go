@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -18,8 +19,8 @@ import (
 )
 
 // TestModel draws programs: users log on crosswise over nodes and drop, while answers are lost and late, frames are lost, the store
-// restarts empty or takes over without its last writes, and nodes are cut off. Rules 19, 20 and 21 hold throughout; when all is
-// healed all users come in, and the store has the nodes' sessions.
+// restarts empty or takes over without its last writes, and nodes are cut off. Users send each other messages meanwhile. Rules 19, 20, 21
+// and 23 hold throughout; when all is healed all users come in, and the store has the nodes' sessions.
 func TestModel(t *testing.T) {
 	seeds := 12
 	if !testing.Short() {
@@ -38,6 +39,7 @@ type program struct {
 	mu   sync.Mutex
 	rand *rand.Rand
 	bad  bool // calls of the store fail or are late, and frames are lost
+	sent int  // messages
 }
 
 func (p *program) draw(n int) int {
@@ -134,6 +136,7 @@ func runProgram(t *testing.T, seed uint64) {
 		}
 	}
 	p.settled()
+	p.eachCameOnce()
 }
 
 // user logs on and drops, at random nodes.
@@ -147,9 +150,45 @@ func (p *program) user(name string, over <-chan struct{}) {
 		n := p.nodes[p.draw(len(p.nodes))]
 		s, err := p.logOn(n, usermgr.Logon{UserID: name, Device: uint16(p.draw(3))})
 		time.Sleep(time.Duration(p.draw(200)) * time.Millisecond)
+		if err == nil {
+			p.send(n)
+		}
 		if err == nil && (p.cfg.RelogonMode == usermgr.IgnoreNew || p.draw(2) == 0) {
 			s.End(protocol.ClientClosed)
 		}
+	}
+}
+
+// send sends a message from a node to a user.
+func (p *program) send(n *member) {
+	p.mu.Lock()
+	p.sent++
+	body := fmt.Sprint(p.sent)
+	p.mu.Unlock()
+	_ = n.send(fmt.Sprint("user", p.draw(4)), body, func(error) {})
+}
+
+// eachCameOnce holds that no message came twice: to a user who has one session at a time, or to one node.
+func (p *program) eachCameOnce() {
+	p.t.Helper()
+	came := make(map[string]int)
+	for _, n := range p.nodes {
+		for _, m := range n.sessions.take() {
+			user, rest, _ := strings.Cut(m, "@")
+			node, body, _ := strings.Cut(rest, ": ")
+			if !p.nodes[0].Several() {
+				node = ""
+			}
+			came[fmt.Sprint(user, node, " ", body)]++
+		}
+	}
+	for m, times := range came {
+		if times > 1 {
+			p.t.Errorf("rule 23: the message %s came %d times", m, times)
+		}
+	}
+	if len(came) < p.sent/4 {
+		p.t.Errorf("rule 23: of %d messages only %d came", p.sent, len(came))
 	}
 }
 

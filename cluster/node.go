@@ -52,6 +52,18 @@ type Node struct {
 	release releases
 	audits  audits
 	engines []seam.Lessee // those whose connections' users are the user manager's
+
+	// For messages to users elsewhere.
+	bridges   []seam.LocalSessions // never changed once stored
+	life      context.Context      // ends before Run waits for work; nil while no message may leave
+	work      sync.WaitGroup       // the looks
+	locations locations
+	looks     map[string]*look // users who are being looked up
+	toLook    []string         // those among them whose look has not begun
+	looking   int              // looks that run
+	unsent    int              // bytes of the messages that wait for a look
+	seq       uint64           // the number of the last frame with a message
+	waits     waits
 }
 
 // stage is what a node may do.
@@ -80,7 +92,8 @@ func New(cfg Config) (*Node, error) {
 		cfg: cfg, dir: cfg.Directory, mesh: cfg.Mesh, routed: routed, detour: twoWays, log: logging.OrDefault(cfg.Logger), now: cfg.now,
 		lease: seam.NewLease(cfg.now), renewNow: make(chan struct{}, 1), changed: make(chan struct{}),
 		claims: make(map[uuid.UUID]*claim), asks: make(map[uuid.UUID][]chan frameKind),
-		peers: make(map[Incarnation]*peer), seen: make(map[Incarnation]sighting),
+		peers: make(map[Incarnation]*peer), seen: make(map[Incarnation]sighting), looks: make(map[string]*look),
+		locations: locations{most: cfg.Locations, ttl: cfg.LocationTTL},
 	}, nil
 }
 

@@ -49,6 +49,10 @@ func (n *Node) handle(b []byte) {
 		n.answered(&f)
 	case frameEvict, frameAlive:
 		n.asked(&f)
+	case frameDeliver:
+		n.deliver(&f)
+	case frameNotHere:
+		n.notHere(&f)
 	}
 }
 

@@ -43,6 +43,46 @@ func (n *Node) Where(ctx context.Context, userID string) ([]Place, error) {
 	return places, err
 }
 
+// Online implements bridge.Elsewhere. It returns those of the users who have a session on any node, in their order. It asks the store, once, for
+// users who have none here. Its error is that of Where.
+func (n *Node) Online(ctx context.Context, userIDs ...string) (online []string, err error) {
+	m := n.users.Load()
+	var away []string
+	for _, id := range userIDs {
+		if !m.IsOnline(id) {
+			away = append(away, id)
+		}
+	}
+	there := make(map[string]bool)
+	if len(away) > 0 {
+		records, err := n.dir.Look(ctx, away...)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range records {
+			entries, err := decodeRecord(r.Body, r.Version)
+			if err != nil {
+				return nil, err
+			}
+			n.mu.Lock()
+			nodes, _ := n.placesOf(entries)
+			n.mu.Unlock()
+			there[r.User] = len(nodes) > 0
+		}
+	}
+	for _, id := range userIDs {
+		if there[id] || m.IsOnline(id) {
+			online = append(online, id)
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(away) > 0 && n.epoch == "" {
+		err = ErrRecovering
+	}
+	return online, err
+}
+
 // IsOnline reports whether the user has a session on any node. It asks the store only for a user who has none here. Its error is that
 // of Where.
 func (n *Node) IsOnline(ctx context.Context, userID string) (bool, error) {

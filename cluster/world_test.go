@@ -42,10 +42,11 @@ type world struct {
 // member is one node with its user manager.
 type member struct {
 	*cluster.Node
-	name  string
-	users *usermgr.Manager
-	end   context.CancelFunc
-	ended chan error
+	name     string
+	users    *usermgr.Manager
+	sessions *sessions
+	end      context.CancelFunc
+	ended    chan error
 
 	mu     sync.Mutex
 	faults memory.Faults
@@ -97,6 +98,10 @@ func (w *world) addNodeWith(f memory.Faults) *member {
 	users := w.cfg
 	users.Claims, users.HeartbeatTimeout, users.Logger = n.Node, -1, zap.NewNop()
 	n.users = testkit.Must(usermgr.New(users))
+	n.sessions = &sessions{users: n.users, node: n.name}
+	if err := n.UseBridge(n.users, n.sessions); err != nil {
+		w.t.Fatal(err)
+	}
 	n.users.Subscribe(w.log.Events(n.name, n))
 	ctx, end := context.WithCancel(context.Background())
 	n.end = end

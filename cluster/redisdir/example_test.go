@@ -6,6 +6,8 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/rollcall-go/rollcall"
+	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/redisdir"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -28,9 +30,13 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if _, err := usermgr.New(usermgr.Config{Claims: node}); err != nil { // for a bridge: see bridge.Attach
+	srv, err := rollcall.New(rollcall.Config{
+		Addr: ":9000", Users: usermgr.Config{Claims: node}, Bridge: bridge.Config{Elsewhere: node},
+	})
+	if err != nil {
 		log.Fatal(err)
 	}
+	go func() { log.Print(srv.Run(ctx)) }()
 	if err := node.Run(ctx); err != nil { // until ctx ends
 		log.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 var surface = []string{front, "engine", "usermgr", "bridge", "protocol", "heartbeat", "push", "client", "rollcalltest", "metrics"}
 
 const (
-	mostNames   = 206 // 205, and protocol.NodeLost, the close code of package cluster
+	mostNames   = 207 // 205, protocol.NodeLost, the close code of package cluster, and bridge.Elsewhere
 	mostMethods = 115
 )
 

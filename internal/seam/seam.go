@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"github.com/google/uuid"
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // Looker is what a user manager asks its Link to be, before it ends a session for its silence. Without it the heartbeat Checker alone
@@ -58,6 +59,20 @@ type ManagerUser interface {
 // user runs. done is called, from any goroutine, when no message handler of the session runs any more. Without such a session done is not
 // called. Package usermgr sets it.
 var Quiesce = func(users any, session uuid.UUID, done func()) {}
+
+// BridgeUser is what a bridge.Elsewhere may be that sends messages to a bridge's sessions.
+type BridgeUser interface {
+	// UseBridge is called by bridge.Attach. users is the bridge's user manager if it is a *usermgr.Manager, and nil otherwise. With an
+	// error Attach fails.
+	UseBridge(users any, b LocalSessions) error
+}
+
+// LocalSessions are the sessions of a bridge's engine.
+type LocalSessions interface {
+	// Deliver sends a message to the user's sessions there, as bridge.Bridge.SendMessage does. policy and key are those of an
+	// engine.SendOptions. The message is valid until Deliver returns.
+	Deliver(userID string, m *protocol.Message, policy uint8, key string) error
+}
 
 // Policy says which sessions of one user may live side by side. It is a user manager's, for a cluster, which decides by it about sessions
 // elsewhere.

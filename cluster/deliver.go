@@ -1,0 +1,126 @@
+package cluster
+
+import (
+	"errors"
+
+	"github.com/rollcall-go/rollcall/internal/codes"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// deliver hands a message that another node has sent to the user's sessions here. Where there are none the message goes back: its sender
+// looks where the user is now.
+func (n *Node) deliver(f *frame) {
+	n.mu.Lock()
+	p := n.peerOf(f.from)
+	if n.isDead(f.from) || f.seq <= p.got { // it came twice, or two ways
+		n.mu.Unlock()
+		return
+	}
+	p.got = f.seq
+	mine := f.to == n.me
+	n.mu.Unlock()
+	err := error(errOffline)
+	if mine && n.May() {
+		err = n.deliverTo(f)
+	}
+	if err != nil {
+		n.sendBack(f, err)
+	}
+}
+
+// deliverTo hands a message to the user's sessions on this node.
+func (n *Node) deliverTo(f *frame) error {
+	n.mu.Lock()
+	bridges := n.bridges
+	n.mu.Unlock()
+	err := error(errOffline)
+	for _, b := range bridges {
+		sent := b.Deliver(f.user, &f.message, uint8(f.policy), f.key)
+		switch {
+		case sent == nil:
+			err = nil
+		case err != nil && !errors.Is(sent, protocol.UserOffline):
+			err = sent
+		}
+	}
+	return err
+}
+
+// sendBack sends a message back that no session here has got.
+func (n *Node) sendBack(f *frame, why error) {
+	back := *f
+	back.kind, back.from, back.to = frameNotHere, f.to, f.from
+	if !errors.Is(why, protocol.UserOffline) {
+		back.message.Body = nil // it is not sent again
+		back.code, back.text = protocol.Refused, why.Error()
+		var ce *protocol.CloseError
+		if codes.As(why, &ce) && ce != nil {
+			back.code, back.text = ce.Code, ce.Text
+		}
+	}
+	x := &outgoing{user: f.user, frame: back.encode(), numbers: f.numbers}
+	n.mu.Lock()
+	n.seq++
+	back.seq = n.seq
+	back.address(x.frame)
+	p := n.peerOf(f.from)
+	if p.queued > 0 && p.queued+x.size() > maxQueued {
+		n.mu.Unlock()
+		return
+	}
+	x.ticket = 0 // the ticket in the frame is the other node's
+	p.queue = append(p.queue, x)
+	p.queued += x.size()
+	n.mu.Unlock()
+	n.flush(route{f.from, p})
+}
+
+// notHere is called for a message that has come back. Once, it goes where the user is now.
+func (n *Node) notHere(f *frame) {
+	n.mu.Lock()
+	p := n.peerOf(f.from)
+	if f.to != n.me || f.seq <= p.got {
+		n.mu.Unlock()
+		return
+	}
+	p.got = f.seq
+	n.locations.forget(f.user, f.from)
+	undelivered, last := n.waits.answered(f.ticket)
+	if !last {
+		n.mu.Unlock()
+		return
+	}
+	x := &outgoing{user: f.user, undelivered: undelivered}
+	err := error(errOffline)
+	switch {
+	case f.code != 0:
+		err = &protocol.CloseError{Code: f.code, Text: f.text}
+	case f.flags&flagResent == 0 && n.maySend():
+		again := *f
+		again.kind, again.from, again.numbers = frameDeliver, n.me, numbers{}
+		x.frame, x.flags = again.encode(), f.flags|flagResent
+		err = n.awaitLook(x)
+	}
+	n.mu.Unlock()
+	if err != nil {
+		x.fail(err)
+	}
+}
+
+// deliverHere hands a message that was looked up to the user's sessions on this node. more says that it goes to other nodes besides.
+func (n *Node) deliverHere(x *outgoing, more bool) {
+	if x.flags&flagBeside != 0 {
+		return
+	}
+	f, err := decodeFrame(x.frame)
+	if err == nil {
+		err = n.deliverTo(&f)
+	}
+	switch {
+	case err == nil:
+		x.undelivered = nil
+		x.flags |= flagBeside
+	case !more:
+		x.fail(err)
+	}
+}

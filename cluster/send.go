@@ -1,0 +1,236 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/seam"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+var (
+	_ bridge.Elsewhere = (*Node)(nil)
+	_ seam.BridgeUser  = (*Node)(nil)
+)
+
+var (
+	errOffline = protocol.Errorf(protocol.UserOffline, "the user is offline")
+	errLost    = protocol.Errorf(protocol.InternalError, "the server has lost its cluster")
+)
+
+// UseBridge is called by bridge.Attach, for each bridge that has the node as its Elsewhere. Programs do not call it.
+func (n *Node) UseBridge(users any, b seam.LocalSessions) error {
+	if m := n.users.Load(); m == nil || users != nil && users != any(m) {
+		return errors.New("rollcall: the bridge's Elsewhere is a cluster.Node that is not the Claims of the bridge's user manager")
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.bridges = append(slices.Clone(n.bridges), b)
+	return nil
+}
+
+// Several implements bridge.Elsewhere.
+func (n *Node) Several() bool { return n.policy.Several }
+
+// Send implements bridge.Elsewhere: it sends a message to the user's sessions on other nodes. It returns at once. Nil means that the
+// message is on its way, and not that it has arrived: a message may be lost, but does not come twice. Where the user's sessions are is
+// kept in mind for Config.LocationTTL. The error is ErrPeerSlow when too much waits already.
+func (n *Node) Send(userID string, m *protocol.Message, o *engine.SendOptions, beside bool, undelivered func(error)) error {
+	f := frame{kind: frameDeliver, user: userID, message: *m}
+	if o != nil {
+		f.policy, f.key = uint64(o.Policy), o.Key
+	}
+	x := &outgoing{user: userID, frame: f.encode(), undelivered: undelivered}
+	if beside {
+		x.flags = flagBeside
+	}
+	n.mu.Lock()
+	if !n.maySend() {
+		n.mu.Unlock()
+		return errLost
+	}
+	nodes, ok := n.locations.get(userID, n.now())
+	if !ok || n.looks[userID] != nil { // behind those that wait already
+		err := n.awaitLook(x)
+		n.mu.Unlock()
+		return err
+	}
+	err := n.enqueue(x, nodes)
+	routes := n.routes(nodes)
+	n.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	for _, r := range routes {
+		n.flush(r)
+	}
+	return nil
+}
+
+// maySend reports whether messages may leave. n.mu is held on entry.
+func (n *Node) maySend() bool { return n.life != nil && (n.stage == acting || n.stage == stopping) }
+
+// routes returns the routes to some nodes. n.mu is held on entry.
+func (n *Node) routes(nodes []Incarnation) []route {
+	routes := make([]route, 0, 4)
+	for _, to := range nodes {
+		routes = append(routes, route{to, n.peerOf(to)})
+	}
+	return routes
+}
+
+// look is a user who is being looked up, with the messages that wait for it in order.
+type look struct{ waiting []*outgoing }
+
+const (
+	// lookers is how many looks run at a time, and looksAtOnce for how many users each is.
+	lookers     = 16
+	looksAtOnce = 64
+)
+
+// awaitLook has a message wait until its user is found. n.mu is held on entry.
+func (n *Node) awaitLook(x *outgoing) error {
+	if n.unsent > 0 && n.unsent+x.size() > maxQueued {
+		return ErrPeerSlow
+	}
+	n.unsent += x.size()
+	if l := n.looks[x.user]; l != nil {
+		l.waiting = append(l.waiting, x)
+		return nil
+	}
+	n.looks[x.user] = &look{[]*outgoing{x}}
+	n.toLook = append(n.toLook, x.user)
+	if n.looking < lookers {
+		n.looking++
+		life := n.life
+		n.work.Go(func() { n.lookUp(life) })
+	}
+	return nil
+}
+
+// lookUp finds users until none waits.
+func (n *Node) lookUp(ctx context.Context) {
+	for {
+		n.mu.Lock()
+		users := n.toLook
+		users = users[:min(len(users), looksAtOnce)]
+		n.toLook = n.toLook[len(users):]
+		if len(users) == 0 {
+			n.looking--
+			n.mu.Unlock()
+			return
+		}
+		n.mu.Unlock()
+		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
+		records, err := n.dir.Look(call, users...)
+		cancel()
+		for i, user := range users {
+			if err != nil {
+				n.notFound(user, protocol.Errorf(protocol.InternalError, "the cluster's store does not answer"))
+				continue
+			}
+			entries, err := decodeRecord(records[i].Body, records[i].Version)
+			if err != nil {
+				n.log.Error("a user's record in the cluster's store is malformed")
+			}
+			n.found(user, entries)
+		}
+	}
+}
+
+// found sends the messages that wait for a user.
+func (n *Node) found(user string, entries []entry) {
+	n.mu.Lock()
+	nodes, here := n.placesOf(entries)
+	recovering := n.epoch == ""
+	n.mu.Unlock()
+	switch {
+	case len(nodes) == 0 && !here && recovering:
+		n.notFound(user, protocol.Errorf(protocol.InternalError, "the cluster's store recovers"))
+		return
+	case len(nodes) == 0 && !here:
+		n.notFound(user, errOffline)
+		return
+	}
+	for {
+		waiting := n.takeWaiting(user, false)
+		if len(waiting) == 0 {
+			return
+		}
+		if here {
+			for _, x := range waiting {
+				n.deliverHere(x, len(nodes) > 0)
+			}
+		}
+		n.mu.Lock()
+		var failed []*outgoing
+		if len(nodes) > 0 {
+			n.locations.put(user, nodes, n.now())
+			for _, x := range waiting {
+				if n.enqueue(x, nodes) != nil {
+					failed = append(failed, x)
+				}
+			}
+		}
+		if l := n.looks[user]; l != nil && len(l.waiting) == 0 { // later messages go straight, behind these
+			delete(n.looks, user)
+		}
+		routes := n.routes(nodes)
+		n.mu.Unlock()
+		for _, r := range routes {
+			n.flush(r)
+		}
+		for _, x := range failed {
+			x.fail(ErrPeerSlow)
+		}
+	}
+}
+
+// placesOf returns the nodes of a user's sessions, each once, and whether this node is among them. A session that gives way to another has
+// no place: a message to both could come twice. n.mu is held on entry.
+func (n *Node) placesOf(entries []entry) (nodes []Incarnation, here bool) {
+	entries = slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return n.isGhost(&e) })
+	if !n.policy.Several && len(entries) > 1 {
+		entries = entries[len(entries)-1:]
+	}
+	stays := slices.ContainsFunc(entries, func(e entry) bool { return !e.ending })
+	for i := range entries {
+		switch e := &entries[i]; {
+		case stays && e.ending:
+		case e.node == n.me:
+			here = true
+		case !slices.Contains(nodes, e.node):
+			nodes = append(nodes, e.node)
+		}
+	}
+	return nodes, here
+}
+
+// takeWaiting returns the messages that wait for a user. Later ones wait again, unless over says that the look is over, or none waited.
+func (n *Node) takeWaiting(user string, over bool) []*outgoing {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	l := n.looks[user]
+	if l == nil {
+		return nil
+	}
+	waiting := l.waiting
+	l.waiting = nil
+	for _, x := range waiting {
+		n.unsent -= x.size()
+	}
+	if over || len(waiting) == 0 {
+		delete(n.looks, user)
+	}
+	return waiting
+}
+
+// notFound tells those who wait for a user why there is no way to the user.
+func (n *Node) notFound(user string, err error) {
+	for _, x := range n.takeWaiting(user, true) {
+		x.fail(err)
+	}
+}
