@@ -32,7 +32,7 @@ func (m *Mesh) setHandlers() {
 	m.engine.SetAdmission(admission{m})
 	m.engine.Handle(typeOpen, m.onOpen)
 	m.engine.Handle(typeProve, m.onProve)
-	m.engine.Handle(typeFrame, m.onFrame)
+	m.engine.Handle(typeFrames, m.onFrames)
 }
 
 // admission lets connections in that then prove what they are.
@@ -111,18 +111,24 @@ func (m *Mesh) onProve(c *engine.Conn, msg *protocol.Message) error {
 	return c.Reply(msg, nil)
 }
 
-// onFrame delivers a frame.
-func (m *Mesh) onFrame(c *engine.Conn, msg *protocol.Message) error {
+// onFrames delivers frames.
+func (m *Mesh) onFrames(c *engine.Conn, msg *protocol.Message) error {
 	l := linkOf(c)
 	if l.late {
 		return nil
 	}
-	if !l.proven.Load() || len(msg.Body) < frameHead {
+	if !l.proven.Load() {
 		return l.refuse(protocol.Unauthorized)
 	}
-	to := cluster.Incarnation(binary.BigEndian.Uint32(msg.Body))
-	if in := (*m.open.Load())[to]; in != nil {
-		in.deliver(msg.Body[frameHead:])
+	for b := msg.Body; len(b) > 0; {
+		if len(b) < frameHead || uint64(len(b)-frameHead) < uint64(binary.BigEndian.Uint32(b[4:])) {
+			return l.refuse(protocol.InvalidMessage)
+		}
+		to, end := cluster.Incarnation(binary.BigEndian.Uint32(b)), frameHead+int(binary.BigEndian.Uint32(b[4:]))
+		if in := (*m.open.Load())[to]; in != nil {
+			in.deliver(b[frameHead:end])
+		}
+		b = b[end:]
 	}
 	return nil
 }

@@ -159,12 +159,14 @@ func (m *Mesh) dialTLS() *tls.Config {
 
 // sendAll sends what is queued until the connection or the peer ends.
 func (p *peer) sendAll(c *client.Client) {
+	var spare []letter // the former queue's memory
 	for {
 		if !p.sendTaken(c) {
 			return
 		}
 		p.mu.Lock()
-		p.taken, p.queue = p.queue, p.taken[:0]
+		p.taken, p.queue = p.queue, spare[:0]
+		spare = p.taken
 		more := len(p.taken) > 0
 		p.mu.Unlock()
 		if more {
@@ -183,40 +185,50 @@ func (p *peer) sendAll(c *client.Client) {
 // sendTaken sends the frames that were taken from the queue. It reports false when the connection is lost: those that are left are sent on
 // the next one.
 func (p *peer) sendTaken(c *client.Client) bool {
-	sent := 0
-	done := func(n int) { // the frames before n are sent
-		freed := 0
-		for i := range p.taken[sent:n] {
-			freed += p.taken[sent+i].size()
-			p.taken[sent+i] = letter{}
-		}
-		sent = n
-		p.mu.Lock()
-		p.bytes -= freed
-		p.mu.Unlock()
-	}
-	for i := range p.taken {
-		if i-sent >= 64 {
-			done(i)
-		}
-		l := &p.taken[i]
-		p.scratch = binary.BigEndian.AppendUint32(p.scratch[:0], uint32(l.to))
-		p.scratch = append(p.scratch, l.frame...)
-		if err := c.Send(typeFrame, p.scratch); err != nil && lost(c) {
-			done(i)
-			p.taken = append(p.taken[:0], p.taken[i:]...)
+	for len(p.taken) > 0 {
+		n := p.pack()
+		if err := c.Send(typeFrames, p.scratch); err != nil && lost(c) || p.ctx.Err() != nil {
 			return false
 		} else if err != nil {
-			p.mesh.log.Warn("a frame was not sent", zap.Int("bytes", len(l.frame)), zap.Error(err))
+			p.mesh.log.Warn("frames were not sent", zap.Int("bytes", len(p.scratch)), zap.Error(err))
 		}
+		p.sent(n)
 	}
-	done(len(p.taken))
-	p.taken = p.taken[:0]
+	p.taken = nil
 	if cap(p.scratch) > keepScratch {
 		p.scratch = nil
 	}
 	return true
 }
+
+// pack packs the first frames into one message, and returns how many.
+func (p *peer) pack() (n int) {
+	p.scratch = p.scratch[:0]
+	for n < len(p.taken) && (n == 0 || len(p.scratch)+frameHead+len(p.taken[n].frame) <= packSize) {
+		l := &p.taken[n]
+		p.scratch = binary.BigEndian.AppendUint32(p.scratch, uint32(l.to))
+		p.scratch = binary.BigEndian.AppendUint32(p.scratch, uint32(len(l.frame)))
+		p.scratch = append(p.scratch, l.frame...)
+		n++
+	}
+	return n
+}
+
+// sent takes away the first frames.
+func (p *peer) sent(n int) {
+	freed := 0
+	for i := range p.taken[:n] {
+		freed += p.taken[i].size()
+		p.taken[i] = letter{}
+	}
+	p.taken = p.taken[n:]
+	p.mu.Lock()
+	p.bytes -= freed
+	p.mu.Unlock()
+}
+
+// packSize is how many bytes of frames go into one message, if there is more than one.
+const packSize = 16 << 10
 
 // keepScratch is how large a buffer is kept.
 const keepScratch = 64 << 10

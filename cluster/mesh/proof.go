@@ -15,15 +15,15 @@ import (
 // A proof is HMAC-SHA256, keyed with the secret, of the side, the two numbers, the dialler's ID and the listener's address. Bytes that follow
 // come from later versions, and are skipped. After that the dialler sends frames:
 //
-//	typeFrame  4 B incarnation that it is for, the frame
+//	typeFrames  for each frame: 4 B incarnation that it is for, 4 B its length, the frame
 const (
-	typeOpen  uint16 = 0xFE00
-	typeProve uint16 = 0xFE01
-	typeFrame uint16 = 0xFE02
+	typeOpen   uint16 = 0xFE00
+	typeProve  uint16 = 0xFE01
+	typeFrames uint16 = 0xFE02
 
 	version    = 1
 	nonceSize  = 32
-	frameHead  = 4
+	frameHead  = 4 + 4
 	openSize   = 1 + nonceSize
 	openedSize = openSize + sha256.Size
 )

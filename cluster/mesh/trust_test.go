@@ -79,7 +79,7 @@ func TestAProgramWithoutAProofBringsNoFrames(t *testing.T) {
 	m := open(t, mesh.Config{Secret: secret})
 	stop := testkit.Must(m.Open(1, func([]byte) { t.Error("a frame came") }))
 	defer stop()
-	frame := []byte("\x00\x00\x00\x01frame")
+	frame := []byte("\x00\x00\x00\x01\x00\x00\x00\x05frame")
 	open := append([]byte{1}, make([]byte, 32)...)
 	for name, messages := range map[string][]protocol.Message{
 		"at once":                {{Type: 0xFE02, Body: frame}},

@@ -23,7 +23,8 @@ func clusterStore(b *bench) (report.Section, error) {
 	if b.short {
 		length = 2 * time.Second
 	}
-	f, version, err := b.measureNodes(users, length)
+	var f nodes.Figures
+	version, err := b.measureNodes(&f, "-users", fmt.Sprint(users), "-for", length.String())
 	if err != nil {
 		return report.Section{}, err
 	}
@@ -69,15 +70,43 @@ want more than the default number of buckets. A session takes %.0f bytes more on
 		Targets: targets, Body: t.String() + "\n" + sizes.String()}, nil
 }
 
-// measureNodes starts an empty redis-server, and measures nodes that have it as their store.
-func (b *bench) measureNodes(users int, length time.Duration) (f nodes.Figures, version string, err error) {
+// clusterMesh measures the ways between two nodes.
+func clusterMesh(b *bench) (report.Section, error) {
+	length := 10 * time.Second
+	if b.short {
+		length = 2 * time.Second
+	}
+	var f nodes.MeshFigures
+	version, err := b.measureNodes(&f, "-mesh", "-for", length.String())
+	if err != nil {
+		return report.Section{}, err
+	}
+	us := func(d time.Duration) string { return fmt.Sprintf("%.0f µs", d.Seconds()*1e6) }
+	t := report.Table{Head: []string{"", "frames/s", "there and back, half", "99 %", "µs of the nodes a frame", "µs of the server", "lost"}}
+	row := func(what string, w nodes.WayFigures) {
+		t.Row(what, report.Count(w.PerS), us(w.There.P50), us(w.There.P99), fmt.Sprintf("%.2f", w.CPU), fmt.Sprintf("%.2f", w.ServerCPU),
+			fmt.Sprintf("%.2f %%", w.Lost*100))
+	}
+	row("direct, over TCP (cluster/mesh)", f.Direct)
+	row("over the server, by SPUBLISH (cluster/redisdir)", f.Redis)
+	const least = 500_000
+	return report.Section{Intro: fmt.Sprintf(`
+Two nodes' meshes in one process send frames of %d bytes to each other: one at a time, each answered by another, and then as many as
+go, from one node to the other. The server is %s, on the same machine.`, nodes.FrameSize, version),
+		Targets: []report.Target{{What: "frames from node to node in a second, direct", Must: "≥ " + report.Count(least),
+			Measured: report.Count(f.Direct.PerS), Met: f.Direct.PerS >= least}},
+		Body: t.String()}, nil
+}
+
+// measureNodes starts an empty redis-server, and has the program nodes measure with it. It returns the server's version.
+func (b *bench) measureNodes(figures any, args ...string) (version string, err error) {
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		return f, "", fmt.Errorf("this table needs redis-server 7.0 or later: apt-get install redis-server")
+		return "", fmt.Errorf("this table needs redis-server 7.0 or later: apt-get install redis-server")
 	}
 	out, err := exec.Command(path, "--version").Output()
 	if err != nil {
-		return f, "", err
+		return "", err
 	}
 	version = "redis-server"
 	if _, after, ok := strings.Cut(string(out), " v="); ok {
@@ -85,21 +114,21 @@ func (b *bench) measureNodes(users int, length time.Duration) (f nodes.Figures, 
 	}
 	folder := filepath.Join(b.dir, "redis")
 	if err := os.Mkdir(folder, 0o700); err != nil {
-		return f, "", err
+		return "", err
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return f, "", err
+		return "", err
 	}
 	addr := l.Addr().String()
 	if err := l.Close(); err != nil {
-		return f, "", err
+		return "", err
 	}
 	_, port, _ := net.SplitHostPort(addr)
 	server, err := process.Run(b.cpus, path, "--bind", "127.0.0.1", "--port", port, "--dir", folder, "--save", "", "--appendonly", "no",
 		"--stop-writes-on-bgsave-error", "no")
 	if err != nil {
-		return f, "", err
+		return "", err
 	}
 	defer server.Stop()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
@@ -109,17 +138,17 @@ func (b *bench) measureNodes(users int, length time.Duration) (f nodes.Figures, 
 			break
 		}
 		if time.Now().After(end) {
-			return f, "", err
+			return "", err
 		}
 	}
-	p, err := process.Run(b.cpus, b.program("nodes"), "-redis", addr, "-users", fmt.Sprint(users), "-for", length.String())
+	p, err := process.Run(b.cpus, b.program("nodes"), append([]string{"-redis", addr}, args...)...)
 	if err != nil {
-		return f, "", err
+		return "", err
 	}
 	defer p.Stop()
 	line, err := p.Await("figures ", 10*time.Minute)
 	if err != nil {
-		return f, "", err
+		return "", err
 	}
-	return f, version, json.Unmarshal([]byte(line), &f)
+	return version, json.Unmarshal([]byte(line), figures)
 }

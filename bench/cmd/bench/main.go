@@ -46,6 +46,7 @@ var tables = []table{
 	{"users", "The user manager alone", userManager},
 	{"loops", "Event loops", loops},
 	{"cluster", "A cluster's store", clusterStore},
+	{"mesh", "Between a cluster's nodes", clusterMesh},
 	{"before", "Before and after", beforeAndAfter},
 }
 
