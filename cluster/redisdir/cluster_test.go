@@ -41,8 +41,8 @@ type member struct {
 
 const lease = 2 * time.Second
 
-// newStand starts nodes on a server with so many replicas.
-func newStand(t *testing.T, nodes, replicas int, devices usermgr.Devices) *stand {
+// newStand starts nodes on a server with so many replicas. A function of meshes makes a node's mesh of the one over the server.
+func newStand(t *testing.T, nodes, replicas int, devices usermgr.Devices, meshes ...func(cluster.Mesh) cluster.Mesh) *stand {
 	s := &stand{t: t, devices: devices, server: startServer(t)}
 	for range replicas {
 		r := startServer(t)
@@ -56,7 +56,11 @@ func newStand(t *testing.T, nodes, replicas int, devices usermgr.Devices) *stand
 	var running sync.WaitGroup
 	for i := range nodes {
 		n := &member{name: string(rune('a' + i)), store: newProxy(t, s.server.addr), way: newProxy(t, s.server.addr)}
-		mesh := redisdir.NewMesh(connect(t, n.way.addr()), redisdir.MeshConfig{Logger: zap.NewNop()})
+		overServer := redisdir.NewMesh(connect(t, n.way.addr()), redisdir.MeshConfig{Logger: zap.NewNop()})
+		mesh := cluster.Mesh(overServer)
+		for _, with := range meshes {
+			mesh = with(mesh)
+		}
 		n.Node = testkit.Must(cluster.New(cluster.Config{
 			Directory: open(t, connect(t, n.store.addr()), redisdir.Config{WaitReplicas: min(replicas, 1)}), Mesh: mesh, Name: n.name,
 			Lease: lease, Logger: zap.NewNop(),
@@ -64,7 +68,7 @@ func newStand(t *testing.T, nodes, replicas int, devices usermgr.Devices) *stand
 		n.users = testkit.Must(usermgr.New(usermgr.Config{Claims: n.Node, Devices: devices, HeartbeatTimeout: -1, Logger: zap.NewNop()}))
 		n.users.Subscribe(s.log.Events(n.name, n))
 		running.Go(func() {
-			defer mesh.Close()
+			defer overServer.Close()
 			if err := n.Run(ctx); err != nil {
 				t.Error(err)
 			}

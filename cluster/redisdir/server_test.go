@@ -33,17 +33,23 @@ func startServer(t testing.TB, settings ...string) *server {
 		testkit.LeaveOut(t, "redis-server is not installed: apt-get install redis-server")
 	}
 	s := &server{t: t, folder: t.TempDir()}
-	l := testkit.Must(net.Listen("tcp", "127.0.0.1:0"))
-	s.addr = l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	s.addr = freeAddr(t)
 	_, port, _ := net.SplitHostPort(s.addr)
 	s.args = append([]string{"--bind", "127.0.0.1", "--port", port, "--dir", s.folder, "--save", "", "--appendonly", "no",
 		"--stop-writes-on-bgsave-error", "no"}, settings...)
 	s.start()
 	t.Cleanup(s.kill)
 	return s
+}
+
+// freeAddr returns an address on which nothing listens.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l := testkit.Must(net.Listen("tcp", "127.0.0.1:0"))
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return l.Addr().String()
 }
 
 func (s *server) start() {
