@@ -133,6 +133,23 @@ func TestAnEventHandlerThatHangsKeepsNoNodeOut(t *testing.T) {
 	}
 }
 
+// Rule 20: a session that another node evicts after its own node's lease is not pushed out but lost: the new session may be connected
+// already, and PushedOut comes before that. A question may wait for long in the socket of a process that stands still.
+func TestAnEvictionThatComesAfterTheLeaseIsNoPushOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(a, "ann", 0)
+		w.log.Take()
+		a.EndLease()
+		w.mustLogOn(b, "ann", 0)
+		want := []string{"Disconnected ann@a NodeLost", "Connected ann@b"}
+		if got := w.log.Take(); !slices.Equal(got, want) {
+			t.Errorf("it happened:\n%s", strings.Join(got, "\n"))
+		}
+	})
+}
+
 // window is an engine with this StopWindow.
 type window time.Duration
 

@@ -99,7 +99,10 @@ func (n *Node) asked(f *frame) {
 	}
 	n.send(&frame{kind: frameLives, from: f.to, to: f.from, session: f.session})
 	if f.kind == frameEvict {
-		by := f.by
-		n.users.Load().Evict(f.session, by, protocol.PushedOut)
+		code := protocol.PushedOut
+		if !n.May() { // the new session may be connected by now, and PushedOut comes before that
+			code = protocol.NodeLost
+		}
+		n.users.Load().Evict(f.session, f.by, code)
 	}
 }

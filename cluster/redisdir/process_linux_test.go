@@ -1,0 +1,309 @@
+package redisdir_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall"
+	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/redisdir"
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/clock"
+	"github.com/rollcall-go/rollcall/internal/seam"
+	"github.com/rollcall-go/rollcall/internal/testkit"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// jobOfProcess is in the environment of this test binary when a test starts it as a node of a cluster.
+const jobOfProcess = "ROLLCALL_REDISDIR_TEST_NODE"
+
+// job says what such a process does.
+type job struct {
+	Name    string
+	Redis   []string
+	Lease   time.Duration
+	NoGuard bool // the engine does not look at the lease
+}
+
+// happening is a line that such a process prints. At is by clock.SinceBoot, which all processes of a machine have in common.
+type happening struct {
+	What string
+	At   time.Duration
+	User string `json:",omitempty"`
+	Why  string `json:",omitempty"`
+}
+
+func init() {
+	if text := os.Getenv(jobOfProcess); text != "" {
+		var j job
+		if err := json.Unmarshal([]byte(text), &j); err != nil {
+			panic(err)
+		}
+		if err := j.run(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+}
+
+// run is the main of a node. It ends by a signal.
+func (j *job) run() error {
+	out := json.NewEncoder(os.Stdout)
+	var mu sync.Mutex
+	tell := func(what, user, why string) {
+		mu.Lock()
+		defer mu.Unlock()
+		_ = out.Encode(happening{what, clock.SinceBoot(), user, why})
+	}
+	ctx := context.Background()
+	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: j.Redis, ForceSingleClient: true, DisableCache: true, PipelineMultiplex: -1})
+	if err != nil {
+		return err
+	}
+	store, err := redisdir.New(ctx, c, redisdir.Config{Logger: zap.NewNop()})
+	if err != nil {
+		return err
+	}
+	node, err := cluster.New(cluster.Config{
+		Directory: store, Mesh: redisdir.NewMesh(c, redisdir.MeshConfig{Logger: zap.NewNop()}), Name: j.Name, Lease: j.Lease, Logger: zap.NewNop(),
+	})
+	if err != nil {
+		return err
+	}
+	srv, err := rollcall.New(rollcall.Config{
+		Addr: "127.0.0.1:0", Engine: engine.Config{Loops: 1}, Users: usermgr.Config{Claims: node, HeartbeatTimeout: -1}, Logger: zap.NewNop(),
+	})
+	if err != nil {
+		return err
+	}
+	if j.NoGuard {
+		seam.EngineOf(srv.Engine).(seam.Lessee).SetLease(nil)
+	}
+	srv.Users.Subscribe(usermgr.Events{
+		Connected:    func(s usermgr.SessionInfo) { tell("connected", s.UserID, "") },
+		Disconnected: func(s usermgr.SessionInfo, why protocol.CloseCode) { tell("disconnected", s.UserID, fmt.Sprint(why)) },
+	})
+	srv.Handle(1, func(_ *engine.Conn, m *protocol.Message) error {
+		tell("handled", m.UserID, "")
+		return nil
+	})
+	if err := srv.Listen(); err != nil {
+		return err
+	}
+	go func() {
+		if err := node.Joined(ctx); err == nil {
+			tell("listening", "", srv.Addrs()[0].String())
+		}
+	}()
+	go func() {
+		if err := node.Run(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}()
+	return srv.Run(ctx)
+}
+
+// process is a node in a process of its own.
+type process struct {
+	job
+	cmd  *exec.Cmd
+	addr string
+
+	mu  sync.Mutex
+	all []happening
+}
+
+func startProcess(t testing.TB, j job) *process {
+	t.Helper()
+	p := &process{job: j, cmd: exec.Command(os.Args[0])}
+	text := testkit.Must(json.Marshal(j))
+	p.cmd.Env = append(os.Environ(), jobOfProcess+"="+string(text))
+	p.cmd.Stderr = os.Stderr
+	lines := testkit.Must(p.cmd.StdoutPipe())
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for s := bufio.NewScanner(lines); s.Scan(); {
+			var h happening
+			if json.Unmarshal(s.Bytes(), &h) == nil {
+				p.mu.Lock()
+				p.all = append(p.all, h)
+				p.mu.Unlock()
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		p.signal(syscall.SIGCONT)
+		_ = p.cmd.Process.Kill()
+		<-ended
+		_ = p.cmd.Wait()
+	})
+	testkit.Eventually(t, j.Name+" is in the cluster", func() bool {
+		all := p.find("listening", "")
+		if len(all) > 0 {
+			p.addr = all[0].Why
+		}
+		return len(all) > 0
+	})
+	return p
+}
+
+func (p *process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
+
+// find returns what has happened to a user; "" is every user.
+func (p *process) find(what, user string) (all []happening) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, h := range p.all {
+		if h.What == what && (user == "" || h.User == user) {
+			all = append(all, h)
+		}
+	}
+	return all
+}
+
+// dial logs a user on who does not come back.
+func (p *process) dial(t testing.TB, user string) (*client.Client, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
+	defer cancel()
+	c, err := client.Dial(ctx, p.addr, client.Config{UserID: user, Reconnect: client.Reconnect{Max: -1}})
+	if err == nil {
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	return c, err
+}
+
+// chatter has each of the clients send a message 25 times a second until it ends.
+func chatter(t testing.TB, clients []*client.Client) {
+	ctx, end := context.WithCancel(context.Background())
+	var sending sync.WaitGroup
+	for _, c := range clients {
+		sending.Go(func() {
+			for tick := time.NewTicker(40 * time.Millisecond); ; {
+				select {
+				case <-tick.C:
+					_ = c.Send(1, nil)
+				case <-ctx.Done():
+					tick.Stop()
+					return
+				}
+			}
+		})
+	}
+	t.Cleanup(func() {
+		end()
+		sending.Wait()
+	})
+}
+
+const (
+	processLease = 2 * time.Second
+	talkers      = 60
+)
+
+// lateAfterAStop stops one of two nodes for longer than its lease while its users talk, and lets the users in at the other. It returns
+// the messages of each user that the stopped node has handled after that.
+func lateAfterAStop(t *testing.T, noGuard bool) (late map[string]int) {
+	server := startServer(t)
+	a := startProcess(t, job{Name: "a", Redis: []string{server.addr}, Lease: processLease, NoGuard: noGuard})
+	b := startProcess(t, job{Name: "b", Redis: []string{server.addr}, Lease: processLease})
+	var users []string
+	var clients []*client.Client
+	for i := range talkers {
+		users = append(users, fmt.Sprint("user", i))
+		clients = append(clients, testkit.Must(a.dial(t, users[i])))
+	}
+	chatter(t, clients)
+	for _, user := range users {
+		testkit.Eventually(t, "all talk", func() bool { return len(a.find("handled", user)) > 10 })
+	}
+
+	a.signal(syscall.SIGSTOP)
+	stopped := time.Now()
+	for _, user := range users {
+		testkit.EventuallyIn(t, time.Minute, user+" comes in at the other node", func() bool {
+			_, err := b.dial(t, user)
+			return err == nil
+		})
+	}
+	t.Logf("all users were in at the other node %v after the stop, with a lease of %v", time.Since(stopped).Round(time.Millisecond), processLease)
+	a.signal(syscall.SIGCONT)
+	for _, user := range users {
+		testkit.Eventually(t, user+"'s session at the stopped node ends", func() bool {
+			return len(a.find("disconnected", user)) > 0
+		})
+		if why := a.find("disconnected", user)[0].Why; why != fmt.Sprint(protocol.NodeLost) {
+			t.Errorf("%s's session at the stopped node ended with %s", user, why)
+		}
+	}
+	late = make(map[string]int)
+	for _, user := range users {
+		connected := b.find("connected", user)[0].At
+		for _, h := range a.find("handled", user) {
+			if h.At >= connected {
+				late[user]++
+			}
+		}
+	}
+	return late
+}
+
+// Rules 19 and 21: a node whose process stood still for longer than its lease handles no message that has piled up meanwhile: its users
+// are at another node. A read that was under way may be finished, which brings messages of one connection.
+func TestAProcessThatStoodStillHandlesNothingAfterItsLease(t *testing.T) {
+	if late := lateAfterAStop(t, false); len(late) > 1 {
+		t.Errorf("the stopped node handled messages of users who were at another node: %v", late)
+	}
+}
+
+// Without the engine's look at the lease the test above would find late messages: this one does.
+func TestWithoutTheGuardAProcessThatStoodStillHandlesMessagesAfterItsLease(t *testing.T) {
+	for range 5 {
+		if late := lateAfterAStop(t, true); len(late) > 1 {
+			t.Logf("messages of %d users were handled late", len(late))
+			return
+		}
+	}
+	t.Error("no message was handled late: the test of the guard shows nothing")
+}
+
+// Rule 19: the users of a node that was killed come in elsewhere when its lease is over.
+func TestUsersOfAKilledProcessComeInElsewhere(t *testing.T) {
+	server := startServer(t)
+	a := startProcess(t, job{Name: "a", Redis: []string{server.addr}, Lease: processLease})
+	b := startProcess(t, job{Name: "b", Redis: []string{server.addr}, Lease: processLease})
+	var users []string
+	for i := range talkers {
+		users = append(users, fmt.Sprint("user", i))
+		testkit.Must(a.dial(t, users[i]))
+	}
+	a.signal(syscall.SIGKILL)
+	killed := clock.SinceBoot()
+	for _, user := range users {
+		testkit.EventuallyIn(t, time.Minute, user+" comes in at the other node", func() bool {
+			_, err := b.dial(t, user)
+			return err == nil
+		})
+	}
+	all := b.find("connected", "")
+	t.Logf("%d users were in between %v and %v after the kill, with a lease of %v and a renewal each %v", len(users),
+		(all[0].At - killed).Round(time.Millisecond), (all[len(all)-1].At - killed).Round(time.Millisecond), processLease, processLease/5)
+}
