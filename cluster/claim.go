@@ -97,6 +97,9 @@ func (n *Node) begin(r *usermgr.ClaimRequest, cancel context.CancelCauseFunc) (*
 	case n.stage != acting || !n.May():
 		return nil, refusal("the server is not in its cluster now", n.cfg.Renew)
 	}
+	if why := n.refuses(&r.Logon); why != nil {
+		return nil, why
+	}
 	user := r.Logon.UserID
 	c := &claim{user: user, open: &pending{logon: r.Logon, cancel: cancel}}
 	c.own = entry{node: n.me, session: r.Session, device: r.Logon.Device, token: tokenDigest(user, r.Logon.Token)}

@@ -30,6 +30,8 @@ type Config struct {
 	// Swept is called for each session of a dead node whose entry this node has removed from the store. It runs on a goroutine of the
 	// node, one call at a time; while it blocks the sweep waits. Nil does nothing.
 	Swept func(s Swept)
+	// QueryTimeout is how long the node waits for a sign of another that it has asked: see Answer.Missing. 0 or less means 2 s.
+	QueryTimeout time.Duration
 	// LocationTTL is how long the node believes that a user's sessions are at the nodes where it has found them. A message to a user
 	// who has moved meanwhile comes back and goes to the new place, so a long time costs no message. 0 or less means 10 s.
 	LocationTTL time.Duration
@@ -54,6 +56,9 @@ func (c *Config) complete() error {
 	}
 	if c.Margin <= 0 {
 		c.Margin = c.Lease / 10
+	}
+	if c.QueryTimeout <= 0 {
+		c.QueryTimeout = 2 * time.Second
 	}
 	if c.LocationTTL <= 0 {
 		c.LocationTTL = 10 * time.Second

@@ -37,9 +37,12 @@
 // to those elsewhere. The store is asked where a user is at most once in Config.LocationTTL, and not at all for users who have their only
 // session here.
 //
+// [Node.Kick] and [Node.KickSession] throw users out on all nodes. What only one node was asked to do, by Manager.Kick for example, concerns its
+// own sessions; but a client that was kicked at one node does not come back by itself at another (rule 26).
+//
 // # What a node does not do
 //
-// Pushes, kicks, bans, counts and lists concern the sessions of one node, and so do groups. Online,
+// Pushes, counts and lists concern the sessions of one node, and so do groups. Online,
 // Offline and OfflineGrace concern one node: a user who moves goes offline at the old node. The tags of a user or session, and a user's
 // totals of messages and bytes, are not carried to another node. Each node remembers only its own ended sessions (rule 26): a client that
 // was pushed out at one node and comes back by itself at another is not refused there.

@@ -8,6 +8,12 @@ import (
 // KeepReleases is how long a node keeps in mind what it has removed.
 const KeepReleases = keepReleases
 
+// The first byte of some frames.
+const (
+	FrameAsk    = byte(frameAsk)
+	FrameAnswer = byte(frameAnswer)
+)
+
 // InBubble has the node go by the clock of a synctest bubble.
 func (c Config) InBubble() Config {
 	began := time.Now()

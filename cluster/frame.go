@@ -28,6 +28,8 @@ const (
 	frameWelcome                      // the answer to frameHello
 	frameDeliver                      // a message for a user's sessions
 	frameNotHere                      // the answer to frameDeliver, with all it had: no session got the message
+	frameAsk                          // answer a query
+	frameAnswer                       // the answer
 )
 
 // fieldNumber says what a field of a frame is. A node skips fields that it does not know, and takes a field that is missing for zero.
@@ -52,6 +54,7 @@ const (
 	fieldKey
 	fieldCode
 	fieldText
+	fieldQuery
 )
 
 // frame is what nodes tell each other. On the mesh it is 1 B kind, 4 B from, 4 B to, then fields: 1 B number, the length as a varint, and
@@ -64,8 +67,9 @@ type frame struct {
 	way      []byte          // set by a mesh of two ways
 	version  uint64          // with frameHello and frameWelcome: the sender's frameVersion
 
-	// With frameDeliver and frameNotHere.
+	// With frameDeliver and frameNotHere. With frameAsk and frameAnswer the ticket, the message's body and query.
 	numbers
+	query   query
 	user    string // whose sessions get the message
 	message protocol.Message
 	policy  uint64 // an engine.SlowPolicy
@@ -89,6 +93,8 @@ const (
 	flagResent deliverFlags = 1 << iota
 	// flagBeside means that sessions on the sender's node have the message.
 	flagBeside
+	// flagBusy means, with frameAnswer, that the answer comes later.
+	flagBusy
 )
 
 // numbersSize is the size of the numbers in a frame.
@@ -119,7 +125,7 @@ func (f *frame) encode() []byte {
 }
 
 // hasMessage reports whether the frame has a message, and numbers.
-func (f *frame) hasMessage() bool { return f.kind == frameDeliver || f.kind == frameNotHere }
+func (f *frame) hasMessage() bool { return f.kind >= frameDeliver && f.kind <= frameAnswer }
 
 // address writes what says where the encoded frame goes: from, to, and the numbers.
 func (f *frame) address(b []byte) {
@@ -151,6 +157,7 @@ func (f *frame) appendMessage(b []byte) []byte {
 	b = appendNumber(b, fieldPolicy, f.policy)
 	b = appendField(b, fieldKey, f.key)
 	b = appendNumber(b, fieldCode, uint64(f.code))
+	b = appendNumber(b, fieldQuery, uint64(f.query))
 	return appendField(b, fieldText, f.text)
 }
 
@@ -256,6 +263,10 @@ func (f *frame) setMessageField(n fieldNumber, v []byte) (ok bool) {
 		return ok && code == uint64(f.code)
 	case fieldText:
 		f.text = string(v)
+	case fieldQuery:
+		q, ok := number(v)
+		f.query = query(q)
+		return ok && q == uint64(f.query)
 	}
 	return true
 }

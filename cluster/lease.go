@@ -23,6 +23,7 @@ func (n *Node) serve(ctx context.Context, m *membership) {
 	life, over := context.WithCancel(context.Background()) // renewals go on while the node stops
 	n.mu.Lock()
 	n.life = life
+	n.learnRefusals(life)
 	n.mu.Unlock()
 	var wg sync.WaitGroup
 	wg.Go(func() { n.guard(life) })

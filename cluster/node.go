@@ -64,6 +64,12 @@ type Node struct {
 	unsent    int              // bytes of the messages that wait for a look
 	seq       uint64           // the number of the last frame with a message
 	waits     waits
+
+	// For questions to other nodes.
+	lastQuestion uint64
+	questions    map[uint64]chan<- reply
+	answering    answering
+	refusals     refusals
 }
 
 // stage is what a node may do.
@@ -93,6 +99,7 @@ func New(cfg Config) (*Node, error) {
 		lease: seam.NewLease(cfg.now), renewNow: make(chan struct{}, 1), changed: make(chan struct{}),
 		claims: make(map[uuid.UUID]*claim), asks: make(map[uuid.UUID][]chan frameKind),
 		peers: make(map[Incarnation]*peer), seen: make(map[Incarnation]sighting), looks: make(map[string]*look),
+		questions: make(map[uint64]chan<- reply),
 		locations: locations{most: cfg.Locations, ttl: cfg.LocationTTL},
 	}, nil
 }
@@ -103,6 +110,7 @@ func (n *Node) UseManager(users any, p seam.Policy) {
 	if !n.users.CompareAndSwap(nil, users.(*usermgr.Manager)) {
 		panic("rollcall: a cluster.Node is the Claims of two user managers")
 	}
+	n.users.Load().Subscribe(usermgr.Events{Disconnected: n.sessionEnded})
 }
 
 // Run joins the cluster and keeps the node in it until ctx ends. Then the node's sessions end with ServerStopping, evenly over

@@ -53,6 +53,10 @@ func (n *Node) handle(b []byte) {
 		n.deliver(&f)
 	case frameNotHere:
 		n.notHere(&f)
+	case frameAsk:
+		n.answer(&f)
+	case frameAnswer:
+		n.gotAnswer(&f)
 	}
 }
 

@@ -230,10 +230,13 @@ func TestAFrameThatComesTwiceIsDeliveredOnce(t *testing.T) {
 // twice sends each frame once more, behind the next.
 type twice struct {
 	*memory.Mesh
+	mu   sync.Mutex
 	last []byte
 }
 
 func (m *twice) Send(to cluster.Incarnation, frame []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	last := m.last
 	m.last = bytes.Clone(frame)
 	err := m.Mesh.Send(to, frame)

@@ -1,0 +1,168 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// Kick throws a user out on all nodes, as usermgr.Manager.Kick does on one. It waits until the sessions that o selects have ended, with
+// their handlers, or until ctx ends, and returns the outcomes, the oldest session first. Sessions of other nodes are told without their ID
+// and token, which are secrets. A ban and revoked tokens are refused on all nodes, and on nodes that join meanwhile.
+//
+// The error is usermgr.ErrBlankID; usermgr.ErrUnknownID when all nodes have answered, and o selects no session and bans nothing; that of
+// ctx, with the outcomes that are known; or a protocol.InternalError while the node is not in the cluster. On the nodes in Missing nothing
+// may have happened. Do not call Kick on an event loop, or in an event handler of the user.
+func (n *Node) Kick(ctx context.Context, userID string, o *usermgr.KickOptions) (Answer[[]usermgr.Kicked], error) {
+	return n.kickAll(ctx, userID, kickOrder{User: userID}, o)
+}
+
+// KickSession is Kick for one session, by its ID. All nodes are asked for it.
+func (n *Node) KickSession(ctx context.Context, id string, o *usermgr.KickOptions) (Answer[[]usermgr.Kicked], error) {
+	return n.kickAll(ctx, id, kickOrder{Session: id}, o)
+}
+
+// Unban ends a user's ban on all nodes (usermgr.KickOptions.BanFor). Value says whether the user was banned. On the nodes in Missing the
+// user may stay banned.
+func (n *Node) Unban(ctx context.Context, userID string) (Answer[bool], error) {
+	a := Answer[bool]{AsOf: time.Now()}
+	if !n.inCluster() {
+		return a, errLost
+	}
+	order := refuseOrder{Unban: userID}
+	a.Value = n.refuseHere(&order)
+	a.Missing = n.askAll(ctx, queryRefuse, toJSON(n, &order), func(body []byte) {
+		var banned bool
+		a.Value = fromJSON(n, body, &banned) && banned || a.Value
+	})
+	return a, ctx.Err()
+}
+
+// kickOrder is a kick, as JSON. The options' Text goes along.
+type kickOrder struct {
+	User    string
+	Session string // kick this session alone; empty for those of User
+	Options usermgr.KickOptions
+}
+
+// kickReport is its outcome on one node.
+type kickReport struct {
+	Kicked []usermgr.Kicked
+	Found  bool // the node has the user or session
+}
+
+func (n *Node) kickAll(ctx context.Context, id string, k kickOrder, o *usermgr.KickOptions) (a Answer[[]usermgr.Kicked], err error) {
+	if id == "" {
+		return a, usermgr.ErrBlankID
+	}
+	if !n.inCluster() {
+		return a, errLost
+	}
+	if o != nil {
+		k.Options = *o
+	}
+	a.AsOf = time.Now()
+	var here kickReport
+	var local sync.WaitGroup
+	local.Go(func() { here = n.kickHere(ctx, &k) })
+	var there []kickReport
+	a.Missing = n.askAll(ctx, queryKick, toJSON(n, &k), func(body []byte) {
+		var r kickReport
+		if fromJSON(n, body, &r) {
+			there = append(there, r)
+		}
+	})
+	local.Wait()
+	found := false
+	for _, r := range append(there, here) {
+		a.Value = append(a.Value, r.Kicked...)
+		found = found || r.Found
+	}
+	slices.SortStableFunc(a.Value, func(x, y usermgr.Kicked) int { return x.Session.LogonTime.Compare(y.Session.LogonTime) })
+	if ctx.Err() == nil && !found && len(a.Missing) == 0 && k.Options.BanFor <= 0 {
+		return a, usermgr.ErrUnknownID
+	}
+	return a, ctx.Err()
+}
+
+// answerKick carries out another node's kick.
+func (n *Node) answerKick(ctx context.Context, body []byte) []byte {
+	var k kickOrder
+	if !fromJSON(n, body, &k) {
+		return nil
+	}
+	r := n.kickHere(ctx, &k)
+	return toJSON(n, &r)
+}
+
+// kickHere kicks the sessions on this node. It returns when they have ended, and other nodes refuse what is revoked.
+func (n *Node) kickHere(ctx context.Context, k *kickOrder) (r kickReport) {
+	m := n.users.Load()
+	if k.Options.BanFor > 0 && k.User != "" {
+		n.refuse(bar{What: banOf(k.User), Code: protocol.Unauthorized, For: k.Options.BanFor})
+	}
+	kick, id := m.Kick, k.User
+	if k.Session != "" {
+		kick, id = m.KickSession, k.Session
+	}
+	wait, err := kick(id, &k.Options)
+	if err != nil {
+		return r
+	}
+	r.Kicked, err = wait(ctx)
+	r.Found = len(r.Kicked) > 0 || err != nil
+	if order := refusedAfter(&k.Options, r.Kicked); len(order.Refused) > 0 {
+		n.refuseHere(&order)
+		n.askAll(ctx, queryRefuse, toJSON(n, &order), nil)
+	}
+	return r
+}
+
+// refusedAfter returns what must be refused after a kick.
+func refusedAfter(o *usermgr.KickOptions, kicked []usermgr.Kicked) (order refuseOrder) {
+	code := o.Code
+	if code == 0 {
+		code = protocol.KickedOut
+	}
+	for i := range kicked {
+		s := &kicked[i].Session
+		switch {
+		case o.RevokeFor > 0:
+			for _, secret := range []string{s.ID, s.Token} {
+				order.Refused = append(order.Refused, bar{What: secretOf(s.UserID, secret), Code: protocol.Unauthorized, For: o.RevokeFor})
+			}
+		case isRefused(code):
+			order.Refused = append(order.Refused, bar{What: secretOf(s.UserID, s.ID), Code: code, Text: o.Text, For: refuseFor})
+		}
+	}
+	return order
+}
+
+func (n *Node) inCluster() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.maySend()
+}
+
+func toJSON(n *Node, v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		n.log.Error("what nodes tell each other cannot be encoded", zap.Error(err))
+	}
+	return b
+}
+
+func fromJSON(n *Node, b []byte, v any) (ok bool) {
+	if err := json.Unmarshal(b, v); err != nil {
+		n.log.Error("what another node has told is malformed", zap.Error(err))
+		return false
+	}
+	return true
+}
