@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -77,8 +76,12 @@ func clusterMesh(b *bench) (report.Section, error) {
 		length = 2 * time.Second
 	}
 	var f nodes.MeshFigures
-	version, err := b.measureNodes(&f, "-mesh", "-for", length.String())
+	version, err := b.measureNodes(&f, "-what", "mesh", "-for", length.String())
 	if err != nil {
+		return report.Section{}, err
+	}
+	var r nodes.RelayFigures
+	if _, err = b.measureNodes(&r, "-what", "relay", "-for", length.String()); err != nil {
 		return report.Section{}, err
 	}
 	us := func(d time.Duration) string { return fmt.Sprintf("%.0f µs", d.Seconds()*1e6) }
@@ -89,13 +92,25 @@ func clusterMesh(b *bench) (report.Section, error) {
 	}
 	row("direct, over TCP (cluster/mesh)", f.Direct)
 	row("over the server, by SPUBLISH (cluster/redisdir)", f.Redis)
+	relay := report.Table{Head: []string{"a request from user to user, and its answer", "half within", "99 % within", "requests/s, 64 under way"}}
+	for _, c := range []struct {
+		what string
+		f    nodes.RelayFigure
+	}{{"both at one node", r.OneNode}, {"at two nodes, direct", r.Direct}, {"at two nodes, over the server", r.Redis}} {
+		relay.Row(c.what, us(c.f.There.P50), us(c.f.There.P99), report.Count(c.f.PerS))
+	}
+	slower := float64(r.Direct.There.P50) / float64(r.OneNode.There.P50)
 	const least = 500_000
 	return report.Section{Intro: fmt.Sprintf(`
 Two nodes' meshes in one process send frames of %d bytes to each other: one at a time, each answered by another, and then as many as
-go, from one node to the other. The server is %s, on the same machine.`, nodes.FrameSize, version),
-		Targets: []report.Target{{What: "frames from node to node in a second, direct", Must: "≥ " + report.Count(least),
-			Measured: report.Count(f.Direct.PerS), Met: f.Direct.PerS >= least}},
-		Body: t.String()}, nil
+go, from one node to the other. The server is %s, on the same machine. Then a client asks another one, with a body of as many bytes, by way of
+their engines; clients, engines and nodes are one process.`, nodes.FrameSize, version),
+		Targets: []report.Target{
+			{What: "frames from node to node in a second, direct", Must: "≥ " + report.Count(least),
+				Measured: report.Count(f.Direct.PerS), Met: f.Direct.PerS >= least},
+			{What: "a request from user to user over two nodes, direct", Must: "≤ 1.5 × one node", Measured: fmt.Sprintf("%.2f", slower), Met: slower <= 1.5},
+		},
+		Body: t.String() + "\n" + relay.String()}, nil
 }
 
 // measureNodes starts an empty redis-server, and has the program nodes measure with it. It returns the server's version.
@@ -112,8 +127,8 @@ func (b *bench) measureNodes(figures any, args ...string) (version string, err e
 	if _, after, ok := strings.Cut(string(out), " v="); ok {
 		version += " " + strings.Fields(after)[0]
 	}
-	folder := filepath.Join(b.dir, "redis")
-	if err := os.Mkdir(folder, 0o700); err != nil {
+	folder, err := os.MkdirTemp(b.dir, "redis")
+	if err != nil {
 		return "", err
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -19,14 +19,19 @@ func main() {
 	flag.IntVar(&s.Nodes, "nodes", 2, "nodes of the cluster")
 	flag.IntVar(&s.Users, "users", 1_000_000, "users who are online when their bytes are counted")
 	flag.DurationVar(&s.For, "for", 5*time.Second, "how long each measurement takes")
-	ways := flag.Bool("mesh", false, "measure the ways between two nodes instead")
+	what := flag.String("what", "store", "what to measure: store, mesh (the ways between two nodes), or relay (requests from user to user)")
 	flag.Parse()
 	var f any
 	var err error
-	if *ways {
-		f, err = nodes.MeasureMesh(s)
-	} else {
+	switch *what {
+	case "store":
 		f, err = nodes.Measure(s)
+	case "mesh":
+		f, err = nodes.MeasureMesh(s)
+	case "relay":
+		f, err = nodes.MeasureRelay(s)
+	default:
+		err = fmt.Errorf("-what %q: it is store, mesh or relay", *what)
 	}
 	if err != nil {
 		fmt.Println("nodes:", err)
