@@ -63,6 +63,9 @@ func (b *Bridge) sendBeyond(userID string, m *protocol.Message, o *engine.SendOp
 // localSessions is the bridge as its Elsewhere sees it.
 type localSessions Bridge
 
+// Engine is for a cluster.Node that sends a message to everyone.
+func (b *localSessions) Engine() *engine.Engine { return (*Bridge)(b).Engine() }
+
 // Deliver implements seam.LocalSessions.
 func (l *localSessions) Deliver(userID string, m *protocol.Message, policy uint8, key string) error {
 	var o *engine.SendOptions

@@ -23,9 +23,13 @@ type query uint8
 
 // The numbers are on the wire: a new query goes to the end.
 const (
-	queryKick     query = iota + 1 // end sessions; see kickOrder
-	queryRefuse                    // refuse logons; see refuseOrder
-	queryRefusals                  // which logons are refused?
+	queryKick      query = iota + 1 // end sessions; see kickOrder
+	queryRefuse                     // refuse logons; see refuseOrder
+	queryRefusals                   // which logons are refused?
+	querySessions                   // the sessions of a user
+	queryStats                      // how many sessions there are
+	queryPage                       // a page of sessions; see pageOrder
+	queryBroadcast                  // send a message to everyone; see broadcastOrder
 )
 
 // answerers has the functions that answer queries. They block within ctx.
@@ -33,6 +37,11 @@ var answerers = map[query]func(n *Node, ctx context.Context, body []byte) []byte
 	queryKick:     (*Node).answerKick,
 	queryRefuse:   (*Node).answerRefuse,
 	queryRefusals: (*Node).answerRefusals,
+
+	querySessions:  (*Node).answerSessions,
+	queryStats:     (*Node).answerStats,
+	queryPage:      (*Node).answerPage,
+	queryBroadcast: (*Node).answerBroadcast,
 }
 
 // reply is a frameAnswer.
@@ -51,10 +60,15 @@ type asked struct {
 // askAll asks all other nodes that live, and calls add with each answer, one call at a time; nil does nothing. It returns the names of those
 // that have not answered when ctx ends, or that were silent for Config.QueryTimeout.
 func (n *Node) askAll(ctx context.Context, q query, body []byte, add func(body []byte)) (missing []string) {
+	return n.askSome(ctx, q, body, func(Incarnation) bool { return true }, add)
+}
+
+// askSome is askAll for the nodes that are meant.
+func (n *Node) askSome(ctx context.Context, q query, body []byte, meant func(Incarnation) bool, add func(body []byte)) (missing []string) {
 	n.mu.Lock()
 	open := make(map[Incarnation]*asked)
 	for _, m := range n.view.Members {
-		if !m.Dead && m.Incarnation != n.me {
+		if !m.Dead && m.Incarnation != n.me && meant(m.Incarnation) {
 			open[m.Incarnation] = &asked{nameOf(&m), n.now()}
 		}
 	}

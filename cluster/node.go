@@ -65,6 +65,8 @@ type Node struct {
 	seq       uint64           // the number of the last frame with a message
 	waits     waits
 
+	userCount *userCount // the last count of the store's users; nil for none
+
 	// For questions to other nodes.
 	lastQuestion uint64
 	questions    map[uint64]chan<- reply

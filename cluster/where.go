@@ -25,22 +25,29 @@ func (n *Node) Where(ctx context.Context, userID string) ([]Place, error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	names := make(map[Incarnation]string, len(n.view.Members))
-	for _, m := range n.view.Members {
-		names[m.Incarnation] = m.Member.Name
+	places := n.visible(entries)
+	if n.epoch == "" {
+		err = ErrRecovering
 	}
-	var places []Place
+	return places, err
+}
+
+// visible returns the places of a record's entries, without those of dead nodes. n.mu is held on entry.
+func (n *Node) visible(entries []entry) (places []Place) {
 	for i := range entries {
 		e := &entries[i]
 		if n.isGhost(e) {
 			continue
 		}
-		places = append(places, Place{names[e.node], e.node, e.device, uint64(e.generation), e.ending})
+		p := Place{Incarnation: e.node, Device: e.device, Generation: uint64(e.generation), Ending: e.ending}
+		for j := range n.view.Members {
+			if m := &n.view.Members[j]; m.Incarnation == e.node {
+				p.Node = m.Member.Name
+			}
+		}
+		places = append(places, p)
 	}
-	if n.epoch == "" {
-		err = ErrRecovering
-	}
-	return places, err
+	return places
 }
 
 // Online implements bridge.Elsewhere. It returns those of the users who have a session on any node, in their order. It asks the store, once, for
