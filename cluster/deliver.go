@@ -12,11 +12,11 @@ import (
 func (n *Node) deliver(f *frame) {
 	n.mu.Lock()
 	p := n.peerOf(f.from)
-	if n.isDead(f.from) || f.seq <= p.got { // it came twice, or two ways
+	if n.isDead(f.from) || f.seq <= p.got[f.to] { // it came twice, or two ways
 		n.mu.Unlock()
 		return
 	}
-	p.got = f.seq
+	p.got[f.to] = f.seq
 	mine := f.to == n.me
 	n.mu.Unlock()
 	err := error(errOffline)
@@ -79,11 +79,11 @@ func (n *Node) sendBack(f *frame, why error) {
 func (n *Node) notHere(f *frame) {
 	n.mu.Lock()
 	p := n.peerOf(f.from)
-	if f.to != n.me || f.seq <= p.got {
+	if f.to != n.me || f.seq <= p.got[f.to] {
 		n.mu.Unlock()
 		return
 	}
-	p.got = f.seq
+	p.got[f.to] = f.seq
 	n.locations.forget(f.user, f.from)
 	undelivered, last := n.waits.answered(f.ticket)
 	if !last {
@@ -113,7 +113,10 @@ func (n *Node) deliverHere(x *outgoing, more bool) {
 		return
 	}
 	f, err := decodeFrame(x.frame)
-	if err == nil {
+	switch {
+	case !n.May(): // the store has answered too late
+		err = errLost
+	case err == nil:
 		err = n.deliverTo(&f)
 	}
 	switch {

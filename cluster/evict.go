@@ -20,14 +20,15 @@ type peer struct {
 	queue   []*outgoing // frames with messages that wait for the mesh
 	queued  int         // their bytes
 	sending bool        // a goroutine gives the mesh what waits
-	got     uint64      // the highest number of its frames with messages
+	// got is the highest number of its frames with messages, for each life of this node: frames to two lives may overtake each other.
+	got map[Incarnation]uint64
 }
 
 // peerOf returns what is known of another node, for writing. n.mu is held on entry.
 func (n *Node) peerOf(inc Incarnation) *peer {
 	p := n.peers[inc]
 	if p == nil {
-		p = new(peer)
+		p = &peer{got: make(map[Incarnation]uint64, 1)}
 		n.peers[inc] = p
 	}
 	return p

@@ -60,3 +60,6 @@ func Decode(r Record) (nodes []Incarnation, ending []bool) {
 	}
 	return nodes, ending
 }
+
+// IsMessage reports whether a frame has a message for a user.
+func IsMessage(frame []byte) bool { return frameKind(frame[0]) == frameDeliver }

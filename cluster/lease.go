@@ -53,16 +53,13 @@ func (n *Node) serve(ctx context.Context, m *membership) {
 	wg.Wait()
 	n.lease.SetEnd(0)
 	n.mu.Lock()
-	undelivered := n.waits.clear()
+	n.waits = waits{last: n.waits.last} // it is not known whether they were delivered
 	n.locations.clear()
 	n.stage, n.epoch = outside, ""
 	n.peers = make(map[Incarnation]*peer)
 	n.release.clear()
 	n.broadcast()
 	n.mu.Unlock()
-	for _, f := range undelivered {
-		f(errLost)
-	}
 	if ctx.Err() != nil {
 		n.leave(m.me)
 	}
@@ -163,6 +160,7 @@ func (n *Node) counted(t0 time.Duration, v *View) {
 	if slices.ContainsFunc(before, func(m MemberState) bool { return !m.Dead && n.isDead(m.Incarnation) }) {
 		n.locations.clear() // they may name the dead
 	}
+	n.waits.expire(n.now())
 	n.look(v)
 	n.broadcast()
 }

@@ -83,7 +83,10 @@ func (n *Node) routes(nodes []Incarnation) []route {
 }
 
 // look is a user who is being looked up, with the messages that wait for it in order.
-type look struct{ waiting []*outgoing }
+type look struct {
+	waiting []*outgoing
+	again   bool // a message has come back since the look into the store began: where that finds the user says nothing
+}
 
 const (
 	// lookers is how many looks run at a time, and looksAtOnce for how many users each is.
@@ -99,9 +102,10 @@ func (n *Node) awaitLook(x *outgoing) error {
 	n.unsent += x.size()
 	if l := n.looks[x.user]; l != nil {
 		l.waiting = append(l.waiting, x)
+		l.again = l.again || x.flags&flagResent != 0
 		return nil
 	}
-	n.looks[x.user] = &look{[]*outgoing{x}}
+	n.looks[x.user] = &look{waiting: []*outgoing{x}}
 	n.toLook = append(n.toLook, x.user)
 	if n.looking < lookers {
 		n.looking++
@@ -123,40 +127,45 @@ func (n *Node) lookUp(ctx context.Context) {
 			n.mu.Unlock()
 			return
 		}
+		looks := make([]*look, len(users))
+		for i, user := range users {
+			looks[i] = n.looks[user]
+			looks[i].again = false
+		}
 		n.mu.Unlock()
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
 		records, err := n.dir.Look(call, users...)
 		cancel()
 		for i, user := range users {
 			if err != nil {
-				n.notFound(user, protocol.Errorf(protocol.InternalError, "the cluster's store does not answer"))
+				n.notFound(user, looks[i], protocol.Errorf(protocol.InternalError, "the cluster's store does not answer"))
 				continue
 			}
 			entries, err := decodeRecord(records[i].Body, records[i].Version)
 			if err != nil {
 				n.log.Error("a user's record in the cluster's store is malformed")
 			}
-			n.found(user, entries)
+			n.found(user, looks[i], entries)
 		}
 	}
 }
 
 // found sends the messages that wait for a user.
-func (n *Node) found(user string, entries []entry) {
+func (n *Node) found(user string, l *look, entries []entry) {
 	n.mu.Lock()
 	nodes, here := n.placesOf(entries)
 	recovering := n.epoch == ""
 	n.mu.Unlock()
 	switch {
 	case len(nodes) == 0 && !here && recovering:
-		n.notFound(user, protocol.Errorf(protocol.InternalError, "the cluster's store recovers"))
+		n.notFound(user, l, protocol.Errorf(protocol.InternalError, "the cluster's store recovers"))
 		return
 	case len(nodes) == 0 && !here:
-		n.notFound(user, errOffline)
+		n.notFound(user, l, errOffline)
 		return
 	}
 	for {
-		waiting := n.takeWaiting(user, false)
+		waiting := n.takeWaiting(user, l, false)
 		if len(waiting) == 0 {
 			return
 		}
@@ -175,7 +184,7 @@ func (n *Node) found(user string, entries []entry) {
 				}
 			}
 		}
-		if l := n.looks[user]; l != nil && len(l.waiting) == 0 { // later messages go straight, behind these
+		if n.looks[user] == l && len(l.waiting) == 0 { // later messages go straight, behind these
 			delete(n.looks, user)
 		}
 		routes := n.routes(nodes)
@@ -209,12 +218,16 @@ func (n *Node) placesOf(entries []entry) (nodes []Incarnation, here bool) {
 	return nodes, here
 }
 
-// takeWaiting returns the messages that wait for a user. Later ones wait again, unless over says that the look is over, or none waited.
-func (n *Node) takeWaiting(user string, over bool) []*outgoing {
+// takeWaiting returns the messages that wait for a look. Later ones wait again, unless over says that the look is over, or none waited.
+// Where the user must be looked up again it returns none.
+func (n *Node) takeWaiting(user string, l *look, over bool) []*outgoing {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	l := n.looks[user]
-	if l == nil {
+	switch {
+	case n.looks[user] != l: // it is over
+		return nil
+	case l.again:
+		n.toLook = append(n.toLook, user)
 		return nil
 	}
 	waiting := l.waiting
@@ -229,8 +242,8 @@ func (n *Node) takeWaiting(user string, over bool) []*outgoing {
 }
 
 // notFound tells those who wait for a user why there is no way to the user.
-func (n *Node) notFound(user string, err error) {
-	for _, x := range n.takeWaiting(user, true) {
+func (n *Node) notFound(user string, l *look, err error) {
+	for _, x := range n.takeWaiting(user, l, true) {
 		x.fail(err)
 	}
 }

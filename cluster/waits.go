@@ -27,14 +27,7 @@ const (
 
 // add returns the ticket of a message that goes to so many nodes.
 func (w *waits) add(nodes int, undelivered func(error), now time.Duration) (ticket uint64) {
-	for len(w.order) > 0 {
-		first, ok := w.by[w.order[0]]
-		if ok && now-first.since < waitFor && len(w.order) < maxWaits {
-			break
-		}
-		delete(w.by, w.order[0])
-		w.order = w.order[1:]
-	}
+	w.expire(now)
 	if w.by == nil {
 		w.by = make(map[uint64]*waiting)
 	}
@@ -42,6 +35,18 @@ func (w *waits) add(nodes int, undelivered func(error), now time.Duration) (tick
 	w.by[w.last] = &waiting{nodes, undelivered, now}
 	w.order = append(w.order, w.last)
 	return w.last
+}
+
+// expire forgets the messages that are too old or too many, and their numbers.
+func (w *waits) expire(now time.Duration) {
+	for len(w.order) > 0 {
+		first, ok := w.by[w.order[0]]
+		if ok && now-first.since < waitFor && len(w.order) < maxWaits {
+			return
+		}
+		delete(w.by, w.order[0])
+		w.order = w.order[1:]
+	}
 }
 
 // answered notes that one node has not delivered the message. last reports whether it was the last one that might have.
@@ -58,15 +63,4 @@ func (w *waits) answered(ticket uint64) (undelivered func(error), last bool) {
 	}
 	delete(w.by, ticket)
 	return m.undelivered, true
-}
-
-// clear forgets all messages, and returns the functions of those that want to know.
-func (w *waits) clear() (undelivered []func(error)) {
-	for _, m := range w.by {
-		if m.undelivered != nil {
-			undelivered = append(undelivered, m.undelivered)
-		}
-	}
-	w.by, w.order = nil, nil
-	return undelivered
 }
