@@ -114,6 +114,7 @@ func (n *Node) askSome(ctx context.Context, q query, body []byte, meant func(Inc
 			}
 		}
 	}
+	n.tallies.missing.Add(uint64(len(missing)))
 	slices.Sort(missing)
 	return missing
 }

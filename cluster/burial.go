@@ -51,6 +51,7 @@ func (n *Node) bury(ctx context.Context, me Incarnation, t0 time.Duration, v *Vi
 			n.log.Warn("a node that is silent could not be buried yet", zap.Uint32("incarnation", uint32(m.Incarnation)), zap.Error(err))
 			continue
 		}
+		n.tallies.burials.Add(1)
 		n.log.Warn("a node of the cluster has died", zap.String("name", m.Member.Name), zap.Uint32("incarnation", uint32(m.Incarnation)))
 		n.wake()
 	}

@@ -45,6 +45,7 @@ func (n *Node) evict(ctx context.Context, c *claim, e *entry) error {
 	if e.node == c.own.node {
 		return n.evictHere(ctx, c, e.session)
 	}
+	n.tallies.evictions.Add(1)
 	f := frame{kind: frameEvict, from: c.own.node, to: e.node, session: e.session, by: c.open.logon.Address}
 	answer, forget := n.ask(e.session)
 	defer forget()
@@ -135,6 +136,7 @@ func (n *Node) question(c *claim, f *frame, both bool) (gone bool, err error) {
 		n.send(f)
 	}
 	if silent {
+		n.tallies.silent.Add(1)
 		return false, refusal("the server of the other session does not answer", left)
 	}
 	return false, nil

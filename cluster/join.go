@@ -138,6 +138,7 @@ func (n *Node) renewJoining(ctx context.Context, me Incarnation) (joined, again 
 		n.bury(ctx, me, t0, &v) // a node that has died does not get to know it
 		return false, true
 	}
+	n.tallies.joins.Add(1)
 	n.counted(t0, &v)
 	return true, true
 }

@@ -118,6 +118,7 @@ func (n *Node) keepLease(ctx context.Context, me Incarnation) {
 			return
 		case err != nil:
 			if ctx.Err() == nil {
+				n.tallies.failed.Add(1)
 				n.log.Warn("a renewal of the node's lease does not count", zap.Error(err))
 			}
 			if errors.Is(err, ErrNotDurable) && !v.Armed {
@@ -136,6 +137,7 @@ func (n *Node) keepLease(ctx context.Context, me Incarnation) {
 				recovery = v.Epoch
 				epoch, since := v.Epoch, n.now()
 				n.loseEpoch()
+				n.tallies.recoveries.Add(1)
 				recovering.Go(func() { n.recover(ctx, me, epoch, since) })
 			}
 		}
@@ -144,6 +146,7 @@ func (n *Node) keepLease(ctx context.Context, me Incarnation) {
 
 // counted notes a durable renewal at an armed store, which was asked for at t0.
 func (n *Node) counted(t0 time.Duration, v *View) {
+	n.tallies.renewals.Add(1)
 	n.raiseFloor(v.Floor)
 	n.extend(t0)
 	n.route(v)
@@ -223,6 +226,7 @@ func (n *Node) fence(why string) {
 	n.stage, n.epoch = fenced, ""
 	n.lease.SetEnd(0)
 	n.mu.Unlock()
+	n.tallies.fences.Add(1)
 	n.wake() // the renewals end
 	n.log.Error(why + ": its sessions end, and it joins the cluster anew")
 	n.endAll(&protocol.CloseError{Code: protocol.NodeLost, Text: "the server has lost its cluster"}, 0)

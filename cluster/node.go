@@ -30,6 +30,8 @@ type Node struct {
 	policy seam.Policy // set by UseManager
 	ran    atomic.Bool
 
+	tallies tallies
+
 	// lease says until when the node acts, by its clock; it is over while the node does not act. The engine looks at it too.
 	lease    *seam.Lease
 	floor    atomic.Uint64 // the highest version that the node knows

@@ -76,6 +76,7 @@ func (n *Node) flush(r route) {
 		n.mu.Unlock()
 		for _, x := range queue {
 			if err := n.mesh.Send(r.to, x.frame); err != nil {
+				n.tallies.unsent.Add(1)
 				n.notDelivered(x.ticket, err)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 // send sends a frame. One that is lost is sent again by the node that waits.
 func (n *Node) send(f *frame) {
 	if err := n.mesh.Send(f.to, f.encode()); err != nil {
+		n.tallies.unsent.Add(1)
 		n.log.Debug("a frame was not sent", zap.Uint32("to", uint32(f.to)), zap.Error(err))
 	}
 }
@@ -22,6 +23,7 @@ func (n *Node) sendBoth(f *frame) {
 		return
 	}
 	if err := n.detour.send(f.to, f.encode(), true); err != nil {
+		n.tallies.unsent.Add(1)
 		n.log.Debug("a frame was not sent", zap.Uint32("to", uint32(f.to)), zap.Error(err))
 	}
 }
@@ -33,6 +35,7 @@ func (n *Node) handle(b []byte) {
 		n.log.Warn("the mesh brought something else than a frame", zap.Error(err))
 		return
 	}
+	n.tallies.received.Add(1)
 	n.mu.Lock()
 	if p := n.peers[f.from]; p != nil {
 		p.asked = 0
@@ -94,6 +97,7 @@ func (n *Node) asked(f *frame) {
 	if c != nil && f.kind == frameEvict {
 		if more := c.needMore(); !slices.Contains(more.waiters, f.from) {
 			more.waiters = append(more.waiters, f.from)
+			n.tallies.evicted.Add(1)
 		}
 	}
 	n.mu.Unlock()

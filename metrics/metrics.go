@@ -1,4 +1,4 @@
-// Package metrics exports the statistics of an engine, a user manager, a bridge and a push service to Prometheus. It is a module of
+// Package metrics exports the statistics of an engine, a user manager, a bridge, a push service and a cluster's node to Prometheus. It is a module of
 // its own, so that programs that do not use it do not depend on Prometheus's packages. docs/metrics.md lists the metrics.
 package metrics
 
@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/mesh"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
@@ -25,6 +27,10 @@ type Config struct {
 	Bridge *bridge.Bridge
 	// Push is the service whose waiting messages are shown.
 	Push *push.Service
+	// Node is the node of a cluster whose lease, logons over nodes and frames are shown.
+	Node *cluster.Node
+	// Mesh is the direct way to other nodes whose connections are shown.
+	Mesh *mesh.Mesh
 }
 
 // New returns a collector. Register it with a prometheus.Registerer. At each collection it takes one snapshot of each source. If one
@@ -42,6 +48,12 @@ func New(cfg Config) prometheus.Collector {
 	}
 	if cfg.Push != nil {
 		c.sources = append(c.sources, newSource(pushMetrics, cfg.Push.Stats))
+	}
+	if cfg.Node != nil {
+		c.sources = append(c.sources, newSource(nodeMetrics, cfg.Node.Stats))
+	}
+	if cfg.Mesh != nil {
+		c.sources = append(c.sources, newSource(meshMetrics, cfg.Mesh.Stats))
 	}
 	return c
 }

@@ -19,7 +19,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
 
+	"go.uber.org/zap"
+
 	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/cluster/mesh"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/metrics"
@@ -44,7 +49,10 @@ func server(t testing.TB) metrics.Config {
 		return bridge.Identity{UserID: l.UserID}, nil
 	}, bridge.Config{}))
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
-	return metrics.Config{Engine: e, Users: users, Bridge: b, Push: push.New(b)}
+	way := testkit.Must(mesh.New(mesh.Config{Listen: "127.0.0.1:0", Secret: []byte("the test's secret"), Logger: zap.NewNop()}))
+	t.Cleanup(way.Close)
+	node := testkit.Must(cluster.New(cluster.Config{Directory: memory.New(), Mesh: way, Logger: zap.NewNop()}))
+	return metrics.Config{Engine: e, Users: users, Bridge: b, Push: push.New(b), Node: node, Mesh: way}
 }
 
 // serve runs it until the test ends.
@@ -319,7 +327,7 @@ func TestSourcesThatAreNotGivenHaveNoMetrics(t *testing.T) {
 	all := server(t)
 	whole := described(t, metrics.New(all))
 	parts := make(map[string]listing)
-	for _, cfg := range []metrics.Config{{}, {Engine: all.Engine}, {Users: all.Users}, {Bridge: all.Bridge}, {Push: all.Push}} {
+	for _, cfg := range []metrics.Config{{}, {Engine: all.Engine}, {Users: all.Users}, {Bridge: all.Bridge}, {Push: all.Push}, {Node: all.Node}, {Mesh: all.Mesh}} {
 		part := described(t, metrics.New(cfg))
 		if (len(part) == 0) != (cfg == metrics.Config{}) {
 			t.Errorf("%+v has %d metrics", cfg, len(part))

@@ -129,6 +129,9 @@ func TestASilentNodeIsNoLongerReached(t *testing.T) {
 	p := newPair(t, fast)
 	p.cable.setCut(true)
 	testkit.Eventually(t, "frames are refused", func() bool { return errors.Is(p.from.send(), cluster.ErrNoRoute) })
+	if s := p.from.mesh.Stats(); s.Lost != 1 || s.Reached != 0 || s.Refused == 0 || s.Sent == 0 {
+		t.Errorf("the figures are %+v", s)
+	}
 	p.cable.setCut(false)
 	before := p.got.count()
 	p.from.sendUntil(t, "frames come again", func() bool { return p.got.count() > before })

@@ -125,6 +125,7 @@ func (m *Mesh) onFrames(c *engine.Conn, msg *protocol.Message) error {
 			return l.refuse(protocol.InvalidMessage)
 		}
 		to, end := cluster.Incarnation(binary.BigEndian.Uint32(b)), frameHead+int(binary.BigEndian.Uint32(b[4:]))
+		m.figures.received.Add(1)
 		if in := (*m.open.Load())[to]; in != nil {
 			in.deliver(b[frameHead:end])
 		}

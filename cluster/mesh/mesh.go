@@ -17,8 +17,8 @@
 // # Goroutines and locks
 //
 // The listener is an engine with one event loop, on which all frames for this node are delivered, one at a time. For each other node a
-// goroutine connects and sends (peer.go). The mesh has a lock, each peer has one, and so has each open incarnation. No other lock is taken,
-// and no function of the caller is called, while one is held.
+// goroutine connects and sends (peer.go). The mesh has a lock, each peer has one, and so has each open incarnation. A peer's lock
+// may be taken while the mesh's is held. No function of the caller is called while one is held.
 package mesh
 
 import (
@@ -105,6 +105,7 @@ type Mesh struct {
 	ctx     context.Context // ends with Close
 	end     context.CancelFunc
 	running sync.WaitGroup
+	figures figures
 	open    atomic.Pointer[map[cluster.Incarnation]*inbox] // never changed; replaced under mu
 
 	// Only the engine's event loop uses it: the last proven connection of each dialler.
@@ -230,9 +231,11 @@ func (m *Mesh) Send(to cluster.Incarnation, frame []byte) error {
 	p := m.routes[to]
 	m.mu.Unlock()
 	if p == nil {
+		m.figures.refused.Add(1)
 		return cluster.ErrNoRoute
 	}
 	if len(frame) > m.cfg.Queue {
+		m.figures.refused.Add(1)
 		return protocol.Errorf(protocol.MessageTooLarge, "a frame of %d bytes for another node, and the mesh's Queue is %d", len(frame), m.cfg.Queue)
 	}
 	return p.send(to, frame)

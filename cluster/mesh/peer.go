@@ -57,9 +57,11 @@ func (p *peer) send(to cluster.Incarnation, frame []byte) error {
 	switch {
 	case !p.up && time.Since(p.lostAt) >= p.mesh.cfg.silence:
 		p.mu.Unlock()
+		p.mesh.figures.refused.Add(1)
 		return cluster.ErrNoRoute
 	case p.bytes > 0 && p.bytes+l.size() > p.mesh.cfg.Queue:
 		p.mu.Unlock()
+		p.mesh.figures.refused.Add(1)
 		return cluster.ErrPeerSlow
 	}
 	p.queue = append(p.queue, l)
@@ -193,6 +195,7 @@ func (p *peer) sendTaken(c *client.Client) bool {
 			p.mesh.log.Warn("frames were not sent", zap.Int("bytes", len(p.scratch)), zap.Error(err))
 		}
 		p.sent(n)
+		p.mesh.figures.sent.Add(uint64(n))
 	}
 	p.taken = nil
 	if cap(p.scratch) > keepScratch {

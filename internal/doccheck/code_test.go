@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 	"push":             {"bridge", "engine", "protocol", "usermgr", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
 	"cluster":          {"protocol", "usermgr", "engine", "bridge", "internal/clock", "internal/codes", "internal/logging", "internal/seam"},
 	"client":           {"protocol", "internal/codes", "internal/contain", "internal/layout", "internal/system"},
-	"metrics":          {front, "protocol", "usermgr", "engine", "bridge", "push", "metrics"},
+	"metrics":          {front, "protocol", "usermgr", "engine", "bridge", "push", "metrics", "cluster", "cluster/mesh"},
 	"cluster/dirtest":  {"cluster"},
 	"cluster/mesh":     {"client", "cluster", "engine", "protocol", "internal/logging", "internal/system"},
 	"cluster/meshtest": {"cluster"},
