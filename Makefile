@@ -9,7 +9,7 @@ SOAK_SEEDS ?= 1000
 SOAK_RELOGONS ?= 1000000
 SOAK_CLUSTER ?= 15m
 
-.PHONY: test openssl redis vet race alloc outside build fuzz soak mutants bench clean
+.PHONY: test openssl redis vet race alloc outside build fuzz soak mutants bench cluster-demo clean
 
 test: openssl redis vet race alloc outside
 
@@ -82,6 +82,10 @@ mutants:
 
 bench:
 	cd bench && $(GO) run ./cmd/bench
+
+# A redis-server, three nodes and some clients, and what happens to them, in words.
+cluster-demo: redis
+	cd cluster/redisdir && $(GO) run ./example -demo
 
 $(STATICCHECK): tools/go.mod tools/go.sum
 	cd tools && $(GO) build -o ../$(STATICCHECK) honnef.co/go/tools/cmd/staticcheck

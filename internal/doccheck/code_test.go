@@ -45,7 +45,7 @@ func parse(t *testing.T, pkg string) (code, tests []*ast.File) {
 	err := filepath.WalkDir(filepath.Join(root, pkg), func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() && path != filepath.Join(root, pkg) {
 			_, public := mayImport[filepath.ToSlash(strings.TrimPrefix(path, root+string(filepath.Separator)))]
-			if pkg == front || public { // a package of its own
+			if pkg == front || public || d.Name() == "example" { // a package of its own, or a program
 				return filepath.SkipDir
 			}
 		}
