@@ -39,6 +39,7 @@ type pending struct {
 type claimMore struct {
 	rest    []entry       // the other entries of the record as the claim wrote it
 	waiters []Incarnation // nodes that wait for the session's end
+	heir    uuid.UUID     // the session elsewhere that continues this one; zero for none
 	over    chan struct{} // closed when the claim is no longer in Node.claims; nil while none waits for it
 }
 
@@ -103,6 +104,7 @@ func (n *Node) begin(r *usermgr.ClaimRequest, cancel context.CancelCauseFunc) (*
 	user := r.Logon.UserID
 	c := &claim{user: user, open: &pending{logon: r.Logon, cancel: cancel}}
 	c.own = entry{node: n.me, session: r.Session, device: r.Logon.Device, token: tokenDigest(user, r.Logon.Token)}
+	c.own.past = c.pastOf(nil, nil)
 	n.claims[r.Session] = c
 	return c, nil
 }
@@ -210,6 +212,9 @@ func (n *Node) swapped(c *claim, epoch string, v Version, entries []entry) bool 
 // decide returns what the record is to become, and which of its sessions must end before the claim is granted. It notes in c.open what
 // it has marked. An error refuses the logon.
 func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, excluded []entry, err error) {
+	if err := n.mayReturn(c, entries); err != nil {
+		return nil, nil, err
+	}
 	if n.policy.IgnoreNew {
 		if entries, err = n.withoutGhosts(ctx, c, entries); err != nil {
 			return nil, nil, err
@@ -231,6 +236,7 @@ func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, exc
 			excluded = append(excluded, *e)
 		}
 	}
+	c.own.past = c.pastOf(next, meant)
 	own := c.own
 	own.generation = 0
 	return append(next, own), excluded, nil
@@ -283,10 +289,14 @@ func (c *claim) same(e *entry) bool {
 	return e.hasToken() && e.token == c.own.token || c.takesOver(e)
 }
 
-// takesOver reports whether the logon names the entry's session by its ID.
+// takesOver reports whether the logon names the entry's session by its ID, or by that of a session that it continues.
 func (c *claim) takesOver(e *entry) bool {
 	id := e.session.String()
-	return c.open.logon.Session == id || c.open.logon.Token == id
+	if c.open.logon.Session == id || c.open.logon.Token == id {
+		return true
+	}
+	back, ok := returning(&c.open.logon)
+	return ok && e.past.has(pastIDOf(c.user, back), true)
 }
 
 // grant decides, at the end, whether the logon may come in: not when the node's lease is over.
@@ -335,6 +345,9 @@ func (n *Node) end(c *claim) {
 		n.broadcast()
 	}
 	n.mu.Unlock()
+	if more.heir != (uuid.UUID{}) {
+		seam.Inherit(n.users.Load(), r.session, more.heir)
+	}
 	for _, to := range more.waiters {
 		n.send(&frame{kind: frameGone, from: r.node, to: to, session: r.session})
 	}

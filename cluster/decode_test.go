@@ -63,7 +63,7 @@ func FuzzDecodeRecord(f *testing.F) {
 	f.Add(encodeRecord(nil), uint64(1))
 	f.Add(encodeRecord([]entry{
 		{node: 1, session: uuid.UUID{2}, device: 3, ending: true, generation: 4},
-		{node: 5, session: uuid.UUID{6}, token: tokenDigest("ann", "secret")},
+		{node: 5, session: uuid.UUID{6}, token: tokenDigest("ann", "secret"), past: past{{id: pastID{7}}, {id: pastID{8}, continued: true}}},
 	}), uint64(7))
 	f.Add([]byte{1, 2, 3}, uint64(1))
 	f.Fuzz(func(t *testing.T, b []byte, version uint64) {

@@ -44,8 +44,7 @@
 //
 // Pushes, counts and lists concern the sessions of one node, and so do groups. Online,
 // Offline and OfflineGrace concern one node: a user who moves goes offline at the old node. The tags of a user or session, and a user's
-// totals of messages and bytes, are not carried to another node. Each node remembers only its own ended sessions (rule 26): a client that
-// was pushed out at one node and comes back by itself at another is not refused there.
+// totals of messages and bytes, are not carried to another node.
 //
 // A node's engine delivers nothing that it reads when the node does not act any more. But a handler that began before may still run then, for
 // example because the process stood still, and so may timers of the application. So before a handler does something that must not happen

@@ -47,6 +47,9 @@ func (n *Node) evict(ctx context.Context, c *claim, e *entry) error {
 	}
 	n.tallies.evictions.Add(1)
 	f := frame{kind: frameEvict, from: c.own.node, to: e.node, session: e.session, by: c.open.logon.Address}
+	if c.same(e) {
+		f.heir = c.own.session
+	}
 	answer, forget := n.ask(e.session)
 	defer forget()
 	for retry := evictRetry; ; retry = min(2*retry, time.Second) {
@@ -168,13 +171,11 @@ func (n *Node) withoutGhosts(ctx context.Context, c *claim, entries []entry) ([]
 		entries = slices.DeleteFunc(entries, func(e entry) bool { return n.isGhost(&e) })
 		all, _ := n.excludedBy(c, entries)
 		n.mu.Unlock()
-		if len(all) == 0 || len(all) == 1 && c.takesOver(&entries[all[0]]) {
+		other := slices.IndexFunc(all, func(i int) bool { return !c.takesOver(&entries[i]) })
+		if other < 0 {
 			return entries, nil
 		}
-		e := entries[all[0]]
-		if len(all) > 1 && c.takesOver(&e) {
-			e = entries[all[1]]
-		}
+		e := entries[all[other]]
 		if e.node != c.own.node {
 			gone, err := n.alive(ctx, c, &e)
 			if err != nil {

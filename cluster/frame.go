@@ -55,6 +55,7 @@ const (
 	fieldCode
 	fieldText
 	fieldQuery
+	fieldHeir
 )
 
 // frame is what nodes tell each other. On the mesh it is 1 B kind, 4 B from, 4 B to, then fields: 1 B number, the length as a varint, and
@@ -64,6 +65,7 @@ type frame struct {
 	from, to Incarnation
 	session  uuid.UUID
 	by       usermgr.Address // with frameEvict: of the logon. Its Conn is not told
+	heir     uuid.UUID       // with frameEvict: the logon's session, if it continues this one; zero otherwise
 	way      []byte          // set by a mesh of two ways
 	version  uint64          // with frameHello and frameWelcome: the sender's frameVersion
 
@@ -121,6 +123,9 @@ func (f *frame) encode() []byte {
 		b = appendField(b, fieldRemote, remote)
 	}
 	b = appendField(b, fieldVia, f.by.Via)
+	if f.heir != (uuid.UUID{}) {
+		b = appendField(b, fieldHeir, f.heir[:])
+	}
 	return appendNumber(b, fieldVersion, f.version)
 }
 
@@ -208,6 +213,8 @@ func (f *frame) setField(n fieldNumber, v []byte) (ok bool) {
 	switch n {
 	case fieldSession:
 		return copy(f.session[:], v) == len(f.session) && len(v) == len(f.session)
+	case fieldHeir:
+		return copy(f.heir[:], v) == len(f.heir) && len(v) == len(f.heir)
 	case fieldRemote:
 		return f.by.Remote.UnmarshalBinary(v) == nil
 	case fieldVia:

@@ -152,7 +152,7 @@ func TestAKickedClientDoesNotComeBackByItselfAtAnotherNode(t *testing.T) {
 						t.Errorf("at %s the client was answered %v", n.name, err)
 					}
 				}
-				w.mustLogOn(w.nodes[2], "bob", 0)
+				w.mustLogOn(w.nodes[2], "bob", 0).End(protocol.ClientClosed)
 				time.Sleep(11 * time.Minute)
 				if _, err := w.logOn(w.nodes[0], usermgr.Logon{UserID: "bob", Session: s.ID()}); err != nil {
 					t.Errorf("long after it the client was answered %v", err)

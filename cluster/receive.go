@@ -98,6 +98,7 @@ func (n *Node) asked(f *frame) {
 		if more := c.needMore(); !slices.Contains(more.waiters, f.from) {
 			more.waiters = append(more.waiters, f.from)
 			n.tallies.evicted.Add(1)
+			more.heir = f.heir
 		}
 	}
 	n.mu.Unlock()

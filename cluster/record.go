@@ -10,7 +10,8 @@ import (
 )
 
 // entry is a session in its user's record, from its claim to its release. In the record it takes 31 bytes, and 8 more with a token,
-// big endian: 4 B incarnation, 16 B session, 2 B device, 1 B flags, 8 B generation, 8 B of the token's digest.
+// big endian: 4 B incarnation, 16 B session, 2 B device, 1 B flags, 8 B generation, 8 B of the token's digest. A session that others came
+// before has up to 25 bytes more: see past.
 type entry struct {
 	node       Incarnation
 	session    uuid.UUID
@@ -18,11 +19,13 @@ type entry struct {
 	ending     bool    // a later entry excludes it
 	generation Version // 0 in the record stands for the record's version, which its writer could not know
 	token      [8]byte // of the token's digest; zero for a login without a token
+	past       past    // the sessions before it
 }
 
 const (
 	flagEnding = 1 << iota
 	flagToken
+	flagPast = 1 << 7
 )
 
 const entrySize = 4 + 16 + 2 + 1 + 8
@@ -56,10 +59,16 @@ func encodeRecord(entries []entry) []byte {
 		if e.hasToken() {
 			flags |= flagToken
 		}
+		if len(e.past) > 0 {
+			flags |= flagPast
+		}
 		b = append(b, flags)
 		b = binary.BigEndian.AppendUint64(b, uint64(e.generation))
 		if e.hasToken() {
 			b = append(b, e.token[:]...)
+		}
+		if len(e.past) > 0 {
+			b = e.past.appendTo(b)
 		}
 	}
 	return b
@@ -86,6 +95,12 @@ func decodeRecord(b []byte, version Version) (entries []entry, err error) {
 			}
 			copy(e.token[:], b)
 			b = b[len(e.token):]
+		}
+		if flags&flagPast != 0 {
+			var ok bool
+			if e.past, b, ok = decodePast(b); !ok {
+				return nil, errBadRecord
+			}
 		}
 		entries = append(entries, e)
 	}

@@ -185,7 +185,7 @@ func (d *devicePolicy) digest() string {
 // policy returns what a cluster's node needs of the manager's policy.
 func (m *Manager) policy() seam.Policy {
 	return seam.Policy{
-		IgnoreNew: m.relogon == IgnoreNew, Several: m.devices.limit != 1, Excluded: m.devices.excludedPlaces,
+		IgnoreNew: m.relogon == IgnoreNew, Several: m.devices.limit != 1, ReturnWins: m.returnWins, Excluded: m.devices.excludedPlaces,
 		Digest: fmt.Sprint(m.relogon, m.devices.digest()),
 	}
 }

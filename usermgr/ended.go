@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -158,6 +159,13 @@ func (e *endedSessions) inherit(serial, heir uint64) {
 		x.heir = heir
 		e.release(x.text)
 		x.text = nil
+	}
+}
+
+func init() {
+	seam.Inherit = func(users any, session, heir uuid.UUID) {
+		const version = 0xF << 12 // no session of this manager has this serial
+		users.(*Manager).ended.inherit(serialOf(session), serialOf(heir)|version)
 	}
 }
 

@@ -55,6 +55,10 @@ type ManagerUser interface {
 	UseManager(users any, p Policy)
 }
 
+// Inherit notes that a session of users, a *usermgr.Manager, that has ended is continued by one of another manager. Package usermgr sets
+// it.
+var Inherit = func(users any, session, heir uuid.UUID) {}
+
 // Quiesce stops the delivery of messages to a session of users, a *usermgr.Manager, at once, also while an event handler of the session's
 // user runs. done is called, from any goroutine, when no message handler of the session runs any more. Without such a session done is not
 // called. Package usermgr sets it.
@@ -79,6 +83,8 @@ type LocalSessions interface {
 type Policy struct {
 	IgnoreNew bool
 	Several   bool // a user may have more than one session
+	// ReturnWins is that of usermgr.Config.
+	ReturnWins bool
 	// Excluded returns the indices of the sessions, of one user and the oldest first, that a logon on the device excludes, in
 	// this order.
 	Excluded func(device uint16, sessions []Place) []int
