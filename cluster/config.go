@@ -37,6 +37,10 @@ type Config struct {
 	LocationTTL time.Duration
 	// Locations is for how many users the node keeps that in mind. Each takes some 150 bytes. 0 or less means 100,000.
 	Locations int
+	// Details, when set, has the node write what is known of its sessions into the store, for programs that are not nodes: a
+	// SessionDetail for each session, when it begins, and again each third of Details. What is not written again is forgotten after
+	// Details. The Directory must be a DetailStore. 0 or less means that nothing is written.
+	Details time.Duration
 	// Logger gets messages for operators. Nil means that warnings and errors go to standard error.
 	Logger *zap.Logger
 
@@ -56,6 +60,9 @@ func (c *Config) complete() error {
 	}
 	if c.Margin <= 0 {
 		c.Margin = c.Lease / 10
+	}
+	if _, ok := c.Directory.(DetailStore); c.Details > 0 && !ok {
+		return errors.New("rollcall: Details is set, and the Directory keeps no details: it is no DetailStore")
 	}
 	if c.QueryTimeout <= 0 {
 		c.QueryTimeout = 2 * time.Second

@@ -30,6 +30,9 @@ func (n *Node) serve(ctx context.Context, m *membership) {
 	wg.Go(func() { n.keepLease(life, m.me) })
 	wg.Go(func() { n.releaseAll(life) })
 	wg.Go(func() { n.auditAll(life, m.me) })
+	if store, ok := n.dir.(DetailStore); ok && n.cfg.Details > 0 {
+		wg.Go(func() { n.describeAll(life, store) })
+	}
 
 	n.await(ctx, func() bool { return n.stage == fenced })
 	if ctx.Err() != nil {

@@ -67,6 +67,7 @@ type Node struct {
 	seq       uint64           // the number of the last frame with a message
 	waits     waits
 
+	details   details
 	userCount *userCount // the last count of the store's users; nil for none
 
 	// For questions to other nodes.
@@ -133,6 +134,9 @@ func (n *Node) Run(ctx context.Context) error {
 		return errors.New("rollcall: Run was called twice")
 	}
 	defer logging.End(n.log)
+	if n.cfg.Details > 0 {
+		defer n.subscribeDetails(n.users.Load())()
+	}
 	var former []*membership
 	defer func() {
 		for _, m := range former {

@@ -37,6 +37,8 @@ type world struct {
 	conns atomic.Uint64
 	cfg   usermgr.Config
 	way   cluster.Mesh // of nodes that are added; nil for mesh
+
+	details time.Duration // of nodes that are added
 }
 
 // member is one node with its user manager.
@@ -89,6 +91,7 @@ func (w *world) addNodeWith(f memory.Faults) *member {
 		mesh = w.mesh
 	}
 	cfg := cluster.Config{Directory: store, Mesh: mesh, Name: n.name, Lease: lease, Renew: renew, Logger: zap.NewNop()}
+	cfg.Details = w.details
 	cfg.Swept = func(s cluster.Swept) {
 		n.mu.Lock()
 		defer n.mu.Unlock()

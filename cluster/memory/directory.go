@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/rollcall-go/rollcall/cluster"
 )
@@ -27,9 +28,10 @@ type Directory struct {
 	top      cluster.Version // the highest version of this process
 	ready    map[cluster.Incarnation]bool
 	expected map[cluster.Incarnation]bool // told by Rejoin
+	details  map[string]map[cluster.Version][]byte
 }
 
-var _ cluster.Directory = (*Directory)(nil)
+var _ cluster.DetailStore = (*Directory)(nil)
 
 // state is what a store can lose.
 type state struct {
@@ -177,6 +179,36 @@ func (d *Directory) Walk(ctx context.Context, from string, limit int) (cluster.L
 		l.Records = append(l.Records, r)
 	}
 	return l, ctx.Err()
+}
+
+// Describe implements cluster.DetailStore. Nothing is forgotten by itself.
+func (d *Directory) Describe(ctx context.Context, _ time.Duration, details []cluster.Detail) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.details == nil {
+		d.details = make(map[string]map[cluster.Version][]byte)
+	}
+	for _, x := range details {
+		switch of := d.details[x.User]; {
+		case x.Body == nil:
+			delete(of, x.Generation)
+		case of == nil:
+			d.details[x.User] = map[cluster.Version][]byte{x.Generation: slices.Clone(x.Body)}
+		default:
+			of[x.Generation] = slices.Clone(x.Body)
+		}
+	}
+	return ctx.Err()
+}
+
+// Details returns what Describe has written of a user's sessions, the oldest first.
+func (d *Directory) Details(user string) (bodies [][]byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, g := range slices.Sorted(maps.Keys(d.details[user])) {
+		bodies = append(bodies, slices.Clone(d.details[user][g]))
+	}
+	return bodies
 }
 
 // Count implements cluster.Directory.

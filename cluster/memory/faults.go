@@ -2,6 +2,7 @@ package memory
 
 import (
 	"context"
+	"time"
 
 	"github.com/rollcall-go/rollcall/cluster"
 )
@@ -64,6 +65,10 @@ func (f *faulty) Walk(ctx context.Context, from string, limit int) (cluster.List
 
 func (f *faulty) Count(ctx context.Context) (int, error) {
 	return try(f, ctx, "Count", func() (int, error) { return f.to.Count(ctx) })
+}
+
+func (f *faulty) Describe(ctx context.Context, keep time.Duration, details []cluster.Detail) error {
+	return f.do(ctx, "Describe", func() error { return f.to.Describe(ctx, keep, details) })
 }
 
 func (f *faulty) Table(ctx context.Context) (cluster.View, error) {

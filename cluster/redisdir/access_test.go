@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/redis/rueidis"
 	"go.uber.org/zap"
@@ -47,6 +48,7 @@ func TestALimitedUserOverTLSIsEnough(t *testing.T) {
 		mesh := redisdir.NewMesh(client, redisdir.MeshConfig{Logger: zap.NewNop()})
 		node := testkit.Must(cluster.New(cluster.Config{
 			Directory: open(t, client, redisdir.Config{}), Mesh: mesh, Name: name, Lease: lease, Logger: zap.NewNop(),
+			Details: time.Minute,
 		}))
 		users := testkit.Must(usermgr.New(usermgr.Config{Claims: node, HeartbeatTimeout: -1, Logger: zap.NewNop()}))
 		running.Go(func() {
@@ -65,9 +67,45 @@ func TestALimitedUserOverTLSIsEnough(t *testing.T) {
 	for i, n := range []*usermgr.Manager{nodes[0], nodes[1], nodes[0]} {
 		testkit.Must(n.Register(ctx, usermgr.Logon{UserID: "ann"}, clustertest.Link(uint64(i+1))))
 	}
+	c := s.client()
+	testkit.Eventually(t, "the store has the details of one session", func() bool {
+		return testkit.Must(c.Do(ctx, c.B().Hlen().Key("{rollcall}:s:ann").Build()).AsInt64()) == 1
+	})
 	if nodes[1].IsOnline("ann") || nodes[0].Count() != 1 {
 		t.Errorf("ann, who came back to the first node, is online at the second: %t; sessions at the first: %d", nodes[1].IsOnline("ann"), nodes[0].Count())
 	}
+}
+
+// Config.Details: another program reads who is where from a hash that is forgotten when no node writes it any more.
+func TestDetailsAreInAHashThatExpires(t *testing.T) {
+	s := startServer(t)
+	c := s.client()
+	d := open(t, c, redisdir.Config{})
+	ctx := t.Context()
+	write := func(details ...cluster.Detail) {
+		t.Helper()
+		if err := d.Describe(ctx, time.Minute, details); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func() map[string]string {
+		return testkit.Must(c.Do(ctx, c.B().Hgetall().Key("{rollcall}:s:ann").Build()).AsStrMap())
+	}
+	write(cluster.Detail{User: "ann", Generation: 7, Body: []byte("phone")}, cluster.Detail{User: "ann", Generation: 8, Body: []byte("tablet")})
+	if got := read(); len(got) != 2 || got["7"] != "phone" || got["8"] != "tablet" {
+		t.Errorf("the store has %v", got)
+	}
+	if left := testkit.Must(c.Do(ctx, c.B().Pttl().Key("{rollcall}:s:ann").Build()).AsInt64()); left <= 0 || left > 60_000 {
+		t.Errorf("it is forgotten in %d ms", left)
+	}
+	write(cluster.Detail{User: "ann", Generation: 7})
+	if got := read(); len(got) != 1 || got["8"] != "tablet" {
+		t.Errorf("after the end of a session the store has %v", got)
+	}
+	if err := d.Describe(ctx, 1, []cluster.Detail{{User: "ann", Generation: 8, Body: []byte("tablet")}}); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, "the details are forgotten", func() bool { return len(read()) == 0 })
 }
 
 // documentedACL returns the command of docs/cluster.md that makes a user.
