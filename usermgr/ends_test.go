@@ -92,6 +92,20 @@ func TestKickReturnsAtOnceAndWaitWaitsForTheHandlers(t *testing.T) {
 	})
 }
 
+// Rule 10: Clear returns when the event handlers of the sessions that it ends have returned.
+func TestClearWaitsForTheHandlers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager(t, usermgr.Config{})
+		m.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) { time.Sleep(time.Hour) }})
+		logOn(t, m, "ann", newLink(1))
+		began := time.Now()
+		n, err := m.Clear(t.Context())
+		if waited := time.Since(began); waited != time.Hour || n != 1 || err != nil {
+			t.Errorf("Clear returned %d sessions and %v after %v, want 1, nil and 1h", n, err, waited)
+		}
+	})
+}
+
 // Rule 10: the kick concerns the session and the logons that exist at the call, and no later one.
 func TestEndOfAUserConcernsTheLogonsOfTheMomentOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
