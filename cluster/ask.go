@@ -30,6 +30,7 @@ const (
 	queryStats                      // how many sessions there are
 	queryPage                       // a page of sessions; see pageOrder
 	queryBroadcast                  // send a message to everyone; see broadcastOrder
+	queryPush                       // push a message; see pushOrder
 )
 
 // answerers has the functions that answer queries. They block within ctx.
@@ -42,6 +43,7 @@ var answerers = map[query]func(n *Node, ctx context.Context, body []byte) []byte
 	queryStats:     (*Node).answerStats,
 	queryPage:      (*Node).answerPage,
 	queryBroadcast: (*Node).answerBroadcast,
+	queryPush:      (*Node).answerPush,
 }
 
 // reply is a frameAnswer.

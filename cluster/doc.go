@@ -38,12 +38,13 @@
 // session here.
 //
 // [Node.Kick] and [Node.KickSession] throw users out on all nodes. What only one node was asked to do, by Manager.Kick for example, concerns its
-// own sessions; but a client that was kicked at one node does not come back by itself at another (rule 26).
+// own sessions; but a client that was kicked or pushed out at one node does not come back by itself at another (rule 26). [Node.Pusher] has a
+// push.Service reach the sessions on all nodes. [Node.Sessions], [Node.Count], [Node.UserPage] and [Node.Broadcast] concern all nodes too.
 //
 // # What a node does not do
 //
-// Pushes, counts and lists concern the sessions of one node, and so do groups. Online,
-// Offline and OfflineGrace concern one node: a user who moves goes offline at the old node. The tags of a user or session, and a user's
+// Counts and lists of the user manager concern the sessions of one node, and so do groups. A message that is kept for a user waits on the node
+// that has pushed it. Online, Offline and OfflineGrace concern one node: a user who moves goes offline at the old node. The tags of a user or session, and a user's
 // totals of messages and bytes, are not carried to another node.
 //
 // A node's engine delivers nothing that it reads when the node does not act any more. But a handler that began before may still run then, for

@@ -13,6 +13,7 @@ import (
 	"github.com/rollcall-go/rollcall/internal/logging"
 	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -75,6 +76,7 @@ type Node struct {
 	questions    map[uint64]chan<- reply
 	answering    answering
 	refusals     refusals
+	pushes       []*push.Service // never changed once stored
 }
 
 // stage is what a node may do.

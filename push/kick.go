@@ -42,7 +42,7 @@ func (s *Service) Kick(ctx context.Context, userID string, o *usermgr.KickOption
 	if err != nil {
 		return Result{}, err
 	}
-	r, err := s.push(ctx, ToUsers(userID), newMessage(protocol.PushKickOut, []byte(o.Text)), nil, conns)
+	r, err := s.push(ctx, ToUsers(userID), newMessage(protocol.PushKickOut, []byte(o.Text)), nil, conns, s.all())
 	wait, kickErr := m.Kick(userID, o)
 	if kickErr == nil {
 		r.Kicked, kickErr = wait(ctx)

@@ -97,11 +97,17 @@ func New(b *bridge.Bridge, cfg ...Config) *Service {
 // ended, the service is closed (protocol.ServerStopping), or the user manager lacks a method (errors.ErrUnsupported): Sessions for a target by
 // filter, Subscribe for Keep.
 func (s *Service) Push(ctx context.Context, to Target, m *Message, o *Options) (Result, error) {
-	return s.push(ctx, to, m, o, nil)
+	return s.push(ctx, to, m, o, nil, s.all())
 }
 
-// push is Push, to some of a user's sessions; nil for all that the target means.
-func (s *Service) push(ctx context.Context, to Target, m *Message, o *Options, only []*engine.Conn) (Result, error) {
+func init() {
+	seam.PushHere = func(ctx context.Context, s *Service, to Target, m *Message, o *Options) (Result, error) {
+		return s.push(ctx, to, m, o, nil, nil)
+	}
+}
+
+// push is Push, to some of a user's sessions, nil for all that the target means, and by these pushers.
+func (s *Service) push(ctx context.Context, to Target, m *Message, o *Options, only []*engine.Conn, pushers []*registered) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}
@@ -113,7 +119,7 @@ func (s *Service) push(ctx context.Context, to Target, m *Message, o *Options, o
 	c.waited, c.only = waited, only
 	defer c.abandon()
 	s.send(c, to)
-	if pushers := s.all(); len(pushers) > 0 {
+	if len(pushers) > 0 {
 		own := c.message
 		for _, p := range pushers {
 			c.add(p.push(ctx, s, to, &own))

@@ -1,0 +1,245 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rollcall-go/rollcall/internal/codes"
+	"github.com/rollcall-go/rollcall/internal/seam"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/push"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// ErrMissing is the error for a node that lives and has not answered. What it was to do may have happened or not.
+var ErrMissing = errors.New("rollcall: a node of the cluster has not answered")
+
+// Pusher returns a Pusher that delivers to the sessions on other nodes. Register it with s, the push service of the node's bridge; on the
+// other nodes too, because the service there does the delivering:
+//
+//	pushes := push.New(b)
+//	pushes.Register("cluster", node.Pusher(pushes))
+//
+// A push then has deliveries by the pusher "cluster" for the sessions on other nodes, besides those of this node. A delivery says whether
+// the client has confirmed the message; its Conn is 0. A user without a session here has a delivery with UserOffline by the service, and one
+// by the pusher with the outcome. A user without a session on any node has UserOffline from both. A delivery to a node that does not answer
+// has ErrMissing; for ToEveryone and ToSessions it is the push's error. The pushers of other nodes are not called.
+//
+// With Options.Confirm or Keep, Push waits for the confirmations of sessions on other nodes until they have come, until ctx ends, or for 10 s
+// where ctx has no deadline; Options.Timeout and First do not concern them. Otherwise it waits for the nodes' answers. So on an event loop,
+// use Service.Go. A message that is kept waits on this node alone: a user who comes back on another node gets it there only while Push waits.
+func (n *Node) Pusher(s *push.Service) push.Pusher {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !slices.Contains(n.pushes, s) {
+		n.pushes = append(slices.Clone(n.pushes), s)
+	}
+	return pusher{n}
+}
+
+type pusher struct{ node *Node }
+
+const (
+	// confirmFor is how long confirmations are waited for where the caller does not say.
+	confirmFor = 10 * time.Second
+	// answerIn is how long before the caller's time is over other nodes answer.
+	answerIn = 500 * time.Millisecond
+	// pushAtOnce is to how many users one question pushes.
+	pushAtOnce = 2000
+)
+
+// pushOrder is a push for another node, as JSON.
+type pushOrder struct {
+	Users    []string        `json:",omitempty"`
+	Everyone bool            `json:",omitempty"`
+	Sessions *usermgr.Filter `json:",omitempty"`
+	Message  push.Message
+	Wait     time.Duration // for confirmations
+}
+
+// pushDelivery is a push.Delivery, as JSON.
+type pushDelivery struct {
+	User      string
+	Device    uint16
+	Confirmed bool
+	Code      protocol.CloseCode // of the error; 0 for none
+	Text      string
+}
+
+// Push implements push.Pusher.
+func (p pusher) Push(ctx context.Context, to push.Target, m *push.Message) (all []push.Delivery, err error) {
+	n := p.node
+	if !n.inCluster() {
+		return nil, errLost
+	}
+	wait := confirmFor
+	if end, ok := ctx.Deadline(); ok {
+		wait = max(time.Until(end), 0)
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	order := pushOrder{Everyone: to.Everyone, Sessions: to.Sessions, Message: *m, Wait: wait - min(wait/4, answerIn)}
+	if to.Users == nil {
+		missing := n.askAll(ctx, queryPush, toJSON(n, &order), func(body []byte) { all = append(all, n.deliveries(body)...) })
+		if len(missing) > 0 {
+			err = fmt.Errorf("%w: %v", ErrMissing, missing)
+		}
+		return all, err
+	}
+	left := to.Users
+	for range 2 { // once more for users who have moved
+		var some []push.Delivery
+		some, left, err = n.pushToUsers(ctx, &order, left)
+		all = append(all, some...)
+		if len(left) == 0 || err != nil {
+			break
+		}
+	}
+	for _, user := range left {
+		all = append(all, push.Delivery{UserID: user, Err: errOffline})
+	}
+	return all, err
+}
+
+// pushToUsers pushes to the nodes where users are. left are the users who are no longer where the store says.
+func (n *Node) pushToUsers(ctx context.Context, order *pushOrder, users []string) (all []push.Delivery, left []string, err error) {
+	records, err := n.dir.Look(ctx, users...)
+	if err != nil {
+		return nil, nil, protocol.Errorf(protocol.InternalError, "the cluster's store does not answer")
+	}
+	at := make(map[Incarnation][]string)
+	for _, r := range records {
+		entries, err := decodeRecord(r.Body, r.Version)
+		if err != nil {
+			return nil, nil, err
+		}
+		n.mu.Lock()
+		nodes, here := n.placesOf(entries)
+		n.mu.Unlock()
+		if len(nodes) == 0 && !here {
+			all = append(all, push.Delivery{UserID: r.User, Err: errOffline})
+		}
+		for _, to := range nodes {
+			at[to] = append(at[to], r.User)
+		}
+	}
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	reached, away := make(map[string]bool), make(map[string]bool)
+	for to, users := range at {
+		for some := range slices.Chunk(users, pushAtOnce) {
+			asking.Go(func() {
+				got, missing := n.pushTo(ctx, *order, to, some)
+				mu.Lock()
+				defer mu.Unlock()
+				for _, d := range got {
+					if errors.Is(d.Err, protocol.UserOffline) {
+						away[d.UserID] = true
+						continue
+					}
+					reached[d.UserID] = true
+					all = append(all, d)
+				}
+				for _, user := range some {
+					if missing != "" {
+						reached[user] = true
+						all = append(all, push.Delivery{UserID: user, Err: fmt.Errorf("%w: %s", ErrMissing, missing)})
+					}
+				}
+			})
+		}
+	}
+	asking.Wait()
+	for user := range away {
+		if !reached[user] {
+			left = append(left, user)
+		}
+	}
+	return all, left, nil
+}
+
+// pushTo pushes to users on one node. missing is its name where it has not answered.
+func (n *Node) pushTo(ctx context.Context, order pushOrder, to Incarnation, users []string) (got []push.Delivery, missing string) {
+	order.Users = users
+	answered := false
+	silent := n.askSome(ctx, queryPush, toJSON(n, &order), func(inc Incarnation) bool { return inc == to }, func(body []byte) {
+		answered = true
+		got = n.deliveries(body)
+	})
+	switch {
+	case len(silent) > 0:
+		return nil, silent[0]
+	case !answered: // it has died
+		for _, user := range users {
+			got = append(got, push.Delivery{UserID: user, Err: errOffline})
+		}
+	}
+	return got, ""
+}
+
+// deliveries returns those that another node has told.
+func (n *Node) deliveries(body []byte) (all []push.Delivery) {
+	var told []pushDelivery
+	if !fromJSON(n, body, &told) {
+		return nil
+	}
+	for _, d := range told {
+		o := push.Delivery{UserID: d.User, Device: d.Device, Confirmed: d.Confirmed}
+		if d.Code != 0 {
+			o.Err = &protocol.CloseError{Code: d.Code, Text: d.Text}
+		}
+		all = append(all, o)
+	}
+	return all
+}
+
+// answerPush carries out another node's push.
+func (n *Node) answerPush(ctx context.Context, body []byte) []byte {
+	var order pushOrder
+	if !fromJSON(n, body, &order) {
+		return nil
+	}
+	n.mu.Lock()
+	services := n.pushes
+	n.mu.Unlock()
+	target := push.Target{Users: order.Users, Everyone: order.Everyone, Sessions: order.Sessions}
+	var o *push.Options
+	if order.Message.Confirm {
+		o = &push.Options{Confirm: true, Timeout: max(order.Wait, time.Millisecond)}
+	}
+	here := seam.PushHere.(func(context.Context, *push.Service, push.Target, *push.Message, *push.Options) (push.Result, error))
+	told := []pushDelivery{}
+	reached := make(map[string]bool)
+	for _, s := range services {
+		r, err := here(ctx, s, target, &order.Message, o)
+		if err != nil {
+			for _, user := range order.Users {
+				told = append(told, tell(push.Delivery{UserID: user, Err: err}))
+			}
+		}
+		for _, d := range r.Deliveries {
+			reached[d.UserID] = reached[d.UserID] || !errors.Is(d.Err, protocol.UserOffline)
+			told = append(told, tell(d))
+		}
+	}
+	told = slices.DeleteFunc(told, func(d pushDelivery) bool { return d.Code == protocol.UserOffline && reached[d.User] })
+	return toJSON(n, told)
+}
+
+// tell returns what another node is told of a delivery.
+func tell(d push.Delivery) pushDelivery {
+	o := pushDelivery{User: d.UserID, Device: d.Device, Confirmed: d.Confirmed}
+	if d.Err == nil {
+		return o
+	}
+	o.Code, o.Text = protocol.Refused, d.Err.Error()
+	var ce *protocol.CloseError
+	if codes.As(d.Err, &ce) && ce != nil {
+		o.Code, o.Text = ce.Code, ce.Text
+	}
+	return o
+}
