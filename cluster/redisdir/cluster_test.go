@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/cluster"
@@ -25,6 +26,7 @@ import (
 type stand struct {
 	t        *testing.T
 	devices  usermgr.Devices
+	lease    time.Duration
 	server   *server // the primary
 	replicas []*server
 	log      *clustertest.Log
@@ -43,27 +45,39 @@ const lease = 2 * time.Second
 
 // newStand starts nodes on a server with so many replicas. A function of meshes makes a node's mesh of the one over the server.
 func newStand(t *testing.T, nodes, replicas int, devices usermgr.Devices, meshes ...func(cluster.Mesh) cluster.Mesh) *stand {
-	s := &stand{t: t, devices: devices, server: startServer(t)}
+	s := &stand{t: t, devices: devices, server: startServer(t), lease: lease}
 	for range replicas {
 		r := startServer(t)
 		r.follow(r.client(), s.server)
 		s.replicas = append(s.replicas, r)
 	}
+	for i := range nodes {
+		s.nodes = append(s.nodes, &member{name: string(rune('a' + i)), store: newProxy(t, s.server.addr), way: newProxy(t, s.server.addr)})
+	}
+	s.run(min(replicas, 1), func(n *member) (store, way rueidis.Client) {
+		return connect(t, n.store.addr()), connect(t, n.way.addr())
+	}, meshes...)
+	return s
+}
+
+// run runs the nodes, with these clients for the store and for the mesh, and returns when they are in the cluster.
+func (s *stand) run(waitReplicas int, clients func(n *member) (store, way rueidis.Client), meshes ...func(cluster.Mesh) cluster.Mesh) {
+	t, devices := s.t, s.devices
 	s.log = clustertest.NewLog(func(a, b uint16) bool {
 		return !devices.OnePerClass || a == b || slices.Contains(devices.Exclusive, [2]uint16{min(a, b), max(a, b)})
 	})
 	ctx, end := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	for i := range nodes {
-		n := &member{name: string(rune('a' + i)), store: newProxy(t, s.server.addr), way: newProxy(t, s.server.addr)}
-		overServer := redisdir.NewMesh(connect(t, n.way.addr()), redisdir.MeshConfig{Logger: zap.NewNop()})
+	for _, n := range s.nodes {
+		store, way := clients(n)
+		overServer := redisdir.NewMesh(way, redisdir.MeshConfig{Logger: zap.NewNop()})
 		mesh := cluster.Mesh(overServer)
 		for _, with := range meshes {
 			mesh = with(mesh)
 		}
 		n.Node = testkit.Must(cluster.New(cluster.Config{
-			Directory: open(t, connect(t, n.store.addr()), redisdir.Config{WaitReplicas: min(replicas, 1)}), Mesh: mesh, Name: n.name,
-			Lease: lease, Logger: zap.NewNop(),
+			Directory: open(t, store, redisdir.Config{WaitReplicas: waitReplicas}), Mesh: mesh, Name: n.name,
+			Lease: s.lease, Logger: zap.NewNop(),
 		}))
 		n.users = testkit.Must(usermgr.New(usermgr.Config{Claims: n.Node, Devices: devices, HeartbeatTimeout: -1, Logger: zap.NewNop()}))
 		n.users.Subscribe(s.log.Events(n.name, n))
@@ -73,7 +87,6 @@ func newStand(t *testing.T, nodes, replicas int, devices usermgr.Devices, meshes
 				t.Error(err)
 			}
 		})
-		s.nodes = append(s.nodes, n)
 	}
 	t.Cleanup(func() {
 		end()
@@ -86,7 +99,6 @@ func newStand(t *testing.T, nodes, replicas int, devices usermgr.Devices, meshes
 		s.log.Check(t)
 	})
 	s.awaitNodes()
-	return s
 }
 
 func (s *stand) awaitNodes() {

@@ -1,0 +1,177 @@
+package redisdir_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/rollcall-go/rollcall/internal/testkit"
+)
+
+// electionLease is longer than an election takes.
+const electionLease = 8 * time.Second
+
+// connectTo returns a client for several servers.
+func connectTo(t testing.TB, o rueidis.ClientOption) rueidis.Client {
+	t.Helper()
+	o.DisableCache, o.PipelineMultiplex = true, -1
+	c, err := rueidis.NewClient(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// elects has users log on crosswise at three nodes while the primary is killed, and a replica is elected.
+func elects(t *testing.T, primary *server, clients func(n *member) (store, way rueidis.Client)) {
+	const users = 40
+	s := &stand{t: t, lease: electionLease}
+	for _, name := range []string{"a", "b", "c"} {
+		s.nodes = append(s.nodes, &member{name: name})
+	}
+	s.run(1, clients)
+	stop := s.storm(users, 12)
+	s.grow(500)
+	lives := fmt.Sprint(s.nodes[0].Incarnation(), s.nodes[1].Incarnation(), s.nodes[2].Incarnation())
+	lost := s.log.Count().Lost
+	primary.kill()
+	killed := time.Now()
+	s.grow(500)
+	took := time.Since(killed)
+	in, refused := stop()
+	s.awaitNodes()
+	for i := range users {
+		user := fmt.Sprint("user", i)
+		testkit.EventuallyIn(t, time.Minute, user+" comes in", func() bool {
+			_, err := s.logOn(s.nodes[i%3], user)
+			return err == nil
+		})
+	}
+	s.settled(users)
+	now := fmt.Sprint(s.nodes[0].Incarnation(), s.nodes[1].Incarnation(), s.nodes[2].Incarnation())
+	total := s.log.Count()
+	t.Logf("500 logons %v after the primary was killed; %d logons came in, %d were refused, %d evictions, %d sessions lost",
+		took.Round(time.Millisecond), in, refused, total.Evicted, total.Lost-lost)
+	if took < electionLease && now != lives { // the recovery has taken two renewals of that
+		t.Errorf("the nodes were %s, and are %s: the election took less than their lease", lives, now)
+	}
+}
+
+// Rules 19 to 21 over an election by Sentinel: three sentinels, a primary and two replicas.
+func TestNoUserIsTwiceWhileSentinelElects(t *testing.T) {
+	t.Parallel()
+	primary := startServer(t)
+	for range 2 {
+		r := startServer(t)
+		r.follow(r.client(), primary)
+	}
+	var sentinels []string
+	for range 3 {
+		sentinels = append(sentinels, startSentinel(t, primary.addr))
+	}
+	testkit.Eventually(t, "the sentinels know each other and the replicas", func() bool {
+		for _, addr := range sentinels {
+			known, err := connect(t, addr).Do(context.Background(), connect(t, addr).B().Arbitrary("SENTINEL", "MASTER", "users").Build()).AsStrMap()
+			if err != nil || known["num-slaves"] != "2" || known["num-other-sentinels"] != "2" {
+				return false
+			}
+		}
+		return true
+	})
+	o := rueidis.ClientOption{InitAddress: sentinels, Sentinel: rueidis.SentinelOption{MasterSet: "users"}}
+	elects(t, primary, func(*member) (store, way rueidis.Client) { return connectTo(t, o), connectTo(t, o) })
+}
+
+// startSentinel starts a sentinel that watches a primary, and returns its address.
+func startSentinel(t testing.TB, primary string) (addr string) {
+	t.Helper()
+	addr = freeAddr(t)
+	host, port, _ := net.SplitHostPort(primary)
+	_, own, _ := net.SplitHostPort(addr)
+	folder := t.TempDir()
+	file := filepath.Join(folder, "sentinel.conf")
+	conf := fmt.Sprintf("bind 127.0.0.1\nport %s\ndir %s\nsentinel monitor users %s %s 2\nsentinel down-after-milliseconds users 1000\n"+
+		"sentinel failover-timeout users 5000\nsentinel parallel-syncs users 2\n", own, folder, host, port)
+	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("redis-server", file, "--sentinel")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	testkit.Eventually(t, "the sentinel answers", func() bool {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+	return addr
+}
+
+// Rules 19 to 21 over an election in a Redis Cluster: three primaries, and two replicas of the one that has the keys.
+func TestNoUserIsTwiceWhileARedisClusterElects(t *testing.T) {
+	t.Parallel()
+	var all []*server
+	for range 5 {
+		_, bus, _ := net.SplitHostPort(freeAddr(t))
+		all = append(all, startServer(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "1500",
+			"--cluster-port", bus, "--cluster-replica-validity-factor", "0", "--cluster-allow-replica-migration", "no"))
+	}
+	do := func(s *server, line string) string {
+		t.Helper()
+		c := s.client()
+		answer, err := c.Do(context.Background(), c.B().Arbitrary(strings.Fields(line)...).Build()).ToAny()
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		return fmt.Sprint(answer)
+	}
+	const slots = 16384
+	var slot int
+	_, _ = fmt.Sscan(do(all[0], "CLUSTER KEYSLOT {rollcall}:nodes"), &slot)
+	holder := slot * 3 / slots
+	for i, s := range all {
+		if i < 3 {
+			do(s, fmt.Sprintf("CLUSTER ADDSLOTSRANGE %d %d", (i*slots+2)/3, ((i+1)*slots+2)/3-1))
+		}
+		if i > 0 {
+			_, port, _ := net.SplitHostPort(s.addr)
+			do(all[0], "CLUSTER MEET 127.0.0.1 "+port+" "+s.args[slices.Index(s.args, "--cluster-port")+1])
+		}
+	}
+	id := do(all[holder], "CLUSTER MYID")
+	for _, s := range all[3:] {
+		testkit.Eventually(t, "the replica knows its primary", func() bool { return strings.Contains(do(s, "CLUSTER NODES"), id) })
+		do(s, "CLUSTER REPLICATE "+id)
+	}
+	for _, s := range all {
+		testkit.EventuallyIn(t, time.Minute, "the cluster is whole", func() bool {
+			nodes := do(s, "CLUSTER NODES")
+			return strings.Contains(do(s, "CLUSTER INFO"), "cluster_state:ok") && strings.Count(nodes, "slave "+id) == 2
+		})
+	}
+	testkit.Eventually(t, "both replicas follow", func() bool {
+		return strings.Count(do(all[holder], "INFO replication"), "state=online") == 2
+	})
+	var addrs []string
+	for _, s := range all {
+		addrs = append(addrs, s.addr)
+	}
+	o := rueidis.ClientOption{InitAddress: addrs}
+	elects(t, all[holder], func(*member) (store, way rueidis.Client) { return connectTo(t, o), connectTo(t, o) })
+}
