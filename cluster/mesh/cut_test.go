@@ -157,15 +157,18 @@ func TestALogonReplacesASessionOverTheDirectMesh(t *testing.T) {
 	store := memory.New()
 	var nodes []*cluster.Node
 	var users []*usermgr.Manager
+	var ways []*mesh.Mesh
+	var stops []func()
 	for _, name := range []string{"a", "b"} {
 		ctx, end := context.WithCancel(context.Background())
+		way := open(t, mesh.Config{Secret: secret})
 		n := testkit.Must(cluster.New(cluster.Config{
-			Directory: store, Mesh: open(t, mesh.Config{Secret: secret}), Name: name, Lease: 2 * time.Second, Logger: zap.NewNop(),
+			Directory: store, Mesh: way, Name: name, Lease: 2 * time.Second, Logger: zap.NewNop(),
 		}))
 		m := testkit.Must(usermgr.New(usermgr.Config{Claims: n, HeartbeatTimeout: -1, Logger: zap.NewNop()}))
 		ended := make(chan error, 1)
 		go func() { ended <- n.Run(ctx) }()
-		t.Cleanup(func() {
+		stop := sync.OnceFunc(func() {
 			end()
 			if err := <-ended; err != nil {
 				t.Error(err)
@@ -174,7 +177,8 @@ func TestALogonReplacesASessionOverTheDirectMesh(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		nodes, users = append(nodes, n), append(users, m)
+		t.Cleanup(stop)
+		nodes, users, ways, stops = append(nodes, n), append(users, m), append(ways, way), append(stops, stop)
 	}
 	for _, n := range nodes {
 		if err := n.Joined(t.Context()); err != nil {
@@ -192,6 +196,11 @@ func TestALogonReplacesASessionOverTheDirectMesh(t *testing.T) {
 			t.Errorf("after logon %d ann is at both nodes, or at none", i)
 		}
 	}
+	stops[1]()
+	testkit.Eventually(t, "the connection to the node that has left ends", func() bool { // the other one is to the node itself
+		s := ways[0].Stats()
+		return s.Reached+s.Lost == 1
+	})
 }
 
 // cable is a TCP connection's way through the test: it can be broken and held.

@@ -133,8 +133,8 @@ func New(cfg Config) (*Mesh, error) {
 	m.open.Store(&map[cluster.Incarnation]*inbox{})
 	e, err := engine.New(engine.Config{
 		Listeners: []engine.Listener{{Addr: cfg.Listen, TLS: cfg.TLS}},
-		Loops:     1, // all frames are delivered one at a time
-		Limits:    engine.Limits{MaxBody: cfg.Queue + frameHead},
+		Loops:     1,                                                                                     // all frames are delivered one at a time
+		Limits:    engine.Limits{MaxBody: cfg.Queue + frameHead, MaxMemory: 4 * (cfg.Queue + frameHead)}, // of strangers too
 		Timeouts:  engine.Timeouts{FirstMessage: cfg.silence, Handshake: cfg.silence, Stop: time.Second},
 		Logger:    cfg.Logger,
 	})
