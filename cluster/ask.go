@@ -192,12 +192,18 @@ func (a *answering) begin(q question, now time.Duration) (x *answerOf, first boo
 		return x, false
 	}
 	for len(a.order) > 0 {
-		x := a.by[a.order[0]]
-		if !x.done || now-x.since < answerFor {
+		old := a.order[0]
+		x := a.by[old]
+		if now-x.since < answerFor {
 			break
 		}
-		delete(a.by, a.order[0])
 		a.order = a.order[1:]
+		if x.done {
+			delete(a.by, old)
+			continue
+		}
+		x.since = now // a question that takes long does not keep the answers to later ones
+		a.order = append(a.order, old)
 	}
 	if a.by == nil {
 		a.by = make(map[question]*answerOf)

@@ -76,6 +76,7 @@ func (n *Node) Claim(ctx context.Context, r usermgr.ClaimRequest) (usermgr.Claim
 		return usermgr.Claimed{}, claimError(ctx, err)
 	}
 	granted = true
+	n.tellJoined(c)
 	return usermgr.Claimed{Generation: uint64(c.own.generation)}, nil
 }
 

@@ -33,7 +33,9 @@ type Config struct {
 	// QueryTimeout is how long the node waits for a sign of another that it has asked: see Answer.Missing. 0 or less means 2 s.
 	QueryTimeout time.Duration
 	// LocationTTL is how long the node believes that a user's sessions are at the nodes where it has found them. A message to a user
-	// who has moved meanwhile comes back and goes to the new place, so a long time costs no message. 0 or less means 10 s.
+	// who has moved meanwhile comes back and goes to the new place, so a long time costs no message. It is also how long a session
+	// that came in beside others of its user may get no messages from this node, where what nodes tell each other of it was lost. 0
+	// or less means 10 s.
 	LocationTTL time.Duration
 	// Locations is for how many users the node keeps that in mind. Each takes some 150 bytes. 0 or less means 100,000.
 	Locations int

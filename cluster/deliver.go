@@ -23,8 +23,11 @@ func (n *Node) deliver(f *frame) {
 	if mine && n.May() {
 		err = n.deliverTo(f)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		n.sendBack(f, err)
+	case n.policy.Several:
+		n.noteSender(f)
 	}
 }
 

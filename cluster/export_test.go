@@ -63,3 +63,16 @@ func Decode(r Record) (nodes []Incarnation, ending []bool) {
 
 // IsMessage reports whether a frame has a message for a user.
 func IsMessage(frame []byte) bool { return frameKind(frame[0]) == frameDeliver }
+
+// Answers returns how many answers to other nodes' questions the node keeps.
+func (n *Node) Answers() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.answering.by)
+}
+
+// IsBusy reports whether a frame says that an answer comes later.
+func IsBusy(frame []byte) bool {
+	f, err := decodeFrame(frame)
+	return err == nil && f.flags&flagBusy != 0
+}

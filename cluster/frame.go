@@ -30,6 +30,8 @@ const (
 	frameNotHere                      // the answer to frameDeliver, with all it had: no session got the message
 	frameAsk                          // answer a query
 	frameAnswer                       // the answer
+	frameJoined                       // a user who has a session there has one more, here
+	frameForget                       // look again where a user is
 )
 
 // fieldNumber says what a field of a frame is. A node skips fields that it does not know, and takes a field that is missing for zero.
@@ -69,7 +71,8 @@ type frame struct {
 	way      []byte          // set by a mesh of two ways
 	version  uint64          // with frameHello and frameWelcome: the sender's frameVersion
 
-	// With frameDeliver and frameNotHere. With frameAsk and frameAnswer the ticket, the message's body and query.
+	// With frameDeliver and frameNotHere. With frameAsk and frameAnswer the ticket, the message's body and query. With frameJoined and
+	// frameForget the user.
 	numbers
 	query   query
 	user    string // whose sessions get the message
@@ -130,7 +133,7 @@ func (f *frame) encode() []byte {
 }
 
 // hasMessage reports whether the frame has a message, and numbers.
-func (f *frame) hasMessage() bool { return f.kind >= frameDeliver && f.kind <= frameAnswer }
+func (f *frame) hasMessage() bool { return f.kind >= frameDeliver && f.kind <= frameForget }
 
 // address writes what says where the encoded frame goes: from, to, and the numbers.
 func (f *frame) address(b []byte) {

@@ -104,7 +104,7 @@ func TestAQuestionThatIsAskedAgainIsCarriedOutOnce(t *testing.T) {
 			switch {
 			case to != here && frame[0] == cluster.FrameAsk:
 				return questions.Add(1) == 1
-			case to == here && frame[0] == cluster.FrameAnswer:
+			case to == here && frame[0] == cluster.FrameAnswer && !cluster.IsBusy(frame):
 				if answers.Add(1) == 1 {
 					go func() { _, _ = w.logOn(b, usermgr.Logon{UserID: "bob"}) }() // back before the question comes again
 					return true
@@ -205,5 +205,38 @@ func TestBansAndRevocationsHoldOnAllNodes(t *testing.T) {
 		if _, err := w.logOn(a, usermgr.Logon{UserID: "bob", Token: "stolen"}); err != nil {
 			t.Errorf("an hour later bob was answered %v", err)
 		}
+	})
+}
+
+// A question that is never answered does not have a node keep its answers to all later ones.
+func TestAKickThatHangsKeepsNoOtherAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		let := make(chan struct{})
+		w.log.Inside(func(_, event, user string) {
+			if user == "bob" && event == "Disconnected" {
+				<-let
+			}
+		})
+		w.mustLogOn(b, "bob", 0)
+		ctx, cancel := context.WithCancel(context.Background())
+		hangs := make(chan struct{})
+		go func() {
+			defer close(hangs)
+			_, _ = a.Kick(ctx, "bob", nil)
+		}()
+		for range 120 {
+			if _, err := a.Count(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		if kept := b.Answers(); kept > 40 {
+			t.Errorf("the node keeps %d answers", kept)
+		}
+		cancel()
+		close(let)
+		<-hangs
 	})
 }

@@ -58,6 +58,7 @@ func (n *Node) serve(ctx context.Context, m *membership) {
 	n.mu.Lock()
 	n.waits = waits{last: n.waits.last} // it is not known whether they were delivered
 	n.locations.clear()
+	n.news = newNews(&n.cfg)
 	n.stage, n.epoch = outside, ""
 	n.peers = make(map[Incarnation]*peer)
 	n.release.clear()

@@ -17,20 +17,26 @@ type locations struct {
 
 // location is where a user has sessions, as a look into the store has shown.
 type location struct {
-	nodes []Incarnation // it does not change
+	nodes []Incarnation // it does not change; none where the user has sessions on this node alone
 	at    time.Duration // of the look
 }
 
 // get returns the nodes where the user has sessions, and whether that is known.
 func (l *locations) get(user string, now time.Duration) (nodes []Incarnation, ok bool) {
-	at, ok := l.young[user]
+	at, ok := l.find(user, now)
+	return at.nodes, ok
+}
+
+// find is get, with the time.
+func (l *locations) find(user string, now time.Duration) (at location, ok bool) {
+	at, ok = l.young[user]
 	if !ok {
 		at, ok = l.old[user]
 	}
 	if !ok || now-at.at >= l.ttl {
-		return nil, false
+		return location{}, false
 	}
-	return at.nodes, true
+	return at, true
 }
 
 func (l *locations) put(user string, nodes []Incarnation, now time.Duration) {

@@ -61,6 +61,7 @@ type Node struct {
 	life      context.Context      // ends before Run waits for work; nil while no message may leave
 	work      sync.WaitGroup       // the looks
 	locations locations
+	news      news
 	looks     map[string]*look // users who are being looked up
 	toLook    []string         // those among them whose look has not begun
 	looking   int              // looks that run
@@ -107,7 +108,7 @@ func New(cfg Config) (*Node, error) {
 		claims: make(map[uuid.UUID]*claim), asks: make(map[uuid.UUID][]chan frameKind),
 		peers: make(map[Incarnation]*peer), seen: make(map[Incarnation]sighting), looks: make(map[string]*look),
 		questions: make(map[uint64]chan<- reply),
-		locations: locations{most: cfg.Locations, ttl: cfg.LocationTTL},
+		locations: locations{most: cfg.Locations, ttl: cfg.LocationTTL}, news: newNews(&cfg),
 	}, nil
 }
 

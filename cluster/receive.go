@@ -56,6 +56,10 @@ func (n *Node) handle(b []byte) {
 		n.deliver(&f)
 	case frameNotHere:
 		n.notHere(&f)
+	case frameJoined:
+		n.joined(&f)
+	case frameForget:
+		n.forget(f.user)
 	case frameAsk:
 		n.answer(&f)
 	case frameAnswer:

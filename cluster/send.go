@@ -53,7 +53,7 @@ func (n *Node) Send(userID string, m *protocol.Message, o *engine.SendOptions, b
 		return errLost
 	}
 	nodes, ok := n.locations.get(userID, n.now())
-	if !ok || n.looks[userID] != nil { // behind those that wait already
+	if !ok || len(nodes) == 0 && !beside || n.looks[userID] != nil { // behind those that wait already
 		err := n.awaitLook(x)
 		n.mu.Unlock()
 		return err
@@ -85,7 +85,7 @@ func (n *Node) routes(nodes []Incarnation) []route {
 // look is a user who is being looked up, with the messages that wait for it in order.
 type look struct {
 	waiting []*outgoing
-	again   bool // a message has come back since the look into the store began: where that finds the user says nothing
+	again   bool // since the look into the store began it was learned that the user is elsewhere: what it finds says nothing
 }
 
 const (
@@ -176,8 +176,10 @@ func (n *Node) found(user string, l *look, entries []entry) {
 		}
 		n.mu.Lock()
 		var failed []*outgoing
-		if len(nodes) > 0 {
+		if !l.again {
 			n.locations.put(user, nodes, n.now())
+		}
+		if len(nodes) > 0 {
 			for _, x := range waiting {
 				if n.enqueue(x, nodes) != nil {
 					failed = append(failed, x)

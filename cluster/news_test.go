@@ -1,0 +1,109 @@
+package cluster_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+var onePerClass = usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}}
+
+// Rule 23: a session that has come in beside others of its user gets the messages of nodes that have sent to those.
+func TestASessionThatJoinsOthersGetsTheNextMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, onePerClass)
+		a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
+		beside := func(n *member, body string) {
+			if err := n.Send("bob", &protocol.Message{Type: 1, DestUserID: "bob", Body: []byte(body)}, nil, true, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.mustLogOn(b, "bob", 1)
+		if err := a.send("bob", "1", nil); err != nil {
+			t.Fatal(err)
+		}
+		beside(b, "2")
+		want(t, b.sessions.take(), "bob@b: 1")
+		two := w.mustLogOn(c, "bob", 2)
+		synctest.Wait() // the frames have come
+		if err := a.send("bob", "3", nil); err != nil {
+			t.Fatal(err)
+		}
+		want(t, b.sessions.take(), "bob@b: 3")
+		want(t, c.sessions.take(), "bob@c: 3")
+		beside(b, "4")
+		want(t, c.sessions.take(), "bob@c: 4")
+
+		two.End(protocol.ClientClosed) // and again
+		synctest.Wait()
+		if err := a.send("bob", "5", nil); err != nil {
+			t.Fatal(err)
+		}
+		want(t, b.sessions.take(), "bob@b: 5")
+		w.mustLogOn(c, "bob", 2)
+		synctest.Wait()
+		if err := a.send("bob", "6", nil); err != nil {
+			t.Fatal(err)
+		}
+		want(t, b.sessions.take(), "bob@b: 6")
+		want(t, c.sessions.take(), "bob@c: 6")
+	})
+}
+
+// Rule 23: also where a node had looked for the user before, and its message comes after.
+func TestASenderThatLookedBeforeASessionJoinedLooksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, mesh := newHeldWorld(t, 3, onePerClass)
+		a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
+		w.mustLogOn(b, "bob", 1)
+		mesh.holds(b.Incarnation())
+		if err := a.send("bob", "1", nil); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		w.mustLogOn(c, "bob", 2)
+		mesh.release()
+		want(t, b.sessions.take(), "bob@b: 1")
+		if err := a.send("bob", "2", nil); err != nil {
+			t.Fatal(err)
+		}
+		want(t, b.sessions.take(), "bob@b: 2")
+		want(t, c.sessions.take(), "bob@c: 2")
+	})
+}
+
+// Messages to users whose sessions are all on the sender's node do not ask the store each time.
+func TestMessagesToAUserHereAskTheStoreOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, onePerClass)
+		a, b := w.nodes[0], w.nodes[1]
+		var looks atomic.Int64
+		a.setFaults(memory.Faults{Before: func(_ context.Context, op string) error {
+			if op == "Look" {
+				looks.Add(1)
+			}
+			return nil
+		}})
+		one := w.mustLogOn(a, "bob", 1)
+		for range 10 {
+			if err := a.Send("bob", &protocol.Message{Type: 1}, nil, true, nil); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if n := looks.Load(); n != 1 {
+			t.Errorf("the store was asked %d times", n)
+		}
+		one.End(protocol.ClientClosed)
+		w.mustLogOn(b, "bob", 1)
+		if err := a.send("bob", "1", nil); err != nil { // there is no session here any more
+			t.Fatal(err)
+		}
+		want(t, b.sessions.take(), "bob@b: 1")
+	})
+}
