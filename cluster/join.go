@@ -132,6 +132,7 @@ func (n *Node) renewJoining(ctx context.Context, me Incarnation) (joined, again 
 	n.view = v
 	if known {
 		n.stage, n.me = acting, me
+		n.life, n.endLife = context.WithCancel(context.Background()) // renewals go on while the node stops
 	}
 	n.mu.Unlock()
 	if !known {

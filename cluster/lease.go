@@ -20,9 +20,8 @@ import (
 // serve keeps the lease until the node is fenced, or until ctx has ended and all sessions are over. It returns when no session of the
 // membership takes messages any more.
 func (n *Node) serve(ctx context.Context, m *membership) {
-	life, over := context.WithCancel(context.Background()) // renewals go on while the node stops
 	n.mu.Lock()
-	n.life = life
+	life, over := n.life, n.endLife
 	n.learnRefusals(life)
 	n.mu.Unlock()
 	var wg sync.WaitGroup

@@ -58,8 +58,9 @@ type Node struct {
 
 	// For messages to users elsewhere.
 	bridges   []seam.LocalSessions // never changed once stored
-	life      context.Context      // ends before Run waits for work; nil while no message may leave
-	work      sync.WaitGroup       // the looks
+	life      context.Context      // begins when the node acts, and ends before Run waits for work; nil while no message may leave
+	endLife   context.CancelFunc
+	work      sync.WaitGroup // the looks
 	locations locations
 	news      news
 	looks     map[string]*look // users who are being looked up
