@@ -2,6 +2,7 @@ package redisdir_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/mesh"
 	"github.com/rollcall-go/rollcall/cluster/redisdir"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/clock"
@@ -35,7 +37,10 @@ type job struct {
 	Name    string
 	Redis   []string
 	Lease   time.Duration
-	NoGuard bool // the engine does not look at the lease
+	NoGuard bool   // the engine does not look at the lease
+	Listen  string // for clients; empty for a port of 127.0.0.1
+	Mesh    string // for other nodes; empty for the mesh over the server
+	Space   string // the network namespace; empty for the test's
 }
 
 // happening is a line that such a process prints. At is by clock.SinceBoot, which all processes of a machine have in common.
@@ -78,14 +83,20 @@ func (j *job) run() error {
 	if err != nil {
 		return err
 	}
-	node, err := cluster.New(cluster.Config{
-		Directory: store, Mesh: redisdir.NewMesh(c, redisdir.MeshConfig{Logger: zap.NewNop()}), Name: j.Name, Lease: j.Lease, Logger: zap.NewNop(),
-	})
+	ways := cluster.Mesh(redisdir.NewMesh(c, redisdir.MeshConfig{Logger: zap.NewNop()}))
+	if j.Mesh != "" {
+		direct, err := mesh.New(mesh.Config{Listen: j.Mesh, Secret: []byte("a secret of the test's"), Logger: zap.NewNop()})
+		if err != nil {
+			return err
+		}
+		ways = cluster.WithDetour(direct, ways)
+	}
+	node, err := cluster.New(cluster.Config{Directory: store, Mesh: ways, Name: j.Name, Lease: j.Lease, Logger: zap.NewNop()})
 	if err != nil {
 		return err
 	}
 	srv, err := rollcall.New(rollcall.Config{
-		Addr: "127.0.0.1:0", Engine: engine.Config{Loops: 1}, Users: usermgr.Config{Claims: node, HeartbeatTimeout: -1}, Logger: zap.NewNop(),
+		Addr: cmp.Or(j.Listen, "127.0.0.1:0"), Engine: engine.Config{Loops: 1}, Users: usermgr.Config{Claims: node, HeartbeatTimeout: -1}, Logger: zap.NewNop(),
 	})
 	if err != nil {
 		return err
@@ -131,6 +142,9 @@ type process struct {
 func startProcess(t testing.TB, j job) *process {
 	t.Helper()
 	p := &process{job: j, cmd: exec.Command(os.Args[0])}
+	if j.Space != "" {
+		p.cmd = exec.Command("ip", "netns", "exec", j.Space, os.Args[0])
+	}
 	text := testkit.Must(json.Marshal(j))
 	p.cmd.Env = append(os.Environ(), jobOfProcess+"="+string(text))
 	p.cmd.Stderr = os.Stderr
@@ -191,6 +205,16 @@ func (p *process) dial(t testing.TB, user string) (*client.Client, error) {
 	return c, err
 }
 
+// letIn has a user come again until the node lets the user in.
+func (p *process) letIn(t testing.TB, user string) {
+	t.Helper()
+	testkit.EventuallyIn(t, time.Minute, user+" comes in at "+p.Name, func() bool {
+		_, err := p.dial(t, user)
+		return err == nil
+	})
+	testkit.Eventually(t, user+"'s logon is told", func() bool { return len(p.find("connected", user)) > 0 })
+}
+
 // chatter has each of the clients send a message 25 times a second until it ends.
 func chatter(t testing.TB, clients []*client.Client) {
 	ctx, end := context.WithCancel(context.Background())
@@ -239,10 +263,7 @@ func lateAfterAStop(t *testing.T, noGuard bool) (late map[string]int) {
 	a.signal(syscall.SIGSTOP)
 	stopped := time.Now()
 	for _, user := range users {
-		testkit.EventuallyIn(t, time.Minute, user+" comes in at the other node", func() bool {
-			_, err := b.dial(t, user)
-			return err == nil
-		})
+		b.letIn(t, user)
 	}
 	t.Logf("all users were in at the other node %v after the stop, with a lease of %v", time.Since(stopped).Round(time.Millisecond), processLease)
 	a.signal(syscall.SIGCONT)
@@ -254,6 +275,11 @@ func lateAfterAStop(t *testing.T, noGuard bool) (late map[string]int) {
 			t.Errorf("%s's session at the stopped node ended with %s", user, why)
 		}
 	}
+	return handledLate(users, a, b)
+}
+
+// handledLate returns how many messages of each user a has handled after the user's session at b had begun.
+func handledLate(users []string, a, b *process) (late map[string]int) {
 	late = make(map[string]int)
 	for _, user := range users {
 		connected := b.find("connected", user)[0].At
@@ -298,10 +324,7 @@ func TestUsersOfAKilledProcessComeInElsewhere(t *testing.T) {
 	a.signal(syscall.SIGKILL)
 	killed := clock.SinceBoot()
 	for _, user := range users {
-		testkit.EventuallyIn(t, time.Minute, user+" comes in at the other node", func() bool {
-			_, err := b.dial(t, user)
-			return err == nil
-		})
+		b.letIn(t, user)
 	}
 	all := b.find("connected", "")
 	t.Logf("%d users were in between %v and %v after the kill, with a lease of %v and a renewal each %v", len(users),
