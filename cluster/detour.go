@@ -99,6 +99,7 @@ func (d *detour) send(to Incarnation, frame []byte, both bool) error {
 // Open implements Mesh.
 func (d *detour) Open(me Incarnation, f func(frame []byte)) (stop func(), err error) {
 	in := &crossing{f: f, last: make(map[[wayID]byte]uint64)}
+	in.room.L = &in.mu
 	stopDirect, err := d.direct.Open(me, in.take)
 	if err != nil {
 		return nil, err
@@ -135,25 +136,37 @@ type crossing struct {
 	mu      sync.Mutex
 	running bool
 	waiting [][]byte
+	room    sync.Cond              // those in waiting have become fewer
 	last    map[[wayID]byte]uint64 // the highest number that came, by sender
 }
 
-// mostWaiting is how many frames may wait while f runs; further ones are lost.
+// mostWaiting is how many frames may wait while f runs. The goroutine that has a further one waits too, as if it ran f itself.
 const mostWaiting = 4096
 
 func (c *crossing) take(b []byte) {
 	c.mu.Lock()
-	late := c.isLate(b)
-	if !late && c.running && len(c.waiting) < mostWaiting {
-		c.waiting = append(c.waiting, slices.Clone(b))
+	for c.running && len(c.waiting) >= mostWaiting {
+		c.room.Wait()
 	}
-	if late || c.running {
+	if c.isLate(b) {
+		c.mu.Unlock()
+		return
+	}
+	if c.running || len(c.waiting) > 0 { // some wait and none is handled after a panic of f
+		c.waiting = append(c.waiting, slices.Clone(b))
+		b = nil
+	}
+	if c.running {
 		c.mu.Unlock()
 		return
 	}
 	c.running = true
 	c.mu.Unlock()
-	for more := true; more; b, more = c.next() {
+	more := true
+	if b == nil {
+		b, more = c.next()
+	}
+	for ; more; b, more = c.next() {
 		c.call(b)
 	}
 }
@@ -166,6 +179,7 @@ func (c *crossing) call(b []byte) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.running = false
+			c.room.Broadcast()
 		}
 	}()
 	c.f(b)
@@ -177,10 +191,14 @@ func (c *crossing) next() (b []byte, more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.waiting) == 0 {
-		c.running = false
+		c.running, c.waiting = false, nil
+		c.room.Broadcast()
 		return nil, false
 	}
 	b, c.waiting = c.waiting[0], c.waiting[1:]
+	if len(c.waiting) == mostWaiting/2 {
+		c.room.Broadcast()
+	}
 	return b, true
 }
 

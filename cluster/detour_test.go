@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -202,6 +203,70 @@ func TestFramesOfBothWaysComeOneAtATime(t *testing.T) {
 		}
 	})
 }
+
+// Rule 23: frames that come faster than the node handles them wait, however many: none is lost while one of the other way is handled.
+func TestNoFrameIsLostWhileOneOfTheOtherWayIsHandled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		direct, around := memory.NewMesh(), memory.NewMesh()
+		to := cluster.WithDetour(direct, around)
+		var got atomic.Int64
+		stop, err := to.Open(1, func([]byte) {
+			if got.Add(1) == 1 {
+				time.Sleep(time.Second)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stop()
+		_ = around.Send(1, message(1))
+		synctest.Wait()
+		const frames = 10_000
+		for range frames {
+			_ = direct.Send(1, message(1))
+		}
+		time.Sleep(2 * time.Second)
+		if n := got.Load(); n != frames+1 {
+			t.Errorf("%d frames were handled of %d", n, frames+1)
+		}
+	})
+}
+
+// A node whose handling of a frame panics handles the next ones, in their order.
+func TestFramesComeOnAfterAPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		direct, around := new(hand), new(hand)
+		to := cluster.WithDetour(direct, around)
+		var got []byte
+		if _, err := to.Open(1, func(frame []byte) {
+			if frame[11] == 1 {
+				direct.f(message(2)) // as another goroutine does meanwhile
+				panic("test")
+			}
+			got = append(got, frame[11])
+		}); err != nil {
+			t.Fatal(err)
+		}
+		func() {
+			defer func() { _ = recover() }()
+			around.f(message(1))
+		}()
+		direct.f(message(3))
+		if !slices.Equal(got, []byte{2, 3}) {
+			t.Errorf("after a panic the frames %v came", got)
+		}
+	})
+}
+
+// hand is a Mesh by which a test delivers frames itself.
+type hand struct{ f func([]byte) }
+
+func (h *hand) Open(_ cluster.Incarnation, f func([]byte)) (stop func(), err error) {
+	h.f = f
+	return func() {}, nil
+}
+
+func (*hand) Send(cluster.Incarnation, []byte) error { return cluster.ErrNoRoute }
 
 // The suite of all meshes passes on a mesh of two ways.
 func TestMeshOfTwoWays(t *testing.T) {
