@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -107,3 +108,35 @@ func TestMessagesToAUserHereAskTheStoreOnce(t *testing.T) {
 		want(t, b.sessions.take(), "bob@b: 1")
 	})
 }
+
+// A node that may act may send messages.
+func TestANodeThatHasJoinedSends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 0, usermgr.Config{})
+		mesh := &routed{Mesh: w.mesh}
+		w.way = mesh
+		var node atomic.Pointer[member]
+		sent := false
+		mesh.route = func() {
+			a := node.Load()
+			if a == nil || !a.May() || sent {
+				return
+			}
+			sent = true
+			if err := a.send("bob", "1", nil); err != nil {
+				t.Error(err)
+			}
+		}
+		node.Store(w.addNode())
+		w.awaitNodes()
+	})
+}
+
+// routed calls a function when a node tells it where the others are.
+type routed struct {
+	cluster.Mesh
+	route func()
+}
+
+func (m *routed) Addr() string                         { return "" }
+func (m *routed) Route(map[cluster.Incarnation]string) { m.route() }

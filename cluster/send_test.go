@@ -379,33 +379,3 @@ func TestOnlineFindsUsersOnAllNodes(t *testing.T) {
 		}
 	})
 }
-
-// A node that may act may send messages.
-func TestANodeThatHasJoinedSends(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 0, usermgr.Config{})
-		mesh := &routed{Mesh: w.mesh}
-		w.way = mesh
-		var a *member
-		mesh.route = func() {
-			if !a.May() {
-				return
-			}
-			mesh.route = func() {}
-			if err := a.send("bob", "1", nil); err != nil {
-				t.Error(err)
-			}
-		}
-		a = w.addNode()
-		w.awaitNodes()
-	})
-}
-
-// routed calls a function when a node tells it where the others are.
-type routed struct {
-	cluster.Mesh
-	route func()
-}
-
-func (m *routed) Addr() string                         { return "" }
-func (m *routed) Route(map[cluster.Incarnation]string) { m.route() }
