@@ -241,3 +241,40 @@ func TestAKickThatHangsKeepsNoOtherAnswers(t *testing.T) {
 		<-hangs
 	})
 }
+
+// Rule 23: a token that is revoked again is refused on all nodes for the new time, also when the former time is over, or shorter.
+func TestATokenThatIsRevokedAgainIsRefusedOnAllNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, usermgr.Config{})
+		a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
+		ctx := context.Background()
+		logOn := usermgr.Logon{UserID: "bob", Token: "secret"}
+		for range 2 {
+			if _, err := w.logOn(b, logOn); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := a.Kick(ctx, "bob", &usermgr.KickOptions{RevokeFor: time.Minute}); err != nil {
+				t.Fatalf("the kick: %s, %v", kicked(r), err)
+			}
+			for _, n := range w.nodes {
+				if _, err := w.logOn(n, logOn); codeOf(err) != protocol.Unauthorized {
+					t.Errorf("the revoked token was answered at %s with %v", n.name, err)
+				}
+			}
+			time.Sleep(2 * time.Minute)
+		}
+		for _, d := range []time.Duration{time.Minute, time.Hour} { // a ban, and a longer one
+			if _, err := a.Kick(ctx, "eve", &usermgr.KickOptions{BanFor: d}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d := w.addNode()
+		w.awaitNodes()
+		time.Sleep(2 * time.Minute)
+		for _, n := range []*member{c, d} {
+			if _, err := w.logOn(n, usermgr.Logon{UserID: "eve"}); codeOf(err) != protocol.Unauthorized {
+				t.Errorf("the banned user was answered at %s with %v", n.name, err)
+			}
+		}
+	})
+}

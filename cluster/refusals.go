@@ -76,10 +76,16 @@ func (n *Node) refuse(r bar) {
 		}
 		x.clean = min(2*len(x.by), maxRefusals)
 	}
-	if old, ok := x.by[string(r.What)]; ok && (old.until > until || r.Text == "" && old.why.Code == r.Code) {
-		return
+	why := &protocol.CloseError{Code: r.Code, Text: r.Text}
+	if old, ok := x.by[string(r.What)]; ok && old.until > now {
+		if old.until > until {
+			return
+		}
+		if r.Text == "" && old.why.Code == r.Code {
+			why = old.why
+		}
 	}
-	x.by[string(r.What)] = barred{&protocol.CloseError{Code: r.Code, Text: r.Text}, until}
+	x.by[string(r.What)] = barred{why, until}
 }
 
 // refuses returns why a logon is refused; nil if it is not. n.mu is held on entry.
