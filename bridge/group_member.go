@@ -206,7 +206,8 @@ func (s *groups) subscribe() error {
 		m.Subscribe(usermgr.Events{
 			Connected:    func(i usermgr.SessionInfo) { s.changed(i.UserID) },
 			Disconnected: func(i usermgr.SessionInfo, _ protocol.CloseCode) { s.ended(i) },
-			Offline:      func(u usermgr.UserData) { s.changed(u.UserID) },
+			Left:         func(u usermgr.UserData) { s.changed(u.UserID) },
+			Offline:      func(u usermgr.UserData) { s.changed(u.UserID) }, // of a user manager of the program, which may not tell Left
 		})
 	})
 	return nil

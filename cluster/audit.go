@@ -10,14 +10,11 @@ import (
 )
 
 // Swept is a session of a node that has died, whose entry another node has removed from the store. The other events in a session's life
-// are those of its node's user manager: see usermgr.Events.
+// are those of its node's user manager: see usermgr.Events. If it was the user's last one, the user manager of the node that has removed it
+// tells Offline.
 type Swept struct {
 	UserID string
 	Place  Place // where the session was
-	// Offline means that the record had no other entry: the user has gone offline with the dead node.
-	Offline bool
-	// Version is the version of the record that was removed or replaced. Generations of the user's later sessions are greater.
-	Version Version
 }
 
 const (
@@ -142,7 +139,8 @@ func (n *Node) audit(ctx context.Context, me Incarnation) bool {
 
 // auditRecord looks at a user's record. It reports false where the record may still have entries of dead nodes.
 func (n *Node) auditRecord(ctx context.Context, epoch string, r *Record, number uint32) bool {
-	var unsure []entry // they may have been removed: the answer was lost
+	var unsure []entry // they may have been removed from this version: the answer was lost
+	var of Version
 	for range auditTries {
 		entries, err := decodeRecord(r.Body, r.Version)
 		if err != nil {
@@ -151,7 +149,7 @@ func (n *Node) auditRecord(ctx context.Context, epoch string, r *Record, number 
 		}
 		rest, dead := n.auditEntries(r.User, entries, number)
 		if len(dead) == 0 {
-			n.tellSwept(r, unsure, len(rest) == 0)
+			n.tellSwept(r.User, of, unsure, rest)
 			return true
 		}
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
@@ -160,12 +158,12 @@ func (n *Node) auditRecord(ctx context.Context, epoch string, r *Record, number 
 		var conflict *Conflict
 		switch {
 		case err == nil:
-			n.tellSwept(r, dead, len(rest) == 0)
+			n.tellSwept(r.User, r.Version, dead, rest)
 			return true
 		case errors.As(err, &conflict):
 			r.Version, r.Body = conflict.Version, conflict.Body
 		default:
-			unsure = dead
+			unsure, of = dead, r.Version
 			sleep(ctx, n.cfg.Renew/40)
 		}
 	}
@@ -186,7 +184,9 @@ func (n *Node) auditEntries(user string, entries []entry, number uint32) (rest, 
 			c.seen = number
 			continue
 		}
-		n.release.add(&released{user: user, session: e.session, node: e.node})
+		if n.graces.sessions[e.session] == nil {
+			n.release.add(user, &released{session: e.session, node: e.node, again: true})
+		}
 	}
 	return n.withoutDead(entries)
 }
@@ -207,17 +207,23 @@ func (n *Node) withoutDead(entries []entry) (rest, dead []entry) {
 	return rest, dead
 }
 
-// tellSwept tells which entries were removed from a record.
-func (n *Node) tellSwept(r *Record, dead []entry, offline bool) {
-	if n.cfg.Swept == nil {
-		return
+// tellSwept tells which entries were removed from a record, and that the user is offline by that. If the user is not, one of the dead nodes
+// may not have told that the user is online.
+func (n *Node) tellSwept(user string, version Version, dead, rest []entry) {
+	if n.cfg.Swept != nil {
+		for i := range dead {
+			e := &dead[i]
+			n.cfg.Swept(Swept{UserID: user, Place: Place{
+				Node: n.nameOf(e.node), Incarnation: e.node, Device: e.device, Generation: uint64(e.generation), Ending: e.ending, Grace: e.grace,
+			}})
+		}
 	}
-	for i := range dead {
-		e := &dead[i]
-		n.cfg.Swept(Swept{
-			UserID: r.User, Version: r.Version, Offline: offline && i == len(dead)-1,
-			Place: Place{Incarnation: e.node, Device: e.device, Generation: uint64(e.generation), Ending: e.ending, Node: n.nameOf(e.node)},
-		})
+	switch {
+	case len(dead) == 0:
+	case len(rest) == 0:
+		n.local.Offline(user, uint64(version), nil)
+	case slices.ContainsFunc(dead, func(e entry) bool { return e.first }):
+		n.local.Online(user, uint64(version))
 	}
 }
 

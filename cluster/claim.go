@@ -19,7 +19,7 @@ import (
 // session, so that it is small.
 type claim struct {
 	user string
-	own  entry    // the node's lock protects its generation; 0 while the entry is not in the store, as far as this node knows
+	own  entry    // the node's lock protects its first and its generation; the latter is 0 while the entry is not in the store, as far as this node knows
 	open *pending // nil once the claim is granted
 	seen uint32   // the number of the last audit that has found the entry; only the audit uses it
 
@@ -33,6 +33,11 @@ type pending struct {
 	cancel  context.CancelCauseFunc // of Claim
 	written bool                    // the entry may be in the store
 	marked  []uuid.UUID             // entries that what was written marks as ending
+	graces  []entry                 // graces that what was written takes away
+	dead    []entry                 // entries of dead nodes that what was written removes
+	rest    []entry                 // those that it leaves
+	prev    Version                 // of the record that what was written has replaced
+	carries []seam.Carry            // what has come from the nodes that the user has left
 }
 
 // claimMore holds the fields that few claims need.
@@ -55,6 +60,7 @@ func (c *claim) needMore() *claimMore {
 func (n *Node) Claim(ctx context.Context, r usermgr.ClaimRequest) (usermgr.Claimed, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	n.awaitReleases(ctx, r.Logon.UserID)
 	c, err := n.begin(&r, cancel)
 	if err != nil {
 		return usermgr.Claimed{}, err
@@ -62,22 +68,24 @@ func (n *Node) Claim(ctx context.Context, r usermgr.ClaimRequest) (usermgr.Claim
 	granted := false
 	defer func() {
 		if !granted {
-			n.end(c)
+			n.end(c, nil)
 		}
 	}()
 	excluded, err := n.enter(ctx, c)
 	for i := 0; err == nil && i < len(excluded); i++ {
 		err = n.evict(ctx, c, &excluded[i])
 	}
+	var carries []seam.Carry
 	if err == nil {
-		err = n.grant(c)
+		n.askGraces(ctx, c)
+		carries, err = n.grant(c)
 	}
 	if err != nil {
 		return usermgr.Claimed{}, claimError(ctx, err)
 	}
 	granted = true
 	n.tellJoined(c)
-	return usermgr.Claimed{Generation: uint64(c.own.generation)}, nil
+	return usermgr.Claimed{Generation: uint64(c.own.generation), First: c.own.first, Carry: carries}, nil
 }
 
 // claimError prefers the cause for which the claim was given up.
@@ -104,7 +112,7 @@ func (n *Node) begin(r *usermgr.ClaimRequest, cancel context.CancelCauseFunc) (*
 	}
 	user := r.Logon.UserID
 	c := &claim{user: user, open: &pending{logon: r.Logon, cancel: cancel}}
-	c.own = entry{node: n.me, session: r.Session, device: r.Logon.Device, token: tokenDigest(user, r.Logon.Token)}
+	c.own = entry{node: n.me, session: r.Session, device: r.Logon.Device, token: tokenDigest(user, r.Logon.Token), first: true}
 	c.own.past = c.pastOf(nil, nil)
 	n.claims[r.Session] = c
 	return c, nil
@@ -129,6 +137,7 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 		case err == nil:
 			n.raiseFloor(v)
 			if n.swapped(c, epoch, v, next) {
+				n.tellTaken(c)
 				return excluded, nil
 			}
 		case errors.As(err, &conflict):
@@ -139,11 +148,12 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 			}
 			if i := find(entries, own.session); i >= 0 { // an answer was lost
 				if n.swapped(c, epoch, entries[i].generation, entries) {
+					n.tellTaken(c)
 					return excluded, nil
 				}
 				continue
 			}
-			prev, c.open.written = conflict.Version, false
+			prev, c.open.written, c.open.prev = conflict.Version, false, conflict.Version
 			if next, excluded, err = n.decide(ctx, c, entries); err != nil {
 				return nil, err
 			}
@@ -216,6 +226,8 @@ func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, exc
 	if err := n.mayReturn(c, entries); err != nil {
 		return nil, nil, err
 	}
+	graces, entries := splitGraces(entries)
+	sessions := entries
 	if n.policy.IgnoreNew {
 		if entries, err = n.withoutGhosts(ctx, c, entries); err != nil {
 			return nil, nil, err
@@ -223,8 +235,17 @@ func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, exc
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	next, _ = n.withoutDead(entries)
+	next, dead := n.withoutDead(entries)
 	next = slices.DeleteFunc(next, func(e entry) bool { return n.isGhost(&e) })
+	graces, deadGraces := n.withoutDead(graces)
+	graces = slices.DeleteFunc(graces, func(e entry) bool { return n.isGhost(&e) })
+	c.open.graces, c.open.dead, c.open.rest = graces, append(dead, deadGraces...), slices.Clone(graces)
+	for i := range sessions {
+		if !n.isGhost(&sessions[i]) {
+			c.open.rest = append(c.open.rest, sessions[i])
+		}
+	}
+	c.own.first = len(c.open.rest) == 0
 	meant, here := n.excludedBy(c, next)
 	c.open.marked = nil
 	for _, i := range meant {
@@ -243,8 +264,39 @@ func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, exc
 	return append(next, own), excluded, nil
 }
 
-// isGhost reports whether an entry is of a dead node, or of a session of this node that has ended. n.mu is held on entry.
+// splitGraces returns the graces among the entries, and the sessions.
+func splitGraces(entries []entry) (graces, sessions []entry) {
+	for _, e := range entries {
+		if e.grace {
+			graces = append(graces, e)
+		} else {
+			sessions = append(sessions, e)
+		}
+	}
+	return graces, sessions
+}
+
+// tellTaken tells which sessions of dead nodes a claim has taken out of the store.
+func (n *Node) tellTaken(c *claim) {
+	if len(c.open.dead) > 0 {
+		n.tellSwept(c.user, c.open.prev, c.open.dead, c.open.rest)
+	}
+}
+
+// askGraces brings what moves with the user from nodes where the user was in a grace.
+func (n *Node) askGraces(ctx context.Context, c *claim) {
+	for i := range c.open.graces {
+		if e := &c.open.graces[i]; e.node != c.own.node {
+			n.askGrace(ctx, c, e)
+		}
+	}
+}
+
+// isGhost reports whether an entry is of a dead node, or of a session or grace of this node that has ended. n.mu is held on entry.
 func (n *Node) isGhost(e *entry) bool {
+	if e.node == n.me && e.grace {
+		return n.graces.sessions[e.session] == nil
+	}
 	if e.node == n.me {
 		return n.claims[e.session] == nil
 	}
@@ -300,58 +352,26 @@ func (c *claim) takesOver(e *entry) bool {
 	return ok && e.past.has(pastIDOf(c.user, back), true)
 }
 
-// grant decides, at the end, whether the logon may come in: not when the node's lease is over.
-func (n *Node) grant(c *claim) error {
+// grant decides, at the end, whether the logon may come in: not when the node's lease is over. It returns what moves with the user.
+func (n *Node) grant(c *claim) ([]seam.Carry, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.stage != acting || n.me != c.own.node || !n.May() {
-		return refusal("the server has lost its cluster", n.cfg.Renew)
+		return nil, refusal("the server has lost its cluster", n.cfg.Renew)
 	}
+	carries := c.open.carries
 	c.open = nil
-	return nil
+	if g := n.graces.users[c.user]; g != nil {
+		g.back = true
+	}
+	return carries, nil
 }
 
-// Release implements usermgr.Claims.
-func (n *Node) Release(_ string, session uuid.UUID, _ uint64, _ usermgr.SessionInfo) {
-	n.mu.Lock()
-	c := n.claims[session]
-	n.mu.Unlock()
-	if c != nil {
-		n.end(c)
-	}
-}
-
-// end forgets a claim that has failed, or whose session's Disconnected handlers have returned: nodes that wait are told, and its entry is
-// removed from the store.
-func (n *Node) end(c *claim) {
-	n.mu.Lock()
-	delete(n.claims, c.own.session)
-	r := released{user: c.user, session: c.own.session, node: c.own.node, generation: c.own.generation}
-	var more claimMore
-	if c.more != nil {
-		more = *c.more
-	}
-	written := true
-	if c.open != nil {
-		r.marked, written = c.open.marked, c.open.written
-	}
-	if written && r.node == n.me && (n.stage == acting || n.stage == stopping) {
-		r.rest = more.rest
-		n.release.add(&r)
-	}
-	if more.over != nil {
-		close(more.over)
-	}
-	if len(n.claims) == 0 {
-		n.broadcast()
-	}
-	n.mu.Unlock()
-	if more.heir != (uuid.UUID{}) {
-		seam.Inherit(n.users.Load(), r.session, more.heir)
-	}
-	for _, to := range more.waiters {
-		n.send(&frame{kind: frameGone, from: r.node, to: to, session: r.session})
-	}
+// asConflict returns the Conflict that an error is; nil for none.
+func asConflict(err error) *Conflict {
+	var c *Conflict
+	errors.As(err, &c)
+	return c
 }
 
 func retryText(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }

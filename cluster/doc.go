@@ -30,6 +30,9 @@
 // recovery of the store, and every hour, a node holds its sessions against the store. A session's other events (created, updated, deleted)
 // are Connected, Tagged and Disconnected of its node's user manager.
 //
+// A user is online while any node has a session of the user, or a grace (usermgr.Config.OfflineGrace). Online and Offline come once in the
+// whole cluster, on one of its nodes (rule 17). A user who moves takes along the totals, the tag, and what Manager.AddCarryPart names.
+//
 // # Messages
 //
 // A message to a user who has no session on this node goes to the nodes where the user has sessions: Bridge.Send, the bridge's Relay and
@@ -44,8 +47,7 @@
 // # What a node does not do
 //
 // Counts and lists of the user manager concern the sessions of one node, and so do groups. A message that is kept for a user waits on the node
-// that has pushed it. Online, Offline and OfflineGrace concern one node: a user who moves goes offline at the old node. The tags of a user or session, and a user's
-// totals of messages and bytes, are not carried to another node.
+// that has pushed it. The tag of a session is not carried to another node.
 //
 // A node's engine delivers nothing that it reads when the node does not act any more. But a handler that began before may still run then, for
 // example because the process stood still, and so may timers of the application. So before a handler does something that must not happen

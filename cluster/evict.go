@@ -57,7 +57,7 @@ func (n *Node) evict(ctx context.Context, c *claim, e *entry) error {
 		if gone || err != nil {
 			return err
 		}
-		if gone, err := n.awaitGone(ctx, answer, e.node, retry); gone || err != nil {
+		if gone, err := n.awaitGone(ctx, c, answer, e.node, retry); gone || err != nil {
 			return err
 		}
 		seam.LeavePlace(ctx)
@@ -88,7 +88,7 @@ func (n *Node) evictHere(ctx context.Context, c *claim, session uuid.UUID) error
 }
 
 // awaitGone waits for a time for the answer that the session has ended, or for its node's death.
-func (n *Node) awaitGone(ctx context.Context, answer <-chan frameKind, node Incarnation, d time.Duration) (gone bool, err error) {
+func (n *Node) awaitGone(ctx context.Context, c *claim, answer <-chan answer, node Incarnation, d time.Duration) (gone bool, err error) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	for {
@@ -99,8 +99,9 @@ func (n *Node) awaitGone(ctx context.Context, answer <-chan frameKind, node Inca
 			return true, nil
 		}
 		select {
-		case k := <-answer:
-			if k == frameGone {
+		case a := <-answer:
+			c.open.carries = append(c.open.carries, a.carries...)
+			if a.kind == frameGone {
 				return true, nil
 			}
 		case <-changed:
@@ -145,16 +146,22 @@ func (n *Node) question(c *claim, f *frame, both bool) (gone bool, err error) {
 	return false, nil
 }
 
+// answer is what a node says of a session.
+type answer struct {
+	kind    frameKind
+	carries []seam.Carry // what moves with the user, with frameGone
+}
+
 // ask returns where answers about a session come, and a function that ends that.
-func (n *Node) ask(session uuid.UUID) (answer <-chan frameKind, forget func()) {
-	ch := make(chan frameKind, 4) // one answer is enough; an answer for which there is no room comes again
+func (n *Node) ask(session uuid.UUID) (answers <-chan answer, forget func()) {
+	ch := make(chan answer, 4) // one answer is enough; an answer for which there is no room comes again
 	n.mu.Lock()
 	n.asks[session] = append(n.asks[session], ch)
 	n.mu.Unlock()
 	return ch, func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		left := slices.DeleteFunc(n.asks[session], func(o chan frameKind) bool { return o == ch })
+		left := slices.DeleteFunc(n.asks[session], func(o chan answer) bool { return o == ch })
 		if len(left) == 0 {
 			delete(n.asks, session)
 			return
@@ -202,9 +209,9 @@ func (n *Node) alive(ctx context.Context, c *claim, e *entry) (gone bool, err er
 		}
 		t := time.NewTimer(retry)
 		select {
-		case k := <-answer:
+		case a := <-answer:
 			t.Stop()
-			return k == frameGone, nil
+			return a.kind == frameGone, nil
 		case <-t.C:
 			seam.LeavePlace(ctx)
 		case <-ctx.Done():

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -75,4 +77,17 @@ func (n *Node) Answers() int {
 func IsBusy(frame []byte) bool {
 	f, err := decodeFrame(frame)
 	return err == nil && f.flags&flagBusy != 0
+}
+
+// DecodeText returns a record in words.
+func DecodeText(r Record) string {
+	entries, err := decodeRecord(r.Body, r.Version)
+	return fmt.Sprintf("version %d: %+v %v", r.Version, entries, err)
+}
+
+// Releasing returns the users whose entries are being removed.
+func (n *Node) Releasing() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Collect(maps.Keys(n.release.users))
 }

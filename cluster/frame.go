@@ -1,12 +1,14 @@
 package cluster
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"net/netip"
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -32,6 +34,7 @@ const (
 	frameAnswer                       // the answer
 	frameJoined                       // a user who has a session there has one more, here
 	frameForget                       // look again where a user is
+	frameCarry                        // what moves with a user who has a session there
 )
 
 // fieldNumber says what a field of a frame is. A node skips fields that it does not know, and takes a field that is missing for zero.
@@ -58,6 +61,8 @@ const (
 	fieldText
 	fieldQuery
 	fieldHeir
+	fieldOwner
+	fieldCarry // once for each part: the length of the name as a varint, the name, the part
 )
 
 // frame is what nodes tell each other. On the mesh it is 1 B kind, 4 B from, 4 B to, then fields: 1 B number, the length as a varint, and
@@ -81,6 +86,8 @@ type frame struct {
 	key     string
 	code    protocol.CloseCode // with frameNotHere: why the sessions there did not get it; 0 where there are none
 	text    string             // of code
+	owner   string             // with frameCarry: the user
+	carry   seam.Carry         // with frameGone and frameCarry: what moves with the user
 }
 
 // numbers are the first fields of a frame with a message. They have a fixed size, and are set when the message leaves.
@@ -129,7 +136,13 @@ func (f *frame) encode() []byte {
 	if f.heir != (uuid.UUID{}) {
 		b = appendField(b, fieldHeir, f.heir[:])
 	}
-	return appendNumber(b, fieldVersion, f.version)
+	b = appendNumber(b, fieldVersion, f.version)
+	b = appendField(b, fieldOwner, f.owner)
+	for name, part := range f.carry {
+		v := append(binary.AppendUvarint(nil, uint64(len(name))), name...)
+		b = appendField(b, fieldCarry, append(v, part...))
+	}
+	return b
 }
 
 // hasMessage reports whether the frame has a message, and numbers.
@@ -227,6 +240,10 @@ func (f *frame) setField(n fieldNumber, v []byte) (ok bool) {
 	case fieldVersion:
 		f.version, ok = number(v)
 		return ok
+	case fieldOwner:
+		f.owner = string(v)
+	case fieldCarry:
+		return f.setCarry(v)
 	}
 	return !f.hasMessage() || f.setMessageField(n, v)
 }
@@ -287,6 +304,20 @@ func fixed(v []byte) (n uint64, ok bool) {
 		return 0, false
 	}
 	return binary.BigEndian.Uint64(v), true
+}
+
+// setCarry sets a part of what moves with a user.
+func (f *frame) setCarry(v []byte) (ok bool) {
+	size, used := binary.Uvarint(v)
+	if used <= 0 || size > uint64(len(v)-used) {
+		return false
+	}
+	if f.carry == nil {
+		f.carry = make(seam.Carry)
+	}
+	v = v[used:]
+	f.carry[string(v[:size])] = bytes.Clone(v[size:])
+	return true
 }
 
 // number returns the value of a field that is a number.

@@ -42,9 +42,14 @@ func (n *Node) serve(ctx context.Context, m *membership) {
 		why = protocol.ServerStopping
 	}
 	n.awaitQuiet(m.me, why)
+	if ctx.Err() != nil {
+		n.endGraces()
+	}
 	if ctx.Err() != nil { // the others let the users in when the node has left: not while Disconnected handlers run
 		call, cancel := context.WithTimeout(context.Background(), n.cfg.Renew)
-		n.await(call, func() bool { return len(n.claims) == 0 && n.release.empty() || n.stage == fenced })
+		n.await(call, func() bool {
+			return len(n.claims) == 0 && len(n.graces.users) == 0 && n.release.empty() || n.stage == fenced
+		})
 		cancel()
 	}
 	over()
@@ -61,6 +66,7 @@ func (n *Node) serve(ctx context.Context, m *membership) {
 	n.stage, n.epoch = outside, ""
 	n.peers = make(map[Incarnation]*peer)
 	n.release.clear()
+	n.graces = graces{}
 	n.broadcast()
 	n.mu.Unlock()
 	if ctx.Err() != nil {

@@ -29,6 +29,7 @@ type Node struct {
 	now    func() time.Duration
 	users  atomic.Pointer[usermgr.Manager]
 	policy seam.Policy // set by UseManager
+	local  seam.Users  // set by UseManager
 	ran    atomic.Bool
 
 	tallies tallies
@@ -48,11 +49,12 @@ type Node struct {
 	view    View // of the last durable renewal of an armed store
 	seen    map[Incarnation]sighting
 	claims  map[uuid.UUID]*claim // from before the first swap until Disconnected's handlers have returned
-	asks    map[uuid.UUID][]chan frameKind
+	asks    map[uuid.UUID][]chan answer
 	peers   map[Incarnation]*peer
 	// changed is closed, and replaced, when stage, epoch or view change and when the last claim is over.
 	changed chan struct{}
 	release releases
+	graces  graces
 	audits  audits
 	engines []seam.Lessee // those whose connections' users are the user manager's
 
@@ -106,7 +108,7 @@ func New(cfg Config) (*Node, error) {
 	return &Node{
 		cfg: cfg, dir: cfg.Directory, mesh: cfg.Mesh, routed: routed, detour: twoWays, log: logging.OrDefault(cfg.Logger), now: cfg.now,
 		lease: seam.NewLease(cfg.now), renewNow: make(chan struct{}, 1), changed: make(chan struct{}),
-		claims: make(map[uuid.UUID]*claim), asks: make(map[uuid.UUID][]chan frameKind),
+		claims: make(map[uuid.UUID]*claim), asks: make(map[uuid.UUID][]chan answer),
 		peers: make(map[Incarnation]*peer), seen: make(map[Incarnation]sighting), looks: make(map[string]*look),
 		questions: make(map[uint64]chan<- reply),
 		locations: locations{most: cfg.Locations, ttl: cfg.LocationTTL}, news: newNews(&cfg),
@@ -115,7 +117,7 @@ func New(cfg Config) (*Node, error) {
 
 // UseManager is called by usermgr.New, for the user manager that has the node as its Claims. Programs do not call it.
 func (n *Node) UseManager(users any, p seam.Policy) {
-	n.policy = p
+	n.policy, n.local = p, seam.UsersOf(users)
 	if !n.users.CompareAndSwap(nil, users.(*usermgr.Manager)) {
 		panic("rollcall: a cluster.Node is the Claims of two user managers")
 	}

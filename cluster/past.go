@@ -133,6 +133,7 @@ func (n *Node) mayReturn(c *claim, entries []entry) error {
 	if n.policy.ReturnWins || slices.ContainsFunc(entries, func(e entry) bool { return c.takesOver(&e) }) {
 		return nil
 	}
+	_, entries = splitGraces(entries) // no login is ended there
 	all, _ := n.excludedBy(c, entries)
 	for _, i := range all {
 		if e := &entries[i]; !c.same(e) && isNewer(e.session, id) {

@@ -5,6 +5,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -64,6 +65,8 @@ func (n *Node) handle(b []byte) {
 		n.answer(&f)
 	case frameAnswer:
 		n.gotAnswer(&f)
+	case frameCarry:
+		n.local.Arrive(f.owner, f.carry)
 	}
 }
 
@@ -82,9 +85,14 @@ func (n *Node) meet(f *frame) {
 func (n *Node) answered(f *frame) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	var carries []seam.Carry
+	if f.carry != nil {
+		carries = []seam.Carry{f.carry}
+	}
 	for _, ch := range n.asks[f.session] {
 		select {
-		case ch <- f.kind:
+		case ch <- answer{f.kind, carries}:
+			carries = nil // they go to one of those that wait
 		default:
 		}
 	}
@@ -105,7 +113,15 @@ func (n *Node) asked(f *frame) {
 			more.heir = f.heir
 		}
 	}
+	g := n.graces.sessions[f.session]
+	if g != nil && !slices.Contains(g.waiters, f.from) {
+		g.waiters = append(g.waiters, f.from)
+	}
 	n.mu.Unlock()
+	if c == nil && g != nil {
+		n.local.EndGrace(g.user) // GraceOver answers
+		return
+	}
 	if c == nil {
 		n.send(&frame{kind: frameGone, from: f.to, to: f.from, session: f.session})
 		return

@@ -17,6 +17,8 @@ type entry struct {
 	session    uuid.UUID
 	device     uint16
 	ending     bool    // a later entry excludes it
+	first      bool    // the record had no other entry of a node that lives: its node tells Online, unless it dies before
+	grace      bool    // the session has ended, and its user counts as online for a while: it excludes nothing, and a claim takes it away
 	generation Version // 0 in the record stands for the record's version, which its writer could not know
 	token      [8]byte // of the token's digest; zero for a login without a token
 	past       past    // the sessions before it
@@ -25,6 +27,8 @@ type entry struct {
 const (
 	flagEnding = 1 << iota
 	flagToken
+	flagGrace
+	flagFirst
 	flagPast = 1 << 7
 )
 
@@ -62,6 +66,12 @@ func encodeRecord(entries []entry) []byte {
 		if len(e.past) > 0 {
 			flags |= flagPast
 		}
+		if e.grace {
+			flags |= flagGrace
+		}
+		if e.first {
+			flags |= flagFirst
+		}
 		b = append(b, flags)
 		b = binary.BigEndian.AppendUint64(b, uint64(e.generation))
 		if e.hasToken() {
@@ -83,7 +93,7 @@ func decodeRecord(b []byte, version Version) (entries []entry, err error) {
 		e := entry{node: Incarnation(binary.BigEndian.Uint32(b)), device: binary.BigEndian.Uint16(b[20:])}
 		copy(e.session[:], b[4:])
 		flags := b[22]
-		e.ending = flags&flagEnding != 0
+		e.ending, e.grace, e.first = flags&flagEnding != 0, flags&flagGrace != 0, flags&flagFirst != 0
 		e.generation = Version(binary.BigEndian.Uint64(b[23:]))
 		if e.generation == 0 {
 			e.generation = version

@@ -51,7 +51,7 @@ func (n *Node) recover(ctx context.Context, me Incarnation, epoch string, since 
 	}
 	n.mu.Unlock()
 
-	if !n.writeAgain(ctx, epoch, all) {
+	if !n.writeAgain(ctx, epoch, all) || !n.writeGraces(ctx, epoch) {
 		return
 	}
 	n.mu.Lock()
@@ -112,7 +112,7 @@ func (n *Node) releaseAgain(c *claim) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.claims[c.own.session] != c && c.own.node == n.me {
-		n.release.add(&released{user: c.user, session: c.own.session, node: c.own.node})
+		n.release.add(c.user, &released{session: c.own.session, node: c.own.node, again: true})
 	}
 }
 
@@ -154,7 +154,8 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 			if find(entries, own.session) >= 0 {
 				return true
 			}
-			prev, rest = conflict.Version, entries
+			prev = conflict.Version
+			_, rest = splitGraces(entries) // the user is no longer in a grace
 		case errors.Is(err, ErrRecovering): // the epoch is another
 			return false
 		default:

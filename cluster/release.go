@@ -8,37 +8,70 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/rollcall-go/rollcall/internal/seam"
 )
 
 // released is an entry that must leave the store.
 type released struct {
-	user       string
 	session    uuid.UUID
 	node       Incarnation
 	generation Version       // the version that the claim has written; 0 where that is not known
 	rest       []entry       // the other entries of that version
 	marked     []uuid.UUID   // entries that a failed claim has marked as ending
 	at         time.Duration // when it has left the store
+	again      bool          // it has left before, and nothing is told of that
+	unused     bool          // its session was never Connected
+	first      bool          // its claim found no other session of the user
+	grace      *entry        // takes its place if the user has no other entry; nil for none
+	carries    []seam.Carry  // what moves with the user
 }
 
 // releases are the entries that must leave the store. The node's lock protects it.
 type releases struct {
-	waiting []*released
+	users   map[string]*userReleases
+	waiting []*userReleases
 	running int           // how many workers remove entries now
 	wake    chan struct{} // tells releaseAll that an entry waits
 	// recent are those of the last keepReleases: a store that takes over from another may still have their entries.
-	recent []*released
+	recent []recentRelease
+}
+
+// userReleases are the entries of one user that must leave the store: one call after another, so that what they tell is in order.
+type userReleases struct {
+	user    string
+	entries []*released   // they wait
+	idle    chan struct{} // closed when there are no more; nil while none waits for that
+}
+
+type recentRelease struct {
+	user string
+	*released
 }
 
 const (
 	// keepReleases is how long a removal is kept in mind after the store has confirmed it: a store that takes over may lack it.
 	keepReleases = 30 * time.Second
-	// releasers is how many entries are removed at a time.
+	// releasers is how many users' entries are removed at a time.
 	releasers = 32
 )
 
-func (r *releases) add(e *released) {
-	r.waiting = append(r.waiting, e)
+func (r *releases) add(user string, e *released) {
+	u := r.users[user]
+	if u != nil { // it waits, or a worker has it, which looks again
+		u.entries = append(u.entries, e)
+		return
+	}
+	u = &userReleases{user: user, entries: []*released{e}}
+	if r.users == nil {
+		r.users = make(map[string]*userReleases)
+	}
+	r.users[user] = u
+	r.enqueue(u)
+}
+
+func (r *releases) enqueue(u *userReleases) {
+	r.waiting = append(r.waiting, u)
 	if r.wake != nil {
 		select {
 		case r.wake <- struct{}{}:
@@ -47,27 +80,72 @@ func (r *releases) add(e *released) {
 	}
 }
 
-func (r *releases) empty() bool { return len(r.waiting) == 0 && r.running == 0 }
+// took is called when a user's entries that waited have left the store.
+func (r *releases) took(u *userReleases) {
+	if len(u.entries) > 0 {
+		r.enqueue(u)
+		return
+	}
+	delete(r.users, u.user)
+	if u.idle != nil {
+		close(u.idle)
+	}
+}
 
-func (r *releases) clear() { r.waiting, r.recent = nil, nil }
+func (r *releases) empty() bool { return len(r.users) == 0 && r.running == 0 }
 
-// done notes that an entry is out of the store.
-func (r *releases) done(e *released, now time.Duration) {
+func (r *releases) clear() {
+	for _, u := range r.users {
+		if u.idle != nil {
+			close(u.idle)
+		}
+	}
+	r.users, r.waiting, r.recent = nil, nil, nil
+}
+
+// done notes that a user's entries are out of the store.
+func (r *releases) done(user string, all []*released, now time.Duration) {
 	keep := 0
 	for keep < len(r.recent) && now-r.recent[keep].at > keepReleases {
 		keep++
 	}
-	e.at = now
-	r.recent = append(r.recent[keep:], e)
+	r.recent = r.recent[keep:]
+	for _, e := range all {
+		if e.grace == nil && e.session != (uuid.UUID{}) {
+			r.recent = append(r.recent, recentRelease{user, &released{session: e.session, node: e.node, at: now, again: true}})
+		}
+	}
 }
 
 // again has the entries of recent removed again, from a store that may have them still.
 func (r *releases) again() {
 	for _, e := range r.recent {
-		e.generation, e.rest, e.marked = 0, nil, nil
-		r.add(e)
+		r.add(e.user, e.released)
 	}
 	r.recent = nil
+}
+
+// awaitReleases waits until none of the user's entries of this node is being removed, so that the events of one user are in order.
+func (n *Node) awaitReleases(ctx context.Context, user string) {
+	for {
+		n.mu.Lock()
+		u, changed := n.release.users[user], n.changed
+		if u == nil || n.stage != acting {
+			n.mu.Unlock()
+			return
+		}
+		if u.idle == nil {
+			u.idle = make(chan struct{})
+		}
+		idle := u.idle
+		n.mu.Unlock()
+		select {
+		case <-idle:
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // releaseAll removes entries until ctx ends.
@@ -108,50 +186,89 @@ func (n *Node) releaseSome(ctx context.Context) {
 			n.mu.Unlock()
 			return
 		}
-		e := n.release.waiting[0]
+		u := n.release.waiting[0]
 		n.release.waiting = n.release.waiting[1:]
+		all := u.entries
+		u.entries = nil
 		n.mu.Unlock()
-		if n.remove(ctx, e) {
-			n.mu.Lock()
-			n.release.done(e, n.now())
-			n.mu.Unlock()
+		r := removal{node: n, user: u.user, all: all}
+		over := r.run(ctx)
+		r.tell()
+		n.mu.Lock()
+		if over {
+			n.release.done(u.user, all, n.now())
 		}
+		n.release.took(u)
+		n.mu.Unlock()
 	}
 }
 
-// remove removes one entry, and takes back the marks of a failed claim. It reports false when the node's life is over.
-func (n *Node) remove(ctx context.Context, e *released) bool {
-	prev, rest := e.generation, e.rest
-	e.unmark(rest)
+// removal removes entries of a user.
+type removal struct {
+	node *Node
+	user string
+	all  []*released
+
+	// The outcome.
+	found   bool    // the record had some of them
+	gone    bool    // the record has left the store, or may have
+	graced  bool    // a grace entry has taken their place
+	version Version // of the record that has left or was replaced, or that has none of them
+	rest    []entry // what is left, without the grace entry
+}
+
+// run removes the entries, and takes back the marks of failed claims. It reports false when the node's life is over.
+func (r *removal) run(ctx context.Context) bool {
+	n := r.node
+	var prev Version
+	if len(r.all) == 1 {
+		prev, r.rest = r.all[0].generation, r.all[0].rest
+		r.unmark(r.rest)
+	}
+	var unsure Version // the record may have left: the answer was lost
 	for pause := time.Duration(0); ; {
-		epoch, err := n.releaseEpoch(ctx, e.node)
+		epoch, err := n.releaseEpoch(ctx, r.me())
 		if err != nil {
+			r.gone, r.version = unsure != 0, unsure
 			return false
 		}
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
 		if prev == 0 {
-			prev, rest, err = n.lookFor(call, e)
-			if err == nil && prev == 0 {
+			var records []Record
+			if records, err = n.dir.Look(call, r.user); err == nil {
+				prev, err = r.look(records[0].Version, records[0].Body)
+			}
+			if err == nil && prev == 0 && records[0].Version != 0 {
 				cancel()
+				r.nothing(records[0].Version, unsure)
 				return true
 			}
 		}
+		next := r.rest
+		if grace := r.grace(); grace != nil && len(next) == 0 && prev != 0 {
+			next = []entry{*grace}
+		}
 		if err == nil {
-			err = n.write(call, e.user, prev, rest, SwapOptions{Epoch: epoch})
+			err = n.write(call, r.user, prev, next, SwapOptions{Epoch: epoch})
 		}
 		cancel()
 		var conflict *Conflict
 		switch {
+		case err == nil && prev == 0: // the record is not there, and not because the store recovers
+			r.nothing(0, unsure)
+			return true
 		case err == nil:
+			r.version, r.gone, r.graced = prev, len(next) == 0, len(r.rest) == 0 && len(next) > 0
 			return true
 		case errors.As(err, &conflict):
-			prev, rest, err = e.leaves(conflict.Version, conflict.Body)
-			if err != nil {
+			if prev, err = r.look(conflict.Version, conflict.Body); err != nil {
 				n.log.Error("a user's record in the cluster's store is malformed")
 			}
 			if prev == 0 {
+				r.nothing(conflict.Version, unsure)
 				return true
 			}
+			unsure = 0
 		case errors.Is(err, ErrRecovering):
 			prev = 0
 			n.wake()
@@ -160,19 +277,70 @@ func (n *Node) remove(ctx context.Context, e *released) bool {
 			n.log.Error("a user's record in the cluster's store is malformed")
 			return true
 		default:
+			if prev != 0 && len(next) == 0 {
+				unsure = prev
+			}
 			pause = min(max(2*pause, 10*time.Millisecond), n.cfg.Renew)
 			sleep(ctx, pause)
 		}
 	}
 }
 
-// lookFor looks the record up, and returns what is to be left of it. Version 0 means that there is nothing to remove.
-func (n *Node) lookFor(ctx context.Context, e *released) (prev Version, rest []entry, err error) {
-	records, err := n.dir.Look(ctx, e.user)
-	if err != nil {
-		return 0, nil, err
+// me returns the life of the node that has the entries.
+func (r *removal) me() Incarnation { return r.all[0].node }
+
+// grace returns the entry that takes the place of the others; nil for none.
+func (r *removal) grace() *entry { return r.all[len(r.all)-1].grace }
+
+// nothing notes that there is nothing to remove. A record that is not there may have left by a call whose answer was lost, or with
+// what the store has lost.
+func (r *removal) nothing(version, unsure Version) {
+	if r.version = version; version != 0 || r.graced {
+		return
 	}
-	return e.leaves(records[0].Version, records[0].Body)
+	r.version = unsure
+	for _, e := range r.all {
+		r.version = max(r.version, e.generation)
+	}
+	r.gone = r.version != 0
+}
+
+// look notes what is to be left of a record. Version 0 means that there is nothing to remove.
+func (r *removal) look(version Version, body []byte) (prev Version, err error) {
+	if r.rest, err = decodeRecord(body, version); err != nil {
+		return 0, err
+	}
+	found := false
+	for _, e := range r.all {
+		i := find(r.rest, e.session)
+		if i < 0 {
+			continue
+		}
+		if e.grace != nil && r.rest[i].grace && e == r.all[len(r.all)-1] && len(r.rest) == 1 { // it was written, and the answer was lost
+			r.graced, r.rest = true, nil
+			return 0, nil
+		}
+		r.rest = slices.Delete(r.rest, i, i+1)
+		found = true
+	}
+	r.found = r.found || found
+	if !r.unmark(r.rest) && !found {
+		return 0, nil
+	}
+	return version, nil
+}
+
+// unmark takes back the marks of failed claims, and reports whether there were any.
+func (r *removal) unmark(entries []entry) (unmarked bool) {
+	for i := range entries {
+		for _, e := range r.all {
+			if entries[i].ending && slices.Contains(e.marked, entries[i].session) {
+				entries[i].ending = false
+				unmarked = true
+			}
+		}
+	}
+	return unmarked
 }
 
 // write writes a record's entries; none removes it.
@@ -183,33 +351,6 @@ func (n *Node) write(ctx context.Context, user string, prev Version, entries []e
 	v, err := n.dir.Swap(ctx, user, prev, encodeRecord(entries), o)
 	n.raiseFloor(v)
 	return err
-}
-
-// leaves returns what is to be left of a record. Version 0 means that there is nothing to remove.
-func (e *released) leaves(version Version, body []byte) (prev Version, rest []entry, err error) {
-	entries, err := decodeRecord(body, version)
-	if err != nil {
-		return 0, nil, err
-	}
-	i := find(entries, e.session)
-	if i >= 0 {
-		entries = slices.Delete(entries, i, i+1)
-	}
-	if !e.unmark(entries) && i < 0 {
-		return 0, nil, nil
-	}
-	return version, entries, nil
-}
-
-// unmark takes back the marks of a failed claim, and reports whether there were any.
-func (e *released) unmark(entries []entry) (unmarked bool) {
-	for i := range entries {
-		if entries[i].ending && slices.Contains(e.marked, entries[i].session) {
-			entries[i].ending = false
-			unmarked = true
-		}
-	}
-	return unmarked
 }
 
 // releaseEpoch returns the store's epoch when it has one that counts. The error says that the node's life is over.

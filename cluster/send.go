@@ -203,7 +203,7 @@ func (n *Node) found(user string, l *look, entries []entry) {
 // placesOf returns the nodes of a user's sessions, each once, and whether this node is among them. A session that gives way to another has
 // no place: a message to both could come twice. n.mu is held on entry.
 func (n *Node) placesOf(entries []entry) (nodes []Incarnation, here bool) {
-	entries = slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return n.isGhost(&e) })
+	entries = slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return e.grace || n.isGhost(&e) })
 	if !n.policy.Several && len(entries) > 1 {
 		entries = entries[len(entries)-1:]
 	}

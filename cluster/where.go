@@ -1,6 +1,9 @@
 package cluster
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Place is where a user has a session. It has no secret of the session.
 type Place struct {
@@ -9,10 +12,11 @@ type Place struct {
 	Device      uint16
 	Generation  uint64 // see usermgr.SessionInfo.Generation
 	Ending      bool   // a later logon excludes the session
+	Grace       bool   // the session has ended, and the user counts as online for usermgr.Config.OfflineGrace
 }
 
 // Where returns where the user has sessions, the oldest first, as the store knows it: with sessions that wait for others to end, and
-// without those of dead nodes. It costs one look into the store. While the store recovers places may be missing; the error is then
+// without those of dead nodes. A user without a session has a place while a grace lasts. It costs one look into the store. While the store recovers places may be missing; the error is then
 // ErrRecovering, with the places that are known.
 func (n *Node) Where(ctx context.Context, userID string) ([]Place, error) {
 	records, err := n.dir.Look(ctx, userID)
@@ -39,7 +43,7 @@ func (n *Node) visible(entries []entry) (places []Place) {
 		if n.isGhost(e) {
 			continue
 		}
-		p := Place{Incarnation: e.node, Device: e.device, Generation: uint64(e.generation), Ending: e.ending}
+		p := Place{Incarnation: e.node, Device: e.device, Generation: uint64(e.generation), Ending: e.ending, Grace: e.grace}
 		for j := range n.view.Members {
 			if m := &n.view.Members[j]; m.Incarnation == e.node {
 				p.Node = m.Member.Name
@@ -50,7 +54,7 @@ func (n *Node) visible(entries []entry) (places []Place) {
 	return places
 }
 
-// Online implements bridge.Elsewhere. It returns those of the users who have a session on any node, in their order. It asks the store, once, for
+// Online implements bridge.Elsewhere. It returns those of the users who have a session, or are in a grace, on any node, in their order. It asks the store, once, for
 // users who have none here. Its error is that of Where.
 func (n *Node) Online(ctx context.Context, userIDs ...string) (online []string, err error) {
 	m := n.users.Load()
@@ -72,9 +76,8 @@ func (n *Node) Online(ctx context.Context, userIDs ...string) (online []string, 
 				return nil, err
 			}
 			n.mu.Lock()
-			nodes, _ := n.placesOf(entries)
+			there[r.User] = slices.ContainsFunc(entries, func(e entry) bool { return !n.isGhost(&e) })
 			n.mu.Unlock()
-			there[r.User] = len(nodes) > 0
 		}
 	}
 	for _, id := range userIDs {
@@ -90,7 +93,7 @@ func (n *Node) Online(ctx context.Context, userIDs ...string) (online []string, 
 	return online, err
 }
 
-// IsOnline reports whether the user has a session on any node. It asks the store only for a user who has none here. Its error is that
+// IsOnline reports whether the user has a session, or is in a grace, on any node. It asks the store only for a user who has none here. Its error is that
 // of Where.
 func (n *Node) IsOnline(ctx context.Context, userID string) (bool, error) {
 	if m := n.users.Load(); m != nil && m.IsOnline(userID) {

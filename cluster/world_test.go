@@ -235,6 +235,12 @@ func (w *world) at(n *member, user string) string {
 func (w *world) settled() {
 	w.t.Helper()
 	synctest.Wait()
+	var differs string
+	defer func() {
+		if w.t.Failed() {
+			w.t.Log(differs)
+		}
+	}()
 	w.await("the store has the sessions of the nodes, and no others", func() bool {
 		want := make(map[string]int)
 		for _, n := range w.nodes {
@@ -256,7 +262,25 @@ func (w *world) settled() {
 				break
 			}
 		}
-		return fmt.Sprint(got) == fmt.Sprint(want)
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			differs = fmt.Sprint("the store has ", got, ", the nodes have ", want)
+			for user := range got {
+				if got[user] != want[user] {
+					r := testkit.Must(w.store.Look(context.Background(), user))[0]
+					differs += "\n" + cluster.DecodeText(r)
+					for _, n := range w.nodes {
+						differs += fmt.Sprintf("\n%s is %d, releases %v", n.name, n.Incarnation(), n.Releasing())
+					}
+					differs += "\n" + w.log.Of(user)
+				}
+			}
+			return false
+		}
+		return !slices.ContainsFunc(w.log.Users(), func(user string) bool {
+			online, data := w.log.IsOnline(user)
+			differs = fmt.Sprintf("%s is told to be online: %v, version %d\n%s", user, online, data.Version, w.log.Of(user))
+			return online != (got[user] > 0)
+		})
 	})
 }
 

@@ -18,7 +18,8 @@ import (
 // Claims decides, together with other managers, which logons may come in: a logon is prepared, then claimed, then completed. A manager
 // calls Claim for every logon that it would let in by itself, and gives each granted claim back once, by Release.
 //
-// Online, Offline and Count concern this manager's sessions alone.
+// Online, Offline and Count concern this manager's sessions alone, unless the Claims is a cluster.Node: then Online and Offline concern the
+// whole cluster (rule 17).
 type Claims interface {
 	// Claim returns when every session on other managers that the logon excludes has ended and its Disconnected handlers have returned.
 	// It runs in the user's turn, before the logon has any effect, and may block. It runs on the goroutine of the bridge's logon; if a
@@ -45,6 +46,10 @@ type ClaimRequest struct {
 type Claimed struct {
 	// Generation is greater than the Generation of every session that the new session replaces. It becomes SessionInfo.Generation.
 	Generation uint64
+	// First and Carry are for a cluster's node, which knows who is online elsewhere. First means that the user was not online on any
+	// node, so that Online follows. Carry is what has moved with the user, from each node that the user has left.
+	First bool
+	Carry []Carry
 }
 
 // Evict ends a session because a claim on another manager excludes it. With the code PushedOut the events are PushedOut, with the
@@ -93,22 +98,24 @@ func (u *user) enter(p *pendingLogon, s *session) (entry, error) {
 	if u.manager.claims == nil {
 		return u.decide(&p.logon, s)
 	}
-	if err := u.claim(p, s); err != nil {
+	c, err := u.claim(p, s)
+	if err != nil {
 		return entry{}, err
 	}
 	e, err := u.decide(&p.logon, s)
 	if err != nil { // while the turn was lent, a session changed that excludes it
 		u.unclaim(s)
 	}
+	e.claimed = c
 	return e, err
 }
 
 // claim claims a place for s, the session of the logon p. The turn is lent while Claim runs: see user.lend. On return
 // the caller has it again.
-func (u *user) claim(p *pendingLogon, s *session) error {
+func (u *user) claim(p *pendingLogon, s *session) (Claimed, error) {
 	m := u.manager
 	if _, err := u.judge(&p.logon, s); err != nil { // a logon that is refused here must end no session elsewhere
-		return err
+		return Claimed{}, err
 	}
 	ctx := &claimContext{Context: p.ctx}
 	m.claimed.add(s, ctx)
@@ -126,7 +133,7 @@ func (u *user) claim(p *pendingLogon, s *session) error {
 		if codes.As(err, &ce) && ce.Code == protocol.AlreadyLoggedOn {
 			u.tellIgnored(s)
 		}
-		return claimError(ended, err)
+		return Claimed{}, claimError(ended, err)
 	}
 	s.needLazy().generation = c.Generation
 	switch {
@@ -138,13 +145,17 @@ func (u *user) claim(p *pendingLogon, s *session) error {
 	if err != nil {
 		u.unclaim(s)
 	}
-	return err
+	return c, err
 }
 
 // unclaim gives back the claim of a logon that failed.
 func (u *user) unclaim(s *session) {
 	m := u.manager
 	m.claimed.remove(s)
+	if m.presences != nil {
+		m.presences.Left(u.id, s.id, seam.Left{Unused: true})
+		return
+	}
 	m.release(s, &SessionInfo{UserID: u.id, ID: s.ID(), Address: s.address(), Device: s.device, Generation: s.generation()})
 }
 

@@ -71,6 +71,19 @@ func (d *directory) takeOrPost(m *Manager, userID string) (u *user, t *task, tur
 	return u, nil, nil
 }
 
+// post queues a task of a user, who need not be online.
+func (d *directory) post(m *Manager, userID string, t *task) {
+	sh, hash := d.locate(userID)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	u := sh.users.Find(hash, func(u *user) bool { return u.id == userID })
+	if u == nil {
+		u = &user{manager: m, id: userID}
+		sh.users.Add(u, d.hash)
+	}
+	u.post(t) // under the shard's lock: removeIdle must not remove the entry in between
+}
+
 // removeIdle removes the entry of a user who is not online and has no waiting tasks.
 func (d *directory) removeIdle(u *user) {
 	sh, _ := d.locate(u.id)

@@ -73,7 +73,7 @@ func (m *Manager) Display(d UserDisplayer, every time.Duration) (stop func()) {
 	if !m.displays.add(v) {
 		return func() {}
 	}
-	unsubscribe := m.Subscribe(Events{Disconnected: v.disconnected, Offline: v.offline})
+	unsubscribe := m.Subscribe(Events{Disconnected: v.disconnected, Left: v.offline})
 	go func() {
 		defer close(v.ended)
 		defer m.displays.remove(v)

@@ -18,11 +18,15 @@ import (
 // any method of the manager; only its own user waits for it. A handler that waits for a change of its own user waits until the
 // context ends. A panic is recovered, logged and counted, and so is runtime.Goexit, which t.FailNow calls.
 type Events struct {
-	// Online: a user's first session begins; its Connected follows. The user stays online until Offline.
+	// Online: a user's first session begins; its Connected follows. The user stays online until Offline. In a cluster it is the user's first
+	// session on any node, and the event comes on its node alone.
 	Online func(u UserData)
 	// Offline: a user's last session has ended, and Config.OfflineGrace, where it is set, has passed. It comes after the
 	// session's Disconnected. u has the counters of all sessions since Online, and no sessions.
 	Offline func(u UserData)
+	// Left: the user has left this manager, as Offline says it of one manager alone; Offline follows. In a cluster the user may still be
+	// online on other nodes, and Offline comes on one node, when the user is online on none. u is as Offline has it without a cluster.
+	Left func(u UserData)
 	// Connected: a session has begun. Its handlers return before the session's first message is delivered.
 	Connected func(s SessionInfo)
 	// PushedOut: the user logged on again from another connection, and this session may not live beside the new one. The old
@@ -102,6 +106,8 @@ func (h *Events) has(event string) bool {
 		return h.Online != nil
 	case "Offline":
 		return h.Offline != nil
+	case "Left":
+		return h.Left != nil
 	case "Connected":
 		return h.Connected != nil
 	case "PushedOut":

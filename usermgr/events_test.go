@@ -18,8 +18,14 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
+// carryParts counts the parts that were added, because each needs a name of its own.
+var carryParts atomic.Int64
+
 // everyMethod calls each method of a Manager, but for those that wait for turns, for the user of a session.
 var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
+	"AddCarryPart": func(m *usermgr.Manager, _ usermgr.SessionInfo) {
+		m.AddCarryPart(fmt.Sprint("part ", carryParts.Add(1)), nil)
+	},
 	"Clear":   func(m *usermgr.Manager, _ usermgr.SessionInfo) { startClear(m) },
 	"Closed":  func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Closed() },
 	"Count":   func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Count() },

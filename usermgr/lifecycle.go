@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/rollcall-go/rollcall/internal/clock"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -57,7 +58,10 @@ func (u *user) logOn(p *pendingLogon) {
 	if len(entry.excluded) > 0 {
 		u.replace(entry, s)
 	} else {
-		u.comeIn(s)
+		u.comeIn(s, &entry.claimed)
+	}
+	for _, c := range entry.claimed.Carry {
+		u.arrive(c)
 	}
 	if m.tells("Connected") {
 		m.each("Connected", func(h *Events) { h.Connected(u.info(s)) })
@@ -125,12 +129,19 @@ func (u *user) finishEnded() {
 }
 
 // comeIn binds a session that replaces no other.
-func (u *user) comeIn(s *session) {
-	if !u.bind(nil, s, nil) {
-		return
+func (u *user) comeIn(s *session, c *Claimed) {
+	m := u.manager
+	if m.presences != nil && c.First {
+		u.forgetGrace()
 	}
-	if u.manager.tells("Online") {
-		u.manager.each("Online", func(h *Events) { h.Online(u.data()) })
+	first := u.bind(nil, s, nil)
+	if m.presences != nil {
+		first = c.First
+	}
+	if first && m.tells("Online") {
+		d := u.data()
+		d.Version = c.Generation
+		m.each("Online", func(h *Events) { h.Online(d) })
 	}
 }
 
@@ -204,16 +215,27 @@ func (u *user) disconnect(s, successor *session) {
 	u.manager.disconnected.Add(why.code)
 	u.manager.history.add(&final, why.code)
 	u.manager.ended.add(s, why)
-	offline := u.leave(why.code)
+	left := u.leave(why.code)
 	if u.manager.tells("Disconnected") {
 		u.tellDisconnected(final, why.code)
 	}
-	if u.manager.claims != nil {
-		u.manager.release(s, &final)
-	}
+	u.giveBack(s, &final, left)
 	s.closeLink(why)
-	if offline != nil {
-		u.tellOffline(offline)
+	if left != nil {
+		u.tellLeft(left)
+	}
+}
+
+// giveBack gives the claim of a session back that has ended. left is as leave returns it.
+func (u *user) giveBack(s *session, final *SessionInfo, left *UserData) {
+	switch m := u.manager; {
+	case m.claims == nil:
+	case m.presences == nil || u.oldest.Load() != nil:
+		m.release(s, final)
+	case left == nil:
+		m.presences.Left(u.id, s.id, seam.Left{Grace: true})
+	default:
+		m.presences.Left(u.id, s.id, seam.Left{Carry: m.carryOf(left)})
 	}
 }
 
@@ -268,16 +290,16 @@ func (u *user) bind(old, next *session, final *SessionInfo) (cameOnline bool) {
 	return cameOnline
 }
 
-// leave is called after a session was unbound. When it was the last one the user goes offline: after the grace, where
-// there is one and the client may come back by itself, and otherwise at once. leave returns the data of a user who went
-// offline.
+// leave is called after a session was unbound. When it was the last one the user leaves this manager: after the grace, where
+// there is one and the client may come back by itself, and otherwise at once. leave returns the data of a user who has
+// left.
 func (u *user) leave(why protocol.CloseCode) *UserData {
 	if u.oldest.Load() != nil {
 		return nil
 	}
 	m := u.manager
 	if m.grace <= 0 || !why.MayReconnect() || why == protocol.ServerStopping || m.closed.Load() {
-		return u.goOffline()
+		return u.leaveHere()
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -298,8 +320,8 @@ func (u *user) leave(why protocol.CloseCode) *UserData {
 	return nil
 }
 
-// goOffline takes a user offline who has no session any more.
-func (u *user) goOffline() *UserData {
+// leaveHere takes a user out of this manager who has no session any more.
+func (u *user) leaveHere() *UserData {
 	d := u.data()
 	u.mu.Lock()
 	u.stopGrace()
@@ -313,19 +335,29 @@ func (u *user) goOffline() *UserData {
 	return &d
 }
 
-// endGrace takes a user offline who is in the grace.
+// endGrace takes a user out of this manager who is in the grace.
 func (u *user) endGrace() {
 	u.mu.Lock()
 	waiting := u.online && u.oldest.Load() == nil
 	u.mu.Unlock()
-	if waiting {
-		u.tellOffline(u.goOffline())
+	if !waiting {
+		return
 	}
+	d := u.leaveHere()
+	if p := u.manager.presences; p != nil {
+		p.GraceOver(u.id, u.manager.carryOf(d))
+	}
+	u.tellLeft(d)
 }
 
-func (u *user) tellOffline(d *UserData) {
-	if u.manager.tells("Offline") {
-		u.manager.each("Offline", func(h *Events) { h.Offline(*d) })
+// tellLeft tells that a user has left this manager: with seam.Presences that may not mean Offline.
+func (u *user) tellLeft(d *UserData) {
+	m := u.manager
+	if m.tells("Left") {
+		m.each("Left", func(h *Events) { h.Left(*d) })
+	}
+	if m.presences == nil && m.tells("Offline") {
+		m.each("Offline", func(h *Events) { h.Offline(*d) })
 	}
 }
 

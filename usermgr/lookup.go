@@ -16,7 +16,10 @@ type UserData struct {
 	Counters                 // of all sessions since Since
 	Tag        string        // see Manager.SetTag
 	Sessions   []SessionInfo // the oldest first; none within Config.OfflineGrace
-	online     bool
+	// Version orders the events Online and Offline of one user over the nodes of a cluster: that of an Offline is not smaller than that of
+	// the Online before, and that of an Online is greater than that of the Offline before. 0 without a cluster, and in lookups.
+	Version uint64
+	online  bool
 }
 
 // User returns the data of a user, and whether the user is online.

@@ -81,11 +81,13 @@ type Manager struct {
 	revoked      refusals // tokens of sessions, and their IDs
 	banned       refusals // users
 	ended        endedSessions
-	claims       Claims // nil for none
+	claims       Claims         // nil for none
+	presences    seam.Presences // claims, if it is one; else nil
 	claimed      claimedSessions
 
 	subscribers atomic.Pointer[[]*Events]
-	subscribing sync.Mutex // serialises writers of subscribers
+	parts       atomic.Pointer[[]namedPart]
+	subscribing sync.Mutex // serialises writers of subscribers and parts
 	online      atomic.Int64
 	count       countNotifier
 	displays    displays
@@ -156,6 +158,7 @@ func New(cfg Config) (*Manager, error) {
 	m.displays.init()
 	m.clock.start()
 	m.count.start(m)
+	m.presences, _ = m.claims.(seam.Presences)
 	if c, ok := m.claims.(seam.ManagerUser); ok {
 		c.UseManager(m, m.policy())
 	}

@@ -17,6 +17,7 @@ type entry struct {
 	logon    *Logon
 	from     origin     // the end of a live one is recorded
 	excluded []*session // sessions that must end before, the oldest first; from.live is among them
+	claimed  Claimed    // with Config.Claims
 }
 
 // decide decides whether a logon with the session s may come in. If it may, decide records the end of the session that
@@ -81,7 +82,7 @@ func (u *user) replace(e entry, s *session) {
 			pushedOut = u.pushOut(old, successor, heir, s.address())
 		}
 		if !pushedOut && last {
-			u.comeIn(s)
+			u.comeIn(s, &e.claimed)
 		}
 	}
 }

@@ -2,7 +2,9 @@
 package clustertest
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -32,6 +34,14 @@ type Log struct {
 	wrong   []string
 	inside  func(node, event, user string)
 	totals  Totals
+	online  map[string][]presence
+}
+
+// presence is an Online or an Offline.
+type presence struct {
+	version uint64
+	online  bool
+	user    usermgr.UserData
 }
 
 // Totals count what has happened.
@@ -53,7 +63,8 @@ type span struct {
 
 // NewLog returns a log for a policy: exclude says whether sessions on two devices may not live side by side.
 func NewLog(exclude func(a, b uint16) bool) *Log {
-	return &Log{exclude: exclude, began: time.Now(), live: make(map[string][]*span), highest: make(map[string]map[uint16]uint64)}
+	return &Log{exclude: exclude, began: time.Now(), live: make(map[string][]*span), highest: make(map[string]map[uint16]uint64),
+		online: make(map[string][]presence)}
 }
 
 // acting reports whether the session may still act, by its node's lease.
@@ -77,6 +88,8 @@ func (l *Log) Events(name string, n Node) usermgr.Events {
 		}
 	}
 	return usermgr.Events{
+		Online:    func(u usermgr.UserData) { l.presence(name, &u, true); call("Online", u.UserID) },
+		Offline:   func(u usermgr.UserData) { l.presence(name, &u, false); call("Offline", u.UserID) },
 		Connected: func(s usermgr.SessionInfo) { l.connected(name, n, &s); call("Connected", s.UserID) },
 		PushedOut: func(s usermgr.SessionInfo, by usermgr.Address) {
 			l.pushedOut(name, &s, by)
@@ -86,6 +99,67 @@ func (l *Log) Events(name string, n Node) usermgr.Events {
 			call("Disconnected", s.UserID)
 			l.disconnected(name, &s, why)
 		},
+	}
+}
+
+func (l *Log) presence(name string, u *usermgr.UserData, online bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	event := "Offline"
+	if online {
+		event = "Online"
+	}
+	l.addf("%s %s@%s version %d", event, u.UserID, name, u.Version)
+	l.online[u.UserID] = append(l.online[u.UserID], presence{u.Version, online, *u})
+}
+
+// presences returns the Online and Offline of a user on all nodes, in the order of their versions. l.mu is held on entry.
+func (l *Log) presences(user string) []presence {
+	all := slices.Clone(l.online[user])
+	slices.SortStableFunc(all, func(a, b presence) int {
+		if c := cmp.Compare(a.version, b.version); c != 0 || a.online == b.online {
+			return c
+		}
+		if a.online {
+			return -1
+		}
+		return 1
+	})
+	return all
+}
+
+// IsOnline reports whether a user is online by the Online and Offline that were told; data has the totals of the last of them.
+func (l *Log) IsOnline(user string) (online bool, data usermgr.UserData) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := l.presences(user)
+	if len(all) == 0 {
+		return false, usermgr.UserData{}
+	}
+	last := all[len(all)-1]
+	return last.online, last.user
+}
+
+// Users returns the users who were told to be online or offline.
+func (l *Log) Users() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.online))
+}
+
+// CheckPresence fails the test unless Online and Offline of each user alternate, by their versions (rule 17). That does not hold when answers of
+// the store are lost, or nodes die.
+func (l *Log) CheckPresence(t testing.TB) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for user := range l.online {
+		for i, p := range l.presences(user) {
+			if p.online != (i%2 == 0) {
+				t.Errorf("rule 17: of %s it was told %+v\n%s", user, l.presences(user), l.tail())
+				break
+			}
+		}
 	}
 }
 
@@ -185,6 +259,25 @@ func (l *Log) String() string {
 	return l.tail()
 }
 
+// Of returns what happened before and after a user went offline last.
+func (l *Log) Of(user string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []string
+	for _, line := range l.lines {
+		if strings.Contains(line, " "+user+"@") {
+			all = append(all, line)
+		}
+	}
+	last := 0
+	for i, line := range all {
+		if strings.Contains(line, " Offline ") {
+			last = i
+		}
+	}
+	return strings.Join(all[max(0, last-20):min(len(all), last+40)], "\n")
+}
+
 func (l *Log) tail() string { return strings.Join(l.lines[max(0, len(l.lines)-100):], "\n") }
 
 // Count returns the totals.
@@ -194,12 +287,15 @@ func (l *Log) Count() Totals {
 	return l.totals
 }
 
-// Take returns what happened since the last call, without times, generations and addresses.
+// Take returns what happened to sessions since the last call, without times, generations and addresses.
 func (l *Log) Take() (all []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, line := range l.lines {
 		f := strings.Fields(line)[1:]
+		if f[0] == "Online" || f[0] == "Offline" {
+			continue
+		}
 		if f[0] == "Disconnected" {
 			all = append(all, strings.Join(f[:3], " "))
 		} else {

@@ -1,0 +1,333 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-go/rollcall/internal/seam"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// A user is online in the cluster while the user's record has an entry of a node that lives: a session, or a grace. Online is told by the
+// node whose swap has made the record appear, and Offline by the one whose swap, or removal, has made it disappear.
+
+var _ seam.Presences = (*Node)(nil)
+
+// grace is a user of this node who has no session, and still counts as online.
+type grace struct {
+	user    string
+	own     entry
+	waiters []Incarnation // nodes where the user has logged on meanwhile
+	back    bool          // the user is back on this node, unless the claim turns out not to be used
+}
+
+// graces are the users of this node in a grace. The node's lock protects it.
+type graces struct {
+	users    map[string]*grace
+	sessions map[uuid.UUID]*grace
+}
+
+func (g *graces) add(user string, own entry) {
+	if g.users == nil {
+		g.users, g.sessions = make(map[string]*grace), make(map[uuid.UUID]*grace)
+	}
+	g.remove(user)
+	x := &grace{user: user, own: own}
+	g.users[user], g.sessions[own.session] = x, x
+}
+
+func (g *graces) remove(user string) {
+	if x := g.users[user]; x != nil {
+		delete(g.users, user)
+		delete(g.sessions, x.own.session)
+	}
+}
+
+// Release implements usermgr.Claims, for a session whose user has others on this node.
+func (n *Node) Release(_ string, session uuid.UUID, _ uint64, _ usermgr.SessionInfo) {
+	n.mu.Lock()
+	c := n.claims[session]
+	n.mu.Unlock()
+	if c != nil {
+		n.end(c, &seam.Left{})
+	}
+}
+
+// Left implements seam.Presences.
+func (n *Node) Left(_ string, session uuid.UUID, l seam.Left) {
+	n.mu.Lock()
+	c := n.claims[session]
+	n.mu.Unlock()
+	if c != nil {
+		n.end(c, &l)
+	}
+}
+
+// end forgets a claim that has failed, or whose session's Disconnected handlers have returned: nodes that wait are told, and its entry is
+// removed from the store. l is nil for a claim that has failed.
+func (n *Node) end(c *claim, l *seam.Left) {
+	n.mu.Lock()
+	delete(n.claims, c.own.session)
+	r := released{session: c.own.session, node: c.own.node, generation: c.own.generation, first: c.own.first, unused: l == nil || l.Unused}
+	var more claimMore
+	if c.more != nil {
+		more = *c.more
+	}
+	written := true
+	if c.open != nil {
+		r.marked, written, r.carries = c.open.marked, c.open.written, c.open.carries
+	}
+	if l != nil && l.Carry != nil {
+		r.carries = append(r.carries, l.Carry)
+	}
+	first := r.carries
+	if len(more.waiters) > 0 { // the first of them takes them along
+		r.carries = nil
+	}
+	endGrace := false
+	if r.node == n.me && (n.stage == acting || n.stage == stopping) {
+		endGrace = n.endOwn(c, &r, &more, written, l)
+	}
+	if more.over != nil {
+		close(more.over)
+	}
+	if len(n.claims) == 0 {
+		n.broadcast()
+	}
+	n.mu.Unlock()
+	if more.heir != (uuid.UUID{}) {
+		seam.Inherit(n.users.Load(), r.session, more.heir)
+	}
+	for i, to := range more.waiters {
+		if i == 0 && len(first) > 0 {
+			for _, carry := range first {
+				n.send(&frame{kind: frameGone, from: r.node, to: to, session: r.session, carry: carry})
+			}
+			continue
+		}
+		n.send(&frame{kind: frameGone, from: r.node, to: to, session: r.session})
+	}
+	if endGrace {
+		n.local.EndGrace(c.user)
+	}
+}
+
+// endOwn has the entry of a claim removed, or replaced by that of a grace. It reports whether the grace is to end at once. n.mu is held on
+// entry.
+func (n *Node) endOwn(c *claim, r *released, more *claimMore, written bool, l *seam.Left) (endGrace bool) {
+	switch g := n.graces.users[c.user]; {
+	case r.unused && g != nil: // the grace goes on
+		g.back = false
+		r.grace = &g.own
+	case r.unused:
+	case l.Grace:
+		own := c.own
+		own.grace, own.ending = true, false
+		n.graces.add(c.user, own)
+		r.grace = &own
+		endGrace = n.stage == stopping || len(more.waiters) > 0
+		n.graces.users[c.user].waiters = more.waiters
+	default:
+		n.graces.remove(c.user)
+	}
+	if written {
+		r.rest = more.rest
+		n.release.add(c.user, r)
+	}
+	return endGrace
+}
+
+// GraceOver implements seam.Presences.
+func (n *Node) GraceOver(user string, carry seam.Carry) {
+	n.mu.Lock()
+	r := &released{node: n.me, carries: []seam.Carry{carry}}
+	var to Incarnation
+	var session uuid.UUID
+	if g := n.graces.users[user]; g != nil && g.own.node == n.me {
+		n.graces.remove(user)
+		r.session, session = g.own.session, g.own.session
+		if len(g.waiters) > 0 {
+			to, r.carries = g.waiters[0], nil
+		}
+	} else {
+		r.again = true // it only brings the carry to where the user is
+	}
+	if n.stage == acting || n.stage == stopping {
+		n.release.add(user, r)
+	}
+	me := n.me
+	n.mu.Unlock()
+	if to != 0 {
+		n.send(&frame{kind: frameGone, from: me, to: to, session: session, carry: carry})
+	}
+}
+
+// endGraces ends all graces of this node, because it stops.
+func (n *Node) endGraces() {
+	n.mu.Lock()
+	var users []string
+	for user := range n.graces.users {
+		users = append(users, user)
+	}
+	n.mu.Unlock()
+	for _, user := range users {
+		n.local.EndGrace(user)
+	}
+}
+
+// askGrace asks a node for what moves with a user whose grace there is over. It waits no longer than for a few answers.
+func (n *Node) askGrace(ctx context.Context, c *claim, e *entry) {
+	ctx, cancel := context.WithTimeout(ctx, 3*evictRetry)
+	defer cancel()
+	f := frame{kind: frameEvict, from: c.own.node, to: e.node, session: e.session, by: c.open.logon.Address}
+	answer, forget := n.ask(e.session)
+	defer forget()
+	for ctx.Err() == nil {
+		n.send(&f)
+		if gone, _ := n.awaitGone(ctx, c, answer, e.node, evictRetry); gone {
+			return
+		}
+	}
+}
+
+// tell tells what a removal has changed.
+func (r *removal) tell() {
+	n := r.node
+	var carries []seam.Carry
+	owes, unusedFirst := false, false
+	var grace *entry
+	for _, e := range r.all {
+		carries = append(carries, e.carries...)
+		if e.grace != nil {
+			grace = e.grace
+		}
+		switch {
+		case e.again:
+		case e.unused && e.first:
+			unusedFirst = unusedFirst || r.found || e.generation != 0
+		default:
+			owes = true
+		}
+	}
+	if grace != nil && !r.graced {
+		if i := find(r.rest, grace.session); i < 0 || !r.rest[i].grace { // a claim that was not used may have left it
+			n.loseGrace(r.user)
+		}
+	}
+	switch {
+	case r.graced:
+	case r.gone:
+		if owes {
+			n.local.Offline(r.user, uint64(r.version), carries)
+		}
+	default:
+		if unusedFirst { // another claim has found it, and so was not the first
+			n.local.Online(r.user, uint64(r.version))
+		}
+		n.bring(r.user, r.rest, carries)
+	}
+}
+
+// loseGrace ends the grace of a user of this node who is online elsewhere.
+func (n *Node) loseGrace(user string) {
+	n.mu.Lock()
+	g := n.graces.users[user]
+	lost := g != nil && !g.back
+	if lost {
+		n.graces.remove(user)
+	}
+	n.mu.Unlock()
+	if lost {
+		n.local.EndGrace(user)
+	}
+}
+
+// bring brings what moves with a user to a node where the user has a session: the latest of these.
+func (n *Node) bring(user string, entries []entry, carries []seam.Carry) {
+	if len(carries) == 0 {
+		return
+	}
+	n.mu.Lock()
+	var to Incarnation
+	for i := range entries {
+		if e := &entries[i]; !e.grace && !n.isGhost(e) {
+			to = e.node
+		}
+	}
+	me := n.me
+	n.mu.Unlock()
+	for _, c := range carries {
+		switch to {
+		case 0:
+		case me:
+			n.local.Arrive(user, c)
+		default:
+			n.send(&frame{kind: frameCarry, from: me, to: to, owner: user, carry: c})
+		}
+	}
+}
+
+// writeGraces writes the entries of graces again, into a store that may have lost them. A user who is online elsewhere by now is in a
+// grace no more. It reports false when writing has no use any more.
+func (n *Node) writeGraces(ctx context.Context, epoch string) bool {
+	n.mu.Lock()
+	var all []*grace
+	for _, g := range n.graces.users {
+		if !g.back && g.own.node == n.me {
+			all = append(all, g)
+		}
+	}
+	n.mu.Unlock()
+	for _, g := range all {
+		if !n.writeGrace(ctx, epoch, g) {
+			return false
+		}
+	}
+	return true
+}
+
+func (n *Node) writeGrace(ctx context.Context, epoch string, g *grace) bool {
+	var prev Version
+	for pause := 5 * time.Millisecond; ctx.Err() == nil && !n.isFenced(); {
+		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
+		v, err := n.dir.Swap(call, g.user, prev, encodeRecord([]entry{g.own}), SwapOptions{Epoch: epoch, Recovering: true})
+		cancel()
+		conflict, other := asConflict(err), false
+		switch {
+		case err == nil:
+			n.raiseFloor(v)
+		case conflict != nil:
+			entries, _ := decodeRecord(conflict.Body, conflict.Version)
+			n.mu.Lock()
+			for i := range entries {
+				if entries[i].session != g.own.session && !n.isGhost(&entries[i]) {
+					other = true
+				}
+			}
+			n.mu.Unlock()
+			if i := find(entries, g.own.session); !other && (i < 0 || !entries[i].grace) {
+				prev = conflict.Version
+				continue
+			}
+		case errors.Is(err, ErrRecovering):
+			return false
+		default:
+			sleep(ctx, pause)
+			pause = min(2*pause, n.cfg.Renew/4)
+			continue
+		}
+		if other {
+			n.loseGrace(g.user)
+		}
+		n.mu.Lock()
+		if n.graces.users[g.user] != g && !other { // it has ended meanwhile, and its removal may have come before
+			n.release.add(g.user, &released{session: g.own.session, node: g.own.node})
+		}
+		n.mu.Unlock()
+		return true
+	}
+	return false
+}
