@@ -1,10 +1,13 @@
 package cluster
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // KeepReleases is how long a node keeps in mind what it has removed.
@@ -90,4 +93,17 @@ func (n *Node) Releasing() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Collect(maps.Keys(n.release.users))
+}
+
+// MaxRefusals limits what a node refuses.
+const MaxRefusals = maxRefusals
+
+// Refuse has a node refuse so many secrets, and returns how many it refuses then.
+func (n *Node) Refuse(secrets int) int {
+	for i := range secrets {
+		n.refuse(bar{What: binary.BigEndian.AppendUint64(nil, uint64(i)), Code: protocol.Unauthorized, For: time.Hour})
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.refusals.by)
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -277,4 +279,12 @@ func TestATokenThatIsRevokedAgainIsRefusedOnAllNodes(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What a node refuses is bounded, and at the bound the node does not go through all of it for each further kick.
+func TestWhatANodeRefusesIsBounded(t *testing.T) {
+	n := testkit.Must(cluster.New(cluster.Config{Directory: memory.New(), Mesh: memory.NewMesh()}))
+	if got := n.Refuse(cluster.MaxRefusals + 10); got > cluster.MaxRefusals/10*9 {
+		t.Errorf("the node refuses %d secrets, and has no room for more", got)
+	}
 }

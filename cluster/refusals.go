@@ -30,6 +30,8 @@ const (
 	refuseFor = 10 * time.Minute
 	// maxRefusals limits what is refused. Each refusal takes some 200 bytes.
 	maxRefusals = 100_000
+	// keptRefusals is how many are kept of too many, so that not each further one goes through all.
+	keptRefusals = maxRefusals / 8 * 7
 	// toldRefusals limits what a newcomer is told, so that it fits in a frame.
 	toldRefusals = 2_000
 )
@@ -69,8 +71,9 @@ func (n *Node) refuse(r bar) {
 		x.by = make(map[string]barred)
 	}
 	if len(x.by) >= max(x.clean, 1024) {
+		full := len(x.by) >= maxRefusals
 		for what, old := range x.by {
-			if old.until <= now || len(x.by) >= maxRefusals {
+			if old.until <= now || full && len(x.by) > keptRefusals {
 				delete(x.by, what)
 			}
 		}
