@@ -39,6 +39,9 @@ func (n *Node) Several() bool { return n.policy.Several }
 // message is on its way, and not that it has arrived: a message may be lost, but does not come twice. Where the user's sessions are is
 // kept in mind for Config.LocationTTL. The error is ErrPeerSlow when too much waits already.
 func (n *Node) Send(userID string, m *protocol.Message, o *engine.SendOptions, beside bool, undelivered func(error)) error {
+	if beside && n.isAlone(userID) {
+		return nil
+	}
 	f := frame{kind: frameDeliver, user: userID, message: *m}
 	if o != nil {
 		f.policy, f.key = uint64(o.Policy), o.Key
@@ -68,6 +71,14 @@ func (n *Node) Send(userID string, m *protocol.Message, o *engine.SendOptions, b
 		n.flush(r)
 	}
 	return nil
+}
+
+// isAlone reports whether a user is known to have sessions on this node alone. It allocates nothing.
+func (n *Node) isAlone(userID string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	nodes, ok := n.locations.get(userID, n.now())
+	return ok && len(nodes) == 0 && n.looks[userID] == nil && n.maySend()
 }
 
 // maySend reports whether messages may leave. n.mu is held on entry.

@@ -208,6 +208,35 @@ func TestAMessageReachesTheSessionsOnAllNodes(t *testing.T) {
 	})
 }
 
+// Where a user may have several sessions, messages to one who has sessions on this node alone cost one look into the store in LocationTTL,
+// and no allocation.
+func TestMessagesToAUserWhoIsHereAloneAskTheStoreOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
+		a := w.nodes[0]
+		var looks atomic.Int64
+		a.setFaults(memory.Faults{Before: func(_ context.Context, op string) error {
+			if op == "Look" {
+				looks.Add(1)
+			}
+			return nil
+		}})
+		w.mustLogOn(a, "eve", 1)
+		m := &protocol.Message{Type: 1, Body: []byte("hi")}
+		send := func() {
+			if err := a.Send("eve", m, nil, true, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		send()
+		synctest.Wait()
+		if n := testing.AllocsPerRun(50, send); n > 0 || looks.Load() != 1 {
+			t.Errorf("a message allocates %v times; the store was asked %d times", n, looks.Load())
+		}
+		want(t, a.sessions.take())
+	})
+}
+
 // Rule 23: a frame that comes twice is one message.
 func TestAFrameThatComesTwiceIsDeliveredOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
