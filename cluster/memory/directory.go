@@ -64,6 +64,14 @@ func (d *Directory) Restart() {
 	d.restart(state{})
 }
 
+// RestartAt is Restart for a server whose clock was set: its versions begin after this one, unless its nodes know higher ones.
+func (d *Directory) RestartAt(v cluster.Version) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.restart(state{})
+	d.top = v
+}
+
 // Snapshot is what a Directory had at one moment.
 type Snapshot struct{ state state }
 
