@@ -54,6 +54,7 @@ type Node struct {
 	// changed is closed, and replaced, when stage, epoch or view change and when the last claim is over.
 	changed chan struct{}
 	release releases
+	doubts  []doubt // which the next life settles
 	graces  graces
 	audits  audits
 	engines []seam.Lessee // those whose connections' users are the user manager's

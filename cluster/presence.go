@@ -219,6 +219,12 @@ func (r *removal) tell() {
 	}
 	switch {
 	case r.graced:
+	case r.unsure:
+		if owes {
+			n.mu.Lock()
+			n.doubts = append(n.doubts, doubt{r.user, r.version, carries})
+			n.mu.Unlock()
+		}
 	case r.gone:
 		if owes {
 			n.local.Offline(r.user, uint64(r.version), carries)

@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,6 +33,48 @@ func (w *world) wantPresence(user, want string) {
 		w.t.Errorf("%s is told to be %s, want %s\n%s", user, got, want, w.log)
 	}
 	w.log.CheckPresence(w.t)
+}
+
+// Rule 17: a node whose life ends while it does not know whether it has removed a user's record tells Offline when it is back, and only if
+// the user has no record then.
+func TestANodeThatDoesNotKnowWhetherAUserLeftLooksWhenItIsBack(t *testing.T) {
+	lost := errors.New("the answer is lost")
+	onRemove := func(_ context.Context, op string) error {
+		if op == "Remove" {
+			return lost
+		}
+		return nil
+	}
+	for _, removed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, 2, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
+			a, b := w.nodes[0], w.nodes[1]
+			before := w.mustLogOn(b, "ann", 2) // so that it is not the session at a that has brought her online
+			s := w.mustLogOn(a, "ann", 1)
+			before.End(protocol.ClientClosed)
+			w.settled()
+			want := "online"
+			if removed {
+				a.setFaults(memory.Faults{After: onRemove})
+				want = `offline after 0 messages, tag ""`
+			} else {
+				a.setFaults(memory.Faults{Before: onRemove})
+			}
+			s.End(protocol.ClientClosed)
+			synctest.Wait()
+			a.cut() // before it hears more
+			if !removed {
+				w.mustLogOn(b, "ann", 2)
+			}
+			w.await("a is fenced", func() bool { return !a.May() })
+			a.setFaults(memory.Faults{})
+			w.awaitNodes()
+			w.settled()
+			if got := w.presence("ann"); got != want {
+				t.Errorf("ann is told to be %s, want %s\n%s", got, want, w.log)
+			}
+		})
+	}
 }
 
 // Rule 17: a user who moves from node to node is online all the time, takes totals and tag along, and goes offline once.

@@ -157,6 +157,7 @@ func (n *Node) releaseAll(ctx context.Context) {
 	wake <- struct{}{}
 	var workers sync.WaitGroup
 	defer workers.Wait()
+	workers.Go(func() { n.settleDoubts(ctx) })
 	for {
 		select {
 		case <-wake:
@@ -203,6 +204,43 @@ func (n *Node) releaseSome(ctx context.Context) {
 	}
 }
 
+// doubt is a user whose record a former life of the node may have removed.
+type doubt struct {
+	user    string
+	version Version
+	carries []seam.Carry
+}
+
+// settleDoubts tells Offline of users whose record a former life may have removed, if they have none now. With one they are online: either
+// it was not removed, or the claim that made it anew has told Online.
+func (n *Node) settleDoubts(ctx context.Context) {
+	n.mu.Lock()
+	all, me := n.doubts, n.me
+	n.doubts = nil
+	n.mu.Unlock()
+	for i := 0; i < len(all); {
+		epoch, err := n.releaseEpoch(ctx, me)
+		if err != nil {
+			n.mu.Lock()
+			n.doubts = append(n.doubts, all[i:]...)
+			n.mu.Unlock()
+			return
+		}
+		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
+		err = n.dir.Remove(call, all[i].user, 0, SwapOptions{Epoch: epoch}) // it fails where there is a record
+		cancel()
+		switch {
+		case err == nil:
+			n.local.Offline(all[i].user, uint64(all[i].version), all[i].carries)
+			i++
+		case asConflict(err) != nil:
+			i++
+		default:
+			sleep(ctx, n.cfg.Renew/4)
+		}
+	}
+}
+
 // removal removes entries of a user.
 type removal struct {
 	node *Node
@@ -211,7 +249,8 @@ type removal struct {
 
 	// The outcome.
 	found   bool    // the record had some of them
-	gone    bool    // the record has left the store, or may have
+	gone    bool    // the record has left the store
+	unsure  bool    // the record may have left: the node's life ended before an answer came
 	graced  bool    // a grace entry has taken their place
 	version Version // of the record that has left or was replaced, or that has none of them
 	rest    []entry // what is left, without the grace entry
@@ -229,7 +268,7 @@ func (r *removal) run(ctx context.Context) bool {
 	for pause := time.Duration(0); ; {
 		epoch, err := n.releaseEpoch(ctx, r.me())
 		if err != nil {
-			r.gone, r.version = unsure != 0, unsure
+			r.version, r.unsure = unsure, unsure != 0
 			return false
 		}
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
