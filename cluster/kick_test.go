@@ -60,7 +60,7 @@ func TestAKickReachesTheSessionsOnAllNodes(t *testing.T) {
 			}
 		}
 		if _, err := b.Kick(ctx, "", nil); !errors.Is(err, usermgr.ErrBlankID) {
-			t.Errorf("a kick of nobody: %v", err)
+			t.Errorf("a kick of a user who is not there: %v", err)
 		}
 	})
 }
@@ -125,7 +125,7 @@ func TestAQuestionThatIsAskedAgainIsCarriedOutOnce(t *testing.T) {
 	})
 }
 
-// Rule 26 over nodes: a client that was kicked does not come back by itself, at any node, whoever kicked it; a person who logs on anew does.
+// Rule 26 over nodes: a client that was kicked does not come back by itself, at any node, and no matter which node kicked it; a person who logs on anew does.
 func TestAKickedClientDoesNotComeBackByItselfAtAnotherNode(t *testing.T) {
 	for name, kick := range map[string]func(*member, *member) error{
 		"by the cluster": func(a, _ *member) error {

@@ -20,7 +20,7 @@ type outgoing struct {
 
 func (x *outgoing) size() int { return len(x.frame) + outgoingCost }
 
-// fail tells whoever waits for it that the message was not delivered.
+// fail tells the sender, if it waits, that the message was not delivered.
 func (x *outgoing) fail(err error) {
 	if x.undelivered != nil {
 		x.undelivered(err)

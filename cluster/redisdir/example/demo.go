@@ -88,7 +88,7 @@ func (d *demo) story(ctx context.Context) error {
 		return err
 	}
 
-	d.say("Node b is killed (kill -9). Bob comes back elsewhere when its lease is over: until then nobody can know that it is dead.")
+	d.say("Node b is killed (kill -9). Bob comes back elsewhere when its lease is over: until then no node can know that it is dead.")
 	killed := time.Now()
 	old := bob.SessionID()
 	_ = d.nodes["b"].cmd.Process.Kill()
