@@ -232,7 +232,7 @@ func (f *frame) setField(n fieldNumber, v []byte) (ok bool) {
 	case fieldHeir:
 		return copy(f.heir[:], v) == len(f.heir) && len(v) == len(f.heir)
 	case fieldRemote:
-		return f.by.Remote.UnmarshalBinary(v) == nil
+		return f.by.Remote.UnmarshalBinary(v) == nil && f.by.Remote.IsValid()
 	case fieldVia:
 		f.by.Via = string(v)
 	case fieldWay:
