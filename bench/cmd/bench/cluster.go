@@ -64,8 +64,8 @@ Two nodes of a cluster, in a process of their own, whose store and mesh are %s o
 links that do nothing, so that this is what the store and the other node add to a logon. An operation is a call of one of the store's
 functions. With 64 logons under way the nodes and the server did %s logons a second, and a logon took %.1f µs of the server's processor.
 The bytes of a user are those of the server, with %s users online, an ID of 13 bytes and one session each. More than 8 million users
-want more than the default number of buckets. A session takes %.0f bytes more on its node's heap than without a cluster.`,
-		version, report.Count(f.LogonsPerS), f.StoreCPU, report.Count(float64(users)), f.ClaimBytes),
+want more than the default number of buckets.`,
+		version, report.Count(f.LogonsPerS), f.StoreCPU, report.Count(float64(users))),
 		Targets: targets, Body: t.String() + "\n" + sizes.String()}, nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,7 +44,6 @@ type Figures struct {
 	Replace       Spread  // one at a time
 	ReplaceAtRate Spread  // at Rate, from when it was due
 	BytesPerUser  float64 // in the server, with the text of the ID, 13 bytes
-	ClaimBytes    float64 // what a session takes more on its node's heap than without a cluster
 	LeaseOps      float64 // calls a second a node, nothing else going on
 	StoreCPU      float64 // µs of the server's processor time a logon, 64 under way
 }
@@ -400,51 +398,25 @@ func (f *Figures) atRate(w *world, s Settings) error {
 	}
 }
 
-// bytes counts what the server holds for a user, and what the nodes hold besides the users themselves.
+// bytes counts what the server holds for a user.
 func (f *Figures) bytes(w *world) func(Settings) error {
 	return func(s Settings) error {
 		before, err := w.info("memory", "used_memory")
 		if err != nil {
 			return err
 		}
-		claimed, err := w.heapOf(s.Users, w.nodes)
-		if err != nil {
+		if err := parallel(64, func(g int) error {
+			for i := g; i < s.Users; i += 64 {
+				if _, err := w.logOn(w.nodes[i%len(w.nodes)], userID(i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
 			return err
 		}
 		after, err := w.info("memory", "used_memory")
-		if err != nil {
-			return err
-		}
-		alone, err := usermgr.New(usermgr.Config{})
-		if err != nil {
-			return err
-		}
-		unclaimed, err := w.heapOf(s.Users, []node{{users: alone}})
-		if err != nil {
-			return err
-		}
 		f.BytesPerUser = (after - before) / float64(s.Users)
-		f.ClaimBytes = claimed - unclaimed
-		return alone.Close(context.Background())
+		return err
 	}
-}
-
-// heapOf logs users on, and returns what one takes on the heap.
-func (w *world) heapOf(users int, nodes []node) (float64, error) {
-	heap := func() float64 {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return float64(m.HeapAlloc)
-	}
-	before := heap()
-	err := parallel(64, func(g int) error {
-		for i := g; i < users; i += 64 {
-			if _, err := w.logOn(nodes[i%len(nodes)], userID(i)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return (heap() - before) / float64(users), err
 }
