@@ -38,6 +38,16 @@ type pending struct {
 	rest    []entry                 // those that it leaves
 	prev    Version                 // of the record that what was written has replaced
 	carries []seam.Carry            // what has come from the nodes that the user has left
+	// firstIn is the epoch of the store in which the entry may have been written as the user's first, and was not noted; "" for none.
+	// Another claim may have found it there, and so be not the first.
+	firstIn string
+}
+
+// unnoted notes that the entry may have been written in an epoch.
+func (c *claim) unnoted(epoch string) {
+	if c.own.first && c.open.firstIn == "" {
+		c.open.firstIn = epoch
+	}
 }
 
 // claimMore holds the fields that few claims need.
@@ -140,6 +150,7 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 				n.tellTaken(c)
 				return excluded, nil
 			}
+			c.unnoted(epoch)
 		case errors.As(err, &conflict):
 			n.raiseFloor(conflict.Version)
 			entries, err := decodeRecord(conflict.Body, conflict.Version)
@@ -154,6 +165,9 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 				continue
 			}
 			prev, c.open.written, c.open.prev = conflict.Version, false, conflict.Version
+			if c.open.firstIn == epoch { // it was not written
+				c.open.firstIn = ""
+			}
 			if next, excluded, err = n.decide(ctx, c, entries); err != nil {
 				return nil, err
 			}
@@ -162,6 +176,7 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 			seam.LeavePlace(ctx)
 			n.awaitChange(ctx, n.cfg.Renew/4)
 		default: // it may have been done: the same again, and a conflict with the own entry says so
+			c.unnoted(epoch)
 			pause = min(max(2*pause, 5*time.Millisecond), n.cfg.Renew/4)
 			sleep(ctx, pause)
 		}
@@ -245,7 +260,9 @@ func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, exc
 			c.open.rest = append(c.open.rest, sessions[i])
 		}
 	}
-	c.own.first = len(c.open.rest) == 0
+	// An entry of this node is older than the claim: then the claim was never the first.
+	older := slices.ContainsFunc(c.open.rest, func(e entry) bool { return e.node == c.own.node })
+	c.own.first = len(c.open.rest) == 0 || c.open.firstIn != "" && !older
 	meant, here := n.excludedBy(c, next)
 	c.open.marked = nil
 	for _, i := range meant {

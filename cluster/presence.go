@@ -78,7 +78,8 @@ func (n *Node) end(c *claim, l *seam.Left) {
 	}
 	written := true
 	if c.open != nil {
-		r.marked, written, r.carries = c.open.marked, c.open.written, c.open.carries
+		r.marked, r.firstIn, r.carries = c.open.marked, c.open.firstIn, c.open.carries
+		written = c.open.written || r.firstIn != ""
 	}
 	if l != nil && l.Carry != nil {
 		r.carries = append(r.carries, l.Carry)
@@ -207,7 +208,7 @@ func (r *removal) tell() {
 		switch {
 		case e.again:
 		case e.unused && e.first:
-			unusedFirst = unusedFirst || r.found || e.generation != 0
+			unusedFirst = unusedFirst || r.found || e.generation != 0 || e.firstIn != "" && e.firstIn != r.epoch
 		default:
 			owes = true
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -237,6 +238,91 @@ func TestALogonThatFailsWithinTheGraceDoesNotEndIt(t *testing.T) {
 		}
 		w.mustLogOn(a, "ann", 0).End(protocol.ClientClosed)
 		w.wantPresence("ann", `offline after 0 messages, tag ""`)
+	})
+}
+
+// Rule 17: a claim that may have been the user's first, and that the store has lost before the node heard of it, tells Online where the
+// claim of another node has found it meanwhile, and so was not the first. It does so whether it comes in itself or fails.
+func TestOnlineIsToldOfAUserWhoseFirstClaimWasLostByTheStore(t *testing.T) {
+	for name, answer := range map[string]error{"the answer comes late": nil, "the answer is lost": errCut} {
+		for _, outcome := range []string{"comes in", "fails", "is refused"} {
+			t.Run(name+" and the claim "+outcome, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, 3, usermgr.Config{
+						RelogonMode: usermgr.IgnoreNew, Devices: usermgr.Devices{OnePerClass: true},
+					})
+					a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
+					var sessions []usermgr.Session
+					logOn := func(n *member, device uint16) error {
+						ctx, cancel := context.WithTimeout(context.Background(), lease)
+						defer cancel()
+						s, err := n.users.Register(ctx, usermgr.Logon{UserID: "ann", Device: device}, link(w.conns.Add(1)))
+						if err == nil {
+							sessions = append(sessions, s)
+						}
+						return err
+					}
+					var once sync.Once
+					a.setFaults(memory.Faults{After: func(_ context.Context, op string) (err error) {
+						if op != "Swap" {
+							return nil
+						}
+						once.Do(func() {
+							err = logOn(b, 2)
+							w.store.Restart()
+							for a.Stats().Recoveries == 0 {
+								time.Sleep(time.Second)
+							}
+							a.setFaults(memory.Faults{})
+							switch outcome {
+							case "fails":
+								a.setFaults(refusing("Swap"))
+							case "is refused":
+								err = errors.Join(err, logOn(c, 1))
+							}
+							if err != nil {
+								t.Error(err)
+							}
+							err = answer
+						})
+						return err
+					}})
+					if err := logOn(a, 1); (err == nil) != (outcome == "comes in") {
+						t.Fatalf("the logon at a ended with %v", err)
+					}
+					w.wantPresence("ann", "online")
+					a.setFaults(memory.Faults{})
+					for _, s := range sessions {
+						s.End(protocol.ClientClosed)
+					}
+					w.wantPresence("ann", `offline after 0 messages, tag ""`)
+				})
+			})
+		}
+	}
+}
+
+// Rule 17: a user who has a session on the claim's own node was online before it, whatever the store has lost.
+func TestASecondSessionOnANodeTellsNoOnlineThoughTheStoreHasLostItsClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
+		a := w.nodes[0]
+		w.mustLogOn(a, "ann", 1)
+		a.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
+			if op != "Swap" {
+				return nil
+			}
+			a.setFaults(memory.Faults{})
+			w.store.Restart()
+			for a.Stats().Recoveries == 0 {
+				time.Sleep(time.Second)
+			}
+			return errCut
+		}})
+		ctx, cancel := context.WithTimeout(context.Background(), lease)
+		defer cancel()
+		testkit.Must(a.users.Register(ctx, usermgr.Logon{UserID: "ann", Device: 2}, link(w.conns.Add(1))))
+		w.wantPresence("ann", "online")
 	})
 }
 

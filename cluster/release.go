@@ -23,6 +23,7 @@ type released struct {
 	again      bool          // it has left before, and nothing is told of that
 	unused     bool          // its session was never Connected
 	first      bool          // its claim found no other session of the user
+	firstIn    string        // see pending
 	grace      *entry        // takes its place if the user has no other entry; nil for none
 	carries    []seam.Carry  // what moves with the user
 }
@@ -252,6 +253,7 @@ type removal struct {
 	gone    bool    // the record has left the store
 	unsure  bool    // the record may have left: the node's life ended before an answer came
 	graced  bool    // a grace entry has taken their place
+	epoch   string  // of the store, in which the entries were looked for last
 	version Version // of the record that has left or was replaced, or that has none of them
 	rest    []entry // what is left, without the grace entry
 }
@@ -271,6 +273,7 @@ func (r *removal) run(ctx context.Context) bool {
 			r.version, r.unsure = unsure, unsure != 0
 			return false
 		}
+		r.epoch = epoch
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
 		if prev == 0 {
 			var records []Record
