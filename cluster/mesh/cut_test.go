@@ -196,11 +196,13 @@ func TestALogonReplacesASessionOverTheDirectMesh(t *testing.T) {
 			t.Errorf("after logon %d ann is at both nodes, or at none", i)
 		}
 	}
-	stops[1]()
-	testkit.Eventually(t, "the connection to the node that has left ends", func() bool { // the other one is to the node itself
+	connections := func() int {
 		s := ways[0].Stats()
-		return s.Reached+s.Lost == 1
-	})
+		return s.Reached + s.Lost
+	}
+	testkit.Eventually(t, "the node has one connection: none to itself", func() bool { return connections() == 1 })
+	stops[1]()
+	testkit.Eventually(t, "the connection to the node that has left ends", func() bool { return connections() == 0 })
 }
 
 // cable is a TCP connection's way through the test: it can be broken and held.

@@ -30,7 +30,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,14 +105,16 @@ type Mesh struct {
 	end     context.CancelFunc
 	running sync.WaitGroup
 	figures figures
-	open    atomic.Pointer[map[cluster.Incarnation]*inbox] // never changed; replaced under mu
+
+	// The maps are never changed; they are replaced under mu.
+	open   atomic.Pointer[map[cluster.Incarnation]*inbox]
+	routes atomic.Pointer[map[cluster.Incarnation]*peer]
 
 	// Only the engine's event loop uses it: the last proven connection of each dialler.
 	links map[string]*link
 
-	mu     sync.Mutex
-	routes map[cluster.Incarnation]*peer
-	peers  map[string]*peer // by address
+	mu    sync.Mutex
+	peers map[string]*peer // by address
 }
 
 var _ cluster.Addressed = (*Mesh)(nil)
@@ -128,9 +129,10 @@ func New(cfg Config) (*Mesh, error) {
 	_, _ = rand.Read(id[:]) // it has no error
 	m := &Mesh{
 		cfg: cfg, id: hex.EncodeToString(id[:]), log: logging.OrDefault(cfg.Logger),
-		links: make(map[string]*link), routes: make(map[cluster.Incarnation]*peer), peers: make(map[string]*peer),
+		links: make(map[string]*link),
 	}
 	m.open.Store(&map[cluster.Incarnation]*inbox{})
+	m.routes.Store(new(map[cluster.Incarnation]*peer))
 	e, err := engine.New(engine.Config{
 		Listeners: []engine.Listener{{Addr: cfg.Listen, TLS: cfg.TLS}},
 		Loops:     1,                                                                                     // all frames are delivered one at a time
@@ -186,7 +188,7 @@ func advertised(cfg *Config, bound net.Addr) (string, error) {
 func (m *Mesh) Close() {
 	m.mu.Lock()
 	m.end()
-	m.routes = nil
+	m.routes.Store(new(map[cluster.Incarnation]*peer))
 	m.mu.Unlock()
 	m.running.Wait()
 }
@@ -194,48 +196,53 @@ func (m *Mesh) Close() {
 // Addr implements cluster.Addressed: it returns the address under which other nodes reach this one.
 func (m *Mesh) Addr() string { return m.addr }
 
-// Route implements cluster.Addressed: it connects to nodes that are new, and ends the connections to those that are gone.
+// Route implements cluster.Addressed: it connects to nodes that are new, and ends the connections to those that are gone. It makes no
+// connection to its own address: a node sends itself nothing.
 func (m *Mesh) Route(nodes map[cluster.Incarnation]string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ctx.Err() != nil {
 		return
 	}
-	routes := make(map[cluster.Incarnation]*peer, len(nodes))
+	routes, peers := make(map[cluster.Incarnation]*peer, len(nodes)), make(map[string]*peer, len(nodes))
 	for inc, addr := range nodes {
-		if addr == "" {
+		if addr == "" || addr == m.addr {
 			continue
 		}
-		p := m.peers[addr]
+		p := peers[addr]
 		if p == nil {
-			p = newPeer(m, addr)
-			m.peers[addr] = p
-			m.running.Go(p.run)
+			if p = m.peers[addr]; p == nil {
+				p = newPeer(m, addr)
+				m.running.Go(p.run)
+			}
+			peers[addr] = p
 		}
 		routes[inc] = p
 	}
-	m.routes = routes
-	used := slices.Collect(maps.Values(routes))
-	maps.DeleteFunc(m.peers, func(_ string, p *peer) bool {
-		if slices.Contains(used, p) {
-			return false
+	for addr, p := range m.peers {
+		if peers[addr] == nil {
+			p.end()
 		}
-		p.end()
-		return true
-	})
+	}
+	m.peers = peers
+	m.routes.Store(&routes)
 }
 
 // Send implements cluster.Mesh. Beside its errors there is one for a frame that is larger than Config.Queue.
 func (m *Mesh) Send(to cluster.Incarnation, frame []byte) error {
-	m.mu.Lock()
-	p := m.routes[to]
-	m.mu.Unlock()
-	if p == nil {
+	err := m.send(to, frame)
+	if err != nil {
 		m.figures.refused.Add(1)
+	}
+	return err
+}
+
+func (m *Mesh) send(to cluster.Incarnation, frame []byte) error {
+	p := (*m.routes.Load())[to]
+	if p == nil {
 		return cluster.ErrNoRoute
 	}
 	if len(frame) > m.cfg.Queue {
-		m.figures.refused.Add(1)
 		return protocol.Errorf(protocol.MessageTooLarge, "a frame of %d bytes for another node, and the mesh's Queue is %d", len(frame), m.cfg.Queue)
 	}
 	return p.send(to, frame)

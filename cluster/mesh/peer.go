@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"sync"
@@ -57,11 +56,9 @@ func (p *peer) send(to cluster.Incarnation, frame []byte) error {
 	switch {
 	case !p.up && time.Since(p.lostAt) >= p.mesh.cfg.silence:
 		p.mu.Unlock()
-		p.mesh.figures.refused.Add(1)
 		return cluster.ErrNoRoute
 	case p.bytes > 0 && p.bytes+l.size() > p.mesh.cfg.Queue:
 		p.mu.Unlock()
-		p.mesh.figures.refused.Add(1)
 		return cluster.ErrPeerSlow
 	}
 	p.queue = append(p.queue, l)
@@ -114,7 +111,7 @@ func (p *peer) connect() (*client.Client, error) {
 	defer cancel()
 	c, err := client.Dial(ctx, p.addr, client.Config{
 		UserID:    p.mesh.id,
-		TLS:       p.mesh.dialTLS(),
+		TLS:       p.mesh.cfg.TLS,
 		MaxBody:   -1, // the listener says what it takes
 		Reconnect: client.Reconnect{Max: -1},
 		Timeouts: client.Timeouts{
@@ -149,14 +146,6 @@ func (p *peer) prove(ctx context.Context, c *client.Client) error {
 		return fmt.Errorf("the proof that this node is of the cluster: %w", err)
 	}
 	return nil
-}
-
-// dialTLS returns the settings of connections to others.
-func (m *Mesh) dialTLS() *tls.Config {
-	if m.cfg.TLS == nil {
-		return nil
-	}
-	return m.cfg.TLS.Clone()
 }
 
 // sendAll sends what is queued until the connection or the peer ends.

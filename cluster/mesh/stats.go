@@ -4,8 +4,8 @@ import "sync/atomic"
 
 // Stats is a snapshot of a Mesh. Counters count from New on.
 type Stats struct {
-	Reached int // processes of the cluster to which there is a connection
-	Lost    int // processes to which there is none now
+	Reached int // other processes of the cluster to which there is a connection
+	Lost    int // other processes to which there is none now
 	Queued  int // bytes of frames that wait for them
 
 	Sent     uint64 // frames handed to the network
