@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,15 +14,23 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// link is a connection that another node has made. Only the engine's event loop uses it, but for proven.
+// link is a connection that another node has made. Only the engine's event loop uses it.
 type link struct {
 	handshake
 	conn   *engine.Conn
-	opened bool
-	proven atomic.Bool
-	late   bool // the dialler has a later connection, or was refused: what comes on this one is dropped
-	giveUp *time.Timer
+	stage  stage
+	giveUp *time.Timer // ends a link that proves nothing
 }
+
+// stage says how far a link is.
+type stage uint8
+
+const (
+	stranger stage = iota // typeOpen is expected
+	opened                // typeProve is expected
+	proven                // frames come
+	ended                 // the dialler has a later connection, or was refused: what comes on this one is dropped
+)
 
 // linkKey is the key of a connection's link.
 type linkKey struct{}
@@ -46,11 +53,7 @@ func (m admission) First(k engine.Control, first *protocol.Message) engine.Bindi
 	}
 	l := &link{conn: k.Conn(), handshake: handshake{secret: m.cfg.Secret, dialler: first.UserID, listener: m.addr}}
 	l.conn.SetValue(linkKey{}, l)
-	l.giveUp = time.AfterFunc(m.cfg.silence, func() {
-		if !l.proven.Load() {
-			l.conn.Close(protocol.LogonTimeout)
-		}
-	})
+	l.giveUp = time.AfterFunc(m.cfg.silence, func() { l.conn.Close(protocol.LogonTimeout) })
 	k.WhenClosed(func(protocol.CloseOutcome) {
 		l.giveUp.Stop()
 		if m.links[l.dialler] == l {
@@ -83,10 +86,10 @@ func linkOf(c *engine.Conn) *link {
 // onOpen answers the dialler's random number with one of the listener, and with the listener's proof.
 func (m *Mesh) onOpen(c *engine.Conn, msg *protocol.Message) error {
 	l := linkOf(c)
-	if l.opened || len(msg.Body) < openSize {
+	if l.stage != stranger || len(msg.Body) < openSize {
 		return l.refuse(protocol.InvalidMessage)
 	}
-	l.opened = true
+	l.stage = opened
 	copy(l.dialled[:], msg.Body[1:])
 	l.listens = newNonce()
 	body := make([]byte, 0, openedSize)
@@ -98,14 +101,14 @@ func (m *Mesh) onOpen(c *engine.Conn, msg *protocol.Message) error {
 // onProve checks the dialler's proof. From then on its frames come on this connection, and on no earlier one.
 func (m *Mesh) onProve(c *engine.Conn, msg *protocol.Message) error {
 	l := linkOf(c)
-	if !l.opened || l.proven.Load() || !l.proves("dialler", msg.Body) {
+	if l.stage != opened || !l.proves("dialler", msg.Body) {
 		m.log.Warn("a connection to the mesh has not proved that it is of the cluster", zap.String("from", c.RemoteAddr().String()))
 		return l.refuse(protocol.Unauthorized)
 	}
-	l.proven.Store(true)
+	l.giveUp.Stop()
+	l.stage = proven
 	if former := m.links[l.dialler]; former != nil {
-		former.late = true
-		former.conn.Close(protocol.PushedOut)
+		_ = former.refuse(protocol.PushedOut)
 	}
 	m.links[l.dialler] = l
 	return c.Reply(msg, nil)
@@ -114,10 +117,10 @@ func (m *Mesh) onProve(c *engine.Conn, msg *protocol.Message) error {
 // onFrames delivers frames.
 func (m *Mesh) onFrames(c *engine.Conn, msg *protocol.Message) error {
 	l := linkOf(c)
-	if l.late {
+	if l.stage == ended {
 		return nil
 	}
-	if !l.proven.Load() {
+	if l.stage != proven {
 		return l.refuse(protocol.Unauthorized)
 	}
 	for b := msg.Body; len(b) > 0; {
@@ -134,9 +137,9 @@ func (m *Mesh) onFrames(c *engine.Conn, msg *protocol.Message) error {
 	return nil
 }
 
-// refuse ends the link.
+// refuse ends the link. It returns nil, as a handler does.
 func (l *link) refuse(code protocol.CloseCode) error {
-	l.late = true
+	l.stage = ended
 	l.conn.Close(code)
 	return nil
 }
