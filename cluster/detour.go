@@ -43,8 +43,17 @@ const (
 
 var _ Addressed = (*detour)(nil)
 
-// mayDetour reports whether a frame is one of those that logons wait for.
-func mayDetour(kind frameKind) bool { return kind >= frameEvict && kind <= frameWelcome }
+// mayDetour reports whether a frame is one of those that logons wait for, a newcomer's first ones included.
+func mayDetour(frame []byte) bool {
+	if len(frame) < frameHeader {
+		return false
+	}
+	switch frameKind(frame[0]) {
+	case frameEvict, frameAlive, frameLives, frameGone, frameHello, frameWelcome:
+		return true
+	}
+	return false
+}
 
 // Addr implements Addressed.
 func (d *detour) Addr() string {
@@ -75,7 +84,7 @@ func (d *detour) Send(to Incarnation, frame []byte) error { return d.send(to, fr
 
 // send is Send. With both the frame goes by both ways.
 func (d *detour) send(to Incarnation, frame []byte, both bool) error {
-	if len(frame) < frameHeader || !mayDetour(frameKind(frame[0])) {
+	if !mayDetour(frame) {
 		return d.direct.Send(to, frame)
 	}
 	d.mu.Lock()
@@ -120,13 +129,12 @@ func (d *detour) Open(me Incarnation, f func(frame []byte)) (stop func(), err er
 
 // noteAround notes that a frame has come around.
 func (d *detour) noteAround(b []byte) {
-	f, err := decodeFrame(b)
-	if err != nil {
+	if !mayDetour(b) {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.heard[f.from] = time.Now()
+	d.heard[Incarnation(binary.BigEndian.Uint32(b[1:]))] = time.Now()
 }
 
 // crossing has the frames of two meshes come to f one at a time. A goroutine that finds f running leaves its frame to the one that runs f.
@@ -204,7 +212,7 @@ func (c *crossing) next() (b []byte, more bool) {
 
 // isLate reports whether a frame has come before, or came after a later one of its sender. c.mu is held on entry.
 func (c *crossing) isLate(b []byte) bool {
-	if len(b) < frameHeader || !mayDetour(frameKind(b[0])) {
+	if !mayDetour(b) {
 		return false
 	}
 	f, err := decodeFrame(b)
