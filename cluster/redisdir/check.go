@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,13 +12,21 @@ import (
 	"go.uber.org/zap"
 )
 
-// settings are those that the server must have.
-var settings = []struct{ name, want, why string }{
-	{"save", "", "after a restart an old state would be taken for the present one"},
-	{"appendonly", "no", "after a restart an old state would be taken for the present one"},
-	{"maxmemory-policy", "noeviction", "another policy throws claims away when memory is short"},
-	{"stop-writes-on-bgsave-error", "no", "a snapshot that fails would have all nodes fenced"},
-}
+// setting is one that the server must have.
+type setting struct{ name, want, why string }
+
+var (
+	settings = []setting{
+		{"save", "", "after a restart an old state would be taken for the present one"},
+		{"appendonly", "no", "after a restart an old state would be taken for the present one"},
+		{"maxmemory-policy", "noeviction", "another policy throws claims away when memory is short"},
+		{"stop-writes-on-bgsave-error", "no", "a snapshot that fails would have all nodes fenced"},
+	}
+	// replicaSettings are those of a server of a Redis Cluster whose replicas are waited for.
+	replicaSettings = []setting{
+		{"cluster-allow-replica-migration", "no", "the replicas may be moved to another shard, and then no renewal counts"},
+	}
+)
 
 // check returns an error that says what to change on the server.
 func (d *Directory) check(ctx context.Context) error {
@@ -29,7 +38,11 @@ func (d *Directory) check(ctx context.Context) error {
 		if v := infoValue(info, "redis_version"); major(v) < 7 {
 			return fmt.Errorf("rollcall: the server %s has version %s, and a cluster needs Redis 7.0 or Valkey: use a newer server", addr, v)
 		}
-		for _, s := range settings {
+		must := settings
+		if d.cfg.WaitReplicas > 0 && infoValue(info, "redis_mode") == "cluster" {
+			must = slices.Concat(settings, replicaSettings)
+		}
+		for _, s := range must {
 			have, err := node.Do(ctx, node.B().ConfigGet().Parameter(s.name).Build()).AsStrMap()
 			if _, refused := rueidis.IsRedisErr(err); refused {
 				d.log.Warn("the server does not tell its settings: see that they are right", zap.String("server", addr),

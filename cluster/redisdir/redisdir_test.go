@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -36,19 +37,23 @@ func TestDirectory(t *testing.T) {
 	})
 }
 
-// What a server must have is looked at, and the error says what to do.
+// What a server must have is looked at, and the error says what to do. A server of a Redis Cluster must keep its replicas, if they are
+// waited for.
 func TestAServerWithTheWrongSettingsIsRefused(t *testing.T) {
-	s := startServer(t)
+	_, bus, _ := net.SplitHostPort(freeAddr(t))
+	s := startServer(t, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-allow-replica-migration", "no")
 	c := s.client()
+	replicated := redisdir.Config{WaitReplicas: 1, Logger: zap.NewNop()}
 	for _, v := range []struct{ wrong, right, says string }{
 		{"CONFIG SET appendonly yes", "CONFIG SET appendonly no", "CONFIG SET appendonly no"},
 		{"CONFIG SET maxmemory-policy allkeys-lru", "CONFIG SET maxmemory-policy noeviction", "CONFIG SET maxmemory-policy noeviction"},
 		{"CONFIG SET stop-writes-on-bgsave-error yes", "CONFIG SET stop-writes-on-bgsave-error no", "CONFIG SET stop-writes-on-bgsave-error no"},
+		{"CONFIG SET cluster-allow-replica-migration yes", "CONFIG SET cluster-allow-replica-migration no", "CONFIG SET cluster-allow-replica-migration no"},
 	} {
 		if err := s.do(c, v.wrong); err != nil {
 			t.Fatal(err)
 		}
-		_, err := redisdir.New(t.Context(), c, redisdir.Config{Logger: zap.NewNop()})
+		_, err := redisdir.New(t.Context(), c, replicated)
 		if err == nil || !strings.Contains(err.Error(), v.says) {
 			t.Errorf("after %s the error is %v", v.wrong, err)
 		}
@@ -56,7 +61,12 @@ func TestAServerWithTheWrongSettingsIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	open(t, c, replicated)
+	if err := s.do(c, "CONFIG SET cluster-allow-replica-migration yes"); err != nil {
+		t.Fatal(err)
+	}
 	open(t, c, redisdir.Config{})
+	open(t, startServer(t).client(), replicated) // not of a Redis Cluster
 }
 
 // A library of the same name that is another is not replaced, and not used.
