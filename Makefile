@@ -20,10 +20,10 @@ openssl:
 		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y openssl; } || \
 		{ echo "openssl is missing, so the tests that talk to it are left out: install it (apt-get install openssl, apk add openssl, brew install openssl)" >&2; [ "$$CI" != true ]; }
 
-# The tests of cluster/redisdir start a redis-server of their own.
+# The tests of cluster/redisdir start a redis-server of their own, or the program that REDIS_SERVER names, such as valkey-server.
 redis:
-	@command -v redis-server >/dev/null || \
-		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y redis-server; } || \
+	@command -v "$(or $(REDIS_SERVER),redis-server)" >/dev/null || \
+		{ [ -z "$(REDIS_SERVER)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y redis-server; } || \
 		{ echo "redis-server, 7.0 or later, is missing, so the tests of cluster/redisdir are left out: install it (apt-get install redis-server, apk add redis, brew install redis)" >&2; [ "$$CI" != true ]; }
 
 vet: $(STATICCHECK)

@@ -105,7 +105,7 @@ func startSentinel(t testing.TB, primary string) (addr string) {
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("redis-server", file, "--sentinel")
+	cmd := exec.Command(testkit.RedisServer(t), file, "--sentinel")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -19,23 +19,19 @@ import (
 
 // server is a redis-server of the test's own, in a folder of the test's.
 type server struct {
-	t      testing.TB
-	addr   string
-	folder string
-	args   []string
-	cmd    *exec.Cmd
+	t       testing.TB
+	program string
+	addr    string
+	args    []string
+	cmd     *exec.Cmd
 }
 
 // startServer starts a server as a cluster needs it, with further settings.
 func startServer(t testing.TB, settings ...string) *server {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		testkit.LeaveOut(t, "redis-server is not installed: apt-get install redis-server")
-	}
-	s := &server{t: t, folder: t.TempDir()}
-	s.addr = freeAddr(t)
+	s := &server{t: t, program: testkit.RedisServer(t), addr: freeAddr(t)}
 	_, port, _ := net.SplitHostPort(s.addr)
-	s.args = append([]string{"--bind", "127.0.0.1", "--port", port, "--dir", s.folder, "--save", "", "--appendonly", "no",
+	s.args = append([]string{"--bind", "127.0.0.1", "--port", port, "--dir", t.TempDir(), "--save", "", "--appendonly", "no",
 		"--stop-writes-on-bgsave-error", "no"}, settings...)
 	s.start()
 	t.Cleanup(s.kill)
@@ -54,7 +50,7 @@ func freeAddr(t testing.TB) string {
 
 func (s *server) start() {
 	s.t.Helper()
-	s.cmd = exec.Command("redis-server", s.args...)
+	s.cmd = exec.Command(s.program, s.args...)
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -161,10 +162,10 @@ func (d *demo) ask(ctx context.Context, from *client.Client, to, text string) er
 }
 
 func (d *demo) startRedis() error {
-	d.redis = exec.Command("redis-server", "--bind", "127.0.0.1", "--port", d.port, "--dir", d.folder, "--save", "", "--appendonly", "no",
+	d.redis = exec.Command(cmp.Or(os.Getenv("REDIS_SERVER"), "redis-server"), "--bind", "127.0.0.1", "--port", d.port, "--dir", d.folder, "--save", "", "--appendonly", "no",
 		"--stop-writes-on-bgsave-error", "no", "--maxmemory-policy", "noeviction")
 	if err := d.redis.Start(); err != nil {
-		return fmt.Errorf("%w: install redis-server, 7.0 or later", err)
+		return fmt.Errorf("%w: install redis-server, 7.0 or later, or let REDIS_SERVER name a program", err)
 	}
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		c, err := net.Dial("tcp", "127.0.0.1:"+d.port)

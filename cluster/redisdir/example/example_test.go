@@ -25,16 +25,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func needRedis(t *testing.T) {
-	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		testkit.LeaveOut(t, "redis-server is not installed: apt-get install redis-server")
-	}
-}
-
 // The demo tells its whole story: a push-out and a message across nodes, a killed node, a store that is started again.
 func TestTheDemoTellsItsStory(t *testing.T) {
-	needRedis(t)
+	testkit.RedisServer(t) // the demo starts it
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	demo := exec.CommandContext(ctx, os.Args[0], "-demo")
@@ -59,7 +52,7 @@ func TestTheDemoTellsItsStory(t *testing.T) {
 
 // A client can ask where a user is, and have the user thrown out wherever that is. Events say where and when they were.
 func TestQueriesGoOverAllNodes(t *testing.T) {
-	needRedis(t)
+	testkit.RedisServer(t)
 	t.Setenv(asExample, "1") // for the nodes
 	d := &demo{nodes: make(map[string]*demoNode), folder: t.TempDir(), port: testkit.Must(freePort())}
 	t.Cleanup(func() { _ = d.end() })
