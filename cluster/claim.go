@@ -38,6 +38,7 @@ type pending struct {
 	rest    []entry                 // those that it leaves
 	prev    Version                 // of the record that what was written has replaced
 	carries []seam.Carry            // what has come from the nodes that the user has left
+	ended   []uuid.UUID             // sessions in the record that have ended, as their nodes say
 	// firstIn is the epoch of the store in which the entry may have been written as the user's first, and was not noted; "" for none.
 	// Another claim may have found it there, and so be not the first.
 	firstIn string
@@ -241,25 +242,19 @@ func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, exc
 	if err := n.mayReturn(c, entries); err != nil {
 		return nil, nil, err
 	}
-	graces, entries := splitGraces(entries)
-	sessions := entries
+	graces, sessions := splitGraces(entries)
 	if n.policy.IgnoreNew {
-		if entries, err = n.withoutGhosts(ctx, c, entries); err != nil {
+		if err := n.refuseBeside(ctx, c, sessions); err != nil {
 			return nil, nil, err
 		}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	next, dead := n.withoutDead(entries)
+	next, dead := n.withoutDead(sessions)
 	next = slices.DeleteFunc(next, func(e entry) bool { return n.isGhost(&e) })
 	graces, deadGraces := n.withoutDead(graces)
 	graces = slices.DeleteFunc(graces, func(e entry) bool { return n.isGhost(&e) })
-	c.open.graces, c.open.dead, c.open.rest = graces, append(dead, deadGraces...), slices.Clone(graces)
-	for i := range sessions {
-		if !n.isGhost(&sessions[i]) {
-			c.open.rest = append(c.open.rest, sessions[i])
-		}
-	}
+	c.open.graces, c.open.dead, c.open.rest = graces, append(dead, deadGraces...), slices.Concat(graces, next)
 	// An entry of this node is older than the claim: then the claim was never the first.
 	older := slices.ContainsFunc(c.open.rest, func(e entry) bool { return e.node == c.own.node })
 	c.own.first = len(c.open.rest) == 0 || c.open.firstIn != "" && !older
@@ -327,6 +322,9 @@ func (n *Node) excludedBy(c *claim, entries []entry) (all, here []int) {
 	var at, localAt []int
 	for i := range entries {
 		e := &entries[i]
+		if slices.Contains(c.open.ended, e.session) {
+			continue
+		}
 		p := seam.Place{Device: e.device, Same: c.same(e)}
 		if e.ending && !p.Same { // the session ends soon, and takes no place
 			if n.policyPair(c, e) {

@@ -170,30 +170,30 @@ func (n *Node) ask(session uuid.UUID) (answers <-chan answer, forget func()) {
 	}
 }
 
-// withoutGhosts returns the entries without those that would refuse the logon although their sessions have ended: it asks their nodes.
-// Where one of them lives, or may live, the error refuses the logon.
-func (n *Node) withoutGhosts(ctx context.Context, c *claim, entries []entry) ([]entry, error) {
+// refuseBeside refuses the logon where a session excludes it that lives, or may live (IgnoreNew). It asks the nodes of such sessions, and
+// notes those that have ended: their nodes remove their entries.
+func (n *Node) refuseBeside(ctx context.Context, c *claim, entries []entry) error {
 	for {
 		n.mu.Lock()
-		entries = slices.DeleteFunc(entries, func(e entry) bool { return n.isGhost(&e) })
+		entries = slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return n.isGhost(&e) })
 		all, _ := n.excludedBy(c, entries)
 		n.mu.Unlock()
 		other := slices.IndexFunc(all, func(i int) bool { return !c.takesOver(&entries[i]) })
 		if other < 0 {
-			return entries, nil
+			return nil
 		}
 		e := entries[all[other]]
 		if e.node != c.own.node {
 			gone, err := n.alive(ctx, c, &e)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if gone {
-				entries = slices.DeleteFunc(entries, func(o entry) bool { return o.session == e.session })
+				c.open.ended = append(c.open.ended, e.session)
 				continue
 			}
 		}
-		return nil, &protocol.CloseError{Code: protocol.AlreadyLoggedOn, Text: c.user + " is logged on already"}
+		return &protocol.CloseError{Code: protocol.AlreadyLoggedOn, Text: c.user + " is logged on already"}
 	}
 }
 

@@ -198,7 +198,7 @@ func (n *Node) askGrace(ctx context.Context, c *claim, e *entry) {
 func (r *removal) tell() {
 	n := r.node
 	var carries []seam.Carry
-	owes, unusedFirst := false, false
+	owes, hidden := false, false // whether others owe Offline of the user, and may have found the entries and so told no Online
 	var grace *entry
 	for _, e := range r.all {
 		carries = append(carries, e.carries...)
@@ -207,8 +207,9 @@ func (r *removal) tell() {
 		}
 		switch {
 		case e.again:
+			owes, hidden = owes || e.found, hidden || e.found
 		case e.unused && e.first:
-			unusedFirst = unusedFirst || r.found || e.generation != 0 || e.firstIn != "" && e.firstIn != r.epoch
+			hidden = hidden || e.found || e.generation != 0 || e.firstIn != "" && e.firstIn != r.epoch
 		default:
 			owes = true
 		}
@@ -231,7 +232,7 @@ func (r *removal) tell() {
 			n.local.Offline(r.user, uint64(r.version), carries)
 		}
 	default:
-		if unusedFirst { // another claim has found it, and so was not the first
+		if hidden { // another claim has found it, and so was not the first
 			n.local.Online(r.user, uint64(r.version))
 		}
 		n.bring(r.user, r.rest, carries)

@@ -20,7 +20,8 @@ type released struct {
 	rest       []entry       // the other entries of that version
 	marked     []uuid.UUID   // entries that a failed claim has marked as ending
 	at         time.Duration // when it has left the store
-	again      bool          // it has left before, and nothing is told of that
+	again      bool          // it has left before, or is not known; what is told of that is told again where it is back in the store
+	found      bool          // the record had it
 	unused     bool          // its session was never Connected
 	first      bool          // its claim found no other session of the user
 	firstIn    string        // see pending
@@ -249,7 +250,6 @@ type removal struct {
 	all  []*released
 
 	// The outcome.
-	found   bool    // the record had some of them
 	gone    bool    // the record has left the store
 	unsure  bool    // the record may have left: the node's life ended before an answer came
 	graced  bool    // a grace entry has taken their place
@@ -363,9 +363,8 @@ func (r *removal) look(version Version, body []byte) (prev Version, err error) {
 			return 0, nil
 		}
 		r.rest = slices.Delete(r.rest, i, i+1)
-		found = true
+		e.found, found = true, true
 	}
-	r.found = r.found || found
 	if !r.unmark(r.rest) && !found {
 		return 0, nil
 	}

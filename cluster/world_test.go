@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -177,6 +178,14 @@ func (w *world) awaitNodes() {
 	})
 }
 
+// alive returns the nodes' present lives.
+func (w *world) alive() (all []cluster.Incarnation) {
+	for _, n := range w.nodes {
+		all = append(all, n.Incarnation())
+	}
+	return all
+}
+
 // await waits, in the bubble's time, at most two minutes.
 func (w *world) await(what string, ok func() bool) {
 	w.t.Helper()
@@ -231,57 +240,69 @@ func (w *world) at(n *member, user string) string {
 	return strings.Join(names, " ")
 }
 
-// settled waits until nothing is left to be removed, and holds the store against the nodes.
+// settled waits until nothing is left to be removed, and holds the store, and what was told, against the nodes.
 func (w *world) settled() {
 	w.t.Helper()
 	synctest.Wait()
 	var differs string
 	defer func() {
-		if w.t.Failed() {
+		if w.t.Failed() && differs != "" {
 			w.t.Log(differs)
 		}
 	}()
-	w.await("the store has the sessions of the nodes, and no others", func() bool {
-		want := make(map[string]int)
-		for _, n := range w.nodes {
-			for s := range n.users.Sessions(usermgr.Filter{}) {
-				want[s.UserID]++
-			}
-		}
-		got := make(map[string]int)
-		for from := ""; ; {
-			l := testkit.Must(w.store.Walk(context.Background(), from, 100))
-			for _, r := range l.Records {
-				for _, inc := range first(cluster.Decode(r)) {
-					if slices.ContainsFunc(w.nodes, func(n *member) bool { return n.Incarnation() == inc }) {
-						got[r.User]++
-					}
-				}
-			}
-			if from = l.Next; from == "" {
-				break
-			}
-		}
-		if fmt.Sprint(got) != fmt.Sprint(want) {
-			differs = fmt.Sprint("the store has ", got, ", the nodes have ", want)
-			for user := range got {
-				if got[user] != want[user] {
-					r := testkit.Must(w.store.Look(context.Background(), user))[0]
-					differs += "\n" + cluster.DecodeText(r)
-					for _, n := range w.nodes {
-						differs += fmt.Sprintf("\n%s is %d, releases %v", n.name, n.Incarnation(), n.Releasing())
-					}
-					differs += "\n" + w.log.Of(user)
-				}
-			}
-			return false
-		}
-		return !slices.ContainsFunc(w.log.Users(), func(user string) bool {
-			online, data := w.log.IsOnline(user)
-			differs = fmt.Sprintf("%s is told to be online: %v, version %d\n%s", user, online, data.Version, w.log.Of(user))
-			return online != (got[user] > 0)
-		})
+	w.await("the store has the sessions of the nodes, and no others, and each user is told to be online or offline", func() bool {
+		differs = w.differs()
+		return differs == ""
 	})
+}
+
+// differs says in what the store, and what was told, differ from the nodes; "" for nothing.
+func (w *world) differs() string {
+	have := make(map[string]int)
+	for _, n := range w.nodes {
+		for s := range n.users.Sessions(usermgr.Filter{}) {
+			have[s.UserID]++
+		}
+	}
+	stored := make(map[string]int)
+	for from := ""; ; {
+		l := testkit.Must(w.store.Walk(context.Background(), from, 100))
+		for _, r := range l.Records {
+			for _, inc := range first(cluster.Decode(r)) {
+				if slices.ContainsFunc(w.nodes, func(n *member) bool { return n.Incarnation() == inc }) {
+					stored[r.User]++
+				}
+			}
+		}
+		if from = l.Next; from == "" {
+			break
+		}
+	}
+	var all []string
+	for _, user := range w.usersOf(have, stored) {
+		online, data := w.log.IsOnline(user)
+		if stored[user] == have[user] && online == (have[user] > 0) {
+			continue
+		}
+		all = append(all, fmt.Sprintf("of %s the store has %d sessions, the nodes have %d, and it is told to be online: %v, version %d",
+			user, stored[user], have[user], online, data.Version))
+		all = append(all, cluster.DecodeText(testkit.Must(w.store.Look(context.Background(), user))[0]))
+		for _, n := range w.nodes {
+			all = append(all, fmt.Sprintf("%s is %d, and removes entries of %v", n.name, n.Incarnation(), n.Releasing()))
+		}
+		all = append(all, w.log.Of(user))
+	}
+	return strings.Join(all, "\n")
+}
+
+// usersOf returns the users in these, and those of whom something was told.
+func (w *world) usersOf(in ...map[string]int) []string {
+	all := w.log.Users()
+	for _, m := range in {
+		all = slices.AppendSeq(all, maps.Keys(m))
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // noMarks waits until the store has one session of a user, which no logon excludes.

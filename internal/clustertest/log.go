@@ -259,23 +259,32 @@ func (l *Log) String() string {
 	return l.tail()
 }
 
-// Of returns what happened before and after a user went offline last.
+// Notef adds a line about something that concerns all users: a fault, for example.
+func (l *Log) Notef(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.addf(format, args...)
+}
+
+// Of returns what happened before and after the last Online or Offline of a user, with the notes, and then the last lines.
 func (l *Log) Of(user string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var all []string
+	last := 0
 	for _, line := range l.lines {
-		if strings.Contains(line, " "+user+"@") {
+		if !strings.Contains(line, "@") || strings.Contains(line, " "+user+"@") {
+			if strings.Contains(line, " Offline ") || strings.Contains(line, " Online ") {
+				last = len(all)
+			}
 			all = append(all, line)
 		}
 	}
-	last := 0
-	for i, line := range all {
-		if strings.Contains(line, " Offline ") {
-			last = i
-		}
+	from, to := max(0, last-30), min(len(all), last+30)
+	if len(all)-to <= 60 {
+		return strings.Join(all[from:], "\n")
 	}
-	return strings.Join(all[max(0, last-20):min(len(all), last+40)], "\n")
+	return strings.Join(all[from:to], "\n") + "\n…\n" + strings.Join(all[len(all)-60:], "\n")
 }
 
 func (l *Log) tail() string { return strings.Join(l.lines[max(0, len(l.lines)-100):], "\n") }

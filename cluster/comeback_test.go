@@ -1,0 +1,160 @@
+package cluster_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// Rule 17: under IgnoreNew a logon that finds a session elsewhere, which has ended and is still in the store, is not the user's first: Online
+// was told, and Offline was not.
+func TestALogonThatComesBeforeARemovalTellsNoOnline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{RelogonMode: usermgr.IgnoreNew})
+		a, b := w.nodes[0], w.nodes[1]
+		ann := w.mustLogOn(a, "ann", 0)
+		a.setFaults(refusing("Remove", "Swap"))
+		ann.End(protocol.ClientClosed)
+		synctest.Wait()
+		ann = w.mustLogOn(b, "ann", 0)
+		a.setFaults(memory.Faults{})
+		w.wantPresence("ann", "online")
+		ann.End(protocol.ClientClosed)
+		w.wantPresence("ann", `offline after 0 messages, tag ""`)
+	})
+}
+
+// Rule 17: a store that takes over may have entries again that have left the one before it. Where a claim finds such an entry, and so is
+// not the user's first, Online is told when the entry leaves; and Offline where it was the last one.
+func TestWhatASessionThatIsBackInTheStoreHidesIsToldWhenItLeaves(t *testing.T) {
+	for _, mode := range []usermgr.RelogonMode{usermgr.ReplaceOld, usermgr.IgnoreNew} {
+		for _, late := range []bool{false, true} { // the node has forgotten what it removed, and finds it by its audit
+			name := []string{"ReplaceOld", "IgnoreNew"}[mode]
+			if late {
+				name += ", late"
+			}
+			program := func(t *testing.T, run func(w *world, promote func(memory.Snapshot))) {
+				t.Helper()
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, 2, usermgr.Config{RelogonMode: mode, Devices: usermgr.Devices{OnePerClass: true}})
+					a := w.nodes[0]
+					run(w, func(s memory.Snapshot) {
+						if late {
+							time.Sleep(2 * cluster.KeepReleases)
+							w.mustLogOn(a, "bob", 0).End(protocol.ClientClosed)
+							w.settled()
+						}
+						a.setFaults(refusing("Look", "Walk"))
+						w.store.Promote(s)
+					})
+				})
+			}
+			t.Run(name+", a claim finds it", func(t *testing.T) {
+				program(t, func(w *world, promote func(memory.Snapshot)) {
+					a, b := w.nodes[0], w.nodes[1]
+					ann := w.mustLogOn(a, "ann", 1)
+					w.settled()
+					before := w.store.Snapshot()
+					ann.End(protocol.ClientClosed)
+					w.settled()
+					promote(before)
+					w.await("the store has recovered", func() bool { return b.Stats().Recoveries > 0 && b.IsHealed(w.alive()) })
+					ann = w.mustLogOn(b, "ann", 1)
+					a.setFaults(memory.Faults{})
+					w.wantPresence("ann", "online")
+					ann.End(protocol.ClientClosed)
+					w.wantPresence("ann", `offline after 0 messages, tag ""`)
+				})
+			})
+			t.Run(name+", it is the last", func(t *testing.T) {
+				program(t, func(w *world, promote func(memory.Snapshot)) {
+					a, b := w.nodes[0], w.nodes[1]
+					first, second := w.mustLogOn(a, "ann", 1), w.mustLogOn(b, "ann", 2)
+					w.settled()
+					before := w.store.Snapshot()
+					first.End(protocol.ClientClosed)
+					w.settled()
+					promote(before)
+					w.await("the store has recovered", func() bool { return b.Stats().Recoveries > 0 && b.IsHealed(w.alive()) })
+					second.End(protocol.ClientClosed)
+					time.Sleep(time.Second)
+					a.setFaults(memory.Faults{})
+					w.wantPresence("ann", `offline after 0 messages, tag ""`)
+				})
+			})
+		}
+	}
+}
+
+// Rule 17: a logon during which another session of the user ends on the same node is not the user's first while the entry of that session is
+// in the store: Online was told, and Offline was not.
+func TestALogonDuringWhichTheUsersSessionEndsTellsNoOnline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
+		a := w.nodes[0]
+		before := w.mustLogOn(a, "ann", 1)
+		a.setFaults(memory.Faults{After: func(_ context.Context, op string) error { // the claim has been told of the session
+			a.setFaults(refusing("Remove"))
+			before.End(protocol.ClientClosed)
+			time.Sleep(time.Millisecond)
+			return nil
+		}})
+		ann := w.mustLogOn(a, "ann", 2)
+		a.setFaults(memory.Faults{})
+		w.wantPresence("ann", "online")
+		ann.End(protocol.ClientClosed)
+		w.wantPresence("ann", `offline after 0 messages, tag ""`)
+	})
+}
+
+// Rule 17: a claim that another node may have found in a store that has lost it since owes Offline, also where it fails.
+func TestOfflineIsToldOfAUserWhoseLastClaimWasLostByTheStoreAndFails(t *testing.T) {
+	for _, when := range []string{"before it finds the store empty", "when it finds the store empty", "after it found the store empty"} {
+		t.Run(when, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 2, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
+				a, b := w.nodes[0], w.nodes[1]
+				before := w.mustLogOn(b, "ann", 1)
+				ctx, cancel := context.WithTimeout(context.Background(), lease)
+				defer cancel()
+				swaps := 0
+				a.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
+					if op != "Swap" {
+						return nil
+					}
+					switch swaps++; swaps {
+					case 2: // the first has found b's session
+						before.End(protocol.ClientClosed)
+						time.Sleep(time.Second)
+						w.store.Restart()
+						for a.Stats().Recoveries == 0 {
+							time.Sleep(time.Second)
+						}
+						if when == "before it finds the store empty" {
+							cancel()
+						}
+						return errCut
+					case 3:
+						if when == "when it finds the store empty" {
+							cancel()
+						} else {
+							a.setFaults(refusing("Swap"))
+						}
+					}
+					return nil
+				}})
+				if _, err := a.users.Register(ctx, usermgr.Logon{UserID: "ann", Device: 2}, link(w.conns.Add(1))); err == nil {
+					t.Fatal("ann came in")
+				}
+				a.setFaults(memory.Faults{})
+				w.wantPresence("ann", `offline after 0 messages, tag ""`)
+			})
+		})
+	}
+}
