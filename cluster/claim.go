@@ -39,15 +39,36 @@ type pending struct {
 	prev    Version                 // of the record that what was written has replaced
 	carries []seam.Carry            // what has come from the nodes that the user has left
 	ended   []uuid.UUID             // sessions in the record that have ended, as their nodes say
-	// firstIn is the epoch of the store in which the entry may have been written as the user's first, and was not noted; "" for none.
-	// Another claim may have found it there, and so be not the first.
-	firstIn string
+	lost
 }
+
+// lost is in which epochs of the store an entry may have been written, and was not noted; "" for none. The store may have lost it since.
+type lost struct {
+	firstIn string // as the user's first: another claim may have found it there, and so be not the first
+	otherIn string // beside others: they may have left, and found that the user stays online
+}
+
+// since reports whether an epoch is one before the present one.
+func since(in, present string) bool { return in != "" && in != present }
 
 // unnoted notes that the entry may have been written in an epoch.
 func (c *claim) unnoted(epoch string) {
-	if c.own.first && c.open.firstIn == "" {
-		c.open.firstIn = epoch
+	in := &c.open.otherIn
+	if c.own.first {
+		in = &c.open.firstIn
+	}
+	if *in == "" {
+		*in = epoch
+	}
+}
+
+// unwritten notes that the entry was not written in an epoch.
+func (l *lost) unwritten(epoch string) {
+	if l.firstIn == epoch {
+		l.firstIn = ""
+	}
+	if l.otherIn == epoch {
+		l.otherIn = ""
 	}
 }
 
@@ -166,9 +187,7 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 				continue
 			}
 			prev, c.open.written, c.open.prev = conflict.Version, false, conflict.Version
-			if c.open.firstIn == epoch { // it was not written
-				c.open.firstIn = ""
-			}
+			c.open.unwritten(epoch)
 			if next, excluded, err = n.decide(ctx, c, entries); err != nil {
 				return nil, err
 			}
@@ -251,10 +270,13 @@ func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, exc
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	next, dead := n.withoutDead(sessions)
-	next = slices.DeleteFunc(next, func(e entry) bool { return n.isGhost(&e) })
 	graces, deadGraces := n.withoutDead(graces)
+	c.open.rest = slices.DeleteFunc(slices.Concat(graces, next), func(e entry) bool {
+		return n.isGhost(&e) && !n.release.owes(c.user, e.session)
+	})
+	next = slices.DeleteFunc(next, func(e entry) bool { return n.isGhost(&e) })
 	graces = slices.DeleteFunc(graces, func(e entry) bool { return n.isGhost(&e) })
-	c.open.graces, c.open.dead, c.open.rest = graces, append(dead, deadGraces...), slices.Concat(graces, next)
+	c.open.graces, c.open.dead = graces, append(dead, deadGraces...)
 	// An entry of this node is older than the claim: then the claim was never the first.
 	older := slices.ContainsFunc(c.open.rest, func(e entry) bool { return e.node == c.own.node })
 	c.own.first = len(c.open.rest) == 0 || c.open.firstIn != "" && !older

@@ -78,8 +78,8 @@ func (n *Node) end(c *claim, l *seam.Left) {
 	}
 	written := true
 	if c.open != nil {
-		r.marked, r.firstIn, r.carries = c.open.marked, c.open.firstIn, c.open.carries
-		written = c.open.written || r.firstIn != ""
+		r.marked, r.lost, r.carries = c.open.marked, c.open.lost, c.open.carries
+		written = c.open.written || r.lost != lost{}
 	}
 	if l != nil && l.Carry != nil {
 		r.carries = append(r.carries, l.Carry)
@@ -209,7 +209,8 @@ func (r *removal) tell() {
 		case e.again:
 			owes, hidden = owes || e.found, hidden || e.found
 		case e.unused && e.first:
-			hidden = hidden || e.found || e.generation != 0 || e.firstIn != "" && e.firstIn != r.epoch
+			owes = owes || since(e.lost.otherIn, r.epoch)
+			hidden = hidden || e.found || e.generation != 0 || since(e.lost.firstIn, r.epoch)
 		default:
 			owes = true
 		}

@@ -24,7 +24,7 @@ type released struct {
 	found      bool          // the record had it
 	unused     bool          // its session was never Connected
 	first      bool          // its claim found no other session of the user
-	firstIn    string        // see pending
+	lost       lost          // where its claim has failed
 	grace      *entry        // takes its place if the user has no other entry; nil for none
 	carries    []seam.Carry  // what moves with the user
 }
@@ -43,6 +43,7 @@ type releases struct {
 type userReleases struct {
 	user    string
 	entries []*released   // they wait
+	running []*released   // a worker removes them
 	idle    chan struct{} // closed when there are no more; nil while none waits for that
 }
 
@@ -84,6 +85,7 @@ func (r *releases) enqueue(u *userReleases) {
 
 // took is called when a user's entries that waited have left the store.
 func (r *releases) took(u *userReleases) {
+	u.running = nil
 	if len(u.entries) > 0 {
 		r.enqueue(u)
 		return
@@ -92,6 +94,14 @@ func (r *releases) took(u *userReleases) {
 	if u.idle != nil {
 		close(u.idle)
 	}
+}
+
+// owes reports whether a session has ended whose entry has not left yet, so that nothing was told of that.
+func (r *releases) owes(user string, session uuid.UUID) bool {
+	u := r.users[user]
+	return u != nil && slices.ContainsFunc(slices.Concat(u.entries, u.running), func(e *released) bool {
+		return e.session == session && !e.again && !(e.unused && e.first && e.generation == 0)
+	})
 }
 
 func (r *releases) empty() bool { return len(r.users) == 0 && r.running == 0 }
@@ -192,7 +202,7 @@ func (n *Node) releaseSome(ctx context.Context) {
 		u := n.release.waiting[0]
 		n.release.waiting = n.release.waiting[1:]
 		all := u.entries
-		u.entries = nil
+		u.entries, u.running = nil, all
 		n.mu.Unlock()
 		r := removal{node: n, user: u.user, all: all}
 		over := r.run(ctx)
@@ -254,6 +264,7 @@ type removal struct {
 	unsure  bool    // the record may have left: the node's life ended before an answer came
 	graced  bool    // a grace entry has taken their place
 	epoch   string  // of the store, in which the entries were looked for last
+	floor   Version // what was known to be the highest version before that
 	version Version // of the record that has left or was replaced, or that has none of them
 	rest    []entry // what is left, without the grace entry
 }
@@ -273,7 +284,7 @@ func (r *removal) run(ctx context.Context) bool {
 			r.version, r.unsure = unsure, unsure != 0
 			return false
 		}
-		r.epoch = epoch
+		r.epoch, r.floor = epoch, Version(n.floor.Load())
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
 		if prev == 0 {
 			var records []Record
@@ -335,16 +346,17 @@ func (r *removal) me() Incarnation { return r.all[0].node }
 func (r *removal) grace() *entry { return r.all[len(r.all)-1].grace }
 
 // nothing notes that there is nothing to remove. A record that is not there may have left by a call whose answer was lost, or with
-// what the store has lost.
+// what the store has lost. What was told of the latter has no higher version than the floor.
 func (r *removal) nothing(version, unsure Version) {
 	if r.version = version; version != 0 || r.graced {
 		return
 	}
-	r.version = unsure
+	r.version, r.gone = unsure, unsure != 0
 	for _, e := range r.all {
-		r.version = max(r.version, e.generation)
+		if unsure == 0 && (e.generation != 0 || since(e.lost.otherIn, r.epoch)) {
+			r.version, r.gone = r.floor, true
+		}
 	}
-	r.gone = r.version != 0
 }
 
 // look notes what is to be left of a record. Version 0 means that there is nothing to remove.
