@@ -36,8 +36,13 @@ type rollcallServer struct {
 
 // newRollcall returns a server that runs, and whose handlers answer every message with its body.
 func newRollcall(o options) (*rollcallServer, error) {
-	srv, err := rollcall.New(rollcall.Config{Addr: o.addr, Engine: engine.Config{Loops: o.loops},
-		Users: usermgr.Config{HeartbeatTimeout: 10 * time.Minute}})
+	return newRollcallWith(o, rollcall.Config{}, func() error { return nil })
+}
+
+// newRollcallWith is newRollcall with further settings, and something that must be done before clients may come.
+func newRollcallWith(o options, cfg rollcall.Config, before func() error) (*rollcallServer, error) {
+	cfg.Addr, cfg.Engine.Loops, cfg.Users.HeartbeatTimeout = o.addr, o.loops, 10*time.Minute
+	srv, err := rollcall.New(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +61,9 @@ func newRollcall(o options) (*rollcallServer, error) {
 	})
 	s.push = push.New(s.bridge)
 	s.engine.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
+	if err := before(); err != nil {
+		return nil, err
+	}
 	if err := s.engine.Listen(); err != nil {
 		return nil, err
 	}
