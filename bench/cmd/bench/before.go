@@ -7,11 +7,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/rollcall-go/rollcall/bench/internal/load"
 	"github.com/rollcall-go/rollcall/bench/internal/process"
 	"github.com/rollcall-go/rollcall/bench/internal/report"
+	"github.com/rollcall-go/rollcall/bench/internal/stats"
+	"github.com/rollcall-go/rollcall/bench/internal/users"
 	"github.com/rollcall-go/rollcall/bench/internal/wire"
 )
 
@@ -32,7 +35,7 @@ func (b *bench) buildBefore() (programs, version string, err error) {
 	if err := os.Mkdir(programs, 0o700); err != nil {
 		return "", "", err
 	}
-	if err := goBuild(filepath.Join(b.before, "bench"), "-o", programs, "./cmd/server"); err != nil {
+	if err := goBuild(filepath.Join(b.before, "bench"), "-o", programs, "./cmd/server", "./cmd/users"); err != nil {
 		return "", "", err
 	}
 	now := b.dir
@@ -109,6 +112,9 @@ func beforeAndAfter(b *bench) (report.Section, error) {
 		})
 		return all
 	})
+	if err := b.usersBeforeAndAfter(&t, programs); err != nil {
+		return report.Section{}, err
+	}
 	const idleUser = "idle user, 10,000 of them"
 	idle := report.Table{Head: []string{idleUser, "B", "after traffic", "as seen, cold", "as seen, warm"}}
 	peers := []peer{renamed(rollcall.of(programs), "before"), renamed(rollcall, "after"), renamed(rollcall.of(programs), "before, again"),
@@ -138,6 +144,54 @@ Rollcall beside itself at version %s, each a process of its own, in turn; in pus
 itself is from 1 is the noise. CPU is the server's processor time a message; less is better. An idle user's memory is that of
 "Idle memory"; as seen is right after the logons, before a collection is asked for: cold is a server that was just started, warm one
 where others have come and gone.`, version), Body: t.String() + "\n" + idle.String()}, nil
+}
+
+// usersBeforeAndAfter compares the user managers alone, with 100,000 users. Each run is a process, with everything on one processor: an
+// operation's time is processor time.
+func (b *bench) usersBeforeAndAfter(t *report.Table, programs string) error {
+	type operation struct {
+		what string
+		ns   func(users.Figures) float64
+	}
+	operations := []operation{
+		{"users, register", func(f users.Figures) float64 { return f.Register }},
+		{"users, unregister", func(f users.Figures) float64 { return f.Unregister }},
+		{"users, look up", func(f users.Figures) float64 { return f.LookUp }},
+		{"users, beat, everybody", func(f users.Figures) float64 { return f.BeatAll }},
+		{"users, count a message, everybody", func(f users.Figures) float64 { return f.CountAll }},
+		{"users, page through all", func(f users.Figures) float64 { return f.Page }},
+		{"users, range over all", func(f users.Figures) float64 { return f.Iterate }},
+	}
+	if !slices.ContainsFunc(operations, func(o operation) bool { return b.cells.MatchString(o.what) }) {
+		return nil
+	}
+	var before, again, after []users.Figures
+	for round := range b.pairs {
+		order := []struct {
+			program string
+			to      *[]users.Figures
+		}{{filepath.Join(programs, "users"), &again}, {filepath.Join(programs, "users"), &before}, {b.program("users"), &after}}
+		if round%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, o := range order {
+			f, err := b.runUsers(o.program, users.Settings{Users: 100_000, Pairs: 1})
+			if err != nil {
+				return err
+			}
+			*o.to = append(*o.to, f)
+		}
+	}
+	for _, o := range operations {
+		rates := func(all []users.Figures) (r []float64) {
+			for _, f := range all {
+				r = append(r, 1/o.ns(f))
+			}
+			return r
+		}
+		t.Row(o.what, stats.Ratios(rates(after), rates(before)).String(), stats.Ratios(rates(again), rates(before)).String(), "", "")
+	}
+	return nil
 }
 
 // cpuRatio compares what a message cost two servers.

@@ -88,8 +88,13 @@ func upTo(what string, is, limit float64, unit string) report.Target {
 }
 
 func (b *bench) measureUsers(s users.Settings) (users.Figures, error) {
+	return b.runUsers(b.program("users"), s)
+}
+
+// runUsers has a program measure.
+func (b *bench) runUsers(program string, s users.Settings) (users.Figures, error) {
 	var f users.Figures
-	p, err := process.Run(b.serverCPUs(1), b.program("users"), "-users", fmt.Sprint(s.Users), "-pairs", fmt.Sprint(s.Pairs),
+	p, err := process.Run(b.serverCPUs(1), program, "-users", fmt.Sprint(s.Users), "-pairs", fmt.Sprint(s.Pairs),
 		"-interval", s.HeartbeatInterval.String(), "-timeout", s.HeartbeatTimeout.String(), "-heartbeat", s.HeartbeatFor.String())
 	if err != nil {
 		return f, err
