@@ -369,8 +369,9 @@ func (u *user) stopGrace() {
 	}
 }
 
-func (u *user) info(s *session) SessionInfo {
+func (u *user) info(s *session) (i SessionInfo) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return s.info()
+	s.describe(&i)
+	return i
 }
