@@ -2,7 +2,6 @@ package cluster_test
 
 import (
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -51,21 +50,21 @@ func (g *gate) set(closed, hold bool) {
 }
 
 // twoWays returns a world of two nodes whose mesh has two ways: the first is the world's own.
-func twoWays(t *testing.T) (w *world, around *memory.Mesh) {
-	w, around = newWorld(t, 0, usermgr.Config{}), memory.NewMesh()
+func twoWays(t *testing.T, cfg usermgr.Config) *world {
+	w, around := newWorld(t, 0, cfg), memory.NewMesh()
 	for range 2 {
 		w.way = cluster.WithDetour(w.mesh, around)
 		w.addNode()
 	}
 	w.awaitNodes()
-	return w, around
+	return w
 }
 
 // Rule 20, where two nodes are cut off from each other and do not know it yet: their frames are lost on the direct way. What ends a session
 // goes around.
 func TestAnEvictionGoesRoundWhereTheDirectMeshIsCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, _ := twoWays(t)
+		w := twoWays(t, usermgr.Config{})
 		a, b := w.nodes[0], w.nodes[1]
 		w.mustLogOn(a, "ann", 0)
 		w.mesh.Lose(func(cluster.Incarnation, []byte) bool { return true })
@@ -76,13 +75,10 @@ func TestAnEvictionGoesRoundWhereTheDirectMeshIsCut(t *testing.T) {
 				t.Errorf("the logon took %v", took)
 			}
 		}
-		want := []string{
+		w.happened(
 			"Connected ann@a", "PushedOut ann@a", "Disconnected ann@a PushedOut", "Connected ann@b",
 			"PushedOut ann@b", "Disconnected ann@b PushedOut", "Connected ann@a",
-		}
-		if got := w.log.Take(); !slices.Equal(got, want) {
-			t.Errorf("it happened:\n%s", strings.Join(got, "\n"))
-		}
+		)
 		w.settled()
 	})
 }
@@ -90,13 +86,7 @@ func TestAnEvictionGoesRoundWhereTheDirectMeshIsCut(t *testing.T) {
 // Rule 7, likewise: before IgnoreNew refuses a logon, the session's node is asked.
 func TestAQuestionGoesRoundWhereTheDirectMeshIsCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 0, usermgr.Config{RelogonMode: usermgr.IgnoreNew})
-		around := memory.NewMesh()
-		for range 2 {
-			w.way = cluster.WithDetour(w.mesh, around)
-			w.addNode()
-		}
-		w.awaitNodes()
+		w := twoWays(t, usermgr.Config{RelogonMode: usermgr.IgnoreNew})
 		w.mustLogOn(w.nodes[0], "ann", 0)
 		w.mesh.Lose(func(cluster.Incarnation, []byte) bool { return true })
 		began := time.Now()

@@ -240,6 +240,14 @@ func (w *world) at(n *member, user string) string {
 	return strings.Join(names, " ")
 }
 
+// happened fails the test unless this has happened since the last call, in this order.
+func (w *world) happened(want ...string) {
+	w.t.Helper()
+	if got := w.log.Take(); !slices.Equal(got, want) {
+		w.t.Errorf("it happened:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
 // settled waits until nothing is left to be removed, and holds the store, and what was told, against the nodes.
 func (w *world) settled() {
 	w.t.Helper()
@@ -265,19 +273,11 @@ func (w *world) differs() string {
 		}
 	}
 	stored := make(map[string]int)
-	for from := ""; ; {
-		l := testkit.Must(w.store.Walk(context.Background(), from, 100))
-		for _, r := range l.Records {
-			for _, inc := range first(cluster.Decode(r)) {
-				if slices.ContainsFunc(w.nodes, func(n *member) bool { return n.Incarnation() == inc }) {
-					stored[r.User]++
-				}
-			}
+	w.entries(func(user string, node *member) {
+		if node != nil {
+			stored[user]++
 		}
-		if from = l.Next; from == "" {
-			break
-		}
-	}
+	})
 	var all []string
 	for _, user := range w.usersOf(have, stored) {
 		online, data := w.log.IsOnline(user)
@@ -305,6 +305,24 @@ func (w *world) usersOf(in ...map[string]int) []string {
 	return slices.Compact(all)
 }
 
+// entries calls f for each entry in the store, with the node in whose present life it was written; nil for none.
+func (w *world) entries(f func(user string, node *member)) {
+	for from, first := "", true; first || from != ""; first = false {
+		l := testkit.Must(w.store.Walk(context.Background(), from, 100))
+		for _, r := range l.Records {
+			nodes, _ := cluster.Decode(r)
+			for _, inc := range nodes {
+				var node *member
+				if i := slices.IndexFunc(w.nodes, func(n *member) bool { return n.Incarnation() == inc }); i >= 0 {
+					node = w.nodes[i]
+				}
+				f(r.User, node)
+			}
+		}
+		from = l.Next
+	}
+}
+
 // noMarks waits until the store has one session of a user, which no logon excludes.
 func (w *world) noMarks(user string) {
 	w.t.Helper()
@@ -314,8 +332,6 @@ func (w *world) noMarks(user string) {
 		w.t.Errorf("the store has sessions at %v, ending: %v", nodes, ending)
 	}
 }
-
-func first[T, U any](v T, _ U) T { return v }
 
 // codeOf returns the code of a refused logon.
 func codeOf(err error) protocol.CloseCode {
