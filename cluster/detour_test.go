@@ -11,6 +11,7 @@ import (
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
 	"github.com/rollcall-go/rollcall/cluster/meshtest"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -184,7 +185,11 @@ func TestFramesOfBothWaysComeOneAtATime(t *testing.T) {
 			_ = direct.Send(1, message(1))
 			_ = around.Send(1, message(1))
 		}
-		time.Sleep(time.Second)
+		testkit.Eventually(t, "all frames are handled", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return got >= 2*frames
+		})
 		stop()
 		mu.Lock()
 		defer mu.Unlock()
@@ -215,10 +220,7 @@ func TestNoFrameIsLostWhileOneOfTheOtherWayIsHandled(t *testing.T) {
 		for range frames {
 			_ = direct.Send(1, message(1))
 		}
-		time.Sleep(2 * time.Second)
-		if n := got.Load(); n != frames+1 {
-			t.Errorf("%d frames were handled of %d", n, frames+1)
-		}
+		testkit.Eventually(t, "all frames are handled", func() bool { return got.Load() == frames+1 })
 	})
 }
 

@@ -69,6 +69,13 @@ func Decode(r Record) (nodes []Incarnation, ending []bool) {
 // IsMessage reports whether a frame has a message for a user.
 func IsMessage(frame []byte) bool { return frameKind(frame[0]) == frameDeliver }
 
+// Asks reports whether the node waits for answers to a question.
+func (n *Node) Asks() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.questions) > 0
+}
+
 // Answers returns how many answers to other nodes' questions the node keeps.
 func (n *Node) Answers() int {
 	n.mu.Lock()

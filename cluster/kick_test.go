@@ -97,7 +97,7 @@ func TestAQuestionThatIsAskedAgainIsCarriedOutOnce(t *testing.T) {
 		w := newWorld(t, 2, usermgr.Config{})
 		a, b := w.nodes[0], w.nodes[1]
 		w.mustLogOn(b, "bob", 0)
-		time.Sleep(3 * time.Second) // newcomers have asked what is refused
+		w.awaitAnswers()
 		var questions, answers atomic.Int64
 		here := a.Incarnation()
 		w.mesh.Lose(func(to cluster.Incarnation, frame []byte) bool { // the first question, and the first answer

@@ -93,8 +93,11 @@ func TestAMessageThatComesBackIsNotSentByAnOlderLook(t *testing.T) {
 		synctest.Wait() // the store has answered that bob is at b, and the answer is on its way
 		w.mustLogOn(c, "bob", 0)
 		mesh.release() // 2 comes back
-		time.Sleep(5 * time.Second)
-		got := c.sessions.take()
+		var got []string
+		w.await("both come", func() bool {
+			got = append(got, c.sessions.take()...)
+			return len(got) >= 2
+		})
 		slices.Sort(got)
 		want(t, got, "bob@c: 2", "bob@c: 3")
 		told.is(t)

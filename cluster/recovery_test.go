@@ -204,7 +204,7 @@ func TestASessionThatWaitsForAnotherIsWrittenAgain(t *testing.T) {
 			places, _ := c.Where(context.Background(), "ann")
 			return slices.ContainsFunc(places, func(p cluster.Place) bool { return p.Node == c.name })
 		})
-		time.Sleep(time.Second) // c asks for the ends that it waits for
+		w.await("c has asked for the end of a's session", func() bool { return a.Stats().Evicted == 2 })
 		close(free)
 		all.Wait()
 		b.setFaults(memory.Faults{})

@@ -69,6 +69,12 @@ func (o *outcome) note(err error) {
 	o.errs = append(o.errs, err)
 }
 
+func (o *outcome) count() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.errs)
+}
+
 func (o *outcome) is(t *testing.T, codes ...protocol.CloseCode) {
 	t.Helper()
 	synctest.Wait()
@@ -354,12 +360,11 @@ func TestWhatWaitsForAUserToBeFoundIsBounded(t *testing.T) {
 		if sent != 15 {
 			t.Errorf("%d messages of 1 MiB wait, want 15", sent)
 		}
-		time.Sleep(2 * renew)
+		w.await("the senders are told", func() bool { return told.count() >= sent })
 		told.is(t, slices.Repeat([]protocol.CloseCode{protocol.InternalError}, sent)...)
 		if err := a.send("bob", body, told.note); err != nil {
 			t.Errorf("there is room again, and a sender was told %v", err)
 		}
-		time.Sleep(2 * renew)
 	})
 }
 

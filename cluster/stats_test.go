@@ -28,6 +28,7 @@ func TestStatsSayWhatHappens(t *testing.T) {
 			t.Errorf("at the node of the logon: %+v", s)
 		}
 
+		w.awaitAnswers()
 		w.silence(a)
 		w.mustLogOn(a, "bob", 0)
 		_, _ = w.logOn(b, usermgr.Logon{UserID: "bob"})

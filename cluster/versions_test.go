@@ -3,7 +3,6 @@ package cluster_test
 import (
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/rollcall-go/rollcall/cluster/memory"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -24,7 +23,8 @@ func TestVersionsDoNotGoBackWithTheStoresClock(t *testing.T) {
 		before := generation(a)
 		s.End(protocol.ClientClosed)
 		w.settled()
-		time.Sleep(2 * renew) // b hears of it by its renewals
+		renewals := b.Stats().Renewals
+		w.await("b has heard of it by its renewals", func() bool { return b.Stats().Renewals >= renewals+2 })
 		a.cut()
 		w.store.RestartAt(0)
 		w.awaitLogOn(b, "ann")

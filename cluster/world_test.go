@@ -186,6 +186,15 @@ func (w *world) alive() (all []cluster.Incarnation) {
 	return all
 }
 
+// awaitAnswers waits until the questions of newcomers are answered: they ask what is refused.
+func (w *world) awaitAnswers() {
+	w.t.Helper()
+	synctest.Wait()
+	w.await("all questions are answered", func() bool {
+		return !slices.ContainsFunc(w.nodes, func(n *member) bool { return n.Asks() })
+	})
+}
+
 // await waits, in the bubble's time, at most two minutes.
 func (w *world) await(what string, ok func() bool) {
 	w.t.Helper()
