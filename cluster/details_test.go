@@ -17,7 +17,7 @@ import (
 // detailed is a world of two nodes that write details.
 func detailed(t *testing.T) *world {
 	w := newWorld(t, 0, usermgr.Config{})
-	w.details = time.Minute
+	w.change = func(c *cluster.Config) { c.Details = time.Minute }
 	w.addNode()
 	w.addNode()
 	w.awaitNodes()

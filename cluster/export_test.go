@@ -44,6 +44,22 @@ func (n *Node) IsHealed(alive []Incarnation) bool {
 	return n.epoch != "" && n.May()
 }
 
+// TakesForDead reports whether the node takes an incarnation for dead.
+func (n *Node) TakesForDead(inc Incarnation) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.isDead(inc)
+}
+
+// Now returns the time of the node's clock.
+func (n *Node) Now() time.Duration { return n.now() }
+
+// IsOverAt sets the end of the node's lease, and reports whether an engine would find it over.
+func (n *Node) IsOverAt(end time.Duration) bool {
+	n.lease.SetEnd(end)
+	return n.lease.Over()
+}
+
 // EndLease ends the node's lease, as its clock does, and nothing more.
 func (n *Node) EndLease() { n.lease.SetEnd(0) }
 

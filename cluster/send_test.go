@@ -218,15 +218,10 @@ func TestAMessageReachesTheSessionsOnAllNodes(t *testing.T) {
 // and no allocation.
 func TestMessagesToAUserWhoIsHereAloneAskTheStoreOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 2, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
+		w := newWorld(t, 2, onePerClass)
 		a := w.nodes[0]
-		var looks atomic.Int64
-		a.setFaults(memory.Faults{Before: func(_ context.Context, op string) error {
-			if op == "Look" {
-				looks.Add(1)
-			}
-			return nil
-		}})
+		count, looks := counting("Look")
+		a.setFaults(count)
 		w.mustLogOn(a, "eve", 1)
 		m := &protocol.Message{Type: 1, Body: []byte("hi")}
 		send := func() {
@@ -368,10 +363,15 @@ func TestWhatWaitsForAUserToBeFoundIsBounded(t *testing.T) {
 	})
 }
 
-// A user's sessions are found again when the node that had them is dead.
+// A user's sessions are looked for again when the node that had them is dead, however long that place would be believed.
 func TestAMessageDoesNotGoToADeadNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 3, usermgr.Config{})
+		w := newWorld(t, 0, usermgr.Config{})
+		w.change = func(c *cluster.Config) { c.LocationTTL = time.Hour }
+		for range 3 {
+			w.addNode()
+		}
+		w.awaitNodes()
 		a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
 		w.mustLogOn(b, "bob", 0)
 		if err := a.send("bob", "1", nil); err != nil {
@@ -382,7 +382,7 @@ func TestAMessageDoesNotGoToADeadNode(t *testing.T) {
 		b.cut()
 		w.mesh.Lose(func(to cluster.Incarnation, _ []byte) bool { return to == life })
 		w.awaitLogOn(c, "bob")
-		w.await("the node knows it", func() bool { return w.at(a, "bob") == "c" })
+		w.await("a knows that b is dead", func() bool { return a.TakesForDead(life) })
 		if err := a.send("bob", "2", nil); err != nil {
 			t.Fatal(err)
 		}
@@ -398,9 +398,14 @@ func TestOnlineFindsUsersOnAllNodes(t *testing.T) {
 		a, b := w.nodes[0], w.nodes[1]
 		w.mustLogOn(a, "ann", 0)
 		w.mustLogOn(b, "bob", 0)
+		count, looks := counting("Look")
+		a.setFaults(count)
 		got, err := a.Online(context.Background(), "bob", "eve", "ann")
-		if err != nil || !slices.Equal(got, []string{"bob", "ann"}) {
-			t.Errorf("online are %v, %v", got, err)
+		if err != nil || !slices.Equal(got, []string{"bob", "ann"}) || looks.Load() != 1 {
+			t.Errorf("online are %v, %v; the store was asked %d times", got, err, looks.Load())
+		}
+		if _, err := a.Online(context.Background(), "ann"); err != nil || looks.Load() != 1 {
+			t.Errorf("for a user who is here the store was asked: %v", err)
 		}
 		a.cut()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -2,13 +2,14 @@ package cluster_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
 	"github.com/rollcall-go/rollcall/internal/testkit"
+	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -53,12 +54,62 @@ func TestStatsSayWhatHappens(t *testing.T) {
 			t.Errorf("when it is cut off: %+v", s)
 		}
 		w.await("the other node has buried it", func() bool { return b.Stats().Burials == 1 })
+		if s := b.Stats(); s.Nodes != 1 {
+			t.Errorf("after the burial: %+v", s)
+		}
 		a.setFaults(refusing())
 		w.awaitNodes()
-		time.Sleep(lease)
 		if s := a.Stats(); s.Joins != 2 {
 			t.Errorf("when it is back: %+v", s)
 		}
+	})
+}
+
+// What waits for the store, and what the mesh does not take, is in the figures.
+func TestStatsSayWhatWaitsAndWhatIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 0, usermgr.Config{})
+		mesh := &gate{Mesh: w.mesh}
+		w.way = mesh
+		a, b := w.addNode(), w.addNode()
+		w.awaitNodes()
+		ann := w.mustLogOn(a, "ann", 0)
+		w.mustLogOn(b, "bob", 0)
+		a.setFaults(memory.Faults{Before: func(ctx context.Context, op string) error {
+			if op == "Look" || op == "Remove" {
+				<-ctx.Done()
+				return errCut
+			}
+			return nil
+		}})
+		ann.End(protocol.ClientClosed)
+		if err := a.send("bob", strings.Repeat("x", 1000), nil); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if s := a.Stats(); s.Releases != 1 || s.Claims != 0 || s.Queued < 1000 {
+			t.Errorf("while the store does not answer: %+v", s)
+		}
+		a.setFaults(memory.Faults{})
+		w.await("nothing waits any more", func() bool { s := a.Stats(); return s.Releases == 0 && s.Queued == 0 })
+		if err := a.send("bob", "1", nil); err != nil {
+			t.Fatal(err)
+		}
+		want(t, b.sessions.take(), "bob@b: 1")
+		mesh.set(true, false)
+		before := a.Stats().Unsent
+		if err := a.send("bob", "2", nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := a.Stats().Unsent - before; got != 1 {
+			t.Errorf("of a message that the mesh did not take %d frames are counted", got)
+		}
+		before = a.Stats().Unsent
+		_, _ = w.logOn(a, usermgr.Logon{UserID: "bob"})
+		if got := a.Stats().Unsent - before; got == 0 {
+			t.Error("questions that the mesh did not take are not counted")
+		}
+		mesh.set(false, false)
 	})
 }
 

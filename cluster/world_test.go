@@ -39,7 +39,7 @@ type world struct {
 	cfg   usermgr.Config
 	way   cluster.Mesh // of nodes that are added; nil for mesh
 
-	details time.Duration // of nodes that are added
+	change func(*cluster.Config) // of nodes that are added; nil for none
 }
 
 // member is one node with its user manager.
@@ -50,6 +50,8 @@ type member struct {
 	sessions *sessions
 	end      context.CancelFunc
 	ended    chan error
+
+	losable atomic.Bool // the node's renewals do not count: the store could lose them
 
 	mu     sync.Mutex
 	faults memory.Faults
@@ -91,8 +93,10 @@ func (w *world) addNodeWith(f memory.Faults) *member {
 	if mesh == nil {
 		mesh = w.mesh
 	}
-	cfg := cluster.Config{Directory: store, Mesh: mesh, Name: n.name, Lease: lease, Renew: renew, Logger: zap.NewNop()}
-	cfg.Details = w.details
+	cfg := cluster.Config{Directory: losing{store.(cluster.DetailStore), n}, Mesh: mesh, Name: n.name, Lease: lease, Renew: renew, Logger: zap.NewNop()}
+	if w.change != nil {
+		w.change(&cfg)
+	}
 	cfg.Swept = func(s cluster.Swept) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -153,6 +157,20 @@ func (n *member) setFaults(f memory.Faults) {
 
 var errCut = errors.New("the way to the store is cut")
 
+// losing is the store of a node whose renewals may not count.
+type losing struct {
+	cluster.DetailStore
+	node *member
+}
+
+func (l losing) Renew(ctx context.Context, me cluster.Incarnation, m cluster.Member, floor cluster.Version) (cluster.View, error) {
+	v, err := l.DetailStore.Renew(ctx, me, m, floor)
+	if err == nil && l.node.losable.Load() {
+		err = cluster.ErrNotDurable
+	}
+	return v, err
+}
+
 // refusing has the calls of these methods fail.
 func refusing(ops ...string) memory.Faults {
 	return memory.Faults{Before: func(_ context.Context, op string) error {
@@ -161,6 +179,17 @@ func refusing(ops ...string) memory.Faults {
 		}
 		return nil
 	}}
+}
+
+// counting counts the calls of a method.
+func counting(op string) (memory.Faults, *atomic.Int64) {
+	calls := new(atomic.Int64)
+	return memory.Faults{Before: func(_ context.Context, called string) error {
+		if called == op {
+			calls.Add(1)
+		}
+		return nil
+	}}, calls
 }
 
 // cut cuts the node off the store: its calls hang until their time is over.
