@@ -84,6 +84,25 @@ func TestRenewalsThatAreNotDurableDoNotCount(t *testing.T) {
 	})
 }
 
+// Rule 19: a node whose renewals do not count buries no other: it may be the one that is cut off.
+func TestANodeWhoseRenewalsDoNotCountBuriesNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		a.cut()
+		time.Sleep(lease - renew)
+		w.store.SetDurable(false)
+		time.Sleep(2 * renew) // a has been silent for a lease
+		if !b.May() || w.isDead(a) {
+			t.Errorf("b acts: %v; a is dead: %v", b.May(), w.isDead(a))
+		}
+		w.store.SetDurable(true)
+		w.await("a is buried when they count", func() bool { return w.isDead(a) })
+		a.setFaults(memory.Faults{})
+		w.awaitNodes()
+	})
+}
+
 // Rule 21: a node joins anew although an event handler of a session hangs, whichever event it is. It tells of the session's end when the
 // handler has returned.
 func TestAnEventHandlerThatHangsKeepsNoNodeOut(t *testing.T) {
