@@ -17,6 +17,12 @@ func TestLeftComesBeforeOffline(t *testing.T) {
 		m := newManager(t, usermgr.Config{OfflineGrace: time.Minute})
 		var mu sync.Mutex
 		var got []string
+		told := func() []string {
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(got)
+		}
 		note := func(event string) func(usermgr.UserData) {
 			return func(u usermgr.UserData) {
 				mu.Lock()
@@ -29,16 +35,11 @@ func TestLeftComesBeforeOffline(t *testing.T) {
 		time.Sleep(time.Second)
 		logOn(t, m, "ann", newLink(2)).End(protocol.NetworkError)
 		time.Sleep(59 * time.Second)
-		mu.Lock()
-		defer mu.Unlock()
-		if got != nil {
+		if got := told(); got != nil {
 			t.Errorf("within the grace it was told %q", got)
 		}
-		mu.Unlock()
 		time.Sleep(2 * time.Second)
-		synctest.Wait()
-		mu.Lock()
-		if want := []string{"Left ann", "Offline ann"}; !slices.Equal(got, want) {
+		if got, want := told(), []string{"Left ann", "Offline ann"}; !slices.Equal(got, want) {
 			t.Errorf("it was told %q, want %q", got, want)
 		}
 	})
