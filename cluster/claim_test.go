@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -144,18 +145,12 @@ func TestIgnoreNewKeepsASessionOnAnotherNode(t *testing.T) {
 	})
 }
 
-// Rule 7: a session that has ended refuses no logon, although its entry is still in the store. If the session's node does not answer,
-// the logon is refused with a code after which the client comes again.
+// Rule 7: a session that has ended refuses no logon, although its entry is still in the store.
 func TestAGhostRefusesNoLogon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2, usermgr.Config{RelogonMode: usermgr.IgnoreNew})
 		a, b := w.nodes[0], w.nodes[1]
 		old := w.mustLogOn(a, "ann", 0)
-		w.mesh.Lose(func(cluster.Incarnation, []byte) bool { return true })
-		if _, err := w.logOn(b, usermgr.Logon{UserID: "ann"}); codeOf(err) != protocol.InternalError {
-			t.Errorf("while no node answers the logon was answered with %v", err)
-		}
-		w.mesh.Lose(nil)
 		a.setFaults(refusing("Remove", "Swap"))
 		old.End(protocol.ClientClosed)
 		synctest.Wait()
@@ -241,6 +236,41 @@ func TestASilentNodeIsWaitedForOnce(t *testing.T) {
 	})
 }
 
+// Rule 19: a logon that needs a silent node is refused with the time until that node is dead at the latest, and comes in after that. This
+// is no final answer: under IgnoreNew too, where the session may have ended.
+func TestALogonThatNeedsASilentNodeComesInWhenItIsToldTo(t *testing.T) {
+	for name, mode := range map[string]usermgr.RelogonMode{"ReplaceOld": usermgr.ReplaceOld, "IgnoreNew": usermgr.IgnoreNew} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 2, usermgr.Config{RelogonMode: mode})
+				a, b := w.nodes[0], w.nodes[1]
+				w.mustLogOn(a, "ann", 0)
+				w.mustLogOn(a, "bob", 0)
+				w.silence(a)
+				a.cut()
+				var after time.Duration
+				for _, user := range []string{"ann", "bob"} { // the second one is refused at once
+					_, err := w.logOn(b, usermgr.Logon{UserID: user})
+					var ce *protocol.CloseError
+					if !errors.As(err, &ce) || ce.Code != protocol.InternalError {
+						t.Fatalf("%s's logon was answered with %v", user, err)
+					}
+					ms, err := strconv.Atoi(ce.Info[protocol.FieldRetryMS])
+					if after = time.Duration(ms) * time.Millisecond; err != nil || after > lease+renew {
+						t.Fatalf("%s is to come again after %q ms", user, ce.Info[protocol.FieldRetryMS])
+					}
+				}
+				time.Sleep(after)
+				w.mustLogOn(b, "ann", 0)
+				w.mustLogOn(b, "bob", 0)
+				a.setFaults(memory.Faults{})
+				w.mesh.Lose(nil)
+				w.awaitNodes()
+			})
+		})
+	}
+}
+
 // placed is the logon of a bridge, which has a place among the logons that run at a time.
 type placed struct{ left chan struct{} }
 
@@ -251,7 +281,7 @@ func (p placed) LeavePlace() {
 	}
 }
 
-// A logon that waits for a node or for the store gives up its place: it must not keep those of other users out.
+// Rule 19: a logon that waits for a node or for the store gives up its place: it must not keep those of other users out.
 func TestALogonThatWaitsHoldsNoPlace(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -278,7 +308,8 @@ func TestALogonThatWaitsHoldsNoPlace(t *testing.T) {
 				began := time.Now()
 				var over sync.WaitGroup
 				over.Go(func() { _, _ = b.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(99)) })
-				<-p.left
+				synctest.Wait()
+				w.await("the place is left", func() bool { return len(p.left) > 0 })
 				if took := time.Since(began); took > c.after {
 					t.Errorf("the place was left after %v", took)
 				}
