@@ -10,7 +10,9 @@ import (
 
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/internal/seam"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -318,16 +320,68 @@ func TestADeadNodeWithAnotherPolicyKeepsNoNodeOut(t *testing.T) {
 	})
 }
 
-// A node that has joined since another has read the table is not dead for the other: its number is above all in that table.
+// Rule 19: a node that has joined since another has read the table is not dead for the other: its number is above all in that table. One
+// that is absent and below is dead.
 func TestANodeThatHasJustJoinedIsNotDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(b, "ann", 0)
+		former := b.Incarnation()
+		b.stop(t)
+		w.await("the row of b has left the table", func() bool { return !w.isDead(b) })
+		a.setFaults(refusing("Renew"))
 		n := w.addNode()
-		w.await("the node has joined", n.May)
-		w.mustLogOn(n, "ann", 0)
-		w.mustLogOn(w.nodes[0], "ann", 0)
-		if got := w.log.Count().Evicted; got != 1 {
-			t.Errorf("%d evictions, want 1", got)
+		joined := cluster.Incarnation(0)
+		w.await("the node has a row", func() bool {
+			for _, m := range testkit.Must(w.store.Table(context.Background())).Members {
+				if m.Member.Name == n.name {
+					joined = m.Incarnation
+				}
+			}
+			return joined > former
+		})
+		if a.TakesForDead(joined) || !a.TakesForDead(former) || a.TakesForDead(a.Incarnation()) {
+			t.Errorf("dead are the newcomer %d: %v, the former node %d: %v", joined, a.TakesForDead(joined), former, a.TakesForDead(former))
 		}
+		a.setFaults(memory.Faults{})
+		w.await("the node acts", n.May)
 	})
+}
+
+// Rule 19: a node takes another for dead when a renewal that counts has shown it, and lets its users in then.
+func TestANodeTakesAnotherForDeadByARenewalThatCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(a, "ann", 0)
+		w.silence(a)
+		a.cut()
+		w.nodes[2].setFaults(refusing("Walk")) // so that ann's entry stays
+		time.Sleep(lease - renew)
+		b.losable.Store(true)
+		w.await("c has buried a", func() bool { return w.isDead(a) })
+		failed := b.Stats().Failed
+		w.await("b has renewed", func() bool { return b.Stats().Failed > failed })
+		if _, err := w.logOn(b, usermgr.Logon{UserID: "ann"}); codeOf(err) != protocol.InternalError || !b.May() {
+			t.Errorf("b acts: %v, and answered the logon with %v", b.May(), err)
+		}
+		b.losable.Store(false)
+		w.awaitLogOn(b, "ann")
+		a.setFaults(memory.Faults{})
+		w.mesh.Lose(nil)
+		w.awaitNodes()
+	})
+}
+
+// Rule 21: a node renews its lease, and an engine looks at it, by the clock that goes on while the machine sleeps.
+func TestALeaseGoesByTheClockThatGoesOnWhileTheMachineSleeps(t *testing.T) {
+	n := testkit.Must(cluster.New(cluster.Config{Directory: memory.New(), Mesh: memory.NewMesh()}))
+	before := clock.SinceBoot()
+	if got, after := n.Now(), clock.SinceBoot(); got < before-time.Second || got > after+time.Second {
+		t.Errorf("the node's clock shows %v, and the system has been up for %v", got, before)
+	}
+	if n.IsOverAt(clock.SinceBoot()+time.Minute) || !n.IsOverAt(clock.SinceBoot()-time.Second) {
+		t.Error("the lease goes by another clock")
+	}
 }
