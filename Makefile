@@ -79,7 +79,7 @@ soak:
 	cd cluster/redisdir && SOAK_CLUSTER=$(SOAK_CLUSTER) $(GO) test -count=1 -v -timeout 1h -run '^TestSoak$$' .
 
 # Breaks the rules of the contract one by one, in a copy, and requires that a test notices each time, and says which rule it was.
-mutants:
+mutants: redis
 	$(GO) run ./internal/mutants
 
 bench:

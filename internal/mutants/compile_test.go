@@ -10,7 +10,6 @@ import (
 	"go/token"
 	"go/types"
 	"io"
-	"maps"
 	"os"
 	"os/exec"
 	"path"
@@ -28,16 +27,25 @@ func TestEditedCodeCompiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dirs := make(map[string]bool)
+	modules := make(map[string]map[string]bool) // the directories of their packages
 	for _, m := range all {
 		for _, e := range m.edits {
-			dirs["./"+path.Dir(e.file)] = true
+			dir := path.Dir(e.file)
+			module := moduleOf(dir)
+			if modules[module] == nil {
+				modules[module] = make(map[string]bool)
+			}
+			modules[module][dir] = true
 		}
 	}
-	c := newChecker(t, dirs)
-	for dir := range dirs {
-		if err := c.check(path.Clean(dir), nil); err != nil {
-			t.Fatalf("%s, the code as it is: %v", dir, err)
+	checkers := make(map[string]*checker) // by directory
+	for module, dirs := range modules {
+		c := newChecker(t, module, dirs)
+		for dir := range dirs {
+			if err := c.check(dir, nil); err != nil {
+				t.Fatalf("%s, the code as it is: %v", dir, err)
+			}
+			checkers[dir] = c
 		}
 	}
 	for _, m := range all {
@@ -54,7 +62,7 @@ func TestEditedCodeCompiles(t *testing.T) {
 			touched[path.Dir(e.file)] = true
 		}
 		for dir := range touched {
-			if err := c.check(dir, edited); err != nil {
+			if err := checkers[dir].check(dir, edited); err != nil {
 				t.Errorf("%s does not compile: %v", m.name, err)
 			}
 		}
@@ -64,7 +72,7 @@ func TestEditedCodeCompiles(t *testing.T) {
 // The copy in which the model runs has no other tests: what the model uses stands in its own files.
 func TestTheModelCompilesWithoutOtherTests(t *testing.T) {
 	t.Chdir(filepath.Join("..", ".."))
-	c := newChecker(t, map[string]bool{"./usermgr": true})
+	c := newChecker(t, ".", map[string]bool{"usermgr": true})
 	p := c.packages["usermgr"]
 	var files []*ast.File
 	for _, name := range p.XTestGoFiles {
@@ -82,7 +90,7 @@ func TestTheModelCompilesWithoutOtherTests(t *testing.T) {
 	}
 }
 
-// checker type-checks packages of the module.
+// checker type-checks packages of a module.
 type checker struct {
 	set      *token.FileSet
 	imports  types.Importer
@@ -97,17 +105,27 @@ type listed struct {
 	XTestGoFiles, XTestImports        []string
 }
 
-func newChecker(t *testing.T, dirs map[string]bool) *checker {
+// moduleOf returns the directory of the module that a directory belongs to.
+func moduleOf(dir string) string {
+	for ; dir != "."; dir = path.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(filepath.FromSlash(dir), "go.mod")); err == nil {
+			break
+		}
+	}
+	return dir
+}
+
+func newChecker(t *testing.T, module string, dirs map[string]bool) *checker {
 	t.Helper()
 	c := &checker{set: token.NewFileSet(), packages: make(map[string]*listed), parsed: make(map[string]*ast.File)}
-	needed := slices.Collect(maps.Keys(dirs))
+	var needed []string
 	for dir := range dirs {
-		p := list(t, dir)[0]
-		c.packages[path.Clean(dir)] = p
-		needed = append(append(needed, p.TestImports...), p.XTestImports...)
+		p := list(t, dir, ".")[0]
+		c.packages[dir] = p
+		needed = append(append(append(needed, p.ImportPath), p.TestImports...), p.XTestImports...)
 	}
 	exports := make(map[string]string)
-	for _, p := range list(t, append([]string{"-deps", "-export"}, needed...)...) {
+	for _, p := range list(t, module, append([]string{"-deps", "-export"}, needed...)...) {
 		exports[p.ImportPath] = p.Export
 	}
 	c.imports = importer.ForCompiler(c.set, "gc", func(path string) (io.ReadCloser, error) {
@@ -119,10 +137,12 @@ func newChecker(t *testing.T, dirs map[string]bool) *checker {
 	return c
 }
 
-// list asks the go command about packages.
-func list(t *testing.T, args ...string) (all []*listed) {
+// list asks the go command, in a directory, about packages.
+func list(t *testing.T, dir string, args ...string) (all []*listed) {
 	t.Helper()
-	out, err := exec.Command("go", append([]string{"list", "-json=ImportPath,Export,GoFiles,TestGoFiles,TestImports,XTestGoFiles,XTestImports"}, args...)...).Output()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Export,GoFiles,TestGoFiles,TestImports,XTestGoFiles,XTestImports"}, args...)...)
+	cmd.Dir = filepath.FromSlash(dir)
+	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}

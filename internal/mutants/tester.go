@@ -122,8 +122,8 @@ func (t *tester) try(m *mutant, limit time.Duration) (killed bool) {
 // build compiles the tests of a test's package. A copy that does not compile is an error.
 func (t *tester) build(test string) (binary string, err error) {
 	pkg, _ := split(test)
-	build := exec.Command("go", "test", "-c", "-ldflags=-s -w", "-o", "mutant.test", pkg)
-	build.Dir = t.copyFor(test)
+	build := exec.Command("go", "test", "-c", "-ldflags=-s -w", "-o", "mutant.test")
+	build.Dir = filepath.Join(t.copyFor(test), filepath.FromSlash(pkg)) // it may be in a module of its own
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("it does not compile: %v\n%s", err, out)
 	}
@@ -157,6 +157,9 @@ func (t *tester) run(binary, name string, limit time.Duration, steps int, rules 
 	}
 	if err == nil && strings.Contains(out.said.String(), "no tests to run") {
 		return false, "", fmt.Errorf("there is no test %s", name)
+	}
+	if err == nil && strings.Contains(out.said.String(), "--- SKIP: ") {
+		return false, "", fmt.Errorf("this machine cannot run it:\n%s", out.said.String())
 	}
 	return err != nil, out.said.String(), nil
 }
