@@ -83,6 +83,19 @@ func TestAnotherLibraryOfTheSameNameIsRefused(t *testing.T) {
 	}
 }
 
+// Rule 19: a node that starts leaves the library alone where it is loaded: the server would forget its epoch with it, and recover.
+func TestANodeThatStartsDoesNotHaveTheServerRecover(t *testing.T) {
+	s := startServer(t)
+	a := open(t, s.client(), redisdir.Config{})
+	join(t, a)
+	before := testkit.Must(a.Table(t.Context()))
+	open(t, s.client(), redisdir.Config{})
+	if v := testkit.Must(a.Table(t.Context())); !before.Armed || !v.Armed || v.Epoch != before.Epoch {
+		t.Errorf("the table was %+v, and is %+v", before, v)
+	}
+	testkit.Must(a.Swap(t.Context(), "ann", 0, []byte("1"), cluster.SwapOptions{Epoch: before.Epoch}))
+}
+
 // A node with another number of buckets does not join.
 func TestTheNumberOfBucketsIsFixed(t *testing.T) {
 	s := startServer(t)
@@ -225,15 +238,46 @@ func TestARenewalCountsWhenAReplicaHasIt(t *testing.T) {
 		t.Errorf("a replica that has taken over has the table %+v", v)
 	}
 
-	// The old primary follows the promoted one, and takes over again.
+	// The old primary follows the promoted one, and takes over again. It asks for its replication ID at each swap.
 	primary.follow(pc, replica)
 	if err := primary.do(pc, "REPLICAOF NO ONE"); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := d.Swap(t.Context(), "bob", 0, body, cluster.SwapOptions{Epoch: before.Epoch}); !errors.Is(err, cluster.ErrRecovering) {
+		t.Errorf("the old primary has taken over again, and answered a claim with %v", err)
 	}
 	again := testkit.Must(d.Table(t.Context()))
 	if again.Armed || again.Epoch == before.Epoch || again.Epoch == v.Epoch {
 		t.Errorf("the old primary has taken over again, and has the table %+v", again)
 	}
+}
+
+// Rule 21: how many replicas must have a renewal is configured. Those that are there do not count: a backup is a replica for a while, and
+// all nodes would be fenced when it is over.
+func TestAReplicaThatIsNotConfiguredIsNotWaitedFor(t *testing.T) {
+	primary := startServer(t)
+	pc := primary.client()
+	if err := primary.do(pc, "CONFIG SET repl-diskless-sync-delay 0"); err != nil {
+		t.Fatal(err)
+	}
+	d := open(t, pc, redisdir.Config{})
+	me := join(t, d)
+	counts := func(when string) {
+		t.Helper()
+		if _, err := d.Renew(t.Context(), me, cluster.Member{}, 0); err != nil {
+			t.Errorf("%s a renewal was answered with %v", when, err)
+		}
+	}
+	counts("before the backup")
+	replica := startServer(t)
+	replica.follow(replica.client(), primary)
+	counts("during the backup")
+	replica.kill()
+	testkit.Eventually(t, "the primary has no replica", func() bool {
+		info := testkit.Must(pc.Do(t.Context(), pc.B().Info().Section("replication").Build()).ToString())
+		return strings.Contains(info, "connected_slaves:0")
+	})
+	counts("after the backup")
 }
 
 // A frame reaches the incarnation that it is for, in order.
