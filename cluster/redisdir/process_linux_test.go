@@ -69,11 +69,12 @@ func init() {
 func (j *job) run() error {
 	out := json.NewEncoder(os.Stdout)
 	var mu sync.Mutex
-	tell := func(what, user, why string) {
+	tellAt := func(at time.Duration, what, user, why string) {
 		mu.Lock()
 		defer mu.Unlock()
-		_ = out.Encode(happening{what, clock.SinceBoot(), user, why})
+		_ = out.Encode(happening{what, at, user, why})
 	}
+	tell := func(what, user, why string) { tellAt(clock.SinceBoot(), what, user, why) }
 	ctx := context.Background()
 	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: j.Redis, ForceSingleClient: true, DisableCache: true, PipelineMultiplex: -1})
 	if err != nil {
@@ -91,7 +92,8 @@ func (j *job) run() error {
 		}
 		ways = cluster.WithDetour(direct, ways)
 	}
-	node, err := cluster.New(cluster.Config{Directory: store, Mesh: ways, Name: j.Name, Lease: j.Lease, Logger: zap.NewNop()})
+	dir := renewing{store, func(at time.Duration) { tellAt(at, "renewed", "", "") }}
+	node, err := cluster.New(cluster.Config{Directory: dir, Mesh: ways, Name: j.Name, Lease: j.Lease, Logger: zap.NewNop()})
 	if err != nil {
 		return err
 	}
@@ -127,6 +129,21 @@ func (j *job) run() error {
 		}
 	}()
 	return srv.Run(ctx)
+}
+
+// renewing tells when the last renewal that the node knows of was asked for.
+type renewing struct {
+	*redisdir.Directory
+	tell func(at time.Duration)
+}
+
+func (r renewing) Renew(ctx context.Context, me cluster.Incarnation, m cluster.Member, floor cluster.Version) (cluster.View, error) {
+	at := clock.SinceBoot()
+	v, err := r.Directory.Renew(ctx, me, m, floor)
+	if err == nil {
+		r.tell(at)
+	}
+	return v, err
 }
 
 // process is a node in a process of its own.
@@ -311,7 +328,7 @@ func TestWithoutTheGuardAProcessThatStoodStillHandlesMessagesAfterItsLease(t *te
 	t.Error("no message was handled late: the test of the guard shows nothing")
 }
 
-// Rule 19: the users of a node that was killed come in elsewhere when its lease is over.
+// Rule 19: the users of a node that was killed come in elsewhere when its lease is over, and not before.
 func TestUsersOfAKilledProcessComeInElsewhere(t *testing.T) {
 	server := startServer(t)
 	a := startProcess(t, job{Name: "a", Redis: []string{server.addr}, Lease: processLease})
@@ -326,7 +343,10 @@ func TestUsersOfAKilledProcessComeInElsewhere(t *testing.T) {
 	for _, user := range users {
 		b.letIn(t, user)
 	}
-	all := b.find("connected", "")
+	all, renewed := b.find("connected", ""), a.find("renewed", "")
+	if took := all[0].At - renewed[len(renewed)-1].At; took < processLease {
+		t.Errorf("the first user was in %v after the last renewal of the node that was killed", took)
+	}
 	t.Logf("%d users were in between %v and %v after the kill, with a lease of %v and a renewal each %v", len(users),
 		(all[0].At - killed).Round(time.Millisecond), (all[len(all)-1].At - killed).Round(time.Millisecond), processLease, processLease/5)
 }
