@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"net"
 	"sync"
 	"testing"
 	"time"
@@ -77,15 +76,15 @@ func (s *sender) sendUntil(t *testing.T, what string, ok func() bool) {
 
 // pair is a mesh that sends to another through a cable.
 type pair struct {
-	cable *cable
+	cable *testkit.Cable
 	from  sender
 	got   numbers
 }
 
 func newPair(t *testing.T, silence time.Duration) *pair {
-	p := &pair{cable: newCable(t)}
-	to := open(t, mesh.Config{Secret: secret, Advertise: p.cable.addr()}.WithSilence(silence))
-	p.cable.lead(to.Bound())
+	p := &pair{cable: testkit.NewCable(t, "")}
+	to := open(t, mesh.Config{Secret: secret, Advertise: p.cable.Addr()}.WithSilence(silence))
+	p.cable.Lead(to.Bound())
 	stop := testkit.Must(to.Open(1, p.got.take))
 	t.Cleanup(stop)
 	from := open(t, mesh.Config{Secret: secret}.WithSilence(silence))
@@ -103,7 +102,7 @@ func TestFramesKeepTheirOrderWhileConnectionsBreak(t *testing.T) {
 		for range 200 {
 			_ = p.from.send()
 		}
-		p.cable.breakAll()
+		p.cable.Break()
 		p.from.sendUntil(t, "frames come again", func() bool { return p.got.count() > before+20 })
 	}
 	p.got.check(t)
@@ -112,13 +111,13 @@ func TestFramesKeepTheirOrderWhileConnectionsBreak(t *testing.T) {
 // What stays behind on a connection that its sender has given up does not come after what was sent later on the next one.
 func TestWhatComesLateOnAnEarlierConnectionIsDropped(t *testing.T) {
 	p := newPair(t, fast)
-	p.cable.hold()
+	p.cable.Hold()
 	for range 100 {
 		_ = p.from.send()
 	}
 	before := p.got.count()
 	p.from.sendUntil(t, "frames come on another connection", func() bool { return p.got.count() > before })
-	p.cable.release()
+	p.cable.Release()
 	before = p.got.count()
 	p.from.sendUntil(t, "frames come on", func() bool { return p.got.count() > before+100 })
 	p.got.check(t)
@@ -127,12 +126,12 @@ func TestWhatComesLateOnAnEarlierConnectionIsDropped(t *testing.T) {
 // A node that is cut off without a word is noticed: its frames are refused, and come again when it is back.
 func TestASilentNodeIsNoLongerReached(t *testing.T) {
 	p := newPair(t, fast)
-	p.cable.setCut(true)
+	p.cable.SetCut(true)
 	testkit.Eventually(t, "frames are refused", func() bool { return errors.Is(p.from.send(), cluster.ErrNoRoute) })
 	if s := p.from.mesh.Stats(); s.Lost != 1 || s.Reached != 0 || s.Refused == 0 || s.Sent == 0 {
 		t.Errorf("the figures are %+v", s)
 	}
-	p.cable.setCut(false)
+	p.cable.SetCut(false)
 	before := p.got.count()
 	p.from.sendUntil(t, "frames come again", func() bool { return p.got.count() > before })
 	p.got.check(t)
@@ -203,124 +202,4 @@ func TestALogonReplacesASessionOverTheDirectMesh(t *testing.T) {
 	testkit.Eventually(t, "the node has one connection: none to itself", func() bool { return connections() == 1 })
 	stops[1]()
 	testkit.Eventually(t, "the connection to the node that has left ends", func() bool { return connections() == 0 })
-}
-
-// cable is a TCP connection's way through the test: it can be broken and held.
-type cable struct {
-	listener net.Listener
-
-	mu      sync.Mutex
-	to      string
-	changed *sync.Cond
-	cut     bool // nothing passes, and no connection comes about
-	over    bool
-	conns   map[*strand]bool
-}
-
-// strand is one connection.
-type strand struct {
-	ends [2]net.Conn
-	held bool
-}
-
-func newCable(t testing.TB) *cable {
-	c := &cable{listener: testkit.Must(net.Listen("tcp", "127.0.0.1:0")), conns: make(map[*strand]bool)}
-	c.changed = sync.NewCond(&c.mu)
-	var all sync.WaitGroup
-	all.Go(func() { c.accept(&all) })
-	t.Cleanup(func() {
-		c.mu.Lock()
-		c.over = true
-		c.changed.Broadcast()
-		c.mu.Unlock()
-		c.breakAll()
-		_ = c.listener.Close()
-		all.Wait()
-	})
-	return c
-}
-
-func (c *cable) addr() string { return c.listener.Addr().String() }
-
-func (c *cable) lead(to string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.to = to
-}
-
-// change changes the cable, and has what waits look again.
-func (c *cable) change(f func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f()
-	c.changed.Broadcast()
-}
-
-func (c *cable) setCut(cut bool) { c.change(func() { c.cut = cut }) }
-
-// hold keeps the bytes of the present connections until release.
-func (c *cable) hold() { c.change(func() { c.holdAll(true) }) }
-
-func (c *cable) release() { c.change(func() { c.holdAll(false) }) }
-
-func (c *cable) holdAll(held bool) {
-	for s := range c.conns {
-		s.held = held
-	}
-}
-
-// breakAll ends the present connections.
-func (c *cable) breakAll() {
-	c.change(func() {
-		for s := range c.conns {
-			_, _ = s.ends[0].Close(), s.ends[1].Close()
-		}
-	})
-}
-
-func (c *cable) accept(all *sync.WaitGroup) {
-	for {
-		from, err := c.listener.Accept()
-		if err != nil {
-			return
-		}
-		c.mu.Lock()
-		addr := c.to
-		c.mu.Unlock()
-		to, err := net.Dial("tcp", addr)
-		if err != nil {
-			_ = from.Close()
-			continue
-		}
-		s := &strand{ends: [2]net.Conn{from, to}}
-		c.change(func() { c.conns[s] = true })
-		all.Go(func() {
-			var both sync.WaitGroup
-			both.Go(func() { c.copy(s, to, from) })
-			both.Go(func() { c.copy(s, from, to) })
-			both.Wait()
-			c.change(func() { delete(c.conns, s) })
-		})
-	}
-}
-
-func (c *cable) copy(s *strand, to, from net.Conn) {
-	defer to.Close()
-	b := make([]byte, 64<<10)
-	for {
-		n, err := from.Read(b)
-		c.mu.Lock()
-		for (c.cut || s.held) && !c.over {
-			c.changed.Wait()
-		}
-		c.mu.Unlock()
-		if n > 0 {
-			if _, err := to.Write(b[:n]); err != nil {
-				return
-			}
-		}
-		if err != nil {
-			return
-		}
-	}
 }

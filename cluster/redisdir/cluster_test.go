@@ -21,7 +21,7 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// stand is a cluster of real nodes on a real server. Each node reaches the server by proxies of its own, one for the store and one for
+// stand is a cluster of real nodes on a real server. Each node reaches the server by cables of its own, one for the store and one for
 // the mesh.
 type stand struct {
 	t        *testing.T
@@ -38,7 +38,15 @@ type member struct {
 	*cluster.Node
 	name       string
 	users      *usermgr.Manager
-	store, way *proxy // way is the mesh's
+	store, way *testkit.Cable // way is the mesh's
+}
+
+// lead has the node reach another server.
+func (n *member) lead(to string) {
+	for _, c := range []*testkit.Cable{n.store, n.way} {
+		c.Lead(to)
+		c.Break()
+	}
 }
 
 const lease = 2 * time.Second
@@ -52,10 +60,10 @@ func newStand(t *testing.T, nodes, replicas int, devices usermgr.Devices, meshes
 		s.replicas = append(s.replicas, r)
 	}
 	for i := range nodes {
-		s.nodes = append(s.nodes, &member{name: string(rune('a' + i)), store: newProxy(t, s.server.addr), way: newProxy(t, s.server.addr)})
+		s.nodes = append(s.nodes, &member{name: string(rune('a' + i)), store: testkit.NewCable(t, s.server.addr), way: testkit.NewCable(t, s.server.addr)})
 	}
 	s.run(min(replicas, 1), func(n *member) (store, way rueidis.Client) {
-		return connect(t, n.store.addr()), connect(t, n.way.addr())
+		return connect(t, n.store.Addr()), connect(t, n.way.Addr())
 	}, meshes...)
 	return s
 }

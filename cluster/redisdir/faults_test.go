@@ -26,26 +26,26 @@ var faults = []fault{
 	{"none", 0, func(s *stand) []*member { return nil }},
 	{"a node is cut off", 0, func(s *stand) []*member {
 		n := s.nodes[0]
-		n.store.setCut(true)
-		n.way.setCut(true)
+		n.store.SetCut(true)
+		n.way.SetCut(true)
 		testkit.Eventually(s.t, "the node is fenced", func() bool { return !n.May() })
 		s.grow(100) // its users log on elsewhere
-		n.store.setCut(false)
-		n.way.setCut(false)
+		n.store.SetCut(false)
+		n.way.SetCut(false)
 		return s.nodes[:1]
 	}},
 	{"a node is cut off from the store", 0, func(s *stand) []*member {
 		n := s.nodes[0]
-		n.store.setCut(true)
+		n.store.SetCut(true)
 		testkit.Eventually(s.t, "the node is fenced", func() bool { return !n.May() })
 		s.grow(100)
-		n.store.setCut(false)
+		n.store.SetCut(false)
 		return s.nodes[:1]
 	}},
 	{"the mesh of a node is cut", 0, func(s *stand) []*member {
-		s.nodes[0].way.setCut(true)
+		s.nodes[0].way.SetCut(true)
 		lasts(lease)
-		s.nodes[0].way.setCut(false)
+		s.nodes[0].way.SetCut(false)
 		return nil
 	}},
 	{"the store stands still for less than a lease", 0, func(s *stand) []*member {
@@ -83,8 +83,7 @@ var faults = []fault{
 			return s.log.Count().Logons > before+100 || !s.nodes[0].May()
 		})
 		for _, n := range s.nodes {
-			n.store.lead(next.addr)
-			n.way.lead(next.addr)
+			n.lead(next.addr)
 		}
 		s.server.kill()
 		s.server, s.replicas = next, s.replicas[1:]
@@ -98,14 +97,12 @@ var faults = []fault{
 		}
 		s.replicas[1].follow(s.replicas[1].client(), next)
 		for _, n := range s.nodes[1:] { // the first node stays with the old primary
-			n.store.lead(next.addr)
-			n.way.lead(next.addr)
+			n.lead(next.addr)
 		}
 		testkit.Eventually(s.t, "the node of the minority is fenced", func() bool { return !s.nodes[0].May() })
 		s.server = next
 		s.grow(100)
-		s.nodes[0].store.lead(next.addr)
-		s.nodes[0].way.lead(next.addr)
+		s.nodes[0].lead(next.addr)
 		old.kill()
 		s.replicas = s.replicas[1:]
 		s.addReplica()

@@ -10,6 +10,7 @@ import (
 	"github.com/rollcall-go/rollcall/cluster/mesh"
 	"github.com/rollcall-go/rollcall/cluster/meshtest"
 	"github.com/rollcall-go/rollcall/cluster/redisdir"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -32,11 +33,11 @@ func TestMesh(t *testing.T) {
 // is kept. When the nodes reach each other again, all goes on.
 func TestLogonsGoOnWhereNodesAreCutOffFromEachOther(t *testing.T) {
 	const users, clients = 40, 16
-	var direct []*proxy
+	var direct []*testkit.Cable
 	s := newStand(t, 2, 0, usermgr.Devices{}, func(around cluster.Mesh) cluster.Mesh {
 		listen := freeAddr(t)
-		way := newProxy(t, listen)
-		m, err := mesh.New(mesh.Config{Listen: listen, Advertise: way.addr(), Secret: []byte("the test's secret"), Logger: zap.NewNop()})
+		way := testkit.NewCable(t, listen)
+		m, err := mesh.New(mesh.Config{Listen: listen, Advertise: way.Addr(), Secret: []byte("the test's secret"), Logger: zap.NewNop()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,11 +48,11 @@ func TestLogonsGoOnWhereNodesAreCutOffFromEachOther(t *testing.T) {
 	stop := s.storm(users, clients)
 	s.grow(500)
 	for _, way := range direct {
-		way.setCut(true)
+		way.SetCut(true)
 	}
 	s.grow(500)
 	for _, way := range direct {
-		way.setCut(false)
+		way.SetCut(false)
 	}
 	s.grow(500)
 	in, refused := stop()
