@@ -187,6 +187,18 @@ func (s *stand) settledIn(patience time.Duration, users int) {
 	})
 }
 
+// letAllIn has each user come again until one of the nodes lets the user in.
+func (s *stand) letAllIn(users int) {
+	s.t.Helper()
+	for i := range users {
+		user := fmt.Sprint("user", i)
+		testkit.EventuallyIn(s.t, time.Minute, user+" comes in", func() bool {
+			_, err := s.logOn(s.nodes[i%len(s.nodes)], user)
+			return err == nil
+		})
+	}
+}
+
 // grow waits for so many more logons.
 func (s *stand) grow(n int) {
 	s.t.Helper()

@@ -50,13 +50,7 @@ func elects(t *testing.T, primary *server, clients func(n *member) (store, way r
 	took := time.Since(killed)
 	in, refused := stop()
 	s.awaitNodes()
-	for i := range users {
-		user := fmt.Sprint("user", i)
-		testkit.EventuallyIn(t, time.Minute, user+" comes in", func() bool {
-			_, err := s.logOn(s.nodes[i%3], user)
-			return err == nil
-		})
-	}
+	s.letAllIn(users)
 	s.settled(users)
 	now := fmt.Sprint(s.nodes[0].Incarnation(), s.nodes[1].Incarnation(), s.nodes[2].Incarnation())
 	total := s.log.Count()

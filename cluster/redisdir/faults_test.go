@@ -2,7 +2,6 @@ package redisdir_test
 
 import (
 	"cmp"
-	"fmt"
 	"os"
 	"strconv"
 	"syscall"
@@ -166,13 +165,7 @@ func (f *fault) stand(t *testing.T, devices usermgr.Devices) {
 		}
 	}
 	in, refused := stop()
-	for i := range users {
-		user := fmt.Sprint("user", i)
-		testkit.EventuallyIn(t, time.Minute, user+" comes in", func() bool {
-			_, err := s.logOn(s.nodes[i%3], user)
-			return err == nil
-		})
-	}
+	s.letAllIn(users)
 	s.settled(users)
 	total := s.log.Count()
 	t.Logf("%d times; %d logons came in, %d were refused, %d evictions, %d sessions lost", times, in, refused, total.Evicted, total.Lost)
