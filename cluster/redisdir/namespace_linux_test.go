@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,14 +19,6 @@ type network struct {
 	t      testing.TB
 	spaces [2]string
 	a, b   *process
-}
-
-// ip runs the system's ip command.
-func ip(args ...string) error {
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
-	}
-	return nil
 }
 
 // at returns an address of a link: 0 is the node's link to the server, 1 that to the clients, 2 that between the nodes.
@@ -51,7 +41,7 @@ func newNetwork(t *testing.T) *network {
 	var err error
 	do := func(args ...string) {
 		if err == nil {
-			err = ip(args...)
+			err = testkit.IP(args...)
 		}
 	}
 	for i := range n.spaces {
@@ -61,10 +51,10 @@ func newNetwork(t *testing.T) *network {
 	var devices []string
 	t.Cleanup(func() {
 		for _, device := range devices {
-			_ = ip("link", "del", device)
+			_ = testkit.IP("link", "del", device)
 		}
 		for _, space := range n.spaces {
-			_ = ip("netns", "del", space)
+			_ = testkit.IP("netns", "del", space)
 		}
 	})
 	for i, space := range n.spaces {
@@ -99,7 +89,7 @@ func newNetwork(t *testing.T) *network {
 // must runs a command that must succeed.
 func (n *network) must(args ...string) {
 	n.t.Helper()
-	if err := ip(args...); err != nil {
+	if err := testkit.IP(args...); err != nil {
 		n.t.Fatal(err)
 	}
 }
@@ -134,7 +124,7 @@ func TestANodeWhoseLinkToTheServerIsCut(t *testing.T) {
 			}
 			chatter(t, clients)
 			testkit.Eventually(t, "the users talk", func() bool { return len(n.a.find("handled", users[9])) > 0 })
-			t.Cleanup(func() { _ = ip(link.heal...) })
+			t.Cleanup(func() { _ = testkit.IP(link.heal...) })
 			n.must(link.cut...)
 			cut := time.Now()
 			for i, user := range users {

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -112,14 +110,6 @@ func TestCablePulledInMidFrame(t *testing.T) {
 	s.until("the connection is given up", func(now state) bool { return now.Engine.Conns.Open == 0 && now.TimedOut == 1 })
 }
 
-// ip runs the system's ip command.
-func ip(args ...string) error {
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
-	}
-	return nil
-}
-
 // TestLinkThatGoesDown is TestCablePulledInMidFrame with a network: the server and the client are each in a namespace of
 // its own, and the link between them goes down. What the server sends is never acknowledged.
 func TestLinkThatGoesDown(t *testing.T) {
@@ -131,11 +121,11 @@ func TestLinkThatGoesDown(t *testing.T) {
 		{"-n", here, "addr", "add", "192.0.2.1/24", "dev", "soak0"}, {"-n", there, "addr", "add", "192.0.2.2/24", "dev", "soak0"},
 		{"-n", here, "link", "set", "soak0", "up"}, {"-n", there, "link", "set", "soak0", "up"},
 	} {
-		if err = ip(args...); err != nil {
+		if err = testkit.IP(args...); err != nil {
 			break
 		}
 	}
-	t.Cleanup(func() { _, _ = ip("netns", "del", here), ip("netns", "del", there) })
+	t.Cleanup(func() { _, _ = testkit.IP("netns", "del", here), testkit.IP("netns", "del", there) })
 	if err != nil {
 		testkit.LeaveOut(t, "this needs a network namespace, and so root; TestCablePulledInMidFrame needs none: %v", err)
 	}
@@ -146,7 +136,7 @@ func TestLinkThatGoesDown(t *testing.T) {
 	if got := client.line(); got != "half" {
 		t.Fatal(got)
 	}
-	if err := ip("-n", there, "link", "set", "soak0", "down"); err != nil {
+	if err := testkit.IP("-n", there, "link", "set", "soak0", "down"); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
