@@ -12,8 +12,8 @@ import (
 	"github.com/rollcall-go/rollcall/internal/testkit"
 )
 
-// jobs are what this test binary does when a test starts it as a process of its own. A job gets its argument as JSON, obeys lines of its
-// standard input, and ends with it.
+// jobs are what this test binary does when a test starts it as a process of its own. A job gets its argument as JSON, and ends with its
+// standard input.
 var jobs = map[string]func(arg []byte){"clients": runClients}
 
 const (
@@ -37,9 +37,11 @@ type child struct {
 	out *bufio.Reader
 }
 
-func startChild(t testing.TB, job string, arg any) *child {
+// startChild starts a job. before, when there is any, is the command that starts it.
+func startChild(t testing.TB, job string, arg any, before ...string) *child {
 	t.Helper()
-	c := &child{t: t, cmd: exec.Command(os.Args[0])}
+	args := append(before, os.Args[0])
+	c := &child{t: t, cmd: exec.Command(args[0], args[1:]...)}
 	// The race detector would sleep for a second at each exit.
 	c.cmd.Env = append(os.Environ(), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0", jobName+"="+job, jobArg+"="+string(testkit.Must(json.Marshal(arg))))
 	c.cmd.Stderr = os.Stderr

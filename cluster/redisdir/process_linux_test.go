@@ -6,8 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"sync"
 	"syscall"
 	"testing"
@@ -29,10 +29,9 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// jobOfProcess is in the environment of this test binary when a test starts it as a node of a cluster.
-const jobOfProcess = "ROLLCALL_REDISDIR_TEST_NODE"
+func init() { jobs["node"] = runNode }
 
-// job says what such a process does.
+// job says what a node in a process of its own does.
 type job struct {
 	Name    string
 	Redis   []string
@@ -51,21 +50,21 @@ type happening struct {
 	Why  string `json:",omitempty"`
 }
 
-func init() {
-	if text := os.Getenv(jobOfProcess); text != "" {
-		var j job
-		if err := json.Unmarshal([]byte(text), &j); err != nil {
-			panic(err)
-		}
-		if err := j.run(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
+// runNode is a node until its standard input ends, or a signal ends it.
+func runNode(arg []byte) {
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
+	}()
+	var j job
+	err := json.Unmarshal(arg, &j)
+	if err == nil {
+		err = j.run()
 	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
 }
 
-// run is the main of a node. It ends by a signal.
 func (j *job) run() error {
 	out := json.NewEncoder(os.Stdout)
 	var mu sync.Mutex
@@ -149,7 +148,7 @@ func (r renewing) Renew(ctx context.Context, me cluster.Incarnation, m cluster.M
 // process is a node in a process of its own.
 type process struct {
 	job
-	cmd  *exec.Cmd
+	*child
 	addr string
 
 	mu  sync.Mutex
@@ -158,21 +157,15 @@ type process struct {
 
 func startProcess(t testing.TB, j job) *process {
 	t.Helper()
-	p := &process{job: j, cmd: exec.Command(os.Args[0])}
+	var before []string
 	if j.Space != "" {
-		p.cmd = exec.Command("ip", "netns", "exec", j.Space, os.Args[0])
+		before = []string{"ip", "netns", "exec", j.Space}
 	}
-	text := testkit.Must(json.Marshal(j))
-	p.cmd.Env = append(os.Environ(), jobOfProcess+"="+string(text))
-	p.cmd.Stderr = os.Stderr
-	lines := testkit.Must(p.cmd.StdoutPipe())
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	p := &process{job: j, child: startChild(t, "node", j, before...)}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for s := bufio.NewScanner(lines); s.Scan(); {
+		for s := bufio.NewScanner(p.out); s.Scan(); {
 			var h happening
 			if json.Unmarshal(s.Bytes(), &h) == nil {
 				p.mu.Lock()
@@ -182,10 +175,8 @@ func startProcess(t testing.TB, j job) *process {
 		}
 	}()
 	t.Cleanup(func() {
-		p.signal(syscall.SIGCONT)
-		_ = p.cmd.Process.Kill()
+		p.kill()
 		<-ended
-		_ = p.cmd.Wait()
 	})
 	testkit.Eventually(t, j.Name+" is in the cluster", func() bool {
 		all := p.find("listening", "")
