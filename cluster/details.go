@@ -32,10 +32,10 @@ type SessionDetail struct {
 	AsOf time.Time // when it was written. A detail that is older than Config.Details is of a node that has died
 }
 
-// details are the sessions whose details are to be written. The node's lock protects it.
+// details are the sessions whose details are to be written. The node's lock protects changed.
 type details struct {
 	changed map[Version]*change // by generation
-	wake    chan struct{}
+	wake    chan struct{}       // has room for one; never changed
 }
 
 // change is a session that has begun, or ended.
@@ -68,25 +68,20 @@ func (n *Node) noteDetail(c *change) {
 		}
 		n.details.changed[Version(c.info.Generation)] = c
 	}
-	wake := n.details.wake
 	n.mu.Unlock()
 	select {
-	case wake <- struct{}{}:
-	default: // it is awake, or does not run
+	case n.details.wake <- struct{}{}:
+	default: // it looks soon
 	}
 }
 
 // describeAll writes details until ctx ends: of sessions that begin or end at once, and of all sessions each third of Config.Details.
 func (n *Node) describeAll(ctx context.Context, store DetailStore) {
-	wake := make(chan struct{}, 1)
-	n.mu.Lock()
-	n.details.wake = wake
-	n.mu.Unlock()
 	refresh := time.NewTicker(max(n.cfg.Details/3, time.Millisecond))
 	defer refresh.Stop()
 	for {
 		select {
-		case <-wake:
+		case <-n.details.wake:
 			n.describeChanges(ctx, store)
 		case <-refresh.C:
 			n.describeSessions(ctx, store)

@@ -1,11 +1,14 @@
 package cluster_test
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
@@ -82,6 +85,27 @@ func TestDetailsThatWereLostAreWrittenAgain(t *testing.T) {
 		}
 		a.setFaults(refusing())
 		w.await("the details are written", func() bool { return len(w.store.Details("ann")) == 1 })
+	})
+}
+
+// The details of a session that has begun before the node was ready to write them are written at once, and not with the next refresh.
+func TestDetailsOfAnEarlySessionAreWrittenAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		cfg := cluster.Config{Directory: store, Mesh: memory.NewMesh(), Details: time.Minute, Logger: zap.NewNop()}
+		n := testkit.Must(cluster.New(cfg.InBubble()))
+		ctx, end := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			n.DescribeLate(ctx, usermgr.SessionInfo{UserID: "ann", Generation: 7}, store)
+		}()
+		synctest.Wait()
+		if d := store.Details("ann"); len(d) != 1 {
+			t.Errorf("the details are %s", d)
+		}
+		end()
+		<-ended
 	})
 }
 

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 // KeepReleases is how long a node keeps in mind what it has removed.
@@ -58,6 +60,12 @@ func (n *Node) Now() time.Duration { return n.now() }
 func (n *Node) IsOverAt(end time.Duration) bool {
 	n.lease.SetEnd(end)
 	return n.lease.Over()
+}
+
+// DescribeLate has the node note a session that has begun before it writes details, and then write them until ctx ends.
+func (n *Node) DescribeLate(ctx context.Context, s usermgr.SessionInfo, store DetailStore) {
+	n.noteDetail(&change{info: s})
+	n.describeAll(ctx, store)
 }
 
 // EndLease ends the node's lease, as its clock does, and nothing more.

@@ -111,7 +111,7 @@ func New(cfg Config) (*Node, error) {
 		lease: seam.NewLease(cfg.now), renewNow: make(chan struct{}, 1), changed: make(chan struct{}),
 		claims: make(map[uuid.UUID]*claim), asks: make(map[uuid.UUID][]chan answer),
 		peers: make(map[Incarnation]*peer), seen: make(map[Incarnation]sighting), looks: make(map[string]*look),
-		questions: make(map[uint64]chan<- reply),
+		questions: make(map[uint64]chan<- reply), details: details{wake: make(chan struct{}, 1)},
 		locations: locations{most: cfg.Locations, ttl: cfg.LocationTTL}, news: newNews(&cfg),
 	}, nil
 }
