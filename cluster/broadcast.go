@@ -59,10 +59,7 @@ func (n *Node) answerBroadcast(_ context.Context, body []byte) []byte {
 
 // broadcastHere sends a message to the clients of this node.
 func (n *Node) broadcastHere(m *protocol.Message, o *engine.SendOptions) (sent int, err error) {
-	n.mu.Lock()
-	bridges := n.bridges
-	n.mu.Unlock()
-	for _, b := range bridges {
+	for _, b := range n.localSessions() {
 		e, ok := b.(interface{ Engine() *engine.Engine })
 		if !ok {
 			continue

@@ -147,6 +147,7 @@ func (n *Node) begin(r *usermgr.ClaimRequest, cancel context.CancelCauseFunc) (*
 	c.own = entry{node: n.me, session: r.Session, device: r.Logon.Device, token: tokenDigest(user, r.Logon.Token), first: true}
 	c.own.past = c.pastOf(nil, nil)
 	n.claims[r.Session] = c
+	n.arrivals.of(user).claim = c
 	return c, nil
 }
 

@@ -19,34 +19,23 @@ func (n *Node) deliver(f *frame) {
 	p.got[f.to] = f.seq
 	mine := f.to == n.me
 	n.mu.Unlock()
-	err := error(errOffline)
+	held, err := false, error(errOffline)
 	if mine && n.May() {
-		err = n.deliverTo(f)
+		held, err = n.deliverTo(f, nil)
 	}
+	if !held {
+		n.handedOver(f, err)
+	}
+}
+
+// handedOver notes the outcome of a message of another node.
+func (n *Node) handedOver(f *frame, err error) {
 	switch {
 	case err != nil:
 		n.sendBack(f, err)
 	case n.policy.Several:
 		n.noteSender(f)
 	}
-}
-
-// deliverTo hands a message to the user's sessions on this node.
-func (n *Node) deliverTo(f *frame) error {
-	n.mu.Lock()
-	bridges := n.bridges
-	n.mu.Unlock()
-	err := error(errOffline)
-	for _, b := range bridges {
-		sent := b.Deliver(f.user, &f.message, uint8(f.policy), f.key)
-		switch {
-		case sent == nil:
-			err = nil
-		case err != nil && !errors.Is(sent, protocol.UserOffline):
-			err = sent
-		}
-	}
-	return err
 }
 
 // sendBack sends a message back that no session here has got.
@@ -93,15 +82,29 @@ func (n *Node) notHere(f *frame) {
 		n.mu.Unlock()
 		return
 	}
+	n.mu.Unlock()
 	x := &outgoing{user: f.user, undelivered: undelivered}
-	err := error(errOffline)
+	if f.code != 0 {
+		x.fail(&protocol.CloseError{Code: f.code, Text: f.text})
+		return
+	}
+	again := *f
+	again.kind, again.numbers = frameDeliver, numbers{}
+	x.frame, x.flags = again.encode(), f.flags
+	n.resend(x)
+}
+
+// resend sends a message that no session has got to where the user is now, once.
+func (n *Node) resend(x *outgoing) {
+	n.mu.Lock()
+	var err error
 	switch {
-	case f.code != 0:
-		err = &protocol.CloseError{Code: f.code, Text: f.text}
-	case f.flags&flagResent == 0 && n.maySend():
-		again := *f
-		again.kind, again.from, again.numbers = frameDeliver, n.me, numbers{}
-		x.frame, x.flags = again.encode(), f.flags|flagResent
+	case x.flags&flagResent != 0:
+		err = errOffline
+	case !n.maySend():
+		err = errLost
+	default:
+		x.flags |= flagResent
 		err = n.awaitLook(x)
 	}
 	n.mu.Unlock()
@@ -115,14 +118,18 @@ func (n *Node) deliverHere(x *outgoing, more bool) {
 	if x.flags&flagBeside != 0 {
 		return
 	}
+	held := false
 	f, err := decodeFrame(x.frame)
 	switch {
 	case !n.May(): // the store has answered too late
 		err = errLost
+	case err == nil && more:
+		err = handOver(n.localSessions(), &f)
 	case err == nil:
-		err = n.deliverTo(&f)
+		held, err = n.deliverTo(&f, x)
 	}
 	switch {
+	case held:
 	case err == nil:
 		x.undelivered = nil
 		x.flags |= flagBeside

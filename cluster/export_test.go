@@ -17,6 +17,7 @@ const KeepReleases = keepReleases
 
 // The first byte of some frames.
 const (
+	FrameEvict  = byte(frameEvict)
 	FrameAsk    = byte(frameAsk)
 	FrameAnswer = byte(frameAnswer)
 )

@@ -72,6 +72,7 @@ type Node struct {
 	unsent    int              // bytes of the messages that wait for a look
 	seq       uint64           // the number of the last frame with a message
 	waits     waits
+	arrivals  arrivals
 
 	details   details
 	userCount *userCount // the last count of the store's users; nil for none
@@ -122,7 +123,7 @@ func (n *Node) UseManager(users any, p seam.Policy) {
 	if !n.users.CompareAndSwap(nil, users.(*usermgr.Manager)) {
 		panic("rollcall: a cluster.Node is the Claims of two user managers")
 	}
-	n.users.Load().Subscribe(usermgr.Events{Disconnected: n.sessionEnded})
+	n.users.Load().Subscribe(usermgr.Events{Connected: n.userConnected, Disconnected: n.sessionEnded})
 }
 
 // Run joins the cluster and keeps the node in it until ctx ends. Then the node's sessions end with ServerStopping, evenly over

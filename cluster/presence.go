@@ -114,6 +114,9 @@ func (n *Node) end(c *claim, l *seam.Left) {
 	if endGrace {
 		n.local.EndGrace(c.user)
 	}
+	if r.unused {
+		n.logonFailed(c)
+	}
 }
 
 // endOwn has the entry of a claim removed, or replaced by that of a grace. It reports whether the grace is to end at once. n.mu is held on

@@ -13,7 +13,7 @@ type Stats struct {
 	Nodes      int           // nodes that live, this one included, as the last renewal that counted saw them
 	Claims     int           // sessions of this node and logons under way
 	Releases   int           // entries that wait to be removed from the store
-	Queued     int           // bytes of messages to other nodes that wait for the place of their user
+	Queued     int           // bytes of messages that wait until the place of their user is known, or the user is logged on here
 
 	Joins      uint64 // how often the node has joined the cluster
 	Fences     uint64 // how often its lease ended, or it was buried: each time all its sessions ended
@@ -54,6 +54,6 @@ func (n *Node) Stats() Stats {
 			}
 		}
 	}
-	s.Claims, s.Releases, s.Queued = len(n.claims), len(n.release.waiting)+n.release.running, n.unsent
+	s.Claims, s.Releases, s.Queued = len(n.claims), len(n.release.waiting)+n.release.running, n.unsent+n.arrivals.bytes
 	return s
 }

@@ -19,8 +19,8 @@ type waiting struct {
 }
 
 const (
-	// waitFor is how long a message is kept in mind.
-	waitFor = 10 * time.Second
+	// waitFor is how long a message is kept in mind: longer than it waits for a logon, unless LogonDeadline is long.
+	waitFor = 20 * time.Second
 	// maxWaits limits the messages that are kept in mind.
 	maxWaits = 100_000
 )

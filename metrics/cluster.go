@@ -18,7 +18,7 @@ var nodeMetrics = []metric[cluster.Stats]{
 		one(func(s *cluster.Stats) int { return s.Claims })},
 	{"rollcall_cluster_releases_waiting", gauge, "", "Ends of sessions that the store does not know yet.",
 		one(func(s *cluster.Stats) int { return s.Releases })},
-	{"rollcall_cluster_queue_bytes", gauge, "", "Bytes of messages that wait until the place of their user is known.",
+	{"rollcall_cluster_queue_bytes", gauge, "", "Bytes of messages that wait until the place of their user is known, or the user is logged on here.",
 		one(func(s *cluster.Stats) int { return s.Queued })},
 	{"rollcall_cluster_joins_total", counter, "", "Times that the node has joined the cluster.",
 		one(func(s *cluster.Stats) uint64 { return s.Joins })},

@@ -1,0 +1,210 @@
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// slowly has the user's handlers of one event take so long on a node.
+func (w *world) slowly(node, event, user string, d time.Duration) {
+	w.log.Inside(func(n, e, u string) {
+		if n == node && e == event && u == user {
+			time.Sleep(d)
+		}
+	})
+}
+
+// Rule 23: a user who moves to another node is online throughout, so messages that come while the handlers of the old session run are
+// delivered there, in order, by whichever node they were sent.
+func TestAMessageWaitsForTheLogonOfAUserWhoMoves(t *testing.T) {
+	for _, event := range []string{"PushedOut", "Disconnected"} {
+		t.Run(event, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 3, usermgr.Config{})
+				a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
+				w.mustLogOn(b, "bob", 0)
+				w.slowly("b", event, "bob", 5*time.Second)
+				var told outcome
+				send := func(from *member, body string) {
+					t.Helper()
+					if err := from.send("bob", body, told.note); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if event == "Disconnected" { // the first message goes to the old node, and comes back
+					send(a, "at b")
+					want(t, b.sessions.take(), "bob@b: at b")
+				}
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					w.mustLogOn(c, "bob", 0)
+				}()
+				var all []string
+				for i := range 6 {
+					time.Sleep(500 * time.Millisecond)
+					send([]*member{a, b, c}[i%3], fmt.Sprint(i))
+					all = append(all, fmt.Sprint("bob@c: ", i))
+					synctest.Wait()
+				}
+				<-ended
+				want(t, c.sessions.take(), all...)
+				told.is(t)
+			})
+		})
+	}
+}
+
+// Rule 23: when the logon for which messages wait fails, they go to where the user is then.
+func TestAMessageThatWaitsForALogonThatFailsFollowsTheUser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 4, usermgr.Config{})
+		a, b, c, d := w.nodes[0], w.nodes[1], w.nodes[2], w.nodes[3]
+		w.mustLogOn(b, "bob", 0)
+		w.slowly("b", "Disconnected", "bob", 8*time.Second)
+		ended := make(chan struct{}, 2)
+		go func() {
+			ctx, leave := context.WithTimeout(context.Background(), 4*time.Second)
+			defer leave()
+			if _, err := c.users.Register(ctx, usermgr.Logon{UserID: "bob"}, link(w.conns.Add(1))); err == nil {
+				t.Error("bob is in at c, although the client has left")
+			}
+			ended <- struct{}{}
+		}()
+		time.Sleep(2 * time.Second)
+		var told outcome
+		for _, from := range []*member{a, c} {
+			if err := from.send("bob", "from "+from.name, told.note); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		go func() {
+			w.mustLogOn(d, "bob", 0)
+			ended <- struct{}{}
+		}()
+		<-ended
+		<-ended
+		got := d.sessions.take()
+		slices.Sort(got)
+		want(t, got, "bob@d: from a", "bob@d: from c")
+		told.is(t)
+	})
+}
+
+// Rule 23: when a logon fails before the old session has heard of it, messages that have waited for the logon go to the old session.
+func TestAMessageThatWaitsForALogonThatFailsComesToTheOldSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, usermgr.Config{})
+		a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
+		w.mustLogOn(b, "bob", 0)
+		w.mesh.Lose(func(_ cluster.Incarnation, frame []byte) bool { return frame[0] == cluster.FrameEvict })
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			ctx, leave := context.WithTimeout(context.Background(), 2*time.Second)
+			defer leave()
+			if _, err := c.users.Register(ctx, usermgr.Logon{UserID: "bob"}, link(w.conns.Add(1))); err == nil {
+				t.Error("bob is in at c, although the client has left")
+			}
+		}()
+		time.Sleep(time.Second)
+		var told outcome
+		for _, from := range []*member{a, c} {
+			if err := from.send("bob", "from "+from.name, told.note); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		c.setFaults(memory.Faults{Before: func(_ context.Context, op string) error { // the claim leaves the store late
+			if op == "Swap" {
+				time.Sleep(time.Second)
+			}
+			return nil
+		}})
+		<-ended
+		w.settled()
+		got := b.sessions.take()
+		slices.Sort(got)
+		want(t, got, "bob@b: from a", "bob@b: from c")
+		told.is(t)
+	})
+}
+
+// Rule 23: when the logon for which a message waits fails, the message goes once more to where the user is then, and its sender is told that
+// the user is offline if there is no session.
+func TestAMessageThatWaitsForALogonThatFailsGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, usermgr.Config{})
+		a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
+		w.mustLogOn(b, "bob", 0)
+		w.slowly("b", "Disconnected", "bob", 12*time.Second) // longer than a logon may take
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			if _, err := w.logOn(c, usermgr.Logon{UserID: "bob"}); err == nil {
+				t.Error("bob is in at c while the old session has not ended")
+			}
+		}()
+		time.Sleep(5 * time.Second)
+		var told outcome
+		for _, from := range []*member{a, c} {
+			if err := from.send("bob", "hi", told.note); err != nil {
+				t.Fatal(err)
+			}
+		}
+		told.is(t) // it is not known yet
+		<-ended
+		told.is(t, protocol.UserOffline, protocol.UserOffline)
+		want(t, c.sessions.take())
+	})
+}
+
+// Rule 23: up to 16 MiB of messages wait on a node for logons; the sender of one more is told.
+func TestMessagesThatWaitForALogonAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, usermgr.Config{})
+		a := w.nodes[0]
+		w.mustLogOn(w.nodes[1], "bob", 0)
+		mebibyte := strings.Repeat("x", 1<<20)
+		for _, move := range [][]*member{{w.nodes[1], w.nodes[2]}, {w.nodes[2], w.nodes[1]}} {
+			from, to := move[0], move[1]
+			w.slowly(from.name, "PushedOut", "bob", 5*time.Second)
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				w.mustLogOn(to, "bob", 0)
+			}()
+			time.Sleep(time.Second)
+			var told outcome
+			for range 16 {
+				if err := a.send("bob", mebibyte, told.note); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+			}
+			told.is(t, protocol.Refused)
+			if queued := to.Stats().Queued; queued < 15<<20 || queued > 16<<20 {
+				t.Errorf("%d bytes wait, of 15 messages of 1 MiB", queued)
+			}
+			<-ended
+			if got := to.sessions.take(); len(got) != 15 {
+				t.Errorf("of 16 messages of 1 MiB %d came", len(got))
+			}
+			told.is(t)
+			if queued := to.Stats().Queued; queued != 0 {
+				t.Errorf("%d bytes wait in the end", queued)
+			}
+		}
+	})
+}
