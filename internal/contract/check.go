@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/rollcall-go/rollcall/internal/testkit"
 )
 
 // Violation says how the record breaks a rule of the contract.
@@ -39,9 +41,13 @@ func Violations(err error) []*Violation {
 const maxTold = 8
 
 // Check compares the record with the rules. It returns the violations, with the story of the first one's user. Nothing
-// may be under way.
+// may be under way but calls that are about to return, for which Check waits.
 func (m *Manager) Check() error {
-	m.log.mu.Lock()
+	within := testkit.Patience
+	if m.FakeTime { // a call that has not returned while all goroutines wait will not return
+		within = 0
+	}
+	m.log.lockWhole(within)
 	defer m.log.mu.Unlock()
 	j := m.newJudge()
 	for _, h := range j.histories {

@@ -258,6 +258,8 @@ func (t *teller) tell(words string) {
 		s = t.ask(&ask{what: endConn, conn: uint64(number), code: code(w[2])})
 	case "kick": // user, code
 		s = t.ask(&ask{what: kickUser, user: w[1], code: code(w[2])})
+	case "revoke": // user, code: a kick that revokes for a minute
+		s = t.ask(&ask{what: kickUser, user: w[1], code: code(w[2]), revoke: time.Minute})
 	case "stop":
 		s = t.ask(&ask{what: endForGood, code: protocol.ServerStopping})
 	case "count":

@@ -209,7 +209,7 @@ func (j *judge) mayBeRevoked(c *connection) bool {
 				return true
 			}
 			// The token of a session that ends by itself, or whose user is within the grace, is revoked too.
-			if j.names(a, k) && c.logon.fromAt < a.fromAt+a.revoke {
+			if j.names(a, k) && c.logon.fromAt < a.toAt+a.revoke {
 				return true
 			}
 		}

@@ -17,6 +17,7 @@ type log struct {
 
 	mu       sync.Mutex
 	last     place
+	underWay int // spans that have begun and not ended
 	conns    []*connection
 	byConn   map[uint64]*connection
 	events   []*event // of users
@@ -200,6 +201,7 @@ func (l *log) begin(s *span, also func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last++
+	l.underWay++
 	s.from, s.fromAt = l.last, time.Since(l.start)
 	if also != nil {
 		also()
@@ -210,9 +212,22 @@ func (l *log) end(s *span, also func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last++
+	l.underWay--
 	s.to, s.toAt = l.last, time.Since(l.start)
 	if also != nil {
 		also()
+	}
+}
+
+// lockWhole locks the record when no call is under way, or after a time. What a call has done shows before it has returned, and on a busy
+// machine its goroutine may return much later.
+func (l *log) lockWhole(within time.Duration) {
+	for deadline := time.Now().Add(within); ; time.Sleep(time.Millisecond) {
+		l.mu.Lock()
+		if l.underWay == 0 || !time.Now().Before(deadline) {
+			return
+		}
+		l.mu.Unlock()
 	}
 }
 
