@@ -108,7 +108,7 @@ func (b *broadcast) sendTo(c *Conn) error {
 		if !b.takes(c.state.Load()) {
 			return ErrClosed
 		}
-		return c.queueOwn(own, b.m, b.o)
+		return c.queueOwn(own, b.m, b.o, nil)
 	}
 	if b.large {
 		b.err = errTooLarge

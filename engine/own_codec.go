@@ -81,8 +81,8 @@ func frameSize(m *protocol.Message) int {
 }
 
 // sendOwn is sendMessage for a connection with a codec of its own. o is complete.
-func (c *Conn) sendOwn(own *ownCodec, m *protocol.Message, o queueing) error {
-	err := c.queueOwn(own, m, o)
+func (c *Conn) sendOwn(own *ownCodec, m *protocol.Message, o queueing, r *request) error {
+	err := c.queueOwn(own, m, o, r)
 	if err != nil {
 		err = c.unsentFor(err)
 	}
@@ -90,8 +90,8 @@ func (c *Conn) sendOwn(own *ownCodec, m *protocol.Message, o queueing) error {
 	return err
 }
 
-// queueOwn queues a message for a connection with a codec of its own. unsentFor takes its error.
-func (c *Conn) queueOwn(own *ownCodec, m *protocol.Message, o queueing) error {
+// queueOwn queues a message for a connection with a codec of its own. r is the request that it makes, or nil. unsentFor takes the error.
+func (c *Conn) queueOwn(own *ownCodec, m *protocol.Message, o queueing, r *request) error {
 	size, limit := frameSize(m), c.engine.cfg.Limits.MaxOutbound
 	c.mu.Lock()
 	if !c.stillGets(m) {
@@ -115,13 +115,18 @@ func (c *Conn) queueOwn(own *ownCodec, m *protocol.Message, o queueing) error {
 		c.mu.Unlock()
 		return ErrDropped
 	case c.engine.admission != nil && !c.has(isLetIn):
+		c.open(r, m)
 		own.early = append(own.early, m.Clone())
 		own.earlySize += size
 		c.engine.addPending(size)
 		c.mu.Unlock()
 		return nil
 	}
+	c.open(r, m)
 	err := c.enqueue(m, queueing{Policy: mustGo}) // of any size, because it is encoded already
+	if err != nil {
+		c.withdraw(r)
+	}
 	mark := err == nil && c.mark()
 	c.mu.Unlock()
 	if mark {

@@ -11,10 +11,11 @@ import (
 
 // request is a request of the server that the client has not answered.
 type request struct {
-	id     uint32
-	done   func(*protocol.Message, error) // called once, by the goroutine that took the request out of the connection's map
-	timer  *clock.Timer
-	inline bool // done does not block and is not the application's, so it may run on the loop, also with Workers
+	id      uint32
+	done    func(*protocol.Message, error) // called once, by the goroutine that took the request out of the connection's map
+	timeout time.Duration                  // never for none
+	timer   *clock.Timer
+	inline  bool // done does not block and is not the application's, so it may run on the loop, also with Workers
 }
 
 func (r *request) finish(m *protocol.Message, err error) {
@@ -30,7 +31,7 @@ func (r *request) finish(m *protocol.Message, err error) {
 // connection's loop or a worker; for an error it may run on any goroutine. The body is copied. When RequestFunc itself returns an error
 // (one that SendMessage can return), done is not called.
 func (c *Conn) RequestFunc(typ uint16, body []byte, timeout time.Duration, done func(reply *protocol.Message, err error)) error {
-	return c.request(typ, body, orDefault(timeout, 10*time.Second, never), &request{done: done})
+	return c.request(typ, body, &request{done: done, timeout: orDefault(timeout, 10*time.Second, never)})
 }
 
 // Request sends a request to the client and waits for the reply, or until ctx ends. The caller may keep the reply. Do not call it on an
@@ -44,13 +45,13 @@ func (c *Conn) Request(ctx context.Context, typ uint16, body []byte) (*protocol.
 		return nil, err
 	}
 	done := make(chan outcome, 1)
-	r := &request{inline: true, done: func(m *protocol.Message, err error) {
+	r := &request{inline: true, timeout: never, done: func(m *protocol.Message, err error) {
 		if m != nil {
 			m = m.Clone()
 		}
 		done <- outcome{m, err}
 	}}
-	if err := c.request(typ, body, never, r); err != nil {
+	if err := c.request(typ, body, r); err != nil {
 		return nil, err
 	}
 	select {
@@ -62,11 +63,16 @@ func (c *Conn) Request(ctx context.Context, typ uint16, body []byte) (*protocol.
 	}
 }
 
-func (c *Conn) request(typ uint16, body []byte, timeout time.Duration, r *request) error {
-	c.mu.Lock()
-	if c.state.Load() >= stateHalfClosed {
-		c.mu.Unlock()
-		return ErrClosed
+// request queues a request. No SlowPolicy drops it.
+func (c *Conn) request(typ uint16, body []byte, r *request) error {
+	return c.sendMessage(&protocol.Message{Type: typ, Body: body}, queueing{Policy: SlowClose}, r)
+}
+
+// open gives r an ID, which m gets too, and waits for the reply. m is queued under the same lock, so that a request that the end of the
+// connection fails was queued before. Nil is no request. c.mu is held on entry.
+func (c *Conn) open(r *request, m *protocol.Message) {
+	if r == nil {
+		return
 	}
 	x := c.needLazy()
 	if x.requests == nil {
@@ -81,29 +87,31 @@ func (c *Conn) request(typ uint16, body []byte, timeout time.Duration, r *reques
 			break
 		}
 	}
-	r.id = x.lastID
+	r.id, m.ID = x.lastID, x.lastID
 	x.requests[r.id] = r
-	if timeout != never {
-		tooLate := func() {
-			if c.forget(r) {
-				c.guard(func() { r.done(nil, errRequestTimeout) })
-			}
-		}
-		r.timer = c.engine.clock.AfterFunc(timeout, func() {
-			c.lookThen(func(bool) { go tooLate() })    // the reply may wait unread
-			c.engine.clock.AfterFunc(timeout, tooLate) // a handler that blocks the loop may wait for this
-		})
+	if r.timeout == never {
+		return
 	}
-	c.mu.Unlock()
-	if err := c.SendMessage(&protocol.Message{Type: typ, ID: r.id, Body: body}, nil); err != nil {
-		if c.forget(r) { // otherwise another goroutine has called done, or will call it
-			if r.timer != nil {
-				r.timer.Stop()
-			}
-			return err
+	tooLate := func() {
+		if c.forget(r) {
+			c.guard(func() { r.done(nil, errRequestTimeout) })
 		}
 	}
-	return nil
+	r.timer = c.engine.clock.AfterFunc(r.timeout, func() {
+		c.lookThen(func(bool) { go tooLate() })      // the reply may wait unread
+		c.engine.clock.AfterFunc(r.timeout, tooLate) // a handler that blocks the loop may wait for this
+	})
+}
+
+// withdraw takes back open for a request that was not queued: done is not called. c.mu is held on entry.
+func (c *Conn) withdraw(r *request) {
+	if r == nil {
+		return
+	}
+	delete(c.lazy.requests, r.id)
+	if r.timer != nil {
+		r.timer.Stop()
+	}
 }
 
 // take removes and returns the open request with the ID, so that only one goroutine finishes it; nil when there is

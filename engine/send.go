@@ -67,7 +67,7 @@ func (c *Conn) enqueuePlain(typ uint16, body []byte) bool {
 func (c *Conn) SendMessage(m *protocol.Message, o *SendOptions) error {
 	err := o.check()
 	if err == nil {
-		err = c.sendMessage(m, o.of(c.engine, m))
+		err = c.sendMessage(m, o.of(c.engine, m), nil)
 	}
 	o.report(c, err)
 	return err

@@ -72,19 +72,24 @@ type queueing struct {
 	Key    string
 }
 
-func (c *Conn) sendMessage(m *protocol.Message, o queueing) error {
+// sendMessage queues a message. r is the request that it makes, or nil.
+func (c *Conn) sendMessage(m *protocol.Message, o queueing, r *request) error {
 	if c.engine.tooLarge(m) {
 		return errTooLarge
 	}
 	if own := c.ownCodec(); own != nil {
-		return c.sendOwn(own, m, o)
+		return c.sendOwn(own, m, o, r)
 	}
 	c.mu.Lock()
 	if !c.stillGets(m) {
 		c.mu.Unlock()
 		return ErrClosed
 	}
+	c.open(r, m)
 	err := c.enqueue(m, o)
+	if err != nil {
+		c.withdraw(r)
+	}
 	mark := err == nil && c.mark()
 	c.mu.Unlock()
 	if err == errOverLimit {
