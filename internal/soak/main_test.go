@@ -64,6 +64,16 @@ func eventually(t testing.TB, what string, condition func() bool) {
 	testkit.EventuallyIn(t, patience, what, condition)
 }
 
+// noneLeft waits until no goroutines are left but those to ignore, and returns an error that shows the others where that does not come.
+// goleak by itself waits for less than half a second.
+func noneLeft(ignore goleak.Option) (err error) {
+	for deadline := time.Now().Add(patience); ; {
+		if err = goleak.Find(ignore); err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
 // usage is what a process holds.
 type usage struct {
 	Goroutines, Descriptors int

@@ -68,14 +68,14 @@ func newJudged(t testing.TB, mode usermgr.RelogonMode, e engine.Config) *judged 
 		if err := s.users.Close(closing); err != nil {
 			t.Errorf("closing the manager: %v", err)
 		}
+		if !t.Failed() { // first, because a goroutine that is late may have something to do yet
+			if err := noneLeft(leaks); err != nil {
+				t.Error(err)
+			}
+		}
 		s.users.AtRest()
 		if err := s.users.Check(); err != nil {
 			t.Error(err)
-		}
-		if !t.Failed() {
-			if err := goleak.Find(leaks); err != nil {
-				t.Error(err)
-			}
 		}
 	})
 	t.Cleanup(s.end)

@@ -31,16 +31,24 @@ import (
 func TestStress(t *testing.T) {
 	from, to := stressSeeds(t)
 	cert := newCertificate(t)
+	var failed []string
 	for seed := from; seed <= to; seed++ {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			told := drawStory(seed)
+			if testing.Verbose() {
+				t.Log(told)
+			}
+			s := newStress(t, told, cert)
 			defer func() {
 				if t.Failed() {
-					t.Logf("SOAK_SEEDS=%d-%d tells the same story again:\n%v", seed, seed, told)
+					failed = append(failed, fmt.Sprintf("seed %d: %s", seed, s.complaint()))
 				}
 			}()
-			newStress(t, told, cert).run()
+			s.run()
 		})
+	}
+	if len(failed) > 0 { // said again where the output ends, because what is long may be cut
+		t.Logf("SOAK_SEEDS=%d-%d go test -race -v -run '^TestStress$' ./internal/soak shows the stories of:\n%s", from, to, strings.Join(failed, "\n"))
 	}
 }
 
@@ -78,6 +86,8 @@ type stress struct {
 
 	// Messages that were to be sent, and those that were taken; requests to clients that were taken, and answered.
 	tried, taken, asked, answered atomic.Int64
+
+	first atomic.Pointer[string] // complaint
 
 	mu       sync.Mutex
 	sessions map[string][]string // of each user, that clients were told of
@@ -172,21 +182,24 @@ func (s *stress) run() {
 			s.trouble("Run returned %v", err)
 		}
 	case <-time.After(patience):
-		s.t.Fatal("Run has not returned")
+		s.giveUp("Run has not returned")
 	}
 	closing, cancelClosing := context.WithTimeout(context.Background(), patience)
 	defer cancelClosing()
 	if err := s.users.Close(closing); err != nil {
 		s.trouble("closing the manager: %v", err)
 	}
+	if err := noneLeft(leaks); err != nil { // first, because a goroutine that is late may have something to do yet
+		s.trouble("a goroutine is left: %v", err)
+	}
 	s.users.AtRest()
 	if err := s.users.Check(); err != nil {
-		s.t.Error(err)
+		for _, v := range contract.Violations(err) {
+			s.trouble("%v", v)
+		}
+		s.t.Log(err)
 	}
 	s.judge()
-	if err := goleak.Find(leaks); err != nil {
-		s.t.Error(err)
-	}
 }
 
 // untilLeft waits until the server has nothing left of the clients.
@@ -197,10 +210,11 @@ func (s *stress) untilLeft() {
 		}
 		for _, h := range s.guests {
 			if f := s.fates[h.remote]; f != nil && s.engine.Conn(f.conn) != nil {
-				s.trouble("rule 14: a connection is left\n%s", s.describe(h))
+				s.trouble("rule 14: a connection is left")
+				s.t.Log(s.describe(h))
 			}
 		}
-		s.t.Fatalf("the server still has connections: %+v", s.engine.Stats())
+		s.giveUp("the server still has %d connections", s.engine.Stats().Conns.Open)
 	}
 }
 
@@ -212,7 +226,28 @@ func (s *stress) stop() {
 	s.cancel()
 }
 
-func (s *stress) trouble(format string, args ...any) { s.t.Errorf(format, args...) }
+// trouble is a complaint, which is short. What explains it is logged by itself.
+func (s *stress) trouble(format string, args ...any) {
+	complaint := fmt.Sprintf(format, args...)
+	s.first.CompareAndSwap(nil, &complaint)
+	s.t.Error(complaint)
+}
+
+// giveUp is trouble that ends the test.
+func (s *stress) giveUp(format string, args ...any) {
+	s.trouble(format, args...)
+	s.t.FailNow()
+}
+
+// complaint returns the first one, in one line.
+func (s *stress) complaint() string {
+	first := s.first.Load()
+	if first == nil {
+		return "see above"
+	}
+	line := strings.Join(strings.Fields(*first), " ")
+	return line[:min(len(line), 400)]
+}
 
 // answer is the server's message handler.
 func (s *stress) answer(c *engine.Conn, m *protocol.Message) error {
