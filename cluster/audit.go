@@ -184,7 +184,7 @@ func (n *Node) auditEntries(user string, entries []entry, number uint32) (rest, 
 			c.seen = number
 			continue
 		}
-		if n.graces.sessions[e.session] == nil {
+		if g := n.graces.sessions[e.session]; g == nil || g.back {
 			n.release.add(user, &released{session: e.session, node: e.node, again: true})
 		}
 	}

@@ -158,3 +158,70 @@ func TestOfflineIsToldOfAUserWhoseLastClaimWasLostByTheStoreAndFails(t *testing.
 		})
 	}
 }
+
+// Rule 19: a logon waits for no session that has ended, also where its user has come back within the grace since, and a store that takes over
+// has it again. Its node removes it.
+func TestASessionBeforeAGraceThatIsBackInTheStoreKeepsNoLogonOut(t *testing.T) {
+	for _, removed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, 2, usermgr.Config{OfflineGrace: time.Minute, Devices: usermgr.Devices{OnePerClass: true}})
+			a, b := w.nodes[0], w.nodes[1]
+			ann := w.mustLogOn(a, "ann", 1)
+			w.settled()
+			before := w.store.Snapshot()
+			ann.End(protocol.HeartbeatTimeout)
+			time.Sleep(time.Second)
+			ann = w.mustLogOn(a, "ann", 2)
+			w.settled()
+			if !removed {
+				a.setFaults(refusing("Look", "Walk"))
+			}
+			w.store.Promote(before)
+			w.await("the store has recovered", func() bool { return b.Stats().Recoveries > 0 && b.IsHealed(w.alive()) })
+			if removed {
+				w.settled()
+			}
+			began := time.Now()
+			other := w.mustLogOn(b, "ann", 1)
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("ann waited %v", took)
+			}
+			a.setFaults(memory.Faults{})
+			w.settled()
+			ann.End(protocol.ClientClosed)
+			other.End(protocol.ClientClosed)
+			w.settled()
+		})
+	}
+}
+
+// Rule 17: where the store has lost the entries of a node that is cut off, no other node sweeps them: the node tells what they have hidden
+// when it is back.
+func TestANodeTellsOfflineOfSessionsThatTheStoreHasLostWhileItWasCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{OfflineGrace: 2 * lease, Devices: usermgr.Devices{OnePerClass: true}})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(a, "ann", 0)
+		w.mustLogOn(a, "bob", 1)
+		w.mustLogOn(b, "bob", 2)
+		w.mustLogOn(a, "eve", 0)
+		w.mustLogOn(a, "joe", 0).End(protocol.HeartbeatTimeout)
+		w.mustLogOn(a, "kim", 0).End(protocol.HeartbeatTimeout)
+		time.Sleep(time.Second)
+		a.setFaults(refusing("Remove"))
+		w.mustLogOn(a, "tom", 0).End(protocol.ClientClosed)
+		synctest.Wait()
+		a.cut()
+		w.store.Restart()
+		w.awaitLogOn(b, "eve")
+		w.awaitLogOn(b, "kim")
+		a.setFaults(memory.Faults{})
+		w.awaitNodes()
+		w.settled()
+		for user, want := range map[string]bool{"ann": false, "bob": true, "eve": true, "joe": false, "kim": true, "tom": false} {
+			if online, _ := w.log.IsOnline(user); online != want {
+				t.Errorf("%s is told to be online: %v", user, online)
+			}
+		}
+	})
+}

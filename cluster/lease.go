@@ -232,6 +232,7 @@ func (n *Node) fence(why string) {
 		n.mu.Unlock()
 		return
 	}
+	n.doubtAll()
 	n.stage, n.epoch = fenced, ""
 	n.lease.SetEnd(0)
 	n.mu.Unlock()

@@ -54,7 +54,7 @@ type Node struct {
 	// changed is closed, and replaced, when stage, epoch or view change and when the last claim is over.
 	changed chan struct{}
 	release releases
-	doubts  []doubt // which the next life settles
+	doubts  []doubt // of former lives
 	graces  graces
 	audits  audits
 	engines []seam.Lessee // those whose connections' users are the user manager's

@@ -227,9 +227,7 @@ func (r *removal) tell() {
 	case r.graced:
 	case r.unsure:
 		if owes {
-			n.mu.Lock()
-			n.doubts = append(n.doubts, doubt{r.user, r.version, carries})
-			n.mu.Unlock()
+			n.unsure(doubt{user: r.user, life: r.me(), owes: true, version: r.version, carries: carries})
 		}
 	case r.gone:
 		if owes {
@@ -283,12 +281,16 @@ func (n *Node) bring(user string, entries []entry, carries []seam.Carry) {
 }
 
 // writeGraces writes the entries of graces again, into a store that may have lost them. A user who is online elsewhere by now is in a
-// grace no more. It reports false when writing has no use any more.
+// grace no more. For a user who is back the store may have the session before the grace again, which is removed. It reports false when
+// writing has no use any more.
 func (n *Node) writeGraces(ctx context.Context, epoch string) bool {
 	n.mu.Lock()
 	var all []*grace
 	for _, g := range n.graces.users {
-		if !g.back && g.own.node == n.me {
+		switch {
+		case g.back:
+			n.release.add(g.user, &released{session: g.own.session, node: g.own.node, again: true})
+		case g.own.node == n.me:
 			all = append(all, g)
 		}
 	}

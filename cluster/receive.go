@@ -114,6 +114,9 @@ func (n *Node) asked(f *frame) {
 		}
 	}
 	g := n.graces.sessions[f.session]
+	if g != nil && g.back { // the user has come back since: the session has ended like any other
+		g = nil
+	}
 	if g != nil && !slices.Contains(g.waiters, f.from) {
 		g.waiters = append(g.waiters, f.from)
 	}

@@ -206,50 +206,15 @@ func (n *Node) releaseSome(ctx context.Context) {
 		n.mu.Unlock()
 		r := removal{node: n, user: u.user, all: all}
 		over := r.run(ctx)
-		r.tell()
+		if over || r.unsure {
+			r.tell()
+		}
 		n.mu.Lock()
 		if over {
 			n.release.done(u.user, all, n.now())
 		}
 		n.release.took(u)
 		n.mu.Unlock()
-	}
-}
-
-// doubt is a user whose record a former life of the node may have removed.
-type doubt struct {
-	user    string
-	version Version
-	carries []seam.Carry
-}
-
-// settleDoubts tells Offline of users whose record a former life may have removed, if they have none now. With one they are online: either
-// it was not removed, or the claim that made it anew has told Online.
-func (n *Node) settleDoubts(ctx context.Context) {
-	n.mu.Lock()
-	all, me := n.doubts, n.me
-	n.doubts = nil
-	n.mu.Unlock()
-	for i := 0; i < len(all); {
-		epoch, err := n.releaseEpoch(ctx, me)
-		if err != nil {
-			n.mu.Lock()
-			n.doubts = append(n.doubts, all[i:]...)
-			n.mu.Unlock()
-			return
-		}
-		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
-		err = n.dir.Remove(call, all[i].user, 0, SwapOptions{Epoch: epoch}) // it fails where there is a record
-		cancel()
-		switch {
-		case err == nil:
-			n.local.Offline(all[i].user, uint64(all[i].version), all[i].carries)
-			i++
-		case asConflict(err) != nil:
-			i++
-		default:
-			sleep(ctx, n.cfg.Renew/4)
-		}
 	}
 }
 

@@ -1,0 +1,130 @@
+package cluster
+
+import (
+	"context"
+	"slices"
+
+	"github.com/rollcall-go/rollcall/internal/seam"
+)
+
+// doubt is a user of a former life of the node, of whom something may have to be told when the node is back: because that life may have
+// removed the user's record, or because the store has lost the life's entries, so that no other node sweeps them.
+type doubt struct {
+	user    string
+	life    Incarnation
+	in      string // the epoch of the store that has the entries; "" for a record that may have been removed
+	owes    bool   // Offline, if the user has no record
+	hidden  bool   // another claim may have found the entry, and so told no Online
+	version Version
+	carries []seam.Carry
+}
+
+// doubtAll notes all users of whom the node has an entry in the store, when its life ends. n.mu is held on entry.
+func (n *Node) doubtAll() {
+	add := func(user string, owes bool) {
+		n.doubts = append(n.doubts, doubt{user: user, life: n.me, in: n.view.Epoch, owes: owes, hidden: !owes})
+	}
+	for _, c := range n.claims {
+		if c.own.node == n.me {
+			add(c.user, c.open == nil || !c.own.first)
+		}
+	}
+	for user, g := range n.graces.users {
+		if !g.back {
+			add(user, true)
+		}
+	}
+	for user, u := range n.release.users {
+		for _, e := range slices.Concat(u.entries, u.running) {
+			if !e.again && e.grace == nil {
+				add(user, !e.unused || !e.first)
+			}
+		}
+	}
+}
+
+// unsure notes a user whose record may have been removed.
+func (n *Node) unsure(d doubt) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.doubts = slices.DeleteFunc(n.doubts, func(o doubt) bool { return o.user == d.user && o.life == d.life })
+	n.doubts = append(n.doubts, d)
+}
+
+// settleDoubts tells what is owed, until ctx ends.
+func (n *Node) settleDoubts(ctx context.Context) {
+	for ctx.Err() == nil {
+		var due []doubt
+		n.await(ctx, func() bool {
+			due = n.dueDoubts()
+			return len(due) > 0
+		})
+		for i := 0; i < len(due); {
+			if n.settle(ctx, &due[i]) {
+				i++
+				continue
+			}
+			sleep(ctx, n.cfg.Renew/4)
+			if ctx.Err() != nil || n.isFenced() {
+				n.mu.Lock()
+				n.doubts = append(n.doubts, due[i:]...)
+				n.mu.Unlock()
+				return
+			}
+		}
+	}
+}
+
+// dueDoubts returns the doubts that can be settled. It forgets those whose entries other nodes have swept. n.mu is held on entry.
+func (n *Node) dueDoubts() (due []doubt) {
+	if n.epoch == "" || n.stage == fenced {
+		return nil
+	}
+	n.doubts = slices.DeleteFunc(n.doubts, func(d doubt) bool {
+		if d.in != n.epoch {
+			due = append(due, d)
+			return true
+		}
+		return n.isSwept(d.life)
+	})
+	return due
+}
+
+// isSwept reports whether no record has an entry of a life that is over. n.mu is held on entry.
+func (n *Node) isSwept(inc Incarnation) bool {
+	for _, m := range n.view.Members {
+		if m.Incarnation == inc {
+			return m.Swept
+		}
+	}
+	return true
+}
+
+// settle tells Offline of a user who has no record, if that is owed. With one the user is online: either it was not removed, or the claim
+// that made it anew has told Online, unless what the store has lost had hidden that. settle reports false where the store does not say.
+func (n *Node) settle(ctx context.Context, d *doubt) bool {
+	n.mu.Lock()
+	epoch := n.epoch
+	n.mu.Unlock()
+	version := d.version
+	if version == 0 { // what was told in earlier epochs has no higher one than this
+		version = Version(n.floor.Load())
+	}
+	call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
+	defer cancel()
+	err := n.dir.Remove(call, d.user, 0, SwapOptions{Epoch: epoch}) // it fails where there is a record
+	conflict := asConflict(err)
+	switch {
+	case err == nil:
+		if d.owes {
+			n.local.Offline(d.user, uint64(version), d.carries)
+		}
+	case conflict != nil:
+		if d.hidden {
+			n.local.Online(d.user, uint64(conflict.Version))
+		}
+	default:
+		return false
+	}
+	return true
+}

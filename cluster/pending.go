@@ -1,0 +1,55 @@
+package cluster
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-go/rollcall/internal/seam"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// pending is what a claim needs until it is granted. Only Claim's goroutine uses it, but for cancel.
+type pending struct {
+	logon   usermgr.Logon
+	cancel  context.CancelCauseFunc // of Claim
+	written bool                    // the entry may be in the store
+	marked  []uuid.UUID             // entries that what was written marks as ending
+	graces  []entry                 // graces that what was written takes away
+	dead    []entry                 // entries of dead nodes that what was written removes
+	rest    []entry                 // those that it leaves
+	prev    Version                 // of the record that what was written has replaced
+	carries []seam.Carry            // what has come from the nodes that the user has left
+	ended   []uuid.UUID             // sessions in the record that have ended, as their nodes say
+	lost
+}
+
+// lost is in which epochs of the store an entry may have been written, and was not noted; "" for none. The store may have lost it since.
+type lost struct {
+	firstIn string // as the user's first: another claim may have found it there, and so be not the first
+	otherIn string // beside others: they may have left, and found that the user stays online
+}
+
+// since reports whether an epoch is one before the present one.
+func since(in, present string) bool { return in != "" && in != present }
+
+// unnoted notes that the entry may have been written in an epoch.
+func (c *claim) unnoted(epoch string) {
+	in := &c.open.otherIn
+	if c.own.first {
+		in = &c.open.firstIn
+	}
+	if *in == "" {
+		*in = epoch
+	}
+}
+
+// unwritten notes that the entry was not written in an epoch.
+func (l *lost) unwritten(epoch string) {
+	if l.firstIn == epoch {
+		l.firstIn = ""
+	}
+	if l.otherIn == epoch {
+		l.otherIn = ""
+	}
+}
