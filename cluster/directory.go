@@ -64,7 +64,7 @@ type Directory interface {
 	Table(ctx context.Context) (View, error)
 	// Join adds a node to the table, and buries its former incarnation. The number is greater than all in the table. The rows of
 	// dead nodes that are Swept leave the table. While the store recovers the error is ErrRecovering; see JoinOptions.Bootstrap for
-	// the first node.
+	// the first node, and JoinOptions.Open for one that comes back with sessions.
 	Join(ctx context.Context, m Member, o JoinOptions) (Incarnation, error)
 	// Renew counts a renewal of me, and returns the table. floor is the highest version that the caller knows: no later version is
 	// lower. With ErrNotDurable and ErrUnknown the View is valid too. Another error is ErrFenced.
@@ -127,6 +127,11 @@ type JoinOptions struct {
 	// Bootstrap is the Stamp that the caller has seen unchanged for a whole lease, on its clock, of a store that recovers: then no
 	// node can be acting. If it is still the store's, all nodes in the table are buried, and the store has recovered.
 	Bootstrap string
+	// Open is what a node still knows that has acted without the store, as Former. It has sessions that the store does not know, so
+	// the store gets a new epoch and recovers, as after a restart; a store that recovers already goes on with that. Former lives on,
+	// and is returned, unless it is dead: then the node gets a new number. A store that was not recovering has its own table, and heeds
+	// the Floor alone. Nil for a node that has no sessions.
+	Open *RejoinOptions
 }
 
 // RejoinOptions are what a node still knows when the store has lost its table.
@@ -152,7 +157,8 @@ type View struct {
 	Armed bool
 	// Stamp is another after every change of the table, and every renewal.
 	Stamp string
-	// Floor is the highest version that the store knows.
+	// Floor is the highest version that the store knows. A store whose versions are microseconds of its clock tells at least its
+	// present time, so that nodes that act without it can go on from there: see StoreLost.
 	Floor   Version
 	Members []MemberState
 }

@@ -42,6 +42,9 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"ANodeThatOthersHaveSeenDeadStaysDead", (*suite).handedAlong},
 		{"ANewcomerWaitsUntilTheStoreHasRecovered", (*suite).newcomer},
 		{"VersionsGrowAcrossARestart", (*suite).floor},
+		{"AStoreRecoversWhenANodeComesBackWithSessions", (*suite).opened},
+		{"ADeadNodeThatComesBackWithSessionsGetsANewNumber", (*suite).openedDead},
+		{"ANodeComesBackWithSessionsToAStoreThatHasLostItsTable", (*suite).openedLost},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(newSuite(t, open(t))) })
 	}

@@ -250,3 +250,82 @@ func (s *suite) floor() {
 		s.t.Errorf("version %d after %d", got, cluster.Version(high+20))
 	}
 }
+
+// open has a node come back that has acted without the store, and notes the store's epoch.
+func (s *suite) open(former cluster.Incarnation, o cluster.RejoinOptions) cluster.Incarnation {
+	s.t.Helper()
+	me, err := s.store.Join(s.ctx, member, cluster.JoinOptions{Former: former, Open: &o})
+	s.noError(err)
+	v := s.table()
+	if v.Armed {
+		s.t.Fatalf("a store that a node with sessions has come back to has the table %+v", v)
+	}
+	s.epoch = v.Epoch
+	return me
+}
+
+func (s *suite) opened() {
+	const high = 1 << 52
+	a, b := s.join(), s.join()
+	before := s.options()
+	v := s.swap("ann", 0, "1")
+	if me := s.open(a, cluster.RejoinOptions{Floor: high, Known: []cluster.Incarnation{b + 100}}); me != a {
+		s.t.Errorf("node %d came back as %d", a, me)
+	}
+	if s.epoch == before.Epoch {
+		s.t.Fatal("the store has the epoch that it had")
+	}
+	for _, o := range []cluster.SwapOptions{before, s.options()} {
+		_, err := s.store.Swap(s.ctx, "ann", v, []byte("2"), o)
+		s.is(err, cluster.ErrRecovering)
+	}
+	_, err := s.store.Swap(s.ctx, "ann", 0, []byte("2"), cluster.SwapOptions{Epoch: s.epoch, Recovering: true})
+	s.conflict(err, v, "1")                                // nothing is lost
+	s.ready(b, cluster.ReadyOptions{Settled: true}, false) // a is not ready
+	s.ready(a, cluster.ReadyOptions{}, false)
+	first := s.epoch
+	if s.open(b, cluster.RejoinOptions{}); s.epoch != first { // it recovers already
+		s.t.Errorf("the epoch is %s, and was %s", s.epoch, first)
+	}
+	s.ready(a, cluster.ReadyOptions{Settled: true}, false) // b must write what it has come back with
+	s.ready(b, cluster.ReadyOptions{Settled: true}, true)
+	s.renew(a)
+	s.renew(b)
+	if got := s.swap("ann", v, "2"); got <= high {
+		s.t.Errorf("version %d after %d", got, cluster.Version(high))
+	}
+}
+
+func (s *suite) openedDead() {
+	a, b := s.join(), s.join()
+	row, _ := s.renew(a)
+	s.noError(s.store.Bury(s.ctx, b, a, s.epoch, row.Renewals))
+	me := s.open(a, cluster.RejoinOptions{})
+	if me <= b {
+		s.t.Errorf("the dead node %d came back as %d", a, me)
+	}
+	s.ready(b, cluster.ReadyOptions{Settled: true}, false)
+	s.ready(me, cluster.ReadyOptions{Settled: true}, true)
+	if _, v := s.renew(me); !dead(v, a) || dead(v, b) {
+		s.t.Errorf("the table is %+v", v)
+	}
+}
+
+func (s *suite) openedLost() {
+	a, b, c := s.join(), s.join(), s.join()
+	s.restart()
+	epoch := s.epoch
+	if me := s.open(a, cluster.RejoinOptions{Known: []cluster.Incarnation{b}, Dead: []cluster.Incarnation{c}}); me != a || s.epoch != epoch {
+		s.t.Errorf("node %d came back as %d, in epoch %s of %s", a, me, s.epoch, epoch)
+	}
+	s.ready(a, cluster.ReadyOptions{Settled: true}, false) // b is told, and not ready
+	if me := s.open(c, cluster.RejoinOptions{}); me <= c {
+		s.t.Errorf("node %d, which others have seen dead, came back as %d", c, me)
+	} else {
+		s.ready(me, cluster.ReadyOptions{}, false)
+	}
+	s.rejoin(b, cluster.RejoinOptions{})
+	s.ready(b, cluster.ReadyOptions{Settled: true}, true)
+	s.renew(a)
+	s.renew(b)
+}

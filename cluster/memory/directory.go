@@ -102,9 +102,14 @@ func (d *Directory) restart(s state) {
 		s.records, s.table = make(map[string]cluster.Record), make(map[cluster.Incarnation]row)
 	}
 	d.state = s
+	d.recover()
+	d.top = cluster.Version(d.epoch) << 32 // as with a clock that goes on while a server is restarted
+}
+
+// recover begins a recovery.
+func (d *Directory) recover() {
 	d.epoch++
 	d.armed = false
-	d.top = cluster.Version(d.epoch) << 32 // as with a clock that goes on while a server is restarted
 	d.ready, d.expected = make(map[cluster.Incarnation]bool), make(map[cluster.Incarnation]bool)
 }
 

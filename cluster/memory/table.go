@@ -33,10 +33,15 @@ func (d *Directory) Join(ctx context.Context, m cluster.Member, o cluster.JoinOp
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	if !d.armed {
-		if o.Bootstrap != d.stamp() {
-			return 0, cluster.ErrRecovering
+	switch {
+	case o.Open != nil:
+		if d.open(m, o) {
+			return o.Former, nil
 		}
+	case d.armed:
+	case o.Bootstrap != d.stamp():
+		return 0, cluster.ErrRecovering
+	default:
 		d.arm()
 	}
 	d.bury(o.Former)
@@ -49,6 +54,41 @@ func (d *Directory) Join(ctx context.Context, m cluster.Member, o cluster.JoinOp
 	}
 	d.set(me, row{member: m, renewals: 1})
 	return me, nil
+}
+
+// open has the store recover, for a node that has acted without it. It reports whether the node's former life goes on. d.mu is held on
+// entry.
+func (d *Directory) open(m cluster.Member, o cluster.JoinOptions) (goesOn bool) {
+	d.top = max(d.top, o.Open.Floor)
+	r, ok := d.state.table[o.Former]
+	switch {
+	case d.armed:
+		goesOn = ok && !r.dead
+		d.recover()
+	default: // the table may be lost
+		d.hear(o.Open)
+		r = d.state.table[o.Former]
+		goesOn = o.Former != 0 && !r.dead
+	}
+	if goesOn {
+		d.know(o.Former)
+		delete(d.ready, o.Former)
+		d.set(o.Former, row{member: m, renewals: r.renewals + 1})
+	}
+	return goesOn
+}
+
+// hear notes what a node knows that comes back. d.mu is held on entry.
+func (d *Directory) hear(o *cluster.RejoinOptions) {
+	d.top = max(d.top, o.Floor)
+	for _, inc := range o.Dead {
+		d.know(inc)
+		d.set(inc, row{dead: true})
+	}
+	for _, inc := range o.Known {
+		d.know(inc)
+		d.expected[inc] = true
+	}
 }
 
 // Renew implements cluster.Directory.
@@ -80,18 +120,10 @@ func (d *Directory) Rejoin(ctx context.Context, me cluster.Incarnation, m cluste
 	if d.armed {
 		return cluster.ErrUnknown
 	}
-	d.top = max(d.top, o.Floor)
-	for _, inc := range o.Dead {
-		d.know(inc)
-		d.set(inc, row{dead: true})
-	}
+	d.hear(&o)
 	r := d.state.table[me]
 	if r.dead {
 		return cluster.ErrFenced
-	}
-	for _, inc := range o.Known {
-		d.know(inc)
-		d.expected[inc] = true
 	}
 	d.know(me)
 	d.set(me, row{member: m, renewals: r.renewals + 1})

@@ -7,24 +7,37 @@ local top = 0         -- the highest version
 local clusters = {}   -- by the hash tag of their keys
 
 -- cluster returns what this process knows of the cluster that a key belongs to. Its epoch is another text after each event by which
--- something may have been lost. In a recovery, while it is not armed, ready are the nodes that are ready, and expected those that others
--- have told.
+-- something may have been lost, or may be missing: its base is another for another process, and its turn is another where a node has come
+-- back with sessions that the store does not know. In a recovery, while it is not armed, ready are the nodes that are ready, and expected
+-- those that others have told.
 local function cluster(key)
   local id = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
   if not born then
     local t = redis.call('TIME')
     born = t[1] .. t[2]
   end
-  local epoch, tag = id .. '.' .. born, string.match(key, '^{(.-)}')
+  local base, tag = id .. '.' .. born, string.match(key, '^{(.-)}')
   local c = clusters[tag]
-  if not c or c.epoch ~= epoch then
-    c = {epoch = epoch, armed = false, ready = {}, expected = {}}
+  if not c or c.base ~= base then
+    c = {base = base, turn = 0, epoch = base .. '.0', armed = false, ready = {}, expected = {}}
     clusters[tag] = c
   end
   return c
 end
 
+-- recover begins a recovery, for a store that has lost nothing itself.
+local function recover(c)
+  c.turn = c.turn + 1
+  c.epoch, c.armed, c.ready, c.expected = c.base .. '.' .. c.turn, false, {}, {}
+end
+
 local function text(n) return string.format('%.0f', n) end
+
+-- now returns the time in microseconds.
+local function now()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) * 1000000 + tonumber(t[2])
+end
 
 local function raise(floor)
   floor = tonumber(floor)
@@ -46,8 +59,7 @@ end
 
 local function write(key, user, prev, body)
   raise(prev)
-  local t = redis.call('TIME')
-  top = math.max(top + 1, tonumber(t[1]) * 1000000 + tonumber(t[2]))
+  top = math.max(top + 1, now())
   redis.call('HSET', key, user, struct.pack('>I8', top) .. body)
   return {'OK', text(top)}
 end
@@ -151,17 +163,61 @@ local function tell(keys, args)
   return view(cluster(keys[1]), keys[1], 'OK')
 end
 
+-- hear notes what a node knows that comes back: from an argument on the dead, then '-', the known.
+local function hear(c, key, args, from)
+  local dead = true
+  for i = from, #args do
+    local inc = args[i]
+    if inc == '-' then
+      dead = false
+    else
+      know(key, inc)
+      if dead then
+        set(key, inc, {dead = true, renewals = 0, member = '{}'})
+      else
+        c.expected[inc] = true
+      end
+    end
+  end
+end
+
+-- open has the store recover, for a node that has acted without it. It returns whether the node's former life goes on.
+local function open(c, key, args)
+  local member, former = args[1], args[2]
+  raise(args[6])
+  local r = row(key, former)
+  local goes_on = r and not r.dead
+  if c.armed then
+    recover(c)
+  else -- the table may be lost
+    hear(c, key, args, 7)
+    r = row(key, former)
+    goes_on = former ~= '0' and not (r and r.dead)
+  end
+  if goes_on then
+    know(key, former)
+    c.ready[former] = nil
+    set(key, former, {dead = false, renewals = (r and r.renewals or 0) + 1, member = member})
+  end
+  return goes_on
+end
+
+-- join: member, former, bootstrap, buckets, open; with open '1': floor, then what hear takes.
 local function join(keys, args)
   local key, member, former, bootstrap, buckets = keys[1], args[1], args[2], args[3], args[4]
-  local c = cluster(key)
-  if not c.armed and bootstrap ~= stamp(c, key) then return {'RECOVERING'} end
+  local c, opens = cluster(key), args[5] == '1'
+  if not c.armed and not opens and bootstrap ~= stamp(c, key) then return {'RECOVERING'} end
   if redis.call('HSETNX', key, 'buckets', buckets) == 0 and redis.call('HGET', key, 'buckets') ~= buckets then
     return {'BUCKETS', redis.call('HGET', key, 'buckets')}
   end
-  if not c.armed then arm(c, key) end
+  if opens then
+    if open(c, key, args) then return {'OK', former} end
+  elseif not c.armed then
+    arm(c, key)
+  end
   bury(key, former)
   local last = tonumber(redis.call('HGET', key, 'last') or '0')
-  local me = text(math.max(last + 1, tonumber(redis.call('TIME')[1])))
+  local me = text(math.max(last + 1, math.floor(now() / 1000000)))
   incarnations(key, function(inc) -- what is absent, and below the highest number, is dead too
     local r = row(key, inc)
     if r.swept then redis.call('HDEL', key, inc) end
@@ -175,6 +231,7 @@ local function renew(keys, args)
   local key, inc = keys[1], args[1]
   local c = cluster(key)
   raise(args[3])
+  raise(now()) -- nodes that lose the store go on from here
   local r, status = alive(key, inc)
   if r then set(key, inc, {dead = false, renewals = r.renewals + 1, member = args[2]}) end
   return view(c, key, status)
@@ -187,20 +244,7 @@ local function rejoin(keys, args)
   if c.armed then return {'UNKNOWN'} end
   raise(args[3])
   redis.call('HSETNX', key, 'buckets', args[4])
-  local dead = true
-  for i = 5, #args do
-    local inc = args[i]
-    if inc == '-' then
-      dead = false
-    else
-      know(key, inc)
-      if dead then
-        set(key, inc, {dead = true, renewals = 0, member = '{}'})
-      else
-        c.expected[inc] = true
-      end
-    end
-  end
+  hear(c, key, args, 5)
   local r = row(key, me)
   if r and r.dead then return {'FENCED'} end
   know(key, me)

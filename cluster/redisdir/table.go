@@ -29,7 +29,11 @@ func (d *Directory) Join(ctx context.Context, m cluster.Member, o cluster.JoinOp
 	if err != nil {
 		return 0, err
 	}
-	answer, err := d.call(ctx, "join", d.table, string(text), number(o.Former), o.Bootstrap, d.buckets)
+	args := []string{string(text), number(o.Former), o.Bootstrap, d.buckets, flag(o.Open != nil)}
+	if o.Open != nil {
+		args = append(append(args, number(o.Open.Floor)), known(o.Open)...)
+	}
+	answer, err := d.call(ctx, "join", d.table, args...)
 	if err != nil {
 		return 0, err
 	}
@@ -121,7 +125,12 @@ func (d *Directory) Rejoin(ctx context.Context, me cluster.Incarnation, m cluste
 	if err != nil {
 		return err
 	}
-	args := []string{number(me), string(text), number(o.Floor), d.buckets}
+	args := append([]string{number(me), string(text), number(o.Floor), d.buckets}, known(&o)...)
+	return d.do(ctx, "rejoin", args...)
+}
+
+// known returns how the library is told of other nodes: the dead, "-", those that may be alive.
+func known(o *cluster.RejoinOptions) (args []string) {
 	for _, inc := range o.Dead {
 		args = append(args, number(inc))
 	}
@@ -129,7 +138,7 @@ func (d *Directory) Rejoin(ctx context.Context, me cluster.Incarnation, m cluste
 	for _, inc := range o.Known {
 		args = append(args, number(inc))
 	}
-	return d.do(ctx, "rejoin", args...)
+	return args
 }
 
 // Ready implements cluster.Directory.
