@@ -19,11 +19,12 @@ import (
 // session, so that it is small.
 type claim struct {
 	user string
-	own  entry    // the node's lock protects its first and its generation; the latter is 0 while the entry is not in the store, as far as this node knows
+	own  entry    // the node's lock protects its first, past and generation; the latter is 0 while the entry is not in the store, as far as this node knows. Of a granted claim it protects the node, too
 	open *pending // nil once the claim is granted
 	seen uint32   // the number of the last audit that has found the entry; only the audit uses it
 
 	// The node's lock protects these.
+	anew bool       // the user's record may have left the store, or may never have been there: if writing the entry brings it, Online is told
 	more *claimMore // nil until it is needed
 }
 
@@ -48,9 +49,9 @@ func (n *Node) Claim(ctx context.Context, r usermgr.ClaimRequest) (usermgr.Claim
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	n.awaitReleases(ctx, r.Logon.UserID)
-	c, err := n.begin(&r, cancel)
-	if err != nil {
-		return usermgr.Claimed{}, err
+	c, claimed, err := n.begin(&r, cancel)
+	if err != nil || claimed.Generation != 0 {
+		return claimed, err
 	}
 	granted := false
 	defer func() {
@@ -62,17 +63,16 @@ func (n *Node) Claim(ctx context.Context, r usermgr.ClaimRequest) (usermgr.Claim
 	for i := 0; err == nil && i < len(excluded); i++ {
 		err = n.evict(ctx, c, &excluded[i])
 	}
-	var carries []seam.Carry
 	if err == nil {
 		n.askGraces(ctx, c)
-		carries, err = n.grant(c)
+		claimed, err = n.grant(c)
 	}
 	if err != nil {
 		return usermgr.Claimed{}, claimError(ctx, err)
 	}
 	granted = true
 	n.tellJoined(c)
-	return usermgr.Claimed{Generation: uint64(c.own.generation), First: c.own.first, Carry: carries}, nil
+	return claimed, nil
 }
 
 // claimError prefers the cause for which the claim was given up.
@@ -84,26 +84,32 @@ func claimError(ctx context.Context, err error) error {
 	return err
 }
 
-// begin notes a claim.
-func (n *Node) begin(r *usermgr.ClaimRequest, cancel context.CancelCauseFunc) (*claim, error) {
+// begin notes a claim. Where the node acts without the store it grants it: then claimed has a Generation.
+func (n *Node) begin(r *usermgr.ClaimRequest, cancel context.CancelCauseFunc) (_ *claim, claimed usermgr.Claimed, err error) {
+	user := r.Logon.UserID
+	online := n.cfg.StoreLost == Open && n.users.Load().IsOnline(user)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
 	case n.stage == stopping:
-		return nil, &protocol.CloseError{Code: protocol.ServerStopping}
+		return nil, claimed, &protocol.CloseError{Code: protocol.ServerStopping}
+	case n.stage == cutOff:
 	case n.stage != acting || !n.May():
-		return nil, refusal("the server is not in its cluster now", n.cfg.Renew)
+		return nil, claimed, refusal("the server is not in its cluster now", n.cfg.Renew)
 	}
 	if why := n.refuses(&r.Logon); why != nil {
-		return nil, why
+		return nil, claimed, why
 	}
-	user := r.Logon.UserID
 	c := &claim{user: user, open: &pending{logon: r.Logon, cancel: cancel}}
 	c.own = entry{node: n.me, session: r.Session, device: r.Logon.Device, token: tokenDigest(user, r.Logon.Token), first: true}
 	c.own.past = c.pastOf(nil, nil)
 	n.claims[r.Session] = c
 	n.arrivals.of(user).claim = c
-	return c, nil
+	if n.stage == cutOff {
+		n.letIn(c, online)
+		claimed = usermgr.Claimed{Generation: uint64(c.own.generation), First: c.own.first}
+	}
+	return c, claimed, nil
 }
 
 // enter writes the claim's entry into the user's record, and returns the entries that must end before, the oldest first.
@@ -345,19 +351,19 @@ func (c *claim) takesOver(e *entry) bool {
 	return ok && e.past.has(pastIDOf(c.user, back), true)
 }
 
-// grant decides, at the end, whether the logon may come in: not when the node's lease is over. It returns what moves with the user.
-func (n *Node) grant(c *claim) ([]seam.Carry, error) {
+// grant decides, at the end, whether the logon may come in: not when the node's lease is over.
+func (n *Node) grant(c *claim) (claimed usermgr.Claimed, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.stage != acting || n.me != c.own.node || !n.May() {
-		return nil, refusal("the server has lost its cluster", n.cfg.Renew)
+	if n.stage != acting || n.me != c.own.node || c.open.givenUp || !n.May() {
+		return claimed, refusal("the server has lost its cluster", n.cfg.Renew)
 	}
-	carries := c.open.carries
+	claimed = usermgr.Claimed{Generation: uint64(c.own.generation), First: c.own.first, Carry: c.open.carries}
 	c.open = nil
 	if g := n.graces.users[c.user]; g != nil {
 		g.back = true
 	}
-	return carries, nil
+	return claimed, nil
 }
 
 // asConflict returns the Conflict that an error is; nil for none.

@@ -27,6 +27,9 @@ type Config struct {
 	// Margin is how long before the end of its lease a node stops acting, because the clocks of nodes may run at different rates. It
 	// must be less than Lease - 2·Renew. 0 or less means a tenth of Lease.
 	Margin time.Duration
+	// StoreLost says what happens when the store is lost for so long that the lease would end: with Closed, which is the default, the
+	// node's sessions end; with Open the node goes on, and rule 19 does not hold until the store is back.
+	StoreLost StoreLost
 	// Swept is called for each session of a dead node whose entry this node has removed from the store. It runs on a goroutine of the
 	// node, one call at a time; while it blocks the sweep waits. Nil does nothing.
 	Swept func(s Swept)
@@ -74,6 +77,9 @@ func (c *Config) complete() error {
 	}
 	if c.Locations <= 0 {
 		c.Locations = 100_000
+	}
+	if c.StoreLost > Open {
+		return fmt.Errorf("rollcall: StoreLost %d is neither Closed nor Open", c.StoreLost)
 	}
 	if c.Renew > c.Lease/4 {
 		return fmt.Errorf("rollcall: Renew %v is more than a quarter of Lease %v", c.Renew, c.Lease)

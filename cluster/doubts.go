@@ -65,7 +65,7 @@ func (n *Node) settleDoubts(ctx context.Context) {
 				continue
 			}
 			sleep(ctx, n.cfg.Renew/4)
-			if ctx.Err() != nil || n.isFenced() {
+			if ctx.Err() != nil || n.lifeIsOver() {
 				n.mu.Lock()
 				n.doubts = append(n.doubts, due[i:]...)
 				n.mu.Unlock()

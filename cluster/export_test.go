@@ -44,7 +44,7 @@ func (n *Node) IsHealed(alive []Incarnation) bool {
 			return false
 		}
 	}
-	return n.epoch != "" && n.May()
+	return n.epoch != "" && n.May() && len(n.rivals) == 0
 }
 
 // TakesForDead reports whether the node takes an incarnation for dead.

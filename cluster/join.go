@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -12,9 +13,11 @@ import (
 
 // join joins the cluster: the node gets a row in the table, has a renewal that counts, and waits until all other nodes know it. It tries
 // until ctx ends, and returns nil then. The error is for settings with which the node cannot join.
-func (n *Node) join(ctx context.Context) (*membership, error) {
+//
+// A node that acts without the store needs no more than a renewal that is durable. It keeps its last membership, unless it was buried.
+func (n *Node) join(ctx context.Context, last *membership) (*membership, error) {
 	n.mu.Lock()
-	former := n.me
+	former, opens := n.me, n.stage == cutOff
 	n.mu.Unlock()
 	var stamp string
 	var since time.Duration
@@ -32,7 +35,11 @@ func (n *Node) join(ctx context.Context) (*membership, error) {
 			return nil, fmt.Errorf("rollcall: the node %q of this cluster has another RelogonMode or other Devices: they must be the same on all nodes", other)
 		}
 		o := JoinOptions{Former: former}
-		if !v.Armed {
+		if opens {
+			known := n.known(former)
+			o.Open = &known
+		}
+		if !v.Armed && !opens {
 			if v.Stamp != stamp {
 				stamp, since = v.Stamp, n.now()
 			}
@@ -40,8 +47,8 @@ func (n *Node) join(ctx context.Context) (*membership, error) {
 				o.Bootstrap = stamp
 			}
 		}
-		if other == "" && (v.Armed || o.Bootstrap != "") {
-			if m := n.joinNow(ctx, o); m != nil {
+		if other == "" && (v.Armed || opens || o.Bootstrap != "") {
+			if m := n.joinNow(ctx, o, last); m != nil {
 				return m, nil
 			}
 		}
@@ -71,7 +78,7 @@ func (n *Node) otherPolicy(v *View, below Incarnation) (name string, lives bool)
 }
 
 // joinNow joins; nil means that it must be tried again.
-func (n *Node) joinNow(ctx context.Context, o JoinOptions) *membership {
+func (n *Node) joinNow(ctx context.Context, o JoinOptions, last *membership) *membership {
 	call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
 	defer cancel()
 	me, err := n.dir.Join(call, n.member(), o)
@@ -81,34 +88,40 @@ func (n *Node) joinNow(ctx context.Context, o JoinOptions) *membership {
 		}
 		return nil
 	}
-	stop, err := n.mesh.Open(me, n.handle)
-	if err != nil {
-		n.log.Warn("the mesh did not open", zap.Error(err))
-		n.leave(me)
-		return nil
+	m := last
+	if last == nil || me != last.me {
+		stop, err := n.mesh.Open(me, n.handle)
+		if err != nil {
+			n.log.Warn("the mesh did not open", zap.Error(err))
+			n.leave(me)
+			return nil
+		}
+		m = &membership{me, stop}
 	}
 	for ctx.Err() == nil {
-		if joined, again := n.renewJoining(ctx, me); joined {
+		if joined, again := n.renewJoining(ctx, me, o.Open != nil); joined {
 			n.log.Info("the node is in the cluster", zap.Uint32("incarnation", uint32(me)))
-			return &membership{me, stop}
+			return m
 		} else if !again {
 			break
 		}
 		sleep(ctx, max(n.cfg.Renew/40, time.Millisecond))
 	}
-	stop()
-	n.leave(me)
+	if m != last {
+		m.close()
+		n.leave(me)
+	}
 	return nil
 }
 
-// renewJoining renews the lease of a node that has joined, and makes it act when the renewal counts and all other nodes know it. again
-// says that another renewal may do that.
-func (n *Node) renewJoining(ctx context.Context, me Incarnation) (joined, again bool) {
+// renewJoining renews the lease of a node that has joined, and makes it act when the renewal counts and all other nodes know it. A node
+// that opens acts already, and comes back when the renewal is durable. again says that another renewal may do that.
+func (n *Node) renewJoining(ctx context.Context, me Incarnation, opens bool) (joined, again bool) {
 	call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
 	defer cancel()
 	t0 := n.now()
 	v, err := n.dir.Renew(call, me, n.member(), Version(n.floor.Load()))
-	if errors.Is(err, ErrFenced) || errors.Is(err, ErrUnknown) || err == nil && !v.Armed {
+	if errors.Is(err, ErrFenced) || errors.Is(err, ErrUnknown) || err == nil && !v.Armed && !opens {
 		return false, false
 	}
 	if err != nil {
@@ -120,6 +133,15 @@ func (n *Node) renewJoining(ctx context.Context, me Incarnation) (joined, again 
 	other, lives := n.otherPolicy(&v, me)
 	if lives {
 		return false, false // join says so
+	}
+	if opens {
+		n.mu.Lock()
+		n.comeBack(me, t0)
+		n.life, n.endLife = context.WithCancel(context.Background())
+		n.mu.Unlock()
+		n.tallies.joins.Add(1)
+		n.wake() // to see that the store recovers
+		return true, true
 	}
 	known := other == ""
 	for _, m := range v.Members {
@@ -162,6 +184,16 @@ func (n *Node) member() Member {
 		m.Addr = n.routed.Addr()
 	}
 	return m
+}
+
+// bury says that a node is dead.
+func (v *View) bury(inc Incarnation) {
+	v.Members = slices.Clone(v.Members) // others read it without the node's lock
+	for i := range v.Members {
+		if m := &v.Members[i]; m.Incarnation == inc {
+			m.Dead = true
+		}
+	}
 }
 
 // highest returns the highest incarnation in the table.

@@ -33,24 +33,10 @@ func (n *Node) serve(ctx context.Context, m *membership) {
 		wg.Go(func() { n.describeAll(life, store) })
 	}
 
-	n.await(ctx, func() bool { return n.stage == fenced })
-	if ctx.Err() != nil {
-		n.stop()
-	}
-	why := protocol.NodeLost
-	if ctx.Err() != nil {
-		why = protocol.ServerStopping
-	}
-	n.awaitQuiet(m.me, why)
-	if ctx.Err() != nil {
-		n.endGraces()
-	}
-	if ctx.Err() != nil { // the others let the users in when the node has left: not while Disconnected handlers run
-		call, cancel := context.WithTimeout(context.Background(), n.cfg.Renew)
-		n.await(call, func() bool {
-			return len(n.claims) == 0 && len(n.graces.users) == 0 && n.release.empty() || n.stage == fenced
-		})
-		cancel()
+	n.await(ctx, func() bool { return n.stage == fenced || n.stage == cutOff })
+	cut := ctx.Err() == nil && n.isCutOff()
+	if !cut {
+		n.endSessions(ctx, m.me)
 	}
 	over()
 	n.mu.Lock()
@@ -58,20 +44,51 @@ func (n *Node) serve(ctx context.Context, m *membership) {
 	n.mu.Unlock()
 	n.work.Wait()
 	wg.Wait()
-	n.lease.SetEnd(0)
 	n.mu.Lock()
 	n.waits = waits{last: n.waits.last} // it is not known whether they were delivered
 	n.locations.clear()
 	n.news = newNews(&n.cfg)
-	n.stage, n.epoch = outside, ""
-	n.peers = make(map[Incarnation]*peer)
-	n.release.clear()
-	n.graces = graces{}
-	n.broadcast()
 	n.mu.Unlock()
+	if cut {
+		return
+	}
+	n.goOutside()
 	if ctx.Err() != nil {
 		n.leave(m.me)
 	}
+}
+
+// endSessions ends all sessions of an incarnation, and returns when none of them takes messages. If ctx has ended it stops the node, and
+// waits for the sessions' ends too.
+func (n *Node) endSessions(ctx context.Context, me Incarnation) {
+	why := protocol.NodeLost
+	if ctx.Err() != nil {
+		n.stop()
+		why = protocol.ServerStopping
+	}
+	n.awaitQuiet(me, why)
+	if ctx.Err() == nil {
+		return
+	}
+	n.endGraces()
+	// The others let the users in when the node has left: not while Disconnected handlers run.
+	call, cancel := context.WithTimeout(context.Background(), n.cfg.Renew)
+	defer cancel()
+	n.await(call, func() bool {
+		return len(n.claims) == 0 && len(n.graces.users) == 0 && n.release.empty() || n.stage == fenced
+	})
+}
+
+// goOutside is called when the node's life is over, and its sessions have ended.
+func (n *Node) goOutside() {
+	n.lease.SetEnd(0)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stage, n.epoch, n.returning = outside, "", false
+	n.peers, n.rivals = make(map[Incarnation]*peer), nil
+	n.release.clear()
+	n.graces = graces{}
+	n.broadcast()
 }
 
 // await waits until the condition holds, which is looked at with n.mu held when something has changed, or until ctx ends.
@@ -106,9 +123,10 @@ func (n *Node) keepLease(ctx context.Context, me Incarnation) {
 			return
 		}
 		timer.Stop()
-		if n.isFenced() {
+		if n.lifeIsOver() {
 			return
 		}
+		n.askRivals()
 		t0 := n.now()
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
 		v, err := n.dir.Renew(call, me, n.member(), Version(n.floor.Load()))
@@ -123,7 +141,11 @@ func (n *Node) keepLease(ctx context.Context, me Incarnation) {
 		wait = n.cfg.Renew / 4
 		switch {
 		case errors.Is(err, ErrFenced), errors.Is(err, ErrUnknown) && v.Armed:
-			n.fence("the cluster's store says that the node's life is over")
+			if !n.isReturning() {
+				n.fence("the cluster's store says that the node's life is over")
+			} else {
+				n.loseStore(true)
+			}
 			return
 		case err != nil:
 			if ctx.Err() == nil {
@@ -161,9 +183,11 @@ func (n *Node) counted(t0 time.Duration, v *View) {
 	n.route(v)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.stage == fenced {
+	if n.stage == fenced || n.stage == cutOff {
 		return
 	}
+	n.returning = false
+	n.noteFloor(t0, v.Floor)
 	if v.highest() > n.view.highest() {
 		n.wake() // tells the newcomer that it is known
 	}
@@ -185,50 +209,63 @@ func (n *Node) extend(t0 time.Duration) {
 }
 
 // extendIfReady is extend for a store that recovers. It may recover without a node that is not ready, a lease after it began: so that
-// such a node has stopped acting by then, its renewals do not count.
+// such a node has stopped acting by then, its renewals do not count. A node that is returning does not stop acting anyway.
 func (n *Node) extendIfReady(t0 time.Duration, epoch string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.readyIn == epoch {
+	if n.readyIn == epoch || n.returning {
 		n.extendTo(t0)
 	}
 }
 
 // extendTo has n.mu held on entry.
 func (n *Node) extendTo(t0 time.Duration) {
-	if until := t0 + n.cfg.Lease - n.cfg.Margin; n.stage != fenced && until > n.lease.End() {
+	if until := t0 + n.cfg.Lease - n.cfg.Margin; n.stage != fenced && until > n.lease.End() { // it has no end where the node is cutOff
 		n.lease.SetEnd(until)
 	}
 }
 
-// loseEpoch has all claims wait until the store has recovered.
+// loseEpoch has all claims wait until the store has recovered. With Open those that have begun are given up: nodes may come back with
+// sessions that are younger.
 func (n *Node) loseEpoch() {
 	n.mu.Lock()
 	had := n.epoch != ""
 	n.epoch = ""
+	var cancels []context.CancelCauseFunc
+	if n.cfg.StoreLost == Open {
+		cancels = n.openClaims()
+	}
 	n.broadcast()
 	n.mu.Unlock()
+	for _, cancel := range cancels {
+		cancel(refusal("the cluster's store recovers", n.cfg.Renew/40))
+	}
 	if had {
 		n.log.Warn("the cluster's store recovers: logons wait until all nodes have written their sessions again")
 	}
 }
 
-// guard fences the node when its lease is over, until ctx ends.
+// guard fences the node when its lease is over, until ctx ends. With Open it has the node act without the store before that; it is too late
+// then if the process has stood still.
 func (n *Node) guard(ctx context.Context) {
+	ahead := n.guardAhead()
 	for ctx.Err() == nil {
 		left := n.lease.End() - n.now()
-		if left <= 0 {
+		switch {
+		case left <= 0:
 			n.fence("the node could not renew its lease in time")
 			return
+		case left <= ahead && n.loseStore(false):
+			return
 		}
-		sleep(ctx, left)
+		sleep(ctx, max(left-ahead, 0))
 	}
 }
 
 // fence ends the node's acting at once, and all its sessions with NodeLost.
 func (n *Node) fence(why string) {
 	n.mu.Lock()
-	if n.stage == fenced || n.stage == outside {
+	if n.stage == fenced || n.stage == outside || n.stage == cutOff && n.life != nil { // a late answer to a life that is over
 		n.mu.Unlock()
 		return
 	}
@@ -240,12 +277,6 @@ func (n *Node) fence(why string) {
 	n.wake() // the renewals end
 	n.log.Error(why + ": its sessions end, and it joins the cluster anew")
 	n.endAll(&protocol.CloseError{Code: protocol.NodeLost, Text: "the server has lost its cluster"}, 0)
-}
-
-func (n *Node) isFenced() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.stage == fenced
 }
 
 // stop ends all sessions, over the engines' StopWindow, because Run's context has ended.
@@ -265,12 +296,7 @@ func (n *Node) stop() {
 func (n *Node) endAll(why *protocol.CloseError, over time.Duration) {
 	n.mu.Lock()
 	all := slices.Collect(maps.Keys(n.claims))
-	var cancels []context.CancelCauseFunc
-	for _, c := range n.claims {
-		if c.open != nil {
-			cancels = append(cancels, c.open.cancel)
-		}
-	}
+	cancels := n.openClaims()
 	n.broadcast()
 	n.mu.Unlock()
 	for _, cancel := range cancels {
@@ -286,6 +312,17 @@ func (n *Node) endAll(why *protocol.CloseError, over time.Duration) {
 		}
 		n.users.Load().Evict(id, usermgr.Address{}, why.Code)
 	}
+}
+
+// openClaims returns functions that give up the claims that wait. They must be called. n.mu is held on entry.
+func (n *Node) openClaims() (cancels []context.CancelCauseFunc) {
+	for _, c := range n.claims {
+		if c.open != nil {
+			c.open.givenUp = true
+			cancels = append(cancels, c.open.cancel)
+		}
+	}
+	return cancels
 }
 
 // awaitQuiet waits until no session of an incarnation takes messages. It waits for message handlers that run, but for no event handler, so

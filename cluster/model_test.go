@@ -23,7 +23,8 @@ import (
 // TestModel draws programs: users log on crosswise over nodes and drop, while answers are lost and late, frames are lost, the store
 // restarts empty or takes over without its last writes, and nodes are cut off. Users send each other messages meanwhile. Rules 19, 20, 21
 // and 23 hold throughout. When all is healed the store has the nodes' sessions, and Online and Offline are told of their users alone; then
-// all users come in, and leave.
+// all users come in, and leave. In some programs nodes go on without the store: then rule 19 holds among those that have not lost it, and
+// when all is healed it holds again.
 func TestModel(t *testing.T) {
 	seeds := 12
 	if !testing.Short() {
@@ -49,6 +50,8 @@ type program struct {
 	bad  bool // calls of the store fail or are late, and frames are lost
 	sent int  // messages
 	all  []usermgr.Session
+
+	refused int // messages, where nodes go on without the store
 }
 
 func (p *program) draw(n int) int {
@@ -103,6 +106,7 @@ func runProgram(t *testing.T, seed uint64) {
 		cfg.OfflineGrace = time.Duration(1+r.IntN(5000)) * time.Millisecond
 	}
 	p := &program{world: newWorld(t, 0, cfg), rand: r}
+	p.lost = cluster.StoreLost(r.IntN(2))
 	around, twoWays := memory.NewMesh(), r.IntN(2) == 0
 	around.Lose(func(cluster.Incarnation, []byte) bool { return p.draw(20) == 0 })
 	for range 2 + r.IntN(3) {
@@ -149,6 +153,11 @@ func runProgram(t *testing.T, seed uint64) {
 	}
 	p.staysSettled()
 	p.eachCameOnce()
+	most := max(cfg.Devices.MaxSessions, 1)
+	if cfg.Devices.OnePerClass {
+		most = 3
+	}
+	p.log.CheckNoRivals(t, most)
 	p.log.Notef("all users leave")
 	for _, s := range p.all {
 		s.End(protocol.ClientClosed)
@@ -203,7 +212,11 @@ func (p *program) send(n *member) {
 	p.sent++
 	body := fmt.Sprint(p.sent)
 	p.mu.Unlock()
-	_ = n.send(fmt.Sprint("user", p.draw(4)), body, func(error) {})
+	if err := n.send(fmt.Sprint("user", p.draw(4)), body, func(error) {}); err != nil && p.lost == cluster.Open {
+		p.mu.Lock()
+		p.refused++ // without the store none goes to another node
+		p.mu.Unlock()
+	}
 }
 
 // eachCameOnce holds that no message came twice: to a user who has one session at a time, or to one node.
@@ -225,15 +238,19 @@ func (p *program) eachCameOnce() {
 			p.t.Errorf("rule 23: the message %s came %d times", m, times)
 		}
 	}
-	if len(came) < p.sent/10 {
-		p.t.Errorf("rule 23: of %d messages only %d came", p.sent, len(came))
+	if len(came) < (p.sent-p.refused)/10 {
+		p.t.Errorf("rule 23: of %d messages only %d came, and %d were refused", p.sent, len(came), p.refused)
 	}
 }
 
 // fault does something bad.
 func (p *program) fault() {
 	n := p.nodes[p.draw(len(p.nodes))]
-	switch p.draw(4) {
+	faults := 4
+	if p.lost == cluster.Open {
+		faults = 6
+	}
+	switch p.draw(faults) {
 	case 0:
 		p.log.Notef("the store restarts empty")
 		p.store.Restart()
@@ -256,5 +273,20 @@ func (p *program) fault() {
 		time.Sleep(time.Duration(p.draw(20_000)) * time.Millisecond)
 		p.log.Notef("frames to %s are lost no more", n.name)
 		p.setBad(true)
+	default: // for all nodes, and they come back one after the other
+		p.log.Notef("all nodes are cut off")
+		for _, n := range p.nodes {
+			n.cut()
+		}
+		time.Sleep(time.Duration(p.draw(60_000)) * time.Millisecond)
+		if p.draw(2) == 0 {
+			p.log.Notef("the store restarts empty")
+			p.store.Restart()
+		}
+		for _, n := range p.nodes {
+			time.Sleep(time.Duration(p.draw(2)*p.draw(20_000)) * time.Millisecond)
+			p.log.Notef("%s is cut off no more", n.name)
+			p.heal(n)
+		}
 	}
 }

@@ -29,9 +29,10 @@ func (n *Node) tellJoined(c *claim) {
 	if c.more != nil {
 		nodes, _ = n.placesOf(c.more.rest)
 	}
+	me := c.own.node
 	n.mu.Unlock()
 	for _, to := range nodes {
-		n.send(&frame{kind: frameJoined, from: c.own.node, to: to, user: c.user})
+		n.send(&frame{kind: frameJoined, from: me, to: to, user: c.user})
 	}
 }
 

@@ -47,10 +47,15 @@ type Node struct {
 	// readyIn is the last epoch in which the node has written its sessions again and has told the store that it is ready.
 	readyIn string
 	view    View // of the last durable renewal of an armed store
-	seen    map[Incarnation]sighting
-	claims  map[uuid.UUID]*claim // from before the first swap until Disconnected's handlers have returned
-	asks    map[uuid.UUID][]chan answer
-	peers   map[Incarnation]*peer
+	// returning says that the node has come back from cutOff, and that no renewal has counted since.
+	returning bool
+	floorThen Version // the store's floor, by the last renewal that counted
+	floorAt   time.Duration
+	seen      map[Incarnation]sighting
+	claims    map[uuid.UUID]*claim // from before the first swap until Disconnected's handlers have returned
+	asks      map[uuid.UUID][]chan answer
+	rivals    map[uuid.UUID]frame // which ask for the ends of sessions elsewhere: see askRivals
+	peers     map[Incarnation]*peer
 	// changed is closed, and replaced, when stage, epoch or view change and when the last claim is over.
 	changed chan struct{}
 	release releases
@@ -93,6 +98,7 @@ const (
 	acting                // it has joined, and its lease is renewed
 	stopping              // Run's context has ended: sessions end, no logon comes in
 	fenced                // its lease is over, or it was buried
+	cutOff                // it acts without the store: see StoreLost
 )
 
 var (
@@ -130,7 +136,8 @@ func (n *Node) UseManager(users any, p seam.Policy) {
 // engine.Timeouts.StopWindow, and the node leaves when their Disconnected handlers have returned, or after Config.Renew.
 //
 // A node that was cut off for too long ends its sessions at once, with NodeLost; their clients are told to come back over StopWindow. It
-// joins anew when no message handler of theirs runs. While it is not in the cluster all logons are refused.
+// joins anew when no message handler of theirs runs. While it is not in the cluster all logons are refused. With Config.StoreLost Open the
+// node goes on instead.
 //
 // Run returns an error when the node cannot join because of its settings. Close the user manager after Run has returned, or before ctx
 // ends.
@@ -151,20 +158,23 @@ func (n *Node) Run(ctx context.Context) error {
 			m.close()
 		}
 	}()
+	var last *membership
 	for {
-		m, err := n.join(ctx)
-		if err != nil {
+		m, err := n.join(ctx, last)
+		if err != nil || m == nil || ctx.Err() != nil { // nil: ctx has ended
+			n.endCutOff(ctx)
 			return err
 		}
-		if m == nil { // ctx has ended
-			return nil
+		if m != last {
+			former, last = append(former, m), m
 		}
-		former = append(former, m)
 		n.serve(ctx, m)
 		if ctx.Err() != nil {
+			n.endCutOff(ctx)
 			return nil
 		}
-		for len(former) > 0 && n.allReleased(former[0].me) { // others may still ask a former incarnation
+		goesOn := n.isCutOff()
+		for len(former) > 0 && n.allReleased(former[0].me) && !(goesOn && former[0] == last) { // others may still ask a former incarnation
 			former[0].close()
 			former = former[1:]
 		}
@@ -196,6 +206,18 @@ func (n *Node) Incarnation() Incarnation {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.me
+}
+
+// lifeIsOver reports whether the node's present life is over, although its sessions may go on.
+func (n *Node) lifeIsOver() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.stage == fenced || n.stage == cutOff
+}
+
+// hasSessions reports whether the sessions of the present life are the node's to end and to release. n.mu is held on entry.
+func (n *Node) hasSessions() bool {
+	return n.stage == acting || n.stage == stopping || n.stage == cutOff
 }
 
 // broadcast wakes those that wait for a change. n.mu is held on entry.

@@ -13,6 +13,7 @@ import (
 type pending struct {
 	logon   usermgr.Logon
 	cancel  context.CancelCauseFunc // of Claim
+	givenUp bool                    // cancel is called, and the claim is not granted any more; the node's lock protects it
 	written bool                    // the entry may be in the store
 	marked  []uuid.UUID             // entries that what was written marks as ending
 	graces  []entry                 // graces that what was written takes away

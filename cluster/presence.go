@@ -22,6 +22,7 @@ type grace struct {
 	own     entry
 	waiters []Incarnation // nodes where the user has logged on meanwhile
 	back    bool          // the user is back on this node, unless the claim turns out not to be used
+	anew    bool          // see claim
 }
 
 // graces are the users of this node in a grace. The node's lock protects it.
@@ -89,7 +90,7 @@ func (n *Node) end(c *claim, l *seam.Left) {
 		r.carries = nil
 	}
 	endGrace := false
-	if r.node == n.me && (n.stage == acting || n.stage == stopping) {
+	if r.node == n.me && n.hasSessions() {
 		endGrace = n.endOwn(c, &r, &more, written, l)
 	}
 	if more.over != nil {
@@ -159,7 +160,7 @@ func (n *Node) GraceOver(user string, carry seam.Carry) {
 	} else {
 		r.again = true // it only brings the carry to where the user is
 	}
-	if n.stage == acting || n.stage == stopping {
+	if n.hasSessions() {
 		n.release.add(user, r)
 	}
 	me := n.me
@@ -305,7 +306,8 @@ func (n *Node) writeGraces(ctx context.Context, epoch string) bool {
 
 func (n *Node) writeGrace(ctx context.Context, epoch string, g *grace) bool {
 	var prev Version
-	for pause := 5 * time.Millisecond; ctx.Err() == nil && !n.isFenced(); {
+	known := false
+	for pause := 5 * time.Millisecond; ctx.Err() == nil && !n.lifeIsOver(); {
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
 		v, err := n.dir.Swap(call, g.user, prev, encodeRecord([]entry{g.own}), SwapOptions{Epoch: epoch, Recovering: true})
 		cancel()
@@ -313,8 +315,10 @@ func (n *Node) writeGrace(ctx context.Context, epoch string, g *grace) bool {
 		switch {
 		case err == nil:
 			n.raiseFloor(v)
+			n.tellAnew(g.user, v, &g.anew, known)
 		case conflict != nil:
 			entries, _ := decodeRecord(conflict.Body, conflict.Version)
+			known = known || len(entries) > 0
 			n.mu.Lock()
 			for i := range entries {
 				if entries[i].session != g.own.session && !n.isGhost(&entries[i]) {
@@ -322,7 +326,7 @@ func (n *Node) writeGrace(ctx context.Context, epoch string, g *grace) bool {
 				}
 			}
 			n.mu.Unlock()
-			if i := find(entries, g.own.session); !other && (i < 0 || !entries[i].grace) {
+			if i := find(entries, g.own.session); !other && (i < 0 || !entries[i].grace || entries[i].node != g.own.node) {
 				prev = conflict.Version
 				continue
 			}

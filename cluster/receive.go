@@ -89,6 +89,9 @@ func (n *Node) answered(f *frame) {
 	if f.carry != nil {
 		carries = []seam.Carry{f.carry}
 	}
+	if f.kind == frameGone {
+		delete(n.rivals, f.session)
+	}
 	for _, ch := range n.asks[f.session] {
 		select {
 		case ch <- answer{f.kind, carries}:

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -9,10 +8,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-
-	"github.com/rollcall-go/rollcall/internal/seam"
-	"github.com/rollcall-go/rollcall/protocol"
-	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 // writers is how many sessions are written again at a time.
@@ -23,8 +18,14 @@ func (n *Node) rejoin(ctx context.Context, me Incarnation) error {
 	if !n.May() {
 		return ErrFenced
 	}
-	o := RejoinOptions{Floor: Version(n.floor.Load())}
+	return n.dir.Rejoin(ctx, me, n.member(), n.known(me))
+}
+
+// known returns what the node still knows of the store, for one that may have lost it.
+func (n *Node) known(me Incarnation) (o RejoinOptions) {
+	o.Floor = Version(n.floor.Load())
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	for _, m := range n.view.Members {
 		switch {
 		case m.Dead:
@@ -33,8 +34,7 @@ func (n *Node) rejoin(ctx context.Context, me Incarnation) error {
 			o.Known = append(o.Known, m.Incarnation)
 		}
 	}
-	n.mu.Unlock()
-	return n.dir.Rejoin(ctx, me, n.member(), o)
+	return o
 }
 
 // recover writes the node's sessions into a store that may have lost them, and says that the node is ready until the store has
@@ -45,7 +45,7 @@ func (n *Node) recover(ctx context.Context, me Incarnation, epoch string, since 
 	n.mu.Lock()
 	var all []*claim
 	for _, c := range n.claims {
-		if c.own.node == me && c.own.generation != 0 { // a claim whose answer comes later is made again: see swapped
+		if c.own.node == me && c.own.generation != 0 && (c.open == nil || !c.open.givenUp) { // a claim whose answer comes later is made again: see swapped
 			all = append(all, c)
 		}
 	}
@@ -57,7 +57,7 @@ func (n *Node) recover(ctx context.Context, me Incarnation, epoch string, since 
 	n.mu.Lock()
 	n.release.again()
 	n.mu.Unlock()
-	for ctx.Err() == nil && !n.isFenced() {
+	for ctx.Err() == nil && !n.lifeIsOver() {
 		waited := n.now() - since
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
 		armed, err := n.dir.Ready(call, me, ReadyOptions{
@@ -116,21 +116,15 @@ func (n *Node) releaseAgain(c *claim) {
 	}
 }
 
-// writeEntry writes a session's entry. Of two sessions that exclude each other the younger stays, and the older ends. A session that ends
+// writeEntry writes a session's entry. Of sessions that exclude each other the youngest stays, and the others end. A session that ends
 // meanwhile is released later, when the store has recovered. writeEntry reports false when writing has no use any more.
 func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 	var prev Version
 	var rest []entry
-	for pause := 5 * time.Millisecond; ctx.Err() == nil && !n.isFenced(); {
-		n.mu.Lock()
-		own := c.own
-		n.mu.Unlock()
-		next := append(slices.Clone(rest), own)
-		slices.SortStableFunc(next, func(a, b entry) int { return cmp.Compare(a.generation, b.generation) })
-		older, younger := n.rivals(next, &own)
-		for _, e := range older {
-			next[e].ending = true
-		}
+	var tried []rivals // of a write whose answer was lost
+	known := false     // the user has an entry in the store
+	for pause := 5 * time.Millisecond; ctx.Err() == nil && !n.lifeIsOver(); {
+		next, pairs := n.withEntry(c, rest)
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
 		v, err := n.dir.Swap(call, c.user, prev, encodeRecord(next), SwapOptions{Epoch: epoch, Recovering: true})
 		cancel()
@@ -138,12 +132,8 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 		switch {
 		case err == nil:
 			n.raiseFloor(v)
-			for _, e := range older {
-				n.sendBoth(&frame{kind: frameEvict, from: own.node, to: next[e].node, session: next[e].session})
-			}
-			if younger {
-				n.users.Load().Evict(own.session, usermgr.Address{}, protocol.PushedOut)
-			}
+			n.tellAnew(c.user, v, &c.anew, known)
+			n.endRivals(c, pairs)
 			return true
 		case errors.As(err, &conflict):
 			entries, err := decodeRecord(conflict.Body, conflict.Version)
@@ -151,14 +141,26 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 				n.log.Error("a user's record in the cluster's store is malformed")
 				entries = nil
 			}
-			if find(entries, own.session) >= 0 {
-				return true
-			}
+			n.mu.Lock()
+			own := c.own
+			known = slices.ContainsFunc(entries, func(e entry) bool {
+				return e.session == own.session && e.node != own.node || e.session != own.session && !n.isGhost(&e)
+			})
+			n.mu.Unlock()
 			prev = conflict.Version
 			_, rest = splitGraces(entries) // the user is no longer in a grace
+			if i := find(rest, own.session); i >= 0 {
+				if rest[i].node == own.node {
+					n.tellAnew(c.user, prev, &c.anew, known)
+					n.endRivals(c, tried)
+					return true
+				}
+				rest = slices.Delete(rest, i, i+1) // it is from before the node's number changed
+			}
 		case errors.Is(err, ErrRecovering): // the epoch is another
 			return false
 		default:
+			tried = pairs
 			sleep(ctx, pause)
 			pause = min(2*pause, n.cfg.Renew/4)
 		}
@@ -166,22 +168,14 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 	return false
 }
 
-// rivals returns the indices of the entries that are older than own and may not live beside it, and whether there are younger ones.
-func (n *Node) rivals(entries []entry, own *entry) (older []int, younger bool) {
+// tellAnew tells Online of a user whose entry was written anew, unless the user is known to have had another in the store. It is told at most
+// once for each entry.
+func (n *Node) tellAnew(user string, version Version, anew *bool, known bool) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	for i := range entries {
-		e := &entries[i]
-		same := own.hasToken() && own.token == e.token
-		if e.session == own.session || n.isGhost(e) ||
-			len(n.policy.Excluded(own.device, []seam.Place{{Device: e.device, Same: same}})) == 0 {
-			continue
-		}
-		if e.generation < own.generation {
-			older = append(older, i)
-		} else {
-			younger = true
-		}
+	tell := *anew && !known
+	*anew = false
+	n.mu.Unlock()
+	if tell {
+		n.local.Online(user, uint64(version))
 	}
-	return older, younger
 }

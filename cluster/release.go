@@ -115,6 +115,24 @@ func (r *releases) clear() {
 	r.users, r.waiting, r.recent = nil, nil, nil
 }
 
+// moveTo says that the entries are those of another life of the node. No worker runs.
+func (r *releases) moveTo(me Incarnation) {
+	move := func(e *released) {
+		e.node = me
+		if e.grace != nil {
+			e.grace.node = me
+		}
+	}
+	for _, u := range r.users {
+		for _, e := range u.entries {
+			move(e)
+		}
+	}
+	for _, e := range r.recent {
+		move(e.released)
+	}
+}
+
 // done notes that a user's entries are out of the store.
 func (r *releases) done(user string, all []*released, now time.Duration) {
 	keep := 0
@@ -187,7 +205,7 @@ func (n *Node) releaseAll(ctx context.Context) {
 }
 
 // releaseSome removes entries until none waits. It tries each until it is removed, or until the node's life is over: a dead node's
-// entries exclude no logon.
+// entries exclude no logon, and those of a node that goes on without the store wait for its return.
 func (n *Node) releaseSome(ctx context.Context) {
 	for {
 		n.mu.Lock()
@@ -206,7 +224,13 @@ func (n *Node) releaseSome(ctx context.Context) {
 		n.mu.Unlock()
 		r := removal{node: n, user: u.user, all: all}
 		over := r.run(ctx)
-		if over || r.unsure {
+		n.mu.Lock()
+		wait := !over && n.stage == cutOff
+		if wait {
+			u.entries = append(all, u.entries...)
+		}
+		n.mu.Unlock()
+		if !wait && (over || r.unsure) {
 			r.tell()
 		}
 		n.mu.Lock()

@@ -9,7 +9,8 @@ import (
 type Stats struct {
 	Acts       bool          // what Node.May says
 	Recovering bool          // the node acts, and the store recovers: logons wait
-	LeaseLeft  time.Duration // how long the node acts without another renewal; 0 or less when it does not act
+	StoreLost  bool          // the node acts without the store, or has come back and has not written its sessions yet: see StoreLost
+	LeaseLeft  time.Duration // how long the node acts without another renewal; 0 or less when it does not act, or acts without the store
 	Nodes      int           // nodes that live, this one included, as the last renewal that counted saw them
 	Claims     int           // sessions of this node and logons under way
 	Releases   int           // entries that wait to be removed from the store
@@ -17,6 +18,7 @@ type Stats struct {
 
 	Joins      uint64 // how often the node has joined the cluster
 	Fences     uint64 // how often its lease ended, or it was buried: each time all its sessions ended
+	Losses     uint64 // how often it has lost the store, and has gone on without it (Config.StoreLost)
 	Renewals   uint64 // renewals that counted
 	Failed     uint64 // renewals that did not count
 	Recoveries uint64 // how often the store began to recover
@@ -31,22 +33,24 @@ type Stats struct {
 
 // tallies are the counters of Stats.
 type tallies struct {
-	joins, fences, renewals, failed, recoveries, burials, evictions, evicted, silent, missing, received, unsent atomic.Uint64
+	joins, fences, losses, renewals, failed, recoveries, burials, evictions, evicted, silent, missing, received, unsent atomic.Uint64
 }
 
 // Stats returns the node's figures. Any goroutine may call it.
 func (n *Node) Stats() Stats {
 	t := &n.tallies
 	s := Stats{
-		Joins: t.joins.Load(), Fences: t.fences.Load(), Renewals: t.renewals.Load(), Failed: t.failed.Load(), Recoveries: t.recoveries.Load(),
+		Joins: t.joins.Load(), Fences: t.fences.Load(), Losses: t.losses.Load(), Renewals: t.renewals.Load(), Failed: t.failed.Load(), Recoveries: t.recoveries.Load(),
 		Burials: t.burials.Load(), Evictions: t.evictions.Load(), Evicted: t.evicted.Load(), Silent: t.silent.Load(),
 		Missing: t.missing.Load(), Received: t.received.Load(), Unsent: t.unsent.Load(),
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	s.Acts = n.May()
+	s.Acts, s.StoreLost = n.May(), n.stage == cutOff || n.returning
 	if s.Acts {
-		s.LeaseLeft = n.lease.End() - n.now()
+		if n.stage != cutOff {
+			s.LeaseLeft = n.lease.End() - n.now()
+		}
 		s.Recovering = n.stage == acting && n.epoch == ""
 		for _, m := range n.view.Members {
 			if !m.Dead {

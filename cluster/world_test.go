@@ -40,6 +40,7 @@ type world struct {
 	way   cluster.Mesh // of nodes that are added; nil for mesh
 
 	change func(*cluster.Config) // of nodes that are added; nil for none
+	lost   cluster.StoreLost     // of nodes that are added
 }
 
 // member is one node with its user manager.
@@ -94,6 +95,7 @@ func (w *world) addNodeWith(f memory.Faults) *member {
 		mesh = w.mesh
 	}
 	cfg := cluster.Config{Directory: losing{store.(cluster.DetailStore), n}, Mesh: mesh, Name: n.name, Lease: lease, Renew: renew, Logger: zap.NewNop()}
+	cfg.StoreLost = w.lost
 	if w.change != nil {
 		w.change(&cfg)
 	}

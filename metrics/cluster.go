@@ -10,7 +10,9 @@ var nodeMetrics = []metric[cluster.Stats]{
 		yes(func(s *cluster.Stats) bool { return s.Acts })},
 	{"rollcall_cluster_recovering", gauge, "", "1 while the store recovers and logons wait; 0 otherwise.",
 		yes(func(s *cluster.Stats) bool { return s.Recovering })},
-	{"rollcall_cluster_lease_seconds", gauge, "", "How long the node acts without another renewal.",
+	{"rollcall_cluster_store_lost", gauge, "", "1 while the node goes on without the store (StoreLost Open); 0 otherwise.",
+		yes(func(s *cluster.Stats) bool { return s.StoreLost })},
+	{"rollcall_cluster_lease_seconds", gauge, "", "How long the node acts without another renewal; 0 without the store.",
 		func(s *cluster.Stats, put put) { put(s.LeaseLeft.Seconds()) }},
 	{"rollcall_cluster_nodes", gauge, "", "Nodes that live, as this one sees it; 0 while it does not act.",
 		one(func(s *cluster.Stats) int { return s.Nodes })},
@@ -24,6 +26,8 @@ var nodeMetrics = []metric[cluster.Stats]{
 		one(func(s *cluster.Stats) uint64 { return s.Joins })},
 	{"rollcall_cluster_fences_total", counter, "", "Times that the node was cut off for too long, and all its sessions ended.",
 		one(func(s *cluster.Stats) uint64 { return s.Fences })},
+	{"rollcall_cluster_losses_total", counter, "", "Times that the node has lost the store, and has gone on without it.",
+		one(func(s *cluster.Stats) uint64 { return s.Losses })},
 	{"rollcall_cluster_renewals_total", counter, "outcome", "Renewals of the node's lease, by whether they counted.",
 		func(s *cluster.Stats, put put) {
 			put(float64(s.Renewals), "counted")

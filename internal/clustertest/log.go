@@ -20,9 +20,13 @@ import (
 type Node interface {
 	May() bool
 	Incarnation() cluster.Incarnation
+	Stats() cluster.Stats
 }
 
 // Log has the events of all nodes, in order, and holds them against rules 19, 20 and 21. Make one with NewLog.
+//
+// While a node acts without the store (cluster.Open), rule 19 is not held against its sessions and those of other nodes, and the
+// generations of sessions that come in there are compared with each other alone.
 type Log struct {
 	exclude func(a, b uint16) bool
 	began   time.Time
@@ -31,6 +35,7 @@ type Log struct {
 	lines   []string
 	live    map[string][]*span // by user
 	highest map[string]map[uint16]uint64
+	apart   map[string][]*span // sessions that came in without the store, by user, until their node is back
 	wrong   []string
 	inside  func(node, event, user string)
 	totals  Totals
@@ -59,16 +64,21 @@ type span struct {
 	id        string
 	device    uint16
 	pushedOut bool
+
+	generation uint64
 }
 
 // NewLog returns a log for a policy: exclude says whether sessions on two devices may not live side by side.
 func NewLog(exclude func(a, b uint16) bool) *Log {
 	return &Log{exclude: exclude, began: time.Now(), live: make(map[string][]*span), highest: make(map[string]map[uint16]uint64),
-		online: make(map[string][]presence)}
+		apart: make(map[string][]*span), online: make(map[string][]presence)}
 }
 
 // acting reports whether the session may still act, by its node's lease.
 func (s *span) acting() bool { return s.node.May() && s.node.Incarnation() == s.life }
+
+// isApart reports whether the session's node acts without the store.
+func (s *span) isApart() bool { return s.node.Stats().StoreLost }
 
 // Inside has f called in each handler: before the log notes a Disconnected, and after it has noted the others.
 func (l *Log) Inside(f func(node, event, user string)) {
@@ -170,18 +180,42 @@ func (l *Log) connected(name string, n Node, s *usermgr.SessionInfo) {
 	defer l.mu.Unlock()
 	l.totals.Logons++
 	l.addf("Connected %s@%s device %d generation %d", s.UserID, name, s.Device, s.Generation)
-	now := &span{name: name, node: n, life: n.Incarnation(), id: s.ID, device: s.Device}
+	now := &span{name: name, node: n, life: n.Incarnation(), id: s.ID, device: s.Device, generation: s.Generation}
 	for _, o := range l.live[s.UserID] {
+		if o.node != n && (o.isApart() || now.isApart()) {
+			continue
+		}
 		if l.exclude(o.device, s.Device) && o.acting() && now.acting() {
 			l.wrongf("rule 19: %s is connected at %s while its session at %s acts, which excludes it", s.UserID, name, o.name)
 		}
 	}
 	l.live[s.UserID] = append(l.live[s.UserID], now)
+	l.generation(name, now, s)
+}
+
+// generation holds rule 21. l.mu is held on entry.
+func (l *Log) generation(name string, now *span, s *usermgr.SessionInfo) {
 	highest := l.highest[s.UserID]
 	if highest == nil {
 		highest = make(map[uint16]uint64)
 		l.highest[s.UserID] = highest
 	}
+	if now.isApart() {
+		for _, o := range l.apart[s.UserID] {
+			if o.node == now.node && l.exclude(o.device, s.Device) && o.generation >= s.Generation {
+				l.wrongf("rule 21: %s has generation %d at %s, which is without the store, after %d", s.UserID, s.Generation, name, o.generation)
+			}
+		}
+		l.apart[s.UserID] = append(l.apart[s.UserID], now)
+		return
+	}
+	l.apart[s.UserID] = slices.DeleteFunc(l.apart[s.UserID], func(o *span) bool {
+		back := !o.isApart()
+		if back {
+			highest[o.device] = max(highest[o.device], o.generation)
+		}
+		return back
+	})
 	for device, generation := range highest {
 		if l.exclude(device, s.Device) && generation >= s.Generation {
 			l.wrongf("rule 21: %s has generation %d at %s, after %d", s.UserID, s.Generation, name, generation)
@@ -249,6 +283,25 @@ func (l *Log) Check(t testing.TB) {
 	defer l.mu.Unlock()
 	if len(l.wrong) > 0 {
 		t.Errorf("%s\n\n%s", strings.Join(l.wrong, "\n"), l.tail())
+	}
+}
+
+// CheckNoRivals fails the test where sessions of one user live that exclude each other, or more of one user than so many.
+func (l *Log) CheckNoRivals(t testing.TB, most int) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for user, live := range l.live {
+		for i, a := range live {
+			for _, b := range live[:i] {
+				if l.exclude(a.device, b.device) {
+					t.Errorf("rule 19: %s has sessions at %s and %s that exclude each other\n%s", user, b.name, a.name, l.tail())
+				}
+			}
+		}
+		if len(live) > most {
+			t.Errorf("rule 17: %s has %d sessions, %d are the most", user, len(live), most)
+		}
 	}
 }
 

@@ -1,0 +1,431 @@
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/internal/testkit"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// newOpenWorld is newWorld for nodes that go on without the store.
+func newOpenWorld(t *testing.T, nodes int, cfg usermgr.Config) *world {
+	w := newWorld(t, 0, cfg)
+	w.lost = cluster.Open
+	for range nodes {
+		w.addNode()
+	}
+	w.awaitNodes()
+	return w
+}
+
+// cutAll cuts all nodes off the store, and returns when they go on without it.
+func (w *world) cutAll() {
+	w.t.Helper()
+	for _, n := range w.nodes {
+		n.cut()
+	}
+	for _, n := range w.nodes {
+		w.awaitLost(n)
+	}
+}
+
+func (w *world) awaitLost(n *member) {
+	w.t.Helper()
+	w.await("the node goes on without the store", func() bool { return n.Stats().StoreLost })
+}
+
+// back has all nodes reach the store again, and returns when they have written their sessions into it.
+func (w *world) back() {
+	w.t.Helper()
+	for _, n := range w.nodes {
+		n.setFaults(memory.Faults{})
+	}
+	w.await("the nodes are back", func() bool {
+		return !slices.ContainsFunc(w.nodes, func(n *member) bool { return n.Stats().StoreLost || !n.May() })
+	})
+}
+
+// has reports whether a node has a session.
+func (n *member) has(s usermgr.Session) bool {
+	_, ok := n.users.Session(s.ID())
+	return ok
+}
+
+// Rule 24, StoreLost Open: sessions go on, and users come in, while the store is lost. When it is back, of two sessions of one user the younger
+// one stays, wherever it is; the other one's client is told PushedOut.
+func TestOpenNodesGoOnWithoutTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 3, usermgr.Config{})
+		a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
+		stays := w.mustLogOn(a, "stays", 0)
+		moves := w.mustLogOn(a, "moves", 0)
+		w.mustLogOn(a, "leaves", 0).End(protocol.ClientClosed)
+		gone := w.mustLogOn(b, "gone", 0)
+		lives := [3]cluster.Incarnation{a.Incarnation(), b.Incarnation(), c.Incarnation()}
+		w.cutAll()
+		if !a.has(stays) {
+			t.Fatalf("the session has ended:\n%s", w.log)
+		}
+		gone.End(protocol.ClientClosed)
+		time.Sleep(3 * lease)
+		moved := w.mustLogOn(b, "moves", 0)
+		time.Sleep(2 * renew)
+		back := w.mustLogOn(c, "moves", 0)
+		w.mustLogOn(c, "new", 0)
+		brief := w.mustLogOn(c, "brief", 0)
+		brief.End(protocol.ClientClosed)
+		for s, n := range map[usermgr.Session]*member{moves: a, moved: b, back: c} {
+			if !n.has(s) {
+				t.Errorf("the session at %s has ended:\n%s", n.name, w.log)
+			}
+		}
+		synctest.Wait()
+		w.log.Take()
+		w.back()
+		w.await("one session is left", func() bool { return !a.has(moves) && !b.has(moved) })
+		if !c.has(back) || !a.has(stays) {
+			t.Errorf("the wrong session has ended:\n%s", w.log)
+		}
+		got := w.log.Take()
+		slices.Sort(got)
+		want := []string{"Disconnected moves@a PushedOut", "Disconnected moves@b PushedOut", "PushedOut moves@a", "PushedOut moves@b"}
+		if !slices.Equal(got, want) {
+			t.Errorf("it happened:\n%s", strings.Join(got, "\n"))
+		}
+		if now := [3]cluster.Incarnation{a.Incarnation(), b.Incarnation(), c.Incarnation()}; now != lives {
+			t.Errorf("the nodes have the numbers %v, and had %v", now, lives)
+		}
+		w.settled()
+		w.awaitLogOn(a, "moves") // and now the rules hold again
+		w.awaitLogOn(b, "new")
+		w.settled()
+		w.log.CheckNoRivals(t, 1)
+	})
+}
+
+// The store is lost with all that it had: the nodes come back to an empty one with what they have.
+func TestOpenNodesComeBackToAnEmptyStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 3, usermgr.Config{})
+		for i := range 30 {
+			w.mustLogOn(w.nodes[i%3], fmt.Sprint("user", i), 0)
+		}
+		w.cutAll()
+		w.store.Restart()
+		for i := range 30 {
+			w.mustLogOn(w.nodes[(i+i/10)%3], fmt.Sprint("user", i), 0)
+		}
+		w.back()
+		w.settled()
+		w.log.CheckNoRivals(t, 1)
+		for i := range 30 {
+			w.awaitLogOn(w.nodes[(i+1)%3], fmt.Sprint("user", i))
+		}
+		w.settled()
+	})
+}
+
+// A node that was cut off alone keeps its users, and so do the others that have let them in. It comes back under another number, because it
+// was buried. A user comes in nowhere before its sessions are in the store.
+func TestAnOpenNodeThatWasBuriedComesBackWithItsSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		only, both := w.mustLogOn(a, "only", 0), w.mustLogOn(a, "both", 0)
+		life := a.Incarnation()
+		a.cut()
+		w.mesh.Lose(func(to cluster.Incarnation, _ []byte) bool { return to == life })
+		w.awaitLost(a)
+		unclaimed := w.mustLogOn(a, "unclaimed", 0)
+		w.awaitLogOn(b, "both")
+		if !a.has(only) || !a.has(both) {
+			t.Fatalf("sessions have ended:\n%s", w.log)
+		}
+		w.mesh.Lose(nil)
+		a.setFaults(refusing("Swap")) // it is back, and cannot write its sessions yet
+		w.await("the node has another number", func() bool { return a.Incarnation() != life })
+		if _, err := w.logOn(b, usermgr.Logon{UserID: "unclaimed"}); err == nil {
+			t.Error("a user came in before the other node's sessions were in the store")
+		}
+		w.back()
+		w.await("the older session has ended", func() bool { return !a.has(both) })
+		if !a.has(only) || !a.has(unclaimed) || !b.users.IsOnline("both") {
+			t.Errorf("the wrong session has ended:\n%s", w.log)
+		}
+		w.settled()
+		w.log.CheckNoRivals(t, 1)
+		w.mustLogOn(b, "only", 0)
+		w.mustLogOn(b, "unclaimed", 0)
+		w.settled()
+		if n := w.log.Count(); n.Lost != 0 {
+			t.Error("a session has ended with NodeLost")
+		}
+	})
+}
+
+// The end of a session that the store is to learn of is asked for until it has come: frames may be lost.
+func TestTheOlderSessionEndsAlthoughAFrameIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		older := w.mustLogOn(a, "ann", 0)
+		w.cutAll()
+		w.mustLogOn(b, "ann", 0)
+		w.mesh.Lose(func(cluster.Incarnation, []byte) bool { return true })
+		w.back()
+		time.Sleep(renew)
+		w.mesh.Lose(nil)
+		w.await("the older session has ended", func() bool { return !a.has(older) })
+		w.settled()
+		w.log.CheckNoRivals(t, 1)
+	})
+}
+
+// Before the store counts as lost all is as with Closed: a shorter outage leaves rule 19 as it is.
+func TestOpenChangesNothingInAShortOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 2, usermgr.Config{})
+		w.mustLogOn(w.nodes[0], "ann", 0)
+		for _, n := range w.nodes {
+			n.cut()
+		}
+		if _, err := w.logOn(w.nodes[1], usermgr.Logon{UserID: "ann"}); codeOf(err) != protocol.InternalError {
+			t.Errorf("ann was answered with %v", err)
+		}
+		for _, n := range w.nodes {
+			n.setFaults(memory.Faults{})
+		}
+		time.Sleep(2 * lease)
+		w.mustLogOn(w.nodes[1], "ann", 0)
+		w.settled()
+		for _, n := range w.nodes {
+			if s := n.Stats(); s.Losses != 0 || s.Recoveries != 0 {
+				t.Errorf("at %s: %+v", n.name, s)
+			}
+		}
+	})
+}
+
+// A node that stood still until its lease was over does not go on: it is not the store that was lost, and its users may be elsewhere.
+func TestAnOpenNodeThatStoodStillIsFenced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 2, usermgr.Config{})
+		a := w.nodes[0]
+		w.mustLogOn(a, "ann", 0)
+		a.EndLease()
+		a.cut()
+		time.Sleep(lease)
+		if a.Stats().Losses != 0 || a.users.IsOnline("ann") {
+			t.Error("the node goes on")
+		}
+		w.back()
+		w.awaitLogOn(a, "ann")
+		w.settled()
+	})
+}
+
+// Logons that wait for the store when it is lost are refused at once, and come in when they come again.
+func TestLogonsThatWaitWhenTheStoreIsLostComeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 1, usermgr.Config{})
+		a := w.nodes[0]
+		a.cut()
+		time.Sleep(lease / 2)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		_, err := a.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(w.conns.Add(1)))
+		if codeOf(err) != protocol.InternalError || !a.Stats().StoreLost {
+			t.Errorf("ann was answered with %v", err)
+		}
+		w.mustLogOn(a, "ann", 0)
+		w.back()
+		w.settled()
+	})
+}
+
+// A user who leaves meanwhile is told to be offline when the store is back. A grace goes on, and ends.
+func TestWhoLeavesAnOpenNodeIsOfflineWhenTheStoreIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 2, usermgr.Config{OfflineGrace: 2 * lease})
+		a, b := w.nodes[0], w.nodes[1]
+		early := w.mustLogOn(a, "early", 0)
+		early.End(protocol.HeartbeatTimeout) // in a grace
+		late := w.mustLogOn(a, "late", 0)
+		back := w.mustLogOn(a, "back", 0)
+		a.cut()
+		w.awaitLost(a)
+		late.End(protocol.HeartbeatTimeout)
+		back.End(protocol.HeartbeatTimeout)
+		w.mustLogOn(a, "back", 0)
+		none := w.mustLogOn(a, "none", 0)
+		none.End(protocol.ClientClosed)
+		w.awaitLogOn(b, "other") // by now the node was buried
+		w.await("the node was buried", func() bool { return b.Stats().Nodes == 1 })
+		w.back()
+		w.settled()
+		time.Sleep(3 * lease)
+		w.settled()
+		for _, user := range []string{"early", "late", "none"} {
+			if online, _ := w.log.IsOnline(user); online {
+				t.Errorf("%s is told to be online:\n%s", user, w.log.Of(user))
+			}
+		}
+		if online, _ := w.log.IsOnline("back"); !online {
+			t.Errorf("back is told to be offline:\n%s", w.log.Of("back"))
+		}
+	})
+}
+
+// A limit on sessions holds again when the store is back: the youngest stay.
+func TestTheLimitOnSessionsHoldsWhenTheStoreIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 3, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 2}})
+		var all []usermgr.Session
+		for _, n := range w.nodes[:2] {
+			all = append(all, w.mustLogOn(n, "ann", 0))
+		}
+		w.cutAll()
+		time.Sleep(2 * renew)
+		for i := range 3 {
+			all = append(all, w.mustLogOn(w.nodes[i], "ann", 0))
+			time.Sleep(2 * renew)
+		}
+		w.back()
+		w.settled()
+		w.log.CheckNoRivals(t, 2)
+		for i, s := range all {
+			at := w.nodes[[]int{0, 1, 0, 1, 2}[i]]
+			if stays := i >= 3; at.has(s) != stays {
+				t.Errorf("of five sessions the one with number %d is there: %v\n%s", i, !stays, w.log)
+			}
+		}
+	})
+}
+
+// A node that stops while the store is lost ends its sessions, in the time that a stop takes.
+func TestAnOpenNodeStopsWithoutTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 1, usermgr.Config{})
+		a := w.nodes[0]
+		w.mustLogOn(a, "ann", 0)
+		w.cutAll()
+		w.mustLogOn(a, "bob", 0)
+		synctest.Wait()
+		w.log.Take()
+		began := time.Now()
+		a.stop(t)
+		got := w.log.Take()
+		slices.Sort(got)
+		if want := []string{"Disconnected ann@a ServerStopping", "Disconnected bob@a ServerStopping"}; !slices.Equal(got, want) {
+			t.Errorf("it happened:\n%s", strings.Join(got, "\n"))
+		}
+		if took := time.Since(began); took > 3*renew {
+			t.Errorf("the stop took %v", took)
+		}
+		if a.May() || a.Stats().StoreLost {
+			t.Error("the node acts")
+		}
+	})
+}
+
+// Two nodes come back to the store one after the other. Between them the store has recovered without the second, whose sessions live on.
+func TestAnOpenNodeThatComesBackLateIsWaitedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		stays := w.mustLogOn(b, "stays", 0)
+		older := w.mustLogOn(b, "ann", 0)
+		w.cutAll()
+		a.setFaults(memory.Faults{})
+		w.await("the first is back", func() bool { return !a.Stats().StoreLost })
+		w.mustLogOn(a, "ann", 0)
+		time.Sleep(lease)
+		if !b.has(stays) || !b.has(older) {
+			t.Fatalf("sessions have ended:\n%s", w.log)
+		}
+		w.back()
+		w.await("the older session has ended", func() bool { return !b.has(older) })
+		w.settled()
+		w.log.CheckNoRivals(t, 1)
+		w.mustLogOn(a, "stays", 0)
+		w.settled()
+		if b.has(stays) {
+			t.Error("a user has two sessions")
+		}
+	})
+}
+
+// The store is lost again while a node is coming back: it goes on.
+func TestAnOpenNodeLosesTheStoreAgainOnItsWayBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 2, usermgr.Config{})
+		a := w.nodes[0]
+		ann := w.mustLogOn(a, "ann", 0)
+		w.cutAll()
+		a.setFaults(refusing("Swap"))
+		w.await("the node renews again", func() bool { return a.Stats().LeaseLeft > 0 })
+		a.cut()
+		w.await("the node has lost the store twice", func() bool { return a.Stats().Losses == 2 })
+		bob := w.mustLogOn(a, "bob", 0)
+		w.back()
+		w.settled()
+		if !a.has(ann) || !a.has(bob) || w.log.Count().Lost != 0 {
+			t.Errorf("sessions have ended:\n%s", w.log)
+		}
+		w.mustLogOn(w.nodes[1], "bob", 0)
+		w.settled()
+	})
+}
+
+// Renewals that the store could lose do not count: with Open the node goes on, and comes back when they count again.
+func TestAnOpenNodeGoesOnWhileRenewalsAreNotDurable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 2, usermgr.Config{})
+		ann := w.mustLogOn(w.nodes[0], "ann", 0)
+		w.store.SetDurable(false)
+		w.awaitLost(w.nodes[0])
+		time.Sleep(3 * lease)
+		if !w.nodes[0].has(ann) || !w.nodes[0].Stats().StoreLost {
+			t.Errorf("the node does not go on:\n%s", w.log)
+		}
+		w.store.SetDurable(true)
+		w.back()
+		w.mustLogOn(w.nodes[1], "ann", 0)
+		w.settled()
+	})
+}
+
+// What a node has written of two sessions counts also if the answer is lost: the older one ends.
+func TestTheOlderSessionEndsAlthoughAnAnswerIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		older := w.mustLogOn(a, "ann", 0)
+		w.cutAll()
+		w.mustLogOn(b, "ann", 0)
+		w.store.Restart()
+		b.setFaults(memory.Faults{})
+		w.await("the younger session is in the store", func() bool { return testkit.Must(w.store.Look(context.Background(), "ann"))[0].Version != 0 })
+		swaps := 0
+		a.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
+			if op == "Swap" {
+				if swaps++; swaps == 2 { // the first is refused
+					return errCut
+				}
+			}
+			return nil
+		}})
+		w.await("the older session has ended", func() bool { return !a.has(older) })
+		w.back()
+		w.settled()
+	})
+}
