@@ -81,6 +81,7 @@ func TestOpenNodesGoOnWithoutTheStore(t *testing.T) {
 		time.Sleep(2 * renew)
 		back := w.mustLogOn(c, "moves", 0)
 		w.mustLogOn(c, "new", 0)
+		w.mustLogOn(c, "new", 0)
 		brief := w.mustLogOn(c, "brief", 0)
 		brief.End(protocol.ClientClosed)
 		for s, n := range map[usermgr.Session]*member{moves: a, moved: b, back: c} {
@@ -427,5 +428,45 @@ func TestTheOlderSessionEndsAlthoughAnAnswerIsLost(t *testing.T) {
 		w.await("the older session has ended", func() bool { return !a.has(older) })
 		w.back()
 		w.settled()
+	})
+}
+
+// A logon that waits for a session elsewhere to end when a node comes back is refused, and comes again: the node may have a younger session.
+func TestAClaimDoesNotOutliveTheReturnOfANode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 3, usermgr.Config{})
+		a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
+		free := make(chan struct{})
+		w.log.Inside(func(n, event, _ string) {
+			if n == a.name && event == "PushedOut" {
+				<-free
+			}
+		})
+		w.mustLogOn(a, "ann", 0)
+		c.cut()
+		time.Sleep(lease / 2)
+		answered := make(chan error)
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+			defer cancel()
+			_, err := b.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(w.conns.Add(1)))
+			answered <- err
+		}()
+		w.awaitLost(c)
+		time.Sleep(renew)
+		younger := w.mustLogOn(c, "ann", 0)
+		c.setFaults(memory.Faults{})
+		w.await("the store recovers", func() bool { return b.Stats().Recoveries == 1 })
+		synctest.Wait()
+		close(free)
+		if err := <-answered; codeOf(err) != protocol.InternalError {
+			t.Errorf("the logon was answered with %v", err)
+		}
+		w.back()
+		w.settled()
+		if !c.has(younger) {
+			t.Errorf("the younger session has ended:\n%s", w.log)
+		}
+		w.log.CheckNoRivals(t, 1)
 	})
 }
