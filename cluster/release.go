@@ -115,24 +115,6 @@ func (r *releases) clear() {
 	r.users, r.waiting, r.recent = nil, nil, nil
 }
 
-// moveTo says that the entries are those of another life of the node. No worker runs.
-func (r *releases) moveTo(me Incarnation) {
-	move := func(e *released) {
-		e.node = me
-		if e.grace != nil {
-			e.grace.node = me
-		}
-	}
-	for _, u := range r.users {
-		for _, e := range u.entries {
-			move(e)
-		}
-	}
-	for _, e := range r.recent {
-		move(e.released)
-	}
-}
-
 // done notes that a user's entries are out of the store.
 func (r *releases) done(user string, all []*released, now time.Duration) {
 	keep := 0

@@ -143,3 +143,21 @@ func (n *Node) endCutOff(ctx context.Context) {
 	n.goOutside()
 	n.leave(me)
 }
+
+// moveTo says that the entries are those of another life of the node. No worker runs.
+func (r *releases) moveTo(me Incarnation) {
+	move := func(e *released) {
+		e.node = me
+		if e.grace != nil {
+			e.grace.node = me
+		}
+	}
+	for _, u := range r.users {
+		for _, e := range u.entries {
+			move(e)
+		}
+	}
+	for _, e := range r.recent {
+		move(e.released)
+	}
+}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
-	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -173,24 +172,6 @@ func TestAnOpenNodeThatWasBuriedComesBackWithItsSessions(t *testing.T) {
 	})
 }
 
-// The end of a session that the store is to learn of is asked for until it has come: frames may be lost.
-func TestTheOlderSessionEndsAlthoughAFrameIsLost(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newOpenWorld(t, 2, usermgr.Config{})
-		a, b := w.nodes[0], w.nodes[1]
-		older := w.mustLogOn(a, "ann", 0)
-		w.cutAll()
-		w.mustLogOn(b, "ann", 0)
-		w.mesh.Lose(func(cluster.Incarnation, []byte) bool { return true })
-		w.back()
-		time.Sleep(renew)
-		w.mesh.Lose(nil)
-		w.await("the older session has ended", func() bool { return !a.has(older) })
-		w.settled()
-		w.log.CheckNoRivals(t, 1)
-	})
-}
-
 // Before the store counts as lost all is as with Closed: a shorter outage leaves rule 19 as it is.
 func TestOpenChangesNothingInAShortOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -286,32 +267,6 @@ func TestWhoLeavesAnOpenNodeIsOfflineWhenTheStoreIsBack(t *testing.T) {
 	})
 }
 
-// A limit on sessions holds again when the store is back: the youngest stay.
-func TestTheLimitOnSessionsHoldsWhenTheStoreIsBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newOpenWorld(t, 3, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 2}})
-		var all []usermgr.Session
-		for _, n := range w.nodes[:2] {
-			all = append(all, w.mustLogOn(n, "ann", 0))
-		}
-		w.cutAll()
-		time.Sleep(2 * renew)
-		for i := range 3 {
-			all = append(all, w.mustLogOn(w.nodes[i], "ann", 0))
-			time.Sleep(2 * renew)
-		}
-		w.back()
-		w.settled()
-		w.log.CheckNoRivals(t, 2)
-		for i, s := range all {
-			at := w.nodes[[]int{0, 1, 0, 1, 2}[i]]
-			if stays := i >= 3; at.has(s) != stays {
-				t.Errorf("of five sessions the one with number %d is there: %v\n%s", i, !stays, w.log)
-			}
-		}
-	})
-}
-
 // A node that stops while the store is lost ends its sessions, in the time that a stop takes.
 func TestAnOpenNodeStopsWithoutTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -402,71 +357,5 @@ func TestAnOpenNodeGoesOnWhileRenewalsAreNotDurable(t *testing.T) {
 		w.back()
 		w.mustLogOn(w.nodes[1], "ann", 0)
 		w.settled()
-	})
-}
-
-// What a node has written of two sessions counts also if the answer is lost: the older one ends.
-func TestTheOlderSessionEndsAlthoughAnAnswerIsLost(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newOpenWorld(t, 2, usermgr.Config{})
-		a, b := w.nodes[0], w.nodes[1]
-		older := w.mustLogOn(a, "ann", 0)
-		w.cutAll()
-		w.mustLogOn(b, "ann", 0)
-		w.store.Restart()
-		b.setFaults(memory.Faults{})
-		w.await("the younger session is in the store", func() bool { return testkit.Must(w.store.Look(context.Background(), "ann"))[0].Version != 0 })
-		swaps := 0
-		a.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
-			if op == "Swap" {
-				if swaps++; swaps == 2 { // the first is refused
-					return errCut
-				}
-			}
-			return nil
-		}})
-		w.await("the older session has ended", func() bool { return !a.has(older) })
-		w.back()
-		w.settled()
-	})
-}
-
-// A logon that waits for a session elsewhere to end when a node comes back is refused, and comes again: the node may have a younger session.
-func TestAClaimDoesNotOutliveTheReturnOfANode(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newOpenWorld(t, 3, usermgr.Config{})
-		a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
-		free := make(chan struct{})
-		w.log.Inside(func(n, event, _ string) {
-			if n == a.name && event == "PushedOut" {
-				<-free
-			}
-		})
-		w.mustLogOn(a, "ann", 0)
-		c.cut()
-		time.Sleep(lease / 2)
-		answered := make(chan error)
-		go func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-			defer cancel()
-			_, err := b.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(w.conns.Add(1)))
-			answered <- err
-		}()
-		w.awaitLost(c)
-		time.Sleep(renew)
-		younger := w.mustLogOn(c, "ann", 0)
-		c.setFaults(memory.Faults{})
-		w.await("the store recovers", func() bool { return b.Stats().Recoveries == 1 })
-		synctest.Wait()
-		close(free)
-		if err := <-answered; codeOf(err) != protocol.InternalError {
-			t.Errorf("the logon was answered with %v", err)
-		}
-		w.back()
-		w.settled()
-		if !c.has(younger) {
-			t.Errorf("the younger session has ended:\n%s", w.log)
-		}
-		w.log.CheckNoRivals(t, 1)
 	})
 }

@@ -80,13 +80,15 @@ func (s *storeConfig) flags() {
 	flag.StringVar(&s.node, "node", "", "the node's name; empty for the host's name")
 	flag.StringVar(&s.mesh, "mesh", "", "TCP address to listen on for other nodes, which then reach this one directly, and with the secret of the environment variable MESH_SECRET; empty: over Redis")
 	flag.DurationVar(&s.lease, "lease", 0, "how long a node acts without the store, and how long the users of a dead node wait; 0 for 20 s")
-	flag.StringVar(&s.lost, "store-lost", "closed", "what happens when the store is lost for longer than a lease: closed ends all sessions")
+	flag.StringVar(&s.lost, "store-lost", "closed", "what happens when the store is lost for longer than a lease: closed ends all sessions; open has nodes go on, and a user may then be at several")
 	flag.IntVar(&s.replicas, "wait-replicas", 0, "how many replicas must have a renewal: 1 with a Redis Cluster")
 }
 
+var storeLost = map[string]cluster.StoreLost{"closed": cluster.Closed, "open": cluster.Open}
+
 func (s *storeConfig) check() error {
-	if s.lost != "closed" {
-		return fmt.Errorf("-store-lost %s: must be closed", s.lost)
+	if _, ok := storeLost[s.lost]; !ok {
+		return fmt.Errorf("-store-lost %s: must be closed or open", s.lost)
 	}
 	if s.mesh != "" && len(os.Getenv("MESH_SECRET")) < 16 {
 		return errors.New("-mesh needs the environment variable MESH_SECRET, with at least 16 random bytes, the same at all nodes")
@@ -116,7 +118,7 @@ func (s *storeConfig) open(ctx context.Context) (cfg cluster.Config, end func(),
 		return cfg, nil, err
 	}
 	around := redisdir.NewMesh(c, redisdir.MeshConfig{})
-	cfg = cluster.Config{Directory: store, Mesh: around, Name: s.node, Lease: s.lease}
+	cfg = cluster.Config{Directory: store, Mesh: around, Name: s.node, Lease: s.lease, StoreLost: storeLost[s.lost]}
 	if s.mesh == "" {
 		return cfg, func() { around.Close(); c.Close() }, nil
 	}
