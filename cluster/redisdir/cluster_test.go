@@ -27,6 +27,7 @@ type stand struct {
 	t        *testing.T
 	devices  usermgr.Devices
 	lease    time.Duration
+	lost     cluster.StoreLost
 	server   *server // the primary
 	replicas []*server
 	log      *clustertest.Log
@@ -85,7 +86,7 @@ func (s *stand) run(waitReplicas int, clients func(n *member) (store, way rueidi
 		}
 		n.Node = testkit.Must(cluster.New(cluster.Config{
 			Directory: open(t, store, redisdir.Config{WaitReplicas: waitReplicas}), Mesh: mesh, Name: n.name,
-			Lease: s.lease, Logger: zap.NewNop(),
+			Lease: s.lease, StoreLost: s.lost, Logger: zap.NewNop(),
 		}))
 		n.users = testkit.Must(usermgr.New(usermgr.Config{Claims: n.Node, Devices: devices, HeartbeatTimeout: -1, Logger: zap.NewNop()}))
 		n.users.Subscribe(s.log.Events(n.name, n))
