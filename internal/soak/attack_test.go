@@ -63,11 +63,12 @@ type attacker struct {
 	reader rawReader
 	hello  []byte // the first half of a TLS ClientHello
 
-	ends map[string]int
-	done int
+	ends  map[string]int
+	done  int
+	first func() // called when an attack has ended
 }
 
-// attackMain prints "ready", attacks until its input has a line, or ends, and prints its toll.
+// attackMain prints "ready", attacks until its input has a line and an attack has ended, or until its input ends, and prints its toll.
 func attackMain() {
 	var o orders
 	childIsTold(&o)
@@ -82,12 +83,14 @@ func attackMain() {
 		places = newPacer(o.Rate, within, over)
 	}
 	hello := clientHello()
+	one := make(chan struct{})
+	first := sync.OnceFunc(func() { close(one) })
 	attackers := make([]*attacker, o.Attackers)
 	began := time.Now()
 	var attacking sync.WaitGroup
 	for i := range attackers {
 		a := &attacker{orders: o, number: i, at: netip.MustParseAddrPort(o.At.Addr), places: places, over: over,
-			hello: hello[:len(hello)/2], ends: make(map[string]int)}
+			hello: hello[:len(hello)/2], ends: make(map[string]int), first: first}
 		if o.Addresses > 0 {
 			a.from = netip.AddrFrom4([4]byte{127, 0, 1, byte(1 + i%o.Addresses)})
 			a.At.From = a.from.String()
@@ -102,7 +105,12 @@ func attackMain() {
 		})
 	}
 	fmt.Println("ready")
-	bufio.NewScanner(os.Stdin).Scan()
+	if bufio.NewScanner(os.Stdin).Scan() {
+		select {
+		case <-one:
+		case <-time.After(patience / 2):
+		}
+	}
 	close(over)
 	attacking.Wait()
 	seen := toll{Ends: make(map[string]int), Took: time.Since(began)}
@@ -164,6 +172,7 @@ func (a *attacker) waits(d time.Duration) bool {
 func (a *attacker) ended(how string) {
 	a.done++
 	a.ends[how]++
+	a.first()
 }
 
 const (

@@ -71,7 +71,8 @@ func (f flood) run(t *testing.T, name string, l limits) {
 		t.Error("there was no attack")
 	}
 	for end, n := range seen.Ends {
-		if l.none() && end != left && !slices.Contains(f.ends, end) {
+		gaveWay := end == notReached && f.overTLS && n <= int(after.Engine.Refused.Handshake) // a slow handshake, to others that waited
+		if l.none() && end != left && !gaveWay && !slices.Contains(f.ends, end) {
 			t.Errorf("%d attacks ended with %q", n, end)
 		}
 	}
