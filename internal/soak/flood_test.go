@@ -45,6 +45,7 @@ func (f flood) run(t *testing.T, name string, l limits) {
 	}
 	s := startServer(t, cfg)
 	h := startHealthy(t, s.at, 4)
+	s.until("nobody is there but the healthy", func(now state) bool { return now.Engine.Conns.Open == 4 && now.Users == 4 })
 	before := s.collected()
 	h.newcomers(s.at)
 

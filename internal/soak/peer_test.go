@@ -265,12 +265,23 @@ func (p phase) and(q phase) phase {
 	return phase{append(p.asking, q.asking...), append(p.comingOn, q.comingOn...), p.turnedAway + q.turnedAway}
 }
 
-// startHealthy logs users on. Each asks every few milliseconds until stop.
+// startHealthy logs users on. Each asks every few milliseconds until stop. Whom a server with short deadlines turns away, because the machine
+// is busy, comes again.
 func startHealthy(t testing.TB, at target, n int) *healthy {
 	t.Helper()
 	h := &healthy{t: t, quit: make(chan struct{})}
 	for i := range n {
-		p := online(t, at, fmt.Sprint("healthy", i))
+		var p *peer
+		eventually(t, "a healthy user logs on", func() bool {
+			var err error
+			if p, err = dial(at); err != nil {
+				return false
+			}
+			if _, err = p.logOn(fmt.Sprint("healthy", i)); err != nil {
+				p.reset()
+			}
+			return err == nil
+		})
 		h.asked.Go(func() {
 			defer p.Close()
 			for id := uint32(1); ; id++ {
