@@ -397,7 +397,7 @@ func (s *server) until(what string, condition func(state) bool) (st state) {
 	s.t.Helper()
 	defer func() {
 		if s.t.Failed() {
-			s.t.Logf("the server is %+v", st)
+			s.t.Logf("the server is %v; %+v; %d users, %d Connected, %d Disconnected: %v", st.usage, st.Engine, st.Users, st.Connected, st.Disconnected, st.Codes)
 		}
 	}()
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) { // a server has better things to do than to tell how it is
@@ -415,7 +415,7 @@ func (s *server) isBackAt(before state) state {
 	s.t.Helper()
 	return s.until("the server holds what it held before", func(now state) bool {
 		return now.Engine.Conns.Open == before.Engine.Conns.Open && now.Users == before.Users &&
-			now.Goroutines <= before.Goroutines+20 && // the pools of the server, of its users' turns and of gnet, which come and go
+			now.Goroutines <= before.Goroutines+40 && // the spare ones: 16 for logons, 16 for the users' turns, and gnet's
 			now.Descriptors <= before.Descriptors && now.Connected-now.Disconnected == before.Users
 	})
 }
