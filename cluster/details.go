@@ -82,16 +82,17 @@ func (n *Node) describeAll(ctx context.Context, store DetailStore) {
 	for {
 		select {
 		case <-n.details.wake:
-			n.describeChanges(ctx, store)
 		case <-refresh.C:
 			n.describeSessions(ctx, store)
-			n.describeChanges(ctx, store)
 		case <-ctx.Done():
+		}
+		if ctx.Err() != nil { // also where there was something else to do
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.Renew)
 			n.describeChanges(last, store)
 			cancel()
 			return
 		}
+		n.describeChanges(ctx, store)
 	}
 }
 

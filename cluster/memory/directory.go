@@ -198,6 +198,9 @@ func (d *Directory) Walk(ctx context.Context, from string, limit int) (cluster.L
 func (d *Directory) Describe(ctx context.Context, _ time.Duration, details []cluster.Detail) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if d.details == nil {
 		d.details = make(map[string]map[cluster.Version][]byte)
 	}
@@ -211,7 +214,7 @@ func (d *Directory) Describe(ctx context.Context, _ time.Duration, details []clu
 			of[x.Generation] = slices.Clone(x.Body)
 		}
 	}
-	return ctx.Err()
+	return nil
 }
 
 // Details returns what Describe has written of a user's sessions, the oldest first.
