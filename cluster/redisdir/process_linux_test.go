@@ -300,6 +300,19 @@ func handledLate(users []string, a, b *process) (late map[string]int) {
 	return late
 }
 
+// handledAfterLease returns how many messages of each user the node has handled since its last lease is over.
+func (p *process) handledAfterLease() (late map[string]int) {
+	renewed := p.find("renewed", "")
+	over := renewed[len(renewed)-1].At + processLease
+	late = make(map[string]int)
+	for _, h := range p.find("handled", "") {
+		if h.At >= over {
+			late[h.User]++
+		}
+	}
+	return late
+}
+
 // Rules 19 and 21: a node whose process stood still for longer than its lease handles no message that has piled up meanwhile: its users
 // are at another node. A read that was under way may be finished, which brings messages of one connection.
 func TestAProcessThatStoodStillHandlesNothingAfterItsLease(t *testing.T) {
