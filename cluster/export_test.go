@@ -139,3 +139,9 @@ func (n *Node) Refuse(secrets int) int {
 	defer n.mu.Unlock()
 	return len(n.refusals.by)
 }
+
+// DelayEndGrace has the user manager end graces later, as where a user's turn is busy.
+func (n *Node) DelayEndGrace(by time.Duration) {
+	end := n.local.EndGrace
+	n.local.EndGrace = func(user string) { time.AfterFunc(by, func() { end(user) }) }
+}

@@ -226,6 +226,7 @@ func (r *removal) tell() {
 	}
 	switch {
 	case r.graced:
+		n.endWithGrace(r.user, grace)
 	case r.unsure:
 		if owes {
 			n.unsure(doubt{user: r.user, life: r.me(), owes: true, version: r.version, carries: carries})
@@ -239,6 +240,15 @@ func (r *removal) tell() {
 			n.local.Online(r.user, uint64(r.version))
 		}
 		n.bring(r.user, r.rest, carries)
+	}
+}
+
+// endWithGrace has the entry of a grace removed that has ended while a removal wrote the entry.
+func (n *Node) endWithGrace(user string, own *entry) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.graces.sessions[own.session] == nil {
+		n.release.add(user, &released{session: own.session, node: own.node})
 	}
 }
 

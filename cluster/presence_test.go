@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -235,6 +236,43 @@ func TestALogonThatFailsWithinTheGraceDoesNotEndIt(t *testing.T) {
 		}
 		w.mustLogOn(a, "ann", 0).End(protocol.ClientClosed)
 		w.wantPresence("ann", `offline after 0 messages, tag ""`)
+	})
+}
+
+// Rule 17: a grace that ends because the user seems to be online, by a claim that fails then, leaves nothing in the store.
+func TestAGraceThatEndsWhileItIsWrittenLeavesTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, usermgr.Config{OfflineGrace: 10 * time.Second})
+		a := w.nodes[0]
+		a.DelayEndGrace(time.Second)
+		old := w.mustLogOn(a, "ann", 0)
+		ctx, cancel := context.WithCancel(context.Background())
+		failed := make(chan struct{})
+		var swaps atomic.Int64
+		a.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
+			if op != "Swap" {
+				return nil
+			}
+			switch swaps.Add(1) {
+			case 2: // the claim, which has found the old session
+				old.End(protocol.HeartbeatTimeout)
+				<-ctx.Done()
+				return ctx.Err()
+			case 4: // the end of the old session, which has found the claim
+				cancel()
+				<-failed
+			}
+			return nil
+		}})
+		if _, err := a.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(99)); err == nil {
+			t.Error("ann came in")
+		}
+		close(failed)
+		w.wantPresence("ann", `offline after 0 messages, tag ""`)
+		w.settled()
+		if swaps.Load() != 5 { // the last writes the grace
+			t.Errorf("there were %d swaps", swaps.Load())
+		}
 	})
 }
 
