@@ -164,13 +164,28 @@ func (l *Log) CheckPresence(t testing.TB) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for user := range l.online {
-		for i, p := range l.presences(user) {
+		all := l.presences(user)
+		for i, p := range all {
 			if p.online != (i%2 == 0) {
-				t.Errorf("rule 17: of %s it was told %+v\n%s", user, l.presences(user), l.tail())
+				lines, at := l.linesOf(user, fmt.Sprint("version ", p.version))
+				t.Errorf("rule 17: of %s it was told, one after the other: %s\n%s", user, inWords(all[max(0, i-4):min(len(all), i+4)]),
+					strings.Join(lines[max(0, at-30):min(len(lines), at+20)], "\n"))
 				break
 			}
 		}
 	}
+}
+
+func inWords(all []presence) string {
+	var words []string
+	for _, p := range all {
+		what := "offline"
+		if p.online {
+			what = "online"
+		}
+		words = append(words, fmt.Sprint(what, " at ", p.version))
+	}
+	return strings.Join(words, ", ")
 }
 
 // connected holds rule 19: no session that acts may exclude the new one; and rule 21: its generation is greater than that of every
@@ -264,8 +279,8 @@ func (l *Log) find(s *usermgr.SessionInfo) *span {
 
 func (l *Log) addf(format string, args ...any) {
 	l.lines = append(l.lines, fmt.Sprintf("%10s ", time.Since(l.began).Round(time.Millisecond))+fmt.Sprintf(format, args...))
-	if len(l.lines) > 2000 {
-		l.lines = slices.Clone(l.lines[1000:])
+	if len(l.lines) > 20_000 {
+		l.lines = slices.Clone(l.lines[10_000:])
 	}
 }
 
@@ -323,21 +338,26 @@ func (l *Log) Notef(format string, args ...any) {
 func (l *Log) Of(user string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var all []string
-	last := 0
-	for _, line := range l.lines {
-		if !strings.Contains(line, "@") || strings.Contains(line, " "+user+"@") {
-			if strings.Contains(line, " Offline ") || strings.Contains(line, " Online ") {
-				last = len(all)
-			}
-			all = append(all, line)
-		}
-	}
+	all, last := l.linesOf(user, "version")
 	from, to := max(0, last-30), min(len(all), last+30)
 	if len(all)-to <= 60 {
 		return strings.Join(all[from:], "\n")
 	}
 	return strings.Join(all[from:to], "\n") + "\n…\n" + strings.Join(all[len(all)-60:], "\n")
+}
+
+// linesOf returns the lines about a user, with the notes, and the index of the last one that has a text. l.mu is held on entry.
+func (l *Log) linesOf(user, text string) (all []string, last int) {
+	for _, line := range l.lines {
+		of := strings.Contains(line, " "+user+"@")
+		if of && strings.Contains(line, text) {
+			last = len(all)
+		}
+		if of || !strings.Contains(line, "@") {
+			all = append(all, line)
+		}
+	}
+	return all, last
 }
 
 func (l *Log) tail() string { return strings.Join(l.lines[max(0, len(l.lines)-100):], "\n") }
