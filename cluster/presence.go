@@ -221,7 +221,7 @@ func (r *removal) tell() {
 	}
 	if grace != nil && !r.graced {
 		if i := find(r.rest, grace.session); i < 0 || !r.rest[i].grace { // a claim that was not used may have left it
-			n.loseGrace(r.user)
+			n.loseGrace(r.user, grace.session)
 		}
 	}
 	switch {
@@ -252,11 +252,12 @@ func (n *Node) endWithGrace(user string, own *entry) {
 	}
 }
 
-// loseGrace ends the grace of a user of this node who is online elsewhere.
-func (n *Node) loseGrace(user string) {
+// loseGrace ends the grace after a session of this node, because its entry is not in the store and the user is online there. A grace after a
+// later session goes on: its entry comes.
+func (n *Node) loseGrace(user string, session uuid.UUID) {
 	n.mu.Lock()
 	g := n.graces.users[user]
-	lost := g != nil && !g.back
+	lost := g != nil && !g.back && g.own.session == session
 	if lost {
 		n.graces.remove(user)
 	}
@@ -348,7 +349,7 @@ func (n *Node) writeGrace(ctx context.Context, epoch string, g *grace) bool {
 			continue
 		}
 		if other {
-			n.loseGrace(g.user)
+			n.loseGrace(g.user, g.own.session)
 		}
 		n.mu.Lock()
 		if n.graces.users[g.user] != g && !other { // it has ended meanwhile, and its removal may have come before
