@@ -292,20 +292,18 @@ func (w *world) happened(want ...string) {
 func (w *world) settled() {
 	w.t.Helper()
 	synctest.Wait()
-	var differs string
 	defer func() {
-		if w.t.Failed() && differs != "" {
-			w.t.Log(differs)
+		if w.t.Failed() && len(w.differing()) > 0 {
+			w.t.Log(w.differs())
 		}
 	}()
 	w.await("the store has the sessions of the nodes, and no others, and each user is told to be online or offline", func() bool {
-		differs = w.differs()
-		return differs == ""
+		return len(w.differing()) == 0
 	})
 }
 
-// differs says in what the store, and what was told, differ from the nodes; "" for nothing.
-func (w *world) differs() string {
+// differing returns the users of whom the store, or what was told, differs from the nodes; each with what differs.
+func (w *world) differing() map[string]string {
 	have := make(map[string]int)
 	for _, n := range w.nodes {
 		for s := range n.users.Sessions(usermgr.Filter{}) {
@@ -318,15 +316,21 @@ func (w *world) differs() string {
 			stored[user]++
 		}
 	})
-	var all []string
+	all := make(map[string]string)
 	for _, user := range w.usersOf(have, stored) {
-		online, data := w.log.IsOnline(user)
-		if stored[user] == have[user] && online == (have[user] > 0) {
-			continue
+		if online, data := w.log.IsOnline(user); stored[user] != have[user] || online != (have[user] > 0) {
+			all[user] = fmt.Sprintf("of %s the store has %d sessions, the nodes have %d, and it is told to be online: %v, version %d",
+				user, stored[user], have[user], online, data.Version)
 		}
-		all = append(all, fmt.Sprintf("of %s the store has %d sessions, the nodes have %d, and it is told to be online: %v, version %d",
-			user, stored[user], have[user], online, data.Version))
-		all = append(all, cluster.DecodeText(testkit.Must(w.store.Look(context.Background(), user))[0]))
+	}
+	return all
+}
+
+// differs says in what the store, and what was told, differ from the nodes; "" for nothing.
+func (w *world) differs() string {
+	var all []string
+	for user, what := range w.differing() {
+		all = append(all, what, cluster.DecodeText(testkit.Must(w.store.Look(context.Background(), user))[0]))
 		for _, n := range w.nodes {
 			all = append(all, fmt.Sprintf("%s is %d, and removes entries of %v", n.name, n.Incarnation(), n.Releasing()))
 		}
