@@ -3,9 +3,6 @@ package cluster
 import (
 	"bytes"
 	"errors"
-	"slices"
-
-	"github.com/google/uuid"
 
 	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -72,25 +69,10 @@ func (a *arrivals) forget(user string) {
 func (n *Node) userConnected(s usermgr.SessionInfo) {
 	n.mu.Lock()
 	u := n.arrivals.users[s.UserID]
-	if u != nil && u.claim != nil {
-		n.spare(u.claim)
-	}
 	waiting := u != nil && u.claim != nil && n.arrivals.over(u.claim)
 	n.mu.Unlock()
 	if waiting {
 		n.passOn(s.UserID)
-	}
-}
-
-// spare takes back the marks of sessions of this node that live on beside the claim's session, because others have ended by themselves since
-// it was decided that they end. n.mu is held on entry.
-func (n *Node) spare(c *claim) {
-	if c.more == nil {
-		return
-	}
-	marked := slices.DeleteFunc(c.more.marked, func(s uuid.UUID) bool { return n.claims[s] == nil })
-	if c.more.marked = nil; len(marked) > 0 && c.own.node == n.me && n.hasSessions() {
-		n.release.add(c.user, &released{node: n.me, again: true, marked: marked})
 	}
 }
 

@@ -33,7 +33,6 @@ type claimMore struct {
 	rest    []entry       // the other entries of the record as the claim wrote it
 	waiters []Incarnation // nodes that wait for the session's end
 	heir    uuid.UUID     // the session elsewhere that continues this one; zero for none
-	marked  []uuid.UUID   // entries that the claim has marked as ending, until its session is Connected
 	over    chan struct{} // closed when the claim is no longer in Node.claims; nil while none waits for it
 }
 
@@ -360,9 +359,6 @@ func (n *Node) grant(c *claim) (claimed usermgr.Claimed, err error) {
 		return claimed, refusal("the server has lost its cluster", n.cfg.Renew)
 	}
 	claimed = usermgr.Claimed{Generation: uint64(c.own.generation), First: c.own.first, Carry: c.open.carries}
-	if len(c.open.marked) > 0 {
-		c.needMore().marked = c.open.marked
-	}
 	c.open = nil
 	if g := n.graces.users[c.user]; g != nil {
 		g.back = true

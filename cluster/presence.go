@@ -78,9 +78,6 @@ func (n *Node) end(c *claim, l *seam.Left) {
 		more = *c.more
 	}
 	written := true
-	if r.unused {
-		r.marked = more.marked
-	}
 	if c.open != nil {
 		r.marked, r.lost, r.carries = c.open.marked, c.open.lost, c.open.carries
 		written = c.open.written || r.lost != lost{}
