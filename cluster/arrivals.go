@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 
+	"github.com/google/uuid"
+
 	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -69,8 +71,18 @@ func (a *arrivals) forget(user string) {
 func (n *Node) userConnected(s usermgr.SessionInfo) {
 	n.mu.Lock()
 	u := n.arrivals.users[s.UserID]
-	waiting := u != nil && u.claim != nil && n.arrivals.over(u.claim)
+	waiting := false
+	var marked []uuid.UUID
+	if u != nil && u.claim != nil {
+		if u.claim.more != nil {
+			marked, u.claim.more.here = u.claim.more.here, nil
+		}
+		waiting = n.arrivals.over(u.claim)
+	}
 	n.mu.Unlock()
+	for _, session := range marked { // the user manager leaves one if another has ended meanwhile; but other nodes go by the mark
+		n.users.Load().Evict(session, s.Address, protocol.PushedOut)
+	}
 	if waiting {
 		n.passOn(s.UserID)
 	}

@@ -31,6 +31,7 @@ type claim struct {
 // claimMore holds the fields that few claims need.
 type claimMore struct {
 	rest    []entry       // the other entries of the record as the claim wrote it
+	here    []uuid.UUID   // sessions of this node that the claim has marked as ending
 	waiters []Incarnation // nodes that wait for the session's end
 	heir    uuid.UUID     // the session elsewhere that continues this one; zero for none
 	over    chan struct{} // closed when the claim is no longer in Node.claims; nil while none waits for it
@@ -244,15 +245,22 @@ func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, exc
 	c.own.first = len(c.open.rest) == 0 || c.open.firstIn != "" && !older
 	meant, here := n.excludedBy(c, next)
 	c.open.marked = nil
+	var marked []uuid.UUID
 	for _, i := range meant {
 		e := &next[i]
 		if !e.ending {
 			e.ending = true
 			c.open.marked = append(c.open.marked, e.session)
+			if slices.Contains(here, i) {
+				marked = append(marked, e.session)
+			}
 		}
 		if !slices.Contains(here, i) {
 			excluded = append(excluded, *e)
 		}
+	}
+	if c.more != nil || marked != nil {
+		c.needMore().here = marked
 	}
 	c.own.past = c.pastOf(next, meant)
 	own := c.own

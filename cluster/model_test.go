@@ -122,7 +122,7 @@ func runProgram(t *testing.T, seed uint64) {
 		}
 		p.addNode()
 	}
-	p.log.Notef("%d nodes with %+v, two ways: %v, calm: %v", len(p.nodes), cfg, twoWays, p.calm)
+	p.log.Notef("%d nodes with %+v, two ways: %v, calm: %v, StoreLost %v", len(p.nodes), cfg, twoWays, p.calm, p.lost)
 	p.awaitNodes()
 	for _, n := range p.nodes {
 		p.heal(n)

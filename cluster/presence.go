@@ -81,6 +81,8 @@ func (n *Node) end(c *claim, l *seam.Left) {
 	if c.open != nil {
 		r.marked, r.lost, r.carries = c.open.marked, c.open.lost, c.open.carries
 		written = c.open.written || r.lost != lost{}
+	} else if r.unused {
+		r.marked = more.here
 	}
 	if l != nil && l.Carry != nil {
 		r.carries = append(r.carries, l.Carry)

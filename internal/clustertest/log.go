@@ -315,7 +315,7 @@ func (l *Log) CheckNoRivals(t testing.TB, most int) {
 			}
 		}
 		if len(live) > most {
-			t.Errorf("rule 17: %s has %d sessions, %d are the most", user, len(live), most)
+			t.Errorf("rule 17: %s has %d sessions, %d are the most: %v\n%s", user, len(live), most, live, l.of(user))
 		}
 	}
 }
@@ -338,6 +338,10 @@ func (l *Log) Notef(format string, args ...any) {
 func (l *Log) Of(user string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.of(user)
+}
+
+func (l *Log) of(user string) string {
 	all, last := l.linesOf(user, "version")
 	from, to := max(0, last-30), min(len(all), last+30)
 	if len(all)-to <= 60 {

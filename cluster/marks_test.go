@@ -1,0 +1,61 @@
+package cluster_test
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/internal/testkit"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// Rule 17: a session that a logon has marked in the store ends, because other nodes let users in by that. It lives on, without the mark,
+// where the logon fails after its claim was granted.
+func TestASessionThatALogonHasMarkedEndsIfTheLogonComesIn(t *testing.T) {
+	for name, wants := range map[string][]bool{
+		"another session ends meanwhile": {false, false, true},
+		"the logon is given up":          {true, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 1, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 2}})
+				a := w.nodes[0]
+				first, second := w.mustLogOn(a, "ann", 0), w.mustLogOn(a, "ann", 0)
+				ctx, cancel := context.WithCancel(context.Background())
+				defer cancel()
+				var swaps atomic.Int64
+				a.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
+					if op != "Swap" || swaps.Add(1) != 2 { // the first has found the sessions
+						return nil
+					}
+					a.setFaults(memory.Faults{})
+					if wants[2] {
+						second.End(protocol.ClientClosed)
+						w.await("the second session has ended", func() bool { return !a.has(second) })
+					} else {
+						cancel()
+					}
+					return nil
+				}})
+				third, err := a.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(w.conns.Add(1)))
+				if (err == nil) != wants[2] {
+					t.Fatalf("the third logon ended with %v", err)
+				}
+				w.settled()
+				lives := []bool{a.has(first), a.has(second), err == nil && a.has(third)}
+				if !slices.Equal(lives, wants) {
+					t.Errorf("the three sessions live: %v, want %v", lives, wants)
+				}
+				records := testkit.Must(w.store.Look(context.Background(), "ann"))
+				if _, ending := cluster.Decode(records[0]); slices.Contains(ending, true) {
+					t.Errorf("the store has marks: %v", ending)
+				}
+			})
+		})
+	}
+}
