@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -71,7 +68,7 @@ func TestNoUserIsTwiceWhileSentinelElects(t *testing.T) {
 	}
 	var sentinels []string
 	for range 3 {
-		sentinels = append(sentinels, startSentinel(t, primary.addr))
+		sentinels = append(sentinels, testkit.Sentinel(t, primary.addr))
 	}
 	testkit.Eventually(t, "the sentinels know each other and the replicas", func() bool {
 		for _, addr := range sentinels {
@@ -86,43 +83,12 @@ func TestNoUserIsTwiceWhileSentinelElects(t *testing.T) {
 	elects(t, primary, func(*member) (store, way rueidis.Client) { return connectTo(t, o), connectTo(t, o) })
 }
 
-// startSentinel starts a sentinel that watches a primary, and returns its address.
-func startSentinel(t testing.TB, primary string) (addr string) {
-	t.Helper()
-	addr = freeAddr(t)
-	host, port, _ := net.SplitHostPort(primary)
-	_, own, _ := net.SplitHostPort(addr)
-	folder := t.TempDir()
-	file := filepath.Join(folder, "sentinel.conf")
-	conf := fmt.Sprintf("bind 127.0.0.1\nport %s\ndir %s\nsentinel monitor users %s %s 2\nsentinel down-after-milliseconds users 1000\n"+
-		"sentinel failover-timeout users 5000\nsentinel parallel-syncs users 2\n", own, folder, host, port)
-	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(testkit.RedisServer(t), file, "--sentinel")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	testkit.Eventually(t, "the sentinel answers", func() bool {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err == nil
-	})
-	return addr
-}
-
 // Rules 19 to 21 over an election in a Redis Cluster: three primaries, and two replicas of the one that has the keys.
 func TestNoUserIsTwiceWhileARedisClusterElects(t *testing.T) {
 	t.Parallel()
 	var all []*server
 	for range 5 {
-		_, bus, _ := net.SplitHostPort(freeAddr(t))
+		_, bus, _ := net.SplitHostPort(testkit.FreeAddr(t))
 		all = append(all, startServer(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "1500",
 			"--cluster-port", bus, "--cluster-replica-validity-factor", "0", "--cluster-allow-replica-migration", "no"))
 	}

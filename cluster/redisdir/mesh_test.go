@@ -35,7 +35,7 @@ func TestLogonsGoOnWhereNodesAreCutOffFromEachOther(t *testing.T) {
 	const users, clients = 40, 16
 	var direct []*testkit.Cable
 	s := newStand(t, 2, 0, usermgr.Devices{}, func(around cluster.Mesh) cluster.Mesh {
-		listen := freeAddr(t)
+		listen := testkit.FreeAddr(t)
 		way := testkit.NewCable(t, listen)
 		m, err := mesh.New(mesh.Config{Listen: listen, Advertise: way.Addr(), Secret: []byte("the test's secret"), Logger: zap.NewNop()})
 		if err != nil {

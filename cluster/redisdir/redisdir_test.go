@@ -40,7 +40,7 @@ func TestDirectory(t *testing.T) {
 // What a server must have is looked at, and the error says what to do. A server of a Redis Cluster must keep its replicas, if they are
 // waited for.
 func TestAServerWithTheWrongSettingsIsRefused(t *testing.T) {
-	_, bus, _ := net.SplitHostPort(freeAddr(t))
+	_, bus, _ := net.SplitHostPort(testkit.FreeAddr(t))
 	s := startServer(t, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-allow-replica-migration", "no")
 	c := s.client()
 	replicated := redisdir.Config{WaitReplicas: 1, Logger: zap.NewNop()}

@@ -29,23 +29,13 @@ type server struct {
 // startServer starts a server as a cluster needs it, with further settings.
 func startServer(t testing.TB, settings ...string) *server {
 	t.Helper()
-	s := &server{t: t, program: testkit.RedisServer(t), addr: freeAddr(t)}
+	s := &server{t: t, program: testkit.RedisServer(t), addr: testkit.FreeAddr(t)}
 	_, port, _ := net.SplitHostPort(s.addr)
 	s.args = append([]string{"--bind", "127.0.0.1", "--port", port, "--dir", t.TempDir(), "--save", "", "--appendonly", "no",
 		"--stop-writes-on-bgsave-error", "no"}, settings...)
 	s.start()
 	t.Cleanup(s.kill)
 	return s
-}
-
-// freeAddr returns an address on which nothing listens.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l := testkit.Must(net.Listen("tcp", "127.0.0.1:0"))
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
 }
 
 func (s *server) start() {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -54,12 +55,11 @@ func (n *nodeConfig) finish() error {
 			return bridge.Identity{UserID: l.UserID}, nil
 		}
 	}
-	if n.cert != "" || n.key != "" {
-		cert, err := tls.LoadX509KeyPair(n.cert, n.key)
-		if err != nil {
+	if n.cert != "" || n.key != "" || n.clientCA != "" {
+		var err error
+		if n.frames.TLS, err = tlsConfig(n.cert, n.key, n.clientCA); err != nil {
 			return err
 		}
-		n.frames.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 	}
 	n.engine.Listeners = []engine.Listener{n.frames}
 	if n.lines != "" {
@@ -68,20 +68,45 @@ func (n *nodeConfig) finish() error {
 	return n.store.check()
 }
 
+// tlsConfig returns the settings of the flags -tls-cert, -tls-key and -tls-client-ca.
+func tlsConfig(certFile, keyFile, clientCA string) (*tls.Config, error) {
+	if certFile == "" || keyFile == "" {
+		return nil, errors.New("TLS needs both -tls-cert and -tls-key")
+	}
+	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, err
+	}
+	cfg := &tls.Config{Certificates: []tls.Certificate{cert}}
+	if clientCA == "" {
+		return cfg, nil
+	}
+	pem, err := os.ReadFile(clientCA)
+	if err != nil {
+		return nil, err
+	}
+	cfg.ClientCAs, cfg.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
+	if !cfg.ClientCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s has no certificate", clientCA)
+	}
+	return cfg, nil
+}
+
 // storeConfig has the settings of the cluster.
 type storeConfig struct {
-	redis, node, mesh, lost string
-	lease                   time.Duration
-	replicas                int
+	redis, sentinel, node, mesh, lost string
+	lease                             time.Duration
+	replicas                          int
 }
 
 func (s *storeConfig) flags() {
 	flag.StringVar(&s.redis, "redis", "127.0.0.1:6379", "addresses of the server, or of a Redis Cluster's servers, with commas; the environment variable REDIS_PASSWORD may have the password")
+	flag.StringVar(&s.sentinel, "sentinel", "", "the name by which Sentinel knows the server: -redis then has the addresses of the sentinels")
 	flag.StringVar(&s.node, "node", "", "the node's name; empty for the host's name")
 	flag.StringVar(&s.mesh, "mesh", "", "TCP address to listen on for other nodes, which then reach this one directly, and with the secret of the environment variable MESH_SECRET; empty: over Redis")
 	flag.DurationVar(&s.lease, "lease", 0, "how long a node acts without the store, and how long the users of a dead node wait; 0 for 20 s")
 	flag.StringVar(&s.lost, "store-lost", "closed", "what happens when the store is lost for longer than a lease: closed ends all sessions; open has nodes go on, and a user may then be at several")
-	flag.IntVar(&s.replicas, "wait-replicas", 0, "how many replicas must have a renewal: 1 with a Redis Cluster")
+	flag.IntVar(&s.replicas, "wait-replicas", 0, "how many replicas must have a renewal: 1 with Sentinel or a Redis Cluster")
 }
 
 var storeLost = map[string]cluster.StoreLost{"closed": cluster.Closed, "open": cluster.Open}
@@ -104,6 +129,7 @@ func (s *storeConfig) open(ctx context.Context) (cfg cluster.Config, end func(),
 	addrs := strings.Split(s.redis, ",")
 	c, err := rueidis.NewClient(rueidis.ClientOption{
 		InitAddress: addrs, Password: os.Getenv("REDIS_PASSWORD"), ForceSingleClient: len(addrs) == 1, DisableCache: true,
+		Sentinel: rueidis.SentinelOption{MasterSet: s.sentinel, TopologyRefreshInterval: 5 * time.Second},
 	})
 	if err != nil {
 		return cfg, nil, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/internal/testca"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -108,5 +110,45 @@ func TestQueriesGoOverAllNodes(t *testing.T) {
 	testkit.Receive(t, "the end of bob's client", bob.Done())
 	if ask(typeKick, "bob", &gone); len(gone.Sessions) != 0 {
 		t.Errorf("a kick of a user who is not there has the outcome %+v", gone)
+	}
+}
+
+// With -sentinel a node finds its store by the sentinels; with -tls-client-ca a client without a certificate of the authority stays out.
+func TestANodeFindsItsStoreBySentinelAndAsksForCertificates(t *testing.T) {
+	d := &demo{folder: t.TempDir(), port: testkit.Must(freePort())}
+	testkit.RedisServer(t)
+	t.Cleanup(func() { _ = d.end() })
+	if err := d.startRedis(); err != nil {
+		t.Fatal(err)
+	}
+	ca := testca.New(t)
+	cert, key := ca.Files(ca.Issue("node"))
+	addr := testkit.FreeAddr(t)
+	node := exec.Command(os.Args[0], "-redis", testkit.Sentinel(t, "127.0.0.1:"+d.port), "-sentinel", "users", "-lease", "1s", "-node", "a",
+		"-addr", addr, "-tls-cert", cert, "-tls-key", key, "-tls-client-ca", ca.File())
+	node.Env = append(os.Environ(), asExample+"=1")
+	var told testkit.Output
+	node.Stderr = &told
+	if err := node.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = node.Process.Kill()
+		_ = node.Wait()
+		if t.Failed() {
+			t.Log(told.String())
+		}
+	})
+	testkit.Eventually(t, "the node listens", func() bool { return strings.Contains(told.String(), "listening on") })
+	cfg := client.Config{UserID: "ann", Reconnect: client.Reconnect{Max: -1}, TLS: &tls.Config{RootCAs: ca.Pool}}
+	if c, err := client.Dial(t.Context(), addr, cfg); err == nil {
+		_ = c.Close()
+		t.Error("a client without a certificate came in")
+	}
+	cfg.TLS.Certificates = []tls.Certificate{ca.Issue("ann")}
+	c := testkit.Must(client.Dial(t.Context(), addr, cfg))
+	defer c.Close()
+	if m, err := c.Request(t.Context(), 7, []byte("hello")); err != nil || string(m.Body) != "hello" {
+		t.Errorf("got %v, %v", m, err)
 	}
 }

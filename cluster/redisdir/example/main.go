@@ -61,6 +61,7 @@ type nodeConfig struct {
 	interval         time.Duration
 	token, lines     string
 	cert, key        string
+	clientCA         string
 }
 
 // clientFlags are those of examples/echo, and -devices and -idle.
@@ -81,6 +82,7 @@ func clientFlags(n *nodeConfig) {
 	flag.IntVar(&n.engine.Workers, "workers", 0, "goroutines for handlers; 0 runs them on the loops")
 	flag.StringVar(&n.cert, "tls-cert", "", "file with the certificate, in PEM: speak TLS")
 	flag.StringVar(&n.key, "tls-key", "", "file with the certificate's key, in PEM")
+	flag.StringVar(&n.clientCA, "tls-client-ca", "", "file with the authorities, in PEM, of which one must have issued a client's certificate")
 	flag.StringVar(&n.lines, "line", "", "another TCP address, for lines in the place of frames: for nc and telnet")
 	flag.DurationVar(&n.engine.Timeouts.KeepAlive, "keepalive", 0, "how long a connection is quiet before TCP asks for its peer; 0 for the engine's choice, negative for never")
 	flag.DurationVar(&n.engine.Timeouts.StopWindow, "stop-window", 0, "over which time clients are told that the server stops, or has lost its cluster")
