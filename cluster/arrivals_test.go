@@ -24,6 +24,18 @@ func (w *world) slowly(node, event, user string, d time.Duration) {
 	})
 }
 
+// sendWhileALogonWaits has these nodes send a message to bob, one after the other, when the logon that goes on waits.
+func (w *world) sendWhileALogonWaits(told func(error), from ...*member) {
+	w.t.Helper()
+	for _, n := range from {
+		synctest.Wait()
+		if err := n.send("bob", "from "+n.name, told); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	synctest.Wait()
+}
+
 // Rule 23: a user who moves to another node is online throughout, so messages that come while the handlers of the old session run are
 // delivered there, in order, by whichever node they were sent.
 func TestAMessageWaitsForTheLogonOfAUserWhoMoves(t *testing.T) {
@@ -52,7 +64,7 @@ func TestAMessageWaitsForTheLogonOfAUserWhoMoves(t *testing.T) {
 				}()
 				var all []string
 				for i := range 6 {
-					time.Sleep(500 * time.Millisecond)
+					time.Sleep(500 * time.Millisecond) // they come over most of the time that the handler takes
 					send([]*member{a, b, c}[i%3], fmt.Sprint(i))
 					all = append(all, fmt.Sprint("bob@c: ", i))
 					synctest.Wait()
@@ -74,21 +86,13 @@ func TestAMessageThatWaitsForALogonThatFailsFollowsTheUser(t *testing.T) {
 		w.slowly("b", "Disconnected", "bob", 8*time.Second)
 		ended := make(chan struct{}, 2)
 		go func() {
-			ctx, leave := context.WithTimeout(context.Background(), 4*time.Second)
-			defer leave()
-			if _, err := c.users.Register(ctx, usermgr.Logon{UserID: "bob"}, link(w.conns.Add(1))); err == nil {
+			if _, err := w.logOnWithin(c, usermgr.Logon{UserID: "bob"}, 4*time.Second); err == nil {
 				t.Error("bob is in at c, although the client has left")
 			}
 			ended <- struct{}{}
 		}()
-		time.Sleep(2 * time.Second)
 		var told outcome
-		for _, from := range []*member{a, c} {
-			if err := from.send("bob", "from "+from.name, told.note); err != nil {
-				t.Fatal(err)
-			}
-			synctest.Wait()
-		}
+		w.sendWhileALogonWaits(told.note, a, c)
 		go func() {
 			w.mustLogOn(d, "bob", 0)
 			ended <- struct{}{}
@@ -112,20 +116,12 @@ func TestAMessageThatWaitsForALogonThatFailsComesToTheOldSession(t *testing.T) {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			ctx, leave := context.WithTimeout(context.Background(), 2*time.Second)
-			defer leave()
-			if _, err := c.users.Register(ctx, usermgr.Logon{UserID: "bob"}, link(w.conns.Add(1))); err == nil {
+			if _, err := w.logOnWithin(c, usermgr.Logon{UserID: "bob"}, 2*time.Second); err == nil {
 				t.Error("bob is in at c, although the client has left")
 			}
 		}()
-		time.Sleep(time.Second)
 		var told outcome
-		for _, from := range []*member{a, c} {
-			if err := from.send("bob", "from "+from.name, told.note); err != nil {
-				t.Fatal(err)
-			}
-			synctest.Wait()
-		}
+		w.sendWhileALogonWaits(told.note, a, c)
 		c.setFaults(memory.Faults{Before: func(_ context.Context, op string) error { // the claim leaves the store late
 			if op == "Swap" {
 				time.Sleep(time.Second)
@@ -156,13 +152,8 @@ func TestAMessageThatWaitsForALogonThatFailsGoesOn(t *testing.T) {
 				t.Error("bob is in at c while the old session has not ended")
 			}
 		}()
-		time.Sleep(5 * time.Second)
 		var told outcome
-		for _, from := range []*member{a, c} {
-			if err := from.send("bob", "hi", told.note); err != nil {
-				t.Fatal(err)
-			}
-		}
+		w.sendWhileALogonWaits(told.note, a, c)
 		told.is(t) // it is not known yet
 		<-ended
 		told.is(t, protocol.UserOffline, protocol.UserOffline)
@@ -185,7 +176,7 @@ func TestMessagesThatWaitForALogonAreLimited(t *testing.T) {
 				defer close(ended)
 				w.mustLogOn(to, "bob", 0)
 			}()
-			time.Sleep(time.Second)
+			synctest.Wait() // the logon waits
 			var told outcome
 			for range 16 {
 				if err := a.send("bob", mebibyte, told.note); err != nil {

@@ -173,9 +173,7 @@ func TestALogonThatFailsLeavesNoMarks(t *testing.T) {
 		a, b := w.nodes[0], w.nodes[1]
 		w.mustLogOn(a, "ann", 0)
 		w.mesh.Lose(func(to cluster.Incarnation, _ []byte) bool { return to == a.Incarnation() })
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if _, err := b.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(99)); err == nil {
+		if _, err := w.logOnWithin(b, usermgr.Logon{UserID: "ann"}, time.Second); err == nil {
 			t.Fatal("the logon came in although the old session's node does not answer")
 		}
 		w.noMarks("ann")

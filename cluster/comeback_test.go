@@ -46,7 +46,7 @@ func TestWhatASessionThatIsBackInTheStoreHidesIsToldWhenItLeaves(t *testing.T) {
 					a := w.nodes[0]
 					run(w, func(s memory.Snapshot) {
 						if late {
-							time.Sleep(2 * cluster.KeepReleases)
+							time.Sleep(2 * cluster.KeepReleases) // the node forgets ann with the next that it removes
 							w.mustLogOn(a, "bob", 0).End(protocol.ClientClosed)
 							w.settled()
 						}
@@ -64,7 +64,7 @@ func TestWhatASessionThatIsBackInTheStoreHidesIsToldWhenItLeaves(t *testing.T) {
 					ann.End(protocol.ClientClosed)
 					w.settled()
 					promote(before)
-					w.await("the store has recovered", func() bool { return b.Stats().Recoveries > 0 && b.IsHealed(w.alive()) })
+					w.awaitRecovery(b)
 					ann = w.mustLogOn(b, "ann", 1)
 					a.setFaults(memory.Faults{})
 					w.wantPresence("ann", "online")
@@ -81,9 +81,9 @@ func TestWhatASessionThatIsBackInTheStoreHidesIsToldWhenItLeaves(t *testing.T) {
 					first.End(protocol.ClientClosed)
 					w.settled()
 					promote(before)
-					w.await("the store has recovered", func() bool { return b.Stats().Recoveries > 0 && b.IsHealed(w.alive()) })
+					w.awaitRecovery(b)
 					second.End(protocol.ClientClosed)
-					time.Sleep(time.Second)
+					w.await("only what came back is in the store", func() bool { return w.at(b, "ann") == "a" })
 					a.setFaults(memory.Faults{})
 					w.wantPresence("ann", `offline after 0 messages, tag ""`)
 				})
@@ -102,7 +102,7 @@ func TestALogonDuringWhichTheUsersSessionEndsTellsNoOnline(t *testing.T) {
 		a.setFaults(memory.Faults{After: func(_ context.Context, op string) error { // the claim has been told of the session
 			a.setFaults(refusing("Remove"))
 			before.End(protocol.ClientClosed)
-			time.Sleep(time.Millisecond)
+			w.await("the session has ended", func() bool { return !a.has(before) })
 			return nil
 		}})
 		ann := w.mustLogOn(a, "ann", 2)
@@ -131,11 +131,9 @@ func TestOfflineIsToldOfAUserWhoseLastClaimWasLostByTheStoreAndFails(t *testing.
 					switch swaps++; swaps {
 					case 2: // the first has found b's session
 						before.End(protocol.ClientClosed)
-						time.Sleep(time.Second)
+						w.await("only the claim is in the store", func() bool { return w.at(b, "ann") == "a" })
 						w.store.Restart()
-						for a.Stats().Recoveries == 0 {
-							time.Sleep(time.Second)
-						}
+						w.await("the store recovers", func() bool { return a.Stats().Recoveries > 0 })
 						if when == "before it finds the store empty" {
 							cancel()
 						}
@@ -170,14 +168,14 @@ func TestASessionBeforeAGraceThatIsBackInTheStoreKeepsNoLogonOut(t *testing.T) {
 			w.settled()
 			before := w.store.Snapshot()
 			ann.End(protocol.HeartbeatTimeout)
-			time.Sleep(time.Second)
+			synctest.Wait() // the grace goes on
 			ann = w.mustLogOn(a, "ann", 2)
 			w.settled()
 			if !removed {
 				a.setFaults(refusing("Look", "Walk"))
 			}
 			w.store.Promote(before)
-			w.await("the store has recovered", func() bool { return b.Stats().Recoveries > 0 && b.IsHealed(w.alive()) })
+			w.awaitRecovery(b)
 			if removed {
 				w.settled()
 			}
@@ -207,7 +205,7 @@ func TestANodeTellsOfflineOfSessionsThatTheStoreHasLostWhileItWasCutOff(t *testi
 		w.mustLogOn(a, "eve", 0)
 		w.mustLogOn(a, "joe", 0).End(protocol.HeartbeatTimeout)
 		w.mustLogOn(a, "kim", 0).End(protocol.HeartbeatTimeout)
-		time.Sleep(time.Second)
+		synctest.Wait() // the two graces go on
 		a.setFaults(refusing("Remove"))
 		w.mustLogOn(a, "tom", 0).End(protocol.ClientClosed)
 		synctest.Wait()

@@ -29,13 +29,13 @@ func TestANodeThatIsCutOffEndsItsSessionsBeforeTheyComeInElsewhere(t *testing.T)
 		w.mesh.Lose(func(to cluster.Incarnation, _ []byte) bool { return to == life })
 		w.log.Take()
 		began := time.Now()
-		for came := false; !came; time.Sleep(100 * time.Millisecond) {
+		w.await("ann comes in", func() bool {
 			_, err := w.logOn(b, usermgr.Logon{UserID: "ann"})
-			came = err == nil
-			if !came && codeOf(err) != protocol.InternalError {
+			if err != nil && codeOf(err) != protocol.InternalError {
 				t.Fatalf("ann was refused with %v", err)
 			}
-		}
+			return err == nil
+		})
 		if took := time.Since(began); took > lease+2*renew {
 			t.Errorf("ann came in after %v", took)
 		}
@@ -92,7 +92,7 @@ func TestANodeWhoseRenewalsDoNotCountBuriesNone(t *testing.T) {
 		w := newWorld(t, 2, usermgr.Config{})
 		a, b := w.nodes[0], w.nodes[1]
 		a.cut()
-		time.Sleep(lease - renew)
+		time.Sleep(lease - renew) // the last renewals that count are shortly before a is dead
 		w.store.SetDurable(false)
 		time.Sleep(2 * renew) // a has been silent for a lease
 		if !b.May() || w.isDead(a) {

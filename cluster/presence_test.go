@@ -289,9 +289,7 @@ func TestOnlineIsToldOfAUserWhoseFirstClaimWasLostByTheStore(t *testing.T) {
 					a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
 					var sessions []usermgr.Session
 					logOn := func(n *member, device uint16) error {
-						ctx, cancel := context.WithTimeout(context.Background(), lease)
-						defer cancel()
-						s, err := n.users.Register(ctx, usermgr.Logon{UserID: "ann", Device: device}, link(w.conns.Add(1)))
+						s, err := w.logOnWithin(n, usermgr.Logon{UserID: "ann", Device: device}, lease)
 						if err == nil {
 							sessions = append(sessions, s)
 						}
@@ -305,9 +303,7 @@ func TestOnlineIsToldOfAUserWhoseFirstClaimWasLostByTheStore(t *testing.T) {
 						once.Do(func() {
 							err = logOn(b, 2)
 							w.store.Restart()
-							for a.Stats().Recoveries == 0 {
-								time.Sleep(time.Second)
-							}
+							w.await("the store recovers", func() bool { return a.Stats().Recoveries > 0 })
 							a.setFaults(memory.Faults{})
 							switch outcome {
 							case "fails":
@@ -349,14 +345,10 @@ func TestASecondSessionOnANodeTellsNoOnlineThoughTheStoreHasLostItsClaim(t *test
 			}
 			a.setFaults(memory.Faults{})
 			w.store.Restart()
-			for a.Stats().Recoveries == 0 {
-				time.Sleep(time.Second)
-			}
+			w.await("the store recovers", func() bool { return a.Stats().Recoveries > 0 })
 			return errCut
 		}})
-		ctx, cancel := context.WithTimeout(context.Background(), lease)
-		defer cancel()
-		testkit.Must(a.users.Register(ctx, usermgr.Logon{UserID: "ann", Device: 2}, link(w.conns.Add(1))))
+		testkit.Must(w.logOnWithin(a, usermgr.Logon{UserID: "ann", Device: 2}, lease))
 		w.wantPresence("ann", "online")
 	})
 }

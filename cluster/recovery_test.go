@@ -79,9 +79,7 @@ func TestALogonThatWaitsForTheStoreDoesNotPollIt(t *testing.T) {
 			}
 			return nil
 		}})
-		ctx, cancel := context.WithTimeout(context.Background(), renew)
-		defer cancel()
-		if _, err := a.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(99)); err == nil {
+		if _, err := w.logOnWithin(a, usermgr.Logon{UserID: "ann"}, renew); err == nil {
 			t.Error("ann came in")
 		}
 		if n := asked.Load(); n > 2 { // by then the node has renewed its lease, and has seen that the store recovers
@@ -189,9 +187,7 @@ func TestASessionThatWaitsForAnotherIsWrittenAgain(t *testing.T) {
 		var all sync.WaitGroup
 		for _, n := range []*member{b, c} {
 			all.Go(func() {
-				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-				defer cancel()
-				if _, err := n.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(w.conns.Add(1))); err != nil {
+				if _, err := w.logOnWithin(n, usermgr.Logon{UserID: "ann"}, time.Minute); err != nil {
 					t.Errorf("ann was refused at %s: %v", n.name, err)
 				}
 			})

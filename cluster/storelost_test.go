@@ -1,7 +1,6 @@
 package cluster_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -75,9 +74,9 @@ func TestOpenNodesGoOnWithoutTheStore(t *testing.T) {
 			t.Fatalf("the session has ended:\n%s", w.log)
 		}
 		gone.End(protocol.ClientClosed)
-		time.Sleep(3 * lease)
+		time.Sleep(3 * lease) // it goes on for as long as it must
 		moved := w.mustLogOn(b, "moves", 0)
-		time.Sleep(2 * renew)
+		time.Sleep(2 * renew) // the nodes' clocks say which of the sessions is the youngest
 		back := w.mustLogOn(c, "moves", 0)
 		w.mustLogOn(c, "new", 0)
 		w.mustLogOn(c, "new", 0)
@@ -186,7 +185,7 @@ func TestOpenChangesNothingInAShortOutage(t *testing.T) {
 		for _, n := range w.nodes {
 			n.setFaults(memory.Faults{})
 		}
-		time.Sleep(2 * lease)
+		time.Sleep(2 * lease) // nothing more comes of it
 		w.mustLogOn(w.nodes[1], "ann", 0)
 		w.settled()
 		for _, n := range w.nodes {
@@ -205,7 +204,7 @@ func TestAnOpenNodeThatStoodStillIsFenced(t *testing.T) {
 		w.mustLogOn(a, "ann", 0)
 		a.EndLease()
 		a.cut()
-		time.Sleep(lease)
+		time.Sleep(lease) // it would count the store as lost by then
 		if a.Stats().Losses != 0 || a.users.IsOnline("ann") {
 			t.Error("the node goes on")
 		}
@@ -221,10 +220,8 @@ func TestLogonsThatWaitWhenTheStoreIsLostComeAgain(t *testing.T) {
 		w := newOpenWorld(t, 1, usermgr.Config{})
 		a := w.nodes[0]
 		a.cut()
-		time.Sleep(lease / 2)
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		_, err := a.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(w.conns.Add(1)))
+		time.Sleep(lease / 2) // the logon waits for a part of the lease, and not for all of it
+		_, err := w.logOnWithin(a, usermgr.Logon{UserID: "ann"}, time.Minute)
 		if codeOf(err) != protocol.InternalError || !a.Stats().StoreLost {
 			t.Errorf("ann was answered with %v", err)
 		}
@@ -254,7 +251,7 @@ func TestWhoLeavesAnOpenNodeIsOfflineWhenTheStoreIsBack(t *testing.T) {
 		w.await("the node was buried", func() bool { return b.Stats().Nodes == 1 })
 		w.back()
 		w.settled()
-		time.Sleep(3 * lease)
+		time.Sleep(3 * lease) // the graces end
 		w.settled()
 		for _, user := range []string{"early", "late", "none"} {
 			if online, _ := w.log.IsOnline(user); online {
@@ -304,7 +301,7 @@ func TestAnOpenNodeThatComesBackLateIsWaitedForAgain(t *testing.T) {
 		a.setFaults(memory.Faults{})
 		w.await("the first is back", func() bool { return !a.Stats().StoreLost })
 		w.mustLogOn(a, "ann", 0)
-		time.Sleep(lease)
+		time.Sleep(lease) // the node that is not back yet keeps its sessions
 		if !b.has(stays) || !b.has(older) {
 			t.Fatalf("sessions have ended:\n%s", w.log)
 		}
@@ -349,7 +346,7 @@ func TestAnOpenNodeGoesOnWhileRenewalsAreNotDurable(t *testing.T) {
 		ann := w.mustLogOn(w.nodes[0], "ann", 0)
 		w.store.SetDurable(false)
 		w.awaitLost(w.nodes[0])
-		time.Sleep(3 * lease)
+		time.Sleep(3 * lease) // and stays so
 		if !w.nodes[0].has(ann) || !w.nodes[0].Stats().StoreLost {
 			t.Errorf("the node does not go on:\n%s", w.log)
 		}

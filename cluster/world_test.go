@@ -209,6 +209,12 @@ func (w *world) awaitNodes() {
 	})
 }
 
+// awaitRecovery waits until the nodes have found that the store has lost something, or all, and it has recovered for a node.
+func (w *world) awaitRecovery(n *member) {
+	w.t.Helper()
+	w.await("the store has recovered", func() bool { return n.Stats().Recoveries > 0 && n.IsHealed(w.alive()) })
+}
+
 // alive returns the nodes' present lives.
 func (w *world) alive() (all []cluster.Incarnation) {
 	for _, n := range w.nodes {
@@ -238,7 +244,12 @@ func (w *world) await(what string, ok func() bool) {
 
 // logOn logs a user on at a node, within the deadline of a logon.
 func (w *world) logOn(n *member, l usermgr.Logon) (usermgr.Session, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	return w.logOnWithin(n, l, 10*time.Second)
+}
+
+// logOnWithin is logOn for a client that waits no longer than this.
+func (w *world) logOnWithin(n *member, l usermgr.Logon, d time.Duration) (usermgr.Session, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
 	return n.users.Register(ctx, l, link(w.conns.Add(1)))
 }
