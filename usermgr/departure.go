@@ -96,14 +96,14 @@ func (d *departure) tell() {
 	if !u.manager.tells(d.event) {
 		return
 	}
-	u.manager.each(d.event, func(h *Events) {
-		switch info := u.info(d.session); d.event {
+	u.manager.eachOf(d.event, d.session, func(h *Events, i *SessionInfo) {
+		switch d.event {
 		case "PushedOut":
-			h.PushedOut(info, d.by)
+			h.PushedOut(*i, d.by)
 		case "TimedOut":
-			h.TimedOut(info)
+			h.TimedOut(*i)
 		case "Expired":
-			h.Expired(info)
+			h.Expired(*i)
 		}
 	})
 }

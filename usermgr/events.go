@@ -94,7 +94,25 @@ func (m *Manager) each(event string, f func(*Events)) {
 	}
 	for _, h := range *subscribers {
 		if h.has(event) {
-			m.protect(event, h, f)
+			c := eventCalls.Get().(*eventCall)
+			c.f = f
+			m.protect(c, event, h)
+		}
+	}
+}
+
+// eachOf is each for an event of a session, which is described anew for each handler. That happens here: the stack of the goroutine on which
+// a handler runs would have to grow for it.
+func (m *Manager) eachOf(event string, s *session, f func(*Events, *SessionInfo)) {
+	subscribers := m.subscribers.Load()
+	if subscribers == nil {
+		return
+	}
+	for _, h := range *subscribers {
+		if h.has(event) {
+			c := eventCalls.Get().(*eventCall)
+			c.info, c.of = s.user.info(s), f
+			m.protect(c, event, h)
 		}
 	}
 }
@@ -130,11 +148,11 @@ func (h *Events) has(event string) bool {
 	return true
 }
 
-func (m *Manager) protect(event string, h *Events, f func(*Events)) {
-	c := eventCalls.Get().(*eventCall)
-	c.manager, c.event, c.handlers, c.f = m, event, h, f
+// protect calls a handler on a goroutine of its own.
+func (m *Manager) protect(c *eventCall, event string, h *Events) {
+	c.manager, c.event, c.handlers = m, event, h
 	contain.Apart(c.run, c.failed)
-	c.manager, c.handlers, c.f = nil, nil, nil
+	c.manager, c.handlers, c.f, c.of, c.info = nil, nil, nil, nil, SessionInfo{}
 	eventCalls.Put(c)
 }
 
@@ -144,13 +162,21 @@ type eventCall struct {
 	event    string
 	handlers *Events
 	f        func(*Events)
+	of       func(*Events, *SessionInfo) // in place of f, for an event of a session
+	info     SessionInfo
 	run      func()
 	failed   func(v any)
 }
 
 var eventCalls = sync.Pool{New: func() any {
 	c := new(eventCall)
-	c.run = func() { c.f(c.handlers) }
+	c.run = func() {
+		if c.of != nil {
+			c.of(c.handlers, &c.info)
+			return
+		}
+		c.f(c.handlers)
+	}
 	c.failed = func(v any) {
 		c.manager.handlerPanics.Add(1)
 		c.manager.log.Error("an event handler panicked", zap.String("event", c.event), zap.Any("panic", v),

@@ -64,7 +64,7 @@ func (u *user) logOn(p *pendingLogon) {
 		u.arrive(c)
 	}
 	if m.tells("Connected") {
-		m.each("Connected", func(h *Events) { h.Connected(u.info(s)) })
+		m.eachOf("Connected", s, func(h *Events, i *SessionInfo) { h.Connected(*i) })
 	}
 	s.heardAt(m.clock.now())
 	s.beatOnTurn()                   // the client's bytes could not be reported before, so the time of the logon is no silence
@@ -369,9 +369,8 @@ func (u *user) stopGrace() {
 	}
 }
 
-func (u *user) info(s *session) (i SessionInfo) {
+func (u *user) info(s *session) SessionInfo {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	s.describe(&i)
-	return i
+	return s.info()
 }

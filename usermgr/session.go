@@ -340,17 +340,11 @@ func (s *session) look(then func(busy bool)) {
 }
 
 // info describes the session. The user's lock is held on entry.
-func (s *session) info() (i SessionInfo) {
-	s.describe(&i)
-	return i
-}
-
-// describe fills in an empty description. Results by value would be copied at each return: a handler of an event runs on a goroutine of
-// its own, and that goroutine's stack would have to grow for the copies.
-func (s *session) describe(i *SessionInfo) {
-	i.UserID, i.ID, i.Address, i.Device = s.user.id, s.ID(), s.address(), s.device
-	i.LogonTime = time.Unix(0, s.logonTime())
-	i.In, i.Out = s.in.load(), s.out.load()
+func (s *session) info() SessionInfo {
+	i := SessionInfo{
+		UserID: s.user.id, ID: s.ID(), Address: s.address(), Device: s.device,
+		LogonTime: time.Unix(0, s.logonTime()), Counters: Counters{In: s.in.load(), Out: s.out.load()},
+	}
 	i.LastActive, i.LastMessage = s.timeOf(s.mark.Note.Load()), s.lastMessage()
 	i.Token = i.ID
 	if r := s.lazy.Load(); r != nil {
@@ -364,6 +358,7 @@ func (s *session) describe(i *SessionInfo) {
 	if p := s.user.lazy.Load(); p != nil {
 		i.Tag, i.UserTag = p.tags[s], p.tag
 	}
+	return i
 }
 
 // logonTime returns when the session began, in Unix nanoseconds.
