@@ -59,12 +59,16 @@ func (c *lazyContext) Done() <-chan struct{} { return c.context().Done() }
 // Value implements context.Context. Package context asks it for what Cause and a child need.
 func (c *lazyContext) Value(key any) any { return c.context().Value(key) }
 
-// Err implements context.Context.
+// Err implements context.Context. Once a context was made it has the say, so that nobody sees an end that has no cause yet.
 func (c *lazyContext) Err() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.cause == nil {
-		return nil
+	made, cause := c.made, c.cause
+	c.mu.Unlock()
+	switch {
+	case made != nil:
+		return made.Err()
+	case cause != nil:
+		return context.Canceled
 	}
-	return context.Canceled
+	return nil
 }

@@ -68,3 +68,21 @@ func TestALogonsContextEndsForAllWhoAsk(t *testing.T) {
 		t.Errorf("without a cause it is %v", context.Cause(c))
 	}
 }
+
+// Whoever sees that a logon's context has ended sees why: also at the moment between the end and the end of what was waited for.
+func TestALogonsContextHasNoEndWithoutItsCause(t *testing.T) {
+	why := protocol.Errorf(protocol.NetworkError, "gone")
+	c := new(lazyContext)
+	c.Done()
+	cancel := c.cancel
+	c.cancel = func(cause error) {
+		if c.Err() != nil && context.Cause(c) != why {
+			t.Errorf("it has ended, and the cause is %v", context.Cause(c))
+		}
+		cancel(cause)
+	}
+	c.end(why)
+	if err := context.Cause(c); c.Err() == nil || err != why {
+		t.Errorf("after the end Err is %v and Cause %v", c.Err(), err)
+	}
+}

@@ -39,7 +39,7 @@ func (c *claimContext) giveUp(why error) {
 	if c.why == nil {
 		c.why = why
 	}
-	cancel := c.cancel
+	why, cancel := c.why, c.cancel
 	c.mu.Unlock()
 	if cancel != nil { // not under the lock: it may run code that asks for Err
 		cancel(why)
