@@ -13,8 +13,7 @@ type doubt struct {
 	user    string
 	life    Incarnation
 	in      string // the epoch of the store that has the entries; "" for a record that may have been removed
-	owes    bool   // Offline, if the user has no record
-	hidden  bool   // another claim may have found the entry, and so told no Online
+	owes    bool   // Offline is owed if the user has no record. Without it Online is owed if the user has one: see settle
 	version Version
 	carries []seam.Carry
 }
@@ -22,7 +21,7 @@ type doubt struct {
 // doubtAll notes all users of whom the node has an entry in the store, when its life ends. n.mu is held on entry.
 func (n *Node) doubtAll() {
 	add := func(user string, owes bool) {
-		n.doubts = append(n.doubts, doubt{user: user, life: n.me, in: n.view.Epoch, owes: owes, hidden: !owes})
+		n.doubts = append(n.doubts, doubt{user: user, life: n.me, in: n.view.Epoch, owes: owes})
 	}
 	for _, c := range n.claims {
 		if c.own.node == n.me {
@@ -100,8 +99,10 @@ func (n *Node) isSwept(inc Incarnation) bool {
 	return true
 }
 
-// settle tells Offline of a user who has no record, if that is owed. With one the user is online: either it was not removed, or the claim
-// that made it anew has told Online, unless what the store has lost had hidden that. settle reports false where the store does not say.
+// settle tells Offline of a user who has no record, if that is owed. A user with a record is online. If the former life owed Offline,
+// Online was told: of the record that was not removed, or by the claim that has made it anew. If it owed none, its claim was the user's
+// first and did not come in; another claim may have found its entry, and so have told no Online: settle tells it. settle reports false
+// where the store does not say.
 func (n *Node) settle(ctx context.Context, d *doubt) bool {
 	n.mu.Lock()
 	epoch := n.epoch
@@ -120,7 +121,7 @@ func (n *Node) settle(ctx context.Context, d *doubt) bool {
 			n.local.Offline(d.user, uint64(version), d.carries)
 		}
 	case conflict != nil:
-		if d.hidden {
+		if !d.owes {
 			n.local.Online(d.user, uint64(conflict.Version))
 		}
 	default:

@@ -245,7 +245,7 @@ func (r *removal) tell() {
 	}
 }
 
-// endWithGrace has the entry of a grace removed that has ended while a removal wrote the entry.
+// endWithGrace has the entry of a grace removed that has ended while the entry was written: its removal may have come before.
 func (n *Node) endWithGrace(user string, own *entry) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -352,12 +352,9 @@ func (n *Node) writeGrace(ctx context.Context, epoch string, g *grace) bool {
 		}
 		if other {
 			n.loseGrace(g.user, g.own.session)
+		} else {
+			n.endWithGrace(g.user, &g.own)
 		}
-		n.mu.Lock()
-		if n.graces.users[g.user] != g && !other { // it has ended meanwhile, and its removal may have come before
-			n.release.add(g.user, &released{session: g.own.session, node: g.own.node})
-		}
-		n.mu.Unlock()
 		return true
 	}
 	return false
