@@ -36,7 +36,7 @@ func (n *Node) doubtAll() {
 	for user, u := range n.release.users {
 		for _, e := range slices.Concat(u.entries, u.running) {
 			if !e.again && e.grace == nil {
-				add(user, !e.unused || !e.first)
+				add(user, !e.untold)
 			}
 		}
 	}

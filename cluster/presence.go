@@ -72,7 +72,8 @@ func (n *Node) Left(_ string, session uuid.UUID, l seam.Left) {
 func (n *Node) end(c *claim, l *seam.Left) {
 	n.mu.Lock()
 	delete(n.claims, c.own.session)
-	r := released{session: c.own.session, node: c.own.node, generation: c.own.generation, first: c.own.first, unused: l == nil || l.Unused}
+	unused := l == nil || l.Unused
+	r := released{session: c.own.session, node: c.own.node, generation: c.own.generation, untold: unused && c.own.first}
 	var more claimMore
 	if c.more != nil {
 		more = *c.more
@@ -81,7 +82,7 @@ func (n *Node) end(c *claim, l *seam.Left) {
 	if c.open != nil {
 		r.marked, r.lost, r.carries = c.open.marked, c.open.lost, c.open.carries
 		written = c.open.written || r.lost != lost{}
-	} else if r.unused {
+	} else if unused {
 		r.marked = more.here
 	}
 	if l != nil && l.Carry != nil {
@@ -93,7 +94,7 @@ func (n *Node) end(c *claim, l *seam.Left) {
 	}
 	endGrace := false
 	if r.node == n.me && n.hasSessions() {
-		endGrace = n.endOwn(c, &r, &more, written, l)
+		endGrace = n.endOwn(c, &r, &more, written, unused, l)
 	}
 	if more.over != nil {
 		close(more.over)
@@ -117,19 +118,19 @@ func (n *Node) end(c *claim, l *seam.Left) {
 	if endGrace {
 		n.local.EndGrace(c.user)
 	}
-	if r.unused {
+	if unused {
 		n.logonFailed(c)
 	}
 }
 
 // endOwn has the entry of a claim removed, or replaced by that of a grace. It reports whether the grace is to end at once. n.mu is held on
 // entry.
-func (n *Node) endOwn(c *claim, r *released, more *claimMore, written bool, l *seam.Left) (endGrace bool) {
+func (n *Node) endOwn(c *claim, r *released, more *claimMore, written, unused bool, l *seam.Left) (endGrace bool) {
 	switch g := n.graces.users[c.user]; {
-	case r.unused && g != nil: // the grace goes on
+	case unused && g != nil: // the grace goes on
 		g.back = false
 		r.grace = &g.own
-	case r.unused:
+	case unused:
 	case l.Grace:
 		own := c.own
 		own.grace, own.ending = true, false
@@ -214,7 +215,7 @@ func (r *removal) tell() {
 		switch {
 		case e.again:
 			owes, hidden = owes || e.found, hidden || e.found
-		case e.unused && e.first:
+		case e.untold:
 			owes = owes || since(e.lost.otherIn, r.epoch)
 			hidden = hidden || e.found || e.generation != 0 || since(e.lost.firstIn, r.epoch)
 		default:

@@ -16,17 +16,15 @@ import (
 type released struct {
 	session    uuid.UUID
 	node       Incarnation
-	generation Version       // the version that the claim has written; 0 where that is not known
-	rest       []entry       // the other entries of that version
-	marked     []uuid.UUID   // entries that a failed claim has marked as ending
-	at         time.Duration // when it has left the store
-	again      bool          // it has left before, or is not known; what is told of that is told again where it is back in the store
-	found      bool          // the record had it
-	unused     bool          // its session was never Connected
-	first      bool          // its claim found no other session of the user
-	lost       lost          // where its claim has failed
-	grace      *entry        // takes its place if the user has no other entry; nil for none
-	carries    []seam.Carry  // what moves with the user
+	generation Version      // the version that the claim has written; 0 where that is not known
+	rest       []entry      // the other entries of that version
+	marked     []uuid.UUID  // entries that a failed claim has marked as ending
+	again      bool         // it has left before, or is not known; what is told of that is told again where it is back in the store
+	found      bool         // the record had it
+	untold     bool         // its claim was the user's first, and its session was never Connected: so its node has told no Online
+	lost       lost         // where its claim has failed
+	grace      *entry       // takes its place if the user has no other entry; nil for none
+	carries    []seam.Carry // what moves with the user
 }
 
 // releases are the entries that must leave the store. The node's lock protects it.
@@ -49,6 +47,7 @@ type userReleases struct {
 
 type recentRelease struct {
 	user string
+	at   time.Duration // when it has left the store
 	*released
 }
 
@@ -100,7 +99,7 @@ func (r *releases) took(u *userReleases) {
 func (r *releases) owes(user string, session uuid.UUID) bool {
 	u := r.users[user]
 	return u != nil && slices.ContainsFunc(slices.Concat(u.entries, u.running), func(e *released) bool {
-		return e.session == session && !e.again && !(e.unused && e.first && e.generation == 0)
+		return e.session == session && !e.again && !(e.untold && e.generation == 0)
 	})
 }
 
@@ -124,7 +123,7 @@ func (r *releases) done(user string, all []*released, now time.Duration) {
 	r.recent = r.recent[keep:]
 	for _, e := range all {
 		if e.grace == nil && e.session != (uuid.UUID{}) {
-			r.recent = append(r.recent, recentRelease{user, &released{session: e.session, node: e.node, at: now, again: true}})
+			r.recent = append(r.recent, recentRelease{user, now, &released{session: e.session, node: e.node, again: true}})
 		}
 	}
 }
