@@ -124,7 +124,6 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 			return nil, err
 		}
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
-		c.open.written = true
 		v, err := n.dir.Swap(call, c.user, prev, encodeRecord(next), SwapOptions{Epoch: epoch})
 		cancel()
 		var conflict *Conflict
@@ -135,7 +134,6 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 				n.tellTaken(c)
 				return excluded, nil
 			}
-			c.unnoted(epoch)
 		case errors.As(err, &conflict):
 			n.raiseFloor(conflict.Version)
 			entries, err := decodeRecord(conflict.Body, conflict.Version)
@@ -149,7 +147,7 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 				}
 				continue
 			}
-			prev, c.open.written, c.open.prev = conflict.Version, false, conflict.Version
+			prev, c.open.prev = conflict.Version, conflict.Version
 			c.open.unwritten(epoch)
 			if next, excluded, err = n.decide(ctx, c, entries); err != nil {
 				return nil, err
@@ -209,6 +207,7 @@ func (n *Node) swapped(c *claim, epoch string, v Version, entries []entry) bool 
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.epoch != epoch {
+		c.unnoted(epoch)
 		return false
 	}
 	c.own.generation = v

@@ -14,7 +14,6 @@ type pending struct {
 	logon   usermgr.Logon
 	cancel  context.CancelCauseFunc // of Claim
 	givenUp bool                    // cancel is called, and the claim is not granted any more; the node's lock protects it
-	written bool                    // the entry may be in the store
 	marked  []uuid.UUID             // entries that what was written marks as ending
 	graces  []entry                 // graces that what was written takes away
 	dead    []entry                 // entries of dead nodes that what was written removes
@@ -25,7 +24,8 @@ type pending struct {
 	lost
 }
 
-// lost is in which epochs of the store an entry may have been written, and was not noted; "" for none. The store may have lost it since.
+// lost is in which epochs of the store an entry may have been written, and was not noted (its generation is 0); "" for none. The store may
+// have lost it since.
 type lost struct {
 	firstIn string // as the user's first: another claim may have found it there, and so be not the first
 	otherIn string // beside others: they may have left, and found that the user stays online

@@ -78,10 +78,8 @@ func (n *Node) end(c *claim, l *seam.Left) {
 	if c.more != nil {
 		more = *c.more
 	}
-	written := true
 	if c.open != nil {
 		r.marked, r.lost, r.carries = c.open.marked, c.open.lost, c.open.carries
-		written = c.open.written || r.lost != lost{}
 	} else if unused {
 		r.marked = more.here
 	}
@@ -94,7 +92,7 @@ func (n *Node) end(c *claim, l *seam.Left) {
 	}
 	endGrace := false
 	if r.node == n.me && n.hasSessions() {
-		endGrace = n.endOwn(c, &r, &more, written, unused, l)
+		endGrace = n.endOwn(c, &r, &more, unused, l)
 	}
 	if more.over != nil {
 		close(more.over)
@@ -125,7 +123,7 @@ func (n *Node) end(c *claim, l *seam.Left) {
 
 // endOwn has the entry of a claim removed, or replaced by that of a grace. It reports whether the grace is to end at once. n.mu is held on
 // entry.
-func (n *Node) endOwn(c *claim, r *released, more *claimMore, written, unused bool, l *seam.Left) (endGrace bool) {
+func (n *Node) endOwn(c *claim, r *released, more *claimMore, unused bool, l *seam.Left) (endGrace bool) {
 	switch g := n.graces.users[c.user]; {
 	case unused && g != nil: // the grace goes on
 		g.back = false
@@ -141,7 +139,7 @@ func (n *Node) endOwn(c *claim, r *released, more *claimMore, written, unused bo
 	default:
 		n.graces.remove(c.user)
 	}
-	if written {
+	if r.generation != 0 || r.lost != (lost{}) { // the entry may be in the store
 		r.rest = more.rest
 		n.release.add(c.user, r)
 	}
