@@ -75,12 +75,14 @@ func (n *Node) userConnected(s usermgr.SessionInfo) {
 	var marked []uuid.UUID
 	if u != nil && u.claim != nil {
 		if u.claim.more != nil {
-			marked, u.claim.more.here = u.claim.more.here, nil
+			marked, u.claim.more.marked = u.claim.more.marked, nil
 		}
 		waiting = n.arrivals.over(u.claim)
 	}
 	n.mu.Unlock()
-	for _, session := range marked { // the user manager leaves one if another has ended meanwhile; but other nodes go by the mark
+	// The user manager leaves a marked session of its own if another has ended meanwhile; but other nodes go by the mark. The sessions
+	// elsewhere, and those that the claim has ended, are over.
+	for _, session := range marked {
 		n.users.Load().Evict(session, s.Address, protocol.PushedOut)
 	}
 	if waiting {

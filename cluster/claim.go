@@ -31,7 +31,7 @@ type claim struct {
 // claimMore holds the fields that few claims need.
 type claimMore struct {
 	rest    []entry       // the other entries of the record as the claim wrote it
-	here    []uuid.UUID   // sessions of this node that the claim has marked as ending
+	marked  []uuid.UUID   // sessions that the entry's record marks as ending because of the claim; nil once its own is Connected
 	waiters []Incarnation // nodes that wait for the session's end
 	heir    uuid.UUID     // the session elsewhere that continues this one; zero for none
 	over    chan struct{} // closed when the claim is no longer in Node.claims; nil while none waits for it
@@ -217,8 +217,8 @@ func (n *Node) swapped(c *claim, epoch string, v Version, entries []entry) bool 
 	return true
 }
 
-// decide returns what the record is to become, and which of its sessions must end before the claim is granted. It notes in c.open what
-// it has marked. An error refuses the logon.
+// decide returns what the record is to become, and which of its sessions must end before the claim is granted. It notes what it has
+// marked. An error refuses the logon.
 func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, excluded []entry, err error) {
 	if err := n.mayReturn(c, entries); err != nil {
 		return nil, nil, err
@@ -243,23 +243,19 @@ func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, exc
 	older := slices.ContainsFunc(c.open.rest, func(e entry) bool { return e.node == c.own.node })
 	c.own.first = len(c.open.rest) == 0 || c.open.firstIn != "" && !older
 	meant, here := n.excludedBy(c, next)
-	c.open.marked = nil
 	var marked []uuid.UUID
 	for _, i := range meant {
 		e := &next[i]
 		if !e.ending {
 			e.ending = true
-			c.open.marked = append(c.open.marked, e.session)
-			if slices.Contains(here, i) {
-				marked = append(marked, e.session)
-			}
+			marked = append(marked, e.session)
 		}
 		if !slices.Contains(here, i) {
 			excluded = append(excluded, *e)
 		}
 	}
 	if c.more != nil || marked != nil {
-		c.needMore().here = marked
+		c.needMore().marked = marked
 	}
 	c.own.past = c.pastOf(next, meant)
 	own := c.own

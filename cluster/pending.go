@@ -14,7 +14,6 @@ type pending struct {
 	logon   usermgr.Logon
 	cancel  context.CancelCauseFunc // of Claim
 	givenUp bool                    // cancel is called, and the claim is not granted any more; the node's lock protects it
-	marked  []uuid.UUID             // entries that what was written marks as ending
 	graces  []entry                 // graces that what was written takes away
 	dead    []entry                 // entries of dead nodes that what was written removes
 	rest    []entry                 // those that it leaves

@@ -78,10 +78,11 @@ func (n *Node) end(c *claim, l *seam.Left) {
 	if c.more != nil {
 		more = *c.more
 	}
+	if unused {
+		r.marked = more.marked
+	}
 	if c.open != nil {
-		r.marked, r.lost, r.carries = c.open.marked, c.open.lost, c.open.carries
-	} else if unused {
-		r.marked = more.here
+		r.lost, r.carries = c.open.lost, c.open.carries
 	}
 	if l != nil && l.Carry != nil {
 		r.carries = append(r.carries, l.Carry)
