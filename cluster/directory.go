@@ -62,8 +62,9 @@ type Directory interface {
 
 	// Table returns the table of nodes. It is no renewal, and may be from before what others have been told.
 	Table(ctx context.Context) (View, error)
-	// Join adds a node to the table, and buries its former incarnation. The number is greater than all in the table. The rows of
-	// dead nodes that are Swept leave the table. While the store recovers the error is ErrRecovering; see JoinOptions.Bootstrap for
+	// Join adds a node to the table, and buries its former incarnation. The number is greater than all in the table, and than all that
+	// were given out before a store lost its table: nodes that act without it may still have them (StoreLost). A store can take the
+	// number from its clock. The rows of dead nodes that are Swept leave the table. While the store recovers the error is ErrRecovering; see JoinOptions.Bootstrap for
 	// the first node, and JoinOptions.Open for one that comes back with sessions.
 	Join(ctx context.Context, m Member, o JoinOptions) (Incarnation, error)
 	// Renew counts a renewal of me, and returns the table. floor is the highest version that the caller knows: no later version is

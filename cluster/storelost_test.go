@@ -133,6 +133,30 @@ func TestOpenNodesComeBackToAnEmptyStore(t *testing.T) {
 	})
 }
 
+// A process that is started while all nodes are cut off finds an empty store, and is its first node after a lease. The nodes that come back
+// have other numbers than it, so that no node takes a session of theirs for one of its own that has ended (rule 19).
+func TestOpenNodesComeBackToAStoreThatANewNodeHasBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 2, usermgr.Config{})
+		w.mustLogOn(w.nodes[1], "ann", 0)
+		w.cutAll()
+		w.store.Restart()
+		c := w.addNode()
+		w.awaitNodes()
+		w.mustLogOn(c, "ann", 0)
+		w.back()
+		if lives := w.alive(); lives[0] == lives[2] || lives[1] == lives[2] {
+			t.Errorf("rule 19: the nodes have the numbers %v", lives)
+		}
+		w.settled()
+		for _, n := range w.nodes {
+			w.awaitLogOn(n, "ann")
+		}
+		w.settled()
+		w.log.CheckNoRivals(t, 1)
+	})
+}
+
 // A node that was cut off alone keeps its users, and so do the others that have let them in. It comes back under another number, because it
 // was buried. A user comes in nowhere before its sessions are in the store.
 func TestAnOpenNodeThatWasBuriedComesBackWithItsSessions(t *testing.T) {

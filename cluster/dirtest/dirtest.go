@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"ANodeThatOthersHaveSeenDeadStaysDead", (*suite).handedAlong},
 		{"ANewcomerWaitsUntilTheStoreHasRecovered", (*suite).newcomer},
 		{"VersionsGrowAcrossARestart", (*suite).floor},
+		{"ALostNumberIsNotGivenOutAgain", (*suite).lostNumber},
 		{"AStoreRecoversWhenANodeComesBackWithSessions", (*suite).opened},
 		{"ADeadNodeThatComesBackWithSessionsGetsANewNumber", (*suite).openedDead},
 		{"ANodeComesBackWithSessionsToAStoreThatHasLostItsTable", (*suite).openedLost},

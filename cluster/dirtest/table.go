@@ -1,6 +1,8 @@
 package dirtest
 
 import (
+	"time"
+
 	"github.com/rollcall-go/rollcall/cluster"
 )
 
@@ -248,6 +250,18 @@ func (s *suite) floor() {
 	}
 	if got := s.swap("ann", 0, "1"); got <= high+20 {
 		s.t.Errorf("version %d after %d", got, cluster.Version(high+20))
+	}
+}
+
+// lostNumber has a store lose the number of a node that goes on without it. The first node of the empty store comes later: it waits a lease.
+func (s *suite) lostNumber() {
+	a := s.join()
+	s.restart()
+	time.Sleep(2 * time.Second) // numbers may be seconds of a clock, and this one is the second of its second
+	b, err := s.store.Join(s.ctx, member, cluster.JoinOptions{Bootstrap: s.table().Stamp})
+	s.noError(err)
+	if b <= a {
+		s.t.Errorf("rule 19: node %d joined a store that had lost node %d", b, a)
 	}
 }
 

@@ -103,7 +103,9 @@ func (d *Directory) restart(s state) {
 	}
 	d.state = s
 	d.recover()
-	d.top = cluster.Version(d.epoch) << 32 // as with a clock that goes on while a server is restarted
+	// As with a clock that goes on while a server is restarted: nodes that act without the store still have the numbers that it has lost.
+	d.top = cluster.Version(d.epoch) << 32
+	d.know(cluster.Incarnation(d.epoch-1) << 16)
 }
 
 // recover begins a recovery.
