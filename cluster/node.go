@@ -161,7 +161,7 @@ func (n *Node) Run(ctx context.Context) error {
 	var last *membership
 	for {
 		m, err := n.join(ctx, last)
-		if err != nil || m == nil || ctx.Err() != nil { // nil: ctx has ended
+		if err != nil || m == nil { // nil: ctx has ended
 			n.endCutOff(ctx)
 			return err
 		}
