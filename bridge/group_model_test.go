@@ -15,6 +15,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -172,11 +173,10 @@ func (u *groupUser) goOffline() {
 	}
 	u.client.close()
 	u.client = nil
-	for deadline := time.Now().Add(patience); u.users.IsOnline(u.name) || slices.Contains(u.group.Members(), bridge.Member{UserID: u.name}); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			u.t.Errorf("%s is a member still", u.name)
-			return
-		}
+	if !testkit.ComesTrue(patience, func() bool {
+		return !u.users.IsOnline(u.name) && !slices.Contains(u.group.Members(), bridge.Member{UserID: u.name})
+	}) {
+		u.t.Errorf("%s is a member still", u.name)
 	}
 }
 

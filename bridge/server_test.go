@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -206,11 +205,10 @@ func (j *journal) all() []string {
 func (j *journal) expect(t testing.TB, want ...string) {
 	t.Helper()
 	var got []string
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		if got = j.all(); len(got) >= len(want) || time.Now().After(deadline) {
-			break
-		}
-	}
+	testkit.ComesTrue(patience, func() bool {
+		got = j.all()
+		return len(got) >= len(want)
+	})
 	byUser := func(a, b string) int { return strings.Compare(userOf(a), userOf(b)) }
 	slices.SortStableFunc(got, byUser)
 	slices.SortStableFunc(want, byUser)

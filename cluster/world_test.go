@@ -235,10 +235,8 @@ func (w *world) awaitAnswers() {
 // await waits, in the bubble's time, at most two minutes.
 func (w *world) await(what string, ok func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			w.t.Fatalf("not in time: %s\n%s", what, w.log.String())
-		}
+	if !testkit.ComesTrue(2*time.Minute, ok) {
+		w.t.Fatalf("not in time: %s\n%s", what, w.log)
 	}
 }
 

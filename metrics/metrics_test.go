@@ -207,21 +207,19 @@ func (l link) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
 
 func wantEventually(t *testing.T, c prometheus.Collector, want map[string]float64) {
 	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	var wrong []string
+	if !testkit.ComesTrue(testkit.Patience, func() bool {
 		values := gather(t, c)
-		var wrong []string
+		wrong = nil
 		for name, v := range want {
 			if got, ok := values[name]; !ok || got != v {
 				wrong = append(wrong, fmt.Sprintf("%s is %v, want %v", name, got, v))
 			}
 		}
-		if len(wrong) == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			slices.Sort(wrong)
-			t.Fatal(strings.Join(wrong, "\n"))
-		}
+		return len(wrong) == 0
+	}) {
+		slices.Sort(wrong)
+		t.Fatal(strings.Join(wrong, "\n"))
 	}
 }
 

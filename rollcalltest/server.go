@@ -25,6 +25,7 @@ import (
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 )
 
 // Server is a running server. Its methods may be called from any goroutine.
@@ -135,12 +136,8 @@ func (s *Server) Client(t testing.TB, userID string, cfg client.Config) *client.
 // holds. format and args say what the test waits for.
 func Eventually(t testing.TB, cond func() bool, format string, args ...any) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !cond() {
-		if time.Now().After(deadline) {
-			t.Fatalf("rollcalltest: after 10 s still not: "+format, args...)
-		}
-		time.Sleep(time.Millisecond)
+	if !testkit.ComesTrue(10*time.Second, cond) {
+		t.Fatalf("rollcalltest: after 10 s still not: "+format, args...)
 	}
 }
 

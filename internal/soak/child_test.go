@@ -107,11 +107,7 @@ func (c *child) signal(s syscall.Signal) {
 func (c *child) freeze() {
 	c.t.Helper()
 	c.signal(syscall.SIGSTOP)
-	for deadline := time.Now().Add(patience); !c.isStopped(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			c.t.Fatal("the process does not stop")
-		}
-	}
+	eventually(c.t, "the process stops", c.isStopped)
 }
 
 // thawAfter has the process go on after d. How long it is stopped is what is tested.

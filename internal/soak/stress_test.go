@@ -204,18 +204,16 @@ func (s *stress) run() {
 
 // untilLeft waits until the server has nothing left of the clients.
 func (s *stress) untilLeft() {
-	for deadline := time.Now().Add(patience); s.engine.Stats().Conns.Open > 0; time.Sleep(time.Millisecond) {
-		if time.Now().Before(deadline) {
-			continue
-		}
-		for _, h := range s.guests {
-			if f := s.fates[h.remote]; f != nil && s.engine.Conn(f.conn) != nil {
-				s.trouble("rule 14: a connection is left")
-				s.t.Log(s.describe(h))
-			}
-		}
-		s.giveUp("the server still has %d connections", s.engine.Stats().Conns.Open)
+	if testkit.ComesTrue(patience, func() bool { return s.engine.Stats().Conns.Open == 0 }) {
+		return
 	}
+	for _, h := range s.guests {
+		if f := s.fates[h.remote]; f != nil && s.engine.Conn(f.conn) != nil {
+			s.trouble("rule 14: a connection is left")
+			s.t.Log(s.describe(h))
+		}
+	}
+	s.giveUp("the server still has %d connections", s.engine.Stats().Conns.Open)
 }
 
 // takes has a deed or a handler take as long as the story tells.

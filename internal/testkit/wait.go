@@ -17,11 +17,19 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 // EventuallyIn is Eventually for a test with a patience of its own.
 func EventuallyIn(t testing.TB, patience time.Duration, what string, ok func() bool) {
 	t.Helper()
+	if !ComesTrue(patience, ok) {
+		t.Fatalf("not in time: %s", what)
+	}
+}
+
+// ComesTrue waits until ok returns true, and reports whether it does within patience: for a test that has more to say where it does not.
+func ComesTrue(patience time.Duration, ok func() bool) bool {
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
+			return false
 		}
 	}
+	return true
 }
 
 // BeSlow makes a handler or a peer of a test slow. Call it there alone: what has to wait for it, and does not, comes first. A test

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
+
+	"github.com/rollcall-go/rollcall/internal/testkit"
 )
 
 func TestNothingOfRollcallIsImported(t *testing.T) {
@@ -153,11 +155,7 @@ func TestNothingIsHandledAfterAKick(t *testing.T) {
 	c := logOn(t, addr, "ann")
 	say(t, c, appendFrame(appendFrame(nil, 3, 0, 5, nil), 1, 0, 6, nil))
 	expectEnd(t, c, 2002)
-	for deadline := time.Now().Add(10 * time.Second); s.User("ann") != nil; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the user is still there")
-		}
-	}
+	testkit.Eventually(t, "the user has gone", func() bool { return s.User("ann") == nil })
 }
 
 func TestASecondLogonPushesTheFirstOut(t *testing.T) {
