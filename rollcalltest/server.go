@@ -25,7 +25,6 @@ import (
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/internal/testkit"
 )
 
 // Server is a running server. Its methods may be called from any goroutine.
@@ -136,8 +135,12 @@ func (s *Server) Client(t testing.TB, userID string, cfg client.Config) *client.
 // holds. format and args say what the test waits for.
 func Eventually(t testing.TB, cond func() bool, format string, args ...any) {
 	t.Helper()
-	if !testkit.ComesTrue(10*time.Second, cond) {
-		t.Fatalf("rollcalltest: after 10 s still not: "+format, args...)
+	deadline := time.Now().Add(10 * time.Second)
+	for !cond() {
+		if time.Now().After(deadline) {
+			t.Fatalf("rollcalltest: after 10 s still not: "+format, args...)
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 
