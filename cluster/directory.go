@@ -57,7 +57,7 @@ type Directory interface {
 	// Walk returns about limit records from a place on: "" for the first, then Listing.Next. While nothing changes each record
 	// comes once. A call looks at a bounded part of the store, and so may return few records, or none, although others follow.
 	Walk(ctx context.Context, from string, limit int) (Listing, error)
-	// Count returns the number of records.
+	// Count returns the number of records, without those whose body begins with Uncounted.
 	Count(ctx context.Context) (int, error)
 
 	// Table returns the table of nodes. It is no renewal, and may be from before what others have been told.
@@ -97,6 +97,10 @@ type SwapOptions struct {
 	// Recovering writes a session again: it is allowed while the store recovers.
 	Recovering bool
 }
+
+// Uncounted is the first byte of the bodies of records that Directory.Count leaves out: their users are not online. No other body begins
+// with it.
+const Uncounted = 0xFF
 
 // Record is what is written of a user.
 type Record struct {

@@ -31,6 +31,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"VersionsGrowAcrossRemovals", (*suite).versions},
 		{"OfWritersOfOneVersionOneWins", (*suite).contention},
 		{"EachRecordIsListedOnce", (*suite).walk},
+		{"UsersWhoAreNotOnlineAreNotCounted", (*suite).uncounted},
 		{"ANodeThatWasBuriedIsDeadForGood", (*suite).burial},
 		{"ANodeIsBuriedOnlyWithTheRenewalsThatWereSeen", (*suite).lateBurial},
 		{"AJoinBuriesTheFormerLife", (*suite).former},

@@ -98,9 +98,7 @@ func (s *suite) walk() {
 	for i := range users {
 		s.swap(fmt.Sprint("user", i), 0, strconv.Itoa(i))
 	}
-	if n, err := s.store.Count(s.ctx); n != users || err != nil {
-		s.t.Errorf("Count returned %d, %v", n, err)
-	}
+	s.counts(users)
 	for _, limit := range []int{1, 100, 10 * users} {
 		seen := make(map[string]string)
 		for from := ""; ; {
@@ -122,4 +120,32 @@ func (s *suite) walk() {
 			}
 		}
 	}
+}
+
+func (s *suite) counts(want int) {
+	s.t.Helper()
+	if n, err := s.store.Count(s.ctx); n != want || err != nil {
+		s.t.Errorf("Count returned %d, %v; want %d", n, err, want)
+	}
+}
+
+// uncounted has records change between counted and not, in all ways.
+func (s *suite) uncounted() {
+	const not = "\xffa mark"
+	ann := s.swap("ann", 0, not)
+	bob := s.swap("bob", 0, "\x01\xff")
+	s.counts(1)
+	ann = s.swap("ann", ann, not+not)
+	s.counts(1)
+	ann = s.swap("ann", ann, "\x01"+not)
+	s.counts(2)
+	bob = s.swap("bob", bob, not)
+	s.counts(1)
+	_, err := s.store.Swap(s.ctx, "bob", 1, []byte("\x01"), s.options())
+	s.conflict(err, bob, not)
+	s.counts(1)
+	s.noError(s.store.Remove(s.ctx, "bob", bob, s.options()))
+	s.counts(1)
+	s.noError(s.store.Remove(s.ctx, "ann", ann, s.options()))
+	s.counts(0)
 }

@@ -233,5 +233,11 @@ func (d *Directory) Details(user string) (bodies [][]byte) {
 func (d *Directory) Count(ctx context.Context) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.state.records), ctx.Err()
+	users := 0
+	for _, r := range d.state.records {
+		if len(r.Body) == 0 || r.Body[0] != cluster.Uncounted {
+			users++
+		}
+	}
+	return users, ctx.Err()
 }

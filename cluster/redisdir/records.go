@@ -13,11 +13,11 @@ import (
 
 // Swap implements cluster.Directory.
 func (d *Directory) Swap(ctx context.Context, user string, prev cluster.Version, body []byte, o cluster.SwapOptions) (cluster.Version, error) {
-	bucket, args := d.bucket(user), []string{user, number(prev), string(body), o.Epoch, flag(o.Recovering)}
-	answer, err := d.call(ctx, "swap", bucket, args...)
+	keys, args := d.recordKeys(user), []string{user, number(prev), string(body), o.Epoch, flag(o.Recovering)}
+	answer, err := d.call(ctx, "swap", keys, args...)
 	if isFull(err) {
 		full := err
-		if answer, err = d.call(ctx, "swap_full", bucket, args...); status(answer) == "FULL" {
+		if answer, err = d.call(ctx, "swap_full", keys, args...); status(answer) == "FULL" {
 			err = full
 		}
 	}
@@ -35,7 +35,7 @@ func (d *Directory) Swap(ctx context.Context, user string, prev cluster.Version,
 
 // Remove implements cluster.Directory.
 func (d *Directory) Remove(ctx context.Context, user string, prev cluster.Version, o cluster.SwapOptions) error {
-	answer, err := d.call(ctx, "remove", d.bucket(user), user, number(prev), o.Epoch, flag(o.Recovering))
+	answer, err := d.call(ctx, "remove", d.recordKeys(user), user, number(prev), o.Epoch, flag(o.Recovering))
 	if err != nil {
 		return err
 	}
@@ -134,5 +134,9 @@ func (d *Directory) Count(ctx context.Context) (int, error) {
 			total += n
 		}
 	}
-	return int(total), nil
+	uncounted, err := d.client.Do(ctx, d.client.B().Hget().Key(d.uncounted()).Field("records").Build()).AsInt64()
+	if err != nil && !rueidis.IsRedisNil(err) {
+		return 0, err
+	}
+	return int(max(total-uncounted, 0)), nil
 }

@@ -92,6 +92,12 @@ func New(ctx context.Context, client rueidis.Client, cfg Config) (*Directory, er
 	return d, nil
 }
 
+// recordKeys returns the keys that a function needs that writes a user's record.
+func (d *Directory) recordKeys(user string) []string { return []string{d.bucket(user), d.uncounted()} }
+
+// uncounted returns the key of the hash that has the number of records that are not counted.
+func (d *Directory) uncounted() string { return "{" + d.cfg.Prefix + "}:uncounted" }
+
 // bucket returns the key of a user's record.
 func (d *Directory) bucket(user string) string {
 	h := fnv.New64a()
@@ -102,9 +108,9 @@ func (d *Directory) bucket(user string) string {
 func (d *Directory) bucketKey(n int) string { return "{" + d.cfg.Prefix + "}:u:" + strconv.Itoa(n) }
 
 // call calls a function of the library. A server that does not have the library, because it was restarted, gets it.
-func (d *Directory) call(ctx context.Context, function, key string, args ...string) ([]rueidis.RedisMessage, error) {
+func (d *Directory) call(ctx context.Context, function string, keys []string, args ...string) ([]rueidis.RedisMessage, error) {
 	for again := false; ; again = true {
-		answer, err := d.client.Do(ctx, d.command(function, key, args)).ToArray()
+		answer, err := d.client.Do(ctx, d.command(function, keys, args)).ToArray()
 		if again || !isMissing(err) {
 			return answer, err
 		}
@@ -114,8 +120,8 @@ func (d *Directory) call(ctx context.Context, function, key string, args ...stri
 	}
 }
 
-func (d *Directory) command(function, key string, args []string) rueidis.Completed {
-	return d.client.B().Fcall().Function("rollcall1_" + function).Numkeys(1).Key(key).Arg(args...).Build()
+func (d *Directory) command(function string, keys, args []string) rueidis.Completed {
+	return d.client.B().Fcall().Function("rollcall1_" + function).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
 }
 
 // isMissing reports whether the server does not have the library.

@@ -44,8 +44,16 @@ local function raise(floor)
   if floor > top then top = floor end
 end
 
--- Records: a hash a bucket, user -> 8 bytes of the version, then the body.
+-- Records: a hash a bucket, user -> 8 bytes of the version, then the body. A record whose body begins with the byte 255 is not counted. The
+-- second key has how many of these there are.
 
+local function note_uncounted(key, was, is)
+  if was ~= is then redis.call('HINCRBY', key, 'records', is and 1 or -1) end
+end
+
+local function is_uncounted(raw) return raw and string.byte(raw, 9) == 255 or false end
+
+-- refused returns why a record may not be written; if it may, nil and the record.
 local function refused(key, user, prev, e, recovering)
   local c = cluster(key)
   if c.epoch ~= e or not (c.armed or recovering == '1') then return {'RECOVERING'} end
@@ -54,11 +62,13 @@ local function refused(key, user, prev, e, recovering)
   if v ~= tonumber(prev) then
     return {'CONFLICT', text(v), raw and string.sub(raw, 9) or ''}
   end
-  return nil
+  return nil, raw
 end
 
-local function write(key, user, prev, body)
+local function write(keys, user, prev, body, raw)
+  local key = keys[1]
   raise(prev)
+  note_uncounted(keys[2], is_uncounted(raw), string.byte(body, 1) == 255)
   top = math.max(top + 1, now())
   redis.call('HSET', key, user, struct.pack('>I8', top) .. body)
   return {'OK', text(top)}
@@ -66,21 +76,23 @@ end
 
 local function swap(keys, args)
   local key, user, prev, body = keys[1], args[1], args[2], args[3]
-  return refused(key, user, prev, args[4], args[5]) or write(key, user, prev, body)
+  local r, raw = refused(key, user, prev, args[4], args[5])
+  return r or write(keys, user, prev, body, raw)
 end
 
 -- swap_full is swap for a server that has no memory left: it writes what makes a record shorter, and what is written again in a recovery.
 local function swap_full(keys, args)
   local key, user, prev, body = keys[1], args[1], args[2], args[3]
-  local r = refused(key, user, prev, args[4], args[5])
+  local r, raw = refused(key, user, prev, args[4], args[5])
   if not r and args[5] ~= '1' and 8 + #body >= redis.call('HSTRLEN', key, user) then r = {'FULL'} end
-  return r or write(key, user, prev, body)
+  return r or write(keys, user, prev, body, raw)
 end
 
 local function remove(keys, args)
-  local r = refused(keys[1], args[1], args[2], args[3], args[4])
+  local r, raw = refused(keys[1], args[1], args[2], args[3], args[4])
   if r then return r end
   raise(args[2])
+  note_uncounted(keys[2], is_uncounted(raw), false)
   redis.call('HDEL', keys[1], args[1])
   return {'OK'}
 end

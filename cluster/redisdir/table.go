@@ -16,7 +16,7 @@ import (
 
 // Table implements cluster.Directory.
 func (d *Directory) Table(ctx context.Context) (cluster.View, error) {
-	answer, err := d.call(ctx, "table", d.table)
+	answer, err := d.call(ctx, "table", []string{d.table})
 	if err != nil {
 		return cluster.View{}, err
 	}
@@ -33,7 +33,7 @@ func (d *Directory) Join(ctx context.Context, m cluster.Member, o cluster.JoinOp
 	if o.Open != nil {
 		args = append(append(args, number(o.Open.Floor)), known(o.Open)...)
 	}
-	answer, err := d.call(ctx, "join", d.table, args...)
+	answer, err := d.call(ctx, "join", []string{d.table}, args...)
 	if err != nil {
 		return 0, err
 	}
@@ -67,7 +67,7 @@ func (d *Directory) Renew(ctx context.Context, me cluster.Incarnation, m cluster
 	}
 	for again := false; ; again = true {
 		err = d.client.Dedicated(func(c rueidis.DedicatedClient) error {
-			commands := rueidis.Commands{d.command("renew", d.table, []string{number(me), string(text), number(floor)})}
+			commands := rueidis.Commands{d.command("renew", []string{d.table}, []string{number(me), string(text), number(floor)})}
 			if d.cfg.WaitReplicas > 0 {
 				commands = append(commands, c.B().Wait().Numreplicas(int64(d.cfg.WaitReplicas)).Timeout(d.cfg.WaitFor.Milliseconds()).Build())
 			}
@@ -143,7 +143,7 @@ func known(o *cluster.RejoinOptions) (args []string) {
 
 // Ready implements cluster.Directory.
 func (d *Directory) Ready(ctx context.Context, me cluster.Incarnation, o cluster.ReadyOptions) (bool, error) {
-	answer, err := d.call(ctx, "ready", d.table, number(me), number(o.Floor), flag(o.Settled), flag(o.Overdue), o.Epoch)
+	answer, err := d.call(ctx, "ready", []string{d.table}, number(me), number(o.Floor), flag(o.Settled), flag(o.Overdue), o.Epoch)
 	if err == nil {
 		err = statusError(answer)
 	}
@@ -178,7 +178,7 @@ func (d *Directory) Leave(ctx context.Context, me cluster.Incarnation) error {
 
 // do calls a function on the table that answers with its status alone.
 func (d *Directory) do(ctx context.Context, function string, args ...string) error {
-	answer, err := d.call(ctx, function, d.table, args...)
+	answer, err := d.call(ctx, function, []string{d.table}, args...)
 	if err != nil {
 		return err
 	}
