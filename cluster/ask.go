@@ -31,6 +31,7 @@ const (
 	queryPage                       // a page of sessions; see pageOrder
 	queryBroadcast                  // send a message to everyone; see broadcastOrder
 	queryPush                       // push a message; see pushOrder
+	queryKept                       // hand kept messages to a session; see keptOrder
 )
 
 // answerers has the functions that answer queries. They block within ctx.
@@ -44,6 +45,7 @@ var answerers = map[query]func(n *Node, ctx context.Context, body []byte) []byte
 	queryPage:      (*Node).answerPage,
 	queryBroadcast: (*Node).answerBroadcast,
 	queryPush:      (*Node).answerPush,
+	queryKept:      (*Node).answerKept,
 }
 
 // reply is a frameAnswer.

@@ -28,8 +28,8 @@ const (
 	auditTries = 4
 )
 
-// audits is the state of a node's audits. An audit goes through all records. It removes entries of dead nodes, and entries of this
-// node that it does not have; and it writes sessions of this node again that have no entry. The node's lock protects it.
+// audits is the state of a node's audits. An audit goes through all records. It removes entries and marks of dead nodes, and
+// those of this node that it does not have; and it writes sessions and marks of this node again that are not there. The node's lock protects it.
 type audits struct {
 	last  time.Duration // when the last whole audit began
 	epoch string        // of the store at that time
@@ -115,6 +115,7 @@ func (n *Node) audit(ctx context.Context, me Incarnation) bool {
 		sleep(ctx, auditPause)
 	}
 	whole = n.writeMissing(ctx, epoch, number, own) && whole
+	n.markMissing(number)
 	n.mu.Lock()
 	whole = whole && n.epoch == epoch && ctx.Err() == nil
 	n.mu.Unlock()
@@ -142,18 +143,19 @@ func (n *Node) auditRecord(ctx context.Context, epoch string, r *Record, number 
 	var unsure []entry // they may have been removed from this version: the answer was lost
 	var of Version
 	for range auditTries {
-		entries, err := decodeRecord(r.Body, r.Version)
+		entries, had, err := decodeAll(r.Body, r.Version)
 		if err != nil {
 			n.log.Error("a user's record in the cluster's store is malformed")
 			return true
 		}
 		rest, dead := n.auditEntries(r.User, entries, number)
-		if len(dead) == 0 {
+		marks := n.auditMarks(r.User, rest, had, number)
+		if len(dead) == 0 && len(marks) == len(had) {
 			n.tellSwept(r.User, of, unsure, rest)
 			return true
 		}
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
-		err = n.write(call, r.User, r.Version, rest, SwapOptions{Epoch: epoch})
+		err = n.write(call, r.User, r.Version, rest, marks, SwapOptions{Epoch: epoch})
 		cancel()
 		var conflict *Conflict
 		switch {

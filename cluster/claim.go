@@ -32,6 +32,7 @@ type claim struct {
 type claimMore struct {
 	rest    []entry       // the other entries of the record as the claim wrote it
 	marked  []uuid.UUID   // sessions that the entry's record marks as ending because of the claim; nil once its own is Connected
+	marks   []mark        // of that record
 	waiters []Incarnation // nodes that wait for the session's end
 	heir    uuid.UUID     // the session elsewhere that continues this one; zero for none
 	over    chan struct{} // closed when the claim is no longer in Node.claims; nil while none waits for it
@@ -118,30 +119,31 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 	var prev Version
 	own := c.own // in the record generation 0 stands for the version that is written
 	next := []entry{own}
+	var marks []mark
 	for pause := time.Duration(0); ; {
 		epoch, err := n.awaitEpoch(ctx, own.node)
 		if err != nil {
 			return nil, err
 		}
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
-		v, err := n.dir.Swap(call, c.user, prev, encodeRecord(next), SwapOptions{Epoch: epoch})
+		v, err := n.dir.Swap(call, c.user, prev, encodeRecord(next, marks), SwapOptions{Epoch: epoch})
 		cancel()
 		var conflict *Conflict
 		switch {
 		case err == nil:
 			n.raiseFloor(v)
-			if n.swapped(c, epoch, v, next) {
+			if n.swapped(c, epoch, v, next, marks) {
 				n.tellTaken(c)
 				return excluded, nil
 			}
 		case errors.As(err, &conflict):
 			n.raiseFloor(conflict.Version)
-			entries, err := decodeRecord(conflict.Body, conflict.Version)
+			entries, had, err := decodeAll(conflict.Body, conflict.Version)
 			if err != nil {
 				return nil, err
 			}
 			if i := find(entries, own.session); i >= 0 { // an answer was lost
-				if n.swapped(c, epoch, entries[i].generation, entries) {
+				if n.swapped(c, epoch, entries[i].generation, entries, had) {
 					n.tellTaken(c)
 					return excluded, nil
 				}
@@ -152,6 +154,7 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 			if next, excluded, err = n.decide(ctx, c, entries); err != nil {
 				return nil, err
 			}
+			marks = n.liveMarks(had)
 		case errors.Is(err, ErrRecovering):
 			n.wake()
 			seam.LeavePlace(ctx)
@@ -203,7 +206,7 @@ func (n *Node) awaitChange(ctx context.Context, d time.Duration) {
 
 // swapped notes that the claim's entry is in the store. It reports false when the store has another epoch now: the entry may have been
 // lost, and recover may have collected the sessions that it writes again before this one was noted.
-func (n *Node) swapped(c *claim, epoch string, v Version, entries []entry) bool {
+func (n *Node) swapped(c *claim, epoch string, v Version, entries []entry, marks []mark) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.epoch != epoch {
@@ -211,6 +214,9 @@ func (n *Node) swapped(c *claim, epoch string, v Version, entries []entry) bool 
 		return false
 	}
 	c.own.generation = v
+	if len(marks) > 0 {
+		c.needMore().marks = marks
+	}
 	if len(entries) > 1 {
 		c.needMore().rest = slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return e.session == c.own.session })
 	}

@@ -23,6 +23,7 @@ func FuzzDecodeFrame(f *testing.F) {
 	f.Add((&frame{kind: frameDeliver, from: 1, to: 2, numbers: numbers{seq: 3, flags: flagResent, ticket: 4}, user: "bob", message: protocol.Message{
 		Type: 5, Flags: protocol.FlagReply, ID: 6, Device: 7, UserID: "ann", DestUserID: "bob", Body: []byte("hi")}, policy: 1, key: "k"}).encode())
 	f.Add((&frame{kind: frameNotHere, from: 1, to: 2, user: "bob", code: protocol.MessageTooLarge, text: "too large"}).encode())
+	f.Add((&frame{kind: frameConfirmed, from: 1, to: 2, owner: "bob", push: uuid.UUID{3}, device: 4}).encode())
 	f.Add([]byte{})
 	f.Add(make([]byte, frameHeader+1))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -61,14 +62,14 @@ func TestFieldsThatAreUnknownAreSkipped(t *testing.T) {
 
 // A record comes out as it went in, with the record's version where an entry has none, and other bytes are refused.
 func FuzzDecodeRecord(f *testing.F) {
-	f.Add(encodeRecord(nil), uint64(1))
+	f.Add(encodeRecord(nil, []mark{{node: 1, end: 2}}), uint64(1))
 	f.Add(encodeRecord([]entry{
 		{node: 1, session: uuid.UUID{2}, device: 3, ending: true, generation: 4},
 		{node: 5, session: uuid.UUID{6}, token: tokenDigest("ann", "secret"), past: past{{id: pastID{7}}, {id: pastID{8}, continued: true}}},
-	}), uint64(7))
+	}, []mark{{node: 1, end: 2}, {node: 3, end: 4}}), uint64(7))
 	f.Add([]byte{1, 2, 3}, uint64(1))
 	f.Fuzz(func(t *testing.T, b []byte, version uint64) {
-		entries, err := decodeRecord(b, Version(version))
+		entries, marks, err := decodeAll(b, Version(version))
 		if err != nil {
 			return
 		}
@@ -77,9 +78,9 @@ func FuzzDecodeRecord(f *testing.F) {
 				t.Error("an entry has no generation")
 			}
 		}
-		once := encodeRecord(entries)
-		again, err := decodeRecord(once, Version(version))
-		if err != nil || !bytes.Equal(encodeRecord(again), once) {
+		once := encodeRecord(entries, marks)
+		again, marks, err := decodeAll(once, Version(version))
+		if err != nil || !bytes.Equal(encodeRecord(again, marks), once) {
 			t.Errorf("%+v became %+v, %v", entries, again, err)
 		}
 	})

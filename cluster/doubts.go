@@ -116,7 +116,7 @@ func (n *Node) settle(ctx context.Context, d *doubt) bool {
 	err := n.dir.Remove(call, d.user, 0, SwapOptions{Epoch: epoch}) // it fails where there is a record
 	conflict := asConflict(err)
 	switch {
-	case err == nil:
+	case err == nil || hasOnlyMarks(conflict):
 		if d.owes {
 			n.local.Offline(d.user, uint64(version), d.carries)
 		}

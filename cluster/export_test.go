@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -116,8 +117,8 @@ func IsBusy(frame []byte) bool {
 
 // DecodeText returns a record in words.
 func DecodeText(r Record) string {
-	entries, err := decodeRecord(r.Body, r.Version)
-	return fmt.Sprintf("version %d: %+v %v", r.Version, entries, err)
+	entries, marks, err := decodeAll(r.Body, r.Version)
+	return fmt.Sprintf("version %d: %+v %+v %v", r.Version, entries, marks, err)
 }
 
 // Releasing returns the users whose entries are being removed.
@@ -145,3 +146,26 @@ func (n *Node) DelayEndGrace(by time.Duration) {
 	end := n.local.EndGrace
 	n.local.EndGrace = func(user string) { time.AfterFunc(by, func() { end(user) }) }
 }
+
+// UseKept gives the node what a push service provides, and returns the service's Keeper.
+func (n *Node) UseKept(k seam.Kept) seam.Keeper {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.kept = append(slices.Clone(n.kept), k)
+	return keeper{n}
+}
+
+// Marks returns the nodes that have marks in a record.
+func Marks(r Record) (nodes []Incarnation) {
+	_, marks, err := decodeAll(r.Body, r.Version)
+	if err != nil {
+		panic(err)
+	}
+	for _, m := range marks {
+		nodes = append(nodes, m.node)
+	}
+	return nodes
+}
+
+// IsMarked reports whether a frame says that a user with a mark has a session.
+func IsMarked(frame []byte) bool { return frameKind(frame[0]) == frameMarked }

@@ -22,19 +22,21 @@ type frameKind uint8
 
 // The numbers are on the wire: a new kind goes to the end.
 const (
-	frameEvict   frameKind = iota + 1 // end this session: a claim excludes it
-	frameAlive                        // does this session live?
-	frameLives                        // it does; if it is to end, it has not ended yet
-	frameGone                         // it has ended, and its Disconnected handlers have returned
-	frameHello                        // look at the table: there is a newcomer
-	frameWelcome                      // the answer to frameHello
-	frameDeliver                      // a message for a user's sessions
-	frameNotHere                      // the answer to frameDeliver, with all it had: no session got the message
-	frameAsk                          // answer a query
-	frameAnswer                       // the answer
-	frameJoined                       // a user who has a session there has one more, here
-	frameForget                       // look again where a user is
-	frameCarry                        // what moves with a user who has a session there
+	frameEvict     frameKind = iota + 1 // end this session: a claim excludes it
+	frameAlive                          // does this session live?
+	frameLives                          // it does; if it is to end, it has not ended yet
+	frameGone                           // it has ended, and its Disconnected handlers have returned
+	frameHello                          // look at the table: there is a newcomer
+	frameWelcome                        // the answer to frameHello
+	frameDeliver                        // a message for a user's sessions
+	frameNotHere                        // the answer to frameDeliver, with all it had: no session got the message
+	frameAsk                            // answer a query
+	frameAnswer                         // the answer
+	frameJoined                         // a user who has a session there has one more, here
+	frameForget                         // look again where a user is
+	frameCarry                          // what moves with a user who has a session there
+	frameMarked                         // a user for whom messages are kept there has a session here
+	frameConfirmed                      // that session has confirmed a message that is kept there
 )
 
 // fieldNumber says what a field of a frame is. A node skips fields that it does not know, and takes a field that is missing for zero.
@@ -63,6 +65,8 @@ const (
 	fieldHeir
 	fieldOwner
 	fieldCarry // once for each part: the length of the name as a varint, the name, the part
+	fieldPush
+	fieldDevice
 )
 
 // frame is what nodes tell each other. On the mesh it is 1 B kind, 4 B from, 4 B to, then fields: 1 B number, the length as a varint, and
@@ -86,8 +90,10 @@ type frame struct {
 	key     string
 	code    protocol.CloseCode // with frameNotHere: why the sessions there did not get it; 0 where there are none
 	text    string             // of code
-	owner   string             // with frameCarry: the user
+	owner   string             // with frameCarry, frameMarked and frameConfirmed: the user
 	carry   seam.Carry         // with frameGone and frameCarry: what moves with the user
+	push    uuid.UUID          // with frameConfirmed: the message's ID
+	device  uint64             // with frameConfirmed: the session's device class
 }
 
 // numbers are the first fields of a frame with a message. They have a fixed size, and are set when the message leaves.
@@ -138,6 +144,10 @@ func (f *frame) encode() []byte {
 	}
 	b = appendNumber(b, fieldVersion, f.version)
 	b = appendField(b, fieldOwner, f.owner)
+	if f.push != (uuid.UUID{}) {
+		b = appendField(b, fieldPush, f.push[:])
+	}
+	b = appendNumber(b, fieldDevice, f.device)
 	for name, part := range f.carry {
 		v := append(binary.AppendUvarint(nil, uint64(len(name))), name...)
 		b = appendField(b, fieldCarry, append(v, part...))
@@ -242,6 +252,11 @@ func (f *frame) setField(n fieldNumber, v []byte) (ok bool) {
 		return ok
 	case fieldOwner:
 		f.owner = string(v)
+	case fieldPush:
+		return copy(f.push[:], v) == len(f.push) && len(v) == len(f.push)
+	case fieldDevice:
+		f.device, ok = number(v)
+		return ok
 	case fieldCarry:
 		return f.setCarry(v)
 	}

@@ -29,6 +29,7 @@ func (n *Node) serve(ctx context.Context, m *membership) {
 	wg.Go(func() { n.keepLease(life, m.me) })
 	wg.Go(func() { n.releaseAll(life) })
 	wg.Go(func() { n.auditAll(life, m.me) })
+	wg.Go(func() { n.markAll(life, m.me) })
 	if store, ok := n.dir.(DetailStore); ok && n.cfg.Details > 0 {
 		wg.Go(func() { n.describeAll(life, store) })
 	}

@@ -37,7 +37,7 @@ func TestModel(t *testing.T) {
 	for seed := first; seed < first+seeds; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { runProgram(t, uint64(seed)) })
+			synctest.Test(t, func(t *testing.T) { runProgram(t, uint64(seed), false) })
 		})
 	}
 }
@@ -102,7 +102,18 @@ func (p *program) heal(n *member) {
 	n.setFaults(memory.Faults{Before: before, After: before})
 }
 
-func runProgram(t *testing.T, seed uint64) {
+// TestModelWithMarks is TestModel with nodes that keep messages for the users, and so write marks into their records. When all is healed the
+// users have them, and no mark is left.
+func TestModelWithMarks(t *testing.T) {
+	for seed := range 12 {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { runProgram(t, uint64(seed), true) })
+		})
+	}
+}
+
+func runProgram(t *testing.T, seed uint64, marks bool) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	policies := []usermgr.Devices{{}, usermgr.Devices{OnePerClass: true}, usermgr.Devices{MaxSessions: 2}}
 	cfg := usermgr.Config{Devices: policies[r.IntN(len(policies))]}
@@ -133,6 +144,14 @@ func runProgram(t *testing.T, seed uint64) {
 	over := make(chan struct{})
 	for i := range 12 {
 		users.Go(func() { p.user(fmt.Sprint("user", i/3), over) }) // three clients a user
+	}
+	keep := keepers{world: p.world}
+	if marks {
+		for _, n := range p.nodes {
+			k := newKeptHere(n)
+			keep.all = append(keep.all, k)
+			users.Go(func() { p.keep(k, over) })
+		}
 	}
 	for range 4 {
 		time.Sleep(time.Duration(p.draw(20)) * time.Second)
@@ -165,6 +184,11 @@ func runProgram(t *testing.T, seed uint64) {
 		most = 3
 	}
 	p.log.CheckNoRivals(t, most)
+	if marks {
+		time.Sleep(auditEvery) // it tells where no logon does
+		p.settled()
+		keep.allIsThere()
+	}
 	p.log.Notef("all users leave")
 	for _, s := range p.all {
 		s.End(protocol.ClientClosed)
@@ -194,6 +218,23 @@ func (p *program) logOn(n *member, l usermgr.Logon) (usermgr.Session, error) {
 		p.mu.Unlock()
 	}
 	return s, err
+}
+
+// keep keeps messages for the users, and drops some.
+func (p *program) keep(k *keptHere, over <-chan struct{}) {
+	for i := 0; ; i++ {
+		select {
+		case <-over:
+			return
+		case <-time.After(time.Duration(p.draw(2000)) * time.Millisecond):
+		}
+		user := fmt.Sprint("user", p.draw(4))
+		if p.draw(5) == 0 {
+			k.drop(user)
+			continue
+		}
+		k.keep(user, fmt.Sprint(i), time.Duration(1+p.draw(48))*time.Hour)
+	}
 }
 
 // user logs on and drops, at random nodes.

@@ -88,6 +88,8 @@ type Node struct {
 	answering    answering
 	refusals     refusals
 	pushes       []*push.Service // never changed once stored
+	kept         []seam.Kept     // of pushes; never changed once stored
+	keeping      keeping
 }
 
 // stage is what a node may do.

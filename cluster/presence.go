@@ -141,7 +141,7 @@ func (n *Node) endOwn(c *claim, r *released, more *claimMore, unused bool, l *se
 		n.graces.remove(c.user)
 	}
 	if r.generation != 0 || r.lost != (lost{}) { // the entry may be in the store
-		r.rest = more.rest
+		r.rest, r.marks = more.rest, more.marks
 		n.release.add(c.user, r)
 	}
 	return endGrace
@@ -319,10 +319,11 @@ func (n *Node) writeGraces(ctx context.Context, epoch string) bool {
 
 func (n *Node) writeGrace(ctx context.Context, epoch string, g *grace) bool {
 	var prev Version
+	var marks []mark
 	known := false
 	for pause := 5 * time.Millisecond; ctx.Err() == nil && !n.lifeIsOver(); {
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
-		v, err := n.dir.Swap(call, g.user, prev, encodeRecord([]entry{g.own}), SwapOptions{Epoch: epoch, Recovering: true})
+		v, err := n.dir.Swap(call, g.user, prev, encodeRecord([]entry{g.own}, marks), SwapOptions{Epoch: epoch, Recovering: true})
 		cancel()
 		conflict, other := asConflict(err), false
 		switch {
@@ -330,7 +331,8 @@ func (n *Node) writeGrace(ctx context.Context, epoch string, g *grace) bool {
 			n.raiseFloor(v)
 			n.tellAnew(g.user, v, &g.anew, known)
 		case conflict != nil:
-			entries, _ := decodeRecord(conflict.Body, conflict.Version)
+			var entries []entry
+			entries, marks, _ = decodeAll(conflict.Body, conflict.Version)
 			known = known || len(entries) > 0
 			n.mu.Lock()
 			for i := range entries {

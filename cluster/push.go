@@ -31,17 +31,23 @@ var ErrMissing = errors.New("rollcall: a node of the cluster has not answered")
 //
 // With Options.Confirm or Keep, Push waits for the confirmations of sessions on other nodes until they have come, until ctx ends, or for 10 s
 // where ctx has no deadline; Options.Timeout and First do not concern them. Otherwise it waits for the nodes' answers. So on an event loop,
-// use Service.Go. A message that is kept waits on this node alone: a user who comes back on another node gets it there only while Push waits.
+// use Service.Go. A message that is kept waits in this node's memory, and goes out when the user logs on, on any node whose service has
+// its node's Pusher too. The delivery of a user who was offline is Confirmed then, with Conn 0 if that was on another node. Where a session
+// elsewhere has confirmed the message before Push returned, it is not kept, and the user's delivery here has UserOffline.
 func (n *Node) Pusher(s *push.Service) push.Pusher {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if !slices.Contains(n.pushes, s) {
 		n.pushes = append(slices.Clone(n.pushes), s)
+		n.kept = append(slices.Clone(n.kept), seam.KeptOf(s, keeper{n}))
 	}
-	return pusher{n}
+	return pusher{n, n.kept[slices.Index(n.pushes, s)]}
 }
 
-type pusher struct{ node *Node }
+type pusher struct {
+	node *Node
+	kept seam.Kept // of the service
+}
 
 const (
 	// confirmFor is how long confirmations are waited for where the caller does not say.
@@ -72,6 +78,16 @@ type pushDelivery struct {
 
 // Push implements push.Pusher.
 func (p pusher) Push(ctx context.Context, to push.Target, m *push.Message) (all []push.Delivery, err error) {
+	all, err = p.push(ctx, to, m)
+	for i := range all {
+		if d := &all[i]; d.Confirmed && to.Users != nil {
+			p.kept.Confirm(d.UserID, m.ID, d.Device, true)
+		}
+	}
+	return all, err
+}
+
+func (p pusher) push(ctx context.Context, to push.Target, m *push.Message) (all []push.Delivery, err error) {
 	n := p.node
 	if !n.inCluster() {
 		return nil, errLost

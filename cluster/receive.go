@@ -67,6 +67,10 @@ func (n *Node) handle(b []byte) {
 		n.gotAnswer(&f)
 	case frameCarry:
 		n.local.Arrive(f.owner, f.carry)
+	case frameMarked:
+		n.marked(&f)
+	case frameConfirmed:
+		n.confirmed(&f)
 	}
 }
 

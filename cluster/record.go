@@ -48,9 +48,9 @@ func tokenDigest(user, token string) (d [8]byte) {
 
 func (e *entry) hasToken() bool { return e.token != [8]byte{} }
 
-// encodeRecord returns a record's body. The oldest entry comes first.
-func encodeRecord(entries []entry) []byte {
-	b := make([]byte, 0, len(entries)*(entrySize+8))
+// encodeRecord returns a record's body: the entries, the oldest first, then the marks.
+func encodeRecord(entries []entry, marks []mark) []byte {
+	b := make([]byte, 0, len(entries)*(entrySize+8)+len(marks)*markSize)
 	for i := range entries {
 		e := &entries[i]
 		b = binary.BigEndian.AppendUint32(b, uint32(e.node))
@@ -81,14 +81,27 @@ func encodeRecord(entries []entry) []byte {
 			b = e.past.appendTo(b)
 		}
 	}
+	for _, m := range marks {
+		b = m.appendTo(b)
+	}
 	return b
 }
 
 // decodeRecord returns the entries of a record, which has this version. Nothing yields no entries.
 func decodeRecord(b []byte, version Version) (entries []entry, err error) {
+	entries, _, err = decodeAll(b, version)
+	return entries, err
+}
+
+// decodeAll returns the entries and the marks of a record, which has this version.
+func decodeAll(b []byte, version Version) (entries []entry, marks []mark, err error) {
 	for len(b) > 0 {
+		if b[0] == Uncounted {
+			marks, err = decodeMarks(b)
+			return entries, marks, err
+		}
 		if len(b) < entrySize {
-			return nil, errBadRecord
+			return nil, nil, errBadRecord
 		}
 		e := entry{node: Incarnation(binary.BigEndian.Uint32(b)), device: binary.BigEndian.Uint16(b[20:])}
 		copy(e.session[:], b[4:])
@@ -101,7 +114,7 @@ func decodeRecord(b []byte, version Version) (entries []entry, err error) {
 		b = b[entrySize:]
 		if flags&flagToken != 0 {
 			if len(b) < len(e.token) {
-				return nil, errBadRecord
+				return nil, nil, errBadRecord
 			}
 			copy(e.token[:], b)
 			b = b[len(e.token):]
@@ -109,12 +122,12 @@ func decodeRecord(b []byte, version Version) (entries []entry, err error) {
 		if flags&flagPast != 0 {
 			var ok bool
 			if e.past, b, ok = decodePast(b); !ok {
-				return nil, errBadRecord
+				return nil, nil, errBadRecord
 			}
 		}
 		entries = append(entries, e)
 	}
-	return entries, nil
+	return entries, nil, nil
 }
 
 // find returns the index of a session's entry; -1 where it has none.

@@ -121,12 +121,13 @@ func (n *Node) releaseAgain(c *claim) {
 func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 	var prev Version
 	var rest []entry
+	var marks []mark
 	var tried []rivals // of a write whose answer was lost
 	known := false     // the user has an entry in the store
 	for pause := 5 * time.Millisecond; ctx.Err() == nil && !n.lifeIsOver(); {
 		next, pairs := n.withEntry(c, rest)
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
-		v, err := n.dir.Swap(call, c.user, prev, encodeRecord(next), SwapOptions{Epoch: epoch, Recovering: true})
+		v, err := n.dir.Swap(call, c.user, prev, encodeRecord(next, marks), SwapOptions{Epoch: epoch, Recovering: true})
 		cancel()
 		var conflict *Conflict
 		switch {
@@ -136,10 +137,10 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 			n.endRivals(c, pairs)
 			return true
 		case errors.As(err, &conflict):
-			entries, err := decodeRecord(conflict.Body, conflict.Version)
-			if err != nil {
+			var entries []entry
+			if entries, marks, err = decodeAll(conflict.Body, conflict.Version); err != nil {
 				n.log.Error("a user's record in the cluster's store is malformed")
-				entries = nil
+				entries, marks = nil, nil
 			}
 			n.mu.Lock()
 			own := c.own

@@ -18,6 +18,7 @@ type released struct {
 	node       Incarnation
 	generation Version      // the version that the claim has written; 0 where that is not known
 	rest       []entry      // the other entries of that version
+	marks      []mark       // of that version
 	marked     []uuid.UUID  // entries that a failed claim has marked as ending
 	again      bool         // it has left before, or is not known; what is told of that is told again where it is back in the store
 	found      bool         // the record had it
@@ -237,6 +238,7 @@ type removal struct {
 	floor   Version // what was known to be the highest version before that
 	version Version // of the record that has left or was replaced, or that has none of them
 	rest    []entry // what is left, without the grace entry
+	marks   []mark  // the record's, which stay
 }
 
 // run removes the entries, and takes back the marks of failed claims. It reports false when the node's life is over.
@@ -244,7 +246,7 @@ func (r *removal) run(ctx context.Context) bool {
 	n := r.node
 	var prev Version
 	if len(r.all) == 1 {
-		prev, r.rest = r.all[0].generation, r.all[0].rest
+		prev, r.rest, r.marks = r.all[0].generation, r.all[0].rest, r.all[0].marks
 		r.unmark(r.rest)
 	}
 	var unsure Version // the record may have left: the answer was lost
@@ -255,16 +257,20 @@ func (r *removal) run(ctx context.Context) bool {
 			return false
 		}
 		r.epoch, r.floor = epoch, Version(n.floor.Load())
+		var was Version // of a record without entries
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
 		if prev == 0 {
 			var records []Record
 			if records, err = n.dir.Look(call, r.user); err == nil {
 				prev, err = r.look(records[0].Version, records[0].Body)
 			}
-			if err == nil && prev == 0 && records[0].Version != 0 {
+			if err == nil && prev == 0 && records[0].Version != 0 && !r.onlyMarks() {
 				cancel()
 				r.nothing(records[0].Version, unsure)
 				return true
+			}
+			if err == nil {
+				was = records[0].Version
 			}
 		}
 		next := r.rest
@@ -272,7 +278,7 @@ func (r *removal) run(ctx context.Context) bool {
 			next = []entry{*grace}
 		}
 		if err == nil {
-			err = n.write(call, r.user, prev, next, SwapOptions{Epoch: epoch})
+			err = n.write(call, r.user, max(prev, was), next, r.marks, SwapOptions{Epoch: epoch})
 		}
 		cancel()
 		var conflict *Conflict
@@ -288,6 +294,9 @@ func (r *removal) run(ctx context.Context) bool {
 				n.log.Error("a user's record in the cluster's store is malformed")
 			}
 			if prev == 0 {
+				if r.onlyMarks() {
+					conflict.Version = 0
+				}
 				r.nothing(conflict.Version, unsure)
 				return true
 			}
@@ -329,9 +338,12 @@ func (r *removal) nothing(version, unsure Version) {
 	}
 }
 
+// onlyMarks reports whether the record, as it was looked at, has marks alone: then the user is as offline as without a record.
+func (r *removal) onlyMarks() bool { return len(r.rest) == 0 && len(r.marks) > 0 && !r.graced }
+
 // look notes what is to be left of a record. Version 0 means that there is nothing to remove.
 func (r *removal) look(version Version, body []byte) (prev Version, err error) {
-	if r.rest, err = decodeRecord(body, version); err != nil {
+	if r.rest, r.marks, err = decodeAll(body, version); err != nil {
 		return 0, err
 	}
 	found := false
@@ -366,12 +378,12 @@ func (r *removal) unmark(entries []entry) (unmarked bool) {
 	return unmarked
 }
 
-// write writes a record's entries; none removes it.
-func (n *Node) write(ctx context.Context, user string, prev Version, entries []entry, o SwapOptions) error {
-	if len(entries) == 0 {
+// write writes a record's entries and marks; without any it removes the record.
+func (n *Node) write(ctx context.Context, user string, prev Version, entries []entry, marks []mark, o SwapOptions) error {
+	if len(entries) == 0 && len(marks) == 0 {
 		return n.dir.Remove(ctx, user, prev, o)
 	}
-	v, err := n.dir.Swap(ctx, user, prev, encodeRecord(entries), o)
+	v, err := n.dir.Swap(ctx, user, prev, encodeRecord(entries, marks), o)
 	n.raiseFloor(v)
 	return err
 }

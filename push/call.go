@@ -45,6 +45,8 @@ type call struct {
 	queued     bool       // Go: the call is in the news
 	told       bool       // Go: the last call of done has been made
 	parcels    []*parcel  // in outboxes
+	pushing    int        // pushers that have not returned
+	absent     []string   // users who had no session, and whose message is kept: the Keeper is to be told
 }
 
 // class returns the device class of a session.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
 )
@@ -22,6 +23,7 @@ type outbox struct {
 	kept    int // the number of kept parcels
 	bytes   int // of the kept parcels
 	served  served
+	told    bool                         // the Keeper knows that messages are kept
 	watches map[*engine.Conn]func() bool // of the ends of the connections that were asked; each function stops one
 }
 
@@ -30,11 +32,12 @@ type parcel struct {
 	call *call
 	box  *outbox
 	// The outbox's lock protects the fields below.
-	asks     []ask
-	size     int  // what it counts towards the bounds
-	kept     bool // if not, it is forgotten when its sessions have ended
-	sending  bool // it may get more asks
-	answered bool // one acknowledgement is enough, and has come
+	asks      []ask
+	size      int  // what it counts towards the bounds
+	kept      bool // if not, it is forgotten when its sessions have ended
+	keptUntil time.Time
+	sending   bool // it may get more asks
+	answered  bool // one acknowledgement is enough, and has come
 }
 
 // served has the user's connections that have got the waiting messages. The turn writes it, under the outbox's lock.
@@ -82,7 +85,7 @@ func (b *outbox) accept(c *call) (*parcel, error) {
 	p := &parcel{call: c, box: b, sending: true}
 	if n := len(c.frame.Body) + overhead; c.keep > 0 {
 		if b.bytes+n <= s.cfg.MaxBytes && s.kept.take(n) {
-			p.kept, p.size = true, n
+			p.kept, p.size, p.keptUntil = true, n, time.Now().Add(c.keep)
 			b.kept++
 			b.bytes += n
 		} else {
@@ -118,6 +121,9 @@ func (b *outbox) unkeep(p *parcel) {
 		b.kept--
 		b.bytes -= p.size
 		b.service.kept.giveBack(p.size)
+		if b.kept == 0 {
+			b.tellNothing()
+		}
 	}
 }
 
@@ -142,7 +148,11 @@ func (b *outbox) ended(c *engine.Conn) {
 			b.look(p)
 		}
 	}
+	gone := len(b.watches) == 0 && b.kept > 0
 	b.mu.Unlock()
+	if gone { // the user may come back on another node
+		b.tellKept()
+	}
 	b.tidy()
 }
 

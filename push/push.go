@@ -33,7 +33,8 @@ type Service struct {
 	news      news
 	crew      crew
 	closed    atomic.Bool
-	leave     func() // ends the subscription
+	leave     func()                      // ends the subscription
+	keeper    atomic.Pointer[seam.Keeper] // nil for none
 	counters
 
 	mu      sync.Mutex
@@ -78,7 +79,7 @@ func New(b *bridge.Bridge, cfg ...Config) *Service {
 	}
 	if m, ok := b.Users().(subscriber); ok {
 		s.keeps = true
-		s.leave = m.Subscribe(usermgr.Events{Connected: func(i usermgr.SessionInfo) { s.arrived(i.UserID) }})
+		s.leave = m.Subscribe(usermgr.Events{Connected: func(i usermgr.SessionInfo) { s.arrived(&i) }})
 	}
 	return s
 }
@@ -117,12 +118,14 @@ func (s *Service) push(ctx context.Context, to Target, m *Message, o *Options, o
 	}
 	waited := make(chan struct{})
 	c.waited, c.only = waited, only
+	c.pushing = len(pushers)
 	defer c.abandon()
 	s.send(c, to)
 	if len(pushers) > 0 {
 		own := c.message
 		for _, p := range pushers {
 			c.add(p.push(ctx, s, to, &own))
+			c.pushed()
 		}
 	}
 	c.sent()
@@ -148,8 +151,10 @@ func (s *Service) Go(to Target, m *Message, o *Options, done func(Result, error)
 	}
 	c.async, c.done = true, done
 	defer c.sent()
+	pushers := s.all()
+	c.pushing = len(pushers)
 	s.send(c, to)
-	if pushers := s.all(); len(pushers) > 0 {
+	if len(pushers) > 0 {
 		own, to := clone(&c.message), to.clone()
 		for _, p := range pushers {
 			p.later(c, to, own)

@@ -89,6 +89,7 @@ func (r *registered) later(c *call, to Target, m *Message) {
 	if len(r.jobs) >= maxQueued {
 		r.mu.Unlock()
 		c.add(nil, fmt.Errorf("rollcall: pusher %s: %w", r.name, errFull))
+		c.pushed()
 		return
 	}
 	c.hold()
@@ -124,6 +125,7 @@ func (r *registered) handOver(s *Service, j job) {
 		return
 	}
 	j.call.add(r.call(context.Background(), s, j.to, j.m))
+	j.call.pushed()
 	j.call.release()
 }
 

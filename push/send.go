@@ -80,8 +80,11 @@ func (s *Service) device(c *engine.Conn) uint16 {
 }
 
 // arrived is called when a session of the user has begun. It hands the waiting messages to the session.
-func (s *Service) arrived(userID string) {
-	if b := s.outboxes.find(userID, false); b != nil {
+func (s *Service) arrived(i *usermgr.SessionInfo) {
+	if k := s.keeper.Load(); k != nil {
+		(*k).Arrived(i.UserID, i.ID)
+	}
+	if b := s.outboxes.find(i.UserID, false); b != nil {
 		b.do(&operation{})
 	}
 }
@@ -270,6 +273,7 @@ func (b *outbox) toNoSession(c *call, p *parcel, meant []*engine.Conn) {
 		}
 		b.mu.Unlock()
 		if kept {
+			c.away(b)
 			return
 		}
 		err = errFull

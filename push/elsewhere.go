@@ -1,0 +1,224 @@
+package push
+
+import (
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/seam"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// A user whom a message is kept for may log on at another node of a cluster. So the service tells its Keeper, the node, which users it
+// keeps messages for; and the node of the other server asks for them, when the user is there.
+
+func init() {
+	seam.KeptOf = func(service any, k seam.Keeper) seam.Kept {
+		s := service.(*Service)
+		s.keeper.Store(&k)
+		return seam.Kept{Left: s.keptFor, Messages: s.keptMessages, Confirm: s.confirmElsewhere, Deliver: s.deliverKept}
+	}
+}
+
+// away is called for a message that is kept for a user who has no session. The Keeper is told when the pushers have returned: one of
+// them may have delivered the message.
+func (c *call) away(b *outbox) {
+	if c.service.keeper.Load() == nil {
+		return
+	}
+	c.mu.Lock()
+	if c.pushing > 0 {
+		c.absent = append(c.absent, b.user)
+		c.mu.Unlock()
+		return
+	}
+	c.mu.Unlock()
+	b.tellKept()
+}
+
+// pushed is called when a pusher has returned.
+func (c *call) pushed() {
+	c.mu.Lock()
+	var absent []string
+	if c.pushing--; c.pushing == 0 {
+		absent, c.absent = c.absent, nil
+	}
+	c.mu.Unlock()
+	o := &c.service.outboxes
+	for _, user := range absent {
+		if b := o.find(user, false); b != nil {
+			b.tellKept()
+			o.release(b)
+		}
+	}
+}
+
+// tellKept tells the Keeper that messages are kept, if there are any.
+func (b *outbox) tellKept() {
+	k := b.service.keeper.Load()
+	if k == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if left := b.left(); left > 0 {
+		b.told = true
+		(*k).Keeps(b.user, left)
+	}
+}
+
+// tellNothing tells the Keeper that no message is kept any more. b.mu is held on entry.
+func (b *outbox) tellNothing() {
+	if b.told {
+		b.told = false
+		(*b.service.keeper.Load()).KeepsNothing(b.user)
+	}
+}
+
+// left returns for how long messages are kept. b.mu is held on entry.
+func (b *outbox) left() (left time.Duration) {
+	for _, p := range b.parcels {
+		if p.kept && !p.answered {
+			left = max(left, time.Until(p.keptUntil))
+		}
+	}
+	return left
+}
+
+func (s *Service) keptFor(user string) time.Duration {
+	b := s.outboxes.find(user, false)
+	if b == nil {
+		return 0
+	}
+	defer s.outboxes.release(b)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.left()
+}
+
+func (s *Service) keptMessages(user string) (all []seam.KeptMessage) {
+	b := s.outboxes.find(user, false)
+	if b == nil {
+		return nil
+	}
+	defer s.outboxes.release(b)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.parcels {
+		left := time.Until(p.keptUntil)
+		if !p.kept || p.answered || left <= 0 {
+			continue
+		}
+		m := seam.KeptMessage{ID: p.call.message.ID, Body: p.call.frame.Body, Left: left}
+		if p.call.sameDevice {
+			for i := range p.asks {
+				if a := &p.asks[i]; a.open() && !slices.Contains(m.Devices, a.device) {
+					m.Devices = append(m.Devices, a.device)
+				}
+			}
+			if len(m.Devices) == 0 { // all are confirmed, and wait for nothing
+				continue
+			}
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// confirmElsewhere counts for a session that has ended, as a confirmation by the user's next session does.
+func (s *Service) confirmElsewhere(user string, id uuid.UUID, device uint16, told bool) {
+	b := s.outboxes.find(user, false)
+	if b == nil {
+		return
+	}
+	defer s.outboxes.release(b)
+	now := slices.Collect(s.bridge.ConnsOf(user))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.with(id) {
+		if !p.kept {
+			continue
+		}
+		if told {
+			b.confirmTold(p)
+			continue
+		}
+		a := p.lost(now, device)
+		if a == nil && p.call.first {
+			a = p.find(func(a *ask) bool { return a.open() && !a.extra })
+		}
+		if a != nil {
+			a.conn, a.ctx = nil, nil
+			b.confirm(p, a)
+		}
+	}
+}
+
+// confirmTold ends what waits for a user without a session here, because a pusher reports a session elsewhere that has confirmed the
+// message. b.mu is held on entry.
+func (b *outbox) confirmTold(p *parcel) {
+	a := p.find(func(a *ask) bool { return a.open() && !a.extra && a.conn == nil })
+	switch {
+	case p.call.first:
+		p.answered = true
+		var why error
+		if a != nil {
+			why = errOffline
+		}
+		b.settleAll(p, why)
+	case a != nil:
+		b.settle(p, a, errOffline)
+		b.forget(p)
+	}
+}
+
+// deliverKept hands messages that another service keeps to a session, in order.
+func (s *Service) deliverKept(user string, conn uint64, messages []seam.KeptMessage, confirmed func(id uuid.UUID)) bool {
+	c := s.bridge.Engine().Conn(conn)
+	if c == nil || c.UserID() != user {
+		return false
+	}
+	device := s.device(c)
+	for i := range messages {
+		m := &messages[i]
+		p, err := protocol.ParsePush(m.Body)
+		if err != nil || len(m.Devices) > 0 && !slices.Contains(m.Devices, device) || s.isAsked(user, c, p.ID) {
+			continue
+		}
+		done := func(r Result, _ error) {
+			for _, d := range r.Deliveries {
+				if d.Confirmed && d.Conn == conn { // on a later connection the message comes again, and is confirmed there
+					confirmed(p.ID)
+				}
+			}
+		}
+		s.goOn(c, user, p, max(m.Left, time.Millisecond), done)
+	}
+	return true
+}
+
+// goOn is Go for one session, without pushers.
+func (s *Service) goOn(c *engine.Conn, user string, m *Message, timeout time.Duration, done func(Result, error)) {
+	to := ToUsers(user)
+	x, err := s.newCall(&to, m, &Options{Confirm: true, Timeout: timeout})
+	if err != nil {
+		return
+	}
+	x.async, x.done, x.only = true, done, []*engine.Conn{c}
+	defer x.sent()
+	s.send(x, to)
+}
+
+// isAsked reports whether the session on c has got a message and has not confirmed it.
+func (s *Service) isAsked(user string, c *engine.Conn, id uuid.UUID) bool {
+	b := s.outboxes.find(user, false)
+	if b == nil {
+		return false
+	}
+	defer s.outboxes.release(b)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(b.with(id), func(p *parcel) bool { return p.on(c) != nil })
+}
