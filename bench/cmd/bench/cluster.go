@@ -50,9 +50,14 @@ func clusterStore(b *bench) (report.Section, error) {
 	t.Row("a logon that replaces a session at another node, with that session's end", fmt.Sprintf("%.2f", f.ReplaceOps), ms(f.Replace.P50), ms(f.Replace.P99))
 	t.Row(fmt.Sprintf("the same at %d a second", nodes.Rate), "", ms(f.ReplaceAtRate.P50), ms(f.ReplaceAtRate.P99))
 
+	memory := report.Table{Head: []string{"a user in the heap of", "B"}}
+	memory.Row("a node", fmt.Sprintf("%.0f", f.BytesOnNode))
+	memory.Row("a user manager without a cluster", fmt.Sprintf("%.0f", f.BytesAlone))
+
 	sizes := report.Table{Head: []string{"computed from that", "1 million users, 20 nodes", "10 million users, 200 nodes"}}
 	both := func(what string, of func(users, nodes float64) string) { sizes.Row(what, of(1e6, 20), of(1e7, 200)) }
 	both("the store's records", func(u, _ float64) string { return fmt.Sprintf("%.0f MB", u*f.BytesPerUser/1e6) })
+	both("the heap of a node", func(u, n float64) string { return fmt.Sprintf("%.0f MB", u*f.BytesOnNode/n/1e6) })
 	both("leases", func(_, n float64) string { return fmt.Sprintf("%.1f operations/s", n*f.LeaseOps) })
 	core := func(perSecond float64) string { return fmt.Sprintf("%.1f %%", perSecond*f.StoreCPU/1e6*100) }
 	both("the store's processor, sessions of an hour: logons and ends", func(u, _ float64) string { return core(2 * u / 3600) })
@@ -63,10 +68,10 @@ func clusterStore(b *bench) (report.Section, error) {
 Two nodes of a cluster, in a process of their own, whose store and mesh are %s on the same machine: user managers without engines, and
 links that do nothing, so that this is what the store and the other node add to a logon. An operation is a call of one of the store's
 functions. With 64 logons under way the nodes and the server did %s logons a second, and a logon took %.1f µs of the server's processor.
-The bytes of a user are those of the server, with %s users online, an ID of 13 bytes and one session each. More than 8 million users
-want more than the default number of buckets.`,
+The bytes of a user are those of the server, with %s users online, an ID of 13 bytes and one session each; those of the
+heaps have the session, and the text of the ID. More than 8 million users want more than the default number of buckets.`,
 		version, report.Count(f.LogonsPerS), f.StoreCPU, report.Count(float64(users))),
-		Targets: targets, Body: t.String() + "\n" + sizes.String()}, nil
+		Targets: targets, Body: t.String() + "\n" + memory.String() + "\n" + sizes.String()}, nil
 }
 
 // clusterMesh measures the ways between two nodes.

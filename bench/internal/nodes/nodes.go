@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,6 +45,8 @@ type Figures struct {
 	Replace       Spread  // one at a time
 	ReplaceAtRate Spread  // at Rate, from when it was due
 	BytesPerUser  float64 // in the server, with the text of the ID, 13 bytes
+	BytesOnNode   float64 // of a user in the heap of the node, with the session and the text of the ID
+	BytesAlone    float64 // the same of a user manager that is no node
 	LeaseOps      float64 // calls a second a node, nothing else going on
 	StoreCPU      float64 // µs of the server's processor time a logon, 64 under way
 }
@@ -137,9 +140,9 @@ func (l link) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
 	}
 }
 
-func (w *world) logOn(n node, user string) (usermgr.Session, error) {
+func (w *world) logOn(m *usermgr.Manager, user string) (usermgr.Session, error) {
 	l := link{w.conns.Add(1)}
-	return n.users.Register(w.ctx, usermgr.Logon{UserID: user, Address: l.Address()}, l)
+	return m.Register(w.ctx, usermgr.Logon{UserID: user, Address: l.Address()}, l)
 }
 
 func userID(i int) string { return fmt.Sprintf("user%09d", i) }
@@ -225,7 +228,7 @@ func (f *Figures) fresh(w *world) func(Settings) error {
 		calls, err := w.during(func() error {
 			for end := time.Now().Add(s.For); time.Now().Before(end); n++ {
 				began := time.Now()
-				if _, err := w.logOn(a, userID(n)); err != nil {
+				if _, err := w.logOn(a.users, userID(n)); err != nil {
 					return err
 				}
 				h.Record(time.Since(began))
@@ -291,7 +294,7 @@ func (f *Figures) storm(w *world) func(Settings) error {
 		if err := parallel(64, func(int) error {
 			for time.Now().Before(end) {
 				n := int(next.Add(1))
-				if _, err := w.logOn(w.nodes[n%len(w.nodes)], userID(n)); err != nil {
+				if _, err := w.logOn(w.nodes[n%len(w.nodes)].users, userID(n)); err != nil {
 					return err
 				}
 			}
@@ -334,14 +337,14 @@ func (f *Figures) replacements(w *world) func(Settings) error {
 	return func(s Settings) error {
 		var h histogram.Histogram
 		n := 0
-		if _, err := w.logOn(w.nodes[0], userID(0)); err != nil {
+		if _, err := w.logOn(w.nodes[0].users, userID(0)); err != nil {
 			return err
 		}
 		calls, err := w.during(func() error {
 			for end := time.Now().Add(s.For); time.Now().Before(end); {
 				n++
 				began := time.Now()
-				if _, err := w.logOn(w.nodes[n%len(w.nodes)], userID(0)); err != nil {
+				if _, err := w.logOn(w.nodes[n%len(w.nodes)].users, userID(0)); err != nil {
 					return err
 				}
 				h.Record(time.Since(began))
@@ -360,7 +363,7 @@ func (f *Figures) replacements(w *world) func(Settings) error {
 func (f *Figures) atRate(w *world, s Settings) error {
 	const users = 1000
 	for i := range users {
-		if _, err := w.logOn(w.nodes[0], userID(i)); err != nil {
+		if _, err := w.logOn(w.nodes[0].users, userID(i)); err != nil {
 			return err
 		}
 	}
@@ -375,7 +378,7 @@ func (f *Figures) atRate(w *world, s Settings) error {
 		due := began.Add(time.Duration(i) * time.Second / Rate)
 		time.Sleep(time.Until(due))
 		all.Go(func() {
-			_, err := w.logOn(w.nodes[(1+i/users)%len(w.nodes)], userID(i%users))
+			_, err := w.logOn(w.nodes[(1+i/users)%len(w.nodes)].users, userID(i%users))
 			took := time.Since(due)
 			mu.Lock()
 			defer mu.Unlock()
@@ -405,18 +408,44 @@ func (f *Figures) bytes(w *world) func(Settings) error {
 		if err != nil {
 			return err
 		}
-		if err := parallel(64, func(g int) error {
-			for i := g; i < s.Users; i += 64 {
-				if _, err := w.logOn(w.nodes[i%len(w.nodes)], userID(i)); err != nil {
-					return err
-				}
-			}
-			return nil
-		}); err != nil {
+		if f.BytesOnNode, err = w.fill(s.Users, func(i int) *usermgr.Manager { return w.nodes[i%len(w.nodes)].users }); err != nil {
 			return err
 		}
 		after, err := w.info("memory", "used_memory")
+		if err != nil {
+			return err
+		}
 		f.BytesPerUser = (after - before) / float64(s.Users)
-		return err
+		alone, err := usermgr.New(usermgr.Config{})
+		if err != nil {
+			return err
+		}
+		if f.BytesAlone, err = w.fill(s.Users, func(int) *usermgr.Manager { return alone }); err != nil {
+			return err
+		}
+		return alone.Close(w.ctx)
 	}
+}
+
+// fill has users log on, each at the manager that is the one of its number, and returns what a user takes of the heap.
+func (w *world) fill(users int, of func(i int) *usermgr.Manager) (bytes float64, err error) {
+	before := heap()
+	err = parallel(64, func(g int) error {
+		for i := g; i < users; i += 64 {
+			if _, err := w.logOn(of(i), userID(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return (heap() - before) / float64(users), err
+}
+
+// heap returns what the process's heap holds, garbage not counted.
+func heap() float64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
 }
