@@ -1,6 +1,7 @@
 package redisdir
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,8 @@ func (d *Directory) check(ctx context.Context) error {
 			return fmt.Errorf("rollcall: the server %s has version %s, and a cluster needs Redis 7.0 or Valkey: use a newer server", addr, v)
 		}
 		must := settings
-		if d.cfg.WaitReplicas > 0 && infoValue(info, "redis_mode") == "cluster" {
+		mode := cmp.Or(infoValue(info, "redis_mode"), infoValue(info, "server_mode")) // Valkey has the latter
+		if d.cfg.WaitReplicas > 0 && mode == "cluster" {
 			must = slices.Concat(settings, replicaSettings)
 		}
 		for _, s := range must {
