@@ -33,6 +33,7 @@ type claimMore struct {
 	rest    []entry       // the other entries of the record as the claim wrote it
 	marked  []uuid.UUID   // sessions that the entry's record marks as ending because of the claim; nil once its own is Connected
 	marks   []mark        // of that record
+	bars    []mark        // what the session leaves in the record when it has ended
 	waiters []Incarnation // nodes that wait for the session's end
 	heir    uuid.UUID     // the session elsewhere that continues this one; zero for none
 	over    chan struct{} // closed when the claim is no longer in Node.claims; nil while none waits for it
@@ -148,6 +149,9 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 					return excluded, nil
 				}
 				continue
+			}
+			if err := n.barredBy(&c.open.logon, had); err != nil {
+				return nil, err
 			}
 			prev, c.open.prev = conflict.Version, conflict.Version
 			c.open.unwritten(epoch)

@@ -63,6 +63,7 @@ func TestFieldsThatAreUnknownAreSkipped(t *testing.T) {
 // A record comes out as it went in, with the record's version where an entry has none, and other bytes are refused.
 func FuzzDecodeRecord(f *testing.F) {
 	f.Add(encodeRecord(nil, []mark{{node: 1, end: 2}}), uint64(1))
+	f.Add(encodeRecord(nil, []mark{{end: 4000 << 20, what: barID{1, 2, 3, 4, 5, 6}, code: protocol.KickedOut}, {end: 8000, what: barID{7}, code: 4999}}), uint64(1))
 	f.Add(encodeRecord([]entry{
 		{node: 1, session: uuid.UUID{2}, device: 3, ending: true, generation: 4},
 		{node: 5, session: uuid.UUID{6}, token: tokenDigest("ann", "secret"), past: past{{id: pastID{7}}, {id: pastID{8}, continued: true}}},

@@ -41,7 +41,8 @@
 // session here.
 //
 // [Node.Kick] and [Node.KickSession] throw users out on all nodes. What only one node was asked to do, by Manager.Kick for example, concerns its
-// own sessions; but a client that was kicked or pushed out at one node does not come back by itself at another (rule 26). [Node.Pusher] has a
+// own sessions; but a client that was kicked or pushed out at one node does not come back by itself at another (rule 26): the user's record in the
+// store says so. [Node.Pusher] has a
 // push.Service reach the sessions on all nodes. [Node.Sessions], [Node.Count], [Node.UserPage] and [Node.Broadcast] concern all nodes too.
 //
 // # What a node does not do

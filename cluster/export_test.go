@@ -162,9 +162,40 @@ func Marks(r Record) (nodes []Incarnation) {
 		panic(err)
 	}
 	for _, m := range marks {
-		nodes = append(nodes, m.node)
+		if !m.isBar() {
+			nodes = append(nodes, m.node)
+		}
 	}
 	return nodes
+}
+
+// Bars returns how many bars a record has.
+func Bars(r Record) (bars int) {
+	_, marks, err := decodeAll(r.Body, r.Version)
+	if err != nil {
+		panic(err)
+	}
+	for _, m := range marks {
+		if m.isBar() {
+			bars++
+		}
+	}
+	return bars
+}
+
+// MaxBars limits the bars of a record, and ToldRefusals what a newcomer is told.
+const (
+	MaxBars      = maxBars
+	ToldRefusals = toldRefusals
+)
+
+// FrameFrom returns who has sent a frame.
+func FrameFrom(frame []byte) Incarnation {
+	f, err := decodeFrame(frame)
+	if err != nil {
+		panic(err)
+	}
+	return f.from
 }
 
 // IsMarked reports whether a frame says that a user with a mark has a session.

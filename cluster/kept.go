@@ -65,7 +65,7 @@ func (k keeper) Arrived(user, session string) {
 	me := n.me
 	n.mu.Unlock()
 	for _, m := range marks {
-		if m.node != me {
+		if m.node != me && !m.isBar() {
 			n.send(&frame{kind: frameMarked, from: me, to: m.node, owner: user, session: id})
 		}
 	}

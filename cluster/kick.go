@@ -15,7 +15,8 @@ import (
 
 // Kick throws a user out on all nodes, as usermgr.Manager.Kick does on one. It waits until the sessions that o selects have ended, with
 // their handlers, or until ctx ends, and returns the outcomes, the oldest session first. Sessions of other nodes are told without their ID
-// and token, which are secrets. A ban and revoked tokens are refused on all nodes, and on nodes that join meanwhile.
+// and token, which are secrets. A ban and revoked tokens are refused on all nodes, and on nodes that join later: it waits until the store says
+// so, or has been silent for Config.QueryTimeout.
 //
 // The error is usermgr.ErrBlankID; usermgr.ErrUnknownID when all nodes have answered, and o selects no session and bans nothing; that of
 // ctx, with the outcomes that are known; or a protocol.InternalError while the node is not in the cluster. On the nodes in Missing nothing
@@ -29,8 +30,8 @@ func (n *Node) KickSession(ctx context.Context, id string, o *usermgr.KickOption
 	return n.kickAll(ctx, id, kickOrder{Session: id}, o)
 }
 
-// Unban ends a user's ban on all nodes (usermgr.KickOptions.BanFor). Value says whether the user was banned. On the nodes in Missing the
-// user may stay banned.
+// Unban ends a user's ban on all nodes and in the store (usermgr.KickOptions.BanFor). Value says whether the user was banned. On the nodes in
+// Missing the user may stay banned. If the store is silent for Config.QueryTimeout, the ban ends there when it is back.
 func (n *Node) Unban(ctx context.Context, userID string) (Answer[bool], error) {
 	a := Answer[bool]{AsOf: time.Now()}
 	if !n.inCluster() {
@@ -38,10 +39,15 @@ func (n *Node) Unban(ctx context.Context, userID string) (Answer[bool], error) {
 	}
 	order := refuseOrder{Unban: userID}
 	a.Value = n.refuseHere(&order)
+	var inStore bool
+	var local sync.WaitGroup
+	local.Go(func() { inStore = n.unbar(ctx, userID) })
 	a.Missing = n.askAll(ctx, queryRefuse, toJSON(n, &order), func(body []byte) {
 		var banned bool
 		a.Value = fromJSON(n, body, &banned) && banned || a.Value
 	})
+	local.Wait()
+	a.Value = a.Value || inStore
 	return a, ctx.Err()
 }
 
@@ -72,6 +78,10 @@ func (n *Node) kickAll(ctx context.Context, id string, k kickOrder, o *usermgr.K
 	var here kickReport
 	var local sync.WaitGroup
 	local.Go(func() { here = n.kickHere(ctx, &k) })
+	if ban := k.ban(); ban != nil {
+		n.refuse(*ban)
+		local.Go(func() { n.bar(ctx, k.User, []bar{*ban}) })
+	}
 	var there []kickReport
 	a.Missing = n.askAll(ctx, queryKick, toJSON(n, &k), func(body []byte) {
 		var r kickReport
@@ -105,8 +115,8 @@ func (n *Node) answerKick(ctx context.Context, body []byte) []byte {
 // kickHere kicks the sessions on this node. It returns when they have ended, and other nodes refuse what is revoked.
 func (n *Node) kickHere(ctx context.Context, k *kickOrder) (r kickReport) {
 	m := n.users.Load()
-	if k.Options.BanFor > 0 && k.User != "" {
-		n.refuse(bar{What: banOf(k.User), Code: protocol.Unauthorized, For: k.Options.BanFor})
+	if ban := k.ban(); ban != nil {
+		n.refuse(*ban)
 	}
 	kick, id := m.Kick, k.User
 	if k.Session != "" {
@@ -120,9 +130,27 @@ func (n *Node) kickHere(ctx context.Context, k *kickOrder) (r kickReport) {
 	r.Found = len(r.Kicked) > 0 || err != nil
 	if order := refusedAfter(&k.Options, r.Kicked); len(order.Refused) > 0 {
 		n.refuseHere(&order)
+		var stored sync.WaitGroup
+		stored.Go(func() {
+			user := r.Kicked[0].Session.UserID
+			if k.Options.RevokeFor > 0 {
+				n.bar(ctx, user, order.Refused)
+			} else { // sessionEnded has left it to the removals
+				n.awaitBars(ctx, user)
+			}
+		})
 		n.askAll(ctx, queryRefuse, toJSON(n, &order), nil)
+		stored.Wait()
 	}
 	return r
+}
+
+// ban returns what bans the user of the kick; nil for no ban.
+func (k *kickOrder) ban() *bar {
+	if k.Options.BanFor <= 0 || k.User == "" {
+		return nil
+	}
+	return &bar{What: banOf(k.User), Code: protocol.Unauthorized, For: k.Options.BanFor}
 }
 
 // refusedAfter returns what must be refused after a kick.
@@ -136,7 +164,9 @@ func refusedAfter(o *usermgr.KickOptions, kicked []usermgr.Kicked) (order refuse
 		switch {
 		case o.RevokeFor > 0:
 			for _, secret := range []string{s.ID, s.Token} {
-				order.Refused = append(order.Refused, bar{What: secretOf(s.UserID, secret), Code: protocol.Unauthorized, For: o.RevokeFor})
+				if secret != "" {
+					order.Refused = append(order.Refused, bar{What: secretOf(s.UserID, secret), Code: protocol.Unauthorized, For: o.RevokeFor})
+				}
 			}
 		case isRefused(code):
 			order.Refused = append(order.Refused, bar{What: secretOf(s.UserID, s.ID), Code: code, Text: o.Text, For: refuseFor})

@@ -9,14 +9,22 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // mark says in a user's record that a node keeps messages for the user. In the record it takes 13 bytes, behind the entries: the byte
 // Uncounted, 4 B incarnation, 8 B end, big endian. No incarnation begins with that byte before the year 2105. Only the node itself writes
 // its mark; other nodes remove it when the node is dead, or its time is over.
+//
+// A mark with a code is a bar instead, see appendBar: all nodes write bars, and remove those that are over.
 type mark struct {
-	node Incarnation
-	end  int64 // Unix milliseconds, by the node's clock: at that time it keeps none of the messages any more
+	node Incarnation // 0 for a bar
+	end  int64       // Unix milliseconds, by the node's clock: at that time it keeps none of the messages any more, or the bar is over
+
+	// Of a bar: what it refuses, and with which code.
+	what barID
+	code protocol.CloseCode
 }
 
 const (
@@ -28,6 +36,9 @@ const (
 )
 
 func (m mark) appendTo(b []byte) []byte {
+	if m.isBar() {
+		return m.appendBar(b)
+	}
 	b = append(b, Uncounted)
 	b = binary.BigEndian.AppendUint32(b, uint32(m.node))
 	return binary.BigEndian.AppendUint64(b, uint64(m.end))
@@ -39,7 +50,11 @@ func decodeMarks(b []byte) (marks []mark, err error) {
 		if len(b) < markSize || b[0] != Uncounted {
 			return nil, errBadRecord
 		}
-		marks = append(marks, mark{Incarnation(binary.BigEndian.Uint32(b[1:])), int64(binary.BigEndian.Uint64(b[5:]))})
+		if isBar(b) {
+			marks = append(marks, decodeBar(b))
+			continue
+		}
+		marks = append(marks, mark{node: Incarnation(binary.BigEndian.Uint32(b[1:])), end: int64(binary.BigEndian.Uint64(b[5:]))})
 	}
 	return marks, nil
 }
@@ -63,8 +78,11 @@ func (n *Node) liveMarks(marks []mark) (live []mark) {
 
 // isOver reports whether a mark has no meaning any more. n.mu is held on entry.
 func (n *Node) isOver(m mark) bool {
-	return n.isDead(m.node) || time.Now().UnixMilli() > m.end+markSlack.Milliseconds()
+	return m.isPast() || !m.isBar() && n.isDead(m.node)
 }
+
+// isPast reports whether the time of a mark is over, on all nodes.
+func (m mark) isPast() bool { return time.Now().UnixMilli() > m.end+markSlack.Milliseconds() }
 
 // keeping has the users for whom this node's push services keep messages, and who may be on other nodes. The node's lock protects it.
 type keeping struct {
@@ -233,7 +251,7 @@ func (n *Node) writeMark(ctx context.Context, me Incarnation, user string, left 
 	case left <= 0:
 		marks, good = slices.Delete(marks, i, i+1), 0
 	case i < 0:
-		marks, good = append(marks, mark{me, end}), 2*left
+		marks, good = append(marks, mark{node: me, end: end}), 2*left
 	case good >= left:
 		return entries, good, nil
 	default:
@@ -257,6 +275,7 @@ func (n *Node) auditMarks(user string, entries []entry, marks []mark, number uin
 			continue
 		case m.node == n.me:
 			u.seen = number
+		case m.isBar():
 		default:
 			for i := range entries {
 				if c := n.claims[entries[i].session]; c != nil && c.open == nil && c.own.node == n.me {

@@ -141,7 +141,7 @@ func (n *Node) endOwn(c *claim, r *released, more *claimMore, unused bool, l *se
 		n.graces.remove(c.user)
 	}
 	if r.generation != 0 || r.lost != (lost{}) { // the entry may be in the store
-		r.rest, r.marks = more.rest, more.marks
+		r.rest, r.marks, r.bars = more.rest, more.marks, more.bars
 		n.release.add(c.user, r)
 	}
 	return endGrace

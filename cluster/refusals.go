@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -37,6 +39,10 @@ const (
 )
 
 // refusals are the logons that the node refuses because of what has happened on any node. The node's lock protects it.
+//
+// The same stands as bars in the users' records. A bar holds also on a node that was not told, has joined later, or has forgotten. What
+// nodes tell each other holds where a record does not: while a node acts without the store (StoreLost), and when the store has lost it. It
+// has the notice's text too, and a logon that it refuses asks no store.
 type refusals struct {
 	by    map[string]barred // by the digest
 	clean int               // at this size what is over is looked for
@@ -96,18 +102,31 @@ func (n *Node) refuses(l *usermgr.Logon) *protocol.CloseError {
 	if len(n.refusals.by) == 0 {
 		return nil
 	}
+	for _, what := range barsTo(l) {
+		if r, ok := n.refusals.by[string(what)]; ok && r.until > n.now() {
+			return r.why
+		}
+	}
+	return nil
+}
+
+// isRefusing reports whether this node refuses logons with this digest.
+func (n *Node) isRefusing(what []byte) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r, ok := n.refusals.by[string(what)]
+	return ok && r.until > n.now()
+}
+
+// barsTo returns the digests by which a logon is refused: first that of a ban of the user.
+func barsTo(l *usermgr.Logon) [][]byte {
 	whats := [][]byte{banOf(l.UserID)}
 	for _, secret := range []string{l.Token, l.Session} {
 		if secret != "" {
 			whats = append(whats, secretOf(l.UserID, secret))
 		}
 	}
-	for _, what := range whats {
-		if r, ok := n.refusals.by[string(what)]; ok && r.until > n.now() {
-			return r.why
-		}
-	}
-	return nil
+	return whats
 }
 
 // refuseHere carries out a refuseOrder. It reports whether a user was banned.
@@ -159,15 +178,20 @@ func (n *Node) learnRefusals(life context.Context) {
 	})
 }
 
-// sessionEnded is called for each session of the user manager that ends. Where its client must not come back by itself, all nodes refuse it.
+// sessionEnded is called for each session of the user manager that ends. Where its client must not come back by itself, all nodes refuse it,
+// and the removal of the session's entry leaves a bar in the user's record.
 func (n *Node) sessionEnded(s usermgr.SessionInfo, code protocol.CloseCode) {
 	if !isRefused(code) {
 		return
 	}
 	o := refuseOrder{Refused: []bar{{What: secretOf(s.UserID, s.ID), Code: code, For: refuseFor}}}
 	n.refuseHere(&o)
+	id, err := uuid.Parse(s.ID)
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if c := n.claims[id]; err == nil && c != nil {
+		c.needMore().bars = []mark{o.Refused[0].inRecord()}
+	}
 	if !n.maySend() {
 		return
 	}

@@ -19,6 +19,7 @@ type released struct {
 	generation Version      // the version that the claim has written; 0 where that is not known
 	rest       []entry      // the other entries of that version
 	marks      []mark       // of that version
+	bars       []mark       // what refuses the session's client from then on
 	marked     []uuid.UUID  // entries that a failed claim has marked as ending
 	again      bool         // it has left before, or is not known; what is told of that is told again where it is back in the store
 	found      bool         // the record had it
@@ -124,7 +125,7 @@ func (r *releases) done(user string, all []*released, now time.Duration) {
 	r.recent = r.recent[keep:]
 	for _, e := range all {
 		if e.grace == nil && e.session != (uuid.UUID{}) {
-			r.recent = append(r.recent, recentRelease{user, now, &released{session: e.session, node: e.node, again: true}})
+			r.recent = append(r.recent, recentRelease{user, now, &released{session: e.session, node: e.node, bars: e.bars, again: true}})
 		}
 	}
 }
@@ -278,7 +279,7 @@ func (r *removal) run(ctx context.Context) bool {
 			next = []entry{*grace}
 		}
 		if err == nil {
-			err = n.write(call, r.user, max(prev, was), next, r.marks, SwapOptions{Epoch: epoch})
+			err = n.write(call, r.user, max(prev, was), next, withBars(r.marks, r.bars()), SwapOptions{Epoch: epoch})
 		}
 		cancel()
 		var conflict *Conflict
@@ -323,6 +324,14 @@ func (r *removal) me() Incarnation { return r.all[0].node }
 
 // grace returns the entry that takes the place of the others; nil for none.
 func (r *removal) grace() *entry { return r.all[len(r.all)-1].grace }
+
+// bars returns what the entries leave in the record.
+func (r *removal) bars() (bars []mark) {
+	for _, e := range r.all {
+		bars = append(bars, e.bars...)
+	}
+	return bars
+}
 
 // nothing notes that there is nothing to remove. A record that is not there may have left by a call whose answer was lost, or with
 // what the store has lost. What was told of the latter has no higher version than the floor.
@@ -378,8 +387,9 @@ func (r *removal) unmark(entries []entry) (unmarked bool) {
 	return unmarked
 }
 
-// write writes a record's entries and marks; without any it removes the record.
+// write writes a record's entries and marks, but no bars that are over; without any it removes the record.
 func (n *Node) write(ctx context.Context, user string, prev Version, entries []entry, marks []mark, o SwapOptions) error {
+	marks = withoutOldBars(marks)
 	if len(entries) == 0 && len(marks) == 0 {
 		return n.dir.Remove(ctx, user, prev, o)
 	}
