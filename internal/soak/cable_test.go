@@ -4,10 +4,7 @@ package soak
 
 import (
 	"fmt"
-	"net"
 	"os"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,77 +18,14 @@ func watched() settings {
 		PushEvery: 10 * time.Millisecond, CloseTimeout: sized(200*time.Millisecond, time.Second, 10*time.Second)}
 }
 
-// cable is a proxy between one client and the server. When it is pulled it swallows what either sends, and says nothing.
-type cable struct {
-	net.Listener
-	at      target // the server through it
-	pulled  atomic.Bool
-	pumping sync.WaitGroup
-	ends    []net.Conn
-}
-
-func newCable(t testing.TB, to target) *cable {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cable{Listener: l, at: target{Addr: l.Addr().String(), CA: to.CA}}
-	ready := make(chan struct{})
-	go func() {
-		defer close(ready)
-		near, err := l.Accept()
-		if err != nil {
-			return
-		}
-		far, err := net.DialTimeout("tcp", to.Addr, patience)
-		if err != nil {
-			_ = near.Close()
-			return
-		}
-		c.ends = []net.Conn{near, far}
-		c.pumping.Go(func() { c.pump(near, far) })
-		c.pumping.Go(func() { c.pump(far, near) })
-	}()
-	t.Cleanup(func() {
-		_ = l.Close()
-		<-ready
-		for _, end := range c.ends {
-			_ = end.Close()
-		}
-		c.pumping.Wait()
-	})
-	return c
-}
-
-func (c *cable) pump(to, from net.Conn) {
-	b := make([]byte, 4096)
-	for {
-		n, err := from.Read(b)
-		if c.pulled.Load() {
-			if err != nil {
-				return
-			}
-			continue
-		}
-		if err != nil {
-			_ = to.Close()
-			return
-		}
-		if _, err := to.Write(b[:n]); err != nil {
-			return
-		}
-	}
-}
-
 // Rule 8: the cable of a client is pulled in the middle of a frame, while the server goes on sending to it. Nothing that
 // the server sends counts as life: the heartbeat finds the silence, and not before its time.
 func TestCablePulledInMidFrame(t *testing.T) {
 	returnsTheDescriptors(t)
 	cfg := watched()
 	s := startServer(t, cfg)
-	c := newCable(t, s.at)
-	p := online(t, c.at, "ann")
+	c := testkit.NewCable(t, s.at.Addr)
+	p := online(t, target{Addr: c.Addr(), CA: s.at.CA}, "ann")
 	b := frame(&protocol.Message{Type: echo, Body: make([]byte, 200)})
 	if err := p.write(b[:len(b)/2]); err != nil {
 		t.Fatal(err)
@@ -100,7 +34,7 @@ func TestCablePulledInMidFrame(t *testing.T) {
 	if _, err := p.next(); err != nil {
 		t.Fatalf("before the cable was pulled: %v", err)
 	}
-	c.pulled.Store(true)
+	c.SetCut(true)
 	s.until("the heartbeat finds the silence", func(now state) bool { return now.Codes[protocol.HeartbeatTimeout.Error()] == 1 })
 	took := time.Since(began)
 	t.Logf("found after %v, with a timeout of %v and an interval of %v", took.Round(time.Millisecond), cfg.Timeout, cfg.Interval)

@@ -67,11 +67,11 @@ func eventually(t testing.TB, what string, condition func() bool) {
 // noneLeft waits until no goroutines are left but those to ignore, and returns an error that shows the others where that does not come.
 // goleak by itself waits for less than half a second.
 func noneLeft(ignore goleak.Option) (err error) {
-	for deadline := time.Now().Add(patience); ; {
-		if err = goleak.Find(ignore); err == nil || time.Now().After(deadline) {
-			return err
-		}
-	}
+	testkit.ComesTrue(patience, func() bool {
+		err = goleak.Find(ignore)
+		return err == nil
+	})
+	return err
 }
 
 // usage is what a process holds.
