@@ -219,16 +219,11 @@ func (l *log) end(s *span, also func()) {
 	}
 }
 
-// lockWhole locks the record when no call is under way, or after a time. What a call has done shows before it has returned, and on a busy
-// machine its goroutine may return much later.
-func (l *log) lockWhole(within time.Duration) {
-	for deadline := time.Now().Add(within); ; time.Sleep(time.Millisecond) {
-		l.mu.Lock()
-		if l.underWay == 0 || !time.Now().Before(deadline) {
-			return
-		}
-		l.mu.Unlock()
-	}
+// isWhole reports whether no call is under way.
+func (l *log) isWhole() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.underWay == 0
 }
 
 // mark records something that takes no time.
