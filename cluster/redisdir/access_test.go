@@ -25,11 +25,7 @@ import (
 func TestALimitedUserOverTLSIsEnough(t *testing.T) {
 	ca := testca.New(t)
 	cert, key := ca.Files(ca.Issue("localhost"))
-	l := testkit.Must(net.Listen("tcp", "127.0.0.1:0"))
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	_, port, _ := net.SplitHostPort(testkit.FreeAddr(t))
 	s := startServer(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", ca.File(), "--tls-auth-clients", "yes")
 	if err := s.do(s.client(), documentedACL(t)); err != nil {
 		t.Fatal(err)

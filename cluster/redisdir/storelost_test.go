@@ -41,7 +41,7 @@ func TestOpenNodesGoOnWhileTheServerIsAway(t *testing.T) {
 	last := testkit.Must(s.logOn(a, "user0"))
 	s.server.start()
 	for _, n := range s.nodes {
-		testkit.EventuallyIn(t, testkit.Patience, n.name+" is back", func() bool { return !n.Stats().StoreLost && n.May() })
+		testkit.Eventually(t, n.name+" is back", func() bool { return !n.Stats().StoreLost && n.May() })
 	}
 	s.settled(users)
 	s.log.CheckNoRivals(t, 1)
