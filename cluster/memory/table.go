@@ -59,17 +59,16 @@ func (d *Directory) Join(ctx context.Context, m cluster.Member, o cluster.JoinOp
 // open has the store recover, for a node that has acted without it. It reports whether the node's former life goes on. d.mu is held on
 // entry.
 func (d *Directory) open(m cluster.Member, o cluster.JoinOptions) (goesOn bool) {
-	d.top = max(d.top, o.Open.Floor)
-	r, ok := d.state.table[o.Former]
-	switch {
-	case d.armed:
-		goesOn = ok && !r.dead
+	_, known := d.state.table[o.Former]
+	if d.armed {
+		d.top = max(d.top, o.Open.Floor)
 		d.recover()
-	default: // the table may be lost
+	} else { // the table may be lost
 		d.hear(o.Open)
-		r = d.state.table[o.Former]
-		goesOn = o.Former != 0 && !r.dead
+		known = o.Former != 0
 	}
+	r := d.state.table[o.Former]
+	goesOn = known && !r.dead
 	if goesOn {
 		d.know(o.Former)
 		delete(d.ready, o.Former)
