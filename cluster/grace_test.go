@@ -2,11 +2,14 @@ package cluster_test
 
 import (
 	"context"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -39,5 +42,45 @@ func TestTheGraceOfALaterSessionGoesOn(t *testing.T) {
 		}
 		w.mustLogOn(a, "ann", 1).End(protocol.ClientClosed)
 		w.wantPresence("ann", `offline after 0 messages, tag ""`)
+	})
+}
+
+// Rule 17: a user who has logged on elsewhere and has gone offline there is in a grace no more. Where the node of the grace has not heard of
+// that, a logon there that comes to nothing does not begin the grace again: Offline would be told twice.
+func TestALogonThatFailsDoesNotBeginAnOldGraceAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{OfflineGrace: time.Minute})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(a, "ann", 0).End(protocol.HeartbeatTimeout)
+		synctest.Wait()
+		w.mesh.Lose(func(cluster.Incarnation, []byte) bool { return true })
+		w.mustLogOn(b, "ann", 0).End(protocol.KickedOut)
+		w.mesh.Lose(nil)
+		w.wantPresence("ann", `offline after 0 messages, tag ""`)
+		if !a.users.IsOnline("ann") {
+			t.Fatal("a has heard that the grace is over")
+		}
+
+		ctx, cancel := context.WithCancel(context.Background())
+		var once sync.Once
+		a.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
+			if op == "Swap" {
+				once.Do(cancel) // the claim is in the store, and its logon is given up
+			}
+			return nil
+		}})
+		if _, err := a.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(99)); err == nil {
+			t.Error("ann came in")
+		}
+		a.setFaults(memory.Faults{})
+		w.wantPresence("ann", `offline after 0 messages, tag ""`)
+		if w.records() != 0 || a.users.IsOnline("ann") {
+			t.Errorf("there are %d records, and ann is online at a: %v", w.records(), a.users.IsOnline("ann"))
+		}
+		time.Sleep(2 * time.Minute)
+		w.wantPresence("ann", `offline after 0 messages, tag ""`)
+		if got := strings.Count(w.log.String(), "Offline"); got != 1 {
+			t.Errorf("Offline is told %d times\n%s", got, w.log)
+		}
 	})
 }

@@ -126,6 +126,9 @@ func (n *Node) end(c *claim, l *seam.Left) {
 // entry.
 func (n *Node) endOwn(c *claim, r *released, more *claimMore, unused bool, l *seam.Left) (endGrace bool) {
 	switch g := n.graces.users[c.user]; {
+	case r.untold && r.generation != 0 && g != nil: // the store had no entry of the grace: the user has gone offline elsewhere
+		n.graces.remove(c.user)
+		endGrace = true
 	case unused && g != nil: // the grace goes on
 		g.back = false
 		r.grace = &g.own
