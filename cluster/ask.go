@@ -32,6 +32,7 @@ const (
 	queryBroadcast                  // send a message to everyone; see broadcastOrder
 	queryPush                       // push a message; see pushOrder
 	queryKept                       // hand kept messages to a session; see keptOrder
+	queryMend                       // what belongs into a user's malformed record; see mendOrder
 )
 
 // answerers has the functions that answer queries. They block within ctx.
@@ -46,6 +47,7 @@ var answerers = map[query]func(n *Node, ctx context.Context, body []byte) []byte
 	queryBroadcast: (*Node).answerBroadcast,
 	queryPush:      (*Node).answerPush,
 	queryKept:      (*Node).answerKept,
+	queryMend:      (*Node).answerMend,
 }
 
 // reply is a frameAnswer.

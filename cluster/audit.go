@@ -26,6 +26,8 @@ const (
 	auditStep = 1000
 	// auditTries is how often an audit tries to clear a record that others write meanwhile. The next audit tries again.
 	auditTries = 4
+	// auditMends is how many malformed records an audit mends at most: each costs a question to all nodes.
+	auditMends = 100
 )
 
 // audits is the state of a node's audits. An audit goes through all records. It removes entries and marks of dead nodes, and
@@ -37,6 +39,8 @@ type audits struct {
 	// began is when the node saw first that there is something to audit; 0 while there is nothing.
 	began time.Duration
 	dead  []Incarnation // whose entries may be in the store
+
+	malformed, mended int // records, in the present audit
 }
 
 // auditAll audits until ctx ends: once after each recovery of the store, when a node has died, and every hour.
@@ -91,6 +95,7 @@ func (n *Node) audit(ctx context.Context, me Incarnation) bool {
 	a := &n.audits
 	began, epoch, dead := n.now(), n.epoch, slices.Clone(a.dead)
 	a.count++
+	a.malformed, a.mended = 0, 0
 	number := a.count
 	var own []*claim // written before the audit, so that it finds them
 	for _, c := range n.claims {
@@ -116,6 +121,7 @@ func (n *Node) audit(ctx context.Context, me Incarnation) bool {
 	}
 	whole = n.writeMissing(ctx, epoch, number, own) && whole
 	n.markMissing(number)
+	n.tellMalformed()
 	n.mu.Lock()
 	whole = whole && n.epoch == epoch && ctx.Err() == nil
 	n.mu.Unlock()
@@ -145,8 +151,10 @@ func (n *Node) auditRecord(ctx context.Context, epoch string, r *Record, number 
 	for range auditTries {
 		entries, had, err := decodeAll(r.Body, r.Version)
 		if err != nil {
-			n.log.Error("a user's record in the cluster's store is malformed")
-			return true
+			if !n.auditMalformed(ctx, epoch, r, number) {
+				return true
+			}
+			continue
 		}
 		rest, dead := n.auditEntries(r.User, entries, number)
 		marks := n.auditMarks(r.User, rest, had, number)
@@ -170,6 +178,45 @@ func (n *Node) auditRecord(ctx context.Context, epoch string, r *Record, number 
 		}
 	}
 	return false
+}
+
+// auditMalformed mends a malformed record, and looks at it again. It reports false where it could not: then the record stays as it is, and
+// what this node has in it counts as found.
+func (n *Node) auditMalformed(ctx context.Context, epoch string, r *Record, number uint32) (again bool) {
+	n.mu.Lock()
+	n.audits.malformed++
+	try := n.audits.malformed <= auditMends
+	n.mu.Unlock()
+	if try && n.mend(ctx, r.User, r.Version, epoch, true) == nil {
+		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
+		records, err := n.dir.Look(call, r.User)
+		cancel()
+		if err == nil {
+			*r, again = records[0], true
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if again {
+		n.audits.mended++
+		return true
+	}
+	for _, c := range n.claims {
+		if c.user == r.User {
+			c.seen = number
+		}
+	}
+	return false
+}
+
+// tellMalformed logs how many malformed records the audit has found.
+func (n *Node) tellMalformed() {
+	n.mu.Lock()
+	malformed, mended := n.audits.malformed, n.audits.mended
+	n.mu.Unlock()
+	if malformed > 0 {
+		n.log.Error("records in the cluster's store were malformed", zap.Int("records", malformed), zap.Int("written anew", mended))
+	}
 }
 
 // auditEntries returns what is to be left of a record, and the entries of dead nodes. It notes which sessions of this node it has found,

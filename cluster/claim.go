@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/seam"
@@ -138,11 +139,16 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 				return excluded, nil
 			}
 		case errors.As(err, &conflict):
-			n.raiseFloor(conflict.Version)
 			entries, had, err := decodeAll(conflict.Body, conflict.Version)
 			if err != nil {
-				return nil, err
+				seam.LeavePlace(ctx)
+				if err := n.mend(ctx, c.user, conflict.Version, epoch, true); err != nil {
+					n.log.Error("a logon is refused because of a malformed record in the cluster's store", zap.String("user", c.user), zap.Error(err))
+					return nil, refusal(textMalformed, n.cfg.Renew)
+				}
+				continue
 			}
+			n.raiseFloor(conflict.Version)
 			if i := find(entries, own.session); i >= 0 { // an answer was lost
 				if n.swapped(c, epoch, entries[i].generation, entries, had) {
 					n.tellTaken(c)

@@ -80,12 +80,9 @@ func (n *Node) Held() int {
 	return len(n.claims)
 }
 
-// Decode returns what a record says of its sessions: their nodes, and which are ending.
+// Decode returns what a record says of its sessions: their nodes, and which are ending. One that is malformed says nothing.
 func Decode(r Record) (nodes []Incarnation, ending []bool) {
-	entries, err := decodeRecord(r.Body, r.Version)
-	if err != nil {
-		panic(err)
-	}
+	entries, _ := decodeRecord(r.Body, r.Version)
 	for _, e := range entries {
 		nodes, ending = append(nodes, e.node), append(ending, e.ending)
 	}
@@ -200,3 +197,10 @@ func FrameFrom(frame []byte) Incarnation {
 
 // IsMarked reports whether a frame says that a user with a mark has a session.
 func IsMarked(frame []byte) bool { return frameKind(frame[0]) == frameMarked }
+
+// Audits returns how many audits of the store the node has begun.
+func (n *Node) Audits() uint32 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.audits.count
+}

@@ -187,7 +187,7 @@ func (n *Node) mark(ctx context.Context, me Incarnation, u *keptUser) {
 		entries, good, err = n.writeMark(call, me, u.user, left, epoch)
 		cancel()
 		if errors.Is(err, errBadRecord) { // an audit tries again
-			n.log.Error("a user's record in the cluster's store is malformed")
+			n.malformed(u.user)
 			break
 		}
 		if err == nil {

@@ -26,7 +26,7 @@ const (
 // Page.Next. limit is about how many: 1 to 1,000; 0 for 100. A page may have a few more, or fewer, and Total is -1.
 //
 // Users who are online for the whole listing appear exactly once, unless the store loses what it has meanwhile: then the error is
-// ErrRecovering, with the users who are known. Users of dead nodes are left out. Other errors are usermgr.ErrBadQuery, for a limit that is
+// ErrRecovering, with the users who are known. Users of dead nodes are left out, and so are users whose record is malformed. Other errors are usermgr.ErrBadQuery, for a limit that is
 // out of range, and those of the store.
 func (n *Node) UserPage(ctx context.Context, from string, limit int) (page usermgr.Page[UserPlaces], err error) {
 	if limit, err = pageLimit(limit); err != nil {
@@ -38,14 +38,15 @@ func (n *Node) UserPage(ctx context.Context, from string, limit int) (page userm
 		if err != nil {
 			return page, err
 		}
-		n.mu.Lock()
-		for _, r := range l.Records {
-			entries, err := decodeRecord(r.Body, r.Version)
-			if err != nil {
-				n.mu.Unlock()
-				return page, err
+		users := make([][]entry, len(l.Records))
+		for i, r := range l.Records {
+			if users[i], err = decodeRecord(r.Body, r.Version); err != nil {
+				n.malformed(r.User)
 			}
-			if places := n.visible(entries); len(places) > 0 {
+		}
+		n.mu.Lock()
+		for i, r := range l.Records {
+			if places := n.visible(users[i]); len(places) > 0 {
 				page.Items = append(page.Items, UserPlaces{r.User, places})
 			}
 		}

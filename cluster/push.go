@@ -131,7 +131,9 @@ func (n *Node) pushToUsers(ctx context.Context, order *pushOrder, users []string
 	for _, r := range records {
 		entries, err := decodeRecord(r.Body, r.Version)
 		if err != nil {
-			return nil, nil, err
+			n.malformed(r.User)
+			all = append(all, push.Delivery{UserID: r.User, Err: errMalformed})
+			continue
 		}
 		n.mu.Lock()
 		nodes, here := n.placesOf(entries)

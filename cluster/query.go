@@ -27,7 +27,7 @@ type Counts struct {
 }
 
 // Sessions returns a user's sessions on all nodes, the oldest first. It looks the user up in the store, and asks the nodes where the user
-// is. While the store recovers it asks all nodes. Its error is that of the store, or a protocol.InternalError while the node is not in the
+// is. While the store recovers, or if the user's record is malformed, it asks all nodes. Its error is that of the store, or a protocol.InternalError while the node is not in the
 // cluster.
 func (n *Node) Sessions(ctx context.Context, userID string) (Answer[[]SessionAt], error) {
 	a := Answer[[]SessionAt]{AsOf: time.Now()}
@@ -35,12 +35,12 @@ func (n *Node) Sessions(ctx context.Context, userID string) (Answer[[]SessionAt]
 		return a, errLost
 	}
 	places, err := n.Where(ctx, userID)
-	recovering := errors.Is(err, ErrRecovering)
-	if err != nil && !recovering {
+	untold := errors.Is(err, ErrRecovering) || err == errMalformed
+	if err != nil && !untold {
 		return a, err
 	}
 	meant := func(inc Incarnation) bool {
-		return recovering || slices.ContainsFunc(places, func(p Place) bool { return p.Incarnation == inc })
+		return untold || slices.ContainsFunc(places, func(p Place) bool { return p.Incarnation == inc })
 	}
 	a.Value = n.sessionsOf(userID)
 	a.Missing = n.askSome(ctx, querySessions, []byte(userID), meant, func(body []byte) {

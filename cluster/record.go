@@ -34,6 +34,9 @@ const (
 
 const entrySize = 4 + 16 + 2 + 1 + 8
 
+// A later version may use the flags that are free, and must otherwise write what this version can read, until no node of this version is left: a
+// record that none of the nodes can read is written anew (mend.go).
+
 var errBadRecord = errors.New("rollcall: a record in the cluster's store is malformed")
 
 // tokenDigest returns what a record has of a token.
@@ -89,8 +92,10 @@ func encodeRecord(entries []entry, marks []mark) []byte {
 
 // decodeRecord returns the entries of a record, which has this version. Nothing yields no entries.
 func decodeRecord(b []byte, version Version) (entries []entry, err error) {
-	entries, _, err = decodeAll(b, version)
-	return entries, err
+	if entries, _, err = decodeAll(b, version); err != nil {
+		return nil, err
+	}
+	return entries, nil
 }
 
 // decodeAll returns the entries and the marks of a record, which has this version.

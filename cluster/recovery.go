@@ -139,7 +139,7 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 		case errors.As(err, &conflict):
 			var entries []entry
 			if entries, marks, err = decodeAll(conflict.Body, conflict.Version); err != nil {
-				n.log.Error("a user's record in the cluster's store is malformed")
+				n.malformed(c.user)
 				entries, marks = nil, nil
 			}
 			n.mu.Lock()

@@ -258,10 +258,10 @@ func (r *removal) run(ctx context.Context) bool {
 			return false
 		}
 		r.epoch, r.floor = epoch, Version(n.floor.Load())
+		var records []Record
 		var was Version // of a record without entries
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
 		if prev == 0 {
-			var records []Record
 			if records, err = n.dir.Look(call, r.user); err == nil {
 				prev, err = r.look(records[0].Version, records[0].Body)
 			}
@@ -292,7 +292,10 @@ func (r *removal) run(ctx context.Context) bool {
 			return true
 		case errors.As(err, &conflict):
 			if prev, err = r.look(conflict.Version, conflict.Body); err != nil {
-				n.log.Error("a user's record in the cluster's store is malformed")
+				if n.mend(ctx, r.user, conflict.Version, epoch, false) != nil {
+					return true // an audit mends it
+				}
+				continue
 			}
 			if prev == 0 {
 				if r.onlyMarks() {
@@ -307,8 +310,9 @@ func (r *removal) run(ctx context.Context) bool {
 			n.wake()
 			n.awaitChange(ctx, n.cfg.Renew/4)
 		case errors.Is(err, errBadRecord):
-			n.log.Error("a user's record in the cluster's store is malformed")
-			return true
+			if n.mend(ctx, r.user, records[0].Version, epoch, false) != nil {
+				return true
+			}
 		default:
 			if prev != 0 && len(next) == 0 {
 				unsure = prev

@@ -154,7 +154,9 @@ func (n *Node) lookUp(ctx context.Context) {
 			}
 			entries, err := decodeRecord(records[i].Body, records[i].Version)
 			if err != nil {
-				n.log.Error("a user's record in the cluster's store is malformed")
+				n.malformed(user)
+				n.notFound(user, looks[i], errMalformed)
+				continue
 			}
 			n.found(user, looks[i], entries)
 		}

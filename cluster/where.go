@@ -17,7 +17,7 @@ type Place struct {
 
 // Where returns where the user has sessions, the oldest first, as the store knows it: with sessions that wait for others to end, and
 // without those of dead nodes. A user without a session has a place while a grace lasts. It costs one look into the store. While the store recovers places may be missing; the error is then
-// ErrRecovering, with the places that are known.
+// ErrRecovering, with the places that are known. If the user's record is malformed, the error is a protocol.InternalError.
 func (n *Node) Where(ctx context.Context, userID string) ([]Place, error) {
 	records, err := n.dir.Look(ctx, userID)
 	if err != nil {
@@ -25,7 +25,8 @@ func (n *Node) Where(ctx context.Context, userID string) ([]Place, error) {
 	}
 	entries, err := decodeRecord(records[0].Body, records[0].Version)
 	if err != nil {
-		return nil, err
+		n.malformed(userID)
+		return nil, errMalformed
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -55,7 +56,7 @@ func (n *Node) visible(entries []entry) (places []Place) {
 }
 
 // Online implements bridge.Elsewhere. It returns those of the users who have a session, or are in a grace, on any node, in their order. It asks the store, once, for
-// users who have none here. Its error is that of Where.
+// users who have none here, and leaves out those whose record is malformed. Its error is that of Where, but for these.
 func (n *Node) Online(ctx context.Context, userIDs ...string) (online []string, err error) {
 	m := n.users.Load()
 	var away []string
@@ -73,7 +74,8 @@ func (n *Node) Online(ctx context.Context, userIDs ...string) (online []string, 
 		for _, r := range records {
 			entries, err := decodeRecord(r.Body, r.Version)
 			if err != nil {
-				return nil, err
+				n.malformed(r.User)
+				continue
 			}
 			n.mu.Lock()
 			there[r.User] = slices.ContainsFunc(entries, func(e entry) bool { return !n.isGhost(&e) })

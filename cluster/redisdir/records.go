@@ -58,23 +58,20 @@ func (d *Directory) Look(ctx context.Context, users ...string) ([]cluster.Record
 		if err != nil {
 			return nil, err
 		}
-		r, err := record(users[i], raw)
-		if err != nil {
-			return nil, err
-		}
-		records = append(records, r)
+		records = append(records, record(users[i], raw))
 	}
 	return records, nil
 }
 
-var errRecord = errors.New("rollcall: a record on the server is not one of the library rollcall1")
-
-func record(user, raw string) (cluster.Record, error) {
-	if len(raw) < 8 {
-		return cluster.Record{}, errRecord
-	}
+// record returns a user's record. As the library does, it tells a value that is none of ours with version 1 and a body that no node can read.
+func record(user, raw string) cluster.Record {
 	b := []byte(raw)
-	return cluster.Record{User: user, Version: cluster.Version(binary.BigEndian.Uint64(b)), Body: b[8:]}, nil
+	if len(b) >= 8 {
+		if v := binary.BigEndian.Uint64(b); v >= 1 && v < 1<<53 {
+			return cluster.Record{User: user, Version: cluster.Version(v), Body: b[8:]}
+		}
+	}
+	return cluster.Record{User: user, Version: 1, Body: []byte{0}}
 }
 
 // walkStep is how many buckets are asked for at a time.
@@ -102,11 +99,7 @@ func (d *Directory) Walk(ctx context.Context, from string, limit int) (cluster.L
 			return cluster.Listing{}, err
 		}
 		for user, raw := range users {
-			r, err := record(user, raw)
-			if err != nil {
-				return cluster.Listing{}, err
-			}
-			l.Records = append(l.Records, r)
+			l.Records = append(l.Records, record(user, raw))
 		}
 		if bucket++; len(l.Records) >= max(limit, 1) {
 			break

@@ -314,3 +314,39 @@ func TestMeshDeliversInOrder(t *testing.T) {
 		}
 	})
 }
+
+// A value that another program has written is told as a record that no node can read, and can be written over and removed; the records beside
+// it are told, and versions go on from where they were.
+func TestAValueOfAnotherProgramIsARecord(t *testing.T) {
+	s := startServer(t)
+	c := s.client()
+	d := open(t, c, redisdir.Config{Buckets: 1})
+	me := join(t, d)
+	v := testkit.Must(d.Renew(t.Context(), me, cluster.Member{}, 0))
+	o := cluster.SwapOptions{Epoch: v.Epoch}
+	before := testkit.Must(d.Swap(t.Context(), "ann", 0, []byte("1"), o))
+	for _, raw := range []string{`""`, "short", "a-text-that-is-long-enough-to-have-a-version"} {
+		for _, user := range []string{"bob", "eve"} {
+			if err := s.do(c, "HSET {rollcall}:u:0 "+user+" "+raw); err != nil {
+				t.Fatal(err)
+			}
+		}
+		records := testkit.Must(d.Look(t.Context(), "ann", "bob"))
+		if r := records[1]; string(records[0].Body) != "1" || r.Version != 1 || string(r.Body) != "\x00" {
+			t.Errorf("with %q the records are %+v", raw, records)
+		}
+		if l := testkit.Must(d.Walk(t.Context(), "", 10)); len(l.Records) != 3 {
+			t.Errorf("with %q all records are %+v", raw, l.Records)
+		}
+		var conflict *cluster.Conflict
+		if _, err := d.Swap(t.Context(), "bob", 0, []byte("2"), o); !errors.As(err, &conflict) || conflict.Version != 1 || string(conflict.Body) != "\x00" {
+			t.Errorf("with %q a claim was answered with %v", raw, err)
+		}
+		if now, err := d.Swap(t.Context(), "bob", 1, []byte("2"), o); err != nil || now <= before || now > before+3600e6 {
+			t.Errorf("with %q writing over it was answered with %d after %d, %v", raw, now, before, err)
+		}
+		if err := d.Remove(t.Context(), "eve", 1, o); err != nil {
+			t.Errorf("with %q removing it was answered with %v", raw, err)
+		}
+	}
+}

@@ -45,7 +45,8 @@ local function raise(floor)
 end
 
 -- Records: a hash a bucket, user -> 8 bytes of the version, then the body. A record whose body begins with the byte 255 is not counted. The
--- second key has how many of these there are.
+-- second key has how many of these there are. A value that is none of ours is told with version 1 and the body '\0', which no node can read: too
+-- short a one, and one whose version is above all that a number can tell apart.
 
 local function note_uncounted(key, was, is)
   if was ~= is then redis.call('HINCRBY', key, 'records', is and 1 or -1) end
@@ -53,15 +54,20 @@ end
 
 local function is_uncounted(raw) return raw and string.byte(raw, 9) == 255 or false end
 
+local function parse(raw)
+  if not raw then return 0, '' end
+  local v = #raw >= 8 and struct.unpack('>I8', raw) or 0
+  if v < 1 or v >= 2^53 then return 1, '\0' end
+  return v, string.sub(raw, 9)
+end
+
 -- refused returns why a record may not be written; if it may, nil and the record.
 local function refused(key, user, prev, e, recovering)
   local c = cluster(key)
   if c.epoch ~= e or not (c.armed or recovering == '1') then return {'RECOVERING'} end
   local raw = redis.call('HGET', key, user)
-  local v = raw and struct.unpack('>I8', raw) or 0
-  if v ~= tonumber(prev) then
-    return {'CONFLICT', text(v), raw and string.sub(raw, 9) or ''}
-  end
+  local v, body = parse(raw)
+  if v ~= tonumber(prev) then return {'CONFLICT', text(v), body} end
   return nil, raw
 end
 
