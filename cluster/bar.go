@@ -208,8 +208,10 @@ func (n *Node) writeMarks(ctx context.Context, me Incarnation, user string, chan
 			return
 		case conflict != nil:
 			if entries, had, err = decodeAll(conflict.Body, conflict.Version); err != nil {
-				n.log.Error("a user's record in the cluster's store is malformed")
-				return
+				if n.mend(ctx, user, conflict.Version, epoch, true) != nil {
+					return
+				}
+				continue
 			}
 			if marks = change(had); slices.Equal(marks, had) {
 				return

@@ -154,6 +154,36 @@ func TestAMarkIsWrittenAnewWithAMalformedRecord(t *testing.T) {
 	})
 }
 
+// Rule 26: a user stays banned whose record is malformed, also if the record is malformed when the ban comes.
+func TestABanStandsInARecordThatIsWrittenAnew(t *testing.T) {
+	for _, first := range []string{"ban", "malformed"} {
+		t.Run(first+" first", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 2, usermgr.Config{})
+				a, b := w.nodes[0], w.nodes[1]
+				if first == "malformed" {
+					w.spoil("ann")
+				}
+				if _, err := a.Kick(context.Background(), "ann", &usermgr.KickOptions{BanFor: 3 * time.Hour}); err != nil {
+					t.Error(err)
+				}
+				if first == "ban" {
+					w.spoil("ann")
+					time.Sleep(time.Hour + 10*renew) // an audit
+				}
+				for _, n := range []*member{a, b} {
+					n.stop(t) // its mind is lost
+				}
+				c := w.addNode()
+				w.await("c has joined", c.May)
+				if _, err := w.logOn(c, usermgr.Logon{UserID: "ann"}); codeOf(err) != protocol.Unauthorized {
+					t.Errorf("ann's logon ended with %v", err)
+				}
+			})
+		})
+	}
+}
+
 // later is the store of a node of a later version, which can read what the others cannot.
 type later struct {
 	cluster.DetailStore

@@ -35,6 +35,11 @@ const (
 	markers = 16
 )
 
+// markFor returns a node's mark that is good for so long.
+func markFor(node Incarnation, left time.Duration) mark {
+	return mark{node: node, end: time.Now().Add(left).UnixMilli()}
+}
+
 func (m mark) appendTo(b []byte) []byte {
 	if m.isBar() {
 		return m.appendBar(b)

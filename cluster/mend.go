@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -26,7 +25,7 @@ type mendOrder struct {
 // mendReply is the answer, as JSON.
 type mendReply struct {
 	Readable bool   // the node can read the record, or has found none
-	Record   []byte // else the node's entries of the user, and its mark
+	Record   []byte // else the node's entries of the user, its mark, and a ban
 }
 
 var (
@@ -60,7 +59,7 @@ func (n *Node) mend(ctx context.Context, user string, version Version, epoch str
 		}
 		theirs, had, err := decodeAll(m.Record, 0)
 		readable, whole = readable || m.Readable, whole && err == nil
-		entries, marks = append(entries, theirs...), append(marks, had...)
+		entries, marks = append(entries, theirs...), withBars(marks, had)
 	})
 	switch {
 	case readable:
@@ -81,7 +80,8 @@ func (n *Node) mend(ctx context.Context, user string, version Version, epoch str
 	return err
 }
 
-// partOf returns what the node has of a user in the store. n.mu is held on entry.
+// partOf returns what the node has of a user in the store, and that the user is banned. Revoked tokens and sessions that were kicked are refused by
+// the nodes that have heard of them alone: their digests do not tell their user. n.mu is held on entry.
 func (n *Node) partOf(user string) (entries []entry, marks []mark) {
 	for _, c := range n.claims {
 		if c.user == user && c.own.node == n.me && c.own.generation != 0 && (c.open == nil || !c.open.givenUp) {
@@ -92,7 +92,12 @@ func (n *Node) partOf(user string) (entries []entry, marks []mark) {
 		entries = append(entries, g.own)
 	}
 	if u := n.keeping.users[user]; u != nil && u.until > n.now() {
-		marks = append(marks, mark{n.me, time.Now().Add(u.until - n.now()).UnixMilli()})
+		marks = append(marks, markFor(n.me, u.until-n.now()))
+	}
+	what := banOf(user)
+	if r, ok := n.refusals.by[string(what)]; ok && r.until > n.now() {
+		ban := bar{What: what, Code: r.why.Code, For: r.until - n.now()}
+		marks = append(marks, ban.inRecord())
 	}
 	return entries, marks
 }
