@@ -29,6 +29,10 @@ var (
 	}
 )
 
+// listpackValue is what hash-max-listpack-value should be at least. The server keeps the users of a bucket close together as long as each
+// record is no larger: one of two sessions with tokens is larger than Redis's own 64 bytes, and costs all users of its bucket as much again.
+const listpackValue = 256
+
 // check returns an error that says what to change on the server.
 func (d *Directory) check(ctx context.Context) error {
 	for addr, node := range d.client.Nodes() {
@@ -44,6 +48,7 @@ func (d *Directory) check(ctx context.Context) error {
 		if d.cfg.WaitReplicas > 0 && mode == "cluster" {
 			must = slices.Concat(settings, replicaSettings)
 		}
+		d.checkMemory(ctx, addr, node)
 		for _, s := range must {
 			have, err := node.Do(ctx, node.B().ConfigGet().Parameter(s.name).Build()).AsStrMap()
 			if _, refused := rueidis.IsRedisErr(err); refused {
@@ -61,6 +66,15 @@ func (d *Directory) check(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// checkMemory logs where the server takes more memory than it has to.
+func (d *Directory) checkMemory(ctx context.Context, addr string, node rueidis.Client) {
+	have, err := node.Do(ctx, node.B().ConfigGet().Parameter("hash-max-listpack-value").Build()).AsIntMap()
+	if got, ok := have["hash-max-listpack-value"]; err == nil && ok && got < listpackValue {
+		d.log.Warn("users take up to twice the memory in the server: have hash-max-listpack-value 256 in its configuration file, and restart it",
+			zap.String("server", addr), zap.Int64("hash-max-listpack-value", got))
+	}
 }
 
 func quote(s string) string {

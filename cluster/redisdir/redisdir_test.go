@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/dirtest"
@@ -67,6 +68,20 @@ func TestAServerWithTheWrongSettingsIsRefused(t *testing.T) {
 	}
 	open(t, c, redisdir.Config{})
 	open(t, startServer(t).client(), replicated) // not of a Redis Cluster
+}
+
+// A server whose hashes take more memory than they have to is used, and the log says what to set.
+func TestAServerThatTakesMoreMemoryThanItHasToIsToldOf(t *testing.T) {
+	for setting, warnings := range map[string]int{"64": 1, "256": 0} {
+		core, logged := observer.New(zap.WarnLevel)
+		c := startServer(t, "--hash-max-listpack-value", setting).client()
+		if _, err := redisdir.New(t.Context(), c, redisdir.Config{Logger: zap.New(core)}); err != nil {
+			t.Fatal(err)
+		}
+		if got := logged.FilterMessageSnippet("have hash-max-listpack-value 256").Len(); got != warnings {
+			t.Errorf("with hash-max-listpack-value %s there are %d warnings", setting, got)
+		}
+	}
 }
 
 // A library of the same name that is another is not replaced, and not used.

@@ -163,7 +163,7 @@ func (d *demo) ask(ctx context.Context, from *client.Client, to, text string) er
 
 func (d *demo) startRedis() error {
 	d.redis = exec.Command(cmp.Or(os.Getenv("REDIS_SERVER"), "redis-server"), "--bind", "127.0.0.1", "--port", d.port, "--dir", d.folder, "--save", "", "--appendonly", "no",
-		"--stop-writes-on-bgsave-error", "no", "--maxmemory-policy", "noeviction")
+		"--stop-writes-on-bgsave-error", "no", "--maxmemory-policy", "noeviction", "--hash-max-listpack-value", "256")
 	if err := d.redis.Start(); err != nil {
 		return fmt.Errorf("%w: install redis-server, 7.0 or later, or let REDIS_SERVER name a program", err)
 	}
