@@ -54,6 +54,27 @@ func clusterStore(b *bench) (report.Section, error) {
 	memory.Row("a node", fmt.Sprintf("%.0f", f.BytesOnNode))
 	memory.Row("a user manager without a cluster", fmt.Sprintf("%.0f", f.BytesAlone))
 
+	inStore := report.Table{Head: []string{"a user in the store", "B"}}
+	inStore.Row("one session", fmt.Sprintf("%.1f", f.BytesPerUser))
+	for _, shape := range []struct {
+		what string
+		args []string
+	}{
+		{"one session, with a token", []string{"-token"}},
+		{"two sessions of two device classes", []string{"-sessions", "2"}},
+		{"two sessions with tokens", []string{"-sessions", "2", "-token"}},
+		{"one session, an ID of 36 bytes", []string{"-id", "36"}},
+	} {
+		var bytes float64
+		if _, err := b.measureNodes(&bytes, append(shape.args, "-what", "bytes", "-users", fmt.Sprint(users))...); err != nil {
+			return report.Section{}, err
+		}
+		inStore.Row(shape.what, fmt.Sprintf("%.1f", bytes))
+		if shape.args[0] != "-id" {
+			targets = append(targets, atMost("the same, "+shape.what, bytes, 100, "B"))
+		}
+	}
+
 	sizes := report.Table{Head: []string{"computed from that", "1 million users, 20 nodes", "10 million users, 200 nodes"}}
 	both := func(what string, of func(users, nodes float64) string) { sizes.Row(what, of(1e6, 20), of(1e7, 200)) }
 	both("the store's records", func(u, _ float64) string { return fmt.Sprintf("%.0f MB", u*f.BytesPerUser/1e6) })
@@ -71,7 +92,7 @@ functions. With 64 logons under way the nodes and the server did %s logons a sec
 The bytes of a user are those of the server, with %s users online, an ID of 13 bytes and one session each; those of the
 heaps have the session, and the text of the ID. More than 8 million users want more than the default number of buckets.`,
 		version, report.Count(f.LogonsPerS), f.StoreCPU, report.Count(float64(users))),
-		Targets: targets, Body: t.String() + "\n" + memory.String() + "\n" + sizes.String()}, nil
+		Targets: targets, Body: t.String() + "\n" + inStore.String() + "\n" + memory.String() + "\n" + sizes.String()}, nil
 }
 
 // clusterMesh measures the ways between two nodes.
@@ -146,7 +167,7 @@ func (b *bench) measureNodes(figures any, args ...string) (version string, err e
 	}
 	_, port, _ := net.SplitHostPort(addr)
 	server, err := process.Run(b.cpus, path, "--bind", "127.0.0.1", "--port", port, "--dir", folder, "--save", "", "--appendonly", "no",
-		"--stop-writes-on-bgsave-error", "no")
+		"--stop-writes-on-bgsave-error", "no", "--hash-max-listpack-value", "256")
 	if err != nil {
 		return "", err
 	}

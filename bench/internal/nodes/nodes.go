@@ -20,6 +20,11 @@ type Settings struct {
 	Nodes int
 	Users int           // who are online when their bytes are counted
 	For   time.Duration // of each measurement that takes a time
+
+	// Of MeasureBytes.
+	Sessions int  // of each user, of different device classes
+	Token    bool // each logon has one
+	IDSize   int  // bytes of a user's ID; at least 13
 }
 
 // Spread is how long something took.
@@ -47,34 +52,64 @@ const Rate = 2000
 
 // Measure measures. The server must be empty.
 func Measure(s Settings) (f Figures, err error) {
+	err = run(s, func(w *world) error {
+		steps := []func(Settings) error{f.leases(w), f.roundTrips(w), f.fresh(w), f.storm(w), f.replacements(w), f.bytes(w)}
+		for _, step := range steps {
+			if err := step(s); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return f, err
+}
+
+// MeasureBytes returns what a user takes of the server. The server must be empty.
+func MeasureBytes(s Settings) (perUser float64, err error) {
+	err = run(s, func(w *world) error {
+		perUser, err = w.taken(s.Users, func() error {
+			return parallel(64, func(g int) error {
+				for i := g; i < s.Users*s.Sessions; i += 64 {
+					l := usermgr.Logon{UserID: fmt.Sprintf("user%0*d", s.IDSize-len("user"), i/s.Sessions), Device: uint16(i % s.Sessions)}
+					if s.Token {
+						l.Token = fmt.Sprint("token", i)
+					}
+					if _, err := w.logOnAs(w.nodes[i%len(w.nodes)].users, l); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		})
+		return err
+	})
+	return perUser, err
+}
+
+// run does something in a new cluster.
+func run(s Settings, do func(w *world) error) (err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
 	w := &world{ctx: ctx}
 	if w.redis, err = dial(s.Redis); err != nil {
-		return f, err
+		return err
 	}
 	defer w.redis.Close()
 	for i := range s.Nodes {
-		n, err := w.start(s.Redis, fmt.Sprintf("node-%d", i), &running)
+		n, err := w.start(s, fmt.Sprintf("node-%d", i), &running)
 		if err != nil {
-			return f, err
+			return err
 		}
 		w.nodes = append(w.nodes, n)
 	}
 	for _, n := range w.nodes {
 		if err := n.Joined(ctx); err != nil {
-			return f, err
+			return err
 		}
 	}
-	steps := []func(Settings) error{f.leases(w), f.roundTrips(w), f.fresh(w), f.storm(w), f.replacements(w), f.bytes(w)}
-	for _, step := range steps {
-		if err := step(s); err != nil {
-			return f, err
-		}
-	}
-	return f, nil
+	return do(w)
 }
 
 func spread(h *histogram.Histogram) Spread { return Spread{h.Percentile(50), h.Percentile(99)} }
@@ -236,18 +271,13 @@ func (f *Figures) atRate(w *world, s Settings) error {
 // bytes counts what the server holds for a user.
 func (f *Figures) bytes(w *world) func(Settings) error {
 	return func(s Settings) error {
-		before, err := w.info("memory", "used_memory")
-		if err != nil {
+		var err error
+		if f.BytesPerUser, err = w.taken(s.Users, func() (err error) {
+			f.BytesOnNode, err = w.fill(s.Users, func(i int) *usermgr.Manager { return w.nodes[i%len(w.nodes)].users })
+			return err
+		}); err != nil {
 			return err
 		}
-		if f.BytesOnNode, err = w.fill(s.Users, func(i int) *usermgr.Manager { return w.nodes[i%len(w.nodes)].users }); err != nil {
-			return err
-		}
-		after, err := w.info("memory", "used_memory")
-		if err != nil {
-			return err
-		}
-		f.BytesPerUser = (after - before) / float64(s.Users)
 		alone, err := usermgr.New(usermgr.Config{})
 		if err != nil {
 			return err

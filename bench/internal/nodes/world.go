@@ -38,8 +38,8 @@ func dial(addr string) (rueidis.Client, error) {
 	return rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, DisableCache: true})
 }
 
-func (w *world) start(addr, name string, running *sync.WaitGroup) (n node, err error) {
-	client, err := dial(addr)
+func (w *world) start(s Settings, name string, running *sync.WaitGroup) (n node, err error) {
+	client, err := dial(s.Redis)
 	if err != nil {
 		return n, err
 	}
@@ -51,7 +51,7 @@ func (w *world) start(addr, name string, running *sync.WaitGroup) (n node, err e
 	if n.Node, err = cluster.New(cluster.Config{Directory: store, Mesh: mesh, Name: name, Logger: zap.NewNop()}); err != nil {
 		return n, err
 	}
-	if n.users, err = usermgr.New(usermgr.Config{Claims: n.Node}); err != nil {
+	if n.users, err = usermgr.New(usermgr.Config{Claims: n.Node, Devices: usermgr.Devices{OnePerClass: s.Sessions > 1}}); err != nil {
 		return n, err
 	}
 	running.Go(func() {
@@ -76,8 +76,13 @@ func (l link) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
 }
 
 func (w *world) logOn(m *usermgr.Manager, user string) (usermgr.Session, error) {
+	return w.logOnAs(m, usermgr.Logon{UserID: user})
+}
+
+func (w *world) logOnAs(m *usermgr.Manager, logon usermgr.Logon) (usermgr.Session, error) {
 	l := link{w.conns.Add(1)}
-	return m.Register(w.ctx, usermgr.Logon{UserID: user, Address: l.Address()}, l)
+	logon.Address = l.Address()
+	return m.Register(w.ctx, logon, l)
 }
 
 func userID(i int) string { return fmt.Sprintf("user%09d", i) }
@@ -180,6 +185,19 @@ func parallel(n int, do func(i int) error) error {
 		}
 	}
 	return first
+}
+
+// taken returns what a user takes of the server's memory, once all have logged on.
+func (w *world) taken(users int, logOn func() error) (bytes float64, err error) {
+	before, err := w.info("memory", "used_memory")
+	if err != nil {
+		return 0, err
+	}
+	if err := logOn(); err != nil {
+		return 0, err
+	}
+	after, err := w.info("memory", "used_memory")
+	return (after - before) / float64(users), err
 }
 
 // fill has users log on, each at the manager that is the one of its number, and returns what a user takes of the heap.
