@@ -22,7 +22,8 @@ type arrivals struct {
 type arrival struct {
 	claim   *claim // of the logon; nil when its outcome is known
 	waiting []*arriving
-	passing bool // a goroutine hands over what waits
+	passing bool          // a goroutine hands over what waits
+	over    chan struct{} // closed when the outcome is known; nil while no push waits for it
 }
 
 // arriving is a message that waits for a logon.
@@ -56,8 +57,24 @@ func (a *arrivals) over(c *claim) (waiting bool) {
 		return false
 	}
 	u.claim = nil
+	if u.over != nil {
+		close(u.over)
+		u.over = nil
+	}
 	a.forget(c.user)
 	return len(u.waiting) > 0
+}
+
+// ofLogon returns what is closed when the outcome of the user's logon is known; nil where none is under way.
+func (a *arrivals) ofLogon(user string) <-chan struct{} {
+	u := a.users[user]
+	if u == nil || u.claim == nil {
+		return nil
+	}
+	if u.over == nil {
+		u.over = make(chan struct{})
+	}
+	return u.over
 }
 
 // forget forgets a user for whom nothing waits.
@@ -95,7 +112,7 @@ func (n *Node) userConnected(s usermgr.SessionInfo) {
 func (n *Node) logonFailed(c *claim) {
 	n.mu.Lock()
 	u := n.arrivals.users[c.user]
-	if u != nil && u.claim == c && len(u.waiting) > 0 && n.maySend() {
+	if u != nil && u.claim == c && (len(u.waiting) > 0 || u.over != nil) && n.maySend() {
 		life := n.life
 		n.work.Go(func() {
 			n.awaitReleases(life, c.user)

@@ -37,6 +37,7 @@ type claimMore struct {
 	bars    []mark        // what the session leaves in the record when it has ended
 	waiters []Incarnation // nodes that wait for the session's end
 	heir    uuid.UUID     // the session elsewhere that continues this one; zero for none
+	unasked int           // the messages that the session has confirmed without being asked
 	over    chan struct{} // closed when the claim is no longer in Node.claims; nil while none waits for it
 }
 

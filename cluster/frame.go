@@ -37,6 +37,7 @@ const (
 	frameCarry                          // what moves with a user who has a session there
 	frameMarked                         // a user for whom messages are kept there has a session here
 	frameConfirmed                      // that session has confirmed a message that is kept there
+	frameUnasked                        // a session here has confirmed a message that no session here was asked for
 )
 
 // fieldNumber says what a field of a frame is. A node skips fields that it does not know, and takes a field that is missing for zero.
@@ -90,10 +91,10 @@ type frame struct {
 	key     string
 	code    protocol.CloseCode // with frameNotHere: why the sessions there did not get it; 0 where there are none
 	text    string             // of code
-	owner   string             // with frameCarry, frameMarked and frameConfirmed: the user
+	owner   string             // with frameCarry, frameMarked, frameConfirmed and frameUnasked: the user
 	carry   seam.Carry         // with frameGone and frameCarry: what moves with the user
-	push    uuid.UUID          // with frameConfirmed: the message's ID
-	device  uint64             // with frameConfirmed: the session's device class
+	push    uuid.UUID          // with frameConfirmed and frameUnasked: the message's ID
+	device  uint64             // with frameConfirmed and frameUnasked: the session's device class
 }
 
 // numbers are the first fields of a frame with a message. They have a fixed size, and are set when the message leaves.

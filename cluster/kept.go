@@ -231,7 +231,7 @@ func (n *Node) answerKept(_ context.Context, body []byte) []byte {
 			continue
 		}
 		confirmed := func(id uuid.UUID) {
-			n.send(&frame{kind: frameConfirmed, from: me, to: o.From, owner: o.User, push: id, device: uint64(s.Device)})
+			n.send(&frame{kind: frameConfirmed, from: me, to: o.From, owner: o.User, push: id, session: o.Session, device: uint64(s.Device)})
 		}
 		if slices.ContainsFunc(n.services(), func(k seam.Kept) bool { return k.Deliver(o.User, s.Address.Conn, o.Messages, confirmed) }) {
 			return toJSON(n, keptTaken)
@@ -240,9 +240,9 @@ func (n *Node) answerKept(_ context.Context, body []byte) []byte {
 	return toJSON(n, keptLater)
 }
 
-// confirmed is called when a session elsewhere has confirmed a message that is kept here.
-func (n *Node) confirmed(f *frame) {
+// confirmed is called when a session elsewhere has confirmed a message that may be of this node.
+func (n *Node) confirmed(f *frame, how seam.Confirmed) {
 	for _, k := range n.services() {
-		k.Confirm(f.owner, f.push, uint16(f.device), false)
+		k.Confirm(seam.Confirmation{UserID: f.owner, ID: f.push, Session: f.session, Device: uint16(f.device), How: how})
 	}
 }

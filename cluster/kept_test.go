@@ -51,7 +51,7 @@ func newKeptHere(n *member) *keptHere {
 	n.users.Subscribe(usermgr.Events{Connected: func(s usermgr.SessionInfo) {
 		k.keeper.Arrived(s.UserID, s.ID)
 		for _, m := range k.messages(s.UserID) { // as a push service does for a user who is here
-			k.confirm(s.UserID, m.ID, 0, false)
+			k.confirm(seam.Confirmation{UserID: s.UserID, ID: m.ID})
 		}
 	}})
 	return k
@@ -89,13 +89,13 @@ func (k *keptHere) messages(user string) []seam.KeptMessage {
 	return slices.Clone(k.kept[user])
 }
 
-func (k *keptHere) confirm(user string, id uuid.UUID, _ uint16, _ bool) {
+func (k *keptHere) confirm(c seam.Confirmation) {
 	k.mu.Lock()
-	k.kept[user] = slices.DeleteFunc(k.kept[user], func(m seam.KeptMessage) bool { return m.ID == id })
-	nothing := len(k.kept[user]) == 0
+	k.kept[c.UserID] = slices.DeleteFunc(k.kept[c.UserID], func(m seam.KeptMessage) bool { return m.ID == c.ID })
+	nothing := len(k.kept[c.UserID]) == 0
 	k.mu.Unlock()
 	if nothing {
-		k.keeper.KeepsNothing(user)
+		k.keeper.KeepsNothing(c.UserID)
 	}
 }
 

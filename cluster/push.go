@@ -33,7 +33,12 @@ var ErrMissing = errors.New("rollcall: a node of the cluster has not answered")
 // where ctx has no deadline; Options.Timeout and First do not concern them. Otherwise it waits for the nodes' answers. So on an event loop,
 // use Service.Go. A message that is kept waits in this node's memory, and goes out when the user logs on, on any node whose service has
 // its node's Pusher too. The delivery of a user who was offline is Confirmed then, with Conn 0 if that was on another node. Where a session
-// elsewhere has confirmed the message before Push returned, it is not kept, and the user's delivery here has UserOffline.
+// elsewhere has confirmed the message before Push returned, it is not kept, and the user's delivery here has UserOffline. Where a session
+// elsewhere has ended before it has confirmed the message, Push waits for the user's next session, on any node, as for one of this node. For
+// ToEveryone and ToSessions a message is kept for users who have a session on this node alone.
+//
+// A user who is logging on when the push comes, and has no session yet, gets it when the session begins. The pusher waits for that, and
+// delivers to a session on this node too.
 func (n *Node) Pusher(s *push.Service) push.Pusher {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -65,6 +70,7 @@ type pushOrder struct {
 	Sessions *usermgr.Filter `json:",omitempty"`
 	Message  push.Message
 	Wait     time.Duration // for confirmations
+	Kept     bool          `json:",omitempty"` // by the node that asks: it is told at once that a session has ended
 }
 
 // pushDelivery is a push.Delivery, as JSON.
@@ -74,18 +80,39 @@ type pushDelivery struct {
 	Confirmed bool
 	Code      protocol.CloseCode // of the error; 0 for none
 	Text      string
+	Lost      bool `json:",omitempty"` // see seam.ErrLost
 }
 
 // Push implements push.Pusher.
 func (p pusher) Push(ctx context.Context, to push.Target, m *push.Message) (all []push.Delivery, err error) {
 	all, err = p.push(ctx, to, m)
 	for i := range all {
-		if d := &all[i]; d.Confirmed && to.Users != nil {
-			p.kept.Confirm(d.UserID, m.ID, d.Device, true)
+		switch d := &all[i]; {
+		case to.Users == nil:
+		case d.Confirmed:
+			p.kept.Confirm(seam.Confirmation{UserID: d.UserID, ID: m.ID, Device: d.Device, How: seam.ConfirmedTold})
+		case errors.Is(d.Err, seam.ErrLost):
+			d.Err = nil
+			pushingOf(ctx).Lost(d.UserID)
 		}
 	}
 	return all, err
 }
+
+// pushingOf returns what the service tells of the push for which it calls its pusher with ctx.
+func pushingOf(ctx context.Context) seam.Pushing {
+	if x, ok := ctx.Value(seam.PushingKey{}).(seam.Pushing); ok {
+		return x
+	}
+	return unknownPush{}
+}
+
+// unknownPush is for a pusher that is called by something else than a service.
+type unknownPush struct{}
+
+func (unknownPush) Missed(string) bool { return false }
+func (unknownPush) IsKept() bool       { return false }
+func (unknownPush) Lost(string)        {}
 
 func (p pusher) push(ctx context.Context, to push.Target, m *push.Message) (all []push.Delivery, err error) {
 	n := p.node
@@ -99,6 +126,7 @@ func (p pusher) push(ctx context.Context, to push.Target, m *push.Message) (all 
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	order := pushOrder{Everyone: to.Everyone, Sessions: to.Sessions, Message: *m, Wait: wait - min(wait/4, answerIn)}
+	order.Kept = to.Users != nil && pushingOf(ctx).IsKept()
 	if to.Users == nil {
 		missing := n.askAll(ctx, queryPush, toJSON(n, &order), func(body []byte) { all = append(all, n.deliveries(body)...) })
 		if len(missing) > 0 {
@@ -137,9 +165,13 @@ func (n *Node) pushToUsers(ctx context.Context, order *pushOrder, users []string
 		}
 		n.mu.Lock()
 		nodes, here := n.placesOf(entries)
+		me := n.me
 		n.mu.Unlock()
 		if len(nodes) == 0 && !here {
 			all = append(all, push.Delivery{UserID: r.User, Err: errOffline})
+		}
+		if here && !order.Kept && pushingOf(ctx).Missed(r.User) { // the user was logging on; what is kept goes out by itself
+			nodes = append(nodes, me)
 		}
 		for _, to := range nodes {
 			at[to] = append(at[to], r.User)
@@ -183,6 +215,9 @@ func (n *Node) pushToUsers(ctx context.Context, order *pushOrder, users []string
 // pushTo pushes to users on one node. missing is its name where it has not answered.
 func (n *Node) pushTo(ctx context.Context, order pushOrder, to Incarnation, users []string) (got []push.Delivery, missing string) {
 	order.Users = users
+	if to == n.Incarnation() {
+		return received(n.pushHere(ctx, &order)), ""
+	}
 	answered := false
 	silent := n.askSome(ctx, queryPush, toJSON(n, &order), func(inc Incarnation) bool { return inc == to }, func(body []byte) {
 		answered = true
@@ -205,9 +240,17 @@ func (n *Node) deliveries(body []byte) (all []push.Delivery) {
 	if !fromJSON(n, body, &told) {
 		return nil
 	}
+	return received(told)
+}
+
+// received returns deliveries as the service's caller gets them.
+func received(told []pushDelivery) (all []push.Delivery) {
 	for _, d := range told {
 		o := push.Delivery{UserID: d.User, Device: d.Device, Confirmed: d.Confirmed}
-		if d.Code != 0 {
+		switch {
+		case d.Lost:
+			o.Err = seam.ErrLost
+		case d.Code != 0:
 			o.Err = &protocol.CloseError{Code: d.Code, Text: d.Text}
 		}
 		all = append(all, o)
@@ -221,21 +264,88 @@ func (n *Node) answerPush(ctx context.Context, body []byte) []byte {
 	if !fromJSON(n, body, &order) {
 		return nil
 	}
+	return toJSON(n, n.pushHere(ctx, &order))
+}
+
+// pushHere pushes to the sessions on this node. For a user who has none and is logging on it waits for the outcome, and pushes then.
+func (n *Node) pushHere(ctx context.Context, order *pushOrder) []pushDelivery {
+	ctx, cancel := context.WithTimeout(ctx, max(order.Wait, time.Millisecond))
+	defer cancel()
+	target := push.Target{Users: order.Users, Everyone: order.Everyone, Sessions: order.Sessions}
+	logons := n.logonsOf(order.Users)
+	told := n.pushOnce(ctx, order, target)
+	if len(logons) == 0 {
+		return told
+	}
+	var mu sync.Mutex
+	var waiting sync.WaitGroup
+	var late []pushDelivery
+	rest := slices.DeleteFunc(told, func(d pushDelivery) bool {
+		over := logons[d.User]
+		if d.Code != protocol.UserOffline || over == nil {
+			return false
+		}
+		delete(logons, d.User) // once
+		waiting.Go(func() {
+			got := n.pushAfter(ctx, order, d, over)
+			mu.Lock()
+			defer mu.Unlock()
+			late = append(late, got...)
+		})
+		return true
+	})
+	waiting.Wait()
+	return append(rest, late...)
+}
+
+// pushAfter pushes to a user when the user's logon is over, and after further ones while there is no session. offline is the delivery for
+// none.
+func (n *Node) pushAfter(ctx context.Context, order *pushOrder, offline pushDelivery, over <-chan struct{}) []pushDelivery {
+	users, told := []string{offline.User}, []pushDelivery{offline}
+	for over != nil && slices.ContainsFunc(told, func(d pushDelivery) bool { return d.Code == protocol.UserOffline }) {
+		select {
+		case <-over:
+		case <-ctx.Done():
+			return told
+		}
+		over = n.logonsOf(users)[offline.User]
+		told = n.pushOnce(ctx, order, push.Target{Users: users})
+	}
+	return told
+}
+
+// logonsOf returns those of the users who are logging on here, and for each what is closed when the outcome is known.
+func (n *Node) logonsOf(users []string) map[string]<-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var logons map[string]<-chan struct{}
+	for _, user := range users {
+		if over := n.arrivals.ofLogon(user); over != nil {
+			if logons == nil {
+				logons = make(map[string]<-chan struct{})
+			}
+			logons[user] = over
+		}
+	}
+	return logons
+}
+
+// pushOnce pushes to the sessions that are on this node now.
+func (n *Node) pushOnce(ctx context.Context, order *pushOrder, target push.Target) []pushDelivery {
 	n.mu.Lock()
 	services := n.pushes
 	n.mu.Unlock()
-	target := push.Target{Users: order.Users, Everyone: order.Everyone, Sessions: order.Sessions}
 	var o *push.Options
 	if order.Message.Confirm {
 		o = &push.Options{Confirm: true, Timeout: max(order.Wait, time.Millisecond)}
 	}
-	here := seam.PushHere.(func(context.Context, *push.Service, push.Target, *push.Message, *push.Options) (push.Result, error))
+	here := seam.PushHere.(func(context.Context, *push.Service, push.Target, *push.Message, *push.Options, bool) (push.Result, error))
 	told := []pushDelivery{}
 	reached := make(map[string]bool)
 	for _, s := range services {
-		r, err := here(ctx, s, target, &order.Message, o)
+		r, err := here(ctx, s, target, &order.Message, o, order.Kept)
 		if err != nil {
-			for _, user := range order.Users {
+			for _, user := range target.Users {
 				told = append(told, tell(push.Delivery{UserID: user, Err: err}))
 			}
 		}
@@ -244,14 +354,17 @@ func (n *Node) answerPush(ctx context.Context, body []byte) []byte {
 			told = append(told, tell(d))
 		}
 	}
-	told = slices.DeleteFunc(told, func(d pushDelivery) bool { return d.Code == protocol.UserOffline && reached[d.User] })
-	return toJSON(n, told)
+	return slices.DeleteFunc(told, func(d pushDelivery) bool { return d.Code == protocol.UserOffline && reached[d.User] })
 }
 
 // tell returns what another node is told of a delivery.
 func tell(d push.Delivery) pushDelivery {
 	o := pushDelivery{User: d.UserID, Device: d.Device, Confirmed: d.Confirmed}
-	if d.Err == nil {
+	switch {
+	case d.Err == nil:
+		return o
+	case errors.Is(d.Err, seam.ErrLost):
+		o.Lost = true
 		return o
 	}
 	o.Code, o.Text = protocol.Refused, d.Err.Error()

@@ -70,7 +70,9 @@ func (n *Node) handle(b []byte) {
 	case frameMarked:
 		n.marked(&f)
 	case frameConfirmed:
-		n.confirmed(&f)
+		n.confirmed(&f, seam.ConfirmedKept)
+	case frameUnasked:
+		n.confirmed(&f, seam.ConfirmedUnasked)
 	}
 }
 

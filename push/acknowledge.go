@@ -17,45 +17,51 @@ func (s *Service) acknowledged(c *engine.Conn, m *protocol.Message) error {
 		c.Close(&protocol.CloseError{Code: protocol.InvalidMessage, Text: err.Error()})
 		return nil
 	}
-	b := s.outboxes.find(c.UserID(), false)
-	if b == nil {
-		return nil
+	asked := false
+	if b := s.outboxes.find(c.UserID(), false); b != nil {
+		asked = b.acknowledge(c, id)
+		s.outboxes.release(b)
 	}
-	defer s.outboxes.release(b)
-	b.acknowledge(c, id)
+	if k := s.keeper.Load(); k != nil && !asked {
+		(*k).Unasked(c.UserID(), c.ID(), s.device(c), id)
+	}
 	return nil
 }
 
 // acknowledge is called when c has acknowledged a message. It counts for c; in each call in which c was not asked it
-// counts for another session: see confirmForAnother.
-func (b *outbox) acknowledge(c *engine.Conn, id uuid.UUID) {
-	if !b.confirmOn(c, id) {
-		b.confirmForAnother(c, id, slices.Collect(b.service.bridge.ConnsOf(b.user))) // it calls the user manager: no lock is held
+// counts for another session: see confirmForAnother. It reports false when it counts for no session.
+func (b *outbox) acknowledge(c *engine.Conn, id uuid.UUID) (asked bool) {
+	asked, others := b.confirmOn(c, id)
+	if !others {
+		return asked
 	}
+	now := slices.Collect(b.service.bridge.ConnsOf(b.user)) // it calls the user manager: no lock is held
+	return b.confirmForAnother(c, id, now) || asked
 }
 
-// confirmOn confirms a message in the calls in which c was asked. It reports false when there are other calls of the
-// message.
-func (b *outbox) confirmOn(c *engine.Conn, id uuid.UUID) (all bool) {
+// confirmOn confirms a message in the calls in which c was asked. others says that there are other calls of the message.
+func (b *outbox) confirmOn(c *engine.Conn, id uuid.UUID) (asked, others bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	all = true
 	for _, p := range b.with(id) {
-		switch a := p.on(c); {
-		case a == nil:
-			all = false
-		case a.open():
+		a := p.on(c)
+		if a == nil {
+			others = true
+			continue
+		}
+		asked = true
+		if a.open() {
 			b.confirm(p, a)
 		}
 	}
-	return all
+	return asked, others
 }
 
 // confirmForAnother confirms a message in each call in which c was not asked. It counts for a session of the user that
 // was asked and has ended since: the client has lost that one, and has come back on c. When a session of c's device
 // class has acknowledged already and has ended since, c may be that client, and nothing is counted: too few is better
-// than too many. now has the user's connections.
-func (b *outbox) confirmForAnother(c *engine.Conn, id uuid.UUID, now []*engine.Conn) {
+// than too many. now has the user's connections. It reports false when there was no such session.
+func (b *outbox) confirmForAnother(c *engine.Conn, id uuid.UUID, now []*engine.Conn) (found bool) {
 	device := b.service.device(c)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -65,11 +71,14 @@ func (b *outbox) confirmForAnother(c *engine.Conn, id uuid.UUID, now []*engine.C
 		}
 		if a := p.gone(now, device); a != nil {
 			b.move(a, c, device)
+			found = true
 		} else if a := p.lost(now, device); a != nil {
 			b.move(a, c, device)
 			b.confirm(p, a)
+			found = true
 		}
 	}
+	return found
 }
 
 // with returns the parcels of a message. b.mu is held on entry.
@@ -92,9 +101,11 @@ func (p *parcel) on(c *engine.Conn) *ask {
 func (a *ask) left(now []*engine.Conn) bool { return a.ended() || !slices.Contains(now, a.conn) }
 
 // gone returns an ask that a session of this device class has acknowledged, which has ended since; nil if there is
-// none.
+// none. Of a session on another engine it is not known that it has ended.
 func (p *parcel) gone(now []*engine.Conn, device uint16) *ask {
-	return p.find(func(a *ask) bool { return a.confirmed && a.device == device && a.left(now) })
+	return p.find(func(a *ask) bool {
+		return a.confirmed && a.device == device && a.elsewhere == (uuid.UUID{}) && a.left(now)
+	})
 }
 
 // fits reports whether a session of a device class may take an ask over.
@@ -132,5 +143,5 @@ func (p *parcel) find(is func(*ask) bool) *ask {
 
 // move moves an ask to another connection. b.mu is held on entry.
 func (b *outbox) move(a *ask, to *engine.Conn, device uint16) {
-	a.conn, a.device, a.ctx = to, device, b.watch(to)
+	a.conn, a.device, a.ctx, a.elsewhere = to, device, b.watch(to), uuid.UUID{}
 }

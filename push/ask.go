@@ -5,8 +5,11 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/google/uuid"
+
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/codes"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -18,7 +21,8 @@ type ask struct {
 	index     int  // of the delivery
 	over      bool // the outcome is known
 	confirmed bool
-	waived    bool // Push does not wait for it
+	waived    bool      // Push does not wait for it
+	elsewhere uuid.UUID // the session on another engine that has confirmed it; zero for none
 	// extra means that there is no delivery: the session began while the message was on its way to another one. The ask
 	// takes the place of the other session's ask when that session has ended.
 	extra bool
@@ -63,6 +67,8 @@ func (b *outbox) delivery(a *ask) Delivery {
 	d := Delivery{UserID: b.user, Confirmed: a.confirmed}
 	if a.conn != nil {
 		d.Conn, d.Device = a.conn.ID(), a.device
+	} else if a.confirmed {
+		d.Device = a.device
 	}
 	return d
 }
@@ -118,9 +124,9 @@ func (b *outbox) confirm(p *parcel, a *ask) {
 
 // replace puts an extra ask in the place of one that has a delivery. b.mu is held on entry.
 func (b *outbox) replace(p *parcel, a, extra *ask) {
-	a.conn, a.ctx, a.device = extra.conn, extra.ctx, extra.device
+	a.conn, a.ctx, a.device, a.elsewhere = extra.conn, extra.ctx, extra.device, extra.elsewhere
 	confirmed := extra.confirmed
-	extra.over, extra.confirmed, extra.conn, extra.ctx = true, false, nil, nil // it stays, without an effect
+	extra.over, extra.confirmed, extra.conn, extra.ctx, extra.elsewhere = true, false, nil, nil, uuid.UUID{} // it stays, without an effect
 	if confirmed {
 		b.confirm(p, a)
 	}
@@ -143,6 +149,8 @@ func (b *outbox) look(p *parcel) {
 			b.settle(p, a, errFull)
 		case !p.kept && forGood:
 			b.settle(p, a, nil)
+		case p.call.follow: // it goes to the next session from where it is kept
+			b.settle(p, a, seam.ErrLost)
 		case p.kept && forGood && !p.call.async && !a.waived:
 			a.waived = true
 			p.call.release()

@@ -30,23 +30,25 @@ type call struct {
 	// classes has the device classes of the targeted sessions, with sameDevice: the class of a session cannot be found
 	// when it has ended. It is written before the first session is served.
 	classes map[*engine.Conn]uint16
+	follow  bool // another service keeps the message: see seam.PushHere
 
 	deadline time.Time // guarded by the deadlines
 	place    int       // index among the deadlines, plus one; 0 for none
 
 	mu         sync.Mutex
-	sending    bool       // the caller has not returned from sending
-	open       int        // what Push waits for, or Go has still to tell: asks, operations in a queue, pushers, and sending itself
-	alive      int        // asks that are not over
-	deliveries []Delivery // Push's: all; Go's: those that were not told yet
-	failed     error      // the pushers' errors, or why nothing was sent
-	over       bool       // Push has returned
-	late       bool       // the deadline has come
-	queued     bool       // Go: the call is in the news
-	told       bool       // Go: the last call of done has been made
-	parcels    []*parcel  // in outboxes
-	pushing    int        // pushers that have not returned
-	absent     []string   // users who had no session, and whose message is kept: the Keeper is to be told
+	sending    bool            // the caller has not returned from sending
+	open       int             // what Push waits for, or Go has still to tell: asks, operations in a queue, pushers, and sending itself
+	alive      int             // asks that are not over
+	deliveries []Delivery      // Push's: all; Go's: those that were not told yet
+	failed     error           // the pushers' errors, or why nothing was sent
+	over       bool            // Push has returned
+	late       bool            // the deadline has come
+	queued     bool            // Go: the call is in the news
+	told       bool            // Go: the last call of done has been made
+	parcels    []*parcel       // in outboxes
+	pushing    int             // pushers that have not returned
+	absent     []string        // users who had no session, and whose message is kept: the Keeper is to be told
+	missed     map[string]bool // users who had no session, and whose message is not kept; only with a Keeper
 }
 
 // class returns the device class of a session.

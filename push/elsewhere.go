@@ -1,6 +1,7 @@
 package push
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -19,6 +20,55 @@ func init() {
 		s := service.(*Service)
 		s.keeper.Store(&k)
 		return seam.Kept{Left: s.keptFor, Messages: s.keptMessages, Confirm: s.confirmElsewhere, Deliver: s.deliverKept}
+	}
+	seam.PushHere = func(ctx context.Context, s *Service, to Target, m *Message, o *Options, follow bool) (Result, error) {
+		c, err := s.newCall(&to, m, o)
+		if err != nil {
+			return Result{ID: m.ID}, err
+		}
+		c.follow = follow
+		return s.run(ctx, c, to, nil)
+	}
+}
+
+// miss notes that a push to all of the user's sessions has found none. A pusher may ask for that.
+func (c *call) miss(user string) {
+	if c.only != nil || c.service.keeper.Load() == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.missed == nil {
+		c.missed = make(map[string]bool)
+	}
+	c.missed[user] = true
+}
+
+// Missed implements seam.Pushing.
+func (c *call) Missed(user string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.missed[user]
+}
+
+// IsKept implements seam.Pushing.
+func (c *call) IsKept() bool { return c.keep > 0 }
+
+// Lost implements seam.Pushing. Push waits for the user's next session, as it does for that of a user who was here.
+func (c *call) Lost(user string) {
+	c.mu.Lock()
+	wait := !c.async && c.confirm
+	parcels := slices.Clone(c.parcels)
+	c.mu.Unlock()
+	for _, p := range parcels {
+		if b := p.box; wait && b.user == user {
+			b.mu.Lock()
+			if a := p.find(func(a *ask) bool { return a.waived && a.open() && !a.extra }); a != nil {
+				a.waived = false
+				c.hold()
+			}
+			b.mu.Unlock()
+		}
 	}
 }
 
@@ -127,32 +177,45 @@ func (s *Service) keptMessages(user string) (all []seam.KeptMessage) {
 	return all
 }
 
-// confirmElsewhere counts for a session that has ended, as a confirmation by the user's next session does.
-func (s *Service) confirmElsewhere(user string, id uuid.UUID, device uint16, told bool) {
-	b := s.outboxes.find(user, false)
+// confirmElsewhere counts for a session that has ended, as a confirmation by the user's next session here does.
+func (s *Service) confirmElsewhere(c seam.Confirmation) {
+	b := s.outboxes.find(c.UserID, false)
 	if b == nil {
 		return
 	}
 	defer s.outboxes.release(b)
-	now := slices.Collect(s.bridge.ConnsOf(user))
+	now := slices.Collect(s.bridge.ConnsOf(c.UserID))
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, p := range b.with(id) {
-		if !p.kept {
-			continue
-		}
-		if told {
+	for _, p := range b.with(c.ID) {
+		switch {
+		case c.How != seam.ConfirmedTold:
+			b.confirmAway(p, &c, now)
+		case p.kept:
 			b.confirmTold(p)
-			continue
 		}
-		a := p.lost(now, device)
-		if a == nil && p.call.first {
-			a = p.find(func(a *ask) bool { return a.open() && !a.extra })
-		}
-		if a != nil {
-			a.conn, a.ctx = nil, nil
-			b.confirm(p, a)
-		}
+	}
+}
+
+// confirmAway is confirmElsewhere for one call. b.mu is held on entry.
+func (b *outbox) confirmAway(p *parcel, c *seam.Confirmation, now []*engine.Conn) {
+	if c.Session != (uuid.UUID{}) && p.find(func(a *ask) bool { return a.elsewhere == c.Session }) != nil {
+		return // it has confirmed the message before
+	}
+	if a := p.gone(now, c.Device); a != nil { // it may be that client
+		a.conn, a.ctx, a.elsewhere = nil, nil, c.Session
+		return
+	}
+	a := p.lost(now, c.Device)
+	if a != nil && c.How == seam.ConfirmedUnasked && a.conn != nil && a.device != c.Device {
+		a = nil // several services may have such an ask, and the session has confirmed for one
+	}
+	if a == nil && p.call.first {
+		a = p.find(func(a *ask) bool { return a.open() && !a.extra })
+	}
+	if a != nil {
+		a.conn, a.ctx, a.device, a.elsewhere = nil, nil, c.Device, c.Session
+		b.confirm(p, a)
 	}
 }
 

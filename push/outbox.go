@@ -69,6 +69,11 @@ func (s *served) add(c *engine.Conn, now []*engine.Conn) bool {
 	return true
 }
 
+// isLost reports whether a kept message waits for a session that has ended. b.mu is held on entry.
+func (p *parcel) isLost() bool {
+	return p.kept && !p.answered && p.find(func(a *ask) bool { return a.open() && !a.extra && a.ended() }) != nil
+}
+
 // overhead is the number of bytes that a kept message counts besides its body.
 const overhead = 256
 
@@ -148,9 +153,9 @@ func (b *outbox) ended(c *engine.Conn) {
 			b.look(p)
 		}
 	}
-	gone := len(b.watches) == 0 && b.kept > 0
+	lost := slices.ContainsFunc(b.parcels, (*parcel).isLost)
 	b.mu.Unlock()
-	if gone { // the user may come back on another node
+	if lost { // the client may come back on another node
 		b.tellKept()
 	}
 	b.tidy()

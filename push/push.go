@@ -101,12 +101,6 @@ func (s *Service) Push(ctx context.Context, to Target, m *Message, o *Options) (
 	return s.push(ctx, to, m, o, nil, s.all())
 }
 
-func init() {
-	seam.PushHere = func(ctx context.Context, s *Service, to Target, m *Message, o *Options) (Result, error) {
-		return s.push(ctx, to, m, o, nil, nil)
-	}
-}
-
 // push is Push, to some of a user's sessions, nil for all that the target means, and by these pushers.
 func (s *Service) push(ctx context.Context, to Target, m *Message, o *Options, only []*engine.Conn, pushers []*registered) (Result, error) {
 	if err := ctx.Err(); err != nil {
@@ -116,15 +110,20 @@ func (s *Service) push(ctx context.Context, to Target, m *Message, o *Options, o
 	if err != nil {
 		return Result{ID: m.ID}, err
 	}
+	c.only = only
+	return s.run(ctx, c, to, pushers)
+}
+
+// run is the rest of Push.
+func (s *Service) run(ctx context.Context, c *call, to Target, pushers []*registered) (Result, error) {
 	waited := make(chan struct{})
-	c.waited, c.only = waited, only
-	c.pushing = len(pushers)
+	c.waited, c.pushing = waited, len(pushers)
 	defer c.abandon()
 	s.send(c, to)
 	if len(pushers) > 0 {
 		own := c.message
 		for _, p := range pushers {
-			c.add(p.push(ctx, s, to, &own))
+			c.add(p.push(ctx, c, to, &own))
 			c.pushed()
 		}
 	}

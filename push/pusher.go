@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/internal/contain"
+	"github.com/rollcall-go/rollcall/internal/seam"
 )
 
 // Pusher delivers messages in some way. Several goroutines may call its method at a time.
@@ -66,7 +67,7 @@ type job struct {
 }
 
 // push hands the message over, after those that wait.
-func (r *registered) push(ctx context.Context, s *Service, to Target, m *Message) ([]Delivery, error) {
+func (r *registered) push(ctx context.Context, c *call, to Target, m *Message) ([]Delivery, error) {
 	r.mu.Lock()
 	if r.running {
 		turn := make(chan struct{})
@@ -80,7 +81,7 @@ func (r *registered) push(ctx context.Context, s *Service, to Target, m *Message
 	} else {
 		r.mu.Unlock()
 	}
-	return r.call(ctx, s, to, m)
+	return r.call(ctx, c, to, m)
 }
 
 // later queues a message of Go.
@@ -98,12 +99,12 @@ func (r *registered) later(c *call, to Target, m *Message) {
 	r.running = true
 	r.mu.Unlock()
 	if start {
-		c.service.crew.start(func() { r.work(c.service) })
+		c.service.crew.start(r.work)
 	}
 }
 
 // work is the pusher's goroutine. It hands over the waiting messages.
-func (r *registered) work(s *Service) {
+func (r *registered) work() {
 	for {
 		r.mu.Lock()
 		if len(r.jobs) == 0 {
@@ -115,22 +116,26 @@ func (r *registered) work(s *Service) {
 		r.jobs[0] = job{}
 		r.jobs = r.jobs[1:]
 		r.mu.Unlock()
-		r.handOver(s, j)
+		r.handOver(j)
 	}
 }
 
-func (r *registered) handOver(s *Service, j job) {
+func (r *registered) handOver(j job) {
 	if j.turn != nil {
 		close(j.turn)
 		return
 	}
-	j.call.add(r.call(context.Background(), s, j.to, j.m))
+	j.call.add(r.call(context.Background(), j.call, j.to, j.m))
 	j.call.pushed()
 	j.call.release()
 }
 
 // call calls the pusher on a goroutine of its own, because the pusher may end it.
-func (r *registered) call(ctx context.Context, s *Service, to Target, m *Message) (deliveries []Delivery, err error) {
+func (r *registered) call(ctx context.Context, c *call, to Target, m *Message) (deliveries []Delivery, err error) {
+	s := c.service
+	if s.keeper.Load() != nil {
+		ctx = context.WithValue(ctx, seam.PushingKey{}, seam.Pushing(c))
+	}
 	contain.Apart(func() { deliveries, err = r.pusher.Push(ctx, to, m) }, func(v any) {
 		s.panicked("a pusher", v, zap.String("pusher", r.name))
 		deliveries, err = nil, contain.Error("it", v)

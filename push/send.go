@@ -125,6 +125,7 @@ func (s *Service) sendPlain(c *call, userID string, conns []*engine.Conn) {
 		s.reach(userID, send)
 	}
 	if !reached {
+		c.miss(userID)
 		c.note(Delivery{UserID: userID, Err: errOffline})
 	}
 }
@@ -278,5 +279,6 @@ func (b *outbox) toNoSession(c *call, p *parcel, meant []*engine.Conn) {
 		}
 		err = errFull
 	}
+	c.miss(b.user)
 	c.note(Delivery{UserID: b.user, Err: err})
 }

@@ -23,6 +23,7 @@ var wallTime = []string{
 	"client/logon.go",              // a deadline long ago
 	"cluster/mark.go",              // the end of a mark, for other machines
 	"cluster/bar.go",               // the end of a bar, for other machines
+	"cluster/unasked.go",           // when another machine has made a push
 }
 
 // losesMonotonic are the methods and functions of package time that leave nothing of a time but what the system's clock said.

@@ -1,6 +1,7 @@
 package seam
 
 import (
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,6 +16,9 @@ type Keeper interface {
 	KeepsNothing(userID string)
 	// Arrived says that a session of the user has begun. session is its ID.
 	Arrived(userID, session string)
+	// Unasked says that the session on this connection, of this device class, has confirmed a message that no session of the service was
+	// asked to confirm: a session of the user on another engine may have been.
+	Unasked(userID string, conn uint64, device uint16, id uuid.UUID)
 }
 
 // Kept is what a push service provides to its Keeper. Any goroutine may call the functions. They call the user manager, and so are called
@@ -24,14 +28,35 @@ type Kept struct {
 	Left func(userID string) time.Duration
 	// Messages returns the messages that the service keeps for the user, in order. Their slices must not be changed.
 	Messages func(userID string) []KeptMessage
-	// Confirm notes that the user has confirmed a message on another engine, in a session of this device class. told says that the caller
-	// reports that itself: then the service reports that the user has no session on its engine.
-	Confirm func(userID string, id uuid.UUID, device uint16, told bool)
+	// Confirm notes that the user has confirmed a message on another engine.
+	Confirm func(Confirmation)
 	// Deliver hands messages that another service keeps to a user's session, the one on this connection. A message that the session has
 	// got and has not confirmed is not handed over again. confirmed is called for each that the session's client confirms. Deliver
 	// reports false when the user has no such connection.
 	Deliver func(userID string, conn uint64, messages []KeptMessage, confirmed func(id uuid.UUID)) bool
 }
+
+// Confirmation says that a user has confirmed a message on another engine.
+type Confirmation struct {
+	UserID  string
+	ID      uuid.UUID // of the message
+	Session uuid.UUID // that has confirmed it; zero where that is not known
+	Device  uint16    // the session's device class
+	How     Confirmed
+}
+
+// Confirmed says what a Confirmation counts for.
+type Confirmed uint8
+
+const (
+	// ConfirmedKept is for a message of Kept.Messages: it counts for any session that has ended.
+	ConfirmedKept Confirmed = iota
+	// ConfirmedUnasked is for a message of Keeper.Unasked: it counts for a session of the same device class that has ended.
+	ConfirmedUnasked
+	// ConfirmedTold is for a kept message whose confirmation the caller reports itself: then the service reports that the user has no
+	// session on its engine.
+	ConfirmedTold
+)
 
 // KeptMessage is a message that waits for its user.
 type KeptMessage struct {
@@ -43,3 +68,24 @@ type KeptMessage struct {
 
 // KeptOf makes k the Keeper of a *push.Service, which has one at most, and returns what the service provides. Package push sets it.
 var KeptOf func(service any, k Keeper) Kept
+
+// Pushing is what a push service tells a push.Pusher of a push, by the context: the value of PushingKey. It does so if it has a Keeper.
+type Pushing interface {
+	// Missed reports whether the push has found no session of the user on the service's engine.
+	Missed(userID string) bool
+	// IsKept reports whether the service keeps the message for its users.
+	IsKept() bool
+	// Lost says that the user's session on another engine has ended before it has confirmed the message, and that its client may come back.
+	Lost(userID string)
+}
+
+// PushingKey is the key of a Pushing.
+type PushingKey struct{}
+
+// PushHere is push.Service.Push without pushers. With follow another service keeps the message: a delivery then ends with its session, and
+// has ErrLost if the client may come back. It is a func(ctx context.Context, s *push.Service, to push.Target, m *push.Message,
+// o *push.Options, follow bool) (push.Result, error). Package push sets it.
+var PushHere any
+
+// ErrLost is the error of a delivery of PushHere whose session has ended.
+var ErrLost = errors.New("rollcall: the session has ended, and its client may come back")

@@ -55,10 +55,6 @@ type ManagerUser interface {
 	UseManager(users any, p Policy)
 }
 
-// PushHere is push.Service.Push without pushers: a func(context.Context, *push.Service, push.Target, *push.Message, *push.Options)
-// (push.Result, error). Package push sets it.
-var PushHere any
-
 // Inherit notes that a session of users, a *usermgr.Manager, that has ended is continued by one of another manager. Package usermgr sets
 // it.
 var Inherit = func(users any, session, heir uuid.UUID) {}

@@ -1,0 +1,255 @@
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall"
+	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/push"
+	"github.com/rollcall-go/rollcall/rollcalltest"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// roaming is a client's way to a server, which it loses, and finds again to another one.
+type roaming struct {
+	t    *testing.T
+	mu   sync.Mutex
+	addr string
+	away chan struct{} // closed when there is a way; nil while there is one
+	conn *roamingConn
+}
+
+// roamingConn is a connection of which the server may not hear that it was lost.
+type roamingConn struct {
+	*net.TCPConn
+	lost atomic.Bool
+}
+
+func (c *roamingConn) Close() error {
+	if c.lost.Load() {
+		return nil
+	}
+	return c.TCPConn.Close()
+}
+
+func (r *roaming) dial(ctx context.Context, network, _ string) (net.Conn, error) {
+	r.mu.Lock()
+	away := r.away
+	r.mu.Unlock()
+	if away != nil {
+		select {
+		case <-away:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	r.mu.Lock()
+	addr := r.addr
+	r.mu.Unlock()
+	nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.conn = &roamingConn{TCPConn: nc.(*net.TCPConn)}
+	r.t.Cleanup(func() { _ = nc.Close() })
+	return r.conn, nil
+}
+
+// leave loses the connection; noticed says whether the server hears of it. There is no way until arrive is called.
+func (r *roaming) leave(noticed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.away = make(chan struct{})
+	if noticed {
+		_ = r.conn.SetLinger(0)
+		_ = r.conn.TCPConn.Close()
+		return
+	}
+	r.conn.lost.Store(true)
+	_ = r.conn.SetReadDeadline(time.Now())
+}
+
+// arrive gives the client a way to a server.
+func (r *roaming) arrive(s *server) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.addr = s.Addr
+	close(r.away)
+	r.away = nil
+}
+
+// roamer logs a user on whose client notes pushes, and calls handle before it acknowledges.
+func (p *pushing) roamer(t *testing.T, s *server, user string, device uint16, handle func()) *roaming {
+	r := &roaming{t: t, addr: s.Addr}
+	s.Client(t, user, client.Config{Device: device, DialContext: r.dial, Reconnect: client.Reconnect{Min: -1},
+		OnPush: func(_ *client.Client, m *protocol.PushMessage) {
+			p.mu.Lock()
+			p.got = append(p.got, fmt.Sprintf("%s/%d: %s", user, device, m.Content))
+			p.mu.Unlock()
+			handle()
+		}})
+	return r
+}
+
+// pushed pushes in the background. The time is so long that no test sees its end unless a confirmation is lost.
+func (p *pushing) pushed(t *testing.T, from int, user string, o *push.Options) <-chan push.Result {
+	result := make(chan push.Result, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	go func() {
+		defer cancel()
+		r, err := p.services[from].Push(ctx, push.ToUsers(user), push.Text("hi"), o)
+		if err != nil {
+			t.Error(err)
+		}
+		result <- r
+	}()
+	return result
+}
+
+// isConfirmed waits for a push's result, which has one confirmation, and no error but of a node where the user was not.
+func isConfirmed(t *testing.T, result <-chan push.Result) {
+	t.Helper()
+	select {
+	case r := <-result:
+		failed := slices.ContainsFunc(r.Deliveries, func(d push.Delivery) bool { return d.Err != nil && codeOf(d.Err) != protocol.UserOffline })
+		if r.Confirmed() != 1 || failed {
+			t.Fatalf("the result is %+v", r)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("there is no result")
+	}
+}
+
+func online(s *server, user string) bool { return s.Users.IsOnline(user) }
+
+// eachMove runs a test for a push from each server of three to a user who moves from the first to the second, where the first has noticed
+// that the connection is lost and where it has not, and for both kinds of push.
+func eachMove(t *testing.T, test func(t *testing.T, p *pushing, from int, noticed bool, o *push.Options)) {
+	for from := range 3 {
+		for _, noticed := range []bool{false, true} {
+			for kind, o := range map[string]*push.Options{"confirm": {Confirm: true}, "keep": {Confirm: true, Keep: time.Hour}} {
+				t.Run(fmt.Sprintf("from %d, noticed %v, %s", from, noticed, kind), func(t *testing.T) {
+					test(t, newPushing(t, 3, nil), from, noticed, o)
+				})
+			}
+		}
+	}
+}
+
+// Rule 27 over nodes: a client that handles a push while it moves to another server acknowledges it there. That counts, once, and the
+// client handles the push once.
+func TestAnAcknowledgementOnAnotherServerCounts(t *testing.T) {
+	eachMove(t, func(t *testing.T, p *pushing, from int, noticed bool, o *push.Options) {
+		entered, release := make(chan struct{}, 10), make(chan struct{})
+		r := p.roamer(t, p.all[0], "bob", 0, func() { entered <- struct{}{}; <-release })
+		result := p.pushed(t, from, "bob", o)
+		<-entered
+		if r.leave(noticed); noticed {
+			rollcalltest.Eventually(t, func() bool { return !online(p.all[0], "bob") }, "the first server has noticed")
+		}
+		r.arrive(p.all[1])
+		rollcalltest.Eventually(t, func() bool { return online(p.all[1], "bob") && !online(p.all[0], "bob") }, "bob has moved")
+		close(release)
+		isConfirmed(t, result)
+		p.keepsNothing(t, "bob")
+		p.becomes(t, "bob/0: hi")
+	})
+}
+
+// Rule 27 over nodes: a push that is kept, and was lost with the connection, goes to the session that continues on another server, as it
+// does on one server; whoever has pushed it, the confirmation there is told.
+func TestAKeptPushThatWasUnderWayGoesOutOnAnotherServer(t *testing.T) {
+	for from := range 3 {
+		for _, first := range []bool{false, true} {
+			t.Run(fmt.Sprintf("from %d, first %v", from, first), func(t *testing.T) {
+				p := newPushing(t, 3, nil)
+				r := p.roamer(t, p.all[0], "bob", 0, func() {})
+				r.leave(false)
+				result := p.pushed(t, from, "bob", &push.Options{Confirm: true, First: first, Keep: time.Hour})
+				rollcalltest.Eventually(t, func() bool {
+					u, _ := p.all[0].Users.User("bob")
+					return len(u.Sessions) == 1 && u.Sessions[0].Out.Messages == 1
+				}, "the push is under way")
+				r.arrive(p.all[1])
+				isConfirmed(t, result)
+				p.keepsNothing(t, "bob")
+				p.becomes(t, "bob/0: hi")
+			})
+		}
+	}
+}
+
+// Rule 27: a push that one of a user's devices has not confirmed goes to the device's next session on another server while the other
+// device stays.
+func TestAKeptPushFollowsOneDeviceOfAUser(t *testing.T) {
+	p := newPushing(t, 2, func(c *rollcall.Config) { c.Users.Devices.OnePerClass = true })
+	p.client(t, 0, "bob", 2)
+	r := p.roamer(t, p.all[0], "bob", 1, func() {})
+	r.leave(false)
+	done := make(chan push.Delivery, 10)
+	p.services[0].Go(push.ToUsers("bob"), push.Text("hi"), &push.Options{Confirm: true, Keep: time.Hour}, func(r push.Result, _ error) {
+		for _, d := range r.Deliveries {
+			done <- d
+		}
+	})
+	p.becomes(t, "bob/2: hi")
+	r.arrive(p.all[1])
+	p.becomes(t, "bob/1: hi")
+	for range 2 {
+		select {
+		case d := <-done:
+			if !d.Confirmed {
+				t.Errorf("%+v", d)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("no outcome is told")
+		}
+	}
+	p.keepsNothing(t, "bob")
+}
+
+// Rules 6 and 23: a user who logs on again, on another server, is never offline in between. A push that comes while the old session ends
+// and the new one has not begun reaches the new one.
+func TestAPushWaitsForALogonThatIsUnderWay(t *testing.T) {
+	for from := range 3 {
+		t.Run(fmt.Sprint("from ", from), func(t *testing.T) {
+			p := newPushing(t, 3, nil)
+			p.client(t, 0, "bob", 0)
+			ends, goOn := make(chan struct{}), make(chan struct{})
+			end := sync.OnceFunc(func() { close(goOn) })
+			p.all[0].Users.Subscribe(usermgr.Events{Disconnected: func(usermgr.SessionInfo, protocol.CloseCode) {
+				close(ends)
+				<-goOn
+			}})
+			logon := make(chan struct{})
+			go func() {
+				defer close(logon)
+				p.client(t, 1, "bob", 0)
+			}()
+			defer func() {
+				end()
+				<-logon
+			}()
+			<-ends
+			result := p.pushed(t, from, "bob", &push.Options{Confirm: true})
+			select {
+			case r := <-result:
+				t.Fatalf("before the logon is over the result is %+v", r)
+			case <-time.After(100 * time.Millisecond): // as a rule long enough to see a wrong outcome
+			}
+			end()
+			isConfirmed(t, result)
+			p.becomes(t, "bob/0: hi")
+		})
+	}
+}
