@@ -36,6 +36,18 @@ func (w *world) sendWhileALogonWaits(told func(error), from ...*member) {
 	synctest.Wait()
 }
 
+// logOnInVain has bob log on at a node that does not let him in within d. The channel is closed when the logon has failed.
+func (w *world) logOnInVain(n *member, d time.Duration) (failed chan struct{}) {
+	failed = make(chan struct{})
+	go func() {
+		defer close(failed)
+		if _, err := w.logOnWithin(n, usermgr.Logon{UserID: "bob"}, d); err == nil {
+			w.t.Errorf("bob is in at %s", n.name)
+		}
+	}()
+	return failed
+}
+
 // Rule 23: a user who moves to another node is online throughout, so messages that come while the handlers of the old session run are
 // delivered there, in order, by whichever node they were sent.
 func TestAMessageWaitsForTheLogonOfAUserWhoMoves(t *testing.T) {
@@ -84,21 +96,11 @@ func TestAMessageThatWaitsForALogonThatFailsFollowsTheUser(t *testing.T) {
 		a, b, c, d := w.nodes[0], w.nodes[1], w.nodes[2], w.nodes[3]
 		w.mustLogOn(b, "bob", 0)
 		w.slowly("b", "Disconnected", "bob", 8*time.Second)
-		ended := make(chan struct{}, 2)
-		go func() {
-			if _, err := w.logOnWithin(c, usermgr.Logon{UserID: "bob"}, 4*time.Second); err == nil {
-				t.Error("bob is in at c, although the client has left")
-			}
-			ended <- struct{}{}
-		}()
+		failed := w.logOnInVain(c, 4*time.Second) // the client leaves
 		var told outcome
 		w.sendWhileALogonWaits(told.note, a, c)
-		go func() {
-			w.mustLogOn(d, "bob", 0)
-			ended <- struct{}{}
-		}()
-		<-ended
-		<-ended
+		w.mustLogOn(d, "bob", 0)
+		<-failed
 		got := d.sessions.take()
 		slices.Sort(got)
 		want(t, got, "bob@d: from a", "bob@d: from c")
@@ -113,13 +115,7 @@ func TestAMessageThatWaitsForALogonThatFailsComesToTheOldSession(t *testing.T) {
 		a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
 		w.mustLogOn(b, "bob", 0)
 		w.mesh.Lose(func(_ cluster.Incarnation, frame []byte) bool { return frame[0] == cluster.FrameEvict })
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			if _, err := w.logOnWithin(c, usermgr.Logon{UserID: "bob"}, 2*time.Second); err == nil {
-				t.Error("bob is in at c, although the client has left")
-			}
-		}()
+		failed := w.logOnInVain(c, 2*time.Second) // the client leaves
 		var told outcome
 		w.sendWhileALogonWaits(told.note, a, c)
 		c.setFaults(memory.Faults{Before: func(_ context.Context, op string) error { // the claim leaves the store late
@@ -128,7 +124,7 @@ func TestAMessageThatWaitsForALogonThatFailsComesToTheOldSession(t *testing.T) {
 			}
 			return nil
 		}})
-		<-ended
+		<-failed
 		w.settled()
 		got := b.sessions.take()
 		slices.Sort(got)
@@ -145,17 +141,11 @@ func TestAMessageThatWaitsForALogonThatFailsGoesOn(t *testing.T) {
 		a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
 		w.mustLogOn(b, "bob", 0)
 		w.slowly("b", "Disconnected", "bob", 12*time.Second) // longer than a logon may take
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			if _, err := w.logOn(c, usermgr.Logon{UserID: "bob"}); err == nil {
-				t.Error("bob is in at c while the old session has not ended")
-			}
-		}()
+		failed := w.logOnInVain(c, 10*time.Second)
 		var told outcome
 		w.sendWhileALogonWaits(told.note, a, c)
 		told.is(t) // it is not known yet
-		<-ended
+		<-failed
 		told.is(t, protocol.UserOffline, protocol.UserOffline)
 		want(t, c.sessions.take())
 	})

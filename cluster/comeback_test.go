@@ -12,8 +12,16 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// Rule 17: under IgnoreNew a logon that finds a session elsewhere, which has ended and is still in the store, is not the user's first: Online
-// was told, and Offline was not.
+// wantOfflineAfter has ann's last session end: she is told to be online before, and offline after.
+func (w *world) wantOfflineAfter(last usermgr.Session) {
+	w.t.Helper()
+	w.wantPresence("ann", "online")
+	last.End(protocol.ClientClosed)
+	w.wantPresence("ann", `offline after 0 messages, tag ""`)
+}
+
+// Rules 7 and 17: under IgnoreNew a session elsewhere that has ended and is still in the store refuses no logon. The logon is not the user's
+// first: Online was told, and Offline was not.
 func TestALogonThatComesBeforeARemovalTellsNoOnline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2, usermgr.Config{RelogonMode: usermgr.IgnoreNew})
@@ -24,9 +32,7 @@ func TestALogonThatComesBeforeARemovalTellsNoOnline(t *testing.T) {
 		synctest.Wait()
 		ann = w.mustLogOn(b, "ann", 0)
 		a.setFaults(memory.Faults{})
-		w.wantPresence("ann", "online")
-		ann.End(protocol.ClientClosed)
-		w.wantPresence("ann", `offline after 0 messages, tag ""`)
+		w.wantOfflineAfter(ann)
 	})
 }
 
@@ -67,9 +73,7 @@ func TestWhatASessionThatIsBackInTheStoreHidesIsToldWhenItLeaves(t *testing.T) {
 					w.awaitRecovery(b)
 					ann = w.mustLogOn(b, "ann", 1)
 					a.setFaults(memory.Faults{})
-					w.wantPresence("ann", "online")
-					ann.End(protocol.ClientClosed)
-					w.wantPresence("ann", `offline after 0 messages, tag ""`)
+					w.wantOfflineAfter(ann)
 				})
 			})
 			t.Run(name+", it is the last", func(t *testing.T) {
@@ -107,9 +111,7 @@ func TestALogonDuringWhichTheUsersSessionEndsTellsNoOnline(t *testing.T) {
 		}})
 		ann := w.mustLogOn(a, "ann", 2)
 		a.setFaults(memory.Faults{})
-		w.wantPresence("ann", "online")
-		ann.End(protocol.ClientClosed)
-		w.wantPresence("ann", `offline after 0 messages, tag ""`)
+		w.wantOfflineAfter(ann)
 	})
 }
 

@@ -63,7 +63,7 @@ func TestAShortOutageOfTheStoreFencesNoNode(t *testing.T) {
 			n.setFaults(memory.Faults{})
 		}
 		time.Sleep(2 * lease)
-		if _, ok := w.nodes[0].users.Session(s.ID()); !ok {
+		if !w.nodes[0].has(s) {
 			t.Errorf("the session has ended:\n%s", w.log)
 		}
 		w.mustLogOn(w.nodes[1], "ann", 0)

@@ -142,7 +142,7 @@ func TestAUserWhoComesBackOnAnotherNodeWithinTheGraceWasNeverOffline(t *testing.
 				ann.Received(1, 5, 50)
 				a.users.SetTag("ann", "vip")
 				ann.End(protocol.HeartbeatTimeout)
-				w.await("ann's session has ended", func() bool { _, ok := a.users.Session(ann.ID()); return !ok })
+				w.await("ann's session has ended", func() bool { return !a.has(ann) })
 				time.Sleep(5 * time.Second)
 				if w.presence("ann") != "online" || w.records() != 1 {
 					t.Fatalf("ann is %s", w.presence("ann"))

@@ -14,14 +14,20 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
+// newRivals returns two nodes without the store, both of which ann is at; older is her session at the first.
+func newRivals(t *testing.T) (w *world, older usermgr.Session) {
+	w = newOpenWorld(t, 2, usermgr.Config{})
+	older = w.mustLogOn(w.nodes[0], "ann", 0)
+	w.cutAll()
+	w.mustLogOn(w.nodes[1], "ann", 0)
+	return w, older
+}
+
 // The end of a session that the store is to learn of is asked for until it has come: frames may be lost.
 func TestTheOlderSessionEndsAlthoughAFrameIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newOpenWorld(t, 2, usermgr.Config{})
-		a, b := w.nodes[0], w.nodes[1]
-		older := w.mustLogOn(a, "ann", 0)
-		w.cutAll()
-		w.mustLogOn(b, "ann", 0)
+		w, older := newRivals(t)
+		a := w.nodes[0]
 		a.setFaults(memory.Faults{})
 		w.await("the older session is in the store", func() bool { return !a.Stats().StoreLost && w.at(a, "ann") == "a" })
 		var asked atomic.Int64
@@ -68,11 +74,8 @@ func TestTheLimitOnSessionsHoldsWhenTheStoreIsBack(t *testing.T) {
 // What a node has written of two sessions counts also if the answer is lost: the older one ends.
 func TestTheOlderSessionEndsAlthoughAnAnswerIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newOpenWorld(t, 2, usermgr.Config{})
+		w, older := newRivals(t)
 		a, b := w.nodes[0], w.nodes[1]
-		older := w.mustLogOn(a, "ann", 0)
-		w.cutAll()
-		w.mustLogOn(b, "ann", 0)
 		w.store.Restart()
 		b.setFaults(memory.Faults{})
 		w.await("the younger session is in the store", func() bool { return testkit.Must(w.store.Look(context.Background(), "ann"))[0].Version != 0 })

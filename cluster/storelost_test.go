@@ -52,12 +52,6 @@ func (w *world) back() {
 	})
 }
 
-// has reports whether a node has a session.
-func (n *member) has(s usermgr.Session) bool {
-	_, ok := n.users.Session(s.ID())
-	return ok
-}
-
 // Rule 24, StoreLost Open: sessions go on, and users come in, while the store is lost. When it is back, of two sessions of one user the younger
 // one stays, wherever it is; the other one's client is told PushedOut.
 func TestOpenNodesGoOnWithoutTheStore(t *testing.T) {

@@ -202,6 +202,12 @@ func (n *member) cut() {
 	}})
 }
 
+// has reports whether a node has a session.
+func (n *member) has(s usermgr.Session) bool {
+	_, ok := n.users.Session(s.ID())
+	return ok
+}
+
 func (w *world) awaitNodes() {
 	w.t.Helper()
 	w.await("all nodes are in the cluster", func() bool {
