@@ -73,7 +73,7 @@ fuzz:
 # SOAK_RELOGONS logons over three nodes for each fault of a cluster, and 10,000 clients of five nodes for SOAK_CLUSTER.
 soak:
 	SOAK_SEEDS=$(SOAK_SEEDS) $(GO) test -race -count=1 -timeout 1h -run '^TestStress$$' ./internal/soak
-	CLUSTER_PROGRAMS=$(CLUSTER_PROGRAMS) $(GO) test -count=1 -timeout 12h -run '^TestModel$$' ./cluster
+	CLUSTER_PROGRAMS=$(CLUSTER_PROGRAMS) $(GO) test -count=1 -timeout 12h -run '^TestModel(WithMarks)?$$' ./cluster
 	SOAK_TIME=$(SOAK_TIME) $(GO) test -count=1 -v -timeout 2h -run Test -skip '^TestStress$$' ./internal/soak
 	cd cluster/redisdir && SOAK_RELOGONS=$(SOAK_RELOGONS) $(GO) test -count=1 -v -timeout 4h -run '^TestNoUserIsTwice$$' .
 	cd cluster/redisdir && SOAK_CLUSTER=$(SOAK_CLUSTER) $(GO) test -count=1 -v -timeout 1h -run '^TestSoak$$' .

@@ -110,6 +110,9 @@ func withoutOldBars(marks []mark) []mark {
 // barredBy returns why a logon is refused by the bars of its user's record; nil if it is not. The node keeps in mind what it has found, so
 // that a client that comes again and again does not ask the store; but not that a user is banned, because an Unban may be under way.
 func (n *Node) barredBy(l *usermgr.Logon, marks []mark) error {
+	if !slices.ContainsFunc(marks, mark.isBar) {
+		return nil
+	}
 	now := time.Now()
 	for i, what := range barsTo(l) {
 		for _, m := range marks {
@@ -124,6 +127,19 @@ func (n *Node) barredBy(l *usermgr.Logon, marks []mark) error {
 		}
 	}
 	return nil
+}
+
+// bars returns what the entries leave in the record.
+func (r *removal) bars() (bars []mark) {
+	for _, e := range r.all {
+		bars = append(bars, e.bars...)
+	}
+	return bars
+}
+
+// lacksBars reports whether the record, as it was looked at, lacks some of them.
+func (r *removal) lacksBars() bool {
+	return !r.graced && !slices.Equal(withBars(r.marks, r.bars()), r.marks)
 }
 
 // bar has a user's record refuse logons. It returns when the record does, or when ctx ends, or the store is silent for Config.QueryTimeout;

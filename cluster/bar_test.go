@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -230,17 +231,16 @@ func TestAUserWithBarsGoesOnlineAndOffline(t *testing.T) {
 		for i := range 6 {
 			tokens = append(tokens, fmt.Sprint("token", i))
 			testkit.Must(w.logOn(b, usermgr.Logon{UserID: "bob", Token: tokens[i]}))
-			lost := false // the bubble's calls come one after the other
+			var lost atomic.Bool
 			b.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
-				if op == "Swap" && !lost {
-					lost = true
+				if op == "Swap" && lost.CompareAndSwap(false, true) {
 					return errCut
 				}
 				return nil
 			}})
-			testkit.Must(a.Kick(context.Background(), "bob", &usermgr.KickOptions{RevokeFor: time.Hour, Code: protocol.ServerStopping}))
+			testkit.Must(a.Kick(context.Background(), "bob", &usermgr.KickOptions{RevokeFor: time.Hour}))
 			w.settled()
-			if !lost {
+			if !lost.Load() {
 				t.Error("no answer was lost")
 			}
 			b.setFaults(memory.Faults{})
@@ -311,5 +311,45 @@ func TestABarThatTheStoreHasLost(t *testing.T) {
 		w.awaitNodes()
 		w.awaitAnswers()
 		w.refuses(d, usermgr.Logon{UserID: "eve"}, protocol.Unauthorized)
+	})
+}
+
+// Rule 26 over nodes, StoreLost Open: who was kicked at a node that was without the store is refused by all when it is back, also where the
+// user has come in elsewhere meanwhile.
+func TestAKickWithoutTheStoreHoldsWhenItIsBack(t *testing.T) {
+	for _, online := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newOpenWorld(t, 2, usermgr.Config{ReturnWins: true})
+			a, b := w.nodes[0], w.nodes[1]
+			s := w.mustLogOn(b, "bob", 0)
+			w.deafen(a)
+			b.cut()
+			w.awaitLost(b)
+			testkit.Must(b.users.Kick("bob", nil))
+			w.await("the session has ended", func() bool { return !b.has(s) })
+			if online {
+				w.awaitLogOn(a, "bob")
+			}
+			w.back()
+			w.settled()
+			w.refuses(a, usermgr.Logon{UserID: "bob", Session: s.ID()}, protocol.KickedOut)
+		})
+	}
+}
+
+// Rule 26 over nodes: a ban that has ended before the store could be told of it is not written when the store is back.
+func TestABanThatHasEndedIsNotWrittenLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		w.awaitAnswers()
+		a.setFaults(refusing("Swap", "Remove"))
+		testkit.Must(a.Kick(context.Background(), "bob", &usermgr.KickOptions{BanFor: time.Hour}))
+		time.AfterFunc(20*time.Millisecond, func() { a.setFaults(memory.Faults{}) })
+		if r, err := a.Unban(context.Background(), "bob"); err != nil || !r.Value {
+			t.Errorf("the end of the ban: %+v, %v", r, err)
+		}
+		time.Sleep(lease)
+		w.refuses(b, usermgr.Logon{UserID: "bob"}, 0)
 	})
 }

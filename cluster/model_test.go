@@ -30,6 +30,11 @@ func TestModel(t *testing.T) {
 	if !testing.Short() {
 		seeds = 60
 	}
+	runPrograms(t, seeds, false)
+}
+
+// runPrograms runs so many programs, or as many as the environment says.
+func runPrograms(t *testing.T, seeds int, marks bool) {
 	if n, err := strconv.Atoi(os.Getenv("CLUSTER_PROGRAMS")); err == nil { // make soak
 		seeds = n
 	}
@@ -37,7 +42,7 @@ func TestModel(t *testing.T) {
 	for seed := first; seed < first+seeds; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { runProgram(t, uint64(seed), false) })
+			synctest.Test(t, func(t *testing.T) { runProgram(t, uint64(seed), marks) })
 		})
 	}
 }
@@ -53,6 +58,10 @@ type program struct {
 	all  []usermgr.Session
 
 	refused int // messages, where nodes go on without the store
+
+	kicks   bool
+	tokens  int             // that were shown
+	revoked []usermgr.Logon // their tokens are refused on all nodes, unless a user has too many; in the order of the kicks
 }
 
 func (p *program) draw(n int) int {
@@ -102,16 +111,10 @@ func (p *program) heal(n *member) {
 	n.setFaults(memory.Faults{Before: before, After: before})
 }
 
-// TestModelWithMarks is TestModel with nodes that keep messages for the users, and so write marks into their records. When all is healed the
-// users have them, and no mark is left.
-func TestModelWithMarks(t *testing.T) {
-	for seed := range 12 {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { runProgram(t, uint64(seed), true) })
-		})
-	}
-}
+// TestModelWithMarks is TestModel with nodes that keep messages for the users, and kick them, and so write marks and bars into their records.
+// When all is healed the users have the messages, and no mark is left. Where the store does not fail, tokens that a kick has revoked are
+// refused on all nodes (rule 26).
+func TestModelWithMarks(t *testing.T) { runPrograms(t, 12, true) }
 
 func runProgram(t *testing.T, seed uint64, marks bool) {
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -124,7 +127,7 @@ func runProgram(t *testing.T, seed uint64, marks bool) {
 		cfg.OfflineGrace = time.Duration(1+r.IntN(5000)) * time.Millisecond
 	}
 	p := &program{world: newWorld(t, 0, cfg), rand: r, calm: r.IntN(4) == 0}
-	p.lost = cluster.StoreLost(r.IntN(2))
+	p.lost, p.kicks = cluster.StoreLost(r.IntN(2)), marks
 	around, twoWays := memory.NewMesh(), r.IntN(2) == 0
 	around.Lose(func(cluster.Incarnation, []byte) bool { return p.draw(20) == 0 })
 	for range 2 + r.IntN(3) {
@@ -178,6 +181,9 @@ func runProgram(t *testing.T, seed uint64, marks bool) {
 		}
 	}
 	p.staysSettled()
+	for i := range 4 {
+		p.staysRevoked(fmt.Sprint("user", i))
+	}
 	p.eachCameOnce()
 	most := max(cfg.Devices.MaxSessions, 1)
 	if cfg.Devices.OnePerClass {
@@ -246,14 +252,62 @@ func (p *program) user(name string, over <-chan struct{}) {
 		default:
 		}
 		n := p.nodes[p.draw(len(p.nodes))]
-		s, err := p.logOn(n, usermgr.Logon{UserID: name, Device: uint16(p.draw(3))})
+		l := usermgr.Logon{UserID: name, Device: uint16(p.draw(3))}
+		if p.kicks {
+			l.Token = p.newToken()
+		}
+		s, err := p.logOn(n, l)
 		time.Sleep(time.Duration(p.draw(200)) * time.Millisecond)
 		if err == nil {
 			p.send(n)
 		}
+		if err == nil && p.kicks && p.draw(5) == 0 {
+			p.kick(s, l)
+		}
 		if err == nil && (p.cfg.RelogonMode == usermgr.IgnoreNew || p.draw(2) == 0) {
 			s.End([]protocol.CloseCode{protocol.ClientClosed, protocol.HeartbeatTimeout}[p.draw(2)])
 		}
+	}
+}
+
+func (p *program) newToken() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tokens++
+	return fmt.Sprint("token", p.tokens)
+}
+
+// kick has a node kick a session, and revoke the token of its logon.
+func (p *program) kick(s usermgr.Session, l usermgr.Logon) {
+	ctx, cancel := context.WithTimeout(context.Background(), lease)
+	defer cancel()
+	n := p.nodes[p.draw(len(p.nodes))]
+	r, err := n.KickSession(ctx, s.ID(), &usermgr.KickOptions{RevokeFor: 24 * time.Hour})
+	if err != nil || len(r.Value) != 1 || !p.calm {
+		return // elsewhere the store may lose it, and nodes that were not told may not know it
+	}
+	p.mu.Lock()
+	p.revoked = append(p.revoked, l)
+	p.mu.Unlock()
+	p.staysOut(p.nodes[p.draw(len(p.nodes))], l)
+}
+
+// staysRevoked holds that the last tokens of a user that were revoked are refused on all nodes. Each kick leaves two bars.
+func (p *program) staysRevoked(user string) {
+	p.t.Helper()
+	all := slices.DeleteFunc(slices.Clone(p.revoked), func(l usermgr.Logon) bool { return l.UserID != user })
+	for _, l := range all[max(0, len(all)-cluster.MaxBars/4):] {
+		for _, n := range p.nodes {
+			p.staysOut(n, l)
+		}
+	}
+}
+
+// staysOut holds that a node does not let a client in whose token was revoked.
+func (p *program) staysOut(n *member, l usermgr.Logon) {
+	p.t.Helper()
+	if _, err := p.logOn(n, l); err == nil {
+		p.t.Errorf("rule 26: %s came in at %s with the revoked %s\n%s", l.UserID, n.name, l.Token, p.log)
 	}
 }
 

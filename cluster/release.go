@@ -265,7 +265,7 @@ func (r *removal) run(ctx context.Context) bool {
 			if records, err = n.dir.Look(call, r.user); err == nil {
 				prev, err = r.look(records[0].Version, records[0].Body)
 			}
-			if err == nil && prev == 0 && records[0].Version != 0 && !r.onlyMarks() {
+			if err == nil && prev == 0 && records[0].Version != 0 && !r.onlyMarks() && !r.lacksBars() {
 				cancel()
 				r.nothing(records[0].Version, unsure)
 				return true
@@ -284,8 +284,11 @@ func (r *removal) run(ctx context.Context) bool {
 		cancel()
 		var conflict *Conflict
 		switch {
-		case err == nil && prev == 0: // the record is not there, and not because the store recovers
-			r.nothing(0, unsure)
+		case err == nil && prev == 0: // the entries are not there, and not because the store recovers
+			if len(r.rest) == 0 {
+				was = 0
+			}
+			r.nothing(was, unsure)
 			return true
 		case err == nil:
 			r.version, r.gone, r.graced = prev, len(next) == 0, len(r.rest) == 0 && len(next) > 0
@@ -295,6 +298,9 @@ func (r *removal) run(ctx context.Context) bool {
 				if n.mend(ctx, r.user, conflict.Version, epoch, false) != nil {
 					return true // an audit mends it
 				}
+				continue
+			}
+			if prev == 0 && r.lacksBars() {
 				continue
 			}
 			if prev == 0 {
@@ -328,14 +334,6 @@ func (r *removal) me() Incarnation { return r.all[0].node }
 
 // grace returns the entry that takes the place of the others; nil for none.
 func (r *removal) grace() *entry { return r.all[len(r.all)-1].grace }
-
-// bars returns what the entries leave in the record.
-func (r *removal) bars() (bars []mark) {
-	for _, e := range r.all {
-		bars = append(bars, e.bars...)
-	}
-	return bars
-}
 
 // nothing notes that there is nothing to remove. A record that is not there may have left by a call whose answer was lost, or with
 // what the store has lost. What was told of the latter has no higher version than the floor.
