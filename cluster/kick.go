@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -27,8 +28,39 @@ func (n *Node) Kick(ctx context.Context, userID string, o *usermgr.KickOptions) 
 
 // KickSession is Kick for one session, by its ID. All nodes are asked for it.
 func (n *Node) KickSession(ctx context.Context, id string, o *usermgr.KickOptions) (Answer[[]usermgr.Kicked], error) {
-	return n.kickAll(ctx, id, kickOrder{Session: id}, o)
+	return n.KickSessions(ctx, []string{id}, o)
 }
+
+// KickSessions is KickSession for many sessions, of any users. It asks each node once for kickPart of them. IDs that no node has are left out;
+// the error is usermgr.ErrUnknownID when that are all.
+func (n *Node) KickSessions(ctx context.Context, ids []string, o *usermgr.KickOptions) (all Answer[[]usermgr.Kicked], err error) {
+	if len(ids) == 0 || slices.Contains(ids, "") {
+		return all, usermgr.ErrBlankID
+	}
+	all.AsOf = time.Now()
+	found := false
+	for part := range slices.Chunk(ids, kickPart) {
+		a, err := n.kickAll(ctx, part[0], kickOrder{Sessions: part}, o)
+		all.Value = append(all.Value, a.Value...)
+		for _, node := range a.Missing {
+			if !slices.Contains(all.Missing, node) {
+				all.Missing = append(all.Missing, node)
+			}
+		}
+		if err != nil && !errors.Is(err, usermgr.ErrUnknownID) {
+			return all, err
+		}
+		found = found || err == nil
+	}
+	if !found {
+		return all, usermgr.ErrUnknownID
+	}
+	sortKicked(all.Value)
+	return all, nil
+}
+
+// kickPart is how many sessions a node is asked to kick at a time, so that no frame is too large.
+const kickPart = 250
 
 // Unban ends a user's ban on all nodes and in the store (usermgr.KickOptions.BanFor). Value says whether the user was banned. On the nodes in
 // Missing the user may stay banned. If the store is silent for Config.QueryTimeout, the ban ends there when it is back.
@@ -53,9 +85,9 @@ func (n *Node) Unban(ctx context.Context, userID string) (Answer[bool], error) {
 
 // kickOrder is a kick, as JSON. The options' Text goes along.
 type kickOrder struct {
-	User    string
-	Session string // kick this session alone; empty for those of User
-	Options usermgr.KickOptions
+	User     string
+	Sessions []string // kick these sessions alone; empty for those of User
+	Options  usermgr.KickOptions
 }
 
 // kickReport is its outcome on one node.
@@ -95,11 +127,15 @@ func (n *Node) kickAll(ctx context.Context, id string, k kickOrder, o *usermgr.K
 		a.Value = append(a.Value, r.Kicked...)
 		found = found || r.Found
 	}
-	slices.SortStableFunc(a.Value, func(x, y usermgr.Kicked) int { return x.Session.LogonTime.Compare(y.Session.LogonTime) })
+	sortKicked(a.Value)
 	if ctx.Err() == nil && !found && len(a.Missing) == 0 && k.Options.BanFor <= 0 {
 		return a, usermgr.ErrUnknownID
 	}
 	return a, ctx.Err()
+}
+
+func sortKicked(all []usermgr.Kicked) {
+	slices.SortStableFunc(all, func(x, y usermgr.Kicked) int { return x.Session.LogonTime.Compare(y.Session.LogonTime) })
 }
 
 // answerKick carries out another node's kick.
@@ -118,30 +154,55 @@ func (n *Node) kickHere(ctx context.Context, k *kickOrder) (r kickReport) {
 	if ban := k.ban(); ban != nil {
 		n.refuse(*ban)
 	}
-	kick, id := m.Kick, k.User
-	if k.Session != "" {
-		kick, id = m.KickSession, k.Session
+	var waits []usermgr.Wait
+	if wait, err := m.Kick(k.User, &k.Options); k.User != "" && err == nil {
+		waits = append(waits, wait)
 	}
-	wait, err := kick(id, &k.Options)
-	if err != nil {
-		return r
+	var bans refuseOrder
+	var stored sync.WaitGroup
+	for _, id := range k.Sessions {
+		if s, ok := m.Session(id); ok && k.Options.BanFor > 0 {
+			ban := bar{What: banOf(s.UserID), Code: protocol.Unauthorized, For: k.Options.BanFor}
+			bans.Refused = append(bans.Refused, ban)
+			n.refuse(ban)
+			stored.Go(func() { n.bar(ctx, s.UserID, []bar{ban}) })
+		}
+		if wait, err := m.KickSession(id, &k.Options); err == nil {
+			waits = append(waits, wait)
+		}
 	}
-	r.Kicked, err = wait(ctx)
-	r.Found = len(r.Kicked) > 0 || err != nil
-	if order := refusedAfter(&k.Options, r.Kicked); len(order.Refused) > 0 {
+	if len(bans.Refused) > 0 {
+		stored.Go(func() { n.askAll(ctx, queryRefuse, toJSON(n, &bans), nil) })
+	}
+	users := make(map[string][]usermgr.Kicked)
+	for _, wait := range waits {
+		kicked, err := wait(ctx)
+		r.Kicked = append(r.Kicked, kicked...)
+		r.Found = r.Found || len(kicked) > 0 || err != nil
+		for _, s := range kicked {
+			users[s.Session.UserID] = append(users[s.Session.UserID], s)
+		}
+	}
+	var all refuseOrder
+	for user, kicked := range users {
+		order := refusedAfter(&k.Options, kicked)
+		if len(order.Refused) == 0 {
+			continue
+		}
 		n.refuseHere(&order)
-		var stored sync.WaitGroup
+		all.Refused = append(all.Refused, order.Refused...)
 		stored.Go(func() {
-			user := r.Kicked[0].Session.UserID
 			if k.Options.RevokeFor > 0 {
 				n.bar(ctx, user, order.Refused)
 			} else { // sessionEnded has left it to the removals
 				n.awaitBars(ctx, user)
 			}
 		})
-		n.askAll(ctx, queryRefuse, toJSON(n, &order), nil)
-		stored.Wait()
 	}
+	if len(all.Refused) > 0 {
+		n.askAll(ctx, queryRefuse, toJSON(n, &all), nil)
+	}
+	stored.Wait()
 	return r
 }
 

@@ -285,3 +285,75 @@ func TestWhatANodeRefusesIsBounded(t *testing.T) {
 		t.Errorf("the node refuses %d secrets, and has no room for more", got)
 	}
 }
+
+// Rule 23: a kick of many sessions asks each node once, not once for each session, and so does what is told of kicks by a user manager.
+func TestAKickOfManySessionsAsksEachNodeOnce(t *testing.T) {
+	for _, how := range []string{"by the cluster", "by the cluster, revoked", "by the user managers"} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const many = 60
+				w := newWorld(t, 3, usermgr.Config{})
+				ctx := context.Background()
+				var ids []string
+				for i := range many {
+					s := testkit.Must(w.logOn(w.nodes[i%3], usermgr.Logon{UserID: fmt.Sprint("user", i), Token: fmt.Sprint("token", i)}))
+					ids = append(ids, s.ID())
+				}
+				w.awaitAnswers()
+				var asked atomic.Int64
+				w.mesh.Lose(func(_ cluster.Incarnation, frame []byte) bool {
+					if frame[0] == cluster.FrameAsk {
+						asked.Add(1)
+					}
+					return false
+				})
+				if how == "by the user managers" {
+					for i, id := range ids {
+						testkit.Must(w.nodes[i%3].users.KickSession(id, nil))
+					}
+				} else {
+					o := &usermgr.KickOptions{}
+					if how == "by the cluster, revoked" {
+						o.RevokeFor = time.Hour
+					}
+					r, err := w.nodes[0].KickSessions(ctx, append(ids, "nobody's"), o)
+					if err != nil || len(r.Value) != many || len(r.Missing) > 0 {
+						t.Errorf("%d were kicked, %s, %v", len(r.Value), r.Missing, err)
+					}
+				}
+				time.Sleep(time.Minute) // until all is told
+				if got := asked.Load(); got > 2+6*3 { // to kick; and each node tells two others: of the first, of those that ended meanwhile, of the kick
+					t.Errorf("%d questions were asked", got)
+				}
+				for i, id := range ids {
+					for _, n := range w.nodes {
+						if _, err := w.logOn(n, usermgr.Logon{UserID: fmt.Sprint("user", i), Session: id}); codeOf(err) == 0 {
+							t.Fatalf("user%d is back at %s: %v", i, n.name, err)
+						}
+					}
+				}
+				if _, err := w.nodes[0].KickSessions(ctx, ids, nil); !errors.Is(err, usermgr.ErrUnknownID) {
+					t.Errorf("a kick that finds no session: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// Rule 26 over nodes: a kick of a session bans its user on all nodes, from the call on, and also when it is not known where the session is.
+func TestAKickOfASessionBansItsUserOnAllNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, usermgr.Config{})
+		s := w.mustLogOn(w.nodes[1], "bob", 0)
+		if _, err := w.nodes[0].KickSession(context.Background(), s.ID(), &usermgr.KickOptions{BanFor: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		w.addNode()
+		w.awaitNodes()
+		for _, n := range w.nodes {
+			if _, err := w.logOn(n, usermgr.Logon{UserID: "bob"}); codeOf(err) != protocol.Unauthorized {
+				t.Errorf("bob was answered %v at %s", err, n.name)
+			}
+		}
+	})
+}

@@ -34,6 +34,8 @@ const (
 	maxRefusals = 100_000
 	// keptRefusals is how many are kept of too many, so that not each further one goes through all.
 	keptRefusals = maxRefusals / 8 * 7
+	// tellAfter is how long it takes until other nodes are told of sessions that were kicked by their user manager.
+	tellAfter = 20 * time.Millisecond
 	// toldRefusals limits what a newcomer is told, so that it fits in a frame.
 	toldRefusals = 2_000
 )
@@ -44,8 +46,10 @@ const (
 // nodes tell each other holds where a record does not: while a node acts without the store (StoreLost), and when the store has lost it. It
 // has the notice's text too, and a logon that it refuses asks no store.
 type refusals struct {
-	by    map[string]barred // by the digest
-	clean int               // at this size what is over is looked for
+	by      map[string]barred // by the digest
+	clean   int               // at this size what is over is looked for
+	untold  []bar             // what the other nodes are to hear
+	telling bool              // a goroutine tells them
 }
 
 type barred struct {
@@ -195,6 +199,31 @@ func (n *Node) sessionEnded(s usermgr.SessionInfo, code protocol.CloseCode) {
 	if !n.maySend() {
 		return
 	}
-	life := n.life
-	n.work.Go(func() { n.askAll(life, queryRefuse, toJSON(n, &o), nil) })
+	x := &n.refusals
+	x.untold = append(x.untold, o.Refused...)
+	if !x.telling {
+		x.telling = true
+		life := n.life
+		n.work.Go(func() { n.tellRefusals(life) })
+	}
+}
+
+// tellRefusals tells the other nodes what is refused, until there is no more. What comes within tellAfter, or while it waits for their answers,
+// is told in one question. Meanwhile the bars in the users' records hold.
+func (n *Node) tellRefusals(life context.Context) {
+	x := &n.refusals
+	for {
+		sleep(life, tellAfter)
+		n.mu.Lock()
+		most := min(len(x.untold), toldRefusals)
+		o := refuseOrder{Refused: x.untold[:most:most]}
+		x.untold = x.untold[most:]
+		if most == 0 || life.Err() != nil {
+			x.untold, x.telling = nil, false
+			n.mu.Unlock()
+			return
+		}
+		n.mu.Unlock()
+		n.askAll(life, queryRefuse, toJSON(n, &o), nil)
+	}
 }
