@@ -321,7 +321,7 @@ func TestAKickOfManySessionsAsksEachNodeOnce(t *testing.T) {
 						t.Errorf("%d were kicked, %s, %v", len(r.Value), r.Missing, err)
 					}
 				}
-				time.Sleep(time.Minute) // until all is told
+				time.Sleep(time.Minute)               // until all is told
 				if got := asked.Load(); got > 2+6*3 { // to kick; and each node tells two others: of the first, of those that ended meanwhile, of the kick
 					t.Errorf("%d questions were asked", got)
 				}
