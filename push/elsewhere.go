@@ -79,13 +79,14 @@ func (c *call) away(b *outbox) {
 		return
 	}
 	c.mu.Lock()
-	if c.pushing > 0 {
+	waits := c.pushing > 0
+	if waits {
 		c.absent = append(c.absent, b.user)
-		c.mu.Unlock()
-		return
 	}
 	c.mu.Unlock()
-	b.tellKept()
+	if !waits {
+		b.tellKept()
+	}
 }
 
 // pushed is called when a pusher has returned.
@@ -137,25 +138,30 @@ func (b *outbox) left() (left time.Duration) {
 	return left
 }
 
-func (s *Service) keptFor(user string) time.Duration {
+// inOutbox calls f with the user's outbox, if there is one, and with its lock held.
+func (s *Service) inOutbox(user string, f func(b *outbox)) {
 	b := s.outboxes.find(user, false)
 	if b == nil {
-		return 0
+		return
 	}
 	defer s.outboxes.release(b)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.left()
+	f(b)
+}
+
+func (s *Service) keptFor(user string) (left time.Duration) {
+	s.inOutbox(user, func(b *outbox) { left = b.left() })
+	return left
 }
 
 func (s *Service) keptMessages(user string) (all []seam.KeptMessage) {
-	b := s.outboxes.find(user, false)
-	if b == nil {
-		return nil
-	}
-	defer s.outboxes.release(b)
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	s.inOutbox(user, func(b *outbox) { all = b.messages() })
+	return all
+}
+
+// messages returns those that are kept, in order. b.mu is held on entry.
+func (b *outbox) messages() (all []seam.KeptMessage) {
 	for _, p := range b.parcels {
 		left := time.Until(p.keptUntil)
 		if !p.kept || p.answered || left <= 0 {
@@ -275,13 +281,9 @@ func (s *Service) goOn(c *engine.Conn, user string, m *Message, timeout time.Dur
 }
 
 // isAsked reports whether the session on c has got a message and has not confirmed it.
-func (s *Service) isAsked(user string, c *engine.Conn, id uuid.UUID) bool {
-	b := s.outboxes.find(user, false)
-	if b == nil {
-		return false
-	}
-	defer s.outboxes.release(b)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return slices.ContainsFunc(b.with(id), func(p *parcel) bool { return p.on(c) != nil })
+func (s *Service) isAsked(user string, c *engine.Conn, id uuid.UUID) (asked bool) {
+	s.inOutbox(user, func(b *outbox) {
+		asked = slices.ContainsFunc(b.with(id), func(p *parcel) bool { return p.on(c) != nil })
+	})
+	return asked
 }
