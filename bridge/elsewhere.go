@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/seam"
@@ -65,6 +66,9 @@ type localSessions Bridge
 
 // Engine is for a cluster.Node that sends a message to everyone.
 func (b *localSessions) Engine() *engine.Engine { return (*Bridge)(b).Engine() }
+
+// LogonDeadline implements seam.LocalSessions.
+func (b *localSessions) LogonDeadline() time.Duration { return b.cfg.LogonDeadline }
 
 // Deliver implements seam.LocalSessions.
 func (l *localSessions) Deliver(userID string, m *protocol.Message, policy uint8, key string) error {

@@ -151,6 +151,39 @@ func TestAMessageThatWaitsForALogonThatFailsGoesOn(t *testing.T) {
 	})
 }
 
+// patient stands for a bridge on which logons may take long. It has no sessions.
+type patient struct{}
+
+func (patient) LogonDeadline() time.Duration { return time.Minute }
+
+func (patient) Deliver(string, *protocol.Message, uint8, string) error {
+	return protocol.Errorf(protocol.UserOffline, "offline")
+}
+
+// Rule 23: a sender is told that a message came to no session, however long the logon takes for which it waits.
+func TestASenderIsToldOfALogonThatFailsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, usermgr.Config{})
+		a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
+		if err := a.UseBridge(a.users, patient{}); err != nil {
+			t.Fatal(err)
+		}
+		w.mustLogOn(b, "bob", 0)
+		w.slowly("b", "Disconnected", "bob", time.Minute+12*time.Second)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			if _, err := w.logOnWithin(c, usermgr.Logon{UserID: "bob"}, time.Minute); err == nil {
+				t.Error("bob is in at c while the old session has not ended")
+			}
+		}()
+		var told outcome
+		w.sendWhileALogonWaits(told.note, a)
+		<-ended
+		told.is(t, protocol.UserOffline)
+	})
+}
+
 // Rule 23: up to 16 MiB of messages wait on a node for logons; the sender of one more is told.
 func TestMessagesThatWaitForALogonAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -21,6 +21,8 @@ const (
 	FrameEvict  = byte(frameEvict)
 	FrameAsk    = byte(frameAsk)
 	FrameAnswer = byte(frameAnswer)
+
+	FrameUnasked = byte(frameUnasked)
 )
 
 // InBubble has the node go by the clock of a synctest bubble.

@@ -46,7 +46,7 @@ func (n *Node) serve(ctx context.Context, m *membership) {
 	n.work.Wait()
 	wg.Wait()
 	n.mu.Lock()
-	n.waits = waits{last: n.waits.last} // it is not known whether they were delivered
+	n.waits = waits{last: n.waits.last, keep: n.waits.keep} // it is not known whether they were delivered
 	n.locations.clear()
 	n.news = newNews(&n.cfg)
 	n.mu.Unlock()

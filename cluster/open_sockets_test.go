@@ -12,6 +12,7 @@ import (
 
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/rollcalltest"
@@ -79,6 +80,14 @@ func (r *roaming) leave(noticed bool) {
 	_ = r.conn.SetReadDeadline(time.Now())
 }
 
+// cut has the server notice that the connection is lost.
+func (r *roaming) cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_ = r.conn.SetLinger(0)
+	_ = r.conn.TCPConn.Close()
+}
+
 // arrive gives the client a way to a server.
 func (r *roaming) arrive(s *server) {
 	r.mu.Lock()
@@ -113,6 +122,19 @@ func (p *pushing) pushed(t *testing.T, from int, user string, o *push.Options) <
 		}
 		result <- r
 	}()
+	return result
+}
+
+// pushedLater is pushed with Go.
+func (p *pushing) pushedLater(from int, user string, o *push.Options) <-chan push.Result {
+	result := make(chan push.Result, 1)
+	var all push.Result
+	p.services[from].Go(push.ToUsers(user), push.Text("hi"), o, func(r push.Result, _ error) {
+		all.Deliveries = append(all.Deliveries, r.Deliveries...)
+		if r.Pending == 0 {
+			result <- all
+		}
+	})
 	return result
 }
 
@@ -170,12 +192,18 @@ func TestAnAcknowledgementOnAnotherServerCounts(t *testing.T) {
 // does on one server; whoever has pushed it, the confirmation there is told.
 func TestAKeptPushThatWasUnderWayGoesOutOnAnotherServer(t *testing.T) {
 	for from := range 3 {
-		for _, first := range []bool{false, true} {
-			t.Run(fmt.Sprintf("from %d, first %v", from, first), func(t *testing.T) {
+		for _, way := range []string{"Push", "Push, first", "Go"} {
+			t.Run(fmt.Sprintf("from %d, %s", from, way), func(t *testing.T) {
 				p := newPushing(t, 3, nil)
 				r := p.roamer(t, p.all[0], "bob", 0, func() {})
 				r.leave(false)
-				result := p.pushed(t, from, "bob", &push.Options{Confirm: true, First: first, Keep: time.Hour})
+				o := &push.Options{Confirm: true, First: way == "Push, first", Keep: time.Hour}
+				var result <-chan push.Result
+				if way == "Go" {
+					result = p.pushedLater(from, "bob", o)
+				} else {
+					result = p.pushed(t, from, "bob", o)
+				}
 				rollcalltest.Eventually(t, func() bool {
 					u, _ := p.all[0].Users.User("bob")
 					return len(u.Sessions) == 1 && u.Sessions[0].Out.Messages == 1
@@ -216,6 +244,102 @@ func TestAKeptPushFollowsOneDeviceOfAUser(t *testing.T) {
 		}
 	}
 	p.keepsNothing(t, "bob")
+}
+
+// Rule 27: a session elsewhere that has confirmed a push for itself, and confirms it again, does not confirm it for a session that was lost.
+func TestADeviceElsewhereConfirmsForItselfAlone(t *testing.T) {
+	p := newPushing(t, 2, func(c *rollcall.Config) { c.Users.Devices.OnePerClass = true })
+	p.client(t, 1, "bob", 2)
+	r := p.roamer(t, p.all[0], "bob", 1, func() {})
+	r.leave(false)
+	done := make(chan push.Delivery, 10)
+	p.services[0].Go(push.ToUsers("bob"), push.Text("hi"), &push.Options{Confirm: true, Keep: time.Hour}, func(r push.Result, _ error) {
+		for _, d := range r.Deliveries {
+			done <- d
+		}
+	})
+	outcome := func(pusher string, device uint16) {
+		t.Helper()
+		select {
+		case d := <-done:
+			if !d.Confirmed || d.Pusher != pusher || d.Device != device {
+				t.Fatalf("%+v", d)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("no outcome is told")
+		}
+	}
+	outcome("cluster", 2)
+	p.becomes(t, "bob/2: hi")
+	r.cut()
+	rollcalltest.Eventually(t, func() bool { return p.services[1].Stats().Confirmed == 2 }, "the other device has confirmed the push again")
+	r.arrive(p.all[1])
+	p.becomes(t, "bob/1: hi")
+	outcome("", 1)
+	p.keepsNothing(t, "bob")
+}
+
+// A client that moves twice while it handles a push acknowledges it on the third server.
+func TestAnAcknowledgementTwoServersLaterCounts(t *testing.T) {
+	p := newPushing(t, 3, nil)
+	entered, release := make(chan struct{}, 10), make(chan struct{})
+	r := p.roamer(t, p.all[0], "bob", 0, func() { entered <- struct{}{}; <-release })
+	result := p.pushed(t, 0, "bob", &push.Options{Confirm: true})
+	<-entered
+	for _, to := range p.all[1:] {
+		r.leave(to == p.all[2])
+		r.arrive(to)
+		rollcalltest.Eventually(t, func() bool { return online(to, "bob") }, "bob has moved")
+	}
+	close(release)
+	isConfirmed(t, result)
+	p.becomes(t, "bob/0: hi")
+}
+
+// Other nodes are told of acknowledgements of messages that are older than the session, and of 1,024 of a session at most: a client that
+// acknowledges late, or too much, costs them nothing.
+func TestLateAcknowledgementsStayOnTheirServer(t *testing.T) {
+	p := newPushing(t, 2, nil)
+	var told atomic.Int64
+	p.mesh.Lose(func(_ cluster.Incarnation, frame []byte) bool {
+		if frame[0] == cluster.FrameUnasked {
+			told.Add(1)
+		}
+		return false
+	})
+	// acknowledge has a user acknowledge messages that were made at a time, all of them too late.
+	acknowledge := func(user string, made time.Time, batches ...int) {
+		t.Helper()
+		release := make(chan struct{})
+		p.roamer(t, p.all[0], user, 0, func() { <-release })
+		outcomes := make(chan struct{}, 1000)
+		for _, n := range batches {
+			for range n {
+				m := push.Text("late")
+				for i, ms := 0, made.UnixMilli(); i < 6; i++ {
+					m.ID[5-i] = byte(ms >> (8 * i))
+				}
+				o := &push.Options{Confirm: true, Timeout: time.Millisecond}
+				p.services[0].Go(push.ToUsers(user), m, o, func(r push.Result, _ error) {
+					if r.Pending == 0 {
+						outcomes <- struct{}{}
+					}
+				})
+			}
+			for range n {
+				<-outcomes
+			}
+		}
+		close(release)
+		isConfirmed(t, p.pushed(t, 0, user, &push.Options{Confirm: true})) // behind all others
+	}
+	if acknowledge("bob", time.Now().Add(10*time.Minute), 100); told.Load() != 0 {
+		t.Errorf("of acknowledgements of messages that are younger than the session %d are told", told.Load())
+	}
+	if acknowledge("eve", time.Now(), 500, 500, 500); told.Load() != 1024 {
+		t.Errorf("of 1,500 acknowledgements %d are told", told.Load())
+	}
+	p.mesh.Lose(nil)
 }
 
 // Rules 6 and 23: a user who logs on again, on another server, is never offline in between. A push that comes while the old session ends

@@ -29,6 +29,7 @@ func (n *Node) UseBridge(users any, b seam.LocalSessions) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.bridges = append(slices.Clone(n.bridges), b)
+	n.waits.keep = max(n.waits.keep, b.LogonDeadline()+waitAfter)
 	return nil
 }
 

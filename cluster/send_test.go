@@ -29,6 +29,9 @@ type sessions struct {
 	late bool // sessions that have ended still get messages
 }
 
+// LogonDeadline implements seam.LocalSessions.
+func (s *sessions) LogonDeadline() time.Duration { return 10 * time.Second }
+
 // Deliver implements seam.LocalSessions.
 func (s *sessions) Deliver(userID string, m *protocol.Message, _ uint8, _ string) error {
 	s.mu.Lock()

@@ -6,7 +6,8 @@ import "time"
 // nodes, and those whose senders want to know. They are forgotten after a time, because a node that has delivered a message says nothing.
 // The node's lock protects them.
 type waits struct {
-	last  uint64 // ticket
+	last  uint64        // ticket
+	keep  time.Duration // for how long a message is kept in mind, if that is more than waitFor
 	by    map[uint64]*waiting
 	order []uint64 // the tickets, the oldest first
 }
@@ -19,8 +20,10 @@ type waiting struct {
 }
 
 const (
-	// waitFor is how long a message is kept in mind: longer than it waits for a logon, unless LogonDeadline is long.
+	// waitFor is how long a message is kept in mind at least.
 	waitFor = 20 * time.Second
+	// waitAfter is how much longer than a logon may take a message is kept in mind that waits for the logon: until then it has come back.
+	waitAfter = 10 * time.Second
 	// maxWaits limits the messages that are kept in mind.
 	maxWaits = 100_000
 )
@@ -41,7 +44,7 @@ func (w *waits) add(nodes int, undelivered func(error), now time.Duration) (tick
 func (w *waits) expire(now time.Duration) {
 	for len(w.order) > 0 {
 		first, ok := w.by[w.order[0]]
-		if ok && now-first.since < waitFor && len(w.order) < maxWaits {
+		if ok && now-first.since < max(waitFor, w.keep) && len(w.order) < maxWaits {
 			return
 		}
 		delete(w.by, w.order[0])

@@ -198,7 +198,7 @@ func (s *Service) confirmElsewhere(c seam.Confirmation) {
 		case c.How != seam.ConfirmedTold:
 			b.confirmAway(p, &c, now)
 		case p.kept:
-			b.confirmTold(p)
+			b.confirmTold(p, c.Device)
 		}
 	}
 }
@@ -225,9 +225,9 @@ func (b *outbox) confirmAway(p *parcel, c *seam.Confirmation, now []*engine.Conn
 	}
 }
 
-// confirmTold ends what waits for a user without a session here, because a pusher reports a session elsewhere that has confirmed the
-// message. b.mu is held on entry.
-func (b *outbox) confirmTold(p *parcel) {
+// confirmTold ends what waits for a user without a session here, because a pusher reports a session elsewhere, of this device class, that
+// has confirmed the message. b.mu is held on entry.
+func (b *outbox) confirmTold(p *parcel, device uint16) {
 	a := p.find(func(a *ask) bool { return a.open() && !a.extra && a.conn == nil })
 	switch {
 	case p.call.first:
@@ -240,6 +240,8 @@ func (b *outbox) confirmTold(p *parcel) {
 	case a != nil:
 		b.settle(p, a, errOffline)
 		b.forget(p)
+	default: // the session may confirm it again
+		p.asks = append(p.asks, ask{device: device, over: true, confirmed: true})
 	}
 }
 

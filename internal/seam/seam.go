@@ -4,6 +4,7 @@ package seam
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -76,6 +77,8 @@ type LocalSessions interface {
 	// Deliver sends a message to the user's sessions there, as bridge.Bridge.SendMessage does. policy and key are those of an
 	// engine.SendOptions. The message is valid until Deliver returns.
 	Deliver(userID string, m *protocol.Message, policy uint8, key string) error
+	// LogonDeadline returns the longest time that a logon takes there.
+	LogonDeadline() time.Duration
 }
 
 // Policy says which sessions of one user may live side by side. It is a user manager's, for a cluster, which decides by it about sessions
