@@ -75,6 +75,14 @@ func (n *Node) DescribeLate(ctx context.Context, s usermgr.SessionInfo, store De
 // EndLease ends the node's lease, as its clock does, and nothing more.
 func (n *Node) EndLease() { n.lease.SetEnd(0) }
 
+// Awaited reports whether a push waits for the user's logon.
+func (n *Node) Awaited(user string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	u := n.arrivals.users[user]
+	return u != nil && u.over != nil
+}
+
 // Held returns how many claims the node has.
 func (n *Node) Held() int {
 	n.mu.Lock()

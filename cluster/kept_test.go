@@ -47,7 +47,7 @@ func newKeepers(t *testing.T, nodes int, cfg usermgr.Config) *keepers {
 
 func newKeptHere(n *member) *keptHere {
 	k := &keptHere{node: n, kept: make(map[string][]seam.KeptMessage), until: make(map[string]time.Time)}
-	k.keeper = n.UseKept(seam.Kept{Left: k.left, Messages: k.messages, Confirm: k.confirm, Deliver: k.deliver})
+	k.keeper = n.UseKept(seam.Kept{Left: k.left, Tell: k.tell, Messages: k.messages, Confirm: k.confirm, Deliver: k.deliver})
 	n.users.Subscribe(usermgr.Events{Connected: func(s usermgr.SessionInfo) {
 		k.keeper.Arrived(s.UserID, s.ID)
 		for _, m := range k.messages(s.UserID) { // as a push service does for a user who is here
@@ -81,6 +81,12 @@ func (k *keptHere) left(user string) time.Duration {
 		return 0
 	}
 	return time.Until(k.until[user])
+}
+
+func (k *keptHere) tell(user string) {
+	if left := k.left(user); left > 0 {
+		k.keeper.Keeps(user, left)
+	}
 }
 
 func (k *keptHere) messages(user string) []seam.KeptMessage {

@@ -36,7 +36,7 @@ func (n *Node) tellJoined(c *claim) {
 	}
 }
 
-// joined is called when a user who has a session here has got one more elsewhere.
+// joined is called when a user who has a session here has got one more elsewhere. That session gets what is kept for the user here.
 func (n *Node) joined(f *frame) {
 	n.forget(f.user)
 	n.mu.Lock()
@@ -47,6 +47,9 @@ func (n *Node) joined(f *frame) {
 	n.mu.Unlock()
 	for _, to := range senders {
 		n.send(&frame{kind: frameForget, from: f.to, to: to, user: f.user})
+	}
+	for _, k := range n.services() {
+		k.Tell(f.user)
 	}
 }
 

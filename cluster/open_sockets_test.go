@@ -147,7 +147,7 @@ func isConfirmed(t *testing.T, result <-chan push.Result) {
 		if r.Confirmed() != 1 || failed {
 			t.Fatalf("the result is %+v", r)
 		}
-	case <-time.After(time.Minute):
+	case <-time.After(25 * time.Second):
 		t.Fatal("there is no result")
 	}
 }
@@ -376,4 +376,57 @@ func TestAPushWaitsForALogonThatIsUnderWay(t *testing.T) {
 			p.becomes(t, "bob/0: hi")
 		})
 	}
+}
+
+// Rule 23: when the logon for which a push waits fails, the push goes to where the user is then: to the old session, which has not heard of
+// the logon.
+func TestAPushThatWaitsForALogonThatFailsComesToTheOldSession(t *testing.T) {
+	p := newPushing(t, 3, nil)
+	p.client(t, 0, "bob", 0)
+	var asked atomic.Bool
+	p.mesh.Lose(func(_ cluster.Incarnation, frame []byte) bool {
+		if frame[0] != cluster.FrameEvict {
+			return false
+		}
+		asked.Store(true)
+		return true
+	})
+	ctx, giveUp := context.WithCancel(t.Context())
+	defer giveUp()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if c, err := client.Dial(ctx, p.all[1].Addr, client.Config{UserID: "bob"}); err == nil {
+			t.Error("bob is in at the second server")
+			_ = c.Close()
+		}
+	}()
+	rollcalltest.Eventually(t, asked.Load, "the logon waits")
+	result := p.pushed(t, 2, "bob", &push.Options{Confirm: true})
+	rollcalltest.Eventually(t, func() bool { return p.all[1].node.Awaited("bob") }, "the push waits for the logon")
+	giveUp()
+	<-ended
+	isConfirmed(t, result)
+	p.becomes(t, "bob/0: hi")
+	p.mesh.Lose(nil)
+}
+
+// Rule 27: a push that a session has not confirmed yet goes to a session that comes in beside it on another server, too. The confirmation
+// there counts when the first session has ended.
+func TestAKeptPushGoesToASessionThatComesInBesideOnAnotherServer(t *testing.T) {
+	p := newPushing(t, 2, func(c *rollcall.Config) { c.Users.Devices.OnePerClass = true })
+	deaf := p.all[0].Client(t, "bob", client.Config{Device: 1}) // confirms nothing
+	result := p.pushedLater(0, "bob", &push.Options{Confirm: true, Keep: time.Hour})
+	p.client(t, 1, "bob", 2)
+	p.becomes(t, "bob/2: hi")
+	rollcalltest.Eventually(t, func() bool { return p.services[1].Stats().Confirmed == 1 }, "the new session has confirmed")
+	select {
+	case r := <-result:
+		t.Fatalf("while the first session is there the result is %+v", r)
+	default:
+	}
+	deaf.Close()
+	isConfirmed(t, result)
+	p.keepsNothing(t, "bob")
+	p.becomes(t)
 }

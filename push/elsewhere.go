@@ -19,7 +19,7 @@ func init() {
 	seam.KeptOf = func(service any, k seam.Keeper) seam.Kept {
 		s := service.(*Service)
 		s.keeper.Store(&k)
-		return seam.Kept{Left: s.keptFor, Messages: s.keptMessages, Confirm: s.confirmElsewhere, Deliver: s.deliverKept}
+		return seam.Kept{Left: s.keptFor, Tell: s.tellKept, Messages: s.keptMessages, Confirm: s.confirmElsewhere, Deliver: s.deliverKept}
 	}
 	seam.PushHere = func(ctx context.Context, s *Service, to Target, m *Message, o *Options, follow bool) (Result, error) {
 		c, err := s.newCall(&to, m, o)
@@ -97,12 +97,15 @@ func (c *call) pushed() {
 		absent, c.absent = c.absent, nil
 	}
 	c.mu.Unlock()
-	o := &c.service.outboxes
 	for _, user := range absent {
-		if b := o.find(user, false); b != nil {
-			b.tellKept()
-			o.release(b)
-		}
+		c.service.tellKept(user)
+	}
+}
+
+func (s *Service) tellKept(user string) {
+	if b := s.outboxes.find(user, false); b != nil {
+		b.tellKept()
+		s.outboxes.release(b)
 	}
 }
 
@@ -219,9 +222,12 @@ func (b *outbox) confirmAway(p *parcel, c *seam.Confirmation, now []*engine.Conn
 	if a == nil && p.call.first {
 		a = p.find(func(a *ask) bool { return a.open() && !a.extra })
 	}
-	if a != nil {
+	switch {
+	case a != nil:
 		a.conn, a.ctx, a.device, a.elsewhere = nil, nil, c.Device, c.Session
 		b.confirm(p, a)
+	case p.kept && c.How == seam.ConfirmedKept && c.Session != (uuid.UUID{}): // it counts when another ask ends
+		p.asks = append(p.asks, ask{device: c.Device, confirmed: true, extra: true, elsewhere: c.Session})
 	}
 }
 

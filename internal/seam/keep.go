@@ -26,6 +26,8 @@ type Keeper interface {
 type Kept struct {
 	// Left returns for how long the service keeps messages for the user; 0 for none.
 	Left func(userID string) time.Duration
+	// Tell has the service call Keeper.Keeps if it keeps messages for the user: the user has one more session, on another engine.
+	Tell func(userID string)
 	// Messages returns the messages that the service keeps for the user, in order. Their slices must not be changed.
 	Messages func(userID string) []KeptMessage
 	// Confirm notes that the user has confirmed a message on another engine.
