@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/cluster"
@@ -106,5 +107,36 @@ func TestAProgramThatProvesNothingIsNotKept(t *testing.T) {
 	var ce *protocol.CloseError
 	if !errors.As(c.Err(), &ce) || ce.Code != protocol.LogonTimeout {
 		t.Errorf("the connection ended with %v", c.Err())
+	}
+}
+
+// A connection over which the dialler has proved itself outlasts the time that there is for the proof.
+func TestAConnectionWithAProofIsKept(t *testing.T) {
+	m, dialler := open(t, mesh.Config{Secret: secret}.WithSilence(fast)), open(t, mesh.Config{Secret: secret}.WithSilence(time.Minute))
+	var c *client.Client
+	testkit.Eventually(t, "the proof is in time", func() (ok bool) {
+		var err error
+		c, err = dialler.Connect(m.Addr())
+		return err == nil
+	})
+	defer c.Close()
+	select {
+	case <-c.Done():
+		t.Errorf("it ended with %v", c.Err())
+	case <-time.After(2 * fast): // longer than there is for the proof
+	}
+}
+
+// A connection ends when its dialler has proved itself on another one.
+func TestALaterConnectionEndsTheOneBefore(t *testing.T) {
+	m, dialler := open(t, mesh.Config{Secret: secret}.WithSilence(time.Minute)), open(t, mesh.Config{Secret: secret}.WithSilence(time.Minute))
+	before := testkit.Must(dialler.Connect(m.Addr()))
+	defer before.Close()
+	later := testkit.Must(dialler.Connect(m.Addr()))
+	defer later.Close()
+	testkit.Receive(t, "the end of the connection", before.Done())
+	var ce *protocol.CloseError
+	if !errors.As(before.Err(), &ce) || ce.Code != protocol.PushedOut {
+		t.Errorf("it ended with %v", before.Err())
 	}
 }
