@@ -1,6 +1,7 @@
 package usermgr
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -62,6 +63,34 @@ func TestPastLoginsAreForgottenInTime(t *testing.T) {
 		synctest.Wait()
 		if n, runs := known(); n != 0 || runs {
 			t.Errorf("after its grace %d logins are known, and the timer runs: %v", n, runs)
+		}
+	})
+}
+
+// Rules 10 and 25: the time in which the process stood still does not count towards the grace, and so a kick in the grace revokes the token of
+// the session that has ended before.
+func TestAKickAfterAGapRevokesTheTokenOfTheSessionBeforeIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := testkit.Must(New(Config{OfflineGrace: 10 * time.Second, HeartbeatTimeout: -1}))
+		defer func() {
+			if err := m.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}()
+		logOn := func() (Session, error) {
+			return m.Register(t.Context(), Logon{UserID: "ann", Token: "secret"}, nowhere{})
+		}
+		testkit.Must(logOn()).End(protocol.NetworkError)
+		synctest.Wait()
+		m.clock.stop()
+		time.Sleep(time.Minute)
+		m.clock.ran.Tick()
+		m.clock.look(time.Since(m.clock.began), time.Now().UnixNano())
+		if _, err := m.Kick("ann", &KickOptions{RevokeFor: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := logOn(); !errors.Is(err, protocol.Unauthorized) {
+			t.Errorf("a logon with the token was answered %v", err)
 		}
 	})
 }
