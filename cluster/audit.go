@@ -26,8 +26,8 @@ const (
 	auditStep = 1000
 	// auditTries is how often an audit tries to clear a record that others write meanwhile. The next audit tries again.
 	auditTries = 4
-	// auditMends is how many malformed records an audit mends at most: each costs a question to all nodes.
-	auditMends = 100
+	// mostMends is how many malformed records an audit mends at most: each costs a question to all nodes.
+	mostMends = 100
 )
 
 // audits is the state of a node's audits. An audit goes through all records. It removes entries and marks of dead nodes, and
@@ -41,6 +41,22 @@ type audits struct {
 	dead  []Incarnation // whose entries may be in the store
 
 	malformed, mended int // records, in the present audit
+	mends             auditMends
+}
+
+// auditMends counts what the releases, the claims and the recoveries had left for the audits.
+type auditMends struct {
+	strangers int // entries of this node that were removed although it did not have them
+	missing   int // sessions of this node that had no entry
+}
+
+// removed counts those among removed entries that an audit has found, and nothing else has removed.
+func (m *auditMends) removed(all []*released) {
+	for _, e := range all {
+		if e.audited && e.found {
+			m.strangers++
+		}
+	}
 }
 
 // auditAll audits until ctx ends: once after each recovery of the store, when a node has died, and every hour.
@@ -185,7 +201,7 @@ func (n *Node) auditRecord(ctx context.Context, epoch string, r *Record, number 
 func (n *Node) auditMalformed(ctx context.Context, epoch string, r *Record, number uint32) (again bool) {
 	n.mu.Lock()
 	n.audits.malformed++
-	try := n.audits.malformed <= auditMends
+	try := n.audits.malformed <= mostMends
 	n.mu.Unlock()
 	if try && n.mend(ctx, r.User, r.Version, epoch, true) == nil {
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
@@ -234,7 +250,7 @@ func (n *Node) auditEntries(user string, entries []entry, number uint32) (rest, 
 			continue
 		}
 		if g := n.graces.sessions[e.session]; g == nil || g.back {
-			n.release.add(user, &released{session: e.session, node: e.node, again: true})
+			n.release.add(user, &released{session: e.session, node: e.node, again: true, audited: true})
 		}
 	}
 	return n.withoutDead(entries)
@@ -280,6 +296,7 @@ func (n *Node) tellSwept(user string, version Version, dead, rest []entry) {
 func (n *Node) writeMissing(ctx context.Context, epoch string, number uint32, own []*claim) bool {
 	n.mu.Lock()
 	missing := slices.DeleteFunc(own, func(c *claim) bool { return c.seen == number || n.claims[c.own.session] != c })
+	n.audits.mends.missing += len(missing)
 	n.mu.Unlock()
 	if len(missing) > 0 {
 		n.log.Warn("sessions were not in the cluster's store: they are written again", zap.Int("sessions", len(missing)))

@@ -210,6 +210,27 @@ func TestAnAuditFollowsARecovery(t *testing.T) {
 	})
 }
 
+// Rule 21: a session that has ended in a grace beside others of its user leaves no grace in the store, and so its removal is kept in mind: when it
+// is back in a store that takes over, it leaves by that, and not by the audit alone.
+func TestASessionThatHasEndedBesideOthersLeavesAStoreThatTakesOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}, OfflineGrace: 10 * time.Second})
+		ann := w.mustLogOn(w.nodes[0], "ann", 1)
+		w.mustLogOn(w.nodes[1], "ann", 2)
+		w.settled()
+		before := w.store.Snapshot()
+		ann.End(protocol.HeartbeatTimeout)
+		w.settled()
+		w.store.Promote(before)
+		w.awaitRecovery(w.nodes[0])
+		time.Sleep(lease)
+		w.settled()
+		if strangers, _ := w.auditMends(); strangers > 0 {
+			t.Errorf("the audits have removed %d entries", strangers)
+		}
+	})
+}
+
 // Rule 17: a session that was to give way to one of a node that has died lives on, and counts again.
 func TestASessionLivesOnWhoseSuccessorHasDied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -214,3 +214,10 @@ func (n *Node) Audits() uint32 {
 	defer n.mu.Unlock()
 	return n.audits.count
 }
+
+// AuditMends returns how many entries the node's audits have removed that it does not have, and how many they have written that were missing.
+func (n *Node) AuditMends() (strangers, missing int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.audits.mends.strangers, n.audits.mends.missing
+}

@@ -22,6 +22,7 @@ type released struct {
 	bars       []mark       // what refuses the session's client from then on
 	marked     []uuid.UUID  // entries that a failed claim has marked as ending
 	again      bool         // it has left before, or is not known; what is told of that is told again where it is back in the store
+	audited    bool         // an audit has found it
 	found      bool         // the record had it
 	untold     bool         // its claim was the user's first, and its session was never Connected: so its node has told no Online
 	lost       lost         // where its claim has failed
@@ -116,15 +117,15 @@ func (r *releases) clear() {
 	r.users, r.waiting, r.recent = nil, nil, nil
 }
 
-// done notes that a user's entries are out of the store.
-func (r *releases) done(user string, all []*released, now time.Duration) {
+// done notes that a user's entries are out of the store, or that a grace has taken their place.
+func (r *releases) done(user string, all []*released, graced bool, now time.Duration) {
 	keep := 0
 	for keep < len(r.recent) && now-r.recent[keep].at > keepReleases {
 		keep++
 	}
 	r.recent = r.recent[keep:]
 	for _, e := range all {
-		if e.grace == nil && e.session != (uuid.UUID{}) {
+		if !(graced && e.grace != nil) && e.session != (uuid.UUID{}) {
 			r.recent = append(r.recent, recentRelease{user, now, &released{session: e.session, node: e.node, bars: e.bars, again: true}})
 		}
 	}
@@ -218,7 +219,8 @@ func (n *Node) releaseSome(ctx context.Context) {
 		}
 		n.mu.Lock()
 		if over {
-			n.release.done(u.user, all, n.now())
+			n.release.done(u.user, all, r.graced, n.now())
+			n.audits.mends.removed(all)
 		}
 		n.release.took(u)
 		n.mu.Unlock()

@@ -252,14 +252,20 @@ func (w *world) settled() {
 	})
 }
 
-// differing returns the users of whom the store, or what was told, differs from the nodes; each with what differs.
-func (w *world) differing() map[string]string {
+// haves returns how many sessions the nodes have, by user.
+func (w *world) haves() map[string]int {
 	have := make(map[string]int)
 	for _, n := range w.nodes {
 		for s := range n.users.Sessions(usermgr.Filter{}) {
 			have[s.UserID]++
 		}
 	}
+	return have
+}
+
+// differing returns the users of whom the store, or what was told, differs from the nodes; each with what differs.
+func (w *world) differing() map[string]string {
+	have := w.haves()
 	stored := make(map[string]int)
 	w.entries(func(user string, node *member) {
 		if node != nil {
