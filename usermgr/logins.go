@@ -30,7 +30,9 @@ const maxPastLogins = 64
 const loginSlack = 4 * clockResolution
 
 // loginsKnown returns how long a login is known.
-func (m *Manager) loginsKnown() time.Duration { return min(m.grace, math.MaxInt64-loginSlack) + loginSlack }
+func (m *Manager) loginsKnown() time.Duration {
+	return min(m.grace, math.MaxInt64-loginSlack) + loginSlack
+}
 
 // pastLoginOf is called without any lock, because digests take long.
 func pastLoginOf(m *Manager, s *SessionInfo) pastLogin {
