@@ -54,7 +54,7 @@ func TestALogonThatFailsDoesNotBeginAnOldGraceAgain(t *testing.T) {
 		w.mustLogOn(a, "ann", 0).End(protocol.HeartbeatTimeout)
 		synctest.Wait()
 		w.mesh.Lose(func(cluster.Incarnation, []byte) bool { return true })
-		w.mustLogOn(b, "ann", 0).End(protocol.KickedOut)
+		w.mustLogOn(b, "ann", 0).End(protocol.SessionExpired) // without a grace, and without a bar
 		w.mesh.Lose(nil)
 		w.wantPresence("ann", `offline after 0 messages, tag ""`)
 		if !a.users.IsOnline("ann") {
