@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/rollcall-go/rollcall/protocol"
@@ -130,8 +131,10 @@ func (n *Node) barredBy(l *usermgr.Logon, marks []mark) error {
 }
 
 // bars returns what the entries leave in the record.
-func (r *removal) bars() (bars []mark) {
-	for _, e := range r.all {
+func (r *removal) bars() []mark { return barsOf(r.all) }
+
+func barsOf(all []*released) (bars []mark) {
+	for _, e := range all {
 		bars = append(bars, e.bars...)
 	}
 	return bars
@@ -142,95 +145,132 @@ func (r *removal) lacksBars() bool {
 	return !r.graced && !slices.Equal(withBars(r.marks, r.bars()), r.marks)
 }
 
+// barChange is a change of the bars of a user's record. The node has it until the store does, over its lives.
+type barChange struct {
+	user  string
+	add   []mark // bars; nil for the end of a ban
+	done  chan struct{}
+	found bool // a ban that has ended so; valid when done is closed
+
+	// The node's lock protects these.
+	writing bool // a goroutine of this life has it
+	lifted  bool // an Unban has come since: what was added leaves the record
+}
+
 // bar has a user's record refuse logons. It returns when the record does, or when ctx ends, or the store is silent for Config.QueryTimeout;
 // then it is written as soon as the store is there again.
 func (n *Node) bar(ctx context.Context, user string, bars []bar) {
-	var inRecord []mark
+	c := &barChange{user: user}
 	for i := range bars {
-		inRecord = append(inRecord, bars[i].inRecord())
+		c.add = append(c.add, bars[i].inRecord())
 	}
-	n.changeMarks(ctx, user, func(marks []mark) []mark {
-		var rest []mark
-		for i := range bars {
-			if n.isRefusing(bars[i].What) { // or an Unban has come meanwhile
-				rest = append(rest, inRecord[i])
-			}
-		}
-		return withBars(marks, rest)
-	})
+	n.changeBars(ctx, c)
 }
 
 // unbar removes a ban from a user's record, as bar does. It reports whether there was one.
 func (n *Node) unbar(ctx context.Context, user string) (banned bool) {
-	what := barIDOf(banOf(user))
-	found := make(chan struct{}, 1)
-	n.changeMarks(ctx, user, func(marks []mark) (rest []mark) {
-		for _, m := range marks {
-			switch {
-			case !m.isBar() || m.what != what:
-				rest = append(rest, m)
-			case time.Now().UnixMilli() < m.end:
-				select {
-				case found <- struct{}{}:
-				default:
-				}
-			}
-		}
-		return rest
-	})
-	return len(found) > 0
+	c := &barChange{user: user}
+	return n.changeBars(ctx, c) && c.found
 }
 
-// changeMarks changes the marks of a user's record: change returns what they are to be, and may be called several times. It returns as bar
-// does.
-func (n *Node) changeMarks(ctx context.Context, user string, change func([]mark) []mark) {
-	done := make(chan struct{})
+// changeBars brings a change into the store. It returns as bar does, and reports whether it is there.
+func (n *Node) changeBars(ctx context.Context, c *barChange) (done bool) {
 	n.mu.Lock()
-	if !n.maySend() {
-		n.mu.Unlock()
-		return
-	}
-	life, me := n.life, n.me
-	n.work.Go(func() {
-		defer close(done)
-		n.writeMarks(life, me, user, change)
-	})
+	n.addChange(c)
 	n.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.QueryTimeout)
 	defer cancel()
 	select {
-	case <-done:
+	case <-c.done:
+		return true
 	case <-ctx.Done():
+		return false
 	}
 }
 
-// writeMarks is changeMarks until it is done, or the node's life is over.
-func (n *Node) writeMarks(ctx context.Context, me Incarnation, user string, change func([]mark) []mark) {
-	var prev Version
+// addChange has a change written in this life of the node, or in the next one. n.mu is held on entry.
+func (n *Node) addChange(c *barChange) {
+	c.done = make(chan struct{})
+	n.changes = append(n.changes, c)
+	if n.maySend() {
+		life, me := n.life, n.me
+		c.writing = true
+		n.work.Go(func() { n.writeChange(life, me, c) })
+	}
+}
+
+// leaveBars has bars written of sessions whose entries this life of the node does not remove. n.mu is held on entry.
+func (n *Node) leaveBars(user string, bars []mark) {
+	if len(bars) > 0 {
+		n.addChange(&barChange{user: user, add: bars})
+	}
+}
+
+// writeLateChanges writes the changes that former lives have left, until ctx ends.
+func (n *Node) writeLateChanges(ctx context.Context, me Incarnation) {
+	n.mu.Lock()
+	var late []*barChange
+	for _, c := range n.changes {
+		if !c.writing {
+			c.writing = true
+			late = append(late, c)
+		}
+	}
+	n.mu.Unlock()
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	places := make(chan struct{}, markers)
+	for _, c := range late {
+		places <- struct{}{}
+		workers.Go(func() {
+			n.writeChange(ctx, me, c)
+			<-places
+		})
+	}
+}
+
+// writeChange writes a change, and forgets it when that is done.
+func (n *Node) writeChange(ctx context.Context, me Incarnation, c *barChange) {
+	done := n.tryChange(ctx, me, c)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c.writing = false; done {
+		n.changes = slices.DeleteFunc(n.changes, func(o *barChange) bool { return o == c })
+		close(c.done)
+	}
+}
+
+// tryChange writes a change. It reports false when the node's life is over.
+func (n *Node) tryChange(ctx context.Context, me Incarnation, c *barChange) (done bool) {
+	var prev Version // most users who are barred are offline, and have no record
 	var entries []entry
 	var had []mark
-	marks := change(nil) // most users who are barred are offline, and have no record
 	for pause := time.Duration(0); ; {
 		epoch, err := n.releaseEpoch(ctx, me)
 		if err != nil {
-			return
+			return false
+		}
+		marks, lifted := n.apply(c, had)
+		if prev != 0 && slices.Equal(marks, had) {
+			return true
 		}
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
-		err = n.write(call, user, prev, entries, marks, SwapOptions{Epoch: epoch})
+		err = n.write(call, c.user, prev, entries, marks, SwapOptions{Epoch: epoch})
 		cancel()
 		conflict := asConflict(err)
 		switch {
 		case err == nil:
-			return
+			if _, now := n.apply(c, nil); now == lifted {
+				return true
+			}
+			prev, entries, had = 0, nil, nil // an Unban came meanwhile, and may have found nothing
 		case conflict != nil:
 			if entries, had, err = decodeAll(conflict.Body, conflict.Version); err != nil {
-				if n.mend(ctx, user, conflict.Version, epoch, true) != nil {
-					return
+				if n.mend(ctx, c.user, conflict.Version, epoch, true) != nil {
+					return true
 				}
+				prev, entries, had = 0, nil, nil
 				continue
-			}
-			if marks = change(had); slices.Equal(marks, had) {
-				return
 			}
 			prev = conflict.Version
 		case errors.Is(err, ErrRecovering):
@@ -239,7 +279,37 @@ func (n *Node) writeMarks(ctx context.Context, me Incarnation, user string, chan
 		default:
 			pause = min(max(2*pause, 10*time.Millisecond), n.cfg.Renew)
 			sleep(ctx, pause)
-			marks = change(had)
+		}
+	}
+}
+
+// apply returns what a change makes of a record's marks, and whether an Unban has come since the change was called for.
+func (n *Node) apply(c *barChange, marks []mark) (rest []mark, lifted bool) {
+	n.mu.Lock()
+	lifted = c.lifted
+	n.mu.Unlock()
+	if c.add != nil && !lifted {
+		return withBars(marks, c.add), false
+	}
+	ban := barIDOf(banOf(c.user))
+	for _, m := range marks {
+		switch {
+		case c.add != nil && slices.Contains(c.add, m):
+		case c.add == nil && m.isBar() && m.what == ban:
+			c.found = c.found || time.Now().UnixMilli() < m.end
+		default:
+			rest = append(rest, m)
+		}
+	}
+	return rest, lifted
+}
+
+// liftBans has the bans of a user that are not in the store yet not come there, or leave it again. n.mu is held on entry.
+func (n *Node) liftBans(user string) {
+	ban := barIDOf(banOf(user))
+	for _, c := range n.changes {
+		if c.user == user && slices.ContainsFunc(c.add, func(m mark) bool { return m.what == ban }) {
+			c.lifted = true
 		}
 	}
 }

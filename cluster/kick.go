@@ -71,15 +71,12 @@ func (n *Node) Unban(ctx context.Context, userID string) (Answer[bool], error) {
 	}
 	order := refuseOrder{Unban: userID}
 	a.Value = n.refuseHere(&order)
-	var inStore bool
-	var local sync.WaitGroup
-	local.Go(func() { inStore = n.unbar(ctx, userID) })
 	a.Missing = n.askAll(ctx, queryRefuse, toJSON(n, &order), func(body []byte) {
 		var banned bool
 		a.Value = fromJSON(n, body, &banned) && banned || a.Value
 	})
-	local.Wait()
-	a.Value = a.Value || inStore
+	// Last: until a node has been told it may write a ban into the store.
+	a.Value = n.unbar(ctx, userID) || a.Value
 	return a, ctx.Err()
 }
 

@@ -30,6 +30,7 @@ func (n *Node) serve(ctx context.Context, m *membership) {
 	wg.Go(func() { n.releaseAll(life) })
 	wg.Go(func() { n.auditAll(life, m.me) })
 	wg.Go(func() { n.markAll(life, m.me) })
+	wg.Go(func() { n.writeLateChanges(life, m.me) })
 	if store, ok := n.dir.(DetailStore); ok && n.cfg.Details > 0 {
 		wg.Go(func() { n.describeAll(life, store) })
 	}
@@ -87,6 +88,9 @@ func (n *Node) goOutside() {
 	defer n.mu.Unlock()
 	n.stage, n.epoch, n.returning = outside, "", false
 	n.peers, n.rivals = make(map[Incarnation]*peer), nil
+	for user, u := range n.release.users {
+		n.leaveBars(user, barsOf(u.entries))
+	}
 	n.release.clear()
 	n.graces = graces{}
 	n.broadcast()

@@ -59,7 +59,8 @@ type Node struct {
 	// changed is closed, and replaced, when stage, epoch or view change and when the last claim is over.
 	changed chan struct{}
 	release releases
-	doubts  []doubt // of former lives
+	doubts  []doubt      // of former lives
+	changes []*barChange // that are not in the store yet
 	graces  graces
 	audits  audits
 	engines []seam.Lessee // those whose connections' users are the user manager's

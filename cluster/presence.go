@@ -94,6 +94,8 @@ func (n *Node) end(c *claim, l *seam.Left) {
 	endGrace := false
 	if r.node == n.me && n.hasSessions() {
 		endGrace = n.endOwn(c, &r, &more, unused, l)
+	} else {
+		n.leaveBars(c.user, more.bars)
 	}
 	if more.over != nil {
 		close(more.over)

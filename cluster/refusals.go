@@ -114,14 +114,6 @@ func (n *Node) refuses(l *usermgr.Logon) *protocol.CloseError {
 	return nil
 }
 
-// isRefusing reports whether this node refuses logons with this digest.
-func (n *Node) isRefusing(what []byte) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	r, ok := n.refusals.by[string(what)]
-	return ok && r.until > n.now()
-}
-
 // barsTo returns the digests by which a logon is refused: first that of a ban of the user.
 func barsTo(l *usermgr.Logon) [][]byte {
 	whats := [][]byte{banOf(l.UserID)}
@@ -145,6 +137,7 @@ func (n *Node) refuseHere(o *refuseOrder) (banned bool) {
 	n.mu.Lock()
 	r, ok := n.refusals.by[what]
 	delete(n.refusals.by, what)
+	n.liftBans(o.Unban)
 	banned = ok && r.until > n.now()
 	n.mu.Unlock()
 	return n.users.Load().Unban(o.Unban) || banned

@@ -218,9 +218,12 @@ func (n *Node) releaseSome(ctx context.Context) {
 			r.tell()
 		}
 		n.mu.Lock()
-		if over {
+		switch {
+		case over:
 			n.release.done(u.user, all, r.graced, n.now())
 			n.audits.mends.removed(all)
+		case !wait:
+			n.leaveBars(u.user, barsOf(all))
 		}
 		n.release.took(u)
 		n.mu.Unlock()
