@@ -19,7 +19,7 @@ import (
 //	1 B Uncounted, 4 bits barTag and 12 bits code, 4 B end, 6 B digest
 //
 // The end is in seconds since 1970, rounded down, by the clock of the node that has written the bar. The clocks of nodes differ by seconds;
-// by so much a bar holds longer or shorter. The digest is the beginning of the full one, see digestOf: it is compared within one user's
+// by so much a bar holds longer or shorter. The digest is the beginning of the full one, see secretOf and banOf: it is compared within one user's
 // record alone. A node of a version that knows no bars takes a bar for the mark of a node that it does not know, and leaves it or removes it.
 
 // barID says what a bar refuses.

@@ -378,6 +378,9 @@ func (n *Node) grant(c *claim) (claimed usermgr.Claimed, err error) {
 	if n.stage != acting || n.me != c.own.node || c.open.givenUp || !n.May() {
 		return claimed, refusal("the server has lost its cluster", n.cfg.Renew)
 	}
+	if why := n.refuses(&c.open.logon); why != nil { // a kick has come meanwhile
+		return claimed, why
+	}
 	claimed = usermgr.Claimed{Generation: uint64(c.own.generation), First: c.own.first, Carry: c.open.carries}
 	c.open = nil
 	if g := n.graces.users[c.user]; g != nil {

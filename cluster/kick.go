@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -151,56 +153,71 @@ func (n *Node) kickHere(ctx context.Context, k *kickOrder) (r kickReport) {
 	if ban := k.ban(); ban != nil {
 		n.refuse(*ban)
 	}
+	var stored sync.WaitGroup
+	early := make(map[string][]bar) // of each user: a logon that waits meanwhile must not come in
+	early[k.User] = k.revocations(m, k.User, "")
+	for _, id := range k.Sessions {
+		if s, ok := m.Session(id); ok {
+			early[s.UserID] = append(early[s.UserID], k.revocations(m, s.UserID, id)...)
+			if k.Options.BanFor > 0 {
+				early[s.UserID] = append(early[s.UserID], bar{What: banOf(s.UserID), Code: protocol.Unauthorized, For: k.Options.BanFor})
+			}
+		}
+	}
+	for _, bars := range early {
+		n.refuseHere(&refuseOrder{Refused: bars})
+	}
+	stored.Go(func() { n.refuseEverywhere(ctx, early, n.bar) })
 	var waits []usermgr.Wait
 	if wait, err := m.Kick(k.User, &k.Options); k.User != "" && err == nil {
 		waits = append(waits, wait)
 	}
-	var bans refuseOrder
-	var stored sync.WaitGroup
 	for _, id := range k.Sessions {
-		if s, ok := m.Session(id); ok && k.Options.BanFor > 0 {
-			ban := bar{What: banOf(s.UserID), Code: protocol.Unauthorized, For: k.Options.BanFor}
-			bans.Refused = append(bans.Refused, ban)
-			n.refuse(ban)
-			stored.Go(func() { n.bar(ctx, s.UserID, []bar{ban}) })
-		}
 		if wait, err := m.KickSession(id, &k.Options); err == nil {
 			waits = append(waits, wait)
 		}
 	}
-	if len(bans.Refused) > 0 {
-		stored.Go(func() { n.askAll(ctx, queryRefuse, toJSON(n, &bans), nil) })
-	}
-	users := make(map[string][]usermgr.Kicked)
+	late := make(map[string][]bar)
 	for _, wait := range waits {
 		kicked, err := wait(ctx)
 		r.Kicked = append(r.Kicked, kicked...)
 		r.Found = r.Found || len(kicked) > 0 || err != nil
-		for _, s := range kicked {
-			users[s.Session.UserID] = append(users[s.Session.UserID], s)
-		}
-	}
-	var all refuseOrder
-	for user, kicked := range users {
-		order := refusedAfter(&k.Options, kicked)
-		if len(order.Refused) == 0 {
-			continue
-		}
-		n.refuseHere(&order)
-		all.Refused = append(all.Refused, order.Refused...)
-		stored.Go(func() {
-			if k.Options.RevokeFor > 0 {
-				n.bar(ctx, user, order.Refused)
-			} else { // sessionEnded has left it to the removals
-				n.awaitBars(ctx, user)
+		for i := range kicked {
+			user := kicked[i].Session.UserID
+			for _, x := range refusedAfter(&k.Options, &kicked[i].Session) {
+				if !slices.ContainsFunc(early[user], func(y bar) bool { return bytes.Equal(x.What, y.What) }) {
+					late[user] = append(late[user], x)
+				}
 			}
-		})
+		}
 	}
-	if len(all.Refused) > 0 {
-		n.askAll(ctx, queryRefuse, toJSON(n, &all), nil)
+	write := n.bar
+	if k.Options.RevokeFor <= 0 { // sessionEnded has left it to the removals
+		write = func(ctx context.Context, user string, _ []bar) { n.awaitBars(ctx, user) }
 	}
+	n.refuseEverywhere(ctx, late, write)
 	stored.Wait()
 	return r
+}
+
+// refuseEverywhere has all nodes refuse logons of some users. write has the user's record do so.
+func (n *Node) refuseEverywhere(ctx context.Context, of map[string][]bar, write func(ctx context.Context, user string, bars []bar)) {
+	var all refuseOrder
+	for _, bars := range of {
+		all.Refused = append(all.Refused, bars...)
+	}
+	if len(all.Refused) == 0 {
+		return
+	}
+	n.refuseHere(&all)
+	var stored sync.WaitGroup
+	for user, bars := range of {
+		if len(bars) > 0 {
+			stored.Go(func() { write(ctx, user, bars) })
+		}
+	}
+	n.askAll(ctx, queryRefuse, toJSON(n, &all), nil)
+	stored.Wait()
 }
 
 // ban returns what bans the user of the kick; nil for no ban.
@@ -211,26 +228,35 @@ func (k *kickOrder) ban() *bar {
 	return &bar{What: banOf(k.User), Code: protocol.Unauthorized, For: k.Options.BanFor}
 }
 
-// refusedAfter returns what must be refused after a kick.
-func refusedAfter(o *usermgr.KickOptions, kicked []usermgr.Kicked) (order refuseOrder) {
+// revocations returns what refuses the logins that the kick revokes although their sessions have ended, or are ending, for another cause. A
+// session that is not empty is the only one that the kick selects.
+func (k *kickOrder) revocations(m *usermgr.Manager, user, session string) (bars []bar) {
+	if k.Options.RevokeFor <= 0 || user == "" {
+		return nil
+	}
+	for _, login := range seam.LoginsOf(m, user, session, &k.Options) {
+		bars = append(bars, bar{What: login[:], Code: protocol.Unauthorized, For: k.Options.RevokeFor})
+	}
+	return bars
+}
+
+// refusedAfter returns what must be refused after a kick of a session.
+func refusedAfter(o *usermgr.KickOptions, s *usermgr.SessionInfo) (bars []bar) {
 	code := o.Code
 	if code == 0 {
 		code = protocol.KickedOut
 	}
-	for i := range kicked {
-		s := &kicked[i].Session
-		switch {
-		case o.RevokeFor > 0:
-			for _, secret := range []string{s.ID, s.Token} {
-				if secret != "" {
-					order.Refused = append(order.Refused, bar{What: secretOf(s.UserID, secret), Code: protocol.Unauthorized, For: o.RevokeFor})
-				}
+	switch {
+	case o.RevokeFor > 0:
+		for _, secret := range []string{s.ID, s.Token} {
+			if secret != "" {
+				bars = append(bars, bar{What: secretOf(s.UserID, secret), Code: protocol.Unauthorized, For: o.RevokeFor})
 			}
-		case isRefused(code):
-			order.Refused = append(order.Refused, bar{What: secretOf(s.UserID, s.ID), Code: code, Text: o.Text, For: refuseFor})
 		}
+	case isRefused(code):
+		bars = append(bars, bar{What: secretOf(s.UserID, s.ID), Code: code, Text: o.Text, For: refuseFor})
 	}
-	return order
+	return bars
 }
 
 func (n *Node) inCluster() bool {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -62,11 +63,13 @@ func isRefused(code protocol.CloseCode) bool {
 	return code == protocol.KickedOut || code == protocol.Unauthorized || code >= 4000 && code < 5000
 }
 
-func secretOf(user, secret string) []byte { return digestOf("s", user, secret) }
-func banOf(user string) []byte            { return digestOf("b", user, "") }
+func secretOf(user, secret string) []byte {
+	d := seam.LoginDigest(user, secret)
+	return d[:]
+}
 
-func digestOf(kind, user, secret string) []byte {
-	sum := sha256.Sum256([]byte(kind + user + "\x00" + secret))
+func banOf(user string) []byte {
+	sum := sha256.Sum256([]byte("b" + user))
 	return sum[:16]
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -119,6 +120,33 @@ func (m *Manager) kick(userID string, o *KickOptions, only func(*session) bool) 
 		return nil, ErrUnknownID
 	}
 	return k.wait, nil
+}
+
+func init() {
+	seam.LoginsOf = func(users any, userID, session string, options any) [][16]byte {
+		return users.(*Manager).logins(userID, session, options.(*KickOptions))
+	}
+}
+
+// logins is seam.LoginsOf.
+func (m *Manager) logins(userID, session string, o *KickOptions) (digests [][16]byte) {
+	u, only := m.users.get(userID), o.only()
+	if u == nil {
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for s := range u.all {
+		if (session == "" || s.hasID(session)) && (only == nil || only(s)) {
+			digests = append(digests, digestOf(u.id, s.token()), digestOf(u.id, s.ID()))
+		}
+	}
+	if p := u.lazy.Load(); p != nil && session == "" && only == nil {
+		for _, l := range p.logins.recent(m) {
+			digests = append(digests, l.token, l.session)
+		}
+	}
+	return digests
 }
 
 // Unban ends a user's ban (KickOptions.BanFor), and reports whether the user was banned. Tokens that RevokeFor has revoked stay
