@@ -184,16 +184,26 @@ func (n *Node) auditRecord(ctx context.Context, epoch string, r *Record, number 
 		var conflict *Conflict
 		switch {
 		case err == nil:
-			n.tellSwept(r.User, r.Version, dead, rest)
+			n.tellSwept(r.User, r.Version, withEntries(unsure, dead), rest)
 			return true
 		case errors.As(err, &conflict):
 			r.Version, r.Body = conflict.Version, conflict.Body
 		default:
-			unsure, of = dead, r.Version
+			unsure, of = withEntries(unsure, dead), r.Version
 			sleep(ctx, n.cfg.Renew/40)
 		}
 	}
 	return false
+}
+
+// withEntries returns entries with more of them, each once.
+func withEntries(entries, more []entry) []entry {
+	for i := range more {
+		if find(entries, more[i].session) < 0 {
+			entries = append(entries, more[i])
+		}
+	}
+	return entries
 }
 
 // auditMalformed mends a malformed record, and looks at it again. It reports false where it could not: then the record stays as it is, and

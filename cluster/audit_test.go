@@ -161,6 +161,34 @@ func TestAnswersThatAreLostLoseNoSweptUser(t *testing.T) {
 	})
 }
 
+// Rule 21: the same, where the dead node's last mark comes into the record before the sweep is tried again.
+func TestAnAnswerThatIsLostLosesNoSweptUserWithAMark(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(a, "ann", 0)
+		w.awaitAnswers()
+		var once sync.Once
+		b.setFaults(memory.Faults{After: func(ctx context.Context, op string) (lost error) {
+			if op == "Remove" {
+				once.Do(func() {
+					lost = errCut
+					o := cluster.SwapOptions{Epoch: testkit.Must(w.store.Table(ctx)).Epoch}
+					testkit.Must(w.store.Swap(ctx, "ann", 0, cluster.MarkOf(a.Incarnation()), o))
+				})
+			}
+			return lost
+		}})
+		a.cut()
+		w.await("the mark has left", func() bool { return b.TakesForDead(a.Incarnation()) && w.record("ann").Version == 0 })
+		synctest.Wait()
+		if got := w.takeSwept(); len(got) != 1 {
+			t.Errorf("swept are %q", got)
+		}
+		w.wantPresence("ann", `offline after 0 messages, tag ""`)
+	})
+}
+
 // An audit, which comes every hour, removes entries of this node that it does not have, and writes its sessions again that are not there.
 func TestAnAuditMendsTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -122,7 +122,7 @@ func (n *Node) barredBy(l *usermgr.Logon, marks []mark) error {
 				continue
 			}
 			if i > 0 {
-				n.refuse(bar{What: what, Code: m.code, For: left})
+				n.refuse(bar{What: what, Code: m.code, For: min(left, refuseFor)}) // the node's clock may be wrong
 			}
 			return &protocol.CloseError{Code: m.code}
 		}

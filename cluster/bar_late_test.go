@@ -115,3 +115,24 @@ func TestBarsComeIntoAStoreThatWasSilentForLong(t *testing.T) {
 		})
 	}
 }
+
+// Rule 26: a bar's end goes by the clocks of the nodes. A node whose clock was wrong when it found a bar in the store refuses the client no
+// longer than for ten minutes by that.
+func TestANodeKeepsABarInMindForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, c := w.nodes[0], w.nodes[1]
+		ctx, l := context.Background(), usermgr.Logon{UserID: "bob", Token: "secret"}
+		testkit.Must(w.logOn(a, l))
+		w.deafen(c)
+		testkit.Must(a.Kick(ctx, "bob", &usermgr.KickOptions{RevokeFor: 24 * time.Hour}))
+		w.refuses(c, l, protocol.Unauthorized)
+		o := cluster.SwapOptions{Epoch: testkit.Must(w.store.Table(ctx)).Epoch}
+		if err := w.store.Remove(ctx, "bob", w.record("bob").Version, o); err != nil { // as by the right clock it is over
+			t.Fatal(err)
+		}
+		w.refuses(c, l, protocol.Unauthorized)
+		time.Sleep(11 * time.Minute)
+		w.refuses(c, l, 0)
+	})
+}

@@ -221,3 +221,6 @@ func (n *Node) AuditMends() (strangers, missing int) {
 	defer n.mu.Unlock()
 	return n.audits.mends.strangers, n.audits.mends.missing
 }
+
+// MarkOf returns a record that has nothing but a node's mark.
+func MarkOf(inc Incarnation) []byte { return markFor(inc, time.Hour).appendTo(nil) }
