@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"OfWritersOfOneVersionOneWins", (*suite).contention},
 		{"EachRecordIsListedOnce", (*suite).walk},
 		{"UsersWhoAreNotOnlineAreNotCounted", (*suite).uncounted},
+		{"TheCountIsRightAfterManyWrites", (*suite).counter},
 		{"ANodeThatWasBuriedIsDeadForGood", (*suite).burial},
 		{"ANodeIsBuriedOnlyWithTheRenewalsThatWereSeen", (*suite).lateBurial},
 		{"AJoinBuriesTheFormerLife", (*suite).former},

@@ -3,6 +3,7 @@ package dirtest
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"sync"
 
@@ -148,4 +149,53 @@ func (s *suite) uncounted() {
 	s.counts(1)
 	s.noError(s.store.Remove(s.ctx, "ann", ann, s.options()))
 	s.counts(0)
+}
+
+// counter writes and removes records at random, over right versions and wrong ones, and holds Count and Walk against what it has written.
+func (s *suite) counter() {
+	const users, writes = 50, 5000
+	r := rand.New(rand.NewPCG(1, 2))
+	bodies := []string{"\xffa mark", "\x01\xff", "\x01", "\xff"}
+	have := make(map[string]cluster.Record)
+	for i := range writes {
+		user, body := fmt.Sprint("user", r.IntN(users)), bodies[r.IntN(len(bodies))]
+		was := have[user]
+		switch r.IntN(4) {
+		case 0:
+			_, err := s.store.Swap(s.ctx, user, was.Version+1, []byte(body), s.options())
+			s.conflict(err, was.Version, string(was.Body))
+		case 1:
+			s.noError(s.store.Remove(s.ctx, user, was.Version, s.options()))
+			delete(have, user)
+		default:
+			have[user] = cluster.Record{User: user, Version: s.swap(user, was.Version, body), Body: []byte(body)}
+		}
+		if i%500 == 0 {
+			s.counts(counted(have))
+		}
+	}
+	s.counts(counted(have))
+	for from, first := "", true; first || from != ""; first = false {
+		l, err := s.store.Walk(s.ctx, from, users)
+		s.noError(err)
+		for _, got := range l.Records {
+			if want := have[got.User]; got.Version != want.Version || string(got.Body) != string(want.Body) {
+				s.t.Errorf("%+v is listed, want %+v", got, want)
+			}
+			delete(have, got.User)
+		}
+		from = l.Next
+	}
+	if len(have) > 0 {
+		s.t.Errorf("%d records are not listed", len(have))
+	}
+}
+
+func counted(records map[string]cluster.Record) (n int) {
+	for _, r := range records {
+		if r.Body[0] != cluster.Uncounted {
+			n++
+		}
+	}
+	return n
 }
