@@ -143,10 +143,8 @@ func (w *world) during(do func() error) (float64, error) {
 // clear ends all sessions of a node, and waits until the store has none.
 func (w *world) clear(nodes ...node) error {
 	for _, n := range nodes {
-		for u := range n.users.Users() {
-			if _, err := n.users.Kick(u, nil); err != nil {
-				return err
-			}
+		if _, err := n.users.Clear(w.ctx); err != nil {
+			return err
 		}
 	}
 	return w.await(func() (bool, error) {
