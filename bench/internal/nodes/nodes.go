@@ -278,7 +278,7 @@ func (f *Figures) bytes(w *world) func(Settings) error {
 		}); err != nil {
 			return err
 		}
-		alone, err := usermgr.New(usermgr.Config{})
+		alone, err := usermgr.New(usermgr.Config{HeartbeatTimeout: -1})
 		if err != nil {
 			return err
 		}

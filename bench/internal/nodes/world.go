@@ -51,7 +51,7 @@ func (w *world) start(s Settings, name string, running *sync.WaitGroup) (n node,
 	if n.Node, err = cluster.New(cluster.Config{Directory: store, Mesh: mesh, Name: name, Logger: zap.NewNop()}); err != nil {
 		return n, err
 	}
-	if n.users, err = usermgr.New(usermgr.Config{Claims: n.Node, Devices: usermgr.Devices{OnePerClass: s.Sessions > 1}}); err != nil {
+	if n.users, err = usermgr.New(usermgr.Config{Claims: n.Node, HeartbeatTimeout: -1, Devices: usermgr.Devices{OnePerClass: s.Sessions > 1}}); err != nil {
 		return n, err
 	}
 	running.Go(func() {
