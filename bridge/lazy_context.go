@@ -59,7 +59,7 @@ func (c *lazyContext) Done() <-chan struct{} { return c.context().Done() }
 // Value implements context.Context. Package context asks it for what Cause and a child need.
 func (c *lazyContext) Value(key any) any { return c.context().Value(key) }
 
-// Err implements context.Context. Once a context was made it has the say, so that nobody sees an end that has no cause yet.
+// Err implements context.Context. It asks the context of package context, if one was made: that one ends together with its cause.
 func (c *lazyContext) Err() error {
 	c.mu.Lock()
 	made, cause := c.made, c.cause

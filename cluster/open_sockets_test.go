@@ -13,6 +13,7 @@ import (
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/rollcalltest"
@@ -189,7 +190,7 @@ func TestAnAcknowledgementOnAnotherServerCounts(t *testing.T) {
 }
 
 // Rule 27 over nodes: a push that is kept, and was lost with the connection, goes to the session that continues on another server, as it
-// does on one server; whoever has pushed it, the confirmation there is told.
+// does on one server. The server that has pushed it is told of the confirmation.
 func TestAKeptPushThatWasUnderWayGoesOutOnAnotherServer(t *testing.T) {
 	for from := range 3 {
 		for _, way := range []string{"Push", "Push, first", "Go"} {
@@ -217,6 +218,17 @@ func TestAKeptPushThatWasUnderWayGoesOutOnAnotherServer(t *testing.T) {
 	}
 }
 
+// keptPush has the first server push a message, which is kept, to all sessions of a user, and returns where the deliveries come.
+func (p *pushing) keptPush(user string) <-chan push.Delivery {
+	done := make(chan push.Delivery, 10)
+	p.services[0].Go(push.ToUsers(user), push.Text("hi"), &push.Options{Confirm: true, Keep: time.Hour}, func(r push.Result, _ error) {
+		for _, d := range r.Deliveries {
+			done <- d
+		}
+	})
+	return done
+}
+
 // Rule 27: a push that one of a user's devices has not confirmed goes to the device's next session on another server while the other
 // device stays.
 func TestAKeptPushFollowsOneDeviceOfAUser(t *testing.T) {
@@ -224,23 +236,13 @@ func TestAKeptPushFollowsOneDeviceOfAUser(t *testing.T) {
 	p.client(t, 0, "bob", 2)
 	r := p.roamer(t, p.all[0], "bob", 1, func() {})
 	r.leave(false)
-	done := make(chan push.Delivery, 10)
-	p.services[0].Go(push.ToUsers("bob"), push.Text("hi"), &push.Options{Confirm: true, Keep: time.Hour}, func(r push.Result, _ error) {
-		for _, d := range r.Deliveries {
-			done <- d
-		}
-	})
+	done := p.keptPush("bob")
 	p.becomes(t, "bob/2: hi")
 	r.arrive(p.all[1])
 	p.becomes(t, "bob/1: hi")
 	for range 2 {
-		select {
-		case d := <-done:
-			if !d.Confirmed {
-				t.Errorf("%+v", d)
-			}
-		case <-time.After(20 * time.Second):
-			t.Fatal("no outcome is told")
+		if d := testkit.Receive(t, "an outcome", done); !d.Confirmed {
+			t.Errorf("%+v", d)
 		}
 	}
 	p.keepsNothing(t, "bob")
@@ -252,21 +254,11 @@ func TestADeviceElsewhereConfirmsForItselfAlone(t *testing.T) {
 	p.client(t, 1, "bob", 2)
 	r := p.roamer(t, p.all[0], "bob", 1, func() {})
 	r.leave(false)
-	done := make(chan push.Delivery, 10)
-	p.services[0].Go(push.ToUsers("bob"), push.Text("hi"), &push.Options{Confirm: true, Keep: time.Hour}, func(r push.Result, _ error) {
-		for _, d := range r.Deliveries {
-			done <- d
-		}
-	})
+	done := p.keptPush("bob")
 	outcome := func(pusher string, device uint16) {
 		t.Helper()
-		select {
-		case d := <-done:
-			if !d.Confirmed || d.Pusher != pusher || d.Device != device {
-				t.Fatalf("%+v", d)
-			}
-		case <-time.After(20 * time.Second):
-			t.Fatal("no outcome is told")
+		if d := testkit.Receive(t, "an outcome", done); !d.Confirmed || d.Pusher != pusher || d.Device != device {
+			t.Fatalf("%+v", d)
 		}
 	}
 	outcome("cluster", 2)
