@@ -153,7 +153,6 @@ func (n *Node) kickHere(ctx context.Context, k *kickOrder) (r kickReport) {
 	if ban := k.ban(); ban != nil {
 		n.refuse(*ban)
 	}
-	var stored sync.WaitGroup
 	early := make(map[string][]bar) // of each user: a logon that waits meanwhile must not come in
 	early[k.User] = k.revocations(m, k.User, "")
 	for _, id := range k.Sessions {
@@ -164,13 +163,12 @@ func (n *Node) kickHere(ctx context.Context, k *kickOrder) (r kickReport) {
 			}
 		}
 	}
-	for _, bars := range early {
-		n.refuseHere(&refuseOrder{Refused: bars})
-	}
-	stored.Go(func() { n.refuseEverywhere(ctx, early, n.bar) })
+	awaitEarly := n.refuseEverywhere(ctx, early, n.bar)
 	var waits []usermgr.Wait
-	if wait, err := m.Kick(k.User, &k.Options); k.User != "" && err == nil {
-		waits = append(waits, wait)
+	if k.User != "" {
+		if wait, err := m.Kick(k.User, &k.Options); err == nil {
+			waits = append(waits, wait)
+		}
 	}
 	for _, id := range k.Sessions {
 		if wait, err := m.KickSession(id, &k.Options); err == nil {
@@ -195,29 +193,30 @@ func (n *Node) kickHere(ctx context.Context, k *kickOrder) (r kickReport) {
 	if k.Options.RevokeFor <= 0 { // sessionEnded has left it to the removals
 		write = func(ctx context.Context, user string, _ []bar) { n.awaitBars(ctx, user) }
 	}
-	n.refuseEverywhere(ctx, late, write)
-	stored.Wait()
+	n.refuseEverywhere(ctx, late, write)()
+	awaitEarly()
 	return r
 }
 
-// refuseEverywhere has all nodes refuse logons of some users. write has the user's record do so.
-func (n *Node) refuseEverywhere(ctx context.Context, of map[string][]bar, write func(ctx context.Context, user string, bars []bar)) {
+// refuseEverywhere has this node refuse logons of some users at once, and then the other nodes. write has the user's record do so. wait
+// returns when they do.
+func (n *Node) refuseEverywhere(ctx context.Context, of map[string][]bar, write func(ctx context.Context, user string, bars []bar)) (wait func()) {
 	var all refuseOrder
 	for _, bars := range of {
 		all.Refused = append(all.Refused, bars...)
 	}
 	if len(all.Refused) == 0 {
-		return
+		return func() {}
 	}
 	n.refuseHere(&all)
-	var stored sync.WaitGroup
+	var told sync.WaitGroup
 	for user, bars := range of {
 		if len(bars) > 0 {
-			stored.Go(func() { write(ctx, user, bars) })
+			told.Go(func() { write(ctx, user, bars) })
 		}
 	}
-	n.askAll(ctx, queryRefuse, toJSON(n, &all), nil)
-	stored.Wait()
+	told.Go(func() { n.askAll(ctx, queryRefuse, toJSON(n, &all), nil) })
+	return told.Wait
 }
 
 // ban returns what bans the user of the kick; nil for no ban.
