@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"math"
 	"slices"
 	"sync"
@@ -273,12 +272,8 @@ func (n *Node) tryChange(ctx context.Context, me Incarnation, c *barChange) (don
 				continue
 			}
 			prev = conflict.Version
-		case errors.Is(err, ErrRecovering):
-			n.wake()
-			n.awaitChange(ctx, n.cfg.Renew/4)
 		default:
-			pause = min(max(2*pause, 10*time.Millisecond), n.cfg.Renew)
-			sleep(ctx, pause)
+			pause = n.backOff(ctx, err, pause)
 		}
 	}
 }

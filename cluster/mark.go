@@ -198,13 +198,8 @@ func (n *Node) mark(ctx context.Context, me Incarnation, u *keptUser) {
 		if err == nil {
 			break
 		}
-		switch {
-		case errors.Is(err, ErrRecovering):
-			n.wake()
-			n.awaitChange(ctx, n.cfg.Renew/4)
-		case asConflict(err) == nil:
-			pause = min(max(2*pause, 10*time.Millisecond), n.cfg.Renew)
-			sleep(ctx, pause)
+		if asConflict(err) == nil {
+			pause = n.backOff(ctx, err, pause)
 		}
 	}
 	n.mu.Lock()

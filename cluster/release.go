@@ -316,22 +316,32 @@ func (r *removal) run(ctx context.Context) bool {
 				return true
 			}
 			unsure = 0
-		case errors.Is(err, ErrRecovering):
-			prev = 0
-			n.wake()
-			n.awaitChange(ctx, n.cfg.Renew/4)
 		case errors.Is(err, errBadRecord):
 			if n.mend(ctx, r.user, records[0].Version, epoch, false) != nil {
 				return true
 			}
 		default:
-			if prev != 0 && len(next) == 0 {
+			if errors.Is(err, ErrRecovering) {
+				prev = 0
+			} else if prev != 0 && len(next) == 0 {
 				unsure = prev
 			}
-			pause = min(max(2*pause, 10*time.Millisecond), n.cfg.Renew)
-			sleep(ctx, pause)
+			pause = n.backOff(ctx, err, pause)
 		}
 	}
+}
+
+// backOff waits before the store is called again after an error: until it has recovered, or longer from one time to the next. It returns how
+// long it has waited for the latter.
+func (n *Node) backOff(ctx context.Context, err error, last time.Duration) (pause time.Duration) {
+	if errors.Is(err, ErrRecovering) {
+		n.wake()
+		n.awaitChange(ctx, n.cfg.Renew/4)
+		return last
+	}
+	pause = min(max(2*last, 10*time.Millisecond), n.cfg.Renew)
+	sleep(ctx, pause)
+	return pause
 }
 
 // me returns the life of the node that has the entries.
