@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +14,7 @@ import (
 	"github.com/redis/rueidis"
 	"go.uber.org/zap"
 
+	"github.com/rollcall-go/rollcall/bench/internal/process"
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/redisdir"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -200,7 +200,7 @@ func (w *world) taken(users int, logOn func() error) (bytes float64, err error) 
 
 // fill has users log on, each at the manager that is the one of its number, and returns what a user takes of the heap.
 func (w *world) fill(users int, of func(i int) *usermgr.Manager) (bytes float64, err error) {
-	before := heap()
+	before := process.Heap()
 	err = parallel(64, func(g int) error {
 		for i := g; i < users; i += 64 {
 			if _, err := w.logOn(of(i), userID(i)); err != nil {
@@ -209,14 +209,5 @@ func (w *world) fill(users int, of func(i int) *usermgr.Manager) (bytes float64,
 		}
 		return nil
 	})
-	return (heap() - before) / float64(users), err
-}
-
-// heap returns what the process's heap holds, garbage not counted.
-func heap() float64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return float64(m.HeapAlloc)
+	return (process.Heap() - before) / float64(users), err
 }

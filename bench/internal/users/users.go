@@ -53,12 +53,12 @@ func Measure(s Settings) (Figures, error) {
 		return f, err
 	}
 	m := newManager(time.Second, time.Hour)
-	before := heap()
+	before := process.Heap()
 	sessions, err := c.register(m)
 	if err != nil {
 		return f, err
 	}
-	f.BytesPerUser = (heap() - before) / float64(s.Users)
+	f.BytesPerUser = (process.Heap() - before) / float64(s.Users)
 	f.lookUps(s, c, m)
 	if err := f.pages(m, s.Users); err != nil {
 		return f, err
@@ -316,12 +316,4 @@ func othersCPU() time.Duration {
 		return 0
 	}
 	return time.Duration(r.Utime.Nano()+r.Stime.Nano()) - process.ThreadCPU().Total()
-}
-
-func heap() float64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return float64(m.HeapAlloc)
 }
