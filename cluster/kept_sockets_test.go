@@ -138,3 +138,34 @@ func TestAKeptMessageThatExpiresLeavesNoMark(t *testing.T) {
 	}
 	p.keepsNothing(t, "bob")
 }
+
+// Rule 27: where the node's pusher comes so late that it reaches the device's next session on another server, that session's confirmation
+// is the one of the session that has ended, and nothing stays kept.
+func TestAKeptPushIsConfirmedByTheNextSessionThatALatePusherReaches(t *testing.T) {
+	for name, change := range map[string]func(*rollcall.Config){
+		"one session": nil, "one a device class": func(c *rollcall.Config) { c.Users.Devices.OnePerClass = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPushing(t, 2, change)
+			r := p.roamer(t, p.all[0], "bob", 1, func() {})
+			r.leave(false)
+			p.hold = func() {
+				testkit.ComesTrue(testkit.Patience, func() bool { return online(p.all[1], "bob") })
+			}
+			done := p.keptPush("bob")
+			r.arrive(p.all[1])
+			confirmed := false
+			for range 2 { // the session may also get the message from where it is kept, before the pusher comes
+				d := testkit.Receive(t, "an outcome", done)
+				if confirmed = confirmed || d.Confirmed; !d.Confirmed && codeOf(d.Err) != protocol.UserOffline {
+					t.Errorf("%+v", d)
+				}
+			}
+			if !confirmed {
+				t.Error("no delivery is confirmed")
+			}
+			p.keepsNothing(t, "bob")
+			p.becomes(t, "bob/1: hi")
+		})
+	}
+}

@@ -90,7 +90,9 @@ func (p pusher) Push(ctx context.Context, to push.Target, m *push.Message) (all 
 		switch d := &all[i]; {
 		case to.Users == nil:
 		case d.Confirmed:
-			p.kept.Confirm(seam.Confirmation{UserID: d.UserID, ID: m.ID, Device: d.Device, How: seam.ConfirmedTold})
+			p.kept.Confirm(seam.Confirmation{UserID: d.UserID, ID: m.ID, Device: d.Device, How: seam.ConfirmedTold, Replaces: func(device uint16) bool {
+				return len(p.node.policy.Excluded(d.Device, []seam.Place{{Device: device}})) > 0
+			}})
 		case errors.Is(d.Err, seam.ErrLost):
 			d.Err = nil
 			pushingOf(ctx).Lost(d.UserID)

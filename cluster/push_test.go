@@ -23,8 +23,9 @@ type pushing struct {
 	*servers
 	services []*push.Service
 
-	mu  sync.Mutex
-	got []string
+	mu   sync.Mutex
+	got  []string
+	hold func() // returns when the nodes' pushers are to be called; nil for at once. Set it before the first push
 }
 
 func newPushing(t *testing.T, n int, change func(*rollcall.Config)) *pushing {
@@ -39,9 +40,22 @@ func newPushing(t *testing.T, n int, change func(*rollcall.Config)) *pushing {
 		})
 	})
 	for i, s := range p.services {
-		s.Register("cluster", p.all[i].node.Pusher(s))
+		s.Register("cluster", heldPusher{p.all[i].node.Pusher(s), p})
 	}
 	return p
+}
+
+// heldPusher is a pusher that comes late.
+type heldPusher struct {
+	push.Pusher
+	p *pushing
+}
+
+func (h heldPusher) Push(ctx context.Context, to push.Target, m *push.Message) ([]push.Delivery, error) {
+	if h.p.hold != nil {
+		h.p.hold()
+	}
+	return h.Pusher.Push(ctx, to, m)
 }
 
 // client logs a user on, whose client notes and acknowledges pushes.

@@ -201,7 +201,7 @@ func (s *Service) confirmElsewhere(c seam.Confirmation) {
 		case c.How != seam.ConfirmedTold:
 			b.confirmAway(p, &c, now)
 		case p.kept:
-			b.confirmTold(p, c.Device)
+			b.confirmTold(p, &c, now)
 		}
 	}
 }
@@ -231,10 +231,12 @@ func (b *outbox) confirmAway(p *parcel, c *seam.Confirmation, now []*engine.Conn
 	}
 }
 
-// confirmTold ends what waits for a user without a session here, because a pusher reports a session elsewhere, of this device class, that
-// has confirmed the message. b.mu is held on entry.
-func (b *outbox) confirmTold(p *parcel, device uint16) {
-	a := p.find(func(a *ask) bool { return a.open() && !a.extra && a.conn == nil })
+// confirmTold ends what waits for a user without a session here, or for a session that has ended, because a pusher reports that a session
+// elsewhere, which has come in its place, has confirmed the message. b.mu is held on entry.
+func (b *outbox) confirmTold(p *parcel, c *seam.Confirmation, now []*engine.Conn) {
+	a := p.find(func(a *ask) bool {
+		return a.open() && !a.extra && (a.conn == nil || a.left(now) && c.Replaces(a.device))
+	})
 	switch {
 	case p.call.first:
 		p.answered = true
@@ -247,7 +249,7 @@ func (b *outbox) confirmTold(p *parcel, device uint16) {
 		b.settle(p, a, errOffline)
 		b.forget(p)
 	default: // the session may confirm it again
-		p.asks = append(p.asks, ask{device: device, over: true, confirmed: true})
+		p.asks = append(p.asks, ask{device: c.Device, over: true, confirmed: true})
 	}
 }
 

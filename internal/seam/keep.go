@@ -45,6 +45,9 @@ type Confirmation struct {
 	Session uuid.UUID // that has confirmed it; zero where that is not known
 	Device  uint16    // the session's device class
 	How     Confirmed
+	// Replaces reports, for ConfirmedTold, whether a session of this device class cannot be beside the one that has confirmed, so that
+	// this one has come in its place.
+	Replaces func(device uint16) bool
 }
 
 // Confirmed says what a Confirmation counts for.
