@@ -47,6 +47,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"ALostNumberIsNotGivenOutAgain", (*suite).lostNumber},
 		{"AStoreRecoversWhenANodeComesBackWithSessions", (*suite).opened},
 		{"ADeadNodeThatComesBackWithSessionsGetsANewNumber", (*suite).openedDead},
+		{"ASweptNodeThatComesBackWithSessionsGetsANewNumber", (*suite).openedSwept},
 		{"ANodeComesBackWithSessionsToAStoreThatHasLostItsTable", (*suite).openedLost},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(newSuite(t, open(t))) })

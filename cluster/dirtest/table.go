@@ -325,6 +325,26 @@ func (s *suite) openedDead() {
 	}
 }
 
+// openedSwept has a node come back that is in the table no more, while the store recovers because of another one, which keeps the table. The
+// first of the calls is one whose answer is lost.
+func (s *suite) openedSwept() {
+	a, b, c := s.join(), s.join(), s.join()
+	for _, inc := range []cluster.Incarnation{a, b} {
+		row, _ := s.renew(inc)
+		s.noError(s.store.Bury(s.ctx, c, inc, s.epoch, row.Renewals))
+	}
+	s.noError(s.store.Swept(s.ctx, c, s.epoch, []cluster.Incarnation{a, b}))
+	first := s.open(a, cluster.RejoinOptions{Known: []cluster.Incarnation{b}})
+	again := s.open(a, cluster.RejoinOptions{Known: []cluster.Incarnation{b}})
+	if first <= c || again <= first {
+		s.t.Errorf("node %d, which was swept, came back as %d, and then as %d", a, first, again)
+	}
+	s.is(s.store.Rejoin(s.ctx, b, member, cluster.RejoinOptions{}), cluster.ErrFenced)
+	s.ready(c, cluster.ReadyOptions{}, false)
+	s.ready(first, cluster.ReadyOptions{}, false)
+	s.ready(again, cluster.ReadyOptions{Settled: true}, true) // b is not waited for
+}
+
 func (s *suite) openedLost() {
 	a, b, c := s.join(), s.join(), s.join()
 	s.restart()

@@ -24,6 +24,7 @@ type Directory struct {
 	state    state
 	epoch    int
 	armed    bool
+	lost     bool // it has not recovered since it was restarted, so that rows of its table may be missing
 	losable  bool
 	top      cluster.Version // the highest version of this process
 	ready    map[cluster.Incarnation]bool
@@ -52,7 +53,7 @@ type row struct {
 func New() *Directory {
 	d := new(Directory)
 	d.restart(state{})
-	d.armed = true
+	d.armed, d.lost = true, false
 	return d
 }
 
@@ -101,7 +102,7 @@ func (d *Directory) restart(s state) {
 	if s.records == nil {
 		s.records, s.table = make(map[string]cluster.Record), make(map[cluster.Incarnation]row)
 	}
-	d.state = s
+	d.state, d.lost = s, true
 	d.recover()
 	// As with a clock that goes on while a server is restarted: nodes that act without the store still have the numbers that it has lost.
 	d.top = cluster.Version(d.epoch) << 32

@@ -59,16 +59,15 @@ func (d *Directory) Join(ctx context.Context, m cluster.Member, o cluster.JoinOp
 // open has the store recover, for a node that has acted without it. It reports whether the node's former life goes on. d.mu is held on
 // entry.
 func (d *Directory) open(m cluster.Member, o cluster.JoinOptions) (goesOn bool) {
-	_, known := d.state.table[o.Former]
+	d.top = max(d.top, o.Open.Floor)
 	if d.armed {
-		d.top = max(d.top, o.Open.Floor)
 		d.recover()
-	} else { // the table may be lost
-		d.hear(o.Open)
-		known = o.Former != 0
 	}
-	r := d.state.table[o.Former]
-	goesOn = known && !r.dead
+	if d.lost {
+		d.hear(o.Open)
+	}
+	r, known := d.state.table[o.Former]
+	goesOn = known && !r.dead || !known && d.lost && o.Former != 0
 	if goesOn {
 		d.know(o.Former)
 		delete(d.ready, o.Former)
@@ -119,9 +118,11 @@ func (d *Directory) Rejoin(ctx context.Context, me cluster.Incarnation, m cluste
 	if d.armed {
 		return cluster.ErrUnknown
 	}
-	d.hear(&o)
-	r := d.state.table[me]
-	if r.dead {
+	if d.lost {
+		d.hear(&o)
+	}
+	r, known := d.state.table[me]
+	if r.dead || !known && !d.lost {
 		return cluster.ErrFenced
 	}
 	d.know(me)
@@ -180,7 +181,7 @@ func (d *Directory) arm() {
 			d.bury(inc)
 		}
 	}
-	d.armed = true
+	d.armed, d.lost = true, false
 	clear(d.expected)
 }
 

@@ -9,7 +9,7 @@ local clusters = {}   -- by the hash tag of their keys
 -- cluster returns what this process knows of the cluster that a key belongs to. Its epoch is another text after each event by which
 -- something may have been lost, or may be missing: its base is another for another process, and its turn is another where a node has come
 -- back with sessions that the store does not know. In a recovery, while it is not armed, ready are the nodes that are ready, and expected
--- those that others have told.
+-- those that others have told. Until it has been armed once, it is lost: rows of its table may be missing. Later what is absent is dead.
 local function cluster(key)
   local id = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
   if not born then
@@ -19,7 +19,7 @@ local function cluster(key)
   local base, tag = id .. '.' .. born, string.match(key, '^{(.-)}')
   local c = clusters[tag]
   if not c or c.base ~= base then
-    c = {base = base, turn = 0, epoch = base .. '.0', armed = false, ready = {}, expected = {}}
+    c = {base = base, turn = 0, epoch = base .. '.0', armed = false, lost = true, ready = {}, expected = {}}
     clusters[tag] = c
   end
   return c
@@ -163,7 +163,7 @@ local function arm(c, key)
   incarnations(key, function(inc)
     if not c.ready[inc] then bury(key, inc) end
   end)
-  c.armed, c.expected = true, {}
+  c.armed, c.lost, c.expected = true, false, {}
 end
 
 local function all_ready(c, key)
@@ -203,15 +203,10 @@ end
 local function open(c, key, args)
   local member, former = args[1], args[2]
   raise(args[6])
+  if c.armed then recover(c) end
+  if c.lost then hear(c, key, args, 7) end
   local r = row(key, former)
-  local goes_on = r and not r.dead
-  if c.armed then
-    recover(c)
-  else -- the table may be lost
-    hear(c, key, args, 7)
-    r = row(key, former)
-    goes_on = former ~= '0' and not (r and r.dead)
-  end
+  local goes_on = r and not r.dead or not r and c.lost and former ~= '0'
   if goes_on then
     know(key, former)
     c.ready[former] = nil
@@ -262,9 +257,9 @@ local function rejoin(keys, args)
   if c.armed then return {'UNKNOWN'} end
   raise(args[3])
   redis.call('HSETNX', key, 'buckets', args[4])
-  hear(c, key, args, 5)
+  if c.lost then hear(c, key, args, 5) end
   local r = row(key, me)
-  if r and r.dead then return {'FENCED'} end
+  if r and r.dead or not r and not c.lost then return {'FENCED'} end
   know(key, me)
   set(key, me, {dead = false, renewals = (r and r.renewals or 0) + 1, member = args[2]})
   return {'OK'}
