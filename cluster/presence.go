@@ -139,6 +139,7 @@ func (n *Node) endOwn(c *claim, r *released, more *claimMore, unused bool, l *se
 		own := c.own
 		own.grace, own.ending = true, false
 		n.graces.add(c.user, own)
+		n.graces.users[c.user].anew, c.anew = c.anew, false
 		r.grace = &own
 		endGrace = n.stage == stopping || len(more.waiters) > 0
 		n.graces.users[c.user].waiters = more.waiters
@@ -338,17 +339,19 @@ func (n *Node) writeGrace(ctx context.Context, epoch string, g *grace) bool {
 		case conflict != nil:
 			var entries []entry
 			entries, marks, _ = decodeAll(conflict.Body, conflict.Version)
-			known = known || len(entries) > 0
 			n.mu.Lock()
 			for i := range entries {
-				if entries[i].session != g.own.session && !n.isGhost(&entries[i]) {
-					other = true
-				}
+				e := &entries[i]
+				known = known || e.session != g.own.session || e.node != g.own.node
+				other = other || e.session != g.own.session && !n.isGhost(e)
 			}
 			n.mu.Unlock()
 			if i := find(entries, g.own.session); !other && (i < 0 || !entries[i].grace || entries[i].node != g.own.node) {
 				prev = conflict.Version
 				continue
+			}
+			if !other { // it was written, and the answer was lost
+				n.tellAnew(g.user, conflict.Version, &g.anew, known)
 			}
 		case errors.Is(err, ErrRecovering):
 			return false

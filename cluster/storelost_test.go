@@ -1,9 +1,11 @@
 package cluster_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -280,6 +282,49 @@ func TestWhoLeavesAnOpenNodeIsOfflineWhenTheStoreIsBack(t *testing.T) {
 			t.Errorf("back is told to be offline:\n%s", w.log.Of("back"))
 		}
 	})
+}
+
+// Rule 17: a user comes in at a node that is cut off alone, and is in a grace when the node is back. Meanwhile the user was told to be offline
+// elsewhere. Online is told again, once, whether or not the node hears that it has written the grace.
+func TestAGraceFromWithoutTheStoreIsToldWhenTheStoreIsBack(t *testing.T) {
+	for _, heard := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newOpenWorld(t, 2, usermgr.Config{OfflineGrace: 2 * lease})
+			a, b := w.nodes[0], w.nodes[1]
+			life := a.Incarnation()
+			a.setFaults(memory.Faults{Before: func(context.Context, string) error { return errCut }}) // at once, so that it is back soon
+			b.RaiseFloor(1 << 50) // a store's versions are times: what the other node writes later has higher ones
+			w.awaitLost(a)
+			w.mustLogOn(a, "ann", 0).End(protocol.HeartbeatTimeout)
+			w.mustLogOn(b, "ann", 0)
+			if _, err := b.users.Kick("ann", nil); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if online, _ := w.log.IsOnline("ann"); online {
+				t.Fatalf("ann is told to be online:\n%s", w.log)
+			}
+			w.log.Take()
+			writes := new(atomic.Int64)
+			a.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
+				if !heard && op == "Swap" && writes.Add(1)%2 == 1 {
+					return errCut
+				}
+				return nil
+			}})
+			w.await("the node is back, and the store has recovered", func() bool {
+				return !a.Stats().StoreLost && a.IsHealed(w.alive()) && b.IsHealed(w.alive())
+			})
+			if told := strings.Count(w.log.Of("ann"), "Online ann@"); told != 1 {
+				t.Errorf("answers come: %v: ann is told %d times to be online:\n%s", heard, told, w.log)
+			}
+			w.mustLogOn(b, "ann", 0)
+			w.settled()
+			if a.Incarnation() != life {
+				t.Errorf("answers come: %v: the node was buried: it has the number %d, and had %d\n%s", heard, a.Incarnation(), life, w.log)
+			}
+		})
+	}
 }
 
 // A node that stops while the store is lost ends its sessions, in the time that a stop takes.
