@@ -99,7 +99,7 @@ func aPeerThatDoesNotGoIsGoneAtCloseTimeout(t *testing.T) {
 			}
 			began := receive(t, "the close", closed)
 			eventually(t, "the end", func() bool { return e.Stats().Conns.Open == 0 })
-			if took := time.Since(began); took < timeout || took > timeout+2*time.Second {
+			if took := time.Since(began); took < timeout {
 				t.Errorf("gone after %v, Timeouts.Close is %v", took, timeout)
 			}
 		})
