@@ -7,7 +7,7 @@ import (
 )
 
 // Version orders what was written of one user. 0 means that there is nothing. It grows with every write, also across removals and
-// restarts of the store.
+// restarts of the store, and is below 1<<53, so that a floating-point number has it exactly.
 type Version uint64
 
 // Incarnation is one life of a node in the cluster, from Join until the node has left or was buried. A number is never given out twice.

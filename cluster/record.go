@@ -4,14 +4,18 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/google/uuid"
 )
 
-// entry is a session in its user's record, from its claim to its release. In the record it takes 31 bytes, and 8 more with a token,
-// big endian: 4 B incarnation, 16 B session, 2 B device, 1 B flags, 8 B generation, 8 B of the token's digest. A session that others came
-// before has up to 25 bytes more: see past.
+// entry is a session in its user's record, from its claim to its release. In the record it takes 21 bytes and what the flags tell, big endian:
+//
+//	4 B incarnation, 16 B session, 1 B flags, the device as an unsigned varint, 7 B generation, 6 B of the token's digest, the past
+//
+// Device 0 and no token take nothing, and nor does the generation where the entry was written last. A session that others came before has up
+// to 25 bytes more: see past.
 type entry struct {
 	node       Incarnation
 	session    uuid.UUID
@@ -19,8 +23,8 @@ type entry struct {
 	ending     bool    // a later entry excludes it
 	first      bool    // the record had no other entry of a node that lives: its node tells Online, unless it dies before
 	grace      bool    // the session has ended, and its user counts as online for a while: it excludes nothing, and a claim takes it away
-	generation Version // 0 in the record stands for the record's version, which its writer could not know
-	token      [8]byte // of the token's digest; zero for a login without a token
+	generation Version // in the record it is missing where it is the record's version, which its writer could not know
+	token      [6]byte // of the token's digest; zero for a login without a token
 	past       past    // the sessions before it
 }
 
@@ -29,10 +33,15 @@ const (
 	flagToken
 	flagGrace
 	flagFirst
+	flagDevice
+	flagGeneration
 	flagPast = 1 << 7
 )
 
-const entrySize = 4 + 16 + 2 + 1 + 8
+const (
+	entrySize      = 4 + 16 + 1
+	generationSize = 7 // versions are below 1<<53
+)
 
 // A later version may use the flags that are free, and must otherwise write what this version can read, until no node of this version is left: a
 // record that none of the nodes can read is written anew (mend.go).
@@ -40,7 +49,7 @@ const entrySize = 4 + 16 + 2 + 1 + 8
 var errBadRecord = errors.New("rollcall: a record in the cluster's store is malformed")
 
 // tokenDigest returns what a record has of a token.
-func tokenDigest(user, token string) (d [8]byte) {
+func tokenDigest(user, token string) (d [6]byte) {
 	if token == "" {
 		return d
 	}
@@ -49,16 +58,15 @@ func tokenDigest(user, token string) (d [8]byte) {
 	return d
 }
 
-func (e *entry) hasToken() bool { return e.token != [8]byte{} }
+func (e *entry) hasToken() bool { return e.token != [6]byte{} }
 
 // encodeRecord returns a record's body: the entries, the oldest first, then the marks.
 func encodeRecord(entries []entry, marks []mark) []byte {
-	b := make([]byte, 0, len(entries)*(entrySize+8)+len(marks)*markSize)
+	b := make([]byte, 0, len(entries)*(entrySize+2*generationSize)+len(marks)*markSize)
 	for i := range entries {
 		e := &entries[i]
 		b = binary.BigEndian.AppendUint32(b, uint32(e.node))
 		b = append(b, e.session[:]...)
-		b = binary.BigEndian.AppendUint16(b, e.device)
 		var flags byte
 		if e.ending {
 			flags |= flagEnding
@@ -75,8 +83,20 @@ func encodeRecord(entries []entry, marks []mark) []byte {
 		if e.first {
 			flags |= flagFirst
 		}
+		if e.device != 0 {
+			flags |= flagDevice
+		}
+		if e.generation != 0 {
+			flags |= flagGeneration
+		}
 		b = append(b, flags)
-		b = binary.BigEndian.AppendUint64(b, uint64(e.generation))
+		if e.device != 0 {
+			b = binary.AppendUvarint(b, uint64(e.device))
+		}
+		if e.generation != 0 {
+			full := binary.BigEndian.AppendUint64(nil, uint64(e.generation))
+			b = append(b, full[8-generationSize:]...)
+		}
 		if e.hasToken() {
 			b = append(b, e.token[:]...)
 		}
@@ -108,21 +128,33 @@ func decodeAll(b []byte, version Version) (entries []entry, marks []mark, err er
 		if len(b) < entrySize {
 			return nil, nil, errBadRecord
 		}
-		e := entry{node: Incarnation(binary.BigEndian.Uint32(b)), device: binary.BigEndian.Uint16(b[20:])}
+		e := entry{node: Incarnation(binary.BigEndian.Uint32(b)), generation: version}
 		copy(e.session[:], b[4:])
-		flags := b[22]
-		e.ending, e.grace, e.first = flags&flagEnding != 0, flags&flagGrace != 0, flags&flagFirst != 0
-		e.generation = Version(binary.BigEndian.Uint64(b[23:]))
-		if e.generation == 0 {
-			e.generation = version
-		}
+		flags := b[entrySize-1]
 		b = b[entrySize:]
+		e.ending, e.grace, e.first = flags&flagEnding != 0, flags&flagGrace != 0, flags&flagFirst != 0
+		if flags&flagDevice != 0 {
+			device, n := binary.Uvarint(b)
+			if n <= 0 || device > math.MaxUint16 {
+				return nil, nil, errBadRecord
+			}
+			e.device, b = uint16(device), b[n:]
+		}
+		if flags&flagGeneration != 0 {
+			var full [8]byte
+			if len(b) < generationSize {
+				return nil, nil, errBadRecord
+			}
+			b = b[copy(full[8-generationSize:], b):]
+			if e.generation = Version(binary.BigEndian.Uint64(full[:])); e.generation == 0 {
+				return nil, nil, errBadRecord
+			}
+		}
 		if flags&flagToken != 0 {
 			if len(b) < len(e.token) {
 				return nil, nil, errBadRecord
 			}
-			copy(e.token[:], b)
-			b = b[len(e.token):]
+			b = b[copy(e.token[:], b):]
 		}
 		if flags&flagPast != 0 {
 			var ok bool

@@ -293,7 +293,7 @@ func TestAGraceFromWithoutTheStoreIsToldWhenTheStoreIsBack(t *testing.T) {
 			a, b := w.nodes[0], w.nodes[1]
 			life := a.Incarnation()
 			a.setFaults(memory.Faults{Before: func(context.Context, string) error { return errCut }}) // at once, so that it is back soon
-			b.RaiseFloor(1 << 50) // a store's versions are times: what the other node writes later has higher ones
+			b.RaiseFloor(1 << 50)                                                                     // a store's versions are times: what the other node writes later has higher ones
 			w.awaitLost(a)
 			w.mustLogOn(a, "ann", 0).End(protocol.HeartbeatTimeout)
 			w.mustLogOn(b, "ann", 0)
