@@ -21,8 +21,11 @@ const (
 	// TypeWhoIsOnline is a client's request; its body is an ID list: u16 count, then for each user ID u8 length and its bytes. The reply's body is the list of those
 	// IDs that are online. A server that does not allow the request answers [Refused].
 	TypeWhoIsOnline uint16 = 0xFF05
+	// TypePresence is about who is there, in both directions; its body is an [Operation]. Package presence answers it; a server without that
+	// answers [NoHandler]. 0xFF07 to 0xFF09 are reserved.
+	TypePresence uint16 = 0xFF06
 	// TypeRenew is a client's request that gives its session a fresh token, so that the session does not end when the old token
-	// expires. Its body is a string map, like a Logon's; read the reply with [ParseLogonReply]. 0xFF06 to 0xFF09 are reserved.
+	// expires. Its body is a string map, like a Logon's; read the reply with [ParseLogonReply].
 	TypeRenew uint16 = 0xFF0A
 
 	// FirstSystemType is the lowest message type that is the system's.

@@ -15,7 +15,8 @@ var aboutVectors = []string{
 	"close code, by a decoder with these limits, once refused_at of its bytes are there), need (the frame is unfinished;",
 	"it is not worth looking again before that many bytes are there). max_body and max_frame are the decoder's limits",
 	"in bytes, absent is none. A valid frame is also what an encoder makes of the fields. body.error_code says that the",
-	"frame is fine and its body is not: the string map of a Logon or a Renew, a Push, a PushAck, or WhoIsOnline's ID list.",
+	"frame is fine and its body is not: the string map of a Logon or a Renew, a Push, a PushAck, WhoIsOnline's ID list, or",
+	"the operation of a Presence, which docs/chat.md describes, with its lists.",
 }
 
 const (
@@ -33,6 +34,7 @@ func vectorCases() []vector {
 	all = append(all, pushVectors()...)
 	all = append(all, pushErrorVectors()...)
 	all = append(all, onlineVectors()...)
+	all = append(all, presenceVectors()...)
 	all = append(all, refusedVectors()...)
 	all = append(all, limitVectors()...)
 	return append(all, unfinishedVectors()...)

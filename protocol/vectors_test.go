@@ -65,9 +65,25 @@ type body struct {
 	Welcome *map[string]string `json:"logon_reply,omitempty"` // code 0 and a string map
 	Close   *closeBody         `json:"close,omitempty"`       // a code and a text
 	Push    *pushBody          `json:"push,omitempty"`
-	PushAck string             `json:"push_ack,omitempty"`   // the push's ID
-	IDs     *[]string          `json:"id_list,omitempty"`    // of WhoIsOnline and its reply
+	PushAck string             `json:"push_ack,omitempty"` // the push's ID
+	IDs     *[]string          `json:"id_list,omitempty"`  // of WhoIsOnline and its reply
+	Op      *operationBody     `json:"operation,omitempty"`
 	Error   protocol.CloseCode `json:"error_code,omitempty"` // the frame is fine, its body is not
+}
+
+// operationBody is the body of a Presence. Of its content exactly one is set, or none.
+type operationBody struct {
+	Op        uint8             `json:"op"`
+	Fields    map[string]string `json:"fields,omitempty"`
+	IDs       []string          `json:"id_list,omitempty"`
+	Presences *[]presenceBody   `json:"presence_list,omitempty"`
+}
+
+type presenceBody struct {
+	UserID       string                 `json:"user_id"`
+	State        protocol.PresenceState `json:"state"`
+	LastOnlineMS int64                  `json:"last_online_ms"` // 0 is unknown or hidden
+	LastSeenMS   int64                  `json:"last_seen_ms"`   //
 }
 
 type closeBody struct {
@@ -244,6 +260,8 @@ func checkBody(t *testing.T, m *protocol.Message, want *body) {
 		ids, err = system.ParseIDList(b)
 		got = body{IDs: &ids}
 		again, _ = system.AppendIDList(nil, ids)
+	case want.Op != nil:
+		got, again, err = operationOf(m, want.Op)
 	}
 	if err != nil || !reflect.DeepEqual(got, *want) {
 		t.Errorf("body is %+v, %v; want %+v", got, err, *want)
@@ -262,6 +280,8 @@ func parseError(m *protocol.Message) (err error) {
 		_, err = system.ParsePushAck(m.Body)
 	case protocol.TypeWhoIsOnline:
 		_, err = system.ParseIDList(m.Body)
+	case protocol.TypePresence:
+		err = presenceError(m)
 	default:
 		_, err = system.ParseStringMap(m.Body)
 	}

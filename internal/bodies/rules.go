@@ -62,3 +62,6 @@ func PushFault[Kind ~uint8](id uuid.UUID, kind Kind, name string, content []byte
 	}
 	return ""
 }
+
+// PresenceTail is how many bytes of a presence list come after each user ID: the state and two times.
+const PresenceTail = 1 + 8 + 8

@@ -15,6 +15,7 @@ import (
 // by another machine.
 var wallTime = []string{
 	"protocol/push.go",             // when a push was made
+	"protocol/presence.go",         // when a user came and went, as another machine tells it
 	"internal/clock/boot_linux.go", // whether the machine has slept: then the kernel is asked
 	"usermgr/clock.go",             // SessionInfo's times
 	"usermgr/session.go",           // the same

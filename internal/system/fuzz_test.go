@@ -129,3 +129,40 @@ func FuzzIDList(f *testing.F) {
 		}
 	})
 }
+
+// An operation and its lists come out as they went in, and other bytes are refused.
+func FuzzPresence(f *testing.F) {
+	seed(f, protocol.TypePresence)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		o, err := protocol.ParseOperation(b)
+		if err != nil {
+			if codeOf(err) != protocol.InvalidMessage {
+				t.Fatal(err)
+			}
+			return
+		}
+		written, err := protocol.AppendOperation(nil, &o)
+		if err != nil || len(written) != len(b) {
+			t.Fatalf("%x became %x, %v", b, written, err)
+		}
+		all, err := protocol.ParsePresences(o.Content)
+		if err != nil {
+			if codeOf(err) != protocol.InvalidMessage || all != nil {
+				t.Fatalf("%v, %v", all, err)
+			}
+			return
+		}
+		for rest := all; len(rest) > 0; {
+			var list []byte
+			list, rest, err = system.AppendPresences(nil, rest)
+			if err != nil || len(list) > system.MaxPresenceList {
+				t.Fatalf("a list of %d bytes, %v", len(list), err)
+			}
+			part, err := protocol.ParsePresences(list)
+			if err != nil || !reflect.DeepEqual(part, all[:len(part)]) {
+				t.Fatalf("%v became %v, %v", all, part, err)
+			}
+			all = all[len(part):]
+		}
+	})
+}
