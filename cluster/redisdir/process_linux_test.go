@@ -316,6 +316,7 @@ func (p *process) handledAfterLease() (late map[string]int) {
 // Rules 19 and 21: a node whose process stood still for longer than its lease handles no message that has piled up meanwhile: its users
 // are at another node. A read that was under way may be finished, which brings messages of one connection.
 func TestAProcessThatStoodStillHandlesNothingAfterItsLease(t *testing.T) {
+	t.Parallel()
 	if late := lateAfterAStop(t, false); len(late) > 1 {
 		t.Errorf("the stopped node handled messages of users who were at another node: %v", late)
 	}
@@ -334,6 +335,7 @@ func TestWithoutTheGuardAProcessThatStoodStillHandlesMessagesAfterItsLease(t *te
 
 // Rule 19: the users of a node that was killed come in elsewhere when its lease is over, and not before.
 func TestUsersOfAKilledProcessComeInElsewhere(t *testing.T) {
+	t.Parallel()
 	server := startServer(t)
 	a := startProcess(t, job{Name: "a", Redis: []string{server.addr}, Lease: processLease})
 	b := startProcess(t, job{Name: "b", Redis: []string{server.addr}, Lease: processLease})

@@ -14,6 +14,7 @@ import (
 // Rule 24, StoreLost Open, on a real server: the server is killed, users go on and log on at two nodes, and the server is started again with nothing in
 // it. Then each user has one session, the one that came last, and users move between the nodes again.
 func TestOpenNodesGoOnWhileTheServerIsAway(t *testing.T) {
+	t.Parallel()
 	const users = 20
 	s := &stand{t: t, server: startServer(t), lease: 3 * lease, lost: cluster.Open}
 	s.nodes = []*member{{name: "a"}, {name: "b"}}
