@@ -48,10 +48,12 @@ type Config struct {
 	// its own last session ID as protocol.FieldSession.
 	Fields map[string]string
 
-	// Handle holds the handlers by message type, 0x0001 to 0xFEFF. For another type, or a nil handler, Dial returns an error.
+	// Handle holds the handlers by message type, 0x0001 to 0xFEFF. A type from 0xFF06 to 0xFF09, which are the system's, is for an
+	// optional package; its messages come in order with the others, and are dropped, requests too, when the type has no handler.
+	// For another type, or a nil handler, Dial returns an error.
 	Handle map[uint16]Handler
-	// HandleDefault gets the messages whose type has no handler. Without it requests (messages with an ID) are answered
-	// NoHandler, and other messages are dropped.
+	// HandleDefault gets the messages of the application's types that have no handler. Without it requests (messages with an ID)
+	// are answered NoHandler, and other messages are dropped.
 	HandleDefault Handler
 	// OnPush, when set, is called for each push of the server; it may keep m. It runs on the handlers' goroutine, in order with
 	// the other messages. When m.Confirm is set the client acknowledges the push after OnPush has returned, so OnPush should
@@ -150,7 +152,7 @@ const (
 func (c *Config) checkHandlers() error {
 	for typ, h := range c.Handle {
 		switch {
-		case typ == 0 || typ >= protocol.FirstSystemType:
+		case typ == 0 || typ >= protocol.FirstSystemType && !isOptional(typ):
 			return fmt.Errorf("rollcall: no handler can be set for message type 0x%04x: the application's are 0x0001 to 0xFEFF", typ)
 		case h == nil:
 			return fmt.Errorf("rollcall: a nil handler for message type 0x%04x", typ)

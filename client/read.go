@@ -50,7 +50,8 @@ func (cn *conn) receive(m *protocol.Message) error {
 			return err
 		}
 		return cn.deliver(item{push: p, size: frameSize(m)})
-	case m.Type >= protocol.FirstSystemType: // from a later version of the protocol
+	case m.Type >= protocol.FirstSystemType && cn.client.cfg.Handle[m.Type] == nil:
+		// It is from a later version of the protocol, or for an optional package that the program does not use.
 	default:
 		return cn.deliver(item{message: m.Clone(), size: frameSize(m)})
 	}

@@ -16,7 +16,8 @@ import (
 //
 // It returns ErrNotConnected while there is no connection, ErrClosed when the client has ended, protocol.MessageTooLarge
 // (errors.Is) for a body that is larger than the server accepts or than Config.MaxBody, or an error for a message that cannot be
-// encoded. A message that is queued or under way when the connection is lost is lost without an error: use Request where the
+// encoded or whose type is the system's. Of the system's types only 0xFF06 to 0xFF09 are sent, which are for optional packages, and
+// only to the server. A message that is queued or under way when the connection is lost is lost without an error: use Request where the
 // sender must know that the message has arrived.
 func (c *Client) Send(typ uint16, body []byte) error {
 	return c.sendMessage(&protocol.Message{Type: typ, Body: body})
@@ -139,11 +140,19 @@ func (c *Client) WhoIsOnline(ctx context.Context, ids ...string) ([]string, erro
 
 // connFor returns the connection for m. It returns an error for a message that the application must not send.
 func (c *Client) connFor(m *protocol.Message) (*conn, error) {
-	if m.Type >= protocol.FirstSystemType {
+	switch {
+	case m.Type < protocol.FirstSystemType:
+	case !isOptional(m.Type):
 		return nil, fmt.Errorf("rollcall: message type 0x%04x is the system's", m.Type)
+	case m.DestUserID != "" && m.DestUserID != protocol.ServerID:
+		return nil, fmt.Errorf("rollcall: message type 0x%04x is the system's, and goes to no other user", m.Type)
 	}
 	return c.connForBody(m.Body)
 }
+
+// isOptional reports whether a system type is for optional packages: presence, contacts, groups and chat. The program sends such
+// messages, and has handlers for them.
+func isOptional(typ uint16) bool { return typ >= protocol.TypePresence && typ <= 0xFF09 }
 
 // connForBody returns the connection for a message with this body.
 func (c *Client) connForBody(body []byte) (*conn, error) {

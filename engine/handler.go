@@ -44,7 +44,8 @@ func (t *handlerTable) lookup(typ uint16) Handler {
 // Handle sets the handler of a message type, 0x0001 to 0xFEFF. Call it before Run. It panics after Run, for Heartbeat, Logon, Close and 0,
 // for a nil handler, and for a second handler of one type.
 //
-// Types above Close are for packages that extend the protocol. Their handlers always run on the connection's event loop, also with
+// Types above Close are for packages that extend the protocol; 0xFF06 to 0xFF09 are those of presence, contacts, groups and chat, which a
+// Go client's program may use too (client.Config.Handle). Their handlers always run on the connection's event loop, also with
 // Config.Workers, before messages that wait for a worker; so the message is valid only until the handler returns: see Handler. Middleware
 // is not applied to these handlers.
 func (e *Engine) Handle(typ uint16, h Handler) {

@@ -249,6 +249,30 @@ func TestTheEnginesPolicyDropsNoRequestsAndNoPushes(t *testing.T) {
 	}
 }
 
+// Rule 15: no policy drops a message of the system's, but for a push: each message of an optional package, such as a notice of presence,
+// says what has changed since the last one.
+func TestNoPolicyDropsMessagesOfOptionalPackages(t *testing.T) {
+	for _, typ := range []uint16{0xFF06, 0xFF09} {
+		for name, policy := range map[string]engine.SlowPolicy{"newest": engine.SlowDropNewest, "oldest": engine.SlowDropOldest, "latest": engine.SlowLatest} {
+			t.Run(fmt.Sprintf("%#x %s", typ, name), func(t *testing.T) {
+				e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 10}, SlowPolicy: policy, Timeouts: engine.Timeouts{Close: 200 * time.Millisecond}})
+				g := newGate(t, e)
+				r := serve(t, e)
+				_, b := g.enterSlow(t, r.addr)
+				m := protocol.Message{Type: typ, Body: make([]byte, chunk)}
+				var err error
+				for i := 0; err == nil && i < 2*slowBuffers/chunk; i++ {
+					err = b.conn.SendMessage(&m, &engine.SendOptions{Policy: policy})
+				}
+				if !errors.Is(err, engine.ErrClosed) {
+					t.Errorf("the error is %v", err)
+				}
+				b.wantEnd(t, protocol.SlowConsumer)
+			})
+		}
+	}
+}
+
 // OnDropped is told at most once a second, of everything, on no loop: it may block, and call the connection.
 func TestOnDroppedIsToldAtMostOnceASecond(t *testing.T) {
 	type report struct {
