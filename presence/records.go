@@ -1,0 +1,234 @@
+package presence
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// mostLoaded is the largest number of records in a call of LoadPresence.
+const mostLoaded = 500
+
+// batch is how many records go into a call of the store. It is halved by a failure, so that a record that the store cannot take costs
+// the others little, and doubled by a success.
+type batch struct{ size, most int }
+
+func (b *batch) failed(n int) { b.size = max(n/2, 1) }
+
+func (b *batch) succeeded() { b.size = min(b.size*2, b.most) }
+
+// loadAndSave starts the calls of the store that are due.
+func (s *Service) loadAndSave() {
+	for _, users := range s.table.takeLoads(s.ticks.loads.size) {
+		s.load(users)
+	}
+	for _, users := range s.table.takeSaves(s.ticks.saves.size) {
+		s.save(users)
+	}
+}
+
+// takeLoads returns the users whose records are to be loaded, in batches.
+func (t *table) takeLoads(size int) (all [][]*user) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	users := t.toLoad
+	t.toLoad = nil
+	for _, u := range users {
+		u.load = workRuns
+	}
+	return slices.Collect(slices.Chunk(users, size))
+}
+
+func (s *Service) load(users []*user) {
+	ids := make([]string, len(users))
+	for i, u := range users {
+		ids[i] = u.id
+	}
+	call(s, &s.calls.own, "LoadPresence", func(ctx context.Context) ([]Record, error) {
+		return s.cfg.Store.LoadPresence(ctx, ids)
+	}, func(records []Record, err error) {
+		if err != nil {
+			s.ticks.loads.failed(len(users))
+			for _, u := range users {
+				s.retry(&u.failures, func() { s.table.loadAgain(u) })
+			}
+			s.table.pauseLoad(users)
+			return
+		}
+		s.ticks.loads.succeeded()
+		s.table.loaded(users, records)
+	})
+}
+
+func (t *table) pauseLoad(users []*user) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, u := range users {
+		u.load = workPauses
+		t.takeBack(u, u.choice, errNotStored)
+		t.review(u)
+	}
+}
+
+func (t *table) loadAgain(u *user) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if u.load == workPauses {
+		u.load = workIdle
+		t.review(u)
+	}
+}
+
+// loaded takes what the store has of the users.
+func (t *table) loaded(users []*user, records []Record) {
+	found := make(map[string]*Record, len(records))
+	for i := range records {
+		found[records[i].UserID] = &records[i]
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, u := range users {
+		u.load, u.loaded, u.failures = workIdle, true, 0
+		if r := found[u.id]; r != nil {
+			u.record = *r
+			if !choosable(r.Wanted) {
+				u.record.Wanted = Stealth // privacy before news
+			}
+		}
+		switch c := u.choice; {
+		case u.acts:
+		case c == nil || !c.logon:
+			u.act(u.record.Wanted)
+		case c.state == u.record.Wanted: // the Logon has chosen what is stored
+			u.act(c.state)
+			u.choice, u.unsaved = nil, false
+			t.answer(c, nil)
+		}
+		t.review(u)
+	}
+}
+
+// takeSaves returns the users whose records are to be stored, sorted, in batches; all of them in one, unless the store has failed.
+func (t *table) takeSaves(size int) (all [][]*user) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	users := t.toSave
+	t.toSave = nil
+	slices.SortFunc(users, func(a, b *user) int { return strings.Compare(a.id, b.id) })
+	return slices.Collect(slices.Chunk(users, size))
+}
+
+func (s *Service) save(users []*user) {
+	records, choices := s.table.records(users)
+	call(s, &s.calls.own, "SavePresence", func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.cfg.Store.SavePresence(ctx, records)
+	}, func(_ struct{}, err error) {
+		if err == nil {
+			s.ticks.saves.succeeded()
+			s.table.saved(users, records, choices)
+			return
+		}
+		s.ticks.saves.failed(len(users))
+		for _, u := range users {
+			s.retry(&u.failures, func() { s.table.saveAgain(u) })
+		}
+		s.table.notSaved(users, choices)
+	})
+}
+
+// records returns what is to be stored, and the choices in it.
+func (t *table) records(users []*user) (records []Record, choices []*choice) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, u := range users {
+		u.save, u.unsaved = workRuns, false
+		records, choices = append(records, u.toStore()), append(choices, u.choice)
+	}
+	return records, choices
+}
+
+// saved takes that records are stored, and lets the choices in them act.
+func (t *table) saved(users []*user, records []Record, choices []*choice) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, u := range users {
+		u.save, u.failures = workIdle, 0
+		u.record.Wanted = records[i].Wanted
+		if c := choices[i]; c != nil && c == u.choice {
+			u.act(c.state)
+			u.choice = nil
+			t.answer(c, nil)
+		}
+		t.review(u)
+	}
+}
+
+// errNotStored is what a client is told whose choice could not be stored.
+var errNotStored = protocol.Errorf(protocol.HandlerFailed, "the state could not be stored")
+
+// notSaved takes that records are not stored, as far as is known.
+func (t *table) notSaved(users []*user, choices []*choice) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, u := range users {
+		u.save, u.unsaved = workPauses, true
+		t.takeBack(u, choices[i], errNotStored)
+		t.review(u)
+	}
+}
+
+// takeBack answers a choice that could not be stored, and takes it back, unless it is to be tried again. t.mu is held on entry.
+func (t *table) takeBack(u *user, c *choice, why error) {
+	if c == nil || c != u.choice {
+		return
+	}
+	t.answer(c, why)
+	if c.keep {
+		return
+	}
+	u.choice = nil
+	switch {
+	case u.loaded && !u.acts:
+		u.act(u.record.Wanted)
+	case !u.loaded && !u.acts: // nothing was stored, and nothing is to be
+		u.unsaved = false
+	}
+}
+
+func (t *table) saveAgain(u *user) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if u.save == workPauses {
+		u.save = workIdle
+		t.review(u)
+	}
+}
+
+// hurry has everything tried at once that waits for another try.
+func (t *table) hurry() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, u := range t.users {
+		if u.save == workPauses {
+			u.save = workIdle
+		}
+		if u.load == workPauses {
+			u.load = workIdle
+		}
+		t.review(u)
+	}
+}
+
+// allStored reports whether nothing is to be stored any more.
+func (t *table) allStored() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, u := range t.users {
+		if u.unsaved || u.save != workIdle {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,296 @@
+package presence
+
+import (
+	"context"
+	"math"
+	"slices"
+	"time"
+)
+
+// ticks has what is to be told. Only the presence goroutine uses it.
+//
+// A tick takes the changes since the last one, and asks Contacts who is told of each. When all have answered, or after a tenth of the
+// interval, it tells those that were answered; the others come with the next tick. So each watcher gets one notice of a name at most.
+type ticks struct {
+	limit        int // Config.MaxNotices
+	loads, saves batch
+	armed        bool // the next tick is to come
+	round        int  // the number of the present tick
+	open         bool // the present tick has not told yet
+	spent        int  // pairs that the present tick has told
+	asking       int  // calls that the present tick waits for
+
+	toAsk     []*change
+	ready     []*change          // with their watchers
+	taken     map[string]*change // all that ticks have taken and not told
+	pairs     int                // that the changes in ready have, about
+	rosters   []roster           // of watchers whose contacts have changed
+	snapshots []roster           // of watchers who wait for an answer
+	touched   []*watcher         // with something in out
+}
+
+// change is a user whose state is to be told.
+type change struct {
+	user     *user
+	asked    bool
+	watchers []string
+	watching int  // how many of them watch, about
+	stale    bool // Contacts have changed since they were asked
+}
+
+// patienceAtOnce is how long a tick waits for Contacts with a negative Interval.
+const patienceAtOnce = 100 * time.Millisecond
+
+func (t *ticks) init(s *Service) {
+	t.loads, t.saves = batch{mostLoaded, mostLoaded}, batch{math.MaxInt32, math.MaxInt32}
+	t.taken = make(map[string]*change)
+	if s.cfg.MaxNotices < 0 {
+		s.cfg.MaxNotices = math.MaxInt
+	}
+	t.limit = s.cfg.MaxNotices
+}
+
+// exceeds reports whether n more pairs are too many for the present tick. A change that has too many by itself goes alone.
+func (t *ticks) exceeds(n int) bool { return t.spent > 0 && n > t.limit-t.spent }
+
+// arm has the next tick come, if there is something for it.
+func (s *Service) arm() {
+	t := &s.ticks
+	if t.armed || s.closing || t.open && s.cfg.Interval < 0 {
+		return
+	}
+	left := !t.open && len(t.toAsk)+len(t.ready)+len(t.rosters)+len(t.snapshots) > 0
+	if !left && !s.table.hasNews() {
+		return
+	}
+	t.armed = true
+	if s.cfg.Interval < 0 {
+		s.inbox.put(s.tick)
+		return
+	}
+	s.after(s.cfg.Interval, s.tick)
+}
+
+func (s *Service) tick() {
+	t := &s.ticks
+	t.armed = false
+	if s.closing {
+		return
+	}
+	t.open, t.spent = true, 0
+	t.round++
+	s.settle()
+	changed, checks := s.table.takeNews()
+	for id := range checks {
+		s.recheck(id)
+	}
+	for _, u := range changed {
+		c := &change{user: u}
+		t.taken[u.id] = c
+		t.toAsk = append(t.toAsk, c)
+	}
+	round, patience := t.round, s.cfg.Interval/10
+	if s.cfg.Interval < 0 {
+		patience = patienceAtOnce
+	}
+	s.advance()
+	if t.open {
+		s.after(patience, func() {
+			if t.open && t.round == round {
+				s.flush()
+			}
+		})
+	}
+}
+
+// settle notes what the tick finds, whether it is told now or later.
+func (s *Service) settle() {
+	for _, r := range s.table.settle() {
+		s.cache.put(r.UserID, cached{lastOnline: r.LastOnline, lastSeen: r.LastSeen})
+	}
+}
+
+// recheck has Contacts asked anew about a user.
+func (s *Service) recheck(id string) {
+	t := &s.ticks
+	if c := t.taken[id]; c != nil {
+		c.stale = true
+		if i := slices.Index(t.ready, c); i >= 0 {
+			t.ready = slices.Delete(t.ready, i, i+1)
+			t.pairs -= c.watching
+			t.toAsk = append(t.toAsk, c)
+		}
+	}
+	if w := s.watchers.of[id]; w != nil {
+		s.askWatched(w)
+	}
+}
+
+// advance asks Contacts about further changes, and ends the tick when all have answered.
+func (s *Service) advance() {
+	t := &s.ticks
+	for len(t.toAsk) > 0 && t.asking < mostTell && t.pairs < t.limit {
+		c := t.toAsk[0]
+		t.toAsk[0] = nil
+		t.toAsk = t.toAsk[1:]
+		if s.cfg.Contacts == nil || len(s.watchers.of) == 0 || !s.table.toTell(c.user) {
+			t.ready = append(t.ready, c)
+			continue
+		}
+		t.asking++
+		c.stale = false
+		id := c.user.id
+		call(s, &s.calls.tell, "Watchers", func(ctx context.Context) ([]string, error) { return s.cfg.Contacts.Watchers(ctx, id) },
+			func(ids []string, err error) {
+				t.asking--
+				s.answered(c, ids, err)
+				s.advance()
+			})
+	}
+	if t.open && t.asking == 0 {
+		s.flush()
+	}
+	s.answerSnapshots()
+}
+
+// answered takes who is told of a change.
+func (s *Service) answered(c *change, ids []string, err error) {
+	t := &s.ticks
+	switch {
+	case err != nil:
+		delete(t.taken, c.user.id)
+		s.table.tellLater(c.user)
+		s.retry(&c.user.refused, func() { s.table.tellAgain(c.user) })
+		return
+	case c.stale:
+		t.toAsk = slices.Insert(t.toAsk, 0, c)
+		return
+	}
+	c.user.refused = 0
+	c.asked, c.watchers, c.watching = true, ids, 0
+	for _, id := range ids {
+		if s.watchers.synced(id) != nil {
+			c.watching++
+		}
+	}
+	t.pairs += c.watching
+	t.ready = append(t.ready, c)
+}
+
+// flush ends a tick: it tells what it has found, the oldest first.
+func (s *Service) flush() {
+	t := &s.ticks
+	t.open = false
+	s.settle()
+	for len(t.ready) > 0 && s.tell(t.ready[0]) {
+		t.pairs -= t.ready[0].watching
+		t.ready[0] = nil
+		t.ready = t.ready[1:]
+	}
+	for len(t.rosters) > 0 && s.reconcile(t.rosters[0]) {
+		t.rosters = t.rosters[1:]
+	}
+	s.send()
+	s.answerSnapshots()
+}
+
+// tell tells a change to those who watch. It reports false when that is too much for this tick.
+func (s *Service) tell(c *change) bool {
+	t := &s.ticks
+	now := s.table.look(c.user)
+	if now.seen != now.told && !c.asked && s.cfg.Contacts != nil && len(s.watchers.of) > 0 { // it has changed, or someone has come to watch
+		t.toAsk = append(t.toAsk, c)
+		return true
+	}
+	var told []*watcher
+	if now.seen != now.told {
+		for _, id := range c.watchers {
+			if w := s.watchers.synced(id); w != nil && id != c.user.id && w.knows(c.user.id) != now.seen {
+				told = append(told, w)
+			}
+		}
+	}
+	own := s.watchers.synced(c.user.id)
+	if own != nil && (!now.acts || own.own == now.wanted) {
+		own = nil
+	}
+	if t.exceeds(len(told)) {
+		return false
+	}
+	p := Presence{UserID: c.user.id, State: now.seen, LastOnline: now.record.LastOnline, LastSeen: now.record.LastSeen}
+	if own != nil {
+		own.own = now.wanted
+		mine := p
+		mine.State = now.wanted
+		s.note(own, mine)
+	}
+	if s.cfg.HideLastOnline {
+		p = Presence{UserID: p.UserID, State: p.State}
+	}
+	for _, w := range told {
+		if w.knows(p.UserID) != p.State { // Contacts may name a watcher twice
+			w.learn(p.UserID, p.State)
+			s.note(w, p)
+		}
+	}
+	delete(t.taken, c.user.id)
+	s.table.hasTold(c.user, now)
+	return true
+}
+
+// reconcile tells a watcher whose contacts have changed what follows: who has come among them, and who is not any more. It reports false when
+// that is too much for this tick.
+func (s *Service) reconcile(r roster) bool {
+	w := r.watcher
+	if s.watchers.of[w.id] != w {
+		return true
+	}
+	if w.again {
+		w.asking = false
+		s.table.recheck(w.id, nil)
+		return true
+	}
+	all := s.table.toldOf(r.ids, w.id)
+	are := make(map[string]struct{}, len(all))
+	var news []Presence
+	for _, p := range all {
+		are[p.UserID] = struct{}{}
+		if w.knows(p.UserID) != p.State {
+			news = append(news, p)
+		}
+	}
+	for id := range w.shown {
+		if _, ok := are[id]; !ok {
+			news = append(news, Presence{UserID: id, State: Offline})
+		}
+	}
+	if s.ticks.exceeds(len(news)) {
+		return false
+	}
+	w.asking = false
+	for _, p := range s.hide(news) {
+		if w.knows(p.UserID) == p.State { // named twice
+			continue
+		}
+		w.out = slices.DeleteFunc(w.out, func(o Presence) bool { return o.UserID == p.UserID })
+		w.learn(p.UserID, p.State)
+		s.note(w, p)
+	}
+	return true
+}
+
+// knows returns what a watcher's sessions know of a user.
+func (w *watcher) knows(userID string) State {
+	if s, ok := w.shown[userID]; ok {
+		return s
+	}
+	return Offline
+}
+
+func (w *watcher) learn(userID string, s State) {
+	if s == Offline {
+		delete(w.shown, userID)
+		return
+	}
+	w.shown[userID] = s
+}
