@@ -1,5 +1,7 @@
 package presence
 
+import "github.com/rollcall-go/rollcall/usermgr"
+
 // Tick has the next tick come now, and waits until it has told what it has to tell.
 func (s *Service) Tick() {
 	told := make(chan struct{})
@@ -36,4 +38,20 @@ func (s *Service) Comes(userID string) bool {
 	defer s.table.mu.Unlock()
 	u := s.table.users[userID]
 	return u != nil && u.online
+}
+
+// Waiting returns how many watchers wait for a snapshot because a tick may tell no more.
+func (s *Service) Waiting() int {
+	n := make(chan int)
+	s.inbox.put(func() { n <- len(s.ticks.snapshots) })
+	return <-n
+}
+
+// Come has a user come without a session.
+func (s *Service) Come(userID string) { s.table.online(usermgr.UserData{UserID: userID}) }
+
+// Fill has as many requests wait as may, until end is called.
+func (s *Service) Fill() (end func()) {
+	s.waiting.Add(mostWaiting)
+	return func() { s.waiting.Add(-mostWaiting) }
 }

@@ -42,8 +42,11 @@ type world struct {
 func newWorld(t *testing.T, cfg presence.Config, users usermgr.Config) *world {
 	t.Helper()
 	w := &world{t: t, friends: &friends{}, store: &store{Memory: presence.NewMemory()}}
-	if cfg.Contacts == nil {
+	switch cfg.Contacts {
+	case nil:
 		cfg.Contacts = w.friends
+	case none:
+		cfg.Contacts = nil
 	}
 	if cfg.Store == nil {
 		cfg.Store = w.store
@@ -250,6 +253,9 @@ func (w *world) gone(user string) {
 	testkit.Eventually(w.t, user+" has gone", func() bool { return !w.presence.Comes(user) })
 }
 
+// none stands for no Contacts.
+var none presence.Contacts = (*friends)(nil)
+
 // friends are Contacts in which all are friends, unless the test says otherwise.
 type friends struct {
 	mu      sync.Mutex
@@ -333,11 +339,10 @@ func (f *friends) MaySee(_ context.Context, asker string, about []string) (see, 
 // store is a Memory whose calls are counted, and can fail.
 type store struct {
 	*presence.Memory
-	mu          sync.Mutex
-	loads       []string // the users of each call
-	saves       []string
-	before      func(method string, userIDs []string) error
-	beforeWrite func(r []presence.Record) error
+	mu     sync.Mutex
+	loads  []string // the users of each call
+	saves  []string
+	before func(method string, userIDs []string) error
 }
 
 func (s *store) setBefore(before func(method string, userIDs []string) error) {

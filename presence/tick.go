@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -21,7 +22,8 @@ type ticks struct {
 	asking       int  // calls that the present tick waits for
 
 	toAsk     []*change
-	ready     []*change          // with their watchers
+	ready     []*change          // with their watchers, the oldest first
+	count     uint64             // changes that ticks have taken
 	taken     map[string]*change // all that ticks have taken and not told
 	pairs     int                // that the changes in ready have, about
 	rosters   []roster           // of watchers whose contacts have changed
@@ -31,6 +33,7 @@ type ticks struct {
 
 // change is a user whose state is to be told.
 type change struct {
+	number   uint64 // in the order in which they came
 	user     *user
 	asked    bool
 	watchers []string
@@ -85,7 +88,8 @@ func (s *Service) tick() {
 		s.recheck(id)
 	}
 	for _, u := range changed {
-		c := &change{user: u}
+		t.count++
+		c := &change{number: t.count, user: u}
 		t.taken[u.id] = c
 		t.toAsk = append(t.toAsk, c)
 	}
@@ -118,7 +122,7 @@ func (s *Service) recheck(id string) {
 		if i := slices.Index(t.ready, c); i >= 0 {
 			t.ready = slices.Delete(t.ready, i, i+1)
 			t.pairs -= c.watching
-			t.toAsk = append(t.toAsk, c)
+			t.toAsk = slices.Insert(t.toAsk, 0, c)
 		}
 	}
 	if w := s.watchers.of[id]; w != nil {
@@ -134,7 +138,7 @@ func (s *Service) advance() {
 		t.toAsk[0] = nil
 		t.toAsk = t.toAsk[1:]
 		if s.cfg.Contacts == nil || len(s.watchers.of) == 0 || !s.table.toTell(c.user) {
-			t.ready = append(t.ready, c)
+			t.isReady(c)
 			continue
 		}
 		t.asking++
@@ -174,7 +178,13 @@ func (s *Service) answered(c *change, ids []string, err error) {
 		}
 	}
 	t.pairs += c.watching
-	t.ready = append(t.ready, c)
+	t.isReady(c)
+}
+
+// isReady takes a change that may be told, in its place.
+func (t *ticks) isReady(c *change) {
+	i, _ := slices.BinarySearchFunc(t.ready, c, func(a, b *change) int { return cmp.Compare(a.number, b.number) })
+	t.ready = slices.Insert(t.ready, i, c)
 }
 
 // flush ends a tick: it tells what it has found, the oldest first.
@@ -199,7 +209,7 @@ func (s *Service) tell(c *change) bool {
 	t := &s.ticks
 	now := s.table.look(c.user)
 	if now.seen != now.told && !c.asked && s.cfg.Contacts != nil && len(s.watchers.of) > 0 { // it has changed, or someone has come to watch
-		t.toAsk = append(t.toAsk, c)
+		t.toAsk = slices.Insert(t.toAsk, 0, c)
 		return true
 	}
 	var told []*watcher
