@@ -78,16 +78,3 @@ func (l *localSessions) Deliver(userID string, m *protocol.Message, policy uint8
 	}
 	return (*Bridge)(l).sendHere(userID, m, o)
 }
-
-// whoIsOnlineElsewhere answers a client that asks who is online, of users some of whom have no session here.
-func (b *Bridge) whoIsOnlineElsewhere(c *engine.Conn, m *protocol.Message, about []string) error {
-	return engine.Async(func(c *engine.Conn, m *protocol.Message) error {
-		ctx, cancel := context.WithTimeout(c.Context(), b.cfg.LogonDeadline)
-		defer cancel()
-		online, err := b.cfg.Elsewhere.Online(ctx, about...)
-		if err != nil {
-			return protocol.Errorf(protocol.InternalError, "who is online cannot be found out now")
-		}
-		return replyIDs(c, m, online)
-	})(c, m)
-}

@@ -97,33 +97,3 @@ func (b *Bridge) refuseRelay(from *engine.Conn, m *protocol.Message, err error) 
 	}
 	_ = from.ReplyError(m, err)
 }
-
-// whoIsOnline answers a client that asks who is online.
-func (b *Bridge) whoIsOnline(c *engine.Conn, m *protocol.Message) error {
-	about, err := system.ParseIDList(m.Body)
-	if err != nil {
-		return protocol.Errorf(protocol.Refused, "%v", err)
-	}
-	if b.cfg.MayAskWhoIsOnline == nil || !b.cfg.MayAskWhoIsOnline(m.UserID, about) {
-		return protocol.Errorf(protocol.Refused, "this server does not tell you who is online")
-	}
-	if b.cfg.Elsewhere != nil {
-		return b.whoIsOnlineElsewhere(c, m, about)
-	}
-	online := about[:0]
-	for _, id := range about {
-		if b.isOnline(id) {
-			online = append(online, id)
-		}
-	}
-	return replyIDs(c, m, online)
-}
-
-// replyIDs answers a request with a list of users.
-func replyIDs(c *engine.Conn, m *protocol.Message, ids []string) error {
-	body, err := system.AppendIDList(nil, ids)
-	if err != nil {
-		return err
-	}
-	return c.Reply(m, body)
-}

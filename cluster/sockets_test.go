@@ -156,6 +156,38 @@ func TestUsersOfTwoServersReachEachOther(t *testing.T) {
 	}
 }
 
+// Rule 23: whom the answer to who is online tells of is decided by Visible of the asker's node, also of users on other nodes; a panic in it
+// hides the user.
+func TestAUserWhoHidesIsNotToldOnWhicheverServer(t *testing.T) {
+	w := newServers(t, 2, func(c *rollcall.Config) {
+		c.Logger = zap.NewNop()
+		c.Bridge.MayAskWhoIsOnline = func(string, []string) bool { return true }
+		c.Bridge.Visible = func(asker, userID string) bool {
+			if userID == "mallory" {
+				panic("on purpose")
+			}
+			return asker == userID || userID != "eve" && userID != "fay"
+		}
+	}, nil)
+	ann := w.all[0].Client(t, "ann", client.Config{})
+	fay := w.all[0].Client(t, "fay", client.Config{})
+	for _, user := range []string{"bob", "eve", "mallory"} {
+		w.all[1].Client(t, user, client.Config{})
+	}
+	for _, tc := range []struct {
+		asker         *client.Client
+		about, online []string
+	}{
+		{ann, []string{"mallory", "eve", "bob", "carol", "fay", "ann"}, []string{"bob", "ann"}},
+		{fay, []string{"fay", "eve", "bob"}, []string{"fay", "bob"}},
+		{ann, []string{"eve"}, nil},
+	} {
+		if online, err := tc.asker.WhoIsOnline(t.Context(), tc.about...); err != nil || !slices.Equal(online, tc.online) {
+			t.Errorf("of %q are told %q, %v; want %q", tc.about, online, err, tc.online)
+		}
+	}
+}
+
 // Rule 23: with several devices a message goes to the sessions here and elsewhere, each once.
 func TestAMessageReachesEachDeviceOnWhicheverServerItIs(t *testing.T) {
 	w := newServers(t, 2, func(c *rollcall.Config) { c.Users.Devices.OnePerClass = true }, nil)
