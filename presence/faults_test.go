@@ -25,6 +25,8 @@ func TestContactsThatBlockHoldUpNobodyElse(t *testing.T) {
 	w.tick()
 	ann.watch()
 	goOn := make(chan struct{})
+	release := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(release)
 	w.friends.setBefore(func(method, userID string) error {
 		if method == "Watchers" && userID == "bob" {
 			<-goOn
@@ -40,7 +42,7 @@ func TestContactsThatBlockHoldUpNobodyElse(t *testing.T) {
 	w.ticksUntil(ann, "[carol busy]")
 	testkit.Eventually(t, "the call counts as failed", func() bool { return w.presence.Stats().Failures > 0 })
 	w.friends.setBefore(nil)
-	close(goOn)
+	release()
 	w.ticksUntil(ann, "[bob online]")
 }
 

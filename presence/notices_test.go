@@ -201,14 +201,7 @@ func TestATickIsBounded(t *testing.T) {
 			ann, carol := w.logOn("ann"), w.logOn("carol")
 			w.tick()
 			for _, p := range []*peer{ann, carol} {
-				p.begin(protocol.PresenceWatch, nil)
-				testkit.Eventually(t, "the watch is answered", func() bool {
-					w.presence.Tick() // a snapshot counts too
-					return w.presence.Stats().Waiting == 0
-				})
-				if _, err := p.answer(); err != nil {
-					t.Fatal(err)
-				}
+				p.watchInTicks()
 			}
 			w.tick()
 			for _, user := range []string{"bob", "dave", "eve"} {

@@ -212,6 +212,31 @@ func (p *peer) watch() string {
 	return list(testkit.Must(protocol.ParsePresences(o.Content)))
 }
 
+// watchInTicks is watch where the answer may have to wait for ticks, which come as fast as they can.
+func (p *peer) watchInTicks() []protocol.Presence {
+	p.t.Helper()
+	p.begin(protocol.PresenceWatch, nil)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				p.w.presence.Tick()
+			}
+		}
+	}()
+	o, err := p.answer()
+	close(stop)
+	<-stopped
+	if err != nil {
+		p.t.Fatalf("%s may not watch: %v", p.user, err)
+	}
+	return testkit.Must(protocol.ParsePresences(o.Content))
+}
+
 // query asks for users.
 func (p *peer) query(ids ...string) []protocol.Presence {
 	p.t.Helper()

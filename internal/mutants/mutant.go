@@ -45,7 +45,7 @@ const badLibrary = "the library rollcall1 could not be loaded"
 // complaint matches a complaint about one of the rules; without rules, about any.
 func complaint(rules []string) *regexp.Regexp {
 	if len(rules) == 0 {
-		rules = []string{`\d+`}
+		rules = []string{`P?\d+`}
 	}
 	return regexp.MustCompile(`\brule (` + strings.Join(rules, "|") + `)[,:].*`)
 }
