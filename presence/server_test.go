@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rollcall-go/rollcall"
+	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/internal/wiretest"
@@ -55,7 +56,11 @@ func newWorld(t *testing.T, cfg presence.Config, users usermgr.Config) *world {
 		cfg.Interval = time.Hour // the test ticks
 	}
 	users.Devices = usermgr.Devices{OnePerClass: true}
-	w.Server = rollcalltest.NewServer(t, rollcall.Config{Users: users}, func(s *rollcall.Server) {
+	whoIsOnline := bridge.Config{
+		MayAskWhoIsOnline: func(string, []string) bool { return true },
+		Visible:           func(asker, userID string) bool { return w.presence.VisibleTo(asker, userID) },
+	}
+	w.Server = rollcalltest.NewServer(t, rollcall.Config{Users: users, Bridge: whoIsOnline}, func(s *rollcall.Server) {
 		w.presence = presence.New(s.Bridge, cfg)
 	})
 	t.Cleanup(w.end)
@@ -256,6 +261,20 @@ func (p *peer) heard() string {
 	p.notices = nil
 	slices.Sort(all) // notices of one tick and several names come in no order
 	return "[" + strings.Join(all, "] [") + "]"
+}
+
+// online asks the bridge which of some users are online.
+func (p *peer) online(ids ...string) []string {
+	p.t.Helper()
+	p.id++
+	p.send(&protocol.Message{Type: protocol.TypeWhoIsOnline, ID: p.id, Body: testkit.Must(system.AppendIDList(nil, ids))})
+	for {
+		m := p.receive()
+		if m.Type == protocol.TypeWhoIsOnline && m.Flags == protocol.FlagReply {
+			return testkit.Must(system.ParseIDList(m.Body))
+		}
+		p.note(testkit.Must(protocol.ParseOperation(m.Body)))
+	}
 }
 
 // wantHeard wants these notices, and no others, since the last call.

@@ -29,6 +29,9 @@ func TestStealthTellsOffline(t *testing.T) {
 	if got := list(ann.query("bob")); got != "bob offline" {
 		t.Errorf("rule P23: ann is told %q", got)
 	}
+	if mine, others := phone.online("bob"), ann.online("bob", "ann"); !slices.Equal(mine, []string{"bob"}) || !slices.Equal(others, []string{"ann"}) {
+		t.Errorf("rule P23: bob is told that %q are online, and ann that %q are", mine, others)
+	}
 	bob.set(presence.Busy)
 	w.tick()
 	ann.wantHeard("P23", "bob busy")
@@ -80,6 +83,7 @@ func stealthWorld(t *testing.T, cfg presence.Config, known, stealth bool) (got [
 		w.tick()
 		w.store.calls()
 		ann.query("bob", "nobody")
+		ann.online("bob", "nobody")
 		ann.heard()
 		now, _ := w.store.calls()
 		loads = append(append(loads, "a look"), now...)
