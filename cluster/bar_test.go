@@ -37,6 +37,16 @@ func (w *world) record(user string) cluster.Record {
 	return testkit.Must(w.store.Look(context.Background(), user))[0]
 }
 
+// losesRecord has the store lose a user's record.
+func (w *world) losesRecord(user string) {
+	w.t.Helper()
+	ctx := context.Background()
+	o := cluster.SwapOptions{Epoch: testkit.Must(w.store.Table(ctx)).Epoch}
+	if err := w.store.Remove(ctx, user, w.record(user).Version, o); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // leavesStore waits until the audits have emptied the store.
 func (w *world) leavesStore() {
 	w.t.Helper()

@@ -86,3 +86,41 @@ func TestALogonThatFailsDoesNotBeginAnOldGraceAgain(t *testing.T) {
 		}
 	})
 }
+
+// Rule 17: a grace ends while the store has lost its entry, and the node does not know that yet: Offline is told when the store has recovered.
+func TestAGraceThatEndsWhenTheStoreHasLostItIsToldOffline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, usermgr.Config{OfflineGrace: time.Second})
+		a := w.nodes[0]
+		w.mustLogOn(a, "ann", 0).End(protocol.HeartbeatTimeout)
+		synctest.Wait() // its entry is in the store
+		w.store.Restart()
+		a.setFaults(refusing("Rejoin")) // it hears of that when the grace is over
+		time.Sleep(2 * time.Second)
+		a.setFaults(memory.Faults{})
+		w.awaitRecovery(a)
+		w.wantPresence("ann", `offline after 0 messages, tag ""`)
+	})
+}
+
+// Rule 17: a store takes over that has an old entry of a user at another node, and not the grace: the user seems to be online there, and the
+// grace ends. Where the store is lost before the old entry is removed, Offline is told all the same.
+func TestAGraceThatEndsForAnOldEntryIsToldOfflineThoughTheStoreLosesThat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{OfflineGrace: time.Minute})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(b, "ann", 0)
+		synctest.Wait()
+		before := w.store.Snapshot()
+		w.mustLogOn(a, "ann", 0).End(protocol.HeartbeatTimeout)
+		synctest.Wait()
+		w.store.Promote(before)
+		w.await("the grace is over", func() bool { return !a.users.IsOnline("ann") })
+		w.store.Restart()
+		w.awaitRecovery(a)
+		w.settled()
+		if got := w.presence("ann"); !strings.HasPrefix(got, "offline") {
+			t.Errorf("ann is told to be %s, and is nowhere:\n%s", got, w.log)
+		}
+	})
+}

@@ -23,6 +23,7 @@ type grace struct {
 	waiters []Incarnation // nodes where the user has logged on meanwhile
 	back    bool          // the user is back on this node, unless the claim turns out not to be used
 	anew    bool          // see claim
+	in      string        // the epoch of the store that has had the entry last: a later one may have lost it
 }
 
 // graces are the users of this node in a grace. The node's lock protects it.
@@ -139,7 +140,8 @@ func (n *Node) endOwn(c *claim, r *released, more *claimMore, unused bool, l *se
 		own := c.own
 		own.grace, own.ending = true, false
 		n.graces.add(c.user, own)
-		n.graces.users[c.user].anew, c.anew = c.anew, false
+		g := n.graces.users[c.user]
+		g.in, g.anew, c.anew = n.view.Epoch, c.anew, false
 		r.grace = &own
 		endGrace = n.stage == stopping || len(more.waiters) > 0
 		n.graces.users[c.user].waiters = more.waiters
@@ -162,6 +164,7 @@ func (n *Node) GraceOver(user string, carry seam.Carry) {
 	if g := n.graces.users[user]; g != nil && g.own.node == n.me {
 		n.graces.remove(user)
 		r.session, session = g.own.session, g.own.session
+		r.lost.otherIn = g.in
 		if len(g.waiters) > 0 {
 			to, r.carries = g.waiters[0], nil
 		}
@@ -234,7 +237,7 @@ func (r *removal) tell() {
 	}
 	switch {
 	case r.graced:
-		n.endWithGrace(r.user, grace)
+		n.endWithGrace(r.user, grace, r.epoch)
 	case r.unsure:
 		if owes {
 			n.unsure(doubt{user: r.user, life: r.me(), owes: true, version: r.version, carries: carries})
@@ -251,13 +254,15 @@ func (r *removal) tell() {
 	}
 }
 
-// endWithGrace has the entry of a grace removed that has ended while the entry was written: its removal may have come before.
-func (n *Node) endWithGrace(user string, own *entry) {
+// endWithGrace has the entry of a grace removed that has ended while the entry was written, in this epoch: its removal may have come before.
+func (n *Node) endWithGrace(user string, own *entry, epoch string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.graces.sessions[own.session] == nil {
-		n.release.add(user, &released{session: own.session, node: own.node})
+	if g := n.graces.sessions[own.session]; g != nil {
+		g.in = epoch
+		return
 	}
+	n.release.add(user, &released{session: own.session, node: own.node, lost: lost{otherIn: epoch}})
 }
 
 // loseGrace ends the grace after a session of this node, because its entry is not in the store and the user is online there. A grace after a
@@ -362,8 +367,9 @@ func (n *Node) writeGrace(ctx context.Context, epoch string, g *grace) bool {
 		}
 		if other {
 			n.loseGrace(g.user, g.own.session)
+			n.unsure(doubt{user: g.user, life: g.own.node, owes: true}) // the other entry may be old, and the store may lose it
 		} else {
-			n.endWithGrace(g.user, &g.own)
+			n.endWithGrace(g.user, &g.own, epoch)
 		}
 		return true
 	}
