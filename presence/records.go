@@ -8,8 +8,10 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// mostLoaded is the largest number of records in a call of LoadPresence.
-const mostLoaded = 500
+const (
+	mostLoaded = 500     // records in a call of LoadPresence
+	mostSaved  = 1 << 20 // records in a call of SavePresence: all that a tick finds
+)
 
 // batch is how many records go into a call of the store. It is halved by a failure, so that a record that the store cannot take costs
 // the others little, and doubled by a success.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/presence"
+	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -122,4 +123,93 @@ func TestBusyIsTold(t *testing.T) {
 	bob.set(presence.Online)
 	w.tick()
 	ann.wantHeard("P20", "bob online")
+}
+
+// Rule P19: a choice that cannot be stored is answered with an error, and taken back; so it is when the user's record cannot be loaded.
+func TestAChoiceThatCannotBeStoredIsTakenBack(t *testing.T) {
+	for _, method := range []string{"LoadPresence", "SavePresence"} {
+		t.Run(method, func(t *testing.T) {
+			w := newWorld(t, presence.Config{}, usermgr.Config{})
+			w.store.setBefore(func(m string, _ []string) error {
+				if m == method {
+					return errDown
+				}
+				return nil
+			})
+			bob := w.logOn("bob")
+			if _, err := bob.ask(protocol.PresenceSet, nil, "state", "busy"); code(err) != protocol.HandlerFailed {
+				t.Errorf("rule P19: it is answered %v", err)
+			}
+			w.store.setBefore(nil)
+			testkit.Eventually(t, "bob is online", func() bool { return w.presence.Visible("bob") == presence.Online })
+			testkit.Eventually(t, "what is stored is what he was", func() bool {
+				w.presence.Tick()
+				r := w.store.of("bob")
+				return !r.LastOnline.IsZero() && r.Wanted == presence.Online
+			})
+			bob.set(presence.Busy)
+			if s := w.presence.Visible("bob"); s != presence.Busy {
+				t.Errorf("rule P19: bob is seen as %v", s)
+			}
+		})
+	}
+}
+
+// Rule P19: a later choice takes the place of one that is not stored yet. Both are answered when the later one is stored.
+func TestALaterChoiceTakesThePlaceOfAnEarlierOne(t *testing.T) {
+	w := newWorld(t, presence.Config{}, usermgr.Config{})
+	bob := w.logOn("bob")
+	w.tick()
+	stored, goOn := make(chan struct{}), make(chan struct{})
+	w.store.setBefore(func(string, []string) error {
+		stored <- struct{}{}
+		<-goOn
+		return nil
+	})
+	bob.begin(protocol.PresenceSet, nil, "state", "busy")
+	testkit.Receive(t, "the first call", stored)
+	later := make(chan error, 1)
+	go func() { later <- w.presence.Set(t.Context(), "bob", presence.Stealth) }()
+	testkit.Eventually(t, "the later one acts", func() bool { return w.presence.Visible("bob") == presence.Offline })
+	goOn <- struct{}{}
+	testkit.Receive(t, "the second call", stored)
+	if s := w.presence.Visible("bob"); s != presence.Offline {
+		t.Errorf("rule P23: the earlier choice, which is stored, acts: bob is seen as %v", s)
+	}
+	w.store.setBefore(nil)
+	goOn <- struct{}{}
+	if _, err := bob.answer(); err != nil {
+		t.Errorf("rule P19: the earlier one is answered %v", err)
+	}
+	if err := testkit.Receive(t, "the outcome", later); err != nil {
+		t.Errorf("rule P19: the later one has the outcome %v", err)
+	}
+	if r := w.store.of("bob"); r.Wanted != presence.Stealth {
+		t.Errorf("rule P19: %v is stored", r.Wanted)
+	}
+}
+
+// Rule P20: ticks come by themselves, once an interval, and at once with a negative one.
+func TestTicksComeByThemselves(t *testing.T) {
+	for _, interval := range []time.Duration{10 * time.Millisecond, -1} {
+		w := newWorld(t, presence.Config{Interval: interval}, usermgr.Config{})
+		ann := w.logOn("ann")
+		ann.watch()
+		bob := w.logOn("bob")
+		hear := func(want string) {
+			t.Helper()
+			testkit.Eventually(t, "ann hears "+want, func() bool {
+				got := ann.heard()
+				if got != "[]" && got != want {
+					t.Fatalf("rule P20: ann heard %s, not %s", got, want)
+				}
+				return got == want
+			})
+		}
+		hear("[bob online]")
+		bob.set(presence.Busy)
+		hear("[bob busy]")
+		bob.leave()
+		hear("[bob offline]")
+	}
 }

@@ -45,7 +45,7 @@ type change struct {
 const patienceAtOnce = 100 * time.Millisecond
 
 func (t *ticks) init(s *Service) {
-	t.loads, t.saves = batch{mostLoaded, mostLoaded}, batch{math.MaxInt32, math.MaxInt32}
+	t.loads, t.saves = batch{mostLoaded, mostLoaded}, batch{mostSaved, mostSaved}
 	t.taken = make(map[string]*change)
 	if s.cfg.MaxNotices < 0 {
 		s.cfg.MaxNotices = math.MaxInt
