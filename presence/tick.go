@@ -84,14 +84,14 @@ func (s *Service) tick() {
 	t.round++
 	s.settle()
 	changed, checks := s.table.takeNews()
-	for id := range checks {
-		s.recheck(id)
-	}
 	for _, u := range changed {
 		t.count++
 		c := &change{number: t.count, user: u}
 		t.taken[u.id] = c
 		t.toAsk = append(t.toAsk, c)
+	}
+	for id := range checks {
+		s.recheck(id)
 	}
 	round, patience := t.round, s.cfg.Interval/10
 	if s.cfg.Interval < 0 {

@@ -182,7 +182,11 @@ func (s *Service) answerSnapshots() {
 // begin answers a session that begins to watch with what the user's sessions know. What follows is told to it too.
 func (s *Service) begin(w *watcher, r *request) {
 	c := r.conn
-	r.answerList(s.hide(s.table.toldOf(slices.Sorted(maps.Keys(w.shown)), w.id)))
+	all := s.table.toldOf(slices.Sorted(maps.Keys(w.shown)), w.id)
+	for i := range all {
+		all[i].State = w.shown[all[i].UserID]
+	}
+	r.answerList(s.hide(all))
 	if _, before := w.sessions[c]; !before {
 		s.watching.Add(1)
 		w.sessions[c] = context.AfterFunc(c.Context(), func() { s.inbox.put(func() { s.left(w.id, c) }) })
