@@ -169,3 +169,24 @@ func TestAKeptPushIsConfirmedByTheNextSessionThatALatePusherReaches(t *testing.T
 		})
 	}
 }
+
+// Rule 27: while one of a user's devices is lost, and another one stays, the user's record says that something is kept: so any server that lets the lost
+// device in tells of it, also where it does not hear of the other device.
+func TestTheRecordSaysThatAMessageIsKeptForALostDevice(t *testing.T) {
+	p := newPushing(t, 2, func(c *rollcall.Config) { c.Users.Devices.OnePerClass = true })
+	confirm := make(chan struct{})
+	wait := func() { <-confirm }
+	p.roamer(t, p.all[0], "bob", 2, wait)
+	lost := p.roamer(t, p.all[0], "bob", 1, wait)
+	p.keptPush("bob")
+	rollcalltest.Eventually(t, func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.got) == 2
+	}, "both devices have the message")
+	lost.leave(true)
+	rollcalltest.Eventually(t, func() bool {
+		return len(cluster.Marks(testkit.Must(p.store.Look(context.Background(), "bob"))[0])) == 1
+	}, "the record has a mark")
+	close(confirm)
+}

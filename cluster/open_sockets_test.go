@@ -230,16 +230,18 @@ func (p *pushing) keptPush(user string) <-chan push.Delivery {
 }
 
 // Rule 27: a push that one of a user's devices has not confirmed goes to the device's next session on another server while the other
-// device stays.
+// device stays, and takes its time.
 func TestAKeptPushFollowsOneDeviceOfAUser(t *testing.T) {
 	p := newPushing(t, 2, func(c *rollcall.Config) { c.Users.Devices.OnePerClass = true })
-	p.client(t, 0, "bob", 2)
+	confirm := make(chan struct{})
+	p.roamer(t, p.all[0], "bob", 2, func() { <-confirm })
 	r := p.roamer(t, p.all[0], "bob", 1, func() {})
 	r.leave(false)
 	done := p.keptPush("bob")
 	p.becomes(t, "bob/2: hi")
 	r.arrive(p.all[1])
 	p.becomes(t, "bob/1: hi")
+	close(confirm)
 	for confirmed := make(map[uint16]bool); len(confirmed) < 2; {
 		d := testkit.Receive(t, "an outcome", done)
 		switch {
