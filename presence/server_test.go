@@ -52,6 +52,9 @@ func newWorld(t *testing.T, cfg presence.Config, users usermgr.Config) *world {
 	if cfg.Interval == 0 {
 		cfg.Interval = time.Hour // the test ticks
 	}
+	if cfg.StoreTimeout == 0 {
+		cfg.StoreTimeout = testkit.Patience // a busy machine is no fault
+	}
 	users.Devices = usermgr.Devices{OnePerClass: true}
 	whoIsOnline := bridge.Config{
 		MayAskWhoIsOnline: func(string, []string) bool { return true },
