@@ -122,8 +122,7 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 	var prev Version
 	var rest []entry
 	var marks []mark
-	var tried []rivals // of a write whose answer was lost
-	known := false     // the user has an entry in the store
+	known := false // the user has an entry in the store
 	for pause := 5 * time.Millisecond; ctx.Err() == nil && !n.lifeIsOver(); {
 		next, pairs := n.withEntry(c, rest)
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
@@ -134,6 +133,7 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 		case err == nil:
 			n.raiseFloor(v)
 			n.tellAnew(c.user, v, &c.anew, known)
+			n.takeRivals(c)
 			n.endRivals(c, pairs)
 			return true
 		case errors.As(err, &conflict):
@@ -153,7 +153,7 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 			if i := find(rest, own.session); i >= 0 {
 				if rest[i].node == own.node {
 					n.tellAnew(c.user, prev, &c.anew, known)
-					n.endRivals(c, tried)
+					n.endRivals(c, n.takeRivals(c))
 					return true
 				}
 				rest = slices.Delete(rest, i, i+1) // it is from before the node's number changed
@@ -161,7 +161,7 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 		case errors.Is(err, ErrRecovering): // the epoch is another
 			return false
 		default:
-			tried = pairs
+			n.keepRivals(c, pairs)
 			sleep(ctx, pause)
 			pause = min(2*pause, n.cfg.Renew/4)
 		}

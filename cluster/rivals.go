@@ -77,6 +77,26 @@ func (e *entry) addPast(s pastSession) past {
 	return p[:min(len(p), most)]
 }
 
+// keepRivals keeps in mind which sessions end because of a claim's entry, or that one because of them, if it was written: the answer was lost. It
+// may be in a later epoch of the store that the node finds the entry.
+func (n *Node) keepRivals(c *claim, pairs []rivals) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(pairs) > 0 {
+		c.needMore().rivals = pairs
+	}
+}
+
+// takeRivals returns them, and forgets them.
+func (n *Node) takeRivals(c *claim) (pairs []rivals) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c.more != nil {
+		pairs, c.more.rivals = c.more.rivals, nil
+	}
+	return pairs
+}
+
 // endRivals ends the sessions that a claim's session may not live beside, and that one itself where it is not the youngest.
 func (n *Node) endRivals(c *claim, pairs []rivals) {
 	for _, p := range pairs {

@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -91,6 +92,32 @@ func TestTheOlderSessionEndsAlthoughAnAnswerIsLost(t *testing.T) {
 		w.await("the older session has ended", func() bool { return !a.has(older) })
 		w.back()
 		w.settled()
+	})
+}
+
+// The answer is lost, and the store begins to recover once more before the node asks again.
+func TestTheOlderSessionEndsAlthoughAnAnswerIsLostAndTheStoreRecoversAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, older := newRivals(t)
+		a, b := w.nodes[0], w.nodes[1]
+		a.setFaults(memory.Faults{})
+		w.await("a has written its session", func() bool { return w.record("ann").Version != 0 })
+		was, once := w.record("ann").Version, new(sync.Once)
+		b.setFaults(memory.Faults{After: func(_ context.Context, op string) (lost error) {
+			if op == "Swap" && w.record("ann").Version != was {
+				once.Do(func() {
+					w.store.Promote(w.store.Snapshot()) // with all that it has
+					lost = errCut
+				})
+			}
+			return lost
+		}})
+		w.await("the older session has ended", func() bool { return !a.has(older) })
+		w.back()
+		w.settled()
+		if !b.users.IsOnline("ann") {
+			t.Errorf("the younger session has ended:\n%s", w.log)
+		}
 	})
 }
 
