@@ -297,7 +297,9 @@ func (l *Log) Check(t testing.TB) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.wrong) > 0 {
-		t.Errorf("%s\n\n%s", strings.Join(l.wrong, "\n"), l.tail())
+		first := max(0, slices.IndexFunc(l.lines, func(line string) bool { return strings.Contains(line, "WRONG: ") }))
+		before := strings.Join(l.lines[max(0, first-100):min(len(l.lines), first+20)], "\n")
+		t.Errorf("%s\n\n%s\n…\n%s", strings.Join(l.wrong, "\n"), before, l.tail())
 	}
 }
 
