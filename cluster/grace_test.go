@@ -124,3 +124,33 @@ func TestAGraceThatEndsForAnOldEntryIsToldOfflineThoughTheStoreLosesThat(t *test
 		}
 	})
 }
+
+// Rule 17: a session ends into a grace, and another one of the user elsewhere is the last. The store recovers before the first one's node hears that
+// the user's record has no room for the grace: the grace is not written then, because Offline may have been told.
+func TestAGraceThatIsNotInTheStoreYetIsNotWrittenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{OfflineGrace: 10 * time.Minute, Devices: usermgr.Devices{OnePerClass: true}})
+		a, b := w.nodes[0], w.nodes[1]
+		first := w.mustLogOn(b, "ann", 1)
+		w.mustLogOn(a, "ann", 2)
+		synctest.Wait()
+		late, swaps := make(chan struct{}), new(atomic.Int64)
+		b.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
+			if op == "Swap" && swaps.Add(1) == 2 { // the first one finds the other session
+				<-late
+			}
+			return nil
+		}})
+		first.End(protocol.HeartbeatTimeout)
+		synctest.Wait()
+		if _, err := a.users.Kick("ann", nil); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		w.store.Promote(w.store.Snapshot()) // with all that it has
+		w.awaitRecovery(a)
+		w.mustLogOn(a, "ann", 2)
+		close(late)
+		w.settled()
+	})
+}

@@ -106,6 +106,14 @@ func (r *releases) owes(user string, session uuid.UUID) bool {
 	})
 }
 
+// brings reports whether a removal is under way that may write the grace.
+func (r *releases) brings(g *grace) bool {
+	u := r.users[g.user]
+	return u != nil && slices.ContainsFunc(slices.Concat(u.entries, u.running), func(e *released) bool {
+		return e.grace != nil && e.grace.session == g.own.session
+	})
+}
+
 func (r *releases) empty() bool { return len(r.users) == 0 && r.running == 0 }
 
 func (r *releases) clear() {
