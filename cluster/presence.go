@@ -307,8 +307,8 @@ func (n *Node) bring(user string, entries []entry, carries []seam.Carry) {
 
 // writeGraces writes the entries of graces again, into a store that may have lost them. A user who is online elsewhere by now is in a
 // grace no more. For a user who is back the store may have the session before the grace again, which is removed. A grace that is about to
-// take a session's place is left to that removal: others may have found the user gone by now. It reports false when writing has no use any
-// more.
+// take a session's place is left to that removal, because others may have found the user gone by now; but not one of which Online is told
+// anew. It reports false when writing has no use any more.
 func (n *Node) writeGraces(ctx context.Context, epoch string) bool {
 	n.mu.Lock()
 	var all []*grace
@@ -316,7 +316,7 @@ func (n *Node) writeGraces(ctx context.Context, epoch string) bool {
 		switch {
 		case g.back:
 			n.release.add(g.user, &released{session: g.own.session, node: g.own.node, again: true})
-		case g.own.node == n.me && !n.release.brings(g):
+		case g.own.node == n.me && (g.anew || !n.release.brings(g)):
 			all = append(all, g)
 		}
 	}
