@@ -54,7 +54,7 @@ func (s *Service) load(users []*user) {
 		if err != nil {
 			s.ticks.loads.failed(len(users))
 			for _, u := range users {
-				s.retry(&u.failures, func() { s.table.loadAgain(u) })
+				s.retry(&u.failures, func() { s.table.tryAgain(u, &u.load) })
 			}
 			s.table.pauseLoad(users)
 			return
@@ -70,15 +70,6 @@ func (t *table) pauseLoad(users []*user) {
 	for _, u := range users {
 		u.load = workPauses
 		t.takeBack(u, u.choice, errNotStored)
-		t.review(u)
-	}
-}
-
-func (t *table) loadAgain(u *user) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if u.load == workPauses {
-		u.load = workIdle
 		t.review(u)
 	}
 }
@@ -134,7 +125,7 @@ func (s *Service) save(users []*user) {
 		}
 		s.ticks.saves.failed(len(users))
 		for _, u := range users {
-			s.retry(&u.failures, func() { s.table.saveAgain(u) })
+			s.retry(&u.failures, func() { s.table.tryAgain(u, &u.save) })
 		}
 		s.table.notSaved(users, choices)
 	})
@@ -199,11 +190,12 @@ func (t *table) takeBack(u *user, c *choice, why error) {
 	}
 }
 
-func (t *table) saveAgain(u *user) {
+// tryAgain has work for a user, its load or its save, tried again after a pause.
+func (t *table) tryAgain(u *user, w *work) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if u.save == workPauses {
-		u.save = workIdle
+	if *w == workPauses {
+		w.resume()
 		t.review(u)
 	}
 }
@@ -213,12 +205,8 @@ func (t *table) hurry() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, u := range t.users {
-		if u.save == workPauses {
-			u.save = workIdle
-		}
-		if u.load == workPauses {
-			u.load = workIdle
-		}
+		u.load.resume()
+		u.save.resume()
 		t.review(u)
 	}
 }

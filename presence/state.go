@@ -86,6 +86,13 @@ const (
 	workPauses // it has failed, and is tried again
 )
 
+// resume ends a pause.
+func (w *work) resume() {
+	if *w == workPauses {
+		*w = workIdle
+	}
+}
+
 // telling is how far a change of a user's state is.
 type telling uint8
 
@@ -206,12 +213,8 @@ func (t *table) note(u *user, c *choice) {
 	if c.state == Stealth {
 		u.act(Stealth)
 	}
-	if u.save == workPauses { // the user is there now
-		u.save = workIdle
-	}
-	if u.load == workPauses {
-		u.load = workIdle
-	}
+	u.load.resume() // the user is there now
+	u.save.resume()
 }
 
 // answer tells a choice's outcome.
