@@ -93,14 +93,14 @@ type Config struct {
 	// MayAskWhoIsOnline decides whether a client may ask which of some users are online. It runs on the event loop. Nil refuses
 	// all such requests.
 	MayAskWhoIsOnline func(asker string, about []string) bool
-	// Visible decides of whom the answer to the question who is online tells: only users who are online, and of whom Visible returns
-	// true, are in it. Nil means all who are online. It is called for each user of the question, online or not, when it is known who is
-	// online; so the answer takes as long for a user who hides as for one who is offline. asker may be userID. It runs on the asker's
-	// event loop, and with Elsewhere on a goroutine of the question, on the asker's server; it must not block, because one question
-	// may have 1,000 users. A panic in it is logged, and means false.
+	// Visible hides users from the answer to WhoIsOnline: the answer has the users who are online and for whom Visible returns true. Nil
+	// hides none. It is called for each user in the question, online or not, after the bridge has found who is online; so an answer takes
+	// as long for a hidden user as for one who is offline. asker may be userID. Visible runs on the asker's event loop, and with Elsewhere
+	// on a goroutine of the question, on the asker's server. It must not block, because one question may have 1,000 users. A panic in
+	// it is logged, and means false.
 	//
-	// It concerns this question alone. Relay, without more, answers UserOffline by sessions: who may write to a user finds out whether the
-	// user has one, unless Relay.Allow refuses.
+	// Only WhoIsOnline asks Visible. Relay answers UserOffline by sessions: a user who may write to another finds out whether that one has a
+	// session, unless Relay.Allow refuses.
 	Visible func(asker, userID string) bool
 	// Elsewhere reaches users whose sessions are on other servers: a cluster.Node. Send, SendMessage, Relay and the question who is
 	// online then concern the users of all servers; ConnsOf and groups concern this engine alone. Nil means that there are no other

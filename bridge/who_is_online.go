@@ -33,7 +33,7 @@ func (b *Bridge) whoIsOnline(c *engine.Conn, m *protocol.Message) error {
 	return b.tellOnline(c, m, about, online)
 }
 
-// whoIsOnlineElsewhere answers a client that asks who is online, of users some of whom have no session here.
+// whoIsOnlineElsewhere answers a client that asks who is online, where users may have their sessions on other servers.
 func (b *Bridge) whoIsOnlineElsewhere(c *engine.Conn, m *protocol.Message, about []string) error {
 	return engine.Async(func(c *engine.Conn, m *protocol.Message) error {
 		ctx, cancel := context.WithTimeout(c.Context(), b.cfg.LogonDeadline)
@@ -46,8 +46,8 @@ func (b *Bridge) whoIsOnlineElsewhere(c *engine.Conn, m *protocol.Message, about
 	})(c, m)
 }
 
-// tellOnline answers the question m about users with those of online who are visible to the asker. Visible is asked after it is known
-// who is online: a user who comes and hides at once would be told otherwise.
+// tellOnline answers the question m with the users in online that are visible to the asker. It asks Visible after it is known who is online, so
+// that a user who comes and hides at once is not in the answer.
 func (b *Bridge) tellOnline(c *engine.Conn, m *protocol.Message, about, online []string) error {
 	if b.cfg.Visible != nil {
 		visible := make(map[string]bool, len(about))

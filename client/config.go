@@ -48,8 +48,8 @@ type Config struct {
 	// its own last session ID as protocol.FieldSession.
 	Fields map[string]string
 
-	// Handle holds the handlers by message type, 0x0001 to 0xFEFF. A type from 0xFF06 to 0xFF09, which are the system's, is for an
-	// optional package; its messages come in order with the others, and are dropped, requests too, when the type has no handler.
+	// Handle holds the handlers by message type, 0x0001 to 0xFEFF. Handlers may also be set for the system's types 0xFF06 to
+	// 0xFF09, which belong to optional packages. Their messages come in order with the others; without a handler they are dropped, requests too.
 	// For another type, or a nil handler, Dial returns an error.
 	Handle map[uint16]Handler
 	// HandleDefault gets the messages of the application's types that have no handler. Without it requests (messages with an ID)

@@ -90,8 +90,8 @@ func FuzzDecodeRecord(f *testing.F) {
 	})
 }
 
-// A record is small, as docs/cluster.md says. With its version, of 8 bytes, one with a session stays below 64 bytes, whatever came before the session and
-// however often the record was written: Redis keeps longer values in another way unless it is told not to.
+// A record is small, as docs/cluster.md says. A record with one session, and its version of 8 bytes, has at most 64 bytes: Redis stores longer values
+// in a larger form by default.
 func TestRecordsAreSmall(t *testing.T) {
 	own := entry{node: 1 << 31, session: uuid.UUID{2}, first: true}
 	with := func(change func(*entry)) entry {

@@ -134,8 +134,8 @@ type JoinOptions struct {
 	Bootstrap string
 	// Open is what a node still knows that has acted without the store, as Former. It has sessions that the store does not know, so
 	// the store gets a new epoch and recovers, as after a restart; a store that recovers already goes on with that. Former lives on,
-	// and is returned, unless it is dead: then the node gets a new number. A store that has recovered since it was restarted has its own
-	// table: who is absent there is dead, and of Open it heeds the Floor alone. Nil for a node that has no sessions.
+	// and is returned, unless it is dead: then the node gets a new number. A store that has recovered since it was restarted trusts its
+	// own table: a node that is absent there is dead, and the store uses only the Floor of Open. Nil for a node that has no sessions.
 	Open *RejoinOptions
 }
 

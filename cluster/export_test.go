@@ -225,5 +225,5 @@ func (n *Node) AuditMends() (strangers, missing int) {
 // MarkOf returns a record that has nothing but a node's mark.
 func MarkOf(inc Incarnation) []byte { return markFor(inc, time.Hour).appendTo(nil) }
 
-// RaiseFloor has the store's next version be above this one, when the node has renewed.
+// RaiseFloor makes the store's versions greater than v from the node's next renewal on.
 func (n *Node) RaiseFloor(v Version) { n.raiseFloor(v) }

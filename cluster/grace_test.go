@@ -87,7 +87,7 @@ func TestALogonThatFailsDoesNotBeginAnOldGraceAgain(t *testing.T) {
 	})
 }
 
-// Rule 17: a grace ends while the store has lost its entry, and the node does not know that yet: Offline is told when the store has recovered.
+// Rule 17: the store loses the entry of a grace, and the grace ends before its node knows that. Offline is told when the store has recovered.
 func TestAGraceThatEndsWhenTheStoreHasLostItIsToldOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, usermgr.Config{OfflineGrace: time.Second})
@@ -103,8 +103,8 @@ func TestAGraceThatEndsWhenTheStoreHasLostItIsToldOffline(t *testing.T) {
 	})
 }
 
-// Rule 17: a store takes over that has an old entry of a user at another node, and not the grace: the user seems to be online there, and the
-// grace ends. Where the store is lost before the old entry is removed, Offline is told all the same.
+// Rule 17: a replica takes over. It lacks the entry of a grace, and has an old entry of the user at another node. So the user seems to be online there,
+// and the grace ends. Then the store loses the old entry too. Offline is told when it has recovered.
 func TestAGraceThatEndsForAnOldEntryIsToldOfflineThoughTheStoreLosesThat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2, usermgr.Config{OfflineGrace: time.Minute})
@@ -125,8 +125,8 @@ func TestAGraceThatEndsForAnOldEntryIsToldOfflineThoughTheStoreLosesThat(t *test
 	})
 }
 
-// Rule 17: a session ends into a grace, and another one of the user elsewhere is the last. The store recovers before the first one's node hears that
-// the user's record has no room for the grace: the grace is not written then, because Offline may have been told.
+// Rule 17: a user has sessions on two nodes. The first ends into a grace, and the answer to its removal is late. The second ends, and Offline is told.
+// Then the store recovers: the first node must not write the grace, or the user's next logon would tell no Online.
 func TestAGraceThatIsNotInTheStoreYetIsNotWrittenAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2, usermgr.Config{OfflineGrace: 10 * time.Minute, Devices: usermgr.Devices{OnePerClass: true}})

@@ -139,8 +139,8 @@ func TestAKeptMessageThatExpiresLeavesNoMark(t *testing.T) {
 	p.keepsNothing(t, "bob")
 }
 
-// Rule 27: where the node's pusher comes so late that it reaches the device's next session on another server, that session's confirmation
-// is the one of the session that has ended, and nothing stays kept.
+// Rule 27: a push is kept for a session that has ended. The node's pusher is late, and reaches the device's next session on another server. That session
+// confirms, and then nothing stays kept.
 func TestAKeptPushIsConfirmedByTheNextSessionThatALatePusherReaches(t *testing.T) {
 	for name, change := range map[string]func(*rollcall.Config){
 		"one session": nil, "one a device class": func(c *rollcall.Config) { c.Users.Devices.OnePerClass = true },
@@ -170,8 +170,8 @@ func TestAKeptPushIsConfirmedByTheNextSessionThatALatePusherReaches(t *testing.T
 	}
 }
 
-// Rule 27: while one of a user's devices is lost, and another one stays, the user's record says that something is kept: so any server that lets the lost
-// device in tells of it, also where it does not hear of the other device.
+// Rule 27: one of a user's devices is lost, and another one stays. The user's record has a mark of the server that keeps the push, so that the server
+// where the lost device comes back asks for it.
 func TestTheRecordSaysThatAMessageIsKeptForALostDevice(t *testing.T) {
 	p := newPushing(t, 2, func(c *rollcall.Config) { c.Users.Devices.OnePerClass = true })
 	confirm := make(chan struct{})

@@ -198,8 +198,8 @@ func (n *Node) kickHere(ctx context.Context, k *kickOrder) (r kickReport) {
 	return r
 }
 
-// refuseEverywhere has this node refuse logons of some users at once, and then the other nodes. write has the user's record do so. wait
-// returns when they do.
+// refuseEverywhere makes this node refuse logons of some users at once. Then it tells the other nodes, and write puts bars into the users' records. wait
+// returns when both are done.
 func (n *Node) refuseEverywhere(ctx context.Context, of map[string][]bar, write func(ctx context.Context, user string, bars []bar)) (wait func()) {
 	var all refuseOrder
 	for _, bars := range of {

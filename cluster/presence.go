@@ -254,7 +254,8 @@ func (r *removal) tell() {
 	}
 }
 
-// endWithGrace has the entry of a grace removed that has ended while the entry was written, in this epoch: its removal may have come before.
+// endWithGrace is called when the entry of a grace was written, in this epoch. If the grace has ended meanwhile it removes the entry: an earlier removal may
+// not have found it.
 func (n *Node) endWithGrace(user string, own *entry, epoch string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -306,9 +307,9 @@ func (n *Node) bring(user string, entries []entry, carries []seam.Carry) {
 }
 
 // writeGraces writes the entries of graces again, into a store that may have lost them. A user who is online elsewhere by now is in a
-// grace no more. For a user who is back the store may have the session before the grace again, which is removed. A grace that is about to
-// take a session's place is left to that removal, because others may have found the user gone by now; but not one of which Online is told
-// anew. It reports false when writing has no use any more.
+// grace no more. For a user who is back the store may have the session before the grace again, which is removed. Where a removal is
+// under way that may write the grace, that removal does: the user may have gone offline meanwhile. But a grace that began without the store is written
+// here, with Online. It reports false when writing has no use any more.
 func (n *Node) writeGraces(ctx context.Context, epoch string) bool {
 	n.mu.Lock()
 	var all []*grace

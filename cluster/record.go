@@ -14,8 +14,8 @@ import (
 //
 //	4 B incarnation, 16 B session, 1 B flags, the device as an unsigned varint, 7 B generation, 6 B of the token's digest, the past
 //
-// Device 0 and no token take nothing, and nor does the generation where the entry was written last. A session that others came before has up
-// to 25 bytes more: see past.
+// Device 0 and a missing token take no bytes. The generation takes none while it is the record's version. A session that replaced others has up to 25
+// bytes more: see past.
 type entry struct {
 	node       Incarnation
 	session    uuid.UUID
@@ -23,7 +23,7 @@ type entry struct {
 	ending     bool    // a later entry excludes it
 	first      bool    // the record had no other entry of a node that lives: its node tells Online, unless it dies before
 	grace      bool    // the session has ended, and its user counts as online for a while: it excludes nothing, and a claim takes it away
-	generation Version // in the record it is missing where it is the record's version, which its writer could not know
+	generation Version // left out of the record while it is the record's version, which its writer cannot know
 	token      [6]byte // of the token's digest; zero for a login without a token
 	past       past    // the sessions before it
 }

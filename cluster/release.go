@@ -339,8 +339,8 @@ func (r *removal) run(ctx context.Context) bool {
 	}
 }
 
-// backOff waits before the store is called again after an error: until it has recovered, or longer from one time to the next. It returns how
-// long it has waited for the latter.
+// backOff waits before the store is called again after an error. For a store that recovers it waits until that is over; otherwise it waits twice as long
+// as the last time. It returns that time.
 func (n *Node) backOff(ctx context.Context, err error, last time.Duration) (pause time.Duration) {
 	if errors.Is(err, ErrRecovering) {
 		n.wake()

@@ -77,8 +77,8 @@ func (e *entry) addPast(s pastSession) past {
 	return p[:min(len(p), most)]
 }
 
-// keepRivals keeps in mind which sessions end because of a claim's entry, or that one because of them, if it was written: the answer was lost. It
-// may be in a later epoch of the store that the node finds the entry.
+// keepRivals notes the rivals of a claim's entry whose write had no answer. If the entry is in the store they must end; the node may find that out only
+// in a later epoch of the store.
 func (n *Node) keepRivals(c *claim, pairs []rivals) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -87,7 +87,7 @@ func (n *Node) keepRivals(c *claim, pairs []rivals) {
 	}
 }
 
-// takeRivals returns them, and forgets them.
+// takeRivals returns the rivals that keepRivals has noted, and forgets them.
 func (n *Node) takeRivals(c *claim) (pairs []rivals) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -95,7 +95,7 @@ func TestTheOlderSessionEndsAlthoughAnAnswerIsLost(t *testing.T) {
 	})
 }
 
-// The answer is lost, and the store begins to recover once more before the node asks again.
+// The same, where the store begins to recover once more before the node asks again.
 func TestTheOlderSessionEndsAlthoughAnAnswerIsLostAndTheStoreRecoversAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, older := newRivals(t)

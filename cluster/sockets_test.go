@@ -156,8 +156,7 @@ func TestUsersOfTwoServersReachEachOther(t *testing.T) {
 	}
 }
 
-// Rule 23: whom the answer to who is online tells of is decided by Visible of the asker's node, also of users on other nodes; a panic in it
-// hides the user.
+// Rule 23: Visible of the asker's node hides users from the answer to WhoIsOnline, also users on other nodes. A panic in it hides the user.
 func TestAUserWhoHidesIsNotToldOnWhicheverServer(t *testing.T) {
 	w := newServers(t, 2, func(c *rollcall.Config) {
 		c.Logger = zap.NewNop()

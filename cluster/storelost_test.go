@@ -284,8 +284,8 @@ func TestWhoLeavesAnOpenNodeIsOfflineWhenTheStoreIsBack(t *testing.T) {
 	})
 }
 
-// Rule 17: a user comes in at a node that is cut off alone, and is in a grace when the node is back. Meanwhile the user was told to be offline
-// elsewhere. Online is told again, once, whether or not the node hears that it has written the grace.
+// Rule 17: a user comes in at a node that is cut off alone, and leaves into a grace. Another node tells Offline of the user. When the first node is back it
+// writes the grace, and tells Online once, also where the answer to that write is lost.
 func TestAGraceFromWithoutTheStoreIsToldWhenTheStoreIsBack(t *testing.T) {
 	for _, heard := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {

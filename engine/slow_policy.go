@@ -16,8 +16,8 @@ var ErrDropped = errors.New("rollcall: the message was dropped: the client does 
 // Messages that were handed to the network are never dropped. Replies, requests and other messages with an ID, and the system's messages
 // are never dropped either. To make room for such a message, other messages are dropped, the oldest first; when messages that are never
 // dropped exceed the limit by themselves the connection closes with SlowConsumer. A push, and a message with an ID that is no reply, are
-// dropped only by a policy of their own (SendOptions). The messages of optional packages (0xFF06 to 0xFF09) are the system's: each says
-// what has changed since the last one, so a client that had missed one would be wrong from then on.
+// dropped only by a policy of their own (SendOptions). Messages of optional packages (0xFF06 to 0xFF09) are never
+// dropped: each says what has changed since the last one, so a client that missed one would be wrong from then on.
 type SlowPolicy uint8
 
 const (

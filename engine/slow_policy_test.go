@@ -249,8 +249,8 @@ func TestTheEnginesPolicyDropsNoRequestsAndNoPushes(t *testing.T) {
 	}
 }
 
-// Rule 15: no policy drops a message of the system's, but for a push: each message of an optional package, such as a notice of presence,
-// says what has changed since the last one.
+// Rule 15: no policy drops a system message other than a push. A message of an optional package, such as a notice of presence, says what has changed
+// since the last one.
 func TestNoPolicyDropsMessagesOfOptionalPackages(t *testing.T) {
 	for _, typ := range []uint16{0xFF06, 0xFF09} {
 		for name, policy := range map[string]engine.SlowPolicy{"newest": engine.SlowDropNewest, "oldest": engine.SlowDropOldest, "latest": engine.SlowLatest} {

@@ -2,18 +2,18 @@ package presence
 
 import "context"
 
-// Contacts says who is concerned by a user's presence. An application brings its own, over its friends, groups or teams.
+// Contacts says which users see each other's states. An application brings its own, over its friends, groups or teams.
 //
 // The methods may block until ctx ends; they are called from several goroutines at a time. A call that fails, panics or does not
 // return in Config.StoreTimeout is logged, counted and, for a notice, repeated later. After an answer has changed, the program calls
 // Service.ContactsChanged.
 type Contacts interface {
-	// Watchers returns the users who are told about a user, if they watch: without those whom the user has blocked.
+	// Watchers returns the users who are told about a user if they watch. Users that the user has blocked are not among them.
 	Watchers(ctx context.Context, userID string) ([]string, error)
-	// Watched returns the users about whom a user is told: without those who have blocked the user. A user is in Watched of another
-	// when the other is in Watchers of the first.
+	// Watched returns the users that a user is told about. Users who have blocked the user are not among them. Ann is in the Watched of Bob when
+	// Bob is in the Watchers of Ann.
 	Watched(ctx context.Context, userID string) ([]string, error)
-	// MaySee says whom of some users the asker may ask for. The asker is told the state of those in see. Those in blocked, who have blocked the
-	// asker, are told as Offline, without times. The others are left out of the answer, unless Config.Public is set.
+	// MaySee says which of some users the asker may ask for. The answer has the states of the users in see. Users in blocked have blocked the
+	// asker: the answer has them as Offline, without times. All other users are left out of the answer, unless Config.Public is set.
 	MaySee(ctx context.Context, asker string, about []string) (see, blocked []string, err error)
 }

@@ -79,8 +79,8 @@ func TestAnOldAnswerOfContactsTellsNobody(t *testing.T) {
 	ann.wantHeard("P20", "")
 }
 
-// Rule P25: a question tells of those whom the asker may see; those who have blocked the asker look offline, without times; others, and users
-// who are not known, are left out.
+// Rule P25: the answer to Query has the users that the asker may see. Users who have blocked the asker look offline, without times. Other users,
+// and users who are not known, are left out.
 func TestAQuestionTellsWhatTheAskerMaySee(t *testing.T) {
 	w := newWorld(t, presence.Config{}, usermgr.Config{})
 	ann := w.logOn("ann")
@@ -110,7 +110,7 @@ func TestAQuestionTellsWhatTheAskerMaySee(t *testing.T) {
 	}
 }
 
-// Rule P25: with Public everybody may ask for everybody, but not for who has blocked the asker.
+// Rule P25: with Public every user may ask for every other, except for users who have blocked the asker.
 func TestInPublicEverybodyMayAsk(t *testing.T) {
 	w := newWorld(t, presence.Config{Public: true}, usermgr.Config{})
 	ann := w.logOn("ann")

@@ -5,7 +5,7 @@
 //	err := states.Close(ctx) // after the user manager's Close
 //
 // A user is Online, Busy or in Stealth, as the user chooses; to others a user without a session, or in Stealth, is Offline. [Contacts], which
-// the application brings, says who is told of whom, and [Store] keeps what users have chosen. Clients choose, watch and ask by
+// the application brings, says which users see each other, and [Store] keeps what users have chosen. Clients choose, watch and ask by
 // messages of type [protocol.TypePresence]: docs/chat.md has them, and rules P19 to P28 of docs/contract.md have what is promised.
 //
 // # Goroutines

@@ -179,7 +179,7 @@ func code(err error) protocol.CloseCode {
 // many is one of many users, with a long ID.
 func many(i int) string { return fmt.Sprintf("%s%04d", strings.Repeat("x", 240), i) }
 
-// everybody has many friends.
+// everybody is Contacts where each user has 1,100 friends, and ann watches them all.
 type everybody struct{}
 
 func (everybody) Watchers(context.Context, string) ([]string, error) { return []string{"ann"}, nil }

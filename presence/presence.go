@@ -15,9 +15,9 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// Config holds the settings of a Service. The zero value keeps states in memory and tells users of nobody but themselves.
+// Config holds the settings of a Service. With the zero value states are kept in memory, and users are told their own state only.
 type Config struct {
-	// Contacts says who is told of whom. Nil means that nobody has contacts.
+	// Contacts says which users see each other's states. Nil means that no user has contacts.
 	Contacts Contacts
 	// Store keeps what users have chosen, and when they were last online. Nil means in memory, until the process ends.
 	Store Store
@@ -29,11 +29,11 @@ type Config struct {
 	MaxNotices int
 	// Names are the names that notices have.
 	Names Names
-	// HideLastOnline leaves the times out of all that users are told of others.
+	// HideLastOnline leaves out the times where a user is told about another.
 	HideLastOnline bool
-	// Public lets every user ask for the state of every other (Query), but not of those who have blocked the asker.
+	// Public lets users ask for the states of all users (Query), except of those who have blocked the asker.
 	Public bool
-	// Cache says how much is remembered of users who are offline.
+	// Cache bounds what is remembered about users who are offline.
 	Cache Cache
 	// StoreTimeout is how long a call of a method of Store or Contacts may take; then it counts as failed. 0 means 5 s; negative means for
 	// ever.
@@ -50,7 +50,7 @@ type Config struct {
 // as "online".
 type Names struct{ Online, Offline, Busy, Stealth string }
 
-// Cache bounds what is remembered of users who are not visible, for others who ask for them.
+// Cache bounds what is remembered about users who are not visible, so that others can ask for them without a call of the store.
 type Cache struct {
 	// Size is the largest number of users. 0 means 100,000; negative means none.
 	Size int
@@ -200,8 +200,8 @@ func (s *Service) VisibleTo(asker, userID string) bool {
 	return asker == userID || s.Visible(userID) != Offline
 }
 
-// Get returns the states of users as asker may see them, as Query answers them (rule P25 of docs/contract.md), in the order of the IDs. Users of
-// whom asker may see nothing, and those that are not known, are left out. The asker "" is the server, which sees what everybody may see.
+// Get returns the states of users as asker may see them, as Query answers them (rule P25 of docs/contract.md), in the order of the IDs. Users
+// that asker may not see, and users that are not known, are left out. The asker "" is the server, which sees what every user may see.
 // An error says that Contacts or Store have failed, that ctx has ended, or that the service is closed.
 func (s *Service) Get(ctx context.Context, asker string, userIDs ...string) ([]Presence, error) {
 	type answer struct {

@@ -16,7 +16,7 @@ type query struct {
 	done    func([]Presence, error)
 }
 
-// sight is what Contacts say of the users that are asked for.
+// sight is what Contacts answer about the users that are asked for.
 type sight struct{ see, blocked map[string]struct{} }
 
 // errStore is what a client is told who has asked for users whose records could not be read.
@@ -50,12 +50,12 @@ func setOf(ids []string) map[string]struct{} {
 	return set
 }
 
-// view is how much of a user an asker sees.
+// view is how much an asker sees about a user.
 type view uint8
 
 const (
 	viewNothing view = iota
-	viewOffline      // whoever the user is, and without times
+	viewOffline      // Offline without times, in every state that the user may have
 	viewState
 	viewOwn
 )
@@ -99,7 +99,7 @@ func (q *query) proceed() {
 					missing = append(missing, id)
 				}
 			}
-			if p.State != Offline || !p.LastOnline.IsZero() { // others have never seen one who was never online
+			if p.State != Offline || !p.LastOnline.IsZero() { // without a last online the user was never visible
 				all = append(all, p)
 			}
 		}
@@ -114,7 +114,7 @@ func (q *query) proceed() {
 	q.done(all, nil)
 }
 
-// hide is Service.hide for what is of others.
+// hide is Service.hide for all users but the asker.
 func (q *query) hide(all []Presence) []Presence {
 	for i := range all {
 		if all[i].UserID != q.asker {

@@ -67,7 +67,7 @@ func TestTooManyRequestsAreRefused(t *testing.T) {
 	ann.watch()
 }
 
-// The server may choose for a user, who may be offline; and nobody may be what cannot be chosen.
+// The server may choose a state for a user, online or offline. It may not choose Offline, or a state that does not exist.
 func TestTheServerMayChooseForAUser(t *testing.T) {
 	w := newWorld(t, presence.Config{}, usermgr.Config{})
 	if err := w.presence.Set(t.Context(), "bob", presence.Busy); err != nil {
@@ -123,7 +123,7 @@ func TestNoticesHaveNames(t *testing.T) {
 	}
 }
 
-// Without Contacts nobody is told of others, but a user's own devices are.
+// Without Contacts users are told about no other user. A user's own devices are told what the user has chosen.
 func TestWithoutContactsOnlyTheUsersOwnDevicesAreTold(t *testing.T) {
 	w := newWorld(t, presence.Config{Contacts: none}, usermgr.Config{})
 	ann, bob := w.logOn("ann"), w.logOn("bob")

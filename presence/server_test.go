@@ -207,7 +207,7 @@ func (p *peer) set(state presence.State) {
 	}
 }
 
-// watch begins to watch, and returns whom the answer has.
+// watch begins to watch, and returns the users in the answer.
 func (p *peer) watch() string {
 	p.t.Helper()
 	o, err := p.ask(protocol.PresenceWatch, nil)

@@ -86,7 +86,7 @@ func (s *Service) left(userID string, c *engine.Conn) {
 	}
 }
 
-// askWatched asks Contacts about whom the user is told. Of a user who watches already the next tick tells what has changed.
+// askWatched asks Contacts which users the watcher is told about. To a user who watches already the next tick tells what has changed.
 func (s *Service) askWatched(w *watcher) {
 	if w.asking {
 		w.again = true
@@ -141,7 +141,7 @@ func (s *Service) watched(w *watcher, ids []string, err error) {
 
 var errContacts = protocol.Errorf(protocol.HandlerFailed, "the contacts could not be found")
 
-// roster is a watcher, and about whom the user is told.
+// roster is a watcher, and the users that the watcher is told about.
 type roster struct {
 	watcher *watcher
 	ids     []string

@@ -325,8 +325,8 @@ func (s *suite) openedDead() {
 	}
 }
 
-// openedSwept has a node come back that is in the table no more, while the store recovers because of another one, which keeps the table. The
-// first of the calls is one whose answer is lost.
+// openedSwept has a node come back that was swept out of the table. It comes back twice, as if the first answer had been lost: the second time the store
+// recovers already, and has not lost its table.
 func (s *suite) openedSwept() {
 	a, b, c := s.join(), s.join(), s.join()
 	for _, inc := range []cluster.Incarnation{a, b} {

@@ -9,7 +9,7 @@ local clusters = {}   -- by the hash tag of their keys
 -- cluster returns what this process knows of the cluster that a key belongs to. Its epoch is another text after each event by which
 -- something may have been lost, or may be missing: its base is another for another process, and its turn is another where a node has come
 -- back with sessions that the store does not know. In a recovery, while it is not armed, ready are the nodes that are ready, and expected
--- those that others have told. Until it has been armed once, it is lost: rows of its table may be missing. Later what is absent is dead.
+-- those that others have told. It is lost until it has been armed once: rows of its table may be missing. From then on a node without a row is dead.
 local function cluster(key)
   local id = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
   if not born then

@@ -26,7 +26,7 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// friends are who knows whom; both ways.
+// friends has the friends of each user. Each friendship is in it twice, once for each of the two.
 type friends map[string][]string
 
 // Watchers implements presence.Contacts.
@@ -109,7 +109,7 @@ func show(ctx context.Context, addr, user string) error {
 // screen shows who is there. A notice comes after the answer to Watch, but on another goroutine, and may be shown first.
 type screen struct {
 	mu    sync.Mutex
-	newer map[string]bool // users of whom a notice has come since Watch was asked
+	newer map[string]bool // users in notices that have come since Watch was sent
 }
 
 // watch asks who is there, on each new connection, and to be told from then on.

@@ -45,8 +45,8 @@ type Confirmation struct {
 	Session uuid.UUID // that has confirmed it; zero where that is not known
 	Device  uint16    // the session's device class
 	How     Confirmed
-	// Replaces reports, for ConfirmedTold, whether a session of this device class cannot be beside the one that has confirmed, so that
-	// this one has come in its place.
+	// Replaces reports, for ConfirmedTold, whether the session that has confirmed excludes sessions of this device class: then it has come in
+	// the place of one that has ended.
 	Replaces func(device uint16) bool
 }
 

@@ -16,8 +16,8 @@ const (
 	MaxPresenceList = 256 << 10
 )
 
-// AppendPresences appends a presence list of as many of these users as fit, see [MaxPresences] and [MaxPresenceList], in their order, and returns
-// the rest. Times are cut to whole milliseconds. [protocol.ParsePresences] reads it.
+// AppendPresences appends a presence list with the first users of all, as many as [MaxPresences] and [MaxPresenceList] allow, and returns the
+// others as rest. Times are cut to whole milliseconds. [protocol.ParsePresences] reads it.
 //
 // It returns dst as it was and an error if one of them has no user ID or no state. It is safe for concurrent use.
 func AppendPresences(dst []byte, all []protocol.Presence) (out []byte, rest []protocol.Presence, err error) {
