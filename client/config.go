@@ -153,7 +153,7 @@ func (c *Config) checkHandlers() error {
 	for typ, h := range c.Handle {
 		switch {
 		case typ == 0 || typ >= protocol.FirstSystemType && !isOptional(typ):
-			return fmt.Errorf("rollcall: no handler can be set for message type 0x%04x: the application's are 0x0001 to 0xFEFF", typ)
+			return fmt.Errorf("rollcall: no handler can be set for message type 0x%04x: the application's are 0x0001 to 0xFEFF, those of optional packages 0xFF06 to 0xFF09", typ)
 		case h == nil:
 			return fmt.Errorf("rollcall: a nil handler for message type 0x%04x", typ)
 		}
