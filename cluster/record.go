@@ -94,8 +94,8 @@ func encodeRecord(entries []entry, marks []mark) []byte {
 			b = binary.AppendUvarint(b, uint64(e.device))
 		}
 		if e.generation != 0 {
-			full := binary.BigEndian.AppendUint64(nil, uint64(e.generation))
-			b = append(b, full[8-generationSize:]...)
+			b = binary.BigEndian.AppendUint64(b, uint64(e.generation)<<8)
+			b = b[:len(b)-1]
 		}
 		if e.hasToken() {
 			b = append(b, e.token[:]...)
