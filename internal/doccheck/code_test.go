@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"bridge":           {"engine", "heartbeat", "protocol", "usermgr", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system", "internal/table"},
 	"push":             {"bridge", "engine", "protocol", "usermgr", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
 	"presence":         {"bridge", "engine", "protocol", "usermgr", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
+	"chat":             {"bridge", "engine", "presence", "protocol", "usermgr", "internal/clock", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
 	"cluster":          {"protocol", "usermgr", "engine", "bridge", "push", "internal/clock", "internal/codes", "internal/logging", "internal/seam"},
 	"client":           {"protocol", "internal/codes", "internal/contain", "internal/layout", "internal/system"},
 	"metrics":          {front, "protocol", "usermgr", "engine", "bridge", "push", "metrics", "cluster", "cluster/mesh"},
