@@ -79,6 +79,13 @@ var closeCodeNames = map[CloseCode]string{
 	DeviceNotAllowed: "DeviceNotAllowed", SessionExpired: "SessionExpired",
 	UserOffline: "UserOffline", NoHandler: "NoHandler", HandlerFailed: "HandlerFailed", Refused: "Refused",
 	TimedOut: "TimedOut",
+
+	NoSuchGroup: "NoSuchGroup", NotMember: "NotMember", GroupMuted: "GroupMuted", MemberMuted: "MemberMuted", Banned: "Banned",
+	GroupNoAnonymous: "GroupNoAnonymous", GroupFull: "GroupFull", NotAdministrator: "NotAdministrator", GroupClosed: "GroupClosed",
+	NoSuchUser: "NoSuchUser", ReceivingOff: "ReceivingOff", SendingOff: "SendingOff", Blocked: "Blocked",
+	UserNoAnonymous: "UserNoAnonymous", NotFriends: "NotFriends", RequestsOff: "RequestsOff", AlreadyFriends: "AlreadyFriends",
+	NoSuchMessage: "NoSuchMessage", NotYours: "NotYours", RecallExpired: "RecallExpired", Incomplete: "Incomplete",
+	Busy: "Busy", NotStored: "NotStored",
 }
 
 // Error returns the code's name, or "code N" for one that this package does not know.
