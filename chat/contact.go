@@ -1,6 +1,10 @@
 package chat
 
-import "time"
+import (
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
 
 // Contact is what one user has with another.
 type Contact struct {
@@ -17,14 +21,12 @@ type Contact struct {
 	BlockedBy, BlockedByAnonymous bool
 }
 
-// ContactState is what there is between two users, as one of them sees it. The numbers are those of the wire.
-type ContactState uint8
+// ContactState is what there is between two users, as one of them sees it: asked, or friends.
+type ContactState = protocol.ContactState
 
+// The states that a store keeps. protocol.ContactBlocked is not among them: Contact has Blocked.
 const (
-	// AskedByMe: the user has asked the other to be friends.
-	AskedByMe ContactState = 1
-	// AsksMe: the other has asked the user.
-	AsksMe ContactState = 2
-	// Friend: the two are friends.
-	Friend ContactState = 4
+	AskedByMe = protocol.ContactAskedByMe
+	AsksMe    = protocol.ContactAsksMe
+	Friend    = protocol.ContactFriend
 )

@@ -1,6 +1,10 @@
 package chat
 
-import "time"
+import (
+	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
+)
 
 // Group is a group of users with a conversation.
 type Group struct {
@@ -31,14 +35,12 @@ type Member struct {
 // Banned reports whether the user may not write and not join.
 func (m *Member) Banned() bool { return m.BannedBy != "" }
 
-// Role is what a member may do in a group. The numbers are those of the wire.
-type Role uint8
+// Role is what a member may do in a group.
+type Role = protocol.GroupRole
 
+// The roles.
 const (
-	// Ordinary members write and leave.
-	Ordinary Role = iota
-	// Administrator members change the group, and add, remove, mute and ban ordinary members.
-	Administrator
-	// Owner is the one member who also makes administrators, passes the group on and dissolves it.
-	Owner
+	Ordinary      = protocol.RoleMember
+	Administrator = protocol.RoleAdministrator
+	Owner         = protocol.RoleOwner
 )

@@ -12,8 +12,9 @@ var surface = []string{front, "engine", "usermgr", "bridge", "protocol", "heartb
 
 const (
 	// 205, protocol.NodeLost, the close code of package cluster, bridge.Elsewhere, and usermgr.Carry and CarryPart, which move with a user; and
-	// the 15 of protocol/presence.go, which only users of package presence meet.
-	mostNames   = 209 + 15
+	// the 15 of protocol/presence.go, and 69 of protocol's contacts.go, groups.go, chat.go and chatcodes.go, which only users of packages presence
+	// and chat meet.
+	mostNames   = 209 + 15 + 69
 	mostMethods = 117 // 115, usermgr.Manager.AddCarryPart, and PresenceState.String
 )
 
