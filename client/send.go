@@ -152,7 +152,7 @@ func (c *Client) connFor(m *protocol.Message) (*conn, error) {
 
 // isOptional reports whether a system type is for optional packages: presence, contacts, groups and chat. The program sends such
 // messages, and has handlers for them.
-func isOptional(typ uint16) bool { return typ >= protocol.TypePresence && typ <= 0xFF09 }
+func isOptional(typ uint16) bool { return typ >= protocol.TypePresence && typ <= protocol.TypeChat }
 
 // connForBody returns the connection for a message with this body.
 func (c *Client) connForBody(body []byte) (*conn, error) {

@@ -111,7 +111,7 @@ type CloseError struct {
 	Code CloseCode
 	Text string // for people; may be empty
 	// Info holds what a program may act on; nil for none. Known keys: "retry-ms", how long to wait before
-	// reconnecting, and "address", where to connect instead.
+	// reconnecting or asking again; "address", where to connect instead; and "until-ms", with [MemberMuted].
 	Info map[string]string
 }
 

@@ -40,6 +40,10 @@ func TestCloseCodeNames(t *testing.T) {
 		"2000 PushedOut", "2001 AlreadyLoggedOn", "2002 KickedOut", "2003 Unauthorized", "2004 InvalidMessage",
 		"2005 WrongUserID", "2006 MessageTooLarge", "2007 DeviceNotAllowed", "2008 SessionExpired",
 		"5000 UserOffline", "5001 NoHandler", "5002 HandlerFailed", "5003 Refused", "5004 TimedOut",
+		"5100 NoSuchGroup", "5101 NotMember", "5102 GroupMuted", "5103 MemberMuted", "5104 Banned", "5105 GroupNoAnonymous", "5106 GroupFull",
+		"5107 NotAdministrator", "5108 GroupClosed", "5110 NoSuchUser", "5111 ReceivingOff", "5112 SendingOff", "5113 Blocked",
+		"5114 UserNoAnonymous", "5115 NotFriends", "5116 RequestsOff", "5117 AlreadyFriends", "5120 NoSuchMessage", "5121 NotYours",
+		"5122 RecallExpired", "5123 Incomplete", "5130 Busy", "5131 NotStored",
 	}
 	var got []string
 	for c := range protocol.CloseCode(65535) {

@@ -24,11 +24,13 @@ const (
 	// TypePresence is about who is there, in both directions; its body is an [Operation]. Package presence answers it; a server without that
 	// answers [NoHandler].
 	TypePresence uint16 = 0xFF06
-	// TypeContacts, TypeGroup and TypeChat are about friends, groups and stored messages, in both directions; their bodies are Operations.
-	// Package chat answers them; a server without that answers NoHandler.
+	// TypeContacts is about a user's friends, blocks and settings, in both directions; its body is an [Operation]. Package chat answers it, and the
+	// next two types; a server without that answers [NoHandler].
 	TypeContacts uint16 = 0xFF07
-	TypeGroup    uint16 = 0xFF08
-	TypeChat     uint16 = 0xFF09
+	// TypeGroup is about groups and their members, in both directions; its body is an [Operation].
+	TypeGroup uint16 = 0xFF08
+	// TypeChat is about messages that are stored before they are delivered, in both directions; its body is an [Operation].
+	TypeChat uint16 = 0xFF09
 	// TypeRenew is a client's request that gives its session a fresh token, so that the session does not end when the old token
 	// expires. Its body is a string map, like a Logon's; read the reply with [ParseLogonReply].
 	TypeRenew uint16 = 0xFF0A

@@ -20,7 +20,7 @@ const (
 	PresenceNotice uint8 = 4
 )
 
-// Operation is the body of a message of [TypePresence]. The reply to a request has the same Op.
+// Operation is the body of a message of [TypePresence], [TypeContacts], [TypeGroup] or [TypeChat]. The reply to a request has the same Op.
 type Operation struct {
 	Op      uint8
 	Fields  map[string]string // within the limits of [AppendStringMap]; nil for none. Keys that are not known are ignored
