@@ -19,34 +19,37 @@ import (
 // may be called again when the store repeats a transaction. When such a function returns an error the method returns it unchanged.
 //
 // User IDs are compared by their bytes and have at most 255. The IDs Server and Anonymous may stand in a pair and as a sender. Times have
-// milliseconds. Limits are at least 1, unless a method says otherwise.
+// milliseconds; what is finer may be cut off. Limits are at least 1, unless a method says otherwise.
 type Store interface {
 	presence.Store
 
 	// Writers is how many calls of Append and UpdateGroup at a time are of use.
 	Writers() int
 
-	// Users returns the users in the order of the IDs. A user that was never stored has DefaultSettings, and Exists is false.
+	// Users returns the users, one for each ID, in the order of the given IDs. A user that was never stored has DefaultSettings, and Exists is false.
 	Users(ctx context.Context, userIDs []string) ([]User, error)
-	// UpdateUser stores what change has made of a user. A user whose Exists is false afterwards is not stored.
+	// UpdateUser stores what change has made of a user. A user whose Exists is false afterwards is not stored: change may set Exists, and does not
+	// clear it.
 	UpdateUser(ctx context.Context, userID string, change func(u *User) error) error
 
 	// UpdateContact stores what change has made of r.AB and r.BA. What two calls for the same two users change, in either order of the
-	// two, and what Append reads of them, comes one after the other.
+	// two, and what Append reads of them, comes one after the other. It makes no conversation.
 	UpdateContact(ctx context.Context, a, b string, change func(r *Relation) error) error
 	// Contacts returns a user's contacts after an ID, in the order of their IDs, so many at most; limit 0 means all. Left out are those whose State is 0
 	// and whose Blocked is false. BlockedBy is set.
 	Contacts(ctx context.Context, userID, after string, limit int) ([]Contact, error)
-	// ContactsWith returns a user's contacts with the others, in their order. One that was never stored has the other's ID alone. BlockedBy is set.
+	// ContactsWith returns a user's contacts with the others, one for each ID, in the order of the given IDs. One that was never stored has the
+	// other's ID alone. BlockedBy is set.
 	ContactsWith(ctx context.Context, userID string, others []string) ([]Contact, error)
 
 	// CreateGroup stores a group with its owner as only member. allow gets the number of groups that the owner is in. The error is ErrTaken
 	// if the ID belongs to a conversation already, also to a group that was dissolved.
 	CreateGroup(ctx context.Context, g Group, allow func(groups int) error) error
-	// UpdateGroup stores what change has made of a group and of some users in it, which come in the order of the IDs. The calls for a group come
-	// one after the other, and after or before each call of Append with a post to it. The store keeps Members, and Version, which grows by 1 if
-	// a user has come or gone; Joined of one that comes is LastSeq. A group whose Dissolved is set loses its members and bans, and is no
-	// group any more for all methods. The error is protocol.NoSuchGroup if there is no such group. The group is as it was stored.
+	// UpdateGroup stores what change has made of a group and of some users, which come in the order of the given IDs, each once. Of a user who is
+	// not In afterwards it stores BannedBy alone. The calls for a group come one after the other, and after or before each call of Append with a
+	// post to it. The store keeps Members, and Version, which grows by 1 if a user has come or gone; Joined of one that comes is LastSeq. A group
+	// whose Dissolved is set loses its members and bans, and is no group any more for all methods. The error is protocol.NoSuchGroup if there is
+	// no such group. The group is as it was stored.
 	UpdateGroup(ctx context.Context, id GroupID, userIDs []string, change func(g *Group, users []Member) error) (Group, error)
 	// Group returns a group and a user in it. The error is protocol.NoSuchGroup if there is no such group.
 	Group(ctx context.Context, id GroupID, userID string) (Group, Member, error)
@@ -59,17 +62,19 @@ type Store interface {
 	ShareGroup(ctx context.Context, asker string, about []string) ([]string, error)
 
 	// Append numbers and stores posts in their order, or says in Err why not. It calls allow for each of them, but not for one whose ID its sender
-	// has used in that conversation (Dup). A recall of a message that was recalled before is Dup too, if allow lets it. In each conversation the
-	// numbers follow the last one without a gap. Posts may be for several conversations, and more than one may have the same ID. The
-	// error wraps ErrBadPost if the posts can be stored but for some of them, which a call with fewer may find.
+	// has used in that conversation (Dup). allow refuses a post whose Standing has no Group, or no Message, that the post needs. A recall of a
+	// message that was recalled before is Dup too, if allow lets it. In each conversation the numbers follow the last one without a gap. Posts
+	// may be for several conversations, and more than one may have the same ID. The error wraps ErrBadPost if the posts can be stored but for
+	// some of them, which a call with fewer may find.
 	Append(ctx context.Context, posts []*Post, allow func(p *Post, s *Standing) error) error
 	// History returns a page of a conversation. asker need not be in it. The error is protocol.NoSuchGroup for a group that there is not; a pair that has
 	// no messages has an empty page.
 	History(ctx context.Context, of Key, asker string, r Range) (Page, error)
-	// Conversations returns the conversations of a user whose number in the store is above after, in the order of those numbers, so many at most.
+	// Conversations returns the conversations of a user whose number in the store is above after, in the order of those numbers, so many at most: the
+	// groups that the user is in, also those without messages, whose number is their ID, and the pairs that have messages.
 	Conversations(ctx context.Context, userID string, after uint64, limit int) ([]ConversationInfo, error)
-	// Prune removes so many messages at most that were sent before a time, the oldest of each conversation first, but never a conversation's last
-	// number: numbers go on where they were. It returns how many it has removed.
+	// Prune removes so many messages at most that were sent before a time, the oldest of each conversation first, but never the one with a
+	// conversation's last number: numbers go on where they were. It returns how many it has removed.
 	Prune(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
@@ -142,7 +147,8 @@ type Standing struct {
 	From, To User    // To for two users alone
 	Contact  Contact // From's with To, with BlockedBy and BlockedByAnonymous
 
-	Message *Message // the message to recall, which may be one of an earlier post of the call; nil for none. One that is a recall has Recalls
+	Message *Message // the message to recall, which may be one of an earlier post of the call; nil for none. One that is a recall has Recalls.
+	// It has no Conversation, and need not have Content. From is set also where Anonymous is
 }
 
 // Relation is what there is between two users.
@@ -166,10 +172,12 @@ type Page struct {
 // Range says which part of a conversation is asked for. With the zero values of After and Before it is the last messages.
 type Range struct {
 	After     uint64 // the first ones with a greater number
-	Before    uint64 // the last ones with a lesser number; it does not count where After is set
+	Before    uint64 // the last ones with a lesser number; it does not count where After does
 	FromStart bool   // After counts also where it is 0
 	Limit     int    // so many at most
-	Bytes     int    // messages after the first are left out when Content would exceed this in all; 0 means no limit
+	// Bytes ends a page before the message with which Content would exceed it in all, but not before the first one. 0 means no limit. The last
+	// messages of a range are counted from its end.
+	Bytes int
 }
 
 // ConversationInfo is a conversation in a list.
