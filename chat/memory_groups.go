@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // memConversation is a group's conversation or that of two users. Its messages have numbers without a gap, so that the number of the first one gives
@@ -24,8 +22,6 @@ type memConversation struct {
 	members map[string]Member
 	banned  map[string]string // who has banned a user
 }
-
-var errUnknownGroup = protocol.Errorf(protocol.CloseCode(5100), "there is no such group")
 
 // group returns a group, or nil.
 func (m *Memory) group(id GroupID) *memConversation {
@@ -98,7 +94,7 @@ func (m *Memory) UpdateGroup(ctx context.Context, id GroupID, userIDs []string, 
 	defer m.mu.Unlock()
 	c := m.group(id)
 	if c == nil {
-		return Group{}, errUnknownGroup
+		return Group{}, errNoSuchGroup
 	}
 	g, users := c.info(), make([]Member, len(userIDs))
 	for i, userID := range userIDs {
@@ -156,7 +152,7 @@ func (m *Memory) Group(ctx context.Context, id GroupID, userID string) (Group, M
 	defer m.mu.Unlock()
 	c := m.group(id)
 	if c == nil {
-		return Group{}, Member{}, errUnknownGroup
+		return Group{}, Member{}, errNoSuchGroup
 	}
 	return c.info(), c.member(userID), nil
 }
@@ -169,7 +165,7 @@ func (m *Memory) Members(ctx context.Context, id GroupID, after string, limit in
 	defer m.mu.Unlock()
 	c := m.group(id)
 	if c == nil {
-		return Group{}, nil, errUnknownGroup
+		return Group{}, nil, errNoSuchGroup
 	}
 	var found []Member
 	for userID := range c.members {

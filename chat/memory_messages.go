@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-
-	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // memMessage is a stored message. Its Conversation is not set, and From also where Anonymous is set.
@@ -31,8 +29,6 @@ type memDraft struct {
 	end              uint64            // the last number
 	endTime          time.Time
 }
-
-var errNothingToRecall = protocol.Errorf(protocol.CloseCode(5120), "there is no such message")
 
 // Append implements Store.
 func (m *Memory) Append(ctx context.Context, posts []*Post, allow func(p *Post, s *Standing) error) error {
@@ -83,10 +79,10 @@ func (m *Memory) post(d *memDraft, p *Post, allow func(p *Post, s *Standing) err
 	}
 	switch {
 	case p.Group != 0 && s.Group == nil: // allow should have said so
-		p.Err = errUnknownGroup
+		p.Err = errNoSuchGroup
 		return
 	case p.Recalls != 0 && s.Message == nil:
-		p.Err = errNothingToRecall
+		p.Err = errNoSuchMessage
 		return
 	case p.Recalls != 0 && s.Message.Recalled:
 		d.repeated(p, d.find(p.Recalls).recall)
@@ -182,7 +178,7 @@ func (m *Memory) History(ctx context.Context, of Key, asker string, r Range) (Pa
 	c := m.conversations[of]
 	if of.Group != 0 {
 		if c = m.group(of.Group); c == nil {
-			return Page{}, errUnknownGroup
+			return Page{}, errNoSuchGroup
 		}
 		g := c.info()
 		page.Group, page.Member = &g, c.member(asker)

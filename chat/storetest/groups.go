@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/chat"
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 var groups = []test{
@@ -142,13 +143,13 @@ func (s *suite) noGroup(id chat.GroupID, userID string) {
 		s.t.Error("a change was asked for")
 		return nil
 	})
-	s.is(err, noSuchGroup)
+	s.is(err, protocol.NoSuchGroup)
 	_, _, err = s.store.Group(s.ctx, id, userID)
-	s.is(err, noSuchGroup)
+	s.is(err, protocol.NoSuchGroup)
 	_, _, err = s.store.Members(s.ctx, id, "", 0)
-	s.is(err, noSuchGroup)
+	s.is(err, protocol.NoSuchGroup)
 	_, err = s.store.History(s.ctx, chat.Key{Group: id}, userID, chat.Range{FromStart: true, Limit: 10})
-	s.is(err, noSuchGroup)
+	s.is(err, protocol.NoSuchGroup)
 	for _, p := range []*chat.Post{s.toGroup(id, userID, "?"), s.recall(s.toGroup(id, userID, ""), 1)} {
 		if st := s.standing(p); st.Group != nil || st.Member.In || st.Message != nil {
 			s.t.Errorf("a post to no group has the standing %+v", st)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/chat"
 	"github.com/rollcall-go/rollcall/presence"
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 var parallel = []test{
@@ -337,7 +338,7 @@ func (s *suite) endedContext() {
 	} {
 		if err := call(); err == nil {
 			s.t.Errorf("%s returned no error", name)
-		} else if errors.Is(err, noSuchGroup) || errors.Is(err, chat.ErrTaken) || errors.Is(err, chat.ErrBadPost) {
+		} else if errors.Is(err, protocol.NoSuchGroup) || errors.Is(err, chat.ErrTaken) || errors.Is(err, chat.ErrBadPost) {
 			s.t.Errorf("%s returned %v", name, err)
 		}
 	}

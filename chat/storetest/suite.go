@@ -11,7 +11,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-go/rollcall/chat"
-	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // suite is one test with its store.
@@ -31,8 +30,6 @@ func newSuite(t *testing.T, store chat.Store) *suite {
 	}
 	return &suite{t: t, store: store, ctx: ctx, now: now}
 }
-
-const noSuchGroup = protocol.CloseCode(5100)
 
 var errNo = errors.New("refused by the test")
 
