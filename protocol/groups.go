@@ -1,6 +1,9 @@
 package protocol
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // Operations of messages of [TypeGroup]. docs/chat.md has their fields, their content and their replies.
 const (
@@ -44,6 +47,19 @@ const (
 	RoleOwner
 )
 
+// String returns the role's name: member, administrator or owner; or "role N" for another.
+func (r GroupRole) String() string {
+	switch r {
+	case RoleMember:
+		return "member"
+	case RoleAdministrator:
+		return "administrator"
+	case RoleOwner:
+		return "owner"
+	}
+	return "role " + strconv.Itoa(int(r))
+}
+
 // GroupMember is a member of a group.
 type GroupMember struct {
 	UserID     string
@@ -55,13 +71,13 @@ type GroupMember struct {
 // ParseGroupMembers reads a member list: u16 count, then for each member u8 length and the user ID, u8 role, i64 muted until, in Unix
 // milliseconds, 0 for the zero Time, and u8 state as [PresenceState]. The result shares no memory with body; it is never nil without an error.
 //
-// The error is a *CloseError with InvalidMessage: body is cut off or goes on after the last member, or has what is no user ID, no role or no
-// state. It is safe for concurrent use.
+// The error is a *CloseError with InvalidMessage: body is cut off or goes on after the last member, has more than 1,000 of them, or has what is
+// no user ID, no role or no state. It is safe for concurrent use.
 func ParseGroupMembers(body []byte) ([]GroupMember, error) {
 	return parseList(body, "a member list", 1+1+1+8+1, func(c *cutter) GroupMember {
 		m := GroupMember{UserID: c.id(), Role: GroupRole(c.u8()), MutedUntil: c.time(), State: PresenceState(c.u8())}
 		if m.Role > RoleOwner || m.State > PresenceStealth {
-			c.fail("a member list has role %d, state %d", m.Role, m.State)
+			c.fail("a member list has %v, %v", m.Role, m.State)
 		}
 		return m
 	})

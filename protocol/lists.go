@@ -21,9 +21,9 @@ func (c *cutter) fail(format string, a ...any) {
 }
 
 func (c *cutter) bytes(n int) []byte {
-	if c.err != nil || len(c.rest) < n {
+	if c.err != nil || n < 0 || len(c.rest) < n {
 		c.fail("%s is cut off", c.what)
-		return make([]byte, min(n, 16)) // long enough for a number
+		return make([]byte, 16) // long enough for a number and an ID
 	}
 	b := c.rest[:n:n]
 	c.rest = c.rest[n:]
@@ -34,10 +34,10 @@ func (c *cutter) u8() uint8   { return c.bytes(1)[0] }
 func (c *cutter) u16() uint16 { return binary.BigEndian.Uint16(c.bytes(2)) }
 func (c *cutter) u32() uint32 { return binary.BigEndian.Uint32(c.bytes(4)) }
 
-// number reads a number below 2^63.
+// number reads a number up to bodies.MaxNumber.
 func (c *cutter) number() uint64 {
 	n := binary.BigEndian.Uint64(c.bytes(8))
-	if n >= 1<<63 {
+	if n > bodies.MaxNumber {
 		c.fail("%s has the number %d, they are below 2^63", c.what, n)
 	}
 	return n
@@ -56,10 +56,14 @@ func (c *cutter) id() string {
 	return id
 }
 
-// parseList reads u16 count and so many entries, each of which has at least so many bytes. Nothing may follow.
+// parseList reads u16 count, at most bodies.MaxList, and so many entries, each of which has at least so many bytes. Nothing may follow. The
+// result is never nil without an error.
 func parseList[T any](body []byte, what string, least int, parse func(c *cutter) T) ([]T, error) {
 	c := &cutter{what: what, rest: body}
 	count := int(c.u16())
+	if count > bodies.MaxList {
+		c.fail("%d entries of %s, the limit is %d", count, what, bodies.MaxList)
+	}
 	all := make([]T, 0, min(count, len(c.rest)/least)) // never for more than the bytes can hold
 	for c.err == nil && len(all) < count {
 		all = append(all, parse(c))

@@ -99,32 +99,16 @@ type Presence struct {
 // ParsePresences reads a presence list: u16 count, then for each user u8 length and the user ID, u8 state, and i64 last online and i64 last
 // seen, in Unix milliseconds, 0 for the zero Time. The result shares no memory with body; it is never nil without an error. Times are in UTC.
 //
-// The error is a *CloseError with InvalidMessage: body is cut off or goes on after the last user, or has what is no user ID, or no state. It
-// is safe for concurrent use.
+// The error is a *CloseError with InvalidMessage: body is cut off or goes on after the last user, has more than 1,000 of them, or has what is
+// no user ID, or no state. It is safe for concurrent use.
 func ParsePresences(body []byte) ([]Presence, error) {
-	if len(body) < 2 {
-		return nil, invalid("a presence list of %d bytes, 2 is the least", len(body))
-	}
-	count, rest := int(binary.BigEndian.Uint16(body)), body[2:]
-	all := make([]Presence, 0, min(count, len(rest)/(1+1+bodies.PresenceTail))) // never for more users than the bytes can hold
-	for range count {
-		if len(rest) < 1 || len(rest) < 1+int(rest[0])+bodies.PresenceTail {
-			return nil, invalid("a presence list is cut off")
-		}
-		id, tail := string(rest[1:1+int(rest[0])]), rest[1+int(rest[0]):]
-		p := Presence{UserID: id, State: PresenceState(tail[0]), LastOnline: timeOf(tail[1:]), LastSeen: timeOf(tail[9:])}
-		if text := bodies.IDFault(id); text != "" {
-			return nil, invalid("the user ID %.64q, number %d of a presence list, %s", id, len(all)+1, text)
-		}
+	return parseList(body, "a presence list", 1+1+1+8+8, func(c *cutter) Presence {
+		p := Presence{UserID: c.id(), State: PresenceState(c.u8()), LastOnline: c.time(), LastSeen: c.time()}
 		if p.State > PresenceStealth {
-			return nil, invalid("a presence list has %v", p.State)
+			c.fail("a presence list has %v", p.State)
 		}
-		all, rest = append(all, p), tail[bodies.PresenceTail:]
-	}
-	if len(rest) > 0 {
-		return nil, invalid("%d bytes after a presence list", len(rest))
-	}
-	return all, nil
+		return p
+	})
 }
 
 // timeOf reads a time in Unix milliseconds, 0 for the zero Time.

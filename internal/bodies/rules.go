@@ -63,5 +63,26 @@ func PushFault[Kind ~uint8](id uuid.UUID, kind Kind, name string, content []byte
 	return ""
 }
 
-// PresenceTail is how many bytes of a presence list come after each user ID: the state and two times.
-const PresenceTail = 1 + 8 + 8
+const (
+	// MaxList is the largest number of entries in a list of presences, contacts, members, conversations or messages.
+	MaxList = 1000
+	// MaxNumber is the largest number of a message, and the largest ID of a group: it fits a database's signed integer.
+	MaxNumber = math.MaxInt64
+)
+
+// The flags of a stored message.
+const (
+	StoredAnonymous = 1
+	StoredRecalled  = 2
+	StoredRecall    = 4
+)
+
+// ContactValid reports whether s, a protocol.ContactState, is one: asked (1), asks (2) or friend (4), or blocked (8), or blocked with one of the
+// first two.
+func ContactValid[State ~uint8](s State) bool {
+	switch s {
+	case 1, 2, 4, 8, 8 | 1, 8 | 2:
+		return true
+	}
+	return false
+}

@@ -155,7 +155,7 @@ func FuzzPresence(f *testing.F) {
 		for rest := all; len(rest) > 0; {
 			var list []byte
 			list, rest, err = system.AppendPresences(nil, rest)
-			if err != nil || len(list) > system.MaxPresenceList {
+			if err != nil || len(list) > system.MaxListBytes {
 				t.Fatalf("a list of %d bytes, %v", len(list), err)
 			}
 			part, err := protocol.ParsePresences(list)
