@@ -75,11 +75,12 @@ func (r *Relation) befriend(now time.Time, most int) error {
 
 // remove ends a friendship, takes A's request back, or declines B's.
 func (r *Relation) remove(now time.Time) {
-	if r.AB.State == AsksMe {
-		r.BA.Declined = now
-	}
-	if r.AB.State != 0 || r.BA.State != 0 {
+	asks := r.AB.State == AsksMe
+	if r.AB.State != 0 {
 		r.set(0, 0, now)
+	}
+	if asks {
+		r.BA.Declined = now
 	}
 }
 

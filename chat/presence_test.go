@@ -1,0 +1,363 @@
+package chat_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/chat"
+	"github.com/rollcall-go/rollcall/internal/testkit"
+	"github.com/rollcall-go/rollcall/presence"
+	"github.com/rollcall-go/rollcall/protocol"
+)
+
+// watch begins to watch, and returns the users in the answer as "bob online".
+func (p *peer) watch() []string {
+	p.t.Helper()
+	o := p.must(protocol.TypePresence, protocol.PresenceWatch, nil)
+	var all []string
+	for _, e := range testkit.Must(protocol.ParsePresences(o.Content)) {
+		all = append(all, e.UserID+" "+e.State.String())
+	}
+	slices.Sort(all)
+	return all
+}
+
+// sees waits until the peer was told this last of a user.
+func (p *peer) sees(rule, user, state string) {
+	p.t.Helper()
+	testkit.Eventually(p.t, fmt.Sprintf("rule %s: %s sees %s %s", rule, p.user, user, state), func() bool {
+		p.sync()
+		last := ""
+		for _, s := range p.seen {
+			if u, _, _ := bytes.Cut([]byte(s), []byte(" ")); string(u) == user {
+				last = s
+			}
+		}
+		return last == user+" "+state
+	})
+}
+
+// A1, A2, with friends and groups of the service: friends, and members of small groups, are told who comes, goes and is busy.
+func TestA1A2FriendsAndGroupsSeeEachOther(t *testing.T) {
+	w := newWorld(t, chat.Config{})
+	ann, bob, eve, dan := w.logOn("ann"), w.logOn("bob"), w.logOn("eve"), w.logOn("dan")
+	befriend(ann, bob)
+	group := ann.create()
+	eve.join(group)
+	for _, p := range []*peer{ann, bob, eve, dan} {
+		p.watch()
+	}
+	set := func(p *peer, state presence.State) {
+		p.must(protocol.TypePresence, protocol.PresenceSet, nil, "state", state.String())
+	}
+	set(ann, presence.Busy)
+	bob.sees("P20", "ann", "busy")
+	eve.sees("P20", "ann", "busy")
+	set(ann, presence.Stealth)
+	bob.sees("P23", "ann", "offline")
+	eve.sees("P23", "ann", "offline")
+	set(ann, presence.Online)
+	bob.sees("P20", "ann", "online")
+	phone := w.logOn("ann")
+	_ = ann.Close()
+	testkit.Eventually(t, "the first device has gone", func() bool { return len(w.Users.Links("ann")) == 1 })
+	_ = phone.Close()
+	bob.sees("P20", "ann", "offline")
+	eve.sees("P20", "ann", "offline")
+	ann = w.logOn("ann")
+	bob.sees("P20", "ann", "online")
+
+	// Who becomes a contact is told, and who ceases to be one, too.
+	befriend(ann, dan)
+	dan.sees("P20", "ann", "online")
+	ann.must(protocol.TypeContacts, protocol.ContactBlock, nil, "user", "dan")
+	dan.sees("P20", "ann", "offline")
+	ann.must(protocol.TypeContacts, protocol.ContactRemove, nil, "user", "bob")
+	bob.sees("P20", "ann", "offline")
+	eve.group(protocol.GroupLeave, group)
+	eve.sees("P20", "ann", "offline")
+	eve.join(group)
+	eve.sees("P20", "ann", "online")
+	ann.group(protocol.GroupChange, group, "max", "200")
+	ann.group(protocol.GroupDissolve, group)
+	eve.sees("P20", "ann", "offline")
+	for _, s := range dan.seen {
+		if s != "ann online" && s != "ann offline" && s != "dan online" {
+			t.Errorf("rule P20: dan was told %q", s)
+		}
+	}
+}
+
+// Members of a group whose maximum is above Limits.Notices do not see each other, from the change of the maximum on.
+func TestLargeGroupsTellNoPresence(t *testing.T) {
+	w := newWorld(t, chat.Config{Limits: chat.Limits{Notices: 10}})
+	ann, bob := w.logOn("ann"), w.logOn("bob")
+	group := ann.create("max", "11")
+	bob.join(group)
+	if all := bob.watch(); slices.Contains(all, "ann online") {
+		t.Errorf("rule P25: bob sees %q", all)
+	}
+	if o := bob.group(protocol.GroupInfo, group); o.Fields["presence"] != "0" {
+		t.Errorf("rule P25: Info is answered %v", o.Fields)
+	}
+	for _, m := range testkit.Must(protocol.ParseGroupMembers(bob.group(protocol.GroupMembers, group).Content)) {
+		if m.State != protocol.PresenceOffline {
+			t.Errorf("rule P25: bob sees %s %v", m.UserID, m.State)
+		}
+	}
+	ann.group(protocol.GroupChange, group, "max", "10")
+	bob.sees("P20", "ann", "online")
+	ann.group(protocol.GroupChange, group, "max", "11")
+	bob.sees("P20", "ann", "offline")
+}
+
+// countingStore counts the calls of a store.
+type countingStore struct {
+	chat.Store
+	mu    sync.Mutex
+	calls map[string]int
+}
+
+func (s *countingStore) count(what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls[what]++
+}
+
+func (s *countingStore) LoadPresence(ctx context.Context, ids []string) ([]presence.Record, error) {
+	for _, id := range ids {
+		s.count("load " + id)
+	}
+	return s.Store.LoadPresence(ctx, ids)
+}
+
+func (s *countingStore) Users(ctx context.Context, ids []string) ([]chat.User, error) {
+	s.count(fmt.Sprint("users ", ids))
+	return s.Store.Users(ctx, ids)
+}
+
+func (s *countingStore) ContactsWith(ctx context.Context, id string, others []string) ([]chat.Contact, error) {
+	s.count(fmt.Sprint("contacts of ", id))
+	return s.Store.ContactsWith(ctx, id, others)
+}
+
+// P23: two worlds, one with a user in Stealth and one with the user offline. No answer that another user can get tells them apart by a byte,
+// nor by what the store is asked.
+func TestStealthLooksOfflineInEveryAnswer(t *testing.T) {
+	store := &countingStore{Store: chat.NewMemory(), calls: map[string]int{}}
+	prepare := newWorld(t, chat.Config{Store: store, Strangers: true})
+	ann, bob, eve := prepare.logOn("ann"), prepare.logOn("bob"), prepare.logOn("eve")
+	befriend(ann, bob)
+	group := ann.create()
+	bob.join(group)
+	ann.say(group, "hello")
+	bob.must(protocol.TypePresence, protocol.PresenceSet, nil, "state", "stealth")
+	_ = eve
+	prepare.end()
+
+	look := func(stealth bool) ([]byte, map[string]int) {
+		store.mu.Lock()
+		store.calls = map[string]int{}
+		store.mu.Unlock()
+		w := newWorld(t, chat.Config{Store: store, Strangers: true})
+		defer w.end()
+		if stealth {
+			b := w.logOn("bob")
+			b.watch()
+			b.must(protocol.TypePresence, protocol.PresenceSet, nil, "state", "stealth") // answered when the record is loaded and stored
+			store.mu.Lock()
+			clear(store.calls) // what the user does is the user's own
+			store.mu.Unlock()
+		}
+		ann, eve := w.logOn("ann"), w.logOn("eve")
+		var all []byte
+		for _, p := range []*peer{ann, eve} {
+			p.watch()
+			p.must(protocol.TypePresence, protocol.PresenceQuery, ids("bob", "nobody"))
+			p.must(protocol.TypePresence, protocol.PresenceQuery, ids("bob"))
+			p.must(protocol.TypeContacts, protocol.ContactList, nil)
+			p.group(protocol.GroupInfo, group)
+			p.group(protocol.GroupMembers, group)
+			p.must(protocol.TypeChat, protocol.ChatConversations, nil)
+			p.refused("P23", protocol.UserNoAnonymous, protocol.TypeChat, protocol.ChatSend, post(fixedID, "x"), "user", "bob", "anonymous", "1")
+			p.refused("P23", protocol.Refused, protocol.TypeWhoIsOnline, 0, nil)
+			all = append(all, p.bytes...)
+		}
+		calls := maps.Clone(store.calls)
+		for what := range calls { // of the logons, which come when they come
+			if what != "load bob" && what != "contacts of ann" && what != "contacts of eve" {
+				delete(calls, what)
+			}
+		}
+		delete(calls, "contacts of ann")
+		delete(calls, "contacts of eve")
+		return all, calls
+	}
+	hidden, hiddenCalls := look(true)
+	offline, offlineCalls := look(false)
+	if !bytes.Equal(hidden, offline) {
+		t.Errorf("rule P23: others get\n%x of a user in Stealth, and\n%x of one who is offline", hidden, offline)
+	}
+	if !maps.Equal(hiddenCalls, offlineCalls) {
+		t.Errorf("rule P23: the store is asked %v about a user in Stealth, and %v about one who is offline", hiddenCalls, offlineCalls)
+	}
+}
+
+// fixedID is the same in both worlds.
+var fixedID = [16]byte{1, 2, 3, 15: 4}
+
+// P44: after Close all is stored and answered.
+func TestAfterTheEndAllIsStored(t *testing.T) {
+	w := newWorld(t, chat.Config{})
+	ann := w.logOn("ann")
+	group := groupID(ann.create())
+	const n = 500
+	answers := make(chan error, n)
+	for range n {
+		go func() {
+			_, err := w.chat.Send(context.Background(), "ann", chat.ToGroup(group), 1, []byte("x"), chat.SendOptions{})
+			answers <- err
+		}()
+	}
+	testkit.Receive(t, "the first answer", answers)
+	w.end()
+	stored := 1
+	for range n - 1 {
+		if err := testkit.Receive(t, "an answer", answers); err == nil {
+			stored++
+		} else if codeOf(err) != protocol.ServerStopping {
+			t.Errorf("rule P44: %v", err)
+		}
+	}
+	g, _, err := w.store.Group(t.Context(), group, "ann")
+	if err != nil || g.LastSeq != uint64(stored) {
+		t.Errorf("rule P44: %d were answered, and the last number is %d, %v", stored, g.LastSeq, err)
+	}
+}
+
+// P41: who has 64 requests that are not answered is told Busy, and others go on.
+func TestAUserWithTooManyRequestsIsBusy(t *testing.T) {
+	store := &watchedStore{Store: chat.NewMemory()}
+	w := newWorld(t, chat.Config{Store: store})
+	ann, bob := w.logOn("ann"), w.logOn("bob")
+	group := ann.create()
+	bob.join(group)
+	store.fail.Store(true)
+	var all []uint32
+	for range 70 {
+		all = append(all, ann.begin(protocol.TypeChat, protocol.ChatSend, post(fixedID, "x"), "group", group))
+	}
+	busy := 0
+	for _, id := range all[64:] {
+		if _, err := ann.answer(id); codeOf(err) == protocol.Busy && err.(*protocol.CloseError).Info[protocol.FieldRetryMS] != "" {
+			busy++
+		} else {
+			t.Errorf("rule P41: answered %v", err)
+		}
+	}
+	if busy != 6 {
+		t.Errorf("rule P41: %d requests were refused", busy)
+	}
+	bob.must(protocol.TypeContacts, protocol.ContactList, nil) // another user's request is served meanwhile
+	store.fail.Store(false)
+	for _, id := range all[:64] {
+		if _, err := ann.answer(id); err != nil {
+			t.Errorf("rule P43: answered %v", err)
+		}
+	}
+	if got := ann.history(group); len(got) != 1 {
+		t.Errorf("rule P33: the history is %q", got)
+	}
+}
+
+// Allow is asked before each request, and may block without holding up others.
+func TestAllow(t *testing.T) {
+	blocked := make(chan struct{})
+	w := newWorld(t, chat.Config{Allow: func(ctx context.Context, a chat.Action) error {
+		switch {
+		case a.UserID == "eve":
+			panic("eve")
+		case a.UserID == "dan":
+			select {
+			case <-blocked:
+			case <-ctx.Done():
+			}
+		case a.Type == protocol.TypeGroup && a.Fields["name"] == "bad":
+			return protocol.Errorf(4001, "not here")
+		}
+		return nil
+	}})
+	ann, eve, dan := w.logOn("ann"), w.logOn("eve"), w.logOn("dan")
+	ann.refused("P42", 4001, protocol.TypeGroup, protocol.GroupCreate, nil, "name", "bad")
+	eve.refused("P42", protocol.HandlerFailed, protocol.TypeGroup, protocol.GroupCreate, nil)
+	waits := dan.begin(protocol.TypeGroup, protocol.GroupCreate, nil)
+	ann.create()
+	close(blocked)
+	if _, err := dan.answer(waits); err != nil {
+		t.Error(err)
+	}
+}
+
+// Handlers are told what happens, in order, and a panic in one costs nothing else.
+func TestHandlers(t *testing.T) {
+	var mu sync.Mutex
+	var heard []string
+	note := func(format string, a ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		heard = append(heard, fmt.Sprintf(format, a...))
+	}
+	w := newWorld(t, chat.Config{Strangers: true, Handlers: chat.Handlers{
+		Stored:   func(m *chat.Message) { note("stored %d by %s", m.Seq, m.From); panic("a handler") },
+		Offline:  func(m *chat.Message, users []string) { note("offline %v for %d", users, m.Seq) },
+		Recalled: func(m *chat.Message) { note("recalled %d", m.Recalls) },
+		Group:    func(e chat.GroupEvent) { note("group %s %s", e.Event, e.UserID) },
+		Contact:  func(e chat.ContactEvent) { note("contact %s %s %s", e.By, e.Event, e.With) },
+		Refused:  func(r chat.Refusal) { note("refused %s %v", r.UserID, r.Code) },
+	}})
+	ann := w.logOn("ann")
+	testkit.Must(w.chat.CreateUser(t.Context(), chat.NewUser{UserID: "bob"}))
+	group := ann.create()
+	testkit.Must(w.chat.Join(t.Context(), groupID(group), "bob"))
+	ann.say(group, "one")
+	ann.must(protocol.TypeChat, protocol.ChatRecall, nil, "group", group, "seq", "1")
+	ann.request("bob")
+	ann.mayNotSay("P38", protocol.NoSuchUser, "nobody")
+	ann.sync()
+	mu.Lock()
+	defer mu.Unlock()
+	want := []string{"group created ann", "group joined bob", "stored 1 by ann", "offline [bob] for 1", "recalled 1", "contact ann asked bob",
+		"refused ann NoSuchUser"}
+	if !slices.Equal(heard, want) {
+		t.Errorf("the handlers heard %q, not %q", heard, want)
+	}
+	if n := w.chat.Stats().Panics; n != 1 {
+		t.Errorf("%d panics were counted", n)
+	}
+}
+
+// Prune removes old messages; First says where a history begins.
+func TestPrune(t *testing.T) {
+	w := newWorld(t, chat.Config{})
+	ann := w.logOn("ann")
+	group := ann.create()
+	for range 3 {
+		ann.say(group, "x")
+	}
+	if n := testkit.Must(w.store.Prune(t.Context(), time.Now().Add(time.Hour), 100)); n != 2 {
+		t.Errorf("%d messages were removed", n)
+	}
+	o := ann.must(protocol.TypeChat, protocol.ChatHistory, nil, "group", group)
+	if o.Fields["first"] != "3" || len(testkit.Must(protocol.ParseStoredMessages(o.Content))) != 1 {
+		t.Errorf("rule P31: the history is %v", o.Fields)
+	}
+	if n := ann.say(group, "y"); n != 4 {
+		t.Errorf("rule P29: the next number is %d", n)
+	}
+}
