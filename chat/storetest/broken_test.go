@@ -67,7 +67,7 @@ const env = "ROLLCALL_STORETEST_FAULT"
 func TestABrokenStore(t *testing.T) {
 	fault := os.Getenv(env)
 	if fault == "" {
-		t.Skip("a child process of TestEachFaultIsNoticed runs it")
+		return // a child process of TestEachFaultIsNoticed runs it
 	}
 	storetest.Run(t, func(*testing.T) chat.Store { return broken{chat.NewMemory(), fault} })
 }
