@@ -70,6 +70,7 @@ func (r *Relation) befriend(now time.Time, most int) error {
 		return errManyContacts
 	}
 	r.set(Friend, Friend, now)
+	r.AB.Declined, r.BA.Declined = time.Time{}, time.Time{}
 	return nil
 }
 
@@ -100,9 +101,10 @@ func (r *Relation) block(on bool, now time.Time) error {
 	return nil
 }
 
+// set keeps Declined, so that a user who was declined does not get round it by blocking.
 func (r *Relation) set(ab, ba ContactState, now time.Time) {
-	r.AB.State, r.AB.Since, r.AB.Text, r.AB.Declined = ab, now, "", time.Time{}
-	r.BA.State, r.BA.Text, r.BA.Declined = ba, "", time.Time{}
+	r.AB.State, r.AB.Since, r.AB.Text = ab, now, ""
+	r.BA.State, r.BA.Text = ba, ""
 	if !r.BA.Blocked { // then Since is the block's
 		r.BA.Since = now
 	}

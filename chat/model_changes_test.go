@@ -13,8 +13,11 @@ import (
 
 func (r *reference) changeContact(u *refUser, p *peer, o *refUser) {
 	mine, theirs := u.contacts[o], o.contacts[u]
-	part := func() { mine.state, theirs.state, mine.declined, theirs.declined = 0, 0, false, false }
-	befriend := func() { part(); mine.state, theirs.state = protocol.ContactFriend, protocol.ContactFriend }
+	part := func() { mine.state, theirs.state = 0, 0 }
+	befriend := func() {
+		mine.declined, theirs.declined = false, false
+		mine.state, theirs.state = protocol.ContactFriend, protocol.ContactFriend
+	}
 	switch r.IntN(6) {
 	case 0, 1:
 		why := first(
@@ -49,7 +52,7 @@ func (r *reference) changeContact(u *refUser, p *peer, o *refUser) {
 		r.ask(p, 0, protocol.TypeContacts, protocol.ContactRemove, nil, "user", o.id)
 		if asks := mine.state == protocol.ContactAsksMe; mine.state != 0 {
 			part()
-			theirs.declined = asks
+			theirs.declined = theirs.declined || asks
 		}
 	default:
 		on := r.IntN(3) == 0
