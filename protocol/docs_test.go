@@ -190,7 +190,8 @@ func describe(m *protocol.Message, err error) string {
 		return fmt.Sprintf("refused: %d %v", codeOf(err), codeOf(err))
 	}
 	names := map[uint16]string{protocol.TypeHeartbeat: "Heartbeat", protocol.TypeLogon: "Logon", protocol.TypeClose: "Close", protocol.TypePush: "Push", protocol.TypePushAck: "PushAck",
-		protocol.TypeWhoIsOnline: "WhoIsOnline", protocol.TypeRenew: "Renew", protocol.TypePresence: "Presence"}
+		protocol.TypeWhoIsOnline: "WhoIsOnline", protocol.TypeRenew: "Renew", protocol.TypePresence: "Presence",
+		protocol.TypeContacts: "Contacts", protocol.TypeGroup: "Group", protocol.TypeChat: "Chat"}
 	s := names[m.Type]
 	if s == "" {
 		s = fmt.Sprintf("type %d", m.Type)
@@ -253,8 +254,8 @@ func describeBody(m *protocol.Message, failed bool) string {
 			return badBody(err)
 		}
 		return fmt.Sprintf("%q", ids)
-	case m.Type == protocol.TypePresence:
-		return describePresence(m)
+	case operationNames[m.Type] != nil:
+		return describeOperation(m)
 	}
 	return fmt.Sprintf("%q", m.Body)
 }

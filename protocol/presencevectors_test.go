@@ -2,10 +2,7 @@ package protocol_test
 
 import (
 	"encoding/binary"
-	"fmt"
-	"time"
 
-	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -54,89 +51,4 @@ func presenceVectors() []vector {
 		broken("a list with an empty ID", toClient, reply, "\x02\x00\x00\x01"+rawPresence("", 0, 0, 0)),
 		broken("a list with state 4", toClient, reply, "\x02\x00\x00\x01"+rawPresence("bob", 4, 0, 0)),
 	}
-}
-
-// operationOf returns what the body of a Presence means, and what this package would have written.
-func operationOf(m *protocol.Message, want *operationBody) (got body, again []byte, err error) {
-	o, err := protocol.ParseOperation(m.Body)
-	if err != nil {
-		return body{}, nil, err
-	}
-	b := operationBody{Op: o.Op, Fields: o.Fields}
-	var content []byte
-	switch {
-	case want.IDs != nil:
-		if b.IDs, err = system.ParseIDList(o.Content); err == nil {
-			content, err = system.AppendIDList(nil, b.IDs)
-		}
-	case want.Presences != nil:
-		var all []protocol.Presence
-		if all, err = protocol.ParsePresences(o.Content); err == nil {
-			content, _, err = system.AppendPresences(nil, all)
-		}
-		list := make([]presenceBody, 0, len(all))
-		for _, p := range all {
-			list = append(list, presenceBody{p.UserID, p.State, msOf(p.LastOnline), msOf(p.LastSeen)})
-		}
-		b.Presences = &list
-	}
-	if err != nil {
-		return body{}, nil, err
-	}
-	again, err = protocol.AppendOperation(nil, &protocol.Operation{Op: o.Op, Fields: o.Fields, Content: content})
-	return body{Op: &b}, again, err
-}
-
-// presenceError returns why the body of a Presence is refused.
-func presenceError(m *protocol.Message) error {
-	o, err := protocol.ParseOperation(m.Body)
-	switch {
-	case err != nil:
-	case m.IsReply() || o.Op == protocol.PresenceNotice:
-		_, err = protocol.ParsePresences(o.Content)
-	case o.Op == protocol.PresenceQuery:
-		_, err = system.ParseIDList(o.Content)
-	}
-	return err
-}
-
-func msOf(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
-}
-
-// describePresence says what a Presence is: its operation, the fields, and the users in its content.
-func describePresence(m *protocol.Message) string {
-	o, err := protocol.ParseOperation(m.Body)
-	if err != nil {
-		return badBody(err)
-	}
-	names := map[uint8]string{protocol.PresenceSet: "Set", protocol.PresenceWatch: "Watch", protocol.PresenceQuery: "Query", protocol.PresenceNotice: "Notice"}
-	s := names[o.Op] + " " + describeFields(o.Fields)
-	switch {
-	case o.Content == nil:
-	case o.Op == protocol.PresenceQuery && !m.IsReply():
-		ids, err := system.ParseIDList(o.Content)
-		if err != nil {
-			return badBody(err)
-		}
-		s += fmt.Sprintf(" %q", ids)
-	default:
-		all, err := protocol.ParsePresences(o.Content)
-		if err != nil {
-			return badBody(err)
-		}
-		for _, p := range all {
-			s += fmt.Sprintf(" %s %v", p.UserID, p.State)
-			if !p.LastOnline.IsZero() {
-				s += " since " + p.LastOnline.Format(time.RFC3339Nano)
-			}
-			if !p.LastSeen.IsZero() {
-				s += " seen " + p.LastSeen.Format(time.RFC3339Nano)
-			}
-		}
-	}
-	return s
 }

@@ -16,7 +16,8 @@ var aboutVectors = []string{
 	"it is not worth looking again before that many bytes are there). max_body and max_frame are the decoder's limits",
 	"in bytes, absent is none. A valid frame is also what an encoder makes of the fields. body.error_code says that the",
 	"frame is fine and its body is not: the string map of a Logon or a Renew, a Push, a PushAck, WhoIsOnline's ID list, or",
-	"the operation of a Presence, which docs/chat.md describes, with its lists.",
+	"the operation of a Presence, Contacts, Group or Chat, which docs/chat.md describes, with its lists. Numbers of messages",
+	"and groups are strings here, because they have up to 63 bits.",
 }
 
 const (
@@ -35,6 +36,9 @@ func vectorCases() []vector {
 	all = append(all, pushErrorVectors()...)
 	all = append(all, onlineVectors()...)
 	all = append(all, presenceVectors()...)
+	all = append(all, contactVectors()...)
+	all = append(all, groupVectors()...)
+	all = append(all, chatVectors()...)
 	all = append(all, refusedVectors()...)
 	all = append(all, limitVectors()...)
 	return append(all, unfinishedVectors()...)

@@ -17,6 +17,24 @@ import (
 // seed adds the bodies of the messages of these types among protocol's vectors.
 func seed(f *testing.F, types ...uint16) {
 	f.Helper()
+	for _, body := range vectorBodies(f, types...) {
+		f.Add(body)
+	}
+}
+
+// contents returns the contents of the operations among the bodies of these types.
+func contents(f *testing.F, types ...uint16) (all [][]byte) {
+	f.Helper()
+	for _, body := range vectorBodies(f, types...) {
+		if o, err := protocol.ParseOperation(body); err == nil {
+			all = append(all, o.Content)
+		}
+	}
+	return all
+}
+
+func vectorBodies(f *testing.F, types ...uint16) (all [][]byte) {
+	f.Helper()
 	text, err := os.ReadFile("../../protocol/testdata/vectors.json")
 	if err != nil {
 		f.Fatal(err)
@@ -32,7 +50,6 @@ func seed(f *testing.F, types ...uint16) {
 	if err := json.Unmarshal(text, &file); err != nil {
 		f.Fatal(err)
 	}
-	seeds := 0
 	for _, v := range file.Vectors {
 		if !slices.Contains(types, v.Valid.Type) {
 			continue
@@ -41,12 +58,12 @@ func seed(f *testing.F, types ...uint16) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(body)
-		seeds++
+		all = append(all, body)
 	}
-	if seeds < 10 {
-		f.Fatalf("%d vectors of the types %x", seeds, types)
+	if len(all) < 10 {
+		f.Fatalf("%d vectors of the types %x", len(all), types)
 	}
+	return all
 }
 
 func FuzzStringMap(f *testing.F) {
@@ -130,39 +147,6 @@ func FuzzIDList(f *testing.F) {
 	})
 }
 
-// An operation and its lists come out as they went in, and other bytes are refused.
 func FuzzPresence(f *testing.F) {
-	seed(f, protocol.TypePresence)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		o, err := protocol.ParseOperation(b)
-		if err != nil {
-			if codeOf(err) != protocol.InvalidMessage {
-				t.Fatal(err)
-			}
-			return
-		}
-		written, err := protocol.AppendOperation(nil, &o)
-		if err != nil || len(written) != len(b) {
-			t.Fatalf("%x became %x, %v", b, written, err)
-		}
-		all, err := protocol.ParsePresences(o.Content)
-		if err != nil {
-			if codeOf(err) != protocol.InvalidMessage || all != nil {
-				t.Fatalf("%v, %v", all, err)
-			}
-			return
-		}
-		for rest := all; len(rest) > 0; {
-			var list []byte
-			list, rest, err = system.AppendPresences(nil, rest)
-			if err != nil || len(list) > system.MaxListBytes {
-				t.Fatalf("a list of %d bytes, %v", len(list), err)
-			}
-			part, err := protocol.ParsePresences(list)
-			if err != nil || !reflect.DeepEqual(part, all[:len(part)]) {
-				t.Fatalf("%v became %v, %v", all, part, err)
-			}
-			all = all[len(part):]
-		}
-	})
+	fuzzList(f, protocol.ParsePresences, system.AppendPresences, protocol.TypePresence)
 }
