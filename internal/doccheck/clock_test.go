@@ -25,6 +25,7 @@ var wallTime = []string{
 	"cluster/mark.go",              // the end of a mark, for other machines
 	"cluster/bar.go",               // the end of a bar, for other machines
 	"chat/clock.go",                // when a message was stored, as other processes and later ones read it
+	"chat/sqlstore/clock.go",       // the same, in a database
 	"cluster/unasked.go",           // when another machine has made a push
 }
 

@@ -20,25 +20,27 @@ const front = "."
 
 // mayImport says which packages of the module a public package may import. A package's tests may import anything.
 var mayImport = map[string][]string{
-	front:              {"protocol", "usermgr", "engine", "bridge", "heartbeat"},
-	"protocol":         {"internal/bodies", "internal/layout"},
-	"heartbeat":        {"internal/wheel"},
-	"usermgr":          {"heartbeat", "protocol", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/table", "internal/wheel"},
-	"engine":           {"protocol", "internal/clock", "internal/codes", "internal/contain", "internal/gnetloop", "internal/layout", "internal/logging", "internal/seam", "internal/system", "internal/table"},
-	"bridge":           {"engine", "heartbeat", "protocol", "usermgr", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system", "internal/table"},
-	"push":             {"bridge", "engine", "protocol", "usermgr", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
-	"presence":         {"bridge", "engine", "protocol", "usermgr", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
-	"chat":             {"bridge", "engine", "presence", "protocol", "usermgr", "internal/clock", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
-	"cluster":          {"protocol", "usermgr", "engine", "bridge", "push", "internal/clock", "internal/codes", "internal/logging", "internal/seam"},
-	"chat/storetest":   {"chat", "presence", "protocol"},
-	"client":           {"protocol", "internal/codes", "internal/contain", "internal/layout", "internal/system"},
-	"metrics":          {front, "protocol", "usermgr", "engine", "bridge", "push", "metrics", "cluster", "cluster/mesh"},
-	"cluster/dirtest":  {"cluster"},
-	"cluster/mesh":     {"client", "cluster", "engine", "protocol", "internal/logging", "internal/system"},
-	"cluster/meshtest": {"cluster"},
-	"cluster/memory":   {"cluster"},
-	"cluster/redisdir": {"cluster", "internal/logging"},
-	"rollcalltest":     {front, "protocol", "usermgr", "engine", "heartbeat", "bridge", "client"},
+	front:                  {"protocol", "usermgr", "engine", "bridge", "heartbeat"},
+	"protocol":             {"internal/bodies", "internal/layout"},
+	"heartbeat":            {"internal/wheel"},
+	"usermgr":              {"heartbeat", "protocol", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/table", "internal/wheel"},
+	"engine":               {"protocol", "internal/clock", "internal/codes", "internal/contain", "internal/gnetloop", "internal/layout", "internal/logging", "internal/seam", "internal/system", "internal/table"},
+	"bridge":               {"engine", "heartbeat", "protocol", "usermgr", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system", "internal/table"},
+	"push":                 {"bridge", "engine", "protocol", "usermgr", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
+	"presence":             {"bridge", "engine", "protocol", "usermgr", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
+	"chat":                 {"bridge", "engine", "presence", "protocol", "usermgr", "internal/clock", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
+	"chat/sqlstore":        {"chat", "presence", "protocol"},
+	"chat/sqlstore/sqlite": {"chat/sqlstore"},
+	"cluster":              {"protocol", "usermgr", "engine", "bridge", "push", "internal/clock", "internal/codes", "internal/logging", "internal/seam"},
+	"chat/storetest":       {"chat", "presence", "protocol"},
+	"client":               {"protocol", "internal/codes", "internal/contain", "internal/layout", "internal/system"},
+	"metrics":              {front, "protocol", "usermgr", "engine", "bridge", "push", "metrics", "cluster", "cluster/mesh"},
+	"cluster/dirtest":      {"cluster"},
+	"cluster/mesh":         {"client", "cluster", "engine", "protocol", "internal/logging", "internal/system"},
+	"cluster/meshtest":     {"cluster"},
+	"cluster/memory":       {"cluster"},
+	"cluster/redisdir":     {"cluster", "internal/logging"},
+	"rollcalltest":         {front, "protocol", "usermgr", "engine", "heartbeat", "bridge", "client"},
 }
 
 // parse returns the files of a public package: its code, and its tests.
@@ -231,11 +233,11 @@ func TestEveryPackageHasARunnableExample(t *testing.T) {
 	}
 }
 
-// Metrics and the store on Redis are modules of their own, so that a program without them, such as examples/echo, is free of Prometheus
-// and of a Redis client.
-func TestTheMainModuleIsFreeOfPrometheusAndRedis(t *testing.T) {
+// Metrics, the store on Redis and the stores in SQL are modules of their own, so that a program without them, such as examples/echo, is free of
+// Prometheus, of a Redis client, and of SQLite and a PostgreSQL client.
+func TestTheMainModuleIsFreeOfPrometheusRedisAndSQL(t *testing.T) {
 	for _, file := range []string{"go.mod", "go.sum"} {
-		for _, name := range []string{"prometheus", "rueidis"} {
+		for _, name := range []string{"prometheus", "rueidis", "sqlite", "jackc/pgx", "pressly/goose"} {
 			if strings.Contains(read(t, file), name) {
 				t.Errorf("%s names %s", file, name)
 			}

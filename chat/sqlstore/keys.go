@@ -1,0 +1,71 @@
+package sqlstore
+
+// keys are the rows of arguments of a statement with KEYS: its columns.
+type keys struct {
+	columns []column
+	n       int
+}
+
+// column is a column of keys.
+type column interface {
+	all() any       // an array of PostgreSQL's
+	at(row int) any // an argument of SQLite's
+}
+
+type slice[T any] []T
+
+func (s *slice[T]) all() any     { return []T(*s) }
+func (s *slice[T]) at(i int) any { return (*s)[i] }
+
+type (
+	texts  = slice[string]
+	ints   = slice[int64]
+	bools  = slice[bool]
+	blobs  = slice[[]byte]
+	shorts = slice[int16]
+)
+
+// keysOf are columns of the same length.
+func keysOf[T any](first *slice[T], others ...column) keys {
+	return keys{columns: append([]column{first}, others...), n: len(*first)}
+}
+
+// each calls f with the arguments of each statement that is to run: one in PostgreSQL, one for each row in SQLite, none for no rows. Other
+// arguments follow those of the columns.
+func (t *tx) each(k keys, others []any, f func(args []any) error) error {
+	if k.n == 0 {
+		return nil
+	}
+	args := make([]any, len(k.columns), len(k.columns)+len(others))
+	args = append(args, others...)
+	if t.s.cfg.Dialect == PostgreSQL {
+		for i, c := range k.columns {
+			args[i] = c.all()
+		}
+		return f(args)
+	}
+	for row := range k.n {
+		for i, c := range k.columns {
+			args[i] = c.at(row)
+		}
+		if err := f(args); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// find calls each for every row that the statement finds for the keys, in no order.
+func (t *tx) find(st *statement, k keys, each func(scan) error, others ...any) error {
+	return t.each(k, others, func(args []any) error { return t.rows(st, args, each) })
+}
+
+// put runs a statement that finds nothing for the keys, and returns how many rows it has changed.
+func (t *tx) put(st *statement, k keys, others ...any) (changed int64, err error) {
+	err = t.each(k, others, func(args []any) error {
+		n, err := t.run(st, args...)
+		changed += n
+		return err
+	})
+	return changed, err
+}
