@@ -15,7 +15,10 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-const docFile = "../docs/protocol.md"
+const (
+	docFile  = "../docs/protocol.md"
+	chatFile = "../docs/chat.md"
+)
 
 // fence is a fenced block of docs/protocol.md or docs/chat.md.
 type fence struct {
@@ -55,7 +58,7 @@ func fences(t *testing.T, kind, file string) []fence {
 // Every frame in the documents decodes to what they say, and is what this package writes. In a block "frame"
 // there is hex, '#' begins a comment, and "=> " says what the hex above it is.
 func TestDocumentedFrames(t *testing.T) {
-	for _, f := range append(fences(t, "frame", docFile), fences(t, "frame", "../docs/chat.md")...) {
+	for _, f := range append(fences(t, "frame", docFile), fences(t, "frame", chatFile)...) {
 		var o protocol.DecodeOptions
 		for _, word := range f.info[1:] {
 			n, err := strconv.Atoi(strings.TrimPrefix(word, "max-body="))
@@ -168,19 +171,44 @@ func documentedMessages(t *testing.T) []protocol.Message {
 	}
 }
 
-// The document's table of codes is this package's.
+// The documents' tables of codes are this package's: docs/protocol.md has all, docs/chat.md those of chat.
 func TestDocumentedCodes(t *testing.T) {
-	text, err := os.ReadFile(docFile)
+	chat := maps.Clone(protocol.CloseCodeNames)
+	maps.DeleteFunc(chat, func(c protocol.CloseCode, _ string) bool { return c < protocol.NoSuchGroup })
+	for file, want := range map[string]map[protocol.CloseCode]string{docFile: protocol.CloseCodeNames, chatFile: chat} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(map[protocol.CloseCode]string)
+		for _, row := range regexp.MustCompile(`(?m)^\| (\d{4}) \| (\w+) \|`).FindAllStringSubmatch(string(text), -1) {
+			n, _ := strconv.Atoi(row[1])
+			got[protocol.CloseCode(n)] = row[2]
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s has %v, want %v", file, got, want)
+		}
+	}
+}
+
+// The documents' tables of operations are this package's.
+func TestDocumentedOperations(t *testing.T) {
+	text, err := os.ReadFile(chatFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := make(map[protocol.CloseCode]string)
-	for _, row := range regexp.MustCompile(`(?m)^\| (\d{4}) \| (\w+) \|`).FindAllStringSubmatch(string(text), -1) {
-		n, _ := strconv.Atoi(row[1])
-		got[protocol.CloseCode(n)] = row[2]
+	var got []string
+	for _, row := range regexp.MustCompile(`(?m)^\| (\d+) \| (\w+) \| (?:client|server) \|`).FindAllStringSubmatch(string(text), -1) {
+		got = append(got, row[1]+" "+row[2])
 	}
-	if !maps.Equal(got, protocol.CloseCodeNames) {
-		t.Errorf("the document has %v, want %v", got, protocol.CloseCodeNames)
+	var want []string
+	for _, typ := range []uint16{protocol.TypePresence, protocol.TypeContacts, protocol.TypeGroup, protocol.TypeChat} {
+		for i, name := range operationNames[typ] {
+			want = append(want, fmt.Sprint(i+1, " ", name))
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the document has the operations\n%q, want\n%q", got, want)
 	}
 }
 
