@@ -204,20 +204,25 @@ func (s *Service) Subscribe(h Handlers) (unsubscribe func()) { return s.handlers
 // answered NotStored. Call it after the engine and the user manager have ended, and before the store is closed.
 func (s *Service) Close(ctx context.Context) error {
 	s.leave()
-	stop := context.AfterFunc(ctx, s.cancel)
-	defer stop()
-	s.lanes.close()
-	for _, w := range s.writers {
-		w.close()
+	defer logging.End(s.log)
+	ended := make(chan error, 1)
+	go func() {
+		s.lanes.close()
+		for _, w := range s.writers {
+			w.close()
+		}
+		err := s.presence.Close(ctx)
+		s.cancel()
+		s.crew.Wait()
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		s.cancel()
+		return ctx.Err()
 	}
-	err := s.presence.Close(ctx)
-	s.cancel()
-	s.crew.Wait()
-	if err == nil {
-		err = ctx.Err()
-	}
-	logging.End(s.log)
-	return err
 }
 
 // storeContext returns the context of a call of the store.

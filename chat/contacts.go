@@ -135,7 +135,7 @@ func (s *Service) changeContact(ctx context.Context, by, userID string, change f
 		}
 	}
 	if by == userID {
-		return 0, protocol.Errorf(protocol.Incomplete, "the user is oneself")
+		return 0, errOneself
 	}
 	if err := s.users.await(ctx, userID); err != nil {
 		return 0, err

@@ -16,6 +16,7 @@ var (
 	errNotBelow         = protocol.Errorf(protocol.NotAdministrator, "administrators do not touch the owner, nor each other")
 	errOwnerLeaves      = protocol.Errorf(protocol.Refused, "the owner cannot leave: pass the group on, or dissolve it")
 	errManyGroups       = protocol.Errorf(protocol.Refused, "this user is in too many groups")
+	errOneself          = protocol.Errorf(protocol.Incomplete, "the user is oneself")
 	errManyMembers      = protocol.Errorf(protocol.Refused, "this group has more members already")
 )
 

@@ -149,9 +149,6 @@ func roleOp(ctx context.Context, r *request) (map[string]string, []byte, error) 
 	if !given || role > uint64(Owner) {
 		f.fail("the field \"role\" may be 0, 1 or 2")
 	}
-	if f.err == nil && user == r.user {
-		f.fail("the user is oneself")
-	}
 	if f.err != nil {
 		return nil, nil, f.err
 	}
@@ -161,9 +158,6 @@ func roleOp(ctx context.Context, r *request) (map[string]string, []byte, error) 
 func muteOp(ctx context.Context, r *request) (map[string]string, []byte, error) {
 	f := r.read()
 	id, user, until := f.group(), f.user(), f.time("until-ms")
-	if f.err == nil && user == r.user {
-		f.fail("the user is oneself")
-	}
 	if f.err != nil {
 		return nil, nil, f.err
 	}
@@ -179,9 +173,7 @@ func banOp(ctx context.Context, r *request) (map[string]string, []byte, error) {
 	}
 	var user string
 	if !given {
-		if user = f.user(); f.err == nil && user == r.user {
-			f.fail("the user is oneself")
-		}
+		user = f.user()
 	}
 	switch {
 	case f.err != nil:

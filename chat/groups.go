@@ -204,7 +204,7 @@ func (s *Service) AddMembers(ctx context.Context, by string, id GroupID, userIDs
 	}, func(c changed) {
 		for _, id := range added {
 			c.seeAnew(id)
-			c.tell("joined", id, c.everyone())
+			c.tell("joined", id, append(c.everyone(), id))
 		}
 	})
 	return len(added), err
@@ -277,8 +277,11 @@ func (s *Service) RemoveMembers(ctx context.Context, by string, id GroupID, user
 
 // SetRole gives a member a role. by is the owner, who is an administrator after giving Owner.
 func (s *Service) SetRole(ctx context.Context, by string, id GroupID, userID string, role Role) error {
-	if role > Owner {
+	switch {
+	case role > Owner:
 		return protocol.Errorf(protocol.Incomplete, "a role is 0, 1 or 2")
+	case by == userID:
+		return errOneself
 	}
 	g, _, err := s.cfg.Store.Group(ctx, id, userID)
 	if err != nil {
@@ -304,6 +307,9 @@ func (s *Service) SetRole(ctx context.Context, by string, id GroupID, userID str
 
 // Mute keeps a member from writing until a time; the zero Time lifts it. by is an administrator.
 func (s *Service) Mute(ctx context.Context, by string, id GroupID, userID string, until time.Time) error {
+	if by == userID {
+		return errOneself
+	}
 	until = inMilliseconds(until)
 	return s.changeGroup(ctx, by, id, []string{userID}, func(_ *Group, a actor, all []Member) error {
 		return a.mute(&all[0], until)
@@ -312,6 +318,9 @@ func (s *Service) Mute(ctx context.Context, by string, id GroupID, userID string
 
 // Ban keeps a user from writing in a group and from joining it, or no more; remove ends the membership, too. by is an administrator.
 func (s *Service) Ban(ctx context.Context, by string, id GroupID, userID string, on, remove bool) error {
+	if by == userID {
+		return errOneself
+	}
 	return s.changeGroup(ctx, by, id, []string{userID}, func(_ *Group, a actor, all []Member) error {
 		return a.ban(&all[0], by, on, remove)
 	}, func(c changed) {

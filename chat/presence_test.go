@@ -361,3 +361,41 @@ func TestPrune(t *testing.T) {
 		t.Errorf("rule P29: the next number is %d", n)
 	}
 }
+
+// Close returns when its time is up, although code of the program does not.
+func TestCloseDoesNotWaitForEver(t *testing.T) {
+	hangs, goOn := make(chan struct{}), make(chan struct{})
+	w := newWorld(t, chat.Config{Allow: func(context.Context, chat.Action) error {
+		close(hangs)
+		<-goOn
+		return nil
+	}})
+	ann := w.logOn("ann")
+	ann.begin(protocol.TypeGroup, protocol.GroupCreate, nil)
+	testkit.Receive(t, "Allow runs", hangs)
+	w.Stop()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.chat.Close(ctx); err == nil {
+		t.Error("rule P44: Close returns nil although a request is not answered")
+	}
+	close(goOn)
+}
+
+// Who acts on a group is no user who is acted on.
+func TestOneActsOnOthers(t *testing.T) {
+	w := newWorld(t, chat.Config{})
+	id := groupID(w.logOn("ann").create())
+	for what, err := range map[string]error{
+		"Mute":    w.chat.Mute(t.Context(), "ann", id, "ann", time.Now().Add(time.Hour)),
+		"Ban":     w.chat.Ban(t.Context(), "ann", id, "ann", true, true),
+		"SetRole": w.chat.SetRole(t.Context(), "ann", id, "ann", chat.Administrator),
+	} {
+		if codeOf(err) != protocol.Incomplete {
+			t.Errorf("rule P42: %s of oneself: %v", what, err)
+		}
+	}
+	if n, err := w.chat.RemoveMembers(t.Context(), "ann", id, []string{"ann"}); n != 0 || err != nil {
+		t.Errorf("rule P34: the owner removes itself: %d, %v", n, err)
+	}
+}

@@ -47,7 +47,7 @@ var seed = maphash.MakeSeed()
 
 func startWriter(s *Service) *writer {
 	w := &writer{service: s, awake: make(chan struct{}, 1), out: make(chan []*task, 1), ended: make(chan struct{})}
-	w.told.most = s.cfg.Limits.Rosters
+	w.told.most = s.cfg.Limits.Rosters / max(s.cfg.Store.Writers(), 1)
 	go w.run()
 	go w.deliverAll()
 	return w
