@@ -181,3 +181,7 @@ func TestAFileMayBeOpenedAtOnce(t *testing.T) {
 }
 
 func BenchmarkAppend(b *testing.B) { load.Benchmark(b, open(b, filepath.Join(b.TempDir(), "chat.db"))) }
+
+func BenchmarkServer(b *testing.B) {
+	load.BenchmarkServer(b, open(b, filepath.Join(b.TempDir(), "chat.db")))
+}
