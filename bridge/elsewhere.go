@@ -11,6 +11,13 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
+func init() {
+	seam.TellerOf = func(b any) seam.Teller {
+		t, _ := b.(*Bridge).cfg.Elsewhere.(seam.Teller)
+		return t
+	}
+}
+
 // Elsewhere reaches users whose sessions are on other servers. A cluster.Node is one. Any goroutine may call its methods.
 type Elsewhere interface {
 	// Send sends a message to the user's sessions on other servers. It returns at once, and copies what it needs of m and o; o may be

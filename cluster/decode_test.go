@@ -23,6 +23,7 @@ func FuzzDecodeFrame(f *testing.F) {
 	f.Add((&frame{kind: frameHello, from: 1, to: 2, version: frameVersion}).encode())
 	f.Add((&frame{kind: frameDeliver, from: 1, to: 2, numbers: numbers{seq: 3, flags: flagResent, ticket: 4}, user: "bob", message: protocol.Message{
 		Type: 5, Flags: protocol.FlagReply, ID: 6, Device: 7, UserID: "ann", DestUserID: "bob", Body: []byte("hi")}, policy: 1, key: "k"}).encode())
+	f.Add((&frame{kind: frameTell, from: 1, to: 2, numbers: numbers{seq: 3}, user: "chat", message: protocol.Message{Body: []byte{1}}}).encode())
 	f.Add((&frame{kind: frameNotHere, from: 1, to: 2, user: "bob", code: protocol.MessageTooLarge, text: "too large"}).encode())
 	f.Add((&frame{kind: frameConfirmed, from: 1, to: 2, owner: "bob", push: uuid.UUID{3}, session: uuid.UUID{5}, device: 4}).encode())
 	f.Add((&frame{kind: frameUnasked, from: 1, to: 2, owner: "bob", push: uuid.UUID{3}, session: uuid.UUID{5}, device: 4}).encode())

@@ -38,6 +38,7 @@ const (
 	frameMarked                         // a user for whom messages are kept there has a session here
 	frameConfirmed                      // that session has confirmed a message that is kept there
 	frameUnasked                        // a session here has confirmed a message that no session here was asked for
+	frameTell                           // what a service tells the service of the same name
 )
 
 // fieldNumber says what a field of a frame is. A node skips fields that it does not know, and takes a field that is missing for zero.
@@ -82,7 +83,7 @@ type frame struct {
 	version  uint64          // with frameHello and frameWelcome: the sender's frameVersion
 
 	// With frameDeliver and frameNotHere. With frameAsk and frameAnswer the ticket, the message's body and query. With frameJoined and
-	// frameForget the user.
+	// frameForget the user. With frameTell the number, the service's name as the user, and the message's body.
 	numbers
 	query   query
 	user    string // whose sessions get the message
@@ -157,7 +158,9 @@ func (f *frame) encode() []byte {
 }
 
 // hasMessage reports whether the frame has a message, and numbers.
-func (f *frame) hasMessage() bool { return f.kind >= frameDeliver && f.kind <= frameForget }
+func (f *frame) hasMessage() bool {
+	return f.kind >= frameDeliver && f.kind <= frameForget || f.kind == frameTell
+}
 
 // address writes what says where the encoded frame goes: from, to, and the numbers.
 func (f *frame) address(b []byte) {

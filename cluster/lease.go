@@ -182,6 +182,7 @@ func (n *Node) keepLease(ctx context.Context, me Incarnation) {
 
 // counted notes a durable renewal at an armed store, which was asked for at t0.
 func (n *Node) counted(t0 time.Duration, v *View) {
+	defer n.tellOthers()
 	n.tallies.renewals.Add(1)
 	n.raiseFloor(v.Floor)
 	n.extend(t0)

@@ -90,6 +90,8 @@ type Node struct {
 	refusals     refusals
 	pushes       []*push.Service // never changed once stored
 	kept         []seam.Kept     // of pushes; never changed once stored
+	hearers      []*hearer       // never changed once stored
+	others       []uint32        // the nodes that live but for this one, as the hearers were told last; never changed once stored
 	keeping      keeping
 }
 

@@ -73,6 +73,8 @@ func (n *Node) handle(b []byte) {
 		n.confirmed(&f, seam.ConfirmedKept)
 	case frameUnasked:
 		n.confirmed(&f, seam.ConfirmedUnasked)
+	case frameTell:
+		n.heard(&f)
 	}
 }
 
