@@ -8,6 +8,9 @@
 // the application brings, says which users see each other, and [Store] keeps what users have chosen. Clients choose, watch and ask by
 // messages of type [protocol.TypePresence]: docs/chat.md has them, and rules P19 to P28 of docs/contract.md have what is promised.
 //
+// Where the bridge's Elsewhere is a cluster.Node, users and watchers are those of all nodes: the services tell each other (elsewhere.go,
+// abroad.go). All nodes need one Store.
+//
 // # Goroutines
 //
 // The handlers of the user manager's events, and of clients' requests, note what has changed, and return. One goroutine does the rest

@@ -55,6 +55,7 @@ func (s *Service) run() {
 			s.settle()
 		}
 		s.arm()
+		s.elsewhere.spread()
 		s.loadAndSave()
 		if s.closing && s.table.allStored() {
 			return

@@ -38,7 +38,7 @@ type Config struct {
 	// StoreTimeout is how long a call of a method of Store or Contacts may take; then it counts as failed. 0 means 5 s; negative means for
 	// ever.
 	StoreTimeout time.Duration
-	// Changed, when set, is called for each change that a tick finds, watched or not. Calls come one at a time, in order for a user, on
+	// Changed, when set, is called for each change that a tick finds, watched or not; in a cluster on each node, for the users of all. Calls come one at a time, in order for a user, on
 	// a goroutine of their own. While Changed blocks, the later changes of each user are combined into one. A panic is recovered,
 	// logged and counted.
 	Changed func(c Change)
@@ -122,11 +122,12 @@ type Service struct {
 	counters
 
 	// The presence goroutine alone uses these.
-	calls    calls
-	cache    cache
-	watchers watchers
-	ticks    ticks
-	closing  bool
+	elsewhere *elsewhere // nil where there are no other servers
+	calls     calls
+	cache     cache
+	watchers  watchers
+	ticks     ticks
+	closing   bool
 }
 
 // subscriber is the method of a usermgr.UserManager that presence needs.
@@ -169,8 +170,14 @@ func New(b *bridge.Bridge, cfg ...Config) *Service {
 	s.cache.init(s.cfg.Cache)
 	s.watchers.init(s)
 	s.ticks.init(s)
+	events := usermgr.Events{Online: s.table.online, Offline: s.table.offline, Connected: s.table.connected}
+	if t := seam.TellerOf(b); t != nil {
+		s.elsewhere = newElsewhere(s, t)
+		events.Left = s.table.left
+	}
 	go s.run()
-	s.leave = users.Subscribe(usermgr.Events{Online: s.table.online, Offline: s.table.offline, Connected: s.table.connected})
+	s.leave = users.Subscribe(events)
+	s.elsewhere.begin()
 	return s
 }
 
@@ -221,12 +228,16 @@ func (s *Service) Get(ctx context.Context, asker string, userIDs ...string) ([]P
 
 // ContactsChanged says that Contacts answer otherwise than before about a user and some others. The next tick tells them what follows. A program
 // calls it after it has changed what its Contacts answer.
-func (s *Service) ContactsChanged(userID string, others ...string) { s.table.recheck(userID, others) }
+func (s *Service) ContactsChanged(userID string, others ...string) {
+	s.table.recheck(userID, others)
+	s.elsewhere.contactsChanged(userID, others)
+}
 
 // Close ends the service: no more is told, and what is not stored yet is stored. It waits for that, and until no method of Store and
 // Contacts, and no Changed, runs any more, or until ctx ends, whose error it returns then. Call it after the user manager's Close.
 func (s *Service) Close(ctx context.Context) error {
 	s.leave()
+	s.elsewhere.end()
 	s.inbox.put(s.finish)
 	select {
 	case <-s.ended:

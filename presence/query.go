@@ -165,7 +165,7 @@ func (t *table) own(id string) Presence {
 	p := Presence{UserID: id, State: Offline}
 	if u := t.users[id]; u != nil {
 		p.LastOnline, p.LastSeen = u.record.LastOnline, u.record.LastSeen
-		if u.online && u.acts {
+		if u.isOnline() && u.acts {
 			p.State = u.wanted
 		}
 	}

@@ -85,7 +85,9 @@ func (t *table) loaded(users []*user, records []Record) {
 	for _, u := range users {
 		u.load, u.loaded, u.failures = workIdle, true, 0
 		if r := found[u.id]; r != nil {
+			before := u.record // of what other servers have told
 			u.record = *r
+			u.record.LastOnline, u.record.LastSeen = later(before.LastOnline, r.LastOnline), later(before.LastSeen, r.LastSeen)
 			if !choosable(r.Wanted) {
 				u.record.Wanted = Stealth // privacy before news
 			}
@@ -95,7 +97,7 @@ func (t *table) loaded(users []*user, records []Record) {
 		case c == nil || !c.logon:
 			u.act(u.record.Wanted)
 		case c.state == u.record.Wanted: // the Logon has chosen what is stored
-			u.act(c.state)
+			u.actChoice(c)
 			u.choice, u.unsaved = nil, false
 			t.answer(c, nil)
 		}
@@ -150,7 +152,7 @@ func (t *table) saved(users []*user, records []Record, choices []*choice) {
 		u.save, u.failures = workIdle, 0
 		u.record.Wanted = records[i].Wanted
 		if c := choices[i]; c != nil && c == u.choice {
-			u.act(c.state)
+			u.actChoice(c)
 			u.choice = nil
 			t.answer(c, nil)
 		}

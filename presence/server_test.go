@@ -40,6 +40,13 @@ type world struct {
 func newWorld(t *testing.T, cfg presence.Config, users usermgr.Config) *world {
 	t.Helper()
 	w := &world{t: t, friends: &friends{}, store: &store{Memory: presence.NewMemory()}}
+	w.start(cfg, users, nil)
+	return w
+}
+
+func (w *world) start(cfg presence.Config, users usermgr.Config, elsewhere bridge.Elsewhere) {
+	t := w.t
+	t.Helper()
 	switch cfg.Contacts {
 	case nil:
 		cfg.Contacts = w.friends
@@ -59,12 +66,12 @@ func newWorld(t *testing.T, cfg presence.Config, users usermgr.Config) *world {
 	whoIsOnline := bridge.Config{
 		MayAskWhoIsOnline: func(string, []string) bool { return true },
 		Visible:           func(asker, userID string) bool { return w.presence.VisibleTo(asker, userID) },
+		Elsewhere:         elsewhere,
 	}
 	w.Server = rollcalltest.NewServer(t, rollcall.Config{Users: users, Bridge: whoIsOnline}, func(s *rollcall.Server) {
 		w.presence = presence.New(s.Bridge, cfg)
 	})
 	t.Cleanup(w.end)
-	return w
 }
 
 // end stops the server and closes the service. It may be called again.

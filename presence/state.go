@@ -64,6 +64,8 @@ type user struct {
 	toldOwn State     // what the user's own watching sessions were told last
 	telling telling
 	refused uint8 // failures of Contacts, in a row
+
+	abroad *abroad // what there is besides where there are other servers; else nil
 }
 
 // choice is what a user has chosen.
@@ -73,6 +75,7 @@ type choice struct {
 	// and with a Logon's, which has no answer that could tell of a failure.
 	keep  bool
 	logon bool          // it is a Logon's: until it is stored no older choice acts in its place
+	stamp int64         // see abroad
 	done  []func(error) // called with the outcome, on the presence goroutine
 }
 
@@ -105,7 +108,7 @@ const (
 
 // sees returns what others see.
 func (u *user) sees() State {
-	if !u.online || !u.acts || u.wanted == Stealth {
+	if !u.isOnline() || !u.acts || u.wanted == Stealth {
 		return Offline
 	}
 	return u.wanted
@@ -120,7 +123,7 @@ func (u *user) news() bool {
 func (u *user) toStore() Record {
 	r := u.record
 	switch {
-	case u.choice != nil:
+	case u.choice != nil && !u.isOlder(u.choice):
 		r.Wanted = u.choice.state
 	case u.acts:
 		r.Wanted = u.wanted
@@ -128,7 +131,7 @@ func (u *user) toStore() Record {
 	return r
 }
 
-// act makes the user's choice act.
+// act makes what is stored, or was chosen, act.
 func (u *user) act(s State) { u.acts, u.wanted = true, s }
 
 // table has the users in memory.
@@ -137,8 +140,10 @@ type table struct {
 
 	mu        sync.Mutex
 	users     map[string]*user
-	changed   []*user // with something to tell, the oldest change first
-	unsettled []*user // that others see otherwise than at the last tick
+	changed   []*user            // with something to tell, the oldest change first
+	unsettled []*user            // that others see otherwise than at the last tick
+	toSpread  []*user            // of whom other servers are to be told
+	passing   map[*user]struct{} // with something in abroad that a beat ends
 	toLoad    []*user
 	toSave    []*user
 	checks    map[string]struct{} // users whose contacts have changed
@@ -146,6 +151,7 @@ type table struct {
 
 func (t *table) init(s *Service) {
 	t.service, t.users, t.checks = s, make(map[string]*user), make(map[string]struct{})
+	t.passing = make(map[*user]struct{})
 }
 
 // online is the handler of the event Online. It reads the Logon's choice, so that no slow handler of the application's lets out the
@@ -153,9 +159,13 @@ func (t *table) init(s *Service) {
 func (t *table) online(d usermgr.UserData) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.service.elsewhere != nil && len(d.Sessions) == 0 { // the first session is on another server
+		return
+	}
 	u := t.user(d.UserID)
 	u.online = true
 	for i := range d.Sessions {
+		u.came(d.Sessions[i].Generation)
 		t.logon(u, &d.Sessions[i])
 		u.logon = d.Sessions[i].Conn
 	}
@@ -164,15 +174,21 @@ func (t *table) online(d usermgr.UserData) {
 
 // connected is the handler of the event Connected.
 func (t *table) connected(i usermgr.SessionInfo) {
-	if i.Fields[fieldPresence] == "" {
+	alone := t.service.elsewhere == nil
+	if alone && i.Fields[fieldPresence] == "" {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if u := t.user(i.UserID); u.logon != i.Conn {
-		t.logon(u, &i)
-		t.review(u)
+	u := t.user(i.UserID)
+	if !alone { // Online may have come on another server
+		u.online = true
+		u.came(i.Generation)
 	}
+	if u.logon != i.Conn {
+		t.logon(u, &i)
+	}
+	t.review(u)
 }
 
 // logon has a Logon choose.
@@ -187,7 +203,11 @@ func (t *table) offline(d usermgr.UserData) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	u := t.user(d.UserID)
-	u.online = false
+	if u.abroad != nil {
+		u.abroad.isOffline(d.Version)
+	} else {
+		u.online = false
+	}
 	t.review(u)
 }
 
@@ -210,8 +230,9 @@ func (t *table) note(u *user, c *choice) {
 		c.done = append(u.choice.done, c.done...)
 	}
 	u.choice, u.unsaved = c, true
+	u.stampChoice(c)
 	if c.state == Stealth {
-		u.act(Stealth)
+		u.actChoice(c)
 	}
 	u.load.resume() // the user is there now
 	u.save.resume()
@@ -235,19 +256,26 @@ func (t *table) user(id string) *user {
 	u := t.users[id]
 	if u == nil {
 		u = &user{id: id, record: Record{UserID: id}, seen: Offline, settled: Offline, told: Offline, toldOwn: Online}
+		if t.service.elsewhere != nil {
+			u.abroad = &abroad{}
+		}
 		t.users[id] = u
 	}
 	return u
 }
 
 // review queues what is to be done for a user after a change. t.mu is held on entry.
-func (t *table) review(u *user) {
+func (t *table) review(u *user) { t.reviewAt(u, time.Now()) }
+
+// reviewAt is review for a change at another time. t.mu is held on entry.
+func (t *table) reviewAt(u *user, at time.Time) {
 	if v := u.sees(); v != u.seen {
 		if v == Offline || u.seen == Offline {
-			u.crossed = time.Now()
+			u.crossed = at
 		}
 		u.seen = v
 	}
+	t.spread(u)
 	if u.seen != u.settled && !u.noted {
 		u.noted = true
 		t.unsettled = append(t.unsettled, u)
@@ -264,7 +292,7 @@ func (t *table) review(u *user) {
 		u.save = workQueued
 		t.toSave = append(t.toSave, u)
 	}
-	if !u.online && u.telling == tellIdle && !u.noted && !u.unsaved && u.load == workIdle && u.save == workIdle {
+	if !u.online && u.abroad.isQuiet() && u.telling == tellIdle && !u.noted && !u.unsaved && u.load == workIdle && u.save == workIdle {
 		delete(t.users, u.id)
 		return
 	}
@@ -295,11 +323,12 @@ func (t *table) settleOne(u *user) (gone bool) {
 	}
 	u.settled = u.seen
 	c := Change{UserID: u.id, Old: old, New: u.seen, At: u.crossed}
+	stores := u.stores()
 	switch Offline {
 	case old:
-		u.record.LastOnline, u.unsaved = u.crossed, true
+		u.record.LastOnline, u.unsaved = u.crossed, u.unsaved || stores
 	case u.seen:
-		u.record.LastSeen, u.unsaved = u.crossed, true
+		u.record.LastSeen, u.unsaved = u.crossed, u.unsaved || stores
 	default:
 		c.At = time.Now()
 	}

@@ -1,5 +1,7 @@
 package seam
 
+import "context"
+
 // Teller carries what a service on one server tells the service of the same name on the others. A bridge.Elsewhere may be one: a
 // cluster.Node is. Any goroutine may call the methods.
 type Teller interface {
@@ -11,6 +13,8 @@ type Teller interface {
 	// Tell tells the service on the server with this number, or with 0 on all others, at most MaxTold bytes. It returns at once. What
 	// cannot be sent now is lost. The body is copied.
 	Tell(service string, to uint32, body []byte)
+	// Online returns those of the users who are online on any server. It blocks within ctx.
+	Online(ctx context.Context, userIDs ...string) (online []string, err error)
 }
 
 // MaxTold is the largest body of Teller.Tell, in bytes.
