@@ -28,6 +28,7 @@ var wallTime = []string{
 	"presence/elsewhere.go",        // when a user came and went, as other machines read it
 	"chat/clock.go",                // when a message was stored, as other processes and later ones read it
 	"chat/sqlstore/clock.go",       // the same, in a database
+	"chat/chatclient/clock.go",     // the same, as the server tells it
 	"cluster/unasked.go",           // when another machine has made a push
 }
 

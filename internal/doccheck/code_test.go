@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"chat/sqlstore":        {"chat", "presence", "protocol"},
 	"chat/sqlstore/sqlite": {"chat/sqlstore"},
 	"cluster":              {"protocol", "usermgr", "engine", "bridge", "push", "internal/clock", "internal/codes", "internal/logging", "internal/seam"},
+	"chat/chatclient":      {"client", "protocol", "internal/system"},
 	"chat/storetest":       {"chat", "presence", "protocol"},
 	"client":               {"protocol", "internal/codes", "internal/contain", "internal/layout", "internal/system"},
 	"metrics":              {front, "protocol", "usermgr", "engine", "bridge", "push", "metrics", "cluster", "cluster/mesh"},
