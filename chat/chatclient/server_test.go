@@ -15,6 +15,7 @@ import (
 	"github.com/rollcall-go/rollcall/chat/chatclient"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/internal/testkit"
+	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/rollcalltest"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -31,6 +32,7 @@ type world struct {
 	t     *testing.T
 	cable *testkit.Cable
 	store chat.Store
+	gate  *gate // of requests
 	*node
 }
 
@@ -48,6 +50,7 @@ func newWorld(t *testing.T, cfg chat.Config) *world {
 		w.store = chat.NewMemory()
 	}
 	w.cable = testkit.NewCable(t, "")
+	w.gate = newGate()
 	w.start(cfg)
 	return w
 }
@@ -56,7 +59,7 @@ func newWorld(t *testing.T, cfg chat.Config) *world {
 func (w *world) start(cfg chat.Config) {
 	w.t.Helper()
 	n := &node{}
-	cfg.Store, cfg.Strangers = w.store, true
+	cfg.Store, cfg.Strangers, cfg.Allow = w.store, true, w.gate.allow
 	if cfg.StoreTimeout == 0 {
 		cfg.StoreTimeout = testkit.Patience // a busy machine is no fault
 	}
@@ -67,6 +70,7 @@ func (w *world) start(cfg chat.Config) {
 		n.chat = testkit.Must(chat.New(s.Bridge, cfg))
 	})
 	n.stop = sync.OnceFunc(func() {
+		w.gate.set(nil)
 		n.server.Stop()
 		ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 		defer cancel()
@@ -255,5 +259,70 @@ func (w *world) fill(of chatclient.Conversation, n int) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
+	}
+}
+
+// part breaks the connections over the cable, and keeps clients from coming back.
+func (w *world) part(all ...*person) {
+	w.t.Helper()
+	w.cable.Lead("127.0.0.1:1") // where no server is
+	w.cable.Break()
+	for _, p := range all {
+		testkit.Eventually(w.t, "the connection is lost", func() bool { return p.Conn().State() == client.Reconnecting })
+	}
+}
+
+// meet lets clients come back.
+func (w *world) meet() { w.cable.Lead(w.server.Addr) }
+
+// gate has requests of some kind wait, or be refused, before the server looks at them.
+type gate struct {
+	mu      sync.Mutex
+	changed sync.Cond
+	rule    func(a chat.Action) (closed bool, refusal error)
+	waiting int // for the rule to change
+}
+
+func newGate() *gate {
+	g := &gate{}
+	g.changed.L = &g.mu
+	return g
+}
+
+// allow is chat.Config.Allow.
+func (g *gate) allow(_ context.Context, a chat.Action) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for {
+		if g.rule == nil {
+			return nil
+		}
+		closed, refusal := g.rule(a)
+		if !closed {
+			return refusal
+		}
+		g.waiting++
+		g.changed.Wait()
+	}
+}
+
+// set sets the rule; nil lets all requests pass.
+func (g *gate) set(rule func(a chat.Action) (closed bool, refusal error)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.rule, g.waiting = rule, 0
+	g.changed.Broadcast()
+}
+
+func (g *gate) waits() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.waiting
+}
+
+// closeFor has all requests of a user with an operation of chat wait.
+func closeFor(user string, op uint8) func(chat.Action) (bool, error) {
+	return func(a chat.Action) (bool, error) {
+		return a.UserID == user && a.Type == protocol.TypeChat && a.Op == op, nil
 	}
 }
