@@ -60,56 +60,43 @@ func TestAServerThatIsStartedAgainIsCaughtUpWith(t *testing.T) {
 	}
 	w.hasAll(ann, group, 1)
 	w.hasAll(bob, group, 1)
-	if len(ann.resets)+len(bob.resets) > 0 {
-		t.Errorf("the same store was taken for another: %v %v", ann.resets, bob.resets)
+	if a, b := ann.toldOfResets(), bob.toldOfResets(); len(a)+len(b) > 0 {
+		t.Errorf("the same store was taken for another: %v %v", a, b)
 	}
 }
 
-// fork returns a store that has the first n messages between two users, and others after them.
-func fork(t *testing.T, n, others int) (upTo, different chat.Store, known chatclient.Mark) {
+// anotherStore returns what a client knows that had so many messages of bob's from a store that is not there any more.
+func anotherStore(t *testing.T, n int) map[chatclient.Conversation]chatclient.Mark {
 	t.Helper()
-	stores := []*chat.Memory{chat.NewMemory(), chat.NewMemory()}
-	for i, s := range stores {
-		w := newWorld(t, chat.Config{Store: s})
-		w.direct("ann", chatclient.Config{})
-		bob := w.direct("bob", chatclient.Config{})
-		for k := range n + others {
-			if i == 1 && k == n+others {
-				break
-			}
-			bob.send(toAnn, "hello")
-		}
-		if i == 0 {
-			last := w.stored("ann", toBob)[n+others-1]
-			known = chatclient.Mark{Seq: last.Seq, ID: last.ID}
-		}
-		bob.end()
-		w.stop()
+	w := newWorld(t, chat.Config{})
+	ann, bob := w.direct("ann", chatclient.Config{}), w.direct("bob", chatclient.Config{})
+	for range n {
+		bob.send(toAnn, "lost")
 	}
-	return stores[0], stores[1], known
+	w.hasAll(ann, toBob, 1)
+	return ann.Marks()
 }
 
 // A store that has gone back has other messages with the numbers that the client knows, or none. All come again.
 func TestAStoreThatWentBackIsReadFromTheStart(t *testing.T) {
 	for _, c := range []struct {
-		name        string
-		known, then int
-	}{{"fewer", 5, 3}, {"as many", 5, 5}, {"more", 5, 8}, {"none", 5, 0}} {
+		name       string
+		then, most int
+		from       uint64
+	}{{"fewer", 3, 0, 1}, {"as many", 5, 0, 1}, {"more", 8, 0, 1}, {"many more", 20, 4, 17}, {"none", 0, 0, 1}} {
 		t.Run(c.name, func(t *testing.T) {
-			_, _, known := fork(t, 0, c.known)
+			known := anotherStore(t, 5)
 			w := newWorld(t, chat.Config{})
 			bob := w.direct("bob", chatclient.Config{})
 			w.direct("ann", chatclient.Config{}).end()
 			for range c.then {
 				bob.send(toAnn, "another")
 			}
-			ann := w.dial("ann", chatclient.Config{Known: map[chatclient.Conversation]chatclient.Mark{toBob: known}})
-			w.hasAll(ann, toBob, 1)
-			if !slices.Equal(ann.resets, []chatclient.Conversation{toBob}) {
-				t.Errorf("told of %v", ann.resets)
-			}
+			ann := w.dial("ann", chatclient.Config{Known: known, MaxCatchUp: c.most})
+			w.hasAll(ann, toBob, c.from)
+			testkit.Eventually(t, "the reset is told", func() bool { return slices.Equal(ann.toldOfResets(), []chatclient.Conversation{toBob}) })
 			bob.send(toAnn, "live")
-			w.hasAll(ann, toBob, 1)
+			w.hasAll(ann, toBob, c.from)
 		})
 	}
 }

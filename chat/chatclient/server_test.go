@@ -145,6 +145,13 @@ func (h *heard) of(of chatclient.Conversation) []*chatclient.Message {
 	return slices.Clone(h.messages[of])
 }
 
+// toldOfResets returns of which conversations OnReset was told.
+func (h *heard) toldOfResets() []chatclient.Conversation {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.resets)
+}
+
 func (h *heard) timesCaughtUp() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
