@@ -331,19 +331,30 @@ func (s *Service) Ban(ctx context.Context, by string, id GroupID, userID string,
 	})
 }
 
-// BanAuthor is Ban for the author of an anonymous message, whom by does not learn. Only the author is told.
+// BanAuthor is Ban for the author of an anonymous message. by does not learn who that is, and only the author is told. An author whom by may
+// not ban, such as another administrator, is not banned, and by is not told so: that would narrow down who it is.
 func (s *Service) BanAuthor(ctx context.Context, by string, id GroupID, seq uint64, on bool) error {
 	author, err := s.author(ctx, Key{Group: id}, seq)
 	switch {
 	case err != nil:
 		return err
-	case author == by || author == Server:
+	case author == Server:
 		return errNotBelow
+	case author == by: // it has no effect, as with another administrator's
+		return nil
 	}
+	banned := false
 	return s.changeGroup(ctx, by, id, []string{author}, func(_ *Group, a actor, all []Member) error {
+		if err := a.needs(Administrator); err != nil {
+			return err
+		}
+		banned = a.mayTouch(&all[0]) == nil
+		if !banned { // an error would say that the author is an administrator
+			return nil
+		}
 		return a.ban(&all[0], by, on, false)
 	}, func(c changed) {
-		if on {
+		if on && banned {
 			c.notice("banned", author, []string{author})
 			s.handlers.group(GroupEvent{Event: "banned", Group: id, UserID: author, By: by})
 		}

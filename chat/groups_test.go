@@ -247,6 +247,17 @@ func TestAnAnonymousAuthorIsBannedUnnamed(t *testing.T) {
 	bob.mayNotSay("P36", protocol.Banned, group)
 	ann.group(protocol.GroupBan, group, "seq", "1", "on", "0")
 	bob.say(group, "thanks")
+
+	// An administrator is not told that the author is the owner, and a recall does not name its sender.
+	ann.group(protocol.GroupSetRole, group, "user", "bob", "role", "1")
+	n := fmt.Sprint(ann.say(group, "hm", "anonymous", "1"))
+	ann.forget()
+	bob.forget()
+	bob.group(protocol.GroupBan, group, "seq", n)
+	ann.wantHeard("P31")
+	ann.refused("P31", protocol.Incomplete, protocol.TypeChat, protocol.ChatRecall, nil, "group", group, "seq", n)
+	ann.must(protocol.TypeChat, protocol.ChatRecall, nil, "group", group, "seq", n, "anonymous", "1")
+	bob.wantHeard("P31", fmt.Sprintf("%s#4 ?: (recalls %s)", group, n))
 }
 
 // Members are listed by pages; groups that are not open show themselves to members alone.

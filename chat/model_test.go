@@ -285,7 +285,8 @@ func (r *reference) recall(u *refUser, p *peer) {
 		why = first(refusal{protocol.NoSuchGroup, g.dissolved}, refusal{protocol.NotMember, !g.in(u)})
 	}
 	if why == 0 {
-		why = first(refusal{protocol.NoSuchMessage, m == nil || m.recalls != 0}, refusal{protocol.NotYours, m != nil && m.from != u})
+		why = first(refusal{protocol.NoSuchMessage, m == nil || m.recalls != 0}, refusal{protocol.NotYours, m != nil && m.from != u},
+			refusal{protocol.Incomplete, m != nil && m.anonymous != anonymous})
 	}
 	o := r.ask(p, why, protocol.TypeChat, protocol.ChatRecall, nil, append(fields, "anonymous", bit(anonymous), "seq", fmt.Sprint(seq))...)
 	switch {

@@ -27,6 +27,7 @@ var (
 	errNotFriends       = protocol.Errorf(protocol.NotFriends, "you and this user are not friends")
 	errNoSuchMessage    = protocol.Errorf(protocol.NoSuchMessage, "there is no such message")
 	errNotYours         = protocol.Errorf(protocol.NotYours, "the message is another user's")
+	errRecallNamed      = protocol.Errorf(protocol.Incomplete, "an anonymous message is recalled anonymously, and no other is")
 	errRecallExpired    = protocol.Errorf(protocol.RecallExpired, "it is too late to recall this message")
 )
 
@@ -105,6 +106,8 @@ func (y *policy) allowRecall(p *Post, s *Standing) error {
 		return nil
 	case s.Message.From != p.From:
 		return errNotYours
+	case s.Message.Anonymous != p.Anonymous: // the recall would name its sender
+		return errRecallNamed
 	case s.Message.Recalled: // twice is once
 		return nil
 	case y.recallWindow < 0, p.Time.Sub(s.Message.Time) > y.recallWindow:

@@ -107,10 +107,11 @@ func TestEveryPostToAUser(t *testing.T) {
 
 // P32: every combination of what a recall depends on.
 func TestEveryRecall(t *testing.T) {
-	combinations([]int{2, 2, 2, 2, 2, 2, 2, 3, 2}, func(c []int) {
+	combinations([]int{2, 2, 2, 2, 2, 2, 2, 3, 2, 2, 2}, func(c []int) {
+		anonymous, wasAnonymous := c[9] == 1, c[10] == 1
 		group, exists, in, found, isRecall, mine, recalled, server := c[0] == 1, c[1] == 1, c[2] == 1, c[3] == 1, c[4] == 1, c[5] == 1, c[6] == 1, c[8] == 1
 		age := []time.Duration{0, time.Minute, time.Minute + time.Millisecond}[c[7]]
-		p := &chat.Post{To: "bob", From: "ann", Recalls: 3, Time: postTime}
+		p := &chat.Post{To: "bob", From: "ann", Recalls: 3, Anonymous: anonymous, Time: postTime}
 		if server {
 			p.From = chat.Server
 		}
@@ -121,7 +122,7 @@ func TestEveryRecall(t *testing.T) {
 			}
 		}
 		if found {
-			s.Message = &chat.Message{Seq: 3, From: "eve", Recalled: recalled, Time: postTime.Add(-age)}
+			s.Message = &chat.Message{Seq: 3, From: "eve", Anonymous: wasAnonymous, Recalled: recalled, Time: postTime.Add(-age)}
 			if mine {
 				s.Message.From = "ann"
 			}
@@ -135,6 +136,7 @@ func TestEveryRecall(t *testing.T) {
 			refusal{protocol.NoSuchMessage, !found || isRecall},
 			refusal{0, server},
 			refusal{protocol.NotYours, !mine},
+			refusal{protocol.Incomplete, anonymous != wasAnonymous},
 			refusal{0, recalled},
 			refusal{protocol.RecallExpired, age > time.Minute},
 		)
