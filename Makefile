@@ -10,9 +10,9 @@ SOAK_SEEDS ?= 1000
 SOAK_RELOGONS ?= 1000000
 SOAK_CLUSTER ?= 15m
 
-.PHONY: test openssl redis vet race alloc outside build fuzz soak mutants bench cluster-demo clean
+.PHONY: test openssl redis postgres vet race alloc outside build fuzz soak mutants bench cluster-demo clean
 
-test: openssl redis vet race alloc outside
+test: openssl redis postgres vet race alloc outside
 
 # Some TLS tests talk to OpenSSL. Where it is missing it is installed, if apt-get can do it; otherwise they are left out.
 openssl:
@@ -26,6 +26,12 @@ redis:
 		{ [ -z "$(REDIS_SERVER)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y redis-server; } || \
 		{ echo "redis-server, 7.0 or later, is missing, so the tests of cluster/redisdir are left out: install it (apt-get install redis-server, apk add redis, brew install redis)" >&2; [ "$$CI" != true ]; }
 
+# The tests of chat/sqlstore/postgres start a server of their own.
+postgres:
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y postgresql; } || \
+		{ echo "PostgreSQL, 12 or later, is missing, so the tests of chat/sqlstore/postgres are left out: install it (apt-get install postgresql, apk add postgresql, brew install postgresql)" >&2; [ "$$CI" != true ]; }
+
 vet: $(STATICCHECK)
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
@@ -37,7 +43,8 @@ race:
 	$(GO) test -race -timeout 9m ./...
 	cd metrics && $(GO) test -race ./...
 	cd cluster/redisdir && $(GO) test -race -parallel 4 ./... # most of them wait
-	cd chat/sqlstore && $(GO) test ./... # with the race detector SQLite is 7 times slower
+	cd chat/sqlstore && $(GO) test . ./sqlite # with the race detector SQLite is 7 times slower
+	cd chat/sqlstore && $(GO) test -race ./postgres
 	cd chat/sqlstore && $(GO) test -race -run "$(SQLITE_RACE)" ./sqlite
 
 # The tests of SQLite in which several goroutines use a store.

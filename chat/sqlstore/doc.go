@@ -1,8 +1,8 @@
-// Package sqlstore keeps what package chat must not forget in an SQL database. Package sqlite opens a store in a file:
+// Package sqlstore keeps what package chat must not forget in an SQL database. Packages sqlite and postgres open a store:
 //
-//	store, err := sqlite.Open("chat.db")
+//	store, err := sqlite.Open("chat.db") // or postgres.Open(ctx, "postgres://...")
 //
-// All tables have the same columns in SQLite and PostgreSQL, so that an operator can read them with any tool. A store that is opened brings the tables of
+// All tables have the same columns in both databases, so that an operator can read them with any tool. A store that is opened brings the tables of
 // an earlier version up to date; several programs may do so at once.
 //
 // # How it works

@@ -20,28 +20,29 @@ const front = "."
 
 // mayImport says which packages of the module a public package may import. A package's tests may import anything.
 var mayImport = map[string][]string{
-	front:                  {"protocol", "usermgr", "engine", "bridge", "heartbeat"},
-	"protocol":             {"internal/bodies", "internal/layout"},
-	"heartbeat":            {"internal/wheel"},
-	"usermgr":              {"heartbeat", "protocol", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/table", "internal/wheel"},
-	"engine":               {"protocol", "internal/clock", "internal/codes", "internal/contain", "internal/gnetloop", "internal/layout", "internal/logging", "internal/seam", "internal/system", "internal/table"},
-	"bridge":               {"engine", "heartbeat", "protocol", "usermgr", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system", "internal/table"},
-	"push":                 {"bridge", "engine", "protocol", "usermgr", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
-	"presence":             {"bridge", "engine", "protocol", "usermgr", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
-	"chat":                 {"bridge", "engine", "presence", "protocol", "usermgr", "internal/clock", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
-	"chat/sqlstore":        {"chat", "presence", "protocol"},
-	"chat/sqlstore/sqlite": {"chat/sqlstore"},
-	"cluster":              {"protocol", "usermgr", "engine", "bridge", "push", "internal/clock", "internal/codes", "internal/logging", "internal/seam"},
-	"chat/chatclient":      {"client", "protocol", "internal/system"},
-	"chat/storetest":       {"chat", "presence", "protocol"},
-	"client":               {"protocol", "internal/codes", "internal/contain", "internal/layout", "internal/system"},
-	"metrics":              {front, "protocol", "usermgr", "engine", "bridge", "push", "metrics", "cluster", "cluster/mesh"},
-	"cluster/dirtest":      {"cluster"},
-	"cluster/mesh":         {"client", "cluster", "engine", "protocol", "internal/logging", "internal/system"},
-	"cluster/meshtest":     {"cluster"},
-	"cluster/memory":       {"cluster"},
-	"cluster/redisdir":     {"cluster", "internal/logging"},
-	"rollcalltest":         {front, "protocol", "usermgr", "engine", "heartbeat", "bridge", "client"},
+	front:                    {"protocol", "usermgr", "engine", "bridge", "heartbeat"},
+	"protocol":               {"internal/bodies", "internal/layout"},
+	"heartbeat":              {"internal/wheel"},
+	"usermgr":                {"heartbeat", "protocol", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/table", "internal/wheel"},
+	"engine":                 {"protocol", "internal/clock", "internal/codes", "internal/contain", "internal/gnetloop", "internal/layout", "internal/logging", "internal/seam", "internal/system", "internal/table"},
+	"bridge":                 {"engine", "heartbeat", "protocol", "usermgr", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system", "internal/table"},
+	"push":                   {"bridge", "engine", "protocol", "usermgr", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
+	"presence":               {"bridge", "engine", "protocol", "usermgr", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
+	"chat":                   {"bridge", "engine", "presence", "protocol", "usermgr", "internal/clock", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
+	"chat/sqlstore":          {"chat", "presence", "protocol"},
+	"chat/sqlstore/postgres": {"chat/sqlstore"},
+	"chat/sqlstore/sqlite":   {"chat/sqlstore"},
+	"cluster":                {"protocol", "usermgr", "engine", "bridge", "push", "internal/clock", "internal/codes", "internal/logging", "internal/seam"},
+	"chat/chatclient":        {"client", "protocol", "internal/system"},
+	"chat/storetest":         {"chat", "presence", "protocol"},
+	"client":                 {"protocol", "internal/codes", "internal/contain", "internal/layout", "internal/system"},
+	"metrics":                {front, "protocol", "usermgr", "engine", "bridge", "push", "metrics", "cluster", "cluster/mesh"},
+	"cluster/dirtest":        {"cluster"},
+	"cluster/mesh":           {"client", "cluster", "engine", "protocol", "internal/logging", "internal/system"},
+	"cluster/meshtest":       {"cluster"},
+	"cluster/memory":         {"cluster"},
+	"cluster/redisdir":       {"cluster", "internal/logging"},
+	"rollcalltest":           {front, "protocol", "usermgr", "engine", "heartbeat", "bridge", "client"},
 }
 
 // parse returns the files of a public package: its code, and its tests.
@@ -224,8 +225,9 @@ func TestEveryPackageHasARunnableExample(t *testing.T) {
 					inside := c.Pos() > fn.Body.Pos() && c.End() < fn.Body.End()
 					found = found || inside && strings.Contains(strings.ToLower(c.Text()), "output:")
 				}
-				// An example of a package for tests needs a *testing.T: one of its tests runs it. One of redisdir needs a server.
-				found = found || pkg == "rollcalltest" || pkg == "cluster/redisdir"
+				// An example of a package for tests needs a *testing.T: one of its tests runs it. Those of redisdir and
+				// postgres need a server.
+				found = found || slices.Contains([]string{"rollcalltest", "cluster/redisdir", "chat/sqlstore/postgres"}, pkg)
 			}
 		}
 		if !found {

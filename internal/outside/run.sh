@@ -35,4 +35,5 @@ outside() {
 outside plain hello .
 outside metered "users: 0" . ./metrics
 outside clustered "ann is at a" . ./cluster/redisdir
+outside stored "ann exists: true" . ./chat/sqlstore
 echo "outside the repository, programs with $module $version build and run"

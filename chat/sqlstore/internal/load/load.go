@@ -62,6 +62,9 @@ func Write(ctx context.Context, store chat.Store, answered func([]Answer), faile
 		posts := batch()
 		for err := store.Append(context.WithoutCancel(ctx), posts, allow); err != nil; err = store.Append(context.WithoutCancel(ctx), posts, allow) {
 			failed(err)
+			if ctx.Err() != nil {
+				return
+			}
 		}
 		all := make([]Answer, len(posts))
 		for i, p := range posts {

@@ -1,0 +1,227 @@
+//go:build unix
+
+package postgres_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall/chat/sqlstore"
+	"github.com/rollcall-go/rollcall/chat/sqlstore/postgres"
+	"github.com/rollcall-go/rollcall/internal/testkit"
+)
+
+// shared is the server of the tests that need none of their own, or why there is none.
+var shared struct {
+	*server
+	missing error
+}
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		shared.server, shared.missing = newServer("-c", "fsync=off")
+		if shared.missing == nil {
+			defer shared.remove()
+		}
+		return m.Run()
+	}())
+}
+
+// server is a PostgreSQL server in a folder of its own, with a Unix socket there and no other address.
+type server struct {
+	folder   string
+	bin      string
+	settings []string
+	as       *syscall.Credential // root starts it as another user
+	watch    io.Closer           // when it is closed, or the process ends in whatever way, the server stops at once
+	cmd      *exec.Cmd
+	made     atomic.Int32 // schemas
+}
+
+// newServer makes and starts a server. remove ends it.
+func newServer(settings ...string) (*server, error) {
+	bin, err := binaries()
+	if err != nil {
+		return nil, err
+	}
+	s := &server{bin: bin, settings: settings}
+	if os.Getuid() == 0 {
+		if s.as, err = unprivileged(); err != nil {
+			return nil, err
+		}
+	}
+	if s.folder, err = os.MkdirTemp("", "rollcall-postgres"); err != nil {
+		return nil, err
+	}
+	if s.as != nil {
+		if err := os.Chown(s.folder, int(s.as.Uid), int(s.as.Gid)); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(s.folder))
+		}
+	}
+	init := exec.Command(filepath.Join(bin, "initdb"), "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+	init.Dir, init.SysProcAttr = s.folder, &syscall.SysProcAttr{Credential: s.as}
+	if out, err := init.CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("initdb: %w: %s", err, out), os.RemoveAll(s.folder))
+	}
+	if err := s.start(); err != nil {
+		s.remove()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *server) data() string { return filepath.Join(s.folder, "data") }
+
+// binaries returns the folder of PostgreSQL's programs: initdb's, or the newest where Debian puts them.
+func binaries() (string, error) {
+	if path, err := exec.LookPath("initdb"); err == nil {
+		path, err = filepath.EvalSymlinks(path)
+		return filepath.Dir(path), err
+	}
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin")
+	if err != nil || len(found) == 0 {
+		return "", errors.New("PostgreSQL is not installed (apt-get install postgresql)")
+	}
+	version := func(path string) int {
+		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		return n
+	}
+	return slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) }), nil
+}
+
+// unprivileged is the user postgres: the server refuses to run as root.
+func unprivileged() (*syscall.Credential, error) {
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		return nil, err
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, err
+}
+
+// start starts the server, and returns when it answers. A shell stops it (SIGQUIT, as "pg_ctl -m immediate stop" does) when the shell's input ends.
+func (s *server) start() error {
+	args := []string{"-c", `"$@" & server=$!; cat >/dev/null; kill -QUIT $server; wait $server`, "sh", filepath.Join(s.bin, "postgres"),
+		"-D", s.data(), "-k", s.folder, "-c", "listen_addresses=", "-c", "max_connections=200"}
+	s.cmd = exec.Command("sh", append(args, s.settings...)...)
+	s.cmd.Dir, s.cmd.SysProcAttr = s.folder, &syscall.SysProcAttr{Credential: s.as}
+	log, err := os.OpenFile(filepath.Join(s.folder, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	watch, err := s.cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	s.watch = watch
+	db, err := sql.Open("pgx", s.dsn("public"))
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if !testkit.ComesTrue(testkit.Patience, func() bool { err = db.Ping(); return err == nil }) {
+		text, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("the server does not answer: %w: %s", err, text)
+	}
+	return nil
+}
+
+// kill stops the server at once; what it has not committed is lost.
+func (s *server) kill() {
+	_ = s.watch.Close()
+	_ = s.cmd.Wait() // it does not end with success
+}
+
+func (s *server) remove() {
+	if s.watch != nil {
+		s.kill()
+	}
+	_ = os.RemoveAll(s.folder)
+}
+
+// dsn is the address of a store in a schema.
+func (s *server) dsn(schema string) string {
+	return "host=" + s.folder + " user=postgres dbname=postgres search_path=" + schema
+}
+
+// server returns the shared server; a machine without PostgreSQL leaves the test out.
+func sharedServer(t testing.TB) *server {
+	t.Helper()
+	if shared.missing != nil {
+		testkit.LeaveOut(t, "%v", shared.missing)
+	}
+	return shared.server
+}
+
+// schema makes a schema for a test, and returns the address of the store in it. It takes less time than a database.
+func (s *server) schema(t testing.TB) (dsn string) {
+	t.Helper()
+	name := "test" + strconv.Itoa(int(s.made.Add(1)))
+	s.run(t, s.dsn("public"), "CREATE SCHEMA "+name)
+	return s.dsn(name)
+}
+
+// run runs a statement, and returns the texts that it finds.
+func (s *server) run(t testing.TB, dsn, statement string) (found []string) {
+	t.Helper()
+	db, err := sql.Open("pgx", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.Query(statement)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, text)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// open opens a store until the end of the test.
+func open(t testing.TB, dsn string) *sqlstore.Store {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s, err := postgres.Open(ctx, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
