@@ -66,8 +66,8 @@ func (g *Group) join(m *Member, most int, mayAlways bool) error {
 	case m.Groups >= most:
 		return errManyGroups
 	}
-	m.In, m.Role, m.MutedUntil = true, Ordinary, time.Time{}
-	g.Members++ // the store sets it; here it is for the next user of the same change
+	m.In, m.Role = true, Ordinary // a mute outlives membership
+	g.Members++                   // the store sets it; here it is for the next user of the same change
 	return nil
 }
 

@@ -34,6 +34,9 @@ func TestA5SendingToAGroup(t *testing.T) {
 	if e := bob.mayNotSay("P36", protocol.MemberMuted, group); e.Info["until-ms"] != until {
 		t.Errorf("rule P36: the refusal has %v, not until-ms=%s", e.Info, until)
 	}
+	bob.group(protocol.GroupLeave, group)
+	bob.join(group)
+	bob.mayNotSay("P37", protocol.MemberMuted, group) // leaving is no way round
 	ann.group(protocol.GroupMute, group, "user", "bob", "until-ms", "0")
 	bob.say(group, "I may again")
 

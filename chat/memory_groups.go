@@ -20,7 +20,13 @@ type memConversation struct {
 
 	group   Group // without LastSeq, which is last
 	members map[string]Member
-	banned  map[string]string // who has banned a user
+	barred  map[string]bar // users who are banned or muted, members or not
+}
+
+// bar is a ban, a mute, or both.
+type bar struct {
+	by         string // who has banned the user
+	mutedUntil time.Time
 }
 
 // group returns a group, or nil.
@@ -42,7 +48,7 @@ func (c *memConversation) info() Group {
 // member returns a user in the group, or one that is not.
 func (c *memConversation) member(userID string) Member {
 	u := c.members[userID]
-	u.UserID, u.BannedBy = userID, c.banned[userID]
+	u.UserID, u.BannedBy, u.MutedUntil = userID, c.barred[userID].by, c.barred[userID].mutedUntil
 	return u
 }
 
@@ -79,7 +85,7 @@ func (m *Memory) CreateGroup(ctx context.Context, g Group, allow func(groups int
 	g.Dissolved, g.Version = false, 1
 	c := &memConversation{
 		key: Key{Group: g.ID}, number: uint64(g.ID), used: make(map[memSent]uint64), group: g,
-		members: map[string]Member{g.Owner: {UserID: g.Owner, In: true, Role: Owner}}, banned: make(map[string]string),
+		members: map[string]Member{g.Owner: {UserID: g.Owner, In: true, Role: Owner}}, barred: make(map[string]bar),
 	}
 	m.conversations[c.key] = c
 	m.enter(g.Owner, c)
@@ -113,7 +119,7 @@ func (m *Memory) UpdateGroup(ctx context.Context, id GroupID, userIDs []string, 
 		for userID := range c.members {
 			delete(m.of[userID], c.number)
 		}
-		c.members, c.banned, c.messages, c.used, moved = nil, nil, nil, nil, true
+		c.members, c.barred, c.messages, c.used, moved = nil, nil, nil, nil, true
 	}
 	g.ID, g.Version = id, c.group.Version
 	if moved {
@@ -126,8 +132,8 @@ func (m *Memory) UpdateGroup(ctx context.Context, id GroupID, userIDs []string, 
 // place stores what a change has made of a user in a group, and reports whether the user has come or gone.
 func (m *Memory) place(c *memConversation, u Member) (moved bool) {
 	was := c.member(u.UserID)
-	if delete(c.banned, u.UserID); u.BannedBy != "" {
-		c.banned[u.UserID] = u.BannedBy
+	if delete(c.barred, u.UserID); u.BannedBy != "" || !u.MutedUntil.IsZero() {
+		c.barred[u.UserID] = bar{u.BannedBy, u.MutedUntil}
 	}
 	switch {
 	case u.In:

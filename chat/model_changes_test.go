@@ -75,7 +75,7 @@ func (r *reference) changeGroup(u *refUser, p *peer, g *refGroup) {
 	administrates := []refusal{none, {protocol.NotMember, !in}, {protocol.NotAdministrator, role < protocol.RoleAdministrator}}
 	touches := append(slices.Clone(administrates), refusal{protocol.NotAdministrator, member && theirs >= role})
 	owns := []refusal{none, {protocol.NotMember, !in}, {protocol.NotAdministrator, role != protocol.RoleOwner}}
-	enter := func(v *refUser) { g.members[v] = protocol.RoleMember; delete(g.silenced, v) }
+	enter := func(v *refUser) { g.members[v] = protocol.RoleMember }
 	switch r.IntN(12) {
 	case 0, 1, 2:
 		why := first(none, refusal{0, in}, refusal{protocol.Banned, g.banned[u]}, refusal{protocol.GroupClosed, !g.open}, refusal{protocol.GroupFull, len(g.members) >= g.max})
@@ -97,7 +97,6 @@ func (r *reference) changeGroup(u *refUser, p *peer, g *refGroup) {
 		why := first(none, refusal{protocol.NotMember, !in}, refusal{protocol.Refused, role == protocol.RoleOwner})
 		if ask(why, protocol.GroupLeave, nil); why == 0 {
 			delete(g.members, u)
-			delete(g.silenced, u)
 		}
 	case 4:
 		on := r.IntN(2) == 0
@@ -116,7 +115,6 @@ func (r *reference) changeGroup(u *refUser, p *peer, g *refGroup) {
 			g.banned[o] = on
 			if on && remove {
 				delete(g.members, o)
-				delete(g.silenced, o)
 			}
 		}
 	case 7:
@@ -134,7 +132,6 @@ func (r *reference) changeGroup(u *refUser, p *peer, g *refGroup) {
 		}
 		if ask(why, protocol.GroupRemove, ids(o.id)); why == 0 {
 			delete(g.members, o)
-			delete(g.silenced, o)
 		}
 	case 9, 10:
 		why := first(append(administrates, refusal{0, member}, refusal{protocol.NotFriends, u.contacts[o].state != protocol.ContactFriend},

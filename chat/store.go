@@ -47,7 +47,7 @@ type Store interface {
 	// if the ID belongs to a conversation already, also to a group that was dissolved.
 	CreateGroup(ctx context.Context, g Group, allow func(groups int) error) error
 	// UpdateGroup stores what change has made of a group and of some users, which come in the order of the given IDs, each once. Of a user who is
-	// not In afterwards it stores BannedBy alone. The calls for a group come one after the other, and after or before each call of Append with a
+	// not In afterwards it stores BannedBy and MutedUntil alone. The calls for a group come one after the other, and after or before each call of Append with a
 	// post to it. The store keeps Members, and Version, which grows by 1 if a user has come or gone; Joined of one that comes is LastSeq. A group
 	// whose Dissolved is set loses its members and bans, and is no group any more for all methods. The error is protocol.NoSuchGroup if there is
 	// no such group. The group is as it was stored.

@@ -24,14 +24,15 @@ var (
 	saveGroup = stmt(`UPDATE conversation SET version = $2, name = $3, owner = $4, max_members = $5, members = $6, allow_anonymous = $7, muted = $8,
 		open = $9, dissolved = $10 WHERE id = $1 AND pair IS NULL`)
 
-	saveMembers = stmt(`INSERT INTO member (conv, user_id, pair, role, muted_until, joined_seq)
-		SELECT k.conv, k.user_id, FALSE, k.role, k.muted_until, k.joined_seq
-		FROM KEYS(conv bigint, user_id text, role smallint, muted_until bigint, joined_seq bigint) k WHERE TRUE
-		ON CONFLICT (conv, user_id) DO UPDATE SET role = excluded.role, muted_until = excluded.muted_until`)
+	saveMembers = stmt(`INSERT INTO member (conv, user_id, pair, role, joined_seq)
+		SELECT k.conv, k.user_id, FALSE, k.role, k.joined_seq
+		FROM KEYS(conv bigint, user_id text, role smallint, joined_seq bigint) k WHERE TRUE
+		ON CONFLICT (conv, user_id) DO UPDATE SET role = excluded.role`)
 	deleteMembers = stmt(`DELETE FROM member WHERE (conv, user_id) IN (SELECT k.conv, k.user_id FROM KEYS(conv bigint, user_id text) k) AND NOT pair`)
 
-	saveBans = stmt(`INSERT INTO ban (conv, user_id, by_user) SELECT k.conv, k.user_id, k.by_user FROM KEYS(conv bigint, user_id text, by_user text) k WHERE TRUE
-		ON CONFLICT (conv, user_id) DO UPDATE SET by_user = excluded.by_user`)
+	saveBans = stmt(`INSERT INTO ban (conv, user_id, by_user, muted_until) SELECT k.conv, k.user_id, k.by_user, k.muted_until
+		FROM KEYS(conv bigint, user_id text, by_user text, muted_until bigint) k WHERE TRUE
+		ON CONFLICT (conv, user_id) DO UPDATE SET by_user = excluded.by_user, muted_until = excluded.muted_until`)
 	deleteBans = stmt(`DELETE FROM ban WHERE (conv, user_id) IN (SELECT k.conv, k.user_id FROM KEYS(conv bigint, user_id text) k)`)
 
 	deleteAllMembers = stmt(`DELETE FROM member WHERE conv = $1 AND NOT pair`)
@@ -40,8 +41,8 @@ var (
 
 const (
 	groupColumns = `c.id, c.last_seq, c.version, c.name, c.owner, c.max_members, c.members, c.allow_anonymous, c.muted, c.open, c.dissolved`
-	// A user who is not in the group, and one who is not banned, have no such row.
-	memberColumns = `m.conv IS NOT NULL, COALESCE(m.role, 0), COALESCE(m.muted_until, 0), COALESCE(m.joined_seq, 0), COALESCE(b.by_user, '')`
+	// A user who is not in the group, and one who is neither banned nor muted, have no such row.
+	memberColumns = `m.conv IS NOT NULL, COALESCE(m.role, 0), COALESCE(b.muted_until, 0), COALESCE(m.joined_seq, 0), COALESCE(b.by_user, '')`
 )
 
 var errNoSuchGroup = protocol.NoSuchGroup
@@ -208,11 +209,11 @@ type groupChange struct {
 
 	saved   texts
 	roles   shorts
-	muted   ints
 	joined  ints
 	removed texts
-	banned  texts
+	banned  texts // or muted
 	by      texts
+	muted   ints
 	freed   texts
 }
 
@@ -223,25 +224,24 @@ func (c *groupChange) place(was, is chat.Member, lastSeq uint64) {
 		c.come++
 		is.Joined = lastSeq
 		c.save(is)
-	case is.In && (is.Role != was.Role || !is.MutedUntil.Equal(was.MutedUntil)):
+	case is.In && is.Role != was.Role:
 		c.save(is)
 	case !is.In && was.In:
 		c.gone++
 		c.removed = append(c.removed, is.UserID)
 	}
 	switch {
-	case is.BannedBy == was.BannedBy:
-	case is.BannedBy == "":
+	case is.BannedBy == was.BannedBy && is.MutedUntil.Equal(was.MutedUntil):
+	case is.BannedBy == "" && is.MutedUntil.IsZero():
 		c.freed = append(c.freed, is.UserID)
 	default:
-		c.banned, c.by = append(c.banned, is.UserID), append(c.by, is.BannedBy)
+		c.banned, c.by, c.muted = append(c.banned, is.UserID), append(c.by, is.BannedBy), append(c.muted, millis(is.MutedUntil))
 	}
 }
 
 // save notes a member that has come or changed. Joined counts for one that has come.
 func (c *groupChange) save(m chat.Member) {
-	c.saved, c.roles = append(c.saved, m.UserID), append(c.roles, int16(m.Role))
-	c.muted, c.joined = append(c.muted, millis(m.MutedUntil)), append(c.joined, int64(m.Joined))
+	c.saved, c.roles, c.joined = append(c.saved, m.UserID), append(c.roles, int16(m.Role)), append(c.joined, int64(m.Joined))
 }
 
 func (c *groupChange) store(t *tx) error {
@@ -252,13 +252,13 @@ func (c *groupChange) store(t *tx) error {
 		}
 		return &column
 	}
-	if _, err := t.put(saveMembers, keysOf(in(len(c.saved)), &c.saved, &c.roles, &c.muted, &c.joined)); err != nil {
+	if _, err := t.put(saveMembers, keysOf(in(len(c.saved)), &c.saved, &c.roles, &c.joined)); err != nil {
 		return err
 	}
 	if _, err := t.put(deleteMembers, keysOf(in(len(c.removed)), &c.removed)); err != nil {
 		return err
 	}
-	if _, err := t.put(saveBans, keysOf(in(len(c.banned)), &c.banned, &c.by)); err != nil {
+	if _, err := t.put(saveBans, keysOf(in(len(c.banned)), &c.banned, &c.by, &c.muted)); err != nil {
 		return err
 	}
 	_, err := t.put(deleteBans, keysOf(in(len(c.freed)), &c.freed))

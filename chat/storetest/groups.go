@@ -347,6 +347,9 @@ func (s *suite) roles() {
 	s.joins(7, "ann")
 	_, m := s.groupAnd(7, "ann")
 	same(s, "one who was an administrator and came back", m, chat.Member{UserID: "ann", In: true})
+	s.leaves(7, "bob")
+	_, m = s.groupAnd(7, "bob")
+	same(s, "one who is muted and has left", m, chat.Member{UserID: "bob", MutedUntil: s.now.Add(time.Hour)})
 }
 
 func (s *suite) bans() {

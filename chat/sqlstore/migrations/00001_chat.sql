@@ -58,7 +58,6 @@ CREATE TABLE member (
   user_id     TEXT     NOT NULL,
   pair        BOOLEAN  NOT NULL,
   role        SMALLINT NOT NULL DEFAULT 0, -- 0 member, 1 administrator, 2 owner
-  muted_until BIGINT   NOT NULL DEFAULT 0,
   joined_seq  BIGINT   NOT NULL DEFAULT 0, -- last_seq when the user came
   PRIMARY KEY (conv, user_id)
 );
@@ -67,9 +66,10 @@ CREATE INDEX member_user ON member (user_id, conv);
 CREATE INDEX member_group ON member (user_id) WHERE NOT pair;
 
 CREATE TABLE ban (
-  conv    BIGINT NOT NULL,
-  user_id TEXT   NOT NULL,
-  by_user TEXT   NOT NULL,
+  conv        BIGINT NOT NULL,
+  user_id     TEXT   NOT NULL,
+  by_user     TEXT   NOT NULL, -- '' for not banned
+  muted_until BIGINT NOT NULL, -- here, since it outlives membership
   PRIMARY KEY (conv, user_id)
 );
 
