@@ -115,7 +115,7 @@ func (w *writer) applied(c *changed, users []Member) {
 		}
 	}
 	if !found {
-		at.last = c.LastSeq
+		at.last, at.from = c.LastSeq, c.LastSeq
 	}
 	w.keep(k, at)
 	c.roster = at.roster

@@ -139,13 +139,14 @@ type Service struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 
-	lanes    lanes     // clients' requests
-	writers  []*writer // all that has an order in a conversation
-	rosters  rosters
-	users    newcomers
-	quotas   quotas
-	handlers handlers
-	crew     sync.WaitGroup // all goroutines but the lanes' and the writers'
+	lanes     lanes      // clients' requests
+	writers   []*writer  // all that has an order in a conversation
+	elsewhere *elsewhere // nil where there are no other servers
+	rosters   rosters
+	users     newcomers
+	quotas    quotas
+	handlers  handlers
+	crew      sync.WaitGroup // all goroutines but the lanes' and the writers'
 	counters
 }
 
@@ -187,6 +188,7 @@ func New(b *bridge.Bridge, cfg Config) (*Service, error) {
 	}
 	s.presence = presence.New(b, p)
 	s.leave = b.Users().(subscriber).Subscribe(usermgr.Events{Online: s.users.online}) // presence.New has checked the type
+	s.joinOthers()
 	for typ, o := range map[uint16]operations{protocol.TypeContacts: contactOperations, protocol.TypeGroup: groupOperations, protocol.TypeChat: chatOperations} {
 		b.Engine().Handle(typ, func(c *engine.Conn, m *protocol.Message) error { return s.requested(c, m, o) })
 	}
@@ -204,6 +206,7 @@ func (s *Service) Subscribe(h Handlers) (unsubscribe func()) { return s.handlers
 // answered NotStored. Call it after the engine and the user manager have ended, and before the store is closed.
 func (s *Service) Close(ctx context.Context) error {
 	s.leave()
+	s.elsewhere.end()
 	defer logging.End(s.log)
 	ended := make(chan error, 1)
 	go func() {

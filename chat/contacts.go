@@ -186,7 +186,9 @@ func (s *Service) notice(typ uint16, op uint8, fields map[string]string, to ...s
 	if err != nil { // IDs and texts are checked before
 		panic("rollcall: chat: " + err.Error())
 	}
-	s.fanout(to, &protocol.Message{Type: typ, Body: body}, nil)
+	m := &protocol.Message{Type: typ, Body: body}
+	s.fanout(to, m, nil)
+	s.elsewhere.notice(to, m)
 }
 
 func requestOp(ctx context.Context, r *request) (map[string]string, []byte, error) {

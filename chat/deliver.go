@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -14,6 +15,7 @@ import (
 // told says what was delivered here of a conversation. A conversation that is not kept counts as delivered up to the next message that is stored.
 type told struct {
 	last   uint64  // the last number
+	from   uint64  // nothing was delivered up to this number since the conversation is kept
 	roster *roster // of a group, as of the last message or change; nil for none yet
 }
 
@@ -44,6 +46,7 @@ func (w *writer) deliver(t *task) {
 		if !p.Dup || t.unknown {
 			at.last--
 		}
+		at.from = at.last
 	}
 	// What was stored without being delivered here comes first: after a transaction whose outcome was not known, or from another node.
 	upTo := p.Seq
@@ -56,7 +59,7 @@ func (w *writer) deliver(t *task) {
 	}
 	if at.last < p.Seq {
 		m := p.message()
-		if !w.deliverMessage(t, &at, &m, p.Version, t.but) {
+		if !w.deliverMessage(&at, &m, p.Version, true, t.but) {
 			w.keep(t.key, at)
 			return
 		}
@@ -94,11 +97,16 @@ func (w *writer) catchUp(t *task, at *told, upTo uint64) bool {
 			if m.Seq > upTo {
 				break
 			}
-			m.Conversation = Conversation{Group: p.Group, With: p.To}
-			if t.key.B != "" && m.From == p.To { // of the pair, by the other one
-				m.With = p.From
+			m.Conversation = Conversation{Group: t.key.Group}
+			if t.key.Group == 0 {
+				m.With = t.key.receiver(m.From)
 			}
-			if !w.deliverMessage(t, at, m, p.Version, nil) {
+			var but *engine.Conn
+			own := w.findOwn(t.key, m)
+			if own != nil { // it waits to be delivered
+				but = own.but
+			}
+			if !w.deliverMessage(at, m, p.Version, s.elsewhere == nil || own != nil, but) {
 				return false
 			}
 		}
@@ -106,8 +114,9 @@ func (w *writer) catchUp(t *task, at *told, upTo uint64) bool {
 	return true
 }
 
-// deliverMessage delivers one message. It returns false if the group's members could not be read.
-func (w *writer) deliverMessage(t *task, at *told, m *Message, version uint64, but *engine.Conn) bool {
+// deliverMessage delivers one message. mine says that it was stored here: the program is told of it. It returns false if the group's members
+// could not be read.
+func (w *writer) deliverMessage(at *told, m *Message, version uint64, mine bool, but *engine.Conn) bool {
 	s := w.service
 	var to []string
 	switch {
@@ -129,9 +138,11 @@ func (w *writer) deliverMessage(t *task, at *told, m *Message, version uint64, b
 		to = []string{m.With, m.From}
 	}
 	at.last = m.Seq
-	s.handlers.stored(m)
+	if mine {
+		s.handlers.stored(m)
+	}
 	s.fanout(to, s.frameOf(m), but)
-	if m.Recalls == 0 && s.handlers.wantOffline() {
+	if mine && m.Recalls == 0 && s.handlers.wantOffline() {
 		s.tellOffline(to, m)
 	}
 	return true
@@ -173,11 +184,11 @@ func (s *Service) frameOf(m *Message) *protocol.Message {
 	return &protocol.Message{Type: protocol.TypeChat, Body: body}
 }
 
-// tellOffline tells the program which receivers have no session here.
+// tellOffline tells the program which receivers have no session.
 func (s *Service) tellOffline(to []string, m *Message) {
 	var offline []string
 	for _, id := range to {
-		if id != m.From && len(s.bridge.Users().Links(id)) == 0 {
+		if id != m.From && len(s.bridge.Users().Links(id)) == 0 && !(s.elsewhere != nil && seam.IsElsewhere(s.presence, id)) {
 			offline = append(offline, id)
 		}
 	}

@@ -5,11 +5,21 @@ import (
 	"time"
 )
 
-// Settle waits until all that was stored before is delivered.
+// Again has what was told to other servers told once more so often, until the function that is returned is called.
+func Again(every time.Duration) (back func()) {
+	before := againAfter
+	againAfter = every
+	return func() { againAfter = before }
+}
+
+// Settle waits until all that was stored or heard before is delivered.
 func (s *Service) Settle() {
 	for _, w := range s.writers {
 		delivered := make(chan struct{})
-		err := w.put(&task{store: func(context.Context) error { return nil }, deliver: func(error) { close(delivered) }})
+		err := w.put(&task{store: func(context.Context) error { return nil }, deliver: func(error) {
+			w.deliverHeard()
+			close(delivered)
+		}})
 		if err == nil {
 			<-delivered
 		}

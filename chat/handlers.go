@@ -12,14 +12,16 @@ import (
 )
 
 // Handlers are what a program wants to be told; any may be nil. A handler that blocks holds up what comes after it, such as the delivery of
-// the same conversation's later messages. A panic is recovered, logged and counted.
+// the same conversation's later messages. A panic is recovered, logged and counted. In a cluster they are called on the node that has stored the
+// message, or has made the change.
 type Handlers struct {
 	// UserCreated: a user was made. It comes before SetUp is called.
 	UserCreated func(userID string)
 	// Stored: a message was stored; it is delivered next. Calls come in the order of a conversation's numbers. m, whose From is the sender
 	// also where Anonymous is set, is valid until the handler returns.
 	Stored func(m *Message)
-	// Offline: these members of the group, or this user, have no session here: for a mobile push service. It comes after the delivery, and
+	// Offline: these members of the group, or this user, have no session: for a mobile push service. In a cluster they have none on any node, as
+	// far as this one knows. It comes after the delivery, and
 	// not for recalls. m is as Stored has it.
 	Offline func(m *Message, userIDs []string)
 	// Recalled: a recall was stored. m is as Stored has it, and Recalls is the number of the message that has lost its content.

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rollcall-go/rollcall"
+	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/chat"
 	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/internal/testkit"
@@ -38,12 +39,29 @@ type world struct {
 	store   chat.Store
 	dialled int
 	closed  bool
+	nodes   *nodes // nil for a server alone
+}
+
+// settle waits until all that was stored before is delivered, on all servers.
+func (w *world) settle() {
+	w.t.Helper()
+	w.chat.Settle()
+	if w.nodes != nil {
+		w.nodes.settle()
+	}
 }
 
 // newWorld starts a server whose users may have several devices. Presence is told at once.
 func newWorld(t *testing.T, cfg chat.Config) *world {
 	t.Helper()
 	w := &world{t: t, store: cfg.Store}
+	w.start(cfg, usermgr.Config{}, nil)
+	return w
+}
+
+func (w *world) start(cfg chat.Config, users usermgr.Config, elsewhere bridge.Elsewhere) {
+	t := w.t
+	t.Helper()
 	if cfg.Store == nil {
 		cfg.Store = chat.NewMemory()
 		w.store = cfg.Store
@@ -53,12 +71,11 @@ func newWorld(t *testing.T, cfg chat.Config) *world {
 	}
 	cfg.Presence.Interval = -1
 	cfg.Presence.StoreTimeout = testkit.Patience
-	users := usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}}
-	w.Server = rollcalltest.NewServer(t, rollcall.Config{Users: users}, func(s *rollcall.Server) {
+	users.Devices = usermgr.Devices{OnePerClass: true}
+	w.Server = rollcalltest.NewServer(t, rollcall.Config{Users: users, Bridge: bridge.Config{Elsewhere: elsewhere}}, func(s *rollcall.Server) {
 		w.chat = testkit.Must(chat.New(s.Bridge, cfg))
 	})
 	t.Cleanup(w.end)
-	return w
 }
 
 // end stops the server and closes the service. It may be called again.
@@ -228,7 +245,7 @@ func line(m protocol.StoredMessage) string {
 // sync waits until all that was sent to the peer before has come.
 func (p *peer) sync() {
 	p.t.Helper()
-	p.w.chat.Settle()
+	p.w.settle()
 	p.must(protocol.TypePresence, protocol.PresenceQuery, testkit.Must(system.AppendIDList(nil, nil)))
 }
 

@@ -25,6 +25,10 @@ type writer struct {
 	out     chan []*task   // to the deliverer
 	ended   chan struct{}  // closed when the deliverer has ended
 	told    lru[Key, told] // what was delivered; the deliverer alone uses it
+	news    chan struct{}  // holds one token while something was heard
+	heard   map[Key]news   // what other servers have stored, and is not delivered here
+	hearing []Key          // its conversations, in order
+	own     map[sent]*task // posts that are not delivered; what is heard may have them delivered earlier. Nil where there are no other servers
 }
 
 // task is one post or one change of a group.
@@ -46,7 +50,7 @@ const mostInBatch = 256
 var seed = maphash.MakeSeed()
 
 func startWriter(s *Service) *writer {
-	w := &writer{service: s, awake: make(chan struct{}, 1), out: make(chan []*task, 1), ended: make(chan struct{})}
+	w := &writer{service: s, awake: make(chan struct{}, 1), news: make(chan struct{}, 1), out: make(chan []*task, 1), ended: make(chan struct{})}
 	w.told.most = s.cfg.Limits.Rosters / max(s.cfg.Store.Writers(), 1)
 	go w.run()
 	go w.deliverAll()
@@ -66,6 +70,7 @@ func (w *writer) put(t *task) error {
 		return errStopping
 	}
 	w.todo = append(w.todo, t)
+	w.noteOwn(t)
 	w.wake()
 	return nil
 }
@@ -186,13 +191,28 @@ func (s *Service) appendOnce(ctx context.Context, batch []*task) error {
 // deliverAll is the deliverer.
 func (w *writer) deliverAll() {
 	defer close(w.ended)
-	for batch := range w.out {
-		for _, t := range batch {
-			if t.post == nil {
-				t.deliver(t.err)
-				continue
+	for {
+		select {
+		case batch, more := <-w.out:
+			if !more {
+				return
 			}
-			w.deliver(t)
+			w.deliverBatch(batch)
+		case <-w.news:
+			w.deliverHeard()
 		}
+	}
+}
+
+// deliverBatch delivers what was stored. Other servers hear of it first: before its senders are answered.
+func (w *writer) deliverBatch(batch []*task) {
+	w.service.elsewhere.stored(batch)
+	for _, t := range batch {
+		if t.post == nil {
+			t.deliver(t.err)
+			continue
+		}
+		w.deliver(t)
+		w.forgetOwn(t)
 	}
 }

@@ -4,8 +4,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
+
+func init() {
+	seam.IsElsewhere = func(p any, userID string) bool { return p.(*Service).table.isElsewhere(userID) }
+}
 
 // abroad is what a user has besides where there are other servers. A user is online while the user is on any server. What the user has
 // chosen is the choice with the greatest stamp that any server knows: a stamp is greater than those of all choices known before it.
@@ -45,6 +50,14 @@ const (
 // isOnline reports whether the user is online on any server.
 func (u *user) isOnline() bool {
 	return u.online || u.abroad != nil && (len(u.abroad.places) > 0 || u.abroad.leaving > 0)
+}
+
+// isElsewhere reports whether the user is on another server, in Stealth too.
+func (t *table) isElsewhere(userID string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	u := t.users[userID]
+	return u != nil && u.abroad != nil && len(u.abroad.places) > 0
 }
 
 // isQuiet reports whether nothing keeps the user in memory.

@@ -22,3 +22,6 @@ const MaxTold = 256 << 10
 
 // TellerOf returns the Elsewhere of a *bridge.Bridge, if it is a Teller; otherwise nil. Package bridge sets it.
 var TellerOf func(b any) Teller
+
+// IsElsewhere reports whether a user is on another server, as p, a *presence.Service, knows. Package presence sets it. It asks no store.
+var IsElsewhere func(p any, userID string) bool
