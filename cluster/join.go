@@ -196,6 +196,12 @@ func (v *View) bury(inc Incarnation) {
 	}
 }
 
+// revive says that a node lives that was taken for dead.
+func (v *View) revive(m MemberState) {
+	v.Members = slices.DeleteFunc(slices.Clone(v.Members), func(o MemberState) bool { return o.Incarnation == m.Incarnation })
+	v.Members = append(v.Members, m)
+}
+
 // highest returns the highest incarnation in the table.
 func (v *View) highest() (inc Incarnation) {
 	for _, m := range v.Members {

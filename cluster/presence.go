@@ -346,6 +346,10 @@ func (n *Node) writeGrace(ctx context.Context, epoch string, g *grace) bool {
 		case conflict != nil:
 			var entries []entry
 			entries, marks, _ = decodeAll(conflict.Body, conflict.Version)
+			if n.revive(ctx, entries) != nil {
+				sleep(ctx, pause)
+				continue
+			}
 			n.mu.Lock()
 			for i := range entries {
 				e := &entries[i]

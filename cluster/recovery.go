@@ -142,6 +142,10 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 				n.malformed(c.user)
 				entries, marks = nil, nil
 			}
+			if n.revive(ctx, entries) != nil {
+				sleep(ctx, pause)
+				continue
+			}
 			n.mu.Lock()
 			own := c.own
 			known = slices.ContainsFunc(entries, func(e entry) bool {
@@ -167,6 +171,33 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 		}
 	}
 	return false
+}
+
+// revive asks the store which nodes live, where a record has entries of nodes that this one takes for dead. A store that has lost its table, or
+// has lost their burial, lets nodes come back under their numbers. The sessions of such a node exclude others, and are not to be left out.
+func (n *Node) revive(ctx context.Context, entries []entry) error {
+	n.mu.Lock()
+	dead := slices.ContainsFunc(entries, func(e entry) bool {
+		return e.node != n.me && n.claims[e.session] == nil && n.isDead(e.node) // a session here may have an entry of a former life
+	})
+	n.mu.Unlock()
+	if !dead {
+		return nil
+	}
+	call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
+	defer cancel()
+	v, err := n.dir.Table(call)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, m := range v.Members {
+		if !m.Dead && n.isDead(m.Incarnation) {
+			n.view.revive(m)
+		}
+	}
+	return nil
 }
 
 // tellAnew tells Online of a user whose entry was written anew, unless the user is known to have had another in the store. It is told at most
