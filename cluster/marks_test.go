@@ -59,3 +59,34 @@ func TestASessionThatALogonHasMarkedEndsIfTheLogonComesIn(t *testing.T) {
 		})
 	}
 }
+
+// Rule 17: a store that takes over may have a logon again that has failed, with the marks that it has made. They leave the store with it.
+func TestMarksOfAFailedLogonThatIsBackInTheStoreLeaveIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		ann := w.mustLogOn(a, "ann", 0)
+		w.settled()
+		w.mesh.Lose(func(cluster.Incarnation, []byte) bool { return true })
+		ctx, cancel := context.WithTimeout(context.Background(), renew)
+		defer cancel()
+		failed := make(chan error)
+		go func() {
+			_, err := b.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(w.conns.Add(1)))
+			failed <- err
+		}()
+		w.await("the logon is in the store", func() bool { return w.at(a, "ann") == "a b" })
+		before := w.store.Snapshot()
+		if err := <-failed; err == nil {
+			t.Fatal("ann came in")
+		}
+		w.mesh.Lose(nil)
+		w.noMarks("ann")
+		w.store.Promote(before)
+		w.awaitRecovery(b)
+		w.noMarks("ann")
+		if !a.has(ann) {
+			t.Errorf("the session has ended:\n%s", w.log)
+		}
+	})
+}

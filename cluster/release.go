@@ -134,7 +134,7 @@ func (r *releases) done(user string, all []*released, graced bool, now time.Dura
 	r.recent = r.recent[keep:]
 	for _, e := range all {
 		if !(graced && e.grace != nil) && e.session != (uuid.UUID{}) {
-			r.recent = append(r.recent, recentRelease{user, now, &released{session: e.session, node: e.node, bars: e.bars, again: true}})
+			r.recent = append(r.recent, recentRelease{user, now, &released{session: e.session, node: e.node, bars: e.bars, marked: e.marked, again: true}})
 		}
 	}
 }
