@@ -38,7 +38,6 @@ type claimMore struct {
 	waiters []Incarnation // nodes that wait for the session's end
 	heir    uuid.UUID     // the session elsewhere that continues this one; zero for none
 	unasked int           // the messages that the session has confirmed without being asked
-	rivals  []rivals      // of a write of the entry whose answer was lost
 	over    chan struct{} // closed when the claim is no longer in Node.claims; nil while none waits for it
 }
 

@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"context"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -56,6 +57,44 @@ func TestASessionThatALogonHasMarkedEndsIfTheLogonComesIn(t *testing.T) {
 					t.Errorf("the store has marks: %v", ending)
 				}
 			})
+		})
+	}
+}
+
+// Rule 17: a session is marked because of another one that is let in without the store, and ends before its node knows that it has written it. The store
+// recovers once more meanwhile, or does not. The marked session takes no place in the store, so it ends.
+func TestASessionThatIsMarkedBecauseOfOneThatHasEndedEnds(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newOpenWorld(t, 2, usermgr.Config{Devices: usermgr.Devices{MaxSessions: 2}})
+			a, b := w.nodes[0], w.nodes[1]
+			first := w.mustLogOn(a, "ann", 0)
+			w.mustLogOn(a, "ann", 0)
+			w.settled()
+			w.cutAll()
+			third := w.mustLogOn(b, "ann", 0)
+			a.setFaults(memory.Faults{})
+			w.await("the first node renews again", func() bool { return a.Stats().LeaseLeft > 0 })
+			was, once := w.record("ann").Version, new(sync.Once)
+			b.setFaults(memory.Faults{After: func(_ context.Context, op string) (lost error) {
+				if op == "Swap" && w.record("ann").Version != was {
+					once.Do(func() {
+						if again {
+							w.store.Promote(w.store.Snapshot()) // with all that it has
+						}
+						third.End(protocol.ClientClosed)
+						lost = errCut
+					})
+				}
+				return lost
+			}})
+			w.await("the third session has ended", func() bool { return !b.has(third) })
+			w.back()
+			w.settled()
+			if a.has(first) {
+				t.Errorf("the store recovers again: %v: the marked session lives on: %s\n%s", again, cluster.DecodeText(w.record("ann")), w.log)
+			}
+			w.noMarks("ann")
 		})
 	}
 }

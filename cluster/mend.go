@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/protocol"
@@ -114,7 +115,7 @@ func (n *Node) together(user string, all []entry) []entry {
 	})
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, p := range n.rivalsAmong(user, sessions) {
+	for _, p := range n.rivalsAmong(user, sessions, uuid.UUID{}) {
 		sessions[find(sessions, p.older.session)].ending = true
 	}
 	return sessions

@@ -133,7 +133,6 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 		case err == nil:
 			n.raiseFloor(v)
 			n.tellAnew(c.user, v, &c.anew, known)
-			n.takeRivals(c)
 			n.endRivals(c, pairs)
 			return true
 		case errors.As(err, &conflict):
@@ -157,7 +156,7 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 			if i := find(rest, own.session); i >= 0 {
 				if rest[i].node == own.node {
 					n.tellAnew(c.user, prev, &c.anew, known)
-					n.endRivals(c, n.takeRivals(c))
+					n.endRivals(c, n.rivalsFound(c, rest))
 					return true
 				}
 				rest = slices.Delete(rest, i, i+1) // it is from before the node's number changed
@@ -165,7 +164,6 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 		case errors.Is(err, ErrRecovering): // the epoch is another
 			return false
 		default:
-			n.keepRivals(c, pairs)
 			sleep(ctx, pause)
 			pause = min(2*pause, n.cfg.Renew/4)
 		}

@@ -27,7 +27,7 @@ func (n *Node) withEntry(c *claim, rest []entry) (next []entry, pairs []rivals) 
 	slices.SortStableFunc(next, func(a, b entry) int {
 		return cmp.Or(cmp.Compare(a.generation, b.generation), bytes.Compare(a.session[:], b.session[:]))
 	})
-	pairs = n.rivalsAmong(c.user, next)
+	pairs = n.rivalsAmong(c.user, next, c.own.session)
 	for _, p := range pairs {
 		if p.younger.session == c.own.session {
 			c.own.past = c.own.addPast(pastSession{pastIDOf(c.user, p.older.session), p.same})
@@ -39,12 +39,12 @@ func (n *Node) withEntry(c *claim, rest []entry) (next []entry, pairs []rivals) 
 }
 
 // rivalsAmong returns which sessions of a user end because of younger ones: those that would have ended if all had logged on at one place, in
-// the order of entries. n.mu is held on entry.
-func (n *Node) rivalsAmong(user string, entries []entry) (pairs []rivals) {
+// the order of entries. Sessions that have ended do not count, except own: others may be marked because of it. n.mu is held on entry.
+func (n *Node) rivalsAmong(user string, entries []entry, own uuid.UUID) (pairs []rivals) {
 	var stay []entry
 	for i := range entries {
 		e := &entries[i]
-		if n.isGhost(e) {
+		if n.isGhost(e) && e.session != own {
 			continue
 		}
 		places := make([]seam.Place, len(stay))
@@ -77,24 +77,16 @@ func (e *entry) addPast(s pastSession) past {
 	return p[:min(len(p), most)]
 }
 
-// keepRivals notes the rivals of a claim's entry whose write had no answer. If the entry is in the store they must end; the node may find that out only
-// in a later epoch of the store.
-func (n *Node) keepRivals(c *claim, pairs []rivals) {
+// rivalsFound returns which sessions are to end, where the entry of a claim is in the record already. With Open the answer to the write that has brought
+// it may be lost, so these are all in the record that exclude each other: claims under way were given up. Otherwise only a claim under way has marked
+// sessions, and it ends them itself.
+func (n *Node) rivalsFound(c *claim, entries []entry) []rivals {
+	if n.cfg.StoreLost != Open {
+		return nil
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(pairs) > 0 {
-		c.needMore().rivals = pairs
-	}
-}
-
-// takeRivals returns the rivals that keepRivals has noted, and forgets them.
-func (n *Node) takeRivals(c *claim) (pairs []rivals) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if c.more != nil {
-		pairs, c.more.rivals = c.more.rivals, nil
-	}
-	return pairs
+	return n.rivalsAmong(c.user, entries, c.own.session)
 }
 
 // endRivals ends the sessions that a claim's session may not live beside, and that one itself where it is not the youngest.
