@@ -251,6 +251,9 @@ func (n *Node) tryChange(ctx context.Context, me Incarnation, c *barChange) (don
 		}
 		marks, lifted := n.apply(c, had)
 		if prev != 0 && slices.Equal(marks, had) {
+			if len(entries) == 0 { // the answer was lost
+				n.noteBars(c.user, had)
+			}
 			return true
 		}
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)

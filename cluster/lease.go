@@ -31,6 +31,7 @@ func (n *Node) serve(ctx context.Context, m *membership) {
 	wg.Go(func() { n.auditAll(life, m.me) })
 	wg.Go(func() { n.markAll(life, m.me) })
 	wg.Go(func() { n.writeLateChanges(life, m.me) })
+	wg.Go(func() { n.removeOldBars(life) })
 	if store, ok := n.dir.(DetailStore); ok && n.cfg.Details > 0 {
 		wg.Go(func() { n.describeAll(life, store) })
 	}

@@ -57,13 +57,14 @@ type Node struct {
 	rivals    map[uuid.UUID]frame // which ask for the ends of sessions elsewhere: see askRivals
 	peers     map[Incarnation]*peer
 	// changed is closed, and replaced, when stage, epoch or view change and when the last claim is over.
-	changed chan struct{}
-	release releases
-	doubts  []doubt      // of former lives
-	changes []*barChange // that are not in the store yet
-	graces  graces
-	audits  audits
-	engines []seam.Lessee // those whose connections' users are the user manager's
+	changed    chan struct{}
+	release    releases
+	doubts     []doubt      // of former lives
+	changes    []*barChange // that are not in the store yet
+	lonelyBars lonelyBars
+	graces     graces
+	audits     audits
+	engines    []seam.Lessee // those whose connections' users are the user manager's
 
 	// For messages to users elsewhere.
 	bridges   []seam.LocalSessions // never changed once stored

@@ -420,6 +420,9 @@ func (n *Node) write(ctx context.Context, user string, prev Version, entries []e
 	}
 	v, err := n.dir.Swap(ctx, user, prev, encodeRecord(entries, marks), o)
 	n.raiseFloor(v)
+	if err == nil && len(entries) == 0 {
+		n.noteBars(user, marks)
+	}
 	return err
 }
 
