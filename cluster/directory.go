@@ -60,7 +60,8 @@ type Directory interface {
 	// Count returns the number of records, without those whose body begins with Uncounted.
 	Count(ctx context.Context) (int, error)
 
-	// Table returns the table of nodes. It is no renewal, and may be from before what others have been told.
+	// Table returns the table of nodes. It is no renewal, and may be from before what others have been told; but it has all nodes that
+	// had joined when the caller was told of a record in the same epoch.
 	Table(ctx context.Context) (View, error)
 	// Join adds a node to the table, and buries its former incarnation. The number is greater than all in the table, and than all that
 	// were given out before a store lost its table: nodes that act without it may still have them (StoreLost). A store can take the

@@ -346,8 +346,9 @@ func (n *Node) writeGrace(ctx context.Context, epoch string, g *grace) bool {
 		case conflict != nil:
 			var entries []entry
 			entries, marks, _ = decodeAll(conflict.Body, conflict.Version)
-			if n.revive(ctx, entries) != nil {
+			if n.revive(ctx, epoch, entries) != nil {
 				sleep(ctx, pause)
+				pause = min(2*pause, n.cfg.Renew/4)
 				continue
 			}
 			n.mu.Lock()

@@ -141,8 +141,9 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 				n.malformed(c.user)
 				entries, marks = nil, nil
 			}
-			if n.revive(ctx, entries) != nil {
+			if n.revive(ctx, epoch, entries) != nil {
 				sleep(ctx, pause)
+				pause = min(2*pause, n.cfg.Renew/4)
 				continue
 			}
 			n.mu.Lock()
@@ -172,8 +173,9 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 }
 
 // revive asks the store which nodes live, where a record has entries of nodes that this one takes for dead. A store that has lost its table, or
-// has lost their burial, lets nodes come back under their numbers. The sessions of such a node exclude others, and are not to be left out.
-func (n *Node) revive(ctx context.Context, entries []entry) error {
+// has lost their burial, lets nodes come back under their numbers. The sessions of such a node exclude others, and are not to be left out. The error says
+// that the record is to be read again.
+func (n *Node) revive(ctx context.Context, epoch string, entries []entry) error {
 	n.mu.Lock()
 	dead := slices.ContainsFunc(entries, func(e entry) bool {
 		return e.node != n.me && n.claims[e.session] == nil && n.isDead(e.node) // a session here may have an entry of a former life
@@ -187,6 +189,9 @@ func (n *Node) revive(ctx context.Context, entries []entry) error {
 	v, err := n.dir.Table(call)
 	if err != nil {
 		return err
+	}
+	if v.Epoch != epoch {
+		return ErrRecovering
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
