@@ -4,12 +4,15 @@ package postgres_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"os"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/rollcall-go/rollcall/chat"
 	"github.com/rollcall-go/rollcall/chat/sqlstore/internal/load"
@@ -40,6 +43,8 @@ func TestAServerThatIsStoppedLosesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	var mu sync.Mutex
+	up := make(chan struct{}) // closed while the server runs
+	close(up)
 	var answers []load.Answer
 	batches, failures := 0, 0
 	count := func() (int, int) {
@@ -61,17 +66,24 @@ func TestAServerThatIsStoppedLosesNothing(t *testing.T) {
 				}
 				mu.Lock()
 				failures++
+				back := up
 				mu.Unlock()
-				testkit.BeSlow()
+				<-back
+				testkit.BeSlow() // a connection to the old server may be next
 			})
 		})
 	}
 	for round := range kills {
 		before, failed := count()
 		testkit.EventuallyIn(t, time.Minute, "batches are answered", func() bool { now, _ := count(); return now >= before+10+7*round%40 })
+		mu.Lock()
+		up = make(chan struct{})
+		mu.Unlock()
 		server.kill()
 		testkit.Eventually(t, "a batch fails", func() bool { _, now := count(); return now > failed })
-		if err := server.start(); err != nil {
+		err := server.start()
+		close(up)
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -90,4 +102,48 @@ func BenchmarkAppend(b *testing.B) {
 	}
 	b.Cleanup(server.remove)
 	load.Benchmark(b, open(b, server.schema(b)))
+}
+
+// A batch that PostgreSQL ends because of a deadlock, here with a transaction that locks conversations in another order, is tried again.
+func TestADeadlockIsTriedAgain(t *testing.T) {
+	server := sharedServer(t)
+	dsn := server.schema(t)
+	s := open(t, dsn)
+	ctx := context.Background()
+	if err := load.Prepare(ctx, s); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("pgx", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	for _, text := range []string{"SET LOCAL deadlock_timeout = '1min'", "SELECT 1 FROM conversation WHERE id = 2 FOR UPDATE"} { // the batch is to be ended
+		if _, err := tx.Exec(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := &chat.Post{Group: 1, From: "ann", ID: uuid.New(), Time: time.Now()}
+	second := &chat.Post{Group: 2, From: "ann", ID: uuid.New(), Time: time.Now()}
+	done, asked := make(chan error), 0
+	go func() {
+		done <- s.Append(ctx, []*chat.Post{second, first}, func(*chat.Post, *chat.Standing) error { asked++; return nil })
+	}()
+	testkit.Eventually(t, "the batch waits", func() bool {
+		return len(server.run(t, dsn, "SELECT 'x' FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FROM unnest%FOR UPDATE%'")) > 0
+	})
+	if _, err := tx.Exec("SELECT 1 FROM conversation WHERE id = 1 FOR UPDATE"); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := testkit.Receive(t, "the batch ends", done); err != nil || first.Seq != 1 || second.Seq != 1 || asked != 2 {
+		t.Errorf("the batch has the error %v, the numbers %d and %d, and allow was asked %d times", err, first.Seq, second.Seq, asked)
+	}
 }

@@ -17,7 +17,7 @@ func TestStore(t *testing.T) {
 	server := sharedServer(t)
 	storetest.Run(t, func(t *testing.T) chat.Store {
 		t.Parallel()
-		dsn := server.schema(t)
+		dsn := server.lend(t)
 		return &reopener{open(t, dsn), dsn}
 	})
 }

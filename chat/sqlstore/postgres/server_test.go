@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -49,6 +50,9 @@ type server struct {
 	watch    io.Closer           // when it is closed, or the process ends in whatever way, the server stops at once
 	cmd      *exec.Cmd
 	made     atomic.Int32 // schemas
+
+	mu    sync.Mutex
+	empty []string // addresses of schemas that have tables, and nothing in them
 }
 
 // newServer makes and starts a server. remove ends it.
@@ -119,7 +123,7 @@ func unprivileged() (*syscall.Credential, error) {
 // start starts the server, and returns when it answers. A shell stops it (SIGQUIT, as "pg_ctl -m immediate stop" does) when the shell's input ends.
 func (s *server) start() error {
 	args := []string{"-c", `"$@" & server=$!; cat >/dev/null; kill -QUIT $server; wait $server`, "sh", filepath.Join(s.bin, "postgres"),
-		"-D", s.data(), "-k", s.folder, "-c", "listen_addresses=", "-c", "max_connections=200"}
+		"-D", s.data(), "-k", s.folder, "-c", "listen_addresses=", "-c", "max_connections=200", "-c", "shared_buffers=16MB", "-c", "autovacuum=off"}
 	s.cmd = exec.Command("sh", append(args, s.settings...)...)
 	s.cmd.Dir, s.cmd.SysProcAttr = s.folder, &syscall.SysProcAttr{Credential: s.as}
 	log, err := os.OpenFile(filepath.Join(s.folder, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -141,11 +145,15 @@ func (s *server) start() error {
 		return err
 	}
 	defer db.Close()
-	if !testkit.ComesTrue(testkit.Patience, func() bool { err = db.Ping(); return err == nil }) {
-		text, _ := os.ReadFile(log.Name())
-		return fmt.Errorf("the server does not answer: %w: %s", err, text)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) { // each question is a process of the server's
+		if err = db.Ping(); err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			text, _ := os.ReadFile(log.Name())
+			return fmt.Errorf("the server does not answer: %w: %s", err, text)
+		}
 	}
-	return nil
 }
 
 // kill stops the server at once; what it has not committed is lost.
@@ -181,6 +189,29 @@ func (s *server) schema(t testing.TB) (dsn string) {
 	name := "test" + strconv.Itoa(int(s.made.Add(1)))
 	s.run(t, s.dsn("public"), "CREATE SCHEMA "+name)
 	return s.dsn(name)
+}
+
+// lend returns the address of a schema that may have empty tables already, since making them takes most of the time of a short test.
+func (s *server) lend(t testing.TB) (dsn string) {
+	t.Helper()
+	s.mu.Lock()
+	if n := len(s.empty); n > 0 {
+		dsn, s.empty = s.empty[n-1], s.empty[:n-1]
+	}
+	s.mu.Unlock()
+	if dsn == "" {
+		dsn = s.schema(t)
+	}
+	t.Cleanup(func() { // when the test has closed the store
+		s.run(t, dsn, `DO $$ DECLARE name text; BEGIN
+			FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename <> 'chat_version' LOOP
+				EXECUTE 'DELETE FROM ' || name;
+			END LOOP; END $$`)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.empty = append(s.empty, dsn)
+	})
+	return dsn
 }
 
 // run runs a statement, and returns the texts that it finds.
