@@ -211,6 +211,7 @@ func TestHandlersAreCalledOnOneNode(t *testing.T) {
 	testkit.Eventually(t, "carol has gone", func() bool { return presence.Visible("carol") == protocol.PresenceOffline })
 	bob.sync()
 	ann.say(g, "hi")
+	ann.sync()
 	bob.say(g, "ho")
 	bob.sync()
 	mu.Lock()
