@@ -16,7 +16,7 @@ func TestSIGTERMTellsTheClients(t *testing.T) {
 		report  bool
 	}{
 		{"echo", []string{"-addr", "127.0.0.1:0", "-stop-window", "50ms"}, true},
-		{"chat", []string{"server", "-listen", "127.0.0.1:0"}, true},
+		{"chat", []string{"server", "-addr", "127.0.0.1:0"}, true},
 		{"quickstart", []string{"-listen", "localhost:0"}, false},
 		{"customcodec", []string{"-addr", "127.0.0.1:0", "-meters", "127.0.0.1:0"}, false},
 	} {

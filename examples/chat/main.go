@@ -1,63 +1,32 @@
-// Chat is a chat server, and a client for the terminal:
+// Chat is a chat for the terminal, with friends, rooms and history:
 //
 //	go run ./examples/chat server
-//	go run ./examples/chat client -user alice
-//	go run ./examples/chat client -user alice -device phone
+//	go run ./examples/chat client -user ann
+//	go run ./examples/chat client -user ann -device phone
 //
-// It shows users with several devices, messages that the server relays, pushes, lists of users in pages, and kicks.
+// The server is package server, with any chat.Store. The one here, in openStore, forgets when the program ends. With two lines it is a file:
+//
+//	import "github.com/rollcall-go/rollcall/chat/sqlstore/sqlite"
+//
+//	return sqlite.Open("chat.db")
+//
+// The client is a terminal on package chatclient: session.go has what it knows, commands.go what a person may type, screen.go how lines are
+// read and written.
 package main
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/rollcall-go/rollcall/chat"
+	"github.com/rollcall-go/rollcall/examples/chat/server"
 )
-
-// The application's message types. Type say goes from user to user without the server's doing, and to everyone through
-// its handler; the others are requests, whose bodies are JSON.
-const (
-	say     = 1
-	who     = 2
-	devices = 3
-	kick    = 4
-)
-
-// The bodies of the requests and of their replies.
-type (
-	whoRequest struct {
-		Next string `json:"next,omitempty"` // from the page before
-	}
-	whoReply struct {
-		Users  []string `json:"users"`
-		Online int      `json:"online"`
-		Next   string   `json:"next,omitempty"` // empty on the last page
-	}
-	devicesReply struct {
-		Devices []string `json:"devices"`
-	}
-	kickRequest struct {
-		User   string `json:"user"`
-		Reason string `json:"reason"`
-	}
-	kickReply struct {
-		Sessions []string `json:"sessions"` // what became of each
-	}
-	nothing struct{}
-)
-
-// deviceNames are the device classes of this application. 0 is for who does not say.
-var deviceNames = map[string]uint16{"other": 0, "phone": 1, "desktop": 2, "tablet": 3}
-
-func deviceName(device uint16) string {
-	for name, d := range deviceNames {
-		if d == device {
-			return name
-		}
-	}
-	return fmt.Sprintf("device %d", device)
-}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -65,14 +34,39 @@ func main() {
 	var err error
 	switch what := append(os.Args, "")[1]; what {
 	case "server":
-		err = server(ctx, os.Args[2:])
+		err = serve(ctx, os.Args[2:])
 	case "client":
-		err = terminal(ctx, os.Args[2:], os.Stdin, os.Stdout)
+		err = join(ctx, os.Args[2:])
 	default:
-		err = fmt.Errorf("usage: chat server [-listen :9000], or chat client -user alice [-device phone] [-server localhost:9000]")
+		err = errors.New("usage: chat server [-addr 127.0.0.1:9000], or chat client -user ann [-device phone] [-server localhost:9000]")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// serve runs the server.
+func serve(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("chat server", flag.ExitOnError)
+	options := server.Flags(flags)
+	kind := flags.String("store", "memory", "where messages are kept: memory, until the server ends")
+	_ = flags.Parse(args)
+	if *kind != "memory" {
+		return fmt.Errorf("-store %s: this server keeps all in memory; chat/sqlstore/example has -db FILE and -postgres DSN", *kind)
+	}
+	store, err := openStore()
+	if err != nil {
+		return err
+	}
+	err = server.Run(ctx, options, store)
+	if c, ok := store.(io.Closer); ok {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}
+
+// openStore says where users, rooms and messages are kept.
+func openStore() (chat.Store, error) {
+	return chat.NewMemory(), nil
 }

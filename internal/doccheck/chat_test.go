@@ -1,20 +1,26 @@
 package doccheck
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 )
 
-// What docs/chat.md shows is a part of examples/presence, which a test there runs.
+// What docs/chat.md shows is a part of examples/presence and examples/chat, which tests in examples run. Two lines that a program needs instead of
+// others are in the comment of examples/chat.
 func TestTheCodeOfTheChatPageIsTheExamplesOwn(t *testing.T) {
-	doc, code := read(t, "docs/chat.md"), read(t, "examples/presence/main.go")
+	doc := read(t, "docs/chat.md")
+	code := read(t, "examples/presence/main.go") + read(t, "examples/chat/main.go") + read(t, "examples/chat/server/server.go")
+	code = regexp.MustCompile(`(?m)^//($|\t)`).ReplaceAllString(code, "$1")
 	blocks := goBlocks(doc)
-	if len(blocks) == 0 || !strings.Contains(doc, "go run ./examples/presence\n") {
-		t.Fatalf("docs/chat.md has %d blocks of Go, or does not say how to run the example", len(blocks))
+	for _, run := range []string{"go run ./examples/presence\n", "go run ./examples/chat server\n", "go run ./examples/chat client -user ann\n"} {
+		if len(blocks) < 7 || !strings.Contains(doc, run) {
+			t.Errorf("docs/chat.md has %d blocks of Go, or does not have %s", len(blocks), run)
+		}
 	}
 	for _, block := range blocks {
 		if !hasLines(code, block) {
-			t.Errorf("examples/presence does not have:\n%s", block)
+			t.Errorf("the examples do not have:\n%s", block)
 		}
 	}
 }
