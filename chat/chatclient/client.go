@@ -67,6 +67,7 @@ type Client struct {
 	ctx    context.Context // ends with the Client
 	cancel context.CancelFunc
 	jobs   sync.WaitGroup // the worker's requests
+	sends  chan struct{}  // holds a token for each message that is being sent
 	ready  chan error     // gets the outcome of the first list of conversations
 	done   chan struct{}  // closed when the worker has ended
 
@@ -86,7 +87,7 @@ type Client struct {
 // cc.Handle must have no handlers for the types of chat and presence. Its other handlers and OnState run on a goroutine of the client.Client,
 // beside the functions of cfg.
 func Dial(ctx context.Context, addr string, cc client.Config, cfg Config) (*Client, error) {
-	c := &Client{cfg: cfg, ready: make(chan error, 1), done: make(chan struct{}), marks: make(map[Conversation]Mark), online: make(chan struct{})}
+	c := &Client{cfg: cfg, sends: make(chan struct{}, mostSends), ready: make(chan error, 1), done: make(chan struct{}), marks: make(map[Conversation]Mark), online: make(chan struct{})}
 	if c.cfg.MaxCatchUp == 0 {
 		c.cfg.MaxCatchUp = defaultCatchUp
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -28,6 +29,10 @@ type Sent struct {
 	Seq  uint64    // its number in the conversation
 	Time time.Time // when it was stored
 }
+
+// mostSends is how many messages are sent at a time. Further Sends wait here: a server lets 64 requests of a user wait, of all sessions together,
+// and has those that are too many come back later.
+const mostSends = 32
 
 // Send sends a message of a type of the application's, 0x0001 to 0xFEFF, and returns when it is stored. The content may be used again then.
 //
@@ -68,6 +73,14 @@ func (c *Client) Send(ctx context.Context, to Conversation, typ uint16, content 
 
 // sendOnce sends the message once, and tells the worker of its number: the server delivers no copy to the session that has sent it.
 func (c *Client) sendOnce(ctx context.Context, to Conversation, f fields, post []byte, typ uint16, content []byte, o SendOptions, onlines int) (Sent, error) {
+	select {
+	case c.sends <- struct{}{}:
+		defer func() { <-c.sends }()
+	case <-ctx.Done():
+		return Sent{}, ctx.Err()
+	case <-c.ctx.Done():
+		return Sent{}, client.ErrClosed
+	}
 	ticket := c.mail.begin(to)
 	defer c.look(to, ticket)
 	a, err := c.request(ctx, protocol.TypeChat, protocol.ChatSend, f, post)
