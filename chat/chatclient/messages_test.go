@@ -10,9 +10,11 @@ import (
 
 	"github.com/rollcall-go/rollcall/chat"
 	"github.com/rollcall-go/rollcall/chat/chatclient"
+	"github.com/rollcall-go/rollcall/client"
 )
 
-// All connections break at random while users write to a group and to each other. What each of them is handed is what is stored.
+// The connections break at random while users write to a group and to each other. What each of them is handed is what is stored. A connection
+// breaks after its logon: a logon that reaches the server after the next one pushes that one out, and ends the client.
 func TestALostConnectionAnywhereLosesAndDoublesNothing(t *testing.T) {
 	w := newWorld(t, chat.Config{})
 	ann, bob, eve := w.dial("ann", chatclient.Config{}), w.dial("bob", chatclient.Config{}), w.dial("eve", chatclient.Config{})
@@ -31,8 +33,12 @@ func TestALostConnectionAnywhereLosesAndDoublesNothing(t *testing.T) {
 		})
 	}
 	cutter.Go(func() {
-		for ; !over.Load(); time.Sleep(time.Duration(rand.IntN(30)) * time.Millisecond) {
-			w.cable.Break()
+		broken := map[string]bool{} // sessions
+		for ; !over.Load(); time.Sleep(time.Duration(rand.IntN(10)) * time.Millisecond) {
+			if p := []*person{ann, bob, eve}[rand.IntN(3)]; p.Conn().State() == client.Online && !broken[p.Conn().SessionID()] {
+				broken[p.Conn().SessionID()] = true
+				p.cable.Break()
+			}
 		}
 	})
 	writers.Wait()

@@ -24,17 +24,17 @@ func TestAMessageWhoseAnswerIsLostIsStoredOnce(t *testing.T) {
 	w := newWorld(t, chat.Config{})
 	ann, bob := w.dial("ann", chatclient.Config{}), w.direct("bob", chatclient.Config{})
 	for n := uint64(1); n <= 5; n++ {
-		w.cable.Hold() // the present connections
+		ann.cable.Hold() // the present connections
 		sent := make(chan chatclient.Sent, 1)
 		before := w.chat.Stats().Stored
 		var all sync.WaitGroup
 		all.Go(func() { sent <- ann.send(toBob, "hello") })
 		if n%2 == 0 { // the request has passed, and the answer has not
-			w.cable.Release()
+			ann.cable.Release()
 			testkit.Eventually(t, "the message is stored", func() bool { return w.chat.Stats().Stored > before })
 		}
-		w.cable.Break()
-		w.cable.Release()
+		ann.cable.Break()
+		ann.cable.Release()
 		if s := testkit.Receive(t, "the answer", sent); s.Seq != n {
 			t.Errorf("rule P33: message %d has the number %d", n, s.Seq)
 		}
@@ -84,6 +84,33 @@ func TestManySendsAtATimeAreAllStored(t *testing.T) {
 	if n := len(w.stored("ann", group)); n != 300 {
 		t.Errorf("%d messages are stored", n)
 	}
+	w.hasAll(ann, group, 1)
+}
+
+// The server has too much to do, and says when to come back.
+func TestASendThatIsRefusedWithBusyComesBack(t *testing.T) {
+	w := newWorld(t, chat.Config{})
+	ann := w.dial("ann", chatclient.Config{})
+	group := w.group(ann)
+	for _, code := range []protocol.CloseCode{protocol.Busy, protocol.NotStored, protocol.TimedOut, protocol.HandlerFailed} {
+		var refusals atomic.Int32
+		refusals.Store(3)
+		w.gate.set(func(a chat.Action) (bool, error) {
+			if a.Type == protocol.TypeChat && a.Op == protocol.ChatSend && refusals.Add(-1) >= 0 {
+				return false, &protocol.CloseError{Code: code, Info: map[string]string{protocol.FieldRetryMS: "5"}}
+			}
+			return false, nil
+		})
+		ann.send(group, code.Error())
+		if n := refusals.Load(); n != -1 {
+			t.Errorf("%v: %d refusals are left", code, n)
+		}
+	}
+	w.gate.set(func(chat.Action) (bool, error) { return false, protocol.HandlerFailed }) // without a time
+	if _, err := ann.Send(t.Context(), group, text, nil, chatclient.SendOptions{}); !isCode(err, protocol.HandlerFailed) {
+		t.Error(err)
+	}
+	w.gate.set(nil)
 	w.hasAll(ann, group, 1)
 }
 
