@@ -121,7 +121,7 @@ func (l *lanes) close() {
 
 // errBusy refuses a request because too many wait. It says to come back when those may have been served.
 func (s *Service) errBusy(waiting int) error {
-	pause := max(2*time.Duration(waiting)*time.Duration(s.perPost.Load()), 50*time.Millisecond)
+	pause := min(max(2*time.Duration(waiting)*time.Duration(s.perPost.Load()), 50*time.Millisecond), 5*time.Second) // one slow batch says little
 	return &protocol.CloseError{Code: protocol.Busy, Text: "too many requests wait",
 		Info: map[string]string{protocol.FieldRetryMS: strconv.FormatInt(pause.Milliseconds(), 10)}}
 }
