@@ -178,18 +178,19 @@ func (n *Node) auditRecord(ctx context.Context, epoch string, r *Record, number 
 			n.tellSwept(r.User, of, unsure, rest)
 			return true
 		}
+		floor := Version(n.floor.Load()) // what was told of sessions that the store has lost has no higher version
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
 		err = n.write(call, r.User, r.Version, rest, marks, SwapOptions{Epoch: epoch})
 		cancel()
 		var conflict *Conflict
 		switch {
 		case err == nil:
-			n.tellSwept(r.User, r.Version, withEntries(unsure, dead), rest)
+			n.tellSwept(r.User, max(r.Version, floor), withEntries(unsure, dead), rest)
 			return true
 		case errors.As(err, &conflict):
 			r.Version, r.Body = conflict.Version, conflict.Body
 		default:
-			unsure, of = withEntries(unsure, dead), r.Version
+			unsure, of = withEntries(unsure, dead), max(r.Version, floor)
 			sleep(ctx, n.cfg.Renew/40)
 		}
 	}

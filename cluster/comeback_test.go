@@ -225,3 +225,34 @@ func TestANodeTellsOfflineOfSessionsThatTheStoreHasLostWhileItWasCutOff(t *testi
 		}
 	})
 }
+
+// Rule 17: a store that takes over has an earlier session of a user, and not the last one, which ends before the store has recovered. Offline is told after
+// the Online of that one, by the node of the earlier session, or by one that sweeps it.
+func TestOfflineIsToldLastThoughAnEarlierSessionIsBackInTheStore(t *testing.T) {
+	for _, dies := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, 2, usermgr.Config{})
+			a, b := w.nodes[0], w.nodes[1]
+			first := w.mustLogOn(a, "ann", 0)
+			w.settled()
+			before := w.store.Snapshot()
+			first.End(protocol.ClientClosed)
+			w.settled()
+			at := a
+			if dies {
+				at = b
+			}
+			last := w.mustLogOn(at, "ann", 0)
+			w.settled()
+			if dies {
+				a.cut()
+			}
+			w.store.Promote(before)
+			last.End(protocol.ClientClosed)
+			w.await("the store has recovered", func() bool { return b.Stats().Recoveries > 0 && !b.Stats().Recovering })
+			w.settled()
+			a.setFaults(memory.Faults{})
+			w.awaitNodes()
+		})
+	}
+}

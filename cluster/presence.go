@@ -214,6 +214,7 @@ func (r *removal) tell() {
 	n := r.node
 	var carries []seam.Carry
 	owes, hidden := false, false // whether others owe Offline of the user, and may have found the entries and so told no Online
+	back := false                // an entry had left before; what has come since the store may have lost
 	var grace *entry
 	for _, e := range r.all {
 		carries = append(carries, e.carries...)
@@ -222,7 +223,7 @@ func (r *removal) tell() {
 		}
 		switch {
 		case e.again:
-			owes, hidden = owes || e.found, hidden || e.found
+			owes, hidden, back = owes || e.found, hidden || e.found, back || e.found
 		case e.untold:
 			owes = owes || since(e.lost.otherIn, r.epoch)
 			hidden = hidden || e.found || e.generation != 0 || since(e.lost.firstIn, r.epoch)
@@ -243,6 +244,9 @@ func (r *removal) tell() {
 			n.unsure(doubt{user: r.user, life: r.me(), owes: true, version: r.version, carries: carries})
 		}
 	case r.gone:
+		if back {
+			r.version = max(r.version, r.floor)
+		}
 		if owes {
 			n.local.Offline(r.user, uint64(r.version), carries)
 		}
