@@ -62,3 +62,26 @@ func (w *world) rows() int {
 	w.t.Helper()
 	return len(testkit.Must(w.store.Table(context.Background())).Members)
 }
+
+// Rule 19: a node comes back that does not know the present nodes, because they have joined while it was cut off. The store has lost its table, so that
+// the store does not know them either. It lets no user in while one of them may act.
+func TestANodeThatWasAwayForLongLetsNobodyInWhileNodesMayActThatItDoesNotKnow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 1, usermgr.Config{})
+		away := w.nodes[0]
+		away.cut()
+		w.awaitLost(away)
+		present := w.addNode()
+		w.awaitNodes()
+		w.mustLogOn(present, "ann", 0)
+		present.cut()
+		w.store.Restart()
+		away.setFaults(memory.Faults{})
+		w.await("the node is back", func() bool { return !away.Stats().StoreLost })
+		w.mustLogOn(away, "ann", 0)
+		w.awaitLost(present)
+		w.back()
+		w.settled()
+		w.log.CheckNoRivals(t, 1)
+	})
+}

@@ -76,7 +76,7 @@ type Directory interface {
 	Rejoin(ctx context.Context, me Incarnation, m Member, o RejoinOptions) error
 	// Ready says that me has written all its sessions again, and reports whether the store has recovered. Call it again until it
 	// has. The store has recovered when all nodes in the table, and all that Rejoin has told, are ready and Settled is set, or when
-	// Overdue is set; nodes that are not ready are buried then. The errors are ErrFenced, ErrUnknown, and
+	// Overdue is set; nodes that are not ready are buried then. Settled does not count with Stale where the store has lost its table. The errors are ErrFenced, ErrUnknown, and
 	// ErrRecovering when o.Epoch is not the store's.
 	Ready(ctx context.Context, me Incarnation, o ReadyOptions) (armed bool, err error)
 	// Bury ends the life of a node, if it has renewed as many times as the caller saw in this epoch. Call it for a node that has
@@ -152,6 +152,7 @@ type ReadyOptions struct {
 	Epoch   string  // in which the node has written its sessions again
 	Floor   Version // the highest version that the node knows
 	Settled bool    // two times as long as a node takes to renew: all that live must have come
+	Stale   bool    // the node had not renewed for a lease, so that it may not know of nodes that act: it says Settled in vain where the table is lost
 	Overdue bool    // as long as a lease: those that have not come have stopped acting
 }
 

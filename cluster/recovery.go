@@ -56,12 +56,13 @@ func (n *Node) recover(ctx context.Context, me Incarnation, epoch string, since 
 	}
 	n.mu.Lock()
 	n.release.again()
+	stale := since-n.floorAt >= n.cfg.Lease // other nodes may have begun to act meanwhile
 	n.mu.Unlock()
 	for ctx.Err() == nil && !n.lifeIsOver() {
 		waited := n.now() - since
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
 		armed, err := n.dir.Ready(call, me, ReadyOptions{
-			Epoch: epoch, Floor: Version(n.floor.Load()), Settled: waited >= 2*n.cfg.Renew, Overdue: waited >= n.cfg.Lease,
+			Epoch: epoch, Floor: Version(n.floor.Load()), Settled: waited >= 2*n.cfg.Renew, Overdue: waited >= n.cfg.Lease, Stale: stale,
 		})
 		cancel()
 		if err == nil {

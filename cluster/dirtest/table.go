@@ -353,13 +353,18 @@ func (s *suite) openedLost() {
 		s.t.Errorf("node %d came back as %d, in epoch %s of %s", a, me, s.epoch, epoch)
 	}
 	s.ready(a, cluster.ReadyOptions{Settled: true}, false) // b is told, and not ready
-	if me := s.open(c, cluster.RejoinOptions{}); me <= c {
-		s.t.Errorf("node %d, which others have seen dead, came back as %d", c, me)
-	} else {
-		s.ready(me, cluster.ReadyOptions{}, false)
+	d := s.open(c, cluster.RejoinOptions{})
+	if d <= c {
+		s.t.Errorf("node %d, which others have seen dead, came back as %d", c, d)
 	}
+	s.ready(d, cluster.ReadyOptions{}, false)
 	s.rejoin(b, cluster.RejoinOptions{})
+	s.ready(b, cluster.ReadyOptions{Settled: true, Stale: true}, false) // it may not know of others
 	s.ready(b, cluster.ReadyOptions{Settled: true}, true)
 	s.renew(a)
 	s.renew(b)
+	s.open(a, cluster.RejoinOptions{}) // the table is whole
+	s.ready(b, cluster.ReadyOptions{}, false)
+	s.ready(d, cluster.ReadyOptions{}, false)
+	s.ready(a, cluster.ReadyOptions{Settled: true, Stale: true}, true)
 }

@@ -148,7 +148,7 @@ func (d *Directory) Ready(ctx context.Context, me cluster.Incarnation, o cluster
 		return true, nil
 	}
 	d.ready[me] = true
-	if o.Overdue || o.Settled && d.allReady() {
+	if o.Overdue || o.Settled && !(o.Stale && d.lost) && d.allReady() {
 		d.arm()
 	}
 	return d.armed, nil

@@ -274,7 +274,7 @@ local function be_ready(keys, args)
   if c.epoch ~= args[5] then return {'RECOVERING'} end
   if not c.armed then
     c.ready[me] = true
-    if args[4] == '1' or args[3] == '1' and all_ready(c, key) then arm(c, key) end
+    if args[4] == '1' or args[3] == '1' and not (c.lost and args[6] == '1') and all_ready(c, key) then arm(c, key) end
   end
   return {'OK', c.armed and '1' or '0'}
 end

@@ -143,7 +143,7 @@ func known(o *cluster.RejoinOptions) (args []string) {
 
 // Ready implements cluster.Directory.
 func (d *Directory) Ready(ctx context.Context, me cluster.Incarnation, o cluster.ReadyOptions) (bool, error) {
-	answer, err := d.call(ctx, "ready", []string{d.table}, number(me), number(o.Floor), flag(o.Settled), flag(o.Overdue), o.Epoch)
+	answer, err := d.call(ctx, "ready", []string{d.table}, number(me), number(o.Floor), flag(o.Settled), flag(o.Overdue), o.Epoch, flag(o.Stale))
 	if err == nil {
 		err = statusError(answer)
 	}
