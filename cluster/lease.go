@@ -171,6 +171,11 @@ func (n *Node) keepLease(ctx context.Context, me Incarnation) {
 			wait = n.cfg.Renew
 			n.extendIfReady(t0, v.Epoch)
 			if recovery != v.Epoch {
+				if err := n.tellOfOthers(ctx, me, &v); err != nil {
+					n.log.Warn("the cluster's store was not told which nodes there are", zap.Error(err))
+					wait = n.cfg.Renew / 4
+					continue
+				}
 				recovery = v.Epoch
 				epoch, since := v.Epoch, n.now()
 				n.loseEpoch()

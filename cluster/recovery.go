@@ -21,6 +21,19 @@ func (n *Node) rejoin(ctx context.Context, me Incarnation) error {
 	return n.dir.Rejoin(ctx, me, n.member(), n.known(me))
 }
 
+// tellOfOthers tells a store that recovers of nodes that are not in its table. It may have the row of this node, which rejoin has written, and not
+// what rejoin has said besides, if it took over from a store that was recovering too.
+func (n *Node) tellOfOthers(ctx context.Context, me Incarnation, v *View) error {
+	for _, other := range n.known(me).Known {
+		if !slices.ContainsFunc(v.Members, func(m MemberState) bool { return m.Incarnation == other }) {
+			call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
+			defer cancel()
+			return n.rejoin(call, me)
+		}
+	}
+	return nil
+}
+
 // known returns what the node still knows of the store, for one that may have lost it.
 func (n *Node) known(me Incarnation) (o RejoinOptions) {
 	o.Floor = Version(n.floor.Load())

@@ -244,3 +244,22 @@ func TestADeadNodeKeepsANewcomerOutForALease(t *testing.T) {
 		w.awaitNodes()
 	})
 }
+
+// Rule 19: a store has lost its table, and another takes over before a node that is cut off has come: it has what the present nodes have written since, and
+// not what they have said. They say again that they know of that node, which acts until its lease is over.
+func TestAStoreThatTakesOverDuringARecoveryWaitsForAllNodesToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(b, "ann", 0)
+		w.settled()
+		b.cut()
+		w.store.Restart()
+		w.await("the store recovers", func() bool { return a.Stats().Recoveries > 0 })
+		w.store.Promote(w.store.Snapshot())
+		w.awaitLogOn(a, "ann")
+		b.setFaults(memory.Faults{})
+		w.awaitNodes()
+		w.settled()
+	})
+}
