@@ -88,7 +88,7 @@ fuzz:
 # and PostgreSQL, in full flow.
 soak: postgres
 	SOAK_SEEDS=$(SOAK_SEEDS) $(GO) test -race -count=1 -timeout 1h -run '^TestStress$$' ./internal/soak
-	CLUSTER_PROGRAMS=$(CLUSTER_PROGRAMS) $(GO) test -count=1 -timeout 12h -run '^TestModel(WithMarks)?$$' ./cluster
+	CLUSTER_PROGRAMS=$(CLUSTER_PROGRAMS) $(GO) test -count=1 -timeout 12h -run '^TestModel(WithMarks|OfOverlappingFaults)?$$' ./cluster
 	SOAK_TIME=$(SOAK_TIME) $(GO) test -count=1 -v -timeout 2h -run Test -skip '^TestStress$$' ./internal/soak
 	cd cluster/redisdir && SOAK_RELOGONS=$(SOAK_RELOGONS) $(GO) test -count=1 -v -timeout 4h -run '^TestNoUserIsTwice$$' .
 	cd cluster/redisdir && SOAK_CLUSTER=$(SOAK_CLUSTER) $(GO) test -count=1 -v -timeout 1h -run '^TestSoak$$' .
