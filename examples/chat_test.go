@@ -153,6 +153,8 @@ func TestChat(t *testing.T) {
 	ann.answers(t, "/quiet 1 off", "* everybody writes in #climbing")
 	bob.types(t, "/anon #climbing guess who")
 	ann.shows(t, " #climbing (anonymous): guess who")
+	bob.types(t, "/recall")
+	ann.shows(t, " #climbing (anonymous): (recalled) the message of ")
 	ann.answers(t, "/anon @bob psst", "! not sent: psst (this user takes no anonymous messages)")
 	bob.answers(t, "/settings anonymous on", "anonymous on (")
 	ann.types(t, "/anon @bob psst")

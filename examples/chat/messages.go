@@ -65,6 +65,9 @@ func (s *session) caughtUp(c *chatclient.Client, err error) {
 	s.greet()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	if err != nil {
+		s.print("! what was there before is not shown: %v", reason(err))
+	}
 	if _, err := s.learnRooms(ctx, c); err != nil {
 		s.print("! your rooms: %v", reason(err))
 	}
