@@ -15,7 +15,7 @@ import (
 // Timeouts.Write: a client that takes nothing is a SlowConsumer; one that reads what its receive buffer holds within the time is not
 // (here 64 KiB, as Linux doubles what is asked for, and three times that), nor one for which nothing waits.
 func TestWriteTimeoutClosesWhoTakesNothing(t *testing.T) {
-	const timeout = time.Second
+	const timeout = 4 * time.Second // filling the buffers may take a second
 	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 20}, Timeouts: engine.Timeouts{Write: timeout, Close: 200 * time.Millisecond}})
 	g := newGate(t, e)
 	r := serve(t, e)
