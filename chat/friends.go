@@ -2,7 +2,7 @@ package chat
 
 import "context"
 
-// friends is who sees whom come and go, for package presence: friends, and members of groups that have at most Limits.Notices.
+// friends tells package presence which users see each other: friends, and members of groups with a maximum of at most Limits.Notices.
 type friends struct{ *Service }
 
 // Watchers implements presence.Contacts.

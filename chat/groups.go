@@ -237,7 +237,7 @@ func (s *Service) addable(ctx context.Context, by string, userIDs []string) (map
 	return may, nil
 }
 
-// RemoveMembers ends memberships, and returns how many. by is an administrator. Users who are no members, or whom by may not remove, are left
+// RemoveMembers ends memberships, and returns how many. by is an administrator. Users who are no members, or that by may not remove, are left
 // out; if no user can be removed the error says why the first one cannot.
 func (s *Service) RemoveMembers(ctx context.Context, by string, id GroupID, userIDs []string) (done int, err error) {
 	var gone []string
@@ -331,7 +331,7 @@ func (s *Service) Ban(ctx context.Context, by string, id GroupID, userID string,
 	})
 }
 
-// BanAuthor is Ban for the author of an anonymous message. by does not learn who that is, and only the author is told. An author whom by may
+// BanAuthor is Ban for the author of an anonymous message. by does not learn who that is, and only the author is told. An author that by may
 // not ban, such as another administrator, is not banned, and by is not told so: that would narrow down who it is.
 func (s *Service) BanAuthor(ctx context.Context, by string, id GroupID, seq uint64, on bool) error {
 	author, err := s.author(ctx, Key{Group: id}, seq)

@@ -97,7 +97,7 @@ func historyOp(ctx context.Context, r *request) (map[string]string, []byte, erro
 	return map[string]string{"more": flag(page.More || cut), "first": decimal(page.First)}, list, nil
 }
 
-// Conversations returns the conversations of a user after an ID in the order of their IDs, so many at most: groups, and users with whom there are
+// Conversations returns the conversations of a user after an ID in the order of their IDs, so many at most: groups, and users that it has
 // messages. It starts after 0; the next page starts after the last ID of this one.
 func (s *Service) Conversations(ctx context.Context, userID string, after uint64, limit int) ([]ConversationInfo, error) {
 	all, err := s.cfg.Store.Conversations(ctx, userID, after, min(max(limit, 1), mostInPage))

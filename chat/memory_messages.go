@@ -53,7 +53,7 @@ func (m *Memory) Append(ctx context.Context, posts []*Post, allow func(p *Post, 
 	return nil
 }
 
-// draft begins with the conversation as it is. One that there is not, also a group, has no messages.
+// draft starts from the stored conversation. A conversation or a group that does not exist starts without messages.
 func (m *Memory) draft(k Key) *memDraft {
 	c := m.conversations[k]
 	if c == nil || c.group.Dissolved {

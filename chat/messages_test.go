@@ -216,7 +216,7 @@ func TestAPageOfLargeMessagesIsCut(t *testing.T) {
 	ann.refused("P42", protocol.Refused, protocol.TypeChat, protocol.ChatSend, post(uuid.New(), string(make([]byte, 100<<10+1))), "group", group)
 }
 
-// P31: nobody learns who has written anonymously, live or from history, an administrator neither.
+// P31: the readers of an anonymous message do not learn its sender, live or from history. Administrators do not either.
 func TestAnAnonymousMessageHasNoSender(t *testing.T) {
 	w := newWorld(t, chat.Config{})
 	ann, bob, eve := w.logOn("ann"), w.logOn("bob"), w.logOn("eve")
@@ -359,7 +359,7 @@ func TestRequestsThatMakeNoSenseAreRefused(t *testing.T) {
 	}
 }
 
-// Conversations has groups and users with whom there are messages, by pages.
+// Conversations lists, by pages, the groups of a user and the users that it has messages with.
 func TestConversations(t *testing.T) {
 	w := newWorld(t, chat.Config{})
 	ann, bob := w.logOn("ann"), w.logOn("bob")

@@ -68,7 +68,7 @@ type Store interface {
 	// may be for several conversations, and more than one may have the same ID. The error wraps ErrBadPost if the posts can be stored but for
 	// some of them, which a call with fewer may find.
 	Append(ctx context.Context, posts []*Post, allow func(p *Post, s *Standing) error) error
-	// History returns a page of a conversation. asker need not be in it. The error is protocol.NoSuchGroup for a group that there is not; a pair that has
+	// History returns a page of a conversation. asker need not be in it. The error is protocol.NoSuchGroup for a group that does not exist; a pair that has
 	// no messages has an empty page.
 	History(ctx context.Context, of Key, asker string, r Range) (Page, error)
 	// Conversations returns the conversations of a user whose number in the store is above after, in the order of those numbers, so many at most: the

@@ -156,7 +156,7 @@ func (u *user) adopt(wanted State, stamp int64) {
 	u.abroad.stamp = stamp
 }
 
-// spread queues a user of whom other servers are to be told, and notes what a beat ends. t.mu is held on entry.
+// spread queues a user that other servers are to be told about, and notes what a beat ends. t.mu is held on entry.
 func (t *table) spread(u *user) {
 	a := u.abroad
 	if a == nil {

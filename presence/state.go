@@ -142,7 +142,7 @@ type table struct {
 	users     map[string]*user
 	changed   []*user            // with something to tell, the oldest change first
 	unsettled []*user            // that others see otherwise than at the last tick
-	toSpread  []*user            // of whom other servers are to be told
+	toSpread  []*user            // that other servers are to be told about
 	passing   map[*user]struct{} // with something in abroad that a beat ends
 	toLoad    []*user
 	toSave    []*user

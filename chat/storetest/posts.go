@@ -98,10 +98,10 @@ func (s *suite) notShared() {
 	s.creates(1, "ann")
 	p := s.toGroup(1, "ann", "hello")
 	s.sends(p)
-	copy(p.Content, "XXXXX")
+	copy(p.Content, "HELLO")
 	got := s.message(chat.Key{Group: 1}, 1)
 	same(s, "the content after the post has changed", string(got.Content), "hello")
-	copy(got.Content, "YYYYY")
+	copy(got.Content, "HELLO")
 	same(s, "the content after a reader has changed its own", string(s.message(chat.Key{Group: 1}, 1).Content), "hello")
 }
 

@@ -221,7 +221,7 @@ func (s *session) showHistory(ctx context.Context, args []string) error {
 		}
 	}
 	if of == (chatclient.Conversation{}) {
-		return errors.New("of whom? /history #climbing, or /history @bob")
+		return errors.New("whose history? /history #climbing, or /history @bob")
 	}
 	return s.history(ctx, of)
 }
