@@ -98,7 +98,7 @@ func historyOp(ctx context.Context, r *request) (map[string]string, []byte, erro
 }
 
 // Conversations returns the conversations of a user after an ID in the order of their IDs, so many at most: groups, and users that it has
-// messages. It starts after 0; the next page starts after the last ID of this one.
+// messages with. It starts after 0; the next page starts after the last ID of this one.
 func (s *Service) Conversations(ctx context.Context, userID string, after uint64, limit int) ([]ConversationInfo, error) {
 	all, err := s.cfg.Store.Conversations(ctx, userID, after, min(max(limit, 1), mostInPage))
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -96,15 +95,7 @@ func runOverlapping(t *testing.T, seed uint64) {
 	close(over)
 	users.Wait()
 	faults.Wait()
-	p.log.Notef("all is healed")
-	p.setBad(false)
-	for _, n := range p.nodes {
-		p.heal(n)
-	}
-	p.await("all nodes are back, know which former nodes are dead, and know that the store has recovered", func() bool {
-		alive := p.alive()
-		return !slices.ContainsFunc(p.nodes, func(n *member) bool { return !n.IsHealed(alive) })
-	})
+	p.healAll()
 	most := max(cfg.Devices.MaxSessions, 1)
 	if cfg.Devices.OnePerClass {
 		most = 3

@@ -164,15 +164,7 @@ func runProgram(t *testing.T, seed uint64, marks bool) {
 	close(over)
 	users.Wait()
 
-	p.log.Notef("all is healed")
-	p.setBad(false)
-	for _, n := range p.nodes {
-		p.heal(n)
-	}
-	p.await("all nodes are back, know which former nodes are dead, and know that the store has recovered", func() bool {
-		alive := p.alive()
-		return !slices.ContainsFunc(p.nodes, func(n *member) bool { return !n.IsHealed(alive) })
-	})
+	p.healAll()
 	p.staysSettled()
 	for i := range 4 {
 		user := fmt.Sprint("user", i)
@@ -203,6 +195,20 @@ func runProgram(t *testing.T, seed uint64, marks bool) {
 	if p.calm {
 		p.log.CheckPresence(p.t)
 	}
+}
+
+// healAll ends all faults, and waits until the nodes and the store are as without them.
+func (p *program) healAll() {
+	p.t.Helper()
+	p.log.Notef("all is healed")
+	p.setBad(false)
+	for _, n := range p.nodes {
+		p.heal(n)
+	}
+	p.await("all nodes are back, know which former nodes are dead, and know that the store has recovered", func() bool {
+		alive := p.alive()
+		return !slices.ContainsFunc(p.nodes, func(n *member) bool { return !n.IsHealed(alive) })
+	})
 }
 
 // staysSettled waits until all is settled, and holds that it stays so when nothing more happens.
