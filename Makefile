@@ -59,12 +59,12 @@ alloc:
 outside:
 	GO=$(GO) internal/outside/run.sh
 
-# What is the same on every system is tested with 32-bit integers too: linux/386 runs on amd64.
-PURE := ./protocol ./heartbeat ./usermgr ./client ./push ./internal/bodies ./internal/codes ./internal/contain ./internal/contract ./internal/system ./internal/table ./internal/wheel
+# What is the same on every system is tested with 32-bit integers too.
+PURE := ./protocol ./heartbeat ./usermgr ./client ./push ./presence ./chat ./internal/bodies ./internal/codes ./internal/contain ./internal/contract ./internal/system ./internal/table ./internal/wheel
 
 build:
 	GOOS=linux GOARCH=386 $(GO) vet ./...
-	GOOS=linux GOARCH=386 $(GO) test $(PURE)
+	GO=$(GO) internal/bits32/run.sh $(PURE)
 	GOOS=linux GOARCH=arm64 $(GO) build ./...
 	GOOS=darwin GOARCH=arm64 $(GO) build ./...
 	GOOS=windows GOARCH=amd64 $(GO) build ./...
