@@ -201,9 +201,9 @@ func (s *Service) Presence() *presence.Service { return s.presence }
 // Subscribe adds a set of handlers and returns the function that removes it again.
 func (s *Service) Subscribe(h Handlers) (unsubscribe func()) { return s.handlers.add(h) }
 
-// Close ends the service. Further requests are refused with ServerStopping. What was accepted before is stored and answered, or answered
-// NotStored, and presence is stored. It waits for that, or until ctx ends, whose error it returns then; what is not stored by then is
-// answered NotStored. Call it after the engine and the user manager have ended, and before the store is closed.
+// Close ends the service. Further calls are refused with ServerStopping, and further requests of clients with Busy. What was accepted before is
+// stored and answered, or answered NotStored, and presence is stored. It waits for that, or until ctx ends, whose error it returns then; what is
+// not stored by then is answered NotStored. Call it after the engine and the user manager have ended, and before the store is closed.
 func (s *Service) Close(ctx context.Context) error {
 	s.leave()
 	s.elsewhere.end()

@@ -27,7 +27,12 @@ type lane struct {
 	outstanding int        // requests that are not answered
 }
 
-var errStopping = protocol.Errorf(protocol.ServerStopping, "chat is ending")
+// errStopping is what the program is told. A code about connections cannot answer a client's request: a client is told errClosing, so that it
+// sends the request again, to this server's successor.
+var (
+	errStopping = protocol.Errorf(protocol.ServerStopping, "chat is ending")
+	errClosing  = error(&protocol.CloseError{Code: protocol.Busy, Text: "chat is ending", Info: map[string]string{protocol.FieldRetryMS: "1000"}})
+)
 
 func (l *lanes) init(s *Service) {
 	l.service, l.of, l.idle = s, make(map[string]*lane), make(chan struct{})
@@ -39,7 +44,7 @@ func (l *lanes) put(r *request) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return errStopping
+		return errClosing
 	}
 	of := l.of[r.user]
 	if of == nil {

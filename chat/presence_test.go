@@ -241,6 +241,25 @@ func TestAfterTheEndAllIsStored(t *testing.T) {
 	}
 }
 
+// P44: what a client asks after Close is refused so that the client asks again, and its connection stays.
+func TestAfterTheEndClientsAreToldToComeBack(t *testing.T) {
+	w := newWorld(t, chat.Config{})
+	ann := w.logOn("ann")
+	group := ann.create()
+	if err := w.chat.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		e := ann.refused("P44", protocol.Busy, protocol.TypeChat, protocol.ChatSend, post(fixedID, "x"), "group", group)
+		if e.Info[protocol.FieldRetryMS] == "" {
+			t.Errorf("rule P44: the refusal %+v does not say when to come back", e)
+		}
+	}
+	if n := w.chat.Stats().Busy; n != 0 {
+		t.Errorf("%d requests count as too many", n)
+	}
+}
+
 // P41: who has 64 requests that are not answered is told Busy, and others go on.
 func TestAUserWithTooManyRequestsIsBusy(t *testing.T) {
 	store := &watchedStore{Store: chat.NewMemory()}

@@ -47,7 +47,7 @@ const (
 	// Incomplete: the request lacks something, or has what cannot be.
 	Incomplete CloseCode = 5123
 
-	// Busy: too many requests wait; Info says in "retry-ms" when to come back.
+	// Busy: too many requests wait, or the server is ending; Info says in "retry-ms" when to come back.
 	Busy CloseCode = 5130
 	// NotStored: the store has failed, and it is not known whether the message is stored. Send it again with the same ID.
 	NotStored CloseCode = 5131

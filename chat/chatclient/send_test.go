@@ -114,6 +114,28 @@ func TestASendThatIsRefusedWithBusyComesBack(t *testing.T) {
 	w.hasAll(ann, group, 1)
 }
 
+// The service has ended, and its server has not: the client waits for the next one.
+func TestASendAfterTheEndIsStoredByTheNextServer(t *testing.T) {
+	w := newWorld(t, chat.Config{})
+	ann := w.dial("ann", chatclient.Config{})
+	group := w.group(ann)
+	if err := w.chat.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ann.History(t.Context(), group, chatclient.Range{}); !isCode(err, protocol.Busy) {
+		t.Errorf("rule P44: a request after the end is answered %v", err)
+	}
+	sent := make(chan chatclient.Sent, 1)
+	var all sync.WaitGroup
+	all.Go(func() { sent <- ann.send(group, "late") })
+	w.restart(w.store, chat.Config{})
+	if s := testkit.Receive(t, "the answer", sent); s.Seq != 1 {
+		t.Errorf("rule P45: the message has the number %d", s.Seq)
+	}
+	all.Wait()
+	w.hasAll(ann, group, 1)
+}
+
 func TestARefusalIsReturned(t *testing.T) {
 	w := newWorld(t, chat.Config{})
 	ann := w.dial("ann", chatclient.Config{})
