@@ -1,6 +1,7 @@
 package chat_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -287,6 +288,19 @@ func TestARecallMayComeTooLate(t *testing.T) {
 	ann.refused("P32", protocol.RecallExpired, protocol.TypeChat, protocol.ChatRecall, nil, "group", group, "seq", "1")
 	if got := ann.history(group); !slices.Equal(got, []string{"#1 ann: for ever"}) {
 		t.Errorf("rule P32: the history is %q", got)
+	}
+}
+
+// A number that no message has is the caller's mistake: it must not reach the store, where it would fail the whole batch.
+func TestANumberThatNoMessageHasIsNotAskedFor(t *testing.T) {
+	store := &watchedStore{Store: chat.NewMemory()}
+	w := newWorld(t, chat.Config{Store: store})
+	store.fail.Store(true)
+	if _, err := w.chat.Recall(t.Context(), chat.Server, chat.ToGroup(1), 1<<63, chat.SendOptions{}); !errors.Is(err, protocol.NoSuchMessage) {
+		t.Errorf("rule P32: a recall of message 2^63 fails with %v", err)
+	}
+	if n := store.failed.Load(); n != 0 {
+		t.Errorf("rule P32: the store was asked %d times", n)
 	}
 }
 

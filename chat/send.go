@@ -92,8 +92,10 @@ func (s *Service) checkPost(p *Post) error {
 		return errNoSuchGroup
 	case p.To == p.From && !p.Anonymous:
 		return protocol.Errorf(protocol.Incomplete, "a message to oneself")
+	case p.Recalls >= 1<<63:
+		return errNoSuchMessage
 	case p.Recalls != 0 && len(p.Content) == 0: // Type and ID are not the client's
-	case p.Recalls != 0, p.Recalls >= 1<<63, p.ID == uuid.Nil:
+	case p.Recalls != 0, p.ID == uuid.Nil:
 		return protocol.Errorf(protocol.Incomplete, "a message needs an ID, and a recall has no content")
 	case p.Type == 0 || p.Type >= protocol.FirstSystemType:
 		return protocol.Errorf(protocol.Incomplete, "the message type 0x%04x is not the application's", p.Type)
