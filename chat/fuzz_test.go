@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-go/rollcall/chat"
+	"github.com/rollcall-go/rollcall/internal/chattest"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -19,14 +20,14 @@ func FuzzRequests(f *testing.F) {
 		}
 		return testkit.Must(protocol.AppendOperation(nil, &o))
 	}
-	f.Add(uint8(2), operation(protocol.ChatSend, post(uuid.Max, "hello"), "user", "bob", "anonymous", "1"))
-	f.Add(uint8(2), operation(protocol.ChatSend, post(uuid.Max, "hello"), "group", "7"))
+	f.Add(uint8(2), operation(protocol.ChatSend, chattest.Post(uuid.Max, "hello"), "user", "bob", "anonymous", "1"))
+	f.Add(uint8(2), operation(protocol.ChatSend, chattest.Post(uuid.Max, "hello"), "group", "7"))
 	f.Add(uint8(2), operation(protocol.ChatHistory, nil, "user", "bob", "before", "9", "limit", "3"))
 	f.Add(uint8(2), operation(protocol.ChatRecall, nil, "user", "bob", "seq", "1"))
 	f.Add(uint8(2), operation(protocol.ChatConversations, nil, "cursor", "1", "limit", "2"))
 	f.Add(uint8(1), operation(protocol.GroupCreate, nil, "name", "climbing", "max", "3", "open", "1"))
 	f.Add(uint8(1), operation(protocol.GroupChange, nil, "group", "7", "name", "x", "muted", "1"))
-	f.Add(uint8(1), operation(protocol.GroupAdd, ids("bob"), "group", "7"))
+	f.Add(uint8(1), operation(protocol.GroupAdd, chattest.IDs("bob"), "group", "7"))
 	f.Add(uint8(1), operation(protocol.GroupSetRole, nil, "group", "7", "user", "bob", "role", "2"))
 	f.Add(uint8(1), operation(protocol.GroupMute, nil, "group", "7", "user", "bob", "until-ms", "99"))
 	f.Add(uint8(1), operation(protocol.GroupBan, nil, "group", "7", "seq", "1", "on", "0"))
@@ -35,19 +36,19 @@ func FuzzRequests(f *testing.F) {
 	f.Add(uint8(0), operation(protocol.ContactSettings, nil, "requests", "open", "send", "0"))
 	f.Add(uint8(0), []byte{1})
 
-	var w *world
-	var ann *peer
+	var w *chattest.World
+	var ann *chattest.Peer
 	f.Fuzz(func(t *testing.T, kind uint8, body []byte) {
-		if w == nil || w.t.Context().Err() != nil {
-			w = newWorld(t, chat.Config{Limits: chat.Limits{NewGroups: -1, NewRequests: -1, Groups: 1 << 30}, Strangers: true})
-			w.logOn("bob")
-			ann = w.logOn("ann")
+		if w == nil || w.T.Context().Err() != nil {
+			w = chattest.NewWorld(t, chat.Config{Limits: chat.Limits{NewGroups: -1, NewRequests: -1, Groups: 1 << 30}, Strangers: true})
+			w.LogOn("bob")
+			ann = w.LogOn("ann")
 		}
-		ann.t = t
-		ann.id++
+		ann.T = t
+		ann.ID++
 		typ := []uint16{protocol.TypeContacts, protocol.TypeGroup, protocol.TypeChat}[kind%3]
-		ann.send(&protocol.Message{Type: typ, ID: ann.id, Body: body})
-		_, _ = ann.answer(ann.id)
-		ann.must(protocol.TypeChat, protocol.ChatConversations, nil, "limit", "1")
+		ann.Send(&protocol.Message{Type: typ, ID: ann.ID, Body: body})
+		_, _ = ann.Answer(ann.ID)
+		ann.Must(protocol.TypeChat, protocol.ChatConversations, nil, "limit", "1")
 	})
 }

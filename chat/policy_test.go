@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/chat"
+	"github.com/rollcall-go/rollcall/internal/chattest"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -69,11 +70,11 @@ func TestEveryPostToAGroup(t *testing.T) {
 			refusal{protocol.GroupMuted, allMuted && role == protocol.RoleMember},
 			refusal{protocol.GroupNoAnonymous, anonymous && !takesAnonymous},
 		)
-		if got := codeOf(chat.Allow(false, time.Minute, p, s)); got != want {
+		if got := chattest.CodeOf(chat.Allow(false, time.Minute, p, s)); got != want {
 			t.Errorf("rule P36: %+v with %+v: %v, not %v", *p, *s, got, want)
 		}
 		p.From = chat.Server
-		if got := codeOf(chat.Allow(false, time.Minute, p, s)); (got == 0) != exists || got != 0 && got != protocol.NoSuchGroup {
+		if got := chattest.CodeOf(chat.Allow(false, time.Minute, p, s)); (got == 0) != exists || got != 0 && got != protocol.NoSuchGroup {
 			t.Errorf("rule P36: the program: %v", got)
 		}
 	})
@@ -98,7 +99,7 @@ func TestEveryPostToAUser(t *testing.T) {
 			refusal{protocol.UserNoAnonymous, anonymous && !takesAnonymous},
 			refusal{protocol.NotFriends, !anonymous && states[c[8]] != chat.Friend && !strangers},
 		)
-		if got := codeOf(chat.Allow(strangers, time.Minute, p, s)); got != want {
+		if got := chattest.CodeOf(chat.Allow(strangers, time.Minute, p, s)); got != want {
 			t.Errorf("rule P38: %+v with %+v: %v, not %v", *p, *s, got, want)
 		}
 	})
@@ -140,7 +141,7 @@ func TestEveryRecall(t *testing.T) {
 			refusal{0, recalled},
 			refusal{protocol.RecallExpired, age > time.Minute},
 		)
-		if got := codeOf(chat.Allow(false, time.Minute, p, s)); got != want {
+		if got := chattest.CodeOf(chat.Allow(false, time.Minute, p, s)); got != want {
 			t.Errorf("rule P32: %+v with %+v: %v, not %v", *p, *s, got, want)
 		}
 	})

@@ -11,83 +11,57 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/chat"
+	"github.com/rollcall-go/rollcall/internal/chattest"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/presence"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// watch begins to watch, and returns the users in the answer as "bob online".
-func (p *peer) watch() []string {
-	p.t.Helper()
-	o := p.must(protocol.TypePresence, protocol.PresenceWatch, nil)
-	var all []string
-	for _, e := range testkit.Must(protocol.ParsePresences(o.Content)) {
-		all = append(all, e.UserID+" "+e.State.String())
-	}
-	slices.Sort(all)
-	return all
-}
-
-// sees waits until the peer was told this last of a user.
-func (p *peer) sees(rule, user, state string) {
-	p.t.Helper()
-	testkit.Eventually(p.t, fmt.Sprintf("rule %s: %s sees %s %s", rule, p.user, user, state), func() bool {
-		p.sync()
-		last := ""
-		for _, s := range p.seen {
-			if u, _, _ := bytes.Cut([]byte(s), []byte(" ")); string(u) == user {
-				last = s
-			}
-		}
-		return last == user+" "+state
-	})
-}
-
 // A1, A2, with friends and groups of the service: friends, and members of small groups, are told who comes, goes and is busy.
 func TestA1A2FriendsAndGroupsSeeEachOther(t *testing.T) {
-	w := newWorld(t, chat.Config{})
-	ann, bob, eve, dan := w.logOn("ann"), w.logOn("bob"), w.logOn("eve"), w.logOn("dan")
-	befriend(ann, bob)
-	group := ann.create()
-	eve.join(group)
-	for _, p := range []*peer{ann, bob, eve, dan} {
-		p.watch()
+	w := chattest.NewWorld(t, chat.Config{})
+	ann, bob, eve, dan := w.LogOn("ann"), w.LogOn("bob"), w.LogOn("eve"), w.LogOn("dan")
+	chattest.Befriend(ann, bob)
+	group := ann.Create()
+	eve.Join(group)
+	for _, p := range []*chattest.Peer{ann, bob, eve, dan} {
+		p.Watch()
 	}
-	set := func(p *peer, state presence.State) {
-		p.must(protocol.TypePresence, protocol.PresenceSet, nil, "state", state.String())
+	set := func(p *chattest.Peer, state presence.State) {
+		p.Must(protocol.TypePresence, protocol.PresenceSet, nil, "state", state.String())
 	}
 	set(ann, presence.Busy)
-	bob.sees("P20", "ann", "busy")
-	eve.sees("P20", "ann", "busy")
+	bob.Sees("P20", "ann", "busy")
+	eve.Sees("P20", "ann", "busy")
 	set(ann, presence.Stealth)
-	bob.sees("P23", "ann", "offline")
-	eve.sees("P23", "ann", "offline")
+	bob.Sees("P23", "ann", "offline")
+	eve.Sees("P23", "ann", "offline")
 	set(ann, presence.Online)
-	bob.sees("P20", "ann", "online")
-	phone := w.logOn("ann")
+	bob.Sees("P20", "ann", "online")
+	phone := w.LogOn("ann")
 	_ = ann.Close()
 	testkit.Eventually(t, "the first device has gone", func() bool { return len(w.Users.Links("ann")) == 1 })
 	_ = phone.Close()
-	bob.sees("P20", "ann", "offline")
-	eve.sees("P20", "ann", "offline")
-	ann = w.logOn("ann")
-	bob.sees("P20", "ann", "online")
+	bob.Sees("P20", "ann", "offline")
+	eve.Sees("P20", "ann", "offline")
+	ann = w.LogOn("ann")
+	bob.Sees("P20", "ann", "online")
 
 	// Who becomes a contact is told, and who ceases to be one, too.
-	befriend(ann, dan)
-	dan.sees("P20", "ann", "online")
-	ann.must(protocol.TypeContacts, protocol.ContactBlock, nil, "user", "dan")
-	dan.sees("P20", "ann", "offline")
-	ann.must(protocol.TypeContacts, protocol.ContactRemove, nil, "user", "bob")
-	bob.sees("P20", "ann", "offline")
-	eve.group(protocol.GroupLeave, group)
-	eve.sees("P20", "ann", "offline")
-	eve.join(group)
-	eve.sees("P20", "ann", "online")
-	ann.group(protocol.GroupChange, group, "max", "200")
-	ann.group(protocol.GroupDissolve, group)
-	eve.sees("P20", "ann", "offline")
-	for _, s := range dan.seen {
+	chattest.Befriend(ann, dan)
+	dan.Sees("P20", "ann", "online")
+	ann.Must(protocol.TypeContacts, protocol.ContactBlock, nil, "user", "dan")
+	dan.Sees("P20", "ann", "offline")
+	ann.Must(protocol.TypeContacts, protocol.ContactRemove, nil, "user", "bob")
+	bob.Sees("P20", "ann", "offline")
+	eve.Group(protocol.GroupLeave, group)
+	eve.Sees("P20", "ann", "offline")
+	eve.Join(group)
+	eve.Sees("P20", "ann", "online")
+	ann.Group(protocol.GroupChange, group, "max", "200")
+	ann.Group(protocol.GroupDissolve, group)
+	eve.Sees("P20", "ann", "offline")
+	for _, s := range dan.Seen {
 		if s != "ann online" && s != "ann offline" && s != "dan online" {
 			t.Errorf("rule P20: dan was told %q", s)
 		}
@@ -96,25 +70,25 @@ func TestA1A2FriendsAndGroupsSeeEachOther(t *testing.T) {
 
 // Members of a group whose maximum is above Limits.Notices do not see each other, from the change of the maximum on.
 func TestLargeGroupsTellNoPresence(t *testing.T) {
-	w := newWorld(t, chat.Config{Limits: chat.Limits{Notices: 10}})
-	ann, bob := w.logOn("ann"), w.logOn("bob")
-	group := ann.create("max", "11")
-	bob.join(group)
-	if all := bob.watch(); slices.Contains(all, "ann online") {
+	w := chattest.NewWorld(t, chat.Config{Limits: chat.Limits{Notices: 10}})
+	ann, bob := w.LogOn("ann"), w.LogOn("bob")
+	group := ann.Create("max", "11")
+	bob.Join(group)
+	if all := bob.Watch(); slices.Contains(all, "ann online") {
 		t.Errorf("rule P25: bob sees %q", all)
 	}
-	if o := bob.group(protocol.GroupInfo, group); o.Fields["presence"] != "0" {
+	if o := bob.Group(protocol.GroupInfo, group); o.Fields["presence"] != "0" {
 		t.Errorf("rule P25: Info is answered %v", o.Fields)
 	}
-	for _, m := range testkit.Must(protocol.ParseGroupMembers(bob.group(protocol.GroupMembers, group).Content)) {
+	for _, m := range testkit.Must(protocol.ParseGroupMembers(bob.Group(protocol.GroupMembers, group).Content)) {
 		if m.State != protocol.PresenceOffline {
 			t.Errorf("rule P25: bob sees %s %v", m.UserID, m.State)
 		}
 	}
-	ann.group(protocol.GroupChange, group, "max", "10")
-	bob.sees("P20", "ann", "online")
-	ann.group(protocol.GroupChange, group, "max", "11")
-	bob.sees("P20", "ann", "offline")
+	ann.Group(protocol.GroupChange, group, "max", "10")
+	bob.Sees("P20", "ann", "online")
+	ann.Group(protocol.GroupChange, group, "max", "11")
+	bob.Sees("P20", "ann", "offline")
 }
 
 // countingStore counts the calls of a store.
@@ -151,43 +125,43 @@ func (s *countingStore) ContactsWith(ctx context.Context, id string, others []st
 // nor by what the store is asked.
 func TestStealthLooksOfflineInEveryAnswer(t *testing.T) {
 	store := &countingStore{Store: chat.NewMemory(), calls: map[string]int{}}
-	prepare := newWorld(t, chat.Config{Store: store, Strangers: true})
-	ann, bob, eve := prepare.logOn("ann"), prepare.logOn("bob"), prepare.logOn("eve")
-	befriend(ann, bob)
-	group := ann.create()
-	bob.join(group)
-	ann.say(group, "hello")
-	bob.must(protocol.TypePresence, protocol.PresenceSet, nil, "state", "stealth")
+	prepare := chattest.NewWorld(t, chat.Config{Store: store, Strangers: true})
+	ann, bob, eve := prepare.LogOn("ann"), prepare.LogOn("bob"), prepare.LogOn("eve")
+	chattest.Befriend(ann, bob)
+	group := ann.Create()
+	bob.Join(group)
+	ann.Say(group, "hello")
+	bob.Must(protocol.TypePresence, protocol.PresenceSet, nil, "state", "stealth")
 	_ = eve
-	prepare.end()
+	prepare.End()
 
 	look := func(stealth bool) ([]byte, map[string]int) {
 		store.mu.Lock()
 		store.calls = map[string]int{}
 		store.mu.Unlock()
-		w := newWorld(t, chat.Config{Store: store, Strangers: true})
-		defer w.end()
+		w := chattest.NewWorld(t, chat.Config{Store: store, Strangers: true})
+		defer w.End()
 		if stealth {
-			b := w.logOn("bob")
-			b.watch()
-			b.must(protocol.TypePresence, protocol.PresenceSet, nil, "state", "stealth") // answered when the record is loaded and stored
+			b := w.LogOn("bob")
+			b.Watch()
+			b.Must(protocol.TypePresence, protocol.PresenceSet, nil, "state", "stealth") // answered when the record is loaded and stored
 			store.mu.Lock()
 			clear(store.calls) // what the user does is the user's own
 			store.mu.Unlock()
 		}
-		ann, eve := w.logOn("ann"), w.logOn("eve")
+		ann, eve := w.LogOn("ann"), w.LogOn("eve")
 		var all []byte
-		for _, p := range []*peer{ann, eve} {
-			p.watch()
-			p.must(protocol.TypePresence, protocol.PresenceQuery, ids("bob", "nobody"))
-			p.must(protocol.TypePresence, protocol.PresenceQuery, ids("bob"))
-			p.must(protocol.TypeContacts, protocol.ContactList, nil)
-			p.group(protocol.GroupInfo, group)
-			p.group(protocol.GroupMembers, group)
-			p.must(protocol.TypeChat, protocol.ChatConversations, nil)
-			p.refused("P23", protocol.UserNoAnonymous, protocol.TypeChat, protocol.ChatSend, post(fixedID, "x"), "user", "bob", "anonymous", "1")
-			p.refused("P23", protocol.Refused, protocol.TypeWhoIsOnline, 0, nil)
-			all = append(all, p.bytes...)
+		for _, p := range []*chattest.Peer{ann, eve} {
+			p.Watch()
+			p.Must(protocol.TypePresence, protocol.PresenceQuery, chattest.IDs("bob", "nobody"))
+			p.Must(protocol.TypePresence, protocol.PresenceQuery, chattest.IDs("bob"))
+			p.Must(protocol.TypeContacts, protocol.ContactList, nil)
+			p.Group(protocol.GroupInfo, group)
+			p.Group(protocol.GroupMembers, group)
+			p.Must(protocol.TypeChat, protocol.ChatConversations, nil)
+			p.Refused("P23", protocol.UserNoAnonymous, protocol.TypeChat, protocol.ChatSend, chattest.Post(fixedID, "x"), "user", "bob", "anonymous", "1")
+			p.Refused("P23", protocol.Refused, protocol.TypeWhoIsOnline, 0, nil)
+			all = append(all, p.Bytes...)
 		}
 		calls := maps.Clone(store.calls)
 		for what := range calls { // of the logons, which come when they come
@@ -214,28 +188,28 @@ var fixedID = [16]byte{1, 2, 3, 15: 4}
 
 // P44: after Close all is stored and answered.
 func TestAfterTheEndAllIsStored(t *testing.T) {
-	w := newWorld(t, chat.Config{})
-	ann := w.logOn("ann")
-	group := groupID(ann.create())
+	w := chattest.NewWorld(t, chat.Config{})
+	ann := w.LogOn("ann")
+	group := groupID(ann.Create())
 	const n = 500
 	answers := make(chan error, n)
 	for range n {
 		go func() {
-			_, err := w.chat.Send(context.Background(), "ann", chat.ToGroup(group), 1, []byte("x"), chat.SendOptions{})
+			_, err := w.Chat.Send(context.Background(), "ann", chat.ToGroup(group), 1, []byte("x"), chat.SendOptions{})
 			answers <- err
 		}()
 	}
 	testkit.Receive(t, "the first answer", answers)
-	w.end()
+	w.End()
 	stored := 1
 	for range n - 1 {
 		if err := testkit.Receive(t, "an answer", answers); err == nil {
 			stored++
-		} else if codeOf(err) != protocol.ServerStopping {
+		} else if chattest.CodeOf(err) != protocol.ServerStopping {
 			t.Errorf("rule P44: %v", err)
 		}
 	}
-	g, _, err := w.store.Group(t.Context(), group, "ann")
+	g, _, err := w.Store.Group(t.Context(), group, "ann")
 	if err != nil || g.LastSeq != uint64(stored) {
 		t.Errorf("rule P44: %d were answered, and the last number is %d, %v", stored, g.LastSeq, err)
 	}
@@ -243,19 +217,19 @@ func TestAfterTheEndAllIsStored(t *testing.T) {
 
 // P44: what a client asks after Close is refused so that the client asks again, and its connection stays.
 func TestAfterTheEndClientsAreToldToComeBack(t *testing.T) {
-	w := newWorld(t, chat.Config{})
-	ann := w.logOn("ann")
-	group := ann.create()
-	if err := w.chat.Close(t.Context()); err != nil {
+	w := chattest.NewWorld(t, chat.Config{})
+	ann := w.LogOn("ann")
+	group := ann.Create()
+	if err := w.Chat.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		e := ann.refused("P44", protocol.Busy, protocol.TypeChat, protocol.ChatSend, post(fixedID, "x"), "group", group)
+		e := ann.Refused("P44", protocol.Busy, protocol.TypeChat, protocol.ChatSend, chattest.Post(fixedID, "x"), "group", group)
 		if e.Info[protocol.FieldRetryMS] == "" {
 			t.Errorf("rule P44: the refusal %+v does not say when to come back", e)
 		}
 	}
-	if n := w.chat.Stats().Busy; n != 0 {
+	if n := w.Chat.Stats().Busy; n != 0 {
 		t.Errorf("%d requests count as too many", n)
 	}
 }
@@ -263,18 +237,18 @@ func TestAfterTheEndClientsAreToldToComeBack(t *testing.T) {
 // P41: who has 64 requests that are not answered is told Busy, and others go on.
 func TestAUserWithTooManyRequestsIsBusy(t *testing.T) {
 	store := &watchedStore{Store: chat.NewMemory()}
-	w := newWorld(t, chat.Config{Store: store})
-	ann, bob := w.logOn("ann"), w.logOn("bob")
-	group := ann.create()
-	bob.join(group)
+	w := chattest.NewWorld(t, chat.Config{Store: store})
+	ann, bob := w.LogOn("ann"), w.LogOn("bob")
+	group := ann.Create()
+	bob.Join(group)
 	store.fail.Store(true)
 	var all []uint32
 	for range 70 {
-		all = append(all, ann.begin(protocol.TypeChat, protocol.ChatSend, post(fixedID, "x"), "group", group))
+		all = append(all, ann.Begin(protocol.TypeChat, protocol.ChatSend, chattest.Post(fixedID, "x"), "group", group))
 	}
 	busy := 0
 	for _, id := range all[64:] {
-		if _, err := ann.answer(id); codeOf(err) == protocol.Busy && err.(*protocol.CloseError).Info[protocol.FieldRetryMS] != "" {
+		if _, err := ann.Answer(id); chattest.CodeOf(err) == protocol.Busy && err.(*protocol.CloseError).Info[protocol.FieldRetryMS] != "" {
 			busy++
 		} else {
 			t.Errorf("rule P41: answered %v", err)
@@ -283,14 +257,14 @@ func TestAUserWithTooManyRequestsIsBusy(t *testing.T) {
 	if busy != 6 {
 		t.Errorf("rule P41: %d requests were refused", busy)
 	}
-	bob.must(protocol.TypeContacts, protocol.ContactList, nil) // another user's request is served meanwhile
+	bob.Must(protocol.TypeContacts, protocol.ContactList, nil) // another user's request is served meanwhile
 	store.fail.Store(false)
 	for _, id := range all[:64] {
-		if _, err := ann.answer(id); err != nil {
+		if _, err := ann.Answer(id); err != nil {
 			t.Errorf("rule P43: answered %v", err)
 		}
 	}
-	if got := ann.history(group); len(got) != 1 {
+	if got := ann.History(group); len(got) != 1 {
 		t.Errorf("rule P33: the history is %q", got)
 	}
 }
@@ -298,7 +272,7 @@ func TestAUserWithTooManyRequestsIsBusy(t *testing.T) {
 // Allow is asked before each request, and may block without holding up others.
 func TestAllow(t *testing.T) {
 	blocked := make(chan struct{})
-	w := newWorld(t, chat.Config{Allow: func(ctx context.Context, a chat.Action) error {
+	w := chattest.NewWorld(t, chat.Config{Allow: func(ctx context.Context, a chat.Action) error {
 		switch {
 		case a.UserID == "eve":
 			panic("eve")
@@ -312,13 +286,13 @@ func TestAllow(t *testing.T) {
 		}
 		return nil
 	}})
-	ann, eve, dan := w.logOn("ann"), w.logOn("eve"), w.logOn("dan")
-	ann.refused("P42", 4001, protocol.TypeGroup, protocol.GroupCreate, nil, "name", "bad")
-	eve.refused("P42", protocol.HandlerFailed, protocol.TypeGroup, protocol.GroupCreate, nil)
-	waits := dan.begin(protocol.TypeGroup, protocol.GroupCreate, nil)
-	ann.create()
+	ann, eve, dan := w.LogOn("ann"), w.LogOn("eve"), w.LogOn("dan")
+	ann.Refused("P42", 4001, protocol.TypeGroup, protocol.GroupCreate, nil, "name", "bad")
+	eve.Refused("P42", protocol.HandlerFailed, protocol.TypeGroup, protocol.GroupCreate, nil)
+	waits := dan.Begin(protocol.TypeGroup, protocol.GroupCreate, nil)
+	ann.Create()
 	close(blocked)
-	if _, err := dan.answer(waits); err != nil {
+	if _, err := dan.Answer(waits); err != nil {
 		t.Error(err)
 	}
 }
@@ -332,7 +306,7 @@ func TestHandlers(t *testing.T) {
 		defer mu.Unlock()
 		heard = append(heard, fmt.Sprintf(format, a...))
 	}
-	w := newWorld(t, chat.Config{Strangers: true, Handlers: chat.Handlers{
+	w := chattest.NewWorld(t, chat.Config{Strangers: true, Handlers: chat.Handlers{
 		Stored:   func(m *chat.Message) { note("stored %d by %s", m.Seq, m.From); panic("a handler") },
 		Offline:  func(m *chat.Message, users []string) { note("offline %v for %d", users, m.Seq) },
 		Recalled: func(m *chat.Message) { note("recalled %d", m.Recalls) },
@@ -340,15 +314,15 @@ func TestHandlers(t *testing.T) {
 		Contact:  func(e chat.ContactEvent) { note("contact %s %s %s", e.By, e.Event, e.With) },
 		Refused:  func(r chat.Refusal) { note("refused %s %v", r.UserID, r.Code) },
 	}})
-	ann := w.logOn("ann")
-	testkit.Must(w.chat.CreateUser(t.Context(), chat.NewUser{UserID: "bob"}))
-	group := ann.create()
-	testkit.Must(w.chat.Join(t.Context(), groupID(group), "bob"))
-	ann.say(group, "one")
-	ann.must(protocol.TypeChat, protocol.ChatRecall, nil, "group", group, "seq", "1")
-	ann.request("bob")
-	ann.mayNotSay("P38", protocol.NoSuchUser, "nobody")
-	ann.sync()
+	ann := w.LogOn("ann")
+	testkit.Must(w.Chat.CreateUser(t.Context(), chat.NewUser{UserID: "bob"}))
+	group := ann.Create()
+	testkit.Must(w.Chat.Join(t.Context(), groupID(group), "bob"))
+	ann.Say(group, "one")
+	ann.Must(protocol.TypeChat, protocol.ChatRecall, nil, "group", group, "seq", "1")
+	ann.RequestFriend("bob")
+	ann.MayNotSay("P38", protocol.NoSuchUser, "nobody")
+	ann.Sync()
 	mu.Lock()
 	defer mu.Unlock()
 	want := []string{"group created ann", "group joined bob", "stored 1 by ann", "offline [bob] for 1", "recalled 1", "contact ann asked bob",
@@ -356,27 +330,27 @@ func TestHandlers(t *testing.T) {
 	if !slices.Equal(heard, want) {
 		t.Errorf("the handlers heard %q, not %q", heard, want)
 	}
-	if n := w.chat.Stats().Panics; n != 1 {
+	if n := w.Chat.Stats().Panics; n != 1 {
 		t.Errorf("%d panics were counted", n)
 	}
 }
 
 // Prune removes old messages; First says where a history begins.
 func TestPrune(t *testing.T) {
-	w := newWorld(t, chat.Config{})
-	ann := w.logOn("ann")
-	group := ann.create()
+	w := chattest.NewWorld(t, chat.Config{})
+	ann := w.LogOn("ann")
+	group := ann.Create()
 	for range 3 {
-		ann.say(group, "x")
+		ann.Say(group, "x")
 	}
-	if n := testkit.Must(w.store.Prune(t.Context(), time.Now().Add(time.Hour), 100)); n != 2 {
+	if n := testkit.Must(w.Store.Prune(t.Context(), time.Now().Add(time.Hour), 100)); n != 2 {
 		t.Errorf("%d messages were removed", n)
 	}
-	o := ann.must(protocol.TypeChat, protocol.ChatHistory, nil, "group", group)
+	o := ann.Must(protocol.TypeChat, protocol.ChatHistory, nil, "group", group)
 	if o.Fields["first"] != "3" || len(testkit.Must(protocol.ParseStoredMessages(o.Content))) != 1 {
 		t.Errorf("rule P31: the history is %v", o.Fields)
 	}
-	if n := ann.say(group, "y"); n != 4 {
+	if n := ann.Say(group, "y"); n != 4 {
 		t.Errorf("rule P29: the next number is %d", n)
 	}
 }
@@ -384,18 +358,18 @@ func TestPrune(t *testing.T) {
 // Close returns when its time is up, although code of the program does not.
 func TestCloseDoesNotWaitForEver(t *testing.T) {
 	hangs, goOn := make(chan struct{}), make(chan struct{})
-	w := newWorld(t, chat.Config{Allow: func(context.Context, chat.Action) error {
+	w := chattest.NewWorld(t, chat.Config{Allow: func(context.Context, chat.Action) error {
 		close(hangs)
 		<-goOn
 		return nil
 	}})
-	ann := w.logOn("ann")
-	ann.begin(protocol.TypeGroup, protocol.GroupCreate, nil)
+	ann := w.LogOn("ann")
+	ann.Begin(protocol.TypeGroup, protocol.GroupCreate, nil)
 	testkit.Receive(t, "Allow runs", hangs)
 	w.Stop()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := w.chat.Close(ctx); err == nil {
+	if err := w.Chat.Close(ctx); err == nil {
 		t.Error("rule P44: Close returns nil although a request is not answered")
 	}
 	close(goOn)
@@ -403,18 +377,18 @@ func TestCloseDoesNotWaitForEver(t *testing.T) {
 
 // Who acts on a group is no user who is acted on.
 func TestOneActsOnOthers(t *testing.T) {
-	w := newWorld(t, chat.Config{})
-	id := groupID(w.logOn("ann").create())
+	w := chattest.NewWorld(t, chat.Config{})
+	id := groupID(w.LogOn("ann").Create())
 	for what, err := range map[string]error{
-		"Mute":    w.chat.Mute(t.Context(), "ann", id, "ann", time.Now().Add(time.Hour)),
-		"Ban":     w.chat.Ban(t.Context(), "ann", id, "ann", true, true),
-		"SetRole": w.chat.SetRole(t.Context(), "ann", id, "ann", chat.Administrator),
+		"Mute":    w.Chat.Mute(t.Context(), "ann", id, "ann", time.Now().Add(time.Hour)),
+		"Ban":     w.Chat.Ban(t.Context(), "ann", id, "ann", true, true),
+		"SetRole": w.Chat.SetRole(t.Context(), "ann", id, "ann", chat.Administrator),
 	} {
-		if codeOf(err) != protocol.Incomplete {
+		if chattest.CodeOf(err) != protocol.Incomplete {
 			t.Errorf("rule P42: %s of oneself: %v", what, err)
 		}
 	}
-	if n, err := w.chat.RemoveMembers(t.Context(), "ann", id, []string{"ann"}); n != 0 || err != nil {
+	if n, err := w.Chat.RemoveMembers(t.Context(), "ann", id, []string{"ann"}); n != 0 || err != nil {
 		t.Errorf("rule P34: the owner removes itself: %d, %v", n, err)
 	}
 }

@@ -1,17 +1,18 @@
-package chat_test
+package chatmodel
 
 import (
 	"fmt"
 	"slices"
 
 	"github.com/rollcall-go/rollcall/chat"
+	"github.com/rollcall-go/rollcall/internal/chattest"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// What the reference of TestModel does with contacts and groups.
+// What the reference of the model does with contacts and groups.
 
-func (r *reference) changeContact(u *refUser, p *peer, o *refUser) {
+func (r *reference) changeContact(u *refUser, p *chattest.Peer, o *refUser) {
 	mine, theirs := u.contacts[o], o.contacts[u]
 	part := func() { mine.state, theirs.state = 0, 0 }
 	befriend := func() {
@@ -64,7 +65,7 @@ func (r *reference) changeContact(u *refUser, p *peer, o *refUser) {
 	}
 }
 
-func (r *reference) changeGroup(u *refUser, p *peer, g *refGroup) {
+func (r *reference) changeGroup(u *refUser, p *chattest.Peer, g *refGroup) {
 	o := r.other(u)
 	ask := func(why protocol.CloseCode, op uint8, content []byte, fields ...string) protocol.Operation {
 		return r.ask(p, why, protocol.TypeGroup, op, content, append([]string{"group", g.id}, fields...)...)
@@ -87,7 +88,7 @@ func (r *reference) changeGroup(u *refUser, p *peer, g *refGroup) {
 		for seq := max(0, len(g.messages)-4) + 1; seq <= len(g.messages); seq++ {
 			want = append(want, g.line(seq))
 		}
-		if got := lines(testkit.Must(protocol.ParseStoredMessages(reply.Content))); !slices.Equal(got, want) || reply.Fields["last"] != fmt.Sprint(len(g.messages)) {
+		if got := chattest.Lines(testkit.Must(protocol.ParseStoredMessages(reply.Content))); !slices.Equal(got, want) || reply.Fields["last"] != fmt.Sprint(len(g.messages)) {
 			r.t.Fatalf("rule P30: Join is answered %v, %q, not %q", reply.Fields, got, want)
 		}
 		if !in {
@@ -130,13 +131,13 @@ func (r *reference) changeGroup(u *refUser, p *peer, g *refGroup) {
 		if member && theirs >= role && in && role >= protocol.RoleAdministrator {
 			why = protocol.NotAdministrator
 		}
-		if ask(why, protocol.GroupRemove, ids(o.id)); why == 0 {
+		if ask(why, protocol.GroupRemove, chattest.IDs(o.id)); why == 0 {
 			delete(g.members, o)
 		}
 	case 9, 10:
 		why := first(append(administrates, refusal{0, member}, refusal{protocol.NotFriends, u.contacts[o].state != protocol.ContactFriend},
 			refusal{protocol.Banned, g.banned[o]}, refusal{protocol.GroupFull, len(g.members) >= g.max})...)
-		if ask(why, protocol.GroupAdd, ids(o.id)); why == 0 && !member {
+		if ask(why, protocol.GroupAdd, chattest.IDs(o.id)); why == 0 && !member {
 			enter(o)
 		}
 	default:

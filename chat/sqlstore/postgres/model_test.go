@@ -1,0 +1,20 @@
+//go:build unix
+
+package postgres_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/rollcall-go/rollcall/internal/chatmodel"
+)
+
+// A server with this store does what a reference does that keeps plain lists: rules P29 to P39.
+func TestModel(t *testing.T) {
+	server := sharedServer(t)
+	for seed := range uint64(chatmodel.Seeds) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			chatmodel.Run(t, open(t, server.lend(t)), seed, chatmodel.Steps(2000))
+		})
+	}
+}
