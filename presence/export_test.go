@@ -98,3 +98,53 @@ func (s *Service) Heard() (numbers map[uint32]uint64, settled bool) {
 	<-done
 	return numbers, settled
 }
+
+// Follow has users watch without a session. What such a user is told is in Knows, and nowhere else.
+func (s *Service) Follow(userIDs []string) {
+	done := make(chan struct{})
+	s.inbox.put(func() {
+		for _, id := range userIDs {
+			s.watchers.of[id] = &watcher{id: id, synced: true, shown: make(map[string]State), own: s.table.wanted(id)}
+		}
+		close(done)
+	})
+	<-done
+}
+
+// Unfollow ends what Follow has begun.
+func (s *Service) Unfollow(userIDs []string) {
+	done := make(chan struct{})
+	s.inbox.put(func() {
+		for _, id := range userIDs {
+			delete(s.watchers.of, id)
+		}
+		close(done)
+	})
+	<-done
+}
+
+// Knows calls f with what each watching user was told last about others, without those who were told as Offline. f must keep neither map nor IDs.
+func (s *Service) Knows(f func(userID string, of map[string]State)) {
+	done := make(chan struct{})
+	s.inbox.put(func() {
+		for id, w := range s.watchers.of {
+			f(id, w.shown)
+		}
+		close(done)
+	})
+	<-done
+}
+
+// Go has a user go who has come without a session.
+func (s *Service) Go(userID string) { s.table.offline(usermgr.UserData{UserID: userID}) }
+
+// Spent returns how many pairs the last tick has told, and whether there is something for the next.
+func (s *Service) Spent() (pairs int, left bool) {
+	done := make(chan struct{})
+	s.inbox.put(func() {
+		pairs, left = s.ticks.spent, s.ticks.left() || s.table.hasNews()
+		close(done)
+	})
+	<-done
+	return pairs, left
+}

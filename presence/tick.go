@@ -56,14 +56,16 @@ func (t *ticks) init(s *Service) {
 // exceeds reports whether n more pairs are too many for the present tick. A change that has too many by itself goes alone.
 func (t *ticks) exceeds(n int) bool { return t.spent > 0 && n > t.limit-t.spent }
 
+// left reports whether something waits for the next tick.
+func (t *ticks) left() bool { return len(t.toAsk)+len(t.ready)+len(t.rosters)+len(t.snapshots) > 0 }
+
 // arm has the next tick come, if there is something for it.
 func (s *Service) arm() {
 	t := &s.ticks
 	if t.armed || s.closing || t.open && s.cfg.Interval < 0 {
 		return
 	}
-	left := !t.open && len(t.toAsk)+len(t.ready)+len(t.rosters)+len(t.snapshots) > 0
-	if !left && !s.table.hasNews() {
+	if (t.open || !t.left()) && !s.table.hasNews() {
 		return
 	}
 	t.armed = true
