@@ -26,11 +26,7 @@ import (
 // all users come in, and leave. In some programs nodes go on without the store: then rule 19 holds among those that have not lost it, and
 // when all is healed it holds again. In others the store does not fail: then Online and Offline alternate (rule 17).
 func TestModel(t *testing.T) {
-	seeds := 12
-	if !testing.Short() {
-		seeds = 60
-	}
-	runPrograms(t, seeds, false)
+	runPrograms(t, 20, false)
 }
 
 // runPrograms runs so many programs, or as many as the environment says.
