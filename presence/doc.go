@@ -20,6 +20,7 @@
 //
 // # Locks
 //
-// The table of users (state.go) has a lock, and so have the inbox and the queue of changes. Each is held for a few instructions; under
-// the table's lock only the inbox's and the queue's are taken. No lock is held while a connection is written to or code of the application runs.
+// The table of users (state.go) has a lock, and so have the inbox and the queue of changes. Each is held for a few instructions, but the
+// table's for a pass over all users when another server dies or asks for the whole; under the table's lock only the inbox's and the queue's are
+// taken. No lock is held while a connection is written to or code of the application runs.
 package presence
