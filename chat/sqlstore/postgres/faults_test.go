@@ -16,13 +16,14 @@ import (
 
 	"github.com/rollcall-go/rollcall/chat"
 	"github.com/rollcall-go/rollcall/chat/sqlstore/internal/load"
+	"github.com/rollcall-go/rollcall/chat/sqlstore/internal/pgtest"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 )
 
 // A server that is stopped in full flow loses nothing that was answered. What was not answered is stored once, however often it is repeated, and
 // the store goes on when the server is back (rules P29, P33 and P43).
 func TestAServerThatIsStoppedLosesNothing(t *testing.T) {
-	sharedServer(t) // or the test is left out
+	pgtest.Shared(t) // or the test is left out
 	kills := 5
 	if text := os.Getenv("SOAK_KILLS"); text != "" {
 		n, err := strconv.Atoi(text)
@@ -31,12 +32,12 @@ func TestAServerThatIsStoppedLosesNothing(t *testing.T) {
 		}
 		kills = n
 	}
-	server, err := newServer() // with fsync
+	server, err := pgtest.New() // with fsync
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(server.remove)
-	s := open(t, server.schema(t))
+	t.Cleanup(server.Remove)
+	s := open(t, server.Schema(t))
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	if err := load.Prepare(ctx, s); err != nil {
@@ -79,9 +80,9 @@ func TestAServerThatIsStoppedLosesNothing(t *testing.T) {
 		mu.Lock()
 		up = make(chan struct{})
 		mu.Unlock()
-		server.kill()
+		server.Kill()
 		testkit.Eventually(t, "a batch fails", func() bool { _, now := count(); return now > failed })
-		err := server.start()
+		err := server.Start()
 		close(up)
 		if err != nil {
 			t.Fatal(err)
@@ -95,19 +96,19 @@ func TestAServerThatIsStoppedLosesNothing(t *testing.T) {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	sharedServer(b)
-	server, err := newServer() // with fsync
+	pgtest.Shared(b)
+	server, err := pgtest.New() // with fsync
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(server.remove)
-	load.Benchmark(b, open(b, server.schema(b)))
+	b.Cleanup(server.Remove)
+	load.Benchmark(b, open(b, server.Schema(b)))
 }
 
 // A batch that PostgreSQL ends because of a deadlock, here with a transaction that locks conversations in another order, is tried again.
 func TestADeadlockIsTriedAgain(t *testing.T) {
-	server := sharedServer(t)
-	dsn := server.schema(t)
+	server := pgtest.Shared(t)
+	dsn := server.Schema(t)
 	s := open(t, dsn)
 	ctx := context.Background()
 	if err := load.Prepare(ctx, s); err != nil {
@@ -135,7 +136,7 @@ func TestADeadlockIsTriedAgain(t *testing.T) {
 		done <- s.Append(ctx, []*chat.Post{second, first}, func(*chat.Post, *chat.Standing) error { asked++; return nil })
 	}()
 	testkit.Eventually(t, "the batch waits", func() bool {
-		return len(server.run(t, dsn, "SELECT 'x' FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FROM unnest%FOR UPDATE%'")) > 0
+		return len(server.Run(t, dsn, "SELECT 'x' FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FROM unnest%FOR UPDATE%'")) > 0
 	})
 	if _, err := tx.Exec("SELECT 1 FROM conversation WHERE id = 1 FOR UPDATE"); err != nil {
 		t.Fatal(err)

@@ -6,15 +6,16 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/rollcall-go/rollcall/chat/sqlstore/internal/pgtest"
 	"github.com/rollcall-go/rollcall/internal/chatmodel"
 )
 
 // A server with this store does what a reference does that keeps plain lists: rules P29 to P39.
 func TestModel(t *testing.T) {
-	server := sharedServer(t)
+	server := pgtest.Shared(t)
 	for seed := range uint64(chatmodel.Seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			chatmodel.Run(t, open(t, server.lend(t)), seed, chatmodel.Steps(2000))
+			chatmodel.Run(t, open(t, server.Lend(t)), seed, chatmodel.Steps(2000))
 		})
 	}
 }

@@ -1,9 +1,13 @@
 //go:build unix
 
-package postgres_test
+// Package pgtest runs a PostgreSQL server for tests.
+//
+//	func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+//
+//	dsn := pgtest.Shared(t).Schema(t)
+package pgtest
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -20,29 +24,37 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollcall-go/rollcall/chat/sqlstore"
-	"github.com/rollcall-go/rollcall/chat/sqlstore/postgres"
+	_ "github.com/jackc/pgx/v5/stdlib" // pgx, for package sql
+
 	"github.com/rollcall-go/rollcall/internal/testkit"
 )
 
 // shared is the server of the tests that need none of their own, or why there is none.
 var shared struct {
-	*server
+	*Server
 	missing error
 }
 
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		shared.server, shared.missing = newServer("-c", "fsync=off")
-		if shared.missing == nil {
-			defer shared.remove()
-		}
-		return m.Run()
-	}())
+// Main is for a TestMain: it runs the tests, with a server that Shared returns.
+func Main(m *testing.M) (code int) {
+	shared.Server, shared.missing = New("-c", "fsync=off")
+	if shared.missing == nil {
+		defer shared.Remove()
+	}
+	return m.Run()
 }
 
-// server is a PostgreSQL server in a folder of its own, with a Unix socket there and no other address.
-type server struct {
+// Shared returns the server of Main; a machine without PostgreSQL leaves the test out.
+func Shared(t testing.TB) *Server {
+	t.Helper()
+	if shared.missing != nil {
+		testkit.LeaveOut(t, "%v", shared.missing)
+	}
+	return shared.Server
+}
+
+// Server is a PostgreSQL server in a folder of its own, with a Unix socket there and no other address.
+type Server struct {
 	folder   string
 	bin      string
 	settings []string
@@ -55,13 +67,13 @@ type server struct {
 	empty []string // addresses of schemas that have tables, and nothing in them
 }
 
-// newServer makes and starts a server. remove ends it.
-func newServer(settings ...string) (*server, error) {
+// New makes and starts a server, with further arguments. Remove ends it.
+func New(settings ...string) (*Server, error) {
 	bin, err := binaries()
 	if err != nil {
 		return nil, err
 	}
-	s := &server{bin: bin, settings: settings}
+	s := &Server{bin: bin, settings: settings}
 	if os.Getuid() == 0 {
 		if s.as, err = unprivileged(); err != nil {
 			return nil, err
@@ -80,14 +92,14 @@ func newServer(settings ...string) (*server, error) {
 	if out, err := init.CombinedOutput(); err != nil {
 		return nil, errors.Join(fmt.Errorf("initdb: %w: %s", err, out), os.RemoveAll(s.folder))
 	}
-	if err := s.start(); err != nil {
-		s.remove()
+	if err := s.Start(); err != nil {
+		s.Remove()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *server) data() string { return filepath.Join(s.folder, "data") }
+func (s *Server) data() string { return filepath.Join(s.folder, "data") }
 
 // binaries returns the folder of PostgreSQL's programs: initdb's, or the newest where Debian puts them.
 func binaries() (string, error) {
@@ -120,8 +132,8 @@ func unprivileged() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, err
 }
 
-// start starts the server, and returns when it answers. A shell stops it (SIGQUIT, as "pg_ctl -m immediate stop" does) when the shell's input ends.
-func (s *server) start() error {
+// Start starts the server, and returns when it answers. A shell stops it (SIGQUIT, as "pg_ctl -m immediate stop" does) when the shell's input ends.
+func (s *Server) Start() error {
 	args := []string{"-c", `"$@" & server=$!; cat >/dev/null; kill -QUIT $server; wait $server`, "sh", filepath.Join(s.bin, "postgres"),
 		"-D", s.data(), "-k", s.folder, "-c", "listen_addresses=", "-c", "max_connections=200", "-c", "shared_buffers=16MB", "-c", "autovacuum=off"}
 	s.cmd = exec.Command("sh", append(args, s.settings...)...)
@@ -156,43 +168,35 @@ func (s *server) start() error {
 	}
 }
 
-// kill stops the server at once; what it has not committed is lost.
-func (s *server) kill() {
+// Kill stops the server at once; what it has not committed is lost.
+func (s *Server) Kill() {
 	_ = s.watch.Close()
 	_ = s.cmd.Wait() // it does not end with success
 }
 
-func (s *server) remove() {
+// Remove ends the server, and removes its folder.
+func (s *Server) Remove() {
 	if s.watch != nil {
-		s.kill()
+		s.Kill()
 	}
 	_ = os.RemoveAll(s.folder)
 }
 
 // dsn is the address of a store in a schema.
-func (s *server) dsn(schema string) string {
+func (s *Server) dsn(schema string) string {
 	return "host=" + s.folder + " user=postgres dbname=postgres search_path=" + schema
 }
 
-// server returns the shared server; a machine without PostgreSQL leaves the test out.
-func sharedServer(t testing.TB) *server {
-	t.Helper()
-	if shared.missing != nil {
-		testkit.LeaveOut(t, "%v", shared.missing)
-	}
-	return shared.server
-}
-
-// schema makes a schema for a test, and returns the address of the store in it. It takes less time than a database.
-func (s *server) schema(t testing.TB) (dsn string) {
+// Schema makes a schema for a test, and returns the address of the store in it. It takes less time than a database.
+func (s *Server) Schema(t testing.TB) (dsn string) {
 	t.Helper()
 	name := "test" + strconv.Itoa(int(s.made.Add(1)))
-	s.run(t, s.dsn("public"), "CREATE SCHEMA "+name)
+	s.Run(t, s.dsn("public"), "CREATE SCHEMA "+name)
 	return s.dsn(name)
 }
 
-// lend returns the address of a schema that may have empty tables already, since making them takes most of the time of a short test.
-func (s *server) lend(t testing.TB) (dsn string) {
+// Lend returns the address of a schema that may have empty tables already, since making them takes most of the time of a short test.
+func (s *Server) Lend(t testing.TB) (dsn string) {
 	t.Helper()
 	s.mu.Lock()
 	if n := len(s.empty); n > 0 {
@@ -200,10 +204,10 @@ func (s *server) lend(t testing.TB) (dsn string) {
 	}
 	s.mu.Unlock()
 	if dsn == "" {
-		dsn = s.schema(t)
+		dsn = s.Schema(t)
 	}
 	t.Cleanup(func() { // when the test has closed the store
-		s.run(t, dsn, `DO $$ DECLARE name text; BEGIN
+		s.Run(t, dsn, `DO $$ DECLARE name text; BEGIN
 			FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename <> 'chat_version' LOOP
 				EXECUTE 'DELETE FROM ' || name;
 			END LOOP; END $$`)
@@ -214,8 +218,8 @@ func (s *server) lend(t testing.TB) (dsn string) {
 	return dsn
 }
 
-// run runs a statement, and returns the texts that it finds.
-func (s *server) run(t testing.TB, dsn, statement string) (found []string) {
+// Run runs a statement, and returns the texts that it finds.
+func (s *Server) Run(t testing.TB, dsn, statement string) (found []string) {
 	t.Helper()
 	db, err := sql.Open("pgx", dsn)
 	if err != nil {
@@ -238,21 +242,4 @@ func (s *server) run(t testing.TB, dsn, statement string) (found []string) {
 		t.Fatal(err)
 	}
 	return found
-}
-
-// open opens a store until the end of the test.
-func open(t testing.TB, dsn string) *sqlstore.Store {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	s, err := postgres.Open(ctx, dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
 }
