@@ -28,7 +28,7 @@ redis:
 		{ [ -z "$(REDIS_SERVER)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y redis-server; } || \
 		{ echo "redis-server, 7.0 or later, is missing, so the tests of cluster/redisdir are left out: install it (apt-get install redis-server, apk add redis, brew install redis)" >&2; [ "$$CI" != true ]; }
 
-# The tests of chat/sqlstore/postgres start a server of their own.
+# The tests of chat/sqlstore/postgres and chat/sqlstore/example start servers of their own.
 postgres:
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
 		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y postgresql; } || \
@@ -46,7 +46,7 @@ race:
 	cd metrics && $(GO) test -race ./...
 	cd cluster/redisdir && $(GO) test -race -parallel 4 ./... # most of them wait
 	cd chat/sqlstore && $(GO) test . ./sqlite # with the race detector SQLite is 7 times slower
-	cd chat/sqlstore && $(GO) test -race ./postgres
+	cd chat/sqlstore && $(GO) test -race ./postgres ./example
 	cd chat/sqlstore && $(GO) test -race -run "$(SQLITE_RACE)" ./sqlite
 
 # The tests of SQLite in which several goroutines use a store.

@@ -24,3 +24,12 @@ func TestTheCodeOfTheChatPageIsTheExamplesOwn(t *testing.T) {
 		}
 	}
 }
+
+// The table that docs/chat.md shows is the one that chat/sqlstore/example makes.
+func TestTheTableOfTheChatPageIsTheExamplesOwn(t *testing.T) {
+	_, table, ok := strings.Cut(read(t, "docs/chat.md"), "```sql\n")
+	table, _, closed := strings.Cut(table, "```")
+	if !ok || !closed || !strings.Contains(read(t, "chat/sqlstore/example/outbox.sql"), table) {
+		t.Errorf("chat/sqlstore/example/outbox.sql does not have:\n%s", table)
+	}
+}

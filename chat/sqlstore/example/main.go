@@ -1,4 +1,5 @@
-// The server of examples/chat, with messages in a file or in PostgreSQL:
+// The server of examples/chat, with messages in a file or in PostgreSQL. On PostgreSQL it makes the users that an application announces in the
+// table user_events (outbox.go):
 //
 //	go run ./example -db chat.db
 //	go run ./example -postgres postgres://user@localhost/chat
@@ -14,7 +15,9 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
+	"github.com/rollcall-go/rollcall/chat"
 	"github.com/rollcall-go/rollcall/chat/sqlstore"
 	"github.com/rollcall-go/rollcall/chat/sqlstore/postgres"
 	"github.com/rollcall-go/rollcall/chat/sqlstore/sqlite"
@@ -42,6 +45,12 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	if *dsn != "" {
+		options.Beside = func(ctx context.Context, messages *chat.Service) {
+			o := outbox{dsn: *dsn, create: messages.CreateUser, poll: 10 * time.Second, retry: 10 * time.Second}
+			o.run(ctx)
+		}
+	}
 	return server.Run(ctx, options, store)
 }
 

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/rollcall-go/rollcall"
@@ -15,12 +16,15 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// Options are the flags of the server.
+// Options are the flags of the server, and Beside.
 type Options struct {
 	Addr      string
 	Events    bool
 	Grace     time.Duration
 	Strangers bool
+
+	// Beside, when set, runs beside the server. It returns soon after ctx has ended.
+	Beside func(ctx context.Context, messages *chat.Service)
 }
 
 // Flags declares the flags.
@@ -54,7 +58,14 @@ func Run(ctx context.Context, o *Options, store chat.Store) error {
 		return err
 	}
 	fmt.Fprintln(os.Stderr, "listening on", srv.Addrs()[0])
+	ctx, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	if o.Beside != nil {
+		beside.Go(func() { o.Beside(ctx, messages) })
+	}
 	err = srv.Run(ctx)
+	stop()
+	beside.Wait()
 	closing, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	err = errors.Join(err, messages.Close(closing)) // what was accepted is stored and answered
