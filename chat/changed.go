@@ -76,6 +76,9 @@ func (s *Service) changeGroupLater(by string, id GroupID, userIDs []string, chan
 	w := s.writerOf(t.key)
 	t.deliver = func(err error) {
 		if err != nil {
+			if !isRefusal(err) {
+				w.doubt(id, ids)
+			}
 			after(c, s.failed("a change of a group", err))
 			return
 		}
@@ -114,11 +117,37 @@ func (w *writer) applied(c *changed, users []Member) {
 			return
 		}
 	}
-	if !found {
-		at.last, at.from = c.LastSeq, c.LastSeq
+	if !at.begun && len(at.late) == 0 {
+		at.begun, at.last, at.from = true, c.LastSeq, c.LastSeq
+	}
+	if len(at.doubted) > 0 {
+		s.seeMembersAnew(at.doubted, at.roster)
+		at.doubted = nil
 	}
 	w.keep(k, at)
 	c.roster = at.roster
+}
+
+// doubt has presence ask again who sees some users, of whom it is not known whether they have come to a group or have left it. Where it is not known
+// who else is in the group, this waits for the group's next change, such as the one that repeats the failed one.
+func (w *writer) doubt(id GroupID, userIDs []string) {
+	k := Key{Group: id}
+	at, _ := w.told.get(k)
+	if at.roster != nil {
+		w.service.seeMembersAnew(userIDs, at.roster)
+		return
+	}
+	at.doubted = withoutRepeats(append(at.doubted, userIDs...), "")
+	if len(at.doubted) <= mostInBatch {
+		w.keep(k, at)
+	}
+}
+
+// seeMembersAnew has presence ask again who sees some users and the members of a group.
+func (s *Service) seeMembersAnew(userIDs []string, r *roster) {
+	for _, id := range userIDs {
+		s.presence.ContactsChanged(id, r.ids...)
+	}
 }
 
 // joinedAt is the number above which messages are for a member.

@@ -145,6 +145,9 @@ func (s *Service) changeContact(ctx context.Context, by, userID string, change f
 		return change(r)
 	})
 	if err != nil {
+		if !isRefusal(err) { // it may be stored
+			s.presence.ContactsChanged(by, userID)
+		}
 		return 0, s.failed("UpdateContact", err)
 	}
 	return was, nil

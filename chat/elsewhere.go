@@ -287,10 +287,12 @@ func (w *writer) deliverHeard() {
 	for _, k := range keys {
 		n := all[k]
 		t := &task{key: k, post: &Post{Group: k.Group, Version: n.version}}
-		at, found := w.told.get(k)
+		at, _ := w.told.get(k)
 		switch {
-		case !found:
-			at = told{last: n.first - 1, from: n.first - 1}
+		case !at.begun:
+			if !w.begin(k, &at, n.first-1, n.first) {
+				continue // it is told once more
+			}
 		case n.first <= at.from: // stored before the first one that was delivered here, and told later
 			late := at
 			late.last = n.first - 1

@@ -207,7 +207,10 @@ func (s *Service) AddMembers(ctx context.Context, by string, id GroupID, userIDs
 			c.tell("joined", id, append(c.everyone(), id))
 		}
 	})
-	return len(added), err
+	if err != nil { // where ctx has ended the writer may go on
+		return 0, err
+	}
+	return len(added), nil
 }
 
 // addable says for each of some users why it cannot be added by a user, or nil.
@@ -272,7 +275,10 @@ func (s *Service) RemoveMembers(ctx context.Context, by string, id GroupID, user
 			c.tell("removed", id, append(c.roster.administrators(), id))
 		}
 	})
-	return len(gone), err
+	if err != nil { // where ctx has ended the writer may go on
+		return 0, err
+	}
+	return len(gone), nil
 }
 
 // SetRole gives a member a role. by is the owner, who is an administrator after giving Owner.

@@ -45,7 +45,7 @@ func (s *Service) requested(c *engine.Conn, m *protocol.Message, all operations)
 	return s.lanes.put(r)
 }
 
-// perform serves the request, on the user's lane.
+// perform serves the request, on the user's lane. A panic in the store is an error.
 func (r *request) perform() {
 	s := r.service
 	ctx, cancel := s.storeContext(s.ctx)
@@ -54,7 +54,10 @@ func (r *request) perform() {
 		r.refuse(err)
 		return
 	}
-	fields, content, err := r.do(ctx, r)
+	var fields map[string]string
+	var content []byte
+	var err error
+	contain.Apart(func() { fields, content, err = r.do(ctx, r) }, func(why any) { err = contain.Error("the store", why) })
 	switch {
 	case err == nil:
 		r.answer(fields, content)

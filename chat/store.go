@@ -17,6 +17,7 @@ import (
 // methods are called from several goroutines at a time and may block until ctx ends. What is allowed is decided by the functions that a
 // method is given. The store calls them inside its transaction with what they need, loaded and locked. They are quick, do no I/O, and
 // may be called again when the store repeats a transaction. When such a function returns an error the method returns it unchanged.
+// A panic in a method counts as an error, but for the calls that the program makes by methods of Service.
 // How many groups, friends and requests a user has is counted and not locked: other calls may change it meanwhile.
 //
 // User IDs are compared by their bytes and have at most 255. The IDs Server and Anonymous may stand in a pair and as a sender. Times have

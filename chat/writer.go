@@ -206,6 +206,12 @@ func (w *writer) deliverAll() {
 
 // deliverBatch delivers what was stored. Other servers hear of it first: before its senders are answered.
 func (w *writer) deliverBatch(batch []*task) {
+	for _, t := range batch {
+		if p := t.post; p != nil && p.Dup && !t.unknown {
+			at, _ := w.told.get(t.key)
+			t.unknown = at.find(p.From, p.ID, p.Recalls) != nil // it was not known to be stored, and is not delivered
+		}
+	}
 	w.service.elsewhere.stored(batch)
 	for _, t := range batch {
 		if t.post == nil {

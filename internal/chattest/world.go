@@ -53,7 +53,7 @@ func (w *World) settle() bool {
 	return settles
 }
 
-// NewWorld starts a server whose users may have several devices. Presence is told at once.
+// NewWorld starts a server whose users may have several devices. Presence is told at once, unless cfg has an interval.
 func NewWorld(t *testing.T, cfg chat.Config) *World {
 	t.Helper()
 	w := &World{T: t, Store: cfg.Store}
@@ -71,7 +71,9 @@ func (w *World) start(cfg chat.Config, users usermgr.Config, elsewhere bridge.El
 	if cfg.StoreTimeout == 0 {
 		cfg.StoreTimeout = testkit.Patience // a busy machine is no fault
 	}
-	cfg.Presence.Interval = -1
+	if cfg.Presence.Interval == 0 {
+		cfg.Presence.Interval = -1
+	}
 	cfg.Presence.StoreTimeout = testkit.Patience
 	users.Devices = usermgr.Devices{OnePerClass: true}
 	w.Server = rollcalltest.NewServer(t, rollcall.Config{Users: users, Bridge: bridge.Config{Elsewhere: elsewhere}}, func(s *rollcall.Server) {
