@@ -256,6 +256,67 @@ func TestSnapshotsAreBoundedToo(t *testing.T) {
 	}
 }
 
+// Rule P28: the answer to another Watch of a user who watches already counts too. Until it has come the user's other sessions are told what changes.
+func TestTheSnapshotOfAnotherDeviceIsBoundedToo(t *testing.T) {
+	w := newWorld(t, presence.Config{MaxNotices: 2}, usermgr.Config{})
+	ann := w.logOn("ann")
+	for _, user := range []string{"bob", "carol"} {
+		w.logOn(user)
+		w.tick()
+	}
+	w.tick()
+	if got := ann.watch(); got != "bob online, carol online" {
+		t.Errorf("rule P28: the first answer has %q", got)
+	}
+	laptop := w.logOn("ann")
+	laptop.begin(protocol.PresenceWatch, nil)
+	testkit.Eventually(t, "the second waits", func() bool { return w.presence.Waiting() == 1 })
+	if n := w.presence.Stats().Watching; n != 1 {
+		t.Errorf("rule P28: %d sessions watch", n)
+	}
+	w.logOn("dave")
+	for range 3 {
+		w.tick()
+	}
+	ann.wantHeard("P21", "dave online")
+	o, err := laptop.answer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := list(testkit.Must(protocol.ParsePresences(o.Content))); got != "bob online, carol online, dave online" {
+		t.Errorf("rule P22: the answer has %q", got)
+	}
+	laptop.wantHeard("P22", "")
+}
+
+// Rule P28: contacts that a tick reads count, also those who do not watch: a tick reads no more when there were MaxNotices. So it is with changes, and
+// with watchers whose contacts have changed, which are asked about by turns.
+func TestContactsThatAreReadCount(t *testing.T) {
+	const users, contacts, limit = 300, 20, 400
+	r := newRing(users, contacts)
+	w := newWorld(t, presence.Config{Contacts: r, MaxNotices: limit}, usermgr.Config{})
+	zoe := w.logOn("zoe")
+	w.tick()
+	zoe.watchInTicks()
+	w.presence.Follow(r.users()[:users/2])
+	for _, user := range r.users()[users/2:] {
+		w.presence.Come(user)
+	}
+	w.presence.ContactsChanged("zoe", r.users()[:users/2]...)
+	ticks := 0
+	for left := true; left; ticks++ {
+		r.read.Store(0)
+		w.tick()
+		if n := r.read.Load(); n > limit+underWay*(contacts+2) {
+			t.Fatalf("rule P28: tick %d has read %d contacts", ticks, n)
+		}
+		_, left = w.presence.Spent()
+	}
+	if least := users * contacts / (limit + underWay*(contacts+2)); ticks < least {
+		t.Errorf("rule P28: %d ticks have read what at least %d need", ticks, least)
+	}
+}
+
 // No list has more than 1,000 users or 256 KiB: what does not fit into the answer follows in notices, each of one state.
 func TestALargeSnapshotComesInPieces(t *testing.T) {
 	w := newWorld(t, presence.Config{Contacts: everybody{}, MaxNotices: -1}, usermgr.Config{})

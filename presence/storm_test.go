@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ type ring struct {
 	names    []string // the circle, three times
 	at       map[string]int
 	n, reach int // contacts on each side
+	read     atomic.Int64
 }
 
 func newRing(n, contacts int) *ring {
@@ -50,14 +52,17 @@ func (r *ring) Watchers(_ context.Context, userID string) (all []string, err err
 			all = append(slices.Clone(all), "zoe")
 		}
 	}
+	r.read.Add(int64(len(all)))
 	return all, nil
 }
 
 func (r *ring) Watched(_ context.Context, userID string) ([]string, error) {
-	if userID == "zoe" {
-		return r.ofZoe(), nil
+	all := r.ofZoe()
+	if userID != "zoe" {
+		all = r.around(userID)
 	}
-	return r.around(userID), nil
+	r.read.Add(int64(len(all)))
+	return all, nil
 }
 
 func (r *ring) MaySee(_ context.Context, _ string, about []string) (see, blocked []string, err error) {
@@ -73,7 +78,7 @@ type storm struct {
 	mostTicks       int
 }
 
-// Rules P21 and P28: many users with many contacts each, in make soak 10,000 with 1,000, come all at once, and go all at once. No tick tells
+// Rules P21 and P28: many users with many contacts each, in make soak 10,000 with 1,000, come all at once, and go all at once. No tick reads or tells
 // more than MaxNotices allows. Within a minute, counted in ticks, each watcher knows what is right. Afterwards the memory is free again.
 func TestStorm(t *testing.T) {
 	users, contacts := 600, 60
@@ -87,7 +92,7 @@ func TestStorm(t *testing.T) {
 	s.world = newWorld(t, presence.Config{Contacts: r, MaxNotices: limit, Store: presence.NewMemory(), Cache: presence.Cache{Size: -1}}, usermgr.Config{})
 	s.zoe = newReader([]*peer{s.logOn("zoe")}, nil)[0] // a client, whose notices are read from its connection
 	_ = s.zoe.SetDeadline(time.Time{})
-	s.all(r.users(), s.presence.Come)                  // the store and the maps are as large as they will be
+	s.all(r.users(), s.presence.Come) // the store and the maps are as large as they will be
 	s.ticks("the first users have come", presence.Online, nil)
 	s.all(r.users(), s.presence.Go)
 	s.ticks("the first users have gone", presence.Offline, nil)
@@ -111,6 +116,9 @@ func TestStorm(t *testing.T) {
 	}
 }
 
+// underWay is how many calls of Contacts a tick has under way at a time.
+const underWay = 16
+
 // all has all users do something, from several goroutines at once.
 func (s *storm) all(users []string, do func(string)) {
 	const goroutines = 4
@@ -132,6 +140,7 @@ func (s *storm) ticks(what string, want presence.State, watching []string) {
 	before := s.presence.Stats()
 	began, longest, n := time.Now(), time.Duration(0), 0
 	for left := true; left; n++ {
+		s.ring.read.Store(0)
 		tick := time.Now()
 		s.presence.Tick()
 		longest = max(longest, time.Since(tick))
@@ -140,6 +149,9 @@ func (s *storm) ticks(what string, want presence.State, watching []string) {
 		pairs, left = s.presence.Spent()
 		if most := s.limit + s.contacts + 1; pairs > most {
 			s.t.Fatalf("rule P28: %s: tick %d has told %d pairs, and %d are allowed", what, n, pairs, most)
+		}
+		if read, most := int(s.ring.read.Load()), s.limit+underWay*(s.contacts+2); read > most {
+			s.t.Fatalf("rule P28: %s: tick %d has read %d contacts, and %d are allowed", what, n, read, most)
 		}
 		if n == 10*s.mostTicks {
 			s.t.Fatalf("rule P28: %s: after %d ticks there is still something to tell", what, n)

@@ -19,9 +19,12 @@ type ticks struct {
 	round        int  // the number of the present tick
 	open         bool // the present tick has not told yet
 	spent        int  // pairs that the present tick has told
+	read         int  // contacts that were read for the present tick
 	asking       int  // calls that the present tick waits for
 
 	toAsk     []*change
+	toCheck   []*watcher         // whose contacts have changed
+	checks    bool               // one of them is asked about next, and not a change
 	ready     []*change          // with their watchers, the oldest first
 	count     uint64             // changes that ticks have taken
 	taken     map[string]*change // all that ticks have taken and not told
@@ -57,7 +60,9 @@ func (t *ticks) init(s *Service) {
 func (t *ticks) exceeds(n int) bool { return t.spent > 0 && n > t.limit-t.spent }
 
 // left reports whether something waits for the next tick.
-func (t *ticks) left() bool { return len(t.toAsk)+len(t.ready)+len(t.rosters)+len(t.snapshots) > 0 }
+func (t *ticks) left() bool {
+	return len(t.toAsk)+len(t.toCheck)+len(t.ready)+len(t.rosters)+len(t.snapshots) > 0
+}
 
 // arm has the next tick come, if there is something for it.
 func (s *Service) arm() {
@@ -82,7 +87,7 @@ func (s *Service) tick() {
 	if s.closing {
 		return
 	}
-	t.open, t.spent = true, 0
+	t.open, t.spent, t.read = true, 0, 0
 	t.round++
 	s.settle()
 	changed, checks := s.table.takeNews()
@@ -132,31 +137,56 @@ func (s *Service) recheck(id string) {
 	}
 }
 
-// advance asks Contacts about further changes, and ends the tick when all have answered.
+// advance asks Contacts further, as long as the tick has not read as many contacts as it may tell, and ends the tick when all have answered.
 func (s *Service) advance() {
 	t := &s.ticks
-	for len(t.toAsk) > 0 && t.asking < mostTell && t.pairs < t.limit {
-		c := t.toAsk[0]
-		t.toAsk[0] = nil
-		t.toAsk = t.toAsk[1:]
-		if s.cfg.Contacts == nil || len(s.watchers.of) == 0 || !s.table.toTell(c.user) {
-			t.isReady(c)
-			continue
-		}
-		t.asking++
-		c.stale = false
-		id := c.user.id
-		call(s, &s.calls.tell, "Watchers", func(ctx context.Context) ([]string, error) { return s.cfg.Contacts.Watchers(ctx, id) },
-			func(ids []string, err error) {
-				t.asking--
-				s.answered(c, ids, err)
-				s.advance()
-			})
+	for t.asking < mostTell && t.read < t.limit && s.askNext() {
 	}
 	if t.open && t.asking == 0 {
 		s.flush()
 	}
 	s.answerSnapshots()
+}
+
+// askNext asks about the next change or, by turns, about the next watcher whose contacts have changed. It reports false when there is none.
+func (s *Service) askNext() bool {
+	t := &s.ticks
+	mayAsk := len(t.toAsk) > 0 && t.pairs < t.limit
+	t.checks = !t.checks
+	switch {
+	case len(t.toCheck) > 0 && (t.checks || !mayAsk):
+		w := t.toCheck[0]
+		t.toCheck[0] = nil
+		t.toCheck = t.toCheck[1:]
+		s.askRoster(w)
+	case mayAsk:
+		c := t.toAsk[0]
+		t.toAsk[0] = nil
+		t.toAsk = t.toAsk[1:]
+		s.askWatchers(c)
+	default:
+		return false
+	}
+	return true
+}
+
+// askWatchers asks who is told of a change.
+func (s *Service) askWatchers(c *change) {
+	t := &s.ticks
+	if s.cfg.Contacts == nil || len(s.watchers.of) == 0 || !s.table.toTell(c.user) {
+		t.isReady(c)
+		return
+	}
+	t.asking++
+	c.stale = false
+	id := c.user.id
+	call(s, &s.calls.tell, "Watchers", func(ctx context.Context) ([]string, error) { return s.cfg.Contacts.Watchers(ctx, id) },
+		func(ids []string, err error) {
+			t.asking--
+			t.read += len(ids)
+			s.answered(c, ids, err)
+			s.advance()
+		})
 }
 
 // answered takes who is told of a change.

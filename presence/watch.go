@@ -47,13 +47,13 @@ func (s *Service) watch(r *request) {
 		w = &watcher{id: id, sessions: make(map[*engine.Conn]func() bool)}
 		s.watchers.of[id] = w
 	}
-	if w.synced {
-		s.begin(w, r)
-		s.table.recheck(id, nil) // in case the program has not said that the contacts have changed
-		return
-	}
 	w.waiting = append(w.waiting, r)
-	if !w.asking {
+	switch {
+	case w.synced:
+		s.ticks.snapshots = append(s.ticks.snapshots, roster{watcher: w})
+		s.answerSnapshots()
+		s.table.recheck(id, nil) // in case the program has not said that the contacts have changed
+	case !w.asking:
 		s.askWatched(w)
 	}
 }
@@ -86,30 +86,43 @@ func (s *Service) left(userID string, c *engine.Conn) {
 	}
 }
 
-// askWatched asks Contacts which users the watcher is told about. To a user who watches already the next tick tells what has changed.
+// askWatched asks Contacts which users the watcher is told about. For a user who watches already a tick asks, and tells what has changed.
 func (s *Service) askWatched(w *watcher) {
 	if w.asking {
 		w.again = true
 		return
 	}
 	w.asking, w.again = true, false
-	pool, ofTick := &s.calls.ask, w.synced
-	if ofTick {
-		pool = &s.calls.tell
-		s.ticks.asking++
-	}
-	over := func(ids []string, err error) {
-		if ofTick {
-			s.ticks.asking--
-		}
-		s.watched(w, ids, err)
+	switch {
+	case w.synced:
+		s.ticks.toCheck = append(s.ticks.toCheck, w)
+	case s.cfg.Contacts == nil:
+		s.watched(w, nil, nil)
 		s.advance()
+	default:
+		call(s, &s.calls.ask, "Watched", func(ctx context.Context) ([]string, error) { return s.cfg.Contacts.Watched(ctx, w.id) },
+			func(ids []string, err error) {
+				s.watched(w, ids, err)
+				s.advance()
+			})
 	}
-	if s.cfg.Contacts == nil {
-		over(nil, nil)
+}
+
+// askRoster asks for a tick which users a watcher is told about now.
+func (s *Service) askRoster(w *watcher) {
+	t := &s.ticks
+	if s.cfg.Contacts == nil || s.watchers.of[w.id] != w {
+		s.watched(w, nil, nil)
 		return
 	}
-	call(s, pool, "Watched", func(ctx context.Context) ([]string, error) { return s.cfg.Contacts.Watched(ctx, w.id) }, over)
+	t.asking++
+	call(s, &s.calls.tell, "Watched", func(ctx context.Context) ([]string, error) { return s.cfg.Contacts.Watched(ctx, w.id) },
+		func(ids []string, err error) {
+			t.asking--
+			t.read += len(ids)
+			s.watched(w, ids, err)
+			s.advance()
+		})
 }
 
 // watched takes the answer.
@@ -152,25 +165,32 @@ func (s *Service) answerSnapshots() {
 	t := &s.ticks
 	for len(t.snapshots) > 0 && !t.open {
 		w, ids := t.snapshots[0].watcher, t.snapshots[0].ids
-		all := s.table.toldOf(ids, w.id)
-		n := len(all) * len(w.waiting)
+		var all []Presence // of a user whose first session begins
+		n := len(w.shown)
+		if !w.synced {
+			all = s.table.toldOf(ids, w.id)
+			n = len(all)
+		}
+		n *= len(w.waiting)
 		if t.exceeds(n) {
 			return
 		}
 		t.snapshots = t.snapshots[1:]
-		w.asking = false
-		switch {
-		case s.watchers.of[w.id] != w:
+		if s.watchers.of[w.id] != w {
 			continue
-		case w.again:
-			s.askWatched(w)
-			continue
+		}
+		if !w.synced {
+			w.asking = false
+			if w.again {
+				s.askWatched(w)
+				continue
+			}
+			w.synced, w.shown, w.own = true, make(map[string]State, len(all)), s.table.wanted(w.id)
+			for _, p := range all {
+				w.shown[p.UserID] = p.State
+			}
 		}
 		t.spent += n
-		w.synced, w.shown, w.own = true, make(map[string]State, len(all)), s.table.wanted(w.id)
-		for _, p := range all {
-			w.shown[p.UserID] = p.State
-		}
 		waiting := w.waiting
 		w.waiting = nil
 		for _, r := range waiting {
