@@ -35,8 +35,11 @@ func (c *cache) put(id string, e cached) {
 	if c.size == 0 || c.ttl == 0 {
 		return
 	}
-	if len(c.young) >= (c.size+1)/2 {
+	if len(c.young) >= max(c.size/2, 1) {
 		c.old, c.young = c.young, make(map[string]cached)
+	}
+	if c.size == 1 {
+		c.old = nil
 	}
 	e.since = time.Now()
 	c.young[id] = e
