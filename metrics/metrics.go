@@ -1,5 +1,5 @@
-// Package metrics exports the statistics of an engine, a user manager, a bridge, a push service and a cluster's node to Prometheus. It is a module of
-// its own, so that programs that do not use it do not depend on Prometheus's packages. docs/metrics.md lists the metrics.
+// Package metrics exports the statistics of an engine, a user manager, a bridge, services of push, presence and chat, and a cluster's node to
+// Prometheus. It is a module of its own, so that programs that do not use it do not depend on Prometheus's packages. docs/metrics.md lists the metrics.
 package metrics
 
 import (
@@ -9,9 +9,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/chat"
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/mesh"
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/presence"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/usermgr"
@@ -27,6 +29,10 @@ type Config struct {
 	Bridge *bridge.Bridge
 	// Push is the service whose waiting messages are shown.
 	Push *push.Service
+	// Presence is the service whose watching sessions and notices are shown. Of a Chat it is Chat.Presence().
+	Presence *presence.Service
+	// Chat is the service whose stored and delivered messages are shown.
+	Chat *chat.Service
 	// Node is the node of a cluster whose lease, logons over nodes and frames are shown.
 	Node *cluster.Node
 	// Mesh is the direct way to other nodes whose connections are shown.
@@ -48,6 +54,12 @@ func New(cfg Config) prometheus.Collector {
 	}
 	if cfg.Push != nil {
 		c.sources = append(c.sources, newSource(pushMetrics, cfg.Push.Stats))
+	}
+	if cfg.Presence != nil {
+		c.sources = append(c.sources, newSource(presenceMetrics, cfg.Presence.Stats))
+	}
+	if cfg.Chat != nil {
+		c.sources = append(c.sources, newSource(chatMetrics, cfg.Chat.Stats))
 	}
 	if cfg.Node != nil {
 		c.sources = append(c.sources, newSource(nodeMetrics, cfg.Node.Stats))

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -22,6 +23,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/chat"
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
 	"github.com/rollcall-go/rollcall/cluster/mesh"
@@ -49,10 +51,16 @@ func server(t testing.TB) metrics.Config {
 		return bridge.Identity{UserID: l.UserID}, nil
 	}, bridge.Config{}))
 	e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
+	talk := testkit.Must(chat.New(b, chat.Config{Store: chat.NewMemory(), Logger: zap.NewNop()}))
+	t.Cleanup(func() { // before the user manager
+		if err := talk.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	way := testkit.Must(mesh.New(mesh.Config{Listen: "127.0.0.1:0", Secret: []byte("the test's secret"), Logger: zap.NewNop()}))
 	t.Cleanup(way.Close)
 	node := testkit.Must(cluster.New(cluster.Config{Directory: memory.New(), Mesh: way, Logger: zap.NewNop()}))
-	return metrics.Config{Engine: e, Users: users, Bridge: b, Push: push.New(b), Node: node, Mesh: way}
+	return metrics.Config{Engine: e, Users: users, Bridge: b, Push: push.New(b), Presence: talk.Presence(), Chat: talk, Node: node, Mesh: way}
 }
 
 // serve runs it until the test ends.
@@ -159,6 +167,37 @@ func TestWhatHappensShows(t *testing.T) {
 		"rollcall_users": 0, "rollcall_sessions_ended_total{code=KickedOut}": 1,
 		"rollcall_connections_closed_total{code=KickedOut}": 1, "rollcall_connections{state=bound}": 0,
 	})
+}
+
+// What users do with presence and chat shows: one watches, makes a group, writes, and takes it back.
+func TestPresenceAndChatShow(t *testing.T) {
+	cfg := serve(t)
+	c := metrics.New(cfg)
+	ann := dial(t, cfg.Engine)
+	ann.ask(protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: "ann"})
+	ann.ask(protocol.Message{Type: protocol.TypePresence, ID: 2, Body: operation(protocol.PresenceWatch)})
+	group := testkit.Must(cfg.Chat.CreateGroup(t.Context(), "ann", chat.Group{Open: true}))
+	id := testkit.Must(uuid.NewV7())
+	for range 2 {
+		testkit.Must(cfg.Chat.Send(t.Context(), "ann", chat.ToGroup(group), 1, nil, chat.SendOptions{ID: id}))
+	}
+	testkit.Must(cfg.Chat.Recall(t.Context(), "ann", chat.ToGroup(group), 1, chat.SendOptions{}))
+	if _, err := cfg.Chat.Send(t.Context(), "bob", chat.ToGroup(group), 1, nil, chat.SendOptions{}); err == nil {
+		t.Error("bob may write")
+	}
+	wantEventually(t, c, map[string]float64{
+		"rollcall_presence_users": 1, "rollcall_presence_watching": 1, "rollcall_presence_requests_waiting": 0,
+		"rollcall_presence_requests_busy_total": 0, "rollcall_presence_changes_total": 1, "rollcall_presence_failures_total": 0,
+		"rollcall_presence_panics_total": 0,
+		"rollcall_chat_stored_total":     2, "rollcall_chat_recalled_total": 1, "rollcall_chat_repeated_total": 1, "rollcall_chat_refused_total": 1,
+		"rollcall_chat_delivered_total": 2, "rollcall_chat_batches_total": 4, "rollcall_chat_requests_waiting": 0,
+		"rollcall_chat_requests_busy_total": 0, "rollcall_chat_failures_total": 0, "rollcall_chat_panics_total": 0,
+	})
+}
+
+// operation is the body of an operation without fields.
+func operation(op uint8) []byte {
+	return testkit.Must(protocol.AppendOperation(nil, &protocol.Operation{Op: op}))
 }
 
 // A client chooses its device class: the series are those that the application names, and one more. They stay.
@@ -325,7 +364,7 @@ func TestSourcesThatAreNotGivenHaveNoMetrics(t *testing.T) {
 	all := server(t)
 	whole := described(t, metrics.New(all))
 	parts := make(map[string]listing)
-	for _, cfg := range []metrics.Config{{}, {Engine: all.Engine}, {Users: all.Users}, {Bridge: all.Bridge}, {Push: all.Push}, {Node: all.Node}, {Mesh: all.Mesh}} {
+	for _, cfg := range []metrics.Config{{}, {Engine: all.Engine}, {Users: all.Users}, {Bridge: all.Bridge}, {Push: all.Push}, {Presence: all.Presence}, {Chat: all.Chat}, {Node: all.Node}, {Mesh: all.Mesh}} {
 		part := described(t, metrics.New(cfg))
 		if (len(part) == 0) != (cfg == metrics.Config{}) {
 			t.Errorf("%+v has %d metrics", cfg, len(part))

@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 	"chat/chatclient":        {"client", "protocol", "internal/system"},
 	"chat/storetest":         {"chat", "presence", "protocol"},
 	"client":                 {"protocol", "internal/codes", "internal/contain", "internal/layout", "internal/system"},
-	"metrics":                {front, "protocol", "usermgr", "engine", "bridge", "push", "metrics", "cluster", "cluster/mesh"},
+	"metrics":                {front, "protocol", "usermgr", "engine", "bridge", "push", "metrics", "presence", "chat", "cluster", "cluster/mesh"},
 	"cluster/dirtest":        {"cluster"},
 	"cluster/mesh":           {"client", "cluster", "engine", "protocol", "internal/logging", "internal/system"},
 	"cluster/meshtest":       {"cluster"},
