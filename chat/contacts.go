@@ -309,17 +309,11 @@ var errRequests = errors.New("chat: Requests is none of Open, Ask and Off")
 
 func settingsOp(ctx context.Context, r *request) (map[string]string, []byte, error) {
 	f := r.read()
-	var set []func(*Settings)
-	for name, field := range map[string]func(*Settings) *bool{
+	set := flags(f, map[string]func(*Settings) *bool{
 		"receive":   func(s *Settings) *bool { return &s.Receive },
 		"send":      func(s *Settings) *bool { return &s.Send },
 		"anonymous": func(s *Settings) *bool { return &s.Anonymous },
-	} {
-		if _, given := r.Fields[name]; given {
-			on := f.flag(name, false)
-			set = append(set, func(s *Settings) { *field(s) = on })
-		}
-	}
+	})
 	if v, given := r.Fields["requests"]; given {
 		requests := Open
 		for requests <= Off && requests.String() != v {

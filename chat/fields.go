@@ -38,6 +38,17 @@ func (f *reader) flag(name string, without bool) bool {
 	return false
 }
 
+// flags reads those of some flags that are given, and returns what sets them in a T.
+func flags[T any](f *reader, fields map[string]func(*T) *bool) (set []func(*T)) {
+	for name, field := range fields {
+		if _, given := f.fields[name]; given {
+			on := f.flag(name, false)
+			set = append(set, func(v *T) { *field(v) = on })
+		}
+	}
+	return set
+}
+
 // number reads a decimal number below 2^63.
 func (f *reader) number(name string) (n uint64, given bool) {
 	v, given := f.fields[name]

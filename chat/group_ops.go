@@ -55,23 +55,17 @@ func (r *request) maximum(f *reader, n uint64) int {
 func changeOp(ctx context.Context, r *request) (map[string]string, []byte, error) {
 	f := r.read()
 	id := f.group()
-	var set []func(*Group)
+	set := flags(f, map[string]func(*Group) *bool{
+		"anonymous": func(g *Group) *bool { return &g.Anonymous },
+		"muted":     func(g *Group) *bool { return &g.Muted },
+		"open":      func(g *Group) *bool { return &g.Open },
+	})
 	if name, given := f.text("name"); given {
 		set = append(set, func(g *Group) { g.Name = name })
 	}
 	if n, given := f.number("max"); given {
 		most := r.maximum(f, n)
 		set = append(set, func(g *Group) { g.MaxMembers = most })
-	}
-	for name, field := range map[string]func(*Group) *bool{
-		"anonymous": func(g *Group) *bool { return &g.Anonymous },
-		"muted":     func(g *Group) *bool { return &g.Muted },
-		"open":      func(g *Group) *bool { return &g.Open },
-	} {
-		if _, given := r.Fields[name]; given {
-			on := f.flag(name, false)
-			set = append(set, func(g *Group) { *field(g) = on })
-		}
 	}
 	if f.err != nil {
 		return nil, nil, f.err
