@@ -406,3 +406,35 @@ func TestConversations(t *testing.T) {
 		t.Errorf("the conversations are %v, not %v", got, want)
 	}
 }
+
+// P29, P31, P32: the program removes old messages from the store while the service goes on. Numbers go on where they were, and History and Join
+// begin with the first message that is kept.
+func TestOldMessagesAreRemovedWhileUsersTalk(t *testing.T) {
+	w := chattest.NewWorld(t, chat.Config{})
+	ann, bob, eve := w.LogOn("ann"), w.LogOn("bob"), w.LogOn("eve")
+	group := ann.Create()
+	bob.Join(group)
+	for i := range 4 {
+		ann.Say(group, fmt.Sprint(i+1))
+	}
+	bob.Forget()
+	soon := time.Now().Add(time.Hour)
+	if n, err := w.Store.Prune(t.Context(), soon, 2); n != 2 || err != nil {
+		t.Fatalf("%d messages are removed, %v", n, err)
+	}
+	o := bob.Must(protocol.TypeChat, protocol.ChatHistory, nil, "group", group, "after", "0")
+	if got := chattest.Lines(testkit.Must(protocol.ParseStoredMessages(o.Content))); !slices.Equal(got, []string{"#3 ann: 3", "#4 ann: 4"}) || o.Fields["first"] != "3" {
+		t.Errorf("rule P31: the history is %q, with the fields %v", got, o.Fields)
+	}
+	ann.Refused("P32", protocol.NoSuchMessage, protocol.TypeChat, protocol.ChatRecall, nil, "group", group, "seq", "1")
+	if n, err := w.Store.Prune(t.Context(), soon, 100); n != 1 || err != nil { // the last one stays
+		t.Fatalf("%d messages are removed, %v", n, err)
+	}
+	if n := ann.Say(group, "5"); n != 5 {
+		t.Errorf("rule P29: the next message has the number %d", n)
+	}
+	bob.WantHeard("P29", group+"#5 ann: 5")
+	if got := eve.Join(group); !slices.Equal(got, []string{"#4 ann: 4", "#5 ann: 5"}) {
+		t.Errorf("rule P30: Join is answered with %q", got)
+	}
+}
