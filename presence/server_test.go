@@ -158,12 +158,8 @@ func (p *peer) ask(op uint8, content []byte, fields ...string) (protocol.Operati
 
 func (p *peer) begin(op uint8, content []byte, fields ...string) {
 	p.t.Helper()
-	o := protocol.Operation{Op: op, Content: content, Fields: map[string]string{}}
-	for i := 0; i < len(fields); i += 2 {
-		o.Fields[fields[i]] = fields[i+1]
-	}
 	p.id++
-	p.send(&protocol.Message{Type: protocol.TypePresence, ID: p.id, Body: testkit.Must(protocol.AppendOperation(nil, &o))})
+	p.send(wiretest.Request(protocol.TypePresence, p.id, op, content, fields...))
 }
 
 // answer returns the answer to the last request.

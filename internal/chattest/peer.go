@@ -75,12 +75,8 @@ func (p *Peer) next() (*protocol.Message, error) {
 // Begin sends a request with fields key, value, key, value.
 func (p *Peer) Begin(typ uint16, op uint8, content []byte, fields ...string) uint32 {
 	p.T.Helper()
-	o := protocol.Operation{Op: op, Content: content, Fields: map[string]string{}}
-	for i := 0; i < len(fields); i += 2 {
-		o.Fields[fields[i]] = fields[i+1]
-	}
 	p.ID++
-	p.Send(&protocol.Message{Type: typ, ID: p.ID, Body: testkit.Must(protocol.AppendOperation(nil, &o))})
+	p.Send(wiretest.Request(typ, p.ID, op, content, fields...))
 	return p.ID
 }
 

@@ -67,13 +67,26 @@ func (r *Reader) Read(b []byte) (int, error) {
 
 // Logon returns a Logon with the ID 1. Its fields are key, value, key, value.
 func Logon(userID string, fields ...string) *protocol.Message {
-	m := make(map[string]string)
-	for i := 0; i < len(fields); i += 2 {
-		m[fields[i]] = fields[i+1]
-	}
-	body, err := protocol.AppendStringMap(nil, m)
+	body, err := protocol.AppendStringMap(nil, stringMap(fields))
 	if err != nil {
 		panic(err)
 	}
 	return &protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: userID, Body: body}
+}
+
+// Request returns a message with an operation. Its fields are key, value, key, value.
+func Request(typ uint16, id uint32, op uint8, content []byte, fields ...string) *protocol.Message {
+	body, err := protocol.AppendOperation(nil, &protocol.Operation{Op: op, Fields: stringMap(fields), Content: content})
+	if err != nil {
+		panic(err)
+	}
+	return &protocol.Message{Type: typ, ID: id, Body: body}
+}
+
+func stringMap(fields []string) map[string]string {
+	m := make(map[string]string)
+	for i := 0; i < len(fields); i += 2 {
+		m[fields[i]] = fields[i+1]
+	}
+	return m
 }
