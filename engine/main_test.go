@@ -50,8 +50,12 @@ func receive[T any](t testing.TB, what string, ch <-chan T) T {
 	return testkit.Receive(t, what, ch)
 }
 
-// newEngine returns an engine that listens on free ports of 127.0.0.1 and says nothing, unless cfg says otherwise.
-func newEngine(cfg engine.Config) *engine.Engine { return testkit.Must(engine.New(onFreePorts(cfg))) }
+// newEngine returns an engine that listens on free ports of 127.0.0.1 and says nothing, unless cfg says otherwise. A client may take
+// nothing for a minute: on a busy machine a test may need longer than the default to come to it.
+func newEngine(cfg engine.Config) *engine.Engine {
+	cfg.Timeouts.Write = cmp.Or(cfg.Timeouts.Write, time.Minute)
+	return testkit.Must(engine.New(onFreePorts(cfg)))
+}
 
 // hidden returns what the engine shows to this module's other packages.
 func hidden(e *engine.Engine) seam.Engine[*engine.Conn, *engine.SendOptions] {
