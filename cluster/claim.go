@@ -38,6 +38,7 @@ type claimMore struct {
 	waiters []Incarnation // nodes that wait for the session's end
 	heir    uuid.UUID     // the session elsewhere that continues this one; zero for none
 	unasked int           // the messages that the session has confirmed without being asked
+	lost    lost          // of a claim that was granted, in case it is not used
 	over    chan struct{} // closed when the claim is no longer in Node.claims; nil while none waits for it
 }
 
@@ -382,6 +383,9 @@ func (n *Node) grant(c *claim) (claimed usermgr.Claimed, err error) {
 		return claimed, why
 	}
 	claimed = usermgr.Claimed{Generation: uint64(c.own.generation), First: c.own.first, Carry: c.open.carries}
+	if c.open.lost != (lost{}) {
+		c.needMore().lost = c.open.lost
+	}
 	c.open = nil
 	if g := n.graces.users[c.user]; g != nil {
 		g.back = true

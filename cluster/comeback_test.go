@@ -159,6 +159,38 @@ func TestOfflineIsToldOfAUserWhoseLastClaimWasLostByTheStoreAndFails(t *testing.
 	}
 }
 
+// Rule 17: a claim that was the user's first in a store that has lost it since may stand beside a session that has told Online. Where it fails it owes
+// Offline, since that session has left because of it.
+func TestOfflineIsToldOfAUserWhoseLastClaimWasTheFirstInALostStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
+		a, b := w.nodes[0], w.nodes[1]
+		ctx, cancel := context.WithTimeout(context.Background(), lease)
+		defer cancel()
+		var atB usermgr.Session
+		a.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
+			switch {
+			case op != "Swap":
+			case atB == nil:
+				w.store.Restart()
+				w.await("the store recovers", func() bool { return a.Stats().Recoveries > 0 })
+				atB = w.mustLogOn(b, "ann", 1)
+				return errCut
+			case w.at(b, "ann") != "b": // the claim is written
+				atB.End(protocol.ClientClosed)
+				w.await("only the claim is in the store", func() bool { return w.at(b, "ann") == "a" })
+				cancel()
+			}
+			return nil
+		}})
+		if _, err := a.users.Register(ctx, usermgr.Logon{UserID: "ann", Device: 2}, link(w.conns.Add(1))); err == nil {
+			t.Fatal("ann came in")
+		}
+		a.setFaults(memory.Faults{})
+		w.wantPresence("ann", `offline after 0 messages, tag ""`)
+	})
+}
+
 // Rule 19: a logon waits for no session that has ended, also where its user has come back within the grace since, and a store that takes over
 // has it again. Its node removes it.
 func TestASessionBeforeAGraceThatIsBackInTheStoreKeepsNoLogonOut(t *testing.T) {

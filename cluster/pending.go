@@ -26,7 +26,7 @@ type pending struct {
 // lost is in which epochs of the store an entry may have been written, and was not noted (its generation is 0); "" for none. The store may
 // have lost it since.
 type lost struct {
-	firstIn string // as the user's first: another claim may have found it there, and so be not the first
+	firstIn string // as the user's first: another claim may have found it there, and so be not the first; or be the first in a later epoch
 	otherIn string // beside others: they may have left, and found that the user stays online
 }
 

@@ -82,8 +82,11 @@ func (n *Node) end(c *claim, l *seam.Left) {
 	if unused {
 		r.marked = more.marked
 	}
-	if c.open != nil {
+	switch {
+	case c.open != nil:
 		r.lost, r.carries = c.open.lost, c.open.carries
+	case unused:
+		r.lost = more.lost
 	}
 	if l != nil && l.Carry != nil {
 		r.carries = append(r.carries, l.Carry)
@@ -225,7 +228,8 @@ func (r *removal) tell() {
 		case e.again:
 			owes, hidden, back = owes || e.found, hidden || e.found, back || e.found
 		case e.untold:
-			owes = owes || since(e.lost.otherIn, r.epoch)
+			// One that was the first in a store that has lost it may stand beside others in this one: they have told Online.
+			owes = owes || since(e.lost.otherIn, r.epoch) || since(e.lost.firstIn, r.epoch)
 			hidden = hidden || e.found || e.generation != 0 || since(e.lost.firstIn, r.epoch)
 		default:
 			owes = true
