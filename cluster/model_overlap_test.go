@@ -3,11 +3,8 @@ package cluster_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/rollcall-go/rollcall/cluster"
@@ -18,30 +15,11 @@ import (
 // TestModelOfOverlappingFaults draws programs as TestModel does, with faults that come while others are not over: the store restarts empty or takes
 // over without its last writes again and again, while nodes are cut off for longer than a lease. Nodes go on without the store. Rules 19,
 // 20 and 24 hold as TestModel says. make soak has many programs.
-func TestModelOfOverlappingFaults(t *testing.T) {
-	seeds := 1
-	if n, err := strconv.Atoi(os.Getenv("CLUSTER_PROGRAMS")); err == nil {
-		seeds = n
-	}
-	first, _ := strconv.Atoi(os.Getenv("CLUSTER_FIRST"))
-	for seed := first; seed < first+seeds; seed++ {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { runOverlapping(t, uint64(seed)) })
-		})
-	}
-}
+func TestModelOfOverlappingFaults(t *testing.T) { runPrograms(t, 1, runOverlapping) }
 
 func runOverlapping(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 77))
-	policies := []usermgr.Devices{{}, usermgr.Devices{OnePerClass: true}, usermgr.Devices{MaxSessions: 2}}
-	cfg := usermgr.Config{Devices: policies[r.IntN(len(policies))]}
-	if r.IntN(6) == 0 {
-		cfg.RelogonMode = usermgr.IgnoreNew
-	}
-	if r.IntN(2) == 0 {
-		cfg.OfflineGrace = time.Duration(1+r.IntN(20000)) * time.Millisecond
-	}
+	cfg := drawUsers(r, 6, 20_000)
 	p := &program{world: newWorld(t, 0, cfg), rand: r}
 	p.lost = cluster.Open
 	for range 2 + r.IntN(3) {

@@ -26,11 +26,11 @@ import (
 // all users come in, and leave. In some programs nodes go on without the store: then rule 19 holds among those that have not lost it, and
 // when all is healed it holds again. In others the store does not fail: then Online and Offline alternate (rule 17).
 func TestModel(t *testing.T) {
-	runPrograms(t, 20, false)
+	runPrograms(t, 20, func(t *testing.T, seed uint64) { runProgram(t, seed, false) })
 }
 
 // runPrograms runs so many programs, or as many as the environment says.
-func runPrograms(t *testing.T, seeds int, marks bool) {
+func runPrograms(t *testing.T, seeds int, run func(t *testing.T, seed uint64)) {
 	if n, err := strconv.Atoi(os.Getenv("CLUSTER_PROGRAMS")); err == nil { // make soak
 		seeds = n
 	}
@@ -38,7 +38,7 @@ func runPrograms(t *testing.T, seeds int, marks bool) {
 	for seed := first; seed < first+seeds; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { runProgram(t, uint64(seed), marks) })
+			synctest.Test(t, func(t *testing.T) { run(t, uint64(seed)) })
 		})
 	}
 }
@@ -110,18 +110,26 @@ func (p *program) heal(n *member) {
 // TestModelWithMarks is TestModel with nodes that keep messages for the users, and kick them, and so write marks and bars into their records.
 // When all is healed the users have the messages, and no mark is left. Where the store does not fail, tokens that a kick has revoked are
 // refused on all nodes (rule 26).
-func TestModelWithMarks(t *testing.T) { runPrograms(t, 12, true) }
+func TestModelWithMarks(t *testing.T) {
+	runPrograms(t, 12, func(t *testing.T, seed uint64) { runProgram(t, seed, true) })
+}
 
-func runProgram(t *testing.T, seed uint64, marks bool) {
-	r := rand.New(rand.NewPCG(seed, 1))
+// drawUsers draws how the users of a program may log on: one in so many programs has IgnoreNew, and every second one a grace below a limit.
+func drawUsers(r *rand.Rand, ignoreNew, graceMS int) usermgr.Config {
 	policies := []usermgr.Devices{{}, usermgr.Devices{OnePerClass: true}, usermgr.Devices{MaxSessions: 2}}
 	cfg := usermgr.Config{Devices: policies[r.IntN(len(policies))]}
-	if r.IntN(4) == 0 {
+	if r.IntN(ignoreNew) == 0 {
 		cfg.RelogonMode = usermgr.IgnoreNew
 	}
 	if r.IntN(2) == 0 {
-		cfg.OfflineGrace = time.Duration(1+r.IntN(5000)) * time.Millisecond
+		cfg.OfflineGrace = time.Duration(1+r.IntN(graceMS)) * time.Millisecond
 	}
+	return cfg
+}
+
+func runProgram(t *testing.T, seed uint64, marks bool) {
+	r := rand.New(rand.NewPCG(seed, 1))
+	cfg := drawUsers(r, 4, 5000)
 	p := &program{world: newWorld(t, 0, cfg), rand: r, calm: r.IntN(4) == 0}
 	p.lost, p.kicks = cluster.StoreLost(r.IntN(2)), marks
 	around, twoWays := memory.NewMesh(), r.IntN(2) == 0
