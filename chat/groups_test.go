@@ -75,23 +75,12 @@ func TestA5AGroupHasAMaximum(t *testing.T) {
 	w := chattest.NewWorld(t, chat.Config{})
 	ann := w.LogOn("ann")
 	group := ann.Create("max", "11")
-	var full, in atomic.Int32
-	var all sync.WaitGroup
-	for i := range 100 {
-		all.Go(func() {
-			switch _, err := w.Chat.Join(t.Context(), groupID(group), fmt.Sprint("user", i)); chattest.CodeOf(err) {
-			case 0:
-				in.Add(1)
-			case protocol.GroupFull:
-				full.Add(1)
-			default:
-				t.Errorf("rule P35: %v", err)
-			}
-		})
-	}
-	all.Wait()
-	if in.Load() != 10 || full.Load() != 90 {
-		t.Errorf("rule P35: %d users are in, and %d were refused", in.Load(), full.Load())
+	in, full := chattest.JoinTogether(t, 100, func(i int) error {
+		_, err := w.Chat.Join(t.Context(), groupID(group), fmt.Sprint("user", i))
+		return err
+	})
+	if in != 10 || full != 90 {
+		t.Errorf("rule P35: %d users are in, and %d were refused", in, full)
 	}
 	if o := ann.Group(protocol.GroupInfo, group); o.Fields["members"] != "11" {
 		t.Errorf("rule P35: the group has the fields %v", o.Fields)

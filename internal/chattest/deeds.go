@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 
 	"github.com/google/uuid"
 
@@ -148,4 +149,24 @@ func CodeOf(err error) protocol.CloseCode {
 		return e.Code
 	}
 	return 1
+}
+
+// JoinTogether has so many users join a group with a maximum at once, and returns how many are in, and how many were told that it is full.
+func JoinTogether(t testing.TB, users int, join func(i int) error) (in, full int) {
+	t.Helper()
+	outcomes := make(chan error, users)
+	for i := range users {
+		go func() { outcomes <- join(i) }()
+	}
+	for range users {
+		switch err := <-outcomes; CodeOf(err) {
+		case 0:
+			in++
+		case protocol.GroupFull:
+			full++
+		default:
+			t.Errorf("rule P35: %v", err)
+		}
+	}
+	return in, full
 }

@@ -138,24 +138,12 @@ func TestAGroupHasAMaximumOnBothNodes(t *testing.T) {
 	a, b := newNodes(t, chat.Config{})
 	ann := a.LogOn("ann")
 	group := ann.Create("max", "11")
-	var full, in atomic.Int32
-	var all sync.WaitGroup
-	for i := range 100 {
-		all.Go(func() {
-			node := []*chattest.Node{a, b}[i%2]
-			switch _, err := node.Chat.Join(t.Context(), groupID(group), fmt.Sprint("user", i)); chattest.CodeOf(err) {
-			case 0:
-				in.Add(1)
-			case protocol.GroupFull:
-				full.Add(1)
-			default:
-				t.Errorf("rule P35: %v", err)
-			}
-		})
-	}
-	all.Wait()
-	if in.Load() != 10 || full.Load() != 90 {
-		t.Errorf("rule P35: %d users are in, and %d were refused", in.Load(), full.Load())
+	in, full := chattest.JoinTogether(t, 100, func(i int) error {
+		_, err := []*chattest.Node{a, b}[i%2].Chat.Join(t.Context(), groupID(group), fmt.Sprint("user", i))
+		return err
+	})
+	if in != 10 || full != 90 {
+		t.Errorf("rule P35: %d users are in, and %d were refused", in, full)
 	}
 	for _, n := range []*chattest.Node{a, b} {
 		if _, members, err := n.Store.Members(t.Context(), groupID(group), "", 0); len(members) != 11 || err != nil {
