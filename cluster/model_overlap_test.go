@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rollcall-go/rollcall/cluster"
@@ -15,7 +16,11 @@ import (
 // TestModelOfOverlappingFaults draws programs as TestModel does, with faults that come while others are not over: the store restarts empty or takes
 // over without its last writes again and again, while nodes are cut off for longer than a lease. Nodes go on without the store. Rules 19,
 // 20 and 24 hold as TestModel says. make soak has many programs.
-func TestModelOfOverlappingFaults(t *testing.T) { runPrograms(t, 1, runOverlapping) }
+func TestModelOfOverlappingFaults(t *testing.T) {
+	runPrograms(t, 1, func(t *testing.T, seed uint64) {
+		synctest.Test(t, func(t *testing.T) { runOverlapping(t, seed) })
+	})
+}
 
 func runOverlapping(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 77))

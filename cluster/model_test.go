@@ -26,7 +26,9 @@ import (
 // all users come in, and leave. In some programs nodes go on without the store: then rule 19 holds among those that have not lost it, and
 // when all is healed it holds again. In others the store does not fail: then Online and Offline alternate (rule 17).
 func TestModel(t *testing.T) {
-	runPrograms(t, 20, func(t *testing.T, seed uint64) { runProgram(t, seed, false) })
+	runPrograms(t, 20, func(t *testing.T, seed uint64) {
+		synctest.Test(t, func(t *testing.T) { runProgram(t, seed, false) })
+	})
 }
 
 // runPrograms runs so many programs, or as many as the environment says.
@@ -38,7 +40,7 @@ func runPrograms(t *testing.T, seeds int, run func(t *testing.T, seed uint64)) {
 	for seed := first; seed < first+seeds; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { run(t, uint64(seed)) })
+			run(t, uint64(seed))
 		})
 	}
 }
@@ -111,7 +113,9 @@ func (p *program) heal(n *member) {
 // When all is healed the users have the messages, and no mark is left. Where the store does not fail, tokens that a kick has revoked are
 // refused on all nodes (rule 26).
 func TestModelWithMarks(t *testing.T) {
-	runPrograms(t, 12, func(t *testing.T, seed uint64) { runProgram(t, seed, true) })
+	runPrograms(t, 12, func(t *testing.T, seed uint64) {
+		synctest.Test(t, func(t *testing.T) { runProgram(t, seed, true) })
+	})
 }
 
 // drawUsers draws how the users of a program may log on: one in so many programs has IgnoreNew, and every second one a grace below a limit.
