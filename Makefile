@@ -72,12 +72,12 @@ build:
 
 # Every fuzz target of every package, FUZZTIME each: a number of inputs (400000x) rather than a time, since the go command
 # now and then reports a time that runs out as a failure of the target ("context deadline exceeded"). An input of
-# internal/soak is a whole story on real sockets, so that there are fewer of them, about a minute's; what they cover is
-# never quite the same twice, so that it does not pay to make them smaller.
+# internal/soak is a whole story on real sockets, and one of chat a request to a whole server, so that there are fewer of them, about a
+# minute's; what they cover is never quite the same twice, so that it does not pay to make them smaller.
 fuzz:
 	@set -e; for pkg in $$($(GO) list ./...); do \
 		time="$(FUZZTIME)"; \
-		case $$pkg in */internal/soak) time="$(SOAK_FUZZTIME) -fuzzminimizetime 10x";; esac; \
+		case $$pkg in */internal/soak|*/chat) time="$(SOAK_FUZZTIME) -fuzzminimizetime 10x";; esac; \
 		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 			echo "fuzzing $$pkg $$target for $$time"; \
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $$time $$pkg; \
