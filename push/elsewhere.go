@@ -85,7 +85,7 @@ func (c *call) away(b *outbox) {
 	}
 	c.mu.Unlock()
 	if !waits {
-		b.tellKept()
+		b.remains(c)
 	}
 }
 
@@ -98,8 +98,29 @@ func (c *call) pushed() {
 	}
 	c.mu.Unlock()
 	for _, user := range absent {
-		c.service.tellKept(user)
+		if b := c.service.outboxes.find(user, false); b != nil {
+			b.remains(c)
+			c.service.outboxes.release(b)
+		}
 	}
+}
+
+// remains is called for a message that is kept for a user who has no session, when the pushers have returned: what has come early counts now.
+func (b *outbox) remains(c *call) {
+	now := slices.Collect(b.service.bridge.ConnsOf(b.user))
+	b.mu.Lock()
+	for _, p := range slices.Clone(b.parcels) {
+		if p.call != c {
+			continue
+		}
+		early := p.early
+		p.early = nil
+		for i := range early {
+			b.confirmAway(p, &early[i], now)
+		}
+	}
+	b.mu.Unlock()
+	b.tellKept()
 }
 
 func (s *Service) tellKept(user string) {
@@ -206,8 +227,20 @@ func (s *Service) confirmElsewhere(c seam.Confirmation) {
 	}
 }
 
+// isEarly reports whether a message is kept for a user who has no session, and a pusher has not returned: it may report the confirmation that
+// has come, which is another delivery's then. b.mu is held on entry.
+func (p *parcel) isEarly() bool {
+	p.call.mu.Lock()
+	defer p.call.mu.Unlock()
+	return p.call.pushing > 0 && p.find(func(a *ask) bool { return a.open() && !a.extra && a.conn == nil }) != nil
+}
+
 // confirmAway is confirmElsewhere for one call. b.mu is held on entry.
 func (b *outbox) confirmAway(p *parcel, c *seam.Confirmation, now []*engine.Conn) {
+	if p.isEarly() {
+		p.early = append(p.early, *c)
+		return
+	}
 	if c.Session != (uuid.UUID{}) && p.find(func(a *ask) bool { return a.elsewhere == c.Session }) != nil {
 		return // it has confirmed the message before
 	}

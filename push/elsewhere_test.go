@@ -1,6 +1,8 @@
 package push_test
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -97,5 +99,39 @@ func TestWhatAnotherServerKeepsIsForItsDevicesAndItsTime(t *testing.T) {
 	a.receives(t, "1", "2")
 	if id := receive(t, "a confirmation", a.confirmed); id != a.kept[2].ID {
 		t.Error("it is not the last message that was confirmed")
+	}
+}
+
+// reporting is a Pusher that calls a function, and returns a delivery.
+type reporting func(id uuid.UUID) push.Delivery
+
+func (f reporting) Push(_ context.Context, _ push.Target, m *push.Message) ([]push.Delivery, error) {
+	return []push.Delivery{f(m.ID)}, nil
+}
+
+// Rule 27: a confirmation of a session on another server that comes while a pusher is at work counts once, whether the pusher reports it or not.
+func TestAConfirmationThatComesBeforeThePusherReportsItCountsOnce(t *testing.T) {
+	for _, told := range []bool{false, true} {
+		for _, how := range []seam.Confirmed{seam.ConfirmedKept, seam.ConfirmedUnasked} {
+			t.Run(fmt.Sprintf("told %v, how %d", told, how), func(t *testing.T) {
+				_, service := newServer(t, rollcall.Config{})
+				kept := seam.KeptOf(service, unheard{})
+				service.Register("elsewhere", reporting(func(id uuid.UUID) push.Delivery {
+					kept.Confirm(seam.Confirmation{UserID: "ann", ID: id, Session: uuid.New(), How: how})
+					if !told {
+						return push.Delivery{UserID: "ann", Err: protocol.UserOffline}
+					}
+					kept.Confirm(seam.Confirmation{UserID: "ann", ID: id, How: seam.ConfirmedTold, Replaces: func(uint16) bool { return true }})
+					return push.Delivery{UserID: "ann", Confirmed: true}
+				}))
+				r, err := service.Push(t.Context(), push.ToUsers("ann"), push.Text("hi"), &push.Options{Confirm: true, Keep: time.Hour})
+				if err != nil || r.Confirmed() != 1 {
+					t.Errorf("the result is %+v, %v", r, err)
+				}
+				if left := kept.Messages("ann"); len(left) > 0 {
+					t.Errorf("%d messages are kept", len(left))
+				}
+			})
+		}
 	}
 }
