@@ -10,9 +10,8 @@ import (
 var noticeOptions = &engine.SendOptions{Policy: engine.SlowClose}
 
 // note adds what the present tick tells a watcher.
-func (s *Service) note(w *watcher, p Presence) {
+func (s *Service) note(w *watcher, p *Presence) {
 	s.ticks.spent++
-	s.told.Add(1)
 	if len(w.out) == 0 {
 		s.ticks.touched = append(s.ticks.touched, w)
 	}
@@ -21,22 +20,25 @@ func (s *Service) note(w *watcher, p Presence) {
 
 // send sends what the tick tells: to each session a notice for each name.
 func (s *Service) send() {
-	single := make(map[Presence]*protocol.Message) // most watchers are told of one change, and many of the same
+	var by [Stealth + 1][]Presence
+	var last [len(by)]*Presence
+	single := make(map[*Presence]*protocol.Message) // most watchers are told of one change, and many of the same
 	for _, w := range s.ticks.touched {
-		var by [Stealth + 1][]Presence
+		s.told.Add(uint64(len(w.out)))
 		for _, p := range w.out {
-			by[p.State] = append(by[p.State], p)
+			by[p.State], last[p.State] = append(by[p.State], *p), p
 		}
 		w.out = nil
 		for state, all := range by {
+			by[state] = all[:0]
 			if len(all) != 1 {
 				s.sendNotices(w, State(state), all)
 				continue
 			}
-			m := single[all[0]]
+			m := single[last[state]]
 			if m == nil {
 				m = s.notices(State(state), all)[0]
-				single[all[0]] = m
+				single[last[state]] = m
 			}
 			s.sendTo(w, m)
 		}
@@ -63,23 +65,27 @@ func (s *Service) sendOne(c *engine.Conn, m *protocol.Message) {
 
 // notices returns the notices of some users in one state: one, unless that would be too large.
 func (s *Service) notices(state State, all []Presence) (ms []*protocol.Message) {
+	o := protocol.Operation{Op: protocol.PresenceNotice, Fields: s.ticks.fields[state]}
 	for len(all) > 0 {
 		var body []byte
-		body, all = s.encode(&protocol.Operation{Op: protocol.PresenceNotice, Fields: map[string]string{"name": s.cfg.Names.name(state)}}, all)
+		body, all = s.encode(&o, all)
 		ms = append(ms, &protocol.Message{Type: protocol.TypePresence, Body: body})
 	}
 	return ms
 }
 
+// operationRoom is enough for what an operation has besides its list, with the usual fields.
+const operationRoom = 64
+
 // encode returns the body of an operation with as many of some users as fit, and the rest. One always fits.
 func (s *Service) encode(o *protocol.Operation, all []Presence) (body []byte, rest []Presence) {
 	for n := len(all); ; n = (n + 1) / 2 {
-		list, rest, err := system.AppendPresences(nil, all[:n])
+		list, rest, err := system.AppendPresences(s.ticks.list[:0], all[:n])
 		if err != nil { // an ID of the application's that is no user's: no session can have it
 			return s.encode(o, withoutFaults(all))
 		}
-		o.Content = list
-		body, err := protocol.AppendOperation(nil, o)
+		s.ticks.list, o.Content = list, list
+		body, err := protocol.AppendOperation(make([]byte, 0, len(list)+operationRoom), o)
 		if err != nil || len(body) <= s.maxBody || n <= 1 {
 			return body, all[n-len(rest):]
 		}

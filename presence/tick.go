@@ -32,6 +32,11 @@ type ticks struct {
 	rosters   []roster           // of watchers whose contacts have changed
 	snapshots []roster           // of watchers who wait for an answer
 	touched   []*watcher         // with something in out
+
+	fields [Stealth + 1]map[string]string // of the notices of each state
+	list   []byte                         // room for the list of a notice
+	told   []*watcher                     // room for those who are told of a change
+	tells  uint64                         // calls of tell
 }
 
 // change is a user whose state is to be told.
@@ -54,6 +59,9 @@ func (t *ticks) init(s *Service) {
 		s.cfg.MaxNotices = math.MaxInt
 	}
 	t.limit = s.cfg.MaxNotices
+	for state := range t.fields {
+		t.fields[state] = map[string]string{"name": s.cfg.Names.name(State(state))}
+	}
 }
 
 // exceeds reports whether n more pairs are too many for the present tick. A change that has too many by itself goes alone.
@@ -244,14 +252,17 @@ func (s *Service) tell(c *change) bool {
 		t.toAsk = slices.Insert(t.toAsk, 0, c)
 		return true
 	}
-	var told []*watcher
+	told := t.told[:0]
+	t.tells++
 	if now.seen != now.told {
 		for _, id := range c.watchers {
-			if w := s.watchers.synced(id); w != nil && id != c.user.id && w.knows(c.user.id) != now.seen {
+			if w := s.watchers.synced(id); w != nil && w.counted != t.tells && id != c.user.id && w.knows(c.user.id) != now.seen {
+				w.counted = t.tells // Contacts may name a watcher twice
 				told = append(told, w)
 			}
 		}
 	}
+	defer func() { clear(told); t.told = told }()
 	own := s.watchers.synced(c.user.id)
 	if own != nil && (!now.acts || own.own == now.wanted) {
 		own = nil
@@ -259,21 +270,19 @@ func (s *Service) tell(c *change) bool {
 	if t.exceeds(len(told)) {
 		return false
 	}
-	p := Presence{UserID: c.user.id, State: now.seen, LastOnline: now.record.LastOnline, LastSeen: now.record.LastSeen}
+	p := &Presence{UserID: c.user.id, State: now.seen, LastOnline: now.record.LastOnline, LastSeen: now.record.LastSeen}
 	if own != nil {
 		own.own = now.wanted
-		mine := p
+		mine := *p
 		mine.State = now.wanted
-		s.note(own, mine)
+		s.note(own, &mine)
 	}
 	if s.cfg.HideLastOnline {
-		p = Presence{UserID: p.UserID, State: p.State}
+		p = &Presence{UserID: p.UserID, State: p.State}
 	}
 	for _, w := range told {
-		if w.knows(p.UserID) != p.State { // Contacts may name a watcher twice
-			w.learn(p.UserID, p.State)
-			s.note(w, p)
-		}
+		w.learn(p.UserID, p.State)
+		s.note(w, p)
 	}
 	delete(t.taken, c.user.id)
 	s.table.hasTold(c.user, now)
@@ -310,11 +319,13 @@ func (s *Service) reconcile(r roster) bool {
 		return false
 	}
 	w.asking = false
-	for _, p := range s.hide(news) {
+	news = s.hide(news)
+	for i := range news {
+		p := &news[i]
 		if w.knows(p.UserID) == p.State { // named twice
 			continue
 		}
-		w.out = slices.DeleteFunc(w.out, func(o Presence) bool { return o.UserID == p.UserID })
+		w.out = slices.DeleteFunc(w.out, func(o *Presence) bool { return o.UserID == p.UserID })
 		w.learn(p.UserID, p.State)
 		s.note(w, p)
 	}

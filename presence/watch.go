@@ -26,7 +26,8 @@ type watcher struct {
 	asking   bool                         // Contacts, or what they have answered is not used yet
 	again    bool                         // what they answer may be old: they are to be asked again
 	failures uint8                        // of Contacts, in a row
-	out      []Presence                   // what the present tick tells
+	out      []*Presence                  // what the present tick tells
+	counted  uint64                       // the call of tell that has found this one last
 }
 
 func (a *watchers) init(s *Service) { a.service, a.of = s, make(map[string]*watcher) }
