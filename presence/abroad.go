@@ -212,8 +212,7 @@ func (t *table) whole() (all []entry) {
 }
 
 func (u *user) entry() entry {
-	return entry{id: u.id, known: u.abroad.known, gone: u.abroad.gone, crossed: u.crossed, lastOnline: u.record.LastOnline,
-		lastSeen: u.record.LastSeen}
+	return entry{id: u.id, known: u.abroad.known, gone: u.abroad.gone, crossed: u.crossed, times: u.times}
 }
 
 // hear takes what another server has told of a user.
@@ -243,10 +242,10 @@ func (t *table) hear(server uint32, e *entry) {
 	if e.gone > 0 {
 		a.forget(e.gone)
 	}
-	u.record.LastOnline, u.record.LastSeen = later(u.record.LastOnline, e.lastOnline), later(u.record.LastSeen, e.lastSeen)
+	u.later(e.times)
 	at := e.crossed
-	if at.IsZero() {
-		at = time.Now()
+	if at == 0 {
+		at = momentOf(time.Now())
 	}
 	t.reviewAt(u, at)
 }
@@ -302,12 +301,4 @@ func (t *table) settleLeaving(ids []string, online map[string]struct{}) {
 		u.abroad.leaving = 0
 		t.review(u)
 	}
-}
-
-// later returns the later of two times.
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }

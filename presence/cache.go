@@ -13,8 +13,8 @@ type cache struct {
 
 // cached are the times of a user; zero for one who was never seen.
 type cached struct {
-	lastOnline, lastSeen time.Time
-	since                time.Time // when that was found
+	times
+	since time.Time // when that was found
 }
 
 func (c *cache) init(cfg Cache) {

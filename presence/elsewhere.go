@@ -50,8 +50,9 @@ const (
 type entry struct {
 	id string
 	known
-	gone                          uint64    // Offline was told, with this Version; 0 for no
-	crossed, lastOnline, lastSeen time.Time // when others have last seen the user come or go, and what is stored
+	gone    uint64 // Offline was told, with this Version; 0 for no
+	crossed moment // when others have last seen the user come or go
+	times          // that are stored
 }
 
 func newElsewhere(s *Service, t seam.Teller) *elsewhere {
@@ -280,25 +281,15 @@ func (x *entry) append(b []byte) []byte {
 		flags |= flagActs
 	}
 	b = append(b, flags, byte(x.wanted))
-	for _, n := range []uint64{uint64(x.stamp), x.gen, x.gone, toMS(x.crossed), toMS(x.lastOnline), toMS(x.lastSeen)} {
+	for _, n := range []uint64{uint64(x.stamp), x.gen, x.gone, x.crossed.ms(), x.lastOnline.ms(), x.lastSeen.ms()} {
 		b = binary.AppendUvarint(b, n)
 	}
 	return b
 }
 
-func toMS(t time.Time) uint64 {
-	if t.IsZero() {
-		return 0
-	}
-	return uint64(t.UnixMilli())
-}
+func (m moment) ms() uint64 { return uint64(m / 1000) }
 
-func fromMS(ms uint64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(int64(ms))
-}
+func fromMS(ms uint64) moment { return moment(ms) * 1000 }
 
 // reading reads what another server has told.
 type reading struct {

@@ -130,7 +130,7 @@ func (q *query) unseen(id string) (p Presence, known bool) {
 	if !known {
 		e, known = q.service.cache.get(id)
 	}
-	return Presence{UserID: id, State: Offline, LastOnline: e.lastOnline, LastSeen: e.lastSeen}, known
+	return e.in(Offline, id), known
 }
 
 // load reads the records of users who are not visible.
@@ -146,7 +146,7 @@ func (q *query) load(ids []string) {
 				q.read[id] = cached{}
 			}
 			for _, r := range records {
-				q.read[r.UserID] = cached{lastOnline: r.LastOnline, lastSeen: r.LastSeen}
+				q.read[r.UserID] = cached{times: timesOf(&r)}
 			}
 			for _, id := range ids {
 				s.cache.read(id, q.read[id])
@@ -164,7 +164,7 @@ func (t *table) own(id string) Presence {
 	defer t.mu.Unlock()
 	p := Presence{UserID: id, State: Offline}
 	if u := t.users[id]; u != nil {
-		p.LastOnline, p.LastSeen = u.record.LastOnline, u.record.LastSeen
+		p = u.times.in(Offline, id)
 		if u.isOnline() && u.acts {
 			p.State = u.wanted
 		}
@@ -180,9 +180,9 @@ func (t *table) shown(id string) (p Presence, visible bool) {
 	if u == nil || u.seen == Offline {
 		return Presence{UserID: id, State: Offline}, false
 	}
-	p = Presence{UserID: id, State: u.seen, LastOnline: u.record.LastOnline, LastSeen: u.record.LastSeen}
+	p = u.times.in(u.seen, id)
 	if u.settled == Offline { // no tick has found it yet
-		p.LastOnline = u.crossed
+		p.LastOnline = u.crossed.time()
 	}
 	return p, true
 }

@@ -85,18 +85,17 @@ func (t *table) loaded(users []*user, records []Record) {
 	for _, u := range users {
 		u.load, u.loaded, u.failures = workIdle, true, 0
 		if r := found[u.id]; r != nil {
-			before := u.record // of what other servers have told
-			u.record = *r
-			u.record.LastOnline, u.record.LastSeen = later(before.LastOnline, r.LastOnline), later(before.LastSeen, r.LastSeen)
+			u.later(timesOf(r)) // than what other servers have told
+			u.stored = r.Wanted
 			if !choosable(r.Wanted) {
-				u.record.Wanted = Stealth // privacy before news
+				u.stored = Stealth // privacy before news
 			}
 		}
 		switch c := u.choice; {
 		case u.acts:
 		case c == nil || !c.logon:
-			u.act(u.record.Wanted)
-		case c.state == u.record.Wanted: // the Logon has chosen what is stored
+			u.act(u.stored)
+		case c.state == u.stored: // the Logon has chosen what is stored
 			u.actChoice(c)
 			u.choice, u.unsaved = nil, false
 			t.answer(c, nil)
@@ -150,7 +149,7 @@ func (t *table) saved(users []*user, records []Record, choices []*choice) {
 	defer t.mu.Unlock()
 	for i, u := range users {
 		u.save, u.failures = workIdle, 0
-		u.record.Wanted = records[i].Wanted
+		u.stored = records[i].Wanted
 		if c := choices[i]; c != nil && c == u.choice {
 			u.actChoice(c)
 			u.choice = nil
@@ -186,7 +185,7 @@ func (t *table) takeBack(u *user, c *choice, why error) {
 	u.choice = nil
 	switch {
 	case u.loaded && !u.acts:
-		u.act(u.record.Wanted)
+		u.act(u.stored)
 	case !u.loaded && !u.acts: // nothing was stored, and nothing is to be
 		u.unsaved = false
 	}

@@ -44,28 +44,62 @@ func stateNamed(name string) (s State, ok bool) {
 // user is a user who is online, or has something that is not told or stored yet.
 type user struct {
 	id     string
-	online bool
-	loaded bool    // record is the store's, and newer
-	acts   bool    // wanted is what the user has chosen; before that the user looks offline
-	wanted State   // what acts
-	record Record  // to be stored; Wanted is what was stored last
 	choice *choice // that is not stored yet; nil for none
 	logon  uint64  // the connection whose Logon was read in Online
+	times          // to be stored
+	stored State   // what was stored last of what the user has chosen
+	wanted State   // what acts
+	acts   bool    // wanted is what the user has chosen; before that the user looks offline
+	online bool
 
+	loaded     bool // stored and times are the store's, and newer
 	load, save work
-	unsaved    bool  // record or choice is to be stored
+	unsaved    bool  // times or choice are to be stored
 	failures   uint8 // of the store, in a row
 
-	seen    State     // what others see now
-	crossed time.Time // when seen last went from Offline or to it
-	settled State     // what they saw at the last tick
-	noted   bool      // in table.unsettled
-	told    State     // what watchers were told last
-	toldOwn State     // what the user's own watching sessions were told last
+	seen    State // what others see now
+	settled State // what they saw at the last tick
+	noted   bool  // in table.unsettled
+	told    State // what watchers were told last
+	toldOwn State // what the user's own watching sessions were told last
 	telling telling
 	refused uint8 // failures of Contacts, in a row
 
+	crossed moment // when seen last went from Offline or to it
+
 	abroad *abroad // what there is besides where there are other servers; else nil
+}
+
+// moment is a time in microseconds since 1970; 0 for never. A server has many users in memory, and a time.Time is three times as large.
+type moment int64
+
+func momentOf(t time.Time) moment {
+	if t.IsZero() {
+		return 0
+	}
+	return moment(t.UnixMicro())
+}
+
+func (m moment) time() time.Time {
+	if m == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(int64(m))
+}
+
+// times are when a user came last and when the user went last, as others saw it.
+type times struct{ lastOnline, lastSeen moment }
+
+func timesOf(r *Record) times { return times{momentOf(r.LastOnline), momentOf(r.LastSeen)} }
+
+// later takes those of o that are later.
+func (t *times) later(o times) {
+	t.lastOnline, t.lastSeen = max(t.lastOnline, o.lastOnline), max(t.lastSeen, o.lastSeen)
+}
+
+// in returns what is told of a user in a state.
+func (t times) in(s State, userID string) Presence {
+	return Presence{UserID: userID, State: s, LastOnline: t.lastOnline.time(), LastSeen: t.lastSeen.time()}
 }
 
 // choice is what a user has chosen.
@@ -119,9 +153,14 @@ func (u *user) news() bool {
 	return u.seen != u.told || u.acts && u.wanted != u.toldOwn
 }
 
+// record returns the record with what was stored last of what the user has chosen.
+func (u *user) record() Record {
+	return Record{UserID: u.id, Wanted: u.stored, LastOnline: u.lastOnline.time(), LastSeen: u.lastSeen.time()}
+}
+
 // toStore returns the record as it is to be stored.
 func (u *user) toStore() Record {
-	r := u.record
+	r := u.record()
 	switch {
 	case u.choice != nil && !u.isOlder(u.choice):
 		r.Wanted = u.choice.state
@@ -255,7 +294,7 @@ func (t *table) answer(c *choice, err error) {
 func (t *table) user(id string) *user {
 	u := t.users[id]
 	if u == nil {
-		u = &user{id: id, record: Record{UserID: id}, seen: Offline, settled: Offline, told: Offline, toldOwn: Online}
+		u = &user{id: id, seen: Offline, settled: Offline, told: Offline, toldOwn: Online}
 		if t.service.elsewhere != nil {
 			u.abroad = &abroad{}
 		}
@@ -265,10 +304,10 @@ func (t *table) user(id string) *user {
 }
 
 // review queues what is to be done for a user after a change. t.mu is held on entry.
-func (t *table) review(u *user) { t.reviewAt(u, time.Now()) }
+func (t *table) review(u *user) { t.reviewAt(u, momentOf(time.Now())) }
 
 // reviewAt is review for a change at another time. t.mu is held on entry.
-func (t *table) reviewAt(u *user, at time.Time) {
+func (t *table) reviewAt(u *user, at moment) {
 	if v := u.sees(); v != u.seen {
 		if v == Offline || u.seen == Offline {
 			u.crossed = at
@@ -308,7 +347,7 @@ func (t *table) settle() (gone []Record) {
 	for _, u := range users {
 		u.noted = false
 		if t.settleOne(u) {
-			gone = append(gone, u.record)
+			gone = append(gone, u.record())
 		}
 		t.review(u)
 	}
@@ -322,13 +361,13 @@ func (t *table) settleOne(u *user) (gone bool) {
 		return false
 	}
 	u.settled = u.seen
-	c := Change{UserID: u.id, Old: old, New: u.seen, At: u.crossed}
+	c := Change{UserID: u.id, Old: old, New: u.seen, At: u.crossed.time()}
 	stores := u.stores()
 	switch Offline {
 	case old:
-		u.record.LastOnline, u.unsaved = u.crossed, u.unsaved || stores
+		u.lastOnline, u.unsaved = u.crossed, u.unsaved || stores
 	case u.seen:
-		u.record.LastSeen, u.unsaved = u.crossed, u.unsaved || stores
+		u.lastSeen, u.unsaved = u.crossed, u.unsaved || stores
 	default:
 		c.At = time.Now()
 	}
@@ -367,13 +406,13 @@ func (t *table) recheck(userID string, others []string) {
 type snapshot struct {
 	seen, told, wanted State
 	acts               bool
-	record             Record
+	times              times
 }
 
 func (t *table) look(u *user) snapshot {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return snapshot{u.seen, u.told, u.wanted, u.acts, u.record}
+	return snapshot{u.seen, u.told, u.wanted, u.acts, u.times}
 }
 
 // toTell reports whether others are to be told of a user.

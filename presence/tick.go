@@ -125,7 +125,7 @@ func (s *Service) tick() {
 // settle notes what the tick finds, whether it is told now or later.
 func (s *Service) settle() {
 	for _, r := range s.table.settle() {
-		s.cache.put(r.UserID, cached{lastOnline: r.LastOnline, lastSeen: r.LastSeen})
+		s.cache.put(r.UserID, cached{times: timesOf(&r)})
 	}
 }
 
@@ -241,6 +241,9 @@ func (s *Service) flush() {
 		t.rosters = t.rosters[1:]
 	}
 	s.send()
+	if len(t.taken) == 0 { // after many, they would stay large
+		t.toAsk, t.ready, t.taken = nil, nil, make(map[string]*change)
+	}
 	s.answerSnapshots()
 }
 
@@ -270,7 +273,8 @@ func (s *Service) tell(c *change) bool {
 	if t.exceeds(len(told)) {
 		return false
 	}
-	p := &Presence{UserID: c.user.id, State: now.seen, LastOnline: now.record.LastOnline, LastSeen: now.record.LastSeen}
+	in := now.times.in(now.seen, c.user.id)
+	p := &in
 	if own != nil {
 		own.own = now.wanted
 		mine := *p

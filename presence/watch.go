@@ -230,7 +230,7 @@ func (t *table) toldOf(ids []string, but string) (all []Presence) {
 	defer t.mu.Unlock()
 	for _, id := range ids {
 		if u := t.users[id]; u != nil && u.told != Offline && id != but {
-			all = append(all, Presence{UserID: id, State: u.told, LastOnline: u.record.LastOnline, LastSeen: u.record.LastSeen})
+			all = append(all, u.times.in(u.told, id))
 		}
 	}
 	return all
