@@ -1,4 +1,4 @@
-//go:build !race
+//go:build !race && unix
 
 package presence_test
 
@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,30 +37,73 @@ func benched(b *testing.B, cfg *presence.Config) (*rollcall.Server, *presence.Se
 	return server, states
 }
 
-// BenchmarkPair is what a pair of a change and a watcher costs: 2,000 users with 200 contacts each, who watch without sessions, come or go all at once,
-// in ticks of 200,000 pairs.
-func BenchmarkPair(b *testing.B) {
-	r := newRing(2000, 200)
+// flock are users who come or go all at once, without sessions, and are watched by each other.
+type flock struct {
+	ring   *ring
+	states *presence.Service
+	here   bool
+}
+
+func newFlock(b *testing.B, users, contacts int) *flock {
+	r := newRing(users, contacts)
 	_, states := benched(b, &presence.Config{Contacts: r, Interval: time.Hour})
 	states.Follow(r.users())
-	before := states.Stats().Told
-	here := false
-	for b.Loop() {
-		do := states.Come
-		if here {
-			do = states.Go
-		}
-		here = !here
-		for _, user := range r.users() {
-			do(user)
-		}
-		for left := true; left; _, left = states.Spent() {
-			for !states.Quiet() {
-			}
-			states.Tick()
-		}
+	return &flock{ring: r, states: states}
+}
+
+// turn has all come, or go, and calls tick for each tick until all is told.
+func (f *flock) turn(tick func()) {
+	do := f.states.Come
+	if f.here {
+		do = f.states.Go
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(states.Stats().Told-before), "ns/pair")
+	f.here = !f.here
+	for _, user := range f.ring.users() {
+		do(user)
+	}
+	for left := true; left; _, left = f.states.Spent() {
+		for !f.states.Quiet() {
+		}
+		tick()
+	}
+}
+
+// BenchmarkPair is what a pair of a change and a watcher costs: 2,000 users with 200 contacts each come or go, in ticks of 200,000 pairs.
+func BenchmarkPair(b *testing.B) {
+	f := newFlock(b, 2000, 200)
+	before := f.states.Stats().Told
+	for b.Loop() {
+		f.turn(f.states.Tick)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(f.states.Stats().Told-before), "ns/pair")
+}
+
+// BenchmarkStorm is how many ticks it takes to tell that 10,000 users with 1,000 contacts each have come, or gone, and the processor time of the
+// process in a tick, on average and at most. A tick is a second in a server.
+func BenchmarkStorm(b *testing.B) {
+	f := newFlock(b, 10_000, 1000)
+	var ticks int
+	var all, most time.Duration
+	for b.Loop() {
+		f.turn(func() {
+			before := processorTime()
+			f.states.Tick()
+			took := processorTime() - before
+			ticks, all, most = ticks+1, all+took, max(most, took)
+		})
+	}
+	b.ReportMetric(float64(ticks)/float64(b.N), "ticks")
+	b.ReportMetric(all.Seconds()*1000/float64(ticks), "cpu-ms/tick")
+	b.ReportMetric(most.Seconds()*1000, "max-cpu-ms/tick")
+}
+
+// processorTime is what the process has used.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkUserMemory reports what a user who is online takes in presence, without the ID and what the store keeps.
