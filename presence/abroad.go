@@ -167,7 +167,7 @@ func (t *table) spread(u *user) {
 	}
 	if !a.queued && (a.gone > 0 || u.toKnow() != a.known) {
 		a.queued = true
-		t.toSpread = append(t.toSpread, u)
+		t.queue(&t.toSpread, u)
 	}
 }
 

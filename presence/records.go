@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -11,6 +12,9 @@ import (
 const (
 	mostLoaded = 500     // records in a call of LoadPresence
 	mostSaved  = 1 << 20 // records in a call of SavePresence: all that a tick finds
+
+	// loadEvery is how often records are loaded at most: where many users come at a time, some go into one call.
+	loadEvery = 2 * time.Millisecond
 )
 
 // batch is how many records go into a call of the store. It is halved by a failure, so that a record that the store cannot take costs
@@ -23,12 +27,35 @@ func (b *batch) succeeded() { b.size = min(b.size*2, b.most) }
 
 // loadAndSave starts the calls of the store that are due.
 func (s *Service) loadAndSave() {
-	for _, users := range s.table.takeLoads(s.ticks.loads.size) {
-		s.load(users)
+	if s.mayLoad() {
+		for _, users := range s.table.takeLoads(s.ticks.loads.size) {
+			s.ticks.loaded = time.Now()
+			s.load(users)
+		}
 	}
 	for _, users := range s.table.takeSaves(s.ticks.saves.size) {
 		s.save(users)
 	}
+}
+
+// mayLoad reports whether the last records were loaded long enough ago. If not, loadAndSave is called again when they were.
+func (s *Service) mayLoad() bool {
+	t := &s.ticks
+	left := loadEvery - time.Since(t.loaded)
+	if left <= 0 || s.closing || !s.table.hasLoads() {
+		return true
+	}
+	if !t.loadSoon {
+		t.loadSoon = true
+		s.after(left, func() { t.loadSoon = false })
+	}
+	return false
+}
+
+func (t *table) hasLoads() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.toLoad) > 0
 }
 
 // takeLoads returns the users whose records are to be loaded, in batches.

@@ -317,25 +317,31 @@ func (t *table) reviewAt(u *user, at moment) {
 	t.spread(u)
 	if u.seen != u.settled && !u.noted {
 		u.noted = true
-		t.unsettled = append(t.unsettled, u)
+		t.queue(&t.unsettled, u)
 	}
 	if u.telling == tellIdle && u.news() {
 		u.telling = tellQueued
-		t.changed = append(t.changed, u)
+		t.queue(&t.changed, u)
 	}
 	if !u.loaded && u.load == workIdle && (u.online || u.unsaved) {
 		u.load = workQueued
-		t.toLoad = append(t.toLoad, u)
+		t.queue(&t.toLoad, u)
 	}
 	if u.loaded && u.unsaved && u.save == workIdle {
 		u.save = workQueued
-		t.toSave = append(t.toSave, u)
+		t.queue(&t.toSave, u)
 	}
 	if !u.online && u.abroad.isQuiet() && u.telling == tellIdle && !u.noted && !u.unsaved && u.load == workIdle && u.save == workIdle {
 		delete(t.users, u.id)
-		return
 	}
-	t.service.inbox.wake()
+}
+
+// queue adds a user to what the presence goroutine is to do, and wakes it for the first. t.mu is held on entry.
+func (t *table) queue(to *[]*user, u *user) {
+	*to = append(*to, u)
+	if len(*to) == 1 {
+		t.service.inbox.wake()
+	}
 }
 
 // settle notes what a tick finds: the times, and what Config.Changed is told. It returns the records of those who were seen to go.

@@ -15,12 +15,14 @@ import (
 type ticks struct {
 	limit        int // Config.MaxNotices
 	loads, saves batch
-	armed        bool // the next tick is to come
-	round        int  // the number of the present tick
-	open         bool // the present tick has not told yet
-	spent        int  // pairs that the present tick has told
-	read         int  // contacts that were read for the present tick
-	asking       int  // calls that the present tick waits for
+	loaded       time.Time // when records were loaded last
+	loadSoon     bool      // loadAndSave is called when they may be loaded again
+	armed        bool      // the next tick is to come
+	round        int       // the number of the present tick
+	open         bool      // the present tick has not told yet
+	spent        int       // pairs that the present tick has told
+	read         int       // contacts that were read for the present tick
+	asking       int       // calls that the present tick waits for
 
 	toAsk     []*change
 	toCheck   []*watcher         // whose contacts have changed
