@@ -48,6 +48,7 @@ var tables = []table{
 	{"guard", "A node of a cluster", guard},
 	{"cluster", "A cluster's store", clusterStore},
 	{"mesh", "Between a cluster's nodes", clusterMesh},
+	{"presence", "Presence", withPresence},
 	{"before", "Before and after", beforeAndAfter},
 }
 

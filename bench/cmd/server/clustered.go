@@ -15,14 +15,14 @@ import (
 // at the node's lease.
 func rollcallClustered(o options) error {
 	var cfg rollcall.Config
-	joined := func() error { return nil }
+	joined := func(*rollcallServer) error { return nil }
 	if !o.alone {
 		node, err := cluster.New(cluster.Config{Directory: memory.New(), Mesh: memory.NewMesh(), Lease: 2 * time.Second})
 		if err != nil {
 			return err
 		}
 		cfg.Users.Claims, cfg.Bridge.Elsewhere = node, node
-		joined = func() error {
+		joined = func(*rollcallServer) error {
 			ended := make(chan error, 1)
 			go func() { ended <- node.Run(context.Background()) }()
 			if err := node.Joined(context.Background()); err != nil {

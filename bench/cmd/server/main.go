@@ -26,7 +26,7 @@ type options struct {
 	size  int    // of a message that is pushed, header included
 	check bool   // record everything and check it against the contract
 	by    string // how Rollcall is told the receiver of a message
-	alone bool   // not in a cluster
+	alone bool   // not in a cluster, and without presence
 }
 
 // kinds are the servers by name. Each returns when it cannot go on.
@@ -45,6 +45,7 @@ var kinds = map[string]func(options) error{
 	"minimal-broadcast":  minimalBroadcast,
 	"write-broadcast":    writeBroadcast,
 	"relogon":            relogon,
+	"rollcall-presence":  rollcallPresence,
 }
 
 func main() {
@@ -59,7 +60,7 @@ func main() {
 	flags.IntVar(&o.conns, "conns", 1000, "connections to wait for before a push")
 	flags.IntVar(&o.size, "size", 64, "bytes of a message that is pushed, header included")
 	flags.StringVar(&o.by, "by", "conn", "what a push calls: conn (Conn.Send, Engine.Broadcast), user (Bridge.Send) or service (push.Service, of a broadcast)")
-	flags.BoolVar(&o.alone, "alone", false, "leave the cluster away")
+	flags.BoolVar(&o.alone, "alone", false, "leave the cluster, or presence, away")
 	flags.BoolVar(&o.check, "check", false, "hold what happens against the contract")
 	_ = flags.Parse(os.Args[2:])
 

@@ -36,11 +36,11 @@ type rollcallServer struct {
 
 // newRollcall returns a server that runs, and whose handlers answer every message with its body.
 func newRollcall(o options) (*rollcallServer, error) {
-	return newRollcallWith(o, rollcall.Config{}, func() error { return nil })
+	return newRollcallWith(o, rollcall.Config{}, func(*rollcallServer) error { return nil })
 }
 
 // newRollcallWith is newRollcall with further settings, and something that must be done before clients may come.
-func newRollcallWith(o options, cfg rollcall.Config, before func() error) (*rollcallServer, error) {
+func newRollcallWith(o options, cfg rollcall.Config, before func(*rollcallServer) error) (*rollcallServer, error) {
 	cfg.Addr, cfg.Engine.Loops, cfg.Users.HeartbeatTimeout = o.addr, o.loops, 10*time.Minute
 	srv, err := rollcall.New(cfg)
 	if err != nil {
@@ -61,7 +61,7 @@ func newRollcallWith(o options, cfg rollcall.Config, before func() error) (*roll
 	})
 	s.push = push.New(s.bridge)
 	s.engine.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
-	if err := before(); err != nil {
+	if err := before(s); err != nil {
 		return nil, err
 	}
 	if err := s.engine.Listen(); err != nil {

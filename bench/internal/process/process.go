@@ -73,6 +73,21 @@ func Run(cpus []int, path string, args ...string) (*Process, error) {
 	return p, nil
 }
 
+// Output runs a program on these processors until it ends, and returns what it has said.
+func Output(cpus []int, path string, args ...string) (string, error) {
+	cmd := exec.Command(path, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var said []byte
+	err := pinned(cpus, func() (err error) {
+		said, err = cmd.CombinedOutput()
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w\n%s", path, strings.Join(args, " "), err, said)
+	}
+	return string(said), nil
+}
+
 // Tell writes a line to the program's standard input.
 func (p *Process) Tell(format string, args ...any) error {
 	_, err := fmt.Fprintf(p.stdin, format+"\n", args...)
