@@ -52,8 +52,9 @@ race:
 # The tests of SQLite in which several goroutines use a store.
 SQLITE_RACE := TestAFileMayBeOpenedAtOnce|TestStore/(NumbersHaveNoGaps|OfRepeats|PagesAreWhole|MembersAndTheirGroup)
 
-# Allocations are counted without the race detector, which allocates on its own account.
+# Allocations are counted without the race detector, which allocates on its own account. The user manager's model runs at full size.
 alloc:
+	$(GO) test -run 'Alloc|^TestModel$$' ./usermgr
 	$(GO) test -run Alloc ./...
 
 # Programs outside the repository have the public modules, as users do.

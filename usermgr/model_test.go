@@ -23,11 +23,13 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
+var stepsInAll = 1_000_000
+
 // TestModel runs random programs on a manager and holds everything that it did against the contract (rules 3 to 10, 12
 // and 16), see the package contract. A program is what several goroutines do at the same time, and what the handlers
 // do, on links and a checker that are made up; it runs in a synctest bubble, so that waiting takes no time.
 //
-// ROLLCALL_MODEL_STEPS says how many steps to take in all; a million by default, a fiftieth of it with -short.
+// ROLLCALL_MODEL_STEPS says how many steps to take in all; a million by default, a quarter of it with the race detector, a fiftieth with -short.
 //
 // ROLLCALL_MODEL_RULES ("3" or "3,17") has it look past all that breaks other rules, until one of these is broken: a mutant is
 // to die by its own.
@@ -35,7 +37,7 @@ import (
 // A failure names its seed, which -rapid.seed (or RAPID_SEED) takes: it makes the same programs again. The scheduler has
 // no seed, so a failure may need a few runs (-count=20) to come again. With -rapid.v the programs are printed.
 func TestModel(t *testing.T) {
-	steps := 1_000_000
+	steps := stepsInAll
 	if testing.Short() {
 		steps /= 50
 	}
