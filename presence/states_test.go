@@ -1,6 +1,7 @@
 package presence_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -211,5 +212,15 @@ func TestTicksComeByThemselves(t *testing.T) {
 		hear("[bob busy]")
 		bob.leave()
 		hear("[bob offline]")
+	}
+}
+
+// Rule P19: of users who come at a time each is read from the store, whenever the last one before was read, and although nothing else happens.
+func TestUsersWhoComeAtATimeAreAllLoaded(t *testing.T) {
+	w := newWorld(t, presence.Config{}, usermgr.Config{})
+	for i := range 100 {
+		id := fmt.Sprintf("user%02d", i)
+		w.presence.Come(id)
+		testkit.Eventually(t, id+" is seen", func() bool { return w.presence.Visible(id) == presence.Online })
 	}
 }
