@@ -11,6 +11,7 @@ SOAK_RELOGONS ?= 1000000
 SOAK_CLUSTER ?= 15m
 SOAK_KILLS ?= 200
 SOAK_STORM ?= 10000
+SOAK_STORM_CLIENTS ?= 5000
 
 .PHONY: test openssl redis postgres vet race alloc outside build fuzz soak mutants bench cluster-demo clean
 
@@ -87,7 +88,8 @@ fuzz:
 
 # The tests of internal/soak at full size; the longest one takes SOAK_TIME. TestStress looks for races, and measures nothing. Then
 # SOAK_RELOGONS logons over three nodes for each fault of a cluster, and 10,000 clients of five nodes for SOAK_CLUSTER, and SOAK_KILLS ends of a store of chat, in SQLite
-# and PostgreSQL, in full flow, and SOAK_STORM users of presence, each with a tenth of them as contacts, who all come at once.
+# and PostgreSQL, in full flow, and SOAK_STORM users of presence, each with a tenth of them as contacts, who all come at once, and
+# SOAK_STORM_CLIENTS clients of chat in groups of 100, whose connections are all cut at once.
 soak: postgres
 	SOAK_SEEDS=$(SOAK_SEEDS) $(GO) test -race -count=1 -timeout 1h -run '^TestStress$$' ./internal/soak
 	CLUSTER_PROGRAMS=$(CLUSTER_PROGRAMS) $(GO) test -count=1 -timeout 12h -run '^TestModel(WithMarks|OfOverlappingFaults)?$$' ./cluster
@@ -95,6 +97,7 @@ soak: postgres
 	cd cluster/redisdir && SOAK_RELOGONS=$(SOAK_RELOGONS) $(GO) test -count=1 -v -timeout 4h -run '^TestNoUserIsTwice$$' .
 	cd cluster/redisdir && SOAK_CLUSTER=$(SOAK_CLUSTER) $(GO) test -count=1 -v -timeout 1h -run '^TestSoak$$' .
 	SOAK_STORM=$(SOAK_STORM) $(GO) test -count=1 -v -timeout 1h -run '^TestStorm$$' ./presence
+	SOAK_STORM_CLIENTS=$(SOAK_STORM_CLIENTS) $(GO) test -count=1 -v -timeout 1h -run '^TestStormOverSockets$$' ./chat
 	cd chat/sqlstore && SOAK_KILLS=$(SOAK_KILLS) $(GO) test -count=1 -v -timeout 2h -run 'LosesNothing$$' ./sqlite ./postgres
 
 # Breaks the rules of the contract one by one, in a copy, and requires that a test notices each time, and says which rule it was.
