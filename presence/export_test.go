@@ -1,7 +1,9 @@
 package presence
 
 import (
+	"runtime"
 	"time"
+	"weak"
 
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -97,6 +99,17 @@ func (s *Service) Heard() (numbers map[uint32]uint64, settled bool) {
 	})
 	<-done
 	return numbers, settled
+}
+
+// Watcher returns a function that reports whether what is kept for a user who watches is free again.
+func (s *Service) Watcher(userID string) (free func() bool) {
+	found := make(chan weak.Pointer[watcher])
+	s.inbox.put(func() { found <- weak.Make(s.watchers.of[userID]) })
+	w := <-found
+	return func() bool {
+		runtime.GC()
+		return w.Value() == nil
+	}
 }
 
 // Follow has users watch without a session. What such a user is told is in Knows, and nowhere else.

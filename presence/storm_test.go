@@ -116,6 +116,26 @@ func TestStorm(t *testing.T) {
 	}
 }
 
+// Rule P28: what is kept for a user who watches is free when the user has gone, although nothing happens any more: the snapshot, and what is found
+// when Contacts have changed.
+func TestWatchersWhoHaveGoneAreForgotten(t *testing.T) {
+	for what, happens := range map[string]func(*world){
+		"a snapshot":       func(*world) {},
+		"changed contacts": func(w *world) { w.presence.ContactsChanged("ann"); w.tick() },
+	} {
+		w := newWorld(t, presence.Config{}, usermgr.Config{})
+		ann := w.logOn("ann")
+		w.tick()
+		ann.watch()
+		free := w.presence.Watcher("ann")
+		happens(w)
+		ann.leave()
+		w.gone("ann")
+		w.tick()
+		testkit.Eventually(t, "rule P28: after "+what+" the watcher is forgotten", free)
+	}
+}
+
 // underWay is how many calls of Contacts a tick has under way at a time.
 const underWay = 16
 

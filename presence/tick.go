@@ -240,6 +240,7 @@ func (s *Service) flush() {
 		t.ready = t.ready[1:]
 	}
 	for len(t.rosters) > 0 && s.reconcile(t.rosters[0]) {
+		t.rosters[0] = roster{}
 		t.rosters = t.rosters[1:]
 	}
 	s.send()

@@ -176,6 +176,7 @@ func (s *Service) answerSnapshots() {
 		if t.exceeds(n) {
 			return
 		}
+		t.snapshots[0] = roster{}
 		t.snapshots = t.snapshots[1:]
 		if s.watchers.of[w.id] != w {
 			continue
