@@ -43,6 +43,36 @@ func (r *Reader) Next(read func([]byte) (int, error)) (*protocol.Message, error)
 	}
 }
 
+// Each calls f for each message of protocol.Binary that read brings, until one of the two returns an error. The message is valid until f returns. It
+// is for benchmarks, whose clients are to take little time.
+func Each(read func([]byte) (int, error), f func(*protocol.Message) error) error {
+	buf, have := make([]byte, 64<<10), 0
+	for {
+		got, err := read(buf[have:])
+		if err != nil {
+			return err
+		}
+		rest := buf[:have+got]
+		for {
+			var m protocol.Message
+			n, _, err := protocol.Binary.Decode(rest, &m, protocol.DecodeOptions{})
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				break
+			}
+			rest = rest[n:]
+			if err := f(&m); err != nil {
+				return err
+			}
+		}
+		if have = copy(buf, rest); have == len(buf) {
+			buf = append(buf, make([]byte, len(buf))...)
+		}
+	}
+}
+
 // Add puts bytes that were read otherwise behind those that are there.
 func (r *Reader) Add(b []byte) { r.in = append(r.in, b...) }
 
