@@ -95,16 +95,6 @@ func TestAServerThatIsStoppedLosesNothing(t *testing.T) {
 	load.Check(t, s, answers)
 }
 
-func BenchmarkAppend(b *testing.B) {
-	pgtest.Shared(b)
-	server, err := pgtest.New() // with fsync
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(server.Remove)
-	load.Benchmark(b, open(b, server.Schema(b)))
-}
-
 // A batch that PostgreSQL ends because of a deadlock, here with a transaction that locks conversations in another order, is tried again.
 func TestADeadlockIsTriedAgain(t *testing.T) {
 	server := pgtest.Shared(t)

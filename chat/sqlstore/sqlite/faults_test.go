@@ -179,9 +179,3 @@ func TestAFileMayBeOpenedAtOnce(t *testing.T) {
 		t.Errorf("the groups are %v, %v", groups, err)
 	}
 }
-
-func BenchmarkAppend(b *testing.B) { load.Benchmark(b, open(b, filepath.Join(b.TempDir(), "chat.db"))) }
-
-func BenchmarkServer(b *testing.B) {
-	load.BenchmarkServer(b, open(b, filepath.Join(b.TempDir(), "chat.db")))
-}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -22,9 +21,11 @@ import (
 	"github.com/rollcall-go/rollcall/rollcalltest"
 )
 
-// BenchmarkServer measures a whole server on loopback: 50 groups of 20 users, each with a connection, and messages of 200 bytes of which so many
-// are on their way at a time. It reports messages that were stored and answered in a second, frames that were delivered, and the time from a
-// message to its answer: half, and 99 of 100. Clients and server share the processors.
+// BenchmarkServer measures a whole server on loopback: 50 groups of 20 users, each with a connection, and messages of 200 bytes. It reports messages
+// that were stored and answered in a second, frames that were delivered, and the time from a message to its answer: half, and 99 of 100.
+// Clients and server share the processors. With so many in flight each client sends when it has its answer. With so many a second they come
+// when their time has come, and count from then. The targets in docs/benchmarks.md are messages/s of at least 10,000 for SQLite and 20,000 for
+// PostgreSQL, and with half of SQLite's p99-ms of at most 50.
 func BenchmarkServer(b *testing.B, store chat.Store) {
 	const groups, members = 50, 20
 	var messages *chat.Service
@@ -56,34 +57,46 @@ func BenchmarkServer(b *testing.B, store chat.Store) {
 			clients = append(clients, dial(b, srv.Addr, user, id))
 		}
 	}
+	rand.Shuffle(len(clients), func(i, j int) { clients[i], clients[j] = clients[j], clients[i] })
 	for _, inFlight := range []int{20, 800} {
 		b.Run(fmt.Sprintf("%d in flight", inFlight), func(b *testing.B) {
-			before := messages.Stats()
-			var left atomic.Int64
-			left.Store(int64(b.N))
-			b.ResetTimer()
-			var all sync.WaitGroup
-			took := make([][]time.Duration, inFlight)
-			rand.Shuffle(len(clients), func(i, j int) { clients[i], clients[j] = clients[j], clients[i] })
-			for i, c := range clients[:inFlight] {
-				all.Go(func() {
-					for left.Add(-1) >= 0 {
-						began := time.Now()
-						c.send(b)
-						took[i] = append(took[i], time.Since(began))
-					}
-				})
-			}
-			all.Wait()
-			elapsed, after := b.Elapsed().Seconds(), messages.Stats()
-			lasted := slices.Sorted(slices.Values(slices.Concat(took...)))
-			b.ReportMetric(float64(b.N)/elapsed, "messages/s")
-			b.ReportMetric(float64(after.Delivered-before.Delivered)/elapsed, "deliveries/s")
-			b.ReportMetric(float64(after.Stored-before.Stored)/float64(max(after.Batches-before.Batches, 1)), "messages/commit")
-			b.ReportMetric(float64(lasted[len(lasted)/2])/1e6, "p50-ms")
-			b.ReportMetric(float64(lasted[len(lasted)*99/100])/1e6, "p99-ms")
+			exchange(b, messages, clients[:inFlight], func(int) time.Time { return time.Now() })
 		})
 	}
+	const rate = 5000
+	b.Run(fmt.Sprintf("%d a second", rate), func(b *testing.B) {
+		began := time.Now()
+		exchange(b, messages, clients, func(i int) time.Time {
+			due := began.Add(time.Duration(i) * time.Second / rate)
+			time.Sleep(time.Until(due))
+			return due
+		})
+	})
+}
+
+// exchange has the clients send b.N messages. A client sends its next one when it has its answer, and begin has returned the time from which message i
+// counts.
+func exchange(b *testing.B, messages *chat.Service, clients []*client, begin func(i int) time.Time) {
+	before := messages.Stats()
+	b.ResetTimer()
+	var all sync.WaitGroup
+	var next atomic.Int64
+	took := make([]time.Duration, b.N)
+	for _, c := range clients {
+		all.Go(func() {
+			for i := int(next.Add(1)) - 1; i < b.N; i = int(next.Add(1)) - 1 {
+				began := begin(i)
+				c.send(b)
+				took[i] = time.Since(began)
+			}
+		})
+	}
+	all.Wait()
+	elapsed, after := b.Elapsed().Seconds(), messages.Stats()
+	b.ReportMetric(float64(b.N)/elapsed, "messages/s")
+	b.ReportMetric(float64(after.Delivered-before.Delivered)/elapsed, "deliveries/s")
+	b.ReportMetric(float64(after.Stored-before.Stored)/float64(max(after.Batches-before.Batches, 1)), "messages/commit")
+	report(b, took, time.Millisecond, "ms")
 }
 
 // client is a connection that reads all that comes.
@@ -102,17 +115,13 @@ func dial(b *testing.B, addr, user string, group chat.GroupID) *client {
 	b.Cleanup(func() { _ = conn.Close() })
 	c := &client{Conn: conn, group: strconv.FormatUint(uint64(group), 10), answered: make(chan *protocol.Message, 1)}
 	c.write(b, wiretest.Logon(user))
-	go func() {
-		var in wiretest.Reader
-		for {
-			m, err := in.Next(conn.Read)
-			if err != nil {
-				return
-			}
+	go func() { // until the connection is closed
+		_ = wiretest.Each(conn.Read, func(m *protocol.Message) error {
 			if m.IsReply() {
-				c.answered <- m
+				c.answered <- m.Clone()
 			}
-		}
+			return nil
+		})
 	}()
 	<-c.answered
 	return c
