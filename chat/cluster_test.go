@@ -1,11 +1,15 @@
 package chat_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/rollcall-go/rollcall/chat"
 	"github.com/rollcall-go/rollcall/cluster"
@@ -112,6 +116,49 @@ func TestJoinIsExactOnAllNodes(t *testing.T) {
 			t.Errorf("rule P30: carol, who has joined at %d, got the numbers %v", last, numbers)
 		}
 	}
+}
+
+// heldStore is a store whose Append returns, once held, when it is released: its messages are stored before.
+type heldStore struct {
+	*chat.Memory
+	held atomic.Pointer[chan struct{}]
+}
+
+func (s *heldStore) Append(ctx context.Context, posts []*chat.Post, allow func(*chat.Post, *chat.Standing) error) error {
+	err := s.Memory.Append(ctx, posts, allow)
+	if held := s.held.Load(); held != nil {
+		<-*held
+	}
+	return err
+}
+
+// Rule P29: a message that another node's later one brings out, before its own server knows that it is stored, does not go to the session that has
+// sent it.
+func TestAnothersLaterMessageBringsOutNoCopyForTheSender(t *testing.T) {
+	directory, mesh, memoryStore := memory.New(), memory.NewMesh(), chat.NewMemory()
+	store := &heldStore{Memory: memoryStore}
+	c := chattest.NewNodes(t, 2, chat.Config{}, func(i int) (cluster.Config, chat.Store) {
+		return cluster.Config{Directory: directory, Mesh: mesh}, []chat.Store{store, memoryStore}[i]
+	})
+	ann, tablet, bob := c.All[0].LogOn("ann"), c.All[0].LogOn("ann"), c.All[1].LogOn("bob")
+	g := ann.Create()
+	bob.Join(g)
+	ann.WantHeard("P29", "group "+g+" joined bob")
+	tablet.WantHeard("P29", "group "+g+" joined bob")
+	held := make(chan struct{})
+	release := sync.OnceFunc(func() { close(held) })
+	defer release() // or the server would not end
+	store.held.Store(&held)
+	id := ann.Begin(protocol.TypeChat, protocol.ChatSend, chattest.Post(uuid.New(), "one"), "group", g)
+	testkit.Eventually(t, "the message is stored", func() bool { return len(bob.History(g)) == 1 })
+	bob.Say(g, "two")
+	tablet.Await(func() bool { return len(tablet.Heard) == 2 })
+	release()
+	if o, err := ann.Answer(id); err != nil || o.Fields["seq"] != "1" {
+		t.Errorf("rule P33: the message is answered %+v, %v", o, err)
+	}
+	ann.WantHeard("P29", g+"#2 bob: two")
+	tablet.WantHeard("P29", g+"#1 ann: one", g+"#2 bob: two")
 }
 
 // numbersOf returns the numbers of the messages among what a peer has heard.

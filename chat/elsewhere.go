@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"context"
 	"encoding/binary"
 	"slices"
 	"sync"
@@ -278,6 +279,42 @@ func (w *writer) findOwn(k Key, m *Message) *task {
 	return w.own[sent{k, m.From, m.ID}]
 }
 
+// hasOwn reports whether posts of a conversation are not delivered.
+func (w *writer) hasOwn(k Key) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for of := range w.own {
+		if of.key == k {
+			return true
+		}
+	}
+	return false
+}
+
+// withOwn has the messages right before the first one that is delivered delivered too, if they are this server's: they are stored, and their
+// transaction has not returned. A repeat of an older message is none of them.
+func (w *writer) withOwn(k Key, at *told) {
+	if at.last == 0 || !w.hasOwn(k) {
+		return
+	}
+	var page Page
+	err := w.service.withStore(func(ctx context.Context) (err error) {
+		page, err = w.service.cfg.Store.History(ctx, k, "", Range{Before: at.last + 1, Limit: mostInBatch, Bytes: mostCaughtUp})
+		return err
+	})
+	if err != nil {
+		w.service.failed("History", err)
+		return
+	}
+	for i := range slices.Backward(page.Messages) {
+		if m := &page.Messages[i]; m.Seq != at.last || w.findOwn(k, m) == nil {
+			return
+		}
+		at.last--
+		at.from--
+	}
+}
+
 // deliverHeard delivers what other servers have stored.
 func (w *writer) deliverHeard() {
 	w.mu.Lock()
@@ -293,6 +330,7 @@ func (w *writer) deliverHeard() {
 			if !w.begin(k, &at, n.first-1, n.first) {
 				continue // it is told once more
 			}
+			w.withOwn(k, &at)
 		case n.first <= at.from: // stored before the first one that was delivered here, and told later
 			late := at
 			late.last = n.first - 1

@@ -178,6 +178,11 @@ func TestWhatANewConversationHasIsHandedOutAfterAnEarlierRun(t *testing.T) {
 
 // While the program is busy the client keeps the numbers of further messages alone, and reads them later.
 func TestMessagesThatDoNotFitAreReadFromHistory(t *testing.T) {
+	t.Run("the last fits", func(t *testing.T) { messagesThatDoNotFit(t, true) })
+	t.Run("none fits", func(t *testing.T) { messagesThatDoNotFit(t, false) })
+}
+
+func messagesThatDoNotFit(t *testing.T, later bool) {
 	defer chatclient.SetMostWaiting(2000)()
 	w := newWorld(t, chat.Config{})
 	hold := make(chan struct{})
@@ -190,15 +195,27 @@ func TestMessagesThatDoNotFitAreReadFromHistory(t *testing.T) {
 		bob.send(group, "to the group")
 	}
 	testkit.Eventually(t, "all are delivered", func() bool { return w.chat.Stats().Delivered >= 2*n })
-	hold <- struct{}{} // one more is handed out, and leaves its place to a message after those that did not fit
-	testkit.Eventually(t, "the second message", func() bool { return len(ann.of(toBob))+len(ann.of(group)) == 2 })
-	bob.send(toAnn, "the last")
-	bob.send(group, "the last")
-	testkit.Eventually(t, "these are delivered", func() bool { return w.chat.Stats().Delivered >= 2*n+2 })
+	if _, err := ann.Settings(t.Context()); err != nil { // its answer comes after them
+		t.Fatal(err)
+	}
+	if later {
+		oneFits(w, ann, bob, group, hold)
+	}
 	close(hold)
 	w.hasAll(ann, group, 1)
 	w.hasAll(ann, toBob, 1)
 	w.hasAll(bob, group, 1)
+}
+
+// oneFits has the client hand out a message, so that there is room for one after those that did not fit.
+func oneFits(w *world, ann, bob *person, group chatclient.Conversation, hold chan<- struct{}) {
+	w.t.Helper()
+	before := w.chat.Stats().Delivered
+	hold <- struct{}{}
+	testkit.Eventually(w.t, "the second message", func() bool { return len(ann.of(toBob))+len(ann.of(group)) == 2 })
+	bob.send(toAnn, "the last")
+	bob.send(group, "the last")
+	testkit.Eventually(w.t, "these are delivered", func() bool { return w.chat.Stats().Delivered >= before+2 })
 }
 
 func TestAServerWithoutChatIsAnErrorOfDial(t *testing.T) {

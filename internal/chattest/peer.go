@@ -175,14 +175,14 @@ func (p *Peer) Sync() {
 // SyncUntil is Sync, but where the service cannot tell when it has delivered (see World.Settle). There it waits until what has come is enough.
 func (p *Peer) SyncUntil(enough func() bool) {
 	p.T.Helper()
-	if !p.w.Settle() && !p.await(enough) {
+	if !p.w.Settle() && !p.Await(enough) {
 		return
 	}
 	p.Must(protocol.TypePresence, protocol.PresenceQuery, IDs())
 }
 
-// await reads until what has come is enough, and reports whether it does.
-func (p *Peer) await(enough func() bool) bool {
+// Await reads until what has come is enough, and reports whether it does.
+func (p *Peer) Await(enough func() bool) bool {
 	p.T.Helper()
 	_ = p.SetReadDeadline(time.Now().Add(testkit.Patience))
 	defer func() { _ = p.SetReadDeadline(time.Now().Add(2 * testkit.Patience)) }()

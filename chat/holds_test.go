@@ -1,0 +1,73 @@
+package chat_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rollcall-go/rollcall"
+	"github.com/rollcall-go/rollcall/chat"
+	"github.com/rollcall-go/rollcall/internal/testkit"
+)
+
+// whileStoring calls do while a call of the store is under way, which is the next one of this method, and reports how do returns afterwards. early says
+// that it has returned before. It runs in a synctest bubble, with a server that does not run.
+func whileStoring(t *testing.T, method string, do func(s *chat.Service, group chat.GroupID) error) (early bool, err error) {
+	stored := make(chan struct{})
+	store := &faultyStore{Memory: chat.NewMemory(), only: method, fault: func(_ context.Context, do func() error) error {
+		<-stored
+		return do()
+	}}
+	server := testkit.Must(rollcall.New(rollcall.Config{Addr: "127.0.0.1:0"}))
+	s := testkit.Must(chat.New(server.Bridge, chat.Config{Store: store}))
+	defer func() {
+		for _, end := range []func(context.Context) error{server.Users.Close, s.Close} {
+			if err := end(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	group := testkit.Must(s.CreateGroup(t.Context(), "ann", chat.Group{Open: true}))
+	testkit.Must(s.Join(t.Context(), group, "bob"))
+	store.arm(1)
+	done := make(chan error, 1)
+	go func() { done <- do(s, group) }()
+	time.Sleep(2 * time.Second) // until nothing more happens
+	early = len(done) > 0
+	close(stored)
+	return early, <-done
+}
+
+// P37: Mute is answered when it is stored, and no earlier.
+func TestMuteIsAnsweredWhenItHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		early, err := whileStoring(t, "UpdateGroup", func(s *chat.Service, group chat.GroupID) error {
+			return s.Mute(t.Context(), "ann", group, "bob", time.Now().Add(time.Hour))
+		})
+		if early || err != nil {
+			t.Errorf("rule P37: Mute was answered early: %v, %v", early, err)
+		}
+	})
+}
+
+// P44: Close returns when all is stored that the service has taken.
+func TestCloseWaitsUntilAllIsStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sent := make(chan error, 1)
+		early, err := whileStoring(t, "Append", func(s *chat.Service, group chat.GroupID) error {
+			go func() {
+				_, err := s.Send(t.Context(), "bob", chat.ToGroup(group), 1, []byte("x"), chat.SendOptions{})
+				sent <- err
+			}()
+			time.Sleep(time.Second) // until the store has it
+			return s.Close(t.Context())
+		})
+		if early || err != nil {
+			t.Errorf("rule P44: Close has returned early: %v, %v", early, err)
+		}
+		if err := <-sent; err != nil {
+			t.Errorf("rule P44: the message is answered %v", err)
+		}
+	})
+}
