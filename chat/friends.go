@@ -1,6 +1,9 @@
 package chat
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // friends tells package presence which users see each other: friends, and members of groups with a maximum of at most Limits.Notices.
 type friends struct{ *Service }
@@ -44,21 +47,25 @@ func (f friends) of(ctx context.Context, userID string, leftOut func(c *Contact)
 	return rest, nil
 }
 
-// leftOut returns those of some users for whom leftOut holds.
-func (f friends) leftOut(ctx context.Context, userID string, ids []string, known []Contact, leftOut func(c *Contact) bool) (map[string]bool, error) {
-	with := make(map[string]bool)
-	all, err := f.cfg.Store.ContactsWith(ctx, userID, ids)
-	if err != nil {
-		return nil, err
-	}
-	for _, some := range [][]Contact{known, all} {
-		for i := range some {
-			if leftOut(&some[i]) {
-				with[some[i].UserID] = true
+// leftOut returns those of some users for whom leftOut holds. Only those who are not among the user's contacts are asked for.
+func (f friends) leftOut(ctx context.Context, userID string, ids []string, contacts []Contact, leftOut func(c *Contact) bool) (map[string]bool, error) {
+	with, known := make(map[string]bool), make(map[string]bool, len(contacts))
+	note := func(all []Contact) {
+		for i := range all {
+			known[all[i].UserID] = true
+			if leftOut(&all[i]) {
+				with[all[i].UserID] = true
 			}
 		}
 	}
-	return with, nil
+	note(contacts)
+	unknown := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return known[id] })
+	if len(unknown) == 0 {
+		return with, nil
+	}
+	others, err := f.cfg.Store.ContactsWith(ctx, userID, unknown)
+	note(others)
+	return with, err
 }
 
 func (f friends) inGroups(ctx context.Context, userID string) (ids []string, err error) {

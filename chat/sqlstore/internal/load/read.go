@@ -146,13 +146,6 @@ func BenchmarkWatchers(b *testing.B, store chat.Store) {
 		if err != nil || len(contacts) != contactsEach {
 			b.Fatal(len(contacts), err)
 		}
-		ids := make([]string, len(contacts))
-		for i := range contacts {
-			ids[i] = contacts[i].UserID
-		}
-		if _, err := store.ContactsWith(b.Context(), user, ids); err != nil {
-			b.Fatal(err)
-		}
 	}, nil)
 }
 
