@@ -49,6 +49,7 @@ var tables = []table{
 	{"cluster", "A cluster's store", clusterStore},
 	{"mesh", "Between a cluster's nodes", clusterMesh},
 	{"presence", "Presence", withPresence},
+	{"chat", "Kept messages", keptMessages},
 	{"before", "Before and after", beforeAndAfter},
 }
 

@@ -1,0 +1,78 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/rollcall-go/rollcall/bench/internal/report"
+)
+
+// keptMessages measures package chat with its stores.
+func keptMessages(b *bench) (report.Section, error) {
+	s := report.Section{Intro: `
+The benchmarks of package chat and of its stores: what they measure is said in their comments. A receiver is a session that gets a message; its members are all
+online, and the store is in memory. The large group has 10,000 members, of whom 100 are online; the time ends when the last client has its message. A server with
+a store keeps the messages of 50 groups of 20 users, and answers and delivers each; its clients are in the same process, so that 1,000 messages are 19,000
+deliveries besides. SQLite syncs each commit to a file on this machine's disk, and so does PostgreSQL, 15, over a Unix socket, but for the watchers. A page has
+50 messages. The watchers are those of a user with 100 friends, 2 million rows in all.`}
+	f := make(map[string]figures) // of each package
+	for _, run := range []struct{ name, dir, pkg, names, length string }{
+		{"chat", ".", "./chat", "^Benchmark(Receiver|LargeGroup)$", "2s"},
+		{"SQLite", "chat/sqlstore", "./sqlite", "^Benchmark(Append|Server|History|Join|Watchers)$", "3s"},
+		{"PostgreSQL", "chat/sqlstore", "./postgres", "^Benchmark(Append|Server|History|Join|Watchers)$", "3s"},
+	} {
+		found, err := b.goBench(run.dir, run.pkg, run.names, run.length)
+		if err != nil {
+			return s, err
+		}
+		f[run.name] = found
+	}
+	chat, lite, postgres := f["chat"], f["SQLite"], f["PostgreSQL"]
+	s.Targets = []report.Target{
+		upTo("a receiver of a group of 200, one message at a time", chat["Receiver/1_in_flight"]["cpu-ns/receiver"]/1000, 7, "µs of a processor"),
+		upTo("the same, 64 messages at a time", chat["Receiver/64_in_flight"]["cpu-ns/receiver"]/1000, 7, "µs of a processor"),
+		upTo("a message to the large group", chat["LargeGroup/no_handler"]["ms/message"], 10, "ms"),
+		atLeastSo("SQLite, stored, answered and delivered", lite["Server/800_in_flight"]["messages/s"], 10_000),
+		upTo("the same at 5,000 a second, 99 % of them", lite["Server/5000_a_second"]["p99-ms"], 50, "ms"),
+		atLeastSo("PostgreSQL, stored, answered and delivered", postgres["Server/800_in_flight"]["messages/s"], 20_000),
+		upTo("SQLite, a page of history, 99 % of them", lite["History"]["p99-µs"]/1000, 1, "ms"),
+		upTo("PostgreSQL, a page of history, 99 % of them", postgres["History"]["p99-µs"]/1000, 1, "ms"),
+		upTo("SQLite, a join, 99 % of them", lite["Join"]["p99-µs"]/1000, 5, "ms"),
+		upTo("PostgreSQL, a join, 99 % of them", postgres["Join"]["p99-µs"]/1000, 5, "ms"),
+		upTo("PostgreSQL, the watchers of a user, 99 % of them", postgres["Watchers"]["p99-µs"]/1000, 2, "ms"),
+	}
+	stores := report.Table{Head: []string{"", "SQLite", "PostgreSQL"}}
+	row := func(what, name, unit, format string, scale float64) {
+		cells := []string{what}
+		for _, of := range []figures{lite, postgres} {
+			text := "–"
+			if v, ok := of[name][unit]; ok {
+				text = fmt.Sprintf(format, v/scale)
+			}
+			cells = append(cells, text)
+		}
+		stores.Row(cells...)
+	}
+	for _, at := range []string{"1", "64", "256"} {
+		row("stored alone, "+at+" a commit: messages/s", "Append/"+at+"_posts,_1_writers", "messages/s", "%.0f", 1)
+		row("the same by four writers: messages/s", "Append/"+at+"_posts,_4_writers", "messages/s", "%.0f", 1)
+	}
+	for _, load := range [][2]string{{"20_in_flight", "20 in flight"}, {"800_in_flight", "800 in flight"}, {"5000_a_second", "5,000 a second"}} {
+		name := "Server/" + load[0]
+		row("a server, "+load[1]+": messages/s", name, "messages/s", "%.0f", 1)
+		row("a server, "+load[1]+": half within, ms", name, "p50-ms", "%.1f", 1)
+		row("a server, "+load[1]+": 99 % within, ms", name, "p99-ms", "%.1f", 1)
+	}
+	for _, what := range [][2]string{{"History", "a page of history"}, {"Join", "a join"}, {"Watchers", "the watchers of a user"}} {
+		row(what[1]+": half within, ms", what[0], "p50-µs", "%.2f", 1000)
+		row(what[1]+": 99 % within, ms", what[0], "p99-µs", "%.2f", 1000)
+	}
+	s.Body = stores.String()
+	return s, nil
+}
+
+// atLeastSo is a target of so many messages a second.
+func atLeastSo(what string, is, limit float64) report.Target {
+	return report.Target{What: what, Must: "≥ " + report.Count(limit) + "/s", Measured: report.Count(is) + "/s", Met: is >= limit}
+}
