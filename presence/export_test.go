@@ -117,6 +117,7 @@ func (s *Service) Follow(userIDs []string) {
 	done := make(chan struct{})
 	s.inbox.put(func() {
 		for _, id := range userIDs {
+			s.watchers.begun++
 			s.watchers.of[id] = &watcher{id: id, synced: true, shown: make(map[string]State), own: s.table.wanted(id)}
 		}
 		close(done)
@@ -129,6 +130,7 @@ func (s *Service) Unfollow(userIDs []string) {
 	done := make(chan struct{})
 	s.inbox.put(func() {
 		for _, id := range userIDs {
+			s.watchers.of[id].synced = false
 			delete(s.watchers.of, id)
 		}
 		close(done)

@@ -47,8 +47,10 @@ type change struct {
 	user     *user
 	asked    bool
 	watchers []string
-	watching int  // how many of them watch, about
-	stale    bool // Contacts have changed since they were asked
+	found    []*watcher // those of them who watch
+	begun    uint64     // watchers.begun when they were found
+	watching int        // how many they are, about
+	stale    bool       // Contacts have changed since they were asked
 }
 
 // patienceAtOnce is how long a tick waits for Contacts with a negative Interval.
@@ -213,14 +215,21 @@ func (s *Service) answered(c *change, ids []string, err error) {
 		return
 	}
 	c.user.refused = 0
-	c.asked, c.watchers, c.watching = true, ids, 0
-	for _, id := range ids {
-		if s.watchers.synced(id) != nil {
-			c.watching++
-		}
-	}
+	c.asked, c.watchers = true, ids
+	s.find(c)
+	c.watching = len(c.found)
 	t.pairs += c.watching
 	t.isReady(c)
+}
+
+// find finds which of a change's watchers watch.
+func (s *Service) find(c *change) {
+	c.found, c.begun = c.found[:0], s.watchers.begun
+	for _, id := range c.watchers {
+		if w := s.watchers.synced(id); w != nil {
+			c.found = append(c.found, w)
+		}
+	}
 }
 
 // isReady takes a change that may be told, in its place.
@@ -261,8 +270,11 @@ func (s *Service) tell(c *change) bool {
 	told := t.told[:0]
 	t.tells++
 	if now.seen != now.told {
-		for _, id := range c.watchers {
-			if w := s.watchers.synced(id); w != nil && w.counted != t.tells && id != c.user.id && w.knows(c.user.id) != now.seen {
+		if c.begun != s.watchers.begun {
+			s.find(c)
+		}
+		for _, w := range c.found {
+			if w.synced && w.counted != t.tells && w.id != c.user.id && w.knows(c.user.id) != now.seen {
 				w.counted = t.tells // Contacts may name a watcher twice
 				told = append(told, w)
 			}

@@ -13,6 +13,7 @@ import (
 type watchers struct {
 	service *Service
 	of      map[string]*watcher
+	begun   uint64 // how many have become synced
 }
 
 // watcher is a user with sessions that watch. All of them have been told the same.
@@ -83,6 +84,7 @@ func (s *Service) left(userID string, c *engine.Conn) {
 		s.watching.Add(-1)
 	}
 	if len(w.sessions) == 0 && len(w.waiting) == 0 {
+		w.synced = false
 		delete(s.watchers.of, userID)
 	}
 }
@@ -187,6 +189,7 @@ func (s *Service) answerSnapshots() {
 				s.askWatched(w)
 				continue
 			}
+			s.watchers.begun++
 			w.synced, w.shown, w.own = true, make(map[string]State, len(all)), s.table.wanted(w.id)
 			for _, p := range all {
 				w.shown[p.UserID] = p.State
