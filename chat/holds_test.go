@@ -7,9 +7,26 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall"
+	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/chat"
+	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/testkit"
+	"github.com/rollcall-go/rollcall/protocol"
 )
+
+// notServing returns the service of a server that does not run. It ends with the test.
+func notServing(t *testing.T, cfg bridge.Config, store chat.Store) *chat.Service {
+	server := testkit.Must(rollcall.New(rollcall.Config{Addr: "127.0.0.1:0", Bridge: cfg}))
+	s := testkit.Must(chat.New(server.Bridge, chat.Config{Store: store}))
+	t.Cleanup(func() {
+		for _, end := range []func(context.Context) error{server.Users.Close, s.Close} {
+			if err := end(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return s
+}
 
 // whileStoring calls do while a call of the store is under way, which is the next one of this method, and reports how do returns afterwards. early says
 // that it has returned before. It runs in a synctest bubble, with a server that does not run.
@@ -19,15 +36,7 @@ func whileStoring(t *testing.T, method string, do func(s *chat.Service, group ch
 		<-stored
 		return do()
 	}}
-	server := testkit.Must(rollcall.New(rollcall.Config{Addr: "127.0.0.1:0"}))
-	s := testkit.Must(chat.New(server.Bridge, chat.Config{Store: store}))
-	defer func() {
-		for _, end := range []func(context.Context) error{server.Users.Close, s.Close} {
-			if err := end(t.Context()); err != nil {
-				t.Error(err)
-			}
-		}
-	}()
+	s := notServing(t, bridge.Config{}, store)
 	group := testkit.Must(s.CreateGroup(t.Context(), "ann", chat.Group{Open: true}))
 	testkit.Must(s.Join(t.Context(), group, "bob"))
 	store.arm(1)
@@ -68,6 +77,43 @@ func TestCloseWaitsUntilAllIsStored(t *testing.T) {
 		}
 		if err := <-sent; err != nil {
 			t.Errorf("rule P44: the message is answered %v", err)
+		}
+	})
+}
+
+// slowTeller is a cluster of one server, which takes its time to tell others what chat has stored.
+type slowTeller struct{ told chan struct{} }
+
+func (s *slowTeller) Send(string, *protocol.Message, *engine.SendOptions, bool, func(error)) error {
+	return protocol.UserOffline
+}
+func (s *slowTeller) Several() bool                                            { return false }
+func (s *slowTeller) Online(context.Context, ...string) ([]string, error)      { return nil, nil }
+func (s *slowTeller) Hear(string, func(uint32, []byte), func([]uint32)) func() { return func() {} }
+func (s *slowTeller) Tell(service string, _ uint32, _ []byte) {
+	if service == "chat" {
+		<-s.told
+	}
+}
+
+// P29: a message is answered when the other servers were told of it, and no earlier: else a member there might learn of it from its sender first.
+func TestAMessageIsAnsweredWhenOtherServersAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		elsewhere := &slowTeller{told: make(chan struct{})}
+		s := notServing(t, bridge.Config{Elsewhere: elsewhere}, chat.NewMemory())
+		group := testkit.Must(s.CreateGroup(t.Context(), "ann", chat.Group{}))
+		answered := make(chan error, 1)
+		go func() {
+			_, err := s.Send(t.Context(), "ann", chat.ToGroup(group), 1, []byte("x"), chat.SendOptions{})
+			answered <- err
+		}()
+		time.Sleep(time.Second) // until nothing more happens
+		if len(answered) > 0 {
+			t.Errorf("rule P29: the message is answered %v before the others are told", <-answered)
+		}
+		close(elsewhere.told)
+		if err := <-answered; err != nil {
+			t.Error(err)
 		}
 	})
 }
