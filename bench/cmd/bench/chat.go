@@ -11,8 +11,8 @@ import (
 // keptMessages measures package chat with its stores.
 func keptMessages(b *bench) (report.Section, error) {
 	s := report.Section{Intro: `
-The benchmarks of package chat and of its stores: what they measure is said in their comments. A receiver is a session that gets a message; its members are all
-online, and the store is in memory. The large group has 10,000 members, of whom 100 are online; the time ends when the last client has its message. A server with
+The benchmarks of package chat and of its stores: what they measure is said in their comments. A receiver is a member of a group of 200 that gets a message; all
+members are online, and the store is in memory. The large group has 10,000 members, of whom 100 are online; the time ends when the last client has its message. A server with
 a store keeps the messages of 50 groups of 20 users, and answers and delivers each; its clients are in the same process, so that 1,000 messages are 19,000
 deliveries besides. SQLite syncs each commit to a file on this machine's disk, and so does PostgreSQL, 15, over a Unix socket, but for the watchers. A page has
 50 messages. The watchers are those of a user with 100 friends, 2 million rows in all.`}
