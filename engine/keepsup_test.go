@@ -65,8 +65,8 @@ func TestAClientThatKeepsUpIsNotTakenForASlowOne(t *testing.T) {
 		windowed
 		limit int
 	}{
-		{windowed{window: 15, size: 16 << 10, messages: 2000}, 256 << 10},
-		{windowed{window: 120, size: 65 << 10, messages: 500}, 8 << 20},
+		{windowed{window: 15, size: 16 << 10, messages: 1000}, 256 << 10},
+		{windowed{window: 120, size: 65 << 10, messages: 250}, 8 << 20},
 	} {
 		for name, send := range ways {
 			for _, policy := range []engine.SlowPolicy{engine.SlowClose, engine.SlowDropNewest, engine.SlowDropOldest} {
