@@ -25,7 +25,7 @@ var wallTime = []string{
 	"cluster/mark.go",              // the end of a mark, for other machines
 	"cluster/bar.go",               // the end of a bar, for other machines
 	"presence/abroad.go",           // which of two choices on two machines is the later one
-	"presence/times.go",        // when a user came and went, as other machines read it
+	"presence/times.go",            // when a user came and went, as other machines read it
 	"chat/clock.go",                // when a message was stored, as other processes and later ones read it
 	"chat/sqlstore/clock.go",       // the same, in a database
 	"chat/chatclient/clock.go",     // the same, as the server tells it
