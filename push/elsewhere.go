@@ -107,19 +107,19 @@ func (c *call) pushed() {
 
 // remains is called for a message that is kept for a user who has no session, when the pushers have returned: what has come early counts now.
 func (b *outbox) remains(c *call) {
-	now := slices.Collect(b.service.bridge.ConnsOf(b.user))
 	b.mu.Lock()
-	for _, p := range slices.Clone(b.parcels) {
-		if p.call != c {
-			continue
-		}
-		early := p.early
-		p.early = nil
-		for i := range early {
-			b.confirmAway(p, &early[i], now)
-		}
-	}
+	p := b.last(c)
+	early := p != nil && len(p.early) > 0
 	b.mu.Unlock()
+	if early {
+		now := slices.Collect(b.service.bridge.ConnsOf(b.user)) // it calls the user manager: no lock is held
+		b.mu.Lock()
+		for i := range p.early {
+			b.confirmAway(p, &p.early[i], now)
+		}
+		p.early = nil
+		b.mu.Unlock()
+	}
 	b.tellKept()
 }
 
