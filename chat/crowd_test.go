@@ -69,11 +69,11 @@ func (c *crowd) do(b *testing.B, what any) {
 
 // measure has the clients send b.N messages, and reports what that has cost the server, which is this process.
 func (c *crowd) measure(b *testing.B, messages *chat.Service, inFlight int) {
-	delivered, used := messages.Stats().Delivered, processorTime()
+	delivered, used := messages.Stats().Delivered, testkit.ProcessorTime()
 	b.ResetTimer()
 	c.do(b, crowdRun{b.N, inFlight})
 	took := b.Elapsed()
-	used, delivered = processorTime()-used, messages.Stats().Delivered-delivered
+	used, delivered = testkit.ProcessorTime()-used, messages.Stats().Delivered-delivered
 	b.ReportMetric(float64(used.Nanoseconds())/float64(delivered), "cpu-ns/receiver")
 	b.ReportMetric(float64(delivered)/took.Seconds(), "receivers/s")
 	b.ReportMetric(took.Seconds()*1e3/float64(b.N), "ms/message")

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -155,11 +154,11 @@ func (s *storm) phase(what string, happens func()) {
 	for _, p := range s.probes {
 		p.take()
 	}
-	told, read, used, stalls, began := s.chat.Presence().Stats(), s.read.Load(), processorTime(), s.Engine.Stats().Stalls, time.Now()
+	told, read, used, stalls, began := s.chat.Presence().Stats(), s.read.Load(), testkit.ProcessorTime(), s.Engine.Stats().Stalls, time.Now()
 	happens()
 	watching := s.isRight(what)
 	took := time.Since(began)
-	used = processorTime() - used
+	used = testkit.ProcessorTime() - used
 	now := s.chat.Presence().Stats()
 	s.t.Logf("%s: right after %v (all watch after %v), %d KB read, %v of processor time, %d pairs told in %d notices, %d stalls", what,
 		took.Round(time.Millisecond), max(watching.Sub(began), 0).Round(time.Millisecond), (s.read.Load()-read)>>10, used.Round(time.Millisecond),
@@ -245,11 +244,4 @@ func (s *storm) fault(format string, a ...any) {
 	if s.faults.Add(1) <= 10 {
 		s.t.Errorf(format, a...)
 	}
-}
-
-// processorTime is what the process has used.
-func processorTime() time.Duration {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

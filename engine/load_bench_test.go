@@ -13,15 +13,9 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
-
-// processorTime is what the process has used.
-func processorTime() time.Duration {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
 
 // crowd lets in n clients whose kernels take little, and which read nothing.
 func crowd(b *testing.B, addr string, n int) (clients []net.Conn) {
@@ -58,9 +52,9 @@ func BenchmarkStalledClients(b *testing.B) {
 			time.Sleep(2 * time.Second) // the loops look at them seldom by now
 			var used, took time.Duration
 			for b.Loop() {
-				began, before := time.Now(), processorTime()
+				began, before := time.Now(), testkit.ProcessorTime()
 				time.Sleep(5 * time.Second)
-				used, took = used+processorTime()-before, took+time.Since(began)
+				used, took = used+testkit.ProcessorTime()-before, took+time.Since(began)
 			}
 			b.ReportMetric(100*used.Seconds()/took.Seconds(), "%-of-a-core")
 			for _, nc := range clients {
@@ -181,7 +175,7 @@ func BenchmarkByteAPacketOverSockets(b *testing.B) {
 				peers = append(peers, p)
 			}
 			time.Sleep(200 * time.Millisecond)
-			one, n, used := []byte{'x'}, 0, processorTime()
+			one, n, used := []byte{'x'}, 0, testkit.ProcessorTime()
 			for b.Loop() {
 				for _, p := range peers {
 					if _, err := p.Write(one); err != nil {
@@ -191,7 +185,7 @@ func BenchmarkByteAPacketOverSockets(b *testing.B) {
 				n += clients
 				time.Sleep(200 * time.Microsecond) // two bytes must not become one packet
 			}
-			b.ReportMetric(float64((processorTime()-used).Nanoseconds())/1e3/float64(n), "µs-of-processor/packet")
+			b.ReportMetric(float64((testkit.ProcessorTime()-used).Nanoseconds())/1e3/float64(n), "µs-of-processor/packet")
 		})
 	}
 }

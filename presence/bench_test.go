@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"syscall"
 	"testing"
 	"time"
 
@@ -86,24 +85,15 @@ func BenchmarkStorm(b *testing.B) {
 	var all, most time.Duration
 	for b.Loop() {
 		f.turn(func() {
-			before := processorTime()
+			before := testkit.ProcessorTime()
 			f.states.Tick()
-			took := processorTime() - before
+			took := testkit.ProcessorTime() - before
 			ticks, all, most = ticks+1, all+took, max(most, took)
 		})
 	}
 	b.ReportMetric(float64(ticks)/float64(b.N), "ticks")
 	b.ReportMetric(all.Seconds()*1000/float64(ticks), "cpu-ms/tick")
 	b.ReportMetric(most.Seconds()*1000, "max-cpu-ms/tick")
-}
-
-// processorTime is what the process has used.
-func processorTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkUserMemory reports what a user who is online takes in presence, without the ID and what the store keeps.

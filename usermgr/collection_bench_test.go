@@ -5,9 +5,7 @@ package usermgr_test
 import (
 	"fmt"
 	"runtime"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -38,11 +36,11 @@ func BenchmarkCollection(b *testing.B) {
 				}
 			}
 			own := testkit.Heap().HeapObjects - before
-			spent := processorTime()
+			spent := testkit.ProcessorTime()
 			for b.Loop() {
 				runtime.GC()
 			}
-			b.ReportMetric((processorTime()-spent)/float64(b.N), "cpu-s/cycle")
+			b.ReportMetric((testkit.ProcessorTime()-spent).Seconds()/float64(b.N), "cpu-s/cycle")
 			b.ReportMetric(float64(own)/users, "objects/user")
 			b.StopTimer()
 			if err := m.Close(b.Context()); err != nil {
@@ -64,13 +62,4 @@ func (numberedLink) Close(_ *protocol.CloseError, done func(protocol.CloseOutcom
 	if done != nil {
 		done(protocol.OutcomeTold)
 	}
-}
-
-// processorTime returns the processor time of the process, in seconds.
-func processorTime() float64 {
-	var r syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
-		panic(err)
-	}
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano()).Seconds()
 }
