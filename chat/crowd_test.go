@@ -118,7 +118,7 @@ func must(err error) {
 
 // read counts the answer to the logon, and the messages that come.
 func read(conn net.Conn, logons, received *tally) {
-	must(wiretest.Each(conn.Read, func(m *protocol.Message) error {
+	must(wiretest.Each(make([]byte, 64<<10), conn.Read, func(m *protocol.Message) error {
 		switch {
 		case m.Flags&protocol.FlagError != 0:
 			return testkit.Must(protocol.ParseClose(m.Body))

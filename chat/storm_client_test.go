@@ -107,33 +107,11 @@ func (c *stormClient) logOn(state presence.State) (net.Conn, error) {
 
 // listen takes what comes.
 func (c *stormClient) listen(conn net.Conn) error {
-	buf, from, to := make([]byte, 4<<10), 0, 0
-	var m protocol.Message
-	for {
-		n, need, err := protocol.Binary.Decode(buf[from:to], &m, protocol.DecodeOptions{})
-		if err != nil {
-			return err
-		}
-		if n > 0 {
-			from += n
-			if err := c.take(conn, &m); err != nil {
-				return err
-			}
-			continue
-		}
-		if need > len(buf) {
-			buf = append(make([]byte, 0, need), buf[from:to]...)[:need]
-		} else {
-			copy(buf, buf[from:to])
-		}
-		from, to = 0, to-from
-		n, err = conn.Read(buf[to:])
+	return wiretest.Each(make([]byte, 4<<10), func(b []byte) (int, error) {
+		n, err := conn.Read(b)
 		c.storm.read.Add(int64(n))
-		to += n
-		if err != nil && n == 0 {
-			return err
-		}
-	}
+		return n, err
+	}, func(m *protocol.Message) error { return c.take(conn, m) })
 }
 
 func write(conn net.Conn, m *protocol.Message) error {

@@ -44,9 +44,9 @@ func (r *Reader) Next(read func([]byte) (int, error)) (*protocol.Message, error)
 }
 
 // Each calls f for each message of protocol.Binary that read brings, until one of the two returns an error. The message is valid until f returns. It
-// is for benchmarks, whose clients are to take little time.
-func Each(read func([]byte) (int, error), f func(*protocol.Message) error) error {
-	buf, have := make([]byte, 64<<10), 0
+// is for many clients, which are to take little time. It reads into buf, as long as that is large enough.
+func Each(buf []byte, read func([]byte) (int, error), f func(*protocol.Message) error) error {
+	have := 0
 	for {
 		got, err := read(buf[have:])
 		if err != nil {

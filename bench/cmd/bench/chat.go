@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/rollcall-go/rollcall/bench/internal/report"
@@ -16,38 +17,32 @@ members are online, and the store is in memory. The large group has 10,000 membe
 a store keeps the messages of 50 groups of 20 users, and answers and delivers each; its clients are in the same process, so that 1,000 messages are 19,000
 deliveries besides. SQLite syncs each commit to a file on this machine's disk, and so does PostgreSQL, 15, over a Unix socket, but for the watchers. A page has
 50 messages. The watchers are those of a user with 100 friends, 2 million rows in all.`}
-	f := make(map[string]figures) // of each package
-	for _, run := range []struct{ name, dir, pkg, names, length string }{
-		{"chat", ".", "./chat", "^Benchmark(Receiver|LargeGroup)$", "2s"},
-		{"SQLite", "chat/sqlstore", "./sqlite", "^Benchmark(Append|Server|History|Join|Watchers)$", "3s"},
-		{"PostgreSQL", "chat/sqlstore", "./postgres", "^Benchmark(Append|Server|History|Join|Watchers)$", "3s"},
-	} {
-		found, err := b.goBench(run.dir, run.pkg, run.names, run.length)
-		if err != nil {
-			return s, err
-		}
-		f[run.name] = found
+	var chat, lite, postgres figures
+	const ofStores = "^Benchmark(Append|Server|History|Join|Watchers)$"
+	if err := errors.Join(b.goBench(&chat, ".", "./chat", "^Benchmark(Receiver|LargeGroup)$", "2s"),
+		b.goBench(&lite, "chat/sqlstore", "./sqlite", ofStores, "3s"),
+		b.goBench(&postgres, "chat/sqlstore", "./postgres", ofStores, "3s")); err != nil {
+		return s, err
 	}
-	chat, lite, postgres := f["chat"], f["SQLite"], f["PostgreSQL"]
 	s.Targets = []report.Target{
-		upTo("a receiver of a group of 200, one message at a time", chat["Receiver/1_in_flight"]["cpu-ns/receiver"]/1000, 7, "µs of a processor"),
-		upTo("the same, 64 messages at a time", chat["Receiver/64_in_flight"]["cpu-ns/receiver"]/1000, 7, "µs of a processor"),
-		upTo("a message to the large group", chat["LargeGroup/no_handler"]["ms/message"], 10, "ms"),
-		atLeastSo("SQLite, stored, answered and delivered", lite["Server/800_in_flight"]["messages/s"], 10_000),
-		upTo("the same at 5,000 a second, 99 % of them", lite["Server/5000_a_second"]["p99-ms"], 50, "ms"),
-		atLeastSo("PostgreSQL, stored, answered and delivered", postgres["Server/800_in_flight"]["messages/s"], 20_000),
-		upTo("SQLite, a page of history, 99 % of them", lite["History"]["p99-µs"]/1000, 1, "ms"),
-		upTo("PostgreSQL, a page of history, 99 % of them", postgres["History"]["p99-µs"]/1000, 1, "ms"),
-		upTo("SQLite, a join, 99 % of them", lite["Join"]["p99-µs"]/1000, 5, "ms"),
-		upTo("PostgreSQL, a join, 99 % of them", postgres["Join"]["p99-µs"]/1000, 5, "ms"),
-		upTo("PostgreSQL, the watchers of a user, 99 % of them", postgres["Watchers"]["p99-µs"]/1000, 2, "ms"),
+		upTo("a receiver of a group of 200, one message at a time", chat.of("Receiver/1_in_flight", "cpu-ns/receiver")/1000, 7, "µs of a processor"),
+		upTo("the same, 64 messages at a time", chat.of("Receiver/64_in_flight", "cpu-ns/receiver")/1000, 7, "µs of a processor"),
+		upTo("a message to the large group", chat.of("LargeGroup/no_handler", "ms/message"), 10, "ms"),
+		atLeastSo("SQLite, stored, answered and delivered", lite.of("Server/800_in_flight", "messages/s"), 10_000),
+		upTo("the same at 5,000 a second, 99 % of them", lite.of("Server/5000_a_second", "p99-ms"), 50, "ms"),
+		atLeastSo("PostgreSQL, stored, answered and delivered", postgres.of("Server/800_in_flight", "messages/s"), 20_000),
+		upTo("SQLite, a page of history, 99 % of them", lite.of("History", "p99-µs")/1000, 1, "ms"),
+		upTo("PostgreSQL, a page of history, 99 % of them", postgres.of("History", "p99-µs")/1000, 1, "ms"),
+		upTo("SQLite, a join, 99 % of them", lite.of("Join", "p99-µs")/1000, 5, "ms"),
+		upTo("PostgreSQL, a join, 99 % of them", postgres.of("Join", "p99-µs")/1000, 5, "ms"),
+		upTo("PostgreSQL, the watchers of a user, 99 % of them", postgres.of("Watchers", "p99-µs")/1000, 2, "ms"),
 	}
 	stores := report.Table{Head: []string{"", "SQLite", "PostgreSQL"}}
 	row := func(what, name, unit, format string, scale float64) {
 		cells := []string{what}
-		for _, of := range []figures{lite, postgres} {
+		for _, of := range []*figures{&lite, &postgres} {
 			text := "–"
-			if v, ok := of[name][unit]; ok {
+			if v, ok := of.found[name][unit]; ok {
 				text = fmt.Sprintf(format, v/scale)
 			}
 			cells = append(cells, text)
@@ -69,7 +64,7 @@ deliveries besides. SQLite syncs each commit to a file on this machine's disk, a
 		row(what[1]+": 99 % within, ms", what[0], "p99-µs", "%.2f", 1000)
 	}
 	s.Body = stores.String()
-	return s, nil
+	return s, errors.Join(chat.complete(), lite.complete(), postgres.complete())
 }
 
 // atLeastSo is a target of so many messages a second.

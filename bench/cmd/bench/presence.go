@@ -29,26 +29,23 @@ a second in a server. A notice is late by what it comes after the change beyond 
 		return load.Churn(c.server, c.dialect, 64, 64, b.warmUp, b.length)
 	})
 	leave(come)
-	f := make(figures)
+	var f figures
 	for _, run := range [][2]string{{"^Benchmark(Pair|UserMemory)$", "10x"}, {"^BenchmarkStorm$", "4x"}, {"^BenchmarkNotice$", "1x"}} {
-		found, err := b.goBench(".", "./presence", run[0], run[1])
-		if err != nil {
+		if err := b.goBench(&f, ".", "./presence", run[0], run[1]); err != nil {
 			return s, err
 		}
-		f.join(found)
 	}
-	storm := f["Storm"]
 	s.Targets = []report.Target{
 		atLeast("echo, "+shown.String(), find(echoes, with), find(echoes, without), 0.98, nil),
 		atLeast("logons", find(come, with), find(come, without), 0.95, nil),
-		upTo("a user who is online", f["UserMemory"]["B/user"], 150, "B"),
-		upTo("a pair", f["Pair"]["ns/pair"], 300, "ns"),
-		upTo("a tick in a storm, on average", storm["cpu-ms/tick"]/10, 30, "% of a core"),
-		upTo("a tick in a storm, the longest", storm["max-cpu-ms/tick"]/10, 30, "% of a core"),
-		upTo("a storm", storm["ticks"], 60, "ticks"),
-		upTo("a notice at 1,000 changes/s, 99 % of them", f["Notice"]["p99-ms"], 100, "ms late"),
+		upTo("a user who is online", f.of("UserMemory", "B/user"), 150, "B"),
+		upTo("a pair", f.of("Pair", "ns/pair"), 300, "ns"),
+		upTo("a tick in a storm, on average", f.of("Storm", "cpu-ms/tick")/10, 30, "% of a core"),
+		upTo("a tick in a storm, the longest", f.of("Storm", "max-cpu-ms/tick")/10, 30, "% of a core"),
+		upTo("a storm", f.of("Storm", "ticks"), 60, "ticks"),
+		upTo("a notice at 1,000 changes/s, 99 % of them", f.of("Notice", "p99-ms"), 100, "ms late"),
 	}
 	s.Body = fmt.Sprintf("### The echo, %s\n\n%s\n### Logons\n\n%s", shown, rateTable("messages", echoes, find(echoes, without)),
 		rateTable("connections", come, find(come, without)))
-	return s, nil
+	return s, f.complete()
 }

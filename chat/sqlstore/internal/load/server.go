@@ -116,7 +116,7 @@ func dial(b *testing.B, addr, user string, group chat.GroupID) *client {
 	c := &client{Conn: conn, group: strconv.FormatUint(uint64(group), 10), answered: make(chan *protocol.Message, 1)}
 	c.write(b, wiretest.Logon(user))
 	go func() { // until the connection is closed
-		_ = wiretest.Each(conn.Read, func(m *protocol.Message) error {
+		_ = wiretest.Each(make([]byte, 64<<10), conn.Read, func(m *protocol.Message) error {
 			if m.IsReply() {
 				c.answered <- m.Clone()
 			}
