@@ -9,7 +9,6 @@ import (
 
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/chat"
-	"github.com/rollcall-go/rollcall/internal/chattest"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/rollcalltest"
 )
@@ -46,7 +45,19 @@ func benched(b *testing.B, members, oneOf int) (messages *chat.Service, c *crowd
 		}
 	}
 	const group = 1
-	chattest.FillGroup(b, store, chat.Group{ID: group, MaxMembers: members}, all)
+	g := chat.Group{ID: group, Owner: all[0], MaxMembers: members}
+	if err := store.CreateGroup(b.Context(), g, func(int) error { return nil }); err != nil {
+		b.Fatal(err)
+	}
+	_, err := store.UpdateGroup(b.Context(), group, all[1:], func(_ *chat.Group, users []chat.Member) error {
+		for i := range users {
+			users[i].In = true
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
 	srv := rollcalltest.NewServer(b, rollcall.Config{}, func(s *rollcall.Server) {
 		messages = testkit.Must(chat.New(s.Bridge, chat.Config{Store: store}))
 	})

@@ -1,7 +1,6 @@
 package chattest
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/rollcall-go/rollcall/chat"
 	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -171,22 +169,4 @@ func JoinTogether(t testing.TB, users int, join func(i int) error) (in, full int
 		}
 	}
 	return in, full
-}
-
-// FillGroup makes a group of the users, of whom the first one is the owner, in a store.
-func FillGroup(t testing.TB, store chat.Store, g chat.Group, users []string) {
-	t.Helper()
-	g.Owner = users[0]
-	if err := store.CreateGroup(context.Background(), g, func(int) error { return nil }); err != nil {
-		t.Fatal(err)
-	}
-	_, err := store.UpdateGroup(context.Background(), g.ID, users[1:], func(_ *chat.Group, members []chat.Member) error {
-		for i := range members {
-			members[i].In = true
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }

@@ -17,22 +17,33 @@ import (
 
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/chat"
-	"github.com/rollcall-go/rollcall/internal/chattest"
 )
 
 // fillGroup makes a group of some users, with so many messages of 200 bytes.
 func fillGroup(b *testing.B, store chat.Store, id chat.GroupID, members, messages int) {
+	ctx := context.Background()
 	ids := make([]string, members)
 	for i := range ids {
 		ids[i] = fmt.Sprintf("user%05d", i)
 	}
-	chattest.FillGroup(b, store, chat.Group{ID: id, Open: true, MaxMembers: members + 1}, ids)
+	if err := store.CreateGroup(ctx, chat.Group{ID: id, Owner: ids[0], Open: true, MaxMembers: members + 1}, func(int) error { return nil }); err != nil {
+		b.Fatal(err)
+	}
+	_, err := store.UpdateGroup(ctx, id, ids[1:], func(_ *chat.Group, users []chat.Member) error {
+		for i := range users {
+			users[i].In = true
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
 	for left := messages; left > 0; {
 		posts := make([]*chat.Post, min(left, 256))
 		for i := range posts {
 			posts[i] = &chat.Post{Group: id, From: ids[rand.N(members)], ID: uuid.New(), Type: 1, Content: make([]byte, 200), Time: time.Now()}
 		}
-		if err := store.Append(context.Background(), posts, allow); err != nil {
+		if err := store.Append(ctx, posts, allow); err != nil {
 			b.Fatal(err)
 		}
 		left -= len(posts)
