@@ -33,9 +33,10 @@ var ErrMissing = errors.New("rollcall: a node of the cluster has not answered")
 // where ctx has no deadline; Options.Timeout and First do not concern them. Otherwise it waits for the nodes' answers. So on an event loop,
 // use Service.Go. A message that is kept waits in this node's memory, and goes out when the user logs on, on any node whose service has
 // its node's Pusher too. The delivery of a user who was offline is Confirmed then, with Conn 0 if that was on another node. Where a session
-// elsewhere has confirmed the message before Push returned, it is not kept, and the user's delivery here has UserOffline. Where a session
-// elsewhere has ended before it has confirmed the message, Push waits for the user's next session, on any node, as for one of this node. For
-// ToEveryone and ToSessions a message is kept for users who have a session on this node alone.
+// elsewhere has confirmed the message before Push returned, it is not kept, and the user's delivery here has UserOffline; so has that of a
+// session here that was lost, and in whose place the session elsewhere has come. Where a session elsewhere has ended before it has confirmed
+// the message, Push waits for the user's next session, on any node, as for one of this node. For ToEveryone and ToSessions a message is kept
+// for users who have a session on this node alone.
 //
 // A user who is logging on when the push comes, and has no session yet, gets it when the session begins. The pusher waits for that, and
 // delivers to a session on this node too.
@@ -88,7 +89,6 @@ func (p pusher) Push(ctx context.Context, to push.Target, m *push.Message) (all 
 	all, err = p.push(ctx, to, m)
 	for i := range all {
 		switch d := &all[i]; {
-		case to.Users == nil:
 		case d.Confirmed:
 			p.kept.Confirm(seam.Confirmation{UserID: d.UserID, ID: m.ID, Device: d.Device, How: seam.ConfirmedTold, Replaces: func(device uint16) bool {
 				return len(p.node.policy.Excluded(d.Device, []seam.Place{{Device: device}})) > 0

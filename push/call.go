@@ -48,6 +48,7 @@ type call struct {
 	parcels    []*parcel       // in outboxes
 	pushing    int             // pushers that have not returned
 	absent     []string        // users who had no session, and whose message is kept: the Keeper is to be told
+	early      []early         // confirmations that wait for the pushers
 	missed     map[string]bool // users who had no session, and whose message is not kept; only with a Keeper
 }
 
@@ -241,6 +242,7 @@ func (s *Service) expire(c *call) {
 	c.late = true
 	parcels := c.parcels
 	c.mu.Unlock()
+	c.countEarly()
 	for _, p := range parcels {
 		p.box.end(p, c.expired())
 	}

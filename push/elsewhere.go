@@ -85,42 +85,58 @@ func (c *call) away(b *outbox) {
 	}
 	c.mu.Unlock()
 	if !waits {
-		b.remains(c)
+		b.tellKept()
 	}
 }
 
-// pushed is called when a pusher has returned.
+// pushed is called when a pusher has returned. The confirmations that came while pushers were at work count when the last one has.
 func (c *call) pushed() {
 	c.mu.Lock()
 	var absent []string
-	if c.pushing--; c.pushing == 0 {
+	c.pushing--
+	last := c.pushing == 0
+	if last {
 		absent, c.absent = c.absent, nil
 	}
 	c.mu.Unlock()
+	if last {
+		c.countEarly()
+	}
 	for _, user := range absent {
-		if b := c.service.outboxes.find(user, false); b != nil {
-			b.remains(c)
-			c.service.outboxes.release(b)
-		}
+		c.service.tellKept(user)
 	}
 }
 
-// remains is called for a message that is kept for a user who has no session, when the pushers have returned: what has come early counts now.
-func (b *outbox) remains(c *call) {
-	b.mu.Lock()
-	p := b.last(c)
-	early := p != nil && len(p.early) > 0
-	b.mu.Unlock()
-	if early {
+// early is a confirmation of a session elsewhere that came while pushers were at work: a pusher may report it.
+type early struct {
+	parcel       *parcel
+	confirmation seam.Confirmation
+}
+
+// waits keeps a confirmation until the pushers have returned. It reports false when they have. b.mu is held on entry.
+func (p *parcel) waits(c *seam.Confirmation) bool {
+	p.call.mu.Lock()
+	defer p.call.mu.Unlock()
+	if p.call.pushing == 0 {
+		return false
+	}
+	p.call.early = append(p.call.early, early{p, *c})
+	return true
+}
+
+// countEarly counts the confirmations that have waited.
+func (c *call) countEarly() {
+	c.mu.Lock()
+	all := c.early
+	c.early = nil
+	c.mu.Unlock()
+	for i := range all {
+		b := all[i].parcel.box
 		now := slices.Collect(b.service.bridge.ConnsOf(b.user)) // it calls the user manager: no lock is held
 		b.mu.Lock()
-		for i := range p.early {
-			b.confirmAway(p, &p.early[i], now)
-		}
-		p.early = nil
+		b.confirmAway(all[i].parcel, &all[i].confirmation, now)
 		b.mu.Unlock()
 	}
-	b.tellKept()
 }
 
 func (s *Service) tellKept(user string) {
@@ -219,28 +235,16 @@ func (s *Service) confirmElsewhere(c seam.Confirmation) {
 	defer b.mu.Unlock()
 	for _, p := range b.with(c.ID) {
 		switch {
-		case c.How != seam.ConfirmedTold:
-			b.confirmAway(p, &c, now)
-		case p.kept:
+		case c.How == seam.ConfirmedTold:
 			b.confirmTold(p, &c, now)
+		case !p.waits(&c):
+			b.confirmAway(p, &c, now)
 		}
 	}
 }
 
-// isEarly reports whether a message is kept for a user who has no session, and a pusher has not returned: it may report the confirmation that
-// has come, which is another delivery's then. b.mu is held on entry.
-func (p *parcel) isEarly() bool {
-	p.call.mu.Lock()
-	defer p.call.mu.Unlock()
-	return p.call.pushing > 0 && p.find(func(a *ask) bool { return a.open() && !a.extra && a.conn == nil }) != nil
-}
-
 // confirmAway is confirmElsewhere for one call. b.mu is held on entry.
 func (b *outbox) confirmAway(p *parcel, c *seam.Confirmation, now []*engine.Conn) {
-	if p.isEarly() {
-		p.early = append(p.early, *c)
-		return
-	}
 	if c.Session != (uuid.UUID{}) && p.find(func(a *ask) bool { return a.elsewhere == c.Session }) != nil {
 		return // it has confirmed the message before
 	}
@@ -267,11 +271,10 @@ func (b *outbox) confirmAway(p *parcel, c *seam.Confirmation, now []*engine.Conn
 // confirmTold ends what waits for a user without a session here, or for a session that has ended, because a pusher reports that a session
 // elsewhere, which has come in its place, has confirmed the message. b.mu is held on entry.
 func (b *outbox) confirmTold(p *parcel, c *seam.Confirmation, now []*engine.Conn) {
-	a := p.find(func(a *ask) bool {
-		return a.open() && !a.extra && (a.conn == nil || a.left(now) && c.Replaces(a.device))
-	})
+	inPlaceOf := func(a *ask) bool { return a.open() && !a.extra && (a.conn == nil || c.Replaces(a.device)) }
+	a := p.find(func(a *ask) bool { return inPlaceOf(a) && a.left(now) })
 	switch {
-	case p.call.first:
+	case p.kept && p.call.first:
 		p.answered = true
 		var why error
 		if a != nil {
@@ -281,7 +284,7 @@ func (b *outbox) confirmTold(p *parcel, c *seam.Confirmation, now []*engine.Conn
 	case a != nil:
 		b.settle(p, a, errOffline)
 		b.forget(p)
-	default: // the session may confirm it again
+	case p.kept || p.find(inPlaceOf) != nil: // the session may confirm it again
 		p.asks = append(p.asks, ask{device: c.Device, over: true, confirmed: true})
 	}
 }

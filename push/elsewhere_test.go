@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -133,5 +134,80 @@ func TestAConfirmationThatComesBeforeThePusherReportsItCountsOnce(t *testing.T) 
 				}
 			})
 		}
+	}
+}
+
+// Rule 27: a client that loses its connection with a message and comes back on another server may have the message twice: from its old
+// session, and by a pusher. Its confirmations count once, in whatever order they and the end of the connection come.
+func TestAClientThatHasAMessageByAPusherTooConfirmsItOnce(t *testing.T) {
+	for _, order := range []string{"lost unasked told", "lost told unasked", "unasked lost told", "told lost unasked"} {
+		for _, keep := range []time.Duration{0, time.Hour} {
+			t.Run(fmt.Sprintf("%s, keep %v", order, keep), func(t *testing.T) {
+				srv, service := newServer(t, rollcall.Config{})
+				kept := seam.KeptOf(service, unheard{})
+				handling, handled := make(chan struct{}), make(chan struct{})
+				srv.Client(t, "ann", client.Config{Reconnect: client.Reconnect{Max: -1}, OnPush: func(*client.Client, *protocol.PushMessage) {
+					close(handling)
+					<-handled
+				}})
+				defer close(handled)
+				service.Register("elsewhere", reporting(func(id uuid.UUID) push.Delivery {
+					<-handling
+					c := seam.Confirmation{UserID: "ann", ID: id}
+					for _, step := range strings.Fields(order) {
+						switch step {
+						case "lost":
+							conn := srv.Engine.Conn(sessionsOf(srv.Users, "ann")[0].Address.Conn)
+							conn.Close(protocol.Errorf(protocol.HeartbeatTimeout, "no beat"))
+							rollcalltest.Eventually(t, func() bool { return !srv.Users.IsOnline("ann") }, "the session has ended")
+						case "unasked":
+							c.Session, c.How, c.Replaces = uuid.New(), seam.ConfirmedUnasked, nil
+							kept.Confirm(c)
+						case "told":
+							c.Session, c.How, c.Replaces = uuid.UUID{}, seam.ConfirmedTold, func(uint16) bool { return true }
+							kept.Confirm(c)
+						}
+					}
+					return push.Delivery{UserID: "ann", Confirmed: true}
+				}))
+				o := &push.Options{Confirm: true, Keep: keep, Timeout: 100 * time.Millisecond}
+				r, err := service.Push(t.Context(), push.ToUsers("ann"), push.Text("hi"), o)
+				if err != nil || r.Confirmed() != 1 {
+					t.Errorf("the result is %+v, %v", r, err)
+				}
+			})
+		}
+	}
+}
+
+// Rule 27: a confirmation that waits for a pusher counts when the time of Go is over.
+func TestAConfirmationThatWaitsForAPusherIsNotLostAtTheDeadline(t *testing.T) {
+	srv, service := newServer(t, rollcall.Config{})
+	kept := seam.KeptOf(service, unheard{})
+	handling, handled, returns := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	srv.Client(t, "ann", client.Config{Reconnect: client.Reconnect{Max: -1}, OnPush: func(*client.Client, *protocol.PushMessage) {
+		close(handling)
+		<-handled
+	}})
+	defer close(handled)
+	conn := srv.Engine.Conn(sessionsOf(srv.Users, "ann")[0].Address.Conn)
+	service.Register("elsewhere", reporting(func(id uuid.UUID) push.Delivery {
+		<-handling
+		conn.Close(protocol.Errorf(protocol.HeartbeatTimeout, "no beat"))
+		rollcalltest.Eventually(t, func() bool { return !srv.Users.IsOnline("ann") }, "the session has ended")
+		kept.Confirm(seam.Confirmation{UserID: "ann", ID: id, Session: uuid.New(), How: seam.ConfirmedUnasked})
+		<-returns
+		return push.Delivery{UserID: "bob", Err: protocol.UserOffline}
+	}))
+	defer close(returns)
+	outcomes := make(chan push.Delivery, 10)
+	o := &push.Options{Confirm: true, Timeout: 2 * time.Second}
+	service.Go(push.ToUsers("ann"), push.Text("hi"), o, func(r push.Result, _ error) {
+		for _, d := range r.Deliveries {
+			outcomes <- d
+		}
+	})
+	if d := receive(t, "the outcome", outcomes); !d.Confirmed {
+		t.Errorf("the outcome is %+v", d)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/internal/seam"
 )
 
 // outbox has a user's messages that wait for an acknowledgement, kept or not, in the order of the calls. It exists
@@ -37,9 +36,8 @@ type parcel struct {
 	size      int  // what it counts towards the bounds
 	kept      bool // if not, it is forgotten when its sessions have ended
 	keptUntil time.Time
-	sending   bool                // it may get more asks
-	answered  bool                // one acknowledgement is enough, and has come
-	early     []seam.Confirmation // that count when the pushers have returned
+	sending   bool // it may get more asks
+	answered  bool // one acknowledgement is enough, and has come
 }
 
 // served has the user's connections that have got the waiting messages. The turn writes it, under the outbox's lock.

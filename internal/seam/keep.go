@@ -58,8 +58,8 @@ const (
 	ConfirmedKept Confirmed = iota
 	// ConfirmedUnasked is for a message of Keeper.Unasked: it counts for a session of the same device class that has ended.
 	ConfirmedUnasked
-	// ConfirmedTold is for a kept message whose confirmation the caller reports itself: then the service reports that the user has no
-	// session on its engine.
+	// ConfirmedTold is for a message whose confirmation the caller reports itself: then the service reports that the user has no session on
+	// its engine.
 	ConfirmedTold
 )
 
