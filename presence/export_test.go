@@ -112,13 +112,20 @@ func (s *Service) Watcher(userID string) (free func() bool) {
 	}
 }
 
+// Known returns how many users watchers know as not Offline.
+func (s *Service) Known() int {
+	found := make(chan int)
+	s.inbox.put(func() { found <- len(s.watchers.numbers.of) })
+	return <-found
+}
+
 // Follow has users watch without a session. What such a user is told is in Knows, and nowhere else.
 func (s *Service) Follow(userIDs []string) {
 	done := make(chan struct{})
 	s.inbox.put(func() {
 		for _, id := range userIDs {
 			s.watchers.begun++
-			s.watchers.of[id] = &watcher{id: id, synced: true, shown: make(map[string]State), own: s.table.wanted(id)}
+			s.watchers.of[id] = &watcher{id: id, synced: true, knows: s.watchers.numbers.knownBy(0), own: s.table.wanted(id)}
 		}
 		close(done)
 	})
@@ -130,8 +137,7 @@ func (s *Service) Unfollow(userIDs []string) {
 	done := make(chan struct{})
 	s.inbox.put(func() {
 		for _, id := range userIDs {
-			s.watchers.of[id].synced = false
-			delete(s.watchers.of, id)
+			s.watchers.remove(s.watchers.of[id])
 		}
 		close(done)
 	})
@@ -142,8 +148,13 @@ func (s *Service) Unfollow(userIDs []string) {
 func (s *Service) Knows(f func(userID string, of map[string]State)) {
 	done := make(chan struct{})
 	s.inbox.put(func() {
+		known := make(map[string]State)
 		for id, w := range s.watchers.of {
-			f(id, w.shown)
+			clear(known)
+			for of := range w.knows.ids() {
+				known[of] = w.knows.of(of)
+			}
+			f(id, known)
 		}
 		close(done)
 	})

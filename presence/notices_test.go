@@ -92,6 +92,29 @@ func (w *world) ticksUntil(p *peer, want string) {
 	})
 }
 
+// Rule P21: what one watcher knows does not depend on another who knew the same and has gone.
+func TestAWatcherWhoGoesTakesNothingFromOthers(t *testing.T) {
+	w := newWorld(t, presence.Config{}, usermgr.Config{})
+	ann, bob, carol := w.logOn("ann"), w.logOn("bob"), w.logOn("carol")
+	w.tick()
+	ann.watch()
+	carol.watch()
+	carol.leave()
+	w.gone("carol")
+	w.tick()
+	ann.wantHeard("P21", "carol offline")
+	w.logOn("dave")
+	w.tick()
+	ann.wantHeard("P21", "dave online")
+	bob.leave()
+	w.gone("bob")
+	w.tick()
+	ann.wantHeard("P21", "bob offline")
+	if got := ann.watch(); got != "dave online" {
+		t.Errorf("rule P22: the answer has %q", got)
+	}
+}
+
 // Rule P22: the answer to Watch has what was told, and what follows is told, each once.
 func TestWatchIsASnapshotAndWhatFollows(t *testing.T) {
 	w := newWorld(t, presence.Config{}, usermgr.Config{})

@@ -125,14 +125,19 @@ func TestWatchersWhoHaveGoneAreForgotten(t *testing.T) {
 	} {
 		w := newWorld(t, presence.Config{}, usermgr.Config{})
 		ann := w.logOn("ann")
+		w.logOn("bob")
 		w.tick()
 		ann.watch()
 		free := w.presence.Watcher("ann")
 		happens(w)
+		if n := w.presence.Known(); n != 1 {
+			t.Errorf("%d users are known, and not bob alone", n)
+		}
 		ann.leave()
 		w.gone("ann")
 		w.tick()
 		testkit.Eventually(t, "rule P28: after "+what+" the watcher is forgotten", free)
+		testkit.Eventually(t, "rule P28: after "+what+" what the watcher knew is forgotten", func() bool { return w.presence.Known() == 0 })
 	}
 }
 

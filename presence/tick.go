@@ -269,12 +269,13 @@ func (s *Service) tell(c *change) bool {
 	}
 	told := t.told[:0]
 	t.tells++
+	n := s.watchers.numbers.of[c.user.id]
 	if now.seen != now.told {
 		if c.begun != s.watchers.begun {
 			s.find(c)
 		}
 		for _, w := range c.found {
-			if w.synced && w.counted != t.tells && w.id != c.user.id && w.knows(c.user.id) != now.seen {
+			if w.synced && w.counted != t.tells && w.id != c.user.id && w.knows.at(n) != now.seen {
 				w.counted = t.tells // Contacts may name a watcher twice
 				told = append(told, w)
 			}
@@ -299,8 +300,11 @@ func (s *Service) tell(c *change) bool {
 	if s.cfg.HideLastOnline {
 		p = &Presence{UserID: p.UserID, State: p.State}
 	}
+	if len(told) > 0 && p.State != Offline {
+		n = s.watchers.numbers.take(p.UserID)
+	}
 	for _, w := range told {
-		w.learn(p.UserID, p.State)
+		w.knows.learn(n, p.State)
 		s.note(w, p)
 	}
 	delete(t.taken, c.user.id)
@@ -325,11 +329,11 @@ func (s *Service) reconcile(r roster) bool {
 	var news []Presence
 	for _, p := range all {
 		are[p.UserID] = struct{}{}
-		if w.knows(p.UserID) != p.State {
+		if w.knows.of(p.UserID) != p.State {
 			news = append(news, p)
 		}
 	}
-	for id := range w.shown {
+	for id := range w.knows.ids() {
 		if _, ok := are[id]; !ok {
 			news = append(news, Presence{UserID: id, State: Offline})
 		}
@@ -341,28 +345,12 @@ func (s *Service) reconcile(r roster) bool {
 	news = s.hide(news)
 	for i := range news {
 		p := &news[i]
-		if w.knows(p.UserID) == p.State { // named twice
+		if w.knows.of(p.UserID) == p.State { // named twice
 			continue
 		}
 		w.out = slices.DeleteFunc(w.out, func(o *Presence) bool { return o.UserID == p.UserID })
-		w.learn(p.UserID, p.State)
+		w.knows.learnOf(p.UserID, p.State)
 		s.note(w, p)
 	}
 	return true
-}
-
-// knows returns what a watcher's sessions know of a user.
-func (w *watcher) knows(userID string) State {
-	if s, ok := w.shown[userID]; ok {
-		return s
-	}
-	return Offline
-}
-
-func (w *watcher) learn(userID string, s State) {
-	if s == Offline {
-		delete(w.shown, userID)
-		return
-	}
-	w.shown[userID] = s
 }

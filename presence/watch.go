@@ -2,7 +2,6 @@ package presence
 
 import (
 	"context"
-	"maps"
 	"slices"
 
 	"github.com/rollcall-go/rollcall/engine"
@@ -13,6 +12,7 @@ import (
 type watchers struct {
 	service *Service
 	of      map[string]*watcher
+	numbers numbers
 	begun   uint64 // how many have become synced
 }
 
@@ -20,18 +20,20 @@ type watchers struct {
 type watcher struct {
 	id       string
 	sessions map[*engine.Conn]func() bool // with what ends the wait for the session's end
-	synced   bool                         // shown is what the sessions know; before that there is no session yet
-	shown    map[string]State             // the contacts that the sessions know as not Offline
-	own      State                        // what the sessions know of the user's own choice
-	waiting  []*request                   // of sessions that begin to watch
-	asking   bool                         // Contacts, or what they have answered is not used yet
-	again    bool                         // what they answer may be old: they are to be asked again
-	failures uint8                        // of Contacts, in a row
-	out      []*Presence                  // what the present tick tells
-	counted  uint64                       // the call of tell that has found this one last
+	synced   bool                         // knows is what the sessions know; before that there is no session yet
+	knows    knowledge
+	own      State       // what the sessions know of the user's own choice
+	waiting  []*request  // of sessions that begin to watch
+	asking   bool        // Contacts, or what they have answered is not used yet
+	again    bool        // what they answer may be old: they are to be asked again
+	failures uint8       // of Contacts, in a row
+	out      []*Presence // what the present tick tells
+	counted  uint64      // the call of tell that has found this one last
 }
 
-func (a *watchers) init(s *Service) { a.service, a.of = s, make(map[string]*watcher) }
+func (a *watchers) init(s *Service) {
+	a.service, a.of, a.numbers = s, make(map[string]*watcher), newNumbers()
+}
 
 // synced returns a user's watcher that has sessions; nil if there is none.
 func (a *watchers) synced(userID string) *watcher {
@@ -39,6 +41,13 @@ func (a *watchers) synced(userID string) *watcher {
 		return w
 	}
 	return nil
+}
+
+// remove forgets a user who does not watch any more.
+func (a *watchers) remove(w *watcher) {
+	w.synced = false
+	w.knows.forget()
+	delete(a.of, w.id)
 }
 
 // watch begins to tell a session.
@@ -84,8 +93,7 @@ func (s *Service) left(userID string, c *engine.Conn) {
 		s.watching.Add(-1)
 	}
 	if len(w.sessions) == 0 && len(w.waiting) == 0 {
-		w.synced = false
-		delete(s.watchers.of, userID)
+		s.watchers.remove(w)
 	}
 }
 
@@ -148,7 +156,7 @@ func (s *Service) watched(w *watcher, ids []string, err error) {
 			}
 		})
 	default:
-		delete(s.watchers.of, w.id)
+		s.watchers.remove(w)
 		for _, r := range w.waiting {
 			r.refuse(errContacts)
 		}
@@ -169,7 +177,7 @@ func (s *Service) answerSnapshots() {
 	for len(t.snapshots) > 0 && !t.open {
 		w, ids := t.snapshots[0].watcher, t.snapshots[0].ids
 		var all []Presence // of a user whose first session begins
-		n := len(w.shown)
+		n := len(w.knows.states)
 		if !w.synced {
 			all = s.table.toldOf(ids, w.id)
 			n = len(all)
@@ -190,9 +198,9 @@ func (s *Service) answerSnapshots() {
 				continue
 			}
 			s.watchers.begun++
-			w.synced, w.shown, w.own = true, make(map[string]State, len(all)), s.table.wanted(w.id)
+			w.synced, w.knows, w.own = true, s.watchers.numbers.knownBy(len(all)), s.table.wanted(w.id)
 			for _, p := range all {
-				w.shown[p.UserID] = p.State
+				w.knows.learnOf(p.UserID, p.State)
 			}
 		}
 		t.spent += n
@@ -207,9 +215,9 @@ func (s *Service) answerSnapshots() {
 // begin answers a session that begins to watch with what the user's sessions know. What follows is told to it too.
 func (s *Service) begin(w *watcher, r *request) {
 	c := r.conn
-	all := s.table.toldOf(slices.Sorted(maps.Keys(w.shown)), w.id)
+	all := s.table.toldOf(w.knows.sorted(), w.id)
 	for i := range all {
-		all[i].State = w.shown[all[i].UserID]
+		all[i].State = w.knows.of(all[i].UserID)
 	}
 	r.answerList(s.hide(all))
 	if _, before := w.sessions[c]; !before {
