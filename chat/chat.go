@@ -150,11 +150,6 @@ type Service struct {
 	counters
 }
 
-// subscriber is the method of a usermgr.UserManager that chat needs.
-type subscriber interface {
-	Subscribe(usermgr.Events) (unsubscribe func())
-}
-
 // New returns a service for the users of b's user manager and the clients of b's engine, and starts package presence for them. Call it before
 // the engine runs, once for a bridge. The error says which setting is wrong. It panics as presence.New does. Call Close when the service is no
 // longer needed.
@@ -187,7 +182,7 @@ func New(b *bridge.Bridge, cfg Config) (*Service, error) {
 		p.Store = cfg.Store
 	}
 	s.presence = presence.New(b, p)
-	s.leave = b.Users().(subscriber).Subscribe(usermgr.Events{Online: s.users.online}) // presence.New has checked the type
+	s.leave = seam.SubscribeTrusted(b.Users(), usermgr.Events{Online: s.users.online}) // presence.New has checked the type
 	s.joinOthers()
 	for typ, o := range map[uint16]operations{protocol.TypeContacts: contactOperations, protocol.TypeGroup: groupOperations, protocol.TypeChat: chatOperations} {
 		b.Engine().Handle(typ, func(c *engine.Conn, m *protocol.Message) error { return s.requested(c, m, o) })

@@ -146,8 +146,8 @@ func New(b *bridge.Bridge, cfg ...Config) *Service {
 	case len(cfg) > 1:
 		panic("rollcall: presence.New takes one Config")
 	}
-	users, ok := b.Users().(subscriber)
-	if !ok {
+	users := b.Users()
+	if _, ok := users.(subscriber); !ok {
 		panic("rollcall: presence.New needs a user manager with the method Subscribe: without it no user would come")
 	}
 	s := &Service{bridge: b, ended: make(chan struct{})}
@@ -177,7 +177,7 @@ func New(b *bridge.Bridge, cfg ...Config) *Service {
 		events.Left = s.table.left
 	}
 	go s.run()
-	s.leave = users.Subscribe(events)
+	s.leave = seam.SubscribeTrusted(users, events)
 	s.elsewhere.begin()
 	return s
 }

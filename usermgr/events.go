@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/internal/contain"
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -51,22 +52,42 @@ type Events struct {
 	UserCountChanged func(online int)
 }
 
+// subscriber is a set of handlers.
+type subscriber struct {
+	Events
+	trusted bool // see seam.SubscribeTrusted
+}
+
+func init() {
+	seam.SubscribeTrusted = func(users, events any) func() {
+		if m, ok := users.(*Manager); ok {
+			return m.subscribe(&subscriber{events.(Events), true})
+		}
+		return users.(interface {
+			Subscribe(Events) (unsubscribe func())
+		}).Subscribe(events.(Events))
+	}
+}
+
 // Subscribe adds a set of handlers and returns the function that removes it again. Subscribers are called in the order in which they
 // subscribed. An event that is being delivered may still reach a subscriber that was just removed.
 func (m *Manager) Subscribe(h Events) (unsubscribe func()) {
-	added := &h
-	m.updateSubscribers(func(all []*Events) []*Events { return append(all, added) })
+	return m.subscribe(&subscriber{Events: h})
+}
+
+func (m *Manager) subscribe(added *subscriber) (unsubscribe func()) {
+	m.updateSubscribers(func(all []*subscriber) []*subscriber { return append(all, added) })
 	return func() {
-		m.updateSubscribers(func(all []*Events) []*Events {
-			return slices.DeleteFunc(all, func(o *Events) bool { return o == added })
+		m.updateSubscribers(func(all []*subscriber) []*subscriber {
+			return slices.DeleteFunc(all, func(o *subscriber) bool { return o == added })
 		})
 	}
 }
 
-func (m *Manager) updateSubscribers(update func([]*Events) []*Events) {
+func (m *Manager) updateSubscribers(update func([]*subscriber) []*subscriber) {
 	m.subscribing.Lock()
 	defer m.subscribing.Unlock()
-	var all []*Events
+	var all []*subscriber
 	if p := m.subscribers.Load(); p != nil {
 		all = slices.Clone(*p)
 	}
@@ -148,10 +169,14 @@ func (h *Events) has(event string) bool {
 	return true
 }
 
-// protect calls a handler on a goroutine of its own.
-func (m *Manager) protect(c *eventCall, event string, h *Events) {
-	c.manager, c.event, c.handlers = m, event, h
-	contain.Apart(c.run, c.failed)
+// protect calls a handler, on a goroutine of its own unless it is trusted.
+func (m *Manager) protect(c *eventCall, event string, h *subscriber) {
+	c.manager, c.event, c.handlers = m, event, &h.Events
+	if h.trusted {
+		contain.Call(c.run, c.failed)
+	} else {
+		contain.Apart(c.run, c.failed)
+	}
 	c.manager, c.handlers, c.f, c.of, c.info = nil, nil, nil, nil, SessionInfo{}
 	eventCalls.Put(c)
 }

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -191,24 +192,31 @@ func TestEventsOfOneUserNeverOverlap(t *testing.T) {
 
 // Rule 10: a panic is recovered, logged and counted; the other subscribers still run, and the user goes on.
 func TestPanicInAHandlerIsRecoveredLoggedAndCounted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		core, logs := observer.New(zap.ErrorLevel)
-		m := newManager(t, usermgr.Config{Logger: zap.New(core)})
-		m.Subscribe(usermgr.Events{Connected: func(usermgr.SessionInfo) { panic("oh no") }})
-		var j journal
-		m.Subscribe(j.handlers())
-		s := logOn(t, m, "ann", newLink(1))
-		s.End(protocol.ClientClosed)
-		synctest.Wait()
-		j.expect(t, "Connected ann@1", "Disconnected ann@1 ClientClosed")
-		if n := m.Stats().HandlerPanics; n != 1 {
-			t.Errorf("HandlerPanics is %d, want 1", n)
-		}
-		found := logs.FilterField(zap.String("event", "Connected")).FilterField(zap.Any("panic", "oh no"))
-		if found.Len() != 1 {
-			t.Errorf("the log has %v", logs.All())
-		}
-	})
+	for name, subscribe := range map[string]func(*usermgr.Manager, usermgr.Events){
+		"the application's": func(m *usermgr.Manager, h usermgr.Events) { m.Subscribe(h) },
+		"this module's":     func(m *usermgr.Manager, h usermgr.Events) { seam.SubscribeTrusted(m, h) },
+	} {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { testPanicInAHandler(t, subscribe) }) })
+	}
+}
+
+func testPanicInAHandler(t *testing.T, subscribe func(*usermgr.Manager, usermgr.Events)) {
+	core, logs := observer.New(zap.ErrorLevel)
+	m := newManager(t, usermgr.Config{Logger: zap.New(core)})
+	subscribe(m, usermgr.Events{Connected: func(usermgr.SessionInfo) { panic("oh no") }})
+	var j journal
+	m.Subscribe(j.handlers())
+	s := logOn(t, m, "ann", newLink(1))
+	s.End(protocol.ClientClosed)
+	synctest.Wait()
+	j.expect(t, "Connected ann@1", "Disconnected ann@1 ClientClosed")
+	if n := m.Stats().HandlerPanics; n != 1 {
+		t.Errorf("HandlerPanics is %d, want 1", n)
+	}
+	found := logs.FilterField(zap.String("event", "Connected")).FilterField(zap.Any("panic", "oh no"))
+	if found.Len() != 1 {
+		t.Errorf("the log has %v", logs.All())
+	}
 }
 
 // Subscribers are called in the order in which they subscribed, and no more when they have unsubscribed.

@@ -85,7 +85,7 @@ type Manager struct {
 	presences    seam.Presences // claims, if it is one; else nil
 	claimed      claimedSessions
 
-	subscribers atomic.Pointer[[]*Events]
+	subscribers atomic.Pointer[[]*subscriber]
 	parts       atomic.Pointer[[]namedPart]
 	subscribing sync.Mutex // serialises writers of subscribers and parts
 	online      atomic.Int64

@@ -65,6 +65,11 @@ var Inherit = func(users any, session, heir uuid.UUID) {}
 // called. Package usermgr sets it.
 var Quiesce = func(users any, session uuid.UUID, done func()) {}
 
+// SubscribeTrusted is usermgr.Manager.Subscribe for events, a usermgr.Events, in whose handlers no code of the application's runs: they are
+// called in the user's turn itself, and not on goroutines of their own. For another user manager it is its method Subscribe. Package usermgr
+// sets it.
+var SubscribeTrusted func(users, events any) (unsubscribe func())
+
 // BridgeUser is what a bridge.Elsewhere may be that sends messages to a bridge's sessions.
 type BridgeUser interface {
 	// UseBridge is called by bridge.Attach. users is the bridge's user manager if it is a *usermgr.Manager, and nil otherwise. With an
