@@ -27,7 +27,8 @@ var (
 
 // stmt makes a statement of PostgreSQL's text, which may have rows of arguments: KEYS(conv bigint, seq bigint) k stands for rows k with these
 // columns. They are $1, $2 and so on, and other arguments follow. PostgreSQL gets them as arrays; in SQLite the statement runs for each row. SQLite
-// does without FOR UPDATE and FOR SHARE, since it has one writer.
+// does without FOR UPDATE and FOR SHARE, since it has one writer. A plus before its arguments keeps SQLite from looking at their values for a plan: it
+// would make the plan of a statement with LIMIT anew whenever the statement runs.
 func stmt(text string) *statement {
 	postgres := keyed.ReplaceAllStringFunc(text, func(keys string) string {
 		names, types, alias := columns(keys)
@@ -43,7 +44,7 @@ func stmt(text string) *statement {
 		}
 		return "(SELECT " + strings.Join(names, ", ") + ") AS " + alias
 	})
-	sqlite = numbers.ReplaceAllString(locking.ReplaceAllString(sqlite, ""), "?$1")
+	sqlite = numbers.ReplaceAllString(locking.ReplaceAllString(sqlite, ""), "+?$1")
 	return &statement{[2]string{SQLite: sqlite, PostgreSQL: postgres}}
 }
 
