@@ -73,7 +73,7 @@ func (s *Store) Append(ctx context.Context, posts []*chat.Post, allow func(p *ch
 }
 
 func (s *Store) append(ctx context.Context, posts []*chat.Post, times []time.Time, allow func(p *chat.Post, st *chat.Standing) error) error {
-	var numbers map[string]int64
+	numbers := numbered{}
 	if s.cfg.Dialect == PostgreSQL {
 		var err error
 		if numbers, err = s.pairs(ctx, pairsOf(posts, true)); err != nil {
@@ -83,7 +83,8 @@ func (s *Store) append(ctx context.Context, posts []*chat.Post, times []time.Tim
 	return s.write(ctx, func(t *tx) (err error) {
 		b := batch{posts: posts, convs: make(map[chat.Key]*conversation), people: people{}, contacts: sides{}, places: placesIn{}}
 		if s.cfg.Dialect == SQLite {
-			if numbers, err = t.findPairs(pairsOf(posts, false)); err != nil {
+			numbers = numbered{}
+			if err = t.ask(numbers.of(pairsOf(posts, false))); err != nil {
 				return err
 			}
 		}
@@ -279,7 +280,8 @@ func numberNew(t *tx, convs []*conversation) error {
 	if err := t.insertPairs(missing); err != nil {
 		return err
 	}
-	numbers, err := t.findPairs(missing)
+	numbers := numbered{}
+	err := t.ask(numbers.of(missing))
 	for _, c := range convs {
 		if c.number == 0 {
 			c.number = numbers[pairName(c.key)]

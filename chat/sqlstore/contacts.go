@@ -61,8 +61,8 @@ func (c sides) get(userID, other string) chat.Contact {
 	return found
 }
 
-// load finds what the users of some pairs have with each other.
-func (c sides) load(t *tx, pairs []side) error {
+// between asks what the users of some pairs have with each other.
+func (c sides) between(pairs []side) question {
 	seen := make(map[side]bool, 2*len(pairs))
 	var users, others texts
 	for _, p := range pairs {
@@ -72,18 +72,18 @@ func (c sides) load(t *tx, pairs []side) error {
 			}
 		}
 	}
-	return t.find(contactsBetween, keysOf(&users, &others), c.add)
+	return question{st: contactsBetween, keys: keysOf(&users, &others), each: c.add}
 }
 
 // Contacts implements chat.Store.
 func (s *Store) Contacts(ctx context.Context, userID, after string, limit int) (found []chat.Contact, err error) {
-	err = s.one(ctx).rows(contactsOf, []any{userID, after, atMost(limit)}, func(row scan) error {
+	err = s.look(ctx, question{st: contactsOf, args: []any{userID, after, atMost(limit)}, each: func(row scan) error {
 		var blocked, anonymous bool
 		_, c, err := scanContact(row, &blocked, &anonymous)
 		c.BlockedBy, c.BlockedByAnonymous = blocked, anonymous
 		found = append(found, c)
 		return err
-	})
+	}})
 	return found, err
 }
 
@@ -102,7 +102,7 @@ func (s *Store) ContactsWith(ctx context.Context, userID string, others []string
 		pairs[i] = side{userID, other}
 	}
 	c := sides{}
-	if err := s.look(ctx, func(t *tx) error { return c.load(t, pairs) }); err != nil {
+	if err := s.look(ctx, c.between(pairs)); err != nil {
 		return nil, err
 	}
 	found := make([]chat.Contact, len(others))
@@ -135,7 +135,7 @@ func (s *Store) UpdateContact(ctx context.Context, a, b string, change func(r *c
 		if err := t.find(accountsShared, keysOf(&ids), users.add); err != nil {
 			return err
 		}
-		if err := c.load(t, []side{{a, b}}); err != nil {
+		if err := t.ask(c.between([]side{{a, b}})); err != nil {
 			return err
 		}
 		r := chat.Relation{A: users.get(a), B: users.get(b), AB: c.stored(a, b), BA: c.stored(b, a)}

@@ -18,97 +18,86 @@ const (
 const (
 	messageColumns = `m.seq, m.id, m.sender, m.sent, m.flags, m.type`
 	contentLength  = `CASE WHEN m.flags & 6 = 0 THEN length(m.content) ELSE 0 END`
+
+	firstMessage = `(SELECT COALESCE(min(m.seq), 0) FROM message m WHERE m.conv = c.id)`
+
+	numberOfPair = `(SELECT c.id FROM conversation c WHERE c.pair = $1)`
 )
 
 var (
-	findPair     = stmt(`SELECT c.id, c.last_seq FROM conversation c WHERE c.pair = $1`)
-	firstMessage = stmt(`SELECT COALESCE(min(m.seq), 0) FROM message m WHERE m.conv = $1`)
+	// What a page has besides messages.
+	headOfGroup = stmt(`SELECT ` + firstMessage + `, ` + groupColumns + `, ` + memberColumns + withMember)
+	headOfPair  = stmt(`SELECT ` + firstMessage + `, c.last_seq FROM conversation c WHERE c.pair = $1`)
 
-	// The lengths of a page's contents, and one more.
-	lengthsAfter  = stmt(`SELECT ` + contentLength + ` FROM message m WHERE m.conv = $1 AND m.seq > $2 ORDER BY m.seq LIMIT $3`)
-	lengthsBefore = stmt(`SELECT ` + contentLength + ` FROM message m WHERE m.conv = $1 AND m.seq < $2 ORDER BY m.seq DESC LIMIT $3`)
-
-	messagesAfter  = stmt(`SELECT ` + messageColumns + `, m.content FROM message m WHERE m.conv = $1 AND m.seq > $2 ORDER BY m.seq LIMIT $3`)
-	messagesBefore = stmt(`SELECT ` + messageColumns + `, m.content FROM message m WHERE m.conv = $1 AND m.seq < $2 ORDER BY m.seq DESC LIMIT $3`)
+	groupAfter  = messagesOf(`$1`, `m.seq > $2`, `m.seq`)
+	groupBefore = messagesOf(`$1`, `m.seq < $2`, `m.seq DESC`)
+	pairAfter   = messagesOf(numberOfPair, `m.seq > $2`, `m.seq`)
+	pairBefore  = messagesOf(numberOfPair, `m.seq < $2`, `m.seq DESC`)
 )
+
+// messagesOf finds $3 messages at most of a part of a conversation, in an order. PostgreSQL sends all that it finds at once: where a page may have
+// $4 bytes the last one is the first message that is too much. SQLite finds a message when it is asked for, and does without.
+func messagesOf(conv, part, order string) *statement {
+	const columns = messageColumns + `, m.content`
+	from := ` FROM message m WHERE m.conv = ` + conv + ` AND ` + part + ` ORDER BY ` + order + ` LIMIT $3`
+	window := ` OVER (ORDER BY ` + order + ` ROWS UNBOUNDED PRECEDING)`
+	bounded := `SELECT ` + columns + ` FROM (
+		SELECT ` + columns + `, sum(m.size)` + window + ` - m.size AS earlier, count(*)` + window + ` AS nth FROM (
+			SELECT ` + columns + `, ` + contentLength + ` AS size` + from + `) m) m
+		WHERE m.earlier <= $4 OR m.nth <= 2 ORDER BY ` + order
+	return &statement{[2]string{SQLite: stmt(`SELECT ` + columns + from).text[SQLite], PostgreSQL: stmt(bounded).text[PostgreSQL]}}
+}
 
 // History implements chat.Store.
 func (s *Store) History(ctx context.Context, of chat.Key, asker string, r chat.Range) (page chat.Page, err error) {
-	err = s.look(ctx, func(t *tx) error {
-		conv, err := t.head(&page, of, asker)
-		if err != nil || conv == 0 || page.Last == 0 {
+	conv, after, before := any(pairName(of)), pairAfter, pairBefore
+	head := question{st: headOfPair, args: []any{conv}, each: func(row scan) error { return row(&page.First, &page.Last) }}
+	if of.Group != 0 {
+		conv, after, before = int64(of.Group), groupAfter, groupBefore
+		head = question{st: headOfGroup, args: []any{conv, asker}, each: func(row scan) error {
+			g := &chat.Group{}
+			err := scanMember(row, &page.Member, append([]any{&page.First}, groupFields(g)...)...)
+			page.Group, page.Member.UserID, page.Last = g, asker, g.LastSeq
 			return err
-		}
-		if err := t.rows(firstMessage, []any{conv}, func(row scan) error { return row(&page.First) }); err != nil {
-			return err
-		}
-		return t.page(&page, conv, r)
-	})
+		}}
+	}
+	messages := question{st: before, args: []any{conv, int64(math.MaxInt64), r.Limit + 1, atMost(r.Bytes)}, each: fill(&page, r)}
+	forward := r.After != 0 || r.FromStart
+	if forward {
+		messages.st, messages.args[1] = after, number(r.After)
+	} else if r.Before != 0 {
+		messages.args[1] = number(r.Before)
+	}
+	err = s.look(ctx, head, messages)
+	if err == nil && of.Group != 0 && page.Group == nil {
+		err = errNoSuchGroup
+	}
 	if err != nil {
 		return chat.Page{}, err
+	}
+	if !forward {
+		slices.Reverse(page.Messages)
 	}
 	return page, nil
 }
 
-// head loads what a page has besides messages, and returns the conversation's number; 0 for a pair that has none.
-func (t *tx) head(page *chat.Page, of chat.Key, asker string) (conv int64, err error) {
-	if of.Group == 0 {
-		err = t.rows(findPair, []any{pairName(of)}, func(row scan) error { return row(&conv, &page.Last) })
-		return conv, err
-	}
-	g := &chat.Group{}
-	err = t.rows(groupWithMember, []any{int64(of.Group), asker}, func(row scan) error {
-		page.Group = g
-		return scanMember(row, &page.Member, groupFields(g)...)
-	})
-	if err == nil && page.Group == nil {
-		err = errNoSuchGroup
-	}
-	page.Member.UserID, page.Last = asker, g.LastSeq
-	return int64(of.Group), err
-}
-
-// page loads the messages of a page. Their lengths come first where they are limited, so that contents that do not fit are not read.
-func (t *tx) page(page *chat.Page, conv int64, r chat.Range) error {
-	lengths, messages, from := lengthsBefore, messagesBefore, int64(math.MaxInt64)
-	forward := r.After != 0 || r.FromStart
-	if forward {
-		lengths, messages, from = lengthsAfter, messagesAfter, number(r.After)
-	} else if r.Before != 0 {
-		from = number(r.Before)
-	}
-	n, limit := r.Limit, r.Limit+1
-	if r.Bytes > 0 {
-		full, total := false, 0
-		n = 0
-		err := t.rows(lengths, []any{conv, from, r.Limit + 1}, func(row scan) error {
-			var length int
-			err := row(&length)
-			total += length
-			full = full || n == r.Limit || n > 0 && total > r.Bytes
-			if !full {
-				n++
-			}
-			return err
-		})
+// fill adds a message to a page, which has enough when the message is too much for it.
+func fill(page *chat.Page, r chat.Range) func(scan) error {
+	bytes := 0
+	return func(row scan) error {
+		m, _, err := scanStored(row)
 		if err != nil {
 			return err
 		}
-		limit, page.More = n, full
-	}
-	err := t.rows(messages, []any{conv, from, limit}, func(row scan) error {
-		if len(page.Messages) == n {
+		n := len(page.Messages)
+		bytes += len(m.Content)
+		if n == r.Limit || n > 0 && r.Bytes > 0 && bytes > r.Bytes {
 			page.More = true
-			return nil
+			return enough
 		}
-		m, _, err := scanStored(row)
 		page.Messages = append(page.Messages, m)
-		return err
-	})
-	if !forward {
-		slices.Reverse(page.Messages)
+		return nil
 	}
-	return err
 }
 
 // scanStored scans messageColumns and the content, and what stands before them. recall is the number of the message's recall.

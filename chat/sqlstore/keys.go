@@ -31,14 +31,17 @@ func keysOf[T any](first *slice[T], others ...column) keys {
 }
 
 // each calls f with the arguments of each statement that is to run: one in PostgreSQL, one for each row in SQLite, none for no rows. Other
-// arguments follow those of the columns.
-func (t *tx) each(k keys, others []any, f func(args []any) error) error {
+// arguments follow those of the columns. Where there are no columns it is one statement.
+func (k keys) each(d Dialect, others []any, f func(args []any) error) error {
+	if k.columns == nil {
+		return f(others)
+	}
 	if k.n == 0 {
 		return nil
 	}
 	args := make([]any, len(k.columns), len(k.columns)+len(others))
 	args = append(args, others...)
-	if t.s.cfg.Dialect == PostgreSQL {
+	if d == PostgreSQL {
 		for i, c := range k.columns {
 			args[i] = c.all()
 		}
@@ -56,13 +59,13 @@ func (t *tx) each(k keys, others []any, f func(args []any) error) error {
 }
 
 // find calls each for every row that the statement finds for the keys, in no order.
-func (t *tx) find(st *statement, k keys, each func(scan) error, others ...any) error {
-	return t.each(k, others, func(args []any) error { return t.rows(st, args, each) })
+func (t *tx) find(st *statement, k keys, each func(scan) error) error {
+	return t.ask(question{st: st, keys: k, each: each})
 }
 
 // put runs a statement that finds nothing for the keys, and returns how many rows it has changed.
 func (t *tx) put(st *statement, k keys, others ...any) (changed int64, err error) {
-	err = t.each(k, others, func(args []any) error {
+	err = k.each(t.s.cfg.Dialect, others, func(args []any) error {
 		n, err := t.run(st, args...)
 		changed += n
 		return err

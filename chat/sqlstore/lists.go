@@ -7,11 +7,14 @@ import (
 	"github.com/rollcall-go/rollcall/chat"
 )
 
+// withMember is where groupColumns and memberColumns of the group $1 and the user $2 are found.
+const withMember = ` FROM conversation c
+	LEFT JOIN member m ON m.conv = c.id AND m.user_id = $2
+	LEFT JOIN ban b ON b.conv = c.id AND b.user_id = $2
+	WHERE c.id = $1 AND c.pair IS NULL AND NOT c.dissolved`
+
 var (
-	groupWithMember = stmt(`SELECT ` + groupColumns + `, ` + memberColumns + ` FROM conversation c
-		LEFT JOIN member m ON m.conv = c.id AND m.user_id = $2
-		LEFT JOIN ban b ON b.conv = c.id AND b.user_id = $2
-		WHERE c.id = $1 AND c.pair IS NULL AND NOT c.dissolved`)
+	groupWithMember = stmt(`SELECT ` + groupColumns + `, ` + memberColumns + withMember)
 
 	groupAlone = stmt(`SELECT ` + groupColumns + ` FROM conversation c WHERE c.id = $1 AND c.pair IS NULL AND NOT c.dissolved`)
 
@@ -31,10 +34,10 @@ var (
 // Group implements chat.Store.
 func (s *Store) Group(ctx context.Context, id chat.GroupID, userID string) (g chat.Group, m chat.Member, err error) {
 	found := false
-	err = s.one(ctx).rows(groupWithMember, []any{int64(id), userID}, func(row scan) error {
+	err = s.look(ctx, question{st: groupWithMember, args: []any{int64(id), userID}, each: func(row scan) error {
 		found = true
 		return scanMember(row, &m, groupFields(&g)...)
-	})
+	}})
 	if err == nil && !found {
 		err = errNoSuchGroup
 	}
@@ -47,25 +50,19 @@ func (s *Store) Group(ctx context.Context, id chat.GroupID, userID string) (g ch
 
 // Members implements chat.Store.
 func (s *Store) Members(ctx context.Context, id chat.GroupID, after string, limit int) (g chat.Group, members []chat.Member, err error) {
-	err = s.look(ctx, func(t *tx) error {
-		found := false
-		err := t.rows(groupAlone, []any{int64(id)}, func(row scan) error {
-			found = true
-			return row(groupFields(&g)...)
-		})
-		if err != nil {
-			return err
-		}
-		if !found {
-			return errNoSuchGroup
-		}
-		return t.rows(membersAfter, []any{int64(id), after, atMost(limit)}, func(row scan) error {
-			var m chat.Member
-			err := scanMember(row, &m, &m.UserID)
-			members = append(members, m)
-			return err
-		})
-	})
+	found := false
+	err = s.look(ctx, question{st: groupAlone, args: []any{int64(id)}, each: func(row scan) error {
+		found = true
+		return row(groupFields(&g)...)
+	}}, question{st: membersAfter, args: []any{int64(id), after, atMost(limit)}, each: func(row scan) error {
+		var m chat.Member
+		err := scanMember(row, &m, &m.UserID)
+		members = append(members, m)
+		return err
+	}})
+	if err == nil && !found {
+		err = errNoSuchGroup
+	}
 	if err != nil {
 		return chat.Group{}, nil, err
 	}
@@ -74,32 +71,30 @@ func (s *Store) Members(ctx context.Context, id chat.GroupID, after string, limi
 
 // Groups implements chat.Store.
 func (s *Store) Groups(ctx context.Context, userID string) (groups []chat.Group, err error) {
-	err = s.one(ctx).rows(groupsOf, []any{userID}, func(row scan) error {
+	err = s.look(ctx, question{st: groupsOf, args: []any{userID}, each: func(row scan) error {
 		var g chat.Group
 		err := row(groupFields(&g)...)
 		groups = append(groups, g)
 		return err
-	})
+	}})
 	return groups, err
 }
 
 // ShareGroup implements chat.Store.
 func (s *Store) ShareGroup(ctx context.Context, asker string, about []string) (found []string, err error) {
 	ids := distinct(about)
-	err = s.look(ctx, func(t *tx) error {
-		return t.find(sharing, keysOf(&ids), func(row scan) error {
-			var id string
-			err := row(&id)
-			found = append(found, id)
-			return err
-		}, asker)
-	})
+	err = s.look(ctx, question{st: sharing, keys: keysOf(&ids), args: []any{asker}, each: func(row scan) error {
+		var id string
+		err := row(&id)
+		found = append(found, id)
+		return err
+	}})
 	return found, err
 }
 
 // Conversations implements chat.Store.
 func (s *Store) Conversations(ctx context.Context, userID string, after uint64, limit int) (found []chat.ConversationInfo, err error) {
-	err = s.one(ctx).rows(conversationsOf, []any{userID, number(after), atMost(limit)}, func(row scan) error {
+	err = s.look(ctx, question{st: conversationsOf, args: []any{userID, number(after), atMost(limit)}, each: func(row scan) error {
 		var c chat.ConversationInfo
 		var pair string
 		err := row(&c.ID, &pair, &c.LastSeq)
@@ -110,7 +105,7 @@ func (s *Store) Conversations(ctx context.Context, userID string, after uint64, 
 		}
 		found = append(found, c)
 		return err
-	})
+	}})
 	return found, err
 }
 

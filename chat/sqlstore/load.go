@@ -49,7 +49,7 @@ func (b *batch) load(t *tx, numbers map[string]int64) error {
 	if err := t.find(accountsShared, keysOf(&ids), b.people.add); err != nil {
 		return err
 	}
-	if err := b.contacts.load(t, pairs); err != nil {
+	if err := t.ask(b.contacts.between(pairs)); err != nil {
 		return err
 	}
 	if err := b.places.load(t, places); err != nil {

@@ -28,18 +28,19 @@ var (
 	insertPairs = stmt(`INSERT INTO conversation (id, pair) SELECT k.id, k.pair FROM KEYS(id bigint, pair text) k WHERE TRUE ON CONFLICT (pair) DO NOTHING`)
 )
 
-// findPairs returns the numbers of the pairs that have one.
-func (t *tx) findPairs(pairs []string) (map[string]int64, error) {
+// numbered are the numbers of pairs.
+type numbered map[string]int64
+
+// of asks for the numbers of those pairs that have one.
+func (n numbered) of(pairs []string) question {
 	ids := texts(pairs)
-	found := make(map[string]int64, len(pairs))
-	err := t.find(findPairs, keysOf(&ids), func(row scan) error {
+	return question{st: findPairs, keys: keysOf(&ids), each: func(row scan) error {
 		var pair string
 		var number int64
 		err := row(&pair, &number)
-		found[pair] = number
+		n[pair] = number
 		return err
-	})
-	return found, err
+	}}
 }
 
 // insertPairs gives numbers to pairs that have none. Of two transactions that do so for the same pairs, one waits for the other: both go
@@ -56,9 +57,10 @@ func (t *tx) insertPairs(pairs []string) error {
 
 // pairs returns the numbers of pairs, which must be distinct, and gives numbers to those that have none. It does so in transactions of its own,
 // so that no transaction that holds a conversation waits for another one's new pair. A pair without messages is in no list.
-func (s *Store) pairs(ctx context.Context, pairs []string) (map[string]int64, error) {
+func (s *Store) pairs(ctx context.Context, pairs []string) (numbered, error) {
 	for {
-		found, err := s.one(ctx).findPairs(pairs)
+		found := numbered{}
+		err := s.look(ctx, found.of(pairs))
 		if err != nil || len(found) == len(pairs) {
 			return found, err
 		}

@@ -33,8 +33,17 @@ type Config struct {
 	Writers int
 	// BadData reports whether a statement has failed because of what it was to store.
 	BadData func(error) bool
+	// Ask asks questions, in their order, of which all see the database as it was at one moment: with a connection of read. For PostgreSQL alone.
+	Ask func(ctx context.Context, read *sql.DB, questions []Question) error
 	// Again reports whether a transaction has failed in such a way that it may succeed when it is repeated at once. nil means never.
 	Again func(error) bool
+}
+
+// Question is a statement that reads, with its arguments. Each is called for every row that it finds.
+type Question struct {
+	Text string
+	Args []any
+	Each func(scan func(to ...any) error) error
 }
 
 // New returns the store on a database, after it has brought the tables up to date. When it returns an error it has closed Write and Read.

@@ -124,41 +124,52 @@ func (s *Store) writeSQLite(ctx context.Context, f func(t *tx) error) (err error
 	return err
 }
 
-// look runs f in a transaction that reads, and whose statements see the database as it was at one moment.
-func (s *Store) look(ctx context.Context, f func(t *tx) error) error {
-	options := &sql.TxOptions{ReadOnly: true}
-	if s.cfg.Dialect == PostgreSQL {
-		options.Isolation = sql.LevelRepeatableRead
+// look asks questions, of which all see the database as it was at one moment.
+func (s *Store) look(ctx context.Context, questions ...question) error {
+	if s.cfg.Dialect == SQLite {
+		return s.lookSQLite(ctx, questions)
 	}
-	sqlTx, err := s.cfg.Read.BeginTx(ctx, options)
-	if err != nil {
-		return err
+	var all []Question
+	for _, q := range questions {
+		_ = q.keys.each(PostgreSQL, q.args, func(args []any) error { // without an error of its own
+			all = append(all, Question{Text: q.st.text[PostgreSQL], Args: args, Each: q.untilEnough()})
+			return nil
+		})
 	}
-	defer sqlTx.Rollback() // there is nothing to commit
-	if s.cfg.Dialect == PostgreSQL {
-		return f(s.postgresTx(ctx, sqlTx))
+	if len(all) == 0 {
+		return nil
 	}
-	return f(&tx{s: s, ctx: ctx, query: func(st *statement, args []any) (*sql.Rows, error) {
-		p, err := s.reader(ctx, st)
-		if err != nil {
-			return nil, err
-		}
-		return sqlTx.StmtContext(ctx, p).QueryContext(ctx, args...)
-	}})
+	return s.cfg.Ask(ctx, s.cfg.Read, all)
 }
 
-// one runs a single statement that reads, outside of a transaction.
-func (s *Store) one(ctx context.Context) *tx {
-	return &tx{s: s, ctx: ctx, query: func(st *statement, args []any) (*sql.Rows, error) {
-		if s.cfg.Dialect == PostgreSQL {
-			return s.cfg.Read.QueryContext(ctx, st.text[PostgreSQL], args...)
-		}
+func (s *Store) lookSQLite(ctx context.Context, questions []question) error {
+	t := &tx{s: s, ctx: ctx, query: func(st *statement, args []any) (*sql.Rows, error) {
 		p, err := s.reader(ctx, st)
 		if err != nil {
 			return nil, err
 		}
 		return p.QueryContext(ctx, args...)
 	}}
+	if len(questions) > 1 || questions[0].keys.n > 1 { // one statement sees one moment
+		sqlTx, err := s.cfg.Read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+		if err != nil {
+			return err
+		}
+		defer sqlTx.Rollback() // there is nothing to commit
+		t.query = func(st *statement, args []any) (*sql.Rows, error) {
+			p, err := s.reader(ctx, st)
+			if err != nil {
+				return nil, err
+			}
+			return sqlTx.StmtContext(ctx, p).QueryContext(ctx, args...)
+		}
+	}
+	for _, q := range questions {
+		if err := t.ask(q); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // reader returns the statement as it was prepared for the connections that read.
@@ -183,21 +194,56 @@ func (s *Store) reader(ctx context.Context, st *statement) (*sql.Stmt, error) {
 }
 
 // scan is how a row is read.
-type scan func(to ...any) error
+type scan = func(to ...any) error
 
-// rows calls each for every row that the statement finds.
-func (t *tx) rows(st *statement, args []any, each func(scan) error) error {
-	rows, err := t.query(st, args)
-	if err != nil {
+// question is a statement that reads, with its arguments, and what is called for every row that it finds. Those of keys come before args.
+type question struct {
+	st   *statement
+	keys keys // for a statement with KEYS, which finds the rows in no order
+	args []any
+	each func(scan) error
+}
+
+// enough is what a question's each returns when it wants no further rows.
+var enough = errors.New("sqlstore: no further rows are wanted")
+
+// untilEnough is each for rows that come also after enough.
+func (q question) untilEnough() func(scan) error {
+	over := false
+	return func(row scan) error {
+		if over {
+			return nil
+		}
+		err := q.each(row)
+		if err == enough {
+			over, err = true, nil
+		}
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := each(rows.Scan); err != nil {
+}
+
+// ask asks a question in the transaction.
+func (t *tx) ask(q question) error {
+	return q.keys.each(t.s.cfg.Dialect, q.args, func(args []any) error {
+		rows, err := t.query(q.st, args)
+		if err != nil {
 			return err
 		}
-	}
-	return rows.Err()
+		defer rows.Close()
+		for rows.Next() {
+			if err := q.each(rows.Scan); err == enough {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+}
+
+// rows calls each for every row that a statement without KEYS finds.
+func (t *tx) rows(st *statement, args []any, each func(scan) error) error {
+	return t.ask(question{st: st, args: args, each: each})
 }
 
 // run runs a statement that finds nothing, and returns how many rows it has changed.

@@ -18,17 +18,15 @@ var (
 // LoadPresence implements presence.Store.
 func (s *Store) LoadPresence(ctx context.Context, userIDs []string) (found []presence.Record, err error) {
 	ids := texts(userIDs)
-	err = s.look(ctx, func(t *tx) error {
-		return t.find(loadPresence, keysOf(&ids), func(row scan) error {
-			var r presence.Record
-			var wanted uint8
-			var online, seen int64
-			err := row(&r.UserID, &wanted, &online, &seen)
-			r.Wanted, r.LastOnline, r.LastSeen = presence.State(wanted), timeOf(online), timeOf(seen)
-			found = append(found, r)
-			return err
-		})
-	})
+	err = s.look(ctx, question{st: loadPresence, keys: keysOf(&ids), each: func(row scan) error {
+		var r presence.Record
+		var wanted uint8
+		var online, seen int64
+		err := row(&r.UserID, &wanted, &online, &seen)
+		r.Wanted, r.LastOnline, r.LastSeen = presence.State(wanted), timeOf(online), timeOf(seen)
+		found = append(found, r)
+		return err
+	}})
 	return found, err
 }
 
@@ -86,7 +84,7 @@ func (p people) add(row scan) error {
 func (s *Store) Users(ctx context.Context, userIDs []string) ([]chat.User, error) {
 	found := people{}
 	ids := distinct(userIDs)
-	if err := s.look(ctx, func(t *tx) error { return t.find(accounts, keysOf(&ids), found.add) }); err != nil {
+	if err := s.look(ctx, question{st: accounts, keys: keysOf(&ids), each: found.add}); err != nil {
 		return nil, err
 	}
 	users := make([]chat.User, len(userIDs))

@@ -95,6 +95,38 @@ func TestAServerThatIsStoppedLosesNothing(t *testing.T) {
 	load.Check(t, s, answers)
 }
 
+// Reads go on at once when the server has started again, although the connections that were open have ended.
+func TestReadsGoOnAfterAStart(t *testing.T) {
+	pgtest.Shared(t) // or the test is left out
+	server, err := pgtest.New("-c", "fsync=off")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Remove)
+	s := open(t, server.Schema(t))
+	if err := load.Prepare(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		var all sync.WaitGroup
+		for range 20 { // more than there are connections
+			all.Go(func() {
+				if page, err := s.History(t.Context(), chat.Key{Group: 1}, "ann", chat.Range{Limit: 1}); err != nil || page.Group == nil {
+					t.Errorf("the page is %+v, %v", page, err)
+				}
+				if _, err := s.Groups(t.Context(), "ann"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		server.Kill()
+		if err := server.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A batch that PostgreSQL ends because of a deadlock, here with a transaction that locks conversations in another order, is tried again.
 func TestADeadlockIsTriedAgain(t *testing.T) {
 	server := pgtest.Shared(t)

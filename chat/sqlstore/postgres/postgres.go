@@ -35,7 +35,7 @@ func Open(ctx context.Context, dsn string) (*sqlstore.Store, error) {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
 	return sqlstore.New(ctx, sqlstore.Config{
-		Dialect: sqlstore.PostgreSQL, Write: connect(cfg, writing), Read: connect(cfg, reading), Writers: writers, BadData: badData, Again: again,
+		Dialect: sqlstore.PostgreSQL, Write: connect(cfg, writing), Read: connect(cfg, reading), Writers: writers, BadData: badData, Ask: ask, Again: again,
 	})
 }
 
