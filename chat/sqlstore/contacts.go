@@ -14,7 +14,7 @@ var (
 		JOIN contact c ON c.user_id = k.user_id AND c.other = k.other`)
 
 	contactsOf = stmt(`SELECT ` + contactColumns + `, COALESCE(o.blocked, FALSE), COALESCE(o.blocked_anonymous, FALSE)
-		FROM contact c LEFT JOIN contact o ON o.user_id = c.other AND o.other = c.user_id
+		FROM contact c LEFT JOIN contact o ON o.other = c.user_id AND o.user_id = c.other AND (o.blocked OR o.blocked_anonymous)
 		WHERE c.user_id = $1 AND c.other > $2 AND (c.state <> 0 OR c.blocked) ORDER BY c.other LIMIT $3`)
 
 	contactCounts = stmt(`SELECT c.state, count(*) FROM contact c WHERE c.user_id = $1 GROUP BY c.state`)
