@@ -31,6 +31,9 @@ type Config struct {
 	RecentHistory int
 	// RecallWindow is how long after its time a message may be recalled. 0 means 2 minutes; negative means never.
 	RecallWindow time.Duration
+	// Retention is how long messages are kept: older ones are removed from Store within a tenth of it, a minute at most, but a conversation's
+	// last message stays. 0 and negative mean for ever. Servers over one store should have the same.
+	Retention time.Duration
 	// Strangers lets users write to users who are not their friends.
 	Strangers bool
 	// RequireCreated: users are made by Service.CreateUser alone. Otherwise a user is made by the first logon, too.
@@ -184,6 +187,9 @@ func New(b *bridge.Bridge, cfg Config) (*Service, error) {
 	s.presence = presence.New(b, p)
 	s.leave = seam.SubscribeTrusted(b.Users(), usermgr.Events{Online: s.users.online}) // presence.New has checked the type
 	s.joinOthers()
+	if cfg.Retention > 0 {
+		s.crew.Go(s.prune)
+	}
 	for typ, o := range map[uint16]operations{protocol.TypeContacts: contactOperations, protocol.TypeGroup: groupOperations, protocol.TypeChat: chatOperations} {
 		b.Engine().Handle(typ, func(c *engine.Conn, m *protocol.Message) error { return s.requested(c, m, o) })
 	}

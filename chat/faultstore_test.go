@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/rollcall-go/rollcall/chat"
 	"github.com/rollcall-go/rollcall/presence"
@@ -135,4 +136,8 @@ func (s *faultyStore) Conversations(ctx context.Context, id string, after uint64
 	return call(ctx, s, "Conversations", func() ([]chat.ConversationInfo, error) {
 		return s.Memory.Conversations(ctx, id, after, limit)
 	})
+}
+
+func (s *faultyStore) Prune(ctx context.Context, before time.Time, limit int) (int, error) {
+	return call(ctx, s, "Prune", func() (int, error) { return s.Memory.Prune(ctx, before, limit) })
 }

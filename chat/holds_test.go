@@ -15,9 +15,9 @@ import (
 )
 
 // notServing returns the service of a server that does not run. It ends with the test.
-func notServing(t *testing.T, cfg bridge.Config, store chat.Store) *chat.Service {
-	server := testkit.Must(rollcall.New(rollcall.Config{Addr: "127.0.0.1:0", Bridge: cfg}))
-	s := testkit.Must(chat.New(server.Bridge, chat.Config{Store: store}))
+func notServing(t *testing.T, b bridge.Config, cfg chat.Config) *chat.Service {
+	server := testkit.Must(rollcall.New(rollcall.Config{Addr: "127.0.0.1:0", Bridge: b}))
+	s := testkit.Must(chat.New(server.Bridge, cfg))
 	t.Cleanup(func() {
 		for _, end := range []func(context.Context) error{server.Users.Close, s.Close} {
 			if err := end(context.Background()); err != nil {
@@ -36,7 +36,7 @@ func whileStoring(t *testing.T, method string, do func(s *chat.Service, group ch
 		<-stored
 		return do()
 	}}
-	s := notServing(t, bridge.Config{}, store)
+	s := notServing(t, bridge.Config{}, chat.Config{Store: store})
 	group := testkit.Must(s.CreateGroup(t.Context(), "ann", chat.Group{Open: true}))
 	testkit.Must(s.Join(t.Context(), group, "bob"))
 	store.arm(1)
@@ -100,7 +100,7 @@ func (s *slowTeller) Tell(service string, _ uint32, _ []byte) {
 func TestAMessageIsAnsweredWhenOtherServersAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		elsewhere := &slowTeller{told: make(chan struct{})}
-		s := notServing(t, bridge.Config{Elsewhere: elsewhere}, chat.NewMemory())
+		s := notServing(t, bridge.Config{Elsewhere: elsewhere}, chat.Config{Store: chat.NewMemory()})
 		group := testkit.Must(s.CreateGroup(t.Context(), "ann", chat.Group{}))
 		answered := make(chan error, 1)
 		go func() {
