@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 	"push":                   {"bridge", "engine", "protocol", "usermgr", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
 	"presence":               {"bridge", "engine", "protocol", "usermgr", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
 	"chat":                   {"bridge", "engine", "presence", "protocol", "usermgr", "internal/clock", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
-	"chat/sqlstore":          {"chat", "presence", "protocol", "internal/system", "internal/testkit", "internal/wiretest", "rollcalltest", front},
+	"chat/sqlstore":          {"chat", "chat/chatclient", "client", "presence", "protocol", "internal/chattest", "internal/system", "internal/testkit", "internal/wiretest", "rollcalltest", front},
 	"chat/sqlstore/postgres": {"chat/sqlstore"},
 	"chat/sqlstore/sqlite":   {"chat/sqlstore"},
 	"cluster":                {"protocol", "usermgr", "engine", "bridge", "push", "internal/clock", "internal/codes", "internal/logging", "internal/seam"},
