@@ -53,9 +53,11 @@ race:
 # The tests of SQLite in which several goroutines use a store.
 SQLITE_RACE := TestAFileMayBeOpenedAtOnce|TestStore/(NumbersHaveNoGaps|OfRepeats|PagesAreWhole|MembersAndTheirGroup)
 
-# Allocations are counted without the race detector, which allocates on its own account. The user manager's model runs at full size.
+# Allocations are counted without the race detector, which allocates on its own account. Tests that do less with the race detector run at
+# full size: the model of the user manager, and tests of package engine that send a lot.
 alloc:
 	$(GO) test -run 'Alloc|^TestModel$$' ./usermgr
+	$(GO) test -run 'Alloc|KeepsUp$$|NotTakenForASlowOne$$|WhileThePeerCatchesUp$$' ./engine
 	$(GO) test -run Alloc ./...
 
 # Programs outside the repository have the public modules, as users do.

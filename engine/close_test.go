@@ -21,7 +21,7 @@ func TestAGracefulCloseDeliversWhatWasQueued(t *testing.T) {
 }
 
 func aGracefulCloseDeliversWhatWasQueued(t *testing.T) {
-	const size = 32 << 20
+	size := transportOf(t).fills(kernelBuffers)
 	for name, send := range map[string]func(c *engine.Conn, m *protocol.Message, body []byte) error{
 		"Reply": func(c *engine.Conn, m *protocol.Message, body []byte) error { return c.Reply(m, body) },
 		"Send":  func(c *engine.Conn, m *protocol.Message, body []byte) error { return c.Send(m.Type, body) },
@@ -86,7 +86,8 @@ func aPeerThatDoesNotGoIsGoneAtCloseTimeout(t *testing.T) {
 		return nil
 	})
 	r := serve(t, e)
-	for name, megabytes := range map[string]uint32{"takes nothing": 48, "does not end its side": 0} {
+	tooMuch := uint32(transportOf(t).fills(kernelBuffers)>>20 + 1)
+	for name, megabytes := range map[string]uint32{"takes nothing": tooMuch, "does not end its side": 0} {
 		t.Run(name, func(t *testing.T) {
 			p := dial(t, r.addr)
 			p.send(protocol.Message{Type: 1, ID: megabytes})

@@ -28,7 +28,7 @@ func theNoticeIsNotLostWhileThePeerCatchesUp(t *testing.T) {
 		return nil
 	})
 	r := serve(t, e)
-	for range 60 {
+	for range 60 / lighter {
 		p := dial(t, r.addr)
 		p.send(protocol.Message{Type: 1, ID: 1})
 		for _, want := range []uint16{1, 2} {

@@ -77,16 +77,18 @@ func TestTheAskerIsToldThatTheAnswerIsTooLarge(t *testing.T) {
 }
 
 func theAskerIsToldThatTheAnswerIsTooLarge(t *testing.T) {
+	const limit = 512 << 10
+	body, outbound := engine.Limits{MaxBody: limit}, engine.Limits{MaxBody: -1, MaxOutbound: limit}
 	for name, cfg := range map[string]engine.Config{
-		"over MaxBody":                           {},
-		"over MaxBody, with Workers":             {Workers: 1},
-		"over Limits.MaxOutbound":                {Limits: engine.Limits{MaxBody: -1}},
-		"over Limits.MaxOutbound, with Workers":  {Limits: engine.Limits{MaxBody: -1}, Workers: 1},
-		"over Limits.MaxOutbound, with a policy": {Limits: engine.Limits{MaxBody: -1}, SlowPolicy: engine.SlowLatest},
+		"over MaxBody":                           {Limits: body},
+		"over MaxBody, with Workers":             {Limits: body, Workers: 1},
+		"over Limits.MaxOutbound":                {Limits: outbound},
+		"over Limits.MaxOutbound, with Workers":  {Limits: outbound, Workers: 1},
+		"over Limits.MaxOutbound, with a policy": {Limits: outbound, SlowPolicy: engine.SlowLatest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(cfg)
-			large := make([]byte, 9<<20)
+			large := make([]byte, limit+1)
 			e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, large) })
 			e.Handle(2, func(c *engine.Conn, m *protocol.Message) error {
 				m = m.Clone()

@@ -119,7 +119,7 @@ func slowDropNewestDropsWhatIsSentAndTellsTheSender(t *testing.T) {
 			p, b := g.enterSlow(t, r.addr)
 			var accepted []int
 			dropped := 0
-			for n := 0; dropped < 100 || n < slowBuffers/chunk; n++ {
+			for n := 0; dropped < 100 || n < transportOf(t).fills(slowBuffers)/chunk; n++ {
 				switch err := b.conn.SendMessage(numbered(n), &o); {
 				case err == nil:
 					accepted = append(accepted, n)
@@ -147,7 +147,8 @@ func TestSlowDropOldestAndLatestKeepTheNewest(t *testing.T) {
 }
 
 func slowDropOldestAndLatestKeepTheNewest(t *testing.T) {
-	const n, keys = 3 * slowBuffers / chunk, 10
+	const keys = 10
+	n := 3 * transportOf(t).fills(slowBuffers) / chunk
 	for name, policy := range map[string]engine.SlowPolicy{"oldest": engine.SlowDropOldest, "latest": engine.SlowLatest} {
 		for _, override := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, override %t", name, override), func(t *testing.T) {

@@ -161,10 +161,7 @@ func TestAGracefulTLSCloseEndsWithCloseNotify(t *testing.T) {
 }
 
 func aGracefulTLSCloseEndsWithCloseNotify(t *testing.T) {
-	sec, large := transportOf(t).secure, 16<<20
-	if !transportOf(t).buffers() {
-		large = 1 << 20
-	}
+	sec, large := transportOf(t).secure, transportOf(t).fills(kernelBuffers)
 	for _, size := range []int{0, large} {
 		e := newEngine(engine.Config{Limits: engine.Limits{MaxBody: -1, MaxOutbound: 64 << 20}, Timeouts: engine.Timeouts{Close: time.Minute}})
 		e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {

@@ -42,6 +42,15 @@ func (tr *transport) halfCloses() bool { return !tr.piped || tr.secure != nil }
 // buffers reports whether what a peer sends goes on its way when the server does not read.
 func (tr *transport) buffers() bool { return !tr.piped }
 
+// fills returns a number of bytes that is more than the kernel holds for a peer that does not read: tcp says it for TCP. The two
+// buffers of a Unix socket hold 208 KiB each, and a pipe has none.
+func (tr *transport) fills(tcp int) int {
+	if tr.piped || tr.network == "unix" {
+		return min(tcp, 1<<20)
+	}
+	return tcp
+}
+
 // speaksTLS reports whether its bytes are those of TLS.
 func (tr *transport) speaksTLS() bool { return tr.secure != nil }
 
