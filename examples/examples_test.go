@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -42,16 +43,40 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	testkit.Eventually(t, what, ok)
 }
 
-// build builds an example.
+// programs is the folder of the examples that are built; built has a function for each, which returns its file.
+var (
+	programs string
+	built    sync.Map
+)
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "examples")
+	if err != nil {
+		panic(err)
+	}
+	programs = dir
+	status := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(status)
+}
+
+// build builds an example, once for all tests.
 func build(t *testing.T, name string) (bin string) {
 	t.Helper()
-	bin = filepath.Join(t.TempDir(), filepath.Base(name))
-	sources, _ := filepath.Glob(name + "/*.go")
-	for _, file := range sources { // go test sees what a test looks at, and runs it again when that has changed
-		_, _ = os.Stat(file)
-	}
-	if out, err := exec.Command("go", "build", "-o", bin, "./"+name).CombinedOutput(); err != nil {
-		t.Fatalf("building %s: %v\n%s", name, err, out)
+	f, _ := built.LoadOrStore(name, sync.OnceValues(func() (string, error) {
+		bin := filepath.Join(programs, strings.ReplaceAll(name, "/", "-"))
+		sources, _ := filepath.Glob(name + "/*.go")
+		for _, file := range sources { // go test sees what a test looks at, and runs it again when that has changed
+			_, _ = os.Stat(file)
+		}
+		if out, err := exec.Command("go", "build", "-o", bin, "./"+name).CombinedOutput(); err != nil {
+			return "", fmt.Errorf("building %s: %v\n%s", name, err, out)
+		}
+		return bin, nil
+	}))
+	bin, err := f.(func() (string, error))()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return bin
 }
