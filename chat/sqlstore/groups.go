@@ -9,7 +9,7 @@ import (
 )
 
 var (
-	groupCounts = stmt(`SELECT m.user_id, count(*) FROM KEYS(user_id text) k JOIN member m ON m.user_id = k.user_id AND NOT m.pair GROUP BY m.user_id`)
+	countGroups = stmt(`SELECT count(*) FROM member m WHERE m.user_id = $1 AND NOT m.pair`)
 
 	// A number that a pair has, or a group that was dissolved, is in use too.
 	insertGroup = stmt(`INSERT INTO conversation (id, version, name, owner, max_members, members, allow_anonymous, muted, open)
@@ -17,9 +17,8 @@ var (
 
 	lockGroup = stmt(`SELECT ` + groupColumns + ` FROM conversation c WHERE c.id = $1 AND c.pair IS NULL AND NOT c.dissolved FOR UPDATE OF c`)
 
-	findMembers = stmt(`SELECT k.conv, k.user_id, ` + memberColumns + ` FROM KEYS(conv bigint, user_id text) k
-		LEFT JOIN member m ON m.conv = k.conv AND m.user_id = k.user_id AND NOT m.pair
-		LEFT JOIN ban b ON b.conv = k.conv AND b.user_id = k.user_id`)
+	findMembers  = stmt(`SELECT k.conv, k.user_id, ` + memberColumns + fromPlaces)
+	countMembers = stmt(`SELECT k.user_id, (SELECT count(*) FROM member o WHERE o.user_id = k.user_id AND NOT o.pair), ` + memberColumns + fromPlaces)
 
 	saveGroup = stmt(`UPDATE conversation SET version = $2, name = $3, owner = $4, max_members = $5, members = $6, allow_anonymous = $7, muted = $8,
 		open = $9, dissolved = $10 WHERE id = $1 AND pair IS NULL`)
@@ -43,6 +42,9 @@ const (
 	groupColumns = `c.id, c.last_seq, c.version, c.name, c.owner, c.max_members, c.members, c.allow_anonymous, c.muted, c.open, c.dissolved`
 	// A user who is not in the group, and one who is neither banned nor muted, have no such row.
 	memberColumns = `m.conv IS NOT NULL, COALESCE(m.role, 0), COALESCE(b.muted_until, 0), COALESCE(m.joined_seq, 0), COALESCE(b.by_user, '')`
+	fromPlaces    = ` FROM KEYS(conv bigint, user_id text) k
+		LEFT JOIN member m ON m.conv = k.conv AND m.user_id = k.user_id AND NOT m.pair
+		LEFT JOIN ban b ON b.conv = k.conv AND b.user_id = k.user_id`
 )
 
 var errNoSuchGroup = protocol.NoSuchGroup
@@ -87,19 +89,6 @@ func (p placesIn) load(t *tx, places []place) error {
 	})
 }
 
-// countGroups returns how many groups users are in. They must be distinct.
-func (t *tx) countGroups(userIDs []string) (map[string]int, error) {
-	ids, counts := texts(userIDs), make(map[string]int, len(userIDs))
-	err := t.find(groupCounts, keysOf(&ids), func(row scan) error {
-		var id string
-		var n int
-		err := row(&id, &n)
-		counts[id] = n
-		return err
-	})
-	return counts, err
-}
-
 // CreateGroup implements chat.Store.
 func (s *Store) CreateGroup(ctx context.Context, g chat.Group, allow func(groups int) error) error {
 	return s.write(ctx, func(t *tx) error {
@@ -110,11 +99,11 @@ func (s *Store) CreateGroup(ctx context.Context, g chat.Group, allow func(groups
 		if n == 0 {
 			return refusal{chat.ErrTaken}
 		}
-		groups, err := t.countGroups([]string{g.Owner})
-		if err != nil {
+		groups := 0
+		if err := t.rows(countGroups, []any{g.Owner}, func(row scan) error { return row(&groups) }); err != nil {
 			return err
 		}
-		if err := allow(groups[g.Owner]); err != nil {
+		if err := allow(groups); err != nil {
 			return refusal{err}
 		}
 		c := groupChange{conv: int64(g.ID)}
@@ -182,24 +171,18 @@ func (t *tx) lockGroup(id chat.GroupID) (g chat.Group, err error) {
 // members returns users in a group that is locked, in the order of the IDs, with Groups.
 func (t *tx) members(id chat.GroupID, userIDs []string) ([]chat.Member, error) {
 	ids := distinct(userIDs)
-	places := make([]place, len(ids))
-	for i, userID := range ids {
-		places[i] = place{int64(id), userID}
-	}
-	found := placesIn{}
-	if err := found.load(t, places); err != nil {
-		return nil, err
-	}
-	counts, err := t.countGroups(ids)
-	if err != nil {
-		return nil, err
-	}
+	found := make(map[string]chat.Member, len(ids))
+	err := t.find(countMembers, keysOf(inEach(int64(id), len(ids)), &ids), func(row scan) error {
+		var m chat.Member
+		err := scanMember(row, &m, &m.UserID, &m.Groups)
+		found[m.UserID] = m
+		return err
+	})
 	users := make([]chat.Member, len(userIDs))
 	for i, userID := range userIDs {
-		users[i] = found[place{int64(id), userID}]
-		users[i].Groups = counts[userID]
+		users[i] = found[userID]
 	}
-	return users, nil
+	return users, err
 }
 
 // groupChange is what changes of the users in a group.
@@ -244,14 +227,14 @@ func (c *groupChange) save(m chat.Member) {
 	c.saved, c.roles, c.joined = append(c.saved, m.UserID), append(c.roles, int16(m.Role)), append(c.joined, int64(m.Joined))
 }
 
+// inEach is a column of a group's number.
+func inEach(conv int64, rows int) *ints {
+	column := slices.Repeat(ints{conv}, rows)
+	return &column
+}
+
 func (c *groupChange) store(t *tx) error {
-	in := func(n int) *ints { // a column of the group's number
-		column := make(ints, n)
-		for i := range column {
-			column[i] = c.conv
-		}
-		return &column
-	}
+	in := func(n int) *ints { return inEach(c.conv, n) }
 	if _, err := t.put(saveMembers, keysOf(in(len(c.saved)), &c.saved, &c.roles, &c.joined)); err != nil {
 		return err
 	}
