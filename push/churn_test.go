@@ -14,6 +14,7 @@ import (
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/rollcalltest"
@@ -89,7 +90,7 @@ func TestPushUnderChurn(t *testing.T) {
 			}
 		})
 	}
-	rollcalltest.Eventually(t, func() bool { return srv.Users.Count() > users/2 }, "half of the users are there")
+	testkit.EventuallyIn(t, time.Minute, "half of the users are there", func() bool { return srv.Users.Count() > users/2 })
 
 	results := make([]push.Result, messages)
 	var next atomic.Int64
@@ -155,7 +156,7 @@ func TestPushWhileConnectionsAreLost(t *testing.T) {
 			}
 		})
 	}
-	rollcalltest.Eventually(t, func() bool { return srv.Users.Count() > users/2 }, "half of the users are there")
+	testkit.EventuallyIn(t, time.Minute, "half of the users are there", func() bool { return srv.Users.Count() > users/2 })
 
 	results := make([]push.Result, messages)
 	var pushing sync.WaitGroup
