@@ -54,10 +54,11 @@ race:
 SQLITE_RACE := TestAFileMayBeOpenedAtOnce|TestStore/(NumbersHaveNoGaps|OfRepeats|PagesAreWhole|MembersAndTheirGroup)
 
 # Allocations are counted without the race detector, which allocates on its own account. Tests that do less with the race detector run at
-# full size: the model of the user manager, and tests of package engine that send a lot.
+# full size: the models of the user manager and of the cluster, and tests of package engine that send a lot.
 alloc:
 	$(GO) test -run 'Alloc|^TestModel$$' ./usermgr
-	$(GO) test -run 'Alloc|KeepsUp$$|NotTakenForASlowOne$$|WhileThePeerCatchesUp$$' ./engine
+	$(GO) test -run '^TestModel(WithMarks)?$$' ./cluster
+	$(GO) test -run 'KeepsUp$$|NotTakenForASlowOne$$|WhileThePeerCatchesUp$$' ./engine
 	$(GO) test -run Alloc ./...
 
 # Programs outside the repository have the public modules, as users do.

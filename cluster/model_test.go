@@ -26,10 +26,14 @@ import (
 // all users come in, and leave. In some programs nodes go on without the store: then rule 19 holds among those that have not lost it, and
 // when all is healed it holds again. In others the store does not fail: then Online and Offline alternate (rule 17).
 func TestModel(t *testing.T) {
-	runPrograms(t, 20, func(t *testing.T, seed uint64) {
+	runPrograms(t, 20/lighter, func(t *testing.T, seed uint64) {
 		synctest.Test(t, func(t *testing.T) { runProgram(t, seed, false) })
 	})
 }
+
+// lighter is by how much fewer programs the models run than make alloc does: a quarter with the race detector, with which they take eight
+// times as long.
+var lighter = 1
 
 // runPrograms runs so many programs, or as many as the environment says.
 func runPrograms(t *testing.T, seeds int, run func(t *testing.T, seed uint64)) {
@@ -113,7 +117,7 @@ func (p *program) heal(n *member) {
 // When all is healed the users have the messages, and no mark is left. Where the store does not fail, tokens that a kick has revoked are
 // refused on all nodes (rule 26).
 func TestModelWithMarks(t *testing.T) {
-	runPrograms(t, 12, func(t *testing.T, seed uint64) {
+	runPrograms(t, 12/lighter, func(t *testing.T, seed uint64) {
 		synctest.Test(t, func(t *testing.T) { runProgram(t, seed, true) })
 	})
 }
