@@ -43,12 +43,15 @@ vet: $(STATICCHECK)
 	cd chat/sqlstore && $(GO) vet ./... && ../../$(STATICCHECK) ./...
 
 race:
-	$(GO) test -race -timeout 30m ./...
+	$(GO) test -race -timeout 30m $(LONGEST) ./...
 	cd metrics && $(GO) test -race ./...
 	cd cluster/redisdir && $(GO) test -race -parallel 4 ./... # most of them wait
 	cd chat/sqlstore && $(GO) test . ./sqlite # with the race detector SQLite is 7 times slower
 	cd chat/sqlstore && $(GO) test -race ./postgres ./example
 	cd chat/sqlstore && $(GO) test -race -run "$(SQLITE_RACE)" ./sqlite
+
+# The packages that take longest begin first, so that none of them runs alone at the end.
+LONGEST := ./engine ./cluster ./usermgr ./bridge ./internal/soak
 
 # The tests of SQLite in which several goroutines use a store.
 SQLITE_RACE := TestAFileMayBeOpenedAtOnce|TestStore/(NumbersHaveNoGaps|OfRepeats|PagesAreWhole|MembersAndTheirGroup)
