@@ -93,7 +93,7 @@ func fill(page *chat.Page, r chat.Range) func(scan) error {
 		bytes += len(m.Content)
 		if n == r.Limit || n > 0 && r.Bytes > 0 && bytes > r.Bytes {
 			page.More = true
-			return enough
+			return errEnough
 		}
 		page.Messages = append(page.Messages, m)
 		return nil

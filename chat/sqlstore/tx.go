@@ -204,8 +204,8 @@ type question struct {
 	each func(scan) error
 }
 
-// enough is what a question's each returns when it wants no further rows.
-var enough = errors.New("sqlstore: no further rows are wanted")
+// errEnough is what a question's each returns when it wants no further rows.
+var errEnough = errors.New("sqlstore: no further rows are wanted")
 
 // untilEnough is each for rows that come also after enough.
 func (q question) untilEnough() func(scan) error {
@@ -215,7 +215,7 @@ func (q question) untilEnough() func(scan) error {
 			return nil
 		}
 		err := q.each(row)
-		if err == enough {
+		if err == errEnough {
 			over, err = true, nil
 		}
 		return err
@@ -231,7 +231,7 @@ func (t *tx) ask(q question) error {
 		}
 		defer rows.Close()
 		for rows.Next() {
-			if err := q.each(rows.Scan); err == enough {
+			if err := q.each(rows.Scan); err == errEnough {
 				return nil
 			} else if err != nil {
 				return err
