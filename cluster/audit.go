@@ -261,7 +261,7 @@ func (n *Node) auditEntries(user string, entries []entry, number uint32) (rest, 
 			continue
 		}
 		if g := n.graces.sessions[e.session]; g == nil || g.back {
-			n.release.add(user, &released{session: e.session, node: e.node, again: true, audited: true})
+			n.release.add(user, &released{session: e.session, node: e.node, again: true, audited: true, lost: lost{otherIn: n.epoch}})
 		}
 	}
 	return n.withoutDead(entries)

@@ -37,13 +37,17 @@ func TestALogonThatComesBeforeARemovalTellsNoOnline(t *testing.T) {
 }
 
 // Rule 17: a store that takes over may have entries again that have left the one before it. Where a claim finds such an entry, and so is
-// not the user's first, Online is told when the entry leaves; and Offline where it was the last one.
+// not the user's first, Online is told when the entry leaves; and Offline where it was the last one. So it is where the store loses all before
+// the entry was removed.
 func TestWhatASessionThatIsBackInTheStoreHidesIsToldWhenItLeaves(t *testing.T) {
 	for _, mode := range []usermgr.RelogonMode{usermgr.ReplaceOld, usermgr.IgnoreNew} {
-		for _, late := range []bool{false, true} { // the node has forgotten what it removed, and finds it by its audit
-			name := []string{"ReplaceOld", "IgnoreNew"}[mode]
-			if late {
-				name += ", late"
+		for _, how := range []string{"", ", late", ", lost again"} { // late: the node has forgotten what it removed, and finds it by its audit
+			name, late := []string{"ReplaceOld", "IgnoreNew"}[mode]+how, how == ", late"
+			then := func(w *world) {
+				if how == ", lost again" {
+					w.store.Restart()
+					w.awaitRecovery(w.nodes[1])
+				}
 			}
 			program := func(t *testing.T, run func(w *world, promote func(memory.Snapshot))) {
 				t.Helper()
@@ -72,6 +76,7 @@ func TestWhatASessionThatIsBackInTheStoreHidesIsToldWhenItLeaves(t *testing.T) {
 					promote(before)
 					w.awaitRecovery(b)
 					ann = w.mustLogOn(b, "ann", 1)
+					then(w)
 					a.setFaults(memory.Faults{})
 					w.wantOfflineAfter(ann)
 				})
@@ -88,6 +93,7 @@ func TestWhatASessionThatIsBackInTheStoreHidesIsToldWhenItLeaves(t *testing.T) {
 					w.awaitRecovery(b)
 					second.End(protocol.ClientClosed)
 					w.await("only what came back is in the store", func() bool { return w.at(b, "ann") == "a" })
+					then(w)
 					a.setFaults(memory.Faults{})
 					w.wantPresence("ann", `offline after 0 messages, tag ""`)
 				})

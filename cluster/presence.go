@@ -226,7 +226,8 @@ func (r *removal) tell() {
 		}
 		switch {
 		case e.again:
-			owes, hidden, back = owes || e.found, hidden || e.found, back || e.found
+			met := e.found || since(e.lost.otherIn, r.epoch) // others may have found it before the store has lost it once more
+			owes, hidden, back = owes || met, hidden || met, back || met
 		case e.untold:
 			// One that was the first in a store that has lost it may stand beside others in this one: they have told Online.
 			owes = owes || since(e.lost.otherIn, r.epoch) || since(e.lost.firstIn, r.epoch)
@@ -324,7 +325,7 @@ func (n *Node) writeGraces(ctx context.Context, epoch string) bool {
 	for _, g := range n.graces.users {
 		switch {
 		case g.back:
-			n.release.add(g.user, &released{session: g.own.session, node: g.own.node, again: true})
+			n.release.add(g.user, &released{session: g.own.session, node: g.own.node, again: true, lost: lost{otherIn: epoch}})
 		case g.own.node == n.me && (g.anew || !n.release.brings(g)):
 			all = append(all, g)
 		}

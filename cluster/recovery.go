@@ -68,7 +68,7 @@ func (n *Node) recover(ctx context.Context, me Incarnation, epoch string, since 
 		return
 	}
 	n.mu.Lock()
-	n.release.again()
+	n.release.again(epoch)
 	stale := since-n.floorAt >= n.cfg.Lease // other nodes may have begun to act meanwhile
 	n.mu.Unlock()
 	for ctx.Err() == nil && !n.lifeIsOver() {
@@ -106,7 +106,7 @@ func (n *Node) writeAgain(ctx context.Context, epoch string, all []*claim) bool 
 				if !n.writeEntry(ctx, epoch, c) {
 					cancel()
 				}
-				n.releaseAgain(c)
+				n.releaseAgain(c, epoch)
 			}
 		})
 	}
@@ -122,11 +122,11 @@ func (n *Node) writeAgain(ctx context.Context, epoch string, all []*claim) bool 
 }
 
 // releaseAgain removes the entry of a session that has ended while it was written again: its release may have come before that.
-func (n *Node) releaseAgain(c *claim) {
+func (n *Node) releaseAgain(c *claim, epoch string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.claims[c.own.session] != c && c.own.node == n.me {
-		n.release.add(c.user, &released{session: c.own.session, node: c.own.node, again: true})
+		n.release.add(c.user, &released{session: c.own.session, node: c.own.node, again: true, lost: lost{otherIn: epoch}})
 	}
 }
 

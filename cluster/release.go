@@ -25,7 +25,7 @@ type released struct {
 	audited    bool         // an audit has found it
 	found      bool         // the record had it
 	untold     bool         // its claim was the user's first, and its session was never Connected: so its node has told no Online
-	lost       lost         // where its claim has failed
+	lost       lost         // where its claim has failed; with again otherIn is where it may be back
 	grace      *entry       // takes its place if the user has no other entry; nil for none
 	carries    []seam.Carry // what moves with the user
 }
@@ -139,9 +139,10 @@ func (r *releases) done(user string, all []*released, graced bool, now time.Dura
 	}
 }
 
-// again has the entries of recent removed again, from a store that may have them still.
-func (r *releases) again() {
+// again has the entries of recent removed again, from a store that may have them still in this epoch.
+func (r *releases) again(epoch string) {
 	for _, e := range r.recent {
+		e.lost.otherIn = epoch
 		r.add(e.user, e.released)
 	}
 	r.recent = nil
