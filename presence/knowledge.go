@@ -2,7 +2,6 @@ package presence
 
 import (
 	"iter"
-	"maps"
 	"slices"
 )
 
@@ -106,7 +105,7 @@ func (k *knowledge) sorted() []string { return slices.Sorted(k.ids()) }
 
 // forget is called when the watcher has gone.
 func (k *knowledge) forget() {
-	for n := range maps.Keys(k.states) {
+	for n := range k.states {
 		k.numbers.forgotten(n)
 	}
 	k.states = nil

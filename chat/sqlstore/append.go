@@ -73,7 +73,7 @@ func (s *Store) Append(ctx context.Context, posts []*chat.Post, allow func(p *ch
 }
 
 func (s *Store) append(ctx context.Context, posts []*chat.Post, times []time.Time, allow func(p *chat.Post, st *chat.Standing) error) error {
-	numbers := numbered{}
+	var numbers numbered
 	if s.cfg.Dialect == PostgreSQL {
 		var err error
 		if numbers, err = s.pairs(ctx, pairsOf(posts, true)); err != nil {
