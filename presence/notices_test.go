@@ -279,9 +279,28 @@ func TestSnapshotsAreBoundedToo(t *testing.T) {
 	}
 }
 
+// Rule P28: it counts as many as Contacts has named, where that is more: most of them may be offline.
+func TestContactsThatAreReadForASnapshotCount(t *testing.T) {
+	const contacts = 4
+	r := newRing(9, contacts)
+	w := newWorld(t, presence.Config{Contacts: r, MaxNotices: 2*contacts - 1}, usermgr.Config{})
+	users := r.users()
+	ann, carol := w.logOn(users[0]), w.logOn(users[4])
+	for range 3 {
+		w.tick()
+	}
+	ann.watch()
+	carol.begin(protocol.PresenceWatch, nil)
+	testkit.Eventually(t, "the second waits", func() bool { return w.presence.Waiting() == 1 })
+	w.tick()
+	if _, err := carol.answer(); err != nil {
+		t.Errorf("rule P28: the second answer is %v", err)
+	}
+}
+
 // Rule P28: the answer to another Watch of a user who watches already counts too. Until it has come the user's other sessions are told what changes.
 func TestTheSnapshotOfAnotherDeviceIsBoundedToo(t *testing.T) {
-	w := newWorld(t, presence.Config{MaxNotices: 2}, usermgr.Config{})
+	w := newWorld(t, presence.Config{MaxNotices: 5}, usermgr.Config{})
 	ann := w.logOn("ann")
 	for _, user := range []string{"bob", "carol"} {
 		w.logOn(user)

@@ -24,7 +24,7 @@ type Config struct {
 	// Interval is the time between two ticks. A change is told by the next tick, and a change that is undone before is not told.
 	// 0 means 1 s. Negative means that each change is told at once, for tests.
 	Interval time.Duration
-	// MaxNotices is the largest number of pairs of a change and a watcher that one tick tells, snapshots for Watch included. A tick also asks Contacts
+	// MaxNotices is the largest number of pairs of a change and a watcher that one tick tells, snapshots for Watch and the contacts read for them included. A tick also asks Contacts
 	// no further when they have returned so many users for its changes, watching or not. The rest waits for the next tick. 0 means 200,000;
 	// negative means no limit.
 	MaxNotices int

@@ -177,12 +177,11 @@ func (s *Service) answerSnapshots() {
 	for len(t.snapshots) > 0 && !t.open {
 		w, ids := t.snapshots[0].watcher, t.snapshots[0].ids
 		var all []Presence // of a user whose first session begins
-		n := len(w.knows.states)
+		n := len(w.knows.states) * len(w.waiting)
 		if !w.synced {
 			all = s.table.toldOf(ids, w.id)
-			n = len(all)
+			n = max(len(all)*len(w.waiting), len(ids))
 		}
-		n *= len(w.waiting)
 		if t.exceeds(n) {
 			return
 		}
