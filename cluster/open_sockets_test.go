@@ -114,7 +114,7 @@ func (p *pushing) roamer(t *testing.T, s *server, user string, device uint16, ha
 // pushed pushes in the background. The time is so long that no test sees its end unless a confirmation is lost.
 func (p *pushing) pushed(t *testing.T, from int, user string, o *push.Options) <-chan push.Result {
 	result := make(chan push.Result, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	go func() {
 		defer cancel()
 		r, err := p.services[from].Push(ctx, push.ToUsers(user), push.Text("hi"), o)
@@ -148,7 +148,7 @@ func isConfirmed(t *testing.T, result <-chan push.Result) {
 		if r.Confirmed() != 1 || failed {
 			t.Fatalf("the result is %+v", r)
 		}
-	case <-time.After(25 * time.Second):
+	case <-time.After(2 * testkit.Patience):
 		t.Fatal("there is no result")
 	}
 }

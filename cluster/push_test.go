@@ -13,8 +13,10 @@ import (
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
+	"github.com/rollcall-go/rollcall/rollcalltest"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -129,6 +131,41 @@ func TestAPushReachesTheSessionsOnAllNodes(t *testing.T) {
 	r, err := p.services[1].Push(t.Context(), push.ToUsers("ann"), push.Text("hi"), nil)
 	if got := elsewhere(r); err != nil || got != "ann/1 handed over" {
 		t.Errorf("without confirmation: %s, %v", got, err)
+	}
+}
+
+// Rule 27 over nodes: a client that moves to another node with a push to everyone, or to chosen sessions, has the push once more by the late
+// pusher. It confirms both with one acknowledgement, which counts once.
+func TestAPushToManyCountsOnceForAClientThatMoves(t *testing.T) {
+	for name, to := range map[string]push.Target{"everyone": push.ToEveryone(), "sessions": push.ToSessions(usermgr.Filter{Devices: []uint16{1}})} {
+		t.Run(name, func(t *testing.T) {
+			p := newPushing(t, 2, nil)
+			entered, release := make(chan struct{}, 10), make(chan struct{})
+			r := p.roamer(t, p.all[0], "bob", 1, func() { entered <- struct{}{}; <-release })
+			p.hold = func() {
+				testkit.Receive(t, "the handler runs", entered)
+				r.leave(false)
+				r.arrive(p.all[1])
+				testkit.ComesTrue(testkit.Patience, func() bool {
+					return len(slices.Collect(p.all[1].Engine.Conns())) == 1 && !online(p.all[0], "bob")
+				})
+			}
+			result := make(chan push.Result, 1)
+			go func() {
+				r, err := p.services[0].Push(t.Context(), to, push.Text("hi"), &push.Options{Confirm: true})
+				if err != nil {
+					t.Error(err)
+				}
+				result <- r
+			}()
+			rollcalltest.Eventually(t, func() bool {
+				u, _ := p.all[1].Users.User("bob")
+				return len(u.Sessions) == 1 && u.Sessions[0].Out.Messages == 1
+			}, "the pusher has come")
+			close(release)
+			isConfirmed(t, result)
+			p.becomes(t, "bob/1: hi")
+		})
 	}
 }
 

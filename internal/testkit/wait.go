@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Patience is how long a test waits for what must come.
-const Patience = 20 * time.Second
+// Patience is how long a test waits for what must come. It is long, because the tests of several packages run at once.
+const Patience = time.Minute
 
 // Eventually waits until ok returns true, and ends the test where it does not within Patience; what says what was waited for.
 func Eventually(t testing.TB, what string, ok func() bool) {
