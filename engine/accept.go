@@ -139,6 +139,8 @@ func (e *Engine) arrive(a *arrival) {
 			a.turnAway(refusedProxy, nil)
 			return
 		}
+	} else if a.forwards = a.at.web.trusts(a); a.forwards {
+		a.Proxy = a.Remote
 	} else if r := a.takeOrigin(a.Remote.Addr()); r != letIn {
 		a.turnAway(r, r.notice(a.at))
 		return
@@ -193,11 +195,7 @@ func (e *Engine) turnAway(nc net.Conn, at *entrance, why *protocol.CloseError) {
 	}
 	timeout := min(e.cfg.Timeouts.Close, 5*time.Second)
 	e.rejectWithNotice(nc, timeout, func() error {
-		codec, err := at.codecFor(e)
-		if err != nil {
-			return err
-		}
-		notice, err := appendFrame(codec, nil, &protocol.Message{Type: protocol.TypeClose, Body: system.AppendClose(nil, why)}, nil)
+		notice, err := at.noticeOf(e, why)
 		if err != nil {
 			return err
 		}
@@ -208,6 +206,18 @@ func (e *Engine) turnAway(nc net.Conn, at *entrance, why *protocol.CloseError) {
 		_, err = nc.Write(notice)
 		return err
 	})
+}
+
+// noticeOf returns what a connection is told that is not let in.
+func (at *entrance) noticeOf(e *Engine, why *protocol.CloseError) ([]byte, error) {
+	if at.web != nil {
+		return busyAnswer(why), nil
+	}
+	codec, err := at.codecFor(e)
+	if err != nil {
+		return nil, err
+	}
+	return appendFrame(codec, nil, &protocol.Message{Type: protocol.TypeClose, Body: system.AppendClose(nil, why)}, nil)
 }
 
 // rejectWithNotice calls say for a connection that is not let in, lingers until the peer has read the notice, and

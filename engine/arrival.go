@@ -41,6 +41,7 @@ type entrance struct {
 	newCodec func() protocol.Codec
 	proxies  []netip.Prefix // nil for no PROXY protocol
 	tls      *tls.Config    // nil for plain TCP
+	web      *webListener   // nil without WebSocket
 	stages   []stage        // in order, before a connection is given to an event loop
 }
 
@@ -65,6 +66,12 @@ func (e *Engine) newEntrance(index int, ln net.Listener, l Listener) *entrance {
 	if l.TLS != nil {
 		at.stages = append(at.stages, secure)
 	}
+	if l.WebSocket != nil {
+		at.web = e.newWebListener(l)
+		if at.stages = append(at.stages, upgrade); l.TLS != nil {
+			at.tls = forHTTP(l.TLS)
+		}
+	}
 	return at
 }
 
@@ -78,9 +85,13 @@ type arrival struct {
 	remote string // names the peer in logs, where it has no IP address
 	since  int64  // when it began to wait for its turn, by the engine's clock
 	tls    *tlsStream
-	feed   *feedSocket // of ServeConn's connection; nil for a listener's
-	served chan error  // tells ServeConn, once, whether the connection came in
-	reason error       // what OnAccept has returned
+	web    *wsStream // once its request was accepted
+	asked  bool      // its request was read: an answer goes the way that the request has come
+	// forwards says that it is from a trusted HTTP proxy: the client's address is in the request.
+	forwards bool
+	feed     *feedSocket // of ServeConn's connection; nil for a listener's
+	served   chan error  // tells ServeConn, once, whether the connection came in
+	reason   error       // what OnAccept has returned
 
 	mu     sync.Mutex
 	origin *origin
@@ -136,7 +147,11 @@ func (a *arrival) givePlacesBack(flapped bool) {
 // notice.
 func (a *arrival) refuse(r refusal, why *protocol.CloseError) {
 	if a.turnedDown(r) {
-		a.engine.turnAway(a.nc, a.at, why)
+		if a.asked && why != nil {
+			a.answer(busyAnswer(why))
+		} else {
+			a.engine.turnAway(a.nc, a.at, why)
+		}
 		a.tellServed(r, why)
 	}
 }
@@ -162,7 +177,10 @@ func (a *arrival) enroll() {
 	if a.origin != nil {
 		c.lazy = &lazyFields{origin: a.origin}
 	}
-	if a.tls != nil {
+	switch {
+	case a.web != nil:
+		a.web.join(c, a.tls)
+	case a.tls != nil:
 		a.tls.join(c)
 	}
 	if a.feed != nil {
@@ -227,6 +245,9 @@ func proxyHeader(ctx context.Context, a *arrival) bool {
 
 // askHook is the stage that calls Config.OnAccept.
 func askHook(ctx context.Context, a *arrival) bool {
+	if a.forwards && !a.asked { // the client is not known yet
+		return true
+	}
 	err := a.askHook(ctx)
 	if err != nil && ctx.Err() == nil {
 		var why *protocol.CloseError

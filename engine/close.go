@@ -23,6 +23,9 @@ func (c *Conn) opened(l *loop) {
 	c.firstDue = l.firsts.Add(c)
 	c.mu.Unlock()
 	e.conns.add(c)
+	if s := c.webSocket(); s != nil {
+		l.webs.add(s)
+	}
 	if s := c.stream(); s != nil { // the handshake may have read the beginning of the messages too
 		l.post(func() {
 			c.guardOnLoop(func() {
@@ -74,6 +77,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 		}
 		c.needLazy().noticed = err == nil
 	}
+	c.needLazy().closeText = why.Text
 	if x := c.needLazy(); x.closeBegan == 0 { // otherwise the peer has ended its side, and the timeout is running
 		c.stopTimer()
 		x.closeBegan = c.loop.clock.Now()
@@ -277,6 +281,9 @@ func (c *Conn) onClose(err error) {
 	c.drop(lost) // before the binding is told of the end
 	c.mu.Unlock()
 	c.gone = true
+	if s := c.webSocket(); s != nil {
+		c.loop.webs.remove(s)
+	}
 	c.setOutcome(outcome)
 	if c.box == nil {
 		c.engine.conns.remove(c)

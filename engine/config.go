@@ -49,6 +49,8 @@ type Listener struct {
 	// tls.Config after New; to replace certificates while the engine runs use tls.Config.GetCertificate. The time that functions of
 	// the tls.Config take counts towards Timeouts.Handshake.
 	TLS *tls.Config
+	// WebSocket, when set, has clients speak WebSocket, as browsers do, over TLS where TLS is set.
+	WebSocket *WebSocket
 }
 
 // Config holds the settings of an Engine. For every number zero means the default and negative means none. New takes a copy, and
@@ -321,7 +323,7 @@ func (c *Config) check() error {
 		if l.Addr == "" { // which net.Listen takes for any port, on all addresses
 			return errors.New("rollcall: no address to listen on: each of Config.Listeners needs an Addr")
 		}
-		if err := errors.Join(checkTLS(l), checkProxies(l)); err != nil {
+		if err := errors.Join(checkTLS(l), checkProxies(l), checkWebSocket(l)); err != nil {
 			return err
 		}
 		if l.Network != "" && l.Network != "tcp" && l.Network != "unix" {

@@ -129,6 +129,7 @@ type lazyFields struct {
 	timer      *clock.Timer // the close timeout; nil before
 	closeBegan int64        // by the loop's clock; set before the loop is told to close
 	noticed    bool         // a Close notice is queued, or was sent
+	closeText  string       // the text of a closing connection
 	usage      *usage
 	backlog    *backlog
 	drops      *drops
@@ -160,7 +161,14 @@ func (c *Conn) ID() uint64 { return c.id }
 
 // transport is seam.Conn's Transport.
 func (c *Conn) transport() string {
-	if c.stream() != nil {
+	switch s := c.stream().(type) {
+	case nil:
+	case *wsStream:
+		if s.below != nil {
+			return "wss"
+		}
+		return "ws"
+	default:
 		return "tls"
 	}
 	switch s := c.sock().(type) {
@@ -235,6 +243,9 @@ func (c *Conn) letInAs(a *Admitted) {
 		}
 		if own := c.ownCodec(); own != nil {
 			own.user = a.UserID
+		}
+		if s := c.webSocket(); s != nil {
+			s.request = nil
 		}
 		if a.Reply != nil {
 			c.putFirst(a.Reply) // here, not on the loop, so that a Close in between sends it too

@@ -63,6 +63,8 @@ type Engine struct {
 	clock         clock.Clock // counts the time in which the process ran
 	pulse         int64       // in nanoseconds, a part of a third of the heartbeat interval that clients are told: see showLife
 	keepAlive     time.Duration
+	ping          time.Duration // the default of WebSocket.PingInterval
+	webPass       time.Duration // how long the loops take to look at all connections that speak WebSocket
 	listeners     []net.Listener
 	served        *entrance     // of ServeConn
 	servedShaking *entrance     // of ServeConn's connections that have a handshake of their own

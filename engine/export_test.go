@@ -38,9 +38,9 @@ func (e *Engine) WrapListener(wrap func(net.Listener) net.Listener) {
 }
 
 // ListenOn has the engine's first listener be of another kind. It is called before Listen.
-func (e *Engine) ListenOn(network, addr string, secure *tls.Config) {
+func (e *Engine) ListenOn(network, addr string, secure *tls.Config, web *WebSocket) {
 	l := &e.cfg.Listeners[0]
-	l.Network, l.Addr, l.TLS = network, addr, secure
+	l.Network, l.Addr, l.TLS, l.WebSocket = network, addr, secure, web
 }
 
 // WatchTurns has f called, on the event loop, for each turn of one: it runs the turn, and then left tells how many connections that

@@ -12,6 +12,7 @@ import (
 	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/internal/gnetloop"
+	"github.com/rollcall-go/rollcall/internal/wsframe"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -43,17 +44,20 @@ type loop struct {
 	feeds     atomic.Int32       // the number of its connections that are on a feedSocket
 
 	// Only the loop uses these.
-	messages  lentMessages // the messages that are lent to handlers
-	current   *Conn        // the connection whose messages are being delivered, or nil
-	batch     outBuf       // replies to the messages of the current read
-	room      int          // bytes that batch.b may hold before reply must be asked; 0 when protocol.Binary is not the codec
-	maxBody   int          // up to this body a reply takes the short way
-	wrote     int          // bytes written in all
-	attention attention    // connections with a backlog
-	working   bool         // process has begun and not ended
-	exiting   bool         // a Goexit is running, and its connection was closed
-	openBuf   []byte       // for decrypted bytes; nil while it is in use
-	sealBuf   []byte       // for encrypted ones, likewise
+	messages  lentMessages   // the messages that are lent to handlers
+	current   *Conn          // the connection whose messages are being delivered, or nil
+	batch     outBuf         // replies to the messages of the current read
+	room      int            // bytes that batch.b may hold before reply must be asked; 0 when protocol.Binary is not the codec
+	maxBody   int            // up to this body a reply takes the short way
+	wrote     int            // bytes written in all
+	attention attention      // connections with a backlog
+	working   bool           // process has begun and not ended
+	exiting   bool           // a Goexit is running, and its connection was closed
+	openBuf   []byte         // for decrypted bytes; nil while it is in use
+	sealBuf   []byte         // for encrypted ones, likewise
+	frameBuf  []byte         // for frames of WebSocket, likewise
+	found     *wsframe.Found // likewise
+	webs      webs           // connections that speak WebSocket
 	in, out   protocol.Traffic
 	parts     uint8 // see tick
 
@@ -202,6 +206,9 @@ func (l *loop) run() {
 		l.ponged.Store(ping)
 		l.tick()
 		l.publish()
+		if len(l.webs.list) > 0 {
+			l.lookAtWebs()
+		}
 	}
 	until, most := clock.Nanoseconds()+int64(l.turn), l.wrote+turnMost
 	for n := 0; n < tasksATurn && l.wrote < most && !t.tasks.empty(); n++ {

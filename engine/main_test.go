@@ -296,6 +296,9 @@ func (p *peer) endSide() { _ = p.Conn.(interface{ CloseWrite() error }).CloseWri
 // reset ends the connection with a reset, or where there is no such thing without a word.
 func (p *peer) reset() {
 	nc := p.Conn
+	if web, ok := nc.(*webConn); ok {
+		nc = web.Conn
+	}
 	if tc, ok := nc.(*tls.Conn); ok {
 		nc = tc.NetConn()
 	}

@@ -18,6 +18,7 @@ func (e *Engine) setHeartbeat() {
 		interval = untoldInterval
 	}
 	e.pulse = int64(max(interval/3/pulseParts, 1))
+	e.setPings(timeout)
 	e.keepAlive = e.cfg.Timeouts.KeepAlive
 	if e.keepAlive == 0 && timeout <= 0 {
 		e.keepAlive = defaultKeepAlive

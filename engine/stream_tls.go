@@ -18,10 +18,11 @@ type tlsStream struct {
 	layers   layers // this, and the socket below
 	tls      *tls.Conn
 	wire     wire
-	plain    []byte // decrypted and not yet taken; while arrived runs it may lie in the loop's buffer
-	closed   bool   // the peer has said that it sends no more
-	notified bool   // we have said so too
-	begun    bool   // arrived has run
+	plain    []byte    // decrypted and not yet taken; while arrived runs it may lie in the loop's buffer
+	closed   bool      // the peer has said that it sends no more
+	notified bool      // we have said so too
+	begun    bool      // arrived has run
+	above    *wsStream // takes the decrypted bytes; nil for none
 }
 
 const (
@@ -59,6 +60,9 @@ func (s *tlsStream) arrived() (over bool) {
 	case c.state.Load() >= stateClosing, c.quiet.Load(): // the bytes of a closing or quiet connection are not decrypted
 		s.sock().discard(-1)
 		s.plain, s.wire.got = nil, 0
+		if s.above != nil {
+			s.above.forget()
+		}
 		c.noteInbound()
 		return false
 	}
@@ -75,7 +79,11 @@ func (s *tlsStream) arrived() (over bool) {
 	rest := s.plain[:0]
 	s.plain = buf
 	s.send() // a reply to a key update, or an alert
-	if !c.gone {
+	switch {
+	case c.gone:
+	case s.above != nil:
+		s.above.take()
+	default:
 		l.read(c)
 	}
 	switch {

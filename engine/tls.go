@@ -46,7 +46,9 @@ func secure(ctx context.Context, a *arrival) bool {
 		}
 		return false
 	}
-	s.wire.nc = nil
+	if a.at.web == nil {
+		s.wire.nc = nil
+	}
 	a.tls = s
 	return true
 }

@@ -21,6 +21,7 @@ type transport struct {
 	network string // of the engine's listener
 	piped   bool   // connections are ends of net.Pipe, which ServeConn takes
 	secure  *security
+	web     bool // clients speak WebSocket
 }
 
 // transports returns all there are.
@@ -29,6 +30,8 @@ func transports(t testing.TB) []*transport {
 	return []*transport{
 		{name: "tcp"},
 		{name: "tls", secure: sec},
+		{name: "ws", web: true},
+		{name: "wss", secure: sec, web: true},
 		{name: "unix", network: "unix"},
 		{name: "tls over unix", network: "unix", secure: sec},
 		{name: "pipe", piped: true},
@@ -52,7 +55,7 @@ func (tr *transport) fills(tcp int) int {
 }
 
 // speaksTLS reports whether its bytes are those of TLS.
-func (tr *transport) speaksTLS() bool { return tr.secure != nil }
+func (tr *transport) speaksTLS() bool { return tr.secure != nil && !tr.web }
 
 // resets reports whether a peer can reset its connection.
 func (tr *transport) resets() bool { return !tr.piped && tr.network != "unix" }
@@ -101,7 +104,7 @@ func (tr *transport) prepare(t testing.TB, e *engine.Engine) {
 	switch {
 	case tr.name == "tcp":
 	case tr.piped:
-		e.ListenOn("tcp", "127.0.0.1:0", nil)
+		e.ListenOn("tcp", "127.0.0.1:0", nil, nil)
 	default:
 		var secure *tls.Config
 		if tr.secure != nil {
@@ -111,7 +114,11 @@ func (tr *transport) prepare(t testing.TB, e *engine.Engine) {
 		if tr.network == "unix" {
 			addr = filepath.Join(t.TempDir(), "s")
 		}
-		e.ListenOn(tr.network, addr, secure)
+		var web *engine.WebSocket
+		if tr.web {
+			web = new(engine.WebSocket)
+		}
+		e.ListenOn(tr.network, addr, secure, web)
 	}
 }
 
@@ -129,8 +136,12 @@ func (tr *transport) addr(e *engine.Engine) string {
 func reach(t testing.TB, addr string, option func(fd uintptr)) net.Conn {
 	t.Helper()
 	nc := bare(t, addr, option)
-	if tr := transportOf(t); tr.secure != nil {
-		return shakeHands(t, nc, tr.secure.client).Conn
+	tr := transportOf(t)
+	if tr.secure != nil {
+		nc = shakeHands(t, nc, tr.secure.client).Conn
+	}
+	if tr.web {
+		nc = upgraded(t, nc, addr)
 	}
 	return nc
 }
@@ -185,7 +196,7 @@ func (tr *transport) pipe(t testing.TB, addr string) net.Conn {
 
 // Each transport carries what TCP does, and says its name.
 func TestEachTransportServes(t *testing.T) {
-	names := map[string]string{"tcp": "tcp", "tls": "tls", "unix": "unix", "tls over unix": "tls", "pipe": "pipe", "tls over pipe": "tls"}
+	names := map[string]string{"tcp": "tcp", "tls": "tls", "ws": "ws", "wss": "wss", "unix": "unix", "tls over unix": "tls", "pipe": "pipe", "tls over pipe": "tls"}
 	eachTransport(t, func(t *testing.T) {
 		bothModes(t, func(t *testing.T, workers int) {
 			e := newEcho(engine.Config{Workers: workers})
