@@ -117,8 +117,8 @@ func (r *Reader) Unwrap(raw []byte, f *Found) (n, used int, err *Error) {
 			used += size
 			r.left -= uint64(size)
 			if r.Text {
-				if err := r.check(raw[n : n+size]); err != nil {
-					return n, used, err
+				if size, err = r.check(raw[n : n+size]); err != nil {
+					return n + size, used, err
 				}
 			}
 			n += size
@@ -171,16 +171,24 @@ func (r *Reader) end(raw []byte, n, used int, f *Found) (int, *Error) {
 	return n, nil
 }
 
-// check looks at the next bytes of a text message.
-func (r *Reader) check(b []byte) *Error {
-	if !r.FromServer && (r.line || bytes.IndexByte(b[:len(b)-1], '\n') >= 0) {
-		return errLines
+// check looks at the next bytes of a text message, and returns how many of them come before a mistake.
+func (r *Reader) check(b []byte) (right int, err *Error) {
+	size := len(b)
+	if !r.FromServer {
+		if r.line {
+			return 0, errLines
+		}
+		if i := bytes.IndexByte(b, '\n'); i >= 0 {
+			r.line, b = true, b[:i+1]
+		}
 	}
-	r.line = b[len(b)-1] == '\n'
-	if !r.utf8.valid(b) {
-		return errUTF8
+	if right = r.utf8.valid(b); right < len(b) {
+		return right, errUTF8
 	}
-	return nil
+	if len(b) < size {
+		return len(b), errLines
+	}
+	return size, nil
 }
 
 // header takes a header at the beginning of b, and a whole control frame with its payload. size is 0 where there is not
@@ -373,15 +381,15 @@ type utf8Check struct {
 	lo, hi uint8 // what the next of them may be
 }
 
-// valid reports whether the text may go on with b.
-func (u *utf8Check) valid(b []byte) bool {
+// valid returns how many bytes of b the text may go on with: all of them, or those before the first that is wrong.
+func (u *utf8Check) valid(b []byte) int {
 	if u.need == 0 && utf8.Valid(b) {
-		return true
+		return len(b)
 	}
-	for _, c := range b {
+	for i, c := range b {
 		if u.need > 0 {
 			if c < u.lo || c > u.hi {
-				return false
+				return i
 			}
 			u.need, u.lo, u.hi = u.need-1, 0x80, 0xBF
 			continue
@@ -389,7 +397,7 @@ func (u *utf8Check) valid(b []byte) bool {
 		switch {
 		case c < 0x80:
 		case c < 0xC2, c > 0xF4:
-			return false
+			return i
 		case c < 0xE0:
 			*u = utf8Check{1, 0x80, 0xBF}
 		case c == 0xE0: // the shorter forms of a character, surrogates, and what is beyond Unicode are no UTF-8
@@ -406,5 +414,5 @@ func (u *utf8Check) valid(b []byte) bool {
 			*u = utf8Check{3, 0x80, 0xBF}
 		}
 	}
-	return true
+	return len(b)
 }
