@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync"
 
@@ -68,6 +69,7 @@ func (e *Engine) newEntrance(index int, ln net.Listener, l Listener) *entrance {
 	}
 	if l.WebSocket != nil {
 		at.web = e.newWebListener(l)
+		at.setup.web = at.web
 		if at.stages = append(at.stages, upgrade); l.TLS != nil {
 			at.tls = forHTTP(l.TLS)
 		}
@@ -79,14 +81,15 @@ func (e *Engine) newEntrance(index int, ln net.Listener, l Listener) *entrance {
 // among those of its origin as soon as the origin is known.
 type arrival struct {
 	Incoming
-	engine *Engine
-	at     *entrance
-	nc     net.Conn
-	remote string // names the peer in logs, where it has no IP address
-	since  int64  // when it began to wait for its turn, by the engine's clock
-	tls    *tlsStream
-	web    *wsStream // once its request was accepted
-	asked  bool      // its request was read: an answer goes the way that the request has come
+	engine  *Engine
+	at      *entrance
+	nc      net.Conn
+	remote  string // names the peer in logs, where it has no IP address
+	since   int64  // when it began to wait for its turn, by the engine's clock
+	tls     *tlsStream
+	web     *wsStream // once its request was accepted
+	asked   bool      // its request was read: an answer goes the way that the request has come
+	request *http.Request
 	// forwards says that it is from a trusted HTTP proxy: the client's address is in the request.
 	forwards bool
 	feed     *feedSocket // of ServeConn's connection; nil for a listener's
@@ -180,6 +183,7 @@ func (a *arrival) enroll() {
 	switch {
 	case a.web != nil:
 		a.web.join(c, a.tls)
+		e.requests.Store(c, a.request)
 	case a.tls != nil:
 		a.tls.join(c)
 	}
@@ -191,6 +195,7 @@ func (a *arrival) enroll() {
 	}
 	if err != nil || c.loop == nil {
 		_ = a.nc.Close()
+		c.forgetRequest()
 		e.refused[refusedFailed].Add(1)
 		a.givePlacesBack(false)
 		e.log.Debug("a connection could not be given to an event loop", zapConn(c), zap.Error(err))

@@ -77,7 +77,7 @@ func (c *Conn) close(reply *protocol.Message, why *protocol.CloseError) {
 		}
 		c.needLazy().noticed = err == nil
 	}
-	c.needLazy().closeText = why.Text
+	c.needLazy().why = why
 	if x := c.needLazy(); x.closeBegan == 0 { // otherwise the peer has ended its side, and the timeout is running
 		c.stopTimer()
 		x.closeBegan = c.loop.clock.Now()
@@ -283,6 +283,7 @@ func (c *Conn) onClose(err error) {
 	c.gone = true
 	if s := c.webSocket(); s != nil {
 		c.loop.webs.remove(s)
+		c.forgetRequest()
 	}
 	c.setOutcome(outcome)
 	if c.box == nil {

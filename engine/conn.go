@@ -72,6 +72,8 @@ type setup struct {
 	box     *mailbox      // with Workers
 	inbound atomic.Uint32 // bytes that gnet holds and the engine has not taken; only with Limits.MaxMemory
 
+	web *webListener // nil without WebSocket
+
 	rare *rareAddr // nil for none; the peers of a Unix socket without names share one
 }
 
@@ -81,7 +83,7 @@ func (a *arrival) setupFor(codec protocol.Codec) *setup {
 	if at.newCodec == nil && e.pool == nil && e.cfg.Limits.MaxMemory == noLimit && (rare == nil || rare == at.setup.rare) {
 		return at.setup
 	}
-	s := &setup{engine: e, codec: codec, rare: rare}
+	s := &setup{engine: e, codec: codec, web: at.web, rare: rare}
 	if e.pool != nil {
 		s.box = &mailbox{pool: e.pool}
 	}
@@ -126,16 +128,16 @@ type lazyFields struct {
 	lastID     uint32
 	whenQuiet  []func()
 	whenClosed []func(protocol.CloseOutcome)
-	timer      *clock.Timer // the close timeout; nil before
-	closeBegan int64        // by the loop's clock; set before the loop is told to close
-	noticed    bool         // a Close notice is queued, or was sent
-	closeText  string       // the text of a closing connection
+	timer      *clock.Timer         // the close timeout; nil before
+	closeBegan int64                // by the loop's clock; set before the loop is told to close
+	why        *protocol.CloseError // of a closing connection
+	noticed    bool                 // a Close notice is queued, or was sent
+	overBudget bool                 // closed for Limits.MaxMemory: the waiting bytes are given up
 	usage      *usage
 	backlog    *backlog
 	drops      *drops
 	gathering  *gathering
 	unbound    *protocol.CloseError // why the session was over before the connection was let in; nil: it was not
-	overBudget bool                 // closed for Limits.MaxMemory: the waiting bytes are given up
 }
 
 // needLazy returns the connection's lazyFields, and allocates them if need be. c.mu is held on entry.
@@ -161,10 +163,10 @@ func (c *Conn) ID() uint64 { return c.id }
 
 // transport is seam.Conn's Transport.
 func (c *Conn) transport() string {
-	switch s := c.stream().(type) {
+	switch c.stream().(type) {
 	case nil:
 	case *wsStream:
-		if s.below != nil {
+		if c.web.secure {
 			return "wss"
 		}
 		return "ws"
@@ -244,9 +246,7 @@ func (c *Conn) letInAs(a *Admitted) {
 		if own := c.ownCodec(); own != nil {
 			own.user = a.UserID
 		}
-		if s := c.webSocket(); s != nil {
-			s.request = nil
-		}
+		c.forgetRequest()
 		if a.Reply != nil {
 			c.putFirst(a.Reply) // here, not on the loop, so that a Close in between sends it too
 		}

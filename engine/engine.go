@@ -64,6 +64,7 @@ type Engine struct {
 	pulse         int64       // in nanoseconds, a part of a third of the heartbeat interval that clients are told: see showLife
 	keepAlive     time.Duration
 	ping          time.Duration // the default of WebSocket.PingInterval
+	requests      sync.Map      // the HTTP requests of WebSockets that are not let in, by *Conn
 	webPass       time.Duration // how long the loops take to look at all connections that speak WebSocket
 	listeners     []net.Listener
 	served        *entrance     // of ServeConn

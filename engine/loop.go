@@ -57,6 +57,7 @@ type loop struct {
 	sealBuf   []byte         // for encrypted ones, likewise
 	frameBuf  []byte         // for frames of WebSocket, likewise
 	found     *wsframe.Found // likewise
+	lentBytes lentBytes      // of the connection whose bytes are being delivered, if it speaks WebSocket
 	webs      webs           // connections that speak WebSocket
 	in, out   protocol.Traffic
 	parts     uint8 // see tick

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 
 	"github.com/rollcall-go/rollcall/internal/wsframe"
@@ -18,29 +17,32 @@ import (
 // stream of the codec's bytes: where its messages begin and end means nothing, but for text. What the server sends are
 // messages of whole frames of the codec.
 type wsStream struct {
-	conn    *Conn
-	layers  layers     // this, and the socket below
-	below   *tlsStream // nil without TLS
-	at      *webListener
-	early   []byte        // bytes that came together with the HTTP request, then what of them is not unwrapped
-	request *http.Request // until the logon is decided; under Conn.mu
-	plain   []byte        // unwrapped and not taken; while take runs it may lie in the memory of what is below
-	reader  wsframe.Reader
-	pong    []byte // waits until the client takes what was sent before; nil for none
+	conn   *Conn
+	layers layers // this, and the socket below
+	rare   *wsRare
+	reader wsframe.Reader
 
 	place    int32  // in the loop's list
-	parts    uint16 // bytes of a header or control frame that is not whole
 	controls uint16 // bytes of control frames in the present PingInterval
 	hollow   uint16 // bytes of headers of empty data frames in a row
-	closing  uint16 // the code for our Close frame, where the connection's own does not say it
-	code     uint16 // of the client's Close frame
-	closed   bool   // that has come
+	silent   uint16 // how often the loop has looked since the last data frame
+	unheard  uint8  // the same, since any bytes have come or a Ping was sent
+	parts    uint8  // bytes of a header or control frame that is not whole
+	heard    bool   // bytes have come since the loop last looked
+	closed   bool   // the client's Close frame has come
 	finished bool   // ours was sent
 	within   bool   // a message of ours has begun and not ended
 	begun    bool   // arrived has run
-	heard    bool   // bytes have come since the loop last looked
-	silent   uint16 // how often the loop has looked since the last data frame
-	unheard  uint16 // the same, since any bytes have come
+}
+
+// wsRare is what most idle connections do not need.
+type wsRare struct {
+	below   *tlsStream // nil without TLS
+	early   []byte     // bytes that came together with the HTTP request, then what of them is not unwrapped
+	plain   []byte     // unwrapped and not taken
+	pong    []byte     // waits until the client takes what was sent before; nil for none
+	closing uint16     // the code for our Close frame, where the connection's own does not say it
+	code    uint16     // of the client's Close frame
 }
 
 const (
@@ -54,21 +56,38 @@ const (
 
 // join makes s the stream of a connection on gnet.
 func (s *wsStream) join(c *Conn, below *tlsStream) {
-	s.conn, s.below = c, below
+	s.conn = c
 	s.reader.Text = c.codec == protocol.Line
 	s.layers = layers{sock: &c.tcp, stream: s}
 	if below != nil {
+		s.needRare().below = below
 		below.conn, below.wire.conn, below.above = c, c, s
 	}
 	c.layers.Store(&s.layers)
+}
+
+// needRare returns what the stream seldom needs, and allocates it if need be.
+func (s *wsStream) needRare() *wsRare {
+	if s.rare == nil {
+		s.rare = new(wsRare)
+	}
+	return s.rare
+}
+
+// below returns the TLS below, or nil.
+func (s *wsStream) below() *tlsStream {
+	if s.rare == nil {
+		return nil
+	}
+	return s.rare.below
 }
 
 // arrived unwraps all bytes that have come, and has them delivered.
 func (s *wsStream) arrived() (over bool) {
 	c := s.conn
 	s.heard = true
-	if s.below != nil {
-		over = s.below.arrived() // it calls take
+	if below := s.below(); below != nil {
+		over = below.arrived() // it calls take
 		return over || s.closed && !c.gone
 	}
 	switch {
@@ -85,33 +104,38 @@ func (s *wsStream) arrived() (over bool) {
 }
 
 // forget drops what waits to be delivered.
-func (s *wsStream) forget() { s.plain, s.early, s.parts = nil, nil, 0 }
+func (s *wsStream) forget() {
+	if s.parts = 0; s.rare != nil {
+		s.rare.plain, s.rare.early = nil, nil
+	}
+}
 
 // sock returns the socket below.
 func (s *wsStream) sock() socket { return s.conn.sock() }
 
 // raw returns the bytes that are not unwrapped.
 func (s *wsStream) raw() []byte {
-	switch {
-	case s.below != nil:
-		return s.below.plain
-	case s.early != nil:
-		s.early = append(s.early, s.sock().peek()...)
+	switch r := s.rare; {
+	case r == nil:
+	case r.below != nil:
+		return r.below.plain
+	case r.early != nil:
+		r.early = append(r.early, s.sock().peek()...)
 		s.sock().discard(-1)
-		return s.early
+		return r.early
 	}
 	return s.sock().peek()
 }
 
 // used drops n bytes of raw, which returned so many.
 func (s *wsStream) used(n, of int) {
-	switch {
-	case s.below != nil:
-		s.below.discard(n)
-	case s.early != nil && n == of:
-		s.early = nil
-	case s.early != nil:
-		s.early = s.early[n:]
+	switch r := s.rare; {
+	case r != nil && r.below != nil:
+		r.below.discard(n)
+	case r != nil && r.early != nil:
+		if r.early = r.early[n:]; n == of {
+			r.early = nil
+		}
 	default:
 		s.sock().discard(n)
 	}
@@ -126,38 +150,58 @@ func (s *wsStream) take() {
 	raw := s.raw()
 	of := len(raw)
 	n, used, broken := s.reader.Unwrap(raw, f)
-	s.parts = uint16(min(of-used, wsframe.MaxControl+wsframe.MaxHeader))
-	own := len(s.plain) > 0 || f.LineFeed
+	s.parts = uint8(min(of-used, wsframe.MaxControl+wsframe.MaxHeader))
+	payload := raw[:n:n]
+	own := f.LineFeed || s.rare != nil && len(s.rare.plain) > 0
 	if own {
-		s.plain = append(s.plain, raw[:n]...)
-		if f.LineFeed {
-			s.plain = append(s.plain, '\n')
+		r := s.needRare()
+		if r.plain = append(r.plain, payload...); f.LineFeed {
+			r.plain = append(r.plain, '\n')
 		}
-	} else {
-		s.plain = raw[:n:n]
 	}
 	if n > 0 {
 		s.hollow, s.silent = 0, 0
 	}
-	l.read(c)
+	s.deliver(payload, own)
 	if c.gone {
 		s.forget()
 		l.found = f
 		return
 	}
-	switch {
-	case len(s.plain) == 0:
-		s.plain = nil // an idle connection keeps no buffer
-	case !own:
-		s.plain = bytes.Clone(s.plain)
-	}
 	s.used(used, of)
 	s.upkeep(f)
 	l.found = f
 	if broken != nil && !c.gone && c.state.Load() < stateClosing {
-		s.closing = broken.Code
+		s.needRare().closing = broken.Code
 		c.closeBy(protocol.InvalidMessage, broken.Error())
 	}
+	if r := s.rare; r != nil && r.below == nil && r.early == nil && r.plain == nil && r.pong == nil && r.closing|r.code == 0 {
+		s.rare = nil // an idle connection is small
+	}
+}
+
+// lentBytes are the bytes of a read while they are delivered: they lie in the memory of what is below the stream.
+type lentBytes struct {
+	to *wsStream
+	b  []byte
+}
+
+// deliver has the payload delivered, or what is in memory of the stream's own, and keeps what the codec has not taken.
+func (s *wsStream) deliver(payload []byte, own bool) {
+	c, l := s.conn, s.conn.loop
+	if own {
+		if l.read(c); s.rare != nil && len(s.rare.plain) == 0 {
+			s.rare.plain = nil
+		}
+		return
+	}
+	before := l.lentBytes // of another connection, within whose read this one ends
+	l.lentBytes = lentBytes{s, payload}
+	l.read(c)
+	if rest := l.lentBytes.b; l.lentBytes.to == s && len(rest) > 0 && !c.gone {
+		s.needRare().plain = bytes.Clone(rest)
+	}
+	l.lentBytes = before
 }
 
 // takeFound takes the loop's wsframe.Found, empty.
@@ -174,7 +218,7 @@ func (l *loop) takeFound() *wsframe.Found {
 func (s *wsStream) upkeep(f *wsframe.Found) {
 	c := s.conn
 	if s.closed = f.Closed; s.closed {
-		s.code = f.Code
+		s.needRare().code = f.Code
 	}
 	s.hollow = uint16(min(int(s.hollow)+f.Hollow, maxHollow+1))
 	s.controls = uint16(min(int(s.controls)+f.Size, wsMostControls+1))
@@ -191,18 +235,27 @@ func (s *wsStream) upkeep(f *wsframe.Found) {
 		c.closeBy(protocol.RateLimited, "more WebSocket control frames than the server allows")
 	case f.Ping != nil && (c.state.Load() >= stateBound || s.controls <= wsEarlyPongs):
 		s.answer(f.Ping)
-	case s.pong != nil:
-		s.answer(s.pong)
+	default:
+		s.answerLate()
+	}
+}
+
+// answerLate sends the Pong that has waited, if there is one.
+func (s *wsStream) answerLate() {
+	if s.rare != nil && s.rare.pong != nil {
+		s.answer(s.rare.pong)
 	}
 }
 
 // answer sends a Pong, or keeps it until the client takes more. A later one replaces one that waits.
 func (s *wsStream) answer(payload []byte) {
 	if s.conn.unsent > 0 {
-		s.pong = slices.Clone(payload)
+		s.needRare().pong = append(make([]byte, 0, len(payload)), payload...)
 		return
 	}
-	s.pong = nil
+	if s.rare != nil {
+		s.rare.pong = nil
+	}
 	s.control(wsframe.Pong, payload)
 }
 
@@ -214,11 +267,12 @@ func (s *wsStream) control(op byte, payload []byte) {
 	}
 	b := append(wsframe.AppendHeader(c.loop.takeFrameBuf(), op, true, len(payload)), payload...)
 	c.loop.frameBuf = b[:0]
-	if s.below == nil {
+	below := s.below()
+	if below == nil {
 		c.writeBetween(b)
 		return
 	}
-	if wire, _, err := s.below.wrap(b); err == nil && len(wire) > 0 {
+	if wire, _, err := below.wrap(b); err == nil && len(wire) > 0 {
 		c.writeBetween(wire)
 	}
 }
@@ -248,10 +302,11 @@ func (s *wsStream) wrap(frames []byte) (wire []byte, n int, err error) {
 	s.within = n < len(frames)
 	b := append(wsframe.AppendHeader(l.takeFrameBuf(), op, !s.within, n), frames[:n]...)
 	l.frameBuf = b[:0]
-	if s.below == nil {
+	below := s.below()
+	if below == nil {
 		return b, n, nil
 	}
-	wire, _, err = s.below.wrap(b)
+	wire, _, err = below.wrap(b)
 	return wire, n, err
 }
 
@@ -264,20 +319,23 @@ func (s *wsStream) finish() {
 	c := s.conn
 	c.mu.Lock()
 	code, text := c.code, ""
-	if c.lazy != nil {
-		text = c.lazy.closeText
+	if c.lazy != nil && c.lazy.why != nil {
+		text = c.lazy.why.Text
 	}
 	c.mu.Unlock()
 	var body []byte
-	switch {
-	case !s.closed:
-		body = appendWSClose(nil, s.closing, code, text)
-	case s.code != wsframe.NoCode:
-		body = binary.BigEndian.AppendUint16(nil, s.code)
+	switch r := s.rare; {
+	case s.closed && r.code != wsframe.NoCode:
+		body = binary.BigEndian.AppendUint16(nil, r.code)
+	case s.closed:
+	case r != nil:
+		body = appendWSClose(nil, r.closing, code, text)
+	default:
+		body = appendWSClose(nil, 0, code, text)
 	}
 	s.control(wsframe.Close, body)
-	if s.below != nil && !c.gone {
-		s.below.finish()
+	if below := s.below(); below != nil && !c.gone {
+		below.finish()
 	}
 }
 
@@ -321,9 +379,9 @@ var errWSBrokenOff = errors.New("rollcall: the client has closed the WebSocket b
 // ended returns the error for a connection whose socket has ended. A client that ends TCP without a Close frame counts as
 // one of plain TCP, unless it owes the rest of a message.
 func (s *wsStream) ended(err error) error {
-	switch {
-	case s.below != nil:
-		err = s.below.ended(err)
+	switch below := s.below(); {
+	case below != nil:
+		err = below.ended(err)
 	case !s.begun && errors.Is(err, io.EOF): // the client came and left at once: what came with the request is delivered first
 		s.conn.loop.apart(func() { s.arrived() })
 	}
@@ -341,33 +399,49 @@ func (s *wsStream) ended(err error) error {
 
 // politely reports whether the code of the client's Close frame is no failure.
 func (s *wsStream) politely() bool {
-	return s.code <= wsframe.GoingAway || s.code == wsframe.NoCode || s.code >= wsframe.FirstApplication
+	code := s.rare.code
+	return code <= wsframe.GoingAway || code == wsframe.NoCode || code >= wsframe.FirstApplication
 }
 
 // buffered counts the bytes that wait to be delivered, and those of a frame's header.
 func (s *wsStream) buffered() int {
-	n := len(s.plain) + int(s.parts)
-	if s.below != nil {
-		n += s.below.wire.got
+	n := len(s.peek()) + int(s.parts)
+	if below := s.below(); below != nil {
+		n += below.wire.got
 	}
 	return n
 }
 
-func (s *wsStream) peek() []byte { return s.plain }
+func (s *wsStream) peek() []byte {
+	if l := &s.conn.loop.lentBytes; l.to == s {
+		return l.b
+	}
+	if s.rare == nil {
+		return nil
+	}
+	return s.rare.plain
+}
 
 func (s *wsStream) discard(n int) {
-	if n < 0 || n >= len(s.plain) {
-		s.plain = nil
-		return
+	b := s.peek()
+	if n < 0 || n >= len(b) {
+		b = nil
+	} else {
+		b = b[n:]
 	}
-	s.plain = s.plain[n:]
+	switch l := &s.conn.loop.lentBytes; {
+	case l.to == s:
+		l.b = b
+	case s.rare != nil:
+		s.rare.plain = b
+	}
 }
 
 func (s *wsStream) security() *tls.ConnectionState {
-	if s.below == nil {
-		return nil
+	if below := s.below(); below != nil {
+		return below.security()
 	}
-	return s.below.security()
+	return nil
 }
 
 // webSocket returns the connection's stream if it speaks WebSocket, or nil.
@@ -380,11 +454,14 @@ func (c *Conn) webSocket() *wsStream {
 // The body is empty. Nil means that the connection does not speak WebSocket, or that it was let in: the request is dropped
 // then, so that an idle connection is small. Without an Admission it stays. Do not change it. Any goroutine may call it.
 func (c *Conn) HTTPRequest() *http.Request {
-	s := c.webSocket()
-	if s == nil {
-		return nil
+	r, _ := c.engine.requests.Load(c)
+	request, _ := r.(*http.Request)
+	return request
+}
+
+// forgetRequest drops the HTTP request. Any goroutine may call it.
+func (c *Conn) forgetRequest() {
+	if c.web != nil {
+		c.engine.requests.Delete(c)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return s.request
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -67,7 +68,7 @@ type webListener struct {
 	trusted     []netip.Prefix
 	origins     []webOrigin
 	maxRequest  int
-	looks       uint16 // passes of webs in half a PingInterval; 0: no pings
+	looks       uint8  // passes of webs in half a PingInterval; 0: no pings
 	page        uint16 // passes in PageTimeout; 0 for no limit
 }
 
@@ -85,9 +86,9 @@ func (e *Engine) newWebListener(l Listener) *webListener {
 	}
 	switch {
 	case w.PingInterval > 0:
-		at.looks = e.passes(w.PingInterval / 2)
+		at.looks = uint8(min(e.passes(w.PingInterval/2), math.MaxUint8))
 	case w.PingInterval == 0:
-		at.looks = e.passes(e.ping / 2)
+		at.looks = uint8(min(e.passes(e.ping/2), math.MaxUint8))
 	}
 	return at
 }

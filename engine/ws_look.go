@@ -88,21 +88,26 @@ func (s *wsStream) look() {
 	if c.gone || s.finished || c.state.Load() != stateBound {
 		return
 	}
-	if c.loop.webs.pass%int(2*max(s.at.looks, 1)) == 0 {
+	at := c.web
+	if c.loop.webs.pass%int(2*max(at.looks, 1)) == 0 {
 		s.controls = 0
 	}
-	if s.silent++; s.at.page > 0 && s.silent >= s.at.page {
+	s.silent += uint16(min(1, math.MaxUint16-int(s.silent)))
+	if at.page > 0 && s.silent >= at.page {
 		c.closeBy(protocol.HeartbeatTimeout, "no message came from the page for too long")
 		return
 	}
-	if c.unsent == 0 && s.pong != nil {
-		s.answer(s.pong)
+	if c.unsent == 0 {
+		s.answerLate()
 	}
 	if s.heard {
 		s.heard, s.unheard = false, 0
 		return
 	}
-	if s.unheard++; s.at.looks > 0 && s.unheard%s.at.looks == 0 && c.unsent == 0 {
-		s.control(wsframe.Ping, nil)
+	if s.unheard++; at.looks > 0 && s.unheard >= at.looks {
+		s.unheard = 0
+		if c.unsent == 0 { // otherwise the client takes nothing
+			s.control(wsframe.Ping, nil)
+		}
 	}
 }

@@ -56,11 +56,11 @@ func upgrade(ctx context.Context, a *arrival) bool {
 		a.refuseRequest(ctx, err)
 		return false
 	}
-	a.web = &wsStream{at: w, request: r, place: -1}
+	a.web, a.request = &wsStream{place: -1}, r
 	if a.tls != nil {
 		a.tls.wire.nc, a.tls.plain = nil, early
-	} else {
-		a.web.early = early
+	} else if len(early) > 0 {
+		a.web.needRare().early = early
 	}
 	return true
 }
