@@ -53,6 +53,12 @@ func (e *Engine) ServeConn(nc net.Conn) error {
 		s.panicked("address", v)
 		a.reason = contain.Error("a connection's address", v)
 	})
+	return a.serve()
+}
+
+// serve is ServeConn for an arrival that has its addresses, or a reason for being turned away.
+func (a *arrival) serve() error {
+	e, s := a.engine, a.feed
 	if a.reason == nil {
 		e.arrive(a)
 	} else {

@@ -80,7 +80,11 @@ func (s *feedSocket) open(c *Conn) error {
 		}
 	}
 	s.conn, s.loop, s.layers.sock = c, l, s
-	c.layers.Store(&s.layers)
+	if web := c.webSocket(); web != nil {
+		web.layers.sock = s
+	} else {
+		c.layers.Store(&s.layers)
+	}
 	opened := make(chan bool, 1)
 	l.feeds.Add(1)
 	l.post(func() {

@@ -95,7 +95,7 @@ func (e *Engine) newWebListener(l Listener) *webListener {
 
 // trusts reports whether a connection is from a trusted proxy. w may be nil.
 func (w *webListener) trusts(a *arrival) bool {
-	if w == nil || len(w.trusted) == 0 {
+	if w == nil || len(w.trusted) == 0 || a.asked {
 		return false
 	}
 	_, unix := a.nc.(*net.UnixConn)

@@ -17,7 +17,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/rollcall-go/rollcall/internal/contain"
-	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // upgrade is the stage of the HTTP request that begins a WebSocket, RFC 6455 section 4.2.
@@ -67,8 +66,11 @@ func upgrade(ctx context.Context, a *arrival) bool {
 
 // carrier is what the request comes on and the answer goes out on.
 func (a *arrival) carrier() io.ReadWriter {
-	if a.tls != nil {
+	switch {
+	case a.tls != nil:
 		return a.tls.tls
+	case a.feed != nil: // of WebSocketHandler
+		return a.nc
 	}
 	return a.peer
 }
@@ -127,8 +129,8 @@ func (a *arrival) readRequest(most int) (r *http.Request, early []byte, err erro
 	if len(head) > end {
 		early = bytes.Clone(head[end:])
 	}
-	if hosts := countHosts(head[:end]); hosts != 1 {
-		return nil, nil, badRequest("a request has one Host, not %d", hosts)
+	if err := checkFields(head[:end]); err != nil {
+		return nil, nil, err
 	}
 	r, err = http.ReadRequest(bufio.NewReader(bytes.NewReader(head[:end])))
 	if err != nil {
@@ -155,15 +157,24 @@ func isMethod(b []byte) bool {
 	return true
 }
 
-// countHosts returns how many Host fields a request has. http.ReadRequest lets one without any pass.
-func countHosts(head []byte) (n int) {
-	for line := range bytes.Lines(head) {
+// checkFields returns an error for what http.ReadRequest lets pass: no Host, or two, a space before a colon, a field that goes on in
+// the next line.
+func checkFields(head []byte) error {
+	hosts := 0
+	_, fields, _ := bytes.Cut(head, []byte("\r\n"))
+	for line := range bytes.SplitSeq(bytes.TrimSuffix(fields, headEnd), []byte("\r\n")) {
 		name, _, ok := bytes.Cut(line, []byte{':'})
-		if ok && strings.EqualFold(string(bytes.TrimSpace(name)), "Host") {
-			n++
+		if !ok || len(name) == 0 || bytes.ContainsAny(name, " \t") {
+			return badRequest("this is no request of HTTP/1.1: %.60q is no field", line)
+		}
+		if strings.EqualFold(string(name), "Host") {
+			hosts++
 		}
 	}
-	return n
+	if hosts != 1 {
+		return badRequest("a request has one Host, not %d", hosts)
+	}
+	return nil
 }
 
 // checkRequest returns an error for a request that http.ReadRequest lets pass, and that begins no WebSocket here.
@@ -329,13 +340,4 @@ func (a *arrival) answer(b []byte) {
 		}
 		return err
 	})
-}
-
-// busyAnswer is the answer for a client that is not let in, before its request was read.
-func busyAnswer(why *protocol.CloseError) []byte {
-	status := http.StatusServiceUnavailable
-	if !why.Code.MayReconnect() {
-		status = http.StatusForbidden
-	}
-	return httpAnswer(&httpError{status: status, text: why.Error(), header: "Retry-After: 5\r\n"})
 }
