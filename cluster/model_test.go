@@ -31,7 +31,7 @@ func TestModel(t *testing.T) {
 	})
 }
 
-// lighter is by how much fewer programs the models run than make alloc does: a quarter with the race detector, with which they take eight
+// lighter is by how much fewer programs the models run than make full does: a quarter with the race detector, with which they take eight
 // times as long.
 var lighter = 1
 

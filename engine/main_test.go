@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) // gnet starts a goroutine pool when it is imported
 }
 
-// lighter is by how much some tests send less than make alloc sends: 4 with the race detector, with which bytes cost ten times as much.
+// lighter is by how much some tests send less than make full sends: 4 with the race detector, with which bytes cost ten times as much.
 var lighter = 1
 
 // patience is how long a test waits for what must come.

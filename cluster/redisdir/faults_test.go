@@ -43,17 +43,17 @@ var faults = []fault{
 	}},
 	{"the mesh of a node is cut", 0, func(s *stand) []*member {
 		s.nodes[0].way.SetCut(true)
-		lasts(lease)
+		lasts(s.lease)
 		s.nodes[0].way.SetCut(false)
 		return nil
 	}},
 	{"the store stands still for less than a lease", 0, func(s *stand) []*member {
 		began := time.Now()
 		s.server.signal(syscall.SIGSTOP)
-		lasts(lease / 4)
+		lasts(s.lease / 4)
 		s.server.signal(syscall.SIGCONT)
 		s.grow(1)
-		if time.Since(began) < lease-lease/5-lease/10 { // Renew and Margin
+		if time.Since(began) < s.lease-s.lease/5-s.lease/10 { // Renew and Margin
 			return nil
 		}
 		return s.nodes // the machine was too slow
@@ -112,9 +112,13 @@ var faults = []fault{
 // lasts lets a fault go on for a time.
 func lasts(d time.Duration) { time.Sleep(d) }
 
-// relogons is how many logons each fault has to stand: 10,000, and in make soak what SOAK_RELOGONS says.
+// lighter is by how much fewer logons each fault stands than make full has it stand: a quarter with the race detector, with which a logon
+// takes eight times as long.
+var lighter = 1
+
+// relogons is how many logons each fault has to stand: 10,000, fewer with the race detector, and in make soak what SOAK_RELOGONS says.
 func relogons(t *testing.T) int {
-	text := cmp.Or(os.Getenv("SOAK_RELOGONS"), "10000")
+	text := cmp.Or(os.Getenv("SOAK_RELOGONS"), strconv.Itoa(10_000/lighter))
 	n, err := strconv.Atoi(text)
 	if err != nil {
 		t.Fatalf("SOAK_RELOGONS is %q: %v", text, err)

@@ -16,7 +16,7 @@ import (
 func TestOpenNodesGoOnWhileTheServerIsAway(t *testing.T) {
 	t.Parallel()
 	const users = 20
-	s := &stand{t: t, server: startServer(t), lease: 3 * lease, lost: cluster.Open}
+	s := &stand{t: t, server: startServer(t), lease: lease, lost: cluster.Open}
 	s.nodes = []*member{{name: "a"}, {name: "b"}}
 	s.run(0, func(*member) (store, way rueidis.Client) { return connect(t, s.server.addr), connect(t, s.server.addr) })
 	a, b := s.nodes[0], s.nodes[1]

@@ -1,0 +1,5 @@
+//go:build race
+
+package redisdir_test
+
+func init() { lighter = 4 }
