@@ -54,6 +54,7 @@ func (s State) String() string {
 type Client struct {
 	cfg   Config
 	addrs []string // the addresses given to Dial
+	tried string   // the address of the last attempt; only connecting and reconnecting use it
 	inbox *inbox
 
 	unanswered atomic.Pointer[protocol.Message] // the request that a handler is called with, until it is answered
@@ -77,11 +78,16 @@ type Client struct {
 	moved   string // the other address that the server has named
 }
 
-// Dial connects to a server's TCP address, "host:port", logs on, and waits for the answer. ctx and Config.Timeouts.Dial limit how
-// long that may take. ctx has no effect once Dial has returned.
+// Dial connects to a server, logs on, and waits for the answer. ctx and Config.Timeouts.Dial limit how long that may take. ctx has no
+// effect once Dial has returned.
 //
-// addr may be several addresses, separated by commas. Each attempt, to reconnect too, tries them in turn until a server accepts or
-// refuses the logon. It begins with the address of the last connection.
+// addr is a TCP address, "host:port", or a URL of a WebSocket, "ws://host:port/path", or "wss://host:port/path" for one over TLS; the
+// ports of URLs without one are 80 and 443. The package's comment says more about WebSocket. For a URL with another scheme, with a user or a
+// fragment, or that is malformed, Dial returns an error and connects to nothing. Put no token into the query, because servers and
+// proxies log it: Config.Token is for that.
+//
+// addr may be several addresses, separated by commas, of both kinds; a comma in a URL is written %2C. Each attempt, to reconnect too,
+// tries them in turn until a server accepts or refuses the logon. It begins with the address of the last connection.
 //
 // Dial tries once: when it cannot connect, or the server refuses the logon, it returns the error. With Reconnect.First it tries
 // again. A refusal is a *protocol.CloseError (errors.As), whose Code.MayReconnect says whether another attempt makes sense.
@@ -97,7 +103,7 @@ func Dial(ctx context.Context, addr string, cfg Config) (*Client, error) {
 	if err := cfg.checkHandlers(); err != nil {
 		return nil, err
 	}
-	addrs, err := addresses(addr)
+	addrs, err := cfg.addresses(addr)
 	if err != nil {
 		return nil, err
 	}

@@ -90,12 +90,13 @@ type Config struct {
 	// reconnects. 0 means 4 MiB; negative means no limit.
 	MaxInbound int
 
-	// TLS, when set, makes the client use TLS on every connection; nil means plain TCP. Without a ServerName the server's
-	// certificate must be for the host that is dialled. Do not change it after Dial. The handshake counts towards
-	// Timeouts.Dial.
+	// TLS, when set, makes the client use TLS on every connection; with a ws:// address Dial then returns an error. Nil means plain
+	// TCP, and for a wss:// address TLS with the system's root certificates. Without a ServerName the server's certificate must be
+	// for the host that is dialled. For wss:// NextProtos are replaced by http/1.1. Do not change it after Dial. The handshake
+	// counts towards Timeouts.Dial.
 	TLS *tls.Config
-	// DialContext makes connections. Nil means the DialContext of a net.Dialer. With TLS set it must return connections without TLS
-	// (not those of a tls.Dialer): the client adds TLS.
+	// DialContext makes connections, those of WebSocket too. Nil means the DialContext of a net.Dialer. network is "tcp" and addr
+	// "host:port". With TLS set, and for wss://, it must return connections without TLS (not those of a tls.Dialer): the client adds TLS.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
@@ -107,7 +108,8 @@ type Config struct {
 // So the client repeats that logon until the server's heartbeat timeout has passed since the loss: three times the interval that
 // the server asked for, or 30 s if it asked for none.
 //
-// When the server names another address the client tries that; after a failed attempt there it goes back to Dial's.
+// When the server names another address the client tries that; after a failed attempt there it goes back to Dial's. A client that was
+// connected by a URL puts a "host:port" that the server names into it, and does not go from wss:// to an address without TLS.
 type Reconnect struct {
 	// Min and Max bound the wait before each attempt. The wait is the server's retry-ms, if it sent one, plus a random time
 	// between 0 and the lesser of Max and Min × 2ⁿ, evenly distributed, for attempt n from 0. n begins at 0 again after a
@@ -120,8 +122,8 @@ type Reconnect struct {
 
 // Timeouts say how long a client waits, and how often it sends heartbeats.
 type Timeouts struct {
-	// Dial is how long an attempt at one address may take: Config.Token, connecting, and the logon. 0 means 15 s. Negative means
-	// no limit but Dial's context; an attempt to reconnect may then take for ever.
+	// Dial is how long an attempt at one address may take: Config.Token, connecting, TLS, the HTTP request of a WebSocket, and the logon. 0
+	// means 15 s. Negative means no limit but Dial's context; an attempt to reconnect may then take for ever.
 	Dial time.Duration
 	// Write is how long the network may accept no byte before the connection counts as lost. So it also limits how long a Send may
 	// block. 0 means 10 s; negative means for ever.
@@ -195,9 +197,6 @@ func (c Config) withDefaults() Config {
 	c.MaxInbound = orDefault(c.MaxInbound, 4<<20, noLimit)
 	if c.DialContext == nil {
 		c.DialContext = new(net.Dialer).DialContext
-	}
-	if c.TLS != nil {
-		c.DialContext = secured(c.DialContext, c.TLS)
 	}
 	return c
 }

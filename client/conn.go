@@ -18,6 +18,7 @@ import (
 type conn struct {
 	client *Client
 	nc     net.Conn
+	ws     *webSocket // nil for TCP
 	frames frameReader
 	born   time.Time // the times below are relative to it
 
@@ -39,7 +40,8 @@ type conn struct {
 	out      []byte        // frames that wait to be written
 	space    chan struct{} // closed when out has been taken; nil while no goroutine waits for that
 	cut      bool          // nothing more may be sent
-	leaving  bool          // the last frame of out is a Close
+	leaving  bool          // the last frame of out is a Close, or nothing is to be sent any more
+	webCode  uint16        // of the Close frame of WebSocket behind it
 	why      error         // why the connection ended; nil while it has not
 	requests map[uint32]request
 	lastID   uint32
@@ -114,7 +116,7 @@ func (cn *conn) leave(why error, code protocol.CloseCode, text string) {
 		return
 	}
 	if !cn.cut {
-		cn.cut, cn.leaving = true, true
+		cn.cut, cn.leaving, cn.webCode = true, true, webCodeOf(why, code)
 		notice := protocol.Message{Type: protocol.TypeClose,
 			Body: system.AppendClose(nil, &protocol.CloseError{Code: code, Text: text})}
 		cn.out, _ = protocol.Binary.Append(cn.out, &notice) // encoding a notice cannot fail

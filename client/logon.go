@@ -44,6 +44,7 @@ func (c *Client) connect(ctx context.Context) (*conn, error) {
 func (c *Client) connectTo(ctx context.Context, addr string) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeouts.Dial)
 	defer cancel()
+	c.tried = addr
 	c.mu.Lock()
 	session := c.session
 	c.mu.Unlock()
@@ -56,21 +57,37 @@ func (c *Client) connectTo(ctx context.Context, addr string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	nc, err := contained("DialContext", func() (net.Conn, error) { return c.cfg.DialContext(ctx, "tcp", addr) })
+	t, err := c.cfg.target(addr)
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
+	o, err := contained("DialContext", func() (opened, error) { return c.open(ctx, t) })
+	if err != nil {
+		return nil, err
+	}
+	nc := o.nc
+	stop := interrupts(ctx, nc)
 	cn := newConn(c, nc)
+	if t.url != nil {
+		cn.speakWebSocket(o.early)
+	}
 	err = cn.logOn(frame)
 	if !stop() { // ctx ended, which is why the logon failed, if it did
 		err = ctx.Err()
 	}
 	if err != nil {
+		if ctx.Err() == nil {
+			cn.partAfterRefusal(err)
+		}
 		_ = nc.Close()
-		return nil, fmt.Errorf("rollcall: logging on at %s: %w", addr, err)
+		return nil, fmt.Errorf("rollcall: logging on at %s: %w", t.name, err)
 	}
 	return cn, nil
+}
+
+// interrupts makes the end of ctx end what reads and writes, until stop is called, which returns false when that has happened.
+func interrupts(ctx context.Context, nc net.Conn) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 }
 
 // logonFields returns the fields of a Logon.
@@ -110,6 +127,9 @@ func (c *Client) logonFrame(fields map[string]string) ([]byte, error) {
 
 // logOn sends the Logon and waits for its answer, which comes before any other frame.
 func (cn *conn) logOn(frame []byte) error {
+	if cn.ws != nil {
+		frame = cn.ws.message(frame)
+	}
 	if _, err := cn.nc.Write(frame); err != nil {
 		return networkError(err)
 	}

@@ -24,6 +24,7 @@ type network struct {
 	conns chan net.Conn
 	dials chan string // the address of each attempt, where the test wants to know
 	fail  chan error  // the outcome of the next attempts, instead of a connection
+	raw   bool        // the test itself answers the request of a WebSocket
 
 	mu       sync.Mutex
 	accepted []net.Conn
@@ -86,6 +87,9 @@ func (n *network) accept() *peer {
 	n.accepted = append(n.accepted, nc)
 	n.mu.Unlock()
 	_ = nc.SetDeadline(time.Now().Add(time.Hour))
+	if transportOf(n.t).web && !n.raw {
+		nc = acceptWeb(n.t, nc)
+	}
 	return &peer{t: n.t, nc: nc}
 }
 
@@ -111,7 +115,7 @@ func (n *network) dial(cfg client.Config, fields map[string]string) (*client.Cli
 	}
 	dialled := make(chan outcome, 1)
 	go func() {
-		c, err := client.Dial(context.Background(), "first:1", cfg)
+		c, err := client.Dial(context.Background(), transportOf(n.t).address("first:1"), cfg)
 		dialled <- outcome{c, err}
 	}()
 	p := n.accept()
@@ -133,7 +137,7 @@ func (n *network) refusal(cfg client.Config, answer func(p *peer, logon *protoco
 	cfg.DialContext = n.dialContext
 	failed := make(chan error, 1)
 	go func() {
-		c, err := client.Dial(context.Background(), "first:1", cfg)
+		c, err := client.Dial(context.Background(), transportOf(n.t).address("first:1"), cfg)
 		if err == nil {
 			_ = c.Close()
 		}

@@ -14,7 +14,11 @@ func (cn *conn) readAll() error {
 	var m protocol.Message
 	for {
 		if err := cn.frames.next(&m); err != nil {
-			cn.complain(err)
+			if cn.ws != nil && cn.ws.closed {
+				cn.answerClose(err)
+			} else {
+				cn.complain(err)
+			}
 			return err
 		}
 		if err := cn.receive(&m); err != nil {
@@ -42,7 +46,9 @@ func (cn *conn) receive(m *protocol.Message) error {
 			cn.post(&protocol.Message{Type: protocol.TypeHeartbeat, Flags: protocol.FlagReply, ID: m.ID})
 		}
 	case m.Type == protocol.TypeClose:
-		return closeNotice(m.Body)
+		err := closeNotice(m.Body)
+		cn.answerClose(err)
+		return err
 	case m.Type == protocol.TypePush && cn.client.cfg.OnPush != nil:
 		p, err := protocol.ParsePush(m.Body)
 		if err != nil {
@@ -107,7 +113,8 @@ type frameReader struct {
 	maxBody int
 	buf     []byte // what has been read; buf[:used] has been decoded
 	used    int
-	need    int // bytes that are needed before the next attempt to decode
+	need    int  // bytes that are needed before the next attempt to decode
+	coded   bool // errors of read may have a code
 }
 
 const (
@@ -138,6 +145,10 @@ func (f *frameReader) next(m *protocol.Message) error {
 		n, err := f.read(f.buf[len(rest):cap(f.buf)])
 		f.buf = f.buf[:len(rest)+n]
 		if n == 0 && err != nil {
+			var ce *protocol.CloseError
+			if f.coded && codes.As(err, &ce) {
+				return err
+			}
 			if errors.Is(err, io.EOF) {
 				err = errServerEnded
 				if len(rest) > 0 {

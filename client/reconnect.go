@@ -112,7 +112,9 @@ func (c *Client) aim(ce *protocol.CloseError, failed bool) {
 		c.moved = ""
 	}
 	if ce != nil && ce.Info[protocol.FieldAddress] != "" {
-		c.moved = ce.Info[protocol.FieldAddress]
+		if to := movedTo(c.tried, ce.Info[protocol.FieldAddress]); to != "" {
+			c.moved = to
+		}
 	}
 }
 
@@ -137,11 +139,14 @@ func (c *Client) reached(addr string) {
 }
 
 // addresses splits Dial's address.
-func addresses(addr string) ([]string, error) {
+func (c *Config) addresses(addr string) ([]string, error) {
 	addrs := strings.Split(addr, ",")
 	for i, a := range addrs {
 		if addrs[i] = strings.TrimSpace(a); addrs[i] == "" {
 			return nil, fmt.Errorf("rollcall: an address is empty: %q", addr)
+		}
+		if _, err := c.target(addrs[i]); err != nil {
+			return nil, err
 		}
 	}
 	return addrs, nil

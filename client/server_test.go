@@ -20,10 +20,10 @@ import (
 
 // E13: the client comes back by itself when the server does, and is the same user again.
 func TestTheClientLogsOnAgainWhenTheServerIsBack(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcall.Config{}, nil)
+	srv := newServer(t, rollcall.Config{}, nil)
 	cfg := client.Config{Reconnect: client.Reconnect{Max: 20 * time.Millisecond}}
 	changes := watch(&cfg)
-	c := srv.Client(t, "alice", cfg)
+	c := join(t, srv, "alice", cfg)
 	expect(t, changes, client.Online)
 	first := c.SessionID()
 	srv.Stop()
@@ -31,7 +31,7 @@ func TestTheClientLogsOnAgainWhenTheServerIsBack(t *testing.T) {
 		t.Errorf("the connection was lost with %v", got)
 	}
 
-	again := rollcalltest.NewServer(t, rollcall.Config{Engine: engine.Config{Listeners: []engine.Listener{{Addr: srv.Addr}}}}, nil)
+	again := newServer(t, rollcall.Config{Engine: engine.Config{Listeners: []engine.Listener{{Addr: srv.Addr}}}}, nil)
 	for ch := range changes { // attempts fail until the server is there
 		if ch.state == client.Online {
 			break
@@ -44,12 +44,12 @@ func TestTheClientLogsOnAgainWhenTheServerIsBack(t *testing.T) {
 
 // E13: two clients with one ID must not push each other out for ever.
 func TestAClientThatWasPushedOutStaysOut(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcall.Config{}, nil)
+	srv := newServer(t, rollcall.Config{}, nil)
 	cfg := client.Config{Reconnect: client.Reconnect{Min: -1}}
 	changes := watch(&cfg)
-	old := srv.Client(t, "alice", cfg)
+	old := join(t, srv, "alice", cfg)
 	expect(t, changes, client.Online)
-	next := srv.Client(t, "alice", client.Config{})
+	next := join(t, srv, "alice", client.Config{})
 	if got := code(t, expect(t, changes, client.Closed)); got != protocol.PushedOut {
 		t.Errorf("the old client ended with %v", got)
 	}
@@ -61,8 +61,8 @@ func TestAClientThatWasPushedOutStaysOut(t *testing.T) {
 
 // E13: not after it was kicked.
 func TestAClientThatWasKickedStaysOut(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcall.Config{}, nil)
-	c := srv.Client(t, "alice", client.Config{Reconnect: client.Reconnect{Min: -1}})
+	srv := newServer(t, rollcall.Config{}, nil)
+	c := join(t, srv, "alice", client.Config{Reconnect: client.Reconnect{Min: -1}})
 	_, _ = srv.Users.Kick("alice", &usermgr.KickOptions{Text: "be nice"})
 	receive(t, "the end of the client", c.Done())
 	var ce *protocol.CloseError
@@ -76,8 +76,8 @@ func TestAClientThatWasKickedStaysOut(t *testing.T) {
 
 // A client that was idle for too long does not reconnect by itself.
 func TestAClientWhoseSessionExpiredStaysOut(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcall.Config{}, nil)
-	c := srv.Client(t, "alice", client.Config{Reconnect: client.Reconnect{Min: -1}})
+	srv := newServer(t, rollcall.Config{}, nil)
+	c := join(t, srv, "alice", client.Config{Reconnect: client.Reconnect{Min: -1}})
 	_, _ = srv.Users.Kick("alice", &usermgr.KickOptions{Code: protocol.SessionExpired, Text: "idle for an hour"})
 	receive(t, "the end of the client", c.Done())
 	if got := code(t, c.Err()); got != protocol.SessionExpired {
@@ -98,8 +98,8 @@ func tokens(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity
 }
 
 func TestTheServerMayKnowTheUserByTheToken(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcall.Config{Authenticate: tokens}, nil)
-	c := srv.Client(t, "", client.Config{Fields: map[string]string{protocol.FieldToken: "t:alice"}, Device: 3})
+	srv := newServer(t, rollcall.Config{Authenticate: tokens}, nil)
+	c := join(t, srv, "", client.Config{Fields: map[string]string{protocol.FieldToken: "t:alice"}, Device: 3})
 	if c.UserID() != "alice" {
 		t.Errorf("the client is %q", c.UserID())
 	}
@@ -110,11 +110,11 @@ func TestTheServerMayKnowTheUserByTheToken(t *testing.T) {
 
 // E13: not after it was refused.
 func TestAClientWhoseTokenHasExpiredStaysOut(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcall.Config{Authenticate: tokens}, nil)
+	srv := newServer(t, rollcall.Config{Authenticate: tokens}, nil)
 	token := make(chan string, 2)
 	token <- "t:alice"
 	token <- "expired"
-	c := srv.Client(t, "alice", client.Config{Reconnect: client.Reconnect{Min: -1},
+	c := join(t, srv, "alice", client.Config{Reconnect: client.Reconnect{Min: -1},
 		Token: func(context.Context) (string, error) {
 			return <-token, nil
 		}})
@@ -126,13 +126,13 @@ func TestAClientWhoseTokenHasExpiredStaysOut(t *testing.T) {
 }
 
 func TestRequestsAndRepliesBothWays(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcall.Config{}, func(s *rollcall.Server) {
+	srv := newServer(t, rollcall.Config{}, func(s *rollcall.Server) {
 		s.Engine.Handle(1, func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, append([]byte("re: "), m.Body...)) })
 		s.Engine.Handle(2, func(c *engine.Conn, m *protocol.Message) error {
 			return c.ReplyError(m, protocol.Errorf(protocol.Refused, "no"))
 		})
 	})
-	c := srv.Client(t, "alice", client.Config{Handle: map[uint16]client.Handler{
+	c := join(t, srv, "alice", client.Config{Handle: map[uint16]client.Handler{
 		1: func(c *client.Client, m *protocol.Message) error {
 			return c.Reply(m, append([]byte("client: "), m.Body...))
 		},
@@ -157,11 +157,11 @@ func TestRequestsAndRepliesBothWays(t *testing.T) {
 
 // The client's heartbeats hold it online for much longer than the server's timeout.
 func TestAnIdleClientStaysOnline(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcall.Config{
+	srv := newServer(t, rollcall.Config{
 		Users: usermgr.Config{HeartbeatTimeout: 400 * time.Millisecond, HeartbeatCheckInterval: 10 * time.Millisecond}}, nil)
 	cfg := client.Config{}
 	changes := watch(&cfg)
-	c := srv.Client(t, "alice", cfg)
+	c := join(t, srv, "alice", cfg)
 	expect(t, changes, client.Online)
 	session := c.SessionID()
 	timer := time.NewTimer(1200 * time.Millisecond)
@@ -361,8 +361,8 @@ func TestAReconnectingClientWaitsForWhoIsLoggedOnAlready(t *testing.T) {
 
 // A first logon of a user who is logged on already is refused at once, and the program is told.
 func TestAFirstLogonDoesNotWaitForWhoIsLoggedOnAlready(t *testing.T) {
-	srv := rollcalltest.NewServer(t, rollcall.Config{Users: usermgr.Config{RelogonMode: usermgr.IgnoreNew}}, nil)
-	srv.Client(t, "alice", client.Config{})
+	srv := newServer(t, rollcall.Config{Users: usermgr.Config{RelogonMode: usermgr.IgnoreNew}}, nil)
+	join(t, srv, "alice", client.Config{})
 	_, err := client.Dial(t.Context(), srv.Addr, client.Config{UserID: "alice"})
 	if got := code(t, err); got != protocol.AlreadyLoggedOn {
 		t.Errorf("refused with %v", got)
@@ -372,10 +372,10 @@ func TestAFirstLogonDoesNotWaitForWhoIsLoggedOnAlready(t *testing.T) {
 // The server counts a Close as the client's leaving, not as a lost connection.
 func TestCloseIsAGoodbye(t *testing.T) {
 	why := make(chan protocol.CloseCode, 1)
-	srv := rollcalltest.NewServer(t, rollcall.Config{}, func(s *rollcall.Server) {
+	srv := newServer(t, rollcall.Config{}, func(s *rollcall.Server) {
 		s.Users.Subscribe(usermgr.Events{Disconnected: func(_ usermgr.SessionInfo, c protocol.CloseCode) { why <- c }})
 	})
-	c := srv.Client(t, "alice", client.Config{})
+	c := join(t, srv, "alice", client.Config{})
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}

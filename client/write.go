@@ -40,11 +40,15 @@ func (cn *conn) writeAll() {
 				<-cn.dead
 				return
 			}
-			if len(batch) == 0 {
+			err := cn.writePong()
+			if err == nil && len(batch) == 0 {
 				break
 			}
 			spare = nil
-			if err := cn.write(batch); err != nil {
+			if err == nil {
+				err = cn.write(batch)
+			}
+			if err != nil {
 				cn.writeFailed(err)
 				<-cn.dead
 				return
@@ -73,7 +77,15 @@ func (cn *conn) takeOut(spare []byte) (batch []byte, leaving bool) {
 	return batch, cn.leaving
 }
 
-func (cn *conn) write(b []byte) error {
+// write writes whole frames. Over WebSocket they become one message.
+func (cn *conn) write(frames []byte) error {
+	if cn.ws != nil {
+		frames = cn.ws.message(frames)
+	}
+	return cn.writeBytes(frames)
+}
+
+func (cn *conn) writeBytes(b []byte) error {
 	for len(b) > 0 {
 		if err := cn.nc.SetWriteDeadline(time.Now().Add(cn.client.cfg.Timeouts.Write)); err != nil {
 			return err
@@ -108,6 +120,13 @@ func (cn *conn) writeFailed(err error) {
 
 // shutWrite ends this side of the connection, if the network can do that.
 func (cn *conn) shutWrite() {
+	if cn.ws != nil {
+		cn.mu.Lock()
+		code := cn.webCode
+		cn.mu.Unlock()
+		_ = cn.writeBytes(cn.ws.closeFrame(code))
+		return
+	}
 	if half, ok := cn.nc.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
