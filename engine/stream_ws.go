@@ -146,6 +146,9 @@ func (s *wsStream) take() {
 	raw := s.raw()
 	of := len(raw)
 	n, used, broken := s.reader.Unwrap(raw, f)
+	if f.Closed { // what follows a Close means nothing
+		used = of
+	}
 	s.parts = uint8(min(of-used, wsframe.MaxControl+wsframe.MaxHeader))
 	payload := raw[:n:n]
 	own := f.LineFeed || s.rare != nil && len(s.rare.plain) > 0
