@@ -82,14 +82,14 @@ func (s *wsStream) below() *tlsStream {
 func (s *wsStream) arrived() (over bool) {
 	c := s.conn
 	s.heard = true
+	if c.gone || c.is(isPeerEnded) {
+		return false
+	}
 	if below := s.below(); below != nil {
 		over = below.arrived() // it calls take
 		return over || s.closed && !c.gone
 	}
-	switch {
-	case c.gone, c.is(isPeerEnded):
-		return false
-	case c.state.Load() >= stateClosing, c.quiet.Load():
+	if c.state.Load() >= stateClosing || c.quiet.Load() {
 		s.sock().discard(-1)
 		s.forget()
 		c.noteInbound()
