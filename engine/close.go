@@ -265,9 +265,13 @@ func (c *Conn) onClose(err error) {
 	c.engine.closed.Add(c.code)
 	c.stopTimer()
 	c.mu.Unlock()
-	if first && c.code == protocol.ClientClosed && c.loop.current != c && !c.is(isPeerEnded) { // a peer that ended its side may still read
-		lost = c.lastWords(o)
-		if s := c.stream(); s != nil {
+	if first && c.loop.current != c && !c.is(isPeerEnded) { // a peer that ended its side may still read
+		if c.code == protocol.ClientClosed {
+			lost = c.lastWords(o)
+			if s := c.stream(); s != nil {
+				s.finish()
+			}
+		} else if s := c.webSocket(); s != nil && s.closed && errors.Is(err, io.EOF) { // a Close is answered, even one within a frame
 			s.finish()
 		}
 	}
