@@ -24,6 +24,7 @@ type webConn struct {
 	pings  int
 	status int    // of the server's Close; 0 before
 	reason string // of it
+	left   bool   // the client has sent its Close first
 	err    error
 }
 
@@ -180,7 +181,9 @@ func (w *webConn) take() (more bool, err error) {
 		if len(payload) >= 2 {
 			w.status = int(binary.BigEndian.Uint16(payload))
 		}
-		_, _ = w.Conn.Write(wsFrame(8, true, payload))
+		if !w.left {
+			_, _ = w.Conn.Write(wsFrame(8, true, payload))
+		}
 	case op == 9:
 		w.pings++
 		_, err = w.Conn.Write(wsFrame(10, true, payload))
