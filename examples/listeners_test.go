@@ -2,12 +2,19 @@ package examples_test
 
 import (
 	"bufio"
+	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/internal/testca"
 )
 
 // said waits for a line that the example prints, and returns what follows text in it.
@@ -75,6 +82,44 @@ func TestCustomCodecKnowsItsConnection(t *testing.T) {
 	expect(eight, 6, "meter-8", closing, "frame 3 after 1")
 	server.end(t, os.Interrupt)
 	expect(seven, 5, "meter-7", closing, "")
+}
+
+// With -websocket and -unix the echo server listens there too, and says so behind its first address. -tls-cert is for WebSockets too.
+func TestEchoListensToWebSocketsAndOnAUnixSocket(t *testing.T) {
+	ca := testca.New(t)
+	cert, key := ca.Files(ca.Issue("echo"))
+	path := filepath.Join(t.TempDir(), "echo")
+	onUnix := func(ctx context.Context, _, addr string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
+	for _, tc := range []struct {
+		scheme string
+		args   []string
+		cfg    client.Config
+	}{
+		{"ws://", nil, client.Config{}},
+		{"wss://", []string{"-tls-cert", cert, "-tls-key", key}, client.Config{TLS: &tls.Config{RootCAs: ca.Pool}}},
+	} {
+		server := start(t, "echo", append(tc.args, "-addr", "127.0.0.1:0", "-websocket", "127.0.0.1:0", "-unix", path)...)
+		web := tc.scheme + server.said(t, "listening on "+tc.scheme)
+		if got := server.said(t, "listening on unix:"); got != path {
+			t.Errorf("the server listens on %q", got)
+		}
+		for addr, cfg := range map[string]client.Config{server.address(t): tc.cfg, web: tc.cfg, path: {DialContext: onUnix}} {
+			cfg.UserID = "ann"
+			c, err := client.Dial(t.Context(), addr, cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m, err := c.Request(t.Context(), 7, []byte("hello")); err != nil || string(m.Body) != "hello" {
+				t.Errorf("at %s the answer is %v, %v", addr, m, err)
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		server.end(t, os.Interrupt)
+	}
 }
 
 // With -line the echo server speaks lines on another port.

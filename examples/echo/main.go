@@ -52,6 +52,8 @@ func run() error {
 	tlsKey := flag.String("tls-key", "", "file with the certificate's key, in PEM")
 	tlsClientCA := flag.String("tls-client-ca", "", "file with the authorities, in PEM, of which one must have issued a client's certificate")
 	lines := flag.String("line", "", "another TCP address, for lines in the place of frames: for nc and telnet")
+	web := flag.String("websocket", "", "another TCP address, for WebSockets: ws://, or wss:// with -tls-cert")
+	unix := flag.String("unix", "", "path of a Unix socket to listen on too, without TLS")
 	flag.DurationVar(&cfg.Timeouts.KeepAlive, "keepalive", 0, "how long a connection is quiet before TCP asks for its peer; 0 for the engine's choice, negative for never")
 	flag.DurationVar(&cfg.Timeouts.StopWindow, "stop-window", 0, "over which time clients are told that the server stops")
 	events := flag.Bool("events", false, "print each event as a line of JSON")
@@ -85,6 +87,12 @@ func run() error {
 	if *lines != "" {
 		cfg.Listeners = append(cfg.Listeners, engine.Listener{Addr: *lines, Codec: protocol.Line})
 	}
+	if *web != "" {
+		cfg.Listeners = append(cfg.Listeners, engine.Listener{Addr: *web, TLS: frames.TLS, WebSocket: new(engine.WebSocket)})
+	}
+	if *unix != "" {
+		cfg.Listeners = append(cfg.Listeners, engine.Listener{Network: "unix", Addr: *unix})
+	}
 	srv, err := rollcall.New(rollcall.Config{Engine: cfg, Users: users, Bridge: bridgeCfg, Authenticate: authenticate})
 	if err != nil {
 		return err
@@ -95,15 +103,29 @@ func run() error {
 	if err := srv.Listen(); err != nil {
 		return err
 	}
-	fmt.Fprintln(os.Stderr, "listening on", srv.Addrs()[0])
-	if *lines != "" {
-		fmt.Fprintln(os.Stderr, "lines on", srv.Addrs()[1])
+	for i, l := range cfg.Listeners {
+		fmt.Fprintf(os.Stderr, "%s%s\n", announcement(l), srv.Addrs()[i])
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err = srv.Run(ctx)
 	fmt.Fprintln(os.Stderr, "stopped:", srv.Stats().Stop)
 	return err
+}
+
+// announcement is what is printed before a listener's address. For a WebSocket it begins the URL for client.Dial.
+func announcement(l engine.Listener) string {
+	switch {
+	case l.Codec != nil:
+		return "lines on "
+	case l.WebSocket != nil && l.TLS != nil:
+		return "listening on wss://"
+	case l.WebSocket != nil:
+		return "listening on ws://"
+	case l.Network != "":
+		return "listening on " + l.Network + ":"
+	}
+	return "listening on "
 }
 
 // eventPrinter subscribes to every event, and prints them when asked to.
