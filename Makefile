@@ -73,12 +73,13 @@ LONGEST := ./engine ./cluster ./usermgr ./bridge ./internal/soak
 # The tests of SQLite in which several goroutines use a store.
 SQLITE_RACE := TestAFileMayBeOpenedAtOnce|TestStore/(NumbersHaveNoGaps|OfRepeats|PagesAreWhole|MembersAndTheirGroup)
 
-# Tests that do less with the race detector run at full size without it: the models of the user manager and of the cluster, tests of package
-# engine that send a lot, and the 10,000 logons over three nodes for each fault of a cluster.
+# Tests that do less with the race detector run at full size without it: the models of the user manager and of the cluster, tests of engine
+# and push that send a lot, and the 10,000 logons over three nodes for each fault of a cluster.
 full:
 	$(GO) test -vet=off -run '^TestModel$$' ./usermgr
 	$(GO) test -vet=off -run '^TestModel(WithMarks)?$$' ./cluster
 	$(GO) test -vet=off -run 'KeepsUp$$|NotTakenForASlowOne$$|WhileThePeerCatchesUp$$' ./engine
+	$(GO) test -vet=off -run '^TestPushUnderChurn$$' ./push
 	cd cluster/redisdir && $(GO) test -vet=off -timeout 30m -parallel 4 -run '^TestNoUserIsTwice$$' .
 
 # Allocations are counted without the race detector, which allocates on its own account, in the packages that have such tests.

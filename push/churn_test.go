@@ -71,10 +71,13 @@ func (r *received) network(user string) *network {
 	}}
 }
 
+// lighter is by how much fewer users and messages TestPushUnderChurn has than in make full: a quarter with the race detector.
+var lighter = 1
+
 // Push under churn: users come and go while everyone is pushed confirmed messages, and the result's counts match what the
 // clients have received, message by message, with nothing twice.
 func TestPushUnderChurn(t *testing.T) {
-	users, messages, pushers := 500, 1000, 4
+	users, messages, pushers := 500/lighter, 1000/lighter, 4
 	if testing.Short() {
 		users, messages = 60, 120
 	}
