@@ -184,6 +184,10 @@ func watchedAll(t testing.TB, cfg usermgr.Config) (*usermgr.Manager, *journal) {
 	return m, j
 }
 
+// isAt reports whether two times of a bubble are the same. The time of a session is that of its ID, which goes on from the IDs of earlier
+// bubbles: where the test runs again it is a little later.
+func isAt(at, want time.Time) bool { return at.Sub(want).Abs() < time.Millisecond }
+
 func logOn(t testing.TB, m *usermgr.Manager, userID string, l *testLink) usermgr.Session {
 	t.Helper()
 	s, err := m.Register(t.Context(), usermgr.Logon{UserID: userID, Address: l.Address()}, l)
