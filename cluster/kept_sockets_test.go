@@ -75,7 +75,7 @@ func TestWhatIsKeptGoesOutOnAnotherServer(t *testing.T) {
 			if !d.Confirmed || d.Err != nil || d.UserID != "bob" {
 				t.Errorf("%+v", d)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(testkit.Patience):
 			t.Fatal("no outcome is told")
 		}
 	}
@@ -95,6 +95,7 @@ func TestAMessageFollowsAUserWhoLeavesBeforeConfirming(t *testing.T) {
 	deaf.Close()
 	p.client(t, 1, "bob", 8)
 	p.becomes(t, "bob/8: 0")
+	rollcalltest.Eventually(t, func() bool { return p.services[0].Stats().Kept == 1 }, "the first message is confirmed")
 	p.client(t, 1, "bob", 7)
 	p.becomes(t, "bob/7: 1")
 	p.keepsNothing(t, "bob")

@@ -131,14 +131,14 @@ func (s *Server) Client(t testing.TB, userID string, cfg client.Config) *client.
 	return c
 }
 
-// Eventually polls until cond holds, and fails the test when it does not hold within 10 s. Use it where no event or call says when cond
+// Eventually polls until cond holds, and fails the test when it does not hold within 30 s. Use it where no event or call says when cond
 // holds. format and args say what the test waits for.
 func Eventually(t testing.TB, cond func() bool, format string, args ...any) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for !cond() {
 		if time.Now().After(deadline) {
-			t.Fatalf("rollcalltest: after 10 s still not: "+format, args...)
+			t.Fatalf("rollcalltest: after 30 s still not: "+format, args...)
 		}
 		time.Sleep(time.Millisecond)
 	}
