@@ -13,7 +13,7 @@ SOAK_KILLS ?= 200
 SOAK_STORM ?= 10000
 SOAK_STORM_CLIENTS ?= 5000
 
-.PHONY: test openssl redis postgres beside vet race race-main race-others full alloc outside build fuzz soak mutants bench cluster-demo clean
+.PHONY: test openssl redis postgres beside vet race race-main race-others full alloc outside build fuzz soak mutants bench browser cluster-demo clean
 
 # The tests of the main module with the race detector take half of the time, and wait for a part of it: the rest runs beside them, one thing
 # after the other, but for what counts allocations. make fails if one of the two does, when the other one has ended.
@@ -134,6 +134,10 @@ mutants: redis
 
 bench:
 	cd bench && $(GO) run ./cmd/bench
+
+# A real browser, Chromium, drives examples/webchat. Where there is none the tests are left out. SCREENSHOTS=FOLDER keeps pictures.
+browser:
+	cd internal/browsertest && $(GO) vet ./... && $(GO) test -count=1 -v ./...
 
 # A redis-server, three nodes and some clients, and what happens to them, in words.
 cluster-demo: redis
