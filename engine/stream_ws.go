@@ -343,14 +343,15 @@ func (s *wsStream) discard(n int) {
 	}
 }
 
+// security is called by any goroutine: with TLS, rare and below never change.
 func (s *wsStream) security() *tls.ConnectionState {
-	if below := s.below(); below != nil {
-		return below.security()
-	}
 	if feed, ok := s.sock().(*feedSocket); ok { // of WebSocketHandler
 		return feed.security()
 	}
-	return nil
+	if !s.conn.web.secure {
+		return nil
+	}
+	return s.rare.below.security()
 }
 
 // webSocket returns the connection's stream if it speaks WebSocket, or nil.

@@ -313,12 +313,18 @@ func TestTheRequestIsThereUntilTheLogonIsDecided(t *testing.T) {
 
 // WebSocketHandler takes connections over from an http.Server, and treats them as those of a listener.
 func TestWebSocketHandler(t *testing.T) {
-	outer := t
 	e := newEcho(engine.Config{})
 	g := newGate(t, e)
 	first := frame(t, protocol.Message{Type: 1, ID: 1, UserID: "ann"})
 	mux := http.NewServeMux()
 	mux.Handle("/chat", e.WebSocketHandler(engine.WebSocket{Origins: []string{"https://app.example.com"}}))
+	early := httptest.NewServer(mux)
+	defer early.Close()
+	at := early.Listener.Addr().String()
+	if status, answer := request(t, "tcp", at, strings.Replace(webRequest("localhost"), "GET / ", "GET /chat ", 1)); status != 503 {
+		t.Errorf("before the engine runs the answer is\n%s", answer)
+	}
+	serve(t, e)
 	for name, start := range map[string]func(*httptest.Server){"ws": (*httptest.Server).Start, "wss": (*httptest.Server).StartTLS} {
 		t.Run(name, func(t *testing.T) {
 			hs := httptest.NewUnstartedServer(mux)
@@ -331,12 +337,6 @@ func TestWebSocketHandler(t *testing.T) {
 					nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true})
 				}
 				return nc
-			}
-			if name == "ws" {
-				if status, answer := request(t, "tcp", addr, strings.Replace(webRequest("localhost"), "GET / ", "GET /chat ", 1)); status != 503 {
-					t.Errorf("before the engine runs the answer is\n%s", answer)
-				}
-				serve(outer, e)
 			}
 			for origin, want := range map[string]int{"https://app.example.com": 101, "https://evil.example": 403} {
 				w := &webConn{Conn: dialHTTP(), op: 2}
@@ -378,5 +378,35 @@ func TestWebSocketSettings(t *testing.T) {
 		"prefix":         {TrustForwarded: []netip.Prefix{{}}, Origins: []string{"https://a"}},
 	} {
 		wantNoEngine(t, name, engine.Config{Listeners: []engine.Listener{{WebSocket: &w}}})
+	}
+}
+
+// Behind a load balancer the PROXY header comes first, then TLS, then the request; a message that comes in one piece with them is delivered,
+// and the client's address is that of the header.
+func TestAWebSocketBehindALoadBalancer(t *testing.T) {
+	sec := newSecurity(t)
+	for name, secure := range map[string]*tls.Config{"ws": nil, "wss": sec.server} {
+		t.Run(name, func(t *testing.T) {
+			e := newEcho(engine.Config{Listeners: []engine.Listener{{TLS: secure, WebSocket: new(engine.WebSocket),
+				ProxyProtocol: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}})
+			g := newGate(t, e)
+			r := serve(t, e)
+			nc := bare(t, r.addr, nil)
+			header := "PROXY TCP4 192.0.2.1 198.51.100.1 1234 443\r\n"
+			piece := webRequest("localhost") + string(wsFrame(2, true, frame(t, protocol.Message{Type: 1, ID: 1, UserID: "ann"})))
+			if secure != nil {
+				_, _ = io.WriteString(nc, header)
+				nc, header = shakeHands(t, nc, sec.client).Conn, ""
+			}
+			_, _ = io.WriteString(nc, header+piece)
+			w := &webConn{Conn: nc, op: 2}
+			if status, head := w.answer(t); status != 101 {
+				t.Fatalf("the answer is\n%s", head)
+			}
+			newPeer(t, w).read()
+			if b := receive(t, "the connection", g.arrived); b.conn.RemoteAddr().String() != "192.0.2.1:1234" {
+				t.Errorf("the client's address is %v", b.conn.RemoteAddr())
+			}
+		})
 	}
 }
