@@ -82,7 +82,7 @@ func run(steps, jobs int, verbose bool, names []string) error {
 		mu.Lock()
 		defer mu.Unlock()
 		for test, took := range passed {
-			limits[test] = max(5*took, time.Minute) // for mutants that wait for ever
+			limits[test] = max(5*took, 2*time.Minute) // for mutants that wait for ever: more than the patience of a test
 		}
 		if checked != nil {
 			err = checked
