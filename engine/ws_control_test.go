@@ -213,6 +213,22 @@ func TestTheServerPingsASilentClient(t *testing.T) {
 	p.ask(1, 2, "")
 }
 
+// Listeners may have intervals that are far apart: the longer one has many looks, and no connection suffers.
+func TestPingIntervalsFarApart(t *testing.T) {
+	e := newEcho(engine.Config{Listeners: []engine.Listener{{WebSocket: &engine.WebSocket{PingInterval: 64 * time.Second}},
+		{WebSocket: &engine.WebSocket{PingInterval: 500 * time.Millisecond}}}, Loops: 1})
+	r := serve(t, e)
+	seldom, often := dialWeb(t, r), newPeer(t, upgraded(t, bare(t, e.Addrs()[1].String(), nil), "localhost"))
+	seldom.ask(1, 1, "")
+	often.ask(1, 1, "")
+	w := often.web()
+	w.until(t, "Pings", func() bool { return w.pings >= 2 })
+	seldom.ask(1, 2, "")
+	if n := seldom.web().pings; n != 0 {
+		t.Errorf("the one with the longer interval got %d Pings", n)
+	}
+}
+
 // WebSocket.PageTimeout: a browser that answers Pings, and has a page that sends nothing, is not alive.
 func TestAPageThatSendsNothingIsEnded(t *testing.T) {
 	e := shortPings(engine.Config{}, 1500*time.Millisecond)

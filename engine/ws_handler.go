@@ -18,7 +18,8 @@ import (
 // connection of this engine, as those that come in by a listener with WebSocket are, on the same port as the program's pages. The
 // codec is that of the first listener, as for ServeConn, and a connection costs what one of ServeConn costs; a listener of the
 // engine's own is cheaper. OnAccept is called after the request was read; Incoming.Listener is -1. w.Path and w.MaxRequest mean
-// nothing here: the mux and the http.Server decide. WebSocketHandler panics where w has a mistake that Listen would return.
+// nothing here: the mux and the http.Server decide. A w.PingInterval has no effect if it is shorter than those of the engine's listeners and
+// than the default. WebSocketHandler panics where w has a mistake that Listen would return.
 //
 // The handler returns when the connection is over. While the engine does not run it answers 503. Set the http.Server's
 // ReadHeaderTimeout, and stop the engine besides http.Server.Shutdown, which does not end such connections. HTTP/2 cannot be taken

@@ -89,7 +89,7 @@ func (s *wsStream) look() {
 		return
 	}
 	at := c.web
-	if c.loop.webs.pass%int(2*max(at.looks, 1)) == 0 {
+	if c.loop.webs.pass%(2*max(int(at.looks), 1)) == 0 {
 		s.controls = 0
 	}
 	s.silent += uint16(min(1, math.MaxUint16-int(s.silent)))

@@ -113,7 +113,7 @@ type chat struct {
 	in    map[string]*room // by user
 }
 
-// room is one that has somebody in it, or lines.
+// room is a room with people, or with lines that were said in it.
 type room struct {
 	name   string
 	group  *bridge.Group
