@@ -8,6 +8,7 @@ package clock
 
 import (
 	"math"
+	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -44,10 +45,9 @@ func (s *Steps) Next(elapsed time.Duration) (counts time.Duration) {
 // Clock counts the time in which its owner ran, or an event loop looked at its connections. Make one with New, or call Init.
 // Its owner alone calls Tick; every other method may be called from any goroutine. In the zero Clock no time passes.
 type Clock struct {
-	steps Steps
-	// now is the counted time at the last tick, which was at last. Tick stores last first, and Now loads now first: where the
-	// two do not belong together, Now tells a little less.
-	now, last atomic.Int64
+	steps     Steps
+	now, last atomic.Int64  // the counted time at the last tick, and when that was
+	version   atomic.Uint32 // odd while Tick changes the two
 
 	gap      atomic.Int64 // the last gap's length; those that followed closely are one
 	gapEnd   atomic.Int64 // when the last one ended of which nothing counted
@@ -88,8 +88,10 @@ func (c *Clock) tickAt(now int64) {
 	if step == 0 {
 		c.gapEnd.Store(now)
 	}
+	c.version.Add(1)
 	c.last.Store(now)
 	c.now.Add(step)
+	c.version.Add(1)
 }
 
 // noteGap remembers a gap that ends now. Gaps that follow one another are one, of a minute at most.
@@ -131,6 +133,12 @@ func (c *Clock) Coarse() int64 { return c.now.Load() }
 
 // Now returns the counted time of this moment. While a tick is overdue it stands still.
 func (c *Clock) Now() int64 {
-	now := c.now.Load()
-	return now + min(max(Nanoseconds()-c.last.Load(), 0), int64(2*c.steps.Tick))
+	for {
+		version := c.version.Load()
+		now, last := c.now.Load(), c.last.Load()
+		if version%2 == 0 && c.version.Load() == version { // the two belong together
+			return now + min(max(Nanoseconds()-last, 0), int64(2*c.steps.Tick))
+		}
+		runtime.Gosched()
+	}
 }

@@ -39,6 +39,32 @@ func TestAGapDoesNotCount(t *testing.T) {
 	})
 }
 
+// Rule 25: a deadline is neither early nor late because its clock was read in a tick.
+func TestTheTimeIsWholeInATick(t *testing.T) {
+	c := New(time.Hour) // so that nothing here is a gap
+	began := c.last.Load()
+	var over atomic.Bool
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for !over.Load() {
+			c.Tick()
+		}
+	}()
+	before := int64(0)
+	for range 200_000 {
+		low := Nanoseconds() - began
+		now := c.Now()
+		if high := Nanoseconds() - began; now < before || now < low || now > high {
+			t.Errorf("the clock tells %v after %v; it is between %v and %v", time.Duration(now), time.Duration(before), time.Duration(low), time.Duration(high))
+			break
+		}
+		before = now
+	}
+	over.Store(true)
+	<-done
+}
+
 // A gap is remembered for as long as it took, and some seconds more; gaps that follow one another are one.
 func TestAPauseIsRememberedForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
