@@ -35,7 +35,7 @@ func (g *Group) Saturate(inFlight int, warmUp, d time.Duration) (Result, error) 
 // ask sends n messages more on a connection, and what it still owes.
 func (g *Group) ask(c *conn, n int) error {
 	g.sent += n
-	c.owed += n * g.size
+	c.owed += n * g.unit
 	return g.send(c)
 }
 

@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,16 +31,19 @@ type Group struct {
 	got    int
 
 	size   int    // of a frame
-	frames []byte // many frames, end to end
+	unit   int    // bytes that a frame to the server takes, with what WebSocket adds
+	web    bool   // over WebSocket
+	frames []byte // many of them, end to end
 	buf    []byte // for reads; their bytes are not kept
 }
 
 type conn struct {
 	fd   int
 	owed int // bytes that are to be written
-	at   int // position in a frame of the next byte to write
+	at   int // position in a unit of the next byte to write
 	part int // bytes of an unfinished reply
 	due  ring
+	in   wire.Unwrapper // of WebSocket
 }
 
 // Result is what happened in the measured part of a run.
@@ -62,11 +66,19 @@ func (r Result) Add(o Result) Result {
 const drainPatience = 10 * time.Second
 
 // Dial opens n connections to a server, logs a user on over each, and checks that the server answers as it should.
-// All messages are of size bytes, header included.
+// All messages are of size bytes, header included. To an address that begins with wire.Scheme it speaks WebSocket: each frame is
+// a message, with a mask.
 func Dial(server *process.Process, n int, d wire.Dialect, size int) (*Group, error) {
-	g := &Group{server: server, conns: make([]conn, 0, n), size: size, buf: make([]byte, 256<<10)}
+	g := &Group{server: server, conns: make([]conn, 0, n), size: size, unit: size, buf: make([]byte, 256<<10),
+		web: strings.HasPrefix(server.Addr, wire.Scheme)}
 	for len(g.frames) < 64<<10 {
-		g.frames = d.AppendFrame(g.frames, size)
+		before := len(g.frames)
+		if g.web {
+			g.frames = wire.AppendMasked(g.frames, d.AppendFrame(nil, size))
+		} else {
+			g.frames = d.AppendFrame(g.frames, size)
+		}
+		g.unit = len(g.frames) - before
 	}
 	var err error
 	if g.poller, err = newPoller(); err != nil {
@@ -98,10 +110,14 @@ func (g *Group) Close() {
 // Connections returns the number of connections.
 func (g *Group) Connections() int { return len(g.conns) }
 
+// Received returns how many messages have come, since the group was made.
+func (g *Group) Received() int { return g.got }
+
 // logOn opens one connection and sends its first frame; the first connection of a group also tries a message, and looks
 // at the answer.
 func logOn(addr string, i int, d wire.Dialect, size int) (fd int, err error) {
-	fd, err = connect(addr, i)
+	host, web := strings.CutPrefix(addr, wire.Scheme)
+	fd, err = connect(host, i)
 	if err != nil {
 		return 0, err
 	}
@@ -113,6 +129,13 @@ func logOn(addr string, i int, d wire.Dialect, size int) (fd int, err error) {
 	wait := unix.NsecToTimeval(int64(drainPatience))
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
 		return 0, err
+	}
+	ask := ask
+	if web {
+		if err := upgrade(fd, host); err != nil {
+			return 0, fmt.Errorf("the upgrade to WebSocket: %w", err)
+		}
+		ask = askWeb
 	}
 	if _, err := ask(fd, d, d.AppendLogon(nil, UserID(i))); err != nil {
 		return 0, fmt.Errorf("logging on: %w", err)
@@ -182,12 +205,24 @@ func sockaddr(addr string) (*unix.SockaddrInet4, error) {
 
 // ask writes a frame to a blocking socket and reads the frame that answers it.
 func ask(fd int, d wire.Dialect, frame []byte) ([]byte, error) {
-	if _, err := unix.Write(fd, frame); err != nil {
+	return exchange(fd, frame, func(reply, came []byte) ([]byte, bool, error) {
+		reply = append(reply, came...)
+		return reply, isWhole(d, reply), nil
+	})
+}
+
+func isWhole(d wire.Dialect, reply []byte) bool {
+	want := d.FrameLen(reply)
+	return want > 0 && len(reply) >= want
+}
+
+// exchange writes to a blocking socket and reads until add, which puts what has come to the reply, says that it is whole.
+func exchange(fd int, b []byte, add func(reply, came []byte) ([]byte, bool, error)) (reply []byte, err error) {
+	if _, err := unix.Write(fd, b); err != nil {
 		return nil, err
 	}
-	var reply []byte
-	b := make([]byte, 64<<10)
-	for {
+	b = make([]byte, 64<<10)
+	for whole := false; !whole; {
 		n, err := unix.Read(fd, b)
 		switch {
 		case err == unix.EINTR:
@@ -197,11 +232,11 @@ func ask(fd int, d wire.Dialect, frame []byte) ([]byte, error) {
 		case n == 0:
 			return nil, io.ErrUnexpectedEOF
 		}
-		reply = append(reply, b[:n]...)
-		if want := d.FrameLen(reply); want > 0 && len(reply) >= want {
-			return reply, nil
+		if reply, whole, err = add(reply, b[:n]); err != nil {
+			return nil, err
 		}
 	}
+	return reply, nil
 }
 
 var errClosed = fmt.Errorf("the server closed a connection: %w", net.ErrClosed)
@@ -217,7 +252,7 @@ func (g *Group) send(c *conn) error {
 			return fmt.Errorf("write: %w", errno)
 		}
 		c.owed -= n
-		c.at = (c.at + n) % g.size
+		c.at = (c.at + n) % g.unit
 	}
 	return nil
 }
@@ -234,8 +269,14 @@ func (g *Group) receive(c *conn) (messages int, err error) {
 		case n == 0:
 			return messages, errClosed
 		}
-		whole := (c.part + n) / g.size
-		c.part = (c.part + n) % g.size
+		came := n
+		if g.web {
+			if came, err = c.payload(g.buf[:n]); err != nil {
+				return messages, err
+			}
+		}
+		whole := (c.part + came) / g.size
+		c.part = (c.part + came) % g.size
 		messages += whole
 		g.got += whole
 		if n < len(g.buf) { // the socket is empty: this saves a read
