@@ -16,11 +16,12 @@ type peer struct {
 	dialect wire.Dialect
 	// command returns a program and its arguments.
 	command func(b *bench, addr string, loops int) []string
+	scheme  string // what its address begins with: wire.Scheme, or nothing for TCP
 }
 
 // kind is a peer that cmd/server is.
 func kind(name string, d wire.Dialect, args ...string) peer {
-	return peer{name, d, func(b *bench, addr string, loops int) []string {
+	return peer{name: name, dialect: d, command: func(b *bench, addr string, loops int) []string {
 		return append([]string{b.program("server"), args[0], "-addr", addr, "-loops", fmt.Sprint(loops)}, args[1:]...)
 	}}
 }
@@ -35,10 +36,10 @@ var (
 	zinx        = kind("zinx", wire.Zinx, "zinx")
 
 	// Idle users must not time out while the others are measured.
-	rollcall = peer{"Rollcall", wire.Rollcall, func(b *bench, addr string, loops int) []string {
+	rollcall = peer{name: "Rollcall", dialect: wire.Rollcall, command: func(b *bench, addr string, loops int) []string {
 		return []string{b.program("echo"), "-addr", addr, "-loops", fmt.Sprint(loops), "-heartbeat-timeout", "10m"}
 	}}
-	epollC = peer{"C epoll", wire.Rollcall, func(b *bench, addr string, _ int) []string {
+	epollC = peer{name: "C epoll", dialect: wire.Rollcall, command: func(b *bench, addr string, _ int) []string {
 		_, port, _ := net.SplitHostPort(addr)
 		return []string{b.program("epoll"), port}
 	}}
@@ -64,7 +65,7 @@ func (b *bench) startLoops(p peer, loops int, cpus []int) (*process.Process, err
 		return nil, err
 	}
 	command := p.command(b, addr, loops)
-	return process.Start(cpus, command[0], command[1:]...)
+	return process.Start(cpus, p.scheme, command[0], command[1:]...)
 }
 
 // serverCPUs returns the processors of a server with n event loops: not the generator's, if there are others.

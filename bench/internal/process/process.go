@@ -18,7 +18,7 @@ import (
 
 // Process is a server that runs.
 type Process struct {
-	// Addr is where it listens; empty for a program that does not.
+	// Addr is where it listens, with the scheme; empty for a program that does not.
 	Addr string
 
 	cmd   *exec.Cmd
@@ -29,16 +29,18 @@ type Process struct {
 
 const patience = 20 * time.Second
 
-// Start starts a server on these processors, and waits until it says "listening on", and where.
-func Start(cpus []int, path string, args ...string) (*Process, error) {
+// Start starts a server on these processors, and waits until it says "listening on", and where. A server may have several
+// addresses; scheme chooses the first that begins so, such as ws://, and "" the first of all.
+func Start(cpus []int, scheme, path string, args ...string) (*Process, error) {
 	p, err := Run(cpus, path, args...)
 	if err != nil {
 		return nil, err
 	}
-	if p.Addr, err = p.Await("listening on ", patience); err != nil {
+	if p.Addr, err = p.Await("listening on "+scheme, patience); err != nil {
 		p.Stop()
 		return nil, err
 	}
+	p.Addr = scheme + p.Addr
 	return p, nil
 }
 
@@ -135,6 +137,25 @@ func (p *Process) FreeMemory() error {
 	}
 	_, err := p.Await("memory freed", patience)
 	return err
+}
+
+// Memory is what the Go runtime of a program counts.
+type Memory struct {
+	Allocated   int // objects, since the program began
+	Heap, Stack int // bytes in use
+}
+
+// Memory asks a program that imports package freemem.
+func (p *Process) Memory() (m Memory, err error) {
+	if err := p.cmd.Process.Signal(syscall.SIGUSR2); err != nil {
+		return m, err
+	}
+	said, err := p.Await("memory is ", patience)
+	if err != nil {
+		return m, err
+	}
+	_, err = fmt.Sscan(said, &m.Allocated, &m.Heap, &m.Stack)
+	return m, err
 }
 
 // Resident returns the memory that the process has in RAM, in bytes.
