@@ -5,9 +5,16 @@ go 1.25.0
 require (
 	github.com/aceld/zinx v1.2.7
 	github.com/lesismal/nbio v1.6.9
+	github.com/lxzan/gws v1.8.9
 	github.com/panjf2000/gnet/v2 v2.10.0
 	github.com/rollcall-go/rollcall v0.1.0
 	golang.org/x/sys v0.47.0
+)
+
+require (
+	github.com/dolthub/maphash v0.1.0 // indirect
+	github.com/klauspost/compress v1.17.9 // indirect
+	github.com/lesismal/llib v1.2.2 // indirect
 )
 
 require (

@@ -27,6 +27,10 @@ type options struct {
 	check bool   // record everything and check it against the contract
 	by    string // how Rollcall is told the receiver of a message
 	alone bool   // not in a cluster, and without presence
+
+	web       bool // Rollcall speaks WebSocket
+	broadcast bool // a WebSocket server of another library is to broadcast
+	blocking  bool // nbio has a goroutine a connection
 }
 
 // kinds are the servers by name. Each returns when it cannot go on.
@@ -46,6 +50,8 @@ var kinds = map[string]func(options) error{
 	"write-broadcast":    writeBroadcast,
 	"relogon":            relogon,
 	"rollcall-presence":  rollcallPresence,
+	"gws":                gwsEcho,
+	"nbio-web":           nbioWeb,
 }
 
 func main() {
@@ -61,6 +67,9 @@ func main() {
 	flags.IntVar(&o.size, "size", 64, "bytes of a message that is pushed, header included")
 	flags.StringVar(&o.by, "by", "conn", "what a push calls: conn (Conn.Send, Engine.Broadcast), user (Bridge.Send) or service (push.Service, of a broadcast)")
 	flags.BoolVar(&o.alone, "alone", false, "leave the cluster, or presence, away")
+	flags.BoolVar(&o.web, "web", false, "have Rollcall speak WebSocket")
+	flags.BoolVar(&o.broadcast, "broadcast", false, "have gws and nbio broadcast as standard input says")
+	flags.BoolVar(&o.blocking, "blocking", false, "have nbio start a goroutine a connection")
 	flags.BoolVar(&o.check, "check", false, "hold what happens against the contract")
 	_ = flags.Parse(os.Args[2:])
 

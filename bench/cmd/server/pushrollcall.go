@@ -41,7 +41,13 @@ func newRollcall(o options) (*rollcallServer, error) {
 
 // newRollcallWith is newRollcall with further settings, and something that must be done before clients may come.
 func newRollcallWith(o options, cfg rollcall.Config, before func(*rollcallServer) error) (*rollcallServer, error) {
-	cfg.Addr, cfg.Engine.Loops, cfg.Users.HeartbeatTimeout = o.addr, o.loops, 10*time.Minute
+	cfg.Engine.Loops, cfg.Users.HeartbeatTimeout = o.loops, 10*time.Minute
+	at := engine.Listener{Addr: o.addr}
+	if o.web {
+		at.WebSocket = new(engine.WebSocket)
+		o.addr = wire.Scheme + o.addr
+	}
+	cfg.Engine.Listeners = []engine.Listener{at}
 	srv, err := rollcall.New(cfg)
 	if err != nil {
 		return nil, err
