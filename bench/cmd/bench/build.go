@@ -157,7 +157,7 @@ func (b *bench) versions() string {
 	versions := []string{"Go " + strings.TrimPrefix(info.GoVersion, "go")}
 	for _, dep := range info.Deps {
 		switch dep.Path {
-		case "github.com/panjf2000/gnet/v2", "github.com/aceld/zinx", "github.com/lesismal/nbio":
+		case "github.com/panjf2000/gnet/v2", "github.com/aceld/zinx", "github.com/lesismal/nbio", "github.com/lxzan/gws":
 			name := strings.TrimSuffix(dep.Path, "/v2")
 			versions = append(versions, name[strings.LastIndexByte(name, '/')+1:]+" "+dep.Version)
 		}

@@ -45,6 +45,7 @@ var tables = []table{
 	{"relogon", "Relogon storm", relogon},
 	{"users", "The user manager alone", userManager},
 	{"loops", "Event loops", loops},
+	{"websocket", "WebSocket", webSockets},
 	{"guard", "A node of a cluster", guard},
 	{"cluster", "A cluster's store", clusterStore},
 	{"mesh", "Between a cluster's nodes", clusterMesh},
