@@ -24,7 +24,7 @@ func (l link) TrustedLink() bool { return true }
 
 func (l link) Address() usermgr.Address {
 	c := l.Conn()
-	return usermgr.Address{Conn: c.ID(), Remote: c.RemoteAddr(), Via: hidden(c).Transport()}
+	return usermgr.Address{Conn: c.ID(), Remote: c.RemoteAddr(), Via: c.Transport()}
 }
 
 // Look implements seam.Looker.

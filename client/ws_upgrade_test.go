@@ -15,7 +15,6 @@ import (
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/internal/testca"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -356,8 +355,8 @@ func TestTheClientSpeaksWebSocketOverTLS(t *testing.T) {
 	c := srv.Client(t, "ann", cfg)
 	expect(t, changes, client.Online)
 	for conn := range srv.Engine.Conns() {
-		if seam.ConnOf(conn).Transport() != "wss" || conn.TLS() == nil || conn.TLS().NegotiatedProtocol != "http/1.1" {
-			t.Errorf("the connection speaks %s, %+v", seam.ConnOf(conn).Transport(), conn.TLS())
+		if conn.Transport() != "wss" || conn.TLS() == nil || conn.TLS().NegotiatedProtocol != "http/1.1" {
+			t.Errorf("the connection speaks %s, %+v", conn.Transport(), conn.TLS())
 		}
 		conn.Close(&protocol.CloseError{Code: protocol.RateLimited, Info: map[string]string{"address": "ws://127.0.0.1:1/"}})
 	}
@@ -379,8 +378,8 @@ func TestAddressesOfTCPAndWebSocketMix(t *testing.T) {
 		srv.Addr = tc.addr
 		c := srv.Client(t, "ann", client.Config{})
 		for conn := range srv.Engine.Conns() {
-			if conn.UserID() == "ann" && seam.ConnOf(conn).Transport() != tc.transport {
-				t.Errorf("to %s the client speaks %s", tc.addr, seam.ConnOf(conn).Transport())
+			if conn.UserID() == "ann" && conn.Transport() != tc.transport {
+				t.Errorf("to %s the client speaks %s", tc.addr, conn.Transport())
 			}
 		}
 		if err := c.Close(); err != nil {

@@ -19,6 +19,7 @@ func (c *Conn) opened(l *loop) {
 	c.loop = l
 	e.opened.Add(1)
 	e.states[stateAccepted].Add(1)
+	e.transports.of(c).Add(1)
 	c.mu.Lock()
 	c.firstDue = l.firsts.Add(c)
 	c.mu.Unlock()

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"crypto/tls"
 	"sync"
 	"sync/atomic"
 
@@ -160,34 +159,6 @@ func (c *Conn) origin() *origin {
 
 // ID returns the connection's number. It is never reused by this process.
 func (c *Conn) ID() uint64 { return c.id }
-
-// transport is seam.Conn's Transport.
-func (c *Conn) transport() string {
-	switch c.stream().(type) {
-	case nil:
-	case *wsStream:
-		if c.web.secure {
-			return "wss"
-		}
-		return "ws"
-	default:
-		return "tls"
-	}
-	switch s := c.sock().(type) {
-	case *feedSocket:
-		if _, ok := s.nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
-			return "tls"
-		}
-		return s.network
-	case unixSocket:
-		return "unix"
-	case *tailSocket:
-		if s.unix {
-			return "unix"
-		}
-	}
-	return "tcp"
-}
 
 // UserID returns the user that is bound to the connection, or "" if no user is bound yet.
 func (c *Conn) UserID() string {

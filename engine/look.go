@@ -19,9 +19,6 @@ func init() {
 	seam.AdmissionOf = func(c any) any { return c.(*Conn).engine.admission }
 }
 
-// Transport implements seam.Conn.
-func (s *seamConn) Transport() string { return (*Conn)(s).transport() }
-
 // Look implements seam.Conn.
 func (s *seamConn) Look(done func(busy bool)) { (*Conn)(s).lookThen(done) }
 

@@ -79,24 +79,16 @@ func peerText(a net.Addr) string {
 	return network(a)
 }
 
-// network names an address's network.
-func network(a net.Addr) string {
-	if a == nil {
-		return "unknown"
-	}
-	return a.Network()
-}
-
-// askAddresses asks a connection that has just come for its addresses. A connection that was given to ServeConn is not asked again,
+// askAddresses asks a connection that has just come for its addresses, and its network's name. A connection that was given to ServeConn is not asked again,
 // because its methods may block or panic, and others want to know its address while they hold a lock.
 func (a *arrival) askAddresses() {
-	remote := a.nc.RemoteAddr()
-	a.Incoming = Incoming{Remote: addrPort(remote), Local: addrPort(a.nc.LocalAddr()), Listener: a.at.index}
+	remote, local := a.nc.RemoteAddr(), a.nc.LocalAddr()
+	a.Incoming = Incoming{Remote: addrPort(remote), Local: addrPort(local), Listener: a.at.index}
 	if !a.Remote.IsValid() {
 		a.remote = peerText(remote)
 	}
 	if a.feed != nil {
-		a.feed.network = network(remote)
+		a.feed.network = network(local)
 	}
 }
 

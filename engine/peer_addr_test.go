@@ -10,7 +10,6 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -104,22 +103,25 @@ func TestEachOfManyConnectionsHasItsOwnAddress(t *testing.T) {
 	})
 }
 
-// addrOnce is a connection that says its address once, and fails when it is asked again.
+// addrOnce is a connection that says each of its addresses once, and fails when it is asked again.
 type addrOnce struct {
 	net.Conn
-	asked atomic.Bool
+	askedRemote, askedLocal atomic.Bool
 }
 
-func (c *addrOnce) RemoteAddr() net.Addr {
-	if c.asked.Swap(true) {
+func (c *addrOnce) RemoteAddr() net.Addr { return once(&c.askedRemote) }
+func (c *addrOnce) LocalAddr() net.Addr  { return once(&c.askedLocal) }
+
+func once(asked *atomic.Bool) net.Addr {
+	if asked.Swap(true) {
 		panic("asked again")
 	}
 	return wordAddr("stream 5")
 }
 
-// Rule 15: a served connection is asked for its address when it comes, and never again: a user manager wants to know a connection's
-// address while it holds a lock, and a method of the connection may block or panic.
-func TestAServedConnectionIsAskedForItsAddressOnce(t *testing.T) {
+// Rule 15: a served connection is asked for its addresses when it comes, and never again: a user manager wants to know a connection's
+// address and transport while it holds a lock, and a method of the connection may block or panic.
+func TestAServedConnectionIsAskedForItsAddressesOnce(t *testing.T) {
 	e := newEcho(engine.Config{})
 	conns := make(chan *engine.Conn, 1)
 	e.Handle(2, func(c *engine.Conn, m *protocol.Message) error { conns <- c; return c.Reply(m, nil) })
@@ -128,7 +130,7 @@ func TestAServedConnectionIsAskedForItsAddressOnce(t *testing.T) {
 	s.ask(2, 1, "")
 	c := receive(t, "the connection", conns)
 	for range 2 {
-		if got := seam.ConnOf(c).Transport(); got != "quic" || c.RemoteAddr().IsValid() {
+		if got := c.Transport(); got != "quic" || c.RemoteAddr().IsValid() {
 			t.Errorf("the transport is %q, and the address %v", got, c.RemoteAddr())
 		}
 	}

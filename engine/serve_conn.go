@@ -17,11 +17,11 @@ import (
 //
 // The connection is treated like any other. The same handlers run, on an event loop or with Config.Workers. Config.Accept, OnAccept
 // (Incoming.Listener is -1), Timeouts, Limits, SlowPolicy and a stop apply. MaxPerAddress, MaxPerSubnet and bans apply if
-// nc.RemoteAddr is an IP address with a port: it has a method AddrPort, as *net.TCPAddr and *net.UDPAddr have, or its text is such an
-// address. Conn.RemoteAddr then returns that address. The codec is the first listener's Codec or NewCodec; its TLS and ProxyProtocol
-// do not apply. For TLS pass a tls.Server: its handshake counts as a handshake of the engine. Where nc has a method CloseWrite, as
-// *net.TCPConn, *net.UnixConn and *tls.Conn have, the sides can end separately: a peer that has ended its sending side still gets its
-// answers, and the peer sees the end of the server's side first.
+// nc.RemoteAddr is an IP address with a port: it has a method AddrPort, as *net.TCPAddr and *net.UDPAddr have, or its text is such
+// an address. Conn.RemoteAddr then returns that address. Conn.Transport returns nc.LocalAddr's network, or "tls". The codec is the
+// first listener's Codec or NewCodec; its TLS and ProxyProtocol do not apply. For TLS pass a tls.Server: its handshake counts as a
+// handshake of the engine. Where nc has a method CloseWrite, as *net.TCPConn, *net.UnixConn and *tls.Conn have, the sides can end
+// separately: a peer that has ended its sending side still gets its answers, and the peer sees the end of the server's side first.
 //
 // It costs two goroutines, including the caller's, and some 15 KB while the connection is idle. The reading goroutine reads the next
 // bytes when the event loop has taken the last bytes, so that a client that sends faster than handlers run has to wait. Up to 64 KiB

@@ -21,7 +21,7 @@ import (
 type feedSocket struct {
 	engine  *Engine
 	nc      net.Conn
-	network string // of nc's RemoteAddr
+	network string // of nc's LocalAddr
 	conn    *Conn
 	loop    *loop
 	layers  layers

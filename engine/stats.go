@@ -14,6 +14,9 @@ type Stats struct {
 	Accepted uint64    // connections that came in
 	Refused  Refusals  // connections that were not let in, by reason; connections that got a notice are in Closed too
 	Bans     int       // bans in force; a ban that has ended may be counted for another 2 s
+	// Transports counts the connections in the four states of Conns by Conn.Transport: "tcp", "tls", "ws", "wss", "unix", "udp" and
+	// "other", which is every other name that ServeConn's connections have. It always has these seven.
+	Transports map[string]int
 	// Closed counts the connections that have ended, by the code that ended them.
 	Closed map[protocol.CloseCode]uint64
 	// Outcomes counts the same connections by how they ended, without refused connections. It has no OutcomePending.
@@ -62,7 +65,7 @@ func (e *Engine) Stats() Stats {
 			Handshaking: handshaking, HandshakesWaiting: waiting, Open: int(e.conns.open.Load()), Accepted: e.in(stateAccepted),
 			Verifying: e.in(stateVerifying), Bound: e.in(stateBound) + e.in(stateHalfClosed), Closing: e.in(stateClosing)},
 		Accepted: e.accepted.Load(), Refused: e.refusalsByReason(), Bans: int(e.gate.bannedNow.Load()),
-		Closed: e.closed.All(), Outcomes: e.outcomes.all(), Probes: e.probes.Load(),
+		Transports: e.transports.all(), Closed: e.closed.All(), Outcomes: e.outcomes.all(), Probes: e.probes.Load(),
 		Dropped:       protocol.Traffic{Messages: e.droppedMessages.Load(), Bytes: e.droppedBytes.Load()},
 		InboundQueue:  e.inboundQueue.Load(),
 		HandlerPanics: e.handlerPanics.Load(), HandlerErrors: e.handlerErrors.Load(), Stalls: e.stalls.Load(),
@@ -92,6 +95,7 @@ type counters struct {
 
 	opened                        atomic.Uint64 // connections that were given to an event loop
 	states                        [stateClosing + 1]atomic.Int64
+	transports                    transports // those in one of the states
 	closed                        codes.Counter
 	outcomes                      outcomes
 	droppedMessages, droppedBytes atomic.Uint64
@@ -125,6 +129,8 @@ func (c *Conn) setState(state uint32) {
 	}
 	if state <= stateClosing {
 		e.states[state].Add(1)
+	} else if old <= stateClosing {
+		e.transports.of(c).Add(-1)
 	}
 	if old == stateBound || state == stateBound {
 		c.loop.changes.Add(1) // after the change, so that a list that was made before it has another version

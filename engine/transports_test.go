@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -196,7 +195,6 @@ func (tr *transport) pipe(t testing.TB, addr string) net.Conn {
 
 // Each transport carries what TCP does, and says its name.
 func TestEachTransportServes(t *testing.T) {
-	names := map[string]string{"tcp": "tcp", "tls": "tls", "ws": "ws", "wss": "wss", "unix": "unix", "tls over unix": "tls", "pipe": "pipe", "tls over pipe": "tls"}
 	eachTransport(t, func(t *testing.T) {
 		bothModes(t, func(t *testing.T, workers int) {
 			e := newEcho(engine.Config{Workers: workers})
@@ -204,7 +202,7 @@ func TestEachTransportServes(t *testing.T) {
 			r := serve(t, e)
 			p, b := g.enter(t, r.addr)
 			p.read()
-			if got, want := seam.ConnOf(b.conn).Transport(), names[transportOf(t).name]; got != want {
+			if got, want := b.conn.Transport(), transportNames[transportOf(t).name]; got != want {
 				t.Errorf("Transport returned %q, want %q", got, want)
 			}
 			if secure := transportOf(t).secure != nil; (b.conn.TLS() != nil) != secure {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
-	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -352,7 +351,7 @@ func TestWebSocketHandler(t *testing.T) {
 				p.read() // the answer to what has come together with the request
 				p.ask(1, 2, strings.Repeat("long ", 1<<17))
 				conn := receive(t, "the connection", g.arrived).conn
-				if via := seam.ConnOf(conn).Transport(); via != name || (conn.TLS() != nil) != (name == "wss") || !conn.RemoteAddr().IsValid() {
+				if via := conn.Transport(); via != name || (conn.TLS() != nil) != (name == "wss") || !conn.RemoteAddr().IsValid() {
 					t.Errorf("the connection says %q, %v, %v", via, conn.TLS(), conn.RemoteAddr())
 				}
 				conn.Close(protocol.Errorf(protocol.KickedOut, "enough"))

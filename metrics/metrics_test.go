@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -147,6 +148,7 @@ func TestWhatHappensShows(t *testing.T) {
 	wantEventually(t, c, map[string]float64{
 		"rollcall_connections{state=bound}": 1, "rollcall_connections{state=accepted}": 0,
 		"rollcall_connections{state=verifying}": 0, "rollcall_connections{state=closing}": 0,
+		"rollcall_connections_by_transport{transport=tcp}": 1, "rollcall_connections_by_transport{transport=wss}": 0,
 		"rollcall_connections_accepted_total": 2, "rollcall_connections_refused_total{reason=full}": 0, "rollcall_bans": 0,
 		"rollcall_connections_closed_total{code=Unauthorized}": 1, "rollcall_connection_outcomes_total{outcome=told}": 1,
 		"rollcall_received_messages_total": 1, "rollcall_received_bytes_total": 100,
@@ -231,6 +233,55 @@ func TestDeviceClassesHaveABoundedNumberOfSeries(t *testing.T) {
 	}
 	wantSessions(map[string]float64{"rollcall_sessions{device=0}": 0, "rollcall_sessions{device=3}": 0,
 		"rollcall_sessions{device=4}": 0, "rollcall_sessions{device=other}": 0})
+}
+
+// namedAddr is the address of a connection that names its network itself.
+type namedAddr string
+
+func (n namedAddr) Network() string { return string(n) }
+func (namedAddr) String() string    { return "" }
+
+// namedConn is a connection on such a network.
+type namedConn struct {
+	net.Conn
+	network namedAddr
+}
+
+func (c namedConn) LocalAddr() net.Addr { return c.network }
+
+// A connection that is given to ServeConn chooses the name of its transport: the series are those of the engine's own transports, and
+// one more. They stay.
+func TestTransportsHaveABoundedNumberOfSeries(t *testing.T) {
+	cfg := serve(t)
+	c := metrics.New(metrics.Config{Engine: cfg.Engine})
+	const prefix = "rollcall_connections_by_transport{"
+	want := map[string]float64{prefix + "transport=other}": 20}
+	for _, name := range []string{"tcp", "tls", "ws", "wss", "unix", "udp"} {
+		want[prefix+"transport="+name+"}"] = 0
+	}
+	wantSeries := func() {
+		t.Helper()
+		wantEventually(t, c, want)
+		for name := range gather(t, c) {
+			if _, ok := want[name]; strings.HasPrefix(name, prefix) && !ok {
+				t.Errorf("there is a series %s", name)
+			}
+		}
+	}
+	var peers []net.Conn
+	var served sync.WaitGroup
+	for n := range 20 {
+		ours, theirs := net.Pipe()
+		peers = append(peers, ours)
+		served.Go(func() { _ = cfg.Engine.ServeConn(namedConn{theirs, namedAddr(fmt.Sprint("network ", n))}) })
+	}
+	wantSeries()
+	for _, p := range peers {
+		_ = p.Close()
+	}
+	served.Wait()
+	want[prefix+"transport=other}"] = 0
+	wantSeries()
 }
 
 // link is a connection that is not there.

@@ -22,6 +22,12 @@ var engineMetrics = []metric[engine.Stats]{
 		put(float64(s.Conns.Bound), "bound")
 		put(float64(s.Conns.Closing), "closing")
 	}},
+	{"rollcall_connections_by_transport", gauge, "transport", "The same connections, by what their bytes go through.",
+		func(s *engine.Stats, put put) {
+			for name, n := range s.Transports {
+				put(float64(n), name)
+			}
+		}},
 	{"rollcall_connections_accepted_total", counter, "", "Connections that came in.",
 		one(func(s *engine.Stats) uint64 { return s.Accepted })},
 	{"rollcall_connections_refused_total", counter, "reason", "Connections that were not let in.",

@@ -2,6 +2,7 @@ package usermgr
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -37,10 +38,11 @@ var (
 	_ Refresher     = (*console)(nil)
 )
 
-// NewConsoleDisplayer returns a displayer that draws a table on w: the users by ID, with their traffic, and the reasons of the last
-// few departures. rows limits the users in the table: 0 means 50, negative means all. The displayer makes one Write for each table
-// and ignores w's errors. On a terminal each table replaces the last. A character that a terminal would not show as itself, such as
-// one that changes the direction of writing, is written as its number. Pass it to Display once only.
+// NewConsoleDisplayer returns a displayer that draws a table on w: the users by ID, with the address and the transport (Address.Via) of
+// the newest session and with their traffic, and the reasons of the last few departures. rows limits the users in the table: 0 means
+// 50, negative means all. The displayer makes one Write for each table and ignores w's errors. On a terminal each table replaces the
+// last. A character that a terminal would not show as itself, such as one that changes the direction of writing, is written as its
+// number. Pass it to Display once only.
 func NewConsoleDisplayer(w io.Writer, rows int) UserDisplayer {
 	return &console{w: w, rows: rows, clears: isTerminal(w), users: make(map[string]DisplayItem)}
 }
@@ -80,10 +82,10 @@ func (c *console) Refresh() {
 	}
 	fmt.Fprintf(&b, "%s online\n", withCommas(len(c.users)))
 	rows := c.firstRows()
-	cells := [][]string{{"USER", "ADDRESS", "MESSAGES IN", "BYTES IN", "MESSAGES OUT", "BYTES OUT", "LAST TYPE OUT"}}
+	cells := [][]string{{"USER", "ADDRESS", "VIA", "MESSAGES IN", "BYTES IN", "MESSAGES OUT", "BYTES OUT", "LAST TYPE OUT"}}
 	for _, userID := range rows {
 		i := c.users[userID]
-		cells = append(cells, []string{visible(userID), visible(i.Address.String()), fmt.Sprint(i.In.Messages), fmt.Sprint(i.In.Bytes),
+		cells = append(cells, []string{visible(userID), visible(i.Address.String()), visible(cmp.Or(i.Address.Via, "-")), fmt.Sprint(i.In.Messages), fmt.Sprint(i.In.Bytes),
 			fmt.Sprint(i.Out.Messages), fmt.Sprint(i.Out.Bytes), typeName(i.Out.LastType)})
 	}
 	b.WriteString(inColumns(cells))

@@ -33,7 +33,7 @@ func newConsole(w io.Writer, rows int) console { return usermgr.NewConsoleDispla
 func ExampleNewConsoleDisplayer() {
 	c := usermgr.NewConsoleDisplayer(os.Stdout, 0) // the caller would give it to Manager.Display
 	c.SetOrUpdateUserItem(usermgr.DisplayItem{
-		UserID: "bob", Address: usermgr.Address{Remote: netip.MustParseAddrPort("192.0.2.7:50122")},
+		UserID: "bob", Address: usermgr.Address{Remote: netip.MustParseAddrPort("192.0.2.7:50122"), Via: "wss"},
 		In:  protocol.Traffic{Messages: 12, Bytes: 340, LastType: 0x0101},
 		Out: protocol.Traffic{Messages: 1500, Bytes: 96000, LastType: 0x0102},
 	})
@@ -43,9 +43,9 @@ func ExampleNewConsoleDisplayer() {
 	c.(usermgr.Refresher).Refresh() // so does Display
 	// Output:
 	// 2 online
-	// USER  ADDRESS          MESSAGES IN  BYTES IN  MESSAGES OUT  BYTES OUT  LAST TYPE OUT
-	// ann   [2001:db8::1]:9  0            0         0             0          -
-	// bob   192.0.2.7:50122  12           340       1500          96000      0x0102
+	// USER  ADDRESS          VIA  MESSAGES IN  BYTES IN  MESSAGES OUT  BYTES OUT  LAST TYPE OUT
+	// ann   [2001:db8::1]:9  -    0            0         0             0          -
+	// bob   192.0.2.7:50122  wss  12           340       1500          96000      0x0102
 	// cid left: KickedOut
 }
 
@@ -93,7 +93,7 @@ func TestConsoleShowsIDsAsTheyAre(t *testing.T) {
 	d.Refresh()
 	_, got, _ := strings.Cut(out.String(), "OUT\n")
 	row := func(id string, width int) string {
-		return id + strings.Repeat(" ", 13-width) + "192.0.2.1:1  0            0         0             0          -\n"
+		return id + strings.Repeat(" ", 13-width) + "192.0.2.1:1  -    0            0         0             0          -\n"
 	}
 	want := row(`bo\u200Bb`, 9) + row(`c\u0301`, 7) + row("dän", 3) + row(`e\u001B[2J`, 10) + row(`f\u2028g`, 8) +
 		row(`h\U000E0041`, 11) + row(`i\u00A0j`, 8) + row(`\u202Eann`, 9) + row("漢字", 4) + `k\u2066 left: KickedOut` + "\n\n"

@@ -10,7 +10,11 @@ import (
 // String returns the session in words, for people, without its ID and its token: a short digest of the ID tells sessions
 // apart.
 func (i SessionInfo) String() string {
-	return fmt.Sprintf("session %s of %q on device %d from %s since %s", i.mark(), i.UserID, i.Device, i.Address,
+	via := ""
+	if i.Remote.IsValid() && i.Via != "" { // otherwise Address says it
+		via = " by " + i.Via
+	}
+	return fmt.Sprintf("session %s of %q on device %d from %s%s since %s", i.mark(), i.UserID, i.Device, i.Address, via,
 		i.LogonTime.Format(time.RFC3339))
 }
 

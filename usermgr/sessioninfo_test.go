@@ -16,7 +16,7 @@ import (
 // A session ID takes its session over, and a token is a credential: neither is printed, logged or in JSON.
 func TestSessionInfoIsPrintedWithoutItsSecrets(t *testing.T) {
 	i := usermgr.SessionInfo{UserID: "al\x1bice", ID: "secret-id", Token: "secret-token", Device: 3,
-		Address: usermgr.Address{Remote: netip.MustParseAddrPort("192.0.2.1:4711")}}
+		Address: usermgr.Address{Remote: netip.MustParseAddrPort("192.0.2.1:4711"), Via: "tls"}}
 	all := []any{i, &i, []usermgr.SessionInfo{i}, usermgr.UserData{UserID: "alice", Sessions: []usermgr.SessionInfo{i}},
 		map[string]usermgr.SessionInfo{"a": i}}
 	zaps := zapcore.NewJSONEncoder(zapcore.EncoderConfig{})
@@ -37,7 +37,7 @@ func TestSessionInfoIsPrintedWithoutItsSecrets(t *testing.T) {
 	}
 	other := i
 	other.ID = "another"
-	if s := i.String(); !strings.Contains(s, "192.0.2.1:4711") || strings.ContainsRune(s, 0x1b) || s == other.String() {
+	if s := i.String(); !strings.Contains(s, "from 192.0.2.1:4711 by tls since") || strings.ContainsRune(s, 0x1b) || s == other.String() {
 		t.Errorf("it is %q", s)
 	}
 }

@@ -67,7 +67,7 @@ import (
 type Address struct {
 	Conn   uint64         // the connection's number, never reused by this process
 	Remote netip.AddrPort // the peer's network address; zero if the peer has none, as on a Unix socket
-	Via    string         // the transport: "tcp", "unix", "tls" over either, or another that the Link names
+	Via    string         // the transport, such as "tcp", "tls" or "wss"; with package bridge it is engine.Conn.Transport
 }
 
 // String returns Remote; if Remote is zero, Via; and if Via is empty too, the connection's number.
