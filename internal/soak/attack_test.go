@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -230,12 +231,20 @@ func (a *attacker) holds(do func(*peer)) {
 	}
 }
 
+type transport int
+
+const (
+	overTCP transport = iota
+	overTLS
+	overWeb
+)
+
 // flood is what attackers do. ends are how it may end where nothing is refused, besides left.
 type flood struct {
 	attackers, addresses int
 	rate                 int
-	overTLS              bool // the server speaks TLS
-	unfinished           bool // the server waits for less long than it otherwise would
+	over                 transport // what the server speaks
+	unfinished           bool      // the server waits for less long than it otherwise would
 	ends                 []string
 	attack               func(*attacker)
 }
@@ -248,17 +257,17 @@ func init() {
 	long := frame(&protocol.Message{Type: protocol.TypeLogon, ID: 1, UserID: "nobody", Body: make([]byte, 2000)})
 	wrong := logonFrame("nobody", protocol.FieldToken, bad)
 	floods = map[string]flood{
-		"connect and leave": {8, 4, 2000, false, false, nil, func(a *attacker) {
+		"connect and leave": {8, 4, 2000, overTCP, false, nil, func(a *attacker) {
 			for a.goesOn() {
 				a.raw(func(rawConn) string { return left })
 			}
 		}},
-		"half a header": {300, 2, 0, false, true, []string{protocol.LogonTimeout.Error()}, func(a *attacker) {
+		"half a header": {300, 2, 0, overTCP, true, []string{protocol.LogonTimeout.Error()}, func(a *attacker) {
 			for a.goesOn() {
 				a.holds(func(p *peer) { _ = p.write(half) })
 			}
 		}},
-		"hellos that never end": {300, 2, 0, false, true, []string{protocol.LogonTimeout.Error()}, func(a *attacker) {
+		"hellos that never end": {300, 2, 0, overTCP, true, []string{protocol.LogonTimeout.Error()}, func(a *attacker) {
 			for a.goesOn() {
 				a.holds(func(p *peer) {
 					for _, b := range long[:len(long)-1] {
@@ -269,8 +278,8 @@ func init() {
 				})
 			}
 		}},
-		"one byte a write": {20, 4, 10_000, false, false, []string{answered}, (*attacker).trickle},
-		"bad logons": {64, 4, 10_000, false, false, []string{protocol.Unauthorized.Error()}, func(a *attacker) {
+		"one byte a write": {20, 4, 10_000, overTCP, false, []string{answered}, (*attacker).trickle},
+		"bad logons": {64, 4, 10_000, overTCP, false, []string{protocol.Unauthorized.Error()}, func(a *attacker) {
 			for a.goesOn() {
 				a.raw(func(c rawConn) string {
 					_ = c.write(wrong)
@@ -278,12 +287,12 @@ func init() {
 				})
 			}
 		}},
-		"half a TLS hello": {300, 2, 0, true, true, []string{notTold}, func(a *attacker) {
+		"half a TLS hello": {300, 2, 0, overTLS, true, []string{notTold}, func(a *attacker) {
 			for a.goesOn() {
 				a.holds(func(p *peer) { _ = p.write(a.hello) })
 			}
 		}},
-		"TLS connect and leave": {16, 4, 500, true, false, nil, func(a *attacker) {
+		"TLS connect and leave": {16, 4, 500, overTLS, false, nil, func(a *attacker) {
 			for a.goesOn() {
 				p, err := dial(a.At)
 				if err != nil {
@@ -295,6 +304,7 @@ func init() {
 			}
 		}},
 	}
+	maps.Copy(floods, webFloods())
 }
 
 // trickle logs on, and asks, one byte at a time.

@@ -35,8 +35,8 @@ func TestFloods(t *testing.T) {
 func (f flood) run(t *testing.T, name string, l limits) {
 	besideOthers(t)
 	duration := sized(200*time.Millisecond, 200*time.Millisecond, min(soakTime()/3, 20*time.Second))
-	cfg := settings{Authenticate: true, CloseTimeout: time.Second, Limits: l}
-	if f.overTLS {
+	cfg := settings{Authenticate: true, CloseTimeout: time.Second, Limits: l, Web: f.over == overWeb}
+	if f.over == overTLS {
 		cfg.TLS = newCertificate(t)
 	}
 	if f.unfinished {
@@ -72,7 +72,7 @@ func (f flood) run(t *testing.T, name string, l limits) {
 		t.Error("there was no attack")
 	}
 	for end, n := range seen.Ends {
-		gaveWay := end == notReached && f.overTLS && n <= int(after.Engine.Refused.Handshake) // a slow handshake, to others that waited
+		gaveWay := end == notReached && f.over == overTLS && n <= int(after.Engine.Refused.Handshake) // a slow handshake, to others that waited
 		if l.none() && end != left && !gaveWay && !slices.Contains(f.ends, end) {
 			t.Errorf("%d attacks ended with %q", n, end)
 		}

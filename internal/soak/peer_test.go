@@ -24,6 +24,7 @@ import (
 type target struct {
 	Addr string
 	CA   string // the file of the authority behind the server's certificate; "" for plain TCP
+	Web  bool   // over WebSocket
 	From string // the IP address to come from; "" leaves it to the system
 }
 
@@ -53,10 +54,13 @@ func dialIn(at target, within time.Duration, prepare func(fd int)) (*peer, error
 		return nil, err
 	}
 	p := &peer{Conn: conn, tcp: conn.(*net.TCPConn)}
-	if at.CA == "" {
-		return p, nil
+	if at.CA != "" {
+		err = p.shakeHands(at.CA, within)
 	}
-	if err := p.shakeHands(at.CA, within); err != nil {
+	if err == nil && at.Web {
+		err = p.upgrade(within)
+	}
+	if err != nil {
 		p.reset()
 		return nil, err
 	}

@@ -48,6 +48,7 @@ const (
 type settings struct {
 	Addr              string       // "" is a free port of 127.0.0.1
 	TLS               *certificate // nil for plain TCP
+	Web               bool         // WebSocket
 	Descriptors       uint64       // limit of open files; 0 leaves it
 	Workers           int
 	MaxConnections    int
@@ -183,7 +184,11 @@ func (p *process) run() error {
 	}
 	nop := zap.NewNop()
 	p.users = testkit.Must(usermgr.New(usermgr.Config{HeartbeatTimeout: s.Timeout, HeartbeatCheckInterval: s.Interval, Logger: nop}))
-	p.engine = testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{{Addr: s.Addr, TLS: secure}}, Loops: 2, Workers: s.Workers, Accept: engine.Accept{MaxConnections: s.MaxConnections, MaxPerAddress: s.Limits.MaxPerAddress, MaxPerSubnet: s.Limits.MaxPerSubnet, Rate: s.Limits.AcceptRate},
+	at := engine.Listener{Addr: s.Addr, TLS: secure}
+	if s.Web {
+		at.WebSocket = new(engine.WebSocket)
+	}
+	p.engine = testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{at}, Loops: 2, Workers: s.Workers, Accept: engine.Accept{MaxConnections: s.MaxConnections, MaxPerAddress: s.Limits.MaxPerAddress, MaxPerSubnet: s.Limits.MaxPerSubnet, Rate: s.Limits.AcceptRate},
 		Limits: engine.Limits{MaxOutbound: s.OutboundLimit, MaxMemory: s.Limits.MemoryBudget, MaxMessageRate: s.Limits.MaxMessageRate}, Timeouts: engine.Timeouts{Write: s.WriteTimeout, FirstMessage: s.LogonTimeout, Handshake: s.HandshakeTimeout, Close: s.CloseTimeout}, SlowPolicy: s.SlowPolicy,
 
 		Bans:      s.Limits.Bans,
@@ -368,7 +373,7 @@ type server struct {
 func startServer(t testing.TB, cfg settings, before ...string) *server {
 	t.Helper()
 	c := startChild(t, "server", cfg, before...)
-	return &server{c, target{Addr: c.line(), CA: cfg.TLS.authority()}}
+	return &server{c, target{Addr: c.line(), CA: cfg.TLS.authority(), Web: cfg.Web}}
 }
 
 // stats asks the server how it is. It must be well.
