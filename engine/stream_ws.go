@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"crypto/tls"
+	"math"
 	"net/http"
 
 	"github.com/rollcall-go/rollcall/internal/wsframe"
@@ -22,9 +23,8 @@ type wsStream struct {
 	controls uint16 // bytes of control frames in the present PingInterval
 	hollow   uint16 // bytes of headers of empty data frames in a row
 	silent   uint16 // how often the loop has looked since the last data frame
-	unheard  uint8  // the same, since any bytes have come or a Ping was sent
+	unheard  uint8  // the same, since any bytes have come or a Ping was sent; justHeard when bytes have come since the loop last looked
 	parts    uint8  // bytes of a header or control frame that is not whole
-	heard    bool   // bytes have come since the loop last looked
 	closed   bool   // the client's Close frame has come
 	finished bool   // ours was sent
 	within   bool   // a message of ours has begun and not ended
@@ -42,6 +42,7 @@ type wsRare struct {
 }
 
 const (
+	justHeard = math.MaxUint8
 	// wsPiece is how many bytes of frames are wrapped at a time, so that they fit in one piece of TLS.
 	wsPiece = sealSize - wsframe.MaxHeader
 	// wsMostControls is how many bytes of control frames may come in a PingInterval.
@@ -81,7 +82,7 @@ func (s *wsStream) below() *tlsStream {
 // arrived unwraps all bytes that have come, and has them delivered.
 func (s *wsStream) arrived() (over bool) {
 	c := s.conn
-	s.heard = true
+	s.unheard = justHeard
 	if c.gone || c.is(isPeerEnded) {
 		return false
 	}

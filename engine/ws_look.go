@@ -100,8 +100,8 @@ func (s *wsStream) look() {
 	if c.unsent == 0 {
 		s.answerLate()
 	}
-	if s.heard {
-		s.heard, s.unheard = false, 0
+	if s.unheard == justHeard {
+		s.unheard = 0
 		return
 	}
 	if s.unheard++; at.looks > 0 && s.unheard >= at.looks {

@@ -76,13 +76,22 @@ type Reader struct {
 	// FromServer says that the frames come from a server, without masks.
 	FromServer bool
 
-	left uint64 // payload bytes of the data frame that have not come
-	mask uint32 // the mask for the next of them, its first byte in the low bits
-	open bool   // a message has begun and not ended
-	fin  bool   // the data frame is the last one of its message
-	line bool   // the message has had the line feed that ends its line
-	utf8 utf8Check
+	message messageState
+	utf8    utf8Check
+	mask    uint32 // for the next byte of the payload, its first byte in the low bits
+	left    uint64 // payload bytes of the data frame that have not come
 }
+
+// messageState are flags. It is small, as utf8Check is, because a server has a Reader for each idle connection.
+type messageState uint8
+
+const (
+	isOpen  messageState = 1 << iota // a message has begun and not ended
+	isLast                           // the data frame is the last one of its message
+	hasLine                          // the message has had the line feed that ends its line
+)
+
+func (r *Reader) is(s messageState) bool { return r.message&s != 0 }
 
 // Found is what one Unwrap has found besides payload. Reset it before.
 type Found struct {
@@ -104,7 +113,7 @@ func (f *Found) Reset() {
 }
 
 // MidMessage reports whether the peer owes bytes of a message that it has begun.
-func (r *Reader) MidMessage() bool { return r.left > 0 || r.open }
+func (r *Reader) MidMessage() bool { return r.left > 0 || r.is(isOpen) }
 
 // Unwrap takes frames off raw in place: the payloads of data frames are moved together to raw[:n], unmasked. It has used
 // raw[:used], and writes only there. What remains is part of a header or of a control frame, or follows an error or a
@@ -122,7 +131,7 @@ func (r *Reader) Unwrap(raw []byte, f *Found) (n, used int, err *Error) {
 				}
 			}
 			n += size
-			if r.left == 0 && r.fin {
+			if r.left == 0 && r.is(isLast) {
 				if n, err = r.end(raw, n, used, f); err != nil {
 					return n, used, err
 				}
@@ -141,7 +150,7 @@ func (r *Reader) Unwrap(raw []byte, f *Found) (n, used int, err *Error) {
 		if f.Closed {
 			return n, used, nil
 		}
-		if r.open && r.left == 0 && r.fin {
+		if r.left == 0 && r.is(isLast) {
 			if n, err = r.end(raw, n, used, f); err != nil {
 				return n, used, err
 			}
@@ -152,22 +161,21 @@ func (r *Reader) Unwrap(raw []byte, f *Found) (n, used int, err *Error) {
 
 // end ends a message at raw[:n]. A line gets its line feed if it has none, in the room that headers before it have left.
 func (r *Reader) end(raw []byte, n, used int, f *Found) (int, *Error) {
-	r.open, r.fin = false, false
-	if !r.Text {
+	ended := r.message
+	if r.message = 0; !r.Text {
 		return n, nil
 	}
-	if r.utf8.need > 0 {
+	if r.utf8 > 0 {
 		return n, errUTF8
 	}
 	switch {
-	case r.line, r.FromServer:
+	case ended&hasLine != 0, r.FromServer:
 	case n < used:
 		raw[n] = '\n'
 		n++
 	default:
 		f.LineFeed = true
 	}
-	r.line = false
 	return n, nil
 }
 
@@ -175,11 +183,12 @@ func (r *Reader) end(raw []byte, n, used int, f *Found) (int, *Error) {
 func (r *Reader) check(b []byte) (right int, err *Error) {
 	size := len(b)
 	if !r.FromServer {
-		if r.line {
+		if r.is(hasLine) {
 			return 0, errLines
 		}
 		if i := bytes.IndexByte(b, '\n'); i >= 0 {
-			r.line, b = true, b[:i+1]
+			r.message |= hasLine
+			b = b[:i+1]
 		}
 	}
 	if right = r.utf8.valid(b); right < len(b) {
@@ -200,7 +209,7 @@ func (r *Reader) header(b []byte, f *Found) (size int, err *Error) {
 		return 0, errReserved
 	case op >= Close && b[0]&fin == 0:
 		return 0, errControl
-	case (op == Continuation) != r.open && op < Close:
+	case (op == Continuation) != r.is(isOpen) && op < Close:
 		return 0, errFragment
 	case op == Text && !r.Text:
 		return 0, errNotBinary
@@ -251,9 +260,12 @@ func (r *Reader) header(b []byte, f *Found) (size int, err *Error) {
 	if length == 0 {
 		f.Hollow += size
 	}
-	r.left, r.mask, r.fin, r.open = length, mask, b[0]&fin != 0, true
+	r.left, r.mask = length, mask
 	if op != Continuation {
-		r.utf8, r.line = utf8Check{}, false
+		r.message, r.utf8 = isOpen, 0
+	}
+	if b[0]&fin != 0 {
+		r.message |= isLast
 	}
 	return size, nil
 }
@@ -375,23 +387,35 @@ func unmask(dst, src []byte, mask uint32) uint32 {
 	return next
 }
 
-// utf8Check checks a text that comes in pieces.
-type utf8Check struct {
-	need   uint8 // bytes that the present character still needs
-	lo, hi uint8 // what the next of them may be
+// utf8Check checks a text that comes in pieces: it is what the present character still needs, an index in utf8Needs. 0 is nothing.
+type utf8Check uint8
+
+// utf8Needs say what the next byte may be, and what is needed after it.
+var utf8Needs = [...]struct {
+	lo, hi uint8
+	then   utf8Check
+}{
+	1: {0x80, 0xBF, 0}, // one byte
+	2: {0x80, 0xBF, 1}, // two
+	3: {0xA0, 0xBF, 1}, // two, of a character that must not have a shorter form
+	4: {0x80, 0x9F, 1}, // two, of one that must be no surrogate
+	5: {0x80, 0xBF, 2}, // three
+	6: {0x90, 0xBF, 2}, // three, of one that must not have a shorter form
+	7: {0x80, 0x8F, 2}, // three, of one that must not be beyond Unicode
 }
 
 // valid returns how many bytes of b the text may go on with: all of them, or those before the first that is wrong.
 func (u *utf8Check) valid(b []byte) int {
-	if u.need == 0 && utf8.Valid(b) {
+	if *u == 0 && utf8.Valid(b) {
 		return len(b)
 	}
 	for i, c := range b {
-		if u.need > 0 {
-			if c < u.lo || c > u.hi {
+		if *u > 0 {
+			need := utf8Needs[*u]
+			if c < need.lo || c > need.hi {
 				return i
 			}
-			u.need, u.lo, u.hi = u.need-1, 0x80, 0xBF
+			*u = need.then
 			continue
 		}
 		switch {
@@ -399,19 +423,19 @@ func (u *utf8Check) valid(b []byte) int {
 		case c < 0xC2, c > 0xF4:
 			return i
 		case c < 0xE0:
-			*u = utf8Check{1, 0x80, 0xBF}
-		case c == 0xE0: // the shorter forms of a character, surrogates, and what is beyond Unicode are no UTF-8
-			*u = utf8Check{2, 0xA0, 0xBF}
+			*u = 1
+		case c == 0xE0:
+			*u = 3
 		case c == 0xED:
-			*u = utf8Check{2, 0x80, 0x9F}
+			*u = 4
 		case c < 0xF0:
-			*u = utf8Check{2, 0x80, 0xBF}
+			*u = 2
 		case c == 0xF0:
-			*u = utf8Check{3, 0x90, 0xBF}
+			*u = 6
 		case c == 0xF4:
-			*u = utf8Check{3, 0x80, 0x8F}
+			*u = 7
 		default:
-			*u = utf8Check{3, 0x80, 0xBF}
+			*u = 5
 		}
 	}
 	return len(b)
