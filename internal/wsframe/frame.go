@@ -3,7 +3,6 @@ package wsframe
 
 import (
 	"bytes"
-	"crypto/subtle"
 	"encoding/binary"
 	"math/bits"
 	"strings"
@@ -351,10 +350,6 @@ func AppendClose(dst []byte, code uint16, reason string) []byte {
 	return append(binary.BigEndian.AppendUint16(dst, code), reason...)
 }
 
-// wordwise is up to how many bytes are unmasked a word at a time. Beyond that a pattern of the mask is made once, and
-// the bytes are combined with it as fast as the processor can.
-const wordwise = 512
-
 // unmask writes src, unmasked, to dst, which has the same length and may overlap src where it begins no later. It
 // returns the mask for the byte behind src.
 func unmask(dst, src []byte, mask uint32) uint32 {
@@ -363,20 +358,16 @@ func unmask(dst, src []byte, mask uint32) uint32 {
 		return 0
 	}
 	next := bits.RotateLeft32(mask, -8*(len(src)%maskSize))
-	if len(src) > wordwise {
-		copy(dst, src)
-		src = dst
-		var pattern [1024]byte
-		for i := 0; i < len(pattern); i += maskSize {
-			binary.LittleEndian.PutUint32(pattern[i:], mask)
-		}
-		for len(src) > 0 {
-			size := subtle.XORBytes(dst, src, pattern[:min(len(pattern), len(src))])
-			dst, src = dst[size:], src[size:]
-		}
-		return next
-	}
 	word := uint64(mask)<<32 | uint64(mask)
+	for len(src) >= 32 && len(dst) >= 32 { // all is read before any is written
+		a, b := binary.LittleEndian.Uint64(src), binary.LittleEndian.Uint64(src[8:])
+		c, d := binary.LittleEndian.Uint64(src[16:]), binary.LittleEndian.Uint64(src[24:])
+		binary.LittleEndian.PutUint64(dst, a^word)
+		binary.LittleEndian.PutUint64(dst[8:], b^word)
+		binary.LittleEndian.PutUint64(dst[16:], c^word)
+		binary.LittleEndian.PutUint64(dst[24:], d^word)
+		dst, src = dst[32:], src[32:]
+	}
 	for len(src) >= 8 {
 		binary.LittleEndian.PutUint64(dst, binary.LittleEndian.Uint64(src)^word)
 		dst, src = dst[8:], src[8:]
