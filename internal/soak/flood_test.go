@@ -96,5 +96,7 @@ func (f flood) wasRefused(t *testing.T, name string, seen toll, during state) {
 		t.Errorf("%d addresses that come and go are banned", bans)
 	case soakTime() > 0 && f.unfinished && by.Address == 0 && by.Banned == 0: // a short flood may not come so far
 		t.Errorf("%d connections from one address were let in", f.attackers/f.addresses)
+	case soakTime() > 0 && f.over == overWeb && !f.unfinished && seen.Ends[f.ends[0]] == 0:
+		t.Errorf("nobody was thrown out with %s", f.ends[0])
 	}
 }
