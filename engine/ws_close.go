@@ -45,7 +45,10 @@ func appendWSClose(dst []byte, own uint16, code protocol.CloseCode, text string)
 	if own == 0 {
 		own = wsCodeOf(code)
 	}
-	reason := strconv.Itoa(int(code)) + " " + code.Error()
+	reason := strconv.Itoa(int(code))
+	if name := code.Error(); name != "code "+reason { // the application's codes have no names
+		reason += " " + name
+	}
 	if text != "" {
 		reason += ": " + text
 	}

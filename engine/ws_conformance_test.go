@@ -49,8 +49,10 @@ func (w *webConn) wantStatus(t testing.TB, status int, reason string) {
 	}
 }
 
-// ourReason is the reason of a Close for one of ours.
-func ourReason(code protocol.CloseCode) string { return fmt.Sprintf("%d %v", code, code) }
+// ourReason is the reason of a Close for one of our codes; the application's have no names.
+func ourReason(code protocol.CloseCode) string {
+	return strings.TrimSuffix(fmt.Sprintf("%d %v", code, code), fmt.Sprintf(" code %[1]d", code))
+}
 
 // RFC 6455 sections 5 and 7.4: after a mistake comes Rollcall's own Close with InvalidMessage, then a Close with the code that the
 // mistake has, and then the end. What came before the mistake is answered.
