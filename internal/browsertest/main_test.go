@@ -1,12 +1,19 @@
 // Package browsertest drives a real browser, Chromium, against servers of Rollcall. It is a module of its own, because the library that
 // speaks to the browser is of no use to anybody else.
+//
+// A hidden tab is not among what is tested: without a window every tab counts as visible. A frozen one stands for it, whose timers do not
+// run at all.
 package browsertest
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"os/exec"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,14 +21,35 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
+	"github.com/rollcall-go/rollcall/internal/testca"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 )
 
-// browser starts one for the test, or leaves the test out where there is none.
+// chromium is the browser of all tests, which have tabs of their own.
+var chromium struct {
+	once sync.Once
+	ctx  context.Context
+	end  func()
+	err  error
+	cert tls.Certificate // of servers, for wss://
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if chromium.end != nil {
+		chromium.end()
+	}
+	os.Exit(code)
+}
+
+// programs are the names that the browser has on different systems. The Makefile looks for the same.
+var programs = []string{"chromium", "chromium-browser", "google-chrome"}
+
+// browser returns the browser, or leaves the test out where there is none.
 func browser(t *testing.T) context.Context {
 	t.Helper()
 	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+	for _, name := range programs {
 		if p, err := exec.LookPath(name); err == nil {
 			path = p
 			break
@@ -30,22 +58,31 @@ func browser(t *testing.T) context.Context {
 	if path == "" {
 		testkit.LeaveOut(t, "there is no chromium: install it (apt-get install chromium)")
 	}
-	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.WSURLReadTimeout(testkit.Patience),
-		chromedp.Flag("ignore-certificate-errors", true), chromedp.Flag("disable-dev-shm-usage", true))
-	ctx, end := chromedp.NewExecAllocator(context.Background(), opts...)
-	t.Cleanup(end)
-	ctx, end = chromedp.NewContext(ctx)
-	t.Cleanup(end)
-	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
-		t.Fatal(err)
+	chromium.once.Do(func() { start(t, path) })
+	if chromium.err != nil {
+		t.Fatal(chromium.err)
 	}
-	return ctx
+	return chromium.ctx
+}
+
+// start starts the browser. It runs as root, as in a container, only without its sandbox; and it accepts the tests' certificate by its
+// key, and checks all others.
+func start(t *testing.T, path string) {
+	chromium.cert = testca.New(t).Issue("a server of the tests")
+	key := sha256.Sum256(chromium.cert.Leaf.RawSubjectPublicKeyInfo)
+	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.WSURLReadTimeout(testkit.Patience),
+		chromedp.Flag("ignore-certificate-errors-spki-list", base64.StdEncoding.EncodeToString(key[:])), chromedp.Flag("disable-dev-shm-usage", true))
+	ctx, endProcess := chromedp.NewExecAllocator(context.Background(), opts...)
+	ctx, end := chromedp.NewContext(ctx)
+	chromium.ctx, chromium.end = ctx, func() { end(); endProcess() }
+	chromium.err = chromedp.Do(ctx, chromedp.Navigate("about:blank"))
 }
 
 // tab is one of the browser's.
 type tab struct {
 	t   *testing.T
 	ctx context.Context
+	end func() // closes it
 }
 
 // open opens a page in a tab of its own.
@@ -58,8 +95,7 @@ func open(t *testing.T, browser context.Context, url string) *tab {
 	}
 	ctx, over := context.WithTimeout(ctx, 3*testkit.Patience)
 	t.Cleanup(over)
-	p := &tab{t, ctx}
-	return p
+	return &tab{t, ctx, end}
 }
 
 func (p *tab) run(actions ...chromedp.Action[chromedp.Void]) {
@@ -69,8 +105,30 @@ func (p *tab) run(actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
+// do runs JavaScript.
+func (p *tab) do(format string, args ...any) {
+	p.t.Helper()
+	p.run(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(format, args...)))
+}
+
+// value returns what JavaScript comes to, or what a promise of it does.
+func value[T any](p *tab, expression string) T {
+	p.t.Helper()
+	v, err := chromedp.Run(p.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		p.t.Fatalf("%s: %v", expression, err)
+	}
+	return v
+}
+
 // await waits until an expression of JavaScript is true.
 func (p *tab) await(expression string) {
+	p.t.Helper()
+	p.awaitOr(expression, "document.body.innerText")
+}
+
+// awaitOr is await, with an expression that says more where it fails.
+func (p *tab) awaitOr(expression, says string) {
 	p.t.Helper()
 	var last any
 	for end := time.Now().Add(testkit.Patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
@@ -83,8 +141,8 @@ func (p *tab) await(expression string) {
 			return
 		}
 	}
-	body, _ := chromedp.Run(p.ctx, chromedp.Evaluate[string]("document.body.innerText"))
-	p.t.Fatalf("not in time: %s (%v); the page says:\n%s", expression, last, body)
+	text, _ := chromedp.Run(p.ctx, chromedp.Evaluate[string](fmt.Sprintf("String(%s)", says)))
+	p.t.Fatalf("not in time: %s (%v); the page says:\n%s", expression, last, text)
 }
 
 // typing is text typed into an element. Only the tab in front has the keyboard.
@@ -94,6 +152,19 @@ func (p *tab) typing(selector, text string) {
 		_, err = cdp.Call(ctx, t, page.BringToFront, cdp.Empty{})
 		return v, err
 	}, chromedp.SendKeys(selector, text))
+}
+
+// crash ends the process of the tab's page. The browser does not answer.
+func (p *tab) crash() {
+	p.t.Helper()
+	ctx, end := context.WithCancel(p.ctx)
+	var over sync.WaitGroup
+	over.Go(func() {
+		_, _ = chromedp.Run(ctx, func(ctx context.Context, t *chromedp.Target) (cdp.Empty, error) {
+			return cdp.Call(ctx, t, page.Crash, cdp.Empty{})
+		})
+	})
+	p.t.Cleanup(func() { end(); over.Wait() })
 }
 
 // keep writes a picture of the tab, where SCREENSHOTS names a folder.
