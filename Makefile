@@ -13,11 +13,11 @@ SOAK_KILLS ?= 200
 SOAK_STORM ?= 10000
 SOAK_STORM_CLIENTS ?= 5000
 
-.PHONY: test openssl redis postgres beside vet race race-main race-others full alloc outside build fuzz soak mutants bench browser cluster-demo clean
+.PHONY: test openssl redis postgres chromium beside vet race race-main race-others full alloc outside build fuzz soak mutants bench browser cluster-demo clean
 
 # The tests of the main module with the race detector take half of the time, and wait for a part of it: the rest runs beside them, one thing
 # after the other, but for what counts allocations. make fails if one of the two does, when the other one has ended.
-test: openssl redis postgres
+test: openssl redis postgres chromium
 	$(MAKE) -j 2 race-main beside
 	$(MAKE) alloc
 
@@ -26,6 +26,7 @@ beside:
 	$(MAKE) race-others
 	$(MAKE) full
 	$(MAKE) outside
+	$(MAKE) browser
 
 # Some TLS tests talk to OpenSSL. Where it is missing it is installed, if apt-get can do it; otherwise they are left out.
 openssl:
@@ -45,12 +46,19 @@ postgres:
 		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y postgresql; } || \
 		{ echo "PostgreSQL, 12 or later, is missing, so the tests of chat/sqlstore/postgres are left out: install it (apt-get install postgresql, apk add postgresql, brew install postgresql)" >&2; [ "$$CI" != true ]; }
 
+# The tests of internal/browsertest drive a browser, with no window.
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y --no-install-recommends chromium; } || \
+		{ echo "Chromium is missing, so the tests that drive a browser are left out: install it (apt-get install chromium, apk add chromium, brew install --cask chromium)" >&2; [ "$$CI" != true ]; }
+
 vet: $(STATICCHECK)
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
 	cd metrics && $(GO) vet ./... && ../$(STATICCHECK) ./...
 	cd cluster/redisdir && $(GO) vet ./... && ../../$(STATICCHECK) ./...
 	cd chat/sqlstore && $(GO) vet ./... && ../../$(STATICCHECK) ./...
+	cd internal/browsertest && $(GO) vet ./... && ../../$(STATICCHECK) ./...
 
 race: race-main race-others
 
@@ -135,9 +143,10 @@ mutants: redis
 bench:
 	cd bench && $(GO) run ./cmd/bench
 
-# A real browser, Chromium, drives examples/webchat. Where there is none the tests are left out. SCREENSHOTS=FOLDER keeps pictures.
-browser:
-	cd internal/browsertest && $(GO) vet ./... && $(GO) test -count=1 -v ./...
+# A real browser, Chromium, against servers of the tests' own, with and without TLS, and examples/webchat. No result is kept, since go test
+# does not know what else it depends on: the browser, the program that it builds, and the page. SCREENSHOTS=FOLDER keeps pictures.
+browser: chromium
+	cd internal/browsertest && $(GO) test -vet=off -count=1 ./...
 
 # A redis-server, three nodes and some clients, and what happens to them, in words.
 cluster-demo: redis
