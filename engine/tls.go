@@ -110,8 +110,9 @@ func checkTLS(l Listener) error {
 	return nil
 }
 
-// TLS returns the result of the handshake: version, protocol, the client's certificates. It works for a tls.Conn that was given to
-// ServeConn too. Nil means that the connection does not speak TLS. Any goroutine may call it.
+// TLS returns the result of the handshake: version, protocol, the client's certificates. It works for a tls.Conn that was given
+// to ServeConn too, and for other connections that have its method ConnectionState, as those of examples/quic do. Nil means that
+// the connection does not speak TLS. Any goroutine may call it.
 func (c *Conn) TLS() *tls.ConnectionState {
 	if s := c.stream(); s != nil {
 		return s.security()

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"crypto/tls"
 	"net"
 	"slices"
 	"sync/atomic"
@@ -14,9 +13,10 @@ import (
 //   - "ws" and "wss": WebSocket without TLS and with it, also where an http.Server has accepted the connection (WebSocketHandler);
 //   - "unix": a Unix socket with neither TLS nor WebSocket. A Unix socket that has one of them says that instead, because it decides
 //     what the client may do; Conn.RemoteAddr is then zero all the same;
-//   - for a connection that was given to ServeConn, without TLS: what its LocalAddr().Network() returned when it was given, such as
-//     "pipe" for net.Pipe. It is "udp" for many kinds of connections over UDP: give ServeConn a connection whose LocalAddr names
-//     its own network, such as "quic". "unknown" where LocalAddr returned nil.
+//   - for a connection that was given to ServeConn and is no *tls.Conn (it has no method HandshakeContext): what its
+//     LocalAddr().Network() returned when it was given, such as "pipe" for net.Pipe. It is "udp" for many kinds of connections over
+//     UDP: give ServeConn a connection whose LocalAddr names its own network, as those of examples/quic and examples/kcp do.
+//     "unknown" where LocalAddr returned nil.
 //
 // It never changes, also when the connection has ended. Any goroutine may call it; it takes no lock.
 func (c *Conn) Transport() string {
@@ -32,7 +32,7 @@ func (c *Conn) Transport() string {
 	}
 	switch s := c.sock().(type) {
 	case *feedSocket:
-		if _, ok := s.nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
+		if _, ok := s.nc.(shaker); ok {
 			return "tls"
 		}
 		return s.network

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/rollcall-go/rollcall/engine"
@@ -90,11 +91,21 @@ type named struct {
 
 func (n named) Network() string { return n.network }
 
-// Rule 14: a connection that was given to ServeConn is named by its own local address; TLS is TLS.
+// encrypted is a connection that has TLS below it, as a QUIC stream has.
+type encrypted struct{ localConn }
+
+func (encrypted) ConnectionState() tls.ConnectionState {
+	return tls.ConnectionState{Version: tls.VersionTLS13}
+}
+
+// Rule 14: a connection that was given to ServeConn is named by its own local address; a tls.Conn is TLS.
 func TestServeConnTakesTheTransportThatItsConnectionSays(t *testing.T) {
 	sec := newSecurity(t)
 	e := newEngine(engine.Config{})
 	e.Handle(1, func(c *engine.Conn, m *protocol.Message) error {
+		if (c.TLS() != nil) != strings.Contains(c.Transport(), "tls") {
+			t.Errorf("over %s TLS is %v", c.Transport(), c.TLS())
+		}
 		return c.Reply(m, []byte(c.Transport()+" "+c.RemoteAddr().String()))
 	})
 	serve(t, e)
@@ -108,16 +119,17 @@ func TestServeConnTakesTheTransportThatItsConnectionSays(t *testing.T) {
 		"udp 192.0.2.1:7":     says(udp),
 		"unknown 192.0.2.1:7": says(nil),
 		"tcp 192.0.2.1:7":     says(&net.TCPAddr{}),
-		"pipe invalid AddrPort": func(nc net.Conn) net.Conn {
-			return nc
+		"quic+tls 192.0.2.1:7": func(nc net.Conn) net.Conn {
+			return encrypted{localConn{&fakeConn{Conn: nc, remote: udp}, named{udp, "quic+tls"}}}
 		},
+		"pipe invalid AddrPort": nil,
 	} {
 		s := hand(t, e, wrap)
 		if m := s.ask(1, 1, ""); string(m.Body) != want {
 			t.Errorf("the connection is %q, want %q", m.Body, want)
 		}
 	}
-	if got := e.Stats().Transports; !maps.Equal(got, openBy(map[string]int{"tcp": 1, "udp": 1, "other": 4})) {
+	if got := e.Stats().Transports; !maps.Equal(got, openBy(map[string]int{"tcp": 1, "udp": 1, "other": 5})) {
 		t.Errorf("the open connections are %v", got)
 	}
 	ours, theirs := tcpPair(t)

@@ -236,11 +236,11 @@ func TestEveryPackageHasARunnableExample(t *testing.T) {
 	}
 }
 
-// Metrics, the store on Redis and the stores in SQL are modules of their own, so that a program without them, such as examples/echo, is free of
-// Prometheus, of a Redis client, and of SQLite and a PostgreSQL client.
-func TestTheMainModuleIsFreeOfPrometheusRedisAndSQL(t *testing.T) {
+// Metrics, the store on Redis, the stores in SQL and the examples of QUIC and KCP are modules of their own, so that a program without them,
+// such as examples/echo, is free of Prometheus, of a Redis client, of SQLite and a PostgreSQL client, and of transports that want a newer Go.
+func TestTheMainModuleIsFreeOfPrometheusRedisSQLAndQUIC(t *testing.T) {
 	for _, file := range []string{"go.mod", "go.sum"} {
-		for _, name := range []string{"prometheus", "rueidis", "sqlite", "jackc/pgx", "pressly/goose"} {
+		for _, name := range []string{"prometheus", "rueidis", "sqlite", "jackc/pgx", "pressly/goose", "quic-go", "kcp-go"} {
 			if strings.Contains(read(t, file), name) {
 				t.Errorf("%s names %s", file, name)
 			}
