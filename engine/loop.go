@@ -56,6 +56,7 @@ type loop struct {
 	openBuf   []byte         // for decrypted bytes; nil while it is in use
 	sealBuf   []byte         // for encrypted ones, likewise
 	frameBuf  []byte         // for frames of WebSocket, likewise
+	front     []byte         // the batch's memory, with room for such a frame's header before it; see makeFront
 	found     *wsframe.Found // likewise
 	lentBytes lentBytes      // of the connection whose bytes are being delivered, if it speaks WebSocket
 	webs      webs           // connections that speak WebSocket

@@ -143,6 +143,7 @@ func (s *wsStream) used(n, of int) {
 func (s *wsStream) take() {
 	c, l := s.conn, s.conn.loop
 	s.begun = true
+	l.makeFront()
 	f := l.takeFound()
 	raw := s.raw()
 	of := len(raw)
@@ -287,6 +288,24 @@ func (l *loop) takeFrameBuf() []byte {
 	return b[:0]
 }
 
+// makeFront gives the batch memory with room for a header before it, so that the replies of a read need not be copied behind one. It does
+// so once the batch has grown: then it is as large as it will be.
+func (l *loop) makeFront() {
+	switch b := l.batch.b; {
+	case len(b) > 0: // of another connection, within whose read this one is read
+	case cap(b) == 0:
+		l.front = nil
+	case !l.isInFront(b[:1]):
+		l.front = make([]byte, wsframe.MaxHeader+cap(b))
+		l.batch.b = l.front[wsframe.MaxHeader:wsframe.MaxHeader]
+	}
+}
+
+// isInFront reports whether frames are the beginning of the batch, and have room before them.
+func (l *loop) isInFront(frames []byte) bool {
+	return l.front != nil && &frames[0] == &l.front[wsframe.MaxHeader]
+}
+
 // wrap makes the frames a message, or a fragment of one if there are too many: each call but the last for the same frames
 // has the next fragment.
 func (s *wsStream) wrap(frames []byte) (wire []byte, n int, err error) {
@@ -300,8 +319,16 @@ func (s *wsStream) wrap(frames []byte) (wire []byte, n int, err error) {
 	}
 	n = min(len(frames), wsPiece)
 	s.within = n < len(frames)
-	b := append(wsframe.AppendHeader(l.takeFrameBuf(), op, !s.within, n), frames[:n]...)
-	l.frameBuf = b[:0]
+	var b []byte
+	if l.isInFront(frames) {
+		var header [wsframe.MaxHeader]byte
+		h := wsframe.AppendHeader(header[:0], op, !s.within, n)
+		b = l.front[wsframe.MaxHeader-len(h) : wsframe.MaxHeader+n]
+		copy(b, h)
+	} else {
+		b = append(wsframe.AppendHeader(l.takeFrameBuf(), op, !s.within, n), frames[:n]...)
+		l.frameBuf = b[:0]
+	}
 	below := s.below()
 	if below == nil {
 		return b, n, nil
