@@ -244,13 +244,20 @@ func (p *logon) admit(s usermgr.Session, inTime bool) {
 	}
 }
 
+// udpHeartbeat is the longest heartbeat interval over UDP: a router on the way forgets a client that is silent for half a minute.
+const udpHeartbeat = 10 * time.Second
+
 // reply returns the answer to the Logon of a client that is let in.
 func (p *logon) reply(s usermgr.Session) protocol.Message {
 	fields := map[string]string{protocol.FieldSession: s.ID()}
-	if p.bridge.heartbeat > 0 {
-		fields[protocol.FieldHeartbeatMS] = strconv.FormatInt(max(p.bridge.heartbeat.Milliseconds(), 1), 10)
+	c := hidden(p.Conn())
+	if beat := p.bridge.heartbeat; beat > 0 {
+		if p.Conn().Transport() == "udp" {
+			beat = min(beat, udpHeartbeat)
+		}
+		fields[protocol.FieldHeartbeatMS] = strconv.FormatInt(max(beat.Milliseconds(), 1), 10)
 	}
-	if n := p.bridge.hidden.MaxBody(); n != protocol.DefaultMaxBody {
+	if n := c.MaxBody(); n != protocol.DefaultMaxBody {
 		fields[system.FieldMaxBody] = strconv.FormatInt(min(int64(n), math.MaxUint32), 10)
 	}
 	addExpiry(fields, p.expires)

@@ -41,8 +41,7 @@ func (e *Engine) listen() error {
 	}
 	var open []net.Listener
 	for _, l := range e.cfg.Listeners {
-		// This turns TCP keep-alive off; keepAwake sets it where it is needed.
-		ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), cmp.Or(l.Network, "tcp"), l.Addr)
+		ln, err := e.listenOn(l)
 		if err != nil {
 			for _, o := range open {
 				_ = o.Close()
@@ -53,6 +52,15 @@ func (e *Engine) listen() error {
 	}
 	e.listeners = open
 	return nil
+}
+
+// listenOn opens a listener.
+func (e *Engine) listenOn(l Listener) (net.Listener, error) {
+	if l.Network == "udp" {
+		return e.listenUDP(l.Addr)
+	}
+	// This turns TCP keep-alive off; keepAwake sets it where it is needed.
+	return (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), cmp.Or(l.Network, "tcp"), l.Addr)
 }
 
 // Addrs returns the addresses that the engine listens on, in the order of Config.Listeners; nil before Listen or Run.
@@ -82,6 +90,9 @@ func (e *Engine) startAccepting() {
 	close(e.ready)
 	for i, ln := range e.listeners {
 		at := e.newEntrance(i, ln, e.cfg.Listeners[i])
+		if u, ok := ln.(*udpListener); ok {
+			u.read()
+		}
 		for range acceptorsPerListener {
 			e.accepting.Add(1)
 			go e.accept(at)

@@ -152,7 +152,7 @@ func TestAcceptBurst(t *testing.T) {
 }
 
 func TestSettingsThatMakeNoSenseAreRefusedAtOnce(t *testing.T) {
-	wantNoEngine(t, "Network", engine.Config{Listeners: []engine.Listener{{Network: "udp"}}})
+	wantNoEngine(t, "Network", engine.Config{Listeners: []engine.Listener{{Network: "sctp"}}})
 	wantNoEngine(t, "ProxyProtocol", engine.Config{Listeners: []engine.Listener{{Addr: "127.0.0.1:0",
 		ProxyProtocol: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), {}}}}})
 }

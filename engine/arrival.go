@@ -13,6 +13,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/internal/codes"
 	"github.com/rollcall-go/rollcall/internal/contain"
+	"github.com/rollcall-go/rollcall/internal/udpwire"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -53,7 +54,10 @@ type stage func(ctx context.Context, a *arrival) bool
 
 // newEntrance returns the entrance of a listener.
 func (e *Engine) newEntrance(index int, ln net.Listener, l Listener) *entrance {
-	at := &entrance{index: index, ln: ln, codec: l.Codec, newCodec: l.NewCodec, tls: l.TLS, setup: &setup{engine: e, codec: l.Codec}}
+	at := &entrance{index: index, ln: ln, codec: l.Codec, newCodec: l.NewCodec, tls: l.TLS, setup: e.newSetup(l.Codec)}
+	if l.Network == "udp" {
+		at.setup.maxBody, at.setup.maxFrame = min(e.maxBody, udpwire.MaxBody), min(at.setup.maxFrame, udpwire.MaxFrame)
+	}
 	if l.Network == "unix" {
 		at.setup.rare = &rareAddr{text: l.Network}
 	}
@@ -187,7 +191,9 @@ func (a *arrival) enroll() {
 	case a.tls != nil:
 		a.tls.join(c)
 	}
-	if a.feed != nil {
+	if p, ok := a.nc.(*udpPeer); ok {
+		err = p.open(c)
+	} else if a.feed != nil {
 		err = a.feed.open(c)
 	} else {
 		e.keepAwake(a.nc)

@@ -54,7 +54,7 @@ func (e *Engine) Broadcast(to iter.Seq[*Conn], m *protocol.Message, o *SendOptio
 	if err := o.check(); err != nil {
 		return 0, err
 	}
-	b := broadcast{engine: e, m: m, o: o.of(e, m), large: e.tooLarge(m)}
+	b := broadcast{engine: e, m: m, o: o.of(e, m), large: tooLarge(m, e.maxBody)}
 	b.begin()
 	defer b.end()
 	for c := range to {
@@ -121,6 +121,9 @@ func (b *broadcast) sendTo(c *Conn) error {
 	if err != nil {
 		b.err = err
 		return err
+	}
+	if len(f.b) > c.maxFrame || tooLarge(b.m, c.maxBody) {
+		return errTooLarge
 	}
 	mark, err := b.enqueueFrame(c, f)
 	if mark {

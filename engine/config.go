@@ -19,7 +19,9 @@ import (
 
 // Listener is one address to listen on.
 type Listener struct {
-	// Network is "tcp" or "unix". "" means "tcp".
+	// Network is "tcp", "unix" or "udp". "" means "tcp". Over UDP messages may be lost, or come in another order: docs/contract.md says
+	// what holds there. A "udp" listener needs Cleartext and an attached bridge, and has the codec protocol.Binary; a message, with its user
+	// IDs, has at most 1,171 bytes of body there.
 	Network string
 	// Addr is a TCP address, as in net.Listen, but not empty; port 0 takes a free port, which Addrs returns. For "unix" Addr is the
 	// path of a socket. The path must not exist yet, and is removed when the engine stops; the permissions of its directory
@@ -51,6 +53,9 @@ type Listener struct {
 	TLS *tls.Config
 	// WebSocket, when set, has clients speak WebSocket, as browsers do, over TLS where TLS is set.
 	WebSocket *WebSocket
+	// Cleartext says that the program knows that datagrams of a "udp" listener are not encrypted: who sees one of a session can read it,
+	// and take the session over. Without it there is no such listener. It is an error elsewhere.
+	Cleartext bool
 }
 
 // Config holds the settings of an Engine. For every number zero means the default and negative means none. New takes a copy, and
@@ -323,11 +328,11 @@ func (c *Config) check() error {
 		if l.Addr == "" { // which net.Listen takes for any port, on all addresses
 			return errors.New("rollcall: no address to listen on: each of Config.Listeners needs an Addr")
 		}
-		if err := errors.Join(checkTLS(l), checkProxies(l), checkWebSocket(l)); err != nil {
+		if err := errors.Join(checkTLS(l), checkProxies(l), checkWebSocket(l), checkUDP(l)); err != nil {
 			return err
 		}
-		if l.Network != "" && l.Network != "tcp" && l.Network != "unix" {
-			return fmt.Errorf("rollcall: the Network of listener %q is %q, and may be tcp or unix", l.Addr, l.Network)
+		if l.Network != "" && l.Network != "tcp" && l.Network != "unix" && l.Network != "udp" {
+			return fmt.Errorf("rollcall: the Network of listener %q is %q, and may be tcp, unix or udp", l.Addr, l.Network)
 		}
 	}
 	switch {

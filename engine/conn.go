@@ -67,6 +67,9 @@ type setup struct {
 	engine *Engine
 	codec  protocol.Codec
 
+	maxBody  int // the largest body that may be sent; Limits.MaxBody, or less over UDP
+	maxFrame int // the largest frame; Limits.MaxOutbound, or less over UDP
+
 	// Only a setup of a single connection uses these.
 	box     *mailbox      // with Workers
 	inbound atomic.Uint32 // bytes that gnet holds and the engine has not taken; only with Limits.MaxMemory
@@ -76,13 +79,18 @@ type setup struct {
 	rare *rareAddr // nil for none; the peers of a Unix socket without names share one
 }
 
+// newSetup returns the setup of a listener.
+func (e *Engine) newSetup(codec protocol.Codec) *setup {
+	return &setup{engine: e, codec: codec, maxBody: e.maxBody, maxFrame: e.cfg.Limits.MaxOutbound}
+}
+
 // setupFor returns the setup of a connection with this codec.
 func (a *arrival) setupFor(codec protocol.Codec) *setup {
 	e, at, rare := a.engine, a.at, a.rareAddr()
 	if at.newCodec == nil && e.pool == nil && e.cfg.Limits.MaxMemory == noLimit && (rare == nil || rare == at.setup.rare) {
 		return at.setup
 	}
-	s := &setup{engine: e, codec: codec, web: at.web, rare: rare}
+	s := &setup{engine: e, codec: codec, maxBody: at.setup.maxBody, maxFrame: at.setup.maxFrame, web: at.web, rare: rare}
 	if e.pool != nil {
 		s.box = &mailbox{pool: e.pool}
 	}

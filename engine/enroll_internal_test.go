@@ -20,7 +20,7 @@ func newArrival(t *testing.T, e *Engine) *arrival {
 	ours, theirs := net.Pipe()
 	t.Cleanup(func() { _ = ours.Close(); _ = theirs.Close() })
 	e.conns.takePlace(1)
-	return &arrival{engine: e, at: &entrance{codec: protocol.Binary, setup: &setup{engine: e, codec: protocol.Binary}}, nc: ours}
+	return &arrival{engine: e, at: &entrance{codec: protocol.Binary, setup: e.newSetup(protocol.Binary)}, nc: ours}
 }
 
 // A connection that the server cannot take on is a refusal, and its place is given back.
@@ -54,7 +54,7 @@ func TestAConnectionThatNoLoopTakesIsClosed(t *testing.T) {
 		}
 	}()
 	wrapped := struct{ *net.TCPConn }{ours.(*net.TCPConn)}
-	if err := e.client.enroll(wrapped, &Conn{setup: &setup{engine: e}}); err == nil {
+	if err := e.client.enroll(wrapped, &Conn{setup: e.newSetup(nil)}); err == nil {
 		t.Fatal("a connection of a type that gnet does not know was taken")
 	}
 	_ = theirs.SetReadDeadline(time.Now().Add(15 * time.Second))

@@ -66,7 +66,7 @@ func WithConns(n int) *Engine {
 	loops := []*loop{{engine: e}, {engine: e}}
 	e.started.Store(&loops)
 	for i := range n {
-		c := &Conn{setup: &setup{engine: e}, id: lastConnID.Add(1), loop: loops[i%len(loops)]}
+		c := &Conn{setup: e.newSetup(nil), id: lastConnID.Add(1), loop: loops[i%len(loops)]}
 		c.state.Store(stateBound)
 		e.conns.add(c)
 	}

@@ -35,7 +35,7 @@ func BenchmarkByteAPacket(b *testing.B) {
 				if n == size {
 					b.StopTimer()
 					gc = &bufferingConn{}
-					c = &Conn{setup: &setup{engine: e, codec: tc.codec}, tcp: gnetSocket{gc}, loop: l, binding: noBinding{}, userBound: true}
+					c = &Conn{setup: e.newSetup(tc.codec), tcp: gnetSocket{gc}, loop: l, binding: noBinding{}, userBound: true}
 					c.state.Store(stateBound)
 					gc.brings(l, c, tc.begin)
 					n = before

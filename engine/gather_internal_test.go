@@ -103,7 +103,7 @@ func TestAFrameThatComesInPiecesTakesLinearWork(t *testing.T) {
 				looked := 0
 				gc := &bufferingConn{}
 				l := &loop{engine: e}
-				c := &Conn{setup: &setup{engine: e, codec: countingCodec{tc.codec, &looked}}, tcp: gnetSocket{gc}, loop: l, binding: noBinding{}}
+				c := &Conn{setup: e.newSetup(countingCodec{tc.codec, &looked}), tcp: gnetSocket{gc}, loop: l, binding: noBinding{}}
 				c.state.Store(stateBound)
 				if tc.first {
 					c.state.Store(stateAccepted)

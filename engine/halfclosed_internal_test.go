@@ -14,7 +14,7 @@ func TestAHalfClosedPeerForWhichThereIsNoDescriptorIsOver(t *testing.T) {
 	e := testkit.Must(New(Config{}))
 	gc := &recordingConn{} // its descriptor cannot be duplicated
 	l := &loop{engine: e, woken: true}
-	c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: l, binding: &memoryBinding{}, userBound: true}
+	c := &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{gc}, loop: l, binding: &memoryBinding{}, userBound: true}
 	c.state.Store(stateBound)
 	if err := c.Send(1, []byte("hello")); err != nil {
 		t.Fatal(err)

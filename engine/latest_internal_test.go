@@ -15,7 +15,7 @@ func sendLatest(t testing.TB, n int) (*Conn, *loop) {
 	l := &loop{engine: e, woken: true, waker: deafWaker{}}
 	t.Cleanup(func() { stopAttending(l) })
 	gc := &fullConn{}
-	c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: l}
+	c := &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{gc}, loop: l}
 	c.state.Store(stateBound)
 	body := make([]byte, 32)
 	for i := range n {

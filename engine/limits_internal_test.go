@@ -73,7 +73,7 @@ func TestAWaitingMessageIsAnnouncedWithAllThatItTakes(t *testing.T) {
 func TestABusyEngineSeldomLooksAtItsBudget(t *testing.T) {
 	e := testkit.Must(New(Config{Limits: Limits{MaxMemory: 1 << 20}}))
 	l := &loop{engine: e, woken: true}
-	c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{&memoryConn{}}, loop: l, binding: &memoryBinding{}, userBound: true}
+	c := &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{&memoryConn{}}, loop: l, binding: &memoryBinding{}, userBound: true}
 	c.state.Store(stateBound)
 	before := e.budget.looks.Load()
 	for range 10_000 {
@@ -93,7 +93,7 @@ func TestTheMemoryBudgetCountsNoRoomToSpare(t *testing.T) {
 	l := &loop{engine: e, woken: true, waker: deafWaker{}}
 	t.Cleanup(func() { stopAttending(l) })
 	gc := &fullConn{}
-	c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: l, id: lastConnID.Add(1)}
+	c := &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{gc}, loop: l, id: lastConnID.Add(1)}
 	c.state.Store(stateBound)
 	e.conns.add(c)
 	gc.fill(c, 100<<10)

@@ -19,6 +19,9 @@ func init() {
 	seam.AdmissionOf = func(c any) any { return c.(*Conn).engine.admission }
 }
 
+// MaxBody implements seam.Conn.
+func (s *seamConn) MaxBody() int { return s.maxBody }
+
 // Look implements seam.Conn.
 func (s *seamConn) Look(done func(busy bool)) { (*Conn)(s).lookThen(done) }
 

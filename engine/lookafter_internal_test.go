@@ -16,7 +16,7 @@ func TestALookAtAConnectionSendsNothingBeforeItIsLetIn(t *testing.T) {
 	l := &loop{engine: e, woken: true, waker: deafWaker{}}
 	t.Cleanup(func() { stopAttending(l) })
 	gc := &fullConn{}
-	c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: l, binding: &memoryBinding{}}
+	c := &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{gc}, loop: l, binding: &memoryBinding{}}
 	c.state.Store(stateVerifying)
 	if err := c.Send(1, []byte("hello")); err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func TestWhatWaitedForABrokenSocketWaitsNoMore(t *testing.T) {
 		l := &loop{engine: e, woken: true, waker: deafWaker{}}
 		t.Cleanup(func() { stopAttending(l) })
 		gc := &brokenConn{}
-		c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: l, binding: &memoryBinding{}}
+		c := &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{gc}, loop: l, binding: &memoryBinding{}}
 		gc.conn = c
 		c.state.Store(stateBound)
 		gc.fill(c, waits)

@@ -60,6 +60,7 @@ type loop struct {
 	found     *wsframe.Found // likewise
 	lentBytes lentBytes      // of the connection whose bytes are being delivered, if it speaks WebSocket
 	webs      webs           // connections that speak WebSocket
+	udp       *udpLoop       // connections over UDP; nil without a listener for them
 	in, out   protocol.Traffic
 	parts     uint8 // see tick
 
@@ -225,6 +226,9 @@ func (l *loop) run() {
 	for !(t.output.empty() && t.bulk.empty()) && l.wrote < most && clock.Nanoseconds() < until {
 		l.writeSome(&t.output)
 		l.writeSome(&t.bulk)
+	}
+	if l.udp != nil {
+		l.udp.flush()
 	}
 	if !more && t.empty() && !l.short.Load() {
 		return

@@ -36,7 +36,7 @@ func TestWhatTheSocketDoesNotTakeWaits(t *testing.T) {
 	l := &loop{engine: e, woken: true, waker: deafWaker{}}
 	t.Cleanup(func() { stopAttending(l) })
 	gc := &socketConn{fd: fds[0]}
-	c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: l}
+	c := &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{gc}, loop: l}
 	c.state.Store(stateBound)
 	var all, took []byte
 	sent := 0

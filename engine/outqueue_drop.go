@@ -16,7 +16,7 @@ func (c *Conn) fit(q *outBuf, n int, typ uint16, o queueing) error {
 	switch {
 	case o.Policy == mustGo:
 		return nil
-	case n > limit:
+	case n > c.maxFrame:
 		return errTooLarge
 	case o.Policy == SlowDropNewest && (over > 0 || c.takesNothing()), over > 0 && over > q.mayDrop():
 		c.drop(tally{messages: 1, bytes: n, typ: typ})

@@ -102,7 +102,7 @@ func TestAQueueOfAllPoliciesIsWhatASimpleListWouldBe(t *testing.T) {
 		l.attention.armed = time.Now().Add(-time.Hour)
 		gc := &fullConn{}
 		bound := &memoryBinding{}
-		c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: l, binding: bound, userBound: true}
+		c := &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{gc}, loop: l, binding: bound, userBound: true}
 		c.state.Store(stateBound)
 		model := &modelled{limit: limit}
 		var want []int

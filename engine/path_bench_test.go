@@ -55,7 +55,7 @@ func BenchmarkMessagePath(b *testing.B) {
 		gc.in, _ = protocol.Binary.Append(gc.in, &protocol.Message{Type: 1, ID: i + 1, Body: make([]byte, 48)})
 	}
 	bound := &memoryBinding{}
-	c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: &loop{engine: e}, userID: "alice", binding: bound, userBound: true}
+	c := &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{gc}, loop: &loop{engine: e}, userID: "alice", binding: bound, userBound: true}
 	c.state.Store(stateBound)
 	b.ReportAllocs()
 	n := 0
@@ -82,7 +82,7 @@ func BenchmarkMessagePathOfOne(b *testing.B) {
 			}
 			gc := &memoryConn{}
 			gc.in, _ = protocol.Binary.Append(nil, &protocol.Message{Type: 1, ID: 1, Body: make([]byte, 48)})
-			c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: &loop{engine: e}, userID: "alice", binding: &memoryBinding{}, userBound: true}
+			c := &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{gc}, loop: &loop{engine: e}, userID: "alice", binding: &memoryBinding{}, userBound: true}
 			c.state.Store(stateBound)
 			b.ReportAllocs()
 			for b.Loop() {
@@ -105,7 +105,7 @@ func BenchmarkMessagePathOfMany(b *testing.B) {
 	}
 	conns := make([]*Conn, 1000)
 	for i := range conns {
-		c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{&memoryConn{in: in}}, loop: l, userID: "alice", binding: &memoryBinding{}, userBound: true}
+		c := &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{&memoryConn{in: in}}, loop: l, userID: "alice", binding: &memoryBinding{}, userBound: true}
 		c.state.Store(stateBound)
 		conns[i] = c
 	}
@@ -131,7 +131,7 @@ func BenchmarkSendPath(b *testing.B) {
 	l := &loop{engine: e, woken: true} // no loop is woken: the benchmark runs it itself
 	conns := make([]*Conn, 1000)
 	for i := range conns {
-		c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{&memoryConn{}}, loop: l, binding: &memoryBinding{}, userBound: true}
+		c := &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{&memoryConn{}}, loop: l, binding: &memoryBinding{}, userBound: true}
 		c.state.Store(stateBound)
 		conns[i] = c
 	}
@@ -156,7 +156,7 @@ func BenchmarkBroadcastPath(b *testing.B) {
 	l := &loop{engine: e, woken: true} // no loop is woken: the benchmark runs it itself
 	conns := make([]*Conn, 10_000)
 	for i := range conns {
-		c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{&memoryConn{}}, loop: l, binding: &memoryBinding{}, userBound: true}
+		c := &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{&memoryConn{}}, loop: l, binding: &memoryBinding{}, userBound: true}
 		c.state.Store(stateBound)
 		conns[i] = c
 	}

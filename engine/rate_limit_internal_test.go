@@ -22,7 +22,7 @@ func TestTheFirstMessageCountsTowardsTheRatesOnce(t *testing.T) {
 	e.SetAdmission(admitLater{})
 	l := &loop{engine: e, ended: true} // tasks run where they are posted
 	gc := &bufferingConn{}
-	c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: l}
+	c := &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{gc}, loop: l}
 	c.state.Store(stateAccepted)
 	spent := func() (messages, bytes int) {
 		u := c.lazy.usage

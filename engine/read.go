@@ -170,7 +170,7 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *ta
 	}
 	binary := c.codec == protocol.Binary
 	plain := binary && l.engine.pool == nil && l.engine.limits&limitRequests == 0
-	l.takeRoom(binary)
+	l.takeRoom(c, binary)
 	for used < len(buf) {
 		if plain && !opts.First {
 			n, more := l.deliverPlain(c, buf[used:], in)
@@ -226,7 +226,7 @@ func (l *loop) deliverAll(c *Conn, first *protocol.Message, g *gathering, in *ta
 		c.deliver(m, n)
 		if len(l.batch.b) >= flushSize {
 			c.flushBatch()
-			l.takeRoom(binary)
+			l.takeRoom(c, binary)
 		}
 		if !c.delivers() {
 			return used
@@ -270,7 +270,7 @@ func (l *loop) deliverPlain(c *Conn, buf []byte, in *tally) (used int, more bool
 		}
 		if len(l.batch.b) >= flushSize {
 			c.flushBatch()
-			l.takeRoom(true)
+			l.takeRoom(c, true)
 		}
 		if !c.delivers() {
 			return used, false

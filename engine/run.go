@@ -29,6 +29,10 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.mu.Unlock()
 		return errRunning
 	}
+	if e.admission == nil && e.hasUDP() { // nothing would find the end of a session whose client says nothing more
+		e.mu.Unlock()
+		return errors.New("rollcall: a listener for datagrams needs a bridge: see package bridge")
+	}
 	if err := e.listen(); err != nil {
 		e.mu.Unlock()
 		return err
@@ -131,6 +135,7 @@ func (e *Engine) startLoops() error {
 		l.clock.Init(watchInterval)
 		l.firsts.Init(&l.clock, e.cfg.Timeouts.FirstMessage, (*Conn).noFirstMessage)
 		l.attention.setWaits(e.cfg.Timeouts.Write, e.writable != nil)
+		l.udp = e.newUDPLoop(l, len(e.loops))
 		e.loops = append(e.loops, l)
 		// gnet chooses the loop with the fewest connections, so each loop gets one.
 		gc, err := client.EnrollContext(theirs, l)
@@ -184,6 +189,7 @@ func (e *Engine) watch(quit <-chan struct{}) {
 		case now := <-t.C:
 			e.clock.Tick()
 			e.gate.sweep()
+			e.eachUDP(func(u *udpListener) { u.sweep(now) })
 			for i, l := range e.loops {
 				if l.ponged.Load() == l.pinged.Load() {
 					if told[i] {

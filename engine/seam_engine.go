@@ -39,7 +39,7 @@ func (s *seamEngine) BroadcastInOrder(order sync.Locker, to iter.Seq[*Conn], m *
 		return 0, err
 	}
 	e := (*Engine)(s)
-	b := broadcast{engine: e, m: m, o: o.of(e, m), large: e.tooLarge(m), early: true}
+	b := broadcast{engine: e, m: m, o: o.of(e, m), large: tooLarge(m, e.maxBody), early: true}
 	n = b.inOrder(order, to)
 	for _, l := range b.left {
 		o.report(l.conn, l.conn.unsentFor(l.why))

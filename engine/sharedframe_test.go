@@ -40,7 +40,7 @@ func TestABroadcastsFrameIsNobodysQueue(t *testing.T) {
 	l := &loop{engine: e, woken: true} // no wake-up is needed: the test is the loop, too
 	conns := make([]*Conn, 3)
 	for i := range conns {
-		conns[i] = &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{&recordingConn{}}, loop: l}
+		conns[i] = &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{&recordingConn{}}, loop: l}
 		conns[i].state.Store(stateBound)
 	}
 	send := func(c *Conn, body string) {

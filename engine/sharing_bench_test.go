@@ -20,7 +20,7 @@ func BenchmarkReadBesideArrivals(b *testing.B) {
 	e.HandleDefault(func(c *Conn, m *protocol.Message) error { return c.Reply(m, m.Body) })
 	gc := &memoryConn{}
 	gc.in, _ = protocol.Binary.Append(nil, &protocol.Message{Type: 1, ID: 1, Body: make([]byte, 48)})
-	c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: &loop{engine: e}, userID: "alice", binding: &memoryBinding{}, userBound: true}
+	c := &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{gc}, loop: &loop{engine: e}, userID: "alice", binding: &memoryBinding{}, userBound: true}
 	c.state.Store(stateBound)
 
 	var shared struct {
@@ -75,7 +75,7 @@ func takeIn(l *loop) {
 	if !e.conns.takePlace(1 << 30) {
 		return
 	}
-	c := &Conn{setup: &setup{engine: e}, loop: l, id: lastConnID.Add(1)}
+	c := &Conn{setup: e.newSetup(nil), loop: l, id: lastConnID.Add(1)}
 	e.opened.Add(1)
 	e.states[stateAccepted].Add(1)
 	e.conns.add(c)

@@ -76,7 +76,7 @@ type queueing struct {
 
 // sendMessage queues a message. r is the request that it makes, or nil.
 func (c *Conn) sendMessage(m *protocol.Message, o queueing, r *request) error {
-	if c.engine.tooLarge(m) {
+	if tooLarge(m, c.maxBody) {
 		return errTooLarge
 	}
 	if own := c.ownCodec(); own != nil {

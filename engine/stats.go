@@ -34,6 +34,9 @@ type Stats struct {
 	// in the kernel's buffers.
 	OutboundQueue int64
 
+	// Lost counts datagrams of clients over UDP that have not come, by their numbers. One that comes late, or again, is counted too.
+	Lost uint64
+
 	HandlerPanics uint64 // panics, and calls of runtime.Goexit, in message handlers and the engine's other callbacks
 	HandlerErrors uint64 // messages whose handlers returned an error
 	Stalls        uint64 // times that an event loop was stuck for longer than Timeouts.Stall
@@ -68,6 +71,7 @@ func (e *Engine) Stats() Stats {
 		Transports: e.transports.all(), Closed: e.closed.All(), Outcomes: e.outcomes.all(), Probes: e.probes.Load(),
 		Dropped:       protocol.Traffic{Messages: e.droppedMessages.Load(), Bytes: e.droppedBytes.Load()},
 		InboundQueue:  e.inboundQueue.Load(),
+		Lost:          e.udpLost.Load(),
 		HandlerPanics: e.handlerPanics.Load(), HandlerErrors: e.handlerErrors.Load(), Stalls: e.stalls.Load(),
 	}
 	if r := e.report.Load(); r != nil {
@@ -91,6 +95,7 @@ type counters struct {
 	accepted, stalls             atomic.Uint64
 	handlerPanics, handlerErrors atomic.Uint64
 	probes                       atomic.Uint64 // connections that ended before a byte had come
+	udpLost                      atomic.Uint64 // see Stats.Lost
 	refused                      [refusals]atomic.Uint64
 
 	opened                        atomic.Uint64 // connections that were given to an event loop

@@ -79,6 +79,7 @@ func (e *Engine) stop(ctx context.Context, window time.Duration) (StopReport, er
 	for _, l := range e.loops {
 		_ = l.waker.Close()
 	}
+	e.eachUDP((*udpListener).end)
 	for _, c := range e.conns.all() { // connections of a stuck loop
 		if s, ok := c.sock().(*feedSocket); ok {
 			s.release(true)

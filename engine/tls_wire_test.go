@@ -66,7 +66,7 @@ func newSecureConn(t *testing.T, e *Engine, version uint16) (*Conn, *memoryLink,
 	rec.keeps = true
 	gc := &memoryLink{}
 	s.wire.nc = nil
-	c := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: &loop{engine: e}, userID: "ann", binding: &memoryBinding{}, userBound: true}
+	c := &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{gc}, loop: &loop{engine: e}, userID: "ann", binding: &memoryBinding{}, userBound: true}
 	s.join(c)
 	c.state.Store(stateBound)
 	return c, gc, client, rec

@@ -11,6 +11,7 @@ import (
 //   - "tcp": TCP and nothing else, or TLS that a load balancer has ended;
 //   - "tls": TLS, over TCP, a Unix socket or a connection of ServeConn;
 //   - "ws" and "wss": WebSocket without TLS and with it, also where an http.Server has accepted the connection (WebSocketHandler);
+//   - "udp": a session over datagrams, of a listener for "udp";
 //   - "unix": a Unix socket with neither TLS nor WebSocket. A Unix socket that has one of them says that instead, because it decides
 //     what the client may do; Conn.RemoteAddr is then zero all the same;
 //   - for a connection that was given to ServeConn and is no *tls.Conn (it has no method HandshakeContext): what its
@@ -36,6 +37,8 @@ func (c *Conn) Transport() string {
 			return "tls"
 		}
 		return s.network
+	case *udpSocket:
+		return "udp"
 	case unixSocket:
 		return "unix"
 	case *tailSocket:

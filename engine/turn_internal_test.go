@@ -31,7 +31,7 @@ func newTurns(t *testing.T, conns int) (*Engine, *loop, *countingWaker, []*Conn)
 	t.Cleanup(func() { stopAttending(l) })
 	all := make([]*Conn, conns)
 	for i := range all {
-		all[i] = &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{&recordingConn{}}, loop: l}
+		all[i] = &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{&recordingConn{}}, loop: l}
 		all[i].state.Store(stateBound)
 	}
 	return e, l, w, all
@@ -58,7 +58,7 @@ func TestATurnWritesToSoManyConnections(t *testing.T) {
 	if err := last.Send(2, []byte("by itself")); err != nil { // its turn would come last
 		t.Fatal(err)
 	}
-	other := &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{&recordingConn{}}, loop: l}
+	other := &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{&recordingConn{}}, loop: l}
 	other.state.Store(stateBound)
 	_ = other.Send(2, nil)
 	turns := 0
@@ -265,7 +265,7 @@ func TestATurnFreesSoManyConnectionsOverTheBudget(t *testing.T) {
 	}
 	others := make([]*Conn, 500)
 	for i := range others {
-		others[i] = &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{&recordingConn{}}, loop: l}
+		others[i] = &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{&recordingConn{}}, loop: l}
 		others[i].state.Store(stateBound)
 	}
 	if _, err := e.Broadcast(slices.Values(others), &protocol.Message{Type: 1}, nil); err != nil {

@@ -45,7 +45,7 @@ func TestABroadcastWakesEachLoopOnce(t *testing.T) {
 		}
 		conns := make([]*Conn, tc.conns)
 		for i := range conns {
-			conns[i] = &Conn{setup: &setup{engine: e, codec: protocol.Binary}, tcp: gnetSocket{&recordingConn{}}, loop: wakers[i%2].loop}
+			conns[i] = &Conn{setup: e.newSetup(protocol.Binary), tcp: gnetSocket{&recordingConn{}}, loop: wakers[i%2].loop}
 			conns[i].state.Store(stateBound)
 		}
 		m := &protocol.Message{Type: 1, Body: []byte("all")}

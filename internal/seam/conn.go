@@ -9,6 +9,8 @@ import (
 // Conn is what an admission asks of a connection besides engine.Control. All methods may be called from any goroutine, also when the
 // connection has ended, and return at once.
 type Conn interface {
+	// MaxBody returns the largest body of a message, both ways, in bytes: engine.Limits.MaxBody, or its default; less over UDP.
+	MaxBody() int
 	// Look calls done when all bytes that have arrived by now have been read and have counted as a sign of life, as far as one read
 	// takes them; they may still wait in the socket because the event loop was busy or the process stood still. Call it at a
 	// deadline, before a connection is ended for its silence. busy reports whether messages of the client wait for their handlers
