@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/internal/contain"
 	"github.com/rollcall-go/rollcall/internal/system"
+	"github.com/rollcall-go/rollcall/internal/udpwire"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -29,6 +31,7 @@ type conn struct {
 	interval        time.Duration // between two signs of life
 	serverTimeout   time.Duration
 	maxBody         int // the largest body that may be sent
+	maxFrame        int // the largest frame: over UDP a datagram has it as a whole
 
 	heard  atomic.Int64 // when bytes last came, counted from born
 	paused atomic.Bool  // the client itself does not read, because handlers are behind
@@ -66,7 +69,9 @@ const maxQueued = 256 << 10
 func newConn(c *Client, nc net.Conn) *conn {
 	cn := &conn{client: c, nc: nc, born: time.Now(), wake: make(chan struct{}, 1), dead: make(chan struct{}),
 		requests: make(map[uint32]request), lastID: rand.Uint32()}
-	cn.frames.read = cn.read
+	if cn.frames.read, cn.maxFrame = cn.read, math.MaxInt; isUDP(nc) {
+		cn.maxFrame = udpwire.MaxFrame
+	}
 	cn.setMaxBody("")
 	return cn
 }
@@ -151,6 +156,9 @@ func (cn *conn) send(ctx context.Context, m *protocol.Message) error {
 		}
 		if len(cn.out) < maxQueued {
 			out, err := protocol.Binary.Append(cn.out, m)
+			if len(out)-len(cn.out) > cn.maxFrame {
+				out, err = cn.out, errFrameTooLarge
+			}
 			cn.out = out
 			cn.mu.Unlock()
 			if err == nil {

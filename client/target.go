@@ -13,9 +13,10 @@ import (
 
 // target is an address, taken apart.
 type target struct {
-	name     string      // for errors: the address without what may be a secret
-	hostPort string      // what is dialled
-	url      *url.URL    // of a WebSocket; nil for TCP
+	name     string   // for errors: the address without what may be a secret
+	hostPort string   // what is dialled
+	url      *url.URL // of a WebSocket; nil for TCP and UDP
+	udp      bool
 	host     string      // of the HTTP request
 	tls      *tls.Config // nil for none
 }
@@ -26,7 +27,7 @@ type opened struct {
 	early []byte // what has come of a WebSocket already
 }
 
-// target takes an address apart: "host:port", ws:// or wss://.
+// target takes an address apart: "host:port", ws://, wss:// or udp://.
 func (c *Config) target(addr string) (*target, error) {
 	if !strings.Contains(addr, "://") {
 		return &target{name: addr, hostPort: addr, tls: c.TLS}, nil
@@ -44,6 +45,10 @@ func (c *Config) target(addr string) (*target, error) {
 		return nil, fmt.Errorf("rollcall: the address %q: %w", t.name, err)
 	}
 	port := u.Port()
+	if u.Scheme == "udp" {
+		t.udp, t.hostPort = true, net.JoinHostPort(u.Hostname(), port)
+		return t, nil
+	}
 	t.url, t.host = u, strings.TrimSuffix(u.Host, ":")
 	if port == "" {
 		port = "80"
@@ -65,8 +70,8 @@ func (c *Config) target(addr string) (*target, error) {
 // checkURL returns an error for a URL that cannot be connected to.
 func (c *Config) checkURL(u *url.URL) error {
 	switch {
-	case u.Scheme != "ws" && u.Scheme != "wss":
-		return fmt.Errorf("the scheme is %s; a client connects to host:port, ws:// or wss://", u.Scheme)
+	case u.Scheme != "ws" && u.Scheme != "wss" && u.Scheme != "udp":
+		return fmt.Errorf("the scheme is %s; a client connects to host:port, ws://, wss:// or udp://", u.Scheme)
 	case u.Hostname() == "":
 		return errors.New("the URL has no host")
 	case u.User != nil:
@@ -79,6 +84,10 @@ func (c *Config) checkURL(u *url.URL) error {
 		return errors.New("the query has a space, or what is not ASCII: it is to be escaped")
 	case u.Scheme == "ws" && c.TLS != nil:
 		return errors.New("Config.TLS is set, and ws:// is without TLS: use wss://")
+	case u.Scheme == "udp" && c.TLS != nil:
+		return errors.New("Config.TLS is set, and datagrams are not encrypted")
+	case u.Scheme == "udp" && (u.Port() == "" || u.Path != "" || u.RawQuery != "" || u.ForceQuery):
+		return errors.New("udp:// is followed by a host and a port alone")
 	}
 	if port := u.Port(); port != "" {
 		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
@@ -115,7 +124,11 @@ func forHTTP(c *tls.Config) *tls.Config {
 
 // open makes a connection to t.
 func (c *Client) open(ctx context.Context, t *target) (opened, error) {
-	nc, err := c.cfg.DialContext(ctx, "tcp", t.hostPort)
+	network := "tcp"
+	if t.udp {
+		network = "udp"
+	}
+	nc, err := c.cfg.DialContext(ctx, network, t.hostPort)
 	if err != nil {
 		return opened{}, err
 	}
@@ -126,6 +139,11 @@ func (c *Client) open(ctx context.Context, t *target) (opened, error) {
 		}
 	}()
 	o := opened{nc: nc}
+	if t.udp {
+		if o.nc, err = speakUDP(ctx, nc); err != nil {
+			return opened{}, err
+		}
+	}
 	if t.tls != nil {
 		if o.nc, err = secure(ctx, nc, t.tls, t.hostPort); err != nil {
 			return opened{}, err

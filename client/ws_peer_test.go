@@ -27,6 +27,7 @@ import (
 // transport; otherwise TCP.
 type transport struct {
 	web    bool
+	udp    bool
 	server *tls.Config // nil for none
 	trusts *tls.Config
 }
@@ -73,6 +74,8 @@ func (tr transport) address(hostPort string) string {
 		return "wss://" + hostPort + "/rollcall"
 	case tr.web:
 		return "ws://" + hostPort + "/rollcall"
+	case tr.udp:
+		return "udp://" + hostPort
 	}
 	return hostPort
 }
@@ -81,11 +84,14 @@ func (tr transport) address(hostPort string) string {
 func newServer(t *testing.T, cfg rollcall.Config, setup func(*rollcall.Server)) *rollcalltest.Server {
 	t.Helper()
 	tr := transportOf(t)
+	if len(cfg.Engine.Listeners) == 0 {
+		cfg.Engine.Listeners = make([]engine.Listener, 1)
+	}
+	l := &cfg.Engine.Listeners[0]
+	if tr.udp {
+		l.Network, l.Cleartext = "udp", true
+	}
 	if tr.web {
-		if len(cfg.Engine.Listeners) == 0 {
-			cfg.Engine.Listeners = make([]engine.Listener, 1)
-		}
-		l := &cfg.Engine.Listeners[0]
 		if l.WebSocket == nil {
 			l.WebSocket = new(engine.WebSocket)
 		}

@@ -122,6 +122,22 @@ func TestEchoListensToWebSocketsAndOnAUnixSocket(t *testing.T) {
 	}
 }
 
+// With -udp the echo server listens for datagrams too, and says that they are not encrypted.
+func TestEchoListensForDatagrams(t *testing.T) {
+	server := start(t, "echo", "-addr", "127.0.0.1:0", "-udp", "127.0.0.1:0")
+	c, err := client.Dial(t.Context(), "udp://"+server.said(t, "listening, without encryption, on udp://"), client.Config{UserID: "ann"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := c.Request(t.Context(), 7, []byte("hello")); err != nil || string(m.Body) != "hello" {
+		t.Errorf("the answer is %v, %v", m, err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	server.end(t, os.Interrupt)
+}
+
 // With -line the echo server speaks lines on another port.
 func TestEchoSpeaksLinesToo(t *testing.T) {
 	server := start(t, "echo", "-addr", "127.0.0.1:0", "-line", "127.0.0.1:0", "-keepalive", "1m")

@@ -54,6 +54,7 @@ func run() error {
 	lines := flag.String("line", "", "another TCP address, for lines in the place of frames: for nc and telnet")
 	web := flag.String("websocket", "", "another TCP address, for WebSockets: ws://, or wss:// with -tls-cert")
 	unix := flag.String("unix", "", "path of a Unix socket to listen on too, without TLS")
+	udp := flag.String("udp", "", "address for datagrams too; they are not encrypted")
 	flag.DurationVar(&cfg.Timeouts.KeepAlive, "keepalive", 0, "how long a connection is quiet before TCP asks for its peer; 0 for the engine's choice, negative for never")
 	flag.DurationVar(&cfg.Timeouts.StopWindow, "stop-window", 0, "over which time clients are told that the server stops")
 	events := flag.Bool("events", false, "print each event as a line of JSON")
@@ -93,6 +94,9 @@ func run() error {
 	if *unix != "" {
 		cfg.Listeners = append(cfg.Listeners, engine.Listener{Network: "unix", Addr: *unix})
 	}
+	if *udp != "" {
+		cfg.Listeners = append(cfg.Listeners, engine.Listener{Network: "udp", Addr: *udp, Cleartext: true})
+	}
 	srv, err := rollcall.New(rollcall.Config{Engine: cfg, Users: users, Bridge: bridgeCfg, Authenticate: authenticate})
 	if err != nil {
 		return err
@@ -122,6 +126,8 @@ func announcement(l engine.Listener) string {
 		return "listening on wss://"
 	case l.WebSocket != nil:
 		return "listening on ws://"
+	case l.Network == "udp":
+		return "listening, without encryption, on udp://"
 	case l.Network != "":
 		return "listening on " + l.Network + ":"
 	}
