@@ -70,17 +70,15 @@ meanwhile, those of a second's tick among them, divided by its messages.`}
 func (b *bench) webEcho(s *report.Section, c webCell) string {
 	all := b.enter(c.peers, c.conns, c.size)
 	defer leave(all)
-	before := make(map[*contestant]process.Memory)
-	for _, p := range all {
-		before[p] = p.memory()
-	}
-	b.alternate(all, func(p *contestant) (load.Result, error) { return p.group.Saturate(c.inFlight, b.warmUp, b.length) })
-	allocations := make(map[*contestant]float64)
-	for _, p := range all {
-		if p.group != nil {
-			allocations[p] = float64(p.memory().Allocated-before[p].Allocated) / float64(p.group.Received())
-		}
-	}
+	allocated, received := make(map[*contestant]int), make(map[*contestant]int)
+	b.alternate(all, func(p *contestant) (load.Result, error) {
+		before, got := p.memory(), p.group.Received()
+		r, err := p.group.Saturate(c.inFlight, b.warmUp, b.length)
+		allocated[p] += p.memory().Allocated - before.Allocated
+		received[p] += p.group.Received() - got
+		return r, err
+	})
+	allocations := func(p *contestant) float64 { return float64(allocated[p]) / float64(max(received[p], 1)) }
 	web, tcp := find(all, overWebSocket), find(all, overTCP)
 	if c.rate > 0 {
 		cpu := cpuRatios(web, tcp)
@@ -89,7 +87,7 @@ func (b *bench) webEcho(s *report.Section, c webCell) string {
 				Met: cpu.Median > 0 && cpu.Median <= c.cpu})
 	}
 	s.Targets = append(s.Targets, report.Target{What: c.String() + ", allocations a message", Must: "0.00",
-		Measured: fmt.Sprintf("%.2f", allocations[web]), Met: web.failed == nil && allocations[web] < 0.005})
+		Measured: fmt.Sprintf("%.2f", allocations(web)), Met: web.failed == nil && allocations(web) < 0.005})
 
 	t := report.Table{Head: []string{"server", "messages/s", "quartiles", "÷ TCP", "CPU ns/message", "user + system", "server", "generator",
 		"limited by", "CPU ÷ TCP", "allocations/message"}}
@@ -105,7 +103,7 @@ func (b *bench) webEcho(s *report.Section, c webCell) string {
 		if p != tcp {
 			ratio = cpuRatios(p, tcp).String()
 		}
-		t.Row(append(row, ratio, fmt.Sprintf("%.3f", allocations[p]))...)
+		t.Row(append(row, ratio, fmt.Sprintf("%.3f", allocations(p)))...)
 	}
 	return fmt.Sprintf("### %v\n\n%s\n", c.cell, t.String())
 }
