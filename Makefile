@@ -150,7 +150,7 @@ bench:
 # A real browser, Chromium, against servers of the tests' own, with and without TLS, and examples/webchat. No result is kept, since go test
 # does not know what else it depends on: the browser, the program that it builds, and the page. SCREENSHOTS=FOLDER keeps pictures.
 browser: chromium
-	cd internal/browsertest && $(GO) test -vet=off -count=1 ./...
+	cd internal/browsertest && $(GO) test -vet=off -count=1 -parallel 4 ./... # most of them wait
 
 # A redis-server, three nodes and some clients, and what happens to them, in words.
 cluster-demo: redis

@@ -145,13 +145,13 @@ func (p *tab) awaitOr(expression, says string) {
 	p.t.Fatalf("not in time: %s (%v); the page says:\n%s", expression, last, text)
 }
 
-// typing is text typed into an element. Only the tab in front has the keyboard.
+// typing is text typed into an element after a click on it. Only the tab in front has the keyboard.
 func (p *tab) typing(selector, text string) {
 	p.t.Helper()
 	p.run(func(ctx context.Context, t *chromedp.Target) (v chromedp.Void, err error) {
 		_, err = cdp.Call(ctx, t, page.BringToFront, cdp.Empty{})
 		return v, err
-	}, chromedp.SendKeys(selector, text))
+	}, chromedp.Click(selector), chromedp.SendKeys(selector, text))
 }
 
 // crash ends the process of the tab's page. The browser does not answer.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -16,10 +17,16 @@ import (
 	"github.com/rollcall-go/rollcall/rollcalltest"
 )
 
-const typeEcho = 1 // a request that the tests' servers answer with its body
+// The messages that the tests' servers handle.
+const (
+	typeEcho  = 1 // is answered with its body
+	typeBad   = 2 // is answered after two messages, of which the first is no JSON
+	typeLater = 3 // ends the connection: the client is to come back in an hour
+)
 
 // schemes runs a test for ws:// and for wss://.
 func schemes(t *testing.T, test func(t *testing.T, scheme string)) {
+	t.Parallel()
 	for _, scheme := range []string{"ws", "wss"} {
 		t.Run(scheme, func(t *testing.T) {
 			t.Parallel()
@@ -88,6 +95,13 @@ func serve(t *testing.T, at *site, cfg rollcall.Config) *server {
 	s := &server{connected: make(chan rollcall.SessionInfo, 100), ended: make(chan end, 100)}
 	s.Server = rollcalltest.NewServer(t, cfg, func(srv *rollcall.Server) {
 		srv.Handle(typeEcho, func(c *rollcall.Conn, m *rollcall.Message) error { return c.Reply(m, m.Body) })
+		srv.Handle(typeBad, func(c *rollcall.Conn, m *rollcall.Message) error {
+			return errors.Join(c.Send(typeBad, []byte("{")), c.Send(typeBad, []byte(`"good"`)), c.Reply(m, nil))
+		})
+		srv.Handle(typeLater, func(c *rollcall.Conn, m *rollcall.Message) error {
+			c.Close(&protocol.CloseError{Code: 3000, Text: "later", Info: map[string]string{protocol.FieldRetryMS: "3600000"}})
+			return nil
+		})
 		srv.Users.Subscribe(rollcall.Events{
 			Connected:    func(info rollcall.SessionInfo) { s.connected <- info },
 			Disconnected: func(info rollcall.SessionInfo, why protocol.CloseCode) { s.ended <- end{info, why} },

@@ -245,6 +245,7 @@ func TestPagesThatMayNotConnect(t *testing.T) {
 				t.Errorf("a page with %s is told %+v, and is to be told %+v", c.protocols, got, want)
 			}
 		}
+		testkit.Eventually(t, "the server counts three that were refused", func() bool { return s.Stats().Refused.Handshake == 3 })
 		p.connect(url, "alice")
 		if n := len(s.connected); n != 1 {
 			t.Errorf("%d sessions have begun, and one is to have", n)

@@ -73,13 +73,22 @@ function reason(b) {
 // mayReconnect says whether a client may come back by itself.
 const mayReconnect = (code) => (code >= 1000 && code < 2000) || (code >= 3000 && code < 4000);
 
+// BEAT is how often, in milliseconds, a client says that it lives where the server does not say how often.
+const BEAT = 10000;
+
 // Rollcall is a client that comes back by itself, unless the server has said that it must not.
 export class Rollcall {
   // on has functions: online(), message(type, value), offline({code, text, again}).
   constructor(url, user, on) {
     Object.assign(this, { url, user, on, waiting: new Map(), lastID: 0, tries: 0, session: undefined });
     // A tab that was frozen, or a phone that wakes up, comes back at once.
-    for (const e of ["pageshow", "resume", "online"]) addEventListener(e, () => this.soon());
+    for (const e of ["pageshow", "online"]) addEventListener(e, () => this.soon());
+    document.addEventListener("resume", () => this.soon());
+    // A browser may keep a page that was left, to show it again, and answer the server's pings for it. The client waits for that.
+    addEventListener("pagehide", () => {
+      this.lost();
+      clearTimeout(this.timer);
+    });
     this.connect();
   }
 
@@ -92,12 +101,41 @@ export class Rollcall {
     ws.onopen = () => ws.send(frame({
       type: LOGON, id: ++this.lastID, user: this.user, body: stringMap(this.session ? { session: this.session } : {}),
     }));
-    ws.onmessage = (e) => { for (const m of frames(e.data)) this.take(m); };
-    ws.onclose = () => { if (ws === this.ws) this.ended(); };
+    ws.onmessage = (e) => {
+      this.asked = 0;
+      for (const m of frames(e.data)) {
+        try {
+          this.take(m);
+        } catch (err) {
+          reportError(err); // the messages behind this one are not lost
+        }
+      }
+    };
+    ws.onclose = () => this.ended();
+    this.every(BEAT);
   }
 
-  // soon connects at once, if the client is waiting to connect.
+  // every has the client ask so often whether the server is there. If nothing came since the third question before, it is not. A page
+  // that stood still has the answers when it runs again. Where one message may take longer than that to come, ask more often.
+  every(ms) {
+    clearInterval(this.beat);
+    this.asked = 0; // since the last message
+    this.beat = setInterval(() => {
+      if (this.asked++ >= 3) return this.lost();
+      if (this.ws.readyState === WebSocket.OPEN) this.ws.send(frame({ type: HEARTBEAT, id: ++this.lastID }));
+    }, ms);
+  }
+
+  // soon connects at once, if the client waits to connect: then timer is set.
   soon() { if (this.timer !== undefined) this.connect(); }
+
+  // lost gives up the connection, if there is one, and does not wait for the server.
+  lost() {
+    if (this.ws.readyState > WebSocket.OPEN) return;
+    this.ws.onmessage = this.ws.onclose = null;
+    this.ws.close();
+    this.ended();
+  }
 
   take(m) {
     if (m.type === CLOSE) {
@@ -106,7 +144,7 @@ export class Rollcall {
       const said = values(m.body.subarray(2));
       this.session = said.session;
       this.began = Date.now();
-      this.beat = setInterval(() => this.ws.send(frame({ type: HEARTBEAT })), Number(said["heartbeat-ms"] || 10000));
+      this.every(Number(said["heartbeat-ms"]) || BEAT);
       this.on.online();
     } else if (m.type === LOGON) {
       this.end = reason(m.body);
@@ -127,8 +165,8 @@ export class Rollcall {
     const end = this.end || { code: 1001, text: "the connection was lost" };
     const again = mayReconnect(end.code);
     if (again) {
-      this.tries = Date.now() - this.began > 60000 ? 0 : this.tries;
-      this.began = Date.now();
+      if (Date.now() - this.began > 60000) this.tries = 0;
+      this.began = undefined; // until a logon is accepted
       const wait = Number(end["retry-ms"] || 0) + Math.random() * Math.min(30000, 200 * 2 ** this.tries++);
       this.timer = setTimeout(() => this.connect(), wait);
     }
