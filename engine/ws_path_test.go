@@ -24,7 +24,7 @@ type webPath struct {
 // newWebPath returns a connection on a loop whose client sends messages of these sizes, headers included, in each read.
 func newWebPath(l *loop, sizes ...int) *webPath {
 	gc := &recordingConn{}
-	c := &Conn{setup: &setup{engine: l.engine, codec: protocol.Binary}, tcp: gnetSocket{gc}, loop: l, userID: "alice", binding: &memoryBinding{}, userBound: true}
+	c := &Conn{setup: l.engine.newSetup(protocol.Binary), tcp: gnetSocket{gc}, loop: l, userID: "alice", binding: &memoryBinding{}, userBound: true}
 	c.state.Store(stateBound)
 	p := &webPath{Conn: c, gc: gc, ws: &wsStream{place: -1}}
 	p.ws.join(c, nil)
