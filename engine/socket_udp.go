@@ -2,11 +2,10 @@ package engine
 
 import (
 	"bytes"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"io"
 	"net/netip"
+	"time"
 
 	"github.com/rollcall-go/rollcall/internal/udpwire"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -18,21 +17,24 @@ import (
 // Each datagram has whole frames, and what the kernel does not take at once is lost, as anything may be on the way. So nothing ever waits
 // in front of it.
 type udpSocket struct {
-	listener *udpListener
-	socket   *udpReader // of the socket that answers
-	conn     *Conn
-	layers   layers
-	id       uint64
-	key      [udpwire.KeySize]byte // answers challenges
-	addr     netip.AddrPort        // where the client has proved to be
-	local    netip.Addr            // see udpPeer
+	socket *udpReader // of the socket that answers
+	conn   *Conn
+	layers layers
+	id     uint64
+	addr   netip.AddrPort // where the client has proved to be
+	local  *netip.Addr    // see udpPeer; nil for none
 
-	in       []byte // frames that have come and were not taken
+	early    *udpEarly // in the beginning
 	window   udpwire.Window
 	sequence uint32
 	over     bool
-	told     bool     // the client has sent a Close: it knows of the end
-	peer     *udpPeer // until the Welcome is sent
+	told     bool // the client has sent a Close: it knows of the end
+}
+
+// udpEarly is what a session has in the beginning. Later an idle one is smaller without it.
+type udpEarly struct {
+	peer *udpPeer // until the Welcome is sent
+	in   []byte   // frames that wait until the client is let in
 }
 
 var (
@@ -40,16 +42,11 @@ var (
 	errUDPGone   = errors.New("rollcall: a session over UDP has ended")
 )
 
-// draw draws the session's ID and key. The ID's first byte is set by udpLoop.enter.
-func (s *udpSocket) draw() error {
-	var b [8 + udpwire.KeySize]byte
-	if _, err := rand.Read(b[:]); err != nil {
-		return err
-	}
-	s.id = binary.BigEndian.Uint64(b[:])
-	copy(s.key[:], b[8:])
-	return nil
-}
+// listener returns the session's listener.
+func (s *udpSocket) listener() *udpListener { return s.socket.listener }
+
+// loop returns what the session's loop has for UDP.
+func (s *udpSocket) loop() *udpLoop { return s.conn.loop.udp }
 
 // datagram is called with a Data datagram of the session.
 func (s *udpSocket) datagram(d *datagram) {
@@ -58,12 +55,28 @@ func (s *udpSocket) datagram(d *datagram) {
 		return
 	}
 	isNew, skipped := s.window.Take(udpwire.Sequence(d.b))
-	s.listener.engine.udpLost.Add(uint64(skipped))
+	s.conn.engine.udpLost.Add(uint64(skipped))
 	if !isNew {
 		return
 	}
-	s.local = d.local
+	s.setLocal(d.local)
 	s.frames(d.b[udpwire.DataHeader:])
+}
+
+// setLocal remembers to which address of ours the client has sent.
+func (s *udpSocket) setLocal(local netip.Addr) {
+	if local.IsValid() && (s.local == nil || *s.local != local) {
+		own := local // so that local itself stays on the stack
+		s.local = &own
+	}
+}
+
+// from returns the address of ours that the client has sent to.
+func (s *udpSocket) from() netip.Addr {
+	if s.local == nil {
+		return netip.Addr{}
+	}
+	return *s.local
 }
 
 // frames delivers frames of the client.
@@ -88,29 +101,40 @@ func (s *udpSocket) frames(b []byte) {
 	if len(b) == 0 {
 		return
 	}
-	lent := len(s.in) == 0
-	if lent {
-		s.in = b
-	} else {
-		s.in = append(s.in, b...)
+	if s.early != nil && len(s.early.in) > 0 {
+		s.early.in = append(s.early.in, b...)
+		c.guardOnLoop(s.deliver)
+		return
 	}
+	l := s.loop()
+	l.current, l.in = s, b
 	c.guardOnLoop(s.deliver)
-	switch {
-	case len(s.in) == 0:
-		s.in = nil
-	case lent:
-		s.in = bytes.Clone(s.in)
+	rest := l.in
+	l.current, l.in = nil, nil
+	if len(rest) > 0 && s.early != nil { // they wait until the client is let in
+		s.early.in = bytes.Clone(rest)
 	}
 }
 
 func (s *udpSocket) deliver() { s.conn.loop.read(s.conn) }
+
+// in returns where the frames are that have come and were not taken; nil for none.
+func (s *udpSocket) in() *[]byte {
+	if l := s.loop(); l.current == s {
+		return &l.in
+	}
+	if s.early != nil {
+		return &s.early.in
+	}
+	return nil
+}
 
 // challenge asks an address that a datagram of the session has come from to prove that the client is there. What came is not delivered.
 func (s *udpSocket) challenge(d *datagram) {
 	if len(d.b) < udpwire.ChallengeSize { // an answer must not be longer than what came
 		return
 	}
-	challenge := s.listener.prover.Challenge(s.listener.now(), s.id, d.from)
+	challenge := s.listener().prover.Challenge(time.Now(), s.id, d.from)
 	out := s.out()
 	out.end(udpwire.AppendChallenge(out.begin(d.from, d.local), s.id, challenge))
 }
@@ -119,14 +143,18 @@ func (s *udpSocket) challenge(d *datagram) {
 func (s *udpSocket) response(d *datagram) {
 	c := s.conn
 	if d.from == s.addr || s.over ||
-		!s.listener.prover.IsAnswer(s.listener.now(), s.id, d.from, s.key, udpwire.Answered(d.b)) {
+		!s.listener().prover.IsAnswer(time.Now(), s.id, d.from, s.key(), udpwire.Answered(d.b)) {
 		return
 	}
 	if d.from.Addr() != s.addr.Addr() && !c.moveOrigin(d.from.Addr()) {
 		return
 	}
-	s.addr, s.local = d.from, d.local
+	s.addr = d.from
+	s.setLocal(d.local)
 }
+
+// key returns the key that answers challenges.
+func (s *udpSocket) key() [udpwire.KeySize]byte { return s.listener().prover.Key(s.id) }
 
 // moveOrigin takes the place among the connections of another address of the client, and gives the old one back. It reports false where
 // the new address may have none.
@@ -154,31 +182,49 @@ func (c *Conn) closeCode() protocol.CloseCode {
 
 // welcome sends a Welcome without a frame, if none was sent and the client was let in.
 func (s *udpSocket) welcome() {
-	if state := s.conn.state.Load(); s.peer != nil && !s.over && state >= stateBound {
+	if s.early != nil && s.early.peer != nil && !s.over && s.conn.state.Load() >= stateBound {
 		s.sendWelcome(nil)
 	}
 }
 
 func (s *udpSocket) sendWelcome(frames []byte) {
-	s.peer.welcome(s.id, s.key, frames)
-	s.peer = nil
+	s.early.peer.welcome(s.id, s.key(), frames)
+	s.early.peer = nil
+	s.forgetEarly()
 }
 
-func (s *udpSocket) peek() []byte { return s.in }
+// forgetEarly is called when the beginning may be over.
+func (s *udpSocket) forgetEarly() {
+	if s.early != nil && s.early.peer == nil && len(s.early.in) == 0 {
+		s.early = nil
+	}
+}
+
+func (s *udpSocket) peek() []byte {
+	if in := s.in(); in != nil {
+		return *in
+	}
+	return nil
+}
 
 func (s *udpSocket) discard(n int) {
-	if n < 0 || n >= len(s.in) {
-		s.in = nil
+	in := s.in()
+	switch {
+	case in == nil:
 		return
+	case n < 0 || n >= len(*in):
+		*in = nil
+	default:
+		*in = (*in)[n:]
 	}
-	s.in = s.in[n:]
+	s.forgetEarly()
 }
 
-func (s *udpSocket) buffered() int { return len(s.in) }
+func (s *udpSocket) buffered() int { return len(s.peek()) }
 
 // write puts whole frames into datagrams. It leaves a part of a frame at the end, of which the rest comes with the next call.
 func (s *udpSocket) write(b []byte, _ bool) (taken int) {
-	if s.peer != nil {
+	if s.early != nil && s.early.peer != nil {
 		if taken = udpwire.Fill(b, udpwire.MaxDatagram-udpwire.WelcomeHeader); taken == 0 {
 			s.conn.engine.log.Warn("the answer to a client's first frame does not fit into a datagram", zapConn(s.conn))
 			_ = s.end(errUDPAnswer)
@@ -196,7 +242,7 @@ func (s *udpSocket) write(b []byte, _ bool) (taken int) {
 			taken += n // an error reply with a long text
 			continue
 		}
-		d := udpwire.AppendData(out.begin(s.addr, s.local), s.id, s.sequence)
+		d := udpwire.AppendData(out.begin(s.addr, s.from()), s.id, s.sequence)
 		s.sequence++
 		out.end(append(d, b[taken:taken+n]...))
 		taken += n
@@ -205,7 +251,7 @@ func (s *udpSocket) write(b []byte, _ bool) (taken int) {
 }
 
 // out returns where the loop's datagrams through the session's socket wait for the end of the turn.
-func (s *udpSocket) out() *udpOut { return s.conn.loop.udp.outOf(s.socket) }
+func (s *udpSocket) out() *udpOut { return s.loop().outOf(s.socket) }
 
 // awaitRoom is called where a part of a frame was left.
 func (s *udpSocket) awaitRoom(c *Conn) bool {
@@ -245,8 +291,8 @@ func (s *udpSocket) end(err error) error {
 	if !s.conn.gone { // what the client has asked for is still answered
 		return nil
 	}
-	s.over, s.in = true, nil
-	s.conn.loop.udp.leave(s, s.conn.closeCode())
+	s.over, s.early = true, nil
+	s.loop().leave(s, s.conn.closeCode())
 	if s.told {
 		s.answerGone(s.conn.closeCode())
 	}
@@ -256,5 +302,5 @@ func (s *udpSocket) end(err error) error {
 // answerGone tells the client that the session is over.
 func (s *udpSocket) answerGone(code protocol.CloseCode) {
 	out := s.out()
-	out.end(udpwire.AppendGone(out.begin(s.addr, s.local), s.id, uint16(code)))
+	out.end(udpwire.AppendGone(out.begin(s.addr, s.from()), s.id, uint16(code)))
 }

@@ -232,19 +232,17 @@ func (p *udpPeer) SetWriteDeadline(time.Time) error { return nil }
 func (p *udpPeer) open(c *Conn) error {
 	e := c.engine
 	l := p.reader.loopForNew()
-	s := &udpSocket{listener: p.listener, socket: p.reader, conn: c, addr: p.client.addr, local: p.local, peer: p}
+	s := &udpSocket{socket: p.reader, conn: c, addr: p.client.addr, early: &udpEarly{peer: p}}
+	s.setLocal(p.local)
 	s.layers.sock = s
 	c.layers.Store(&s.layers)
-	if err := s.draw(); err != nil {
-		return err
-	}
 	opened := make(chan bool, 1)
 	l.post(func() {
 		if l.over.Load() {
 			opened <- false
 			return
 		}
-		l.udp.enter(l, s)
+		l.udp.enter(s)
 		c.opened(l)
 		opened <- true
 		p.listener.mu.Lock()

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"time"
 
 	"github.com/rollcall-go/rollcall/internal/udpwire"
@@ -13,6 +15,9 @@ type udpLoop struct {
 	index    int // of the loop: the first byte of its sessions' IDs
 	sessions map[uint64]*udpSocket
 	outs     []*udpOut // one for each socket that the loop has sent through
+
+	current *udpSocket // whose frames are being delivered, or nil
+	in      []byte     // those of them that were not taken
 
 	gone    map[uint64]protocol.CloseCode // of sessions that have ended
 	goneIDs []udpGone                     // the same, the oldest first
@@ -33,14 +38,16 @@ const (
 	udpAnswersMost = 256 // to unknown sessions, in each of the loop's looks at its clock
 )
 
-// enter adds a session, whose ID gets the loop's number.
-func (u *udpLoop) enter(l *loop, s *udpSocket) {
+// enter adds a session. Its ID is drawn; the first byte is the loop's number.
+func (u *udpLoop) enter(s *udpSocket) {
 	for {
-		s.id = s.id&(1<<56-1) | uint64(u.index)<<56
+		var b [8]byte
+		_, _ = rand.Read(b[:]) // it cannot fail
+		b[0] = byte(u.index)
+		s.id = binary.BigEndian.Uint64(b[:])
 		if _, taken := u.sessions[s.id]; !taken && s.id != 0 {
 			break
 		}
-		s.id++
 	}
 	u.sessions[s.id] = s
 }
@@ -63,7 +70,7 @@ func (u *udpLoop) datagram(r *udpReader, d *datagram) {
 	switch {
 	case s == nil:
 		u.unknown(r, d)
-	case s.listener != r.listener:
+	case s.listener() != r.listener:
 	case d.b[0] == udpwire.Data:
 		s.datagram(d)
 	case d.b[0] == udpwire.Response:

@@ -21,6 +21,7 @@ const (
 // changes each minute; the one before is known too. All methods may be called from any goroutine.
 type Prover struct {
 	began time.Time
+	own   [sha256.Size]byte // the keys of sessions are made with it; it never changes
 
 	mu      sync.Mutex
 	minute  int64 // since began, of the present key
@@ -31,9 +32,15 @@ type Prover struct {
 // NewProver returns a Prover whose time begins now.
 func NewProver(now time.Time) *Prover {
 	p := &Prover{began: now}
+	rand.Read(p.own[:])
 	rand.Read(p.present[:])
 	rand.Read(p.before[:])
 	return p
+}
+
+// Key returns the key of a session. Who does not have the Prover cannot know it.
+func (p *Prover) Key(id uint64) [KeySize]byte {
+	return mac(p.own[:], binary.BigEndian.AppendUint64([]byte{Welcome}, id))
 }
 
 // keys returns the keys of this minute and of the one before.
