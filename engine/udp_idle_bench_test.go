@@ -26,7 +26,7 @@ func BenchmarkUDPIdle(b *testing.B) {
 		}
 		sessions = n
 	}
-	srv := rollcalltest.NewServer(b, rollcall.Config{Engine: engine.Config{Loops: 1, Accept: engine.Accept{MaxConnections: -1},
+	srv := rollcalltest.NewServer(b, rollcall.Config{Engine: engine.Config{Loops: 1, Accept: engine.Accept{MaxConnections: -1}, Timeouts: engine.Timeouts{Close: time.Second},
 		Listeners: []engine.Listener{{Network: "udp", Cleartext: true}}}, Users: usermgr.Config{HeartbeatTimeout: time.Hour}}, nil)
 	p := peerUDP(b, srv.Addr, "")
 	before := testkit.Heap().HeapAlloc

@@ -83,7 +83,8 @@ type udpIn struct {
 	all  [udpBatch]datagram
 	n    int
 	err  error
-	call func(fd uintptr) bool
+	call func(fd uintptr) bool // receive
+	once func(fd uintptr) bool // the same, but done also where nothing has come
 }
 
 func newUDPIn(nc *net.UDPConn) (*udpIn, error) {
@@ -96,6 +97,10 @@ func newUDPIn(nc *net.UDPConn) (*udpIn, error) {
 		m.iovs[i].SetLen(len(m.bytes[i]))
 	}
 	in.call = in.receive
+	in.once = func(fd uintptr) bool {
+		in.receive(fd)
+		return true
+	}
 	return in, nil
 }
 
@@ -128,10 +133,23 @@ func (in *udpIn) read() ([]datagram, error) {
 	if in.err != nil {
 		return nil, in.err
 	}
+	return in.taken(), nil
+}
+
+// taken returns the datagrams that receive has taken.
+func (in *udpIn) taken() []datagram {
 	for i := range in.n {
 		in.all[i] = datagram{b: in.bytes[i][:in.hdrs[i].len], from: in.addr(i), local: in.ours(i)}
 	}
-	return in.all[:in.n], nil
+	return in.all[:in.n]
+}
+
+// poll is read, but does not wait.
+func (in *udpIn) poll() []datagram {
+	if err := in.raw.Read(in.once); err != nil || in.err != nil {
+		return nil
+	}
+	return in.taken()
 }
 
 // isOver reports whether an error of read means that the socket is closed.

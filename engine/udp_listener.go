@@ -42,7 +42,7 @@ type udpClient struct {
 
 const (
 	udpBacklog = 256     // clients that wait for Accept; more are left out: they try again
-	udpPeers   = 1 << 16 // clients whose first frame is remembered
+	udpPeers   = 1 << 17 // clients whose first frame is remembered: some 10,000 a second
 	// udpRepeats is how long a first frame is remembered: longer than its cookie is valid, which so makes one session.
 	udpRepeats = udpwire.CookieLife + 2*time.Second
 )

@@ -35,6 +35,9 @@ func (in *udpIn) read() ([]datagram, error) {
 	return in.one[:], nil
 }
 
+// poll is read, but does not wait: nothing is read here.
+func (in *udpIn) poll() []datagram { return nil }
+
 // isOver reports whether an error of read means that the socket is closed.
 func (in *udpIn) isOver(err error) bool { return errors.Is(err, net.ErrClosed) }
 

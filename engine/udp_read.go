@@ -22,7 +22,8 @@ type datagram struct {
 
 // udpReader reads the datagrams of a socket, on a goroutine of its own. It answers those that begin a session, and gives the others to
 // the event loops of their sessions. It reads no more before its own loop has used what it has read: what the loop does not keep up with is
-// lost in the kernel, not kept here.
+// lost in the kernel, not kept here. Meanwhile the loop itself reads what has come, a few times, because each hand-over costs as much as
+// several datagrams.
 type udpReader struct {
 	listener *udpListener
 	index    int // of the socket, and of its event loop
@@ -30,13 +31,16 @@ type udpReader struct {
 	in       *udpIn // reads
 	answers  *udpOut
 
-	mine  []*datagram // for the reader's own loop
+	mine  []*datagram // for the reader's own loop; it and in are the loop's until taken
 	run1  func()      // gives them to the loop
 	taken chan struct{}
 
 	elsewhere atomic.Int32 // datagrams on their way to other loops
 	turn      atomic.Uint32
 }
+
+// udpRounds is how many times in a row a loop reads datagrams itself before it looks at its other connections.
+const udpRounds = 16
 
 // udpElsewhere is how many datagrams of a socket may wait for other loops than its own. More are lost.
 const udpElsewhere = 1024
@@ -79,12 +83,7 @@ func (r *udpReader) run() {
 			}
 			continue // an answer could not be delivered: the system tells it so
 		}
-		r.mine = r.mine[:0]
-		for i := range all {
-			r.route(&all[i])
-		}
-		r.answers.flush()
-		if len(r.mine) == 0 {
+		if r.sort(all); len(r.mine) == 0 {
 			continue
 		}
 		r.loop().post(r.run1)
@@ -94,6 +93,15 @@ func (r *udpReader) run() {
 			return
 		}
 	}
+}
+
+// sort routes datagrams. Those for the reader's own loop are in mine afterwards.
+func (r *udpReader) sort(all []datagram) {
+	r.mine = r.mine[:0]
+	for i := range all {
+		r.route(&all[i])
+	}
+	r.answers.flush()
 }
 
 // route answers a datagram that begins a session, or finds its loop.
@@ -146,6 +154,17 @@ func (r *udpReader) passOn(of int, d *datagram) {
 func (r *udpReader) deliver() {
 	defer func() { r.taken <- struct{}{} }() // also when a handler ends the goroutine
 	u := r.loop().udp
+	for range udpRounds {
+		for _, d := range r.mine {
+			u.datagram(r, d)
+		}
+		u.flush()
+		all := r.in.poll()
+		if len(all) == 0 {
+			return
+		}
+		r.sort(all)
+	}
 	for _, d := range r.mine {
 		u.datagram(r, d)
 	}
