@@ -45,6 +45,8 @@ const (
 	udpPeers   = 1 << 17 // clients whose first frame is remembered: some 10,000 a second
 	// udpRepeats is how long a first frame is remembered: longer than its cookie is valid, which so makes one session.
 	udpRepeats = udpwire.CookieLife + 2*time.Second
+	// udpUnanswered is how long one is remembered that was not answered.
+	udpUnanswered = 2 * time.Minute
 )
 
 // listenUDP opens a listener for datagrams.
@@ -158,7 +160,8 @@ func (u *udpListener) logon(r *udpReader, d *datagram) {
 		u.mu.Unlock()
 		return
 	}
-	p := &udpPeer{listener: u, reader: r, client: client, local: d.local, logon: bytes.Clone(d.b), since: time.Now()}
+	now := time.Now()
+	p := &udpPeer{listener: u, reader: r, client: client, local: d.local, logon: bytes.Clone(d.b), since: now, came: now}
 	select {
 	case u.came <- p:
 		u.peers[client] = p
@@ -168,14 +171,20 @@ func (u *udpListener) logon(r *udpReader, d *datagram) {
 	u.mu.Unlock()
 }
 
-// sweep forgets first frames that are not repeated any more.
+// sweep forgets first frames that are not repeated any more. One that is not answered yet, because the authenticator takes long, say, is
+// kept for longer: otherwise a client that comes with a new cookie would have two sessions.
 func (u *udpListener) sweep(now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	n := 0
 	for n < len(u.order) && now.Sub(u.order[n].since) > udpRepeats {
-		delete(u.peers, u.order[n].client)
-		u.order[n] = nil
+		p := u.order[n]
+		if u.order[n] = nil; p.answer == nil && now.Sub(p.came) < udpUnanswered {
+			p.since = now
+			u.order = append(u.order, p)
+		} else {
+			delete(u.peers, p.client)
+		}
 		n++
 	}
 	if u.order = u.order[n:]; len(u.order) == 0 {
@@ -194,7 +203,8 @@ type udpPeer struct {
 	client   udpClient
 	local    netip.Addr // the address of ours that it has sent to; invalid where the socket has one alone
 	logon    []byte     // the datagram
-	since    time.Time
+	came     time.Time
+	since    time.Time // when it came, or was last kept by sweep; under listener.mu
 
 	answer  []byte     // the Welcome, once sent; under listener.mu
 	session *udpSocket // once it is let in; under listener.mu
@@ -222,11 +232,19 @@ func (p *udpPeer) Write(b []byte) (int, error) {
 func (p *udpPeer) Read([]byte) (int, error)         { return 0, net.ErrClosed }
 func (p *udpPeer) Close() error                     { return nil }
 func (p *udpPeer) CloseWrite() error                { return nil }
-func (p *udpPeer) LocalAddr() net.Addr              { return p.reader.nc.LocalAddr() }
 func (p *udpPeer) RemoteAddr() net.Addr             { return net.UDPAddrFromAddrPort(p.client.addr) }
 func (p *udpPeer) SetDeadline(time.Time) error      { return nil }
 func (p *udpPeer) SetReadDeadline(time.Time) error  { return nil }
 func (p *udpPeer) SetWriteDeadline(time.Time) error { return nil }
+
+// LocalAddr implements net.Conn: the address of ours that the client has sent to.
+func (p *udpPeer) LocalAddr() net.Addr {
+	local := p.reader.nc.LocalAddr().(*net.UDPAddr).AddrPort()
+	if p.local.IsValid() {
+		local = netip.AddrPortFrom(p.local.Unmap(), local.Port())
+	}
+	return net.UDPAddrFromAddrPort(local)
+}
 
 // open gives the client to an event loop, with its first frame, and waits until the loop has it.
 func (p *udpPeer) open(c *Conn) error {

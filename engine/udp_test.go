@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"net"
@@ -328,7 +329,9 @@ func TestAnUnknownSessionIsGone(t *testing.T) {
 func TestAServerOnAllAddressesAnswersFromTheOneThatWasAsked(t *testing.T) {
 	for _, listen := range []string{"0.0.0.0:0", "[::]:0"} {
 		t.Run(listen, func(t *testing.T) {
-			_, r := serveUDP(t, engine.Config{Listeners: []engine.Listener{{Addr: listen}}})
+			asked := make(chan engine.Incoming, 2)
+			_, r := serveUDP(t, engine.Config{Listeners: []engine.Listener{{Addr: listen}},
+				OnAccept: func(_ context.Context, in engine.Incoming) error { asked <- in; return nil }})
 			_, port, err := net.SplitHostPort(r.addr)
 			if err != nil {
 				t.Fatal(err)
@@ -336,6 +339,9 @@ func TestAServerOnAllAddressesAnswersFromTheOneThatWasAsked(t *testing.T) {
 			for _, host := range []string{"127.0.0.1", "127.0.0.77"} {
 				p := peerUDP(t, net.JoinHostPort(host, port), "127.0.0.5") // takes only what comes from there
 				p.logOn(protocol.Message{Type: 1, ID: 1})
+				if in := receive(t, "the question", asked); in.Local.String() != net.JoinHostPort(host, port) || in.Remote.Addr().String() != "127.0.0.5" {
+					t.Errorf("OnAccept was asked about %+v", in)
+				}
 				p.ask(2, "there")
 				p.bye()
 			}

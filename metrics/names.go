@@ -44,6 +44,8 @@ var engineMetrics = []metric[engine.Stats]{
 		}},
 	{"rollcall_connections_probes_total", counter, "", "Connections that ended before a byte came, which are among those refused or closed too.",
 		one(func(s *engine.Stats) uint64 { return s.Probes })},
+	{"rollcall_datagrams_lost_total", counter, "", "Datagrams of clients over UDP that have not come, by their numbers, or came late.",
+		one(func(s *engine.Stats) uint64 { return s.Lost })},
 	{"rollcall_handshakes", gauge, "state", "Connections in their handshake, or waiting for its turn.",
 		func(s *engine.Stats, put put) {
 			put(float64(s.Conns.Handshaking), "running")
