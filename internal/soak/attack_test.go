@@ -237,6 +237,7 @@ const (
 	overTCP transport = iota
 	overTLS
 	overWeb
+	overUDP // TCP, and datagrams at the same port
 )
 
 // flood is what attackers do. ends are how it may end where nothing is refused, besides left.
@@ -305,6 +306,7 @@ func init() {
 		}},
 	}
 	maps.Copy(floods, webFloods())
+	maps.Copy(floods, datagramFloods())
 }
 
 // trickle logs on, and asks, one byte at a time.

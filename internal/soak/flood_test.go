@@ -35,7 +35,7 @@ func TestFloods(t *testing.T) {
 func (f flood) run(t *testing.T, name string, l limits) {
 	besideOthers(t)
 	duration := sized(200*time.Millisecond, 200*time.Millisecond, min(soakTime()/3, 20*time.Second))
-	cfg := settings{Authenticate: true, CloseTimeout: time.Second, Limits: l, Web: f.over == overWeb}
+	cfg := settings{Authenticate: true, CloseTimeout: time.Second, Limits: l, Web: f.over == overWeb, UDP: f.over == overUDP}
 	if f.over == overTLS {
 		cfg.TLS = newCertificate(t)
 	}

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"reflect"
 	"runtime"
@@ -49,6 +50,7 @@ type settings struct {
 	Addr              string       // "" is a free port of 127.0.0.1
 	TLS               *certificate // nil for plain TCP
 	Web               bool         // WebSocket
+	UDP               bool         // besides, datagrams at the same port
 	Descriptors       uint64       // limit of open files; 0 leaves it
 	Workers           int
 	MaxConnections    int
@@ -188,7 +190,14 @@ func (p *process) run() error {
 	if s.Web {
 		at.WebSocket = new(engine.WebSocket)
 	}
-	p.engine = testkit.Must(engine.New(engine.Config{Listeners: []engine.Listener{at}, Loops: 2, Workers: s.Workers, Accept: engine.Accept{MaxConnections: s.MaxConnections, MaxPerAddress: s.Limits.MaxPerAddress, MaxPerSubnet: s.Limits.MaxPerSubnet, Rate: s.Limits.AcceptRate},
+	listeners := []engine.Listener{at}
+	if s.UDP {
+		free := testkit.Must(net.Listen("tcp", at.Addr))
+		listeners[0].Addr = free.Addr().String()
+		_ = free.Close()
+		listeners = append(listeners, engine.Listener{Network: "udp", Addr: listeners[0].Addr, Cleartext: true})
+	}
+	p.engine = testkit.Must(engine.New(engine.Config{Listeners: listeners, Loops: 2, Workers: s.Workers, Accept: engine.Accept{MaxConnections: s.MaxConnections, MaxPerAddress: s.Limits.MaxPerAddress, MaxPerSubnet: s.Limits.MaxPerSubnet, Rate: s.Limits.AcceptRate},
 		Limits: engine.Limits{MaxOutbound: s.OutboundLimit, MaxMemory: s.Limits.MemoryBudget, MaxMessageRate: s.Limits.MaxMessageRate}, Timeouts: engine.Timeouts{Write: s.WriteTimeout, FirstMessage: s.LogonTimeout, Handshake: s.HandshakeTimeout, Close: s.CloseTimeout}, SlowPolicy: s.SlowPolicy,
 
 		Bans:      s.Limits.Bans,
