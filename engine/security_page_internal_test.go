@@ -39,6 +39,7 @@ func TestTheDefaultsOnTheSecurityPageAreTheCodes(t *testing.T) {
 		"Timeouts.Handshake":       seconds(c.Timeouts.Handshake),
 		"Timeouts.Write":           seconds(c.Timeouts.Write),
 		"Listener.TLS":             "none",
+		"Listener.Cleartext":       "unset",
 		"Listener.ProxyProtocol":   "none",
 		"WebSocket.Origins":        "the server's own",
 		"WebSocket.TrustForwarded": "none",
