@@ -53,7 +53,7 @@ type Listener struct {
 	TLS *tls.Config
 	// WebSocket, when set, has clients speak WebSocket, as browsers do, over TLS where TLS is set.
 	WebSocket *WebSocket
-	// Cleartext says that the program knows that datagrams of a "udp" listener are not encrypted: who sees one of a session can read it,
+	// Cleartext says that the program knows that datagrams of a "udp" listener are not encrypted: a program that sees one of a session can read it,
 	// and take the session over. Without it there is no such listener. It is an error elsewhere.
 	Cleartext bool
 }

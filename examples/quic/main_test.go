@@ -112,7 +112,7 @@ func TestQUICFromTheLogonToTheStop(t *testing.T) {
 	wantEnd(t, bob, protocol.ServerStopping, "the server is stopping")
 }
 
-// A server keeps nothing for a client that has not proved its address: the first answer is a Retry, whoever asks.
+// A server keeps nothing for a client that has not proved its address: the first answer is always a Retry.
 func TestAQUICClientMustProveItsAddress(t *testing.T) {
 	ca := testca.New(t)
 	_, addr, _ := start(t, &tls.Config{Certificates: []tls.Certificate{ca.Issue("server")}})

@@ -160,7 +160,7 @@ func TestFrozenPages(t *testing.T) {
 		silent.wantHappened("online")
 		pinged.freeze()
 		silent.freeze()
-		if e := s.wantEnd(t, "the page that nobody pings", protocol.HeartbeatTimeout); e.UserID != "silent" {
+		if e := s.wantEnd(t, "the page that gets no pings", protocol.HeartbeatTimeout); e.UserID != "silent" {
 			t.Errorf("%s has been removed", e.UserID)
 		}
 		if _, ok := s.Users.Session(session); !ok {

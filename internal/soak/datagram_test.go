@@ -10,7 +10,7 @@ import (
 	"github.com/rollcall-go/rollcall/internal/udpwire"
 )
 
-// datagramFloods are those of datagrams that nobody has asked for. The healthy users are over TCP, at the same engine.
+// datagramFloods are those of forged datagrams. The healthy users are over TCP, at the same engine.
 func datagramFloods() map[string]flood {
 	return map[string]flood{
 		"forged datagrams": {8, 4, 50_000, overUDP, false, []string{left}, (*attacker).forges},
