@@ -20,19 +20,22 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
+// sameOverAll are tests of what is the same over each transport.
+var sameOverAll = map[string]func(*testing.T){
+	"it comes back":         TestTheClientLogsOnAgainWhenTheServerIsBack,
+	"pushed out":            TestAClientThatWasPushedOutStaysOut,
+	"kicked":                TestAClientThatWasKickedStaysOut,
+	"expired":               TestAClientWhoseSessionExpiredStaysOut,
+	"known by the token":    TestTheServerMayKnowTheUserByTheToken,
+	"its token has expired": TestAClientWhoseTokenHasExpiredStaysOut,
+	"requests":              TestRequestsAndRepliesBothWays,
+	"idle":                  TestAnIdleClientStaysOnline,
+	"a goodbye":             TestCloseIsAGoodbye,
+}
+
 // What a client does over TCP it does over WebSocket.
 func TestAClientIsTheSameOverWebSocket(t *testing.T) {
-	for name, test := range map[string]func(*testing.T){
-		"it comes back":         TestTheClientLogsOnAgainWhenTheServerIsBack,
-		"pushed out":            TestAClientThatWasPushedOutStaysOut,
-		"kicked":                TestAClientThatWasKickedStaysOut,
-		"expired":               TestAClientWhoseSessionExpiredStaysOut,
-		"known by the token":    TestTheServerMayKnowTheUserByTheToken,
-		"its token has expired": TestAClientWhoseTokenHasExpiredStaysOut,
-		"requests":              TestRequestsAndRepliesBothWays,
-		"idle":                  TestAnIdleClientStaysOnline,
-		"a goodbye":             TestCloseIsAGoodbye,
-	} {
+	for name, test := range sameOverAll {
 		t.Run(name, func(t *testing.T) { eachTransport(t, test) })
 	}
 	for name, test := range map[string]func(*testing.T){

@@ -96,11 +96,11 @@ func (p *udpPeer) readWithin(d time.Duration) []byte {
 	return b[:n]
 }
 
-// want returns the next datagram, which must be of a kind. Welcomes that come again are skipped.
+// want returns the next datagram, which must be of a kind. Welcomes and Cookies that come again are skipped.
 func (p *udpPeer) want(kind byte) []byte {
 	p.t.Helper()
 	b := p.read()
-	for p.id != 0 && kind != udpwire.Welcome && b[0] == udpwire.Welcome {
+	for p.id != 0 && kind != udpwire.Welcome && b[0] == udpwire.Welcome || kind != udpwire.Cookie && b[0] == udpwire.Cookie {
 		b = p.read()
 	}
 	if !udpwire.IsWhole(b) || b[0] != kind {
@@ -109,11 +109,18 @@ func (p *udpPeer) want(kind byte) []byte {
 	return b
 }
 
-// cookie asks for a cookie and returns its proof.
+// cookie asks for a cookie and returns its proof. It asks again where nothing comes: after many datagrams the kernel may have had no room.
 func (p *udpPeer) cookie() [udpwire.ProofSize]byte {
 	p.t.Helper()
-	p.sendRaw(udpwire.AppendHello(nil, p.nonce))
-	b := p.want(udpwire.Cookie)
+	var b []byte
+	eventually(p.t, "a Cookie", func() bool {
+		p.sendRaw(udpwire.AppendHello(nil, p.nonce))
+		b = p.readWithin(time.Second)
+		return b != nil
+	})
+	if !udpwire.IsWhole(b) || b[0] != udpwire.Cookie {
+		p.t.Fatalf("a Hello is answered with kind %d, in %d bytes", b[0], len(b))
+	}
 	if udpwire.ID(b) != p.nonce {
 		p.t.Fatalf("the cookie is for %x, want %x", udpwire.ID(b), p.nonce)
 	}
