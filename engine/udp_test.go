@@ -318,7 +318,7 @@ func TestAnUnknownSessionIsGone(t *testing.T) {
 		p.send(protocol.Message{Type: 1, ID: 1})
 		p.wantGone(protocol.ServerStopping)
 	}
-	p.id = 200 << 56 // of a loop that there is not
+	p.id = 200 << 56 // the engine has no such loop
 	p.send(protocol.Message{Type: 1, ID: 1})
 	if b := p.readWithin(50 * time.Millisecond); b != nil {
 		p.t.Errorf("the answer is %x", b)
