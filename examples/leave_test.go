@@ -1,10 +1,12 @@
 package examples_test
 
 import (
+	"net"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -58,6 +60,30 @@ func TestSIGTERMTellsTheClients(t *testing.T) {
 			p.wait(t)
 			if report := "stopped: 1 told, 0 closed by their peers, 0 by force"; tc.report && !strings.Contains(p.stderr.String(), report) {
 				t.Errorf("it does not say %q", report)
+			}
+		})
+	}
+}
+
+// A person who leaves before the server has answered is not told of an error.
+func TestAClientMayLeaveBeforeItIsLetIn(t *testing.T) {
+	for _, tc := range []struct {
+		example string
+		args    []string
+	}{
+		{"chat", []string{"client", "-user", "ann", "-server"}},
+		{"presence", []string{"-user", "ann", "-addr"}},
+	} {
+		t.Run(tc.example, func(t *testing.T) {
+			silent := testkit.Must(net.Listen("tcp", "127.0.0.1:0"))
+			defer func() { _ = silent.Close() }()
+			p := start(t, tc.example, append(tc.args, silent.Addr().String())...)
+			c := testkit.Must(silent.Accept())
+			defer func() { _ = c.Close() }()
+			_, _ = c.Read(make([]byte, 1)) // its Logon has come
+			p.end(t, syscall.SIGTERM)
+			if said := p.stderr.String(); said != "" {
+				t.Errorf("it says %q", said)
 			}
 		})
 	}

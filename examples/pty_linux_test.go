@@ -57,7 +57,7 @@ func attach(t *testing.T, bin, addr, user string, env ...string) *terminal {
 		_ = cmd.Process.Kill()
 		<-p.exited
 		if t.Failed() {
-			t.Logf("the terminal shows:\n%q", p.stdout)
+			t.Logf("the terminal shows:\n%q\nand on standard error:\n%s", p.stdout, p.stderr)
 		}
 	})
 	term := &terminal{p, person}

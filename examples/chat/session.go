@@ -83,6 +83,9 @@ func (s *session) run(ctx context.Context, addr string, class uint16, device str
 		},
 		Known: make(map[chatclient.Conversation]chatclient.Mark), MaxCatchUp: mostCaught, Watch: true,
 	})
+	if ctx.Err() != nil && err != nil {
+		return nil // the person has left before the answer came
+	}
 	if err != nil {
 		return fmt.Errorf("%s does not let you in: %w", addr, err)
 	}

@@ -87,6 +87,9 @@ func show(ctx context.Context, addr, user string) error {
 		Handle:  map[uint16]client.Handler{protocol.TypePresence: shown.told},
 		OnState: shown.watch,
 	})
+	if ctx.Err() != nil && err != nil {
+		return nil // the person has left before the answer came
+	}
 	if err != nil {
 		return err
 	}
