@@ -62,6 +62,12 @@ func (s *seamConn) UnboundEarly() *protocol.CloseError {
 // CountFailedLogon implements seam.Conn.
 func (s *seamConn) CountFailedLogon() { s.engine.gate.failedLogon((*Conn)(s).origin()) }
 
+// Waits implements seam.Conn.
+func (s *seamConn) Waits() (in, out int) {
+	o := (*Conn)(s).waits()
+	return o.in, o.out
+}
+
 // tellHandled tells the binding that no message waits or is being handled.
 func (c *Conn) tellHandled() {
 	c.mu.Lock()

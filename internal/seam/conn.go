@@ -33,6 +33,9 @@ type Conn interface {
 	// CountFailedLogon counts a failed log-on of the connection's address (engine.Bans.FailedLogons). An admission calls it when a
 	// client that has been let in shows an invalid token.
 	CountFailedLogon()
+	// Waits returns how many bytes of the client wait to be handled, as far as they are counted, and how many wait to be sent to it, with the
+	// memory that they take. It holds the connection's lock for a moment where bytes wait.
+	Waits() (in, out int)
 }
 
 // Timed is what has a deadline.
