@@ -76,6 +76,7 @@ type Admin struct {
 	scans   chan struct{} // has room while no scan runs
 	acts    chan struct{} // has room for acts
 	tops    topCache
+	hub     hub
 
 	ended   chan struct{} // closed by Close
 	closing sync.Once
@@ -109,6 +110,7 @@ func New(cfg Config) (*Admin, error) {
 	if cfg.Audit == nil {
 		a.cfg.Audit = auditLogger(cfg.Logger)
 	}
+	a.hub.init(a)
 	a.samples.add(a.sample())
 	a.running.Go(a.takeSamples)
 	return a, nil
@@ -120,6 +122,7 @@ func New(cfg Config) (*Admin, error) {
 func (a *Admin) Close() error {
 	a.closing.Do(func() {
 		a.over.Store(true)
+		a.hub.close()
 		close(a.ended)
 	})
 	a.running.Wait()

@@ -29,6 +29,7 @@ type stand struct {
 	admin *Admin
 	may   Permission // of every request, unless the test has its own Authorize
 
+	t    *testing.T
 	mu   sync.Mutex
 	acts []Action
 }
@@ -38,7 +39,7 @@ func newStand(t *testing.T, cfg rollcall.Config, change func(*Config)) *stand {
 	t.Helper()
 	s := &stand{Server: rollcalltest.NewServer(t, cfg, func(srv *rollcall.Server) {
 		srv.HandleDefault(func(c *rollcall.Conn, m *rollcall.Message) error { return c.Reply(m, m.Body) })
-	}), may: Act}
+	}), may: Act, t: t}
 	pages := Config{Users: s.Users, Engines: []Engine{{Name: "main", Engine: s.Engine, Bridge: s.Bridge}},
 		Authorize: func(*http.Request) (string, Permission) { return "olga", s.may },
 		Audit: func(a Action) {
@@ -79,7 +80,7 @@ type answer struct {
 	body   string
 }
 
-// ask asks the page; each header is "Name: value". What is not a GET has the headers that it needs, unless a header says otherwise.
+// ask asks the page, and holds the answer against the document; each header is "Name: value". What is not a GET has the headers that it needs, unless a header says otherwise.
 func (s *stand) ask(method, path, body string, headers ...string) answer {
 	r := httptest.NewRequest(method, "http://admin.test/"+path, strings.NewReader(body))
 	if method != http.MethodGet {
@@ -92,7 +93,11 @@ func (s *stand) ask(method, path, body string, headers ...string) answer {
 			r.Header.Set(name, value)
 		}
 	}
-	return s.serve(r)
+	a := s.serve(r)
+	if path, ok := strings.CutPrefix(path, apiPrefix); ok && !strings.HasPrefix(path, "events") {
+		wantDocumented(s.t, method, path, a)
+	}
+	return a
 }
 
 func (s *stand) serve(r *http.Request) answer {

@@ -24,8 +24,9 @@ type overviewView struct {
 	HandlersFrozen   uint64            `json:"handlersFrozen"`
 	HeartbeatSeconds float64           `json:"heartbeatSeconds"` // the timeout; 0 for none
 	Engines          []engineView      `json:"engines"`
-	Minute           series            `json:"minute"` // a step a second
-	Hour             series            `json:"hour"`   // a step each half minute
+	Minute           series            `json:"minute"`   // a step a second
+	Hour             series            `json:"hour"`     // a step each half minute
+	Watchers         int               `json:"watchers"` // pages that watch the events
 	ScanRuns         bool              `json:"scanRuns"`
 	MuchWaits        int               `json:"muchWaits"` // from how many waiting bytes on a session is in trouble
 	ShowFields       []string          `json:"showFields"`
@@ -76,7 +77,7 @@ func (a *Admin) overview(c *call) {
 	v := overviewView{At: time.Now(), Began: a.began, Who: c.who, May: "view", Users: u.Users, Sessions: u.Sessions,
 		Devices: make(map[string]int), Logons: u.Logons, Refused: byName(u.Refused), Ended: byName(u.Disconnected),
 		HandlerPanics: u.HandlerPanics, HandlersFrozen: u.HandlersFrozen, HeartbeatSeconds: a.cfg.Users.HeartbeatTimeout().Seconds(),
-		Engines: []engineView{}, ScanRuns: len(a.scans) > 0, MuchWaits: muchWaits, ShowFields: append([]string{}, a.cfg.ShowFields...)}
+		Engines: []engineView{}, Watchers: a.hub.count(), ScanRuns: len(a.scans) > 0, MuchWaits: muchWaits, ShowFields: append([]string{}, a.cfg.ShowFields...)}
 	if c.may >= Act {
 		v.May = "act"
 	}

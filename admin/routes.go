@@ -35,6 +35,8 @@ var routes = []route{
 	{http.MethodGet, "user", (*Admin).user},
 	{http.MethodGet, "conns/{n}", (*Admin).conn},
 	{http.MethodGet, "closed", (*Admin).closed},
+	{http.MethodGet, "events", (*Admin).events},
+	{http.MethodGet, "openapi.json", (*Admin).openAPI},
 	{http.MethodPost, "users/kick", (*Admin).kickUser},
 	{http.MethodPost, "users/unban", (*Admin).unban},
 	{http.MethodPost, "conns/{n}/kick", (*Admin).kickConn},
