@@ -34,7 +34,8 @@ type Stats struct {
 	// in the kernel's buffers.
 	OutboundQueue int64
 
-	// Lost counts datagrams of clients over UDP that have not come, by their numbers. One that comes late, or again, is counted too.
+	// Lost counts datagrams of clients over UDP that have not come, by the gaps between their numbers. One that comes late stays
+	// counted. What is lost before the first one that comes is not counted.
 	Lost uint64
 
 	HandlerPanics uint64 // panics, and calls of runtime.Goexit, in message handlers and the engine's other callbacks
