@@ -21,6 +21,7 @@ func (p *logon) identify() (usermgr.Logon, error) {
 		if err != nil {
 			return logon, err
 		}
+		_, p.datagrams = fields[system.FieldUDP]
 		logon.Fields, logon.Session, logon.Token = fields, fields[protocol.FieldSession], fields[protocol.FieldToken]
 	}
 	if p.bridge.authenticator == nil {

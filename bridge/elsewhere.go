@@ -81,7 +81,7 @@ func (b *localSessions) LogonDeadline() time.Duration { return b.cfg.LogonDeadli
 func (l *localSessions) Deliver(userID string, m *protocol.Message, policy uint8, key string) error {
 	var o *engine.SendOptions
 	if policy != 0 || key != "" {
-		o = &engine.SendOptions{Policy: engine.SlowPolicy(policy), Key: key}
+		o = &engine.SendOptions{Policy: engine.SlowPolicy(policy &^ seam.Unreliable), Key: key, Unreliable: policy&seam.Unreliable != 0}
 	}
 	return (*Bridge)(l).sendHere(userID, m, o)
 }

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -31,6 +32,8 @@ type logon struct {
 	first    protocol.Message // the Logon, or the Renew; then its answer
 	expires  time.Time        // when the session is to end; zero for never
 	admitted engine.Admitted
+
+	datagrams bool // the client asks for a way for datagrams beside TLS
 
 	// Under lazyContext.mu.
 	userID   string             // the ID given to the user manager; empty before
@@ -261,11 +264,22 @@ func (p *logon) reply(s usermgr.Session) protocol.Message {
 		fields[system.FieldMaxBody] = strconv.FormatInt(min(int64(n), math.MaxUint32), 10)
 	}
 	addExpiry(fields, p.expires)
+	p.addDatagrams(fields)
 	body, err := system.AppendLogonReply(p.first.Body[:0], fields)
 	if err != nil {
 		p.bridge.log.Error("a logon reply cannot be encoded", zap.String("user", s.UserID()), zap.Error(err))
 	}
 	return protocol.Message{Type: protocol.TypeLogon, Flags: protocol.FlagReply, ID: p.first.ID, DestUserID: s.UserID(), Body: body}
+}
+
+// addDatagrams gives a client the way for datagrams that it has asked for.
+func (p *logon) addDatagrams(fields map[string]string) {
+	if !p.datagrams {
+		return
+	}
+	if id, secret, ok := hidden(p.Conn()).Datagrams(); ok {
+		fields[system.FieldUDPID], fields[system.FieldUDPKey] = fmt.Sprintf("%016x", id), hex.EncodeToString(secret[:])
+	}
 }
 
 // refuse refuses the connection. Only the first answer to a logon counts.

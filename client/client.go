@@ -100,7 +100,7 @@ func Dial(ctx context.Context, addr string, cfg Config) (*Client, error) {
 			return nil, err
 		}
 	}
-	if err := cfg.checkHandlers(); err != nil {
+	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	addrs, err := cfg.addresses(addr)

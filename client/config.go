@@ -95,8 +95,13 @@ type Config struct {
 	// for the host that is dialled. For wss:// NextProtos are replaced by http/1.1. Do not change it after Dial. The handshake
 	// counts towards Timeouts.Dial.
 	TLS *tls.Config
-	// DialContext makes connections, those of WebSocket too. Nil means the DialContext of a net.Dialer. network is "tcp" and addr
-	// "host:port". With TLS set, and for wss://, it must return connections without TLS (not those of a tls.Dialer): the client adds TLS.
+	// UDP, when set, has the client ask for a second way beside TLS, by encrypted datagrams, for what may be lost: SendOptions.Unreliable.
+	// It is the "host:port" of the server's listener for datagrams. Without a host, as in ":9001", that is the host that the client is
+	// connected to, which is right where there are several servers. It has no effect where the connection is without TLS, or the server
+	// has no such listener; where datagrams do not get through, all goes over TLS.
+	UDP string
+	// DialContext makes connections, those of WebSocket too. Nil means the DialContext of a net.Dialer. network is "tcp", or "udp" for
+	// datagrams, and addr "host:port". With TLS set, and for wss://, it must return connections without TLS (not those of a tls.Dialer): the client adds TLS.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
@@ -150,8 +155,11 @@ const (
 	never              = time.Duration(math.MaxInt64 / 8) // sums of a few of them do not overflow
 )
 
-// checkHandlers returns an error for a handler that is nil or would never be called.
-func (c *Config) checkHandlers() error {
+// check returns an error for a setting that makes no sense: a handler that is nil or would never be called, say.
+func (c *Config) check() error {
+	if _, port, err := net.SplitHostPort(c.UDP); c.UDP != "" && (err != nil || port == "") {
+		return fmt.Errorf("rollcall: Config.UDP is %q, and has to be host:port, or :port for the host that the client is connected to", c.UDP)
+	}
 	for typ, h := range c.Handle {
 		switch {
 		case typ == 0 || typ >= protocol.FirstSystemType && !isOptional(typ):

@@ -21,6 +21,7 @@ type conn struct {
 	client *Client
 	nc     net.Conn
 	ws     *webSocket // nil for TCP
+	way    *path      // nil without datagrams beside TLS; set by the logon
 	frames frameReader
 	born   time.Time // the times below are relative to it
 
@@ -85,6 +86,9 @@ func (cn *conn) serve() error {
 	ctx, cancel := context.WithCancel(cn.client.ctx)
 	if cn.expires > 0 {
 		others.Go(func() { cn.renewAll(ctx) })
+	}
+	if cn.way != nil {
+		others.Go(func() { cn.way.run(ctx) })
 	}
 	cn.end(cn.readAll())
 	cancel()

@@ -94,6 +94,9 @@ func interrupts(ctx context.Context, nc net.Conn) (stop func() bool) {
 func (c *Client) logonFields(ctx context.Context, session string) (map[string]string, error) {
 	fields := make(map[string]string)
 	maps.Copy(fields, c.cfg.Fields)
+	if c.cfg.UDP != "" {
+		fields[system.FieldUDP] = ""
+	}
 	if session != "" {
 		fields[protocol.FieldSession] = session
 	}
@@ -154,6 +157,7 @@ func (cn *conn) logOn(frame []byte) error {
 	cn.userID, cn.session = m.DestUserID, fields[protocol.FieldSession]
 	cn.setHeartbeat(fields[protocol.FieldHeartbeatMS])
 	cn.setMaxBody(fields[system.FieldMaxBody])
+	cn.setDatagrams(fields)
 	cn.expires = milliseconds(fields[protocol.FieldExpiresMS])
 	return nil
 }

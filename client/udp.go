@@ -28,7 +28,7 @@ type udpConn struct {
 	// Only the goroutine that reads uses these.
 	in     [udpwire.MaxDatagram + 1]byte
 	rest   []byte // frames that have come and were not read
-	window udpwire.Window
+	window udpwire.Window[uint32]
 	over   bool // the server has told of the end
 
 	mu       sync.Mutex // a leaf; not held while the network is used

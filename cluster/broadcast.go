@@ -27,7 +27,7 @@ func (n *Node) Broadcast(ctx context.Context, m *protocol.Message, o *engine.Sen
 	}
 	order := broadcastOrder{Message: *m}
 	if o != nil {
-		order.Policy, order.Key = o.Policy, o.Key
+		order.Policy, order.Key, order.Unreliable = o.Policy, o.Key, o.Unreliable
 	}
 	a.Missing = n.askAll(ctx, queryBroadcast, toJSON(n, &order), func(body []byte) {
 		var there int
@@ -40,9 +40,10 @@ func (n *Node) Broadcast(ctx context.Context, m *protocol.Message, o *engine.Sen
 
 // broadcastOrder is a broadcast, as JSON.
 type broadcastOrder struct {
-	Message protocol.Message
-	Policy  engine.SlowPolicy
-	Key     string
+	Message    protocol.Message
+	Policy     engine.SlowPolicy
+	Key        string
+	Unreliable bool
 }
 
 func (n *Node) answerBroadcast(_ context.Context, body []byte) []byte {
@@ -50,7 +51,7 @@ func (n *Node) answerBroadcast(_ context.Context, body []byte) []byte {
 	if !fromJSON(n, body, &order) {
 		return nil
 	}
-	there, err := n.broadcastHere(&order.Message, &engine.SendOptions{Policy: order.Policy, Key: order.Key})
+	there, err := n.broadcastHere(&order.Message, &engine.SendOptions{Policy: order.Policy, Key: order.Key, Unreliable: order.Unreliable})
 	if err != nil {
 		n.log.Warn("a message for everyone could not be sent", zap.Error(err))
 	}

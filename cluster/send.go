@@ -46,6 +46,9 @@ func (n *Node) Send(userID string, m *protocol.Message, o *engine.SendOptions, b
 	f := frame{kind: frameDeliver, user: userID, message: *m}
 	if o != nil {
 		f.policy, f.key = uint64(o.Policy), o.Key
+		if o.Unreliable {
+			f.policy |= seam.Unreliable
+		}
 	}
 	x := &outgoing{user: userID, frame: f.encode(), undelivered: undelivered}
 	if beside {

@@ -57,7 +57,7 @@ func (e *Engine) listen() error {
 // listenOn opens a listener.
 func (e *Engine) listenOn(l Listener) (net.Listener, error) {
 	if l.Network == "udp" {
-		return e.listenUDP(l.Addr)
+		return e.listenUDP(l)
 	}
 	// This turns TCP keep-alive off; keepAwake sets it where it is needed.
 	return (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), cmp.Or(l.Network, "tcp"), l.Addr)

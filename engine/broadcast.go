@@ -125,6 +125,11 @@ func (b *broadcast) sendTo(c *Conn) error {
 	if len(f.b) > c.maxFrame || tooLarge(b.m, c.maxBody) {
 		return errTooLarge
 	}
+	if b.o.Unreliable && c.codec == protocol.Binary {
+		if sent, err := c.queueApart(f.b, f.typ); sent {
+			return err
+		}
+	}
 	mark, err := b.enqueueFrame(c, f)
 	if mark {
 		b.output.add(c)

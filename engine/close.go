@@ -286,6 +286,7 @@ func (c *Conn) onClose(err error) {
 	c.drop(lost) // before the binding is told of the end
 	c.mu.Unlock()
 	c.gone = true
+	c.leavePath()
 	if s := c.webSocket(); s != nil {
 		c.loop.webs.remove(s)
 		c.forgetRequest()

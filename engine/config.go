@@ -20,8 +20,9 @@ import (
 // Listener is one address to listen on.
 type Listener struct {
 	// Network is "tcp", "unix" or "udp". "" means "tcp". Over UDP messages may be lost, or come in another order: docs/contract.md says
-	// what holds there. A "udp" listener needs Cleartext and an attached bridge, and has the codec protocol.Binary; a message, with its user
-	// IDs, has at most 1,171 bytes of body there.
+	// what holds there. A "udp" listener needs an attached bridge, and has the codec protocol.Binary. It has encrypted datagrams of clients
+	// that have logged on over TLS, at another listener, and so have a second way for what may be lost (SendOptions.Unreliable). With
+	// Cleartext it has sessions of its own instead; a message, with its user IDs, has at most 1,171 bytes of body there.
 	Network string
 	// Addr is a TCP address, as in net.Listen, but not empty; port 0 takes a free port, which Addrs returns. For "unix" Addr is the
 	// path of a socket. The path must not exist yet, and is removed when the engine stops; the permissions of its directory
@@ -53,8 +54,8 @@ type Listener struct {
 	TLS *tls.Config
 	// WebSocket, when set, has clients speak WebSocket, as browsers do, over TLS where TLS is set.
 	WebSocket *WebSocket
-	// Cleartext says that the program knows that datagrams of a "udp" listener are not encrypted: a program that sees one of a session can read it,
-	// and take the session over. Without it there is no such listener. It is an error elsewhere.
+	// Cleartext makes a "udp" listener one for clients that log on by datagram, and says that the program knows that nothing is encrypted
+	// then: a program that sees one datagram of a session can read it, and take the session over. It is an error elsewhere.
 	Cleartext bool
 }
 
@@ -334,6 +335,9 @@ func (c *Config) check() error {
 		if l.Network != "" && l.Network != "tcp" && l.Network != "unix" && l.Network != "udp" {
 			return fmt.Errorf("rollcall: the Network of listener %q is %q, and may be tcp, unix or udp", l.Addr, l.Network)
 		}
+	}
+	if err := checkSealed(c.Listeners); err != nil {
+		return err
 	}
 	switch {
 	case c.Loops > maxLoops:

@@ -145,6 +145,7 @@ type lazyFields struct {
 	drops      *drops
 	gathering  *gathering
 	unbound    *protocol.CloseError // why the session was over before the connection was let in; nil: it was not
+	path       *udpPath
 }
 
 // needLazy returns the connection's lazyFields, and allocates them if need be. c.mu is held on entry.

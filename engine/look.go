@@ -6,6 +6,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/internal/clock"
 	"github.com/rollcall-go/rollcall/internal/seam"
+	"github.com/rollcall-go/rollcall/internal/udpwire"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -21,6 +22,11 @@ func init() {
 
 // MaxBody implements seam.Conn.
 func (s *seamConn) MaxBody() int { return s.maxBody }
+
+// Datagrams implements seam.Conn.
+func (s *seamConn) Datagrams() (id uint64, secret [udpwire.SecretSize]byte, ok bool) {
+	return (*Conn)(s).openPath()
+}
 
 // Look implements seam.Conn.
 func (s *seamConn) Look(done func(busy bool)) { (*Conn)(s).lookThen(done) }

@@ -77,6 +77,13 @@ func (l *loop) process(c *Conn, first *protocol.Message) {
 
 // delivered counts the delivered messages, of used bytes in total, and sends the replies to them.
 func (l *loop) delivered(c *Conn, used int, in *tally) {
+	l.count(c, in)
+	l.beat(c, used > 0)
+	l.answer(c, used, in)
+}
+
+// count counts the delivered messages.
+func (l *loop) count(c *Conn, in *tally) {
 	l.current = nil
 	if in.messages > 0 {
 		in.addTo(&l.in)
@@ -84,7 +91,10 @@ func (l *loop) delivered(c *Conn, used int, in *tally) {
 			c.binding.Received(in.typ, in.messages, in.bytes)
 		}
 	}
-	l.beat(c, used > 0)
+}
+
+// answer sends the replies to the delivered messages.
+func (l *loop) answer(c *Conn, used int, in *tally) {
 	c.flushBatch()
 	if c.queued.Load() && c.unsent == 0 && c.state.Load() >= stateBound { // the client's own answers go out before the loop writes to other connections
 		c.flush()

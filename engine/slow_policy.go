@@ -53,6 +53,11 @@ type SendOptions struct {
 	// Report, when set, is called for each connection that the message was not queued for, with the error that Send would
 	// return, on the caller's goroutine, without a lock. It may send.
 	Report func(c *Conn, err error)
+	// Unreliable says that the message may be lost, and is not to wait behind what was lost before it: the position of a player, say. It goes
+	// to a client by datagram, encrypted, if the client has logged on over TLS, has asked for datagrams, and they get through: see
+	// docs/contract.md, "Datagrams beside TLS". It may then overtake other messages, and be overtaken. Otherwise, and if the message is one of
+	// the system's, or larger than a datagram, it is sent like any other.
+	Unreliable bool
 }
 
 func (o *SendOptions) check() error {
@@ -70,8 +75,9 @@ func (o *SendOptions) report(c *Conn, err error) {
 
 // queueing has the queueing options of one message.
 type queueing struct {
-	Policy SlowPolicy
-	Key    string
+	Policy     SlowPolicy
+	Key        string
+	Unreliable bool
 }
 
 // sendMessage queues a message. r is the request that it makes, or nil.
@@ -81,6 +87,11 @@ func (c *Conn) sendMessage(m *protocol.Message, o queueing, r *request) error {
 	}
 	if own := c.ownCodec(); own != nil {
 		return c.sendOwn(own, m, o, r)
+	}
+	if o.Unreliable {
+		if sent, err := c.sendApart(m); sent {
+			return err
+		}
 	}
 	c.mu.Lock()
 	if !c.stillGets(m) {
@@ -127,7 +138,7 @@ func (o *SendOptions) of(e *Engine, m *protocol.Message) queueing {
 	q := queueing{Policy: e.cfg.SlowPolicy}
 	explicit := o != nil && o.Policy != SlowDefault
 	if o != nil {
-		q.Key = o.Key
+		q.Key, q.Unreliable = o.Key, o.Unreliable && m.Type < protocol.FirstSystemType
 	}
 	if explicit {
 		q.Policy = o.Policy

@@ -25,7 +25,7 @@ type udpSocket struct {
 	local  *netip.Addr    // see udpPeer; nil for none
 
 	early    *udpEarly // in the beginning
-	window   udpwire.Window
+	window   udpwire.Window[uint32]
 	sequence uint32
 	over     bool
 	told     bool // the client has sent a Close: it knows of the end

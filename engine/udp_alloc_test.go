@@ -42,3 +42,31 @@ func TestTheMessagePathOverUDPAllocatesNothing(t *testing.T) {
 	p.seq = number + 1
 	p.bye()
 }
+
+// Nor does it by sealed datagrams beside TLS, while the session's ciphers are in use.
+func TestSealedDatagramsAllocateNothing(t *testing.T) {
+	const rounds = 2000
+	sec := newSecurity(t)
+	g, r, given := serveSealed(t, engine.Config{}, sec, func(e *engine.Engine) {
+		e.Handle(6, func(c *engine.Conn, m *protocol.Message) error { return c.SendMessage(m, unreliable) })
+	})
+	p := peerSealed(t, g, r, given, sec)
+	p.prove()
+	f := frame(t, protocol.Message{Type: 6, Body: make([]byte, 64)})
+	d, answer := make([]byte, 0, udpwire.MaxDatagram), make([]byte, udpwire.MaxDatagram)
+	n := countMallocs(rounds, func() {
+		d = p.seals.AppendSealed(d[:0], p.id, p.number, udpwire.Data, f)
+		p.number++
+		_ = p.nc.SetDeadline(time.Now().Add(patience))
+		if _, err := p.nc.Write(d); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := p.nc.Read(answer); err != nil || n != len(d) {
+			t.Fatalf("%d bytes are answered with %d: %v", len(d), n, err)
+		}
+	})
+	t.Logf("%d allocations for %d datagrams", n, rounds)
+	if n > allocsAllowed {
+		t.Errorf("%d allocations for %d datagrams", n, rounds)
+	}
+}

@@ -19,6 +19,7 @@ import (
 // its first frame as a udpPeer, once its address has proved that it can receive.
 type udpListener struct {
 	engine  *Engine
+	sealed  bool // it takes sealed datagrams alone, of clients that have logged on over TLS
 	sockets []*udpReader
 	prover  *udpwire.Prover
 	came    chan *udpPeer // for Accept
@@ -50,8 +51,9 @@ const (
 )
 
 // listenUDP opens a listener for datagrams.
-func (e *Engine) listenUDP(addr string) (*udpListener, error) {
-	u := &udpListener{engine: e, prover: udpwire.NewProver(time.Now()), came: make(chan *udpPeer, udpBacklog),
+func (e *Engine) listenUDP(l Listener) (*udpListener, error) {
+	addr := l.Addr
+	u := &udpListener{engine: e, sealed: !l.Cleartext, prover: udpwire.NewProver(time.Now()), came: make(chan *udpPeer, udpBacklog),
 		closing: make(chan struct{}), ended: make(chan struct{}), peers: make(map[udpClient]*udpPeer)}
 	n := 1
 	if reusesPorts {
@@ -288,8 +290,6 @@ func checkUDP(l Listener) error {
 		return fmt.Errorf("rollcall: the listener %q has Cleartext, which is for the Network udp", l.Addr)
 	case l.Network != "udp":
 		return nil
-	case !l.Cleartext:
-		return fmt.Errorf("rollcall: the listener %q is for datagrams, which are not encrypted: set Cleartext if that is meant", l.Addr)
 	case l.Codec != nil && l.Codec != protocol.Binary, l.NewCodec != nil:
 		return fmt.Errorf("rollcall: the listener %q is for datagrams, whose codec is protocol.Binary", l.Addr)
 	case l.TLS != nil, l.WebSocket != nil, len(l.ProxyProtocol) > 0:
@@ -298,9 +298,24 @@ func checkUDP(l Listener) error {
 	return nil
 }
 
+// checkSealed returns an error for a listener for sealed datagrams where no client can log on over TLS.
+func checkSealed(all []Listener) error {
+	sealed := slices.IndexFunc(all, func(l Listener) bool { return l.Network == "udp" && !l.Cleartext })
+	if sealed < 0 || slices.ContainsFunc(all, func(l Listener) bool { return l.TLS != nil }) {
+		return nil
+	}
+	return fmt.Errorf("rollcall: the listener %q is for datagrams beside TLS, and there is no listener with TLS to log on at: add one, "+
+		"or set Cleartext for sessions over datagrams alone, which are not encrypted", all[sealed].Addr)
+}
+
 // hasUDP reports whether a listener is for datagrams.
 func (e *Engine) hasUDP() bool {
 	return slices.ContainsFunc(e.cfg.Listeners, func(l Listener) bool { return l.Network == "udp" })
+}
+
+// hasSealedUDP reports whether a listener is for sealed datagrams.
+func (e *Engine) hasSealedUDP() bool {
+	return slices.ContainsFunc(e.cfg.Listeners, func(l Listener) bool { return l.Network == "udp" && !l.Cleartext })
 }
 
 // newUDPLoop returns what a loop has for connections over UDP.
@@ -308,7 +323,8 @@ func (e *Engine) newUDPLoop(l *loop, index int) *udpLoop {
 	if !e.hasUDP() {
 		return nil
 	}
-	return &udpLoop{loop: l, index: index, answers: udpAnswersMost, sessions: make(map[uint64]*udpSocket), gone: make(map[uint64]protocol.CloseCode)}
+	return &udpLoop{loop: l, index: index, answers: udpAnswersMost, sessions: make(map[uint64]*udpSocket), paths: make(map[uint64]*udpPath),
+		gone: make(map[uint64]protocol.CloseCode)}
 }
 
 // eachUDP calls f with every listener for datagrams.

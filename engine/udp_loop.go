@@ -14,7 +14,9 @@ type udpLoop struct {
 	loop     *loop
 	index    int // of the loop: the first byte of its sessions' IDs
 	sessions map[uint64]*udpSocket
-	outs     []*udpOut // one for each socket that the loop has sent through
+	paths    map[uint64]*udpPath
+	ciphered []*udpPath // those of paths with ciphers, the oldest first
+	outs     []*udpOut  // one for each socket that the loop has sent through
 
 	current *udpSocket // whose frames are being delivered, or nil
 	in      []byte     // those of them that were not taken
@@ -66,6 +68,12 @@ func (u *udpLoop) leave(s *udpSocket, code protocol.CloseCode) {
 
 // datagram is called with a datagram for one of the loop's sessions.
 func (u *udpLoop) datagram(r *udpReader, d *datagram) {
+	if r.listener.sealed {
+		if p := u.paths[udpwire.ID(d.b)]; p != nil {
+			p.datagram(r, d)
+		}
+		return
+	}
 	s := u.sessions[udpwire.ID(d.b)]
 	switch {
 	case s == nil:

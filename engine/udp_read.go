@@ -1,9 +1,9 @@
 package engine
 
 import (
-	"bytes"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -110,6 +110,9 @@ func (r *udpReader) route(d *datagram) {
 		return
 	}
 	u := r.listener
+	if u.sealed != (d.b[0] == udpwire.Sealed) {
+		return
+	}
 	switch d.b[0] {
 	case udpwire.Hello:
 		select {
@@ -125,7 +128,7 @@ func (r *udpReader) route(d *datagram) {
 			return
 		}
 		u.logon(r, d)
-	case udpwire.Data, udpwire.Response:
+	case udpwire.Data, udpwire.Response, udpwire.Sealed:
 		of := int(udpwire.ID(d.b) >> 56)
 		if of == r.index {
 			r.mine = append(r.mine, d)
@@ -142,12 +145,32 @@ func (r *udpReader) passOn(of int, d *datagram) {
 		return
 	}
 	r.elsewhere.Add(1)
-	l := loops[of]
-	own := &datagram{b: bytes.Clone(d.b), from: d.from, local: d.local}
-	l.post(func() {
-		r.elsewhere.Add(-1)
-		l.udp.datagram(r, own)
-	})
+	p, _ := passedOns.Get().(*passedOn)
+	if p == nil {
+		p = new(passedOn)
+		p.run = p.deliver
+	}
+	p.reader, p.to, p.d = r, loops[of], datagram{b: p.b[:copy(p.b[:], d.b)], from: d.from, local: d.local}
+	p.to.post(p.run)
+}
+
+// passedOn is a datagram on its way to another loop.
+type passedOn struct {
+	reader *udpReader
+	to     *loop
+	d      datagram
+	b      [udpwire.MaxDatagram]byte
+	run    func() // deliver
+}
+
+var passedOns sync.Pool
+
+// deliver is called on the other loop.
+func (p *passedOn) deliver() {
+	p.reader.elsewhere.Add(-1)
+	p.to.udp.datagram(p.reader, &p.d)
+	p.reader, p.to = nil, nil
+	passedOns.Put(p)
 }
 
 // deliver is called on the reader's own loop.

@@ -388,10 +388,10 @@ func TestWhatDoesNotFitIntoADatagramIsTooLarge(t *testing.T) {
 
 func TestListenersForDatagramsAreChecked(t *testing.T) {
 	for name, l := range map[string]engine.Listener{
-		"set Cleartext":   {Network: "udp"},
-		"protocol.Binary": {Network: "udp", Cleartext: true, Codec: protocol.Line},
-		"without TLS":     {Network: "udp", Cleartext: true, WebSocket: new(engine.WebSocket)},
-		"which is for":    {Cleartext: true},
+		"listener with TLS": {Network: "udp"},
+		"protocol.Binary":   {Network: "udp", Cleartext: true, Codec: protocol.Line},
+		"without TLS":       {Network: "udp", Cleartext: true, WebSocket: new(engine.WebSocket)},
+		"which is for":      {Cleartext: true},
 	} {
 		l.Addr = "127.0.0.1:0"
 		if _, err := engine.New(engine.Config{Listeners: []engine.Listener{l}}); err == nil || !strings.Contains(err.Error(), name) {

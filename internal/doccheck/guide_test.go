@@ -10,6 +10,7 @@ const guideProgram = `package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log"
@@ -30,11 +31,13 @@ const (
 	chat = 1 + iota
 	order
 	report
+	position
 )
 
 func main() {}
 
 func checkPassword(ctx context.Context, userID, password string) (bool, error) { return false, nil }
+func moveTo(position []byte) error                                             { return nil }
 func friends(a, b string) bool                                                 { return false }
 func query(ctx context.Context, q string) ([]byte, error)                      { return nil, errors.ErrUnsupported }
 

@@ -11,6 +11,10 @@ import (
 type Conn interface {
 	// MaxBody returns the largest body of a message, both ways, in bytes: engine.Limits.MaxBody, or its default; less over UDP.
 	MaxBody() int
+	// Datagrams opens the way for datagrams to a client that is logging on, and returns the session's ID there, and the secret from which
+	// its keys come. ok is false where there is no such way: without TLS, or without a listener for it. It is called once at most, before
+	// Control.Admit.
+	Datagrams() (id uint64, secret [32]byte, ok bool)
 	// Look calls done when all bytes that have arrived by now have been read and have counted as a sign of life, as far as one read
 	// takes them; they may still wait in the socket because the event loop was busy or the process stood still. Call it at a
 	// deadline, before a connection is ended for its silence. busy reports whether messages of the client wait for their handlers

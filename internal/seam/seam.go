@@ -77,10 +77,13 @@ type BridgeUser interface {
 	UseBridge(users any, b LocalSessions) error
 }
 
+// Unreliable is added to the policy of a message that is sent with engine.SendOptions.Unreliable.
+const Unreliable = 1 << 7
+
 // LocalSessions are the sessions of a bridge's engine.
 type LocalSessions interface {
 	// Deliver sends a message to the user's sessions there, as bridge.Bridge.SendMessage does. policy and key are those of an
-	// engine.SendOptions. The message is valid until Deliver returns.
+	// engine.SendOptions; Unreliable may be added to the policy. The message is valid until Deliver returns.
 	Deliver(userID string, m *protocol.Message, policy uint8, key string) error
 	// LogonDeadline returns the longest time that a logon takes there.
 	LogonDeadline() time.Duration

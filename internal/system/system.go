@@ -11,6 +11,16 @@ import (
 // protocol.DefaultMaxBody.
 const FieldMaxBody = "max-body"
 
+// Fields for datagrams beside TLS: see docs/protocol.md.
+const (
+	// FieldUDP, in a Logon, asks for them. Its value does not matter.
+	FieldUDP = "udp"
+	// FieldUDPID, in the answer, is the session's ID in datagrams: 16 hexadecimal digits.
+	FieldUDPID = "udp-id"
+	// FieldUDPKey, in the answer, is the secret from which their keys come: 64 hexadecimal digits.
+	FieldUDPKey = "udp-key"
+)
+
 // AppendClose appends the body of a Close message or of an error reply: u16 code, u16 length of the text, the text,
 // and, if e.Info is not empty, a string map.
 //

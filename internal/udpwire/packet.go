@@ -18,6 +18,7 @@ const (
 	Challenge = 6 // to an address that a session's datagram has come from for the first time
 	Response  = 7
 	Gone      = 8 // there is no such session
+	Sealed    = 9 // one of the others, encrypted: see Cipher
 )
 
 // Sizes in bytes.
@@ -137,6 +138,8 @@ func IsWhole(b []byte) bool {
 		return len(b) == ResponseSize
 	case Gone:
 		return len(b) >= GoneSize
+	case Sealed:
+		return len(b) >= SealedMore
 	}
 	return false
 }

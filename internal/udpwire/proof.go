@@ -115,6 +115,12 @@ func challenge(key [sha256.Size]byte, id uint64, from netip.AddrPort) uint64 {
 	return binary.BigEndian.Uint64(sum[:])
 }
 
+// IsChallenge reports whether a challenge is the one for an address.
+func (p *Prover) IsChallenge(now time.Time, id uint64, from netip.AddrPort, c uint64) bool {
+	_, present, before := p.keys(now)
+	return c == challenge(present, id, from) || c == challenge(before, id, from) // the answer to it is sealed: there is nothing to time
+}
+
 // IsAnswer reports whether a Response from an address answers the challenge for it with the session's key.
 func (p *Prover) IsAnswer(now time.Time, id uint64, from netip.AddrPort, session [KeySize]byte, answer [MACSize]byte) bool {
 	_, present, before := p.keys(now)

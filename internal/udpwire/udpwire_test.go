@@ -1,12 +1,14 @@
 package udpwire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,8 +39,26 @@ func describe(b []byte, key [KeySize]byte, challenge uint64) string {
 		return fmt.Sprintf("Response %x, to %x with the key %x", id, challenge, key)
 	case Gone:
 		return fmt.Sprintf("Gone %x: %d", id, GoneCode(b))
+	case Sealed:
+		return describeSealed(b)
 	}
 	return "something else"
+}
+
+// describeSealed is describe for what is sealed with the keys of the document's secret.
+func describeSealed(b []byte) string {
+	var secret [SecretSize]byte
+	for i := range secret {
+		secret[i] = byte(i)
+	}
+	names := map[byte]string{Hello: "Hello", Welcome: "Welcome", Data: "Data", Challenge: "Challenge", Response: "Response"}
+	ofClient, ofServer := Keys(secret)
+	for whose, key := range map[string]Key{"client": ofClient, "server": ofServer} {
+		if kind, content, ok := NewCipher(key).Open(slices.Clone(b)); ok {
+			return strings.TrimSpace(fmt.Sprintf("Sealed %x, the %s's number %d: %s %x", ID(b), whose, Counter(b), names[kind], content))
+		}
+	}
+	return "sealed with another key"
 }
 
 // The bytes in docs/protocol.md are what it says.
@@ -67,7 +87,7 @@ func TestDocumentedDatagrams(t *testing.T) {
 			challenge = Challenged(b)
 		}
 	}
-	if found < 6 {
+	if found < 11 {
 		t.Errorf("%d examples were found", found)
 	}
 }
@@ -106,7 +126,7 @@ func TestDatagramsSayWhatWasAppended(t *testing.T) {
 			}
 		}
 	}
-	if MaxBody != 1171 || HelloSize < CookieSize || ChallengeSize < GoneSize {
+	if MaxSealedFrame != 1166 || SealedMore+SealedHelloSize < SealedMore+8 || MaxBody != 1171 || HelloSize < CookieSize || ChallengeSize < GoneSize {
 		t.Error("a size is not what docs/protocol.md says")
 	}
 	for _, b := range [][]byte{nil, {Data}, {99, 98: 0}, make([]byte, HelloSize), append(AppendGone(nil, id, 1), make([]byte, MaxDatagram)...),
@@ -117,11 +137,55 @@ func TestDatagramsSayWhatWasAppended(t *testing.T) {
 	}
 }
 
+// Only the owner of the key makes what opens, and no byte of it may change.
+func TestSealedDatagramsOpenWithTheirKeyAlone(t *testing.T) {
+	ofClient, ofServer := Keys([SecretSize]byte{1})
+	seals, opens := NewCipher(ofClient), NewCipher(ofClient)
+	for size := range 40 {
+		content := bytes.Repeat([]byte{7}, size)
+		d := seals.AppendSealed([]byte("before"), 5, uint64(size), Data, content)[len("before"):]
+		if len(d) != SealedMore+size || !IsWhole(d) || ID(d) != 5 || Counter(d) != uint64(size) {
+			t.Fatalf("%x is no sealed datagram with %d bytes", d, size)
+		}
+		for i := range d {
+			forged := bytes.Clone(d)
+			forged[i]++
+			if _, _, ok := opens.Open(forged); ok {
+				t.Fatalf("byte %d may change", i)
+			}
+		}
+		if _, _, ok := NewCipher(ofServer).Open(bytes.Clone(d)); ok {
+			t.Fatal("it opens with the other side's key")
+		}
+		if kind, got, ok := opens.Open(d); !ok || kind != Data || !bytes.Equal(got, content) {
+			t.Fatalf("kind %d with %x came out, want %x", kind, got, content)
+		}
+	}
+	if _, again := Keys([SecretSize]byte{1}); again != ofServer || ofServer == ofClient {
+		t.Error("the keys are not those of the secret")
+	}
+}
+
+// A number of 64 bits does not wrap around where one of 32 does.
+func TestCountersAreNewOnce(t *testing.T) {
+	var w Window[uint64]
+	for _, n := range []uint64{0, 1, 1<<32 + 5, 1<<63 - 1} {
+		if isNew, _ := w.Take(n); !isNew {
+			t.Errorf("%d is not new", n)
+		}
+		for _, old := range []uint64{n, 0} {
+			if isNew, _ := w.Take(old); isNew {
+				t.Errorf("%d after %d is new", old, n)
+			}
+		}
+	}
+}
+
 // A number is new once, if it is less than 64 behind the latest. Numbers wrap around.
 func TestANumberIsNewOnce(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
-		var w Window
+		var w Window[uint32]
 		begin := r.Uint32()
 		if r.IntN(2) == 0 {
 			begin = -uint32(r.IntN(100)) // wraps around soon

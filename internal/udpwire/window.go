@@ -1,23 +1,24 @@
 package udpwire
 
-// Window tells which of a peer's sequence numbers are new. The zero value is ready to use: the first number may be any.
-type Window struct {
+// Window tells which of a peer's numbers are new: those of 32 bits wrap around, those of 64 never get so far. The zero value is ready to
+// use: the first number may be any.
+type Window[N uint32 | uint64] struct {
 	seen  uint64 // bit i: last-i has come
-	last  uint32
+	last  N
 	begun bool
 }
 
 // windowSize is how far behind the last number one may be.
 const windowSize = 64
 
-// Take reports whether a number is new, and how many numbers between the last one and it have not come. Numbers wrap around.
-func (w *Window) Take(n uint32) (isNew bool, skipped uint32) {
+// Take reports whether a number is new, and how many numbers between the last one and it have not come.
+func (w *Window[N]) Take(n N) (isNew bool, skipped N) {
 	ahead := n - w.last
 	switch {
 	case !w.begun:
 		w.begun, w.last, w.seen = true, n, 1
 		return true, 0
-	case ahead != 0 && ahead < 1<<31:
+	case ahead != 0 && ahead <= ^N(0)>>1:
 		if w.last = n; ahead < windowSize {
 			w.seen = w.seen<<ahead | 1
 		} else {
