@@ -20,7 +20,7 @@ import (
 // not come back by itself.
 func TestKickTellsWhatBecameOfEachSession(t *testing.T) {
 	srv := rollcalltest.NewServer(t, rollcall.Config{
-		Engine: engine.Config{Timeouts: engine.Timeouts{Close: 700 * time.Millisecond}, Limits: engine.Limits{MaxOutbound: 64 << 20}},
+		Engine: engine.Config{Timeouts: engine.Timeouts{Write: time.Minute, Close: 700 * time.Millisecond}, Limits: engine.Limits{MaxOutbound: 64 << 20}},
 		Users:  usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}},
 	}, nil)
 	good := srv.Client(t, "ann", client.Config{Device: 1})

@@ -13,6 +13,7 @@ import (
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/internal/testca"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/rollcalltest"
 )
@@ -62,13 +63,13 @@ func TestALimitOnBodiesIsBothSides(t *testing.T) {
 				5: func(c *client.Client, m *protocol.Message) error { return c.Reply(m, m.Body) },
 			}})
 			alice := s.Client(t, "alice", client.Config{TLS: clientTLS})
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 			defer cancel()
 
 			if _, err := alice.Request(ctx, 1, nil); !errors.Is(err, protocol.HandlerFailed) {
 				t.Errorf("a request whose answer is too large: %v", err)
 			}
-			if err := <-served; !errors.Is(err, protocol.MessageTooLarge) {
+			if err := receive(t, "the end of Reply", served); !errors.Is(err, protocol.MessageTooLarge) {
 				t.Errorf("Reply returned %v", err)
 			}
 			if m, err := alice.Request(ctx, 2, make([]byte, tc.limit)); err != nil || len(m.Body) != tc.limit {
@@ -92,11 +93,11 @@ func TestALimitOnBodiesIsBothSides(t *testing.T) {
 			if err := bob.Send(3, nil); err != nil {
 				t.Fatal(err)
 			}
-			if err := errors.Join(<-served, receive(t, "the client's answer", asked)); !errors.Is(err, protocol.HandlerFailed) {
+			if err := errors.Join(receive(t, "the end of RequestFunc", served), receive(t, "the client's answer", asked)); !errors.Is(err, protocol.HandlerFailed) {
 				t.Errorf("a request of the server's whose answer is too large: %v", err)
 			}
 			for range 2 {
-				if err := <-answered; !errors.Is(err, protocol.MessageTooLarge) {
+				if err := receive(t, "the end of Reply", answered); !errors.Is(err, protocol.MessageTooLarge) {
 					t.Errorf("the client's Reply returned %v", err)
 				}
 			}

@@ -181,7 +181,7 @@ func (s *judged) wave(n int, told chan<- error) []*peer {
 // logon does not wait for it: at once where it replaces (ReplaceOld), with the session's ID where it would be refused.
 func TestFrozenOldSessionIsReplacedAtOnce(t *testing.T) {
 	inBothModes(t, func(t *testing.T, mode usermgr.RelogonMode) {
-		s := newJudged(t, mode, engine.Config{Timeouts: engine.Timeouts{Close: sized(200*time.Millisecond, 500*time.Millisecond, 5*time.Second)}, Limits: engine.Limits{MaxOutbound: 64 << 20}})
+		s := newJudged(t, mode, engine.Config{Timeouts: engine.Timeouts{Write: time.Minute, Close: sized(200*time.Millisecond, 500*time.Millisecond, 5*time.Second)}, Limits: engine.Limits{MaxOutbound: 64 << 20}})
 		old, err := dial(s.at)
 		if err != nil {
 			t.Fatal(err)
