@@ -13,6 +13,9 @@ SOAK_KILLS ?= 200
 SOAK_STORM ?= 10000
 SOAK_STORM_CLIENTS ?= 5000
 
+# No debugger looks at what is built here, and without what it needs a compilation takes a quarter less time.
+export GOFLAGS := $(GOFLAGS) -gcflags=all=-dwarf=false
+
 .PHONY: test openssl redis postgres chromium beside vet race race-main race-others full alloc outside build fuzz soak mutants bench browser cluster-demo clean
 
 # The tests of the main module with the race detector take half of the time, and wait for a part of it: the rest runs beside them, one thing
@@ -66,11 +69,14 @@ race: race-main race-others
 
 # go test need not vet what make vet does.
 race-main:
-	all=$$($(GO) list ./...) && $(GO) test -race -vet=off -timeout 30m $(LONGEST) $$(echo "$$all" | grep -vE '/internal/(doccheck|mutants)$$')
+	all=$$($(GO) list ./...) && $(GO) test -race -vet=off -timeout 30m $(LONGEST) $$(echo "$$all" | grep -vE '/($(PLAIN)|internal/soak)$$')
+	$(GO) test -race -vet=off -run '^TestStress$$' ./internal/soak
 
-# What has no goroutines of its own, and SQLite, which is 7 times slower with the race detector, run without it.
+# What has no goroutines of its own, and SQLite, which is 7 times slower with the race detector, run without it. So do those tests of
+# internal/soak that measure: with the race detector they do not look at the memory.
 race-others:
-	$(GO) test -vet=off ./internal/doccheck ./internal/mutants
+	all=$$($(GO) list ./...) && $(GO) test -vet=off $$(echo "$$all" | grep -E '/($(PLAIN))$$')
+	$(GO) test -vet=off -skip '^TestStress$$' ./internal/soak
 	cd metrics && $(GO) test -race -vet=off ./...
 	cd cluster/redisdir && $(GO) test -race -vet=off -timeout 30m -parallel 4 ./... # most of them wait
 	cd chat/sqlstore && $(GO) test -vet=off . ./sqlite
@@ -80,18 +86,25 @@ race-others:
 	cd examples/quic && $(GO) test -race -vet=off ./...
 
 # The packages that take longest begin first, so that none of them runs alone at the end.
-LONGEST := ./engine ./cluster ./usermgr ./bridge ./internal/soak
+LONGEST := ./engine ./cluster ./usermgr ./bridge
+
+# Packages without goroutines.
+PLAIN := protocol|internal/doccheck|internal/layout|internal/mutants|internal/system|internal/wsframe
 
 # The tests of SQLite in which several goroutines use a store.
 SQLITE_RACE := TestAFileMayBeOpenedAtOnce|TestStore/(NumbersHaveNoGaps|OfRepeats|PagesAreWhole|MembersAndTheirGroup)
 
 # Tests that do less with the race detector run at full size without it: the models of the user manager and of the cluster, tests of engine
-# and push that send a lot, and the 10,000 logons over three nodes for each fault of a cluster.
+# and push that send a lot, in engine over all transports, and the 10,000 logons over three nodes for each fault of a cluster.
+FULL_ENGINE := KeepsUp|NotTakenForASlowOne|WhileThePeerCatchesUp|DeliversWhatWasQueued|GarbageGetsItsNotice|IsGoneAtCloseTimeout|GetsAllAnswers|ClosesTheWorstFirst|WhatWaitsToBeRead|AnswerIsTooLarge|FirstFrameIsLimited|TellsTheSender|KeepTheNewest|ClosesASlowConnection|WithSlowDropNewest|ShareOneOrder|SimpleListWouldBe
+
 full:
 	$(GO) test -vet=off -run '^TestModel$$' ./usermgr
-	$(GO) test -vet=off -run '^TestModel(WithMarks)?$$' ./cluster
-	$(GO) test -vet=off -run 'KeepsUp$$|NotTakenForASlowOne$$|WhileThePeerCatchesUp$$' ./engine
-	$(GO) test -vet=off -run '^TestPushUnderChurn$$' ./push
+	$(GO) test -vet=off -run '^TestModel(WithMarks)?$$|^TestADayOfFaults' ./cluster
+	$(GO) test -vet=off -run '($(FULL_ENGINE))$$' ./engine
+	$(GO) test -vet=off -run '^Test(PushUnderChurn|Model)$$' ./push
+	$(GO) test -vet=off -run '^Test(Model|AFaultAtEachCallOfTheStore)$$' ./chat
+	$(GO) test -vet=off -run '^TestFrozenEventHandlerHoldsItsUserAlone$$' ./bridge
 	cd cluster/redisdir && $(GO) test -vet=off -timeout 30m -parallel 4 -run '^TestNoUserIsTwice$$' .
 
 # Allocations are counted without the race detector, which allocates on its own account, in the packages that have such tests.

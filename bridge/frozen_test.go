@@ -16,6 +16,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/engine"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -128,7 +129,7 @@ func TestStuckLoop(t *testing.T) {
 func TestFrozenEventHandlerHoldsItsUserAlone(t *testing.T) {
 	const atATime = 100
 	others := 10_000
-	if testing.Short() {
+	if testing.Short() || testkit.Raced {
 		others = 1_000
 	}
 	s := newServer(t, options{bridge: bridge.Config{LogonDeadline: 500 * time.Millisecond}})

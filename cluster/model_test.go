@@ -31,8 +31,8 @@ func TestModel(t *testing.T) {
 	})
 }
 
-// lighter is by how much fewer programs the models run than make full does: a quarter with the race detector, with which they take eight
-// times as long.
+// lighter is by how much fewer programs the models run than make full does, and how much shorter a day of faults is: an eighth with the race
+// detector, with which they take eight times as long.
 var lighter = 1
 
 // runPrograms runs so many programs, or as many as the environment says.

@@ -2,4 +2,4 @@
 
 package cluster_test
 
-func init() { lighter = 4 }
+func init() { lighter = 8 }

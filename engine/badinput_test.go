@@ -88,7 +88,7 @@ func TestALengthThatIsTooLongWaitsForTheRest(t *testing.T) {
 
 // Before a connection is admitted a frame is 4 KiB at most, and is refused by its header.
 func TestTheFirstFrameIsLimited(t *testing.T) {
-	eachTransport(t, theFirstFrameIsLimited)
+	eachLayer(t, theFirstFrameIsLimited)
 }
 
 func theFirstFrameIsLimited(t *testing.T) {

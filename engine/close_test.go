@@ -17,7 +17,7 @@ import (
 // Rule 14; gnet: a Close drops what is pending. What was queued before a close arrives whole before the end, however slow the
 // peer is.
 func TestAGracefulCloseDeliversWhatWasQueued(t *testing.T) {
-	eachTransport(t, aGracefulCloseDeliversWhatWasQueued)
+	eachLayer(t, aGracefulCloseDeliversWhatWasQueued)
 }
 
 func aGracefulCloseDeliversWhatWasQueued(t *testing.T) {
@@ -53,13 +53,13 @@ func aGracefulCloseDeliversWhatWasQueued(t *testing.T) {
 
 // Rule 14: the notice reaches a peer that has sent what the server does not want to read.
 func TestAPeerThatSentGarbageGetsItsNotice(t *testing.T) {
-	eachTransport(t, aPeerThatSentGarbageGetsItsNotice)
+	eachLayer(t, aPeerThatSentGarbageGetsItsNotice)
 }
 
 func aPeerThatSentGarbageGetsItsNotice(t *testing.T) {
 	r := serve(t, newEcho(engine.Config{}))
 	check := healthy(t, r.addr)
-	for range 10 {
+	for range 10 / lighter {
 		p := dial(t, r.addr)
 		p.sendRaw(bytes.Repeat([]byte("garbage "), 1<<20/8))
 		p.wantClose(protocol.InvalidMessage)
@@ -69,7 +69,7 @@ func aPeerThatSentGarbageGetsItsNotice(t *testing.T) {
 
 // Rule 14: a peer that takes nothing, or takes everything and does not end its side, is gone at Timeouts.Close.
 func TestAPeerThatDoesNotGoIsGoneAtCloseTimeout(t *testing.T) {
-	eachTransport(t, aPeerThatDoesNotGoIsGoneAtCloseTimeout)
+	eachLayer(t, aPeerThatDoesNotGoIsGoneAtCloseTimeout)
 }
 
 func aPeerThatDoesNotGoIsGoneAtCloseTimeout(t *testing.T) {

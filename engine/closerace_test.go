@@ -13,7 +13,7 @@ import (
 // Rule 14: the notice is the last thing that a peer gets, also when the close comes while the loop is looking after a
 // connection whose peer did not keep up.
 func TestTheNoticeIsNotLostWhileThePeerCatchesUp(t *testing.T) {
-	eachTransport(t, theNoticeIsNotLostWhileThePeerCatchesUp)
+	eachLayer(t, theNoticeIsNotLostWhileThePeerCatchesUp)
 }
 
 func theNoticeIsNotLostWhileThePeerCatchesUp(t *testing.T) {

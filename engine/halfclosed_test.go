@@ -76,9 +76,12 @@ func hasEnded(c *engine.Conn) bool {
 // connection closes.
 func TestAPeerThatHasEndedItsSideGetsAllAnswers(t *testing.T) {
 	sec := newSecurity(t)
-	for _, h := range halfClosers() {
+	for i, h := range halfClosers() {
 		for _, workers := range []int{0, 4} {
 			for _, tc := range []struct{ requests, size int }{{50, 100}, {7, 1 << 20}} {
+				if lighter > 1 && tc.size == 1<<20 && (workers > 0) != (i%2 == 0) {
+					continue
+				}
 				t.Run(fmt.Sprintf("%s, %d workers, %d answers of %d", h.name, workers, tc.requests, tc.size), func(t *testing.T) {
 					e, dialer := h.listen(sec, engine.Config{Workers: workers})
 					answer := bytes.Repeat([]byte("x"), tc.size)

@@ -73,7 +73,7 @@ func inClientsWords(t *testing.T, at []engine.Listener, typ uint16, id uint32) [
 
 // Rule 15: a client that asks never waits for ever for an answer that cannot be sent: one over MaxBody, or over what may wait at all.
 func TestTheAskerIsToldThatTheAnswerIsTooLarge(t *testing.T) {
-	eachTransport(t, theAskerIsToldThatTheAnswerIsTooLarge)
+	eachLayer(t, theAskerIsToldThatTheAnswerIsTooLarge)
 }
 
 func theAskerIsToldThatTheAnswerIsTooLarge(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 // Rule 15: past the memory budget the connection for which most waits is closed, then the next, and no others; and the
 // memory is freed.
 func TestTheMemoryBudgetClosesTheWorstFirst(t *testing.T) {
-	eachTransport(t, theMemoryBudgetClosesTheWorstFirst)
+	eachLayer(t, theMemoryBudgetClosesTheWorstFirst)
 }
 
 func theMemoryBudgetClosesTheWorstFirst(t *testing.T) {
@@ -92,7 +92,7 @@ func theMemoryBudgetClosesTheWorstFirst(t *testing.T) {
 // What waits to be read counts, too: unfinished frames, and messages that wait for Workers. Where that weighs more the code is
 // RateLimited.
 func TestTheMemoryBudgetCountsWhatWaitsToBeRead(t *testing.T) {
-	eachTransport(t, theMemoryBudgetCountsWhatWaitsToBeRead)
+	eachLayer(t, theMemoryBudgetCountsWhatWaitsToBeRead)
 }
 
 func theMemoryBudgetCountsWhatWaitsToBeRead(t *testing.T) {

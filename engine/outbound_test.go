@@ -159,7 +159,7 @@ func TestRepliesOfOneReadComeInOrder(t *testing.T) {
 func TestReplyAndSendShareOneOrder(t *testing.T) { eachTransport(t, replyAndSendShareOneOrder) }
 
 func replyAndSendShareOneOrder(t *testing.T) {
-	const rounds = 300
+	rounds := 300 / lighter
 	elsewhere := make(chan func())
 	defer close(elsewhere)
 	go func() {
@@ -207,7 +207,7 @@ func replyAndSendShareOneOrder(t *testing.T) {
 				p := dial(t, r.addr)
 				n := uint32(rounds)
 				if typ == 4 {
-					n = 10
+					n = max(uint32(10/lighter), 4)
 				}
 				var ms []protocol.Message
 				for id := range n {

@@ -103,7 +103,7 @@ func TestAnUnknownPolicyIsAnError(t *testing.T) {
 
 // SlowDropNewest: what there is no room for is dropped, the sender is told, and the connection stays.
 func TestSlowDropNewestDropsWhatIsSentAndTellsTheSender(t *testing.T) {
-	eachTransport(t, slowDropNewestDropsWhatIsSentAndTellsTheSender)
+	eachLayer(t, slowDropNewestDropsWhatIsSentAndTellsTheSender)
 }
 
 func slowDropNewestDropsWhatIsSentAndTellsTheSender(t *testing.T) {
@@ -143,7 +143,7 @@ func slowDropNewestDropsWhatIsSentAndTellsTheSender(t *testing.T) {
 
 // SlowDropOldest: what comes is in order, and the newest is there. SlowLatest: the newest of each key is there.
 func TestSlowDropOldestAndLatestKeepTheNewest(t *testing.T) {
-	eachTransport(t, slowDropOldestAndLatestKeepTheNewest)
+	eachLayer(t, slowDropOldestAndLatestKeepTheNewest)
 }
 
 func slowDropOldestAndLatestKeepTheNewest(t *testing.T) {
@@ -188,7 +188,7 @@ func slowDropOldestAndLatestKeepTheNewest(t *testing.T) {
 // A message under SlowClose closes the connection also where the engine's policy is another, and replies are never dropped:
 // they close it, too.
 func TestWhatMayNotBeDroppedClosesASlowConnection(t *testing.T) {
-	eachTransport(t, whatMayNotBeDroppedClosesASlowConnection)
+	eachLayer(t, whatMayNotBeDroppedClosesASlowConnection)
 }
 
 func whatMayNotBeDroppedClosesASlowConnection(t *testing.T) {

@@ -49,7 +49,7 @@ func TestWriteTimeoutClosesWhoTakesNothing(t *testing.T) {
 // With SlowDropNewest a client that takes nothing for Timeouts.Write stays, and what is sent to it is dropped even where there
 // is room; when it takes something again, what is sent reaches it.
 func TestWriteTimeoutDropsWithSlowDropNewest(t *testing.T) {
-	eachTransport(t, writeTimeoutDropsWithSlowDropNewest)
+	eachLayer(t, writeTimeoutDropsWithSlowDropNewest)
 }
 
 func writeTimeoutDropsWithSlowDropNewest(t *testing.T) {

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"bytes"
+	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -74,9 +75,7 @@ func (w *webConn) answer(t testing.TB) (status int, head string) {
 
 // more reads from the connection below.
 func (w *webConn) more() error {
-	buf := make([]byte, 64<<10)
-	n, err := w.Conn.Read(buf)
-	w.in = append(w.in, buf[:n]...)
+	n, err := readMore(w.Conn, &w.in)
 	if n > 0 {
 		return nil
 	}
@@ -99,8 +98,11 @@ func wsFrame(op byte, fin bool, payload []byte) []byte {
 	}
 	mask := binary.BigEndian.AppendUint32(nil, rand.Uint32())
 	b = append(b, mask...)
-	for i, c := range payload {
-		b = append(b, c^mask[i%4])
+	begin := len(b)
+	b = append(b, payload...)
+	keys := bytes.Repeat(mask, 256) // XORBytes is much faster than a loop with the race detector
+	for rest := b[begin:]; len(rest) > 0; {
+		rest = rest[subtle.XORBytes(rest, rest, keys):]
 	}
 	return b
 }

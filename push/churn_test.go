@@ -71,7 +71,8 @@ func (r *received) network(user string) *network {
 	}}
 }
 
-// lighter is by how much fewer users and messages TestPushUnderChurn has than in make full: a quarter with the race detector.
+// lighter is by how much fewer users and messages TestPushUnderChurn has than in make full: a quarter with the race detector. TestModel has a third
+// of its pushes then.
 var lighter = 1
 
 // Push under churn: users come and go while everyone is pushed confirmed messages, and the result's counts match what the

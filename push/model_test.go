@@ -23,6 +23,9 @@ import (
 // ROLLCALL_MODEL_SEED makes the same programs again; the network and the scheduler have no seed.
 func TestModel(t *testing.T) {
 	pushes := 30_000
+	if lighter > 1 {
+		pushes /= 3
+	}
 	if testing.Short() {
 		pushes /= 5
 	}

@@ -29,7 +29,7 @@ var stepsInAll = 1_000_000
 // and 16), see the package contract. A program is what several goroutines do at the same time, and what the handlers
 // do, on links and a checker that are made up; it runs in a synctest bubble, so that waiting takes no time.
 //
-// ROLLCALL_MODEL_STEPS says how many steps to take in all; a million by default, an eighth of it with the race detector, a fiftieth with -short.
+// ROLLCALL_MODEL_STEPS says how many steps to take in all; a million by default, a thirty-second of it with the race detector, a fiftieth with -short.
 //
 // ROLLCALL_MODEL_RULES ("3" or "3,17") has it look past all that breaks other rules, until one of these is broken: a mutant is
 // to die by its own.

@@ -2,4 +2,4 @@
 
 package usermgr_test
 
-func init() { stepsInAll /= 8 } // it takes eight times as long
+func init() { stepsInAll /= 32 } // it takes eight times as long
