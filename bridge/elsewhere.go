@@ -79,9 +79,13 @@ func (b *localSessions) LogonDeadline() time.Duration { return b.cfg.LogonDeadli
 
 // Deliver implements seam.LocalSessions.
 func (l *localSessions) Deliver(userID string, m *protocol.Message, policy uint8, key string) error {
-	var o *engine.SendOptions
-	if policy != 0 || key != "" {
-		o = &engine.SendOptions{Policy: engine.SlowPolicy(policy &^ seam.Unreliable), Key: key, Unreliable: policy&seam.Unreliable != 0}
+	return (*Bridge)(l).sendHere(userID, m, optionsOf(policy, key))
+}
+
+// optionsOf returns the options that a message had where it was sent.
+func optionsOf(policy uint8, key string) *engine.SendOptions {
+	if policy == 0 && key == "" {
+		return nil
 	}
-	return (*Bridge)(l).sendHere(userID, m, o)
+	return &engine.SendOptions{Policy: engine.SlowPolicy(policy &^ seam.Unreliable), Key: key, Unreliable: policy&seam.Unreliable != 0}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall"
+	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/lossy"
@@ -151,8 +152,34 @@ func TestWhatMayBeLostGoesByDatagram(t *testing.T) {
 			}}
 			c := srv.Client(t, "ann", cfg)
 			testkit.Eventually(t, "datagrams get through", c.Datagrams)
+			if err := srv.Bridge.Group("room").Join(bridge.Member{UserID: "ann"}); err != nil {
+				t.Fatal(err)
+			}
 			k.hold(true)
 			mayBeLost(t, c, echoes)
+			for name, send := range map[string]func(*protocol.Message) error{
+				"to a user": func(m *protocol.Message) error { return srv.Bridge.SendMessage("ann", m, unreliable) },
+				"to a group": func(m *protocol.Message) error {
+					_, err := srv.Bridge.Group("room").SendMessage(m, unreliable)
+					return err
+				},
+			} {
+				testkit.Eventually(t, "a message "+name+" by datagram", func() bool {
+					if err := send(&protocol.Message{Type: 1, Body: []byte(name)}); err != nil {
+						t.Fatal(err)
+					}
+					for deadline := time.After(100 * time.Millisecond); ; {
+						select {
+						case got := <-echoes:
+							if got == name {
+								return true
+							}
+						case <-deadline:
+							return false
+						}
+					}
+				})
+			}
 			k.hold(false)
 			if _, err := c.Ping(t.Context()); err != nil {
 				t.Error(err)

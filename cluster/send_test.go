@@ -15,6 +15,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -33,7 +34,7 @@ type sessions struct {
 func (s *sessions) LogonDeadline() time.Duration { return 10 * time.Second }
 
 // Deliver implements seam.LocalSessions.
-func (s *sessions) Deliver(userID string, m *protocol.Message, _ uint8, _ string) error {
+func (s *sessions) Deliver(userID string, m *protocol.Message, policy uint8, key string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.late && len(s.users.Links(userID)) == 0 {
@@ -42,7 +43,11 @@ func (s *sessions) Deliver(userID string, m *protocol.Message, _ uint8, _ string
 	if string(m.Body) == "too large" {
 		return protocol.Errorf(protocol.MessageTooLarge, "for %s", userID)
 	}
-	s.got = append(s.got, fmt.Sprintf("%s@%s: %s", userID, s.node, m.Body))
+	how := ""
+	if policy != 0 || key != "" {
+		how = fmt.Sprintf(", policy %d, key %q", policy, key)
+	}
+	s.got = append(s.got, fmt.Sprintf("%s@%s: %s%s", userID, s.node, m.Body, how))
 	return nil
 }
 
@@ -98,6 +103,21 @@ func want(t *testing.T, got []string, want ...string) {
 	if !slices.Equal(got, want) {
 		t.Errorf("delivered:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+}
+
+// A message's options go along to another node.
+func TestOptionsGoAlongToAnotherNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(b, "bob", 0)
+		for _, o := range []*engine.SendOptions{nil, {Policy: engine.SlowLatest, Key: "k"}, {Unreliable: true}, {Policy: engine.SlowDropNewest, Unreliable: true}} {
+			if err := a.Send("bob", &protocol.Message{Type: 1, Body: []byte("hi")}, o, false, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want(t, b.sessions.take(), "bob@b: hi", `bob@b: hi, policy 4, key "k"`, `bob@b: hi, policy 128, key ""`, `bob@b: hi, policy 130, key ""`)
+	})
 }
 
 // Rule 23: messages to a user on another node come in the order in which they were sent, and the store is asked once.
