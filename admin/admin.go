@@ -71,7 +71,6 @@ type Admin struct {
 	cfg     Config
 	log     *zap.Logger
 	began   time.Time
-	assets  map[string]asset
 	samples sampler
 	scans   chan struct{} // has room while no scan runs
 	acts    chan struct{} // has room for acts

@@ -95,7 +95,7 @@ func TestPathsAndMethods(t *testing.T) {
 		method, path string
 		status       int
 	}{
-		{"GET", "", 404}, {"GET", "overview", 200}, {"POST", "overview", 405}, {"GET", "overview/", 404}, {"GET", "OVERVIEW", 404},
+		{"GET", "overview", 200}, {"POST", "overview", 405}, {"GET", "overview/", 404}, {"GET", "OVERVIEW", 404},
 		{"GET", "users/kick", 405}, {"DELETE", "user", 405}, {"HEAD", "overview", 405}, {"GET", "conns/0x7", 404}, {"GET", "conns/07", 404},
 		{"GET", "conns/-7", 404}, {"GET", "conns/", 404}, {"GET", "conns/18446744073709551616", 404}, {"GET", "conns/7/../8", 404},
 		{"GET", "..", 404}, {"GET", "%2e%2e/overview", 404}, {"GET", "conns/7", 404}, {"POST", "conns/7/kick", 404},

@@ -148,10 +148,16 @@ func (p *tab) awaitOr(expression, says string) {
 // typing is text typed into an element after a click on it. Only the tab in front has the keyboard.
 func (p *tab) typing(selector, text string) {
 	p.t.Helper()
+	p.bringToFront()
+	p.run(chromedp.Click(selector), chromedp.SendKeys(selector, text))
+}
+
+func (p *tab) bringToFront() {
+	p.t.Helper()
 	p.run(func(ctx context.Context, t *chromedp.Target) (v chromedp.Void, err error) {
 		_, err = cdp.Call(ctx, t, page.BringToFront, cdp.Empty{})
 		return v, err
-	}, chromedp.Click(selector), chromedp.SendKeys(selector, text))
+	})
 }
 
 // crash ends the process of the tab's page. The browser does not answer.
