@@ -143,6 +143,27 @@ func (q *fifo[T]) refill(from *fifo[T]) {
 // post runs f on the loop, soon. When the loop has ended it runs f itself, at once.
 func (l *loop) post(f func()) { l.postTask(task{f: f}) }
 
+// take has the loop take a connection in, by f, and waits until it has. The loop must not be the caller's.
+func (l *loop) take(f func()) error {
+	taken := make(chan bool, 1)
+	l.post(func() {
+		if l.over.Load() {
+			taken <- false
+			return
+		}
+		f()
+		taken <- true
+	})
+	select {
+	case ok := <-taken:
+		if ok {
+			return nil
+		}
+	case <-l.engine.ended: // the loop is stuck in a handler, and the stop has given up on it
+	}
+	return errNotRunning
+}
+
 func (l *loop) postTask(t task) {
 	l.mu.Lock()
 	if l.ended {

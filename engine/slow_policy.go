@@ -56,7 +56,8 @@ type SendOptions struct {
 	// Unreliable says that the message may be lost, and is not to wait behind what was lost before it: the position of a player, say. It goes
 	// to a client by datagram, encrypted, if the client has logged on over TLS, has asked for datagrams, and they get through: see
 	// docs/contract.md, "Datagrams beside TLS". It may then overtake other messages, and be overtaken. Otherwise, and if the message is one of
-	// the system's, or larger than a datagram, it is sent like any other.
+	// the system's, or larger than a datagram, it is sent like any other. Policy and Key have no effect on what goes by datagram: more than
+	// 64 KiB that wait for the connection's event loop are dropped, with ErrDropped.
 	Unreliable bool
 }
 

@@ -85,24 +85,8 @@ func (s *feedSocket) open(c *Conn) error {
 	} else {
 		c.layers.Store(&s.layers)
 	}
-	opened := make(chan bool, 1)
 	l.feeds.Add(1)
-	l.post(func() {
-		if l.over.Load() {
-			opened <- false
-			return
-		}
-		c.opened(l)
-		opened <- true
-	})
-	select {
-	case ok := <-opened:
-		if ok {
-			return nil
-		}
-	case <-e.ended: // the loop is stuck in a handler, and the stop has given up on it
-	}
-	return errNotRunning
+	return l.take(func() { c.opened(l) })
 }
 
 // readAll reads and hands the bytes to the loop, until the peer or the connection has ended.

@@ -250,34 +250,19 @@ func (p *udpPeer) LocalAddr() net.Addr {
 
 // open gives the client to an event loop, with its first frame, and waits until the loop has it.
 func (p *udpPeer) open(c *Conn) error {
-	e := c.engine
 	l := p.reader.loopForNew()
 	s := &udpSocket{socket: p.reader, conn: c, addr: p.client.addr, early: &udpEarly{peer: p}}
 	s.setLocal(p.local)
 	s.layers.sock = s
 	c.layers.Store(&s.layers)
-	opened := make(chan bool, 1)
-	l.post(func() {
-		if l.over.Load() {
-			opened <- false
-			return
-		}
+	return l.take(func() {
 		l.udp.enter(s)
 		c.opened(l)
-		opened <- true
 		p.listener.mu.Lock()
 		p.session = s
 		p.listener.mu.Unlock()
-		s.frames(p.logon[udpwire.LogonHeader:])
+		l.post(func() { s.frames(p.logon[udpwire.LogonHeader:]) }) // a handler may block: take waits for none
 	})
-	select {
-	case ok := <-opened:
-		if ok {
-			return nil
-		}
-	case <-e.ended: // the loop is stuck in a handler, and the stop has given up on it
-	}
-	return errNotRunning
 }
 
 // goneCode is told to a client whose session is not known: the server has been restarted.
