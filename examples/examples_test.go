@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -225,6 +226,12 @@ func TestQuickstartCanStayUp(t *testing.T) {
 	p.send(t, protocol.Message{Type: 1, UserID: "dora", ID: 5, Body: []byte("hi")})
 	if m := p.receive(t); string(m.Body) != "hi" {
 		t.Errorf("answered %+v", m)
+	}
+	eventually(t, "the page is named", func() bool { return strings.Contains(quickstart.stdout.String(), "give it the token") })
+	_, url, _ := strings.Cut(quickstart.stdout.String(), "who is online: ")
+	url, _, _ = strings.Cut(url, "\n")
+	if status, text := asked(t, http.DefaultClient, "GET", url+"api/v1/user?id=dora", "", nil); status != 200 || !strings.Contains(text, `"user":"dora"`) {
+		t.Errorf("the page answers %d: %s", status, text)
 	}
 	quickstart.end(t, os.Interrupt)
 }

@@ -57,6 +57,8 @@ func run() error {
 	udp := flag.String("udp", "", "address for datagrams too; they are not encrypted")
 	flag.DurationVar(&cfg.Timeouts.KeepAlive, "keepalive", 0, "how long a connection is quiet before TCP asks for its peer; 0 for the engine's choice, negative for never")
 	flag.DurationVar(&cfg.Timeouts.StopWindow, "stop-window", 0, "over which time clients are told that the server stops")
+	adminAddr := flag.String("admin", "", "another TCP address, for a page of live users, with HTTP; on this machine unless there is a password")
+	adminPassword := flag.String("admin-password", "", "file with the password of that page; the user is admin")
 	events := flag.Bool("events", false, "print each event as a line of JSON")
 	flag.Parse()
 
@@ -109,6 +111,13 @@ func run() error {
 	}
 	for i, l := range cfg.Listeners {
 		fmt.Fprintf(os.Stderr, "%s%s\n", announcement(l), srv.Addrs()[i])
+	}
+	if *adminAddr != "" {
+		stop, err := serveAdmin(srv, *adminAddr, *adminPassword, frames.TLS)
+		if err != nil {
+			return err
+		}
+		defer stop()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

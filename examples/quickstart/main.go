@@ -2,7 +2,7 @@
 //
 //	go run ./examples/quickstart
 //
-// It ends by itself; with -listen :9000 the server stays up for other clients.
+// It ends by itself; with -listen :9000 the server stays up for other clients, and serves a page of its users.
 package main
 
 import (
@@ -10,6 +10,8 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -17,6 +19,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall"
+	"github.com/rollcall-go/rollcall/admin"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -55,10 +58,26 @@ func main() {
 	if *listen == "127.0.0.1:0" {
 		stop()
 	} else {
+		url, token, end := servePage(srv)
+		defer end()
 		say("The server stays up on %s. Stop it with Ctrl-C.", addr)
+		note("page", "who is online: %s", url)
+		note("page", "to throw users out there, give it the token %s", token)
 	}
 	must(<-stopped)
 	say("The server has stopped: everybody was told, and nobody is online (%d).", users.Count())
+}
+
+// servePage serves a page of the users who are online, for browsers on this machine.
+func servePage(srv *rollcall.Server) (url, token string, end func()) {
+	authorize, token := admin.Loopback()
+	pages, err := admin.New(admin.Config{Users: srv.Users, Engines: []admin.Engine{{Engine: srv.Engine, Bridge: srv.Bridge}}, Authorize: authorize})
+	must(err)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(err)
+	server := &http.Server{Handler: pages, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(ln) }()
+	return "http://" + ln.Addr().String() + "/", token, func() { _, _ = pages.Close(), server.Close() }
 }
 
 // events prints the user manager's events.
