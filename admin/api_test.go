@@ -1,9 +1,11 @@
 package admin
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -200,6 +202,23 @@ func TestOneScanAtATime(t *testing.T) {
 		if got := s.ask("GET", apiPrefix+path, ""); got.status != 200 || len(s.admin.scans) != 0 {
 			t.Errorf("%s is answered %d, and leaves %d scans", path, got.status, len(s.admin.scans))
 		}
+	}
+}
+
+// A scan looks at the clock, and whether someone still waits for it, after each slice.
+func TestAScanIsCut(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	c := &call{Request: httptest.NewRequestWithContext(ctx, "GET", "/", nil)}
+	late, left := startClock(c), startClock(c)
+	late.began = late.began.Add(-scanTime)
+	if late.over(scanSlice-1) || !late.over(1) || late.over(1) {
+		t.Error("a scan that has taken its time goes on after a slice, or is cut within one")
+	}
+	if left.over(scanSlice) {
+		t.Error("a scan is cut that has time")
+	}
+	if cancel(); !left.over(scanSlice) {
+		t.Error("a scan goes on for a client that has left")
 	}
 }
 

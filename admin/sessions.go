@@ -140,8 +140,10 @@ func (a *Admin) list(c *call, limit int) {
 	if done == nil {
 		return
 	}
-	found, next, err := a.filtered(&f, c.param("cursor"), limit, &t)
-	done()
+	found, next, err := func() ([]usermgr.SessionInfo, string, error) {
+		defer done()
+		return a.filtered(&f, c.param("cursor"), limit, &t)
+	}()
 	if err != nil {
 		c.fail(http.StatusBadRequest, err.Error())
 		return
@@ -213,6 +215,14 @@ func (a *Admin) search(c *call, q string, limit int) {
 	if done == nil {
 		return
 	}
+	a.searchAll(&v, q, limit, &t, done)
+	v.Visited, v.Took = t.n, t.took()
+	c.answer(v)
+}
+
+// searchAll looks at all sessions. It ends the scan before the answer is written, which may take its time.
+func (a *Admin) searchAll(v *searchView, q string, limit int, t *clock, done func()) {
+	defer done()
 	v.Whole = true
 	match := matcherOf(q)
 	for s := range a.cfg.Users.Sessions(usermgr.Filter{}) {
@@ -228,9 +238,6 @@ func (a *Admin) search(c *call, q string, limit int) {
 			break
 		}
 	}
-	done()
-	v.Visited, v.Took = t.n, t.took()
-	c.answer(v)
 }
 
 // matcherOf returns the function that says whether a search for q finds a session.

@@ -76,20 +76,8 @@ func (a *Admin) top(c *call, kind string) {
 		return
 	}
 	t := startClock(c)
-	best := make([]ranked, 0, topLength+1) // the greatest first
 	v := sessionsView{Whole: true}
-	for s := range a.cfg.Users.Sessions(usermgr.Filter{}) {
-		if n := by(a, &s); n > 0 && (len(best) < topLength || n > best[topLength-1].by) {
-			at, _ := slices.BinarySearchFunc(best, n, func(r ranked, n int64) int { return cmp.Compare(n, r.by) })
-			best = slices.Insert(best, at, ranked{n, s})
-			best = best[:min(len(best), topLength)]
-		}
-		if t.over(1) {
-			v.Whole = false
-			break
-		}
-	}
-	done()
+	best := a.best(by, &v.Whole, &t, done)
 	v.Sessions = make([]session, len(best))
 	for i := range best {
 		v.Sessions[i] = a.view(&best[i].s)
@@ -99,4 +87,22 @@ func (a *Admin) top(c *call, kind string) {
 		a.tops.set(kind, v)
 	}
 	c.answer(v)
+}
+
+// best looks at all sessions, and returns the first ones by an order. whole becomes false if there was not the time.
+func (a *Admin) best(by func(*Admin, *usermgr.SessionInfo) int64, whole *bool, t *clock, done func()) []ranked {
+	defer done()
+	best := make([]ranked, 0, topLength+1) // the greatest first
+	for s := range a.cfg.Users.Sessions(usermgr.Filter{}) {
+		if n := by(a, &s); n > 0 && (len(best) < topLength || n > best[topLength-1].by) {
+			at, _ := slices.BinarySearchFunc(best, n, func(r ranked, n int64) int { return cmp.Compare(n, r.by) })
+			best = slices.Insert(best, at, ranked{n, s})
+			best = best[:min(len(best), topLength)]
+		}
+		if t.over(1) {
+			*whole = false
+			break
+		}
+	}
+	return best
 }
