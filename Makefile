@@ -14,9 +14,10 @@ SOAK_STORM ?= 10000
 SOAK_STORM_CLIENTS ?= 5000
 
 # No debugger looks at what is built here, and without what it needs a compilation takes a quarter less time.
-export GOFLAGS := $(GOFLAGS) -gcflags=all=-dwarf=false
+NO_DEBUGGER := -gcflags=all=-dwarf=false
+export GOFLAGS := $(filter-out $(NO_DEBUGGER),$(GOFLAGS)) $(NO_DEBUGGER)
 
-.PHONY: test openssl redis postgres chromium beside vet race race-main race-others full alloc outside build fuzz soak mutants bench browser cluster-demo clean
+.PHONY: test openssl redis postgres chromium beside vet vet-bench race race-main race-others full alloc outside build fuzz soak mutants bench browser cluster-demo clean
 
 # The tests of the main module with the race detector take half of the time, and wait for a part of it: the rest runs beside them, one thing
 # after the other, but for what counts allocations. make fails if one of the two does, when the other one has ended.
@@ -64,6 +65,10 @@ vet: $(STATICCHECK)
 	cd internal/browsertest && $(GO) vet ./... && ../../$(STATICCHECK) ./...
 	cd examples/kcp && $(GO) vet ./... && ../../$(STATICCHECK) ./...
 	cd examples/quic && $(GO) vet ./... && ../../$(STATICCHECK) ./...
+
+# The benchmark needs packages of its own, which are not needed to change Rollcall.
+vet-bench:
+	cd bench && $(GO) vet ./...
 
 race: race-main race-others
 
