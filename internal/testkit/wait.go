@@ -23,15 +23,15 @@ func EventuallyIn(t testing.TB, patience time.Duration, what string, ok func() b
 }
 
 // ComesTrue waits until ok returns true, and reports whether it does within patience: for a test that has more to say where it does not. It asks
-// each millisecond, and after a while each time that a sixty-fourth of the wait has passed, up to 20 ms: in a bubble a test may wait for minutes,
-// and what it asks may be a logon.
+// each millisecond, and after a quarter of a second less often, up to each 20 ms: in a bubble a test may wait for minutes, and what it asks may be
+// a logon.
 func ComesTrue(patience time.Duration, ok func() bool) bool {
 	for began := time.Now(); !ok(); {
 		waited := time.Since(began)
 		if waited > patience {
 			return false
 		}
-		time.Sleep(min(max(waited/64, time.Millisecond), 20*time.Millisecond))
+		time.Sleep(min(max(waited/256, time.Millisecond), 20*time.Millisecond))
 	}
 	return true
 }
