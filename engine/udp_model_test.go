@@ -118,7 +118,7 @@ func (m *udpModel) begin(rt *rapid.T, c *modelClient) {
 	c.base = rapid.SampledFrom([]uint32{0, 1<<32 - 3, 1<<31 - 2}).Draw(rt, "base")
 	m.send(c.first, c.logon)
 	m.wants(c.first, "Welcome for %x", c.nonce)
-	m.await(c.first)
+	m.awaitWelcome(c.first)
 	c.welcome = m.last[c.first]
 	c.id, c.key = udpwire.Session(c.welcome)
 	frames := describeFrames(c.id, c.welcome[udpwire.WelcomeHeader:])
@@ -132,10 +132,12 @@ func (m *udpModel) begin(rt *rapid.T, c *modelClient) {
 		c.state = modelOpen
 		m.places[ip]++
 		c.deliveries = append(c.deliveries, "first")
-		c.conn = receive(m.t, "the binding", m.g.arrived).conn
 	}
 	if len(frames) != 1 || frames[0] != want || (c.id == 0) != (c.state == modelRefused) {
 		m.Fatalf("session %x, with %q in the Welcome, want %q", c.id, frames, want)
+	}
+	if c.state == modelOpen {
+		c.conn = receive(m.t, "the binding", m.g.arrived).conn
 	}
 	m.settle(c.first, 0)
 }
@@ -376,7 +378,7 @@ func (m *udpModel) serverSends(rt *rapid.T, c *modelClient) {
 		m.Fatal(err)
 	}
 	m.wants(c.home, "%x: message 0 of type 9: news", c.id)
-	m.await(c.home)
+	m.await(c.home, c.loop())
 	m.settle(c.home, c.loop())
 }
 
@@ -388,7 +390,7 @@ func (m *udpModel) serverCloses(rt *rapid.T, c *modelClient) {
 func (m *udpModel) isToldToGo(c *modelClient, code protocol.CloseCode) {
 	c.state, c.code = modelClosing, code
 	m.wants(c.home, "%s", describeClose(c.id, code))
-	m.await(c.home)
+	m.await(c.home, c.loop())
 	m.settle(c.home, c.loop())
 }
 
@@ -418,7 +420,7 @@ func (m *udpModel) sayBye(c *modelClient) {
 	m.lost += lost
 	m.send(c.home, append(c.data(c.last), frame(m.t, closeMessage(protocol.ClientClosed))...))
 	m.wants(c.home, "Gone of %d bytes for %x with %d", udpwire.GoneSize, c.id, c.code)
-	m.await(c.home)
+	m.await(c.home, c.loop())
 	m.settle(c.home, c.loop())
 	c.state = modelOver
 	m.places[m.spots[c.home].ip]--

@@ -24,7 +24,7 @@ type udpServer struct {
 	t       *testing.T
 	g       *gate
 	r       *running
-	probes  []*udpPeer // a session on each event loop; see udpModel.settle
+	probes  []*udpPeer // a session on each event loop; see udpModel.ask
 	unclean bool       // a program has failed and left its sessions: the next one takes a new server
 
 	mu        sync.Mutex
@@ -80,7 +80,7 @@ type modelSpot struct {
 	*net.UDPConn
 	ip        netip.Addr
 	want, got []string // what must come to it, and has come, since the last check
-	fenced    int      // fences of settle that were answered
+	asked     bool     // and was answered; see ask
 }
 
 // modelClient is a client as the model sees it.
@@ -246,7 +246,7 @@ func (m *udpModel) read(spot int, within time.Duration) bool {
 		m.Fatalf("%x has come to %d", b, spot)
 	}
 	if b[0] == udpwire.Challenge && slices.ContainsFunc(m.probes, func(p *udpPeer) bool { return p.id == udpwire.ID(b) }) {
-		s.fenced++
+		s.asked = true
 		return true
 	}
 	s.got = append(s.got, m.describe(spot, b)...)
@@ -313,8 +313,8 @@ func describeClose(id uint64, code protocol.CloseCode) string {
 	return fmt.Sprintf("%x: Close with %d", id, code)
 }
 
-// await waits for what the server sends by itself, in its own time.
-func (m *udpModel) await(spot int) {
+// awaitWelcome waits until what a spot wants has come, where the server takes its time: it accepts clients on a goroutine of its own.
+func (m *udpModel) awaitWelcome(spot int) {
 	s := m.spots[spot]
 	for deadline := time.Now().Add(patience); len(s.got) < len(s.want); {
 		if !m.read(spot, time.Until(deadline)) {
@@ -323,26 +323,42 @@ func (m *udpModel) await(spot int) {
 	}
 }
 
-// settle waits until the server has dealt with all that was sent from a spot to one of its loops, and looks at what has come to all
-// spots. It asks: a datagram for another session, on the same way to the same loop, is answered with a Challenge behind everything else.
-func (m *udpModel) settle(from, loop int) {
-	fence := udpwire.AppendData(nil, m.probes[loop].id, 0)
-	fence = append(fence, frame(m.t, protocol.Message{Type: 1})...)
-	ask := func(spots ...int) {
-		for _, i := range spots {
-			m.spots[i].fenced = 0
-			m.send(i, fence)
+// await is awaitWelcome for what a loop does within a few turns. It counts them, by asking.
+func (m *udpModel) await(spot, loop int) {
+	s := m.spots[spot]
+	for turns := 0; len(s.got) < len(s.want); turns++ {
+		if turns == 100 {
+			m.Fatalf("to %d has come %q, want %q", spot, s.got, s.want)
 		}
-		for _, i := range spots {
-			for m.spots[i].fenced == 0 {
-				if !m.read(i, patience) {
-					m.Fatalf("a Challenge has not come to %d, but %q", i, m.spots[i].got)
-				}
+		if !m.read(spot, 10*time.Millisecond) {
+			m.ask(loop, spot)
+		}
+	}
+}
+
+// ask sends a datagram from each of the spots to a loop, for the probe's session there. It is answered with a Challenge, behind what the
+// loop has sent to that spot for datagrams before.
+func (m *udpModel) ask(loop int, spots ...int) {
+	b := udpwire.AppendData(nil, m.probes[loop].id, 0)
+	b = append(b, frame(m.t, protocol.Message{Type: 1})...)
+	for _, i := range spots {
+		m.spots[i].asked = false
+		m.send(i, b)
+	}
+	for _, i := range spots {
+		for !m.spots[i].asked {
+			if !m.read(i, patience) {
+				m.Fatalf("a Challenge has not come to %d, but %q", i, m.spots[i].got)
 			}
 		}
 	}
-	ask(from)
-	ask(0, 1, 2, 3, 4) // what came to another spot was sent before this is answered
+}
+
+// settle waits until the server has dealt with all that was sent from a spot to one of its loops, and looks at what has come to all
+// spots.
+func (m *udpModel) settle(from, loop int) {
+	m.ask(loop, from)
+	m.ask(loop, 0, 1, 2, 3, 4) // what came to another spot was sent before this is answered
 	for i, s := range m.spots {
 		for len(s.got) < len(s.want) && m.read(i, time.Second) {
 		}
