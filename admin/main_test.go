@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -80,7 +81,8 @@ type answer struct {
 	body   string
 }
 
-// ask asks the page, and holds the answer against the document; each header is "Name: value". What is not a GET has the headers that it needs, unless a header says otherwise.
+// ask asks the page, and holds the answer against the document; each header is "Name: value". What is not a GET has the headers that it
+// needs, unless a header says otherwise.
 func (s *stand) ask(method, path, body string, headers ...string) answer {
 	r := httptest.NewRequest(method, "http://admin.test/"+path, strings.NewReader(body))
 	if method != http.MethodGet {
@@ -101,8 +103,10 @@ func (s *stand) ask(method, path, body string, headers ...string) answer {
 }
 
 func (s *stand) serve(r *http.Request) answer {
+	ctx, cancel := context.WithTimeout(r.Context(), testkit.Patience) // a stream ends then
+	defer cancel()
 	w := httptest.NewRecorder()
-	s.admin.ServeHTTP(w, r)
+	s.admin.ServeHTTP(w, r.WithContext(ctx))
 	res := w.Result()
 	text, _ := io.ReadAll(res.Body)
 	return answer{res.StatusCode, res.Header, string(text)}
