@@ -17,18 +17,21 @@ SOAK_STORM_CLIENTS ?= 5000
 NO_DEBUGGER := -gcflags=all=-dwarf=false
 export GOFLAGS := $(filter-out $(NO_DEBUGGER),$(GOFLAGS)) $(NO_DEBUGGER)
 
-.PHONY: test openssl redis postgres chromium beside vet vet-bench race race-main race-others full alloc outside build fuzz soak mutants bench browser cluster-demo clean
+.PHONY: test openssl redis postgres chromium main beside vet vet-bench race race-main race-others full alloc outside build fuzz soak mutants bench browser cluster-demo clean
 
-# The tests of the main module with the race detector take half of the time, and wait for a part of it: the rest runs beside them, one thing
+# The tests of the main module take half of the time, and wait for a part of it: the rest runs beside them, one thing
 # after the other, but for what counts allocations. make fails if one of the two does, when the other one has ended.
 test: openssl redis postgres chromium
-	$(MAKE) -j 2 race-main beside
+	$(MAKE) -j 2 main beside
 	$(MAKE) alloc
+
+main:
+	$(MAKE) race-main
+	$(MAKE) full
 
 beside:
 	$(MAKE) vet
 	$(MAKE) race-others
-	$(MAKE) full
 	$(MAKE) outside
 	$(MAKE) browser
 
