@@ -17,9 +17,9 @@ SOAK_STORM_CLIENTS ?= 5000
 NO_DEBUGGER := -gcflags=all=-dwarf=false
 export GOFLAGS := $(filter-out $(NO_DEBUGGER),$(GOFLAGS)) $(NO_DEBUGGER)
 
-.PHONY: test openssl redis postgres chromium main beside vet vet-bench race race-main race-others full alloc outside build fuzz soak mutants bench browser cluster-demo clean
+.PHONY: test openssl redis postgres chromium main beside vet vet-bench race race-main race-others race-stores full alloc outside build fuzz soak mutants bench browser cluster-demo clean
 
-# The tests of the main module take half of the time, and wait for a part of it: the rest runs beside them, one thing
+# The tests of the main module, and of the stores of chat, take half of the time, and wait for a part of it: the rest runs beside them, one thing
 # after the other, but for what counts allocations. make fails if one of the two does, when the other one has ended.
 test: openssl redis postgres chromium
 	$(MAKE) -j 2 main beside
@@ -28,6 +28,7 @@ test: openssl redis postgres chromium
 main:
 	$(MAKE) race-main
 	$(MAKE) full
+	$(MAKE) race-stores
 
 beside:
 	$(MAKE) vet
@@ -73,25 +74,27 @@ vet: $(STATICCHECK)
 vet-bench:
 	cd bench && $(GO) vet ./...
 
-race: race-main race-others
+race: race-main race-others race-stores
 
 # go test need not vet what make vet does.
 race-main:
 	all=$$($(GO) list ./...) && $(GO) test -race -vet=off -timeout 30m $(LONGEST) $$(echo "$$all" | grep -vE '/($(PLAIN)|internal/soak)$$')
 	$(GO) test -race -vet=off -run '^TestStress$$' ./internal/soak
 
-# What has no goroutines of its own, and SQLite, which is 7 times slower with the race detector, run without it. So do those tests of
+# What has no goroutines of its own runs without the race detector, and so does SQLite (race-stores), which is 7 times slower with it. So do those tests of
 # internal/soak that measure: with the race detector they do not look at the memory.
 race-others:
 	all=$$($(GO) list ./...) && $(GO) test -vet=off $$(echo "$$all" | grep -E '/($(PLAIN))$$')
 	$(GO) test -vet=off -skip '^TestStress$$' ./internal/soak
 	cd metrics && $(GO) test -race -vet=off ./...
 	cd cluster/redisdir && $(GO) test -race -vet=off -timeout 30m -parallel 4 ./... # most of them wait
+	cd examples/kcp && $(GO) test -race -vet=off ./...
+	cd examples/quic && $(GO) test -race -vet=off ./...
+
+race-stores:
 	cd chat/sqlstore && $(GO) test -vet=off . ./sqlite
 	cd chat/sqlstore && $(GO) test -race -vet=off -timeout 30m ./postgres ./example
 	cd chat/sqlstore && $(GO) test -race -vet=off -run "$(SQLITE_RACE)" ./sqlite
-	cd examples/kcp && $(GO) test -race -vet=off ./...
-	cd examples/quic && $(GO) test -race -vet=off ./...
 
 # The packages that take longest begin first, so that none of them runs alone at the end.
 LONGEST := ./engine ./cluster ./usermgr ./bridge
