@@ -353,7 +353,7 @@ func (m *udpModel) unknownSession(rt *rapid.T) {
 	m.settle(from, loop%len(m.probes))
 }
 
-// garbage is not answered: kinds that the server sends, that nobody sends, and wrong sizes.
+// garbage is not answered. It has a kind of the server's, an unknown kind, or a wrong size.
 func (m *udpModel) garbage(rt *rapid.T, c *modelClient) {
 	b := c.data(c.last + 1)
 	b = append(b, frame(m.t, protocol.Message{Type: 1, ID: 1, Body: make([]byte, 30)})...)

@@ -218,38 +218,56 @@ func (c *Conn) openWay() *udpPath {
 
 // sendApart queues a message for a datagram. sent is false where it is to be sent like any other.
 func (c *Conn) sendApart(m *protocol.Message) (sent bool, err error) {
-	c.mu.Lock()
-	open := c.openWay() != nil
-	c.mu.Unlock()
-	if !open {
+	if frameSize(m) > udpwire.MaxSealedFrame {
 		return false, nil
 	}
-	o := outBufs.Get().(*outBuf)
-	defer o.release()
-	if o.b, err = protocol.Binary.Append(o.b, m); err != nil {
-		return false, nil // the ordinary way says so
+	c.mu.Lock()
+	p := c.openWay()
+	if p == nil {
+		c.mu.Unlock()
+		return false, nil
 	}
-	return c.queueApart(o.b, m.Type)
+	b, err := protocol.Binary.Append(p.waiting().b, m)
+	if err != nil { // the ordinary way says so
+		c.mu.Unlock()
+		return false, nil
+	}
+	return p.queue(b, m.Type)
 }
 
 // queueApart is sendApart for a frame.
 func (c *Conn) queueApart(frame []byte, typ uint16) (sent bool, err error) {
+	if len(frame) > udpwire.MaxSealedFrame {
+		return false, nil
+	}
 	c.mu.Lock()
 	p := c.openWay()
-	if p == nil || len(frame) > udpwire.MaxSealedFrame {
+	if p == nil {
 		c.mu.Unlock()
 		return false, nil
 	}
+	return p.queue(append(p.waiting().b, frame...), typ)
+}
+
+// waiting returns the messages for the next datagrams. conn.mu is held on entry.
+func (p *udpPath) waiting() *outBuf {
 	if p.out == nil {
 		p.out = outBufs.Get().(*outBuf)
 	}
-	if len(p.out.b)+len(frame) > pathHolds {
-		c.drop(tally{messages: 1, bytes: len(frame), typ: typ})
+	return p.out
+}
+
+// queue takes b, which has one message more than the waiting ones. conn.mu is held on entry, and queue releases it.
+func (p *udpPath) queue(b []byte, typ uint16) (sent bool, err error) {
+	c, o := p.conn, p.out
+	n := len(b) - len(o.b)
+	if len(b) > pathHolds {
+		c.drop(tally{messages: 1, bytes: n, typ: typ})
 		c.mu.Unlock()
 		return true, ErrDropped
 	}
-	p.out.b = append(p.out.b, frame...)
-	p.out.add(typ, len(frame))
+	o.b = b
+	o.add(typ, n)
 	mark := !p.marked
 	p.marked = true
 	c.mu.Unlock()
