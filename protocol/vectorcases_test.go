@@ -17,7 +17,8 @@ var aboutVectors = []string{
 	"in bytes, absent is none. A valid frame is also what an encoder makes of the fields. body.error_code says that the",
 	"frame is fine and its body is not: the string map of a Logon or a Renew, a Push, a PushAck, WhoIsOnline's ID list, or",
 	"the operation of a Presence, Contacts, Group or Chat, which docs/chat.md describes, with its lists. Numbers of messages",
-	"and groups are strings here, because they have up to 63 bits.",
+	"and groups are strings here, because they have up to 63 bits. refused_at binds servers: a client must find the same code,",
+	"and may find it later, with more bytes of the frame. vectors.txt has what a client needs of this, one vector a line.",
 }
 
 const (
@@ -131,6 +132,9 @@ func systemVectors() []vector {
 		good("logon reply", toClient, m{Type: protocol.TypeLogon, Reply: true, ID: 1},
 			text("\x00\x00\x02\x0cheartbeat-ms\x00\x0510000\x07session\x00\x040197"),
 			&body{Welcome: fields("heartbeat-ms", "10000", "session", "0197")}),
+		good("logon with keys that a language may have for itself", toServer, m{Type: protocol.TypeLogon, ID: 1, UserID: "alice"},
+			text("\x02\x09__proto__\x00\x01p\x0bconstructor\x00\x01c"),
+			&body{Logon: fields("__proto__", "p", "constructor", "c")}),
 		good("logon reply without fields", toClient, m{Type: protocol.TypeLogon, Reply: true, ID: 1}, text("\x00\x00\x00"),
 			&body{Welcome: fields()}),
 		good("logon reply without a map", toClient, m{Type: protocol.TypeLogon, Reply: true, ID: 1}, text("\x00\x00"),
@@ -145,6 +149,9 @@ func systemVectors() []vector {
 		good("close with info", toClient, m{Type: protocol.TypeClose},
 			text("\x03\xec\x00\x08stopping\x02\x07address\x00\x09b.net:900\x08retry-ms\x00\x045000"),
 			closing(protocol.ServerStopping, "stopping", fields("address", "b.net:900", "retry-ms", "5000"))),
+		good("close with keys that a language may have for itself", toClient, m{Type: protocol.TypeClose},
+			text("\x03\xec\x00\x00\x02\x09__proto__\x00\x01p\x0bconstructor\x00\x01c"),
+			closing(protocol.ServerStopping, "", fields("__proto__", "p", "constructor", "c"))),
 		good("close with a code of the application", toClient, m{Type: protocol.TypeClose}, text("\x0f\xa1\x00\x02no"),
 			closing(4001, "no", nil)),
 		good("close with a text beyond ASCII", toClient, m{Type: protocol.TypeClose}, text("\x07\xd2\x00\x08tsch\xc3\xbcs!"),
@@ -199,6 +206,7 @@ func mapVectors() []vector {
 		broken("a key twice", "\x02\x01k\x00\x01v\x01k\x00\x01w"),
 		broken("a key that is not UTF-8", "\x01\x01\xff\x00\x01v"),
 		broken("a value that is not UTF-8", "\x01\x01k\x00\x01\xff"),
+		broken("a key twice that a language may have for itself", "\x02\x09__proto__\x00\x00\x09__proto__\x00\x00"),
 	}
 }
 
@@ -255,6 +263,7 @@ func limitVectors() []vector {
 		limited(bad("length that two user IDs cannot make up for", both, header(1<<20+512, 5, 3), 7, protocol.MessageTooLarge),
 			1<<20, 0),
 		limited(bad("length of 4 GiB", both, header(1<<32-1, 5, 3), 5, protocol.MessageTooLarge), 1<<20, 0),
+		limited(bad("length that wraps 32 bits with the header", both, header(0xFFFFFFF0, 5, 3), 5, protocol.MessageTooLarge), 1<<20, 0),
 		limited(good("frame of max_frame", both, m{Type: 1, UserID: "alice", DestUserID: "bob"}, x, nil), 0, 124),
 		limited(bad("frame over max_frame", both, raw(0x52, 0, 1, 7, 0, "alice", "bob", x), 8, protocol.MessageTooLarge), 0, 123),
 		limited(bad("before admission: a frame of 4 KiB and a byte", toServer, header(4096-15, 5, 3), 8, protocol.MessageTooLarge),

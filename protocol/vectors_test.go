@@ -17,14 +17,18 @@ import (
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
-// testdata/vectors.json is for clients in any language. It is written from the table in vectorcases_test.go by
+// testdata/vectors.json is for clients in any language, and vectors.txt for those without JSON. They are written from the tables
+// in vectorcases_test.go and vectorencode_test.go by
 //
 //	go test ./protocol -run TestVectors -update
 //
 // The table spells every byte out, or puts it together with raw below: never with the code under test.
-var update = flag.Bool("update", false, "write testdata/vectors.json")
+var update = flag.Bool("update", false, "write testdata/vectors.json and vectors.txt")
 
-const vectorsFile = "testdata/vectors.json"
+const (
+	vectorsFile     = "testdata/vectors.json"
+	vectorLinesFile = "testdata/vectors.txt"
+)
 
 type vectorFile struct {
 	About   []string `json:"about"`
@@ -140,18 +144,23 @@ func TestVectorsAreCurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want = append(want, '\n')
+	checkCurrent(t, vectorsFile, append(want, '\n'))
+	checkCurrent(t, vectorLinesFile, vectorLines(t))
+}
+
+func checkCurrent(t *testing.T, file string, want []byte) {
+	t.Helper()
 	if *update {
-		if err := os.WriteFile(vectorsFile, want, 0o644); err != nil {
+		if err := os.WriteFile(file, want, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := os.ReadFile(vectorsFile)
+	got, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs from the table; write it with -update", vectorsFile)
+		t.Errorf("%s differs from the table; write it with -update", file)
 	}
 }
 
