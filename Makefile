@@ -17,11 +17,11 @@ SOAK_STORM_CLIENTS ?= 5000
 NO_DEBUGGER := -gcflags=all=-dwarf=false
 export GOFLAGS := $(filter-out $(NO_DEBUGGER),$(GOFLAGS)) $(NO_DEBUGGER)
 
-.PHONY: test openssl redis postgres chromium main beside vet vet-bench race race-main race-others race-stores full alloc outside build fuzz soak mutants bench browser cluster-demo clean
+.PHONY: test openssl redis postgres chromium npm main beside vet vet-bench race race-main race-others race-stores full alloc outside build fuzz soak mutants bench browser cluster-demo clean
 
 # The tests of the main module, and of the stores of chat, take half of the time, and wait for a part of it: the rest runs beside them, one thing
 # after the other, but for what counts allocations. make fails if one of the two does, when the other one has ended.
-test: openssl redis postgres chromium
+test: openssl redis postgres chromium npm
 	$(MAKE) -j 2 main beside
 	$(MAKE) alloc
 
@@ -59,6 +59,17 @@ chromium:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y --no-install-recommends chromium; } || \
 		{ echo "Chromium is missing, so the tests that drive a browser are left out: install it (apt-get install chromium, apk add chromium, brew install --cask chromium)" >&2; [ "$$CI" != true ]; }
+
+# The tests of internal/browsertest check the types of a page's script, with tsc, and what axe-core says to it. Both come with npm, by a lock file.
+NPM := internal/browsertest/testdata/npm
+
+npm:
+	@{ command -v node && command -v npm; } >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y --no-install-recommends nodejs npm; } || \
+		{ echo "node and npm are missing, so the tests of a page's types and accessibility are left out: install them (apt-get install nodejs npm, apk add nodejs npm, brew install node)" >&2; [ "$$CI" != true ]; }
+	@[ -e $(NPM)/node_modules/.package-lock.json ] && [ ! $(NPM)/package-lock.json -nt $(NPM)/node_modules/.package-lock.json ] || ! command -v npm >/dev/null || \
+		(cd $(NPM) && npm ci --no-audit --no-fund) || \
+		{ echo "npm cannot fetch what the lock file has, so the tests of a page's types and accessibility are left out" >&2; [ "$$CI" != true ]; }
 
 vet: $(STATICCHECK)
 	$(GO) vet ./...
@@ -173,7 +184,7 @@ bench:
 
 # A real browser, Chromium, against servers of the tests' own, with and without TLS, and examples/webchat. No result is kept, since go test
 # does not know what else it depends on: the browser, the program that it builds, and the page. SCREENSHOTS=FOLDER keeps pictures.
-browser: chromium
+browser: chromium npm
 	cd internal/browsertest && $(GO) test -vet=off -count=1 -parallel 4 ./... # most of them wait
 
 # A redis-server, three nodes and some clients, and what happens to them, in words.
