@@ -1,0 +1,27 @@
+package main
+
+import "slices"
+
+// scenarios returns all scenarios, in the order of docs/protocol.md.
+func scenarios() []scenario {
+	return slices.Concat(logonScenarios, requestScenarios, pushScenarios, closeScenarios)
+}
+
+// The headings of docs/protocol.md under which clients have rules.
+const (
+	framesHeading    = "Frames"
+	stringMapHeading = "String map"
+	codeHeading      = "Code and text"
+	startHeading     = "A connection from start to end"
+	systemHeading    = "System messages"
+	requestHeading   = "Requests, replies and errors"
+	usersHeading     = "Messages between users"
+	pushHeading      = "Pushes"
+	onlineHeading    = "Who is online"
+	beatHeading      = "Heartbeat"
+	tokenHeading     = "Tokens that expire"
+	closeHeading     = "Closing, and coming back"
+	limitsHeading    = "Limits"
+	codesHeading     = "Codes"
+	webHeading       = "WebSocket"
+)
