@@ -31,9 +31,9 @@ export class Client {
   readonly #handlers = new Map<number, Handler>();
   readonly #pushes = new PushMemory();
   #onPush: ((push: Push) => void | Promise<void>) | undefined;
-  // connect sets these, before anyone has the client.
+  // The first logon sets these, before anyone has the client.
   #state!: State;
-  #states!: States;
+  #states: States | undefined;
   #loop!: Promise<void>;
 
   /** connect makes clients. */
@@ -50,7 +50,7 @@ export class Client {
         return inbox.bytes;
       },
       maxInbound: this.#settings.maxInbound,
-    });
+    }, (state) => this.#tell(state));
   }
 
   /** @internal Connects. The platform's own connect calls it. */
@@ -58,8 +58,6 @@ export class Client {
     options.signal?.throwIfAborted();
     const client = new Client(platform, url, options);
     await client.#link.first(options.signal);
-    client.#state = { state: "online", user: client.#link.user };
-    client.#states = new States(client.#state);
     client.#loop = client.#run();
     platform.defer(() => client.#inbox.start()); // by then the caller's code behind connect has set its handlers
     return client;
@@ -76,7 +74,7 @@ export class Client {
    * are kept.
    */
   states(options: { signal?: AbortSignal } = {}): AsyncIterableIterator<State> {
-    return this.#states.stream(options.signal);
+    return (this.#states as States).stream(options.signal);
   }
 
   /**
@@ -158,11 +156,11 @@ export class Client {
   }
 
   async #run(): Promise<void> {
-    const why = await this.#link.run((state) => this.#tell(state));
+    const why = await this.#link.run();
     const closed: State = { state: "closed", error: why };
     this.#state = closed;
     if (this.#link.stopped) {
-      this.#states.put(closed); // a handler that runs does not hold it up
+      this.#states?.put(closed); // a handler that runs does not hold it up
     } else {
       this.#inbox.put(() => this.#told(closed), 0);
     }
@@ -171,6 +169,10 @@ export class Client {
   /** tell notes a state, and puts it behind the messages that have come. */
   #tell(state: State): void {
     this.#state = state;
+    if (this.#states === undefined) {
+      this.#states = new States(state);
+      return;
+    }
     if (state.state === "online") {
       for (const id of this.#pushes.takeUnsent()) {
         this.#acknowledge(id);
@@ -181,7 +183,7 @@ export class Client {
 
   /** told lets the loops over states go on, and then the next message. */
   #told(state: State): Promise<void> {
-    this.#states.put(state);
+    this.#states?.put(state);
     return new Promise((resolve) => this.#platform.defer(resolve));
   }
 

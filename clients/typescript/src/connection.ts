@@ -71,7 +71,7 @@ export class Connection implements TransportEvents {
   readonly #requests = new Map<number, Pending>();
   #transport: Transport | undefined;
   #state: "logon" | "online" | "leaving" | "over" = "logon";
-  #logon: { resolve(welcome: Welcome): void; reject(error: unknown): void } | undefined;
+  #logon: { accepted(welcome: Welcome): void; resolve(): void; reject(error: unknown): void } | undefined;
   #finish!: (why: RollcallError) => void;
   #why: RollcallError | undefined;
   #lastID: number;
@@ -94,8 +94,11 @@ export class Connection implements TransportEvents {
     this.finished = new Promise((resolve) => (this.#finish = resolve));
   }
 
-  /** logOn sends the Logon over the transport, whose events this connection has got, and waits for the answer. */
-  logOn(transport: Transport, user: string, device: number, body: Uint8Array): Promise<Welcome> {
+  /**
+   * logOn sends the Logon over the transport, whose events this connection has got, and waits for the answer. accepted is called before
+   * any frame behind the answer is looked at.
+   */
+  logOn(transport: Transport, user: string, device: number, body: Uint8Array, accepted: (welcome: Welcome) => void): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#why !== undefined) {
         transport.close();
@@ -103,7 +106,7 @@ export class Connection implements TransportEvents {
         return;
       }
       this.#transport = transport;
-      this.#logon = { resolve, reject };
+      this.#logon = { accepted, resolve, reject };
       this.#append({ type: LOGON, flags: 0, id: LOGON_ID, device, user, to: "", body });
       this.#flush();
     });
@@ -284,13 +287,15 @@ export class Connection implements TransportEvents {
     const interval = Math.max(asked, LEAST_HEARTBEAT);
     this.#pulse = new Pulse(this.#platform.clock.now(), interval, Math.max(3 * interval, LEAST_SERVER_TIMEOUT));
     this.#schedule();
-    this.#logon?.resolve({
+    const logon = this.#logon;
+    this.#logon = undefined;
+    logon?.accepted({
       user: frame.to,
       session: fields.get("session") ?? "",
       expires: parseNumber(fields.get("expires-ms"), Number.MAX_SAFE_INTEGER) || undefined,
       ghostTimeout: 3 * interval,
     });
-    this.#logon = undefined;
+    logon?.resolve();
   }
 
   #setMaxBody(told: number | undefined): void {

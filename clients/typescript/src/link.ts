@@ -17,6 +17,7 @@ export class Link {
   readonly #settings: Settings;
   readonly #owner: Owner;
   readonly #address: Address;
+  readonly #tell: (state: State) => void;
   readonly #backoff: Backoff;
   readonly #stop = new AbortController();
   #why: RollcallError | undefined; // of the stop
@@ -29,11 +30,13 @@ export class Link {
   #atOnce = false; // the next attempt does not wait
   #endWait = () => {};
 
-  constructor(platform: Platform, settings: Settings, address: Address, owner: Owner) {
+  /** tell is called for each state but the last, which run returns. */
+  constructor(platform: Platform, settings: Settings, address: Address, owner: Owner, tell: (state: State) => void) {
     this.#platform = platform;
     this.#settings = settings;
     this.#address = address;
     this.#owner = owner;
+    this.#tell = tell;
     const { min, max } = settings.reconnect ?? { min: 0, max: 0 };
     this.#backoff = new Backoff(min, max, platform.random);
   }
@@ -48,18 +51,13 @@ export class Link {
     return this.#why !== undefined;
   }
 
-  /** The user who is logged on. */
-  get user(): string {
-    return this.#welcome?.user || this.#settings.user;
-  }
-
   /** first makes the first connection. */
   async first(signal: AbortSignal | undefined): Promise<void> {
     await this.#connect(this.#address, signal);
   }
 
   /** run serves one connection after the other, and returns why there is no other one. */
-  async run(tell: (state: State) => void): Promise<RollcallError> {
+  async run(): Promise<RollcallError> {
     const unwatch = this.#platform.watch({
       wake: () => this.#wake(),
       leave: () => this.#leave(),
@@ -74,11 +72,10 @@ export class Link {
         if (clock.now() - since >= (this.#settings.reconnect?.stable ?? 0)) {
           this.#backoff.reset();
         }
-        const end = this.#why ?? (await this.#reconnect(why, tell));
+        const end = this.#why ?? (await this.#reconnect(why));
         if (end !== undefined) {
           return end;
         }
-        tell({ state: "online", user: this.user });
       }
     } finally {
       unwatch();
@@ -103,7 +100,7 @@ export class Link {
   }
 
   /** reconnect makes the next connection after one was lost because of why. It returns why there is none, or undefined. */
-  async #reconnect(why: RollcallError, tell: (state: State) => void): Promise<RollcallError | undefined> {
+  async #reconnect(why: RollcallError): Promise<RollcallError | undefined> {
     const { clock } = this.#platform;
     const lost = clock.now();
     const ghostTimeout = this.#welcome?.ghostTimeout ?? 0;
@@ -119,7 +116,7 @@ export class Link {
         this.#moved = undefined;
       }
       this.#moved = moveTo(tried, error.info.get("address") ?? "") ?? this.#moved;
-      tell({ state: "reconnecting", error });
+      this.#tell({ state: "reconnecting", error });
       await this.#pause(retryAfter(error));
       if (this.#why !== undefined) {
         return this.#why;
@@ -127,7 +124,6 @@ export class Link {
       try {
         tried = this.#moved ?? this.#address;
         await this.#connect(tried, this.#stop.signal);
-        this.#atOnce = false;
         return undefined;
       } catch (e) {
         error = asError(e);
@@ -168,13 +164,7 @@ export class Link {
     try {
       const body = encodeMap(await this.#fields(this.#session, deadline.signal));
       const transport = await this.#platform.open(address, connection, deadline.signal);
-      const welcome = await until(connection.logOn(transport, user, device, body), deadline.signal);
-      if (this.#why !== undefined) {
-        throw this.#why;
-      }
-      this.#connection = connection;
-      this.#welcome = welcome;
-      this.#session = welcome.session;
+      await until(connection.logOn(transport, user, device, body, (welcome) => this.#accepted(connection, welcome)), deadline.signal);
     } catch (e) {
       connection.drop(asError(e));
       throw signal?.aborted === true ? signal.reason : asError(e);
@@ -182,14 +172,19 @@ export class Link {
       deadline.end();
       this.#attempt = undefined;
     }
-    this.#keepAlive(connection);
   }
 
-  /** keepAlive renews the session of a connection, if it expires. */
-  #keepAlive(connection: Connection): void {
-    const expires = this.#welcome?.expires;
-    if (expires !== undefined) {
-      void renewAll(this.#platform, expires, () => this.#renew(connection), connection.over);
+  #accepted(connection: Connection, welcome: Welcome): void {
+    if (this.#why !== undefined) {
+      return; // the attempt is about to end
+    }
+    this.#connection = connection;
+    this.#welcome = welcome;
+    this.#session = welcome.session;
+    this.#atOnce = false;
+    this.#tell({ state: "online", user: welcome.user || this.#settings.user });
+    if (welcome.expires !== undefined) {
+      void renewAll(this.#platform, welcome.expires, () => this.#renew(connection), connection.over);
     }
   }
 

@@ -55,7 +55,7 @@ export class FakeClock implements Clock {
       if (next === undefined || next.at > end) {
         break;
       }
-      this.time = next.at;
+      this.time = Math.max(this.time, next.at); // late after standStill
       this.#timers.delete(next);
       next.f();
     }
