@@ -143,6 +143,12 @@ func (c *Client) State() State {
 	return c.state
 }
 
+// Format writes the user and the state, whatever the verb: package fmt would write the session's ID, which is a secret, with all other
+// fields.
+func (c *Client) Format(w fmt.State, verb rune) {
+	_, _ = fmt.Fprintf(w, "Client(%q, %v)", c.UserID(), c.State())
+}
+
 // Done returns a channel that is closed when the client has ended for good and its last handler, OnState with
 // Closed, has returned. Do not wait for it in a handler, which would wait for itself.
 func (c *Client) Done() <-chan struct{} { return c.done }

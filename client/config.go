@@ -116,7 +116,7 @@ type Config struct {
 // When the server names another address the client tries that; after a failed attempt there it goes back to Dial's. A client that was
 // connected by a URL puts a "host:port" that the server names into it, and does not go from wss:// to an address without TLS.
 type Reconnect struct {
-	// Min and Max bound the wait before each attempt. The wait is the server's retry-ms, if it sent one, plus a random time
+	// Min and Max bound the wait before each attempt. The wait is the server's retry-ms, if it sent one, up to an hour, plus a random time
 	// between 0 and the lesser of Max and Min × 2ⁿ, evenly distributed, for attempt n from 0. n begins at 0 again after a
 	// connection that has lasted for a minute. 0 means 200 ms and 30 s. With a negative Min the wait is retry-ms alone; with a
 	// negative Max the client never reconnects.
@@ -137,7 +137,7 @@ type Timeouts struct {
 	// the messages sent last, may be lost.
 	Close time.Duration
 	// Heartbeat is the time without sending anything after which the client sends a Heartbeat. 0 means the interval that the
-	// server's logon reply asks for, and 10 s where it asks for none. If Heartbeat is more than three times that interval, the
+	// server's logon reply asks for, 100 ms at least, and 10 s where it asks for none. If Heartbeat is more than three times that interval, the
 	// server ends the session. Negative means that the client sends no heartbeats and does not watch for a silent server.
 	Heartbeat time.Duration
 	// Server is how long the server may be silent before the connection counts as lost. After a third of that time the client sends
@@ -148,6 +148,10 @@ type Timeouts struct {
 
 const (
 	defaultHeartbeat = 10 * time.Second
+	// leastHeartbeat bounds what a server may ask for, so that it cannot make a client send without end.
+	leastHeartbeat = 100 * time.Millisecond
+	// mostRetry bounds retry-ms, so that a mistake of a server does not keep a client away for days.
+	mostRetry = time.Hour
 	// leastServerTimeout is the least default of Timeouts.Server, so that a short pause of a server with very short
 	// intervals does not end the connection.
 	leastServerTimeout = 3 * time.Second

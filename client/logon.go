@@ -169,6 +169,7 @@ func (cn *conn) setHeartbeat(ms string) {
 	if asked <= 0 {
 		asked = defaultHeartbeat
 	}
+	asked = max(asked, leastHeartbeat)
 	cn.ghostTimeout = min(3*asked, never)
 	cfg := &cn.client.cfg
 	cn.interval = orDefault(cfg.Timeouts.Heartbeat, asked, never)

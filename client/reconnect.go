@@ -157,7 +157,7 @@ func retryAfter(ce *protocol.CloseError) time.Duration {
 	if ce == nil {
 		return 0
 	}
-	return milliseconds(ce.Info[protocol.FieldRetryMS])
+	return min(milliseconds(ce.Info[protocol.FieldRetryMS]), mostRetry)
 }
 
 // pause waits before an attempt: first as long as the server asks in ce, which may be nil, then for the backoff, which

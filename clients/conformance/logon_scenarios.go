@@ -1,10 +1,6 @@
 package main
 
-import (
-	"net"
-
-	"github.com/rollcall-go/rollcall/protocol"
-)
+import "github.com/rollcall-go/rollcall/protocol"
 
 var logonScenarios = []scenario{
 	{
@@ -192,12 +188,4 @@ var logonScenarios = []scenario{
 			t.again(s, nil)
 		},
 	},
-}
-
-// keepsOut is an address where nothing listens.
-func keepsOut(t *trial) string {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	check(err)
-	defer ln.Close()
-	return ln.Addr().String()
 }

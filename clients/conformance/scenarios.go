@@ -2,9 +2,10 @@ package main
 
 import "slices"
 
-// scenarios returns all scenarios, in the order of docs/protocol.md.
+// scenarios returns all scenarios; those that take longest come first.
 func scenarios() []scenario {
-	return slices.Concat(logonScenarios, requestScenarios, pushScenarios, closeScenarios)
+	return slices.Concat(returnScenarios, beatScenarios, tokenScenarios, frameScenarios, limitScenarios, logonScenarios, requestScenarios, userScenarios,
+		pushScenarios, onlineScenarios, closeScenarios, tlsScenarios, webScenarios)
 }
 
 // The headings of docs/protocol.md under which clients have rules.

@@ -28,7 +28,6 @@ type trial struct {
 	until     time.Time
 	servers   []*server
 	count     int
-	ending    []func()
 
 	mu     sync.Mutex
 	faults []string // what broke a rule that holds in every scenario
@@ -110,9 +109,6 @@ func (t *trial) finish(leftOut bool, fault string) (bool, string) {
 			s.close()
 		}
 	}()
-	for _, f := range t.ending {
-		f()
-	}
 	if err := t.p.end(eventually); err != nil && fault == "" {
 		fault = err.Error()
 	}
@@ -148,9 +144,6 @@ func (t *trial) fault(format string, a ...any) {
 
 // patience is how long the trial may wait now.
 func (t *trial) patience() time.Duration { return min(eventually, time.Until(t.until)) }
-
-// later has f called when the trial ends, before the testee does.
-func (t *trial) later(f func()) { t.ending = append(t.ending, f) }
 
 // unique returns a name that the trial has not used.
 func (t *trial) unique(what string) string {
