@@ -47,15 +47,20 @@ final class Engine {
         thread.setDaemon(true);
     }
 
-    /** Returns when the client is online. */
+    /** Returns when the client is online. Where the thread is interrupted before that the client is closed, and its listener told nothing. */
     void start() throws RollcallException {
         thread.start();
         try {
             first.get();
         } catch (InterruptedException e) {
-            close();
+            boolean online = !stop();
+            if (!online) {
+                close();
+            }
             Thread.currentThread().interrupt();
-            throw new ClientClosedException(null);
+            if (!online) {
+                throw new ClientClosedException(null);
+            }
         } catch (ExecutionException e) {
             throw (RollcallException) e.getCause();
         }
@@ -80,12 +85,10 @@ final class Engine {
         } catch (RollcallException e) {
             return e;
         }
-        dispatcher.start();
         while (true) {
             if (!online(c)) {
                 c.leave(new ClientClosedException(null), CloseCode.CLIENT_CLOSED, "");
             }
-            first.complete(null);
             RollcallException why = c.serve();
             if (c.age() >= settings.stableAfter) {
                 backoff.reset();
@@ -205,6 +208,9 @@ final class Engine {
             connection = c;
             state = ConnectionState.ONLINE;
             hurry = false;
+            if (first.complete(null)) {
+                dispatcher.start();
+            }
         }
         dispatcher.putState(new StateChange(ConnectionState.ONLINE, user(), null));
         return true;
@@ -222,6 +228,17 @@ final class Engine {
         timer.shutdownNow();
         dispatcher.putLast(new StateChange(ConnectionState.CLOSED, user(), why));
         first.completeExceptionally(why);
+    }
+
+    /** Makes the client end, unless it was online already. Returns false if it was. */
+    private boolean stop() {
+        synchronized (lock) {
+            if (first.isDone() && !first.isCompletedExceptionally()) {
+                return false;
+            }
+            stopped = new ClientClosedException(null);
+            return true;
+        }
     }
 
     /** Closes the client, and waits until its threads have ended. */
