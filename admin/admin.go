@@ -52,6 +52,10 @@ type Config struct {
 	Hosts []string
 	// ShowFields are the fields of a Logon (usermgr.SessionInfo.Fields) that are shown. Empty means none.
 	ShowFields []string
+	// Presence, when set, says what state others see a user in: a *presence.Service.
+	Presence Presence
+	// Chat, when set, has the contacts and groups of users: a *chat.Service.
+	Chat Chat
 	// Audit is told of each act before and after it, and of each that was refused. It may block. Nil means that Logger gets a line for
 	// each, at info.
 	Audit func(Action)

@@ -38,7 +38,14 @@ type stand struct {
 // newStand starts a server with its page. change changes the page's settings.
 func newStand(t *testing.T, cfg rollcall.Config, change func(*Config)) *stand {
 	t.Helper()
+	return newStandWith(t, cfg, func(*rollcall.Server) {}, change)
+}
+
+// newStandWith is newStand; setUp is called before the server runs.
+func newStandWith(t *testing.T, cfg rollcall.Config, setUp func(*rollcall.Server), change func(*Config)) *stand {
+	t.Helper()
 	s := &stand{Server: rollcalltest.NewServer(t, cfg, func(srv *rollcall.Server) {
+		setUp(srv)
 		srv.HandleDefault(func(c *rollcall.Conn, m *rollcall.Message) error { return c.Reply(m, m.Body) })
 	}), may: Act, t: t}
 	pages := Config{Users: s.Users, Engines: []Engine{{Name: "main", Engine: s.Engine, Bridge: s.Bridge}},

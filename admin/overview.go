@@ -30,6 +30,8 @@ type overviewView struct {
 	ScanRuns         bool              `json:"scanRuns"`
 	MuchWaits        int               `json:"muchWaits"` // from how many waiting bytes on a session is in trouble
 	ShowFields       []string          `json:"showFields"`
+	NotLetIn         map[string]uint64 `json:"notLetIn"` // refusals of all parts, by part and reason
+	Has              []string          `json:"has"` // what the page can show and do besides, by Config
 }
 
 // engineView is an engine.Stats, and its bridge's.
@@ -78,6 +80,7 @@ func (a *Admin) overview(c *call) {
 		Devices: make(map[string]int), Logons: u.Logons, Refused: byName(u.Refused), Ended: byName(u.Disconnected),
 		HandlerPanics: u.HandlerPanics, HandlersFrozen: u.HandlersFrozen, HeartbeatSeconds: a.cfg.Users.HeartbeatTimeout().Seconds(),
 		Engines: []engineView{}, Watchers: a.hub.count(), ScanRuns: len(a.scans) > 0, MuchWaits: muchWaits, ShowFields: append([]string{}, a.cfg.ShowFields...)}
+	v.Has, v.NotLetIn = a.has(), notLetIn(&v)
 	if c.may >= Act {
 		v.May = "act"
 	}
@@ -89,6 +92,44 @@ func (a *Admin) overview(c *call) {
 	}
 	v.Minute, v.Hour = a.samples.shown()
 	c.answer(v)
+}
+
+// has returns which parts of Config are set that a page may be without.
+func (a *Admin) has() []string {
+	all := []string{}
+	for _, p := range []struct {
+		name string
+		set  bool
+	}{{"chat", a.cfg.Chat != nil}, {"presence", a.cfg.Presence != nil}} {
+		if p.set {
+			all = append(all, p.name)
+		}
+	}
+	return all
+}
+
+// notLetIn adds up the refusals of connections and of log-ons. A bridge counts those of the user manager too.
+func notLetIn(v *overviewView) map[string]uint64 {
+	all := make(map[string]uint64)
+	add := func(part string, counts map[string]uint64) {
+		for why, n := range counts {
+			if n > 0 {
+				all[part+": "+why] += n
+			}
+		}
+	}
+	bridges := 0
+	for _, e := range v.Engines {
+		add("connection", e.Refused)
+		if e.Logons != nil {
+			bridges++
+			add("log-on", e.Logons.Refused)
+		}
+	}
+	if bridges == 0 {
+		add("log-on", v.Refused)
+	}
+	return all
 }
 
 func viewOfEngine(e *Engine) engineView {

@@ -203,8 +203,8 @@ func (a *Admin) search(c *call, q string, limit int) {
 	t := startClock(c)
 	v := searchView{sessionsView: sessionsView{Sessions: []session{}}}
 	if d, ok := a.cfg.Users.User(q); ok {
-		v.Exact = &userView{User: q, Online: true, Since: d.Since, LastActive: d.LastActive, counters: countersOf(d.Counters), Tag: d.Tag,
-			Sessions: a.views(d.Sessions), Ended: []ended{}}
+		v.Exact = &userView{User: q}
+		a.fill(v.Exact, &d, true)
 	}
 	if v.Exact != nil && len(a.scans) > 0 { // the one who was looked for is found
 		v.Took = t.took()

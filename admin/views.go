@@ -66,9 +66,11 @@ type userView struct {
 	Since      time.Time `json:"since,omitzero"`
 	LastActive time.Time `json:"lastActive,omitzero"`
 	counters
-	Tag      string    `json:"tag,omitempty"`
-	Sessions []session `json:"sessions"`
-	Ended    []ended   `json:"ended"` // the user's sessions that have ended, as far as they are remembered
+	Tag      string     `json:"tag,omitempty"`
+	Presence string     `json:"presence,omitempty"` // the state that others see
+	Sessions []session  `json:"sessions"`
+	Rooms    []roomName `json:"rooms"`
+	Ended    []ended    `json:"ended"` // the user's sessions that have ended, as far as they are remembered
 }
 
 // codeName is a code's name, or "code N".
@@ -151,6 +153,20 @@ func (a *Admin) troubleOf(s *usermgr.SessionInfo, waitingOut int) (all []string)
 	return all
 }
 
+// fill describes a user's sessions, and what is known besides.
+func (a *Admin) fill(v *userView, d *usermgr.UserData, online bool) {
+	v.Sessions, v.Rooms, v.Ended = []session{}, []roomName{}, []ended{}
+	if !online {
+		return
+	}
+	v.Online, v.Since, v.LastActive, v.counters, v.Tag = true, d.Since, d.LastActive, countersOf(d.Counters), d.Tag
+	v.Sessions = a.views(d.Sessions)
+	v.Rooms = append(v.Rooms, a.roomsOf(v.User, v.Sessions)...)
+	if a.cfg.Presence != nil {
+		v.Presence = a.cfg.Presence.Visible(v.User).String()
+	}
+}
+
 // user answers with everything that is known of one user.
 func (a *Admin) user(c *call) {
 	id := c.param("id")
@@ -158,11 +174,9 @@ func (a *Admin) user(c *call) {
 		c.fail(400, "id is missing: the user's ID")
 		return
 	}
-	v := userView{User: id, Sessions: []session{}, Ended: []ended{}}
-	if d, ok := a.cfg.Users.User(id); ok {
-		v.Online, v.Since, v.LastActive, v.counters, v.Tag = true, d.Since, d.LastActive, countersOf(d.Counters), d.Tag
-		v.Sessions = a.views(d.Sessions)
-	}
+	v := userView{User: id}
+	d, online := a.cfg.Users.User(id)
+	a.fill(&v, &d, online)
 	for _, s := range a.cfg.Users.Closed() {
 		if s.UserID == id && len(v.Ended) < 100 {
 			v.Ended = append(v.Ended, a.endedView(&s))

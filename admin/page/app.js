@@ -1,9 +1,5 @@
 // The page of live users. It makes elements and never HTML from text, so that an ID is shown and never taken for markup. The types of what
-// the server answers are those of openapi.json.
-
-/** @typedef {Node | string | number | false | null | undefined | Child[]} Child */
-/** @typedef {{ [handler: `on${string}`]: (e: any) => unknown, [name: string]: any }} Attributes */
-/** @typedef {[name: string, numbers: number[], behind: string]} Line */
+// the server answers are those of openapi.json, and others are in ../page.d.ts.
 
 /** @type {(selector: string) => any} */
 const $ = (selector) => document.querySelector(selector)
@@ -11,11 +7,8 @@ const main = $('#main'), dialog = $('#ask')
 
 // ---- elements
 
-/**
- * Makes an element. Its name may have classes: "p.note". Attributes that are undefined or false are left out, and so are children.
- * @param {string} name @param {Attributes | Child} [attributes] @param {...Child} children @returns {any}
- */
-function h(name, attributes, ...children) {
+/** Makes an element. @type {MakeElement} */
+const h = (name, attributes, ...children) => {
 	if (attributes?.constructor !== Object) [attributes, children] = [{}, [/** @type {Child} */ (attributes), ...children]]
 	const [tag, ...classes] = name.split('.')
 	const svg = ['svg', 'polyline', 'line'].includes(tag)
@@ -30,7 +23,7 @@ function h(name, attributes, ...children) {
 	return e
 }
 
-const handlers = ['onclick', 'onchange', 'onsubmit', 'oninput', 'onpointermove', 'onpointerleave']
+const handlers = ['onclick', 'onchange', 'onsubmit', 'oninput']
 
 /**
  * Makes what is shown like what it is to be, and keeps the elements that may stay: with the focus, and what is written and ticked.
@@ -79,22 +72,24 @@ const button = (label, onclick, kind = '') => h('button' + kind, { type: 'button
 const userLink = (id) => link(to('#/user', { id }), text(id))
 /** @param {number} n @param {Child} [label] */
 const connLink = (n, label = '#' + n) => link(to('#/conn', { n }), label)
+/** @param {RoomName} r */
+const roomLink = ({ name, engine }) => link(to('#/room', { name, engine }), text(name))
 /** @param {string} code @param {Child} [label] */
 const codeLink = (code, label = code) => link(to('#/ended', { code }), label)
 
 /**
- * A table. heads are names, each with "!" after it for numbers, or "@" for users; rows are [key, ...cells]. A phone shows a card for each row.
- * @param {string[]} heads @param {[string | number, ...Child[]][]} rows
+ * A table, or none. The columns' names have "!" after them for numbers, and "@" for users. A phone shows a card for each row.
+ * @template T @param {T[]} rows @param {(row: T) => string | number} key @param {Record<string, (row: T) => Child>} columns @param {string} [none]
  */
-function table(heads, rows) {
-	const of = { '!': 'n', '@': 'user' }
-	const columns = heads.map((s) => ({ 'data-label': s.replace(/[!@]$/, ''), class: of[/** @type {'!'} */ (s.at(-1))] }))
-	return h('div.scroll', h('table.cards', h('thead', h('tr', columns.map((c) => h('th', { class: c.class }, c['data-label'])))),
-		h('tbody', rows.map(([key, ...cells]) => h('tr', { 'data-key': key }, cells.map((c, i) => h('td', columns[i], c)))))))
+function table(rows, key, columns, none = 'None.') {
+	if (!rows.length) return h('p.note', none)
+	const heads = Object.keys(columns).map((s) => ({ 'data-label': s.replace(/[!@]$/, ''), class: s.endsWith('!') ? 'n' : s.endsWith('@') && 'user' }))
+	return h('div.scroll', h('table', h('thead', h('tr', heads.map((c) => h('th', { class: c.class }, c['data-label'])))),
+		h('tbody', rows.map((row) => h('tr', { 'data-key': key(row) }, Object.values(columns).map((cell, i) => h('td', heads[i], cell(row))))))))
 }
 
-/** @param {...([name: string, Child] | Child)} rows */
-const definitions = (...rows) => h('dl', rows.map((row) => Array.isArray(row) && [h('dt', row[0]), h('dd', row[1] || 'none')]))
+/** @param {...[name: string, Child]} rows those without a value are left out */
+const definitions = (...rows) => h('dl', rows.map((row) => row[1] && [h('dt', row[0]), h('dd', row[1])]))
 
 // ---- numbers and times
 
@@ -127,8 +122,6 @@ const parts = (counts) => Object.entries(counts).filter(([, n]) => n).map(([name
 const waits = (toHandle, toSend) => size(toHandle) + ' to be handled, ' + size(toSend) + ' to be sent'
 /** @param {Traffic} t */
 const flow = (t) => num(t.messages) + ' · ' + size(t.bytes)
-/** @param {Traffic} t */
-const trafficText = (t) => count(t.messages, 'message') + ', ' + size(t.bytes)
 
 // ---- the API
 
@@ -179,6 +172,8 @@ let overview
 /** @type {Sessions | undefined} the sessions in trouble, asked for so often that the scans take a fiftieth of the time */
 let trouble
 let troubleAt = 0
+/** @param {Overview['has'][0]} part */
+const has = (part) => overview?.has.includes(part)
 const mayAct = () => overview?.may === 'act'
 
 async function status() {
@@ -206,7 +201,7 @@ let range
 let back = 0 // where all charts are read, in steps from the end
 /** @param {number} steps */
 const read = (steps) => {
-	back = Math.max(0, Math.round(steps))
+	back = steps
 	draw()
 }
 /** When the charts are read. @param {Series} s */
@@ -215,24 +210,16 @@ const readAt = (s) => (back ? new Date(Date.parse(s.end) - back * s.step * 1000)
 /** @param {string} title @param {Line[]} lines @param {Series} s @param {(n: number) => string} format */
 function chart(title, lines, s, format) {
 	const steps = s.step > 1 ? 120 : 60, n = lines[0][1].length, i = n - 1 - back
-	const highest = Math.max(1, ...lines.flatMap((l) => l[1])), power = 10 ** Math.floor(Math.log10(highest))
-	const most = power * ([1, 2, 5].find((f) => f * power >= highest) ?? 10)
+	const most = Math.max(1, ...lines.flatMap((l) => l[1]))
 	/** @param {number} i */
 	const x = (i) => 600 - ((n - 1 - i) * 600) / (steps - 1)
-	const says = lines.map(([name, v]) => name + ' ' + (n ? format(v[n - 1]) + ' now, at most ' + format(Math.max(...v)) : 'not known yet')).join('; ')
+	const says = lines.map(([name, v]) => name + ' ' + format(v[i] ?? 0)).join(', ')
 	return h('section.card', { 'data-key': title }, h('h2', title),
-		h('div.plot', {
-			role: 'img', 'aria-label': title + ', last ' + span(steps * s.step) + ': ' + says,
-			onpointermove: (e) => {
-				const box = e.currentTarget.getBoundingClientRect()
-				read((1 - (e.clientX - box.left) / box.width) * (steps - 1))
-			},
-			onpointerleave: () => read(0),
-		},
-		h('svg', { viewBox: '0 0 600 100', preserveAspectRatio: 'none', 'aria-hidden': true },
-			[0, 50].map((y) => h('line', { x2: 600, y1: y, y2: y })), back > 0 && h('line', { x1: x(i), x2: x(i), y2: 100 }),
+		h('div.plot', h('svg', { viewBox: '0 0 600 100', preserveAspectRatio: 'none', 'aria-hidden': true },
+			back > 0 && h('line', { x1: x(i), x2: x(i), y2: 100 }),
 			lines.map(([, v], k) => h('polyline.s' + k, { points: v.map((y, j) => x(j).toFixed(1) + ',' + (100 - (y * 100) / most).toFixed(1)).join(' ') }))),
-		h('span', n > 1 ? format(most) : 'not known yet')),
+		h('span', n > 1 ? format(most) : 'not known yet'),
+		h('input', { type: 'range', min: 1 - steps, max: 0, value: -back, 'aria-label': title + ', last ' + span(steps * s.step), 'aria-valuetext': readAt(s) + ': ' + says, oninput: (e) => read(-e.target.value) })),
 		h('p.times', h('span', span(steps * s.step) + ' ago'), h('span', readAt(s))),
 		h('ul.legend', lines.map(([name, v, behind], k) => h('li', h('svg', { viewBox: '0 0 27 8', 'aria-hidden': true }, h('polyline.s' + k, { points: '0,4 27,4' })),
 			link(behind, name), ' ', h('b', i in v ? format(v[i]) : '–')))))
@@ -247,41 +234,26 @@ const mean = (a) => add(/** @type {any} */ (a.slice(-10))) / Math.max(1, Math.mi
 /** The sum of several lines. @param {number[][]} all @param {number[]} like */
 const sum = (all, like) => like.map((_, i) => all.reduce((a, v) => a + v[i], 0))
 
+/** @param {string} by */
+const top = (by) => to('#/sessions', { top: by })
 /** @param {string} name @param {string} value @param {string} href @param {string} below @param {boolean} [bad] */
 const tile = (name, value, href, below, bad) => h('li', h('a', { href, class: bad && 'bad' }, h('span', name), h('b', value), h('span', below)))
 
-/** The refusals of all parts, by part and reason. */
-function refusals() {
-	/** @type {Record<string, number>} */
-	const all = {}
-	/** @param {string} part @param {Record<string, number>} [counts] */
-	const take = (part, counts = {}) => Object.entries(counts).forEach(([why, n]) => (all[part + why] = (all[part + why] ?? 0) + n))
-	for (const e of overview.engines) {
-		take('connection: ', e.refused)
-		take('log-on: ', e.logons?.refused)
-	}
-	if (!overview.engines.length) take('log-on: ', overview.refused)
-	return all
-}
-
-/** @param {Record<string, number>} counts @param {string} head @param {(name: string) => Child} shown @param {string} none */
-function countTable(counts, head, shown, none) {
-	const rows = Object.entries(counts).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1])
-	return rows.length ? table([head, 'Since the start!'], rows.map(([name, n]) => [name, shown(name), num(n)])) : h('p.note', none)
-}
+/** @param {Record<string, number>} counts @param {string} head @param {(name: string) => Child} shown */
+const countTable = (counts, head, shown) => table(Object.entries(counts).filter(([, n]) => n).sort((a, b) => b[1] - a[1]), ([name]) => name, { [head]: ([name]) => shown(name), 'Since the start!': ([, n]) => num(n) })
 
 /** @param {Engine} e */
 function engineCard(e) {
 	const faults = parts({ 'handler panics': e.handlerPanics, 'handler errors': e.handlerErrors, 'stuck event loops': e.stalls, 'authenticator panics': e.logons?.authenticatorPanics })
 	return h('section.card', { 'data-key': 'engine ' + e.name }, h('h2', 'Engine ', text(e.name)), definitions(
 		['Listens on', e.addrs.join(', ')],
-		['Connections', parts({ open: e.open, 'let in': e.bound, 'without a first message': e.accepted, 'being checked': e.verifying, 'in a handshake': e.handshaking, 'waiting for a handshake': e.handshakesWaiting, closing: e.closing })],
+		['Connections', parts({ open: e.open, 'let in': e.bound, 'without a message yet': e.accepted, 'being checked': e.verifying, 'in a handshake': e.handshaking, 'waiting for one': e.handshakesWaiting, closing: e.closing })],
 		['Logging on', parts({ users: e.logons?.loggingOn, 'being authenticated': e.logons?.authenticating })],
 		['Since the start', parts({ accepted: e.acceptedTotal, 'sent nothing': e.probes, 'datagrams lost': e.lost })],
 		['By transport', Object.keys(e.transports).sort().map((via) => [link(to('#/sessions', { via }), via), ' ' + num(e.transports[via]) + ' '])],
 		['Waits', waits(e.inboundQueue, e.outboundQueue)],
 		['Banned addresses', num(e.bans)],
-		['Faults', faults && h('span.bad', '⚠ ' + faults)]))
+		['Faults', faults ? h('span.bad', '⚠ ' + faults) : 'none']))
 }
 
 /** @param {Session} s */
@@ -297,26 +269,27 @@ const pick = (s) => h('input', { type: 'checkbox', 'aria-label': 'Pick ' + s.use
 	draw()
 } })
 
-/** @param {Session[]} all @param {boolean} [picks] */
-function sessionTable(all, picks = false) {
-	return table([...(picks ? ['Pick'] : []), 'User@', 'Address', 'Via', 'Device!', 'Online for!', 'Last message!', 'In!', 'Out!', 'Dropped!', 'Waits!', 'Trouble'], all.map((s) => {
-		const waits = (s.waitingIn ?? 0) + (s.waitingOut ?? 0)
-		return [s.conn, ...(picks ? [pick(s)] : []), [userLink(s.user), [s.tag, s.userTag].map((t) => t && [' ', h('span.tag', text(t))])],
-			connLink(s.conn, text(s.address || '#' + s.conn)), s.via, s.device, since(s.logonTime), since(s.lastMessage) + ' ago', flow(s.in), flow(s.out),
-			s.dropped.messages > 0 && num(s.dropped.messages), waits > 0 && size(waits), troubleMarks(s)]
-	}))
-}
+/** @param {Session} s */
+const user = (s) => [userLink(s.user), [s.tag, s.userTag].map((t) => t && [' ', h('span.tag', text(t))])]
+/** @param {Session} s */
+const address = (s) => text(s.address || '#' + s.conn)
+/** What sessions and ended ones have. @type {Record<string, (s: Session) => Child>} */
+const traffic = { 'In!': (s) => flow(s.in), 'Out!': (s) => flow(s.out), 'Dropped!': (s) => s.dropped.messages > 0 && num(s.dropped.messages) }
+
+/** @param {Session[]} all @param {Record<string, (s: Session) => Child>} [first] columns before the others */
+const sessionTable = (all, first) => table(all, (s) => s.conn, {
+	...first, 'User@': user, Address: (s) => connLink(s.conn, address(s)), Via: (s) => s.via, 'Device!': (s) => s.device, 'Online for!': (s) => since(s.logonTime),
+	'Last message!': (s) => since(s.lastMessage) + ' ago', ...traffic, 'Waits!': (s) => (s.waitingIn || s.waitingOut) && size((s.waitingIn ?? 0) + (s.waitingOut ?? 0)), Trouble: troubleMarks,
+})
 
 /** @param {Ended[]} all */
-function endedTable(all) {
-	if (!all.length) return h('p.note', 'None is remembered.')
-	return table(['User@', 'Ended', 'Code', 'Address', 'Via', 'Was online for!', 'In!', 'Out!', 'Dropped!'], all.map((s) => [s.conn, userLink(s.user),
-		[at(s.at), ', ' + since(s.at) + ' ago'], codeLink(String(s.code), s.why + ' (' + s.code + ')'), text(s.address || '#' + s.conn), s.via,
-		span((Date.parse(s.at) - Date.parse(s.logonTime)) / 1000), flow(s.in), flow(s.out), s.dropped.messages > 0 && num(s.dropped.messages)]))
-}
+const endedTable = (all) => table(all, (s) => s.conn, {
+	'User@': user, Ended: (s) => [at(s.at), ', ' + since(s.at) + ' ago'], Code: (s) => codeLink(String(s.code), s.why + ' (' + s.code + ')'), Address: address, Via: (s) => s.via,
+	'Was online for!': (s) => span((Date.parse(s.at) - Date.parse(s.logonTime)) / 1000), .../** @type {any} */ (traffic),
+}, 'None is remembered.')
 
 /** @param {Session[]} all */
-const fieldsOf = (all) => all.map((s) => s.fields && [h('h2', 'Fields of ', connLink(s.conn)), definitions(...Object.entries(s.fields).map(([k, t]) => [k, text(t)]))])
+const fieldsOf = (all) => all.map(({ conn, fields = {} }) => Object.keys(fields).length > 0 && [h('h2', 'Fields of ', connLink(conn)), table(Object.entries(fields), ([k]) => k, { Field: ([k]) => text(k), Text: ([, t]) => text(t) })])
 
 /** @type {Record<string, string>} */
 const tops = { in: 'received most', out: 'sent most', dropped: 'lost most messages', waiting: 'most waits', age: 'longest online' }
@@ -327,10 +300,16 @@ const tops = { in: 'received most', out: 'sent most', dropped: 'lost most messag
  */
 const select = (attributes, names, chosen) => h('select', attributes, Object.entries(names).map(([value, name]) => h('option', { value, selected: value === chosen }, name)))
 
-/**
- * The views by the first part of the address. Each loads what it shows, and returns how it is drawn.
- * @type {Record<string, (p: URLSearchParams) => (() => Child) | Promise<() => Child>>}
- */
+/** Goes to a view, with what a form has. An order has no other filters. @param {string} path */
+const submit = (path) => (/** @type {any} */ e) => {
+	e.preventDefault()
+	const { top, ...filters } = Object.fromEntries(new FormData(e.currentTarget))
+	location.hash = to(path, top ? { top } : filters)
+}
+/** @param {string} path @param {...Child} fields */
+const bar = (path, ...fields) => h('form.bar', { onsubmit: submit(path), 'data-key': path + view.p }, fields, h('button', 'Show'), button('Refresh', () => load(true)))
+
+/** The views by the first part of the address. @type {Record<string, Load>} */
 const views = {
 	'': () => () => {
 		const o = overview, m = o.minute
@@ -346,25 +325,24 @@ const views = {
 				tile('Users online', num(o.users), '#/sessions', count(o.sessions, 'session')),
 				tile('Log-ons', num(mean(m.logons)) + '/s', '#/events', num(o.logons) + ' in all'),
 				tile('Ends', num(mean(sum(Object.values(m.ends), m.logons))) + '/s', '#/ended', num(add(o.ended)) + ' in all'),
-				tile('Messages in', num(mean(m.inMessages)) + '/s', '#/sessions?top=in', size(mean(m.inBytes)) + '/s'),
-				tile('Messages out', num(mean(m.outMessages)) + '/s', '#/sessions?top=out', size(mean(m.outBytes)) + '/s'),
-				tile('Waits for slow clients', size(o.engines.reduce((a, e) => a + e.outboundQueue, 0)), '#/sessions?top=waiting', dropped ? num(dropped) + ' dropped/s' : 'nothing is dropped', dropped > 0),
+				tile('Messages in', num(mean(m.inMessages)) + '/s', top('in'), size(mean(m.inBytes)) + '/s'),
+				tile('Messages out', num(mean(m.outMessages)) + '/s', top('out'), size(mean(m.outBytes)) + '/s'),
+				tile('Waits for slow clients', size(o.engines.reduce((a, e) => a + e.outboundQueue, 0)), top('waiting'), dropped ? num(dropped) + ' dropped/s' : 'nothing is dropped', dropped > 0),
 				tile('In trouble', trouble ? num(bad.length) + (trouble.whole ? '' : '+') : '–', '#/sessions?trouble=1', 'sessions', bad.length > 0)),
-			h('p', choice('minute'), ' ', choice('hour'), ' ', h('label', h('input', { type: 'range', 'aria-label': 'Read the charts at', 'aria-valuetext': readAt(s), max: 0, min: 1 - s.users.length, value: -back,
-				oninput: (e) => read(-e.target.value) }), ' Read at: ' + readAt(s))),
+			h('p', choice('minute'), ' ', choice('hour'), h('span.note', ' A click, or an arrow key, on a chart reads all of them earlier.')),
 			h('div.charts',
 				chart('Online', [['users', s.users, '#/sessions'], ['sessions', s.sessions, '#/sessions']], s, num),
 				chart('Log-ons a second', [['log-ons', s.logons, '#/events'], ['refused', s.refused, '#/refused']], s, num),
 				chart('Ends a second', ends, s, num),
-				chart('Messages a second', [['in', s.inMessages, '#/sessions?top=in'], ['out', s.outMessages, '#/sessions?top=out'], ['dropped', s.dropped, '#/sessions?top=dropped']], s, num),
-				chart('Bytes a second', [['in', s.inBytes, '#/sessions?top=in'], ['out', s.outBytes, '#/sessions?top=out']], s, size),
-				chart('Waits for slow clients', [['bytes', s.waiting, '#/sessions?top=waiting']], s, size)),
+				chart('Messages a second', [['in', s.inMessages, top('in')], ['out', s.outMessages, top('out')], ['dropped', s.dropped, top('dropped')]], s, num),
+				chart('Bytes a second', [['in', s.inBytes, top('in')], ['out', s.outBytes, top('out')]], s, size),
+				chart('Waits for slow clients', [['bytes', s.waiting, top('waiting')]], s, size)),
 			h('h2', 'Who is in trouble'),
 			!trouble ? h('p.note', 'Not known yet.') : !bad.length ? h('p.good', '✓ No session has lost messages, is slow or is silent.')
 				: [sessionTable(bad.slice(0, 5)), h('p', link('#/sessions?trouble=1', 'All in trouble'))],
 			h('div.charts',
-				h('section.card', h('h2', 'Why sessions have ended'), countTable(o.ended, 'Code', codeLink, 'No session has ended.')),
-				h('section.card', h('h2', 'Who was not let in'), countTable(refusals(), 'Reason', (why) => link('#/refused', why), 'No one was refused.'))),
+				h('section.card', h('h2', 'Why sessions have ended'), countTable(o.ended, 'Code', codeLink)),
+				h('section.card', h('h2', 'Who was not let in'), countTable(overview.notLetIn, 'Reason', (why) => link('#/refused', why)))),
 			o.engines.map(engineCard)]
 	},
 
@@ -373,25 +351,18 @@ const views = {
 		const q = p.get('q'), order = p.get('top') ?? ''
 		/** @param {string} label @param {string} name @param {string} [type] */
 		const field = (label, name, type = 'text') => h('label', label, h('input', { name, value: p.get(name) ?? '', type, min: 0, autocomplete: 'off' }))
-		/** @param {SubmitEvent} e */
-		const onsubmit = (e) => {
-			e.preventDefault()
-			const all = Object.fromEntries(new FormData(/** @type {HTMLFormElement} */ (e.currentTarget)))
-			location.hash = to('#/sessions', all.top ? { top: all.top } : all)
-		}
 		const next = new URLSearchParams(p)
 		next.set('cursor', v.next)
 		return () => {
 			const users = [...new Set(picked.values())]
 			return [h('h1', q ? ['Search for ', text(q)] : order ? 'Sessions: ' + (tops[order] ?? order) : p.get('trouble') ? 'Sessions in trouble' : 'Sessions'),
-				q === null && h('form.bar', { onsubmit, 'data-key': 'filters' + p }, h('label', 'Order', select({ name: 'top' }, { '': 'none: all, by pages', ...tops }, order)),
+				q === null && bar('#/sessions', h('label', 'Order', select({ name: 'top' }, { '': 'none: all, by pages', ...tops }, order)),
 					field('Device class', 'device', 'number'), field('Via', 'via'), field('Tag', 'tag'), field('Without a message for (s)', 'idle', 'number'),
-					h('label.check', h('input', { type: 'checkbox', name: 'trouble', value: 1, checked: p.has('trouble') }), 'in trouble'),
-					h('button', 'Show'), button('Refresh', () => load(true))),
+					h('label.check', h('input', { type: 'checkbox', name: 'trouble', value: 1, checked: p.has('trouble') }), 'in trouble')),
 				v.exact && h('p', 'This very user is online: ', h('b', userLink(v.exact.user)), ', ' + count(v.exact.sessions.length, 'session')),
 				q !== null && !v.exact && h('p', 'No user with exactly this ID is online. ', link(to('#/user', { id: q }), 'Show how it ended, or lift a ban')),
 				mayAct() && users.length > 0 && h('p', button('Throw out ' + users.length + ' picked …', () => askKick({ users }), '.danger')),
-				v.sessions.length > 0 && sessionTable(v.sessions, mayAct()),
+				sessionTable(v.sessions, mayAct() ? { Pick: pick } : {}),
 				h('p.note', count(v.sessions.length, 'session'), !v.next && !order && (v.whole ? ', which is all' : '; there are more, or not all could be looked at in time: ask for less'),
 					v.visited > 0 && ', of ' + num(v.visited) + ' looked at in ' + num(v.took) + ' ms'),
 				v.next && h('p', link(to('#/sessions', next), v.sessions.length ? 'Next page' : 'Go on looking'))]
@@ -399,14 +370,21 @@ const views = {
 	},
 
 	async user(p) {
-		const id = p.get('id') ?? '', v = await api('user', { id })
+		const id = p.get('id') ?? '', v = await api('user', { id }), mine = view
+		if (has('chat')) mine.relations ??= await api('relations', p).catch((e) => toast(e.message))
+		const more = mine.relations
 		return () => [h('h1', 'User ', text(id)),
-			definitions(['State', v.online ? h('span.good', '● online for ' + since(v.since ?? '')) : h('span.bad', '○ offline')], v.online && ['Received', trafficText(v.in)],
-				v.online && ['Sent', trafficText(v.out)], v.dropped.messages > 0 && ['Dropped', h('span.bad', trafficText(v.dropped))], v.tag && ['Tag', text(v.tag)]),
+			definitions(['State', v.online ? h('span.good', '● online for ' + since(v.since ?? '')) : h('span.bad', '○ offline')], ['In', v.online && flow(v.in)],
+				['Out', v.online && flow(v.out)], ['Dropped', v.dropped.messages > 0 && h('span.bad', flow(v.dropped))], ['Tag', v.tag && text(v.tag)],
+				['Others see', v.presence], ['Rooms', v.rooms.length > 0 && v.rooms.map((r) => [roomLink(r), ' '])]),
 			mayAct() && h('p', v.online ? button('Throw out …', () => askKick({ user: id }), '.danger') : button('Keep out …', () => askKick({ user: id }, '3600')), ' ',
 				button('Lift a ban', () => unban(id))),
-			v.sessions.length > 0 && [h('h2', 'Sessions'), sessionTable(v.sessions)],
-			fieldsOf(v.sessions), h('h2', 'Events'), eventList(), h('h2', 'How sessions have ended'), endedTable(v.ended)]
+			h('h2', 'Sessions'), sessionTable(v.sessions),
+			fieldsOf(v.sessions),
+			more && [h('h2', 'Groups'), table(more.groups, (g) => g.id, { Group: (g) => text(g.name), 'Owner@': (g) => userLink(g.owner), 'Members!': (g) => num(g.members) }),
+				h('h2', 'Contacts'), table(more.contacts, (c) => c.user, { 'User@': (c) => userLink(c.user), State: (c) => c.state + (c.blocked ? ' blocked' : ''), Since: (c) => c.since && since(c.since) }),
+				more.next && h('p', link(to('#/user', { id, after: more.next }), 'More contacts'))],
+			h('h2', 'Events'), eventList(), h('h2', 'How sessions have ended'), endedTable(v.ended)]
 	},
 
 	async conn(p) {
@@ -416,8 +394,8 @@ const views = {
 		if (!v) return () => [h('h1', 'Connection #' + n), h('p', 'It is not open any more. ', link('#/ended', 'Ended sessions'))]
 		const s = v.session
 		return () => [h('h1', 'Connection #' + n),
-			definitions(['User', v.user && userLink(v.user)], ['Address', v.address && text(v.address)], ['Via', v.via], v.engine && ['Engine', text(v.engine)],
-				v.tls && ['TLS', text([v.tls.version, v.tls.cipher, v.tls.protocol, v.tls.serverName, v.tls.certificate].filter(Boolean).join(', '))],
+			definitions(['User', v.user ? userLink(v.user) : 'none yet'], ['Address', v.address && text(v.address)], ['Via', v.via], ['Engine', v.engine && text(v.engine)],
+				['TLS', v.tls && text([v.tls.version, v.tls.cipher, v.tls.protocol, v.tls.serverName, v.tls.certificate].filter(Boolean).join(', '))],
 				['Waits', waits(v.waitingIn, v.waitingOut)]),
 			s && [h('p', 'Last sign of life: ' + since(s.lastActive) + ' ago'), sessionTable([s]), fieldsOf([s]), mayAct() && h('p', button('Throw this session out …', () => askKick({ user: v.user, conn: n }), '.danger'))]]
 	},
@@ -426,13 +404,25 @@ const views = {
 		const code = p.get('code') ?? '', v = await api('closed', { code, limit: 200 })
 		const codes = [...new Set([code, '', ...Object.keys(overview?.ended ?? {})])].sort()
 		return () => [h('h1', 'Ended sessions'),
-			h('div.bar', h('label', 'Code', select({ onchange: (e) => { location.hash = to('#/ended', { code: e.target.value }) } }, Object.fromEntries(codes.map((c) => [c, c || 'any'])), code)),
-				button('Refresh', () => load(true))),
+			bar('#/ended', h('label', 'Code', select({ name: 'code' }, Object.fromEntries(codes.map((c) => [c, c || 'any'])), code))),
 			endedTable(v.closed), h('p.note', v.whole ? 'These are all that are remembered.' : 'The last ' + v.closed.length + '.')]
 	},
 
+	async rooms(p) {
+		const v = await api('rooms', p)
+		return () => [h('h1', 'Rooms'), bar('#/rooms', h('label', 'Name', h('input', { name: 'q', value: p.get('q') ?? '' }))),
+			table(v.rooms, (r) => r.engine + ' ' + r.name, { 'Room@': roomLink, Engine: (r) => text(r.engine), 'Members!': (r) => num(r.members) }),
+			h('p.note', count(v.count, 'room') + ' with ' + count(v.members, 'member') + (v.whole ? '' : '; not all are listed'))]
+	},
+
+	async room(p) {
+		const v = await api('room', p)
+		return () => [h('h1', 'Room ', text(v.name)), h('p.note', count(v.members, 'member') + (v.members > v.listed.length ? ', the first of which are' : '')),
+			table(v.listed, (m) => m.user + ' ' + m.conn, { 'User@': (m) => userLink(m.user), Session: (m) => (m.conn ? connLink(m.conn) : 'all') })]
+	},
+
 	refused: () => () => [h('h1', 'Who was not let in'), h('p.note', 'By reason, since the start. The log of the server has the addresses.'),
-		countTable(refusals(), 'Reason', (why) => why, 'No one was refused.')],
+		countTable(overview.notLetIn, 'Reason', (why) => why)],
 
 	events: () => () => [h('h1', 'Events'),
 		h('p', button(paused ? 'Go on' : 'Pause', () => { paused = !paused; draw() }), ' ',
@@ -534,7 +524,7 @@ function ask(title, about, fields, label, act) {
 
 const bans = { 0: 'no time: may come back at once', 60: '1 minute', 600: '10 minutes', 3600: '1 hour', 86400: '1 day', 604800: '1 week' }
 
-/** @param {{ users?: string[], user?: string, conn?: number }} who @param {string} [ban] */
+/** @param {Victim} who @param {string} [ban] */
 function askKick({ users, user = '', conn }, ban) {
 	ask('Throw out', users ? [count(users.length, 'user') + ': ', users.slice(0, 10).map((u, i) => [i ? ', ' : '', text(u)]), users.length > 10 && ', …']
 		: ['User ', text(user), conn ? ', connection #' + conn + ' alone. A time counts for the user, on each device.' : ', all sessions'],
@@ -542,21 +532,20 @@ function askKick({ users, user = '', conn }, ban) {
 	'Throw out', async (written) => {
 		const options = { text: String(written.get('text')), banSeconds: Number(written.get('ban')) }
 		const all = users ? (await api('kick', {}, { users, ...options })).kicked : [conn ? await api('conns/{n}/kick', { n: conn }, options) : await api('users/kick', {}, { user, ...options })]
-		const failed = all.filter((k) => k.error).length
 		/** @type {Record<string, number>} */
 		const ends = {}
-		for (const { outcome } of all.flatMap((k) => k.sessions)) ends[outcome] = (ends[outcome] ?? 0) + 1
+		const told = all.flatMap((k) => (k.error ? k.error : k.sessions.map((s) => (s.outcome === 'told' ? 'told, and ended' : s.outcome))))
+		for (const what of told) ends[what] = (ends[what] ?? 0) + 1
 		picked.clear()
 		document.querySelectorAll('main [type=checkbox]').forEach((/** @type {any} */ c) => { c.checked = false })
-		return [users ? count(users.length, 'user') : text(all[0].user), ': ', Object.entries(ends).map(([o, n]) => count(n, 'session') + ' ' + (o === 'told' ? 'told, and ended' : o)).join(', ') || 'no session to end',
-			failed > 0 && ', ' + failed + ' not online', all[0].until && '; stays out until ' + new Date(all[0].until).toLocaleString()]
+		return [users ? count(users.length, 'user') : text(all[0].user), ': ', parts(ends) || 'no session to end', all[0].until && '; stays out until ' + new Date(all[0].until).toLocaleString()]
 	})
 }
 
 /** @param {string} user */
 const unban = (user) => api('users/unban', {}, { user }).then((v) => toast([text(user), v.banned ? ' may come back.' : ' was not banned.']), (e) => toast(e.message))
 
-$('#mode').onclick = () => ask('Read only', 'You may look, and not throw users out. If the server has printed a token for this page, enter it here. It is kept until the page is closed.',
+$('#mode').onclick = () => ask('Read only', 'You may look, and not act. If the server has printed a token for this page, enter it here. It is kept until the page is closed.',
 	h('label', 'Token', h('input', { name: 'token', type: 'password', autocomplete: 'off', spellcheck: 'false' })), 'Use it', async (written) => {
 		const before = token
 		token = String(written.get('token')).trim()
@@ -566,19 +555,17 @@ $('#mode').onclick = () => ask('Read only', 'You may look, and not throw users o
 		throw new Error('This token allows nothing more.')
 	})
 
-$('#search').onsubmit = (/** @type {SubmitEvent} */ e) => {
-	e.preventDefault()
-	location.hash = to('#/sessions', { q: $('#search').q.value })
-}
+$('#search').onsubmit = submit('#/sessions')
 // "/" goes to the search, when it is let go: the character is not to be written there.
-/** @param {any} e */
-const isSlash = (e) => e.key === '/' && !e.ctrlKey && !e.metaKey && !/^(INPUT|SELECT)$/.test(e.target.tagName) && !dialog.open
-document.onkeydown = (e) => isSlash(e) && e.preventDefault()
-document.onkeyup = (e) => isSlash(e) && $('#search').q.select()
+document.onkeydown = document.onkeyup = (/** @type {any} */ e) => {
+	if (e.key !== '/' || e.ctrlKey || e.metaKey || dialog.open || /INPUT|SELECT|TEXTAREA/.test(e.target.tagName)) return
+	e.preventDefault()
+	if (e.type === 'keyup') $('#search').q.select()
+}
 
 // ---- which view is shown
 
-/** @type {{ path: string, p: URLSearchParams, draw: () => Child }} */
+/** @type {View} */
 let view = { path: '', p: new URLSearchParams(), draw: () => 'Loading …' }
 
 const draw = () => patch(main, h('main', { id: 'main', tabindex: -1 }, h('div', { 'data-key': view.path + view.p }, view.draw())))
@@ -597,7 +584,7 @@ async function load(again) {
 		const waits = e.status === 429 || e.status === 0 // another scan runs, or the server is away
 		if (waits) setTimeout(() => mine === view && load(again), 1000)
 		if (again) return
-		mine.draw = () => waits ? e.status ? 'Another look at all sessions is running. Waiting for it …' : e.message : [h('h1', 'This cannot be shown'), h('p.bad', e.message)]
+		mine.draw = () => [h('h1', waits ? 'Waiting …' : 'This cannot be shown'), h('p.bad', e.message)]
 		draw()
 	}
 }
@@ -616,7 +603,6 @@ function route() {
 }
 
 addEventListener('hashchange', route)
-$('.skip').onclick = (/** @type {Event} */ e) => { e.preventDefault(); main.focus() }
 document.onvisibilitychange = () => {
 	watch()
 	if (!document.hidden) { status(); load(true) }

@@ -22,6 +22,8 @@ import (
 
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/admin"
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/chat"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -89,9 +91,17 @@ func (p *tab) wantNoComplaint(said *console) {
 // pages serves the page, by Loopback, and returns its URL and the token.
 func pages(t *testing.T, s *rollcall.Server, addr string) (url, token string, stop func()) {
 	t.Helper()
+	return pagesWith(t, s, addr, func(*admin.Config) {})
+}
+
+// pagesWith is pages; change changes the settings.
+func pagesWith(t *testing.T, s *rollcall.Server, addr string, change func(*admin.Config)) (url, token string, stop func()) {
+	t.Helper()
 	authorize, token := admin.Loopback()
-	a := testkit.Must(admin.New(admin.Config{Users: s.Users, Engines: []admin.Engine{{Name: "main", Engine: s.Engine, Bridge: s.Bridge}}, Authorize: authorize,
-		ShowFields: []string{"app"}, Audit: func(admin.Action) {}}))
+	cfg := admin.Config{Users: s.Users, Engines: []admin.Engine{{Name: "main", Engine: s.Engine, Bridge: s.Bridge}}, Authorize: authorize,
+		ShowFields: []string{"app"}, Audit: func(admin.Action) {}}
+	change(&cfg)
+	a := testkit.Must(admin.New(cfg))
 	mux := http.NewServeMux()
 	mux.Handle("/admin/", http.StripPrefix("/admin", a))
 	server := httptest.NewUnstartedServer(mux)
@@ -229,6 +239,41 @@ func TestThePageOfLiveUsers(t *testing.T) {
 	p.wantNoComplaint(said)
 }
 
+// A user's page has the state that others see, rooms, contacts and groups, and each leads on.
+func TestThePageShowsRoomsAndContacts(t *testing.T) {
+	browser(t)
+	var talk *chat.Service
+	t.Cleanup(func() { _ = talk.Close(context.Background()) })
+	s := rollcalltest.NewServer(t, rollcall.Config{}, func(srv *rollcall.Server) {
+		talk = testkit.Must(chat.New(srv.Bridge, chat.Config{Store: chat.NewMemory()}))
+	})
+	s.Client(t, "alice", client.Config{})
+	s.Client(t, hostileID, client.Config{})
+	testkit.Must(talk.RequestFriend(t.Context(), "alice", hostileID, "hello"))
+	testkit.Must(talk.CreateGroup(t.Context(), "alice", chat.Group{Name: "<i>group</i>"}))
+	for _, room := range []string{"<u>room</u>", "lobby"} {
+		if err := s.Bridge.Group(room).Join(bridge.Member{UserID: "alice"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	address, _, _ := pagesWith(t, s.Server, "", func(c *admin.Config) { c.Chat, c.Presence = talk, talk.Presence() })
+	p, said := openPage(t, address)
+	p.do("location.hash = '#/user?id=alice'")
+	for _, text := range []string{"Others see", "online", "<u>room</u>", "<i>group</i>", "asked by me", "U+202E"} {
+		p.says(text)
+	}
+	p.click("main dd a", "<u>room</u>")
+	p.await("document.querySelector('h1').innerText === 'Room <u>room</u>'")
+	p.says("1 member")
+	p.click("main td a", "alice")
+	p.await("document.querySelector('h1').innerText === 'User alice'")
+	p.click("nav a", "Rooms")
+	p.says("2 rooms with 2 members")
+	p.typing("main input", "lob\r")
+	p.says("1 room with 1 member")
+	p.wantNoComplaint(said)
+}
+
 // pressLink is the enter key on a link that the tab key can reach. A browser without a window acts on neither key by itself.
 func (p *tab) pressLink(selector string) {
 	p.t.Helper()
@@ -243,7 +288,10 @@ func TestThePageIsAccessible(t *testing.T) {
 	axe := string(testkit.Must(os.ReadFile(fromNPM(t, "axe-core/axe.min.js"))))
 	s := rollcalltest.NewServer(t, rollcall.Config{}, echo)
 	s.Client(t, "alice", client.Config{Fields: map[string]string{"app": "v7"}})
-	lost, _ := s.Users.User("alice")
+	alice, _ := s.Users.User("alice")
+	if err := s.Bridge.Group("lobby").Join(bridge.Member{UserID: "alice"}); err != nil {
+		t.Fatal(err)
+	}
 	url, token, _ := pages(t, s.Server, "")
 	p, _ := openPage(t, url)
 	p.unlock(token)
@@ -263,8 +311,8 @@ func TestThePageIsAccessible(t *testing.T) {
 		p.run(chromedp.EmulateViewport(width, 844))
 		for _, dark := range []bool{false, true} {
 			p.setDark(dark)
-			for _, hash := range []string{"#/", "#/sessions", "#/sessions?q=alice", "#/sessions?top=age", "#/user?id=alice", fmt.Sprintf("#/conn?n=%d", lost.Sessions[0].Conn),
-				"#/conn?n=1", "#/ended", "#/events", "#/refused", "#/nothing"} {
+			for _, hash := range []string{"#/", "#/sessions", "#/sessions?q=alice", "#/sessions?top=age", "#/user?id=alice", fmt.Sprintf("#/conn?n=%d", alice.Sessions[0].Conn),
+				"#/conn?n=1", "#/rooms", "#/room?engine=main&name=lobby", "#/ended", "#/events", "#/refused", "#/nothing"} {
 				p.do("location.hash = %q", hash)
 				p.await(fmt.Sprintf("location.hash === %q && document.querySelector('h1')", hash))
 				p.await("!document.querySelector('main').innerText.includes('Loading')")

@@ -150,7 +150,7 @@ func TestTheTypesOfThePage(t *testing.T) {
 	}
 	check := func(script string) ([]byte, error) {
 		return exec.CommandContext(t.Context(), node, tsc, "--allowJs", "--checkJs", "--noEmit", "--strict", "--noUnusedLocals", "--pretty", "false",
-			"--target", "esnext", "--module", "esnext", "--moduleDetection", "force", "--types", "", "--ignoreConfig", types, script).CombinedOutput()
+			"--target", "esnext", "--module", "esnext", "--moduleDetection", "force", "--types", "", "--ignoreConfig", types, "../../admin/page.d.ts", script).CombinedOutput()
 	}
 	if out, err := check("../../admin/page/app.js"); err != nil {
 		t.Errorf("%v\n%s", err, out)

@@ -22,7 +22,7 @@
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
   while (texts.nextNode()) {
     const e = texts.currentNode.parentElement
-    if (!texts.currentNode.data.trim() || !seen(e) || e.closest('noscript, .skip')) continue
+    if (!texts.currentNode.data.trim() || !seen(e) || e.closest('noscript')) continue
     const [a, b] = [light(parse(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x)
     if ((a + 0.05) / (b + 0.05) < 4.5) faults.push('contrast ' + ((a + 0.05) / (b + 0.05)).toFixed(1) + ': ' + show(e))
   }
