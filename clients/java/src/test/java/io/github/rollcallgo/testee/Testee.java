@@ -2,6 +2,7 @@ package io.github.rollcallgo.testee;
 
 import io.github.rollcallgo.client.ClientBuilder;
 import io.github.rollcallgo.client.ClientClosedException;
+import io.github.rollcallgo.client.CloseCode;
 import io.github.rollcallgo.client.ConnectionState;
 import io.github.rollcallgo.client.DisconnectedException;
 import io.github.rollcallgo.client.Message;
@@ -93,6 +94,7 @@ public final class Testee {
     }
 
     private void dial(Map<String, Object> c) {
+        client = null;
         try {
             ClientBuilder b = RollcallClient.builder((String) c.get("address"));
             settings = b;
@@ -100,6 +102,8 @@ public final class Testee {
             client = b.connect();
         } catch (RollcallException e) {
             lost("closed", e);
+        } catch (IllegalArgumentException e) {
+            lost("closed", new RollcallException(CloseCode.INVALID_MESSAGE, e.getMessage()));
         }
     }
 
