@@ -21,7 +21,7 @@ const testee = new Testee({
       .join("\n"),
 });
 
-tell({ event: "ready", language: "typescript", transports: ["tcp", "tls", "ws", "wss"] });
+tell({ event: "ready", language: "typescript", transports: process.argv.length > 2 ? process.argv.slice(2) : ["tcp", "tls", "ws", "wss"] });
 const lines = createInterface({ input: process.stdin });
 lines.on("line", (line) => testee.run(line));
 lines.on("close", () => void testee.close());
