@@ -12,7 +12,7 @@ import { settingsOf, type Options, type Settings } from "./options.js";
 import type { Platform } from "./platform.js";
 import { PushMemory } from "./pushmemory.js";
 import { States, type State } from "./states.js";
-import { Deadline, until } from "./wait.js";
+import { until } from "./wait.js";
 
 /** How long a request waits by default. */
 const REQUEST_TIMEOUT = 30_000;
@@ -205,14 +205,7 @@ export class Client {
       throw new TypeError("the timeout is not a number above 0");
     }
     signal?.throwIfAborted();
-    const connection = this.#current();
-    const late = () => new RollcallError(Code.TimedOut, `no answer came within ${timeout} ms`, { kind: "timeout" });
-    const deadline = new Deadline(this.#platform.clock, timeout, late, ...(signal === undefined ? [] : [signal]));
-    try {
-      return await connection.request(message, deadline.signal);
-    } finally {
-      deadline.end();
-    }
+    return this.#current().request(message, timeout, signal);
   }
 
   #handle(frame: Frame): void | Promise<void> {

@@ -133,27 +133,39 @@ export class Connection implements TransportEvents {
     return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
   }
 
-  /** request sends a message under an ID of its own, and waits for the reply until signal is aborted. */
-  request(message: Outgoing, signal: AbortSignal): Promise<Frame> {
+  /** request sends a message under an ID of its own, and waits for the reply: so many milliseconds, and until signal is aborted. */
+  request(message: Outgoing, timeout: number, signal?: AbortSignal): Promise<Frame> {
     return new Promise((resolve, reject) => {
-      const id = this.#nextID();
-      const aborted = () => settle(() => reject(signal.reason));
-      const settle = (how: () => void) => {
-        this.#requests.delete(id);
-        signal.removeEventListener("abort", aborted);
-        how();
-      };
-      if (signal.aborted) {
+      if (signal?.aborted === true) {
         reject(signal.reason);
         return;
       }
-      signal.addEventListener("abort", aborted);
+      const id = this.#nextID();
+      const fail = (error: unknown) => {
+        settle();
+        reject(error);
+      };
+      const late = () => fail(new RollcallError(Code.TimedOut, `no answer came within ${timeout} ms`, { kind: "timeout" }));
+      const aborted = () => fail(signal?.reason);
+      const stopTimer = timeout === Infinity ? undefined : this.#platform.clock.timer(timeout, late);
+      const settle = () => {
+        this.#requests.delete(id);
+        stopTimer?.();
+        signal?.removeEventListener("abort", aborted);
+      };
+      signal?.addEventListener("abort", aborted);
       this.#requests.set(id, {
         to: message.to ?? "",
-        resolve: (reply) => settle(() => resolve(reply)),
-        reject: (error) => settle(() => reject(error)),
+        resolve: (reply) => {
+          settle();
+          resolve(reply);
+        },
+        reject: fail,
       });
-      this.send({ ...message, id }).catch((error) => settle(() => reject(error)));
+      const sent = this.send({ ...message, id });
+      if (sent !== SENT) {
+        sent.catch(fail);
+      }
       this.resume(); // a reader that waits for the handlers goes on: the reply may come later
     });
   }

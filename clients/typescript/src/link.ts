@@ -190,11 +190,11 @@ export class Link {
 
   async #renew(connection: Connection): Promise<number | undefined> {
     const { device, connectTimeout } = this.#settings;
-    const late = () => new RollcallError(Code.TimedOut, `no answer came within ${connectTimeout} ms`, { kind: "timeout" });
+    const late = () => networkError(`no token within ${connectTimeout} ms`);
     const deadline = new Deadline(this.#platform.clock, connectTimeout, late, connection.over);
     try {
       const body = encodeMap(await this.#fields("", deadline.signal));
-      const reply = await connection.request({ type: RENEW, device, body }, deadline.signal);
+      const reply = await connection.request({ type: RENEW, device, body }, connectTimeout);
       return parseNumber(parseLogonReply(reply.body, "refused").get("expires-ms"), Number.MAX_SAFE_INTEGER) || undefined;
     } finally {
       deadline.end();
