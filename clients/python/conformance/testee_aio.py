@@ -86,6 +86,8 @@ class Testee:
             self.error = rollcall.CloseError(rollcall.Code.CLIENT_CLOSED)
         except rollcall.CloseError as e:
             self.error = e
+        except ValueError as e:
+            self.error = rollcall.CloseError(rollcall.Code.INVALID_MESSAGE, str(e))
         if self.client is None:
             return tell_state("closed", self.error)
         async for item in self.client.events():

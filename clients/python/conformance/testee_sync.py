@@ -17,10 +17,9 @@ class Testee:
     def run(self, c):
         """Serve one client, from its dial to its end."""
         try:
-            self.client = rollcall.sync.connect(c["address"], **settings(c))
-        except rollcall.CloseError as e:
-            self.error = e
-            return tell_state("closed", e)
+            self.client = rollcall.sync.connect(c["address"], wait=False, **settings(c))
+        except ValueError as e:
+            return tell_state("closed", rollcall.CloseError(rollcall.Code.INVALID_MESSAGE, str(e)))
         for item in self.client.events():
             handled = threading.Event()
             if isinstance(item, rollcall.Push) and c.get("hold"):
@@ -57,7 +56,7 @@ class Testee:
     def close(self):
         if self.thread is None:
             return
-        while self.client is None and self.thread.is_alive():  # connect cannot be cut short
+        while self.client is None and self.thread.is_alive():
             self.thread.join(0.01)
         if self.client:
             self.client.close()

@@ -178,7 +178,7 @@ class Client:
 
     # Connecting.
 
-    async def _open(self) -> Link:
+    async def _open(self) -> None:
         """Make a connection and log on. Raise a CloseError if that fails."""
         work = asyncio.ensure_future(self._attempt())
         limit = self._settings.connect_timeout
@@ -190,9 +190,9 @@ class Client:
                 await asyncio.wait({work})
         if work.cancelled():
             raise CloseError(Code.NETWORK_ERROR, f"connecting and logging on took longer than {limit:g} s")
-        return work.result()
+        work.result()
 
-    async def _attempt(self) -> Link:
+    async def _attempt(self) -> None:
         target = self._reconnector.target
         context = self._settings.ssl
         try:
@@ -208,9 +208,8 @@ class Client:
                 lambda: link, target.host, target.port, ssl=context, server_hostname=target.host if context else None,
                 ssl_handshake_timeout=self._settings.connect_timeout if context else None)
             await link.accepted
-            if conn.ended is not None:
+            if conn.ended is not None and not conn.was_online:
                 raise conn.ended
-            return link
         except (OSError, ValueError) as e:  # a ValueError is of a host that is no name
             link.abort()
             raise lost(e)
@@ -238,6 +237,18 @@ class Client:
     async def _call(self, function: Callable[[], Union[str, Awaitable[str]]]) -> str:
         result = function()
         return result if isinstance(result, str) else await result
+
+    async def _connect(self) -> None:
+        """Make the first attempt, which is the only one if it fails."""
+        try:
+            await self._open()
+        except CloseError as e:
+            self._mail.offline(State.CLOSED, e.with_traceback(None))
+
+    def start(self) -> asyncio.Task[None]:
+        """Begin to connect. The state is ONLINE or CLOSED when the task is done, unless the connection was lost at once."""
+        self._reconnecting = self._loop.create_task(self._connect())
+        return self._reconnecting
 
     async def _reconnect(self, wait: Optional[float]) -> None:
         """Try to connect, after so many seconds, until an attempt succeeds or there must be none."""
@@ -339,10 +350,13 @@ class Client:
 async def opened(client: Client) -> Client:
     """Log a new client on, and return it; close it if that fails."""
     try:
-        await client._open()
-    except BaseException:
+        await client.start()
+    except asyncio.CancelledError:
         await client.close()
         raise
+    if client.error is not None:
+        await client.close()
+        raise client.error
     return client
 
 

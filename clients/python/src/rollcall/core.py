@@ -79,6 +79,7 @@ class Connection:
         self.user = ""  #: the user as the server names it, if it does
         self.session = ""  #: the session's ID, a secret
         self.online = False  #: whether messages may be sent
+        self.was_online = False  #: whether the logon was accepted
         self.ended: Optional[CloseError] = None  #: why the connection is over; None while it is not
         self.queued = 0  #: how many bytes take would return
         self._settings = settings
@@ -158,7 +159,7 @@ class Connection:
         fields = wire.decode_logon_reply(m.body)
         self.user, self.session = m.to, fields.get("session", "")
         self._set_limits(fields)
-        self.online = True
+        self.online = self.was_online = True
         self._set_expiry(seconds(fields.get("expires-ms")), now)
         events.append(LoggedOn())
 

@@ -37,7 +37,7 @@ _BATCH = 100
 class Client:
     """One user's connection to a server, and the connections that replace it when it is lost. ``connect`` makes one."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, wait: bool = True) -> None:
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(1, "rollcall helper"))
         self._lock = threading.Lock()
@@ -45,7 +45,7 @@ class Client:
         self._thread = threading.Thread(target=self._run, name="rollcall", daemon=True)
         self._thread.start()
         try:
-            self._client = self._do(_connected(settings))
+            self._client = self._do(_begun(settings, wait))
         except BaseException:
             self._stop()
             raise
@@ -204,20 +204,25 @@ class _AsyncClient(aio.Client):
         return token
 
 
-async def _connected(settings: Settings) -> aio.Client:
-    return await aio.opened(_AsyncClient(settings))
+async def _begun(settings: Settings, wait: bool) -> aio.Client:
+    client = _AsyncClient(settings)
+    if wait:
+        return await aio.opened(client)
+    client.start()
+    return client
 
 
 def connect(address: str, *, user: str = "", token: Union[str, Callable[[], str], None] = None, device: int = 0,
             fields: Optional[Mapping[str, str]] = None, ca: Optional[str] = None, ssl: Optional[_ssl.SSLContext] = None,
             types: Optional[Iterable[int]] = None, pushes: bool = False, max_body: Optional[int] = None, max_inbound: int = 4 << 20,
             min_backoff: float = 0.2, max_backoff: float = 30.0, stable_after: float = 60.0, connect_timeout: float = 15.0,
-            write_timeout: float = 10.0, close_timeout: float = 3.0) -> Client:
+            write_timeout: float = 10.0, close_timeout: float = 3.0, wait: bool = True) -> Client:
     """Connect to a server and log on. The client has to be closed: ``with connect(…) as client``.
 
-    The arguments and errors are those of ``rollcall.aio.connect``, but that ``token`` is a string or a plain function, which may block.
+    The arguments and errors are those of ``rollcall.aio.connect``, but that ``token`` is a string or a plain function, which may block. With ``wait=False``
+    it returns at once: ``states`` or ``events`` tell how it goes, and ``close`` ends the attempt.
     """
     return Client(Settings(
         address, user=user, token=token, device=device, fields=fields, ca=ca, ssl=ssl, types=types, pushes=pushes, max_body=max_body,
         max_inbound=max_inbound, min_backoff=min_backoff, max_backoff=max_backoff, stable_after=stable_after,
-        connect_timeout=connect_timeout, write_timeout=write_timeout, close_timeout=close_timeout))
+        connect_timeout=connect_timeout, write_timeout=write_timeout, close_timeout=close_timeout), wait)
