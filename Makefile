@@ -17,7 +17,7 @@ SOAK_STORM_CLIENTS ?= 5000
 NO_DEBUGGER := -gcflags=all=-dwarf=false
 export GOFLAGS := $(filter-out $(NO_DEBUGGER),$(GOFLAGS)) $(NO_DEBUGGER)
 
-.PHONY: test openssl redis postgres chromium npm main beside vet vet-bench race race-main race-others race-stores full alloc outside build fuzz soak mutants bench browser cluster-demo clean
+.PHONY: test openssl redis postgres chromium npm main beside vet vet-bench race race-main race-others race-stores full alloc outside build fuzz soak mutants bench browser clients cluster-demo clean
 
 # The tests of the main module, and of the stores of chat, take half of the time, and wait for a part of it: the rest runs beside them, one thing
 # after the other, but for what counts allocations. make fails if one of the two does, when the other one has ended.
@@ -186,6 +186,11 @@ bench:
 # does not know what else it depends on: the browser, the program that it builds, and the page. SCREENSHOTS=FOLDER keeps pictures.
 browser: chromium npm
 	cd internal/browsertest && $(GO) test -vet=off -count=1 -parallel 4 ./... # most of them wait
+
+# The clients in other languages, their own tests and the suite that judges them all. Each language's Makefile installs what it needs, if apt-get can do
+# it; otherwise the language is left out, and that is said.
+clients:
+	GO=$(GO) MAKE=$(MAKE) clients/run.sh
 
 # A redis-server, three nodes and some clients, and what happens to them, in words.
 cluster-demo: redis

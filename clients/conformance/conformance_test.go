@@ -12,11 +12,12 @@ func goTestee(t *testing.T) testee {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return testee{"go", quoted(program)}
+	return testee{name: "go", command: quoted(program)}
 }
 
 // Go's client keeps to docs/protocol.md.
 func TestGoClientConforms(t *testing.T) {
+	t.Parallel()
 	runAll(jobs([]testee{goTestee(t)}, regexp.MustCompile(""), 1), 16, func(o outcome) {
 		t.Run(o.scenario.name, func(t *testing.T) {
 			if o.fault != "" {

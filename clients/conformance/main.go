@@ -26,7 +26,7 @@ func main() {
 			if !ok {
 				return fmt.Errorf("%q is not name=command", s)
 			}
-			testees = append(testees, testee{name, command})
+			testees = append(testees, testee{name: name, command: command})
 			return nil
 		})
 	only := flag.String("run", "", "run the scenarios whose names match this `regexp` only")
@@ -152,7 +152,7 @@ func defaultTestees(dir string) ([]testee, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := []testee{{"go", quoted(program)}}
+	all := []testee{{name: "go", command: quoted(program)}}
 	files, err := filepath.Glob(filepath.Join(clients, "*", "testee*"))
 	if err != nil {
 		return nil, err
@@ -163,7 +163,7 @@ func defaultTestees(dir string) ([]testee, error) {
 			continue
 		}
 		kind := strings.TrimPrefix(filepath.Base(file), "testee")
-		all = append(all, testee{filepath.Base(filepath.Dir(file)) + kind, quoted(file)})
+		all = append(all, testee{name: filepath.Base(filepath.Dir(file)) + kind, command: quoted(file)})
 	}
 	return all, nil
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/google/uuid"
 
 	"github.com/rollcall-go/rollcall/protocol"
@@ -103,7 +105,8 @@ var pushScenarios = []scenario{
 			next := s.accept()
 			m, _ := next.logon()
 			t.do(command{"do": "ack", "push": pushID(1).String()})
-			t.lost(1001) // some clients tell nothing else while a handler runs
+			t.lost(1001)      // some clients tell nothing else while a handler runs
+			time.Sleep(quiet) // for the handler's end
 			next.send(next.accepted(m, "", nil))
 			t.online()
 			next.wantAck(1)

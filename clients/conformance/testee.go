@@ -16,8 +16,9 @@ import (
 
 // testee is a program that is judged. docs/writing-a-client.md describes what it speaks.
 type testee struct {
-	name    string
-	command string // of a shell
+	name     string
+	command  string        // of a shell
+	patience time.Duration // how long a trial waits for one thing; 0 is eventually
 }
 
 // command is one line to a testee.

@@ -26,6 +26,7 @@ type trial struct {
 	ready     event
 	transport string // that scenarios use where they need no other
 	until     time.Time
+	most      time.Duration // that the trial waits for one thing
 	servers   []*server
 	count     int
 
@@ -56,7 +57,10 @@ type outcome struct {
 // try runs a scenario with a testee.
 func (s *scenario) try(w testee) (o outcome) {
 	o = outcome{scenario: s, testee: w.name}
-	t := &trial{scenario: s, log: &transcript{began: time.Now()}, until: time.Now().Add(longest)}
+	t := &trial{scenario: s, log: &transcript{began: time.Now()}, until: time.Now().Add(longest), most: w.patience}
+	if t.most == 0 {
+		t.most = eventually
+	}
 	defer func() { o.took = time.Since(t.log.began) }()
 	p, err := w.start(t.log)
 	if err != nil {
@@ -143,7 +147,7 @@ func (t *trial) fault(format string, a ...any) {
 }
 
 // patience is how long the trial may wait now.
-func (t *trial) patience() time.Duration { return min(eventually, time.Until(t.until)) }
+func (t *trial) patience() time.Duration { return min(t.most, time.Until(t.until)) }
 
 // unique returns a name that the trial has not used.
 func (t *trial) unique(what string) string {

@@ -1,0 +1,29 @@
+#!/bin/sh
+# The clients in other languages: each one's own tests, and then the suite over the testees of all. A language whose tools are missing, and cannot be
+# installed, is left out, which fails where CI=true.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+build=$(mktemp -d) || exit 1
+trap 'rm -rf "$build"' EXIT
+failed=
+left_out=
+"${GO:-go}" build -o "$build/" ./clients/conformance ./clients/conformance/gotestee || exit 1
+set -- -testee "go='$build/gotestee'"
+for makefile in clients/*/Makefile; do
+	folder=${makefile%/Makefile}
+	language=${folder#clients/}
+	if ! why=$("${MAKE:-make}" -s -C "$folder" tools 2>&1); then
+		left_out="$left_out $language"
+		echo "clients: $language is left out, because its tools are missing: $(echo "$why" | grep -v '^make' | tail -n 1)" >&2
+		continue
+	fi
+	"${MAKE:-make}" -C "$folder" test || failed="$failed $language"
+	for testee in "$folder"/testee*; do
+		[ -x "$testee" ] || continue
+		set -- "$@" -testee "$language${testee#"$folder"/testee}='$PWD/$testee'"
+	done
+done
+"$build/conformance" "$@" || failed="$failed conformance"
+[ -z "$left_out" ] || echo "clients: left out:$left_out" >&2
+[ -z "$failed" ] || { echo "clients: failed:$failed" >&2; exit 1; }
+[ -z "$left_out" ] || [ "${CI:-}" != true ]
