@@ -1,11 +1,11 @@
-// The testee of the client for browsers: the half that runs in a page. browsertestee.ts is the other one.
+// The testee of the client for browsers: the half that runs in a page. browserhost.ts is the other one.
 
 import { RollcallError, connect } from "@rollcall/client/browser";
 import { Testee } from "./testee.js";
 
 declare global {
-  /** tellTestee brings the other half an event, as JSON. */
-  function tellTestee(event: string): void;
+  /** tell brings the other half an event, as JSON. */
+  function tell(event: string): void;
   var testee: Testee;
 }
 
@@ -28,15 +28,15 @@ function printed(value: unknown, seen = new Set<unknown>()): string {
   return value instanceof Map ? `${texts.join("\n")}\n${printed([...value], seen)}` : texts.join("\n");
 }
 
-const tell = (event: object): void => tellTestee(JSON.stringify(event));
+const told = (event: object): void => tell(JSON.stringify(event));
 
 globalThis.testee = new Testee({
   connect,
   readCA: () => {
     throw new TypeError("a browser has certificates of its own");
   },
-  tell,
+  tell: told,
   isRollcallError: (e): e is RollcallError => e instanceof RollcallError,
   show: (values) => values.flatMap((v) => [printed(v), JSON.stringify(v)]).join("\n"),
 });
-tell({ event: "ready", language: "typescript in a browser", transports: ["ws"] });
+told({ event: "ready", language: "typescript in a browser", transports: ["ws"] });
