@@ -55,7 +55,7 @@ func TestTheSuiteNoticesWhatIsBroken(t *testing.T) {
 		if i < 0 {
 			t.Fatalf("there is no scenario %s", name)
 		}
-		all = append(all, job{all[i].scenario, testee{fault, quoted(program) + " -break " + fault, patience}})
+		all = append(all, job{scenario: all[i].scenario, testee: testee{fault, quoted(program) + " -break " + fault, patience}})
 	}
 	runAll(all, 24, func(o outcome) {
 		t.Run(o.testee+"/"+o.scenario.name, func(t *testing.T) {

@@ -23,7 +23,7 @@ var frameScenarios = []scenario{
 			if e := t.nextEvent("message"); e.body() != "one" || e.From != "Zoë" {
 				t.failf("got %s, want one from Zoë", &e)
 			}
-			c.inPieces(frame(push(1, 2, true, "", fields{"k": "v"}, "two")))
+			c.inPieces(frame(pushOf(1, 2, true, "", fields{"k": "v"}, "two")))
 			if e := t.handed(1); e.body() != "two" {
 				t.failf("got %s, want two", &e)
 			}

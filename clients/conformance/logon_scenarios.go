@@ -180,7 +180,7 @@ var logonScenarios = []scenario{
 			t.same("the fields of the Logon", f, odd)
 			c.send(c.accepted(m, "", fields{"__proto__": "x", "constructor": "y", "later": "z", "session": "s1"}))
 			t.state("online")
-			p := push(1, 4, false, "", fields{"__proto__": "p", "constructor": "c"}, "x")
+			p := pushOf(1, 4, false, "", fields{"__proto__": "p", "constructor": "c"}, "x")
 			c.send(p)
 			t.same("the metadata of the push", t.event("push").Metadata, fields{"__proto__": "p", "constructor": "c"})
 			c.close(protocol.ServerStopping, "", fields{"__proto__": "x", "hasOwnProperty": "y"})

@@ -102,14 +102,15 @@ func (o *outcome) failed() string {
 type job struct {
 	scenario *scenario
 	testee   testee
+	second   testee // for a scenario that needs two
 }
 
 func jobs(testees []testee, only *regexp.Regexp, count int) (all []job) {
 	for range count {
 		for _, s := range scenarios() {
 			if only.MatchString(s.name) {
-				for _, w := range testees {
-					all = append(all, job{&s, w})
+				for i, w := range testees {
+					all = append(all, job{&s, w, testees[(i+1)%len(testees)]})
 				}
 			}
 		}
@@ -127,7 +128,7 @@ func runAll(all []job, parallel int, report func(outcome)) {
 	for range parallel {
 		workers.Go(func() {
 			for j := range todo {
-				o := j.scenario.try(j.testee)
+				o := j.scenario.try(j.testee, j.second)
 				mu.Lock()
 				report(o)
 				mu.Unlock()

@@ -23,7 +23,7 @@ var pushScenarios = []scenario{
 				{Kind: 2},
 			}
 			for i, want := range pushes {
-				c.send(push(i, byte(want.Kind), false, want.Name, want.Metadata, want.body()))
+				c.send(pushOf(i, byte(want.Kind), false, want.Name, want.Metadata, want.body()))
 				e := t.handed(i)
 				if e.Kind != want.Kind || e.Name != want.Name || e.Body != want.Body || e.Confirm || e.Time != 1_760_000_000_000 {
 					t.failf("got %s, want kind %d, name %q, body %s", &e, want.Kind, want.Name, want.Body)
@@ -38,12 +38,12 @@ var pushScenarios = []scenario{
 		rule: "pushes of kinds that a client does not know are confirmed if that is asked for, and do no harm",
 		run: func(t *trial) {
 			_, c := t.session(nil, nil)
-			c.send(push(1, 9, true, "", nil, "x"))
+			c.send(pushOf(1, 9, true, "", nil, "x"))
 			c.wantAck(1)
-			c.send(push(2, 255, true, "named", nil, "\xff"))
+			c.send(pushOf(2, 255, true, "named", nil, "\xff"))
 			c.wantAck(2)
-			c.send(push(3, 77, false, "", nil, ""))
-			c.send(push(4, 1, true, "", nil, "known"))
+			c.send(pushOf(3, 77, false, "", nil, ""))
+			c.send(pushOf(4, 1, true, "", nil, "known"))
 			c.wantAck(4)
 			t.wait("the push of a known kind", func(e event) bool { return e.Event == "push" && e.ID == pushID(4).String() })
 			c.fence()
@@ -54,7 +54,7 @@ var pushScenarios = []scenario{
 		rule: "a push that is to be confirmed is acknowledged when the program has dealt with it, and not before",
 		run: func(t *trial) {
 			_, c := t.session(command{"hold": true}, nil)
-			c.send(push(1, 1, true, "", nil, "hello"))
+			c.send(pushOf(1, 1, true, "", nil, "hello"))
 			t.handed(1)
 			c.fence()
 			t.do(command{"do": "ack", "push": pushID(1).String()})
@@ -67,16 +67,16 @@ var pushScenarios = []scenario{
 		rule: "a push that comes again is confirmed again, and not handed to the program",
 		run: func(t *trial) {
 			s, c := t.session(nil, nil)
-			c.send(push(1, 1, true, "", nil, "hello"))
+			c.send(pushOf(1, 1, true, "", nil, "hello"))
 			t.handed(1)
 			c.wantAck(1)
-			c.send(push(1, 1, true, "", nil, "hello"))
+			c.send(pushOf(1, 1, true, "", nil, "hello"))
 			c.wantAck(1)
 			t.eventFence(c)
 			c.close(protocol.ServerStopping, "", nil)
 			t.lost(1004)
 			c = t.again(s, nil)
-			c.send(push(1, 1, true, "", nil, "hello"))
+			c.send(pushOf(1, 1, true, "", nil, "hello"))
 			c.wantAck(1)
 			t.eventFence(c)
 		},
@@ -86,7 +86,7 @@ var pushScenarios = []scenario{
 		rule: "a push that comes again while the program deals with it is handed out once",
 		run: func(t *trial) {
 			_, c := t.session(command{"hold": true}, nil)
-			c.sendAll(push(1, 1, true, "", nil, "hello"), push(1, 1, true, "", nil, "hello"))
+			c.sendAll(pushOf(1, 1, true, "", nil, "hello"), pushOf(1, 1, true, "", nil, "hello"))
 			t.handed(1)
 			c.fence()
 			t.do(command{"do": "ack", "push": pushID(1).String()})
@@ -99,7 +99,7 @@ var pushScenarios = []scenario{
 		rule: "where the connection was lost meanwhile, the PushAck is sent on the next one",
 		run: func(t *trial) {
 			s, c := t.session(command{"hold": true}, nil)
-			c.send(push(1, 1, true, "", nil, "hello"))
+			c.send(pushOf(1, 1, true, "", nil, "hello"))
 			t.handed(1)
 			c.cut()
 			next := s.accept()
@@ -121,7 +121,7 @@ var pushScenarios = []scenario{
 			s, c := t.session(nil, nil)
 			var all []*protocol.Message
 			for i := range n {
-				all = append(all, push(i, 1, true, "", nil, ""))
+				all = append(all, pushOf(i, 1, true, "", nil, ""))
 			}
 			c.sendAll(all...)
 			acked := map[uuid.UUID]bool{}
@@ -146,9 +146,9 @@ var pushScenarios = []scenario{
 		name: "bad-pushes", heading: pushHeading,
 		rule: "a push that breaks the rules ends the connection with a Close with InvalidMessage",
 		run: func(t *trial) {
-			body := func(change func([]byte) []byte) []byte { return change(push(1, 1, true, "", nil, "x").Body) }
+			body := func(change func([]byte) []byte) []byte { return change(pushOf(1, 1, true, "", nil, "x").Body) }
 			set := func(at int, v byte) []byte { return body(func(b []byte) []byte { b[at] = v; return b }) }
-			double := append(push(1, 2, false, "", nil, "").Body[:27], "\x02\x01k\x00\x00\x01k\x00\x00"...)
+			double := append(pushOf(1, 2, false, "", nil, "").Body[:27], "\x02\x01k\x00\x00\x01k\x00\x00"...)
 			s := t.listen()
 			for _, bad := range [][]byte{
 				nil,
@@ -156,9 +156,9 @@ var pushScenarios = []scenario{
 				body(func(b []byte) []byte { copy(b, make([]byte, 16)); return b }),
 				set(16, 0),
 				set(17, 2),
-				push(1, 1, false, "", nil, "\xff").Body,
-				push(1, 4, false, "named", nil, "x").Body,
-				push(1, 5, false, "", nil, "x").Body,
+				pushOf(1, 1, false, "", nil, "\xff").Body,
+				pushOf(1, 4, false, "named", nil, "x").Body,
+				pushOf(1, 5, false, "", nil, "x").Body,
 				double,
 			} {
 				t.dial(s, nil)
@@ -177,7 +177,7 @@ var pushScenarios = []scenario{
 		rule: "a push KickOut is told as any other; the Close that follows ends the client",
 		run: func(t *trial) {
 			s, c := t.session(nil, nil)
-			c.sendAll(push(1, 3, false, "", nil, "spam"), closing(protocol.KickedOut, "enough", nil))
+			c.sendAll(pushOf(1, 3, false, "", nil, "spam"), closing(protocol.KickedOut, "enough", nil))
 			c.finish()
 			if e := t.handed(1); e.Kind != 3 || e.body() != "spam" {
 				t.failf("got %s, want KickOut with its reason", &e)

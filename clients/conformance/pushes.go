@@ -22,8 +22,8 @@ func pushID(n int) uuid.UUID {
 	return id
 }
 
-// push is a push with the ID of this number.
-func push(n int, kind byte, confirm bool, name string, metadata fields, content string) *protocol.Message {
+// pushOf is a push with the ID of this number.
+func pushOf(n int, kind byte, confirm bool, name string, metadata fields, content string) *protocol.Message {
 	id := pushID(n)
 	b := append(id[:], kind, 0)
 	if confirm {

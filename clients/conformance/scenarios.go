@@ -5,7 +5,7 @@ import "slices"
 // scenarios returns all scenarios; those that take longest come first.
 func scenarios() []scenario {
 	return slices.Concat(returnScenarios, beatScenarios, tokenScenarios, frameScenarios, limitScenarios, logonScenarios, requestScenarios, userScenarios,
-		pushScenarios, onlineScenarios, closeScenarios, tlsScenarios, webScenarios)
+		pushScenarios, onlineScenarios, closeScenarios, tlsScenarios, webScenarios, realScenarios)
 }
 
 // The headings of docs/protocol.md under which clients have rules.

@@ -67,6 +67,7 @@ func (e *event) body() string {
 type process struct {
 	cmd    *exec.Cmd
 	log    *transcript
+	label  string // for the transcript
 	events mailbox[event]
 	stderr tail
 	exited chan struct{}
@@ -108,7 +109,7 @@ func (p *process) read(out io.Reader) {
 				e = event{Event: "no event", Text: line}
 			}
 			e.raw, e.at = line, time.Now()
-			p.log.addf("event    %s", shorten(line, 300))
+			p.log.addf("event%s    %s", p.label, shorten(line, 300))
 			p.events.put(e)
 		}
 		if err != nil {
@@ -126,7 +127,7 @@ func (p *process) do(c command) error {
 	if err != nil {
 		return err
 	}
-	p.log.addf("command  %s", shorten(string(line), 300))
+	p.log.addf("command%s  %s", p.label, shorten(string(line), 300))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, err = p.in.Write(append(line, '\n'))
@@ -146,6 +147,14 @@ func (p *process) end(patience time.Duration) error {
 		p.kill()
 		return errors.New("the testee did not end when its input ended")
 	}
+}
+
+// text returns the last that the testee has written on standard error.
+func (p *process) text() string {
+	if p == nil {
+		return ""
+	}
+	return p.stderr.String()
 }
 
 func (p *process) kill() {

@@ -110,7 +110,7 @@ var webScenarios = []scenario{
 			c.welcome(nil)
 			t.state("online")
 			c.fence()
-			c.sendAll(message("one"), push(1, 1, true, "", nil, "two"), message("three"))
+			c.sendAll(message("one"), pushOf(1, 1, true, "", nil, "two"), message("three"))
 			for _, want := range []string{"one", "two", "three"} {
 				if e := t.wait("an event", func(event) bool { return true }); e.body() != want {
 					t.failf("got %s, want %s", &e, want)

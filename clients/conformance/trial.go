@@ -15,6 +15,7 @@ type scenario struct {
 	heading string // of docs/protocol.md, under which the rule stands
 	rule    string
 	needs   string // a transport, or an optional part (renew): testees without it are not judged by this
+	pair    bool   // needs two testees: the second one is that of t.peer
 	run     func(t *trial)
 }
 
@@ -28,6 +29,8 @@ type trial struct {
 	until     time.Time
 	most      time.Duration // that the trial waits for one thing
 	servers   []*server
+	stops     []func() // of real servers
+	peer      *trial   // with the second testee; nil without one
 	count     int
 
 	mu     sync.Mutex
@@ -54,45 +57,64 @@ type outcome struct {
 	took     time.Duration
 }
 
-// try runs a scenario with a testee.
-func (s *scenario) try(w testee) (o outcome) {
+// try runs a scenario with a testee, and a second one where it needs two.
+func (s *scenario) try(w, second testee) (o outcome) {
 	o = outcome{scenario: s, testee: w.name}
 	t := &trial{scenario: s, log: &transcript{began: time.Now()}, until: time.Now().Add(longest), most: w.patience}
 	if t.most == 0 {
 		t.most = eventually
 	}
-	defer func() { o.took = time.Since(t.log.began) }()
-	p, err := w.start(t.log)
-	if err != nil {
-		o.fault = fmt.Sprintf("the testee does not start: %v", err)
-		return o
+	both := []*trial{t}
+	if s.pair {
+		o.testee += "+" + second.name
+		t.peer = &trial{scenario: s, log: t.log, until: t.until, most: t.most}
+		both = append(both, t.peer)
 	}
-	t.p = p
+	defer func() { o.took = time.Since(t.log.began) }()
 	defer func() {
 		v := recover()
 		fault, failed := v.(failure)
+		o.fault = string(fault)
+		var stderr strings.Builder
+		for _, t := range both {
+			o.fault = t.finish(o.fault)
+			stderr.WriteString(t.p.text())
+		}
 		if v != nil && !failed {
-			p.kill()
 			panic(v)
 		}
-		o.leftOut, o.fault = t.finish(o.leftOut, string(fault))
 		if o.fault != "" {
-			o.report = fmt.Sprintf("    standard error:\n%s\n    transcript:\n%s", indent(p.stderr.String()), indent(t.log.String()))
+			o.report = fmt.Sprintf("    standard error:\n%s\n    transcript:\n%s", indent(stderr.String()), indent(t.log.String()))
 		}
 	}()
+	for i, t := range both {
+		t.begin([]testee{w, second}[i], i)
+		if !t.can(s.needs) {
+			o.leftOut = true
+			return o
+		}
+	}
+	s.run(t)
+	return o
+}
+
+// begin starts the testee.
+func (t *trial) begin(w testee, number int) {
+	p, err := w.start(t.log)
+	if err != nil {
+		t.failf("the testee does not start: %v", err)
+	}
+	if t.p = p; t.pair {
+		p.label = fmt.Sprintf(" of %s, number %d", w.name, number+1)
+	}
 	t.ready = t.wait("a line that says what the testee is (ready)", func(e event) bool { return true })
 	if t.ready.Event != "ready" || len(t.ready.Transports) == 0 {
 		t.failf("got %s, want ready with transports", &t.ready)
-	}
-	if o.leftOut = !t.can(s.needs); o.leftOut {
-		return o
 	}
 	t.transport = "tcp"
 	if !slices.Contains(t.ready.Transports, "tcp") {
 		t.transport = t.ready.Transports[0]
 	}
-	s.run(t)
-	return o
 }
 
 // can reports whether the testee has what a scenario needs.
@@ -106,15 +128,20 @@ func (t *trial) can(need string) bool {
 	return !slices.Contains(t.ready.Lacks, need)
 }
 
-// finish ends the testee and the servers.
-func (t *trial) finish(leftOut bool, fault string) (bool, string) {
+// finish ends the testee and the servers, and returns the fault, with what else was wrong.
+func (t *trial) finish(fault string) string {
 	defer func() {
 		for _, s := range t.servers {
 			s.close()
 		}
+		for _, stop := range t.stops {
+			stop()
+		}
 	}()
-	if err := t.p.end(eventually); err != nil && fault == "" {
-		fault = err.Error()
+	if t.p != nil {
+		if err := t.p.end(eventually); err != nil && fault == "" {
+			fault = err.Error()
+		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -124,14 +151,14 @@ func (t *trial) finish(leftOut bool, fault string) (bool, string) {
 		}
 		fault += "broke what holds always: " + strings.Join(t.faults, "; ")
 	}
-	return leftOut, fault
+	return fault
 }
 
 func indent(s string) string {
 	if strings.TrimSpace(s) == "" {
 		return "      (nothing)"
 	}
-	return "      " + strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n      ")
+	return "      " + strings.ReplaceAll(strings.Trim(s, "\n"), "\n", "\n      ")
 }
 
 // failf ends the trial.
