@@ -77,9 +77,9 @@ type process struct {
 	in io.WriteCloser
 }
 
-// start runs a testee.
-func (w testee) start(log *transcript) (*process, error) {
-	p := &process{cmd: exec.Command("sh", "-c", "exec "+w.command), log: log, exited: make(chan struct{})}
+// start runs a testee; the transcript shows its lines with a label.
+func (w testee) start(log *transcript, label string) (*process, error) {
+	p := &process{label: label, cmd: exec.Command("sh", "-c", "exec "+w.command), log: log, exited: make(chan struct{})}
 	p.cmd.Stderr = &p.stderr
 	p.cmd.WaitDelay = time.Second // for a program of its own that has the output still open
 	in, err := p.cmd.StdinPipe()

@@ -100,13 +100,15 @@ func (s *scenario) try(w, second testee) (o outcome) {
 
 // begin starts the testee.
 func (t *trial) begin(w testee, number int) {
-	p, err := w.start(t.log)
+	label := ""
+	if t.pair {
+		label = fmt.Sprintf(" of %s, number %d", w.name, number+1)
+	}
+	p, err := w.start(t.log, label)
 	if err != nil {
 		t.failf("the testee does not start: %v", err)
 	}
-	if t.p = p; t.pair {
-		p.label = fmt.Sprintf(" of %s, number %d", w.name, number+1)
-	}
+	t.p = p
 	t.ready = t.wait("a line that says what the testee is (ready)", func(e event) bool { return true })
 	if t.ready.Event != "ready" || len(t.ready.Transports) == 0 {
 		t.failf("got %s, want ready with transports", &t.ready)
