@@ -56,6 +56,8 @@ type Config struct {
 	Presence Presence
 	// Chat, when set, has the contacts and groups of users: a *chat.Service.
 	Chat Chat
+	// Cluster, when set, has the page show all nodes, and throw users out of all: the *cluster.Node of Users.
+	Cluster Cluster
 	// Audit is told of each act before and after it, and of each that was refused. It may block. Nil means that Logger gets a line for
 	// each, at info.
 	Audit func(Action)
@@ -78,6 +80,7 @@ type Admin struct {
 	samples sampler
 	scans   chan struct{} // has room while no scan runs
 	acts    chan struct{} // has room for acts
+	asked   chan struct{} // has room for kicks over a cluster
 	tops    topCache
 	hub     hub
 
@@ -109,7 +112,7 @@ func New(cfg Config) (*Admin, error) {
 	}
 	cfg.Engines, cfg.Hosts, cfg.ShowFields = slices.Clone(cfg.Engines), slices.Clone(cfg.Hosts), slices.Clone(cfg.ShowFields)
 	a := &Admin{cfg: cfg, log: logging.OrDefault(cfg.Logger), began: time.Now(), scans: make(chan struct{}, 1),
-		acts: make(chan struct{}, maxActs), ended: make(chan struct{})}
+		acts: make(chan struct{}, maxActs), asked: make(chan struct{}, maxAsked), ended: make(chan struct{})}
 	if cfg.Audit == nil {
 		a.cfg.Audit = auditLogger(cfg.Logger)
 	}

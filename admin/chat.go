@@ -19,7 +19,9 @@ type Presence interface {
 // Chat tells of users' contacts and groups. A *chat.Service is one; the interface lets a program without chat do without the package. Its
 // methods may be called from any goroutine, and block until ctx ends at most.
 type Chat interface {
+	// Contacts returns so many of a user's contacts at most, after an ID, in the order of their IDs.
 	Contacts(ctx context.Context, userID, after string, limit int) ([]chat.Contact, error)
+	// Groups returns the groups that a user is in.
 	Groups(ctx context.Context, userID string) ([]chat.Group, error)
 }
 

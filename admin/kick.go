@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -45,9 +47,10 @@ type kicked struct {
 	User     string      `json:"user"`
 	Sessions []kickedOne `json:"sessions"`
 	Error    string      `json:"error,omitempty"`
-	Until    *time.Time  `json:"until,omitempty"` // the end of the ban
+	Until    *time.Time  `json:"until,omitempty"`   // the end of the ban
+	Missing  []string    `json:"missing,omitempty"` // in a cluster: nodes that have not answered
 	status   int
-	wait     usermgr.Wait
+	wait     usermgr.Wait // returns the outcomes; nil where nothing was done
 	action   Action
 }
 
@@ -71,8 +74,9 @@ func (a *Admin) act(c *call) (done func()) {
 	}
 }
 
-// begin begins to throw a user out, or the session on a connection, and has it in the audit.
-func (a *Admin) begin(c *call, user string, conn uint64, o *kickOptions) *kicked {
+// begin begins to throw a user out, or the session on a connection, and has it in the audit. In a cluster a user is thrown out of all nodes,
+// which ctx ends.
+func (a *Admin) begin(ctx context.Context, c *call, user string, conn uint64, o *kickOptions) *kicked {
 	k := &kicked{User: user, Sessions: []kickedOne{}}
 	k.action = Action{Who: c.who, From: c.RemoteAddr, Do: "kick", User: user, Conn: conn, Text: o.Text, BanFor: o.banFor()}
 	if o.BanSeconds > 0 {
@@ -94,14 +98,13 @@ func (a *Admin) begin(c *call, user string, conn uint64, o *kickOptions) *kicked
 	case err != nil:
 	case conn != 0:
 		k.wait, err = a.cfg.Users.KickSession(session, opts)
+	case a.cfg.Cluster != nil:
+		k.wait = a.kickAll(ctx, k, opts)
 	default:
 		k.wait, err = a.cfg.Users.Kick(user, opts)
 	}
 	if err != nil {
-		k.Error, k.status = strings.TrimPrefix(err.Error(), "rollcall: "), http.StatusNotFound
-		if errors.Is(err, usermgr.ErrBlankID) {
-			k.status = http.StatusBadRequest
-		}
+		k.failed(err)
 		return k
 	}
 	if o.BanSeconds > 0 {
@@ -111,19 +114,59 @@ func (a *Admin) begin(c *call, user string, conn uint64, o *kickOptions) *kicked
 	return k
 }
 
+// failed says that nothing was done.
+func (k *kicked) failed(err error) {
+	k.Error, k.Until, k.status = strings.TrimPrefix(err.Error(), "rollcall: "), nil, http.StatusBadGateway
+	switch {
+	case errors.Is(err, usermgr.ErrBlankID):
+		k.status = http.StatusBadRequest
+	case errors.Is(err, usermgr.ErrUnknownID):
+		k.status = http.StatusNotFound
+	}
+}
+
+// maxAsked is how many users are thrown out of a cluster at a time: each is a question to all nodes.
+const maxAsked = 64
+
+// kickAll begins to throw a user out of all nodes.
+func (a *Admin) kickAll(ctx context.Context, k *kicked, o *usermgr.KickOptions) usermgr.Wait {
+	type outcome struct {
+		cluster.Answer[[]usermgr.Kicked]
+		err error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		select {
+		case a.asked <- struct{}{}:
+			defer func() { <-a.asked }()
+			all, err := a.cfg.Cluster.Kick(ctx, k.action.User, o)
+			done <- outcome{all, err}
+		case <-ctx.Done():
+			done <- outcome{err: ctx.Err()}
+		}
+	}()
+	return func(context.Context) ([]usermgr.Kicked, error) {
+		all := <-done
+		if k.Missing = all.Missing; all.err != nil && len(all.Value) == 0 {
+			k.failed(all.err)
+		}
+		return all.Value, all.err
+	}
+}
+
 // finish waits for the outcomes until ctx ends, and has them in the audit.
 func (a *Admin) finish(ctx context.Context, k *kicked) {
-	k.action.Stage, k.action.Outcome = Done, k.Error
+	k.action.Stage = Done
+	var told []string
 	if k.wait != nil {
 		ends, _ := k.wait(ctx) // with an error it has those that are known
-		var told []string
 		for _, e := range ends {
 			k.Sessions = append(k.Sessions, kickedOne{e.Session.Conn, e.Session.Device, e.Session.Address.String(), e.Outcome.String()})
 			told = append(told, fmt.Sprintf("connection %d: %s", e.Session.Conn, e.Outcome))
 		}
-		if k.action.Outcome = strings.Join(told, ", "); len(told) == 0 {
-			k.action.Outcome = "no session has ended by it yet"
-		}
+	}
+	if k.action.Outcome = cmp.Or(k.Error, strings.Join(told, ", "), "no session has ended by it yet"); len(k.Missing) > 0 {
+		k.action.Outcome += "; nodes that have not answered: " + strings.Join(k.Missing, ", ")
 	}
 	a.cfg.Audit(k.action)
 }
@@ -143,9 +186,9 @@ func (a *Admin) one(c *call, user string, conn uint64, o *kickOptions) {
 		return
 	}
 	defer done()
-	k := a.begin(c, user, conn, o)
 	ctx, cancel := patience(c)
 	defer cancel()
+	k := a.begin(ctx, c, user, conn, o)
 	if a.finish(ctx, k); k.status != 0 {
 		c.fail(k.status, k.Error)
 		return
@@ -188,12 +231,12 @@ func (a *Admin) kickMany(c *call) {
 		return
 	}
 	defer done()
-	all := make([]*kicked, len(body.Users))
-	for i, id := range body.Users { // all begin before the first is waited for
-		all[i] = a.begin(c, id, 0, &body.kickOptions)
-	}
 	ctx, cancel := patience(c)
 	defer cancel()
+	all := make([]*kicked, len(body.Users))
+	for i, id := range body.Users { // all begin before the first is waited for
+		all[i] = a.begin(ctx, c, id, 0, &body.kickOptions)
+	}
 	for _, k := range all {
 		a.finish(ctx, k)
 	}
@@ -216,13 +259,36 @@ func (a *Admin) unban(c *call) {
 	}
 	act := Action{Who: c.who, From: c.RemoteAddr, Do: "unban", User: body.User, Stage: Begun}
 	a.cfg.Audit(act)
-	was := a.cfg.Users.Unban(body.User)
-	if act.Stage, act.Outcome = Done, "the user was not banned"; was {
+	was, missing, err := a.unbanAll(c, body.User)
+	act.Stage, act.Outcome = Done, "the user was not banned"
+	switch {
+	case err != nil:
+		act.Outcome = err.Error()
+	case was:
 		act.Outcome = "the user may come back"
 	}
+	if len(missing) > 0 {
+		act.Outcome += "; nodes that have not answered: " + strings.Join(missing, ", ")
+	}
 	a.cfg.Audit(act)
+	if err != nil {
+		c.fail(http.StatusBadGateway, "the cluster: "+err.Error())
+		return
+	}
 	c.answer(struct {
-		User   string `json:"user"`
-		Banned bool   `json:"banned"` // whether the user was
-	}{body.User, was})
+		User    string   `json:"user"`
+		Banned  bool     `json:"banned"`            // whether the user was
+		Missing []string `json:"missing,omitempty"` // in a cluster: nodes that have not answered
+	}{body.User, was, missing})
+}
+
+// unbanAll ends a user's ban, in a cluster on all nodes.
+func (a *Admin) unbanAll(c *call, user string) (was bool, missing []string, err error) {
+	if a.cfg.Cluster == nil {
+		return a.cfg.Users.Unban(user), nil, nil
+	}
+	ctx, cancel := patience(c)
+	defer cancel()
+	all, err := a.cfg.Cluster.Unban(ctx, user)
+	return all.Value, all.Missing, err
 }

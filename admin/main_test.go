@@ -50,17 +50,19 @@ func newStandWith(t *testing.T, cfg rollcall.Config, setUp func(*rollcall.Server
 	}), may: Act, t: t}
 	pages := Config{Users: s.Users, Engines: []Engine{{Name: "main", Engine: s.Engine, Bridge: s.Bridge}},
 		Authorize: func(*http.Request) (string, Permission) { return "olga", s.may },
-		Audit: func(a Action) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.acts = append(s.acts, a)
-		}}
+		Audit:     s.audit}
 	if change != nil {
 		change(&pages)
 	}
 	s.admin = testkit.Must(New(pages))
 	t.Cleanup(func() { _ = s.admin.Close() })
 	return s
+}
+
+func (s *stand) audit(a Action) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acts = append(s.acts, a)
 }
 
 // audited returns what the audit was told since the last call.

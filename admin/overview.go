@@ -31,6 +31,7 @@ type overviewView struct {
 	MuchWaits        int               `json:"muchWaits"` // from how many waiting bytes on a session is in trouble
 	ShowFields       []string          `json:"showFields"`
 	NotLetIn         map[string]uint64 `json:"notLetIn"` // refusals of all parts, by part and reason
+	Cluster          *clusterView      `json:"cluster,omitempty"`
 	Has              []string          `json:"has"` // what the page can show and do besides, by Config
 }
 
@@ -80,7 +81,7 @@ func (a *Admin) overview(c *call) {
 		Devices: make(map[string]int), Logons: u.Logons, Refused: byName(u.Refused), Ended: byName(u.Disconnected),
 		HandlerPanics: u.HandlerPanics, HandlersFrozen: u.HandlersFrozen, HeartbeatSeconds: a.cfg.Users.HeartbeatTimeout().Seconds(),
 		Engines: []engineView{}, Watchers: a.hub.count(), ScanRuns: len(a.scans) > 0, MuchWaits: muchWaits, ShowFields: append([]string{}, a.cfg.ShowFields...)}
-	v.Has, v.NotLetIn = a.has(), notLetIn(&v)
+	v.Has, v.NotLetIn, v.Cluster = a.has(), notLetIn(&v), a.clusterNow()
 	if c.may >= Act {
 		v.May = "act"
 	}
@@ -100,7 +101,7 @@ func (a *Admin) has() []string {
 	for _, p := range []struct {
 		name string
 		set  bool
-	}{{"chat", a.cfg.Chat != nil}, {"presence", a.cfg.Presence != nil}} {
+	}{{"chat", a.cfg.Chat != nil}, {"presence", a.cfg.Presence != nil}, {"cluster", a.cfg.Cluster != nil}} {
 		if p.set {
 			all = append(all, p.name)
 		}

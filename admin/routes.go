@@ -38,6 +38,8 @@ var routes = []route{
 	{http.MethodGet, "relations", (*Admin).relations},
 	{http.MethodGet, "rooms", (*Admin).rooms},
 	{http.MethodGet, "room", (*Admin).room},
+	{http.MethodGet, "nodes", (*Admin).nodes},
+	{http.MethodGet, "nodes/sessions", (*Admin).nodesSessions},
 	{http.MethodGet, "events", (*Admin).events},
 	{http.MethodGet, "openapi.json", (*Admin).openAPI},
 	{http.MethodPost, "users/kick", (*Admin).kickUser},

@@ -33,21 +33,37 @@ const (
 	queryPush                       // push a message; see pushOrder
 	queryKept                       // hand kept messages to a session; see keptOrder
 	queryMend                       // what belongs into a user's malformed record; see mendOrder
+	queryInfo                       // what a node tells of itself: a NodeInfo
 )
 
-// answerers has the functions that answer queries. They block within ctx.
-var answerers = map[query]func(n *Node, ctx context.Context, body []byte) []byte{
-	queryKick:     (*Node).answerKick,
-	queryRefuse:   (*Node).answerRefuse,
-	queryRefusals: (*Node).answerRefusals,
-
-	querySessions:  (*Node).answerSessions,
-	queryStats:     (*Node).answerStats,
-	queryPage:      (*Node).answerPage,
-	queryBroadcast: (*Node).answerBroadcast,
-	queryPush:      (*Node).answerPush,
-	queryKept:      (*Node).answerKept,
-	queryMend:      (*Node).answerMend,
+// answerer returns the function that answers a query, within ctx; nil for a query that is not known. A table would have every program that names
+// a type of this package carry the functions.
+func (q query) answerer() func(n *Node, ctx context.Context, body []byte) []byte {
+	switch q {
+	case queryKick:
+		return (*Node).answerKick
+	case queryRefuse:
+		return (*Node).answerRefuse
+	case queryRefusals:
+		return (*Node).answerRefusals
+	case querySessions:
+		return (*Node).answerSessions
+	case queryStats:
+		return (*Node).answerStats
+	case queryPage:
+		return (*Node).answerPage
+	case queryBroadcast:
+		return (*Node).answerBroadcast
+	case queryPush:
+		return (*Node).answerPush
+	case queryKept:
+		return (*Node).answerKept
+	case queryMend:
+		return (*Node).answerMend
+	case queryInfo:
+		return (*Node).answerInfo
+	}
+	return nil
 }
 
 // reply is a frameAnswer.
@@ -220,7 +236,7 @@ func (a *answering) begin(q question, now time.Duration) (x *answerOf, first boo
 
 // answer answers another node's question, on a goroutine of its own.
 func (n *Node) answer(f *frame) {
-	run := answerers[f.query]
+	run := f.query.answerer()
 	if run == nil {
 		return
 	}

@@ -75,6 +75,47 @@ func (n *Node) at(sessions []usermgr.SessionInfo) (here []SessionAt) {
 	return here
 }
 
+// NodeInfo is what a node tells of itself.
+type NodeInfo struct {
+	Name        string // as in Answer.Missing
+	Incarnation Incarnation
+	Users       int // with a session on this node, or in a grace there
+	Sessions    int
+	LeaseLeft   time.Duration // how long the node acts without another renewal: see Stats
+	StoreLost   bool          // it goes on without the store: see Stats
+}
+
+// Nodes returns what each node tells of itself, by name. The error is that of ctx, or a protocol.InternalError while the node is not in
+// the cluster.
+func (n *Node) Nodes(ctx context.Context) (Answer[[]NodeInfo], error) {
+	a := Answer[[]NodeInfo]{AsOf: time.Now()}
+	if !n.inCluster() {
+		return a, errLost
+	}
+	a.Value = append(a.Value, n.info())
+	a.Missing = n.askAll(ctx, queryInfo, nil, func(body []byte) {
+		var there NodeInfo
+		if fromJSON(n, body, &there) {
+			a.Value = append(a.Value, there)
+		}
+	})
+	slices.SortFunc(a.Value, func(x, y NodeInfo) int {
+		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Incarnation, y.Incarnation))
+	})
+	return a, ctx.Err()
+}
+
+// info returns what this node tells of itself.
+func (n *Node) info() NodeInfo {
+	s, u := n.Stats(), n.users.Load().Stats()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	me := MemberState{Incarnation: n.me, Member: Member{Name: n.cfg.Name}}
+	return NodeInfo{Name: nameOf(&me), Incarnation: n.me, Users: u.Users, Sessions: u.Sessions, LeaseLeft: s.LeaseLeft, StoreLost: s.StoreLost}
+}
+
+func (n *Node) answerInfo(context.Context, []byte) []byte { return toJSON(n, n.info()) }
+
 // Count returns how many users and sessions there are on all nodes. Its error is that of the store, with the sessions that are known, or a
 // protocol.InternalError while the node is not in the cluster.
 func (n *Node) Count(ctx context.Context) (Answer[Counts], error) {

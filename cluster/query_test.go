@@ -83,6 +83,24 @@ func TestCountsAreThoseOfAllNodes(t *testing.T) {
 	})
 }
 
+// Rule 22: each node tells of itself.
+func TestNodesTellOfThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := busyWorld(t)
+		r, err := w.nodes[1].Nodes(context.Background())
+		if err != nil || len(r.Missing) > 0 || len(r.Value) != 3 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		for i, n := range r.Value {
+			want := w.nodes[i].users.Stats()
+			if n.Name != w.nodes[i].name || n.Incarnation != w.nodes[i].Incarnation() || n.Users != want.Users || n.Sessions != want.Sessions || n.Sessions < 6 ||
+				n.LeaseLeft <= 0 || n.LeaseLeft > lease || n.StoreLost {
+				t.Errorf("%+v, and not %+v", n, want)
+			}
+		}
+	})
+}
+
 // Rule 22: pages have each user, and each session, once, and only those that match.
 func TestPagesHaveEachOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -165,6 +183,10 @@ func TestAnAnswerNamesTheNodeThatIsSilent(t *testing.T) {
 			"Count": func() ([]string, int, error) {
 				r, err := a.Count(ctx)
 				return r.Missing, r.Value.Sessions - 13, err
+			},
+			"Nodes": func() ([]string, int, error) {
+				r, err := a.Nodes(ctx)
+				return r.Missing, len(r.Value) - 1, err
 			},
 			"SessionPage": func() ([]string, int, error) {
 				r, err := a.SessionPage(ctx, usermgr.PageQuery{})

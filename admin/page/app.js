@@ -46,10 +46,7 @@ function patch(old, now) {
 
 const hidden = /[\p{C}\p{Zl}\p{Zp}\u034f\u115f\u1160\u3164\uffa0\u{e0000}-\u{e0fff}]/gu
 
-/**
- * Text of others: apart from what is around it, and with its invisible characters visible.
- * @param {string} [s]
- */
+/** Text of others: apart from what is around it, and with its invisible characters visible. */
 function text(s = '') {
 	const marks = [...s.matchAll(hidden)].map(([c]) => h('span.esc', 'U+' + c.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')))
 	return h('bdi', s.split(hidden).map((part, i) => [part, marks[i]]))
@@ -64,18 +61,16 @@ function to(path, parameters = {}) {
 	return path + (all.size ? '?' + all : '')
 }
 
-/** @param {string} href @param {...Child} children */
-const link = (href, ...children) => h('a', { href }, ...children)
-/** @param {Child} label @param {(e: any) => unknown} onclick @param {string} [kind] */
-const button = (label, onclick, kind = '') => h('button' + kind, { type: 'button', onclick }, label)
-/** @param {string} id */
-const userLink = (id) => link(to('#/user', { id }), text(id))
-/** @param {number} n @param {Child} [label] */
-const connLink = (n, label = '#' + n) => link(to('#/conn', { n }), label)
+/** @param {...Child} children */
+const link = (href = '', ...children) => h('a', { href }, ...children)
+/** @param {(e: any) => unknown} onclick */
+const button = (label = '', onclick, kind = '') => h('button' + kind, { type: 'button', onclick }, label)
+const userLink = (id = '') => link(to('#/user', { id }), text(id))
+/** @param {Child} label */
+const connLink = (n = 0, label = '#' + n) => link(to('#/conn', { n }), label)
 /** @param {RoomName} r */
 const roomLink = ({ name, engine }) => link(to('#/room', { name, engine }), text(name))
-/** @param {string} code @param {Child} [label] */
-const codeLink = (code, label = code) => link(to('#/ended', { code }), label)
+const codeLink = (code = '', label = code) => link(to('#/ended', { code }), label)
 
 /**
  * A table, or none. The columns' names have "!" after them for numbers, and "@" for users. A phone shows a card for each row.
@@ -93,46 +88,33 @@ const definitions = (...rows) => h('dl', rows.map((row) => row[1] && [h('dt', ro
 
 // ---- numbers and times
 
-/** @param {number} n */
-function num(n) {
+function num(n = 0) {
 	if (n >= 1e6) return (n / 1e6).toFixed(n < 1e7 ? 2 : 1) + ' M'
 	return n.toLocaleString('en', { maximumFractionDigits: n < 10 ? 2 : n < 100 ? 1 : 0 })
 }
-/** @param {number} n */
-function size(n) {
+function size(n = 0) {
 	const power = n < 1000 ? 0 : Math.min(4, Math.floor(Math.log10(n) / 3))
 	n /= 1000 ** power
 	return n.toFixed(power && n < 100 ? 1 : 0) + ' ' + ['B', 'kB', 'MB', 'GB', 'TB'][power]
 }
-/** @param {number} s */
-function span(s) {
+function span(s = 0) {
 	for (const [unit, name] of /** @type {[number, string][]} */ ([[86400, 'd'], [3600, 'h'], [60, 'm']])) if (s >= 2 * unit) return Math.floor(s / unit) + ' ' + name
 	return Math.max(0, Math.round(s)) + ' s'
 }
 let skew = 0 // of this machine's clock against the server's
-/** @param {string} t */
-const since = (t) => span((Date.now() + skew - Date.parse(t)) / 1000)
-/** @param {string} t */
-const at = (t) => h('time', { datetime: t, title: new Date(t).toLocaleString() }, new Date(t).toLocaleTimeString())
-/** @param {number} n @param {string} name */
-const count = (n, name) => num(n) + ' ' + name + (n === 1 ? '' : 's')
+const since = (t = '') => span((Date.now() + skew - Date.parse(t)) / 1000)
+const at = (t = '') => h('time', { datetime: t, title: new Date(t).toLocaleString() }, new Date(t).toLocaleTimeString())
+const count = (n = 0, name = '') => num(n) + ' ' + name + (n === 1 ? '' : 's')
 /** What there is of each kind: "3 open, 1 closing". @param {Record<string, number | undefined>} counts */
 const parts = (counts) => Object.entries(counts).filter(([, n]) => n).map(([name, n]) => num(n ?? 0) + ' ' + name).join(', ')
-/** @param {number} toHandle @param {number} toSend */
-const waits = (toHandle, toSend) => size(toHandle) + ' to be handled, ' + size(toSend) + ' to be sent'
+const waits = (toHandle = 0, toSend = 0) => size(toHandle) + ' to be handled, ' + size(toSend) + ' to be sent'
 /** @param {Traffic} t */
 const flow = (t) => num(t.messages) + ' · ' + size(t.bytes)
 
 // ---- the API
 
 let token = ''
-class Fault extends Error {
-	/** @param {number} status @param {string} message */
-	constructor(status, message) {
-		super(message)
-		this.status = status
-	}
-}
+const fault = (status = 0, message = '') => Object.assign(new Error(message), { status })
 
 /**
  * Asks the API; with a body it acts.
@@ -144,15 +126,14 @@ async function api(path, query, body) {
 	if (body) Object.assign(headers, { 'Content-Type': 'application/json', 'Rollcall-Admin': '1' })
 	const where = 'api/v1/' + path.replace('{n}', /** @type {any} */ (query)?.n)
 	const r = await fetch(to(where, query), { method: body ? 'POST' : 'GET', headers, body: body && JSON.stringify(body) }).catch(() => {
-		throw new Fault(0, 'The server does not answer. Trying again …')
+		throw fault(0, 'The server does not answer. Trying again …')
 	})
 	const v = await r.json().catch(() => ({ error: 'the answer cannot be read' }))
-	if (!r.ok) throw new Fault(r.status, v.error)
+	if (!r.ok) throw fault(r.status, v.error)
 	return v
 }
 
-/** @param {string} s */
-function banner(s) {
+function banner(s = '') {
 	const e = $('#banner')
 	if (e.textContent !== s) e.textContent = s
 	e.hidden = !s
@@ -190,7 +171,7 @@ async function status() {
 		trouble = await api('sessions', { trouble: '1', limit: 100 }).catch(() => trouble)
 		if (!view.path) draw()
 	} catch (/** @type {any} */ e) {
-		banner(e.status ? 'The server refuses: ' + e.message : e.message)
+		banner(e.message)
 	}
 }
 
@@ -199,8 +180,7 @@ async function status() {
 /** @type {'minute' | 'hour' | undefined} which was chosen */
 let range
 let back = 0 // where all charts are read, in steps from the end
-/** @param {number} steps */
-const read = (steps) => {
+const read = (steps = 0) => {
 	back = steps
 	draw()
 }
@@ -211,8 +191,7 @@ const readAt = (s) => (back ? new Date(Date.parse(s.end) - back * s.step * 1000)
 function chart(title, lines, s, format) {
 	const steps = s.step > 1 ? 120 : 60, n = lines[0][1].length, i = n - 1 - back
 	const most = Math.max(1, ...lines.flatMap((l) => l[1]))
-	/** @param {number} i */
-	const x = (i) => 600 - ((n - 1 - i) * 600) / (steps - 1)
+	const x = (i = 0) => 600 - ((n - 1 - i) * 600) / (steps - 1)
 	const says = lines.map(([name, v]) => name + ' ' + format(v[i] ?? 0)).join(', ')
 	return h('section.card', { 'data-key': title }, h('h2', title),
 		h('div.plot', h('svg', { viewBox: '0 0 600 100', preserveAspectRatio: 'none', 'aria-hidden': true },
@@ -234,10 +213,8 @@ const mean = (a) => add(/** @type {any} */ (a.slice(-10))) / Math.max(1, Math.mi
 /** The sum of several lines. @param {number[][]} all @param {number[]} like */
 const sum = (all, like) => like.map((_, i) => all.reduce((a, v) => a + v[i], 0))
 
-/** @param {string} by */
-const top = (by) => to('#/sessions', { top: by })
-/** @param {string} name @param {string} value @param {string} href @param {string} below @param {boolean} [bad] */
-const tile = (name, value, href, below, bad) => h('li', h('a', { href, class: bad && 'bad' }, h('span', name), h('b', value), h('span', below)))
+const top = (by = '') => to('#/sessions', { top: by })
+const tile = (name = '', value = '', href = '', below = '', bad = false) => h('li', h('a', { href, class: bad && 'bad' }, h('span', name), h('b', value), h('span', below)))
 
 /** @param {Record<string, number>} counts @param {string} head @param {(name: string) => Child} shown */
 const countTable = (counts, head, shown) => table(Object.entries(counts).filter(([, n]) => n).sort((a, b) => b[1] - a[1]), ([name]) => name, { [head]: ([name]) => shown(name), 'Since the start!': ([, n]) => num(n) })
@@ -276,11 +253,15 @@ const address = (s) => text(s.address || '#' + s.conn)
 /** What sessions and ended ones have. @type {Record<string, (s: Session) => Child>} */
 const traffic = { 'In!': (s) => flow(s.in), 'Out!': (s) => flow(s.out), 'Dropped!': (s) => s.dropped.messages > 0 && num(s.dropped.messages) }
 
-/** @param {Session[]} all @param {Record<string, (s: Session) => Child>} [first] columns before the others */
+/** @param {Session[]} all @param {Record<string, (s: any) => Child>} [first] columns before the others */
 const sessionTable = (all, first) => table(all, (s) => s.conn, {
-	...first, 'User@': user, Address: (s) => connLink(s.conn, address(s)), Via: (s) => s.via, 'Device!': (s) => s.device, 'Online for!': (s) => since(s.logonTime),
+	...first, 'User@': user, Address: (s) => (first?.Node ? address(s) : connLink(s.conn, address(s))), Via: (s) => s.via, 'Device!': (s) => s.device, 'Online for!': (s) => since(s.logonTime),
 	'Last message!': (s) => since(s.lastMessage) + ' ago', ...traffic, 'Waits!': (s) => (s.waitingIn || s.waitingOut) && size((s.waitingIn ?? 0) + (s.waitingOut ?? 0)), Trouble: troubleMarks,
 })
+
+const atNode = { Node: (/** @type {SessionAt} */ s) => text(s.node) }
+/** Who did not answer. @param {{ missing?: string[] }} v */
+const missing = ({ missing = [] }) => missing.length > 0 && h('p.bad', '⚠ No answer came from ' + missing.join(', ') + '. What they know is left out.')
 
 /** @param {Ended[]} all */
 const endedTable = (all) => table(all, (s) => s.conn, {
@@ -300,14 +281,14 @@ const tops = { in: 'received most', out: 'sent most', dropped: 'lost most messag
  */
 const select = (attributes, names, chosen) => h('select', attributes, Object.entries(names).map(([value, name]) => h('option', { value, selected: value === chosen }, name)))
 
-/** Goes to a view, with what a form has. An order has no other filters. @param {string} path */
-const submit = (path) => (/** @type {any} */ e) => {
+/** Goes to a view, with what a form has. An order has no other filters. */
+const submit = (path = '') => (/** @type {any} */ e) => {
 	e.preventDefault()
 	const { top, ...filters } = Object.fromEntries(new FormData(e.currentTarget))
 	location.hash = to(path, top ? { top } : filters)
 }
-/** @param {string} path @param {...Child} fields */
-const bar = (path, ...fields) => h('form.bar', { onsubmit: submit(path), 'data-key': path + view.p }, fields, h('button', 'Show'), button('Refresh', () => load(true)))
+/** @param {...Child} fields */
+const bar = (path = '', ...fields) => h('form.bar', { onsubmit: submit(path), 'data-key': path + view.p }, fields, h('button', 'Show'), button('Refresh', () => load(true)))
 
 /** The views by the first part of the address. @type {Record<string, Load>} */
 const views = {
@@ -328,6 +309,7 @@ const views = {
 				tile('Messages in', num(mean(m.inMessages)) + '/s', top('in'), size(mean(m.inBytes)) + '/s'),
 				tile('Messages out', num(mean(m.outMessages)) + '/s', top('out'), size(mean(m.outBytes)) + '/s'),
 				tile('Waits for slow clients', size(o.engines.reduce((a, e) => a + e.outboundQueue, 0)), top('waiting'), dropped ? num(dropped) + ' dropped/s' : 'nothing is dropped', dropped > 0),
+				o.cluster && tile('Nodes', num(o.cluster.nodes), '#/nodes', !o.cluster.acts ? 'this one is outside' : o.cluster.storeLost ? 'the store is lost' : o.cluster.recovering ? 'log-ons wait' : 'lease of ' + span(o.cluster.leaseLeft), !o.cluster.acts || o.cluster.storeLost || o.cluster.recovering),
 				tile('In trouble', trouble ? num(bad.length) + (trouble.whole ? '' : '+') : '–', '#/sessions?trouble=1', 'sessions', bad.length > 0)),
 			h('p', choice('minute'), ' ', choice('hour'), h('span.note', ' A click, or an arrow key, on a chart reads all of them earlier.')),
 			h('div.charts',
@@ -349,8 +331,7 @@ const views = {
 	async sessions(p) {
 		const v = /** @type {Search} */ (await api('sessions', p))
 		const q = p.get('q'), order = p.get('top') ?? ''
-		/** @param {string} label @param {string} name @param {string} [type] */
-		const field = (label, name, type = 'text') => h('label', label, h('input', { name, value: p.get(name) ?? '', type, min: 0, autocomplete: 'off' }))
+		const field = (label = '', name = '', type = 'text') => h('label', label, h('input', { name, value: p.get(name) ?? '', type, min: 0, autocomplete: 'off' }))
 		const next = new URLSearchParams(p)
 		next.set('cursor', v.next)
 		return () => {
@@ -372,7 +353,7 @@ const views = {
 	async user(p) {
 		const id = p.get('id') ?? '', v = await api('user', { id }), mine = view
 		if (has('chat')) mine.relations ??= await api('relations', p).catch((e) => toast(e.message))
-		const more = mine.relations
+		const more = mine.relations, all = has('cluster') && await api('nodes/sessions', { user: id })
 		return () => [h('h1', 'User ', text(id)),
 			definitions(['State', v.online ? h('span.good', '● online for ' + since(v.since ?? '')) : h('span.bad', '○ offline')], ['In', v.online && flow(v.in)],
 				['Out', v.online && flow(v.out)], ['Dropped', v.dropped.messages > 0 && h('span.bad', flow(v.dropped))], ['Tag', v.tag && text(v.tag)],
@@ -380,6 +361,7 @@ const views = {
 			mayAct() && h('p', v.online ? button('Throw out …', () => askKick({ user: id }), '.danger') : button('Keep out …', () => askKick({ user: id }, '3600')), ' ',
 				button('Lift a ban', () => unban(id))),
 			h('h2', 'Sessions'), sessionTable(v.sessions),
+			all && [h('h2', 'On all nodes'), missing(all), sessionTable(all.sessions, atNode)],
 			fieldsOf(v.sessions),
 			more && [h('h2', 'Groups'), table(more.groups, (g) => g.id, { Group: (g) => text(g.name), 'Owner@': (g) => userLink(g.owner), 'Members!': (g) => num(g.members) }),
 				h('h2', 'Contacts'), table(more.contacts, (c) => c.user, { 'User@': (c) => userLink(c.user), State: (c) => c.state + (c.blocked ? ' blocked' : ''), Since: (c) => c.since && since(c.since) }),
@@ -388,11 +370,7 @@ const views = {
 	},
 
 	async conn(p) {
-		const n = Number(p.get('n')), v = await api('conns/{n}', { n }).catch((e) => {
-			if (e.status !== 404) throw e
-		})
-		if (!v) return () => [h('h1', 'Connection #' + n), h('p', 'It is not open any more. ', link('#/ended', 'Ended sessions'))]
-		const s = v.session
+		const n = Number(p.get('n')), v = await api('conns/{n}', { n }), s = v.session
 		return () => [h('h1', 'Connection #' + n),
 			definitions(['User', v.user ? userLink(v.user) : 'none yet'], ['Address', v.address && text(v.address)], ['Via', v.via], ['Engine', v.engine && text(v.engine)],
 				['TLS', v.tls && text([v.tls.version, v.tls.cipher, v.tls.protocol, v.tls.serverName, v.tls.certificate].filter(Boolean).join(', '))],
@@ -406,6 +384,18 @@ const views = {
 		return () => [h('h1', 'Ended sessions'),
 			bar('#/ended', h('label', 'Code', select({ name: 'code' }, Object.fromEntries(codes.map((c) => [c, c || 'any'])), code))),
 			endedTable(v.closed), h('p.note', v.whole ? 'These are all that are remembered.' : 'The last ' + v.closed.length + '.')]
+	},
+
+	async nodes() {
+		const v = await api('nodes')
+		return () => [h('h1', 'Nodes'), missing(v), v.error && h('p.bad', v.error),
+			table(v.nodes, (n) => n.number, { Node: (n) => text(n.name), 'Users!': (n) => num(n.users), 'Sessions!': (n) => num(n.sessions), 'Lease!': (n) => span(n.leaseLeft), Store: (n) => n.storeLost && h('span.bad', 'lost') }),
+			h('p', count(v.users, 'user') + ', ', link('#/everywhere', count(v.sessions, 'session')))]
+	},
+
+	async everywhere(p) {
+		const v = await api('nodes/sessions', p)
+		return () => [h('h1', 'Sessions of all nodes'), missing(v), sessionTable(v.sessions, atNode), v.next && h('p', link(to('#/everywhere', { cursor: v.next }), 'Next page'))]
 	},
 
 	async rooms(p) {
@@ -460,9 +450,8 @@ function watch() {
 	source = undefined
 	if (!where || document.hidden) return
 	const mine = source = new EventSource(where)
-	/** @param {number} n how many at least */
-	const miss = (n) => {
-		leftOut += n
+	const miss = (atLeast = 0) => {
+		leftOut += atLeast
 		missed = true
 		if (view.path === 'events') draw()
 	}
@@ -538,12 +527,11 @@ function askKick({ users, user = '', conn }, ban) {
 		for (const what of told) ends[what] = (ends[what] ?? 0) + 1
 		picked.clear()
 		document.querySelectorAll('main [type=checkbox]').forEach((/** @type {any} */ c) => { c.checked = false })
-		return [users ? count(users.length, 'user') : text(all[0].user), ': ', parts(ends) || 'no session to end', all[0].until && '; stays out until ' + new Date(all[0].until).toLocaleString()]
+		return [users ? count(users.length, 'user') : text(all[0].user), ': ', parts(ends) || 'no session to end', all[0].missing && ', no answer from ' + all[0].missing.join(', '), all[0].until && '; stays out until ' + new Date(all[0].until).toLocaleString()]
 	})
 }
 
-/** @param {string} user */
-const unban = (user) => api('users/unban', {}, { user }).then((v) => toast([text(user), v.banned ? ' may come back.' : ' was not banned.']), (e) => toast(e.message))
+const unban = (user = '') => api('users/unban', {}, { user }).then((v) => toast([text(user), v.banned ? ' may come back.' : ' was not banned.', missing(v)]), (e) => toast(e.message))
 
 $('#mode').onclick = () => ask('Read only', 'You may look, and not act. If the server has printed a token for this page, enter it here. It is kept until the page is closed.',
 	h('label', 'Token', h('input', { name: 'token', type: 'password', autocomplete: 'off', spellcheck: 'false' })), 'Use it', async (written) => {
@@ -570,11 +558,11 @@ let view = { path: '', p: new URLSearchParams(), draw: () => 'Loading …' }
 
 const draw = () => patch(main, h('main', { id: 'main', tabindex: -1 }, h('div', { 'data-key': view.path + view.p }, view.draw())))
 
-/** Loads what the view shows, and draws it. @param {boolean} [again] whether it is shown already */
-async function load(again) {
+/** Loads what the view shows, and draws it. again: it is shown already. */
+async function load(again = false) {
 	const mine = view
 	try {
-		const made = await (views[mine.path] ?? (() => () => [h('h1', 'There is no such view'), link('#/', 'Overview')]))(mine.p)
+		const made = await (views[mine.path] ?? views[''])(mine.p)
 		if (mine !== view) return
 		if (overview) mine.draw = made
 		draw()
@@ -583,8 +571,8 @@ async function load(again) {
 		if (mine !== view) return
 		const waits = e.status === 429 || e.status === 0 // another scan runs, or the server is away
 		if (waits) setTimeout(() => mine === view && load(again), 1000)
-		if (again) return
-		mine.draw = () => [h('h1', waits ? 'Waiting …' : 'This cannot be shown'), h('p.bad', e.message)]
+		if (again && e.status !== 404) return
+		mine.draw = () => [h('h1', waits ? 'Waiting …' : 'This cannot be shown'), h('p.bad', e.message), link('#/ended', 'Ended sessions')]
 		draw()
 	}
 }

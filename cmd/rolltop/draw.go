@@ -16,7 +16,9 @@ type traffic struct{ Messages, Bytes uint64 }
 // look is what was asked for at one moment.
 type look struct {
 	overviewText, sessionsText json.RawMessage
+	nodesText                  json.RawMessage // nil without a cluster
 	overview                   struct {
+		Has             []string
 		At              time.Time
 		Users, Sessions int
 		Logons          uint64
@@ -30,6 +32,15 @@ type look struct {
 			Logons, InMessages, InBytes, OutMessages, OutBytes, Dropped []float64
 			Ends                                                        map[string][]float64
 		}
+	}
+	nodes struct {
+		Nodes []struct {
+			Name            string
+			Users, Sessions int
+			LeaseLeft       float64
+			StoreLost       bool
+		}
+		Missing []string
 	}
 	list struct {
 		Sessions []struct {
@@ -68,7 +79,11 @@ func (l *look) draw(top string, rows int) string {
 	for _, code := range slices.Sorted(maps.Keys(o.Ended)) {
 		why = append(why, fmt.Sprintf("%s %d", clean(code, 30), o.Ended[code]))
 	}
-	fmt.Fprintf(&b, "ended: %s\n\n", strings.Join(why, ", "))
+	fmt.Fprintf(&b, "ended: %s\n", strings.Join(why, ", "))
+	if l.nodesText != nil {
+		l.drawNodes(&b)
+	}
+	fmt.Fprintln(&b)
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "USER\tADDRESS\tVIA\tDEVICE\tONLINE\tIDLE\tIN\tOUT\tDROPPED\tWAITS\tTROUBLE")
 	for i := range l.list.Sessions {
@@ -92,6 +107,25 @@ func (l *look) draw(top string, rows int) string {
 		fmt.Fprintf(&b, "no session has any by the order %s\n", clean(top, 20))
 	}
 	return b.String()
+}
+
+// drawNodes writes a line about the nodes of the cluster, and one about those that did not answer.
+func (l *look) drawNodes(b *strings.Builder) {
+	var all, silent []string
+	for _, n := range l.nodes.Nodes {
+		lease := "lease " + span(time.Duration(n.LeaseLeft*float64(time.Second)))
+		if n.StoreLost {
+			lease = "the store is lost"
+		}
+		all = append(all, fmt.Sprintf("%s %d users, %d sessions, %s", clean(n.Name, 32), n.Users, n.Sessions, lease))
+	}
+	fmt.Fprintf(b, "nodes: %s\n", strings.Join(all, "; "))
+	for _, name := range l.nodes.Missing {
+		silent = append(silent, clean(name, 32))
+	}
+	if len(silent) > 0 {
+		fmt.Fprintf(b, "no answer from: %s\n", strings.Join(silent, ", "))
+	}
 }
 
 // clean returns a text of others of at most so many characters, in which nothing is invisible or moves the cursor: what is no letter, digit,

@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -47,7 +48,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	rows := flags.Int("n", 20, "how many sessions are shown, 50 at most")
 	every := flags.Duration("every", time.Second, "how often it is drawn anew")
 	once := flags.Bool("once", false, "print once, and end")
-	asJSON := flags.Bool("json", false, "print JSON, a line each time: {\"overview\", \"sessions\"}")
+	asJSON := flags.Bool("json", false, "print JSON, a line each time: {\"overview\", \"sessions\"}, with \"nodes\" in a cluster")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -74,7 +75,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		case err != nil && *asJSON:
 			err = json.NewEncoder(out).Encode(map[string]string{"error": err.Error()})
 		case *asJSON:
-			err = json.NewEncoder(out).Encode(map[string]json.RawMessage{"overview": s.overviewText, "sessions": s.sessionsText})
+			all := map[string]json.RawMessage{"overview": s.overviewText, "sessions": s.sessionsText}
+			if s.nodesText != nil {
+				all["nodes"] = s.nodesText
+			}
+			err = json.NewEncoder(out).Encode(all)
 		default:
 			text := ""
 			if !*once {
@@ -141,5 +146,11 @@ func (s *source) look(ctx context.Context, top string) (v look, err error) {
 	if v.sessionsText, err = s.get(ctx, "sessions?top="+top); err != nil {
 		return v, err
 	}
-	return v, json.Unmarshal(v.sessionsText, &v.list)
+	if err = json.Unmarshal(v.sessionsText, &v.list); err != nil || !slices.Contains(v.overview.Has, "cluster") {
+		return v, err
+	}
+	if v.nodesText, err = s.get(ctx, "nodes"); err != nil {
+		return v, err
+	}
+	return v, json.Unmarshal(v.nodesText, &v.nodes)
 }

@@ -11,16 +11,49 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/admin"
 	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/rollcalltest"
 )
 
 // hostile is a user's ID with a mark that turns a terminal's text around.
 const hostile = "bob\u202E\u200Bü"
+
+// fleet is a cluster of two nodes, one of which does not answer.
+type fleet struct{ admin.Cluster }
+
+func (fleet) Stats() cluster.Stats                                                { return cluster.Stats{Nodes: 2, Acts: true} }
+func (fleet) Count(context.Context) (a cluster.Answer[cluster.Counts], err error) { return a, nil }
+func (fleet) Nodes(context.Context) (cluster.Answer[[]cluster.NodeInfo], error) {
+	return cluster.Answer[[]cluster.NodeInfo]{Value: []cluster.NodeInfo{{Name: "gate-1", Users: 3, Sessions: 4, LeaseLeft: 15 * time.Second}}, Missing: []string{"gate-2" + "\u202E"}}, nil
+}
+
+// In a cluster the nodes are shown, and who did not answer.
+func TestNodes(t *testing.T) {
+	s := rollcalltest.NewServer(t, rollcall.Config{}, nil)
+	a := testkit.Must(admin.New(admin.Config{Users: s.Users, Cluster: fleet{}, Authorize: func(*http.Request) (string, admin.Permission) { return "olga", admin.View }}))
+	server := httptest.NewServer(a)
+	defer server.Close()
+	defer a.Close()
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"-url", server.URL, "-once"}, &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"nodes: gate-1 3 users, 4 sessions, lease 15s\n", "no answer from: gate-2\\u{202E}\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not show %q:\n%s", want, out.String())
+		}
+	}
+	out.Reset()
+	if err := run(t.Context(), []string{"-url", server.URL, "-once", "-json"}, &out); err != nil || !strings.Contains(out.String(), `"nodes":{"nodes":[{"name":"gate-1"`) {
+		t.Errorf("%v: %s", err, out.String())
+	}
+}
 
 // served returns the URL of a page of live users, and a file with its password.
 func served(t *testing.T) (url, file string) {

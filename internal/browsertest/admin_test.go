@@ -23,7 +23,6 @@ import (
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/admin"
 	"github.com/rollcall-go/rollcall/bridge"
-	"github.com/rollcall-go/rollcall/chat"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -236,41 +235,6 @@ func TestThePageOfLiveUsers(t *testing.T) {
 	p.says("KickedOut (2002)")
 	p.click("nav a", "Overview")
 	p.says("No session has lost messages")
-	p.wantNoComplaint(said)
-}
-
-// A user's page has the state that others see, rooms, contacts and groups, and each leads on.
-func TestThePageShowsRoomsAndContacts(t *testing.T) {
-	browser(t)
-	var talk *chat.Service
-	t.Cleanup(func() { _ = talk.Close(context.Background()) })
-	s := rollcalltest.NewServer(t, rollcall.Config{}, func(srv *rollcall.Server) {
-		talk = testkit.Must(chat.New(srv.Bridge, chat.Config{Store: chat.NewMemory()}))
-	})
-	s.Client(t, "alice", client.Config{})
-	s.Client(t, hostileID, client.Config{})
-	testkit.Must(talk.RequestFriend(t.Context(), "alice", hostileID, "hello"))
-	testkit.Must(talk.CreateGroup(t.Context(), "alice", chat.Group{Name: "<i>group</i>"}))
-	for _, room := range []string{"<u>room</u>", "lobby"} {
-		if err := s.Bridge.Group(room).Join(bridge.Member{UserID: "alice"}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	address, _, _ := pagesWith(t, s.Server, "", func(c *admin.Config) { c.Chat, c.Presence = talk, talk.Presence() })
-	p, said := openPage(t, address)
-	p.do("location.hash = '#/user?id=alice'")
-	for _, text := range []string{"Others see", "online", "<u>room</u>", "<i>group</i>", "asked by me", "U+202E"} {
-		p.says(text)
-	}
-	p.click("main dd a", "<u>room</u>")
-	p.await("document.querySelector('h1').innerText === 'Room <u>room</u>'")
-	p.says("1 member")
-	p.click("main td a", "alice")
-	p.await("document.querySelector('h1').innerText === 'User alice'")
-	p.click("nav a", "Rooms")
-	p.says("2 rooms with 2 members")
-	p.typing("main input", "lob\r")
-	p.says("1 room with 1 member")
 	p.wantNoComplaint(said)
 }
 

@@ -76,9 +76,9 @@ func typeOf(s *schema) string {
 	return b.String() + "}"
 }
 
-// globalName is the name of a schema's type. Browsers have an Event and an Error of their own.
+// globalName is the name of a schema's type. Browsers have an Event, a Node and an Error of their own.
 func globalName(name string) string {
-	if own, ok := map[string]string{"Event": "UserEvent", "Error": "Failure"}[name]; ok {
+	if own, ok := map[string]string{"Event": "UserEvent", "Node": "ClusterNode", "Error": "Failure"}[name]; ok {
 		return own
 	}
 	return name

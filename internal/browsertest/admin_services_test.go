@@ -1,0 +1,103 @@
+package browsertest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall"
+	"github.com/rollcall-go/rollcall/admin"
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/chat"
+	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/internal/testkit"
+	"github.com/rollcall-go/rollcall/rollcalltest"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// A user's page has the state that others see, rooms, contacts and groups, and each leads on.
+func TestThePageShowsRoomsAndContacts(t *testing.T) {
+	browser(t)
+	var talk *chat.Service
+	t.Cleanup(func() { _ = talk.Close(context.Background()) })
+	s := rollcalltest.NewServer(t, rollcall.Config{}, func(srv *rollcall.Server) {
+		talk = testkit.Must(chat.New(srv.Bridge, chat.Config{Store: chat.NewMemory()}))
+	})
+	s.Client(t, "alice", client.Config{})
+	s.Client(t, hostileID, client.Config{})
+	testkit.Must(talk.RequestFriend(t.Context(), "alice", hostileID, "hello"))
+	testkit.Must(talk.CreateGroup(t.Context(), "alice", chat.Group{Name: "<i>group</i>"}))
+	for _, room := range []string{"<u>room</u>", "lobby"} {
+		if err := s.Bridge.Group(room).Join(bridge.Member{UserID: "alice"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	address, _, _ := pagesWith(t, s.Server, "", func(c *admin.Config) { c.Chat, c.Presence = talk, talk.Presence() })
+	p, said := openPage(t, address)
+	p.do("location.hash = '#/user?id=alice'")
+	for _, text := range []string{"Others see", "online", "<u>room</u>", "<i>group</i>", "asked by me", "U+202E"} {
+		p.says(text)
+	}
+	p.click("main dd a", "<u>room</u>")
+	p.await("document.querySelector('h1').innerText === 'Room <u>room</u>'")
+	p.says("1 member")
+	p.click("main td a", "alice")
+	p.await("document.querySelector('h1').innerText === 'User alice'")
+	p.click("nav a", "Rooms")
+	p.says("2 rooms with 2 members")
+	p.typing("main input", "lob\r")
+	p.says("1 room with 1 member")
+	p.wantNoComplaint(said)
+}
+
+// The page of a cluster's node shows all nodes and their sessions, and who does not answer.
+func TestThePageOfACluster(t *testing.T) {
+	browser(t)
+	store, mesh := memory.New(), memory.NewMesh()
+	ctx, end := context.WithCancel(context.Background())
+	var over sync.WaitGroup
+	var all []*rollcalltest.Server
+	var nodes []*cluster.Node
+	for i := range 3 {
+		node := testkit.Must(cluster.New(cluster.Config{Directory: store, Mesh: mesh, Name: fmt.Sprint("gate-", i), QueryTimeout: time.Second}))
+		nodes = append(nodes, node)
+		all = append(all, rollcalltest.NewServer(t, rollcall.Config{Users: usermgr.Config{Claims: node, Devices: usermgr.Devices{OnePerClass: true}}, Bridge: bridge.Config{Elsewhere: node}}, echo))
+		over.Go(func() { _ = node.Run(ctx) })
+	}
+	t.Cleanup(func() { end(); over.Wait() })
+	for _, node := range nodes {
+		if err := node.Joined(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all[0].Client(t, "alice", client.Config{Device: 1})
+	tablet := all[1].Client(t, "alice", client.Config{Device: 2})
+	all[2].Client(t, hostileID, client.Config{})
+	address, token, _ := pagesWith(t, all[0].Server, "", func(c *admin.Config) { c.Cluster = nodes[0] })
+	p, said := openPage(t, address)
+	p.unlock(token)
+	p.click(".tiles a", "Nodes")
+	p.says("gate-2")
+	p.says("3 sessions")
+	p.click("main a", "3 sessions")
+	p.await("document.querySelectorAll('tbody tr').length === 3")
+	p.click("td.user a", "alice")
+	p.says("On all nodes")
+	p.says("gate-1")
+	life := nodes[2].Incarnation()
+	mesh.Lose(func(to cluster.Incarnation, frame []byte) bool { // gate-2 neither hears nor says anything
+		return to == life || cluster.Incarnation(frame[3])<<8|cluster.Incarnation(frame[4]) == life
+	})
+	p.click("main button", "Throw out …")
+	p.typing("#ask input", "enough\r")
+	p.says("no answer from gate-2")
+	<-tablet.Done()
+	p.do("location.hash = '#/nodes'")
+	p.says("No answer came from gate-2")
+	mesh.Lose(nil)
+	p.wantNoComplaint(said)
+}
