@@ -58,6 +58,10 @@ type Config struct {
 	Chat Chat
 	// Cluster, when set, has the page show all nodes, and throw users out of all: the *cluster.Node of Users.
 	Cluster Cluster
+	// Send lets requests that may act send messages to users, too, and push them where Push is set.
+	Send bool
+	// Push pushes messages, with Send: a *push.Service. Nil means that none are pushed.
+	Push Pusher
 	// Audit is told of each act before and after it, and of each that was refused. It may block. Nil means that Logger gets a line for
 	// each, at info.
 	Audit func(Action)

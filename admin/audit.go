@@ -24,10 +24,10 @@ const (
 type Action struct {
 	Who     string        // as Config.Authorize named it
 	From    string        // the address that the request came from
-	Do      string        // "kick", "kick and ban" or "unban"; for a refusal the request's method and path
+	Do      string        // "kick", "kick and ban", "unban", "send type N" or "push"; for a refusal the request's method and path
 	User    string        // "" for a connection without a user, and for a refusal
 	Conn    uint64        // 0 for all of the user's sessions
-	Text    string        // for the user
+	Text    string        // for the user; of a message that is sent 1,000 bytes, or how many bytes it has
 	BanFor  time.Duration // 0 for none
 	Stage   Stage
 	Outcome string // "" when it begins

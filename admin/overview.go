@@ -101,7 +101,8 @@ func (a *Admin) has() []string {
 	for _, p := range []struct {
 		name string
 		set  bool
-	}{{"chat", a.cfg.Chat != nil}, {"presence", a.cfg.Presence != nil}, {"cluster", a.cfg.Cluster != nil}} {
+	}{{"chat", a.cfg.Chat != nil}, {"presence", a.cfg.Presence != nil}, {"cluster", a.cfg.Cluster != nil},
+		{"send", a.cfg.Send}, {"push", a.cfg.Send && a.cfg.Push != nil}} {
 		if p.set {
 			all = append(all, p.name)
 		}

@@ -46,6 +46,8 @@ var routes = []route{
 	{http.MethodPost, "users/unban", (*Admin).unban},
 	{http.MethodPost, "conns/{n}/kick", (*Admin).kickConn},
 	{http.MethodPost, "kick", (*Admin).kickMany},
+	{http.MethodPost, "users/send", (*Admin).send},
+	{http.MethodPost, "users/push", (*Admin).push},
 }
 
 // call is a request that is being answered.

@@ -74,10 +74,10 @@ const codeLink = (code = '', label = code) => link(to('#/ended', { code }), labe
 
 /**
  * A table, or none. The columns' names have "!" after them for numbers, and "@" for users. A phone shows a card for each row.
- * @template T @param {T[]} rows @param {(row: T) => string | number} key @param {Record<string, (row: T) => Child>} columns @param {string} [none]
+ * @template T @param {T[]} rows @param {(row: T) => string | number} key @param {Record<string, (row: T) => Child>} columns
  */
-function table(rows, key, columns, none = 'None.') {
-	if (!rows.length) return h('p.note', none)
+function table(rows, key, columns) {
+	if (!rows.length) return h('p.note', 'None.')
 	const heads = Object.keys(columns).map((s) => ({ 'data-label': s.replace(/[!@]$/, ''), class: s.endsWith('!') ? 'n' : s.endsWith('@') && 'user' }))
 	return h('div.scroll', h('table', h('thead', h('tr', heads.map((c) => h('th', { class: c.class }, c['data-label'])))),
 		h('tbody', rows.map((row) => h('tr', { 'data-key': key(row) }, Object.values(columns).map((cell, i) => h('td', heads[i], cell(row))))))))
@@ -98,7 +98,7 @@ function size(n = 0) {
 	return n.toFixed(power && n < 100 ? 1 : 0) + ' ' + ['B', 'kB', 'MB', 'GB', 'TB'][power]
 }
 function span(s = 0) {
-	for (const [unit, name] of /** @type {[number, string][]} */ ([[86400, 'd'], [3600, 'h'], [60, 'm']])) if (s >= 2 * unit) return Math.floor(s / unit) + ' ' + name
+	for (const [name, unit] of Object.entries({ d: 86400, h: 3600, m: 60 })) if (s >= 2 * unit) return Math.floor(s / unit) + ' ' + name
 	return Math.max(0, Math.round(s)) + ' s'
 }
 let skew = 0 // of this machine's clock against the server's
@@ -106,7 +106,7 @@ const since = (t = '') => span((Date.now() + skew - Date.parse(t)) / 1000)
 const at = (t = '') => h('time', { datetime: t, title: new Date(t).toLocaleString() }, new Date(t).toLocaleTimeString())
 const count = (n = 0, name = '') => num(n) + ' ' + name + (n === 1 ? '' : 's')
 /** What there is of each kind: "3 open, 1 closing". @param {Record<string, number | undefined>} counts */
-const parts = (counts) => Object.entries(counts).filter(([, n]) => n).map(([name, n]) => num(n ?? 0) + ' ' + name).join(', ')
+const parts = (counts) => Object.entries(counts).filter(([, n]) => n).map(([name, n]) => num(n) + ' ' + name).join(', ')
 const waits = (toHandle = 0, toSend = 0) => size(toHandle) + ' to be handled, ' + size(toSend) + ' to be sent'
 /** @param {Traffic} t */
 const flow = (t) => num(t.messages) + ' · ' + size(t.bytes)
@@ -138,12 +138,12 @@ function banner(s = '') {
 	if (e.textContent !== s) e.textContent = s
 	e.hidden = !s
 }
-let toasts = 0
+let toasted = 0
 /** @param {Child} says */
 function toast(says) {
-	const n = ++toasts
+	clearTimeout(toasted)
 	$('#toast').replaceChildren(h('span', says))
-	setTimeout(() => n === toasts && $('#toast').replaceChildren(), 8000)
+	toasted = setTimeout(() => $('#toast').replaceChildren(), 8000)
 }
 
 // ---- the state of the server, every two seconds
@@ -177,8 +177,7 @@ async function status() {
 
 // ---- charts
 
-/** @type {'minute' | 'hour' | undefined} which was chosen */
-let range
+let range = '' // which was chosen
 let back = 0 // where all charts are read, in steps from the end
 const read = (steps = 0) => {
 	back = steps
@@ -206,10 +205,10 @@ function chart(title, lines, s, format) {
 
 // ---- the views
 
-/** @param {Record<string, number>} counts */
+/** @param {Record<string, number> | number[]} counts */
 const add = (counts) => Object.values(counts).reduce((a, b) => a + b, 0)
 /** The mean of the last ten seconds: a rate that a person can read. @param {number[]} a */
-const mean = (a) => add(/** @type {any} */ (a.slice(-10))) / Math.max(1, Math.min(10, a.length))
+const mean = (a) => add(a.slice(-10)) / Math.max(1, Math.min(10, a.length))
 /** The sum of several lines. @param {number[][]} all @param {number[]} like */
 const sum = (all, like) => like.map((_, i) => all.reduce((a, v) => a + v[i], 0))
 
@@ -224,9 +223,9 @@ function engineCard(e) {
 	const faults = parts({ 'handler panics': e.handlerPanics, 'handler errors': e.handlerErrors, 'stuck event loops': e.stalls, 'authenticator panics': e.logons?.authenticatorPanics })
 	return h('section.card', { 'data-key': 'engine ' + e.name }, h('h2', 'Engine ', text(e.name)), definitions(
 		['Listens on', e.addrs.join(', ')],
-		['Connections', parts({ open: e.open, 'let in': e.bound, 'without a message yet': e.accepted, 'being checked': e.verifying, 'in a handshake': e.handshaking, 'waiting for one': e.handshakesWaiting, closing: e.closing })],
-		['Logging on', parts({ users: e.logons?.loggingOn, 'being authenticated': e.logons?.authenticating })],
-		['Since the start', parts({ accepted: e.acceptedTotal, 'sent nothing': e.probes, 'datagrams lost': e.lost })],
+		['Connections', parts({ open: e.open, 'let in': e.bound, 'without a message': e.accepted, checked: e.verifying, 'in a handshake': e.handshaking, 'before one': e.handshakesWaiting, closing: e.closing })],
+		['Logging on', parts({ users: e.logons?.loggingOn, authenticating: e.logons?.authenticating })],
+		['Since the start', parts({ accepted: e.acceptedTotal, probes: e.probes, 'datagrams lost': e.lost })],
 		['By transport', Object.keys(e.transports).sort().map((via) => [link(to('#/sessions', { via }), via), ' ' + num(e.transports[via]) + ' '])],
 		['Waits', waits(e.inboundQueue, e.outboundQueue)],
 		['Banned addresses', num(e.bans)],
@@ -261,13 +260,13 @@ const sessionTable = (all, first) => table(all, (s) => s.conn, {
 
 const atNode = { Node: (/** @type {SessionAt} */ s) => text(s.node) }
 /** Who did not answer. @param {{ missing?: string[] }} v */
-const missing = ({ missing = [] }) => missing.length > 0 && h('p.bad', '⚠ No answer came from ' + missing.join(', ') + '. What they know is left out.')
+const missing = ({ missing = [] }) => missing.length > 0 && h('p.bad', '⚠ No answer came from ' + missing.join(', ') + '.')
 
 /** @param {Ended[]} all */
 const endedTable = (all) => table(all, (s) => s.conn, {
 	'User@': user, Ended: (s) => [at(s.at), ', ' + since(s.at) + ' ago'], Code: (s) => codeLink(String(s.code), s.why + ' (' + s.code + ')'), Address: address, Via: (s) => s.via,
 	'Was online for!': (s) => span((Date.parse(s.at) - Date.parse(s.logonTime)) / 1000), .../** @type {any} */ (traffic),
-}, 'None is remembered.')
+})
 
 /** @param {Session[]} all */
 const fieldsOf = (all) => all.map(({ conn, fields = {} }) => Object.keys(fields).length > 0 && [h('h2', 'Fields of ', connLink(conn)), table(Object.entries(fields), ([k]) => k, { Field: ([k]) => text(k), Text: ([, t]) => text(t) })])
@@ -275,11 +274,8 @@ const fieldsOf = (all) => all.map(({ conn, fields = {} }) => Object.keys(fields)
 /** @type {Record<string, string>} */
 const tops = { in: 'received most', out: 'sent most', dropped: 'lost most messages', waiting: 'most waits', age: 'longest online' }
 
-/**
- * A select with a name for each value.
- * @param {Attributes} attributes @param {Record<string, string>} names @param {string} [chosen]
- */
-const select = (attributes, names, chosen) => h('select', attributes, Object.entries(names).map(([value, name]) => h('option', { value, selected: value === chosen }, name)))
+/** A select of values with names. @param {Record<string, string>} names */
+const select = (name = '', names, chosen = '') => h('select', { name }, Object.entries(names).map(([value, says]) => h('option', { value, selected: value === chosen }, says)))
 
 /** Goes to a view, with what a form has. An order has no other filters. */
 const submit = (path = '') => (/** @type {any} */ e) => {
@@ -294,13 +290,13 @@ const bar = (path = '', ...fields) => h('form.bar', { onsubmit: submit(path), 'd
 const views = {
 	'': () => () => {
 		const o = overview, m = o.minute
-		const shown = range ?? (o.hour.users.length >= 10 ? 'hour' : 'minute'), s = o[shown]
+		const shown = range || (o.hour.users.length >= 10 ? 'hour' : 'minute'), s = o[/** @type {'hour'} */ (shown)]
 		const ends = Object.entries(s.ends).sort((a, b) => Math.max(...b[1]) - Math.max(...a[1])).map(([code, v]) => /** @type {Line} */ ([code, v, to('#/ended', { code })]))
 		if (ends.length > 5) ends.push(['other codes', sum(ends.splice(4).map((l) => l[1]), s.logons), '#/ended'])
 		if (!ends.length) ends.push(['ends', sum([], s.logons), '#/ended'])
+		const c = o.cluster, apart = c?.storeLost ? 'the store is lost' : c?.recovering ? 'log-ons wait' : c?.acts ? '' : 'this one is outside'
 		const bad = trouble?.sessions ?? [], dropped = mean(m.dropped)
-		/** @param {'minute' | 'hour'} time */
-		const choice = (time) => h('button', { type: 'button', 'aria-pressed': String(shown === time), onclick: () => { range = time; read(0) } }, 'Last ' + time)
+		const choice = (time = '') => h('button', { type: 'button', 'aria-pressed': String(shown === time), onclick: () => { range = time; read(0) } }, 'Last ' + time)
 		return [h('h1', 'Overview'),
 			h('ul.tiles',
 				tile('Users online', num(o.users), '#/sessions', count(o.sessions, 'session')),
@@ -308,10 +304,10 @@ const views = {
 				tile('Ends', num(mean(sum(Object.values(m.ends), m.logons))) + '/s', '#/ended', num(add(o.ended)) + ' in all'),
 				tile('Messages in', num(mean(m.inMessages)) + '/s', top('in'), size(mean(m.inBytes)) + '/s'),
 				tile('Messages out', num(mean(m.outMessages)) + '/s', top('out'), size(mean(m.outBytes)) + '/s'),
-				tile('Waits for slow clients', size(o.engines.reduce((a, e) => a + e.outboundQueue, 0)), top('waiting'), dropped ? num(dropped) + ' dropped/s' : 'nothing is dropped', dropped > 0),
-				o.cluster && tile('Nodes', num(o.cluster.nodes), '#/nodes', !o.cluster.acts ? 'this one is outside' : o.cluster.storeLost ? 'the store is lost' : o.cluster.recovering ? 'log-ons wait' : 'lease of ' + span(o.cluster.leaseLeft), !o.cluster.acts || o.cluster.storeLost || o.cluster.recovering),
+				tile('Waits for slow clients', size(o.engines.reduce((a, e) => a + e.outboundQueue, 0)), top('waiting'), dropped ? num(dropped) + ' dropped/s' : 'none dropped', dropped > 0),
+				c && tile('Nodes', num(c.nodes), '#/nodes', apart || 'lease of ' + span(c.leaseLeft), apart !== ''),
 				tile('In trouble', trouble ? num(bad.length) + (trouble.whole ? '' : '+') : '–', '#/sessions?trouble=1', 'sessions', bad.length > 0)),
-			h('p', choice('minute'), ' ', choice('hour'), h('span.note', ' A click, or an arrow key, on a chart reads all of them earlier.')),
+			h('p', choice('minute'), ' ', choice('hour'), h('span.note', ' A click or an arrow key reads all charts earlier.')),
 			h('div.charts',
 				chart('Online', [['users', s.users, '#/sessions'], ['sessions', s.sessions, '#/sessions']], s, num),
 				chart('Log-ons a second', [['log-ons', s.logons, '#/events'], ['refused', s.refused, '#/refused']], s, num),
@@ -319,9 +315,8 @@ const views = {
 				chart('Messages a second', [['in', s.inMessages, top('in')], ['out', s.outMessages, top('out')], ['dropped', s.dropped, top('dropped')]], s, num),
 				chart('Bytes a second', [['in', s.inBytes, top('in')], ['out', s.outBytes, top('out')]], s, size),
 				chart('Waits for slow clients', [['bytes', s.waiting, top('waiting')]], s, size)),
-			h('h2', 'Who is in trouble'),
-			!trouble ? h('p.note', 'Not known yet.') : !bad.length ? h('p.good', '✓ No session has lost messages, is slow or is silent.')
-				: [sessionTable(bad.slice(0, 5)), h('p', link('#/sessions?trouble=1', 'All in trouble'))],
+			h('h2', link('#/sessions?trouble=1', 'Who is in trouble')),
+			!trouble ? h('p.note', 'Loading …') : !bad.length ? h('p.good', '✓ No session has lost messages, is slow or is silent.') : sessionTable(bad.slice(0, 5)),
 			h('div.charts',
 				h('section.card', h('h2', 'Why sessions have ended'), countTable(o.ended, 'Code', codeLink)),
 				h('section.card', h('h2', 'Who was not let in'), countTable(overview.notLetIn, 'Reason', (why) => link('#/refused', why)))),
@@ -336,15 +331,15 @@ const views = {
 		next.set('cursor', v.next)
 		return () => {
 			const users = [...new Set(picked.values())]
-			return [h('h1', q ? ['Search for ', text(q)] : order ? 'Sessions: ' + (tops[order] ?? order) : p.get('trouble') ? 'Sessions in trouble' : 'Sessions'),
-				q === null && bar('#/sessions', h('label', 'Order', select({ name: 'top' }, { '': 'none: all, by pages', ...tops }, order)),
+			return [h('h1', q ? ['Search for ', text(q)] : 'Sessions ' + (tops[order] ?? (p.get('trouble') ? 'in trouble' : ''))),
+				q === null && bar('#/sessions', h('label', 'Order', select('top', { '': 'none: all, by pages', ...tops }, order)),
 					field('Device class', 'device', 'number'), field('Via', 'via'), field('Tag', 'tag'), field('Without a message for (s)', 'idle', 'number'),
 					h('label.check', h('input', { type: 'checkbox', name: 'trouble', value: 1, checked: p.has('trouble') }), 'in trouble')),
-				v.exact && h('p', 'This very user is online: ', h('b', userLink(v.exact.user)), ', ' + count(v.exact.sessions.length, 'session')),
-				q !== null && !v.exact && h('p', 'No user with exactly this ID is online. ', link(to('#/user', { id: q }), 'Show how it ended, or lift a ban')),
+				v.exact && h('p', 'Online: ', h('b', userLink(v.exact.user)), ', ' + count(v.exact.sessions.length, 'session')),
+				q !== null && !v.exact && h('p', 'No user with this ID is online: ', link(to('#/user', { id: q }), 'how it ended, a ban')),
 				mayAct() && users.length > 0 && h('p', button('Throw out ' + users.length + ' picked …', () => askKick({ users }), '.danger')),
 				sessionTable(v.sessions, mayAct() ? { Pick: pick } : {}),
-				h('p.note', count(v.sessions.length, 'session'), !v.next && !order && (v.whole ? ', which is all' : '; there are more, or not all could be looked at in time: ask for less'),
+				h('p.note', count(v.sessions.length, 'session'), !v.next && !order && (v.whole ? ', which is all' : '; there are more, or there was not the time to look at all'),
 					v.visited > 0 && ', of ' + num(v.visited) + ' looked at in ' + num(v.took) + ' ms'),
 				v.next && h('p', link(to('#/sessions', next), v.sessions.length ? 'Next page' : 'Go on looking'))]
 		}
@@ -358,7 +353,7 @@ const views = {
 			definitions(['State', v.online ? h('span.good', '● online for ' + since(v.since ?? '')) : h('span.bad', '○ offline')], ['In', v.online && flow(v.in)],
 				['Out', v.online && flow(v.out)], ['Dropped', v.dropped.messages > 0 && h('span.bad', flow(v.dropped))], ['Tag', v.tag && text(v.tag)],
 				['Others see', v.presence], ['Rooms', v.rooms.length > 0 && v.rooms.map((r) => [roomLink(r), ' '])]),
-			mayAct() && h('p', v.online ? button('Throw out …', () => askKick({ user: id }), '.danger') : button('Keep out …', () => askKick({ user: id }, '3600')), ' ',
+			mayAct() && h('p', (has('send') || has('push')) && [button('Send …', () => askSend(id)), ' '], v.online ? button('Throw out …', () => askKick({ user: id }), '.danger') : button('Keep out …', () => askKick({ user: id }, '3600')), ' ',
 				button('Lift a ban', () => unban(id))),
 			h('h2', 'Sessions'), sessionTable(v.sessions),
 			all && [h('h2', 'On all nodes'), missing(all), sessionTable(all.sessions, atNode)],
@@ -382,7 +377,7 @@ const views = {
 		const code = p.get('code') ?? '', v = await api('closed', { code, limit: 200 })
 		const codes = [...new Set([code, '', ...Object.keys(overview?.ended ?? {})])].sort()
 		return () => [h('h1', 'Ended sessions'),
-			bar('#/ended', h('label', 'Code', select({ name: 'code' }, Object.fromEntries(codes.map((c) => [c, c || 'any'])), code))),
+			bar('#/ended', h('label', 'Code', select('code', Object.fromEntries(codes.map((c) => [c, c || 'any'])), code))),
 			endedTable(v.closed), h('p.note', v.whole ? 'These are all that are remembered.' : 'The last ' + v.closed.length + '.')]
 	},
 
@@ -411,7 +406,7 @@ const views = {
 			table(v.listed, (m) => m.user + ' ' + m.conn, { 'User@': (m) => userLink(m.user), Session: (m) => (m.conn ? connLink(m.conn) : 'all') })]
 	},
 
-	refused: () => () => [h('h1', 'Who was not let in'), h('p.note', 'By reason, since the start. The log of the server has the addresses.'),
+	refused: () => () => [h('h1', 'Who was not let in'), h('p.note', 'The log of the server has the addresses.'),
 		countTable(overview.notLetIn, 'Reason', (why) => why)],
 
 	events: () => () => [h('h1', 'Events'),
@@ -495,7 +490,7 @@ function ask(title, about, fields, label, act) {
 	const form = h('form', { onsubmit: async (e) => {
 		e.preventDefault()
 		go.disabled = true
-		note.textContent = 'Waiting for the answer …'
+		note.textContent = 'Waiting …'
 		try {
 			const says = await act(new FormData(form))
 			dialog.close()
@@ -511,13 +506,13 @@ function ask(title, about, fields, label, act) {
 	dialog.showModal()
 }
 
-const bans = { 0: 'no time: may come back at once', 60: '1 minute', 600: '10 minutes', 3600: '1 hour', 86400: '1 day', 604800: '1 week' }
+const bans = { 0: 'no time', 600: '10 minutes', 3600: '1 hour', 86400: '1 day', 604800: '1 week' }
 
 /** @param {Victim} who @param {string} [ban] */
 function askKick({ users, user = '', conn }, ban) {
 	ask('Throw out', users ? [count(users.length, 'user') + ': ', users.slice(0, 10).map((u, i) => [i ? ', ' : '', text(u)]), users.length > 10 && ', …']
 		: ['User ', text(user), conn ? ', connection #' + conn + ' alone. A time counts for the user, on each device.' : ', all sessions'],
-	[h('label', 'What the user is told', h('input', { name: 'text', maxlength: 300, autocomplete: 'off' })), h('label', 'Stays out for', select({ name: 'ban' }, bans, ban))],
+	[h('label', 'What the user is told', h('input', { name: 'text', maxlength: 300, autocomplete: 'off' })), h('label', 'Stays out for', select('ban', bans, ban))],
 	'Throw out', async (written) => {
 		const options = { text: String(written.get('text')), banSeconds: Number(written.get('ban')) }
 		const all = users ? (await api('kick', {}, { users, ...options })).kicked : [conn ? await api('conns/{n}/kick', { n: conn }, options) : await api('users/kick', {}, { user, ...options })]
@@ -526,14 +521,23 @@ function askKick({ users, user = '', conn }, ban) {
 		const told = all.flatMap((k) => (k.error ? k.error : k.sessions.map((s) => (s.outcome === 'told' ? 'told, and ended' : s.outcome))))
 		for (const what of told) ends[what] = (ends[what] ?? 0) + 1
 		picked.clear()
-		document.querySelectorAll('main [type=checkbox]').forEach((/** @type {any} */ c) => { c.checked = false })
+		for (const box of main.querySelectorAll('[type=checkbox]')) box.checked = false
 		return [users ? count(users.length, 'user') : text(all[0].user), ': ', parts(ends) || 'no session to end', all[0].missing && ', no answer from ' + all[0].missing.join(', '), all[0].until && '; stays out until ' + new Date(all[0].until).toLocaleString()]
 	})
 }
 
+const askSend = (user = '') => ask('Send', ['User ', text(user)],
+	[h('label', 'As', select('kind', { ...(has('push') && { text: 'pushed text', notification: 'notification' }), ...(has('send') && { '': 'message' }) })),
+		has('send') && h('label', 'Type', h('input', { name: 'type', type: 'number', value: 1 })), h('label', 'Text', h('input', { name: 'text', autocomplete: 'off' }))],
+	'Send', async (written) => {
+		const kind = /** @type {any} */ (written.get('kind')), body = { user, text: String(written.get('text')) }
+		const v = kind ? await api('users/push', {}, { kind, ...body }) : await api('users/send', {}, { type: Number(written.get('type')), ...body })
+		return [text(user), ': ' + v.outcome]
+	})
+
 const unban = (user = '') => api('users/unban', {}, { user }).then((v) => toast([text(user), v.banned ? ' may come back.' : ' was not banned.', missing(v)]), (e) => toast(e.message))
 
-$('#mode').onclick = () => ask('Read only', 'You may look, and not act. If the server has printed a token for this page, enter it here. It is kept until the page is closed.',
+$('#mode').onclick = () => ask('Read only', 'You may look, and not act, without the token that the server has printed. It is kept until the page is closed.',
 	h('label', 'Token', h('input', { name: 'token', type: 'password', autocomplete: 'off', spellcheck: 'false' })), 'Use it', async (written) => {
 		const before = token
 		token = String(written.get('token')).trim()

@@ -15,6 +15,8 @@ import (
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
 	"github.com/rollcall-go/rollcall/internal/testkit"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/rollcalltest"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -51,6 +53,39 @@ func TestThePageShowsRoomsAndContacts(t *testing.T) {
 	p.says("2 rooms with 2 members")
 	p.typing("main input", "lob\r")
 	p.says("1 room with 1 member")
+	p.wantNoComplaint(said)
+}
+
+// A page that may send has a form for it.
+func TestThePageSends(t *testing.T) {
+	browser(t)
+	var pushes *push.Service
+	t.Cleanup(func() { _ = pushes.Close(context.Background()) })
+	s := rollcalltest.NewServer(t, rollcall.Config{}, func(srv *rollcall.Server) { pushes = push.New(srv.Bridge) })
+	got := make(chan string, 10)
+	s.Client(t, "alice", client.Config{OnPush: func(_ *client.Client, m *protocol.PushMessage) { got <- string(m.Content) },
+		HandleDefault: func(_ *client.Client, m *protocol.Message) error {
+			got <- fmt.Sprint(m.Type, " ", string(m.Body))
+			return nil
+		}})
+	address, token, _ := pagesWith(t, s.Server, "", func(c *admin.Config) { c.Send, c.Push = true, pushes })
+	p, said := openPage(t, address)
+	p.do("location.hash = '#/user?id=alice'")
+	p.says("User alice")
+	if value[bool](p, "document.body.innerText.includes('Send')") {
+		t.Error("a page that may look has a form to send")
+	}
+	p.unlock(token)
+	for kind, want := range map[string]string{"notification": "lunch", "": "7 lunch"} {
+		p.click("main button", "Send")
+		p.await("document.querySelector('#ask').open")
+		p.do("document.querySelector('#ask select').value = %q; document.querySelector('#ask [name=type]').value = 7", kind)
+		p.typing("#ask [name=text]", "lunch\r")
+		if text := testkit.Receive(t, "the message", got); text != want {
+			t.Errorf("alice gets %q, and not %q", text, want)
+		}
+		p.await("!document.querySelector('#ask').open")
+	}
 	p.wantNoComplaint(said)
 }
 

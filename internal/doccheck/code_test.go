@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"heartbeat":              {"internal/wheel"},
 	"usermgr":                {"heartbeat", "protocol", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/table", "internal/wheel"},
 	"engine":                 {"protocol", "internal/clock", "internal/codes", "internal/contain", "internal/gnetloop", "internal/layout", "internal/logging", "internal/seam", "internal/system", "internal/table", "internal/udpwire", "internal/wsframe"},
-	"admin":                  {"bridge", "chat", "cluster", "engine", "protocol", "usermgr", "internal/logging", "internal/seam"},
+	"admin":                  {"bridge", "chat", "cluster", "engine", "protocol", "push", "usermgr", "internal/logging", "internal/seam"},
 	"bridge":                 {"engine", "heartbeat", "protocol", "usermgr", "internal/clock", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system", "internal/table"},
 	"push":                   {"bridge", "engine", "protocol", "usermgr", "internal/codes", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
 	"presence":               {"bridge", "engine", "protocol", "usermgr", "internal/contain", "internal/logging", "internal/seam", "internal/system"},
