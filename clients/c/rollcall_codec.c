@@ -91,7 +91,7 @@ int rc_decode(const char *in, size_t n, size_t max_body, size_t max_frame, rc_me
     uint32_t length, rest;
     size_t ids;
     *size = RCI_HEADER;
-    if ((n > 0 && in[0] != 0x52) || (n > 1 && ((in[1] & 0xFC) != 0x10 || (in[1] & 3) == RC_FLAG_ERROR)))
+    if ((n > 0 && in[0] != 0x52) || (n > 1 && in[1] != 0x10 && in[1] != 0x11 && in[1] != 0x13))
         return RC_ERR_INVALID;
     if (n < RCI_HEADER)
         return RC_MORE;
@@ -179,10 +179,10 @@ bool rc_parse_map(rc_slice body, rc_slice *pairs)
 bool rc_parse_close(rc_slice body, rc_reason *why)
 {
     rc_slice head;
-    if (!cut(&body, 2, &head) || !cut_counted(&body, 2, &why->text) || !is_text(why->text, false) || !rc_parse_map(body, &why->info))
+    if (!cut(&body, 2, &head))
         return false;
     why->code = (uint16_t)rci_get(head.data, 2);
-    return true;
+    return cut_counted(&body, 2, &why->text) && is_text(why->text, false) && rc_parse_map(body, &why->info);
 }
 
 bool rc_parse_push(rc_slice body, rc_push *p)

@@ -42,11 +42,13 @@ RCI uint32_t rci_most(uint32_t a, uint32_t b);
 RCI uint32_t rci_setting(uint32_t v, uint32_t otherwise); /* a time of rc_config */
 RCI uint32_t rci_random_to(const rc_client *c, uint32_t limit);
 RCI bool rci_may_reconnect(uint16_t code);
-RCI uint32_t rci_next_id(rc_client *c); /* an ID that no open request has */
 
-/* Adds a frame to tx. *body is where its body is, which the caller writes if m has no data for it. */
-RCI int rci_queue(rc_client *c, const rc_message *m, char **body);
-RCI bool rci_queue_system(rc_client *c, uint16_t type, uint32_t id, const void *body, size_t len);
+/* Adds a frame to tx. A body without data is the caller's to write, where rci_body says. */
+RCI int rci_queue(rc_client *c, const rc_message *m);
+RCI int rci_queue_frame(rc_client *c, uint16_t type, uint32_t id, const void *body, size_t len);
+
+/* Returns where the body of the frame that was queued last is. */
+RCI char *rci_body(const rc_client *c, size_t len);
 
 RCI void rci_tell(const rc_client *c, rc_status *status);
 
@@ -55,6 +57,18 @@ RCI void rci_end(rc_client *c, rc_status *status);
 
 /* Sends a Close, and ends the client with this code when the connection has ended. */
 RCI void rci_leave(rc_client *c, uint16_t code);
+
+/* rollcall_requests.c */
+
+RCI uint32_t rci_next_id(rc_client *c); /* an ID that no open request has */
+
+/* Ends the requests that wait: with RC_ERR_DISCONNECTED all of them, with RC_ERR_TIMEOUT those whose time is over. */
+RCI void rci_end_requests(rc_client *c, int status);
+
+RCI void rci_answered(rc_client *c, const rc_message *m);
+
+/* Queues an answer to m. */
+RCI int rci_answer(rc_client *c, const rc_message *m, uint8_t flags, const void *body, size_t len);
 
 /* rollcall_session.c */
 

@@ -9,13 +9,12 @@ enum { HELD = 1, UNSENT, ACKED }; /* rc_push_slot.state; 0 is empty */
 
 void rci_send_acks(rc_client *c)
 {
-    const rc_memory *mem = &c->cfg->memory;
-    rc_push_slot *slot = mem->pushes, *end = slot + mem->n_pushes;
-    if (c->phase != RCI_ONLINE || !c->unsent)
+    rc_push_slot *slot = c->cfg->memory.pushes;
+    if (!c->unsent)
         return;
-    for (; slot != end; slot++)
+    for (size_t n = c->cfg->memory.n_pushes; n > 0; n--, slot++)
         if (slot->state == UNSENT) {
-            if (!rci_queue_system(c, RC_TYPE_PUSH_ACK, 0, slot->id, 16))
+            if (rci_queue_frame(c, RC_TYPE_PUSH_ACK, 0, slot->id, 16) != RC_OK)
                 return;
             slot->state = ACKED;
         }
@@ -25,8 +24,8 @@ void rci_send_acks(rc_client *c)
 /* Finds a push among those that are remembered; NULL if it is not. */
 static rc_push_slot *find_push(const rc_client *c, const uint8_t *id)
 {
-    const rc_memory *mem = &c->cfg->memory;
-    for (rc_push_slot *slot = mem->pushes; slot != mem->pushes + mem->n_pushes; slot++)
+    rc_push_slot *slot = c->cfg->memory.pushes;
+    for (size_t n = c->cfg->memory.n_pushes; n > 0; n--, slot++)
         if (slot->state && memcmp(slot->id, id, 16) == 0)
             return slot;
     return NULL;
@@ -100,11 +99,11 @@ static size_t put_pair(char *map, size_t at, const rc_field *f)
  * go along if they are not empty. */
 static size_t put_fields(const rc_client *c, const rc_field *own, char *map)
 {
-    const rc_field *f = c->cfg->fields, *end = f + c->cfg->n_fields;
+    const rc_field *f = c->cfg->fields;
     size_t size = 1;
     if (map)
         map[0] = 0;
-    for (; f != end; f++)
+    for (size_t n = c->cfg->n_fields; n > 0; n--, f++)
         if (!(own[0].value.data && rci_same(f->key, own[0].key)) && !(own[1].value.data && rci_same(f->key, own[1].key)))
             size = put_pair(map, size, f);
     for (int i = 0; i < 2; i++)
@@ -117,7 +116,6 @@ bool rci_queue_fields(rc_client *c, uint16_t type, uint32_t id, const rc_slice *
 {
     rc_field own[2] = {{RC_TEXT("token"), *token}, {RC_TEXT("session"), {c->session, 0}}};
     rc_message m = {0};
-    char *map;
     if (type == RC_TYPE_LOGON) {
         m.from = rc_text(c->cfg->user);
         own[1].value.len = c->session_len;
@@ -128,9 +126,9 @@ bool rci_queue_fields(rc_client *c, uint16_t type, uint32_t id, const rc_slice *
     m.device = c->cfg->device;
     m.id = id;
     m.body.len = put_fields(c, own, NULL);
-    if (rci_queue(c, &m, &map) != RC_OK)
+    if (rci_queue(c, &m) != RC_OK)
         return false;
-    put_fields(c, own, map);
+    put_fields(c, own, rci_body(c, m.body.len));
     return true;
 }
 
@@ -161,7 +159,7 @@ void rci_renew(rc_client *c)
 {
     rc_slice token = {0};
     plan_retry(c, 0); /* also where the last one was not answered in time */
-    if (c->expires && rci_get_token(c, &token) && c->phase == RCI_ONLINE) {
+    if (c->expires && rci_get_token(c, &token)) {
         uint32_t id = rci_next_id(c);
         if (rci_queue_fields(c, RC_TYPE_RENEW, id, &token)) {
             c->renew_id = id;
@@ -187,7 +185,7 @@ void rci_renewed(rc_client *c, const rc_message *m)
 {
     rc_reason why = {0};
     bool valid = parse_accepted(m, &why);
-    if (valid && (rci_may_reconnect(why.code) || why.code == RC_REFUSED || why.code == RC_HANDLER_FAILED || why.code == RC_TIMED_OUT))
+    if (valid && (rci_may_reconnect(why.code) || why.code >= RC_HANDLER_FAILED)) /* also RC_REFUSED and RC_TIMED_OUT */
         plan_retry(c, rci_number(&why.info, "retry-ms", RCI_HOUR));
     else /* after a refusal for another reason not again: each attempt with a bad token counts as a failed logon */
         plan_renewal(c, valid && why.code == 0 ? rci_number(&why.info, "expires-ms", RCI_LONGEST) : 0);

@@ -5,7 +5,7 @@ cd "$(dirname "$0")"
 {
     echo '/* librollcall in one file, made by single.sh. */'
     echo '#define RCI static'
-    for f in rollcall_internal.h rollcall_codec.c rollcall_session.c rollcall.c; do
+    for f in rollcall_internal.h rollcall_codec.c rollcall_session.c rollcall_requests.c rollcall.c; do
         grep -v '^#include "rollcall_internal.h"' "$f"
     done
 } >"$1"
