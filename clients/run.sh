@@ -19,7 +19,7 @@ for makefile in clients/*/Makefile; do
 	fi
 	"${MAKE:-make}" -C "$folder" test || failed="$failed $language"
 	for testee in "$folder"/testee*; do
-		[ -x "$testee" ] || continue
+		[ -f "$testee" ] && [ -x "$testee" ] || continue
 		set -- "$@" -testee "$language${testee#"$folder"/testee}='$PWD/$testee'"
 	done
 done
