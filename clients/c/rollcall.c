@@ -127,8 +127,8 @@ static void lost(rc_client *c)
 
 void rci_leave(rc_client *c, uint16_t code)
 {
-    char body[4] = {0};
-    rci_put(body, 2, code);
+    char body[4];
+    rci_put(body, 4, (uint32_t)code << 16); /* no text */
     rci_queue_frame(c, RC_TYPE_CLOSE, 0, body, sizeof body);
     c->phase = RCI_LEAVING;
     c->why = code;
@@ -146,8 +146,7 @@ static bool is_notice(const char *frame)
 static void told(rc_client *c, const rc_message *m)
 {
     rc_status status = {0};
-    if (!rc_parse_close(m->body, &status.why))
-        status.why.code = RC_INVALID_MESSAGE;
+    rc_parse_close(m->body, &status.why);
     rci_end(c, &status);
 }
 

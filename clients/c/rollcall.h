@@ -312,7 +312,8 @@ int rc_decode(const char *in, size_t n, size_t max_body, size_t max_frame, rc_me
 /* rc_encode writes a frame to out, without its body if that has no data. RC_ERR_INVALID: m may not be sent. RC_ERR_FULL: it is larger than room. */
 int rc_encode(const rc_message *m, char *out, size_t room, size_t *size);
 
-/* Read bodies: a push, a code and a text with its map, a string map, an ID list. False if the body breaks the rules. */
+/* Read bodies: a push, a code and a text with its map, a string map, an ID list. False if the body breaks the rules. rc_parse_close then
+ * gives RC_INVALID_MESSAGE without a text; *why is to be zeroed before. */
 bool rc_parse_push(rc_slice body, rc_push *push);
 bool rc_parse_close(rc_slice body, rc_reason *why);
 bool rc_parse_map(rc_slice body, rc_slice *pairs);

@@ -155,18 +155,20 @@ bool rc_map_get(rc_slice pairs, const char *key, rc_slice *value)
 static bool cut_map(rc_slice *s, rc_slice *pairs)
 {
     rc_slice head, key, value;
+    const char *start;
     if (!cut(s, 1, &head))
         return false;
-    *pairs = *s;
+    start = s->data;
     for (uint32_t count = rci_get(head.data, 1); count > 0; count--) {
-        rc_slice before = {pairs->data, (size_t)(s->data - pairs->data)}, other, ignored;
+        rc_slice before = {start, (size_t)(s->data - start)}, other, ignored;
         if (!rc_map_next(s, &key, &value) || key.len == 0 || !is_text(key, false) || !is_text(value, false))
             return false;
         while (rc_map_next(&before, &other, &ignored))
             if (rci_same(other, key))
                 return false;
     }
-    pairs->len = (size_t)(s->data - pairs->data);
+    pairs->data = start;
+    pairs->len = (size_t)(s->data - start);
     return true;
 }
 
@@ -179,10 +181,13 @@ bool rc_parse_map(rc_slice body, rc_slice *pairs)
 bool rc_parse_close(rc_slice body, rc_reason *why)
 {
     rc_slice head;
-    if (!cut(&body, 2, &head))
-        return false;
-    why->code = (uint16_t)rci_get(head.data, 2);
-    return cut_counted(&body, 2, &why->text) && is_text(why->text, false) && rc_parse_map(body, &why->info);
+    if (cut(&body, 2, &head) && cut_counted(&body, 2, &why->text) && is_text(why->text, false) && rc_parse_map(body, &why->info)) {
+        why->code = (uint16_t)rci_get(head.data, 2);
+        return true;
+    }
+    why->code = RC_INVALID_MESSAGE;
+    why->text.len = 0;
+    return false;
 }
 
 bool rc_parse_push(rc_slice body, rc_push *p)
@@ -211,13 +216,16 @@ bool rc_parse_users(rc_slice body, rc_slice *users)
     if (!cut(&body, 2, &head))
         return false;
     uint32_t count = rci_get(head.data, 2);
-    *users = body;
+    rc_slice all = body;
     if (count > RCI_MAX_USERS)
         return false;
     for (; count > 0; count--)
         if (!rc_user_next(&body, &id) || !rc_is_user_id(id))
             return false;
-    return body.len == 0;
+    if (body.len > 0)
+        return false;
+    *users = all;
+    return true;
 }
 
 uint32_t rci_number(const rc_slice *pairs, const char *key, uint32_t most)

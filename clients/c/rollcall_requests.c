@@ -74,8 +74,7 @@ void rci_answered(rc_client *c, const rc_message *m)
     reply.message = m;
     if (m->flags & RC_FLAG_ERROR) {
         reply.status = RC_ERR_REFUSED;
-        if (!rc_parse_close(m->body, &reply.why))
-            reply.why.code = RC_INVALID_MESSAGE;
+        rc_parse_close(m->body, &reply.why);
     } else if (m->type == RC_TYPE_WHO_IS_ONLINE && !rc_parse_users(m->body, &reply.users)) {
         reply.status = RC_ERR_INVALID;
     }
@@ -143,6 +142,6 @@ int rc_reply_error(rc_client *c, const rc_message *m, uint16_t code, const char 
     rc_slice t = rc_text(text);
     int err = t.len > 0xFFFF || !rci_is_utf8(t) ? RC_ERR_INVALID : rci_answer(c, m, RC_FLAG_REPLY | RC_FLAG_ERROR, NULL, 4 + t.len);
     if (err == RC_OK)
-        rci_put_bytes(rci_put(rci_put(rci_body(c, 4 + t.len), 2, code >= 3000 && code < 6000 ? code : RC_HANDLER_FAILED), 2, (uint32_t)t.len), t);
+        rci_put_bytes(rci_put(rci_body(c, 4 + t.len), 4, (uint32_t)(code >= 3000 && code < 6000 ? code : RC_HANDLER_FAILED) << 16 | (uint32_t)t.len), t);
     return err;
 }
