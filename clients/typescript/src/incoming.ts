@@ -48,9 +48,7 @@ export class Incoming implements Message {
 
   /** fail answers with an error that the handler has thrown, unless it has answered. */
   fail(error: unknown): void {
-    if (!this.#answered) {
-      void this.#answer(REPLY | ERROR, answerFor(error)).catch(ignore); // without a connection the sender waits no longer
-    }
+    void this.#answer(REPLY | ERROR, answerFor(error)).catch(ignore); // without a connection the sender waits no longer
   }
 
   async #answer(flags: number, body: Uint8Array): Promise<void> {

@@ -80,6 +80,23 @@ test("a handler may close the client, and gets nothing more", async () => {
   assert.deepEqual(got, ["a"]);
 });
 
+test("what waits for a handler at close is not handed out", async () => {
+  const p = new FakePlatform();
+  const client = await p.online();
+  const got: string[] = [];
+  let finish = () => {};
+  client.on(1, (m) => {
+    got.push(text(m.body));
+    return new Promise((resolve) => (finish = resolve));
+  });
+  await p.peer.send({ type: 1, body: utf8("a") });
+  await p.peer.send({ type: 1, body: utf8("b") });
+  void client.close();
+  finish();
+  await p.peer.hangUp();
+  assert.deepEqual(got, ["a"]);
+});
+
 test("a push whose handler has not finished at close is not acknowledged, and does not hold close up", async () => {
   const p = new FakePlatform();
   const client = await p.online();

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { HEARTBEAT, REPLY } from "../dist/frame.js";
+import { Pulse } from "../dist/pulse.js";
 import { FakePlatform, settle, statesOf, utf8, type Peer } from "./support.js";
 
 const beats = (peer: Peer): ("beat" | "ask")[] => peer.ofType(HEARTBEAT).map((f) => (f.id === 0 ? "beat" : "ask"));
@@ -141,6 +142,12 @@ test("a page that wakes up reconnects at once, but not before retry-ms", async (
   assert.equal(p.attempts.length, 2);
   await p.clock.advance(1);
   assert.deepEqual(p.attempts, [0, 1_000, 6_000]);
+  p.page?.wake(); // during the logon
+  await p.peer.refuse(1004, "", { "retry-ms": "5000" });
+  await p.clock.advance(4_999);
+  assert.equal(p.attempts.length, 3);
+  await p.clock.advance(1);
+  assert.equal(p.attempts.length, 4);
 });
 
 test("a page that is left has no connection until it is shown again", async () => {
@@ -155,9 +162,31 @@ test("a page that is left has no connection until it is shown again", async () =
   await settle();
   assert.deepEqual(p.attempts, [0, 100_000]);
   p.page?.leave(); // during the logon
-  await p.clock.advance(100_000);
+  await settle();
   assert.ok(p.peer.closed);
+  await p.clock.advance(100_000);
   assert.equal(p.attempts.length, 2);
   await client.close();
   assert.equal(p.clock.timers, 0);
+});
+
+test("a standstill gives the server a third of its timeout, once in that time, and a question that is overdue is asked again", () => {
+  const once = new Pulse(0, 60_000, 6_000);
+  assert.deepEqual([once.wait(0), once.beat(2_000), once.wait(2_000), once.beat(4_000), once.wait(4_000)], [2_000, "ask", 2_000, "ask", 2_000]);
+  assert.equal(once.beat(7_500), "ask", "it stood still");
+  assert.deepEqual([once.wait(7_500), once.beat(9_500)], [2_000, "lost"]);
+
+  const twice = new Pulse(0, 60_000, 6_000);
+  twice.wait(0);
+  assert.equal(twice.beat(8_000), "ask");
+  twice.wait(8_000);
+  assert.equal(twice.beat(12_500), "ask", "the answer to the last question may be unread");
+});
+
+test("what passes while a page is hidden is neither silence nor a standstill", () => {
+  const p = new Pulse(0, 1_000, 6_000);
+  for (let now = 0; now < 600_000; now += 1_000) {
+    assert.equal(p.postpone(now), 1_000);
+  }
+  assert.equal(p.beat(600_000), "beat");
 });

@@ -1,5 +1,6 @@
 // A clock, a network and a page that tests move by hand, and a server's side of a connection.
 
+import assert from "node:assert/strict";
 import type { Address } from "../dist/address.js";
 import { encodeClose, encodeMap } from "../dist/bodies.js";
 import { Client } from "../dist/client.js";
@@ -36,6 +37,7 @@ export class FakeClock implements Clock {
   }
 
   timer(ms: number, f: () => void): () => void {
+    assert.ok(ms <= 0x7fffffff, "a timer of JavaScript takes no more");
     const t = { at: this.time + Math.max(ms, 0), f };
     this.#timers.add(t);
     return () => this.#timers.delete(t);
