@@ -4,7 +4,7 @@ import asyncio
 import unittest
 
 import rollcall
-from frames import answer, close, frame, push, push_id, refusal, refused
+from frames import accepted, answer, close, frame, push, push_id, refusal, refused
 from rollcall import Code, State, wire
 from servers import PATIENCE, Server
 
@@ -280,6 +280,20 @@ class Pushes(Case):
         await self.acks(peer, 1)
         peer.write(push(1) + push(2))
         self.assertEqual((await self.soon(waiting)).id, push_id(2))
+        await self.acks(peer, 1)
+
+    async def test_a_close_with_the_logons_answer_loses_no_acknowledgement(self):
+        c, peer = await self.connect(pushes=True)
+        peer.write(push(1))
+        pushes = c.pushes()
+        p = await self.soon(pushes.__anext__())
+        peer.leave()
+        await self.until(lambda: c.state is State.RECONNECTING)
+        await c.acknowledge(p)
+        peer = await apart(self.server.accept)
+        await apart(peer.read)
+        peer.leave(accepted() + close(1004))
+        peer = await apart(self.server.session)
         await self.acks(peer, 1)
 
     async def test_a_loop_that_fails_acknowledges_nothing(self):

@@ -37,6 +37,8 @@ class Mailbox:
         """Take note that a connection is logged on, and send what has to be acknowledged."""
         self.link = link
         self._change(StateChange(State.ONLINE, link.conn.user or self.present.user))
+        if not link.conn.online:
+            return  # the Close has come with the answer to the Logon
         for id in self.acks.take_unsent():
             link.conn.acknowledge(id)
 
