@@ -109,7 +109,10 @@ namespace Rollcall
                 int stop = pem.IndexOf(end, at, StringComparison.Ordinal);
                 try
                 {
-                    all.Add(new X509Certificate2(Convert.FromBase64String(pem.Substring(at, Math.Max(stop - at, 0)))));
+                    var certificate = new X509Certificate2(Convert.FromBase64String(pem.Substring(at, Math.Max(stop - at, 0))));
+                    if (string.IsNullOrEmpty(certificate.Thumbprint)) // mono makes one of any bytes
+                        throw new FormatException();
+                    all.Add(certificate);
                 }
                 catch (Exception e) when (e is FormatException || e is System.Security.Cryptography.CryptographicException)
                 {

@@ -103,7 +103,7 @@ namespace Rollcall.Tests
         private readonly Stream stream;
         private readonly Socket socket;
         private readonly object gate = new object();
-        private byte[] buffer = new byte[4 << 20];
+        private byte[] buffer = new byte[64 << 10];
         private int filled;
 
         internal Peer(Stream stream, Socket socket)

@@ -22,7 +22,7 @@ namespace Rollcall.Testee
         private RollcallOptions options;
         private Exception last;
 
-        private static int Main()
+        private static void Main()
         {
             ThreadPool.SetMinThreads(8, 8);
             Tell("ready", e => { e["language"] = "csharp"; e["transports"] = new[] { "tcp", "tls" }; });
@@ -31,7 +31,7 @@ namespace Rollcall.Testee
             for (string line = input.ReadLine(); line != null; line = input.ReadLine())
                 testee.Do(new Command((Dictionary<string, object>)Json.Parse(line)));
             testee.CloseAsync().Wait();
-            return 0;
+            Environment.Exit(0); // a return from Main makes mono wait for ever, now and then: see README.md
         }
 
         private void Do(Command c)
