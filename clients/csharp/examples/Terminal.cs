@@ -14,7 +14,9 @@ internal static class Terminal
 {
     private const ushort Chat = 1;
 
-    private static int Main(string[] args)
+    private static void Main(string[] args) => Environment.Exit(Run(args)); // without it mono hangs at its end, now and then
+
+    private static int Run(string[] args)
     {
         if (args.Length < 3)
         {
