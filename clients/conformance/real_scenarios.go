@@ -137,8 +137,6 @@ var realScenarios = []scenario{
 			s := t.serve(nil)
 			t.enter(s, "alice", nil)
 			t.state("online")
-			began := time.Now()
-			t.until = began.Add(2 * longest)
 			var waiting []func() event
 			for i := range n + open {
 				if i >= open {

@@ -39,9 +39,9 @@ type trial struct {
 
 const (
 	// eventually is how long a trial waits for one thing. It is long, because the machine may be busy.
-	eventually = 25 * time.Second
+	eventually = time.Minute
 	// longest is how long a trial may take in all.
-	longest = 2 * time.Minute
+	longest = 5 * time.Minute
 )
 
 // failure ends a trial.
