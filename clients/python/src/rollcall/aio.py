@@ -386,13 +386,13 @@ def connect(address: str, *, user: str = "", token: Token = None, device: int = 
             close_timeout: float = 3.0) -> Connect:
     """Connect to a server and log on: ``async with connect(…) as client``, or ``client = await connect(…)``.
 
-    It tries once, and raises a CloseError when that fails; its ``may_reconnect`` says whether another attempt makes sense. Later the client connects again
-    by itself whenever a connection is lost, unless the close code forbids it.
+    It tries once, and raises a CloseError when that fails; its ``may_reconnect`` says whether another attempt makes sense. Later the
+    client connects again by itself whenever a connection is lost, unless the close code forbids it.
 
     ``address``: ``tcp://HOST:PORT``, or ``tls://HOST:PORT``, with which the server's certificate is verified, its name too.
     ``user``: the user who logs on; empty if the server finds the user by the token.
-    ``token``: a string, or a function, which is called before each logon and each renewal and returns the token or an awaitable of it. It must not block.
-    When it raises the attempt fails and is repeated later, unless it raises a CloseError that forbids that.
+    ``token``: a string, or a function, which is called before each logon and each renewal and returns the token or an awaitable of it. It
+    must not block. When it raises the attempt fails and is repeated later, unless it raises a CloseError that forbids that.
     ``device``: the device class, 0 to 65535. ``fields``: further fields of the logon.
     ``ca``: a file of PEM certificates to trust in place of the system's. ``ssl``: a context of your own in place of the verifying default.
     ``types``: the message types that the program reads; None is all of the application's. A request of the server of another type is answered

@@ -28,7 +28,10 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, address: str) -> Address:
-        """Read ``tcp://HOST:PORT`` or ``tls://HOST:PORT``, or raise a ValueError. Its text does not repeat the address, which may have a secret in it."""
+        """Read ``tcp://HOST:PORT`` or ``tls://HOST:PORT``, or raise a ValueError.
+
+        The error's text does not repeat the address, which may have a secret in it.
+        """
         try:
             url = urlsplit(address)
             host, port = url.hostname, url.port

@@ -219,8 +219,8 @@ def connect(address: str, *, user: str = "", token: Union[str, Callable[[], str]
             write_timeout: float = 10.0, close_timeout: float = 3.0, wait: bool = True) -> Client:
     """Connect to a server and log on. The client has to be closed: ``with connect(…) as client``.
 
-    The arguments and errors are those of ``rollcall.aio.connect``, but that ``token`` is a string or a plain function, which may block. With ``wait=False``
-    it returns at once: ``states`` or ``events`` tell how it goes, and ``close`` ends the attempt.
+    The arguments and errors are those of ``rollcall.aio.connect``, but that ``token`` is a string or a plain function, which may block.
+    With ``wait=False`` it returns at once: ``states`` or ``events`` tell how it goes, and ``close`` ends the attempt.
     """
     return Client(Settings(
         address, user=user, token=token, device=device, fields=fields, ca=ca, ssl=ssl, types=types, pushes=pushes, max_body=max_body,

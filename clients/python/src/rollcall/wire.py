@@ -36,8 +36,8 @@ Buffer = Union[bytes, bytearray, memoryview]
 class Message:
     """A message, as it came or is to be sent.
 
-    ``type`` is the message type and ``body`` its content. ``sender`` is the user who sent it, ``""`` for the server itself. ``id`` is not 0
-    where the sender waits for a reply; ``device`` is the device class that the sender wrote. ``to`` and ``flags`` matter to the codec only.
+    ``type`` is the message type and ``body`` its content. ``sender`` is the user who sent it, ``""`` for the server itself. ``id`` is not
+    0 where the sender waits for a reply; ``device`` is the device class that the sender wrote. ``to`` and ``flags`` matter to the codec only.
     """
 
     __slots__ = ("type", "body", "sender", "to", "id", "device", "flags")
@@ -103,8 +103,9 @@ def encode_frame(m: Message) -> bytes:
 def decode_frame(data: Buffer, at: int, max_body: int, max_frame: int = 0, extra: int = 0) -> Tuple[Optional[Message], int]:
     """Decode the frame that begins at ``data[at]``.
 
-    Return the message and the index behind it; or None and how many bytes there have to be, from ``at`` on, before another call makes sense. ``max_body`` and ``max_frame``
-    are limits in bytes, 0 for none; ``extra`` is added to max_body for a Close, the answer to a Logon and an error reply.
+    Return the message and the index behind it; or None and how many bytes there have to be, from ``at`` on, before another call makes
+    sense. ``max_body`` and ``max_frame`` are limits in bytes, 0 for none; ``extra`` is added to max_body for a Close, the answer to a
+    Logon and an error reply.
     """
     have = len(data) - at
     if have < HEADER_LEN:
@@ -326,9 +327,9 @@ def decode_id_list(body: bytes) -> List[str]:
 class Push:
     """What the server's application pushed.
 
-    ``kind`` is one of TEXT, BINARY, KICK_OUT, NOTIFICATION and CUSTOM, or of a later version: ignore what you do not know. ``name`` says what a CUSTOM one is. ``time_ms`` is
-    when it was made, in milliseconds since 1970 UTC, 0 for unknown. ``confirm`` says that the server waits for the acknowledgement,
-    which the client sends by itself.
+    ``kind`` is one of TEXT, BINARY, KICK_OUT, NOTIFICATION and CUSTOM, or of a later version: ignore what you do not know. ``name`` says
+    what a CUSTOM one is. ``time_ms`` is when it was made, in milliseconds since 1970 UTC, 0 for unknown. ``confirm`` says that the server
+    waits for the acknowledgement, which the client sends by itself.
     """
 
     TEXT, BINARY, KICK_OUT, NOTIFICATION, CUSTOM = 1, 2, 3, 4, 5
