@@ -189,7 +189,7 @@ browser: chromium npm
 
 # The clients in other languages, their own tests and the suite that judges them all. Each language's Makefile installs what it needs, if apt-get can do
 # it; otherwise the language is left out, and that is said.
-clients:
+clients: chromium
 	GO=$(GO) MAKE=$(MAKE) clients/run.sh
 
 # A redis-server, three nodes and some clients, and what happens to them, in words.

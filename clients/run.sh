@@ -20,6 +20,14 @@ for makefile in clients/*/Makefile; do
 	"${MAKE:-make}" -C "$folder" test || failed="$failed $language"
 	for testee in "$folder"/testee*; do
 		[ -f "$testee" ] && [ -x "$testee" ] || continue
+		case $testee in
+		*-browser)
+			if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
+				left_out="$left_out $language-browser"
+				continue
+			fi
+			;;
+		esac
 		set -- "$@" -testee "$language${testee#"$folder"/testee}='$PWD/$testee'"
 	done
 done
