@@ -301,6 +301,22 @@ func TestKicks(t *testing.T) {
 	}
 }
 
+// Rule P48: when the audit is told that an act begins nothing has happened yet, so that no act is done that the audit could not note.
+func TestTheAuditIsToldBeforeTheAct(t *testing.T) {
+	var s *stand
+	var online []bool
+	s = newStand(t, rollcall.Config{}, func(c *Config) {
+		c.Audit = func(a Action) { online = append(online, s.Users.IsOnline(a.User)) }
+	})
+	s.logOn(t, "ann", "bob")
+	info, _ := s.Users.User("bob")
+	post[kicked](t, s, "users/kick", map[string]any{"user": "ann"})
+	post[kicked](t, s, fmt.Sprintf("conns/%d/kick", info.Sessions[0].Conn), map[string]any{})
+	if !slices.Equal(online, []bool{true, false, true, false}) {
+		t.Errorf("the users are online when the audit is told: %v", online)
+	}
+}
+
 func wantAudit(t *testing.T, s *stand, want ...string) {
 	t.Helper()
 	var got []string

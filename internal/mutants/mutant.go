@@ -148,13 +148,13 @@ func copyModule(to string, keep func(test string) bool) error {
 			return err
 		}
 		if d.IsDir() {
-			if path != "." && strings.HasPrefix(d.Name(), ".") {
+			if path != "." && strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules" {
 				return filepath.SkipDir
 			}
 			return os.MkdirAll(filepath.Join(to, path), 0o755)
 		}
 		name := d.Name()
-		if !slices.Contains([]string{".go", ".mod", ".sum", ".s", ".lua"}, filepath.Ext(name)) {
+		if !slices.Contains([]string{".go", ".mod", ".sum", ".s", ".lua", ".html", ".css", ".js", ".svg", ".json"}, filepath.Ext(name)) {
 			return nil
 		}
 		if strings.HasSuffix(name, "_test.go") && !keep(name) {
