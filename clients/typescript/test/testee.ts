@@ -23,8 +23,24 @@ interface Command {
   [name: string]: unknown;
 }
 
-export const hex = (b: Uint8Array): string => Array.from(b, (n) => n.toString(16).padStart(2, "0")).join("");
-export const unhex = (s: string): Uint8Array => Uint8Array.from(s.match(/../g) ?? [], (n) => Number.parseInt(n, 16));
+const digits = Array.from({ length: 256 }, (_, n) => n.toString(16).padStart(2, "0"));
+
+function hex(b: Uint8Array): string {
+  let s = "";
+  for (const n of b) {
+    s += digits[n]; // an array of a large body's digits would take long
+  }
+  return s;
+}
+
+function unhex(s: string): Uint8Array {
+  const b = new Uint8Array(s.length / 2);
+  for (let i = 0; i < b.length; i++) {
+    b[i] = Number.parseInt(s.slice(2 * i, 2 * i + 2), 16);
+  }
+  return b;
+}
+
 const bodyOf = (c: { body?: string; size?: number }): Uint8Array => (c.size === undefined ? unhex(c.body ?? "") : new Uint8Array(c.size));
 
 /** Testee runs commands. */
