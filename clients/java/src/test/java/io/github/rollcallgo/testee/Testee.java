@@ -253,15 +253,15 @@ public final class Testee {
         String hex = (String) c.getOrDefault("body", "");
         byte[] b = new byte[c.containsKey("size") ? ((Long) c.get("size")).intValue() : hex.length() / 2];
         for (int i = 0; i < hex.length() / 2; i++) {
-            b[i] = (byte) Integer.parseInt(hex.substring(2 * i, 2 * i + 2), 16);
+            b[i] = (byte) (Character.digit(hex.charAt(2 * i), 16) << 4 | Character.digit(hex.charAt(2 * i + 1), 16));
         }
         return b;
     }
 
     private static String hex(byte[] b) {
-        StringBuilder s = new StringBuilder();
+        StringBuilder s = new StringBuilder(2 * b.length);
         for (byte x : b) {
-            s.append(Integer.toHexString(0x100 | x & 0xFF).substring(1));
+            s.append(Character.forDigit(x >> 4 & 15, 16)).append(Character.forDigit(x & 15, 16));
         }
         return s.toString();
     }
