@@ -304,9 +304,7 @@ class Pushes(Case):
                 raise ZeroDivisionError
         await self.fence(c, peer)
         peer.write(push(1, b"again"))
-        async for p in c.pushes():
-            self.assertEqual(p.content, b"again")
-            break
+        self.assertEqual((await self.soon(c.pushes().__anext__())).content, b"again")
         await self.fence(c, peer)
 
     async def test_a_push_whose_turn_is_not_over_when_the_client_is_closed(self):

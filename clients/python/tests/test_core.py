@@ -303,6 +303,16 @@ class Heartbeats(Case):
         self.assertEqual(self.conn.deadline(500.0), 502.0)
         self.assertEqual(self.conn.tick(502.0)[0].reason.code, Code.NETWORK_ERROR)
 
+    def test_a_standstill_behind_a_question(self):
+        self.connect({"heartbeat-ms": "2000"})
+        self.assertEqual(self.run_until(5)[0], [(2.0, True), (4.0, True)])
+        self.assertEqual(self.conn.deadline(4.0), 6.0)
+        self.assertEqual(self.conn.tick(6.5), [])  # the answer may have come, and not be read yet
+        ask, = self.sent(6.5)
+        self.assertNotEqual(ask.id, 0)
+        self.assertEqual(self.conn.deadline(6.5), 8.5)
+        self.assertEqual(self.conn.tick(8.5)[0].reason.code, Code.NETWORK_ERROR)
+
     def test_silence_while_the_program_does_not_read(self):
         self.connect({"heartbeat-ms": "2000"})
         self.conn.pause(True, 1.0)

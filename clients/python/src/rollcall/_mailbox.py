@@ -143,7 +143,7 @@ class Stream(Generic[_T]):
 
     async def __anext__(self) -> _T:
         mail = self._mail
-        if self._push is not None and not mail.ended_by_program:
+        if self._push is not None:
             mail.finish(self._push)
         self._push = None
         while True:
