@@ -103,8 +103,9 @@ void rci_end(rc_client *c, rc_status *status)
         c->has_address = true;
     }
     if (again && cfg->max_ms != RC_NEVER) {
-        uint32_t limit = least(rci_setting(cfg->min_ms, 200), RCI_HOUR) << c->attempt;
-        c->at = c->now + rci_number(&status->why.info, "retry-ms", RCI_HOUR) + rci_random_to(c, least(limit, rci_setting(cfg->max_ms, 30000)));
+        uint32_t limit = rci_setting(cfg->min_ms, 200) << c->attempt;
+        /* A millisecond more, since now has been cut off to whole ones. */
+        c->at = c->now + 1 + rci_number(&status->why.info, "retry-ms", RCI_HOUR) + rci_random_to(c, least(limit, rci_setting(cfg->max_ms, 30000)));
         if (c->attempt < MOST_DOUBLINGS)
             c->attempt++;
     } else {

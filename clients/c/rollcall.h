@@ -201,7 +201,7 @@ typedef struct rc_config {
     void *ctx; /* what the functions above get */
 
     /* The wait before attempt n to reconnect is the server's retry-ms, and a random time from 0 to min(max_ms, min_ms × 2ⁿ) more.
-     * 0: 200 and 30,000. max_ms RC_NEVER: no attempt. All times are at most 2^30 ms. */
+     * 0: 200 and 30,000. max_ms RC_NEVER: no attempt. min_ms is at most an hour, and all times are at most 2^30 ms. */
     uint32_t min_ms, max_ms;
     uint32_t stable_ms;  /* a session of this length begins the backoff anew; 0: 60,000 */
     uint32_t attempt_ms; /* how long connecting and logging on may take; 0: 15,000 */
