@@ -44,9 +44,9 @@ namespace Rollcall.Tests
             {
                 program.Kill();
             }
-            catch (InvalidOperationException)
+            catch (Exception e) when (e is InvalidOperationException || e is System.ComponentModel.Win32Exception)
             {
-                // It has ended by itself.
+                // It has ended by itself, or is about to.
             }
         }
 

@@ -165,6 +165,9 @@ namespace Rollcall.Tests
             Check.True(OwnRoots.ChainTrust(leaf, sent, Read("rsa-ca")), "its own authority");
             Check.True(!OwnRoots.ChainTrust(leaf, sent, Read("rsa-other")), "another authority of the same name");
             Check.True(!OwnRoots.ChainTrust(leaf, new X509Certificate2Collection(leaf), Read("rsa-ca")), "without the certificate between");
+            sent.AddRange(Read("rsa-ca"));
+            Check.True(!OwnRoots.ChainTrust(leaf, sent, Read("ec-ca")), "a root that the server itself sends");
+            Check.Equal(false, OwnRoots.MonoTrust(sent, Read("ec-ca")), "a root that the server itself sends, in mono");
             Check.True(!OwnRoots.ChainTrust(Read("rsa-mid")[0], sent, Read("rsa-other")), "the certificate between");
         }
 
