@@ -5,6 +5,7 @@ set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 out=$4
 mkdir -p "$out"
+rm -f "$out/port"
 awk '/^```c$/ {on = 1; next} /^```$/ {on = 0} on' "$here/README.md" >"$out/example.c"
 # shellcheck disable=SC2086
 "$1" ${CFLAGS:-} -std=c99 -pedantic -Wall -Wextra -Werror -I"$here" "$out/example.c" "$2" -o "$out/example"

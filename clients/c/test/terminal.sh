@@ -3,6 +3,7 @@
 set -eu
 out=$3
 mkdir -p "$out"
+rm -f "$out/port"
 : >"$out/output"
 "$2" >"$out/port" &
 peer=$!
