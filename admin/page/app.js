@@ -406,7 +406,7 @@ const views = {
 			table(v.listed, (m) => m.user + ' ' + m.conn, { 'User@': (m) => userLink(m.user), Session: (m) => (m.conn ? connLink(m.conn) : 'all') })]
 	},
 
-	refused: () => () => [h('h1', 'Who was not let in'), h('p.note', 'The log of the server has the addresses.'),
+	refused: () => () => [h('h1', 'Who was not let in'),
 		countTable(overview.notLetIn, 'Reason', (why) => why)],
 
 	events: () => () => [h('h1', 'Events'),
@@ -429,7 +429,7 @@ const mostListed = 200
 /** @type {Record<string, string>} */
 const says = { connected: 'logged on', disconnected: 'ended', pushedOut: 'is pushed out', ignored: 'was refused: is online already', timedOut: 'fell silent', expired: 'was idle for too long', tagged: 'session tagged', userTagged: 'tagged' }
 
-const eventList = () => h('ol.events', { id: 'events', 'data-own': true, 'data-key': wanted, 'aria-label': 'Events, the latest first' }, listed.map(eventItem))
+const eventList = () => h('ol.events', { id: 'events', 'data-own': true, 'data-key': wanted, 'aria-label': 'Events, the latest first' }, $('#events')?.dataset.key !== wanted && listed.map(eventItem))
 
 /** @param {UserEvent} e */
 const eventItem = (e) => h('li', at(e.at), h('b', userLink(e.user)), says[e.kind] ?? e.kind, e.why && [': ', codeLink(String(e.code), e.why)], e.by && [' by ', text(e.by)],
@@ -448,7 +448,7 @@ function watch() {
 	const miss = (atLeast = 0) => {
 		leftOut += atLeast
 		missed = true
-		if (view.path === 'events') draw()
+		paint()
 	}
 	mine.onmessage = (m) => {
 		arrived.push(JSON.parse(m.data))
@@ -469,6 +469,7 @@ function paint() {
 	painting = true
 	requestAnimationFrame(() => {
 		painting = false
+		if (view.path === 'events') draw()
 		const fresh = arrived.reverse()
 		arrived = []
 		listed = [...fresh, ...listed].slice(0, mostListed)

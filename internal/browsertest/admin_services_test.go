@@ -56,6 +56,30 @@ func TestThePageShowsRoomsAndContacts(t *testing.T) {
 	p.wantNoComplaint(said)
 }
 
+// More events than a page can show hold up neither the server nor the page: it lists the last ones, and says how many it has left out.
+func TestThePageLeavesEventsOut(t *testing.T) {
+	browser(t)
+	s := rollcalltest.NewServer(t, rollcall.Config{}, echo)
+	s.Client(t, "alice", client.Config{})
+	address, _, _ := pages(t, s.Server, "")
+	p, said := openPage(t, address)
+	p.click("nav a", "Events")
+	p.says("Pause")
+	n := 0
+	testkit.Eventually(t, "events are left out", func() bool {
+		for range 5000 {
+			n++
+			s.Users.SetTag("alice", fmt.Sprint(n))
+		}
+		return value[bool](p, "document.body.innerText.includes('events were left out')")
+	})
+	p.await(fmt.Sprintf("document.querySelector('#events li').innerText.includes('→ %d')", n))
+	if got := value[int](p, "document.querySelectorAll('#events li').length"); got != 200 {
+		t.Errorf("%d events are listed", got)
+	}
+	p.wantNoComplaint(said)
+}
+
 // A page that may send has a form for it.
 func TestThePageSends(t *testing.T) {
 	browser(t)
