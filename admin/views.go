@@ -135,13 +135,16 @@ func (a *Admin) waits(conn uint64) (in, out int) {
 	return 0, 0
 }
 
+// recently is for how long a session is in trouble that has lost messages.
+const recently = 5 * time.Minute
+
 // muchWaits is from how many waiting bytes on a client does not keep up. A few bytes wait for a moment in any connection.
 const muchWaits = 16 << 10
 
-// troubleOf returns in which ways a session is in trouble: "dropped" when messages for it were dropped, "waiting" when its client does not
+// troubleOf returns in which ways a session is in trouble: "dropped" when messages for it were dropped recently, "waiting" when its client does not
 // take what is sent, "silent" when nothing has come for two thirds of the heartbeat timeout, in which two heartbeats should have come.
 func (a *Admin) troubleOf(s *usermgr.SessionInfo, waitingOut int) (all []string) {
-	if s.Dropped.Messages > 0 {
+	if time.Since(s.LastDropped) < recently {
 		all = append(all, "dropped")
 	}
 	if waitingOut >= muchWaits {

@@ -34,6 +34,7 @@ type SessionInfo struct {
 	LogonTime   time.Time
 	LastActive  time.Time // when bytes last came from the client, to 100 ms
 	LastMessage time.Time // when a message that is no heartbeat last came, to 100 ms; at first LogonTime
+	LastDropped time.Time // when messages for the client were last dropped, to 100 ms; the zero Time for never
 	Counters
 	Tag        string // the session's, see Manager.SetSessionTag
 	UserTag    string // the user's, see Manager.SetTag
@@ -87,6 +88,8 @@ type session struct {
 type sessionLazy struct {
 	ended   atomic.Pointer[ending] // nil while the session lives; the first cause that was recorded
 	dropped counter
+	// droppedAt is when messages were last dropped, by the manager's clock.
+	droppedAt atomic.Uint32
 
 	token string // written by the turn, under the user's lock
 	// Set before the session can be found.
@@ -268,7 +271,9 @@ func (s *session) Received(typ uint16, messages, bytes int) {
 func (s *session) Sent(typ uint16, messages, bytes int) { s.out.add(typ, messages, bytes) }
 
 func (s *session) Dropped(typ uint16, messages, bytes int) {
-	s.needLazy().dropped.add(typ, messages, bytes)
+	l := s.needLazy()
+	l.dropped.add(typ, messages, bytes)
+	l.droppedAt.Store(s.user.manager.clock.now())
 }
 
 func (s *session) End(code protocol.CloseCode) { s.end(ending{code: code}) }
@@ -352,7 +357,9 @@ func (s *session) info() SessionInfo {
 		if r.token != "" {
 			i.Token = r.token
 		}
-		i.Dropped = r.dropped.load()
+		if i.Dropped = r.dropped.load(); i.Dropped.Messages > 0 {
+			i.LastDropped = s.timeOf(r.droppedAt.Load())
+		}
 		i.Generation = r.generation
 	}
 	if p := s.user.lazy.Load(); p != nil {
