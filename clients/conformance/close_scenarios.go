@@ -35,6 +35,7 @@ var closeScenarios = []scenario{
 				release := c.hold()
 				defer release()
 				t.do(command{"do": "send", "tag": "last", "type": 1, "body": hexOf("last words")})
+				t.tagged("done", "last")
 				t.do(command{"do": "close"})
 				if m := c.next("the message"); string(m.Body) != "last words" {
 					t.failf("got %s, want the message that was sent before the close", describe(m))

@@ -13,6 +13,9 @@ from frames import answer, close, frame, push
 from rollcall import wire
 from servers import PATIENCE, Server
 
+# A program that is started in the background of a script ignores SIGINT, and so would those that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 HERE = pathlib.Path(__file__).parents[1]
 
 

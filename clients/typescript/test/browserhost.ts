@@ -55,6 +55,9 @@ process.on("exit", () => {
 process.on("SIGTERM", () => process.exit());
 
 setInterval(() => {
+  if (Number(suite) <= 1) {
+    process.exit(); // the suite ended before the testee began: init is its parent
+  }
   try {
     process.kill(Number(suite), 0);
   } catch {
