@@ -252,6 +252,7 @@ func TestDisconnectedHasTheFinalCounters(t *testing.T) {
 		}
 		s.Received(7, 2, 64)
 		s.Sent(8, 1, 32)
+		time.Sleep(time.Second) // of the bubble's clock
 		s.Dropped(9, 3, 96)
 		s.End(protocol.ClientClosed)
 		synctest.Wait()
@@ -259,7 +260,9 @@ func TestDisconnectedHasTheFinalCounters(t *testing.T) {
 		want.In = protocol.Traffic{Messages: 2, Bytes: 64, LastType: 7}
 		want.Out = protocol.Traffic{Messages: 1, Bytes: 32, LastType: 8}
 		want.Dropped = protocol.Traffic{Messages: 3, Bytes: 96, LastType: 9}
-		want.LastDropped = first.LastActive // no time has passed
+		if want.LastDropped = last.LastDropped; want.LastDropped.Sub(first.LogonTime) < 500*time.Millisecond { // to 100 ms, and a tick of the clock
+			t.Errorf("messages were last dropped at %v, and the logon was at %v", want.LastDropped, first.LogonTime)
+		}
 		if !reflect.DeepEqual(last, want) {
 			t.Errorf("Disconnected had\n%+v\nwant\n%+v", last, want)
 		}
