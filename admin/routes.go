@@ -102,7 +102,7 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if a.cfg.Authorize == nil {
-		a.refuse(c, path, "admin.Config.Authorize is not set, so that nobody may see this page")
+		a.refuse(c, path, "admin.Config.Authorize is not set, so that every request is refused")
 		return
 	}
 	if c.who, c.may = a.cfg.Authorize(r); c.may < View {

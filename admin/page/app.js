@@ -307,7 +307,7 @@ const views = {
 				tile('Waits for slow clients', size(o.engines.reduce((a, e) => a + e.outboundQueue, 0)), top('waiting'), dropped ? num(dropped) + ' dropped/s' : 'none dropped', dropped > 0),
 				c && tile('Nodes', num(c.nodes), '#/nodes', apart || 'lease of ' + span(c.leaseLeft), apart !== ''),
 				tile('In trouble', trouble ? num(bad.length) + (trouble.whole ? '' : '+') : '–', '#/sessions?trouble=1', 'sessions', bad.length > 0)),
-			h('p', choice('minute'), ' ', choice('hour'), h('span.note', ' A click or arrow key reads charts earlier.')),
+			h('p', choice('minute'), ' ', choice('hour'), h('span.note', ' Click a chart to read an earlier second.')),
 			h('div.charts',
 				chart('Online', [['users', s.users, '#/sessions'], ['sessions', s.sessions, '#/sessions']], s, num),
 				chart('Log-ons a second', [['log-ons', s.logons, '#/events'], ['refused', s.refused, '#/refused']], s, num),

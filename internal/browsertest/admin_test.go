@@ -15,14 +15,12 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/admin"
-	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -243,65 +241,6 @@ func (p *tab) pressLink(selector string) {
 	p.t.Helper()
 	p.await(fmt.Sprintf("document.querySelector(%q)?.tabIndex === 0", selector))
 	p.do("document.querySelector(%q).focus(); document.activeElement.click()", selector)
-}
-
-// Everything that can be used has a name, labels have fields, headings begin with one h1, and texts stand out against what is behind them, in the
-// light and in the dark, wide and narrow: by checks of our own, and by those of axe-core, which finds nothing.
-func TestThePageIsAccessible(t *testing.T) {
-	browser(t)
-	axe := string(testkit.Must(os.ReadFile(fromNPM(t, "axe-core/axe.min.js"))))
-	s := rollcalltest.NewServer(t, rollcall.Config{}, echo)
-	s.Client(t, "alice", client.Config{Fields: map[string]string{"app": "v7"}})
-	alice, _ := s.Users.User("alice")
-	if err := s.Bridge.Group("lobby").Join(bridge.Member{UserID: "alice"}); err != nil {
-		t.Fatal(err)
-	}
-	url, token, _ := pages(t, s.Server, "")
-	p, _ := openPage(t, url)
-	p.unlock(token)
-	p.do("%s", axe)
-	check := string(testkit.Must(os.ReadFile("testdata/accessible.js")))
-	wantNoFault := func(view string) {
-		t.Helper()
-		if faults := value[string](p, check); faults != "" {
-			t.Errorf("%s: %s", view, faults)
-		}
-		if faults := value[string](p, `axe.run({resultTypes: ['violations']}).then(r => r.passes.length < 5 ? 'axe has looked at nothing' :
-			r.violations.map(v => v.id + ': ' + v.nodes.map(n => n.html.slice(0, 120)).join(' | ')).join('; '))`); faults != "" {
-			t.Errorf("axe: %s: %s", view, faults)
-		}
-	}
-	for _, width := range []int64{1280, 390} {
-		p.run(chromedp.EmulateViewport(width, 844))
-		for _, dark := range []bool{false, true} {
-			p.setDark(dark)
-			for _, hash := range []string{"#/", "#/sessions", "#/sessions?q=alice", "#/sessions?top=age", "#/user?id=alice", fmt.Sprintf("#/conn?n=%d", alice.Sessions[0].Conn),
-				"#/conn?n=1", "#/rooms", "#/room?engine=main&name=lobby", "#/ended", "#/events", "#/refused", "#/nothing"} {
-				p.do("location.hash = %q", hash)
-				p.await(fmt.Sprintf("location.hash === %q && document.querySelector('h1')", hash))
-				p.await("!document.querySelector('main').innerText.includes('Loading')")
-				wantNoFault(fmt.Sprintf("%s, %d wide, dark %t", hash, width, dark))
-			}
-			p.do("location.hash = '#/user?id=alice'")
-			p.click("main button", "Throw out …")
-			p.await("document.querySelector('#ask').open")
-			wantNoFault(fmt.Sprintf("the dialog, %d wide, dark %t", width, dark))
-			p.click("dialog button", "Cancel")
-		}
-	}
-	p.do("document.querySelector('#search').append(document.createElement('select'))")
-	if got := value[string](p, "axe.run().then(r => r.violations.map(v => v.id).join())"); !strings.Contains(got, "select-name") {
-		t.Errorf("a select without a name is not found: %q", got)
-	}
-}
-
-func (p *tab) setDark(dark bool) {
-	p.t.Helper()
-	scheme := "light"
-	if dark {
-		scheme = "dark"
-	}
-	call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 }
 
 // crowd is the connection of a user who is not really there.
