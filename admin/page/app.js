@@ -429,7 +429,7 @@ const mostListed = 200
 /** @type {Record<string, string>} */
 const says = { connected: 'logged on', disconnected: 'ended', pushedOut: 'is pushed out', ignored: 'was refused: is online already', timedOut: 'fell silent', expired: 'was idle for too long', tagged: 'session tagged', userTagged: 'tagged' }
 
-const eventList = () => h('ol.events', { id: 'events', 'data-own': true, 'data-key': wanted, 'aria-label': 'Events, the latest first' }, $('#events')?.dataset.key !== wanted && listed.map(eventItem))
+const eventList = () => h('ol.events', { id: 'events', 'data-own': true, 'data-key': wanted, 'aria-label': 'Events, the latest first' }, listed.map(eventItem))
 
 /** @param {UserEvent} e */
 const eventItem = (e) => h('li', at(e.at), h('b', userLink(e.user)), says[e.kind] ?? e.kind, e.why && [': ', codeLink(String(e.code), e.why)], e.by && [' by ', text(e.by)],

@@ -65,6 +65,9 @@ func TestTheSuiteNoticesWhatIsBroken(t *testing.T) {
 				}
 				return
 			}
+			for again := 0; o.fault == "" && again < 2; again++ { // what is random, or late on a busy machine, may look right once
+				o = o.scenario.try(testee{o.testee, quoted(program) + " -break " + o.testee, patience}, testee{})
+			}
 			if o.fault == "" {
 				t.Errorf("the client is broken (%s), and passes %s", o.testee, o.scenario.name)
 			} else if !strings.Contains(o.failed(), o.scenario.rule) {

@@ -188,7 +188,15 @@ func TestThePageOfLiveUsers(t *testing.T) {
 	p.await("!document.querySelector('#ask').open")
 
 	// Throw alice out: she is told, her events come, and she stays out.
+	tagged := func(user, tag string) { // until the stream of events is open, what happens is not told
+		testkit.Eventually(t, "events come", func() bool {
+			s.Users.SetTag(user, "")
+			s.Users.SetTag(user, tag)
+			return value[bool](p, fmt.Sprintf("document.querySelector('#events').innerText.includes('→ %s')", tag))
+		})
+	}
 	p.await("document.querySelector('#events')")
+	tagged("alice", "seen")
 	p.click("main button", "Throw out …")
 	p.await("document.querySelector('#ask').open")
 	p.do("document.querySelector('#ask select').value = '600'")
@@ -212,21 +220,14 @@ func TestThePageOfLiveUsers(t *testing.T) {
 	// The server of the page restarts: the page says so, and is back by itself, to look only.
 	p.click("nav a", "Events")
 	p.says("Pause")
-	tagged := func(tag string) {
-		testkit.Eventually(t, "events come", func() bool {
-			s.Users.SetTag("bob", "")
-			s.Users.SetTag("bob", tag)
-			return value[bool](p, fmt.Sprintf("document.querySelector('#events').innerText.includes('→ %s')", tag))
-		})
-	}
-	tagged("before")
+	tagged("bob", "before")
 	stop()
 	p.says("does not answer")
 	said.taken() // that there was no answer
 	pages(t, s.Server, strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/admin/"))
 	p.await("document.querySelector('#banner').hidden")
 	p.says("Read only")
-	tagged("again")
+	tagged("bob", "again")
 	p.says("Some events before are missing")
 	said.taken()
 	p.click("nav a", "Ended")

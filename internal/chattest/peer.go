@@ -1,6 +1,7 @@
 package chattest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -43,6 +44,12 @@ func (w *World) LogOn(user string, fields ...string) *Peer {
 		w.T.Fatalf("%s is answered %+v", user, r)
 	}
 	p.Bytes = nil
+	if w.nodes != nil { // a user's own node waits while the user is made; the others do not know of it
+		testkit.Eventually(w.T, user+" exists", func() bool {
+			all, err := w.Store.Users(context.Background(), []string{user})
+			return err == nil && all[0].Exists
+		})
+	}
 	return p
 }
 
