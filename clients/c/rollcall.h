@@ -73,7 +73,7 @@ enum {
 /* rc_tick returns it when it need not be called again. As rc_config.max_ms it means that the client never reconnects. */
 #define RC_NEVER UINT32_MAX
 
-/* Bytes that belong to somebody else. There is no NUL behind them, and data may be NULL where len is 0. */
+/* Bytes in memory of another owner. There is no NUL behind them, and data may be NULL where len is 0. */
 typedef struct rc_slice {
     const char *data;
     size_t len;

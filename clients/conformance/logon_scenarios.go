@@ -115,7 +115,7 @@ var logonScenarios = []scenario{
 	},
 	{
 		name: "first-already-logged-on", heading: closeHeading,
-		rule: "AlreadyLoggedOn at a first logon ends the client: somebody else is online",
+		rule: "AlreadyLoggedOn at a first logon ends the client: another client is online",
 		run: func(t *trial) {
 			s := t.listen()
 			t.dial(s, nil)

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// mailbox holds what has come and nobody has taken yet. Its zero value is ready; all methods may be called from any goroutine.
+// mailbox holds what has come and was not taken yet. Its zero value is ready; all methods may be called from any goroutine.
 type mailbox[T any] struct {
 	mu     sync.Mutex
 	items  []T
 	closed bool
-	change chan struct{} // closed at the next change; nil while nobody waits
+	change chan struct{} // closed at the next change; nil while no one waits
 }
 
 func (b *mailbox[T]) put(v T) {

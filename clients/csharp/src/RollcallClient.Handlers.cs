@@ -175,7 +175,7 @@ namespace Rollcall
             }
             catch (Exception)
             {
-                // There is nobody left to tell.
+                // An error of the function that is told of errors is dropped.
             }
         }
     }

@@ -117,7 +117,7 @@ namespace Rollcall.Tests
                 await clock.Waits(1234);
                 clock.Advance(1234);
                 await Check.ThrowsAsync<TimeoutException>(() => Check.Soon(late, "the end of the time"));
-                p.Peer.Send(new Outgoing { Type = Chat, Flags = 1, Id = asked.Id }); // too late, and for nobody
+                p.Peer.Send(new Outgoing { Type = Chat, Flags = 1, Id = asked.Id }); // too late: no request waits
 
                 var stop = new CancellationTokenSource();
                 Task<Message> cancelled = p.Client.RequestAsync(Chat, null, stop: stop.Token);

@@ -227,7 +227,7 @@ export class Client {
       try {
         this.#settings.onHandlerError?.(error);
       } catch {
-        // There is nobody left to tell.
+        // An error of the function that is told of errors is dropped.
       }
     };
     try {

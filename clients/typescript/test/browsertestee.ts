@@ -27,7 +27,7 @@ function attempt(): Promise<Socket> {
   });
 }
 
-/** reach connects to the host, and starts it if nobody has: only one can make the folder. */
+/** reach connects to the host, and starts it if no other testee has: only one can make the folder. */
 async function reach(): Promise<Socket> {
   for (const end = Date.now() + PATIENCE; ; ) {
     try {

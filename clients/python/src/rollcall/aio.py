@@ -66,7 +66,7 @@ class Client:
     # Sending.
 
     async def send(self, type: int, body: bytes = b"", *, to: str = "") -> None:
-        """Send a message that nobody answers, to the server or to the user ``to``.
+        """Send a message that expects no answer, to the server or to the user ``to``.
 
         It returns when the message is queued, and waits only while the network takes nothing. A message that is under way when the
         connection is lost is lost without an error; use ``request`` where that matters. It raises NotConnected while there is no

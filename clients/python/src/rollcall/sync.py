@@ -114,7 +114,7 @@ class Client:
         return self._client.settings
 
     def send(self, type: int, body: bytes = b"", *, to: str = "") -> None:
-        """Send a message that nobody answers, to the server or to the user ``to``."""
+        """Send a message that expects no answer, to the server or to the user ``to``."""
         self._do(self._client.send(type, body, to=to))
 
     def request(self, type: int, body: bytes = b"", *, to: str = "", timeout: Optional[float] = 30.0) -> Message:
