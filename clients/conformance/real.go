@@ -51,9 +51,18 @@ func (t *trial) serveAt(ports map[string]string, authenticate bridge.Authenticat
 		}
 		cfg.Engine.Listeners = append(cfg.Engine.Listeners, l)
 	}
-	srv, err := rollcall.New(cfg)
-	if err != nil {
-		t.failf("the real server: %v", err)
+	var srv *rollcall.Server
+	for busy := time.Now(); ; time.Sleep(50 * time.Millisecond) { // another trial may have taken the port of a server that has stopped
+		var err error
+		if srv, err = rollcall.New(cfg); err != nil {
+			t.failf("the real server: %v", err)
+		}
+		if err = srv.Listen(); err == nil {
+			break
+		}
+		if time.Since(busy) > t.patience() {
+			t.failf("the real server does not listen: %v", err)
+		}
 	}
 	s := &realServer{Server: srv, pushes: push.New(srv.Bridge), ports: map[string]string{}}
 	srv.Handle(echoType, func(c *rollcall.Conn, m *rollcall.Message) error {
@@ -62,9 +71,6 @@ func (t *trial) serveAt(ports map[string]string, authenticate bridge.Authenticat
 		}
 		return c.Reply(m, m.Body)
 	})
-	if err := srv.Listen(); err != nil {
-		t.failf("the real server does not listen: %v", err)
-	}
 	for i, a := range srv.Addrs() {
 		_, s.ports[schemes[i]], _ = net.SplitHostPort(a.String())
 	}
