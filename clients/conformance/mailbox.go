@@ -10,7 +10,7 @@ type mailbox[T any] struct {
 	mu     sync.Mutex
 	items  []T
 	closed bool
-	change chan struct{} // closed at the next change; nil while no one waits
+	change chan struct{} // closed at the next change; nil while there is no waiter
 }
 
 func (b *mailbox[T]) put(v T) {
