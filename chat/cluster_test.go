@@ -206,6 +206,7 @@ func TestHandlersAreCalledOnOneNode(t *testing.T) {
 	g := ann.Create()
 	bob.Join(g)
 	carol.Join(g)
+	c.All[0].Online("carol")
 	_ = carol.Close()
 	presence := c.All[0].Chat.Presence()
 	testkit.Eventually(t, "carol has gone", func() bool { return presence.Visible("carol") == protocol.PresenceOffline })

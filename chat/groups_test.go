@@ -249,6 +249,7 @@ func TestMembersAndInfo(t *testing.T) {
 	ann, bob, eve := w.LogOn("ann"), w.LogOn("bob"), w.LogOn("eve")
 	group := ann.Create("name", "climbing", "max", "50")
 	bob.Join(group)
+	w.Online("ann", "bob")
 	want := map[string]string{"group": group, "name": "climbing", "owner": "ann", "max": "50", "members": "2", "anonymous": "0", "muted": "0",
 		"open": "1", "presence": "1", "role": "0", "last": "0"}
 	if o := bob.Group(protocol.GroupInfo, group); fmt.Sprint(o.Fields) != fmt.Sprint(want) {

@@ -74,6 +74,7 @@ func TestLargeGroupsTellNoPresence(t *testing.T) {
 	ann, bob := w.LogOn("ann"), w.LogOn("bob")
 	group := ann.Create("max", "11")
 	bob.Join(group)
+	w.Online("ann")
 	if all := bob.Watch(); slices.Contains(all, "ann online") {
 		t.Errorf("rule P25: bob sees %q", all)
 	}
@@ -150,6 +151,7 @@ func TestStealthLooksOfflineInEveryAnswer(t *testing.T) {
 			store.mu.Unlock()
 		}
 		ann, eve := w.LogOn("ann"), w.LogOn("eve")
+		w.Online("ann", "eve")
 		var all []byte
 		for _, p := range []*chattest.Peer{ann, eve} {
 			p.Watch()

@@ -17,6 +17,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/chat"
 	"github.com/rollcall-go/rollcall/internal/testkit"
+	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/rollcalltest"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
@@ -80,6 +81,14 @@ func (w *World) start(cfg chat.Config, users usermgr.Config, elsewhere bridge.El
 		w.Chat = testkit.Must(chat.New(s.Bridge, cfg))
 	})
 	t.Cleanup(w.End)
+}
+
+// Online waits until the server knows that users are online, which it learns after they have been let in.
+func (w *World) Online(users ...string) {
+	w.T.Helper()
+	for _, u := range users {
+		testkit.Eventually(w.T, u+" is online", func() bool { return w.Chat.Presence().Visible(u) == protocol.PresenceOnline })
+	}
 }
 
 // End stops the server and closes the service. It may be called again.
