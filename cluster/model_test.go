@@ -361,7 +361,7 @@ func (p *program) eachCameOnce() {
 			p.t.Errorf("rule 23: the message %s came %d times", m, times)
 		}
 	}
-	if len(came) < (p.sent-p.refused)/10 {
+	if taken := p.sent - p.refused; taken >= 100 && len(came) < taken/10 { // a program may have hardly a second in which all nodes have the store
 		p.t.Errorf("rule 23: of %d messages only %d came, and %d were refused", p.sent, len(came), p.refused)
 	}
 }
