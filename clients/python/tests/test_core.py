@@ -71,6 +71,13 @@ class Logon(Case):
         self.assertRaises(NotConnected, self.conn.send, 1)
         self.assertRaises(NotConnected, self.conn.acknowledge, push_id(1))
 
+    def test_nothing_goes_out_behind_the_close(self):
+        c = self.connect()
+        late = c.frame(1, b"made before the end, queued behind it")
+        c.close(CloseError(1000))
+        c.queue([late])
+        self.assertEqual([m.type for m in self.sent()], [wire.CLOSE])
+
     def test_messages_behind_the_answer_in_the_same_bytes(self):
         self.begin()
         events = self.conn.receive(accepted() + frame(1, b"a") + frame(2, b"b"), 0.0)

@@ -65,6 +65,72 @@ class Client(Case):
         with self.assertRaises(rollcall.RequestTimeout):
             c.request(1, timeout=0.01)
 
+    def test_what_a_thread_sends_keeps_its_order(self):
+        c, peer = self.connect(types=(1,))
+        peer.write(frame(1, id=9))
+        m = next(c.messages())
+        for _ in range(20):
+            for _ in range(50):
+                c.send(2)
+            c.reply(m, b"yes")
+            c.reply_error(m, 3001, "no")
+            asked = self.apart(c.request, 3)
+            got = [peer.read() for _ in range(53)]
+            self.assertEqual([g.type for g in got], [2] * 50 + [1, 1, 3])
+            self.assertEqual([(g.id, g.flags, g.body[:2]) for g in got[50:52]], [(9, 1, b"ye"), (9, 3, b"\x0b\xb9")])
+            peer.write(answer(got[52]))
+            asked.result(PATIENCE)
+        c.send(2)
+        c.close()
+        self.assertEqual([g.type for g in peer.rest()], [2, wire.CLOSE])
+
+    def test_what_may_not_be_sent(self):
+        c, peer = self.connect({"max-body": "100"})
+        peer.write(frame(1, id=9) + frame(1))
+        messages = c.messages()
+        m = next(messages)
+        for wrong in (lambda: c.send(0), lambda: c.send(1, to="\0"), lambda: c.reply_error(m, 2999), lambda: c.reply_error(m, 65536)):
+            self.assertRaises(ValueError, wrong)
+        self.assertRaises(rollcall.TooLarge, c.send, 1, bytes(101))
+        self.assertRaises(rollcall.TooLarge, c.reply, m, bytes(101))
+        self.assertEqual(wire.decode_close(peer.read().body).code, Code.HANDLER_FAILED)
+        c.reply(next(messages), b"for a message that waits for no reply")
+        c.send(2)
+        self.assertEqual(peer.read().type, 2)
+
+    def test_send_waits_while_the_network_takes_nothing(self):
+        c, peer = self.connect(write_timeout=PATIENCE)
+        link, do, waiting = c._client._mail.link, c._do, set()
+
+        def note(work):
+            waiting.add(threading.get_ident())
+            do(work)
+            waiting.discard(threading.get_ident())
+
+        c._do = note
+        sending = self.apart(lambda: [c.send(1, bytes(1000)) for _ in range(32_000)])
+        self.until(lambda: sending.done() or (waiting and link._room is not None))
+        self.assertFalse(sending.done(), "many small messages have not waited")
+        one = self.apart(c.send, 2)
+        self.until(lambda: one.done() or len(waiting) == 2)
+        self.assertFalse(one.done(), "one message more has not waited")
+        for _ in range(32_001):
+            peer.read()
+        sending.result(PATIENCE)
+        one.result(PATIENCE)
+
+    def test_close_ends_a_send_that_waits(self):
+        c, peer = self.connect(write_timeout=PATIENCE)
+
+        def send():
+            while True:
+                c.send(1, bytes(1000))
+
+        sending = self.apart(send)
+        self.until(lambda: c._client._mail.link._room is not None)
+        c.close()
+        self.assertIsInstance(sending.exception(PATIENCE), rollcall.ClientClosed)
+
     def test_pushes(self):
         c, peer = self.connect(pushes=True)
         peer.write(push(1) + push(2) + push(3))

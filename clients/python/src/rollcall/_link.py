@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Callable, Dict, List, Optional
 
 from .core import Connection, Ended, Event, Replied
@@ -31,6 +32,9 @@ class Link(asyncio.Protocol):
         self._replies: Dict[int, asyncio.Future[Message]] = {}
         self._timer: Optional[asyncio.TimerHandle] = None
         self._flush_planned = False
+        self._posting = threading.Lock()
+        self._posted: List[bytes] = []  # by other threads, not yet queued; guarded by _posting
+        self._posted_size = 0  # in bytes; guarded by _posting for writing
         self._room: Optional[asyncio.Future[None]] = None  # done when the network takes more; None while it does
         self._stall: Optional[asyncio.TimerHandle] = None
         self._written = 0
@@ -149,6 +153,29 @@ class Link(asyncio.Protocol):
         elif not self._flush_planned:
             self._flush_planned = True
             self._loop.call_soon(self.flush)
+
+    def post(self, frame: bytes) -> None:
+        """Have a frame of conn.frame queued. Any thread may call this; all that is posted by then is taken at once.
+
+        It raises RuntimeError if the event loop is closed.
+        """
+        with self._posting:
+            first = not self._posted
+            self._posted.append(frame)
+            self._posted_size += len(frame)
+        if first:
+            self._loop.call_soon_threadsafe(self._take_posted)
+
+    def _take_posted(self) -> None:
+        with self._posting:
+            frames, self._posted, self._posted_size = self._posted, [], 0
+        self.conn.queue(frames)
+        self.flush()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a thread that posts has to wait for room: the network takes nothing, or too much is posted."""
+        return self._room is not None or self._posted_size >= _WRITE_AT_ONCE
 
     async def room(self) -> None:
         """Wait while the network takes nothing."""

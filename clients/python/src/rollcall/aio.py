@@ -72,9 +72,7 @@ class Client:
         connection is lost is lost without an error; use ``request`` where that matters. It raises NotConnected while there is no
         connection, ClientClosed, TooLarge, and ValueError for what may not be sent.
         """
-        link = self._online()
-        link.conn.send(type, body, to=to)
-        await self._sent(link)
+        await self._put(type, body, to=to).room()
 
     async def request(self, type: int, body: bytes = b"", *, to: str = "", timeout: Optional[float] = 30.0) -> Message:
         """Send a request, to the server or to the user ``to``, and return the reply.
@@ -99,25 +97,31 @@ class Client:
 
         It raises as ``send``. After TooLarge the sender gets HandlerFailed.
         """
-        if not message.wants_reply:
-            return
-        link = self._online()
-        try:
-            link.conn.send(message.type, body, to=message.sender, id=message.id, flags=wire.REPLY)
-        except TooLarge:
-            await self.reply_error(message, Code.HANDLER_FAILED, "the answer could not be sent")
-            raise
-        await self._sent(link)
+        if message.wants_reply:
+            await self._put_reply(message, body).room()
 
     async def reply_error(self, message: Message, code: int, text: str = "") -> None:
         """Answer a request with an error: a code from 3000 on, such as ``Code.REFUSED`` or one of the application, and a text for people."""
-        if not 3000 <= code <= 0xFFFF:
-            raise ValueError("the code of an error reply is 3000 or more")
-        if not message.wants_reply:
-            return
+        check_error_code(code)
+        if message.wants_reply:
+            await self._put_error(message, code, text).room()
+
+    def _put(self, type: int, body: bytes, *, to: str, id: int = 0, flags: int = 0) -> Link:
+        """Queue a message, and return the connection that it goes to."""
         link = self._online()
-        link.conn.send(message.type, wire.encode_close(code, text), to=message.sender, id=message.id, flags=wire.REPLY | wire.ERROR)
-        await self._sent(link)
+        link.conn.send(type, body, to=to, id=id, flags=flags)
+        link.flush_soon()
+        return link
+
+    def _put_reply(self, message: Message, body: bytes) -> Link:
+        try:
+            return self._put(message.type, body, to=message.sender, id=message.id, flags=wire.REPLY)
+        except TooLarge:
+            self._put_error(message, Code.HANDLER_FAILED, "the answer could not be sent")
+            raise
+
+    def _put_error(self, message: Message, code: int, text: str) -> Link:
+        return self._put(message.type, wire.encode_close(code, text), to=message.sender, id=message.id, flags=wire.REPLY | wire.ERROR)
 
     def _online(self) -> Link:
         if self._mail.link is not None:
@@ -126,16 +130,13 @@ class Client:
             raise ClientClosed(self.error)
         raise NotConnected("the client is not connected")
 
-    async def _sent(self, link: Link) -> None:
-        link.flush_soon()
-        await link.room()
-
     async def _reply_to(self, link: Link, id: int, timeout: Optional[float]) -> Message:
         future = link.expect(id)
         link.set_reading(True)  # even if the program is behind: the reply comes after what it has not read
         timer = None if timeout is None else self._loop.call_later(timeout, _expire, future, timeout)
         try:
-            await self._sent(link)
+            link.flush_soon()
+            await link.room()
             return await future
         finally:
             if timer is not None:
@@ -410,6 +411,12 @@ def connect(address: str, *, user: str = "", token: Token = None, device: int = 
         address, user=user, token=token, device=device, fields=fields, ca=ca, ssl=ssl, types=types, pushes=pushes, max_body=max_body,
         max_inbound=max_inbound, min_backoff=min_backoff, max_backoff=max_backoff, stable_after=stable_after,
         connect_timeout=connect_timeout, write_timeout=write_timeout, close_timeout=close_timeout))
+
+
+def check_error_code(code: int) -> None:
+    """Raise a ValueError for what is no code of an error reply."""
+    if not 3000 <= code <= 0xFFFF:
+        raise ValueError("the code of an error reply is from 3000 to 65535")
 
 
 def _expire(future: asyncio.Future[Message], timeout: float) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 import re
 import uuid
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import wire
 from .errors import CloseError, Code, NotConnected, ReplyError, TooLarge, may_reconnect
@@ -214,22 +214,34 @@ class Connection:
         return data
 
     def _write(self, m: Message) -> None:
-        frame = wire.encode_frame(m)
+        self._queue(wire.encode_frame(m))
+
+    def _queue(self, frame: bytes) -> None:
         self._out.append(frame)
         self.queued += len(frame)
 
-    def send(self, type: int, body: bytes = b"", *, to: str = "", id: int = 0, flags: int = 0) -> None:
-        """Queue a message. Raise NotConnected, TooLarge or ValueError; then nothing was queued."""
+    def frame(self, type: int, body: bytes = b"", *, to: str = "", id: int = 0, flags: int = 0) -> bytes:
+        """Return a message's bytes for ``queue``. Raise NotConnected, TooLarge or ValueError. It changes nothing: any thread may call it."""
         if not 0 < type < wire.FIRST_SYSTEM_TYPE and not (type in wire.OPTIONAL_TYPES and to in ("", wire.SERVER_ID)):
             raise ValueError(f"messages of type {type} are not for the program to send there")
-        self._send(Message(type, body, to=to, id=id, flags=flags))
+        return self._frame(Message(type, body, to=to, id=id, flags=flags))
 
-    def _send(self, m: Message) -> None:
+    def _frame(self, m: Message) -> bytes:
         if not self.online:
             raise NotConnected("the client is not connected")
         if len(m.body) > self.max_body:
             raise TooLarge(f"a body of {len(m.body)} bytes, and {self.max_body} is the limit of the server or of max_body")
-        self._write(m)
+        return wire.encode_frame(m)
+
+    def queue(self, frames: Iterable[bytes]) -> None:
+        """Queue what ``frame`` returned. If the connection is over by now it is lost."""
+        if self.online:
+            for frame in frames:
+                self._queue(frame)
+
+    def send(self, type: int, body: bytes = b"", *, to: str = "", id: int = 0, flags: int = 0) -> None:
+        """Queue a message. Raise NotConnected, TooLarge or ValueError; then nothing was queued."""
+        self._queue(self.frame(type, body, to=to, id=id, flags=flags))
 
     def request(self, type: int, body: bytes = b"", *, to: str = "") -> int:
         """Queue a request, and return the ID that its reply will have. The errors are those of send."""
@@ -241,7 +253,7 @@ class Connection:
     def ask_who_is_online(self, users: Sequence[str]) -> int:
         """Queue a WhoIsOnline; otherwise as request."""
         id = self._next_id()
-        self._send(Message(wire.WHO_IS_ONLINE, wire.encode_id_list(users), id=id))
+        self._queue(self._frame(Message(wire.WHO_IS_ONLINE, wire.encode_id_list(users), id=id)))
         self._requests[id] = (wire.WHO_IS_ONLINE, "")
         return id
 
@@ -331,7 +343,7 @@ class Connection:
         body = wire.encode_map(fields)
         self._renew_id = self._next_id()
         self._renew_at = now + RENEWAL_TIMEOUT
-        self._send(Message(wire.RENEW, body, id=self._renew_id, device=self._settings.device))
+        self._queue(self._frame(Message(wire.RENEW, body, id=self._renew_id, device=self._settings.device)))
 
     def renewal_failed(self, now: float, code: int = Code.NETWORK_ERROR, retry: float = 0.0) -> None:
         """Plan another renewal, if the code, with which a renewal was refused or that the program's token function gave, allows it."""

@@ -23,6 +23,7 @@ from typing import Any, Awaitable, Callable, Coroutine, Deque, Generic, Iterable
 from typing import TypeVar, Union
 
 from . import aio
+from ._link import Link
 from .errors import CloseError
 from .inbox import State, StateChange
 from .settings import Settings
@@ -90,6 +91,11 @@ class Client:
                 work.close()
         raise AssertionError("a client that has ended waits for something")
 
+    def _wait_for_room(self, link: Link) -> None:
+        """Wait while the network, or the client's thread, does not keep up with what is sent."""
+        if link.is_full:
+            self._do(link.room())
+
     def __repr__(self) -> str:
         return repr(self._client).replace("rollcall.aio", "rollcall.sync")
 
@@ -115,7 +121,7 @@ class Client:
 
     def send(self, type: int, body: bytes = b"", *, to: str = "") -> None:
         """Send a message that expects no answer, to the server or to the user ``to``."""
-        self._do(self._client.send(type, body, to=to))
+        self._wait_for_room(self._client._put(type, body, to=to))
 
     def request(self, type: int, body: bytes = b"", *, to: str = "", timeout: Optional[float] = 30.0) -> Message:
         """Send a request, to the server or to the user ``to``, and return the reply."""
@@ -127,11 +133,14 @@ class Client:
 
     def reply(self, message: Message, body: bytes = b"") -> None:
         """Answer a request of the server or of another user."""
-        self._do(self._client.reply(message, body))
+        if message.wants_reply:
+            self._wait_for_room(self._client._put_reply(message, body))
 
     def reply_error(self, message: Message, code: int, text: str = "") -> None:
         """Answer a request with an error: a code from 3000 on, and a text for people."""
-        self._do(self._client.reply_error(message, code, text))
+        aio.check_error_code(code)
+        if message.wants_reply:
+            self._wait_for_room(self._client._put_error(message, code, text))
 
     def acknowledge(self, push: Push) -> None:
         """Acknowledge a push now, before its turn of the loop is over."""
@@ -195,7 +204,20 @@ class _Iterator(Generic[_T]):
 
 
 class _AsyncClient(aio.Client):
-    """A client whose token function may block: it runs on the helper's thread, while the client's sends heartbeats."""
+    """A client that any thread may give messages to, and whose token function may block.
+
+    The thread that sends does not wait for the client's thread: to hand one message over and to wait costs far more than the message.
+    A token function runs on the helper's thread, while the client's sends heartbeats.
+    """
+
+    def _put(self, type: int, body: bytes, *, to: str, id: int = 0, flags: int = 0) -> Link:
+        link = self._online()
+        frame = link.conn.frame(type, body, to=to, id=id, flags=flags)
+        try:
+            link.post(frame)
+        except RuntimeError:  # another thread has closed the client meanwhile, and its loop
+            return self._online()  # which raises ClientClosed
+        return link
 
     async def _call(self, function: Callable[[], Union[str, Awaitable[str]]]) -> str:
         token = await self._loop.run_in_executor(None, function)
