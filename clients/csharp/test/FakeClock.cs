@@ -15,6 +15,7 @@ namespace Rollcall.Tests
         private sealed class Wait
         {
             internal long Due, Length;
+            internal bool Found; // by Waits
             internal TaskCompletionSource<bool> Source;
         }
 
@@ -49,22 +50,32 @@ namespace Rollcall.Tests
                 wait.Due = now + milliseconds;
                 waits.Add(wait);
             }
-            stop.Register(() =>
+            CancellationTokenRegistration cancelling = stop.Register(() =>
             {
                 lock (gate)
                     waits.Remove(wait);
                 wait.Source.TrySetCanceled();
             });
+            wait.Source.Task.ContinueWith(_ => cancelling.Dispose());
             return wait.Source.Task;
         }
 
-        /// <summary>Waits until something waits for so long.</summary>
+        /// <summary>
+        /// Waits until something waits for so long. Each wait is found once: after an Advance this shows that the next one has begun, and
+        /// an Advance by as much ends it.
+        /// </summary>
         internal Task Waits(long milliseconds) => Check.Until(() =>
         {
             lock (gate)
-                return waits.Any(w => w.Length == milliseconds);
-        }, "something waits for " + milliseconds + " ms, but only for " + Lengths());
+            {
+                Wait next = waits.Find(w => w.Length == milliseconds && w.Due == now + milliseconds && !w.Found);
+                if (next != null)
+                    next.Found = true;
+                return next != null;
+            }
+        }, () => "something begins to wait for " + milliseconds + " ms; there are " + Lengths());
 
+        /// <summary>Moves the time on, and ends the waits that are over by then.</summary>
         internal void Advance(long milliseconds)
         {
             List<Wait> over;
@@ -81,7 +92,7 @@ namespace Rollcall.Tests
         private string Lengths()
         {
             lock (gate)
-                return string.Join(", ", waits.Select(w => w.Length));
+                return string.Join(", ", waits.Select(w => w.Length + " ms, " + (w.Found ? "found before, " : "") + (w.Due - now) + " left"));
         }
     }
 }

@@ -116,10 +116,16 @@ namespace Rollcall.Tests
         }
 
         /// <summary>Waits for something that another thread does; it fails after half a minute.</summary>
-        internal static async Task Until(Func<bool> ok, string what)
+        internal static Task Until(Func<bool> ok, string what) => Until(ok, () => what);
+
+        /// <summary>As the other one, with a text that is made when it fails.</summary>
+        internal static async Task Until(Func<bool> ok, Func<string> what)
         {
             for (var watch = Stopwatch.StartNew(); !ok(); await Task.Delay(2))
-                True(watch.Elapsed < TimeSpan.FromSeconds(30), "it does not come to be that " + what);
+            {
+                if (watch.Elapsed > TimeSpan.FromSeconds(30))
+                    throw new CheckFailed("it does not come to be that " + what());
+            }
         }
 
         /// <summary>Waits for a task, half a minute at most.</summary>
