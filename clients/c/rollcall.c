@@ -48,7 +48,7 @@ int rci_queue(rc_client *c, const rc_message *m)
     if (m->type != RC_TYPE_LOGON && m->type != RC_TYPE_CLOSE) {
         if (c->phase != RCI_ONLINE)
             return c->phase >= RCI_LEAVING ? RC_ERR_CLOSED : RC_ERR_NOT_CONNECTED;
-        if (m->body.len > c->max_send && !(m->flags & RC_FLAG_ERROR))
+        if (m->body.len > c->max_send)
             return RC_ERR_TOO_LARGE;
     }
     for (;;) {

@@ -276,7 +276,7 @@ rc_slice rc_session(const rc_client *c);
  * is lost is lost without an error. Returns RC_OK or an RC_ERR_…. */
 int rc_send(rc_client *c, uint16_t type, const char *to, const void *body, size_t len);
 
-/* Sends a request. fn is called once: with the reply, or when timeout_ms (0: 10,000) have passed, or the connection is lost, unless
+/* Sends a request. fn is called once: with the reply, or when timeout_ms (0: 10,000; 2^30 at most) have passed, or the connection is lost, unless
  * rc_request itself returns an error. `to` must stay valid and unchanged until then. */
 int rc_request(rc_client *c, uint32_t now, uint16_t type, const char *to, const void *body, size_t len, uint32_t timeout_ms, rc_reply_fn fn,
     void *arg);
@@ -284,14 +284,15 @@ int rc_request(rc_client *c, uint32_t now, uint16_t type, const char *to, const 
 /* Asks which of n users, 1,000 at most, are online. rc_reply.users has those who are, in the same order. */
 int rc_who_is_online(rc_client *c, uint32_t now, const char *const *users, size_t n, uint32_t timeout_ms, rc_reply_fn fn, void *arg);
 
-/* Answers a request. Of m only type, id and from count, so a program that answers later may keep those. After RC_ERR_TOO_LARGE the sender
- * gets the error reply HandlerFailed instead. */
+/* Answers a request. Of m only type, id and from count, so a program that answers later may keep those. Returns RC_ERR_INVALID where the ID is
+ * 0, because the sender waits for no answer. After RC_ERR_TOO_LARGE the sender gets the error reply HandlerFailed instead. */
 int rc_reply_to(rc_client *c, const rc_message *m, const void *body, size_t len);
 
-/* Answers a request with an error: a code of 3000 to 5999 (others become HandlerFailed) and a text in UTF-8, which may be NULL. */
+/* Answers a request with an error: a code of 3000 to 5999 (others become HandlerFailed) and a text in UTF-8, which may be NULL.
+ * Returns what rc_reply_to does; the code and the length of the text take 4 bytes of the server's limit. */
 int rc_reply_error(rc_client *c, const rc_message *m, uint16_t code, const char *text);
 
-/* Acknowledges a push for which on_push returned RC_LATER, by its 16 bytes: at once, or on the next connection. */
+/* Acknowledges a push with `confirm` for which on_push returned RC_LATER, by its 16 bytes: at once, or on the next connection. */
 void rc_ack(rc_client *c, const uint8_t *id);
 
 /* Takes the next pair off the pairs of a string map; false at their end. */

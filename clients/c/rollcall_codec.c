@@ -62,10 +62,11 @@ static bool is_text(rc_slice s, bool in_id)
         uint32_t r = *p++;
         if (r >= 0x80) {
             int more = (r >= 0xC2) + (r >= 0xE0) + (r >= 0xF0);
-            uint32_t least = more == 3 ? 0x10000 : more == 2 ? 0x800 : 0x80;
+            uint32_t least = 1u << (5 * more + 1); /* 0x800 and 0x10000, and below 0x80, which 0xC2 sees to */
             if (more == 0 || end - p < more)
                 return false;
-            for (r &= 0x3Fu >> more; more > 0; more--) {
+            /* One bit more than belongs to r: it is set in bytes from 0xF8 on, and makes r too large. */
+            for (r &= 0x7Fu >> more; more > 0; more--) {
                 if ((*p & 0xC0) != 0x80)
                     return false;
                 r = r << 6 | (*p++ & 0x3Fu);

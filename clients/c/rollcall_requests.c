@@ -38,17 +38,16 @@ void rci_end_requests(rc_client *c, int status)
     }
 }
 
-static int send_message(rc_client *c, uint16_t type, uint32_t id, const char *to, const void *body, size_t len)
+/* Makes a message of the program. It has the type 0, which may not be sent, if the program may not send the type. */
+static rc_message message(uint16_t type, const char *to, const void *body, size_t len)
 {
     rc_message m = {0};
-    m.type = type;
-    m.id = id;
+    if (type <= RC_TYPE_LAST || (type >= RC_TYPE_PRESENCE && type <= RC_TYPE_CHAT))
+        m.type = type;
     m.to = rc_text(to);
     m.body.data = body;
     m.body.len = len;
-    if (type > RC_TYPE_LAST && (type < RC_TYPE_PRESENCE || type > RC_TYPE_CHAT))
-        return RC_ERR_INVALID;
-    return rci_queue(c, &m);
+    return m;
 }
 
 int rci_answer(rc_client *c, const rc_message *m, uint8_t flags, const void *body, size_t len)
@@ -81,50 +80,60 @@ void rci_answered(rc_client *c, const rc_message *m)
     finish(r, &reply);
 }
 
-int rc_send(rc_client *c, uint16_t type, const char *to, const void *body, size_t len) { return send_message(c, type, 0, to, body, len); }
-
-/* Makes r wait for the reply to the request that was queued last. */
-static void expect(rc_client *c, rc_request_slot *r, const char *to, uint32_t timeout_ms, rc_reply_fn fn, void *arg)
+int rc_send(rc_client *c, uint16_t type, const char *to, const void *body, size_t len)
 {
-    r->id = c->last_id;
-    r->to = to;
-    r->deadline = c->now + rci_setting(timeout_ms, 10000);
-    r->fn = fn;
-    r->arg = arg;
+    rc_message m = message(type, to, body, len);
+    return rci_queue(c, &m);
+}
+
+/* Queues a request, and has the reply waited for. */
+static int ask(rc_client *c, uint32_t now, rc_message *m, uint32_t timeout_ms, rc_reply_fn fn, void *arg)
+{
+    rc_request_slot *r = find_request(c, 0);
+    int err;
+    if (!r)
+        return RC_ERR_FULL;
+    c->now = now;
+    m->id = rci_next_id(c);
+    err = rci_queue(c, m);
+    if (err == RC_OK) {
+        r->id = m->id;
+        r->to = m->to.data;
+        r->deadline = now + rci_setting(timeout_ms, 10000);
+        r->fn = fn;
+        r->arg = arg;
+    }
+    return err;
 }
 
 int rc_request(rc_client *c, uint32_t now, uint16_t type, const char *to, const void *body, size_t len, uint32_t timeout_ms, rc_reply_fn fn,
     void *arg)
 {
-    rc_request_slot *r = find_request(c, 0);
-    int err = r ? send_message(c, type, rci_next_id(c), to, body, len) : RC_ERR_FULL;
-    c->now = now;
-    if (err == RC_OK)
-        expect(c, r, to, timeout_ms, fn, arg);
-    return err;
+    rc_message m = message(type, to, body, len);
+    return ask(c, now, &m, timeout_ms, fn, arg);
 }
 
 int rc_who_is_online(rc_client *c, uint32_t now, const char *const *users, size_t n, uint32_t timeout_ms, rc_reply_fn fn, void *arg)
 {
-    rc_request_slot *r = find_request(c, 0);
-    size_t len = 2;
-    int err = n > RCI_MAX_USERS ? RC_ERR_INVALID : r ? RC_OK : RC_ERR_FULL;
-    for (size_t i = 0; i < n && err == RC_OK; i++) {
+    rc_message m = {0};
+    int err;
+    if (n > RCI_MAX_USERS)
+        return RC_ERR_INVALID;
+    m.type = RC_TYPE_WHO_IS_ONLINE;
+    m.body.len = 2;
+    for (size_t i = 0; i < n; i++) {
         rc_slice user = rc_text(users[i]);
-        len += 1 + user.len;
         if (!rc_is_user_id(user))
-            err = RC_ERR_INVALID;
+            return RC_ERR_INVALID;
+        m.body.len += 1 + user.len;
     }
-    if (err == RC_OK)
-        err = rci_queue_frame(c, RC_TYPE_WHO_IS_ONLINE, rci_next_id(c), NULL, len);
+    err = ask(c, now, &m, timeout_ms, fn, arg);
     if (err == RC_OK) {
-        char *p = rci_put(rci_body(c, len), 2, (uint32_t)n);
+        char *p = rci_put(rci_body(c, m.body.len), 2, (uint32_t)n);
         for (; n > 0; n--) {
             rc_slice user = rc_text(*users++);
             p = rci_put_bytes(rci_put(p, 1, (uint32_t)user.len), user);
         }
-        c->now = now;
-        expect(c, r, NULL, timeout_ms, fn, arg);
     }
     return err;
 }

@@ -142,9 +142,10 @@ static void plan(rc_client *c, uint32_t wait, uint32_t spread)
 /* Plans the renewal of a session that ends in `expires` ms; 0 is never. */
 static void plan_renewal(rc_client *c, uint32_t expires)
 {
+    uint32_t part = expires / 20;
     c->expires = expires > 0;
     c->expires_at = c->now + expires;
-    plan(c, expires / 10 * 6, expires / 20 * 3);
+    plan(c, part * 12, part * 3);
 }
 
 /* Plans another attempt after a renewal that failed, if there is time for one. */

@@ -285,4 +285,17 @@ static bool has(rc_slice map, const char *key, const char *value)
     return rc_map_get(map, key, &v) && v.len == strlen(value) && memcmp(v.data, value, v.len) == 0;
 }
 
+/* Runs tests three times: from time 0, and over the two places where 32-bit times wrap around. Returns main's result. */
+static int run(void (*const tests[])(void), size_t n)
+{
+    static const uint32_t times[] = {0, UINT32_MAX - 1000, INT32_MAX - 1000};
+    for (size_t t = 0; t < 3; t++)
+        for (size_t i = 0; i < n; i++) {
+            begin_world(times[t]);
+            tests[i]();
+        }
+    printf("%d checks\n", checks);
+    return 0;
+}
+
 #endif
