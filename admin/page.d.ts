@@ -11,6 +11,24 @@ type Attributes = { [handler: `on${string}`]: (e: any) => unknown, [name: string
  */
 type MakeElement = (name: string, attributes?: Attributes | Child, ...children: Child[]) => any
 
+/** Makes an old element like a new one. */
+type Patch = (old: any, now: any) => void
+
+/** Joins a path and parameters. */
+type To = (path: string, parameters?: URLSearchParams | Record<string, any>) => string
+
+/** Makes a table of rows, which a key tells apart, with a column for each name. */
+type Table = <T>(rows: T[], key: (row: T) => string | number, columns: Record<string, (row: T) => Child>) => any
+
+/** Asks the API. */
+type Api = <P extends keyof Answers>(path: P, query?: Queries[P] | URLSearchParams, body?: Bodies[P]) => Promise<Answers[P]>
+
+/** Makes a chart of lines, whose numbers are shown in a format. */
+type Chart = (title: string, lines: Line[], s: Series, format: (n: number) => string) => any
+
+/** Opens the dialog. */
+type Ask = (title: string, about: Child, fields: Child, label: string, act: (written: FormData) => Promise<Child>) => void
+
 /** A line of a chart, and the address of the list behind it. */
 type Line = [name: string, numbers: number[], behind: string]
 

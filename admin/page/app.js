@@ -25,10 +25,7 @@ const h = (name, attributes, ...children) => {
 
 const handlers = ['onclick', 'onchange', 'onsubmit', 'oninput']
 
-/**
- * Makes what is shown like what it is to be, and keeps the elements that may stay: with the focus, and what is written and ticked.
- * @param {any} old @param {any} now
- */
+/** Makes what is shown like what it is to be, and keeps the elements that may stay: with the focus, and what is written and ticked. @type {Patch} */
 function patch(old, now) {
 	if (old.nodeName !== now.nodeName || old.dataset?.key !== now.dataset?.key) return old.replaceWith(now)
 	if (old.nodeType === Node.TEXT_NODE) {
@@ -52,10 +49,7 @@ function text(s = '') {
 	return h('bdi', s.split(hidden).map((part, i) => [part, marks[i]]))
 }
 
-/**
- * An address of the page or of the API. Parameters without a value are left out.
- * @param {string} path @param {URLSearchParams | Record<string, any>} [parameters]
- */
+/** An address of the page or of the API. Parameters without a value are left out. @type {To} */
 function to(path, parameters = {}) {
 	const all = parameters instanceof URLSearchParams ? parameters : new URLSearchParams(Object.entries(parameters).filter(([, v]) => v))
 	return path + (all.size ? '?' + all : '')
@@ -72,10 +66,7 @@ const connLink = (n = 0, label = '#' + n) => link(to('#/conn', { n }), label)
 const roomLink = ({ name, engine }) => link(to('#/room', { name, engine }), text(name))
 const codeLink = (code = '', label = code) => link(to('#/ended', { code }), label)
 
-/**
- * A table, or none. The columns' names have "!" after them for numbers, and "@" for users. A phone shows a card for each row.
- * @template T @param {T[]} rows @param {(row: T) => string | number} key @param {Record<string, (row: T) => Child>} columns
- */
+/** A table, or none. The columns' names have "!" after them for numbers, and "@" for a card's head: a phone shows a card for each row. @type {Table} */
 function table(rows, key, columns) {
 	if (!rows.length) return h('p.note', 'None.')
 	const heads = Object.keys(columns).map((s) => ({ 'data-label': s.replace(/[!@]$/, ''), class: s.endsWith('!') ? 'n' : s.endsWith('@') && 'user' }))
@@ -83,7 +74,7 @@ function table(rows, key, columns) {
 		h('tbody', rows.map((row) => h('tr', { 'data-key': key(row) }, Object.values(columns).map((cell, i) => h('td', heads[i], cell(row))))))))
 }
 
-/** @param {...[name: string, Child]} rows those without a value are left out */
+/** Rows without a value are left out. @param {...[name: Child, Child]} rows */
 const definitions = (...rows) => h('dl', rows.map((row) => row[1] && [h('dt', row[0]), h('dd', row[1])]))
 
 // ---- numbers and times
@@ -116,10 +107,7 @@ const flow = (t) => num(t.messages) + ' · ' + size(t.bytes)
 let token = ''
 const fault = (status = 0, message = '') => Object.assign(new Error(message), { status })
 
-/**
- * Asks the API; with a body it acts.
- * @template {keyof Answers} P @param {P} path @param {Queries[P] | URLSearchParams} [query] @param {Bodies[P]} [body] @returns {Promise<Answers[P]>}
- */
+/** Asks the API; with a body it acts. @type {Api} */
 async function api(path, query, body) {
 	/** @type {Record<string, string>} */
 	const headers = token ? { Authorization: 'Bearer ' + token } : {}
@@ -186,7 +174,7 @@ const read = (steps = 0) => {
 /** When the charts are read. @param {Series} s */
 const readAt = (s) => (back ? new Date(Date.parse(s.end) - back * s.step * 1000).toLocaleTimeString() : 'now')
 
-/** @param {string} title @param {Line[]} lines @param {Series} s @param {(n: number) => string} format */
+/** @type {Chart} */
 function chart(title, lines, s, format) {
 	const steps = s.step > 1 ? 120 : 60, n = lines[0][1].length, i = n - 1 - back
 	const most = Math.max(1, ...lines.flatMap((l) => l[1]))
@@ -226,7 +214,7 @@ function engineCard(e) {
 		['Connections', parts({ open: e.open, 'let in': e.bound, 'without a message': e.accepted, checked: e.verifying, 'in a handshake': e.handshaking, 'before one': e.handshakesWaiting, closing: e.closing })],
 		['Logging on', parts({ users: e.logons?.loggingOn, authenticating: e.logons?.authenticating })],
 		['Since the start', parts({ accepted: e.acceptedTotal, probes: e.probes, 'datagrams lost': e.lost })],
-		['By transport', Object.keys(e.transports).sort().map((via) => [link(to('#/sessions', { via }), via), ' ' + num(e.transports[via]) + ' '])],
+		['By transport', Object.entries(e.transports).filter(([, n]) => n).sort().map(([via, n]) => [link(to('#/sessions', { via }), via), ' ' + num(n) + ' '])],
 		['Waits', waits(e.inboundQueue, e.outboundQueue)],
 		['Banned addresses', num(e.bans)],
 		['Faults', faults ? h('span.bad', '⚠ ' + faults) : 'none']))
@@ -239,7 +227,7 @@ const troubleMarks = (s) => (s.trouble ?? []).map((t) => h('span.trouble', { dro
 const picked = new Map()
 
 /** @param {Session} s */
-const pick = (s) => h('input', { type: 'checkbox', 'aria-label': 'Pick ' + s.user, onchange: (e) => {
+const pick = (s) => h('input', { type: 'checkbox', 'aria-label': 'Pick ' + s.user, checked: picked.has(s.conn), onchange: (e) => {
 	picked.delete(s.conn)
 	if (e.target.checked) picked.set(s.conn, s.user)
 	draw()
@@ -264,12 +252,12 @@ const missing = ({ missing = [] }) => missing.length > 0 && h('p.bad', '⚠ No a
 
 /** @param {Ended[]} all */
 const endedTable = (all) => table(all, (s) => s.conn, {
-	'User@': user, Ended: (s) => [at(s.at), ', ' + since(s.at) + ' ago'], Code: (s) => codeLink(String(s.code), s.why + ' (' + s.code + ')'), Address: address, Via: (s) => s.via,
+	'User@': user, Ended: (s) => h('span', at(s.at), ', ' + since(s.at) + ' ago'), Code: (s) => codeLink(String(s.code), s.why + ' (' + s.code + ')'), Address: address, Via: (s) => s.via,
 	'Was online for!': (s) => span((Date.parse(s.at) - Date.parse(s.logonTime)) / 1000), .../** @type {any} */ (traffic),
 })
 
 /** @param {Session[]} all */
-const fieldsOf = (all) => all.map(({ conn, fields = {} }) => Object.keys(fields).length > 0 && [h('h2', 'Fields of ', connLink(conn)), table(Object.entries(fields), ([k]) => k, { Field: ([k]) => text(k), Text: ([, t]) => text(t) })])
+const fieldsOf = (all) => all.map(({ conn, fields = {} }) => Object.keys(fields).length > 0 && [h('h2', 'Fields of ', connLink(conn)), definitions(...Object.entries(fields).map(([k, t]) => /** @type {[Child, Child]} */ ([text(k), text(t)])))])
 
 /** @type {Record<string, string>} */
 const tops = { in: 'received most', out: 'sent most', dropped: 'lost most messages', waiting: 'most waits', age: 'longest online' }
@@ -304,10 +292,10 @@ const views = {
 				tile('Ends', num(mean(sum(Object.values(m.ends), m.logons))) + '/s', '#/ended', num(add(o.ended)) + ' in all'),
 				tile('Messages in', num(mean(m.inMessages)) + '/s', top('in'), size(mean(m.inBytes)) + '/s'),
 				tile('Messages out', num(mean(m.outMessages)) + '/s', top('out'), size(mean(m.outBytes)) + '/s'),
-				tile('Waits for slow clients', size(o.engines.reduce((a, e) => a + e.outboundQueue, 0)), top('waiting'), dropped ? num(dropped) + ' dropped/s' : 'none dropped', dropped > 0),
+				tile('Not sent yet', size(o.engines.reduce((a, e) => a + e.outboundQueue, 0)), top('waiting'), dropped ? num(dropped) + ' dropped/s' : 'none dropped', dropped > 0),
 				c && tile('Nodes', num(c.nodes), '#/nodes', apart || 'lease of ' + span(c.leaseLeft), apart !== ''),
 				tile('In trouble', trouble ? num(bad.length) + (trouble.whole ? '' : '+') : '–', '#/sessions?trouble=1', 'sessions', bad.length > 0)),
-			h('p', choice('minute'), ' ', choice('hour'), h('span.note', ' Click a chart to read an earlier second.')),
+			h('p', choice('minute'), ' ', choice('hour'), h('span.note', ' Click a chart for the numbers of that time.')),
 			h('div.charts',
 				chart('Online', [['users', s.users, '#/sessions'], ['sessions', s.sessions, '#/sessions']], s, num),
 				chart('Log-ons a second', [['log-ons', s.logons, '#/events'], ['refused', s.refused, '#/refused']], s, num),
@@ -331,13 +319,13 @@ const views = {
 		next.set('cursor', v.next)
 		return () => {
 			const users = [...new Set(picked.values())]
-			return [h('h1', q ? ['Search for ', text(q)] : 'Sessions ' + (tops[order] ?? (p.get('trouble') ? 'in trouble' : ''))),
+			return [h('h1', q ? ['Search for ', text(q)] : 'Sessions' + (order ? ', ' + tops[order] : p.get('trouble') ? ' in trouble' : '')),
 				q === null && bar('#/sessions', h('label', 'Order', select('top', { '': 'none: all, by pages', ...tops }, order)),
 					field('Device class', 'device', 'number'), field('Via', 'via'), field('Tag', 'tag'), field('Without a message for (s)', 'idle', 'number'),
-					h('label.check', h('input', { type: 'checkbox', name: 'trouble', value: 1, checked: p.has('trouble') }), 'in trouble')),
+					h('label', h('input', { type: 'checkbox', name: 'trouble', value: 1, checked: p.has('trouble') }), 'in trouble')),
 				v.exact && h('p', 'Online: ', h('b', userLink(v.exact.user)), ', ' + count(v.exact.sessions.length, 'session')),
-				q !== null && !v.exact && h('p', 'No user with this ID is online: ', link(to('#/user', { id: q }), 'how it ended, a ban')),
-				mayAct() && users.length > 0 && h('p', button('Throw out ' + users.length + ' picked …', () => askKick({ users }), '.danger')),
+				q !== null && !v.exact && h('p', 'No user with this ID is online. ', link(to('#/user', { id: q }), 'Ended sessions, keep out')),
+				mayAct() && h('p', users.length ? button('Throw out ' + users.length + ' picked …', () => askKick({ users }), '.danger') : h('span.note', 'Pick those to throw out.')),
 				sessionTable(v.sessions, mayAct() ? { Pick: pick } : {}),
 				h('p.note', count(v.sessions.length, 'session'), !v.next && !order && (v.whole ? ', which is all' : '; there are more, or there was not the time to look at all'),
 					v.visited > 0 && ', of ' + num(v.visited) + ' looked at in ' + num(v.took) + ' ms'),
@@ -348,17 +336,17 @@ const views = {
 	async user(p) {
 		const id = p.get('id') ?? '', v = await api('user', { id }), mine = view
 		if (has('chat')) mine.relations ??= await api('relations', p).catch((e) => toast(e.message))
-		const more = mine.relations, all = has('cluster') && await api('nodes/sessions', { user: id })
+		const more = mine.relations, all = has('cluster') && await api('nodes/sessions', { user: id }), away = all && all.sessions.length > 0
 		return () => [h('h1', 'User ', text(id)),
-			definitions(['State', v.online ? h('span.good', '● online for ' + since(v.since ?? '')) : h('span.bad', '○ offline')], ['In', v.online && flow(v.in)],
+			definitions(['State', v.online ? h('span.good', '● online for ' + since(v.since ?? '')) : h('span.bad', away ? '○ not on this node' : '○ offline')], ['In', v.online && flow(v.in)],
 				['Out', v.online && flow(v.out)], ['Dropped', v.dropped.messages > 0 && h('span.bad', flow(v.dropped))], ['Tag', v.tag && text(v.tag)],
 				['Others see', v.presence], ['Rooms', v.rooms.length > 0 && v.rooms.map((r) => [roomLink(r), ' '])]),
-			mayAct() && h('p', (has('send') || has('push')) && [button('Send …', () => askSend(id)), ' '], v.online ? button('Throw out …', () => askKick({ user: id }), '.danger') : button('Keep out …', () => askKick({ user: id }, '3600')), ' ',
+			mayAct() && h('p', (has('send') || has('push')) && [button('Send …', () => askSend(id)), ' '], v.online || away ? button('Throw out …', () => askKick({ user: id }), '.danger') : button('Keep out …', () => askKick({ user: id }, '3600')), ' ',
 				button('Lift a ban', () => unban(id))),
 			h('h2', 'Sessions'), sessionTable(v.sessions),
 			all && [h('h2', 'On all nodes'), missing(all), sessionTable(all.sessions, atNode)],
 			fieldsOf(v.sessions),
-			more && [h('h2', 'Groups'), table(more.groups, (g) => g.id, { Group: (g) => text(g.name), 'Owner@': (g) => userLink(g.owner), 'Members!': (g) => num(g.members) }),
+			more && [h('h2', 'Groups'), table(more.groups, (g) => g.id, { 'Group@': (g) => text(g.name), Owner: (g) => userLink(g.owner), 'Members!': (g) => num(g.members) }),
 				h('h2', 'Contacts'), table(more.contacts, (c) => c.user, { 'User@': (c) => userLink(c.user), State: (c) => c.state + (c.blocked ? ' blocked' : ''), Since: (c) => c.since && since(c.since) }),
 				more.next && h('p', link(to('#/user', { id, after: more.next }), 'More contacts'))],
 			h('h2', 'Events'), eventList(), h('h2', 'How sessions have ended'), endedTable(v.ended)]
@@ -384,7 +372,7 @@ const views = {
 	async nodes() {
 		const v = await api('nodes')
 		return () => [h('h1', 'Nodes'), missing(v), v.error && h('p.bad', v.error),
-			table(v.nodes, (n) => n.number, { Node: (n) => text(n.name), 'Users!': (n) => num(n.users), 'Sessions!': (n) => num(n.sessions), 'Lease!': (n) => span(n.leaseLeft), Store: (n) => n.storeLost && h('span.bad', 'lost') }),
+			table(v.nodes, (n) => n.number, { 'Node@': (n) => text(n.name), 'Users!': (n) => num(n.users), 'Sessions!': (n) => num(n.sessions), 'Lease!': (n) => span(n.leaseLeft), Store: (n) => n.storeLost && h('span.bad', 'lost') }),
 			h('p', count(v.users, 'user') + ', ', link('#/everywhere', count(v.sessions, 'session')))]
 	},
 
@@ -482,10 +470,7 @@ function paint() {
 
 // ---- acts
 
-/**
- * Asks for something in the dialog. act gets what was written, and returns what is said then; its error is shown in the dialog.
- * @param {string} title @param {Child} about @param {Child} fields @param {string} label @param {(written: FormData) => Promise<Child>} act
- */
+/** Asks for something in the dialog. act gets what was written, and returns what is said then; its error is shown in the dialog. @type {Ask} */
 function ask(title, about, fields, label, act) {
 	const note = h('p.note', { role: 'alert' }), go = h('button', label)
 	const form = h('form', { onsubmit: async (e) => {
@@ -522,7 +507,7 @@ function askKick({ users, user = '', conn }, ban) {
 		const told = all.flatMap((k) => (k.error ? k.error : k.sessions.map((s) => (s.outcome === 'told' ? 'told, and ended' : s.outcome))))
 		for (const what of told) ends[what] = (ends[what] ?? 0) + 1
 		picked.clear()
-		for (const box of main.querySelectorAll('[type=checkbox]')) box.checked = false
+		for (const box of main.querySelectorAll('td input')) box.checked = false
 		return [users ? count(users.length, 'user') : text(all[0].user), ': ', parts(ends) || 'no session to end', all[0].missing && ', no answer from ' + all[0].missing.join(', '), all[0].until && '; stays out until ' + new Date(all[0].until).toLocaleString()]
 	})
 }
@@ -561,7 +546,8 @@ document.onkeydown = document.onkeyup = (/** @type {any} */ e) => {
 /** @type {View} */
 let view = { path: '', p: new URLSearchParams(), draw: () => 'Loading …' }
 
-const draw = () => patch(main, h('main', { id: 'main', tabindex: -1 }, h('div', { 'data-key': view.path + view.p }, view.draw())))
+const draw = () => patch(main, h('main', { id: 'main', tabindex: -1 }, h('div', { 'data-key': view.path + view.p },
+	has('cluster') && !['nodes', 'everywhere'].includes(view.path) && h('p.note', 'Users, charts, searches and events here are those of one node. ', link('#/nodes', 'All nodes')), view.draw())))
 
 /** Loads what the view shows, and draws it. again: it is shown already. */
 async function load(again = false) {

@@ -3,6 +3,7 @@ package browsertest
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -151,14 +152,29 @@ func TestThePageOfACluster(t *testing.T) {
 	address, token, _ := pagesWith(t, all[0].Server, "", func(c *admin.Config) { c.Cluster = nodes[0] })
 	p, said := openPage(t, address)
 	p.unlock(token)
+	const scope = "are those of one node"
+	p.look("admin-cluster", "#/", scope)
 	p.click(".tiles a", "Nodes")
 	p.says("gate-2")
 	p.says("3 sessions")
+	p.keepAll("admin-nodes")
+	if value[bool](p, fmt.Sprintf("document.body.innerText.includes(%q)", scope)) {
+		t.Error("the list of all nodes says that it is of one")
+	}
 	p.click("main a", "3 sessions")
 	p.await("document.querySelectorAll('tbody tr').length === 3")
+	p.keepAll("admin-everywhere")
 	p.click("td.user a", "alice")
 	p.says("On all nodes")
 	p.says("gate-1")
+	p.look("admin-cluster-user", "#/user?id=alice", scope)
+	p.do("location.hash = '#/user?id=%s'", url.QueryEscape(hostileID))
+	p.says("not on this node")
+	if !value[bool](p, "[...document.querySelectorAll('main button')].some(b => b.innerText.startsWith('Throw out'))") {
+		t.Error("a user of another node cannot be thrown out")
+	}
+	p.do("location.hash = '#/user?id=alice'")
+	p.await("document.querySelector('h1').innerText === 'User alice'")
 	life := nodes[2].Incarnation()
 	mesh.Lose(func(to cluster.Incarnation, frame []byte) bool { // gate-2 neither hears nor says anything
 		return to == life || cluster.Incarnation(frame[3])<<8|cluster.Incarnation(frame[4]) == life
@@ -169,6 +185,7 @@ func TestThePageOfACluster(t *testing.T) {
 	<-tablet.Done()
 	p.do("location.hash = '#/nodes'")
 	p.says("No answer came from gate-2")
+	p.keepAll("admin-nodes-missing")
 	look := p.accessibility()
 	p.everyWay(func(how string) { look("the nodes" + how) })
 	mesh.Lose(nil)

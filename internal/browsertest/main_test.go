@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -173,11 +175,11 @@ func (p *tab) crash() {
 	p.t.Cleanup(func() { end(); over.Wait() })
 }
 
-// keep writes a picture of the tab, where SCREENSHOTS names a folder.
+// keep writes a picture of the tab, where SCREENSHOTS names a folder: into a folder with pictures those that it has, anew.
 func (p *tab) keep(name string, width, height int64) {
 	p.t.Helper()
 	dir := os.Getenv("SCREENSHOTS")
-	if dir == "" {
+	if dir == "" || !wanted(dir, name+".png") {
 		return
 	}
 	p.run(chromedp.EmulateViewport(width, height), chromedp.Sleep(300*time.Millisecond))
@@ -188,4 +190,20 @@ func (p *tab) keep(name string, width, height int64) {
 	if err := os.WriteFile(dir+"/"+name+".png", png, 0o644); err != nil {
 		p.t.Fatal(err)
 	}
+}
+
+// pictures has those that the folder of SCREENSHOTS had at first.
+var pictures = sync.OnceValue(func() []string {
+	all, _ := filepath.Glob(os.Getenv("SCREENSHOTS") + "/*.png") // the pattern is valid
+	return all
+})
+
+func wanted(dir, name string) bool {
+	return len(pictures()) == 0 || slices.Contains(pictures(), filepath.Join(dir, name))
+}
+
+// narrow makes the window as narrow as a phone.
+func (p *tab) narrow() {
+	p.t.Helper()
+	p.run(chromedp.EmulateViewport(390, 844))
 }

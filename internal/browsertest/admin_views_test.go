@@ -1,0 +1,186 @@
+package browsertest
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rollcall-go/rollcall"
+	"github.com/rollcall-go/rollcall/admin"
+	"github.com/rollcall-go/rollcall/bridge"
+	"github.com/rollcall-go/rollcall/chat"
+	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/internal/testkit"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/push"
+	"github.com/rollcall-go/rollcall/rollcalltest"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// crowd is the connection of a user who is not really there.
+type crowd struct{ address usermgr.Address }
+
+func (c crowd) Address() usermgr.Address { return c.address }
+func (c crowd) Quiesce(done func())      { done() }
+func (c crowd) Close(_ *protocol.CloseError, done func(protocol.CloseOutcome)) {
+	if done != nil {
+		done(protocol.OutcomeTold)
+	}
+}
+
+// crowdSize is how many users a view is looked at with.
+func crowdSize() int {
+	if os.Getenv("SCREENSHOTS") != "" {
+		return 200_000
+	}
+	return 3000
+}
+
+// logOnCrowd logs the user with a number on.
+func logOnCrowd(users *usermgr.Manager, i int) usermgr.Session {
+	via := []string{"tcp", "tls", "wss", "udp"}[i%4]
+	remote := netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}), uint16(1024+i%60000))
+	s := testkit.Must(users.Register(context.Background(), usermgr.Logon{UserID: fmt.Sprintf("user-%06d", i), Device: uint16(i % 4),
+		Fields: map[string]string{"app": "v7"}}, crowd{usermgr.Address{Conn: 1<<40 + uint64(i), Remote: remote, Via: via}}))
+	s.Received(7, 1+i%50, 40*(1+i%50))
+	return s
+}
+
+// look shows a view, waits until it has a text, and keeps pictures of it: wide and narrow, in the light and in the dark. No view is wider than
+// the screen.
+func (p *tab) look(name, hash, has string) {
+	p.t.Helper()
+	p.do("location.hash = %q", hash)
+	p.says(has)
+	p.keepAll(name)
+}
+
+// keepAll keeps pictures of what the page shows.
+func (p *tab) keepAll(name string) {
+	p.t.Helper()
+	for _, dark := range []bool{false, true} {
+		p.setDark(dark)
+		shade := ""
+		if dark {
+			shade = "-dark"
+		}
+		p.keep(name+shade, 1440, 900)
+		p.keep(name+"-phone"+shade, 390, 844)
+	}
+	p.narrow()
+	if wide := value[int](p, "document.documentElement.scrollWidth - document.documentElement.clientWidth"); wide > 0 {
+		p.t.Errorf("%s: the page is %d pixels wider than a phone", name, wide)
+	}
+}
+
+// With many users, who come and go, each view has its first content within seconds, and pictures of all are kept where SCREENSHOTS is set.
+func TestThePageWithManyUsers(t *testing.T) {
+	browser(t)
+	n := crowdSize()
+	var talk *chat.Service
+	var pushes *push.Service
+	t.Cleanup(func() { _, _ = pushes.Close(context.Background()), talk.Close(context.Background()) })
+	s := rollcalltest.NewServer(t, rollcall.Config{Users: usermgr.Config{HeartbeatTimeout: time.Hour}}, func(srv *rollcall.Server) {
+		echo(srv)
+		talk, pushes = testkit.Must(chat.New(srv.Bridge, chat.Config{Store: chat.NewMemory()})), push.New(srv.Bridge)
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel()
+	for i := range n {
+		if x := logOnCrowd(s.Users, i); i%997 == 0 {
+			x.Dropped(1, 3, 400)
+		}
+	}
+	t.Cleanup(func() { _, _ = s.Users.Clear(context.Background()) }) // a server that stops waits for 10 s
+	for i := range 40 {
+		for j := range 2 + 300/(i+1) {
+			if err := s.Bridge.Group(fmt.Sprintf("room-%02d", i)).Join(bridge.Member{UserID: fmt.Sprintf("user-%06d", 7*j)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const liked = "user-000994"
+	if err := s.Bridge.Group("room-00").Join(bridge.Member{UserID: liked}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		testkit.Must(talk.RequestFriend(t.Context(), liked, fmt.Sprintf("user-%06d", i), "hello"))
+		testkit.Must(talk.CreateGroup(t.Context(), liked, chat.Group{Name: fmt.Sprint("Trip ", i)}))
+	}
+	ends := []protocol.CloseCode{protocol.ClientClosed, protocol.NetworkError, protocol.ClientClosed, protocol.HeartbeatTimeout}
+	all.Go(func() {
+		ticks := time.NewTicker(50 * time.Millisecond)
+		defer ticks.Stop()
+		for i := n; ctx.Err() == nil; i++ {
+			if x := logOnCrowd(s.Users, i); i%3 > 0 {
+				x.End(ends[i%len(ends)])
+			}
+			<-ticks.C
+		}
+	})
+	for i := range 5 {
+		c := s.Client(t, fmt.Sprintf("talker-%d", i), client.Config{})
+		all.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := c.Request(ctx, 1, make([]byte, 100+100*i)); err != nil {
+					return
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(10 * time.Millisecond):
+				}
+			}
+		})
+	}
+	s.Client(t, hostileID, client.Config{})
+	s.Users.SetTag(hostileID, "<b>tag</b>")
+	talker, _ := s.Users.User("talker-1")
+	address, token, _ := pagesWith(t, s.Server, "", func(c *admin.Config) {
+		c.Chat, c.Presence, c.Send, c.Push = talk, talk.Presence(), true, pushes
+	})
+	p, said := openPage(t, address)
+	p.look("admin-looks-only", "#/sessions", "Read only")
+	p.do("location.hash = '#/'")
+	p.unlock(token)
+	if os.Getenv("SCREENSHOTS") != "" { // a chart that shows something
+		p.await("document.querySelector('polyline').getAttribute('points').split(' ').length > 40")
+	}
+	for _, v := range []struct{ name, hash, has string }{
+		{"admin", "#/", "Who is in trouble"}, {"admin-sessions", "#/sessions", "Next page"}, {"admin-trouble", "#/sessions?trouble=1", "lost messages"},
+		{"admin-search", "#/sessions?q=00199", "sessions"}, {"admin-search-none", "#/sessions?q=zoe", "keep out"}, {"admin-top", "#/sessions?top=in", "received most"},
+		{"admin-user", "#/user?id=" + liked, "Trip 4"}, {"admin-offline", "#/user?id=zoe", "Keep out"},
+		{"admin-hostile", "#/user?id=" + url.QueryEscape(hostileID), "U+202E"}, {"admin-conn", fmt.Sprintf("#/conn?n=%d", talker.Sessions[0].Conn), "Last sign of life"},
+		{"admin-rooms", "#/rooms", "40 rooms"}, {"admin-room", "#/room?engine=main&name=room-00", "members"},
+		{"admin-ended", "#/ended", "NetworkError"}, {"admin-events", "#/events", "ended: ClientClosed"}, {"admin-refused", "#/refused", "not let in"},
+	} {
+		p.look(v.name, v.hash, v.has)
+	}
+	p.do("location.hash = '#/user?id=%s'", liked)
+	for _, d := range []struct{ name, button string }{{"admin-kick", "Throw out …"}, {"admin-send", "Send …"}} {
+		p.click("main button", d.button)
+		p.await("document.querySelector('#ask').open")
+		p.keepAll(d.name)
+		p.click("dialog button", "Cancel")
+	}
+	p.do("location.hash = '#/sessions?trouble=1'")
+	p.says("lost messages")
+	p.do("document.querySelectorAll('tbody input').forEach((box, i) => i < 3 && box.click())")
+	p.says("Throw out 3 picked")
+	if n := value[int](p, "document.querySelectorAll('tbody :checked').length"); n != 3 {
+		t.Errorf("%d boxes are ticked", n)
+	}
+	p.keepAll("admin-picked")
+	p.click("main button", "Throw out 3 picked")
+	p.typing("#ask input", "bye\r")
+	p.says("3 users: ")
+	p.keepAll("admin-thrown-out")
+	p.wantNoComplaint(said)
+	p.look("admin-conn-none", "#/conn?n=7777777", "cannot be shown") // at which the browser says that there is none
+}
