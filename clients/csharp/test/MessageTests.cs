@@ -208,6 +208,17 @@ namespace Rollcall.Tests
         }
 
         [Test]
+        private static async Task ALimitThatIsNoNumberIsNone()
+        {
+            using (var server = new FakeServer())
+            using (Pair p = await server.ConnectAsync(new RollcallOptions(), "max-body=large"))
+            {
+                await p.Client.SendAsync(1, new byte[1000]);
+                Check.Equal(1000, (await p.Peer.ReadAsync(1)).BodyCount);
+            }
+        }
+
+        [Test]
         private static async Task ASlowHandlerHoldsUpTheReaderButNotAReply()
         {
             var release = new TaskCompletionSource<bool>();

@@ -1,6 +1,7 @@
 using System;
 using System.Linq;
 using Rollcall.Net;
+using Rollcall.Wire;
 
 namespace Rollcall.Tests
 {
@@ -185,6 +186,15 @@ namespace Rollcall.Tests
         {
             byte[] all = names.SelectMany(n => n).ToArray();
             return new byte[] { 0x30, (byte)all.Length }.Concat(all).ToArray();
+        }
+
+        [Test]
+        private static void ALengthThatNoArrayHasIsTooLarge()
+        {
+            var header = new byte[] { 0x52, 0x13, 0, 1, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 };
+            foreach (int limit in new[] { int.MaxValue, 0, 1 << 20 })
+                Check.Equal(RollcallCode.MessageTooLarge,
+                    Check.Throws<RollcallException>(() => FrameCodec.Decode(header, 0, 16, limit, 0, new Frame(), out _), "limit " + limit).Code);
         }
     }
 }

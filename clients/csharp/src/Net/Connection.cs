@@ -136,9 +136,9 @@ namespace Rollcall.Net
 
         private void SetMaxBody(Dictionary<string, string> answer)
         {
-            if (answer.ContainsKey(StringMap.MaxBody))
+            if (StringMap.TryNumber(answer, StringMap.MaxBody, int.MaxValue / 2, out long told))
             {
-                MaxBody = (int)StringMap.Number(answer, StringMap.MaxBody, int.MaxValue / 2);
+                MaxBody = (int)told;
                 reader.MaxBody = Math.Max(reader.MaxBody, MaxBody);
             }
             if (options.MaxBody > 0)

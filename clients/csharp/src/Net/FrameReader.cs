@@ -54,7 +54,7 @@ namespace Rollcall.Net
             int rest = filled - used;
             int size = Math.Max(ReadSize, Math.Min(need, MaxReserve));
             if (rest >= size)
-                size = Math.Min(need, Math.Max(2 * rest, buffer.Length));
+                size = (int)Math.Min(need, Math.Max(2L * rest, buffer.Length));
             byte[] to = buffer.Length < size || rest == 0 && buffer.Length > size ? new byte[size] : buffer;
             Buffer.BlockCopy(buffer, used, to, 0, rest);
             buffer = to;

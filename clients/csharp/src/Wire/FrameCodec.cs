@@ -1,3 +1,5 @@
+using System;
+
 namespace Rollcall.Wire
 {
     /// <summary>Reads and writes frames: a header of 16 bytes, two user IDs, and the body.</summary>
@@ -31,7 +33,9 @@ namespace Rollcall.Wire
             if (maxFrame > 0 && HeaderLength + length > maxFrame)
                 throw TooLarge("a frame of " + (HeaderLength + length) + " bytes, the limit is " + maxFrame);
             bool notice = (flags & Frame.ErrorFlag) != 0 || type == SystemType.Close || type == SystemType.Logon;
-            long limit = maxBody > 0 ? maxBody + (long)(notice ? NoticeAllowance : 0) : int.MaxValue - HeaderLength - 2 * UserId.MaxBytes;
+            long limit = int.MaxValue - HeaderLength - 2 * UserId.MaxBytes; // an array's length
+            if (maxBody > 0)
+                limit = Math.Min(limit, maxBody + (long)(notice ? NoticeAllowance : 0));
             if (body > limit)
                 throw TooLarge("a body of " + body + " bytes, the limit is " + limit);
             if (body < 0)

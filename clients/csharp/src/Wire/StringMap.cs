@@ -75,18 +75,22 @@ namespace Rollcall.Wire
         /// Returns a decimal number of a map, at most the given one; 0 if it is missing or is no number. The other side's numbers are bounded
         /// because they become waits.
         /// </summary>
-        internal static long Number(IReadOnlyDictionary<string, string> map, string key, long most)
+        internal static long Number(IReadOnlyDictionary<string, string> map, string key, long most) =>
+            TryNumber(map, key, most, out long n) ? n : 0;
+
+        /// <summary>As Number; false if the number is missing or is none.</summary>
+        internal static bool TryNumber(IReadOnlyDictionary<string, string> map, string key, long most, out long n)
         {
+            n = 0;
             if (!map.TryGetValue(key, out string text) || text.Length == 0)
-                return 0;
-            long n = 0;
+                return false;
             foreach (char c in text)
             {
                 if (c < '0' || c > '9')
-                    return 0;
+                    return false;
                 n = Math.Min(most, n * 10 + (c - '0'));
             }
-            return n;
+            return true;
         }
 
         private static KeyValuePair<byte[], byte[]> Encode(string key, string value)
