@@ -2,6 +2,7 @@ using System;
 using System.Diagnostics;
 using System.Threading;
 using System.Threading.Tasks;
+using Rollcall.Net;
 
 namespace Rollcall
 {
@@ -38,7 +39,7 @@ namespace Rollcall
         internal async Task CancelAfter(long milliseconds, CancellationTokenSource source)
         {
             if (await Sleep(milliseconds, source.Token).ConfigureAwait(false))
-                source.Cancel();
+                source.CancelQuietly();
         }
 
         private sealed class SystemClock : Clock

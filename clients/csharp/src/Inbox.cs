@@ -38,6 +38,9 @@ namespace Rollcall
         /// <summary>Adds work that counts so many bytes, if there is room. Work never fails.</summary>
         internal bool TryAdd(Func<Task> work, int size) => TryAdd(work, size, limit);
 
+        /// <summary>Adds work of the client itself, also where there is no room.</summary>
+        internal void Add(Func<Task> work) => TryAdd(work, 0, long.MaxValue);
+
         /// <summary>
         /// Adds work when there is room, or when stop is cancelled drops it. While urgent it does not wait: it adds up to the hard limit,
         /// and returns false beyond that.

@@ -17,7 +17,22 @@ namespace Rollcall
         private Address moved; // where the server has sent the client; null for home. Only RunAsync uses it
 
         /// <summary>Serves one connection after another, until the client ends.</summary>
-        private async Task RunAsync(Connection current)
+        private async Task RunAsync(Connection first)
+        {
+            RollcallException end;
+            try
+            {
+                end = await ServeAllAsync(first).ConfigureAwait(false);
+            }
+            catch (Exception e) // of the program's context, or of the runtime
+            {
+                end = new RollcallException(RollcallFailure.ConnectionEnded, RollcallCode.InternalError, "the client failed", null, e);
+            }
+            Ended(end);
+        }
+
+        /// <summary>Returns why there is no further connection.</summary>
+        private async Task<RollcallException> ServeAllAsync(Connection current)
         {
             RollcallException end = null;
             while (current != null)
@@ -55,7 +70,7 @@ namespace Rollcall
                 if (current != null)
                     WentOnline(current);
             }
-            Ended(end);
+            return end;
         }
 
         /// <summary>
@@ -125,7 +140,7 @@ namespace Rollcall
                 }
                 finally
                 {
-                    attempt.Cancel();
+                    attempt.CancelQuietly();
                     await timer.ConfigureAwait(false);
                 }
             }
@@ -167,7 +182,7 @@ namespace Rollcall
                 }
             }
             if (leave == null)
-                inbox.TryAdd(() => HandleOnlineAsync(), 0);
+                inbox.Add(() => HandleOnlineAsync());
             else // closed during the logon
                 next.Leave(leave, RollcallCode.ClientClosed, "");
         }
@@ -184,8 +199,22 @@ namespace Rollcall
                 last = connection;
                 connection = null;
             }
-            stopping.Cancel();
+            stopping.CancelQuietly();
             last?.Leave(cause, RollcallCode.ClientClosed, "");
+        }
+
+        /// <summary>Ends a client that has never been online. Returns the exception of a client that was closed meanwhile; null if it was not.</summary>
+        private RollcallException ConnectFailed(RollcallException cause)
+        {
+            lock (gate)
+            {
+                error = stopped ?? cause;
+                state = RollcallState.Closed;
+            }
+            inbox.Discard();
+            completed.TrySetResult(true);
+            connectionsEnded.TrySetResult(true);
+            return stopped;
         }
 
         /// <summary>The last step of RunAsync.</summary>

@@ -50,7 +50,8 @@ namespace Rollcall
         /// <param name="stop">Ends the attempt. It has no effect on the client later.</param>
         /// <exception cref="ArgumentException">The address or a setting makes no sense.</exception>
         /// <exception cref="RollcallException">
-        /// The server could not be reached, or refused the logon. MayReconnect says whether another attempt makes sense.
+        /// The server could not be reached, or refused the logon: MayReconnect says whether another attempt makes sense. ClientClosed, if the
+        /// client was closed meanwhile, by what Setup has kept of it.
         /// </exception>
         /// <exception cref="OperationCanceledException">stop was cancelled.</exception>
         public static async Task<RollcallClient> ConnectAsync(string address, RollcallOptions options, CancellationToken stop = default(CancellationToken))
@@ -58,15 +59,17 @@ namespace Rollcall
             if (options == null)
                 throw new ArgumentNullException(nameof(options));
             var client = new RollcallClient(address, options);
-            options.Setup?.Invoke(client);
             Connection first;
             try
             {
+                options.Setup?.Invoke(client);
                 first = await client.ConnectOnceAsync(stop).ConfigureAwait(false);
             }
-            catch
+            catch (Exception e)
             {
-                client.stopping.Dispose();
+                RollcallException closed = client.ConnectFailed(e as RollcallException ?? RollcallException.Network("connecting failed", e));
+                if (closed != null)
+                    throw closed;
                 throw;
             }
             client.WentOnline(first);
@@ -210,7 +213,8 @@ namespace Rollcall
 
         internal Task AnswerAsync(Message request, byte flags, byte[] body, CancellationToken stop)
         {
-            Outgoing frame = Application(request.Type, body, request.From == "" ? null : request.From);
+            bool toServer = request.From == "" || SystemType.IsOptional(request.Type); // messages of the system go to the server alone
+            Outgoing frame = Application(request.Type, body, toServer ? null : request.From);
             frame.Flags = flags;
             frame.Id = request.Id;
             bool notice = (flags & Frame.ErrorFlag) != 0; // it may be larger than a small limit

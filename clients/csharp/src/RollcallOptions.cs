@@ -24,8 +24,8 @@ namespace Rollcall
 
         /// <summary>
         /// Returns the token for the server's authenticator. It is called before each logon, also when the client reconnects, and before
-        /// each renewal of a session that expires; never twice at a time. Null or an empty token leaves the fields as they are. The
-        /// cancellation token ends with the attempt. When the function throws, the attempt has failed, and the client tries again later, unless
+        /// each renewal of a session that expires. Null or an empty token leaves the fields as they are. The cancellation token ends with
+        /// the attempt: a call that ignores it may still run when the next one begins. When the function throws, the attempt has failed, and the client tries again later, unless
         /// it throws a <see cref="RollcallException"/> whose code forbids that. It is called on <see cref="Context"/>.
         /// </summary>
         public Func<CancellationToken, Task<string>> Token { get; set; }

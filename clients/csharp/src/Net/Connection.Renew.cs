@@ -63,7 +63,7 @@ namespace Rollcall.Net
                 }
                 finally
                 {
-                    attempt.Cancel();
+                    attempt.CancelQuietly();
                     await timer.ConfigureAwait(false);
                 }
             }

@@ -99,6 +99,7 @@ namespace Rollcall.Net
             {
                 using (stop.Register(link.Abort))
                     await connection.LogOnAsync(body.ToArray()).OrCancelled(stop).ConfigureAwait(false);
+                stop.ThrowIfCancellationRequested(); // then the link was aborted
                 return connection;
             }
             catch
@@ -173,7 +174,7 @@ namespace Rollcall.Net
             }
             queue.Abort();
             link.Abort();
-            ending.Cancel();
+            ending.CancelQuietly();
             Abandon(cause);
         }
 

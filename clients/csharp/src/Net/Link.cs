@@ -125,6 +125,22 @@ namespace Rollcall.Net
 
     internal static class Tasks
     {
+        /// <summary>
+        /// Cancels a source of which the program's token function has a token. Exceptions of the callbacks that the function has registered are
+        /// dropped: they must not end what the client does behind this.
+        /// </summary>
+        internal static void CancelQuietly(this CancellationTokenSource source)
+        {
+            try
+            {
+                source.Cancel();
+            }
+            catch (AggregateException)
+            {
+                // All callbacks have run.
+            }
+        }
+
         /// <summary>Waits for a task, or until stop is cancelled: then the task is left to itself, and its failure ignored.</summary>
         internal static async Task<T> OrCancelled<T>(this Task<T> task, CancellationToken stop)
         {
