@@ -25,7 +25,10 @@ func BenchmarkWatchers(b *testing.B) {
 	load.BenchmarkWatchers(b, store)
 }
 
-func empty(b *testing.B) *sqlstore.Store { return open(b, schema(b)) }
+// empty has a server with the memory and the vacuum that PostgreSQL has by default, which other tests do without.
+func empty(b *testing.B) *sqlstore.Store {
+	return open(b, schema(b, "-c", "shared_buffers=128MB", "-c", "autovacuum=on"))
+}
 
 // schema returns the address of a schema of a server that was started for the benchmark, with further arguments.
 func schema(b *testing.B, settings ...string) (dsn string) {

@@ -6,14 +6,17 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/rollcall-go/rollcall/chat"
 	"github.com/rollcall-go/rollcall/chat/sqlstore"
+	"github.com/rollcall-go/rollcall/chat/sqlstore/internal/load"
 	"github.com/rollcall-go/rollcall/chat/sqlstore/internal/pgtest"
 	"github.com/rollcall-go/rollcall/chat/sqlstore/postgres"
 	"github.com/rollcall-go/rollcall/chat/storetest"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
@@ -93,5 +96,44 @@ func TestServersMayStartAtOnce(t *testing.T) {
 	}
 	if n := server.Run(t, dsn, "SELECT count(*)::text FROM chat_version WHERE version_id > 0"); fmt.Sprint(n) != "[2]" {
 		t.Errorf("%v migrations were applied, want 2", n)
+	}
+}
+
+// A plan is kept with its connection. One that was made for empty tables must not read all messages later, so no statement reads a whole table.
+func TestNoStatementReadsAWholeTable(t *testing.T) {
+	server := pgtest.Shared(t)
+	dsn := server.Schema(t)
+	end := func(s *sqlstore.Store) { // the server counts what a connection has read when it ends
+		t.Helper()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		testkit.Eventually(t, "the connections end", func() bool {
+			return len(server.Run(t, dsn, `SELECT application_name FROM pg_stat_activity WHERE application_name = 'reads'`)) == 0
+		})
+	}
+	reads := func() []string {
+		t.Helper()
+		return server.Run(t, dsn, `SELECT relname || ' ' || seq_scan FROM pg_stat_user_tables
+			WHERE schemaname = current_schema() AND relname <> 'chat_version' ORDER BY relname`)
+	}
+	end(open(t, dsn+" application_name=reads")) // makes the tables, and their indexes of what they have
+	before := reads()
+
+	store := open(t, dsn+" application_name=reads")
+	ctx, enough := context.WithCancel(t.Context())
+	if err := load.Prepare(ctx, store); err != nil {
+		t.Fatal(err)
+	}
+	var all []load.Answer
+	load.Write(ctx, store, func(answers []load.Answer) {
+		if all = append(all, answers...); len(all) >= 500 {
+			enough()
+		}
+	}, func(err error) { t.Error(err) })
+	load.Check(t, store, all)
+	end(store)
+	if after := reads(); len(before) == 0 || !slices.Equal(after, before) {
+		t.Errorf("whole tables were read so many times before and after: %v, %v", before, after)
 	}
 }
