@@ -4,48 +4,10 @@ import asyncio
 import unittest
 
 import rollcall
+from aiocase import Case, apart
 from frames import accepted, answer, close, frame, push, push_id, refusal, refused
 from rollcall import Code, State, wire
-from servers import PATIENCE, Server
-
-
-def apart(function, *arguments):
-    """Have another thread do what blocks."""
-    return asyncio.get_running_loop().run_in_executor(None, function, *arguments)
-
-
-class Case(unittest.IsolatedAsyncioTestCase):
-    def setUp(self):
-        self.server = Server()
-        self.addCleanup(self.server.close)
-        self.logged = []
-
-    async def connect(self, told=None, **settings):
-        """Return a client and the server's side of its connection."""
-        loop = asyncio.get_running_loop()
-        loop.slow_callback_duration = 1e9  # which a busy machine would exceed
-        loop.set_exception_handler(lambda _, what: self.logged.append(what))
-        settings.setdefault("user", "alice")
-        settings.setdefault("min_backoff", 0.001)
-        settings.setdefault("max_backoff", 0.01)
-        settings.setdefault("close_timeout", 0.1)  # most tests leave the server's side as it is
-        self.peering = apart(self.server.session, told)
-        self.client = await rollcall.connect(self.server.address, **settings)
-        self.addAsyncCleanup(self.client.close)
-        return self.client, await self.peering
-
-    def tearDown(self):
-        self.assertEqual(self.logged, [])
-
-    async def soon(self, awaitable):
-        return await asyncio.wait_for(awaitable, PATIENCE)
-
-    async def until(self, condition):
-        for _ in range(PATIENCE * 100):
-            if condition():
-                return
-            await asyncio.sleep(0.01)
-        self.fail("what has to happen has not happened")
+from servers import PATIENCE
 
 
 class Requests(Case):
@@ -217,6 +179,25 @@ class Reconnecting(Case):
         m = await apart(peer.read)
         self.assertEqual((m.type, wire.decode_map(m.body)), (wire.RENEW, {"token": "two", "room": "1"}))
 
+    async def test_a_renewal_ends_with_its_connection(self):
+        begun, ended = asyncio.Event(), asyncio.Event()
+
+        async def token():
+            if not c:
+                return "one"
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        c = None
+        c, peer = await self.connect({"expires-ms": "200"}, token=token, min_backoff=1000, max_backoff=1000)
+        await self.soon(begun.wait())
+        peer.leave(close(1004))
+        await self.soon(ended.wait())
+        self.assertIs(c.state, State.RECONNECTING)
+
     async def test_the_last_words_before_a_failed_write(self):
         c, peer = await self.connect()
         c._mail.link._transport.pause_reading()  # so that the write fails before the Close is read
@@ -372,82 +353,6 @@ class Behind(Case):
             pass
         change = await self.soon(states.__anext__())
         self.assertIn("took nothing", change.reason.text)
-
-
-class Closing(Case):
-    async def test_nothing_is_left(self):
-        before = asyncio.all_tasks()
-        c, peer = await self.connect({"expires-ms": "100000"})
-        waiting = [asyncio.create_task(c.messages().__anext__()), asyncio.create_task(c.request(1)), asyncio.create_task(c.states().__anext__())]
-        await asyncio.sleep(0)
-        link = c._mail.link
-        ended = apart(peer.rest)
-        await c.send(1, b"last")
-        await self.soon(asyncio.gather(c.close(), c.close()))
-        await c.close()
-        self.assertEqual([m.type for m in await ended], [1, 1, wire.CLOSE])
-        outcomes = await self.soon(asyncio.gather(*waiting, return_exceptions=True))
-        self.assertEqual([type(o) for o in outcomes], [StopAsyncIteration, rollcall.Disconnected, rollcall.StateChange])
-        self.assertTrue(link.closed.done() and link._transport.is_closing())
-        self.assertEqual(asyncio.all_tasks(), before)
-        self.assertEqual((c.state, c.error.code), (State.CLOSED, Code.CLIENT_CLOSED))
-        with self.assertRaises(rollcall.ClientClosed):
-            await c.request(1)
-
-    async def test_a_server_that_does_not_end_its_side(self):
-        c, peer = await self.connect(close_timeout=0.05)
-        await self.soon(c.close())
-        self.assertEqual((await apart(peer.read)).type, wire.CLOSE)
-
-    async def test_what_was_not_read_is_thrown_away(self):
-        c, peer = await self.connect()
-        peer.write(frame(1) * 10)
-        await self.until(lambda: c._mail._inbox.size == 160)
-        await c.close()
-        self.assertEqual([m async for m in c.messages()], [])
-
-    async def test_while_it_reconnects(self):
-        c, peer = await self.connect(min_backoff=1000, max_backoff=1000)
-        peer.leave()
-        await self.until(lambda: c.state is State.RECONNECTING)
-        await self.soon(c.close())
-        self.assertEqual(c.error.code, Code.CLIENT_CLOSED)
-
-    async def test_connect_is_given_up(self):
-        before = asyncio.all_tasks()
-        connecting = asyncio.create_task(rollcall.connect(self.server.address).__aenter__())
-        peer = await apart(self.server.accept)
-        await apart(peer.read)
-        connecting.cancel()
-        with self.assertRaises(asyncio.CancelledError):
-            await connecting
-        self.assertEqual(await apart(peer.rest), [])
-        self.assertEqual(asyncio.all_tasks(), before)
-
-    async def test_connect_takes_too_long(self):
-        with self.assertRaises(rollcall.CloseError) as e:
-            await rollcall.connect(self.server.address, connect_timeout=0.05)
-        self.assertEqual((e.exception.code, e.exception.may_reconnect), (Code.NETWORK_ERROR, True))
-
-    async def test_no_server(self):
-        self.server.close()
-        with self.assertRaises(rollcall.CloseError) as e:
-            await rollcall.connect(self.server.address)
-        self.assertIsInstance(e.exception.__cause__, OSError)
-
-    async def test_a_host_that_is_no_name(self):
-        with self.assertRaises(rollcall.CloseError) as e:
-            await rollcall.connect("tcp://a..b:1")
-        self.assertEqual(e.exception.code, Code.NETWORK_ERROR)
-
-    async def test_no_secret_is_printed(self):
-        c, peer = await self.connect({"session": "secret"}, token="secret")
-        states = c.states()
-        peer.leave()
-        peering = apart(self.server.session)
-        texts = [repr(c), str(c), repr(c.settings), repr(c.__class__)] + [repr(await self.soon(states.__anext__())) for _ in range(3)]
-        self.assertNotIn("secret", "".join(texts))
-        self.assertEqual((await peering).fields, {"token": "secret", "session": "secret"})
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import struct
 import uuid
+from dataclasses import dataclass
 from typing import Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
 from .errors import CloseError, Code
@@ -324,6 +325,7 @@ def decode_id_list(body: bytes) -> List[str]:
     return users
 
 
+@dataclass(eq=False, repr=False)
 class Push:
     """What the server's application pushed.
 
@@ -336,14 +338,13 @@ class Push:
 
     __slots__ = ("id", "kind", "name", "time_ms", "confirm", "metadata", "content")
 
-    def __init__(self, id: uuid.UUID, kind: int, name: str, time_ms: int, confirm: bool, metadata: Dict[str, str], content: bytes) -> None:
-        self.id = id
-        self.kind = kind
-        self.name = name
-        self.time_ms = time_ms
-        self.confirm = confirm
-        self.metadata = metadata
-        self.content = content
+    id: uuid.UUID
+    kind: int
+    name: str
+    time_ms: int
+    confirm: bool
+    metadata: Dict[str, str]
+    content: bytes
 
     def __repr__(self) -> str:
         return f"<Push {self.id} kind={self.kind} name={self.name!r}, {len(self.content)} bytes>"
