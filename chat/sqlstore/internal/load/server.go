@@ -21,7 +21,8 @@ import (
 	"github.com/rollcall-go/rollcall/rollcalltest"
 )
 
-// BenchmarkServer measures a whole server on loopback: 50 groups of 20 users, each with a connection, and messages of 200 bytes. It reports messages
+// BenchmarkServer measures a whole server on loopback: 50 groups of 20 users, each with a connection, and messages of 200 bytes, to a group or
+// to one user each. It reports messages
 // that were stored and answered in a second, frames that were delivered, and the time from a message to its answer: half, and 99 of 100.
 // Clients and server share the processors. With so many in flight each client sends when it has its answer. With so many a second they come
 // when their time has come, and count from then. The targets in docs/benchmarks.md are messages/s of at least 10,000 for SQLite and 20,000 for
@@ -31,7 +32,7 @@ func BenchmarkServer(b *testing.B, store chat.Store) {
 	var messages *chat.Service
 	srv := rollcalltest.NewServer(b, rollcall.Config{}, func(s *rollcall.Server) {
 		var err error
-		if messages, err = chat.New(s.Bridge, chat.Config{Store: store}); err != nil {
+		if messages, err = chat.New(s.Bridge, chat.Config{Store: store, Strangers: true}); err != nil {
 			b.Fatal(err)
 		}
 	})
@@ -63,6 +64,15 @@ func BenchmarkServer(b *testing.B, store chat.Store) {
 			exchange(b, messages, clients[:inFlight], func(int) time.Time { return time.Now() })
 		})
 	}
+	b.Run("800 in flight, to one user each", func(b *testing.B) {
+		var pairs []*client
+		for i := range 800 {
+			c := *clients[i]
+			c.to, c.with = "user", clients[i^1].user
+			pairs = append(pairs, &c)
+		}
+		exchange(b, messages, pairs, func(int) time.Time { return time.Now() })
+	})
 	const rate = 5000
 	b.Run(fmt.Sprintf("%d a second", rate), func(b *testing.B) {
 		began := time.Now()
@@ -102,7 +112,8 @@ func exchange(b *testing.B, messages *chat.Service, clients []*client, begin fun
 // client is a connection that reads all that comes.
 type client struct {
 	net.Conn
-	group    string
+	user     string
+	to, with string // what it sends to: "group", or "user", with its name
 	id       uint32
 	answered chan *protocol.Message
 }
@@ -113,7 +124,7 @@ func dial(b *testing.B, addr, user string, group chat.GroupID) *client {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = conn.Close() })
-	c := &client{Conn: conn, group: strconv.FormatUint(uint64(group), 10), answered: make(chan *protocol.Message, 1)}
+	c := &client{Conn: conn, user: user, to: "group", with: strconv.FormatUint(uint64(group), 10), answered: make(chan *protocol.Message, 1)}
 	c.write(b, wiretest.Logon(user))
 	go func() { // until the connection is closed
 		_ = wiretest.Each(make([]byte, 64<<10), conn.Read, func(m *protocol.Message) error {
@@ -140,7 +151,7 @@ func (c *client) write(b *testing.B, m *protocol.Message) {
 // send sends a message and waits for its answer.
 func (c *client) send(b *testing.B) {
 	c.id++
-	body, err := protocol.AppendOperation(nil, &protocol.Operation{Op: protocol.ChatSend, Fields: map[string]string{"group": c.group},
+	body, err := protocol.AppendOperation(nil, &protocol.Operation{Op: protocol.ChatSend, Fields: map[string]string{c.to: c.with},
 		Content: system.AppendPost(nil, uuid.New(), 1, make([]byte, 200))})
 	if err != nil {
 		b.Error(err)
