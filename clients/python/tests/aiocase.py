@@ -29,8 +29,11 @@ class Case(unittest.IsolatedAsyncioTestCase):
         settings.setdefault("close_timeout", 0.1)  # most tests leave the server's side as it is
         self.peering = apart(self.server.session, told)
         self.client = await rollcall.connect(self.server.address, **settings)
-        self.addAsyncCleanup(lambda: self.soon(self.client.close()))
+        self.addAsyncCleanup(self.end, self.client)
         return self.client, await self.peering
+
+    async def end(self, client):
+        await self.soon(client.close())
 
     def tearDown(self):
         self.assertEqual(self.logged, [])
