@@ -109,9 +109,10 @@ final class Connection {
 
     private void setMaxBody(String told) {
         int own = settings.maxBody;
-        long server = told == null ? DEFAULT_MAX_BODY : Math.min(Millis.parse(told), Integer.MAX_VALUE);
-        maxBody = (int) (own > 0 ? Math.min(server, own) : server);
-        frame = new Frame((int) Math.max(own > 0 ? own : DEFAULT_MAX_BODY, told == null ? 0 : server));
+        int server = (int) Math.min(Millis.parse(told, -1), Integer.MAX_VALUE); // negative if the server has named none
+        int most = server < 0 ? DEFAULT_MAX_BODY : server;
+        maxBody = own > 0 ? Math.min(most, own) : most;
+        frame = new Frame(Math.max(own > 0 ? own : DEFAULT_MAX_BODY, server));
     }
 
     /** Runs the connection until it has ended, and returns why. */
@@ -193,7 +194,7 @@ final class Connection {
         switch (frame.type) {
             case Frame.HEARTBEAT:
                 if (frame.id != 0) {
-                    writer.post(Frame.HEARTBEAT, Frame.REPLY, frame.id);
+                    writer.post(Frame.HEARTBEAT, Frame.REPLY, frame.id, Frame.NOTHING);
                 }
                 break;
             case Frame.CLOSE:
@@ -268,6 +269,19 @@ final class Connection {
 
     /** Sends a request. The future fails after the time, in milliseconds, or when the connection ends; its end ends the request. */
     CompletableFuture<Message> request(int type, String toName, byte[] to, byte[] body, long timeout) {
+        return request(toName, timeout, id -> send(type, 0, id, to, body));
+    }
+
+    /** Sends a Renew, without waiting for the network: the timer's thread calls it. */
+    CompletableFuture<Message> renew(byte[] fields, long timeout) {
+        return request("", timeout, id -> writer.post(Frame.RENEW, 0, id, fields));
+    }
+
+    private interface Sending {
+        void send(int id) throws RollcallException;
+    }
+
+    private CompletableFuture<Message> request(String toName, long timeout, Sending sending) {
         CompletableFuture<Message> reply = new CompletableFuture<>();
         int id;
         lock.lock();
@@ -287,7 +301,7 @@ final class Connection {
             forget(id);
         });
         try {
-            send(type, 0, id, to, body);
+            sending.send(id);
         } catch (RollcallException e) {
             reply.completeExceptionally(e);
         }

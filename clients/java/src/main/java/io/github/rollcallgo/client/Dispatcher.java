@@ -8,7 +8,7 @@ import java.util.UUID;
 
 /** Queues what comes for the program, and calls its handlers on one thread. */
 final class Dispatcher {
-    /** What a change of state counts, so that a client that reconnects again and again behind a stuck handler does not gather them. */
+    /** What a change of state counts. */
     private static final int STATE_SIZE = 1 << 10;
     /** How many times the limit may wait while a request waits for its reply. */
     private static final int HARD_LIMIT = 4;
@@ -118,8 +118,21 @@ final class Dispatcher {
         }
     }
 
-    /** Queues a change of state, even if there is no listener: the client's own work goes with it. */
+    /**
+     * Queues a change of state, even if there is no listener: the client's own work goes with it. RECONNECTING waits for room, so that a
+     * client that reconnects again and again behind a handler that is stuck does not gather changes.
+     */
     synchronized void putState(StateChange change) {
+        try {
+            putting = true;
+            while (change.state() == ConnectionState.RECONNECTING && bytes >= settings.maxInbound && !discarding) {
+                wait();
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        } finally {
+            putting = false;
+        }
         if (!discarding) {
             items.add(new Item(change, STATE_SIZE));
             bytes += STATE_SIZE;

@@ -22,6 +22,7 @@ final class Engine {
     private final Thread thread = new Thread(this::run, "rollcall-reader");
     private final CompletableFuture<Void> first = new CompletableFuture<>();
     private final Object lock = new Object();
+    private Address at; // of the next attempt; only the thread uses it
 
     // The lock guards these.
     private ConnectionState state = ConnectionState.RECONNECTING;
@@ -36,6 +37,7 @@ final class Engine {
     Engine(Settings settings) {
         this.settings = settings;
         user = settings.user;
+        at = settings.address;
         dispatcher = new Dispatcher(this);
         timer = new ScheduledThreadPoolExecutor(1, task -> {
             Thread t = new Thread(task, "rollcall-timer");
@@ -81,7 +83,7 @@ final class Engine {
         Backoff backoff = new Backoff(settings.minBackoff, settings.maxBackoff, most -> Millis.between(0, most));
         Connection c;
         try {
-            c = connect(settings.address);
+            c = connect();
         } catch (RollcallException e) {
             return e;
         }
@@ -109,29 +111,38 @@ final class Engine {
     private Connection reconnect(RollcallException lost, long ghostTimeout, Backoff backoff) throws RollcallException {
         long since = Millis.now();
         RollcallException why = lost;
-        Address at = settings.address;
         for (boolean tried = false; ; tried = true) {
             // The session that keeps this client out may be its own, whose end the server has not noticed.
             boolean own = tried && why.code() == CloseCode.ALREADY_LOGGED_ON && Millis.now() - since < ghostTimeout;
             if (!why.mayReconnect() && !own || isStopped()) {
                 throw why;
             }
-            Address named = at.movedTo(why.info().get("address"));
-            at = named != null ? named : settings.address;
+            aim(why, tried);
             dispatcher.putState(new StateChange(ConnectionState.RECONNECTING, user(), why));
             pause(Millis.retry(why), backoff);
             if (isStopped()) {
                 throw why;
             }
             try {
-                return connect(at);
+                return connect();
             } catch (RollcallException e) {
                 why = e;
             }
         }
     }
 
-    private Connection connect(Address at) throws RollcallException {
+    /** Chooses where to connect to: where the server says, or where the last connection was. After a failed attempt it is home again. */
+    private void aim(RollcallException why, boolean failed) {
+        if (failed) {
+            at = settings.address;
+        }
+        Address named = at.movedTo(why.info().get("address"));
+        if (named != null) {
+            at = named;
+        }
+    }
+
+    private Connection connect() throws RollcallException {
         Attempt a = new Attempt(this, at);
         synchronized (lock) {
             if (stopped != null) {
@@ -325,7 +336,9 @@ final class Engine {
         if (request.from().isEmpty() && request.connection() != c) { // there another request may have the ID
             throw new DisconnectedException(RollcallException.network("the request came on an earlier connection", null));
         }
-        c.checkBody(body);
+        if ((flags & Frame.ERROR) == 0) { // an error reply may be larger
+            c.checkBody(body);
+        }
         byte[] to = request.from().isEmpty() ? Frame.NOTHING : Bodies.userId(request.from());
         c.send(request.type(), flags, request.id(), to, body);
     }

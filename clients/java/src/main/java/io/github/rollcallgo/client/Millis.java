@@ -21,14 +21,19 @@ final class Millis {
 
     /** Parses decimal digits; 0 for what is none, and for null. */
     static long parse(String digits) {
+        return parse(digits, 0);
+    }
+
+    /** Parses decimal digits. Returns none for what is no number, and for null. */
+    static long parse(String digits, long none) {
         if (digits == null || digits.isEmpty()) {
-            return 0;
+            return none;
         }
         long n = 0;
         for (int i = 0; i < digits.length(); i++) {
             char c = digits.charAt(i);
             if (c < '0' || c > '9') {
-                return 0;
+                return none;
             }
             n = Math.min(n * 10 + c - '0', NEVER / 16);
         }

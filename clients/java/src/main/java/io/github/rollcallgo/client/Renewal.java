@@ -79,7 +79,7 @@ final class Renewal {
         }
     }
 
-    /** Runs on the thread of the token function. */
+    /** Runs on the thread of the token function, or on the one that has cancelled it. */
     private void tokenCame() {
         TokenCall done;
         synchronized (this) {
@@ -100,8 +100,14 @@ final class Renewal {
     private void renew(String token) {
         Map<String, String> fields = engine.logonFields(token);
         fields.remove("session"); // a renewal takes over no session
-        connection.request(Frame.RENEW, "", Frame.NOTHING, Bodies.stringMap(fields), engine.settings.connectTimeout)
-            .whenComplete(this::answered);
+        byte[] body;
+        try {
+            body = Bodies.stringMap(fields);
+        } catch (IllegalArgumentException e) {
+            answered(null, new RollcallException(CloseCode.INVALID_MESSAGE, "the token cannot be sent", e));
+            return;
+        }
+        connection.renew(body, engine.settings.connectTimeout).whenComplete(this::answered);
     }
 
     private void answered(Message reply, Throwable failure) {

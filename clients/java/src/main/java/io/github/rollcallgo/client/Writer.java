@@ -57,11 +57,11 @@ final class Writer {
     }
 
     /** Queues a frame of the client itself, without waiting. */
-    void post(int type, int flags, int id) {
+    void post(int type, int flags, int id, byte[] body) {
         lock.lock();
         try {
             if (!cut) {
-                append(type, flags, id, Frame.NOTHING, Frame.NOTHING);
+                append(type, flags, id, Frame.NOTHING, body);
             }
         } finally {
             lock.unlock();
@@ -176,10 +176,10 @@ final class Writer {
     private boolean beat(Pulse pulse) {
         switch (pulse.beat(Millis.now(), connection.heard())) {
             case TELL:
-                post(Frame.HEARTBEAT, 0, 0);
+                post(Frame.HEARTBEAT, 0, 0, Frame.NOTHING);
                 return true;
             case ASK:
-                post(Frame.HEARTBEAT, 0, connection.nextId());
+                post(Frame.HEARTBEAT, 0, connection.nextId(), Frame.NOTHING);
                 return true;
             case SERVER_GONE:
                 connection.end(RollcallException.network("the server has been silent for too long", null));

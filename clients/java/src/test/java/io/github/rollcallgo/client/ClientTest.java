@@ -69,7 +69,7 @@ class ClientTest {
         return o;
     }
 
-    private static <T> T get(CompletableFuture<T> f) throws Exception {
+    static <T> T get(CompletableFuture<T> f) throws Exception {
         return f.get(30, TimeUnit.SECONDS);
     }
 
@@ -78,7 +78,7 @@ class ClientTest {
     }
 
     /** Runs the server's side beside connect. */
-    private static <T> CompletableFuture<T> beside(Callable<T> serverSide) {
+    static <T> CompletableFuture<T> beside(Callable<T> serverSide) {
         CompletableFuture<T> f = new CompletableFuture<>();
         Thread t = new Thread(() -> {
             try {
