@@ -9,7 +9,7 @@ import (
 
 var beatScenarios = []scenario{
 	{
-		name: "heartbeats-in-time", heading: beatHeading,
+		name: "heartbeats-in-time", heading: beatHeading, waits: true,
 		rule: "a client that sends nothing else sends a Heartbeat each heartbeat-ms; after three times that the server ends the session",
 		run: func(t *trial) {
 			const interval = time.Second
@@ -49,7 +49,7 @@ var beatScenarios = []scenario{
 		},
 	},
 	{
-		name: "heartbeats-least", heading: beatHeading,
+		name: "heartbeats-least", heading: beatHeading, waits: true,
 		rule: "a heartbeat-ms below 100 counts as 100: a server cannot make a client send without end",
 		run: func(t *trial) {
 			t.mostly(func(s *server) string {
@@ -84,7 +84,7 @@ var beatScenarios = []scenario{
 		},
 	},
 	{
-		name: "dead-server", heading: beatHeading,
+		name: "dead-server", heading: beatHeading, waits: true,
 		rule: "where no byte comes for long the client asks by a Heartbeat with an ID, and without an answer reconnects",
 		run: func(t *trial) {
 			s := t.listen()
@@ -105,7 +105,7 @@ var beatScenarios = []scenario{
 		},
 	},
 	{
-		name: "living-server", heading: beatHeading,
+		name: "living-server", heading: beatHeading, waits: true,
 		rule: "a server that answers heartbeats is alive, and so is one of which Heartbeats of its own come",
 		run: func(t *trial) {
 			t.mostly(func(s *server) string {
@@ -125,7 +125,7 @@ var beatScenarios = []scenario{
 		},
 	},
 	{
-		name: "every-byte-counts", heading: beatHeading, needs: "tcp",
+		name: "every-byte-counts", heading: beatHeading, needs: "tcp", waits: true,
 		rule: "every byte of the server is a sign of life, those of an unfinished frame too",
 		run: func(t *trial) {
 			t.mostly(func(s *server) string {

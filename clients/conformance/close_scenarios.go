@@ -175,7 +175,7 @@ var closeScenarios = []scenario{
 		},
 	},
 	{
-		name: "already-logged-on-for-good", heading: closeHeading,
+		name: "already-logged-on-for-good", heading: closeHeading, waits: true,
 		rule: "AlreadyLoggedOn ends a client that reconnects when three times heartbeat-ms have passed since the loss, and not before",
 		run: func(t *trial) {
 			s, c := t.session(nil, fields{"heartbeat-ms": "400"})

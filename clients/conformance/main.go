@@ -31,8 +31,8 @@ func main() {
 		})
 	only := flag.String("run", "", "run the scenarios whose names match this `regexp` only")
 	count := flag.Int("count", 1, "run each scenario `n` times")
-	parallel := flag.Int("parallel", 12, "run `n` scenarios at a time")
-	verbose := flag.Bool("v", false, "tell of scenarios that pass too")
+	parallel := flag.Int("parallel", 12, "run `n` scenarios at a time, and as many more of those that mostly wait")
+	verbose := flag.Bool("v", false, "tell of scenarios that pass too, and how much processor time each testee has taken")
 	list := flag.Bool("list", false, "list the scenarios and their rules, and run none")
 	flag.Parse()
 	pattern, err := regexp.Compile(*only)
@@ -62,8 +62,11 @@ func judge(testees []testee, only *regexp.Regexp, count, parallel int, verbose b
 		}
 	}
 	began := time.Now()
-	failed, passed, leftOut := 0, 0, map[string][]string{}
+	failed, passed, leftOut, spent := 0, 0, map[string][]string{}, map[string]time.Duration{}
 	runAll(jobs(testees, only, count), parallel, func(o outcome) {
+		for name, d := range o.spent {
+			spent[name] += d
+		}
 		switch {
 		case o.fault != "":
 			failed++
@@ -79,6 +82,12 @@ func judge(testees []testee, only *regexp.Regexp, count, parallel int, verbose b
 			}
 		}
 	})
+	if verbose {
+		fmt.Println("processor time of the testees, and of what each has waited for:")
+		for _, w := range testees {
+			fmt.Printf("  %-24s %6.1f s\n", w.name, spent[w.name].Seconds())
+		}
+	}
 	for _, w := range testees {
 		if names := leftOut[w.name]; len(names) > 0 {
 			slices.Sort(names)
@@ -118,27 +127,32 @@ func jobs(testees []testee, only *regexp.Regexp, count int) (all []job) {
 	return all
 }
 
-// runAll runs jobs, some at a time, and calls report for each, from one goroutine at a time.
+// runAll runs jobs, parallel at a time, and calls report for each, from one goroutine at a time. Those that mostly wait leave the processors to
+// others, so as many of them run beside: a run then takes no longer than its work.
 func runAll(all []job, parallel int, report func(outcome)) {
 	var (
 		workers sync.WaitGroup
 		mu      sync.Mutex
-		todo    = make(chan job)
 	)
-	for range parallel {
-		workers.Go(func() {
-			for j := range todo {
-				o := j.scenario.try(j.testee, j.second)
-				mu.Lock()
-				report(o)
-				mu.Unlock()
+	for _, waits := range []bool{true, false} {
+		todo := make(chan job, len(all))
+		for _, j := range all {
+			if j.scenario.waits == waits {
+				todo <- j
 			}
-		})
+		}
+		close(todo)
+		for range parallel {
+			workers.Go(func() {
+				for j := range todo {
+					o := j.scenario.try(j.testee, j.second)
+					mu.Lock()
+					report(o)
+					mu.Unlock()
+				}
+			})
+		}
 	}
-	for _, j := range all {
-		todo <- j
-	}
-	close(todo)
 	workers.Wait()
 }
 

@@ -211,7 +211,7 @@ var realScenarios = []scenario{
 		},
 	},
 	{
-		name: "real-renewal", heading: tokenHeading, needs: "renew",
+		name: "real-renewal", heading: tokenHeading, needs: "renew", waits: true,
 		rule: "a session at a real server outlives its token, since it is renewed",
 		run: func(t *trial) {
 			var asked atomic.Int64

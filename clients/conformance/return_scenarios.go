@@ -12,7 +12,7 @@ import (
 // returnScenarios are about when and where a client comes back.
 var returnScenarios = []scenario{
 	{
-		name: "retry-ms", heading: codeHeading,
+		name: "retry-ms", heading: codeHeading, waits: true,
 		rule: "a client waits retry-ms before it comes back, at least; that of a refused Logon counts too",
 		run: func(t *trial) {
 			s, c := t.session(nil, nil)
@@ -36,7 +36,7 @@ var returnScenarios = []scenario{
 		},
 	},
 	{
-		name: "retry-ms-odd", heading: codeHeading,
+		name: "retry-ms-odd", heading: codeHeading, waits: true,
 		rule: "a retry-ms that is too large to be right is an hour, and one that is no number is none",
 		run: func(t *trial) {
 			s, c := t.session(nil, nil)
@@ -92,7 +92,7 @@ var returnScenarios = []scenario{
 		},
 	},
 	{
-		name: "backoff", heading: closeHeading,
+		name: "backoff", heading: closeHeading, waits: true,
 		rule: "the wait before each attempt is random, evenly distributed between 0 and the limit (full jitter), so that clients do not come back together",
 		run: func(t *trial) {
 			const limit, attempts = 300 * time.Millisecond, 60
@@ -109,7 +109,7 @@ var returnScenarios = []scenario{
 		},
 	},
 	{
-		name: "backoff-grows", heading: closeHeading,
+		name: "backoff-grows", heading: closeHeading, waits: true,
 		rule: "the limit of the wait doubles with each attempt, also where logons are accepted and soon lost",
 		run: func(t *trial) {
 			s := t.listen()
@@ -132,7 +132,7 @@ var returnScenarios = []scenario{
 		},
 	},
 	{
-		name: "backoff-for-ever", heading: closeHeading,
+		name: "backoff-for-ever", heading: closeHeading, waits: true,
 		rule: "the exponent is at most 8: after very many attempts the waits are neither 0 nor without end",
 		run: func(t *trial) {
 			s := t.listen()
@@ -150,7 +150,7 @@ var returnScenarios = []scenario{
 		},
 	},
 	{
-		name: "backoff-begins-anew", heading: closeHeading, needs: "stable",
+		name: "backoff-begins-anew", heading: closeHeading, needs: "stable", waits: true,
 		rule: "the backoff begins anew when a logon was accepted and has lasted (a minute; stable_ms here)",
 		run: func(t *trial) {
 			t.mostly(func(s *server) string {

@@ -2,7 +2,7 @@ package main
 
 import "slices"
 
-// scenarios returns all scenarios; those that take longest come first.
+// scenarios returns all scenarios.
 func scenarios() []scenario {
 	return slices.Concat(returnScenarios, beatScenarios, tokenScenarios, frameScenarios, limitScenarios, logonScenarios, requestScenarios, userScenarios,
 		pushScenarios, onlineScenarios, closeScenarios, tlsScenarios, webScenarios, realScenarios)

@@ -157,6 +157,14 @@ func (p *process) text() string {
 	return p.stderr.String()
 }
 
+// spent returns the processor time of a testee that has ended.
+func (p *process) spent() time.Duration {
+	if p == nil || p.cmd.ProcessState == nil {
+		return 0
+	}
+	return p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
+}
+
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.exited

@@ -24,7 +24,7 @@ var tokenScenarios = []scenario{
 		},
 	},
 	{
-		name: "renew", heading: tokenHeading, needs: "renew",
+		name: "renew", heading: tokenHeading, needs: "renew", waits: true,
 		rule: "a session that expires is renewed with a fresh token in good time, again after each answer's expires-ms, and no more without one",
 		run: func(t *trial) {
 			const expires = 3 * time.Second
@@ -58,7 +58,7 @@ var tokenScenarios = []scenario{
 		},
 	},
 	{
-		name: "renew-refused", heading: tokenHeading, needs: "renew",
+		name: "renew-refused", heading: tokenHeading, needs: "renew", waits: true,
 		rule: "a renewal that was refused leaves the connection as it is, and is tried again while there is time",
 		run: func(t *trial) {
 			s := t.listen()
@@ -79,7 +79,7 @@ var tokenScenarios = []scenario{
 		},
 	},
 	{
-		name: "renew-one-at-a-time", heading: tokenHeading, needs: "renew",
+		name: "renew-one-at-a-time", heading: tokenHeading, needs: "renew", waits: true,
 		rule: "the next Renew is sent when the last one has been answered",
 		run: func(t *trial) {
 			s := t.listen()

@@ -16,6 +16,7 @@ type scenario struct {
 	rule    string
 	needs   string // a transport, or an optional part (renew): testees without it are not judged by this
 	pair    bool   // needs two testees: the second one is that of t.peer
+	waits   bool   // takes seconds, in which it mostly waits
 	run     func(t *trial)
 }
 
@@ -55,11 +56,12 @@ type outcome struct {
 	fault    string // "" is none
 	report   string // with a fault: what helps to find it
 	took     time.Duration
+	spent    map[string]time.Duration // processor time, by testee
 }
 
 // try runs a scenario with a testee, and a second one where it needs two.
 func (s *scenario) try(w, second testee) (o outcome) {
-	o = outcome{scenario: s, testee: w.name}
+	o = outcome{scenario: s, testee: w.name, spent: map[string]time.Duration{}}
 	t := &trial{scenario: s, log: &transcript{began: time.Now()}, until: time.Now().Add(longest), most: w.patience}
 	if t.most == 0 {
 		t.most = eventually
@@ -76,8 +78,9 @@ func (s *scenario) try(w, second testee) (o outcome) {
 		fault, failed := v.(failure)
 		o.fault = string(fault)
 		var stderr strings.Builder
-		for _, t := range both {
+		for i, t := range both {
 			o.fault = t.finish(o.fault)
+			o.spent[[]testee{w, second}[i].name] += t.p.spent()
 			stderr.WriteString(t.p.text())
 		}
 		if v != nil && !failed {
