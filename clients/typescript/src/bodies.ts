@@ -258,5 +258,9 @@ export function parseNumber(text: string | undefined, limit: number): number | u
 /** answerFor returns what answers a request whose handler has thrown an error: codes below 3000 are about connections. */
 export function answerFor(error: unknown): Uint8Array {
   const told = error instanceof RollcallError && Number.isInteger(error.code) && error.code >= 3000 && error.code <= 0xffff;
-  return told ? encodeClose(error.code, error.text, error.info) : encodeClose(Code.HandlerFailed, "");
+  try {
+    return told ? encodeClose(error.code, error.text, error.info) : encodeClose(Code.HandlerFailed, "");
+  } catch {
+    return encodeClose(Code.HandlerFailed, ""); // what the error holds cannot be sent
+  }
 }

@@ -42,6 +42,8 @@ export interface Frame {
 export interface Limits {
   maxBody?: number | undefined;
   maxFrame?: number | undefined;
+  /** By how much a Close, the answer to a Logon and an error reply may be larger than maxBody. Without it they may not. */
+  extra?: number;
 }
 
 /** FrameWriter gathers frames to be sent. */
@@ -124,11 +126,11 @@ export function decodeFrame(b: Uint8Array, from: number, to: number, limits: Lim
   const user = b[from + 12] as number;
   const dest = b[from + 13] as number;
   const size = length - user - dest;
-  const { maxBody, maxFrame } = limits;
+  const { maxBody, maxFrame, extra = 0 } = limits;
   if (maxFrame !== undefined && HEADER + length > maxFrame) {
     throw tooLarge(`a frame of ${HEADER + length} bytes, the limit is ${maxFrame}`);
   }
-  if (maxBody !== undefined && size > maxBody) {
+  if (maxBody !== undefined && size > maxBody + (isNotice(b, from) ? extra : 0)) {
     throw tooLarge(`a body of ${size} bytes, the limit is ${maxBody}`);
   }
   if (size < 0) {
@@ -159,6 +161,13 @@ export function decodeFrame(b: Uint8Array, from: number, to: number, limits: Lim
       body: size === 0 ? EMPTY : b.slice(body, body + size),
     },
   ];
+}
+
+/** isNotice reports whether a header is that of a Close, of the answer to a Logon or of an error reply. */
+function isNotice(b: Uint8Array, from: number): boolean {
+  const flags = b[from + 1] as number;
+  const type = ((b[from + 2] as number) << 8) | (b[from + 3] as number);
+  return (flags & ERROR) !== 0 || type === CLOSE || (type === LOGON && (flags & REPLY) !== 0);
 }
 
 /** checkStart checks the first four bytes of a frame, of which the rest may be missing. */
@@ -197,6 +206,7 @@ const MAX_RESERVE = 2 << 20;
 export class FrameReader {
   /** The largest body that is accepted, in bytes. */
   maxBody: number;
+  readonly extra = 64 << 10; // the protocol's number
   #kept = EMPTY; // #kept[:#length] is the beginning of a frame
   #length = 0;
   #need = 1;

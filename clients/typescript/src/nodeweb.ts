@@ -48,7 +48,11 @@ export function openWebSocket(address: Address, socket: Socket, events: Transpor
         resolve(transport);
         const early = head.subarray(end + 4);
         if (early.length > 0) {
-          setImmediate(() => transport.read(early)); // by then the user of the transport has it
+          socket.pause(); // what comes next is read behind it
+          setImmediate(() => { // by then the user of the transport has it
+            transport.read(early);
+            socket.resume();
+          });
         }
       });
     };

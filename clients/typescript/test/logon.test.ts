@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseMap } from "../dist/bodies.js";
+import { encodeClose, parseClose, parseMap } from "../dist/bodies.js";
 import { RollcallError } from "../dist/errors.js";
-import { CLOSE, LOGON } from "../dist/frame.js";
+import { CLOSE, ERROR, LOGON, REPLY } from "../dist/frame.js";
 import { FakePlatform, settle, statesOf, utf8 } from "./support.js";
 
 test("a logon carries user, device, fields and token", async () => {
@@ -69,6 +69,23 @@ test("an attempt ends after connectTimeout", async () => {
   await assert.rejects(connected, { code: 1001 });
   assert.ok(p.peer.closed);
   assert.equal(p.clock.timers, 0);
+});
+
+test("a small maxBody leaves room for the answer to the Logon, a Close and an error reply", async () => {
+  const p = new FakePlatform();
+  const client = await p.online({ maxBody: 10 }, { session: "s".repeat(100) });
+  const asked = client.request(1, new Uint8Array(10));
+  asked.catch(() => {});
+  await settle();
+  await p.peer.send({ type: 1, flags: REPLY | ERROR, id: p.peer.sent.at(-1)?.id ?? 0, body: encodeClose(5003, "x".repeat(100)) });
+  await assert.rejects(asked, { code: 5003 });
+  await p.peer.closeWith(1004, "x".repeat(60_000));
+  assert.deepEqual(client.state.state === "reconnecting" && client.state.error.code, 1004);
+  await p.clock.advance(1000);
+  await p.peer.welcome();
+  assert.equal(client.state.state, "online");
+  await p.peer.send({ type: 1, body: new Uint8Array(11) });
+  assert.equal(parseClose(p.peer.sent.at(-1)?.body ?? new Uint8Array(), "connection").code, 2006);
 });
 
 test("a signal ends the first attempt, with its reason, and later does nothing", async () => {

@@ -2,14 +2,18 @@ import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer as createWebServer } from "node:http";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { createServer as createTLSServer } from "node:tls";
 import { connect, type Client, type RollcallError } from "@rollcall/client/node";
+import { encodeClose } from "../dist/bodies.js";
+import { CLOSE } from "../dist/frame.js";
 import { TestServer } from "./server.js";
-import { hex, text, utf8 } from "./support.js";
+import { frameBytes, hex, text, utf8 } from "./support.js";
+import { webAnswer, webHeader } from "./webserver.js";
 
 const noOpenSSL = spawnSync("openssl", ["version"]).error !== undefined && process.env["CI"] !== "true" ? "there is no openssl" : false;
 
@@ -140,6 +144,20 @@ test("pings of WebSocket are answered, and its Close tells why", async (t) => {
     last = state.state === "closed" ? [state.error.code, state.error.text] : state.state;
   }
   assert.deepEqual(last, [2002, "enough"]);
+});
+
+test("bytes right behind the answer that begins a WebSocket are read in their order", async (t) => {
+  const web = createWebServer().listen(0, "127.0.0.1");
+  t.after(() => web.close());
+  await once(web, "listening");
+  const close = frameBytes({ type: CLOSE, body: encodeClose(2002, "out".repeat(20_000)) });
+  web.on("upgrade", (request, socket) => {
+    socket.on("error", () => {});
+    const pongs = Buffer.alloc(2 * 50_000, Buffer.of(0x8a, 0));
+    socket.write(Buffer.concat([Buffer.from(webAnswer(request)), webHeader(0x02, 20), close.subarray(0, 20), pongs, webHeader(0x80, close.length - 20), close.subarray(20)]));
+  });
+  const attempt = connect(`ws://127.0.0.1:${(web.address() as { port: number }).port}/`, { user: "alice" });
+  await assert.rejects(attempt, (e: RollcallError) => e.code === 2002 && e.text.length === 60_000);
 });
 
 test("a name and a text beyond ASCII arrive", async (t) => {

@@ -166,6 +166,25 @@ test("what a handler throws is the answer", async () => {
   assert.deepEqual(errors, thrown.flatMap((e) => [e, e]));
 });
 
+test("an error that cannot be sent becomes HandlerFailed, and the next message is handled", async () => {
+  const p = new FakePlatform();
+  const client = await p.online();
+  const broken = new RollcallError(3001, "no", { info: new Map([["key", "half of a pair: \ud800"]]) });
+  client.on(1, () => {
+    throw broken;
+  });
+  client.on(2, async () => {
+    throw broken;
+  });
+  client.on(3, (m) => m.reply(utf8("ok")));
+  for (const type of [1, 2, 3]) {
+    await p.peer.send({ type, id: 7 });
+  }
+  assert.deepEqual(p.peer.sent.slice(1).map((f) => [f.type, f.flags]), [[1, REPLY | ERROR], [2, REPLY | ERROR], [3, REPLY]]);
+  assert.deepEqual(p.peer.sent.slice(1, 3).map((f) => parseClose(f.body, "refused").code), [5002, 5002]);
+  assert.equal(client.state.state, "online");
+});
+
 test("requests without a handler are answered NoHandler if the server asks, and may be refused later", async () => {
   const p = new FakePlatform();
   const client = await p.online();
