@@ -26,7 +26,7 @@ type stream struct {
 	text    []byte
 }
 
-// stream answers with events as they come, as a stream of server-sent events. A stream whose client does not keep up leaves events out, and
+// events answers with events as they come, as a stream of server-sent events. A stream whose client does not keep up leaves events out, and
 // says how many.
 func (a *Admin) events(c *call) {
 	w := &watcher{user: c.param("user"), queue: make(chan event, watcherQueue)}

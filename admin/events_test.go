@@ -2,12 +2,17 @@ package admin
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -232,14 +237,102 @@ func TestTooManyWatchers(t *testing.T) {
 	}
 }
 
-// Close ends streams, although their clients are there.
+// Close ends streams, although their clients are there, and so a server shuts down that calls it then.
 func TestCloseEndsStreams(t *testing.T) {
 	s := newStand(t, rollcall.Config{}, nil)
-	events, _ := s.watch(t, "", "")
-	_ = s.admin.Close()
-	for range events {
+	server := httptest.NewServer(s.admin)
+	defer server.Close()
+	server.Config.RegisterOnShutdown(func() { _ = s.admin.Close() })
+	r := testkit.Must(http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/"+apiPrefix+"events", nil))
+	stream := testkit.Must(http.DefaultClient.Do(r))
+	defer stream.Body.Close()
+	testkit.Eventually(t, "there is a subscription", s.isSubscribed)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
+	defer cancel()
+	if err := server.Config.Shutdown(ctx); err != nil {
+		t.Errorf("with a stream the server does not shut down: %v", err)
 	}
+	_, _ = io.Copy(io.Discard, stream.Body)
 	testkit.Eventually(t, "the subscription ends", func() bool { return !s.isSubscribed() })
+}
+
+// slowWriter is the answer to a client that takes nothing from some write on.
+type slowWriter struct {
+	*httptest.ResponseRecorder
+	mu       sync.Mutex
+	deadline time.Duration // that the last write had
+	stuck    bool
+}
+
+func (w *slowWriter) SetWriteDeadline(at time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deadline = time.Until(at)
+	return nil
+}
+
+func (w *slowWriter) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stuck {
+		time.Sleep(w.deadline)
+		return 0, os.ErrDeadlineExceeded
+	}
+	w.deadline = 0
+	return w.ResponseRecorder.Write(b)
+}
+
+// A client that takes nothing is given up 10 s after the write began, which ends its stream.
+func TestAClientThatTakesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		users := testkit.Must(usermgr.New(usermgr.Config{}))
+		defer users.Close(t.Context())
+		a := testkit.Must(New(Config{Users: users, Authorize: func(*http.Request) (string, Permission) { return "olga", View }}))
+		defer a.Close()
+		w, ended := &slowWriter{ResponseRecorder: httptest.NewRecorder()}, make(chan struct{})
+		go func() {
+			defer close(ended)
+			a.ServeHTTP(w, httptest.NewRequest("GET", "/"+apiPrefix+"events", nil))
+		}()
+		synctest.Wait()
+		w.mu.Lock()
+		w.stuck = true
+		w.mu.Unlock()
+		began := time.Now()
+		a.hub.tell(eventView{Kind: "tagged"})
+		<-ended
+		if took := time.Since(began); took != 10*time.Second {
+			t.Errorf("it is given up after %v", took)
+		}
+		if n := a.hub.count(); n != 0 {
+			t.Errorf("%d watchers are left", n)
+		}
+	})
+}
+
+// Without a page there is one goroutine, the sampler, and no subscription; also when a page has gone.
+func TestWhatAnIdlePageHas(t *testing.T) {
+	s := newStand(t, rollcall.Config{}, nil)
+	goroutines := func() (names []string) {
+		text := make([]byte, 1<<20)
+		for one := range strings.SplitSeq(string(text[:runtime.Stack(text, true)]), "\n\n") {
+			for line := range strings.Lines(one) {
+				if name, ok := strings.CutPrefix(line, "github.com/rollcall-go/rollcall/admin.(*Admin)."); ok {
+					names = append(names, name[:strings.IndexByte(name, '(')])
+					break
+				}
+			}
+		}
+		return names
+	}
+	isIdle := func() bool { return slices.Equal(goroutines(), []string{"takeSamples"}) && !s.isSubscribed() }
+	testkit.Eventually(t, "there is the sampler alone", isIdle)
+	_, end := s.watch(t, "", "")
+	if isIdle() || len(goroutines()) < 2 {
+		t.Errorf("with a page there are %q", goroutines())
+	}
+	end()
+	testkit.Eventually(t, "there is the sampler alone again", isIdle)
 }
 
 // A stream is asked again whether it may go on, and a comment every now and then finds a client that has gone.

@@ -11,7 +11,7 @@ import (
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; frame-ancestors 'none'; " +
 	"base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'"
 
-// ownHeader is a header that a request must have unless it is a GET. A form, or a script of another origin, cannot set it without asking this
+// ownHeader is a header that a request must have unless it is a GET or a HEAD. A form, or a script of another origin, cannot set it without asking this
 // server first, which never agrees.
 const ownHeader = "Rollcall-Admin"
 
@@ -27,9 +27,12 @@ func setHeaders(h http.Header, isAPI bool) {
 	}
 }
 
+// isRead reports whether a request changes nothing, whatever its path.
+func isRead(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
+
 // crossSite returns why a request is refused for the page that it came from; "" if it is not. Reads are refused too, since they start scans.
 func crossSite(r *http.Request) string {
-	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && (site != "none" || r.Method != http.MethodGet) {
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && (site != "none" || !isRead(r)) {
 		return "the request came from another site"
 	}
 	if origin := r.Header.Get("Origin"); origin != "" {
@@ -37,7 +40,7 @@ func crossSite(r *http.Request) string {
 			return "the request came from another origin"
 		}
 	}
-	if r.Method == http.MethodGet {
+	if isRead(r) {
 		return ""
 	}
 	var protection http.CrossOriginProtection

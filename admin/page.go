@@ -55,7 +55,7 @@ func (a *Admin) page(c *call, path string) {
 		c.fail(http.StatusNotFound, "there is nothing at this path")
 		return
 	}
-	if c.Method != http.MethodGet && c.Method != http.MethodHead {
+	if !isRead(c.Request) {
 		c.ResponseWriter.Header().Set("Allow", "GET, HEAD")
 		c.fail(http.StatusMethodNotAllowed, "the method is not one of GET, HEAD")
 		return

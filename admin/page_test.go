@@ -3,6 +3,7 @@ package admin
 import (
 	"compress/gzip"
 	"io"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -23,6 +24,10 @@ func TestTheFilesOfThePage(t *testing.T) {
 		wantHeaders(t, path, got.header, "no-cache")
 		if again := s.ask("GET", path, "", "If-None-Match: "+got.header.Get("ETag")); again.status != 304 || again.body != "" {
 			t.Errorf("%q is answered %d again", path, again.status)
+		}
+		head := httptest.NewRequest("HEAD", "http://admin.test/"+path, nil) // as curl -I asks, without a header of ours
+		if got := s.serve(head); got.status != 200 || got.header.Get("ETag") == "" {
+			t.Errorf("HEAD %q is answered %d: %s", path, got.status, got.body)
 		}
 		if got := s.ask("POST", path, "{}"); got.status != 405 {
 			t.Errorf("POST %q is answered %d", path, got.status)

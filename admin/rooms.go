@@ -45,6 +45,14 @@ func (a *Admin) rooms(c *call) {
 	}
 	t := startClock(c)
 	v := roomsView{Whole: true}
+	a.listRooms(&v, match, limit, &t, done)
+	v.Took = t.took()
+	c.answer(v)
+}
+
+// listRooms looks at all rooms, and keeps the largest of those whose names match.
+func (a *Admin) listRooms(v *roomsView, match func(name string) bool, limit int, t *clock, done func()) {
+	defer done()
 	rooms := make([]room, 0, limit+1)
 	for i := range a.cfg.Engines {
 		e := &a.cfg.Engines[i]
@@ -65,10 +73,7 @@ func (a *Admin) rooms(c *call) {
 			return v.Whole
 		})
 	}
-	done()
-	v.Rooms, v.Took = rooms, t.took()
-	v.Whole = v.Whole && v.Count <= limit
-	c.answer(v)
+	v.Rooms, v.Whole = rooms, v.Whole && v.Count <= limit
 }
 
 // roomView is a room with its members.

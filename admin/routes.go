@@ -95,7 +95,7 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.refuse(c, path, "the server is not to be called by this name")
 		return
 	}
-	if isAPI || r.Method != http.MethodGet {
+	if isAPI || !isRead(r) {
 		if why := crossSite(r); why != "" {
 			a.refuse(c, path, why)
 			return
@@ -142,7 +142,7 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // refuse answers a request that may not do what it asks, and has what would have changed something in the audit.
 func (a *Admin) refuse(c *call, path, why string) {
-	if c.Method != http.MethodGet && c.Method != http.MethodHead {
+	if !isRead(c.Request) {
 		a.cfg.Audit(Action{Who: c.who, From: c.RemoteAddr, Do: limitText(c.Method+" "+path, 100), Stage: Refused, Outcome: why})
 	}
 	status := http.StatusForbidden

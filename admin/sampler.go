@@ -1,12 +1,10 @@
 package admin
 
 import (
-	"maps"
 	"math"
 	"slices"
-	"time"
-
 	"sync"
+	"time"
 
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -155,7 +153,7 @@ func seriesOf(all []sample, step time.Duration) series {
 // byName are counts by the names of codes.
 func byName(counts map[protocol.CloseCode]uint64) map[string]uint64 {
 	all := make(map[string]uint64, len(counts))
-	for code, n := range maps.All(counts) {
+	for code, n := range counts {
 		all[codeName(code)] += n
 	}
 	return all

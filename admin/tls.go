@@ -2,7 +2,6 @@ package admin
 
 import (
 	"crypto/tls"
-	"strconv"
 
 	"github.com/rollcall-go/rollcall/engine"
 )
@@ -20,5 +19,3 @@ func tlsOf(c *engine.Conn) *tlsView {
 	}
 	return v
 }
-
-func numberText(n int) string { return strconv.Itoa(n) }

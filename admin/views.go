@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -174,7 +176,7 @@ func (a *Admin) fill(v *userView, d *usermgr.UserData, online bool) {
 func (a *Admin) user(c *call) {
 	id := c.param("id")
 	if id == "" {
-		c.fail(400, "id is missing: the user's ID")
+		c.fail(http.StatusBadRequest, "id is missing: the user's ID")
 		return
 	}
 	v := userView{User: id}
@@ -216,7 +218,7 @@ func (a *Admin) conn(c *call) {
 	e, conn := a.find(c.conn)
 	s, ok := a.cfg.Users.SessionAt(c.conn)
 	if conn == nil && !ok {
-		c.fail(404, "no open connection has this number")
+		c.fail(http.StatusNotFound, "no open connection has this number")
 		return
 	}
 	if conn != nil {
@@ -247,7 +249,7 @@ func (a *Admin) closed(c *call) {
 		Whole  bool    `json:"whole"` // no more of them match
 	}{Closed: []ended{}, Whole: true}
 	for _, s := range all {
-		if user != "" && s.UserID != user || code != "" && !slices.Contains([]string{codeName(s.Code), numberText(int(s.Code))}, code) {
+		if user != "" && s.UserID != user || code != "" && !slices.Contains([]string{codeName(s.Code), strconv.Itoa(int(s.Code))}, code) {
 			continue
 		}
 		if len(v.Closed) == limit {

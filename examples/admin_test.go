@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -60,6 +61,19 @@ func TestEchoServesAPageOfLiveUsers(t *testing.T) {
 	echo.end(t, os.Interrupt)
 	if strings.Contains(echo.stdout.String(), token) {
 		t.Error("the token is on standard output")
+	}
+}
+
+// examples/echo -events names sessions by their connections: their IDs can take them over.
+func TestEchosEventsHaveNoSessionID(t *testing.T) {
+	echo := start(t, "echo", "-addr", "127.0.0.1:0", "-events")
+	bob := testkit.Must(client.Dial(t.Context(), echo.address(t), client.Config{UserID: "bob"}))
+	_ = bob.Close()
+	eventually(t, "the end is printed", func() bool { return strings.Contains(echo.stdout.String(), `"event":"disconnected"`) })
+	echo.end(t, os.Interrupt)
+	text := echo.stdout.String()
+	if !strings.Contains(text, `"connection":1`) || regexp.MustCompile(`[0-9a-f]{8}-?[0-9a-f]{4}`).MatchString(text) {
+		t.Errorf("it prints %s", text)
 	}
 }
 

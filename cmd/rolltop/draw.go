@@ -3,12 +3,15 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 type traffic struct{ Messages, Bytes uint64 }
@@ -145,6 +148,26 @@ func clean(text string, most int) string {
 		fmt.Fprintf(&b, "\\u{%04X}", r)
 	}
 	return b.String()
+}
+
+// writeJSON writes a value as a line of JSON. It may go to a terminal, so that what clean writes as a number is escaped, as JSON has it.
+func writeJSON(out io.Writer, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	var line []byte
+	for _, r := range string(text) {
+		if unicode.IsPrint(r) {
+			line = utf8.AppendRune(line, r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			line = fmt.Appendf(line, "\\u%04x", unit)
+		}
+	}
+	_, err = out.Write(append(line, '\n'))
+	return err
 }
 
 // mean is the mean of the last ten numbers.

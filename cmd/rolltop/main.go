@@ -73,13 +73,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		case err != nil && *once:
 			return err
 		case err != nil && *asJSON:
-			err = json.NewEncoder(out).Encode(map[string]string{"error": err.Error()})
+			err = writeJSON(out, map[string]string{"error": err.Error()})
 		case *asJSON:
 			all := map[string]json.RawMessage{"overview": s.overviewText, "sessions": s.sessionsText}
 			if s.nodesText != nil {
 				all["nodes"] = s.nodesText
 			}
-			err = json.NewEncoder(out).Encode(all)
+			err = writeJSON(out, all)
 		default:
 			text := ""
 			if !*once {

@@ -86,6 +86,30 @@ func TestThePageLeavesEventsOut(t *testing.T) {
 	p.wantNoComplaint(said)
 }
 
+// A page in the background watches no events, and asks for none of the rest.
+func TestAHiddenPageWatchesNothing(t *testing.T) {
+	browser(t)
+	s := rollcalltest.NewServer(t, rollcall.Config{}, echo)
+	s.Client(t, "alice", client.Config{})
+	address, _, _ := pages(t, s.Server, "")
+	p, said := openPage(t, address)
+	p.click("nav a", "Events")
+	watchers := func(n int) func() bool {
+		return func() bool {
+			return value[int](p, "fetch('api/v1/overview').then(r => r.json()).then(o => o.watchers)") == n
+		}
+	}
+	testkit.Eventually(t, "the page watches", watchers(1))
+	hide := func(hidden bool) {
+		p.do("Object.defineProperty(document, 'hidden', {value: %t, configurable: true}); document.dispatchEvent(new Event('visibilitychange'))", hidden)
+	}
+	hide(true)
+	testkit.Eventually(t, "a hidden page watches nothing", watchers(0))
+	hide(false)
+	testkit.Eventually(t, "it watches again", watchers(1))
+	p.wantNoComplaint(said)
+}
+
 // A page that may send has a form for it.
 func TestThePageSends(t *testing.T) {
 	browser(t)

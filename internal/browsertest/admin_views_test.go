@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -75,6 +76,36 @@ func (p *tab) keepAll(name string) {
 	p.narrow()
 	if wide := value[int](p, "document.documentElement.scrollWidth - document.documentElement.clientWidth"); wide > 0 {
 		p.t.Errorf("%s: the page is %d pixels wider than a phone", name, wide)
+	}
+}
+
+// wantLinksToLead fails unless pages follow each other, each number of the overview leads to the list behind it, and a user's ID is isolated from the
+// text around it.
+func (p *tab) wantLinksToLead() {
+	p.t.Helper()
+	// What is shown of a user is isolated from the text around it.
+	p.do("location.hash = '#/sessions?q=%s'", url.QueryEscape(hostileID))
+	p.await("document.querySelector('td.user bdi .esc')?.innerText === 'U+202E'")
+	// A page goes on after the one before.
+	p.do("location.hash = '#/sessions'")
+	p.says("Next page")
+	first := value[string](p, "document.querySelector('td.user').innerText")
+	p.click("main a", "Next page")
+	p.await(fmt.Sprintf("document.querySelector('td.user') && ![...document.querySelectorAll('td.user')].some(e => e.innerText === %q)", first))
+	// Each number of the overview leads to the list behind it.
+	p.do("location.hash = '#/'")
+	p.says("Who is in trouble")
+	links := value[[]string](p, "[...new Set([...document.querySelectorAll('main a')].map(a => a.getAttribute('href')))]")
+	if len(links) < 15 {
+		p.t.Errorf("the overview has the links %q", links)
+	}
+	for _, link := range links {
+		p.do("location.hash = %q", link)
+		p.await(fmt.Sprintf("location.hash === %q && document.querySelector('main > div').dataset.key === %q && document.querySelector('h1')", link,
+			strings.Replace(strings.TrimPrefix(link, "#/"), "?", "", 1)))
+		if title := value[string](p, "document.querySelector('h1').innerText"); title == "Overview" || title == "This cannot be shown" {
+			p.t.Errorf("%s leads to %s", link, title)
+		}
 	}
 }
 
@@ -162,6 +193,7 @@ func TestThePageWithManyUsers(t *testing.T) {
 	} {
 		p.look(v.name, v.hash, v.has)
 	}
+	p.wantLinksToLead()
 	p.do("location.hash = '#/user?id=%s'", liked)
 	for _, d := range []struct{ name, button string }{{"admin-kick", "Throw out …"}, {"admin-send", "Send …"}} {
 		p.click("main button", d.button)
