@@ -309,6 +309,17 @@ class Pushes(Case):
         reading.cancel()
 
 
+class Waiting(Case):
+    async def test_loops_that_stop_waiting_leave_nothing(self):
+        c, peer = await self.connect()
+        for wait in (c.messages, c.events, c.states) * 10:
+            loop = wait()
+            with self.assertRaises(asyncio.TimeoutError):
+                while True:
+                    await asyncio.wait_for(loop.__anext__(), 0.01)
+        self.assertEqual(len(c._mail._arrivals), 0)
+
+
 class Behind(Case):
     async def test_a_program_that_is_behind_stops_the_server(self):
         c, peer = await self.connect({"heartbeat-ms": "100"}, max_inbound=1 << 20)

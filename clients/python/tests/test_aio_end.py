@@ -2,6 +2,7 @@
 
 import asyncio
 import unittest
+import unittest.mock
 
 import rollcall
 from aiocase import Case, apart
@@ -39,6 +40,19 @@ class Closing(Case):
         peer.leave()
         await self.soon(closing)
 
+    async def test_a_program_that_is_behind_sees_the_servers_end(self):
+        c, peer = await self.connect(max_inbound=1000, close_timeout=10 * PATIENCE)
+
+        def serve():
+            peer.write(bytes(frame(1, bytes(1000))) * 10_000)
+            while peer.read().type != wire.CLOSE:
+                pass
+            peer.leave()
+        served = apart(serve)
+        await self.until(lambda: not c._mail.link._reading)
+        await self.soon(c.close())
+        await served
+
     async def test_a_server_that_does_not_end_its_side(self):
         c, peer = await self.connect(close_timeout=0.05)
         await self.soon(c.close())
@@ -73,6 +87,19 @@ class Closing(Case):
         with self.assertRaises(rollcall.CloseError) as e:
             await self.soon(rollcall.connect(self.server.address, connect_timeout=0.05))
         self.assertEqual((e.exception.code, e.exception.may_reconnect), (Code.NETWORK_ERROR, True))
+
+    async def test_a_logon_that_is_accepted_as_the_time_is_over(self):
+        attempt = rollcall.Client._attempt
+
+        async def slow(client):
+            await attempt(client)
+            await asyncio.sleep(2)
+
+        with unittest.mock.patch.object(rollcall.Client, "_attempt", slow):
+            c, peer = await self.connect(connect_timeout=1)
+        self.assertIs(c.state, State.ONLINE)
+        await c.send(1)
+        self.assertEqual((await apart(peer.read)).type, 1)
 
     async def test_no_server(self):
         self.server.close()

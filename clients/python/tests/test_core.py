@@ -1,5 +1,6 @@
 """One connection, with bytes and times that the tests choose."""
 
+import array
 import random
 import unittest
 
@@ -233,6 +234,16 @@ class Requests(Case):
         self.conn.send(0xFF09, b"x", to="_0")
         self.assertEqual(len(self.sent()), 1)
         self.assertFalse(self.conn.waits)
+
+    def test_bodies_of_other_types_count_by_their_bytes(self):
+        c = self.connect({"max-body": "16"})
+        for body in (bytearray(b"12345678"), memoryview(b"1_2_3_4_5_6_7_8_")[::2], array.array("I", [0x34333231, 0x38373635])):
+            c.send(1, body)
+            self.assertEqual([m.body for m in self.sent()], [b"12345678"])
+        self.assertRaises(TooLarge, c.send, 1, array.array("Q", range(3)))
+        for wrong in ("text", 5, [1]):
+            self.assertRaises(TypeError, c.send, 1, wrong)
+        self.assertEqual(self.sent(), [])
 
     def test_who_is_online(self):
         self.connect()

@@ -114,7 +114,8 @@ class Addresses(unittest.TestCase):
 class Checked(unittest.TestCase):
     def test_settings_that_make_no_sense(self):
         for wrong in ({"user": "_x"}, {"user": "a\0"}, {"token": 5}, {"device": -1}, {"device": 65536}, {"types": [0]}, {"types": [0xFF00]}, {"max_body": 0},
-                      {"max_inbound": 0}, {"min_backoff": -1}, {"min_backoff": 2, "max_backoff": 1}, {"fields": {"": "x"}}, {"fields": {"a": 5}},
+                      {"max_inbound": 0}, {"min_backoff": -1}, {"min_backoff": 2, "max_backoff": 1}, {"connect_timeout": 0},
+                      {"write_timeout": 0}, {"close_timeout": -1}, {"stable_after": -1}, {"connect_timeout": float("nan")}, {"fields": {"": "x"}}, {"fields": {"a": 5}},
                       {"ca": "x.pem"}):
             with self.assertRaises(ValueError, msg=str(wrong)):
                 Settings("tcp://localhost:1", **wrong)

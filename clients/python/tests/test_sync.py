@@ -1,9 +1,11 @@
 """The client without asyncio, against a server that does what the tests say."""
 
 import concurrent.futures
+import signal
 import threading
 import time
 import unittest
+import unittest.mock
 
 import rollcall.core
 import rollcall.sync
@@ -204,6 +206,25 @@ class Closing(Case):
         c, peer = self.connect()
         for closing in [self.apart(c.close) for _ in range(4)]:
             closing.result(PATIENCE)
+
+    def test_an_interrupt_while_it_connects(self):
+        made, main = [], threading.main_thread()
+
+        class Client(rollcall.sync._AsyncClient):
+            def __init__(self, settings):
+                super().__init__(settings)
+                made.append(self)
+
+        def interrupt():
+            self.server.accept().read()
+            signal.pthread_kill(main.ident, signal.SIGINT)
+
+        interrupting = self.apart(interrupt)
+        with unittest.mock.patch.object(rollcall.sync, "_AsyncClient", Client), self.assertRaises(KeyboardInterrupt):
+            rollcall.sync.connect(self.server.address, connect_timeout=PATIENCE)
+        interrupting.result(PATIENCE)
+        self.assertTrue(made[0]._closing.done())
+        self.assertEqual(made[0]._links, set())
 
     def test_without_waiting(self):
         c = rollcall.sync.connect(self.server.address, close_timeout=0.1, wait=False)

@@ -243,6 +243,7 @@ class Link(asyncio.Protocol):
 
     async def finish(self, timeout: float) -> None:
         """Write the Close that is queued, and wait until the server ends its side, for so many seconds at most."""
+        self.set_reading(True)  # even if the program is behind: the end comes after what it has not read
         self.flush()
         transport = self._transport
         if transport is not None and not transport.is_closing() and transport.can_write_eof():

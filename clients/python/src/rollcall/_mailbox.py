@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import deque
-from typing import Deque, Generic, List, Optional, Tuple, TypeVar, cast
+from typing import Deque, Generic, List, Optional, Set, Tuple, TypeVar, cast
 
 from ._link import Link
 from .errors import CloseError, Code
@@ -28,7 +28,7 @@ class Mailbox:
         self.acks = Acknowledgements()
         self._inbox = Inbox()
         self._max_inbound = settings.max_inbound
-        self._arrivals: List[asyncio.Future[None]] = []
+        self._arrivals: Set[asyncio.Future[None]] = set()
         self._watchers: weakref.WeakSet[States] = weakref.WeakSet()
 
     # States.
@@ -71,17 +71,18 @@ class Mailbox:
     def put(self, item: Item) -> None:
         """Add an item."""
         self._inbox.put(item)
-        if self._arrivals:
-            arrivals, self._arrivals = self._arrivals, []
-            for future in arrivals:
-                if not future.done():
-                    future.set_result(None)
+        for future in self._arrivals:
+            if not future.done():
+                future.set_result(None)
 
     async def arrival(self) -> None:
         """Wait until there may be something to take."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._arrivals.append(future)
-        await future
+        self._arrivals.add(future)
+        try:
+            await future
+        finally:
+            self._arrivals.remove(future)
 
     def take(self, kinds: Tuple[type, ...]) -> Optional[Item]:
         """Return what is next for the program. A push that it has dealt with is acknowledged once more, and not handed out."""

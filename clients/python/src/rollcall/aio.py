@@ -95,7 +95,8 @@ class Client:
     async def reply(self, message: Message, body: bytes = b"") -> None:
         """Answer a request of the server or of another user. Where the sender waits for no reply nothing is sent.
 
-        It raises as ``send``. After TooLarge the sender gets HandlerFailed.
+        It raises as ``send``. After TooLarge the sender gets HandlerFailed. If the request came on an earlier connection the answer is
+        most likely ignored.
         """
         if message.wants_reply:
             await self._put_reply(message, body).room()
@@ -187,7 +188,8 @@ class Client:
             await asyncio.wait({work}, timeout=limit)
         finally:
             if not work.done():
-                work.cancel()
+                if self._mail.link is None:  # otherwise the logon has been accepted just now
+                    work.cancel()
                 await asyncio.wait({work})
         if work.cancelled():
             raise CloseError(Code.NETWORK_ERROR, f"connecting and logging on took longer than {limit:g} s")
@@ -403,7 +405,7 @@ def connect(address: str, *, user: str = "", token: Token = None, device: int = 
     ``min_backoff``, ``max_backoff``: before attempt n, from 0, the client waits as long as the server asks, and a random time of up to
     min(max_backoff, min_backoff × 2ⁿ) seconds. ``stable_after``: after so many seconds online n begins at 0 again.
     ``connect_timeout``: for an attempt, with token, TLS and logon. ``write_timeout``: how long the network may take nothing.
-    ``close_timeout``: how long ``close`` waits for the server. All in seconds.
+    ``close_timeout``: how long ``close`` waits for the server. All in seconds; the first two of these three are more than 0.
 
     It raises ValueError for a setting that makes no sense, and OSError for a ``ca`` that cannot be read.
     """

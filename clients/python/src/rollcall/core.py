@@ -224,6 +224,8 @@ class Connection:
         """Return a message's bytes for ``queue``. Raise NotConnected, TooLarge or ValueError. It changes nothing: any thread may call it."""
         if not 0 < type < wire.FIRST_SYSTEM_TYPE and not (type in wire.OPTIONAL_TYPES and to in ("", wire.SERVER_ID)):
             raise ValueError(f"messages of type {type} are not for the program to send there")
+        if not isinstance(body, bytes):
+            body = bytes(memoryview(body))  # whose length is that of its bytes
         return self._frame(Message(type, body, to=to, id=id, flags=flags))
 
     def _frame(self, m: Message) -> bytes:

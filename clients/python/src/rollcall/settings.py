@@ -97,6 +97,8 @@ class Settings:
             raise ValueError("max_inbound is less than 1")
         if self.min_backoff < 0 or self.max_backoff < self.min_backoff:
             raise ValueError("min_backoff is negative, or max_backoff is less than it")
+        if not (self.connect_timeout > 0 and self.write_timeout > 0 and self.close_timeout >= 0 and self.stable_after >= 0):
+            raise ValueError("connect_timeout or write_timeout is not more than 0, or close_timeout or stable_after is negative")
         wire.encode_map(self.fields)
 
     def takes(self, kind: int) -> bool:

@@ -55,6 +55,9 @@ class Client:
         loop = self._loop
         asyncio.set_event_loop(loop)
         loop.run_forever()
+        tasks = asyncio.all_tasks(loop)  # of a connect that was interrupted, which are about to end
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks))
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
 
