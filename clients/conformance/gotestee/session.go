@@ -229,6 +229,9 @@ func gone(err error) event {
 func (s *session) state(c *client.Client, state client.State, err error) {
 	s.mu.Lock()
 	s.last = errors.Join(err, s.last)
+	if state == client.Online {
+		s.client = c // Dial may return later than the command comes that answers the event
+	}
 	s.mu.Unlock()
 	switch state {
 	case client.Online:
