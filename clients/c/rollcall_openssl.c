@@ -112,6 +112,7 @@ static int tls_open(void *ctx, int fd, const char *host)
 static int tls_handshake(void *ctx)
 {
     rc_tls *t = ctx;
+    ERR_clear_error(); /* here and below: SSL_get_error takes errors that other code has left for the stream's */
     int n = result(t, SSL_do_handshake(t->ssl));
     return n > 0 ? 0 : n == RC_IO_END ? RC_IO_FAILED : n;
 }
@@ -119,12 +120,14 @@ static int tls_handshake(void *ctx)
 static int tls_read(void *ctx, char *buf, size_t n)
 {
     rc_tls *t = ctx;
+    ERR_clear_error();
     return result(t, SSL_read(t->ssl, buf, (int)n));
 }
 
 static int tls_write(void *ctx, const char *buf, size_t n)
 {
     rc_tls *t = ctx;
+    ERR_clear_error();
     return result(t, SSL_write(t->ssl, buf, (int)n));
 }
 

@@ -73,6 +73,8 @@ static bool provide(rc_posix *p)
 {
     rc_memory *m = &p->cfg.memory;
     size_t size = (p->cfg.max_body ? p->cfg.max_body : DEFAULT_BODY) + MORE_THAN_BODY;
+    if (size < MORE_THAN_BODY)
+        return false; /* the sum has wrapped around */
     if (!m->rx) {
         m->rx_size = size;
         m->rx = allocate(p, 0, size);

@@ -3,6 +3,7 @@
 #include "peer.h"
 #include "rollcall_posix.h"
 
+#include <errno.h>
 #include <sys/wait.h>
 
 enum { TIMES = 1000 };
@@ -43,6 +44,8 @@ int main(void)
     while (rc_posix_step(p, -1)) {
     }
     rc_posix_free(p);
+    cfg.max_body = SIZE_MAX;
+    CHECK(!rc_posix_new(&cfg, "127.0.0.1", port, NULL) && errno == ENOMEM, "a buffer larger than memory");
     CHECK(online == TIMES && closed == 1, "%d times online, %d times closed", online, closed);
     CHECK(dup(0) == lowest, "a socket is open");
     waitpid(child, &status, 0);
