@@ -27,6 +27,7 @@ namespace Rollcall.Net
         private const uint LogonId = 1; // it is answered before any other request is sent
         private const long MaxHeartbeatMs = 24 * 3600 * 1000;
         private const long MaxExpiresMs = 10L * 365 * 24 * 3600 * 1000;
+        private const int AbandonMs = 1000;
         private const long LastWordsMs = 1000; // how long the server's Close is looked for after a failed write
 
         private readonly IConnectionOwner owner;
@@ -36,6 +37,7 @@ namespace Rollcall.Net
         private readonly FrameReader reader;
         private readonly long born;
         private readonly CancellationTokenSource ending = new CancellationTokenSource();
+        private readonly TaskCompletionSource<bool> ended = new TaskCompletionSource<bool>(TaskCreationOptions.RunContinuationsAsynchronously);
         private readonly object gate = new object();
         private readonly Dictionary<uint, Pending> requests = new Dictionary<uint, Pending>();
         private readonly List<Task> others = new List<Task>();
@@ -155,12 +157,28 @@ namespace Rollcall.Net
                 if (expiresMs > 0)
                     others.Add(RenewAllAsync());
             }
-            End(await ReadAllAsync().ConfigureAwait(false));
+            Task<RollcallException> reading = ReadAllAsync();
+            if (await Task.WhenAny(reading, ended.Task).ConfigureAwait(false) == reading)
+                End(await reading.ConfigureAwait(false));
             await Task.WhenAll(others).ConfigureAwait(false);
-            await queue.Writer.ConfigureAwait(false);
+            await AbandonedAsync(reading).ConfigureAwait(false);
+            await AbandonedAsync(queue.Writer).ConfigureAwait(false);
             link.Dispose();
             ending.Dispose();
             return why;
+        }
+
+        /// <summary>
+        /// Waits for a task that reads or writes on the closed socket, for a second at most: mono now and then loses the end of a write that
+        /// began when the socket was closed.
+        /// </summary>
+        private static async Task AbandonedAsync(Task task)
+        {
+            using (var over = new CancellationTokenSource())
+            {
+                await Task.WhenAny(task, Task.Delay(AbandonMs, over.Token)).ConfigureAwait(false);
+                over.Cancel();
+            }
         }
 
         /// <summary>Ends the connection at once. The first cause counts.</summary>
@@ -176,6 +194,7 @@ namespace Rollcall.Net
             link.Abort();
             ending.CancelQuietly();
             Abandon(cause);
+            ended.TrySetResult(true);
         }
 
         /// <summary>Begins to end the connection: what waits goes out, then a Close; then the server has time to end its side.</summary>
