@@ -1,7 +1,10 @@
 using System;
 using System.Collections.Generic;
+using System.Net;
+using System.Net.Sockets;
 using System.Threading;
 using System.Threading.Tasks;
+using Rollcall.Net;
 using Rollcall.Wire;
 
 namespace Rollcall.Tests
@@ -143,6 +146,37 @@ namespace Rollcall.Tests
                 Frame refusal = await p.Peer.ReadAsync(0xFF09);
                 Check.Equal("7 3 ", refusal.Id + " " + refusal.Flags + " " + refusal.Dest);
                 Check.Equal(8u, (await p.Peer.ReadAsync(1)).Id, "the handlers go on");
+            }
+        }
+
+        [Test]
+        private static async Task AnAddressThatDoesNotAnswerLeavesTheNextOneTime()
+        {
+            var queued = new List<Socket>();
+            using (var server = new FakeServer())
+            {
+                int port = int.Parse(server.HostPort.Split(':')[1]);
+                IPAddress silent = IPAddress.Parse("127.0.0.2");
+                var full = new TcpListener(silent, port);
+                full.Start(1);
+                Task answered;
+                do // its queue has room for few; then no connection is answered
+                {
+                    queued.Add(new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp));
+                    answered = queued[queued.Count - 1].ConnectAsync(silent, port);
+                }
+                while (queued.Count < 100 && await Task.WhenAny(answered, Task.Delay(500)) == answered);
+                Check.True(!answered.IsCompleted && queued.Count > 1, "the queue is full, after " + queued.Count);
+                var clock = new FakeClock();
+                var options = new RollcallOptions { Clock = clock, ConnectTimeout = TimeSpan.FromSeconds(10) };
+                Task<Link> connecting = Link.ConnectAsync(new[] { silent, IPAddress.Loopback }, port, options, CancellationToken.None);
+                await clock.Waits(5000);
+                clock.Advance(5000);
+                (await Check.Soon(connecting, "the second address")).Dispose();
+                Check.Equal(0, clock.Count, "waits that are left");
+                full.Stop();
+                _ = answered.ContinueWith(a => a.Exception); // it fails
+                queued.ForEach(q => q.Dispose());
             }
         }
 

@@ -95,7 +95,7 @@ namespace Rollcall.Net
         {
             var body = new ByteBuffer();
             StringMap.Append(body, fields);
-            Link link = await Link.OpenAsync(to, owner.Options.Authorities, stop).ConfigureAwait(false);
+            Link link = await Link.OpenAsync(to, owner.Options, stop).ConfigureAwait(false);
             var connection = new Connection(owner, link);
             try
             {

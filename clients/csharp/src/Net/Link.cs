@@ -23,14 +23,20 @@ namespace Rollcall.Net
             stream = new NetworkStream(socket, false);
         }
 
-        /// <summary>Connects. With TLS the chain and the name are checked. roots is null for the machine's authorities.</summary>
-        internal static async Task<Link> OpenAsync(Address to, X509Certificate2Collection roots, CancellationToken stop)
+        /// <summary>
+        /// Connects. With TLS the chain and the name are checked. The options say which authorities to trust, and how much time there is for
+        /// all of a host's addresses.
+        /// </summary>
+        internal static async Task<Link> OpenAsync(Address to, RollcallOptions options, CancellationToken stop)
         {
-            Link link = await ConnectAsync(to, stop).ConfigureAwait(false);
+            IPAddress[] addresses = IPAddress.TryParse(to.Host, out IPAddress ip)
+                ? new[] { ip }
+                : await Dns.GetHostAddressesAsync(to.Host).OrCancelled(stop).ConfigureAwait(false);
+            Link link = await ConnectAsync(addresses, to.Port, options, stop).ConfigureAwait(false);
             try
             {
                 if (to.Tls)
-                    await link.SecureAsync(to.Host, roots, stop).ConfigureAwait(false);
+                    await link.SecureAsync(to.Host, options.Authorities, stop).ConfigureAwait(false);
                 return link;
             }
             catch
@@ -71,34 +77,50 @@ namespace Rollcall.Net
             e is IOException || e is SocketException || e is ObjectDisposedException || e is AuthenticationException
             || e is InvalidOperationException || e is NotSupportedException || e is NullReferenceException;
 
-        private static async Task<Link> ConnectAsync(Address to, CancellationToken stop)
+        /// <summary>Tries the addresses, one after the other. One that does not answer leaves the others their share of the time.</summary>
+        internal static async Task<Link> ConnectAsync(IPAddress[] addresses, int port, RollcallOptions options, CancellationToken stop)
         {
-            IPAddress[] addresses = IPAddress.TryParse(to.Host, out IPAddress ip)
-                ? new[] { ip }
-                : await Dns.GetHostAddressesAsync(to.Host).OrCancelled(stop).ConfigureAwait(false);
-            Exception last = null;
-            foreach (IPAddress address in addresses)
+            Exception last = new IOException("the host has no address");
+            Link link = null; // not returned in the loop: mono's compiler loses what is returned over an await in a finally
+            for (int i = 0; i < addresses.Length && link == null; i++)
             {
-                var socket = new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
-                try
+                using (var share = CancellationTokenSource.CreateLinkedTokenSource(stop))
                 {
-                    using (stop.Register(socket.Dispose))
-                        await socket.ConnectAsync(address, to.Port).OrCancelled(stop).ConfigureAwait(false);
-                    return new Link(socket);
-                }
-                catch (Exception e) when (IsOfNetwork(e))
-                {
-                    socket.Dispose();
-                    stop.ThrowIfCancellationRequested();
-                    last = e;
-                }
-                catch (OperationCanceledException)
-                {
-                    socket.Dispose();
-                    throw;
+                    Task timer = i == addresses.Length - 1 ? Task.CompletedTask
+                        : options.Clock.CancelAfter((long)options.ConnectTimeout.TotalMilliseconds / addresses.Length, share);
+                    try
+                    {
+                        link = await ConnectAsync(addresses[i], port, share.Token).ConfigureAwait(false);
+                    }
+                    catch (Exception e) when (IsOfNetwork(e) || e is OperationCanceledException)
+                    {
+                        stop.ThrowIfCancellationRequested();
+                        last = e;
+                    }
+                    finally
+                    {
+                        share.Cancel();
+                        await timer.ConfigureAwait(false);
+                    }
                 }
             }
-            throw last ?? new IOException("the host has no address");
+            return link ?? throw last;
+        }
+
+        private static async Task<Link> ConnectAsync(IPAddress address, int port, CancellationToken stop)
+        {
+            var socket = new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+            try
+            {
+                using (stop.Register(socket.Dispose))
+                    await socket.ConnectAsync(address, port).OrCancelled(stop).ConfigureAwait(false);
+                return new Link(socket);
+            }
+            catch
+            {
+                socket.Dispose();
+                throw;
+            }
         }
 
         private async Task SecureAsync(string host, X509Certificate2Collection roots, CancellationToken stop)

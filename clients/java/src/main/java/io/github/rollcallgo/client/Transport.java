@@ -18,11 +18,16 @@ final class Transport {
     private volatile boolean aborted;
     private Socket socket;
 
-    /** Connects, to one of a host's addresses after the other. The time is in milliseconds. */
+    /** Connects to a host, over TLS if it is asked for. The time is in milliseconds. */
     void connect(Address to, long timeout, SSLSocketFactory tls) throws IOException {
         long until = Millis.now() + timeout;
+        connect(InetAddress.getAllByName(to.host), until, to, tls);
+    }
+
+    /** Tries the host's addresses, one after the other. One that does not answer leaves the others their share of the time. */
+    void connect(InetAddress[] ips, long until, Address to, SSLSocketFactory tls) throws IOException {
         IOException failed = new IOException("no address");
-        for (InetAddress ip : InetAddress.getAllByName(to.host)) {
+        for (int i = 0; i < ips.length; i++) {
             try {
                 Socket s = new Socket();
                 raw = s;
@@ -30,7 +35,8 @@ final class Transport {
                     throw new IOException("aborted");
                 }
                 s.setTcpNoDelay(true);
-                s.connect(new InetSocketAddress(ip, to.port), (int) Math.max(1, until - Millis.now()));
+                long share = (until - Millis.now()) / (ips.length - i);
+                s.connect(new InetSocketAddress(ips[i], to.port), (int) Math.max(1, share));
                 socket = to.tls ? secure(s, to, tls) : s;
                 return;
             } catch (IOException e) {

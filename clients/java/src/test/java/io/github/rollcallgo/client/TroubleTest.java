@@ -5,7 +5,14 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.rollcallgo.client.TestServer.Peer;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
+import java.net.SocketTimeoutException;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
@@ -144,6 +151,33 @@ class TroubleTest {
             c.close();
             p.close();
             sender.join();
+        }
+    }
+
+    @Test
+    void anAddressThatDoesNotAnswerLeavesTheNextOneTime() throws Exception {
+        InetAddress silent = InetAddress.getByName("127.0.0.2");
+        List<Socket> queued = new ArrayList<>();
+        try (ServerSocket full = new ServerSocket(server.port(), 1, silent)) {
+            try {
+                while (queued.size() < 100) { // its queue has room for few; then no connection is answered
+                    Socket s = new Socket();
+                    queued.add(s);
+                    s.connect(new InetSocketAddress(silent, server.port()), 500);
+                }
+                throw new AssertionError("the queue has no end");
+            } catch (SocketTimeoutException e) {
+                assertTrue(queued.size() > 1, "the first is answered");
+            }
+            Transport t = new Transport();
+            InetAddress[] both = {silent, InetAddress.getByName("127.0.0.1")};
+            t.connect(both, Millis.now() + 4000, Address.parse(server.address()), null);
+            server.accept().close();
+            t.abort();
+        } finally {
+            for (Socket s : queued) {
+                s.close();
+            }
         }
     }
 
