@@ -55,14 +55,15 @@ namespace Rollcall
 
         /// <summary>
         /// The wait before each attempt to reconnect is evenly distributed between 0 and the lesser of BackoffMax and BackoffMin × 2ⁿ, for
-        /// attempt n from 0 (n stays at 8), behind what the server asked to wait. The default is 0.2 s; zero means no wait of its own.
+        /// attempt n from 0 (n stays at 8), behind what the server asked to wait. The default is 0.2 s; zero means no wait of its own. As all
+        /// times here it must not be negative, and a day at most.
         /// </summary>
         public TimeSpan BackoffMin { get; set; } = TimeSpan.FromSeconds(0.2);
 
-        /// <summary>See <see cref="BackoffMin"/>. The default is 30 s.</summary>
+        /// <summary>See <see cref="BackoffMin"/>. The default is 30 s; zero means no wait of its own.</summary>
         public TimeSpan BackoffMax { get; set; } = TimeSpan.FromSeconds(30);
 
-        /// <summary>How long a connection must have lasted for the backoff to begin anew. The default is a minute.</summary>
+        /// <summary>How long a connection must have lasted for the backoff to begin anew. The default is a minute; with zero it begins anew after every one.</summary>
         public TimeSpan StableAfter { get; set; } = TimeSpan.FromMinutes(1);
 
         /// <summary>How long one attempt may take: the token, connecting, TLS and the logon. It must be positive. The default is 15 s.</summary>
@@ -75,8 +76,8 @@ namespace Rollcall
         public TimeSpan CloseTimeout { get; set; } = TimeSpan.FromSeconds(3);
 
         /// <summary>
-        /// How long a request waits for its reply where its call names no time. The default is 30 s; Timeout.InfiniteTimeSpan waits until the
-        /// connection ends.
+        /// How long a request waits for its reply where its call names no time. The default is 30 s; zero fails at once, Timeout.InfiniteTimeSpan
+        /// waits until the connection ends.
         /// </summary>
         public TimeSpan RequestTimeout { get; set; } = TimeSpan.FromSeconds(30);
 
@@ -141,6 +142,7 @@ namespace Rollcall
             }
             StringMap.Append(new ByteBuffer(), copy.Fields);
             Require(BackoffMin >= TimeSpan.Zero && BackoffMax >= TimeSpan.Zero, "a backoff is negative");
+            Require(StableAfter >= TimeSpan.Zero, "StableAfter is negative");
             Require(BackoffMin <= Longest && BackoffMax <= Longest && StableAfter <= Longest, "a time is longer than a day");
             Require(Positive(ConnectTimeout) && Positive(WriteTimeout), "ConnectTimeout and WriteTimeout must be positive, and a day at most");
             Require(CloseTimeout >= TimeSpan.Zero && CloseTimeout <= Longest, "CloseTimeout must not be negative, and a day at most");

@@ -13,7 +13,8 @@ import javax.net.ssl.SSLContext;
 
 /**
  * The settings of a client; {@link RollcallClient#builder} makes one. Everything has a default but the address. A builder may be used for
- * several clients, on one thread at a time. Its methods throw IllegalArgumentException for what makes no sense.
+ * several clients, on one thread at a time. Its methods throw IllegalArgumentException for what makes no sense, such as a negative time.
+ * Times count in whole milliseconds, 24 days at most: a longer one is as one of 24 days.
  */
 public final class ClientBuilder {
     /** The longest time that a setting may have. */
@@ -191,8 +192,8 @@ public final class ClientBuilder {
      * Sets the bounds of the wait before each attempt to reconnect: a random time from 0 to the lesser of most and least × 2ⁿ, for the
      * n-th attempt, n being at most 8. If the server asks for a wait, of an hour at most, that comes before it.
      *
-     * @param least the default is 0.2 s
-     * @param most  the default is 30 s
+     * @param least the default is 0.2 s; zero is no wait
+     * @param most  the default is 30 s; zero is no wait
      * @return this
      */
     public ClientBuilder backoff(Duration least, Duration most) {
@@ -204,7 +205,7 @@ public final class ClientBuilder {
     /**
      * Sets how long a connection has to last so that the backoff begins anew.
      *
-     * @param time the default is one minute
+     * @param time the default is one minute; with zero the backoff begins anew after every connection
      * @return this
      */
     public ClientBuilder stableAfter(Duration time) {
@@ -215,7 +216,7 @@ public final class ClientBuilder {
     /**
      * Limits an attempt to connect: the token function, connecting, TLS and the logon together.
      *
-     * @param limit the default is 15 s
+     * @param limit the default is 15 s; zero is as 1 ms
      * @return this
      */
     public ClientBuilder connectTimeout(Duration limit) {
@@ -226,7 +227,7 @@ public final class ClientBuilder {
     /**
      * Limits how long requests without a limit of their own wait for the answer.
      *
-     * @param limit the default is 30 s
+     * @param limit the default is 30 s; zero is as 1 ms
      * @return this
      */
     public ClientBuilder requestTimeout(Duration limit) {
@@ -237,7 +238,7 @@ public final class ClientBuilder {
     /**
      * Limits how long {@link RollcallClient#close} waits for the server to end its side, and then for a running handler.
      *
-     * @param limit the default is 3 s
+     * @param limit the default is 3 s; zero is as 1 ms
      * @return this
      */
     public ClientBuilder closeTimeout(Duration limit) {

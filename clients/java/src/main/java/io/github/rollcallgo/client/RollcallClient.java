@@ -69,7 +69,8 @@ public final class RollcallClient implements AutoCloseable {
     }
 
     /**
-     * Sends a request to the server, with the time limit of {@link ClientBuilder#requestTimeout}.
+     * Sends a request to the server, with the time limit of {@link ClientBuilder#requestTimeout}. As {@link #send} it waits while more
+     * than 256 KiB wait for the network, also beyond the limit.
      *
      * @param type 1 to 0xFEFF
      * @param body it may be used again when this method has returned
@@ -86,7 +87,7 @@ public final class RollcallClient implements AutoCloseable {
      *
      * @param type  1 to 0xFEFF
      * @param body  it may be used again when this method has returned
-     * @param limit after which the future ends with a {@link java.util.concurrent.TimeoutException}
+     * @param limit after which the future ends with a {@link java.util.concurrent.TimeoutException}; zero is at once
      * @return as the other request's
      * @throws IllegalArgumentException for another type or a negative limit
      */
@@ -114,7 +115,7 @@ public final class RollcallClient implements AutoCloseable {
      * @param user  1 to 255 bytes of UTF-8 without control characters
      * @param type  1 to 0xFEFF
      * @param body  it may be used again when this method has returned
-     * @param limit after which the future ends with a {@link java.util.concurrent.TimeoutException}
+     * @param limit after which the future ends with a {@link java.util.concurrent.TimeoutException}; zero is at once
      * @return as {@link #request}
      * @throws IllegalArgumentException for another type or user ID or a negative limit
      */
