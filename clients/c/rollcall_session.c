@@ -175,7 +175,7 @@ static bool parse_accepted(const rc_message *m, rc_reason *why)
     rc_slice fields = m->body;
     if (fields.len < 2)
         return false;
-    if (rci_get(fields.data, 2))
+    if (fields.data[0] || fields.data[1])
         return rc_parse_close(fields, why);
     fields.data += 2;
     fields.len -= 2;
