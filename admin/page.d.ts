@@ -3,6 +3,10 @@
 /** What can stand in an element; false and undefined leave it out. */
 type Child = Node | string | number | false | null | undefined | Child[]
 
+/** Texts, and numbers, by name. */
+type Texts = Record<string, string>
+type Counts = Record<string, number>
+
 /** Attributes of an element, and its handlers. */
 type Attributes = { [handler: `on${string}`]: (e: any) => unknown, [name: string]: any }
 

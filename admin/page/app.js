@@ -94,9 +94,10 @@ function span(s = 0) {
 }
 let skew = 0 // of this machine's clock against the server's
 const since = (t = '') => span((Date.now() + skew - Date.parse(t)) / 1000)
-const at = (t = '') => h('time', { datetime: t, title: new Date(t).toLocaleString() }, new Date(t).toLocaleTimeString())
+const day = new Intl.DateTimeFormat([], { dateStyle: 'medium', timeStyle: 'medium' }), clock = new Intl.DateTimeFormat([], { timeStyle: 'medium' })
+const at = (t = '') => h('time', { datetime: t, title: day.format(Date.parse(t)) }, clock.format(Date.parse(t)))
 const count = (n = 0, name = '') => num(n) + ' ' + name + (n === 1 ? '' : 's')
-/** What there is of each kind: "3 open, 1 closing". @param {Record<string, number | undefined>} counts */
+/** What there is of each kind: "3 open, 1 closing". @param {Partial<Counts>} counts */
 const parts = (counts) => Object.entries(counts).filter(([, n]) => n).map(([name, n]) => num(n) + ' ' + name).join(', ')
 const waits = (toHandle = 0, toSend = 0) => size(toHandle) + ' to be handled, ' + size(toSend) + ' to be sent'
 /** @param {Traffic} t */
@@ -109,7 +110,7 @@ const fault = (status = 0, message = '') => Object.assign(new Error(message), { 
 
 /** Asks the API; with a body it acts. @type {Api} */
 async function api(path, query, body) {
-	/** @type {Record<string, string>} */
+	/** @type {Texts} */
 	const headers = token ? { Authorization: 'Bearer ' + token } : {}
 	if (body) Object.assign(headers, { 'Content-Type': 'application/json', 'Rollcall-Admin': '1' })
 	const where = 'api/v1/' + path.replace('{n}', /** @type {any} */ (query)?.n)
@@ -172,7 +173,7 @@ const read = (steps = 0) => {
 	draw()
 }
 /** When the charts are read. @param {Series} s */
-const readAt = (s) => (back ? new Date(Date.parse(s.end) - back * s.step * 1000).toLocaleTimeString() : 'now')
+const readAt = (s) => (back ? clock.format(Date.parse(s.end) - back * s.step * 1000) : 'now')
 
 /** @type {Chart} */
 function chart(title, lines, s, format) {
@@ -193,7 +194,7 @@ function chart(title, lines, s, format) {
 
 // ---- the views
 
-/** @param {Record<string, number> | number[]} counts */
+/** @param {Counts | number[]} counts */
 const add = (counts) => Object.values(counts).reduce((a, b) => a + b, 0)
 /** The mean of the last ten seconds: a rate that a person can read. @param {number[]} a */
 const mean = (a) => add(a.slice(-10)) / Math.max(1, Math.min(10, a.length))
@@ -203,7 +204,7 @@ const sum = (all, like) => like.map((_, i) => all.reduce((a, v) => a + v[i], 0))
 const top = (by = '') => to('#/sessions', { top: by })
 const tile = (name = '', value = '', href = '', below = '', bad = false) => h('li', h('a', { href, class: bad && 'bad' }, h('span', name), h('b', value), h('span', below)))
 
-/** @param {Record<string, number>} counts @param {string} head @param {(name: string) => Child} shown */
+/** @param {Counts} counts @param {string} head @param {(name: string) => Child} shown */
 const countTable = (counts, head, shown) => table(Object.entries(counts).filter(([, n]) => n).sort((a, b) => b[1] - a[1]), ([name]) => name, { [head]: ([name]) => shown(name), 'Since the start!': ([, n]) => num(n) })
 
 /** @param {Engine} e */
@@ -259,10 +260,10 @@ const endedTable = (all) => table(all, (s) => s.conn, {
 /** @param {Session[]} all */
 const fieldsOf = (all) => all.map(({ conn, fields = {} }) => Object.keys(fields).length > 0 && [h('h2', 'Fields of ', connLink(conn)), definitions(...Object.entries(fields).map(([k, t]) => /** @type {[Child, Child]} */ ([text(k), text(t)])))])
 
-/** @type {Record<string, string>} */
+/** @type {Texts} */
 const tops = { in: 'received most', out: 'sent most', dropped: 'lost most messages', waiting: 'most waits', age: 'longest online' }
 
-/** A select of values with names. @param {Record<string, string>} names */
+/** A select of values with names. @param {Texts} names */
 const select = (name = '', names, chosen = '') => h('select', { name }, Object.entries(names).map(([value, says]) => h('option', { value, selected: value === chosen }, says)))
 
 /** Goes to a view, with what a form has. An order has no other filters. */
@@ -398,8 +399,7 @@ const views = {
 		countTable(overview.notLetIn, 'Reason', (why) => why)],
 
 	events: () => () => [h('h1', 'Events'),
-		h('p', button(paused ? 'Go on' : 'Pause', () => { paused = !paused; draw() }), ' ',
-			h('span.note', leftOut ? num(leftOut) + ' events were left out: more come than can be shown.' : missed && 'Some events before are missing.')),
+		h('p', button(paused ? 'Go on' : 'Pause', () => { paused = !paused; draw(); paint() }), ' ', h('span.note', { id: 'lost' }, lost())),
 		eventList()],
 }
 
@@ -414,8 +414,10 @@ let arrived = []
 /** @type {UserEvent[]} those that are shown, the latest first */
 let listed = []
 const mostListed = 200
-/** @type {Record<string, string>} */
+/** @type {Texts} */
 const says = { connected: 'logged on', disconnected: 'ended', pushedOut: 'is pushed out', ignored: 'was refused: is online already', timedOut: 'fell silent', expired: 'was idle for too long', tagged: 'session tagged', userTagged: 'tagged' }
+
+const lost = () => leftOut ? num(leftOut) + ' events were left out: more come than can be shown.' : missed ? 'Some events before are missing.' : ''
 
 const eventList = () => h('ol.events', { id: 'events', 'data-own': true, 'data-key': wanted, 'aria-label': 'Events, the latest first' }, listed.map(eventItem))
 
@@ -451,21 +453,19 @@ function watch() {
 	}
 }
 
-/** Shows what has come, once for each picture of the screen. */
+/** Shows what has come, ten times a second and a part each time, so that the page stays quick. */
 function paint() {
 	if (painting || paused) return
 	painting = true
-	requestAnimationFrame(() => {
+	setTimeout(() => {
 		painting = false
-		if (view.path === 'events') draw()
-		const fresh = arrived.reverse()
-		arrived = []
+		const list = $('#events'), note = $('#lost'), fresh = arrived.splice(0, 50).reverse()
 		listed = [...fresh, ...listed].slice(0, mostListed)
-		const list = $('#events')
-		if (!list) return
-		list.prepend(...fresh.map(eventItem))
-		while (list.childElementCount > mostListed) list.lastElementChild.remove()
-	})
+		if (note) note.textContent = lost()
+		list?.prepend(...fresh.map(eventItem))
+		while (list?.childElementCount > mostListed) list.lastElementChild.remove()
+		if (arrived.length) paint()
+	}, 100)
 }
 
 // ---- acts
@@ -502,13 +502,13 @@ function askKick({ users, user = '', conn }, ban) {
 	'Throw out', async (written) => {
 		const options = { text: String(written.get('text')), banSeconds: Number(written.get('ban')) }
 		const all = users ? (await api('kick', {}, { users, ...options })).kicked : [conn ? await api('conns/{n}/kick', { n: conn }, options) : await api('users/kick', {}, { user, ...options })]
-		/** @type {Record<string, number>} */
+		/** @type {Counts} */
 		const ends = {}
 		const told = all.flatMap((k) => (k.error ? k.error : k.sessions.map((s) => (s.outcome === 'told' ? 'told, and ended' : s.outcome))))
 		for (const what of told) ends[what] = (ends[what] ?? 0) + 1
 		picked.clear()
 		for (const box of main.querySelectorAll('td input')) box.checked = false
-		return [users ? count(users.length, 'user') : text(all[0].user), ': ', parts(ends) || 'no session to end', all[0].missing && ', no answer from ' + all[0].missing.join(', '), all[0].until && '; stays out until ' + new Date(all[0].until).toLocaleString()]
+		return [users ? count(users.length, 'user') : text(all[0].user), ': ', parts(ends) || 'no session to end', all[0].missing && ', no answer from ' + all[0].missing.join(', '), all[0].until && '; stays out until ' + day.format(Date.parse(all[0].until))]
 	})
 }
 

@@ -67,6 +67,19 @@ func TestThePageLeavesEventsOut(t *testing.T) {
 	p.click("nav a", "Events")
 	p.says("Pause")
 	n := 0
+	testkit.Eventually(t, "the page watches", func() bool {
+		n++
+		s.Users.SetTag("alice", fmt.Sprint(n))
+		return value[int](p, "document.querySelectorAll('#events li').length") > 0
+	})
+	for end := n + 150; n < end; { // more than are painted at a time, and fewer than would be too many
+		n++
+		s.Users.SetTag("alice", fmt.Sprint(n))
+	}
+	p.await(fmt.Sprintf("document.querySelector('#events li').innerText.includes('→ %d')", n))
+	if got := value[int](p, "document.querySelectorAll('#events li').length"); got < 150 || value[bool](p, "document.body.innerText.includes('left out')") {
+		t.Errorf("of 150 events at once %d are listed", got)
+	}
 	testkit.Eventually(t, "events are left out", func() bool {
 		for range 5000 {
 			n++
