@@ -169,7 +169,7 @@ final class Connection {
                 reader.next(frame);
                 receive();
             } catch (RollcallException e) {
-                if (e.code() == CloseCode.INVALID_MESSAGE || e.code() == CloseCode.MESSAGE_TOO_LARGE) {
+                if (e.code() != CloseCode.NETWORK_ERROR) {
                     complain(e);
                 }
                 throw e;
@@ -177,7 +177,7 @@ final class Connection {
         }
     }
 
-    /** Tells the server about its mistake, and waits until it ends its side. A Close of the server with such a code gets here too. */
+    /** Tells the server why the client ends the connection, and waits until it ends its side. After a Close of the server it does nothing. */
     private void complain(RollcallException e) {
         if (frame.type == Frame.CLOSE) {
             return;

@@ -84,6 +84,22 @@ class TroubleTest {
     }
 
     @Test
+    void tooMuchBehindAHandlerWhileARequestWaitsIsToldToTheServer() throws Exception {
+        CompletableFuture<Peer> peer = ClientTest.beside(server::online);
+        CountDownLatch release = new CountDownLatch(1);
+        ClientBuilder b = server.builder().maxInbound(10_000).onMessage(1, m -> release.await());
+        try (RollcallClient c = b.connect(); Peer p = ClientTest.get(peer)) {
+            c.request(2, Frame.NOTHING);
+            p.next(2);
+            for (int i = 0; i < 60; i++) {
+                p.send(1, 0, 0, "", new byte[1000]);
+            }
+            assertEquals(CloseCode.RATE_LIMITED, Bodies.parseClose(p.next(Frame.CLOSE).body).code());
+            release.countDown();
+        }
+    }
+
+    @Test
     void aLimitThatIsNoNumberIsNone() throws Exception {
         CompletableFuture<Peer> peer = ClientTest.beside(() -> server.online("max-body", "large"));
         try (RollcallClient c = server.builder().connect(); Peer p = ClientTest.get(peer)) {
