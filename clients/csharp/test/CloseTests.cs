@@ -133,6 +133,7 @@ namespace Rollcall.Tests
             Check.Equal(0, clock.Count, "waits that are left");
             await Check.ThrowsAsync<ArgumentException>(() => RollcallClient.ConnectAsync("http://x:1", new RollcallOptions()));
             await Check.ThrowsAsync<ArgumentException>(() => RollcallClient.ConnectAsync(url, new RollcallOptions { User = "_a" }));
+            await Check.ThrowsAsync<ArgumentException>(() => RollcallClient.ConnectAsync(url, new RollcallOptions { StableAfter = TimeSpan.FromTicks(-1) }));
         }
 
         /// <summary>A context with one thread, as Unity's main thread: what is posted runs when the test pumps.</summary>
