@@ -8,7 +8,6 @@ import java.io.IOException;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
-import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletionException;
 
 /**
@@ -73,7 +72,7 @@ public final class Terminal {
             } else if (!line.isEmpty()) {
                 client.send(CHAT, line.getBytes(StandardCharsets.UTF_8));
             }
-        } catch (CompletionException | CancellationException e) {
+        } catch (CompletionException e) {
             System.out.println("* " + e.getCause().getMessage());
         } catch (RollcallException | IllegalArgumentException e) {
             System.out.println("* " + e.getMessage());
