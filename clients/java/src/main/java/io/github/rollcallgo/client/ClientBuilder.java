@@ -164,7 +164,8 @@ public final class ClientBuilder {
     }
 
     /**
-     * Sets what TLS trusts. By default it is what the Java runtime trusts. The server's name is verified in any case.
+     * Sets what TLS trusts. By default it is what the Java runtime trusts. The server's name is verified too, unless the context has an
+     * {@code X509ExtendedTrustManager} of the program's own, which does all of this itself.
      *
      * @param context is used for tls:// addresses
      * @return this
