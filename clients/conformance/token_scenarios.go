@@ -68,7 +68,6 @@ var tokenScenarios = []scenario{
 			t.state("online")
 			m, _ := c.wantRenew()
 			c.send(refusal(m, "", protocol.InternalError, "ask again", nil))
-			c.fence()
 			m, f := c.wantRenew()
 			if f["token"] != "three" {
 				t.failf("got a Renew with the token %q, want the next one", f["token"])

@@ -4,7 +4,7 @@ import { RollcallError, connect } from "@rollcall/client/browser";
 import { Testee } from "./testee.js";
 
 declare global {
-  /** tell brings the other half an event, as JSON. */
+  /** tell brings the other half the name of the frame, a space, and an event as JSON. */
   function tell(event: string): void;
   var testee: Testee;
 }
@@ -28,7 +28,7 @@ function printed(value: unknown, seen = new Set<unknown>()): string {
   return value instanceof Map ? `${texts.join("\n")}\n${printed([...value], seen)}` : texts.join("\n");
 }
 
-const told = (event: object): void => tell(JSON.stringify(event));
+const told = (event: object): void => tell(`${window.name} ${JSON.stringify(event)}`);
 
 globalThis.testee = new Testee({
   connect,
