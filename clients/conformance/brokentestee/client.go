@@ -11,13 +11,14 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-go/rollcall/clients/conformance/testee"
 	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // client is one client, from its dial to its end.
 type client struct {
-	how  *command
+	how  *testee.Command
 	stop chan struct{} // closed by close
 	done chan struct{} // closed at its end
 
@@ -48,7 +49,7 @@ type request struct {
 	users   bool
 }
 
-func newClient(how *command) *client {
+func newClient(how *testee.Command) *client {
 	if how.Types == nil {
 		how.Types = []uint16{1}
 	}
@@ -60,22 +61,22 @@ func newClient(how *command) *client {
 	return c
 }
 
-func (c *client) do(cmd *command) {
+func (c *client) do(cmd *testee.Command) {
 	switch cmd.Do {
 	case "close":
 		c.close()
 	case "send":
-		if err := c.send(&protocol.Message{Type: cmd.Type, DestUserID: cmd.To, Body: cmd.bytes()}); err != "" {
-			tell(event{"event": "error", "tag": cmd.Tag, "reason": err})
+		if err := c.send(&protocol.Message{Type: cmd.Type, DestUserID: cmd.To, Body: cmd.Bytes()}); err != "" {
+			testee.Tell(testee.Event{"event": "error", "tag": cmd.Tag, "reason": err})
 			return
 		}
-		tell(event{"event": "done", "tag": cmd.Tag})
+		testee.Tell(testee.Event{"event": "done", "tag": cmd.Tag})
 	case "request":
-		c.ask(cmd, &protocol.Message{Type: cmd.Type, DestUserID: cmd.To, Body: cmd.bytes()}, false)
+		c.ask(cmd, &protocol.Message{Type: cmd.Type, DestUserID: cmd.To, Body: cmd.Bytes()}, false)
 	case "online":
 		body, err := system.AppendIDList(nil, cmd.Users)
 		if err != nil {
-			tell(event{"event": "error", "tag": cmd.Tag, "reason": "invalid"})
+			testee.Tell(testee.Event{"event": "error", "tag": cmd.Tag, "reason": "invalid"})
 			return
 		}
 		c.ask(cmd, &protocol.Message{Type: protocol.TypeWhoIsOnline, Body: body}, true)
@@ -92,7 +93,7 @@ func (c *client) do(cmd *command) {
 			text += ", session " + c.session
 		}
 		c.mu.Unlock()
-		tell(event{"event": "shown", "tag": cmd.Tag, "text": text})
+		testee.Tell(testee.Event{"event": "shown", "tag": cmd.Tag, "text": text})
 	}
 }
 
@@ -136,37 +137,37 @@ func (c *client) nextID() uint32 {
 	return c.lastID
 }
 
-func (c *client) ask(cmd *command, m *protocol.Message, users bool) {
+func (c *client) ask(cmd *testee.Command, m *protocol.Message, users bool) {
 	c.mu.Lock()
 	m.ID = c.nextID()
 	c.waiting[m.ID] = &request{tag: cmd.Tag, to: cmd.To, users: users}
 	c.mu.Unlock()
 	if reason := c.send(m); reason != "" {
-		c.fails(m.ID, event{"reason": reason})
+		c.fails(m.ID, testee.Event{"reason": reason})
 		return
 	}
 	if cmd.TimeoutMS > 0 {
-		time.AfterFunc(time.Duration(cmd.TimeoutMS)*time.Millisecond, func() { c.fails(m.ID, event{"reason": "timeout"}) })
+		time.AfterFunc(time.Duration(cmd.TimeoutMS)*time.Millisecond, func() { c.fails(m.ID, testee.Event{"reason": "timeout"}) })
 	}
 }
 
 // fails ends a request without an answer.
-func (c *client) fails(id uint32, e event) {
+func (c *client) fails(id uint32, e testee.Event) {
 	c.mu.Lock()
 	r := c.waiting[id]
 	delete(c.waiting, id)
 	c.mu.Unlock()
 	if r != nil {
 		e["event"], e["tag"] = "error", r.tag
-		tell(e)
+		testee.Tell(e)
 	}
 }
 
-func (c *client) reply(cmd *command) {
+func (c *client) reply(cmd *testee.Command) {
 	c.mu.Lock()
 	to := c.requests[cmd.Request]
 	c.mu.Unlock()
-	m := &protocol.Message{Type: to.Type, Flags: protocol.FlagReply, ID: to.ID, DestUserID: to.UserID, Body: cmd.bytes()}
+	m := &protocol.Message{Type: to.Type, Flags: protocol.FlagReply, ID: to.ID, DestUserID: to.UserID, Body: cmd.Bytes()}
 	if cmd.Code != 0 {
 		c.refuse(m, protocol.CloseCode(cmd.Code), cmd.Text)
 		return
@@ -220,9 +221,9 @@ func (c *client) received(nc net.Conn, m *protocol.Message) *protocol.CloseError
 		c.requests = append(c.requests, m)
 		n := len(c.requests) - 1
 		c.mu.Unlock()
-		tell(event{"event": "request", "request": n, "from": m.UserID, "type": m.Type, "body": hex.EncodeToString(m.Body)})
+		testee.Tell(testee.Event{"event": "request", "request": n, "from": m.UserID, "type": m.Type, "body": hex.EncodeToString(m.Body)})
 	default:
-		tell(event{"event": "message", "from": m.UserID, "type": m.Type, "body": hex.EncodeToString(m.Body)})
+		testee.Tell(testee.Event{"event": "message", "from": m.UserID, "type": m.Type, "body": hex.EncodeToString(m.Body)})
 	}
 	return nil
 }
@@ -236,18 +237,18 @@ func (c *client) answered(m *protocol.Message) {
 	}
 	delete(c.waiting, m.ID)
 	c.mu.Unlock()
-	e := event{"event": "reply", "tag": r.tag, "from": m.UserID, "body": hex.EncodeToString(m.Body)}
+	e := testee.Event{"event": "reply", "tag": r.tag, "from": m.UserID, "body": hex.EncodeToString(m.Body)}
 	if m.Flags&protocol.FlagError != 0 {
 		ce, err := protocol.ParseClose(m.Body)
 		if err != nil {
 			ce = invalid(err)
 		}
-		e = event{"event": "error", "tag": r.tag, "reason": "refused", "code": ce.Code, "text": ce.Text}
+		e = testee.Event{"event": "error", "tag": r.tag, "reason": "refused", "code": ce.Code, "text": ce.Text}
 	} else if r.users {
 		users, _ := system.ParseIDList(m.Body)
-		e = event{"event": "reply", "tag": r.tag, "users": users}
+		e = testee.Event{"event": "reply", "tag": r.tag, "users": users}
 	}
-	tell(e)
+	testee.Tell(e)
 }
 
 func (c *client) pushed(p *protocol.PushMessage) {
@@ -271,7 +272,7 @@ func (c *client) pushed(p *protocol.PushMessage) {
 	if breaks("acknowledges-early") && p.Confirm {
 		c.acknowledge(p.ID)
 	}
-	tell(event{"event": "push", "id": p.ID.String(), "kind": p.Kind, "name": p.Name, "time": ms, "confirm": p.Confirm,
+	testee.Tell(testee.Event{"event": "push", "id": p.ID.String(), "kind": p.Kind, "name": p.Name, "time": ms, "confirm": p.Confirm,
 		"metadata": p.Metadata, "body": hex.EncodeToString(p.Content)})
 	finish := func() {
 		c.mu.Lock()

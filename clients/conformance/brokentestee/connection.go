@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rollcall-go/rollcall/clients/conformance/testee"
 	"github.com/rollcall-go/rollcall/internal/system"
 	"github.com/rollcall-go/rollcall/protocol"
 )
@@ -55,14 +56,14 @@ func (c *client) run() {
 		c.mu.Unlock()
 		switch {
 		case stopped:
-			tell(event{"event": "state", "state": "closed", "code": 1000, "text": "", "may_reconnect": true})
+			testee.Tell(testee.Event{"event": "state", "state": "closed", "code": 1000, "text": "", "may_reconnect": true})
 			return
 		case over:
-			tell(event{"event": "state", "state": "closed", "code": why.Code, "text": why.Text, "may_reconnect": may})
+			testee.Tell(testee.Event{"event": "state", "state": "closed", "code": why.Code, "text": why.Text, "may_reconnect": may})
 			return
 		}
 		c.aim(why, accepted)
-		tell(event{"event": "state", "state": "reconnecting", "code": why.Code, "text": why.Text, "may_reconnect": may})
+		testee.Tell(testee.Event{"event": "state", "state": "reconnecting", "code": why.Code, "text": why.Text, "may_reconnect": may})
 		select {
 		case <-time.After(c.pause(why, attempt)):
 		case <-c.stop:
@@ -243,7 +244,7 @@ func (c *client) welcome(nc net.Conn, in *reader, m *protocol.Message, told map[
 	unsent, user, stopped := c.unsent, c.user, c.stopped
 	c.unsent = nil
 	c.mu.Unlock()
-	tell(event{"event": "state", "state": "online", "user": user})
+	testee.Tell(testee.Event{"event": "state", "state": "online", "user": user})
 	for _, id := range unsent {
 		c.acknowledge(id)
 	}
@@ -262,7 +263,7 @@ func (c *client) offline() {
 	}
 	c.mu.Unlock()
 	for _, id := range open {
-		c.fails(id, event{"reason": "disconnected"})
+		c.fails(id, testee.Event{"reason": "disconnected"})
 	}
 }
 

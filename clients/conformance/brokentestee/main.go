@@ -3,13 +3,11 @@
 package main
 
 import (
-	"bufio"
-	"encoding/hex"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
-	"sync"
+
+	"github.com/rollcall-go/rollcall/clients/conformance/testee"
 )
 
 // faults are the rules that can be broken.
@@ -53,79 +51,26 @@ func breaks(name string) bool {
 	return *broken == name
 }
 
-// command is one line of standard input.
-type command struct {
-	Do, Tag, Address, User, To, Body, Text, CA, Push string
-
-	Device, Type uint16
-	Fields       map[string]string
-	Tokens       []string
-	Types        []uint16
-	Users        []string
-	Hold         bool
-	Size         int
-	Code         uint16
-	Request      int
-	MinMS        int `json:"min_ms"`
-	MaxMS        int `json:"max_ms"`
-	StableMS     int `json:"stable_ms"`
-	MaxBody      int `json:"max_body"`
-	TimeoutMS    int `json:"timeout_ms"`
-}
-
-func (c *command) bytes() []byte {
-	if c.Size > 0 {
-		return make([]byte, c.Size)
-	}
-	b, _ := hex.DecodeString(c.Body)
-	return b
-}
-
-// event is one line of standard output.
-type event map[string]any
-
-var output sync.Mutex
-
-func tell(e event) {
-	line, err := json.Marshal(e)
-	if err != nil {
-		panic(err)
-	}
-	output.Lock()
-	defer output.Unlock()
-	_, _ = os.Stdout.Write(append(line, '\n'))
-}
-
 func main() {
 	flag.Parse()
 	if *broken != "" && faults[*broken] == "" {
 		fmt.Fprintln(os.Stderr, "brokentestee: there is no fault", *broken)
 		os.Exit(2)
 	}
-	tell(event{"event": "ready", "language": "broken", "transports": []string{"tcp", "tls"}, "lacks": []string{"renew"}})
+	testee.Tell(testee.Event{"event": "ready", "language": "broken", "transports": []string{"tcp", "tls"}, "lacks": []string{"renew"}})
 	c := &client{}
-	in := bufio.NewReaderSize(os.Stdin, 1<<20)
-	for {
-		line, err := in.ReadBytes('\n')
-		if err != nil {
-			break
+	testee.Run(func(cmd *testee.Command) {
+		if cmd.Do != "dial" {
+			c.do(cmd)
+			return
 		}
-		cmd := new(command)
-		if err := json.Unmarshal(line, cmd); err != nil {
-			fmt.Fprintln(os.Stderr, "brokentestee:", err)
-			os.Exit(2)
+		before := c
+		c = newClient(cmd)
+		if breaks("session-at-dial") {
+			c.session = before.session
 		}
-		if cmd.Do == "dial" {
-			before := c
-			c = newClient(cmd)
-			if breaks("session-at-dial") {
-				c.session = before.session
-			}
-			go c.run()
-			continue
-		}
-		c.do(cmd)
-	}
+		go c.run()
+	})
 	c.close()
 	if c.done != nil {
 		<-c.done

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/clients/conformance/testee"
 	"github.com/rollcall-go/rollcall/protocol"
 )
 
@@ -29,35 +30,35 @@ type session struct {
 	asked    int // tokens
 }
 
-func (s *session) do(c *command) {
+func (s *session) do(c *testee.Command) {
 	switch c.Do {
 	case "dial":
 		s.dial(c)
 	case "close":
 		go s.close()
 	case "send":
-		go s.answer(c, func(cl *client.Client) (event, error) {
+		go s.answer(c, func(cl *client.Client) (testee.Event, error) {
 			if c.To != "" {
-				return event{"event": "done"}, cl.SendTo(c.To, c.Type, c.bytes())
+				return testee.Event{"event": "done"}, cl.SendTo(c.To, c.Type, c.Bytes())
 			}
-			return event{"event": "done"}, cl.Send(c.Type, c.bytes())
+			return testee.Event{"event": "done"}, cl.Send(c.Type, c.Bytes())
 		})
 	case "request":
-		go s.answer(c, func(cl *client.Client) (event, error) {
+		go s.answer(c, func(cl *client.Client) (testee.Event, error) {
 			ctx, cancel := limit(c)
 			defer cancel()
 			m, err := s.request(ctx, cl, c)
 			if err != nil {
 				return nil, err
 			}
-			return event{"event": "reply", "from": m.UserID, "body": hex.EncodeToString(m.Body)}, nil
+			return testee.Event{"event": "reply", "from": m.UserID, "body": hex.EncodeToString(m.Body)}, nil
 		})
 	case "online":
-		go s.answer(c, func(cl *client.Client) (event, error) {
+		go s.answer(c, func(cl *client.Client) (testee.Event, error) {
 			ctx, cancel := limit(c)
 			defer cancel()
 			users, err := cl.WhoIsOnline(ctx, c.Users...)
-			return event{"event": "reply", "users": users}, err
+			return testee.Event{"event": "reply", "users": users}, err
 		})
 	case "reply":
 		s.reply(c)
@@ -66,28 +67,28 @@ func (s *session) do(c *command) {
 	case "show":
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		tell(event{"event": "shown", "tag": c.Tag, "text": fmt.Sprintf("%v %+v %#v %v %+v %v", s.client, s.client, s.client, s.config, &s.config, s.last)})
+		testee.Tell(testee.Event{"event": "shown", "tag": c.Tag, "text": fmt.Sprintf("%v %+v %#v %v %+v %v", s.client, s.client, s.client, s.config, &s.config, s.last)})
 	}
 }
 
 // limit returns a request's context.
-func limit(c *command) (context.Context, context.CancelFunc) {
+func limit(c *testee.Command) (context.Context, context.CancelFunc) {
 	if c.TimeoutMS == 0 {
 		return context.WithCancel(context.Background())
 	}
 	return context.WithTimeout(context.Background(), time.Duration(c.TimeoutMS)*time.Millisecond)
 }
 
-func (s *session) request(ctx context.Context, cl *client.Client, c *command) (*protocol.Message, error) {
+func (s *session) request(ctx context.Context, cl *client.Client, c *testee.Command) (*protocol.Message, error) {
 	if c.To != "" {
-		return cl.RequestTo(ctx, c.To, c.Type, c.bytes())
+		return cl.RequestTo(ctx, c.To, c.Type, c.Bytes())
 	}
-	return cl.Request(ctx, c.Type, c.bytes())
+	return cl.Request(ctx, c.Type, c.Bytes())
 }
 
 // answer tells the outcome of a command.
-func (s *session) answer(c *command, f func(*client.Client) (event, error)) {
-	e := event{"event": "error", "reason": "not-connected"}
+func (s *session) answer(c *testee.Command, f func(*client.Client) (testee.Event, error)) {
+	e := testee.Event{"event": "error", "reason": "not-connected"}
 	if cl := s.current(); cl != nil {
 		var err error
 		if e, err = f(cl); err != nil {
@@ -95,7 +96,7 @@ func (s *session) answer(c *command, f func(*client.Client) (event, error)) {
 		}
 	}
 	e["tag"] = c.Tag
-	tell(e)
+	testee.Tell(e)
 }
 
 func (s *session) current() *client.Client {
@@ -105,8 +106,8 @@ func (s *session) current() *client.Client {
 }
 
 // failed says why a command failed.
-func failed(err error) event {
-	e := event{"event": "error", "reason": "invalid"}
+func failed(err error) testee.Event {
+	e := testee.Event{"event": "error", "reason": "invalid"}
 	var ce *protocol.CloseError
 	switch {
 	case errors.Is(err, client.ErrClosed):
@@ -126,7 +127,7 @@ func failed(err error) event {
 }
 
 // dial begins a new client. Commands that come meanwhile are carried out.
-func (s *session) dial(c *command) {
+func (s *session) dial(c *testee.Command) {
 	cfg := client.Config{UserID: c.User, Device: c.Device, Fields: c.Fields, Handle: map[uint16]client.Handler{}, MaxBody: c.MaxBody, OnState: s.state}
 	cfg.Reconnect = client.Reconnect{Min: time.Duration(c.MinMS) * time.Millisecond, Max: time.Duration(c.MaxMS) * time.Millisecond}
 	cfg.OnPush = func(_ *client.Client, m *protocol.PushMessage) { s.pushed(m, c.Hold) }
@@ -166,9 +167,9 @@ func (s *session) dial(c *command) {
 		s.client, s.last = cl, err
 		switch {
 		case ctx.Err() != nil && err != nil:
-			tell(closed(protocol.ClientClosed, ""))
+			testee.Tell(closed(protocol.ClientClosed, ""))
 		case err != nil:
-			tell(gone(err))
+			testee.Tell(gone(err))
 		}
 	}()
 }
@@ -209,12 +210,12 @@ func (s *session) close() {
 	}
 }
 
-func closed(code protocol.CloseCode, text string) event {
-	return event{"event": "state", "state": "closed", "code": code, "text": text, "may_reconnect": code.MayReconnect()}
+func closed(code protocol.CloseCode, text string) testee.Event {
+	return testee.Event{"event": "state", "state": "closed", "code": code, "text": text, "may_reconnect": code.MayReconnect()}
 }
 
 // gone is the state closed with an error's code.
-func gone(err error) event {
+func gone(err error) testee.Event {
 	var ce *protocol.CloseError
 	switch {
 	case errors.Is(err, client.ErrClosed):
@@ -235,29 +236,29 @@ func (s *session) state(c *client.Client, state client.State, err error) {
 	s.mu.Unlock()
 	switch state {
 	case client.Online:
-		tell(event{"event": "state", "state": "online", "user": c.UserID()})
+		testee.Tell(testee.Event{"event": "state", "state": "online", "user": c.UserID()})
 	case client.Reconnecting:
 		e := gone(err)
 		e["state"] = "reconnecting"
-		tell(e)
+		testee.Tell(e)
 	case client.Closed:
-		tell(gone(err))
+		testee.Tell(gone(err))
 	}
 }
 
 func (s *session) handle(_ *client.Client, m *protocol.Message) error {
-	e := event{"event": "message", "from": m.UserID, "type": m.Type, "body": hex.EncodeToString(m.Body)}
+	e := testee.Event{"event": "message", "from": m.UserID, "type": m.Type, "body": hex.EncodeToString(m.Body)}
 	if m.ID != 0 {
 		s.mu.Lock()
 		s.requests = append(s.requests, m)
 		e["event"], e["request"] = "request", len(s.requests)-1
 		s.mu.Unlock()
 	}
-	tell(e)
+	testee.Tell(e)
 	return nil
 }
 
-func (s *session) reply(c *command) {
+func (s *session) reply(c *testee.Command) {
 	s.mu.Lock()
 	m, cl := s.requests[c.Request], s.client
 	s.mu.Unlock()
@@ -265,7 +266,7 @@ func (s *session) reply(c *command) {
 		_ = cl.ReplyError(m, &protocol.CloseError{Code: protocol.CloseCode(c.Code), Text: c.Text})
 		return
 	}
-	_ = cl.Reply(m, c.bytes())
+	_ = cl.Reply(m, c.Bytes())
 }
 
 // holding returns what is closed when the handler of a push may return.
@@ -286,7 +287,7 @@ func (s *session) pushed(m *protocol.PushMessage, hold bool) {
 		ms = m.Time.UnixMilli()
 	}
 	release := s.holding(m.ID.String()) // before the event, which may be answered at once
-	tell(event{"event": "push", "id": m.ID.String(), "kind": m.Kind, "name": m.Name, "time": ms, "confirm": m.Confirm, "metadata": m.Metadata,
+	testee.Tell(testee.Event{"event": "push", "id": m.ID.String(), "kind": m.Kind, "name": m.Name, "time": ms, "confirm": m.Confirm, "metadata": m.Metadata,
 		"body": hex.EncodeToString(m.Content)})
 	if hold {
 		<-release
