@@ -14,7 +14,7 @@ var beatScenarios = []scenario{
 		run: func(t *trial) {
 			const interval = time.Second
 			t.mostly(func(s *server) string {
-				c := t.fresh(s, fields{"heartbeat-ms": "1000"})
+				c := t.logOn(s, nil, fields{"heartbeat-ms": "1000"})
 				last := time.Now()
 				for range 4 {
 					b, ok := c.beats.next(t.patience())
@@ -36,7 +36,7 @@ var beatScenarios = []scenario{
 		run: func(t *trial) {
 			s := t.listen()
 			for _, f := range []fields{nil, {"heartbeat-ms": "0"}} {
-				c := t.fresh(s, f)
+				c := t.logOn(s, nil, f)
 				t.eventFence(c)
 				time.Sleep(quiet)
 				if n := len(c.beats.all()); n > 1 {
@@ -53,7 +53,7 @@ var beatScenarios = []scenario{
 		rule: "a heartbeat-ms below 100 counts as 100: a server cannot make a client send without end",
 		run: func(t *trial) {
 			t.mostly(func(s *server) string {
-				c := t.fresh(s, fields{"heartbeat-ms": "1"})
+				c := t.logOn(s, nil, fields{"heartbeat-ms": "1"})
 				var first, last beat
 				for i := range 12 {
 					b, ok := c.beats.next(t.patience())
@@ -109,7 +109,7 @@ var beatScenarios = []scenario{
 		rule: "a server that answers heartbeats is alive, and so is one of which Heartbeats of its own come",
 		run: func(t *trial) {
 			t.mostly(func(s *server) string {
-				c := t.fresh(s, fields{"heartbeat-ms": "600"})
+				c := t.logOn(s, nil, fields{"heartbeat-ms": "600"})
 				for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
 					time.Sleep(50 * time.Millisecond)
 				}
@@ -129,7 +129,7 @@ var beatScenarios = []scenario{
 		rule: "every byte of the server is a sign of life, those of an unfinished frame too",
 		run: func(t *trial) {
 			t.mostly(func(s *server) string {
-				c := t.fresh(s, fields{"heartbeat-ms": "600"})
+				c := t.logOn(s, nil, fields{"heartbeat-ms": "600"})
 				c.setSilent(true)
 				body := "a message that takes its time, as over a slow network, and is longer than any patience of the client"
 				for _, b := range frame(message(body)) {
@@ -146,15 +146,6 @@ var beatScenarios = []scenario{
 			})
 		},
 	},
-}
-
-// fresh has the testee dial a server and be accepted. The connection before must have ended.
-func (t *trial) fresh(s *server, f fields) *conn {
-	t.dial(s, nil)
-	c := s.accept()
-	c.welcome(f)
-	t.state("online")
-	return c
 }
 
 // mostly runs a part that a busy machine may fail: it must succeed once in three times, each with a new connection. A testee with which the suite has

@@ -31,7 +31,7 @@ var closeScenarios = []scenario{
 		rule: "who closes shuts down its sending side, and reads until the end of the stream: a reset would lose what was sent last",
 		run: func(t *trial) {
 			t.mostly(func(s *server) string {
-				c := t.fresh(s, nil)
+				c := t.logOn(s, nil, nil)
 				release := c.hold()
 				defer release()
 				t.do(command{"do": "send", "tag": "last", "type": 1, "body": hexOf("last words")})
@@ -58,14 +58,11 @@ var closeScenarios = []scenario{
 		name: "close-while-logging-on", heading: closeHeading,
 		rule: "a client can be closed while it logs on",
 		run: func(t *trial) {
-			s := t.listen()
-			t.dial(s, nil)
-			c := s.accept()
-			c.logon()
+			c, _, _ := t.takeLogon(nil)
 			t.do(command{"do": "close"})
 			c.wantEnd()
 			t.closed(1000, true)
-			t.stays(s, quiet)
+			t.stays(c.s, quiet)
 		},
 	},
 	{
@@ -110,7 +107,7 @@ var closeScenarios = []scenario{
 		run: func(t *trial) {
 			s := t.listen()
 			for _, code := range []protocol.CloseCode{2000, 2001, 2002, 2003, 2004, 2005, 2006, 2007, 2008, 2500, 2999, 4000, 4999, 0, 999, 6000, 65535} {
-				c := t.fresh(s, nil)
+				c := t.logOn(s, nil, nil)
 				c.close(code, "", nil)
 				t.closed(int(code), false)
 			}
@@ -123,7 +120,7 @@ var closeScenarios = []scenario{
 		run: func(t *trial) {
 			s := t.listen()
 			for _, code := range []protocol.CloseCode{2000, 2002, 2003, 2007, 4001} {
-				t.fresh(s, nil).close(protocol.ServerStopping, "", nil)
+				t.logOn(s, nil, nil).close(protocol.ServerStopping, "", nil)
 				t.lost(1004)
 				s.accept().refuse(protocol.TooManyConnections, "", nil)
 				t.lost(1006)

@@ -58,10 +58,7 @@ var frameScenarios = []scenario{
 		run: func(t *trial) {
 			s := t.listen()
 			for _, bad := range badFrames() {
-				t.dial(s, nil)
-				c := s.accept()
-				c.welcome(nil)
-				t.state("online")
+				c := t.logOn(s, nil, nil)
 				c.write(bad.bytes, "%s: %x", bad.name, bad.bytes[:min(len(bad.bytes), 40)])
 				c.wantClose(bad.code)
 				c.wantEnd()

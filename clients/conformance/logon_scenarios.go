@@ -7,10 +7,7 @@ var logonScenarios = []scenario{
 		name: "logon", heading: startHeading,
 		rule: "the first frame is a Logon with an ID, the user ID and the device class in its header, and the token and the fields in its map",
 		run: func(t *trial) {
-			s := t.listen()
-			t.dial(s, command{"device": 7, "fields": fields{"room": "42", "empty": ""}, "tokens": []string{"t:1"}})
-			c := s.accept()
-			m, f := c.logon()
+			c, m, f := t.takeLogon(command{"device": 7, "fields": fields{"room": "42", "empty": ""}, "tokens": []string{"t:1"}})
 			if m.UserID != "alice" || m.Device != 7 || m.DestUserID != "" && m.DestUserID != protocol.ServerID {
 				t.failf("got %s of device %d, want it from alice, of device 7", describe(m), m.Device)
 			}
@@ -26,10 +23,7 @@ var logonScenarios = []scenario{
 		name: "logon-bare", heading: startHeading,
 		rule: "a Logon needs neither token nor fields, and its reply no map",
 		run: func(t *trial) {
-			s := t.listen()
-			t.dial(s, nil)
-			c := s.accept()
-			m, f := c.logon()
+			c, m, f := t.takeLogon(nil)
 			t.same("the fields of the Logon", f, fields{})
 			reply := c.accepted(m, "", nil)
 			reply.Body = reply.Body[:2]
@@ -42,10 +36,7 @@ var logonScenarios = []scenario{
 		name: "logon-by-token", heading: startHeading,
 		rule: "without a user ID the token says who it is, and the reply names the user",
 		run: func(t *trial) {
-			s := t.listen()
-			t.dial(s, command{"user": "", "tokens": []string{"carol's"}})
-			c := s.accept()
-			m, f := c.logon()
+			c, m, f := t.takeLogon(command{"user": "", "tokens": []string{"carol's"}})
 			if m.UserID != "" || f["token"] != "carol's" {
 				t.failf("got %s, want it from no user, with the token", describe(m))
 			}
@@ -60,10 +51,7 @@ var logonScenarios = []scenario{
 		name: "spelling-of-the-server", heading: startHeading,
 		rule: "the server's spelling of the user counts: it is told, and stands in later headers, or none does",
 		run: func(t *trial) {
-			s := t.listen()
-			t.dial(s, command{"user": "Alice"})
-			c := s.accept()
-			m, _ := c.logon()
+			c, m, _ := t.takeLogon(command{"user": "Alice"})
 			c.send(c.accepted(m, "alice", fields{"session": "s1"}))
 			if e := t.state("online"); e.User != "alice" {
 				t.failf("got the user %q, want alice, as the server spells it", e.User)
@@ -93,10 +81,7 @@ var logonScenarios = []scenario{
 		name: "close-for-a-logon", heading: startHeading,
 		rule: "a server may send a Close in place of the Logon's reply; a client that was not online yet is then closed",
 		run: func(t *trial) {
-			s := t.listen()
-			t.dial(s, nil)
-			c := s.accept()
-			c.logon()
+			c, _, _ := t.takeLogon(nil)
 			c.close(protocol.ServerStopping, "stopping", nil)
 			t.closed(1004, true)
 			t.noMoreStates()
@@ -173,10 +158,7 @@ var logonScenarios = []scenario{
 		rule: "a string map is a map of any keys, __proto__ and constructor too, and keys that are not known are ignored",
 		run: func(t *trial) {
 			odd := fields{"__proto__": "p", "constructor": "c", "toString": "", "é": "ü"}
-			s := t.listen()
-			t.dial(s, command{"fields": odd})
-			c := s.accept()
-			m, f := c.logon()
+			c, m, f := t.takeLogon(command{"fields": odd})
 			t.same("the fields of the Logon", f, odd)
 			c.send(c.accepted(m, "", fields{"__proto__": "x", "constructor": "y", "later": "z", "session": "s1"}))
 			t.state("online")
@@ -185,7 +167,7 @@ var logonScenarios = []scenario{
 			t.same("the metadata of the push", t.event("push").Metadata, fields{"__proto__": "p", "constructor": "c"})
 			c.close(protocol.ServerStopping, "", fields{"__proto__": "x", "hasOwnProperty": "y"})
 			t.lost(1004)
-			t.again(s, nil)
+			t.again(c.s, nil)
 		},
 	},
 }

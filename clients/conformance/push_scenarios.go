@@ -161,10 +161,7 @@ var pushScenarios = []scenario{
 				pushOf(1, 5, false, "", nil, "x").Body,
 				double,
 			} {
-				t.dial(s, nil)
-				c := s.accept()
-				c.welcome(nil)
-				t.state("online")
+				c := t.logOn(s, nil, nil)
 				c.send(&protocol.Message{Type: protocol.TypePush, Body: bad})
 				c.wantClose(protocol.InvalidMessage)
 				c.wantEnd()

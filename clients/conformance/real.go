@@ -93,12 +93,20 @@ func (t *trial) serveAt(ports map[string]string, authenticate bridge.Authenticat
 // echoType is the type of messages that a real server answers with what they have.
 const echoType = 7
 
-// enter has the testee log on at a real server, over its own transport.
-func (t *trial) enter(s *realServer, user string, how command) {
-	t.enterOver(t.transport, s, user, how)
+// enter has the testee log on at a real server, over its own transport, and returns the event that tells that it is online.
+func (t *trial) enter(s *realServer, user string, how command) event {
+	return t.enterOver(t.transport, s, user, how)
 }
 
-func (t *trial) enterOver(scheme string, s *realServer, user string, how command) {
+// serveTwo starts a real server where two testees are online: t is alice, and the other one bob.
+func (t *trial) serveTwo() (s *realServer, bob *trial) {
+	s, bob = t.serve(nil), t.peer
+	t.enter(s, "alice", nil)
+	bob.enter(s, "bob", nil)
+	return s, bob
+}
+
+func (t *trial) enterOver(scheme string, s *realServer, user string, how command) event {
 	address := scheme + "://localhost:" + s.ports[scheme]
 	c := command{"do": "dial", "user": user, "min_ms": 10, "max_ms": 500}
 	switch scheme {
@@ -115,6 +123,7 @@ func (t *trial) enterOver(scheme string, s *realServer, user string, how command
 		c[k] = v
 	}
 	t.do(c)
+	return t.state("online")
 }
 
 // eventually asks again and again whether something is so.

@@ -21,9 +21,7 @@ var realScenarios = []scenario{
 		run: func(t *trial) {
 			s, bob := t.serve(nil), t.peer
 			t.enter(s, "alice", nil)
-			t.state("online")
 			bob.enter(s, "Bob 😀", nil)
-			bob.state("online")
 			t.sends("Bob 😀", "hello")
 			bob.hears("alice", "hello")
 			bob.sends("alice", "hello too")
@@ -51,13 +49,10 @@ var realScenarios = []scenario{
 		run: func(t *trial) {
 			s, other := t.serve(nil), t.peer
 			t.enter(s, "alice", nil)
-			t.state("online")
 			other.enter(s, "alice", nil)
-			other.state("online")
 			t.closed(2000, false)
 			other.mustBe(other.asks("", echoType, "mine")(), "", "mine")
 			t.enter(s, "alice", nil)
-			t.state("online")
 			other.closed(2000, false)
 		},
 	},
@@ -67,7 +62,6 @@ var realScenarios = []scenario{
 		run: func(t *trial) {
 			s := t.serve(nil)
 			t.enter(s, "alice", nil)
-			t.state("online")
 			ctx, cancel := t.limited()
 			defer cancel()
 			if _, err := s.pushes.Kick(ctx, "alice", &usermgr.KickOptions{Text: "be nice"}); err != nil {
@@ -85,11 +79,7 @@ var realScenarios = []scenario{
 		name: "real-push", heading: pushHeading, pair: true,
 		rule: "pushes of a real server are confirmed by clients in two languages, also one that waits for its user",
 		run: func(t *trial) {
-			s, bob := t.serve(nil), t.peer
-			t.enter(s, "alice", nil)
-			t.state("online")
-			bob.enter(s, "bob", nil)
-			bob.state("online")
+			s, bob := t.serveTwo()
 			ctx, cancel := t.limited()
 			defer cancel()
 			m := push.Text("lunch is ready")
@@ -115,7 +105,6 @@ var realScenarios = []scenario{
 			s.pushes.Go(push.ToUsers("bob"), push.Text("later"), &push.Options{Confirm: true, Keep: time.Minute, Timeout: time.Minute},
 				func(r push.Result, _ error) { kept <- r })
 			bob.enter(s, "bob", nil)
-			bob.state("online")
 			if e := bob.event("push"); e.body() != "later" {
 				t.failf("got %s, want the push that has waited", &e)
 			}
@@ -136,7 +125,6 @@ var realScenarios = []scenario{
 			const n, open = 10_000, 50
 			s := t.serve(nil)
 			t.enter(s, "alice", nil)
-			t.state("online")
 			var waiting []func() event
 			for i := range n + open {
 				if i >= open {
@@ -153,11 +141,7 @@ var realScenarios = []scenario{
 		name: "real-mebibyte", heading: limitsHeading, pair: true,
 		rule: "a message of 1 MiB goes from one language to another, and back",
 		run: func(t *trial) {
-			s, bob := t.serve(nil), t.peer
-			t.enter(s, "alice", nil)
-			t.state("online")
-			bob.enter(s, "bob", nil)
-			bob.state("online")
+			_, bob := t.serveTwo()
 			body := strings.Repeat("0123456789abcdef", mebibyte/16)
 			reply := t.asks("bob", plainType, body)
 			bob.answersWith("alice", body, body)
@@ -171,11 +155,7 @@ var realScenarios = []scenario{
 		name: "real-restart", heading: closeHeading, pair: true,
 		rule: "when a real server stops and another one starts in its place, clients come back by themselves",
 		run: func(t *trial) {
-			s, bob := t.serve(nil), t.peer
-			t.enter(s, "alice", nil)
-			t.state("online")
-			bob.enter(s, "bob", nil)
-			bob.state("online")
+			s, bob := t.serveTwo()
 			for range 2 {
 				s.stop()
 				s = t.serveAt(s.ports, nil)
@@ -199,8 +179,7 @@ var realScenarios = []scenario{
 				}
 				return bridge.Identity{UserID: user}, nil
 			})
-			t.enter(s, "", command{"tokens": []string{"t:carol", "bad"}})
-			if e := t.state("online"); e.User != "carol" {
+			if e := t.enter(s, "", command{"tokens": []string{"t:carol", "bad"}}); e.User != "carol" {
 				t.failf("got the user %q, want carol", e.User)
 			}
 			_, _ = s.Users.Kick("carol", &usermgr.KickOptions{Code: protocol.ServerStopping})
@@ -223,7 +202,6 @@ var realScenarios = []scenario{
 				return id, nil
 			})
 			t.enter(s, "alice", command{"tokens": []string{"one", "two", "three", "four"}})
-			t.state("online")
 			t.eventually("the session was renewed twice", func() bool { return asked.Load() >= 3 })
 			t.mustBe(t.asks("", echoType, "still here")(), "", "still here")
 		},
@@ -240,9 +218,7 @@ var realScenarios = []scenario{
 func (t *trial) talkOver(scheme string) {
 	s, bob := t.serve(nil), t.peer
 	t.enterOver(scheme, s, "alice", nil)
-	t.state("online")
 	bob.enterOver(scheme, s, "bob", nil)
-	bob.state("online")
 	long := strings.Repeat("long ", 50_000)
 	reply := t.asks("bob", plainType, long)
 	bob.answersWith("alice", long, "short")
@@ -253,7 +229,6 @@ func (t *trial) talkOver(scheme string) {
 func (t *trial) echoOver(scheme string) {
 	s := t.serve(nil)
 	t.enterOver(scheme, s, "alice", nil)
-	t.state("online")
 	for _, body := range []string{"", "short", strings.Repeat("long ", 50_000)} {
 		t.mustBe(t.asks("", echoType, body)(), "", body)
 	}

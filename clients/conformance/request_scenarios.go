@@ -126,10 +126,7 @@ var requestScenarios = []scenario{
 			s := t.listen()
 			var first []uint32
 			for range 2 {
-				t.dial(s, nil)
-				c := s.accept()
-				c.welcome(nil)
-				t.state("online")
+				c := t.logOn(s, nil, nil)
 				t.do(command{"do": "request", "tag": "a", "type": 1, "body": ""})
 				m := c.wantRequest(1, "", "")
 				first = append(first, m.ID)

@@ -51,7 +51,7 @@ var returnScenarios = []scenario{
 				t.stays(s, quiet)
 				t.do(command{"do": "close"})
 				t.closed(1000, true)
-				c = t.fresh(s, nil)
+				c = t.logOn(s, nil, nil)
 			}
 		},
 	},

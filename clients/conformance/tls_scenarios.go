@@ -15,10 +15,7 @@ var tlsScenarios = slicesOf("tls", "wss", func(scheme string) []scenario {
 			rule: "over TLS all is the same",
 			run: func(t *trial) {
 				s := t.listenOn(scheme, nil)
-				t.dial(s, command{"tokens": []string{"t:1"}})
-				c := s.accept()
-				c.welcome(nil)
-				t.state("online")
+				c := t.logOn(s, command{"tokens": []string{"t:1"}}, nil)
 				c.fence()
 				c.send(message(strings.Repeat("x", 100_000)))
 				if e := t.nextEvent("message"); len(e.Body) != 200_000 {
@@ -51,10 +48,7 @@ var tlsScenarios = slicesOf("tls", "wss", func(scheme string) []scenario {
 			rule: "an address that the server names is verified as any other: the certificate must be for it",
 			run: func(t *trial) {
 				s := t.listenOn(scheme, nil)
-				t.dial(s, nil)
-				c := s.accept()
-				c.welcome(nil)
-				t.state("online")
+				c := t.logOn(s, nil, nil)
 				for _, config := range []*tls.Config{wrongNameTLS(), unknownTLS()} {
 					other := t.listenOn(scheme, config)
 					c.close(protocol.ServerStopping, "moved", fields{"address": other.hostPort()})
@@ -105,10 +99,7 @@ var webScenarios = []scenario{
 		rule: "over WebSocket all is the same: binary messages, of which those of the server hold one or more whole frames",
 		run: func(t *trial) {
 			s := t.listenOn("ws", nil)
-			t.dial(s, command{"fields": fields{"room": "42"}})
-			c := s.accept()
-			c.welcome(nil)
-			t.state("online")
+			c := t.logOn(s, command{"fields": fields{"room": "42"}}, nil)
 			c.fence()
 			c.sendAll(message("one"), pushOf(1, 1, true, "", nil, "two"), message("three"))
 			for _, want := range []string{"one", "two", "three"} {
@@ -135,10 +126,7 @@ var webScenarios = []scenario{
 		rule: "a long message of the server comes as fragments, between which a Ping may come, which is answered",
 		run: func(t *trial) {
 			s := t.listenOn("ws", nil)
-			t.dial(s, nil)
-			c := s.accept()
-			c.welcome(nil)
-			t.state("online")
+			c := t.logOn(s, nil, nil)
 			f := frame(message("in three parts"))
 			var b []byte
 			for i, part := range [][]byte{f[:5], f[5:20], f[20:]} {
@@ -166,10 +154,7 @@ var webScenarios = []scenario{
 		rule: "an address that the server names changes host and port; scheme and path stay",
 		run: func(t *trial) {
 			s := t.listenOn("ws", nil)
-			t.dial(s, nil)
-			c := s.accept()
-			c.welcome(nil)
-			t.state("online")
+			c := t.logOn(s, nil, nil)
 			other := t.listenOn("ws", nil)
 			c.close(protocol.ServerStopping, "moved", fields{"address": other.hostPort()})
 			t.lost(1004)

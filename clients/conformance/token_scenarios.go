@@ -61,11 +61,7 @@ var tokenScenarios = []scenario{
 		name: "renew-refused", heading: tokenHeading, needs: "renew", waits: true,
 		rule: "a renewal that was refused leaves the connection as it is, and is tried again while there is time",
 		run: func(t *trial) {
-			s := t.listen()
-			t.dial(s, command{"tokens": []string{"one", "two", "three"}})
-			c := s.accept()
-			c.welcome(fields{"expires-ms": "6000"})
-			t.state("online")
+			_, c := t.session(command{"tokens": []string{"one", "two", "three"}}, fields{"expires-ms": "6000"})
 			m, _ := c.wantRenew()
 			c.send(refusal(m, "", protocol.InternalError, "ask again", nil))
 			m, f := c.wantRenew()
@@ -81,11 +77,7 @@ var tokenScenarios = []scenario{
 		name: "renew-one-at-a-time", heading: tokenHeading, needs: "renew", waits: true,
 		rule: "the next Renew is sent when the last one has been answered",
 		run: func(t *trial) {
-			s := t.listen()
-			t.dial(s, command{"tokens": []string{"one", "two", "three"}})
-			c := s.accept()
-			c.welcome(fields{"expires-ms": "1500"})
-			t.state("online")
+			_, c := t.session(command{"tokens": []string{"one", "two", "three"}}, fields{"expires-ms": "1500"})
 			m, _ := c.wantRenew()
 			time.Sleep(1500 * time.Millisecond)
 			c.fence()

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/rollcall-go/rollcall/protocol"
 )
 
 // scenario is a part of what a client must do.
@@ -321,11 +323,25 @@ func (t *trial) dial(s *server, how command) {
 // session makes a server, has the testee log on there, and accepts it with these fields.
 func (t *trial) session(how command, f fields) (*server, *conn) {
 	s := t.listen()
+	return s, t.logOn(s, how, f)
+}
+
+// logOn has the testee dial a server, and accepts it with these fields. A client that the testee had before must be closed.
+func (t *trial) logOn(s *server, how command, f fields) *conn {
 	t.dial(s, how)
 	c := s.accept()
 	c.welcome(f)
 	t.state("online")
-	return s, c
+	return c
+}
+
+// takeLogon makes a server, has the testee dial it, and takes its Logon.
+func (t *trial) takeLogon(how command) (*conn, *protocol.Message, fields) {
+	s := t.listen()
+	t.dial(s, how)
+	c := s.accept()
+	m, f := c.logon()
+	return c, m, f
 }
 
 // again waits for the client's next connection, and accepts it.
