@@ -13,22 +13,30 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"testing"
 	"time"
 )
 
-// Authority issues certificates, which end with the test.
+// TB is what an authority needs of a testing.TB. A program that is no test can bring its own.
+type TB interface {
+	Helper()
+	// Fatal ends the test.
+	Fatal(args ...any)
+	// TempDir returns a new directory that is removed with the test.
+	TempDir() string
+}
+
+// Authority issues certificates. They are valid for a day.
 type Authority struct {
 	// Pool holds the authority's own certificate alone.
 	Pool *x509.CertPool
-	t    testing.TB
+	t    TB
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	next int64
 }
 
 // New returns a new authority.
-func New(t testing.TB) *Authority {
+func New(t TB) *Authority {
 	t.Helper()
 	a := &Authority{t: t, Pool: x509.NewCertPool(), next: 1}
 	template := a.template("test authority")
@@ -43,11 +51,21 @@ func New(t testing.TB) *Authority {
 // Issue returns a certificate for a server at 127.0.0.1 or for a client, with this common name.
 func (a *Authority) Issue(name string) tls.Certificate {
 	a.t.Helper()
+	return a.issue(name, []string{"localhost", name}, []net.IP{net.IPv4(127, 0, 0, 1)})
+}
+
+// IssueElsewhere returns a certificate for a server that has this name alone, and not 127.0.0.1.
+func (a *Authority) IssueElsewhere(name string) tls.Certificate {
+	a.t.Helper()
+	return a.issue(name, []string{name}, nil)
+}
+
+func (a *Authority) issue(name string, names []string, ips []net.IP) tls.Certificate {
+	a.t.Helper()
 	template := a.template(name)
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
-	template.DNSNames = []string{"localhost", name}
+	template.DNSNames, template.IPAddresses = names, ips
 	key := a.newKey()
 	leaf := a.sign(template, a.cert, key, a.key)
 	return tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}
@@ -81,7 +99,7 @@ func (a *Authority) file(typ string, der []byte) string {
 func (a *Authority) template(name string) *x509.Certificate {
 	a.next++
 	return &x509.Certificate{SerialNumber: big.NewInt(a.next), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
 }
 
 func (a *Authority) newKey() *ecdsa.PrivateKey {
