@@ -26,7 +26,7 @@ namespace Rollcall
             }
             catch (Exception e) // of the program's context, or of the runtime
             {
-                end = new RollcallException(RollcallFailure.ConnectionEnded, RollcallCode.InternalError, "the client failed", null, e);
+                end = Connection.Failed(e);
             }
             Ended(end);
         }

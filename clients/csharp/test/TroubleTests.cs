@@ -150,6 +150,20 @@ namespace Rollcall.Tests
         }
 
         [Test]
+        private static async Task AContextThatHasEndedEndsTheConnectionWhenAMessageComes()
+        {
+            var context = new EndedContext();
+            using (var server = new FakeServer())
+            using (Pair p = await server.ConnectAsync(new RollcallOptions { Context = context, Setup = c => c.OnMessage(1, m => Task.CompletedTask) }))
+            {
+                context.Ended = true;
+                p.Peer.Send(new Outgoing { Type = 1 });
+                Check.Equal(null, await p.Peer.ReadAnyAsync(), "a frame");
+                await Check.Until(() => p.Client.State == RollcallState.Closed, "the client has ended");
+            }
+        }
+
+        [Test]
         private static async Task AnAddressThatDoesNotAnswerLeavesTheNextOneTime()
         {
             var queued = new List<Socket>();

@@ -148,7 +148,10 @@ namespace Rollcall.Net
                 MaxBody = Math.Min(MaxBody, options.MaxBody);
         }
 
-        /// <summary>Runs the connection until it has ended and all its tasks with it, and returns why it ended.</summary>
+        /// <summary>
+        /// Runs the connection until it has ended and all its tasks with it, and returns why it ended. Throws an exception that is not foreseen,
+        /// as of the program's context, when all that has been done.
+        /// </summary>
         internal async Task<RollcallException> ServeAsync()
         {
             lock (gate)
@@ -159,14 +162,19 @@ namespace Rollcall.Net
             }
             Task<RollcallException> reading = ReadAllAsync();
             if (await Task.WhenAny(reading, ended.Task).ConfigureAwait(false) == reading)
-                End(await reading.ConfigureAwait(false));
+                End(reading.IsFaulted ? Failed(reading.Exception) : reading.Result);
             await Task.WhenAll(others).ConfigureAwait(false);
             await AbandonedAsync(reading).ConfigureAwait(false);
             await AbandonedAsync(queue.Writer).ConfigureAwait(false);
             link.Dispose();
             ending.Dispose();
+            if (reading.IsFaulted)
+                await reading.ConfigureAwait(false); // throws
             return why;
         }
+
+        internal static RollcallException Failed(Exception e) =>
+            new RollcallException(RollcallFailure.ConnectionEnded, RollcallCode.InternalError, "the client failed", null, e);
 
         /// <summary>
         /// Waits for a task that reads or writes on the closed socket, for a second at most: mono now and then loses the end of a write that
