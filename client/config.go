@@ -81,8 +81,9 @@ type Config struct {
 
 	// MaxBody is the largest body in bytes, both ways. The server has a limit of its own, which its logon reply names if the limit
 	// is not 1 MiB (max-body). The client sends no body over the server's limit, and accepts bodies up to that limit even if
-	// MaxBody is less. A larger message from the server ends the client with MessageTooLarge. 0 means the server's limit, and 1 MiB
-	// at least for what is received; negative means that the client accepts any size.
+	// MaxBody is less. A larger message from the server ends the client with MessageTooLarge; a Close, an error reply and the answer
+	// to the Logon may be larger by 64 KiB. 0 means the server's limit, and 1 MiB at least for what is received; negative means
+	// that the client accepts any size.
 	MaxBody int
 	// MaxInbound is how many bytes of messages may wait for handlers. Above it the client stops reading, and a server may end a
 	// client that stays behind with SlowConsumer. While a request waits for its reply the client reads on, because the reply may

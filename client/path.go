@@ -206,7 +206,7 @@ func (p *path) frames(b []byte) {
 	cn := p.conn
 	for len(b) > 0 {
 		var m protocol.Message
-		n, _, err := protocol.Binary.Decode(b, &m, protocol.DecodeOptions{MaxBody: cn.frames.maxBody})
+		n, _, err := protocol.Binary.Decode(b, &m, protocol.DecodeOptions{MaxBody: cn.frames.limit(b)})
 		if err != nil || n <= 0 {
 			return
 		}

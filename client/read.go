@@ -119,10 +119,24 @@ type frameReader struct {
 
 const (
 	readSize = 16 << 10
+	// noticeRoom is by how much the server's notices may be larger than the limit of bodies (docs/protocol.md, "A connection from start to end").
+	noticeRoom = 64 << 10
 	// maxReserve is the most memory that is allocated for a header alone. For a larger message the buffer doubles as
 	// the bytes come.
 	maxReserve = 2 << 20
 )
+
+// limit returns the largest body that the frame at the beginning of b may have. Of a header that is not whole it is the larger one.
+func (f *frameReader) limit(b []byte) int {
+	if len(b) >= layout.HeaderLen {
+		h := layout.ReadHeader(b)
+		isNotice := h.Type() == protocol.TypeClose || h.Type() == protocol.TypeLogon || protocol.Flags(h.Flags())&protocol.FlagError != 0
+		if !isNotice {
+			return f.maxBody
+		}
+	}
+	return min(f.maxBody, noLimit) + noticeRoom
+}
 
 // next decodes the next message into m; m.Body is valid until the next call. An error has a *protocol.CloseError in its
 // chain: NetworkError when the stream ended, and otherwise the mistake in it.
@@ -130,7 +144,7 @@ func (f *frameReader) next(m *protocol.Message) error {
 	for {
 		rest := f.buf[f.used:]
 		if len(rest) >= max(f.need, 1) {
-			n, need, err := protocol.Binary.Decode(rest, m, protocol.DecodeOptions{MaxBody: f.maxBody})
+			n, need, err := protocol.Binary.Decode(rest, m, protocol.DecodeOptions{MaxBody: f.limit(rest)})
 			if err != nil {
 				return err
 			}

@@ -84,6 +84,21 @@ var limitScenarios = []scenario{
 			t.tooLarge(c, 500)
 		},
 	},
+	{
+		name: "notices-above-max-body", heading: startHeading,
+		rule: "a client takes an answer to its Logon, an error reply and a Close that are larger than its limit, by 64 KiB at most",
+		run: func(t *trial) {
+			text := strings.Repeat("y", 200)
+			_, c := t.session(command{"max_body": 100}, fields{"later": text})
+			t.do(command{"do": "request", "tag": "r", "type": 1, "timeout_ms": 30_000})
+			c.send(refusal(c.want(plainType, "the request"), "", protocol.Refused, text, nil))
+			if e := t.tagged("error", "r"); protocol.CloseCode(e.Code) != protocol.Refused {
+				t.failf("got %s, want the error reply's code, %d", &e, protocol.Refused)
+			}
+			c.close(protocol.KickedOut, text, nil)
+			t.closed(int(protocol.KickedOut), false)
+		},
+	},
 }
 
 // tooLarge requires that the client sends bodies of most bytes, and no larger ones.
