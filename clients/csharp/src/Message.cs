@@ -64,7 +64,7 @@ namespace Rollcall
 
         /// <summary>Answers the request with an error. Otherwise it is as <see cref="ReplyAsync"/>.</summary>
         /// <param name="code">A code from 3000 on.</param>
-        /// <param name="text">For people; null is none. It is cut at 65,535 bytes.</param>
+        /// <param name="text">For people; null is none. It is cut at 65,535 bytes, and left out where the answer would be larger than the limit.</param>
         /// <param name="stop">Ends the waiting for room in the queue.</param>
         /// <exception cref="ArgumentException">The code is below 3000: those are about connections.</exception>
         public Task ReplyErrorAsync(RollcallCode code, string text = null, CancellationToken stop = default(CancellationToken))

@@ -217,8 +217,9 @@ namespace Rollcall
             Outgoing frame = Application(request.Type, body, toServer ? null : request.From);
             frame.Flags = flags;
             frame.Id = request.Id;
-            bool notice = (flags & Frame.ErrorFlag) != 0; // it may be larger than a small limit
-            return (notice ? Current() : ConnectionFor(frame.Body)).SendAsync(frame, stop);
+            if ((flags & Frame.ErrorFlag) != 0 && frame.Body.Length > Current().MaxBody)
+                frame.Body = new byte[] { body[0], body[1], 0, 0 }; // the code alone
+            return ConnectionFor(frame.Body).SendAsync(frame, stop);
         }
 
         private const string ServerId = "_0";

@@ -193,6 +193,12 @@ namespace Rollcall.Tests
                     Frame answer = await p.Peer.ReadAsync(Chat);
                     Check.Equal(RollcallCode.HandlerFailed, Bodies.ParseClose(answer, RollcallFailure.Refused).Code);
                 }
+                using (Pair p = await server.ConnectAsync(new RollcallOptions(), "max-body=4"))
+                {
+                    p.Peer.Send(new Outgoing { Type = Chat, Id = 5 });
+                    Frame answer = await p.Peer.ReadAsync(Chat);
+                    Check.Equal("NoHandler 4", Bodies.ParseClose(answer, RollcallFailure.Refused).Code + " " + answer.BodyCount);
+                }
                 using (Pair p = await server.ConnectAsync(new RollcallOptions { MaxBody = 10 }))
                 {
                     p.Peer.Send(new Outgoing { Type = Chat, Body = new byte[11] });

@@ -261,8 +261,12 @@ final class Connection {
         writer.send(type, flags, id, to, body);
     }
 
+    boolean isTooLarge(byte[] body) {
+        return body.length > maxBody;
+    }
+
     void checkBody(byte[] body) throws MessageTooLargeException {
-        if (body.length > maxBody) {
+        if (isTooLarge(body)) {
             throw new MessageTooLargeException(body.length, maxBody);
         }
     }

@@ -336,11 +336,10 @@ final class Engine {
         if (request.from().isEmpty() && request.connection() != c) { // there another request may have the ID
             throw new DisconnectedException(RollcallException.network("the request came on an earlier connection", null));
         }
-        if ((flags & Frame.ERROR) == 0) { // an error reply may be larger
-            c.checkBody(body);
-        }
+        byte[] sent = (flags & Frame.ERROR) != 0 && c.isTooLarge(body) ? new byte[] {body[0], body[1], 0, 0} : body; // the code alone
+        c.checkBody(sent);
         byte[] to = request.from().isEmpty() ? Frame.NOTHING : Bodies.userId(request.from());
-        c.send(request.type(), flags, request.id(), to, body);
+        c.send(request.type(), flags, request.id(), to, sent);
     }
 
     void acknowledge(UUID push) throws RollcallException {

@@ -77,7 +77,7 @@ public final class Message {
      * Answers a request with an error.
      *
      * @param code 3000 to 65535, such as {@link CloseCode#REFUSED}
-     * @param text for people; it may be empty
+     * @param text for people; it may be empty, and is left out where the answer would be too large
      * @throws IllegalArgumentException for another code
      * @throws IllegalStateException    if this is no request, or was answered already
      * @throws RollcallException        as {@link #reply} does

@@ -71,14 +71,16 @@ class TroubleTest {
     }
 
     @Test
-    void errorRepliesMayBeLargerThanASmallLimit() throws Exception {
-        CompletableFuture<Peer> peer = ClientTest.beside(() -> server.online("max-body", "3"));
-        ClientBuilder b = server.builder().onMessage(2, m -> m.reply(new byte[4]));
+    void errorRepliesKeepToASmallLimit() throws Exception {
+        CompletableFuture<Peer> peer = ClientTest.beside(() -> server.online("max-body", "4"));
+        ClientBuilder b = server.builder().onMessage(2, m -> m.reply(new byte[5]));
         try (RollcallClient c = b.connect(); Peer p = ClientTest.get(peer)) {
             p.send(1, 0, 7, "", Frame.NOTHING);
             assertEquals(CloseCode.NO_HANDLER, Bodies.parseClose(p.next(1).body).code());
+            assertEquals(4, p.frame.body.length);
             p.send(2, 0, 8, "", Frame.NOTHING);
             assertEquals(CloseCode.HANDLER_FAILED, Bodies.parseClose(p.next(2).body).code());
+            assertEquals(4, p.frame.body.length);
             assertEquals(ConnectionState.ONLINE, c.state());
         }
     }
