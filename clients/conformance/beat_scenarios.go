@@ -106,13 +106,11 @@ var beatScenarios = []scenario{
 	},
 	{
 		name: "living-server", heading: beatHeading, waits: true,
-		rule: "a server that answers heartbeats is alive, and so is one of which Heartbeats of its own come",
+		rule: "a server that answers heartbeats is alive, and so is one that sends Heartbeats of its own",
 		run: func(t *trial) {
 			t.mostly(func(s *server) string {
 				c := t.logOn(s, nil, fields{"heartbeat-ms": "600"})
-				for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
-					time.Sleep(50 * time.Millisecond)
-				}
+				time.Sleep(2 * time.Second)
 				c.setSilent(true)
 				for range 80 {
 					if c.trySend(&protocol.Message{Type: protocol.TypeHeartbeat}) != nil {

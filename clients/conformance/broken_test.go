@@ -31,7 +31,7 @@ var noticedBy = map[string]string{
 	"never-asks":              "dead-server",
 	"answers-twice":           "server-asks",
 	"no-answer":               "no-handler",
-	"anybodys-reply":          "only-who-was-asked",
+	"any-users-reply":         "only-who-was-asked",
 	"numbers-from-1":          "random-ids",
 	"too-large":               "small-max-body",
 	"reset-at-close":          "close-reads-to-the-end",

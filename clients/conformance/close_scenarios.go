@@ -11,7 +11,7 @@ import (
 var closeScenarios = []scenario{
 	{
 		name: "close", heading: closeHeading,
-		rule: "who closes sends a Close with ClientClosed and ends its side in order; closing twice does no harm",
+		rule: "a client that is closed sends a Close with ClientClosed and ends its side in order; closing twice does no harm",
 		run: func(t *trial) {
 			s, c := t.session(nil, nil)
 			t.do(command{"do": "close"})
@@ -28,7 +28,7 @@ var closeScenarios = []scenario{
 	},
 	{
 		name: "close-reads-to-the-end", heading: closeHeading, needs: "tcp",
-		rule: "who closes shuts down its sending side, and reads until the end of the stream: a reset would lose what was sent last",
+		rule: "a client that closes shuts down its sending side, and reads until the end of the stream: a reset would lose what was sent last",
 		run: func(t *trial) {
 			t.mostly(func(s *server) string {
 				c := t.logOn(s, nil, nil)
@@ -157,7 +157,7 @@ var closeScenarios = []scenario{
 	},
 	{
 		name: "already-logged-on", heading: closeHeading,
-		rule: "AlreadyLoggedOn while reconnecting may be the client's own dead connection: it tries on",
+		rule: "AlreadyLoggedOn while reconnecting may be the client's own dead connection: it tries again",
 		run: func(t *trial) {
 			s, c := t.session(nil, fields{"heartbeat-ms": "20000"})
 			c.cut()

@@ -223,7 +223,7 @@ func (c *conn) endedInOrder() error {
 	return c.end
 }
 
-// wantClose takes the client's Close, which must have this code. Frames before it that skip accepts do not matter.
+// wantClose takes the next frame, which must be a Close with this code.
 func (c *conn) wantClose(code protocol.CloseCode) {
 	m := c.want(protocol.TypeClose, fmt.Sprintf("a Close with %v", code))
 	got, err := protocol.ParseClose(m.Body)

@@ -42,14 +42,14 @@ var logonScenarios = []scenario{
 			}
 			c.send(c.accepted(m, "carol", fields{"session": "s1"}))
 			if e := t.state("online"); e.User != "carol" {
-				t.failf("got the user %q, want carol, whom the server names", e.User)
+				t.failf("got the user %q, want carol, as the server names the user", e.User)
 			}
 			c.fence()
 		},
 	},
 	{
 		name: "spelling-of-the-server", heading: startHeading,
-		rule: "the server's spelling of the user counts: it is told, and stands in later headers, or none does",
+		rule: "the server's spelling of the user counts: it is told to the program, and later headers have it or no user",
 		run: func(t *trial) {
 			c, m, _ := t.takeLogon(command{"user": "Alice"})
 			c.send(c.accepted(m, "alice", fields{"session": "s1"}))

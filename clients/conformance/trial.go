@@ -353,8 +353,8 @@ func (t *trial) again(s *server, f fields) *conn {
 }
 
 // stays requires that no connection comes for a while.
-func (t *trial) stays(s *server, for_ time.Duration) {
-	if c, ok := s.conns.next(for_); ok {
+func (t *trial) stays(s *server, d time.Duration) {
+	if c, ok := s.conns.next(d); ok {
 		t.failf("got another connection (%s), want none", c.name)
 	}
 }

@@ -36,9 +36,9 @@ type client struct {
 	maxBody  int
 	waiting  map[uint32]*request
 	requests []*protocol.Message
-	pushes   map[uuid.UUID]chan struct{} // each is closed when its handler may return; true in dealt when it has
-	dealt    map[uuid.UUID]bool
-	unsent   []uuid.UUID // acknowledgements for the next connection
+	pushes   map[uuid.UUID]chan struct{} // each is closed when its handler may return
+	dealt    map[uuid.UUID]bool          // pushes whose handler has returned
+	unsent   []uuid.UUID                 // acknowledgements for the next connection
 	sent     time.Time
 	heard    time.Time
 }
@@ -231,7 +231,7 @@ func (c *client) received(nc net.Conn, m *protocol.Message) *protocol.CloseError
 func (c *client) answered(m *protocol.Message) {
 	c.mu.Lock()
 	r := c.waiting[m.ID]
-	if r == nil || m.UserID != "" && m.UserID != r.to && !breaks("anybodys-reply") {
+	if r == nil || m.UserID != "" && m.UserID != r.to && !breaks("any-users-reply") {
 		c.mu.Unlock()
 		return
 	}

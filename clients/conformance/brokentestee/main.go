@@ -31,7 +31,7 @@ var faults = map[string]string{
 	"never-asks":              "does not notice a server that is gone",
 	"answers-twice":           "answers a request twice",
 	"no-answer":               "does not answer a request without a handler",
-	"anybodys-reply":          "takes a reply from a user who was not asked",
+	"any-users-reply":         "takes a reply from a user who was not asked",
 	"numbers-from-1":          "numbers its requests from 1",
 	"too-large":               "sends bodies over max-body",
 	"reset-at-close":          "does not read until the end when it closes",
