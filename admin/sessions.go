@@ -279,5 +279,5 @@ func matcherOf(q string) (match func(userID string) bool, network netip.Prefix) 
 	if q != strings.ToLower(q) {
 		return func(id string) bool { return strings.Contains(id, q) }, network
 	}
-	return func(id string) bool { return strings.Contains(id, q) || strings.Contains(strings.ToLower(id), q) }, network
+	return func(id string) bool { return strings.Contains(strings.ToLower(id), q) }, network
 }
