@@ -116,9 +116,9 @@ PLAIN := protocol|internal/doccheck|internal/layout|internal/mutants|internal/sy
 # The tests of SQLite in which several goroutines use a store.
 SQLITE_RACE := TestAFileMayBeOpenedAtOnce|TestStore/(NumbersHaveNoGaps|OfRepeats|PagesAreWhole|MembersAndTheirGroup)
 
-# Tests that do less with the race detector run at full size without it: the models of the user manager and of the cluster, tests of engine
+# Tests that do less with the race detector run at full size without it: the models of the user manager, of the cluster and of datagrams, tests of engine
 # and push that send a lot, in engine over all transports, and the 10,000 logons over three nodes for each fault of a cluster.
-FULL_ENGINE := KeepsUp|NotTakenForASlowOne|WhileThePeerCatchesUp|DeliversWhatWasQueued|GarbageGetsItsNotice|IsGoneAtCloseTimeout|GetsAllAnswers|ClosesTheWorstFirst|WhatWaitsToBeRead|AnswerIsTooLarge|FirstFrameIsLimited|TellsTheSender|KeepTheNewest|ClosesASlowConnection|WithSlowDropNewest|ShareOneOrder|SimpleListWouldBe
+FULL_ENGINE := UDPModel|BesideTLSModel|KeepsUp|NotTakenForASlowOne|WhileThePeerCatchesUp|DeliversWhatWasQueued|GarbageGetsItsNotice|IsGoneAtCloseTimeout|GetsAllAnswers|ClosesTheWorstFirst|WhatWaitsToBeRead|AnswerIsTooLarge|FirstFrameIsLimited|TellsTheSender|KeepTheNewest|ClosesASlowConnection|WithSlowDropNewest|ShareOneOrder|SimpleListWouldBe
 
 full:
 	$(GO) test -vet=off -run '^TestModel$$' ./usermgr

@@ -2,7 +2,6 @@ package engine_test
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -20,17 +19,7 @@ import (
 //
 // A failure names its seed, which -rapid.seed takes. -rapid.checks says how many programs to run in each mode, -rapid.steps their length.
 func TestUDPModel(t *testing.T) {
-	values := map[string]string{"rapid.nofailfile": "true", "rapid.shrinktime": "10s"}
-	if flag.Lookup("rapid.checks").Value.String() == flag.Lookup("rapid.checks").DefValue {
-		values["rapid.checks"] = fmt.Sprint(120 / lighter)
-	}
-	for name, value := range values {
-		old := flag.Lookup(name).Value.String()
-		if err := flag.Set(name, value); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = flag.Set(name, old) })
-	}
+	setRapid(t, 120/lighter)
 	for name, loops := range map[string]int{"one loop": 1, "four loops": 4} {
 		t.Run(name, func(t *testing.T) {
 			s := newUDPServer(t, loops)
@@ -197,7 +186,7 @@ func (m *udpModel) forgeLogon(rt *rapid.T, c *modelClient) {
 }
 
 // position draws which of its datagrams a client sends.
-func (c *modelClient) position(rt *rapid.T) int64 {
+func (c *modelNumbers) position(rt *rapid.T) int64 {
 	if !c.began {
 		return rapid.Int64Range(-70, 70).Draw(rt, "first position")
 	}

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -97,12 +98,17 @@ type modelClient struct {
 	code           protocol.CloseCode
 	challenges     map[int]uint64 // by spot
 
-	base       uint32 // the number of the Data at position 0
-	began      bool
-	last       int64 // the latest position that has come
-	seen       map[int64]bool
+	base uint32 // the number of the Data at position 0
+	modelNumbers
 	theirs     uint32 // the next number of the server's
 	deliveries []string
+}
+
+// modelNumbers are the numbers of a client's datagrams, as positions in what it might have sent.
+type modelNumbers struct {
+	began bool
+	last  int64 // the latest position that has come
+	seen  map[int64]bool
 }
 
 type modelState string
@@ -116,7 +122,7 @@ const (
 )
 
 // take says whether a datagram at a position is delivered, and counts those that it skips as lost.
-func (c *modelClient) take(at int64) (isNew bool, lost uint64) {
+func (c *modelNumbers) take(at int64) (isNew bool, lost uint64) {
 	switch {
 	case !c.began:
 		c.began, c.last, isNew = true, at, true
@@ -153,20 +159,43 @@ type udpModel struct {
 	last     map[int][]byte // by spot: the latest Welcome
 }
 
+// setRapid sets the number of programs, unless -rapid.checks does, and what a failure of a model over sockets needs.
+func setRapid(t *testing.T, checks int) {
+	values := map[string]string{"rapid.nofailfile": "true", "rapid.shrinktime": "10s"}
+	if flag.Lookup("rapid.checks").Value.String() == flag.Lookup("rapid.checks").DefValue {
+		values["rapid.checks"] = fmt.Sprint(checks)
+	}
+	for name, value := range values {
+		old := flag.Lookup(name).Value.String()
+		if err := flag.Set(name, value); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = flag.Set(name, old) })
+	}
+}
+
 // modelUsers numbers the users of all programs.
 var modelUsers int
 
 func newUDPModel(rt *rapid.T, s *udpServer) *udpModel {
 	m := &udpModel{T: rt, udpServer: s, places: make(map[netip.Addr]int), before: s.r.Stats(), last: make(map[int][]byte)}
-	for i := range 5 {
+	m.spots = openSpots(rt, s.r.addr)
+	return m
+}
+
+// modelSpots is how many sockets the clients of a program have.
+const modelSpots = 5
+
+func openSpots(rt *rapid.T, server string) (all []*modelSpot) {
+	for i := range modelSpots {
 		ip := netip.MustParseAddr(fmt.Sprintf("127.0.0.%d", 1+i/2))
-		nc, err := (&net.Dialer{LocalAddr: localUDP(ip.String())}).Dial("udp", s.r.addr)
+		nc, err := (&net.Dialer{LocalAddr: localUDP(ip.String())}).Dial("udp", server)
 		if err != nil {
 			rt.Fatal(err)
 		}
-		m.spots = append(m.spots, &modelSpot{UDPConn: nc.(*net.UDPConn), ip: ip})
+		all = append(all, &modelSpot{UDPConn: nc.(*net.UDPConn), ip: ip})
 	}
-	return m
+	return all
 }
 
 // finish confirms all ends, and checks what is left.
@@ -216,7 +245,7 @@ func (m *udpModel) giveUp() bool {
 func (m *udpModel) newClient(spot int) *modelClient {
 	modelUsers++
 	c := &modelClient{user: fmt.Sprint("user", modelUsers), nonce: rand.Uint64(), state: modelNew, first: spot, home: spot,
-		seen: make(map[int64]bool), challenges: make(map[int]uint64)}
+		modelNumbers: modelNumbers{seen: make(map[int64]bool)}, challenges: make(map[int]uint64)}
 	m.clients = append(m.clients, c)
 	return c
 }
