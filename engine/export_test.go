@@ -3,9 +3,11 @@ package engine
 import (
 	"crypto/tls"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/rollcall-go/rollcall/internal/testkit"
+	"github.com/rollcall-go/rollcall/internal/udpwire"
 )
 
 // Errors that only their texts tell outside this package.
@@ -75,3 +77,9 @@ func WithConns(n int) *Engine {
 
 // BudgetLooks returns how many looks at the memory budget have begun.
 func (e *Engine) BudgetLooks() uint32 { return e.budget.looks.Load() }
+
+// OldCookie returns the cookie that the engine's listener for datagrams would have made for a client some time ago.
+func (e *Engine) OldCookie(age time.Duration, from netip.AddrPort, nonce uint64) (proof [udpwire.ProofSize]byte) {
+	e.eachUDP(func(u *udpListener) { proof = u.prover.Cookie(time.Now().Add(-age), from, nonce) })
+	return proof
+}
