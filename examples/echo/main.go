@@ -53,6 +53,7 @@ func run() error {
 	tlsClientCA := flag.String("tls-client-ca", "", "file with the authorities, in PEM, of which one must have issued a client's certificate")
 	lines := flag.String("line", "", "another TCP address, for lines in the place of frames: for nc and telnet")
 	web := flag.String("websocket", "", "another TCP address, for WebSockets: ws://, or wss:// with -tls-cert")
+	relay := flag.Bool("relay", false, "pass messages on to the users that they name, and tell clients who is online")
 	unix := flag.String("unix", "", "path of a Unix socket to listen on too, without TLS")
 	udp := flag.String("udp", "", "address for datagrams too; they are not encrypted")
 	flag.DurationVar(&cfg.Timeouts.KeepAlive, "keepalive", 0, "how long a connection is quiet before TCP asks for its peer; 0 for the engine's choice, negative for never")
@@ -62,6 +63,10 @@ func run() error {
 	events := flag.Bool("events", false, "print each event as a line of JSON")
 	flag.Parse()
 
+	if *relay {
+		bridgeCfg.Relay = new(bridge.Relay)
+		bridgeCfg.MayAskWhoIsOnline = func(string, []string) bool { return true }
+	}
 	users := usermgr.Config{HeartbeatTimeout: -1}
 	switch *relogon {
 	case "replace-old":
