@@ -114,7 +114,8 @@ async function api(path, query, body) {
 	const headers = token ? { Authorization: 'Bearer ' + token } : {}
 	if (body) Object.assign(headers, { 'Content-Type': 'application/json', 'Rollcall-Admin': '1' })
 	const where = 'api/v1/' + path.replace('{n}', /** @type {any} */ (query)?.n)
-	const r = await fetch(to(where, query), { method: body ? 'POST' : 'GET', headers, body: body && JSON.stringify(body) }).catch(() => {
+	// the page's own address may have a password
+	const r = await fetch(location.origin + location.pathname + to(where, query), { method: body ? 'POST' : 'GET', headers, body: body && JSON.stringify(body) }).catch(() => {
 		throw fault(0, 'The server does not answer. Trying again …')
 	})
 	const v = await r.json().catch(() => ({ error: 'the answer cannot be read' }))

@@ -19,6 +19,7 @@ import (
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/rollcalltest"
+	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 // hostileID is a user's ID that a page may take for markup, with a mark that turns the text around.
@@ -77,7 +78,7 @@ func (p *tab) wantNoComplaint(said *console) {
 	if all := said.taken(); len(all) > 0 {
 		p.t.Errorf("the browser complains: %q", all)
 	}
-	if got := value[string](p, "performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith(location.origin)).join()"); got != "" {
+	if got := value[string](p, "performance.getEntriesByType('resource').map(e => e.name).filter(n => new URL(n).origin !== location.origin).join()"); got != "" {
 		p.t.Errorf("the page asks another host: %s", got)
 	}
 }
@@ -185,15 +186,8 @@ func TestThePageOfLiveUsers(t *testing.T) {
 	p.await("!document.querySelector('#ask').open")
 
 	// Throw alice out: she is told, her events come, and she stays out.
-	tagged := func(user, tag string) { // until the stream of events is open, what happens is not told
-		testkit.Eventually(t, "events come", func() bool {
-			s.Users.SetTag(user, "")
-			s.Users.SetTag(user, tag)
-			return value[bool](p, fmt.Sprintf("document.querySelector('#events').innerText.includes('→ %s')", tag))
-		})
-	}
 	p.await("document.querySelector('#events')")
-	tagged("alice", "seen")
+	p.showsEventsOf(s.Users, "alice", "seen")
 	p.click("main button", "Throw out …")
 	p.await("document.querySelector('#ask').open")
 	p.do("document.querySelector('#ask select').value = '600'")
@@ -217,14 +211,14 @@ func TestThePageOfLiveUsers(t *testing.T) {
 	// The server of the page restarts: the page says so, and is back by itself, to look only.
 	p.click("nav a", "Events")
 	p.says("Pause")
-	tagged("bob", "before")
+	p.showsEventsOf(s.Users, "bob", "before")
 	stop()
 	p.says("does not answer")
 	said.taken() // that there was no answer
 	pages(t, s.Server, strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/admin/"))
 	p.await("document.querySelector('#banner').hidden")
 	p.says("Read only")
-	tagged("bob", "again")
+	p.showsEventsOf(s.Users, "bob", "again")
 	p.says("Some events before are missing")
 	said.taken()
 	p.click("nav a", "Ended")
@@ -239,4 +233,27 @@ func (p *tab) pressLink(selector string) {
 	p.t.Helper()
 	p.await(fmt.Sprintf("document.querySelector(%q)?.tabIndex === 0", selector))
 	p.do("document.querySelector(%q).focus(); document.activeElement.click()", selector)
+}
+
+// The address that a person types may have the name and the password that the page asks for.
+func TestThePageAtAnAddressWithAPassword(t *testing.T) {
+	s := rollcalltest.NewServer(t, rollcall.Config{}, echo)
+	url, _, _ := pagesWith(t, s.Server, "", func(c *admin.Config) { c.Authorize = admin.Basic("olga", "secret", admin.View) })
+	p, said := openPage(t, strings.Replace(url, "://", "://olga:secret@", 1))
+	p.await("document.querySelector('.good')?.textContent.includes('No session')")
+	testkit.Must(client.Dial(t.Context(), s.Addr, client.Config{UserID: "ann"}))
+	p.do("location.hash = '#/events'")
+	p.await("document.querySelector('#events')")
+	p.showsEventsOf(s.Users, "ann", "seen")
+	p.wantNoComplaint(said)
+}
+
+// showsEventsOf tags a user until the page shows it: what happens before its stream of events is open is not told.
+func (p *tab) showsEventsOf(users *usermgr.Manager, user, tag string) {
+	p.t.Helper()
+	testkit.Eventually(p.t, "events come", func() bool {
+		users.SetTag(user, "")
+		users.SetTag(user, tag)
+		return value[bool](p, fmt.Sprintf("document.querySelector('#events').innerText.includes('→ %s')", tag))
+	})
 }
