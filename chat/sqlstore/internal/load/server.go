@@ -29,7 +29,9 @@ import (
 func BenchmarkServer(b *testing.B, store chat.Store) {
 	const groups, members = 50, 20
 	var messages *chat.Service
-	srv := rollcalltest.NewServer(b, rollcall.Config{}, func(s *rollcall.Server) {
+	var cfg rollcall.Config
+	cfg.Users.HeartbeatTimeout = -1 // some clients have nothing to send for long
+	srv := rollcalltest.NewServer(b, cfg, func(s *rollcall.Server) {
 		var err error
 		if messages, err = chat.New(s.Bridge, chat.Config{Store: store, Strangers: true}); err != nil {
 			b.Fatal(err)
@@ -126,6 +128,7 @@ func dial(b *testing.B, addr, user string, group chat.GroupID) *client {
 	c := &client{Conn: conn, user: user, to: "group", with: strconv.FormatUint(uint64(group), 10), answered: make(chan *protocol.Message, 1)}
 	c.write(b, wiretest.Logon(user))
 	go func() { // until the connection is closed
+		defer close(c.answered)
 		_ = wiretest.Each(make([]byte, 64<<10), conn.Read, func(m *protocol.Message) error {
 			if m.IsReply() {
 				c.answered <- m.Clone()
@@ -156,7 +159,10 @@ func (c *client) send(b *testing.B) {
 		b.Error(err)
 	}
 	c.write(b, &protocol.Message{Type: protocol.TypeChat, ID: c.id, Body: body})
-	if m := <-c.answered; m.Flags&protocol.FlagError != 0 {
+	switch m := <-c.answered; {
+	case m == nil:
+		b.Error("the server has closed the connection")
+	case m.Flags&protocol.FlagError != 0:
 		b.Error(protocol.ParseClose(m.Body))
 	}
 }
