@@ -56,6 +56,7 @@ type program struct {
 	rand *rand.Rand
 	calm bool // the store is slow, and fails not
 	bad  bool // calls of the store fail or are late, and frames are lost
+	pace int  // a client waits for less than so many milliseconds between what it does
 	sent int  // messages
 	all  []usermgr.Session
 
@@ -140,6 +141,7 @@ func runProgram(t *testing.T, seed uint64, marks bool) {
 	cfg := drawUsers(r, 4, 5000)
 	p := &program{world: newWorld(t, 0, cfg), rand: r, calm: r.IntN(4) == 0}
 	p.lost, p.kicks = cluster.StoreLost(r.IntN(2)), marks
+	p.pace = []int{200, 1000, 5000}[r.IntN(3)] // the fast ones meet, the slow ones stay until a lease is over
 	around, twoWays := memory.NewMesh(), r.IntN(2) == 0
 	around.Lose(func(cluster.Incarnation, []byte) bool { return p.draw(20) == 0 })
 	for range 2 + r.IntN(3) {
@@ -148,7 +150,7 @@ func runProgram(t *testing.T, seed uint64, marks bool) {
 		}
 		p.addNode()
 	}
-	p.log.Notef("%d nodes with %+v, two ways: %v, calm: %v, StoreLost %v", len(p.nodes), cfg, twoWays, p.calm, p.lost)
+	p.log.Notef("%d nodes with %+v, two ways: %v, calm: %v, StoreLost %v, a pace of %d ms", len(p.nodes), cfg, twoWays, p.calm, p.lost, p.pace)
 	p.awaitNodes()
 	for _, n := range p.nodes {
 		p.heal(n)
@@ -275,7 +277,7 @@ func (p *program) user(name string, over <-chan struct{}) {
 			l.Token = p.newToken()
 		}
 		s, err := p.logOn(n, l)
-		time.Sleep(time.Duration(p.draw(200)) * time.Millisecond)
+		time.Sleep(time.Duration(p.draw(p.pace)) * time.Millisecond)
 		if err == nil {
 			p.send(n)
 		}
