@@ -4,7 +4,6 @@ package wsframe
 import (
 	"bytes"
 	"encoding/binary"
-	"math/bits"
 	"strings"
 	"unicode/utf8"
 )
@@ -119,6 +118,11 @@ func (r *Reader) MidMessage() bool { return r.left > 0 || r.is(isOpen) }
 // Close frame.
 func (r *Reader) Unwrap(raw []byte, f *Found) (n, used int, err *Error) {
 	for used < len(raw) {
+		if r.left == 0 && r.message == 0 && !r.Text && !r.FromServer {
+			if n, used = unwrapShort(raw, n, used); used == len(raw) {
+				break
+			}
+		}
 		if r.left > 0 {
 			size := int(min(uint64(len(raw)-used), r.left))
 			r.mask = unmask(raw[n:n+size], raw[used:used+size], r.mask)
@@ -156,6 +160,25 @@ func (r *Reader) Unwrap(raw []byte, f *Found) (n, used int, err *Error) {
 		}
 	}
 	return n, used, nil
+}
+
+// unwrapShort unwraps the next messages as far as they are binary, one frame each, and short, as most are. What is wrong with the others
+// is not its concern.
+func unwrapShort(raw []byte, n, used int) (int, int) {
+	for {
+		b := raw[used:]
+		if len(b) < 2+maskSize || b[0] != fin|Binary {
+			return n, used
+		}
+		end := 2 + maskSize + int(b[1]) - masked
+		if end <= 2+maskSize || end > 2+maskSize+MaxControl || end > len(b) {
+			return n, used
+		}
+		payload := b[2+maskSize : end]
+		unmask(raw[n:n+len(payload)], payload, binary.LittleEndian.Uint32(b[2:]))
+		n += len(payload)
+		used += end
+	}
 }
 
 // end ends a message at raw[:n]. A line gets its line feed if it has none, in the room that headers before it have left.
@@ -348,40 +371,6 @@ func AppendClose(dst []byte, code uint16, reason string) []byte {
 		reason = reason[:len(reason)-size]
 	}
 	return append(binary.BigEndian.AppendUint16(dst, code), reason...)
-}
-
-// unmask writes src, unmasked, to dst, which has the same length and may overlap src where it begins no later. It
-// returns the mask for the byte behind src.
-func unmask(dst, src []byte, mask uint32) uint32 {
-	if mask == 0 {
-		copy(dst, src)
-		return 0
-	}
-	next := bits.RotateLeft32(mask, -8*(len(src)%maskSize))
-	word := uint64(mask)<<32 | uint64(mask)
-	for len(src) >= 64 && len(dst) >= 64 { // all is read before any is written
-		a, b := binary.LittleEndian.Uint64(src), binary.LittleEndian.Uint64(src[8:])
-		c, d := binary.LittleEndian.Uint64(src[16:]), binary.LittleEndian.Uint64(src[24:])
-		e, f := binary.LittleEndian.Uint64(src[32:]), binary.LittleEndian.Uint64(src[40:])
-		g, h := binary.LittleEndian.Uint64(src[48:]), binary.LittleEndian.Uint64(src[56:])
-		binary.LittleEndian.PutUint64(dst, a^word)
-		binary.LittleEndian.PutUint64(dst[8:], b^word)
-		binary.LittleEndian.PutUint64(dst[16:], c^word)
-		binary.LittleEndian.PutUint64(dst[24:], d^word)
-		binary.LittleEndian.PutUint64(dst[32:], e^word)
-		binary.LittleEndian.PutUint64(dst[40:], f^word)
-		binary.LittleEndian.PutUint64(dst[48:], g^word)
-		binary.LittleEndian.PutUint64(dst[56:], h^word)
-		dst, src = dst[64:], src[64:]
-	}
-	for len(src) >= 8 {
-		binary.LittleEndian.PutUint64(dst, binary.LittleEndian.Uint64(src)^word)
-		dst, src = dst[8:], src[8:]
-	}
-	for i, b := range src {
-		dst[i] = b ^ byte(mask>>(8*(i%maskSize)))
-	}
-	return next
 }
 
 // utf8Check checks a text that comes in pieces: it is what the present character still needs, an index in utf8Needs. 0 is nothing.
