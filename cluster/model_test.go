@@ -141,7 +141,7 @@ func runProgram(t *testing.T, seed uint64, marks bool) {
 	cfg := drawUsers(r, 4, 5000)
 	p := &program{world: newWorld(t, 0, cfg), rand: r, calm: r.IntN(4) == 0}
 	p.lost, p.kicks = cluster.StoreLost(r.IntN(2)), marks
-	p.pace = []int{200, 1000, 5000}[r.IntN(3)] // the fast ones meet, the slow ones stay until a lease is over
+	p.pace = []int{200, 1000, 1000, 1000, 5000, 5000, 5000, 5000}[r.IntN(8)] // fast clients meet, slow ones stay until a lease is over
 	around, twoWays := memory.NewMesh(), r.IntN(2) == 0
 	around.Lose(func(cluster.Incarnation, []byte) bool { return p.draw(20) == 0 })
 	for range 2 + r.IntN(3) {
