@@ -17,11 +17,11 @@ SOAK_STORM_CLIENTS ?= 5000
 NO_DEBUGGER := -gcflags=all=-dwarf=false
 export GOFLAGS := $(filter-out $(NO_DEBUGGER),$(GOFLAGS)) $(NO_DEBUGGER)
 
-.PHONY: test openssl redis postgres chromium npm main beside vet vet-bench race race-main race-others race-stores full alloc outside build fuzz soak mutants bench browser clients cluster-demo clean
+.PHONY: test openssl redis postgres chromium xvfb npm main beside vet vet-bench race race-main race-others race-stores full alloc outside build fuzz soak mutants bench browser clients cluster-demo clean
 
 # The tests of the main module, and of the stores of chat, take half of the time, and wait for a part of it: the rest runs beside them, one thing
 # after the other, but for what counts allocations. make fails if one of the two does, when the other one has ended.
-test: openssl redis postgres chromium npm
+test: openssl redis postgres chromium xvfb npm
 	$(MAKE) -j 2 main beside
 	$(MAKE) alloc
 
@@ -54,11 +54,17 @@ postgres:
 		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y postgresql; } || \
 		{ echo "PostgreSQL, 12 or later, is missing, so the tests of chat/sqlstore/postgres are left out: install it (apt-get install postgresql, apk add postgresql, brew install postgresql)" >&2; [ "$$CI" != true ]; }
 
-# The tests of internal/browsertest drive a browser, with no window.
+# The tests of internal/browsertest drive a browser, most of them without a window.
 chromium:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y --no-install-recommends chromium; } || \
 		{ echo "Chromium is missing, so the tests that drive a browser are left out: install it (apt-get install chromium, apk add chromium, brew install --cask chromium)" >&2; [ "$$CI" != true ]; }
+
+# Tabs can be hidden in a browser that has windows: on a display of Xvfb, an X server that has no screen.
+xvfb:
+	@command -v Xvfb >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && apt-get install -y --no-install-recommends xvfb; } || \
+		{ echo "Xvfb is missing, so the tests of hidden tabs are left out: install it (apt-get install xvfb, apk add xvfb)" >&2; [ "$$CI" != true ]; }
 
 # The tests of internal/browsertest check the types of a page's script, with tsc, and what axe-core says to it. Both come with npm, by a lock file.
 NPM := internal/browsertest/testdata/npm
@@ -184,7 +190,7 @@ bench:
 
 # A real browser, Chromium, against servers of the tests' own, with and without TLS, and examples/webchat. No result is kept, since go test
 # does not know what else it depends on: the browser, the program that it builds, and the page. SCREENSHOTS=FOLDER keeps pictures.
-browser: chromium npm
+browser: chromium xvfb npm
 	cd internal/browsertest && $(GO) test -vet=off -count=1 -parallel 4 ./... # most of them wait
 
 # The clients in other languages, their own tests and the suite that judges them all. Each language's Makefile installs what it needs, if apt-get can do

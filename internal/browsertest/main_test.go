@@ -1,8 +1,8 @@
 // Package browsertest drives a real browser, Chromium, against servers of Rollcall. It is a module of its own, because the library that
 // speaks to the browser is of no use to anybody else.
 //
-// A hidden tab is not among what is tested: without a window every tab counts as visible. A frozen one stands for it, whose timers do not
-// run at all.
+// Most tests need no window, without which every tab counts as visible. Those of hidden tabs have a browser with windows, on a display of
+// their own.
 package browsertest
 
 import (
@@ -33,7 +33,12 @@ var chromium struct {
 	ctx  context.Context
 	end  func()
 	err  error
-	cert tls.Certificate // of servers, for wss://
+}
+
+// servers has the certificate of all servers, for wss://.
+var servers struct {
+	once sync.Once
+	cert tls.Certificate
 }
 
 func TestMain(m *testing.M) {
@@ -50,6 +55,18 @@ var programs = []string{"chromium", "chromium-browser", "google-chrome"}
 // browser returns the browser, or leaves the test out where there is none.
 func browser(t *testing.T) context.Context {
 	t.Helper()
+	opts := options(t)
+	chromium.once.Do(func() { chromium.ctx, chromium.end, chromium.err = start(opts) })
+	if chromium.err != nil {
+		t.Fatal(chromium.err)
+	}
+	return chromium.ctx
+}
+
+// options returns those of a browser, or leaves the test out where there is none. As root, as in a container, it runs only without its sandbox.
+// It accepts the tests' certificate by its key, and checks all others.
+func options(t *testing.T) []chromedp.ExecAllocatorOption {
+	t.Helper()
 	path := ""
 	for _, name := range programs {
 		if p, err := exec.LookPath(name); err == nil {
@@ -60,24 +77,17 @@ func browser(t *testing.T) context.Context {
 	if path == "" {
 		testkit.LeaveOut(t, "there is no chromium: install it (apt-get install chromium)")
 	}
-	chromium.once.Do(func() { start(t, path) })
-	if chromium.err != nil {
-		t.Fatal(chromium.err)
-	}
-	return chromium.ctx
+	servers.once.Do(func() { servers.cert = testca.New(t).Issue("a server of the tests") })
+	key := sha256.Sum256(servers.cert.Leaf.RawSubjectPublicKeyInfo)
+	return append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.WSURLReadTimeout(testkit.Patience),
+		chromedp.Flag("ignore-certificate-errors-spki-list", base64.StdEncoding.EncodeToString(key[:])), chromedp.Flag("disable-dev-shm-usage", true))
 }
 
-// start starts the browser. It runs as root, as in a container, only without its sandbox; and it accepts the tests' certificate by its
-// key, and checks all others.
-func start(t *testing.T, path string) {
-	chromium.cert = testca.New(t).Issue("a server of the tests")
-	key := sha256.Sum256(chromium.cert.Leaf.RawSubjectPublicKeyInfo)
-	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.WSURLReadTimeout(testkit.Patience),
-		chromedp.Flag("ignore-certificate-errors-spki-list", base64.StdEncoding.EncodeToString(key[:])), chromedp.Flag("disable-dev-shm-usage", true))
+// start starts a browser. end ends it, also where it has not started well.
+func start(opts []chromedp.ExecAllocatorOption) (ctx context.Context, end func(), err error) {
 	ctx, endProcess := chromedp.NewExecAllocator(context.Background(), opts...)
-	ctx, end := chromedp.NewContext(ctx)
-	chromium.ctx, chromium.end = ctx, func() { end(); endProcess() }
-	chromium.err = chromedp.Do(ctx, chromedp.Navigate("about:blank"))
+	ctx, endFirst := chromedp.NewContext(ctx)
+	return ctx, func() { endFirst(); endProcess() }, chromedp.Do(ctx, chromedp.Navigate("about:blank"))
 }
 
 // tab is one of the browser's.

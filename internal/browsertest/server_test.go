@@ -78,7 +78,7 @@ type end struct {
 func listener(scheme string, w engine.WebSocket) engine.Listener {
 	l := engine.Listener{WebSocket: &w}
 	if scheme == "wss" {
-		l.TLS = &tls.Config{Certificates: []tls.Certificate{chromium.cert}}
+		l.TLS = &tls.Config{Certificates: []tls.Certificate{servers.cert}}
 	}
 	return l
 }
