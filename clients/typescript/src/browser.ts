@@ -12,9 +12,9 @@ export * from "./public.js";
  * RollcallError, the reason of the option signal, or a TypeError for an option or an address that makes no sense. url is
  * `wss://host:port/path`, or `ws://…` without TLS. Put no token into it: servers and proxies log it.
  *
- * Heartbeats are sent while the page is visible. When it becomes visible again, when it is shown or thawed again, and when the network is
- * back, the client looks at once whether its server is there, and connects if it is not, but not before the time that a server asked for. A
- * page that is left has no connection, until it is shown again.
+ * Heartbeats are sent as often as the server asks while the page is visible, and one a minute while it is hidden. When it becomes visible
+ * again, when it is shown or thawed again, and when the network is back, the client looks at once whether its server is there, and connects
+ * if it is not, but not before the time that a server asked for. A page that is left has no connection, until it is shown again.
  */
 export function connect(url: string, options: Options = {}): Promise<Client> {
   return Client.connect(platform, url, options);

@@ -420,8 +420,10 @@ export class Connection implements TransportEvents {
           break;
         case "none":
       }
-      this.#flush();
+    } else if (pulse.hiddenBeat(this.#platform.clock.now())) {
+      this.#post(HEARTBEAT, 0, 0);
     }
+    this.#flush();
     this.#schedule();
   }
 

@@ -55,7 +55,7 @@ export interface Platform {
   defer(f: () => void): void;
   /** random returns a number from 0 to less than 1. */
   random(): number;
-  /** visible reports whether heartbeats are to be sent: false is a page that a browser hides. */
+  /** visible is false in a page that a browser hides: it sends a heartbeat a minute, and does not take the server for gone. */
   visible(): boolean;
   /** watch begins to tell of the page, until the function that it returns is called. */
   watch(events: PageEvents): () => void;

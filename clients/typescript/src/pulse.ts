@@ -1,6 +1,9 @@
 /** STANDSTILL is the least delay of a timer, in milliseconds, after which the program counts as having stood still. */
 const STANDSTILL = 250;
 
+/** HIDDEN is how often, in milliseconds, a hidden page sends something. It is less than a minute, which is how often browsers run its timers. */
+const HIDDEN = 50_000;
+
 /** What is due: a Heartbeat, one that the server must answer, or the end of a connection whose server is gone. */
 export type Beat = "none" | "beat" | "ask" | "lost";
 
@@ -48,6 +51,11 @@ export class Pulse {
     this.#due = Infinity;
     this.#heard = now;
     return this.#interval;
+  }
+
+  /** hiddenBeat reports whether a hidden page is to send a heartbeat, so that the server sees that the page runs. */
+  hiddenBeat(now: number): boolean {
+    return now - this.sent >= Math.max(this.#interval, HIDDEN);
   }
 
   /**

@@ -121,7 +121,7 @@ test("a page that is left has no connection, and one when it is shown again", { 
   await logged("online", "reconnecting 1001", "online");
 });
 
-test("a page asks when it is visible again, and is silent while it is hidden", { skip: left }, async (t) => {
+test("a page asks when it is visible again, and sends hardly anything while it is hidden", { skip: left }, async (t) => {
   const { s, tab, url } = await stand(t);
   await tab.evaluate("client.close()");
   s.heartbeat = 100;

@@ -88,17 +88,19 @@ test("after a standstill the server is asked again before it is given up", async
   assert.equal(client.state.state, "reconnecting");
 });
 
-test("a hidden page sends no heartbeat, and does not take the server for silent", async () => {
+test("a hidden page sends a heartbeat a minute, and does not take the server for silent", async () => {
   const p = new FakePlatform();
   const client = await p.online({}, { "heartbeat-ms": "1000" });
   p.shown = false;
-  await p.clock.advance(600_000);
+  await p.clock.advance(49_000);
   assert.deepEqual(beats(p.peer), []);
+  await p.clock.advance(551_000);
+  assert.deepEqual(beats(p.peer), new Array(12).fill("beat"));
   assert.equal(client.state.state, "online");
   p.shown = true;
   p.page?.wake();
   await settle();
-  assert.deepEqual(beats(p.peer), ["ask"], "at once");
+  assert.deepEqual(beats(p.peer).slice(12), ["ask"], "at once");
 });
 
 test("a page that wakes up gives the server 3 s", async () => {
