@@ -62,7 +62,7 @@ type Limits struct {
 	Groups int
 	// Contacts is how many friends a user may have: 5,000. Besides, 100 requests of a user may wait for others, and 100 for the user.
 	Contacts int
-	// Notices is the largest maximum of members with which a group's members see each other come and go: 200; negative means none.
+	// Notices is the largest maximum of members with which a group's members see each other's states, and come and go: 200; negative means none.
 	Notices int
 	// Content is the largest content of a message, in bytes: 65,536; at most 262,144.
 	Content int

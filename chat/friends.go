@@ -95,7 +95,7 @@ func (f friends) MaySee(ctx context.Context, asker string, about []string) (see,
 	if err != nil {
 		return nil, nil, err
 	}
-	sharing, err := f.cfg.Store.ShareGroup(ctx, asker, about)
+	sharing, err := f.cfg.Store.ShareGroup(ctx, asker, about, f.cfg.Limits.Notices)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -199,12 +199,12 @@ func (m *Memory) Groups(ctx context.Context, userID string) ([]Group, error) {
 }
 
 // ShareGroup implements Store.
-func (m *Memory) ShareGroup(ctx context.Context, asker string, about []string) ([]string, error) {
+func (m *Memory) ShareGroup(ctx context.Context, asker string, about []string, most int) ([]string, error) {
 	if err := m.begin(ctx); err != nil {
 		return nil, err
 	}
 	defer m.mu.Unlock()
-	groups := m.groupsOf(asker)
+	groups := slices.DeleteFunc(m.groupsOf(asker), func(c *memConversation) bool { return c.group.MaxMembers > most })
 	var found []string
 	for _, userID := range about {
 		if slices.ContainsFunc(groups, func(c *memConversation) bool { return c.members[userID].In }) {

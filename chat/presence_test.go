@@ -1,10 +1,8 @@
 package chat_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -86,106 +84,19 @@ func TestLargeGroupsTellNoPresence(t *testing.T) {
 			t.Errorf("rule P25: bob sees %s %v", m.UserID, m.State)
 		}
 	}
+	if p := bob.Query("ann"); p.State != protocol.PresenceOffline || !p.LastOnline.IsZero() {
+		t.Errorf("rule P25: bob is told %+v", p)
+	}
 	ann.Group(protocol.GroupChange, group, "max", "10")
 	bob.Sees("P20", "ann", "online")
+	if p := bob.Query("ann"); p.State != protocol.PresenceOnline {
+		t.Errorf("rule P25: in a small group bob is told %+v", p)
+	}
 	ann.Group(protocol.GroupChange, group, "max", "11")
 	bob.Sees("P20", "ann", "offline")
 }
 
-// countingStore counts the calls of a store.
-type countingStore struct {
-	chat.Store
-	mu    sync.Mutex
-	calls map[string]int
-}
-
-func (s *countingStore) count(what string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.calls[what]++
-}
-
-func (s *countingStore) LoadPresence(ctx context.Context, ids []string) ([]presence.Record, error) {
-	for _, id := range ids {
-		s.count("load " + id)
-	}
-	return s.Store.LoadPresence(ctx, ids)
-}
-
-func (s *countingStore) Users(ctx context.Context, ids []string) ([]chat.User, error) {
-	s.count(fmt.Sprint("users ", ids))
-	return s.Store.Users(ctx, ids)
-}
-
-func (s *countingStore) ContactsWith(ctx context.Context, id string, others []string) ([]chat.Contact, error) {
-	s.count(fmt.Sprint("contacts of ", id))
-	return s.Store.ContactsWith(ctx, id, others)
-}
-
-// P23: two worlds, one with a user in Stealth and one with the user offline. No answer that another user can get tells them apart by a byte,
-// nor by what the store is asked.
-func TestStealthLooksOfflineInEveryAnswer(t *testing.T) {
-	store := &countingStore{Store: chat.NewMemory(), calls: map[string]int{}}
-	prepare := chattest.NewWorld(t, chat.Config{Store: store, Strangers: true})
-	ann, bob, eve := prepare.LogOn("ann"), prepare.LogOn("bob"), prepare.LogOn("eve")
-	chattest.Befriend(ann, bob)
-	group := ann.Create()
-	bob.Join(group)
-	ann.Say(group, "hello")
-	bob.Must(protocol.TypePresence, protocol.PresenceSet, nil, "state", "stealth")
-	_ = eve
-	prepare.End()
-
-	look := func(stealth bool) ([]byte, map[string]int) {
-		store.mu.Lock()
-		store.calls = map[string]int{}
-		store.mu.Unlock()
-		w := chattest.NewWorld(t, chat.Config{Store: store, Strangers: true})
-		defer w.End()
-		if stealth {
-			b := w.LogOn("bob")
-			b.Watch()
-			b.Must(protocol.TypePresence, protocol.PresenceSet, nil, "state", "stealth") // answered when the record is loaded and stored
-			store.mu.Lock()
-			clear(store.calls) // what the user does is the user's own
-			store.mu.Unlock()
-		}
-		ann, eve := w.LogOn("ann"), w.LogOn("eve")
-		w.Online("ann", "eve")
-		var all []byte
-		for _, p := range []*chattest.Peer{ann, eve} {
-			p.Watch()
-			p.Must(protocol.TypePresence, protocol.PresenceQuery, chattest.IDs("bob", "nobody"))
-			p.Must(protocol.TypePresence, protocol.PresenceQuery, chattest.IDs("bob"))
-			p.Must(protocol.TypeContacts, protocol.ContactList, nil)
-			p.Group(protocol.GroupInfo, group)
-			p.Group(protocol.GroupMembers, group)
-			p.Must(protocol.TypeChat, protocol.ChatConversations, nil)
-			p.Refused("P23", protocol.UserNoAnonymous, protocol.TypeChat, protocol.ChatSend, chattest.Post(fixedID, "x"), "user", "bob", "anonymous", "1")
-			p.Refused("P23", protocol.Refused, protocol.TypeWhoIsOnline, 0, nil)
-			all = append(all, p.Bytes...)
-		}
-		calls := maps.Clone(store.calls)
-		for what := range calls { // of the logons, which come when they come
-			if what != "load bob" && what != "contacts of ann" && what != "contacts of eve" {
-				delete(calls, what)
-			}
-		}
-		delete(calls, "contacts of ann")
-		delete(calls, "contacts of eve")
-		return all, calls
-	}
-	hidden, hiddenCalls := look(true)
-	offline, offlineCalls := look(false)
-	if !bytes.Equal(hidden, offline) {
-		t.Errorf("rule P23: others get\n%x of a user in Stealth, and\n%x of one who is offline", hidden, offline)
-	}
-	if !maps.Equal(hiddenCalls, offlineCalls) {
-		t.Errorf("rule P23: the store is asked %v about a user in Stealth, and %v about one who is offline", hiddenCalls, offlineCalls)
-	}
-}
-
-// fixedID is the same in both worlds.
+// fixedID is the ID of a message that is always the same.
 var fixedID = [16]byte{1, 2, 3, 15: 4}
 
 // P44: after Close all is stored and answered.

@@ -60,8 +60,8 @@ type Store interface {
 	Members(ctx context.Context, id GroupID, after string, limit int) (Group, []Member, error)
 	// Groups returns the groups that a user is in, in the order of their IDs.
 	Groups(ctx context.Context, userID string) ([]Group, error)
-	// ShareGroup returns those of some users who are in a group that the asker is in too, in any order.
-	ShareGroup(ctx context.Context, asker string, about []string) ([]string, error)
+	// ShareGroup returns those of some users who are in a group that the asker is in too, and whose MaxMembers is most or less, in any order.
+	ShareGroup(ctx context.Context, asker string, about []string, most int) ([]string, error)
 
 	// Append numbers and stores posts in their order, or says in Err why not. It calls allow for each of them, but not for one whose ID its sender
 	// has used in that conversation (Dup). allow refuses a post whose Standing has no Group, or no Message, that the post needs. A recall of a

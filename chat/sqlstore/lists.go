@@ -25,7 +25,7 @@ var (
 		WHERE m.user_id = $1 AND NOT m.pair AND c.pair IS NULL ORDER BY m.conv`)
 
 	sharing = stmt(`SELECT k.user_id FROM KEYS(user_id text) k WHERE EXISTS (SELECT 1 FROM member o JOIN member me ON me.conv = o.conv
-		WHERE o.user_id = k.user_id AND NOT o.pair AND me.user_id = $2 AND NOT me.pair)`)
+		JOIN conversation c ON c.id = me.conv WHERE o.user_id = k.user_id AND NOT o.pair AND me.user_id = $2 AND NOT me.pair AND c.max_members <= $3)`)
 
 	conversationsOf = stmt(`SELECT c.id, COALESCE(c.pair, ''), c.last_seq FROM member m JOIN conversation c ON c.id = m.conv
 		WHERE m.user_id = $1 AND m.conv > $2 ORDER BY m.conv LIMIT $3`)
@@ -81,9 +81,9 @@ func (s *Store) Groups(ctx context.Context, userID string) (groups []chat.Group,
 }
 
 // ShareGroup implements chat.Store.
-func (s *Store) ShareGroup(ctx context.Context, asker string, about []string) (found []string, err error) {
+func (s *Store) ShareGroup(ctx context.Context, asker string, about []string, most int) (found []string, err error) {
 	ids := distinct(about)
-	err = s.look(ctx, question{st: sharing, keys: keysOf(&ids), args: []any{asker}, each: func(row scan) error {
+	err = s.look(ctx, question{st: sharing, keys: keysOf(&ids), args: []any{asker, most}, each: func(row scan) error {
 		var id string
 		err := row(&id)
 		found = append(found, id)

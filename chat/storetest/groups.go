@@ -178,7 +178,7 @@ func (s *suite) dissolved() {
 		s.noGroup(7, id)
 		same(s, "the conversations of "+id, len(s.listed(id)), 0)
 	}
-	shared, err := s.store.ShareGroup(s.ctx, "ann", []string{"bob", "cid"})
+	shared, err := s.store.ShareGroup(s.ctx, "ann", []string{"bob", "cid"}, 10_000)
 	s.noError(err)
 	sameAll(s, "who shares a group with ann", shared, nil)
 	s.takenID(7)
@@ -200,7 +200,7 @@ func (s *suite) pairs() {
 		}
 		s.takenID(id)
 	}
-	shared, err := s.store.ShareGroup(s.ctx, "ann", []string{"bob", "cid", chat.Server, chat.Anonymous})
+	shared, err := s.store.ShareGroup(s.ctx, "ann", []string{"bob", "cid", chat.Server, chat.Anonymous}, 10_000)
 	s.noError(err)
 	sameAll(s, "who shares a group with ann", shared, nil)
 	s.updatesNoPair("ann")
@@ -237,14 +237,22 @@ func (s *suite) shares() {
 		"ann": {"Bob", "bob", "cid"}, "cid": {"ann", "bob"}, "Bob": {"ann", "bob"}, "dan": {"eve"}, "nobody": nil,
 	} {
 		about := slices.DeleteFunc([]string{"nobody", "bob", "dan", "cid", "ann", "eve", "Bob"}, func(id string) bool { return id == asker })
-		got, err := s.store.ShareGroup(s.ctx, asker, about)
+		got, err := s.store.ShareGroup(s.ctx, asker, about, 200)
 		s.noError(err)
 		slices.Sort(got)
 		sameAll(s, "who shares a group with "+asker, got, want)
 	}
-	got, err := s.store.ShareGroup(s.ctx, "ann", nil)
+	got, err := s.store.ShareGroup(s.ctx, "ann", nil, 200)
 	s.noError(err)
 	same(s, "how many of none share a group", len(got), 0)
+	s.updates(1, nil, func(g *chat.Group, _ []chat.Member) { g.MaxMembers = 201 })
+	s.updates(2, nil, func(g *chat.Group, _ []chat.Member) { g.MaxMembers = 50 })
+	for most, want := range map[int][]string{0: nil, 49: nil, 50: {"Bob", "bob"}, 200: {"Bob", "bob"}, 201: {"Bob", "bob", "cid"}} {
+		got, err := s.store.ShareGroup(s.ctx, "ann", []string{"Bob", "bob", "cid", "dan"}, most)
+		s.noError(err)
+		slices.Sort(got)
+		sameAll(s, fmt.Sprint("who shares a group of at most ", most), got, want)
+	}
 }
 
 var members = []test{

@@ -322,7 +322,7 @@ func (s *suite) endedContext() {
 		"Group":         func() error { _, _, err := st.Group(ctx, 1, "ann"); return err },
 		"Members":       func() error { _, _, err := st.Members(ctx, 1, "", 0); return err },
 		"Groups":        func() error { _, err := st.Groups(ctx, "ann"); return err },
-		"ShareGroup":    func() error { _, err := st.ShareGroup(ctx, "ann", []string{"bob"}); return err },
+		"ShareGroup":    func() error { _, err := st.ShareGroup(ctx, "ann", []string{"bob"}, 200); return err },
 		"Append":        func() error { return st.Append(ctx, []*chat.Post{s.toGroup(1, "ann", "3")}, possible) },
 		"History":       func() error { _, err := st.History(ctx, chat.Key{Group: 1}, "ann", chat.Range{Limit: 1}); return err },
 		"Conversations": func() error { _, err := st.Conversations(ctx, "ann", 0, 1); return err },

@@ -140,6 +140,33 @@ func (p *Peer) Sees(rule, user, state string) {
 	})
 }
 
+// Query asks for one user's state and times. A user who is not in the answer is Offline without times.
+func (p *Peer) Query(user string) protocol.Presence {
+	p.T.Helper()
+	o := p.Must(protocol.TypePresence, protocol.PresenceQuery, IDs(user))
+	for _, e := range testkit.Must(protocol.ParsePresences(o.Content)) {
+		return e
+	}
+	return protocol.Presence{UserID: user, State: protocol.PresenceOffline}
+}
+
+// WhoIsOnline asks the server which of some users are online.
+func (p *Peer) WhoIsOnline(users ...string) []string {
+	p.T.Helper()
+	p.ID++
+	p.Send(&protocol.Message{Type: protocol.TypeWhoIsOnline, ID: p.ID, Body: IDs(users...)})
+	for {
+		m := p.Receive()
+		if m.IsReply() {
+			if m.ID != p.ID || m.Flags&protocol.FlagError != 0 {
+				p.T.Fatalf("%s, who asks who is online, is answered %+v", p.User, m)
+			}
+			return testkit.Must(system.ParseIDList(m.Body))
+		}
+		p.note(m)
+	}
+}
+
 // CodeOf is the code of an answer's error: 0 for none, 1 for an error without a code.
 func CodeOf(err error) protocol.CloseCode {
 	if err == nil {

@@ -23,6 +23,7 @@ type Peer struct {
 	ID    uint32   // of the last request
 	Heard []string // messages and notices that have come, but for presence
 	Seen  []string // presence notices
+	Names []string // of the presence notices
 	Bytes []byte   // all that has come
 
 	w  *World
@@ -149,6 +150,7 @@ func (p *Peer) note(m *protocol.Message) {
 	case m.Type == protocol.TypeContacts && o.Op == protocol.ContactNotice:
 		p.Heard = append(p.Heard, strings.TrimSpace("contact "+o.Fields["event"]+" "+o.Fields["user"]+" "+o.Fields["text"]))
 	case m.Type == protocol.TypePresence && o.Op == protocol.PresenceNotice:
+		p.Names = append(p.Names, o.Fields["name"])
 		for _, e := range testkit.Must(protocol.ParsePresences(o.Content)) {
 			p.Seen = append(p.Seen, e.UserID+" "+e.State.String())
 		}

@@ -77,7 +77,12 @@ func (w *World) start(cfg chat.Config, users usermgr.Config, elsewhere bridge.El
 	}
 	cfg.Presence.StoreTimeout = testkit.Patience
 	users.Devices = usermgr.Devices{OnePerClass: true}
-	w.Server = rollcalltest.NewServer(t, rollcall.Config{Users: users, Bridge: bridge.Config{Elsewhere: elsewhere}}, func(s *rollcall.Server) {
+	config := bridge.Config{
+		Elsewhere:         elsewhere,
+		MayAskWhoIsOnline: func(string, []string) bool { return true },
+		Visible:           func(asker, user string) bool { return w.Chat.Presence().VisibleTo(asker, user) },
+	}
+	w.Server = rollcalltest.NewServer(t, rollcall.Config{Users: users, Bridge: config}, func(s *rollcall.Server) {
 		w.Chat = testkit.Must(chat.New(s.Bridge, cfg))
 	})
 	t.Cleanup(w.End)
