@@ -26,6 +26,16 @@ func (s *Service) Settle() {
 	}
 }
 
+// Queued returns how many posts and changes of groups wait for the store.
+func (s *Service) Queued() (n int) {
+	for _, w := range s.writers {
+		w.mu.Lock()
+		n += len(w.todo)
+		w.mu.Unlock()
+	}
+	return n
+}
+
 // Allow is what the service says of a post.
 func Allow(strangers bool, window time.Duration, p *Post, s *Standing) error {
 	return (&policy{strangers: strangers, recallWindow: window}).allow(p, s)

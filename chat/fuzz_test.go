@@ -34,6 +34,9 @@ func FuzzRequests(f *testing.F) {
 	f.Add(uint8(0), operation(protocol.ContactRequest, nil, "user", "bob", "text", "it is me"))
 	f.Add(uint8(0), operation(protocol.ContactBlock, nil, "seq", "1"))
 	f.Add(uint8(0), operation(protocol.ContactSettings, nil, "requests", "open", "send", "0"))
+	f.Add(uint8(3), operation(protocol.PresenceSet, nil, "state", "stealth"))
+	f.Add(uint8(3), operation(protocol.PresenceWatch, nil, "on", "0"))
+	f.Add(uint8(3), operation(protocol.PresenceQuery, chattest.IDs("bob", "ann")))
 	f.Add(uint8(0), []byte{1})
 
 	var w *chattest.World
@@ -46,7 +49,7 @@ func FuzzRequests(f *testing.F) {
 		}
 		ann.T = t
 		ann.ID++
-		typ := []uint16{protocol.TypeContacts, protocol.TypeGroup, protocol.TypeChat}[kind%3]
+		typ := []uint16{protocol.TypeContacts, protocol.TypeGroup, protocol.TypeChat, protocol.TypePresence}[kind%4]
 		ann.Send(&protocol.Message{Type: typ, ID: ann.ID, Body: body})
 		_, _ = ann.Answer(ann.ID)
 		ann.Must(protocol.TypeChat, protocol.ChatConversations, nil, "limit", "1")

@@ -2,6 +2,7 @@ package chat_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,6 +78,25 @@ func TestCloseWaitsUntilAllIsStored(t *testing.T) {
 		}
 		if err := <-sent; err != nil {
 			t.Errorf("rule P44: the message is answered %v", err)
+		}
+	})
+}
+
+// A7, P32: without a setting a message may be recalled for 2 minutes, and not a millisecond longer.
+func TestA7RecallWithinTwoMinutes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := notServing(t, bridge.Config{}, chat.Config{Store: chat.NewMemory()})
+		group := chat.ToGroup(testkit.Must(s.CreateGroup(t.Context(), "ann", chat.Group{})))
+		for range 2 {
+			testkit.Must(s.Send(t.Context(), "ann", group, 1, []byte("x"), chat.SendOptions{}))
+		}
+		time.Sleep(2 * time.Minute)
+		if _, err := s.Recall(t.Context(), "ann", group, 1, chat.SendOptions{}); err != nil {
+			t.Errorf("rule P32: after 2 minutes a recall is answered %v", err)
+		}
+		time.Sleep(time.Millisecond)
+		if _, err := s.Recall(t.Context(), "ann", group, 2, chat.SendOptions{}); !errors.Is(err, protocol.RecallExpired) {
+			t.Errorf("rule P32: later it is answered %v", err)
 		}
 	})
 }
