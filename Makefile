@@ -179,7 +179,7 @@ soak: postgres
 	cd cluster/redisdir && SOAK_CLUSTER=$(SOAK_CLUSTER) $(GO) test -count=1 -v -timeout 1h -run '^TestSoak$$' .
 	SOAK_STORM=$(SOAK_STORM) $(GO) test -count=1 -v -timeout 1h -run '^TestStorm$$' ./presence
 	SOAK_STORM_CLIENTS=$(SOAK_STORM_CLIENTS) $(GO) test -count=1 -v -timeout 1h -run '^TestStormOverSockets$$' ./chat
-	cd chat/sqlstore && SOAK_KILLS=$(SOAK_KILLS) $(GO) test -count=1 -v -timeout 2h -run 'LosesNothing$$' ./sqlite ./postgres
+	cd chat/sqlstore && SOAK_KILLS=$(SOAK_KILLS) $(GO) test -count=1 -v -timeout 2h -run 'LosesNothing$$' ./sqlite ./postgres ./example
 
 # Breaks the rules of the contract one by one, in a copy, and requires that a test notices each time, and says which rule it was.
 mutants: redis

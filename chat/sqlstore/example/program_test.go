@@ -41,10 +41,17 @@ func command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// start starts the example, on a free port. It is killed at the end of the test if it has not ended.
+// start starts the example, on a free port, and waits until it listens.
 func start(t *testing.T, args ...string) (p *program, addr string) {
 	t.Helper()
-	p = &program{cmd: command(append([]string{"-addr", "127.0.0.1:0", "-events"}, args...)...), exited: make(chan struct{})}
+	p = launch(t, command(append([]string{"-addr", "127.0.0.1:0", "-events"}, args...)...))
+	return p, p.address(t)
+}
+
+// launch starts a program. It is killed at the end of the test if it has not ended.
+func launch(t *testing.T, cmd *exec.Cmd) *program {
+	t.Helper()
+	p := &program{cmd: cmd, exited: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -57,16 +64,22 @@ func start(t *testing.T, args ...string) (p *program, addr string) {
 		_ = p.cmd.Process.Kill()
 		<-p.exited
 		if t.Failed() {
-			t.Logf("%v printed:\n%s\nand on standard error:\n%s", args, p.stdout.String(), p.stderr.String())
+			t.Logf("%v printed:\n%s\nand on standard error:\n%s", cmd.Args[1:], p.stdout.String(), p.stderr.String())
 		}
 	})
+	return p
+}
+
+// address waits until a server listens.
+func (p *program) address(t *testing.T) (addr string) {
+	t.Helper()
 	testkit.Eventually(t, "the example listens", func() bool {
 		_, rest, _ := strings.Cut(p.stderr.String(), "listening on ")
 		line, _, whole := strings.Cut(rest, "\n")
 		addr = line
 		return whole
 	})
-	return p, addr
+	return addr
 }
 
 // end asks the example to stop, and wants it to end in order.

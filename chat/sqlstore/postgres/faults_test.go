@@ -20,18 +20,24 @@ import (
 	"github.com/rollcall-go/rollcall/internal/testkit"
 )
 
+// kills is how often a server is stopped.
+func kills(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("SOAK_KILLS")
+	if text == "" {
+		return 5
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // A server that is stopped in full flow loses nothing that was answered. What was not answered is stored once, however often it is repeated, and
 // the store goes on when the server is back (rules P29, P33 and P43).
 func TestAServerThatIsStoppedLosesNothing(t *testing.T) {
-	pgtest.Shared(t) // or the test is left out
-	kills := 5
-	if text := os.Getenv("SOAK_KILLS"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		kills = n
-	}
+	pgtest.Shared(t)            // or the test is left out
 	server, err := pgtest.New() // with fsync
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +80,7 @@ func TestAServerThatIsStoppedLosesNothing(t *testing.T) {
 			})
 		})
 	}
-	for round := range kills {
+	for round := range kills(t) {
 		before, failed := count()
 		testkit.EventuallyIn(t, time.Minute, "batches are answered", func() bool { now, _ := count(); return now >= before+10+7*round%40 })
 		mu.Lock()

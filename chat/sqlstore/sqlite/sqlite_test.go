@@ -1,13 +1,18 @@
 package sqlite_test
 
 import (
+	"database/sql"
 	"path/filepath"
 	"testing"
 
+	"github.com/pressly/goose/v3"
+
 	"github.com/rollcall-go/rollcall/chat"
 	"github.com/rollcall-go/rollcall/chat/sqlstore"
+	"github.com/rollcall-go/rollcall/chat/sqlstore/internal/servertest"
 	"github.com/rollcall-go/rollcall/chat/sqlstore/sqlite"
 	"github.com/rollcall-go/rollcall/chat/storetest"
+	"github.com/rollcall-go/rollcall/internal/testkit"
 )
 
 func TestStore(t *testing.T) {
@@ -43,4 +48,13 @@ func open(t testing.TB, path string) *sqlstore.Store {
 		}
 	})
 	return s
+}
+
+func TestAnEarlierVersionIsBroughtUpToDate(t *testing.T) {
+	servertest.Migrations(t, goose.DialectSQLite3, func(text string) string { return text }, func(t *testing.T) (*sql.DB, func() servertest.Store) {
+		path := filepath.Join(t.TempDir(), "chat.db")
+		db := testkit.Must(sql.Open("sqlite", path))
+		t.Cleanup(func() { _ = db.Close() })
+		return db, func() servertest.Store { return open(t, path) }
+	})
 }
