@@ -45,9 +45,6 @@ const (
 	justHeard = math.MaxUint8
 	// wsPiece is how many bytes of frames are wrapped at a time, so that they fit in one piece of TLS.
 	wsPiece = sealSize - wsframe.MaxHeader
-	// wsFront is the room for a header before a batch. With a header of four bytes the message begins at a multiple of 64, where the system
-	// copies it fastest.
-	wsFront = 64 + 4
 	// wsMostControls is how many bytes of control frames may come in a PingInterval.
 	wsMostControls = 8 << 10
 	// wsEarlyPongs is how many bytes of control frames are answered before the logon.
@@ -299,14 +296,14 @@ func (l *loop) makeFront() {
 	case cap(b) == 0:
 		l.front = nil
 	case !l.isInFront(b[:1]):
-		l.front = make([]byte, wsFront+cap(b))
-		l.batch.b = l.front[wsFront:wsFront]
+		l.front = make([]byte, wsframe.MaxHeader+cap(b))
+		l.batch.b = l.front[wsframe.MaxHeader:wsframe.MaxHeader]
 	}
 }
 
 // isInFront reports whether frames are the beginning of the batch, and have room before them.
 func (l *loop) isInFront(frames []byte) bool {
-	return l.front != nil && &frames[0] == &l.front[wsFront]
+	return l.front != nil && &frames[0] == &l.front[wsframe.MaxHeader]
 }
 
 // wrap makes the frames a message, or a fragment of one if there are too many: each call but the last for the same frames
@@ -326,7 +323,7 @@ func (s *wsStream) wrap(frames []byte) (wire []byte, n int, err error) {
 	if l.isInFront(frames) {
 		var header [wsframe.MaxHeader]byte
 		h := wsframe.AppendHeader(header[:0], op, !s.within, n)
-		b = l.front[wsFront-len(h) : wsFront+n]
+		b = l.front[wsframe.MaxHeader-len(h) : wsframe.MaxHeader+n]
 		copy(b, h)
 	} else {
 		b = append(wsframe.AppendHeader(l.takeFrameBuf(), op, !s.within, n), frames[:n]...)
