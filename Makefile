@@ -107,6 +107,7 @@ race-others:
 	cd cluster/redisdir && $(GO) test -race -vet=off -timeout 30m -parallel 4 ./... # most of them wait
 	cd examples/kcp && $(GO) test -race -vet=off ./...
 	cd examples/quic && $(GO) test -race -vet=off ./...
+	cd bench && $(GO) test -race ./interop
 
 race-stores:
 	cd chat/sqlstore && $(GO) test -vet=off . ./sqlite
