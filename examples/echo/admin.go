@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,7 +23,11 @@ func serveAdmin(srv *rollcall.Server, addr, passwordFile string, secure *tls.Con
 	if err != nil {
 		return nil, err
 	}
-	local := ln.Addr().(*net.TCPAddr).IP.IsLoopback()
+	at := ln.Addr().(*net.TCPAddr)
+	local, host := at.IP.IsLoopback(), at.IP.String()
+	if at.IP.IsUnspecified() { // it is on all addresses of this machine, and this one is not one that a browser can open
+		host = "localhost"
+	}
 	authorize, token := admin.Loopback()
 	if passwordFile != "" {
 		text, readErr := os.ReadFile(passwordFile)
@@ -51,7 +56,7 @@ func serveAdmin(srv *rollcall.Server, addr, passwordFile string, secure *tls.Con
 		scheme, ln = "https", tls.NewListener(ln, secure)
 	}
 	server := &http.Server{Handler: pages, ReadHeaderTimeout: 10 * time.Second}
-	fmt.Fprintf(os.Stderr, "page of live users: %s://%s/\n", scheme, ln.Addr())
+	fmt.Fprintf(os.Stderr, "page of live users: %s://%s/\n", scheme, net.JoinHostPort(host, strconv.Itoa(at.Port)))
 	if token != "" {
 		fmt.Fprintf(os.Stderr, "to throw users out there, give it the token %s\n", token)
 	}
