@@ -25,20 +25,6 @@ import (
 var hostile = []string{".", "..", "<script>alert(1)</script>", "a/b", "a?b=c#d", "\u202Egnp.exe", "a&amp;b", "100%", "%2e%2e", "\"'`", "\u200Bzero\u200Dwidth", "{n}",
 	strings.Repeat("x", protocol.MaxUserID)}
 
-func TestOverviewCountsWhatIsThere(t *testing.T) {
-	s := newStand(t, rollcall.Config{}, nil)
-	s.logOn(t, "ann", "bob")
-	v := get[overviewView](t, s, "overview")
-	if v.Users != 2 || v.Sessions != 2 || v.Logons != 2 || v.May != "act" || v.Who != "olga" || len(v.Engines) != 1 ||
-		v.Engines[0].Name != "main" || v.Engines[0].Bound != 2 || v.Engines[0].Transports["tcp"] != 2 || len(v.Minute.Users) != len(v.Minute.Logons) {
-		t.Errorf("%+v", v)
-	}
-	s.may = View
-	if v := get[overviewView](t, s, "overview"); v.May != "view" {
-		t.Errorf("may %s", v.May)
-	}
-}
-
 // Rates are by the time that has passed, and an hour is 120 steps.
 func TestSeries(t *testing.T) {
 	var s sampler

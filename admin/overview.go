@@ -81,7 +81,7 @@ func (a *Admin) overview(c *call) {
 		Devices: make(map[string]int), Logons: u.Logons, Refused: byName(u.Refused), Ended: byName(u.Disconnected),
 		HandlerPanics: u.HandlerPanics, HandlersFrozen: u.HandlersFrozen, HeartbeatSeconds: a.cfg.Users.HeartbeatTimeout().Seconds(),
 		Engines: []engineView{}, Watchers: a.hub.count(), ScanRuns: len(a.scans) > 0, MuchWaits: muchWaits, ShowFields: append([]string{}, a.cfg.ShowFields...)}
-	v.Has, v.NotLetIn, v.Cluster = a.has(), notLetIn(&v), a.clusterNow()
+	v.Has, v.Cluster = a.has(), a.clusterNow()
 	if c.may >= Act {
 		v.May = "act"
 	}
@@ -91,6 +91,7 @@ func (a *Admin) overview(c *call) {
 	for i := range a.cfg.Engines {
 		v.Engines = append(v.Engines, viewOfEngine(&a.cfg.Engines[i]))
 	}
+	v.NotLetIn = notLetIn(&v)
 	v.Minute, v.Hour = a.samples.shown()
 	c.answer(v)
 }
