@@ -70,7 +70,7 @@ func (p *tab) accessibility() (look func(view string)) {
 // everyWay calls f for a wide and for a narrow window, in the light and in the dark. how says which it is.
 func (p *tab) everyWay(f func(how string)) {
 	p.t.Helper()
-	for _, width := range []int64{1280, 390} {
+	for _, width := range []int64{1280, 375} {
 		p.run(chromedp.EmulateViewport(width, 844))
 		for _, dark := range []bool{false, true} {
 			p.setDark(dark)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -163,6 +164,14 @@ func TestThePageSends(t *testing.T) {
 	p.wantNoComplaint(said)
 }
 
+// numbered is how the page writes a number below a million.
+func numbered(n int) string {
+	if n < 1000 {
+		return strconv.Itoa(n)
+	}
+	return fmt.Sprintf("%d,%03d", n/1000, n%1000)
+}
+
 // The page of a cluster's node shows all nodes and their sessions, and who does not answer.
 func TestThePageOfACluster(t *testing.T) {
 	browser(t)
@@ -174,13 +183,22 @@ func TestThePageOfACluster(t *testing.T) {
 	for i := range 3 {
 		node := testkit.Must(cluster.New(cluster.Config{Directory: store, Mesh: mesh, Name: fmt.Sprint("gate-", i), QueryTimeout: time.Second}))
 		nodes = append(nodes, node)
-		all = append(all, rollcalltest.NewServer(t, rollcall.Config{Users: usermgr.Config{Claims: node, Devices: usermgr.Devices{OnePerClass: true}}, Bridge: bridge.Config{Elsewhere: node}}, echo))
+		s := rollcalltest.NewServer(t, rollcall.Config{Users: usermgr.Config{Claims: node, Devices: usermgr.Devices{OnePerClass: true}, HeartbeatTimeout: time.Hour},
+			Bridge: bridge.Config{Elsewhere: node}}, echo)
+		t.Cleanup(func() { _, _ = s.Users.Clear(context.Background()) })
+		all = append(all, s)
 		over.Go(func() { _ = node.Run(ctx) })
 	}
 	t.Cleanup(func() { end(); over.Wait() })
 	for _, node := range nodes {
 		if err := node.Joined(ctx); err != nil {
 			t.Fatal(err)
+		}
+	}
+	each := crowdSize() / 10
+	for i, s := range all {
+		for j := range each {
+			logOnCrowd(s.Users, 100_000*i+j)
 		}
 	}
 	all[0].Client(t, "alice", client.Config{Device: 1})
@@ -193,15 +211,15 @@ func TestThePageOfACluster(t *testing.T) {
 	p.look("admin-cluster", "#/", scope)
 	p.click(".tiles a", "Nodes")
 	p.says("gate-2")
-	p.says("3 sessions")
+	p.says(numbered(3*each+3) + " sessions")
 	p.keepAll("admin-nodes")
 	if value[bool](p, fmt.Sprintf("document.body.innerText.includes(%q)", scope)) {
 		t.Error("the list of all nodes says that it is of one")
 	}
-	p.click("main a", "3 sessions")
-	p.await("document.querySelectorAll('tbody tr').length === 3")
+	p.click("main a", numbered(3*each+3)+" sessions")
+	p.await("document.querySelectorAll('tbody tr').length === 100")
 	p.keepAll("admin-everywhere")
-	p.click("td.user a", "alice")
+	p.do("location.hash = '#/user?id=alice'")
 	p.says("On all nodes")
 	p.says("gate-1")
 	p.look("admin-cluster-user", "#/user?id=alice", scope)
@@ -223,6 +241,10 @@ func TestThePageOfACluster(t *testing.T) {
 	p.do("location.hash = '#/nodes'")
 	p.says("No answer came from gate-2")
 	p.keepAll("admin-nodes-missing")
+	p.look("admin-everywhere-missing", fmt.Sprintf("#/everywhere?cursor=%d+", life), "No answer came from gate-2")
+	p.look("admin-cluster-user-missing", "#/user?id="+url.QueryEscape(hostileID), "No answer came from gate-2")
+	p.do("location.hash = '#/nodes'")
+	p.says("No answer came from gate-2")
 	look := p.accessibility()
 	p.everyWay(func(how string) { look("the nodes" + how) })
 	mesh.Lose(nil)

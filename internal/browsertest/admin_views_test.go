@@ -16,6 +16,7 @@ import (
 	"github.com/rollcall-go/rollcall/bridge"
 	"github.com/rollcall-go/rollcall/chat"
 	"github.com/rollcall-go/rollcall/client"
+	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
 	"github.com/rollcall-go/rollcall/push"
@@ -56,9 +57,17 @@ func logOnCrowd(users *usermgr.Manager, i int) usermgr.Session {
 // the screen.
 func (p *tab) look(name, hash, has string) {
 	p.t.Helper()
-	p.do("location.hash = %q", hash)
+	p.show(hash)
 	p.says(has)
 	p.keepAll(name)
+}
+
+// show goes to a view, and waits until it is there.
+func (p *tab) show(hash string) {
+	p.t.Helper()
+	p.do("location.hash = %q", hash)
+	p.await(fmt.Sprintf("location.hash === %q && document.querySelector('main > div').dataset.key === %q && document.querySelector('h1')", hash,
+		strings.Replace(strings.TrimPrefix(hash, "#/"), "?", "", 1)))
 }
 
 // keepAll keeps pictures of what the page shows.
@@ -70,8 +79,8 @@ func (p *tab) keepAll(name string) {
 		if dark {
 			shade = "-dark"
 		}
-		p.keep(name+shade, 1440, 900)
-		p.keep(name+"-phone"+shade, 390, 844)
+		p.keep(name+shade, 1280, 900)
+		p.keep(name+"-phone"+shade, 375, 812)
 	}
 	p.narrow()
 	if wide := value[int](p, "document.documentElement.scrollWidth - document.documentElement.clientWidth"); wide > 0 {
@@ -100,9 +109,7 @@ func (p *tab) wantLinksToLead() {
 		p.t.Errorf("the overview has the links %q", links)
 	}
 	for _, link := range links {
-		p.do("location.hash = %q", link)
-		p.await(fmt.Sprintf("location.hash === %q && document.querySelector('main > div').dataset.key === %q && document.querySelector('h1')", link,
-			strings.Replace(strings.TrimPrefix(link, "#/"), "?", "", 1)))
+		p.show(link)
 		if title := value[string](p, "document.querySelector('h1').innerText"); title == "Overview" || title == "This cannot be shown" {
 			p.t.Errorf("%s leads to %s", link, title)
 		}
@@ -116,7 +123,14 @@ func TestThePageWithManyUsers(t *testing.T) {
 	var talk *chat.Service
 	var pushes *push.Service
 	t.Cleanup(func() { _, _ = pushes.Close(context.Background()), talk.Close(context.Background()) })
-	s := rollcalltest.NewServer(t, rollcall.Config{Users: usermgr.Config{HeartbeatTimeout: time.Hour}}, func(srv *rollcall.Server) {
+	cfg := rollcall.Config{Users: usermgr.Config{HeartbeatTimeout: time.Hour}, Authenticate: func(_ context.Context, _ *engine.Conn, l usermgr.Logon) (bridge.Identity, error) {
+		if l.UserID == "mallory" {
+			return bridge.Identity{}, protocol.Unauthorized
+		}
+		return bridge.Identity{UserID: l.UserID}, nil
+	}}
+	cfg.Engine.Timeouts.Write, cfg.Engine.Limits.MaxOutbound = -1, 64<<20 // one client is slow, and stays
+	s := rollcalltest.NewServer(t, cfg, func(srv *rollcall.Server) {
 		echo(srv)
 		talk, pushes = testkit.Must(chat.New(srv.Bridge, chat.Config{Store: chat.NewMemory()})), push.New(srv.Bridge)
 	})
@@ -170,6 +184,20 @@ func TestThePageWithManyUsers(t *testing.T) {
 			}
 		})
 	}
+	for range 3 {
+		if _, err := client.Dial(t.Context(), s.Addr, client.Config{UserID: "mallory", Reconnect: client.Reconnect{Max: -1}}); err == nil {
+			t.Fatal("mallory is let in")
+		}
+	}
+	cable := testkit.NewCable(t, s.Addr)
+	slow := testkit.Must(client.Dial(t.Context(), cable.Addr(), client.Config{UserID: "slow", Reconnect: client.Reconnect{Max: -1}}))
+	defer slow.Close()
+	defer cable.Break()
+	cable.Hold()
+	testkit.Eventually(t, "bytes wait", func() bool {
+		_ = s.Send("slow", 1, make([]byte, 256<<10))
+		return s.Engine.Stats().OutboundQueue > 1<<20
+	})
 	s.Client(t, hostileID, client.Config{})
 	s.Users.SetTag(hostileID, "<b>tag</b>")
 	talker, _ := s.Users.User("talker-1")
@@ -177,8 +205,14 @@ func TestThePageWithManyUsers(t *testing.T) {
 		c.Chat, c.Presence, c.Send, c.Push = talk, talk.Presence(), true, pushes
 	})
 	p, said := openPage(t, address)
-	p.look("admin-looks-only", "#/sessions", "Read only")
-	p.do("location.hash = '#/'")
+	for _, v := range []struct{ name, hash, has string }{
+		{"admin-view-sessions", "#/sessions", "Next page"}, {"admin-view-user", "#/user?id=" + liked, "Trip 4"},
+		{"admin-view-offline", "#/user?id=zoe", "offline"},
+		{"admin-view-conn", fmt.Sprintf("#/conn?n=%d", talker.Sessions[0].Conn), "Last sign of life"},
+		{"admin-view", "#/", "Read only"},
+	} {
+		p.look(v.name, v.hash, v.has)
+	}
 	p.unlock(token)
 	if os.Getenv("SCREENSHOTS") != "" { // a chart that shows something
 		p.await("document.querySelector('polyline').getAttribute('points').split(' ').length > 40")
@@ -186,10 +220,13 @@ func TestThePageWithManyUsers(t *testing.T) {
 	for _, v := range []struct{ name, hash, has string }{
 		{"admin", "#/", "Who is in trouble"}, {"admin-sessions", "#/sessions", "Next page"}, {"admin-trouble", "#/sessions?trouble=1", "lost messages"},
 		{"admin-search", "#/sessions?q=00199", "sessions"}, {"admin-search-none", "#/sessions?q=zoe", "keep out"}, {"admin-top", "#/sessions?top=in", "received most"},
+		{"admin-filtered", "#/sessions?device=1&via=tls&idle=5", "looked at"}, {"admin-top-dropped", "#/sessions?top=dropped", "lost most"}, {"admin-top-age", "#/sessions?top=age", "longest online"},
+		{"admin-top-waiting", "#/sessions?top=waiting", "most waits"}, {"admin-search-exact", "#/sessions?q=" + liked, "Online"}, {"admin-search-network", "#/sessions?q=203.0.113.7", "looked at"},
+		{"admin-search-conn", fmt.Sprintf("#/sessions?q=%%23%d", talker.Sessions[0].Conn), "talker-1"}, {"admin-ended-code", "#/ended?code=HeartbeatTimeout", "HeartbeatTimeout"},
 		{"admin-user", "#/user?id=" + liked, "Trip 4"}, {"admin-offline", "#/user?id=zoe", "Keep out"},
 		{"admin-hostile", "#/user?id=" + url.QueryEscape(hostileID), "U+202E"}, {"admin-conn", fmt.Sprintf("#/conn?n=%d", talker.Sessions[0].Conn), "Last sign of life"},
 		{"admin-rooms", "#/rooms", "40 rooms"}, {"admin-room", "#/room?engine=main&name=room-00", "members"},
-		{"admin-ended", "#/ended", "NetworkError"}, {"admin-events", "#/events", "ended: ClientClosed"}, {"admin-refused", "#/refused", "not let in"},
+		{"admin-ended", "#/ended", "NetworkError"}, {"admin-events", "#/events", "ended: ClientClosed"}, {"admin-refused", "#/refused", "log-on: Unauthorized"},
 	} {
 		p.look(v.name, v.hash, v.has)
 	}

@@ -215,5 +215,5 @@ func wanted(dir, name string) bool {
 // narrow makes the window as narrow as a phone.
 func (p *tab) narrow() {
 	p.t.Helper()
-	p.run(chromedp.EmulateViewport(390, 844))
+	p.run(chromedp.EmulateViewport(375, 812))
 }
