@@ -46,6 +46,7 @@ var tables = []table{
 	{"users", "The user manager alone", userManager},
 	{"loops", "Event loops", loops},
 	{"websocket", "WebSocket", webSockets},
+	{"datagrams", "Datagrams", datagrams},
 	{"guard", "A node of a cluster", guard},
 	{"cluster", "A cluster's store", clusterStore},
 	{"mesh", "Between a cluster's nodes", clusterMesh},
