@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/rollcall-go/rollcall/internal/seam"
 	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/push"
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
@@ -87,6 +89,7 @@ type kickOrder struct {
 	User     string
 	Sessions []string // kick these sessions alone; empty for those of User
 	Options  usermgr.KickOptions
+	Notice   *push.Message `json:",omitempty"` // goes to the sessions on other nodes before they end; nil for none
 }
 
 // kickReport is its outcome on one node.
@@ -108,7 +111,9 @@ func (n *Node) kickAll(ctx context.Context, id string, k kickOrder, o *usermgr.K
 	a.AsOf = time.Now()
 	var here kickReport
 	var local sync.WaitGroup
-	local.Go(func() { here = n.kickHere(ctx, &k) })
+	own := k
+	own.Notice = nil // they have it
+	local.Go(func() { here = n.kickHere(ctx, &own) })
 	if ban := k.ban(); ban != nil {
 		n.refuse(*ban)
 		local.Go(func() { n.bar(ctx, k.User, []bar{*ban}) })
@@ -164,6 +169,7 @@ func (n *Node) kickHere(ctx context.Context, k *kickOrder) (r kickReport) {
 		}
 	}
 	awaitEarly := n.refuseEverywhere(ctx, early, n.bar)
+	n.notify(ctx, k)
 	var waits []usermgr.Wait
 	if k.User != "" {
 		if wait, err := m.Kick(k.User, &k.Options); err == nil {
@@ -196,6 +202,40 @@ func (n *Node) kickHere(ctx context.Context, k *kickOrder) (r kickReport) {
 	n.refuseEverywhere(ctx, late, write)()
 	awaitEarly()
 	return r
+}
+
+// notify sends the notice of a kick to the sessions on this node.
+func (n *Node) notify(ctx context.Context, k *kickOrder) {
+	if k.Notice == nil {
+		return
+	}
+	n.mu.Lock()
+	services := n.pushes
+	n.mu.Unlock()
+	here := seam.NoticeHere.(func(context.Context, *push.Service, string, *usermgr.KickOptions, *push.Message) error)
+	for _, s := range services {
+		if err := here(ctx, s, k.User, &k.Options, k.Notice); err != nil {
+			n.log.Warn("the notice of a kick was not sent", zap.String("user", k.User), zap.Error(err))
+		}
+	}
+}
+
+// Kick is called by push.Service.Kick, which has sent the notice to the sessions on this node. A node that is not in the cluster kicks its own
+// sessions.
+func (k keeper) Kick(ctx context.Context, userID string, o *usermgr.KickOptions, notice *push.Message) ([]usermgr.Kicked, error) {
+	n := k.node
+	if !n.inCluster() {
+		wait, err := n.users.Load().Kick(userID, o)
+		if err != nil {
+			return nil, err
+		}
+		return wait(ctx)
+	}
+	a, err := n.kickAll(ctx, userID, kickOrder{User: userID, Notice: notice}, o)
+	if err == nil && len(a.Missing) > 0 {
+		err = fmt.Errorf("%w: %v", ErrMissing, a.Missing)
+	}
+	return a.Value, err
 }
 
 // refuseEverywhere makes this node refuse logons of some users at once. Then it tells the other nodes, and write puts bars into the users' records. wait

@@ -86,6 +86,9 @@ type pushDelivery struct {
 
 // Push implements push.Pusher.
 func (p pusher) Push(ctx context.Context, to push.Target, m *push.Message) (all []push.Delivery, err error) {
+	if ctx.Value(seam.KickKey{}) != nil { // keeper.Kick tells those elsewhere that are kicked
+		return nil, nil
+	}
 	all, err = p.push(ctx, to, m)
 	for i := range all {
 		switch d := &all[i]; {

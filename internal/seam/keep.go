@@ -92,5 +92,13 @@ type PushingKey struct{}
 // o *push.Options, follow bool) (push.Result, error). Package push sets it.
 var PushHere any
 
+// KickKey is the key of a context with which a service calls its pushers for the notice of a kick on all engines: the Keeper has the
+// sessions on other engines told.
+type KickKey struct{}
+
+// NoticeHere sends the notice of a kick to those of a user's sessions on the service's engine that the options select. It is a func(ctx
+// context.Context, s *push.Service, userID string, o *usermgr.KickOptions, notice *push.Message) error. Package push sets it.
+var NoticeHere any
+
 // ErrLost is the error of a delivery of PushHere whose session has ended.
 var ErrLost = errors.New("rollcall: the session has ended, and its client may come back")
