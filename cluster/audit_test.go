@@ -221,6 +221,32 @@ func TestAnAuditMendsTheStore(t *testing.T) {
 	})
 }
 
+// Rule 21: a session that ends while an audit writes it again leaves no entry, although its removal has found none.
+func TestASessionThatEndsWhileAnAuditWritesItLeavesTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, usermgr.Config{})
+		a := w.nodes[0]
+		ann := w.mustLogOn(a, "ann", 0)
+		w.settled()
+		w.losesRecord("ann")
+		var once sync.Once
+		var ended atomic.Bool
+		a.setFaults(memory.Faults{Before: func(_ context.Context, op string) error {
+			if op == "Swap" {
+				once.Do(func() {
+					ann.End(protocol.ClientClosed)
+					w.await("the removal is over", func() bool { return a.Held() == 0 && len(a.Releasing()) == 0 })
+					ended.Store(true)
+				})
+			}
+			return nil
+		}})
+		time.Sleep(time.Hour)
+		w.await("an audit has found that ann's record is gone", ended.Load)
+		w.settled()
+	})
+}
+
 // An audit follows each recovery of the store, so that what came back with an old state does not stay.
 func TestAnAuditFollowsARecovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

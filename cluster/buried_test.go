@@ -1,13 +1,16 @@
 package cluster_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/protocol"
@@ -83,5 +86,76 @@ func TestANodeThatWasAwayForLongLetsNobodyInWhileNodesMayActThatItDoesNotKnow(t 
 		w.back()
 		w.settled()
 		w.log.CheckNoRivals(t, 1)
+	})
+}
+
+// Rule 21: a node that was fenced buries its former life when it joins anew, so that the others need not wait for a lease to find that it is dead.
+func TestAJoinBuriesTheNodesFormerLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		life := a.Incarnation()
+		a.setFaults(refusing("Renew"))
+		w.await("the node is fenced", func() bool { return !a.May() })
+		fenced := time.Now()
+		a.setFaults(memory.Faults{})
+		w.await("the node is back", func() bool { return a.May() && a.Incarnation() != life })
+		if took := time.Since(fenced); took > time.Second { // Margin is 2 s
+			t.Errorf("the node was back after %v", took)
+		}
+		for _, m := range testkit.Must(w.store.Table(context.Background())).Members {
+			if m.Incarnation == life && !m.Dead {
+				t.Errorf("the former life is not dead: %+v", m)
+			}
+		}
+		if n := b.Stats().Burials; n != 0 {
+			t.Errorf("the other node has buried %d", n)
+		}
+	})
+}
+
+// Rule 19: what a node sends that was buried does nothing at others, whenever it comes: it ends no session, and is no message.
+func TestWhatADeadNodeSendsIsIgnored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		w.mustLogOn(b, "ann", 0)
+		bob := w.mustLogOn(b, "bob", 0)
+		life := a.Incarnation()
+		var late sync.Map // the last frame of each kind
+		w.mesh.Lose(func(_ cluster.Incarnation, frame []byte) bool {
+			if cluster.FrameFrom(frame) == life {
+				late.Store(frame[0], bytes.Clone(frame))
+			}
+			return true
+		})
+		if err := a.send("ann", "late", nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.logOnWithin(a, usermgr.Logon{UserID: "bob"}, time.Second); err == nil {
+			t.Fatal("bob came in although his session's node does not answer")
+		}
+		w.settled()
+		a.cut()
+		w.await("the node is dead", func() bool { return b.TakesForDead(life) })
+		for _, kind := range []byte{cluster.FrameDeliver, cluster.FrameEvict} {
+			frame, ok := late.Load(kind)
+			if !ok {
+				t.Fatalf("no frame of kind %d was sent", kind)
+			}
+			w.mesh.Lose(nil)
+			if err := w.mesh.Send(b.Incarnation(), frame.([]byte)); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			w.mesh.Lose(func(cluster.Incarnation, []byte) bool { return true })
+		}
+		want(t, b.sessions.take())
+		if !b.has(bob) {
+			t.Error("bob's session has ended")
+		}
+		w.mesh.Lose(nil)
+		a.setFaults(memory.Faults{})
+		w.awaitNodes()
 	})
 }

@@ -145,6 +145,28 @@ func TestIgnoreNewKeepsASessionOnAnotherNode(t *testing.T) {
 	})
 }
 
+// H3 over nodes: a session that expires leaves the store, and its user is offline for all nodes.
+func TestASessionThatExpiresLeavesTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{IdleTimeout: time.Minute})
+		w.mustLogOn(w.nodes[0], "ann", 0)
+		time.Sleep(30 * time.Second)
+		bob := w.mustLogOn(w.nodes[0], "bob", 0)
+		w.await("ann has expired", func() bool { return !w.nodes[0].users.IsOnline("ann") })
+		w.settled()
+		ctx := context.Background()
+		for user, want := range map[string]bool{"ann": false, "bob": true} {
+			if online, err := w.nodes[1].IsOnline(ctx, user); online != want || err != nil {
+				t.Errorf("%s is online for the other node: %v, %v", user, online, err)
+			}
+		}
+		if n := testkit.Must(w.store.Count(ctx)); n != 1 || !w.nodes[0].has(bob) {
+			t.Errorf("the store has %d records", n)
+		}
+		w.happened("Connected ann@a", "Connected bob@a", "Disconnected ann@a SessionExpired")
+	})
+}
+
 // A logon that gives up leaves nothing: its entry is removed and its marks are taken back.
 func TestALogonThatFailsLeavesNoMarks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

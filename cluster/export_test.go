@@ -22,13 +22,20 @@ const (
 	FrameAsk    = byte(frameAsk)
 	FrameAnswer = byte(frameAnswer)
 
+	FrameHello   = byte(frameHello)
+	FrameWelcome = byte(frameWelcome)
+	FrameDeliver = byte(frameDeliver)
+
 	FrameUnasked = byte(frameUnasked)
 )
 
 // InBubble has the node go by the clock of a synctest bubble.
-func (c Config) InBubble() Config {
+func (c Config) InBubble() Config { return c.InBubbleAt(1) }
+
+// InBubbleAt is InBubble for a clock of another rate: with 0.5 it is half as fast.
+func (c Config) InBubbleAt(rate float64) Config {
 	began := time.Now()
-	c.now = func() time.Duration { return time.Hour + time.Since(began) }
+	c.now = func() time.Duration { return time.Hour + time.Duration(rate*float64(time.Since(began))) }
 	return c
 }
 

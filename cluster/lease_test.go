@@ -51,6 +51,29 @@ func TestANodeThatIsCutOffEndsItsSessionsBeforeTheyComeInElsewhere(t *testing.T)
 	})
 }
 
+// Rule 19: a node whose clock is slow ends its sessions before the others take it for dead: that is what Margin is for.
+func TestTheMarginCoversASlowClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 0, usermgr.Config{})
+		w.rate = 0.92 // 18 s of this clock, Lease less Margin, take 19.6 s, and 20 s of it 21.7 s
+		a := w.addNode()
+		w.awaitNodes()
+		time.Sleep(renew / 40)
+		w.rate = 1
+		b := w.addNode() // it renews soon after a, and so sees a's last renewal soon
+		w.awaitNodes()
+		w.mustLogOn(a, "ann", 0)
+		w.silence(a)
+		a.cut()
+		w.log.Take()
+		w.awaitLogOn(b, "ann")
+		w.happened("Disconnected ann@a NodeLost", "Connected ann@b")
+		a.setFaults(memory.Faults{})
+		w.mesh.Lose(nil)
+		w.awaitNodes()
+	})
+}
+
 // A node that is not heard for less than its lease goes on.
 func TestAShortOutageOfTheStoreFencesNoNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -65,6 +65,69 @@ func TestAStoreRecoversWithoutANodeThatHasDied(t *testing.T) {
 	})
 }
 
+// Rule 24: a store has recovered two renewals after its nodes have found that it may have lost something, and not earlier: by then all nodes that live
+// have come.
+func TestAStoreTakesTwoRenewalsToRecover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		began := time.Now()
+		w.store.Restart()
+		w.awaitLogOn(w.nodes[1], "ann")
+		if took := time.Since(began); took < 2*renew || took > 4*renew {
+			t.Errorf("ann came in after %v", took)
+		}
+		w.settled()
+	})
+}
+
+// Rule 19: an answer that the store gave before it lost what it had grants no claim: the entry is written once more.
+func TestAClaimWhoseAnswerComesAfterTheStoreHasLostIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		var once sync.Once
+		a.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
+			if op == "Swap" {
+				once.Do(func() {
+					w.store.Restart()
+					w.awaitRecovery(a)
+				})
+			}
+			return nil
+		}})
+		if _, err := w.logOnWithin(a, usermgr.Logon{UserID: "ann"}, time.Minute); err != nil {
+			t.Errorf("ann was refused: %v", err)
+		}
+		w.mustLogOn(b, "ann", 0)
+		w.happened("Connected ann@a", "PushedOut ann@a", "Disconnected ann@a PushedOut", "Connected ann@b")
+		w.settled()
+	})
+}
+
+// A logon asks a store that fails less and less often, so that a store in trouble is not drowned.
+func TestALogonAsksAStoreThatFailsLessAndLessOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, usermgr.Config{})
+		var asked atomic.Int32
+		w.nodes[0].setFaults(memory.Faults{Before: func(_ context.Context, op string) error {
+			if op != "Swap" {
+				return nil
+			}
+			asked.Add(1)
+			return errCut
+		}})
+		if _, err := w.logOn(w.nodes[0], usermgr.Logon{UserID: "ann"}); err == nil {
+			t.Error("ann came in")
+		}
+		if n := asked.Load(); n < 5 || n > 25 {
+			t.Errorf("in 10 s the store was asked %d times", n)
+		}
+		w.nodes[0].setFaults(memory.Faults{})
+		w.mustLogOn(w.nodes[0], "ann", 0)
+		w.settled()
+	})
+}
+
 // A logon that waits for a store to recover does not ask it again and again, also while renewals there do not count yet.
 func TestALogonThatWaitsForTheStoreDoesNotPollIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -126,7 +189,12 @@ func TestAStoreThatTakesOverDoesNotGetLateRemovalsBack(t *testing.T) {
 		w.mustLogOn(a, "bob", 0).End(protocol.ClientClosed)
 		w.settled()
 		w.store.Promote(before)
+		w.awaitRecovery(a)
+		time.Sleep(lease)
 		w.settled()
+		if strangers, _ := w.auditMends(); strangers > 0 {
+			t.Errorf("it was an audit that has removed %d entries", strangers)
+		}
 	})
 }
 

@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,7 @@ type world struct {
 
 	change func(*cluster.Config) // of nodes that are added; nil for none
 	lost   cluster.StoreLost     // of nodes that are added
+	rate   float64               // of the clocks of nodes that are added; 0 for that of the bubble
 }
 
 // member is one node with its user manager.
@@ -104,7 +106,7 @@ func (w *world) addNodeWith(f memory.Faults) *member {
 		defer n.mu.Unlock()
 		n.swept = append(n.swept, s)
 	}
-	n.Node = testkit.Must(cluster.New(cfg.InBubble()))
+	n.Node = testkit.Must(cluster.New(cfg.InBubbleAt(cmp.Or(w.rate, 1))))
 	users := w.cfg
 	users.Claims, users.HeartbeatTimeout, users.Logger = n.Node, -1, zap.NewNop()
 	n.users = testkit.Must(usermgr.New(users))

@@ -16,7 +16,7 @@ import (
 type mutant struct {
 	name, rule, breaks string
 	diesBy             []string // other rules that the edit breaks too
-	test               string   // "./package TestName"; empty for the model test
+	test               string   // "./package TestName", or "./package TestName$/part"; empty for the model test
 	steps              int      // of the model; 0 for those of the flag
 	edits              []edit
 }
