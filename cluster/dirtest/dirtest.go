@@ -30,6 +30,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"ARecordIsWrittenOverTheVersionThatWasRead", (*suite).records},
 		{"VersionsGrowAcrossRemovals", (*suite).versions},
 		{"OfWritersOfOneVersionOneWins", (*suite).contention},
+		{"AllCallsForARecordHaveOneOrder", (*suite).linear},
 		{"EachRecordIsListedOnce", (*suite).walk},
 		{"UsersWhoAreNotOnlineAreNotCounted", (*suite).uncounted},
 		{"TheCountIsRightAfterManyWrites", (*suite).counter},
