@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/rueidis"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/redisdir"
@@ -69,6 +70,44 @@ func TestALimitedUserOverTLSIsEnough(t *testing.T) {
 	})
 	if nodes[1].IsOnline("ann") || nodes[0].Count() != 1 {
 		t.Errorf("ann, who came back to the first node, is online at the second: %t; sessions at the first: %d", nodes[1].IsOnline("ann"), nodes[0].Count())
+	}
+}
+
+// What a user may not do at the server is found at the start, and the error says what to allow. Settings that the server does not tell are logged.
+func TestWhatAUserMayNotDoIsTold(t *testing.T) {
+	s := startServer(t)
+	ctx := t.Context()
+	acl := documentedACL(t)
+	for name, without := range map[string]string{"load": "+function|load", "list": "+function|list", "config": "+config|get", "info": "+info"} {
+		if err := s.do(s.client(), "FUNCTION FLUSH"); err != nil {
+			t.Fatal(err)
+		}
+		if name == "list" { // it is compared with the one that is there
+			open(t, s.client(), redisdir.Config{})
+		}
+		if err := s.do(s.client(), strings.NewReplacer("SETUSER gate", "SETUSER "+name, " "+without+" ", " ").Replace(acl)); err != nil {
+			t.Fatal(err)
+		}
+		client := testkit.Must(rueidis.NewClient(rueidis.ClientOption{
+			InitAddress: []string{s.addr}, Username: name, Password: "password", ForceSingleClient: true, DisableCache: true,
+		}))
+		defer client.Close()
+		core, logged := observer.New(zap.WarnLevel)
+		_, err := redisdir.New(ctx, client, redisdir.Config{Logger: zap.New(core)})
+		switch name {
+		case "config":
+			if got := logged.FilterMessageSnippet("does not tell its settings").Len(); err != nil || got != 4 {
+				t.Errorf("without %s New returned %v, and there are %d warnings", without, err, got)
+			}
+		case "load":
+			if err == nil || !strings.Contains(err.Error(), "ACL SETUSER … +function +fcall") {
+				t.Errorf("without %s the error is %v", without, err)
+			}
+		default:
+			if err == nil || !strings.Contains(err.Error(), "NOPERM") && !strings.Contains(err.Error(), "no permissions") {
+				t.Errorf("without %s the error is %v", without, err)
+			}
+		}
 	}
 }
 

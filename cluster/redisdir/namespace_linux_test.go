@@ -152,20 +152,38 @@ func TestANodeWhoseLinkToTheServerIsCut(t *testing.T) {
 	}
 }
 
-// Rule 20 with real links: users move between two nodes that are cut off from each other, because what logons wait for goes around over
-// the server. No session is lost.
+// Rule 20 with real links: users move between two nodes that are cut off from each other, one way or both ways, because what logons wait for goes around
+// over the server. No session is lost.
 func TestUsersMoveBetweenNodesWhoseLinkIsCut(t *testing.T) {
 	n := newNetwork(t)
-	for i := range 5 {
-		testkit.Must(n.a.dial(t, fmt.Sprint("user", i)))
-	}
-	n.must("-n", n.spaces[0], "link", "set", "mesh", "down")
-	for i := range 5 {
-		user := fmt.Sprint("user", i)
-		n.b.letIn(t, user)
-		testkit.Eventually(t, user+" has left", func() bool { return len(n.a.find("disconnected", user)) == 1 })
-		if left, came := n.a.find("disconnected", user)[0], n.b.find("connected", user)[0]; left.Why != "PushedOut" || left.At > came.At {
-			t.Errorf("%s left with %s, %v before the new session", user, left.Why, came.At-left.At)
+	for _, link := range []struct {
+		what      string
+		cut, heal []string
+	}{
+		{"what the old node sends is lost", n.lose(0, "add"), n.lose(0, "del")},
+		{"what the new node sends is lost", n.lose(1, "add"), n.lose(1, "del")},
+		{"both ways", []string{"-n", n.spaces[0], "link", "set", "mesh", "down"}, nil},
+	} {
+		var users []string
+		for i := range 5 {
+			users = append(users, fmt.Sprint(link.what, i))
+			testkit.Must(n.a.dial(t, users[i]))
+		}
+		n.must(link.cut...)
+		for _, user := range users {
+			n.b.letIn(t, user)
+			testkit.Eventually(t, user+" has left", func() bool { return len(n.a.find("disconnected", user)) == 1 })
+			if left, came := n.a.find("disconnected", user)[0], n.b.find("connected", user)[0]; left.Why != "PushedOut" || left.At > came.At {
+				t.Errorf("%s left with %s, %v before the new session", user, left.Why, came.At-left.At)
+			}
+		}
+		if link.heal != nil {
+			n.must(link.heal...)
 		}
 	}
+}
+
+// lose has what a node sends to the other one be lost, with "add", or no more, with "del".
+func (n *network) lose(node int, how string) []string {
+	return []string{"-n", n.spaces[node], "route", how, "blackhole", n.at(0, 2, 2-node) + "/32"}
 }

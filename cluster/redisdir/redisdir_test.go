@@ -46,6 +46,7 @@ func TestAServerWithTheWrongSettingsIsRefused(t *testing.T) {
 	c := s.client()
 	replicated := redisdir.Config{WaitReplicas: 1, Logger: zap.NewNop()}
 	for _, v := range []struct{ wrong, right, says string }{
+		{"CONFIG SET save 3600:1", `CONFIG SET save ""`, `CONFIG SET save ""`},
 		{"CONFIG SET appendonly yes", "CONFIG SET appendonly no", "CONFIG SET appendonly no"},
 		{"CONFIG SET maxmemory-policy allkeys-lru", "CONFIG SET maxmemory-policy noeviction", "CONFIG SET maxmemory-policy noeviction"},
 		{"CONFIG SET stop-writes-on-bgsave-error yes", "CONFIG SET stop-writes-on-bgsave-error no", "CONFIG SET stop-writes-on-bgsave-error no"},

@@ -107,12 +107,15 @@ func connect(t testing.TB, addr string) rueidis.Client {
 	return c
 }
 
-// do runs a command, given as one line.
+// do runs a command, given as one line. A colon in the value of the setting "save" stands for a space.
 func (s *server) do(c rueidis.Client, line string) error {
 	words := strings.Fields(line)
 	for i, w := range words {
-		if w == `""` {
+		switch {
+		case w == `""`:
 			words[i] = ""
+		case i > 0 && words[i-1] == "save":
+			words[i] = strings.ReplaceAll(w, ":", " ")
 		}
 	}
 	return c.Do(context.Background(), c.B().Arbitrary(words...).Build()).Error()
