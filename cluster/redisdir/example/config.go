@@ -62,8 +62,15 @@ func (n *nodeConfig) finish() error {
 		}
 	}
 	n.engine.Listeners = []engine.Listener{n.frames}
-	if n.lines != "" {
-		n.engine.Listeners = append(n.engine.Listeners, engine.Listener{Addr: n.lines, Codec: protocol.Line})
+	for _, l := range []engine.Listener{
+		{Addr: n.lines, Codec: protocol.Line},
+		{Addr: n.web, TLS: n.frames.TLS, WebSocket: new(engine.WebSocket)},
+		{Network: "unix", Addr: n.unix},
+		{Network: "udp", Addr: n.udp, Cleartext: true},
+	} {
+		if l.Addr != "" {
+			n.engine.Listeners = append(n.engine.Listeners, l)
+		}
 	}
 	return n.store.check()
 }

@@ -52,8 +52,9 @@ func TestTheDemoTellsItsStory(t *testing.T) {
 	}
 }
 
-// A client can ask where a user is, and have the user thrown out wherever that is. Events say where and when they were.
-func TestQueriesGoOverAllNodes(t *testing.T) {
+// startStore starts a server for nodes that are processes of this test binary.
+func startStore(t *testing.T) *demo {
+	t.Helper()
 	testkit.RedisServer(t)
 	t.Setenv(asExample, "1") // for the nodes
 	d := &demo{nodes: make(map[string]*demoNode), folder: t.TempDir(), port: testkit.Must(freePort())}
@@ -61,6 +62,12 @@ func TestQueriesGoOverAllNodes(t *testing.T) {
 	if err := d.startRedis(); err != nil {
 		t.Fatal(err)
 	}
+	return d
+}
+
+// A client can ask where a user is, and have the user thrown out wherever that is.
+func TestQueriesGoOverAllNodes(t *testing.T) {
+	d := startStore(t)
 	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	if err := d.startNodes(ctx, "a", "b"); err != nil {
@@ -72,6 +79,7 @@ func TestQueriesGoOverAllNodes(t *testing.T) {
 		return c
 	}
 	ann, bob := logOn("ann", "a"), logOn("bob", "b")
+	var answered string
 	ask := func(typ uint16, body string, into any) {
 		t.Helper()
 		m, err := ann.Request(ctx, typ, []byte(body))
@@ -81,15 +89,24 @@ func TestQueriesGoOverAllNodes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		answered = string(m.Body)
+	}
+	written := func(want string) { // as other programs read it
+		t.Helper()
+		if before, after, ok := strings.Cut(answered, `,"missing":[],"as_of":"`); !ok || before != want || !strings.HasSuffix(after, `"}`) {
+			t.Errorf("the answer is %s", answered)
+		}
 	}
 	var where sessionAnswer
 	if ask(typeSessions, "bob", &where); len(where.Sessions) != 1 || where.Sessions[0] != (sessionPlace{"b", 3}) || len(where.Missing) != 0 || where.AsOf.IsZero() {
 		t.Errorf("bob is at %+v", where)
 	}
+	written(`{"sessions":[{"node":"b","device":3}]`)
 	var counts countAnswer
 	if ask(typeCounts, "", &counts); counts.Users != 2 || counts.Sessions != 2 || len(counts.Missing) != 0 {
 		t.Errorf("the counts are %+v", counts)
 	}
+	written(`{"users":2,"sessions":2`)
 	seen := make(map[string]string)
 	for page := (pageAnswer{}); ; {
 		ask(typePage, page.Next, &page)
@@ -100,6 +117,9 @@ func TestQueriesGoOverAllNodes(t *testing.T) {
 			break
 		}
 	}
+	if !strings.HasPrefix(answered, `{"users":[`) || !strings.Contains(answered, `],"next":"","missing":[],"as_of":"`) {
+		t.Errorf("the answer is %s", answered)
+	}
 	if len(seen) != 2 || seen["ann"] != "a" || seen["bob"] != "b" {
 		t.Errorf("the pages have %v", seen)
 	}
@@ -107,6 +127,7 @@ func TestQueriesGoOverAllNodes(t *testing.T) {
 	if ask(typeKick, "bob", &gone); len(gone.Sessions) != 1 || gone.Sessions[0] != (kicked{"b", protocol.OutcomeTold.String()}) || len(gone.Missing) != 0 {
 		t.Errorf("the kick's outcome is %+v", gone)
 	}
+	written(`{"sessions":[{"node":"b","outcome":"` + protocol.OutcomeTold.String() + `"}]`)
 	testkit.Receive(t, "the end of bob's client", bob.Done())
 	if ask(typeKick, "bob", &gone); len(gone.Sessions) != 0 {
 		t.Errorf("a kick of a user who is not there has the outcome %+v", gone)
@@ -115,18 +136,12 @@ func TestQueriesGoOverAllNodes(t *testing.T) {
 
 // With -sentinel a node finds its store by the sentinels; with -tls-client-ca a client without a certificate of the authority stays out.
 func TestANodeFindsItsStoreBySentinelAndAsksForCertificates(t *testing.T) {
-	d := &demo{folder: t.TempDir(), port: testkit.Must(freePort())}
-	testkit.RedisServer(t)
-	t.Cleanup(func() { _ = d.end() })
-	if err := d.startRedis(); err != nil {
-		t.Fatal(err)
-	}
+	d := startStore(t)
 	ca := testca.New(t)
 	cert, key := ca.Files(ca.Issue("node"))
 	addr := testkit.FreeAddr(t)
 	node := exec.Command(os.Args[0], "-redis", testkit.Sentinel(t, "127.0.0.1:"+d.port), "-sentinel", "users", "-lease", "1s", "-node", "a",
 		"-addr", addr, "-tls-cert", cert, "-tls-key", key, "-tls-client-ca", ca.File())
-	node.Env = append(os.Environ(), asExample+"=1")
 	var told testkit.Output
 	node.Stderr = &told
 	if err := node.Start(); err != nil {

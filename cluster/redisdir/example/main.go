@@ -60,11 +60,12 @@ type nodeConfig struct {
 	timeout          time.Duration
 	interval         time.Duration
 	token, lines     string
+	web, unix, udp   string
 	cert, key        string
 	clientCA         string
 }
 
-// clientFlags are those of examples/echo, and -devices and -idle.
+// clientFlags are those of examples/echo but for its page of live users, and -devices and -idle. What -relay does there is always on here.
 func clientFlags(n *nodeConfig) {
 	flag.StringVar(&n.frames.Addr, "addr", "127.0.0.1:9000", "TCP address to listen on")
 	flag.StringVar(&n.relogon, "relogon", "replace-old", "what a second logon of a user does: replace-old or ignore-new")
@@ -73,7 +74,7 @@ func clientFlags(n *nodeConfig) {
 	flag.DurationVar(&n.interval, "heartbeat-interval", time.Second, "how often silence is looked for")
 	flag.DurationVar(&n.timeout, "heartbeat-timeout", 30*time.Second, "how long a client may be silent; 0 for ever")
 	flag.DurationVar(&n.engine.Timeouts.FirstMessage, "logon-timeout", 15*time.Second, "how long the first message may take")
-	flag.StringVar(&n.token, "token", "", "when set, a Logon must carry it")
+	flag.StringVar(&n.token, "token", "", "when set, a Logon must carry it; a user then has one session, because the same token is one session")
 	flag.BoolVar(&n.bridge.StrictUserID, "strict-user-id", false, "close on a message under another user's ID")
 	flag.IntVar(&n.engine.Accept.MaxConnections, "max-connections", 0, "connections at a time; 0 for what the open files leave")
 	flag.IntVar(&n.engine.Limits.MaxBody, "max-body", protocol.DefaultMaxBody, "largest body in bytes")
@@ -84,6 +85,9 @@ func clientFlags(n *nodeConfig) {
 	flag.StringVar(&n.key, "tls-key", "", "file with the certificate's key, in PEM")
 	flag.StringVar(&n.clientCA, "tls-client-ca", "", "file with the authorities, in PEM, of which one must have issued a client's certificate")
 	flag.StringVar(&n.lines, "line", "", "another TCP address, for lines in the place of frames: for nc and telnet")
+	flag.StringVar(&n.web, "websocket", "", "another TCP address, for WebSockets: ws://, or wss:// with -tls-cert")
+	flag.StringVar(&n.unix, "unix", "", "path of a Unix socket to listen on too, without TLS")
+	flag.StringVar(&n.udp, "udp", "", "address for datagrams too; they are not encrypted")
 	flag.DurationVar(&n.engine.Timeouts.KeepAlive, "keepalive", 0, "how long a connection is quiet before TCP asks for its peer; 0 for the engine's choice, negative for never")
 	flag.DurationVar(&n.engine.Timeouts.StopWindow, "stop-window", 0, "over which time clients are told that the server stops, or has lost its cluster")
 	flag.BoolVar(&n.events, "events", false, "print each event as a line of JSON")

@@ -45,9 +45,8 @@ func (n *nodeConfig) run(ctx context.Context) error {
 		if err := srv.Listen(); err != nil {
 			return err
 		}
-		fmt.Fprintln(os.Stderr, "listening on", srv.Addrs()[0])
-		if n.lines != "" {
-			fmt.Fprintln(os.Stderr, "lines on", srv.Addrs()[1])
+		for _, addr := range srv.Addrs() {
+			fmt.Fprintln(os.Stderr, "listening on", addr)
 		}
 		if err := srv.Run(serving); err != nil {
 			return err
