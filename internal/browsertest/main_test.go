@@ -97,16 +97,16 @@ type tab struct {
 	end func() // closes it
 }
 
-// open opens a page in a tab of its own.
+// open opens a page in a tab of its own. Should the browser hang, this test fails, and the others go on.
 func open(t *testing.T, browser context.Context, url string) *tab {
 	t.Helper()
 	ctx, end := chromedp.NewContext(browser)
 	t.Cleanup(end)
-	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
-		t.Fatal(err)
-	}
 	ctx, over := context.WithTimeout(ctx, 3*testkit.Patience)
 	t.Cleanup(over)
+	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
+		t.Fatalf("the browser opens no tab: %v", err)
+	}
 	return &tab{t, ctx, end}
 }
 
