@@ -4,6 +4,7 @@ GO ?= go
 STATICCHECK := bin/staticcheck
 FUZZTIME ?= 400000x
 SOAK_FUZZTIME ?= 25000x
+MODEL_STEPS ?= 34000
 SOAK_TIME ?= 10m
 CLUSTER_PROGRAMS ?= 100000
 SOAK_SEEDS ?= 1000
@@ -17,7 +18,7 @@ SOAK_STORM_CLIENTS ?= 5000
 NO_DEBUGGER := -gcflags=all=-dwarf=false
 export GOFLAGS := $(filter-out $(NO_DEBUGGER),$(GOFLAGS)) $(NO_DEBUGGER)
 
-.PHONY: test openssl redis postgres chromium xvfb npm main beside vet vet-bench race race-main race-others race-stores full alloc outside build fuzz soak mutants bench browser clients cluster-demo clean
+.PHONY: test model openssl redis postgres chromium xvfb npm main beside vet vet-bench race race-main race-others race-stores full alloc outside build fuzz soak mutants bench browser clients cluster-demo clean
 
 # The tests of the main module, and of the stores of chat, take half of the time, and wait for a part of it: the rest runs beside them, one thing
 # after the other, but for what counts allocations. make fails if one of the two does, when the other one has ended.
@@ -135,6 +136,10 @@ full:
 	$(GO) test -vet=off -run '^Test(Model|AFaultAtEachCallOfTheStore)$$' ./chat
 	$(GO) test -vet=off -run '^TestFrozenEventHandlerHoldsItsUserAlone$$' ./bridge
 	cd cluster/redisdir && $(GO) test -vet=off -timeout 30m -parallel 4 -run '^TestNoUserIsTwice$$' .
+
+# What users of chat do, MODEL_STEPS of it in each of three programs, with the race detector: some minutes.
+model:
+	CHAT_STEPS=$(MODEL_STEPS) $(GO) test -race -vet=off -count=1 -timeout 30m -run '^TestModel$$' ./chat
 
 # Allocations are counted without the race detector, which allocates on its own account, in the packages that have such tests.
 alloc:

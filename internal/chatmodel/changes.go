@@ -3,6 +3,7 @@ package chatmodel
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/rollcall-go/rollcall/chat"
 	"github.com/rollcall-go/rollcall/internal/chattest"
@@ -100,14 +101,14 @@ func (r *reference) changeGroup(u *refUser, p *chattest.Peer, g *refGroup) {
 			delete(g.members, u)
 		}
 	case 4:
-		on := r.IntN(2) == 0
-		until := "0"
-		if on {
-			until = inAnHour()
+		hours, until := 0, "0"
+		if r.IntN(2) == 0 {
+			hours = r.hours + 1 + r.IntN(3)
+			until = fmt.Sprint(r.clock.now().Add(time.Duration(hours-r.hours)*hour - hour/2).UnixMilli())
 		}
 		why := first(append(touches, refusal{protocol.NotMember, !member})...)
 		if ask(why, protocol.GroupMute, nil, "user", o.id, "until-ms", until); why == 0 {
-			g.silenced[o] = on
+			g.silenced[o] = hours
 		}
 	case 5, 6:
 		on, remove := r.IntN(3) == 0, r.IntN(2) == 0

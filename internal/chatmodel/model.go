@@ -30,13 +30,15 @@ func Steps(otherwise int) int {
 	return otherwise
 }
 
-// Run starts a server with a store that is empty, draws requests of some users, and compares each answer, each history and what each session hears
-// with the reference: rules P29 to P39.
+// Run starts a server with a store that is empty, draws what some users do, who come and go, and compares each answer, each history, and what each
+// session hears and is told of others with the reference: rules P19 to P25 and P29 to P39.
 func Run(t *testing.T, store chat.Store, seed uint64, steps int) {
 	strangers := seed == Seeds-1
-	w := chattest.NewWorld(t, chat.Config{Store: store, RecentHistory: 4, Strangers: strangers, Limits: chat.Limits{NewGroups: -1, NewRequests: -1}})
+	s := &shifted{Store: store}
+	w := chattest.NewWorld(t, chat.Config{Store: s, RecentHistory: 4, RecallWindow: hour / 2, Strangers: strangers,
+		Limits: chat.Limits{NewGroups: -1, NewRequests: -1, Notices: mostSeen}})
 	r := newReference(t, rand.New(rand.NewPCG(seed, 2)), w)
-	r.strangers = strangers
+	r.strangers, r.clock = strangers, s
 	for range steps {
 		r.step()
 	}
@@ -51,16 +53,25 @@ type reference struct {
 	groups []*refGroup
 	pairs  map[string]*refConversation // by the two, the lesser first
 	log    []string
+	clock  *shifted
+	hours  int        // that have passed
+	before presenceOf // a user whom this step has log on, and what the user had chosen
 
 	strangers bool // users may write to users who are not their friends
 }
 
 type refUser struct {
 	id       string
-	sessions []*chattest.Peer
-	want     [][]string // what each session must hear next
+	sessions []*refSession
+	chosen   protocol.PresenceState
 	settings chat.Settings
 	contacts map[*refUser]*refContact
+}
+
+type refSession struct {
+	*chattest.Peer
+	want  []string                          // what it must hear next
+	knows map[string]protocol.PresenceState // what it was told of others, and of its own user; nil while it does not watch
 }
 
 type refContact struct {
@@ -75,7 +86,8 @@ type refGroup struct {
 	muted, takesAnonymous, open bool
 	max                         int
 	members                     map[*refUser]protocol.GroupRole
-	silenced, banned            map[*refUser]bool
+	silenced                    map[*refUser]int // until how many hours have passed
+	banned                      map[*refUser]bool
 }
 
 type refConversation struct{ messages []*refMessage }
@@ -85,6 +97,7 @@ type refMessage struct {
 	id        uuid.UUID
 	text      string
 	anonymous bool
+	hour      int
 	recalled  int // by which number
 	recalls   int
 }
@@ -94,7 +107,7 @@ func newReference(t *testing.T, r *rand.Rand, w *chattest.World) *reference {
 	for i := range 4 {
 		u := &refUser{id: fmt.Sprint("user", i), settings: chat.DefaultSettings(), contacts: make(map[*refUser]*refContact)}
 		for range 1 + i%2 {
-			u.sessions, u.want = append(u.sessions, w.LogOn(u.id)), append(u.want, nil)
+			u.sessions = append(u.sessions, &refSession{Peer: w.LogOn(u.id)})
 		}
 		ref.users = append(ref.users, u)
 	}
@@ -121,8 +134,18 @@ func (r *reference) other(u *refUser) *refUser {
 func (r *reference) step() {
 	r.t.Helper()
 	u := r.user()
-	p := u.sessions[r.IntN(len(u.sessions))]
-	switch n := r.IntN(100); {
+	r.before = presenceOf{}
+	n := r.IntN(end)
+	if len(u.sessions) == 0 {
+		n = comes
+	}
+	if n >= comes {
+		r.changePresence(u, n)
+		r.compare()
+		return
+	}
+	p := u.sessions[r.IntN(len(u.sessions))].Peer
+	switch {
 	case len(r.groups) == 0 || n < 2 && len(r.groups) < 6:
 		r.create(u, p)
 	case n < 30:
@@ -147,25 +170,30 @@ func (r *reference) ask(p *chattest.Peer, want protocol.CloseCode, typ uint16, o
 	r.log = append(r.log, fmt.Sprintf("%s 0x%04x %d %v: %v", p.User, typ, op, fields, want))
 	o, err := p.Ask(typ, op, content, fields...)
 	if got := chattest.CodeOf(err); got != want {
-		r.t.Fatalf("rule P42: %s is answered %v\n%s", r.log[len(r.log)-1], err, strings.Join(r.log[max(0, len(r.log)-60):], "\n"))
+		r.t.Fatalf("rule P42: %s is answered %v\n%s", r.log[len(r.log)-1], err, r.lately())
 	}
 	return o
 }
 
-// compare compares what the sessions hear.
+// compare compares what the sessions hear, and what they are told of others.
 func (r *reference) compare() {
 	r.t.Helper()
 	for _, u := range r.users {
-		for i, p := range u.sessions {
-			p.SyncUntil(func() bool { return len(messages(p.Heard)) >= len(u.want[i]) })
+		for _, p := range u.sessions {
+			_ = p.SetDeadline(time.Now().Add(2 * testkit.Patience)) // a long run takes longer
+			p.SyncUntil(func() bool { return len(messages(p.Heard)) >= len(p.want) })
 			got := messages(p.Heard)
-			if !slices.Equal(got, u.want[i]) {
-				r.t.Fatalf("rule P29: %s heard %q, not %q\n%s", u.id, got, u.want[i], strings.Join(r.log[max(0, len(r.log)-60):], "\n"))
+			if !slices.Equal(got, p.want) {
+				r.t.Fatalf("rule P29: %s heard %q, not %q\n%s", u.id, got, p.want, r.lately())
 			}
-			p.Heard, u.want[i], p.Seen = nil, nil, nil
+			p.Heard, p.want = nil, nil
+			r.compareStates(u, p)
 		}
 	}
 }
+
+// lately is what was done last.
+func (r *reference) lately() string { return strings.Join(r.log[max(0, len(r.log)-60):], "\n") }
 
 // messages leaves the notices out of what was heard.
 func messages(heard []string) (all []string) {
@@ -179,7 +207,7 @@ func messages(heard []string) (all []string) {
 
 func (r *reference) create(u *refUser, p *chattest.Peer) {
 	g := &refGroup{max: 2 + r.IntN(3), open: r.IntN(3) > 0, takesAnonymous: r.IntN(2) == 0,
-		members: map[*refUser]protocol.GroupRole{u: protocol.RoleOwner}, silenced: map[*refUser]bool{}, banned: map[*refUser]bool{}}
+		members: map[*refUser]protocol.GroupRole{u: protocol.RoleOwner}, silenced: map[*refUser]int{}, banned: map[*refUser]bool{}}
 	o := r.ask(p, 0, protocol.TypeGroup, protocol.GroupCreate, nil, "max", fmt.Sprint(g.max), "open", bit(g.open), "anonymous", bit(g.takesAnonymous))
 	g.id = o.Fields["group"]
 	r.groups = append(r.groups, g)
@@ -201,8 +229,6 @@ func first(lines ...refusal) protocol.CloseCode {
 	return 0
 }
 
-func inAnHour() string { return fmt.Sprint(time.Now().Add(time.Hour).UnixMilli()) }
-
 func bit(on bool) string {
 	if on {
 		return "1"
@@ -219,7 +245,7 @@ func (r *reference) conversation(u *refUser, anonymous bool) (c *refConversation
 			refusal{protocol.NoSuchGroup, g.dissolved},
 			refusal{protocol.Banned, g.banned[u]},
 			refusal{protocol.NotMember, !g.in(u)},
-			refusal{protocol.MemberMuted, g.silenced[u]},
+			refusal{protocol.MemberMuted, g.silenced[u] > r.hours},
 			refusal{protocol.GroupMuted, g.muted && g.members[u] == protocol.RoleMember},
 			refusal{protocol.GroupNoAnonymous, anonymous && !g.takesAnonymous},
 		)
@@ -279,14 +305,15 @@ func (r *reference) isDissolved(fields []string) bool {
 
 // stored notes a message, and what is heard of it.
 func (r *reference) stored(c *refConversation, m *refMessage, o protocol.Operation, p *chattest.Peer, readers []*refUser, name string) {
+	m.hour = r.hours
 	c.messages = append(c.messages, m)
 	if want := fmt.Sprint(len(c.messages)); o.Fields["seq"] != want {
 		r.t.Fatalf("rule P29: a message has the number %s, not %s", o.Fields["seq"], want)
 	}
 	for _, u := range readers {
-		for i, s := range u.sessions {
-			if s != p {
-				u.want[i] = append(u.want[i], name+c.line(len(c.messages)))
+		for _, s := range u.sessions {
+			if s.Peer != p {
+				s.want = append(s.want, name+c.line(len(c.messages)))
 			}
 		}
 	}
@@ -320,7 +347,8 @@ func (r *reference) recall(u *refUser, p *chattest.Peer) {
 	}
 	if why == 0 {
 		why = first(refusal{protocol.NoSuchMessage, m == nil || m.recalls != 0}, refusal{protocol.NotYours, m != nil && m.from != u},
-			refusal{protocol.Incomplete, m != nil && m.anonymous != anonymous})
+			refusal{protocol.Incomplete, m != nil && m.anonymous != anonymous}, refusal{0, m != nil && m.recalled != 0},
+			refusal{protocol.RecallExpired, m != nil && m.hour < r.hours})
 	}
 	o := r.ask(p, why, protocol.TypeChat, protocol.ChatRecall, nil, append(fields, "anonymous", bit(anonymous), "seq", fmt.Sprint(seq))...)
 	switch {

@@ -137,6 +137,9 @@ func (p *Peer) Refused(rule string, want protocol.CloseCode, typ uint16, op uint
 // note notes a message or a notice: "7#1 bob: hello", "bob>ann#2 bob: hello", "group 7 joined bob", "contact asked bob".
 func (p *Peer) note(m *protocol.Message) {
 	p.T.Helper()
+	if m.Type == protocol.TypeClose {
+		p.T.Fatalf("%s is told %v", p.User, testkit.Must(protocol.ParseClose(m.Body)))
+	}
 	o := testkit.Must(protocol.ParseOperation(m.Body))
 	switch {
 	case m.Type == protocol.TypeChat && o.Op == protocol.ChatMessage:
