@@ -26,7 +26,7 @@ func runOverlapping(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 77))
 	cfg := drawUsers(r, 6, 20_000)
 	p := &program{world: newWorld(t, 0, cfg), rand: r}
-	p.lost = cluster.Open
+	p.lost, p.pace = cluster.Open, 200
 	for range 2 + r.IntN(3) {
 		p.addNode()
 	}
