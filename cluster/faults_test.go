@@ -74,3 +74,11 @@ func (n *member) cut() {
 		return errCut
 	}})
 }
+
+// cutAnswers has the node's calls reach the store, and none of its answers come back.
+func (n *member) cutAnswers() {
+	n.setFaults(memory.Faults{After: func(ctx context.Context, _ string) error {
+		<-ctx.Done()
+		return errCut
+	}})
+}

@@ -27,7 +27,9 @@ func runOverlapping(t *testing.T, seed uint64) {
 	cfg := drawUsers(r, 6, 20_000)
 	p := &program{world: newWorld(t, 0, cfg), rand: r}
 	p.lost, p.pace = cluster.Open, 200
+	clocks := rand.New(rand.NewPCG(seed, 2))
 	for range 2 + r.IntN(3) {
+		p.drawClock(clocks)
 		p.addNode()
 	}
 	p.log.Notef("%d nodes with %+v", len(p.nodes), cfg)
@@ -66,8 +68,7 @@ func runOverlapping(t *testing.T, seed uint64) {
 	for _, n := range p.nodes {
 		faults.Go(func() {
 			for wait(40_000) {
-				p.log.Notef("%s is cut off", n.name)
-				n.cut()
+				p.cut(n)
 				wait(45_000)
 				p.log.Notef("%s is cut off no more", n.name)
 				p.heal(n)

@@ -21,8 +21,8 @@ import (
 )
 
 // TestModel draws programs: users log on crosswise over nodes and drop, while answers are lost and late, frames are lost, the store
-// restarts empty or takes over without its last writes, and nodes are cut off. Users send each other messages meanwhile. Rules 19, 20, 21
-// and 23 hold throughout. When all is healed the store has the nodes' sessions, and Online and Offline are told of their users alone; then
+// restarts empty or takes over without its last writes, and nodes are cut off, both ways or one way. The clocks of the nodes go at different rates. Users
+// send each other messages meanwhile. Rules 19, 20, 21 and 23 hold throughout. When all is healed the store has the nodes' sessions, and Online and Offline are told of their users alone; then
 // all users come in, and leave. In some programs nodes go on without the store: then rule 19 holds among those that have not lost it, and
 // when all is healed it holds again. In others the store does not fail: then Online and Offline alternate (rule 17).
 func TestModel(t *testing.T) {
@@ -109,6 +109,9 @@ func (p *program) setBad(bad bool) {
 	}
 }
 
+// drawClock draws the rate of the clock of the next node: as far from that of others as Margin covers.
+func (p *program) drawClock(r *rand.Rand) { p.rate = 0.96 + 0.08*r.Float64() }
+
 func (p *program) heal(n *member) {
 	before := func(ctx context.Context, _ string) error { return p.pass(ctx) }
 	n.setFaults(memory.Faults{Before: before, After: before})
@@ -144,10 +147,12 @@ func runProgram(t *testing.T, seed uint64, marks bool) {
 	p.pace = []int{200, 1000, 1000, 1000, 5000, 5000, 5000, 5000}[r.IntN(8)] // fast clients meet, slow ones stay until a lease is over
 	around, twoWays := memory.NewMesh(), r.IntN(2) == 0
 	around.Lose(func(cluster.Incarnation, []byte) bool { return p.draw(20) == 0 })
+	clocks := rand.New(rand.NewPCG(seed, 2))
 	for range 2 + r.IntN(3) {
 		if twoWays {
 			p.way = cluster.WithDetour(p.mesh, around)
 		}
+		p.drawClock(clocks)
 		p.addNode()
 	}
 	p.log.Notef("%d nodes with %+v, two ways: %v, calm: %v, StoreLost %v, a pace of %d ms", len(p.nodes), cfg, twoWays, p.calm, p.lost, p.pace)
@@ -368,6 +373,17 @@ func (p *program) eachCameOnce() {
 	}
 }
 
+// cut cuts a node off the store: both ways, or the store's answers alone.
+func (p *program) cut(n *member) {
+	if p.draw(3) == 0 {
+		p.log.Notef("%s is cut off from the store's answers", n.name)
+		n.cutAnswers()
+		return
+	}
+	p.log.Notef("%s is cut off", n.name)
+	n.cut()
+}
+
 // fault does something bad.
 func (p *program) fault() {
 	n := p.nodes[p.draw(len(p.nodes))]
@@ -390,8 +406,7 @@ func (p *program) fault() {
 		p.log.Notef("the replica takes over")
 		p.store.Promote(before)
 	case 2: // for less than a lease, or more
-		p.log.Notef("%s is cut off", n.name)
-		n.cut()
+		p.cut(n)
 		time.Sleep(time.Duration(p.draw(40_000)) * time.Millisecond)
 		p.log.Notef("%s is cut off no more", n.name)
 		p.heal(n)
