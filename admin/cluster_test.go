@@ -124,6 +124,12 @@ func TestTheNodesOfACluster(t *testing.T) {
 			}
 		}
 
+		for _, n := range v.Nodes {
+			if v := get[nodesSessionsView](t, f.stand, fmt.Sprintf("nodes/sessions?limit=1&cursor=%d+", n.Number)); len(v.Sessions) != 1 || v.Sessions[0].Node != n.Name {
+				t.Errorf("the listing from %s on: %+v", n.Name, v)
+			}
+		}
+
 		f.silence(1)
 		if v := get[nodesView](t, f.stand, "nodes"); len(v.Nodes) != 2 || v.Users != 10 || v.Sessions != 7 || !slices.Equal(v.Missing, []string{"b"}) {
 			t.Errorf("when b does not answer: %+v", v)

@@ -35,6 +35,7 @@ var routes = []route{
 	{http.MethodGet, "user", (*Admin).user},
 	{http.MethodGet, "conns/{n}", (*Admin).conn},
 	{http.MethodGet, "closed", (*Admin).closed},
+	{http.MethodGet, "bans", (*Admin).bans},
 	{http.MethodGet, "relations", (*Admin).relations},
 	{http.MethodGet, "rooms", (*Admin).rooms},
 	{http.MethodGet, "room", (*Admin).room},

@@ -68,11 +68,12 @@ type userView struct {
 	Since      time.Time `json:"since,omitzero"`
 	LastActive time.Time `json:"lastActive,omitzero"`
 	counters
-	Tag      string     `json:"tag,omitempty"`
-	Presence string     `json:"presence,omitempty"` // the state that others see
-	Sessions []session  `json:"sessions"`
-	Rooms    []roomName `json:"rooms"`
-	Ended    []ended    `json:"ended"` // the user's sessions that have ended, as far as they are remembered
+	Tag         string     `json:"tag,omitempty"`
+	Presence    string     `json:"presence,omitempty"` // the state that others see
+	BannedUntil time.Time  `json:"bannedUntil,omitzero"`
+	Sessions    []session  `json:"sessions"`
+	Rooms       []roomName `json:"rooms"`
+	Ended       []ended    `json:"ended"` // the user's sessions that have ended, as far as they are remembered
 }
 
 // codeName is a code's name, or "code N".
@@ -161,6 +162,7 @@ func (a *Admin) troubleOf(s *usermgr.SessionInfo, waitingOut int) (all []string)
 // fill describes a user's sessions, and what is known besides.
 func (a *Admin) fill(v *userView, d *usermgr.UserData, online bool) {
 	v.Sessions, v.Rooms, v.Ended = []session{}, []roomName{}, []ended{}
+	v.BannedUntil, _ = a.cfg.Users.BannedUntil(v.User)
 	if !online {
 		return
 	}

@@ -74,7 +74,8 @@ func pageLimit(limit int) (int, error) {
 }
 
 // SessionPage returns a page of the sessions of the whole cluster that match, node by node. A query goes by its Cursor; Page must be 0, and
-// Total is -1. A page may have fewer items than Limit, although others follow.
+// Total is -1. A page may have fewer items than Limit, although others follow. A Cursor of a node's Incarnation, in digits, and a space begins
+// with the sessions of that node.
 //
 // Sessions that live and match for the whole listing appear exactly once. The sessions of a node in Missing are left out; the next page
 // goes on behind that node. The error is usermgr.ErrBadQuery, or a protocol.InternalError while the node is not in the cluster.

@@ -42,7 +42,13 @@ func TestABannedUserIsKeptOut(t *testing.T) {
 		}
 		j.expect(t) // and nothing was told of it
 		logOn(t, m, "bob", newLink(20))
+		if until, banned := m.BannedUntil("ann"); !banned || time.Until(until) != time.Nanosecond {
+			t.Errorf("in the ban's last nanosecond: until %v", until)
+		}
 		time.Sleep(time.Nanosecond)
+		if until, banned := m.BannedUntil("ann"); banned || !until.IsZero() {
+			t.Errorf("after the ban: until %v", until)
+		}
 		if got := answer(t, m, 30, usermgr.Logon{}); got != 0 {
 			t.Errorf("after the ban: %v", got)
 		}
@@ -62,6 +68,9 @@ func TestWhoIsBanned(t *testing.T) {
 		time.Sleep(2 * time.Hour) // the clock ticks meanwhile, so that more would take its time
 		if got := answer(t, m, 1, usermgr.Logon{}); got != protocol.Unauthorized {
 			t.Errorf("banned for ever: %v", got)
+		}
+		if until, banned := m.BannedUntil("ann"); !banned || time.Until(until) < 100*365*24*time.Hour {
+			t.Errorf("banned for ever: until %v", until)
 		}
 		if !m.Unban("ann") || m.Unban("ann") || m.Unban("bob") {
 			t.Error("Unban does not say whom it let in")

@@ -27,10 +27,11 @@ var everyMethod = map[string]func(*usermgr.Manager, usermgr.SessionInfo){
 	"AddCarryPart": func(m *usermgr.Manager, _ usermgr.SessionInfo) {
 		m.AddCarryPart(fmt.Sprint("part ", carryParts.Add(1)), nil)
 	},
-	"Clear":   func(m *usermgr.Manager, _ usermgr.SessionInfo) { startClear(m) },
-	"Closed":  func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Closed() },
-	"Count":   func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Count() },
-	"Display": func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Display(new(listDisplayer), time.Minute)() },
+	"BannedUntil": func(m *usermgr.Manager, s usermgr.SessionInfo) { m.BannedUntil(s.UserID) },
+	"Clear":       func(m *usermgr.Manager, _ usermgr.SessionInfo) { startClear(m) },
+	"Closed":      func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Closed() },
+	"Count":       func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Count() },
+	"Display":     func(m *usermgr.Manager, _ usermgr.SessionInfo) { m.Display(new(listDisplayer), time.Minute)() },
 	"Evict": func(m *usermgr.Manager, s usermgr.SessionInfo) {
 		id, _ := uuid.Parse(s.ID)
 		m.Evict(id, usermgr.Address{Conn: 9}, protocol.PushedOut)

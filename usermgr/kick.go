@@ -149,6 +149,16 @@ func (m *Manager) logins(userID, session string, o *KickOptions) (digests [][16]
 	return digests
 }
 
+// BannedUntil returns when a user's ban (KickOptions.BanFor) ends; banned is false where there is none. In a cluster other nodes may know of a
+// ban that this one has not been told of. Any goroutine may call it.
+func (m *Manager) BannedUntil(userID string) (until time.Time, banned bool) {
+	left := m.banned.left(digestOf(userID, ""))
+	if left <= 0 {
+		return time.Time{}, false
+	}
+	return time.Now().Add(left), true
+}
+
 // Unban ends a user's ban (KickOptions.BanFor), and reports whether the user was banned. Tokens that RevokeFor has revoked stay
 // revoked.
 func (m *Manager) Unban(userID string) bool { return m.banned.lift(digestOf(userID, "")) }

@@ -87,11 +87,17 @@ func (r *refusals) lift(what digest) bool {
 }
 
 // has reports whether the digest is refused.
-func (r *refusals) has(what digest) bool {
+func (r *refusals) has(what digest) bool { return r.left(what) > 0 }
+
+// left returns how long the digest is refused yet; 0 or less where it is not.
+func (r *refusals) left(what digest) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	x := r.all[what]
-	return x != nil && x.until > clock.Nanoseconds()
+	if x == nil {
+		return 0
+	}
+	return time.Duration(x.until - clock.Nanoseconds())
 }
 
 // any reports whether there may be a refusal. It takes no lock.

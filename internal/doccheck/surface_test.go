@@ -15,7 +15,7 @@ const (
 	// the 15 of protocol/presence.go, and 69 of protocol's contacts.go, groups.go, chat.go and chatcodes.go, which only users of packages presence
 	// and chat meet.
 	mostNames   = 211 + 15 + 69
-	mostMethods = 125 // 115, engine.Conn.HTTPRequest and Transport, engine.Engine.WebSocketHandler, client.Client.SendMessage, Datagrams and Format, usermgr.Manager.AddCarryPart, and String of PresenceState, ContactState and GroupRole
+	mostMethods = 126 // 115, engine.Conn.HTTPRequest and Transport, engine.Engine.WebSocketHandler, client.Client.SendMessage, Datagrams and Format, usermgr.Manager.AddCarryPart and BannedUntil, which the page of live users shows, and String of PresenceState, ContactState and GroupRole
 )
 
 func TestThePublicSurfaceIsSmall(t *testing.T) {
