@@ -1,13 +1,12 @@
-// The page of live users. It makes elements and never HTML from text, so that an ID is shown and never taken for markup. The types of what
-// the server answers are those of openapi.json, and others are in ../page.d.ts.
+// The page of live users. It makes elements and never HTML from text, so that an ID is never taken for markup. Types, and what their
+// functions do, are in ../page.d.ts; those of the answers come from openapi.json.
 
-/** @type {(selector: string) => any} */
-const $ = (selector) => document.querySelector(selector)
+const $ = (selector = '') => /** @type {any} */ (document.querySelector(selector))
 const main = $('#main'), dialog = $('#ask')
 
 // ---- elements
 
-/** Makes an element. @type {MakeElement} */
+/** @type {MakeElement} */
 const h = (name, attributes, ...children) => {
 	if (attributes?.constructor !== Object) [attributes, children] = [{}, [/** @type {Child} */ (attributes), ...children]]
 	const [tag, ...classes] = name.split('.')
@@ -25,7 +24,7 @@ const h = (name, attributes, ...children) => {
 
 const handlers = ['onclick', 'onchange', 'onsubmit', 'oninput']
 
-/** Makes what is shown like what it is to be, and keeps the elements that may stay: with the focus, and what is written and ticked. @type {Patch} */
+/** @type {Patch} */
 function patch(old, now) {
 	if (old.nodeName !== now.nodeName || old.dataset?.key !== now.dataset?.key) return old.replaceWith(now)
 	if (old.nodeType === Node.TEXT_NODE) {
@@ -49,7 +48,7 @@ function text(s = '') {
 	return h('bdi', s.split(hidden).map((part, i) => [part, marks[i]]))
 }
 
-/** An address of the page or of the API. Parameters without a value are left out. @type {To} */
+/** @type {To} */
 function to(path, parameters = {}) {
 	const all = parameters instanceof URLSearchParams ? parameters : new URLSearchParams(Object.entries(parameters).filter(([, v]) => v))
 	return path + (all.size ? '?' + all : '')
@@ -66,7 +65,7 @@ const connLink = (n = 0, label = '#' + n) => link(to('#/conn', { n }), label)
 const roomLink = ({ name, engine }) => link(to('#/room', { name, engine }), text(name))
 const codeLink = (code = '', label = code) => link(to('#/ended', { code }), label)
 
-/** A table, or none. The columns' names have "!" after them for numbers, and "@" for a card's head: a phone shows a card for each row. @type {Table} */
+/** @type {Table} */
 function table(rows, key, columns) {
 	if (!rows.length) return h('p.note', 'None.')
 	const heads = Object.keys(columns).map((s) => ({ 'data-label': s.replace(/[!@]$/, ''), class: s.endsWith('!') ? 'n' : s.endsWith('@') && 'user' }))
@@ -95,9 +94,10 @@ function span(s = 0) {
 let skew = 0 // of this machine's clock against the server's
 const since = (t = '') => span((Date.now() + skew - Date.parse(t)) / 1000)
 const day = new Intl.DateTimeFormat([], { dateStyle: 'medium', timeStyle: 'medium' }), clock = new Intl.DateTimeFormat([], { timeStyle: 'medium' })
-const at = (t = '') => h('time', { datetime: t, title: day.format(Date.parse(t)) }, clock.format(Date.parse(t)))
+const date = (t = '') => day.format(Date.parse(t))
+const at = (t = '') => h('time', { datetime: t, title: date(t) }, clock.format(Date.parse(t)))
 const count = (n = 0, name = '') => num(n) + ' ' + name + (n === 1 ? '' : 's')
-/** What there is of each kind: "3 open, 1 closing". @param {Partial<Counts>} counts */
+/** Such as "3 open, 1 closing". @param {Partial<Counts>} counts */
 const parts = (counts) => Object.entries(counts).filter(([, n]) => n).map(([name, n]) => num(n) + ' ' + name).join(', ')
 const waits = (toHandle = 0, toSend = 0) => size(toHandle) + ' to be handled, ' + size(toSend) + ' to be sent'
 /** @param {Traffic} t */
@@ -108,7 +108,7 @@ const flow = (t) => num(t.messages) + ' · ' + size(t.bytes)
 let token = ''
 const fault = (status = 0, message = '') => Object.assign(new Error(message), { status })
 
-/** Asks the API; with a body it acts. @type {Api} */
+/** @type {Api} */
 async function api(path, query, body) {
 	/** @type {Texts} */
 	const headers = token ? { Authorization: 'Bearer ' + token } : {}
@@ -160,7 +160,7 @@ async function status() {
 		troubleAt = Date.now()
 		trouble = await api('sessions', { trouble: '1', limit: 100 }).catch(() => trouble)
 		if (!view.path) draw()
-	} catch (/** @type {any} */ e) {
+	} catch (e) {
 		banner(e.message)
 	}
 }
@@ -205,7 +205,7 @@ const sum = (all, like) => like.map((_, i) => all.reduce((a, v) => a + v[i], 0))
 const top = (by = '') => to('#/sessions', { top: by })
 const tile = (name = '', value = '', href = '', below = '', bad = false) => h('li', h('a', { href, class: bad && 'bad' }, h('span', name), h('b', value), h('span', below)))
 
-/** @param {Counts} counts @param {string} head @param {(name: string) => Child} shown */
+/** @type {CountTable} */
 const countTable = (counts, head, shown) => table(Object.entries(counts).filter(([, n]) => n).sort((a, b) => b[1] - a[1]), ([name]) => name, { [head]: ([name]) => shown(name), 'Since the start!': ([, n]) => num(n) })
 
 /** @param {Engine} e */
@@ -216,9 +216,9 @@ function engineCard(e) {
 		['Connections', parts({ open: e.open, 'let in': e.bound, 'without a message': e.accepted, checked: e.verifying, 'in a handshake': e.handshaking, 'before one': e.handshakesWaiting, closing: e.closing })],
 		['Logging on', parts({ users: e.logons?.loggingOn, authenticating: e.logons?.authenticating })],
 		['Since the start', parts({ accepted: e.acceptedTotal, probes: e.probes, 'datagrams lost': e.lost })],
-		['By transport', Object.entries(e.transports).filter(([, n]) => n).sort().map(([via, n]) => [link(to('#/sessions', { via }), via), ' ' + num(n) + ' '])],
+		['By transport', e.open > 0 && Object.entries(e.transports).filter(([, n]) => n).sort().map(([via, n]) => [link(to('#/sessions', { via }), via), ' ' + num(n) + ' '])],
 		['Waits', waits(e.inboundQueue, e.outboundQueue)],
-		['Banned addresses', num(e.bans)],
+		['Banned addresses', link('#/refused', num(e.bans))],
 		['Faults', faults ? h('span.bad', '⚠ ' + faults) : 'none']))
 }
 
@@ -239,23 +239,24 @@ const pick = (s) => h('input', { type: 'checkbox', 'aria-label': 'Pick ' + s.use
 const user = (s) => [userLink(s.user), [s.tag, s.userTag].map((t) => t && [' ', h('span.tag', text(t))])]
 /** @param {Session} s */
 const address = (s) => text(s.address || '#' + s.conn)
-/** What sessions and ended ones have. @type {Record<string, (s: Session) => Child>} */
+/** What sessions and ended ones have. @type {Columns} */
 const traffic = { 'In!': (s) => flow(s.in), 'Out!': (s) => flow(s.out), 'Dropped!': (s) => s.dropped.messages > 0 && num(s.dropped.messages) }
 
-/** @param {Session[]} all @param {Record<string, (s: any) => Child>} [first] columns before the others */
+/** @param {Session[]} all @param {Columns} [first] columns before the others */
 const sessionTable = (all, first) => table(all, (s) => s.conn, {
 	...first, 'User@': user, Address: (s) => (first?.Node ? address(s) : connLink(s.conn, address(s))), Via: (s) => s.via, 'Device!': (s) => s.device, 'Online for!': (s) => since(s.logonTime),
 	'Last message!': (s) => since(s.lastMessage) + ' ago', ...traffic, 'Waits!': (s) => (s.waitingIn || s.waitingOut) && size((s.waitingIn ?? 0) + (s.waitingOut ?? 0)), Trouble: troubleMarks,
 })
 
-const atNode = { Node: (/** @type {SessionAt} */ s) => text(s.node) }
+/** @type {Columns} */
+const atNode = { 'User@': user, Node: (s) => text(s.node) }
 /** Who did not answer. @param {{ missing?: string[] }} v */
 const missing = ({ missing = [] }) => missing.length > 0 && h('p.bad', '⚠ No answer came from ' + missing.join(', ') + '.')
 
 /** @param {Ended[]} all */
 const endedTable = (all) => table(all, (s) => s.conn, {
 	'User@': user, Ended: (s) => h('span', at(s.at), ', ' + since(s.at) + ' ago'), Code: (s) => codeLink(String(s.code), s.why + ' (' + s.code + ')'), Address: address, Via: (s) => s.via,
-	'Was online for!': (s) => span((Date.parse(s.at) - Date.parse(s.logonTime)) / 1000), .../** @type {any} */ (traffic),
+	'Was online for!': (s) => span((Date.parse(s.at) - Date.parse(s.logonTime)) / 1000), ...traffic,
 })
 
 /** @param {Session[]} all */
@@ -306,7 +307,7 @@ const views = {
 				chart('Bytes a second', [['in', s.inBytes, top('in')], ['out', s.outBytes, top('out')]], s, size),
 				chart('Waits for slow clients', [['bytes', s.waiting, top('waiting')]], s, size)),
 			h('h2', link('#/sessions?trouble=1', 'Who is in trouble')),
-			!trouble ? h('p.note', 'Loading …') : !bad.length ? h('p.good', '✓ No session has lost messages, is slow or is silent.') : sessionTable(bad.slice(0, 5)),
+			!trouble ? h('p.note', 'Loading …') : !bad.length ? h('p.good', '✓ No session has lost messages, is slow or is silent.') : sessionTable(bad.toSorted((a, b) => (b.waitingOut ?? 0) - (a.waitingOut ?? 0) || b.dropped.messages - a.dropped.messages).slice(0, 5)),
 			h('div.charts',
 				h('section.card', h('h2', 'Why sessions have ended'), countTable(o.ended, 'Code', codeLink)),
 				h('section.card', h('h2', 'Who was not let in'), countTable(overview.notLetIn, 'Reason', (why) => link('#/refused', why)))),
@@ -326,8 +327,8 @@ const views = {
 					field('Device class', 'device', 'number'), field('Via', 'via'), field('Tag', 'tag'), field('Without a message for (s)', 'idle', 'number'),
 					h('label', h('input', { type: 'checkbox', name: 'trouble', value: 1, checked: p.has('trouble') }), 'in trouble')),
 				v.exact && h('p', 'Online: ', h('b', userLink(v.exact.user)), ', ' + count(v.exact.sessions.length, 'session')),
-				q !== null && !v.exact && h('p', 'No user with this ID is online. ', link(to('#/user', { id: q }), 'Ended sessions, keep out')),
-				mayAct() && h('p', users.length ? button('Throw out ' + users.length + ' picked …', () => askKick({ users }), '.danger') : h('span.note', 'Pick those to throw out.')),
+				q !== null && !v.exact && h('p', 'No user with this ID is online' + (has('cluster') ? ' on this node. ' : '. '), link(to('#/user', { id: q }), 'Ended sessions, keep out')),
+				mayAct() && h('p', users.length ? button('Throw out ' + users.length + ' picked …', () => askKick({ users }), '.danger') : v.sessions.length > 0 && h('span.note', 'Pick those to throw out.')),
 				sessionTable(v.sessions, mayAct() ? { Pick: pick } : {}),
 				h('p.note', count(v.sessions.length, 'session'), !v.next && !order && (v.whole ? ', which is all' : '; there are more, or there was not the time to look at all'),
 					v.visited > 0 && ', of ' + num(v.visited) + ' looked at in ' + num(v.took) + ' ms'),
@@ -338,11 +339,11 @@ const views = {
 	async user(p) {
 		const id = p.get('id') ?? '', v = await api('user', { id }), mine = view
 		if (has('chat')) mine.relations ??= await api('relations', p).catch((e) => toast(e.message))
-		const more = mine.relations, all = has('cluster') && await api('nodes/sessions', { user: id }), away = all && all.sessions.length > 0
+		const more = mine.relations, all = has('cluster') && await api('nodes/sessions', { user: id }), away = all && all.sessions.length + all.missing.length > 0
 		return () => [h('h1', 'User ', text(id)),
 			definitions(['State', v.online ? h('span.good', '● online for ' + since(v.since ?? '')) : h('span.bad', away ? '○ not on this node' : '○ offline')], ['In', v.online && flow(v.in)],
 				['Out', v.online && flow(v.out)], ['Dropped', v.dropped.messages > 0 && h('span.bad', flow(v.dropped))], ['Tag', v.tag && text(v.tag)],
-				['Others see', v.presence], ['Rooms', v.rooms.length > 0 && v.rooms.map((r) => [roomLink(r), ' '])]),
+				['Others see', v.presence], ['Kept out until', v.bannedUntil && h('span.bad', date(v.bannedUntil))], ['Rooms', v.rooms.length > 0 && v.rooms.map((r) => [roomLink(r), ' '])]),
 			mayAct() && h('p', (has('send') || has('push')) && [button('Send …', () => askSend(id)), ' '], v.online || away ? button('Throw out …', () => askKick({ user: id }), '.danger') : button('Keep out …', () => askKick({ user: id }, '3600')), ' ',
 				button('Lift a ban', () => unban(id))),
 			h('h2', 'Sessions'), sessionTable(v.sessions),
@@ -374,8 +375,8 @@ const views = {
 	async nodes() {
 		const v = await api('nodes')
 		return () => [h('h1', 'Nodes'), missing(v), v.error && h('p.bad', v.error),
-			table(v.nodes, (n) => n.number, { 'Node@': (n) => text(n.name), 'Users!': (n) => num(n.users), 'Sessions!': (n) => num(n.sessions), 'Lease!': (n) => span(n.leaseLeft), Store: (n) => n.storeLost && h('span.bad', 'lost') }),
-			h('p', count(v.users, 'user') + ', ', link('#/everywhere', count(v.sessions, 'session')))]
+			table(v.nodes, (n) => n.number, { 'Node@': (n) => text(n.name), 'Users!': (n) => num(n.users), 'Sessions!': (n) => link(to('#/everywhere', { cursor: n.number + ' ' }), num(n.sessions)), 'Lease!': (n) => span(n.leaseLeft), Store: (n) => n.storeLost ? h('span.bad', 'lost') : 'ok' }),
+			h('p', count(v.users, 'user') + ', ', link('#/everywhere', count(v.sessions, 'session')), ' on these nodes')]
 	},
 
 	async everywhere(p) {
@@ -396,8 +397,12 @@ const views = {
 			table(v.listed, (m) => m.user + ' ' + m.conn, { 'User@': (m) => userLink(m.user), Session: (m) => (m.conn ? connLink(m.conn) : 'all') })]
 	},
 
-	refused: () => () => [h('h1', 'Who was not let in'),
-		countTable(overview.notLetIn, 'Reason', (why) => why)],
+	async refused() {
+		const v = await api('bans')
+		return () => [h('h1', 'Who was not let in'), countTable(overview.notLetIn, 'Reason', (why) => why), h('h2', 'Banned addresses'),
+			table(v.bans, (b) => b.engine + b.network, { 'Network@': (b) => link(to('#/sessions', { q: b.network }), b.network), Until: (b) => date(b.until), Why: (b) => b.reason, Engine: (b) => text(b.engine) }),
+			!v.whole && h('p.note', 'There are more.')]
+	},
 
 	events: () => () => [h('h1', 'Events'),
 		h('p', button(paused ? 'Go on' : 'Pause', () => { paused = !paused; draw(); paint() }), ' ', h('span.note', { id: 'lost' }, lost())),
@@ -471,7 +476,7 @@ function paint() {
 
 // ---- acts
 
-/** Asks for something in the dialog. act gets what was written, and returns what is said then; its error is shown in the dialog. @type {Ask} */
+/** @type {Ask} */
 function ask(title, about, fields, label, act) {
 	const note = h('p.note', { role: 'alert' }), go = h('button', label)
 	const form = h('form', { onsubmit: async (e) => {
@@ -483,8 +488,9 @@ function ask(title, about, fields, label, act) {
 			dialog.close()
 			if (says) toast(says)
 			load(true)
-		} catch (/** @type {any} */ e) {
+		} catch (e) {
 			note.textContent = e.message
+			note.className = 'bad'
 		}
 		go.disabled = false
 	} }, h('h2', title), h('p', about), fields, note, h('p', go, ' ', button('Cancel', () => dialog.close())))
@@ -497,10 +503,11 @@ const bans = { 0: 'no time', 600: '10 minutes', 3600: '1 hour', 86400: '1 day', 
 
 /** @param {Victim} who @param {string} [ban] */
 function askKick({ users, user = '', conn }, ban) {
-	ask('Throw out', users ? [count(users.length, 'user') + ': ', users.slice(0, 10).map((u, i) => [i ? ', ' : '', text(u)]), users.length > 10 && ', …']
-		: ['User ', text(user), conn ? ', connection #' + conn + ' alone. A time counts for the user, on each device.' : ', all sessions'],
+	const title = ban ? 'Keep out' : 'Throw out'
+	ask(title, users ? [count(users.length, 'user') + ': ', users.slice(0, 10).map((u, i) => [i ? ', ' : '', text(u)]), users.length > 10 && ', …']
+		: ['User ', text(user), conn ? ', connection #' + conn + ' alone. A time counts for the user, on each device.' : !ban && ', all sessions'],
 	[h('label', 'What the user is told', h('input', { name: 'text', maxlength: 300, autocomplete: 'off' })), h('label', 'Stays out for', select('ban', bans, ban))],
-	'Throw out', async (written) => {
+	title, async (written) => {
 		const options = { text: String(written.get('text')), banSeconds: Number(written.get('ban')) }
 		const all = users ? (await api('kick', {}, { users, ...options })).kicked : [conn ? await api('conns/{n}/kick', { n: conn }, options) : await api('users/kick', {}, { user, ...options })]
 		/** @type {Counts} */
@@ -509,7 +516,7 @@ function askKick({ users, user = '', conn }, ban) {
 		for (const what of told) ends[what] = (ends[what] ?? 0) + 1
 		picked.clear()
 		for (const box of main.querySelectorAll('td input')) box.checked = false
-		return [users ? count(users.length, 'user') : text(all[0].user), ': ', parts(ends) || 'no session to end', all[0].missing && ', no answer from ' + all[0].missing.join(', '), all[0].until && '; stays out until ' + day.format(Date.parse(all[0].until))]
+		return [users ? count(users.length, 'user') : text(all[0].user), ': ', parts(ends) || 'no session to end', all[0].missing && ', no answer from ' + all[0].missing.join(', '), all[0].until && '; stays out until ' + date(all[0].until)]
 	})
 }
 
@@ -559,7 +566,7 @@ async function load(again = false) {
 		if (overview) mine.draw = made
 		draw()
 		if (!again) main.focus({ preventScroll: true })
-	} catch (/** @type {any} */ e) {
+	} catch (e) {
 		if (mine !== view) return
 		const waits = e.status === 429 || e.status === 0 // another scan runs, or the server is away
 		if (waits) setTimeout(() => mine === view && load(again), 1000)
@@ -588,5 +595,5 @@ document.onvisibilitychange = () => {
 	if (!document.hidden) { status(); load(true) }
 }
 setInterval(status, 2000)
-setInterval(() => { if (!document.hidden && ['user', 'conn'].includes(view.path)) load(true) }, 2000)
+setInterval(() => { if (!document.hidden && ['user', 'conn', 'nodes', 'room', 'refused'].includes(view.path)) load(true) }, 2000)
 status().finally(route)

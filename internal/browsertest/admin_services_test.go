@@ -216,6 +216,16 @@ func TestThePageOfACluster(t *testing.T) {
 	if value[bool](p, fmt.Sprintf("document.body.innerText.includes(%q)", scope)) {
 		t.Error("the list of all nodes says that it is of one")
 	}
+	// The count of a node's sessions leads to them: the list begins there. That of the node that joined last begins elsewhere without it.
+	last := value[string](p, "fetch('api/v1/nodes').then(r => r.json()).then(v => v.nodes.sort((a, b) => b.number - a.number)[0].name)")
+	p.do("[...document.querySelectorAll('tbody tr')].find(r => r.innerText.startsWith(%q)).querySelector('a').click()", last)
+	p.says("Sessions of all nodes")
+	p.await("document.querySelectorAll('tbody tr').length === 100")
+	if got := value[string](p, "document.querySelector('td[data-label=Node]').innerText"); got != last {
+		t.Errorf("the sessions of %s begin with those of %s", last, got)
+	}
+	p.show("#/nodes")
+	p.says("gate-2")
 	p.click("main a", numbered(3*each+3)+" sessions")
 	p.await("document.querySelectorAll('tbody tr').length === 100")
 	p.keepAll("admin-everywhere")
@@ -243,6 +253,9 @@ func TestThePageOfACluster(t *testing.T) {
 	p.keepAll("admin-nodes-missing")
 	p.look("admin-everywhere-missing", fmt.Sprintf("#/everywhere?cursor=%d+", life), "No answer came from gate-2")
 	p.look("admin-cluster-user-missing", "#/user?id="+url.QueryEscape(hostileID), "No answer came from gate-2")
+	if value[bool](p, "document.body.innerText.includes('offline')") {
+		t.Error("a user of a node that does not answer is said to be offline")
+	}
 	p.do("location.hash = '#/nodes'")
 	p.says("No answer came from gate-2")
 	look := p.accessibility()

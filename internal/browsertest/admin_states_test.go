@@ -3,8 +3,11 @@ package browsertest
 import (
 	"context"
 	"net/http"
+	"net/netip"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rollcall-go/rollcall"
 	"github.com/rollcall-go/rollcall/admin"
@@ -56,13 +59,24 @@ func TestThePageWithNothingToShow(t *testing.T) {
 	p.do("location.hash = '#/user?id=zoe'")
 	p.click("main button", "Keep out …")
 	p.await("document.querySelector('#ask').open")
+	if text := value[string](p, "document.querySelector('#ask').innerText"); strings.Contains(text, "Throw out") || strings.Contains(text, "all sessions") {
+		t.Errorf("the form that keeps a user out says %q", text)
+	}
 	p.keepAll("admin-keep-out")
 	p.typing("#ask input", "no\r")
 	p.says("stays out until")
+	p.says("Kept out until")
 	p.keepAll("admin-kept-out")
 	p.click("main button", "Lift a ban")
 	p.says("may come back")
+	p.await("!document.body.innerText.includes('Kept out until')")
 	p.keepAll("admin-lifted")
+	s.Engine.Ban(netip.MustParseAddr("203.0.113.7"), time.Hour)
+	p.show("#/")
+	p.await("[...document.querySelectorAll('dd a[href=\"#/refused\"]')].some(a => a.innerText === '1')")
+	p.look("admin-bans", "#/refused", "by the application")
+	p.click("main td a", "203.0.113.7/32")
+	p.says("Search for 203.0.113.7/32")
 
 	p.wantNoComplaint(said)
 	p.look("admin-error-view", "#/nodes", "cannot be shown")
@@ -75,7 +89,7 @@ func TestThePageWithNothingToShow(t *testing.T) {
 	p.await("document.querySelector('#ask').open")
 	refuses.Store(true)
 	p.typing("#ask input", "no\r")
-	p.await("document.querySelector('#ask .note').textContent.length > 20")
+	p.await("document.querySelector('#ask .bad')?.textContent.includes('may see nothing')")
 	p.keepAll("admin-error-act")
 	p.click("dialog button", "Cancel")
 	p.look("admin-error-refused", "#/sessions", "cannot be shown")

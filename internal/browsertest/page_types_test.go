@@ -149,7 +149,7 @@ func TestTheTypesOfThePage(t *testing.T) {
 		t.Fatal(err)
 	}
 	check := func(script string) ([]byte, error) {
-		return exec.CommandContext(t.Context(), node, tsc, "--allowJs", "--checkJs", "--noEmit", "--strict", "--noUnusedLocals", "--pretty", "false",
+		return exec.CommandContext(t.Context(), node, tsc, "--allowJs", "--checkJs", "--noEmit", "--strict", "--useUnknownInCatchVariables", "false", "--noUnusedLocals", "--pretty", "false",
 			"--target", "esnext", "--module", "esnext", "--moduleDetection", "force", "--types", "", "--ignoreConfig", types, "../../admin/page.d.ts", script).CombinedOutput()
 	}
 	if out, err := check("../../admin/page/app.js"); err != nil {
