@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"slices"
 	"testing"
 
@@ -79,6 +80,89 @@ func TestRepliesOverWebSocketAreWholeWhateverTheirSize(t *testing.T) {
 	}
 	if inFront == 0 || inFront == 4*len(paths) {
 		t.Errorf("after %d of %d reads the batch had room for a header before it: the others are not tested", inFront, 4*len(paths))
+	}
+}
+
+// In a PingInterval 8 KiB of control frames may come, and in the next one again; they are not among the frames with nothing in them. So a page that
+// only answers Pings stays.
+func TestControlFramesAreCountedAnew(t *testing.T) {
+	p := newWebPath(newEchoLoop(), 64)
+	p.setup.web = &webListener{looks: 1}
+	pong := wsframe.AppendMasked(nil, wsframe.Pong, nil, 1)
+	p.masked = bytes.Repeat(pong, wsMostControls/len(pong))
+	p.in = slices.Clone(p.masked)
+	for i := range 100 {
+		p.read()
+		if state := p.state.Load(); state != stateBound {
+			t.Fatalf("after %d PingIntervals the connection is in state %d", i, state)
+		}
+		for range 2 { // looks in a PingInterval
+			p.loop.webs.pass++
+			p.ws.look()
+		}
+	}
+}
+
+// countedConn counts what is asked of it.
+type countedConn struct {
+	recordingConn
+	peeks, discards, used int
+}
+
+func (c *countedConn) Peek(n int) ([]byte, error) {
+	c.peeks++
+	return c.recordingConn.Peek(n)
+}
+
+func (c *countedConn) Discard(n int) (int, error) {
+	c.discards++
+	c.used += n
+	return n, nil
+}
+
+// The bytes of a read are asked for once and dropped once, and all of them are unmasked before the first message is delivered. Where the
+// connection ends within the read, what is left of them is neither read, nor kept, nor written to: gnet may have given the memory to another.
+func TestAReadIsUnwrappedInPlace(t *testing.T) {
+	for _, ends := range []uint32{0, 2} { // at a message
+		l := newEchoLoop()
+		l.woken = true // no wake-up is needed
+		p := newWebPath(l, 64, 200, 64, 100)
+		p.setup.web = new(webListener)
+		gc := &countedConn{}
+		p.tcp = gnetSocket{gc}
+		masked := p.masked[:len(p.masked)-20] // of the last frame a part has come
+		p.in = slices.Clone(masked)
+		gc.in = p.in
+		var handled []uint32
+		l.engine.HandleDefault(func(c *Conn, m *protocol.Message) error {
+			if handled = append(handled, m.ID); m.ID == 1 && !bytes.Contains(p.in, bytes.Repeat([]byte("c"), 48)) {
+				t.Error("the third message is not unmasked when the first is delivered")
+			}
+			if m.ID == ends {
+				c.ended(net.ErrClosed)
+				for i := range p.in {
+					p.in[i] = 0xEE
+				}
+				gc.peeks, gc.discards = 0, 0
+			}
+			return nil
+		})
+		p.ws.arrived()
+		if ends == 0 {
+			if gc.peeks != 1 || gc.discards != 1 || gc.used != len(masked) || !slices.Equal(handled, []uint32{1, 2, 3}) {
+				t.Errorf("%d Peek, %d Discard of %d bytes of %d, messages %v", gc.peeks, gc.discards, gc.used, len(masked), handled)
+			}
+			continue
+		}
+		if gc.peeks > 0 || gc.discards > 0 || !slices.Equal(handled, []uint32{1, 2}) {
+			t.Errorf("after the end there were %d Peek and %d Discard; messages %v", gc.peeks, gc.discards, handled)
+		}
+		if bytes.Count(p.in, []byte{0xEE}) != len(p.in) {
+			t.Error("after the end the memory was written to")
+		}
+		if p.ws.peek() != nil || p.ws.rare != nil && p.ws.rare.plain != nil {
+			t.Error("after the end there are bytes that wait")
+		}
 	}
 }
 

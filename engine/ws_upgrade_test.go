@@ -190,6 +190,8 @@ func TestTheClientsAddressBehindAProxy(t *testing.T) {
 		"two lines":         {loopback, "tcp", []string{"X-Forwarded-For: 203.0.113.9", "X-Forwarded-For: 192.0.2.1"}, "192.0.2.1:0 127.0.0.1"},
 		"all trusted":       {loopback, "tcp", []string{"X-Forwarded-For: 127.0.0.8, 127.0.0.9"}, "127.0.0.8:0 127.0.0.1"},
 		"none":              {loopback, "tcp", nil, ""},
+		"Forwarded":         {loopback, "tcp", []string{"Forwarded: for=192.0.2.1"}, ""}, // is not read: a proxy that sends the one may let the other pass
+		"both":              {loopback, "tcp", []string{"Forwarded: for=192.0.2.9", "X-Forwarded-For: 192.0.2.1"}, "192.0.2.1:0 127.0.0.1"},
 		"garbage":           {loopback, "tcp", []string{"X-Forwarded-For: unknown"}, ""},
 		"garbage at last":   {loopback, "tcp", []string{"X-Forwarded-For: 192.0.2.1, "}, ""},
 		"not trusted":       {netip.MustParsePrefix("192.0.2.0/24"), "tcp", []string{"X-Forwarded-For: 192.0.2.1"}, "127.0.0.1 "},
