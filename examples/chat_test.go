@@ -298,3 +298,48 @@ func TestChatServerNamesTheOneThatKeepsMessages(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+// Who joins a room is shown its last messages, 50 at most. Requests are declined, friendships and memberships end, and users are blocked.
+func TestChatWhatEnds(t *testing.T) {
+	bin := build(t, "chat")
+	server := open(t, bin, "server", "-addr", "127.0.0.1:0", "-grace", "1ms")
+	addr := server.address(t)
+	ann, bob := enter(t, bin, addr, "ann"), enter(t, bin, addr, "bob")
+
+	ann.types(t, "/room new climbing")
+	ann.shows(t, "* climbing is your room, #1")
+	_, join, _ := strings.Cut(ann.stdout.String(), "come in by ")
+	join, _, _ = strings.Cut(join, ",")
+	for i := range 52 {
+		ann.types(t, fmt.Sprint("message ", i+1, "."))
+	}
+	ann.shows(t, " #climbing ann: message 52.")
+	bob.types(t, join)
+	bob.shows(t, " #climbing ann: message 52.")
+	bob.shows(t, "* you are in #climbing")
+	if said := bob.said(); len(said) != 50 || said[0] != "#climbing ann: message 3." {
+		t.Errorf("who joins is shown %d messages: %q", len(said), said)
+	}
+	bob.answers(t, "/leave climbing", "* you have left #climbing")
+	ann.shows(t, "* bob has left #climbing")
+	bob.answers(t, "#climbing hello?", "! not sent: hello? (you are not a member of this group)")
+	bob.answers(t, join, "* you are in #climbing")
+	ann.answers(t, "/kick climbing bob", "* bob is in #climbing no more")
+	bob.shows(t, "* ann has removed you from #climbing")
+
+	ann.answers(t, "/friend bob", "* bob is asked")
+	bob.shows(t, "* ann asks to be your friend (/accept ann or /decline ann)")
+	bob.answers(t, "/decline ann", "* declined")
+	ann.answers(t, "/friend bob", "! this user has declined, and may be asked again later")
+	befriend(t, bob, ann, "bob", "ann")
+	bob.shows(t, "* ann is online")
+	ann.answers(t, "/unfriend bob", "* bob is your friend no more")
+	bob.shows(t, "* ann is your friend no more")
+	bob.shows(t, "* ann is gone")
+	bob.answers(t, "/block ann", "* ann is blocked")
+	ann.answers(t, "/friend bob", "! this user has blocked you")
+	ann.answers(t, "@bob hello?", "! not sent: hello? (this user has blocked you)")
+	bob.answers(t, "/friends", "* ann: blocked")
+	bob.answers(t, "/unblock ann", "* ann is not blocked any more")
+	ann.answers(t, "/friend bob please", "* bob is asked")
+}

@@ -97,6 +97,14 @@ func TestChatOnATerminal(t *testing.T) {
 	ann.shows(t, "@bob> ")
 	ann.press(t, "\x1b[2J\x07hi\r")
 	bob.shows(t, " ann: hi")
+	bob.types(t, "@ann \x1b[2J\u202egone") // would clear ann's screen, and turn the line
+	ann.shows(t, `: \x1b[2J\u202egone`)
+	if shown := ann.stdout.String(); strings.Contains(shown, "\x1b[2J") || strings.Contains(shown, "\u202e") {
+		t.Errorf("the terminal got %q", shown)
+	}
+	ann.press(t, "/history\r")
+	ann.shows(t, "* @bob, messages 1 to 4\r\n")
+	ann.shows(t, "* that is where it begins\r\n\x1b[m@bob> ") // above the prompt
 
 	ann.press(t, "\x03") // Ctrl-C
 	ann.wait(t)
