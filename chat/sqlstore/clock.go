@@ -8,7 +8,8 @@ import (
 // epoch is the time that numbers of conversations begin with. They have 41 bits of milliseconds, which last until 2095, and 22 random ones.
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func newNumber() int64 {
+// newNumber draws a number. Tests draw others.
+var newNumber = func() int64 {
 	return time.Since(epoch).Milliseconds()<<22&(1<<63-1) | int64(rand.Uint32N(1<<22))
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/rollcall-go/rollcall/chat/sqlstore/postgres"
 	"github.com/rollcall-go/rollcall/chat/storetest"
 	"github.com/rollcall-go/rollcall/internal/testkit"
+	"github.com/rollcall-go/rollcall/presence"
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
@@ -99,6 +100,46 @@ func TestServersMayStartAtOnce(t *testing.T) {
 	}
 }
 
+// useAll calls what load.Write does not.
+func useAll(t *testing.T, store *sqlstore.Store) {
+	t.Helper()
+	ctx, removed := t.Context(), 0
+	for what, err := range map[string]error{
+		"UpdateUser":    store.UpdateUser(ctx, "ann", func(u *chat.User) error { u.Exists = true; return nil }),
+		"UpdateContact": store.UpdateContact(ctx, "ann", "bob", func(r *chat.Relation) error { r.AB.State, r.BA.State = chat.Friend, chat.Friend; return nil }),
+		"SavePresence":  store.SavePresence(ctx, []presence.Record{{UserID: "ann", LastOnline: time.UnixMilli(1)}}),
+		"UpdateGroup": second(store.UpdateGroup(ctx, 1, []string{"bob", "cid"}, func(_ *chat.Group, users []chat.Member) error {
+			users[0].In, users[1].BannedBy = true, "ann"
+			return nil
+		})),
+		"Users":         second(store.Users(ctx, []string{"ann", "bob"})),
+		"Contacts":      second(store.Contacts(ctx, "ann", "", 10)),
+		"ContactsWith":  second(store.ContactsWith(ctx, "ann", []string{"bob", "cid"})),
+		"LoadPresence":  second(store.LoadPresence(ctx, []string{"ann", "bob"})),
+		"Groups":        second(store.Groups(ctx, "bob")),
+		"ShareGroup":    second(store.ShareGroup(ctx, "ann", []string{"bob", "cid"}, 200)),
+		"Conversations": second(store.Conversations(ctx, "ann", 0, 10)),
+	} {
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, _, err := store.Members(ctx, 1, "", 10); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := store.Group(ctx, 1, "cid"); err != nil {
+		t.Error(err)
+	}
+	for range 3 {
+		removed += testkit.Must(store.Prune(ctx, time.Now().Add(time.Hour), 20))
+	}
+	if removed != 60 {
+		t.Errorf("%d messages are removed", removed)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
 // A plan is kept with its connection. One that was made for empty tables must not read all messages later, so no statement reads a whole table.
 func TestNoStatementReadsAWholeTable(t *testing.T) {
 	server := pgtest.Shared(t)
@@ -132,6 +173,7 @@ func TestNoStatementReadsAWholeTable(t *testing.T) {
 		}
 	}, func(err error) { t.Error(err) })
 	load.Check(t, store, all)
+	useAll(t, store)
 	end(store)
 	if after := reads(); len(before) == 0 || !slices.Equal(after, before) {
 		t.Errorf("whole tables were read so many times before and after: %v, %v", before, after)

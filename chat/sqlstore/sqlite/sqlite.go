@@ -47,7 +47,7 @@ func open(path string, settings ...string) (*sqlstore.Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, write.Close())
 	}
-	return sqlstore.New(context.Background(), sqlstore.Config{Dialect: sqlstore.SQLite, Write: write, Read: read, Writers: 1, BadData: badData})
+	return sqlstore.New(context.Background(), sqlstore.Config{Dialect: sqlstore.SQLite, Write: write, Read: read, Writers: 1, BadData: badData, Again: again})
 }
 
 // connect returns so many connections. They stay open.
@@ -71,6 +71,12 @@ func uri(path string) string {
 		escaped = "/" + strings.TrimPrefix(escaped, "/")
 	}
 	return "file:" + escaped
+}
+
+// again reports whether a transaction may succeed when it is repeated: where a new conversation has drawn the number of another one.
+func again(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code() == lib.SQLITE_CONSTRAINT_PRIMARYKEY
 }
 
 // badData reports whether a statement has failed because of what it was to store.
