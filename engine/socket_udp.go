@@ -224,7 +224,10 @@ func (s *udpSocket) buffered() int { return len(s.peek()) }
 
 // write puts whole frames into datagrams. It leaves a part of a frame at the end, of which the rest comes with the next call.
 func (s *udpSocket) write(b []byte, _ bool) (taken int) {
-	if s.early != nil && s.early.peer != nil {
+	if s.early != nil && s.early.peer != nil && !s.conn.wasLetIn() {
+		taken, _ = udpwire.Look(b, 0)
+		s.sendWelcome(s.early.peer.refusal(b[:taken]))
+	} else if s.early != nil && s.early.peer != nil {
 		if taken = udpwire.Fill(b, udpwire.MaxDatagram-udpwire.WelcomeHeader); taken == 0 {
 			s.conn.engine.log.Warn("the answer to a client's first frame does not fit into a datagram", zapConn(s.conn))
 			_ = s.end(errUDPAnswer)

@@ -148,3 +148,30 @@ func TestAnswersToUnknownSessionsAreLimited(t *testing.T) {
 	}
 	testkit.Eventually(t, "another look at the clock", func() bool { return burst(1) == 1 })
 }
+
+// Amendment: where the system refuses a datagram, its error concerns that one alone: those behind it are sent.
+func TestADatagramThatTheSystemRefusesIsSkipped(t *testing.T) {
+	_, u, addr := udpUnderTest(t)
+	nc := testkit.Must(net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(addr)))
+	defer nc.Close()
+	to := nc.LocalAddr().(*net.UDPAddr).AddrPort()
+	nowhere := netip.AddrPortFrom(to.Addr(), 0)
+	out := newUDPOut(u.sockets[0])
+	const all = 20
+	for i := range byte(all) {
+		b := append(out.begin(to, netip.Addr{}), i)
+		if i%4 < 2 {
+			b = append(out.begin(nowhere, netip.Addr{}), i)
+		}
+		out.end(b)
+	}
+	out.flush()
+	for i := range byte(all) {
+		if i%4 < 2 {
+			continue
+		}
+		if b := answered(t, nc, testkit.Patience); len(b) != 1 || b[0] != i {
+			t.Fatalf("datagram %x has come, want %d", b, i)
+		}
+	}
+}

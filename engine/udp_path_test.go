@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"bytes"
+	"net"
 	"slices"
 	"testing"
 	"time"
@@ -231,6 +232,31 @@ func TestOnlyWhatTheClientHasSealedCounts(t *testing.T) {
 	other.echo("still there")
 	if n := r.Stats().Conns.Bound; n != 2 {
 		t.Errorf("%d clients are there", n)
+	}
+}
+
+// Amendment: a sealed answer, too, comes from the address that was asked, where the server listens on all.
+func TestSealedAnswersComeFromTheAddressThatWasAsked(t *testing.T) {
+	sec := newSecurity(t)
+	for _, listen := range []string{"0.0.0.0:0", "[::]:0"} {
+		g, r, given := serveSealed(t, engine.Config{Listeners: []engine.Listener{{Addr: listen, Network: "udp"}}}, sec)
+		_, port, err := net.SplitHostPort(r.Engine.Addrs()[2].String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &sealedPeer{tls: dialTLS(t, r.addr, sec.client)}
+		p.tls.ask(1, 1, "hello")
+		p.conn = receive(t, "the binding", g.arrived).conn
+		keys := receive(t, "the keys", given)
+		for _, host := range []string{"127.0.0.1", "127.0.0.77"} {
+			p.have(t, keys, peerUDP(t, net.JoinHostPort(host, port), "127.0.0.5")) // takes only what comes from there
+			p.prove()
+			p.echo(host)
+			if err := p.conn.SendMessage(&protocol.Message{Type: 5}, unreliable); err != nil {
+				t.Fatal(err)
+			}
+			p.wants(udpwire.Data)
+		}
 	}
 }
 
