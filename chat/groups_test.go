@@ -32,7 +32,7 @@ func TestA5SendingToAGroup(t *testing.T) {
 
 	until := inAnHour()
 	ann.Group(protocol.GroupMute, group, "user", "bob", "until-ms", until)
-	if e := bob.MayNotSay("P36", protocol.MemberMuted, group); e.Info["until-ms"] != until {
+	if e := bob.MayNotSay("P36", protocol.MemberMuted, group); e.Info["until-ms"] != until || e.Info[protocol.FieldRetryMS] == "" {
 		t.Errorf("rule P36: the refusal has %v, not until-ms=%s", e.Info, until)
 	}
 	bob.Group(protocol.GroupLeave, group)
@@ -267,6 +267,11 @@ func TestMembersAndInfo(t *testing.T) {
 	}
 	if !slices.Equal(got, []string{"ann 2 online", "bob 0 online"}) {
 		t.Errorf("rule P34: the members are %q", got)
+	}
+	strangers := map[string]string{"group": group, "name": "climbing", "owner": "ann", "max": "50", "members": "2", "anonymous": "0", "muted": "0",
+		"open": "1", "presence": "0"}
+	if o := eve.Group(protocol.GroupInfo, group); fmt.Sprint(o.Fields) != fmt.Sprint(strangers) {
+		t.Errorf("rule P34: for a user who is not in the group Info is answered %v, not %v", o.Fields, strangers)
 	}
 	for _, m := range testkit.Must(protocol.ParseGroupMembers(eve.Group(protocol.GroupMembers, group).Content)) {
 		if m.State != protocol.PresenceOffline {
