@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"go.uber.org/zap"
@@ -20,9 +21,9 @@ type Config struct {
 	Name string
 	// Lease is how long a node acts without a renewal, and how long the users of a node that has died wait before they can log on
 	// elsewhere. The first node of a cluster also waits for a lease, if the store may have lost something: for example, because the
-	// store was just started. 0 or less means 20 s.
+	// store was just started. 100 ms to a day; 0 or less means 20 s.
 	Lease time.Duration
-	// Renew is how often the lease is renewed. It must be at most a quarter of Lease. 0 or less means a fifth of Lease.
+	// Renew is how often the lease is renewed. It must be at least 1 ms, and at most a quarter of Lease. 0 or less means a fifth of Lease.
 	Renew time.Duration
 	// Margin is how long before the end of its lease a node stops acting, because the clocks of nodes may run at different rates. It
 	// must be less than Lease - 2·Renew. 0 or less means a tenth of Lease.
@@ -52,6 +53,14 @@ type Config struct {
 	now func() time.Duration // for tests: another clock
 }
 
+const (
+	leastLease = 100 * time.Millisecond
+	mostLease  = 24 * time.Hour
+	leastRenew = time.Millisecond
+	// mostTime is what longer times are taken for, so that no sum of them overflows.
+	mostTime = math.MaxInt64 / 16
+)
+
 // complete sets the defaults.
 func (c *Config) complete() error {
 	if c.Directory == nil || c.Mesh == nil {
@@ -59,6 +68,9 @@ func (c *Config) complete() error {
 	}
 	if c.Lease <= 0 {
 		c.Lease = 20 * time.Second
+	}
+	for _, d := range []*time.Duration{&c.QueryTimeout, &c.LocationTTL, &c.Details} {
+		*d = min(*d, mostTime)
 	}
 	if c.Renew <= 0 {
 		c.Renew = c.Lease / 5
@@ -77,6 +89,12 @@ func (c *Config) complete() error {
 	}
 	if c.Locations <= 0 {
 		c.Locations = 100_000
+	}
+	if c.Lease < leastLease || c.Lease > mostLease {
+		return fmt.Errorf("rollcall: Lease %v is out of range: it must be at least %v, and at most %v", c.Lease, leastLease, mostLease)
+	}
+	if c.Renew < leastRenew {
+		return fmt.Errorf("rollcall: Renew %v is too short: it must be at least %v", c.Renew, leastRenew)
 	}
 	if c.StoreLost > Open {
 		return fmt.Errorf("rollcall: StoreLost %d is neither Closed nor Open", c.StoreLost)

@@ -62,7 +62,7 @@ func (m admission) First(k engine.Control, first *protocol.Message) engine.Bindi
 	})
 	body, _ := system.AppendLogonReply(nil, map[string]string{ // it has no error: the texts are short
 		protocol.FieldHeartbeatMS: strconv.FormatInt(beat.Milliseconds(), 10),
-		system.FieldMaxBody:       strconv.Itoa(m.cfg.Queue + frameHead),
+		system.FieldMaxBody:       strconv.Itoa(m.cfg.maxBody()),
 	})
 	k.Admit(&engine.Admitted{UserID: first.UserID, Reply: &protocol.Message{
 		Type: protocol.TypeLogon, Flags: protocol.FlagReply, ID: first.ID, DestUserID: first.UserID, Body: body,

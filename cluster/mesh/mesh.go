@@ -57,7 +57,7 @@ type Config struct {
 	// Secret is the same at all nodes of the cluster, and known to no one else: at least 16 random bytes. Empty means none.
 	Secret []byte
 	// Queue is how many bytes of frames may wait for one node; then Send returns cluster.ErrPeerSlow. No frame may be larger. 0 or less
-	// means 16 MiB.
+	// means 16 MiB, and more than 256 MiB means that.
 	Queue int
 	// Logger gets messages for operators. Nil means that warnings and errors go to standard error.
 	Logger *zap.Logger
@@ -67,6 +67,8 @@ type Config struct {
 
 const (
 	defaultQueue = 16 << 20
+	mostQueue    = 256 << 20
+	leastBody    = 4096 // has room for a logon, and for a proof
 	leastSecret  = 16
 	// beat is how often a side that sends nothing sends a heartbeat.
 	beat = time.Second
@@ -79,6 +81,7 @@ func (c *Config) complete() error {
 	if c.Queue <= 0 {
 		c.Queue = defaultQueue
 	}
+	c.Queue = min(c.Queue, mostQueue)
 	if c.silence <= 0 {
 		c.silence = silence
 	}
@@ -93,6 +96,9 @@ func (c *Config) complete() error {
 	}
 	return nil
 }
+
+// maxBody is how large a message may be: a frame, a logon or a proof.
+func (c *Config) maxBody() int { return max(c.Queue, leastBody) + frameHead }
 
 // Mesh is a cluster.Mesh over TCP. Make one with New. All methods may be called from any goroutine.
 type Mesh struct {
@@ -135,8 +141,8 @@ func New(cfg Config) (*Mesh, error) {
 	m.routes.Store(new(map[cluster.Incarnation]*peer))
 	e, err := engine.New(engine.Config{
 		Listeners: []engine.Listener{{Addr: cfg.Listen, TLS: cfg.TLS}},
-		Loops:     1,                                                                                     // all frames are delivered one at a time
-		Limits:    engine.Limits{MaxBody: cfg.Queue + frameHead, MaxMemory: 4 * (cfg.Queue + frameHead)}, // of strangers too
+		Loops:     1,                                                                   // all frames are delivered one at a time
+		Limits:    engine.Limits{MaxBody: cfg.maxBody(), MaxMemory: 4 * cfg.maxBody()}, // of strangers too
 		Timeouts:  engine.Timeouts{FirstMessage: cfg.silence, Handshake: cfg.silence, Stop: time.Second},
 		Logger:    cfg.Logger,
 	})

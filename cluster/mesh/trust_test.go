@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,22 @@ func TestAMeshNeedsProofs(t *testing.T) {
 	defer m.Close()
 	if m.Addr() != "gate-1:9100" {
 		t.Errorf("the address is %s", m.Addr())
+	}
+}
+
+// With a Queue that makes no sense a frame comes too.
+func TestAnyQueueHasRoomForAFrame(t *testing.T) {
+	for _, n := range []int{-1, 1, math.MinInt, math.MaxInt} {
+		from, to := open(t, mesh.Config{Secret: secret, Queue: n}), open(t, mesh.Config{Secret: secret, Queue: n})
+		came := make(chan string, 1)
+		stop := testkit.Must(to.Open(7, func(frame []byte) { came <- string(frame) }))
+		from.Route(map[cluster.Incarnation]string{7: to.Addr()})
+		if err := from.Send(7, []byte("1")); err != nil {
+			t.Errorf("with Queue %d a frame was refused: %v", n, err)
+		} else if got := testkit.Receive(t, "a frame", came); got != "1" {
+			t.Errorf("with Queue %d the frame is %q", n, got)
+		}
+		stop()
 	}
 }
 

@@ -18,7 +18,7 @@ type MeshConfig struct {
 	// Prefix is that of Config.
 	Prefix string
 	// Queue is how many frames may wait for the server, and QueueBytes how many bytes: further ones are refused with
-	// cluster.ErrPeerSlow. 0 or less means 16,384 frames and 16 MiB.
+	// cluster.ErrPeerSlow. 0 or less means 16,384 frames and 16 MiB; more than a million frames means a million.
 	Queue, QueueBytes int
 	// Logger gets messages for operators. Nil means that warnings and errors go to standard error.
 	Logger *zap.Logger
@@ -44,8 +44,12 @@ type letter struct {
 	frame []byte
 }
 
-// sendAtOnce is how many frames are given to the server at a time.
-const sendAtOnce = 128
+const (
+	// sendAtOnce is how many frames are given to the server at a time.
+	sendAtOnce = 128
+	// mostQueued is the greatest MeshConfig.Queue: room for it is taken at the start.
+	mostQueued = 1_000_000
+)
 
 // NewMesh returns a Mesh on the client's server. Call Close when the node's Run has returned.
 func NewMesh(client rueidis.Client, cfg MeshConfig) *Mesh {
@@ -55,6 +59,7 @@ func NewMesh(client rueidis.Client, cfg MeshConfig) *Mesh {
 	if cfg.Queue <= 0 {
 		cfg.Queue = 16384
 	}
+	cfg.Queue = min(cfg.Queue, mostQueued)
 	if cfg.QueueBytes <= 0 {
 		cfg.QueueBytes = 16 << 20
 	}

@@ -35,11 +35,12 @@ type Config struct {
 	// Prefix is the beginning of all keys' names, between braces. Empty means "rollcall". Clusters that share a server need
 	// different ones.
 	Prefix string
-	// Buckets is the number of hashes that users are spread over. It is fixed at the first start. 0 or less means 16,384, which is
-	// good for 8 million users.
+	// Buckets is the number of hashes that users are spread over: at most 16 million. It is fixed at the first start. 0 or less means
+	// 16,384, which is good for 8 million users.
 	Buckets int
 	// WaitReplicas is how many replicas must have a renewal, so that a server that was cut off from them does not count: 1 with
-	// Sentinel or Redis Cluster, which then need two replicas, so that one may be away. 0 or less means none, for a single server.
+	// Sentinel or Redis Cluster, which then need two replicas, so that one may be away; at most 1,000. 0 or less means none, for a
+	// single server.
 	WaitReplicas int
 	// WaitFor is how long a renewal waits for replicas. 0 or less means 100 ms.
 	WaitFor time.Duration
@@ -47,7 +48,11 @@ type Config struct {
 	Logger *zap.Logger
 }
 
-const defaultBuckets = 16384
+const (
+	defaultBuckets = 16384
+	mostBuckets    = 16_000_000
+	mostReplicas   = 1000
+)
 
 // Directory is a cluster.Directory on a Redis or Valkey server.
 type Directory struct {
@@ -75,6 +80,12 @@ func New(ctx context.Context, client rueidis.Client, cfg Config) (*Directory, er
 	}
 	if cfg.Buckets <= 0 {
 		cfg.Buckets = defaultBuckets
+	}
+	switch {
+	case cfg.Buckets > mostBuckets:
+		return nil, fmt.Errorf("rollcall: Buckets %d: %d are the most", cfg.Buckets, mostBuckets)
+	case cfg.WaitReplicas > mostReplicas:
+		return nil, fmt.Errorf("rollcall: WaitReplicas %d: %d are the most", cfg.WaitReplicas, mostReplicas)
 	}
 	if cfg.WaitFor <= 0 {
 		cfg.WaitFor = 100 * time.Millisecond

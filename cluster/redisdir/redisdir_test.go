@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"strings"
 	"testing"
@@ -85,6 +86,39 @@ func TestAServerThatTakesMoreMemoryThanItHasToIsToldOf(t *testing.T) {
 	}
 }
 
+// A number that makes no sense is refused by an error that names it, or it works.
+func TestEveryNumberOfADirectoryIsRefusedByNameOrWorks(t *testing.T) {
+	s := startServer(t)
+	for _, n := range []int{-1, 1, math.MinInt, math.MaxInt} {
+		for name, cfg := range map[string]redisdir.Config{
+			"Buckets": {Buckets: n}, "WaitReplicas": {WaitReplicas: n}, "WaitFor": {WaitReplicas: 1, WaitFor: time.Duration(n)},
+		} {
+			cfg.Prefix, cfg.Logger = fmt.Sprint(name, n), zap.NewNop()
+			d, err := redisdir.New(t.Context(), s.client(), cfg)
+			if err != nil {
+				if !strings.Contains(err.Error(), name) {
+					t.Errorf("%s %d: the error is %v", name, n, err)
+				}
+				continue
+			}
+			me := join(t, d)
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // no replica comes
+			if _, err := d.Renew(ctx, me, cluster.Member{}, 0); err != nil && cfg.WaitReplicas <= 0 {
+				t.Errorf("%s %d: a renewal was answered with %v", name, n, err)
+			}
+			cancel()
+			if count, err := d.Count(t.Context()); count != 0 || err != nil {
+				t.Errorf("%s %d: the count is %d, %v", name, n, count, err)
+			}
+		}
+		m := redisdir.NewMesh(s.client(), redisdir.MeshConfig{Queue: n, QueueBytes: n})
+		if err := m.Send(1, []byte("a frame")); err != nil {
+			t.Errorf("with Queue %d a frame was refused: %v", n, err)
+		}
+		m.Close()
+	}
+}
+
 // A library of the same name that is another is not replaced, and not used.
 func TestAnotherLibraryOfTheSameNameIsRefused(t *testing.T) {
 	s := startServer(t)
@@ -110,6 +144,23 @@ func TestANodeThatStartsDoesNotHaveTheServerRecover(t *testing.T) {
 		t.Errorf("the table was %+v, and is %+v", before, v)
 	}
 	testkit.Must(a.Swap(t.Context(), "ann", 0, []byte("1"), cluster.SwapOptions{Epoch: before.Epoch}))
+}
+
+// A node of a later version may say more of itself: what this version does not know is skipped.
+func TestARowOfALaterVersionIsRead(t *testing.T) {
+	s := startServer(t)
+	c := s.client()
+	d := open(t, c, redisdir.Config{})
+	me := join(t, d)
+	later := fmt.Sprint(me + 1)
+	row := `A3` + "\n" + `{"Name":"later","Policy":"p","Knows":7,"Zone":{"rack":[1,2]}}`
+	if err := c.Do(t.Context(), c.B().Hset().Key("{rollcall}:nodes").FieldValue().FieldValue(later, row).FieldValue("later", "x").Build()).Error(); err != nil {
+		t.Fatal(err)
+	}
+	v, err := d.Renew(t.Context(), me, cluster.Member{}, 0)
+	if err != nil || len(v.Members) != 2 || v.Members[1].Renewals != 3 || v.Members[1].Dead || v.Members[1].Member != (cluster.Member{Name: "later", Policy: "p", Knows: 7}) {
+		t.Errorf("the table is %+v, %v", v, err)
+	}
 }
 
 // A node with another number of buckets does not join.
