@@ -356,7 +356,7 @@ func TestNoSecretIsInAnyAnswer(t *testing.T) {
 	conn := info.Sessions[0].Conn
 	var said strings.Builder
 	for _, path := range []string{"overview", "sessions", "sessions?limit=1", "sessions?device=0&limit=1", "sessions?q=a", "sessions?q=ann", "sessions?top=age",
-		"user?id=ann", "closed", fmt.Sprintf("conns/%d", conn)} {
+		"user?id=ann", "closed", "bans", "rooms", fmt.Sprintf("conns/%d", conn)} {
 		a := s.ask("GET", apiPrefix+path, "")
 		if a.status != 200 {
 			t.Errorf("%s: %d", path, a.status)

@@ -42,7 +42,7 @@ function patch(old, now) {
 
 const hidden = /[\p{C}\p{Zl}\p{Zp}\u034f\u115f\u1160\u3164\uffa0\u{e0000}-\u{e0fff}]/gu
 
-/** Text of others: apart from what is around it, and with its invisible characters visible. */
+/** Text of others: apart from what is around it, and with invisible characters visible. */
 function text(s = '') {
 	const marks = [...s.matchAll(hidden)].map(([c]) => h('span.esc', 'U+' + c.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')))
 	return h('bdi', s.split(hidden).map((part, i) => [part, marks[i]]))
@@ -158,7 +158,7 @@ async function status() {
 		draw()
 		if (Date.now() - troubleAt < Math.max(5000, 50 * (trouble?.took ?? 0))) return
 		troubleAt = Date.now()
-		trouble = await api('sessions', { trouble: '1', limit: 100 }).catch(() => trouble)
+		trouble = await api('sessions', { trouble: '1', limit: 1000 }).catch(() => trouble)
 		if (!view.path) draw()
 	} catch (e) {
 		banner(e.message)
@@ -542,7 +542,7 @@ $('#mode').onclick = () => ask('Read only', 'You may look, and not act, without 
 	})
 
 $('#search').onsubmit = submit('#/sessions')
-// "/" goes to the search, when it is let go: the character is not to be written there.
+// "/" goes to the search, when it is let go, so that it is not written there.
 document.onkeydown = document.onkeyup = (/** @type {any} */ e) => {
 	if (e.key !== '/' || e.ctrlKey || e.metaKey || dialog.open || /INPUT|SELECT|TEXTAREA/.test(e.target.tagName)) return
 	e.preventDefault()

@@ -248,7 +248,7 @@ func TestThePageOfACluster(t *testing.T) {
 	p.typing("#ask input", "enough\r")
 	p.says("no answer from gate-2")
 	<-tablet.Done()
-	p.do("location.hash = '#/nodes'")
+	p.show("#/nodes")
 	p.says("No answer came from gate-2")
 	p.keepAll("admin-nodes-missing")
 	p.look("admin-everywhere-missing", fmt.Sprintf("#/everywhere?cursor=%d+", life), "No answer came from gate-2")
@@ -256,11 +256,12 @@ func TestThePageOfACluster(t *testing.T) {
 	if value[bool](p, "document.body.innerText.includes('offline')") {
 		t.Error("a user of a node that does not answer is said to be offline")
 	}
-	p.do("location.hash = '#/nodes'")
+	p.show("#/nodes")
 	p.says("No answer came from gate-2")
 	look := p.accessibility()
 	p.everyWay(func(how string) { look("the nodes" + how) })
 	mesh.Lose(nil)
+	p.await("!document.body.innerText.includes('No answer came') && document.querySelectorAll('tbody tr').length === 3") // it is asked for anew
 	p.do("location.hash = '#/everywhere'")
 	p.await("document.querySelectorAll('tbody tr').length > 0")
 	p.everyWay(func(how string) { look("the sessions of all nodes" + how) })

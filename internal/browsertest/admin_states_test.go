@@ -75,6 +75,8 @@ func TestThePageWithNothingToShow(t *testing.T) {
 	p.show("#/")
 	p.await("[...document.querySelectorAll('dd a[href=\"#/refused\"]')].some(a => a.innerText === '1')")
 	p.look("admin-bans", "#/refused", "by the application")
+	s.Engine.Ban(netip.MustParseAddr("203.0.113.8"), time.Hour)
+	p.says("203.0.113.8/32") // which is asked for anew
 	p.click("main td a", "203.0.113.7/32")
 	p.says("Search for 203.0.113.7/32")
 
