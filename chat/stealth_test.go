@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,7 +24,16 @@ import (
 // a stranger, ask all that a client can ask. None of them gets a byte that is another one, but for the times of what they do themselves, and
 // each of their requests has the same calls of the store made.
 func TestStealthLooksOfflineInEveryAnswer(t *testing.T) {
-	hidden, offline := playStealth(t, true, time.Hour), playStealth(t, false, time.Hour)
+	for seed := range uint64(2) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			compareWorlds(t, playStealth(t, seed, true, time.Hour), playStealth(t, seed, false, time.Hour))
+		})
+	}
+}
+
+func compareWorlds(t *testing.T, hidden, offline []look) {
+	t.Helper()
 	if len(hidden) != len(offline) {
 		t.Fatalf("%d questions were asked of a user in Stealth, and %d of one who is offline", len(hidden), len(offline))
 	}
@@ -43,7 +53,7 @@ func TestStealthLooksOfflineInEveryAnswer(t *testing.T) {
 
 // P23: whatever bob, who is in Stealth, and others do, others are told nothing of him.
 func TestStealthIsToldToNobody(t *testing.T) {
-	for _, l := range playStealth(t, true, -1) {
+	for _, l := range playStealth(t, 0, true, -1) {
 		for user, seen := range l.seen {
 			for _, s := range seen {
 				if strings.HasPrefix(s, "bob ") {
@@ -70,11 +80,16 @@ type twoWorlds struct {
 	others []*chattest.Peer // ann, carol and eve
 	looks  []look
 	posts  byte
+	rnd    *rand.Rand // the order of the questions; nil for the order in which they are written
 }
 
-// playStealth has them ask, and bob, where he is in Stealth, do what a user does between their questions.
-func playStealth(t *testing.T, stealth bool, interval time.Duration) []look {
+// playStealth has them ask, and bob, where he is in Stealth, do what a user does between their questions. The seed is that of the questions' order; with
+// 0 it is one that makes sense.
+func playStealth(t *testing.T, seed uint64, stealth bool, interval time.Duration) []look {
 	w := &twoWorlds{store: &recordingStore{Memory: chat.NewMemory()}, began: time.Now()}
+	if seed > 0 {
+		w.rnd = rand.New(rand.NewPCG(seed, 23))
+	}
 	fillStealth(t, w.store.Memory)
 	w.World = chattest.NewWorld(t, chat.Config{Store: w.store, Strangers: true, Presence: presence.Config{Interval: interval}})
 	defer w.End()
@@ -146,15 +161,19 @@ func (w *twoWorlds) askAll() {
 	about := []string{"user", "bob"}
 	group := []string{"group", "7"}
 	both := slices.Concat(group, about)
+	var questions []func()
 	for _, p := range w.others {
+		question := func(what string, ask func()) {
+			questions = append(questions, func() { w.look(p.User+" asks "+what, ask) })
+		}
 		ask := func(what string, typ uint16, op uint8, content []byte, fields ...string) {
-			w.look(p.User+" asks "+what, func() { _, _ = p.Ask(typ, op, content, fields...) })
+			question(what, func() { _, _ = p.Ask(typ, op, content, fields...) })
 		}
 		sees := func() {
 			ask("Watch", protocol.TypePresence, protocol.PresenceWatch, nil)
 			ask("Query", protocol.TypePresence, protocol.PresenceQuery, chattest.IDs("bob", "nobody"))
 			ask("Query again", protocol.TypePresence, protocol.PresenceQuery, chattest.IDs("bob"))
-			w.look(p.User+" asks who is online", func() { p.WhoIsOnline("bob", "nobody", p.User) })
+			question("who is online", func() { p.WhoIsOnline("bob", "nobody", p.User) })
 			ask("Members", protocol.TypeGroup, protocol.GroupMembers, nil, group...)
 			ask("Members by pages", protocol.TypeGroup, protocol.GroupMembers, nil, append([]string{"cursor", "ann", "limit", "1"}, group...)...)
 			ask("List", protocol.TypeContacts, protocol.ContactList, nil)
@@ -196,21 +215,41 @@ func (w *twoWorlds) askAll() {
 			ask("Leave", protocol.TypeGroup, protocol.GroupLeave, nil, group...)
 		}
 	}
+	if w.rnd != nil {
+		w.rnd.Shuffle(len(questions), func(i, j int) { questions[i], questions[j] = questions[j], questions[i] })
+	}
+	for _, ask := range questions {
+		ask()
+	}
 	w.reset()
 }
 
-// reset makes ann and bob friends again, and bob a member.
+// reset makes ann and bob friends again, and bob a member who may write.
 func (w *twoWorlds) reset() {
 	w.T.Helper()
-	err := w.store.Memory.UpdateContact(w.T.Context(), "ann", "bob", func(r *chat.Relation) error {
-		r.AB.State, r.BA.State = chat.Friend, chat.Friend
-		return nil
-	})
-	if err != nil {
+	for _, p := range w.others {
+		err := w.store.Memory.UpdateContact(w.T.Context(), p.User, "bob", func(r *chat.Relation) error {
+			r.AB.Blocked = false
+			if p.User == "ann" {
+				r.AB.State, r.BA.State = chat.Friend, chat.Friend
+			}
+			return nil
+		})
+		if err != nil {
+			w.T.Fatal(err)
+		}
+	}
+	if err := w.Chat.Ban(w.T.Context(), chat.Server, 7, "bob", false, false); err != nil {
 		w.T.Fatal(err)
 	}
-	if n := testkit.Must(w.Chat.AddMembers(w.T.Context(), chat.Server, 7, []string{"bob"})); n > 1 {
-		w.T.Errorf("%d users were added", n)
+	testkit.Must(w.Chat.AddMembers(w.T.Context(), chat.Server, 7, []string{"bob"}))
+	for _, err := range []error{
+		w.Chat.Mute(w.T.Context(), chat.Server, 7, "bob", time.Time{}),
+		w.Chat.SetRole(w.T.Context(), chat.Server, 7, "bob", chat.Ordinary),
+	} {
+		if err != nil {
+			w.T.Fatal(err)
+		}
 	}
 	w.sync()
 }
