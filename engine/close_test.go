@@ -180,6 +180,10 @@ func theNoticeGoesLast(t *testing.T) {
 
 // docs/protocol.md, "Closing, and coming back": how a peer ends a connection says why.
 func TestThePeersEndHasItsCode(t *testing.T) {
+	eachTransportThat(t, func(tr *transport) bool { return tr.secure == nil && !tr.web && !tr.piped }, thePeersEndHasItsCode)
+}
+
+func thePeersEndHasItsCode(t *testing.T) {
 	whole := frame(t, protocol.Message{Type: 1, Body: []byte("hello")})
 	for _, c := range []struct {
 		name string
@@ -198,6 +202,9 @@ func TestThePeersEndHasItsCode(t *testing.T) {
 		}, protocol.NetworkError},
 		{"a reset", func(p *peer) { p.reset() }, protocol.NetworkError},
 	} {
+		if c.name == "a reset" && !transportOf(t).resets() {
+			continue
+		}
 		for _, workers := range []int{0, 2} {
 			t.Run(fmt.Sprintf("%s, %d workers", c.name, workers), func(t *testing.T) {
 				e := newEngine(engine.Config{Workers: workers})

@@ -12,6 +12,10 @@ import (
 // Rule 15: what was accepted is counted as sent or as dropped when the client has gone before it could be written, and before
 // the session's end is told.
 func TestWhatIsQueuedAtTheEndIsCounted(t *testing.T) {
+	eachTransportThat(t, (*transport).resets, whatIsQueuedAtTheEndIsCounted)
+}
+
+func whatIsQueuedAtTheEndIsCounted(t *testing.T) {
 	for name, end := range map[string]func(*peer){"half a close": (*peer).endSide, "a reset": (*peer).reset} {
 		t.Run(name, func(t *testing.T) {
 			const messages = 100

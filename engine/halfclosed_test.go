@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,12 +18,13 @@ import (
 
 // halfCloser is a way to end the sending side of a connection.
 type halfCloser struct {
-	name   string
-	secure bool
-	end    func(t testing.TB, p *peer)
+	name string
+	over string // the transport
+	end  func(t testing.TB, p *peer)
 }
 
-// halfClosers are a FIN, close_notify, and a FIN alone under TLS; each with a Close frame before it, and without.
+// halfClosers are a FIN, close_notify, a FIN alone under TLS, a WebSocket's Close, and a FIN on a Unix socket; each with a Close frame of ours
+// before it, and without.
 func halfClosers() []halfCloser {
 	frame := func(p *peer) { p.send(protocol.Message{Type: protocol.TypeClose}) }
 	fin := func(_ testing.TB, p *peer) { p.endSide() }
@@ -33,20 +35,41 @@ func halfClosers() []halfCloser {
 	}
 	under := func(t testing.TB, p *peer) { _ = p.Conn.(*tls.Conn).NetConn().(*net.TCPConn).CloseWrite() }
 	var all []halfCloser
-	for _, h := range []halfCloser{{"a FIN", false, fin}, {"close_notify", true, notify}, {"a FIN under TLS", true, under}} {
-		all = append(all, h, halfCloser{"a Close frame and " + h.name, h.secure, func(t testing.TB, p *peer) { frame(p); h.end(t, p) }})
+	web := func(t testing.TB, p *peer) {
+		p.web().left = true
+		p.web().write(t, wsClose(1000, ""))
+	}
+	for _, h := range []halfCloser{{"a FIN", "tcp", fin}, {"close_notify", "tls", notify}, {"a FIN under TLS", "tls", under},
+		{"a WebSocket's Close", "ws", web}, {"a FIN on a Unix socket", "unix", fin}} {
+		all = append(all, h, halfCloser{"a Close frame and " + h.name, h.over, func(t testing.TB, p *peer) { frame(p); h.end(t, p) }})
 	}
 	return all
 }
 
-// listen returns an engine that speaks TLS or not, and dials it.
-func (h halfCloser) listen(sec *security, cfg engine.Config) (e *engine.Engine, dialer func(t testing.TB, addr string) *peer) {
+// listen returns an engine with a listener for the transport, and what dials it.
+func (h halfCloser) listen(t *testing.T, sec *security, cfg engine.Config) (e *engine.Engine, dialer func(t testing.TB, addr string) *peer) {
 	cfg.Listeners = []engine.Listener{{Addr: "127.0.0.1:0"}}
-	if !h.secure {
-		return newEngine(cfg), dial
+	l := &cfg.Listeners[0]
+	dialer = dial
+	switch h.over {
+	case "tls":
+		l.TLS = sec.server
+		dialer = func(t testing.TB, addr string) *peer { return dialTLS(t, addr, sec.client) }
+	case "ws":
+		l.WebSocket = new(engine.WebSocket)
+		dialer = func(t testing.TB, addr string) *peer { return newPeer(t, upgraded(t, bare(t, addr, nil), addr)) }
+	case "unix":
+		l.Network, l.Addr = "unix", filepath.Join(t.TempDir(), "s")
+		dialer = func(t testing.TB, addr string) *peer {
+			nc, err := net.DialTimeout("unix", addr, patience)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = nc.Close() })
+			return newPeer(t, nc)
+		}
 	}
-	cfg.Listeners[0].TLS = sec.server
-	return newEngine(cfg), func(t testing.TB, addr string) *peer { return dialTLS(t, addr, sec.client) }
+	return newEngine(cfg), dialer
 }
 
 // wantAnswers wants the answers to these requests in order, whole, and then the end of the connection.
@@ -83,7 +106,7 @@ func TestAPeerThatHasEndedItsSideGetsAllAnswers(t *testing.T) {
 					continue
 				}
 				t.Run(fmt.Sprintf("%s, %d workers, %d answers of %d", h.name, workers, tc.requests, tc.size), func(t *testing.T) {
-					e, dialer := h.listen(sec, engine.Config{Workers: workers})
+					e, dialer := h.listen(t, sec, engine.Config{Workers: workers})
 					answer := bytes.Repeat([]byte("x"), tc.size)
 					e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 						if workers > 0 { // the end is found before they are handled
@@ -121,7 +144,7 @@ func TestAHalfClosedPeerThatTakesNothingIsGivenUpOn(t *testing.T) {
 	sec := newSecurity(t)
 	for _, h := range halfClosers() {
 		t.Run(h.name, func(t *testing.T) {
-			e, dialer := h.listen(sec, engine.Config{Timeouts: engine.Timeouts{Close: 100 * time.Millisecond}, Limits: engine.Limits{MaxOutbound: 64 << 20, MaxBody: 32 << 20}})
+			e, dialer := h.listen(t, sec, engine.Config{Timeouts: engine.Timeouts{Close: 100 * time.Millisecond}, Limits: engine.Limits{MaxOutbound: 64 << 20, MaxBody: 32 << 20}})
 			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, make([]byte, 16<<20)) })
 			r := serve(t, e)
 			p := dialer(t, r.addr)
@@ -140,14 +163,22 @@ func TestAHalfClosedPeerThatTakesNothingIsGivenUpOn(t *testing.T) {
 func TestAHalfClosedPeerThatResetsIsNotWaitedFor(t *testing.T) {
 	sec := newSecurity(t)
 	for _, h := range halfClosers() {
+		if h.over == "unix" { // which cannot be reset
+			continue
+		}
 		t.Run(h.name, func(t *testing.T) {
-			e, dialer := h.listen(sec, engine.Config{Timeouts: engine.Timeouts{Close: time.Hour}})
+			e, dialer := h.listen(t, sec, engine.Config{Timeouts: engine.Timeouts{Close: time.Hour}})
 			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error { return c.Reply(m, make([]byte, 160<<10)) })
 			r := serve(t, e)
 			p := dialer(t, r.addr)
-			tcp, ok := p.Conn.(*net.TCPConn)
-			if !ok {
-				tcp = p.Conn.(*tls.Conn).NetConn().(*net.TCPConn)
+			var tcp *net.TCPConn
+			switch nc := p.Conn.(type) {
+			case *tls.Conn:
+				tcp = nc.NetConn().(*net.TCPConn)
+			case *webConn:
+				tcp = nc.Conn.(*net.TCPConn)
+			default:
+				tcp = nc.(*net.TCPConn)
 			}
 			if err := tcp.SetReadBuffer(4 << 10); err != nil {
 				t.Fatal(err)
@@ -170,7 +201,7 @@ func TestAHalfClosedConnectionIsToldThatTheEngineStops(t *testing.T) {
 	sec := newSecurity(t)
 	for _, h := range halfClosers()[:3] {
 		t.Run(h.name, func(t *testing.T) {
-			e, dialer := h.listen(sec, engine.Config{Workers: 1})
+			e, dialer := h.listen(t, sec, engine.Config{Workers: 1})
 			handling, release := make(chan struct{}), make(chan struct{})
 			e.HandleDefault(func(c *engine.Conn, m *protocol.Message) error {
 				close(handling)

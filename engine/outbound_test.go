@@ -61,6 +61,10 @@ func aPeerThatDoesNotReadIsASlowConsumer(t *testing.T) {
 
 // The limit of what waits: a flood from another goroutine while the peer does not read.
 func TestDroppedMessagesAreCounted(t *testing.T) {
+	eachTransport(t, droppedMessagesAreCounted)
+}
+
+func droppedMessagesAreCounted(t *testing.T) {
 	e := newEngine(engine.Config{Limits: engine.Limits{MaxOutbound: 1 << 20}, Timeouts: engine.Timeouts{Close: 200 * time.Millisecond}})
 	e.HandleDefault(func(*engine.Conn, *protocol.Message) error { return nil })
 	g := newGate(t, e)

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +11,10 @@ import (
 
 // A kick is to know how each connection ended: told, closed by its peer, or by force after the deadline.
 func TestWhenClosedTellsHowTheConnectionEnded(t *testing.T) {
+	eachTransportThat(t, func(tr *transport) bool { return !strings.Contains(tr.name, "tls over") }, whenClosedTellsHowTheConnectionEnded)
+}
+
+func whenClosedTellsHowTheConnectionEnded(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		want  protocol.CloseOutcome
@@ -35,8 +40,11 @@ func TestWhenClosedTellsHowTheConnectionEnded(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
-			e := newEngine(engine.Config{Timeouts: engine.Timeouts{Close: 500 * time.Millisecond}, Limits: engine.Limits{MaxOutbound: 64 << 20}})
+			timeout := 500 * time.Millisecond
+			if tc.want == protocol.OutcomeTold { // in which the client takes the notice
+				timeout = time.Second
+			}
+			e := newEngine(engine.Config{Timeouts: engine.Timeouts{Close: timeout}, Limits: engine.Limits{MaxOutbound: 64 << 20}})
 			conns := make(chan *engine.Conn, 1)
 			e.Handle(1, func(c *engine.Conn, m *protocol.Message) error { conns <- c; return nil })
 			p := dial(t, serve(t, e).addr)

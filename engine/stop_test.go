@@ -19,6 +19,10 @@ import (
 // Rule 16: when an engine stops its listeners close first, then every connection is told ServerStopping, and only then
 // closed; its Ended comes before Run returns. gnet: OnShutdown runs before the connections are closed.
 func TestStoppingTellsEveryConnection(t *testing.T) {
+	eachTransportThat(t, (*transport).buffers, stoppingTellsEveryConnection)
+}
+
+func stoppingTellsEveryConnection(t *testing.T) {
 	e := newEngine(engine.Config{Timeouts: engine.Timeouts{Stop: time.Minute}})
 	g := newGate(t, e)
 	e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
@@ -35,12 +39,16 @@ func TestStoppingTellsEveryConnection(t *testing.T) {
 		peers[i], bindings[i] = g.enter(t, r.addr)
 	}
 	silent := dial(t, r.addr) // not admitted yet
-	eventually(t, "all connections", func() bool { return e.Stats().Conns.Open == len(peers)+1 })
+	eventually(t, "all connections", func() bool { n := e.Stats().Conns; return n.Bound == len(peers) && n.Accepted == 1 })
 	peers[0].send(protocol.Message{Type: 2})
 	receive(t, "the handler", entered)
 	r.cancel()
 	eventually(t, "the end of listening", func() bool {
-		nc, err := net.DialTimeout("tcp", r.addr, patience)
+		network := "tcp"
+		if transportOf(t).network == "unix" {
+			network = "unix"
+		}
+		nc, err := net.DialTimeout(network, r.addr, patience)
 		if err == nil {
 			_ = nc.Close()
 		}
