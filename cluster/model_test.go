@@ -407,8 +407,16 @@ func (p *program) fault() {
 		p.store.Promote(before)
 	case 2: // for less than a lease, or more
 		p.cut(n)
+		alone := p.draw(2) == 0
+		if alone {
+			p.log.Notef("%s is cut off from the other nodes too", n.name)
+			p.silence(n)
+		}
 		time.Sleep(time.Duration(p.draw(40_000)) * time.Millisecond)
 		p.log.Notef("%s is cut off no more", n.name)
+		if alone {
+			p.setBad(true)
+		}
 		p.heal(n)
 	case 3:
 		p.log.Notef("frames to %s are lost", n.name)
