@@ -2,9 +2,11 @@ package browsertest
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
@@ -14,6 +16,7 @@ import (
 	"github.com/rollcall-go/rollcall/client"
 	"github.com/rollcall-go/rollcall/internal/testkit"
 	"github.com/rollcall-go/rollcall/rollcalltest"
+	"github.com/rollcall-go/rollcall/usermgr"
 )
 
 // Everything that can be used has a name, labels have fields, headings begin with one h1, and texts stand out against what is behind them, in the
@@ -26,12 +29,16 @@ func TestThePageIsAccessible(t *testing.T) {
 	if err := s.Bridge.Group("lobby").Join(bridge.Member{UserID: "alice"}); err != nil {
 		t.Fatal(err)
 	}
+	s.Engine.Ban(netip.MustParseAddr("203.0.113.7"), time.Hour)
+	if _, err := s.Users.Kick("zoe", &usermgr.KickOptions{BanFor: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
 	url, token, _ := pages(t, s.Server, "")
 	p, _ := openPage(t, url)
 	p.unlock(token)
 	look := p.accessibility()
 	p.everyWay(func(how string) {
-		for _, hash := range []string{"#/", "#/sessions", "#/sessions?q=alice", "#/sessions?top=age", "#/user?id=alice", fmt.Sprintf("#/conn?n=%d", alice.Sessions[0].Conn),
+		for _, hash := range []string{"#/", "#/sessions", "#/sessions?q=alice", "#/sessions?top=age", "#/user?id=alice", "#/user?id=zoe", fmt.Sprintf("#/conn?n=%d", alice.Sessions[0].Conn),
 			"#/conn?n=1", "#/rooms", "#/room?engine=main&name=lobby", "#/ended", "#/events", "#/refused", "#/nothing"} {
 			p.do("location.hash = %q", hash)
 			p.await(fmt.Sprintf("location.hash === %q && document.querySelector('h1')", hash))
