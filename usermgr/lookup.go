@@ -97,29 +97,26 @@ func (m *Manager) Session(id string) (SessionInfo, bool) {
 // iteration delays no logon.
 func (m *Manager) Users() iter.Seq[string] {
 	return func(yield func(string) bool) {
-		// So many users are looked at before the first of them is yielded: then the processor fetches the memory of several at a time.
-		var ids [64]string
-		n := 0
-		for u := range m.users.all() {
-			if !u.isOnline() {
-				continue
-			}
-			ids[n] = u.id
-			if n++; n < len(ids) {
-				continue
-			}
+		// 64 users are looked at before the first of them is yielded: then the processor fetches the memory of several at a time.
+		ids := make([]string, 0, 64)
+		told := func() bool {
 			for _, id := range ids {
 				if !yield(id) {
-					return
+					return false
 				}
 			}
-			n = 0
+			ids = ids[:0]
+			return true
 		}
-		for _, id := range ids[:n] {
-			if !yield(id) {
+		for u := range m.users.all() {
+			if u.isOnline() {
+				ids = append(ids, u.id)
+			}
+			if len(ids) == cap(ids) && !told() {
 				return
 			}
 		}
+		told()
 	}
 }
 
