@@ -97,7 +97,7 @@ func playStealth(t *testing.T, seed uint64, stealth bool, interval time.Duration
 		w.others = append(w.others, w.LogOn(user))
 	}
 	w.Online("ann", "carol", "eve")
-	w.others[1].Watch() // so that the members of the group are known, whoever has asked for them
+	w.others[1].Watch() // the members of the group are known from here on, in both worlds
 	w.sync()
 	var phone, laptop *chattest.Peer
 	for _, deed := range []func(){
