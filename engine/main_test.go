@@ -323,12 +323,14 @@ func (p *peer) reset() {
 }
 
 // healthy keeps a connection of its own busy with echoes until the function that it returns is called, which wants all
-// of them to have been answered, and at least one after its call; and then goes.
+// of them to have been answered, and at least one after its call; and then goes. The first has been answered when healthy
+// returns: until then the engine may take a later connection for an earlier one.
 func healthy(t testing.TB, addr string) (check func()) {
 	t.Helper()
 	p := dial(t, addr)
 	quit := make(chan struct{})
 	ended := make(chan error, 1)
+	answered := make(chan struct{})
 	go func() {
 		for id, last := uint32(1), false; !last; time.Sleep(time.Millisecond) { // leaves the processor to the others
 			select {
@@ -349,10 +351,18 @@ func healthy(t testing.TB, addr string) (check func()) {
 				ended <- err
 				return
 			}
+			if id == 1 {
+				close(answered)
+			}
 			id++
 		}
 		ended <- nil
 	}()
+	select {
+	case <-answered:
+	case err := <-ended:
+		t.Fatalf("the healthy connection's first echo: %v", err)
+	}
 	var once sync.Once
 	check = func() {
 		once.Do(func() {
