@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	writers = 4 // calls of Append at a time
+	// Calls of Append at a time: one commits while another one prepares its batch. More make the batches smaller, and the messages dearer.
+	writers = 2
 	// Other changes run beside those of the writers.
 	writing = writers + 4
 	reading = 8
@@ -32,7 +33,7 @@ var planning = map[string]string{"enable_seqscan": "off", "enable_hashjoin": "of
 // Open opens the store in a database, which dsn names as a URL or as keywords and values ("host=db dbname=chat"; what is missing comes from the
 // environment variables of libpq, such as PGHOST). The tables are made in the first schema of the search path, which should be the store's
 // own (search_path=chat), as their names are plain: account, message. ctx ends the wait for the server, and for other programs that bring the
-// tables up to date. The store has at most 16 connections. PostgreSQL 12 or later will do; a commit is as safe as the server's setting
+// tables up to date. The store has at most 14 connections. PostgreSQL 12 or later will do; a commit is as safe as the server's setting
 // synchronous_commit makes it. Connections begin with four settings of the planner (enable_seqscan, enable_hashjoin, enable_mergejoin and jit are
 // off), which a pooler between must let through or ignore.
 func Open(ctx context.Context, dsn string) (*sqlstore.Store, error) {

@@ -25,7 +25,7 @@ import (
 // user each. It reports messages that were stored and answered in a second, frames that were delivered, and the time from a message to its
 // answer: half, and 99 of 100. Clients and server share the processors. With so many in flight each client sends when it has its answer. With
 // so many a second they come when their time has come, and count from then. The targets in docs/benchmarks.md are messages/s of at least 10,000
-// for SQLite and 20,000 for PostgreSQL, and with half of SQLite's p99-ms of at most 50.
+// for SQLite, to a group, and 20,000 for PostgreSQL, to one user each, and with half of SQLite's p99-ms of at most 50.
 func BenchmarkServer(b *testing.B, store chat.Store) {
 	const groups, members = 50, 20
 	var messages *chat.Service
