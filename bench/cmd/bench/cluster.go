@@ -75,6 +75,19 @@ func clusterStore(b *bench) (report.Section, error) {
 		}
 	}
 
+	p, err := b.pages(length)
+	if err != nil {
+		return report.Section{}, err
+	}
+	const page = 5 * time.Millisecond
+	targets = append(targets,
+		report.Target{What: "a page of all users, 99 % of them", Must: "≤ " + ms(page), Measured: ms(p.Page.P99), Met: p.Page.P99 <= page},
+		report.Target{What: "users counted at rest", Must: report.Count(float64(p.Users)), Measured: report.Count(float64(p.Counted)), Met: p.Counted == p.Users},
+		report.Target{What: "users of a listing at rest", Must: report.Count(float64(p.Users)), Measured: report.Count(float64(p.Listed)), Met: p.Listed == p.Users})
+	all := report.Table{Head: []string{report.Count(float64(p.Users)) + " users at three nodes", "half within", "99 % within"}}
+	all.Row("a page of 100 of them", ms(p.Page.P50), ms(p.Page.P99))
+	all.Row("their number", ms(p.Count.P50), ms(p.Count.P99))
+
 	sizes := report.Table{Head: []string{"computed from that", "1 million users, 20 nodes", "10 million users, 200 nodes"}}
 	both := func(what string, of func(users, nodes float64) string) { sizes.Row(what, of(1e6, 20), of(1e7, 200)) }
 	both("the store's records", func(u, _ float64) string { return fmt.Sprintf("%.0f MB", u*f.BytesPerUser/1e6) })
@@ -90,9 +103,16 @@ Two nodes of a cluster, in a process of their own, whose store and mesh are %s o
 links that do nothing, so that this is what the store and the other node add to a logon. An operation is a call of one of the store's
 functions. With 64 logons under way the nodes and the server did %s logons a second, and a logon took %.1f µs of the server's processor.
 The bytes of a user are those of the server, with %s users online, an ID of 13 bytes and one session each; those of the
-heaps have the session, and the text of the ID. More than 8 million users want more than the default number of buckets.`,
+heaps have the session, and the text of the ID. Pages and counts of all users are those of Node.UserPage and Node.Count, asked at each node in turn, one at a
+time; a node counts anew when its last count is a second old. More than 8 million users want more than the default number of buckets.`,
 		version, report.Count(f.LogonsPerS), f.StoreCPU, report.Count(float64(users))),
-		Targets: targets, Body: t.String() + "\n" + inStore.String() + "\n" + memory.String() + "\n" + sizes.String()}, nil
+		Targets: targets, Body: t.String() + "\n" + inStore.String() + "\n" + memory.String() + "\n" + all.String() + "\n" + sizes.String()}, nil
+}
+
+// pages measures listings of the users of three nodes.
+func (b *bench) pages(length time.Duration) (f nodes.PageFigures, err error) {
+	_, err = b.measureNodes(&f, "-what", "pages", "-nodes", "3", "-users", fmt.Sprint(b.either(30_000, 3000)), "-for", length.String())
+	return f, err
 }
 
 // clusterMesh measures the ways between two nodes.
@@ -118,6 +138,8 @@ func clusterMesh(b *bench) (report.Section, error) {
 	}
 	row("direct, over TCP (cluster/mesh)", f.Direct)
 	row("over the server, by SPUBLISH (cluster/redisdir)", f.Redis)
+	row("without Rollcall: PUBLISH, one goroutine", f.Alone)
+	row(fmt.Sprintf("without Rollcall: PUBLISH, %d goroutines", nodes.Publishers), f.Publish)
 	relay := report.Table{Head: []string{"a request from user to user, and its answer", "half within", "99 % within", "requests/s, 64 under way"}}
 	for _, c := range []struct {
 		what string
@@ -129,7 +151,9 @@ func clusterMesh(b *bench) (report.Section, error) {
 	const least = 500_000
 	return report.Section{Intro: fmt.Sprintf(`
 Two nodes' meshes in one process send frames of %d bytes to each other: one at a time, each answered by another, and then as many as
-go, from one node to the other. The server is %s, on the same machine. Then a client asks another one, with a body of as many bytes, by way of
+go, from one node to the other. The server is %s, on the same machine. Beside them is what PUBLISH and SUBSCRIBE by rueidis do without Rollcall: a
+goroutine waits for the server's answer before its next frame, and rueidis puts together what several goroutines send at once, which then has no
+order. Then a client asks another one, with a body of as many bytes, by way of
 their engines; clients, engines and nodes are one process.`, nodes.FrameSize, version),
 		Targets: []report.Target{
 			{What: "frames from node to node in a second, direct", Must: "≥ " + report.Count(least),

@@ -19,7 +19,7 @@ func main() {
 	flag.IntVar(&s.Nodes, "nodes", 2, "nodes of the cluster")
 	flag.IntVar(&s.Users, "users", 1_000_000, "users who are online when their bytes are counted")
 	flag.DurationVar(&s.For, "for", 5*time.Second, "how long each measurement takes")
-	what := flag.String("what", "store", "what to measure: store, mesh (the ways between two nodes), or relay (requests from user to user), or bytes (of a user in the store)")
+	what := flag.String("what", "store", "what to measure: store, mesh (the ways between two nodes), relay (requests from user to user), bytes (of a user in the store), or pages (of all users)")
 	flag.IntVar(&s.Sessions, "sessions", 1, "of bytes: sessions of each user")
 	flag.BoolVar(&s.Token, "token", false, "of bytes: each logon has a token")
 	flag.IntVar(&s.IDSize, "id", 13, "of bytes: bytes of a user's ID")
@@ -35,8 +35,10 @@ func main() {
 		f, err = nodes.MeasureRelay(s)
 	case "bytes":
 		f, err = nodes.MeasureBytes(s)
+	case "pages":
+		f, err = nodes.MeasurePages(s)
 	default:
-		err = fmt.Errorf("-what %q: it is store, mesh, relay or bytes", *what)
+		err = fmt.Errorf("-what %q: it is store, mesh, relay, bytes or pages", *what)
 	}
 	if err != nil {
 		fmt.Println("nodes:", err)

@@ -32,15 +32,29 @@ type WayFigures struct {
 	ServerCPU float64 // µs of the server's processor time a frame
 }
 
-// MeshFigures are what was found of the ways between two nodes.
-type MeshFigures struct{ Direct, Redis WayFigures }
+// MeshFigures are what was found of the ways between two nodes, and beside them of PUBLISH and SUBSCRIBE without Rollcall, where one
+// goroutine sends, or Publishers.
+type MeshFigures struct{ Direct, Redis, Alone, Publish WayFigures }
+
+// Publishers is how many goroutines send of MeshFigures.Publish.
+const Publishers = 128
 
 // MeasureMesh measures the ways between two nodes, both in this process.
 func MeasureMesh(s Settings) (f MeshFigures, err error) {
 	if f.Direct, err = direct(s); err != nil {
 		return f, err
 	}
-	f.Redis, err = overRedis(s)
+	if f.Redis, err = overRedis(s, 1, func(c rueidis.Client) (cluster.Mesh, func()) {
+		m := redisdir.NewMesh(c, redisdir.MeshConfig{Logger: zap.NewNop()})
+		return m, m.Close
+	}); err != nil {
+		return f, err
+	}
+	publish := func(c rueidis.Client) (cluster.Mesh, func()) { return plain{c}, func() {} }
+	if f.Alone, err = overRedis(s, 1, publish); err != nil {
+		return f, err
+	}
+	f.Publish, err = overRedis(s, Publishers, publish)
 	return f, err
 }
 
@@ -57,11 +71,12 @@ func direct(s Settings) (f WayFigures, err error) {
 	for _, m := range ends {
 		m.Route(where)
 	}
-	return measureWay(s, ends[0], ends[1], func() (float64, error) { return 0, nil })
+	return measureWay(s, 1, ends[0], ends[1], func() (float64, error) { return 0, nil })
 }
 
-func overRedis(s Settings) (f WayFigures, err error) {
-	var ends [2]*redisdir.Mesh
+// overRedis measures with two ends that have a client each.
+func overRedis(s Settings, senders int, open func(rueidis.Client) (m cluster.Mesh, shut func())) (f WayFigures, err error) {
+	var ends [2]cluster.Mesh
 	var client rueidis.Client
 	for i := range ends {
 		client, err = dial(s.Redis)
@@ -69,22 +84,20 @@ func overRedis(s Settings) (f WayFigures, err error) {
 			return f, err
 		}
 		defer client.Close()
-		ends[i] = redisdir.NewMesh(client, redisdir.MeshConfig{Logger: zap.NewNop()})
-		defer ends[i].Close()
+		m, shut := open(client)
+		defer shut()
+		ends[i] = m
 	}
 	w := &world{ctx: context.Background(), redis: client}
-	return measureWay(s, ends[0], ends[1], func() (float64, error) {
-		system, err := w.info("cpu", "used_cpu_sys")
-		if err != nil {
-			return 0, err
-		}
-		user, err := w.info("cpu", "used_cpu_user")
-		return (system + user) * 1e6, err
+	return measureWay(s, senders, ends[0], ends[1], func() (float64, error) {
+		seconds, err := w.cpu()
+		return seconds * 1e6, err
 	})
 }
 
-// measureWay measures the way from a to b. server returns the processor time of the server, in µs.
-func measureWay(s Settings, a, b cluster.Mesh, server func() (float64, error)) (f WayFigures, err error) {
+// measureWay measures the way from a to b. senders is how many goroutines send when as many frames go as can. server returns the processor
+// time of the server, in µs.
+func measureWay(s Settings, senders int, a, b cluster.Mesh, server func() (float64, error)) (f WayFigures, err error) {
 	var flood atomic.Bool
 	var arrived atomic.Int64
 	answers := make(chan uint64, 1)
@@ -138,19 +151,22 @@ func measureWay(s Settings, a, b cluster.Mesh, server func() (float64, error)) (
 		return f, err
 	}
 	began := time.Now()
-	sent := int64(0)
-	for time.Since(began) < s.For {
-		for range 256 {
-			if a.Send(2, frame) != nil {
-				time.Sleep(100 * time.Microsecond)
-				continue
+	var sent atomic.Int64
+	_ = parallel(senders, func(int) error {
+		for time.Since(began) < s.For {
+			for range 256 / senders {
+				if a.Send(2, frame) != nil {
+					time.Sleep(100 * time.Microsecond)
+					continue
+				}
+				sent.Add(1)
 			}
-			sent++
+			for sent.Load()-arrived.Load() > 60_000 && time.Since(began) < s.For { // what waits is to be less than the queue
+				runtime.Gosched()
+			}
 		}
-		for sent-arrived.Load() > 60_000 && time.Since(began) < s.For { // what waits is to be less than the queue
-			runtime.Gosched()
-		}
-	}
+		return nil
+	})
 	seen := int64(-1)
 	for seen != arrived.Load() {
 		seen = arrived.Load()
@@ -158,7 +174,7 @@ func measureWay(s Settings, a, b cluster.Mesh, server func() (float64, error)) (
 	}
 	took := time.Since(began) - 50*time.Millisecond
 	f.PerS = float64(seen) / took.Seconds()
-	f.Lost = 1 - float64(seen)/float64(sent)
+	f.Lost = 1 - float64(seen)/float64(sent.Load())
 	f.CPU = float64((processTime() - cpu).Microseconds()) / float64(seen)
 	after, err := server()
 	f.ServerCPU = (after - serverCPU) / float64(seen)
