@@ -286,10 +286,10 @@ func (n *Node) withoutDead(entries []entry) (rest, dead []entry) {
 // tellSwept tells which entries were removed from a record, and that the user is offline by that. If the user is not, one of the dead nodes
 // may not have told that the user is online.
 func (n *Node) tellSwept(user string, version Version, dead, rest []entry) {
-	if n.cfg.Swept != nil {
+	if n.cfg.Events.Swept != nil {
 		for i := range dead {
 			e := &dead[i]
-			n.cfg.Swept(Swept{UserID: user, Place: Place{
+			n.cfg.Events.Swept(Swept{UserID: user, Place: Place{
 				Node: n.nameOf(e.node), Incarnation: e.node, Device: e.device, Generation: uint64(e.generation), Ending: e.ending, Grace: e.grace,
 			}})
 		}

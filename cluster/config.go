@@ -31,9 +31,8 @@ type Config struct {
 	// StoreLost says what happens when the store is lost for so long that the lease would end: with Closed, which is the default, the
 	// node's sessions end; with Open the node goes on, and rule 19 does not hold until the store is back.
 	StoreLost StoreLost
-	// Swept is called for each session of a dead node whose entry this node has removed from the store. It runs on a goroutine of the
-	// node, one call at a time; while it blocks the sweep waits. Nil does nothing.
-	Swept func(s Swept)
+	// Events are the functions that the node calls; all of them may be nil.
+	Events Events
 	// QueryTimeout is how long the node waits for a sign of another that it has asked: see Answer.Missing. 0 or less means 2 s.
 	QueryTimeout time.Duration
 	// LocationTTL is how long the node believes that a user's sessions are at the nodes where it has found them. A message to a user

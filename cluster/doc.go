@@ -26,7 +26,7 @@
 // A new node begins to act when all other nodes know it. A node that has died cannot learn of it, so the new node waits until the dead
 // node is marked as dead in the table.
 //
-// The sessions of a node that has died leave the store within a lease or two: other nodes sweep them out, see Config.Swept. After each
+// The sessions of a node that has died leave the store within a lease or two: other nodes sweep them out, see Events.Swept. After each
 // recovery of the store, and every hour, a node holds its sessions against the store. A session's other events (created, updated, deleted)
 // are Connected, Tagged and Disconnected of its node's user manager.
 //

@@ -158,6 +158,13 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.cfg.Details > 0 {
 		defer n.subscribeDetails(n.users.Load())()
 	}
+	if n.cfg.Events.NodeJoined != nil || n.cfg.Events.NodeGone != nil {
+		telling, stop := context.WithCancel(context.Background())
+		var teller sync.WaitGroup
+		teller.Go(func() { n.tellNodes(telling) })
+		defer teller.Wait()
+		defer stop()
+	}
 	var former []*membership
 	defer func() {
 		for _, m := range former {

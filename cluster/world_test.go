@@ -101,7 +101,7 @@ func (w *world) addNodeWith(f memory.Faults) *member {
 	if w.change != nil {
 		w.change(&cfg)
 	}
-	cfg.Swept = func(s cluster.Swept) {
+	cfg.Events.Swept = func(s cluster.Swept) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.swept = append(n.swept, s)
