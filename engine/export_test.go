@@ -57,6 +57,9 @@ func (e *Engine) WatchTurns(turn time.Duration, f func(run func(), left func() i
 // TurnTime is how long the engine's turns go on.
 const TurnTime = turnTime
 
+// PieceSize is how many bytes a socket is offered at a time.
+const PieceSize = pieceSize
+
 // OutputsATime is how many connections a turn writes to before it looks at the time.
 const OutputsATime = outputsATime
 

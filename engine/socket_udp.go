@@ -33,8 +33,9 @@ type udpSocket struct {
 
 // udpEarly is what a session has in the beginning. Later an idle one is smaller without it.
 type udpEarly struct {
-	peer *udpPeer // until the Welcome is sent
-	in   []byte   // frames that wait until the client is let in
+	peer    *udpPeer // until the Welcome is sent; of a client that is not let in until the end
+	refused int      // bytes that were sent to a client that is not let in
+	in      []byte   // frames that wait until the client is let in
 }
 
 var (
@@ -182,7 +183,7 @@ func (c *Conn) closeCode() protocol.CloseCode {
 
 // welcome sends a Welcome without a frame, if none was sent and the client was let in.
 func (s *udpSocket) welcome() {
-	if s.early != nil && s.early.peer != nil && !s.over && s.conn.state.Load() >= stateBound {
+	if s.early != nil && s.early.peer != nil && !s.over && s.conn.state.Load() >= stateBound && s.conn.wasLetIn() {
 		s.sendWelcome(nil)
 	}
 }
@@ -225,12 +226,11 @@ func (s *udpSocket) buffered() int { return len(s.peek()) }
 // write puts whole frames into datagrams. It leaves a part of a frame at the end, of which the rest comes with the next call.
 func (s *udpSocket) write(b []byte, _ bool) (taken int) {
 	if s.early != nil && s.early.peer != nil && !s.conn.wasLetIn() {
-		taken, _ = udpwire.Look(b, 0)
-		s.sendWelcome(s.early.peer.refusal(b[:taken]))
-	} else if s.early != nil && s.early.peer != nil {
+		return s.refuse(b)
+	}
+	if s.early != nil && s.early.peer != nil {
 		if taken = udpwire.Fill(b, udpwire.MaxDatagram-udpwire.WelcomeHeader); taken == 0 {
-			s.conn.engine.log.Warn("the answer to a client's first frame does not fit into a datagram", zapConn(s.conn))
-			_ = s.end(errUDPAnswer)
+			s.endUnanswered()
 			return len(b)
 		}
 		s.sendWelcome(b[:taken])
@@ -251,6 +251,12 @@ func (s *udpSocket) write(b []byte, _ bool) (taken int) {
 		taken += n
 	}
 	return taken
+}
+
+// endUnanswered ends a session whose client cannot be answered.
+func (s *udpSocket) endUnanswered() {
+	s.conn.engine.log.Warn("the answer to a client's first frame does not fit into a datagram", zapConn(s.conn))
+	_ = s.end(errUDPAnswer)
 }
 
 // out returns where the loop's datagrams through the session's socket wait for the end of the turn.

@@ -223,7 +223,7 @@ func (p *udpPeer) welcome(id uint64, key [udpwire.KeySize]byte, frames []byte) {
 
 // Write tells the client why it is not let in: b is a Close frame.
 func (p *udpPeer) Write(b []byte) (int, error) {
-	if frames := p.refusal(b); len(frames) > 0 {
+	if frames := fitRefusal(b, p.mostRefused(), udpwire.WelcomeHeader); len(frames) > 0 {
 		p.welcome(0, [udpwire.KeySize]byte{}, frames)
 	}
 	return len(b), nil

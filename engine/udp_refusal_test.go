@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rollcall-go/rollcall/engine"
 	"github.com/rollcall-go/rollcall/internal/system"
@@ -71,6 +72,100 @@ func TestARefusalIsAtMostThreeTimesTheLogon(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Amendment: that limit holds for all that is sent to a client that is not let in, also where its Close does not go out together with the answer.
+func TestARefusalInPartsIsAtMostThreeTimesTheLogon(t *testing.T) {
+	const header = 16
+	for name, size := range map[string]int{"in one piece": 100, "the Close is cut": engine.PieceSize - header - 20, "the answer is cut": engine.PieceSize,
+		"the answer takes many parts": 3 * engine.PieceSize} {
+		t.Run(name, func(t *testing.T) {
+			g, r := serveUDP(t, engine.Config{Timeouts: engine.Timeouts{Close: 50 * time.Millisecond}}, undecided)
+			p := peerUDP(t, r.addr, "")
+			logon := p.logon(p.cookie())
+			p.sendRaw(logon)
+			receive(t, "the client", g.arrived).Refuse(&protocol.Message{Type: 5, Flags: protocol.FlagReply, ID: 1, Body: make([]byte, size)}, longRefusal)
+			p.wantRefused(r, 3*len(logon))
+		})
+	}
+}
+
+// Amendment: so it does where the Logon comes again while the client is refused.
+func TestALogonAgainDoesNotBringALongerRefusal(t *testing.T) {
+	waits, release := make(chan struct{}), make(chan struct{})
+	g, r := serveUDP(t, engine.Config{Loops: 1, Timeouts: engine.Timeouts{Close: 50 * time.Millisecond}}, func(_ *engine.Engine, g *gate) {
+		g.first = func(k engine.Control, _ *protocol.Message, _ *binding) { // on the loop
+			if k.Conn().RemoteAddr().Addr().String() == "127.0.0.2" {
+				close(waits)
+				<-release
+				k.Refuse(nil, protocol.InternalError)
+			}
+		}
+	})
+	other, p := peerUDP(t, r.addr, "127.0.0.2"), peerUDP(t, r.addr, "127.0.0.1")
+	logon := p.logon(p.cookie())
+	p.sendRaw(logon)
+	k := receive(t, "the client", g.arrived)
+	other.sendRaw(other.logon(other.cookie()))
+	receive(t, "the other client, which holds up the loop", waits)
+	p.sendRaw(logon)
+	p.cookie() // the Logon is read, and waits for the loop
+	k.Refuse(nil, longRefusal)
+	close(release)
+	p.wantRefused(r, 6*len(logon))
+}
+
+// longRefusal takes many times as much as a Logon.
+var longRefusal = protocol.Errorf(protocol.Unauthorized, "%s", strings.Repeat("no ", 300))
+
+// undecided has the gate let nobody in by itself.
+func undecided(_ *engine.Engine, g *gate) {
+	g.first = func(engine.Control, *protocol.Message, *binding) {}
+}
+
+// logon returns a Logon without a user.
+func (p *udpPeer) logon(proof [udpwire.ProofSize]byte) []byte {
+	p.t.Helper()
+	return udpwire.AppendLogon(nil, p.nonce, proof, frame(p.t, protocol.Message{Type: protocol.TypeLogon, ID: 1}))
+}
+
+// wantRefused wants the client to be told Unauthorized, in all with no more than most bytes.
+func (p *udpPeer) wantRefused(r *running, most int) {
+	p.t.Helper()
+	eventually(p.t, "the client is refused", func() bool { return r.Stats().Closed[protocol.Unauthorized] == 1 })
+	wantNobodyIn(p.t, r.Engine)
+	sent, told := p.refused()
+	if sent > most {
+		p.t.Errorf("%d bytes were sent, want %d at most", sent, most)
+	}
+	if told != protocol.Unauthorized {
+		p.t.Errorf("the client was told %v", told)
+	}
+}
+
+// refused counts the bytes that have come, and returns the last code in them.
+func (p *udpPeer) refused() (sent int, told protocol.CloseCode) {
+	p.t.Helper()
+	p.sendRaw(udpwire.AppendHello(nil, p.nonce))
+	for b := p.read(); b[0] != udpwire.Cookie; b = p.read() {
+		sent += len(b)
+		frames := b[udpwire.DataHeader:]
+		if b[0] == udpwire.Welcome {
+			frames = b[udpwire.WelcomeHeader:]
+		}
+		for len(frames) > 0 {
+			var m protocol.Message
+			n, _, err := protocol.Binary.Decode(frames, &m, protocol.DecodeOptions{})
+			if n == 0 || err != nil {
+				p.t.Fatalf("%d bytes are left: %v", len(frames), err)
+			}
+			frames = frames[n:]
+			if why, err := protocol.ParseClose(m.Body); m.Type == protocol.TypeClose && err == nil {
+				told = why.Code
+			}
+		}
+	}
+	return sent, told
 }
 
 // The answer that lets a client in must fit into the Welcome. Where it does not, there is no session.
