@@ -233,6 +233,50 @@ func TestASessionBeforeAGraceThatIsBackInTheStoreKeepsNoLogonOut(t *testing.T) {
 	}
 }
 
+// Rule 17: what a node has in the store when it is cut off hides that the user's other sessions leave. The store loses it before it is swept: the node
+// tells Offline when it is back, also of a session that had ended, and that a store that has taken over has again.
+func TestANodeTellsOfflineOfWhatTheStoreLosesBeforeItIsSwept(t *testing.T) {
+	for name, ended := range map[string]bool{"a session": false, "a session that is back in the store": true} {
+		for when, back := range map[string]bool{"while the node is cut off": false, "when it is back": true} {
+			t.Run(name+", "+when, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, 2, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
+					a, b := w.nodes[0], w.nodes[1]
+					there, here := w.mustLogOn(a, "ann", 1), w.mustLogOn(b, "ann", 2)
+					w.settled()
+					before := w.store.Snapshot()
+					if ended {
+						there.End(protocol.ClientClosed)
+						w.settled()
+					}
+					a.setFaults(refusing("Ready", "Remove", "Swap"))
+					w.store.Promote(before)
+					w.await("the node knows that the store recovers", func() bool { return a.Stats().Recoveries > 0 })
+					time.Sleep(renew)
+					a.cut()
+					b.setFaults(refusing("Walk")) // it sweeps nothing
+					w.await("the store has recovered", func() bool { return b.IsHealed([]cluster.Incarnation{b.Incarnation()}) })
+					here.End(protocol.ClientClosed)
+					w.await("the session has left the store", func() bool { return len(b.Releasing()) == 0 })
+					if online, _ := w.log.IsOnline("ann"); !online {
+						t.Fatal("what the cut-off node has in the store hides nothing")
+					}
+					if back {
+						a.setFaults(refusing("Walk"))
+						w.awaitNodes()
+					}
+					w.store.Restart()
+					w.await("the store recovers", func() bool { return b.Stats().Recoveries > 1 })
+					a.setFaults(memory.Faults{})
+					b.setFaults(memory.Faults{})
+					w.awaitNodes()
+					w.settled()
+				})
+			})
+		}
+	}
+}
+
 // Rule 17: where the store has lost the entries of a node that is cut off, no other node sweeps them: the node tells what they have hidden
 // when it is back.
 func TestANodeTellsOfflineOfSessionsThatTheStoreHasLostWhileItWasCutOff(t *testing.T) {

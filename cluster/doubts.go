@@ -35,7 +35,7 @@ func (n *Node) doubtAll() {
 	}
 	for user, u := range n.release.users {
 		for _, e := range slices.Concat(u.entries, u.running) {
-			if !e.again && e.grace == nil {
+			if e.grace == nil { // one that has left before may be back in the store, and hide that others leave
 				add(user, !e.untold)
 			}
 		}
@@ -100,7 +100,8 @@ func (n *Node) isSwept(inc Incarnation) bool {
 }
 
 // settle tells Offline of a user who has no record, if that is owed. A user with a record is online. If the former life owed Offline,
-// Online was told: of the record that was not removed, or by the claim that has made it anew. If it owed none, its claim was the user's
+// Online was told: of the record that was not removed, or by the claim that has made it anew. While an entry of that life keeps the record,
+// the doubt stays: the store may lose it before it is swept. If the life owed none, its claim was the user's
 // first and did not come in; another claim may have found its entry, and so have told no Online: settle tells it. settle reports false
 // where the store does not say.
 func (n *Node) settle(ctx context.Context, d *doubt) bool {
@@ -120,10 +121,16 @@ func (n *Node) settle(ctx context.Context, d *doubt) bool {
 		if d.owes {
 			n.local.Offline(d.user, uint64(version), d.carries)
 		}
-	case conflict != nil:
-		if !d.owes {
-			n.local.Online(d.user, uint64(conflict.Version))
+	case conflict != nil && d.owes:
+		entries, _, _ := decodeAll(conflict.Body, conflict.Version) // an audit mends what is malformed
+		if slices.ContainsFunc(entries, func(e entry) bool { return e.node == d.life }) {
+			d.in = epoch
+			n.mu.Lock()
+			n.doubts = append(n.doubts, *d)
+			n.mu.Unlock()
 		}
+	case conflict != nil:
+		n.local.Online(d.user, uint64(conflict.Version))
 	default:
 		return false
 	}
