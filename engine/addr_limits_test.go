@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"io"
 	"net"
 	"net/netip"
 	"runtime"
@@ -15,6 +16,12 @@ import (
 // dialFrom is dial from an address of this machine's.
 func dialFrom(t testing.TB, from, addr string) *peer {
 	t.Helper()
+	return newPeer(t, transportOf(t).begin(t, bareFrom(t, from, addr), addr))
+}
+
+// bareFrom is bare from an address of this machine's, for transports over TCP.
+func bareFrom(t testing.TB, from, addr string) net.Conn {
+	t.Helper()
 	p, err := tryDialFrom(from, addr)
 	if err != nil && runtime.GOOS != "linux" { // other systems have 127.0.0.1 alone
 		testkit.LeaveOut(t, "%s is no address of this machine: %v", from, err)
@@ -23,8 +30,37 @@ func dialFrom(t testing.TB, from, addr string) *peer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.Close() })
-	p.t = t
-	return p
+	return p.Conn
+}
+
+// eachWithAddresses runs a test once for each transport whose clients have addresses: those over TCP.
+func eachWithAddresses(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	eachTransportThat(t, (*transport).resets, f)
+}
+
+// wantBanned wants a connection from an address to be closed untold, before anything that the transport begins with.
+func wantBanned(t testing.TB, from, addr string) {
+	t.Helper()
+	newPeer(t, bareFrom(t, from, addr)).wantUntold()
+}
+
+// wantFull wants a connection from an address to be told that the server is full: by HTTP, where it begins with that.
+func wantFull(t testing.TB, from, addr string) {
+	t.Helper()
+	tr, nc := transportOf(t), bareFrom(t, from, addr)
+	if !tr.web {
+		newPeer(t, tr.begin(t, nc, addr)).wantClose(protocol.TooManyConnections)
+		return
+	}
+	if tr.secure != nil {
+		nc = shakeHands(t, nc, tr.secure.client).Conn
+	}
+	_, _ = io.WriteString(nc, webRequest(addr))
+	if status, head := (&webConn{Conn: nc}).answer(t); status != 503 {
+		t.Errorf("the answer is\n%s", head)
+	}
+	_ = nc.Close()
 }
 
 // tryDialFrom is dialFrom for any goroutine.
@@ -119,24 +155,28 @@ func TestAFullServerCountsNoAddress(t *testing.T) {
 	wantNobodyIn(t, e)
 }
 
-// Over the rate connections wait; none is refused.
+// Over the rate connections wait, whatever their transports; none is refused.
 func TestAcceptRateDelays(t *testing.T) {
-	const clients, burst, perSecond = 30, 5, 50
-	e := newEcho(engine.Config{Accept: engine.Accept{Rate: perSecond, Burst: burst}})
+	const burst, perSecond = 5, 50
+	all := transports(t)
+	clients := 5 * len(all)
+	e := newEcho(onAll(t, all, engine.Config{Accept: engine.Accept{Rate: perSecond, Burst: burst}}))
 	r := serve(t, e)
+	ways := waysTo(r.Engine, all)
 	began := time.Now()
-	peers := make([]*peer, clients)
-	for i := range peers {
-		peers[i] = dial(t, r.addr)
-		peers[i].send(protocol.Message{Type: 1, ID: 1})
+	bares := make([]net.Conn, clients)
+	for i := range bares {
+		w := ways[i%len(ways)]
+		bares[i] = w.bare(t, w.addr, nil)
 	}
-	for _, p := range peers {
-		p.read()
+	for i, nc := range bares {
+		w := ways[i%len(ways)]
+		newPeer(t, w.begin(t, nc, w.addr)).ask(1, 1, "")
 	}
-	if took, least := time.Since(began), (clients-burst)*time.Second/perSecond; took < least-10*time.Millisecond {
+	if took, least := time.Since(began), time.Duration(clients-burst)*time.Second/perSecond; took < least-10*time.Millisecond {
 		t.Errorf("%d connections were taken in within %v, want %v at least", clients, took, least)
 	}
-	if s := e.Stats(); s.Refused != (engine.Refusals{}) || s.Accepted != clients {
+	if s := e.Stats(); s.Refused != (engine.Refusals{}) || s.Accepted != uint64(clients) {
 		t.Errorf("Stats returned %+v", s)
 	}
 }
@@ -180,21 +220,34 @@ func TestSettingsThatMakeNoSenseAreNamed(t *testing.T) {
 
 // What is refused for its address does not take the turn of another.
 func TestRefusedConnectionsDoNotCountForTheAcceptRate(t *testing.T) {
+	eachWithAddresses(t, refusedConnectionsDoNotCountForTheAcceptRate)
+}
+
+func refusedConnectionsDoNotCountForTheAcceptRate(t *testing.T) {
 	e := newEcho(engine.Config{Accept: engine.Accept{Rate: 0.001, Burst: 2, MaxPerAddress: 1}})
 	r := serve(t, e)
 	enterFrom(t, "127.0.1.1", r.addr)
 	for range 10 {
-		dialFrom(t, "127.0.1.1", r.addr).wantClose(protocol.TooManyConnections)
+		if transportOf(t).name == "tcp" {
+			dialFrom(t, "127.0.1.1", r.addr).wantClose(protocol.TooManyConnections)
+		} else {
+			_ = bareFrom(t, "127.0.1.1", r.addr).Close() // an address over its limit is worth no handshake
+		}
 	}
+	eventually(t, "the refusals", func() bool { return e.Stats().Refused.Address == 10 })
 	enterFrom(t, "127.0.1.2", r.addr)
 }
 
 // A stopping engine does not wait for the turn of those who are not in yet.
 func TestStoppingDoesNotWaitForTheAcceptRate(t *testing.T) {
+	eachWithAddresses(t, stoppingDoesNotWaitForTheAcceptRate)
+}
+
+func stoppingDoesNotWaitForTheAcceptRate(t *testing.T) {
 	e := newEcho(engine.Config{Accept: engine.Accept{Rate: 0.001, MaxPerAddress: 100}, Timeouts: engine.Timeouts{Stop: time.Minute}})
 	r := serve(t, e)
 	enterFrom(t, "127.0.1.1", r.addr).endSide()
-	waits := dialFrom(t, "127.0.1.1", r.addr)
+	waits := newPeer(t, bareFrom(t, "127.0.1.1", r.addr))
 	eventually(t, "the second one is accepted", func() bool { return e.Stats().Accepted == 2 })
 	began := time.Now()
 	if err := r.stop(t); err != nil {

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,7 +50,9 @@ func whatIsQueuedAtTheEndIsCounted(t *testing.T) {
 }
 
 // Rule 3: nothing is counted for a session after its end, even by a count that runs when the end comes.
-func TestDropsAreNotToldAfterTheEnd(t *testing.T) {
+func TestDropsAreNotToldAfterTheEnd(t *testing.T) { eachTransport(t, dropsAreNotToldAfterTheEnd) }
+
+func dropsAreNotToldAfterTheEnd(t *testing.T) {
 	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 10}, SlowPolicy: engine.SlowDropNewest, Timeouts: engine.Timeouts{Close: 50 * time.Millisecond}})
 	g := newGate(t, e)
 	r := serve(t, e)
@@ -83,26 +86,39 @@ func TestDropsAreNotToldAfterTheEnd(t *testing.T) {
 	}
 }
 
-// Rule 15: what is dropped before the admission has said who counts is counted too.
+// Rule 15: what is dropped before the admission has said who counts is counted too, over each transport.
 func TestDropsBeforeTheBindingIsThereAreCounted(t *testing.T) {
-	reported := make(chan struct{}, 100)
-	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 10}, SlowPolicy: engine.SlowDropNewest,
-		OnDropped: func(*engine.Conn, protocol.Traffic) { reported <- struct{}{} }})
+	var reported, dropped sync.Map // by the connection
+	all := transports(t)
+	e := newQuiet(onAll(t, all, engine.Config{Loops: len(all), Limits: engine.Limits{MaxOutbound: 64 << 10}, SlowPolicy: engine.SlowDropNewest,
+		OnDropped: func(c *engine.Conn, _ protocol.Traffic) {
+			first, _ := reported.LoadOrStore(c, make(chan struct{}, 100))
+			first.(chan struct{}) <- struct{}{}
+		}}))
 	g := newGate(t, e)
-	var dropped int64
-	g.first = func(k engine.Control, m *protocol.Message, _ *binding) { // on the loop, which writes nothing meanwhile
+	g.first = func(k engine.Control, m *protocol.Message, _ *binding) { // on a loop, which writes nothing meanwhile
+		n := int64(0)
 		for range 100 {
 			if err := k.Conn().SendMessage(numbered(1), nil); errors.Is(err, engine.ErrDropped) {
-				dropped++
+				n++
 			}
 		}
-		<-reported
+		dropped.Store(k.Conn(), n)
+		first, _ := reported.LoadOrStore(k.Conn(), make(chan struct{}, 100))
+		<-first.(chan struct{})
 		k.Admit(&engine.Admitted{UserID: m.UserID})
 	}
 	r := serve(t, e)
-	_, b := g.enterSlow(t, r.addr)
-	eventually(t, "the drops to be counted", func() bool { return b.dropped.Load() > 0 })
-	if n := b.dropped.Load(); n != dropped {
-		t.Errorf("%d drops are counted, want %d", n, dropped)
+	for _, w := range waysTo(r.Engine, all) {
+		w.dialSlow(t).send(protocol.Message{Type: 1, UserID: "ann"})
+	}
+	for range all {
+		b := receive(t, "a connection", g.arrived)
+		b.awaitAdmission(t)
+		want, _ := dropped.Load(b.conn)
+		eventually(t, "the drops to be counted", func() bool { return b.dropped.Load() > 0 })
+		if n := b.dropped.Load(); n != want.(int64) {
+			t.Errorf("%s: %d drops are counted, want %d", b.conn.Transport(), n, want)
+		}
 	}
 }

@@ -142,6 +142,10 @@ func theMemoryBudgetCountsWhatWaitsToBeRead(t *testing.T) {
 
 // What a waiting message takes besides its own bytes counts when it comes, not at the next check.
 func TestTheMemoryBudgetCountsTinyMessages(t *testing.T) {
+	eachTransport(t, theMemoryBudgetCountsTinyMessages)
+}
+
+func theMemoryBudgetCountsTinyMessages(t *testing.T) {
 	const budget, cost = 8 << 20, 150 // a message
 	release := make(chan struct{})
 	e := newEngine(engine.Config{Limits: engine.Limits{MaxInbound: -1, MaxMemory: budget}, Workers: 1})

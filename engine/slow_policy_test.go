@@ -274,7 +274,7 @@ func TestNoPolicyDropsMessagesOfOptionalPackages(t *testing.T) {
 	}
 }
 
-// OnDropped is told at most once a second, of everything, on no loop: it may block, and call the connection.
+// OnDropped is told at most once a second, of everything, on no loop: it may block, and call the connection. So it is over each transport.
 func TestOnDroppedIsToldAtMostOnceASecond(t *testing.T) {
 	type report struct {
 		at time.Time
@@ -282,7 +282,8 @@ func TestOnDroppedIsToldAtMostOnceASecond(t *testing.T) {
 	}
 	var mu sync.Mutex
 	reports := map[*engine.Conn][]report{}
-	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 10}, SlowPolicy: engine.SlowDropNewest,
+	all := transports(t)
+	e := newQuiet(onAll(t, all, engine.Config{Limits: engine.Limits{MaxOutbound: 256 << 10}, SlowPolicy: engine.SlowDropNewest,
 		OnDropped: func(c *engine.Conn, d protocol.Traffic) {
 			seam.ConnOf(c).Look(func(bool) {}) // a message could be dropped too, and be told
 			mu.Lock()
@@ -294,11 +295,15 @@ func TestOnDroppedIsToldAtMostOnceASecond(t *testing.T) {
 			if len(reports[c]) == 2 {
 				runtime.Goexit()
 			}
-		}})
+		}}))
 	g := newGate(t, e)
 	r := serve(t, e)
-	_, b := g.enterSlow(t, r.addr)
-	_, other := g.enterSlow(t, r.addr)
+	var conns []*engine.Conn
+	for _, w := range waysTo(r.Engine, all) {
+		_, b := g.enterOn(t, w.dialSlow(t))
+		b.awaitAdmission(t)
+		conns = append(conns, b.conn)
+	}
 	dropped := map[*engine.Conn]int{}
 	told := func(c *engine.Conn) (n, sum int) {
 		mu.Lock()
@@ -312,17 +317,19 @@ func TestOnDroppedIsToldAtMostOnceASecond(t *testing.T) {
 		return len(reports[c]), sum
 	}
 	eventually(t, "three reports", func() bool {
-		for _, c := range []*engine.Conn{b.conn, other.conn} {
+		few := false
+		for _, c := range conns {
 			for range 100 {
 				if errors.Is(c.SendMessage(numbered(1), &engine.SendOptions{}), engine.ErrDropped) {
 					dropped[c]++
 				}
 			}
+			n, _ := told(c)
+			few = few || n < 3
 		}
-		n, _ := told(b.conn)
-		return n >= 3
+		return !few
 	})
-	for _, c := range []*engine.Conn{b.conn, other.conn} {
+	for _, c := range conns {
 		eventually(t, "everything to be told", func() bool { _, sum := told(c); return sum == dropped[c] })
 		mu.Lock()
 		for i, r := range reports[c][1:] {

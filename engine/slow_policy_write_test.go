@@ -13,37 +13,55 @@ import (
 )
 
 // Timeouts.Write: a client that takes nothing is a SlowConsumer; one that reads what its receive buffer holds within the time is not
-// (here 64 KiB, as Linux doubles what is asked for, and three times that), nor one for which nothing waits.
+// (here 64 KiB, as Linux doubles what is asked for, and three times that), nor one for which nothing waits. So it is over each transport.
 func TestWriteTimeoutClosesWhoTakesNothing(t *testing.T) {
 	const timeout = 4 * time.Second // filling the buffers may take a second
-	e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 20}, Timeouts: engine.Timeouts{Write: timeout, Close: 200 * time.Millisecond}})
+	all := transports(t)
+	e := newQuiet(onAll(t, all, engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 20},
+		Timeouts: engine.Timeouts{Write: timeout, Close: 200 * time.Millisecond}}))
 	g := newGate(t, e)
 	r := serve(t, e)
-	idle, i := g.enterSlow(t, r.addr)
-	_, frozen := g.enterSlow(t, r.addr)
-	slow, s := g.enterSlow(t, r.addr)
-	for _, c := range []*engine.Conn{frozen.conn, s.conn} {
-		for n := range 2 * slowBuffers / chunk {
-			if err := c.SendMessage(numbered(n), &engine.SendOptions{}); err != nil {
-				t.Fatal(err)
+	enter := func(w way) (*peer, *binding) {
+		p, b := g.enterOn(t, w.dialSlow(t))
+		b.awaitAdmission(t)
+		return p, b
+	}
+	var frozen, slow, idle []*binding
+	var idlers []*peer
+	var readers sync.WaitGroup
+	for _, w := range waysTo(r.Engine, all) {
+		p, i := enter(w)
+		_, f := enter(w)
+		reader, s := enter(w)
+		idlers, idle, frozen, slow = append(idlers, p), append(idle, i), append(frozen, f), append(slow, s)
+		readers.Go(func() {
+			buf := make([]byte, 2<<10)
+			for began := time.Now(); time.Since(began) < 3*timeout; time.Sleep(10 * time.Millisecond) { // it reads slowly
+				if _, err := reader.Read(buf); err != nil {
+					t.Errorf("%s: the slow client's connection: %v", w.name, err)
+					return
+				}
+			}
+		})
+		for _, c := range []*engine.Conn{f.conn, s.conn} {
+			for n := range slowBuffers / chunk {
+				if err := c.SendMessage(numbered(n), &engine.SendOptions{}); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 	}
-	began := time.Now()
-	buf := make([]byte, 2<<10)
-	for ; time.Since(began) < 3*timeout; time.Sleep(10 * time.Millisecond) { // it reads slowly
-		if _, err := slow.Read(buf); err != nil {
-			t.Fatal(err)
+	readers.Wait()
+	for i, tr := range all {
+		frozen[i].wantEnd(t, protocol.SlowConsumer)
+		for name, c := range map[string]*engine.Conn{"slow": slow[i].conn, "idle": idle[i].conn} {
+			if c.Context().Err() != nil {
+				t.Errorf("%s: the %s connection was closed", tr.name, name)
+			}
 		}
+		_ = idle[i].conn.SendMessage(numbered(1), &engine.SendOptions{})
+		idlers[i].readUntil(1)
 	}
-	frozen.wantEnd(t, protocol.SlowConsumer)
-	for name, c := range map[string]*engine.Conn{"slow": s.conn, "idle": i.conn} {
-		if c.Context().Err() != nil {
-			t.Errorf("the %s connection was closed", name)
-		}
-	}
-	_ = i.conn.SendMessage(numbered(1), &engine.SendOptions{})
-	idle.readUntil(1)
 }
 
 // With SlowDropNewest a client that takes nothing for Timeouts.Write stays, and what is sent to it is dropped even where there

@@ -108,44 +108,94 @@ func transportOf(t testing.TB) *transport {
 	}
 }
 
+// listener returns a listener for the transport. The one of a pipe is not used.
+func (tr *transport) listener(t testing.TB) (l engine.Listener) {
+	l.Addr = "127.0.0.1:0"
+	if tr.piped {
+		return l
+	}
+	if l.Network = tr.network; l.Network == "unix" {
+		l.Addr = filepath.Join(t.TempDir(), "s")
+	}
+	if tr.secure != nil {
+		l.TLS = tr.secure.server
+	}
+	if tr.web {
+		l.WebSocket = new(engine.WebSocket)
+	}
+	return l
+}
+
 // prepare has an engine's first listener be the transport's.
 func (tr *transport) prepare(t testing.TB, e *engine.Engine) {
-	switch {
-	case tr.name == "tcp":
-	case tr.piped:
-		e.ListenOn("tcp", "127.0.0.1:0", nil, nil)
-	default:
-		var secure *tls.Config
-		if tr.secure != nil {
-			secure = tr.secure.server
-		}
-		addr := "127.0.0.1:0"
-		if tr.network == "unix" {
-			addr = filepath.Join(t.TempDir(), "s")
-		}
-		var web *engine.WebSocket
-		if tr.web {
-			web = new(engine.WebSocket)
-		}
-		e.ListenOn(tr.network, addr, secure, web)
+	if tr.name != "tcp" {
+		l := tr.listener(t)
+		e.ListenOn(l.Network, l.Addr, l.TLS, l.WebSocket)
 	}
 }
 
 // addr returns where reach finds an engine that listens.
-func (tr *transport) addr(e *engine.Engine) string {
-	addr := e.Addrs()[0].String()
+func (tr *transport) addr(e *engine.Engine) string { return tr.addrAt(e, 0) }
+
+// addrAt is addr for a listener other than the first.
+func (tr *transport) addrAt(e *engine.Engine, listener int) string {
+	addr := e.Addrs()[listener].String()
 	if tr.piped {
 		enginesAt.Store(addr, e)
 	}
 	return addr
 }
 
+// way is a way to an engine.
+type way struct {
+	*transport
+	addr string
+}
+
+// onAll returns a configuration with a listener for each transport: for tests that mostly wait, which eachTransport would have wait as many times.
+func onAll(t testing.TB, all []*transport, cfg engine.Config) engine.Config {
+	for _, tr := range all {
+		cfg.Listeners = append(cfg.Listeners, tr.listener(t))
+	}
+	return cfg
+}
+
+// waysTo returns the ways to an engine that runs with a configuration of onAll.
+func waysTo(e *engine.Engine, all []*transport) (ways []way) {
+	for i, tr := range all {
+		ways = append(ways, way{tr, tr.addrAt(e, i)})
+	}
+	return ways
+}
+
+// dial is the function dial for a way.
+func (w way) dial(t testing.TB) *peer {
+	t.Helper()
+	return newPeer(t, w.reach(t, w.addr, nil))
+}
+
+// dialSlow is dial for a peer whose socket takes little before it is read.
+func (w way) dialSlow(t testing.TB) *peer {
+	t.Helper()
+	return newPeer(t, w.reach(t, w.addr, func(fd uintptr) { setReceiveBuffer(fd, 32<<10) }))
+}
+
 // reach returns the client's end of a connection over the test's transport, behind a TLS handshake where there is one. option, when
 // not nil, is called with the descriptor of a TCP socket before it connects.
 func reach(t testing.TB, addr string, option func(fd uintptr)) net.Conn {
 	t.Helper()
-	nc := bare(t, addr, option)
-	tr := transportOf(t)
+	return transportOf(t).reach(t, addr, option)
+}
+
+// reach is the function reach for a transport.
+func (tr *transport) reach(t testing.TB, addr string, option func(fd uintptr)) net.Conn {
+	t.Helper()
+	return tr.begin(t, tr.bare(t, addr, option), addr)
+}
+
+// begin makes a connection's TLS handshake, and then a WebSocket of it, where the transport has them.
+func (tr *transport) begin(t testing.TB, nc net.Conn, addr string) net.Conn {
+	t.Helper()
 	if tr.secure != nil {
 		nc = shakeHands(t, nc, tr.secure.client).Conn
 	}
@@ -158,7 +208,12 @@ func reach(t testing.TB, addr string, option func(fd uintptr)) net.Conn {
 // bare is reach before any TLS handshake.
 func bare(t testing.TB, addr string, option func(fd uintptr)) net.Conn {
 	t.Helper()
-	tr := transportOf(t)
+	return transportOf(t).bare(t, addr, option)
+}
+
+// bare is the function bare for a transport.
+func (tr *transport) bare(t testing.TB, addr string, option func(fd uintptr)) net.Conn {
+	t.Helper()
 	var nc net.Conn
 	var err error
 	switch {
