@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/rollcall-go/rollcall/internal/testkit"
@@ -33,6 +34,9 @@ func ControlOf(c *Conn) Control { return Control{c} }
 
 // Held returns the length of the connection's backlog. It is for the loop.
 func (c *Conn) Held() int { return int(c.unsent) }
+
+// LoopNumber returns the number of the connection's event loop.
+func (c *Conn) LoopNumber() int { return slices.Index(*c.engine.started.Load(), c.loop) }
 
 // WrapListener replaces the engine's first listener, which must be open.
 func (e *Engine) WrapListener(wrap func(net.Listener) net.Listener) {

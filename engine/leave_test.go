@@ -264,38 +264,59 @@ func TestTheWindowKeepsToTheTimeOfTheStop(t *testing.T) {
 	}
 }
 
-// A stop closes by force what is left after Timeouts.Stop, and the report says how many connections ended how.
+// A stop closes by force what is left after Timeouts.Stop, and the report says how many connections ended how, over each transport.
 func TestTheReportSaysHowManyOfEach(t *testing.T) {
-	e := newEcho(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 20}, Timeouts: engine.Timeouts{Stop: 2 * time.Second}})
+	t.Parallel() // it mostly waits
+	all := transports(t)
+	e := newEcho(onAll(t, all, engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 20}, Timeouts: engine.Timeouts{Stop: 2 * time.Second}}))
 	conns := make(chan *engine.Conn, 1)
 	e.Handle(2, func(c *engine.Conn, _ *protocol.Message) error { conns <- c; return nil })
 	e.Handle(3, func(c *engine.Conn, _ *protocol.Message) error { c.Close(protocol.KickedOut); return nil })
 	r := run(t, e)
-	left, kicked := dial(t, r.addr), dial(t, r.addr) // gone before the stop: not in the report
-	left.ask(1, 1, "")
-	_ = left.Close()
-	kicked.send(protocol.Message{Type: 3})
-	kicked.wantClose(protocol.KickedOut)
-	_ = kicked.Close()
+	ways := waysTo(r.Engine, all)
+	for _, w := range ways { // gone before the stop: not in the report
+		left, kicked := w.dial(t), w.dial(t)
+		left.ask(1, 1, "")
+		_ = left.Close()
+		kicked.send(protocol.Message{Type: 3})
+		kicked.wantClose(protocol.KickedOut)
+		_ = kicked.Close()
+	}
 	eventually(t, "the end of the earlier connections", func() bool { return e.Stats().Conns.Open == 0 })
 
-	told := []*peer{dial(t, r.addr), dial(t, r.addr), dial(t, r.addr)}
-	leaving, deaf := dial(t, r.addr), dial(t, r.addr)
-	for _, p := range append(told, leaving) {
-		p.ask(1, 1, "")
-	}
-	deaf.send(protocol.Message{Type: 2})
-	c := receive(t, "the connection of the deaf peer", conns)
-	for range 60 {
-		if err := c.Send(1, make([]byte, 512<<10)); err != nil {
-			t.Fatal(err)
+	n := len(ways)
+	var told, leaving []*peer
+	for _, w := range ways {
+		for range 3 {
+			told = append(told, w.dial(t))
+		}
+		leaving = append(leaving, w.dial(t))
+		deaf := w.dial(t)
+		deaf.send(protocol.Message{Type: 2})
+		c := receive(t, "the connection of the deaf peer", conns)
+		for range w.fills(30<<20) / (256 << 10) {
+			if err := c.Send(1, make([]byte, 256<<10)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	r.cancel()
-	if m := leaving.read(); m.Type != protocol.TypeClose {
-		t.Fatalf("got %v, want a notice", m)
+	for _, p := range append(slices.Clone(told), leaving...) {
+		p.ask(1, 1, "")
 	}
-	leaving.reset()
+	r.cancel()
+	resets := 0
+	for i, p := range leaving {
+		if m := p.read(); m.Type != protocol.TypeClose {
+			t.Fatalf("got %v, want a notice", m)
+		}
+		if ways[i].resets() {
+			resets++
+			p.reset()
+			continue
+		}
+		p.wantEOF() // otherwise its end comes while the engine still sends, or not
+		_ = p.Close()
+	}
 	for _, p := range told {
 		p.wantClose(protocol.ServerStopping)
 		_ = p.Close()
@@ -308,18 +329,20 @@ func TestTheReportSaysHowManyOfEach(t *testing.T) {
 		t.Errorf("stopping took %v", rep.Took)
 	}
 	rep.Took = 0
-	if want := (engine.StopReport{Connections: 5, Told: 3, ClosedByPeer: 1, Forced: 1}); rep != want {
+	if want := (engine.StopReport{Connections: 5 * n, Told: 4*n - resets, ClosedByPeer: resets, Forced: n}); rep != want {
 		t.Errorf("the report says: %v; want: %v", rep, want)
 	}
-	if o, want := e.Stats().Outcomes, (map[protocol.CloseOutcome]uint64{protocol.OutcomeTold: 4, protocol.OutcomeClosedByPeer: 2,
-		protocol.OutcomeForced: 1}); !maps.Equal(o, want) {
+	if o, want := e.Stats().Outcomes, (map[protocol.CloseOutcome]uint64{protocol.OutcomeTold: uint64(5*n - resets),
+		protocol.OutcomeClosedByPeer: uint64(n + resets), protocol.OutcomeForced: uint64(n)}); !maps.Equal(o, want) {
 		t.Errorf("in all: %+v, want %+v", o, want)
 	}
 }
 
-// What a handler that blocks its loop keeps from closing is in the report too.
+// What a handler that blocks its loop keeps from closing is in the report too, over each transport.
 func TestTheReportCountsWhatCannotBeClosed(t *testing.T) {
-	e := newEcho(engine.Config{Loops: 1, Timeouts: engine.Timeouts{Stop: 100 * time.Millisecond}})
+	t.Parallel() // it mostly waits
+	all := transports(t)
+	e := newEcho(onAll(t, all, engine.Config{Loops: 1, Timeouts: engine.Timeouts{Stop: 100 * time.Millisecond}}))
 	entered, release := make(chan struct{}), make(chan struct{})
 	e.Handle(2, func(*engine.Conn, *protocol.Message) error {
 		close(entered)
@@ -327,8 +350,13 @@ func TestTheReportCountsWhatCannotBeClosed(t *testing.T) {
 		return nil
 	})
 	r := run(t, e)
-	p := dial(t, r.addr)
-	p.send(protocol.Message{Type: 2})
+	var peers []*peer
+	for _, w := range waysTo(r.Engine, all) {
+		p := w.dial(t)
+		p.ask(1, 1, "")
+		peers = append(peers, p)
+	}
+	peers[0].send(protocol.Message{Type: 2})
 	receive(t, "the handler", entered)
 	if rep := e.Stats().Stop; rep != (engine.StopReport{}) {
 		t.Errorf("while it runs the report says: %v", rep)
@@ -338,10 +366,12 @@ func TestTheReportCountsWhatCannotBeClosed(t *testing.T) {
 	if !errors.Is(err, engine.ErrStopTimeout) {
 		t.Errorf("Run returned %v", err)
 	}
-	if rep := e.Stats().Stop; rep.Left != 1 || rep.Connections != 1 {
+	if rep := e.Stats().Stop; rep.Left != len(all) || rep.Connections != len(all) {
 		t.Errorf("the report says: %v", rep)
 	}
-	p.wantEventualEnd()
+	for _, p := range peers {
+		p.wantEventualEnd()
+	}
 }
 
 // wantEventualEnd waits until the connection is over, however.

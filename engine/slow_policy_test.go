@@ -276,6 +276,7 @@ func TestNoPolicyDropsMessagesOfOptionalPackages(t *testing.T) {
 
 // OnDropped is told at most once a second, of everything, on no loop: it may block, and call the connection. So it is over each transport.
 func TestOnDroppedIsToldAtMostOnceASecond(t *testing.T) {
+	t.Parallel() // it mostly waits
 	type report struct {
 		at time.Time
 		protocol.Traffic

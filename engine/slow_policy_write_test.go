@@ -15,6 +15,7 @@ import (
 // Timeouts.Write: a client that takes nothing is a SlowConsumer; one that reads what its receive buffer holds within the time is not
 // (here 64 KiB, as Linux doubles what is asked for, and three times that), nor one for which nothing waits. So it is over each transport.
 func TestWriteTimeoutClosesWhoTakesNothing(t *testing.T) {
+	t.Parallel()                    // it mostly waits
 	const timeout = 4 * time.Second // filling the buffers may take a second
 	all := transports(t)
 	e := newQuiet(onAll(t, all, engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 20},

@@ -136,37 +136,64 @@ func aStopGivesUpOnPeersThatStay(t *testing.T, workers int) {
 }
 
 // Rule 5: a handler that is stuck on an event loop is logged and counted; rule 16: Run gives up on it at Timeouts.Stop, and
-// says so. The other loop's connections are told as ever.
+// says so. Another loop's connections are told as ever. Here a handler is stuck for a connection of each transport, on a loop of its own.
 func TestAHandlerThatIsStuckOnALoop(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	core, logs := observer.New(zap.ErrorLevel)
-	e := newEngine(engine.Config{Loops: 2, Timeouts: engine.Timeouts{Stall: 200 * time.Millisecond, Stop: 300 * time.Millisecond},
-		Logger: zap.New(core)})
+	all := transports(t)
+	e := newEngine(onAll(t, all, engine.Config{Loops: len(all) + 1, Timeouts: engine.Timeouts{Stall: 200 * time.Millisecond, Stop: 300 * time.Millisecond},
+		Logger: zap.New(core)}))
 	g := newGate(t, e)
 	e.Handle(1, func(*engine.Conn, *protocol.Message) error { return nil })
-	entered, release := make(chan struct{}), make(chan struct{})
+	entered, release := make(chan struct{}, len(all)), make(chan struct{})
 	e.Handle(2, func(*engine.Conn, *protocol.Message) error {
-		close(entered)
+		entered <- struct{}{}
 		<-release
 		return nil
 	})
 	e.Handle(9, echo)
 	r := run(t, e)
-	stuck, b := g.enter(t, r.addr)
-	eventually(t, "its first message", func() bool { return b.received.Load() == 1 })
-	other, otherBinding := g.enter(t, r.addr) // gnet gives it to the loop with fewer connections
-	eventually(t, "its first message", func() bool { return otherBinding.received.Load() == 1 })
-	stuck.send(protocol.Message{Type: 2})
-	receive(t, "the handler", entered)
-	eventually(t, "the stall", func() bool { return e.Stats().Stalls == 1 })
-	if logs.FilterMessageSnippet("stuck").Len() != 1 {
-		t.Errorf("the log has not the stall, once: %v", logs.All())
+	free, taken := -1, map[int]bool{} // the loops
+	var peers []*peer
+	// enter returns a connection on a loop that will do. gnet gives a new one to a loop that has few.
+	enter := func(w way, does func(loop int) bool) (*peer, *binding) {
+		for range 100 {
+			p, b := g.enterOn(t, w.dial(t))
+			peers = append(peers, p)
+			eventually(t, "its first message", func() bool { return b.received.Load() == 1 })
+			if does(b.conn.LoopNumber()) {
+				return p, b
+			}
+		}
+		t.Fatalf("%s: no connection on the loop that the test needs", w.name)
+		return nil, nil
 	}
-	other.ask(9, 1, "")
+	var stuck, others []*peer
+	var bindings []*binding
+	for _, w := range waysTo(r.Engine, all) {
+		other, o := enter(w, func(loop int) bool { return free < 0 || loop == free })
+		free = o.conn.LoopNumber()
+		p, b := enter(w, func(loop int) bool { return loop != free && !taken[loop] })
+		taken[b.conn.LoopNumber()] = true
+		stuck, others, bindings = append(stuck, p), append(others, other), append(bindings, b)
+	}
+	for _, p := range stuck {
+		p.send(protocol.Message{Type: 2})
+		receive(t, "the handler", entered)
+	}
+	eventually(t, "the stalls", func() bool { return e.Stats().Stalls == uint64(len(all)) })
+	if n := logs.FilterMessageSnippet("stuck").Len(); n != len(all) {
+		t.Errorf("the log has %d stalls, want each once: %v", n, logs.All())
+	}
+	for _, p := range others {
+		p.ask(9, 1, "")
+	}
 
 	r.cancel()
-	other.wantClose(protocol.ServerStopping)
-	_ = other.Close()
+	for _, p := range others {
+		p.wantClose(protocol.ServerStopping)
+		_ = p.Close()
+	}
 	began := time.Now()
 	err := r.stop(t)
 	if !errors.Is(err, engine.ErrStopTimeout) || !strings.Contains(err.Error(), "event loop") {
@@ -175,10 +202,14 @@ func TestAHandlerThatIsStuckOnALoop(t *testing.T) {
 	if took := time.Since(began); took > patience {
 		t.Errorf("stopping took %v", took)
 	}
-	b.wantEnd(t, protocol.ServerStopping)
+	for _, b := range bindings {
+		b.wantEnd(t, protocol.ServerStopping)
+	}
 	close(release)
-	_ = stuck.Close()
-	goleak.VerifyNone(t, ignore) // waits for the loop to end
+	for _, p := range peers {
+		p.reset() // over a pipe that is not read a close_notify would wait
+	}
+	goleak.VerifyNone(t, ignore) // waits for the loops to end
 }
 
 // With Workers Run gives up on a stuck handler too, and the loops go on meanwhile.
