@@ -167,6 +167,43 @@ func TestASessionThatExpiresLeavesTheStore(t *testing.T) {
 	})
 }
 
+// A failover of the store fails no logon that waits: while the store does not answer, or recovers, another node is not held for silent, since the mesh
+// may go over that store.
+func TestALogonWaitsWhileStoreAndMeshAreAway(t *testing.T) {
+	for name, cfg := range map[string]usermgr.Config{"ReplaceOld": {}, "IgnoreNew": {RelogonMode: usermgr.IgnoreNew}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 2, cfg)
+				a, b := w.nodes[0], w.nodes[1]
+				w.mustLogOn(a, "ann", 0)
+				w.settled()
+				w.mesh.Lose(func(cluster.Incarnation, []byte) bool { return true })
+				healed := make(chan struct{})
+				go func() {
+					defer close(healed)
+					time.Sleep(time.Second)
+					a.cut()
+					b.cut()
+					time.Sleep(6 * time.Second)
+					w.store.Promote(w.store.Snapshot())
+					a.setFaults(memory.Faults{})
+					b.setFaults(memory.Faults{})
+					time.Sleep(time.Second)
+					w.mesh.Lose(nil)
+				}()
+				_, err := w.logOnWithin(b, usermgr.Logon{UserID: "ann"}, 19*time.Second)
+				<-healed
+				if refused := cfg.RelogonMode == usermgr.IgnoreNew; (err == nil) == refused || (codeOf(err) == protocol.AlreadyLoggedOn) != refused {
+					t.Errorf("the logon ended with %v", err)
+				}
+				if n := b.Stats().Silent; n != 0 {
+					t.Errorf("%d logons were refused for a silent node", n)
+				}
+			})
+		})
+	}
+}
+
 // A logon that gives up leaves nothing: its entry is removed and its marks are taken back.
 func TestALogonThatFailsLeavesNoMarks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

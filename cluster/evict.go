@@ -53,7 +53,7 @@ func (n *Node) evict(ctx context.Context, c *claim, e *entry) error {
 	answer, forget := n.ask(e.session)
 	defer forget()
 	for retry := evictRetry; ; retry = min(2*retry, time.Second) {
-		gone, err := n.question(c, &f, retry >= bothWaysFrom)
+		gone, err := n.question(ctx, c, &f, retry >= bothWaysFrom)
 		if gone || err != nil {
 			return err
 		}
@@ -115,7 +115,7 @@ func (n *Node) awaitGone(ctx context.Context, c *claim, answer <-chan answer, no
 
 // question sends a question to another node. gone says that the node is dead. The error refuses the logon at once: the node has been
 // silent for long, and will be buried if it stays so. With both the question goes by both ways of the mesh, if it has two.
-func (n *Node) question(c *claim, f *frame, both bool) (gone bool, err error) {
+func (n *Node) question(ctx context.Context, c *claim, f *frame, both bool) (gone bool, err error) {
 	n.mu.Lock()
 	if n.isDead(f.to) {
 		n.mu.Unlock()
@@ -132,6 +132,7 @@ func (n *Node) question(c *claim, f *frame, both bool) (gone bool, err error) {
 	}
 	p.last = now
 	silent := now-p.asked >= n.cfg.silence()
+	doubtful := silent && n.floorAt <= p.asked // the store has not answered since
 	left := n.leaseLeft(f.to)
 	n.mu.Unlock()
 	if both {
@@ -139,11 +140,26 @@ func (n *Node) question(c *claim, f *frame, both bool) (gone bool, err error) {
 	} else {
 		n.send(f)
 	}
+	if doubtful && !n.reachesStore(ctx) {
+		n.mu.Lock()
+		n.peerOf(f.to).asked = n.now()
+		n.mu.Unlock()
+		return false, nil
+	}
 	if silent {
 		n.tallies.silent.Add(1)
 		return false, refusal("the server of the other session does not answer", left)
 	}
 	return false, nil
+}
+
+// reachesStore reports whether the store answers, and does not recover. While it does not, the silence of another node says nothing about it: the mesh
+// may go over the store, and be as cut off.
+func (n *Node) reachesStore(ctx context.Context) bool {
+	call, cancel := context.WithTimeout(ctx, n.cfg.silence())
+	defer cancel()
+	v, err := n.dir.Table(call)
+	return err == nil && v.Armed
 }
 
 // answer is what a node says of a session.
@@ -203,7 +219,7 @@ func (n *Node) alive(ctx context.Context, c *claim, e *entry) (gone bool, err er
 	answer, forget := n.ask(e.session)
 	defer forget()
 	for retry := evictRetry; ; retry = min(2*retry, time.Second) {
-		gone, err := n.question(c, &f, retry >= bothWaysFrom)
+		gone, err := n.question(ctx, c, &f, retry >= bothWaysFrom)
 		if gone || err != nil {
 			return gone, err
 		}
