@@ -121,6 +121,59 @@ func TestALogonDuringWhichTheUsersSessionEndsTellsNoOnline(t *testing.T) {
 	})
 }
 
+// Rule 17: a claim that was the user's first in a store that has lost it tells nothing where it fails: the user was never online.
+func TestALogonThatTheStoreHasLostAndThatFailsTellsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a := w.nodes[0]
+		a.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
+			if op == "Swap" {
+				w.store.Restart()
+				a.setFaults(refusing("Swap"))
+				return errCut
+			}
+			return nil
+		}})
+		if _, err := w.logOnWithin(a, usermgr.Logon{UserID: "ann"}, time.Second); err == nil {
+			t.Fatal("ann came in")
+		}
+		a.setFaults(memory.Faults{})
+		w.await("the store has recovered, and the entry was looked for", func() bool { return a.IsHealed(w.alive()) && len(a.Releasing()) == 0 })
+		w.settled()
+	})
+}
+
+// Rule 17: no Online is told of a user whose first claim has failed when its node was cut off, also not when the node is back and its entry is in the
+// store still.
+func TestNoOnlineIsToldOfAClaimThatHasFailedWithItsNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		a.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
+			if op == "Swap" {
+				a.cut()
+				return errCut
+			}
+			return nil
+		}})
+		if _, err := w.logOnWithin(a, usermgr.Logon{UserID: "ann"}, time.Second); err == nil {
+			t.Fatal("ann came in")
+		}
+		b.setFaults(refusing("Walk")) // it sweeps nothing
+		w.store.Promote(w.store.Snapshot())
+		w.await("the store has recovered", func() bool { return b.Stats().Recoveries > 0 && b.IsHealed([]cluster.Incarnation{b.Incarnation()}) })
+		a.setFaults(refusing("Walk"))
+		w.awaitNodes()
+		time.Sleep(2 * renew)
+		if online, _ := w.log.IsOnline("ann"); online {
+			t.Errorf("ann is told to be online:\n%s", w.log)
+		}
+		a.setFaults(memory.Faults{})
+		b.setFaults(memory.Faults{})
+		w.settled()
+	})
+}
+
 // Rule 17: a claim that another node may have found in a store that has lost it since owes Offline, also where it fails.
 func TestOfflineIsToldOfAUserWhoseLastClaimWasLostByTheStoreAndFails(t *testing.T) {
 	for _, when := range []string{"before it finds the store empty", "when it finds the store empty", "after it found the store empty"} {

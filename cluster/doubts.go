@@ -100,10 +100,10 @@ func (n *Node) isSwept(inc Incarnation) bool {
 }
 
 // settle tells Offline of a user who has no record, if that is owed. A user with a record is online. If the former life owed Offline,
-// Online was told: of the record that was not removed, or by the claim that has made it anew. While an entry of that life keeps the record,
-// the doubt stays: the store may lose it before it is swept. If the life owed none, its claim was the user's
-// first and did not come in; another claim may have found its entry, and so have told no Online: settle tells it. settle reports false
-// where the store does not say.
+// Online was told: of the record that was not removed, or by the claim that has made it anew. If it owed none, its claim was the user's
+// first and did not come in; another claim may have found its entry, and so have told no Online: settle tells it. While the record has an entry
+// of that life the doubt stays: the node that sweeps the entry tells, unless the store loses it before. settle reports false where the store
+// does not say.
 func (n *Node) settle(ctx context.Context, d *doubt) bool {
 	n.mu.Lock()
 	epoch := n.epoch
@@ -121,16 +121,16 @@ func (n *Node) settle(ctx context.Context, d *doubt) bool {
 		if d.owes {
 			n.local.Offline(d.user, uint64(version), d.carries)
 		}
-	case conflict != nil && d.owes:
+	case conflict != nil:
 		entries, _, _ := decodeAll(conflict.Body, conflict.Version) // an audit mends what is malformed
 		if slices.ContainsFunc(entries, func(e entry) bool { return e.node == d.life }) {
 			d.in = epoch
 			n.mu.Lock()
 			n.doubts = append(n.doubts, *d)
 			n.mu.Unlock()
+		} else if !d.owes {
+			n.local.Online(d.user, uint64(conflict.Version))
 		}
-	case conflict != nil:
-		n.local.Online(d.user, uint64(conflict.Version))
 	default:
 		return false
 	}

@@ -256,7 +256,7 @@ func (r *removal) tell() {
 			n.local.Offline(r.user, uint64(r.version), carries)
 		}
 	default:
-		if hidden { // another claim has found it, and so was not the first
+		if hidden && r.version != 0 { // another claim has found it, and so was not the first
 			n.local.Online(r.user, uint64(r.version))
 		}
 		n.bring(r.user, r.rest, carries)
