@@ -157,6 +157,7 @@ func TestAFullServerCountsNoAddress(t *testing.T) {
 
 // Over the rate connections wait, whatever their transports; none is refused.
 func TestAcceptRateDelays(t *testing.T) {
+	t.Parallel() // it mostly waits
 	const burst, perSecond = 5, 50
 	all := transports(t)
 	clients := 5 * len(all)

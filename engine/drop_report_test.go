@@ -88,6 +88,8 @@ func dropsAreNotToldAfterTheEnd(t *testing.T) {
 
 // Rule 15: what is dropped before the admission has said who counts is counted too, over each transport.
 func TestDropsBeforeTheBindingIsThereAreCounted(t *testing.T) {
+	t.Parallel() // it mostly waits
+
 	var reported, dropped sync.Map // by the connection
 	all := transports(t)
 	e := newQuiet(onAll(t, all, engine.Config{Loops: len(all), Limits: engine.Limits{MaxOutbound: 64 << 10}, SlowPolicy: engine.SlowDropNewest,

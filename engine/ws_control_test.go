@@ -202,6 +202,7 @@ func TestEmptyFramesWithoutEnd(t *testing.T) {
 
 // The server pings a client from which nothing comes, and the browser's Pong is a sign of life (rule 8).
 func TestTheServerPingsASilentClient(t *testing.T) {
+	t.Parallel() // it mostly waits
 	e := shortPings(engine.Config{}, 0)
 	g := newGate(t, e)
 	p, b := g.enterOn(t, dialWeb(t, serve(t, e)))
@@ -215,6 +216,7 @@ func TestTheServerPingsASilentClient(t *testing.T) {
 
 // Listeners may have intervals that are far apart: the longer one has many looks, and no connection suffers.
 func TestPingIntervalsFarApart(t *testing.T) {
+	t.Parallel() // it mostly waits
 	e := newEcho(engine.Config{Listeners: []engine.Listener{{WebSocket: &engine.WebSocket{PingInterval: 64 * time.Second}},
 		{WebSocket: &engine.WebSocket{PingInterval: 500 * time.Millisecond}}}, Loops: 1})
 	r := serve(t, e)
@@ -231,6 +233,7 @@ func TestPingIntervalsFarApart(t *testing.T) {
 
 // WebSocket.PageTimeout: a browser that answers Pings, and has a page that sends nothing, is not alive.
 func TestAPageThatSendsNothingIsEnded(t *testing.T) {
+	t.Parallel() // it mostly waits
 	e := shortPings(engine.Config{}, 1500*time.Millisecond)
 	g := newGate(t, e)
 	p, b := g.enterOn(t, dialWeb(t, serve(t, e)))

@@ -19,6 +19,7 @@ func (pulsing) Heartbeat() (timeout, interval time.Duration) { return 1500 * tim
 // Rule 8: by default a client from which nothing comes is pinged after a third of the heartbeat timeout; with a negative
 // WebSocket.PingInterval it is never pinged.
 func TestANegativePingIntervalMeansNoPings(t *testing.T) {
+	t.Parallel() // it mostly waits
 	e := newEcho(engine.Config{Listeners: []engine.Listener{{WebSocket: &engine.WebSocket{PingInterval: -1}}, {WebSocket: &engine.WebSocket{}}}, Loops: 1})
 	g := pulsing{&gate{arrived: make(chan *binding, 2)}}
 	e.SetAdmission(g)

@@ -40,7 +40,7 @@ const halfARequest = "GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 // Rule 15: a request that does not end is waited for until Timeouts.Handshake, over TCP and Unix sockets, with TLS and without; bytes that come
 // meanwhile do not make that longer, and nothing is answered.
 func TestARequestHasItsTime(t *testing.T) {
-	t.Parallel()
+	t.Parallel() // it mostly waits
 	const timeout = 3 * time.Second
 	sec := newSecurity(t)
 	dir := t.TempDir()
@@ -90,6 +90,7 @@ func TestARequestHasItsTime(t *testing.T) {
 // Rule 15: so clients at many addresses that send their requests slowly keep others out no longer than slow TLS handshakes do, with the default
 // limits and however long a handshake may take: limits by address do not hold them.
 func TestSlowRequestsFromManyAddresses(t *testing.T) {
+	t.Parallel() // it mostly waits
 	const clients = 512
 	sec := newSecurity(t)
 	e := newEcho(engine.Config{Listeners: []engine.Listener{{WebSocket: new(engine.WebSocket)}, {WebSocket: new(engine.WebSocket), TLS: sec.server}},
