@@ -161,7 +161,7 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 			if err := n.barredBy(&c.open.logon, had); err != nil {
 				return nil, err
 			}
-			prev, c.open.prev = conflict.Version, conflict.Version
+			prev, c.open.prev = conflict.Version, Version(n.floor.Load())
 			c.open.unwritten(epoch)
 			if next, excluded, err = n.decide(ctx, c, entries); err != nil {
 				return nil, err

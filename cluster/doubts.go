@@ -108,10 +108,7 @@ func (n *Node) settle(ctx context.Context, d *doubt) bool {
 	n.mu.Lock()
 	epoch := n.epoch
 	n.mu.Unlock()
-	version := d.version
-	if version == 0 { // what was told in earlier epochs has no higher one than this
-		version = Version(n.floor.Load())
-	}
+	version := max(d.version, Version(n.floor.Load())) // what was told of records that are not there any more has no higher one
 	call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
 	defer cancel()
 	err := n.dir.Remove(call, d.user, 0, SwapOptions{Epoch: epoch}) // it fails where there is a record

@@ -17,7 +17,7 @@ type pending struct {
 	graces  []entry                 // graces that what was written takes away
 	dead    []entry                 // entries of dead nodes that what was written removes
 	rest    []entry                 // those that it leaves
-	prev    Version                 // of the record that what was written has replaced
+	prev    Version                 // no lower than what was told before what was written
 	carries []seam.Carry            // what has come from the nodes that the user has left
 	ended   []uuid.UUID             // sessions in the record that have ended, as their nodes say
 	lost

@@ -1,0 +1,85 @@
+package cluster_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+
+	"github.com/rollcall-go/rollcall/cluster"
+	"github.com/rollcall-go/rollcall/cluster/memory"
+	"github.com/rollcall-go/rollcall/protocol"
+	"github.com/rollcall-go/rollcall/usermgr"
+)
+
+// Rule 17: a node that is back may owe Offline of a record that it may have removed. It is told after the Online that another node has told since, of a
+// session that the store has lost.
+func TestOfflineOfARemovalInDoubtIsToldAfterALaterOnline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		first := w.mustLogOn(a, "ann", 0)
+		w.settled()
+		before := w.store.Snapshot()
+		a.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
+			if op == "Remove" {
+				return errCut
+			}
+			return nil
+		}})
+		first.End(protocol.ClientClosed)
+		synctest.Wait()
+		a.cut()
+		last := w.mustLogOn(b, "ann", 0)
+		b.setFaults(refusing("Walk")) // it sweeps nothing
+		w.store.Promote(before)
+		last.End(protocol.ClientClosed)
+		w.await("only the first session is in the store", func() bool {
+			return b.Stats().Recoveries > 0 && b.IsHealed([]cluster.Incarnation{b.Incarnation()}) && len(b.Releasing()) == 0
+		})
+		w.store.Restart()
+		w.await("the store recovers", func() bool { return b.Stats().Recoveries > 1 })
+		a.setFaults(memory.Faults{})
+		b.setFaults(memory.Faults{})
+		w.awaitNodes()
+		w.settled()
+	})
+}
+
+// Rule 17: a logon takes the entry of a dead node out of a store that has taken over, and that lacks the user's last session there. It tells Offline, after
+// the Online of that session, so that the user is offline where the logon fails.
+func TestOfflineByALogonThatFailsIsToldLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		first := w.mustLogOn(a, "ann", 0)
+		w.settled()
+		before := w.store.Snapshot()
+		first.End(protocol.ClientClosed)
+		w.settled()
+		w.mustLogOn(a, "ann", 0)
+		w.settled()
+		life := a.Incarnation()
+		a.cut()
+		ctx, cancel := context.WithTimeout(context.Background(), 2*lease)
+		defer cancel()
+		b.setFaults(memory.Faults{Before: refusing("Walk").Before, After: func(_ context.Context, op string) error {
+			if op == "Swap" && w.at(b, "ann") == "b" {
+				cancel()
+			}
+			return nil
+		}})
+		w.store.Promote(before)
+		w.await("the node is dead", func() bool {
+			return b.Stats().Recoveries > 0 && b.IsHealed([]cluster.Incarnation{b.Incarnation()}) && b.TakesForDead(life)
+		})
+		if _, err := b.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(w.conns.Add(1))); err == nil {
+			t.Fatal("ann came in")
+		}
+		w.await("the logon has left the store", func() bool { return w.records() == 0 && len(b.Releasing()) == 0 })
+		w.wantPresence("ann", `offline after 0 messages, tag ""`) // before the node is back, which would tell it
+		a.setFaults(memory.Faults{})
+		b.setFaults(memory.Faults{})
+		w.awaitNodes()
+		w.settled()
+	})
+}
