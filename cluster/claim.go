@@ -162,7 +162,9 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 				return nil, err
 			}
 			prev, c.open.prev = conflict.Version, Version(n.floor.Load())
+			n.mu.Lock()
 			c.open.unwritten(epoch)
+			n.mu.Unlock()
 			if next, excluded, err = n.decide(ctx, c, entries); err != nil {
 				return nil, err
 			}
@@ -172,7 +174,9 @@ func (n *Node) enter(ctx context.Context, c *claim) (excluded []entry, err error
 			seam.LeavePlace(ctx)
 			n.awaitChange(ctx, n.cfg.Renew/4)
 		default: // it may have been done: the same again, and a conflict with the own entry says so
+			n.mu.Lock()
 			c.unnoted(epoch)
+			n.mu.Unlock()
 			pause = min(max(2*pause, 5*time.Millisecond), n.cfg.Renew/4)
 			sleep(ctx, pause)
 		}

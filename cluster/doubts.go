@@ -13,30 +13,35 @@ type doubt struct {
 	user    string
 	life    Incarnation
 	in      string // the epoch of the store that has the entries; "" for a record that may have been removed
-	owes    bool   // Offline is owed if the user has no record. Without it Online is owed if the user has one: see settle
+	owes    bool   // Offline is owed if the user has no record
+	hidden  bool   // Online is owed if the user has a record: see settle
 	version Version
 	carries []seam.Carry
 }
 
 // doubtAll notes all users of whom the node has an entry in the store, when its life ends. n.mu is held on entry.
 func (n *Node) doubtAll() {
-	add := func(user string, owes bool) {
-		n.doubts = append(n.doubts, doubt{user: user, life: n.me, in: n.view.Epoch, owes: owes})
+	add := func(user string, untold bool, l lost) {
+		n.doubts = append(n.doubts, doubt{user: user, life: n.me, in: n.view.Epoch, owes: !untold || l.before(n.view.Epoch), hidden: untold})
 	}
 	for _, c := range n.claims {
-		if c.own.node == n.me {
-			add(c.user, c.open == nil || !c.own.first)
+		switch {
+		case c.own.node != n.me:
+		case c.open == nil:
+			add(c.user, false, lost{})
+		default:
+			add(c.user, c.own.first, c.open.lost)
 		}
 	}
 	for user, g := range n.graces.users {
 		if !g.back {
-			add(user, true)
+			add(user, false, lost{})
 		}
 	}
 	for user, u := range n.release.users {
 		for _, e := range slices.Concat(u.entries, u.running) {
 			if e.grace == nil { // one that has left before may be back in the store, and hide that others leave
-				add(user, !e.untold)
+				add(user, e.untold, e.lost)
 			}
 		}
 	}
@@ -100,8 +105,8 @@ func (n *Node) isSwept(inc Incarnation) bool {
 }
 
 // settle tells Offline of a user who has no record, if that is owed. A user with a record is online. If the former life owed Offline,
-// Online was told: of the record that was not removed, or by the claim that has made it anew. If it owed none, its claim was the user's
-// first and did not come in; another claim may have found its entry, and so have told no Online: settle tells it. While the record has an entry
+// Online was told: of the record that was not removed, or by the claim that has made it anew. If its claim was the user's
+// first and did not come in, another claim may have found its entry, and so have told no Online: settle tells it. While the record has an entry
 // of that life the doubt stays: the node that sweeps the entry tells, unless the store loses it before. settle reports false where the store
 // does not say.
 func (n *Node) settle(ctx context.Context, d *doubt) bool {
@@ -125,7 +130,7 @@ func (n *Node) settle(ctx context.Context, d *doubt) bool {
 			n.mu.Lock()
 			n.doubts = append(n.doubts, *d)
 			n.mu.Unlock()
-		} else if !d.owes {
+		} else if d.hidden {
 			n.local.Online(d.user, uint64(conflict.Version))
 		}
 	default:

@@ -45,6 +45,57 @@ func TestOfflineOfARemovalInDoubtIsToldAfterALaterOnline(t *testing.T) {
 	})
 }
 
+// Rule 17: a claim that was the user's first in a store that has lost it since stands beside a session that has told Online, and hides that this one
+// leaves. The store loses it once more: Offline is told, whether the claim's client leaves or its node is cut off.
+func TestOfflineIsToldOfAUserWhoseLastClaimIsLostByTwoStores(t *testing.T) {
+	for name, cutOff := range map[string]bool{"the client leaves": false, "the node is cut off": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 2, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
+				a, b := w.nodes[0], w.nodes[1]
+				ctx, cancel := context.WithTimeout(context.Background(), lease)
+				defer cancel()
+				var atB usermgr.Session
+				a.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
+					switch {
+					case op != "Swap":
+					case atB == nil:
+						w.store.Restart()
+						w.await("the store recovers", func() bool { return a.Stats().Recoveries > 0 })
+						atB = w.mustLogOn(b, "ann", 1)
+						return errCut
+					case w.at(b, "ann") != "b": // the claim is written
+						atB.End(protocol.ClientClosed)
+						w.await("only the claim is in the store", func() bool { return w.at(b, "ann") == "a" })
+						if cutOff {
+							a.cut()
+							return errCut
+						}
+						w.store.Restart()
+						w.await("the store recovers again", func() bool { return a.Stats().Recoveries > 1 })
+						cancel()
+						return errCut
+					}
+					return nil
+				}})
+				if _, err := a.users.Register(ctx, usermgr.Logon{UserID: "ann", Device: 2}, link(w.conns.Add(1))); err == nil {
+					t.Fatal("ann came in")
+				}
+				if cutOff {
+					b.setFaults(refusing("Walk")) // it sweeps nothing
+					w.await("the node is fenced", func() bool { return !a.May() })
+					w.store.Restart()
+					w.await("the store recovers again", func() bool { return b.Stats().Recoveries > 1 })
+					b.setFaults(memory.Faults{})
+				}
+				a.setFaults(memory.Faults{})
+				w.awaitNodes()
+				w.wantPresence("ann", `offline after 0 messages, tag ""`)
+			})
+		})
+	}
+}
+
 // Rule 17: a logon takes the entry of a dead node out of a store that has taken over, and that lacks the user's last session there. It tells Offline, after
 // the Online of that session, so that the user is offline where the logon fails.
 func TestOfflineByALogonThatFailsIsToldLast(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// pending is what a claim needs until it is granted. Only Claim's goroutine uses it, but for cancel.
+// pending is what a claim needs until it is granted. Only Claim's goroutine uses it, but for cancel, givenUp and lost.
 type pending struct {
 	logon   usermgr.Logon
 	cancel  context.CancelCauseFunc // of Claim
@@ -20,7 +20,7 @@ type pending struct {
 	prev    Version                 // no lower than what was told before what was written
 	carries []seam.Carry            // what has come from the nodes that the user has left
 	ended   []uuid.UUID             // sessions in the record that have ended, as their nodes say
-	lost
+	lost                            // the node's lock protects it
 }
 
 // lost is in which epochs of the store an entry may have been written, and was not noted (its generation is 0); "" for none. The store may
@@ -33,10 +33,15 @@ type lost struct {
 // since reports whether an epoch is one before the present one.
 func since(in, present string) bool { return in != "" && in != present }
 
-// unnoted notes that the entry may have been written in an epoch.
+// before reports whether the entry may have been written in an epoch before the present one.
+func (l lost) before(present string) bool {
+	return since(l.firstIn, present) || since(l.otherIn, present)
+}
+
+// unnoted notes that the entry may have been written in an epoch. The node's lock is held on entry.
 func (c *claim) unnoted(epoch string) {
 	in := &c.open.otherIn
-	if c.own.first {
+	if c.own.first && len(c.open.rest) == 0 { // the first in a store that has lost it may stand beside others in this one
 		in = &c.open.firstIn
 	}
 	if *in == "" {
@@ -44,7 +49,7 @@ func (c *claim) unnoted(epoch string) {
 	}
 }
 
-// unwritten notes that the entry was not written in an epoch.
+// unwritten notes that the entry was not written in an epoch. The node's lock is held on entry.
 func (l *lost) unwritten(epoch string) {
 	if l.firstIn == epoch {
 		l.firstIn = ""

@@ -230,7 +230,7 @@ func (r *removal) tell() {
 			owes, hidden, back = owes || met, hidden || met, back || met
 		case e.untold:
 			// One that was the first in a store that has lost it may stand beside others in this one: they have told Online.
-			owes = owes || since(e.lost.otherIn, r.epoch) || since(e.lost.firstIn, r.epoch)
+			owes = owes || e.lost.before(r.epoch)
 			hidden = hidden || e.found || e.generation != 0 || since(e.lost.firstIn, r.epoch)
 		default:
 			owes = true
