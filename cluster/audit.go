@@ -284,7 +284,7 @@ func (n *Node) withoutDead(entries []entry) (rest, dead []entry) {
 }
 
 // tellSwept tells which entries were removed from a record, and that the user is offline by that. If the user is not, one of the dead nodes
-// may not have told that the user is online.
+// may not have told that the user is online; or it has told Offline, and a later claim has found its entry in a store that had taken over.
 func (n *Node) tellSwept(user string, version Version, dead, rest []entry) {
 	if n.cfg.Events.Swept != nil {
 		for i := range dead {
@@ -294,11 +294,15 @@ func (n *Node) tellSwept(user string, version Version, dead, rest []entry) {
 			}})
 		}
 	}
+	n.mu.Lock()
+	recovered := n.recovered
+	n.mu.Unlock()
+	told := slices.ContainsFunc(rest, func(e entry) bool { return e.first }) // or its node tells it still
 	switch {
 	case len(dead) == 0:
 	case len(rest) == 0:
 		n.local.Offline(user, uint64(version), nil)
-	case slices.ContainsFunc(dead, func(e entry) bool { return e.first }):
+	case slices.ContainsFunc(dead, func(e entry) bool { return e.first || e.generation <= recovered && !told }):
 		n.local.Online(user, uint64(version))
 	}
 }

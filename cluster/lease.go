@@ -200,6 +200,9 @@ func (n *Node) counted(t0 time.Duration, v *View) {
 	}
 	n.returning = false
 	n.noteFloor(t0, v.Floor)
+	if n.recoveredIn != v.Epoch {
+		n.recoveredIn, n.recovered = v.Epoch, v.Floor
+	}
 	if v.highest() > n.view.highest() {
 		n.wake() // tells the newcomer that it is known
 	}

@@ -51,11 +51,14 @@ type Node struct {
 	returning bool
 	floorThen Version // the store's floor, by the last renewal that counted
 	floorAt   time.Duration
-	seen      map[Incarnation]sighting
-	claims    map[uuid.UUID]*claim // from before the first swap until Disconnected's handlers have returned
-	asks      map[uuid.UUID][]chan answer
-	rivals    map[uuid.UUID]frame // which ask for the ends of sessions elsewhere: see askRivals
-	peers     map[Incarnation]*peer
+	// The store may have lost what has happened to entries that are not above recovered: its floor when the node first saw it in the present epoch.
+	recovered   Version
+	recoveredIn string // that epoch
+	seen        map[Incarnation]sighting
+	claims      map[uuid.UUID]*claim // from before the first swap until Disconnected's handlers have returned
+	asks        map[uuid.UUID][]chan answer
+	rivals      map[uuid.UUID]frame // which ask for the ends of sessions elsewhere: see askRivals
+	peers       map[Incarnation]*peer
 	// changed is closed, and replaced, when stage, epoch or view change and when the last claim is over.
 	changed    chan struct{}
 	release    releases

@@ -134,3 +134,30 @@ func TestOfflineByALogonThatFailsIsToldLast(t *testing.T) {
 		w.settled()
 	})
 }
+
+// Rule 17: a store that takes over has a session again of which Offline was told, and a logon finds it. Its node dies before it has removed it: Online is told
+// when the entry is swept, also where its claim was not the user's first.
+func TestOnlineIsToldOfALogonThatFindsWhatADeadNodeHadRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
+		a, b := w.nodes[0], w.nodes[1]
+		first, second := w.mustLogOn(b, "ann", 1), w.mustLogOn(a, "ann", 2)
+		first.End(protocol.ClientClosed)
+		w.settled()
+		before := w.store.Snapshot()
+		second.End(protocol.ClientClosed)
+		w.settled()
+		a.setFaults(refusing("Look", "Walk"))
+		w.store.Promote(before)
+		w.awaitRecovery(b)
+		w.mustLogOn(b, "ann", 1)
+		if at := w.at(b, "ann"); at != "a b" {
+			t.Fatalf("ann is at %s", at)
+		}
+		a.cut()
+		w.wantPresence("ann", "online") // a is not back yet
+		a.setFaults(memory.Faults{})
+		w.awaitNodes()
+		w.settled()
+	})
+}
