@@ -20,8 +20,8 @@ export GOFLAGS := $(filter-out $(NO_DEBUGGER),$(GOFLAGS)) $(NO_DEBUGGER)
 
 .PHONY: test model openssl redis postgres chromium xvfb npm main beside vet vet-bench race race-main race-others race-stores full alloc outside build fuzz soak mutants bench browser hidden clients cluster-demo clean
 
-# The tests of the main module, and of the stores of chat, take half of the time, and wait for a part of it: the rest runs beside them, one thing
-# after the other, but for what counts allocations. make fails if one of the two does, when the other one has ended.
+# The tests of the main module take half of the time, and wait for a part of it: the rest runs beside them, one thing after the other, but for what
+# counts allocations. make fails if one of the two does, when the other one has ended.
 test: openssl redis postgres chromium xvfb npm
 	$(MAKE) -j 2 main beside
 	$(MAKE) alloc
@@ -29,13 +29,13 @@ test: openssl redis postgres chromium xvfb npm
 main:
 	$(MAKE) race-main
 	$(MAKE) full
-	$(MAKE) race-stores
 
 beside:
 	$(MAKE) vet
 	$(MAKE) race-others
 	$(MAKE) outside
 	$(MAKE) browser
+	$(MAKE) race-stores
 
 # Some TLS tests talk to OpenSSL. Where it is missing it is installed, if apt-get can do it; otherwise they are left out.
 openssl:
