@@ -9,6 +9,7 @@ import (
 
 // doubt is a user of a former life of the node, of whom something may have to be told when the node is back: because that life may have
 // removed the user's record, or because the store has lost the life's entries, so that no other node sweeps them.
+// It is also a user whose grace has ended because of an entry of another node, which the store may lose.
 type doubt struct {
 	user    string
 	life    Incarnation

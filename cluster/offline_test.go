@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/rollcall-go/rollcall/cluster"
 	"github.com/rollcall-go/rollcall/cluster/memory"
@@ -157,6 +158,36 @@ func TestOnlineIsToldOfALogonThatFindsWhatADeadNodeHadRemoved(t *testing.T) {
 		a.cut()
 		w.wantPresence("ann", "online") // a is not back yet
 		a.setFaults(memory.Faults{})
+		w.awaitNodes()
+		w.settled()
+	})
+}
+
+// Rule 17: a grace ends where a store that takes over has another session of the user, which may have ended before. The store loses that one too, before it is
+// swept: Offline is told, also after the store has recovered.
+func TestOfflineIsToldOfAUserWhoseGraceHasEndedForASessionThatIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{OfflineGrace: 3 * lease})
+		a, b := w.nodes[0], w.nodes[1]
+		before := w.mustLogOn(a, "ann", 0)
+		w.settled()
+		snapshot := w.store.Snapshot()
+		before.End(protocol.ClientClosed)
+		w.settled()
+		w.mustLogOn(b, "ann", 0).End(protocol.HeartbeatTimeout)
+		synctest.Wait() // the grace goes on
+		a.cut()
+		b.setFaults(refusing("Walk")) // it sweeps nothing
+		w.store.Promote(snapshot)
+		w.await("the store has recovered", func() bool {
+			return b.Stats().Recoveries > 0 && b.IsHealed([]cluster.Incarnation{b.Incarnation()})
+		})
+		time.Sleep(renew)
+		w.await("the grace is over", func() bool { return !b.users.IsOnline("ann") && len(b.Releasing()) == 0 })
+		w.store.Restart()
+		w.await("the store recovers", func() bool { return b.Stats().Recoveries > 1 })
+		a.setFaults(memory.Faults{})
+		b.setFaults(memory.Faults{})
 		w.awaitNodes()
 		w.settled()
 	})

@@ -347,7 +347,7 @@ func (n *Node) writeGrace(ctx context.Context, epoch string, g *grace) bool {
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
 		v, err := n.dir.Swap(call, g.user, prev, encodeRecord([]entry{g.own}, marks), SwapOptions{Epoch: epoch, Recovering: true})
 		cancel()
-		conflict, other := asConflict(err), false
+		conflict, other := asConflict(err), Incarnation(0)
 		switch {
 		case err == nil:
 			n.raiseFloor(v)
@@ -364,14 +364,16 @@ func (n *Node) writeGrace(ctx context.Context, epoch string, g *grace) bool {
 			for i := range entries {
 				e := &entries[i]
 				known = known || e.session != g.own.session || e.node != g.own.node
-				other = other || e.session != g.own.session && !n.isGhost(e)
+				if e.session != g.own.session && !n.isGhost(e) {
+					other = e.node
+				}
 			}
 			n.mu.Unlock()
-			if i := find(entries, g.own.session); !other && (i < 0 || !entries[i].grace || entries[i].node != g.own.node) {
+			if i := find(entries, g.own.session); other == 0 && (i < 0 || !entries[i].grace || entries[i].node != g.own.node) {
 				prev = conflict.Version
 				continue
 			}
-			if !other { // it was written, and the answer was lost
+			if other == 0 { // it was written, and the answer was lost
 				n.tellAnew(g.user, conflict.Version, &g.anew, known)
 			}
 		case errors.Is(err, ErrRecovering):
@@ -381,9 +383,9 @@ func (n *Node) writeGrace(ctx context.Context, epoch string, g *grace) bool {
 			pause = min(2*pause, n.cfg.Renew/4)
 			continue
 		}
-		if other {
+		if other != 0 {
 			n.loseGrace(g.user, g.own.session)
-			n.unsure(doubt{user: g.user, life: g.own.node, owes: true}) // the other entry may be old, and the store may lose it
+			n.unsure(doubt{user: g.user, life: other, owes: true}) // the other entry may be old, and the store may lose it
 		} else {
 			n.endWithGrace(g.user, &g.own, epoch)
 		}
