@@ -46,6 +46,9 @@ func (n *Node) doubtAll() {
 			}
 		}
 	}
+	for _, e := range n.release.recent { // as such a one, in a store that takes over without the node's knowledge
+		add(e.user, false, lost{})
+	}
 }
 
 // unsure notes a user whose record may have been removed.

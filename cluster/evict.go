@@ -141,6 +141,9 @@ func (n *Node) question(ctx context.Context, c *claim, f *frame, both bool) (gon
 		n.send(f)
 	}
 	if doubtful && !n.reachesStore(ctx) {
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
 		n.mu.Lock()
 		n.peerOf(f.to).asked = n.now()
 		n.mu.Unlock()

@@ -192,3 +192,46 @@ func TestOfflineIsToldOfAUserWhoseGraceHasEndedForASessionThatIsLost(t *testing.
 		w.settled()
 	})
 }
+
+// Rule 17: a session has ended, and its node is cut off before it hears that a store has taken over, which has the session again. That hides that the
+// user's other session, or grace, leaves, and the store loses it before it is swept: its node tells Offline when it is back.
+func TestANodeTellsOfflineOfASessionThatWasBackWithoutItsKnowledge(t *testing.T) {
+	for _, grace := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}}
+			if grace {
+				cfg.OfflineGrace = 2 * lease
+			}
+			w := newWorld(t, 2, cfg)
+			a, b := w.nodes[0], w.nodes[1]
+			there := w.mustLogOn(a, "ann", 1)
+			w.settled()
+			before := w.store.Snapshot()
+			there.End(protocol.ClientClosed)
+			w.settled()
+			here := w.mustLogOn(b, "ann", 2)
+			w.settled()
+			if grace {
+				here.End(protocol.HeartbeatTimeout)
+				synctest.Wait()
+			}
+			a.cut()
+			b.setFaults(refusing("Walk")) // it sweeps nothing
+			w.store.Promote(before)
+			w.await("the store has recovered", func() bool {
+				return b.Stats().Recoveries > 0 && b.IsHealed([]cluster.Incarnation{b.Incarnation()})
+			})
+			if !grace {
+				here.End(protocol.ClientClosed)
+			}
+			time.Sleep(renew)
+			w.await("the session has left the store", func() bool { return len(b.Releasing()) == 0 })
+			w.store.Restart()
+			w.await("the store recovers", func() bool { return b.Stats().Recoveries > 1 })
+			a.setFaults(memory.Faults{})
+			b.setFaults(memory.Faults{})
+			w.awaitNodes()
+			w.settled()
+		})
+	}
+}
