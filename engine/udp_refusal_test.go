@@ -118,7 +118,7 @@ func TestALogonAgainDoesNotBringALongerRefusal(t *testing.T) {
 // longRefusal takes many times as much as a Logon.
 var longRefusal = protocol.Errorf(protocol.Unauthorized, "%s", strings.Repeat("no ", 300))
 
-// undecided has the gate let nobody in by itself.
+// undecided has the gate leave each client waiting until the test decides.
 func undecided(_ *engine.Engine, g *gate) {
 	g.first = func(engine.Control, *protocol.Message, *binding) {}
 }
