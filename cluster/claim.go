@@ -39,6 +39,7 @@ type claimMore struct {
 	heir    uuid.UUID     // the session elsewhere that continues this one; zero for none
 	unasked int           // the messages that the session has confirmed without being asked
 	lost    lost          // of a claim that was granted, in case it is not used
+	guessed bool          // the store has not given the generation: the record of another session may have that version
 	over    chan struct{} // closed when the claim is no longer in Node.claims; nil while none waits for it
 }
 

@@ -79,6 +79,7 @@ func (n *Node) end(c *claim, l *seam.Left) {
 	if c.more != nil {
 		more = *c.more
 	}
+	r.guessed = more.guessed
 	if unused {
 		r.marked = more.marked
 	}

@@ -17,6 +17,7 @@ type released struct {
 	session    uuid.UUID
 	node       Incarnation
 	generation Version      // the version that the claim has written; 0 where that is not known
+	guessed    bool         // see claimMore
 	rest       []entry      // the other entries of that version
 	marks      []mark       // of that version
 	bars       []mark       // what refuses the session's client from then on
@@ -260,7 +261,7 @@ type removal struct {
 func (r *removal) run(ctx context.Context) bool {
 	n := r.node
 	var prev Version
-	if len(r.all) == 1 {
+	if len(r.all) == 1 && !r.all[0].guessed {
 		prev, r.rest, r.marks = r.all[0].generation, r.all[0].rest, r.all[0].marks
 		r.unmark(r.rest)
 	}

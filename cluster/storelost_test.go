@@ -419,3 +419,28 @@ func TestAnOpenNodeGoesOnWhileRenewalsAreNotDurable(t *testing.T) {
 		w.settled()
 	})
 }
+
+// Rule 19: the generation that a node gives without the store may be the version that the store gives a session of the user on another node. What the node
+// removes when it is back is its own session.
+func TestASessionFromWithoutTheStoreLeavesAnothersOfTheSameVersionAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 2, usermgr.Config{})
+		a, b := w.nodes[0], w.nodes[1]
+		a.cut()
+		w.awaitLost(a)
+		brief := w.mustLogOn(a, "ann", 0)
+		guess := a.generation(brief)
+		brief.End(protocol.ClientClosed)
+		b.RaiseFloor(guess - 1)
+		time.Sleep(2 * renew) // a renewal brings the store's versions to that
+		stays := w.mustLogOn(b, "ann", 0)
+		if g := b.generation(stays); g != guess {
+			t.Fatalf("the generations are %d and %d", guess, g)
+		}
+		w.back()
+		w.settled()
+		if !b.has(stays) {
+			t.Errorf("the session has ended:\n%s", w.log)
+		}
+	})
+}

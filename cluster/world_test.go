@@ -145,6 +145,12 @@ func (n *member) has(s usermgr.Session) bool {
 	return ok
 }
 
+// generation returns the generation of a session that the node has.
+func (n *member) generation(s usermgr.Session) cluster.Version {
+	i, _ := n.users.Session(s.ID())
+	return cluster.Version(i.Generation)
+}
+
 func (w *world) awaitNodes() {
 	w.t.Helper()
 	w.await("all nodes are in the cluster", func() bool {
