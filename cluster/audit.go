@@ -264,7 +264,10 @@ func (n *Node) auditEntries(user string, entries []entry, number uint32) (rest, 
 			n.release.add(user, &released{session: e.session, node: e.node, again: true, audited: true, lost: lost{otherIn: n.epoch}})
 		}
 	}
-	return n.withoutDead(entries)
+	if rest, dead = n.withoutDead(entries); n.hidesOnline(dead, rest) {
+		takeFirst(rest)
+	}
+	return rest, dead
 }
 
 // withoutDead returns the entries of nodes that are not dead, and those of dead nodes. A dead node finishes no eviction, so that the
@@ -295,16 +298,21 @@ func (n *Node) tellSwept(user string, version Version, dead, rest []entry) {
 		}
 	}
 	n.mu.Lock()
-	recovered := n.recovered
+	hidden := n.hidesOnline(dead, rest)
 	n.mu.Unlock()
-	told := slices.ContainsFunc(rest, func(e entry) bool { return e.first }) // or its node tells it still
 	switch {
 	case len(dead) == 0:
 	case len(rest) == 0:
 		n.local.Offline(user, uint64(version), nil)
-	case slices.ContainsFunc(dead, func(e entry) bool { return e.first || e.generation <= recovered && !told }):
+	case hidden:
 		n.local.Online(user, uint64(version))
 	}
+}
+
+// hidesOnline reports whether the nodes of the other entries of a record may have told no Online because of those of dead nodes. n.mu is held on entry.
+func (n *Node) hidesOnline(dead, rest []entry) bool {
+	told := slices.ContainsFunc(rest, func(e entry) bool { return e.first }) // or its node tells it still
+	return len(rest) > 0 && slices.ContainsFunc(dead, func(e entry) bool { return e.first || e.generation <= n.recovered && !told })
 }
 
 // writeMissing writes the sessions again that the audit has not found. It reports false where it could not.

@@ -262,6 +262,9 @@ func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, exc
 	next = slices.DeleteFunc(next, func(e entry) bool { return n.isGhost(&e) })
 	graces = slices.DeleteFunc(graces, func(e entry) bool { return n.isGhost(&e) })
 	c.open.graces, c.open.dead = graces, append(dead, deadGraces...)
+	if n.hidesOnline(c.open.dead, c.open.rest) {
+		takeFirst(next)
+	}
 	// An entry of this node is older than the claim: then the claim was never the first.
 	older := slices.ContainsFunc(c.open.rest, func(e entry) bool { return e.node == c.own.node })
 	c.own.first = len(c.open.rest) == 0 || c.open.firstIn != "" && !older

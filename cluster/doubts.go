@@ -128,13 +128,16 @@ func (n *Node) settle(ctx context.Context, d *doubt) bool {
 			n.local.Offline(d.user, uint64(version), d.carries)
 		}
 	case conflict != nil:
-		entries, _, _ := decodeAll(conflict.Body, conflict.Version) // an audit mends what is malformed
+		entries, marks, _ := decodeAll(conflict.Body, conflict.Version) // an audit mends what is malformed
 		if slices.ContainsFunc(entries, func(e entry) bool { return e.node == d.life }) {
 			d.in = epoch
 			n.mu.Lock()
 			n.doubts = append(n.doubts, *d)
 			n.mu.Unlock()
 		} else if d.hidden {
+			if takeFirst(entries) && n.write(call, d.user, conflict.Version, entries, marks, SwapOptions{Epoch: epoch}) != nil {
+				return false
+			}
 			n.local.Online(d.user, uint64(conflict.Version))
 		}
 	default:

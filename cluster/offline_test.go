@@ -235,3 +235,90 @@ func TestANodeTellsOfflineOfASessionThatWasBackWithoutItsKnowledge(t *testing.T)
 		})
 	}
 }
+
+// Rule 17: a node that has something to tell of a user, and finds only a claim that is the user's first and not in yet, leaves Online to that claim's node:
+// the claim may fail, and then no Offline follows.
+func TestNoOnlineIsToldOfAnothersFirstClaimThatFails(t *testing.T) {
+	for name, cutOff := range map[string]bool{"a session that the store has lost again": false, "a claim of a former life": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 2, usermgr.Config{})
+				a, b := w.nodes[0], w.nodes[1]
+				if cutOff {
+					a.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
+						if op == "Swap" {
+							a.cut()
+							return errCut
+						}
+						return nil
+					}})
+					if _, err := w.logOn(a, usermgr.Logon{UserID: "ann"}); err == nil {
+						t.Fatal("ann came in")
+					}
+					w.await("the node is fenced", func() bool { return !a.May() })
+					b.setFaults(refusing("Walk")) // it sweeps nothing
+				} else {
+					w.mustLogOn(a, "ann", 0).End(protocol.ClientClosed)
+					w.settled()
+					a.setFaults(refusing("Look", "Swap", "Remove"))
+					w.store.Restart()
+					w.awaitRecovery(b)
+				}
+				w.store.Restart()
+				recoveries := b.Stats().Recoveries
+				w.await("the store recovers again", func() bool { return b.Stats().Recoveries > recoveries })
+				w.await("the store has recovered again", func() bool { return !b.Stats().Recovering })
+				ctx, cancel := context.WithTimeout(context.Background(), lease)
+				defer cancel()
+				b.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
+					if op == "Swap" && w.at(b, "ann") == "b" {
+						a.setFaults(memory.Faults{})
+						w.awaitNodes()
+						w.await("what the node had has left", func() bool { return len(a.Releasing()) == 0 })
+						cancel()
+					}
+					return nil
+				}})
+				if _, err := b.users.Register(ctx, usermgr.Logon{UserID: "ann"}, link(w.conns.Add(1))); err == nil {
+					t.Fatal("ann came in")
+				}
+				b.setFaults(memory.Faults{})
+				w.settled()
+			})
+		})
+	}
+}
+
+// Rule 17: a session from without the store is written beside another one, which has told no Online because a store that had taken over had the session of a
+// third node again. That node dies: Online is told when its session is swept.
+func TestOnlineIsToldOfASessionFromWithoutTheStoreBesideOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOpenWorld(t, 3, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
+		a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
+		first := w.mustLogOn(b, "ann", 4)
+		back := w.mustLogOn(a, "ann", 1)
+		first.End(protocol.ClientClosed)
+		w.settled()
+		before := w.store.Snapshot()
+		back.End(protocol.ClientClosed)
+		w.settled()
+		w.mustLogOn(c, "ann", 2)
+		c.cut()
+		w.await("the session is swept", func() bool { online, _ := w.log.IsOnline("ann"); return !online })
+		a.setFaults(refusing("Look", "Walk"))
+		w.store.Promote(before)
+		w.awaitLogOn(b, "bob")
+		w.mustLogOn(b, "ann", 3)
+		c.setFaults(memory.Faults{})
+		w.await("c is back", func() bool { return c.IsHealed(w.alive()) && b.IsHealed(w.alive()) })
+		if at := w.at(b, "ann"); at != "a c b" {
+			t.Fatalf("ann is at %s", at) // the oldest first
+		}
+		a.cut()
+		w.await("the session is swept", func() bool { return w.at(b, "ann") == "c b" })
+		w.wantPresence("ann", "online") // a is not back yet
+		a.setFaults(memory.Faults{})
+		w.awaitNodes()
+		w.settled()
+	})
+}

@@ -213,57 +213,6 @@ func (n *Node) askGrace(ctx context.Context, c *claim, e *entry) {
 	}
 }
 
-// tell tells what a removal has changed.
-func (r *removal) tell() {
-	n := r.node
-	var carries []seam.Carry
-	owes, hidden := false, false // whether others owe Offline of the user, and may have found the entries and so told no Online
-	back := false                // an entry had left before; what has come since the store may have lost
-	var grace *entry
-	for _, e := range r.all {
-		carries = append(carries, e.carries...)
-		if e.grace != nil {
-			grace = e.grace
-		}
-		switch {
-		case e.again:
-			met := e.found || since(e.lost.otherIn, r.epoch) // others may have found it before the store has lost it once more
-			owes, hidden, back = owes || met, hidden || met, back || met
-		case e.untold:
-			// One that was the first in a store that has lost it may stand beside others in this one: they have told Online.
-			owes = owes || e.lost.before(r.epoch)
-			hidden = hidden || e.found || e.generation != 0 || since(e.lost.firstIn, r.epoch)
-		default:
-			owes = true
-		}
-	}
-	if grace != nil && !r.graced {
-		if i := find(r.rest, grace.session); i < 0 || !r.rest[i].grace { // a claim that was not used may have left it
-			n.loseGrace(r.user, grace.session)
-		}
-	}
-	switch {
-	case r.graced:
-		n.endWithGrace(r.user, grace, r.epoch)
-	case r.unsure:
-		if owes {
-			n.unsure(doubt{user: r.user, life: r.me(), owes: true, version: r.version, carries: carries})
-		}
-	case r.gone:
-		if back {
-			r.version = max(r.version, r.floor)
-		}
-		if owes {
-			n.local.Offline(r.user, uint64(r.version), carries)
-		}
-	default:
-		if hidden && r.version != 0 { // another claim has found it, and so was not the first
-			n.local.Online(r.user, uint64(r.version))
-		}
-		n.bring(r.user, r.rest, carries)
-	}
-}
-
 // endWithGrace is called when the entry of a grace was written, in this epoch. If the grace has ended meanwhile it removes the entry: an earlier removal may
 // not have found it.
 func (n *Node) endWithGrace(user string, own *entry, epoch string) {

@@ -21,7 +21,7 @@ type entry struct {
 	session    uuid.UUID
 	device     uint16
 	ending     bool    // a later entry excludes it
-	first      bool    // the record had no other entry of a node that lives: its node tells Online, unless it dies before
+	first      bool    // the record had no other entry of a node that lives: its node tells Online, unless it dies before, or another takes that over
 	grace      bool    // the session has ended, and its user counts as online for a while: it excludes nothing, and a claim takes it away
 	generation Version // left out of the record while it is the record's version, which its writer cannot know
 	token      [6]byte // of the token's digest; zero for a login without a token
@@ -59,6 +59,16 @@ func tokenDigest(user, token string) (d [6]byte) {
 }
 
 func (e *entry) hasToken() bool { return e.token != [6]byte{} }
+
+// takeFirst takes over from entries that are the user's first that Online is told, and reports whether there were any. With the record written
+// so, a claim among them that fails knows that it owes Offline.
+func takeFirst(entries []entry) (taken bool) {
+	for i := range entries {
+		taken = taken || entries[i].first
+		entries[i].first = false
+	}
+	return taken
+}
 
 // encodeRecord returns a record's body: the entries, the oldest first, then the marks.
 func encodeRecord(entries []entry, marks []mark) []byte {

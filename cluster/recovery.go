@@ -165,6 +165,9 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 			known = slices.ContainsFunc(entries, func(e entry) bool {
 				return e.session == own.session && e.node != own.node || e.session != own.session && !n.isGhost(&e)
 			})
+			if known && c.anew {
+				c.own.first = false // as others are there, Online is not told by it
+			}
 			n.mu.Unlock()
 			prev = conflict.Version
 			_, rest = splitGraces(entries) // the user is no longer in a grace
