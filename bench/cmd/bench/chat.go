@@ -14,9 +14,9 @@ func keptMessages(b *bench) (report.Section, error) {
 	s := report.Section{Intro: `
 The benchmarks of package chat and of its stores: what they measure is said in their comments. A receiver is a member of a group of 200 that gets a message; all
 members are online, and the store is in memory. The large group has 10,000 members, of whom 100 are online; the time ends when the last client has its message. A server with
-a store keeps the messages of 50 groups of 20 users, and answers and delivers each; its clients are in the same process, so that 1,000 messages are 19,000
-deliveries besides, or 1,000 where they are for one user each. SQLite syncs each commit to a file on this machine's disk, and so does PostgreSQL, 15, over a Unix socket, but for the watchers. A page has
-50 messages; it, a join and the watchers are read by a process with a heap of 64 MB. The watchers are those of a user with 100 friends, 2 million rows in all. Each figure is the median of three runs.`}
+a store keeps the messages of 50 groups of 20 users, and answers and delivers each; its clients are another process on the same processors, and 1,000 messages are 19,000
+deliveries, or 1,000 where they are for one user each. SQLite syncs each commit to a file on this machine's disk, and so does PostgreSQL, 15, over a Unix socket, but for the watchers. A page has
+50 messages. The processes that have a store have a heap of 64 MB: see performance.md. The watchers are those of a user with 100 friends, 2 million rows in all. Each figure is the median of three runs.`}
 	var chat, lite, postgres figures
 	const ofStores = "^Benchmark(Append|Server|History|Join|Watchers)$"
 	if err := errors.Join(b.goBench(&chat, ".", "./chat", "^Benchmark(Receiver|LargeGroup)$", "2s"),

@@ -20,7 +20,9 @@ import (
 	"github.com/rollcall-go/rollcall/presence"
 )
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+func TestMain(m *testing.M) {
+	os.Exit(load.Main(func() int { return pgtest.Main(m) }))
+}
 
 // open opens a store until the end of the test.
 func open(t testing.TB, dsn string) *sqlstore.Store {

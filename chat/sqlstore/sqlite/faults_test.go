@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, write(path))
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	os.Exit(load.Main(m.Run))
 }
 
 // write prints a line for each batch that was answered.
