@@ -63,7 +63,18 @@ func wantFull(t testing.TB, from, addr string) {
 	_ = nc.Close()
 }
 
-// tryDialFrom is dialFrom for any goroutine.
+// wantTooMany wants a connection from an address that has as many as it may to be refused. Over TCP alone it is told: the others would have to shake hands
+// before.
+func wantTooMany(t testing.TB, from, addr string) {
+	t.Helper()
+	if transportOf(t).name == "tcp" {
+		dialFrom(t, from, addr).wantClose(protocol.TooManyConnections)
+	} else {
+		wantBanned(t, from, addr)
+	}
+}
+
+// tryDialFrom is bareFrom for any goroutine.
 func tryDialFrom(from, addr string) (*peer, error) {
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: patience}
 	nc, err := d.Dial("tcp", addr)
@@ -102,10 +113,14 @@ func wantNobodyIn(t testing.TB, e *engine.Engine) {
 }
 
 func TestConnectionsOfOneAddressAreLimited(t *testing.T) {
+	eachWithAddresses(t, connectionsOfOneAddressAreLimited)
+}
+
+func connectionsOfOneAddressAreLimited(t *testing.T) {
 	e := newEcho(engine.Config{Accept: engine.Accept{MaxPerAddress: 2}})
 	r := serve(t, e)
 	a, b := enterFrom(t, "127.0.1.1", r.addr), enterFrom(t, "127.0.1.1", r.addr)
-	dialFrom(t, "127.0.1.1", r.addr).wantClose(protocol.TooManyConnections)
+	wantTooMany(t, "127.0.1.1", r.addr)
 	c := enterFrom(t, "127.0.1.2", r.addr)
 	if s := e.Stats(); s.Refused != (engine.Refusals{Address: 1}) || s.Conns.Open != 3 {
 		t.Errorf("Stats returned %+v", s)
@@ -121,10 +136,14 @@ func TestConnectionsOfOneAddressAreLimited(t *testing.T) {
 }
 
 func TestConnectionsOfOneSubnetAreLimited(t *testing.T) {
+	eachWithAddresses(t, connectionsOfOneSubnetAreLimited)
+}
+
+func connectionsOfOneSubnetAreLimited(t *testing.T) {
 	e := newEcho(engine.Config{Accept: engine.Accept{MaxPerAddress: 2, MaxPerSubnet: 2}})
 	r := serve(t, e)
 	a, b := enterFrom(t, "127.0.1.1", r.addr), enterFrom(t, "127.0.1.2", r.addr)
-	dialFrom(t, "127.0.1.3", r.addr).wantClose(protocol.TooManyConnections)
+	wantTooMany(t, "127.0.1.3", r.addr)
 	c := enterFrom(t, "127.0.2.3", r.addr)
 	if s := e.Stats(); s.Refused != (engine.Refusals{Subnet: 1}) {
 		t.Errorf("Stats returned %+v", s)
@@ -140,11 +159,15 @@ func TestConnectionsOfOneSubnetAreLimited(t *testing.T) {
 
 // One that the limit on all connections refuses takes no place of its address's.
 func TestAFullServerCountsNoAddress(t *testing.T) {
+	eachWithAddresses(t, aFullServerCountsNoAddress)
+}
+
+func aFullServerCountsNoAddress(t *testing.T) {
 	e := newEcho(engine.Config{Accept: engine.Accept{MaxConnections: 1, MaxPerAddress: 1}})
 	r := serve(t, e)
 	a := enterFrom(t, "127.0.1.1", r.addr)
 	for range 3 {
-		dialFrom(t, "127.0.1.2", r.addr).wantClose(protocol.TooManyConnections)
+		wantFull(t, "127.0.1.2", r.addr)
 	}
 	if s := e.Stats(); s.Refused != (engine.Refusals{Full: 3}) {
 		t.Errorf("Stats returned %+v", s)
@@ -183,7 +206,9 @@ func TestAcceptRateDelays(t *testing.T) {
 }
 
 // A burst is let in at once, and Accept.Burst says how large it is.
-func TestAcceptBurst(t *testing.T) {
+func TestAcceptBurst(t *testing.T) { eachTransport(t, acceptBurst) }
+
+func acceptBurst(t *testing.T) {
 	const burst = 5
 	e := newEcho(engine.Config{Accept: engine.Accept{Rate: 0.001, Burst: burst}})
 	r := serve(t, e)
@@ -229,11 +254,7 @@ func refusedConnectionsDoNotCountForTheAcceptRate(t *testing.T) {
 	r := serve(t, e)
 	enterFrom(t, "127.0.1.1", r.addr)
 	for range 10 {
-		if transportOf(t).name == "tcp" {
-			dialFrom(t, "127.0.1.1", r.addr).wantClose(protocol.TooManyConnections)
-		} else {
-			_ = bareFrom(t, "127.0.1.1", r.addr).Close() // an address over its limit is worth no handshake
-		}
+		wantTooMany(t, "127.0.1.1", r.addr)
 	}
 	eventually(t, "the refusals", func() bool { return e.Stats().Refused.Address == 10 })
 	enterFrom(t, "127.0.1.2", r.addr)

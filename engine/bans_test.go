@@ -215,10 +215,18 @@ func theApplicationBans(t *testing.T) {
 
 // Limits, bans and ends at the same time: every place is given back.
 func TestBansWhileConnectionsComeAndGo(t *testing.T) {
+	eachWithAddresses(t, bansWhileConnectionsComeAndGo)
+}
+
+func bansWhileConnectionsComeAndGo(t *testing.T) {
+	const clients = 12
+	tr, rounds, banned := transportOf(t), 40, 20*time.Millisecond
+	if tr.secure != nil { // handshakes take long
+		rounds, banned = 15, 500*time.Millisecond
+	}
 	e := newRefusing(t, engine.Config{Accept: engine.Accept{MaxPerAddress: 3, MaxPerSubnet: 8}, Workers: 2,
-		Bans: engine.Bans{FailedLogons: 5, Flaps: 20, For: 20 * time.Millisecond}})
+		Bans: engine.Bans{FailedLogons: 5, Flaps: 20, For: banned}})
 	r := serve(t, e)
-	const clients, rounds = 12, 40
 	var done, failed atomic.Int64
 	_ = dialFrom(t, "127.0.1.1", r.addr).Close() // or the test is skipped
 	for i := range clients {
@@ -231,7 +239,12 @@ func TestBansWhileConnectionsComeAndGo(t *testing.T) {
 					failed.Add(1)
 					continue
 				}
-				p.t = t
+				nc, err := tr.tryBegin(p.Conn, r.addr)
+				if err != nil { // banned, or too many
+					_ = p.Close()
+					continue
+				}
+				p = newPeer(t, nc)
 				switch (i + n) % 4 {
 				case 0:
 					_, _ = p.Write(frame(t, protocol.Message{Type: uint16(protocol.Unauthorized), UserID: "ann", Body: []byte("refuse")}))

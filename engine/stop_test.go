@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -312,24 +313,36 @@ func anEngineLeavesNothingBehind(t *testing.T) {
 	goleak.VerifyNone(t, ignore)
 }
 
-// OnDropped is waited for as long as Timeouts.Stop says: no less where the stop has no limit, and no more where it has.
+// OnDropped is waited for as long as Timeouts.Stop says, whatever the transports of the connections: no less where the stop has no limit, and no more where it has.
 func TestAStopWaitsForOnDropped(t *testing.T) {
 	for name, limit := range map[string]time.Duration{"without a limit": -1, "with a limit": 500 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			all := transports(t)
 			entered, release := make(chan struct{}, 100), make(chan struct{})
-			e := newQuiet(engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 10}, SlowPolicy: engine.SlowDropNewest,
+			var told sync.Map // by connection
+			e := newQuiet(onAll(t, all, engine.Config{Limits: engine.Limits{MaxOutbound: 64 << 10}, SlowPolicy: engine.SlowDropNewest,
 				Timeouts: engine.Timeouts{Close: 50 * time.Millisecond, Stop: limit},
-				OnDropped: func(*engine.Conn, protocol.Traffic) {
+				OnDropped: func(c *engine.Conn, _ protocol.Traffic) {
 					entered <- struct{}{}
 					<-release
-				}})
+					told.Store(c, true)
+				}}))
 			g := newGate(t, e)
 			r := run(t, e)
-			_, b := g.enterSlow(t, r.addr)
-			for n := 0; len(entered) == 0; n++ {
-				_ = b.conn.SendMessage(numbered(n), nil)
+			var conns []*engine.Conn
+			for _, w := range waysTo(r.Engine, all) {
+				_, b := g.enterOn(t, w.dialSlow(t))
+				b.awaitAdmission(t)
+				eventually(t, "a drop on "+w.name, func() (dropped bool) {
+					for range 100 {
+						dropped = dropped || errors.Is(b.conn.SendMessage(numbered(1), nil), engine.ErrDropped)
+					}
+					return dropped
+				})
+				conns = append(conns, b.conn)
 			}
+			receive(t, "OnDropped", entered)
 			began := time.Now()
 			r.cancel()
 			if limit < 0 {
@@ -346,6 +359,12 @@ func TestAStopWaitsForOnDropped(t *testing.T) {
 			}
 			if limit > 0 {
 				close(release)
+				return
+			}
+			for _, c := range conns {
+				if _, ok := told.Load(c); !ok {
+					t.Errorf("OnDropped was not called for %s", c.Transport())
+				}
 			}
 		})
 	}

@@ -45,12 +45,18 @@ func dialTLS(t testing.TB, addr string, cfg *tls.Config) *peer {
 
 func shakeHands(t testing.TB, nc net.Conn, cfg *tls.Config) *peer {
 	t.Helper()
-	tc := tls.Client(nc, cfg)
-	_ = tc.SetDeadline(time.Now().Add(patience))
-	if err := tc.Handshake(); err != nil {
+	tc, err := tryToShakeHands(nc, cfg)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return &peer{Conn: tc, t: t, codec: protocol.Binary}
+}
+
+// tryToShakeHands is shakeHands for any goroutine.
+func tryToShakeHands(nc net.Conn, cfg *tls.Config) (*tls.Conn, error) {
+	tc := tls.Client(nc, cfg)
+	_ = tc.SetDeadline(time.Now().Add(patience))
+	return tc, tc.Handshake()
 }
 
 func (p *peer) state() tls.ConnectionState { return p.Conn.(*tls.Conn).ConnectionState() }

@@ -196,13 +196,26 @@ func (tr *transport) reach(t testing.TB, addr string, option func(fd uintptr)) n
 // begin makes a connection's TLS handshake, and then a WebSocket of it, where the transport has them.
 func (tr *transport) begin(t testing.TB, nc net.Conn, addr string) net.Conn {
 	t.Helper()
-	if tr.secure != nil {
-		nc = shakeHands(t, nc, tr.secure.client).Conn
-	}
-	if tr.web {
-		nc = upgraded(t, nc, addr)
+	nc, err := tr.tryBegin(nc, addr)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return nc
+}
+
+// tryBegin is begin for any goroutine.
+func (tr *transport) tryBegin(nc net.Conn, addr string) (net.Conn, error) {
+	if tr.secure != nil {
+		tc, err := tryToShakeHands(nc, tr.secure.client)
+		if err != nil {
+			return nil, err
+		}
+		nc = tc
+	}
+	if tr.web {
+		return tryToUpgrade(nc, addr)
+	}
+	return nc, nil
 }
 
 // bare is reach before any TLS handshake.

@@ -39,16 +39,25 @@ type wsMessage struct {
 // upgraded makes a connection a WebSocket. lines are further header fields.
 func upgraded(t testing.TB, nc net.Conn, host string, lines ...string) *webConn {
 	t.Helper()
-	_ = nc.SetDeadline(time.Now().Add(patience))
-	if _, err := io.WriteString(nc, webRequest(host, lines...)); err != nil {
+	w, err := tryToUpgrade(nc, host, lines...)
+	if err != nil {
 		t.Fatal(err)
 	}
-	w := &webConn{Conn: nc, op: 2}
-	status, head := w.answer(t)
-	if status != 101 {
-		t.Fatalf("the server answers\n%s", head)
-	}
 	return w
+}
+
+// tryToUpgrade is upgraded for any goroutine.
+func tryToUpgrade(nc net.Conn, host string, lines ...string) (*webConn, error) {
+	_ = nc.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(nc, webRequest(host, lines...)); err != nil {
+		return nil, err
+	}
+	w := &webConn{Conn: nc, op: 2}
+	status, head, err := w.tryAnswer()
+	if err == nil && status != 101 {
+		err = fmt.Errorf("the server answers\n%s", head)
+	}
+	return w, err
 }
 
 // webRequest is the request of a browser.
@@ -60,17 +69,26 @@ func webRequest(host string, lines ...string) string {
 // answer reads the answer to the request.
 func (w *webConn) answer(t testing.TB) (status int, head string) {
 	t.Helper()
+	status, head, err := w.tryAnswer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status, head
+}
+
+// tryAnswer is answer for any goroutine.
+func (w *webConn) tryAnswer() (status int, head string, err error) {
 	for !bytes.Contains(w.in, []byte("\r\n\r\n")) {
 		if err := w.more(); err != nil {
-			t.Fatalf("the server's answer is %q, %v", w.in, err)
+			return 0, "", fmt.Errorf("the server's answer is %q, %w", w.in, err)
 		}
 	}
 	b, rest, _ := bytes.Cut(w.in, []byte("\r\n\r\n"))
 	w.in = bytes.Clone(rest)
 	if _, err := fmt.Sscanf(string(b), "HTTP/1.1 %d", &status); err != nil {
-		t.Fatalf("the server's answer is %q", b)
+		return 0, "", fmt.Errorf("the server's answer is %q", b)
 	}
-	return status, string(b)
+	return status, string(b), nil
 }
 
 // more reads from the connection below.
