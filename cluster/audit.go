@@ -164,6 +164,7 @@ func (n *Node) audit(ctx context.Context, me Incarnation) bool {
 func (n *Node) auditRecord(ctx context.Context, epoch string, r *Record, number uint32) bool {
 	var unsure []entry // they may have been removed from this version: the answer was lost
 	var of Version
+	hidden := false // by them
 	for range auditTries {
 		entries, had, err := decodeAll(r.Body, r.Version)
 		if err != nil {
@@ -191,8 +192,14 @@ func (n *Node) auditRecord(ctx context.Context, epoch string, r *Record, number 
 			r.Version, r.Body = conflict.Version, conflict.Body
 		default:
 			unsure, of = withEntries(unsure, dead), max(r.Version, floor)
+			n.mu.Lock()
+			hidden = hidden || n.hidesOnline(dead, rest)
+			n.mu.Unlock()
 			sleep(ctx, n.cfg.Renew/40)
 		}
+	}
+	if len(unsure) > 0 { // the next audit does not find them
+		n.addDoubt(doubt{user: r.User, owes: true, hidden: hidden, version: of})
 	}
 	return false
 }
@@ -289,14 +296,7 @@ func (n *Node) withoutDead(entries []entry) (rest, dead []entry) {
 // tellSwept tells which entries were removed from a record, and that the user is offline by that. If the user is not, one of the dead nodes
 // may not have told that the user is online; or it has told Offline, and a later claim has found its entry in a store that had taken over.
 func (n *Node) tellSwept(user string, version Version, dead, rest []entry) {
-	if n.cfg.Events.Swept != nil {
-		for i := range dead {
-			e := &dead[i]
-			n.cfg.Events.Swept(Swept{UserID: user, Place: Place{
-				Node: n.nameOf(e.node), Incarnation: e.node, Device: e.device, Generation: uint64(e.generation), Ending: e.ending, Grace: e.grace,
-			}})
-		}
-	}
+	n.reportSwept(user, dead)
 	n.mu.Lock()
 	hidden := n.hidesOnline(dead, rest)
 	n.mu.Unlock()
@@ -309,9 +309,22 @@ func (n *Node) tellSwept(user string, version Version, dead, rest []entry) {
 	}
 }
 
+// reportSwept calls Events.Swept.
+func (n *Node) reportSwept(user string, dead []entry) {
+	if n.cfg.Events.Swept == nil {
+		return
+	}
+	for i := range dead {
+		e := &dead[i]
+		n.cfg.Events.Swept(Swept{UserID: user, Place: Place{
+			Node: n.nameOf(e.node), Incarnation: e.node, Device: e.device, Generation: uint64(e.generation), Ending: e.ending, Grace: e.grace,
+		}})
+	}
+}
+
 // hidesOnline reports whether the nodes of the other entries of a record may have told no Online because of those of dead nodes. n.mu is held on entry.
 func (n *Node) hidesOnline(dead, rest []entry) bool {
-	told := slices.ContainsFunc(rest, func(e entry) bool { return e.first }) // or its node tells it still
+	told := slices.ContainsFunc(rest, func(e entry) bool { return e.first && !e.taken }) // or its node tells it still
 	return len(rest) > 0 && slices.ContainsFunc(dead, func(e entry) bool { return e.first || e.generation <= n.recovered && !told })
 }
 

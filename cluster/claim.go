@@ -27,6 +27,9 @@ type claim struct {
 	// The node's lock protects these.
 	anew bool       // the user's record may have left the store, or may never have been there: if writing the entry brings it, Online is told
 	more *claimMore // nil until it is needed
+
+	guessed   bool // the store has not given the generation: the record of another session may have that version
+	rewritten bool // the store may have lost that another node has told Online for it
 }
 
 // claimMore holds the fields that few claims need.
@@ -39,7 +42,6 @@ type claimMore struct {
 	heir    uuid.UUID     // the session elsewhere that continues this one; zero for none
 	unasked int           // the messages that the session has confirmed without being asked
 	lost    lost          // of a claim that was granted, in case it is not used
-	guessed bool          // the store has not given the generation: the record of another session may have that version
 	over    chan struct{} // closed when the claim is no longer in Node.claims; nil while none waits for it
 }
 
@@ -259,10 +261,11 @@ func (n *Node) decide(ctx context.Context, c *claim, entries []entry) (next, exc
 	c.open.rest = slices.DeleteFunc(slices.Concat(graces, next), func(e entry) bool {
 		return n.isGhost(&e) && !n.release.owes(c.user, e.session)
 	})
+	c.open.hid = len(c.open.rest) > 0 && len(c.open.rest) < len(graces)+len(next)
 	next = slices.DeleteFunc(next, func(e entry) bool { return n.isGhost(&e) })
 	graces = slices.DeleteFunc(graces, func(e entry) bool { return n.isGhost(&e) })
 	c.open.graces, c.open.dead = graces, append(dead, deadGraces...)
-	if n.hidesOnline(c.open.dead, c.open.rest) {
+	if c.open.hid || n.hidesOnline(c.open.dead, c.open.rest) {
 		takeFirst(next)
 	}
 	// An entry of this node is older than the claim: then the claim was never the first.
@@ -301,10 +304,17 @@ func splitGraces(entries []entry) (graces, sessions []entry) {
 	return graces, sessions
 }
 
-// tellTaken tells which sessions of dead nodes a claim has taken out of the store.
+// tellTaken tells which sessions of dead nodes a claim has taken out of the store, and what entries of this node have hidden.
 func (n *Node) tellTaken(c *claim) {
-	if len(c.open.dead) > 0 {
-		n.tellSwept(c.user, c.open.prev, c.open.dead, c.open.rest)
+	n.mu.Lock()
+	dead, hid, version := c.open.dead, c.open.hid, c.own.generation
+	c.open.dead, c.open.hid = nil, false
+	n.mu.Unlock()
+	if len(dead) > 0 {
+		n.tellSwept(c.user, c.open.prev, dead, c.open.rest)
+	}
+	if hid {
+		n.local.Online(c.user, uint64(version))
 	}
 }
 

@@ -44,7 +44,8 @@ type Config struct {
 	Locations int
 	// Details, when set, has the node write what is known of its sessions into the store, for programs that are not nodes: a
 	// SessionDetail for each session, when it begins, and again each third of Details. What is not written again is forgotten after
-	// Details. The Directory must be a DetailStore. 0 or less means that nothing is written.
+	// Details. The Directory must be a DetailStore. 0 or less means that nothing is written. With StoreLost Open two sessions of a user that came
+	// in while the store was lost may have the same Generation: the store then has the details of one of them.
 	Details time.Duration
 	// Logger gets messages for operators. Nil means that warnings and errors go to standard error.
 	Logger *zap.Logger

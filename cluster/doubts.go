@@ -9,45 +9,46 @@ import (
 
 // doubt is a user of a former life of the node, of whom something may have to be told when the node is back: because that life may have
 // removed the user's record, or because the store has lost the life's entries, so that no other node sweeps them.
-// It is also a user whose grace has ended because of an entry of another node, which the store may lose.
+// It is also a user whose grace has ended because of an entry of another node, which the store may lose; and one of whom an audit may have removed the entries of
+// dead nodes.
 type doubt struct {
 	user    string
-	life    Incarnation
-	in      string // the epoch of the store that has the entries; "" for a record that may have been removed
-	owes    bool   // Offline is owed if the user has no record
-	hidden  bool   // Online is owed if the user has a record: see settle
+	life    Incarnation // 0 for the audit
+	in      string      // the epoch of the store that has the entries; "" for a record that may have been removed
+	owes    bool        // Offline is owed if the user has no record
+	hidden  bool        // Online is owed if the user has a record: see settle
 	version Version
 	carries []seam.Carry
 }
 
 // doubtAll notes all users of whom the node has an entry in the store, when its life ends. n.mu is held on entry.
 func (n *Node) doubtAll() {
-	add := func(user string, untold bool, l lost) {
-		n.doubts = append(n.doubts, doubt{user: user, life: n.me, in: n.view.Epoch, owes: !untold || l.before(n.view.Epoch), hidden: untold})
+	add := func(user string, untold, hid bool, l lost) {
+		n.doubts = append(n.doubts, doubt{user: user, life: n.me, in: n.view.Epoch, owes: !untold || hid || l.before(n.view.Epoch), hidden: untold || hid})
 	}
 	for _, c := range n.claims {
 		switch {
 		case c.own.node != n.me:
 		case c.open == nil:
-			add(c.user, false, lost{})
+			add(c.user, false, false, lost{})
 		default:
-			add(c.user, c.own.first, c.open.lost)
+			add(c.user, c.own.first, c.open.takes() || c.rewritten, c.open.lost)
 		}
 	}
 	for user, g := range n.graces.users {
 		if !g.back {
-			add(user, false, lost{})
+			add(user, false, false, lost{})
 		}
 	}
 	for user, u := range n.release.users {
 		for _, e := range slices.Concat(u.entries, u.running) {
 			if e.grace == nil { // one that has left before may be back in the store, and hide that others leave
-				add(user, e.untold, e.lost)
+				add(user, e.untold, e.hid, e.lost)
 			}
 		}
 	}
 	for _, e := range n.release.recent { // as such a one, in a store that takes over without the node's knowledge
-		add(e.user, false, lost{})
+		add(e.user, false, false, lost{})
 	}
 }
 
@@ -56,6 +57,13 @@ func (n *Node) unsure(d doubt) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.doubts = slices.DeleteFunc(n.doubts, func(o doubt) bool { return o.user == d.user && o.life == d.life })
+	n.doubts = append(n.doubts, d)
+}
+
+// addDoubt notes a user of whom something else may be owed besides.
+func (n *Node) addDoubt(d doubt) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.doubts = append(n.doubts, d)
 }
 

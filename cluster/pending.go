@@ -9,13 +9,14 @@ import (
 	"github.com/rollcall-go/rollcall/usermgr"
 )
 
-// pending is what a claim needs until it is granted. Only Claim's goroutine uses it, but for cancel, givenUp and lost.
+// pending is what a claim needs until it is granted. Only Claim's goroutine uses it, but for cancel, givenUp, dead, hid and lost.
 type pending struct {
 	logon   usermgr.Logon
 	cancel  context.CancelCauseFunc // of Claim
 	givenUp bool                    // cancel is called, and the claim is not granted any more; the node's lock protects it
 	graces  []entry                 // graces that what was written takes away
-	dead    []entry                 // entries of dead nodes that what was written removes
+	dead    []entry                 // entries of dead nodes that what was written removes, until that is told; the node's lock protects it and hid
+	hid     bool                    // what was written removes entries of this node that others may have found, and so have told no Online; until that is told
 	rest    []entry                 // those that it leaves
 	prev    Version                 // no lower than what was told before what was written
 	carries []seam.Carry            // what has come from the nodes that the user has left
@@ -37,6 +38,9 @@ func since(in, present string) bool { return in != "" && in != present }
 func (l lost) before(present string) bool {
 	return since(l.firstIn, present) || since(l.otherIn, present)
 }
+
+// takes reports whether something is to be told of what the claim's entry has taken out of the store. The node's lock is held on entry.
+func (p *pending) takes() bool { return len(p.dead) > 0 || p.hid }
 
 // unnoted notes that the entry may have been written in an epoch. The node's lock is held on entry.
 func (c *claim) unnoted(epoch string) {

@@ -74,18 +74,21 @@ func (n *Node) end(c *claim, l *seam.Left) {
 	n.mu.Lock()
 	delete(n.claims, c.own.session)
 	unused := l == nil || l.Unused
-	r := released{session: c.own.session, node: c.own.node, generation: c.own.generation, untold: unused && c.own.first}
+	r := released{session: c.own.session, node: c.own.node, generation: c.own.generation, guessed: c.guessed, untold: unused && c.own.first}
+	r.hid = r.untold && c.rewritten
 	var more claimMore
 	if c.more != nil {
 		more = *c.more
 	}
-	r.guessed = more.guessed
 	if unused {
 		r.marked = more.marked
 	}
 	switch {
 	case c.open != nil:
 		r.lost, r.carries = c.open.lost, c.open.carries
+		if c.open.takes() {
+			r.hid, r.dead = true, c.open.dead
+		}
 	case unused:
 		r.lost = more.lost
 	}

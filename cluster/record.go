@@ -21,7 +21,8 @@ type entry struct {
 	session    uuid.UUID
 	device     uint16
 	ending     bool    // a later entry excludes it
-	first      bool    // the record had no other entry of a node that lives: its node tells Online, unless it dies before, or another takes that over
+	first      bool    // the record had no other entry of a node that lives: its node tells Online, unless it dies before
+	taken      bool    // it is first, and another node tells Online too, or was to: so if its claim fails, Offline is owed
 	grace      bool    // the session has ended, and its user counts as online for a while: it excludes nothing, and a claim takes it away
 	generation Version // left out of the record while it is the record's version, which its writer cannot know
 	token      [6]byte // of the token's digest; zero for a login without a token
@@ -35,7 +36,8 @@ const (
 	flagFirst
 	flagDevice
 	flagGeneration
-	flagPast = 1 << 7
+	flagTaken // versions that do not know it leave it out where they write the record anew
+	flagPast
 )
 
 const (
@@ -60,12 +62,13 @@ func tokenDigest(user, token string) (d [6]byte) {
 
 func (e *entry) hasToken() bool { return e.token != [6]byte{} }
 
-// takeFirst takes over from entries that are the user's first that Online is told, and reports whether there were any. With the record written
+// takeFirst notes in entries that are the user's first that this node tells Online, and reports whether there were any. With the record written
 // so, a claim among them that fails knows that it owes Offline.
 func takeFirst(entries []entry) (taken bool) {
 	for i := range entries {
-		taken = taken || entries[i].first
-		entries[i].first = false
+		e := &entries[i]
+		taken = taken || e.first && !e.taken
+		e.taken = e.first
 	}
 	return taken
 }
@@ -92,6 +95,9 @@ func encodeRecord(entries []entry, marks []mark) []byte {
 		}
 		if e.first {
 			flags |= flagFirst
+		}
+		if e.taken {
+			flags |= flagTaken
 		}
 		if e.device != 0 {
 			flags |= flagDevice
@@ -142,7 +148,7 @@ func decodeAll(b []byte, version Version) (entries []entry, marks []mark, err er
 		copy(e.session[:], b[4:])
 		flags := b[entrySize-1]
 		b = b[entrySize:]
-		e.ending, e.grace, e.first = flags&flagEnding != 0, flags&flagGrace != 0, flags&flagFirst != 0
+		e.ending, e.grace, e.first, e.taken = flags&flagEnding != 0, flags&flagGrace != 0, flags&flagFirst != 0, flags&flagTaken != 0
 		if flags&flagDevice != 0 {
 			device, n := binary.Uvarint(b)
 			if n <= 0 || device > math.MaxUint16 {

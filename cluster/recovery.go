@@ -137,6 +137,9 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 	var rest []entry
 	var marks []mark
 	known := false // the user has an entry in the store
+	n.mu.Lock()
+	c.rewritten = true
+	n.mu.Unlock()
 	for pause := 5 * time.Millisecond; ctx.Err() == nil && !n.lifeIsOver(); {
 		next, pairs := n.withEntry(c, rest)
 		call, cancel := context.WithTimeout(ctx, n.cfg.Renew)
@@ -162,10 +165,13 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 			}
 			n.mu.Lock()
 			own := c.own
-			known = slices.ContainsFunc(entries, func(e entry) bool {
-				return e.session == own.session && e.node != own.node || e.session != own.session && !n.isGhost(&e)
-			})
-			if known && c.anew {
+			at := find(entries, own.session)
+			if at < 0 || entries[at].node != own.node { // else it was written, and the answer was lost
+				known = slices.ContainsFunc(entries, func(e entry) bool {
+					return e.session == own.session || e.session != own.session && !n.isGhost(&e)
+				})
+			}
+			if known && c.anew && at < 0 {
 				c.own.first = false // as others are there, Online is not told by it
 			}
 			n.mu.Unlock()

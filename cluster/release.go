@@ -17,7 +17,7 @@ type released struct {
 	session    uuid.UUID
 	node       Incarnation
 	generation Version      // the version that the claim has written; 0 where that is not known
-	guessed    bool         // see claimMore
+	guessed    bool         // see claim
 	rest       []entry      // the other entries of that version
 	marks      []mark       // of that version
 	bars       []mark       // what refuses the session's client from then on
@@ -26,6 +26,9 @@ type released struct {
 	audited    bool         // an audit has found it
 	found      bool         // the record had it
 	untold     bool         // its claim was the user's first, and its session was never Connected: so its node has told no Online
+	hid        bool         // both Offline and Online may be owed of it, or of what it has taken out of the store
+	dead       []entry      // what that is, of dead nodes
+	met        bool         // the record says so; only the worker uses it
 	lost       lost         // where its claim has failed; with again otherIn is where it may be back
 	grace      *entry       // takes its place if the user has no other entry; nil for none
 	carries    []seam.Carry // what moves with the user
@@ -224,7 +227,7 @@ func (n *Node) releaseSome(ctx context.Context) {
 			u.entries = append(all, u.entries...)
 		}
 		n.mu.Unlock()
-		if !wait && (over || r.unsure) {
+		if !wait && (over || r.unsure || r.parted) {
 			r.tell()
 		}
 		n.mu.Lock()

@@ -18,6 +18,7 @@ type removal struct {
 	// The outcome.
 	gone    bool    // the record has left the store
 	unsure  bool    // the record may have left: the node's life ended before an answer came
+	parted  bool    // likewise, the entries may have left, and others stayed
 	graced  bool    // a grace entry has taken their place
 	epoch   string  // of the store, in which the entries were looked for last
 	floor   Version // what was known to be the highest version before that
@@ -35,10 +36,11 @@ func (r *removal) run(ctx context.Context) bool {
 		r.change()
 	}
 	var unsure Version // the record may have left: the answer was lost
+	parted := false    // likewise
 	for pause := time.Duration(0); ; {
 		epoch, err := n.releaseEpoch(ctx, r.me())
 		if err != nil {
-			r.version, r.unsure = unsure, unsure != 0
+			r.version, r.unsure, r.parted = unsure, unsure != 0, parted
 			return false
 		}
 		r.epoch, r.floor = epoch, Version(n.floor.Load())
@@ -94,7 +96,7 @@ func (r *removal) run(ctx context.Context) bool {
 				r.nothing(conflict.Version, unsure)
 				return true
 			}
-			unsure = 0
+			unsure, parted = 0, false
 		case errors.Is(err, errBadRecord):
 			if n.mend(ctx, r.user, records[0].Version, epoch, false) != nil {
 				return true
@@ -104,6 +106,8 @@ func (r *removal) run(ctx context.Context) bool {
 				prev = 0
 			} else if prev != 0 && len(next) == 0 {
 				unsure = prev
+			} else if prev != 0 {
+				parted = true
 			}
 			pause = n.backOff(ctx, err, pause)
 		}
@@ -148,9 +152,7 @@ func (r *removal) look(version Version, body []byte) (prev Version, err error) {
 			r.graced, r.rest = true, nil
 			return 0, nil
 		}
-		if !r.rest[i].first {
-			e.untold = false // another node has told Online for it
-		}
+		e.met = e.met || r.rest[i].taken
 		r.rest = slices.Delete(r.rest, i, i+1)
 		e.found, found = true, true
 	}
@@ -181,6 +183,9 @@ func (r *removal) change() (changed bool) {
 // entries (they were hidden by them) and so have told none. back says that an entry had left before: what has come since the store may have lost.
 func (r *removal) owed() (offline, hidden, back bool) {
 	for _, e := range r.all {
+		if e.hid || e.met {
+			offline, hidden = true, true
+		}
 		switch {
 		case e.again:
 			met := e.found || since(e.lost.otherIn, r.epoch) // others may have found it before the store has lost it once more
@@ -203,6 +208,9 @@ func (r *removal) tell() {
 	var grace *entry
 	for _, e := range r.all {
 		carries = append(carries, e.carries...)
+		if e.found {
+			n.reportSwept(r.user, e.dead)
+		}
 		if e.grace != nil {
 			grace = e.grace
 		}
@@ -219,6 +227,10 @@ func (r *removal) tell() {
 	case r.unsure:
 		if owes {
 			n.unsure(doubt{user: r.user, life: r.me(), owes: true, version: r.version, carries: carries})
+		}
+	case r.parted:
+		if hidden {
+			n.addDoubt(doubt{user: r.user, life: r.me(), hidden: true})
 		}
 	case r.gone:
 		if back {

@@ -83,7 +83,7 @@ func (n *Node) letIn(c *claim, online bool) {
 	v := max(Version(n.floor.Load())+1, n.floorThen+Version(passed/time.Microsecond))
 	n.raiseFloor(v)
 	c.own.generation, c.open, c.anew = v, nil, true
-	c.needMore().guessed = true
+	c.guessed = true
 	if g := n.graces.users[c.user]; g != nil {
 		g.back, online = true, true
 	}
