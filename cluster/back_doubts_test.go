@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,16 +50,16 @@ func onlineIsToldWhereTheNodeThatWasToTellItIsCutOff(t *testing.T, both bool) {
 		if op == "Swap" && !done && w.at(c, "ann") == "b" {
 			done = true
 			w.mustLogOn(c, "ann", 2)
-			written := false
+			var written atomic.Bool
 			a.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
 				if op == "Swap" {
-					written = true
+					written.Store(true)
 					a.cut()
 					return errCut
 				}
 				return nil
 			}})
-			w.await("a has written", func() bool { return written })
+			w.await("a has written", written.Load)
 			w.await("a is fenced", func() bool { return !a.May() })
 			if both {
 				b.cut()
@@ -217,10 +218,9 @@ func TestOnlineIsToldOfTwoSessionsThatComeBackWithoutAnAnswer(t *testing.T) {
 			nodes, _ := cluster.Decode(records[0])
 			return len(nodes)
 		}
-		lost := false
+		var lost atomic.Bool
 		a.setFaults(memory.Faults{After: func(_ context.Context, op string) error {
-			if op == "Swap" && !lost {
-				lost = true
+			if op == "Swap" && lost.CompareAndSwap(false, true) {
 				if n := stored(); n != 1 {
 					t.Errorf("the store has %d sessions", n)
 				}
@@ -230,7 +230,7 @@ func TestOnlineIsToldOfTwoSessionsThatComeBackWithoutAnAnswer(t *testing.T) {
 			}
 			return nil
 		}})
-		w.await("an answer was lost", func() bool { return lost })
+		w.await("an answer was lost", lost.Load)
 		w.awaitNodes()
 		time.Sleep(2 * lease)
 		w.settled()
