@@ -155,3 +155,33 @@ func TestOfflineIsToldOfWhatASweepHasRemovedWithoutAnAnswer(t *testing.T) {
 		w.settled()
 	})
 }
+
+// Rule 17: a node looks for its failed claim in a store that has lost it, before it knows that the store recovers. A logon had found the claim, and so has told no Online: the node
+// does.
+func TestOnlineIsToldByANodeThatLooksIntoALaterStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, usermgr.Config{Devices: usermgr.Devices{OnePerClass: true}})
+		a, b := w.nodes[0], w.nodes[1]
+		ctx, cancel := context.WithTimeout(context.Background(), lease)
+		defer cancel()
+		a.setFaults(memory.Faults{Before: refusing("Look").Before, After: func(_ context.Context, op string) error {
+			if op == "Swap" {
+				w.mustLogOn(b, "ann", 2)
+				cancel()
+				return errCut
+			}
+			return nil
+		}})
+		if _, err := a.users.Register(ctx, usermgr.Logon{UserID: "ann", Device: 1}, link(w.conns.Add(1))); err == nil {
+			t.Fatal("ann came in")
+		}
+		a.setFaults(refusing("Look", "Renew"))
+		w.store.Restart()
+		w.await("the session is written again", func() bool { return w.records() == 1 })
+		a.setFaults(refusing("Renew"))
+		time.Sleep(renew)
+		a.setFaults(memory.Faults{})
+		w.awaitRecovery(a)
+		w.wantPresence("ann", "online")
+	})
+}

@@ -51,11 +51,6 @@ func (r *removal) run(ctx context.Context) bool {
 			if records, err = n.dir.Look(call, r.user); err == nil {
 				prev, err = r.look(records[0].Version, records[0].Body)
 			}
-			if err == nil && prev == 0 && records[0].Version != 0 && !r.onlyMarks() && !r.lacksBars() {
-				cancel()
-				r.nothing(records[0].Version, unsure)
-				return true
-			}
 			if err == nil {
 				was = records[0].Version
 			}
@@ -64,7 +59,14 @@ func (r *removal) run(ctx context.Context) bool {
 		if grace := r.grace(); grace != nil && len(next) == 0 && prev != 0 {
 			next = []entry{*grace}
 		}
-		if err == nil {
+		switch {
+		case err != nil:
+		case prev == 0 && was != 0 && !r.onlyMarks() && !r.lacksBars():
+			// There is nothing to write. Look may have seen a store of a later epoch; this call finds the record in that of the present one.
+			if err = n.dir.Remove(call, r.user, 0, SwapOptions{Epoch: epoch}); err == nil {
+				was, r.rest = 0, nil
+			}
+		default:
 			err = n.write(call, r.user, max(prev, was), next, withBars(r.marks, r.bars()), SwapOptions{Epoch: epoch})
 		}
 		cancel()
