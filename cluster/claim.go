@@ -25,11 +25,10 @@ type claim struct {
 	seen uint32   // the number of the last audit that has found the entry; only the audit uses it
 
 	// The node's lock protects these.
-	anew bool       // the user's record may have left the store, or may never have been there: if writing the entry brings it, Online is told
-	more *claimMore // nil until it is needed
-
-	guessed   bool // the store has not given the generation: the record of another session may have that version
-	rewritten bool // the store may have lost that another node has told Online for it
+	anew      bool       // the user's record may have left the store, or may never have been there: if writing the entry brings it, Online is told
+	guessed   bool       // the store has not given the generation: the record of another session may have that version
+	rewritten bool       // the store may have lost that another node has told Online for it
+	more      *claimMore // nil until it is needed
 }
 
 // claimMore holds the fields that few claims need.

@@ -36,7 +36,7 @@ func (r *removal) run(ctx context.Context) bool {
 		r.change()
 	}
 	var unsure Version // the record may have left: the answer was lost
-	parted := false    // likewise
+	parted := false    // the entries may have, and others stayed: likewise
 	for pause := time.Duration(0); ; {
 		epoch, err := n.releaseEpoch(ctx, r.me())
 		if err != nil {
