@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,9 +31,19 @@ func connectTo(t testing.TB, o rueidis.ClientOption) rueidis.Client {
 	return c
 }
 
-// elects has users log on crosswise at three nodes while the primary is killed, and a replica is elected. The replicas lack the last
+// eachElection runs a test in which the primary dies, and one in which it stands still until another one is elected, and then goes on.
+func eachElection(t *testing.T, f func(t *testing.T, comesBack bool)) {
+	for name, comesBack := range map[string]bool{"the primary dies": false, "the primary comes back": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f(t, comesBack)
+		})
+	}
+}
+
+// elects has users log on crosswise at three nodes while the primary is killed, or stands still, and a replica is elected. The replicas lack the last
 // logons: without the barrier, users would be let in beside sessions that the replica does not know.
-func elects(t *testing.T, primary *server, connect func(n *member) (store, way rueidis.Client)) {
+func elects(t *testing.T, primary *server, comesBack bool, connect func(n *member) (store, way rueidis.Client)) {
 	const users, clients = 60, 36 // many wait for the store when it is there again
 	s := &stand{t: t, lease: electionLease}
 	for _, name := range []string{"a", "b", "c"} {
@@ -54,8 +65,15 @@ func elects(t *testing.T, primary *server, connect func(n *member) (store, way r
 	testkit.Eventually(t, "users come in, or no node acts any more", func() bool {
 		return s.log.Count().Logons > before+100 || !s.nodes[0].May()
 	})
-	primary.kill()
-	s.grow(500)
+	if comesBack {
+		primary.signal(syscall.SIGSTOP)
+		s.grow(250)
+		primary.signal(syscall.SIGCONT) // calls that were on their way to it are answered now
+		s.grow(250)
+	} else {
+		primary.kill()
+		s.grow(500)
+	}
 	took := time.Since(cut)
 	in, refused := stop()
 	s.awaitNodes()
@@ -71,8 +89,9 @@ func elects(t *testing.T, primary *server, connect func(n *member) (store, way r
 }
 
 // Rules 19 to 21 over an election by Sentinel: three sentinels, a primary and two replicas.
-func TestNoUserIsTwiceWhileSentinelElects(t *testing.T) {
-	t.Parallel()
+func TestNoUserIsTwiceWhileSentinelElects(t *testing.T) { eachElection(t, sentinelElects) }
+
+func sentinelElects(t *testing.T, comesBack bool) {
 	primary := startServer(t)
 	for range 2 {
 		r := startServer(t)
@@ -91,13 +110,14 @@ func TestNoUserIsTwiceWhileSentinelElects(t *testing.T) {
 		}
 		return true
 	})
-	o := rueidis.ClientOption{InitAddress: sentinels, Sentinel: rueidis.SentinelOption{MasterSet: "users"}}
-	elects(t, primary, func(*member) (store, way rueidis.Client) { return connectTo(t, o), connectTo(t, o) })
+	o := rueidis.ClientOption{InitAddress: sentinels, Sentinel: rueidis.SentinelOption{MasterSet: "users"}, ConnWriteTimeout: electionLease / 8}
+	elects(t, primary, comesBack, func(*member) (store, way rueidis.Client) { return connectTo(t, o), connectTo(t, o) })
 }
 
 // Rules 19 to 21 over an election in a Redis Cluster: three primaries, and two replicas of the one that has the keys.
-func TestNoUserIsTwiceWhileARedisClusterElects(t *testing.T) {
-	t.Parallel()
+func TestNoUserIsTwiceWhileARedisClusterElects(t *testing.T) { eachElection(t, aRedisClusterElects) }
+
+func aRedisClusterElects(t *testing.T, comesBack bool) {
 	var all []*server
 	for range 5 {
 		_, bus, _ := net.SplitHostPort(testkit.FreeAddr(t))
@@ -144,6 +164,6 @@ func TestNoUserIsTwiceWhileARedisClusterElects(t *testing.T) {
 	for _, s := range all {
 		addrs = append(addrs, s.addr)
 	}
-	o := rueidis.ClientOption{InitAddress: addrs}
-	elects(t, all[holder], func(*member) (store, way rueidis.Client) { return connectTo(t, o), connectTo(t, o) })
+	o := rueidis.ClientOption{InitAddress: addrs, ConnWriteTimeout: electionLease / 8}
+	elects(t, all[holder], comesBack, func(*member) (store, way rueidis.Client) { return connectTo(t, o), connectTo(t, o) })
 }

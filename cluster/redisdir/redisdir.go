@@ -10,6 +10,9 @@
 // their sessions again; a server that loaded a file would serve an old state instead. All keys have the same hash tag, so in a Redis
 // Cluster one shard holds them all.
 //
+// With Sentinel or a Redis Cluster set the client's ConnWriteTimeout to a tenth of the nodes' lease: a server that hangs is given up after it, and another
+// is elected by then.
+//
 // If FLUSHALL or a DEL removes this package's keys, claims are lost, and two sessions of one user may then live at once.
 package redisdir
 

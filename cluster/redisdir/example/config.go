@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -136,7 +137,8 @@ func (s *storeConfig) open(ctx context.Context) (cfg cluster.Config, end func(),
 	addrs := strings.Split(s.redis, ",")
 	c, err := rueidis.NewClient(rueidis.ClientOption{
 		InitAddress: addrs, Password: os.Getenv("REDIS_PASSWORD"), ForceSingleClient: len(addrs) == 1, DisableCache: true,
-		Sentinel: rueidis.SentinelOption{MasterSet: s.sentinel, TopologyRefreshInterval: 5 * time.Second},
+		ConnWriteTimeout: max(cmp.Or(s.lease, 20*time.Second)/10, time.Second), // after it a server that hangs is given up
+		Sentinel:         rueidis.SentinelOption{MasterSet: s.sentinel, TopologyRefreshInterval: 5 * time.Second},
 	})
 	if err != nil {
 		return cfg, nil, err
