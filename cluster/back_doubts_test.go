@@ -20,10 +20,7 @@ func owesOnline(w *world, a, b *member) {
 	a.setFaults(refusing("Look", "Swap", "Remove", "Walk"))
 	w.store.Restart()
 	w.awaitRecovery(b)
-	w.store.Restart()
-	recoveries := b.Stats().Recoveries
-	w.await("the store recovers again", func() bool { return b.Stats().Recoveries > recoveries })
-	w.await("the store has recovered again", func() bool { return !b.Stats().Recovering })
+	w.restartAgain(b)
 }
 
 // Rule 17: a node notes at a first claim that it tells Online for it, has no answer to that, and its life ends, so that it does not. The claim fails beside a
@@ -121,10 +118,8 @@ func TestOfflineIsToldOfAFirstClaimAlthoughTheStoreHasLostThatItIsOwed(t *testin
 		time.Sleep(2 * lease) // c is swept, so that it owes nothing when it is back
 		c.setFaults(memory.Faults{})
 		w.awaitNodes()
-		recoveries := b.Stats().Recoveries
-		w.store.Restart()
-		w.await("the store recovers again", func() bool { return b.Stats().Recoveries > recoveries })
-		w.await("the store has recovered again", func() bool { return !b.Stats().Recovering && !a.Stats().Recovering })
+		w.restartAgain(b)
+		w.await("a knows that too", func() bool { return !a.Stats().Recovering })
 		time.Sleep(renew)
 		cancel()
 		close(block)

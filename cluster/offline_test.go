@@ -264,10 +264,7 @@ func TestNoOnlineIsToldOfAnothersFirstClaimThatFails(t *testing.T) {
 					w.store.Restart()
 					w.awaitRecovery(b)
 				}
-				w.store.Restart()
-				recoveries := b.Stats().Recoveries
-				w.await("the store recovers again", func() bool { return b.Stats().Recoveries > recoveries })
-				w.await("the store has recovered again", func() bool { return !b.Stats().Recovering })
+				w.restartAgain(b)
 				ctx, cancel := context.WithTimeout(context.Background(), lease)
 				defer cancel()
 				b.setFaults(memory.Faults{After: func(_ context.Context, op string) error {

@@ -168,7 +168,7 @@ func (n *Node) writeEntry(ctx context.Context, epoch string, c *claim) bool {
 			at := find(entries, own.session)
 			if at < 0 || entries[at].node != own.node { // else it was written, and the answer was lost
 				known = slices.ContainsFunc(entries, func(e entry) bool {
-					return e.session == own.session || e.session != own.session && !n.isGhost(&e)
+					return e.session == own.session || !n.isGhost(&e)
 				})
 			}
 			if known && c.anew && at < 0 {

@@ -181,8 +181,8 @@ func (r *removal) change() (changed bool) {
 	return changed
 }
 
-// owed returns what is to be told of the entries, as far as it is known: Offline where the user is gone, or else Online, because others may have found the
-// entries (they were hidden by them) and so have told none. back says that an entry had left before: what has come since the store may have lost.
+// owed returns what is to be told of the entries, as far as it is known. offline: Offline is owed if the user has no other entry. hidden: Online is owed if
+// the user has others, since these may have found the entries and so told none. back: an entry had left before, and the store may have lost what came since.
 func (r *removal) owed() (offline, hidden, back bool) {
 	for _, e := range r.all {
 		if e.hid || e.met {

@@ -164,6 +164,15 @@ func (w *world) awaitRecovery(n *member) {
 	w.await("the store has recovered", func() bool { return n.Stats().Recoveries > 0 && n.IsHealed(w.alive()) })
 }
 
+// restartAgain empties the store, and waits until a node has found that and that it has recovered.
+func (w *world) restartAgain(n *member) {
+	w.t.Helper()
+	recoveries := n.Stats().Recoveries
+	w.store.Restart()
+	w.await("the store recovers again", func() bool { return n.Stats().Recoveries > recoveries })
+	w.await("the store has recovered again", func() bool { return !n.Stats().Recovering })
+}
+
 // alive returns the nodes' present lives.
 func (w *world) alive() (all []cluster.Incarnation) {
 	for _, n := range w.nodes {
